@@ -1,0 +1,150 @@
+//! One journal entry, and its JSON form as Go writes it and as Go reads it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+
+/// One entry of a journal, in replay order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// Type 2: bytes of the tar, to be written as they are.
+    Segment(Vec<u8>),
+    /// Type 1: a member was here.
+    File {
+        /// The member's name, not cleaned.
+        name: Vec<u8>,
+        /// Bytes to take from the file on disk; none if zero. Go writes what the header says, even a negative number.
+        size: i64,
+        /// CRC-64 of those bytes.
+        crc64: Option<[u8; 8]>,
+    },
+    /// A type that Go's reader passes over.
+    Unknown,
+}
+
+/// Appends a segment's line.
+pub(crate) fn write_segment(out: &mut Vec<u8>, payload: &[u8], position: u64) {
+    out.extend_from_slice(br#"{"type":2,"payload":""#);
+    push_base64(out, payload);
+    end(out, "\"", position);
+}
+
+/// Appends a file's line: `name_raw` where the name is not UTF-8, `size` where it is not zero.
+pub(crate) fn write_file(out: &mut Vec<u8>, name: &[u8], size: u64, crc64: Option<[u8; 8]>, position: u64) {
+    out.extend_from_slice(br#"{"type":1"#);
+    match std::str::from_utf8(name) {
+        Ok("") => {}
+        Ok(text) => {
+            out.extend_from_slice(br#","name":""#);
+            push_escaped(out, text);
+            out.push(b'"');
+        }
+        Err(_) => {
+            out.extend_from_slice(br#","name_raw":""#);
+            push_base64(out, name);
+            out.push(b'"');
+        }
+    }
+    if size != 0 {
+        out.extend_from_slice(format!(r#","size":{size}"#).as_bytes());
+    }
+    match crc64 {
+        None => end(out, r#","payload":null"#, position),
+        Some(crc64) => {
+            out.extend_from_slice(br#","payload":""#);
+            push_base64(out, &crc64);
+            end(out, "\"", position);
+        }
+    }
+}
+
+fn end(out: &mut Vec<u8>, payload_end: &str, position: u64) {
+    out.extend_from_slice(payload_end.as_bytes());
+    out.extend_from_slice(format!(",\"position\":{position}}}\n").as_bytes());
+}
+
+fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    STANDARD.encode_slice(bytes, &mut out[start..]).expect("the buffer has exactly the encoded length");
+}
+
+/// Go's `encoding/json` escaping, HTML characters and line separators included.
+fn push_escaped(out: &mut Vec<u8>, text: &str) {
+    for char in text.chars() {
+        match char {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            '\0'..='\x1f' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                out.extend_from_slice(format!("\\u{:04x}", u32::from(char)).as_bytes());
+            }
+            _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
+/// Decodes base64 as Go does: padding required, line breaks ignored.
+fn decode_base64<E: serde::de::Error>(text: &str) -> Result<Vec<u8>, E> {
+    let text: Cow<'_, str> =
+        if text.contains(['\r', '\n']) { text.replace(['\r', '\n'], "").into() } else { text.into() };
+    STANDARD.decode(text.as_bytes()).map_err(|error| E::custom(format_args!("illegal base64 data: {error}")))
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(EntryVisitor)
+    }
+}
+
+struct EntryVisitor;
+
+impl<'de> Visitor<'de> for EntryVisitor {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a tar-split entry")
+    }
+
+    /// Keys in any order and any case, unknown ones ignored, null as absent: what Go's decoder takes.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
+        let mut kind = 0i64;
+        let mut size = 0i64;
+        let mut name: Cow<'de, str> = Cow::Borrowed("");
+        let (mut name_raw, mut payload) = (Vec::new(), Vec::new());
+        while let Some(key) = map.next_key::<Text<'de>>()? {
+            match key.0.to_ascii_lowercase().as_str() {
+                "type" => kind = map.next_value::<Option<i64>>()?.unwrap_or(kind),
+                "size" => size = map.next_value::<Option<i64>>()?.unwrap_or(size),
+                "name" => name = map.next_value::<Option<Text<'de>>>()?.map_or(name, |text| text.0),
+                "name_raw" => name_raw = bytes(map.next_value()?)?,
+                "payload" => payload = bytes(map.next_value()?)?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(match kind {
+            1 => Entry::File {
+                name: if name_raw.is_empty() { name.into_owned().into_bytes() } else { name_raw },
+                size,
+                crc64: payload.try_into().ok(),
+            },
+            2 => Entry::Segment(payload),
+            _ => Entry::Unknown,
+        })
+    }
+}
+
+fn bytes<E: serde::de::Error>(text: Option<Text<'_>>) -> Result<Vec<u8>, E> {
+    text.map_or(Ok(Vec::new()), |text| decode_base64(&text.0))
+}
+
+/// A string, borrowed where nothing is escaped.
+#[derive(serde::Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -1,0 +1,90 @@
+//! Lexical cleaning of member names (Go's `path.Clean`), and the set by which repeats are found.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+
+/// `name` with `.`, empty and resolvable `..` components removed; `.` if nothing is left. A leading `/` stays.
+///
+/// This is the key under which tar-split looks for duplicates (vbatts/tar-split `tar/storage/packer.go`).
+#[must_use]
+pub fn clean(name: &[u8]) -> Vec<u8> {
+    let rooted = name.first() == Some(&b'/');
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in name.split(|&b| b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => match parts.last() {
+                Some(&last) if last != b".." => {
+                    parts.pop();
+                }
+                _ if rooted => {}
+                _ => parts.push(part),
+            },
+            _ => parts.push(part),
+        }
+    }
+    let joined = parts.join(&b'/');
+    match (rooted, joined.is_empty()) {
+        (true, _) => [b"/", joined.as_slice()].concat(),
+        (false, true) => b".".to_vec(),
+        (false, false) => joined,
+    }
+}
+
+/// The names seen in one stream, as keyed 64-bit hashes: 16 bytes a name, whatever its length.
+///
+/// Two names may share a hash by chance, never by design, for the key is random. Callers must be safe with a name
+/// that is wrongly reported as seen.
+#[derive(Debug, Default)]
+pub struct SeenNames {
+    hashes: HashSet<u64>,
+    key: RandomState,
+}
+
+impl SeenNames {
+    /// Adds a cleaned name. Returns whether it was new.
+    pub fn insert(&mut self, cleaned: &[u8]) -> bool {
+        self.hashes.insert(self.key.hash_one(cleaned))
+    }
+
+    /// Whether a cleaned name was added.
+    #[must_use]
+    pub fn contains(&self, cleaned: &[u8]) -> bool {
+        self.hashes.contains(&self.key.hash_one(cleaned))
+    }
+
+    /// Forgets a cleaned name. Returns whether it was there.
+    pub fn remove(&mut self, cleaned: &[u8]) -> bool {
+        self.hashes.remove(&self.key.hash_one(cleaned))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cleaned_as_go_cleans_paths() {
+        let cases = [
+            ("", "."),
+            (".", "."),
+            ("./", "."),
+            ("a", "a"),
+            ("a/", "a"),
+            ("./a//b/.", "a/b"),
+            ("a/../b", "b"),
+            ("a/..", "."),
+            ("../a", "../a"),
+            ("a/../../b", "../b"),
+            ("../../a", "../../a"),
+            ("/", "/"),
+            ("/a/", "/a"),
+            ("/../a", "/a"),
+            ("//a", "/a"),
+            ("..foo", "..foo"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(clean(name.as_bytes()), expected.as_bytes(), "{name}");
+        }
+    }
+}

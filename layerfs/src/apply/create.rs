@@ -1,0 +1,314 @@
+//! One node of each type, replacing what is in its place.
+//!
+//! A directory over a directory keeps it and takes the new metadata; anything else over anything is removed first, so
+//! that a file is never written into through another name's inode.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use tarsplit::{Kind, Member};
+
+use super::error::ApplyError;
+use super::fill::{OpenFile, set_xattrs};
+use super::metadata::Metadata;
+use super::target::{Ownership, WhiteoutMode};
+use super::tree::Parent;
+use super::{Applier, Directory};
+use crate::path::LayerPath;
+use crate::sys::node::{self, Node};
+use crate::sys::remove::{Verdict, remove_with};
+use crate::warning::Warning;
+
+/// A file to fill: the stored bytes that follow, and the length they make.
+type Created = (Arc<OpenFile>, u64, u64);
+
+impl Applier<'_, '_> {
+    /// Creates the node that `member` describes. Returns a file if it is a regular one.
+    pub(super) fn create(
+        &mut self,
+        parent: &Parent,
+        base: &[u8],
+        real: &[u8],
+        mut member: Box<Member>,
+        who: (&[u8], u64),
+    ) -> Result<Option<Created>, ApplyError> {
+        let metadata = Metadata::of(&mut member, self.target.ownership)?;
+        match member.kind {
+            Kind::Regular => return self.create_file(parent, base, real, &member, metadata, who).map(Some),
+            Kind::Directory => self.create_directory(parent, base, real, &metadata, who.0)?,
+            Kind::HardLink => self.create_hard_link(parent, base, real, &member, &metadata, who.0)?,
+            Kind::Symlink => {
+                let target = member.linkname.as_slice();
+                self.replacing(parent, base, real, "symlink", || rustix::fs::symlinkat(target, &parent.fd, base))?;
+                self.size += target.len() as u64;
+                self.set_metadata(parent, base, &metadata, who.0, true)?;
+            }
+            Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
+                self.create_special(parent, base, real, &member, &metadata, who.0)?;
+            }
+            Kind::GlobalHeader | Kind::GnuSparse | Kind::Other(_) => {
+                return Err(ApplyError::UnhandledType { typeflag: member.kind.typeflag() });
+            }
+        }
+        Ok(None)
+    }
+
+    fn create_file(
+        &mut self,
+        parent: &Parent,
+        base: &[u8],
+        real: &[u8],
+        member: &Member,
+        metadata: Metadata,
+        (name, position): (&[u8], u64),
+    ) -> Result<Created, ApplyError> {
+        let permissions = Mode::from_raw_mode(metadata.mode.as_raw_mode() & 0o777);
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let create = || rustix::fs::openat(&parent.fd, base, flags, permissions);
+        let fd = self.replacing(parent, base, real, "creating the file", create)?;
+        let file = OpenFile {
+            file: File::from(fd),
+            set_owner: self.must_set_owner(&metadata),
+            set_mode: self.must_set_mode(&metadata),
+            set_len: (member.stored != member.size).then_some(member.size),
+            metadata,
+            name: name.to_vec(),
+            position,
+            parts: AtomicUsize::new(1),
+        };
+        Ok((Arc::new(file), member.stored, member.size))
+    }
+
+    fn create_directory(
+        &mut self,
+        parent: &Parent,
+        base: &[u8],
+        real: &[u8],
+        metadata: &Metadata,
+        name: &[u8],
+    ) -> Result<(), ApplyError> {
+        let deferred = self.target.defer_directories;
+        // Whoever is not root must be able to fill it.
+        let now = if deferred { metadata.mode | Mode::RWXU } else { metadata.mode };
+        let permissions = Mode::from_raw_mode(now.as_raw_mode() & 0o777);
+        let make = || rustix::fs::mkdirat(&parent.fd, base, permissions);
+        let fresh = match make() {
+            Ok(()) => true,
+            Err(Errno::EXIST) => {
+                let stat = node::stat(&parent.fd, base).map_err(ApplyError::system("stat"))?;
+                if node::file_type(&stat) == FileType::Directory {
+                    false
+                } else {
+                    let replaces_whiteout = self.whiteouts.contains(real);
+                    self.replacing(parent, base, real, "mkdir", make)?;
+                    if replaces_whiteout {
+                        self.mark_opaque(parent, base, real)?;
+                    }
+                    true
+                }
+            }
+            Err(errno) => return Err(ApplyError::System { call: "mkdir", errno }),
+        };
+        if fresh && self.whiteouts.remove(real) {
+            // Recorded, not written: nothing stood in the way.
+            self.mark_opaque(parent, base, real)?;
+        }
+        if !fresh || self.must_set_owner(metadata) {
+            let chown = ApplyError::system("chown");
+            node::chown(&parent.fd, base, metadata.uid, metadata.gid).map_err(chown)?;
+        }
+        let exact = fresh && !self.must_set_mode(metadata) && now == metadata.mode;
+        if !exact || !metadata.xattrs.is_empty() {
+            let node = Node::open(&parent.fd, base).map_err(ApplyError::system("opening"))?;
+            set_xattrs(&metadata.xattrs, name, &self.shared, |name, value| node.set_xattr(name, value))?;
+            node.chmod(now).map_err(ApplyError::system("chmod"))?;
+        }
+        if metadata.mode.contains(Mode::SGID)
+            || metadata.xattrs.iter().any(|(name, _)| name == b"system.posix_acl_default")
+        {
+            self.inherits = true;
+        }
+        self.directories.push(Directory {
+            path: real.to_vec(),
+            mode: metadata.mode,
+            times: Some(metadata.times.clone()),
+        });
+        Ok(())
+    }
+
+    fn create_hard_link(
+        &mut self,
+        parent: &Parent,
+        base: &[u8],
+        real: &[u8],
+        member: &Member,
+        metadata: &Metadata,
+        name: &[u8],
+    ) -> Result<(), ApplyError> {
+        let invalid = || ApplyError::HardLinkTarget { target: member.linkname.clone() };
+        if member.linkname.is_empty() {
+            return Err(invalid());
+        }
+        let target = LayerPath::parse(&member.linkname).map_err(|_| invalid())?.ok_or_else(invalid)?;
+        let (target_dir, target_base) = target.split();
+        let target_parent = self.tree.existing(target_dir)?;
+        let stat = node::stat(&target_parent.fd, target_base).map_err(ApplyError::system("hard link target"))?;
+        if node::is_whiteout(&stat) && self.whiteouts.contains(&target_parent.path_of(target_base)) {
+            return Err(ApplyError::System { call: "hard link target", errno: Errno::NOENT });
+        }
+        let link = || rustix::fs::linkat(&target_parent.fd, target_base, &parent.fd, base, AtFlags::empty());
+        self.replacing(parent, base, real, "link", link)?;
+        // The link's own metadata goes to the inode that both share, after the target's.
+        self.filler.barrier();
+        let symlink = node::file_type(&stat) == FileType::Symlink;
+        if symlink {
+            return self.set_owner(parent, base, metadata);
+        }
+        self.set_metadata(parent, base, metadata, name, false)
+    }
+
+    fn create_special(
+        &mut self,
+        parent: &Parent,
+        base: &[u8],
+        real: &[u8],
+        member: &Member,
+        metadata: &Metadata,
+        name: &[u8],
+    ) -> Result<(), ApplyError> {
+        let (major, minor) = member.device;
+        let number = |part| u32::try_from(part).map_err(|_| ApplyError::DeviceNumber { major, minor });
+        let (file_type, device) = match member.kind {
+            Kind::Fifo => (FileType::Fifo, 0),
+            Kind::CharDevice => (FileType::CharacterDevice, rustix::fs::makedev(number(major)?, number(minor)?)),
+            _ => (FileType::BlockDevice, rustix::fs::makedev(number(major)?, number(minor)?)),
+        };
+        if self.target.whiteouts == WhiteoutMode::Record && file_type == FileType::CharacterDevice && device == 0 {
+            // Raw in the archive, it is a whiteout to overlayfs all the same.
+            self.whiteouts.insert(real.to_vec());
+            return Ok(());
+        }
+        let permissions = Mode::from_raw_mode(metadata.mode.as_raw_mode() & 0o777);
+        let make = || rustix::fs::mknodat(&parent.fd, base, file_type, permissions, device);
+        match self.replacing(parent, base, real, "mknod", make) {
+            Err(ApplyError::System { errno: Errno::PERM, .. }) if file_type != FileType::Fifo => {
+                self.shared.warn(name, Warning::DeviceSkipped);
+                return Ok(());
+            }
+            result => result?,
+        }
+        self.set_metadata(parent, base, metadata, name, false)
+    }
+
+    /// Runs `make`; where something is in the way, removes that and runs it again.
+    pub(super) fn replacing<T>(
+        &mut self,
+        parent: &Parent,
+        base: &[u8],
+        real: &[u8],
+        call: &'static str,
+        make: impl Fn() -> Result<T, Errno>,
+    ) -> Result<T, ApplyError> {
+        match make() {
+            Err(Errno::EXIST) => {}
+            Ok(made) => {
+                if !self.whiteouts.is_empty() && self.target.whiteouts == WhiteoutMode::Record {
+                    self.whiteouts.remove(real);
+                }
+                return Ok(made);
+            }
+            Err(errno) => return Err(ApplyError::System { call, errno }),
+        }
+        self.remove(parent, base, real)?;
+        make().map_err(ApplyError::system(call))
+    }
+
+    /// Removes what is at `base`, tree or not, but keeps the files that the journal refers to in the scratch directory.
+    fn remove(&mut self, parent: &Parent, base: &[u8], real: &[u8]) -> Result<(), ApplyError> {
+        self.size_known = false;
+        self.whiteouts.remove(real);
+        let Self { on_disk, stashed, target, .. } = self;
+        let removed = remove_with(&parent.fd, base, real, |dir, name, path| {
+            if !on_disk.remove(path) {
+                return Ok(Verdict::Remove);
+            }
+            let aside = format!("replaced-{}", stashed.len());
+            rustix::fs::renameat(dir, name, &target.scratch, &aside)?;
+            stashed.push((path.to_vec(), aside));
+            Ok(Verdict::Gone)
+        });
+        self.tree.forget();
+        removed.map_err(ApplyError::system("replacing what the layer already has there"))
+    }
+
+    /// Whether creating the node does not already give it its owner.
+    fn must_set_owner(&self, metadata: &Metadata) -> bool {
+        if self.target.ownership == Ownership::Caller {
+            return false;
+        }
+        let is = |wanted: Option<u32>, own| wanted.is_none_or(|wanted| wanted == own);
+        self.inherits
+            || !is(metadata.uid.map(rustix::fs::Uid::as_raw), self.uid)
+            || !is(metadata.gid.map(rustix::fs::Gid::as_raw), self.gid)
+    }
+
+    /// Whether creating the node does not already give it its mode.
+    fn must_set_mode(&self, metadata: &Metadata) -> bool {
+        self.inherits
+            || metadata.has_special_bits()
+            || metadata.mode.as_raw_mode() & self.umask != 0
+            || metadata.xattrs.iter().any(|(name, _)| name.starts_with(b"system."))
+    }
+
+    fn set_owner(&self, parent: &Parent, base: &[u8], metadata: &Metadata) -> Result<(), ApplyError> {
+        if self.target.ownership == Ownership::Caller {
+            return Ok(());
+        }
+        node::chown(&parent.fd, base, metadata.uid, metadata.gid).map_err(ApplyError::system("chown"))
+    }
+
+    /// Sets all metadata of a node that has no descriptor of its own, in Docker's order.
+    fn set_metadata(
+        &self,
+        parent: &Parent,
+        base: &[u8],
+        metadata: &Metadata,
+        name: &[u8],
+        symlink: bool,
+    ) -> Result<(), ApplyError> {
+        self.set_owner(parent, base, metadata)?;
+        if !symlink || !metadata.xattrs.is_empty() {
+            let node = Node::open(&parent.fd, base).map_err(ApplyError::system("opening"))?;
+            set_xattrs(&metadata.xattrs, name, &self.shared, |name, value| node.set_xattr(name, value))?;
+            if !symlink {
+                node.chmod(metadata.mode).map_err(ApplyError::system("chmod"))?;
+            }
+        }
+        node::set_times(&parent.fd, base, &metadata.times).map_err(ApplyError::system("setting times"))
+    }
+
+    /// Sets a directory's times, if it is still one.
+    pub(super) fn set_directory_times(&mut self, directory: &Directory) -> Result<(), ApplyError> {
+        let Some(times) = &directory.times else { return Ok(()) };
+        let call = ApplyError::system("setting a directory's times");
+        let Some(path) = LayerPath::parse(&directory.path)? else { return Ok(()) };
+        let (parent, base) = path.split();
+        let parent = match self.tree.existing(parent) {
+            Ok(parent) => parent,
+            Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::NOTDIR)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        // Only a layer that removed something can have put another thing in its place.
+        if !self.size_known {
+            match node::stat(&parent.fd, base) {
+                Ok(stat) if node::file_type(&stat) == FileType::Directory => {}
+                Ok(_) | Err(Errno::NOENT) => return Ok(()),
+                Err(errno) => return Err(call(errno)),
+            }
+        }
+        node::set_times(&parent.fd, base, times).map_err(call)
+    }
+}

@@ -1,0 +1,83 @@
+//! Why a member cannot be applied.
+
+use rustix::io::Errno;
+
+use crate::path::InvalidName;
+use crate::whiteout::InvalidWhiteout;
+
+/// What is wrong with one member of a layer, or what the system said to it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// The name leads out of the layer.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// The name is a whiteout of nothing.
+    #[error(transparent)]
+    Whiteout(#[from] InvalidWhiteout),
+    /// A symlink on the way to the member leads out of the layer.
+    #[error("the path leaves the layer through the symlink \"{}\"", .link.escape_ascii())]
+    Escape {
+        /// The link's path in the layer.
+        link: Vec<u8>,
+    },
+    /// A type that Docker does not unpack either.
+    #[error("unhandled tar header type {typeflag}")]
+    UnhandledType {
+        /// The type byte.
+        typeflag: u8,
+    },
+    /// A hard link's target is empty or leads out of the layer.
+    #[error("invalid hardlink target \"{}\"", .target.escape_ascii())]
+    HardLinkTarget {
+        /// The target as the archive has it.
+        target: Vec<u8>,
+    },
+    /// A device number that no system has.
+    #[error("device number {major}:{minor} is out of range")]
+    DeviceNumber {
+        /// Major number.
+        major: i64,
+        /// Minor number.
+        minor: i64,
+    },
+    /// An owner that no system has.
+    #[error("{field} {found} is out of range")]
+    Owner {
+        /// `uid` or `gid`.
+        field: &'static str,
+        /// As the archive has it.
+        found: i64,
+    },
+    /// An extended attribute cannot be set.
+    #[error("setting the extended attribute {:?}: {errno}", .name.escape_ascii().to_string())]
+    Xattr {
+        /// The attribute.
+        name: Vec<u8>,
+        /// The system's answer.
+        errno: Errno,
+    },
+    /// A system call failed.
+    #[error("{call}: {errno}")]
+    System {
+        /// What was being done.
+        call: &'static str,
+        /// The system's answer.
+        errno: Errno,
+    },
+}
+
+impl ApplyError {
+    pub(crate) fn system(call: &'static str) -> impl Fn(Errno) -> Self {
+        move |errno| Self::System { call, errno }
+    }
+
+    /// The system's answer, if a system call failed.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::System { errno, .. } | Self::Xattr { errno, .. } => Some(*errno),
+            _ => None,
+        }
+    }
+}

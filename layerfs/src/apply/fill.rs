@@ -1,0 +1,186 @@
+//! File bodies: written by any thread into files that are already open.
+//!
+//! The ordered pass creates each file under its name and so settles every question of order; what follows touches only
+//! the descriptor. A file that is replaced, linked or unlinked meanwhile is filled all the same.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+
+use super::error::ApplyError;
+use super::metadata::Metadata;
+use crate::bytes::Bytes;
+use crate::error::MemberError;
+use crate::pool::{Outstanding, Pool};
+use crate::warning::{Warning, Warnings};
+use crate::xattr::{self, Skipped};
+
+/// A batch is handed out when it holds this much.
+const BATCH_BYTES: usize = 1 << 20;
+const BATCH_PARTS: usize = 32;
+
+/// A created file whose content or metadata is still to be set.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    pub(crate) file: File,
+    pub(crate) metadata: Metadata,
+    pub(crate) set_owner: bool,
+    pub(crate) set_mode: bool,
+    /// Final length, where writing the parts does not reach it: a file that ends in a hole.
+    pub(crate) set_len: Option<u64>,
+    /// For messages.
+    pub(crate) name: Vec<u8>,
+    pub(crate) position: u64,
+    /// Parts not yet written, and one for the pass that still adds some.
+    pub(crate) parts: AtomicUsize,
+}
+
+/// One contiguous piece of a file.
+#[derive(Debug)]
+struct Part<'a> {
+    file: Arc<OpenFile>,
+    offset: u64,
+    data: Bytes<'a>,
+}
+
+/// What the threads that fill one layer's files share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// The first failure.
+    failure: OnceLock<MemberError>,
+    warnings: Mutex<Warnings>,
+}
+
+impl Shared {
+    pub(crate) fn warn(&self, name: &[u8], warning: Warning) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(name, warning);
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.get().is_some()
+    }
+
+    fn fail(&self, file: &OpenFile, source: ApplyError) {
+        let _ = self.failure.set(MemberError { position: file.position, name: file.name.clone(), source });
+    }
+
+    /// Takes what the threads left. Call once all are done.
+    pub(crate) fn into_result(self) -> Result<Warnings, MemberError> {
+        match self.failure.into_inner() {
+            Some(failure) => Err(failure),
+            None => Ok(self.warnings.into_inner().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+}
+
+/// Gathers parts and hands them out in batches.
+pub(crate) struct Filler<'a, 'p> {
+    pool: &'p Pool<'a>,
+    shared: Arc<Shared>,
+    jobs: Arc<Outstanding>,
+    batch: Vec<Part<'a>>,
+    batch_bytes: usize,
+}
+
+impl<'a, 'p> Filler<'a, 'p> {
+    pub(crate) fn new(pool: &'p Pool<'a>, shared: Arc<Shared>, jobs: Arc<Outstanding>) -> Self {
+        Self { pool, shared, jobs, batch: Vec::new(), batch_bytes: 0 }
+    }
+
+    /// Adds a piece of `file`.
+    pub(crate) fn add(&mut self, file: &Arc<OpenFile>, offset: u64, data: Bytes<'a>) {
+        file.parts.fetch_add(1, Ordering::Relaxed);
+        self.batch_bytes += data.as_slice().len();
+        self.batch.push(Part { file: Arc::clone(file), offset, data });
+        if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_PARTS {
+            self.flush();
+        }
+    }
+
+    /// Ends `file`: no piece follows. Metadata is set by whoever is last.
+    pub(crate) fn end(&mut self, file: &OpenFile) {
+        end_part(file, &self.shared);
+    }
+
+    /// Waits until every file handed in is filled.
+    pub(crate) fn barrier(&mut self) {
+        self.flush();
+        self.jobs.wait(self.pool);
+    }
+
+    fn flush(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        if batch.is_empty() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let counted = self.jobs.add();
+        self.pool.submit(Box::new(move || {
+            let _counted = counted;
+            for part in batch {
+                if !shared.has_failed()
+                    && let Err(source) = part.file.file.write_all_at(part.data.as_slice(), part.offset)
+                {
+                    shared.fail(&part.file, ApplyError::System { call: "writing", errno: errno_of(&source) });
+                }
+                end_part(&part.file, &shared);
+            }
+        }));
+    }
+}
+
+fn end_part(file: &OpenFile, shared: &Shared) {
+    if file.parts.fetch_sub(1, Ordering::AcqRel) == 1
+        && !shared.has_failed()
+        && let Err(source) = finish(file, shared)
+    {
+        shared.fail(file, source);
+    }
+}
+
+/// Owner before attributes, for `chown` drops capabilities; attributes before mode, for the mode rewrites an ACL's mask;
+/// times last.
+fn finish(file: &OpenFile, shared: &Shared) -> Result<(), ApplyError> {
+    let fd = file.file.as_fd();
+    let Metadata { uid, gid, xattrs, mode, times } = &file.metadata;
+    if let Some(length) = file.set_len {
+        rustix::fs::ftruncate(fd, length).map_err(ApplyError::system("setting the size"))?;
+    }
+    if file.set_owner {
+        rustix::fs::fchown(fd, *uid, *gid).map_err(ApplyError::system("chown"))?;
+    }
+    set_xattrs(xattrs, &file.name, shared, |name, value| xattr::set_on_fd(fd, name, value))?;
+    if file.set_mode {
+        rustix::fs::fchmod(fd, *mode).map_err(ApplyError::system("chmod"))?;
+    }
+    rustix::fs::futimens(fd, times).map_err(ApplyError::system("setting times"))
+}
+
+/// Sets the attributes of `member` with `set`; those that may be left out become warnings.
+pub(crate) fn set_xattrs(
+    xattrs: &[(Vec<u8>, Vec<u8>)],
+    member: &[u8],
+    shared: &Shared,
+    set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>,
+) -> Result<(), ApplyError> {
+    let skipped = |name: &[u8], why| {
+        let attribute = name.to_vec();
+        shared.warn(
+            member,
+            match why {
+                Skipped::Overlay => Warning::OverlayXattr { attribute },
+                Skipped::Refused(errno) => Warning::XattrRefused { attribute, errno },
+            },
+        );
+    };
+    xattr::set_all(xattrs, set, skipped).map_err(|(name, errno)| ApplyError::Xattr { name, errno })
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}

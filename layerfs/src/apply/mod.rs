@@ -1,0 +1,268 @@
+//! A layer's members, in order, into a directory.
+//!
+//! ```text
+//! member -> path -> parent directory -> whiteout, or the node itself -> metadata
+//!                                                      `-> body -> fill (any thread)
+//! ```
+//!
+//! One thread does everything that has a name, in the archive's order: so a path's second appearance, a hard link and
+//! its target, a whiteout and its victim need no other ordering. Bodies go to [`fill`].
+//!
+//! # Where this differs from Docker
+//!
+//! Paths, types and metadata follow go-archive 0.3.3 (moby HEAD). On purpose different, each because Docker loses data
+//! or lets a layer reach where it should not:
+//!
+//! | case | Docker | here |
+//! |---|---|---|
+//! | a path comes twice | 20.10, HEAD: the layer is refused | the last one wins, the journal stays replayable |
+//! | a directory replaces a whiteout of this layer | lower content shows again | the directory is opaque |
+//! | `trusted.overlay.*`, `user.overlay.*` attributes | set as given | left out, with a warning |
+//! | an attribute the file system refuses (`ENOTSUP`, `EPERM`) | HEAD: `ENOTSUP` fails the layer | a warning |
+//! | an attribute on a symlink | HEAD: set on its target, or fails | never followed; a warning |
+//! | an owner outside 32 bits | wraps around | refused |
+//! | holes of sparse files | written as zeros | stay holes, same content |
+//! | deleting mode: a whiteout of what the same layer made | deletes it | spares it (OCI image-spec) |
+
+mod create;
+mod error;
+mod fill;
+mod metadata;
+mod target;
+mod tree;
+mod whiteouts;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, Timestamps};
+use tarsplit::disassemble::{Keep, Sink};
+use tarsplit::names::SeenNames;
+use tarsplit::sparse::Run;
+use tarsplit::{Kind, Member};
+
+pub use error::ApplyError;
+pub(crate) use fill::{Filler, Shared};
+pub use target::{Ownership, Target, WhiteoutMode, XattrNamespace};
+
+use crate::bytes::Bytes;
+use crate::error::MemberError;
+use crate::path::LayerPath;
+use crate::whiteout::Marker;
+use fill::OpenFile;
+use tree::Tree;
+
+/// What applying a layer left besides the files.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Whiteouts that were not written: real paths, in [`WhiteoutMode::Record`].
+    pub whiteouts: HashSet<Vec<u8>>,
+    /// Opaque directories that were not marked: real paths, in [`WhiteoutMode::Record`].
+    pub opaque: HashSet<Vec<u8>>,
+    /// Directories whose mode and times are still to be set, in archive order, if [`Target::defer_directories`].
+    pub directories: Vec<Directory>,
+    /// Sum of the lengths of files and symlinks, each inode once; `None` if only a walk can tell.
+    pub size: Option<u64>,
+    /// Files moved to the target's scratch directory: cleaned name, and the name there. The journal needs their content.
+    pub stashed: Vec<(Vec<u8>, String)>,
+}
+
+/// A directory's mode and times, set after everything below it is done.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    /// Its real path in the layer.
+    pub path: Vec<u8>,
+    /// Its mode.
+    pub mode: Mode,
+    /// Its times; `None` leaves the time of unpacking, as for directories that no member describes.
+    pub times: Option<Timestamps>,
+}
+
+/// The longest path that dockerd can open on replay: it puts the data-root in front and has `PATH_MAX` for both.
+const MAX_REPLAYED_PATH: usize = 3072;
+
+/// The file whose body is being received.
+struct Current {
+    file: Arc<OpenFile>,
+    /// Where the stored bytes go; one run for a file that is not sparse.
+    runs: Vec<Run>,
+    run: usize,
+    /// Bytes of the run already received.
+    done: u64,
+}
+
+/// Applies members as they come. Drives a [`Target`].
+pub(crate) struct Applier<'a, 'p> {
+    target: Target,
+    tree: Tree,
+    filler: Filler<'a, 'p>,
+    shared: Arc<Shared>,
+    /// The piece of the layer being framed.
+    pub(crate) input: Bytes<'a>,
+    current: Option<Current>,
+    whiteouts: HashSet<Vec<u8>>,
+    opaque: HashSet<Vec<u8>>,
+    /// Real paths of everything this layer made, in [`WhiteoutMode::Delete`] only.
+    made: HashSet<Vec<u8>>,
+    directories: Vec<Directory>,
+    /// Real paths of files that the journal refers to.
+    on_disk: SeenNames,
+    stashed: Vec<(Vec<u8>, String)>,
+    size: u64,
+    size_known: bool,
+    /// New nodes may inherit a group, a set-id bit or an ACL: nothing about them can be taken for granted.
+    inherits: bool,
+    umask: u32,
+    uid: u32,
+    gid: u32,
+}
+
+impl<'a, 'p> Applier<'a, 'p> {
+    pub(crate) fn new(target: Target, filler: Filler<'a, 'p>, shared: Arc<Shared>) -> Result<Self, ApplyError> {
+        let opening = ApplyError::system("opening the layer's root");
+        let root = rustix::io::fcntl_dupfd_cloexec(&target.root, 3).map_err(&opening)?;
+        let stat = rustix::fs::fstat(&root).map_err(&opening)?;
+        let default_acl =
+            rustix::fs::fgetxattr(&root, "system.posix_acl_default", &mut [0u8; 0]).is_ok_and(|len| len > 0);
+        let inherits = target.whiteouts == WhiteoutMode::Delete || stat.st_mode & 0o2000 != 0 || default_acl;
+        let owner = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
+        Ok(Self {
+            tree: Tree::new(root, (target.ownership == Ownership::Layer).then_some(owner)),
+            target,
+            filler,
+            shared,
+            input: Bytes::Borrowed(&[]),
+            current: None,
+            whiteouts: HashSet::new(),
+            opaque: HashSet::new(),
+            made: HashSet::new(),
+            directories: Vec::new(),
+            on_disk: SeenNames::default(),
+            stashed: Vec::new(),
+            size: 0,
+            size_known: true,
+            inherits,
+            umask: crate::sys::umask::current(),
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        })
+    }
+
+    /// Waits for all bodies, then sets the times of directories.
+    pub(crate) fn finish(mut self) -> Result<Outcome, ApplyError> {
+        self.filler.barrier();
+        let directories = std::mem::take(&mut self.directories);
+        let record = self.target.whiteouts == WhiteoutMode::Record;
+        let deferred = if self.target.defer_directories {
+            directories
+        } else {
+            for directory in &directories {
+                self.set_directory_times(directory)?;
+            }
+            Vec::new()
+        };
+        Ok(Outcome {
+            whiteouts: if record { self.whiteouts } else { HashSet::new() },
+            opaque: if record { self.opaque } else { HashSet::new() },
+            directories: deferred,
+            size: self.size_known.then_some(self.size),
+            stashed: self.stashed,
+        })
+    }
+
+    fn apply(&mut self, mut member: Box<Member>, first: bool) -> Result<Keep, ApplyError> {
+        if member.kind == Kind::GlobalHeader {
+            return Ok(Keep::Inline);
+        }
+        let Some(path) = LayerPath::parse(&member.name)? else { return Ok(Keep::Inline) };
+        let (parent, base) = path.split();
+        let marker = Marker::parse(base)?;
+        if marker == Marker::None && matches!(member.kind, Kind::Other(_) | Kind::GnuSparse) {
+            return Err(ApplyError::UnhandledType { typeflag: member.kind.typeflag() });
+        }
+        let parent = self.tree.parent(parent)?;
+        self.note_implied();
+        match marker {
+            Marker::Whiteout(hidden) => self.whiteout(&parent, hidden, &member)?,
+            Marker::Opaque => self.make_opaque(&parent)?,
+            Marker::None => {
+                let real = parent.path_of(base);
+                let sparse = member.sparse.take();
+                let (name, position) = (std::mem::take(&mut member.name), member.position);
+                let file = self.create(&parent, base, &real, member, (&name, position))?;
+                if self.target.whiteouts == WhiteoutMode::Delete {
+                    self.made.insert(real.clone());
+                }
+                if let Some(file) = file {
+                    let plain = first && real == path.as_bytes() && real.len() <= MAX_REPLAYED_PATH;
+                    return Ok(self.start_body(file, sparse, plain, &real));
+                }
+            }
+        }
+        Ok(Keep::Inline)
+    }
+
+    /// A regular file was created. `plain` says that whoever opens its name finds it, and that the name is new.
+    fn start_body(
+        &mut self,
+        (file, stored, size): (Arc<OpenFile>, u64, u64),
+        sparse: Option<tarsplit::sparse::SparseMap>,
+        plain: bool,
+        real: &[u8],
+    ) -> Keep {
+        self.size += size;
+        if stored == 0 {
+            self.filler.end(&file);
+            return Keep::Inline;
+        }
+        let keep = if plain && sparse.is_none() && self.on_disk.insert(real) { Keep::OnDisk } else { Keep::Inline };
+        let whole = vec![Run { offset: 0, length: stored }];
+        self.current = Some(Current { file, runs: sparse.map_or(whole, |map| map.runs().to_vec()), run: 0, done: 0 });
+        keep
+    }
+
+    /// Records directories that were just created because a member needed them.
+    fn note_implied(&mut self) {
+        for path in self.tree.take_implied() {
+            if self.target.whiteouts == WhiteoutMode::Delete {
+                self.made.insert(path.clone());
+            }
+            if self.target.defer_directories {
+                self.directories.push(Directory { path, mode: Mode::from_raw_mode(0o755), times: None });
+            }
+        }
+    }
+}
+
+impl Sink for Applier<'_, '_> {
+    type Error = MemberError;
+
+    fn member(&mut self, member: Box<Member>, first: bool) -> Result<Keep, MemberError> {
+        let (name, position) = (member.name.clone(), member.position);
+        self.apply(member, first).map_err(|source| MemberError { position, name, source })
+    }
+
+    fn body(&mut self, data: &[u8], at: usize, last: bool) -> Result<(), MemberError> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let mut taken = 0;
+        while taken < data.len() {
+            let Some(run) = current.runs.get(current.run) else { break };
+            let left = run.length - current.done;
+            let take = usize::try_from(left).map_or(data.len() - taken, |left| left.min(data.len() - taken));
+            if take > 0 {
+                let part = self.input.slice(at + taken..at + taken + take);
+                self.filler.add(&current.file, run.offset + current.done, part);
+            }
+            taken += take;
+            current.done += take as u64;
+            if current.done == run.length {
+                current.run += 1;
+                current.done = 0;
+            }
+        }
+        if last && let Some(current) = self.current.take() {
+            self.filler.end(&current.file);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,179 @@
+//! From a member's path to an open parent directory.
+//!
+//! Rules (go-archive 0.3.3 over Go's `os.Root`): symlinks that the layer made are followed, absolute ones from the
+//! layer's root; a relative one that leads above the root is an error; what is missing, a dangling link's target too, is
+//! created. The fast path asks the kernel for a walk without any symlink; only what it refuses is walked by hand.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use super::error::ApplyError;
+use crate::path::join;
+use crate::sys::beneath::{ANCHOR, open_dir};
+use crate::sys::node;
+
+/// Symlinks followed on one path, as in the kernel.
+const MAX_LINKS: usize = 40;
+
+/// Open parents kept. Archives go directory by directory, so a few are enough; descriptors are scarce.
+const MAX_CACHED: usize = 128;
+
+/// An open directory of the layer.
+#[derive(Debug)]
+pub(crate) struct Parent {
+    pub(crate) fd: OwnedFd,
+    /// Its path below the root with no symlink in it.
+    pub(crate) real: Vec<u8>,
+}
+
+impl Parent {
+    /// The real path of `base` in this directory.
+    pub(crate) fn path_of(&self, base: &[u8]) -> Vec<u8> {
+        join(&self.real, base)
+    }
+}
+
+/// The layer's directories.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    root: OwnedFd,
+    cache: HashMap<Vec<u8>, Arc<Parent>>,
+    last: Option<(Vec<u8>, Arc<Parent>)>,
+    /// Owner of directories that no member describes; `None` leaves the caller's.
+    implied_owner: Option<(Uid, Gid)>,
+    /// Implied directories since the last [`Tree::take_implied`].
+    implied: Vec<Vec<u8>>,
+}
+
+impl Tree {
+    pub(crate) fn new(root: OwnedFd, implied_owner: Option<(Uid, Gid)>) -> Self {
+        Self { root, cache: HashMap::new(), last: None, implied_owner, implied: Vec::new() }
+    }
+
+    pub(crate) fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// Real paths of the directories created because a member needed them.
+    pub(crate) fn take_implied(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.implied)
+    }
+
+    /// Forgets all open directories: a directory or symlink was removed.
+    pub(crate) fn forget(&mut self) {
+        self.cache.clear();
+        self.last = None;
+    }
+
+    /// Opens the directory `path`, creating what is missing. An empty path is the root.
+    pub(crate) fn parent(&mut self, path: &[u8]) -> Result<Arc<Parent>, ApplyError> {
+        self.cached(path, true)
+    }
+
+    /// Opens the directory `path` if it exists.
+    pub(crate) fn existing(&mut self, path: &[u8]) -> Result<Arc<Parent>, ApplyError> {
+        self.cached(path, false)
+    }
+
+    fn cached(&mut self, path: &[u8], create: bool) -> Result<Arc<Parent>, ApplyError> {
+        if let Some((last, parent)) = &self.last
+            && last == path
+        {
+            return Ok(Arc::clone(parent));
+        }
+        let parent = match self.cache.get(path) {
+            Some(parent) => Arc::clone(parent),
+            None => {
+                let parent = Arc::new(self.open(path, create)?);
+                if self.cache.len() >= MAX_CACHED {
+                    self.cache.clear();
+                }
+                self.cache.insert(path.to_vec(), Arc::clone(&parent));
+                parent
+            }
+        };
+        self.last = Some((path.to_vec(), Arc::clone(&parent)));
+        Ok(parent)
+    }
+
+    fn open(&mut self, path: &[u8], create: bool) -> Result<Parent, ApplyError> {
+        match open_dir(&self.root, path) {
+            Ok(fd) => Ok(Parent { fd, real: path.to_vec() }),
+            Err(_) => self.walk(path, create),
+        }
+    }
+
+    /// One component after the other. Holds one descriptor, so that depth costs none.
+    fn walk(&mut self, path: &[u8], create: bool) -> Result<Parent, ApplyError> {
+        let open = ApplyError::system("opening the parent directory");
+        let mut here = Parent { fd: open_dir(&self.root, b"").map_err(&open)?, real: Vec::new() };
+        let mut left: VecDeque<Vec<u8>> = components(path);
+        let mut links = 0;
+        let mut through = Vec::new();
+        while let Some(component) = left.pop_front() {
+            if component == b".." {
+                if here.real.is_empty() {
+                    return Err(ApplyError::Escape { link: through });
+                }
+                let slash = here.real.iter().rposition(|&b| b == b'/').unwrap_or(0);
+                here.real.truncate(slash);
+                here.fd = open_dir(&self.root, &here.real).map_err(&open)?;
+                continue;
+            }
+            let real = here.path_of(&component);
+            match rustix::fs::openat(&here.fd, component.as_slice(), ANCHOR, Mode::empty()) {
+                Ok(fd) => here = Parent { fd, real },
+                Err(Errno::NOENT) if create => {
+                    self.create_implied(&here.fd, &component)
+                        .map_err(ApplyError::system("creating the parent directory"))?;
+                    let fd =
+                        rustix::fs::openat(&here.fd, component.as_slice(), ANCHOR, Mode::empty()).map_err(&open)?;
+                    self.implied.push(real.clone());
+                    here = Parent { fd, real };
+                }
+                Err(errno @ (Errno::NOTDIR | Errno::LOOP)) => {
+                    let stat = node::stat(&here.fd, &component).map_err(&open)?;
+                    if node::file_type(&stat) != FileType::Symlink {
+                        return Err(open(Errno::NOTDIR));
+                    }
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(open(Errno::LOOP));
+                    }
+                    let target =
+                        rustix::fs::readlinkat(&here.fd, component.as_slice(), Vec::new()).map_err(|_| open(errno))?;
+                    let target = target.as_bytes();
+                    through = real;
+                    if target.first() == Some(&b'/') {
+                        here = Parent { fd: open_dir(&self.root, b"").map_err(&open)?, real: Vec::new() };
+                    }
+                    for component in components(target).into_iter().rev() {
+                        left.push_front(component);
+                    }
+                }
+                Err(errno) => return Err(open(errno)),
+            }
+        }
+        Ok(here)
+    }
+
+    /// A directory that no member describes: 0755, owned by the layer's root, whatever umask and parent say.
+    fn create_implied(&self, dir: impl AsFd, base: &[u8]) -> Result<(), Errno> {
+        let mode = Mode::from_raw_mode(0o755);
+        rustix::fs::mkdirat(&dir, base, mode)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&dir, base, flags, Mode::empty())?;
+        if let Some((uid, gid)) = self.implied_owner {
+            rustix::fs::fchown(&fd, Some(uid), Some(gid))?;
+        }
+        rustix::fs::fchmod(&fd, mode)
+    }
+}
+
+fn components(path: &[u8]) -> VecDeque<Vec<u8>> {
+    path.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".").map(<[u8]>::to_vec).collect()
+}

@@ -1,0 +1,252 @@
+//! Which compression a stream has, and one reader for all of them.
+//!
+//! What is recognised follows moby's `DetectCompression` (`github.com/moby/go-archive/compression`): gzip, bzip2, xz and
+//! zstd by magic, anything else is plain. One case is decided the other way: data that starts with a valid tar header is
+//! a plain tar, even where its first member's name begins with a magic (docker fails on a tar whose first file is called
+//! `BZhfile`).
+//!
+//! | codec | several streams | after the last stream | checksum |
+//! |---|---|---|---|
+//! | gzip | members | ignored, see [`Decoder::trailing_garbage`] (as `unpigz` and `gzip` do) | CRC-32, length, header CRC |
+//! | bzip2 | streams | error (as Go's `compress/bzip2`) | CRC-32 of blocks and stream |
+//! | xz | streams, padding | error | what the stream names; unknown ones are refused |
+//! | zstd | frames, skippable frames | error | XXH64 where the frame has one |
+//!
+//! Every stream is decoded to its end: the last read returns zero only after the last checksum was found right. A stream
+//! that is cut short gives [`io::ErrorKind::UnexpectedEof`], a damaged one [`io::ErrorKind::InvalidData`]; the message
+//! names the codec and how many compressed bytes had been taken.
+
+mod codec;
+mod gzip;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io::{self, BufRead, Read};
+
+use tarsplit::block::{BLOCK, looks_like_header};
+
+use codec::{Codec, Fault, Step};
+
+/// How a stream is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Not at all, or in no way that we know.
+    None,
+    /// RFC 1952.
+    Gzip,
+    /// bzip2, not its predecessor.
+    Bzip2,
+    /// The .xz format; the older .lzma is not recognised, as in moby.
+    Xz,
+    /// RFC 8878, a skippable frame first included.
+    Zstd,
+}
+
+/// As many first bytes as [`Compression::sniff`] wants to see, where the stream has that many.
+pub const SNIFF_LEN: usize = BLOCK;
+
+impl Compression {
+    /// Tells the compression by the first bytes of a stream: [`SNIFF_LEN`] of them, or all there are.
+    #[must_use]
+    pub fn sniff(first_bytes: &[u8]) -> Self {
+        match first_bytes {
+            tar if looks_like_header(tar) => Self::None,
+            [b'B', b'Z', b'h', ..] => Self::Bzip2,
+            [0x1f, 0x8b, 8, ..] => Self::Gzip,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            [low, 0x2a, 0x4d, 0x18, _, _, _, _, ..] if low & 0xf0 == 0x50 => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "plain",
+            Self::Gzip => "gzip",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// The payload of the [`io::Error`]s that a [`Decoder`] makes itself; errors of the reader below pass unchanged.
+#[derive(Debug, thiserror::Error)]
+#[error("{compression}: {reason} (after {consumed} compressed bytes)")]
+pub struct DecodeError {
+    /// The codec that gave up.
+    pub compression: Compression,
+    /// What it says.
+    pub reason: String,
+    /// Compressed bytes it had taken, the damaged ones included or not.
+    pub consumed: u64,
+}
+
+/// Reads the decompressed bytes of a stream.
+///
+/// Decodes from the buffer of `R` into the caller's buffer with no copy between, so both should be large: a slice of a
+/// memory map or a `BufReader` of 64 KiB and more, and reads of 64 KiB and more.
+pub struct Decoder<R> {
+    /// What was taken to tell the compression, then the rest.
+    input: io::Chain<io::Cursor<Vec<u8>>, R>,
+    compression: Compression,
+    engine: Engine,
+    consumed: u64,
+    state: State,
+}
+
+enum Engine {
+    Plain,
+    Gzip(gzip::Gzip),
+    Bzip2(codec::Bzip2),
+    Xz(codec::Xz),
+    Zstd(codec::Zstd),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Running,
+    Ended,
+    Failed,
+}
+
+impl<R: BufRead> Decoder<R> {
+    /// Tells the compression of `reader` and decodes it.
+    ///
+    /// # Errors
+    /// Those of `reader`, and of the allocation of a codec.
+    pub fn new(mut reader: R) -> io::Result<Self> {
+        let mut head = Vec::new();
+        let buffered = fill(&mut reader)?;
+        let compression = if buffered.len() >= SNIFF_LEN {
+            Compression::sniff(buffered)
+        } else {
+            reader.by_ref().take(SNIFF_LEN as u64).read_to_end(&mut head)?;
+            Compression::sniff(&head)
+        };
+        Self::over(head, reader, compression)
+    }
+
+    /// Decodes `reader` with a compression that the caller knows.
+    ///
+    /// # Errors
+    /// The allocation of a codec.
+    pub fn with_compression(reader: R, compression: Compression) -> io::Result<Self> {
+        Self::over(Vec::new(), reader, compression)
+    }
+
+    fn over(head: Vec<u8>, reader: R, compression: Compression) -> io::Result<Self> {
+        let engine = match compression {
+            Compression::None => Engine::Plain,
+            Compression::Gzip => Engine::Gzip(gzip::Gzip::new()),
+            Compression::Bzip2 => Engine::Bzip2(codec::Bzip2::new()),
+            Compression::Xz => Engine::Xz(codec::Xz::new()?),
+            Compression::Zstd => Engine::Zstd(codec::Zstd::new()?),
+        };
+        let input = io::Cursor::new(head).chain(reader);
+        Ok(Self { input, compression, engine, consumed: 0, state: State::Running })
+    }
+}
+
+impl<R> Decoder<R> {
+    /// The compression found, or given.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// How many bytes of the compressed stream are decoded.
+    #[must_use]
+    pub fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    /// After the last byte was read: how many bytes followed the last gzip member and were ignored.
+    ///
+    /// Worth a warning to the user. docker accepts them too where `unpigz` is installed.
+    #[must_use]
+    pub fn trailing_garbage(&self) -> Option<u64> {
+        match &self.engine {
+            Engine::Gzip(gzip) => gzip.trailing_garbage(),
+            _ => None,
+        }
+    }
+
+    /// The reader below, at its end once this one is at its end. Before that, bytes taken by [`Decoder::new`] are lost.
+    pub fn into_inner(self) -> R {
+        self.input.into_inner().1
+    }
+
+    fn failure(&mut self, fault: Fault) -> io::Error {
+        self.state = State::Failed;
+        let (kind, reason) = match fault {
+            Fault::Truncated => (io::ErrorKind::UnexpectedEof, "unexpected end of compressed data".into()),
+            Fault::Damaged(reason) => (io::ErrorKind::InvalidData, reason),
+        };
+        io::Error::new(kind, DecodeError { compression: self.compression, reason, consumed: self.consumed })
+    }
+}
+
+impl<R: BufRead> Read for Decoder<R> {
+    fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
+        if output.is_empty() || self.state == State::Ended {
+            return Ok(0);
+        }
+        if self.state == State::Failed {
+            return Err(self.failure(Fault::Damaged("read again after an error".into())));
+        }
+        let codec: &mut dyn Codec = match &mut self.engine {
+            Engine::Plain => {
+                let read = self.input.read(output)?;
+                self.consumed += read as u64;
+                return Ok(read);
+            }
+            Engine::Gzip(codec) => codec,
+            Engine::Bzip2(codec) => codec,
+            Engine::Xz(codec) => codec,
+            Engine::Zstd(codec) => codec,
+        };
+        loop {
+            let input = fill(&mut self.input)?;
+            let at_end = input.is_empty();
+            let Step { read, written, result } = codec.step(input, output);
+            self.input.consume(read);
+            self.consumed += read as u64;
+            match result {
+                Err(fault) => return Err(self.failure(fault)),
+                Ok(codec::Progress::Ended) => {
+                    self.state = State::Ended;
+                    return Ok(written);
+                }
+                Ok(_) if written > 0 => return Ok(written),
+                Ok(codec::Progress::Stalled) if at_end => return Err(self.failure(Fault::Truncated)),
+                Ok(codec::Progress::Stalled) => return Err(self.failure(Fault::Damaged("no progress".into()))),
+                Ok(codec::Progress::Running) => {}
+            }
+        }
+    }
+}
+
+/// `fill_buf`, again where a signal came.
+fn fill<R: BufRead>(reader: &mut R) -> io::Result<&[u8]> {
+    loop {
+        match reader.fill_buf() {
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // The buffer that the loop saw; borrowing it there would outlive the loop.
+    reader.fill_buf()
+}
+
+impl<R> fmt::Debug for Decoder<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Decoder");
+        debug.field("compression", &self.compression).field("consumed", &self.consumed).finish_non_exhaustive()
+    }
+}

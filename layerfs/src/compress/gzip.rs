@@ -1,0 +1,103 @@
+//! gzip members one after another, by zlib's own reading of headers and trailers.
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::codec::{Codec, Fault, Progress, Step, advance};
+
+const MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// The base-2 logarithm of deflate's window.
+const WINDOW_BITS: u8 = 15;
+
+/// gzip members; what follows the last one and does not start with gzip's magic is skipped and counted.
+pub(super) struct Gzip {
+    place: Place,
+}
+
+enum Place {
+    Member(Decompress),
+    /// After a member: the end, another member or garbage.
+    Between,
+    /// After a member and the first byte of the magic, which was the last of its buffer.
+    HalfMagic,
+    /// So many bytes of garbage.
+    Garbage(u64),
+}
+
+impl Gzip {
+    pub(super) fn new() -> Self {
+        Self { place: Place::Member(Decompress::new_gzip(WINDOW_BITS)) }
+    }
+
+    pub(super) fn trailing_garbage(&self) -> Option<u64> {
+        match self.place {
+            Place::Garbage(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// Goes to another place after `read` bytes.
+    fn enter(&mut self, place: Place, read: usize) -> Step {
+        self.place = place;
+        Step { read, written: 0, result: Ok(Progress::Running) }
+    }
+}
+
+impl Codec for Gzip {
+    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Step {
+        match (&mut self.place, input) {
+            (Place::Member(inflate), _) => {
+                let step = inflate_some(inflate, input, output);
+                if step.ended_member {
+                    self.place = Place::Between;
+                }
+                step.step
+            }
+            (Place::HalfMagic, []) => {
+                self.place = Place::Garbage(1);
+                Step::ended()
+            }
+            (Place::Between | Place::Garbage(_), []) => Step::ended(),
+            (Place::Between, [first]) if *first == MAGIC[0] => self.enter(Place::HalfMagic, 1),
+            (Place::Between, [first, second, ..]) if [*first, *second] == MAGIC => {
+                self.enter(Place::Member(Decompress::new_gzip(WINDOW_BITS)), 0)
+            }
+            (Place::Between, _) => self.enter(Place::Garbage(0), 0),
+            (Place::HalfMagic, [second, ..]) if *second == MAGIC[1] => {
+                let mut inflate = Decompress::new_gzip(WINDOW_BITS);
+                let first = inflate_some(&mut inflate, &MAGIC[..1], output).step;
+                let mut step = self.enter(Place::Member(inflate), 0);
+                if let Err(fault) = first.result {
+                    step.result = Err(fault);
+                }
+                step
+            }
+            (Place::HalfMagic, _) => self.enter(Place::Garbage(1), 0),
+            (Place::Garbage(bytes), _) => {
+                *bytes += input.len() as u64;
+                Step::by(input.len(), 0)
+            }
+        }
+    }
+}
+
+struct Inflated {
+    step: Step,
+    ended_member: bool,
+}
+
+fn inflate_some(inflate: &mut Decompress, input: &[u8], output: &mut [u8]) -> Inflated {
+    let before = (inflate.total_in(), inflate.total_out());
+    let status = inflate.decompress(input, output, FlushDecompress::None);
+    let (read, written) = (advance(before.0, inflate.total_in()), advance(before.1, inflate.total_out()));
+    match status {
+        Ok(Status::StreamEnd) => {
+            Inflated { step: Step { read, written, result: Ok(Progress::Running) }, ended_member: true }
+        }
+        Ok(_) => Inflated { step: Step::by(read, written), ended_member: false },
+        Err(error) => {
+            let reason = error.message().unwrap_or("damaged data").to_owned();
+            Inflated { step: Step::fault(read, Fault::Damaged(reason)), ended_member: false }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! SHA-256 digests in Docker's text form, and the two ids that layers have.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::Digest as _;
+
+/// A SHA-256 digest, written `sha256:` and 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+/// A text that is not `sha256:` and 64 lower-case hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is not a digest of the form sha256:<64 lower-case hex digits>")]
+pub struct InvalidDigest {
+    found: String,
+}
+
+const ALGORITHM: &str = "sha256:";
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+impl Digest {
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// The 64 hex digits, without the algorithm: how Docker names files and directories.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        let digit = |nibble: u8| char::from(HEX[usize::from(nibble)]);
+        self.0.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    }
+
+    /// The first twelve hex digits, as Docker abbreviates ids.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let mut hex = self.hex();
+        hex.truncate(12);
+        hex
+    }
+
+    /// Reads 64 lower-case hex digits.
+    ///
+    /// # Errors
+    /// [`InvalidDigest`] for anything else.
+    pub fn from_hex(hex: &str) -> Result<Self, InvalidDigest> {
+        let invalid = || InvalidDigest { found: hex.chars().take(100).collect() };
+        let nibble = |digit: u8| HEX.iter().position(|&h| h == digit).map(|at| at as u8);
+        let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
+        let bytes: Option<Vec<u8>> = pairs.iter().map(|&[high, low]| Some(nibble(high)? << 4 | nibble(low)?)).collect();
+        let bytes = bytes.filter(|_| rest.is_empty()).ok_or_else(invalid)?;
+        Ok(Self(bytes.try_into().map_err(|_| invalid())?))
+    }
+}
+
+impl FromStr for Digest {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDigest> {
+        let hex = text.strip_prefix(ALGORITHM);
+        hex.and_then(|hex| Self::from_hex(hex).ok())
+            .ok_or_else(|| InvalidDigest { found: text.chars().take(100).collect() })
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{ALGORITHM}{}", self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl serde::Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Hashes a stream piece by piece.
+#[derive(Debug, Clone, Default)]
+pub struct Hasher(sha2::Sha256);
+
+impl Hasher {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of everything taken.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
+/// Hashes what is read through it.
+#[derive(Debug)]
+pub struct HashingReader<R> {
+    inner: R,
+    hasher: Hasher,
+    bytes: u64,
+}
+
+impl<R: std::io::Read> HashingReader<R> {
+    /// Hashes what is read from `inner`.
+    pub fn new(inner: R) -> Self {
+        Self { inner, hasher: Hasher::default(), bytes: 0 }
+    }
+
+    /// The digest and the number of the bytes read so far.
+    #[must_use]
+    pub fn finish(self) -> (Digest, u64) {
+        (self.hasher.finish(), self.bytes)
+    }
+}
+
+impl<R: std::io::Read> std::io::Read for HashingReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}
+
+macro_rules! layer_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Digest);
+
+        impl FromStr for $name {
+            type Err = InvalidDigest;
+            fn from_str(text: &str) -> Result<Self, InvalidDigest> {
+                text.parse().map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+layer_id!(
+    /// The digest of a layer's uncompressed tar, all bytes of it.
+    DiffId
+);
+layer_id!(
+    /// The digest of a layer together with all layers below it (OCI image-spec `config.md`, "Layer ChainID").
+    ChainId
+);
+
+impl ChainId {
+    /// The id of `diff_id` on top of `parent`: the digest of both texts with a space between.
+    #[must_use]
+    pub fn next(parent: Option<Self>, diff_id: DiffId) -> Self {
+        match parent {
+            None => Self(diff_id.0),
+            Some(parent) => Self(Digest::of(format!("{parent} {diff_id}").as_bytes())),
+        }
+    }
+
+    /// The chain ids of a whole image, base first.
+    #[must_use]
+    pub fn chain(diff_ids: &[DiffId]) -> Vec<Self> {
+        let step = |parent: &mut Option<Self>, &diff_id: &DiffId| {
+            *parent = Some(Self::next(*parent, diff_id));
+            *parent
+        };
+        diff_ids.iter().scan(None, step).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_parsed_strictly() {
+        let text = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
+        let digest: Digest = text.parse().unwrap();
+        assert_eq!(digest, Digest::of(&[0; 1024]));
+        assert_eq!(digest.to_string(), text);
+        assert_eq!(digest.short(), "5f70bf18a086");
+        for bad in ["", "sha256:", &text[7..], &text[..70], &text.to_uppercase(), "md5:00", "sha256:../../x"] {
+            assert!(bad.parse::<Digest>().is_err(), "{bad}");
+        }
+    }
+
+    /// The worked example of OCI image-spec `config.md` uses the same rule; these values come from a dockerd 20.10.24 store.
+    #[test]
+    fn a_chain_id_hashes_the_texts_of_parent_and_diff_id() {
+        let diff_id = DiffId(Digest::of(&[0; 1024]));
+        let chain = ChainId::chain(&[diff_id, diff_id]);
+        assert_eq!(chain[0].0, diff_id.0);
+        assert_eq!(chain[1].0, Digest::of(format!("{diff_id} {diff_id}").as_bytes()));
+    }
+}

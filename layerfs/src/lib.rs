@@ -1,0 +1,27 @@
+//! One layer's content: decode, hash, apply to a directory.
+#![forbid(unsafe_code)]
+
+pub mod apply;
+mod bytes;
+pub mod compress;
+mod digest;
+mod error;
+pub mod path;
+pub mod pool;
+mod replay;
+mod source;
+mod sys;
+mod unpack;
+mod usage;
+mod warning;
+pub mod whiteout;
+mod xattr;
+
+pub use digest::{ChainId, DiffId, Digest, Hasher, HashingReader, InvalidDigest};
+pub use error::{MemberError, UnpackError};
+pub use replay::LayerFiles;
+pub use source::{LayerStream, Source};
+pub use sys::remove::remove_tree;
+pub use unpack::{Context, JournalFile, Unpacked, unpack};
+pub use usage::tree_size;
+pub use warning::{Warning, Warnings};

@@ -1,0 +1,69 @@
+//! Where in a layer a member belongs.
+
+use tarsplit::names::clean;
+
+/// A path below a layer's root: relative, cleaned, not empty, never above the root. Bytes, not text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LayerPath(Vec<u8>);
+
+/// A name that leads out of the layer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid entry name \"{}\": it leads out of the layer", .name.escape_ascii())]
+pub struct InvalidName {
+    name: Vec<u8>,
+}
+
+impl LayerPath {
+    /// Reads a member's name: leading slashes are dropped, the rest is cleaned lexically. `None` is the root itself.
+    ///
+    /// # Errors
+    /// [`InvalidName`] if `..` components lead above the root, as go-archive 0.3.3 (`archive.go: Untar`) refuses them.
+    pub fn parse(name: &[u8]) -> Result<Option<Self>, InvalidName> {
+        let start = name.iter().position(|&b| b != b'/').unwrap_or(name.len());
+        match clean(&name[start..]) {
+            root if root == b"." => Ok(None),
+            path if path == b".." || path.starts_with(b"../") => Err(InvalidName { name: name.to_vec() }),
+            path => Ok(Some(Self(path))),
+        }
+    }
+
+    /// The path's bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The directory part, empty for the root, and the last component.
+    #[must_use]
+    pub fn split(&self) -> (&[u8], &[u8]) {
+        match self.0.iter().rposition(|&b| b == b'/') {
+            Some(slash) => (&self.0[..slash], &self.0[slash + 1..]),
+            None => (&[], &self.0),
+        }
+    }
+}
+
+/// `base` below `dir`, where an empty `dir` is the root.
+pub(crate) fn join(dir: &[u8], base: &[u8]) -> Vec<u8> {
+    if dir.is_empty() { base.to_vec() } else { [dir, b"/", base].concat() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_below_the_root() {
+        let parse = |name: &str| LayerPath::parse(name.as_bytes()).map(|path| path.map(|path| path.0));
+        for root in ["", ".", "./", "/", "//", "a/..", "/."] {
+            assert_eq!(parse(root), Ok(None), "{root}");
+        }
+        for (name, path) in [("a", "a"), ("//abs//f", "abs/f"), ("a/../b", "b"), ("..foo", "..foo"), ("x/./y/", "x/y")]
+        {
+            assert_eq!(parse(name), Ok(Some(path.into())), "{name}");
+        }
+        for bad in ["..", "../", "../evil", "/../evil", "x/../../evil"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

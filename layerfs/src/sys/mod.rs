@@ -1,0 +1,6 @@
+//! File-descriptor-relative system calls, one idea a file.
+
+pub(crate) mod beneath;
+pub(crate) mod node;
+pub(crate) mod remove;
+pub(crate) mod umask;

@@ -1,0 +1,145 @@
+//! Removing trees by descriptor, without recursion and without following anything.
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::path::join;
+
+/// What to do with an entry that is not a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Unlink it.
+    Remove,
+    /// Leave it, and with it the directories above it.
+    Keep,
+    /// The caller has already taken it away.
+    Gone,
+}
+
+/// Removes `base` in `dir` and everything below it. A name that is missing is fine.
+///
+/// Holds two descriptors whatever the depth. Never leaves the file system and never enters a mount point.
+///
+/// # Errors
+/// The first error of a system call; `EBUSY` at a mount point.
+pub fn remove_tree(dir: impl AsFd, base: &[u8]) -> Result<(), Errno> {
+    remove_with(dir, base, b"", |_, _, _| Ok(Verdict::Remove))
+}
+
+/// The same, asking `verdict` for each entry that is not a directory: its directory, its name, and its path, which
+/// starts with `path`, the path of `base`. Directories that are not empty afterwards stay.
+pub(crate) fn remove_with(
+    dir: impl AsFd,
+    base: &[u8],
+    path: &[u8],
+    mut verdict: impl FnMut(&OwnedFd, &[u8], &[u8]) -> Result<Verdict, Errno>,
+) -> Result<(), Errno> {
+    let top = rustix::fs::openat(dir, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    match take(&top, base, path, &mut verdict) {
+        Ok(true) => return Ok(()),
+        Ok(false) => {}
+        Err(errno) => return missing_is_fine(Err(errno)),
+    }
+    let mut levels = vec![Level { name: base.to_vec(), path_len: path.len(), children: Vec::new() }];
+    let mut path = path.to_vec();
+    let mut current = enter(&top, base)?;
+    levels[0].children = empty(&current, &path, &mut verdict)?;
+    while let Some(level) = levels.last_mut() {
+        if let Some(name) = level.children.pop() {
+            let path_len = path.len();
+            path = join(&path, &name);
+            current = enter(&current, &name)?;
+            let children = empty(&current, &path, &mut verdict)?;
+            levels.push(Level { name, path_len, children });
+            continue;
+        }
+        let Some(Level { name, path_len, .. }) = levels.pop() else { break };
+        path.truncate(path_len);
+        let parent =
+            if levels.is_empty() { top.try_clone().map_err(|_| Errno::MFILE)? } else { enter(&current, b"..")? };
+        match rustix::fs::unlinkat(&parent, name.as_slice(), AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        current = parent;
+    }
+    Ok(())
+}
+
+/// One directory on the way down.
+struct Level {
+    name: Vec<u8>,
+    /// Length of the path above it.
+    path_len: usize,
+    /// Its subdirectories that are still to be emptied.
+    children: Vec<Vec<u8>>,
+}
+
+fn enter(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let same_mount = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+    let open = || match rustix::fs::openat2(dir, name, flags, Mode::empty(), same_mount) {
+        Err(Errno::NOSYS) => rustix::fs::openat(dir, name, flags, Mode::empty()),
+        Err(Errno::XDEV) => Err(Errno::BUSY),
+        opened => opened,
+    };
+    match open() {
+        // Without root, a directory of ours may deny us.
+        Err(Errno::ACCESS) if name != b".." => {
+            super::node::Node::open(dir, name)?.chmod(Mode::RWXU)?;
+            open()
+        }
+        opened => opened,
+    }
+}
+
+/// Removes all entries of `dir` that are not directories. Returns the names of those that are.
+fn empty(
+    dir: &OwnedFd,
+    path: &[u8],
+    verdict: &mut impl FnMut(&OwnedFd, &[u8], &[u8]) -> Result<Verdict, Errno>,
+) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut directories = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name == b"." || name == b".." {
+            continue;
+        }
+        if entry.file_type() == FileType::Directory || !take(dir, name, &join(path, name), verdict)? {
+            directories.push(name.to_vec());
+        }
+    }
+    Ok(directories)
+}
+
+/// Deals with one entry that may be a directory. Returns false if it is one.
+fn take(
+    dir: &OwnedFd,
+    name: &[u8],
+    path: &[u8],
+    verdict: &mut impl FnMut(&OwnedFd, &[u8], &[u8]) -> Result<Verdict, Errno>,
+) -> Result<bool, Errno> {
+    if super::node::file_type(&super::node::stat(dir, name)?) == FileType::Directory {
+        return Ok(false);
+    }
+    if verdict(dir, name, path)? == Verdict::Remove {
+        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+            // Without root, the directory may deny us.
+            Err(Errno::ACCESS) => {
+                rustix::fs::chmod(format!("/proc/self/fd/{}", rustix::fd::AsRawFd::as_raw_fd(dir)), Mode::RWXU)?;
+                rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+            }
+            result => missing_is_fine(result)?,
+        }
+    }
+    Ok(true)
+}
+
+fn missing_is_fine(result: Result<(), Errno>) -> Result<(), Errno> {
+    match result {
+        Err(Errno::NOENT) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,82 @@
+//! Shared by the integration tests of this crate.
+#![allow(dead_code)]
+
+pub(crate) mod cases;
+pub(crate) mod tree;
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use layerfs::apply::{Ownership, Target, WhiteoutMode};
+use layerfs::compress::Decoder;
+use layerfs::pool::Pool;
+use layerfs::{Context, JournalFile, Source, UnpackError, Unpacked};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags};
+
+/// Whether this tier can run. Skips with a printed reason, or fails where the tier is required.
+pub(crate) fn tier(name: &str, available: bool, need: &str) -> bool {
+    let required = std::env::var("LAYERFS_REQUIRE").is_ok_and(|tiers| tiers.split(',').any(|tier| tier == name));
+    assert!(available || !required, "tier {name} is required: {need}");
+    if !available {
+        eprintln!("skipped: tier {name}: {need}");
+    }
+    available
+}
+
+pub(crate) fn is_root() -> bool {
+    tier("root", rustix::process::geteuid().is_root(), "run as root")
+}
+
+pub(crate) fn open_dir(path: &Path) -> OwnedFd {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()
+}
+
+/// How to unpack.
+#[derive(Clone, Copy)]
+pub(crate) struct How {
+    pub(crate) threads: usize,
+    pub(crate) whiteouts: WhiteoutMode,
+    /// Read through the decoder, as from a pipe, and not as a slice.
+    pub(crate) stream: bool,
+}
+
+/// Unpacks `archive` into `dir/diff`, with the journal at `dir/tar-split.json.gz`.
+pub(crate) fn unpack(archive: &[u8], dir: &Path, how: How) -> Result<Unpacked, UnpackError> {
+    std::fs::create_dir_all(dir.join("diff")).unwrap();
+    let target = Target {
+        root: open_dir(&dir.join("diff")),
+        scratch: open_dir(dir),
+        whiteouts: how.whiteouts,
+        ownership: Ownership::Layer,
+        defer_directories: false,
+    };
+    let journal = JournalFile { dir: open_dir(dir), name: "tar-split.json.gz" };
+    let source = if how.stream || layerfs::compress::Compression::sniff(archive) != layerfs::compress::Compression::None
+    {
+        Source::Stream(Box::new(Decoder::new(Box::new(archive) as Box<_>).unwrap()))
+    } else {
+        Source::Slice(archive)
+    };
+    let result = Mutex::new(None);
+    let interrupted = AtomicBool::new(false);
+    let context = Context { interrupted: &interrupted, progress: &|_| {} };
+    let slot = &result;
+    Pool::run(
+        how.threads,
+        vec![Box::new(move |pool: &Pool<'_>| {
+            *slot.lock().unwrap() = Some(layerfs::unpack(source, target, Some(&journal), context, pool));
+        })],
+    );
+    result.into_inner().unwrap().unwrap()
+}
+
+/// Rebuilds the tar from what [`unpack`] left.
+pub(crate) fn replay(dir: &Path) -> Result<Vec<u8>, tarsplit::JournalError> {
+    let journal = std::fs::read(dir.join("tar-split.json.gz")).unwrap();
+    let files = layerfs::LayerFiles::new(open_dir(&dir.join("diff")));
+    let mut tar = Vec::new();
+    tarsplit::assemble::assemble(tarsplit::journal::EntryReader::new(journal.as_slice()), &files, &mut tar)?;
+    Ok(tar)
+}

@@ -6,6 +6,7 @@ mod bytes;
 pub mod compress;
 mod digest;
 mod error;
+pub mod flatten;
 pub mod path;
 pub mod pool;
 mod replay;

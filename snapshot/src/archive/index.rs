@@ -1,0 +1,72 @@
+//! The outer tar of an archive: where each member's bytes are. One pass over the headers, no body is touched.
+//!
+//! Read by the parser that reads layers, which follows Go's `archive/tar`: what is listed here is what dockerd unpacks.
+
+use std::ops::Range;
+use std::path::Path;
+
+use tarsplit::Kind;
+use tarsplit::frame::{Frame, Framer};
+
+use super::error::ArchiveError;
+use super::namespace::{Entry, NameError, Namespace};
+
+/// The members of a mapped tar.
+#[derive(Debug)]
+pub(super) struct Index {
+    /// Where each file's content is.
+    pub(super) names: Namespace<Range<usize>>,
+    /// The first member with a name that dockerd refuses; only an image archive must not have one.
+    pub(super) refused: Option<NameError>,
+}
+
+/// Reads all headers of the tar `bytes`, which was found at `path`.
+pub(super) fn index(path: &Path, bytes: &[u8]) -> Result<Index, ArchiveError> {
+    let mut index = Index { names: Namespace::default(), refused: None };
+    let mut framer = Framer::new();
+    let mut at = 0;
+    loop {
+        let not_a_tar = at == 0 && !bytes.is_empty();
+        let (taken, frame) = framer.next(&bytes[at..]).map_err(|source| match source {
+            _ if not_a_tar => ArchiveError::NotATar { path: path.into() },
+            source => ArchiveError::Tar { path: path.into(), source },
+        })?;
+        at += taken;
+        match frame {
+            Some(Frame::Member(member)) => {
+                let end = usize::try_from(member.stored).ok().and_then(|stored| at.checked_add(stored));
+                let Some(end) = end.filter(|&end| end <= bytes.len()) else {
+                    return Err(ArchiveError::Truncated {
+                        path: path.into(),
+                        entry: String::from_utf8_lossy(&member.name).into_owned(),
+                        end: (at as u64).saturating_add(member.stored),
+                        length: bytes.len() as u64,
+                    });
+                };
+                let entry = match member.kind {
+                    Kind::GlobalHeader => continue,
+                    _ if member.sparse.is_some() => Entry::Other("sparse file"),
+                    Kind::Regular => Entry::File(at..end),
+                    Kind::Directory => Entry::Directory,
+                    Kind::Symlink => Entry::Symlink(member.linkname),
+                    Kind::HardLink => Entry::HardLink(member.linkname),
+                    Kind::CharDevice | Kind::BlockDevice => Entry::Other("device"),
+                    Kind::Fifo => Entry::Other("named pipe"),
+                    Kind::GnuSparse => Entry::Other("sparse file"),
+                    Kind::Other(_) => Entry::Other("member of an unknown type"),
+                };
+                if let Err(error) = index.names.add(&member.name, entry) {
+                    index.refused.get_or_insert(error);
+                }
+            }
+            Some(Frame::End) => return Ok(index),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    match framer.finish() {
+        Ok(_) => Ok(index),
+        Err(_) if bytes.len() < tarsplit::block::BLOCK => Err(ArchiveError::NotATar { path: path.into() }),
+        Err(source) => Err(ArchiveError::Tar { path: path.into(), source }),
+    }
+}

@@ -1,0 +1,166 @@
+use layerfs::Digest;
+
+use super::*;
+
+const CONFIG: &[u8] = br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
+
+fn archive(manifest: &str) -> Fixture {
+    Fixture::of(&[("c.json", CONFIG), ("l/layer.tar", b"layer"), ("manifest.json", manifest.as_bytes())])
+}
+
+#[test]
+fn an_item_becomes_an_image() {
+    let parent = Digest::of(b"parent");
+    let manifest = format!(
+        r#"[{{"Config":"./c.json","RepoTags":["app:1","ghcr.io/a/b:2"],"Layers":["l/layer.tar","l/../l/layer.tar"],"Parent":"{parent}"}}]
+"#
+    );
+    let archive = archive(&manifest).open();
+    let contents = archive.images(&Select::default()).unwrap();
+    let [image] = &contents.images[..] else { panic!("{contents:?}") };
+    assert_eq!(&*image.config, CONFIG);
+    assert_eq!((image.config_name.as_str(), image.id), ("./c.json", Digest::of(CONFIG)));
+    assert_eq!(familiar(image), ["app:1", "ghcr.io/a/b:2"]);
+    assert_eq!(image.parent, Some(parent));
+    assert_eq!(image.origin, "manifest.json: item 0");
+    assert!(contents.skipped.is_empty());
+    for layer in &image.layers {
+        let layer = archive.layer(layer).unwrap();
+        assert_eq!((layer.blob.as_slice(), layer.descriptor), (&b"layer"[..], None));
+    }
+}
+
+#[test]
+fn what_docker_tolerates() {
+    for manifest in ["[]", " [ ]\n", "[] trailing"] {
+        assert!(archive(manifest).images().unwrap().images.is_empty());
+    }
+    let images = archive(r#"[{"Config":"c.json","RepoTags":null,"Layers":null},{"config":"x","CONFIG":"c.json"}]"#);
+    let images = images.images().unwrap().images;
+    assert_eq!(images.len(), 2);
+    for image in images {
+        assert!(image.tags.is_empty() && image.layers.is_empty() && image.parent.is_none());
+    }
+    let unknown = r#"[{"Config":"c.json","LayerSources":{"a":{"size":-1}},"X":[[{}]],"Parent":""}]"#;
+    assert_eq!(archive(unknown).images().unwrap().images.len(), 1);
+}
+
+#[test]
+fn manifests_that_are_refused() {
+    let cases = [
+        ("", "manifest.json: empty file"),
+        ("null", "manifest.json: cannot be null (but can be [])"),
+        ("{}", "manifest.json: invalid type: map, expected a sequence at line 1 column 0"),
+        ("[\n{", "manifest.json: EOF while parsing an object at line 2 column 1"),
+        ("not json", "manifest.json: expected ident at line 1 column 2"),
+        ("[null]", "manifest.json: invalid type: null, expected an object at line 1 column 5"),
+        ("[{}]", "manifest.json: missing field `Config` at line 1 column 4"),
+        (r#"[{"Config":1}]"#, "manifest.json: invalid type: integer `1`, expected a string at line 1 column 12"),
+        (r#"[{"Config":"c.json","Layers":[1]}]"#, "manifest.json: invalid type: integer `1`, expected a string"),
+        (r#"[{"Config":"c.json","Layers":{}}]"#, "manifest.json: invalid type: map, expected a sequence"),
+        (r#"[{"Config":""}]"#, r#""": is a directory, not a file"#),
+        (r#"[{"Config":"../c.json"}]"#, "../c.json: name leaves the archive"),
+        (r#"[{"Config":"/etc/passwd"}]"#, "/etc/passwd: not in the archive"),
+        (r#"[{"Config":"l"}]"#, "l: not in the archive"),
+        (r#"[{"Config":"c.json","Layers":["l/layer.tar","a/../../etc/shadow"]}]"#, "a/../../etc/shadow: name leaves"),
+        (
+            r#"[{"Config":"c.json","RepoTags":["ok:1"]},{"Config":"c.json","RepoTags":["ld"]}]"#,
+            "item 1: invalid tag \"ld\"",
+        ),
+        (r#"[{"Config":"c.json","RepoTags":["A:1"]}]"#, "invalid tag \"A:1\": invalid reference format"),
+        (r#"[{"Config":"c.json","RepoTags":[""]}]"#, "manifest.json: item 0: invalid tag \"\""),
+        (
+            r#"[{"Config":"c.json","Parent":"sha256:../../x"}]"#,
+            "manifest.json: item 0: Parent: \"sha256:../../x\" is not",
+        ),
+        (r#"[{"Config":"l/layer.tar"}]"#, "l/layer.tar: expected value at line 1 column 1"),
+    ];
+    for (manifest, expected) in cases {
+        let message = archive(manifest).error();
+        assert!(message.contains(expected), "{manifest}: {message}");
+    }
+    let digest = format!(r#"[{{"Config":"c.json","RepoTags":["a:1@{}"]}}]"#, Digest::of(b""));
+    assert!(archive(&digest).error().contains("invalid tag"), "dockerd refuses to store a tag with a digest");
+}
+
+#[test]
+fn a_config_must_be_an_object() {
+    for config in ["[]", "null", "{", "{} {}", ""] {
+        let manifest = br#"[{"Config":"c.json"}]"#;
+        let message = Fixture::of(&[("c.json", config.as_bytes()), ("manifest.json", manifest)]).error();
+        assert!(message.starts_with("c.json: "), "{config}: {message}");
+    }
+}
+
+/// A chain that is already stored needs no file, so only asking for the layer fails.
+#[test]
+fn a_missing_layer_is_an_error_when_it_is_read() {
+    let manifest = br#"[{"Config":"c.json","Layers":["gone.tar","to-shadow","loop","dir"]}]"#;
+    let archive = Fixture::of(&[("c.json", CONFIG), ("manifest.json", manifest)])
+        .symlink("to-shadow", "../../etc/shadow")
+        .symlink("loop", "loop")
+        .entry("dir/", tar::EntryType::Directory, "", b"")
+        .open();
+    let image = archive.images(&Select::default()).unwrap().images.remove(0);
+    let messages: Vec<String> =
+        image.layers.iter().map(|layer| archive.layer(layer).unwrap_err().to_string()).collect();
+    let expected = [
+        "gone.tar: not in the archive",
+        "to-shadow: symbolic link to-shadow leaves the archive",
+        "loop: too many links",
+        "dir: is a directory, not a file",
+    ];
+    assert_eq!(messages, expected);
+}
+
+#[test]
+fn large_json_is_refused_unread() {
+    let mut manifest = br#"[{"Config":"c.json"}]"#.to_vec();
+    let limit = usize::try_from(MAX_JSON).unwrap();
+    manifest.resize(limit, b' ');
+    assert_eq!(Fixture::of(&[("c.json", CONFIG), ("manifest.json", &manifest)]).images().unwrap().images.len(), 1);
+    manifest.push(b' ');
+    let message = Fixture::of(&[("c.json", CONFIG), ("manifest.json", &manifest)]).error();
+    assert_eq!(message, "manifest.json: 8388609 bytes are more than the 8388608 allowed for a JSON file");
+    let config = vec![b' '; limit + 1];
+    let manifest = br#"[{"Config":"c.json"}]"#;
+    let message = Fixture::of(&[("c.json", &config), ("manifest.json", manifest)]).error();
+    assert!(message.starts_with("c.json: 8388609 bytes are more"), "{message}");
+}
+
+/// Symlinks make many large configs out of one; the sum is limited, one file named often is read once.
+#[test]
+fn json_is_limited_in_sum() {
+    let mut config = b"{}".to_vec();
+    config.resize(4 << 20, b' ');
+    let names: Vec<String> = (0..100).map(|number| format!("{number}")).collect();
+    let items: Vec<String> = names.iter().map(|name| format!(r#"{{"Config":"{name}"}}"#)).collect();
+    let fixture = Fixture::of(&[("c.json", &config), ("manifest.json", format!("[{}]", items.join(",")).as_bytes())]);
+    let message = names.iter().fold(fixture, |fixture, name| fixture.symlink(name, "c.json")).error();
+    assert_eq!(message, "63: the JSON files of this archive have more than 268435456 bytes together");
+    let items = vec![r#"{"Config":"c.json"}"#; 100].join(",");
+    let images = Fixture::of(&[("c.json", &config), ("manifest.json", format!("[{items}]").as_bytes())]).images();
+    assert_eq!(images.unwrap().images.len(), 100);
+}
+
+#[test]
+fn a_platform_that_was_asked_for_is_insisted_on() {
+    let archive = archive(r#"[{"Config":"c.json"}]"#).open();
+    archive.images(&select("linux/amd64")).unwrap();
+    let error = archive.images(&select("linux/arm64")).unwrap_err();
+    assert_eq!(error.to_string(), "c.json: architecture: the image is for linux/amd64, asked for was linux/arm64");
+}
+
+/// What a streaming importer does: names first, the files' bytes from elsewhere.
+#[test]
+fn contents_are_read_from_anywhere() {
+    let mut names = Namespace::default();
+    names.add(b"./real.json", Entry::File(CONFIG)).unwrap();
+    names.add(b"./manifest.json", Entry::File(br#"[{"Config":"c.json","Layers":["late"]}]"#)).unwrap();
+    names.add(b"./c.json", Entry::Symlink(b"real.json".to_vec())).unwrap();
+    let mut read = |file: &str| Ok(names.resolve(file).ok().map(|bytes| bytes.to_vec()));
+    let contents = contents(&Select::default(), &mut read).unwrap().unwrap();
+    assert_eq!(contents.images[0].id, Digest::of(CONFIG));
+    assert_eq!(contents.images[0].layers[0].name, "late");
+    assert!(super::contents(&Select::default(), &mut |_| Ok(None)).unwrap().is_none());
+}

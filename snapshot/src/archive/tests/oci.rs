@@ -1,0 +1,347 @@
+use layerfs::Digest;
+use serde_json::{Value, json};
+
+use super::*;
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// A layout in the making.
+#[derive(Default)]
+struct Layout {
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Layout {
+    /// Adds a blob; the result is its descriptor.
+    fn blob(&mut self, media_type: &str, data: &[u8]) -> Value {
+        let digest = Digest::of(data);
+        self.files.push((format!("blobs/sha256/{}", digest.hex()), data.to_vec()));
+        json!({"mediaType": media_type, "digest": digest.to_string(), "size": data.len()})
+    }
+
+    fn document(&mut self, media_type: &str, document: &Value) -> Value {
+        self.blob(media_type, document.to_string().as_bytes())
+    }
+
+    /// Adds an image of one layer; the result is the descriptor of its manifest.
+    fn image(&mut self, architecture: &str) -> Value {
+        let config = json!({"architecture": architecture, "os": "linux"});
+        let config = self.document(CONFIG, &config);
+        let layer = self.blob(LAYER, architecture.as_bytes());
+        self.manifest(&json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]}))
+    }
+
+    fn manifest(&mut self, manifest: &Value) -> Value {
+        self.document(MANIFEST, manifest)
+    }
+
+    fn index(&mut self, manifests: &[Value]) -> Value {
+        self.document(INDEX, &json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}))
+    }
+
+    fn fixture(self, index: &str) -> Fixture {
+        let fixture = self.files.iter().fold(Fixture::new(), |fixture, (name, data)| fixture.file(name, data));
+        fixture.file("index.json", index.as_bytes()).file("oci-layout", br#"{"imageLayoutVersion": "1.0.0"}"#)
+    }
+
+    fn over(self, manifests: &[Value]) -> Fixture {
+        self.fixture(&json!({"schemaVersion": 2, "manifests": manifests}).to_string())
+    }
+}
+
+fn with(mut descriptor: Value, field: &str, value: Value) -> Value {
+    descriptor[field] = value;
+    descriptor
+}
+
+fn named(descriptor: Value, key: &str, name: &str) -> Value {
+    with(descriptor, "annotations", json!({ key: name }))
+}
+
+fn platform(descriptor: Value, text: &str) -> Value {
+    let parts: Vec<&str> = text.split('/').collect();
+    with(descriptor, "platform", json!({"os": parts[0], "architecture": parts[1]}))
+}
+
+const CONTAINERD: &str = "io.containerd.image.name";
+const REF: &str = "org.opencontainers.image.ref.name";
+
+#[test]
+fn names_come_from_annotations() {
+    let cases = [
+        (CONTAINERD, "docker.io/library/app:1", &["app:1"][..]),
+        (CONTAINERD, "ghcr.io/a/b", &["ghcr.io/a/b:latest"]),
+        (REF, "user/app:1", &["user/app:1"]),
+        (REF, "app:1", &["app:1"]),
+        (REF, "user/app", &["user/app:latest"]),
+        (REF, "1", &[]),
+        (REF, "latest", &[]),
+        (REF, "no:reference:at-all", &[]),
+        (REF, "", &[]),
+        ("other", "app:1", &[]),
+    ];
+    for (key, name, expected) in cases {
+        let mut layout = Layout::default();
+        let image = named(layout.image("amd64"), key, name);
+        let images = layout.over(&[image]).images().unwrap().images;
+        assert_eq!(familiar(&images[0]), expected, "{key} {name}");
+        assert_eq!(images[0].layers.len(), 1);
+    }
+    let mut layout = Layout::default();
+    let image = named(layout.image("amd64"), CONTAINERD, "A/B:1");
+    assert!(layout.over(&[image]).error().starts_with("index.json: invalid image name \"A/B:1\": invalid reference"));
+}
+
+/// `docker save` writes a descriptor for each tag.
+#[test]
+fn one_manifest_with_several_names_is_one_image() {
+    let mut layout = Layout::default();
+    let (image, other) = (layout.image("amd64"), layout.image("arm64"));
+    let index = [
+        named(image.clone(), CONTAINERD, "a:1"),
+        named(other, CONTAINERD, "b:1"),
+        named(image.clone(), CONTAINERD, "a:2"),
+        named(image.clone(), CONTAINERD, "a:1"),
+        image,
+    ];
+    let images = layout.over(&index).images().unwrap().images;
+    assert_eq!(images.iter().map(familiar).collect::<Vec<_>>(), [vec!["a:1", "a:2"], vec!["b:1"]]);
+}
+
+#[test]
+fn the_platform_is_chosen_from_a_nested_index() {
+    let build = || {
+        let mut layout = Layout::default();
+        let amd = platform(layout.image("amd64"), "linux/amd64");
+        // Its platform is only in the config.
+        let arm = layout.image("arm64");
+        let attestation =
+            with(layout.image("none"), "annotations", json!({"vnd.docker.reference.type": "attestation-manifest"}));
+        let unknown = platform(layout.image("unknown"), "unknown/unknown");
+        let nested = layout.index(&[amd, arm, attestation, unknown]);
+        let index = layout.index(&[nested]);
+        layout.over(&[named(index, CONTAINERD, "app:1")]).open()
+    };
+    for name in ["amd64", "arm64"] {
+        let contents = build().images(&select(&format!("linux/{name}"))).unwrap();
+        let [image] = &contents.images[..] else { panic!("{contents:?}") };
+        assert_eq!(familiar(image), ["app:1"]);
+        assert!(std::str::from_utf8(&image.config).unwrap().contains(name));
+    }
+    assert_eq!(build().images(&Select::default()).unwrap().images.len(), 1);
+    let error = build().images(&select("linux/s390x")).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "index.json: no usable image: app:1: no image for linux/s390x, only for linux/amd64, linux/arm64"
+    );
+}
+
+#[test]
+fn the_only_image_is_taken_whatever_its_platform() {
+    for nested in [false, true] {
+        let build = || {
+            let mut layout = Layout::default();
+            let mut image = platform(layout.image("s390x"), "linux/s390x");
+            if nested {
+                image = layout.index(&[image]);
+            }
+            layout.over(&[image]).open()
+        };
+        assert_eq!(build().images(&Select::default()).unwrap().images.len(), 1);
+        let error = build().images(&select("linux/amd64")).unwrap_err().to_string();
+        assert!(error.contains("linux/s390x"), "{error}");
+    }
+}
+
+#[test]
+fn platforms_of_one_name_side_by_side() {
+    let mut layout = Layout::default();
+    let amd = named(platform(layout.image("amd64"), "linux/amd64"), CONTAINERD, "app:1");
+    let arm = named(platform(layout.image("arm64"), "linux/arm64"), CONTAINERD, "app:1");
+    for manifest in [&amd, &arm] {
+        assert!(manifest["platform"].is_object() && manifest["annotations"].is_object());
+    }
+    let contents = layout.over(&[arm, amd]).open().images(&select("linux/amd64")).unwrap();
+    assert_eq!(contents.images.len(), 1);
+    assert_eq!(contents.skipped, ["app:1: an image for linux/arm64, not for linux/amd64"]);
+}
+
+#[test]
+fn what_is_no_image_is_left_out_with_a_reason() {
+    let mut layout = Layout::default();
+    let config = layout.blob("application/vnd.cncf.helm.config.v1+json", b"{}");
+    let chart = layout.manifest(&json!({"config": config, "layers": []}));
+    let config = layout.blob(CONFIG, br#"{"os":"linux"}"#);
+    let artifact = layout.manifest(&json!({"artifactType": "text/x", "config": config, "layers": []}));
+    let text = layout.blob("text/plain", b"text");
+    let all = [chart, artifact, text];
+    let files = layout.files.clone();
+    let error = layout.over(&all).error();
+    let reasons = [
+        r#""text/plain" is no image; sha256:"#,
+        r#"an artifact of type "application/vnd.cncf.helm.config.v1+json", not an image; sha256:"#,
+        r#"an artifact of type "text/x", not an image"#,
+    ];
+    assert!(error.starts_with("index.json: no usable image: sha256:"), "{error}");
+    assert!(reasons.iter().all(|reason| error.contains(reason)), "{error}");
+
+    let mut layout = Layout { files };
+    let image = layout.image("amd64");
+    let contents = layout.over(&[all[0].clone(), image]).images().unwrap();
+    assert_eq!((contents.images.len(), contents.skipped.len()), (1, 1));
+    for none in [json!([]), Value::Null] {
+        let contents = Layout::default().fixture(&json!({"schemaVersion": 2, "manifests": none}).to_string()).images();
+        assert!(contents.unwrap().images.is_empty());
+    }
+}
+
+#[test]
+fn indexes_that_are_refused() {
+    let digest = Digest::of(b"");
+    let cases = [
+        (String::new(), "index.json: empty file"),
+        ("null".into(), "index.json: invalid type: null, expected an object"),
+        ("{}".into(), "index.json: manifests: is missing"),
+        (r#"{"manifests":[],"layers":[]}"#.into(), "index.json: layers: has no place in an index: ambiguous document"),
+        (r#"{"Manifests":[],"LAYERS":null}"#.into(), "index.json: layers: has no place in an index"),
+        (r#"{"manifests":[],"config":{}}"#.into(), "index.json: config: has no place in an index"),
+        (r#"{"manifests":[],"manifests":[]}"#.into(), "index.json: duplicate field `manifests`"),
+        (r#"{"manifests":[],"schemaVersion":1}"#.into(), "index.json: schemaVersion: 1 is not supported, only 2"),
+        (
+            format!(r#"{{"manifests":[],"mediaType":"{MANIFEST}"}}"#),
+            "index.json: mediaType: \"application/vnd.oci.image.manifest",
+        ),
+        (r#"{"manifests":[{}]}"#.into(), "index.json: missing field `mediaType`"),
+        (r#"{"manifests":[]} x"#.into(), "index.json: trailing characters"),
+        (
+            format!(r#"{{"manifests":[{{"mediaType":"{MANIFEST}","digest":"{digest}"}}]}}"#),
+            "index.json: missing field `size`",
+        ),
+        (
+            format!(r#"{{"manifests":[{{"mediaType":"{MANIFEST}","digest":"{digest}","size":-1}}]}}"#),
+            "index.json: invalid value: integer `-1`",
+        ),
+    ];
+    for (index, expected) in cases {
+        let message = Layout::default().fixture(&index).error();
+        assert!(message.starts_with(expected), "{index}: {message}");
+    }
+    for bad in
+        ["sha256:../../x", "md5:d41d8cd98f00b204e9800998ecf8427e", &digest.to_string().to_uppercase(), "sha512:00"]
+    {
+        let index = json!({"manifests": [{"mediaType": MANIFEST, "digest": bad, "size": 0}]}).to_string();
+        let message = Layout::default().fixture(&index).error();
+        assert!(message.contains("is not a digest of the form sha256:"), "{message}");
+    }
+}
+
+#[test]
+fn blobs_must_be_what_their_descriptors_say() {
+    let image = |change: fn(&mut Layout, Value) -> Value| {
+        let mut layout = Layout::default();
+        let image = layout.image("amd64");
+        let image = change(&mut layout, image);
+        layout.over(&[image]).error()
+    };
+    let message = image(|_, image| with(image, "size", json!(7)));
+    assert!(message.ends_with("bytes, its descriptor says 7"), "{message}");
+    let message = image(|_, image| with(image, "digest", json!(Digest::of(b"x").to_string())));
+    assert_eq!(message, format!("blobs/sha256/{}: not in the archive", Digest::of(b"x").hex()));
+    let message = image(|layout, image| {
+        let manifest = layout.files.last_mut().unwrap();
+        manifest.1[20] ^= 1;
+        image
+    });
+    assert!(message.contains(": digest is sha256:"), "{message}");
+    let message = image(|layout, image| {
+        layout.files[0].1[20] ^= 1;
+        image
+    });
+    assert!(message.contains(": digest is sha256:"), "the config: {message}");
+}
+
+#[test]
+fn manifests_that_are_refused() {
+    let digest = Digest::of(b"").to_string();
+    let config = || json!({"mediaType": CONFIG, "digest": digest, "size": 0});
+    let cases = [
+        (json!({"config": config(), "layers": [], "manifests": []}), "manifests: has no place in a manifest"),
+        (json!({"config": config(), "layers": [], "fsLayers": null}), "fsLayers: has no place in a manifest"),
+        (json!({"config": config()}), "layers: is missing"),
+        (json!({"layers": []}), "config: is missing"),
+        (
+            json!({"config": config(), "layers": [], "mediaType": INDEX}),
+            "mediaType: \"application/vnd.oci.image.index.v1+json\" where",
+        ),
+        (json!({"config": config(), "layers": [], "schemaVersion": 1}), "schemaVersion: 1 is not supported"),
+        (
+            json!({"config": config(), "layers": [{"mediaType": LAYER, "digest": "sha256:x", "size": 1}]}),
+            "is not a digest",
+        ),
+    ];
+    for (manifest, expected) in cases {
+        let mut layout = Layout::default();
+        let descriptor = layout.manifest(&manifest);
+        let message = layout.over(&[descriptor]).error();
+        assert!(message.contains(expected), "{manifest}: {message}");
+    }
+    let mut layout = Layout::default();
+    let config = layout.blob(CONFIG, b"{}");
+    let layer = layout.blob("application/vnd.oci.image.layer.v1.tar+encrypted", b"");
+    let manifest = layout.manifest(&json!({"config": config, "layers": [layer]}));
+    let message = layout.over(&[manifest]).error();
+    assert!(message.contains("layers: item 0: media type \"application/vnd.oci.image.layer.v1.tar+encrypted\" is not"));
+}
+
+#[test]
+fn layers_are_checked_when_they_are_read() {
+    let mut layout = Layout::default();
+    let config = layout.blob(CONFIG, b"{}");
+    let layer = layout.blob(LAYER, b"layer");
+    let foreign = json!({"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "digest": Digest::of(b"foreign").to_string(), "size": 7, "urls": ["https://example.com/layer"]});
+    let missing = json!({"mediaType": LAYER, "digest": Digest::of(b"missing").to_string(), "size": 7});
+    let long = with(layer.clone(), "size", json!(6));
+    let manifest = layout.manifest(&json!({"config": config, "layers": [layer, foreign, missing, long]}));
+    let archive = layout.over(&[manifest]).open();
+    let image = archive.images(&Select::default()).unwrap().images.remove(0);
+    let layers: Vec<_> = image.layers.iter().map(|layer| archive.layer(layer)).collect();
+    assert_eq!(layers[0].as_ref().unwrap().descriptor.as_ref().unwrap().digest, Digest::of(b"layer"));
+    let message = |number: usize| layers[number].as_ref().unwrap_err().to_string();
+    assert!(message(1).ends_with("not in the archive: a foreign layer, to be fetched from https://example.com/layer"));
+    assert!(message(2).ends_with(&format!("{}: not in the archive", Digest::of(b"missing").hex())));
+    assert!(message(3).ends_with("5 bytes, its descriptor says 6"), "{}", message(3));
+}
+
+#[test]
+fn nesting_has_a_limit_and_a_shared_index_is_walked_once() {
+    let mut layout = Layout::default();
+    let mut index = layout.image("amd64");
+    for _ in 0..7 {
+        index = layout.index(&[index]);
+    }
+    let deeper = layout.index(std::slice::from_ref(&index));
+    let files = layout.files.clone();
+    assert_eq!(layout.over(&[index]).images().unwrap().images.len(), 1);
+    assert!(Layout { files }.over(&[deeper]).error().ends_with("more than 8 levels of indexes"));
+
+    let mut layout = Layout::default();
+    let mut index = layout.image("amd64");
+    for _ in 0..7 {
+        index = layout.index(&vec![index; 200]);
+    }
+    assert_eq!(layout.over(&vec![index; 200]).images().unwrap().images.len(), 1);
+}
+
+#[test]
+fn manifest_json_wins_and_an_unknown_layout_is_refused() {
+    let mut layout = Layout::default();
+    let image = layout.image("amd64");
+    let contents = layout.over(&[image]).file("manifest.json", b"[]").images().unwrap();
+    assert!(contents.images.is_empty());
+    let layout = Layout::default().over(&[]).file("oci-layout", br#"{"imageLayoutVersion":"2.0.0"}"#);
+    assert_eq!(layout.error(), "oci-layout: imageLayoutVersion: \"2.0.0\" is not supported, only \"1.0.0\"");
+}

@@ -1,0 +1,159 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+const MANIFEST: &[u8] = br#"[{"Config":"c.json","Layers":["layer.tar"]}]"#;
+
+#[test]
+fn files_are_told_apart() {
+    let layer = Fixture::of(&[("etc/passwd", b"root")]).bytes();
+    for tar in [&layer[..], &[0; 1024], &[0; 512], b""] {
+        assert!(matches!(open(tar).unwrap(), Opened::LayerTar(blob) if *blob == *tar));
+    }
+    assert!(matches!(open(b"\x1f\x8b\x08").unwrap(), Opened::Compressed(_, Compression::Gzip)));
+    assert!(matches!(open(b"\x28\xb5\x2f\xfd").unwrap(), Opened::Compressed(_, Compression::Zstd)));
+    for other in [&b"text"[..], &[b'x'; 4096], &[0; 100]] {
+        let error = open(other).unwrap_err();
+        assert_eq!(error.to_string(), "X: neither a tar archive nor compressed in a known way");
+    }
+    let error = Archive::open(Path::new("/nonexistent/X")).unwrap_err();
+    assert!(full(&error).starts_with("opening /nonexistent/X: No such file"), "{}", full(&error));
+}
+
+#[test]
+fn a_pipe_and_a_file_half_read_are_to_be_streamed() {
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let file = File::from(std::os::fd::OwnedFd::from(reader));
+    assert!(matches!(Archive::from_file(file, Path::new("-")).unwrap(), Opened::Pipe(_)));
+    let mut file = tempfile::tempfile().unwrap();
+    std::io::Write::write_all(&mut file, &Fixture::of(&[("manifest.json", b"[]")]).bytes()).unwrap();
+    assert!(matches!(Archive::from_file(file, Path::new("-")).unwrap(), Opened::Pipe(_)));
+}
+
+#[test]
+fn a_truncated_archive_names_the_entry() {
+    let tar = Fixture::of(&[("manifest.json", b"[]"), ("l/layer.tar", &[1; 5000])]).bytes();
+    // Two headers, one block of manifest, ten of layer.
+    for length in [1537, 6000, 6535] {
+        let error = open(&tar[..length]).unwrap_err().to_string();
+        let end = 1536 + 5000;
+        assert_eq!(error, format!("X: truncated: entry l/layer.tar ends at byte {end}, the file at byte {length}"));
+    }
+    let error = full(&open(&tar[..1200]).unwrap_err());
+    assert!(
+        error.starts_with("X: damaged tar archive: at byte 1200: unexpected end of the archive in a header"),
+        "{error}"
+    );
+    for length in [1024, 6536, 6656, 7168, 7680] {
+        assert!(matches!(open(&tar[..length]).unwrap(), Opened::Archive(_)), "{length}");
+    }
+}
+
+#[test]
+fn a_size_beyond_any_file_is_a_truncation() {
+    let mut tar = Fixture::of(&[("manifest.json", b"[]"), ("huge", b"")]).bytes();
+    let header = &mut tar[1024..1536];
+    header[124..136].copy_from_slice(&[0x80, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+    header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    let error = open(&tar).unwrap_err().to_string();
+    assert!(error.starts_with("X: truncated: entry huge ends at byte 9223372036854777343"), "{error}");
+}
+
+#[test]
+fn damage_behind_the_first_header_has_a_place() {
+    let mut tar = Fixture::of(&[("manifest.json", b"[]"), ("a", b"")]).bytes();
+    tar[1024] ^= 1;
+    let error = full(&open(&tar).unwrap_err());
+    assert!(error.starts_with("X: damaged tar archive: at byte 1024: invalid tar header: checksum"), "{error}");
+}
+
+#[test]
+fn a_member_that_leaves_the_archive_is_refused_in_an_image_archive_only() {
+    let error = open(&Fixture::of(&[("../x", b""), ("manifest.json", b"[]")]).bytes()).unwrap_err();
+    assert_eq!(error.to_string(), "../x: name leaves the archive");
+    assert!(matches!(open(&Fixture::of(&[("../x", b"")]).bytes()).unwrap(), Opened::LayerTar(_)));
+}
+
+#[test]
+fn names_and_duplicates_as_an_unpacked_archive_would_have_them() {
+    let archive = Fixture::of(&[
+        ("./manifest.json", b"junk"),
+        ("manifest.json", MANIFEST),
+        ("dir//real.json", b"{}"),
+        ("layer.tar", b"old"),
+    ])
+    .entry("hard.json", tar::EntryType::Link, "./dir/real.json", b"")
+    .symlink("c.json", "/hard.json")
+    .file("layer.tar", b"new")
+    .open();
+    let images = archive.images(&Select::default()).unwrap().images;
+    assert_eq!(&*images[0].config, b"{}");
+    assert_eq!(&*archive.layer(&images[0].layers[0]).unwrap().blob, b"new");
+}
+
+#[test]
+fn a_directory_is_read_like_an_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = Archive::open(dir.path()).unwrap_err().to_string();
+    assert!(
+        error.ends_with(
+            "not an image archive (docker save before 1.10, or a plain root file system: use docker import)"
+        )
+    );
+    std::fs::write(
+        dir.path().join("manifest.json"),
+        br#"[{"Config":"c.json","Layers":["layer.tar","up","fifo","sub","loop","a/../../x"]}]"#,
+    )
+    .unwrap();
+    let Opened::Archive(archive) = Archive::open(dir.path()).unwrap() else { panic!() };
+    assert_eq!(archive.images(&Select::default()).unwrap_err().to_string(), "a/../../x: name leaves the archive");
+
+    std::fs::write(
+        dir.path().join("manifest.json"),
+        br#"[{"Config":"c.json","Layers":["layer.tar","up","fifo","sub","loop"]}]"#,
+    )
+    .unwrap();
+    assert_eq!(archive.images(&Select::default()).unwrap_err().to_string(), "c.json: not in the archive");
+    std::fs::create_dir(dir.path().join("sub")).unwrap();
+    std::fs::write(dir.path().join("sub/real.json"), b"{}").unwrap();
+    std::fs::write(dir.path().join("layer.tar"), b"layer").unwrap();
+    symlink("/sub/real.json", dir.path().join("c.json")).unwrap();
+    symlink("/etc/passwd", dir.path().join("up")).unwrap();
+    symlink("loop", dir.path().join("loop")).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, dir.path().join("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let image = archive.images(&Select::default()).unwrap().images.remove(0);
+    assert_eq!(&*image.config, b"{}");
+    assert_eq!(&*archive.layer(&image.layers[0]).unwrap().blob, b"layer");
+    let messages: Vec<String> =
+        image.layers[1..].iter().map(|layer| archive.layer(layer).unwrap_err().to_string()).collect();
+    let expected = [
+        "up: not in the archive",
+        "fifo: is a device or named pipe, not a file",
+        "sub: is a directory, not a file",
+        "loop: too many links",
+    ];
+    assert_eq!(messages, expected);
+    File::options().append(true).open(dir.path().join("manifest.json")).unwrap().set_len(MAX_JSON + 1).unwrap();
+    let error = archive.images(&Select::default()).unwrap_err().to_string();
+    assert_eq!(error, "manifest.json: 8388609 bytes are more than the 8388608 allowed for a JSON file");
+}
+
+proptest::proptest! {
+    /// Whatever a file holds, opening it ends with an answer; a damaged archive never panics.
+    #[test]
+    fn damage_never_panics(at in 0usize..4096, byte: u8, length in 0usize..8192) {
+        let mut tar = Fixture::of(&[("c.json", b"{}"), ("layer.tar", b"x"), ("manifest.json", MANIFEST)]).bytes();
+        let at = at % tar.len();
+        tar[at] = byte;
+        tar.truncate(length);
+        if let Ok(Opened::Archive(archive)) = open(&tar)
+            && let Ok(contents) = archive.images(&Select::default())
+        {
+            for layer in contents.images.iter().flat_map(|image| &image.layers) {
+                let _blob = archive.layer(layer);
+            }
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! An open directory of a store: every access is relative to it and follows no symlink.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use crate::error::StoreError;
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// How temporary files begin: with `.tmp-` as dockerd's, so that it ignores them, then with our name.
+const TEMPORARY: &str = ".tmp-layerfs-";
+
+/// An open directory, with its path for messages.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Dir {
+    /// Opens a directory by its path; here symlinks are followed, for it is the user's own.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
+        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(StoreError::io(path, "opening"))?;
+        Ok(Self { fd, path: path.to_path_buf() })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of `name` in it, for messages.
+    #[must_use]
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Another handle on the same directory.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn duplicate(&self) -> Result<Self, StoreError> {
+        Ok(Self { fd: self.owned_fd()?, path: self.path.clone() })
+    }
+
+    /// Another descriptor of the same directory.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn owned_fd(&self) -> Result<OwnedFd, StoreError> {
+        rustix::io::fcntl_dupfd_cloexec(&self.fd, 3).map_err(StoreError::io(&self.path, "opening"))
+    }
+
+    /// Opens the directory `name`; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], also for a symlink.
+    pub fn sub(&self, name: &str) -> Result<Option<Self>, StoreError> {
+        match rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty()) {
+            Ok(fd) => Ok(Some(Self { fd, path: self.join(name) })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(StoreError::io(self.join(name), "opening")(errno)),
+        }
+    }
+
+    /// Opens a chain of directories below; `None` if one does not exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn descend(&self, names: &[&str]) -> Result<Option<Self>, StoreError> {
+        let mut dir = self.duplicate()?;
+        for name in names {
+            match dir.sub(name)? {
+                Some(sub) => dir = sub,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(dir))
+    }
+
+    /// Creates the directory `name` with exactly `mode`.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], also if it exists.
+    pub fn create(&self, name: &str, mode: u32) -> Result<Self, StoreError> {
+        let mode = Mode::from_raw_mode(mode);
+        let created = rustix::fs::mkdirat(&self.fd, name, mode);
+        created.map_err(StoreError::io(self.join(name), "creating"))?;
+        let fd = rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty());
+        let fd = fd.map_err(StoreError::io(self.join(name), "opening"))?;
+        rustix::fs::fchmod(&fd, mode).map_err(StoreError::io(self.join(name), "chmod"))?;
+        Ok(Self { fd, path: self.join(name) })
+    }
+
+    /// The names in it, without `.` and `..`. Names that are not UTF-8 are none of Docker's and are left out.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn names(&self) -> Result<Vec<String>, StoreError> {
+        let failed = || StoreError::io(&self.path, "reading");
+        let mut names = Vec::new();
+        // A descriptor of its own: reading moves the offset.
+        let fd = rustix::fs::openat(&self.fd, ".", DIRECTORY, Mode::empty()).map_err(failed())?;
+        for entry in rustix::fs::Dir::new(fd).map_err(failed())? {
+            let entry = entry.map_err(failed())?;
+            if let Ok(name) = entry.file_name().to_str()
+                && name != "."
+                && name != ".."
+            {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Whether it has no entries.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        Ok(self.names()?.is_empty())
+    }
+
+    /// `lstat` of `name`; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn stat(&self, name: &str) -> Result<Option<Stat>, StoreError> {
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(errno) => Err(StoreError::io(self.join(name), "stat")(errno)),
+        }
+    }
+
+    /// Reads the regular file `name`, of at most `limit` bytes; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; [`StoreError::Invalid`] if it is longer or not a regular file.
+    pub fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = || self.join(name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(StoreError::io(path(), "opening")(errno)),
+        };
+        let stat = rustix::fs::fstat(&file).map_err(StoreError::io(path(), "stat"))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(StoreError::Invalid { path: path(), reason: "not a regular file".into() });
+        }
+        let mut bytes = Vec::new();
+        let read = file.take(limit as u64 + 1).read_to_end(&mut bytes);
+        read.map_err(StoreError::io(path(), "reading"))?;
+        if bytes.len() > limit {
+            return Err(StoreError::Invalid { path: path(), reason: format!("longer than {limit} bytes") });
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Creates the file `name` with exactly `mode` and fills it. Not durable before a sync of the file system.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], also if it exists.
+    pub fn write_new(&self, name: &str, bytes: &[u8], mode: u32) -> Result<File, StoreError> {
+        let mode = Mode::from_raw_mode(mode);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&self.fd, name, flags, mode);
+        let mut file = File::from(opened.map_err(StoreError::io(self.join(name), "creating"))?);
+        file.write_all(bytes).map_err(StoreError::io(self.join(name), "writing"))?;
+        rustix::fs::fchmod(&file, mode).map_err(StoreError::io(self.join(name), "chmod"))?;
+        Ok(file)
+    }
+
+    /// Replaces the file `name` in one step: temporary file, fsync, rename, fsync of the directory.
+    ///
+    /// A crash leaves the old content or the new, at worst with a temporary file beside it.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; the old content is then still there.
+    pub fn replace(&self, name: &str, bytes: &[u8], mode: u32, sync: bool) -> Result<(), StoreError> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let temporary = format!("{TEMPORARY}{name}-{}-{number}", std::process::id());
+        let write = || {
+            let file = self.write_new(&temporary, bytes, mode)?;
+            if sync {
+                file.sync_all().map_err(StoreError::io(self.join(&temporary), "fsync"))?;
+            }
+            self.rename(&temporary, self, name)?;
+            if sync { self.sync() } else { Ok(()) }
+        };
+        let written = write();
+        if written.is_err() {
+            // The first error is the one to report.
+            let _ = rustix::fs::unlinkat(&self.fd, temporary.as_str(), AtFlags::empty());
+        }
+        written
+    }
+
+    /// Removes temporary files that a crash during [`Dir::replace`] has left.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub(crate) fn remove_temporaries(&self) -> Result<(), StoreError> {
+        self.names()?.iter().filter(|name| name.starts_with(TEMPORARY)).try_for_each(|name| self.unlink(name))
+    }
+
+    /// Moves `name` to `to`/`new_name`.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn rename(&self, name: &str, to: &Self, new_name: &str) -> Result<(), StoreError> {
+        let renamed = rustix::fs::renameat(&self.fd, name, &to.fd, new_name);
+        renamed.map_err(StoreError::io(to.join(new_name), "renaming to"))
+    }
+
+    /// Creates a symlink.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn symlink(&self, name: &str, target: &str) -> Result<(), StoreError> {
+        rustix::fs::symlinkat(target, &self.fd, name).map_err(StoreError::io(self.join(name), "creating"))
+    }
+
+    /// The target of the symlink `name`; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn read_link(&self, name: &str) -> Result<Option<PathBuf>, StoreError> {
+        match rustix::fs::readlinkat(&self.fd, name, Vec::new()) {
+            Ok(target) => Ok(Some(PathBuf::from(std::ffi::OsStr::from_bytes(target.as_bytes())))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(StoreError::io(self.join(name), "readlink")(errno)),
+        }
+    }
+
+    /// Removes the file `name`; missing is fine.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn unlink(&self, name: &str) -> Result<(), StoreError> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(StoreError::io(self.join(name), "removing")(errno)),
+        }
+    }
+
+    /// Removes `name` and everything below it; missing is fine. Never enters a mount.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn remove_tree(&self, name: &str) -> Result<(), StoreError> {
+        layerfs::remove_tree(&self.fd, name.as_bytes()).map_err(StoreError::io(self.join(name), "removing"))
+    }
+
+    /// Makes its entries durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn sync(&self) -> Result<(), StoreError> {
+        rustix::fs::fsync(&self.fd).map_err(StoreError::io(&self.path, "fsync"))
+    }
+
+    /// Makes everything on its file system durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], also for a write that failed after it was accepted.
+    pub fn sync_file_system(&self) -> Result<(), StoreError> {
+        rustix::fs::syncfs(&self.fd).map_err(StoreError::io(&self.path, "syncfs"))
+    }
+}
+
+/// Directories made on the way, so that a failure can take them away again.
+#[derive(Debug, Default)]
+pub(crate) struct Skeleton {
+    made: Vec<(Dir, String)>,
+}
+
+impl Skeleton {
+    /// Opens `name` in `parent`, creating it with `mode`.
+    pub(crate) fn ensure(&mut self, parent: &Dir, name: &str, mode: u32) -> Result<Dir, StoreError> {
+        if let Some(dir) = parent.sub(name)? {
+            return Ok(dir);
+        }
+        let dir = parent.create(name, mode)?;
+        self.made.push((parent.duplicate()?, name.to_owned()));
+        Ok(dir)
+    }
+
+    /// Keeps what was made.
+    pub(crate) fn keep(mut self) {
+        self.made.clear();
+    }
+}
+
+impl Drop for Skeleton {
+    /// Removes what was made and is still empty.
+    fn drop(&mut self) {
+        for (parent, name) in self.made.drain(..).rev() {
+            let _ = rustix::fs::unlinkat(&parent, name.as_str(), AtFlags::REMOVEDIR);
+        }
+    }
+}

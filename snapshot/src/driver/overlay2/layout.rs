@@ -1,0 +1,125 @@
+//! The small files of a layer: `link`, `lower`, `committed`.
+
+use std::path::PathBuf;
+
+use crate::dir::Dir;
+use crate::error::StoreError;
+use crate::ids::{CacheId, LinkId};
+
+pub(super) const LINKS: &str = "l";
+pub(super) const DIFF: &str = "diff";
+pub(super) const WORK: &str = "work";
+pub(super) const MERGED: &str = "merged";
+pub(super) const LOWER: &str = "lower";
+/// A block device node that quota probing leaves on XFS.
+pub(super) const QUOTA_DEVICE: &str = "backingFsBlockDev";
+const LINK: &str = "link";
+const COMMITTED: &str = "committed";
+
+/// Layers below one layer that Docker allows (`overlay.go`, `maxDepth`).
+const MAX_LOWER: usize = 128;
+
+/// More than any `link` or `lower` may have.
+const SMALL_FILE: usize = 64 << 10;
+
+/// What `l/<link id>` must point to.
+pub(super) fn link_target(id: &CacheId) -> PathBuf {
+    PathBuf::from(format!("../{id}/{DIFF}"))
+}
+
+/// Draws a link id and writes it in both places.
+pub(super) fn create_link(layer: &Dir, links: &Dir, id: &CacheId) -> Result<LinkId, StoreError> {
+    let link = LinkId::random();
+    // The file first: what has one can be removed completely.
+    layer.write_new(LINK, link.as_str().as_bytes(), 0o644)?;
+    links.symlink(link.as_str(), &format!("../{id}/{DIFF}"))?;
+    Ok(link)
+}
+
+/// The layer's link id.
+pub(super) fn link(layer: &Dir) -> Result<LinkId, StoreError> {
+    let invalid = |reason| StoreError::Invalid { path: layer.join(LINK), reason };
+    let bytes = layer.read(LINK, SMALL_FILE)?.ok_or_else(|| invalid("missing".into()))?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| invalid(error.to_string()))?;
+    text.parse().map_err(|error: crate::ids::InvalidId| invalid(error.to_string()))
+}
+
+/// The link ids below the layer, topmost first; none for a base layer.
+pub(super) fn lower(layer: &Dir) -> Result<Vec<LinkId>, StoreError> {
+    let invalid = |reason| StoreError::Invalid { path: layer.join(LOWER), reason };
+    let Some(bytes) = layer.read(LOWER, SMALL_FILE)? else { return Ok(Vec::new()) };
+    let text = std::str::from_utf8(&bytes).map_err(|error| invalid(error.to_string()))?;
+    let id = |part: &str| {
+        let link = part.strip_prefix("l/").ok_or_else(|| invalid(format!("{part:?} is not l/<link id>")))?;
+        link.parse().map_err(|error: crate::ids::InvalidId| invalid(error.to_string()))
+    };
+    text.split(':').map(id).collect()
+}
+
+/// The `lower` of a layer on top of `parent`.
+pub(super) fn lower_on(parent: &Dir) -> Result<String, StoreError> {
+    let mut links = vec![link(parent)?];
+    links.extend(lower(parent)?);
+    if links.len() > MAX_LOWER {
+        return Err(StoreError::Invalid { path: parent.join(LOWER), reason: "max depth exceeded".into() });
+    }
+    let parts: Vec<String> = links.iter().map(|link| format!("{LINKS}/{}", link.as_str())).collect();
+    Ok(parts.join(":"))
+}
+
+/// Marks a layer as one that others stand on: from then on it is mounted read-only.
+pub(super) fn touch_committed(parent: &Dir) -> Result<(), StoreError> {
+    if parent.stat(COMMITTED)?.is_none() {
+        parent.write_new(COMMITTED, b"", 0o600)?;
+    }
+    Ok(())
+}
+
+/// Whether others stand on the layer.
+pub(super) fn is_committed(layer: &Dir) -> Result<bool, StoreError> {
+    Ok(layer.stat(COMMITTED)?.is_some())
+}
+
+/// Why the layer cannot be mounted, or nothing.
+pub(super) fn damage(layer: &Dir, links: Option<&Dir>, id: &CacheId) -> Result<Option<String>, StoreError> {
+    let said = |error: StoreError| match error {
+        StoreError::Invalid { .. } => Ok(Some(error.to_string())),
+        other => Err(other),
+    };
+    if layer.sub(DIFF)?.is_none() {
+        return Ok(Some(format!("{} is missing", layer.join(DIFF).display())));
+    }
+    let (own, below) = match (link(layer), lower(layer)) {
+        (Ok(own), Ok(below)) => (own, below),
+        (Err(error), _) | (_, Err(error)) => return said(error),
+    };
+    let Some(links) = links else { return Ok(Some("the directory of links is missing".into())) };
+    if links.read_link(own.as_str())? != Some(link_target(id)) {
+        return Ok(Some(format!("{} does not lead to it", links.join(own.as_str()).display())));
+    }
+    for link in below {
+        if links.read_link(link.as_str())?.is_none() {
+            return Ok(Some(format!("{} is missing", links.join(link.as_str()).display())));
+        }
+    }
+    Ok(None)
+}
+
+/// `GraphDriver.Data`: paths, whether they exist or not, and `LowerDir` for layers that have one.
+pub(super) fn metadata(home: &Dir, layer: &Dir) -> Result<Vec<(&'static str, String)>, StoreError> {
+    let path = |name: &str| layer.join(name).display().to_string();
+    let mut data = Vec::new();
+    let mut lower_dirs = Vec::new();
+    for link in lower(layer)? {
+        let link_path = home.join(LINKS).join(link.as_str());
+        let invalid = || StoreError::Invalid { path: link_path.clone(), reason: "missing".into() };
+        let target = home.sub(LINKS)?.map_or(Ok(None), |links| links.read_link(link.as_str()))?.ok_or_else(invalid)?;
+        let relative = target.strip_prefix("..").unwrap_or(&target);
+        lower_dirs.push(home.path().join(relative).display().to_string());
+    }
+    if !lower_dirs.is_empty() {
+        data.push(("LowerDir", lower_dirs.join(":")));
+    }
+    data.extend([("MergedDir", path(MERGED)), ("UpperDir", path(DIFF)), ("WorkDir", path(WORK))]);
+    Ok(data)
+}

@@ -1,0 +1,58 @@
+//! What can be wrong with a data-root.
+
+use std::path::PathBuf;
+
+/// A store that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A system call failed.
+    #[error("{call} {}", .path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was being done.
+        call: &'static str,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file does not hold what Docker would read from it.
+    #[error("{}: {reason}", .path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Writing would harm the root, or a daemon that uses it.
+    #[error("{} is not written to: {reason}", .root.display())]
+    Refused {
+        /// The data-root.
+        root: PathBuf,
+        /// Why, and what to do about it.
+        reason: String,
+    },
+    /// A layer is registered but unusable; registering it again would fail in dockerd for ever.
+    #[error("layer {chain_id} is in the store but damaged: {reason}")]
+    DamagedLayer {
+        /// The layer.
+        chain_id: layerfs::ChainId,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn io<E: Into<std::io::Error>>(path: impl Into<PathBuf>, call: &'static str) -> impl FnOnce(E) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, call, source: source.into() }
+    }
+
+    /// Whether the file system is full, or a quota on it.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+    }
+}

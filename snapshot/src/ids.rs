@@ -1,0 +1,142 @@
+//! Names of things in a data-root, checked where they are read, so that none leads anywhere else.
+
+use std::fmt;
+use std::str::FromStr;
+
+use layerfs::Digest;
+
+/// An id that Docker would not have written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is not a valid {what}")]
+pub struct InvalidId {
+    what: &'static str,
+    found: String,
+}
+
+impl InvalidId {
+    fn new(what: &'static str, found: &str) -> Self {
+        Self { what, found: found.chars().take(100).collect() }
+    }
+}
+
+/// The longest id accepted: `<64 hex>-init` and BuildKit's are shorter.
+const MAX_ID: usize = 128;
+
+fn is_plain(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    !text.is_empty() && text.len() <= MAX_ID && !text.starts_with('.') && text.bytes().all(plain)
+}
+
+/// Random bytes from the kernel.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        // Can fail only where the call does not exist, long before any kernel with overlayfs.
+        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
+    }
+    bytes
+}
+
+/// The name of a layer's directory in a driver's home. Docker draws 64 hex digits; any plain name is read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(transparent)]
+pub struct CacheId(String);
+
+impl CacheId {
+    /// A new one, drawn as Docker draws it: the first twelve digits are never all decimal, since such a short id could be
+    /// taken for a number (moby `pkg/stringid`).
+    #[must_use]
+    pub fn random() -> Self {
+        loop {
+            let hex: String = random::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
+            if !hex.bytes().take(12).all(|b| b.is_ascii_digit()) {
+                return Self(hex);
+            }
+        }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for CacheId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        // `l` is the directory of links.
+        if is_plain(text) && text != "l" { Ok(Self(text.to_owned())) } else { Err(InvalidId::new("cache id", text)) }
+    }
+}
+
+impl fmt::Display for CacheId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The short name of an overlay2 layer, by which mount options stay short: `l/<link id>` leads to its `diff`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LinkId(String);
+
+impl LinkId {
+    /// A new one, as Docker draws it: 26 characters of base32 (moby `daemon/graphdriver/overlay2/randomid.go`).
+    #[must_use]
+    pub fn random() -> Self {
+        const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+        Self(random::<26>().iter().map(|&byte| char::from(ALPHABET[usize::from(byte & 31)])).collect())
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for LinkId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        if is_plain(text) { Ok(Self(text.to_owned())) } else { Err(InvalidId::new("link id", text)) }
+    }
+}
+
+/// An image: the digest of its config.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct ImageId(pub Digest);
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_lead_nowhere_else() {
+        for bad in ["", ".", "..", "../x", "a/b", "l", "a\nb", "a:b", "a,b", &"x".repeat(200)] {
+            assert!(bad.parse::<CacheId>().is_err(), "{bad:?}");
+        }
+        let mount = format!("{}-init", "a1".repeat(32));
+        for good in ["my-custom_ID.7df03e06", &mount, "6pk92vy2g3qxq4p0a1hbnvs1d"] {
+            assert!(good.parse::<CacheId>().is_ok(), "{good:?}");
+        }
+        let (id, link) = (CacheId::random(), LinkId::random());
+        assert_eq!((id.as_str().len(), link.as_str().len()), (64, 26));
+        assert!(id.as_str().parse::<CacheId>().is_ok() && link.as_str().parse::<LinkId>().is_ok());
+    }
+}

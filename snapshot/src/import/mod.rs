@@ -1,0 +1,331 @@
+//! An image archive into an overlay2 data-root, as if a dockerd had loaded it.
+//!
+//! ```text
+//! archive -> images -> plan against the store -> room? -> unpack what is missing, all at once -> commit
+//! pipe    -> unpack each layer as it comes -> images -> plan -> throw away what was there -> commit
+//! ```
+//!
+//! Chain ids come from the configs before any layer is read: what the store has is never looked at. A failure, or an
+//! interrupt, takes back everything (see [`transaction`]).
+
+mod error;
+mod options;
+pub(crate) mod parallel;
+mod plan;
+mod preflight;
+mod report;
+pub(crate) mod stream;
+mod transaction;
+mod verify;
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::Path;
+
+use layerfs::{DiffId, LayerFiles, Unpacked};
+use tarsplit::journal::EntryReader;
+
+pub use error::ImportError;
+pub use options::{Observer, Options, Silent};
+pub use plan::PlannedLayer;
+pub use preflight::Need;
+pub(crate) use preflight::check as check_room;
+pub use report::{ImageReport, Report, TagReport};
+
+use crate::archive::{Archive, ArchiveError, Contents, LayerRef, NameError, Opened, Select, contents};
+use crate::driver::Driver;
+use crate::root::{DataRoot, WritableRoot};
+use crate::store::references::References;
+use parallel::{Content, Place, Work, unpack_all};
+use plan::{Existing, MissingLayer, Plan};
+use stream::{Arrived, Collected, collect, decoded};
+use transaction::{Staged, Transaction};
+
+/// Imports the images of an archive into the data-root at `root`, which is created if it does not exist.
+///
+/// `path` names the archive in messages.
+///
+/// # Errors
+/// [`ImportError`]; the root is then as it was before.
+pub fn import(
+    opened: Opened,
+    path: &Path,
+    root: &Path,
+    select: &Select,
+    options: &Options<'_>,
+    observer: &dyn Observer,
+) -> Result<Report, ImportError> {
+    match opened {
+        Opened::Archive(archive) => import_archive(&archive, root, select, options, observer),
+        Opened::LayerTar(_) => Err(ArchiveError::NotAnImageArchive { path: path.to_path_buf() }.into()),
+        Opened::Compressed(file, _) | Opened::Pipe(file) => import_stream(file, path, root, select, options, observer),
+    }
+}
+
+/// What [`import`] would do. Reads the archive and the store, writes nothing.
+///
+/// # Errors
+/// As [`import`], as far as they can be foreseen.
+pub fn dry_run(
+    opened: Opened,
+    path: &Path,
+    root: &Path,
+    select: &Select,
+    options: &Options<'_>,
+    observer: &dyn Observer,
+) -> Result<Report, ImportError> {
+    let root = DataRoot::open(root)?;
+    let (layers, images) = match &root {
+        Some(root) => (root.layers()?, root.images()?),
+        None => (None, None),
+    };
+    let driver = root.as_ref().and_then(|root| root.driver.as_ref()).map(|driver| driver as &dyn Driver);
+    let existing = Existing { layers: layers.as_ref(), images: images.as_ref(), driver };
+    let references = root.as_ref().map_or_else(|| Ok(References::default()), DataRoot::references)?;
+    let mut need = Need::default();
+    let (contents, plan) = match opened {
+        Opened::Archive(archive) => {
+            let (contents, plan) = read_images(&archive, select, options, existing)?;
+            for missing in &plan.missing {
+                need.add(&archive.layer(&missing.source)?.blob, BLOCK);
+            }
+            (contents, plan)
+        }
+        Opened::LayerTar(_) => return Err(ArchiveError::NotAnImageArchive { path: path.to_path_buf() }.into()),
+        Opened::Compressed(file, _) | Opened::Pipe(file) => {
+            let collected = collect(decoded(file)?, options, observer, || Ok(None))?;
+            let contents = images_of(&collected, path, select)?;
+            need.lower_bound = true;
+            let plan = Plan::new(contents.images.clone(), options.tag.as_ref(), existing)?;
+            (contents, plan)
+        }
+    };
+    let (_, tags) = tag_all(&plan, references, options.retag);
+    Ok(Report::new(&plan, &[], tags, contents.skipped, Some(need)))
+}
+
+/// The block size that a dry run reckons with.
+const BLOCK: u64 = 4096;
+
+fn read_images(
+    archive: &Archive,
+    select: &Select,
+    options: &Options<'_>,
+    existing: Existing<'_>,
+) -> Result<(Contents, Plan), ImportError> {
+    let contents = archive.images(select)?;
+    let plan = Plan::new(contents.images.clone(), options.tag.as_ref(), existing)?;
+    Ok((contents, plan))
+}
+
+fn existing(root: &WritableRoot) -> Existing<'_> {
+    Existing { layers: Some(&root.layers), images: Some(&root.images), driver: Some(&root.driver) }
+}
+
+fn import_archive(
+    archive: &Archive,
+    root: &Path,
+    select: &Select,
+    options: &Options<'_>,
+    observer: &dyn Observer,
+) -> Result<Report, ImportError> {
+    // Before the root is touched: what is wrong with the archive itself is found without it.
+    archive.images(select)?;
+    let mut transaction = Transaction::begin(WritableRoot::open(root, options.insist)?, options.sync)?;
+    let (contents, plan) = read_images(archive, select, options, existing(transaction.root()))?;
+    let blobs = plan.missing.iter().map(|missing| archive.layer(&missing.source)).collect::<Result<Vec<_>, _>>()?;
+    if options.preflight {
+        let slices: Vec<&[u8]> = blobs.iter().map(|layer| layer.blob.as_slice()).collect();
+        preflight::check(&slices, transaction.root().driver.home())?;
+    }
+    let slots = plan.missing.iter().map(|_| transaction.add()).collect::<Result<Vec<_>, _>>()?;
+    transaction.announce()?;
+    let work = |(missing, layer): (&MissingLayer, _)| {
+        let layer: &crate::archive::Layer = layer;
+        work(missing, Content::Bytes(&layer.blob, layer.descriptor.clone()))
+    };
+    let works = plan.missing.iter().zip(&blobs).map(work).collect();
+    let place = |number: usize| {
+        let (target, journal) = transaction.prepare(slots[number])?;
+        Ok(Place { target, journal: Some(journal) })
+    };
+    let unpacked = unpack_all(works, options, observer, &place)?;
+    let staged: Vec<Staged> = plan
+        .missing
+        .iter()
+        .zip(slots)
+        .zip(unpacked)
+        .map(|((missing, slot), unpacked)| Staged { missing: missing.clone(), slot, unpacked })
+        .collect();
+    commit(transaction, &plan, &staged, contents, options)
+}
+
+fn work<'a>(missing: &MissingLayer, content: Content<'a>) -> Work<'a> {
+    Work { name: missing.source.name.clone(), index: missing.index, diff_id: Some(missing.diff_id), content }
+}
+
+fn import_stream(
+    file: File,
+    path: &Path,
+    root: &Path,
+    select: &Select,
+    options: &Options<'_>,
+    observer: &dyn Observer,
+) -> Result<Report, ImportError> {
+    let mut transaction = Transaction::begin(WritableRoot::open(root, options.insist)?, options.sync)?;
+    let mut collected = collect(decoded(file)?, options, observer, || {
+        let slot = transaction.add()?;
+        transaction.announce()?;
+        let (target, journal) = transaction.prepare(slot)?;
+        Ok(Some((slot, Place { target, journal: Some(journal) })))
+    })?;
+    let contents = images_of(&collected, path, select)?;
+    let plan = Plan::new(contents.images.clone(), options.tag.as_ref(), existing(transaction.root()))?;
+    let mut staged: Vec<Staged> = Vec::new();
+    for missing in &plan.missing {
+        let layer = place_arrived(&mut transaction, &mut collected, missing, &staged, options, observer)?;
+        staged.push(layer);
+    }
+    for slot in collected.layers.into_keys() {
+        transaction.discard(slot)?;
+    }
+    commit(transaction, &plan, &staged, contents, options)
+}
+
+/// The images of a stream.
+pub(crate) fn images_of(collected: &Collected, path: &Path, select: &Select) -> Result<Contents, ImportError> {
+    let mut read = |name: &str| match collected.names.resolve(name) {
+        Ok(Arrived::Kept(bytes)) => Ok(Some(bytes.to_vec())),
+        Ok(Arrived::Layer(_) | Arrived::Skipped) => {
+            let size = crate::archive::MAX_JSON;
+            Err(ArchiveError::TooLarge { file: name.to_owned(), size, limit: crate::archive::MAX_JSON })
+        }
+        Err(NameError::Missing { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    };
+    let contents = contents(select, &mut read)?;
+    Ok(contents.ok_or_else(|| ArchiveError::NotAnImageArchive { path: path.to_path_buf() })?)
+}
+
+/// Finds the layer that came from the stream for a place in a chain; one that is needed twice is made again.
+fn place_arrived(
+    transaction: &mut Transaction,
+    collected: &mut Collected,
+    missing: &MissingLayer,
+    staged: &[Staged],
+    options: &Options<'_>,
+    observer: &dyn Observer,
+) -> Result<Staged, ImportError> {
+    let arrived = collected.names.resolve(&missing.source.name).map_err(ArchiveError::Name)?.clone();
+    let again = |transaction: &mut Transaction, content: Content<'_>| {
+        let slot = transaction.add()?;
+        transaction.announce()?;
+        let place = |_| {
+            let (target, journal) = transaction.prepare(slot)?;
+            Ok(Place { target, journal: Some(journal) })
+        };
+        let unpacked = unpack_all(vec![work(missing, content)], options, observer, &place)?.pop();
+        let unpacked = unpacked.expect("one layer, one result");
+        Ok::<_, ImportError>(Staged { missing: missing.clone(), slot, unpacked })
+    };
+    match arrived {
+        Arrived::Kept(bytes) => again(transaction, Content::Bytes(&bytes, missing.source.descriptor.clone())),
+        Arrived::Skipped => {
+            let reason = "neither a tar nor compressed in a known way";
+            Err(ArchiveError::Json { file: missing.source.name.clone(), reason: reason.into() }.into())
+        }
+        Arrived::Layer(slot) => match collected.layers.remove(&slot) {
+            Some(layer) => {
+                check_arrived(missing, &layer.unpacked, layer.digest, layer.size)?;
+                Ok(Staged { missing: missing.clone(), slot, unpacked: layer.unpacked })
+            }
+            None => {
+                debug_assert!(staged.iter().any(|layer| layer.slot == slot));
+                copy_of(transaction, slot, again)
+            }
+        },
+    }
+}
+
+/// A layer that came before its manifest is checked against it now.
+fn check_arrived(
+    missing: &MissingLayer,
+    unpacked: &Unpacked,
+    digest: layerfs::Digest,
+    size: u64,
+) -> Result<(), ImportError> {
+    let LayerRef { name, descriptor } = &missing.source;
+    if unpacked.diff_id != missing.diff_id {
+        let (expected, found): (DiffId, DiffId) = (missing.diff_id, unpacked.diff_id);
+        return Err(ImportError::DiffId { layer: name.clone(), index: missing.index, expected, found });
+    }
+    match descriptor {
+        Some(expected) if expected.size != size => {
+            Err(ArchiveError::Size { file: name.clone(), expected: expected.size, found: size }.into())
+        }
+        Some(expected) if expected.digest != digest => {
+            let reason = format!("its digest is {digest}, the manifest says {}", expected.digest);
+            Err(ArchiveError::Json { file: name.clone(), reason }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Unpacks once more a layer of a stream that cannot be read again: from its journal and its files.
+fn copy_of(
+    transaction: &mut Transaction,
+    slot: usize,
+    again: impl FnOnce(&mut Transaction, Content<'_>) -> Result<Staged, ImportError>,
+) -> Result<Staged, ImportError> {
+    let files = LayerFiles::new(transaction.root().driver.diff(transaction.cache_id(slot))?.owned_fd()?);
+    let journal = transaction.journal(slot)?;
+    let broken =
+        |source| ImportError::Archive(ArchiveError::Read { file: "a layer that is needed twice".into(), source });
+    let journal = rustix::fs::openat(&journal.dir, journal.name, rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty());
+    let journal = File::from(journal.map_err(|errno| broken(errno.into()))?);
+    let (reader, writer) = std::io::pipe().map_err(broken)?;
+    std::thread::scope(|scope| {
+        let assembling = scope.spawn(move || {
+            tarsplit::assemble::assemble(EntryReader::new(BufReader::new(journal)), &files, BufWriter::new(writer))
+        });
+        let staged = again(transaction, Content::Stream(Box::new(BufReader::with_capacity(128 << 10, reader))));
+        // A tar that was not rebuilt whole does not have the diff id either, so the layer's own error is the one to tell.
+        let _ = assembling.join();
+        staged
+    })
+}
+
+fn commit(
+    transaction: Transaction,
+    plan: &Plan,
+    staged: &[Staged],
+    contents: Contents,
+    options: &Options<'_>,
+) -> Result<Report, ImportError> {
+    if options.interrupted.load(std::sync::atomic::Ordering::Relaxed) {
+        return Err(ImportError::Interrupted);
+    }
+    let images_dir = &transaction.root().images_dir;
+    let before = References::load(images_dir)?;
+    let exists = images_dir.stat(crate::store::references::FILE)?.is_some();
+    let (references, tags) = tag_all(plan, before.clone(), options.retag);
+    let changed = !exists || references != before;
+    let report = Report::new(plan, staged, tags, contents.skipped, None);
+    transaction.commit(plan, staged, changed.then_some(&references))?;
+    Ok(report)
+}
+
+/// Sets the tags of all images, in the archive's order.
+fn tag_all(plan: &Plan, mut references: References, retag: bool) -> (References, Vec<Vec<TagReport>>) {
+    let mut tag = |image: &plan::PlannedImage, reference: &crate::reference::Reference| {
+        let before = references.get(reference).filter(|&id| id != image.id);
+        let kept = before.is_some() && !retag;
+        if !kept {
+            references.tag(reference, image.id);
+        }
+        TagReport { name: reference.familiar(), kept, moved_from: before.filter(|_| !kept) }
+    };
+    let tags =
+        plan.images.iter().map(|image| image.tags.iter().map(|reference| tag(image, reference)).collect()).collect();
+    (references, tags)
+}

@@ -1,0 +1,14 @@
+//! Docker's data-root: drivers, metadata stores, archives, import.
+
+pub mod archive;
+pub mod dir;
+pub mod directories;
+pub mod driver;
+mod error;
+pub mod ids;
+pub mod import;
+pub mod reference;
+pub mod root;
+pub mod store;
+
+pub use error::StoreError;

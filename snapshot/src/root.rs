@@ -1,0 +1,143 @@
+//! A data-root: what is in it, and whether it may be written to.
+
+mod guard;
+
+use std::fs::File;
+use std::path::Path;
+
+use layerfs::apply::XattrNamespace;
+
+use crate::dir::{Dir, Skeleton};
+use crate::driver::overlay2::Overlay2;
+use crate::error::StoreError;
+use crate::store::image::ImageStore;
+use crate::store::layer::LayerStore;
+use crate::store::references::References;
+
+/// The directory of image metadata.
+pub(crate) const IMAGE: &str = "image";
+
+/// An existing overlay2 data-root, for reading. Reading locks nothing and writes nothing.
+#[derive(Debug)]
+pub struct DataRoot {
+    /// The root itself.
+    pub dir: Dir,
+    /// `image/overlay2`; `None` if there are no images.
+    pub images_dir: Option<Dir>,
+    /// The driver; `None` if it was never used.
+    pub driver: Option<Overlay2>,
+}
+
+impl DataRoot {
+    /// Opens the data-root at `path`; `None` if there is no such directory.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn open(path: &Path) -> Result<Option<Self>, StoreError> {
+        if !path.try_exists().map_err(StoreError::io(path, "opening"))? {
+            return Ok(None);
+        }
+        let dir = Dir::open(path)?;
+        let images_dir = dir.descend(&[IMAGE, Overlay2::NAME])?;
+        let driver = Overlay2::open(&dir, xattr_namespace())?;
+        Ok(Some(Self { dir, images_dir, driver }))
+    }
+
+    /// Its layers.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn layers(&self) -> Result<Option<LayerStore>, StoreError> {
+        self.images_dir.as_ref().map(LayerStore::open).transpose()
+    }
+
+    /// Its images.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn images(&self) -> Result<Option<ImageStore>, StoreError> {
+        self.images_dir.as_ref().map(ImageStore::open).transpose()
+    }
+
+    /// Its names.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn references(&self) -> Result<References, StoreError> {
+        self.images_dir.as_ref().map_or_else(|| Ok(References::default()), References::load)
+    }
+}
+
+/// A data-root that is ours to write to: nobody else does as long as this lives.
+#[derive(Debug)]
+pub(crate) struct WritableRoot {
+    pub(crate) images_dir: Dir,
+    pub(crate) driver: Overlay2,
+    pub(crate) layers: LayerStore,
+    pub(crate) images: ImageStore,
+    /// What did not exist before; goes away again unless kept.
+    pub(crate) skeleton: Skeleton,
+    /// Directories in which entries were made, to be synced with them.
+    pub(crate) parents: Vec<Dir>,
+    _locks: Vec<File>,
+}
+
+impl WritableRoot {
+    /// Opens the data-root at `path` for writing, creating what is missing of it.
+    ///
+    /// `insist` says that the user named the driver: then a root that could belong to containerd's store is taken.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] where writing would do harm; nothing is changed then.
+    pub(crate) fn open(path: &Path, insist: bool) -> Result<Self, StoreError> {
+        let mut skeleton = Skeleton::default();
+        let dir = open_or_create(path, ROOT_MODE, &mut skeleton)?;
+        let locks = guard::lock(&dir)?;
+        guard::check(&dir, insist)?;
+        let image = skeleton.ensure(&dir, IMAGE, 0o700)?;
+        let images_dir = skeleton.ensure(&image, Overlay2::NAME, 0o700)?;
+        let layers = LayerStore::create(&images_dir, &mut skeleton)?;
+        let images = ImageStore::create(&images_dir, &mut skeleton)?;
+        let driver = Overlay2::create(&dir, xattr_namespace(), &mut skeleton)?;
+        Ok(Self { images_dir, driver, layers, images, skeleton, parents: vec![image, dir], _locks: locks })
+    }
+
+    /// Makes the directories above the stores durable.
+    pub(crate) fn sync_parents(&self) -> Result<(), StoreError> {
+        self.images_dir.sync()?;
+        self.parents.iter().try_for_each(Dir::sync)
+    }
+}
+
+/// dockerd gives the root this mode at every start.
+const ROOT_MODE: u32 = 0o710;
+
+/// Opens a directory; where it does not exist, creates it with `mode`, and those above it.
+pub(crate) fn open_or_create(path: &Path, mode: u32, skeleton: &mut Skeleton) -> Result<Dir, StoreError> {
+    let absolute = std::path::absolute(path).map_err(StoreError::io(path, "opening"))?;
+    let mut missing = Vec::new();
+    let mut existing = absolute.as_path();
+    while !existing.try_exists().map_err(StoreError::io(existing, "opening"))? {
+        let (Some(name), Some(parent)) = (existing.file_name().and_then(|name| name.to_str()), existing.parent())
+        else {
+            return Err(StoreError::Invalid {
+                path: absolute.clone(),
+                reason: "not a path that can be created".into(),
+            });
+        };
+        missing.push(name.to_owned());
+        existing = parent;
+    }
+    let mut dir = Dir::open(existing)?;
+    while let Some(name) = missing.pop() {
+        dir = skeleton.ensure(&dir, &name, if missing.is_empty() { mode } else { 0o755 })?;
+    }
+    Ok(dir)
+}
+
+/// In a user namespace overlayfs keeps its attributes where users may write.
+pub(crate) fn xattr_namespace() -> XattrNamespace {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let initial = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    if initial || map.is_empty() { XattrNamespace::Trusted } else { XattrNamespace::User }
+}

@@ -1,0 +1,47 @@
+//! `distribution`: which registry blobs held which layer. A cache of dockerd's that it may lose; read only.
+//!
+//! ```text
+//! distribution/diffid-by-digest/sha256/<blob>      sha256:<diff id>
+//! distribution/v2metadata-by-diffid/sha256/<diff id>   [{"Digest":"sha256:…","SourceRepository":"…","HMAC":"…"}]
+//! ```
+
+use layerfs::{DiffId, Digest};
+
+use crate::dir::Dir;
+use crate::error::StoreError;
+
+/// Bytes of the largest file that is read; Docker keeps 50 entries.
+const MAX_FILE: usize = 1 << 20;
+
+/// One place a layer was pulled from or pushed to.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct V2Metadata {
+    /// The blob.
+    pub digest: Digest,
+    /// The repository's full name.
+    #[serde(default)]
+    pub source_repository: String,
+}
+
+/// The diff id that a registry blob unpacked to, as far as dockerd remembers.
+///
+/// # Errors
+/// [`StoreError`]
+pub fn diff_id_of(image_root: &Dir, blob: Digest) -> Result<Option<DiffId>, StoreError> {
+    let Some(dir) = image_root.descend(&["distribution", "diffid-by-digest", "sha256"])? else { return Ok(None) };
+    let text = dir.read(&blob.hex(), MAX_FILE)?.and_then(|bytes| String::from_utf8(bytes).ok());
+    Ok(text.and_then(|text| text.trim().parse().ok()))
+}
+
+/// The blobs known to hold a layer, oldest first. What cannot be parsed is passed over, as dockerd does.
+///
+/// # Errors
+/// [`StoreError`]
+pub fn blobs_of(image_root: &Dir, diff_id: DiffId) -> Result<Vec<V2Metadata>, StoreError> {
+    let Some(dir) = image_root.descend(&["distribution", "v2metadata-by-diffid", "sha256"])? else {
+        return Ok(Vec::new());
+    };
+    let bytes = dir.read(&diff_id.0.hex(), MAX_FILE)?.unwrap_or_default();
+    Ok(serde_json::from_slice(&bytes).unwrap_or_default())
+}

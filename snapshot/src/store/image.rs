@@ -1,0 +1,112 @@
+//! `imagedb`: image configs, which are the images, and what Docker adds to them.
+//!
+//! ```text
+//! imagedb/content/sha256/<image id>     the config, byte for byte; its digest is the id
+//! imagedb/metadata/sha256/<image id>/
+//!   parent        sha256:<image id>, set by builds, commit and load
+//!   lastUpdated   RFC 3339, set by tagging
+//! ```
+//!
+//! Follows moby v20.10.24 `image/fs.go`.
+
+use layerfs::Digest;
+
+use super::config::MAX_CONFIG;
+use crate::dir::{Dir, Skeleton};
+use crate::error::StoreError;
+use crate::ids::ImageId;
+
+const PARENT: &str = "parent";
+
+/// The images of one driver.
+#[derive(Debug)]
+pub struct ImageStore {
+    content: Option<Dir>,
+    metadata: Option<Dir>,
+}
+
+impl ImageStore {
+    /// Opens `imagedb`; it may be missing.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn open(image_root: &Dir) -> Result<Self, StoreError> {
+        let open = |name: &str| image_root.descend(&["imagedb", name, "sha256"]);
+        Ok(Self { content: open("content")?, metadata: open("metadata")? })
+    }
+
+    /// Opens or creates `imagedb`.
+    pub(crate) fn create(image_root: &Dir, skeleton: &mut Skeleton) -> Result<Self, StoreError> {
+        let db = skeleton.ensure(image_root, "imagedb", 0o700)?;
+        let mut ensure = |name: &str| {
+            let kind = skeleton.ensure(&db, name, 0o700)?;
+            skeleton.ensure(&kind, "sha256", 0o700)
+        };
+        Ok(Self { content: Some(ensure("content")?), metadata: Some(ensure("metadata")?) })
+    }
+
+    /// Reads a config; `None` if there is none or its digest is not its name: dockerd does not see such an image either.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn config(&self, id: ImageId) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(content) = &self.content else { return Ok(None) };
+        let bytes = content.read(&id.0.hex(), MAX_CONFIG)?;
+        Ok(bytes.filter(|bytes| Digest::of(bytes) == id.0))
+    }
+
+    /// All images with a config file, damaged ones included.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn list(&self) -> Result<Vec<ImageId>, StoreError> {
+        let names = self.content.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
+        let mut ids: Vec<ImageId> = names.iter().filter_map(|name| Digest::from_hex(name).ok().map(ImageId)).collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Stores a config, durably if `sync`. A file with that name and other content is replaced.
+    pub(crate) fn put(&self, config: &[u8], sync: bool) -> Result<ImageId, StoreError> {
+        let id = Digest::of(config);
+        self.content_dir().replace(&id.hex(), config, 0o600, sync)?;
+        Ok(ImageId(id))
+    }
+
+    /// Records the image that `id` was built from.
+    pub(crate) fn set_parent(&self, id: ImageId, parent: ImageId, sync: bool) -> Result<(), StoreError> {
+        let metadata = self.metadata_dir();
+        let dir = match metadata.sub(&id.0.hex())? {
+            Some(dir) => dir,
+            None => metadata.create(&id.0.hex(), 0o700)?,
+        };
+        dir.replace(PARENT, parent.to_string().as_bytes(), 0o600, sync)?;
+        if sync { metadata.sync() } else { Ok(()) }
+    }
+
+    /// Removes temporary files that a crash has left.
+    pub(crate) fn remove_temporaries(&self) -> Result<(), StoreError> {
+        self.content_dir().remove_temporaries()?;
+        let metadata = self.metadata_dir();
+        for name in metadata.names()? {
+            if let Some(dir) = metadata.sub(&name)? {
+                dir.remove_temporaries()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an image away; its layers stay.
+    pub(crate) fn remove(&self, id: ImageId) -> Result<(), StoreError> {
+        self.metadata_dir().remove_tree(&id.0.hex())?;
+        self.content_dir().unlink(&id.0.hex())
+    }
+
+    fn content_dir(&self) -> &Dir {
+        self.content.as_ref().expect("a store that is written to was created, with its directories")
+    }
+
+    fn metadata_dir(&self) -> &Dir {
+        self.metadata.as_ref().expect("a store that is written to was created, with its directories")
+    }
+}

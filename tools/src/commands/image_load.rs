@@ -1,0 +1,74 @@
+//! `layerfs image load`: `docker image load` into a data-root, with docker's own lines.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use snapshot::import::{Report, import};
+
+use super::layerfs::NAME;
+use crate::exit::Usage;
+use crate::flags::UnpackFlags;
+use crate::progress::Progress;
+use crate::{input, output, rootless, signals};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Read from this archive instead of standard input
+    #[arg(short, long, value_name = "FILE")]
+    input: Option<PathBuf>,
+
+    /// Leave tags that belong to other images where they are
+    #[arg(long)]
+    no_retag: bool,
+
+    /// Storage driver of the data-root; naming it insists on it [default: what the root holds]
+    #[arg(long, value_name = "DRIVER", value_parser = ["overlay2"])]
+    storage_driver: Option<String>,
+
+    #[command(flatten)]
+    unpack: UnpackFlags,
+}
+
+pub(crate) fn run(args: Args, root: &Path) -> anyhow::Result<ExitCode> {
+    if args.input.is_none() && std::io::stdin().is_terminal() {
+        return Err(Usage("requested load from stdin, but stdin is empty".into()).into());
+    }
+    rootless::check(root)?;
+    let interrupted = signals::interrupted()?;
+    let progress = Progress::new(NAME, args.unpack.quiet);
+    let mut options = args.unpack.options(&interrupted);
+    options.retag = !args.no_retag;
+    options.insist = args.storage_driver.is_some();
+    let archive = args.input.unwrap_or_else(|| PathBuf::from("-"));
+    let report = import(input::open(&archive)?, &archive, root, &args.unpack.select(), &options, &progress)?;
+    for skipped in &report.skipped {
+        output::complain(NAME, &format!("left out: {skipped}"));
+    }
+    print(&report)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What dockerd sends to its client (moby v20.10.24 `image/tarexport/load.go`): a line for each tag, and, only if the
+/// last image has none, one for each image.
+fn print(report: &Report) -> anyhow::Result<()> {
+    for image in &report.images {
+        for tag in &image.tags {
+            if let Some(from) = tag.moved_from {
+                let name = &tag.name;
+                output::say(&format!(
+                    "The image {name} already exists, renaming the old one with ID {from} to empty string"
+                ))?;
+            }
+            if !tag.kept {
+                output::say(&format!("Loaded image: {}", tag.name))?;
+            }
+        }
+    }
+    if report.images.last().is_some_and(|image| image.tags.is_empty()) {
+        for image in &report.images {
+            output::say(&format!("Loaded image ID: {}", image.id))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! `layer-unpack`: a layer or an image archive into a data-root, overlay directories, or one tree.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use snapshot::directories::{self, Form, Unpacking};
+use snapshot::import::{Report, dry_run, import};
+use snapshot::reference::Reference;
+
+use crate::exit::Usage;
+use crate::flags::{StoreFlags, UnpackFlags, parse_tag};
+use crate::generate::Generate;
+use crate::progress::Progress;
+use crate::{input, output, rootless, signals};
+
+const NAME: &str = "layer-unpack";
+
+/// Unpack a container image, or one layer, without a daemon
+///
+/// ARCHIVE is what `docker save` writes, an OCI layout (a tar or a directory), or, for --layers and --rootfs, the tar of
+/// one layer; plain or compressed with gzip, zstd, xz or bzip2. `-` is standard input.
+///
+/// With --root, a dockerd that is started on DATA_ROOT afterwards lists, runs, saves and deletes the images as if it had
+/// loaded them itself. Stop a daemon that uses DATA_ROOT first. A failure, or Ctrl-C, leaves everything as it was.
+#[derive(Debug, Parser)]
+#[command(name = NAME, version, max_term_width = 100, after_help = AFTER)]
+struct Cli {
+    /// Archive to unpack
+    #[arg(value_name = "ARCHIVE", required_unless_present = "generate")]
+    archive: Option<PathBuf>,
+
+    #[command(flatten)]
+    to: To,
+
+    /// Give this name to the archive's only image
+    #[arg(long, value_name = "NAME[:TAG]", value_parser = parse_tag, conflicts_with_all = ["layers", "rootfs"])]
+    tag: Option<Reference>,
+
+    /// Image to unpack, by name or id, of an archive with several
+    #[arg(long, value_name = "IMAGE", conflicts_with = "root")]
+    image: Option<String>,
+
+    /// Run in a user namespace: what is unpacked belongs to your subordinate ids
+    #[arg(long)]
+    rootless: bool,
+
+    #[command(flatten)]
+    store: StoreFlags,
+
+    #[command(flatten)]
+    unpack: UnpackFlags,
+
+    /// Print what the parser sees of a layer tar, and unpack nothing
+    #[arg(long, hide = true, value_name = "frames|members|entries")]
+    dump: Option<crate::commands::dump::Level>,
+
+    /// Print the man page, or a shell's completions
+    #[arg(long, hide = true, value_name = "WHAT")]
+    generate: Option<Generate>,
+}
+
+/// Where to.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+struct To {
+    /// Docker data-root to import the images into, such as /var/lib/docker
+    #[arg(long, value_name = "DATA_ROOT")]
+    root: Option<PathBuf>,
+
+    /// New directory for one overlay directory per layer
+    #[arg(long, value_name = "DIR")]
+    layers: Option<PathBuf>,
+
+    /// New directory for the image's root file system, whiteouts applied
+    #[arg(long, value_name = "DIR")]
+    rootfs: Option<PathBuf>,
+}
+
+const AFTER: &str = "\
+Examples:
+  docker save app:1 | ssh host layer-unpack - --root /var/lib/docker
+  layer-unpack app.tar --rootfs ./app
+  layer-unpack layer.tar.gz --layers ./layer
+
+Exit status: 0 done, 1 failed, 2 usage, 130 interrupted.";
+
+/// Runs the command with the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    crate::run(NAME, || run(cli))
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Some(what) = cli.generate {
+        return what.print(Cli::command());
+    }
+    let Some(archive) = cli.archive else { return Err(Usage("no archive".into()).into()) };
+    if let Some(level) = cli.dump {
+        return crate::commands::dump::dump(input::open(&archive)?, level);
+    }
+    if cli.rootless
+        && let Some(code) = rootless::enter()?
+    {
+        return Ok(code);
+    }
+    let interrupted = signals::interrupted()?;
+    let progress = Progress::new(NAME, cli.unpack.quiet);
+    let mut options = cli.unpack.options(&interrupted);
+    cli.store.apply(&mut options)?;
+    options.tag = cli.tag;
+    let select = cli.unpack.select();
+    let (to, form) = match cli.to {
+        To { root: Some(root), .. } => {
+            let go = if cli.store.dry_run {
+                dry_run
+            } else {
+                rootless::check(&root)?;
+                import
+            };
+            let report = go(input::open(&archive)?, &archive, &root, &select, &options, &progress)?;
+            return print_report(&report, cli.store.json, cli.store.dry_run);
+        }
+        To { layers: Some(layers), .. } => (layers, Form::Layers),
+        To { rootfs: Some(rootfs), .. } => (rootfs, Form::Rootfs),
+        To { .. } => return Err(Usage("where to? give --root, --layers or --rootfs (--help explains)".into()).into()),
+    };
+    if cli.store.dry_run {
+        return Err(Usage("--dry-run goes with --root".into()).into());
+    }
+    let opened = input::open(&archive)?;
+    let image = cli.image.as_deref();
+    let unpacked = directories::unpack(opened, &archive, &to, form, &select, image, &options, &progress)?;
+    print_unpacking(&unpacked, cli.store.json)
+}
+
+fn print_report(report: &Report, json: bool, dry_run: bool) -> anyhow::Result<ExitCode> {
+    for skipped in &report.skipped {
+        output::complain(NAME, &format!("left out: {skipped}"));
+    }
+    if json {
+        output::json(report)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for image in &report.images {
+        let names: Vec<&str> = image.tags.iter().filter(|tag| !tag.kept).map(|tag| tag.name.as_str()).collect();
+        let name = if names.is_empty() { "<none>".into() } else { names.join(", ") };
+        let new = image.layers.iter().filter(|layer| layer.present.is_none()).count();
+        let known = image.layers.len() - new;
+        output::say(&format!("{name}  {}  {new} new layers, {known} present", image.id))?;
+        for tag in &image.tags {
+            match tag.moved_from {
+                Some(from) => output::complain(NAME, &format!("{} moved here from {from}", tag.name)),
+                None if tag.kept => output::complain(NAME, &format!("{} stays with another image", tag.name)),
+                None => {}
+            }
+        }
+    }
+    if report.images.is_empty() {
+        output::complain(NAME, "the archive has no image");
+    }
+    if dry_run {
+        let need = report.need.unwrap_or_default();
+        let at_least = if need.lower_bound { "at least " } else { "" };
+        let (layers, bytes, inodes) = (report.missing.len(), output::size(need.bytes), need.inodes);
+        output::say(&format!("would store {layers} layers: {at_least}{bytes}, {inodes} inodes"))?;
+    } else if !report.unpacked.is_empty() {
+        let size: u64 = report.unpacked.iter().map(|layer| layer.size).sum();
+        let members: u64 = report.unpacked.iter().map(|layer| layer.members).sum();
+        let layers = report.unpacked.len();
+        output::say(&format!("stored {layers} layers: {}, {members} entries", output::size(size)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_unpacking(unpacking: &Unpacking, json: bool) -> anyhow::Result<ExitCode> {
+    for skipped in &unpacking.skipped {
+        output::complain(NAME, &format!("left out: {skipped}"));
+    }
+    if json {
+        output::json(unpacking)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for layer in &unpacking.layers {
+        let place = layer.directory.clone().unwrap_or_else(|| layer.diff_id.0.short());
+        output::say(&format!("{place}  {}  {} entries", output::size(layer.size), layer.members))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

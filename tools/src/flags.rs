@@ -1,0 +1,91 @@
+//! Flags that several commands share.
+
+use std::sync::atomic::AtomicBool;
+
+use clap::Args;
+use snapshot::archive::{Platform, Select};
+use snapshot::import::Options;
+use snapshot::reference::Reference;
+
+use crate::exit::Usage;
+
+/// Flags of everything that unpacks.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UnpackFlags {
+    /// Busy threads, decoding and hashing included [default: all processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) threads: Option<u16>,
+
+    /// Do not wait until the data is on the disk
+    ///
+    /// A power cut soon after may leave layers whose files are empty although the store lists them.
+    #[arg(long)]
+    pub(crate) no_sync: bool,
+
+    /// Do not check first whether there is room
+    #[arg(long)]
+    pub(crate) no_preflight: bool,
+
+    /// Image to take of an archive with several platforms [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<Platform>,
+
+    /// Do not show progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+impl UnpackFlags {
+    pub(crate) fn options<'o>(&self, interrupted: &'o AtomicBool) -> Options<'o> {
+        let mut options = Options::new(interrupted);
+        options.threads = self.threads.map_or(options.threads, Into::into);
+        options.sync = !self.no_sync;
+        options.preflight = !self.no_preflight;
+        options
+    }
+
+    pub(crate) fn select(&self) -> Select {
+        Select { platform: self.platform.clone(), ..Select::default() }
+    }
+}
+
+/// Flags of everything that writes to a data-root.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StoreFlags {
+    /// Leave tags that belong to other images where they are
+    #[arg(long)]
+    pub(crate) no_retag: bool,
+
+    /// Storage driver of the data-root; naming it insists on it [default: what the root holds]
+    #[arg(long, value_name = "DRIVER")]
+    pub(crate) storage_driver: Option<String>,
+
+    /// Report what would be stored and what it takes up, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl StoreFlags {
+    pub(crate) fn apply(&self, options: &mut Options<'_>) -> Result<(), Usage> {
+        match self.storage_driver.as_deref() {
+            None => {}
+            Some("overlay2") => options.insist = true,
+            Some(other) => return Err(Usage(format!("storage driver {other} cannot be written; overlay2 can"))),
+        }
+        options.retag = !self.no_retag;
+        Ok(())
+    }
+}
+
+/// A name to give to an image; the tag defaults to `latest`.
+pub(crate) fn parse_tag(text: &str) -> Result<Reference, String> {
+    let reference = Reference::parse(text).map_err(|error| error.to_string())?;
+    if reference.digest().is_some() {
+        return Err("a name with a digest cannot be given to an image".into());
+    }
+    Ok(reference.with_default_tag())
+}

@@ -1,0 +1,18 @@
+//! The archive that the user names, or standard input.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::Context;
+use snapshot::archive::{Archive, Opened};
+
+/// Opens the archive at `path`; `-` is standard input, which is mapped like any file where it is one.
+pub(crate) fn open(path: &Path) -> anyhow::Result<Opened> {
+    if path.as_os_str() != "-" {
+        return Ok(Archive::open(path)?);
+    }
+    let stdin = std::io::stdin();
+    let file = File::from(stdin.as_fd().try_clone_to_owned().context("standard input")?);
+    Ok(Archive::from_file(file, path)?)
+}

@@ -1,0 +1,14 @@
+//! The command line over `snapshot`: parse arguments, call, print, exit.
+#![forbid(unsafe_code)]
+
+pub mod commands;
+mod exit;
+mod flags;
+mod generate;
+mod input;
+mod output;
+mod progress;
+mod rootless;
+mod signals;
+
+pub use exit::run;

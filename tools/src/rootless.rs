@@ -1,0 +1,148 @@
+//! Without root: a user namespace in which the user's subordinate ids are all ids.
+//!
+//! The program starts itself once more. The child makes the namespace and waits for its id maps; the parent, which is
+//! still outside, has `newuidmap` and `newgidmap` fill them from `/etc/subuid` and `/etc/subgid`; then the child is root
+//! in there and goes on.
+
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{Gid, Uid, User, setgid, setgroups, setuid};
+
+use crate::exit::Usage;
+use crate::signals;
+
+/// Set for the child, by which it knows itself.
+const MARK: &str = "LAYERFS_IN_USER_NAMESPACE";
+
+/// How long either side waits for the other.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Whether this process may write a data-root, and what to do if not.
+pub(crate) fn check(root: &Path) -> Result<(), Usage> {
+    if Uid::effective().is_root() {
+        return Ok(());
+    }
+    let root = root.display();
+    Err(Usage(format!("writing {root} needs root; for the root of a rootless daemon give --rootless")))
+}
+
+/// Goes on inside a user namespace. Returns the child's exit status in the parent, `None` in the child, and for root,
+/// who needs no namespace.
+pub(crate) fn enter() -> anyhow::Result<Option<ExitCode>> {
+    if std::env::var_os(MARK).is_some() {
+        become_root()?;
+        return Ok(None);
+    }
+    if Uid::effective().is_root() {
+        return Ok(None);
+    }
+    let ids = SubordinateIds::of_user()?;
+    // Ctrl-C reaches the child too, which rolls back; this process only waits for it.
+    let _interrupted = signals::interrupted()?;
+    let program = std::env::current_exe().context("finding this program")?;
+    let mut child = Command::new(program).args(std::env::args_os().skip(1)).env(MARK, "1").spawn()?;
+    if let Err(error) = map_ids(&mut child, &ids) {
+        // Without maps it can do nothing.
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(error);
+    }
+    let status = child.wait().context("waiting for the child in the user namespace")?;
+    Ok(Some(exit_code(status)))
+}
+
+fn exit_code(status: ExitStatus) -> ExitCode {
+    ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+fn become_root() -> anyhow::Result<()> {
+    unshare(CloneFlags::CLONE_NEWUSER).context("creating a user namespace; is it allowed on this system?")?;
+    wait_until(|| Ok(!std::fs::read_to_string("/proc/self/gid_map")?.trim().is_empty()))?;
+    setgroups(&[]).context("dropping groups")?;
+    setgid(Gid::from_raw(0)).context("becoming root in the user namespace")?;
+    setuid(Uid::from_raw(0)).context("becoming root in the user namespace")
+}
+
+fn map_ids(child: &mut Child, ids: &SubordinateIds) -> anyhow::Result<()> {
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/user"));
+    let own = namespace("self").context("reading the user namespace")?;
+    let pid = child.id().to_string();
+    wait_until(|| {
+        if let Some(status) = child.try_wait()? {
+            bail!("the child in the user namespace ended with {status}");
+        }
+        Ok(namespace(&pid)? != own)
+    })?;
+    // The child proceeds when the group map is there, so it comes last.
+    run_map("newuidmap", &pid, Uid::effective().as_raw(), ids.uids)?;
+    run_map("newgidmap", &pid, Gid::effective().as_raw(), ids.gids)
+}
+
+fn run_map(program: &str, pid: &str, own: u32, (start, count): (u32, u32)) -> anyhow::Result<()> {
+    let numbers = [0, own, 1, 1, start, count].map(|number| number.to_string());
+    let status = Command::new(program).arg(pid).args(numbers).status();
+    let status = status.with_context(|| format!("running {program} (package uidmap)"))?;
+    if !status.success() {
+        bail!("{program} failed with {status}");
+    }
+    Ok(())
+}
+
+fn wait_until(mut condition: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition()? {
+        if Instant::now() > deadline {
+            bail!("the user namespace was not set up in {} seconds", PATIENCE.as_secs());
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// The first range of the user's subordinate ids: start and count.
+struct SubordinateIds {
+    uids: (u32, u32),
+    gids: (u32, u32),
+}
+
+impl SubordinateIds {
+    fn of_user() -> anyhow::Result<Self> {
+        let uid = Uid::effective();
+        let name = User::from_uid(uid)?.map(|user| user.name).unwrap_or_default();
+        let read = |path: &str| {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            first_range(&text, &name, uid.as_raw()).ok_or_else(|| {
+                Usage(format!("--rootless needs subordinate ids: {path} has none for {name} (usermod adds them)"))
+            })
+        };
+        Ok(Self { uids: read("/etc/subuid")?, gids: read("/etc/subgid")? })
+    }
+}
+
+/// `NAME-OR-UID:START:COUNT` lines (subuid(5)).
+fn first_range(text: &str, name: &str, uid: u32) -> Option<(u32, u32)> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let owner = fields.next()?;
+        let (start, count) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        (owner == name || owner.parse() == Ok(uid)).then_some((start, count))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_found_by_name_or_number() {
+        let text = "root:1:2\nann:100000:65536\n1001:200000:65536\nbad:x:y\n";
+        assert_eq!(first_range(text, "ann", 1000), Some((100_000, 65536)));
+        assert_eq!(first_range(text, "bob", 1001), Some((200_000, 65536)));
+        assert_eq!(first_range(text, "bad", 5), None);
+    }
+}

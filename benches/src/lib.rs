@@ -1,1 +1,2 @@
-//! stub
+//! Benchmarks live in `benches/`, one target for each layer of the design; `peers.sh` runs whole programs in turn.
+#![forbid(unsafe_code)]

@@ -1,6 +1,8 @@
 //! All layer cases: outcome and tree as dockerd 20.10.24 had them, or as moby HEAD has them where it differs, or as our
 //! own list of deviations says; and every accepted archive replays byte for byte.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
 mod support;
 
 use layerfs::apply::{WhiteoutMode, XattrNamespace};

@@ -7,7 +7,6 @@ pub struct TarError {
     /// Offset in the uncompressed stream of the block or record that is wrong.
     pub position: u64,
     /// What is wrong there.
-    #[source]
     pub kind: TarErrorKind,
 }
 

@@ -45,7 +45,7 @@ impl UnpackFlags {
     }
 
     pub(crate) fn select(&self) -> Select {
-        Select { platform: self.platform.clone(), ..Select::default() }
+        Select { platform: self.platform.clone() }
     }
 }
 

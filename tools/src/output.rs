@@ -8,7 +8,7 @@ pub(crate) fn escape(text: &str) -> String {
     for char in text.chars() {
         match char {
             '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' => {
-                out.extend(char.escape_unicode())
+                out.extend(char.escape_unicode());
             }
             char if char.is_control() => out.extend(char.escape_default()),
             char => out.push(char),

@@ -23,6 +23,8 @@
 //! | an owner outside 32 bits | wraps around | refused |
 //! | holes of sparse files | written as zeros | stay holes, same content |
 //! | deleting mode: a whiteout of what the same layer made | deletes it | spares it (OCI image-spec) |
+//! | deleting mode: `.wh.`, `.wh..`, `.wh...` | HEAD: deletes the directory | refused, as in the other mode |
+//! | deleting mode: hard links to AUFS's `.wh..wh.plnk/` files | copies of their own | links of each other |
 
 mod create;
 mod error;
@@ -151,6 +153,9 @@ impl<'a, 'p> Applier<'a, 'p> {
     /// Waits for all bodies, then sets the times of directories.
     pub(crate) fn finish(mut self) -> Result<Outcome, ApplyError> {
         self.filler.barrier();
+        if self.target.whiteouts == WhiteoutMode::Delete {
+            self.remove_aufs_metadata()?;
+        }
         let directories = std::mem::take(&mut self.directories);
         let record = self.target.whiteouts == WhiteoutMode::Record;
         let deferred = if self.target.defer_directories {

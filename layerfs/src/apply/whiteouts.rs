@@ -11,7 +11,7 @@ use super::tree::Parent;
 use crate::path::join;
 use crate::sys::beneath::open_dir;
 use crate::sys::node;
-use crate::sys::remove::{Verdict, remove_with};
+use crate::sys::remove::{Verdict, remove_tree, remove_with};
 
 impl Applier<'_, '_> {
     /// `.wh.HIDDEN` in `parent`. Of the member only the owner counts.
@@ -95,6 +95,20 @@ impl Applier<'_, '_> {
             if name != b"." && name != b".." {
                 self.delete_lower(parent, name, &join(&parent.real, name))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Removes what AUFS kept at a layer's root, above all the files that it hard-linked to across directories: in a tree
+    /// that people look at they are not content.
+    pub(super) fn remove_aufs_metadata(&mut self) -> Result<(), ApplyError> {
+        let mut names: Vec<&[u8]> = self.made.iter().filter_map(|path| path.split(|&b| b == b'/').next()).collect();
+        names.retain(|name| name.starts_with(b".wh..wh."));
+        names.sort_unstable();
+        names.dedup();
+        for name in &names {
+            self.size_known = false;
+            remove_tree(self.tree.root(), name).map_err(ApplyError::system("removing AUFS metadata"))?;
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ pub(crate) fn dump(opened: Opened, level: Level) -> anyhow::Result<ExitCode> {
             (Level::Frames, Frame::Body(bytes)) => say(&format!("{position} body {}", bytes.len()))?,
             (Level::Frames, Frame::End) => say(&format!("{position} end"))?,
             (Level::Frames, Frame::Member(member)) => {
-                say(&format!("{position} member {}", member.name.escape_ascii()))?
+                say(&format!("{position} member {}", member.name.escape_ascii()))?;
             }
             (Level::Members, Frame::Member(member)) => say(&format!("{member:?}"))?,
             (Level::Entries, Frame::Member(member)) => {

@@ -1,0 +1,41 @@
+# Recipes call the same cargo commands as .ci/run; the README needs cargo alone.
+
+# Formatting, lints and documentation, as CI checks them.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# All tests this machine can run; what lacks its need is skipped with a reason.
+test:
+    cargo test --workspace
+
+# All tests, and every tier must run: needs root and Debian's docker.io.
+test-all:
+    LAYERFS_REQUIRE=root,docker cargo test --workspace
+
+# The long sweeps: 200 kills, a full disk at every 2 % of the need.
+sweep:
+    LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker cargo test --release -p tools --test root_kill --test root_nospace
+
+# Build an image of 1.4 GB and 63,000 files with a real dockerd, and import it with a real dockerd as judge.
+big-image archive="/tmp/layerfs-big.tar":
+    test -e {{ archive }} || testdata/make-big-image.sh {{ archive }}
+    LAYERFS_BIG_IMAGE={{ archive }} LAYERFS_REQUIRE=root,docker cargo test --release -p tools --test docker_big -- --ignored --nocapture
+
+# Stages of the pipeline, one by one.
+bench:
+    cargo bench -p benches
+
+# layer-unpack against dockerd load and GNU tar, in turn: the figures of BENCHMARKS.md.
+bench-peers archive runs="5":
+    cargo build --release -p tools
+    benches/peers.sh {{ archive }} {{ runs }}
+
+# Make testdata/goldens again with real dockerds.
+goldens:
+    testdata/make-goldens.sh
+
+# Advisories, licences and sources of dependencies.
+deny:
+    cargo deny check

@@ -1,0 +1,118 @@
+//! Whiteouts that delete, as drivers without overlayfs need them: the layer cases against go-archive's `ApplyLayer`, and
+//! layers on top of others.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+mod support;
+
+use layerfs::apply::WhiteoutMode;
+use support::cases::Outcome;
+use support::{How, tree};
+
+const HOW: How = How { threads: 2, whiteouts: WhiteoutMode::Delete, stream: false };
+
+/// Cases where `ApplyLayer` differs from what is right, or from the other mode.
+const DEVIATIONS: &[(u64, &str)] = &[
+    (63, "a whiteout spares what its own layer made"),
+    (65, "the same, for a directory; the original fails when it sets its times"),
+    (71, "`.wh.` is refused"),
+    (72, "`.wh..` is refused"),
+    (79, "overlay attributes are left out"),
+    (135, "an attribute on a symlink is a warning"),
+    (137, "an attribute of an unknown namespace is a warning"),
+];
+
+#[test]
+fn root_delete_mode_cases() {
+    if !support::is_root() {
+        return;
+    }
+    let mut report = String::new();
+    for case in support::cases::load() {
+        let Some(expected) = case.outcome("go_archive_0_3_3_applylayer") else { continue };
+        if DEVIATIONS.iter().any(|&(number, _)| number == case.number) {
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let lines = match (expected, support::unpack(&case.archive, dir.path(), HOW)) {
+            (Outcome::Refused, Err(_)) => Vec::new(),
+            (Outcome::Refused, Ok(_)) => vec!["accepted, but must be refused".into()],
+            (Outcome::Accepted { .. }, Err(error)) => vec![format!("refused: {error:?}")],
+            (Outcome::Accepted { tree: want, .. }, Ok(_)) if case.number != 162 => {
+                tree::differences(&want, &tree::walk(&dir.path().join("diff")))
+            }
+            _ => Vec::new(),
+        };
+        for line in lines {
+            report += &format!("{} {}: {line}\n", case.number, case.title);
+        }
+    }
+    assert!(report.is_empty(), "{report}");
+}
+
+/// Applies layers onto each other. Returns the paths that are left, with the content of files.
+fn stack(layers: &[Vec<u8>]) -> Vec<(String, Option<String>)> {
+    let dir = tempfile::tempdir().unwrap();
+    for layer in layers {
+        support::unpack(layer, dir.path(), HOW).unwrap();
+    }
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let found = tree::walk(&dir.path().join("diff")).into_iter().filter(|entry| entry.path != b".");
+    found.map(|entry| (text(entry.path), entry.data.map(text))).collect()
+}
+
+/// A layer of files; a name that ends in a slash is a directory.
+fn layer(names: &[&str]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for name in names {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(if name.ends_with('/') { 0o755 } else { 0o644 });
+        header.set_entry_type(if name.ends_with('/') { tar::EntryType::Directory } else { tar::EntryType::Regular });
+        let content = if name.ends_with('/') || name.contains(".wh.") { "" } else { name };
+        header.set_size(content.len() as u64);
+        builder.append_data(&mut header, name, content.as_bytes()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn root_whiteouts_delete_what_is_below() {
+    if !support::is_root() {
+        return;
+    }
+    let lower = || layer(&["d/", "d/old", "d/sub/", "d/sub/deep", "f", "keep"]);
+    let paths = |upper: &[&str]| stack(&[lower(), layer(upper)]).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    let cases: &[(&[&str], &[&str])] = &[
+        (&[".wh.f", ".wh.d"], &["keep"]),
+        (&[".wh.d", "d/", "d/new"], &["d", "d/new", "f", "keep"]),
+        (&["d/new", ".wh.d"], &["d", "d/new", "f", "keep"]),
+        (&["d/.wh..wh..opq", "d/new"], &["d", "d/new", "f", "keep"]),
+        (&["d/sub/n2", "d/.wh..wh..opq"], &["d", "d/sub", "d/sub/n2", "f", "keep"]),
+        (&["d/old", "d/.wh..wh..opq"], &["d", "d/old", "f", "keep"]),
+        (&[".wh..wh..opq", "z"], &["z"]),
+        (&[".wh.nope", "d/sub/.wh.deep"], &["d", "d/old", "d/sub", "f", "keep"]),
+        (&["d", "f/", "f/x"], &["d", "f", "f/x", "keep"]),
+    ];
+    for (upper, expected) in cases {
+        assert_eq!(paths(upper), *expected, "{upper:?}");
+    }
+}
+
+/// containerd's GHSA-rp3h-jf77-q9p4: each opaque marker walked its directory anew.
+#[test]
+fn root_opaque_markers_cost_linear_time() {
+    if !support::is_root() {
+        return;
+    }
+    let time = |count: usize| {
+        let files: Vec<String> = (0..count).map(|n| format!("a/{n}")).collect();
+        let mut names: Vec<&str> = files.iter().map(String::as_str).collect();
+        names.extend(std::iter::repeat_n("a/.wh..wh..opq", count));
+        let layer = layer(&names);
+        let start = std::time::Instant::now();
+        assert_eq!(stack(&[layer]).len(), count + 1);
+        start.elapsed()
+    };
+    time(1000);
+    let (small, large) = (time(5000), time(20_000));
+    assert!(large < small * 12, "4 times the members took {large:?} instead of {small:?}");
+}

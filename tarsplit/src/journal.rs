@@ -14,20 +14,24 @@ use crate::limits::{MAX_JOURNAL_ENTRY, MAX_SEGMENT};
 /// higher levels cost several times the time for a few per cent.
 const LEVEL: u32 = 1;
 
+/// Lines written at a time: the encoder clears its whole output buffer on every call.
+const WRITE_SIZE: usize = 64 << 10;
+
 /// Writes journal lines to `W`, uncompressed. Adjacent literal bytes are gathered into one segment.
 #[derive(Debug)]
 pub struct EntryWriter<W> {
     out: W,
     /// Literal bytes not yet written.
     segment: Vec<u8>,
-    line: Vec<u8>,
+    /// Lines not yet written.
+    lines: Vec<u8>,
     position: u64,
 }
 
 impl<W: Write> EntryWriter<W> {
     /// A journal without entries.
     pub fn new(out: W) -> Self {
-        Self { out, segment: Vec::new(), line: Vec::new(), position: 0 }
+        Self { out, segment: Vec::new(), lines: Vec::new(), position: 0 }
     }
 
     /// Appends bytes that are to be replayed as they are, in segments of at most [`MAX_SEGMENT`] bytes.
@@ -52,9 +56,8 @@ impl<W: Write> EntryWriter<W> {
     /// [`JournalError::Write`]
     pub fn file(&mut self, name: &[u8], size: u64, crc64: Option<[u8; 8]>) -> Result<(), JournalError> {
         self.flush_segment()?;
-        self.line.clear();
-        entry::write_file(&mut self.line, name, size, crc64, self.position);
-        self.write_line()
+        entry::write_file(&mut self.lines, name, size, crc64, self.position);
+        self.end_line()
     }
 
     /// Writes what is left and returns the writer below.
@@ -63,6 +66,7 @@ impl<W: Write> EntryWriter<W> {
     /// [`JournalError::Write`]
     pub fn finish(mut self) -> Result<W, JournalError> {
         self.flush_segment()?;
+        self.write_lines()?;
         Ok(self.out)
     }
 
@@ -70,15 +74,20 @@ impl<W: Write> EntryWriter<W> {
         if self.segment.is_empty() {
             return Ok(());
         }
-        self.line.clear();
-        entry::write_segment(&mut self.line, &self.segment, self.position);
+        entry::write_segment(&mut self.lines, &self.segment, self.position);
         self.segment.clear();
-        self.write_line()
+        self.end_line()
     }
 
-    fn write_line(&mut self) -> Result<(), JournalError> {
+    fn end_line(&mut self) -> Result<(), JournalError> {
         self.position += 1;
-        self.out.write_all(&self.line).map_err(|source| JournalError::Write { source })
+        if self.lines.len() >= WRITE_SIZE { self.write_lines() } else { Ok(()) }
+    }
+
+    fn write_lines(&mut self) -> Result<(), JournalError> {
+        self.out.write_all(&self.lines).map_err(|source| JournalError::Write { source })?;
+        self.lines.clear();
+        Ok(())
     }
 }
 

@@ -47,7 +47,7 @@ impl<'a> Pieces<'a> {
     }
 
     /// The next piece; `None` at the end.
-    pub(crate) fn next(&mut self, pool: &Pool<'a>, jobs: &Arc<Outstanding>) -> io::Result<Option<Bytes<'a>>> {
+    pub(crate) fn next(&mut self, pool: &Pool<'a>, reading: &Arc<Outstanding>) -> io::Result<Option<Bytes<'a>>> {
         match self {
             Self::Slice(rest) => {
                 let (now, later) = rest.split_at(rest.len().min(PIECE));
@@ -57,7 +57,7 @@ impl<'a> Pieces<'a> {
             Self::Here(reader) => {
                 let piece = reader.piece()?;
                 if piece.len() == PIECE {
-                    self.move_ahead(pool, jobs);
+                    self.move_ahead(pool, reading);
                 }
                 Ok((!piece.is_empty()).then(|| Bytes::whole(piece)))
             }
@@ -69,13 +69,13 @@ impl<'a> Pieces<'a> {
     }
 
     /// Lets an idle thread do the reading from here on.
-    fn move_ahead(&mut self, pool: &Pool<'a>, jobs: &Arc<Outstanding>) {
+    fn move_ahead(&mut self, pool: &Pool<'a>, reading: &Arc<Outstanding>) {
         if !pool.has_idle() {
             return;
         }
         let (sender, receiver) = bounded(AHEAD);
         let Self::Here(mut reader) = std::mem::replace(self, Self::Ahead(receiver)) else { return };
-        let counted = jobs.add();
+        let counted = reading.add();
         pool.submit_long(Box::new(move || {
             let _counted = counted;
             loop {

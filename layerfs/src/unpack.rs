@@ -73,11 +73,13 @@ pub fn unpack<'a>(
     pool: &Pool<'a>,
 ) -> Result<Unpacked, UnpackError> {
     let shared = Arc::new(Shared::default());
-    let jobs = Arc::new(Outstanding::default());
+    // Two counts: a hard link waits for all bodies, and must not wait for the reader, which waits for it.
+    let (bodies, reader) = (Arc::new(Outstanding::default()), Arc::new(Outstanding::default()));
     let (root, scratch) = (duplicate(&target.root)?, duplicate(&target.scratch)?);
-    let passed = pass(source, target, journal, context, pool, &shared, &jobs);
+    let passed = pass(source, target, journal, context, pool, &shared, [&bodies, &reader]);
     // Whatever happened, nobody may write to the target after this returns.
-    jobs.wait(pool);
+    bodies.wait(pool);
+    reader.wait(pool);
     let shared = Arc::into_inner(shared).unwrap_or_default();
     let warnings = shared.into_result().map_err(|source| UnpackError::Member { source: Box::new(source) })?;
     let (diff_id, tar_bytes, members, outcome) = passed?;
@@ -102,11 +104,11 @@ fn pass<'a>(
     context: Context<'_>,
     pool: &Pool<'a>,
     shared: &Arc<Shared>,
-    jobs: &Arc<Outstanding>,
+    [bodies, reader]: [&Arc<Outstanding>; 2],
 ) -> Result<(DiffId, u64, u64, Outcome), UnpackError> {
     let member = |source| UnpackError::Member { source: Box::new(source) };
     let whole = |source| member(crate::MemberError { position: 0, name: Vec::new(), source });
-    let filler = Filler::new(pool, Arc::clone(shared), Arc::clone(jobs));
+    let filler = Filler::new(pool, Arc::clone(shared), Arc::clone(bodies));
     let mut applier = Applier::new(target, filler, Arc::clone(shared)).map_err(whole)?;
     let out = journal.map(|file| create(file).map(gzip)).transpose()?;
     let mut disassembler = Disassembler::new(JournalOut(out));
@@ -114,7 +116,7 @@ fn pass<'a>(
     let ignored = Arc::default();
     let mut pieces = Pieces::new(source, &ignored);
     let mut tar_bytes = 0;
-    while let Some(piece) = pieces.next(pool, jobs).map_err(|source| UnpackError::Read { source })? {
+    while let Some(piece) = pieces.next(pool, reader).map_err(|source| UnpackError::Read { source })? {
         if context.interrupted.load(Ordering::Relaxed) {
             return Err(UnpackError::Interrupted);
         }

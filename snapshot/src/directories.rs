@@ -18,7 +18,7 @@ use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::import::parallel::{Content, Place, Work, unpack_all};
 use crate::import::stream::{Arrived, Collected, collect, decoded};
-use crate::import::{ImportError, Observer, Options, images_of};
+use crate::import::{ImportError, Observer, Options, images_of, or_interrupted};
 use crate::root::xattr_namespace;
 use crate::store::config::ImageConfig;
 
@@ -97,7 +97,8 @@ pub fn unpack(
             bare(&mut destination, Content::Bytes(&blob, None), name, options, observer)
         }
         Opened::Compressed(file, _) | Opened::Pipe(file) => {
-            from_stream(file, path, &mut destination, select, image, options, observer)
+            let unpacked = from_stream(file, path, &mut destination, select, image, options, observer);
+            unpacked.map_err(|error| or_interrupted(error, options))
         }
     }?;
     destination.complete(&unpacking)?;
@@ -140,7 +141,7 @@ fn from_stream(
     options: &Options<'_>,
     observer: &dyn Observer,
 ) -> Result<Unpacking, ImportError> {
-    let mut input = decoded(file)?;
+    let mut input = decoded(file, options)?;
     let read = |source| ArchiveError::Read { file: path.display().to_string(), source };
     if !starts_like_an_archive(input.fill_buf().map_err(read)?) {
         return bare(destination, Content::Stream(input), path.display().to_string(), options, observer);

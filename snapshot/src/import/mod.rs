@@ -58,8 +58,16 @@ pub fn import(
     match opened {
         Opened::Archive(archive) => import_archive(&archive, root, select, options, observer),
         Opened::LayerTar(_) => Err(ArchiveError::NotAnImageArchive { path: path.to_path_buf() }.into()),
-        Opened::Compressed(file, _) | Opened::Pipe(file) => import_stream(file, path, root, select, options, observer),
+        Opened::Compressed(file, _) | Opened::Pipe(file) => {
+            let imported = import_stream(file, path, root, select, options, observer);
+            imported.map_err(|error| or_interrupted(error, options))
+        }
     }
+}
+
+/// A read that an interrupt ended is reported as the interrupt.
+pub(crate) fn or_interrupted(error: ImportError, options: &Options<'_>) -> ImportError {
+    if options.interrupted.load(std::sync::atomic::Ordering::Relaxed) { ImportError::Interrupted } else { error }
 }
 
 /// What [`import`] would do. Reads the archive and the store, writes nothing.
@@ -93,7 +101,7 @@ pub fn dry_run(
         }
         Opened::LayerTar(_) => return Err(ArchiveError::NotAnImageArchive { path: path.to_path_buf() }.into()),
         Opened::Compressed(file, _) | Opened::Pipe(file) => {
-            let collected = collect(decoded(file)?, options, observer, || Ok(None))?;
+            let collected = collect(decoded(file, options)?, options, observer, || Ok(None))?;
             let contents = images_of(&collected, path, select)?;
             need.lower_bound = true;
             let plan = Plan::new(contents.images.clone(), options.tag.as_ref(), existing)?;
@@ -173,7 +181,7 @@ fn import_stream(
     observer: &dyn Observer,
 ) -> Result<Report, ImportError> {
     let mut transaction = Transaction::begin(WritableRoot::open(root, options.insist)?, options.sync)?;
-    let mut collected = collect(decoded(file)?, options, observer, || {
+    let mut collected = collect(decoded(file, options)?, options, observer, || {
         let slot = transaction.add()?;
         transaction.announce()?;
         let (target, journal) = transaction.prepare(slot)?;

@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use layerfs::compress::{Compression, Decoder};
 use layerfs::{Digest, Unpacked};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tarsplit::frame::{Frame, Framer};
 use tarsplit::{Kind, Member};
 
@@ -60,10 +62,37 @@ impl Collected {
 }
 
 /// The uncompressed bytes of an archive that is read from the front.
-pub(crate) fn decoded(file: File) -> Result<Box<dyn BufRead + Send>, ArchiveError> {
+pub(crate) fn decoded<'o>(file: File, options: &Options<'o>) -> Result<Box<dyn BufRead + Send + 'o>, ArchiveError> {
     let read = |source| ArchiveError::Read { file: "the archive".into(), source };
+    let file = Patient { file, interrupted: options.interrupted };
     let decoder = Decoder::new(BufReader::with_capacity(128 << 10, file)).map_err(read)?;
     Ok(Box::new(BufReader::with_capacity(256 << 10, decoder)))
+}
+
+/// How long a read from a pipe waits before it looks whether the user still wants it.
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// A pipe whose writer may take its time, read so that an interrupt is noticed meanwhile.
+struct Patient<'o> {
+    file: File,
+    interrupted: &'o AtomicBool,
+}
+
+impl Read for Patient<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.interrupted.load(Ordering::Relaxed) {
+                // Not `ErrorKind::Interrupted`, which means: try again.
+                return Err(io::Error::other("interrupted"));
+            }
+            let mut ready = [PollFd::new(&self.file, PollFlags::IN)];
+            match rustix::event::poll(&mut ready, Some(&PATIENCE)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return self.file.read(buffer),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
 }
 
 /// Reads the whole stream. `slot` is asked for a place for each layer.

@@ -117,8 +117,7 @@ impl Applier<'_, '_> {
             self.mark_opaque(parent, base, real)?;
         }
         if !fresh || self.must_set_owner(metadata) {
-            let chown = ApplyError::system("chown");
-            node::chown(&parent.fd, base, metadata.uid, metadata.gid).map_err(chown)?;
+            self.set_owner(parent, base, metadata)?;
         }
         let exact = fresh && !self.must_set_mode(metadata) && now == metadata.mode;
         if !exact || !metadata.xattrs.is_empty() {
@@ -267,7 +266,7 @@ impl Applier<'_, '_> {
         if self.target.ownership == Ownership::Caller {
             return Ok(());
         }
-        node::chown(&parent.fd, base, metadata.uid, metadata.gid).map_err(ApplyError::system("chown"))
+        node::chown(&parent.fd, base, metadata.uid, metadata.gid).map_err(metadata.chown_failed())
     }
 
     /// Sets all metadata of a node that has no descriptor of its own, in Docker's order.

@@ -49,6 +49,14 @@ pub enum ApplyError {
         /// As the archive has it.
         found: i64,
     },
+    /// An owner that this user namespace does not have.
+    #[error("owner {uid}:{gid} is not mapped in this user namespace")]
+    OwnerNotMapped {
+        /// Its user id.
+        uid: u32,
+        /// Its group id.
+        gid: u32,
+    },
     /// An extended attribute cannot be set.
     #[error("setting the extended attribute {:?}: {errno}", .name.escape_ascii().to_string())]
     Xattr {

@@ -147,12 +147,13 @@ fn end_part(file: &OpenFile, shared: &Shared) {
 /// times last.
 fn finish(file: &OpenFile, shared: &Shared) -> Result<(), ApplyError> {
     let fd = file.file.as_fd();
-    let Metadata { uid, gid, xattrs, mode, times } = &file.metadata;
+    let metadata = &file.metadata;
+    let Metadata { uid, gid, xattrs, mode, times } = metadata;
     if let Some(length) = file.set_len {
         rustix::fs::ftruncate(fd, length).map_err(ApplyError::system("setting the size"))?;
     }
     if file.set_owner {
-        rustix::fs::fchown(fd, *uid, *gid).map_err(ApplyError::system("chown"))?;
+        rustix::fs::fchown(fd, *uid, *gid).map_err(metadata.chown_failed())?;
     }
     set_xattrs(xattrs, &file.name, shared, |name, value| xattr::set_on_fd(fd, name, value))?;
     if file.set_mode {

@@ -1,6 +1,7 @@
 //! What a member says about owner, mode, times and attributes, brought into the system's terms.
 
 use rustix::fs::{Gid, Mode, Timestamps, Uid};
+use rustix::io::Errno;
 use tarsplit::Member;
 use tarsplit::pax::Time;
 
@@ -43,6 +44,15 @@ impl Metadata {
             mode: Mode::from_raw_mode(mode),
             times: timestamps(bounded(access), bounded(modification)),
         })
+    }
+
+    /// What a failed `chown` means: the system says `EINVAL` of an id that has no counterpart outside.
+    pub(crate) fn chown_failed(&self) -> impl Fn(Errno) -> ApplyError {
+        let (uid, gid) = (self.uid.map_or(u32::MAX, Uid::as_raw), self.gid.map_or(u32::MAX, Gid::as_raw));
+        move |errno| match errno {
+            Errno::INVAL => ApplyError::OwnerNotMapped { uid, gid },
+            errno => ApplyError::System { call: "chown", errno },
+        }
     }
 
     /// Whether `mode` has set-id or sticky bits, which creating a node does not set.

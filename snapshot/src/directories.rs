@@ -13,12 +13,12 @@ use layerfs::apply::{Ownership, Target, WhiteoutMode};
 use layerfs::{ChainId, DiffId, Unpacked};
 use serde::Serialize;
 
-use crate::archive::{Archive, ArchiveError, Contents, Image, LayerRef, Opened, Select};
+use crate::archive::{Archive, ArchiveError, Contents, Image, LayerRef, Opened};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::import::parallel::{Content, Place, Work, unpack_all};
 use crate::import::stream::{Arrived, Collected, collect, decoded};
-use crate::import::{ImportError, Observer, Options, images_of, or_interrupted};
+use crate::import::{ImportError, Request, images_of, or_interrupted};
 use crate::root::xattr_namespace;
 use crate::store::config::ImageConfig;
 
@@ -78,27 +78,20 @@ pub enum Form {
 ///
 /// # Errors
 /// [`ImportError`]; the directory is then as it was before.
-#[expect(clippy::too_many_arguments, reason = "each is a choice of the user's, or a thing to read or write")]
 pub fn unpack(
     opened: Opened,
-    path: &Path,
     to: &Path,
     form: Form,
-    select: &Select,
     image: Option<&str>,
-    options: &Options<'_>,
-    observer: &dyn Observer,
+    request: &Request<'_>,
 ) -> Result<Unpacking, ImportError> {
-    let mut destination = Destination::open(to, form, options.sync)?;
+    let mut destination = Destination::open(to, form, request.options.sync)?;
     let unpacking = match opened {
-        Opened::Archive(archive) => from_archive(&archive, &mut destination, select, image, options, observer),
-        Opened::LayerTar(blob) => {
-            let name = path.display().to_string();
-            bare(&mut destination, Content::Bytes(&blob, None), name, options, observer)
-        }
+        Opened::Archive(archive) => from_archive(&archive, &mut destination, image, request),
+        Opened::LayerTar(blob) => bare(&mut destination, Content::Bytes(&blob, None), request),
         Opened::Compressed(file, _) | Opened::Pipe(file) => {
-            let unpacked = from_stream(file, path, &mut destination, select, image, options, observer);
-            unpacked.map_err(|error| or_interrupted(error, options))
+            let unpacked = from_stream(file, &mut destination, image, request);
+            unpacked.map_err(|error| or_interrupted(error, request))
         }
     }?;
     destination.complete(&unpacking)?;
@@ -108,15 +101,13 @@ pub fn unpack(
 fn from_archive(
     archive: &Archive,
     destination: &mut Destination,
-    select: &Select,
     image: Option<&str>,
-    options: &Options<'_>,
-    observer: &dyn Observer,
+    request: &Request<'_>,
 ) -> Result<Unpacking, ImportError> {
-    let contents = archive.images(select)?;
+    let contents = archive.images(request.select)?;
     let (image, diff_ids) = choose(&contents, image)?;
     let blobs = image.layers.iter().map(|layer| archive.layer(layer)).collect::<Result<Vec<_>, _>>()?;
-    if options.preflight {
+    if request.options.preflight {
         let slices: Vec<&[u8]> = blobs.iter().map(|layer| layer.blob.as_slice()).collect();
         crate::import::check_room(&slices, &destination.dir)?;
     }
@@ -127,35 +118,32 @@ fn from_archive(
         content: Content::Bytes(&layer.blob, layer.descriptor.clone()),
     });
     let place = |number| destination.place(number);
-    let unpacked = unpack_all(works.collect(), options, observer, &place)?;
+    let unpacked = unpack_all(works.collect(), request, &place)?;
     destination.arrange(unpacked.iter().enumerate())?;
     Ok(describe(Some(image), &contents, &unpacked, destination.form))
 }
 
 fn from_stream(
     file: File,
-    path: &Path,
     destination: &mut Destination,
-    select: &Select,
     image: Option<&str>,
-    options: &Options<'_>,
-    observer: &dyn Observer,
+    request: &Request<'_>,
 ) -> Result<Unpacking, ImportError> {
-    let mut input = decoded(file, options)?;
-    let read = |source| ArchiveError::Read { file: path.display().to_string(), source };
+    let mut input = decoded(file, request)?;
+    let read = |source| ArchiveError::Read { file: request.archive.display().to_string(), source };
     if !starts_like_an_archive(input.fill_buf().map_err(read)?) {
-        return bare(destination, Content::Stream(input), path.display().to_string(), options, observer);
+        return bare(destination, Content::Stream(input), request);
     }
     let mut next = 0;
-    let mut collected = collect(input, options, observer, || {
+    let mut collected = collect(input, request, || {
         next += 1;
         Ok(Some((next - 1, destination.place(next - 1)?)))
     })?;
-    let contents = images_of(&collected, path, select)?;
+    let contents = images_of(&collected, request)?;
     let (image, diff_ids) = choose(&contents, image)?;
     let mut slots = Vec::new();
     for (index, layer) in image.layers.iter().enumerate() {
-        let slot = arrived(&mut collected, layer, &mut next, destination, options, observer)?;
+        let slot = arrived(&mut collected, layer, &mut next, destination, request)?;
         let found = collected.layers[&slot].unpacked.diff_id;
         if found != diff_ids[index] {
             let (layer, expected) = (layer.name.clone(), diff_ids[index]);
@@ -180,8 +168,7 @@ fn arrived(
     layer: &LayerRef,
     next: &mut usize,
     destination: &Destination,
-    options: &Options<'_>,
-    observer: &dyn Observer,
+    request: &Request<'_>,
 ) -> Result<usize, ImportError> {
     match collected.names.resolve(&layer.name).map_err(ArchiveError::Name)?.clone() {
         Arrived::Layer(slot) => Ok(slot),
@@ -190,7 +177,7 @@ fn arrived(
             *next += 1;
             let content = Content::Bytes(&bytes, layer.descriptor.clone());
             let work = Work { name: layer.name.clone(), index: 0, diff_id: None, content };
-            let unpacked = unpack_all(vec![work], options, observer, &|_| destination.place(slot))?.pop();
+            let unpacked = unpack_all(vec![work], request, &|_| destination.place(slot))?.pop();
             collected.add(slot, unpacked.expect("one layer, one result"), &bytes);
             Ok(slot)
         }
@@ -201,15 +188,10 @@ fn arrived(
     }
 }
 
-fn bare(
-    destination: &mut Destination,
-    content: Content<'_>,
-    name: String,
-    options: &Options<'_>,
-    observer: &dyn Observer,
-) -> Result<Unpacking, ImportError> {
+fn bare(destination: &mut Destination, content: Content<'_>, request: &Request<'_>) -> Result<Unpacking, ImportError> {
+    let name = request.archive.display().to_string();
     let work = Work { name: name.clone(), index: 0, diff_id: None, content };
-    let unpacked = unpack_all(vec![work], options, observer, &|number| destination.place(number))?;
+    let unpacked = unpack_all(vec![work], request, &|number| destination.place(number))?;
     destination.arrange(unpacked.iter().enumerate())?;
     let mut unpacking = describe(None, &Contents::default(), &unpacked, destination.form);
     for layer in &mut unpacking.layers {

@@ -26,13 +26,13 @@ use layerfs::{DiffId, LayerFiles, Unpacked};
 use tarsplit::journal::EntryReader;
 
 pub use error::ImportError;
-pub use options::{Observer, Options, Silent};
+pub use options::{Observer, Options, Request, Silent};
 pub use plan::PlannedLayer;
 pub use preflight::Need;
 pub(crate) use preflight::check as check_room;
 pub use report::{ImageReport, Report, TagReport};
 
-use crate::archive::{Archive, ArchiveError, Contents, LayerRef, NameError, Opened, Select, contents};
+use crate::archive::{Archive, ArchiveError, Contents, LayerRef, NameError, Opened, contents};
 use crate::driver::Driver;
 use crate::root::{DataRoot, WritableRoot};
 use crate::store::references::References;
@@ -43,45 +43,29 @@ use transaction::{Staged, Transaction};
 
 /// Imports the images of an archive into the data-root at `root`, which is created if it does not exist.
 ///
-/// `path` names the archive in messages.
-///
 /// # Errors
 /// [`ImportError`]; the root is then as it was before.
-pub fn import(
-    opened: Opened,
-    path: &Path,
-    root: &Path,
-    select: &Select,
-    options: &Options<'_>,
-    observer: &dyn Observer,
-) -> Result<Report, ImportError> {
+pub fn import(opened: Opened, root: &Path, request: &Request<'_>) -> Result<Report, ImportError> {
     match opened {
-        Opened::Archive(archive) => import_archive(&archive, root, select, options, observer),
-        Opened::LayerTar(_) => Err(ArchiveError::NotAnImageArchive { path: path.to_path_buf() }.into()),
+        Opened::Archive(archive) => import_archive(&archive, root, request),
+        Opened::LayerTar(_) => Err(ArchiveError::NotAnImageArchive { path: request.archive.to_path_buf() }.into()),
         Opened::Compressed(file, _) | Opened::Pipe(file) => {
-            let imported = import_stream(file, path, root, select, options, observer);
-            imported.map_err(|error| or_interrupted(error, options))
+            let imported = import_stream(file, root, request);
+            imported.map_err(|error| or_interrupted(error, request))
         }
     }
 }
 
 /// A read that an interrupt ended is reported as the interrupt.
-pub(crate) fn or_interrupted(error: ImportError, options: &Options<'_>) -> ImportError {
-    if options.interrupted.load(std::sync::atomic::Ordering::Relaxed) { ImportError::Interrupted } else { error }
+pub(crate) fn or_interrupted(error: ImportError, request: &Request<'_>) -> ImportError {
+    if request.is_interrupted() { ImportError::Interrupted } else { error }
 }
 
 /// What [`import`] would do. Reads the archive and the store, writes nothing.
 ///
 /// # Errors
 /// As [`import`], as far as they can be foreseen.
-pub fn dry_run(
-    opened: Opened,
-    path: &Path,
-    root: &Path,
-    select: &Select,
-    options: &Options<'_>,
-    observer: &dyn Observer,
-) -> Result<Report, ImportError> {
+pub fn dry_run(opened: Opened, root: &Path, request: &Request<'_>) -> Result<Report, ImportError> {
     let root = DataRoot::open(root)?;
     let (layers, images) = match &root {
         Some(root) => (root.layers()?, root.images()?),
@@ -93,22 +77,24 @@ pub fn dry_run(
     let mut need = Need::default();
     let (contents, plan) = match opened {
         Opened::Archive(archive) => {
-            let (contents, plan) = read_images(&archive, select, options, existing)?;
+            let (contents, plan) = read_images(&archive, request, existing)?;
             for missing in &plan.missing {
                 need.add(&archive.layer(&missing.source)?.blob, BLOCK);
             }
             (contents, plan)
         }
-        Opened::LayerTar(_) => return Err(ArchiveError::NotAnImageArchive { path: path.to_path_buf() }.into()),
+        Opened::LayerTar(_) => {
+            return Err(ArchiveError::NotAnImageArchive { path: request.archive.to_path_buf() }.into());
+        }
         Opened::Compressed(file, _) | Opened::Pipe(file) => {
-            let collected = collect(decoded(file, options)?, options, observer, || Ok(None))?;
-            let contents = images_of(&collected, path, select)?;
+            let collected = collect(decoded(file, request)?, request, || Ok(None))?;
+            let contents = images_of(&collected, request)?;
             need.lower_bound = true;
-            let plan = Plan::new(contents.images.clone(), options.tag.as_ref(), existing)?;
+            let plan = Plan::new(contents.images.clone(), request.options.tag.as_ref(), existing)?;
             (contents, plan)
         }
     };
-    let (_, tags) = tag_all(&plan, references, options.retag);
+    let (_, tags) = tag_all(&plan, references, request.options.retag);
     Ok(Report::new(&plan, &[], tags, contents.skipped, Some(need)))
 }
 
@@ -117,12 +103,11 @@ const BLOCK: u64 = 4096;
 
 fn read_images(
     archive: &Archive,
-    select: &Select,
-    options: &Options<'_>,
+    request: &Request<'_>,
     existing: Existing<'_>,
 ) -> Result<(Contents, Plan), ImportError> {
-    let contents = archive.images(select)?;
-    let plan = Plan::new(contents.images.clone(), options.tag.as_ref(), existing)?;
+    let contents = archive.images(request.select)?;
+    let plan = Plan::new(contents.images.clone(), request.options.tag.as_ref(), existing)?;
     Ok((contents, plan))
 }
 
@@ -130,19 +115,13 @@ fn existing(root: &WritableRoot) -> Existing<'_> {
     Existing { layers: Some(&root.layers), images: Some(&root.images), driver: Some(&root.driver) }
 }
 
-fn import_archive(
-    archive: &Archive,
-    root: &Path,
-    select: &Select,
-    options: &Options<'_>,
-    observer: &dyn Observer,
-) -> Result<Report, ImportError> {
+fn import_archive(archive: &Archive, root: &Path, request: &Request<'_>) -> Result<Report, ImportError> {
     // Before the root is touched: what is wrong with the archive itself is found without it.
-    archive.images(select)?;
-    let mut transaction = Transaction::begin(WritableRoot::open(root, options.insist)?, options.sync)?;
-    let (contents, plan) = read_images(archive, select, options, existing(transaction.root()))?;
+    archive.images(request.select)?;
+    let mut transaction = Transaction::begin(WritableRoot::open(root, request.options.insist)?, request.options.sync)?;
+    let (contents, plan) = read_images(archive, request, existing(transaction.root()))?;
     let blobs = plan.missing.iter().map(|missing| archive.layer(&missing.source)).collect::<Result<Vec<_>, _>>()?;
-    if options.preflight {
+    if request.options.preflight {
         let slices: Vec<&[u8]> = blobs.iter().map(|layer| layer.blob.as_slice()).collect();
         preflight::check(&slices, transaction.root().driver.home())?;
     }
@@ -157,7 +136,7 @@ fn import_archive(
         let (target, journal) = transaction.prepare(slots[number])?;
         Ok(Place { target, journal: Some(journal) })
     };
-    let unpacked = unpack_all(works, options, observer, &place)?;
+    let unpacked = unpack_all(works, request, &place)?;
     let staged: Vec<Staged> = plan
         .missing
         .iter()
@@ -165,43 +144,36 @@ fn import_archive(
         .zip(unpacked)
         .map(|((missing, slot), unpacked)| Staged { missing: missing.clone(), slot, unpacked })
         .collect();
-    commit(transaction, &plan, &staged, contents, options)
+    commit(transaction, &plan, &staged, contents, request)
 }
 
 fn work<'a>(missing: &MissingLayer, content: Content<'a>) -> Work<'a> {
     Work { name: missing.source.name.clone(), index: missing.index, diff_id: Some(missing.diff_id), content }
 }
 
-fn import_stream(
-    file: File,
-    path: &Path,
-    root: &Path,
-    select: &Select,
-    options: &Options<'_>,
-    observer: &dyn Observer,
-) -> Result<Report, ImportError> {
-    let mut transaction = Transaction::begin(WritableRoot::open(root, options.insist)?, options.sync)?;
-    let mut collected = collect(decoded(file, options)?, options, observer, || {
+fn import_stream(file: File, root: &Path, request: &Request<'_>) -> Result<Report, ImportError> {
+    let mut transaction = Transaction::begin(WritableRoot::open(root, request.options.insist)?, request.options.sync)?;
+    let mut collected = collect(decoded(file, request)?, request, || {
         let slot = transaction.add()?;
         transaction.announce()?;
         let (target, journal) = transaction.prepare(slot)?;
         Ok(Some((slot, Place { target, journal: Some(journal) })))
     })?;
-    let contents = images_of(&collected, path, select)?;
-    let plan = Plan::new(contents.images.clone(), options.tag.as_ref(), existing(transaction.root()))?;
+    let contents = images_of(&collected, request)?;
+    let plan = Plan::new(contents.images.clone(), request.options.tag.as_ref(), existing(transaction.root()))?;
     let mut staged: Vec<Staged> = Vec::new();
     for missing in &plan.missing {
-        let layer = place_arrived(&mut transaction, &mut collected, missing, &staged, options, observer)?;
+        let layer = place_arrived(&mut transaction, &mut collected, missing, &staged, request)?;
         staged.push(layer);
     }
     for slot in collected.layers.into_keys() {
         transaction.discard(slot)?;
     }
-    commit(transaction, &plan, &staged, contents, options)
+    commit(transaction, &plan, &staged, contents, request)
 }
 
 /// The images of a stream.
-pub(crate) fn images_of(collected: &Collected, path: &Path, select: &Select) -> Result<Contents, ImportError> {
+pub(crate) fn images_of(collected: &Collected, request: &Request<'_>) -> Result<Contents, ImportError> {
     let mut read = |name: &str| match collected.names.resolve(name) {
         Ok(Arrived::Kept(bytes)) => Ok(Some(bytes.to_vec())),
         Ok(Arrived::Layer(_) | Arrived::Skipped) => {
@@ -211,8 +183,8 @@ pub(crate) fn images_of(collected: &Collected, path: &Path, select: &Select) -> 
         Err(NameError::Missing { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     };
-    let contents = contents(select, &mut read)?;
-    Ok(contents.ok_or_else(|| ArchiveError::NotAnImageArchive { path: path.to_path_buf() })?)
+    let contents = contents(request.select, &mut read)?;
+    Ok(contents.ok_or_else(|| ArchiveError::NotAnImageArchive { path: request.archive.to_path_buf() })?)
 }
 
 /// Finds the layer that came from the stream for a place in a chain; one that is needed twice is made again.
@@ -221,8 +193,7 @@ fn place_arrived(
     collected: &mut Collected,
     missing: &MissingLayer,
     staged: &[Staged],
-    options: &Options<'_>,
-    observer: &dyn Observer,
+    request: &Request<'_>,
 ) -> Result<Staged, ImportError> {
     let arrived = collected.names.resolve(&missing.source.name).map_err(ArchiveError::Name)?.clone();
     let again = |transaction: &mut Transaction, content: Content<'_>| {
@@ -232,7 +203,7 @@ fn place_arrived(
             let (target, journal) = transaction.prepare(slot)?;
             Ok(Place { target, journal: Some(journal) })
         };
-        let unpacked = unpack_all(vec![work(missing, content)], options, observer, &place)?.pop();
+        let unpacked = unpack_all(vec![work(missing, content)], request, &place)?.pop();
         let unpacked = unpacked.expect("one layer, one result");
         Ok::<_, ImportError>(Staged { missing: missing.clone(), slot, unpacked })
     };
@@ -308,15 +279,15 @@ fn commit(
     plan: &Plan,
     staged: &[Staged],
     contents: Contents,
-    options: &Options<'_>,
+    request: &Request<'_>,
 ) -> Result<Report, ImportError> {
-    if options.interrupted.load(std::sync::atomic::Ordering::Relaxed) {
+    if request.is_interrupted() {
         return Err(ImportError::Interrupted);
     }
     let images_dir = &transaction.root().images_dir;
     let before = References::load(images_dir)?;
     let exists = images_dir.stat(crate::store::references::FILE)?.is_some();
-    let (references, tags) = tag_all(plan, before.clone(), options.retag);
+    let (references, tags) = tag_all(plan, before.clone(), request.options.retag);
     let changed = !exists || references != before;
     let report = Report::new(plan, staged, tags, contents.skipped, None);
     transaction.commit(plan, staged, changed.then_some(&references))?;

@@ -1,7 +1,9 @@
 //! What the user may choose, and who hears how it goes.
 
-use std::sync::atomic::AtomicBool;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::archive::Select;
 use crate::reference::Reference;
 
 /// How to unpack and store. The defaults are what most users want.
@@ -46,6 +48,35 @@ pub trait Observer: Sync {
 
     /// Something was left out of a layer.
     fn warn(&self, _layer: &str, _member: &[u8], _warning: &layerfs::Warning) {}
+}
+
+/// What the user asked for, but for the archive's content and where it goes.
+#[derive(Clone, Copy)]
+pub struct Request<'r> {
+    /// The archive's name, for messages.
+    pub archive: &'r Path,
+    /// Which images of it.
+    pub select: &'r Select,
+    /// How.
+    pub options: &'r Options<'r>,
+    /// Who hears how it goes.
+    pub observer: &'r dyn Observer,
+}
+
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request")
+            .field("archive", &self.archive)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Request<'_> {
+    /// Whether the user asked to stop.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.options.interrupted.load(Ordering::Relaxed)
+    }
 }
 
 /// Listens to nothing.

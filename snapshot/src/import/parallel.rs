@@ -10,7 +10,7 @@ use layerfs::pool::{Pool, Task};
 use layerfs::{Context, DiffId, JournalFile, Source, UnpackError, Unpacked};
 
 use super::error::ImportError;
-use super::options::{Observer, Options};
+use super::options::Request;
 use super::verify::{Check, CheckedReader};
 use crate::archive::Descriptor;
 
@@ -72,8 +72,7 @@ pub(crate) struct Place {
 /// When one fails, the others stop soon and its error is returned.
 pub(crate) fn unpack_all<'a>(
     works: Vec<Work<'a>>,
-    options: &Options<'_>,
-    observer: &dyn Observer,
+    request: &Request<'_>,
     place: &(dyn Fn(usize) -> Result<Place, ImportError> + Sync),
 ) -> Result<Vec<Unpacked>, ImportError> {
     let stop = AtomicBool::new(false);
@@ -86,7 +85,7 @@ pub(crate) fn unpack_all<'a>(
             let result = if stop_ref.load(Ordering::Relaxed) {
                 Err(ImportError::Interrupted)
             } else {
-                unpack_one(number, work, options, observer, place, stop_ref, pool)
+                unpack_one(number, work, request, place, stop_ref, pool)
             };
             if result.is_err() {
                 stop_ref.store(true, Ordering::Relaxed);
@@ -94,7 +93,7 @@ pub(crate) fn unpack_all<'a>(
             *results_ref[number].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         })
     };
-    Pool::run(options.threads, numbered.into_iter().map(task).collect());
+    Pool::run(request.options.threads, numbered.into_iter().map(task).collect());
     let mut all = Vec::with_capacity(results.len());
     let mut failure = None;
     for result in results {
@@ -114,13 +113,13 @@ pub(crate) fn unpack_all<'a>(
 fn unpack_one<'a>(
     number: usize,
     work: Work<'a>,
-    options: &Options<'_>,
-    observer: &dyn Observer,
+    request: &Request<'_>,
     place: &(dyn Fn(usize) -> Result<Place, ImportError> + Sync),
     stop: &AtomicBool,
     pool: &Pool<'a>,
 ) -> Result<Unpacked, ImportError> {
     let Work { name, index, diff_id, content } = work;
+    let observer = request.observer;
     let failed = |source| match source {
         UnpackError::Interrupted => ImportError::Interrupted,
         source => ImportError::Layer { layer: name.clone(), source },
@@ -130,7 +129,7 @@ fn unpack_one<'a>(
     let source = content.into_source().map_err(|source| failed(UnpackError::Read { source }))?;
     let progress = |bytes| {
         observer.advance(number, bytes);
-        if options.interrupted.load(Ordering::Relaxed) {
+        if request.is_interrupted() {
             stop.store(true, Ordering::Relaxed);
         }
     };

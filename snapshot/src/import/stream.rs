@@ -16,7 +16,7 @@ use tarsplit::frame::{Frame, Framer};
 use tarsplit::{Kind, Member};
 
 use super::error::ImportError;
-use super::options::{Observer, Options};
+use super::options::Request;
 use super::parallel::{Content, Place, Work, unpack_all};
 use super::verify::{Check, CheckedReader};
 use crate::archive::{ArchiveError, Entry, MAX_JSON, Namespace};
@@ -51,6 +51,8 @@ pub(crate) struct Collected {
     pub(crate) names: Namespace<Arrived>,
     /// By slot.
     pub(crate) layers: HashMap<usize, ArrivedLayer>,
+    /// Bytes of small files in memory.
+    kept: u64,
 }
 
 impl Collected {
@@ -62,9 +64,9 @@ impl Collected {
 }
 
 /// The uncompressed bytes of an archive that is read from the front.
-pub(crate) fn decoded<'o>(file: File, options: &Options<'o>) -> Result<Box<dyn BufRead + Send + 'o>, ArchiveError> {
+pub(crate) fn decoded<'o>(file: File, request: &Request<'o>) -> Result<Box<dyn BufRead + Send + 'o>, ArchiveError> {
     let read = |source| ArchiveError::Read { file: "the archive".into(), source };
-    let file = Patient { file, interrupted: options.interrupted };
+    let file = Patient { file, interrupted: request.options.interrupted };
     let decoder = Decoder::new(BufReader::with_capacity(128 << 10, file)).map_err(read)?;
     Ok(Box::new(BufReader::with_capacity(256 << 10, decoder)))
 }
@@ -98,27 +100,16 @@ impl Read for Patient<'_> {
 /// Reads the whole stream. `slot` is asked for a place for each layer.
 pub(crate) fn collect(
     input: impl BufRead + Send,
-    options: &Options<'_>,
-    observer: &dyn Observer,
+    request: &Request<'_>,
     mut slot: impl FnMut() -> Result<Option<(usize, Place)>, ImportError>,
 ) -> Result<Collected, ImportError> {
     let mut outer = OuterTar::new(input);
-    let mut collected = Collected { names: Namespace::default(), layers: HashMap::new() };
-    let mut kept = 0;
+    let mut collected = Collected { names: Namespace::default(), layers: HashMap::new(), kept: 0 };
     while let Some(member) = outer.next()? {
         let entry = match member.kind {
             Kind::Regular => {
                 let name = String::from_utf8_lossy(&member.name).into_owned();
-                Entry::File(arrived(
-                    &mut outer,
-                    &name,
-                    &member,
-                    &mut kept,
-                    options,
-                    observer,
-                    &mut slot,
-                    &mut collected,
-                )?)
+                Entry::File(arrived(&mut outer, &name, &member, request, &mut slot, &mut collected)?)
             }
             Kind::Symlink => Entry::Symlink(member.linkname),
             Kind::HardLink => Entry::HardLink(member.linkname),
@@ -131,14 +122,11 @@ pub(crate) fn collect(
     Ok(collected)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the state of one loop, cut in two for its length")]
 fn arrived<R: BufRead + Send>(
     outer: &mut OuterTar<R>,
     name: &str,
     member: &Member,
-    kept: &mut u64,
-    options: &Options<'_>,
-    observer: &dyn Observer,
+    request: &Request<'_>,
     slot: &mut impl FnMut() -> Result<Option<(usize, Place)>, ImportError>,
     collected: &mut Collected,
 ) -> Result<Arrived, ImportError> {
@@ -157,16 +145,16 @@ fn arrived<R: BufRead + Send>(
             let place = place.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
             Ok(place.expect("one layer asks once"))
         };
-        let unpacked = unpack_all(vec![work], options, observer, &give)?.pop();
+        let unpacked = unpack_all(vec![work], request, &give)?.pop();
         let unpacked = unpacked.expect("one layer, one result");
         let (digest, size) = measured.get().copied().unwrap_or((unpacked.diff_id.0, unpacked.tar_bytes));
         collected.layers.insert(number, ArrivedLayer { unpacked, digest, size });
         return Ok(Arrived::Layer(number));
     }
-    if member.size > MAX_JSON || *kept + member.size > MAX_KEPT {
+    if member.size > MAX_JSON || collected.kept + member.size > MAX_KEPT {
         return Ok(Arrived::Skipped);
     }
-    *kept += member.size;
+    collected.kept += member.size;
     outer.read_to_end(&mut head).map_err(read)?;
     Ok(Arrived::Kept(Arc::new(head)))
 }

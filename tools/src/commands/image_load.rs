@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use snapshot::import::{Report, import};
+use snapshot::import::{Report, Request, import};
 
 use super::layerfs::NAME;
 use crate::exit::Usage;
@@ -41,7 +41,9 @@ pub(crate) fn run(args: Args, root: &Path) -> anyhow::Result<ExitCode> {
     options.retag = !args.no_retag;
     options.insist = args.storage_driver.is_some();
     let archive = args.input.unwrap_or_else(|| PathBuf::from("-"));
-    let report = import(input::open(&archive)?, &archive, root, &args.unpack.select(), &options, &progress)?;
+    let select = args.unpack.select();
+    let request = Request { archive: &archive, select: &select, options: &options, observer: &progress };
+    let report = import(input::open(&archive)?, root, &request)?;
     for skipped in &report.skipped {
         output::complain(NAME, &format!("left out: {skipped}"));
     }

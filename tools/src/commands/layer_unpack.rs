@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use snapshot::directories::{self, Form, Unpacking};
-use snapshot::import::{Report, dry_run, import};
+use snapshot::import::{Report, Request, dry_run, import};
 use snapshot::reference::Reference;
 
 use crate::exit::Usage;
@@ -111,6 +111,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     cli.store.apply(&mut options)?;
     options.tag = cli.tag;
     let select = cli.unpack.select();
+    let request = Request { archive: &archive, select: &select, options: &options, observer: &progress };
     let (to, form) = match cli.to {
         To { root: Some(root), .. } => {
             let go = if cli.store.dry_run {
@@ -119,7 +120,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 rootless::check(&root)?;
                 import
             };
-            let report = go(input::open(&archive)?, &archive, &root, &select, &options, &progress)?;
+            let report = go(input::open(&archive)?, &root, &request)?;
             return print_report(&report, cli.store.json, cli.store.dry_run);
         }
         To { layers: Some(layers), .. } => (layers, Form::Layers),
@@ -129,9 +130,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if cli.store.dry_run {
         return Err(Usage("--dry-run goes with --root".into()).into());
     }
-    let opened = input::open(&archive)?;
-    let image = cli.image.as_deref();
-    let unpacked = directories::unpack(opened, &archive, &to, form, &select, image, &options, &progress)?;
+    let unpacked = directories::unpack(input::open(&archive)?, &to, form, cli.image.as_deref(), &request)?;
     print_unpacking(&unpacked, cli.store.json)
 }
 

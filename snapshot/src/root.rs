@@ -77,8 +77,10 @@ pub(crate) struct WritableRoot {
     pub(crate) images: ImageStore,
     /// What did not exist before; goes away again unless kept.
     pub(crate) skeleton: Skeleton,
-    /// Directories in which entries were made, to be synced with them.
-    pub(crate) parents: Vec<Dir>,
+    /// `image`
+    image: Dir,
+    /// The root itself.
+    dir: Dir,
     _locks: Vec<File>,
 }
 
@@ -99,13 +101,17 @@ impl WritableRoot {
         let layers = LayerStore::create(&images_dir, &mut skeleton)?;
         let images = ImageStore::create(&images_dir, &mut skeleton)?;
         let driver = Overlay2::create(&dir, xattr_namespace(), &mut skeleton)?;
-        Ok(Self { images_dir, driver, layers, images, skeleton, parents: vec![image, dir], _locks: locks })
+        Ok(Self { images_dir, driver, layers, images, skeleton, image, dir, _locks: locks })
     }
 
     /// Makes the directories above the stores durable.
     pub(crate) fn sync_parents(&self) -> Result<(), StoreError> {
-        self.images_dir.sync()?;
-        self.parents.iter().try_for_each(Dir::sync)
+        [&self.images_dir, &self.image, &self.dir].into_iter().try_for_each(Dir::sync)
+    }
+
+    /// Whether BuildKit keeps records of layers in this root.
+    pub(crate) fn has_build_cache(&self) -> Result<bool, StoreError> {
+        Ok(self.dir.descend(&["buildkit"])?.map_or(Ok(None), |dir| dir.stat("snapshots.db"))?.is_some())
     }
 }
 

@@ -235,7 +235,10 @@ fn recover(root: &WritableRoot) -> Result<(), StoreError> {
     for name in tmp.names()?.into_iter().filter(|name| name.starts_with(INTENT)) {
         let chains: Vec<ChainId> =
             tmp.read(&name, MAX_INTENT)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        remove_unused(root, &chains)?;
+        // BuildKit may have come to need them meanwhile, and its records are not read here.
+        if !root.has_build_cache()? {
+            remove_unused(root, &chains)?;
+        }
         tmp.unlink(&name)?;
     }
     Ok(())

@@ -80,8 +80,7 @@ pub fn unpack<'a>(
     // Whatever happened, nobody may write to the target after this returns.
     bodies.wait(pool);
     reader.wait(pool);
-    let shared = Arc::into_inner(shared).unwrap_or_default();
-    let warnings = shared.into_result().map_err(|source| UnpackError::Member { source: Box::new(source) })?;
+    let warnings = shared.take_result().map_err(|source| UnpackError::Member { source: Box::new(source) })?;
     let (diff_id, tar_bytes, members, outcome) = passed?;
     if !outcome.stashed.is_empty() {
         if let Some(journal) = journal {

@@ -20,7 +20,11 @@ fn layer_with_hard_links() -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     let content: Vec<u8> = (0..3_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     for number in 0..120 {
-        append(&mut builder, &format!("d{}/file{number}", number % 7), &content[number * 1000..number * 1000 + 200_000]);
+        append(
+            &mut builder,
+            &format!("d{}/file{number}", number % 7),
+            &content[number * 1000..number * 1000 + 200_000],
+        );
         let mut header = tar::Header::new_ustar();
         header.set_entry_type(tar::EntryType::Link);
         header.set_size(0);

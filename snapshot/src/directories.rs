@@ -88,7 +88,14 @@ pub fn unpack(
     let mut destination = Destination::open(to, form, request.options.sync)?;
     let unpacking = match opened {
         Opened::Archive(archive) => from_archive(&archive, &mut destination, image, request),
-        Opened::LayerTar(blob) => bare(&mut destination, Content::Bytes(&blob, None), request),
+        // An archive that was cut before its manifest is not a layer.
+        Opened::LayerTar(blob) if starts_like_an_archive(&blob) => {
+            Err(ArchiveError::NotAnImageArchive { path: request.archive.to_path_buf() }.into())
+        }
+        Opened::LayerTar(blob) => {
+            check_not_empty(&blob, request)?;
+            bare(&mut destination, Content::Bytes(&blob, None), request)
+        }
         Opened::Compressed(file, _) | Opened::Pipe(file) => {
             let unpacked = from_stream(file, &mut destination, image, request);
             unpacked.map_err(|error| or_interrupted(error, request))
@@ -131,6 +138,7 @@ fn from_stream(
 ) -> Result<Unpacking, ImportError> {
     let mut input = decoded(file, request)?;
     let read = |source| ArchiveError::Read { file: request.archive.display().to_string(), source };
+    check_not_empty(input.fill_buf().map_err(read)?, request)?;
     if !starts_like_an_archive(input.fill_buf().map_err(read)?) {
         return bare(destination, Content::Stream(input), request);
     }
@@ -181,7 +189,7 @@ fn arrived(
             collected.add(slot, unpacked.expect("one layer, one result"), &bytes);
             Ok(slot)
         }
-        Arrived::Skipped => {
+        Arrived::Skipped(_) => {
             let reason = "neither a tar nor compressed in a known way".to_owned();
             Err(ArchiveError::Json { file: layer.name.clone(), reason }.into())
         }
@@ -198,6 +206,15 @@ fn bare(destination: &mut Destination, content: Content<'_>, request: &Request<'
         layer.source.clone_from(&name);
     }
     Ok(unpacking)
+}
+
+/// Docker takes no bytes at all for an empty layer; given to a person's command they are a download that failed.
+fn check_not_empty(head: &[u8], request: &Request<'_>) -> Result<(), ImportError> {
+    if head.is_empty() {
+        let reason = format!("{}: empty: neither an image archive nor a layer", request.archive.display());
+        return Err(ImportError::Selection { reason });
+    }
+    Ok(())
 }
 
 /// Names with which image archives begin: what `docker save`, skopeo and OCI tools put first.

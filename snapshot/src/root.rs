@@ -2,7 +2,6 @@
 
 mod guard;
 
-use std::fs::File;
 use std::path::Path;
 
 use layerfs::apply::XattrNamespace;
@@ -81,7 +80,7 @@ pub(crate) struct WritableRoot {
     image: Dir,
     /// The root itself.
     dir: Dir,
-    _locks: Vec<File>,
+    locks: guard::Locks,
 }
 
 impl WritableRoot {
@@ -101,7 +100,16 @@ impl WritableRoot {
         let layers = LayerStore::create(&images_dir, &mut skeleton)?;
         let images = ImageStore::create(&images_dir, &mut skeleton)?;
         let driver = Overlay2::create(&dir, xattr_namespace(), &mut skeleton)?;
-        Ok(Self { images_dir, driver, layers, images, skeleton, image, dir, _locks: locks })
+        Ok(Self { images_dir, driver, layers, images, skeleton, image, dir, locks })
+    }
+
+    /// Looks once more whether a daemon has come: where its databases did not exist, nothing kept it away.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`]
+    pub(crate) fn check_again(&mut self) -> Result<(), StoreError> {
+        self.locks.extend(&self.dir)?;
+        guard::check_mounts(&self.dir)
     }
 
     /// Makes the directories above the stores durable.

@@ -5,8 +5,8 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;
@@ -50,8 +50,9 @@ struct Part<'a> {
 /// What the threads that fill one layer's files share.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
+    failed: AtomicBool,
     /// The first failure.
-    failure: OnceLock<MemberError>,
+    failure: Mutex<Option<MemberError>>,
     warnings: Mutex<Warnings>,
 }
 
@@ -61,18 +62,20 @@ impl Shared {
     }
 
     pub(crate) fn has_failed(&self) -> bool {
-        self.failure.get().is_some()
+        self.failed.load(Ordering::Acquire)
     }
 
     fn fail(&self, file: &OpenFile, source: ApplyError) {
-        let _ = self.failure.set(MemberError { position: file.position, name: file.name.clone(), source });
+        let error = MemberError { position: file.position, name: file.name.clone(), source };
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.failed.store(true, Ordering::Release);
     }
 
-    /// Takes what the threads left. Call once all are done.
-    pub(crate) fn into_result(self) -> Result<Warnings, MemberError> {
-        match self.failure.into_inner() {
+    /// Takes what the threads left. Call once all are done; they may still hold their handles.
+    pub(crate) fn take_result(&self) -> Result<Warnings, MemberError> {
+        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(failure) => Err(failure),
-            None => Ok(self.warnings.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            None => Ok(std::mem::take(&mut self.warnings.lock().unwrap_or_else(PoisonError::into_inner))),
         }
     }
 }

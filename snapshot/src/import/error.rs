@@ -17,7 +17,7 @@ pub enum ImportError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// An image config cannot be stored.
-    #[error("image config {name}: {source}")]
+    #[error("image config {name}")]
     Config {
         /// Its name in the archive.
         name: String,

@@ -90,7 +90,9 @@ pub fn dry_run(opened: Opened, root: &Path, request: &Request<'_>) -> Result<Rep
             let collected = collect(decoded(file, request)?, request, || Ok(None))?;
             let contents = images_of(&collected, request)?;
             need.lower_bound = true;
+            let check = |missing: &MissingLayer| collected.names.resolve(&missing.source.name).map(drop);
             let plan = Plan::new(contents.images.clone(), request.options.tag.as_ref(), existing)?;
+            plan.missing.iter().try_for_each(check).map_err(ArchiveError::Name)?;
             (contents, plan)
         }
     };
@@ -176,8 +178,11 @@ fn import_stream(file: File, root: &Path, request: &Request<'_>) -> Result<Repor
 pub(crate) fn images_of(collected: &Collected, request: &Request<'_>) -> Result<Contents, ImportError> {
     let mut read = |name: &str| match collected.names.resolve(name) {
         Ok(Arrived::Kept(bytes)) => Ok(Some(bytes.to_vec())),
-        Ok(Arrived::Layer(_) | Arrived::Skipped) => {
-            let size = crate::archive::MAX_JSON;
+        Ok(Arrived::Layer(_)) => {
+            let reason = "not JSON, but a tar or a compressed file".to_owned();
+            Err(ArchiveError::Json { file: name.to_owned(), reason })
+        }
+        Ok(&Arrived::Skipped(size)) => {
             Err(ArchiveError::TooLarge { file: name.to_owned(), size, limit: crate::archive::MAX_JSON })
         }
         Err(NameError::Missing { .. }) => Ok(None),
@@ -209,7 +214,7 @@ fn place_arrived(
     };
     match arrived {
         Arrived::Kept(bytes) => again(transaction, Content::Bytes(&bytes, missing.source.descriptor.clone())),
-        Arrived::Skipped => {
+        Arrived::Skipped(_) => {
             let reason = "neither a tar nor compressed in a known way";
             Err(ArchiveError::Json { file: missing.source.name.clone(), reason: reason.into() }.into())
         }

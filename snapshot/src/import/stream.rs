@@ -34,8 +34,8 @@ pub(crate) enum Arrived {
     Kept(Arc<Vec<u8>>),
     /// A layer, unpacked in this slot.
     Layer(usize),
-    /// Neither; passed over.
-    Skipped,
+    /// Neither, and so long; passed over.
+    Skipped(u64),
 }
 
 /// A layer that was unpacked before anybody knew what it had to be.
@@ -135,7 +135,7 @@ fn arrived<R: BufRead + Send>(
     outer.by_ref().take(HEAD as u64).read_to_end(&mut head).map_err(read)?;
     let is_layer = tarsplit::block::looks_like_header(&head) || Compression::sniff(&head) != Compression::None;
     if is_layer {
-        let Some((number, place)) = slot()? else { return Ok(Arrived::Skipped) };
+        let Some((number, place)) = slot()? else { return Ok(Arrived::Skipped(member.size)) };
         let place = std::sync::Mutex::new(Some(place));
         let rest = BufReader::with_capacity(128 << 10, io::Cursor::new(head).chain(outer));
         let measured = Arc::default();
@@ -152,7 +152,7 @@ fn arrived<R: BufRead + Send>(
         return Ok(Arrived::Layer(number));
     }
     if member.size > MAX_JSON || collected.kept + member.size > MAX_KEPT {
-        return Ok(Arrived::Skipped);
+        return Ok(Arrived::Skipped(member.size));
     }
     collected.kept += member.size;
     outer.read_to_end(&mut head).map_err(read)?;

@@ -116,6 +116,7 @@ impl Transaction {
         staged: &[Staged],
         references: Option<&References>,
     ) -> Result<(), ImportError> {
+        self.root.check_again()?;
         let mut cache_ids: HashMap<ChainId, CacheId> = plan.present.clone();
         for layer in staged {
             let set = self.set(layer.slot);
@@ -189,8 +190,7 @@ impl Transaction {
             let _ = root.images.remove(id);
         }
         for (chain_id, cache_id) in self.published.iter().rev() {
-            let _ = root.layers.remove(*chain_id);
-            let _ = root.driver.remove(cache_id);
+            let _ = remove_layer(root, *chain_id, cache_id);
         }
         for set in self.sets.iter().flatten() {
             let _ = root.driver.remove(&set.cache_id);
@@ -244,6 +244,13 @@ fn recover(root: &WritableRoot) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Removes a registered layer. A crash on the way leaves a write-set that the next import goes on with.
+fn remove_layer(root: &WritableRoot, chain_id: ChainId, cache_id: &CacheId) -> Result<(), StoreError> {
+    let set = root.layers.withdraw(chain_id, cache_id)?;
+    root.driver.remove(cache_id)?;
+    root.layers.abandon(&set)
+}
+
 /// Removes those of `chains`, which has parents before children, that nothing stands on.
 fn remove_unused(root: &WritableRoot, chains: &[ChainId]) -> Result<(), StoreError> {
     if chains.is_empty() {
@@ -263,8 +270,7 @@ fn remove_unused(root: &WritableRoot, chains: &[ChainId]) -> Result<(), StoreErr
     }
     for &chain_id in chains.iter().rev().filter(|id| !used.contains(id)) {
         if let Ok(Some(record)) = root.layers.get(chain_id) {
-            root.layers.remove(chain_id)?;
-            root.driver.remove(&record.cache_id)?;
+            remove_layer(root, chain_id, &record.cache_id)?;
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Who else uses a data-root, and whether writing overlay2 state to it would harm them.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -29,30 +30,58 @@ fn refused(root: &Dir, reason: impl Into<String>) -> StoreError {
     StoreError::Refused { root: root.path().to_path_buf(), reason: reason.into() }
 }
 
-/// Takes the locks of a running daemon, as far as the files exist, and our own.
+/// The locks that keep others away as long as this lives.
+#[derive(Debug)]
+pub(super) struct Locks {
+    _own: File,
+    /// By their number in [`DAEMON_DATABASES`].
+    databases: BTreeMap<usize, File>,
+}
+
+impl Locks {
+    /// Takes the locks of a running daemon on the databases that are not locked yet, as far as they exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if the daemon holds one.
+    pub(super) fn extend(&mut self, root: &Dir) -> Result<(), StoreError> {
+        for (number, path) in DAEMON_DATABASES.iter().enumerate() {
+            if !self.databases.contains_key(&number)
+                && let Some(file) = lock_database(root, path)?
+            {
+                self.databases.insert(number, file);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes our own lock, and those of a running daemon.
 ///
 /// # Errors
 /// [`StoreError::Refused`] if somebody holds one.
-pub(super) fn lock(root: &Dir) -> Result<Vec<File>, StoreError> {
+pub(super) fn lock(root: &Dir) -> Result<Locks, StoreError> {
     let own = File::from(root.owned_fd()?);
     // A descriptor of its own: a duplicate would share the lock with the directory that the caller keeps.
     let own = rustix::fs::openat(&own, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let own = File::from(own.map_err(StoreError::io(root.path(), "opening"))?);
     take(&own, root, "another layerfs process is writing to it; wait for it to end")?;
-    let mut locks = vec![own];
-    for path in DAEMON_DATABASES {
-        let [parents @ .., name] = path else { continue };
-        let Some(dir) = root.descend(parents)? else { continue };
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match rustix::fs::openat(&dir, *name, flags, Mode::empty()) {
-            Ok(fd) => File::from(fd),
-            Err(Errno::NOENT) => continue,
-            Err(errno) => return Err(StoreError::io(dir.join(name), "opening")(errno)),
-        };
-        take(&file, root, &format!("a running dockerd uses it ({} is locked); stop the daemon first", path.join("/")))?;
-        locks.push(file);
-    }
+    let mut locks = Locks { _own: own, databases: BTreeMap::new() };
+    locks.extend(root)?;
     Ok(locks)
+}
+
+/// Locks one database as dockerd does; `None` if it does not exist.
+fn lock_database(root: &Dir, path: &[&str]) -> Result<Option<File>, StoreError> {
+    let [parents @ .., name] = path else { return Ok(None) };
+    let Some(dir) = root.descend(parents)? else { return Ok(None) };
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(&dir, *name, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(StoreError::io(dir.join(name), "opening")(errno)),
+    };
+    take(&file, root, &format!("a running dockerd uses it ({} is locked); stop the daemon first", path.join("/")))?;
+    Ok(Some(file))
 }
 
 fn take(file: &File, root: &Dir, reason: &str) -> Result<(), StoreError> {
@@ -68,12 +97,7 @@ fn take(file: &File, root: &Dir, reason: &str) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError::Refused`]
 pub(super) fn check(root: &Dir, insist: bool) -> Result<(), StoreError> {
-    if let Some(mount) = mounted_layer(root.path()) {
-        return Err(refused(
-            root,
-            format!("a layer of it is mounted at {mount}; stop its containers and the daemon first"),
-        ));
-    }
+    check_mounts(root)?;
     if let Some(ids) = root.names()?.into_iter().find(|name| is_remapped(root, name)) {
         return Err(refused(
             root,
@@ -104,6 +128,19 @@ pub(super) fn check(root: &Dir, insist: bool) -> Result<(), StoreError> {
         ));
     }
     Ok(())
+}
+
+/// Checks that no layer is mounted, as a running container's would be.
+///
+/// # Errors
+/// [`StoreError::Refused`]
+pub(super) fn check_mounts(root: &Dir) -> Result<(), StoreError> {
+    match mounted_layer(root.path()) {
+        None => Ok(()),
+        Some(mount) => {
+            Err(refused(root, format!("a layer of it is mounted at {mount}; stop its containers and the daemon first")))
+        }
+    }
 }
 
 fn has_entries(root: &Dir, path: &[&str]) -> Result<bool, StoreError> {
@@ -177,7 +214,7 @@ mod tests {
         assert!(error.to_string().contains("stop the daemon"), "{error}");
         drop(held);
         let locks = lock(&dir).unwrap();
-        assert_eq!(locks.len(), 2);
+        assert_eq!(locks.databases.len(), 1);
         assert!(lock(&dir).unwrap_err().to_string().contains("another layerfs process"));
     }
 }

@@ -148,7 +148,7 @@ impl LayerStore {
     /// Starts a layer: a write-set that already tells which directory belongs to it.
     pub(crate) fn begin(&self, cache_id: &CacheId, sync: bool) -> Result<WriteSet, StoreError> {
         let tmp = self.tmp()?;
-        let name = format!("{OUR_WRITE_SET}{}", &cache_id.as_str()[..20.min(cache_id.as_str().len())]);
+        let name = write_set_name(cache_id);
         let dir = tmp.create(&name, 0o700)?;
         let file = dir.write_new(CACHE_ID, cache_id.as_str().as_bytes(), 0o644)?;
         if sync {
@@ -184,9 +184,18 @@ impl LayerStore {
         self.tmp()?.sync()
     }
 
-    /// Takes a layer's record away.
-    pub(crate) fn remove(&self, chain_id: ChainId) -> Result<(), StoreError> {
-        self.layers()?.remove_tree(&chain_id.0.hex())
+    /// Makes a registered layer a write-set again, in one step: what remains of it after a crash is then a leftover, which
+    /// still tells its directory.
+    pub(crate) fn withdraw(&self, chain_id: ChainId, cache_id: &CacheId) -> Result<WriteSet, StoreError> {
+        let name = write_set_name(cache_id);
+        self.layers()?.rename(&chain_id.0.hex(), self.tmp()?, &name)?;
+        let missing = || StoreError::Invalid { path: self.join_tmp(&name), reason: "missing".into() };
+        let dir = self.tmp()?.sub(&name)?.ok_or_else(missing)?;
+        Ok(WriteSet { dir, name, cache_id: cache_id.clone() })
+    }
+
+    fn join_tmp(&self, name: &str) -> std::path::PathBuf {
+        self.tmp.as_ref().map(|tmp| tmp.join(name)).unwrap_or_default()
     }
 
     /// Takes a write-set away.
@@ -214,6 +223,12 @@ impl LayerStore {
     fn layers(&self) -> Result<&Dir, StoreError> {
         Ok(self.layers.as_ref().expect("a store that is written to was created, with its directories"))
     }
+}
+
+/// The name of a layer's write-set.
+fn write_set_name(cache_id: &CacheId) -> String {
+    let id = cache_id.as_str();
+    format!("{OUR_WRITE_SET}{}", &id[..20.min(id.len())])
 }
 
 /// A layer on its way into the store.

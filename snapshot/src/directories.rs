@@ -18,7 +18,7 @@ use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::import::parallel::{Content, Place, Work, unpack_all};
 use crate::import::stream::{Arrived, Collected, collect, decoded};
-use crate::import::{ImportError, Request, images_of, or_interrupted};
+use crate::import::{ImportError, Request, check_arrived, images_of, or_interrupted};
 use crate::root::xattr_namespace;
 use crate::store::config::ImageConfig;
 
@@ -152,11 +152,7 @@ fn from_stream(
     let mut slots = Vec::new();
     for (index, layer) in image.layers.iter().enumerate() {
         let slot = arrived(&mut collected, layer, &mut next, destination, request)?;
-        let found = collected.layers[&slot].unpacked.diff_id;
-        if found != diff_ids[index] {
-            let (layer, expected) = (layer.name.clone(), diff_ids[index]);
-            return Err(ImportError::DiffId { layer, index, expected, found });
-        }
+        check_arrived(layer, index, diff_ids[index], &collected.layers[&slot])?;
         if slots.contains(&slot) {
             let reason =
                 "an image with the same layer twice cannot be unpacked from a pipe; give the archive as a file";

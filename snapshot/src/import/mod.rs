@@ -22,7 +22,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
 
-use layerfs::{DiffId, LayerFiles, Unpacked};
+use layerfs::{DiffId, LayerFiles};
 use tarsplit::journal::EntryReader;
 
 pub use error::ImportError;
@@ -38,7 +38,7 @@ use crate::root::{DataRoot, WritableRoot};
 use crate::store::references::References;
 use parallel::{Content, Place, Work, unpack_all};
 use plan::{Existing, MissingLayer, Plan};
-use stream::{Arrived, Collected, collect, decoded};
+use stream::{Arrived, ArrivedLayer, Collected, collect, decoded};
 use transaction::{Staged, Transaction};
 
 /// Imports the images of an archive into the data-root at `root`, which is created if it does not exist.
@@ -220,7 +220,7 @@ fn place_arrived(
         }
         Arrived::Layer(slot) => match collected.layers.remove(&slot) {
             Some(layer) => {
-                check_arrived(missing, &layer.unpacked, layer.digest, layer.size)?;
+                check_arrived(&missing.source, missing.index, missing.diff_id, &layer)?;
                 Ok(Staged { missing: missing.clone(), slot, unpacked: layer.unpacked })
             }
             None => {
@@ -231,24 +231,24 @@ fn place_arrived(
     }
 }
 
-/// A layer that came before its manifest is checked against it now.
-fn check_arrived(
-    missing: &MissingLayer,
-    unpacked: &Unpacked,
-    digest: layerfs::Digest,
-    size: u64,
+/// A layer that came before its manifest is checked against it now: `layer` is the one numbered `index` in an image.
+pub(crate) fn check_arrived(
+    layer: &LayerRef,
+    index: usize,
+    expected: DiffId,
+    arrived: &ArrivedLayer,
 ) -> Result<(), ImportError> {
-    let LayerRef { name, descriptor } = &missing.source;
-    if unpacked.diff_id != missing.diff_id {
-        let (expected, found): (DiffId, DiffId) = (missing.diff_id, unpacked.diff_id);
-        return Err(ImportError::DiffId { layer: name.clone(), index: missing.index, expected, found });
+    let LayerRef { name, descriptor } = layer;
+    let found = arrived.unpacked.diff_id;
+    if found != expected {
+        return Err(ImportError::DiffId { layer: name.clone(), index, expected, found });
     }
     match descriptor {
-        Some(expected) if expected.size != size => {
-            Err(ArchiveError::Size { file: name.clone(), expected: expected.size, found: size }.into())
+        Some(expected) if expected.size != arrived.size => {
+            Err(ArchiveError::Size { file: name.clone(), expected: expected.size, found: arrived.size }.into())
         }
-        Some(expected) if expected.digest != digest => {
-            let reason = format!("its digest is {digest}, the manifest says {}", expected.digest);
+        Some(expected) if expected.digest != arrived.digest => {
+            let reason = format!("its digest is {}, the manifest says {}", arrived.digest, expected.digest);
             Err(ArchiveError::Json { file: name.clone(), reason }.into())
         }
         _ => Ok(()),

@@ -87,7 +87,8 @@ pub(crate) fn unpack_all<'a>(
             } else {
                 unpack_one(number, work, request, place, stop_ref, pool)
             };
-            if result.is_err() {
+            // A wrong layer stops nobody: if several are wrong, the message is always about the lowest.
+            if !matches!(result, Ok(_) | Err(ImportError::DiffId { .. })) {
                 stop_ref.store(true, Ordering::Relaxed);
             }
             *results_ref[number].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);

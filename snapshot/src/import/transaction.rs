@@ -185,6 +185,10 @@ impl Transaction {
 
     /// Takes back what was done, in reverse. Goes on where something fails: the next import finds the rest.
     fn roll_back(&mut self) {
+        // A daemon that came meanwhile builds on the directories that were made for it to find.
+        if self.root.check_again().is_err() {
+            std::mem::take(&mut self.root.skeleton).keep();
+        }
         let root = &self.root;
         for &id in &self.new_images {
             let _ = root.images.remove(id);

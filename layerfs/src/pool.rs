@@ -1,6 +1,6 @@
 //! A fixed number of threads that work through layers, and through the pieces that layers hand out.
 //!
-//! A *task* unpacks one layer and runs from beginning to end on one thread. While it runs it may [`submit`](Pool::submit)
+//! A *task* unpacks one layer and runs from beginning to end on one thread. While it runs it may `submit`
 //! *jobs*, small pieces of work that any idle thread takes. When nobody is idle and the queue is full, the task does the
 //! job itself: so all threads are busy, memory is bounded by the queue, and nothing ever waits for a thread that is not
 //! running. With one thread every job is done on the spot.

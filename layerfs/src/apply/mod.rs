@@ -6,7 +6,7 @@
 //! ```
 //!
 //! One thread does everything that has a name, in the archive's order: so a path's second appearance, a hard link and
-//! its target, a whiteout and its victim need no other ordering. Bodies go to [`fill`].
+//! its target, a whiteout and its victim need no other ordering. Bodies go to `fill`.
 //!
 //! # Where this differs from Docker
 //!

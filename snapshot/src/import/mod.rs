@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Chain ids come from the configs before any layer is read: what the store has is never looked at. A failure, or an
-//! interrupt, takes back everything (see [`transaction`]).
+//! interrupt, takes back everything (see `transaction`).
 
 mod error;
 mod options;

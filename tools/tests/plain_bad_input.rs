@@ -1,0 +1,152 @@
+//! Archives and layers that nothing can be made of, into directories: refused with the file and the reason, and nothing is
+//! left.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+mod faultsupport;
+
+use std::path::Path;
+
+use faultsupport::bad::{self, Bad};
+use faultsupport::run::{Input, Ran, layer_unpack, run};
+use faultsupport::{Snapshot, cut, image, tar};
+
+/// What to do with an archive: into one tree, for which nobody needs to be root, or nothing at all.
+const WAYS: [&[&str]; 2] = [&["--rootfs"], &["--dry-run", "--root"]];
+
+fn attempt(archive: &str, way: &[&str], to: &Path, input: Input<'_>) -> Ran {
+    run(layer_unpack(&[&[archive, "--no-sync"], way, &[to.to_str().unwrap()]].concat()), input)
+}
+
+/// What is wrong after an archive was given to the tool in each way, to be unpacked to where nothing is and into an empty
+/// directory.
+fn refused(dir: &Path, title: &str, archive: &[u8], words: &[&str], piped: &[&str], ways: &[&[&str]]) -> Vec<String> {
+    let path = dir.join("bad.tar");
+    std::fs::write(&path, archive).unwrap();
+    let (new, empty) = (dir.join("some/new"), dir.join("empty"));
+    let _ = std::fs::create_dir(&empty);
+    let inputs = [
+        (path.to_str().unwrap(), Input::Nothing, words),
+        ("-", Input::File(&path), words),
+        ("-", Input::Pipe(archive), piped),
+    ];
+    let mut report = Vec::new();
+    for (way, to) in ways.iter().flat_map(|way| [(way, &new), (way, &empty)]) {
+        for (archive, input, words) in inputs {
+            let before = Snapshot::of(&empty).without_directory_times();
+            let mut found = attempt(archive, way, to, input).complaints(words);
+            if new.exists() || new.parent().unwrap().exists() {
+                found.push("a directory is left".into());
+                let _ = std::fs::remove_dir_all(new.parent().unwrap());
+            }
+            let changes = before.changes(&Snapshot::of(&empty).without_directory_times());
+            if !changes.is_empty() {
+                found.extend(changes);
+                std::fs::remove_dir_all(&empty).unwrap();
+                std::fs::create_dir(&empty).unwrap();
+            }
+            let kind = match input {
+                Input::Nothing => "file",
+                Input::File(_) => "standard input",
+                Input::Pipe(_) => "pipe",
+            };
+            report.extend(found.into_iter().map(|line| format!("{title}, {way:?} from {kind}: {line}")));
+        }
+    }
+    report
+}
+
+#[test]
+fn plain_bad_archives_leave_nothing() {
+    let dir = faultsupport::scratch();
+    let mut report = Vec::new();
+    for Bad { title, archive, words, piped, early } in bad::archives() {
+        let ways = match title {
+            // It may be a layer.
+            "neither manifest nor index" => &WAYS[1..],
+            _ if early => &WAYS[..],
+            // What a dry run does not read it does not find.
+            _ => &WAYS[..1],
+        };
+        report.extend(refused(dir.path(), title, &archive, words, piped, ways));
+    }
+    faultsupport::assert_none("bad archives", &report);
+}
+
+#[test]
+fn plain_cut_archives_leave_nothing() {
+    let dir = faultsupport::scratch();
+    let mut report = Vec::new();
+    for (golden, every) in [("docker-archive-skopeo.tar", 5), ("layers-20.10.tar", 53)] {
+        let whole = std::fs::read(faultsupport::golden(golden)).unwrap();
+        for cut in cut::cuts(&whole, every).into_iter().filter(|cut| cut.outcome == cut::Outcome::Refused && cut.at > 0)
+        {
+            let title = format!("{golden} cut at {}", cut.at);
+            report.extend(refused(dir.path(), &title, &whole[..cut.at], cut::WORDS, cut::WORDS, &WAYS[..1]));
+        }
+    }
+    faultsupport::assert_none("cut archives", &report);
+}
+
+/// A layer with a bit of everything that needs no root.
+fn layer() -> Vec<u8> {
+    tar::tar(&[
+        tar::dir("d/"),
+        tar::file("d/f", vec![b'x'; 1300]),
+        tar::hard_link("d/hard", "d/f"),
+        tar::symlink("d/s", "f").record("LIBARCHIVE.x", "y"),
+        tar::file(format!("d/{}", "n".repeat(200)), "long"),
+        tar::file("d/.wh.gone", ""),
+    ])
+}
+
+#[test]
+fn plain_cut_layers_leave_nothing() {
+    let dir = faultsupport::scratch();
+    let (layer, mut report) = (layer(), Vec::new());
+    let words = ["unexpected end of|truncated: entry|neither a tar archive nor"];
+    for cut::Cut { at, outcome } in cut::layer_cuts(&layer) {
+        let title = format!("a layer cut at {at}");
+        if outcome == cut::Outcome::Refused {
+            report.extend(refused(dir.path(), &title, &layer[..at], &words, &words, &WAYS[..1]));
+            continue;
+        }
+        let to = dir.path().join("whole");
+        let ran = attempt("-", &["--rootfs"], &to, Input::Pipe(&layer[..at]));
+        if ran.code != Some(0) || !to.join("d").is_dir() {
+            report.push(format!("{title}, between members: {ran:?}"));
+        }
+        let _ = std::fs::remove_dir_all(&to);
+    }
+    faultsupport::assert_none("cut layers", &report);
+}
+
+#[test]
+fn plain_empty_input_is_no_image() {
+    let dir = faultsupport::scratch();
+    let words = ["neither manifest.json nor index.json|empty"];
+    let mut report = refused(dir.path(), "an empty file", b"", &words, &words, &WAYS);
+    let ran = attempt("/dev/null", &["--rootfs"], &dir.path().join("new"), Input::Nothing);
+    report.extend(ran.complaints(&["/dev/null"]).into_iter().map(|line| format!("/dev/null: {line}")));
+    faultsupport::assert_none("empty input", &report);
+}
+
+#[test]
+fn plain_packed_cut_layers_leave_nothing() {
+    if !faultsupport::tier("plain", image::packers(), "install gzip, zstd, xz-utils and bzip2") {
+        return;
+    }
+    let dir = faultsupport::scratch();
+    let mut report = Vec::new();
+    for program in ["gzip", "zstd", "xz", "bzip2"] {
+        let packed = image::pack(program, &layer());
+        let step = if faultsupport::full_sweep() { 1 } else { packed.len() / 12 };
+        // Of the shorter ones not even the magic is left.
+        for at in (16..packed.len()).step_by(step).chain([packed.len() - 1]) {
+            let title = format!("a {program} layer cut at {at} of {}", packed.len());
+            let words = [program, "unexpected end of"];
+            report.extend(refused(dir.path(), &title, &packed[..at], &words, &words, &WAYS[..1]));
+        }
+    }
+    faultsupport::assert_none("cut packed layers", &report);
+}

@@ -1,0 +1,262 @@
+//! Ctrl-C and its like: exit status 130, soon, and everything as it was.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+mod faultsupport;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use faultsupport::run::{self, Input, Ran, layer_unpack, layerfs};
+use faultsupport::{Random, Snapshot, image, synthetic};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+const SIGNALS: [(&str, Signal); 3] = [("SIGINT", Signal::INT), ("SIGTERM", Signal::TERM), ("SIGHUP", Signal::HUP)];
+
+/// What is unpacked into.
+const WAYS: [&str; 4] = ["--root", "--layers", "--rootfs", "load"];
+
+/// How long a process may take to end, the time of taking things back included.
+const SOON: Duration = Duration::from_secs(2);
+
+/// An archive, and directories to unpack it to.
+struct Workshop {
+    dir: TempDir,
+    archive: PathBuf,
+}
+
+impl Workshop {
+    fn new() -> Self {
+        let dir = faultsupport::scratch();
+        let archive = dir.path().join("archive.tar");
+        std::fs::write(&archive, synthetic::archive(24 << 20, 1500)).unwrap();
+        let used = dir.path().join("to/used");
+        std::fs::create_dir(dir.path().join("to")).unwrap();
+        let busybox = faultsupport::golden("busybox-20.10.tar");
+        run::run(layer_unpack(&[busybox.as_os_str(), "--root".as_ref(), used.as_os_str()]), Input::Nothing).ok();
+        Self { dir, archive }
+    }
+
+    /// Where everything is made.
+    fn to(&self) -> PathBuf {
+        self.dir.path().join("to")
+    }
+
+    /// Into a root that holds an image where `used`, else to where nothing is.
+    fn command(&self, way: &str, archive: &str, used: bool) -> Command {
+        let root = self.to().join(if used { "used" } else { "new/root" });
+        let root = root.to_str().unwrap();
+        match way {
+            "load" if archive == "-" => layerfs(&["image", "load", "--root", root]),
+            "load" => layerfs(&["image", "load", "-i", archive, "--root", root]),
+            "--root" => layer_unpack(&[archive, way, root]),
+            _ => layer_unpack(&[archive, way, self.to().join("new/directory").to_str().unwrap()]),
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&self.to()).without_directory_times()
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// What is wrong with how a process ended that was told to stop.
+fn complaints(ran: &Ran, before: &Snapshot, now: &Snapshot) -> Vec<String> {
+    let mut report = before.changes(now);
+    if ran.code != Some(130) || !ran.stderr.ends_with(": interrupted, nothing was changed\n") {
+        report.push(format!("{ran:?}"));
+    }
+    report
+}
+
+#[test]
+fn root_is_as_before_after_a_signal() {
+    if !faultsupport::is_root() {
+        return;
+    }
+    let workshop = Workshop::new();
+    let mut random = Random::new(3);
+    let mut report = Vec::new();
+    let tries = if faultsupport::full_sweep() { 40 } else { 4 };
+    for way in WAYS {
+        let time = run::run(workshop.command(way, workshop.archive.to_str().unwrap(), false), Input::Nothing).ok().time;
+        std::fs::remove_dir_all(workshop.to().join("new")).unwrap();
+        let before = workshop.snapshot();
+        let mut interrupted = 0;
+        for (number, (name, kind)) in (0..tries).flat_map(|number| SIGNALS.map(|signal| (number, signal))) {
+            let used = number % 2 == 0;
+            let command = workshop.command(way, workshop.archive.to_str().unwrap(), used);
+            let delay = time.mul_f64(random.below(50) as f64 / 100.0);
+            let started = Instant::now();
+            let child = run::start(command, Input::Nothing);
+            // Before that it does not listen.
+            std::thread::sleep(delay.max(Duration::from_millis(10)));
+            signal(&child, kind);
+            let ran = run::finish(child, started);
+            if ran.code == Some(0) {
+                // Too late. A root that was used before is not restored: it is not used again.
+                let _ = std::fs::remove_dir_all(workshop.to().join("new"));
+                if used && way.contains("ro") {
+                    break;
+                }
+                continue;
+            }
+            interrupted += 1;
+            let found = complaints(&ran, &before, &workshop.snapshot());
+            report.extend(found.into_iter().map(|line| format!("{way}, {name} after {delay:?} of {time:?}: {line}")));
+            let _ = std::fs::remove_dir_all(workshop.to().join("new"));
+        }
+        assert!(interrupted > 0, "no signal came in time");
+    }
+    faultsupport::assert_none("after signals", &report);
+}
+
+/// Gives `bytes` to a command and nothing more, then tells it to stop.
+fn stalled(workshop: &Workshop, command: Command, bytes: &[u8], kind: Signal) -> Vec<String> {
+    let before = workshop.snapshot();
+    let mut command = command;
+    let started = Instant::now();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(bytes).unwrap();
+    // All that came is read, and it waits for more.
+    std::thread::sleep(Duration::from_millis(150));
+    let signalled = Instant::now();
+    signal(&child, kind);
+    while child.try_wait().unwrap().is_none() && signalled.elapsed() < SOON {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    if child.try_wait().unwrap().is_none() {
+        // What it does when the pipe ends is another question.
+        drop(pipe);
+        let ran = run::finish(child, started);
+        let _ = std::fs::remove_dir_all(workshop.to().join("new"));
+        return vec![format!("still running after {SOON:?}; when the pipe ended: {:?} {}", ran.code, ran.stderr)];
+    }
+    let ran = run::finish(child, started);
+    let report = complaints(&ran, &before, &workshop.snapshot());
+    let _ = std::fs::remove_dir_all(workshop.to().join("new"));
+    report
+}
+
+/// Where a writer may stop: before anything, in a layer, in a document, and after all of it.
+fn stalls(archive: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let manifest = archive.windows(13).position(|name| name == b"manifest.json").unwrap();
+    let packed = image::pack("gzip", archive);
+    vec![
+        ("nothing", Vec::new()),
+        ("half a header", archive[..300].to_vec()),
+        ("half of all", archive[..archive.len() / 2].to_vec()),
+        ("half the manifest", archive[..manifest + 540].to_vec()),
+        ("everything", archive.to_vec()),
+        ("half of it packed", packed[..packed.len() / 2].to_vec()),
+    ]
+}
+
+fn stall(way: &str) {
+    if !faultsupport::is_root() {
+        return;
+    }
+    let workshop = Workshop::new();
+    let mut report = Vec::new();
+    let stalls = stalls(&std::fs::read(&workshop.archive).unwrap());
+    for (number, (what, bytes)) in stalls.iter().enumerate() {
+        for (name, kind) in
+            SIGNALS.into_iter().cycle().skip(number).take(if faultsupport::full_sweep() { 3 } else { 1 })
+        {
+            let command = workshop.command(way, "-", number % 2 == 0);
+            let found = stalled(&workshop, command, bytes, kind);
+            report.extend(found.into_iter().map(|line| format!("{way}, {name} after {what}: {line}")));
+        }
+    }
+    faultsupport::assert_none("stalled pipes", &report);
+}
+
+#[test]
+fn root_signal_while_root_waits_for_a_pipe() {
+    stall("--root");
+}
+
+#[test]
+fn root_signal_while_layers_wait_for_a_pipe() {
+    stall("--layers");
+}
+
+#[test]
+fn root_signal_while_rootfs_waits_for_a_pipe() {
+    stall("--rootfs");
+}
+
+#[test]
+fn root_signal_while_load_waits_for_a_pipe() {
+    stall("load");
+}
+
+/// A trickle of bytes: the process is never stuck for long, but always about to read.
+#[test]
+fn root_signal_while_bytes_trickle_in() {
+    if !faultsupport::is_root() {
+        return;
+    }
+    let workshop = Workshop::new();
+    let archive = std::fs::read(&workshop.archive).unwrap();
+    let mut report = Vec::new();
+    for way in WAYS {
+        let before = workshop.snapshot();
+        let started = Instant::now();
+        let mut command = workshop.command(way, "-", false);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        let ran = std::thread::scope(|scope| {
+            let archive = &archive;
+            scope.spawn(move || {
+                for piece in archive.chunks(64 << 10) {
+                    if pipe.write_all(piece).is_err() {
+                        return;
+                    }
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            std::thread::sleep(Duration::from_millis(300));
+            signal(&child, Signal::INT);
+            run::finish(child, started)
+        });
+        let mut found = complaints(&ran, &before, &workshop.snapshot());
+        if ran.time > Duration::from_millis(300) + SOON {
+            found.push(format!("took {:?}", ran.time));
+        }
+        report.extend(found.into_iter().map(|line| format!("{way}: {line}")));
+        let _ = std::fs::remove_dir_all(workshop.to().join("new"));
+    }
+    faultsupport::assert_none("trickling pipes", &report);
+}
+
+#[test]
+fn root_signal_leaves_what_was_there() {
+    if !faultsupport::is_root() {
+        return;
+    }
+    // An empty directory that exists stays, with its mode.
+    let workshop = Workshop::new();
+    let directory: &Path = &workshop.to().join("new/directory");
+    std::fs::create_dir_all(directory).unwrap();
+    std::os::unix::fs::chown(directory, Some(7), Some(8)).unwrap();
+    let before = workshop.snapshot();
+    let mut report = Vec::new();
+    for way in ["--layers", "--rootfs"] {
+        let started = Instant::now();
+        let child = run::start(workshop.command(way, workshop.archive.to_str().unwrap(), false), Input::Nothing);
+        std::thread::sleep(Duration::from_millis(30));
+        signal(&child, Signal::TERM);
+        report.extend(complaints(&run::finish(child, started), &before, &workshop.snapshot()));
+    }
+    faultsupport::assert_none("an empty directory", &report);
+}

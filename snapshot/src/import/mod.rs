@@ -90,9 +90,8 @@ pub fn dry_run(opened: Opened, root: &Path, request: &Request<'_>) -> Result<Rep
             let collected = collect(decoded(file, request)?, request, || Ok(None))?;
             let contents = images_of(&collected, request)?;
             need.lower_bound = true;
-            let check = |missing: &MissingLayer| collected.names.resolve(&missing.source.name).map(drop);
             let plan = Plan::new(contents.images.clone(), request.options.tag.as_ref(), existing)?;
-            plan.missing.iter().try_for_each(check).map_err(ArchiveError::Name)?;
+            plan.missing.iter().try_for_each(|missing| check_unread(&collected, &missing.source))?;
             (contents, plan)
         }
     };
@@ -190,6 +189,21 @@ pub(crate) fn images_of(collected: &Collected, request: &Request<'_>) -> Result<
     };
     let contents = contents(request.select, &mut read)?;
     Ok(contents.ok_or_else(|| ArchiveError::NotAnImageArchive { path: request.archive.to_path_buf() })?)
+}
+
+/// A layer that a dry run passed over: is it there, and as long as its descriptor says?
+fn check_unread(collected: &Collected, layer: &LayerRef) -> Result<(), ArchiveError> {
+    let found = match collected.names.resolve(&layer.name)? {
+        Arrived::Kept(bytes) => bytes.len() as u64,
+        &Arrived::Skipped(size) => size,
+        Arrived::Layer(_) => return Ok(()),
+    };
+    match &layer.descriptor {
+        Some(descriptor) if descriptor.size != found => {
+            Err(ArchiveError::Size { file: layer.name.clone(), expected: descriptor.size, found })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Finds the layer that came from the stream for a place in a chain; one that is needed twice is made again.

@@ -177,7 +177,11 @@ fn duplicate(fd: &OwnedFd) -> Result<OwnedFd, UnpackError> {
 }
 
 fn create(file: &JournalFile) -> Result<std::fs::File, UnpackError> {
-    open(file.dir.as_fd(), file.name, OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY)
+    let created = open(file.dir.as_fd(), file.name, OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY)?;
+    // Whatever the umask says.
+    let chmod = rustix::fs::fchmod(&created, Mode::from_raw_mode(0o644));
+    chmod.map_err(|errno| UnpackError::Target { call: "setting a mode in", errno })?;
+    Ok(created)
 }
 
 fn open(dir: rustix::fd::BorrowedFd<'_>, name: &str, flags: OFlags) -> Result<std::fs::File, UnpackError> {

@@ -140,7 +140,7 @@ fn from_stream(
     let read = |source| ArchiveError::Read { file: request.archive.display().to_string(), source };
     check_not_empty(input.fill_buf().map_err(read)?, request)?;
     if !starts_like_an_archive(input.fill_buf().map_err(read)?) {
-        return bare(destination, Content::Stream(input), request);
+        return bare_or_archive(destination, Content::Stream(input), image, request);
     }
     let mut next = 0;
     let mut collected = collect(input, request, || {
@@ -196,12 +196,40 @@ fn bare(destination: &mut Destination, content: Content<'_>, request: &Request<'
     let name = request.archive.display().to_string();
     let work = Work { name: name.clone(), index: 0, diff_id: None, content };
     let unpacked = unpack_all(vec![work], request, &|number| destination.place(number))?;
+    finish_bare(destination, &unpacked, &name)
+}
+
+fn finish_bare(destination: &mut Destination, unpacked: &[Unpacked], name: &str) -> Result<Unpacking, ImportError> {
     destination.arrange(unpacked.iter().enumerate())?;
-    let mut unpacking = describe(None, &Contents::default(), &unpacked, destination.form);
+    let mut unpacking = describe(None, &Contents::default(), unpacked, destination.form);
     for layer in &mut unpacking.layers {
-        layer.source.clone_from(&name);
+        name.clone_into(&mut layer.source);
     }
     Ok(unpacking)
+}
+
+/// A stream that does not begin as archives do is unpacked as a layer. If that turns out to hold an image archive, the
+/// image is unpacked from there.
+fn bare_or_archive(
+    destination: &mut Destination,
+    content: Content<'_>,
+    image: Option<&str>,
+    request: &Request<'_>,
+) -> Result<Unpacking, ImportError> {
+    let name = request.archive.display().to_string();
+    let work = Work { name: name.clone(), index: 0, diff_id: None, content };
+    let unpacked = unpack_all(vec![work], request, &|number| destination.place(number))?;
+    if let Some(tree) = destination.staging.descend(&["0", "diff"])?
+        && (tree.stat("manifest.json")?.is_some() || tree.stat("index.json")?.is_some())
+    {
+        destination.staging.rename("0", &destination.staging, "archive")?;
+        let path = destination.staging.join("archive").join("diff");
+        let Opened::Archive(archive) = Archive::open(&path)? else {
+            return Err(ArchiveError::NotAnImageArchive { path: request.archive.to_path_buf() }.into());
+        };
+        return from_archive(&archive, destination, image, request);
+    }
+    finish_bare(destination, &unpacked, &name)
 }
 
 /// Docker takes no bytes at all for an empty layer; given to a person's command they are a download that failed.

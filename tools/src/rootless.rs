@@ -22,14 +22,16 @@ const MARK: &str = "LAYERFS_IN_USER_NAMESPACE";
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Whether this process may write a data-root, and what to do if not.
-pub(crate) fn check(root: &Path) -> Result<(), Usage> {
+/// Whether this process may write a data-root or overlay directories, with `advice` if not.
+pub(crate) fn check(path: &Path, advice: &str) -> Result<(), Usage> {
     if Uid::effective().is_root() {
         return Ok(());
     }
-    let root = root.display();
-    Err(Usage(format!("writing {root} needs root; for the root of a rootless daemon give --rootless")))
+    Err(Usage(format!("writing {} needs root{advice}", path.display())))
 }
+
+/// For commands that have the flag.
+pub(crate) const ADVICE: &str = "; for a rootless daemon give --rootless";
 
 /// Goes on inside a user namespace. Returns the child's exit status in the parent, `None` in the child, and for root,
 /// who needs no namespace.

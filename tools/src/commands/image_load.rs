@@ -34,7 +34,7 @@ pub(crate) fn run(args: Args, root: &Path) -> anyhow::Result<ExitCode> {
     if args.input.is_none() && std::io::stdin().is_terminal() {
         return Err(Usage("requested load from stdin, but stdin is empty".into()).into());
     }
-    rootless::check(root)?;
+    rootless::check(root, "")?;
     let interrupted = signals::interrupted()?;
     let progress = Progress::new(NAME, args.unpack.quiet);
     let mut options = args.unpack.options(&interrupted);

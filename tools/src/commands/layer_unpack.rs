@@ -117,13 +117,16 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let go = if cli.store.dry_run {
                 dry_run
             } else {
-                rootless::check(&root)?;
+                rootless::check(&root, rootless::ADVICE)?;
                 import
             };
             let report = go(input::open(&archive)?, &root, &request)?;
             return print_report(&report, cli.store.json, cli.store.dry_run);
         }
-        To { layers: Some(layers), .. } => (layers, Form::Layers),
+        To { layers: Some(layers), .. } => {
+            rootless::check(&layers, rootless::ADVICE)?;
+            (layers, Form::Layers)
+        }
         To { rootfs: Some(rootfs), .. } => (rootfs, Form::Rootfs),
         To { .. } => return Err(Usage("where to? give --root, --layers or --rootfs (--help explains)".into()).into()),
     };

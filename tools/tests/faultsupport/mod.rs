@@ -15,6 +15,7 @@ pub(crate) mod synthetic;
 pub(crate) mod tar;
 #[path = "../../../layerfs/tests/support/tree.rs"]
 pub(crate) mod tree;
+pub(crate) mod user;
 
 use std::path::{Path, PathBuf};
 

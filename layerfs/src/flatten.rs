@@ -4,15 +4,15 @@
 //! below it: a rename for each file, and one for each directory that nothing stands below of. So what a whiteout, an
 //! opaque directory, or a directory in place of a file means is decided once, and is what a container sees.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, XattrFlags};
 use rustix::io::Errno;
 
 use crate::apply::{Directory, Outcome};
-use crate::path::{LayerPath, join};
-use crate::sys::beneath::open_dir;
+use crate::path::LayerPath;
+use crate::sys::beneath::{enter, open_dir};
 use crate::sys::node::{self, Node};
 use crate::sys::remove::remove_tree;
 
@@ -37,16 +37,27 @@ pub fn merge(lower: &OwnedFd, upper: &OwnedFd, outcome: &Outcome) -> Result<(), 
             Err(errno) => return Err(errno),
         }
     }
-    let mut left = vec![Vec::new()];
-    while let Some(path) = left.pop() {
-        let (from, to) = (open_dir(upper, &path)?, open_dir(lower, &path)?);
-        for name in entries(&from)? {
-            if move_entry(&from, &to, &name)? {
-                left.push(join(&path, &name));
+    // Both trees at once, down by names and up by `..`: depth costs no descriptors, and no path is walked twice.
+    let (mut from, mut to) = (enter(upper, b".")?, enter(lower, b".")?);
+    let mut levels = vec![move_entries(&from, &to)?];
+    while let Some(level) = levels.last_mut() {
+        if let Some(name) = level.pop() {
+            (from, to) = (enter(&from, &name)?, enter(&to, &name)?);
+            levels.push(move_entries(&from, &to)?);
+        } else {
+            levels.pop();
+            if !levels.is_empty() {
+                (from, to) = (enter(&from, b"..")?, enter(&to, b"..")?);
             }
         }
     }
     Ok(())
+}
+
+/// What a directory gets in the end.
+struct Setting {
+    mode: Mode,
+    times: Timestamps,
 }
 
 /// Sets modes and times of directories: those of all layers, lowest layer first. The last one named wins.
@@ -54,13 +65,32 @@ pub fn merge(lower: &OwnedFd, upper: &OwnedFd, outcome: &Outcome) -> Result<(), 
 /// # Errors
 /// The first error of a system call.
 pub fn finish(root: &OwnedFd, layers: &[Vec<Directory>]) -> Result<(), Errno> {
-    let mut seen = HashSet::new();
-    let mut last: Vec<&Directory> =
-        layers.iter().flatten().rev().filter(|dir| seen.insert(dir.path.as_slice())).collect();
-    // Children first: a mode may close a directory to its own user.
-    last.sort_by(|a, b| b.path.cmp(&a.path));
-    for directory in last {
-        let Ok(Some(path)) = LayerPath::parse(&directory.path) else { continue };
+    let mut settings: HashMap<&[u8], Setting> = HashMap::new();
+    let mut longest = 0;
+    for directory in layers.iter().flatten() {
+        match directory {
+            Directory::Member { path, mode, times } => {
+                longest = longest.max(path.len());
+                settings.insert(path, Setting { mode: *mode, times: times.clone() });
+            }
+            // Made as they are to be; only what a layer below says of them counts no more.
+            Directory::Implied { path, levels } => {
+                let slashes = path.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+                for end in std::iter::once(path.len()).chain(slashes).take(*levels).filter(|end| *end <= longest) {
+                    if let Some(setting) = settings.get_mut(&path[..end]) {
+                        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+                        let times = Timestamps { last_access: now, last_modification: now };
+                        *setting = Setting { mode: Mode::from_raw_mode(0o755), times };
+                    }
+                }
+            }
+        }
+    }
+    let mut settings: Vec<_> = settings.into_iter().collect();
+    // Children, which have the longer paths, first: a mode may close a directory to its own user.
+    settings.sort_unstable_by_key(|(path, _)| std::cmp::Reverse((path.len(), *path)));
+    for (path, Setting { mode, times }) in settings {
+        let Ok(Some(path)) = LayerPath::parse(path) else { continue };
         let (parent, base) = path.split();
         let parent = match open_dir(root, parent) {
             Ok(parent) => parent,
@@ -72,9 +102,7 @@ pub fn finish(root: &OwnedFd, layers: &[Vec<Directory>]) -> Result<(), Errno> {
             Ok(_) | Err(Errno::NOENT) => continue,
             Err(errno) => return Err(errno),
         }
-        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        let times = directory.times.clone().unwrap_or(Timestamps { last_access: now, last_modification: now });
-        Node::open(&parent, base)?.chmod(directory.mode)?;
+        Node::open(&parent, base)?.chmod(mode)?;
         node::set_times(&parent, base, &times)?;
     }
     Ok(())
@@ -89,6 +117,17 @@ fn hide(lower: &OwnedFd, path: &[u8]) -> Result<(), Errno> {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
         Err(errno) => Err(errno),
     }
+}
+
+/// Moves the entries of a directory that is in both trees. Returns the names of those that are directories in both.
+fn move_entries(from: &OwnedFd, to: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut both = Vec::new();
+    for name in entries(from)? {
+        if move_entry(from, to, &name)? {
+            both.push(name);
+        }
+    }
+    Ok(both)
 }
 
 /// Moves one entry. Returns true for a directory over a directory, whose entries are still to be moved.

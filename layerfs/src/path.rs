@@ -48,6 +48,14 @@ pub(crate) fn join(dir: &[u8], base: &[u8]) -> Vec<u8> {
     if dir.is_empty() { base.to_vec() } else { [dir, b"/", base].concat() }
 }
 
+/// Makes `path` the path of `base` below it.
+pub(crate) fn push(path: &mut Vec<u8>, base: &[u8]) {
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(base);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,13 +4,19 @@
 //! still outside, has `newuidmap` and `newgidmap` fill them from `/etc/subuid` and `/etc/subgid`; then the child is root
 //! in there and goes on.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{Gid, Uid, User, setgid, setgroups, setuid};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::{Gid, Pid, Uid, User, setgid, setgroups, setuid};
+use signal_hook::iterator::Signals;
+use snapshot::import::ImportError;
 
 use crate::exit::Usage;
 use crate::signals;
@@ -44,8 +50,8 @@ pub(crate) fn enter() -> anyhow::Result<Option<ExitCode>> {
         return Ok(None);
     }
     let ids = SubordinateIds::of_user()?;
-    // Ctrl-C reaches the child too, which rolls back; this process only waits for it.
-    let _interrupted = signals::interrupted()?;
+    // From here on nothing ends this process before the child.
+    let signals = Signals::new(signals::REQUESTS)?;
     let program = std::env::current_exe().context("finding this program")?;
     let mut child = Command::new(program).args(std::env::args_os().skip(1)).env(MARK, "1").spawn()?;
     if let Err(error) = map_ids(&mut child, &ids) {
@@ -54,12 +60,36 @@ pub(crate) fn enter() -> anyhow::Result<Option<ExitCode>> {
         let _ = child.wait();
         return Err(error);
     }
-    let status = child.wait().context("waiting for the child in the user namespace")?;
-    Ok(Some(exit_code(status)))
+    let status = wait(&mut child, signals).context("waiting for the child in the user namespace")?;
+    exit_code(status).map(Some)
 }
 
-fn exit_code(status: ExitStatus) -> ExitCode {
-    ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+/// Waits for the child. The first request to stop is passed on to it, which rolls back; the second one ends it.
+fn wait(child: &mut Child, mut signals: Signals) -> std::io::Result<ExitStatus> {
+    let pid = Pid::from_raw(i32::try_from(child.id()).map_err(std::io::Error::other)?);
+    let handle = signals.handle();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for (number, _) in signals.forever().enumerate() {
+                // It may have ended, but its number is not another's: nobody has waited for it.
+                let _ = kill(pid, if number == 0 { signals::PASSED_ON } else { Signal::SIGKILL });
+            }
+        });
+        let ended = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        handle.close();
+        ended
+    })?;
+    child.wait()
+}
+
+/// The child's exit status, as a shell tells it.
+fn exit_code(status: ExitStatus) -> anyhow::Result<ExitCode> {
+    // A request before it listened: it had not begun.
+    if status.signal() == Some(signals::PASSED_ON as i32) {
+        return Err(ImportError::Interrupted.into());
+    }
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    Ok(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
 fn become_root() -> anyhow::Result<()> {
@@ -67,7 +97,9 @@ fn become_root() -> anyhow::Result<()> {
     wait_until(|| Ok(!std::fs::read_to_string("/proc/self/gid_map")?.trim().is_empty()))?;
     setgroups(&[]).context("dropping groups")?;
     setgid(Gid::from_raw(0)).context("becoming root in the user namespace")?;
-    setuid(Uid::from_raw(0)).context("becoming root in the user namespace")
+    setuid(Uid::from_raw(0)).context("becoming root in the user namespace")?;
+    // Whoever kills the parent means this process. After the change of ids, which clears it.
+    set_pdeathsig(signals::PASSED_ON).context("tying this process to its parent")
 }
 
 fn map_ids(child: &mut Child, ids: &SubordinateIds) -> anyhow::Result<()> {

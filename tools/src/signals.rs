@@ -3,15 +3,25 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use nix::sys::signal::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// With which a user, a terminal or a service manager asks to stop.
+pub(crate) const REQUESTS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
+/// With which a parent passes a request on. It may come besides the request itself, and never counts as the second one.
+pub(crate) const PASSED_ON: Signal = Signal::SIGUSR1;
 
 /// Becomes true when the user, or the system, asks to stop.
 pub(crate) fn interrupted() -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // In this order: the first signal finds the flag still down.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))?;
+    let asked = Arc::new(AtomicBool::new(false));
+    for signal in REQUESTS {
+        // In this order: the first signal finds it still down.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&asked))?;
+        signal_hook::flag::register(signal, Arc::clone(&asked))?;
         signal_hook::flag::register(signal, Arc::clone(&flag))?;
     }
+    signal_hook::flag::register(PASSED_ON as i32, Arc::clone(&flag))?;
     Ok(flag)
 }

@@ -50,7 +50,7 @@ const CALLS: [&str; 6] = ["renameat", "unlinkat", "mkdirat", "symlinkat", "fsync
 #[test]
 fn root_survives_a_kill_at_each_call() {
     let need = "install strace";
-    if !faultsupport::is_root() || !faultsupport::tier("strace", kill::can_count_calls(), need) {
+    if !faultsupport::is_root() || !faultsupport::tier("root", kill::can_count_calls(), need) {
         return;
     }
     let workshop = Workshop::new(1 << 20, 6);
@@ -76,7 +76,7 @@ fn root_survives_a_kill_at_each_call() {
 
 #[test]
 fn root_survives_a_kill_while_it_is_put_right() {
-    if !faultsupport::is_root() || !faultsupport::tier("strace", kill::can_count_calls(), "install strace") {
+    if !faultsupport::is_root() || !faultsupport::tier("root", kill::can_count_calls(), "install strace") {
         return;
     }
     let workshop = Workshop::new(1 << 20, 6);

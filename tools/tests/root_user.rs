@@ -5,13 +5,16 @@
 mod faultsupport;
 
 use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
 
 use faultsupport::cases::Expected;
 use faultsupport::image::DockerArchive;
-use faultsupport::run::{Input, Ran, layer_unpack, run};
+use faultsupport::run::{self, Input, Ran, layer_unpack, run};
 use faultsupport::store::{Store, names};
 use faultsupport::user::User;
-use faultsupport::{Snapshot, tar};
+use faultsupport::{Snapshot, synthetic, tar};
+use rustix::process::{Pid, Signal, kill_process};
 
 fn ready() -> bool {
     let need = "install passwd, util-linux and uidmap";
@@ -281,4 +284,68 @@ fn root_user_with_too_few_ids() {
         report.extend(found.into_iter().map(|line| format!("{way}: {line}")));
     }
     faultsupport::assert_none("too few ids", &report);
+}
+
+/// The child in the user namespace, once it is there.
+fn child_of(parent: &Child) -> Option<Pid> {
+    let (pid, started) = (parent.id(), Instant::now());
+    while started.elapsed() < Duration::from_secs(5) {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            let map = std::fs::read_to_string(format!("/proc/{child}/gid_map")).unwrap_or_default();
+            if map.lines().count() == 2 {
+                return Pid::from_raw(child.parse().unwrap());
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    None
+}
+
+/// A request to stop reaches the process that works, however it comes: to the parent, to both as from a terminal or a
+/// service manager, or as the parent's death.
+#[test]
+fn root_user_stops_what_was_started() {
+    if !ready() {
+        return;
+    }
+    let user = User::new(true);
+    let archive = user.at("archive.tar");
+    std::fs::write(&archive, synthetic::archive(48 << 20, 3000)).unwrap();
+    let before = Snapshot::of(user.home()).without_directory_times();
+    let mut report = Vec::new();
+    let ways = [
+        ("SIGTERM", vec![(false, Signal::TERM)]),
+        ("SIGHUP", vec![(false, Signal::HUP)]),
+        ("Ctrl-C", vec![(false, Signal::INT), (true, Signal::INT)]),
+        ("SIGTERM to all", vec![(true, Signal::TERM), (false, Signal::TERM)]),
+        ("SIGKILL", vec![(false, Signal::KILL)]),
+    ];
+    for (title, signals) in ways {
+        let started = Instant::now();
+        let (from, to) = (archive.to_str().unwrap(), user.at("new/store"));
+        let command = user.tool("layer-unpack", &[from, "--rootless", "--root", to.to_str().unwrap()]);
+        let parent = run::start(command, Input::Nothing);
+        let Some(child) = child_of(&parent) else { panic!("{title}: no child: {:?}", run::finish(parent, started)) };
+        while !to.exists() && started.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for (to_child, signal) in &signals {
+            let _ = kill_process(if *to_child { child } else { Pid::from_child(&parent) }, *signal);
+        }
+        let ran = run::finish(parent, started);
+        let killed = signals.iter().any(|(_, signal)| *signal == Signal::KILL);
+        let gone = || user.processes().is_empty();
+        while !gone() && started.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let mut found = user.processes();
+        if ran.code != if killed { None } else { Some(130) } || !ran.stderr.contains("nothing was changed") {
+            found.push(format!("{ran:?}"));
+        }
+        found.extend(before.changes(&Snapshot::of(user.home()).without_directory_times()));
+        report.extend(found.into_iter().map(|line| format!("{title}: {line}")));
+        let _ = std::fs::remove_dir_all(user.at("new"));
+    }
+    faultsupport::assert_none("requests to stop", &report);
 }

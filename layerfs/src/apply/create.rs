@@ -130,10 +130,10 @@ impl Applier<'_, '_> {
         {
             self.inherits = true;
         }
-        self.directories.push(Directory {
+        self.directories.push(Directory::Member {
             path: real.to_vec(),
             mode: metadata.mode,
-            times: Some(metadata.times.clone()),
+            times: metadata.times.clone(),
         });
         Ok(())
     }
@@ -291,9 +291,9 @@ impl Applier<'_, '_> {
 
     /// Sets a directory's times, if it is still one.
     pub(super) fn set_directory_times(&mut self, directory: &Directory) -> Result<(), ApplyError> {
-        let Some(times) = &directory.times else { return Ok(()) };
+        let Directory::Member { path, times, .. } = directory else { return Ok(()) };
         let call = ApplyError::system("setting a directory's times");
-        let Some(path) = LayerPath::parse(&directory.path)? else { return Ok(()) };
+        let Some(path) = LayerPath::parse(path)? else { return Ok(()) };
         let (parent, base) = path.split();
         let parent = match self.tree.existing(parent) {
             Ok(parent) => parent,

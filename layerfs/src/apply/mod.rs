@@ -52,7 +52,7 @@ use crate::error::MemberError;
 use crate::path::LayerPath;
 use crate::whiteout::Marker;
 use fill::OpenFile;
-use tree::Tree;
+use tree::{Implied, Tree};
 
 /// What applying a layer left besides the files.
 #[derive(Debug, Default)]
@@ -69,15 +69,25 @@ pub struct Outcome {
     pub stashed: Vec<(Vec<u8>, String)>,
 }
 
-/// A directory's mode and times, set after everything below it is done.
+/// Directories whose metadata is set after everything below them is done.
 #[derive(Debug, Clone)]
-pub struct Directory {
-    /// Its real path in the layer.
-    pub path: Vec<u8>,
-    /// Its mode.
-    pub mode: Mode,
-    /// Its times; `None` leaves the time of unpacking, as for directories that no member describes.
-    pub times: Option<Timestamps>,
+pub enum Directory {
+    /// One that a member describes.
+    Member {
+        /// Its real path in the layer.
+        path: Vec<u8>,
+        /// Its mode.
+        mode: Mode,
+        /// Its times.
+        times: Timestamps,
+    },
+    /// Directories that no member describes: mode 0755, and the time of unpacking.
+    Implied {
+        /// The real path of the innermost one.
+        path: Vec<u8>,
+        /// How many there are: itself and those above it.
+        levels: usize,
+    },
 }
 
 /// The longest path that dockerd can open on replay: it puts the data-root in front and has `PATH_MAX` for both.
@@ -228,12 +238,13 @@ impl<'a, 'p> Applier<'a, 'p> {
 
     /// Records directories that were just created because a member needed them.
     fn note_implied(&mut self) {
-        for path in self.tree.take_implied() {
+        for Implied { path, levels } in self.tree.take_implied() {
             if self.target.whiteouts == WhiteoutMode::Delete {
-                self.made.insert(path.clone());
+                // For AUFS's directories; below a layer's root, nobody asks whether a directory is this layer's.
+                self.made.extend(path.split(|&b| b == b'/').next().map(<[u8]>::to_vec));
             }
             if self.target.defer_directories {
-                self.directories.push(Directory { path, mode: Mode::from_raw_mode(0o755), times: None });
+                self.directories.push(Directory::Implied { path, levels });
             }
         }
     }

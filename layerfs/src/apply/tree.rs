@@ -12,8 +12,8 @@ use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use super::error::ApplyError;
-use crate::path::join;
-use crate::sys::beneath::{ANCHOR, open_dir};
+use crate::path::{join, push};
+use crate::sys::beneath::{enter, open_dir};
 use crate::sys::node;
 
 /// Symlinks followed on one path, as in the kernel.
@@ -46,7 +46,16 @@ pub(crate) struct Tree {
     /// Owner of directories that no member describes; `None` leaves the caller's.
     implied_owner: Option<(Uid, Gid)>,
     /// Implied directories since the last [`Tree::take_implied`].
-    implied: Vec<Vec<u8>>,
+    implied: Vec<Implied>,
+}
+
+/// Directories that no member describes, made for one member: a path and how many of its innermost components are new.
+///
+/// Not a path for each of them: their lengths add up to the square of the depth.
+#[derive(Debug)]
+pub(crate) struct Implied {
+    pub(crate) path: Vec<u8>,
+    pub(crate) levels: usize,
 }
 
 impl Tree {
@@ -58,8 +67,8 @@ impl Tree {
         &self.root
     }
 
-    /// Real paths of the directories created because a member needed them.
-    pub(crate) fn take_implied(&mut self) -> Vec<Vec<u8>> {
+    /// The directories created because a member needed them.
+    pub(crate) fn take_implied(&mut self) -> Vec<Implied> {
         std::mem::take(&mut self.implied)
     }
 
@@ -114,6 +123,8 @@ impl Tree {
         let mut left: VecDeque<Vec<u8>> = components(path);
         let mut links = 0;
         let mut through = Vec::new();
+        // Whether `here` was made last.
+        let mut new = false;
         while let Some(component) = left.pop_front() {
             if component == b".." {
                 if here.real.is_empty() {
@@ -121,19 +132,29 @@ impl Tree {
                 }
                 let slash = here.real.iter().rposition(|&b| b == b'/').unwrap_or(0);
                 here.real.truncate(slash);
-                here.fd = open_dir(&self.root, &here.real).map_err(&open)?;
+                here.fd = enter(&here.fd, b"..").map_err(&open)?;
+                new = false;
                 continue;
             }
-            let real = here.path_of(&component);
-            match rustix::fs::openat(&here.fd, component.as_slice(), ANCHOR, Mode::empty()) {
-                Ok(fd) => here = Parent { fd, real },
+            match enter(&here.fd, &component) {
+                Ok(fd) => {
+                    here.fd = fd;
+                    push(&mut here.real, &component);
+                    new = false;
+                }
                 Err(Errno::NOENT) if create => {
                     self.create_implied(&here.fd, &component)
                         .map_err(ApplyError::system("creating the parent directory"))?;
-                    let fd =
-                        rustix::fs::openat(&here.fd, component.as_slice(), ANCHOR, Mode::empty()).map_err(&open)?;
-                    self.implied.push(real.clone());
-                    here = Parent { fd, real };
+                    here.fd = enter(&here.fd, &component).map_err(&open)?;
+                    push(&mut here.real, &component);
+                    match self.implied.last_mut().filter(|_| new) {
+                        Some(implied) => {
+                            push(&mut implied.path, &component);
+                            implied.levels += 1;
+                        }
+                        None => self.implied.push(Implied { path: here.real.clone(), levels: 1 }),
+                    }
+                    new = true;
                 }
                 Err(errno @ (Errno::NOTDIR | Errno::LOOP)) => {
                     let stat = node::stat(&here.fd, &component).map_err(&open)?;
@@ -147,7 +168,8 @@ impl Tree {
                     let target =
                         rustix::fs::readlinkat(&here.fd, component.as_slice(), Vec::new()).map_err(|_| open(errno))?;
                     let target = target.as_bytes();
-                    through = real;
+                    through = here.path_of(&component);
+                    new = false;
                     if target.first() == Some(&b'/') {
                         here = Parent { fd: open_dir(&self.root, b"").map_err(&open)?, real: Vec::new() };
                     }

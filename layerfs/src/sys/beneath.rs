@@ -7,7 +7,15 @@ use rustix::io::Errno;
 const PATH_MAX: usize = 4095;
 
 /// A directory as an anchor for other calls: cheap, and needs no read permission.
-pub(crate) const ANCHOR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const ANCHOR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Opens the directory `name` in `dir`, or the one above it for `..`.
+///
+/// # Errors
+/// `ELOOP` or `ENOTDIR` for what is no directory, and what `openat(2)` returns.
+pub(crate) fn enter(dir: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(dir, name, ANCHOR, Mode::empty())
+}
 
 /// Opens the directory `path` below `root`; an empty path is the root. Paths may be longer than `PATH_MAX`.
 ///
@@ -32,9 +40,9 @@ fn open_below(anchor: rustix::fd::BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd
     match rustix::fs::openat2(anchor, path, ANCHOR, Mode::empty(), resolve) {
         // Kernels before 5.6, and sandboxes that hide the call.
         Err(Errno::NOSYS | Errno::PERM) => {
-            let mut dir = rustix::fs::openat(anchor, ".", ANCHOR, Mode::empty())?;
+            let mut dir = enter(anchor, b".")?;
             for component in path.split(|&b| b == b'/') {
-                dir = rustix::fs::openat(&dir, component, ANCHOR, Mode::empty())?;
+                dir = enter(&dir, component)?;
             }
             Ok(dir)
         }

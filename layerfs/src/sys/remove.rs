@@ -4,7 +4,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::path::join;
+use crate::path::{join, push};
 
 /// What to do with an entry that is not a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(crate) fn remove_with(
     while let Some(level) = levels.last_mut() {
         if let Some(name) = level.children.pop() {
             let path_len = path.len();
-            path = join(&path, &name);
+            push(&mut path, &name);
             current = enter(&current, &name)?;
             let children = empty(&current, &path, &mut verdict)?;
             levels.push(Level { name, path_len, children });

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod cases;
+pub(crate) mod tier;
 pub(crate) mod tree;
 
 use std::path::Path;
@@ -14,20 +15,7 @@ use layerfs::pool::Pool;
 use layerfs::{Context, JournalFile, Source, UnpackError, Unpacked};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
-
-/// Whether this tier can run. Skips with a printed reason, or fails where the tier is required.
-pub(crate) fn tier(name: &str, available: bool, need: &str) -> bool {
-    let required = std::env::var("LAYERFS_REQUIRE").is_ok_and(|tiers| tiers.split(',').any(|tier| tier == name));
-    assert!(available || !required, "tier {name} is required: {need}");
-    if !available {
-        eprintln!("skipped: tier {name}: {need}");
-    }
-    available
-}
-
-pub(crate) fn is_root() -> bool {
-    tier("root", rustix::process::geteuid().is_root(), "run as root")
-}
+pub(crate) use tier::is_root;
 
 pub(crate) fn open_dir(path: &Path) -> OwnedFd {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()

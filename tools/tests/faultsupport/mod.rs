@@ -13,6 +13,8 @@ pub(crate) mod run;
 pub(crate) mod store;
 pub(crate) mod synthetic;
 pub(crate) mod tar;
+#[path = "../../../layerfs/tests/support/tier.rs"]
+pub(crate) mod tier;
 #[path = "../../../layerfs/tests/support/tree.rs"]
 pub(crate) mod tree;
 pub(crate) mod user;
@@ -21,20 +23,8 @@ use std::path::{Path, PathBuf};
 
 use cases::Expected;
 use tempfile::TempDir;
-
-/// Whether this tier can run. Skips with a printed reason, or fails where the tier is required.
-pub(crate) fn tier(name: &str, available: bool, need: &str) -> bool {
-    let required = std::env::var("LAYERFS_REQUIRE").is_ok_and(|tiers| tiers.split(',').any(|tier| tier == name));
-    assert!(available || !required, "tier {name} is required: {need}");
-    if !available {
-        eprintln!("skipped: tier {name}: {need}");
-    }
-    available
-}
-
-pub(crate) fn is_root() -> bool {
-    tier("root", rustix::process::geteuid().is_root(), "run as root")
-}
+#[allow(unused_imports, reason = "not every test binary needs both")]
+pub(crate) use tier::{is_root, tier};
 
 /// Whether everything is to be tried, and not a sample of it.
 pub(crate) fn full_sweep() -> bool {

@@ -12,6 +12,8 @@ pub(crate) mod flow;
 pub(crate) mod live;
 pub(crate) mod root;
 pub(crate) mod saved;
+#[path = "../../../layerfs/tests/support/tier.rs"]
+pub(crate) mod tier;
 #[path = "../../../layerfs/tests/support/tree.rs"]
 pub(crate) mod tree;
 
@@ -22,6 +24,7 @@ use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
+use tier::tier;
 
 /// The goldens that dockerd 20.10 can load.
 pub(crate) const GOLDENS: [&str; 5] =
@@ -39,16 +42,6 @@ pub(crate) fn docker() -> Option<Turn> {
     let found = rustix::process::geteuid().is_root() && dockerd::installed();
     let need = "run as root, with /usr/sbin/dockerd and /usr/bin/docker (Debian: docker.io)";
     tier("docker", found, need).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Whether this tier can run. Skips with a printed reason, or fails where the tier is required.
-fn tier(name: &str, available: bool, need: &str) -> bool {
-    let required = std::env::var("LAYERFS_REQUIRE").is_ok_and(|tiers| tiers.split(',').any(|tier| tier == name));
-    assert!(available || !required, "tier {name} is required: {need}");
-    if !available {
-        eprintln!("skipped: tier {name}: {need}");
-    }
-    available
 }
 
 /// A golden archive.

@@ -1,0 +1,192 @@
+//! Archives that are small and ask for much: time grows with the archive, memory does not.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+mod faultsupport;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use faultsupport::image::{self, DockerArchive};
+use faultsupport::run::{self, Input, Ran, layer_unpack};
+use faultsupport::store::Store;
+use faultsupport::tar;
+
+/// Address space for a process that must not need much: a bug may not take the machine with it.
+const CAGE: &str = "--as=2147483648";
+
+/// Runs a command within limits. Returns the most memory it had.
+fn caged(command: &Command) -> (Ran, u64) {
+    let mut prlimit = Command::new("prlimit");
+    prlimit.args([CAGE, "--"]).arg(command.get_program()).args(command.get_args());
+    let started = Instant::now();
+    let child = run::start(prlimit, Input::Nothing);
+    let status = format!("/proc/{}/status", child.id());
+    let watch = std::thread::spawn(move || {
+        let mut most = 0;
+        while let Ok(status) = std::fs::read_to_string(&status) {
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let Some(kilobytes) = line.and_then(|line| line.trim().strip_suffix(" kB")) else { break };
+            most = most.max(kilobytes.trim().parse::<u64>().unwrap() << 10);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        most
+    });
+    let ran = run::finish(child, started);
+    (ran, watch.join().unwrap())
+}
+
+/// Unpacks a layer. Returns the process, its memory, and leaves the directory.
+fn unpack(dir: &Path, layer: &[u8], way: &str) -> (Ran, u64) {
+    let path = dir.join("layer.tar");
+    std::fs::write(&path, layer).unwrap();
+    let to = dir.join("to");
+    caged(&layer_unpack(&[path.as_os_str(), way.as_ref(), to.as_os_str(), "--no-sync".as_ref()]))
+}
+
+/// Whatever depth it has.
+fn remove(path: &Path) {
+    assert!(Command::new("rm").arg("-rf").arg(path).status().unwrap().success());
+}
+
+const WAYS: [&str; 2] = ["--layers", "--rootfs"];
+
+/// The shorter time of two.
+fn time(dir: &Path, layer: &[u8], way: &str) -> Duration {
+    let once = |_| {
+        let ran = unpack(dir, layer, way).0.ok();
+        remove(&dir.join("to"));
+        ran.time
+    };
+    (0..2).map(once).min().unwrap()
+}
+
+/// Whether twice as much takes more than two and a half times as long; a little is forgiven.
+fn grows_too_fast(dir: &Path, title: &str, layer: impl Fn(usize) -> Vec<u8>, size: usize) -> Vec<String> {
+    let mut report = Vec::new();
+    for way in WAYS {
+        let (half, whole) = (time(dir, &layer(size / 2), way), time(dir, &layer(size), way));
+        eprintln!("{title}, {way}: {half:?} for {}, {whole:?} for {size}", size / 2);
+        if whole > half.mul_f64(2.5) + Duration::from_millis(100) {
+            report.push(format!("{title}, {way}: {whole:?}, and for half of it {half:?}"));
+        }
+    }
+    report
+}
+
+fn ready() -> bool {
+    let prlimit = Command::new("prlimit").arg("--version").output().is_ok();
+    faultsupport::is_root() && faultsupport::tier("root", prlimit, "install util-linux")
+}
+
+/// Files, and as many markers behind them (W03).
+fn marked(count: usize) -> Vec<u8> {
+    let files = (0..count).map(|number| tar::file(format!("a/{number}"), "x"));
+    let markers = (0..count).map(|_| tar::file("a/.wh..wh..opq", ""));
+    tar::tar(&[tar::dir("a/")].into_iter().chain(files).chain(markers).collect::<Vec<_>>())
+}
+
+#[test]
+fn root_time_is_linear() {
+    if !ready() {
+        return;
+    }
+    let dir = faultsupport::scratch();
+    let same = |count| tar::tar(&(0..count).map(|number| tar::file("same", format!("{number}"))).collect::<Vec<_>>());
+    let turns = |count| {
+        let turn = |number| if number % 2 == 0 { tar::dir("turn/") } else { tar::file("turn", format!("{number}")) };
+        tar::tar(&(0..count).map(turn).collect::<Vec<_>>())
+    };
+    let names = |count| {
+        let whiteout = |number| tar::file(format!("d/.wh.{number}"), "");
+        tar::tar(&(0..count).map(whiteout).collect::<Vec<_>>())
+    };
+    let full = if faultsupport::full_sweep() { 100_000 } else { 30_000 };
+    let mut report = grows_too_fast(dir.path(), "W03", marked, full / 2);
+    report.extend(grows_too_fast(dir.path(), "R12 one path", same, full));
+    report.extend(grows_too_fast(dir.path(), "R12 by turns", turns, full));
+    report.extend(grows_too_fast(dir.path(), "whiteouts", names, full));
+    faultsupport::assert_none("time", &report);
+}
+
+/// A file below so many directories, none of which has a member (R11).
+fn deep(levels: usize) -> tar::Member {
+    tar::file(format!("{}f", "a/".repeat(levels)), "deep")
+}
+
+#[test]
+fn root_depth_costs_little() {
+    if !ready() {
+        return;
+    }
+    let dir = faultsupport::scratch();
+    let to = dir.path().join("to");
+    let mut report = Vec::new();
+    for levels in [1000, 10_000, 100_000] {
+        for way in WAYS {
+            let (ran, memory) = unpack(dir.path(), &tar::tar(&[deep(levels)]), way);
+            eprintln!("{levels} levels, {way}: {:?}, {} MiB, {:?}", ran.time, memory >> 20, ran.code);
+            if ran.code != Some(0) || memory > 200 << 20 || ran.time > Duration::from_secs(20) {
+                let (time, message) = (ran.time, ran.stderr.trim_end());
+                report.push(format!(
+                    "{levels} levels, {way}: {:?}, {time:?}, {} MiB, {message}",
+                    ran.code,
+                    memory >> 20
+                ));
+            }
+            remove(&to);
+            // What was made goes away again, and what follows is refused for what it is.
+            let (ran, memory) = unpack(dir.path(), &tar::tar(&[deep(levels), tar::file("../out", "")]), way);
+            report.extend(
+                ran.complaints(&["leads out of the layer"]).into_iter().map(|line| format!("{levels} levels: {line}")),
+            );
+            if memory > 200 << 20 || ran.time > Duration::from_secs(20) {
+                report.push(format!("{levels} levels, then refused, {way}: {:?}, {} MiB", ran.time, memory >> 20));
+            }
+            if to.exists() {
+                report.push(format!("{levels} levels, {way}: the directory is left"));
+                remove(&to);
+            }
+        }
+    }
+    faultsupport::assert_none("depth", &report);
+}
+
+/// A layer with one file, its end, and so many zeros behind it (R01).
+fn padded(padding: u64) -> (Vec<u8>, layerfs::Digest) {
+    const PART: usize = 16 << 20;
+    let (layer, zeros) = (tar::tar(&[tar::file("f", "f")]), vec![0; PART]);
+    let parts = usize::try_from(padding).unwrap() / PART;
+    let mut hasher = layerfs::Hasher::default();
+    hasher.update(&layer);
+    (0..parts).for_each(|_| hasher.update(&zeros));
+    // Members of a gzip stream are one after the other.
+    ([image::pack("gzip", &layer), image::pack("gzip", &zeros).repeat(parts)].concat(), hasher.finish())
+}
+
+#[test]
+fn root_padding_is_not_kept_in_memory() {
+    if !ready() {
+        return;
+    }
+    let (dir, mut report) = (faultsupport::scratch(), Vec::new());
+    let (packed, digest) = padded(1 << 30);
+    let mut archive = DockerArchive::new("layerfs-test/padded:1", &[Vec::new()]);
+    archive.config["rootfs"]["diff_ids"][0] = digest.to_string().into();
+    archive.layers[0] = tar::file(image::layer_name(0), packed.clone());
+    for (way, bytes) in [("--root", archive.build()), ("--layers", packed.clone()), ("--rootfs", packed)] {
+        let (ran, memory) = unpack(dir.path(), &bytes, way);
+        eprintln!("1 GiB of zeros, {way}: {:?}, {} MiB, {:?}", ran.time, memory >> 20, ran.code);
+        if ran.code != Some(0) || memory > 200 << 20 {
+            report.push(format!("{way}: {:?}, {} MiB, {}", ran.code, memory >> 20, ran.stderr));
+        }
+        if way == "--root" {
+            let store = Store::read(&dir.path().join("to"));
+            report.extend(store.not_replayable());
+            report.extend(store.wrong);
+        }
+        remove(&dir.path().join("to"));
+    }
+    faultsupport::assert_none("padding", &report);
+}

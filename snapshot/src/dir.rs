@@ -14,6 +14,14 @@ use crate::error::StoreError;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// Opens `name` in `dir` without a trace in its access time, where the kernel allows it: to its owner, and to root.
+fn open_unseen(dir: impl AsFd, name: impl rustix::path::Arg + Copy, flags: OFlags) -> Result<OwnedFd, Errno> {
+    match rustix::fs::openat(&dir, name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => rustix::fs::openat(dir, name, flags, Mode::empty()),
+        opened => opened,
+    }
+}
+
 /// How temporary files begin: with `.tmp-` as dockerd's, so that it ignores them, then with our name.
 const TEMPORARY: &str = ".tmp-layerfs-";
 
@@ -37,7 +45,7 @@ impl Dir {
     /// [`StoreError::Io`]
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
-        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(StoreError::io(path, "opening"))?;
+        let fd = open_unseen(rustix::fs::CWD, path, flags).map_err(StoreError::io(path, "opening"))?;
         Ok(Self { fd, path: path.to_path_buf() })
     }
 
@@ -74,7 +82,7 @@ impl Dir {
     /// # Errors
     /// [`StoreError::Io`], also for a symlink.
     pub fn sub(&self, name: &str) -> Result<Option<Self>, StoreError> {
-        match rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty()) {
+        match open_unseen(&self.fd, name, DIRECTORY) {
             Ok(fd) => Ok(Some(Self { fd, path: self.join(name) })),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(StoreError::io(self.join(name), "opening")(errno)),
@@ -118,7 +126,7 @@ impl Dir {
         let failed = || StoreError::io(&self.path, "reading");
         let mut names = Vec::new();
         // A descriptor of its own: reading moves the offset.
-        let fd = rustix::fs::openat(&self.fd, ".", DIRECTORY, Mode::empty()).map_err(failed())?;
+        let fd = open_unseen(&self.fd, ".", DIRECTORY).map_err(failed())?;
         for entry in rustix::fs::Dir::new(fd).map_err(failed())? {
             let entry = entry.map_err(failed())?;
             if let Ok(name) = entry.file_name().to_str()
@@ -158,7 +166,7 @@ impl Dir {
     pub fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, StoreError> {
         let path = || self.join(name);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+        let file = match open_unseen(&self.fd, name, flags) {
             Ok(fd) => File::from(fd),
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(StoreError::io(path(), "opening")(errno)),

@@ -33,6 +33,14 @@ pub enum StoreError {
         /// Why, and what to do about it.
         reason: String,
     },
+    /// The root cannot be read as what it was taken for.
+    #[error("{}: {reason}", .root.display())]
+    Unreadable {
+        /// The data-root.
+        root: PathBuf,
+        /// What it is, and what to do about it.
+        reason: String,
+    },
     /// A layer is registered but unusable; registering it again would fail in dockerd for ever.
     #[error("layer {chain_id} is in the store but damaged: {reason}")]
     DamagedLayer {

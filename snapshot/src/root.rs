@@ -1,6 +1,7 @@
 //! A data-root: what is in it, and whether it may be written to.
 
 mod guard;
+mod locate;
 
 use std::path::Path;
 
@@ -16,14 +17,18 @@ use crate::store::references::References;
 /// The directory of image metadata.
 pub(crate) const IMAGE: &str = "image";
 
-/// An existing overlay2 data-root, for reading. Reading locks nothing and writes nothing.
+/// An existing data-root, for reading. Reading locks nothing and writes nothing.
 #[derive(Debug)]
 pub struct DataRoot {
-    /// The root itself.
+    /// The root itself; of a daemon that maps users, the directory of the mapped ids in it.
     pub dir: Dir,
-    /// `image/overlay2`; `None` if there are no images.
+    /// The storage driver.
+    pub driver_name: String,
+    /// `image/<driver>`; `None` if there are no images.
     pub images_dir: Option<Dir>,
-    /// The driver; `None` if it was never used.
+    /// The directory of the driver's layers; `None` if it was never used.
+    pub home: Option<Dir>,
+    /// The driver; `None` if it was never used, or is not of overlay2's form.
     pub driver: Option<Overlay2>,
 }
 
@@ -36,10 +41,25 @@ impl DataRoot {
         if !path.try_exists().map_err(StoreError::io(path, "opening"))? {
             return Ok(None);
         }
-        let dir = Dir::open(path)?;
-        let images_dir = dir.descend(&[IMAGE, Overlay2::NAME])?;
-        let driver = Overlay2::open(&dir, xattr_namespace())?;
-        Ok(Some(Self { dir, images_dir, driver }))
+        Self::with_driver(Dir::open(path)?, Overlay2::NAME).map(Some)
+    }
+
+    /// Opens whatever Docker has at `path`, for reading: of a daemon that maps users, the directory of its ids; of several
+    /// storage drivers the one asked for, else the one that has something.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; [`StoreError::Unreadable`] for a root that is not of this kind, or that leaves a choice.
+    pub fn find(path: &Path, driver: Option<&str>) -> Result<Self, StoreError> {
+        let found = locate::locate(Dir::open(path)?, driver)?;
+        Self::with_driver(found.dir, &found.driver)
+    }
+
+    fn with_driver(dir: Dir, name: &str) -> Result<Self, StoreError> {
+        let images_dir = dir.descend(&[IMAGE, name])?;
+        let same_form = Overlay2::SAME_FORM.into_iter().find(|other| *other == name);
+        let driver = same_form.map_or(Ok(None), |name| Overlay2::open_as(name, &dir, xattr_namespace()))?;
+        let home = dir.sub(name)?;
+        Ok(Self { dir, driver_name: name.to_owned(), images_dir, home, driver })
     }
 
     /// Its layers.

@@ -119,8 +119,7 @@ pub(super) fn check(root: &Dir, insist: bool) -> Result<(), StoreError> {
     if !own_state && has_entries(root, &[IMAGE, "vfs", "imagedb", "content", "sha256"])? {
         return Err(refused(root, "its images belong to the storage driver vfs; dockerd would no longer show them"));
     }
-    let containerd = has_entries(root, CONTAINERD_SNAPSHOTS)? || has_entries(root, &["rootfs"])?;
-    if containerd && !insist {
+    if is_containerd(root)? && !insist {
         return Err(refused(
             root,
             "its images are in containerd's store; an overlay2 directory would change what dockerd starts with \
@@ -143,7 +142,12 @@ pub(super) fn check_mounts(root: &Dir) -> Result<(), StoreError> {
     }
 }
 
-fn has_entries(root: &Dir, path: &[&str]) -> Result<bool, StoreError> {
+/// Whether containerd keeps the images.
+pub(super) fn is_containerd(root: &Dir) -> Result<bool, StoreError> {
+    Ok(has_entries(root, CONTAINERD_SNAPSHOTS)? || has_entries(root, &["rootfs"])?)
+}
+
+pub(super) fn has_entries(root: &Dir, path: &[&str]) -> Result<bool, StoreError> {
     root.descend(path)?.map_or(Ok(false), |dir| Ok(!dir.is_empty()?))
 }
 
@@ -153,7 +157,7 @@ fn is_id_pair(name: &str) -> bool {
     name.split_once('.').is_some_and(|(uid, gid)| number(uid) && number(gid))
 }
 
-fn is_remapped(root: &Dir, name: &str) -> bool {
+pub(super) fn is_remapped(root: &Dir, name: &str) -> bool {
     is_id_pair(name) && root.descend(&[name, IMAGE]).is_ok_and(|dir| dir.is_some())
 }
 

@@ -18,6 +18,9 @@ use crate::ids::ImageId;
 
 const PARENT: &str = "parent";
 
+/// More than any of the small files may have.
+const SMALL_FILE: usize = 4096;
+
 /// The images of one driver.
 #[derive(Debug)]
 pub struct ImageStore {
@@ -53,6 +56,15 @@ impl ImageStore {
         let Some(content) = &self.content else { return Ok(None) };
         let bytes = content.read(&id.0.hex(), MAX_CONFIG)?;
         Ok(bytes.filter(|bytes| Digest::of(bytes) == id.0))
+    }
+
+    /// A file of what Docker adds to an image, as it stands; `None` if there is none, or it is not text.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn metadata(&self, id: ImageId, name: &str) -> Result<Option<String>, StoreError> {
+        let Some(dir) = self.metadata.as_ref().map_or(Ok(None), |all| all.sub(&id.0.hex()))? else { return Ok(None) };
+        Ok(dir.read(name, SMALL_FILE)?.and_then(|bytes| String::from_utf8(bytes).ok()))
     }
 
     /// All images with a config file, damaged ones included.

@@ -137,6 +137,11 @@ impl LayerStore {
         }
     }
 
+    /// The directory of mounts.
+    pub(crate) fn mounts(&self) -> Option<&Dir> {
+        self.mounts.as_ref()
+    }
+
     /// The chain ids that mounts hold, by containers or builds. Unreadable ones count as holding what they say not.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ use crate::ids::CacheId;
 /// The driver over one `overlay2` directory.
 #[derive(Debug)]
 pub struct Overlay2 {
+    name: &'static str,
     home: Dir,
     links: Option<Dir>,
     namespace: XattrNamespace,
@@ -38,21 +39,36 @@ impl Overlay2 {
     /// The name of the driver and of its home.
     pub const NAME: &'static str = "overlay2";
 
+    /// The drivers whose homes have this form.
+    pub const SAME_FORM: [&'static str; 2] = [Self::NAME, "fuse-overlayfs"];
+
     /// Opens the driver's home in a data-root; `None` if there is none.
     ///
     /// # Errors
     /// [`StoreError::Io`]
     pub fn open(root: &Dir, namespace: XattrNamespace) -> Result<Option<Self>, StoreError> {
-        let Some(home) = root.sub(Self::NAME)? else { return Ok(None) };
+        Self::open_as(Self::NAME, root, namespace)
+    }
+
+    /// Opens the home of one of the drivers of this [form](Self::SAME_FORM).
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub(crate) fn open_as(
+        name: &'static str,
+        root: &Dir,
+        namespace: XattrNamespace,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(home) = root.sub(name)? else { return Ok(None) };
         let links = home.sub(layout::LINKS)?;
-        Ok(Some(Self { home, links, namespace }))
+        Ok(Some(Self { name, home, links, namespace }))
     }
 
     /// Opens or creates the driver's home.
     pub(crate) fn create(root: &Dir, namespace: XattrNamespace, skeleton: &mut Skeleton) -> Result<Self, StoreError> {
         let home = skeleton.ensure(root, Self::NAME, 0o710)?;
         let links = skeleton.ensure(&home, layout::LINKS, 0o700)?;
-        Ok(Self { home, links: Some(links), namespace })
+        Ok(Self { name: Self::NAME, home, links: Some(links), namespace })
     }
 
     /// The content of a layer.
@@ -84,7 +100,7 @@ impl Overlay2 {
 
 impl Driver for Overlay2 {
     fn name(&self) -> &'static str {
-        Self::NAME
+        self.name
     }
 
     fn layers_are_independent(&self) -> bool {

@@ -1,0 +1,43 @@
+//! `volumes/`: local volumes.
+//!
+//! ```text
+//! volumes/<name>/_data       its content
+//! volumes/<name>/opts.json   how it is mounted, for those that are not plain directories
+//! ```
+//!
+//! Follows moby v20.10.24 `volume/local/local.go: New`.
+
+use serde_json::Value;
+
+use crate::dir::Dir;
+use crate::error::StoreError;
+use crate::store::config::get;
+
+const MAX_OPTIONS: usize = 1 << 20;
+
+/// A local volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Its name, of its directory too.
+    pub name: String,
+    /// Whether its content is elsewhere and mounted on use.
+    pub mounted_on_use: bool,
+}
+
+/// Lists the volumes, sorted by name.
+pub(super) fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
+    let Some(dir) = root.sub("volumes")? else { return Ok(Vec::new()) };
+    let mut volumes = Vec::new();
+    for name in dir.names()? {
+        let Ok(Some(own)) = dir.sub(&name) else { continue };
+        let options = own.read("opts.json", MAX_OPTIONS).ok().flatten();
+        let options: Option<Value> = options.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let text = |key: &str| {
+            let object = options.as_ref().and_then(Value::as_object)?;
+            get(object, key)?.as_str().filter(|text| !text.is_empty())
+        };
+        volumes.push(Volume { mounted_on_use: text("MountType").or(text("MountDevice")).is_some(), name });
+    }
+    volumes.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(volumes)
+}

@@ -1,0 +1,92 @@
+//! What a directory holds of Docker's, for those who only read.
+
+use super::IMAGE;
+use super::guard::{self, has_entries};
+use crate::dir::Dir;
+use crate::driver::overlay2::Overlay2;
+use crate::error::StoreError;
+
+/// Where to read.
+#[derive(Debug)]
+pub(super) struct Located {
+    pub(super) dir: Dir,
+    pub(super) driver: String,
+}
+
+/// Finds the directory and the driver whose images are meant.
+pub(super) fn locate(root: Dir, wanted: Option<&str>) -> Result<Located, StoreError> {
+    let root = mapped(root)?;
+    let unreadable = |reason: String| StoreError::Unreadable { root: root.path().to_path_buf(), reason };
+    let drivers = drivers(&root)?;
+    if let Some(wanted) = wanted {
+        let known = drivers.iter().any(|driver| driver == wanted) || root.descend(&[IMAGE, wanted])?.is_some();
+        if !known && !has_entries(&root, &[wanted])? {
+            return Err(unreadable(format!("it holds nothing of the storage driver {wanted}{}", instead(&drivers))));
+        }
+        return Ok(Located { driver: wanted.to_owned(), dir: root });
+    }
+    let driver = match drivers.as_slice() {
+        [driver] => driver.clone(),
+        [] if guard::is_containerd(&root)? => {
+            return Err(unreadable(
+                "its images are in containerd's store, which is not read; ctr and nerdctl read it (namespace moby)"
+                    .into(),
+            ));
+        }
+        [] => empty(&root)?.ok_or_else(|| unreadable("it does not look like a Docker data-root".into()))?,
+        several => {
+            let list = several.join(", ");
+            return Err(unreadable(format!(
+                "it holds images of several storage drivers: {list}; give --storage-driver"
+            )));
+        }
+    };
+    Ok(Located { dir: root, driver })
+}
+
+fn instead(drivers: &[String]) -> String {
+    if drivers.is_empty() { String::new() } else { format!("; it has {}", drivers.join(", ")) }
+}
+
+/// Goes into the directory of a daemon that maps users, if that is where the images are.
+fn mapped(root: Dir) -> Result<Dir, StoreError> {
+    if root.sub(IMAGE)?.is_some() {
+        return Ok(root);
+    }
+    let mut pairs: Vec<String> = root.names()?.into_iter().filter(|name| guard::is_remapped(&root, name)).collect();
+    pairs.sort();
+    match pairs.as_slice() {
+        [] => Ok(root),
+        [only] => Ok(root.sub(only)?.unwrap_or(root)),
+        several => {
+            let list = several.join(", ");
+            let reason = format!("it holds a root for each of several mappings of users: {list}; name one of them");
+            Err(StoreError::Unreadable { root: root.path().to_path_buf(), reason })
+        }
+    }
+}
+
+/// The drivers that have images or layers there, sorted. One that has is not outdone by one that has none.
+fn drivers(root: &Dir) -> Result<Vec<String>, StoreError> {
+    let Some(image) = root.sub(IMAGE)? else { return Ok(Vec::new()) };
+    let mut names: Vec<String> = image.names()?;
+    names.retain(|name| image.sub(name).is_ok_and(|dir| dir.is_some()));
+    names.sort();
+    let mut full = Vec::new();
+    for name in &names {
+        let images = has_entries(root, &[IMAGE, name, "imagedb", "content", "sha256"])?;
+        if images || has_entries(root, &[IMAGE, name, "layerdb", "sha256"])? {
+            full.push(name.clone());
+        }
+    }
+    Ok(if full.is_empty() && names.len() == 1 { names } else { full })
+}
+
+/// The driver of a root that has no images yet, if it is one at all.
+fn empty(root: &Dir) -> Result<Option<String>, StoreError> {
+    let names = root.names()?;
+    let known = |name: &str| names.iter().any(|other| other == name);
+    let image = root.descend(&[IMAGE, Overlay2::NAME])?.is_some() || known(Overlay2::NAME);
+    let plausible = image || known("containers") && known("volumes") || names.is_empty();
+    Ok(plausible.then(|| Overlay2::NAME.to_owned()))
+}

@@ -11,5 +11,6 @@ pub mod import;
 pub mod reference;
 pub mod root;
 pub mod store;
+pub mod usage;
 
 pub use error::StoreError;

@@ -1,0 +1,3 @@
+//! Where the bytes of a data-root are.
+
+pub mod walk;

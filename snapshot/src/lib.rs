@@ -9,6 +9,7 @@ pub mod driver;
 mod error;
 pub mod ids;
 pub mod import;
+pub mod owner;
 pub mod reference;
 pub mod root;
 pub mod store;

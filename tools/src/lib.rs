@@ -4,6 +4,8 @@
 pub mod commands;
 mod exit;
 mod flags;
+#[doc(hidden)]
+pub mod format;
 mod generate;
 mod input;
 mod output;

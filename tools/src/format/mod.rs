@@ -1,0 +1,9 @@
+//! Text as docker's client prints it: sizes, ages, JSON, tables.
+//!
+//! Nothing here knows a store. Everything is measured against the client 20.10.24, byte for byte;
+//! `tools/tests/docker_format.rs` holds the comparison.
+
+pub mod ago;
+pub mod json;
+pub mod size;
+pub mod table;

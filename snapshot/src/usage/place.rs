@@ -68,7 +68,10 @@ impl<'a> Places<'a> {
             let id = || container.id.clone();
             [Part::Container(id()), Part::Writable(id()), Part::Log(id())]
         });
-        let volumes = catalog.volumes.iter().map(|volume| Part::Volume(volume.name.clone()));
+        let volumes = catalog.volumes.iter().flat_map(|volume| {
+            let name = || volume.name.clone();
+            [Part::Volume(name()), Part::VolumeData(name())]
+        });
         for part in parts.chain(containers).chain(volumes).chain([Part::BuildKit]) {
             places.registry.number(part);
         }

@@ -3,6 +3,7 @@ use std::path::Path;
 use std::process::Command;
 
 use proptest::prelude::*;
+use rustix::fd::AsFd;
 
 use super::*;
 
@@ -86,14 +87,16 @@ fn links_within_and_across_buckets() {
 fn a_tree_may_be_deeper_than_descriptors_and_paths() {
     const DEPTH: usize = 20_000;
     let dir = tempfile::tempdir().unwrap();
-    let mut at = Dir::open(dir.path()).unwrap();
+    let mut at = Dir::open(dir.path()).unwrap().owned_fd().unwrap();
     for level in 0..DEPTH {
-        // A second one beside it, so that each level is come back to.
-        at.create("a", 0o755).unwrap();
+        let make = |name| rustix::fs::mkdirat(&at, name, rustix::fs::Mode::RWXU).unwrap();
+        // Others beside it, so that each level is come back to.
+        make(c"a");
+        make(c"m");
         if level % 2 == 0 {
-            at.create("z", 0o755).unwrap();
+            make(c"z");
         }
-        at = at.create("m", 0o755).unwrap();
+        at = node::open(at.as_fd(), c"m").unwrap();
     }
     for threads in [1, 3] {
         let walked = in_one(dir.path(), threads);

@@ -23,7 +23,7 @@ use crate::error::StoreError;
 use crate::ids::CacheId;
 
 /// The file, below `buildkit`.
-pub(super) const FILE: &str = "snapshots.db";
+const FILE: &str = "snapshots.db";
 
 /// How keys begin that are chain ids.
 const CHAIN: &str = "sha256:";
@@ -156,7 +156,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Unreadable> {
     std::str::from_utf8(bytes).map_err(|_| Unreadable::Content(format!("\"{}\" is not text", bytes.escape_ascii())))
 }
 
-fn cache_id(text: &str) -> Result<CacheId, Unreadable> {
+pub(super) fn cache_id(text: &str) -> Result<CacheId, Unreadable> {
     text.parse().map_err(|error: crate::ids::InvalidId| Unreadable::Content(error.to_string()))
 }
 
@@ -164,7 +164,7 @@ fn chain_id(text: &str) -> Result<ChainId, Unreadable> {
     text.parse().map_err(|_| Unreadable::Content(format!("{text:?} is not a chain id")))
 }
 
-pub(super) fn unknown(what: &str, key: &[u8]) -> Unreadable {
+fn unknown(what: &str, key: &[u8]) -> Unreadable {
     Unreadable::Content(format!("the {what} \"{}\" is in a place where Docker has none", key.escape_ascii()))
 }
 

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! BuildKit makes a directory in the driver's home, named as the key, before there is any layer; exporting an image
-//! registers the same directory as a layer. Follows moby v20.10.24 `builder/builder-next/adapters/snapshot`.
+//! registers the same directory as a layer. Keys may outlive what they stand for: a dockerd that was restarted leaves some
+//! behind when it prunes the cache, so a name here need not exist. Follows moby v20.10.24 `builder/builder-next/adapters/snapshot`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

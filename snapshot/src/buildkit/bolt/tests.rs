@@ -1,6 +1,8 @@
 //! Databases made here, whole and damaged, and one that dockerd wrote.
 
+use super::entries::MAX_DEPTH;
 use super::meta::fnv1a;
+use super::page::{BRANCH, BUCKET_HEADER, ELEMENT, LEAF, PAGE_HEADER};
 use super::*;
 
 const PAGE: usize = 1024;

@@ -278,6 +278,9 @@ mod tests {
         let chain = whole.chains().first().unwrap().to_string();
         replaced(&chain, &chain.replace("sha256:", "sha256:x")[..71]).unwrap_err();
         replaced("size100004", "size10000x").unwrap_err();
+        let other = format!("committed{}", "x".repeat(committed.as_str().len()));
+        let odd = replaced(&format!("committed{committed}"), &other).unwrap();
+        assert!(odd.driver_ids().contains(&other[9..].parse().unwrap()), "owned, though it has no key of its own");
         assert!(replaced("iscommitted", "iscommitteX").is_ok(), "unknown keys are for others");
     }
 }

@@ -52,9 +52,15 @@ fn in_image(chain: &ChainId) -> bool {
     })
 }
 
-fn read((snapshots, records): (&[u8], &[u8])) -> BuildCache {
+fn read_with((snapshots, records): (&[u8], &[u8]), in_image: impl Fn(&ChainId) -> bool) -> (Snapshots, BuildCache) {
     let (_temporary, root) = root(&[("snapshots.db", snapshots), (FILE, &unpacked(records))]);
-    BuildCache::read(&root, &Snapshots::read(&root).unwrap(), in_image).unwrap()
+    let snapshots = Snapshots::read(&root).unwrap();
+    let cache = BuildCache::read(&root, &snapshots, in_image).unwrap();
+    (snapshots, cache)
+}
+
+fn read(databases: (&[u8], &[u8])) -> BuildCache {
+    read_with(databases, in_image).1
 }
 
 /// As the daemon's API has it, but without the size.
@@ -109,7 +115,7 @@ fn measured_as_the_daemon_lists_them() {
 
 #[test]
 fn fresh_ones_have_no_size_yet() {
-    let cache = read(FRESH);
+    let (snapshots, cache) = read_with(FRESH, in_image);
     let (mut known, mut layers, mut directories) = (0, 0, 0);
     for (ours, daemons) in compare(&cache, &recorded()["FirstBuildCache"]) {
         match ours {
@@ -118,13 +124,27 @@ fn fresh_ones_have_no_size_yet() {
                 known += 1;
             }
             CacheSize::Layer(_) => layers += 1,
-            CacheSize::Directory(_) => directories += 1,
+            CacheSize::Directory(id) => {
+                assert!(snapshots.get(id.as_str()).unwrap().committed.is_none(), "{id} was never made");
+                directories += 1;
+            }
         }
     }
     // The base image's; those that were exported; the rest.
     assert_eq!((known, layers, directories), (3, 4, 6));
     let summary = cache.summary();
     assert_eq!((summary.total, summary.unmeasured), (13, 7), "the directories, and the layer whose image is gone");
+}
+
+/// What an image's layer was made upon counts as shared, whether or not it is known to be a layer itself.
+#[test]
+fn shared_with_all_below() {
+    let cache = read(MEASURED);
+    let top = cache.records.iter().find(|record| record.shared && record.description.contains("three")).unwrap();
+    let (snapshots, _) = read_with(MEASURED, in_image);
+    let chain = snapshots.get(&top.id).unwrap().chain_id.unwrap();
+    assert_eq!(read_with(MEASURED, |layer| *layer == chain).1, cache);
+    assert!(read_with(MEASURED, |_| false).1.records.iter().all(|record| !record.shared));
 }
 
 #[test]

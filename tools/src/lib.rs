@@ -5,6 +5,8 @@ pub mod commands;
 mod exit;
 mod flags;
 mod generate;
+#[doc(hidden)]
+pub mod html;
 mod input;
 mod output;
 mod progress;

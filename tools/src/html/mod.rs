@@ -1,7 +1,8 @@
 //! One self-contained page that shows where the bytes of a data-root are: a treemap to click through, and a table.
 //!
 //! The page asks nothing of the network and works from a file. Its parts are written beside this file and embedded:
-//! `page.html` is the frame, `page.css` the looks, `treemap.js` the layout and `page.js` what happens on a click.
+//! `page.html` is the frame, `page.css` the looks; `model.js` reads the tree, `treemap.js` lays it out, `map.js` and
+//! `table.js` draw it, and `page.js` is what happens on a click.
 //! Invariant: names and notes come from images and are hostile; they enter the page through [`embed`] alone.
 
 mod embed;
@@ -13,7 +14,13 @@ use crate::output::size;
 
 const FRAME: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = concat!(include_str!("treemap.js"), include_str!("page.js"));
+const SCRIPT: &str = concat!(
+    include_str!("model.js"),
+    include_str!("treemap.js"),
+    include_str!("map.js"),
+    include_str!("table.js"),
+    include_str!("page.js")
+);
 
 /// What the page shows.
 #[derive(Debug)]
@@ -42,7 +49,7 @@ pub struct Node {
     /// What else there is to say: the step that made a layer, tags, why an orphan is one. Long ones are cut.
     pub note: Option<String>,
     /// In any order.
-    pub children: Vec<Node>,
+    pub children: Vec<Self>,
 }
 
 /// What a box of the map is.

@@ -1,4 +1,4 @@
-'use strict';
+
 // Where the boxes of a map go. Knows sizes and rectangles, nothing of the page.
 
 // A box gets its children drawn within it when it is at least this large; children cover at least SEEN square pixels.

@@ -3,7 +3,7 @@
 //! The page asks nothing of the network and works from a file. Its parts are written beside this file and embedded:
 //! `page.html` is the frame, `page.css` the looks; `model.js` reads the tree, `treemap.js` lays it out, `map.js` and
 //! `table.js` draw it, and `page.js` is what happens on a click.
-//! Invariant: names and notes come from images and are hostile; they enter the page through [`embed`] alone.
+//! Invariant: names and notes come from images and are hostile; they enter the page through `embed` alone.
 
 mod embed;
 mod policy;

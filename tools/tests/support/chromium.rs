@@ -232,8 +232,15 @@ impl Chromium {
 }
 
 impl Drop for Chromium {
+    /// Asks the browser to end, so that it waits for its own processes; makes it, if it does not.
     fn drop(&mut self) {
-        self.commands = None;
+        if let Some(mut commands) = self.commands.take() {
+            let _ = commands.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
+        }
+        let end = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < end && matches!(self.process.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -115,7 +115,8 @@ fn root_is_as_before_when_bytes_run_out() {
     }
     let workshop = Workshop::on_tmpfs();
     let mut report = Vec::new();
-    let parts = Workshop::parts().map(|part| (format!("{part} % of the bytes"), workshop.bytes * part / 100, ways(part)));
+    let parts =
+        Workshop::parts().map(|part| (format!("{part} % of the bytes"), workshop.bytes * part / 100, ways(part)));
     // Where layers are complete and being registered.
     let last = (1..=12).map(|less| (format!("{less} blocks less"), workshop.bytes - less * BLOCK, &WAYS[..1]));
     for (number, (title, mut size, ways)) in parts.chain(last).enumerate() {
@@ -140,7 +141,8 @@ fn root_is_as_before_when_inodes_run_out() {
     let workshop = Workshop::on_tmpfs();
     let mut report = Vec::new();
     let need = workshop.inodes;
-    let parts = Workshop::parts().step_by(2).map(|part| (format!("{part} % of the inodes"), need * part / 100, ways(part)));
+    let parts =
+        Workshop::parts().step_by(2).map(|part| (format!("{part} % of the inodes"), need * part / 100, ways(part)));
     let last = (1..=24).map(|less| (format!("{less} inodes less"), need - less, &WAYS[..1]));
     // Where directories are being made, and the first record of intent.
     let first = (0..=16).map(|few| (format!("{few} inodes"), few, &WAYS[..1]));

@@ -10,7 +10,7 @@ mod policy;
 
 use std::fmt::Write as _;
 
-use crate::output::size;
+use crate::format::size::size;
 
 const FRAME: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");

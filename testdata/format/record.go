@@ -18,6 +18,7 @@ func file(name string, lines []string) {
 }
 
 func main() {
+	templates(os.Args[1] + "/template.json")
 	rand.Seed(1)
 	sizes := []uint64{0, 1, 9, 10, 99, 100, 512, 998, 999, 1<<63 - 1, 1<<64 - 1}
 	for unit := uint64(1000); unit <= 1000000000000000000; unit *= 1000 {

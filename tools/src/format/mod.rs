@@ -1,4 +1,4 @@
-//! Text as docker's client prints it: sizes, ages, JSON, tables.
+//! Text as docker's client prints it: sizes, ages, JSON, tables, templates and filters.
 //!
 //! Nothing here knows a store. Everything is measured against the client 20.10.24, byte for byte;
 //! `tools/tests/docker_format.rs` holds the comparison.
@@ -7,3 +7,4 @@ pub mod ago;
 pub mod json;
 pub mod size;
 pub mod table;
+pub mod template;

@@ -4,7 +4,13 @@
 //! `tools/tests/docker_format.rs` holds the comparison.
 
 pub mod ago;
+pub mod filter;
+pub mod inspect;
 pub mod json;
+pub mod listing;
+pub mod pattern;
+pub mod presets;
 pub mod size;
 pub mod table;
 pub mod template;
+pub mod until;

@@ -28,7 +28,7 @@ fn kind(value: &Value) -> Kind {
 }
 
 fn is_comparable(value: &Value) -> bool {
-    !matches!(value, Value::List(_) | Value::Map(..))
+    !matches!(value, Value::List(_) | Value::Map(..) | Value::NilList(_) | Value::NilMap(_))
 }
 
 fn is_nothing(value: &Value) -> bool {

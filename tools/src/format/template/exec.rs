@@ -118,7 +118,7 @@ impl<'a> State<'a> {
                 items.map(|(index, item)| (Value::int(index as i64), item.clone())).collect()
             }
             Value::Map(map, _) => map.iter().map(|(key, value)| (Value::text(key), value.clone())).collect(),
-            Value::Missing | Value::Nil => Vec::new(),
+            Value::Missing | Value::Nil | Value::NilList(_) | Value::NilMap(_) => Vec::new(),
             other => return self.error(&format!("range can't iterate over {}", other.display())),
         };
         if items.is_empty() {
@@ -280,7 +280,10 @@ impl<'a> State<'a> {
                 Some(_) if given > 0 => self.error(&format!("{name} has arguments but cannot be invoked as function")),
                 Some(field) => Ok(field.value.clone()),
             },
-            Value::Map(..) if given > 0 => self.error(&format!("{name} is not a method but has arguments")),
+            Value::Map(..) | Value::NilMap(_) if given > 0 => {
+                self.error(&format!("{name} is not a method but has arguments"))
+            }
+            Value::NilMap(_) if self.missing == MissingKey::Nothing => Ok(Value::Missing),
             Value::Map(map, _) => match map.get(name) {
                 Some(value) => Ok(value.clone()),
                 None if self.missing == MissingKey::Error => {
@@ -382,6 +385,8 @@ impl<'a> State<'a> {
             (Param::Any, _) | (Param::Strings, Value::Missing) => Ok(value),
             (_, Value::Missing) => self.error(&format!("invalid value; expected {want}")),
             _ if value.go_type() == want => Ok(value),
+            // Named, but a slice of strings all the same.
+            (Param::Strings, Value::List(_) | Value::NilList(_)) if value.go_type() == "strslice.StrSlice" => Ok(value),
             _ => self.error(&format!("wrong type for value; expected {want}; got {}", value.go_type())),
         }
     }

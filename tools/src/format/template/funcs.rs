@@ -134,6 +134,7 @@ fn len(args: &[Value]) -> Result<Value, String> {
         Value::Text(text, _) => text.len(),
         Value::List(list) => list.items.len(),
         Value::Map(map, _) => map.len(),
+        Value::NilList(_) | Value::NilMap(_) => 0,
         Value::Missing => return Err("reflect: call of reflect.Value.Type on zero Value".to_owned()),
         Value::Nil => return Err("len of nil pointer".to_owned()),
         other => return Err(format!("len of type {}", other.go_type().trim_start_matches('*'))),
@@ -168,6 +169,11 @@ fn index(args: &[Value]) -> Result<Value, String> {
                 let at = position(key, list.items.len())?;
                 list.items.get(at).cloned().ok_or("reflect: slice index out of range")?
             }
+            Value::NilList(_) => {
+                position(key, 0)?;
+                return Err("reflect: slice index out of range".to_owned());
+            }
+            Value::NilMap(go_type) if matches!(key, Value::Text(_, "string")) => zero(go_type),
             Value::Map(map, go_type) => match key {
                 Value::Text(key, "string") => map.get(&**key).cloned().unwrap_or_else(|| zero(go_type)),
                 Value::Missing | Value::Nil => return Err("value is nil; should be of type string".to_owned()),
@@ -192,6 +198,7 @@ fn slice(args: &[Value]) -> Result<Value, String> {
         Value::Text(..) if args.len() == 4 => return Err("cannot 3-index slice a string".to_owned()),
         Value::Text(text, _) => (text.len(), text.len()),
         Value::List(list) => (list.items.len(), list.capacity),
+        Value::NilList(_) => (0, 0),
         other => return Err(format!("can't slice item of type {}", other.go_type())),
     };
     let mut bounds = [0, length, capacity];

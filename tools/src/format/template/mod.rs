@@ -21,6 +21,7 @@ mod value;
 use std::collections::BTreeMap;
 
 pub use funcs::Functions;
+pub(crate) use quote::quoted;
 pub use value::{Field, List, Struct, Value};
 
 use node::Node;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// A string as Go's `%q` writes it.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for char in text.chars() {
         escaped(&mut out, char, '"');

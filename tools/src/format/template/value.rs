@@ -16,6 +16,10 @@ pub enum Value {
     Nil,
     /// A nil pointer to a struct of that type.
     NilPointer(&'static str),
+    /// A nil slice of that type.
+    NilList(&'static str),
+    /// A nil map of that type.
+    NilMap(&'static str),
     /// `bool`
     Bool(bool),
     /// An integer of that type.
@@ -148,6 +152,7 @@ impl Value {
         match self {
             Self::Missing | Self::Nil => INTERFACE.to_owned(),
             Self::NilPointer(go_type) => format!("*{go_type}"),
+            Self::NilList(go_type) | Self::NilMap(go_type) => (*go_type).to_owned(),
             Self::Bool(_) => "bool".to_owned(),
             Self::Float(_) => "float64".to_owned(),
             Self::Int(_, go_type) | Self::Text(_, go_type) | Self::Map(_, go_type) => (*go_type).to_owned(),
@@ -170,7 +175,7 @@ impl Value {
     #[must_use]
     pub fn truth(&self) -> bool {
         match self {
-            Self::Missing | Self::Nil | Self::NilPointer(_) => false,
+            Self::Missing | Self::Nil | Self::NilPointer(_) | Self::NilList(_) | Self::NilMap(_) => false,
             Self::Bool(value) => *value,
             Self::Int(value, _) => *value != 0,
             Self::Float(value) => *value != 0.0,
@@ -193,6 +198,8 @@ impl Value {
     fn display_into(&self, out: &mut String, depth: usize) {
         match self {
             Self::Missing | Self::Nil | Self::NilPointer(_) => out.push_str("<nil>"),
+            Self::NilList(_) => out.push_str("[]"),
+            Self::NilMap(_) => out.push_str("map[]"),
             Self::Bool(value) => drop(write!(out, "{value}")),
             Self::Int(value, _) => drop(write!(out, "{value}")),
             Self::Float(value) => out.push_str(&shortest(*value)),
@@ -236,7 +243,9 @@ impl Value {
 
     fn json_into(&self, out: &mut String, html: Html) {
         match self {
-            Self::Missing | Self::Nil | Self::NilPointer(_) => out.push_str("null"),
+            Self::Missing | Self::Nil | Self::NilPointer(_) | Self::NilList(_) | Self::NilMap(_) => {
+                out.push_str("null");
+            }
             Self::Bool(value) => drop(write!(out, "{value}")),
             Self::Int(value, _) => drop(write!(out, "{value}")),
             Self::Float(value) => out.push_str(&json::float(*value)),

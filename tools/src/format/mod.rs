@@ -1,9 +1,16 @@
-//! Text as docker's client prints it: sizes, ages, JSON, tables.
+//! Text as docker's client prints it: sizes, ages, JSON, tables, templates and filters.
 //!
 //! Nothing here knows a store. Everything is measured against the client 20.10.24, byte for byte;
 //! `tools/tests/docker_format.rs` holds the comparison.
 
 pub mod ago;
+pub mod filter;
+pub mod inspect;
 pub mod json;
+pub mod listing;
+pub mod pattern;
+pub mod presets;
 pub mod size;
 pub mod table;
+pub mod template;
+pub mod until;

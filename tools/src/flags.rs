@@ -86,6 +86,15 @@ pub(crate) fn insists(driver: Option<&str>) -> Result<bool, Usage> {
     }
 }
 
+/// A truth value as Go's flags take it.
+pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("not a truth value".into()),
+    }
+}
+
 /// A name to give to an image; the tag defaults to `latest`.
 pub(crate) fn parse_tag(text: &str) -> Result<Reference, String> {
     let reference = Reference::parse(text).map_err(|error| error.to_string())?;

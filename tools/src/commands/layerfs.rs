@@ -44,6 +44,13 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Image {
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls(image::list::Args),
+    /// Show everything about images
+    Inspect(image::inspect::Args),
+    /// Show the steps by which an image was made
+    History(image::history::Args),
     /// Load images from a tar archive or standard input
     Load(image::load::Args),
     /// Show the layers as they stand on each other, with their images and containers
@@ -72,6 +79,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return Err(Usage("no command (--help lists them)".into()).into());
     };
     match command {
+        Command::Image(Image::Ls(args)) => image::list::run(&args, &cli.root, driver),
+        Command::Image(Image::Inspect(args)) => image::inspect::run(&args, &cli.root, driver),
+        Command::Image(Image::History(args)) => image::history::run(&args, &cli.root, driver),
         Command::Image(Image::Load(args)) => image::load::run(args, &cli.root, driver),
         Command::Image(Image::Tree(args)) => image::tree::run(&args, &cli.root, driver),
         Command::System(System::Owner(args)) => system_owner::run(&args, &cli.root, driver),

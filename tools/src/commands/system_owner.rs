@@ -98,7 +98,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     for asked in &args.subjects {
         match owner::find(&root, &catalog, &ownership, asked)? {
             Some(subject) => {
-                answers.push(Asker { root: &root, catalog: &catalog, ownership: &ownership }.answer(asked, subject))
+                answers.push(Asker { root: &root, catalog: &catalog, ownership: &ownership }.answer(asked, subject));
             }
             None => {
                 missing = true;

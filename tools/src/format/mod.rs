@@ -14,3 +14,12 @@ pub mod size;
 pub mod table;
 pub mod template;
 pub mod until;
+
+/// At most `length` characters of a text, the last one an ellipsis if there are more.
+#[must_use]
+pub fn ellipsis(text: &str, length: usize) -> String {
+    if text.chars().count() <= length {
+        return text.to_owned();
+    }
+    text.chars().take(length.saturating_sub(1)).chain(['…']).collect()
+}

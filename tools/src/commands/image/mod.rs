@@ -1,15 +1,28 @@
 //! `layerfs image`: `docker image`, offline.
 
+mod document;
+pub(crate) mod history;
+pub(crate) mod inspect;
+pub(crate) mod list;
 pub(crate) mod load;
+mod select;
 pub(crate) mod tree;
+
+use std::process::ExitCode;
 
 use snapshot::catalog::Catalog;
 
 use super::layerfs::NAME;
 use crate::output;
 
-/// Says what docker would not: images and containers that are there and that no listing shows.
-pub(crate) fn report_damage(catalog: &Catalog) {
+/// What docker says of a name that no image has.
+pub(crate) fn no_such_image(text: &str) -> anyhow::Error {
+    anyhow::anyhow!("No such image: {text}")
+}
+
+/// Says what docker would not: images and containers that are there and that no listing shows. The exit status of a
+/// command that has shown the others.
+pub(crate) fn report_damage(catalog: &Catalog) -> ExitCode {
     if let Some(reason) = &catalog.damaged_references {
         output::complain(NAME, &format!("damaged: dockerd would not start: {reason}"));
     }
@@ -24,4 +37,5 @@ pub(crate) fn report_damage(catalog: &Catalog) {
             output::complain(NAME, &format!("damaged container {name}: {reason}"));
         }
     }
+    ExitCode::SUCCESS
 }

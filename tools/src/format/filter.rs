@@ -96,7 +96,7 @@ impl Filters {
         let mut filters = Self::default();
         for value in values.iter().map(AsRef::as_ref).filter(|value| !value.is_empty()) {
             let (name, value) = value.split_once('=').ok_or(Error::Form)?;
-            filters.add(&name.to_lowercase().trim().to_owned(), value.trim());
+            filters.add(name.to_lowercase().trim(), value.trim());
         }
         Ok(filters)
     }

@@ -68,7 +68,9 @@ pub fn images(format: &str, quiet: bool, digests: bool) -> String {
         }
         _ => other(format),
     };
-    text.to_owned()
+    // A table shows the digests that were asked for, come what may.
+    let added = digests && text.starts_with("table") && !text.contains("{{.Digest}}");
+    text.to_owned() + if added { "\t{{.Digest}}" } else { "" }
 }
 
 /// The template for `docker history --format FORMAT`; `human` is false for `--human=false`.

@@ -135,9 +135,9 @@ pub fn go_duration(nanos: i64) -> String {
     };
     match size {
         0 => "0s".to_owned(),
-        ..1_000 => format!("{sign}{size}ns"),
-        ..1_000_000 => format!("{sign}{}µs", decimal(1_000, 3)),
-        ..1_000_000_000 => format!("{sign}{}ms", decimal(1_000_000, 6)),
+        1..1_000 => format!("{sign}{size}ns"),
+        1_000..1_000_000 => format!("{sign}{}µs", decimal(1_000, 3)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", decimal(1_000_000, 6)),
         _ => {
             let minutes = size / 60_000_000_000;
             let seconds = format!("{}.{:09}", size / 1_000_000_000 % 60, size % 1_000_000_000);
@@ -153,9 +153,10 @@ pub fn go_duration(nanos: i64) -> String {
 
 /// `seconds` or `seconds.nanoseconds`.
 fn unix(value: &str) -> Option<Timestamp> {
-    let (seconds, fraction) = value.split_once('.').unwrap_or((value, ""));
+    let (seconds, fraction) = value.split_once('.').unwrap_or((value, "0"));
     let seconds: i64 = seconds.parse().ok()?;
-    let nanos: i64 = if fraction.is_empty() { 0 } else { format!("{fraction:0<9}").parse().ok()? };
+    let nanos: i64 =
+        Some(fraction).filter(|text| !text.is_empty()).map(|text| format!("{text:0<9}").parse().ok())??;
     Timestamp::new(seconds, i32::try_from(nanos).ok()?).ok()
 }
 
@@ -222,10 +223,16 @@ fn date(value: &str, local: &TimeZone) -> Result<Timestamp, Error> {
     let parts = [("T", "15", 23, "hour"), (":", "04", 59, "minute"), (":", "05", 59, "second")];
     for (part, (before, element, most, what)) in clock.iter_mut().zip(parts).take(layout.clock) {
         literal(&mut rest, before)?;
-        *part = in_range(number(&mut rest, 2, element)?, 0..=most, what)?;
+        // One digit will do for an hour.
+        let single =
+            what == "hour" && !rest.get(1..2).is_some_and(|next| next.bytes().all(|byte| byte.is_ascii_digit()));
+        *part = in_range(number(&mut rest, if single { 1 } else { 2 }, element)?, 0..=most, what)?;
     }
     let mut nanos = 0;
-    if let Some(fraction) = rest.strip_prefix('.').filter(|_| layout.clock == 3) {
+    if let Some(fraction) = rest
+        .strip_prefix('.')
+        .filter(|after| layout.clock == 3 && after.starts_with(|next: char| next.is_ascii_digit()))
+    {
         let length = fraction.len() - fraction.trim_start_matches(|char: char| char.is_ascii_digit()).len();
         nanos = format!("{:0<9.9}", &fraction[..length]).parse().unwrap_or(0);
         rest = &fraction[length..];

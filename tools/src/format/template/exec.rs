@@ -6,8 +6,8 @@ use super::quote::quoted;
 use super::value::INTERFACE;
 use super::{Error, MissingKey, Template, Value};
 
-/// How deep templates may call each other.
-const DEEPEST: usize = 200;
+/// How deep branches and calls of templates may nest: Go goes further, on a stack that grows.
+const DEEPEST: usize = 400;
 
 /// Prints the template over `dot` as far as it goes.
 pub(super) fn execute(template: &Template, dot: Value, missing: MissingKey) -> (String, Result<(), Error>) {
@@ -64,7 +64,13 @@ impl<'a> State<'a> {
     }
 
     fn list(&mut self, dot: &Value, nodes: &'a [Node]) -> Step<()> {
-        nodes.iter().try_for_each(|node| self.node(dot, node))
+        if self.depth == DEEPEST {
+            return self.error(&format!("exceeded maximum template depth ({DEEPEST})"));
+        }
+        self.depth += 1;
+        let result = nodes.iter().try_for_each(|node| self.node(dot, node));
+        self.depth -= 1;
+        result
     }
 
     fn node(&mut self, dot: &Value, node: &'a Node) -> Step<()> {
@@ -150,17 +156,12 @@ impl<'a> State<'a> {
             None if name.is_empty() => &template.main,
             None => return self.error(&format!("template {} not defined", quoted(name))),
         };
-        if self.depth == DEEPEST {
-            return self.error(&format!("exceeded maximum template depth ({DEEPEST})"));
-        }
         let dot = pipe.map_or(Ok(Value::Missing), |pipe| self.pipeline(dot, pipe))?;
         let variables = std::mem::replace(&mut self.variables, vec![("$".to_owned(), dot.clone())]);
         let outer = std::mem::replace(&mut self.name, name.to_owned());
-        self.depth += 1;
         let boxed = std::mem::replace(&mut self.boxed, false);
         self.list(&dot, nodes)?;
         self.boxed = boxed;
-        self.depth -= 1;
         self.name = outer;
         self.variables = variables;
         Ok(())

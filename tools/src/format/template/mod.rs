@@ -4,8 +4,8 @@
 //! prints: `template: :1:2: executing "" at <.Nope>: can't evaluate field Nope in type *formatter.imageContext`.
 //! It follows Go 1.19, with which the client 20.10 is built.
 //!
-//! [`lex`] cuts the text into tokens, [`parse`] makes [`node`]s of them, [`exec`] walks these over [`value`]s with the
-//! functions of [`funcs`] and the verbs of [`printf`].
+//! `lex` cuts the text into tokens, `parse` makes nodes of them, `exec` walks these over values with the functions of
+//! `funcs` and the verbs of `printf`.
 
 mod compare;
 mod escape;
@@ -78,7 +78,6 @@ impl Template {
     }
 
     /// Evaluates over `dot` as far as it goes: what is printed until then, and how it ends.
-    #[must_use]
     pub fn execute_as_far(&self, dot: &Value, missing: MissingKey) -> (String, Result<(), Error>) {
         exec::execute(self, dot.clone(), missing)
     }

@@ -37,8 +37,8 @@ fn escaped(out: &mut String, char: char, quote: char) {
         _ => {
             let code = u32::from(char);
             let _ = match code {
-                ..0x80 => write!(out, "\\x{code:02x}"),
-                ..0x1_0000 => write!(out, "\\u{code:04x}"),
+                0..=0x7f => write!(out, "\\x{code:02x}"),
+                0x80..=0xffff => write!(out, "\\u{code:04x}"),
                 _ => write!(out, "\\U{code:08x}"),
             };
         }

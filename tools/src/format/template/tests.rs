@@ -41,3 +41,24 @@ fn templates_do_what_go_recorded() {
     assert!(cases.len() > 300);
     assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
 }
+
+#[test]
+fn depth_has_an_end() {
+    let nested = |count: usize| format!("{}x{}", "{{if 1}}".repeat(count), "{{end}}".repeat(count));
+    let execute = |text: &str| Template::parse(text)?.execute(&Value::Missing, MissingKey::Nothing);
+    assert_eq!(execute(&nested(190)).unwrap(), "x");
+    assert_eq!(execute(&nested(100_000)).unwrap_err().to_string(), "template: :1: template nests too deep");
+    let parens = format!("{{{{{}1{}}}}}", "(".repeat(100_000), ")".repeat(100_000));
+    assert_eq!(execute(&parens).unwrap_err().to_string(), "template: :1: template nests too deep");
+    let chain = "{{if 0}}".to_owned() + &"{{else if 0}}".repeat(100_000) + "{{end}}";
+    assert_eq!(execute(&chain).unwrap_err().to_string(), "template: :1: template nests too deep");
+    let endless = r#"{{define "x"}}{{template "x"}}{{end}}{{template "x"}}"#;
+    let error = execute(endless).unwrap_err().to_string();
+    assert!(error.ends_with("exceeded maximum template depth (400)"), "{error}");
+    let deep = format!(
+        r#"{{{{define "x"}}}}{}{{{{template "x"}}}}{}{{{{end}}}}{{{{template "x"}}}}"#,
+        "{{if 1}}".repeat(190),
+        "{{end}}".repeat(190)
+    );
+    assert!(execute(&deep).is_err());
+}

@@ -15,11 +15,17 @@ pub mod table;
 pub mod template;
 pub mod until;
 
-/// At most `length` characters of a text, the last one an ellipsis if there are more.
+/// As much of a text as takes up `width` columns, the last one an ellipsis if there is more (docker/cli v20.10.24
+/// `cli/command/formatter/displayutils.go`).
 #[must_use]
-pub fn ellipsis(text: &str, length: usize) -> String {
-    if text.chars().count() <= length {
+pub fn ellipsis(text: &str, width: usize) -> String {
+    use unicode_width::UnicodeWidthChar;
+    // Go counts what is not wide as one column.
+    let columns = |char: char| char.width().unwrap_or(1).max(1);
+    if text.chars().map(columns).sum::<usize>() <= width {
         return text.to_owned();
     }
-    text.chars().take(length.saturating_sub(1)).chain(['…']).collect()
+    let mut left = width.saturating_sub(1);
+    let fits = |char: &char| left.checked_sub(columns(*char)).inspect(|less| left = *less).is_some();
+    text.chars().take_while(fits).chain(['…']).collect()
 }

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
             Resolved::Damaged(id) => {
                 Err(anyhow::anyhow!("{text}: damaged image {id}: {}", catalog.damaged_images[&id]))
             }
-            Resolved::Nothing => Err(no_such_image(text)),
+            Resolved::Nothing => Err(not_found(text)),
         };
         match found {
             Ok(document) => documents.push(document),
@@ -51,4 +51,14 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         output::complain(NAME, error);
     }
     Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What docker's client makes of the daemon's answer: the text as it was typed.
+fn not_found(text: &str) -> anyhow::Error {
+    let error = no_such_image(text).to_string();
+    match error.strip_prefix("No such image: ") {
+        Some(_) => anyhow::anyhow!("No such image: {text}"),
+        None if text.is_empty() => anyhow::anyhow!("No such image: "),
+        None => anyhow::anyhow!("no such image: {text}: {error}"),
+    }
 }

@@ -50,7 +50,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let mut filters = Filters::parse(&args.filter).map_err(|error| Usage(format!("--filter: {error}")))?;
-    if let Some(reference) = &args.reference {
+    if let Some(reference) = args.reference.as_ref().filter(|reference| !reference.is_empty()) {
         filters.add("reference", reference);
     }
     filters.check(crate::format::filter::Command::ImageList)?;
@@ -65,13 +65,13 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     };
     let images = selection.images(&catalog, matches);
     let format = presets::images(&args.format, args.quiet, args.digests);
-    let needs_digests = args.digests || format.contains("{{.Digest}}");
+    let digests = Digests { rows: args.digests, shown: args.digests || format.contains("{{.Digest}}") };
     let now = Timestamp::now();
     let rows: Vec<Row> = images
         .iter()
         .flat_map(|shown| {
             let row = row(&catalog, shown, args.no_trunc, now);
-            names(shown, needs_digests).into_iter().map(move |name| with_name(row.clone(), name))
+            names(shown, digests).into_iter().map(move |name| with_name(row.clone(), name))
         })
         .collect();
     output::raw(&presets::IMAGES.render(&format, &rows)?)?;
@@ -107,9 +107,18 @@ type Name<'c> = [&'c str; 3];
 
 const NONE: &str = "<none>";
 
+/// What is to be seen of digests.
+#[derive(Debug, Clone, Copy)]
+struct Digests {
+    /// Each has a row of its own.
+    rows: bool,
+    /// They are shown beside tags.
+    shown: bool,
+}
+
 /// The rows of an image: one for each tag, or for each tag with each digest of the same repository; then one for each
 /// repository that only has digests (docker/cli v20.10.24 `cli/command/formatter/image.go`).
-fn names<'c>(shown: &Shown<'c>, digests: bool) -> Vec<Name<'c>> {
+fn names<'c>(shown: &Shown<'c>, digests: Digests) -> Vec<Name<'c>> {
     let mut tags: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (repository, tag) in shown.tags.iter().filter_map(|name| name.rsplit_once(':')) {
@@ -120,7 +129,7 @@ fn names<'c>(shown: &Shown<'c>, digests: bool) -> Vec<Name<'c>> {
     }
     let mut rows = Vec::new();
     for (repository, tags) in tags {
-        let here = of.remove(repository).filter(|_| digests).unwrap_or_default();
+        let here = of.remove(repository).filter(|_| digests.shown).unwrap_or_default();
         for tag in tags {
             if here.is_empty() {
                 rows.push([repository, tag, NONE]);
@@ -129,10 +138,10 @@ fn names<'c>(shown: &Shown<'c>, digests: bool) -> Vec<Name<'c>> {
         }
     }
     for (repository, only) in of {
-        if digests {
+        if digests.rows {
             rows.extend(only.into_iter().map(|digest| [repository, NONE, digest]));
         } else {
-            rows.push([repository, NONE, NONE]);
+            rows.push([repository, NONE, ""]);
         }
     }
     if rows.is_empty() { vec![[NONE; 3]] } else { rows }
@@ -152,7 +161,7 @@ fn row(catalog: &Catalog, shown: &Shown<'_>, whole_ids: bool, now: Timestamp) ->
     let id = if whole_ids { image.id.to_string() } else { image.id.0.hex()[..12].to_owned() };
     Row::from([
         ("ID", id),
-        ("CreatedSince", ago::ago(created, now)),
+        ("CreatedSince", ago::ago_or_nothing(created, now)),
         ("CreatedAt", ago::created_at(created)),
         ("Size", size::size(bytes)),
         ("Containers", "N/A".to_owned()),

@@ -10,14 +10,26 @@ pub(crate) mod tree;
 
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use snapshot::catalog::Catalog;
+use snapshot::reference::{Reference, ReferenceError};
 
 use super::layerfs::NAME;
 use crate::output;
 
-/// What docker says of a name that no image has.
+/// What dockerd says of a name that no image has, and of a text that is none.
 pub(crate) fn no_such_image(text: &str) -> anyhow::Error {
-    anyhow::anyhow!("No such image: {text}")
+    if layerfs::Digest::from_hex(text.strip_prefix("sha256:").unwrap_or(text)).is_ok() {
+        return anyhow!("No such image: {text}");
+    }
+    match Reference::parse(text) {
+        Ok(reference) => anyhow!("No such image: {}", reference.with_default_tag()),
+        Err(ReferenceError::Uppercase { .. }) => {
+            anyhow!("invalid reference format: repository name must be lowercase")
+        }
+        Err(ReferenceError::Format { .. } | ReferenceError::Digest { .. }) => anyhow!("invalid reference format"),
+        Err(other) => other.into(),
+    }
 }
 
 /// Says what docker would not: images and containers that are there and that no listing shows. The exit status of a

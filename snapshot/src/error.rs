@@ -25,6 +25,15 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A database is damaged, or of a kind not known here.
+    #[error("{}", .path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: crate::buildkit::bolt::BoltError,
+    },
     /// Writing would harm the root, or a daemon that uses it.
     #[error("{} is not written to: {reason}", .root.display())]
     Refused {

@@ -1,6 +1,7 @@
 //! Docker's data-root: drivers, metadata stores, archives, import.
 
 pub mod archive;
+pub mod buildkit;
 pub mod catalog;
 pub mod dir;
 pub mod directories;
@@ -8,6 +9,7 @@ pub mod driver;
 mod error;
 pub mod ids;
 pub mod import;
+pub mod owner;
 pub mod reference;
 pub mod root;
 pub mod store;

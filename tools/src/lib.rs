@@ -4,7 +4,11 @@
 pub mod commands;
 mod exit;
 mod flags;
+#[doc(hidden)]
+pub mod format;
 mod generate;
+#[doc(hidden)]
+pub mod html;
 mod input;
 mod output;
 mod progress;

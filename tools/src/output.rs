@@ -28,6 +28,19 @@ pub(crate) fn say(line: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Text to standard output as it is: of docker's form, for programs. On a terminal it is escaped line by line.
+pub(crate) fn raw(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if out.is_terminal() {
+        for line in text.lines() {
+            writeln!(out, "{}", escape(line))?;
+        }
+    } else {
+        out.write_all(text.as_bytes())?;
+    }
+    Ok(())
+}
+
 /// JSON to standard output: indented for a person, on one line for a program.
 pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
@@ -40,26 +53,6 @@ pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Bytes with three significant digits and powers of a thousand, as docker prints them.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    let decimals = match value {
-        _ if unit == 0 => 0,
-        ..10.0 => 2,
-        ..100.0 => 1,
-        _ => 0,
-    };
-    let number = format!("{value:.decimals$}");
-    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
-    format!("{number}{}", UNITS[unit])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,12 +60,5 @@ mod tests {
     #[test]
     fn terminals_are_not_told_what_to_do() {
         assert_eq!(escape("a\x1b[31mb\r\n\u{202e}é"), "a\\u{1b}[31mb\\r\\n\\u{202e}é");
-    }
-
-    #[test]
-    fn sizes_as_docker_prints_them() {
-        for (bytes, text) in [(0, "0B"), (3, "3B"), (1_982_417, "1.98MB"), (1_000, "1kB"), (12_340_000, "12.3MB")] {
-            assert_eq!(size(bytes), text);
-        }
     }
 }

@@ -10,6 +10,7 @@ use snapshot::reference::Reference;
 
 use crate::exit::Usage;
 use crate::flags::{StoreFlags, UnpackFlags, parse_tag};
+use crate::format::size;
 use crate::generate::Generate;
 use crate::progress::Progress;
 use crate::{input, output, rootless, signals};
@@ -165,13 +166,13 @@ fn print_report(report: &Report, json: bool, dry_run: bool) -> anyhow::Result<Ex
     if dry_run {
         let need = report.need.unwrap_or_default();
         let at_least = if need.lower_bound { "at least " } else { "" };
-        let (layers, bytes, inodes) = (report.missing.len(), output::size(need.bytes), need.inodes);
+        let (layers, bytes, inodes) = (report.missing.len(), size::size(need.bytes), need.inodes);
         output::say(&format!("would store {layers} layers: {at_least}{bytes}, {inodes} inodes"))?;
     } else if !report.unpacked.is_empty() {
         let size: u64 = report.unpacked.iter().map(|layer| layer.size).sum();
         let members: u64 = report.unpacked.iter().map(|layer| layer.members).sum();
         let layers = report.unpacked.len();
-        output::say(&format!("stored {layers} layers: {}, {members} entries", output::size(size)))?;
+        output::say(&format!("stored {layers} layers: {}, {members} entries", size::size(size)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -186,7 +187,7 @@ fn print_unpacking(unpacking: &Unpacking, json: bool) -> anyhow::Result<ExitCode
     }
     for layer in &unpacking.layers {
         let place = layer.directory.clone().unwrap_or_else(|| layer.diff_id.0.short());
-        output::say(&format!("{place}  {}  {} entries", output::size(layer.size), layer.members))?;
+        output::say(&format!("{place}  {}  {} entries", size::size(layer.size), layer.members))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! One module a command.
 
 mod dump;
-mod image_load;
+mod image;
 pub mod layer_unpack;
 pub mod layerfs;
+mod system_owner;

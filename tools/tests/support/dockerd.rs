@@ -92,6 +92,11 @@ impl Dockerd {
         String::from_utf8_lossy(&std::fs::read(self.home.path().join("log")).unwrap()).into_owned()
     }
 
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.home.path().join("sock")
+    }
+
     /// The client with `arguments`, to be run.
     pub(crate) fn client(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(DOCKER);

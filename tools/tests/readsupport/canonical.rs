@@ -19,7 +19,7 @@ pub(crate) enum Random {
     Words,
     /// `system df -v`: which of its tags an image is shown with; the order of volumes and of the build cache.
     Usage,
-    /// The same in JSON.
+    /// The same in JSON; the order of a container's mounts and labels.
     UsageJson,
 }
 
@@ -159,8 +159,15 @@ fn usage_json(text: &str, tags: &Tags) -> Option<String> {
             image["Tag"] = "its tags)".into();
         }
     }
+    for container in usage["Containers"].as_array_mut()? {
+        for list in ["Mounts", "Labels"] {
+            let mut items: Vec<&str> = container[list].as_str()?.split(',').collect();
+            items.sort_unstable();
+            container[list] = items.join(",").into();
+        }
+    }
     for list in ["Volumes", "BuildCache"] {
         usage[list].as_array_mut()?.sort_by_key(Value::to_string);
     }
-    Some(format!("{usage}{}", if text.ends_with('\n') { "\n" } else { "" }))
+    Some(format!("{usage:#}{}", if text.ends_with('\n') { "\n" } else { "" }))
 }

@@ -82,8 +82,7 @@ impl Zoo {
         std::fs::create_dir(&root).unwrap();
         let registry = Registry::start(&at("registry"));
         let daemon = Dockerd::start_at(home.path(), &root);
-        let keeper = Keeper { daemon: &daemon, dir: at("made"), second: 0 };
-        keeper.fill(&registry.host);
+        Keeper { daemon: &daemon, dir: at("made") }.fill(&registry.host);
         let host = registry.host.clone();
         daemon.stop();
         succeeded("cp", Command::new("cp").arg("-a").args([&root, &stopped]).output().unwrap());
@@ -113,12 +112,10 @@ struct Keeper<'a> {
     daemon: &'a Dockerd,
     /// Archives and build contexts.
     dir: PathBuf,
-    /// In which something was made last.
-    second: u64,
 }
 
 impl Keeper<'_> {
-    fn fill(mut self, registry: &str) {
+    fn fill(&self, registry: &str) {
         std::fs::create_dir(&self.dir).unwrap();
         let archive = self.dir.join("images.tar");
         zoo_archive::write(&archive, flow::now());
@@ -143,13 +140,13 @@ impl Keeper<'_> {
         self.daemon.ok(&import);
     }
 
-    /// Waits until an image of now has another second than the one before.
-    fn next_second(&mut self) {
+    /// Waits until the second is over in which the image before may have been made.
+    fn next_second(&self) {
         let second = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        while second() == self.second {
+        let last = second();
+        while second() == last {
             std::thread::sleep(Duration::from_millis(5));
         }
-        self.second = second();
     }
 
     /// Repositories with digests, beside tags, with tags of other images, and alone.
@@ -185,7 +182,7 @@ impl Keeper<'_> {
     }
 
     /// A step a second: the steps before come from the cache.
-    fn legacy(&mut self) {
+    fn legacy(&self) {
         for steps in 2..=LEGACY.len() {
             let last: &[&str] = if steps == LEGACY.len() { &["-t", "zoo/legacy:1", "-t", "zoo/legacy:2"] } else { &[] };
             self.next_second();

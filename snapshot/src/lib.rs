@@ -13,5 +13,6 @@ pub mod owner;
 pub mod reference;
 pub mod root;
 pub mod store;
+pub mod usage;
 
 pub use error::StoreError;

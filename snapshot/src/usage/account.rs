@@ -1,0 +1,157 @@
+//! A data-root counted: what each of its parts takes up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use layerfs::ChainId;
+
+use super::parts::Part;
+use super::place::Places;
+use super::removal::{Holders, Removal};
+use super::walk::{self, Links, Unreadable, Usage, Visit};
+use crate::buildkit::Snapshots;
+use crate::catalog::Catalog;
+use crate::dir::Dir;
+use crate::error::StoreError;
+use crate::owner::{Ownership, layers_home};
+use crate::root::DataRoot;
+
+/// What the parts of a data-root take up.
+#[derive(Debug)]
+pub struct Account {
+    /// What the root holds.
+    pub catalog: Catalog,
+    /// Who owns the driver's directories.
+    pub ownership: Ownership,
+    /// What could not be counted: the first of them.
+    pub errors: Vec<Unreadable>,
+    /// How much could not be counted.
+    pub error_count: u64,
+    /// Entries that went away while they were read.
+    pub vanished: u64,
+    /// Layers that BuildKit holds; `None` if its records cannot be read.
+    cached: Option<BTreeSet<ChainId>>,
+    parts: BTreeMap<Part, u32>,
+    buckets: Vec<Usage>,
+    links: Links,
+}
+
+/// What a removal would free.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Freed {
+    /// Bytes that the file system gets back.
+    pub allocated: u64,
+    /// What would go.
+    pub removal: Removal,
+}
+
+impl Account {
+    /// Counts the data-root `root`, found at `path`, with `threads` threads. Nothing is written.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the root cannot be listed.
+    pub fn read(path: &Path, root: &DataRoot, threads: usize) -> Result<Self, StoreError> {
+        Self::visit(path, root, threads, |_| ()).map(|(account, _)| account)
+    }
+
+    /// The same, with a visitor for each thread, made from what tells the part of a bucket.
+    pub fn visit<V: Visit>(
+        path: &Path,
+        root: &DataRoot,
+        threads: usize,
+        visitor: impl Fn(&Catalog) -> V,
+    ) -> Result<(Self, Vec<V>), StoreError> {
+        let catalog = Catalog::read(root)?;
+        let ownership = Ownership::read(root, &catalog)?;
+        let cached = Snapshots::read(&root.dir).ok().map(|snapshots| snapshots.chains().clone());
+        let names = |path: &Path| -> Vec<Vec<u8>> {
+            path.components().map(|name| name.as_os_str().as_bytes().to_vec()).collect()
+        };
+        let home = match layers_home(root)? {
+            Some(home) => home.path().strip_prefix(root.dir.path()).map(names).unwrap_or_default(),
+            None => vec![root.driver_name.clone().into_bytes()],
+        };
+        let prefix = root.dir.path().strip_prefix(path).map(names).unwrap_or_default();
+        let top = Dir::open(path)?;
+        let places = Places::new(prefix, home, &catalog, &ownership);
+        let decide = |path: &[u8], _: bool| places.of(path);
+        let (walked, visitors) = walk::walk(&top, threads, &decide, || visitor(&catalog))?;
+        let parts = places.registry.into_parts();
+        let mut buckets = walked.buckets;
+        buckets.resize(parts.len().max(buckets.len()), Usage::default());
+        let parts = parts.into_iter().zip(0..).collect();
+        let account = Self {
+            errors: walked.errors,
+            error_count: walked.error_count,
+            vanished: walked.vanished,
+            cached,
+            parts,
+            buckets,
+            links: walked.links,
+            catalog,
+            ownership,
+        };
+        Ok((account, visitors))
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> Usage {
+        self.buckets.iter().copied().sum()
+    }
+
+    /// What a part takes up.
+    #[must_use]
+    pub fn usage(&self, part: &Part) -> Usage {
+        self.parts.get(part).map(|number| self.buckets[*number as usize]).unwrap_or_default()
+    }
+
+    /// All parts and what they take up, in the order of parts.
+    pub fn parts(&self) -> impl Iterator<Item = (&Part, Usage)> {
+        self.parts.iter().map(|(part, number)| (part, self.buckets[*number as usize]))
+    }
+
+    /// Who holds what. Where BuildKit's records cannot be read it may hold everything.
+    #[must_use]
+    pub fn holders(&self) -> Holders<'_> {
+        Holders::new(&self.catalog, |chain| self.cached.as_ref().is_none_or(|cached| cached.contains(&chain)))
+    }
+
+    /// Whether BuildKit holds a layer, or may.
+    #[must_use]
+    pub fn held_by_build_cache(&self, chain: ChainId) -> bool {
+        self.cached.as_ref().is_none_or(|cached| cached.contains(&chain))
+    }
+
+    /// The bytes that go with these parts: an inode goes with the last of its links.
+    #[must_use]
+    pub fn freed_with<'p>(&self, parts: impl IntoIterator<Item = &'p Part>) -> u64 {
+        let numbers: BTreeSet<u32> = parts.into_iter().filter_map(|part| self.parts.get(part).copied()).collect();
+        let inside = |number: u32| numbers.contains(&number);
+        let counted: u64 = numbers.iter().map(|number| self.buckets[*number as usize].allocated).sum();
+        let held: u64 = numbers.iter().map(|number| self.links.held_elsewhere(*number, &inside)).sum();
+        counted - held
+    }
+
+    /// What a removal would free.
+    #[must_use]
+    pub fn freed(&self, removal: Removal) -> Freed {
+        let parts = parts_of(&removal);
+        Freed { allocated: self.freed_with(&parts), removal }
+    }
+}
+
+/// The parts that go in a removal.
+pub(super) fn parts_of(removal: &Removal) -> Vec<Part> {
+    let images = removal.images.iter().map(|id| Part::Image(*id));
+    let layers = removal.layers.iter().map(|chain| Part::Layer(*chain));
+    let containers = removal.containers.iter().flat_map(|id| of_container(id));
+    images.chain(layers).chain(containers).collect()
+}
+
+/// The parts of a container.
+pub(super) fn of_container(id: &str) -> [Part; 4] {
+    let id = || id.to_owned();
+    [Part::Container(id()), Part::Writable(id()), Part::Log(id()), Part::Mount(id())]
+}

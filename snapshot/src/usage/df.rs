@@ -1,0 +1,146 @@
+//! The rows of `docker system df`, by docker's own formulas.
+//!
+//! Follows moby v20.10.24 `daemon/disk_usage.go`, `daemon/images/images.go: Images`, and the client's
+//! `cli/command/formatter/disk_usage.go`. Sizes are docker's: the `size` of layers, the length of files.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use layerfs::ChainId;
+
+use super::account::Account;
+use super::parts::Part;
+use crate::catalog::{Catalog, Container, Image, Status};
+use crate::ids::ImageId;
+
+/// One of the four rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Row {
+    /// How many there are.
+    pub total: usize,
+    /// How many of them are in use.
+    pub active: usize,
+    /// Bytes.
+    pub size: u64,
+    /// Bytes of those that are not in use. Can be below zero, as docker's.
+    pub reclaimable: i64,
+}
+
+impl Row {
+    /// The share of what can be reclaimed, cut to a whole number as the client does; none where there is nothing.
+    #[must_use]
+    pub fn percent(&self) -> Option<i64> {
+        (self.size > 0).then(|| (self.reclaimable as f64 * 100.0 / self.size as f64) as i64)
+    }
+}
+
+/// What docker says about one image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct ImageSize {
+    /// SIZE
+    pub size: u64,
+    /// SHARED SIZE: its layers that are in another listed image too.
+    pub shared: u64,
+    /// CONTAINERS
+    pub containers: usize,
+}
+
+impl ImageSize {
+    /// UNIQUE SIZE
+    #[must_use]
+    pub fn unique(&self) -> u64 {
+        self.size.saturating_sub(self.shared)
+    }
+}
+
+/// The images that docker lists: all but those that have no name and are only there for others.
+fn listed(catalog: &Catalog) -> impl Iterator<Item = &Image> {
+    catalog.images.values().filter(|image| !catalog.is_intermediate(image))
+}
+
+/// What docker says about each listed image.
+#[must_use]
+pub fn image_sizes(catalog: &Catalog) -> BTreeMap<ImageId, ImageSize> {
+    let mut uses: BTreeMap<ChainId, usize> = BTreeMap::new();
+    for chain in listed(catalog).flat_map(|image| &image.chain) {
+        *uses.entry(*chain).or_default() += 1;
+    }
+    let size = |image: &Image| {
+        let shared = image.chain.iter().filter(|chain| uses.get(chain).is_some_and(|uses| *uses > 1));
+        let shared = shared.filter_map(|chain| catalog.layer(*chain)).map(|layer| layer.size).sum();
+        let containers = catalog.live_containers().filter(|container| container.image == Some(image.id)).count();
+        (image.id, ImageSize { size: catalog.image_size(image), shared, containers })
+    };
+    listed(catalog).map(size).collect()
+}
+
+/// The row of images.
+#[must_use]
+pub fn images(catalog: &Catalog) -> Row {
+    let layers: BTreeSet<ChainId> = listed(catalog)
+        .filter_map(|image| image.chain.last())
+        .flat_map(|top| catalog.chain(*top).map(|layer| layer.chain_id))
+        .collect();
+    let size = layers.iter().filter_map(|chain| catalog.layer(*chain)).map(|layer| layer.size).sum();
+    let sizes = image_sizes(catalog);
+    let active = sizes.values().filter(|image| image.containers > 0);
+    let used: u64 = active.clone().map(ImageSize::unique).sum();
+    Row { total: sizes.len(), active: active.count(), size, reclaimable: signed(size) - signed(used) }
+}
+
+/// The row of containers: `size` says what one has written.
+#[must_use]
+pub fn containers(catalog: &Catalog, size: impl Fn(&Container) -> u64) -> Row {
+    let mut row = Row::default();
+    for container in catalog.live_containers() {
+        let active = matches!(container.status(), Status::Running | Status::Paused | Status::Restarting);
+        let size = size(container);
+        row.total += 1;
+        row.active += usize::from(active);
+        row.size += size;
+        row.reclaimable += if active { 0 } else { signed(size) };
+    }
+    row
+}
+
+/// The row of local volumes: `size` says what one holds. Those that are mounted on use have no row.
+#[must_use]
+pub fn volumes(catalog: &Catalog, size: impl Fn(&str) -> u64) -> Row {
+    let mut row = Row::default();
+    for volume in catalog.volumes.iter().filter(|volume| !volume.mounted_on_use) {
+        let used = volume_links(catalog, &volume.name) > 0;
+        let size = size(&volume.name);
+        row.total += 1;
+        row.active += usize::from(used);
+        row.size += size;
+        row.reclaimable += if used { 0 } else { signed(size) };
+    }
+    row
+}
+
+/// How many containers have a volume.
+#[must_use]
+pub fn volume_links(catalog: &Catalog, name: &str) -> usize {
+    let has = |container: &&Container| {
+        container.mount_points.iter().any(|point| point.kind == "volume" && point.name == name)
+    };
+    catalog.live_containers().filter(has).count()
+}
+
+impl Account {
+    /// What a container has written, as `docker ps -s` says it.
+    #[must_use]
+    pub fn written(&self, container: &Container) -> u64 {
+        self.usage(&Part::Writable(container.id.clone())).apparent
+    }
+
+    /// The rows of images, containers and local volumes.
+    #[must_use]
+    pub fn rows(&self) -> [Row; 3] {
+        let data = |name: &str| self.usage(&Part::VolumeData(name.to_owned())).apparent;
+        [images(&self.catalog), containers(&self.catalog, |one| self.written(one)), volumes(&self.catalog, data)]
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

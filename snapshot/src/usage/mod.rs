@@ -1,0 +1,24 @@
+//! Where the bytes of a data-root are.
+//!
+//! ```text
+//! walk/       counts a tree into buckets, each inode once
+//! parts.rs    what the buckets are: images, layers, containers, ..., what nobody owns
+//! place.rs    path -> part
+//! removal.rs  what dockerd would remove if images and containers went
+//! account.rs  all of it together, and what a removal would free
+//! report.rs   what people are told: images, layers, containers, the rest, and the sum
+//! df.rs       the four rows of `docker system df`
+//! ```
+//!
+//! Invariant: parts do not overlap and leave nothing out, so that they add up to what `du -x` says of the root.
+
+mod account;
+pub mod df;
+mod parts;
+mod place;
+pub mod removal;
+pub mod report;
+pub mod walk;
+
+pub use account::{Account, Freed};
+pub use parts::Part;

@@ -1,0 +1,209 @@
+//! Which part of a data-root a path belongs to.
+//!
+//! ```text
+//! <root>/[<uid>.<gid>/]
+//!   <driver>/<name>            whose the ownership module says it is; <driver>/l/<link> goes with what it leads to
+//!   image/<driver>/layerdb/    sha256/<chain>: the layer; mounts/<id>: the container; tmp/<write-set>: unfinished
+//!   image/<driver>/imagedb/    content/sha256/<id>, metadata/sha256/<id>: the image
+//!   containers/<id>/           the container; its logs apart
+//!   volumes/<name>/            the volume; its content apart
+//!   buildkit/                  the build cache
+//! ```
+
+use std::collections::BTreeSet;
+
+use layerfs::{ChainId, Digest};
+
+use super::parts::{Part, Registry};
+use super::walk::Place;
+use crate::catalog::Catalog;
+use crate::ids::ImageId;
+use crate::owner::{Claim, Ownership, Verdict};
+
+/// Where a driver's links are, in its home.
+const LINKS: &[u8] = b"l";
+
+/// A data-root as far as places in it are concerned.
+#[derive(Debug)]
+pub(super) struct Places<'a> {
+    /// Where the data-root is below the directory that is walked: for a daemon that maps users one level.
+    pub(super) prefix: Vec<Vec<u8>>,
+    /// Where the driver's home is in the data-root.
+    pub(super) home: Vec<Vec<u8>>,
+    pub(super) driver: &'a str,
+    pub(super) ownership: &'a Ownership,
+    pub(super) containers: BTreeSet<&'a str>,
+    pub(super) volumes: BTreeSet<&'a str>,
+    pub(super) registry: Registry,
+}
+
+/// A part, and whether what is below may be in another.
+type Found = (Part, bool);
+
+const SETTLED: bool = false;
+const ASK: bool = true;
+
+impl<'a> Places<'a> {
+    pub(super) fn new(
+        prefix: Vec<Vec<u8>>,
+        home: Vec<Vec<u8>>,
+        catalog: &'a Catalog,
+        ownership: &'a Ownership,
+    ) -> Self {
+        let places = Self {
+            prefix,
+            home,
+            driver: &catalog.driver,
+            ownership,
+            containers: catalog.containers.iter().map(|container| container.id.as_str()).collect(),
+            volumes: catalog.volumes.iter().map(|volume| volume.name.as_str()).collect(),
+            registry: Registry::default(),
+        };
+        // In their order, whichever thread comes first to one of them.
+        places.registry.number(Part::Store);
+        let images = catalog.images.keys().chain(catalog.damaged_images.keys()).copied();
+        let layers = catalog.layers.keys().copied();
+        let parts = images.map(Part::Image).chain(layers.map(Part::Layer));
+        let containers = catalog.containers.iter().flat_map(|container| {
+            let id = || container.id.clone();
+            [Part::Container(id()), Part::Writable(id()), Part::Log(id())]
+        });
+        let volumes = catalog.volumes.iter().map(|volume| Part::Volume(volume.name.clone()));
+        for part in parts.chain(containers).chain(volumes).chain([Part::BuildKit]) {
+            places.registry.number(part);
+        }
+        places
+    }
+
+    /// The place of a path below the directory that is walked.
+    pub(super) fn of(&self, path: &[u8]) -> Place {
+        let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
+        let (part, ask_below) = match starts(&names, &self.prefix) {
+            Some(inside) => self.inside(inside),
+            None if is_above(&names, &self.prefix) => (Part::Store, ASK),
+            None => (Part::Other(names[0].to_vec()), SETTLED),
+        };
+        Place { bucket: self.registry.number(part), ask_below }
+    }
+
+    fn inside(&self, names: &[&[u8]]) -> Found {
+        if is_above(names, &self.home) {
+            return (Part::Store, ASK);
+        }
+        if let Some(names) = starts(names, &self.home) {
+            return self.in_home(names);
+        }
+        match names {
+            [] | [b"image" | b"containers" | b"volumes"] => (Part::Store, ASK),
+            [b"image", driver, rest @ ..] if *driver == self.driver.as_bytes() => self.in_images(rest),
+            [b"image", _, ..] => (Part::Other(names[..2].join(&b'/')), SETTLED),
+            [b"containers", id, rest @ ..] => self.in_container(id, rest),
+            [b"volumes", name, rest @ ..] => match text(name).filter(|name| self.volumes.contains(name)) {
+                Some(name) if rest.is_empty() => (Part::Volume(name.into()), ASK),
+                Some(name) if rest == [b"_data"] => (Part::VolumeData(name.into()), SETTLED),
+                Some(name) => (Part::Volume(name.into()), SETTLED),
+                None => (Part::Store, SETTLED),
+            },
+            [b"buildkit", ..] => (Part::BuildKit, SETTLED),
+            [top, ..] => (Part::Other(top.to_vec()), SETTLED),
+        }
+    }
+
+    fn in_home(&self, names: &[&[u8]]) -> Found {
+        match names {
+            [] | [LINKS] => (Part::Store, ASK),
+            [LINKS, link, ..] => {
+                let known = text(link).and_then(|link| self.ownership.links.get(link));
+                match known {
+                    Some(Some(entry)) => (self.entry(entry.as_bytes()), SETTLED),
+                    Some(None) => (Part::StaleLinks, SETTLED),
+                    // It has come since.
+                    None => (Part::Unknown([LINKS, link].join(&b'/')), SETTLED),
+                }
+            }
+            [name, rest @ ..] => match (self.entry(name), rest) {
+                (Part::Container(id), []) if !name.ends_with(b"-init") => (Part::Container(id), ASK),
+                (Part::Container(id), [b"diff", ..]) => (Part::Writable(id), SETTLED),
+                (part, _) => (part, SETTLED),
+            },
+        }
+    }
+
+    /// Whose an entry of the driver's home is.
+    fn entry(&self, name: &[u8]) -> Part {
+        let unknown = || Part::Unknown(name.to_vec());
+        let Some(known) = text(name) else { return unknown() };
+        let Some(entry) = self.ownership.entries.get(known) else { return unknown() };
+        let name = || known.to_owned();
+        match (entry.claims.first(), entry.verdict) {
+            (Some(Claim::Layer(chain)), _) => Part::Layer(*chain),
+            (Some(Claim::Mount(id) | Claim::Init(id)), _) => self.mount(id),
+            (Some(Claim::BuildKit(_)), _) => Part::Cache(name()),
+            (Some(Claim::Removing(record)), _) => Part::Removing(record.clone()),
+            (Some(Claim::Below(_) | Claim::Mounted(_)), _) => Part::Referred(name()),
+            (None, Verdict::Service) => Part::Store,
+            (None, _) if entry.unfinished.is_some() => Part::Unfinished(entry.unfinished.clone().unwrap_or_default()),
+            (None, Verdict::Orphan) => Part::Orphan(name()),
+            (None, Verdict::Live | Verdict::Unknown) => unknown(),
+        }
+    }
+
+    fn mount(&self, id: &str) -> Part {
+        if self.containers.contains(id) { Part::Container(id.into()) } else { Part::Mount(id.into()) }
+    }
+
+    fn in_images(&self, names: &[&[u8]]) -> Found {
+        let digest = |name: &[u8]| text(name).and_then(|name| Digest::from_hex(name).ok());
+        match names {
+            [] | [b"layerdb" | b"imagedb"] | [b"layerdb", b"sha256" | b"mounts" | b"tmp"] => (Part::Store, ASK),
+            [b"imagedb", b"content" | b"metadata"] | [b"imagedb", b"content" | b"metadata", b"sha256"] => {
+                (Part::Store, ASK)
+            }
+            [b"layerdb", b"sha256", name, ..] => match (digest(name), text(name)) {
+                (Some(digest), _) => (Part::Layer(ChainId(digest)), SETTLED),
+                (None, Some(name)) if name.ends_with("-removing") => (Part::Removing(name.into()), SETTLED),
+                (None, _) => (Part::Unknown([b"layerdb/sha256/", *name].concat()), SETTLED),
+            },
+            [b"layerdb", b"mounts", name, ..] => match text(name) {
+                Some(name) => (self.mount(name), SETTLED),
+                None => (Part::Unknown([b"layerdb/mounts/", *name].concat()), SETTLED),
+            },
+            [b"layerdb", b"tmp", name, ..] => (Part::Unfinished(String::from_utf8_lossy(name).into_owned()), SETTLED),
+            [b"imagedb", b"content" | b"metadata", b"sha256", name, ..] => match digest(name) {
+                Some(digest) => (Part::Image(ImageId(digest)), SETTLED),
+                None => (Part::Store, SETTLED),
+            },
+            _ => (Part::Store, SETTLED),
+        }
+    }
+
+    fn in_container(&self, id: &[u8], rest: &[&[u8]]) -> Found {
+        let Some(id) = text(id).filter(|id| self.containers.contains(id)) else { return (Part::Store, SETTLED) };
+        match rest {
+            [] => (Part::Container(id.into()), ASK),
+            [name, ..] if is_log(id, name) => (Part::Log(id.into()), SETTLED),
+            _ => (Part::Container(id.into()), SETTLED),
+        }
+    }
+}
+
+/// `<id>-json.log*` of json-file, `local-logs` of local, `container-cached.log*` for drivers that cannot be read back.
+fn is_log(id: &str, name: &[u8]) -> bool {
+    let json = name.strip_prefix(id.as_bytes()).is_some_and(|rest| rest.starts_with(b"-json.log"));
+    json || name == b"local-logs" || name.starts_with(b"container-cached.log")
+}
+
+fn text(name: &[u8]) -> Option<&str> {
+    std::str::from_utf8(name).ok()
+}
+
+/// What follows in `names` after `first`.
+fn starts<'n>(names: &'n [&'n [u8]], first: &[Vec<u8>]) -> Option<&'n [&'n [u8]]> {
+    let (head, tail) = names.split_at_checked(first.len())?;
+    head.iter().zip(first).all(|(a, b)| a == b).then_some(tail)
+}
+
+/// Whether `names` leads to `below`, and is not that itself.
+fn is_above(names: &[&[u8]], below: &[Vec<u8>]) -> bool {
+    names.len() < below.len() && names.iter().zip(below).all(|(a, b)| a == b)
+}

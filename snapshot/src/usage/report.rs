@@ -1,0 +1,358 @@
+//! What people are told: each image, layer, container and volume, the rest, and the sum.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use layerfs::ChainId;
+use serde::Serialize;
+
+use super::account::{Account, of_container, parts_of};
+use super::parts::Part;
+use super::removal::Holders;
+use super::walk::Usage;
+use crate::catalog::Image;
+use crate::ids::ImageId;
+use crate::owner::uses;
+
+/// What a thing takes up, and what of it goes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Sizes {
+    /// All of it.
+    #[serde(flatten)]
+    pub usage: Usage,
+    /// Bytes of it that stay if exactly this goes.
+    pub shared: u64,
+    /// Bytes freed if exactly this goes.
+    pub unique: u64,
+}
+
+/// An image, or what is left of one.
+#[derive(Debug, Clone, Serialize)]
+pub struct ImageUsage {
+    /// Its id.
+    pub id: ImageId,
+    /// Its names.
+    pub names: Vec<String>,
+    /// Without a name, and others are built on it.
+    pub intermediate: bool,
+    /// Config, metadata and layers.
+    #[serde(flatten)]
+    pub sizes: Sizes,
+    /// Config and metadata alone.
+    pub records: u64,
+    /// Its layers, base first.
+    pub layers: Vec<ChainId>,
+    /// Why dockerd would not show it.
+    pub damage: Option<String>,
+    /// Why dockerd would not remove it.
+    pub kept: Option<String>,
+}
+
+/// A layer.
+#[derive(Debug, Clone, Serialize)]
+pub struct LayerUsage {
+    /// Its id.
+    pub id: ChainId,
+    /// Its directory in the driver's home.
+    pub cache_id: Option<String>,
+    /// Directory, link and record.
+    #[serde(flatten)]
+    pub sizes: Sizes,
+    /// Images that have it.
+    pub images: usize,
+    /// Their names.
+    pub names: Vec<String>,
+    /// The step that made it.
+    pub created_by: String,
+    /// Whether the build cache has it too.
+    pub build_cache: bool,
+    /// Why dockerd would not load it.
+    pub damage: Option<String>,
+}
+
+/// A container, or what is left of one.
+#[derive(Debug, Clone, Serialize)]
+pub struct ContainerUsage {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The image as it was named.
+    pub image: String,
+    /// Everything of it, logs included.
+    #[serde(flatten)]
+    pub sizes: Sizes,
+    /// Bytes allocated by what it has written.
+    pub writable: u64,
+    /// Bytes allocated by its logs.
+    pub logs: u64,
+    /// Why dockerd would not show it.
+    pub damage: Option<String>,
+}
+
+/// A local volume.
+#[derive(Debug, Clone, Serialize)]
+pub struct VolumeUsage {
+    /// Its name.
+    pub name: String,
+    /// Its directory.
+    #[serde(flatten)]
+    pub sizes: Sizes,
+    /// Containers that have it.
+    pub containers: usize,
+}
+
+/// What no image, container or volume owns.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The build cache: databases, content, and directories that are in no layer.
+    BuildCache,
+    /// Logs of containers.
+    Logs,
+    /// Deletions of layers that were begun.
+    Removing,
+    /// Layers on their way, or left by a crash.
+    Unfinished,
+    /// Directories of layers that nobody claims.
+    Orphans,
+    /// Writable layers without a container.
+    Mounts,
+    /// Directories without a record that others stand on, or that are mounted.
+    Referred,
+    /// Links that lead nowhere.
+    StaleLinks,
+    /// What cannot be told.
+    Unknown,
+    /// The stores' own.
+    Store,
+    /// Something else in the root: its place.
+    Other(Vec<u8>),
+}
+
+impl Kind {
+    /// In words.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self {
+            Self::BuildCache => "build cache".into(),
+            Self::Logs => "container logs".into(),
+            Self::Removing => "unfinished removals".into(),
+            Self::Unfinished => "unfinished registrations".into(),
+            Self::Orphans => "orphaned layer directories".into(),
+            Self::Mounts => "writable layers without a container".into(),
+            Self::Referred => "directories without a record, in use".into(),
+            Self::StaleLinks => "links that lead nowhere".into(),
+            Self::Unknown => "unknown".into(),
+            Self::Store => "the store's own records".into(),
+            Self::Other(path) => String::from_utf8_lossy(path).into_owned(),
+        }
+    }
+}
+
+/// What something takes up that no image, container or volume owns.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// What.
+    pub kind: Kind,
+    /// All of it.
+    pub usage: Usage,
+    /// How many such things there are.
+    pub count: usize,
+}
+
+/// The whole report.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Images, damaged ones last.
+    pub images: Vec<ImageUsage>,
+    /// All layers with a record.
+    pub layers: Vec<LayerUsage>,
+    /// Containers.
+    pub containers: Vec<ContainerUsage>,
+    /// Local volumes.
+    pub volumes: Vec<VolumeUsage>,
+    /// The rest.
+    pub lines: Vec<Line>,
+    /// What `du -x` says, too.
+    pub total: Usage,
+    /// The total less what is in images, layers, containers, volumes and lines. Always 0.
+    pub unaccounted: u64,
+}
+
+impl Report {
+    /// Makes it.
+    #[must_use]
+    pub fn new(account: &Account) -> Self {
+        let holders = account.holders();
+        let images = images(account, &holders);
+        let layers = layers(account);
+        let containers = containers(account, &holders);
+        let volumes = volumes(account);
+        let lines = lines(account);
+        let total = account.total();
+        // What is listed more than once is counted once: an image's layers with the layers, logs with the lines.
+        let listed: u64 = images.iter().map(|image| image.records).sum::<u64>()
+            + layers.iter().map(|layer| layer.sizes.usage.allocated).sum::<u64>()
+            + containers.iter().map(|container| container.sizes.usage.allocated - container.logs).sum::<u64>()
+            + volumes.iter().map(|volume| volume.sizes.usage.allocated).sum::<u64>()
+            + lines.iter().map(|line| line.usage.allocated).sum::<u64>();
+        let unaccounted = total.allocated.abs_diff(listed);
+        Self { images, layers, containers, volumes, lines, total, unaccounted }
+    }
+}
+
+/// The ids of all parts of a kind, those included that the catalog does not know.
+fn of_kind<T: Ord>(account: &Account, select: impl Fn(&Part) -> Option<T>) -> BTreeSet<T> {
+    account.parts().filter_map(|(part, _)| select(part)).collect()
+}
+
+fn images(account: &Account, holders: &Holders<'_>) -> Vec<ImageUsage> {
+    let catalog = &account.catalog;
+    let ids = of_kind(account, |part| if let Part::Image(id) = part { Some(*id) } else { None });
+    let mut images: Vec<ImageUsage> = ids
+        .into_iter()
+        .map(|id| {
+            let image = catalog.images.get(&id);
+            let layers = image.map(|image| image.chain.clone()).unwrap_or_default();
+            let records = account.usage(&Part::Image(id));
+            let own: Vec<Part> =
+                std::iter::once(Part::Image(id)).chain(layers.iter().map(|chain| Part::Layer(*chain))).collect();
+            let usage: Usage = own.iter().map(|part| account.usage(part)).sum();
+            let removal = holders.remove(&[id], &[]);
+            let kept = removal.kept.first().map(|(_, reason)| reason.clone());
+            let going = parts_of(&removal);
+            // Of a damaged one there are only its records, and nobody else's.
+            let unique = if image.is_some() { account.freed_with(&going) } else { records.allocated };
+            let stays = own.iter().filter(|part| image.is_some() && !going.contains(part));
+            let shared = stays.map(|part| account.usage(part).allocated).sum();
+            let damage = catalog.damaged_images.get(&id).cloned();
+            let lost = || (image.is_none()).then(|| "metadata without a config".to_owned());
+            ImageUsage {
+                id,
+                names: catalog.names_of(id).into_iter().map(str::to_owned).collect(),
+                intermediate: image.is_some_and(|image| catalog.is_intermediate(image)),
+                sizes: Sizes { usage, shared, unique },
+                records: records.allocated,
+                layers,
+                damage: damage.or_else(lost),
+                kept: if image.is_some() { kept } else { None },
+            }
+        })
+        .collect();
+    images.sort_by_key(|image| (image.damage.is_some(), std::cmp::Reverse(image.sizes.usage.allocated), image.id));
+    images
+}
+
+fn layers(account: &Account) -> Vec<LayerUsage> {
+    let catalog = &account.catalog;
+    let ids = of_kind(account, |part| if let Part::Layer(id) = part { Some(*id) } else { None });
+    let mut names: BTreeMap<ImageId, Vec<String>> = BTreeMap::new();
+    let mut of_layer: BTreeMap<ChainId, Vec<&Image>> = BTreeMap::new();
+    for image in catalog.images.values() {
+        names.insert(image.id, catalog.names_of(image.id).into_iter().map(str::to_owned).collect());
+        for chain in &image.chain {
+            of_layer.entry(*chain).or_default().push(image);
+        }
+    }
+    let mut layers: Vec<LayerUsage> = ids
+        .into_iter()
+        .map(|id| {
+            let users = of_layer.get(&id).map(Vec::as_slice).unwrap_or_default();
+            let part = Part::Layer(id);
+            let usage = account.usage(&part);
+            let build_cache = account.held_by_build_cache(id) && !users.is_empty();
+            let unique = if users.len() > 1 { 0 } else { account.freed_with([&part]) };
+            let step = uses(catalog, id).find_map(|user| user.step().map(|step| step.created_by.clone()));
+            let record = catalog.layers.get(&id);
+            LayerUsage {
+                id,
+                cache_id: record.and_then(|record| Some(record.as_ref().ok()?.cache_id.to_string())),
+                sizes: Sizes { usage, shared: usage.allocated - unique, unique },
+                images: users.len(),
+                names: users.iter().flat_map(|image| names[&image.id].clone()).collect(),
+                created_by: step.unwrap_or_default(),
+                build_cache,
+                damage: record.and_then(|record| record.as_ref().err().cloned()),
+            }
+        })
+        .collect();
+    layers.sort_by_key(|layer| (std::cmp::Reverse(layer.sizes.usage.allocated), layer.id));
+    layers
+}
+
+fn containers(account: &Account, holders: &Holders<'_>) -> Vec<ContainerUsage> {
+    let mut containers: Vec<ContainerUsage> = account
+        .catalog
+        .containers
+        .iter()
+        .map(|container| {
+            let id = &container.id;
+            let parts = of_container(id);
+            let usage: Usage = parts.iter().map(|part| account.usage(part)).sum();
+            let unique = account.freed(holders.remove(&[], &[id])).allocated;
+            let stays = usage.allocated - account.freed_with(&parts);
+            ContainerUsage {
+                id: id.clone(),
+                name: container.name.clone(),
+                image: container.image_name.clone(),
+                sizes: Sizes { usage, shared: stays, unique },
+                writable: account.usage(&Part::Writable(id.clone())).allocated,
+                logs: account.usage(&Part::Log(id.clone())).allocated,
+                damage: container.damage.clone(),
+            }
+        })
+        .collect();
+    containers.sort_by_key(|container| (std::cmp::Reverse(container.sizes.usage.allocated), container.id.clone()));
+    containers
+}
+
+fn volumes(account: &Account) -> Vec<VolumeUsage> {
+    let mut volumes: Vec<VolumeUsage> = account
+        .catalog
+        .volumes
+        .iter()
+        .map(|volume| {
+            let parts = [Part::Volume(volume.name.clone()), Part::VolumeData(volume.name.clone())];
+            let usage: Usage = parts.iter().map(|part| account.usage(part)).sum();
+            let unique = account.freed_with(&parts);
+            VolumeUsage {
+                name: volume.name.clone(),
+                sizes: Sizes { usage, shared: usage.allocated - unique, unique },
+                containers: super::df::volume_links(&account.catalog, &volume.name),
+            }
+        })
+        .collect();
+    volumes.sort_by_key(|volume| (std::cmp::Reverse(volume.sizes.usage.allocated), volume.name.clone()));
+    volumes
+}
+
+fn lines(account: &Account) -> Vec<Line> {
+    let mut lines: BTreeMap<Kind, (Usage, usize)> = BTreeMap::new();
+    for (part, usage) in account.parts() {
+        let kind = match part {
+            Part::Image(_)
+            | Part::Layer(_)
+            | Part::Container(_)
+            | Part::Writable(_)
+            | Part::Volume(_)
+            | Part::VolumeData(_) => continue,
+            Part::Store => Kind::Store,
+            Part::Log(_) => Kind::Logs,
+            Part::Mount(_) => Kind::Mounts,
+            Part::BuildKit | Part::Cache(_) => Kind::BuildCache,
+            Part::Removing(_) => Kind::Removing,
+            Part::Unfinished(_) => Kind::Unfinished,
+            Part::Orphan(_) => Kind::Orphans,
+            Part::Referred(_) => Kind::Referred,
+            Part::StaleLinks => Kind::StaleLinks,
+            Part::Unknown(_) => Kind::Unknown,
+            Part::Other(path) => Kind::Other(path.clone()),
+        };
+        if usage == Usage::default() {
+            continue;
+        }
+        let line = lines.entry(kind).or_default();
+        line.0 += usage;
+        line.1 += 1;
+    }
+    lines.into_iter().map(|(kind, (usage, count))| Line { kind, usage, count }).collect()
+}

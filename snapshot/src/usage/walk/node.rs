@@ -1,0 +1,182 @@
+//! A directory on the way down, and how to open it again.
+//!
+//! A directory whose subdirectories wait keeps its descriptor as long as there are few; then only each 256th level does, and
+//! the others are opened again from the nearest one above. So a tree may be as deep as it likes.
+
+use std::ffi::{CStr, CString};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::process::Resource;
+
+use super::Place;
+
+/// Levels that keep their descriptor even if there are many.
+const MILESTONE: u32 = 256;
+
+/// Bytes of a path that the kernel takes at a time.
+const PATH_MAX: usize = 4096;
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Opens a directory, without a trace in its access time where the kernel allows it: to its owner, and to root.
+pub(super) fn open(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+    match rustix::fs::openat(dir, name, DIRECTORY | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => rustix::fs::openat(dir, name, DIRECTORY, Mode::empty()),
+        opened => opened,
+    }
+}
+
+/// Descriptors that may be kept.
+#[derive(Debug)]
+pub(super) struct Slots {
+    kept: AtomicUsize,
+    /// As many for all levels.
+    limit: usize,
+}
+
+impl Slots {
+    pub(super) fn new() -> Self {
+        let allowed = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(1024);
+        // The other half is for milestones, and for whatever else the process has open.
+        Self { kept: AtomicUsize::new(0), limit: usize::try_from(allowed / 2).unwrap_or(512).min(512) }
+    }
+}
+
+/// A descriptor that counts.
+#[derive(Debug)]
+struct Kept {
+    fd: OwnedFd,
+    slots: Arc<Slots>,
+}
+
+impl Kept {
+    fn new(fd: OwnedFd, slots: &Arc<Slots>) -> Self {
+        slots.kept.fetch_add(1, Ordering::Relaxed);
+        Self { fd, slots: Arc::clone(slots) }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.slots.kept.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A directory with subdirectories.
+#[derive(Debug)]
+pub(super) struct Node {
+    parent: Option<Arc<Self>>,
+    name: CString,
+    depth: u32,
+    pub(super) place: Place,
+    kept: Option<Kept>,
+}
+
+impl Node {
+    pub(super) fn root(fd: OwnedFd, place: Place, slots: &Arc<Slots>) -> Arc<Self> {
+        let kept = Some(Kept::new(fd, slots));
+        Arc::new(Self { parent: None, name: CString::default(), depth: 0, place, kept })
+    }
+
+    /// A directory below. Its descriptor is handed back if it is not kept.
+    pub(super) fn below(
+        parent: &Arc<Self>,
+        name: &CStr,
+        fd: OwnedFd,
+        place: Place,
+        slots: &Arc<Slots>,
+    ) -> (Arc<Self>, Option<OwnedFd>) {
+        let depth = parent.depth.saturating_add(1);
+        let keep = depth.is_multiple_of(MILESTONE) || slots.kept.load(Ordering::Relaxed) < slots.limit;
+        let (kept, left) = if keep { (Some(Kept::new(fd, slots)), None) } else { (None, Some(fd)) };
+        (Arc::new(Self { parent: Some(Arc::clone(parent)), name: name.to_owned(), depth, place, kept }), left)
+    }
+
+    /// Its descriptor, if it has kept it.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.kept.as_ref().map(|kept| kept.fd.as_fd())
+    }
+
+    /// Its path below the root.
+    pub(super) fn path(&self) -> Vec<u8> {
+        let mut names = Vec::new();
+        let mut at = self;
+        while let Some(parent) = &at.parent {
+            names.push(at.name.as_bytes());
+            at = parent;
+        }
+        names.reverse();
+        names.join(&b'/')
+    }
+
+    /// The path of an entry.
+    pub(super) fn path_of(&self, name: &CStr) -> Vec<u8> {
+        let mut path = self.path();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend(name.to_bytes());
+        path
+    }
+
+    /// Opens it again, from the nearest directory above that has kept its descriptor.
+    pub(super) fn open_again(&self) -> Result<OwnedFd, Errno> {
+        let mut names = Vec::new();
+        let mut at = self;
+        let from = loop {
+            match (at.fd(), &at.parent) {
+                (Some(fd), _) => break fd,
+                (None, Some(parent)) => {
+                    names.push(at.name.as_c_str());
+                    at = parent;
+                }
+                (None, None) => unreachable!("the root keeps its descriptor"),
+            }
+        };
+        names.reverse();
+        descend(from, &names)
+    }
+}
+
+/// Opens a directory far below, following no symlink.
+fn descend(from: BorrowedFd<'_>, names: &[&CStr]) -> Result<OwnedFd, Errno> {
+    let mut current = rustix::io::fcntl_dupfd_cloexec(from, 3)?;
+    let mut left = names;
+    while !left.is_empty() {
+        let mut path = Vec::new();
+        let mut taken = 0;
+        for name in left {
+            if !path.is_empty() && path.len() + 1 + name.count_bytes() >= PATH_MAX {
+                break;
+            }
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend(name.to_bytes());
+            taken += 1;
+        }
+        current = match rustix::fs::openat2(&current, path, DIRECTORY, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+            Err(Errno::NOSYS) => {
+                taken = 1;
+                open(current.as_fd(), left[0])?
+            }
+            opened => opened?,
+        };
+        left = &left[taken..];
+    }
+    Ok(current)
+}
+
+impl Drop for Node {
+    /// Drops those above one after the other: a recursion would need a stack as deep as the tree.
+    fn drop(&mut self) {
+        let mut next = self.parent.take();
+        while let Some(mut node) = next.and_then(Arc::into_inner) {
+            next = node.parent.take();
+        }
+    }
+}

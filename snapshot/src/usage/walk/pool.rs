@@ -1,0 +1,119 @@
+//! Work that goes from threads that have too much to those that have none.
+
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use super::node::Node;
+
+/// Names one after the other, each with the NUL that ends it.
+#[derive(Debug, Default)]
+pub(super) struct Names(Vec<u8>);
+
+impl Names {
+    pub(super) fn push(&mut self, name: &CStr) {
+        self.0.extend(name.to_bytes_with_nul());
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Moves the last name to `to`.
+    pub(super) fn pop(&mut self, to: &mut Vec<u8>) -> bool {
+        let Some((_, before)) = self.0.split_last() else { return false };
+        let start = before.iter().rposition(|byte| *byte == 0).map_or(0, |nul| nul + 1);
+        to.clear();
+        to.extend_from_slice(&self.0[start..]);
+        self.0.truncate(start);
+        true
+    }
+
+    /// Takes about half of them away, at least one; the last one only with `all`.
+    pub(super) fn split(&mut self, all: bool) -> Self {
+        let middle = self.0.len() / 2;
+        let end = self.0[middle..].iter().position(|byte| *byte == 0).map_or(self.0.len(), |nul| middle + nul + 1);
+        if end < self.0.len() {
+            let rest = self.0.split_off(end);
+            return Self(std::mem::replace(&mut self.0, rest));
+        }
+        // The last one begins before the middle: those before it, if there are any.
+        let start = self.0[..end.saturating_sub(1)].iter().rposition(|byte| *byte == 0).map_or(0, |nul| nul + 1);
+        if start > 0 {
+            let rest = self.0.split_off(start);
+            return Self(std::mem::replace(&mut self.0, rest));
+        }
+        if all { std::mem::take(self) } else { Self::default() }
+    }
+}
+
+/// Subdirectories of one directory, to be read.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) node: Arc<Node>,
+    pub(super) names: Names,
+}
+
+/// Where threads meet.
+#[derive(Debug)]
+pub(super) struct Pool {
+    state: Mutex<State>,
+    wake: Condvar,
+    /// Threads for which no work is there.
+    hungry: AtomicUsize,
+    threads: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    batches: Vec<Batch>,
+    waiting: usize,
+    /// Nobody has work, and nobody will.
+    over: bool,
+}
+
+impl Pool {
+    pub(super) fn new(threads: usize) -> Self {
+        Self { state: Mutex::default(), wake: Condvar::new(), hungry: AtomicUsize::new(0), threads }
+    }
+
+    /// Whether somebody waits for work.
+    pub(super) fn hungry(&self) -> bool {
+        self.hungry.load(Ordering::Relaxed) > 0
+    }
+
+    /// Hands work over.
+    pub(super) fn give(&self, batch: Option<Batch>) {
+        let Some(batch) = batch else { return };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.batches.push(batch);
+        self.hungry.store(state.waiting.saturating_sub(state.batches.len()), Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// Waits for work; `None` when all is done.
+    pub(super) fn take(&self) -> Option<Batch> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.waiting += 1;
+        loop {
+            if let Some(batch) = state.batches.pop() {
+                state.waiting -= 1;
+                self.hungry.store(state.waiting.saturating_sub(state.batches.len()), Ordering::Relaxed);
+                return Some(batch);
+            }
+            if state.over || state.waiting == self.threads {
+                state.over = true;
+                self.wake.notify_all();
+                return None;
+            }
+            self.hungry.store(state.waiting, Ordering::Relaxed);
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// A thread ends by a panic: the others must not wait for it.
+    pub(super) fn give_up(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).over = true;
+        self.wake.notify_all();
+    }
+}

@@ -1,0 +1,154 @@
+//! `image-du`: where the bytes of a data-root are.
+
+mod csv;
+mod json;
+mod order;
+mod text;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use snapshot::catalog::Resolved;
+use snapshot::root::DataRoot;
+use snapshot::usage::report::Report;
+use snapshot::usage::{Account, Freed, df};
+
+use crate::exit::Usage;
+use crate::generate::Generate;
+use crate::output;
+use order::Sort;
+
+const NAME: &str = "image-du";
+
+/// More threads than this only wait for each other.
+const MOST_THREADS: usize = 16;
+
+/// Say where the bytes of a Docker data-root are
+///
+/// First what `docker system df` says; then each image, layer, container and volume, with what it takes up and what would be
+/// freed if exactly that went; then what nobody owns: logs, leftovers, records. All of it adds up to what `du -x` says.
+///
+/// No daemon is asked, a running one is no hindrance, and nothing is written.
+#[derive(Debug, Parser)]
+#[command(name = NAME, version, max_term_width = 100, after_help = AFTER)]
+struct Cli {
+    /// Docker data-root
+    #[arg(long, value_name = "DATA_ROOT", default_value = "/var/lib/docker")]
+    root: PathBuf,
+
+    /// Storage driver of the data-root [default: what the root holds]
+    #[arg(long, value_name = "DRIVER")]
+    storage_driver: Option<String>,
+
+    /// What to sort by, largest first
+    #[arg(long, value_name = "FIELD", default_value = "allocated")]
+    sort: Sort,
+
+    /// Show only the first N of each kind
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
+
+    /// Say what `docker rmi -f` of these images together would free
+    #[arg(long, value_name = "IMAGE", num_args = 1..)]
+    freed_by: Vec<String>,
+
+    /// Report as JSON
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+
+    /// Report as comma-separated values, a line for each thing
+    #[arg(long)]
+    csv: bool,
+
+    /// Threads that read directories [default: all processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+
+    /// Print the man page, or a shell's completions
+    #[arg(long, hide = true, value_name = "WHAT")]
+    generate: Option<Generate>,
+}
+
+const AFTER: &str = "\
+Columns:
+  ALLOCATED  bytes that the file system has given it
+  APPARENT   bytes that its files and symlinks are long
+  SHARED     bytes of it that would stay if exactly this went
+  UNIQUE     bytes that would be freed if exactly this went: of an image, by `docker rmi -f`
+
+Exit status: 0 done, 1 something could not be read, 2 usage.";
+
+/// Runs the command with the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    crate::run(NAME, || run(&cli))
+}
+
+/// All that is printed.
+struct Shown<'a> {
+    account: &'a Account,
+    report: Report,
+    rows: [(&'static str, df::Row); 4],
+    freed: Option<Freed>,
+}
+
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if let Some(what) = cli.generate {
+        return what.print(Cli::command());
+    }
+    let could_not_start = |error| Usage(format!("{:#}", anyhow::Error::new(error)));
+    let root = DataRoot::find(&cli.root, cli.storage_driver.as_deref()).map_err(could_not_start)?;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    let account = Account::read(&cli.root, &root, cli.threads.map_or(processors, usize::from))?;
+    let freed = freed_by(&account, &cli.freed_by)?;
+    let mut report = Report::new(&account);
+    order::sort(&mut report, cli.sort, cli.top);
+    let [images, containers, volumes] = account.rows();
+    let rows = [
+        ("Images", images),
+        ("Containers", containers),
+        ("Local Volumes", volumes),
+        ("Build Cache", df::Row::default()),
+    ];
+    let shown = Shown { account: &account, report, rows, freed };
+    match () {
+        () if cli.json => json::print(&shown)?,
+        () if cli.csv => csv::print(&shown)?,
+        () => text::print(&shown)?,
+    }
+    Ok(complain(&account))
+}
+
+fn freed_by(account: &Account, names: &[String]) -> Result<Option<Freed>, Usage> {
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let mut ids = Vec::new();
+    for name in names {
+        match account.catalog.resolve(name) {
+            Resolved::Image(id) | Resolved::Damaged(id) => ids.push(id),
+            Resolved::Nothing => return Err(Usage(format!("no such image: {name}"))),
+        }
+    }
+    ids.sort();
+    ids.dedup();
+    Ok(Some(account.freed(account.holders().remove(&ids, &[]))))
+}
+
+/// Says what could not be read; that is a finding.
+fn complain(account: &Account) -> ExitCode {
+    for error in &account.errors {
+        output::complain(NAME, &format!("{}: {}", String::from_utf8_lossy(&error.path), error.errno));
+    }
+    let more = account.error_count.saturating_sub(account.errors.len() as u64);
+    if more > 0 {
+        output::complain(NAME, &format!("{more} more could not be read"));
+    }
+    for reason in &account.ownership.unreadable {
+        output::complain(NAME, &format!("not all owners can be asked: {reason}"));
+    }
+    let findings = account.error_count > 0 || !account.ownership.unreadable.is_empty();
+    ExitCode::from(u8::from(findings))
+}

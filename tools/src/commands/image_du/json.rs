@@ -1,0 +1,117 @@
+//! The report as one JSON object. Numbers are bytes or counts; fields may be added, none changes its meaning.
+//!
+//! ```text
+//! root, storage_driver
+//! total_allocated, total_apparent, unaccounted     bytes; total_allocated is what `du -x -B1` says of the root
+//! total_files, total_directories, total_inodes
+//! docker      {images, containers, volumes, build_cache}: {total, active, size, reclaimable}, as `docker system df`
+//! images      [{id, names, intermediate, SIZES, records, layers, damage, kept}]
+//! layers      [{id, cache_id, SIZES, images, names, created_by, build_cache, damage}]
+//! containers  [{id, name, image, SIZES, writable, logs, damage}]
+//! volumes     [{name, SIZES, containers}]
+//! unowned     [{kind, name, name_raw?, count, allocated, apparent, files, directories, inodes}]
+//! freed_by    {allocated, images, layers, kept: [{id, reason}]}, or null
+//! unreadable  [{path, path_raw?, error}], unreadable_count, vanished
+//! unknown_owners   [text]: records of owners that cannot be read
+//!
+//! SIZES       allocated, apparent, files, directories, inodes, shared, unique
+//! ```
+//!
+//! `allocated` of an image has its layers in it, which are listed again as layers; `logs` of a container are listed again as
+//! unowned. `damage` and `kept` are null or a reason. `name_raw` and `path_raw` are base64, for what is not UTF-8; the text
+//! beside them has U+FFFD then.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use snapshot::usage::report::Kind;
+
+use super::Shown;
+use crate::output;
+
+pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
+    output::json(&value(shown)?)
+}
+
+/// Base64 of what is not UTF-8.
+pub(super) fn raw(bytes: &[u8]) -> Option<String> {
+    std::str::from_utf8(bytes).is_err().then(|| STANDARD.encode(bytes))
+}
+
+fn value(shown: &Shown<'_>) -> anyhow::Result<Value> {
+    let (report, account) = (&shown.report, shown.account);
+    let total = &report.total;
+    let rows = |name: &str| shown.rows.iter().find(|(kind, _)| *kind == name).map(|(_, row)| *row).unwrap_or_default();
+    let mut unowned = Vec::new();
+    for line in &report.lines {
+        let mut object = serde_json::Map::new();
+        object.insert("kind".into(), kind(&line.kind).into());
+        object.insert("name".into(), line.kind.title().into());
+        if let Kind::Other(path) = &line.kind
+            && let Some(raw) = raw(path)
+        {
+            object.insert("name_raw".into(), raw.into());
+        }
+        object.insert("count".into(), line.count.into());
+        if let Value::Object(usage) = serde_json::to_value(line.usage)? {
+            object.extend(usage);
+        }
+        unowned.push(Value::Object(object));
+    }
+    let freed = shown.freed.as_ref().map(|freed| {
+        let kept = freed.removal.kept.iter().map(|(id, reason)| json!({"id": id, "reason": reason}));
+        let kept: Vec<Value> = kept.collect();
+        let (images, layers) = (&freed.removal.images, &freed.removal.layers);
+        json!({"allocated": freed.allocated, "images": images, "layers": layers, "kept": kept})
+    });
+    let unreadable = account.errors.iter().map(|error| {
+        let mut object = json!({"path": String::from_utf8_lossy(&error.path), "error": error.errno.to_string()});
+        if let Some(raw) = raw(&error.path) {
+            object["path_raw"] = raw.into();
+        }
+        object
+    });
+    let unreadable: Vec<Value> = unreadable.collect();
+    Ok(json!({
+        "root": account.catalog.root.display().to_string(),
+        "storage_driver": account.catalog.driver,
+        "total_allocated": total.allocated,
+        "total_apparent": total.apparent,
+        "unaccounted": report.unaccounted,
+        "total_files": total.files,
+        "total_directories": total.directories,
+        "total_inodes": total.inodes,
+        "docker": {
+            "images": rows("Images"),
+            "containers": rows("Containers"),
+            "volumes": rows("Local Volumes"),
+            "build_cache": rows("Build Cache"),
+        },
+        "images": report.images,
+        "layers": report.layers,
+        "containers": report.containers,
+        "volumes": report.volumes,
+        "unowned": unowned,
+        "freed_by": freed,
+        "unreadable": unreadable,
+        "unreadable_count": account.error_count,
+        "vanished": account.vanished,
+        "unknown_owners": account.ownership.unreadable,
+    }))
+}
+
+fn kind(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::BuildCache => "build_cache",
+        Kind::Logs => "logs",
+        Kind::Removing => "removing",
+        Kind::Unfinished => "unfinished",
+        Kind::Orphans => "orphans",
+        Kind::Mounts => "mounts",
+        Kind::Referred => "referred",
+        Kind::StaleLinks => "stale_links",
+        Kind::Unknown => "unknown",
+        Kind::Store => "store",
+        Kind::Other(_) => "other",
+    }
+}

@@ -1,0 +1,170 @@
+//! The report for people.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use snapshot::usage::df::Row;
+use snapshot::usage::report::Sizes;
+
+use super::Shown;
+use crate::format::size::{human_size, size, size4};
+use crate::format::table::align;
+use crate::output::escape;
+
+/// Characters of a command that are shown.
+const COMMAND: usize = 60;
+
+pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
+    let mut out = String::new();
+    rows(shown, &mut out);
+    images(shown, &mut out);
+    layers(shown, &mut out);
+    containers(shown, &mut out);
+    volumes(shown, &mut out);
+    rest(shown, &mut out);
+    freed(shown, &mut out);
+    std::io::stdout().write_all(out.as_bytes())?;
+    Ok(())
+}
+
+/// Cells of one line, each ended by a tab but the last.
+fn cells(cells: &[String]) -> String {
+    // A tab or an end of line in a name would be another cell.
+    cells.iter().map(|cell| escape(cell)).collect::<Vec<_>>().join("\t") + "\n"
+}
+
+/// docker's own table.
+fn rows(shown: &Shown<'_>, out: &mut String) {
+    let mut table = String::from("TYPE\tTOTAL\tACTIVE\tSIZE\tRECLAIMABLE\n");
+    for (kind, row) in &shown.rows {
+        let line = [(*kind).into(), row.total.to_string(), row.active.to_string(), size4(row.size), reclaimable(row)];
+        table.push_str(&cells(&line));
+    }
+    out.push_str(&align(&table));
+}
+
+fn reclaimable(row: &Row) -> String {
+    let bytes = human_size(row.reclaimable as f64, 4);
+    row.percent().map_or_else(|| bytes.clone(), |percent| format!("{bytes} ({percent}%)"))
+}
+
+/// The cells that all have.
+fn numbers(sizes: &Sizes) -> [String; 6] {
+    let usage = &sizes.usage;
+    [
+        size(usage.allocated),
+        size(usage.apparent),
+        size(sizes.shared),
+        size(sizes.unique),
+        usage.files.to_string(),
+        usage.inodes.to_string(),
+    ]
+}
+
+const NUMBERS: &str = "ALLOCATED\tAPPARENT\tSHARED\tUNIQUE\tFILES\tINODES";
+
+/// A table with a title; none if there is nothing in it.
+fn table(out: &mut String, title: &str, first: &str, last: &str, lines: Vec<(Vec<String>, &Sizes, String)>) {
+    if lines.is_empty() {
+        return;
+    }
+    let mut table = format!("{first}\t{NUMBERS}\t{last}\n");
+    for (start, sizes, end) in lines {
+        let all: Vec<String> = start.into_iter().chain(numbers(sizes)).chain([end]).collect();
+        table.push_str(&cells(&all));
+    }
+    let _ = write!(out, "\n{title}\n{}", align(&table));
+}
+
+fn images(shown: &Shown<'_>, out: &mut String) {
+    let lines = shown.report.images.iter().map(|image| {
+        let name = if image.names.is_empty() { "<none>".into() } else { image.names.join(", ") };
+        let note = match (&image.damage, &image.kept) {
+            (Some(reason), _) => format!("damaged: {reason}"),
+            (None, Some(reason)) => format!("stays: {reason}"),
+            (None, None) => String::new(),
+        };
+        (vec![image.id.0.short(), name], &image.sizes, note)
+    });
+    table(out, "Images", "IMAGE ID\tNAMES", "NOTE", lines.collect());
+}
+
+fn layers(shown: &Shown<'_>, out: &mut String) {
+    let lines = shown.report.layers.iter().map(|layer| {
+        let mut note = match &layer.damage {
+            Some(reason) => format!("damaged: {reason}"),
+            None if layer.images == 0 => "in no image".to_owned(),
+            None => format!("{} ", layer.names.join(", ")),
+        };
+        if layer.damage.is_none() && !layer.created_by.is_empty() {
+            note = format!("{}: {}", note.trim_end(), shortened(&layer.created_by));
+        }
+        (vec![layer.id.0.short()], &layer.sizes, note.trim_end().to_owned())
+    });
+    table(out, "Layers", "LAYER ID", "MADE FOR AND BY", lines.collect());
+}
+
+/// On one line, and not too long.
+fn shortened(command: &str) -> String {
+    let plain: String = command.split_whitespace().collect::<Vec<_>>().join(" ");
+    match plain.char_indices().nth(COMMAND) {
+        Some((end, _)) => format!("{}…", &plain[..end]),
+        None => plain,
+    }
+}
+
+fn containers(shown: &Shown<'_>, out: &mut String) {
+    let lines = shown.report.containers.iter().map(|container| {
+        let id = container.id.chars().take(12).collect();
+        let logs = if container.logs > 0 { format!("logs {}", size(container.logs)) } else { String::new() };
+        let note = container.damage.as_ref().map_or(logs, |reason| format!("damaged: {reason}"));
+        (vec![id, container.name.clone(), container.image.clone()], &container.sizes, note)
+    });
+    table(out, "Containers", "CONTAINER ID\tNAME\tIMAGE", "NOTE", lines.collect());
+}
+
+fn volumes(shown: &Shown<'_>, out: &mut String) {
+    let lines = shown.report.volumes.iter().map(|volume| {
+        let note = if volume.containers == 0 { "in no container" } else { "" };
+        (vec![volume.name.clone()], &volume.sizes, note.to_owned())
+    });
+    table(out, "Local Volumes", "VOLUME NAME", "NOTE", lines.collect());
+}
+
+/// What nobody owns, and the sum.
+fn rest(shown: &Shown<'_>, out: &mut String) {
+    let mut table = String::from("WHAT\tCOUNT\tALLOCATED\tAPPARENT\tFILES\tINODES\n");
+    for line in &shown.report.lines {
+        let usage = &line.usage;
+        table.push_str(&cells(&[
+            line.kind.title(),
+            line.count.to_string(),
+            size(usage.allocated),
+            size(usage.apparent),
+            usage.files.to_string(),
+            usage.inodes.to_string(),
+        ]));
+    }
+    let total = &shown.report.total;
+    let _ = write!(out, "\nBesides images, containers and volumes\n{}", align(&table));
+    let (allocated, apparent) = (total.allocated, total.apparent);
+    let _ = writeln!(
+        out,
+        "\nTotal: {} allocated ({allocated} B), {} apparent ({apparent} B), {} inodes; unaccounted {} B",
+        size(allocated),
+        size(apparent),
+        total.inodes,
+        shown.report.unaccounted
+    );
+}
+
+fn freed(shown: &Shown<'_>, out: &mut String) {
+    let Some(freed) = &shown.freed else { return };
+    let removal = &freed.removal;
+    let (images, layers) = (removal.images.len(), removal.layers.len());
+    let bytes = freed.allocated;
+    let _ = writeln!(out, "Removing would free {} ({bytes} B): {images} images, {layers} layers", size(bytes));
+    for (id, reason) in &removal.kept {
+        let _ = writeln!(out, "{} stays: {}", id.0.short(), escape(reason));
+    }
+}

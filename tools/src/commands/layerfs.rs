@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::commands::{image, system_owner};
+use crate::commands::{container, image, system};
 use crate::exit::Usage;
 use crate::generate::Generate;
 
@@ -37,6 +37,10 @@ enum Command {
     #[command(subcommand)]
     Image(Image),
 
+    /// Manage containers
+    #[command(subcommand)]
+    Container(Container),
+
     /// Look after the data-root
     #[command(subcommand)]
     System(System),
@@ -58,9 +62,18 @@ enum Image {
 }
 
 #[derive(Debug, Subcommand)]
+enum Container {
+    /// List containers, as far as the disk tells of them
+    #[command(visible_aliases = ["ps", "list"])]
+    Ls(container::list::Args),
+}
+
+#[derive(Debug, Subcommand)]
 enum System {
+    /// Show what images, containers, volumes and the build cache take up
+    Df(system::df::Args),
     /// Say whose a directory, a file, a link or an id is, and why it is kept
-    Owner(system_owner::Args),
+    Owner(system::owner::Args),
 }
 
 /// Runs the command with the process's arguments.
@@ -84,6 +97,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Image(Image::History(args)) => image::history::run(&args, &cli.root, driver),
         Command::Image(Image::Load(args)) => image::load::run(args, &cli.root, driver),
         Command::Image(Image::Tree(args)) => image::tree::run(&args, &cli.root, driver),
-        Command::System(System::Owner(args)) => system_owner::run(&args, &cli.root, driver),
+        Command::Container(Container::Ls(args)) => container::list::run(&args, &cli.root, driver),
+        Command::System(System::Df(args)) => system::df::run(&args, &cli.root, driver),
+        Command::System(System::Owner(args)) => system::owner::run(&args, &cli.root, driver),
     }
 }

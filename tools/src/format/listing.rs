@@ -63,7 +63,9 @@ impl Kind {
         Ok(table::align(&format!("{header}\n{lines}")))
     }
 
-    fn value(&self, row: &Row) -> Value {
+    /// A row as a template sees it.
+    #[must_use]
+    pub fn value(&self, row: &Row) -> Value {
         let field = |name: &'static str| Field {
             name,
             key: name,

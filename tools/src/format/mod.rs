@@ -15,6 +15,8 @@ pub mod table;
 pub mod template;
 pub mod until;
 
+pub(crate) use template::quoted;
+
 /// As much of a text as takes up `width` columns, the last one an ellipsis if there is more (docker/cli v20.10.24
 /// `cli/command/formatter/displayutils.go`).
 #[must_use]

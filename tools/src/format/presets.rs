@@ -34,6 +34,58 @@ pub const DISK_USAGE: Kind = Kind {
     ],
 };
 
+/// `docker container ls`
+pub const CONTAINERS: Kind = Kind {
+    go_type: "formatter.ContainerContext",
+    fields: &[
+        ("ID", Some("CONTAINER ID")),
+        ("Names", Some("NAMES")),
+        ("Image", Some("IMAGE")),
+        ("Command", Some("COMMAND")),
+        ("CreatedAt", Some("CREATED AT")),
+        ("RunningFor", Some("CREATED")),
+        ("Ports", Some("PORTS")),
+        ("State", Some("STATE")),
+        ("Status", Some("STATUS")),
+        ("Size", Some("SIZE")),
+        ("Labels", Some("LABELS")),
+        ("Mounts", Some("MOUNTS")),
+        ("LocalVolumes", Some("LOCAL VOLUMES")),
+        ("Networks", Some("NETWORKS")),
+    ],
+};
+/// `docker volume ls`, and the volumes of `docker system df -v`
+pub const VOLUMES: Kind = Kind {
+    go_type: "formatter.volumeContext",
+    fields: &[
+        ("Name", Some("VOLUME NAME")),
+        ("Driver", Some("DRIVER")),
+        ("Scope", Some("SCOPE")),
+        ("Mountpoint", Some("MOUNTPOINT")),
+        ("Labels", Some("LABELS")),
+        ("Links", Some("LINKS")),
+        ("Size", Some("SIZE")),
+    ],
+};
+/// The build cache of `docker system df -v`
+pub const BUILD_CACHE: Kind = Kind {
+    go_type: "formatter.buildCacheContext",
+    fields: &[
+        ("ID", Some("CACHE ID")),
+        ("Parent", Some("PARENT")),
+        ("CacheType", Some("CACHE TYPE")),
+        ("Description", Some("DESCRIPTION")),
+        ("Size", Some("SIZE")),
+        ("CreatedAt", Some("CREATED AT")),
+        ("CreatedSince", Some("CREATED")),
+        ("LastUsedAt", Some("LAST USED AT")),
+        ("LastUsedSince", Some("LAST USED")),
+        ("UsageCount", Some("USAGE")),
+        ("InUse", Some("IN USE")),
+        ("Shared", Some("SHARED")),
+    ],
+};
+
 const IMAGE_FIELDS: &[(&str, Option<&str>)] = &[
     ("ID", Some("IMAGE ID")),
     ("Repository", Some("REPOSITORY")),
@@ -97,6 +149,42 @@ pub fn disk_usage(format: &str) -> String {
     };
     text.to_owned()
 }
+
+/// The template for `docker container ls --format FORMAT`.
+#[must_use]
+pub fn containers(format: &str, quiet: bool, sizes: bool) -> String {
+    match (format, quiet) {
+        ("" | "table", true) => "{{.ID}}".to_owned(),
+        ("" | "table", _) => {
+            let table =
+                r"table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
+            format!("{table}{}", if sizes { r"\t{{.Size}}" } else { "" })
+        }
+        ("raw", true) => "container_id: {{.ID}}".to_owned(),
+        ("raw", _) => {
+            let list = concat!(
+                r"container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n",
+                r"state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\n",
+                r"labels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n"
+            );
+            format!("{list}{}", if sizes { r"size: {{.Size}}\n" } else { "" })
+        }
+        _ => other(format).to_owned(),
+    }
+}
+
+/// The tables of `docker system df -v` after that of the images: containers, volumes, build cache.
+pub const DISK_USAGE_TABLES: [(Kind, &str); 3] = [
+    (
+        CONTAINERS,
+        r"table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}",
+    ),
+    (VOLUMES, r"table {{.Name}}\t{{.Links}}\t{{.Size}}"),
+    (
+        BUILD_CACHE,
+        r"table {{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t{{.LastUsedSince}}\t{{.UsageCount}}\t{{.Shared}}",
+    ),
+];
 
 /// The template of the table of images in `docker system df -v`.
 #[must_use]

@@ -94,7 +94,7 @@ impl Selection<'_> {
 }
 
 /// When an image was made, as the API says it.
-pub(super) fn seconds(image: &Image) -> i64 {
+pub(crate) fn seconds(image: &Image) -> i64 {
     seconds_of(image.created)
 }
 

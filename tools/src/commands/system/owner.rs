@@ -10,7 +10,7 @@ use snapshot::ids::ImageId;
 use snapshot::owner::{self, Claim, Entry, Ownership, Subject, Verdict};
 use snapshot::root::DataRoot;
 
-use super::layerfs::NAME;
+use crate::commands::layerfs::NAME;
 use crate::format::size;
 use crate::output;
 

@@ -60,15 +60,14 @@ fn there(words: &[&str]) -> bool {
 fn findings(situation: &Situation, store: &Store) -> Vec<String> {
     let ls = ask(LAYERFS, &store.root, &["image", "ls", "-a"]);
     let mut report = Vec::new();
-    let refused = situation.dockerd == Dockerd::Refuses;
-    if refused != (ls.status != Some(0)) {
-        // Findings may be in the status too, if there are any.
-        let said = ls.status == Some(1) && ls.text.contains("damaged");
-        if !said {
-            report.push(format!("{} ends with {:?}", ls.command, ls.status));
-        }
+    // Findings may show in the status.
+    if ls.status != Some(0)
+        && !(ls.status == Some(1) && (ls.text.contains("damaged") || situation.dockerd == Dockerd::Refuses))
+    {
+        report.push(format!("{} ends with {:?}", ls.command, ls.status));
     }
-    if !refused && !ls.names(CHILD) && !ls.names(&store.child) && situation.dockerd != Dockerd::Untags {
+    let gone = matches!(situation.dockerd, Dockerd::Refuses | Dockerd::Untags);
+    if !gone && !ls.names(CHILD) && !ls.names(&store.child) {
         report.push(format!("{} drops {CHILD}", ls.command));
     }
     if matches!(situation.dockerd, Dockerd::Loses | Dockerd::LosesBoth) && !ls.damaged(CHILD, &store.child) {
@@ -129,7 +128,7 @@ fn docker_damaged_is_said() {
 /// Nothing is damaged in the store that is not.
 fn findings_of_none(store: &Store) -> Vec<String> {
     let ls = ask(LAYERFS, &store.root, &["image", "ls", "-a"]);
-    let sound = ls.status == Some(0) && ls.names(CHILD) && ls.names(BASE) && !ls.text.contains("damaged");
+    let sound = ls.status == Some(0) && ls.names(&store.child) && ls.names(&store.base) && !ls.text.contains("damaged");
     if sound { Vec::new() } else { vec![format!("sound: {:?}\n{}", ls.status, ls.text)] }
 }
 

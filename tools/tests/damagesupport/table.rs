@@ -134,6 +134,7 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         |s| {
             remove(s, "IMAGES/CHILD");
             remove_all(s, "containers/CONTAINER");
+            remove_all(s, "MOUNTS/CONTAINER");
             write(s, "image/overlay2/repositories.json", "{\"Repositories\":{}}");
         },
         Untags,

@@ -1,5 +1,6 @@
 //! Asks docker and another program the same, and compares.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -89,7 +90,12 @@ impl<'a> Examiner<'a> {
             let wrong = |answer: &&(&str, Answer)| !like(row, &answer.1, &before) && !like(row, &answer.1, &after);
             let wrong: Vec<_> = answers.iter().filter(wrong).collect();
             if wrong.is_empty() || before == after || tick == TICKS {
-                let different = wrong.iter().map(|(place, answer)| format!("  {place}:{}", answer.difference(&after)));
+                // Mostly the answer is wrong in the same way everywhere.
+                let mut different: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+                for (place, answer) in wrong {
+                    different.entry(answer.difference(&after)).or_default().push(place);
+                }
+                let different = different.iter().map(|(how, places)| format!("  {}:{how}", places.join(", ")));
                 return different.chain(traces).collect();
             }
         }

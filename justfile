@@ -10,9 +10,9 @@ check:
 test:
     cargo test --workspace
 
-# All tests, and every tier must run: needs root and Debian's docker.io.
+# All tests, and every tier must run: needs root and Debian's docker.io and chromium.
 test-all:
-    LAYERFS_REQUIRE=root,docker cargo test --workspace
+    LAYERFS_REQUIRE=root,docker,browser cargo test --workspace
 
 # The long sweeps: 200 kills, a full disk at every 2 % of the need.
 sweep:
@@ -22,6 +22,12 @@ sweep:
 big-image archive="/tmp/layerfs-big.tar":
     test -e {{ archive }} || testdata/make-big-image.sh {{ archive }}
     LAYERFS_BIG_IMAGE={{ archive }} LAYERFS_REQUIRE=root,docker cargo test --release -p tools --test docker_big -- --ignored --nocapture
+
+# The picture of the page in the documentation, made again; more views of it are left in target/screenshots.
+screenshots:
+    mkdir -p target/screenshots
+    LAYERFS_SCREENSHOTS={{ justfile_directory() }}/target/screenshots LAYERFS_REQUIRE=browser cargo test -p tools --test browser_page
+    pngquant --force --output testdata/screenshots/image-du.png target/screenshots/tip.png
 
 # Stages of the pipeline, one by one.
 bench:

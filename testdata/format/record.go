@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand"
 	"os"
+	"path"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -18,6 +19,7 @@ func file(name string, lines []string) {
 }
 
 func main() {
+	templates(os.Args[1] + "/template.json")
 	rand.Seed(1)
 	sizes := []uint64{0, 1, 9, 10, 99, 100, 512, 998, 999, 1<<63 - 1, 1<<64 - 1}
 	for unit := uint64(1000); unit <= 1000000000000000000; unit *= 1000 {
@@ -78,6 +80,21 @@ func main() {
 		}
 	}
 	file("time.tsv", out)
+
+	out = nil
+	patterns := []string{"", "*", "**", "a", "a*", "*a", "*/*", "a/*", "?", "a?c", "[a]", "[^a]", "[a-c]", "[a-c]*", "[", "[]", "[]a]", "[^", "[a", "[a-", "[a-]", "[-a]", "[a-b-c]", "\\a", "\\", "a\\", "\\*", "[\\]]", "[\\-x]", "*[", "a[", "x*y*z", "é*", "[à-ü]", "?/?", "*:*", "*b*", "a/b:*", "[!a]", "]", "a*/b", "*?", "a[", "b[]"}
+	names := []string{"", "a", "b", "ab", "abc", "a/b", "a/b/c", "a/b:t", "é", "éa", "*", "]", "-", "x", "xyz", "x/y/z", "a:t", "!", "\\"}
+	for _, p := range patterns {
+		for _, n := range names {
+			ok, err := path.Match(p, n)
+			r := fmt.Sprint(ok)
+			if err != nil {
+				r = err.Error()
+			}
+			out = append(out, p+"\t"+n+"\t"+r+"\n")
+		}
+	}
+	file("pattern.tsv", out)
 
 	out = nil
 	words := []string{"", "a", "IMAGE ID", "sha256:0123456789", "é", "日本語", "x y", "<none>", "…", "seven77", "eight888", "ten_______"}

@@ -71,13 +71,27 @@ pub(crate) struct StoreFlags {
 
 impl StoreFlags {
     pub(crate) fn apply(&self, options: &mut Options<'_>) -> Result<(), Usage> {
-        match self.storage_driver.as_deref() {
-            None => {}
-            Some("overlay2") => options.insist = true,
-            Some(other) => return Err(Usage(format!("storage driver {other} cannot be written; overlay2 can"))),
-        }
+        options.insist = insists(self.storage_driver.as_deref())?;
         options.retag = !self.no_retag;
         Ok(())
+    }
+}
+
+/// Whether the storage driver to write for was named.
+pub(crate) fn insists(driver: Option<&str>) -> Result<bool, Usage> {
+    match driver {
+        None => Ok(false),
+        Some("overlay2") => Ok(true),
+        Some(other) => Err(Usage(format!("storage driver {other} cannot be written; overlay2 can"))),
+    }
+}
+
+/// A truth value as Go's flags take it.
+pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("not a truth value".into()),
     }
 }
 

@@ -7,6 +7,8 @@ mod flags;
 #[doc(hidden)]
 pub mod format;
 mod generate;
+#[doc(hidden)]
+pub mod html;
 mod input;
 mod output;
 mod progress;

@@ -28,6 +28,19 @@ pub(crate) fn say(line: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Text to standard output as it is: of docker's form, for programs. On a terminal it is escaped line by line.
+pub(crate) fn raw(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if out.is_terminal() {
+        for line in text.lines() {
+            writeln!(out, "{}", escape(line))?;
+        }
+    } else {
+        out.write_all(text.as_bytes())?;
+    }
+    Ok(())
+}
+
 /// JSON to standard output: indented for a person, on one line for a program.
 pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();

@@ -13,8 +13,10 @@
 //! nobody's.
 
 pub mod bolt;
+pub mod cache;
 pub mod snapshots;
 
+pub use cache::{BuildCache, CacheRecord, CacheSize, CacheSummary};
 pub use snapshots::Snapshots;
 
 use crate::dir::Dir;
@@ -64,6 +66,16 @@ impl From<BoltError> for Unreadable {
     }
 }
 
+impl Unreadable {
+    fn at(self, root: &Dir, name: &str) -> StoreError {
+        let path = root.join(BUILDKIT).join(name);
+        match self {
+            Self::Bolt(source) => StoreError::Database { path, source },
+            Self::Content(reason) => StoreError::Invalid { path, reason },
+        }
+    }
+}
+
 /// Runs `read` on a database below `buildkit`; `None` if it does not exist.
 fn with_database<T>(
     root: &Dir,
@@ -71,10 +83,6 @@ fn with_database<T>(
     read: impl FnOnce(&Bolt) -> Result<T, Unreadable>,
 ) -> Result<Option<T>, StoreError> {
     let Some(bytes) = read_database(root, name)? else { return Ok(None) };
-    let path = || root.join(BUILDKIT).join(name);
     let read = Bolt::parse(&bytes).map_err(Unreadable::Bolt).and_then(|bolt| read(&bolt));
-    read.map(Some).map_err(|error| match error {
-        Unreadable::Bolt(source) => StoreError::Database { path: path(), source },
-        Unreadable::Content(reason) => StoreError::Invalid { path: path(), reason },
-    })
+    read.map(Some).map_err(|error| error.at(root, name))
 }

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! BuildKit makes a directory in the driver's home, named as the key, before there is any layer; exporting an image
-//! registers the same directory as a layer. Follows moby v20.10.24 `builder/builder-next/adapters/snapshot`.
+//! registers the same directory as a layer. Keys may outlive what they stand for: a dockerd that was restarted leaves some
+//! behind when it prunes the cache, so a name here need not exist. Follows moby v20.10.24 `builder/builder-next/adapters/snapshot`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +24,7 @@ use crate::error::StoreError;
 use crate::ids::CacheId;
 
 /// The file, below `buildkit`.
-pub(super) const FILE: &str = "snapshots.db";
+const FILE: &str = "snapshots.db";
 
 /// How keys begin that are chain ids.
 const CHAIN: &str = "sha256:";
@@ -156,7 +157,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Unreadable> {
     std::str::from_utf8(bytes).map_err(|_| Unreadable::Content(format!("\"{}\" is not text", bytes.escape_ascii())))
 }
 
-fn cache_id(text: &str) -> Result<CacheId, Unreadable> {
+pub(super) fn cache_id(text: &str) -> Result<CacheId, Unreadable> {
     text.parse().map_err(|error: crate::ids::InvalidId| Unreadable::Content(error.to_string()))
 }
 
@@ -164,7 +165,7 @@ fn chain_id(text: &str) -> Result<ChainId, Unreadable> {
     text.parse().map_err(|_| Unreadable::Content(format!("{text:?} is not a chain id")))
 }
 
-pub(super) fn unknown(what: &str, key: &[u8]) -> Unreadable {
+fn unknown(what: &str, key: &[u8]) -> Unreadable {
     Unreadable::Content(format!("the {what} \"{}\" is in a place where Docker has none", key.escape_ascii()))
 }
 
@@ -277,6 +278,9 @@ mod tests {
         let chain = whole.chains().first().unwrap().to_string();
         replaced(&chain, &chain.replace("sha256:", "sha256:x")[..71]).unwrap_err();
         replaced("size100004", "size10000x").unwrap_err();
+        let other = format!("committed{}", "x".repeat(committed.as_str().len()));
+        let odd = replaced(&format!("committed{committed}"), &other).unwrap();
+        assert!(odd.driver_ids().contains(&other[9..].parse().unwrap()), "owned, though it has no key of its own");
         assert!(replaced("iscommitted", "iscommitteX").is_ok(), "unknown keys are for others");
     }
 }

@@ -43,10 +43,23 @@ pub struct Container {
     pub state: State,
     /// Volumes and directories it has mounted.
     pub mount_points: Vec<MountPoint>,
+    /// Its networks, by name.
+    pub networks: Vec<String>,
+    /// Its ports, as they were when it was started last.
+    pub ports: Vec<Port>,
     /// Its writable layer, `layerdb/mounts/<id>`.
     pub mount: Option<MountRecord>,
     /// Why dockerd would not show it; `None` if it would.
     pub damage: Option<String>,
+}
+
+/// A port of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// In the container: `80/tcp`.
+    pub port: String,
+    /// On the host, if it is published: `0.0.0.0:8080`.
+    pub host: Option<String>,
 }
 
 /// What a container has mounted.
@@ -85,6 +98,8 @@ pub struct State {
     pub started: String,
     /// When it ended: RFC 3339; year 1 for never.
     pub finished: String,
+    /// What its health check says: `starting`, `healthy`, `unhealthy`; empty for none.
+    pub health: String,
 }
 
 /// What can be said of a container without asking a daemon.
@@ -209,6 +224,7 @@ fn parse(bytes: &[u8]) -> Result<Container, String> {
     let labels = config.and_then(|config| get(config, "Labels")).and_then(Value::as_object);
     let args = get(&object, "Args").and_then(Value::as_array);
     let path = Some(text(&object, "Path")).filter(|path| !path.is_empty());
+    let settings = |key: &str| inner("NetworkSettings").and_then(|of| get(of, key)).and_then(Value::as_object);
     let points = inner("MountPoints").into_iter().flatten().filter_map(|(destination, point)| {
         let point = point.as_object()?;
         Some(MountPoint {
@@ -237,9 +253,23 @@ fn parse(bytes: &[u8]) -> Result<Container, String> {
             .collect(),
         state: inner("State").map(state).unwrap_or_default(),
         mount_points: points.collect(),
+        networks: settings("Networks").map(|networks| networks.keys().cloned().collect()).unwrap_or_default(),
+        ports: settings("Ports").into_iter().flatten().flat_map(|(port, hosts)| ports(port, hosts)).collect(),
         mount: None,
         damage: None,
     })
+}
+
+/// One port for each address it is published at, or one that is not.
+fn ports(port: &str, hosts: &Value) -> Vec<Port> {
+    let hosts = hosts.as_array().map(Vec::as_slice).unwrap_or_default();
+    let text = |host: &Value, key: &str| host.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let host = |host: &Value| format!("{}:{}", text(host, "HostIp"), text(host, "HostPort"));
+    let published = |one: &Value| Port { port: port.to_owned(), host: Some(host(one)) };
+    if hosts.is_empty() {
+        return vec![Port { port: port.to_owned(), host: None }];
+    }
+    hosts.iter().map(published).collect()
 }
 
 fn state(object: &Map<String, Value>) -> State {
@@ -256,5 +286,12 @@ fn state(object: &Map<String, Value>) -> State {
         exit_code: number("ExitCode"),
         started: text("StartedAt"),
         finished: text("FinishedAt"),
+        health: get(object, "Health")
+            .and_then(Value::as_object)
+            .and_then(|health| get(health, "Status"))
+            .and_then(Value::as_str)
+            .filter(|health| *health != "none")
+            .unwrap_or_default()
+            .to_owned(),
     }
 }

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 use layerfs::ChainId;
 
-pub use container::{Container, MountPoint, State, Status};
+pub use container::{Container, MountPoint, Port, State, Status};
 pub use image::{History, Image};
 pub use resolve::Resolved;
 pub use volume::Volume;

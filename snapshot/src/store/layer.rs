@@ -150,17 +150,17 @@ impl LayerStore {
         crate::store::mount::held_layers(self.mounts.as_ref())
     }
 
-    /// Starts a layer: a write-set that already tells which directory belongs to it.
+    /// Starts a layer: a write-set that already tells which directory belongs to it. A failure leaves nothing.
     pub(crate) fn begin(&self, cache_id: &CacheId, sync: bool) -> Result<WriteSet, StoreError> {
         let tmp = self.tmp()?;
         let name = write_set_name(cache_id);
-        let dir = tmp.create(&name, 0o700)?;
-        let file = dir.write_new(CACHE_ID, cache_id.as_str().as_bytes(), 0o644)?;
-        if sync {
-            file.sync_all().map_err(StoreError::io(dir.join(CACHE_ID), "fsync"))?;
-            dir.sync()?;
+        let set = WriteSet { dir: tmp.create(&name, 0o700)?, name, cache_id: cache_id.clone() };
+        let named = set.name_directory(sync);
+        if named.is_err() {
+            // The first error is the one to report.
+            let _ = self.abandon(&set);
         }
-        Ok(WriteSet { dir, name, cache_id: cache_id.clone() })
+        named.map(|()| set)
     }
 
     /// Makes the names of write-sets durable.
@@ -245,6 +245,16 @@ pub(crate) struct WriteSet {
 }
 
 impl WriteSet {
+    /// Writes down which directory belongs to it.
+    fn name_directory(&self, sync: bool) -> Result<(), StoreError> {
+        let file = self.dir.write_new(CACHE_ID, self.cache_id.as_str().as_bytes(), 0o644)?;
+        if sync {
+            file.sync_all().map_err(StoreError::io(self.dir.join(CACHE_ID), "fsync"))?;
+            self.dir.sync()?;
+        }
+        Ok(())
+    }
+
     /// Where the layer's journal goes.
     pub(crate) fn journal(&self) -> Result<JournalFile, StoreError> {
         Ok(JournalFile { dir: self.dir.owned_fd()?, name: JOURNAL })

@@ -13,6 +13,7 @@
 //! Invariant: parts do not overlap and leave nothing out, so that they add up to what `du -x` says of the root.
 
 mod account;
+mod cache;
 pub mod df;
 mod parts;
 mod place;
@@ -21,4 +22,5 @@ pub mod report;
 pub mod walk;
 
 pub use account::{Account, Freed};
+pub use cache::build_cache;
 pub use parts::Part;

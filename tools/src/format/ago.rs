@@ -27,14 +27,20 @@ pub fn human_duration(seconds: f64) -> String {
     }
 }
 
-/// The CREATED column: the age of Unix time `created` (in seconds), or `N/A` for the zero time.
+/// The longest time that Go can tell, in seconds: older is not.
+const LONGEST: f64 = 9_223_372_036.854_776;
+
+/// The field `CreatedSince` of `image ls`: the age of Unix time `created` (in seconds), and nothing for the zero time.
+#[must_use]
+pub fn ago_or_nothing(created: i64, now: Timestamp) -> String {
+    if created == ZERO { String::new() } else { ago(created, now) }
+}
+
+/// The age of Unix time `created` (in seconds), the zero time included: `docker history` shows 292 years.
 #[must_use]
 pub fn ago(created: i64, now: Timestamp) -> String {
-    if created == ZERO {
-        return "N/A".to_owned();
-    }
     let seconds = now.as_nanosecond() as f64 / 1e9 - created as f64;
-    human_duration(seconds) + " ago"
+    human_duration(seconds.min(LONGEST)) + " ago"
 }
 
 /// Go's default text of a time: `2026-11-20 13:09:24.5 +0000 UTC`.
@@ -100,7 +106,8 @@ mod tests {
             assert_eq!(human_duration(seconds), text);
         }
         assert_eq!(human_duration(-5.0), "Less than a second");
-        assert_eq!(ago(ZERO, Timestamp::UNIX_EPOCH), "N/A");
+        assert_eq!(ago_or_nothing(ZERO, Timestamp::UNIX_EPOCH), "");
+        assert_eq!(ago(ZERO, Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(24 * 20_000)), "292 years ago");
     }
 
     /// `testdata/format/duration.tsv`: milliseconds, text.

@@ -97,12 +97,12 @@ impl<F: Formatter> Formatter for Go<F> {
                 _ => false,
             };
             if special {
-                out.write_all(fragment[plain..at].as_bytes())?;
+                out.write_all(&fragment.as_bytes()[plain..at])?;
                 write!(out, "\\u{:04x}", u32::from(char))?;
                 plain = at + char.len_utf8();
             }
         }
-        out.write_all(fragment[plain..].as_bytes())
+        out.write_all(&fragment.as_bytes()[plain..])
     }
 
     fn write_char_escape<W: ?Sized + io::Write>(&mut self, out: &mut W, escape: CharEscape) -> io::Result<()> {

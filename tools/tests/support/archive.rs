@@ -39,17 +39,31 @@ impl Image {
 
 /// Writes an archive of the images, in this order.
 pub(crate) fn write(path: &Path, images: &[Image]) {
+    let item =
+        |image: &Image| Item { config: image.config(), tags: vec![image.tag.clone()], layers: image.layers.clone() };
+    write_items(path, &images.iter().map(item).collect::<Vec<_>>());
+}
+
+/// One image with a config of any kind.
+pub(crate) struct Item {
+    pub(crate) config: Vec<u8>,
+    pub(crate) tags: Vec<String>,
+    /// Base first; compressed or not.
+    pub(crate) layers: Vec<Vec<u8>>,
+}
+
+/// Writes an archive of the items, in this order.
+pub(crate) fn write_items(path: &Path, items: &[Item]) {
     let mut archive = Builder::new(File::create(path).unwrap());
     let mut manifest = Vec::new();
-    for (number, image) in images.iter().enumerate() {
-        let config = image.config();
-        let name = format!("{}.json", Digest::of(&config).hex());
-        append(&mut archive, &name, &config);
-        let layers = (0..image.layers.len()).map(|layer| format!("{number}-{layer}/layer.tar")).collect::<Vec<_>>();
-        for (name, layer) in layers.iter().zip(&image.layers) {
+    for (number, item) in items.iter().enumerate() {
+        let name = format!("{}.json", Digest::of(&item.config).hex());
+        append(&mut archive, &name, &item.config);
+        let layers = (0..item.layers.len()).map(|layer| format!("{number}-{layer}/layer.tar")).collect::<Vec<_>>();
+        for (name, layer) in layers.iter().zip(&item.layers) {
             append(&mut archive, name, layer);
         }
-        manifest.push(json!({"Config": name, "RepoTags": [image.tag], "Layers": layers}));
+        manifest.push(json!({"Config": name, "RepoTags": item.tags, "Layers": layers}));
     }
     append(&mut archive, "manifest.json", &serde_json::to_vec(&manifest).unwrap());
     archive.finish().unwrap();

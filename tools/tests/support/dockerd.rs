@@ -42,7 +42,16 @@ impl Dockerd {
 
     /// The same, or what the daemon logs if it ends or does not answer in time.
     pub(crate) fn try_start(data_root: &Path, limit: Duration) -> Result<Self, String> {
-        let home = tempfile::Builder::new().prefix("layerfs-dockerd-").tempdir().unwrap();
+        Self::try_start_at(&std::env::temp_dir(), data_root, limit)
+    }
+
+    /// [`Self::start`] with all the daemon's own files in a directory below `base`.
+    pub(crate) fn start_at(base: &Path, data_root: &Path) -> Self {
+        Self::try_start_at(base, data_root, START).unwrap_or_else(|log| panic!("dockerd does not come up:\n{log}"))
+    }
+
+    fn try_start_at(base: &Path, data_root: &Path, limit: Duration) -> Result<Self, String> {
+        let home = tempfile::Builder::new().prefix("layerfs-dockerd-").tempdir_in(base).unwrap();
         let at = |name: &str| home.path().join(name);
         std::fs::write(at("daemon.json"), "{}").unwrap();
         let log = File::create(at("log")).unwrap();
@@ -81,6 +90,11 @@ impl Dockerd {
     /// What the daemon has logged.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.home.path().join("log")).unwrap()).into_owned()
+    }
+
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.home.path().join("sock")
     }
 
     /// The client with `arguments`, to be run.

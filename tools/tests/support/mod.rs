@@ -16,6 +16,9 @@ pub(crate) mod saved;
 pub(crate) mod tier;
 #[path = "../../../layerfs/tests/support/tree.rs"]
 pub(crate) mod tree;
+pub(crate) mod zoo;
+pub(crate) mod zoo_archive;
+pub(crate) mod zoo_home;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

@@ -1,6 +1,7 @@
 //! The two pages that say where everything else is.
 
-use super::{BoltError, PAGE_HEADER, Problem, number, u32_at, u64_at};
+use super::page::{PAGE_HEADER, number, u32_at, u64_at};
+use super::{BoltError, Problem};
 
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;

@@ -1,6 +1,8 @@
 //! Databases made here, whole and damaged, and one that dockerd wrote.
 
+use super::entries::MAX_DEPTH;
 use super::meta::fnv1a;
+use super::page::{BRANCH, BUCKET_HEADER, ELEMENT, LEAF, PAGE_HEADER};
 use super::*;
 
 const PAGE: usize = 1024;
@@ -198,6 +200,10 @@ fn pages_are_what_they_claim() {
     assert_eq!(with(28, &[0xff; 4]), (2, Problem::Element { index: 0 }));
     // Both values are the same 3 bytes.
     assert_eq!(with(28, &[3]), (2, Problem::Element { index: 1 }), "data that overlaps");
+    // In the file, but not in use.
+    let mut bytes = database(&[leaf(2, &[(0, b"a", value(&"v".repeat(PAGE)))])]);
+    bytes[..PAGE].copy_from_slice(&meta(0, 2, 2, 3, 7));
+    assert_eq!(walk(&bytes).unwrap_err(), BoltError { page: 2, problem: Problem::Beyond });
     let order = leaf(2, &[(0, b"b", value("")), (0, b"a", value(""))]);
     assert_eq!(failure(&[order]), (2, Problem::Order { index: 1 }));
     let twice = [branch(2, &[(b"a", 3), (b"b", 4)]), leaf(3, &[(0, b"b", vec![])]), leaf(4, &[(0, b"b", vec![])])];
@@ -235,11 +241,12 @@ fn overflow_is_used_once() {
 
 #[test]
 fn ends_after_an_error() {
-    let bytes = database(&[branch(2, &[(b"a", 3), (b"b", 9)]), leaf(3, &[(0, b"a", value("1"))])]);
+    let one = |id, key| leaf(id, &[(0, key, value("1"))]);
+    let bytes = database(&[branch(2, &[(b"a", 3), (b"b", 9), (b"c", 4)]), one(3, b"a"), one(4, b"c")]);
     let bolt = Bolt::parse(&bytes).unwrap();
     let found: Vec<_> = bolt.root().iter().map(|entry| entry.is_ok()).collect();
     assert_eq!(found, [true, false]);
-    assert!(bolt.root().get(b"b").is_err(), "not known to be absent");
+    assert!(bolt.root().get(b"c").is_err(), "not known to be absent");
     assert!(bolt.root().bucket(b"b").is_err());
 }
 

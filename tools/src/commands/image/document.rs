@@ -140,7 +140,9 @@ pub(super) fn config(given: &Map<String, Value>) -> Value {
 
 fn value(given: &Value, kind: Kind) -> Value {
     match (kind, given) {
-        (Kind::Text, Value::String(_)) | (Kind::Flag, Value::Bool(_)) | (Kind::Number, Value::Number(_)) => given.clone(),
+        (Kind::Text, Value::String(_)) | (Kind::Flag, Value::Bool(_)) | (Kind::Number, Value::Number(_)) => {
+            given.clone()
+        }
         (Kind::Text, _) => "".into(),
         (Kind::Flag, _) => false.into(),
         (Kind::List, Value::String(text)) => json!([text]),

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use snapshot::import::{Report, Request, import};
 
-use super::layerfs::NAME;
+use crate::commands::layerfs::NAME;
 use crate::exit::Usage;
-use crate::flags::UnpackFlags;
+use crate::flags::{UnpackFlags, insists};
 use crate::progress::Progress;
 use crate::{input, output, rootless, signals};
 
@@ -22,15 +22,12 @@ pub(crate) struct Args {
     #[arg(long)]
     no_retag: bool,
 
-    /// Storage driver of the data-root; naming it insists on it [default: what the root holds]
-    #[arg(long, value_name = "DRIVER", value_parser = ["overlay2"])]
-    storage_driver: Option<String>,
-
     #[command(flatten)]
     unpack: UnpackFlags,
 }
 
-pub(crate) fn run(args: Args, root: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let insist = insists(driver)?;
     if args.input.is_none() && std::io::stdin().is_terminal() {
         return Err(Usage("requested load from stdin, but stdin is empty".into()).into());
     }
@@ -39,7 +36,7 @@ pub(crate) fn run(args: Args, root: &Path) -> anyhow::Result<ExitCode> {
     let progress = Progress::new(NAME, args.unpack.quiet);
     let mut options = args.unpack.options(&interrupted);
     options.retag = !args.no_retag;
-    options.insist = args.storage_driver.is_some();
+    options.insist = insist;
     let archive = args.input.unwrap_or_else(|| PathBuf::from("-"));
     let select = args.unpack.select();
     let request = Request { archive: &archive, select: &select, options: &options, observer: &progress };

@@ -1,0 +1,130 @@
+//! Walking through the pages of a bucket.
+
+use super::page::{BRANCH, BUCKET_HEADER, ELEMENT, IS_BUCKET, LEAF, PAGE_HEADER, Page, Tree, size_at, u32_at, u64_at};
+use super::{Bolt, BoltError, Bucket, Entry, Problem};
+
+/// How deep a tree of pages may be. bbolt's branch at least in two at each level, so this is far beyond any file.
+pub(super) const MAX_DEPTH: usize = 40;
+
+/// The entries of a bucket.
+#[derive(Debug)]
+pub struct Entries<'a> {
+    bolt: &'a Bolt<'a>,
+    /// Not yet opened.
+    first: Option<Tree<'a>>,
+    /// The pages from the root to the one being read.
+    open: Vec<Open<'a>>,
+    last: Option<&'a [u8]>,
+}
+
+/// A page that is being read.
+#[derive(Debug)]
+struct Open<'a> {
+    page: Page<'a>,
+    branch: bool,
+    count: usize,
+    next: usize,
+    /// Where the data of the last element ended.
+    free: usize,
+}
+
+impl<'a> Open<'a> {
+    fn new(page: Page<'a>, may_branch: bool) -> Result<Self, BoltError> {
+        let (flags, count) = page.header()?;
+        let branch = match flags {
+            BRANCH if may_branch && count > 0 => true,
+            LEAF => false,
+            _ => return Err(page.failed(Problem::Kind { found: flags })),
+        };
+        Ok(Self { page, branch, count, next: 0, free: PAGE_HEADER + count * ELEMENT })
+    }
+
+    /// The page below that comes next.
+    fn child(&mut self) -> Result<(u64, usize), BoltError> {
+        let (page, index) = (self.page, self.advance());
+        let at = PAGE_HEADER + index * ELEMENT;
+        let read = || Some((size_at(page.bytes, at)?, size_at(page.bytes, at + 4)?, u64_at(page.bytes, at + 8)?));
+        let (position, key, id) = read().ok_or_else(|| page.failed(Problem::Element { index }))?;
+        page.data(index, position, key, &mut self.free)?;
+        Ok((id, page.start + at + 8))
+    }
+
+    /// The entry that comes next.
+    fn entry(&mut self, bolt: &'a Bolt<'a>) -> Result<Entry<'a>, BoltError> {
+        let (page, index) = (self.page, self.advance());
+        let at = PAGE_HEADER + index * ELEMENT;
+        let failed = || page.failed(Problem::Element { index });
+        let read = || Some((u32_at(page.bytes, at)?, size_at(page.bytes, at + 4)?, size_at(page.bytes, at + 8)?));
+        let (flags, position, key_length) = read().ok_or_else(failed)?;
+        let value_length = size_at(page.bytes, at + 12).ok_or_else(failed)?;
+        let (_, key) = page.data(index, position, key_length, &mut self.free)?;
+        let after = position.checked_add(key_length).ok_or_else(failed)?;
+        let (start, value) = page.data(index, after, value_length, &mut self.free)?;
+        if flags & IS_BUCKET == 0 {
+            return Ok(Entry::Value(key, value));
+        }
+        let referred = page.start + start;
+        let tree = match (u64_at(value, 0), value.get(BUCKET_HEADER..)) {
+            (Some(0), Some(bytes)) => Tree::Inline(Page { id: page.id, start: referred + BUCKET_HEADER, bytes }),
+            (Some(id), Some(_)) => Tree::Page { id, referred },
+            _ => return Err(failed()),
+        };
+        Ok(Entry::Bucket(key, Bucket { bolt, tree }))
+    }
+
+    fn advance(&mut self) -> usize {
+        self.next += 1;
+        self.next - 1
+    }
+}
+
+impl<'a> Entries<'a> {
+    pub(super) fn new(bolt: &'a Bolt<'a>, tree: Tree<'a>) -> Self {
+        Self { bolt, first: Some(tree), open: Vec::new(), last: None }
+    }
+
+    fn descend(&mut self, id: u64, referred: usize) -> Result<(), BoltError> {
+        if self.open.len() >= MAX_DEPTH {
+            return Err(BoltError { page: id, problem: Problem::Deep });
+        }
+        self.open.push(Open::new(self.bolt.page(id, referred)?, true)?);
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<Option<Entry<'a>>, BoltError> {
+        match self.first.take() {
+            Some(Tree::Page { id, referred }) => self.descend(id, referred)?,
+            Some(Tree::Inline(page)) => self.open.push(Open::new(page, false)?),
+            None => {}
+        }
+        while let Some(open) = self.open.last_mut() {
+            if open.next == open.count {
+                self.open.pop();
+            } else if open.branch {
+                let (id, referred) = open.child()?;
+                self.descend(id, referred)?;
+            } else {
+                let entry = open.entry(self.bolt)?;
+                let (Entry::Value(key, _) | Entry::Bucket(key, _)) = entry;
+                if self.last.is_some_and(|last| last >= key) {
+                    return Err(open.page.failed(Problem::Order { index: open.next - 1 }));
+                }
+                self.last = Some(key);
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Entry<'a>, BoltError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step();
+        if step.is_err() {
+            self.open.clear();
+        }
+        step.transpose()
+    }
+}

@@ -1,0 +1,33 @@
+//! The build cache, with the sizes that BuildKit has not measured yet.
+
+use crate::buildkit::{BuildCache, CacheSize, Snapshots};
+use crate::catalog::Catalog;
+use crate::error::StoreError;
+use crate::owner::layers_home;
+use crate::root::DataRoot;
+
+/// The build cache as `docker system df` shows it: dockerd measures what has no size when it is asked, and so do we. What
+/// cannot be measured stays unmeasured.
+///
+/// # Errors
+/// As of [`BuildCache::read`].
+pub fn build_cache(root: &DataRoot, catalog: &Catalog) -> Result<BuildCache, StoreError> {
+    let snapshots = Snapshots::read(&root.dir)?;
+    let in_images = catalog.chains_of_images();
+    let mut cache = BuildCache::read(&root.dir, &snapshots, |chain| in_images.contains(chain))?;
+    let home = layers_home(root)?;
+    for record in &mut cache.records {
+        let bytes = match &record.size {
+            CacheSize::Known(_) => continue,
+            CacheSize::Layer(chain) => catalog.layer(*chain).map(|layer| layer.size),
+            CacheSize::Directory(id) => {
+                let diff = home.as_ref().and_then(|home| home.descend(&[id.as_str(), "diff"]).ok().flatten());
+                diff.and_then(|diff| layerfs::tree_size(&diff).ok())
+            }
+        };
+        if let Some(bytes) = bytes {
+            record.size = CacheSize::Known(bytes);
+        }
+    }
+    Ok(cache)
+}

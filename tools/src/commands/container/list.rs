@@ -1,0 +1,126 @@
+//! `layerfs container ls`: `docker container ls` from disk, honest about what only a daemon knows.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use snapshot::catalog::{Catalog, Container};
+use snapshot::root::DataRoot;
+
+use super::row::{self, Sizes, Style, is_up, state_word};
+use crate::commands::image::report_damage;
+use crate::exit::Usage;
+use crate::format::filter::{self, Filters};
+use crate::format::listing::Row;
+use crate::format::presets;
+use crate::output;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Show all containers, not only those that run
+    #[arg(short, long)]
+    all: bool,
+
+    /// Only containers that: id=, name=, label=KEY[=VALUE], status=, exited=CODE
+    #[arg(short, long, value_name = "FILTER")]
+    filter: Vec<String>,
+
+    /// `table`, `table TEMPLATE`, `raw`, `json`, or a Go template for each row
+    #[arg(long, default_value = "", hide_default_value = true)]
+    format: String,
+
+    /// Show the N containers made last, whatever their state
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        default_value = "-1",
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
+    last: i64,
+
+    /// Show the container made last, whatever its state
+    #[arg(short, long)]
+    latest: bool,
+
+    /// Do not cut ids, commands and names of mounts short
+    #[arg(long)]
+    no_trunc: bool,
+
+    /// Only show ids
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Show sizes
+    #[arg(short, long)]
+    size: bool,
+}
+
+/// Filters that need no daemon.
+const FILTERS: [&str; 5] = ["id", "name", "label", "status", "exited"];
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let filters = Filters::parse(&args.filter).map_err(|error| Usage(format!("--filter: {error}")))?;
+    filters.check(filter::Command::ContainerList)?;
+    if let Some(name) = filters.names().find(|name| !FILTERS.contains(name)) {
+        return Err(Usage(format!("the filter {name} is not supported here; {} are", FILTERS.join(", "))).into());
+    }
+    let root = DataRoot::find(root, driver)?;
+    let catalog = Catalog::read(&root)?;
+    let last = if args.latest { 1 } else { args.last };
+    let all = args.all || last > 0 || filters.contains("status") || filters.contains("exited");
+    let mut shown: Vec<&Container> = catalog
+        .live_containers()
+        .filter(|container| all || is_up(container.status()))
+        .filter(|container| passes(&filters, container))
+        .collect();
+    shown.sort_by_key(|container| {
+        std::cmp::Reverse((container.created.parse::<Timestamp>().unwrap_or(Timestamp::MIN), container.id.clone()))
+    });
+    if let Ok(last) = usize::try_from(last)
+        && last > 0
+    {
+        shown.truncate(last);
+    }
+    let format = presets::containers(&args.format, args.quiet, args.size);
+    let sizes = args.size || format.contains(".Size");
+    let style = Style { whole: args.no_trunc, now: Timestamp::now() };
+    let rows: Vec<Row> = shown
+        .into_iter()
+        .map(|container| {
+            let sizes = if sizes { measure(&root, &catalog, container) } else { Sizes::default() };
+            row::row(&catalog, container, sizes, style)
+        })
+        .collect();
+    output::raw(&presets::CONTAINERS.render(&format, &rows)?)?;
+    Ok(report_damage(&catalog))
+}
+
+/// docker matches ids and names as expressions; here a part of them.
+fn passes(filters: &Filters, container: &Container) -> bool {
+    let any = |name: &str, matches: &dyn Fn(&str) -> bool| {
+        !filters.contains(name) || filters.get(name).iter().any(|value| matches(value))
+    };
+    any("id", &|value| container.id.starts_with(value))
+        && any("name", &|value| container.name.contains(value.trim_start_matches(['^', '/'])))
+        && any("status", &|value| state_word(container.status()) == value)
+        && any("exited", &|value| {
+            let ended = !container.state.started.starts_with("0001") && !is_up(container.status());
+            ended && value.parse() == Ok(container.state.exit_code)
+        })
+        && filters.labels_match(&container.labels)
+}
+
+/// What a container has written, by docker's rule, and with its image.
+pub(crate) fn measure(root: &DataRoot, catalog: &Catalog, container: &Container) -> Sizes {
+    let written = || {
+        let id = container.mount.as_ref()?.mount_id.as_ref()?;
+        let diff = root.driver.as_ref()?.diff(id).ok()?;
+        i64::try_from(layerfs::tree_size(&diff).ok()?).ok()
+    };
+    let written = written().unwrap_or(-1);
+    let parent = container.mount.as_ref().and_then(|mount| mount.parent);
+    let image: u64 = parent.map_or(0, |top| catalog.chain(top).map(|layer| layer.size).sum());
+    Sizes { written, with_image: i64::try_from(image).unwrap_or(i64::MAX).saturating_add(written.max(0)) }
+}

@@ -1,0 +1,154 @@
+//! A container as docker lists it: the daemon's view (moby v20.10.24 `container/view.go`, `container/state.go`) and the
+//! client's (docker/cli v20.10.24 `cli/command/formatter/container.go`).
+
+use jiff::Timestamp;
+use snapshot::catalog::{Catalog, Container, Resolved, Status};
+use snapshot::reference::Reference;
+
+use crate::format::listing::Row;
+use crate::format::{ago, ellipsis, size};
+
+/// Columns of a command, and of the name of a mount.
+const COMMAND: usize = 20;
+const MOUNT: usize = 15;
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Style {
+    /// Ids, commands and names of mounts are not cut short.
+    pub(crate) whole: bool,
+    /// The time that ages are told from.
+    pub(crate) now: Timestamp,
+}
+
+/// Bytes that a container has written, and with its image's; where they are wanted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sizes {
+    /// -1 where it cannot be told, as docker has it.
+    pub(crate) written: i64,
+    /// Zero leaves it out.
+    pub(crate) with_image: i64,
+}
+
+/// All fields of a container.
+pub(crate) fn row(catalog: &Catalog, container: &Container, sizes: Sizes, style: Style) -> Row {
+    let created = container.created.parse::<Timestamp>().map_or(0, Timestamp::as_second);
+    let id = if style.whole { container.id.clone() } else { short(&container.id).to_owned() };
+    let command = command(container);
+    let command = if style.whole { command } else { ellipsis(&command, COMMAND) };
+    let state = container.status();
+    let mounts = container.mount_points.iter().map(|point| {
+        let name = if point.name.is_empty() { &point.source } else { &point.name };
+        if style.whole { name.clone() } else { ellipsis(name, MOUNT) }
+    });
+    let local = container.mount_points.iter().filter(|point| point.driver == "local").count();
+    let labels = container.labels.iter().map(|(key, value)| format!("{key}={value}"));
+    let bytes = |bytes: i64| size::human_size(bytes as f64, 3);
+    let with_image = match sizes.with_image {
+        ..=0 => String::new(),
+        all => format!(" (virtual {})", bytes(all)),
+    };
+    Row::from([
+        ("ID", id),
+        ("Names", container.name.clone()),
+        ("Image", image(catalog, container, style.whole)),
+        ("Command", crate::format::quoted(&command)),
+        ("CreatedAt", ago::created_at(created)),
+        ("RunningFor", ago::ago(created, style.now)),
+        ("Ports", if is_up(state) { ports(container) } else { String::new() }),
+        ("State", state_word(state).to_owned()),
+        ("Status", status(container, state, style.now)),
+        ("Size", bytes(sizes.written) + &with_image),
+        ("Labels", labels.collect::<Vec<_>>().join(",")),
+        ("Mounts", mounts.collect::<Vec<_>>().join(",")),
+        ("LocalVolumes", local.to_string()),
+        ("Networks", container.networks.join(",")),
+    ])
+}
+
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+/// Whether docker lists it without `-a`.
+pub(crate) fn is_up(status: Status) -> bool {
+    matches!(status, Status::Running | Status::Paused | Status::Restarting)
+}
+
+/// The path and the arguments, those with a blank in quotes.
+fn command(container: &Container) -> String {
+    let words = container.command.iter().enumerate();
+    let quoted = words.map(|(at, word)| if at > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// The image's name if it still means the container's image, else its id.
+fn image(catalog: &Catalog, container: &Container, whole: bool) -> String {
+    let Some(id) = container.image else { return "<no image>".to_owned() };
+    let name = container.image_name.as_str();
+    let valid = !name.is_empty() && catalog.resolve(name) == Resolved::Image(id);
+    let id = id.to_string();
+    let shown = if valid { name } else { &id };
+    if whole {
+        return shown.to_owned();
+    }
+    let bare = |text: &str| short(text.strip_prefix("sha256:").unwrap_or(text)).to_owned();
+    if bare(shown) == bare(&id) {
+        return bare(&id);
+    }
+    match Reference::parse(shown) {
+        Ok(reference) => {
+            let name = reference.familiar_name();
+            reference.tag().map_or_else(|| name.clone(), |tag| format!("{name}:{tag}"))
+        }
+        Err(_) => shown.to_owned(),
+    }
+}
+
+/// docker's word for a state; there is none for what only the disk says.
+pub(crate) fn state_word(status: Status) -> &'static str {
+    match status {
+        Status::Created => "created",
+        Status::Running => "running",
+        Status::Paused => "paused",
+        Status::Restarting => "restarting",
+        Status::Interrupted => "interrupted",
+        Status::Exited => "exited",
+        Status::Removing => "removing",
+        Status::Dead => "dead",
+    }
+}
+
+fn status(container: &Container, status: Status, now: Timestamp) -> String {
+    let state = &container.state;
+    let since = |time: &str| {
+        let seconds = time.parse::<Timestamp>().map(|time| (now - time).total(jiff::Unit::Second).unwrap_or(0.0));
+        ago::human_duration(seconds.unwrap_or(0.0))
+    };
+    match status {
+        Status::Running if !state.health.is_empty() => {
+            let health = if state.health == "starting" { "health: starting" } else { &state.health };
+            format!("Up {} ({health})", since(&state.started))
+        }
+        Status::Running => format!("Up {}", since(&state.started)),
+        Status::Paused => format!("Up {} (Paused)", since(&state.started)),
+        Status::Restarting => format!("Restarting ({}) {} ago", state.exit_code, since(&state.finished)),
+        Status::Interrupted => format!("Recorded as up since {} ago, no such process here", since(&state.started)),
+        Status::Removing => "Removal In Progress".to_owned(),
+        Status::Dead => "Dead".to_owned(),
+        Status::Created => "Created".to_owned(),
+        Status::Exited if state.finished.is_empty() || state.finished.starts_with("0001-01-01T00:00:00") => {
+            String::new()
+        }
+        Status::Exited => format!("Exited ({}) {} ago", state.exit_code, since(&state.finished)),
+    }
+}
+
+/// Published ports as `host->container`, others by themselves; docker joins those in a row into ranges.
+fn ports(container: &Container) -> String {
+    let shown = container.ports.iter().map(|port| match &port.host {
+        Some(host) => format!("{host}->{}", port.port),
+        None => port.port.clone(),
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,88 @@
+//! `layerfs image history`: `docker image history`, offline.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use jiff::Timestamp;
+use snapshot::catalog::{Catalog, Image, Resolved};
+use snapshot::root::DataRoot;
+
+use super::no_such_image;
+use super::select::seconds_of;
+use crate::format::listing::Row;
+use crate::format::{ago, presets, size};
+use crate::output;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The image, by name or id
+    image: String,
+
+    /// `table`, `table TEMPLATE`, `json`, or a Go template for each step
+    #[arg(long, default_value = "", hide_default_value = true)]
+    format: String,
+
+    /// Sizes and times for people
+    #[arg(short = 'H', long, default_value = "true", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = clap::ArgAction::Set, value_parser = crate::flags::parse_bool)]
+    human: bool,
+
+    /// Do not cut ids and commands short
+    #[arg(long)]
+    no_trunc: bool,
+
+    /// Only show ids
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Characters of a command that docker shows.
+const COMMAND: usize = 45;
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let root = DataRoot::find(root, driver)?;
+    let catalog = Catalog::read(&root)?;
+    let image = match catalog.resolve(&args.image) {
+        Resolved::Image(id) => &catalog.images[&id],
+        Resolved::Damaged(id) => bail!("{}: damaged image {id}: {}", args.image, catalog.damaged_images[&id]),
+        Resolved::Nothing => return Err(no_such_image(&args.image)),
+    };
+    let rows = rows(&catalog, image, args)?;
+    output::raw(&presets::HISTORY.render(&presets::history(&args.format, args.quiet, args.human), &rows)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The steps, the last one first (moby v20.10.24 `daemon/images/image_history.go`).
+fn rows(catalog: &Catalog, image: &Image, args: &Args) -> anyhow::Result<Vec<Row>> {
+    let now = Timestamp::now();
+    let mut layers = image.chain.iter();
+    let mut rows = Vec::new();
+    for step in &image.history {
+        let bytes = if step.empty_layer {
+            0
+        } else {
+            let Some(chain) = layers.next() else { bail!("too many non-empty layers in History section") };
+            catalog.layer(*chain).map_or(0, |layer| layer.size)
+        };
+        let created = seconds_of(step.created);
+        let command = step.created_by.replace('\t', " ");
+        let since = if args.human { ago::ago(created, now) } else { ago::created_at_rfc3339(created) };
+        rows.push(Row::from([
+            ("CreatedAt", ago::created_at_rfc3339(created)),
+            ("CreatedSince", since),
+            ("CreatedBy", if args.no_trunc { command } else { crate::format::ellipsis(&command, COMMAND) }),
+            ("Size", if args.human { size::size(bytes) } else { bytes.to_string() }),
+            ("Comment", step.comment.clone()),
+            ("ID", "<missing>".to_owned()),
+        ]));
+    }
+    rows.reverse();
+    // The image itself, then those it was built from, one a step, as long as they are known.
+    let known = std::iter::successors(Some(image), |image| catalog.images.get(&image.parent_id()?));
+    for (row, image) in rows.iter_mut().zip(known) {
+        let id = if args.no_trunc { image.id.to_string() } else { image.id.0.hex()[..12].to_owned() };
+        row.insert("ID", id);
+    }
+    Ok(rows)
+}

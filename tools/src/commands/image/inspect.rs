@@ -1,0 +1,64 @@
+//! `layerfs image inspect`: `docker image inspect`, offline.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use snapshot::catalog::{Catalog, Resolved};
+use snapshot::root::DataRoot;
+
+use super::{document, no_such_image};
+use crate::commands::layerfs::NAME;
+use crate::format::inspect;
+use crate::output;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Images, by name or id
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+
+    /// A Go template for each image, or `json`
+    #[arg(short, long)]
+    format: Option<String>,
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let root = DataRoot::find(root, driver)?;
+    let catalog = Catalog::read(&root)?;
+    let (mut documents, mut errors) = (Vec::new(), Vec::new());
+    for text in &args.images {
+        let found = match catalog.resolve(text) {
+            Resolved::Image(id) => document::of(&root, &catalog, &catalog.images[&id]),
+            Resolved::Damaged(id) => {
+                Err(anyhow::anyhow!("{text}: damaged image {id}: {}", catalog.damaged_images[&id]))
+            }
+            Resolved::Nothing => Err(not_found(text)),
+        };
+        match found {
+            Ok(document) => documents.push(document),
+            Err(error) => errors.push(format!("{error:#}")),
+        }
+    }
+    match args.format.as_deref() {
+        None | Some("") => output::raw(&inspect::indented(&documents))?,
+        Some(format) => {
+            let inspection = inspect::inspect_template(&documents, format)?;
+            output::raw(&inspection.output)?;
+            errors.splice(0..0, inspection.errors.iter().map(ToString::to_string));
+        }
+    }
+    for error in &errors {
+        output::complain(NAME, error);
+    }
+    Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What docker's client makes of the daemon's answer: the text as it was typed.
+fn not_found(text: &str) -> anyhow::Error {
+    let error = no_such_image(text).to_string();
+    match error.strip_prefix("No such image: ") {
+        Some(_) => anyhow::anyhow!("No such image: {text}"),
+        None if text.is_empty() => anyhow::anyhow!("No such image: "),
+        None => anyhow::anyhow!("no such image: {text}: {error}"),
+    }
+}

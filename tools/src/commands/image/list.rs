@@ -1,0 +1,172 @@
+//! `layerfs image ls`: `docker image ls`, offline.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use snapshot::catalog::{Catalog, Resolved};
+use snapshot::reference::Reference;
+use snapshot::root::DataRoot;
+
+use super::select::{Selection, Shown, seconds};
+use super::{no_such_image, report_damage};
+use crate::exit::Usage;
+use crate::format::filter::Filters;
+use crate::format::listing::Row;
+use crate::format::{ago, pattern, presets, size};
+use crate::output;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only images of this repository, or with this name
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    reference: Option<String>,
+
+    /// Show images that others were built from, too
+    #[arg(short, long)]
+    all: bool,
+
+    /// Show digests
+    #[arg(long)]
+    digests: bool,
+
+    /// Only images that: dangling=BOOL, label=KEY[=VALUE], before=IMAGE, since=IMAGE, until=TIME, reference=PATTERN
+    #[arg(short, long, value_name = "FILTER")]
+    filter: Vec<String>,
+
+    /// `table`, `table TEMPLATE`, `raw`, `json`, or a Go template for each row
+    #[arg(long, default_value = "", hide_default_value = true)]
+    format: String,
+
+    /// Do not cut ids short
+    #[arg(long)]
+    no_trunc: bool,
+
+    /// Only show ids
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let mut filters = Filters::parse(&args.filter).map_err(|error| Usage(format!("--filter: {error}")))?;
+    if let Some(reference) = args.reference.as_ref().filter(|reference| !reference.is_empty()) {
+        filters.add("reference", reference);
+    }
+    filters.check(crate::format::filter::Command::ImageList)?;
+    let root = DataRoot::find(root, driver)?;
+    let catalog = Catalog::read(&root)?;
+    let selection = selection(&catalog, &filters, args.all)?;
+    for pattern in &selection.references {
+        pattern::matches(pattern, "")?;
+    }
+    let matches = |pattern: &str, name: &Reference| {
+        pattern::familiar(pattern, &name.familiar(), &name.familiar_name()).unwrap_or_default()
+    };
+    let images = selection.images(&catalog, matches);
+    let format = presets::images(&args.format, args.quiet, args.digests);
+    let digests = Digests { rows: args.digests, shown: args.digests || format.contains("{{.Digest}}") };
+    let now = Timestamp::now();
+    let rows: Vec<Row> = images
+        .iter()
+        .flat_map(|shown| {
+            let row = row(&catalog, shown, args.no_trunc, now);
+            names(shown, digests).into_iter().map(move |name| with_name(row.clone(), name))
+        })
+        .collect();
+    output::raw(&presets::IMAGES.render(&format, &rows)?)?;
+    Ok(report_damage(&catalog))
+}
+
+/// What the filters say, with the images they name looked up.
+fn selection<'f>(catalog: &Catalog, filters: &'f Filters, all: bool) -> anyhow::Result<Selection<'f>> {
+    let times = |name: &str| -> anyhow::Result<Vec<Timestamp>> {
+        let time = |text: &String| match catalog.resolve(text) {
+            Resolved::Image(id) => Ok(catalog.images[&id].created.unwrap_or(Timestamp::MIN)),
+            _ => Err(no_such_image(text)),
+        };
+        filters.get(name).iter().map(time).collect()
+    };
+    Ok(Selection {
+        all,
+        dangling: filters.dangling()?,
+        before: times("before")?,
+        since: times("since")?,
+        until: filters.until(Timestamp::now())?,
+        labels: filters
+            .get("label")
+            .iter()
+            .map(|label| label.split_once('=').map_or((label.as_str(), None), |(key, value)| (key, Some(value))))
+            .collect(),
+        references: filters.get("reference").iter().map(String::as_str).collect(),
+    })
+}
+
+/// Repository, tag and digest of a row.
+type Name<'c> = [&'c str; 3];
+
+const NONE: &str = "<none>";
+
+/// What is to be seen of digests.
+#[derive(Debug, Clone, Copy)]
+struct Digests {
+    /// Each has a row of its own.
+    rows: bool,
+    /// They are shown beside tags.
+    shown: bool,
+}
+
+/// The rows of an image: one for each tag, or for each tag with each digest of the same repository; then one for each
+/// repository that only has digests (docker/cli v20.10.24 `cli/command/formatter/image.go`).
+fn names<'c>(shown: &Shown<'c>, digests: Digests) -> Vec<Name<'c>> {
+    let mut tags: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (repository, tag) in shown.tags.iter().filter_map(|name| name.rsplit_once(':')) {
+        tags.entry(repository).or_default().push(tag);
+    }
+    for (repository, digest) in shown.digests.iter().filter_map(|name| name.split_once('@')) {
+        of.entry(repository).or_default().push(digest);
+    }
+    let mut rows = Vec::new();
+    for (repository, tags) in tags {
+        let here = of.remove(repository).filter(|_| digests.shown).unwrap_or_default();
+        for tag in tags {
+            if here.is_empty() {
+                rows.push([repository, tag, NONE]);
+            }
+            rows.extend(here.iter().map(|digest| [repository, tag, digest]));
+        }
+    }
+    for (repository, only) in of {
+        if digests.rows {
+            rows.extend(only.into_iter().map(|digest| [repository, NONE, digest]));
+        } else {
+            rows.push([repository, NONE, ""]);
+        }
+    }
+    if rows.is_empty() { vec![[NONE; 3]] } else { rows }
+}
+
+fn with_name(mut row: Row, [repository, tag, digest]: Name<'_>) -> Row {
+    row.extend(
+        [("Repository", repository), ("Tag", tag), ("Digest", digest)].map(|(key, text)| (key, text.to_owned())),
+    );
+    row
+}
+
+/// All fields of an image but its names.
+fn row(catalog: &Catalog, shown: &Shown<'_>, whole_ids: bool, now: Timestamp) -> Row {
+    let image = shown.image;
+    let (bytes, created) = (catalog.image_size(image), seconds(image));
+    let id = if whole_ids { image.id.to_string() } else { image.id.0.hex()[..12].to_owned() };
+    Row::from([
+        ("ID", id),
+        ("CreatedSince", ago::ago_or_nothing(created, now)),
+        ("CreatedAt", ago::created_at(created)),
+        ("Size", size::size(bytes)),
+        ("Containers", "N/A".to_owned()),
+        ("VirtualSize", size::size4(bytes)),
+        ("SharedSize", "N/A".to_owned()),
+        ("UniqueSize", "N/A".to_owned()),
+    ])
+}

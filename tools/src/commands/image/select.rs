@@ -1,0 +1,104 @@
+//! Which images a listing shows, and in which order: as dockerd decides it (moby v20.10.24 `daemon/images/images.go: Images`).
+
+use std::cmp::Reverse;
+
+use jiff::Timestamp;
+use snapshot::catalog::{Catalog, Image};
+use snapshot::reference::Reference;
+
+/// What to leave out.
+#[derive(Debug, Default)]
+pub(super) struct Selection<'a> {
+    /// Images that others were built from, and that have no name, too.
+    pub(super) all: bool,
+    /// Only those without a tag and without children, or only those with a name.
+    pub(super) dangling: Option<bool>,
+    /// Only those made before all of these times.
+    pub(super) before: Vec<Timestamp>,
+    /// Only those made after all of these times.
+    pub(super) since: Vec<Timestamp>,
+    /// Only those made no later than this.
+    pub(super) until: Option<Timestamp>,
+    /// Labels that they must have: the key, and the value if it matters.
+    pub(super) labels: Vec<(&'a str, Option<&'a str>)>,
+    /// Patterns of which a name must match one; names that match none are not shown.
+    pub(super) references: Vec<&'a str>,
+}
+
+/// An image in a listing.
+#[derive(Debug)]
+pub(super) struct Shown<'c> {
+    pub(super) image: &'c Image,
+    /// Names with a tag, sorted as docker sorts them.
+    pub(super) tags: Vec<&'c str>,
+    /// Names with a digest.
+    pub(super) digests: Vec<&'c str>,
+}
+
+impl Selection<'_> {
+    /// The images, youngest first. `matches` says whether a pattern matches a name.
+    pub(super) fn images<'c>(
+        &self,
+        catalog: &'c Catalog,
+        matches: impl Fn(&str, &Reference) -> bool,
+    ) -> Vec<Shown<'c>> {
+        let mut shown: Vec<Shown<'c>> =
+            catalog.images.values().filter_map(|image| self.show(catalog, image, &matches)).collect();
+        // Docker's order among images of one second is random; ours is by id.
+        shown.sort_by_key(|shown| (Reverse(seconds(shown.image)), shown.image.id));
+        shown
+    }
+
+    fn show<'c>(
+        &self,
+        catalog: &'c Catalog,
+        image: &'c Image,
+        matches: impl Fn(&str, &Reference) -> bool,
+    ) -> Option<Shown<'c>> {
+        if self.dangling == Some(true) && !image.children.is_empty() {
+            return None;
+        }
+        let created = image.created.unwrap_or(Timestamp::MIN);
+        let in_time = self.before.iter().all(|time| created < *time)
+            && self.since.iter().all(|time| created > *time)
+            && self.until.is_none_or(|time| created <= time);
+        if !in_time || !self.has_labels(image) {
+            return None;
+        }
+        let names = catalog.names_of(image.id).into_iter().filter(|name| {
+            self.references.is_empty()
+                || Reference::parse(name)
+                    .is_ok_and(|reference| self.references.iter().any(|pattern| matches(pattern, &reference)))
+        });
+        let (digests, tags): (Vec<&str>, Vec<&str>) = names.partition(|name| name.contains('@'));
+        let named = !digests.is_empty() || !tags.is_empty();
+        let show = match (named, self.dangling) {
+            (true, Some(true)) => tags.is_empty(),
+            (true, _) => true,
+            (false, Some(false)) => false,
+            (false, _) => self.references.is_empty() && (self.all || image.children.is_empty()),
+        };
+        show.then_some(Shown { image, tags, digests })
+    }
+
+    /// An image without a `config` has no labels, and is left out whenever labels are asked for.
+    fn has_labels(&self, image: &Image) -> bool {
+        if self.labels.is_empty() {
+            return true;
+        }
+        let Some(labels) = image.labels() else { return false };
+        self.labels
+            .iter()
+            .all(|(key, value)| labels.get(*key).is_some_and(|has| value.is_none_or(|value| has == value)))
+    }
+}
+
+/// When an image was made, as the API says it.
+pub(crate) fn seconds(image: &Image) -> i64 {
+    seconds_of(image.created)
+}
+
+/// Unix time, and Go's zero time where there is none.
+pub(super) fn seconds_of(created: Option<Timestamp>) -> i64 {
+    created.map_or(-62_135_596_800, Timestamp::as_second)
+}

@@ -1,0 +1,223 @@
+//! `layerfs system df`: `docker system df`, offline.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use snapshot::buildkit::{BuildCache, CacheRecord};
+use snapshot::catalog::{Catalog, Volume};
+use snapshot::root::DataRoot;
+use snapshot::usage::{build_cache, df};
+
+use crate::commands::container::list::measure;
+use crate::commands::container::row::{self as container, Sizes, Style};
+use crate::commands::image::report_damage;
+use crate::commands::layerfs::NAME;
+use crate::format::listing::{Kind, Row};
+use crate::format::template::{Field, List, MissingKey, Struct, Template, Value};
+use crate::format::{ago, presets, size};
+use crate::output;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Show each image, container, volume and record of the build cache
+    #[arg(short, long)]
+    verbose: bool,
+
+    /// `table`, `table TEMPLATE`, `raw`, `json`, or a Go template
+    #[arg(long, default_value = "", hide_default_value = true)]
+    format: String,
+}
+
+/// What sizes are taken from.
+struct Usage {
+    root: DataRoot,
+    catalog: Catalog,
+    cache: BuildCache,
+    now: Timestamp,
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let root = DataRoot::find(root, driver)?;
+    let catalog = Catalog::read(&root)?;
+    let cache = build_cache(&root, &catalog);
+    let unknown = cache.as_ref().err().map(|error| format!("the build cache is not known: {error}"));
+    let usage = Usage { root, catalog, cache: cache.unwrap_or_default(), now: Timestamp::now() };
+    let text = match (args.verbose, args.format.as_str()) {
+        (true, "" | "table") => usage.tables()?,
+        (true, format) => usage.document(format)?,
+        (false, format) => presets::DISK_USAGE.render(&presets::disk_usage(format), &usage.summary())?,
+    };
+    output::raw(&text)?;
+    report_damage(&usage.catalog);
+    let Some(unknown) = unknown else { return Ok(ExitCode::SUCCESS) };
+    output::complain(NAME, &unknown);
+    Ok(ExitCode::FAILURE)
+}
+
+/// The names of the four kinds in a template.
+const KINDS: [(&str, Kind); 4] = [
+    ("Images", presets::DISK_USAGE_IMAGES),
+    ("Containers", presets::CONTAINERS),
+    ("Volumes", presets::VOLUMES),
+    ("BuildCache", presets::BUILD_CACHE),
+];
+
+impl Usage {
+    fn volume_size(&self, name: &str) -> u64 {
+        let data = self.root.dir.descend(&["volumes", name, "_data"]).ok().flatten();
+        data.and_then(|data| layerfs::tree_size(&data).ok()).unwrap_or_default()
+    }
+
+    fn summary(&self) -> Vec<Row> {
+        let catalog = &self.catalog;
+        let cache = self.cache.summary();
+        let written = |one: &_| u64::try_from(measure(&self.root, catalog, one).written).unwrap_or_default();
+        let rows = [
+            ("Images", df::images(catalog)),
+            ("Containers", df::containers(catalog, written)),
+            ("Local Volumes", df::volumes(catalog, |name| self.volume_size(name))),
+        ];
+        let mut shown: Vec<Row> = rows
+            .into_iter()
+            .map(|(kind, row)| {
+                let reclaimable = size::human_size(row.reclaimable as f64, 4);
+                let percent = row.percent().map(|percent| format!(" ({percent}%)")).unwrap_or_default();
+                summary(kind, row.total, row.active, row.size, reclaimable + &percent)
+            })
+            .collect();
+        shown.push(summary("Build Cache", cache.total, cache.active, cache.size, size::size4(cache.size)));
+        shown
+    }
+
+    fn rows(&self) -> [Vec<Row>; 4] {
+        [self.images(), self.containers(), self.volumes(), self.records()]
+    }
+
+    /// The tables, each under its title.
+    fn tables(&self) -> anyhow::Result<String> {
+        let [images, others @ ..] = self.rows();
+        let cache = format!("Build cache usage: {}", size::size4(self.cache.summary().size));
+        let titles = ["Containers space usage:", "Local Volumes space usage:", &cache];
+        let mut text = String::from("Images space usage:\n\n");
+        text += &presets::DISK_USAGE_IMAGES.render(presets::disk_usage_images(), &images)?;
+        for ((title, (kind, template)), rows) in titles.iter().zip(presets::DISK_USAGE_TABLES).zip(others) {
+            text += &format!("\n{title}\n\n{}", kind.render(template, &rows)?);
+        }
+        text.push('\n');
+        Ok(text)
+    }
+
+    /// All of it through one template.
+    fn document(&self, format: &str) -> anyhow::Result<String> {
+        let fields = KINDS.into_iter().zip(self.rows()).map(|((name, kind), rows)| {
+            let items: Vec<Value> = rows.iter().map(|row| kind.value(row)).collect();
+            let capacity = items.len();
+            Field {
+                name,
+                key: name,
+                omit_empty: false,
+                value: Value::List(Arc::new(List { items, go_type: kind.go_type, capacity })),
+            }
+        });
+        let fields = fields.collect();
+        let context = Struct { go_type: "formatter.diskUsageContext", pointer: true, row: false, fields };
+        let format = if format == "json" { "{{json .}}" } else { format };
+        let text = format.trim_matches(' ').replace("\\t", "\t").replace("\\n", "\n");
+        let parse = |error| anyhow::anyhow!("template parsing error: {error}");
+        let template = Template::parse(&text).map_err(parse)?;
+        Ok(template.execute(&Value::Struct(Arc::new(context)), MissingKey::Nothing)?)
+    }
+
+    /// The images, with the first of their tags only.
+    fn images(&self) -> Vec<Row> {
+        let sizes = df::image_sizes(&self.catalog);
+        let mut images: Vec<_> =
+            sizes.iter().filter_map(|(id, sizes)| Some((self.catalog.images.get(id)?, sizes))).collect();
+        images.sort_by_key(|(image, _)| (std::cmp::Reverse(crate::commands::image::seconds(image)), image.id));
+        let row = |(image, sizes): (&snapshot::catalog::Image, &df::ImageSize)| {
+            let names = self.catalog.names_of(image.id);
+            let tag = names.into_iter().filter(|name| !name.contains('@')).find_map(|name| name.rsplit_once(':'));
+            let (repository, tag) = tag.unwrap_or(("<none>", "<none>"));
+            let created = crate::commands::image::seconds(image);
+            Row::from([
+                ("ID", image.id.0.hex()[..12].to_owned()),
+                ("Repository", repository.to_owned()),
+                ("Tag", tag.to_owned()),
+                ("Digest", String::new()),
+                ("CreatedSince", ago::ago_or_nothing(created, self.now)),
+                ("CreatedAt", ago::created_at(created)),
+                ("Size", size::size(sizes.size)),
+                ("Containers", sizes.containers.to_string()),
+                ("VirtualSize", size::size4(sizes.size)),
+                ("SharedSize", size::size4(sizes.shared)),
+                ("UniqueSize", size::size4(sizes.unique())),
+            ])
+        };
+        images.into_iter().map(row).collect()
+    }
+
+    fn containers(&self) -> Vec<Row> {
+        let mut containers: Vec<_> = self.catalog.live_containers().collect();
+        containers.sort_by_key(|one| std::cmp::Reverse(one.created.parse::<Timestamp>().unwrap_or(Timestamp::MIN)));
+        let style = Style { whole: false, now: self.now };
+        let row = |one| {
+            let sizes = Sizes { with_image: 0, ..measure(&self.root, &self.catalog, one) };
+            container::row(&self.catalog, one, sizes, style)
+        };
+        containers.into_iter().map(row).collect()
+    }
+
+    fn volumes(&self) -> Vec<Row> {
+        let row = |volume: &Volume| {
+            Row::from([
+                ("Name", volume.name.clone()),
+                ("Driver", "local".to_owned()),
+                ("Scope", "local".to_owned()),
+                (
+                    "Mountpoint",
+                    self.catalog.root.join("volumes").join(&volume.name).join("_data").display().to_string(),
+                ),
+                ("Links", df::volume_links(&self.catalog, &volume.name).to_string()),
+                ("Size", size::size4(self.volume_size(&volume.name))),
+            ])
+        };
+        self.catalog.volumes.iter().filter(|volume| !volume.mounted_on_use).map(row).collect()
+    }
+
+    fn records(&self) -> Vec<Row> {
+        let at =
+            |time: Option<Timestamp>| time.map(|time| ago::go_time(time, &jiff::tz::TimeZone::UTC)).unwrap_or_default();
+        let since = |time: Option<Timestamp>| {
+            time.map(|time| ago::human_duration((self.now - time).total(jiff::Unit::Second).unwrap_or(0.0)) + " ago")
+        };
+        let row = |record: &CacheRecord| {
+            Row::from([
+                ("ID", record.id.chars().take(12).collect()),
+                ("Parent", record.parent.as_deref().unwrap_or_default().chars().take(12).collect()),
+                ("CacheType", record.kind.clone()),
+                ("Description", record.description.clone()),
+                ("Size", size::size(record.size.known().unwrap_or_default())),
+                ("CreatedAt", at(record.created)),
+                ("CreatedSince", since(record.created).unwrap_or_default()),
+                ("LastUsedAt", at(record.last_used)),
+                ("LastUsedSince", since(record.last_used).unwrap_or_default()),
+                ("UsageCount", record.usage_count.to_string()),
+                ("InUse", "false".to_owned()),
+                ("Shared", record.shared.to_string()),
+            ])
+        };
+        self.cache.records.iter().map(row).collect()
+    }
+}
+
+fn summary(kind: &str, total: usize, active: usize, bytes: u64, reclaimable: String) -> Row {
+    Row::from([
+        ("Type", kind.to_owned()),
+        ("TotalCount", total.to_string()),
+        ("Active", active.to_string()),
+        ("Size", size::size4(bytes)),
+        ("Reclaimable", reclaimable),
+    ])
+}

@@ -1,0 +1,4 @@
+//! `layerfs system`: `docker system`, offline, and whose a directory is.
+
+pub(crate) mod df;
+pub(crate) mod owner;

@@ -1,0 +1,345 @@
+//! `layerfs system owner`: whose a directory, a file, a link or an id is, and why it is kept.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use layerfs::ChainId;
+use serde::Serialize;
+use snapshot::catalog::{Catalog, Container};
+use snapshot::ids::ImageId;
+use snapshot::owner::{self, Claim, Entry, Ownership, Subject, Verdict};
+use snapshot::root::DataRoot;
+
+use crate::commands::layerfs::NAME;
+use crate::format::size;
+use crate::output;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A path below the data-root, a cache id, a link id, a chain id, an image, a container or a volume
+    #[arg(required = true, value_name = "PATH|ID|LINK")]
+    subjects: Vec<String>,
+
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is known of one subject. The JSON form is the same.
+#[derive(Debug, Default, Serialize)]
+struct Answer {
+    /// As it was asked for.
+    asked: String,
+    /// What it is, in a few words.
+    what: String,
+    /// The entry of the driver's home.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entry: Option<PathBuf>,
+    /// What of the entry was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    below: Option<PathBuf>,
+    /// `live`, `orphan`, `unknown` or `service`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'static str>,
+    /// The reasons for the verdict.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    why: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layer: Option<LayerAnswer>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<ImageAnswer>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    containers: Vec<ContainerAnswer>,
+}
+
+#[derive(Debug, Serialize)]
+struct LayerAnswer {
+    chain_id: ChainId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diff_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ImageAnswer {
+    id: ImageId,
+    names: Vec<String>,
+    /// The layer's place in the image, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layer: Option<usize>,
+    layers: usize,
+    /// The command that made the layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ContainerAnswer {
+    id: String,
+    name: String,
+    /// What the subject is to it.
+    role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<String>,
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let root = DataRoot::find(root, driver)?;
+    let catalog = Catalog::read(&root)?;
+    let ownership = Ownership::read(&root, &catalog)?;
+    let (mut answers, mut missing) = (Vec::new(), false);
+    for asked in &args.subjects {
+        match owner::find(&root, &catalog, &ownership, asked)? {
+            Some(subject) => {
+                answers.push(Asker { root: &root, catalog: &catalog, ownership: &ownership }.answer(asked, subject));
+            }
+            None => {
+                missing = true;
+                output::complain(NAME, &format!("{asked}: nothing of {} is called so", root.dir.path().display()));
+            }
+        }
+    }
+    if args.json {
+        output::json(&answers)?;
+    } else {
+        for (number, answer) in answers.iter().enumerate() {
+            if number > 0 {
+                output::say("")?;
+            }
+            print(answer)?;
+        }
+    }
+    Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What answers are taken from.
+struct Asker<'a> {
+    root: &'a DataRoot,
+    catalog: &'a Catalog,
+    ownership: &'a Ownership,
+}
+
+impl Asker<'_> {
+    fn answer(&self, asked: &str, subject: Subject) -> Answer {
+        let mut answer = Answer { asked: asked.to_owned(), ..Answer::default() };
+        match subject {
+            Subject::Entry { name, below } => self.entry(&mut answer, &name, below),
+            Subject::Link { id, entry: Some(name) } => {
+                self.entry(&mut answer, &name, PathBuf::new());
+                answer.what = format!("link {id} to {}", answer.what);
+            }
+            Subject::Link { id, entry: None } => {
+                answer.what = format!("link {id}, which leads nowhere");
+                answer.verdict = Some("orphan");
+            }
+            Subject::Layer(chain) => {
+                self.layer(&mut answer, chain);
+                answer.what = "a layer's record".into();
+                if let Some(layer) = self.catalog.layer(chain) {
+                    let name = layer.cache_id.to_string();
+                    if let Some(entry) = self.ownership.entries.get(&name) {
+                        self.judge(&mut answer, entry);
+                        answer.entry = self.path_of(&name);
+                    }
+                }
+            }
+            Subject::Image(id) => {
+                answer.what = "an image".into();
+                answer.images.push(self.image(id, None));
+                let of = |container: &&Container| container.image == Some(id);
+                for container in self.catalog.containers.iter().filter(of) {
+                    answer.containers.push(named(container, "made from it"));
+                }
+            }
+            Subject::Container(id) => {
+                answer.what = "a container".into();
+                self.container(&mut answer, &id, "itself");
+            }
+            Subject::Volume(name) => {
+                answer.what = format!("local volume {name}");
+                let uses = |container: &&Container| container.mount_points.iter().any(|point| point.name == name);
+                for container in self.catalog.containers.iter().filter(uses) {
+                    answer.containers.push(named(container, "has it mounted"));
+                }
+            }
+            Subject::Other { whose, .. } => answer.what = whose.to_owned(),
+        }
+        answer
+    }
+
+    fn path_of(&self, name: &str) -> Option<PathBuf> {
+        let home = owner::layers_home(self.root).ok().flatten()?;
+        Some(home.join(name))
+    }
+
+    fn entry(&self, answer: &mut Answer, name: &str, below: PathBuf) {
+        let Some(entry) = self.ownership.entries.get(name) else { return };
+        answer.entry = self.path_of(name);
+        answer.below = Some(below).filter(|below| !below.as_os_str().is_empty());
+        answer.what = what(entry).to_owned();
+        self.judge(answer, entry);
+        for claim in &entry.claims {
+            match claim {
+                Claim::Layer(chain) => self.layer(answer, *chain),
+                Claim::Mount(id) => self.container(answer, id, "its writable layer"),
+                Claim::Init(id) => self.container(answer, id, "its init layer"),
+                _ => {}
+            }
+        }
+    }
+
+    fn judge(&self, answer: &mut Answer, entry: &Entry) {
+        answer.verdict = Some(match entry.verdict {
+            Verdict::Live => "live",
+            Verdict::Service => "service",
+            Verdict::Orphan => "orphan",
+            Verdict::Unknown => "unknown",
+        });
+        answer.why = entry.claims.iter().map(reason).collect();
+        match entry.verdict {
+            Verdict::Orphan => answer.why.push("no layer, container, build cache, deletion or mount claims it".into()),
+            Verdict::Unknown => {
+                answer.why.push("nothing that could be read claims it, but not all could be read:".into());
+                answer.why.extend(self.ownership.unreadable.iter().cloned());
+            }
+            Verdict::Live | Verdict::Service => {}
+        }
+        if let Some(set) = &entry.unfinished {
+            answer.why.push(format!("it is named by the unfinished registration layerdb/tmp/{set}"));
+        }
+    }
+
+    fn layer(&self, answer: &mut Answer, chain: ChainId) {
+        let record = self.catalog.layer(chain);
+        answer.layer = Some(LayerAnswer {
+            chain_id: chain,
+            diff_id: record.map(|record| record.diff_id.to_string()),
+            cache_id: record.map(|record| record.cache_id.to_string()),
+            size: record.map(|record| record.size),
+            damage: self.catalog.layers.get(&chain).and_then(|layer| layer.as_ref().err().cloned()),
+        });
+        for used in owner::uses(self.catalog, chain) {
+            let mut image = self.image(used.image.id, Some(used.place + 1));
+            image.created_by = used.step().map(|step| step.created_by.clone());
+            answer.images.push(image);
+        }
+        let holds = |container: &&Container| {
+            let mount = container.mount.as_ref();
+            mount
+                .and_then(|mount| mount.parent)
+                .is_some_and(|top| self.catalog.chain(top).any(|layer| layer.chain_id == chain))
+        };
+        for container in self.catalog.containers.iter().filter(holds) {
+            answer.containers.push(named(container, "stands on it"));
+        }
+    }
+
+    fn image(&self, id: ImageId, layer: Option<usize>) -> ImageAnswer {
+        ImageAnswer {
+            id,
+            names: self.catalog.names_of(id).into_iter().map(str::to_owned).collect(),
+            layer,
+            layers: self.catalog.images.get(&id).map_or(0, |image| image.chain.len()),
+            created_by: None,
+            damage: self.catalog.damaged_images.get(&id).cloned(),
+        }
+    }
+
+    fn container(&self, answer: &mut Answer, id: &str, role: &'static str) {
+        let known = self.catalog.containers.iter().find(|container| container.id == id);
+        answer.containers.push(known.map_or_else(
+            || ContainerAnswer {
+                id: id.to_owned(),
+                name: String::new(),
+                role,
+                damage: Some("there is no such container: a build's, or what is left of one".into()),
+            },
+            |container| named(container, role),
+        ));
+        if let Some(image) = known.and_then(|container| container.image) {
+            answer.images.push(self.image(image, None));
+        }
+    }
+}
+
+fn named(container: &Container, role: &'static str) -> ContainerAnswer {
+    let damage = container.damage.clone();
+    ContainerAnswer { id: container.id.clone(), name: container.name.clone(), role, damage }
+}
+
+/// What an entry is, in a few words.
+fn what(entry: &Entry) -> &'static str {
+    match (entry.verdict, entry.claims.first()) {
+        (_, Some(Claim::Layer(_))) => "a layer's directory",
+        (_, Some(Claim::Mount(_))) => "a container's writable layer",
+        (_, Some(Claim::Init(_))) => "a container's init layer",
+        (_, Some(Claim::BuildKit(_))) => "build cache",
+        (_, Some(Claim::Removing(_))) => "a layer that is being removed",
+        (_, Some(Claim::Below(_) | Claim::Mounted(_))) => "a directory in use that has no record",
+        (Verdict::Service, None) => "the driver's own",
+        (_, None) => "a directory without an owner",
+    }
+}
+
+fn reason(claim: &Claim) -> String {
+    match claim {
+        Claim::Layer(chain) => format!("it is the content of layer {chain}"),
+        Claim::Mount(id) => format!("it is the writable layer of {id}"),
+        Claim::Init(id) => format!("it holds the init files of {id}"),
+        Claim::BuildKit(id) => format!("BuildKit has it in its cache as {id}"),
+        Claim::Removing(record) => format!("dockerd removes it when it stops: layerdb/sha256/{record}"),
+        Claim::Below(name) => format!("it is below {name}"),
+        Claim::Mounted(at) => format!("it is mounted at {at}"),
+    }
+}
+
+fn print(answer: &Answer) -> anyhow::Result<()> {
+    output::say(&format!("{}: {}", answer.asked, answer.what))?;
+    let line = |key: &str, text: &str| output::say(&format!("  {key:<11}{text}"));
+    if let Some(entry) = &answer.entry {
+        line("directory", &entry.display().to_string())?;
+    }
+    if let Some(layer) = &answer.layer {
+        let size = layer.size.map(|size| format!("  {}", size::size(size))).unwrap_or_default();
+        line("layer", &format!("{}{size}", layer.chain_id))?;
+        if let Some(diff_id) = &layer.diff_id {
+            line("diff id", diff_id)?;
+        }
+        if let Some(damage) = &layer.damage {
+            line("damaged", damage)?;
+        }
+    }
+    for image in &answer.images {
+        let names = if image.names.is_empty() { "<none>".to_owned() } else { image.names.join(", ") };
+        let place = image.layer.map(|layer| format!("  layer {layer} of {}", image.layers)).unwrap_or_default();
+        line("image", &format!("{names}  {}{place}", image.id))?;
+        if let Some(step) = &image.created_by {
+            line("made by", step)?;
+        }
+        if let Some(damage) = &image.damage {
+            line("damaged", damage)?;
+        }
+    }
+    for container in &answer.containers {
+        let short = container.id.get(..12).unwrap_or(&container.id);
+        let name = if container.name.is_empty() { short.to_owned() } else { format!("{} ({short})", container.name) };
+        line("container", &format!("{name}: {}", container.role))?;
+        if let Some(damage) = &container.damage {
+            line("damaged", damage)?;
+        }
+    }
+    if let Some(verdict) = answer.verdict {
+        line(verdict, answer.why.first().map_or("", String::as_str))?;
+        for why in answer.why.iter().skip(1) {
+            line("", why)?;
+        }
+    }
+    Ok(())
+}

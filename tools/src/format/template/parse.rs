@@ -1,0 +1,482 @@
+//! Nodes of a template's tokens.
+
+use std::collections::BTreeMap;
+
+use super::lex::{self, Kind, Token};
+use super::node::{Branch, Command, Loop, Node, Number, Pipe, Term, TermKind};
+use super::quote::{quoted, unquoted};
+use super::{Error, funcs};
+
+type Nodes = Vec<Node>;
+
+/// How deep branches and parentheses may nest.
+const DEEPEST: usize = 200;
+
+/// The text's own nodes, and those of the templates that it defines.
+pub(super) fn parse(text: &str) -> Result<(Nodes, BTreeMap<String, Nodes>), Error> {
+    let mut parser = Parser {
+        tokens: lex::tokens(text),
+        next: 0,
+        action_line: 0,
+        variables: vec!["$".to_owned()],
+        ranges: 0,
+        depth: 0,
+        defined: BTreeMap::new(),
+    };
+    let mut nodes = Nodes::new();
+    while parser.peek().kind != Kind::End {
+        if parser.peek().kind == Kind::LeftDelim {
+            let before = parser.next;
+            parser.advance();
+            if parser.next_solid().is("define") {
+                parser.definition()?;
+                continue;
+            }
+            parser.next = before;
+        }
+        match parser.text_or_action()? {
+            Item::Node(node) => nodes.push(node),
+            Item::End => return Err(parser.error("unexpected {{end}}")),
+            Item::Else => return Err(parser.error("unexpected {{else}}")),
+        }
+    }
+    Ok((nodes, parser.defined))
+}
+
+/// What stands between two places of a list.
+enum Item {
+    Node(Node),
+    End,
+    Else,
+}
+
+struct Parser {
+    tokens: Vec<Token>,
+    next: usize,
+    /// The line of the action that is being read.
+    action_line: usize,
+    /// Those that are visible.
+    variables: Vec<String>,
+    ranges: usize,
+    depth: usize,
+    defined: BTreeMap<String, Nodes>,
+}
+
+impl Parser {
+    /// The last token stays the next one for ever.
+    fn peek(&self) -> &Token {
+        &self.tokens[self.next.min(self.tokens.len() - 1)]
+    }
+
+    fn advance(&mut self) -> Token {
+        let token = self.peek().clone();
+        self.next += 1;
+        token
+    }
+
+    fn skip_space(&mut self) {
+        while self.peek().kind == Kind::Space {
+            self.next += 1;
+        }
+    }
+
+    fn peek_solid(&mut self) -> &Token {
+        self.skip_space();
+        self.peek()
+    }
+
+    fn next_solid(&mut self) -> Token {
+        self.skip_space();
+        self.advance()
+    }
+
+    /// An error at the token that was looked at last.
+    fn error(&self, message: &str) -> Error {
+        let last = self.next.saturating_sub(1).min(self.tokens.len() - 1);
+        Error(format!("template: :{}: {message}", self.tokens[last].line))
+    }
+
+    fn error_at(token: &Token, message: &str) -> Error {
+        Error(format!("template: :{}: {message}", token.line))
+    }
+
+    fn unexpected(&self, token: &Token, context: &str) -> Error {
+        if token.kind == Kind::Error {
+            let mut message = token.text.clone();
+            if self.action_line != 0 && self.action_line != token.line {
+                let place = format!(" started at :{}", self.action_line);
+                message += &if message.ends_with(" action") { place } else { format!(" in action{place}") };
+            }
+            return Self::error_at(token, &message);
+        }
+        Self::error_at(token, &format!("unexpected {} in {context}", token.described()))
+    }
+
+    fn expect(&mut self, kind: Kind, context: &str) -> Result<Token, Error> {
+        let token = self.next_solid();
+        if token.kind == kind { Ok(token) } else { Err(self.unexpected(&token, context)) }
+    }
+
+    fn deeper(&mut self) -> Result<(), Error> {
+        self.depth += 1;
+        if self.depth > DEEPEST { Err(self.error("template nests too deep")) } else { Ok(()) }
+    }
+
+    fn text_or_action(&mut self) -> Result<Item, Error> {
+        let token = self.next_solid();
+        match token.kind {
+            Kind::Text => Ok(Item::Node(Node::Text(token.text))),
+            Kind::LeftDelim => {
+                self.action_line = token.line;
+                let item = self.action();
+                self.action_line = 0;
+                item
+            }
+            _ => Err(self.unexpected(&token, "input")),
+        }
+    }
+
+    fn action(&mut self) -> Result<Item, Error> {
+        let token = self.next_solid();
+        if token.kind == Kind::Keyword {
+            return match token.text.as_str() {
+                "if" => self.branch(Loop::If, token.pos),
+                "with" => self.branch(Loop::With, token.pos),
+                "range" => self.branch(Loop::Range, token.pos),
+                "block" => self.block(&token),
+                "template" => self.call(),
+                "break" => self.leave(&token, Node::Break),
+                "continue" => self.leave(&token, Node::Continue),
+                "else" => {
+                    // What follows `else if` is another action.
+                    if !self.peek_solid().is("if") {
+                        self.expect(Kind::RightDelim, "else")?;
+                    }
+                    Ok(Item::Else)
+                }
+                "end" => self.expect(Kind::RightDelim, "end").map(|_| Item::End),
+                _ => Err(self.unexpected(&token, "command")),
+            };
+        }
+        self.next -= 1;
+        let pos = self.peek().pos;
+        let pipe = self.pipeline("command", Kind::RightDelim)?;
+        Ok(Item::Node(Node::Action { pos, pipe }))
+    }
+
+    fn leave(&mut self, keyword: &Token, node: Node) -> Result<Item, Error> {
+        let token = self.next_solid();
+        if token.kind != Kind::RightDelim {
+            return Err(self.unexpected(&token, &node.to_string()));
+        }
+        if self.ranges == 0 {
+            return Err(Self::error_at(keyword, &format!("{node} outside {{{{range}}}}")));
+        }
+        Ok(Item::Node(node))
+    }
+
+    /// Nodes until `{{end}}` or `{{else}}`.
+    fn list(&mut self) -> Result<(Nodes, Item), Error> {
+        self.deeper()?;
+        let mut nodes = Nodes::new();
+        while self.peek_solid().kind != Kind::End {
+            match self.text_or_action()? {
+                Item::Node(node) => nodes.push(node),
+                last => {
+                    self.depth -= 1;
+                    return Ok((nodes, last));
+                }
+            }
+        }
+        Err(Self::error_at(self.peek(), "unexpected EOF"))
+    }
+
+    fn branch(&mut self, kind: Loop, pos: usize) -> Result<Item, Error> {
+        let visible = self.variables.len();
+        let pipe = self.pipeline(kind.name(), Kind::RightDelim)?;
+        self.ranges += usize::from(kind == Loop::Range);
+        let (body, mut last) = self.list()?;
+        self.ranges -= usize::from(kind == Loop::Range);
+        let mut otherwise = None;
+        if let Item::Else = last {
+            if kind == Loop::If && self.peek().is("if") {
+                let pos = self.advance().pos;
+                self.deeper()?;
+                if let Item::Node(inner) = self.branch(Loop::If, pos)? {
+                    otherwise = Some(vec![inner]);
+                }
+                self.depth -= 1;
+                last = Item::End;
+            } else {
+                let (nodes, end) = self.list()?;
+                otherwise = Some(nodes);
+                last = end;
+            }
+            if !matches!(last, Item::End) {
+                return Err(self.error("expected end; found {{else}}"));
+            }
+        }
+        self.variables.truncate(visible);
+        Ok(Item::Node(Node::Branch(Branch { pos, kind, pipe, body, otherwise })))
+    }
+
+    /// The name in quotes that follows.
+    fn name(&mut self, context: &str) -> Result<(String, String), Error> {
+        let token = self.next_solid();
+        if !matches!(token.kind, Kind::String | Kind::RawString) {
+            return Err(self.unexpected(&token, context));
+        }
+        let name = unquoted(&token.text).ok_or_else(|| Self::error_at(&token, "invalid syntax"))?;
+        Ok((quoted(&name), name))
+    }
+
+    fn call(&mut self) -> Result<Item, Error> {
+        self.skip_space();
+        let pos = self.peek().pos;
+        let (quoted, name) = self.name("template clause")?;
+        let mut pipe = None;
+        if self.next_solid().kind != Kind::RightDelim {
+            self.next -= 1;
+            pipe = Some(self.pipeline("template clause", Kind::RightDelim)?);
+        }
+        Ok(Item::Node(Node::Template { pos, name, quoted, pipe }))
+    }
+
+    fn block(&mut self, keyword: &Token) -> Result<Item, Error> {
+        let (quoted, name) = self.name("block clause")?;
+        let pipe = Some(self.pipeline("block clause", Kind::RightDelim)?);
+        self.body(&name, "block clause")?;
+        Ok(Item::Node(Node::Template { pos: keyword.pos, name, quoted, pipe }))
+    }
+
+    fn definition(&mut self) -> Result<(), Error> {
+        let (_, name) = self.name("define clause")?;
+        self.expect(Kind::RightDelim, "define clause")?;
+        self.body(&name, "define clause")
+    }
+
+    /// The nodes of a template of its own, with its own variables.
+    fn body(&mut self, name: &str, context: &str) -> Result<(), Error> {
+        let outside = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
+        let ranges = std::mem::take(&mut self.ranges);
+        let (nodes, last) = self.list()?;
+        if !matches!(last, Item::End) {
+            return Err(self.error(&format!("unexpected {{{{else}}}} in {context}")));
+        }
+        self.variables = outside;
+        self.ranges = ranges;
+        let empty = |nodes: &Nodes| nodes.iter().all(|node| matches!(node, Node::Text(text) if text.trim().is_empty()));
+        match self.defined.get(name) {
+            Some(_) if empty(&nodes) => {}
+            Some(old) if !empty(old) => {
+                return Err(self.error(&format!("template: multiple definition of template {}", quoted(name))));
+            }
+            _ => drop(self.defined.insert(name.to_owned(), nodes)),
+        }
+        Ok(())
+    }
+
+    fn pipeline(&mut self, context: &str, end: Kind) -> Result<Pipe, Error> {
+        let pos = self.peek_solid().pos;
+        let mut pipe = Pipe { pos, assigns: false, variables: Vec::new(), commands: Vec::new() };
+        self.declarations(&mut pipe, context)?;
+        loop {
+            let token = self.next_solid();
+            match token.kind {
+                kind if kind == end => break,
+                Kind::Bool
+                | Kind::CharConstant
+                | Kind::Dot
+                | Kind::Field
+                | Kind::Identifier
+                | Kind::Number
+                | Kind::Nil
+                | Kind::RawString
+                | Kind::String
+                | Kind::Variable
+                | Kind::LeftParen => {
+                    self.next -= 1;
+                    let command = self.command()?;
+                    pipe.commands.push(command);
+                }
+                _ => return Err(self.unexpected(&token, context)),
+            }
+        }
+        if pipe.commands.is_empty() {
+            return Err(self.error(&format!("missing value for {context}")));
+        }
+        for (index, command) in pipe.commands.iter().enumerate().skip(1) {
+            use TermKind::{Bool, Dot, Nil, Number, Text};
+            if matches!(command.terms[0].kind, Bool(_) | Dot | Nil | Number { .. } | Text { .. }) {
+                return Err(self.error(&format!("non executable command in pipeline stage {}", index + 1)));
+            }
+        }
+        Ok(pipe)
+    }
+
+    /// `$x :=`, `$x =` or `$i, $x :=`.
+    fn declarations(&mut self, pipe: &mut Pipe, context: &str) -> Result<(), Error> {
+        loop {
+            if self.peek_solid().kind != Kind::Variable {
+                return Ok(());
+            }
+            let before = self.next;
+            let variable = self.advance();
+            let follows = self.peek_solid().clone();
+            match follows.kind {
+                Kind::Assign | Kind::Declare => {
+                    pipe.assigns = follows.kind == Kind::Assign;
+                    self.advance();
+                    pipe.variables.push(variable.text.clone());
+                    self.variables.push(variable.text);
+                    return Ok(());
+                }
+                Kind::Char if follows.text == "," => {
+                    self.advance();
+                    pipe.variables.push(variable.text.clone());
+                    self.variables.push(variable.text);
+                    if context == "range" && pipe.variables.len() < 2 {
+                        match self.peek_solid().kind {
+                            Kind::Variable | Kind::RightDelim | Kind::RightParen => continue,
+                            _ => return Err(self.error("range can only initialize variables")),
+                        }
+                    }
+                    return Err(self.error(&format!("too many declarations in {context}")));
+                }
+                _ => {
+                    self.next = before;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn command(&mut self) -> Result<Command, Error> {
+        let mut command = Command { pos: self.peek_solid().pos, terms: Vec::new() };
+        loop {
+            self.skip_space();
+            if let Some(term) = self.operand()? {
+                command.terms.push(term);
+            }
+            let token = self.advance();
+            match token.kind {
+                Kind::Space => continue,
+                Kind::RightDelim | Kind::RightParen => self.next -= 1,
+                Kind::Pipe => {}
+                _ => return Err(self.unexpected(&token, "operand")),
+            }
+            break;
+        }
+        if command.terms.is_empty() { Err(self.error("empty command")) } else { Ok(command) }
+    }
+
+    /// A term with the fields that follow it.
+    fn operand(&mut self) -> Result<Option<Term>, Error> {
+        let Some(mut term) = self.term()? else { return Ok(None) };
+        if self.peek().kind != Kind::Field {
+            return Ok(Some(term));
+        }
+        let pos = self.peek().pos;
+        let mut more = Vec::new();
+        while self.peek().kind == Kind::Field {
+            more.push(self.advance().text[1..].to_owned());
+        }
+        match &mut term.kind {
+            TermKind::Field(fields) | TermKind::Variable { fields, .. } => {
+                fields.append(&mut more);
+                term.pos = pos;
+                Ok(Some(term))
+            }
+            TermKind::Pipe(_) | TermKind::Function(_) | TermKind::Chain { .. } => {
+                Ok(Some(Term { pos, kind: TermKind::Chain { of: Box::new(term), fields: more } }))
+            }
+            _ => Err(self.error(&format!("unexpected . after term {}", quoted(&term.to_string())))),
+        }
+    }
+
+    fn term(&mut self) -> Result<Option<Term>, Error> {
+        let token = self.next_solid();
+        let kind = match token.kind {
+            Kind::Identifier => {
+                if !funcs::exists(&token.text) {
+                    return Err(self.error(&format!("function {} not defined", quoted(&token.text))));
+                }
+                TermKind::Function(token.text)
+            }
+            Kind::Dot => TermKind::Dot,
+            Kind::Nil => TermKind::Nil,
+            Kind::Variable => {
+                if !self.variables.contains(&token.text) {
+                    return Err(self.error(&format!("undefined variable {}", quoted(&token.text))));
+                }
+                TermKind::Variable { name: token.text, fields: Vec::new() }
+            }
+            Kind::Field => TermKind::Field(vec![token.text[1..].to_owned()]),
+            Kind::Bool => TermKind::Bool(token.text == "true"),
+            Kind::CharConstant | Kind::Number => {
+                let value = number(&token).map_err(|message| Self::error_at(&token, &message))?;
+                TermKind::Number { text: token.text, value }
+            }
+            Kind::LeftParen => {
+                self.deeper()?;
+                let pipe = self.pipeline("parenthesized pipeline", Kind::RightParen)?;
+                self.depth -= 1;
+                TermKind::Pipe(pipe)
+            }
+            Kind::String | Kind::RawString => {
+                let text = unquoted(&token.text).ok_or_else(|| Self::error_at(&token, "invalid syntax"))?;
+                TermKind::Text { quoted: token.text, text }
+            }
+            _ => {
+                self.next -= 1;
+                return Ok(None);
+            }
+        };
+        Ok(Some(Term { pos: token.pos, kind }))
+    }
+}
+
+fn number(token: &Token) -> Result<Number, String> {
+    let text = token.text.as_str();
+    let bad = || format!("illegal number syntax: {}", quoted(text));
+    if token.kind == Kind::CharConstant {
+        let inner = unquoted(text).ok_or_else(|| "invalid syntax".to_owned())?;
+        let mut chars = inner.chars();
+        return match (chars.next(), chars.next()) {
+            (Some(char), None) => Ok(Number::Int(i64::from(u32::from(char)))),
+            _ => Err(format!("malformed character constant: {text}")),
+        };
+    }
+    if let Some(value) = integer(text) {
+        return Ok(i64::try_from(value).map_or(Number::Unsigned, Number::Int));
+    }
+    if text.contains("0x") || text.contains("0X") || text.ends_with('i') {
+        return Err(bad());
+    }
+    match text.replace('_', "").parse::<f64>() {
+        Ok(_) if !text.contains(['.', 'e', 'E', 'p', 'P']) => Err(format!("integer overflow: {}", quoted(text))),
+        Ok(value) if value.is_finite() => Ok(Number::Float(value)),
+        _ => Err(bad()),
+    }
+}
+
+/// An integer with Go's prefixes, of up to 64 bits with a sign or without.
+fn integer(text: &str) -> Option<i128> {
+    let (negative, digits) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let (radix, digits) = match lower.get(..2) {
+        Some("0x") => (16, &lower[2..]),
+        Some("0o") => (8, &lower[2..]),
+        Some("0b") => (2, &lower[2..]),
+        _ if lower.len() > 1 && lower.starts_with('0') => (8, &lower[1..]),
+        _ => (10, lower.as_str()),
+    };
+    let digits = digits.replace('_', "");
+    let value = i128::from(u64::from_str_radix(&digits, radix).ok()?);
+    let value = if negative { -value } else { value };
+    (value >= i128::from(i64::MIN)).then_some(value)
+}

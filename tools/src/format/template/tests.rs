@@ -1,0 +1,64 @@
+//! Every template of `testdata/format/template.json` does what Go's did.
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::{Field, MissingKey, Struct, Template, Value};
+
+/// Go 1.19 says more about the type of the recorder than this.
+fn row() -> Value {
+    let field = |name, text| Field { name, key: name, omit_empty: false, value: Value::text(text) };
+    let fields = vec![field("ID", "123"), field("Name", "a/b"), field("Tag", "t")];
+    Value::Struct(Arc::new(Struct { go_type: "main.row", pointer: true, row: true, fields }))
+}
+
+#[test]
+fn templates_do_what_go_recorded() {
+    let recorded: Json = serde_json::from_str(include_str!("../../../../testdata/format/template.json")).unwrap();
+    let raw = Value::raw(&recorded["data"]);
+    let cases = recorded["cases"].as_array().unwrap();
+    let mut wrong = Vec::new();
+    for case in cases {
+        let text = case["template"].as_str().unwrap();
+        let (missing, template) = match text.strip_prefix('!') {
+            Some(template) => (MissingKey::Error, template),
+            None => (MissingKey::Nothing, text),
+        };
+        let dot = if case["over"] == "row" { row() } else { raw.clone() };
+        let (output, error) = match Template::parse(template) {
+            Err(error) => (String::new(), error.to_string()),
+            Ok(template) => {
+                let (output, result) = template.execute_as_far(&dot, missing);
+                (output, result.err().map_or_else(String::new, |error| error.to_string()))
+            }
+        };
+        let expected = (case["output"].as_str().unwrap(), case["error"].as_str().unwrap_or(""));
+        if (output.as_str(), error.as_str()) != expected {
+            wrong.push(format!("{text}\n  ours {:?}\n  go's {expected:?}", (output, error)));
+        }
+    }
+    assert!(cases.len() > 300);
+    assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn depth_has_an_end() {
+    let nested = |count: usize| format!("{}x{}", "{{if 1}}".repeat(count), "{{end}}".repeat(count));
+    let execute = |text: &str| Template::parse(text)?.execute(&Value::Missing, MissingKey::Nothing);
+    assert_eq!(execute(&nested(190)).unwrap(), "x");
+    assert_eq!(execute(&nested(100_000)).unwrap_err().to_string(), "template: :1: template nests too deep");
+    let parens = format!("{{{{{}1{}}}}}", "(".repeat(100_000), ")".repeat(100_000));
+    assert_eq!(execute(&parens).unwrap_err().to_string(), "template: :1: template nests too deep");
+    let chain = "{{if 0}}".to_owned() + &"{{else if 0}}".repeat(100_000) + "{{end}}";
+    assert_eq!(execute(&chain).unwrap_err().to_string(), "template: :1: template nests too deep");
+    let endless = r#"{{define "x"}}{{template "x"}}{{end}}{{template "x"}}"#;
+    let error = execute(endless).unwrap_err().to_string();
+    assert!(error.ends_with("exceeded maximum template depth (400)"), "{error}");
+    let deep = format!(
+        r#"{{{{define "x"}}}}{}{{{{template "x"}}}}{}{{{{end}}}}{{{{template "x"}}}}"#,
+        "{{if 1}}".repeat(190),
+        "{{end}}".repeat(190)
+    );
+    assert!(execute(&deep).is_err());
+}

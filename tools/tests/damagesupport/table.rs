@@ -1,0 +1,181 @@
+//! The situations of a damaged store: what is done to it, what dockerd makes of it, and what must be said about it.
+
+use std::fs;
+use std::path::Path;
+
+use super::small::Store;
+
+/// What dockerd makes of the image that is damaged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Dockerd {
+    /// It does not list it any more.
+    Loses,
+    /// It loses the base as well.
+    LosesBoth,
+    /// It lists it; something that is done with it later fails.
+    Lists,
+    /// It lists it and all goes well: there need not be a word on it.
+    Copes,
+    /// It lists it without its tag.
+    Untags,
+    /// It does not start.
+    Refuses,
+}
+
+/// A situation. Paths and words may have placeholders, see [`Store::named`].
+pub(crate) struct Situation {
+    pub(crate) name: &'static str,
+    pub(crate) damage: fn(&Store),
+    pub(crate) dockerd: Dockerd,
+    /// Each of them, or the twelve digits that it begins with, must be in what is said.
+    pub(crate) says: &'static [&'static str],
+    /// A path to ask for its owner, and words in the answer.
+    pub(crate) owner: Option<(&'static str, &'static str)>,
+}
+
+const fn situation(
+    name: &'static str,
+    damage: fn(&Store),
+    dockerd: Dockerd,
+    says: &'static [&'static str],
+    owner: Option<(&'static str, &'static str)>,
+) -> Situation {
+    Situation { name, damage, dockerd, says, owner }
+}
+
+use Dockerd::{Copes, Lists, Loses, LosesBoth, Refuses, Untags};
+
+pub(crate) const SITUATIONS: &[Situation] = &[
+    situation("size missing", |s| remove(s, "LAYERDB/TOP/size"), Loses, &["size"], None),
+    situation("size empty", |s| write(s, "LAYERDB/TOP/size", ""), Loses, &["size"], None),
+    situation("size with a newline", |s| write(s, "LAYERDB/TOP/size", "6\n"), Loses, &["size"], None),
+    situation("size no number", |s| write(s, "LAYERDB/TOP/size", "\u{1b}[31mx"), Loses, &["size"], None),
+    situation("diff missing", |s| remove(s, "LAYERDB/TOP/diff"), Loses, &["diff"], None),
+    situation("diff empty", |s| write(s, "LAYERDB/TOP/diff", ""), Loses, &["diff"], None),
+    situation("diff no digest", |s| write(s, "LAYERDB/TOP/diff", "md5:0"), Loses, &["diff"], None),
+    situation("cache-id missing", |s| remove(s, "LAYERDB/TOP/cache-id"), Loses, &["cache-id"], None),
+    situation("cache-id empty", |s| write(s, "LAYERDB/TOP/cache-id", ""), Loses, &["cache-id"], None),
+    situation("parent empty", |s| write(s, "LAYERDB/TOP/parent", ""), Loses, &["parent"], None),
+    situation("parent missing", |s| remove(s, "LAYERDB/TOP/parent"), Lists, &["parent"], None),
+    situation("lowest size missing", |s| remove(s, "LAYERDB/LOWEST/size"), LosesBoth, &["size"], None),
+    situation("lowest record missing", |s| remove_all(s, "LAYERDB/LOWEST"), LosesBoth, &["LOWEST"], None),
+    situation("journal missing", |s| remove(s, "LAYERDB/TOP/tar-split.json.gz"), Lists, &["tar-split"], None),
+    situation("journal empty", |s| write(s, "LAYERDB/TOP/tar-split.json.gz", ""), Lists, &["tar-split"], None),
+    situation("journal no gzip", |s| write(s, "LAYERDB/TOP/tar-split.json.gz", "no"), Copes, &[], None),
+    situation(
+        "record under a wrong name",
+        |s| rename(s, "LAYERDB/TOP", &format!("LAYERDB/{}", "a".repeat(64))),
+        Loses,
+        &["TOP"],
+        None,
+    ),
+    situation("layer directory missing", |s| remove_all(s, "overlay2/TOP-CACHE"), Lists, &["TOP-CACHE"], None),
+    situation("link in l/ missing", |s| remove(s, "overlay2/l/LOWEST-LINK"), Lists, &["LOWEST-LINK"], None),
+    situation("link empty", |s| write(s, "overlay2/TOP-CACHE/link", ""), Lists, &["link"], None),
+    situation("lower empty", |s| write(s, "overlay2/TOP-CACHE/lower", ""), Lists, &["lower"], None),
+    situation("work missing", |s| remove_all(s, "overlay2/TOP-CACHE/work"), Copes, &[], None),
+    situation("committed missing", |s| remove(s, "overlay2/LOWEST-CACHE/committed"), Copes, &[], None),
+    situation("config of another hash", |s| write(s, "IMAGES/CHILD", "{}"), Loses, &["CHILD"], None),
+    situation("config empty", |s| write(s, "IMAGES/CHILD", ""), Loses, &["CHILD"], None),
+    situation("config missing", |s| remove(s, "IMAGES/CHILD"), Loses, &["damage/child:1"], None),
+    situation(
+        "names empty",
+        |s| write(s, "image/overlay2/repositories.json", ""),
+        Refuses,
+        &["repositories.json"],
+        None,
+    ),
+    situation(
+        "names truncated",
+        |s| write(s, "image/overlay2/repositories.json", "{\"Repositories\":{\"a"),
+        Refuses,
+        &["repositories.json"],
+        None,
+    ),
+    situation(
+        "names garbage",
+        |s| write(s, "image/overlay2/repositories.json", "no"),
+        Refuses,
+        &["repositories.json"],
+        None,
+    ),
+    situation("names missing", |s| remove(s, "image/overlay2/repositories.json"), Untags, &["CHILD"], None),
+    situation("parent image unknown", |s| parent_image(s, &format!("sha256:{}", "b".repeat(64))), Copes, &[], None),
+    situation("parent image garbled", |s| parent_image(s, "no"), Copes, &[], None),
+    situation(
+        "mount without container",
+        |s| remove_all(s, "containers/CONTAINER"),
+        Copes,
+        &["MOUNT"],
+        Some(("overlay2/MOUNT", "container")),
+    ),
+    situation("container without mount", |s| remove_all(s, "MOUNTS/CONTAINER"), Copes, &["CONTAINER"], None),
+    situation("container of no driver's", |s| write(s, "MOUNTS/CONTAINER/mount-id", ""), Copes, &["CONTAINER"], None),
+    situation("init-id missing", |s| remove(s, "MOUNTS/CONTAINER/init-id"), Copes, &[], None),
+    situation("container's directory missing", |s| remove_all(s, "overlay2/MOUNT"), Copes, &["CONTAINER"], None),
+    situation(
+        "container's config empty",
+        |s| write(s, "containers/CONTAINER/config.v2.json", ""),
+        Copes,
+        &["CONTAINER"],
+        None,
+    ),
+    situation(
+        "directory of nobody",
+        |s| make(s, "overlay2/0123456789012345678901234567890123456789012345678901234567890123/diff"),
+        Copes,
+        &["0123456789012345678901234567890123456789012345678901234567890123"],
+        Some(("overlay2/0123456789012345678901234567890123456789012345678901234567890123", "orphan")),
+    ),
+    situation("write-set left", |s| make(s, "image/overlay2/layerdb/tmp/write-set-1"), Copes, &["write-set-1"], None),
+    situation("removal not finished", |s| make(s, "LAYERDB/TOP-1234-removing"), Copes, &["-removing"], None),
+    situation(
+        "layers without image",
+        |s| {
+            remove(s, "IMAGES/CHILD");
+            remove_all(s, "containers/CONTAINER");
+            remove_all(s, "MOUNTS/CONTAINER");
+            write(s, "image/overlay2/repositories.json", "{\"Repositories\":{}}");
+        },
+        Untags,
+        &["TOP-CACHE"],
+        Some(("overlay2/TOP-CACHE", "no image")),
+    ),
+    situation(
+        "stale link",
+        |s| std::os::unix::fs::symlink("../gone/diff", s.at("overlay2/l/STALESTALESTALESTALESTALES")).unwrap(),
+        Copes,
+        &["STALESTALESTALESTALESTALES"],
+        Some(("overlay2/l/STALESTALESTALESTALESTALES", "orphan")),
+    ),
+    situation("temporary file", |s| write(s, "image/overlay2/.tmp-repositories.json1", "x"), Copes, &[".tmp-"], None),
+];
+
+fn remove(store: &Store, path: &str) {
+    fs::remove_file(store.at(path)).unwrap();
+}
+
+fn remove_all(store: &Store, path: &str) {
+    fs::remove_dir_all(store.at(path)).unwrap();
+}
+
+fn rename(store: &Store, from: &str, to: &str) {
+    fs::rename(store.at(from), store.at(to)).unwrap();
+}
+
+fn make(store: &Store, path: &str) {
+    fs::create_dir_all(store.at(path)).unwrap();
+}
+
+fn write(store: &Store, path: &str, content: &str) {
+    let path = store.at(path);
+    let parent: &Path = path.parent().unwrap();
+    assert!(parent.is_dir(), "{}", parent.display());
+    fs::write(path, content).unwrap();
+}
+
+fn parent_image(store: &Store, id: &str) {
+    let dir = store.at("image/overlay2/imagedb/metadata/sha256/CHILD");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("parent"), id).unwrap();
+}

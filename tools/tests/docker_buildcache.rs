@@ -1,0 +1,243 @@
+//! What a data-root says of BuildKit's cache, against what the daemon says that made it.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Output;
+
+use layerfs::ChainId;
+use serde_json::Value;
+use snapshot::buildkit::{BuildCache, CacheRecord, CacheSize, Snapshots};
+use snapshot::dir::Dir;
+use snapshot::ids::CacheId;
+use support::dockerd::Dockerd;
+use support::live;
+use tempfile::TempDir;
+
+const BUSYBOX: &str = "busybox-20.10.tar";
+
+/// A stage that ends up in no image, a cache mount, hard links, a hole, and layers of an image.
+const STAGES: &str = r#"FROM layerfs-test/busybox:1 AS one
+RUN echo one >/one && ln /one /link && truncate -s 1000000 /hole && mkfifo /fifo
+RUN --mount=type=cache,target=/cache echo cached >/cache/file && rm /bin/acpid && echo two >/two
+FROM layerfs-test/busybox:1
+COPY --from=one /one /link /copied/
+COPY data /data
+RUN echo "three <>&\"" >/three
+"#;
+
+/// Nothing of it is exported as an image.
+const LOCAL: &str = r"FROM layerfs-test/busybox:1 AS one
+RUN --mount=type=cache,target=/cache echo 'once again' >>/cache/file && echo local >/local
+FROM scratch
+COPY --from=one /local /local
+";
+
+/// Builds with BuildKit.
+fn build(daemon: &Dockerd, dir: &TempDir, dockerfile: &str, arguments: &[&str]) {
+    support::succeeded("docker build", try_build(daemon, dir, dockerfile, arguments));
+}
+
+fn try_build(daemon: &Dockerd, dir: &TempDir, dockerfile: &str, arguments: &[&str]) -> Output {
+    let context = dir.path().join("context");
+    fs::create_dir_all(&context).unwrap();
+    fs::write(context.join("Dockerfile"), dockerfile).unwrap();
+    fs::write(context.join("data"), [7; 5000]).unwrap();
+    let arguments = [&["build", "-q", "--network", "none"], arguments, &[context.to_str().unwrap()]].concat();
+    daemon.client(&arguments).env("DOCKER_BUILDKIT", "1").output().unwrap()
+}
+
+/// What the daemon answers to `/system/df`.
+fn disk_usage(daemon: &Dockerd) -> Value {
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.write_all(b"GET /v1.41/system/df HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(" 200 "), "{answer}");
+    serde_json::from_str(body).unwrap()
+}
+
+/// The layers of every image there is.
+fn chains(daemon: &Dockerd) -> BTreeSet<ChainId> {
+    let layers = |id: &String| {
+        let layers = daemon.ok(&["image", "inspect", "-f", "{{range .RootFS.Layers}}{{println .}}{{end}}", id]);
+        let diff_ids = layers.lines().filter(|line| !line.is_empty()).map(|id| id.parse().unwrap());
+        ChainId::chain(&diff_ids.collect::<Vec<_>>())
+    };
+    daemon.images().iter().flat_map(layers).collect()
+}
+
+fn ours(root: &Path, chains: &BTreeSet<ChainId>) -> (Snapshots, BuildCache) {
+    let root = Dir::open(root).unwrap();
+    let snapshots = Snapshots::read(&root).unwrap();
+    let cache = BuildCache::read(&root, &snapshots, |chain| chains.contains(chain)).unwrap();
+    (snapshots, cache)
+}
+
+/// The size of a record, measured if it is not known.
+fn measured(record: &CacheRecord, root: &Path) -> u64 {
+    match &record.size {
+        CacheSize::Known(size) => *size,
+        CacheSize::Layer(chain) => {
+            let hex = chain.to_string().replace("sha256:", "");
+            let layer = root.join("image/overlay2/layerdb/sha256").join(hex);
+            fs::read_to_string(layer.join("size")).unwrap().parse().unwrap()
+        }
+        CacheSize::Directory(id) => {
+            let diff = root.join("overlay2").join(id.as_str()).join("diff");
+            layerfs::tree_size(fs::File::open(diff).unwrap()).unwrap()
+        }
+    }
+}
+
+/// What differs between our records and the daemon's.
+fn differences(cache: &BuildCache, usage: &Value, root: &Path) -> Vec<String> {
+    let record = |record: &CacheRecord| {
+        serde_json::json!({
+            "ID": record.id,
+            "Parent": record.parent.clone().unwrap_or_default(),
+            "Type": record.kind,
+            "Description": record.description,
+            "InUse": false,
+            "Shared": record.shared,
+            "Size": measured(record, root),
+            "CreatedAt": record.created.map(|time| time.to_string()),
+            "LastUsedAt": record.last_used.map(|time| time.to_string()),
+            "UsageCount": record.usage_count,
+        })
+    };
+    let by_id = |records: Vec<Value>| -> BTreeMap<String, Value> {
+        records.into_iter().map(|record| (record["ID"].to_string(), record)).collect()
+    };
+    let ours = by_id(cache.records.iter().map(record).collect());
+    let theirs = by_id(usage["BuildCache"].as_array().unwrap().clone());
+    let ids: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+    let different = ids.into_iter().filter(|id| ours.get(*id) != theirs.get(*id));
+    different.map(|id| format!("{id}:\n  ours {:?}\ndocker {:?}", ours.get(id), theirs.get(id))).collect()
+}
+
+/// Each directory of the driver has an owner, and BuildKit is that of all but the loaded image's.
+fn owners(snapshots: &Snapshots, root: &Path) {
+    let directories = fs::read_dir(root.join("overlay2")).unwrap().map(|entry| entry.unwrap().file_name());
+    let names: BTreeSet<_> = directories.map(|name| name.into_string().unwrap()).filter(|name| name != "l").collect();
+    let owned: BTreeSet<_> = snapshots.driver_ids().iter().map(|id| id.as_str().to_owned()).collect();
+    let (theirs, others): (Vec<_>, Vec<_>) = names.iter().partition(|name| owned.contains(*name));
+    assert!(theirs.len() > 3 && theirs.iter().all(|name| name.len() == 25), "{theirs:?}");
+    assert!(others.iter().all(|name| name.len() == 64), "{others:?} are nobody's");
+    let layers = fs::read_dir(root.join("image/overlay2/layerdb/sha256")).unwrap();
+    for layer in layers {
+        let chain = format!("sha256:{}", layer.unwrap().file_name().to_str().unwrap()).parse().unwrap();
+        assert!(snapshots.holds_chain(&chain), "{chain} is part of the cache");
+    }
+}
+
+/// The row of `docker system df`, with sizes as docker prints them.
+fn row(daemon: &Dockerd) -> Vec<String> {
+    let format = "{{.Type}}|{{.TotalCount}}|{{.Active}}|{{.Size}}|{{.Reclaimable}}";
+    let rows = daemon.ok(&["system", "df", "--format", format]);
+    let row = rows.lines().find(|row| row.starts_with("Build Cache|")).unwrap();
+    row.split('|').skip(1).map(str::to_owned).collect()
+}
+
+/// Four digits, in steps of a thousand.
+fn human(bytes: u64) -> String {
+    let (mut size, mut units) = (bytes as f64, ["B", "kB", "MB", "GB"].iter());
+    let mut unit = units.next().unwrap();
+    while size >= 1000.0 {
+        size /= 1000.0;
+        unit = units.next().unwrap();
+    }
+    let whole = (size.log10().floor().max(0.0)) as usize + 1;
+    let digits = format!("{size:.*}", 4 - whole);
+    let digits = if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { &digits };
+    format!("{digits}{unit}")
+}
+
+#[test]
+fn docker_lists_the_same_build_cache() {
+    let Some(_turn) = support::docker() else { return };
+    let dir = support::scratch();
+    let root = support::empty_root(&dir, "root");
+    let daemon = Dockerd::start(&root);
+    assert_eq!(ours(&root, &BTreeSet::new()).1, BuildCache::default(), "a new daemon");
+    daemon.load(&support::golden(BUSYBOX));
+    build(&daemon, &dir, STAGES, &["-t", "layerfs-test/built:1"]);
+    build(&daemon, &dir, LOCAL, &["--output", &format!("type=local,dest={}", dir.path().join("out").display())]);
+    build(&daemon, &dir, "FROM layerfs-test/busybox:1\nRUN echo gone >/gone\n", &["-t", "layerfs-test/gone:1"]);
+    daemon.ok(&["rmi", "layerfs-test/gone:1"]);
+    let failing = "FROM layerfs-test/busybox:1\nRUN echo good >/good\nRUN echo bad >/bad && false\n";
+    assert!(!try_build(&daemon, &dir, failing, &["-t", "layerfs-test/bad:1"]).status.success());
+
+    // Sizes that nobody has asked for yet; the question is what sets them.
+    let (snapshots, cache) = ours(&root, &chains(&daemon));
+    owners(&snapshots, &root);
+    let sizes = |kind: fn(&CacheSize) -> bool| cache.records.iter().filter(|record| kind(&record.size)).count();
+    assert!(sizes(|size| matches!(size, CacheSize::Directory(_))) > 3, "{cache:#?}");
+    assert!(sizes(|size| matches!(size, CacheSize::Layer(_))) > 3, "{cache:#?}");
+    assert!(cache.summary().unmeasured > 3);
+    support::assert_none("before the first df", &differences(&cache, &disk_usage(&daemon), &root));
+
+    // Now all are known, and the images that go leave the cache behind.
+    for (removed, left) in [(None, 2), (Some("layerfs-test/built:1"), 1), (Some("layerfs-test/busybox:1"), 0)] {
+        if let Some(name) = removed {
+            daemon.ok(&["rmi", name]);
+        }
+        assert_eq!(daemon.images().len(), left);
+        let usage = disk_usage(&daemon);
+        let (snapshots, cache) = ours(&root, &chains(&daemon));
+        support::assert_none("after", &differences(&cache, &usage, &root));
+        owners(&snapshots, &root);
+        let summary = cache.summary();
+        assert_eq!(cache.records.iter().any(|record| record.shared), left > 0);
+        let want = [summary.total.to_string(), summary.active.to_string(), human(summary.size), human(summary.size)];
+        assert_eq!((row(&daemon), summary.unmeasured), (want.to_vec(), 0));
+    }
+
+    // Without the daemon it is the same, and for the next one too.
+    let usage = disk_usage(&daemon);
+    daemon.stop();
+    support::assert_none("stopped", &differences(&ours(&root, &BTreeSet::new()).1, &usage, &root));
+    let daemon = Dockerd::start(&root);
+    support::assert_none("restarted", &differences(&ours(&root, &BTreeSet::new()).1, &disk_usage(&daemon), &root));
+
+    daemon.ok(&["builder", "prune", "-af"]);
+    // Of what had become layers, the names stay behind for ever.
+    let (snapshots, cache) = ours(&root, &BTreeSet::new());
+    assert!(cache.records.is_empty(), "{cache:#?}");
+    let there = |id: &CacheId| root.join("overlay2").join(id.as_str()).exists();
+    assert!(!snapshots.driver_ids().iter().any(there), "{snapshots:#?}");
+    support::assert_none("left behind", &live::leftovers(&root));
+}
+
+/// A build writes to the databases all the time.
+#[test]
+fn docker_building_can_be_read() {
+    let Some(_turn) = support::docker() else { return };
+    let dir = support::scratch();
+    let root = support::empty_root(&dir, "root");
+    let daemon = Dockerd::start(&root);
+    daemon.load(&support::golden(BUSYBOX));
+    let chains = chains(&daemon);
+    let steps: String = (0..20).map(|step| format!("RUN echo {step} >/{step}\n")).collect();
+    let dockerfile = format!("FROM layerfs-test/busybox:1\n{steps}");
+    let (mut seen, mut reads) = (BTreeSet::new(), 0);
+    std::thread::scope(|scope| {
+        let building = scope.spawn(|| build(&daemon, &dir, &dockerfile, &["-t", "layerfs-test/steps:1"]));
+        while !building.is_finished() {
+            let (snapshots, _) = ours(&root, &chains);
+            seen.extend(snapshots.driver_ids().iter().cloned());
+            reads += 1;
+        }
+    });
+    let (snapshots, cache) = ours(&root, &chains);
+    assert!(reads > 20, "{reads}");
+    assert!(seen.len() > 10 && snapshots.driver_ids().len() > 20, "{} seen", seen.len());
+    assert!(cache.records.len() > 20);
+}

@@ -1,0 +1,173 @@
+//! Damaged stores: everything is listed as what it is, nothing is silently dropped, nothing panics.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod damagesupport;
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use damagesupport::small::{BASE, CHILD, Store};
+use damagesupport::table::{Dockerd, SITUATIONS, Situation};
+use support::dockerd;
+
+/// How long dockerd may take, or is given until it must have failed.
+const START: Duration = Duration::from_secs(30);
+
+const LAYERFS: &str = env!("CARGO_BIN_EXE_layerfs");
+/// Not there yet when this was written.
+const IMAGE_DU: Option<&str> = option_env!("CARGO_BIN_EXE_image-du");
+
+/// Status and all that a command says, in lower case.
+struct Said {
+    command: String,
+    status: Option<i32>,
+    text: String,
+}
+
+fn ask(program: &str, root: &Path, arguments: &[&str]) -> Said {
+    let output = Command::new(program).arg("--root").arg(root).args(arguments).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let name = Path::new(program).file_name().unwrap().to_str().unwrap();
+    Said {
+        command: format!("{name} {}", arguments.join(" ")),
+        status: output.status.code(),
+        text: String::from_utf8_lossy(&text).to_lowercase(),
+    }
+}
+
+impl Said {
+    /// Whether an id is named, in full or by what it begins with, or a word is said.
+    fn names(&self, word: &str) -> bool {
+        let word = word.to_lowercase();
+        let id = word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        self.text.contains(if id { &word[..12] } else { &word })
+    }
+
+    /// Whether one line has the image and says that it is damaged.
+    fn damaged(&self, tag: &str, id: &str) -> bool {
+        self.text.lines().any(|line| line.contains("damaged") && (line.contains(tag) || line.contains(&id[..12])))
+    }
+}
+
+fn there(words: &[&str]) -> bool {
+    Command::new(LAYERFS).args(words).arg("--help").output().unwrap().status.success()
+}
+
+/// What is wrong with what is said about a situation.
+fn findings(situation: &Situation, store: &Store) -> Vec<String> {
+    let ls = ask(LAYERFS, &store.root, &["image", "ls", "-a"]);
+    let mut report = Vec::new();
+    // Findings may show in the status.
+    if ls.status != Some(0)
+        && !(ls.status == Some(1) && (ls.text.contains("damaged") || situation.dockerd == Dockerd::Refuses))
+    {
+        report.push(format!("{} ends with {:?}", ls.command, ls.status));
+    }
+    let gone = matches!(situation.dockerd, Dockerd::Refuses | Dockerd::Untags);
+    if !gone && !ls.names(CHILD) && !ls.names(&store.child) {
+        report.push(format!("{} drops {CHILD}", ls.command));
+    }
+    if matches!(situation.dockerd, Dockerd::Loses | Dockerd::LosesBoth) && !ls.damaged(CHILD, &store.child) {
+        report.push(format!("{} does not call {CHILD} damaged", ls.command));
+    }
+    if situation.dockerd == Dockerd::LosesBoth && !ls.damaged(BASE, &store.base) {
+        report.push(format!("{} does not call {BASE} damaged", ls.command));
+    }
+    let mut all = vec![ls];
+    if there(&["container", "ls"]) {
+        all.push(ask(LAYERFS, &store.root, &["container", "ls", "-a"]));
+    }
+    if let Some(image_du) = IMAGE_DU {
+        all.push(ask(image_du, &store.root, &[]));
+    }
+    if let Some((path, word)) = situation.owner.filter(|_| there(&["system", "owner"])) {
+        let owner = ask(LAYERFS, &store.root, &["system", "owner", store.at(path).to_str().unwrap()]);
+        if !owner.names(word) {
+            report.push(format!("{} does not say {word:?}:\n{}", owner.command, owner.text));
+        }
+        all.push(owner);
+    }
+    for said in &all {
+        if said.status.is_none_or(|code| code > 2) || said.text.contains("panicked") || said.text.contains('\u{1b}') {
+            report.push(format!("{} ends with {:?}:\n{}", said.command, said.status, said.text));
+        }
+    }
+    // Without the accounting there is nobody to tell of what no image is damaged by.
+    let asked = IMAGE_DU.is_some() || situation.dockerd != Dockerd::Copes;
+    for word in situation.says.iter().map(|word| store.named(word)).filter(|_| asked) {
+        if !all.iter().any(|said| said.names(&word)) {
+            report.push(format!("nobody says {word:?}"));
+        }
+    }
+    report
+}
+
+#[test]
+fn docker_damaged_is_said() {
+    if !there(&["image", "ls"]) {
+        eprintln!("skipped: layerfs image ls is not there yet");
+        return;
+    }
+    let Some(_turn) = support::docker() else { return };
+    let dir = support::scratch();
+    let template = Store::make(dir.path());
+    let mut report = findings_of_none(&template);
+    for (number, situation) in SITUATIONS.iter().enumerate() {
+        let store = template.copy(&dir.path().join(format!("damaged-{number}")));
+        (situation.damage)(&store);
+        let findings = findings(situation, &store);
+        report.extend(findings.into_iter().map(|line| format!("{}: {line}", situation.name)));
+        std::fs::remove_dir_all(&store.root).unwrap();
+    }
+    support::assert_none("damaged", &report);
+}
+
+/// Nothing is damaged in the store that is not.
+fn findings_of_none(store: &Store) -> Vec<String> {
+    let ls = ask(LAYERFS, &store.root, &["image", "ls", "-a"]);
+    let sound = ls.status == Some(0) && ls.names(&store.child) && ls.names(&store.base) && !ls.text.contains("damaged");
+    if sound { Vec::new() } else { vec![format!("sound: {:?}\n{}", ls.status, ls.text)] }
+}
+
+/// dockerd makes of each situation what the table says.
+#[test]
+#[ignore = "starts a daemon on every damaged store"]
+fn docker_damaged_table_is_right() {
+    let Some(_turn) = support::docker() else { return };
+    let dir = support::scratch();
+    let template = Store::make(dir.path());
+    let mut report = Vec::new();
+    for (number, situation) in SITUATIONS.iter().enumerate() {
+        let store = template.copy(&dir.path().join(format!("damaged-{number}")));
+        (situation.damage)(&store);
+        let found = match dockerd::Dockerd::try_start(&store.root, START) {
+            Err(_) => "it does not start".to_owned(),
+            Ok(daemon) => {
+                let listed = daemon.ok(&["image", "ls", "-a", "--format", "{{.Repository}}:{{.Tag}}"]);
+                let has = |tag: &str| listed.lines().any(|line| line == tag);
+                match (has(CHILD), has(BASE), has("<none>:<none>")) {
+                    (true, true, false) => "all there".to_owned(),
+                    (false, true, false) => "lost".to_owned(),
+                    (false, false, false) => "nothing there".to_owned(),
+                    (false, false, true) => "untagged".to_owned(),
+                    other => format!("{other:?}"),
+                }
+            }
+        };
+        let expected = match situation.dockerd {
+            Dockerd::Loses => "lost",
+            Dockerd::LosesBoth => "nothing there",
+            Dockerd::Lists | Dockerd::Copes => "all there",
+            Dockerd::Untags => "untagged",
+            Dockerd::Refuses => "it does not start",
+        };
+        if found != expected {
+            report.push(format!("{}: {found}, not {expected}", situation.name));
+        }
+        std::fs::remove_dir_all(&store.root).unwrap();
+    }
+    support::assert_none("dockerd", &report);
+}

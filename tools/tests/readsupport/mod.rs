@@ -1,0 +1,7 @@
+//! Shared by the tests of what layerfs reads: command lines of docker, how they are asked, how answers are compared.
+
+pub(crate) mod ask;
+pub(crate) mod canonical;
+pub(crate) mod quiet;
+pub(crate) mod table;
+pub(crate) mod table_ls;

@@ -98,6 +98,7 @@ fn a_tree_may_be_deeper_than_descriptors_and_paths() {
         }
         at = node::open(at.as_fd(), c"m").unwrap();
     }
+    drop(at);
     for threads in [1, 3] {
         let walked = in_one(dir.path(), threads);
         assert_eq!(walked.buckets[0].directories, (1 + DEPTH * 2 + DEPTH / 2) as u64);

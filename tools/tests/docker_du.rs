@@ -90,7 +90,7 @@ fn adds_up_and_agrees_with_docker() {
     let report = assert_adds_up(&root);
 
     let text = daemon.ok(&["system", "df", "--format", "{{json .}}"]);
-    for (line, name) in text.lines().zip(["images", "containers", "volumes"]) {
+    for (line, name) in text.lines().zip(["images", "containers", "volumes", "build_cache"]) {
         let docker: Value = serde_json::from_str(line).unwrap();
         let row = &report["docker"][name];
         assert_eq!(docker["TotalCount"], row["total"].to_string(), "{name}");

@@ -3,6 +3,7 @@
 use crate::buildkit::{BuildCache, CacheSize, Snapshots};
 use crate::catalog::Catalog;
 use crate::error::StoreError;
+use crate::ids::CacheId;
 use crate::owner::layers_home;
 use crate::root::DataRoot;
 
@@ -12,18 +13,27 @@ use crate::root::DataRoot;
 /// # Errors
 /// As of [`BuildCache::read`].
 pub fn build_cache(root: &DataRoot, catalog: &Catalog) -> Result<BuildCache, StoreError> {
+    let home = layers_home(root)?;
+    measured(root, catalog, |id| {
+        let diff = home.as_ref().and_then(|home| home.descend(&[id.as_str(), "diff"]).ok().flatten());
+        diff.and_then(|diff| layerfs::tree_size(&diff).ok())
+    })
+}
+
+/// The same; `directory` says how long the files of one are.
+pub(super) fn measured(
+    root: &DataRoot,
+    catalog: &Catalog,
+    directory: impl Fn(&CacheId) -> Option<u64>,
+) -> Result<BuildCache, StoreError> {
     let snapshots = Snapshots::read(&root.dir)?;
     let in_images = catalog.chains_of_images();
     let mut cache = BuildCache::read(&root.dir, &snapshots, |chain| in_images.contains(chain))?;
-    let home = layers_home(root)?;
     for record in &mut cache.records {
         let bytes = match &record.size {
             CacheSize::Known(_) => continue,
             CacheSize::Layer(chain) => catalog.layer(*chain).map(|layer| layer.size),
-            CacheSize::Directory(id) => {
-                let diff = home.as_ref().and_then(|home| home.descend(&[id.as_str(), "diff"]).ok().flatten());
-                diff.and_then(|diff| layerfs::tree_size(&diff).ok())
-            }
+            CacheSize::Directory(id) => directory(id),
         };
         if let Some(bytes) = bytes {
             record.size = CacheSize::Known(bytes);

@@ -8,9 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use layerfs::ChainId;
 
 use super::account::Account;
+use super::cache::measured;
 use super::parts::Part;
 use crate::catalog::{Catalog, Container, Image, Status};
-use crate::ids::ImageId;
+use crate::error::StoreError;
+use crate::ids::{CacheId, ImageId};
+use crate::root::DataRoot;
 
 /// One of the four rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -138,6 +141,17 @@ impl Account {
     pub fn rows(&self) -> [Row; 3] {
         let data = |name: &str| self.usage(&Part::VolumeData(name.to_owned())).apparent;
         [images(&self.catalog), containers(&self.catalog, |one| self.written(one)), volumes(&self.catalog, data)]
+    }
+
+    /// The row of the build cache.
+    ///
+    /// # Errors
+    /// As of [`BuildCache::read`](crate::buildkit::BuildCache::read).
+    pub fn cache_row(&self, root: &DataRoot) -> Result<Row, StoreError> {
+        let content = |id: &CacheId| Some(self.usage(&Part::CacheData(id.to_string())).apparent);
+        let summary = measured(root, &self.catalog, content)?.summary();
+        let reclaimable = signed(summary.size);
+        Ok(Row { total: summary.total, active: summary.active, size: summary.size, reclaimable })
     }
 }
 

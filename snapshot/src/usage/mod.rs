@@ -8,6 +8,7 @@
 //! account.rs  all of it together, and what a removal would free
 //! report.rs   what people are told: images, layers, containers, the rest, and the sum
 //! df.rs       the four rows of `docker system df`
+//! cache.rs    the build cache with the sizes that BuildKit has not measured
 //! ```
 //!
 //! Invariant: parts do not overlap and leave nothing out, so that they add up to what `du -x` says of the root.

@@ -31,8 +31,10 @@ pub enum Part {
     VolumeData(String),
     /// Databases and content of the build cache.
     BuildKit,
-    /// A directory of the build cache that is in no layer.
+    /// A directory of the build cache that is in no layer, but for its content.
     Cache(String),
+    /// The content of one.
+    CacheData(String),
     /// What is left of a layer whose deletion was begun: the record's name or the directory's.
     Removing(String),
     /// A layer on its way, or what a crash has left of one: the write-set's name.

@@ -127,6 +127,8 @@ impl<'a> Places<'a> {
             [name, rest @ ..] => match (self.entry(name), rest) {
                 (Part::Container(id), []) if !name.ends_with(b"-init") => (Part::Container(id), ASK),
                 (Part::Container(id), [b"diff", ..]) => (Part::Writable(id), SETTLED),
+                (Part::Cache(id), []) => (Part::Cache(id), ASK),
+                (Part::Cache(id), [b"diff", ..]) => (Part::CacheData(id), SETTLED),
                 (part, _) => (part, SETTLED),
             },
         }

@@ -338,7 +338,7 @@ fn lines(account: &Account) -> Vec<Line> {
             Part::Store => Kind::Store,
             Part::Log(_) => Kind::Logs,
             Part::Mount(_) => Kind::Mounts,
-            Part::BuildKit | Part::Cache(_) => Kind::BuildCache,
+            Part::BuildKit | Part::Cache(_) | Part::CacheData(_) => Kind::BuildCache,
             Part::Removing(_) => Kind::Removing,
             Part::Unfinished(_) => Kind::Unfinished,
             Part::Orphan(_) => Kind::Orphans,
@@ -352,7 +352,7 @@ fn lines(account: &Account) -> Vec<Line> {
         }
         let line = lines.entry(kind).or_default();
         line.0 += usage;
-        line.1 += 1;
+        line.1 += usize::from(!matches!(part, Part::CacheData(_)));
     }
     lines.into_iter().map(|(kind, (usage, count))| Line { kind, usage, count }).collect()
 }

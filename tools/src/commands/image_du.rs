@@ -106,12 +106,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let mut report = Report::new(&account);
     order::sort(&mut report, cli.sort, cli.top);
     let [images, containers, volumes] = account.rows();
-    let rows = [
-        ("Images", images),
-        ("Containers", containers),
-        ("Local Volumes", volumes),
-        ("Build Cache", df::Row::default()),
-    ];
+    // That it cannot be read is said with the owners.
+    let cache = account.cache_row(&root).unwrap_or_default();
+    let rows = [("Images", images), ("Containers", containers), ("Local Volumes", volumes), ("Build Cache", cache)];
     let shown = Shown { account: &account, report, rows, freed };
     match () {
         () if cli.json => json::print(&shown)?,

@@ -7,6 +7,7 @@ pub mod dir;
 pub mod directories;
 pub mod driver;
 mod error;
+pub mod findings;
 pub mod ids;
 pub mod import;
 pub mod owner;

@@ -1,9 +1,10 @@
 //! `layerfs`: docker's grammar, offline.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{container, image, system};
 use crate::exit::Usage;
@@ -13,7 +14,7 @@ pub(crate) const NAME: &str = "layerfs";
 
 /// Docker's image and layer storage, without a daemon
 #[derive(Debug, Parser)]
-#[command(name = NAME, version, max_term_width = 100)]
+#[command(name = NAME, version, max_term_width = 100, args_override_self = true)]
 struct Cli {
     /// Docker data-root
     #[arg(long, global = true, value_name = "DATA_ROOT", default_value = "/var/lib/docker")]
@@ -40,6 +41,15 @@ enum Command {
     /// Manage containers
     #[command(subcommand)]
     Container(Container),
+
+    #[command(hide = true)]
+    Images(image::list::Args),
+    #[command(hide = true)]
+    History(image::history::Args),
+    #[command(hide = true)]
+    Load(image::load::Args),
+    #[command(hide = true)]
+    Ps(container::list::Args),
 
     /// Look after the data-root
     #[command(subcommand)]
@@ -79,7 +89,7 @@ enum System {
 /// Runs the command with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(plain_flags(&Cli::command(), std::env::args_os()));
     crate::run(NAME, || run(cli))
 }
 
@@ -92,13 +102,41 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return Err(Usage("no command (--help lists them)".into()).into());
     };
     match command {
-        Command::Image(Image::Ls(args)) => image::list::run(&args, &cli.root, driver),
+        Command::Image(Image::Ls(args)) | Command::Images(args) => image::list::run(&args, &cli.root, driver),
         Command::Image(Image::Inspect(args)) => image::inspect::run(&args, &cli.root, driver),
-        Command::Image(Image::History(args)) => image::history::run(&args, &cli.root, driver),
-        Command::Image(Image::Load(args)) => image::load::run(args, &cli.root, driver),
+        Command::Image(Image::History(args)) | Command::History(args) => image::history::run(&args, &cli.root, driver),
+        Command::Image(Image::Load(args)) | Command::Load(args) => image::load::run(args, &cli.root, driver),
         Command::Image(Image::Tree(args)) => image::tree::run(&args, &cli.root, driver),
-        Command::Container(Container::Ls(args)) => container::list::run(&args, &cli.root, driver),
+        Command::Container(Container::Ls(args)) | Command::Ps(args) => container::list::run(&args, &cli.root, driver),
         Command::System(System::Df(args)) => system::df::run(&args, &cli.root, driver),
         Command::System(System::Owner(args)) => system::owner::run(&args, &cli.root, driver),
     }
+}
+
+/// Arguments with Go's way to give a flag a value, `--all=false`, turned into `--all` or nothing.
+fn plain_flags(command: &clap::Command, arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut flags = Vec::new();
+    let mut left = vec![command];
+    while let Some(command) = left.pop() {
+        left.extend(command.get_subcommands());
+        let set = command.get_arguments().filter(|argument| matches!(argument.get_action(), ArgAction::SetTrue));
+        flags.extend(
+            set.flat_map(|flag| {
+                [flag.get_long().map(|name| format!("--{name}")), flag.get_short().map(|name| format!("-{name}"))]
+            })
+            .flatten(),
+        );
+    }
+    let plain = |argument: OsString| {
+        let given = argument.to_str().and_then(|text| text.split_once('='));
+        let Some((flag, value)) = given.filter(|(flag, _)| flags.iter().any(|known| known == flag)) else {
+            return Some(argument);
+        };
+        match crate::flags::parse_bool(value) {
+            Ok(true) => Some(flag.into()),
+            Ok(false) => None,
+            Err(_) => Some(argument),
+        }
+    };
+    arguments.filter_map(plain).collect()
 }

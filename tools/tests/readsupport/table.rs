@@ -80,6 +80,8 @@ fn names(examiner: &Examiner) -> Vec<String> {
         [digits.to_owned(), digits[..12].to_owned(), digits[..7].to_owned(), id[..20].to_owned(), digits.to_uppercase()]
     }));
     let digest = format!("sha256:{}", "0".repeat(64));
+    // Not asked: `zoo//base` and `a/b/../c`, which the client's URLs turn into other names; `ZOO/base`, whose first part
+    // newer dockers take for a registry.
     let others = [
         "zoo/base:1",
         "zoo/base",
@@ -94,15 +96,12 @@ fn names(examiner: &Examiner) -> Vec<String> {
         "nosuch",
         "zoo/nosuch:1",
         "zoo/base:",
-        "ZOO/base",
         "sha256:",
         "0",
         "a",
         "",
         " ",
         "zoo/base@",
-        "a/b/../c",
-        "zoo//base",
         ":1",
         "<none>",
         "mirror.example:5000/team/base",
@@ -143,7 +142,9 @@ pub(crate) fn inspect(examiner: &Examiner) -> Vec<Row> {
         "zoo/no-layers:1",
         "zoo/null-config:1",
     ] {
-        for template in INSPECT {
+        // A health check is a pointer, which is printed as where it is in memory.
+        let pointer = |template: &str| template == "{{.Config}}" && image == "zoo/full:1";
+        for template in INSPECT.iter().filter(|template| !pointer(template)) {
             rows.push(inspect(Names, &["--format", template, image]));
         }
         rows.push(inspect(Words, &["--format", "{{.RepoTags}} {{.RepoDigests}}", image]));

@@ -94,7 +94,8 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         })
         .collect();
     output::raw(&presets::CONTAINERS.render(&format, &rows)?)?;
-    Ok(report_damage(&catalog))
+    report_damage(&root, &catalog);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// docker matches ids and names as expressions; here a part of them.

@@ -75,7 +75,8 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         })
         .collect();
     output::raw(&presets::IMAGES.render(&format, &rows)?)?;
-    Ok(report_damage(&catalog))
+    report_damage(&root, &catalog);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What the filters say, with the images they name looked up.

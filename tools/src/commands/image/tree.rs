@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
             output::say(&line(node, args.no_trunc))?;
         }
     }
-    crate::commands::image::report_damage(&catalog);
+    super::report_damage(&root, &catalog);
     Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

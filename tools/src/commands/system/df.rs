@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         (false, format) => presets::DISK_USAGE.render(&presets::disk_usage(format), &usage.summary())?,
     };
     output::raw(&text)?;
-    report_damage(&usage.catalog);
+    report_damage(&usage.root, &usage.catalog);
     let Some(unknown) = unknown else { return Ok(ExitCode::SUCCESS) };
     output::complain(NAME, &unknown);
     Ok(ExitCode::FAILURE)
@@ -91,13 +91,14 @@ impl Usage {
         shown
     }
 
-    fn rows(&self) -> [Vec<Row>; 4] {
-        [self.images(), self.containers(), self.volumes(), self.records()]
+    /// The rows of each kind. A document has whole ids, tables do not.
+    fn rows(&self, whole: bool) -> [Vec<Row>; 4] {
+        [self.images(whole), self.containers(whole), self.volumes(), self.records(whole)]
     }
 
     /// The tables, each under its title.
     fn tables(&self) -> anyhow::Result<String> {
-        let [images, others @ ..] = self.rows();
+        let [images, others @ ..] = self.rows(false);
         let cache = format!("Build cache usage: {}", size::size4(self.cache.summary().size));
         let titles = ["Containers space usage:", "Local Volumes space usage:", &cache];
         let mut text = String::from("Images space usage:\n\n");
@@ -111,7 +112,7 @@ impl Usage {
 
     /// All of it through one template.
     fn document(&self, format: &str) -> anyhow::Result<String> {
-        let fields = KINDS.into_iter().zip(self.rows()).map(|((name, kind), rows)| {
+        let fields = KINDS.into_iter().zip(self.rows(true)).map(|((name, kind), rows)| {
             let items: Vec<Value> = rows.iter().map(|row| kind.value(row)).collect();
             let capacity = items.len();
             Field {
@@ -131,7 +132,7 @@ impl Usage {
     }
 
     /// The images, with the first of their tags only.
-    fn images(&self) -> Vec<Row> {
+    fn images(&self, whole: bool) -> Vec<Row> {
         let sizes = df::image_sizes(&self.catalog);
         let mut images: Vec<_> =
             sizes.iter().filter_map(|(id, sizes)| Some((self.catalog.images.get(id)?, sizes))).collect();
@@ -142,7 +143,7 @@ impl Usage {
             let (repository, tag) = tag.unwrap_or(("<none>", "<none>"));
             let created = crate::commands::image::seconds(image);
             Row::from([
-                ("ID", image.id.0.hex()[..12].to_owned()),
+                ("ID", if whole { image.id.to_string() } else { image.id.0.hex()[..12].to_owned() }),
                 ("Repository", repository.to_owned()),
                 ("Tag", tag.to_owned()),
                 ("Digest", String::new()),
@@ -158,10 +159,10 @@ impl Usage {
         images.into_iter().map(row).collect()
     }
 
-    fn containers(&self) -> Vec<Row> {
+    fn containers(&self, whole: bool) -> Vec<Row> {
         let mut containers: Vec<_> = self.catalog.live_containers().collect();
         containers.sort_by_key(|one| std::cmp::Reverse(one.created.parse::<Timestamp>().unwrap_or(Timestamp::MIN)));
-        let style = Style { whole: false, now: self.now };
+        let style = Style { whole, now: self.now };
         let row = |one| {
             let sizes = Sizes { with_image: 0, ..measure(&self.root, &self.catalog, one) };
             container::row(&self.catalog, one, sizes, style)
@@ -186,16 +187,17 @@ impl Usage {
         self.catalog.volumes.iter().filter(|volume| !volume.mounted_on_use).map(row).collect()
     }
 
-    fn records(&self) -> Vec<Row> {
+    fn records(&self, whole: bool) -> Vec<Row> {
         let at =
             |time: Option<Timestamp>| time.map(|time| ago::go_time(time, &jiff::tz::TimeZone::UTC)).unwrap_or_default();
         let since = |time: Option<Timestamp>| {
             time.map(|time| ago::human_duration((self.now - time).total(jiff::Unit::Second).unwrap_or(0.0)) + " ago")
         };
+        let id = |id: &str| id.chars().take(if whole { usize::MAX } else { 12 }).collect::<String>();
         let row = |record: &CacheRecord| {
             Row::from([
-                ("ID", record.id.chars().take(12).collect()),
-                ("Parent", record.parent.as_deref().unwrap_or_default().chars().take(12).collect()),
+                ("ID", id(&record.id)),
+                ("Parent", id(record.parent.as_deref().unwrap_or_default())),
                 ("CacheType", record.kind.clone()),
                 ("Description", record.description.clone()),
                 ("Size", size::size(record.size.known().unwrap_or_default())),

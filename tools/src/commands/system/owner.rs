@@ -202,7 +202,7 @@ impl Asker<'_> {
             Verdict::Orphan => "orphan",
             Verdict::Unknown => "unknown",
         });
-        answer.why = entry.claims.iter().map(reason).collect();
+        let known = std::mem::replace(&mut answer.why, entry.claims.iter().map(reason).collect());
         match entry.verdict {
             Verdict::Orphan => answer.why.push("no layer, container, build cache, deletion or mount claims it".into()),
             Verdict::Unknown => {
@@ -211,6 +211,7 @@ impl Asker<'_> {
             }
             Verdict::Live | Verdict::Service => {}
         }
+        answer.why.extend(known);
         if let Some(set) = &entry.unfinished {
             answer.why.push(format!("it is named by the unfinished registration layerdb/tmp/{set}"));
         }
@@ -229,6 +230,9 @@ impl Asker<'_> {
             let mut image = self.image(used.image.id, Some(used.place + 1));
             image.created_by = used.step().map(|step| step.created_by.clone());
             answer.images.push(image);
+        }
+        if answer.images.is_empty() {
+            answer.why.push("no image has it: dockerd keeps it, and counts it nowhere".into());
         }
         let holds = |container: &&Container| {
             let mount = container.mount.as_ref();

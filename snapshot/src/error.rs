@@ -32,7 +32,7 @@ pub enum StoreError {
         path: PathBuf,
         /// What is wrong with it.
         #[source]
-        source: crate::buildkit::bolt::BoltError,
+        source: crate::bolt::BoltError,
     },
     /// Writing would harm the root, or a daemon that uses it.
     #[error("{} is not written to: {reason}", .root.display())]

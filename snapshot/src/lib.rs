@@ -1,6 +1,7 @@
 //! Docker's data-root: drivers, metadata stores, archives, import.
 
 pub mod archive;
+pub mod bolt;
 pub mod buildkit;
 pub mod catalog;
 pub mod dir;

@@ -29,9 +29,9 @@ use jiff::Timestamp;
 use layerfs::ChainId;
 use serde_json::Value;
 
-use super::bolt::{Bolt, Bucket, Entry};
 use super::snapshots::{cache_id, text};
 use super::{BUILDKIT, Snapshots, Unreadable, with_database};
+use crate::bolt::{Bolt, Bucket, Entry};
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::CacheId;

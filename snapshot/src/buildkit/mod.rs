@@ -8,50 +8,21 @@
 //!   containerdmeta.db  leases, which only a running daemon acts upon                   not read
 //! ```
 //!
-//! All are bbolt databases (`bolt.rs`). A database that is not there was never written: there is nothing in it. One that
+//! All are bbolt databases ([`crate::bolt`]). A database that is not there was never written: there is nothing in it. One that
 //! cannot be read is an error, and whoever asks has to take it for "unknown": the directories it names look like
 //! nobody's.
 
-pub mod bolt;
 pub mod cache;
 pub mod snapshots;
 
 pub use cache::{BuildCache, CacheRecord, CacheSize, CacheSummary};
 pub use snapshots::Snapshots;
 
+use crate::bolt::{self, Bolt, BoltError};
 use crate::dir::Dir;
 use crate::error::StoreError;
-use bolt::{Bolt, BoltError};
 
 const BUILDKIT: &str = "buildkit";
-
-/// The longest database read. It is read into memory; real ones have a few hundred bytes for each build step.
-const MAX_DATABASE: usize = 256 << 20;
-
-/// How often a database is read again that is written to meanwhile.
-const ATTEMPTS: usize = 10;
-
-/// Reads a database below `buildkit`; `None` if it does not exist.
-///
-/// A running daemon is no hindrance. It never writes to a page that the last committed transaction uses, so pages read
-/// are good if that transaction is still the last one afterwards.
-fn read_database(root: &Dir, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-    let Some(dir) = root.sub(BUILDKIT)? else { return Ok(None) };
-    let Some(mut bytes) = dir.read(name, MAX_DATABASE)? else { return Ok(None) };
-    for _ in 0..ATTEMPTS {
-        let transaction = parse(&dir, name, &bytes)?.transaction();
-        let Some(again) = dir.read(name, MAX_DATABASE)? else { return Ok(None) };
-        if parse(&dir, name, &again)?.transaction() == transaction {
-            return Ok(Some(bytes));
-        }
-        bytes = again;
-    }
-    Err(StoreError::Invalid { path: dir.join(name), reason: "it changed each time it was read".into() })
-}
-
-fn parse<'a>(dir: &Dir, name: &str, bytes: &'a [u8]) -> Result<Bolt<'a>, StoreError> {
-    Bolt::parse(bytes).map_err(|source| StoreError::Database { path: dir.join(name), source })
-}
 
 /// Why a database is of no use.
 enum Unreadable {
@@ -82,7 +53,8 @@ fn with_database<T>(
     name: &str,
     read: impl FnOnce(&Bolt) -> Result<T, Unreadable>,
 ) -> Result<Option<T>, StoreError> {
-    let Some(bytes) = read_database(root, name)? else { return Ok(None) };
+    let Some(dir) = root.sub(BUILDKIT)? else { return Ok(None) };
+    let Some(bytes) = bolt::read(&dir, name)? else { return Ok(None) };
     let read = Bolt::parse(&bytes).map_err(Unreadable::Bolt).and_then(|bolt| read(&bolt));
     read.map(Some).map_err(|error| error.at(root, name))
 }

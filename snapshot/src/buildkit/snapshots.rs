@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use layerfs::ChainId;
 
-use super::bolt::{Bolt, Bucket, Entry};
 use super::{Unreadable, with_database};
+use crate::bolt::{Bolt, Bucket, Entry};
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::CacheId;
@@ -253,7 +253,7 @@ mod tests {
     fn too_large_is_not_read() {
         let (temporary, dir) = root(Some(GOLDEN));
         let file = fs::OpenOptions::new().write(true).open(temporary.path().join("buildkit").join(FILE)).unwrap();
-        file.set_len(super::super::MAX_DATABASE as u64 + 1).unwrap();
+        file.set_len(crate::bolt::MAX_DATABASE as u64 + 1).unwrap();
         let error = Snapshots::read(&dir).unwrap_err();
         assert!(error.to_string().contains("longer than"), "{error}");
     }

@@ -3,12 +3,16 @@
 //! ```text
 //! volumes/<name>/_data       its content
 //! volumes/<name>/opts.json   how it is mounted, for those that are not plain directories
+//! volumes/metadata.db        a bbolt database: bucket `volumes`, name -> JSON with the labels
 //! ```
 //!
-//! Follows moby v20.10.24 `volume/local/local.go: New`.
+//! Follows moby v20.10.24 `volume/local/local.go: New`, `volume/service/db.go`.
+
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::bolt::{self, Bolt};
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::store::config::get;
@@ -20,6 +24,8 @@ const MAX_OPTIONS: usize = 1 << 20;
 pub struct Volume {
     /// Its name, of its directory too.
     pub name: String,
+    /// Its labels; none if the database cannot be read.
+    pub labels: BTreeMap<String, String>,
     /// Whether its content is elsewhere and mounted on use.
     pub mounted_on_use: bool,
 }
@@ -28,6 +34,8 @@ pub struct Volume {
 pub(super) fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
     let Some(dir) = root.sub("volumes")? else { return Ok(Vec::new()) };
     let mut volumes = Vec::new();
+    let database = bolt::read(&dir, "metadata.db").ok().flatten();
+    let known = database.as_deref().and_then(|bytes| Bolt::parse(bytes).ok());
     for name in dir.names()? {
         let Ok(Some(own)) = dir.sub(&name) else { continue };
         let options = own.read("opts.json", MAX_OPTIONS).ok().flatten();
@@ -36,8 +44,16 @@ pub(super) fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
             let object = options.as_ref().and_then(Value::as_object)?;
             get(object, key)?.as_str().filter(|text| !text.is_empty())
         };
-        volumes.push(Volume { mounted_on_use: text("MountType").or(text("MountDevice")).is_some(), name });
+        let labels = known.as_ref().and_then(|known| labels(known, &name)).unwrap_or_default();
+        volumes.push(Volume { mounted_on_use: text("MountType").or(text("MountDevice")).is_some(), labels, name });
     }
     volumes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(volumes)
+}
+
+fn labels(database: &Bolt<'_>, name: &str) -> Option<BTreeMap<String, String>> {
+    let bucket = database.root().bucket(b"volumes").ok()??;
+    let record: Value = serde_json::from_slice(bucket.get(name.as_bytes()).ok()??).ok()?;
+    let labels = get(record.as_object()?, "Labels")?.as_object()?;
+    Some(labels.iter().map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect())
 }

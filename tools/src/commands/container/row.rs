@@ -1,6 +1,8 @@
 //! A container as docker lists it: the daemon's view (moby v20.10.24 `container/view.go`, `container/state.go`) and the
 //! client's (docker/cli v20.10.24 `cli/command/formatter/container.go`).
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use snapshot::catalog::{Catalog, Container, Resolved, Status};
 use snapshot::reference::Reference;
@@ -42,7 +44,6 @@ pub(crate) fn row(catalog: &Catalog, container: &Container, sizes: Sizes, style:
         if style.whole { name.clone() } else { ellipsis(name, MOUNT) }
     });
     let local = container.mount_points.iter().filter(|point| point.driver == "local").count();
-    let labels = container.labels.iter().map(|(key, value)| format!("{key}={value}"));
     let bytes = |bytes: i64| size::human_size(bytes as f64, 3);
     let with_image = match sizes.with_image {
         ..=0 => String::new(),
@@ -59,11 +60,16 @@ pub(crate) fn row(catalog: &Catalog, container: &Container, sizes: Sizes, style:
         ("State", state_word(state).to_owned()),
         ("Status", status(container, state, style.now)),
         ("Size", bytes(sizes.written) + &with_image),
-        ("Labels", labels.collect::<Vec<_>>().join(",")),
+        ("Labels", joined(&container.labels)),
         ("Mounts", mounts.collect::<Vec<_>>().join(",")),
         ("LocalVolumes", local.to_string()),
         ("Networks", container.networks.join(",")),
     ])
+}
+
+/// Labels as docker lists them, though in the order of their keys.
+pub(crate) fn joined(labels: &BTreeMap<String, String>) -> String {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
 fn short(id: &str) -> &str {

@@ -180,6 +180,7 @@ impl Usage {
                     "Mountpoint",
                     self.catalog.root.join("volumes").join(&volume.name).join("_data").display().to_string(),
                 ),
+                ("Labels", container::joined(&volume.labels)),
                 ("Links", df::volume_links(&self.catalog, &volume.name).to_string()),
                 ("Size", size::size4(self.volume_size(&volume.name))),
             ])

@@ -6,7 +6,7 @@ use super::page::{BRANCH, BUCKET_HEADER, ELEMENT, LEAF, PAGE_HEADER};
 use super::*;
 
 const PAGE: usize = 1024;
-const GOLDEN: &[u8] = include_bytes!("../../../../testdata/buildkit/snapshots-measured.db");
+const GOLDEN: &[u8] = include_bytes!("../../../testdata/buildkit/snapshots-measured.db");
 
 fn page(id: u64, flags: u16, count: usize, body: &[u8]) -> Vec<u8> {
     let overflow = (PAGE_HEADER + body.len()).div_ceil(PAGE) - 1;

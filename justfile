@@ -38,6 +38,11 @@ bench-peers archive runs="5":
     cargo build --release -p tools
     benches/peers.sh {{ archive }} {{ runs }}
 
+# image-du against `du -s` on 200,000 files, and its memory with a million: needs root, hyperfine and python3.
+bench-du runs="10":
+    cargo build --release -p tools --bin image-du
+    benches/du.sh {{ runs }}
+
 # Make testdata/goldens again with real dockerds.
 goldens:
     testdata/make-goldens.sh

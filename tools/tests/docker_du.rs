@@ -165,3 +165,68 @@ fn a_set_frees_what_no_single_one_does() {
     assert_eq!(before - du(&root), report["freed_by"]["allocated"]);
     daemon.stop();
 }
+
+/// What upper layers replace and delete, and what is in several of them.
+#[test]
+fn files_and_thresholds() {
+    let Some(_turn) = docker() else { return };
+    let dir = scratch();
+    let root = empty_root(&dir, "root");
+    let daemon = Dockerd::start(&root);
+    daemon.load(&golden("busybox-20.10.tar"));
+    daemon.ok(&["tag", "layerfs-test/busybox:1", "base:1"]);
+    // 45,000 bytes of content, replaced by another, deleted with its directory; and once more elsewhere.
+    let steps =
+        "FROM base:1\nCOPY content /d/a\nCOPY content /d/b\nRUN echo short > /d/b\nRUN rm -r /d\nCOPY content /e\n";
+    build(&daemon, "wasteful:1", steps, false);
+    daemon.stop();
+    let content = "wasteful:1".len() as u64 * 5000;
+
+    let report = image_du(&root, &["--files", "wasteful:1"]);
+    let files = &report["files"];
+    let image = &files["images"][0];
+    assert_eq!(files["images"].as_array().unwrap().len(), 1);
+    let repeated = image["repeated"].as_array().unwrap();
+    let path = |name: &str| repeated.iter().find(|path| path["path"] == name).unwrap_or_else(|| panic!("{image}"));
+    assert_eq!((path("d/b")["bytes"].as_u64(), path("d/b")["layers"].as_u64()), (Some(content + 6), Some(2)));
+    // What the deletion hides: a, and b as it was last; and before that the first b.
+    let own_hidden = 2 * content + 6;
+    assert!(image["hidden_bytes"].as_u64().unwrap() >= own_hidden, "{image}");
+    let same = files["identical"].as_array().unwrap();
+    let same = same.iter().find(|same| same["size"] == content).unwrap();
+    assert_eq!((same["places"].as_array().unwrap().len(), same["saved"].as_u64()), (3, Some(2 * content)));
+    let largest = &files["largest"][0];
+    assert!(largest["path"].as_str().unwrap().ends_with("/diff/bin/busybox"), "{largest}");
+
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_image-du"));
+        command.arg("--root").arg(&root).args(arguments).output().unwrap()
+    };
+    for (arguments, status) in [
+        (["--lowest-efficiency", "0.5"], 0),
+        (["--lowest-efficiency", "0.999"], 1),
+        (["--highest-wasted-bytes", "1kB"], 1),
+        (["--highest-wasted-bytes", "1GB"], 0),
+        (["--highest-user-wasted-percent", "0.01"], 1),
+        (["--highest-user-wasted-percent", "disabled"], 0),
+        (["--highest-user-wasted-percent", "7"], 2),
+    ] {
+        let output = run(&[&["wasteful:1"], &arguments[..]].concat());
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {output:?}");
+    }
+    let config = dir.path().join("dive-ci");
+    std::fs::write(&config, "rules:\n  lowestEfficiency: 0.1\n  highestUserWastedPercent: disabled\n").unwrap();
+    let config = config.to_str().unwrap();
+    assert_eq!(run(&["wasteful:1", "--ci-config", config]).status.code(), Some(0));
+    std::fs::write(config, "rules:\n  lowestEfficiency: 0.1\n").unwrap();
+    assert_eq!(
+        run(&["wasteful:1", "--ci-config", config]).status.code(),
+        Some(1),
+        "a tenth is the rule where none is set"
+    );
+
+    let page = dir.path().join("page.html");
+    assert_eq!(run(&["--html", page.to_str().unwrap()]).status.code(), Some(0));
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("wasteful:1") && page.contains("layers of several images"));
+}

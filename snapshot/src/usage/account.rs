@@ -55,7 +55,10 @@ impl Account {
         Self::visit(path, root, threads, |_| ()).map(|(account, _)| account)
     }
 
-    /// The same, with a visitor for each thread, made from what tells the part of a bucket.
+    /// The same, with a visitor for each thread.
+    ///
+    /// # Errors
+    /// As of [`Account::read`].
     pub fn visit<V: Visit>(
         path: &Path,
         root: &DataRoot,

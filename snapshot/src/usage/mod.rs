@@ -7,6 +7,7 @@
 //! removal.rs  what dockerd would remove if images and containers went
 //! account.rs  all of it together, and what a removal would free
 //! report.rs   what people are told: images, layers, containers, the rest, and the sum
+//! files/      what files layers have: the largest, the hidden, the identical
 //! df.rs       the four rows of `docker system df`
 //! cache.rs    the build cache with the sizes that BuildKit has not measured
 //! ```
@@ -16,6 +17,7 @@
 mod account;
 mod cache;
 pub mod df;
+pub mod files;
 mod parts;
 mod place;
 pub mod removal;

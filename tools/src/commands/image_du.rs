@@ -1,8 +1,11 @@
 //! `image-du`: where the bytes of a data-root are.
 
 mod csv;
+mod files;
 mod json;
+mod map;
 mod order;
+mod rules;
 mod text;
 
 use std::path::PathBuf;
@@ -11,13 +14,16 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use snapshot::catalog::Resolved;
 use snapshot::root::DataRoot;
+use snapshot::usage::files::Collector;
 use snapshot::usage::report::Report;
 use snapshot::usage::{Account, Freed, df};
 
 use crate::exit::Usage;
 use crate::generate::Generate;
 use crate::output;
+use files::FileReport;
 use order::Sort;
+use rules::RuleFlags;
 
 const NAME: &str = "image-du";
 
@@ -53,6 +59,21 @@ struct Cli {
     #[arg(long, value_name = "IMAGE", num_args = 1..)]
     freed_by: Vec<String>,
 
+    /// Say which files are the largest, what upper layers hide, and what several layers have
+    #[arg(long)]
+    files: bool,
+
+    /// Images that --files and the thresholds look at [default: all that docker lists]
+    #[arg(value_name = "IMAGE")]
+    images: Vec<String>,
+
+    #[command(flatten, next_help_heading = "Thresholds, as dive has them")]
+    rules: RuleFlags,
+
+    /// Write a page with a map of it to FILE, for a browser
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
     /// Report as JSON
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -77,7 +98,7 @@ Columns:
   SHARED     bytes of it that would stay if exactly this went
   UNIQUE     bytes that would be freed if exactly this went: of an image, by `docker rmi -f`
 
-Exit status: 0 done, 1 something could not be read, 2 usage.";
+Exit status: 0 done, 1 something could not be read or a threshold is not kept, 2 usage.";
 
 /// Runs the command with the process's arguments.
 #[must_use]
@@ -92,6 +113,9 @@ struct Shown<'a> {
     report: Report,
     rows: [(&'static str, df::Row); 4],
     freed: Option<Freed>,
+    files: Option<FileReport>,
+    /// Entries of each list.
+    top: usize,
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
@@ -101,21 +125,38 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let could_not_start = |error| Usage(format!("{:#}", anyhow::Error::new(error)));
     let root = DataRoot::find(&cli.root, cli.storage_driver.as_deref()).map_err(could_not_start)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
-    let account = Account::read(&cli.root, &root, cli.threads.map_or(processors, usize::from))?;
+    let threads = cli.threads.map_or(processors, usize::from);
+    let rules = cli.rules.rules()?;
+    let top = cli.top.unwrap_or(files::SHOWN);
+    let (account, files) = if cli.files || cli.rules.any() {
+        let collector = |catalog: &_| Collector::new(&cli.root, &root, catalog, top);
+        let (account, found) = Account::visit(&cli.root, &root, threads, collector)?;
+        let files = FileReport::new(&account, &root, found, (&cli.images, &rules), (top, threads))?;
+        (account, Some(files))
+    } else if cli.images.is_empty() {
+        (Account::read(&cli.root, &root, threads)?, None)
+    } else {
+        return Err(Usage("images are named for --files and thresholds, or after --freed-by".into()).into());
+    };
     let freed = freed_by(&account, &cli.freed_by)?;
     let mut report = Report::new(&account);
-    order::sort(&mut report, cli.sort, cli.top);
     let [images, containers, volumes] = account.rows();
     // That it cannot be read is said with the owners.
     let cache = account.cache_row(&root).unwrap_or_default();
     let rows = [("Images", images), ("Containers", containers), ("Local Volumes", volumes), ("Build Cache", cache)];
-    let shown = Shown { account: &account, report, rows, freed };
+    if let Some(path) = &cli.html {
+        map::write(path, &account, &report)?;
+    }
+    order::sort(&mut report, cli.sort, cli.top);
+    let shown = Shown { account: &account, report, rows, freed, files, top };
     match () {
         () if cli.json => json::print(&shown)?,
         () if cli.csv => csv::print(&shown)?,
         () => text::print(&shown)?,
     }
-    Ok(complain(&account))
+    let failed = shown.files.as_ref().is_some_and(FileReport::failed);
+    let findings = complain(&account) || failed;
+    Ok(ExitCode::from(u8::from(findings)))
 }
 
 fn freed_by(account: &Account, names: &[String]) -> Result<Option<Freed>, Usage> {
@@ -135,7 +176,7 @@ fn freed_by(account: &Account, names: &[String]) -> Result<Option<Freed>, Usage>
 }
 
 /// Says what could not be read; that is a finding.
-fn complain(account: &Account) -> ExitCode {
+fn complain(account: &Account) -> bool {
     for error in &account.errors {
         output::complain(NAME, &format!("{}: {}", String::from_utf8_lossy(&error.path), error.errno));
     }
@@ -146,6 +187,5 @@ fn complain(account: &Account) -> ExitCode {
     for reason in &account.ownership.unreadable {
         output::complain(NAME, &format!("not all owners can be asked: {reason}"));
     }
-    let findings = account.error_count > 0 || !account.ownership.unreadable.is_empty();
-    ExitCode::from(u8::from(findings))
+    account.error_count > 0 || !account.ownership.unreadable.is_empty()
 }

@@ -17,6 +17,7 @@ mod worker;
 
 use std::sync::Arc;
 
+use rustix::fd::BorrowedFd;
 use rustix::fs::Stat;
 use rustix::io::Errno;
 
@@ -101,15 +102,16 @@ pub struct Walked {
 /// Errors that are kept; the rest is only counted.
 pub const MAX_REPORTED: usize = 1000;
 
-/// Looks at each entry that is not a directory.
+/// Looks at each entry; `path` makes its path below the root.
 pub trait Visit: Send {
-    /// Called for each name; `path` makes the path below the root.
-    fn file(&mut self, bucket: u32, stat: &Stat, path: &dyn Fn() -> Vec<u8>);
+    /// Called for each name of what is not a directory.
+    fn file(&mut self, _stat: &Stat, _path: &dyn Fn() -> Vec<u8>) {}
+
+    /// Called for each directory that can be read, but for the root, before what is in it.
+    fn directory(&mut self, _dir: BorrowedFd<'_>, _path: &dyn Fn() -> Vec<u8>) {}
 }
 
-impl Visit for () {
-    fn file(&mut self, _: u32, _: &Stat, _: &dyn Fn() -> Vec<u8>) {}
-}
+impl Visit for () {}
 
 /// Counts the tree at `root` with `threads` threads. Nothing is written, not even access times where the kernel allows it.
 ///

@@ -147,6 +147,7 @@ impl<'w, 'd, V: Visit> Worker<'w, 'd, V> {
         }
         self.count_directory(place.bucket, &stat);
         let fd = fd?;
+        self.found.visitor.directory(fd.as_fd(), &path);
         let names = self.read(fd.as_fd(), place, &path);
         if names.is_empty() {
             return None;
@@ -226,7 +227,7 @@ impl<'w, 'd, V: Visit> Worker<'w, 'd, V> {
             usage.apparent += apparent;
             usage.inodes += 1;
         }
-        self.found.visitor.file(bucket, stat, path);
+        self.found.visitor.file(stat, path);
     }
 
     fn usage(&mut self, bucket: u32) -> &mut Usage {

@@ -11,6 +11,10 @@
 //! volumes     [{name, SIZES, containers}]
 //! unowned     [{kind, name, name_raw?, count, allocated, apparent, files, directories, inodes}]
 //! freed_by    {allocated, images, layers, kept: [{id, reason}]}, or null
+//! files       null without --files and thresholds, else {largest: [{path, path_raw?, allocated, apparent}],
+//!             images: [{id, names, efficiency, wasted_bytes, user_bytes, wasted_user_percent, hidden_bytes, hidden_files,
+//!             rules: [{rule, failed, reason}], repeated: [{path, path_raw?, bytes, layers}]}],
+//!             identical: [{blake3, size, saved, places: [{layer, path, path_raw?}]}], identical_saved, unread}
 //! unreadable  [{path, path_raw?, error}], unreadable_count, vanished
 //! unknown_owners   [text]: records of owners that cannot be read
 //!
@@ -27,6 +31,7 @@ use serde_json::{Value, json};
 use snapshot::usage::report::Kind;
 
 use super::Shown;
+use super::files::FileReport;
 use crate::output;
 
 pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
@@ -64,13 +69,8 @@ fn value(shown: &Shown<'_>) -> anyhow::Result<Value> {
         let (images, layers) = (&freed.removal.images, &freed.removal.layers);
         json!({"allocated": freed.allocated, "images": images, "layers": layers, "kept": kept})
     });
-    let unreadable = account.errors.iter().map(|error| {
-        let mut object = json!({"path": String::from_utf8_lossy(&error.path), "error": error.errno.to_string()});
-        if let Some(raw) = raw(&error.path) {
-            object["path_raw"] = raw.into();
-        }
-        object
-    });
+    let unreadable =
+        account.errors.iter().map(|error| with_path(&error.path, json!({"error": error.errno.to_string()})));
     let unreadable: Vec<Value> = unreadable.collect();
     Ok(json!({
         "root": account.catalog.root.display().to_string(),
@@ -93,11 +93,59 @@ fn value(shown: &Shown<'_>) -> anyhow::Result<Value> {
         "volumes": report.volumes,
         "unowned": unowned,
         "freed_by": freed,
+        "files": shown.files.as_ref().map(|report| files(report, shown.top)),
         "unreadable": unreadable,
         "unreadable_count": account.error_count,
         "vanished": account.vanished,
         "unknown_owners": account.ownership.unreadable,
     }))
+}
+
+/// An object with a path, lossless.
+fn with_path(path: &[u8], mut object: Value) -> Value {
+    object["path"] = String::from_utf8_lossy(path).into();
+    if let Some(raw) = raw(path) {
+        object["path_raw"] = raw.into();
+    }
+    object
+}
+
+fn files(report: &FileReport, top: usize) -> Value {
+    let largest = report.files.largest.iter();
+    let largest =
+        largest.map(|large| with_path(&large.path, json!({"allocated": large.allocated, "apparent": large.apparent})));
+    let images = report.images.iter().map(|image| {
+        let waste = &image.waste;
+        let rules = image.verdicts.iter();
+        let rules = rules.map(|rule| json!({"rule": rule.rule, "failed": rule.failed, "reason": rule.reason.as_str()}));
+        let repeated = waste.repeated.iter().take(top);
+        let repeated = repeated.map(|path| with_path(&path.path, json!({"bytes": path.bytes, "layers": path.layers})));
+        json!({
+            "id": image.id,
+            "names": image.names,
+            "efficiency": waste.efficiency,
+            "wasted_bytes": waste.wasted,
+            "user_bytes": waste.user,
+            "wasted_user_percent": waste.user_share(),
+            "hidden_bytes": waste.hidden,
+            "hidden_files": waste.hidden_files,
+            "rules": rules.collect::<Vec<_>>(),
+            "repeated": repeated.collect::<Vec<_>>(),
+        })
+    });
+    let identical = report.identical.iter().take(top).map(|same| {
+        let digest: String = same.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let places = same.places.iter().map(|(layer, path)| with_path(path, json!({"layer": layer.to_string()})));
+        let places: Vec<Value> = places.collect();
+        json!({"blake3": digest, "size": same.size, "saved": same.saved(), "places": places})
+    });
+    json!({
+        "largest": largest.collect::<Vec<_>>(),
+        "images": images.collect::<Vec<_>>(),
+        "identical": identical.collect::<Vec<_>>(),
+        "identical_saved": report.identical.iter().map(snapshot::usage::files::Identical::saved).sum::<u64>(),
+        "unread": report.unread,
+    })
 }
 
 fn kind(kind: &Kind) -> &'static str {

@@ -23,6 +23,7 @@ pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
     volumes(shown, &mut out);
     rest(shown, &mut out);
     freed(shown, &mut out);
+    files(shown, &mut out);
     std::io::stdout().write_all(out.as_bytes())?;
     Ok(())
 }
@@ -167,4 +168,56 @@ fn freed(shown: &Shown<'_>, out: &mut String) {
     for (id, reason) in &removal.kept {
         let _ = writeln!(out, "{} stays: {}", id.0.short(), escape(reason));
     }
+}
+
+/// A path of bytes, as far as it is text.
+fn path(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn files(shown: &Shown<'_>, out: &mut String) {
+    let Some(report) = &shown.files else { return };
+    let mut table = String::from("ALLOCATED\tAPPARENT\tPATH\n");
+    for large in &report.files.largest {
+        table.push_str(&cells(&[size(large.allocated), size(large.apparent), path(&large.path)]));
+    }
+    let _ = write!(out, "\nLargest files\n{}", align(&table));
+    table = String::from("IMAGE ID\tEFFICIENCY\tWASTED\tOF ADDED\tHIDDEN\tHIDDEN FILES\tNAMES\n");
+    for image in &report.images {
+        let waste = &image.waste;
+        let share = if waste.user == 0 && waste.wasted == 0 { 0.0 } else { waste.user_share() * 100.0 };
+        table.push_str(&cells(&[
+            image.id.trim_start_matches("sha256:").chars().take(12).collect(),
+            format!("{:.2}%", waste.efficiency * 100.0),
+            size(waste.wasted),
+            format!("{share:.2}%"),
+            size(waste.hidden),
+            waste.hidden_files.to_string(),
+            image.names.join(", "),
+        ]));
+    }
+    let _ = write!(out, "\nWasted space\n{}", align(&table));
+    for image in &report.images {
+        let name = image.names.first().unwrap_or(&image.id);
+        for verdict in &image.verdicts {
+            let word = if verdict.failed { "FAIL" } else { "PASS" };
+            let _ = writeln!(out, "{word} {} {}: {}", escape(name), verdict.rule, verdict.reason);
+        }
+        if image.waste.wasted == 0 {
+            continue;
+        }
+        table = String::from("BYTES\tLAYERS\tPATH\n");
+        for repeated in image.waste.repeated.iter().take(shown.top).filter(|repeated| repeated.bytes > 0) {
+            table.push_str(&cells(&[size(repeated.bytes), repeated.layers.to_string(), path(&repeated.path)]));
+        }
+        let _ = write!(out, "\nPaths of {} in several layers\n{}", escape(name), align(&table));
+    }
+    table = String::from("WOULD SAVE\tCOPIES\tEACH\tFIRST\n");
+    for same in report.identical.iter().take(shown.top) {
+        let (layer, first) = &same.places[0];
+        let first = format!("{}:{}", layer.0.short(), path(first));
+        table.push_str(&cells(&[size(same.saved()), same.places.len().to_string(), size(same.size), first]));
+    }
+    let all: u64 = report.identical.iter().map(snapshot::usage::files::Identical::saved).sum();
+    let _ = write!(out, "\nThe same content in several layers: {} more than once\n{}", size(all), align(&table));
 }

@@ -1,0 +1,175 @@
+//! What files the layers of images have: the largest, those that upper layers hide, those that are in several layers.
+//!
+//! Only for drivers of overlay2's form, where each layer is a tree of its own changes.
+
+mod identical;
+mod waste;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use layerfs::ChainId;
+use rustix::fd::BorrowedFd;
+use rustix::fs::{FileType, Stat};
+
+pub use identical::{Identical, identical};
+pub use waste::{Repeated, Waste, waste};
+
+use super::walk::Visit;
+use crate::catalog::Catalog;
+use crate::root::DataRoot;
+
+/// A file as one of the largest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Large {
+    /// Bytes allocated.
+    pub allocated: u64,
+    /// Bytes long.
+    pub apparent: u64,
+    /// Its path below the root that was walked: of one with several links, one of them.
+    pub path: Vec<u8>,
+    inode: u64,
+}
+
+/// What a layer's tree has at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// A file, symlink or device. All but regular files count as empty, as in a layer's tar.
+    File,
+    /// The entry of the layers below is deleted.
+    Whiteout,
+    /// What the layers below have in this directory is hidden.
+    Opaque,
+}
+
+#[derive(Debug)]
+struct Entry {
+    path: Box<[u8]>,
+    what: What,
+    size: u64,
+    /// Of a regular file, 0 for others.
+    inode: u64,
+}
+
+/// The files of all layers, and the largest of the data-root.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// By path.
+    layers: BTreeMap<ChainId, Vec<Entry>>,
+    /// The largest first.
+    pub largest: Vec<Large>,
+}
+
+/// Collects files: a visitor of the walk.
+#[derive(Debug)]
+pub struct Collector {
+    /// The driver's home below the directory that is walked, with a slash.
+    home: Vec<u8>,
+    /// Layers by their directories.
+    directories: HashMap<Vec<u8>, ChainId>,
+    layers: BTreeMap<ChainId, Vec<Entry>>,
+    largest: BinaryHeap<Reverse<Large>>,
+    keep: usize,
+}
+
+impl Collector {
+    /// One for the data-root `root`, found at `path`, that keeps the `keep` largest files.
+    #[must_use]
+    pub fn new(path: &Path, root: &DataRoot, catalog: &Catalog, keep: usize) -> Self {
+        let home = root.dir.path().join(&root.driver_name);
+        let mut home = home.strip_prefix(path).map(|home| home.as_os_str().as_bytes().to_vec()).unwrap_or_default();
+        home.push(b'/');
+        // Of other drivers' forms no layer is a tree of its own.
+        let records = catalog.layers.values().flatten().filter(|_| root.driver.is_some());
+        let directories = records.map(|layer| (layer.cache_id.as_str().as_bytes().to_vec(), layer.chain_id)).collect();
+        Self { home, directories, layers: BTreeMap::new(), largest: BinaryHeap::new(), keep }
+    }
+
+    /// Notes an entry of a layer; what is elsewhere is none.
+    fn add(&mut self, path: &[u8], what: What, size: u64, inode: u64) {
+        let found = path.strip_prefix(self.home.as_slice()).and_then(|rest| {
+            let slash = rest.iter().position(|byte| *byte == b'/')?;
+            let below = rest[slash..].strip_prefix(b"/diff/")?;
+            Some((*self.directories.get(&rest[..slash])?, below))
+        });
+        if let Some((layer, path)) = found {
+            self.layers.entry(layer).or_default().push(Entry { path: path.into(), what, size, inode });
+        }
+    }
+
+    fn rank(&mut self, stat: &Stat, path: &[u8]) {
+        let allocated = u64::try_from(stat.st_blocks).unwrap_or_default() * 512;
+        let smallest = self.largest.peek().map_or(0, |large| large.0.allocated);
+        if self.largest.len() >= self.keep && allocated <= smallest {
+            return;
+        }
+        let inode = stat.st_ino;
+        if stat.st_nlink > 1 && self.largest.iter().any(|large| large.0.inode == inode) {
+            return;
+        }
+        let apparent = u64::try_from(stat.st_size).unwrap_or_default();
+        self.largest.push(Reverse(Large { allocated, apparent, path: path.to_vec(), inode }));
+        if self.largest.len() > self.keep {
+            self.largest.pop();
+        }
+    }
+}
+
+impl Visit for Collector {
+    fn file(&mut self, stat: &Stat, path: &dyn Fn() -> Vec<u8>) {
+        let path = path();
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {
+                self.rank(stat, &path);
+                self.add(&path, What::File, u64::try_from(stat.st_size).unwrap_or_default(), stat.st_ino);
+            }
+            FileType::CharacterDevice if stat.st_rdev == 0 => self.add(&path, What::Whiteout, 0, 0),
+            _ => self.add(&path, What::File, 0, 0),
+        }
+    }
+
+    fn directory(&mut self, dir: BorrowedFd<'_>, path: &dyn Fn() -> Vec<u8>) {
+        let is = |name| rustix::fs::fgetxattr(dir, name, &mut [0; 8]).is_ok_and(|length| length == 1);
+        if is("trusted.overlay.opaque") || is("user.overlay.opaque") {
+            self.add(&path(), What::Opaque, 0, 0);
+        }
+    }
+}
+
+impl Files {
+    /// Puts together what several threads have found.
+    #[must_use]
+    pub fn merge(found: Vec<Collector>, keep: usize) -> Self {
+        let mut files = Self::default();
+        for collector in found {
+            for (layer, entries) in collector.layers {
+                files.layers.entry(layer).or_default().extend(entries);
+            }
+            files.largest.extend(collector.largest.into_iter().map(|large| large.0));
+        }
+        for entries in files.layers.values_mut() {
+            entries.sort_by(|a, b| a.path.cmp(&b.path));
+            // A hard link has no content in a layer's tar.
+            let mut seen = HashSet::new();
+            for entry in entries.iter_mut().filter(|entry| entry.inode != 0) {
+                if !seen.insert(entry.inode) {
+                    entry.size = 0;
+                }
+            }
+        }
+        files.largest.sort_by(|a, b| b.allocated.cmp(&a.allocated).then_with(|| a.path.cmp(&b.path)));
+        let mut seen = HashSet::new();
+        files.largest.retain(|large| seen.insert(large.inode));
+        files.largest.truncate(keep);
+        files
+    }
+
+    fn of(&self, layer: ChainId) -> &[Entry] {
+        self.layers.get(&layer).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

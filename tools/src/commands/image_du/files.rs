@@ -1,0 +1,79 @@
+//! `--files` and the thresholds on what images waste.
+
+use snapshot::root::DataRoot;
+use snapshot::usage::Account;
+use snapshot::usage::files::{Collector, Files, Identical, Waste, identical, waste};
+
+use super::rules::{Rules, Verdict};
+use crate::exit::Usage;
+
+/// Entries of each list that are shown where `--top` does not say.
+pub(super) const SHOWN: usize = 20;
+
+/// What is known of the files of layers.
+#[derive(Debug)]
+pub(super) struct FileReport {
+    pub(super) files: Files,
+    /// By id and name, in the order of the images.
+    pub(super) images: Vec<ImageWaste>,
+    pub(super) identical: Vec<Identical>,
+    /// Files that could not be compared.
+    pub(super) unread: u64,
+}
+
+/// What one image wastes.
+#[derive(Debug)]
+pub(super) struct ImageWaste {
+    pub(super) id: String,
+    pub(super) names: Vec<String>,
+    pub(super) waste: Waste,
+    /// What the rules say.
+    pub(super) verdicts: Vec<Verdict>,
+}
+
+impl FileReport {
+    /// `only` are the images that are meant; all that docker lists if there are none.
+    pub(super) fn new(
+        account: &Account,
+        root: &DataRoot,
+        found: Vec<Collector>,
+        (only, rules): (&[String], &Rules),
+        (top, threads): (usize, usize),
+    ) -> anyhow::Result<Self> {
+        let catalog = &account.catalog;
+        let files = Files::merge(found, top);
+        let mut ids = Vec::new();
+        for name in only {
+            match catalog.resolve(name) {
+                snapshot::catalog::Resolved::Image(id) => ids.push(id),
+                snapshot::catalog::Resolved::Damaged(id) => {
+                    let reason = catalog.damaged_images.get(&id).cloned().unwrap_or_default();
+                    return Err(Usage(format!("{name} is damaged: {reason}")).into());
+                }
+                snapshot::catalog::Resolved::Nothing => return Err(Usage(format!("no such image: {name}")).into()),
+            }
+        }
+        if only.is_empty() {
+            let listed = catalog.images.values().filter(|image| !catalog.is_intermediate(image));
+            ids.extend(listed.map(|image| image.id));
+        }
+        let mut images: Vec<ImageWaste> = ids
+            .iter()
+            .filter_map(|id| catalog.images.get(id))
+            .map(|image| {
+                let waste = waste(&files, image);
+                let verdicts = rules.judge(&waste);
+                let names = catalog.names_of(image.id).into_iter().map(str::to_owned).collect();
+                ImageWaste { id: image.id.to_string(), names, waste, verdicts }
+            })
+            .collect();
+        images.sort_by(|a, b| b.waste.wasted.cmp(&a.waste.wasted).then_with(|| a.id.cmp(&b.id)));
+        let (identical, unread) = identical(&files, root, catalog, threads)?;
+        Ok(Self { files, images, identical, unread })
+    }
+
+    /// Whether an image breaks a rule.
+    pub(super) fn failed(&self) -> bool {
+        self.images.iter().any(|image| image.verdicts.iter().any(|verdict| verdict.failed))
+    }
+}

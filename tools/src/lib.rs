@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod commands;
+mod damage;
 mod exit;
 mod flags;
 #[doc(hidden)]

@@ -20,7 +20,7 @@ use snapshot::usage::{Account, Freed, df};
 
 use crate::exit::Usage;
 use crate::generate::Generate;
-use crate::output;
+use crate::{damage, output};
 use files::FileReport;
 use order::Sort;
 use rules::RuleFlags;
@@ -156,6 +156,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     }
     let failed = shown.files.as_ref().is_some_and(FileReport::failed);
     let findings = complain(&account) || failed;
+    damage::report(NAME, &root, &account.catalog);
+    damage::report_leftovers(NAME, &root, &account.ownership)?;
     Ok(ExitCode::from(u8::from(findings)))
 }
 

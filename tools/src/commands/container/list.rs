@@ -8,12 +8,12 @@ use snapshot::catalog::{Catalog, Container};
 use snapshot::root::DataRoot;
 
 use super::row::{self, Sizes, Style, is_up, state_word};
-use crate::commands::image::report_damage;
+use crate::commands::layerfs::NAME;
 use crate::exit::Usage;
 use crate::format::filter::{self, Filters};
 use crate::format::listing::Row;
 use crate::format::presets;
-use crate::output;
+use crate::{damage, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         })
         .collect();
     output::raw(&presets::CONTAINERS.render(&format, &rows)?)?;
-    report_damage(&root, &catalog);
+    damage::report(NAME, &root, &catalog);
     Ok(ExitCode::SUCCESS)
 }
 

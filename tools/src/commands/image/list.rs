@@ -9,13 +9,14 @@ use snapshot::catalog::{Catalog, Resolved};
 use snapshot::reference::Reference;
 use snapshot::root::DataRoot;
 
+use super::no_such_image;
 use super::select::{Selection, Shown, seconds};
-use super::{no_such_image, report_damage};
+use crate::commands::layerfs::NAME;
 use crate::exit::Usage;
 use crate::format::filter::Filters;
 use crate::format::listing::Row;
 use crate::format::{ago, pattern, presets, size};
-use crate::output;
+use crate::{damage, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -75,7 +76,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         })
         .collect();
     output::raw(&presets::IMAGES.render(&format, &rows)?)?;
-    report_damage(&root, &catalog);
+    damage::report(NAME, &root, &catalog);
     Ok(ExitCode::SUCCESS)
 }
 

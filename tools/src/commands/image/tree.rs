@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
             output::say(&line(node, args.no_trunc))?;
         }
     }
-    super::report_damage(&root, &catalog);
+    crate::damage::report(NAME, &root, &catalog);
     Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

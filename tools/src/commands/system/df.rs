@@ -12,12 +12,11 @@ use snapshot::usage::{build_cache, df};
 
 use crate::commands::container::list::measure;
 use crate::commands::container::row::{self as container, Sizes, Style};
-use crate::commands::image::report_damage;
 use crate::commands::layerfs::NAME;
 use crate::format::listing::{Kind, Row};
 use crate::format::template::{Field, List, MissingKey, Struct, Template, Value};
 use crate::format::{ago, presets, size};
-use crate::output;
+use crate::{damage, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -50,7 +49,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         (false, format) => presets::DISK_USAGE.render(&presets::disk_usage(format), &usage.summary())?,
     };
     output::raw(&text)?;
-    report_damage(&usage.root, &usage.catalog);
+    damage::report(NAME, &usage.root, &usage.catalog);
     let Some(unknown) = unknown else { return Ok(ExitCode::SUCCESS) };
     output::complain(NAME, &unknown);
     Ok(ExitCode::FAILURE)

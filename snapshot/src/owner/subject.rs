@@ -118,7 +118,7 @@ fn text_of(part: std::path::Component<'_>) -> String {
 fn in_home(ownership: &Ownership, below: &Path) -> Option<Subject> {
     let mut parts = below.components();
     let name = text_of(parts.next()?);
-    if name != super::LINKS {
+    if name != super::LINKS || parts.as_path().as_os_str().is_empty() {
         let known = ownership.entries.contains_key(&name);
         return known.then(|| Subject::Entry { name, below: parts.as_path().to_path_buf() });
     }

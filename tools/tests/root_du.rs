@@ -226,6 +226,67 @@ fn what_cannot_be_read_is_said() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("closed"));
 }
 
+/// A daemon that maps users keeps everything one level below.
+#[test]
+fn a_root_with_mapped_users() {
+    let (dir, inner) = root();
+    let outer = dir.path().join("outer");
+    std::fs::create_dir(&outer).unwrap();
+    std::fs::rename(inner, outer.join("100000.100000")).unwrap();
+    std::fs::write(outer.join("beside"), vec![1; 9000]).unwrap();
+    let report = adds_up(&outer);
+    assert_eq!(report["volumes"][0]["name"], "v");
+    assert_eq!(allocated(&report["unowned"], "kind", "orphans")["count"], 2);
+    assert_eq!(allocated(&report["unowned"], "kind", "other")["name"], "beside");
+}
+
+/// What is damaged is listed with its reason, and everything still adds up.
+#[test]
+fn damaged_stores() {
+    if !tier::is_root() {
+        return;
+    }
+    let (_dir, root) = root();
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/goldens/busybox-20.10.tar");
+    let mut unpack = Command::new(env!("CARGO_BIN_EXE_layer-unpack"));
+    assert!(unpack.arg(archive).arg("--no-sync").arg("--root").arg(&root).output().unwrap().status.success());
+    let sound = adds_up(&root);
+    assert_eq!((sound["images"].as_array().unwrap().len(), sound["layers"].as_array().unwrap().len()), (1, 3));
+    assert_eq!(sound["images"][0]["unique"], sound["images"][0]["allocated"]);
+
+    let chain = |report: &Value, place: usize| report["layers"][place]["id"].as_str().unwrap()[7..].to_owned();
+    let record = root.join("image/overlay2/layerdb/sha256").join(chain(&sound, 0));
+    std::fs::write(record.join("size"), b"").unwrap();
+    let report = adds_up(&root);
+    assert!(report["images"][0]["damage"].as_str().unwrap().contains("size"), "{report}");
+    assert_eq!(report["images"][0]["unique"], report["images"][0]["records"], "docker would not remove its layers");
+    assert!(report["layers"].as_array().unwrap().iter().any(|layer| layer["damage"].is_string()));
+
+    std::fs::write(root.join("image/overlay2/repositories.json"), b"{").unwrap();
+    adds_up(&root);
+    std::fs::remove_dir_all(&record).unwrap();
+    let report = adds_up(&root);
+    // It has no record any more, but layers that stand on it.
+    assert_eq!(allocated(&report["unowned"], "kind", "referred")["count"], 1);
+    std::fs::write(root.join("image/overlay2/imagedb/content/sha256").join("a".repeat(64)), b"").unwrap();
+    std::fs::create_dir_all(root.join("image/overlay2/layerdb/tmp/write-set-123")).unwrap();
+    std::os::unix::fs::symlink("../gone/diff", root.join("overlay2/l/GONE")).unwrap();
+    let report = adds_up(&root);
+    allocated(&report["unowned"], "kind", "unfinished");
+    allocated(&report["unowned"], "kind", "stale_links");
+    allocated(&report["images"], "id", &format!("sha256:{}", "a".repeat(64)));
+
+    // Nothing is an orphan where an owner cannot be asked, and that is a finding.
+    std::fs::create_dir(root.join("buildkit")).unwrap();
+    std::fs::write(root.join("buildkit/snapshots.db"), vec![b'x'; 40_000]).unwrap();
+    let output = image_du(&root, &["--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["unaccounted"], &report["total_allocated"]), (&0.into(), &du(&root).into()));
+    assert!(report["unowned"].as_array().unwrap().iter().all(|line| line["kind"] != "orphans"), "{report}");
+    allocated(&report["unowned"], "kind", "unknown");
+}
+
 #[test]
 fn what_is_no_data_root_is_a_usage_error() {
     let dir = tempfile::tempdir().unwrap();

@@ -11,9 +11,17 @@ struct Link {
     seen: u32,
     /// Links that the inode has anywhere.
     links: u32,
+    /// The bucket that counts the inode, once that is known.
+    counted_in: u32,
     allocated: u64,
     apparent: u64,
 }
+
+/// In place of the bucket: all links are in one.
+const SETTLED: u32 = u32::MAX;
+
+/// Links that change hands at a time.
+const PIECE: usize = 1 << 15;
 
 /// Links that one thread has seen, or all of them.
 #[derive(Debug, Default)]
@@ -30,14 +38,20 @@ impl Seen {
         }
         let links = u32::try_from(stat.st_nlink).unwrap_or(u32::MAX);
         let (allocated, apparent) = counted;
-        self.links.push(Link { inode: stat.st_ino, bucket, seen: 1, links, allocated, apparent });
+        self.links.push(Link { inode: stat.st_ino, bucket, seen: 1, links, counted_in: SETTLED, allocated, apparent });
     }
 
-    pub(super) fn append(&mut self, other: Self) {
+    /// Takes over what another thread has seen, piece by piece: there may be no room for all of it twice.
+    pub(super) fn append(&mut self, mut other: Self) {
         if self.links.is_empty() {
             *self = other;
-        } else {
-            self.links.extend(other.links);
+            return;
+        }
+        self.links.reserve_exact(other.links.len());
+        while !other.links.is_empty() {
+            let rest = other.links.len().saturating_sub(PIECE);
+            self.links.extend(other.links.drain(rest..));
+            other.links.shrink_to_fit();
         }
     }
 
@@ -56,71 +70,43 @@ impl Seen {
     /// Counts each inode in the lowest of its buckets. Returns those that no bucket has all links of.
     pub(super) fn count(mut self, buckets: &mut [Usage]) -> Links {
         self.compact();
-        let mut shared = Vec::new();
-        for inode in self.links.chunk_by(|a, b| a.inode == b.inode) {
+        for inode in self.links.chunk_by_mut(|a, b| a.inode == b.inode) {
             let first = inode[0];
             let usage = &mut buckets[first.bucket as usize];
             usage.allocated += first.allocated;
             usage.apparent += first.apparent;
             usage.inodes += 1;
-            if inode.len() > 1 || first.seen < first.links {
-                let parts = inode.iter().map(|link| (link.bucket, link.seen)).collect();
-                shared.push(SharedInode { allocated: first.allocated, links: first.links, parts });
+            let settled = inode.len() == 1 && first.seen >= first.links;
+            for link in inode {
+                link.counted_in = if settled { SETTLED } else { first.bucket };
             }
         }
-        shared.sort_by_key(SharedInode::counted_in);
-        Links { shared }
-    }
-}
-
-/// An inode with links outside the bucket it is counted in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SharedInode {
-    /// Bytes allocated.
-    pub allocated: u64,
-    /// Links that it has anywhere.
-    pub links: u32,
-    /// Buckets with links to it, in their order, and how many links each has. The first one counts it.
-    pub parts: Box<[(u32, u32)]>,
-}
-
-impl SharedInode {
-    fn counted_in(&self) -> u32 {
-        self.parts[0].0
-    }
-
-    /// Whether it goes when these buckets go: all its links are in them.
-    fn goes_with(&self, set: &dyn Fn(u32) -> bool) -> bool {
-        let inside: u64 = self.parts.iter().filter(|(bucket, _)| set(*bucket)).map(|(_, seen)| u64::from(*seen)).sum();
-        inside >= u64::from(self.links)
+        // In place: there may be as many as inodes.
+        self.links.retain(|link| link.counted_in != SETTLED);
+        self.links.sort_unstable_by_key(|link| (link.counted_in, link.inode));
+        self.links.shrink_to_fit();
+        Links { links: self.links }
     }
 }
 
 /// Inodes that no single bucket has all links of.
 #[derive(Debug, Default)]
 pub struct Links {
-    /// By the bucket that counts them.
-    shared: Vec<SharedInode>,
+    /// By the bucket that counts the inode, then by inode.
+    links: Vec<Link>,
 }
 
 impl Links {
-    /// Bytes counted in `bucket` that stay when all buckets for which `set` holds go.
+    /// Bytes counted in `bucket` that stay when all buckets for which `set` holds go: some link is in another, or outside.
     #[must_use]
     pub fn held_elsewhere(&self, bucket: u32, set: &dyn Fn(u32) -> bool) -> u64 {
-        let start = self.shared.partition_point(|inode| inode.counted_in() < bucket);
-        let counted = self.shared[start..].iter().take_while(|inode| inode.counted_in() == bucket);
-        counted.filter(|inode| !inode.goes_with(set)).map(|inode| inode.allocated).sum()
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.shared.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.shared.is_empty()
+        let start = self.links.partition_point(|link| link.counted_in < bucket);
+        let end = self.links.partition_point(|link| link.counted_in <= bucket);
+        let inodes = self.links[start..end].chunk_by(|a, b| a.inode == b.inode);
+        let stays = inodes.filter(|inode| {
+            let inside = inode.iter().filter(|link| set(link.bucket)).map(|link| u64::from(link.seen)).sum::<u64>();
+            inside < u64::from(inode[0].links)
+        });
+        stays.map(|inode| inode[0].allocated).sum()
     }
 }

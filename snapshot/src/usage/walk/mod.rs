@@ -21,7 +21,7 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::Stat;
 use rustix::io::Errno;
 
-pub use links::{Links, SharedInode};
+pub use links::Links;
 
 use crate::dir::Dir;
 use crate::error::StoreError;

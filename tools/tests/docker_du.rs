@@ -118,7 +118,7 @@ fn frees_what_it_foretells() {
         let daemon = Dockerd::start(&root);
         furnish(&daemon, kit);
         let mut removed = 0;
-        for name in ["beside:1", "used:1", "app:1", "above:1", "cached:1", "cached:2", "base:1"] {
+        for name in ["beside:1", "used:1", "app:1", "above:1", "app:1", "cached:1", "cached:2", "base:1"] {
             if !kit && name.starts_with("cached") {
                 continue;
             }

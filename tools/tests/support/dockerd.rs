@@ -20,6 +20,8 @@ const START: Duration = Duration::from_secs(60);
 /// dockerd gives containers ten seconds to end.
 const STOP: Duration = Duration::from_secs(40);
 
+const OVERLAY2: &[&str] = &["--storage-driver=overlay2"];
+
 /// Whether there is a daemon and a client.
 pub(crate) fn installed() -> bool {
     [DOCKERD, DOCKER].iter().all(|program| Path::new(program).exists())
@@ -40,17 +42,24 @@ impl Dockerd {
         Self::try_start(data_root, START).unwrap_or_else(|log| panic!("dockerd does not come up:\n{log}"))
     }
 
+    /// The same with these flags in place of the one for the storage driver.
+    pub(crate) fn start_with(data_root: &Path, flags: &[&str]) -> Self {
+        let started = Self::try_start_at(&std::env::temp_dir(), data_root, START, flags);
+        started.unwrap_or_else(|log| panic!("dockerd does not come up:\n{log}"))
+    }
+
     /// The same, or what the daemon logs if it ends or does not answer in time.
     pub(crate) fn try_start(data_root: &Path, limit: Duration) -> Result<Self, String> {
-        Self::try_start_at(&std::env::temp_dir(), data_root, limit)
+        Self::try_start_at(&std::env::temp_dir(), data_root, limit, OVERLAY2)
     }
 
     /// [`Self::start`] with all the daemon's own files in a directory below `base`.
     pub(crate) fn start_at(base: &Path, data_root: &Path) -> Self {
-        Self::try_start_at(base, data_root, START).unwrap_or_else(|log| panic!("dockerd does not come up:\n{log}"))
+        Self::try_start_at(base, data_root, START, OVERLAY2)
+            .unwrap_or_else(|log| panic!("dockerd does not come up:\n{log}"))
     }
 
-    fn try_start_at(base: &Path, data_root: &Path, limit: Duration) -> Result<Self, String> {
+    fn try_start_at(base: &Path, data_root: &Path, limit: Duration, flags: &[&str]) -> Result<Self, String> {
         let home = tempfile::Builder::new().prefix("layerfs-dockerd-").tempdir_in(base).unwrap();
         let at = |name: &str| home.path().join(name);
         std::fs::write(at("daemon.json"), "{}").unwrap();
@@ -67,7 +76,8 @@ impl Dockerd {
             .arg("--config-file")
             .arg(at("daemon.json"))
             .arg(format!("--host=unix://{}", at("sock").display()))
-            .args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=overlay2"])
+            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+            .args(flags)
             .env("PATH", PATH)
             .env_remove("DOCKER_TMPDIR")
             .env_remove("DOCKER_HOST")

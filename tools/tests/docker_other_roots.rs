@@ -1,0 +1,150 @@
+//! Roots of other kinds: the storage driver vfs, mapped users, several drivers side by side, containerd's image store.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use support::dockerd::Dockerd;
+
+fn run(program: &str, root: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program);
+    command.arg("--root").arg(root).args(arguments).output().unwrap()
+}
+
+fn layerfs(root: &Path, arguments: &[&str]) -> Output {
+    run(env!("CARGO_BIN_EXE_layerfs"), root, arguments)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What differs from docker's own answers, and from what `du` says.
+fn compare(daemon: &Dockerd, root: &Path, options: &[&str]) -> Vec<String> {
+    let mut report = Vec::new();
+    let image = "layerfs-test/busybox:1";
+    // Among the names of one image docker's order is random.
+    let sorted = |output: &[u8]| {
+        let text = text(output);
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable();
+        lines.join("\n")
+    };
+    for question in [
+        &["image", "ls", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}} {{.Size}}"][..],
+        &["image", "inspect", image],
+        &["image", "history", "--no-trunc", image],
+        &["container", "ls", "-a", "--format", "{{.ID}} {{.Image}} {{.Names}} {{.State}}"],
+        &["system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}}"],
+    ] {
+        let (theirs, ours) = (daemon.docker(question), layerfs(root, &[options, question].concat()));
+        if sorted(&theirs.stdout) != sorted(&ours.stdout) || theirs.status.code() != ours.status.code() {
+            let (theirs, ours, said) = (text(&theirs.stdout), text(&ours.stdout), text(&ours.stderr));
+            report.push(format!("{question:?}:\n{ours}{said}docker:\n{theirs}"));
+        }
+    }
+    let accounted = run(env!("CARGO_BIN_EXE_image-du"), root, &[options, &["--json"]].concat());
+    let json: serde_json::Value = serde_json::from_slice(&accounted.stdout).unwrap();
+    let du = Command::new("du").args(["-x", "-s", "-B1"]).arg(root).output().unwrap();
+    let total: u64 = text(&du.stdout).split_whitespace().next().unwrap().parse().unwrap();
+    if json["total_allocated"] != total || json["unaccounted"] != 0 {
+        report.push(format!(
+            "{} allocated, {} unaccounted; du says {total}",
+            json["total_allocated"], json["unaccounted"]
+        ));
+    }
+    report
+}
+
+/// Two images and a container.
+fn fill(daemon: &Dockerd) {
+    for golden in ["busybox-20.10.tar", "shared-20.10.tar"] {
+        daemon.load(&support::golden(golden));
+    }
+    daemon.ok(&["create", "--name", "one", "layerfs-test/busybox:1", "/bin/true"]);
+}
+
+#[test]
+fn docker_vfs_and_beside_overlay2() {
+    let Some(_turn) = support::docker() else { return };
+    let dir = support::scratch();
+    let root = dir.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    let daemon = Dockerd::start_with(&root, &["--storage-driver=vfs"]);
+    fill(&daemon);
+    let mut report = compare(&daemon, &root, &[]);
+    // Every directory of the driver's has an owner.
+    let home = root.join("vfs/dir");
+    for entry in std::fs::read_dir(home).unwrap() {
+        let path = entry.unwrap().path();
+        let owner = text(&layerfs(&root, &["system", "owner", path.to_str().unwrap()]).stdout);
+        if !owner.contains("  live ") {
+            report.push(owner);
+        }
+    }
+    daemon.stop();
+    // Another driver's images beside: nobody guesses.
+    let daemon = Dockerd::start(&root);
+    fill(&daemon);
+    report.extend(compare(&daemon, &root, &["--storage-driver", "overlay2"]));
+    let ours = layerfs(&root, &["image", "ls"]);
+    if ours.status.code() != Some(1) || !text(&ours.stderr).contains("several storage drivers: overlay2, vfs") {
+        report.push(format!("{ours:?}"));
+    }
+    let ours = layerfs(&root, &["--storage-driver", "btrfs", "image", "ls"]);
+    if ours.status.code() != Some(1) || !text(&ours.stderr).contains("nothing of the storage driver btrfs") {
+        report.push(format!("{ours:?}"));
+    }
+    daemon.stop();
+    support::assert_none("vfs and overlay2", &report);
+}
+
+#[test]
+fn docker_mapped_users() {
+    let Some(_turn) = support::docker() else { return };
+    let dir = support::scratch();
+    // The mapped root must be able to go there.
+    let mut way = dir.path();
+    while way != Path::new("/") {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(way).unwrap().permissions().mode();
+        std::fs::set_permissions(way, std::fs::Permissions::from_mode(mode | 0o011)).unwrap();
+        way = way.parent().unwrap();
+    }
+    let root = dir.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    // A user whose subordinate ids are the mapping: dockerd makes it.
+    let there = || std::fs::read_to_string("/etc/passwd").unwrap().contains("dockremap:");
+    let before = there();
+    let daemon = Dockerd::start_with(&root, &["--storage-driver=overlay2", "--userns-remap=default"]);
+    fill(&daemon);
+    // Asked about the outer directory, it finds the inner one; `du` is asked about the same.
+    let mapped: Vec<_> = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let inner = mapped.iter().find(|path| path.join("image").exists()).unwrap();
+    let mut report = compare(&daemon, &root, &[]);
+    report.extend(compare(&daemon, inner, &[]));
+    daemon.stop();
+    if !before && there() {
+        assert!(Command::new("/usr/sbin/userdel").arg("dockremap").status().unwrap().success());
+    }
+    support::assert_none("mapped users", &report);
+}
+
+#[test]
+fn plain_containerd_store_is_named() {
+    let dir = support::scratch();
+    let snapshots = dir.path().join("containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots/1");
+    std::fs::create_dir_all(snapshots).unwrap();
+    for (program, arguments) in [
+        (env!("CARGO_BIN_EXE_layerfs"), &["image", "ls"][..]),
+        (env!("CARGO_BIN_EXE_layerfs"), &["system", "df"]),
+        (env!("CARGO_BIN_EXE_image-du"), &[]),
+    ] {
+        let output = run(program, dir.path(), arguments);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+        assert!(text(&output.stderr).contains("containerd's store"), "{output:?}");
+    }
+}

@@ -17,8 +17,7 @@ use support::dockerd;
 const START: Duration = Duration::from_secs(30);
 
 const LAYERFS: &str = env!("CARGO_BIN_EXE_layerfs");
-/// Not there yet when this was written.
-const IMAGE_DU: Option<&str> = option_env!("CARGO_BIN_EXE_image-du");
+const IMAGE_DU: &str = env!("CARGO_BIN_EXE_image-du");
 
 /// Status and all that a command says, in lower case.
 struct Said {
@@ -52,10 +51,6 @@ impl Said {
     }
 }
 
-fn there(words: &[&str]) -> bool {
-    Command::new(LAYERFS).args(words).arg("--help").output().unwrap().status.success()
-}
-
 /// What is wrong with what is said about a situation.
 fn findings(situation: &Situation, store: &Store) -> Vec<String> {
     let ls = ask(LAYERFS, &store.root, &["image", "ls", "-a"]);
@@ -77,13 +72,9 @@ fn findings(situation: &Situation, store: &Store) -> Vec<String> {
         report.push(format!("{} does not call {BASE} damaged", ls.command));
     }
     let mut all = vec![ls];
-    if there(&["container", "ls"]) {
-        all.push(ask(LAYERFS, &store.root, &["container", "ls", "-a"]));
-    }
-    if let Some(image_du) = IMAGE_DU {
-        all.push(ask(image_du, &store.root, &[]));
-    }
-    if let Some((path, word)) = situation.owner.filter(|_| there(&["system", "owner"])) {
+    all.push(ask(LAYERFS, &store.root, &["container", "ls", "-a"]));
+    all.push(ask(IMAGE_DU, &store.root, &[]));
+    if let Some((path, word)) = situation.owner {
         let owner = ask(LAYERFS, &store.root, &["system", "owner", store.at(path).to_str().unwrap()]);
         if !owner.names(word) {
             report.push(format!("{} does not say {word:?}:\n{}", owner.command, owner.text));
@@ -95,9 +86,7 @@ fn findings(situation: &Situation, store: &Store) -> Vec<String> {
             report.push(format!("{} ends with {:?}:\n{}", said.command, said.status, said.text));
         }
     }
-    // Without the accounting there is nobody to tell of what no image is damaged by.
-    let asked = IMAGE_DU.is_some() || situation.dockerd != Dockerd::Copes;
-    for word in situation.says.iter().map(|word| store.named(word)).filter(|_| asked) {
+    for word in situation.says.iter().map(|word| store.named(word)) {
         if !all.iter().any(|said| said.names(&word)) {
             report.push(format!("nobody says {word:?}"));
         }
@@ -107,10 +96,6 @@ fn findings(situation: &Situation, store: &Store) -> Vec<String> {
 
 #[test]
 fn docker_damaged_is_said() {
-    if !there(&["image", "ls"]) {
-        eprintln!("skipped: layerfs image ls is not there yet");
-        return;
-    }
     let Some(_turn) = support::docker() else { return };
     let dir = support::scratch();
     let template = Store::make(dir.path());

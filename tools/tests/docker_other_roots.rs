@@ -133,6 +133,30 @@ fn docker_mapped_users() {
     support::assert_none("mapped users", &report);
 }
 
+/// Its home has the form of overlay2's. There is no dockerd with that driver here, so its names are given to another's.
+#[test]
+fn docker_fuse_overlayfs() {
+    let Some(_turn) = support::docker() else { return };
+    let dir = support::scratch();
+    let root = dir.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    let daemon = Dockerd::start(&root);
+    fill(&daemon);
+    let question = ["image", "inspect", "layerfs-test/busybox:1"];
+    let theirs = daemon.ok(&question);
+    daemon.stop();
+    for place in ["image", "."] {
+        std::fs::rename(root.join(place).join("overlay2"), root.join(place).join("fuse-overlayfs")).unwrap();
+    }
+    let ours = text(&layerfs(&root, &question).stdout);
+    assert_eq!(ours.replace("fuse-overlayfs", "overlay2"), theirs);
+    let listed = layerfs(&root, &["system", "owner", root.join("fuse-overlayfs/l").to_str().unwrap()]);
+    assert!(text(&listed.stdout).contains("service"), "{listed:?}");
+    let accounted = run(env!("CARGO_BIN_EXE_image-du"), &root, &["--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&accounted.stdout).unwrap();
+    assert_eq!((json["unaccounted"].as_u64(), json["images"].as_array().unwrap().len()), (Some(0), 5));
+}
+
 #[test]
 fn plain_containerd_store_is_named() {
     let dir = support::scratch();

@@ -28,20 +28,7 @@ const GROUPS: &[(&str, Group)] = &[
     ("container ls", table::containers),
 ];
 
-/// Whether layerfs has the command. Others may come later than this test.
-fn there(words: &[&str]) -> bool {
-    let there =
-        Command::new(env!("CARGO_BIN_EXE_layerfs")).args(words).arg("--help").output().unwrap().status.success();
-    if !there {
-        eprintln!("skipped: layerfs {} is not there yet", words.join(" "));
-    }
-    there
-}
-
-fn compare(command: &[&str], what: &str, group: Group) {
-    if !there(command) {
-        return;
-    }
+fn compare(what: &str, group: Group) {
     let Some((zoo, _turn)) = zoo::zoo() else { return };
     let examiner = Examiner::new(zoo, Subject::Layerfs);
     support::assert_none(what, &examiner.findings(&group(&examiner)));
@@ -49,58 +36,108 @@ fn compare(command: &[&str], what: &str, group: Group) {
 
 #[test]
 fn docker_read_image_ls_flags() {
-    compare(&["image", "ls"], "image ls, flags", table_ls::flags);
+    compare("image ls, flags", table_ls::flags);
 }
 
 #[test]
 fn docker_read_image_ls_filters() {
-    compare(&["image", "ls"], "image ls, filters", table_ls::filters);
+    compare("image ls, filters", table_ls::filters);
 }
 
 #[test]
 fn docker_read_image_ls_templates() {
-    compare(&["image", "ls"], "image ls, templates", table_ls::templates);
+    compare("image ls, templates", table_ls::templates);
 }
 
 #[test]
 fn docker_read_inspect() {
-    compare(&["image", "inspect"], "image inspect", table::inspect);
+    compare("image inspect", table::inspect);
 }
 
 #[test]
 fn docker_read_history() {
-    compare(&["image", "history"], "image history", table::history);
+    compare("image history", table::history);
 }
 
 #[test]
 fn docker_read_df() {
-    compare(&["system", "df"], "system df", table::df);
+    compare("system df", table::df);
 }
 
 #[test]
 fn docker_read_containers() {
-    compare(&["container", "ls"], "container ls", table::containers);
+    compare("container ls", table::containers);
 }
 
 /// Commands that docker does not have leave no trace either, and work where nothing can be written.
 #[test]
 fn docker_read_quiet() {
     let Some((zoo, _turn)) = zoo::zoo() else { return };
-    let layerfs = env!("CARGO_BIN_EXE_layerfs").as_ref();
+    let (layerfs, image_du) = (env!("CARGO_BIN_EXE_layerfs"), env!("CARGO_BIN_EXE_image-du"));
     let root = zoo.root.to_str().unwrap();
     let mut findings = Vec::new();
-    for command in [&["image", "tree"][..], &["image", "tree", "--json"], &["system", "owner", root]] {
-        if !there(&command[..2]) {
-            continue;
-        }
+    for (program, command) in [
+        (layerfs, &["image", "tree"][..]),
+        (layerfs, &["image", "tree", "--json"]),
+        (layerfs, &["system", "owner", root]),
+        (image_du, &[]),
+        (image_du, &["--files"]),
+    ] {
         for mount in ["rw", "ro"] {
-            let run = || zoo.on_stopped(layerfs, mount).arg("--root").arg(root).args(command).output().unwrap();
+            let run =
+                || zoo.on_stopped(program.as_ref(), mount).arg("--root").arg(root).args(command).output().unwrap();
             let (output, traces) = watched(&zoo.stopped, run);
             let failed = (!output.status.success()).then(|| zoo::said(&output));
             findings.extend(traces.into_iter().chain(failed).map(|line| format!("{command:?} on {mount}: {line}")));
         }
     }
     support::assert_none("quiet", &findings);
+}
+
+/// The account of the store, containers running, is what `du` says, and docker's four rows are in it.
+#[test]
+fn docker_read_account() {
+    let Some((zoo, _turn)) = zoo::zoo() else { return };
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_image-du")).arg("--root").arg(&zoo.root).arg("--json").output().unwrap();
+    assert!(output.status.success(), "{}", zoo::said(&output));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let du = Command::new("du").args(["-x", "-s", "-B1"]).arg(&zoo.root).output().unwrap();
+    let total: u64 = String::from_utf8(du.stdout).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    assert_eq!((json["total_allocated"].as_u64(), json["unaccounted"].as_u64()), (Some(total), Some(0)));
+    let rows = zoo.daemon.ok(&["system", "df", "--format", "{{.TotalCount}} {{.Active}}"]);
+    let ours = ["images", "containers", "volumes", "build_cache"].map(|kind| {
+        let row = &json["docker"][kind];
+        format!("{} {}", row["total"], row["active"])
+    });
+    assert_eq!(rows.lines().collect::<Vec<_>>(), ours);
+}
+
+/// docker has `until` from version 25 on: what it must leave is told from the times that docker 20.10 prints.
+#[test]
+fn docker_read_until() {
+    let Some((zoo, _turn)) = zoo::zoo() else { return };
+    let all = zoo.daemon.ok(&["image", "ls", "-a", "--no-trunc", "--format", "{{.ID}}\t{{.CreatedAt}}"]);
+    let limit = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24);
+    let old = |line: &&str| {
+        let time = line.split('\t').nth(1).unwrap().trim_end_matches(" UTC");
+        let time = jiff::fmt::strtime::parse("%Y-%m-%d %H:%M:%S %z", time).unwrap().to_timestamp();
+        // The year 1 is before all that a timestamp can be compared with.
+        time.map_or(true, |time| time <= limit)
+    };
+    let mut expected: Vec<&str> = all.lines().filter(old).map(|line| line.split('\t').next().unwrap()).collect();
+    let output = Command::new(env!("CARGO_BIN_EXE_layerfs"))
+        .arg("--root")
+        .arg(&zoo.root)
+        .args(["image", "ls", "-aq", "--no-trunc", "--filter", "until=24h"])
+        .output()
+        .unwrap();
+    let ours = String::from_utf8(output.stdout).unwrap();
+    let mut ours: Vec<&str> = ours.lines().collect();
+    expected.sort_unstable();
+    ours.sort_unstable();
+    assert!(expected.len() > 10 && expected.len() < all.lines().count());
+    assert_eq!(ours, expected);
 }
 
 /// Prints what docker answers to the rows that `LAYERFS_READ_ONLY_TABLE` leaves.

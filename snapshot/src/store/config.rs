@@ -104,7 +104,8 @@ impl ImageConfig {
 }
 
 /// Go's field lookup: case does not matter, the last key wins.
-pub(crate) fn get<'v>(object: &'v Map<String, Value>, key: &str) -> Option<&'v Value> {
+#[must_use]
+pub fn get<'v>(object: &'v Map<String, Value>, key: &str) -> Option<&'v Value> {
     object.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value)
 }
 

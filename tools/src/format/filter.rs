@@ -115,7 +115,17 @@ impl Filters {
     ///
     /// [`Error::Name`] for the first by the alphabet; dockerd takes any.
     pub fn check(&self, command: Command) -> Result<(), Error> {
-        match self.0.keys().find(|name| !command.names().contains(&name.as_str())) {
+        self.check_with(command, &[])
+    }
+
+    /// Whether every name is one of the command's, or of `more`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Filters::check`].
+    pub fn check_with(&self, command: Command, more: &[&str]) -> Result<(), Error> {
+        let known = |name: &str| command.names().contains(&name) || more.contains(&name);
+        match self.0.keys().find(|name| !known(name)) {
             Some(name) => Err(Error::Name(name.clone())),
             None => Ok(()),
         }

@@ -76,7 +76,6 @@ const FILTERS: &[&[&str]] = &[
     &["since=zoo/app:1", "before=zoo/app:3"],
     &["since=nosuch:1"],
     &["since=zoo/app:1", "dangling=true"],
-    &["until=24h"],
     &["nosuch=1"],
     &["reference=zoo/*"],
     &["reference=zoo/app"],

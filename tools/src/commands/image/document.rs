@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use snapshot::catalog::{Catalog, Image};
 use snapshot::driver::Driver;
 use snapshot::root::DataRoot;
+use snapshot::store::config::get as field;
 
 /// Go's zero time.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -172,11 +173,6 @@ fn is_empty(value: &Value) -> bool {
         Value::Array(list) => list.is_empty(),
         Value::Object(map) => map.is_empty(),
     }
-}
-
-/// Go's field lookup: case does not matter, the last key wins.
-fn field<'v>(object: &'v Map<String, Value>, key: &str) -> Option<&'v Value> {
-    object.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value)
 }
 
 #[cfg(test)]

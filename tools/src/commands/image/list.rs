@@ -54,7 +54,8 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     if let Some(reference) = args.reference.as_ref().filter(|reference| !reference.is_empty()) {
         filters.add("reference", reference);
     }
-    filters.check(crate::format::filter::Command::ImageList)?;
+    // As dockerd has it from version 25 on.
+    filters.check_with(crate::format::filter::Command::ImageList, &["until"])?;
     let root = DataRoot::find(root, driver)?;
     let catalog = Catalog::read(&root)?;
     let selection = selection(&catalog, &filters, args.all)?;

@@ -217,7 +217,9 @@ fn what_cannot_be_read_is_said() {
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     set(0o000);
     let program = dir.path().join("image-du");
-    std::fs::copy(env!("CARGO_BIN_EXE_image-du"), &program).unwrap();
+    // By another process: what this one writes, a child that another test starts may hold open, and it could not be run.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_image-du")).arg(&program).status().unwrap();
+    assert!(copied.success());
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
     if !rustix::process::geteuid().is_root() {

@@ -18,7 +18,10 @@ use tempfile::TempDir;
 
 /// A root with two layer directories that nobody claims, a container's and a volume's directory.
 fn root() -> (TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
+    root_in(tempfile::tempdir().unwrap())
+}
+
+fn root_in(dir: TempDir) -> (TempDir, PathBuf) {
     let root = dir.path().join("root");
     for sub in ["image/overlay2/layerdb", "overlay2/l", "overlay2/one/diff", "overlay2/two/diff", "volumes/v/_data"] {
         std::fs::create_dir_all(root.join(sub)).unwrap();
@@ -85,7 +88,8 @@ fn links_and_sparse_files() {
 #[test]
 fn a_deep_tree() {
     const DEPTH: usize = 100_000;
-    let (_dir, root) = root();
+    // On a disk so many directories take minutes.
+    let (_dir, root) = root_in(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap());
     let base = root.join("overlay2/one/diff");
     let directory = OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut at = rustix::fs::open(&base, directory, Mode::empty()).unwrap();
@@ -94,6 +98,8 @@ fn a_deep_tree() {
         if level % 100 == 0 {
             rustix::fs::mkdirat(&at, "a", Mode::RWXU).unwrap();
             rustix::fs::mkdirat(&at, "z", Mode::RWXU).unwrap();
+            let file = rustix::fs::openat(&at, "f", OFlags::WRONLY | OFlags::CREATE, Mode::RWXU).unwrap();
+            rustix::io::write(&file, b"x").unwrap();
         }
         at = rustix::fs::openat(&at, "d", directory, Mode::empty()).unwrap();
     }
@@ -211,7 +217,9 @@ fn what_cannot_be_read_is_said() {
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     set(0o000);
     let program = dir.path().join("image-du");
-    std::fs::copy(env!("CARGO_BIN_EXE_image-du"), &program).unwrap();
+    // By another process: what this one writes, a child that another test starts may hold open, and it could not be run.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_image-du")).arg(&program).status().unwrap();
+    assert!(copied.success());
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
     if !rustix::process::geteuid().is_root() {

@@ -95,14 +95,25 @@ fn layers(shown: &Shown<'_>, out: &mut String) {
         let mut note = match &layer.damage {
             Some(reason) => format!("damaged: {reason}"),
             None if layer.images == 0 => "in no image".to_owned(),
-            None => format!("{} ", layer.names.join(", ")),
+            None if layer.names.is_empty() => "<none>".to_owned(),
+            None => some(&layer.names),
         };
         if layer.damage.is_none() && !layer.created_by.is_empty() {
-            note = format!("{}: {}", note.trim_end(), shortened(&layer.created_by));
+            note = format!("{note}: {}", shortened(&layer.created_by));
         }
         (vec![layer.id.0.short()], &layer.sizes, note.trim_end().to_owned())
     });
     table(out, "Layers", "LAYER ID", "MADE FOR AND BY", lines.collect());
+}
+
+/// The first names, and how many more there are.
+fn some(names: &[String]) -> String {
+    const NAMES: usize = 3;
+    let shown = names[..names.len().min(NAMES)].join(", ");
+    match names.len().checked_sub(NAMES) {
+        None | Some(0) => shown,
+        Some(more) => format!("{shown} and {more} more"),
+    }
 }
 
 /// On one line, and not too long.

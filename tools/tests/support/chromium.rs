@@ -50,6 +50,7 @@ impl Chromium {
             .arg("about:blank")
             .env("LAYERFS_PIPES", home.path())
             .env("HOME", home.path())
+            .env("TMPDIR", home.path())
             .stdout(Stdio::null())
             .stderr(File::create(at("log")).unwrap())
             .spawn()

@@ -49,6 +49,8 @@ pub struct Catalog {
     pub damaged_images: BTreeMap<ImageId, String>,
     /// Names of images; none if the file is damaged.
     pub references: References,
+    /// What [`Catalog::names_of`] answers.
+    names: BTreeMap<ImageId, Vec<String>>,
     /// Why dockerd would not start: what is wrong with `repositories.json`.
     pub damaged_references: Option<String>,
     /// Writable layers.
@@ -76,6 +78,7 @@ impl Catalog {
             layers: BTreeMap::new(),
             images: BTreeMap::new(),
             damaged_images: BTreeMap::new(),
+            names: names(&references),
             references,
             damaged_references,
             mounts: Vec::new(),
@@ -135,18 +138,13 @@ impl Catalog {
     /// The references of an image, sorted by their canonical text as docker sorts them: tags before digests.
     #[must_use]
     pub fn names_of(&self, id: ImageId) -> Vec<&str> {
-        let mut names: Vec<&str> =
-            self.references.iter().filter(|(_, named)| *named == id).map(|(name, _)| name).collect();
-        names.sort_by_cached_key(|name| {
-            Reference::parse(name).map_or_else(|_| (*name).to_owned(), |name| name.canonical())
-        });
-        names
+        self.names.get(&id).into_iter().flatten().map(String::as_str).collect()
     }
 
     /// Images that have neither a name nor a child of their own are shown; those with a child and no name are hidden.
     #[must_use]
     pub fn is_intermediate(&self, image: &Image) -> bool {
-        !image.children.is_empty() && !self.references.iter().any(|(_, id)| id == image.id)
+        !image.children.is_empty() && !self.names.contains_key(&image.id)
     }
 
     /// Containers that dockerd would show.
@@ -159,6 +157,19 @@ impl Catalog {
     pub fn chains_of_images(&self) -> BTreeSet<ChainId> {
         self.images.values().flat_map(|image| image.chain.iter().copied()).collect()
     }
+}
+
+/// The references of each image that has any, in docker's order.
+fn names(references: &References) -> BTreeMap<ImageId, Vec<String>> {
+    let mut names: BTreeMap<ImageId, Vec<String>> = BTreeMap::new();
+    for (name, id) in references.iter() {
+        names.entry(id).or_default().push(name.to_owned());
+    }
+    for of_image in names.values_mut() {
+        of_image
+            .sort_by_cached_key(|name| Reference::parse(name).map_or_else(|_| name.clone(), |name| name.canonical()));
+    }
+    names
 }
 
 /// Layers, each with all below it.

@@ -21,7 +21,14 @@ pub type Row = BTreeMap<&'static str, String>;
 /// A template that cannot be read, or evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("template parsing error: {0}")]
-pub struct Error(#[from] pub template::Error);
+pub struct Error(pub template::Error);
+
+// Not its source: it is in the message already.
+impl From<template::Error> for Error {
+    fn from(error: template::Error) -> Self {
+        Self(error)
+    }
+}
 
 impl Kind {
     /// The rows as `format` says: all of them, or an error and nothing.
@@ -96,6 +103,12 @@ mod tests {
             error.to_string(),
             r#"template parsing error: template: :1:2: executing "" at <index (split .Repository "/") 1>: error calling index: reflect: slice index out of range"#
         );
+    }
+
+    #[test]
+    fn an_error_with_its_causes_says_each_once() {
+        let error = IMAGES.render("{{.ID", &[]).unwrap_err();
+        assert_eq!(format!("{:#}", anyhow::Error::new(error)), "template parsing error: template: :1: unclosed action");
     }
 
     #[test]

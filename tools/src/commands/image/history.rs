@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use snapshot::catalog::{Catalog, Image, Resolved};
 use snapshot::root::DataRoot;
 
-use super::no_such_image;
 use super::select::seconds_of;
+use super::{no_such_image, shown_id};
 use crate::format::listing::Row;
 use crate::format::{ago, presets, size};
 use crate::output;
@@ -81,8 +81,7 @@ fn rows(catalog: &Catalog, image: &Image, args: &Args) -> anyhow::Result<Vec<Row
     // The image itself, then those it was built from, one a step, as long as they are known.
     let known = std::iter::successors(Some(image), |image| catalog.images.get(&image.parent_id()?));
     for (row, image) in rows.iter_mut().zip(known) {
-        let id = if args.no_trunc { image.id.to_string() } else { image.id.0.hex()[..12].to_owned() };
-        row.insert("ID", id);
+        row.insert("ID", shown_id(image.id, args.no_trunc));
     }
     Ok(rows)
 }

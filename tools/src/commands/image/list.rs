@@ -9,8 +9,8 @@ use snapshot::catalog::{Catalog, Resolved};
 use snapshot::reference::Reference;
 use snapshot::root::DataRoot;
 
-use super::no_such_image;
 use super::select::{Selection, Shown, seconds};
+use super::{no_such_image, shown_id};
 use crate::commands::layerfs::NAME;
 use crate::exit::Usage;
 use crate::format::filter::Filters;
@@ -161,9 +161,8 @@ fn with_name(mut row: Row, [repository, tag, digest]: Name<'_>) -> Row {
 fn row(catalog: &Catalog, shown: &Shown<'_>, whole_ids: bool, now: Timestamp) -> Row {
     let image = shown.image;
     let (bytes, created) = (catalog.image_size(image), seconds(image));
-    let id = if whole_ids { image.id.to_string() } else { image.id.0.hex()[..12].to_owned() };
     Row::from([
-        ("ID", id),
+        ("ID", shown_id(image.id, whole_ids)),
         ("CreatedSince", ago::ago_or_nothing(created, now)),
         ("CreatedAt", ago::created_at(created)),
         ("Size", size::size(bytes)),

@@ -10,7 +10,13 @@ pub(crate) use select::seconds;
 pub(crate) mod tree;
 
 use anyhow::anyhow;
+use snapshot::ids::ImageId;
 use snapshot::reference::{Reference, ReferenceError};
+
+/// An image's id as docker lists it: the first twelve digits, or all of it.
+pub(crate) fn shown_id(id: ImageId, whole: bool) -> String {
+    if whole { id.to_string() } else { id.0.short() }
+}
 
 /// What dockerd says of a name that no image has, and of a text that is none.
 pub(crate) fn no_such_image(text: &str) -> anyhow::Error {

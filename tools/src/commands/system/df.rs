@@ -12,6 +12,7 @@ use snapshot::usage::{build_cache, df};
 
 use crate::commands::container::list::measure;
 use crate::commands::container::row::{self as container, Sizes, Style};
+use crate::commands::image::{seconds, shown_id};
 use crate::commands::layerfs::NAME;
 use crate::format::listing::{Kind, Row};
 use crate::format::template::{Field, List, MissingKey, Struct, Template, Value};
@@ -135,14 +136,14 @@ impl Usage {
         let sizes = df::image_sizes(&self.catalog);
         let mut images: Vec<_> =
             sizes.iter().filter_map(|(id, sizes)| Some((self.catalog.images.get(id)?, sizes))).collect();
-        images.sort_by_key(|(image, _)| (std::cmp::Reverse(crate::commands::image::seconds(image)), image.id));
+        images.sort_by_key(|(image, _)| (std::cmp::Reverse(seconds(image)), image.id));
         let row = |(image, sizes): (&snapshot::catalog::Image, &df::ImageSize)| {
             let names = self.catalog.names_of(image.id);
             let tag = names.into_iter().filter(|name| !name.contains('@')).find_map(|name| name.rsplit_once(':'));
             let (repository, tag) = tag.unwrap_or(("<none>", "<none>"));
-            let created = crate::commands::image::seconds(image);
+            let created = seconds(image);
             Row::from([
-                ("ID", if whole { image.id.to_string() } else { image.id.0.hex()[..12].to_owned() }),
+                ("ID", shown_id(image.id, whole)),
                 ("Repository", repository.to_owned()),
                 ("Tag", tag.to_owned()),
                 ("Digest", String::new()),

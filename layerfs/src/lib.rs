@@ -1,5 +1,5 @@
 //! One layer's content: decode, hash, apply to a directory.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod apply;
 mod bytes;

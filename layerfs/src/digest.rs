@@ -8,6 +8,11 @@ mod hasher;
 
 pub use hasher::Hasher;
 
+/// Streams that are worth hashing together on this processor.
+pub(crate) fn lanes() -> usize {
+    if blocks::together_pays() { blocks::LANES } else { 1 }
+}
+
 /// A SHA-256 digest, written `sha256:` and 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);

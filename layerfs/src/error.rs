@@ -57,7 +57,4 @@ pub enum UnpackError {
         /// The system's answer.
         errno: rustix::io::Errno,
     },
-    /// The user asked to stop.
-    #[error("interrupted")]
-    Interrupted,
 }

@@ -3,10 +3,12 @@
 
 pub mod apply;
 mod bytes;
+mod chain;
 pub mod compress;
 mod digest;
 mod error;
 pub mod flatten;
+pub mod meter;
 pub mod path;
 pub mod pool;
 mod replay;
@@ -23,6 +25,6 @@ pub use error::{MemberError, UnpackError};
 pub use replay::LayerFiles;
 pub use source::{LayerStream, Source};
 pub use sys::remove::remove_tree;
-pub use unpack::{Context, JournalFile, Unpacked, unpack};
+pub use unpack::{JournalFile, Step, Unpacked, Unpacking};
 pub use usage::tree_size;
 pub use warning::{Warning, Warnings};

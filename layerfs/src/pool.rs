@@ -1,39 +1,63 @@
-//! A fixed number of threads that work through layers, and through the pieces that layers hand out.
+//! A fixed number of threads that work through layers, and through what layers hand out.
 //!
-//! A *task* unpacks one layer and runs from beginning to end on one thread. While it runs it may `submit`
-//! *jobs*, small pieces of work that any idle thread takes. When nobody is idle and the queue is full, the task does the
-//! job itself: so all threads are busy, memory is bounded by the queue, and nothing ever waits for a thread that is not
-//! running. With one thread every job is done on the spot.
+//! A *task* unpacks one layer, a step at a time; between two steps it may go to another thread. Its steps hand out *jobs*
+//! (bodies to write, pieces to decode) and *chains* (bytes to hash). A free thread takes, in this order:
+//!
+//! 1. a piece to decode ahead: nothing else of that layer can go on for long without it;
+//! 2. a job: what is begun is ended before more is begun, while its bytes are in the cache;
+//! 3. chains, when as many wait as are worth hashing together;
+//! 4. a step of a task: one not yet begun, then those begun, in turn;
+//! 5. chains, however few.
+//!
+//! So no thread is idle while there is anything to do, all layers advance evenly, and what waits is bounded: by the step
+//! that handed it out, and by the length of the queue, beyond which a job is done on the spot.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crate::chain::{Chain, hash};
+use crate::digest::lanes;
+use crate::meter::{self, Meter, Stage};
 
 /// A piece of work without a result.
-pub(crate) type Job<'env> = Box<dyn FnOnce() + Send + 'env>;
+pub(crate) type Job<'env> = Box<dyn FnOnce(&Pool<'env>) + Send + 'env>;
 
-/// A layer's work from beginning to end.
-pub type Task<'env> = Box<dyn for<'pool> FnOnce(&'pool Pool<'env>) + Send + 'env>;
-
-enum Message<'env> {
-    Job(Job<'env>),
-    Stop,
+/// One layer's work.
+pub trait Task<'env>: Send {
+    /// Does the next part of it. Called again until it breaks.
+    fn step(&mut self, pool: &Pool<'env>) -> ControlFlow<()>;
 }
 
-/// The threads and the queue between them.
+/// A task of any kind.
+pub type BoxedTask<'env> = Box<dyn Task<'env> + 'env>;
+
+/// What a thread does next.
+enum Work<'env> {
+    Job(Job<'env>),
+    Hash(Vec<Arc<Chain<'env>>>),
+    Step(BoxedTask<'env>),
+}
+
+struct State<'env> {
+    reads: VecDeque<Job<'env>>,
+    jobs: VecDeque<Job<'env>>,
+    chains: VecDeque<Arc<Chain<'env>>>,
+    /// Tasks begun.
+    begun: VecDeque<BoxedTask<'env>>,
+    /// Tasks not yet begun.
+    waiting: VecDeque<BoxedTask<'env>>,
+    /// Tasks begun and not ended, those that a thread holds included.
+    active: usize,
+    /// Threads that wait for work.
+    idle: usize,
+    panicked: bool,
+}
+
+/// The threads and what they share.
 pub struct Pool<'env> {
-    sender: Sender<Message<'env>>,
-    receiver: Receiver<Message<'env>>,
-    /// Jobs that run as long as their layer: never done by a thread that also waits for them.
-    long_sender: Sender<Job<'env>>,
-    long_receiver: Receiver<Job<'env>>,
-    tasks: Mutex<VecDeque<Task<'env>>>,
-    /// Tasks not yet ended.
-    unfinished: AtomicUsize,
-    /// Threads that wait for a job.
-    idle: AtomicUsize,
+    state: Mutex<State<'env>>,
+    changed: Condvar,
     threads: usize,
 }
 
@@ -44,102 +68,169 @@ impl std::fmt::Debug for Pool<'_> {
 }
 
 impl<'env> Pool<'env> {
-    /// Runs `tasks`, started in order, on `threads` threads (at least one). Returns when all are done.
+    /// Runs `tasks`, begun in order, on `threads` threads (at least one), this one included. Returns when all are done.
+    ///
+    /// What each stage costs is counted in `meter`, if there is one.
     ///
     /// # Panics
     /// With the panic of a task or a job, after all threads have ended.
-    pub fn run(threads: usize, tasks: Vec<Task<'env>>) {
+    pub fn run(threads: usize, tasks: Vec<BoxedTask<'env>>, meter: Option<&Meter>) {
         if tasks.is_empty() {
             return;
         }
         let threads = threads.max(1);
-        let (sender, receiver) = bounded(2 * threads);
-        let (long_sender, long_receiver) = bounded(threads);
-        let pool = Self {
-            sender,
-            receiver,
-            long_sender,
-            long_receiver,
-            unfinished: AtomicUsize::new(tasks.len()),
-            tasks: Mutex::new(tasks.into()),
-            idle: AtomicUsize::new(0),
-            threads,
+        let state = State {
+            reads: VecDeque::new(),
+            jobs: VecDeque::new(),
+            chains: VecDeque::new(),
+            begun: VecDeque::new(),
+            waiting: tasks.into(),
+            active: 0,
+            idle: 0,
+            panicked: false,
         };
+        let pool = Self { state: Mutex::new(state), changed: Condvar::new(), threads };
         std::thread::scope(|scope| {
             for _ in 1..threads {
-                scope.spawn(|| pool.work());
+                scope.spawn(|| pool.work(meter));
             }
-            pool.work();
+            pool.work(meter);
         });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<'env>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state, and wakes a thread if one waits for that.
+    fn add(&self, add: impl FnOnce(&mut State<'env>)) {
+        let mut state = self.lock();
+        add(&mut state);
+        let wake = state.idle > 0;
+        drop(state);
+        if wake {
+            self.changed.notify_one();
+        }
     }
 
     /// Hands out a job, or does it.
     pub(crate) fn submit(&self, job: Job<'env>) {
-        if self.threads == 1 {
-            return job();
+        let state = self.lock();
+        let full = state.jobs.len() >= 2 * self.threads;
+        drop(state);
+        if full {
+            return job(self);
         }
-        match self.sender.try_send(Message::Job(job)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(Message::Job(job)) | TrySendError::Disconnected(Message::Job(job))) => job(),
-            Err(_) => {}
-        }
+        self.add(|state| state.jobs.push_back(job));
     }
 
-    /// Whether a thread has nothing to do.
-    pub(crate) fn has_idle(&self) -> bool {
-        self.idle.load(Ordering::Relaxed) > 0
+    /// Hands out the reading of a piece.
+    pub(crate) fn submit_read(&self, job: Job<'env>) {
+        self.add(|state| state.reads.push_back(job));
     }
 
-    /// Hands out a job that runs as long as its layer. Call only where [`Pool::has_idle`]; it may still have to wait
-    /// for a thread, but never for the one that submits it.
-    pub(crate) fn submit_long(&self, job: Job<'env>) {
-        // With room for one job per thread this never blocks: a task submits at most one.
-        let _ = self.long_sender.send(job);
+    /// Hands out a chain that has bytes to hash.
+    pub(crate) fn submit_chain(&self, chain: Arc<Chain<'env>>) {
+        self.add(|state| state.chains.push_back(chain));
+    }
+
+    /// Whether there are more threads than layers, so that a layer's parts should be spread.
+    pub(crate) fn has_spare_threads(&self) -> bool {
+        let state = self.lock();
+        state.active + state.waiting.len() < self.threads
     }
 
     /// Does one waiting job. Returns false if there was none.
     pub(crate) fn help(&self) -> bool {
-        // A stop is sent only when no task, and so nobody who helps, is left.
-        let Ok(Message::Job(job)) = self.receiver.try_recv() else { return false };
-        job();
-        true
+        let mut state = self.lock();
+        let job = state.jobs.pop_front().or_else(|| state.reads.pop_front());
+        drop(state);
+        job.map(|job| job(self)).is_some()
     }
 
-    fn work(&self) {
+    /// Hashes what waits, as [`Pool::work`] would.
+    pub(crate) fn help_hashing(&self) {
+        let chains = self.lock().take_chains();
+        hash(&chains, self);
+    }
+
+    fn work(&self, meter: Option<&Meter>) {
+        let _metered = meter.map(Meter::attach);
+        let _panic = OnPanic(self);
+        while let Some(work) = self.next() {
+            match work {
+                Work::Job(job) => job(self),
+                Work::Hash(chains) => hash(&chains, self),
+                Work::Step(mut task) => match task.step(self) {
+                    ControlFlow::Continue(()) => self.add(|state| state.begun.push_back(task)),
+                    ControlFlow::Break(()) => {
+                        drop(task);
+                        self.lock().active -= 1;
+                        // The end of the last task is news for all threads, that of another for those that spread work.
+                        self.changed.notify_all();
+                    }
+                },
+            }
+        }
+    }
+
+    /// The next work; `None` when all is done.
+    fn next(&self) -> Option<Work<'env>> {
+        let mut state = self.lock();
         loop {
-            let task = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            if let Some(task) = task {
-                let _ended = Ended(self);
-                task(self);
-                continue;
+            if state.panicked || state.is_done() {
+                return None;
             }
-            if self.unfinished.load(Ordering::Acquire) == 0 {
-                return;
+            if let Some(work) = state.take(self.threads) {
+                return Some(work);
             }
-            self.idle.fetch_add(1, Ordering::Relaxed);
-            let message = crossbeam_channel::select! {
-                recv(self.receiver) -> message => message,
-                recv(self.long_receiver) -> job => job.map(Message::Job),
-            };
-            self.idle.fetch_sub(1, Ordering::Relaxed);
-            match message {
-                Ok(Message::Job(job)) => job(),
-                Ok(Message::Stop) | Err(_) => return,
-            }
+            state.idle += 1;
+            let _idle = meter::enter(Stage::Idle);
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
         }
     }
 }
 
-/// Counts a task as ended, also when it panics, and stops the idle threads after the last one.
-struct Ended<'pool, 'env>(&'pool Pool<'env>);
+impl<'env> State<'env> {
+    fn is_done(&self) -> bool {
+        self.active == 0 && self.waiting.is_empty()
+    }
 
-impl Drop for Ended<'_, '_> {
+    fn take(&mut self, threads: usize) -> Option<Work<'env>> {
+        if let Some(job) = self.reads.pop_front().or_else(|| self.jobs.pop_front()) {
+            return Some(Work::Job(job));
+        }
+        let together = lanes().min(self.active).max(1);
+        if self.chains.len() >= together {
+            return Some(Work::Hash(self.take_chains()));
+        }
+        if self.active < threads.max(lanes())
+            && let Some(task) = self.waiting.pop_front()
+        {
+            self.active += 1;
+            return Some(Work::Step(task));
+        }
+        if let Some(task) = self.begun.pop_front() {
+            return Some(Work::Step(task));
+        }
+        (!self.chains.is_empty()).then(|| Work::Hash(self.take_chains()))
+    }
+
+    fn take_chains(&mut self) -> Vec<Arc<Chain<'env>>> {
+        let count = self.chains.len().min(lanes());
+        self.chains.drain(..count).collect()
+    }
+}
+
+/// Lets the other threads end when one panics.
+struct OnPanic<'pool, 'env>(&'pool Pool<'env>);
+
+impl Drop for OnPanic<'_, '_> {
     fn drop(&mut self) {
-        if self.0.unfinished.fetch_sub(1, Ordering::AcqRel) == 1 {
-            for _ in 1..self.0.threads {
-                // There is room: all jobs were done before their tasks ended.
-                let _ = self.0.sender.try_send(Message::Stop);
-            }
+        if std::thread::panicking() {
+            self.0.lock().panicked = true;
+            self.0.changed.notify_all();
         }
     }
 }
@@ -153,33 +244,38 @@ pub(crate) struct Outstanding {
 
 impl Outstanding {
     /// One more; it counts until the guard is dropped.
-    pub(crate) fn add(self: &std::sync::Arc<Self>) -> OutstandingGuard {
-        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        OutstandingGuard(std::sync::Arc::clone(self))
+    pub(crate) fn add(self: &Arc<Self>) -> OutstandingGuard {
+        *self.lock() += 1;
+        OutstandingGuard(Arc::clone(self))
     }
 
     /// Waits until none is left, doing waiting jobs meanwhile.
     pub(crate) fn wait(&self, pool: &Pool<'_>) {
-        while *self.count.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
+        while *self.lock() > 0 {
             if pool.help() {
                 continue;
             }
             // The queue is empty: what is left of ours is being done by other threads.
-            let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+            let _waiting = meter::enter(Stage::Idle);
+            let mut count = self.lock();
             while *count > 0 {
                 count = self.zero.wait(count).unwrap_or_else(PoisonError::into_inner);
             }
         }
     }
+
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One outstanding job.
 #[derive(Debug)]
-pub(crate) struct OutstandingGuard(std::sync::Arc<Outstanding>);
+pub(crate) struct OutstandingGuard(Arc<Outstanding>);
 
 impl Drop for OutstandingGuard {
     fn drop(&mut self) {
-        let mut count = self.0.count.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut count = self.0.lock();
         *count -= 1;
         if *count == 0 {
             self.0.zero.notify_all();

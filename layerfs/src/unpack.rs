@@ -1,9 +1,8 @@
-//! One layer in one pass: hash, frame, journal and apply, piece by piece, while other threads write the bodies.
+//! One layer in one pass, piece by piece: frame, journal and apply, while bodies are written and the digest is made beside it.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufReader, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::write::GzEncoder;
 use rustix::fd::{AsFd, OwnedFd};
@@ -11,27 +10,14 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use tarsplit::disassemble::{Disassembler, Failure};
 use tarsplit::journal::{EntryReader, gzip, inline_bodies};
 
-use crate::apply::{Applier, Filler, Outcome, Shared, Target};
-use crate::digest::{DiffId, Hasher};
+use crate::apply::{Applier, Applying, Filler, Outcome, Shared, Target};
+use crate::chain::Chain;
+use crate::digest::DiffId;
 use crate::error::UnpackError;
+use crate::meter::{self, Stage};
 use crate::pool::{Outstanding, Pool};
 use crate::source::{Pieces, Source};
 use crate::warning::{Warning, Warnings};
-
-/// What unpacking needs besides the layer.
-#[derive(Clone, Copy)]
-pub struct Context<'c> {
-    /// Becomes true when the user asks to stop.
-    pub interrupted: &'c AtomicBool,
-    /// Hears of each piece of the uncompressed layer that was read, in bytes.
-    pub progress: &'c (dyn Fn(u64) + Sync),
-}
-
-impl std::fmt::Debug for Context<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("interrupted", &self.interrupted).finish_non_exhaustive()
-    }
-}
 
 /// Where the journal of a layer goes.
 #[derive(Debug)]
@@ -59,88 +45,174 @@ pub struct Unpacked {
     pub outcome: Outcome,
 }
 
-/// Unpacks `source` into `target`, and writes its journal, gzipped, if there is a place for it.
-///
-/// On failure the target holds part of the layer; the caller removes it.
-///
-/// # Errors
-/// [`UnpackError`]
-pub fn unpack<'a>(
-    source: Source<'a>,
-    target: Target,
-    journal: Option<&JournalFile>,
-    context: Context<'_>,
-    pool: &Pool<'a>,
-) -> Result<Unpacked, UnpackError> {
-    let shared = Arc::new(Shared::default());
-    // Two counts: a hard link waits for all bodies, and must not wait for the reader, which waits for it.
-    let (bodies, reader) = (Arc::new(Outstanding::default()), Arc::new(Outstanding::default()));
-    let (root, scratch) = (duplicate(&target.root)?, duplicate(&target.scratch)?);
-    let passed = pass(source, target, journal, context, pool, &shared, [&bodies, &reader]);
-    // Whatever happened, nobody may write to the target after this returns.
-    bodies.wait(pool);
-    reader.wait(pool);
-    let warnings = shared.take_result().map_err(|source| UnpackError::Member { source: Box::new(source) })?;
-    let (diff_id, tar_bytes, members, outcome) = passed?;
-    if !outcome.stashed.is_empty() {
-        if let Some(journal) = journal {
-            inline_replaced(journal, &scratch, &outcome)?;
-        }
-        for (_, name) in &outcome.stashed {
-            let unlinked = rustix::fs::unlinkat(&scratch, name, AtFlags::empty());
-            unlinked.map_err(|errno| UnpackError::Target { call: "cleaning", errno })?;
-        }
-    }
-    let walked = || crate::usage::tree_size(&root).map_err(|errno| UnpackError::Target { call: "measuring", errno });
-    let size = outcome.size.map_or_else(walked, Ok)?;
-    Ok(Unpacked { diff_id, tar_bytes, members, size, warnings, outcome })
+/// What a step did.
+#[derive(Debug)]
+pub enum Step {
+    /// So many more bytes of the tar are unpacked.
+    More {
+        /// Bytes of the uncompressed tar.
+        bytes: u64,
+    },
+    /// The layer is unpacked.
+    Done(Box<Unpacked>),
 }
 
-fn pass<'a>(
-    source: Source<'a>,
-    target: Target,
-    journal: Option<&JournalFile>,
-    context: Context<'_>,
-    pool: &Pool<'a>,
-    shared: &Arc<Shared>,
-    [bodies, reader]: [&Arc<Outstanding>; 2],
-) -> Result<(DiffId, u64, u64, Outcome), UnpackError> {
-    let member = |source| UnpackError::Member { source: Box::new(source) };
-    let whole = |source| member(crate::MemberError { position: 0, name: Vec::new(), source });
-    let filler = Filler::new(pool, Arc::clone(shared), Arc::clone(bodies));
-    let mut applier = Applier::new(target, filler, Arc::clone(shared)).map_err(whole)?;
-    let out = journal.map(|file| create(file).map(gzip)).transpose()?;
-    let mut disassembler = Disassembler::new(JournalOut(out));
-    let mut hasher = Hasher::default();
-    let ignored = Arc::default();
-    let mut pieces = Pieces::new(source, &ignored);
-    let mut tar_bytes = 0;
-    while let Some(piece) = pieces.next(pool, reader).map_err(|source| UnpackError::Read { source })? {
-        if context.interrupted.load(Ordering::Relaxed) {
-            return Err(UnpackError::Interrupted);
-        }
+/// A layer being unpacked, a piece at a time.
+///
+/// To be driven by one [task](crate::pool::Task) to its end or to its first error, or else to [`Unpacking::abandon`]:
+/// only after that does nobody write to the target any more.
+pub struct Unpacking<'a> {
+    /// `None` after the end.
+    pass: Option<Pass<'a>>,
+    shared: Arc<Shared>,
+    /// Jobs not yet done.
+    bodies: Arc<Outstanding>,
+    root: OwnedFd,
+    scratch: OwnedFd,
+    journal: Option<JournalFile>,
+}
+
+/// The pass over the tar.
+struct Pass<'a> {
+    pieces: Pieces<'a>,
+    chain: Arc<Chain<'a>>,
+    disassembler: Disassembler<JournalOut>,
+    applier: Applier<'a>,
+    tar_bytes: u64,
+}
+
+impl std::fmt::Debug for Unpacking<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unpacking").field("journal", &self.journal).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Unpacking<'a> {
+    /// Unpacks `source` into `target`, and writes its journal, gzipped, if there is a place for it.
+    ///
+    /// On failure the target holds part of the layer; the caller removes it.
+    ///
+    /// # Errors
+    /// [`UnpackError::Target`], [`UnpackError::Member`]
+    pub fn begin(source: Source<'a>, target: Target, journal: Option<JournalFile>) -> Result<Self, UnpackError> {
+        let shared = Arc::new(Shared::default());
+        let bodies = Arc::new(Outstanding::default());
+        let (root, scratch) = (duplicate(&target.root)?, duplicate(&target.scratch)?);
+        let filler = Filler::new(Arc::clone(&shared), Arc::clone(&bodies));
+        let applier = Applier::new(target, filler, Arc::clone(&shared)).map_err(whole)?;
+        let out = journal.as_ref().map(|file| create(file).map(gzip)).transpose()?;
+        let pass = Pass {
+            pieces: Pieces::new(source),
+            chain: Arc::default(),
+            disassembler: Disassembler::new(JournalOut(out)),
+            applier,
+            tar_bytes: 0,
+        };
+        Ok(Self { pass: Some(pass), shared, bodies, root, scratch, journal })
+    }
+
+    /// Unpacks the next piece.
+    ///
+    /// # Errors
+    /// [`UnpackError`]
+    ///
+    /// # Panics
+    /// After the end or an error.
+    pub fn step(&mut self, pool: &Pool<'a>) -> Result<Step, UnpackError> {
+        let pass = self.pass.as_mut().expect("a layer that ended is not unpacked further");
         // The failure of a worker is reported when all have ended.
-        if shared.has_failed() {
-            break;
+        let stepped = if self.shared.has_failed() { Ok(None) } else { pass.step(pool) };
+        match stepped {
+            Ok(Some(bytes)) => Ok(Step::More { bytes }),
+            Ok(None) => self.finish(pool).map(|unpacked| Step::Done(Box::new(unpacked))),
+            Err(error) => {
+                self.abandon(pool);
+                self.result()?;
+                Err(error)
+            }
         }
-        applier.input = piece.clone();
+    }
+
+    /// Waits until nobody writes to the target any more. What is there stays.
+    pub fn abandon(&mut self, pool: &Pool<'a>) {
+        if let Some(mut pass) = self.pass.take() {
+            pass.pieces.close(pool);
+        }
+        self.bodies.wait(pool);
+    }
+
+    /// What the threads left that wrote bodies.
+    fn result(&self) -> Result<Warnings, UnpackError> {
+        self.shared.take_result().map_err(|source| UnpackError::Member { source: Box::new(source) })
+    }
+
+    fn finish(&mut self, pool: &Pool<'a>) -> Result<Unpacked, UnpackError> {
+        let pass = self.pass.take().expect("a layer ends once");
+        let ended = pass.finish(&self.shared, pool);
+        // Whatever happened, nobody may write to the target after this returns.
+        self.bodies.wait(pool);
+        let warnings = self.result()?;
+        let Ended { diff_id, tar_bytes, members, outcome } = ended?;
+        if !outcome.stashed.is_empty() {
+            if let Some(journal) = &self.journal {
+                inline_replaced(journal, &self.scratch, &outcome)?;
+            }
+            for (_, name) in &outcome.stashed {
+                let unlinked = rustix::fs::unlinkat(&self.scratch, name, AtFlags::empty());
+                unlinked.map_err(|errno| UnpackError::Target { call: "cleaning", errno })?;
+            }
+        }
+        let measured = |errno| UnpackError::Target { call: "measuring", errno };
+        let size = outcome.size.map_or_else(|| crate::usage::tree_size(&self.root).map_err(measured), Ok)?;
+        Ok(Unpacked { diff_id, tar_bytes, members, size, warnings, outcome })
+    }
+}
+
+/// A pass that came to its end.
+struct Ended {
+    diff_id: DiffId,
+    tar_bytes: u64,
+    members: u64,
+    outcome: Outcome,
+}
+
+impl<'a> Pass<'a> {
+    /// Takes a piece; returns its length, or nothing at the end.
+    fn step(&mut self, pool: &Pool<'a>) -> Result<Option<u64>, UnpackError> {
+        let piece = self.pieces.next(pool).map_err(|source| UnpackError::Read { source })?;
+        let Some(piece) = piece else { return Ok(None) };
         let bytes = piece.as_slice();
-        hasher.update(bytes);
-        disassembler.push(bytes, &mut applier).map_err(failed)?;
-        tar_bytes += bytes.len() as u64;
-        (context.progress)(bytes.len() as u64);
+        let mut applying = Applying { applier: &mut self.applier, piece: &piece, pool };
+        {
+            let _framing = meter::enter(Stage::Journal);
+            meter::count(Stage::Journal, bytes.len());
+            self.disassembler.push(bytes, &mut applying).map_err(failed)?;
+        }
+        applying.end();
+        let length = bytes.len() as u64;
+        self.tar_bytes += length;
+        self.chain.add(piece, pool);
+        Ok(Some(length))
     }
-    let members = disassembler.members();
-    if !shared.has_failed() {
-        disassembler.finish().map_err(failed)?.finish()?;
+
+    fn finish(mut self, shared: &Shared, pool: &Pool<'a>) -> Result<Ended, UnpackError> {
+        let ignored = self.pieces.close(pool);
+        if ignored > 0 {
+            shared.warn(b"", Warning::TrailingGarbage { bytes: ignored });
+        }
+        let members = self.disassembler.members();
+        if !shared.has_failed() {
+            let _journal = meter::enter(Stage::Journal);
+            self.disassembler.finish().map_err(failed)?.finish()?;
+        }
+        let outcome = self.applier.finish(pool).map_err(whole)?;
+        Ok(Ended { diff_id: DiffId(self.chain.finish()), tar_bytes: self.tar_bytes, members, outcome })
     }
-    drop(pieces);
-    match ignored.load(Ordering::Relaxed) {
-        0 => {}
-        bytes => shared.warn(b"", Warning::TrailingGarbage { bytes }),
-    }
-    let outcome = applier.finish().map_err(whole)?;
-    Ok((DiffId(hasher.finish()), tar_bytes, members, outcome))
+}
+
+/// An error that is about no member.
+fn whole(source: crate::apply::ApplyError) -> UnpackError {
+    UnpackError::Member { source: Box::new(crate::MemberError { position: 0, name: Vec::new(), source }) }
 }
 
 /// The journal's file, or nothing.

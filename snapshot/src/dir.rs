@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use layerfs::meter::{self, Stage};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -211,6 +212,7 @@ impl Dir {
         let write = || {
             let file = self.write_new(&temporary, bytes, mode)?;
             if sync {
+                let _syncing = meter::enter(Stage::Sync);
                 file.sync_all().map_err(StoreError::io(self.join(&temporary), "fsync"))?;
             }
             self.rename(&temporary, self, name)?;
@@ -285,6 +287,7 @@ impl Dir {
     /// # Errors
     /// [`StoreError::Io`]
     pub fn sync(&self) -> Result<(), StoreError> {
+        let _syncing = meter::enter(Stage::Sync);
         rustix::fs::fsync(&self.fd).map_err(StoreError::io(&self.path, "fsync"))
     }
 
@@ -293,6 +296,7 @@ impl Dir {
     /// # Errors
     /// [`StoreError::Io`], also for a write that failed after it was accepted.
     pub fn sync_file_system(&self) -> Result<(), StoreError> {
+        let _syncing = meter::enter(Stage::Sync);
         rustix::fs::syncfs(&self.fd).map_err(StoreError::io(&self.path, "syncfs"))
     }
 }

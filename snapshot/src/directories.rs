@@ -10,6 +10,7 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
+use layerfs::meter::Meter;
 use layerfs::{ChainId, DiffId, Unpacked};
 use serde::Serialize;
 
@@ -85,6 +86,7 @@ pub fn unpack(
     image: Option<&str>,
     request: &Request<'_>,
 ) -> Result<Unpacking, ImportError> {
+    let _metered = request.options.meter.map(Meter::attach);
     let mut destination = Destination::open(to, form, request.options.sync)?;
     let unpacking = match opened {
         Opened::Archive(archive) => from_archive(&archive, &mut destination, image, request),

@@ -18,6 +18,7 @@ use super::target::{Ownership, WhiteoutMode};
 use super::tree::Parent;
 use super::{Applier, Directory};
 use crate::path::LayerPath;
+use crate::pool::Pool;
 use crate::sys::node::{self, Node};
 use crate::sys::remove::{Verdict, remove_with};
 use crate::warning::Warning;
@@ -25,7 +26,7 @@ use crate::warning::Warning;
 /// A file to fill: the stored bytes that follow, and the length they make.
 type Created = (Arc<OpenFile>, u64, u64);
 
-impl Applier<'_, '_> {
+impl<'a> Applier<'a> {
     /// Creates the node that `member` describes. Returns a file if it is a regular one.
     pub(super) fn create(
         &mut self,
@@ -34,12 +35,22 @@ impl Applier<'_, '_> {
         real: &[u8],
         mut member: Box<Member>,
         who: (&[u8], u64),
+        pool: &Pool<'a>,
     ) -> Result<Option<Created>, ApplyError> {
         let metadata = Metadata::of(&mut member, self.target.ownership)?;
         match member.kind {
             Kind::Regular => return self.create_file(parent, base, real, &member, metadata, who).map(Some),
             Kind::Directory => self.create_directory(parent, base, real, &metadata, who.0)?,
-            Kind::HardLink => self.create_hard_link(parent, base, real, &member, &metadata, who.0)?,
+            Kind::HardLink => {
+                let file_type = self.create_hard_link(parent, base, real, &member)?;
+                // The link's own metadata goes to the inode that both share, after the target's.
+                self.filler.barrier(pool);
+                if file_type == FileType::Symlink {
+                    self.set_owner(parent, base, &metadata)?;
+                } else {
+                    self.set_metadata(parent, base, &metadata, who.0, false)?;
+                }
+            }
             Kind::Symlink => {
                 let target = member.linkname.as_slice();
                 self.replacing(parent, base, real, "symlink", || rustix::fs::symlinkat(target, &parent.fd, base))?;
@@ -138,15 +149,14 @@ impl Applier<'_, '_> {
         Ok(())
     }
 
+    /// Returns the type of what is linked.
     fn create_hard_link(
         &mut self,
         parent: &Parent,
         base: &[u8],
         real: &[u8],
         member: &Member,
-        metadata: &Metadata,
-        name: &[u8],
-    ) -> Result<(), ApplyError> {
+    ) -> Result<FileType, ApplyError> {
         let invalid = || ApplyError::HardLinkTarget { target: member.linkname.clone() };
         if member.linkname.is_empty() {
             return Err(invalid());
@@ -160,13 +170,7 @@ impl Applier<'_, '_> {
         }
         let link = || rustix::fs::linkat(&target_parent.fd, target_base, &parent.fd, base, AtFlags::empty());
         self.replacing(parent, base, real, "link", link)?;
-        // The link's own metadata goes to the inode that both share, after the target's.
-        self.filler.barrier();
-        let symlink = node::file_type(&stat) == FileType::Symlink;
-        if symlink {
-            return self.set_owner(parent, base, metadata);
-        }
-        self.set_metadata(parent, base, metadata, name, false)
+        Ok(node::file_type(&stat))
     }
 
     fn create_special(

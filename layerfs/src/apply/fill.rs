@@ -15,6 +15,7 @@ use super::error::ApplyError;
 use super::metadata::Metadata;
 use crate::bytes::Bytes;
 use crate::error::MemberError;
+use crate::meter::{self, Stage};
 use crate::pool::{Outstanding, Pool};
 use crate::warning::{Warning, Warnings};
 use crate::xattr::{self, Skipped};
@@ -81,41 +82,41 @@ impl Shared {
 }
 
 /// Gathers parts and hands them out in batches.
-pub(crate) struct Filler<'a, 'p> {
-    pool: &'p Pool<'a>,
+pub(crate) struct Filler<'a> {
     shared: Arc<Shared>,
     jobs: Arc<Outstanding>,
     batch: Vec<Part<'a>>,
     batch_bytes: usize,
 }
 
-impl<'a, 'p> Filler<'a, 'p> {
-    pub(crate) fn new(pool: &'p Pool<'a>, shared: Arc<Shared>, jobs: Arc<Outstanding>) -> Self {
-        Self { pool, shared, jobs, batch: Vec::new(), batch_bytes: 0 }
+impl<'a> Filler<'a> {
+    pub(crate) fn new(shared: Arc<Shared>, jobs: Arc<Outstanding>) -> Self {
+        Self { shared, jobs, batch: Vec::new(), batch_bytes: 0 }
     }
 
     /// Adds a piece of `file`.
-    pub(crate) fn add(&mut self, file: &Arc<OpenFile>, offset: u64, data: Bytes<'a>) {
+    pub(crate) fn add(&mut self, file: &Arc<OpenFile>, offset: u64, data: Bytes<'a>, pool: &Pool<'a>) {
         file.parts.fetch_add(1, Ordering::Relaxed);
         self.batch_bytes += data.as_slice().len();
         self.batch.push(Part { file: Arc::clone(file), offset, data });
         if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_PARTS {
-            self.flush();
+            self.flush(pool);
         }
     }
 
     /// Ends `file`: no piece follows. Metadata is set by whoever is last.
-    pub(crate) fn end(&mut self, file: &OpenFile) {
+    pub(crate) fn end(&mut self, file: Arc<OpenFile>) {
         end_part(file, &self.shared);
     }
 
     /// Waits until every file handed in is filled.
-    pub(crate) fn barrier(&mut self) {
-        self.flush();
-        self.jobs.wait(self.pool);
+    pub(crate) fn barrier(&mut self, pool: &Pool<'a>) {
+        self.flush(pool);
+        self.jobs.wait(pool);
     }
 
-    fn flush(&mut self) {
+    /// Hands out what was gathered.
+    pub(crate) fn flush(&mut self, pool: &Pool<'a>) {
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         if batch.is_empty() {
@@ -123,26 +124,36 @@ impl<'a, 'p> Filler<'a, 'p> {
         }
         let shared = Arc::clone(&self.shared);
         let counted = self.jobs.add();
-        self.pool.submit(Box::new(move || {
+        pool.submit(Box::new(move |_| {
             let _counted = counted;
-            for part in batch {
+            for Part { file, offset, data } in batch {
                 if !shared.has_failed()
-                    && let Err(source) = part.file.file.write_all_at(part.data.as_slice(), part.offset)
+                    && let Err(source) = write(&file, offset, data.as_slice())
                 {
-                    shared.fail(&part.file, ApplyError::System { call: "writing", errno: errno_of(&source) });
+                    shared.fail(&file, ApplyError::System { call: "writing", errno: errno_of(&source) });
                 }
-                end_part(&part.file, &shared);
+                end_part(file, &shared);
             }
         }));
     }
 }
 
-fn end_part(file: &OpenFile, shared: &Shared) {
-    if file.parts.fetch_sub(1, Ordering::AcqRel) == 1
-        && !shared.has_failed()
-        && let Err(source) = finish(file, shared)
-    {
-        shared.fail(file, source);
+fn write(file: &OpenFile, offset: u64, data: &[u8]) -> std::io::Result<()> {
+    let _writing = meter::enter(Stage::Write);
+    meter::count(Stage::Write, data.len());
+    file.file.write_all_at(data, offset)
+}
+
+/// Gives up one part of `file`, and the file with it: whoever is last sets the metadata.
+fn end_part(file: Arc<OpenFile>, shared: &Shared) {
+    if file.parts.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let _setting = meter::enter(Stage::Metadata);
+        if !shared.has_failed()
+            && let Err(source) = finish(&file, shared)
+        {
+            shared.fail(&file, source);
+        }
+        drop(file);
     }
 }
 

@@ -49,7 +49,9 @@ pub use target::{Ownership, Target, WhiteoutMode, XattrNamespace};
 
 use crate::bytes::Bytes;
 use crate::error::MemberError;
+use crate::meter::{self, Stage};
 use crate::path::LayerPath;
+use crate::pool::Pool;
 use crate::whiteout::Marker;
 use fill::OpenFile;
 use tree::{Implied, Tree};
@@ -104,13 +106,11 @@ struct Current {
 }
 
 /// Applies members as they come. Drives a [`Target`].
-pub(crate) struct Applier<'a, 'p> {
+pub(crate) struct Applier<'a> {
     target: Target,
     tree: Tree,
-    filler: Filler<'a, 'p>,
+    filler: Filler<'a>,
     shared: Arc<Shared>,
-    /// The piece of the layer being framed.
-    pub(crate) input: Bytes<'a>,
     current: Option<Current>,
     whiteouts: HashSet<Vec<u8>>,
     opaque: HashSet<Vec<u8>>,
@@ -129,8 +129,8 @@ pub(crate) struct Applier<'a, 'p> {
     gid: u32,
 }
 
-impl<'a, 'p> Applier<'a, 'p> {
-    pub(crate) fn new(target: Target, filler: Filler<'a, 'p>, shared: Arc<Shared>) -> Result<Self, ApplyError> {
+impl<'a> Applier<'a> {
+    pub(crate) fn new(target: Target, filler: Filler<'a>, shared: Arc<Shared>) -> Result<Self, ApplyError> {
         let opening = ApplyError::system("opening the layer's root");
         let root = rustix::io::fcntl_dupfd_cloexec(&target.root, 3).map_err(&opening)?;
         let stat = rustix::fs::fstat(&root).map_err(&opening)?;
@@ -143,7 +143,6 @@ impl<'a, 'p> Applier<'a, 'p> {
             target,
             filler,
             shared,
-            input: Bytes::Borrowed(&[]),
             current: None,
             whiteouts: HashSet::new(),
             opaque: HashSet::new(),
@@ -161,8 +160,9 @@ impl<'a, 'p> Applier<'a, 'p> {
     }
 
     /// Waits for all bodies, then sets the times of directories.
-    pub(crate) fn finish(mut self) -> Result<Outcome, ApplyError> {
-        self.filler.barrier();
+    pub(crate) fn finish(mut self, pool: &Pool<'a>) -> Result<Outcome, ApplyError> {
+        self.filler.barrier(pool);
+        let _creating = meter::enter(Stage::Create);
         if self.target.whiteouts == WhiteoutMode::Delete {
             self.remove_aufs_metadata()?;
         }
@@ -185,7 +185,7 @@ impl<'a, 'p> Applier<'a, 'p> {
         })
     }
 
-    fn apply(&mut self, mut member: Box<Member>, first: bool) -> Result<Keep, ApplyError> {
+    fn apply(&mut self, mut member: Box<Member>, first: bool, pool: &Pool<'a>) -> Result<Keep, ApplyError> {
         if member.kind == Kind::GlobalHeader {
             return Ok(Keep::Inline);
         }
@@ -204,7 +204,7 @@ impl<'a, 'p> Applier<'a, 'p> {
                 let real = parent.path_of(base);
                 let sparse = member.sparse.take();
                 let (name, position) = (std::mem::take(&mut member.name), member.position);
-                let file = self.create(&parent, base, &real, member, (&name, position))?;
+                let file = self.create(&parent, base, &real, member, (&name, position), pool)?;
                 if self.target.whiteouts == WhiteoutMode::Delete {
                     self.made.insert(real.clone());
                 }
@@ -227,7 +227,7 @@ impl<'a, 'p> Applier<'a, 'p> {
     ) -> Keep {
         self.size += size;
         if stored == 0 {
-            self.filler.end(&file);
+            self.filler.end(file);
             return Keep::Inline;
         }
         let keep = if plain && sparse.is_none() && self.on_disk.insert(real) { Keep::OnDisk } else { Keep::Inline };
@@ -250,24 +250,41 @@ impl<'a, 'p> Applier<'a, 'p> {
     }
 }
 
-impl Sink for Applier<'_, '_> {
+/// An applier at work on a piece of its layer.
+pub(crate) struct Applying<'x, 'a> {
+    pub(crate) applier: &'x mut Applier<'a>,
+    /// The piece being framed.
+    pub(crate) piece: &'x Bytes<'a>,
+    pub(crate) pool: &'x Pool<'a>,
+}
+
+impl Applying<'_, '_> {
+    /// Hands out the bodies of this piece, while they are in the cache.
+    pub(crate) fn end(self) {
+        self.applier.filler.flush(self.pool);
+    }
+}
+
+impl Sink for Applying<'_, '_> {
     type Error = MemberError;
 
     fn member(&mut self, member: Box<Member>, first: bool) -> Result<Keep, MemberError> {
+        let _creating = meter::enter(Stage::Create);
         let (name, position) = (member.name.clone(), member.position);
-        self.apply(member, first).map_err(|source| MemberError { position, name, source })
+        let applied = self.applier.apply(member, first, self.pool);
+        applied.map_err(|source| MemberError { position, name, source })
     }
 
     fn body(&mut self, data: &[u8], at: usize, last: bool) -> Result<(), MemberError> {
-        let Some(current) = &mut self.current else { return Ok(()) };
+        let Applier { current: Some(current), filler, .. } = &mut *self.applier else { return Ok(()) };
         let mut taken = 0;
         while taken < data.len() {
             let Some(run) = current.runs.get(current.run) else { break };
             let left = run.length - current.done;
             let take = usize::try_from(left).map_or(data.len() - taken, |left| left.min(data.len() - taken));
             if take > 0 {
-                let part = self.input.slice(at + taken..at + taken + take);
-                self.filler.add(&current.file, run.offset + current.done, part);
+                let part = self.piece.slice(at + taken..at + taken + take);
+                filler.add(&current.file, run.offset + current.done, part, self.pool);
             }
             taken += take;
             current.done += take as u64;
@@ -276,8 +293,8 @@ impl Sink for Applier<'_, '_> {
                 current.done = 0;
             }
         }
-        if last && let Some(current) = self.current.take() {
-            self.filler.end(&current.file);
+        if last && let Some(current) = self.applier.current.take() {
+            self.applier.filler.end(current.file);
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::sys::beneath::open_dir;
 use crate::sys::node;
 use crate::sys::remove::{Verdict, remove_tree, remove_with};
 
-impl Applier<'_, '_> {
+impl Applier<'_> {
     /// `.wh.HIDDEN` in `parent`. Of the member only the owner counts.
     pub(super) fn whiteout(&mut self, parent: &Parent, hidden: &[u8], member: &Member) -> Result<(), ApplyError> {
         let real = parent.path_of(hidden);
@@ -122,7 +122,7 @@ impl Applier<'_, '_> {
     }
 }
 
-fn set_opaque(applier: &Applier<'_, '_>, real: &[u8], namespace: XattrNamespace) -> Result<(), ApplyError> {
+fn set_opaque(applier: &Applier<'_>, real: &[u8], namespace: XattrNamespace) -> Result<(), ApplyError> {
     let failed = ApplyError::system("marking the directory opaque");
     let anchor = open_dir(applier.tree.root(), real).map_err(&failed)?;
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;

@@ -50,6 +50,7 @@ pub(super) fn compress_together<const L: usize>(states: [&mut State; L], blocks:
 }
 
 #[cfg(target_arch = "x86_64")]
+#[allow(clippy::needless_range_loop, reason = "a lane is an index into five arrays")]
 mod x86 {
     use std::arch::x86_64::{
         __m128i, _mm_add_epi32, _mm_alignr_epi8, _mm_extract_epi32, _mm_set_epi32, _mm_set_epi64x, _mm_setzero_si128,

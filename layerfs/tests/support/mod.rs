@@ -5,14 +5,14 @@ pub(crate) mod cases;
 pub(crate) mod tier;
 pub(crate) mod tree;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
 use layerfs::compress::Decoder;
-use layerfs::pool::Pool;
-use layerfs::{Context, JournalFile, Source, UnpackError, Unpacked};
+use layerfs::pool::{Pool, Task};
+use layerfs::{JournalFile, Source, Step, UnpackError, Unpacked, Unpacking};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 pub(crate) use tier::is_root;
@@ -47,17 +47,28 @@ pub(crate) fn unpack(archive: &[u8], dir: &Path, how: How) -> Result<Unpacked, U
     } else {
         Source::Slice(archive)
     };
+    let unpacking = Unpacking::begin(source, target, Some(journal))?;
     let result = Mutex::new(None);
-    let interrupted = AtomicBool::new(false);
-    let context = Context { interrupted: &interrupted, progress: &|_| {} };
-    let slot = &result;
-    Pool::run(
-        how.threads,
-        vec![Box::new(move |pool: &Pool<'_>| {
-            *slot.lock().unwrap() = Some(layerfs::unpack(source, target, Some(&journal), context, pool));
-        })],
-    );
+    Pool::run(how.threads, vec![Box::new(Only { unpacking, result: &result })], None);
     result.into_inner().unwrap().unwrap()
+}
+
+/// The only layer of a pool.
+struct Only<'a> {
+    unpacking: Unpacking<'a>,
+    result: &'a Mutex<Option<Result<Unpacked, UnpackError>>>,
+}
+
+impl<'a> Task<'a> for Only<'a> {
+    fn step(&mut self, pool: &Pool<'a>) -> ControlFlow<()> {
+        let result = match self.unpacking.step(pool) {
+            Ok(Step::More { .. }) => return ControlFlow::Continue(()),
+            Ok(Step::Done(unpacked)) => Ok(*unpacked),
+            Err(error) => Err(error),
+        };
+        *self.result.lock().unwrap() = Some(result);
+        ControlFlow::Break(())
+    }
 }
 
 /// Rebuilds the tar from what [`unpack`] left.

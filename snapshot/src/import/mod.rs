@@ -22,6 +22,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
 
+use layerfs::meter::Meter;
 use layerfs::{DiffId, LayerFiles};
 use tarsplit::journal::EntryReader;
 
@@ -46,6 +47,7 @@ use transaction::{Staged, Transaction};
 /// # Errors
 /// [`ImportError`]; the root is then as it was before.
 pub fn import(opened: Opened, root: &Path, request: &Request<'_>) -> Result<Report, ImportError> {
+    let _metered = request.options.meter.map(Meter::attach);
     match opened {
         Opened::Archive(archive) => import_archive(&archive, root, request),
         Opened::LayerTar(_) => Err(ArchiveError::NotAnImageArchive { path: request.archive.to_path_buf() }.into()),

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use layerfs::meter::Meter;
+
 use crate::archive::Select;
 use crate::reference::Reference;
 
@@ -24,6 +26,8 @@ pub struct Options<'o> {
     pub insist: bool,
     /// Becomes true when the user asks to stop.
     pub interrupted: &'o AtomicBool,
+    /// Counts what the stages cost, for benchmarks.
+    pub meter: Option<&'o Meter>,
 }
 
 impl<'o> Options<'o> {
@@ -31,7 +35,7 @@ impl<'o> Options<'o> {
     #[must_use]
     pub fn new(interrupted: &'o AtomicBool) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, Into::into);
-        Self { threads, sync: true, preflight: true, retag: true, tag: None, insist: false, interrupted }
+        Self { threads, sync: true, preflight: true, retag: true, tag: None, insist: false, interrupted, meter: None }
     }
 }
 

@@ -1,13 +1,14 @@
 //! Several layers at once.
 
 use std::io::BufRead;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use layerfs::apply::Target;
 use layerfs::compress::{Compression, Decoder};
-use layerfs::pool::{Pool, Task};
-use layerfs::{Context, DiffId, JournalFile, Source, UnpackError, Unpacked};
+use layerfs::pool::{BoxedTask, Pool, Task};
+use layerfs::{DiffId, JournalFile, Source, Step, UnpackError, Unpacked, Unpacking};
 
 use super::error::ImportError;
 use super::options::Request;
@@ -76,25 +77,15 @@ pub(crate) fn unpack_all<'a>(
     place: &(dyn Fn(usize) -> Result<Place, ImportError> + Sync),
 ) -> Result<Vec<Unpacked>, ImportError> {
     let stop = AtomicBool::new(false);
-    let results: Vec<Mutex<Option<Result<Unpacked, ImportError>>>> = works.iter().map(|_| Mutex::new(None)).collect();
+    let results: Vec<Slot> = works.iter().map(|_| Mutex::new(None)).collect();
     let mut numbered: Vec<(usize, Work<'_>)> = works.into_iter().enumerate().collect();
     numbered.sort_by_key(|(_, work)| std::cmp::Reverse(work.content.len()));
-    let (stop_ref, results_ref) = (&stop, &results);
-    let task = |(number, work): (usize, Work<'a>)| -> Task<'_> {
-        Box::new(move |pool: &Pool<'_>| {
-            let result = if stop_ref.load(Ordering::Relaxed) {
-                Err(ImportError::Interrupted)
-            } else {
-                unpack_one(number, work, request, place, stop_ref, pool)
-            };
-            // A wrong layer stops nobody: if several are wrong, the message is always about the lowest.
-            if !matches!(result, Ok(_) | Err(ImportError::DiffId { .. })) {
-                stop_ref.store(true, Ordering::Relaxed);
-            }
-            *results_ref[number].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-        })
+    let shared = Shared { request, place, stop: &stop };
+    let task = |(number, Work { name, index, diff_id, content }): (usize, Work<'a>)| -> BoxedTask<'_> {
+        let state = State::Waiting(content);
+        Box::new(LayerTask { number, name, index, diff_id, state, shared, result: &results[number] })
     };
-    Pool::run(request.options.threads, numbered.into_iter().map(task).collect());
+    Pool::run(request.options.threads, numbered.into_iter().map(task).collect(), request.options.meter);
     let mut all = Vec::with_capacity(results.len());
     let mut failure = None;
     for result in results {
@@ -111,39 +102,97 @@ pub(crate) fn unpack_all<'a>(
     failure.map_or(Ok(all), Err)
 }
 
-fn unpack_one<'a>(
+/// Where a layer's result goes.
+type Slot = Mutex<Option<Result<Unpacked, ImportError>>>;
+
+/// What all layers share.
+#[derive(Clone, Copy)]
+struct Shared<'s> {
+    request: &'s Request<'s>,
+    place: &'s (dyn Fn(usize) -> Result<Place, ImportError> + Sync),
+    /// Becomes true when a layer fails or the user asks to stop.
+    stop: &'s AtomicBool,
+}
+
+/// One layer on its way.
+struct LayerTask<'s> {
     number: usize,
-    work: Work<'a>,
-    request: &Request<'_>,
-    place: &(dyn Fn(usize) -> Result<Place, ImportError> + Sync),
-    stop: &AtomicBool,
-    pool: &Pool<'a>,
-) -> Result<Unpacked, ImportError> {
-    let Work { name, index, diff_id, content } = work;
-    let observer = request.observer;
-    let failed = |source| match source {
-        UnpackError::Interrupted => ImportError::Interrupted,
-        source => ImportError::Layer { layer: name.clone(), source },
-    };
-    observer.begin(number, &name, content.total());
-    let Place { target, journal } = place(number)?;
-    let source = content.into_source().map_err(|source| failed(UnpackError::Read { source }))?;
-    let progress = |bytes| {
-        observer.advance(number, bytes);
+    name: String,
+    index: usize,
+    diff_id: Option<DiffId>,
+    state: State<'s>,
+    shared: Shared<'s>,
+    result: &'s Slot,
+}
+
+enum State<'a> {
+    Waiting(Content<'a>),
+    Running(Box<Unpacking<'a>>),
+    Ended,
+}
+
+impl<'s> Task<'s> for LayerTask<'s> {
+    fn step(&mut self, pool: &Pool<'s>) -> ControlFlow<()> {
+        let result = match self.advance(pool) {
+            Ok(None) => return ControlFlow::Continue(()),
+            Ok(Some(unpacked)) => self.check(unpacked),
+            Err(error) => Err(error),
+        };
+        // A wrong layer stops nobody: if several are wrong, the message is always about the lowest.
+        if !matches!(result, Ok(_) | Err(ImportError::DiffId { .. })) {
+            self.shared.stop.store(true, Ordering::Relaxed);
+        }
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        ControlFlow::Break(())
+    }
+}
+
+impl<'s> LayerTask<'s> {
+    fn advance(&mut self, pool: &Pool<'s>) -> Result<Option<Unpacked>, ImportError> {
+        let Shared { request, place, stop } = self.shared;
         if request.is_interrupted() {
             stop.store(true, Ordering::Relaxed);
         }
-    };
-    let context = Context { interrupted: stop, progress: &progress };
-    let unpacked = layerfs::unpack(source, target, journal.as_ref(), context, pool).map_err(failed)?;
-    for (member, warning) in unpacked.warnings.first() {
-        observer.warn(&name, member, warning);
+        let stopped = stop.load(Ordering::Relaxed);
+        let failed = |source| ImportError::Layer { layer: self.name.clone(), source };
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Waiting(_) | State::Ended if stopped => Err(ImportError::Interrupted),
+            State::Ended => Err(ImportError::Interrupted),
+            State::Waiting(content) => {
+                request.observer.begin(self.number, &self.name, content.total());
+                let Place { target, journal } = place(self.number)?;
+                let source = content.into_source().map_err(|source| failed(UnpackError::Read { source }))?;
+                let unpacking = Unpacking::begin(source, target, journal).map_err(failed)?;
+                self.state = State::Running(Box::new(unpacking));
+                Ok(None)
+            }
+            State::Running(mut unpacking) if stopped => {
+                unpacking.abandon(pool);
+                Err(ImportError::Interrupted)
+            }
+            State::Running(mut unpacking) => match unpacking.step(pool).map_err(failed)? {
+                Step::Done(unpacked) => Ok(Some(*unpacked)),
+                Step::More { bytes } => {
+                    request.observer.advance(self.number, bytes);
+                    self.state = State::Running(unpacking);
+                    Ok(None)
+                }
+            },
+        }
     }
-    if let Some(expected) = diff_id
-        && unpacked.diff_id != expected
-    {
-        return Err(ImportError::DiffId { layer: name, index, expected, found: unpacked.diff_id });
+
+    fn check(&self, unpacked: Unpacked) -> Result<Unpacked, ImportError> {
+        let observer = self.shared.request.observer;
+        for (member, warning) in unpacked.warnings.first() {
+            observer.warn(&self.name, member, warning);
+        }
+        if let Some(expected) = self.diff_id
+            && unpacked.diff_id != expected
+        {
+            let (layer, index, found) = (self.name.clone(), self.index, unpacked.diff_id);
+            return Err(ImportError::DiffId { layer, index, expected, found });
+        }
+        observer.end(self.number);
+        Ok(unpacked)
     }
-    observer.end(number);
-    Ok(unpacked)
 }

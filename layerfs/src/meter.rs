@@ -1,0 +1,234 @@
+//! What the stages of unpacking cost, in wall and CPU time, for benchmarks.
+//!
+//! A thread that is attached to a [`Meter`] is in one stage at any time; entering another one stops the clocks of the
+//! first. So the wall times of all stages of a thread add up to the time it was attached. A thread that is not attached
+//! pays one look at a thread-local variable.
+
+use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::time::ClockId;
+
+/// What a thread is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Reading and decompressing a layer.
+    Decode,
+    /// SHA-256.
+    Hash,
+    /// Framing, resolving members, CRC-64, and writing the journal.
+    Journal,
+    /// Everything that has a name: paths, nodes, links, whiteouts, times of directories.
+    Create,
+    /// Writing file bodies.
+    Write,
+    /// Owner, attributes, mode and times of files, and closing them.
+    Metadata,
+    /// Making it durable.
+    Sync,
+    /// All else: planning, committing, handing out work.
+    Other,
+    /// Waiting for a piece that another thread is decoding.
+    Input,
+    /// Waiting for work, or for bodies that other threads write.
+    Idle,
+}
+
+impl Stage {
+    /// All of them, in the order in which a layer passes them; the last two are waits.
+    pub const ALL: [Self; 10] = [
+        Self::Decode,
+        Self::Hash,
+        Self::Journal,
+        Self::Create,
+        Self::Write,
+        Self::Metadata,
+        Self::Sync,
+        Self::Other,
+        Self::Input,
+        Self::Idle,
+    ];
+
+    /// A word for it, lower case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Hash => "hash",
+            Self::Journal => "journal",
+            Self::Create => "create",
+            Self::Write => "write",
+            Self::Metadata => "metadata",
+            Self::Sync => "sync",
+            Self::Other => "other",
+            Self::Input => "wait-input",
+            Self::Idle => "wait-work",
+        }
+    }
+
+    /// Whether a thread in this stage only waits for others.
+    #[must_use]
+    pub fn is_wait(self) -> bool {
+        matches!(self, Self::Input | Self::Idle)
+    }
+}
+
+/// What one stage cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Time passed, the sum over all threads.
+    pub wall: Duration,
+    /// Processor time, user and system, of all threads.
+    pub cpu: Duration,
+    /// Bytes that went through it, where that means something.
+    pub bytes: u64,
+}
+
+type Costs = [Cost; Stage::ALL.len()];
+
+/// Adds up the costs of all threads that were attached to it.
+#[derive(Debug, Default)]
+pub struct Meter {
+    costs: Mutex<Costs>,
+}
+
+/// The clocks of an attached thread.
+struct Running {
+    stage: Stage,
+    wall: Instant,
+    cpu: Duration,
+    costs: Costs,
+}
+
+thread_local! {
+    static RUNNING: RefCell<Option<Running>> = const { RefCell::new(None) };
+}
+
+impl Running {
+    fn switch(&mut self, stage: Stage) -> Stage {
+        let (wall, cpu) = (Instant::now(), thread_cpu());
+        let cost = &mut self.costs[self.stage as usize];
+        cost.wall += wall - self.wall;
+        cost.cpu += cpu.saturating_sub(self.cpu);
+        (self.wall, self.cpu) = (wall, cpu);
+        std::mem::replace(&mut self.stage, stage)
+    }
+}
+
+fn thread_cpu() -> Duration {
+    Duration::try_from(rustix::time::clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+impl Meter {
+    /// Starts this thread's clocks, in [`Stage::Other`]; they stop when the guard is dropped. A thread that is attached
+    /// stays with what it is attached to.
+    #[must_use]
+    pub fn attach(&self) -> Attached<'_> {
+        let fresh = RUNNING.with_borrow_mut(|running| {
+            let fresh = running.is_none();
+            running.get_or_insert_with(|| Running {
+                stage: Stage::Other,
+                wall: Instant::now(),
+                cpu: thread_cpu(),
+                costs: Costs::default(),
+            });
+            fresh
+        });
+        Attached(fresh.then_some(self))
+    }
+
+    /// What each stage has cost so far, but for threads still attached.
+    #[must_use]
+    pub fn costs(&self) -> Vec<(Stage, Cost)> {
+        let costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        Stage::ALL.into_iter().zip(costs.iter().copied()).collect()
+    }
+}
+
+/// Stops a thread's clocks.
+#[derive(Debug)]
+pub struct Attached<'m>(Option<&'m Meter>);
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        let Some(meter) = self.0 else { return };
+        let Some(mut running) = RUNNING.take() else { return };
+        running.switch(Stage::Other);
+        let mut costs = meter.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        for (sum, cost) in costs.iter_mut().zip(running.costs) {
+            sum.wall += cost.wall;
+            sum.cpu += cost.cpu;
+            sum.bytes += cost.bytes;
+        }
+    }
+}
+
+/// Enters `stage`, until the guard is dropped.
+#[must_use]
+pub fn enter(stage: Stage) -> Entered {
+    Entered(RUNNING.with_borrow_mut(|running| running.as_mut().map(|running| running.switch(stage))))
+}
+
+/// Counts bytes that went through `stage`.
+pub fn count(stage: Stage, bytes: usize) {
+    RUNNING.with_borrow_mut(|running| {
+        if let Some(running) = running {
+            running.costs[stage as usize].bytes += bytes as u64;
+        }
+    });
+}
+
+/// Returns to the stage before.
+#[derive(Debug)]
+pub struct Entered(Option<Stage>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let Some(before) = self.0 else { return };
+        RUNNING.with_borrow_mut(|running| {
+            if let Some(running) = running {
+                running.switch(before);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stages_of_a_thread_add_up_to_its_time() {
+        let meter = Meter::default();
+        let start = Instant::now();
+        let attached = meter.attach();
+        {
+            let _hash = enter(Stage::Hash);
+            let spun = Instant::now();
+            while spun.elapsed() < Duration::from_millis(20) {}
+            let _idle = enter(Stage::Idle);
+            std::thread::sleep(Duration::from_millis(30));
+            count(Stage::Hash, 7);
+        }
+        let inner = Meter::default();
+        drop(inner.attach());
+        drop(attached);
+        let (passed, costs) = (start.elapsed(), meter.costs());
+        let of = |stage| costs.iter().find(|(found, _)| *found == stage).unwrap().1;
+        let wall: Duration = costs.iter().map(|(_, cost)| cost.wall).sum();
+        assert!(wall <= passed && wall + Duration::from_millis(5) > passed, "{wall:?} of {passed:?}");
+        assert!(of(Stage::Hash).wall >= Duration::from_millis(20) && of(Stage::Hash).bytes == 7);
+        assert!(of(Stage::Idle).wall >= Duration::from_millis(30));
+        assert!(of(Stage::Idle).cpu < Duration::from_millis(15), "{:?}", of(Stage::Idle));
+        assert!(inner.costs().iter().all(|(_, cost)| *cost == Cost::default()));
+    }
+
+    #[test]
+    fn a_thread_that_is_not_attached_counts_nothing() {
+        let meter = Meter::default();
+        drop(enter(Stage::Write));
+        count(Stage::Write, 1);
+        assert!(meter.costs().iter().all(|(_, cost)| *cost == Cost::default()));
+    }
+}

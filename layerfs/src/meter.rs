@@ -83,6 +83,8 @@ pub struct Cost {
     pub cpu: Duration,
     /// Bytes that went through it, where that means something.
     pub bytes: u64,
+    /// Bytes that were moved meanwhile, from one place in memory to another or between it and files, unless by the way.
+    pub copied: u64,
 }
 
 type Costs = [Cost; Stage::ALL.len()];
@@ -160,6 +162,7 @@ impl Drop for Attached<'_> {
             sum.wall += cost.wall;
             sum.cpu += cost.cpu;
             sum.bytes += cost.bytes;
+            sum.copied += cost.copied;
         }
     }
 }
@@ -175,6 +178,15 @@ pub fn count(stage: Stage, bytes: usize) {
     RUNNING.with_borrow_mut(|running| {
         if let Some(running) = running {
             running.costs[stage as usize].bytes += bytes as u64;
+        }
+    });
+}
+
+/// Counts bytes that this program moved, in the stage the thread is in.
+pub fn copied(bytes: usize) {
+    RUNNING.with_borrow_mut(|running| {
+        if let Some(running) = running {
+            running.costs[running.stage as usize].copied += bytes as u64;
         }
     });
 }

@@ -141,6 +141,7 @@ impl<'a> Filler<'a> {
 fn write(file: &OpenFile, offset: u64, data: &[u8]) -> std::io::Result<()> {
     let _writing = meter::enter(Stage::Write);
     meter::count(Stage::Write, data.len());
+    meter::copied(data.len());
     file.file.write_all_at(data, offset)
 }
 

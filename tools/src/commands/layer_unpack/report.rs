@@ -32,7 +32,7 @@ use layerfs::meter::{Cost, Stage};
 use serde::Serialize;
 
 use super::bottleneck::Metered;
-use super::figures::{Costs, Spread, ratio};
+use super::figures::{Spread, ratio};
 use super::machine::Machine;
 use super::measure::Sample;
 
@@ -123,7 +123,6 @@ impl Run {
     pub(super) fn new(samples: &[Sample], content: Content, peak_rss_anon_bytes: u64, metered: &Metered<'_>) -> Self {
         let walls: Vec<f64> = samples.iter().map(|sample| sample.wall).collect();
         let wall_seconds = Spread::of(walls.iter().copied());
-        let Costs(_) = metered.costs;
         let bound_seconds = metered.costs.bound(metered.threads, metered.processors);
         let waits = metered.costs.waits().map(|(stage, cost)| (stage.name(), cost.wall.as_secs_f64()));
         let waits = waits.chain([("alone", metered.alone())]);
@@ -153,5 +152,42 @@ impl StageCost {
     fn new((stage, cost): (Stage, Cost)) -> Self {
         let (wall_seconds, cpu_seconds) = (cost.wall.as_secs_f64(), cost.cpu.as_secs_f64());
         Self { stage: stage.name(), wall_seconds, cpu_seconds, bytes: cost.bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::figures::tests::costs;
+    use super::*;
+
+    #[test]
+    fn figures_follow_from_what_was_measured() {
+        let content = Content::of([(3_000_000, 20), (9_000_000, 40)].into_iter());
+        assert_eq!((content.layers, content.entries), (2, 60));
+        assert_eq!((content.tar_bytes, content.longest_layer_bytes), (12_000_000, 9_000_000));
+        // Two threads: one second of work each, one waits for 0.5 seconds, and one is not there for as long.
+        let costs = costs(&[(Stage::Hash, 600, 600), (Stage::Write, 1400, 1400), (Stage::Idle, 500, 0)]);
+        let metered = Metered {
+            threads: 2,
+            processors: 2,
+            wall: 1.5,
+            costs: &costs,
+            one_stream: false,
+            tar_bytes: content.tar_bytes,
+            longest: content.longest_layer_bytes,
+        };
+        let sample = |wall, user| Sample { wall, user, system: 0.5 };
+        let run = Run::new(&[sample(1.2, 1.0), sample(1.5, 3.0), sample(1.0, 2.0)], content, 77, &metered);
+        assert_eq!(run.samples, [1.2, 1.5, 1.0]);
+        assert_eq!(run.wall_seconds, Spread { median: 1.2, min: 1.0, max: 1.5 });
+        assert_eq!(run.megabytes_per_second, Spread { median: 10.0, min: 8.0, max: 12.0 });
+        assert_eq!(run.entries_per_second, Spread { median: 50.0, min: 40.0, max: 60.0 });
+        assert_eq!(run.cpu_seconds, Cpu { user: 2.0, system: 0.5 });
+        assert_eq!((run.bound_seconds, run.above_bound), (1.0, 1.2));
+        assert_eq!((run.bytes_copied, run.peak_rss_anon_bytes), (15, 77));
+        let names: Vec<&str> = run.stages.iter().map(|cost| cost.stage).collect();
+        assert_eq!(names, ["hash", "write"]);
+        let wait = |stage, seconds| Wait { stage, seconds };
+        assert_eq!(run.waits, [wait("wait-work", 0.5), wait("alone", 0.5)]);
     }
 }

@@ -7,8 +7,10 @@ mod faultsupport;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use faultsupport::image::DockerArchive;
 use faultsupport::run::{Input, finish, layer_unpack, run, start};
-use faultsupport::{Random, Snapshot, synthetic};
+use faultsupport::user::{self, User};
+use faultsupport::{Random, Snapshot, synthetic, tar};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -84,4 +86,38 @@ fn root_a_signal_in_the_middle_leaves_nothing() {
         }
     }
     faultsupport::assert_none("signals", &report);
+}
+
+/// Directories that deny their own user make what is in them no less removable.
+#[test]
+fn root_a_user_can_measure_too() {
+    let need = "install passwd, util-linux and uidmap";
+    if !faultsupport::is_root() || !faultsupport::tier("root", user::available(), need) {
+        return;
+    }
+    let user = User::new(true);
+    let members = [
+        tar::dir("closed/").mode(0),
+        tar::file("closed/f", "f").mode(0),
+        tar::dir("fixed/").mode(0o555),
+        tar::dir("fixed/sub/").mode(0o555),
+        tar::dir("fixed/sub/sub/"),
+        tar::dir("seen/").mode(0o400),
+        tar::file("seen/f", "f"),
+        tar::dir("seen/sub/"),
+    ];
+    let archive = user.at("archive.tar");
+    std::fs::write(&archive, DockerArchive::new("layerfs-test/user:1", &[tar::tar(&members)]).build()).unwrap();
+    let before = Snapshot::of(user.home()).without_directory_times();
+    let mut report = Vec::new();
+    for (target, more) in [("--rootfs", None), ("--layers", Some("--rootless")), ("--root", Some("--rootless"))] {
+        let arguments = [archive.to_str().unwrap(), target, "new/directory", "--bench", "2", "--json"];
+        let ran = run(user.tool("layer-unpack", &[&arguments[..], more.as_slice()].concat()), Input::Nothing);
+        let entries = serde_json::from_str::<Value>(&ran.stdout).ok().and_then(|found| found["entries"].as_u64());
+        if ran.code != Some(0) || entries != Some(members.len() as u64) {
+            report.push(format!("{target}: {ran:?}"));
+        }
+        report.extend(before.changes(&Snapshot::of(user.home()).without_directory_times()));
+    }
+    faultsupport::assert_none("a user's benchmark", &report);
 }

@@ -49,16 +49,21 @@ pub(crate) fn remove_with(
         if let Some(name) = level.children.pop() {
             let path_len = path.len();
             push(&mut path, &name);
-            current = enter(&current, &name)?;
+            current = insist(&current, || enter(&current, &name))?;
             let children = empty(&current, &path, &mut verdict)?;
             levels.push(Level { name, path_len, children });
             continue;
         }
         let Some(Level { name, path_len, .. }) = levels.pop() else { break };
         path.truncate(path_len);
-        let parent =
-            if levels.is_empty() { top.try_clone().map_err(|_| Errno::MFILE)? } else { enter(&current, b"..")? };
-        match rustix::fs::unlinkat(&parent, name.as_slice(), AtFlags::REMOVEDIR) {
+        let parent = if levels.is_empty() {
+            top.try_clone().map_err(|_| Errno::MFILE)?
+        } else {
+            insist(&current, || enter(&current, b".."))?
+        };
+        let remove = || rustix::fs::unlinkat(&parent, name.as_slice(), AtFlags::REMOVEDIR);
+        // The directory that holds the tree is not ours to change.
+        match if levels.is_empty() { remove() } else { insist(&parent, remove) } {
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => {}
             Err(errno) => return Err(errno),
         }
@@ -101,13 +106,13 @@ fn empty(
     verdict: &mut impl FnMut(&OwnedFd, &[u8], &[u8]) -> Result<Verdict, Errno>,
 ) -> Result<Vec<Vec<u8>>, Errno> {
     let mut directories = Vec::new();
-    for entry in Dir::read_from(dir)? {
+    for entry in insist(dir, || Dir::read_from(dir))? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name == b"." || name == b".." {
             continue;
         }
-        if entry.file_type() == FileType::Directory || !take(dir, name, &join(path, name), verdict)? {
+        if entry.file_type() == FileType::Directory || !insist(dir, || take(dir, name, &join(path, name), verdict))? {
             directories.push(name.to_vec());
         }
     }
@@ -125,16 +130,21 @@ fn take(
         return Ok(false);
     }
     if verdict(dir, name, path)? == Verdict::Remove {
-        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-            // Without root, the directory may deny us.
-            Err(Errno::ACCESS) => {
-                rustix::fs::chmod(format!("/proc/self/fd/{}", rustix::fd::AsRawFd::as_raw_fd(dir)), Mode::RWXU)?;
-                rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
-            }
-            result => missing_is_fine(result)?,
-        }
+        missing_is_fine(insist(dir, || rustix::fs::unlinkat(dir, name, AtFlags::empty())))?;
     }
     Ok(true)
+}
+
+/// Calls `call`, which does something in the directory `dir`. Without root, one of ours may deny us: then again, with all
+/// permissions.
+fn insist<T>(dir: &OwnedFd, mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    match call() {
+        Err(Errno::ACCESS) => {
+            rustix::fs::chmod(format!("/proc/self/fd/{}", rustix::fd::AsRawFd::as_raw_fd(dir)), Mode::RWXU)?;
+            call()
+        }
+        result => result,
+    }
 }
 
 fn missing_is_fine(result: Result<(), Errno>) -> Result<(), Errno> {

@@ -15,7 +15,8 @@
 //!   megabytes_per_second    {median, min, max}, of tar_bytes, in millions
 //!   entries_per_second      {median, min, max}
 //!   cpu_seconds             {user, system}, medians
-//!   peak_rss_anon_bytes     anonymous memory of the process; the mapped archive is not part of it
+//!   peak_rss_anon_bytes     anonymous memory of the process in the warm-up, what earlier runs left it included; the mapped
+//!                           archive is not part of it
 //!   metered_wall_seconds    of one more run, with clocks in it; what follows is from that
 //!   stages                  [{stage, wall_seconds, cpu_seconds, bytes}]: decode hash journal create write metadata sync other
 //!   waits                   [{stage, seconds}]: wait-input wait-work, and alone: threads that were not there yet, or not any more

@@ -51,13 +51,13 @@ fn table(runs: &[Run]) -> Vec<String> {
         let Spread { median, min, max } = run.wall_seconds;
         let (faster, efficiency) = scaling(first, (run.threads, median));
         format!(
-            "{:>7} {:>10} {:>10} {:>10} {:>8.0} {:>10.0} {faster:>9.2} {:>9.0} %",
+            "{:>7} {:>10} {:>10} {:>10} {:>8} {:>10} {faster:>9.2} {:>9.0} %",
             run.threads,
             seconds(median),
             seconds(min),
             seconds(max),
-            run.megabytes_per_second.median,
-            run.entries_per_second.median,
+            rate(run.megabytes_per_second.median),
+            rate(run.entries_per_second.median),
             100.0 * efficiency
         )
     };
@@ -68,7 +68,7 @@ fn table(runs: &[Run]) -> Vec<String> {
 fn details(run: &Run, tar_bytes: u64) -> Vec<String> {
     let threads = if run.threads == 1 { "1 thread".into() } else { format!("{} threads", run.threads) };
     let Spread { median, min, max } = run.wall_seconds;
-    let range = |Spread { median, min, max }: Spread| format!("{median:.0} ({min:.0} to {max:.0})");
+    let range = |Spread { median, min, max }: Spread| format!("{} ({} to {})", rate(median), rate(min), rate(max));
     let cpu = run.cpu_seconds;
     let copied = ratio(run.bytes_copied as f64, tar_bytes as f64);
     let metered = ratio(run.metered_wall_seconds, median);
@@ -109,7 +109,7 @@ fn stage(cost: &StageCost, all: f64) -> String {
         return start;
     }
     let speed = ratio(cost.bytes as f64 / 1e6, cost.cpu_seconds);
-    format!("{start} {:>9} {speed:>8.0}", size(cost.bytes))
+    format!("{start} {:>9} {:>8}", size(cost.bytes), rate(speed))
 }
 
 /// A time with as many digits as say something.
@@ -120,12 +120,18 @@ fn seconds(seconds: f64) -> String {
     }
 }
 
+/// So much a second, with as many digits as say something.
+fn rate(rate: f64) -> String {
+    if rate < 100.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn times_have_two_decimals() {
+    fn numbers_have_the_decimals_that_count() {
+        assert_eq!((rate(3.14), rate(99.96), rate(1234.5)), ("3.1".into(), "100.0".into(), "1234".into()));
         for (time, text) in [(12.345, "12.35 s"), (0.1, "0.10 s"), (0.0123, "12.30 ms"), (0.0, "0.00 ms")] {
             assert_eq!(seconds(time), text);
         }

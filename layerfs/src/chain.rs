@@ -28,6 +28,10 @@ struct Pending<'a> {
 
 impl<'a> Chain<'a> {
     fn hasher(&self) -> MutexGuard<'_, Hasher> {
+        if let Ok(hasher) = self.hasher.try_lock() {
+            return hasher;
+        }
+        let _waiting = meter::enter(Stage::Digest);
         self.hasher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

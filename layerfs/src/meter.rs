@@ -35,13 +35,15 @@ pub enum Stage {
     Other,
     /// Waiting for a piece that another thread is decoding.
     Input,
+    /// Waiting for another thread that hashes the same stream.
+    Digest,
     /// Waiting for work, or for bodies that other threads write.
     Idle,
 }
 
 impl Stage {
-    /// All of them, in the order in which a layer passes them; the last two are waits.
-    pub const ALL: [Self; 10] = [
+    /// All of them, in the order in which a layer passes them; the last three are waits.
+    pub const ALL: [Self; 11] = [
         Self::Decode,
         Self::Hash,
         Self::Journal,
@@ -51,6 +53,7 @@ impl Stage {
         Self::Sync,
         Self::Other,
         Self::Input,
+        Self::Digest,
         Self::Idle,
     ];
 
@@ -67,6 +70,7 @@ impl Stage {
             Self::Sync => "sync",
             Self::Other => "other",
             Self::Input => "wait-input",
+            Self::Digest => "wait-hash",
             Self::Idle => "wait-work",
         }
     }
@@ -74,7 +78,7 @@ impl Stage {
     /// Whether a thread in this stage only waits for others.
     #[must_use]
     pub fn is_wait(self) -> bool {
-        matches!(self, Self::Input | Self::Idle)
+        matches!(self, Self::Input | Self::Digest | Self::Idle)
     }
 }
 

@@ -6,7 +6,7 @@
 //! | lost | is | because |
 //! |---|---|---|
 //! | input | wait-input | a thread waits for a piece that another one decodes |
-//! | work | wait-work | a thread has nothing to do |
+//! | work | wait-work, wait-hash | a thread has nothing to do, or needs a digest that another one makes |
 //! | alone | what no thread was there for | before and after the layers, one thread plans and commits |
 //! | held | wall less processor time of the stages that do something | the file system, or no free processor |
 //!
@@ -77,7 +77,7 @@ impl Metered<'_> {
 
     /// The sentence.
     pub(super) fn bottleneck(&self) -> String {
-        let (input, work) = (self.seconds(Stage::Input), self.seconds(Stage::Idle));
+        let (input, work) = (self.seconds(Stage::Input), self.seconds(Stage::Idle) + self.seconds(Stage::Digest));
         let (alone, held) = (self.alone(), self.held());
         let share = |seconds: f64| format!("{:.0} % of thread time", 100.0 * ratio(seconds, self.thread_time()));
         let lost = [input, work, alone, held];
@@ -179,7 +179,13 @@ mod tests {
         let decoding =
             "decoding is the bottleneck: one stream is decoded by one thread, the others wait (40 % of thread time)";
         assert_eq!(sentence(&stages, |_| {}), decoding);
-        let stages = [(Stage::Decode, 950, 950), (Stage::Hash, 250, 250), (Stage::Input, 50, 0), (Stage::Idle, 750, 0)];
+        let stages = [
+            (Stage::Decode, 950, 950),
+            (Stage::Hash, 250, 250),
+            (Stage::Input, 50, 0),
+            (Stage::Idle, 700, 0),
+            (Stage::Digest, 50, 0),
+        ];
         assert_eq!(sentence(&stages, |metered| metered.one_stream = true), decoding);
         let work = "not enough independent work for 2 threads, which wait for work (38 % of thread time): \
                     the longest layer has 75 % of the bytes";

@@ -19,7 +19,7 @@
 //!                           archive is not part of it
 //!   metered_wall_seconds    of one more run, with clocks in it; what follows is from that
 //!   stages                  [{stage, wall_seconds, cpu_seconds, bytes}]: decode hash journal create write metadata sync other
-//!   waits                   [{stage, seconds}]: wait-input wait-work, and alone: threads that were not there yet, or not any more
+//!   waits                   [{stage, seconds}]: wait-input wait-hash wait-work, and alone: threads that were not there yet, or not any more
 //!   bytes_copied            moved by this program: decoded, passed on between readers, written into files
 //!   bound_seconds           cpu_seconds of all stages, divided by the threads, or by the processors if they are fewer
 //!   above_bound             wall_seconds.median / bound_seconds

@@ -92,6 +92,9 @@ pub enum Directory {
     },
 }
 
+/// Directories made for one member of which each is remembered: their paths add up to the square of the depth.
+const MAX_NOTED: usize = 64;
+
 /// Applies members as they come. Drives a [`Target`].
 pub(crate) struct Applier<'a> {
     target: Target,
@@ -112,6 +115,8 @@ pub(crate) struct Applier<'a> {
     size_known: bool,
     /// So far members can meet only by having the same name: see `regular`.
     orderly: bool,
+    /// Directories that no member has described yet, while `orderly`.
+    implied: SeenNames,
     /// New nodes may inherit a group, a set-id bit or an ACL: nothing about them can be taken for granted.
     inherits: bool,
     umask: u32,
@@ -149,6 +154,7 @@ impl<'a> Applier<'a> {
             size: 0,
             size_known: true,
             orderly: true,
+            implied: SeenNames::default(),
             inherits,
             umask: crate::sys::umask::current(),
             uid: rustix::process::geteuid().as_raw(),
@@ -195,7 +201,8 @@ impl<'a> Applier<'a> {
         // Two names of this form that differ are never the same path.
         let name = member.name.strip_prefix(b"./").unwrap_or(&member.name);
         self.orderly &= name.strip_suffix(b"/").unwrap_or(name) == path.as_bytes();
-        if !self.orderly || !first || marker != Marker::None || member.kind == Kind::HardLink {
+        let alone = self.orderly && first && !self.implied.contains(path.as_bytes());
+        if !alone || marker != Marker::None || member.kind == Kind::HardLink {
             self.filler.settle(pool);
         }
         let parent = self.parent(dir, pool)?;
@@ -205,7 +212,7 @@ impl<'a> Applier<'a> {
             Marker::None => {
                 let real = parent.path_of(base);
                 let keep = if member.kind == Kind::Regular {
-                    let named = Named { real: &real, plain: real == path.as_bytes(), first };
+                    let named = Named { real: &real, plain: real == path.as_bytes(), first, alone };
                     self.start_file(&parent, base, &named, member, pool)?
                 } else {
                     self.create(&parent, base, &real, member, pool)?;
@@ -220,16 +227,18 @@ impl<'a> Applier<'a> {
         Ok(Keep::Inline)
     }
 
-    /// The open directory `dir`. One that no member described, or that is reached through a symlink, ends the time in
-    /// which members can meet only by having the same name.
+    /// The open directory `dir`. One that is reached through a symlink ends the time in which members can meet only by
+    /// having the same name.
     fn parent(&mut self, dir: &[u8], pool: &Pool<'a>) -> Result<Arc<Parent>, ApplyError> {
         if let Some(parent) = self.tree.real(dir) {
             return Ok(parent);
         }
-        self.filler.settle(pool);
-        self.orderly = false;
         let parent = self.tree.parent(dir)?;
         self.note_implied();
+        if parent.real != dir {
+            self.orderly = false;
+            self.filler.settle(pool);
+        }
         Ok(parent)
     }
 
@@ -239,6 +248,15 @@ impl<'a> Applier<'a> {
             if self.target.whiteouts == WhiteoutMode::Delete {
                 // For AUFS's directories; below a layer's root, nobody asks whether a directory is this layer's.
                 self.made.extend(path.split(|&b| b == b'/').next().map(<[u8]>::to_vec));
+            }
+            if levels <= MAX_NOTED {
+                let mut noted = path.as_slice();
+                for _ in 0..levels {
+                    self.implied.insert(noted);
+                    noted = noted.iter().rposition(|&b| b == b'/').map_or(&[], |slash| &noted[..slash]);
+                }
+            } else {
+                self.orderly = false;
             }
             if self.target.defer_directories {
                 self.directories.push(Directory::Implied { path, levels });

@@ -2,11 +2,10 @@
 //!
 //! Creating a file costs more than all else about a small one, and one thread that does it for a whole layer holds up the
 //! others. But the order matters only where members meet at one place, and that shows: a name comes for the second time,
-//! is not written in the one way it usually is, leads through a symlink, needs a directory that no member described, or is
-//! whited out. A file of which none of
-//! this holds is created by whoever writes its body, in a directory that is open already. Members that may meet such a
-//! file (the same name again, hard links, whiteouts) wait for all that are under way. After the first path that is not
-//! what it seems, the rest of the layer goes strictly in order.
+//! is spelt in another way than usual, leads through a symlink, is whited out, or is that of a directory which had to be
+//! made for an earlier member. A file of which none of this holds is created by whoever writes its body, in a directory
+//! that is open already. Members that may meet such a file (the same name again, hard links, whiteouts) wait for all that
+//! are under way. After the first path that is not what it seems, the rest of the layer goes strictly in order.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -74,6 +73,8 @@ pub(super) struct Named<'n> {
     pub(super) plain: bool,
     /// The cleaned name comes for the first time.
     pub(super) first: bool,
+    /// Nothing that is under way can be at its place.
+    pub(super) alone: bool,
 }
 
 impl<'a> Applier<'a> {
@@ -86,7 +87,7 @@ impl<'a> Applier<'a> {
         mut member: Box<Member>,
         pool: &Pool<'a>,
     ) -> Result<Keep, ApplyError> {
-        let Named { real, plain, first } = *named;
+        let Named { real, plain, first, alone } = *named;
         let metadata = Metadata::of(&mut member, self.target.ownership)?;
         let (stored, sparse) = (member.stored, member.sparse.take());
         let wanted = Wanted {
@@ -98,7 +99,8 @@ impl<'a> Applier<'a> {
             position: member.position,
         };
         self.size += member.size;
-        let later = first
+        // The parent may just have turned out to be behind a symlink.
+        let later = alone
             && self.orderly
             && sparse.is_none()
             && self.target.whiteouts != WhiteoutMode::Delete

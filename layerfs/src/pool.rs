@@ -198,7 +198,13 @@ impl<'env> State<'env> {
     }
 
     fn take(&mut self, threads: usize) -> Option<Work<'env>> {
-        if let Some(job) = self.reads.pop_front().or_else(|| self.jobs.pop_front()) {
+        if let Some(job) = self.reads.pop_front() {
+            return Some(Work::Job(job));
+        }
+        // With fewer, the other threads might soon have none.
+        if self.jobs.len() >= threads
+            && let Some(job) = self.jobs.pop_front()
+        {
             return Some(Work::Job(job));
         }
         if self.active > 1 && self.chains.len() >= lanes().min(self.active) {
@@ -212,6 +218,9 @@ impl<'env> State<'env> {
         }
         if let Some(task) = self.begun.pop_front() {
             return Some(Work::Step(task));
+        }
+        if let Some(job) = self.jobs.pop_front() {
+            return Some(Work::Job(job));
         }
         (!self.chains.is_empty()).then(|| Work::Hash(self.take_chains()))
     }

@@ -26,6 +26,7 @@ use std::io::{self, BufRead, Read};
 
 use tarsplit::block::{BLOCK, looks_like_header};
 
+use crate::meter;
 use codec::{Codec, Fault, Step};
 
 /// How a stream is compressed.
@@ -203,6 +204,7 @@ impl<R: BufRead> Read for Decoder<R> {
             Engine::Plain => {
                 let read = self.input.read(output)?;
                 self.consumed += read as u64;
+                meter::copied(read);
                 return Ok(read);
             }
             Engine::Gzip(codec) => codec,
@@ -216,6 +218,7 @@ impl<R: BufRead> Read for Decoder<R> {
             let Step { read, written, result } = codec.step(input, output);
             self.input.consume(read);
             self.consumed += read as u64;
+            meter::copied(written);
             match result {
                 Err(fault) => return Err(self.failure(fault)),
                 Ok(codec::Progress::Ended) => {

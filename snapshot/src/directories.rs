@@ -14,7 +14,7 @@ use layerfs::meter::Meter;
 use layerfs::{ChainId, DiffId, Unpacked};
 use serde::Serialize;
 
-use crate::archive::{Archive, ArchiveError, Contents, Image, LayerRef, Opened};
+use crate::archive::{Archive, ArchiveError, Contents, Format, Image, LayerRef, Opened};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::import::parallel::{Content, Place, Work, unpack_all};
@@ -62,6 +62,9 @@ pub struct Unpacking {
     pub layers: Vec<LayerEntry>,
     /// What of the archive was left out, in sentences.
     pub skipped: Vec<String>,
+    /// How the archive describes the image; absent for a bare layer.
+    #[serde(skip)]
+    pub format: Option<Format>,
 }
 
 /// How layers become directories.
@@ -309,6 +312,7 @@ fn describe(image: Option<&Image>, contents: &Contents, unpacked: &[Unpacked], f
             .map_or_else(Vec::new, |image| image.tags.iter().map(crate::reference::Reference::familiar).collect()),
         layers: unpacked.iter().zip(ChainId::chain(&diff_ids)).enumerate().map(entry).collect(),
         skipped: contents.skipped.clone(),
+        format: contents.format,
     }
 }
 

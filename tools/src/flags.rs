@@ -12,10 +12,6 @@ use crate::exit::Usage;
 /// Flags of everything that unpacks.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct UnpackFlags {
-    /// Busy threads, decoding and hashing included [default: all processors]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) threads: Option<u16>,
-
     /// Do not wait until the data is on the disk
     ///
     /// A power cut soon after may leave layers whose files are empty although the store lists them.
@@ -36,9 +32,10 @@ pub(crate) struct UnpackFlags {
 }
 
 impl UnpackFlags {
-    pub(crate) fn options<'o>(&self, interrupted: &'o AtomicBool) -> Options<'o> {
+    /// All processors are kept busy where `threads` says nothing.
+    pub(crate) fn options<'o>(&self, threads: Option<u16>, interrupted: &'o AtomicBool) -> Options<'o> {
         let mut options = Options::new(interrupted);
-        options.threads = self.threads.map_or(options.threads, Into::into);
+        options.threads = threads.map_or(options.threads, Into::into);
         options.sync = !self.no_sync;
         options.preflight = !self.no_preflight;
         options

@@ -211,6 +211,7 @@ fn write_whole(planned: &Planned, data: &[u8], shared: &Shared) -> Result<(), Ap
 fn write(file: &File, offset: u64, data: &[u8]) -> Result<(), ApplyError> {
     let _writing = meter::enter(Stage::Write);
     meter::count(Stage::Write, data.len());
+    meter::copied(data.len());
     let written = file.write_all_at(data, offset);
     written.map_err(|source| ApplyError::System { call: "writing", errno: errno_of(&source) })
 }

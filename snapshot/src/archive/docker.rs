@@ -8,7 +8,7 @@
 //! where to look. All tags are checked before anything is loaded; dockerd finds a bad one after it has made the image.
 
 use super::error::ArchiveError;
-use super::image::{Contents, Documents, Image, LayerRef, Select};
+use super::image::{Contents, Documents, Format, Image, LayerRef, Select};
 use super::json::{self, object};
 use super::namespace::clean_name;
 use crate::reference::Reference;
@@ -53,7 +53,8 @@ pub(super) fn contents(
     let items: Option<Vec<Item>> = json::first(MANIFEST, manifest)?;
     let items = items.ok_or(ArchiveError::NullManifest)?;
     let images = items.into_iter().enumerate().map(|(number, item)| image(number, item, select, documents));
-    Ok(Contents { images: images.collect::<Result<_, _>>()?, skipped: Vec::new() })
+    let images = images.collect::<Result<_, _>>()?;
+    Ok(Contents { format: Some(Format::DockerArchive), images, skipped: Vec::new() })
 }
 
 fn image(number: usize, item: Item, select: &Select, documents: &mut Documents<'_>) -> Result<Image, ArchiveError> {

@@ -24,9 +24,20 @@ pub struct Select {
     pub platform: Option<Platform>,
 }
 
+/// How an archive describes its images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// In `manifest.json`, as `docker save` does.
+    DockerArchive,
+    /// In `index.json`: an OCI image layout.
+    Oci,
+}
+
 /// All images of an archive.
 #[derive(Debug, Clone, Default)]
 pub struct Contents {
+    /// How they are described; absent for a bare layer.
+    pub format: Option<Format>,
     /// In the archive's order.
     pub images: Vec<Image>,
     /// What was left out, and why: artifacts, other platforms. Sentences to warn with.

@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 use layerfs::compress::{Compression, SNIFF_LEN};
 
 pub use error::ArchiveError;
-pub use image::{Contents, Descriptor, Image, LayerRef, ReadFile, Select, contents};
+pub use image::{Contents, Descriptor, Format, Image, LayerRef, ReadFile, Select, contents};
 pub use json::MAX_JSON;
 pub use map::{Access, Blob};
 pub use namespace::{Entry, NameError, Namespace};

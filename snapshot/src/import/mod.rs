@@ -98,7 +98,7 @@ pub fn dry_run(opened: Opened, root: &Path, request: &Request<'_>) -> Result<Rep
         }
     };
     let (_, tags) = tag_all(&plan, references, request.options.retag);
-    Ok(Report::new(&plan, &[], tags, contents.skipped, Some(need)))
+    Ok(Report::new(&plan, &[], tags, contents, Some(need)))
 }
 
 /// The block size that a dry run reckons with.
@@ -310,7 +310,7 @@ fn commit(
     let exists = images_dir.stat(crate::store::references::FILE)?.is_some();
     let (references, tags) = tag_all(plan, before.clone(), request.options.retag);
     let changed = !exists || references != before;
-    let report = Report::new(plan, staged, tags, contents.skipped, None);
+    let report = Report::new(plan, staged, tags, contents, None);
     transaction.commit(plan, staged, changed.then_some(&references))?;
     Ok(report)
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::plan::{Plan, PlannedLayer};
 use super::preflight::Need;
 use super::transaction::Staged;
+use crate::archive::{Contents, Format};
 use crate::ids::ImageId;
 
 /// What became of one tag.
@@ -60,6 +61,9 @@ pub struct Report {
     pub skipped: Vec<String>,
     /// What the missing layers take up, in a dry run.
     pub need: Option<Need>,
+    /// How the archive describes its images.
+    #[serde(skip)]
+    pub format: Option<Format>,
 }
 
 impl Report {
@@ -67,7 +71,7 @@ impl Report {
         plan: &Plan,
         staged: &[Staged],
         tags: Vec<Vec<TagReport>>,
-        skipped: Vec<String>,
+        contents: Contents,
         need: Option<Need>,
     ) -> Self {
         let image = |(image, tags): (&super::plan::PlannedImage, _)| ImageReport {
@@ -87,8 +91,9 @@ impl Report {
             images: plan.images.iter().zip(tags).map(image).collect(),
             unpacked: staged.iter().map(layer).collect(),
             missing: plan.missing.iter().map(|missing| missing.chain_id).collect(),
-            skipped,
+            skipped: contents.skipped,
             need,
+            format: contents.format,
         }
     }
 }

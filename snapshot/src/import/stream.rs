@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use layerfs::compress::{Compression, Decoder};
+use layerfs::meter;
 use layerfs::{Digest, Unpacked};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tarsplit::frame::{Frame, Framer};
@@ -90,7 +91,7 @@ impl Read for Patient<'_> {
             let mut ready = [PollFd::new(&self.file, PollFlags::IN)];
             match rustix::event::poll(&mut ready, Some(&PATIENCE)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => return self.file.read(buffer),
+                Ok(_) => return self.file.read(buffer).inspect(|&read| meter::copied(read)),
                 Err(errno) => return Err(errno.into()),
             }
         }
@@ -228,6 +229,7 @@ impl<R: BufRead> Read for OuterTar<R> {
             self.input.consume(taken);
             self.left -= copied as u64;
             if copied > 0 {
+                meter::copied(copied);
                 return Ok(copied);
             }
         }

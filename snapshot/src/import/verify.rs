@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, Read};
 use std::sync::{Arc, OnceLock};
 
+use layerfs::meter::{self, Stage};
 use layerfs::{Digest, Hasher};
 
 use crate::archive::Descriptor;
@@ -62,6 +63,8 @@ impl<R: BufRead> BufRead for CheckedReader<R> {
     fn consume(&mut self, amount: usize) {
         // Nothing is read here: the bytes stand in the buffer since `fill_buf`.
         if let Ok(buffer) = self.inner.fill_buf() {
+            let _hashing = meter::enter(Stage::Hash);
+            meter::count(Stage::Hash, amount);
             self.hasher.update(&buffer[..amount]);
         }
         self.bytes += amount as u64;

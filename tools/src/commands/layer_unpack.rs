@@ -1,11 +1,21 @@
 //! `layer-unpack`: a layer or an image archive into a data-root, overlay directories, or one tree.
 
+mod bench;
+mod bottleneck;
+mod figures;
+mod job;
+mod machine;
+mod measure;
+mod report;
+mod scratch;
+mod text;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use snapshot::directories::{self, Form, Unpacking};
-use snapshot::import::{Report, Request, dry_run, import};
+use snapshot::directories::Unpacking;
+use snapshot::import::{Options, Report, Request, dry_run};
 use snapshot::reference::Reference;
 
 use crate::exit::Usage;
@@ -14,6 +24,7 @@ use crate::format::size;
 use crate::generate::Generate;
 use crate::progress::Progress;
 use crate::{input, output, rootless, signals};
+use job::{Done, Job, Target};
 
 const NAME: &str = "layer-unpack";
 
@@ -49,8 +60,21 @@ struct Cli {
     #[command(flatten)]
     store: StoreFlags,
 
+    /// Busy threads, decoding and hashing included; a list with --bench [default: all processors]
+    #[arg(long, value_name = "N[,N...]", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Vec<u16>,
+
     #[command(flatten)]
     unpack: UnpackFlags,
+
+    /// Unpack N times, and report how fast, where the time goes, and how much memory it takes [default: 5]
+    ///
+    /// DIR must be empty or new. It is as before at the end: each run unpacks to a directory of its own in it, which is
+    /// removed, outside the measured time. One run before, which does not count, warms up. With a list of --threads, the
+    /// report says how the speed grows with them.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "5", conflicts_with = "dry_run",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    bench: Option<u16>,
 
     /// Print what the parser sees of a layer tar, and unpack nothing
     #[arg(long, hide = true, value_name = "frames|members|entries")]
@@ -106,36 +130,56 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     {
         return Ok(code);
     }
+    if cli.bench.is_none() && cli.threads.len() > 1 {
+        return Err(Usage("several numbers of --threads go with --bench".into()).into());
+    }
     let interrupted = signals::interrupted()?;
-    let progress = Progress::new(NAME, cli.unpack.quiet);
-    let mut options = cli.unpack.options(&interrupted);
+    let mut options = cli.unpack.options(cli.threads.first().copied(), &interrupted);
     cli.store.apply(&mut options)?;
     options.tag = cli.tag;
     let select = cli.unpack.select();
-    let request = Request { archive: &archive, select: &select, options: &options, observer: &progress };
-    let (to, form) = match cli.to {
-        To { root: Some(root), .. } => {
-            let go = if cli.store.dry_run {
-                dry_run
-            } else {
-                rootless::check(&root, rootless::ADVICE)?;
-                import
-            };
-            let report = go(input::open(&archive)?, &root, &request)?;
-            return print_report(&report, cli.store.json, cli.store.dry_run);
-        }
-        To { layers: Some(layers), .. } => {
-            rootless::check(&layers, rootless::ADVICE)?;
-            (layers, Form::Layers)
-        }
-        To { rootfs: Some(rootfs), .. } => (rootfs, Form::Rootfs),
+    let (to, target) = match cli.to {
+        To { root: Some(root), .. } => (root, Target::Root),
+        To { layers: Some(layers), .. } => (layers, Target::Layers),
+        To { rootfs: Some(rootfs), .. } => (rootfs, Target::Rootfs),
         To { .. } => return Err(Usage("where to? give --root, --layers or --rootfs (--help explains)".into()).into()),
     };
+    let json = cli.store.json;
     if cli.store.dry_run {
-        return Err(Usage("--dry-run goes with --root".into()).into());
+        if target != Target::Root {
+            return Err(Usage("--dry-run goes with --root".into()).into());
+        }
+        let observer = &Progress::new(NAME, cli.unpack.quiet);
+        let request = Request { archive: &archive, select: &select, options: &options, observer };
+        return print_report(&dry_run(input::open(&archive)?, &to, &request)?, json, true);
     }
-    let unpacked = directories::unpack(input::open(&archive)?, &to, form, cli.image.as_deref(), &request)?;
-    print_unpacking(&unpacked, cli.store.json)
+    if target != Target::Rootfs {
+        rootless::check(&to, rootless::ADVICE)?;
+    }
+    let job = Job { archive: &archive, target, image: cli.image.as_deref(), select: &select };
+    if let Some(runs) = cli.bench {
+        let threads = threads(&cli.threads, &options);
+        let plan = bench::Plan { runs, threads, quiet: cli.unpack.quiet };
+        return print_bench(&bench::run(&job, &to, &options, &plan)?, json);
+    }
+    match job.unpack(&to, &options, &Progress::new(NAME, cli.unpack.quiet))? {
+        Done::Import(report) => print_report(&report, json, false),
+        Done::Directories(unpacking) => print_unpacking(&unpacking, json),
+    }
+}
+
+/// The numbers of threads to measure.
+fn threads(given: &[u16], options: &Options<'_>) -> Vec<usize> {
+    if given.is_empty() { vec![options.threads] } else { given.iter().copied().map(usize::from).collect() }
+}
+
+fn print_bench(report: &report::Report, json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        output::json(report)?;
+    } else {
+        text::lines(report).iter().try_for_each(|line| output::say(line))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_report(report: &Report, json: bool, dry_run: bool) -> anyhow::Result<ExitCode> {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use layerfs::Digest;
 
 use super::super::error::ArchiveError;
-use super::super::image::{self, Contents, Documents, Image, LayerRef, Select};
+use super::super::image::{self, Contents, Documents, Format, Image, LayerRef, Select};
 use super::super::platform::Platform;
 use super::documents::{self, Descriptor, INDEX, Kind};
 use crate::reference::Reference;
@@ -55,7 +55,7 @@ pub(in super::super) fn contents(
     if images.is_empty() && !walk.skipped.is_empty() {
         return Err(ArchiveError::NoImage { reasons: walk.skipped });
     }
-    Ok(Contents { images, skipped: walk.skipped })
+    Ok(Contents { format: Some(Format::Oci), images, skipped: walk.skipped })
 }
 
 impl Walk<'_, '_> {

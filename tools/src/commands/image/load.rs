@@ -22,6 +22,10 @@ pub(crate) struct Args {
     #[arg(long)]
     no_retag: bool,
 
+    /// Busy threads, decoding and hashing included [default: all processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+
     #[command(flatten)]
     unpack: UnpackFlags,
 }
@@ -34,7 +38,7 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
     rootless::check(root, "")?;
     let interrupted = signals::interrupted()?;
     let progress = Progress::new(NAME, args.unpack.quiet);
-    let mut options = args.unpack.options(&interrupted);
+    let mut options = args.unpack.options(args.threads, &interrupted);
     options.retag = !args.no_retag;
     options.insist = insist;
     let archive = args.input.unwrap_or_else(|| PathBuf::from("-"));

@@ -1,0 +1,214 @@
+//! What keeps a run from being faster, in a sentence.
+//!
+//! All threads together have *thread time*: their number times the length of the metered run. What of it is not work on a
+//! processor is lost, in one of four ways:
+//!
+//! | lost | is | because |
+//! |---|---|---|
+//! | input | wait-input | a thread waits for a piece that another one decodes |
+//! | work | wait-work | a thread has nothing to do |
+//! | alone | what no thread was there for | before and after the layers, one thread plans and commits |
+//! | held | wall less processor time of the stages that do something | the file system, or no free processor |
+//!
+//! If less than a twentieth is lost, all threads are busy, and the stage with the most processor time is the one to look
+//! at. Otherwise the greatest loss decides. Where there is too little work, and all of the input is one compressed stream
+//! whose decoding took four fifths of the run, it is still the decoding.
+//!
+//! Who holds threads up is told by those stages that only compute: they are held up where there is no free processor, and
+//! the others with them, by the same share of their time. If most of what is held goes beyond that in the stages that ask
+//! the file system for something, then that is it.
+
+use layerfs::meter::{Cost, Stage};
+
+use super::figures::{Costs, ratio};
+
+/// Losses below this share of the thread time are none.
+const BUSY: f64 = 0.05;
+
+/// A run in which one stream is decoded for this share of it waits for that.
+const DECODING: f64 = 0.8;
+
+/// A metered run.
+#[derive(Debug)]
+pub(super) struct Metered<'c> {
+    pub(super) threads: usize,
+    /// Processors that the program may use.
+    pub(super) processors: usize,
+    /// Its length, in seconds.
+    pub(super) wall: f64,
+    pub(super) costs: &'c Costs,
+    /// The archive, or the only layer, is one compressed stream.
+    pub(super) one_stream: bool,
+    /// Bytes of the layers' tars, and of the longest one.
+    pub(super) tar_bytes: u64,
+    pub(super) longest: u64,
+}
+
+impl Metered<'_> {
+    /// Seconds that all threads have together.
+    pub(super) fn thread_time(&self) -> f64 {
+        self.threads as f64 * self.wall
+    }
+
+    /// Seconds in which a thread was not there, since one alone had something to do.
+    pub(super) fn alone(&self) -> f64 {
+        (self.thread_time() - self.costs.attached()).max(0.0)
+    }
+
+    /// Seconds by which the stages that do something were held up.
+    fn held(&self) -> f64 {
+        self.costs.work().map(|(_, cost)| held(cost)).sum()
+    }
+
+    /// What of it is due to the file system, and the stage with the most of that.
+    fn held_by_file_system(&self) -> (f64, &'static str) {
+        let computing =
+            self.costs.work().filter(|(stage, _)| matches!(stage, Stage::Decode | Stage::Hash | Stage::Journal));
+        let (crowded, time) =
+            computing.fold((0.0, 0.0), |(sum, wall), (_, cost)| (sum + held(cost), wall + cost.wall.as_secs_f64()));
+        let crowded = ratio(crowded, time);
+        let asking = |stage: &Stage| matches!(stage, Stage::Create | Stage::Write | Stage::Metadata | Stage::Sync);
+        let asking = self.costs.work().filter(|(stage, _)| asking(stage));
+        let beyond = asking.map(|(stage, cost)| (held(cost) - crowded * cost.wall.as_secs_f64(), stage.name()));
+        let none = (0.0, (0.0, "none"));
+        let (sum, most) = beyond.fold(none, |(sum, most), one| (sum + one.0, if one.0 > most.0 { one } else { most }));
+        (sum, most.1)
+    }
+
+    /// The sentence.
+    pub(super) fn bottleneck(&self) -> String {
+        let (input, work) = (self.seconds(Stage::Input), self.seconds(Stage::Idle));
+        let (alone, held) = (self.alone(), self.held());
+        let share = |seconds: f64| format!("{:.0} % of thread time", 100.0 * ratio(seconds, self.thread_time()));
+        let lost = [input, work, alone, held];
+        if lost.iter().sum::<f64>() < BUSY * self.thread_time() {
+            return self.busy();
+        }
+        let greatest = lost.iter().copied().fold(0.0, f64::max);
+        let decoding = self.one_stream && self.seconds(Stage::Decode) >= DECODING * self.wall;
+        if greatest == input || (greatest == work && decoding) {
+            let waiting = share(input + work);
+            return format!(
+                "decoding is the bottleneck: one stream is decoded by one thread, the others wait ({waiting})"
+            );
+        }
+        if greatest == work {
+            let longest = 100.0 * ratio(self.longest as f64, self.tar_bytes as f64);
+            let (threads, idle) = (self.threads, share(work));
+            return format!(
+                "not enough independent work for {threads} threads, which wait for work ({idle}): \
+                 the longest layer has {longest:.0} % of the bytes"
+            );
+        }
+        if greatest == alone {
+            let percent = 100.0 * ratio(alone, self.wall * (self.threads as f64 - 1.0));
+            return format!("{percent:.0} % of the run pass before and after the layers, on one thread");
+        }
+        if self.threads > self.processors {
+            let (threads, processors) = (self.threads, self.processors);
+            return format!("{threads} threads wait for processors, of which there are {processors} ({})", share(held));
+        }
+        match self.held_by_file_system() {
+            (due, stage) if due > held / 2.0 => {
+                format!("threads wait for the file system, most of all in stage {stage} ({})", share(held))
+            }
+            _ => format!(
+                "threads are held up in all stages ({}): \
+                 other programs run on this machine, or the input has to be read from a disk",
+                share(held)
+            ),
+        }
+    }
+
+    fn busy(&self) -> String {
+        let most = self.costs.work().max_by_key(|(_, cost)| cost.cpu);
+        let (stage, cpu) = most.map_or(("none", 0.0), |(stage, cost)| (stage.name(), cost.cpu.as_secs_f64()));
+        let share = 100.0 * ratio(cpu, self.costs.cpu());
+        let who = if self.threads == 1 { "the thread is busy" } else { "all threads are busy" };
+        format!("{who}; the most expensive stage is {stage} ({share:.0} % of CPU)")
+    }
+
+    fn seconds(&self, stage: Stage) -> f64 {
+        self.costs.of(stage).wall.as_secs_f64()
+    }
+}
+
+/// By how much a stage took longer than it computed.
+fn held(cost: Cost) -> f64 {
+    cost.wall.saturating_sub(cost.cpu).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::figures::tests::costs;
+    use super::*;
+
+    /// Two threads for one second, on two processors.
+    fn sentence(stages: &[(Stage, u64, u64)], change: impl FnOnce(&mut Metered<'_>)) -> String {
+        let costs = costs(stages);
+        let mut metered = Metered {
+            threads: 2,
+            processors: 2,
+            wall: 1.0,
+            costs: &costs,
+            one_stream: false,
+            tar_bytes: 400,
+            longest: 300,
+        };
+        change(&mut metered);
+        metered.bottleneck()
+    }
+
+    #[test]
+    fn busy_threads_name_the_dearest_stage() {
+        let stages = [(Stage::Hash, 600, 600), (Stage::Write, 1300, 1290), (Stage::Idle, 95, 0)];
+        // 0.095 idle, 0.01 held, 0.005 alone: more than a twentieth of two seconds.
+        assert!(sentence(&stages, |_| {}).starts_with("not enough independent work"));
+        // 0.07 idle, 0.01 held, none alone: less.
+        let stages = [(Stage::Hash, 600, 600), (Stage::Write, 1310, 1300), (Stage::Idle, 70, 0)];
+        let busy = sentence(&stages, |metered| metered.wall = 0.99);
+        assert_eq!(busy, "all threads are busy; the most expensive stage is write (68 % of CPU)");
+        let one = [(Stage::Hash, 300, 300), (Stage::Write, 100, 100)];
+        let one = sentence(&one, |metered| (metered.threads, metered.wall) = (1, 0.4));
+        assert_eq!(one, "the thread is busy; the most expensive stage is hash (75 % of CPU)");
+    }
+
+    #[test]
+    fn waits_say_who_is_waited_for() {
+        let stages = [(Stage::Decode, 950, 950), (Stage::Hash, 250, 250), (Stage::Input, 750, 0), (Stage::Idle, 50, 0)];
+        let decoding =
+            "decoding is the bottleneck: one stream is decoded by one thread, the others wait (40 % of thread time)";
+        assert_eq!(sentence(&stages, |_| {}), decoding);
+        let stages = [(Stage::Decode, 950, 950), (Stage::Hash, 250, 250), (Stage::Input, 50, 0), (Stage::Idle, 750, 0)];
+        assert_eq!(sentence(&stages, |metered| metered.one_stream = true), decoding);
+        let work = "not enough independent work for 2 threads, which wait for work (38 % of thread time): \
+                    the longest layer has 75 % of the bytes";
+        assert_eq!(sentence(&stages, |_| {}), work);
+    }
+
+    #[test]
+    fn time_on_one_thread_is_told() {
+        let stages = [(Stage::Hash, 500, 500), (Stage::Sync, 900, 890)];
+        let alone = "60 % of the run pass before and after the layers, on one thread";
+        assert_eq!(sentence(&stages, |_| {}), alone);
+        // One of four threads for half of the time: three times half a second is missing.
+        let stages = [(Stage::Hash, 2500, 2500)];
+        let alone = sentence(&stages, |metered| (metered.threads, metered.processors) = (4, 4));
+        assert_eq!(alone, "50 % of the run pass before and after the layers, on one thread");
+    }
+
+    #[test]
+    fn threads_are_held_up_by_the_file_system_or_by_others() {
+        // Hashing is held up for a tenth of its time, so a tenth of the sync is, too; the other 0.8 s are the disk's.
+        let stages = [(Stage::Hash, 1000, 900), (Stage::Sync, 1000, 100)];
+        let disk = "threads wait for the file system, most of all in stage sync (50 % of thread time)";
+        assert_eq!(sentence(&stages, |_| {}), disk);
+        // Both by half: nothing is left for the file system.
+        let stages = [(Stage::Hash, 1000, 500), (Stage::Write, 1000, 500)];
+        let others = "threads are held up in all stages (50 % of thread time): \
+                      other programs run on this machine, or the input has to be read from a disk";
+        assert_eq!(sentence(&stages, |_| {}), others);
+        let shared = sentence(&stages, |metered| metered.processors = 1);
+        assert_eq!(shared, "2 threads wait for processors, of which there are 1 (50 % of thread time)");
+    }
+}

@@ -1,0 +1,84 @@
+//! What to unpack, into what: once, or as often as a benchmark wants it.
+
+use std::path::Path;
+
+use snapshot::archive::{Format, Select};
+use snapshot::directories::{self, Form, Unpacking};
+use snapshot::import::{Observer, Options, Report, Request, import};
+
+use crate::input;
+
+/// What is made of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Images in a data-root.
+    Root,
+    /// A directory for each layer.
+    Layers,
+    /// One tree.
+    Rootfs,
+}
+
+impl Target {
+    /// The option that asks for it, without its dashes.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Layers => "layers",
+            Self::Rootfs => "rootfs",
+        }
+    }
+}
+
+/// All but where to, and how.
+#[derive(Debug)]
+pub(super) struct Job<'j> {
+    pub(super) archive: &'j Path,
+    pub(super) target: Target,
+    /// The image to take of several; never with [`Target::Root`], which takes all.
+    pub(super) image: Option<&'j str>,
+    pub(super) select: &'j Select,
+}
+
+/// What was done.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// Into a data-root.
+    Import(Report),
+    /// Into directories.
+    Directories(Unpacking),
+}
+
+impl Job<'_> {
+    /// Opens the archive and unpacks it to `to`.
+    pub(super) fn unpack(&self, to: &Path, options: &Options<'_>, observer: &dyn Observer) -> anyhow::Result<Done> {
+        let request = Request { archive: self.archive, select: self.select, options, observer };
+        let opened = input::open(self.archive)?;
+        let form = match self.target {
+            Target::Root => return Ok(Done::Import(import(opened, to, &request)?)),
+            Target::Layers => Form::Layers,
+            Target::Rootfs => Form::Rootfs,
+        };
+        Ok(Done::Directories(directories::unpack(opened, to, form, self.image, &request)?))
+    }
+}
+
+impl Done {
+    /// How the archive describes its images; absent for a bare layer.
+    pub(super) fn format(&self) -> Option<Format> {
+        match self {
+            Self::Import(report) => report.format,
+            Self::Directories(unpacking) => unpacking.format,
+        }
+    }
+
+    /// Bytes and members of each layer's tar that was unpacked.
+    pub(super) fn layers(&self) -> Vec<(u64, u64)> {
+        match self {
+            Self::Import(report) => report.unpacked.iter().map(|layer| (layer.tar_bytes, layer.members)).collect(),
+            Self::Directories(unpacking) => {
+                unpacking.layers.iter().map(|layer| (layer.tar_bytes, layer.members)).collect()
+            }
+        }
+    }
+}

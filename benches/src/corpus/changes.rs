@@ -132,24 +132,34 @@ impl Plan {
     }
 }
 
-/// Picks `wanted` of `all`, evenly.
+/// Neighbours that are picked together: what is deleted and replaced is rarely spread over the whole image.
+const RUN: u64 = 20;
+
+/// Picks `wanted` of `all`, in runs that lie evenly.
 struct Every {
     all: u64,
     wanted: u64,
+    run: u64,
     at: u64,
+    left: u64,
 }
 
 impl Every {
     fn new(all: u64, wanted: u64, random: &mut Random) -> Self {
-        Self { all, wanted: wanted.min(all), at: random.below(all.max(1)) }
+        let wanted = wanted.min(all);
+        // Several places also where few are picked.
+        let run = (wanted / 6).clamp(1, RUN);
+        Self { all, wanted, run, at: random.below(all.max(1)), left: 0 }
     }
 
     fn hit(&mut self) -> bool {
         self.at += self.wanted;
-        let hit = self.at >= self.all;
-        if hit {
-            self.at -= self.all;
+        if self.at >= self.all * self.run {
+            self.at -= self.all * self.run;
+            self.left += self.run;
         }
+        let hit = self.left > 0;
+        self.left -= u64::from(hit);
         hit
     }
 }

@@ -12,8 +12,16 @@ use super::random::Random;
 
 /// As far as deflate looks back.
 const WINDOW: usize = 32 << 10;
+/// As far as anything is copied: zstd sees that, deflate does not.
+const HISTORY: usize = 1 << 20;
 /// Made at a time.
-const CHUNK: usize = 128 << 10;
+const CHUNK: usize = 1 << 20;
+/// Made before the first byte is handed out: a stream begins as nothing but new bytes.
+const PRELUDE: usize = 128 << 10;
+/// Copied at a time, also beyond what was asked for.
+const STEP: usize = 16;
+/// The most that a token makes, and a step more.
+const SLACK: usize = 4 << 10;
 
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,10 +100,14 @@ struct Stream {
     /// Where new bytes are taken from.
     fresh: Vec<u8>,
     draws: Draws,
-    /// A window, and what was made after it.
+    /// History, then what was made after it, then room.
     made: Vec<u8>,
     /// What was handed out of it.
     taken: usize,
+    /// How far it is made.
+    end: usize,
+    /// How far back the last copy began.
+    distance: usize,
 }
 
 /// Tables of 256 draws each, by which one byte of a random number becomes a bin.
@@ -116,22 +128,25 @@ impl Stream {
             lengths: spread(model.map_or(&[1], |model| &model.lengths)),
             distances: spread(model.map_or(&[1], |model| &model.distances)),
         };
-        let mut made = Vec::with_capacity(WINDOW + CHUNK + (1 << 10));
-        made.extend_from_slice(&fresh[..WINDOW]);
-        let mut stream = Self { random, model, fresh, draws, made, taken: WINDOW };
-        // The window begins as nothing but new bytes: go on until it is like any other.
-        for _ in 0..3 {
-            stream.refill();
-        }
+        let mut made = vec![0; HISTORY + CHUNK + SLACK];
+        made[..WINDOW].copy_from_slice(&fresh[..WINDOW]);
+        let mut stream = Self { random, model, fresh, draws, made, taken: WINDOW, end: WINDOW, distance: 1 };
+        stream.make(WINDOW + PRELUDE);
+        stream.taken = stream.end;
         stream
     }
 
     fn write(&mut self, mut size: u64, out: &mut dyn Write) -> io::Result<()> {
         while size > 0 {
-            if self.taken == self.made.len() {
-                self.refill();
+            if self.taken == self.end {
+                if self.end > HISTORY + CHUNK - PRELUDE {
+                    self.made.copy_within(self.end - HISTORY..self.end, 0);
+                    (self.taken, self.end) = (HISTORY, HISTORY);
+                }
+                // A part of the room: most layers want little of most classes.
+                self.make(self.end + PRELUDE);
             }
-            let now = (self.made.len() - self.taken).min(usize::try_from(size).unwrap_or(usize::MAX));
+            let now = (self.end - self.taken).min(usize::try_from(size).unwrap_or(usize::MAX));
             out.write_all(&self.made[self.taken..self.taken + now])?;
             self.taken += now;
             size -= now as u64;
@@ -139,43 +154,55 @@ impl Stream {
         Ok(())
     }
 
-    fn refill(&mut self) {
-        let kept = self.made.len() - WINDOW;
-        self.made.copy_within(kept.., 0);
-        self.made.truncate(WINDOW);
-        self.taken = WINDOW;
-        if self.model.is_none() {
-            self.made.resize(WINDOW + CHUNK, 0);
-            self.random.fill(&mut self.made[WINDOW..]);
+    /// Goes on at least until `end`.
+    fn make(&mut self, end: usize) {
+        let Some(model) = self.model else {
+            self.random.fill(&mut self.made[self.end..end]);
+            self.end = end;
             return;
-        }
-        while self.made.len() < WINDOW + CHUNK {
-            self.token();
+        };
+        while self.end < end {
+            self.token(model);
         }
     }
 
     /// One run of new bytes, which may be empty, and one copy.
-    fn token(&mut self) {
+    fn token(&mut self, model: &Model) {
         // One draw decides it all: three bins, and where in each.
         let bits = self.random.next();
         let byte = |at: u32| usize::from((bits >> at) as u8);
         let run = in_bin(self.draws.runs[byte(0)], (bits >> 24) as usize);
         if run > 0 {
-            let at = (bits >> 34) as usize & (WINDOW - 1);
-            // Wraps where the run would leave the table.
-            let at = at.min(self.fresh.len() - run);
-            self.made.extend_from_slice(&self.fresh[at..at + run]);
+            let at = (bits >> 30) as usize & (WINDOW - 1);
+            for step in (0..run).step_by(STEP) {
+                let (from, to) = (at + step, self.end + step);
+                self.made[to..to + STEP].copy_from_slice(&self.fresh[from..from + STEP]);
+            }
+            self.end += run;
         }
-        let length = in_bin(self.draws.lengths[byte(8)], (bits >> 30) as usize).max(3);
-        let distance = in_bin(self.draws.distances[byte(16)], (bits >> 48) as usize).clamp(1, WINDOW);
-        let from = self.made.len() - distance;
-        if length <= distance {
-            self.made.extend_from_within(from..from + length);
+        let mut length = in_bin(self.draws.lengths[byte(8)], (bits >> 28) as usize).clamp(3, 258);
+        let other = bits.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        if other as u32 as u64 >> 8 < u64::from(model.far) {
+            self.distance = WINDOW + (other >> 32) as usize % HISTORY;
+            length *= 8;
+        } else if run == 0 || other >> 56 >= u64::from(model.again) {
+            self.distance = in_bin(self.draws.distances[byte(16)], (bits >> 48) as usize).clamp(1, WINDOW);
+        }
+        self.copy(self.distance.min(self.end), length);
+    }
+
+    fn copy(&mut self, distance: usize, length: usize) {
+        let (from, to) = (self.end - distance, self.end);
+        if distance >= STEP {
+            for step in (0..length).step_by(STEP) {
+                self.made.copy_within(from + step..from + step + STEP, to + step);
+            }
         } else {
-            for at in from..from + length {
-                self.made.push(self.made[at]);
+            for at in 0..length {
+                self.made[to + at] = self.made[from + at];
             }
         }
+        self.end += length;
     }
 }
 

@@ -173,7 +173,13 @@ pub(super) const FILES_PER_DIRECTORY: [u32; 14] = [793, 1601, 1167, 830, 1189, 3
 /// Directories with directories below them by how many these are, binned as sizes are.
 pub(super) const DIRECTORIES_PER_DIRECTORY: [u32; 10] = [0, 1571, 342, 137, 59, 32, 10, 7, 2, 1];
 
-/// Names by their length in bytes.
+/// Names of directories by their length in bytes.
+pub(super) const DIRECTORY_NAME_LENGTHS: [u32; 30] = [
+    0, 47, 433, 576, 583, 732, 735, 444, 415, 240, 433, 994, 125, 96, 187, 68, 32, 9, 15, 12, 4, 14, 1, 2, 0, 13, 2, 1,
+    3, 3,
+];
+
+/// All names by their length in bytes.
 pub(super) const NAME_LENGTHS: [u32; 42] = [
     0, 55, 467, 792, 1676, 2469, 3154, 5186, 6206, 5976, 6389, 5991, 5662, 5515, 4161, 3590, 2608, 2770, 2016, 1754,
     1457, 1232, 1117, 962, 811, 685, 491, 457, 321, 294, 175, 153, 120, 104, 90, 82, 61, 49, 30, 21, 19, 160,

@@ -1,7 +1,7 @@
 //! Names of files and directories, and the words they are made of.
 
 use super::content::Class;
-use super::measured::NAME_LENGTHS;
+use super::measured::{DIRECTORY_NAME_LENGTHS, NAME_LENGTHS};
 use super::random::Random;
 
 /// A vocabulary whose words come as often as Zipf says: the n-th one as the n-th part of the first.
@@ -32,7 +32,7 @@ impl Words {
 
     /// The name of a directory.
     pub(super) fn directory(&self, random: &mut Random) -> String {
-        self.stem(random.pick(&NAME_LENGTHS), random)
+        self.stem(random.pick(&DIRECTORY_NAME_LENGTHS), random)
     }
 
     /// The name of a file of a class.
@@ -64,17 +64,22 @@ impl Words {
             if !stem.is_empty() {
                 stem.push(['-', '_', '.', '-'][random.below(4) as usize]);
             }
-            stem.push_str(self.pick(random));
+            // Any word: names differ more than text does.
+            stem.push_str(&self.words[random.below(self.words.len() as u64) as usize]);
         }
         stem.truncate(length);
+        if !stem.ends_with(|end: char| end.is_ascii_lowercase()) {
+            stem.pop();
+            stem.push('s');
+        }
         stem
     }
 }
 
 fn word(random: &mut Random) -> String {
-    const ONSETS: [&str; 16] = ["b", "c", "d", "f", "g", "l", "m", "n", "p", "r", "s", "t", "st", "tr", "v", "pl"];
-    const VOWELS: [&str; 8] = ["a", "e", "i", "o", "u", "e", "io", "ea"];
-    const CODAS: [&str; 8] = ["", "", "n", "r", "s", "t", "l", "ck"];
+    const ONSETS: [&str; 16] = ["b", "d", "g", "k", "l", "m", "n", "p", "r", "s", "t", "st", "tr", "v", "pl", "dr"];
+    const VOWELS: [&str; 8] = ["a", "e", "i", "o", "a", "e", "io", "ea"];
+    const CODAS: [&str; 8] = ["", "", "n", "r", "s", "t", "l", "m"];
     let mut word = String::new();
     for _ in 0..1 + random.below(3) {
         word += ONSETS[random.below(16) as usize];

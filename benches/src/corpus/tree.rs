@@ -217,8 +217,8 @@ impl Walker<'_> {
         let Some(spare) = dirs.checked_sub(1) else { return Vec::new() };
         let bin = self.random.pick(&DIRECTORIES_PER_DIRECTORY);
         let count = (1 << (bin - 1)) + self.random.below(1 << (bin - 1));
-        // A large tree has wide directories at its top, or it would be one long chain.
-        let count = count.max(dirs / 150).max(dirs.min(4)).min(dirs);
+        // A large tree is wide at its top, or it would be deeper than real ones.
+        let count = count.max(dirs / 6).min(dirs);
         let weights: Vec<u64> = (0..count)
             .map(|_| {
                 let weight = self.random.below(1 << 10);
@@ -264,12 +264,13 @@ impl Walker<'_> {
         (entry.uid, entry.gid) = (spec.owner, spec.owner);
         if is_file {
             let program = matches!(class, Class::Binary | Class::Library);
-            entry.mode = match self.random.below(300) {
-                0 | 1 if program => 0o4755,
-                2 if program => 0o2755,
-                3..=5 => 0o600,
-                6 => 0o640,
-                _ if program => 0o755,
+            entry.mode = match self.random.below(1_000) {
+                0..10 if program => 0o4755,
+                10..14 if program => 0o2755,
+                14 => 0o600,
+                15 => 0o640,
+                // Libraries are not executable.
+                16..300 if program => 0o755,
                 _ => 0o644,
             };
             // Debian's groups shadow and mail own a few files.

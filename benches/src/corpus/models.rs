@@ -40,11 +40,11 @@ const DATA: Model = Model {
     lengths: [0, 0, 147, 521, 234, 74, 18, 4, 1, 2],
     distances: [0, 7, 0, 39, 58, 41, 63, 63, 62, 69, 82, 95, 103, 95, 105, 119],
     again: 160,
-    far: 330_000,
+    far: 260_000,
 };
 
 const TABLE: Model = Model {
-    runs: [60, 860, 65, 14, 1, 0, 0],
+    runs: [50, 860, 75, 18, 1, 0, 0],
     lengths: [0, 0, 535, 249, 44, 166, 6, 0, 0, 0],
     distances: [0, 1, 0, 467, 30, 106, 114, 15, 22, 45, 60, 33, 22, 12, 15, 58],
     again: 190,
@@ -60,11 +60,11 @@ const BINARY: Model = Model {
 };
 
 const LIBRARY: Model = Model {
-    runs: [400, 370, 130, 60, 30, 9, 1],
-    lengths: [0, 0, 190, 480, 220, 90, 20, 4, 2, 2],
+    runs: [440, 365, 115, 50, 22, 7, 1],
+    lengths: [0, 0, 180, 460, 225, 100, 25, 6, 2, 2],
     distances: [0, 2, 1, 16, 50, 73, 58, 71, 67, 75, 83, 93, 105, 89, 103, 113],
-    again: 150,
-    far: 60_000,
+    again: 160,
+    far: 90_000,
 };
 
 /// The model of a class; `None` for what does not repeat.

@@ -69,6 +69,9 @@ impl Tree {
     }
 }
 
+/// At most so many files of a directory have one class of content.
+const ALIKE: usize = 64;
+
 /// How many files and links directory `number` would have, before the sum is made right.
 fn drawn_files(offset: u64, number: u64) -> u64 {
     let total = FILES_PER_DIRECTORY.iter().map(|&weight| u64::from(weight)).sum();
@@ -90,16 +93,14 @@ impl Shares {
         Self { wanted, given: vec![0; wanted.len()] }
     }
 
-    /// The class that is furthest behind.
-    fn next(&self) -> Class {
-        let behind = |&at: &usize| (self.given[at] + 1) * 1_000_000 / u64::from(self.wanted[at].1);
-        (0..self.wanted.len()).min_by_key(behind).map_or(Class::Prose, |at| self.wanted[at].0)
-    }
-
-    fn give(&mut self, class: Class, bytes: u64) {
-        if let Some(at) = self.wanted.iter().position(|&(wanted, _)| wanted == class) {
-            self.given[at] += bytes;
-        }
+    /// Gives `bytes` to the class that lacks most of its share.
+    fn next(&mut self, bytes: u64) -> Class {
+        let whole = self.wanted.iter().map(|&(_, share)| i128::from(share)).sum::<i128>();
+        let total = i128::from(self.given.iter().sum::<u64>() + bytes);
+        let lacks = |&at: &usize| total * i128::from(self.wanted[at].1) - i128::from(self.given[at]) * whole;
+        let Some(most) = (0..self.wanted.len()).max_by_key(lacks) else { return Class::Prose };
+        self.given[most] += bytes;
+        self.wanted[most].0
     }
 }
 
@@ -108,7 +109,7 @@ struct Walker<'t> {
     taken: &'t BTreeSet<String>,
     words: Words,
     sizes: Sizes,
-    /// Of small and of large files.
+    /// Of small files, which are counted, and of large ones, whose bytes are.
     shares: [Shares; 2],
     offset: u64,
     /// Sums of [`drawn_files`]: so far, and of all.
@@ -184,11 +185,15 @@ impl Walker<'_> {
         let until = if self.directories == self.tree.dirs { all } else { self.drawn[0] * all / self.drawn[1].max(1) };
         let leaves = until - self.leaves;
         self.leaves = until;
-        let class = self.shares[0].next();
         let mut children = BTreeMap::new();
-        for _ in 0..leaves {
-            let name = self.words.file(class, &mut self.random);
-            self.insert(&mut children, name, Child::Leaf(class));
+        for begin in (0..leaves).step_by(ALIKE) {
+            // What is in a directory is alike, but where there is very much.
+            let alike = (leaves - begin).min(ALIKE as u64);
+            let class = self.shares[0].next(alike);
+            for _ in 0..alike {
+                let name = self.words.file(class, &mut self.random);
+                self.insert(&mut children, name, Child::Leaf(class));
+            }
         }
         for dirs in self.split(dirs - 1) {
             let name = self.words.directory(&mut self.random);
@@ -255,8 +260,7 @@ impl Walker<'_> {
                 None if self.random.one_in(30_000) => (Entry::new(&self.path, Kind::Fifo, mtime), false),
                 None => {
                     let (size, large) = self.sizes.of(self.files - 1);
-                    let class = if large { self.shares[1].next() } else { class };
-                    self.shares[usize::from(large)].give(class, size);
+                    let class = if large { self.shares[1].next(size) } else { class };
                     (Entry::new(&self.path, Kind::File { size, class }, mtime), true)
                 }
             }
@@ -265,8 +269,8 @@ impl Walker<'_> {
         if is_file {
             let program = matches!(class, Class::Binary | Class::Library);
             entry.mode = match self.random.below(1_000) {
-                0..10 if program => 0o4755,
-                10..14 if program => 0o2755,
+                0..4 if program => 0o4755,
+                4..6 if program => 0o2755,
                 14 => 0o600,
                 15 => 0o640,
                 // Libraries are not executable.

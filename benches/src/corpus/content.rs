@@ -25,7 +25,7 @@ const SLACK: usize = 4 << 10;
 
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub(super) enum Class {
     /// Source code, headers: text that repeats itself.
     Source,
     /// Documentation, scripts, configuration.
@@ -182,7 +182,7 @@ impl Stream {
         }
         let mut length = in_bin(self.draws.lengths[byte(8)], (bits >> 28) as usize).clamp(3, 258);
         let other = bits.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        if other as u32 as u64 >> 8 < u64::from(model.far) {
+        if other as u32 >> 8 < model.far {
             self.distance = WINDOW + (other >> 32) as usize % HISTORY;
             length *= 8;
         } else if run == 0 || other >> 56 >= u64::from(model.again) {

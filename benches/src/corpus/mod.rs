@@ -1,5 +1,44 @@
 //! A corpus anyone can make: image archives for benchmarks, of any size, the same bytes from the same seed.
-pub use content::Class;
+//!
+//! Real images cannot be passed on, change with every release of their packages, and come in one size. These follow one:
+//! the sizes of files, the directories, names, links, owners and modes, how the content repeats itself.
+//!
+//! # What they follow
+//!
+//! Measured on Debian bookworm's packages, the image of `testdata/make-big-image.sh`: seven layers, 1.48 GB, 75,328 members.
+//! The tables are in `measured.rs` and `models.rs`; beside them, what [`Kind::Typical`] with seed 1 has of it:
+//!
+//! | | real | generated |
+//! |---|---:|---:|
+//! | files, symlinks, directories | 63,231, 5,746, 6,219 | FILES, 5,746, DIRS |
+//! | empty files | 10.6 % | 10.6 % |
+//! | median size; files of half a MiB and more | 1.7 KiB; 0.4 % | 1.7 KiB; 0.4 % |
+//! | bytes in files of half a MiB and more | 61 % | 59 % |
+//! | entries of a directory: median, 90 %, 99 %, most | 3, 18, 142, 6,447 | 4, 21, 138, 2,756 |
+//! | components of a path: most have; 90 %; most | 6; 8; 15 | 6; 9; 17 |
+//! | length of a path: median, 90 %, 99 % | 49, 71, 84 | 50, 77, 109 |
+//! | `gzip -6`: all | 0.271 | 0.273 |
+//! | ... by layer: base, toolchain, languages, documents, libraries | 0.401 0.235 0.210 0.277 0.321 | 0.405 0.248 0.214 0.274 0.314 |
+//! | `zstd -3`: all | 0.256 | 0.269 |
+//! | ... by layer | 0.334 0.224 0.202 0.277 0.298 | 0.397 0.231 0.197 0.287 0.318 |
+//! | decoded by `igzip`, by `gzip`, on one core | 990, 217 MB/s | 870, 199 MB/s |
+//!
+//! By content, of the bytes: 34 % text, whose half is source code (deflated to 0.15 and 0.21), 24 % fonts, catalogues and
+//! other data (0.32; tables of collation 0.26), 40 % programs and libraries (0.32 to 0.39), 1 % compressed already.
+//!
+//! More than was found there: hard links (one in five hundred files), setuid files, `security.capability`, long and
+//! non-ASCII names, a few fifos. Every image has some of what an unpacker must know, and too little of it to be slowed down.
+//! The gzip of [`Compression::Gzip`] is zlib-rs's, which compresses a little less than `gzip -6`.
+//!
+//! # How they are made
+//!
+//! `kinds` plans layers, `tree` walks directories that do not exist, `changes` finds victims in the layers below by walking
+//! these again, `content` writes what is in files. Nothing is held but the directories above the current file and a
+//! few MB of content, so that memory does not grow with the corpus.
+//!
+//! Invariant: nothing depends on a clock, the environment, the order of a hash table, a fraction other than the scale, or
+//! what was made before.
+
 pub use error::Error;
 pub use layer::Written;
 

@@ -19,7 +19,7 @@ impl Random {
 
     /// A number below `bound`, which is not zero.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
     /// True once in `n` times.
@@ -61,7 +61,7 @@ pub(super) fn evenly(offset: u64, index: u64) -> u64 {
 
 /// `drawn`, out of `0..2^64`, as a number below `bound`.
 pub(super) fn scaled(drawn: u64, bound: u64) -> u64 {
-    (u128::from(drawn) * u128::from(bound) >> 64) as u64
+    ((u128::from(drawn) * u128::from(bound)) >> 64) as u64
 }
 
 /// The finaliser of SplitMix64: spreads every bit over all of them.

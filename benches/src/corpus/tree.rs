@@ -223,7 +223,7 @@ impl Walker<'_> {
         let bin = self.random.pick(&DIRECTORIES_PER_DIRECTORY);
         let count = (1 << (bin - 1)) + self.random.below(1 << (bin - 1));
         // A large tree is wide at its top, or it would be deeper than real ones.
-        let count = count.max(dirs / 6).min(dirs);
+        let count = count.max(dirs / 4).min(dirs);
         let weights: Vec<u64> = (0..count)
             .map(|_| {
                 let weight = self.random.below(1 << 10);
@@ -255,7 +255,7 @@ impl Walker<'_> {
             (Entry::new(&self.path, Kind::Symlink { target }, mtime), false)
         } else {
             self.files += 1;
-            match self.earlier.take_if(|_| self.random.one_in(1_000)) {
+            match self.earlier.take_if(|_| self.random.one_in(400)) {
                 Some(target) => (Entry::new(&self.path, Kind::Hardlink { target }, mtime), false),
                 None if self.random.one_in(30_000) => (Entry::new(&self.path, Kind::Fifo, mtime), false),
                 None => {
@@ -279,7 +279,7 @@ impl Walker<'_> {
             };
             // Debian's groups shadow and mail own a few files.
             entry.gid = if entry.mode == 0o640 { 42 } else { entry.gid };
-            entry.capable = program && self.random.one_in(100);
+            entry.capable = program && self.random.one_in(40);
             // Another name of a file with a capability would lose it: few tools set it twice.
             if !entry.capable && self.random.one_in(20) {
                 self.earlier = Some(self.path.clone());

@@ -109,7 +109,7 @@ fn the_same_arguments_make_the_same_bytes() {
 #[test]
 fn the_bytes_are_those_of_the_last_version() {
     let tar = make(&options(Kind::Typical)).bytes();
-    assert_eq!(Digest::of(&tar).short(), "96136afe1adf");
+    assert_eq!(Digest::of(&tar).short(), "24935a836760");
 }
 
 #[test]
@@ -282,9 +282,11 @@ fn unpack(tar: &[u8], dir: &Path) -> layerfs::Unpacked {
 fn every_kind_can_be_unpacked() {
     for kind in KINDS {
         let made = make(&options(kind));
-        for (number, tar) in made.layers().iter().enumerate().step_by(3) {
+        // Of a hundred like each other, a few: each fifth changes what is below it.
+        let layers = made.layers().into_iter().enumerate().filter(|(number, _)| *number < 7 || number % 20 == 19);
+        for (number, tar) in layers {
             let dir = tempfile::tempdir().unwrap();
-            let unpacked = unpack(tar, dir.path());
+            let unpacked = unpack(&tar, dir.path());
             let said = made.layers[&number];
             assert_eq!((unpacked.diff_id.0, unpacked.members), (said.diff_id, said.members), "{kind}, layer {number}");
         }

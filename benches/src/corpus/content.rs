@@ -181,6 +181,7 @@ impl Stream {
             self.end += run;
         }
         let mut length = in_bin(self.draws.lengths[byte(8)], (bits >> 28) as usize).clamp(3, 258);
+        // The same draw, its bits in other places.
         let other = bits.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         if other as u32 >> 8 < model.far {
             self.distance = WINDOW + (other >> 32) as usize % HISTORY;

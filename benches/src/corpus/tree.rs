@@ -126,7 +126,15 @@ struct Walker<'t> {
     /// Directories above the ones that are walked, each said once.
     emitted: BTreeSet<String>,
     /// A file that a hard link can point to.
-    earlier: Option<String>,
+    earlier: Option<Earlier>,
+}
+
+/// A file with what every other name of it says, too.
+struct Earlier {
+    path: String,
+    mode: u32,
+    gid: u64,
+    mtime: u64,
 }
 
 /// What a name of a directory is: directories with how many are in them, themselves included, or something else.
@@ -250,13 +258,17 @@ impl Walker<'_> {
         let mtime = mtime + self.random.below(3_600);
         // Drawn without replacement, so that the numbers come out.
         let all = self.leaves_left(files, symlinks);
+        let mut linked = None;
         let (mut entry, is_file) = if self.random.below(all.max(1)) >= files - self.files {
             let target = self.target();
             (Entry::new(&self.path, Kind::Symlink { target }, mtime), false)
         } else {
             self.files += 1;
             match self.earlier.take_if(|_| self.random.one_in(400)) {
-                Some(target) => (Entry::new(&self.path, Kind::Hardlink { target }, mtime), false),
+                Some(Earlier { path: target, mode, gid, mtime }) => {
+                    linked = Some((mode, gid));
+                    (Entry::new(&self.path, Kind::Hardlink { target }, mtime), false)
+                }
                 None if self.random.one_in(30_000) => (Entry::new(&self.path, Kind::Fifo, mtime), false),
                 None => {
                     let (size, large) = self.sizes.of(self.files - 1);
@@ -282,8 +294,11 @@ impl Walker<'_> {
             entry.capable = program && self.random.one_in(40);
             // Another name of a file with a capability would lose it: few tools set it twice.
             if !entry.capable && self.random.one_in(20) {
-                self.earlier = Some(self.path.clone());
+                self.earlier = Some(Earlier { path: self.path.clone(), mode: entry.mode, gid: entry.gid, mtime });
             }
+        }
+        if let Some((mode, gid)) = linked {
+            (entry.mode, entry.gid) = (mode, gid);
         }
         visit(&entry)
     }

@@ -43,6 +43,10 @@ bench-du runs="10":
     cargo build --release -p tools --bin image-du
     benches/du.sh {{ runs }}
 
+# An image archive to measure on: benches/README.md lists the kinds and flags. `debian` needs what big-image needs.
+corpus kind out *flags:
+    {{ if kind == "debian" { "testdata/make-big-image.sh" } else { "cargo run --release -p benches --bin corpus -- " + kind } }} {{ quote(out) }} {{ flags }}
+
 # Make testdata/goldens again with real dockerds.
 goldens:
     testdata/make-goldens.sh

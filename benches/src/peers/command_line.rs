@@ -113,7 +113,7 @@ fn render(files: &[PathBuf], into: &Path, plots: &Path) -> Result<()> {
     for picture in &pictures {
         std::fs::write(plots.join(&picture.file), &picture.svg)?;
     }
-    let text = markdown::report(&results, files, plots, &pictures);
+    let text = markdown::report(&results, files, into, plots, &pictures);
     std::fs::write(into, splice::replace(&before, &text)?)?;
     Ok(())
 }

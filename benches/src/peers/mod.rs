@@ -30,4 +30,5 @@ pub mod sha;
 pub mod splice;
 pub mod stages;
 pub mod stats;
+pub mod tables;
 pub mod verdict;

@@ -222,7 +222,7 @@ impl Row {
             ],
             Self::ImageGzip => &[LayerUnpack, Umoci, Containerd],
             Self::LayerGzip => &[LayerUnpack, IgzipTar, GnuTar, PigzTar, Bsdtar, OciImage, TarCrate],
-            Self::LayerZstd => &[LayerUnpack, ZstdTar, Bsdtar, OciImage],
+            Self::LayerZstd => &[LayerUnpack, ZstdTar, Bsdtar, OciImage, TarCrate],
             Self::Small => &[LayerUnpack, GnuTar, Bsdtar, OciImage, TarCrate, TokioTar],
             Self::Cpu => &[LayerUnpack, GnuTar, Sha256],
             Self::Scaling => &[LayerUnpack, LayerUnpackOneThread],

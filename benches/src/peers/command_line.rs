@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use super::record::Results;
 use super::rows::{On, Peer, Row};
-use super::{corpus, markdown, measure, plots, run, sha, splice};
+use super::{markdown, measure, plots, provide, run, sha, splice};
 
 /// Measures `layer-unpack` against other programs in turn, and reports it.
 #[derive(Debug, Parser)]
@@ -24,8 +24,17 @@ struct Arguments {
 enum Command {
     /// Make the archives that are missing
     Inputs {
-        /// Directory to put them in; about 6 GB
+        /// Directory to put them in; about 12 GB
         directory: PathBuf,
+        /// The program that makes synthetic archives [default: corpus, beside this program]
+        #[arg(long)]
+        corpus: Option<PathBuf>,
+        /// The script that builds a real image
+        #[arg(long, default_value = "testdata/make-big-image.sh")]
+        script: PathBuf,
+        /// Size of synthetic archives: less than 1 to try things out
+        #[arg(long, default_value_t = 1.0)]
+        scale: f64,
     },
     /// Measure; needs root, and memory for the archives and what is unpacked from them
     Run {
@@ -92,7 +101,11 @@ pub fn main() -> ExitCode {
 
 fn carry_out(command: Command) -> Result<()> {
     match command {
-        Command::Inputs { directory } => corpus::make_missing(&directory),
+        Command::Inputs { directory, corpus, script, scale } => {
+            let beside = std::env::current_exe()?.with_file_name("corpus");
+            let sources = provide::Sources { corpus: corpus.unwrap_or(beside), script, scale };
+            provide::make_missing(&directory, &sources)
+        }
         Command::Run { inputs, out, rows, on, peers, runs, unpack, disk, limit } => {
             let rows = if rows.is_empty() { Row::value_variants().to_vec() } else { rows };
             let (disk, limit) = (disk << 30, Duration::from_secs(limit));

@@ -38,8 +38,10 @@ pub fn describe() -> Result<Machine> {
 
 /// What systemd's detector says; without it, what the processor says.
 fn virtualisation(hypervisor: bool) -> String {
-    first_line(Command::new("systemd-detect-virt"))
-        .unwrap_or_else(|| if hypervisor { "a virtual machine" } else { "none" }.to_owned())
+    let mut command = Command::new("systemd-detect-virt");
+    // Of a container in a virtual machine, the machine is what costs.
+    command.arg("--vm");
+    first_line(command).unwrap_or_else(|| if hypervisor { "a virtual machine" } else { "none" }.to_owned())
 }
 
 /// The first line of `--version` of every program that is here.

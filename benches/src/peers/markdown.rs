@@ -92,7 +92,7 @@ fn whereabouts(results: &[Results], files: &[PathBuf], link: impl Fn(&Path) -> S
     let versions: BTreeMap<&String, &String> = results.iter().flat_map(|results| &results.versions).collect();
     text += "| program | version |\n|---|---|\n";
     for (name, version) in versions {
-        let _ = writeln!(text, "| {name} | {} |", version.replace('|', "\\|"));
+        let _ = writeln!(text, "| {name} | {} |", tables::escaped(version));
     }
     text
 }

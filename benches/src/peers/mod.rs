@@ -5,13 +5,14 @@
 //!
 //! * What is compared: [`rows`] holds the rows and their goals, [`contender`] the command lines.
 //! * How: [`run`] goes through the rounds; [`measure`] times one job, in a process of its own; [`scratch`] makes a
-//!   fresh file system for each; [`daemon`] starts and ends private daemons; [`inputs`] brings the archives.
+//!   fresh file system for each; [`daemon`] starts and ends private daemons; [`inputs`] brings the archives,
+//!   which [`provide`] makes.
 //! * What comes out: [`record`] is the JSON; [`stats`] and [`verdict`] do the arithmetic, [`markdown`], [`splice`]
 //!   and [`plots`] put it on paper.
 
 pub mod command_line;
 pub mod contender;
-pub mod corpus;
+
 pub mod count;
 pub mod crates;
 pub mod daemon;
@@ -22,6 +23,7 @@ pub mod markdown;
 pub mod measure;
 pub mod memory;
 pub mod plots;
+pub mod provide;
 pub mod record;
 pub mod rows;
 pub mod run;

@@ -30,10 +30,16 @@ struct Bar {
 }
 
 const WIDTH: u32 = 900;
-const LEFT: i32 = 290;
-const RIGHT: i32 = 170;
-const TOP: i32 = 64;
+const LEFT: i32 = 300;
+/// Room behind the bars, where the figures stand in a column: next to the bars they would meet the line.
+const RIGHT: i32 = 210;
+const MARGIN: i32 = 24;
+const TOP: i32 = 72;
 const LINE: i32 = 34;
+/// Sizes of the letters; what comes out is a fifth smaller.
+const SMALL: i32 = 17;
+const LABEL: i32 = 18;
+const HEADING: i32 = 21;
 const INK: RGBColor = RGBColor(0x22, 0x2b, 0x38);
 const FAINT: RGBColor = RGBColor(0x9a, 0xa5, 0xb1);
 const OURS: RGBColor = RGBColor(0x1f, 0x6f, 0xb2);
@@ -97,7 +103,7 @@ fn goals(results: &[Results]) -> Result<Option<Picture>> {
         })
         .collect();
     let title = format!("Goals on {}: beyond the line is reached", tables::place(first));
-    Ok(Some(Picture { file: "goals.svg".to_owned(), svg: bar_chart(&title, &bars)?, title }))
+    Ok(Some(Picture { file: "goals.svg".to_owned(), svg: bar_chart(&title, "must", &bars)?, title }))
 }
 
 /// Everybody's time divided by ours, round by round.
@@ -125,19 +131,22 @@ fn times(results: &[Results], workload: Workload) -> Result<Option<Picture>> {
         return Ok(None);
     };
     let title = format!("{} on {}: time, layer-unpack with 2 threads = 1", workload.title(), tables::place(at));
-    Ok(Some(Picture { file: format!("{}.svg", tables::id(workload)), svg: bar_chart(&title, &bars)?, title }))
+    Ok(Some(Picture { file: format!("{}.svg", tables::id(workload)), svg: bar_chart(&title, "1", &bars)?, title }))
 }
 
 /// Horizontal bars from zero, with the spread as a whisker and a line at one.
-fn bar_chart(title: &str, bars: &[Bar]) -> Result<String> {
+fn bar_chart(title: &str, line: &str, bars: &[Bar]) -> Result<String> {
     let height = TOP + LINE * i32::try_from(bars.len())? + 24;
     let longest = bars.iter().map(|bar| bar.value.max).fold(1.0, f64::max);
     let scale = f64::from(WIDTH as i32 - LEFT - RIGHT) / longest;
     let x = |value: f64| LEFT + (value * scale).round() as i32;
     canvas(height, title, |area| {
+        let ends = [(x(1.0), TOP - 4), (x(1.0), height - 18)];
+        area.draw(&PathElement::new(ends, FAINT.stroke_width(1)))?;
+        write(area, line, (x(1.0), TOP - 14), HPos::Center, SMALL)?;
         for (number, bar) in bars.iter().enumerate() {
             let middle = TOP + LINE * i32::try_from(number)? + LINE / 2;
-            write(area, &bar.label, (LEFT - 12, middle), HPos::Right, 15)?;
+            write(area, &bar.label, (LEFT - 12, middle), HPos::Right, LABEL)?;
             area.draw(&Rectangle::new([(LEFT, middle - 10), (x(bar.value.median), middle + 10)], bar.colour.filled()))?;
             let (low, high) = (x(bar.value.min), x(bar.value.max));
             for line in [
@@ -147,11 +156,9 @@ fn bar_chart(title: &str, bars: &[Bar]) -> Result<String> {
             ] {
                 area.draw(&PathElement::new(line, INK.stroke_width(1)))?;
             }
-            write(area, &bar.text, (x(bar.value.max.max(bar.value.median)) + 10, middle), HPos::Left, 14)?;
+            write(area, &bar.text, (WIDTH as i32 - MARGIN, middle), HPos::Right, SMALL)?;
         }
-        let line = [(x(1.0), TOP - 6), (x(1.0), height - 18)];
-        area.draw(&PathElement::new(line, INK.stroke_width(1)))?;
-        write(area, "1", (x(1.0), TOP - 14), HPos::Center, 13)
+        Ok(())
     })
 }
 
@@ -178,7 +185,7 @@ fn stages(results: &[Results]) -> Result<Option<Picture>> {
     let svg = canvas(height, title, |area| {
         for (number, (workload, run)) in runs.iter().enumerate() {
             let middle = TOP + LINE * i32::try_from(number)? + LINE / 2;
-            write(area, workload.title(), (LEFT - 12, middle), HPos::Right, 15)?;
+            write(area, workload.title(), (LEFT - 12, middle), HPos::Right, LABEL)?;
             let mut before = 0.0;
             for stage in &run.stages {
                 let ends = [before, before + stage.cpu_seconds].map(|at| LEFT + (at * scale).round() as i32);
@@ -189,13 +196,13 @@ fn stages(results: &[Results]) -> Result<Option<Picture>> {
                 before += stage.cpu_seconds;
             }
             let end = LEFT + (before * scale).round() as i32;
-            write(area, &super::stats::Seconds(before).to_string(), (end + 10, middle), HPos::Left, 14)?;
+            write(area, &super::stats::Seconds(before).to_string(), (end + 10, middle), HPos::Left, SMALL)?;
         }
         for (number, name) in names.iter().enumerate() {
             let column = i32::try_from(number % columns)?;
             let (x, y) = (40 + column * 210, legend + 26 * i32::try_from(number / columns)? + 8);
             area.draw(&Rectangle::new([(x, y - 7), (x + 14, y + 7)], colour(name).filled()))?;
-            write(area, name, (x + 22, y), HPos::Left, 14)?;
+            write(area, name, (x + 22, y), HPos::Left, SMALL)?;
         }
         Ok(())
     })?;
@@ -210,8 +217,8 @@ fn canvas(height: i32, title: &str, draw: impl FnOnce(&Area<'_>) -> Result<()>) 
     {
         let area = SVGBackend::with_string(&mut svg, (WIDTH, height.unsigned_abs())).into_drawing_area();
         area.fill(&WHITE)?;
-        write(&area, title, (24, 24), HPos::Left, 18)?;
-        let line = [(24, 42), (WIDTH as i32 - 24, 42)];
+        write(&area, title, (MARGIN, 24), HPos::Left, HEADING)?;
+        let line = [(MARGIN, 42), (WIDTH as i32 - MARGIN, 42)];
         area.draw(&PathElement::new(line, FAINT.stroke_width(1)))?;
         draw(&area)?;
         area.present()?;

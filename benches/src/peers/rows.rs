@@ -278,7 +278,7 @@ pub const GOALS: &[Goal] = &[
 ];
 
 /// Anonymous memory that no input may exceed, in bytes.
-pub const MEMORY_MUST: u64 = 128 << 20;
+pub const MEMORY_MUST: u64 = 128_000_000;
 
 const fn goal(row: Row, ours: Peer, against: &'static [Peer], form: Form, must: f64, bound: &'static str) -> Goal {
     Goal { row, ours, against, form, must, bound }

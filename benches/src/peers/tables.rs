@@ -34,11 +34,16 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
+/// Text for a cell: a pipe would end it.
+pub fn escaped(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
 /// What a goal compares.
 pub fn comparison(verdict: &Verdict) -> String {
     let goal = verdict.goal;
     match (goal.row, goal.ours) {
-        (Row::Cpu, _) => "CPU: GNU tar, and SHA-256".to_owned(),
+        (Row::Cpu, _) => "GNU tar + SHA-256".to_owned(),
         (Row::Scaling, _) => "1 thread".to_owned(),
         (_, Peer::LayerUnpackOneThread) => format!("{}; ours with 1 thread", goal.against[0].label()),
         (Row::Warm, _) => "the image is there already".to_owned(),
@@ -54,7 +59,7 @@ pub fn row_name(row: Row) -> &'static str {
         Row::LayerGzip => "gzip layer",
         Row::LayerZstd => "zstd layer",
         Row::Small => "small files",
-        Row::Cpu => "CPU time",
+        Row::Cpu => "CPU",
         Row::Scaling => "scaling",
         Row::Memory => "memory",
         Row::Warm => "warm import",
@@ -103,7 +108,7 @@ fn goal(verdict: &Verdict) -> String {
     format!(
         "| {} | {} | {} | {} | **{}** | {} to {} | {} | {} | {} |\n",
         row_name(verdict.goal.row),
-        comparison(verdict),
+        escaped(&comparison(verdict)),
         verdict.theirs.map_or_else(String::new, |theirs| Seconds(theirs.median).to_string()),
         Seconds(verdict.ours.median),
         figure(form, ratio.median),
@@ -128,10 +133,9 @@ fn reached(verdict: &Verdict) -> String {
 
 fn memory_goal(results: &[Results]) -> Option<String> {
     let peak = results.iter().flat_map(|results| &results.memory).map(|memory| memory.rss_anon).max()?;
-    let must = MEMORY_MUST >> 20;
     let reached = if peak <= MEMORY_MUST { "yes" } else { "**no**" };
-    let peak = peak as f64 / f64::from(1 << 20);
-    Some(format!("| memory | peak over all inputs | | | **{peak:.1} MiB** | | {must} MiB | | {reached} |\n"))
+    let (peak, must) = (bytes(peak), MEMORY_MUST / 1_000_000);
+    Some(format!("| memory | peak over all inputs | | | **{peak}** | | {must} MB | | {reached} |\n"))
 }
 
 /// The tables of one workload; nothing if it was not measured.
@@ -156,7 +160,7 @@ pub fn workload(results: &[Results], workload: Workload) -> Option<String> {
             let times: Vec<_> = others.iter().map(|at| spread(results, workload, *peer, *at, wall)).collect();
             if times.iter().any(Option::is_some) {
                 let cells: Vec<String> = times.into_iter().map(|time| time.map_or_else(String::new, cell)).collect();
-                let _ = writeln!(text, "| {} | {} |", peer.label(), cells.join(" | "));
+                let _ = writeln!(text, "| {} | {} |", escaped(peer.label()), cells.join(" | "));
             }
         }
         text.push('\n');
@@ -178,7 +182,7 @@ fn peer_line(results: &[Results], workload: Workload, peer: Peer, at: (On, Sync)
     let ratio = if peer.is_ours() || peer == Peer::Sha256 { None } else { share(results, workload, peer, at) };
     Some(format!(
         "| {} | {} | {} to {} | {} | {} | {} |\n",
-        peer.label(),
+        escaped(peer.label()),
         Seconds(wall.median),
         Seconds(wall.min),
         Seconds(wall.max),
@@ -248,7 +252,8 @@ fn notes(results: &[Results], workload: Workload) -> String {
                 counts.iter().map(|count| format!("{} {}", count.peer.label(), count.files)).collect();
             lines.push(format!("- **numbers of files differ** on {}: {}", on.name(), each.join(", ")));
         } else if let (Some(count), On::Tmpfs) = (counts.first(), on) {
-            lines.push(format!("- files, by each of the {} that were counted: {}", counts.len(), count.files));
+            let names: Vec<&str> = counts.iter().map(|count| count.peer.label()).collect();
+            lines.push(format!("- files: {}, counted after {}", count.files, names.join("; ")));
         }
     }
     if lines.is_empty() { String::new() } else { lines.join("\n") + "\n\n" }

@@ -37,10 +37,9 @@ pub fn versions() -> BTreeMap<String, String> {
     let mut versions = BTreeMap::new();
     while let Some(line) = lines.next() {
         let Some(name) = value(line, "name") else { continue };
-        if let Some(version) = lines.next().and_then(|line| value(line, "version")) {
-            if CRATES.contains(&name) {
-                versions.insert(format!("crate {name}"), version.to_owned());
-            }
+        let version = lines.next().and_then(|line| value(line, "version")).unwrap_or("unknown");
+        if CRATES.contains(&name) {
+            versions.insert(format!("crate {name}"), version.to_owned());
         }
     }
     versions

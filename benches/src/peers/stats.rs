@@ -22,7 +22,7 @@ impl Spread {
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.len() / 2;
         let above = *sorted.get(middle)?;
-        let median = if sorted.len() % 2 == 0 { f64::midpoint(sorted[middle - 1], above) } else { above };
+        let median = if sorted.len().is_multiple_of(2) { f64::midpoint(sorted[middle - 1], above) } else { above };
         Some(Self { median, min: sorted[0], max: sorted[sorted.len() - 1], count: sorted.len() })
     }
 }

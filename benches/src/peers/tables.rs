@@ -202,7 +202,9 @@ pub fn share(results: &[Results], workload: Workload, peer: Peer, (on, sync): (O
 /// Stage costs, their sum, and how far above it we are.
 fn stages(results: &[Results], workload: Workload) -> String {
     let costs = results.iter().flat_map(|results| &results.stages).filter(|costs| costs.workload == workload);
-    let Some(run) = costs.filter_map(|costs| costs.bench.as_ref()?.one_thread()).last() else { return String::new() };
+    let Some(run) = costs.filter_map(|costs| costs.bench.as_ref()?.one_thread()).next_back() else {
+        return String::new();
+    };
     let sum = run.cpu();
     let mut text = String::from("What the stages cost, with one thread:\n\n");
     text += "| stage | CPU | of all | rate |\n|---|---:|---:|---:|\n";

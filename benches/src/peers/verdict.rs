@@ -138,7 +138,8 @@ impl Above {
 /// Compares a workload with its stages, where `--bench` was run; with one and with two threads.
 pub fn above(results: &[Results], workload: Workload) -> Vec<Above> {
     let costs = results.iter().flat_map(|results| &results.stages).filter(|costs| costs.workload == workload);
-    let Some((on, run)) = costs.filter_map(|costs| Some((costs.on, costs.bench.as_ref()?.one_thread()?))).last() else {
+    let Some((on, run)) = costs.filter_map(|costs| Some((costs.on, costs.bench.as_ref()?.one_thread()?))).next_back()
+    else {
         return Vec::new();
     };
     let of = |peer: Peer| {

@@ -20,8 +20,9 @@ How to read this:
   tar, bsdtar and the crates do none of that**: they only unpack. Of them, `oci-image` writes overlay whiteouts; for the
   others a whiteout is a file like any other. astral-tokio-tar does not restore owners.
 - **dockerd**, containerd and podman do more or less what we do, and copy the archive, or its layers, to the disk before
-  they unpack. Their daemons are started before the clock, and the CPU time of the daemon counts. containerd keeps the
-  layers as they came besides, and no journal. umoci flattens the image into one tree and writes an mtree manifest of it.
+  they unpack. Their daemons are started before the clock, and the CPU time of the daemon counts. dockerd syncs its own
+  records, also where nobody asks for it, but not the files of layers. containerd keeps the layers as they came besides,
+  and no journal. umoci flattens the image into one tree and writes an mtree manifest of it.
 - On tmpfs nothing has to wait for a disk. ext4 and xfs are in a loop device on a file on tmpfs: they show what the file
   system costs, not a disk. *Synced* is `layer-unpack` as it comes against each peer with `sync -f` in its time;
   otherwise it runs with `--no-sync`, and the peers as they are.

@@ -202,9 +202,9 @@ impl Run<'_> {
         }
         let Measured { wall, user, system, max_rss, failure: _ } = measured;
         say(format_args!(
-            "{} {} {sync:?} round {round} of {}: {} {wall:.3} s, CPU {:.2} s",
+            "{} on {} round {round} of {}: {} {wall:.3} s, CPU {:.2} s",
             workload.archive(),
-            on.name(),
+            super::tables::place((on, sync)),
             self.options.runs,
             peer.label(),
             user + system
@@ -217,7 +217,7 @@ impl Run<'_> {
         let errors = self.base.path().join("errors");
         let measured = measure(job, &errors, self.options.limit, &self.interrupt)?;
         match &measured.failure {
-            Some(failure) => anyhow::bail!("{failure}: {}", messages(&errors)),
+            Some(failure) => anyhow::bail!("{failure}{}", after_colon(&messages(&errors))),
             None => Ok(measured),
         }
     }
@@ -288,6 +288,11 @@ impl Run<'_> {
         }
         replaced
     }
+}
+
+/// What goes behind a message, if there is more to say.
+fn after_colon(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
 /// Tells how far it is; standard output stays empty.

@@ -261,9 +261,10 @@ impl Place<'_> {
     fn podman(&self) -> Result<Job> {
         let temporary = self.target.join("tmp");
         fs::create_dir(&temporary)?;
-        let (root, run) = (self.target.join("data"), self.state.join("run"));
+        let (root, run, locks) = (self.target.join("data"), self.state.join("run"), self.state.join("libpod"));
         let options = ["--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "load", "-q", "-i"];
         let mut words = vec![self.tools.path("podman")?, "--root", text(&root)?, "--runroot", text(&run)?];
+        words.extend(["--tmpdir", text(&locks)?]);
         words.extend(options);
         words.push(self.archive()?);
         let variables = vec![("TMPDIR".to_owned(), text(&temporary)?.to_owned())];

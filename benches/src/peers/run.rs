@@ -171,6 +171,8 @@ impl Run<'_> {
     ) -> Result<Measurement> {
         let target = self.base.fresh(on, self.options.disk)?;
         let state = self.base.path().join("daemon");
+        // podman leaves files there; the next one starts without.
+        let _ = std::fs::remove_dir_all(&state);
         let interrupt = self.interrupt.clone();
         let place = Place {
             tools: &self.tools,

@@ -1,6 +1,6 @@
-//! Benchmarks live in `benches/`, one target for each layer of the design; `peers.sh` runs whole programs in turn.
-//!
-//! [`corpus`] makes the images they run on.
+//! Benchmarks live in `benches/`, one target for each layer of the design; [`peers`] runs whole programs in turn, on images
+//! that [`corpus`] makes.
 #![forbid(unsafe_code)]
 
 pub mod corpus;
+pub mod peers;

@@ -33,15 +33,41 @@ screenshots:
 bench:
     cargo bench -p benches
 
-# layer-unpack against dockerd load and GNU tar, in turn: the figures of BENCHMARKS.md.
-bench-peers archive runs="5":
-    cargo build --release -p tools
-    benches/peers.sh {{ archive }} {{ runs }}
+# What `just bench-peers` measures goes here, and stays in git.
+raw := "benches/results/" + `date -u +%F` + ".json"
+
+# layer-unpack against every peer that is installed, in turn: makes missing archives in DIR, measures, and writes BENCHMARKS.md. Needs root.
+bench-peers dir runs="7": _root (bench-inputs dir)
+    cargo build --release -p tools --bin layer-unpack
+    target/release/peers run --runs {{ runs }} --out {{ raw }} {{ dir }}
+    target/release/peers render {{ raw }} --into BENCHMARKS.md --plots benches/results
+
+_root:
+    @test `id -u` = 0 || { echo "run as root: every measurement mounts a fresh file system" >&2; exit 2; }
+
+# The archives for bench-peers: those that DIR does not have yet, about 12 GB. A real image needs root, docker.io and debootstrap.
+bench-inputs dir:
+    cargo build --release -p benches
+    target/release/peers inputs {{ dir }}
+
+# Where one thread spends its time: perf on a fresh tmpfs. Needs root and perf; the data is left in target/perf.data.
+perf archive:
+    cargo build --release -p tools --bin layer-unpack
+    unshare --mount benches/profile.sh perf {{ archive }}
+
+# Instructions of one thread, function by function, which no other process disturbs: a small corpus will do. Needs root and valgrind.
+callgrind archive:
+    cargo build --release -p tools --bin layer-unpack
+    unshare --mount benches/profile.sh callgrind {{ archive }}
 
 # image-du against `du -s` on 200,000 files, and its memory with a million: needs root, hyperfine and python3.
 bench-du runs="10":
     cargo build --release -p tools --bin image-du
     benches/du.sh {{ runs }}
+
+# An image archive to measure on: benches/README.md lists the kinds and flags. `debian` needs what big-image needs.
+corpus kind out *flags:
+    {{ if kind == "debian" { "testdata/make-big-image.sh" } else { "cargo run --release -p benches --bin corpus -- " + kind } }} {{ quote(out) }} {{ flags }}
 
 # Make testdata/goldens again with real dockerds.
 goldens:

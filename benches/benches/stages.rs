@@ -1,10 +1,14 @@
-//! The stages of unpacking a layer, one by one, over a synthetic layer in memory.
+//! The stages of unpacking a layer, one by one, over a synthetic layer in memory; and what a warm import looks up.
 
 use std::hint::black_box;
+use std::io::Write;
+use std::path::Path;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use layerfs::Hasher;
 use layerfs::compress::Decoder;
+use layerfs::{ChainId, DiffId, Digest, Hasher};
+use snapshot::dir::Dir;
+use snapshot::store::layer::LayerStore;
 use tarsplit::crc64::Crc64;
 use tarsplit::disassemble::{Disassembler, Keep, Sink};
 use tarsplit::frame::Framer;
@@ -76,24 +80,84 @@ fn stages(criterion: &mut Criterion) {
         });
         group.bench_function("frame and journal", |bencher| {
             bencher.iter(|| {
-                let mut disassembler = Disassembler::new(tarsplit::journal::gzip(std::io::sink()));
+                let mut disassembler = Disassembler::new(Some(tarsplit::journal::gzip(std::io::sink())));
                 disassembler.push(&tar, &mut Discard).expect("a valid tar");
-                disassembler.finish::<std::convert::Infallible>().expect("a valid tar").finish()
+                disassembler
+                    .finish::<std::convert::Infallible>()
+                    .expect("a valid tar")
+                    .map(flate2::write::GzEncoder::finish)
             });
         });
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        std::io::Write::write_all(&mut gzip, &tar).expect("writing to memory");
-        let gzip = gzip.finish().expect("writing to memory");
-        group.bench_function("gunzip", |bencher| {
-            bencher.iter_batched(
-                || Decoder::new(gzip.as_slice()).expect("a gzip stream"),
-                |mut decoder| std::io::copy(&mut decoder, &mut std::io::sink()),
-                BatchSize::SmallInput,
-            );
-        });
+        for (codec, compressed) in compressed(&tar) {
+            group.bench_function(codec, |bencher| {
+                bencher.iter_batched(
+                    || Decoder::new(compressed.as_slice()).expect("a compressed stream"),
+                    |mut decoder| std::io::copy(&mut decoder, &mut std::io::sink()),
+                    BatchSize::SmallInput,
+                );
+            });
+        }
         group.finish();
     }
 }
 
-criterion_group!(benches, stages);
+/// The layer as each codec's own encoder writes it, at the level most layers have.
+fn compressed(tar: &[u8]) -> [(&'static str, Vec<u8>); 4] {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(tar).expect("writing to memory");
+    let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default());
+    bzip2.write_all(tar).expect("writing to memory");
+    let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
+    xz.write_all(tar).expect("writing to memory");
+    [
+        ("gunzip", gzip.finish().expect("writing to memory")),
+        ("unzstd", zstd::encode_all(tar, 3).expect("writing to memory")),
+        ("unxz", xz.finish().expect("writing to memory")),
+        ("bunzip2", bzip2.finish().expect("writing to memory")),
+    ]
+}
+
+/// Layers of the deepest image that overlay2 mounts, about.
+const LAYERS: usize = 100;
+
+/// What a warm import does: the names of all layers, and whether the store has them.
+fn lookups(criterion: &mut Criterion) {
+    let diff_ids: Vec<DiffId> = (0..LAYERS).map(|layer| DiffId(Digest::of(&layer.to_le_bytes()))).collect();
+    let mut group = criterion.benchmark_group("100 layers");
+    group.throughput(Throughput::Elements(LAYERS as u64));
+    group.bench_function("chain ids", |bencher| bencher.iter(|| ChainId::chain(black_box(&diff_ids))));
+    let root = tempfile::tempdir().expect("a scratch directory");
+    let chain = ChainId::chain(&diff_ids);
+    register(root.path(), &diff_ids, &chain);
+    let store = LayerStore::open(&Dir::open(root.path()).expect("the directory")).expect("a layerdb");
+    group.bench_function("look up", |bencher| {
+        bencher.iter(|| {
+            for id in &chain {
+                black_box(store.get(*id).expect("a sound record").expect("a registered layer"));
+            }
+        });
+    });
+    group.bench_function("look up, none there", |bencher| {
+        let absent = ChainId(Digest::of(b"absent"));
+        bencher.iter(|| (0..LAYERS).all(|_| store.get(black_box(absent)).is_ok_and(|record| record.is_none())));
+    });
+    group.finish();
+}
+
+/// Records as dockerd writes them, in a `layerdb` below `root`.
+fn register(root: &Path, diff_ids: &[DiffId], chain: &[ChainId]) {
+    for (layer, (diff_id, id)) in diff_ids.iter().zip(chain).enumerate() {
+        let directory = root.join("layerdb/sha256").join(id.0.hex());
+        std::fs::create_dir_all(&directory).expect("a scratch directory");
+        let write = |name: &str, text: String| std::fs::write(directory.join(name), text).expect("a scratch file");
+        write("diff", diff_id.to_string());
+        write("cache-id", format!("{layer:064x}"));
+        write("size", "1000".to_owned());
+        if let Some(below) = layer.checked_sub(1) {
+            write("parent", chain[below].to_string());
+        }
+    }
+}
+
+criterion_group!(benches, stages, lookups);
 criterion_main!(benches);

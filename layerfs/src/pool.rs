@@ -5,9 +5,9 @@
 //!
 //! 1. a piece to decode ahead: nothing else of that layer can go on for long without it;
 //! 2. a job: what is begun is ended before more is begun, while its bytes are in the cache;
-//! 3. chains, when as many wait as are worth hashing together;
+//! 3. chains of several layers, when as many wait as are worth hashing together;
 //! 4. a step of a task: one not yet begun, then those begun, in turn;
-//! 5. chains, however few.
+//! 5. chains, however few: what is left for a thread that would otherwise wait for a step to end.
 //!
 //! So no thread is idle while there is anything to do, all layers advance evenly, and what waits is bounded: by the step
 //! that handed it out, and by the length of the queue, beyond which a job is done on the spot.
@@ -198,11 +198,16 @@ impl<'env> State<'env> {
     }
 
     fn take(&mut self, threads: usize) -> Option<Work<'env>> {
-        if let Some(job) = self.reads.pop_front().or_else(|| self.jobs.pop_front()) {
+        if let Some(job) = self.reads.pop_front() {
             return Some(Work::Job(job));
         }
-        let together = lanes().min(self.active).max(1);
-        if self.chains.len() >= together {
+        // With fewer, the other threads might soon have none.
+        if self.jobs.len() >= threads
+            && let Some(job) = self.jobs.pop_front()
+        {
+            return Some(Work::Job(job));
+        }
+        if self.active > 1 && self.chains.len() >= lanes().min(self.active) {
             return Some(Work::Hash(self.take_chains()));
         }
         if self.active < threads.max(lanes())
@@ -213,6 +218,9 @@ impl<'env> State<'env> {
         }
         if let Some(task) = self.begun.pop_front() {
             return Some(Work::Step(task));
+        }
+        if let Some(job) = self.jobs.pop_front() {
+            return Some(Work::Job(job));
         }
         (!self.chains.is_empty()).then(|| Work::Hash(self.take_chains()))
     }

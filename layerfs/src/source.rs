@@ -157,7 +157,7 @@ impl Reader<'_> {
         if self.ended {
             return Ok(Arc::default());
         }
-        let free = self.spare.iter().position(|buffer| Arc::strong_count(buffer) == 1);
+        let free = self.spare.iter().rposition(|buffer| Arc::strong_count(buffer) == 1);
         let mut shared = free.map_or_else(Arc::default, |at| self.spare.swap_remove(at));
         let Some(buffer) = Arc::get_mut(&mut shared) else { return Ok(shared) };
         buffer.resize(PIECE, 0);

@@ -1,7 +1,7 @@
 //! One layer in one pass, piece by piece: frame, journal and apply, while bodies are written and the digest is made beside it.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{BufReader, Write};
+use std::io::BufReader;
 use std::sync::Arc;
 
 use flate2::write::GzEncoder;
@@ -76,7 +76,7 @@ pub struct Unpacking<'a> {
 struct Pass<'a> {
     pieces: Pieces<'a>,
     chain: Arc<Chain<'a>>,
-    disassembler: Disassembler<JournalOut>,
+    disassembler: Disassembler<GzEncoder<std::fs::File>>,
     applier: Applier<'a>,
     tar_bytes: u64,
 }
@@ -99,12 +99,12 @@ impl<'a> Unpacking<'a> {
         let bodies = Arc::new(Outstanding::default());
         let (root, scratch) = (duplicate(&target.root)?, duplicate(&target.scratch)?);
         let filler = Filler::new(Arc::clone(&shared), Arc::clone(&bodies));
-        let applier = Applier::new(target, filler, Arc::clone(&shared)).map_err(whole)?;
+        let applier = Applier::new(target, journal.is_some(), filler, Arc::clone(&shared)).map_err(whole)?;
         let out = journal.as_ref().map(|file| create(file).map(gzip)).transpose()?;
         let pass = Pass {
             pieces: Pieces::new(source),
             chain: Arc::default(),
-            disassembler: Disassembler::new(JournalOut(out)),
+            disassembler: Disassembler::new(out),
             applier,
             tar_bytes: 0,
         };
@@ -203,7 +203,11 @@ impl<'a> Pass<'a> {
         let members = self.disassembler.members();
         if !shared.has_failed() {
             let _journal = meter::enter(Stage::Journal);
-            self.disassembler.finish().map_err(failed)?.finish()?;
+            if let Some(gzip) = self.disassembler.finish().map_err(failed)? {
+                // The trailer: on a full disk this is where it shows.
+                let finished = gzip.finish();
+                finished.map_err(|source| UnpackError::Journal { source: tarsplit::JournalError::Write { source } })?;
+            }
         }
         let outcome = self.applier.finish(pool).map_err(whole)?;
         Ok(Ended { diff_id: DiffId(self.chain.finish()), tar_bytes: self.tar_bytes, members, outcome })
@@ -213,27 +217,6 @@ impl<'a> Pass<'a> {
 /// An error that is about no member.
 fn whole(source: crate::apply::ApplyError) -> UnpackError {
     UnpackError::Member { source: Box::new(crate::MemberError { position: 0, name: Vec::new(), source }) }
-}
-
-/// The journal's file, or nothing.
-struct JournalOut(Option<GzEncoder<std::fs::File>>);
-
-impl JournalOut {
-    /// Writes the gzip trailer: on a full disk this is where it shows.
-    fn finish(self) -> Result<(), UnpackError> {
-        let finished = self.0.map_or(Ok(()), |gzip| gzip.finish().map(drop));
-        finished.map_err(|source| UnpackError::Journal { source: tarsplit::JournalError::Write { source } })
-    }
-}
-
-impl Write for JournalOut {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.as_mut().map_or(Ok(bytes.len()), |gzip| gzip.write(bytes))
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.as_mut().map_or(Ok(()), GzEncoder::flush)
-    }
 }
 
 fn failed(failure: Failure<crate::MemberError>) -> UnpackError {

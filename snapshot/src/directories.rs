@@ -14,7 +14,7 @@ use layerfs::meter::Meter;
 use layerfs::{ChainId, DiffId, Unpacked};
 use serde::Serialize;
 
-use crate::archive::{Archive, ArchiveError, Contents, Format, Image, LayerRef, Opened};
+use crate::archive::{Archive, ArchiveError, Contents, Format, Image, LayerRef, Opened, is_archive_name};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::import::parallel::{Content, Place, Work, unpack_all};
@@ -246,14 +246,10 @@ fn check_not_empty(head: &[u8], request: &Request<'_>) -> Result<(), ImportError
     Ok(())
 }
 
-/// Names with which image archives begin: what `docker save`, skopeo and OCI tools put first.
+/// Whether a tar that begins with `head` may be an image archive.
 fn starts_like_an_archive(head: &[u8]) -> bool {
     let name = head.get(..100).unwrap_or(head).split(|&b| b == 0).next().unwrap_or_default();
-    let name = name.strip_prefix(b"./").unwrap_or(name);
-    let first = name.split(|&b| b == b'/').next().unwrap_or_default();
-    let stem = first.strip_suffix(b".json").or(first.strip_suffix(b".tar")).unwrap_or(first);
-    let id = stem.len() == 64 && stem.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    id || matches!(first, b"blobs" | b"index.json" | b"manifest.json" | b"oci-layout" | b"repositories")
+    is_archive_name(name)
 }
 
 /// The image to unpack, and what its layers must be.

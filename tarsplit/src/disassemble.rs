@@ -77,18 +77,18 @@ struct Current {
 #[derive(Debug)]
 pub struct Disassembler<W> {
     framer: Framer,
-    journal: EntryWriter<W>,
+    journal: Option<EntryWriter<W>>,
     seen: SeenNames,
     current: Option<Current>,
     members: u64,
 }
 
 impl<W: Write> Disassembler<W> {
-    /// Writes journal lines, uncompressed, to `journal`.
-    pub fn new(journal: W) -> Self {
+    /// Writes journal lines, uncompressed, to `journal`. Without one, members and bodies are told all the same.
+    pub fn new(journal: Option<W>) -> Self {
         Self {
             framer: Framer::new(),
-            journal: EntryWriter::new(journal),
+            journal: journal.map(EntryWriter::new),
             seen: SeenNames::default(),
             current: None,
             members: 0,
@@ -111,15 +111,23 @@ impl<W: Write> Disassembler<W> {
             let (taken, frame) = self.framer.next(&input[at..])?;
             match frame {
                 None => return Ok(()),
-                Some(Frame::Raw(bytes)) => self.journal.literal(bytes)?,
+                Some(Frame::Raw(bytes)) => {
+                    if let Some(journal) = &mut self.journal {
+                        journal.literal(bytes)?;
+                    }
+                }
                 Some(Frame::Member(member)) => {
                     self.members += 1;
                     let first = self.seen.insert(&clean(&member.name));
-                    let (name, size) = (member.name.clone(), member.stored);
+                    let size = member.stored;
+                    let name = if self.journal.is_some() { member.name.clone() } else { Vec::new() };
                     let keep = sink.member(member, first).map_err(Failure::Sink)?;
                     let on_disk = keep == Keep::OnDisk && first && size > 0;
-                    if first && !on_disk {
-                        self.journal.file(&name, 0, None)?;
+                    if let Some(journal) = &mut self.journal
+                        && first
+                        && !on_disk
+                    {
+                        journal.file(&name, 0, None)?;
                     }
                     let on_disk = on_disk.then(|| (size, Crc64::default()));
                     self.current = (size > 0).then_some(Current { name, left: size, on_disk });
@@ -128,12 +136,13 @@ impl<W: Write> Disassembler<W> {
                     let current = self.current.as_mut().expect("the framer yields a body only after its member");
                     current.left -= data.len() as u64;
                     let last = current.left == 0;
-                    match &mut current.on_disk {
-                        None => self.journal.literal(data)?,
-                        Some((size, crc64)) => {
+                    match (&mut self.journal, &mut current.on_disk) {
+                        (None, _) => {}
+                        (Some(journal), None) => journal.literal(data)?,
+                        (Some(journal), Some((size, crc64))) => {
                             crc64.update(data);
                             if last {
-                                self.journal.file(&current.name, *size, Some(crc64.finish()))?;
+                                journal.file(&current.name, *size, Some(crc64.finish()))?;
                             }
                         }
                     }
@@ -145,12 +154,12 @@ impl<W: Write> Disassembler<W> {
         }
     }
 
-    /// Ends the tar. Returns what the journal was written to.
+    /// Ends the tar. Returns what the journal was written to, if there is one.
     ///
     /// # Errors
     /// [`Failure::Tar`] if the archive is cut, [`Failure::Journal`].
-    pub fn finish<E>(mut self) -> Result<W, Failure<E>> {
+    pub fn finish<E>(mut self) -> Result<Option<W>, Failure<E>> {
         self.framer.finish()?;
-        Ok(self.journal.finish()?)
+        Ok(self.journal.map(EntryWriter::finish).transpose()?)
     }
 }

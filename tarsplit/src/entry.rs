@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::Simd;
+use base64::engine::general_purpose::{PAD, STANDARD};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 /// One entry of a journal, in replay order.
@@ -69,7 +70,8 @@ fn end(out: &mut Vec<u8>, payload_end: &str, position: u64) {
 fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    STANDARD.encode_slice(bytes, &mut out[start..]).expect("the buffer has exactly the encoded length");
+    // Most of a journal is the headers in this form.
+    Simd::standard(PAD).encode_slice(bytes, &mut out[start..]).expect("the buffer has exactly the encoded length");
 }
 
 /// Go's `encoding/json` escaping, HTML characters and line separators included.

@@ -1,7 +1,7 @@
 //! Lexical cleaning of member names (Go's `path.Clean`), and the set by which repeats are found.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
 /// `name` with `.`, empty and resolvable `..` components removed; `.` if nothing is left. A leading `/` stays.
 ///
@@ -37,8 +37,26 @@ pub fn clean(name: &[u8]) -> Vec<u8> {
 /// that is wrongly reported as seen.
 #[derive(Debug, Default)]
 pub struct SeenNames {
-    hashes: HashSet<u64>,
+    hashes: HashSet<u64, BuildHasherDefault<Hashed>>,
     key: RandomState,
+}
+
+/// The hash of what is a hash.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("a u64 is hashed as one");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl SeenNames {

@@ -73,9 +73,9 @@ fn our_journal_is_dockerd_s() {
     let mut tar = Vec::new();
     let journal = unhex(DOCKER_JOURNAL);
     assemble(EntryReader::new(journal.as_slice()), &files(&[("foo.txt", "foo")]), &mut tar).unwrap();
-    let mut disassembler = Disassembler::new(Vec::new());
+    let mut disassembler = Disassembler::new(Some(Vec::new()));
     disassembler.push(&tar, &mut OnDisk).unwrap();
-    let mut json = disassembler.finish::<std::convert::Infallible>().unwrap();
+    let mut json = disassembler.finish::<std::convert::Infallible>().unwrap().unwrap();
     json.extend_from_slice(b"{\"type\":2,\"payload\":\"\",\"position\":3}\n");
     assert_eq!(sha256(&json), JSON);
 }
@@ -133,12 +133,12 @@ fn damage_is_found() {
 /// CVE-2017-14992: a long tail of zeros was one entry, and all of it in memory.
 #[test]
 fn a_long_tail_is_cut_into_segments() {
-    let mut disassembler = Disassembler::new(gzip(Vec::new()));
+    let mut disassembler = Disassembler::new(Some(gzip(Vec::new())));
     let zeros = vec![0; 1 << 20];
     for _ in 0..64 {
         disassembler.push(&zeros, &mut OnDisk).unwrap();
     }
-    let journal = disassembler.finish::<std::convert::Infallible>().unwrap().finish().unwrap();
+    let journal = disassembler.finish::<std::convert::Infallible>().unwrap().unwrap().finish().unwrap();
     assert!(journal.len() < 1 << 20);
     let mut total = 0;
     for entry in EntryReader::new(journal.as_slice()) {

@@ -92,12 +92,12 @@ fn archive() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn replay(tar: &[u8], cut: usize, inline_every: usize) -> Vec<u8> {
-    let mut disassembler = Disassembler::new(gzip(Vec::new()));
+    let mut disassembler = Disassembler::new(Some(gzip(Vec::new())));
     let mut keeper = Keeper { inline_every, ..Keeper::default() };
     for piece in tar.chunks(cut) {
         disassembler.push(piece, &mut keeper).unwrap();
     }
-    let journal = disassembler.finish::<std::convert::Infallible>().unwrap().finish().unwrap();
+    let journal = disassembler.finish::<std::convert::Infallible>().unwrap().unwrap().finish().unwrap();
     let mut out = Vec::new();
     assemble(EntryReader::new(journal.as_slice()), &keeper, &mut out).unwrap();
     out

@@ -3,16 +3,12 @@
 //! A directory over a directory keeps it and takes the new metadata; anything else over anything is removed first, so
 //! that a file is never written into through another name's inode.
 
-use std::fs::File;
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 use tarsplit::{Kind, Member};
 
 use super::error::ApplyError;
-use super::fill::{OpenFile, set_xattrs};
+use super::fill::set_xattrs;
 use super::metadata::Metadata;
 use super::target::{Ownership, WhiteoutMode};
 use super::tree::Parent;
@@ -23,74 +19,44 @@ use crate::sys::node::{self, Node};
 use crate::sys::remove::{Verdict, remove_with};
 use crate::warning::Warning;
 
-/// A file to fill: the stored bytes that follow, and the length they make.
-type Created = (Arc<OpenFile>, u64, u64);
-
 impl<'a> Applier<'a> {
-    /// Creates the node that `member` describes. Returns a file if it is a regular one.
+    /// Creates the node that `member` describes, which is not a regular file.
     pub(super) fn create(
         &mut self,
         parent: &Parent,
         base: &[u8],
         real: &[u8],
         mut member: Box<Member>,
-        who: (&[u8], u64),
         pool: &Pool<'a>,
-    ) -> Result<Option<Created>, ApplyError> {
+    ) -> Result<(), ApplyError> {
         let metadata = Metadata::of(&mut member, self.target.ownership)?;
+        let name = member.name.as_slice();
         match member.kind {
-            Kind::Regular => return self.create_file(parent, base, real, &member, metadata, who).map(Some),
-            Kind::Directory => self.create_directory(parent, base, real, &metadata, who.0)?,
+            Kind::Directory => self.create_directory(parent, base, real, &metadata, name),
             Kind::HardLink => {
-                let file_type = self.create_hard_link(parent, base, real, &member)?;
                 // The link's own metadata goes to the inode that both share, after the target's.
                 self.filler.barrier(pool);
-                if file_type == FileType::Symlink {
-                    self.set_owner(parent, base, &metadata)?;
-                } else {
-                    self.set_metadata(parent, base, &metadata, who.0, false)?;
+                match self.create_hard_link(parent, base, real, &member)? {
+                    FileType::Symlink => self.set_owner(parent, base, &metadata),
+                    _ => self.set_metadata(parent, base, &metadata, name, false),
                 }
             }
             Kind::Symlink => {
                 let target = member.linkname.as_slice();
                 self.replacing(parent, base, real, "symlink", || rustix::fs::symlinkat(target, &parent.fd, base))?;
                 self.size += target.len() as u64;
-                self.set_metadata(parent, base, &metadata, who.0, true)?;
+                if self.must_set_owner(&metadata) || !metadata.xattrs.is_empty() {
+                    return self.set_metadata(parent, base, &metadata, name, true);
+                }
+                node::set_times(&parent.fd, base, &metadata.times).map_err(ApplyError::system("setting times"))
             }
             Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
-                self.create_special(parent, base, real, &member, &metadata, who.0)?;
+                self.create_special(parent, base, real, &member, &metadata, name)
             }
-            Kind::GlobalHeader | Kind::GnuSparse | Kind::Other(_) => {
-                return Err(ApplyError::UnhandledType { typeflag: member.kind.typeflag() });
+            Kind::Regular | Kind::GlobalHeader | Kind::GnuSparse | Kind::Other(_) => {
+                Err(ApplyError::UnhandledType { typeflag: member.kind.typeflag() })
             }
         }
-        Ok(None)
-    }
-
-    fn create_file(
-        &mut self,
-        parent: &Parent,
-        base: &[u8],
-        real: &[u8],
-        member: &Member,
-        metadata: Metadata,
-        (name, position): (&[u8], u64),
-    ) -> Result<Created, ApplyError> {
-        let permissions = Mode::from_raw_mode(metadata.mode.as_raw_mode() & 0o777);
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let create = || rustix::fs::openat(&parent.fd, base, flags, permissions);
-        let fd = self.replacing(parent, base, real, "creating the file", create)?;
-        let file = OpenFile {
-            file: File::from(fd),
-            set_owner: self.must_set_owner(&metadata),
-            set_mode: self.must_set_mode(&metadata),
-            set_len: (member.stored != member.size).then_some(member.size),
-            metadata,
-            name: name.to_vec(),
-            position,
-            parts: AtomicUsize::new(1),
-        };
-        Ok((Arc::new(file), member.stored, member.size))
     }
 
     fn create_directory(
@@ -248,7 +214,7 @@ impl<'a> Applier<'a> {
     }
 
     /// Whether creating the node does not already give it its owner.
-    fn must_set_owner(&self, metadata: &Metadata) -> bool {
+    pub(super) fn must_set_owner(&self, metadata: &Metadata) -> bool {
         if self.target.ownership == Ownership::Caller {
             return false;
         }
@@ -259,7 +225,7 @@ impl<'a> Applier<'a> {
     }
 
     /// Whether creating the node does not already give it its mode.
-    fn must_set_mode(&self, metadata: &Metadata) -> bool {
+    pub(super) fn must_set_mode(&self, metadata: &Metadata) -> bool {
         self.inherits
             || metadata.has_special_bits()
             || metadata.mode.as_raw_mode() & self.umask != 0

@@ -1,7 +1,4 @@
-//! File bodies: written by any thread into files that are already open.
-//!
-//! The ordered pass creates each file under its name and so settles every question of order; what follows touches only
-//! the descriptor. A file that is replaced, linked or unlinked meanwhile is filled all the same.
+//! File bodies, written by any thread: into files that are already open, or into new ones of which nobody else knows yet.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,6 +10,7 @@ use rustix::io::Errno;
 
 use super::error::ApplyError;
 use super::metadata::Metadata;
+use super::regular::Planned;
 use crate::bytes::Bytes;
 use crate::error::MemberError;
 use crate::meter::{self, Stage};
@@ -24,10 +22,9 @@ use crate::xattr::{self, Skipped};
 const BATCH_BYTES: usize = 1 << 20;
 const BATCH_PARTS: usize = 32;
 
-/// A created file whose content or metadata is still to be set.
+/// What a file is to become besides its content.
 #[derive(Debug)]
-pub(crate) struct OpenFile {
-    pub(crate) file: File,
+pub(crate) struct Wanted {
     pub(crate) metadata: Metadata,
     pub(crate) set_owner: bool,
     pub(crate) set_mode: bool,
@@ -36,23 +33,44 @@ pub(crate) struct OpenFile {
     /// For messages.
     pub(crate) name: Vec<u8>,
     pub(crate) position: u64,
-    /// Parts not yet written, and one for the pass that still adds some.
-    pub(crate) parts: AtomicUsize,
 }
 
-/// One contiguous piece of a file.
+impl Wanted {
+    /// An error about this file.
+    pub(crate) fn failed(&self, source: ApplyError) -> MemberError {
+        MemberError { position: self.position, name: self.name.clone(), source }
+    }
+}
+
+/// A created file whose content or metadata is still to be set.
 #[derive(Debug)]
-struct Part<'a> {
-    file: Arc<OpenFile>,
-    offset: u64,
-    data: Bytes<'a>,
+pub(crate) struct OpenFile {
+    file: File,
+    wanted: Wanted,
+    /// Parts not yet written, and one for the pass that still adds some.
+    parts: AtomicUsize,
+}
+
+impl OpenFile {
+    pub(crate) fn new(file: File, wanted: Wanted) -> Self {
+        Self { file, wanted, parts: AtomicUsize::new(1) }
+    }
+}
+
+/// Something to write.
+#[derive(Debug)]
+enum Part<'a> {
+    /// One contiguous piece of a file.
+    Piece { file: Arc<OpenFile>, offset: u64, data: Bytes<'a> },
+    /// All of a file that is not created yet.
+    Whole { file: Planned, data: Bytes<'a> },
 }
 
 /// What the threads that fill one layer's files share.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     failed: AtomicBool,
-    /// The first failure.
+    /// The failure that comes first in the archive, of those that happened.
     failure: Mutex<Option<MemberError>>,
     warnings: Mutex<Warnings>,
 }
@@ -66,9 +84,11 @@ impl Shared {
         self.failed.load(Ordering::Acquire)
     }
 
-    fn fail(&self, file: &OpenFile, source: ApplyError) {
-        let error = MemberError { position: file.position, name: file.name.clone(), source };
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    fn fail(&self, error: MemberError) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.as_ref().is_none_or(|first| error.position < first.position) {
+            *failure = Some(error);
+        }
         self.failed.store(true, Ordering::Release);
     }
 
@@ -87,18 +107,32 @@ pub(crate) struct Filler<'a> {
     jobs: Arc<Outstanding>,
     batch: Vec<Part<'a>>,
     batch_bytes: usize,
+    /// Files were handed out that may not be created yet.
+    creating: bool,
 }
 
 impl<'a> Filler<'a> {
     pub(crate) fn new(shared: Arc<Shared>, jobs: Arc<Outstanding>) -> Self {
-        Self { shared, jobs, batch: Vec::new(), batch_bytes: 0 }
+        Self { shared, jobs, batch: Vec::new(), batch_bytes: 0, creating: false }
     }
 
     /// Adds a piece of `file`.
     pub(crate) fn add(&mut self, file: &Arc<OpenFile>, offset: u64, data: Bytes<'a>, pool: &Pool<'a>) {
         file.parts.fetch_add(1, Ordering::Relaxed);
-        self.batch_bytes += data.as_slice().len();
-        self.batch.push(Part { file: Arc::clone(file), offset, data });
+        let bytes = data.as_slice().len();
+        self.push(Part::Piece { file: Arc::clone(file), offset, data }, bytes, pool);
+    }
+
+    /// Adds a file with all its content.
+    pub(crate) fn add_whole(&mut self, file: Planned, data: Bytes<'a>, pool: &Pool<'a>) {
+        self.creating = true;
+        let bytes = data.as_slice().len();
+        self.push(Part::Whole { file, data }, bytes, pool);
+    }
+
+    fn push(&mut self, part: Part<'a>, bytes: usize, pool: &Pool<'a>) {
+        self.batch_bytes += bytes;
+        self.batch.push(part);
         if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_PARTS {
             self.flush(pool);
         }
@@ -113,6 +147,14 @@ impl<'a> Filler<'a> {
     pub(crate) fn barrier(&mut self, pool: &Pool<'a>) {
         self.flush(pool);
         self.jobs.wait(pool);
+        self.creating = false;
+    }
+
+    /// Waits until every file handed in is created.
+    pub(crate) fn settle(&mut self, pool: &Pool<'a>) {
+        if self.creating {
+            self.barrier(pool);
+        }
     }
 
     /// Hands out what was gathered.
@@ -126,23 +168,52 @@ impl<'a> Filler<'a> {
         let counted = self.jobs.add();
         pool.submit(Box::new(move |_| {
             let _counted = counted;
-            for Part { file, offset, data } in batch {
-                if !shared.has_failed()
-                    && let Err(source) = write(&file, offset, data.as_slice())
-                {
-                    shared.fail(&file, ApplyError::System { call: "writing", errno: errno_of(&source) });
-                }
-                end_part(file, &shared);
-            }
+            batch.into_iter().for_each(|part| part.write(&shared));
         }));
     }
 }
 
-fn write(file: &OpenFile, offset: u64, data: &[u8]) -> std::io::Result<()> {
+impl Part<'_> {
+    fn write(self, shared: &Shared) {
+        match self {
+            Self::Piece { file, offset, data } => {
+                if !shared.has_failed()
+                    && let Err(source) = write(&file.file, offset, data.as_slice())
+                {
+                    shared.fail(file.wanted.failed(source));
+                }
+                end_part(file, shared);
+            }
+            Self::Whole { file, data } => {
+                if !shared.has_failed()
+                    && let Err(source) = write_whole(&file, data.as_slice(), shared)
+                {
+                    shared.fail(file.wanted.failed(source));
+                }
+            }
+        }
+    }
+}
+
+fn write_whole(planned: &Planned, data: &[u8], shared: &Shared) -> Result<(), ApplyError> {
+    let creating = meter::enter(Stage::Create);
+    let file = planned.create().map_err(ApplyError::system("creating the file"))?;
+    drop(creating);
+    if !data.is_empty() {
+        write(&file, 0, data)?;
+    }
+    let _setting = meter::enter(Stage::Metadata);
+    finish(&file, &planned.wanted, shared)?;
+    drop(file);
+    Ok(())
+}
+
+fn write(file: &File, offset: u64, data: &[u8]) -> Result<(), ApplyError> {
     let _writing = meter::enter(Stage::Write);
     meter::count(Stage::Write, data.len());
     meter::copied(data.len());
-    file.file.write_all_at(data, offset)
+    let written = file.write_all_at(data, offset);
+    written.map_err(|source| ApplyError::System { call: "writing", errno: errno_of(&source) })
 }
 
 /// Gives up one part of `file`, and the file with it: whoever is last sets the metadata.
@@ -150,9 +221,9 @@ fn end_part(file: Arc<OpenFile>, shared: &Shared) {
     if file.parts.fetch_sub(1, Ordering::AcqRel) == 1 {
         let _setting = meter::enter(Stage::Metadata);
         if !shared.has_failed()
-            && let Err(source) = finish(&file, shared)
+            && let Err(source) = finish(&file.file, &file.wanted, shared)
         {
-            shared.fail(&file, source);
+            shared.fail(file.wanted.failed(source));
         }
         drop(file);
     }
@@ -160,18 +231,18 @@ fn end_part(file: Arc<OpenFile>, shared: &Shared) {
 
 /// Owner before attributes, for `chown` drops capabilities; attributes before mode, for the mode rewrites an ACL's mask;
 /// times last.
-fn finish(file: &OpenFile, shared: &Shared) -> Result<(), ApplyError> {
-    let fd = file.file.as_fd();
-    let metadata = &file.metadata;
+fn finish(file: &File, wanted: &Wanted, shared: &Shared) -> Result<(), ApplyError> {
+    let fd = file.as_fd();
+    let metadata = &wanted.metadata;
     let Metadata { uid, gid, xattrs, mode, times } = metadata;
-    if let Some(length) = file.set_len {
+    if let Some(length) = wanted.set_len {
         rustix::fs::ftruncate(fd, length).map_err(ApplyError::system("setting the size"))?;
     }
-    if file.set_owner {
+    if wanted.set_owner {
         rustix::fs::fchown(fd, *uid, *gid).map_err(metadata.chown_failed())?;
     }
-    set_xattrs(xattrs, &file.name, shared, |name, value| xattr::set_on_fd(fd, name, value))?;
-    if file.set_mode {
+    set_xattrs(xattrs, &wanted.name, shared, |name, value| xattr::set_on_fd(fd, name, value))?;
+    if wanted.set_mode {
         rustix::fs::fchmod(fd, *mode).map_err(ApplyError::system("chmod"))?;
     }
     rustix::fs::futimens(fd, times).map_err(ApplyError::system("setting times"))

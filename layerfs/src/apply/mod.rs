@@ -30,6 +30,7 @@ mod create;
 mod error;
 mod fill;
 mod metadata;
+mod regular;
 mod target;
 mod tree;
 mod whiteouts;
@@ -40,7 +41,6 @@ use std::sync::Arc;
 use rustix::fs::{Mode, Timestamps};
 use tarsplit::disassemble::{Keep, Sink};
 use tarsplit::names::SeenNames;
-use tarsplit::sparse::Run;
 use tarsplit::{Kind, Member};
 
 pub use error::ApplyError;
@@ -53,8 +53,8 @@ use crate::meter::{self, Stage};
 use crate::path::LayerPath;
 use crate::pool::Pool;
 use crate::whiteout::Marker;
-use fill::OpenFile;
-use tree::{Implied, Tree};
+use regular::{Current, Named};
+use tree::{Implied, Parent, Tree};
 
 /// What applying a layer left besides the files.
 #[derive(Debug, Default)]
@@ -92,18 +92,8 @@ pub enum Directory {
     },
 }
 
-/// The longest path that dockerd can open on replay: it puts the data-root in front and has `PATH_MAX` for both.
-const MAX_REPLAYED_PATH: usize = 3072;
-
-/// The file whose body is being received.
-struct Current {
-    file: Arc<OpenFile>,
-    /// Where the stored bytes go; one run for a file that is not sparse.
-    runs: Vec<Run>,
-    run: usize,
-    /// Bytes of the run already received.
-    done: u64,
-}
+/// Directories made for one member of which each is remembered: their paths add up to the square of the depth.
+const MAX_NOTED: usize = 64;
 
 /// Applies members as they come. Drives a [`Target`].
 pub(crate) struct Applier<'a> {
@@ -117,11 +107,16 @@ pub(crate) struct Applier<'a> {
     /// Real paths of everything this layer made, in [`WhiteoutMode::Delete`] only.
     made: HashSet<Vec<u8>>,
     directories: Vec<Directory>,
-    /// Real paths of files that the journal refers to.
+    /// Whether there is a journal, and the real paths of files that it refers to.
+    journalled: bool,
     on_disk: SeenNames,
     stashed: Vec<(Vec<u8>, String)>,
     size: u64,
     size_known: bool,
+    /// So far members can meet only by having the same name: see `regular`.
+    orderly: bool,
+    /// Directories that no member has described yet, while `orderly`.
+    implied: SeenNames,
     /// New nodes may inherit a group, a set-id bit or an ACL: nothing about them can be taken for granted.
     inherits: bool,
     umask: u32,
@@ -130,7 +125,12 @@ pub(crate) struct Applier<'a> {
 }
 
 impl<'a> Applier<'a> {
-    pub(crate) fn new(target: Target, filler: Filler<'a>, shared: Arc<Shared>) -> Result<Self, ApplyError> {
+    pub(crate) fn new(
+        target: Target,
+        journalled: bool,
+        filler: Filler<'a>,
+        shared: Arc<Shared>,
+    ) -> Result<Self, ApplyError> {
         let opening = ApplyError::system("opening the layer's root");
         let root = rustix::io::fcntl_dupfd_cloexec(&target.root, 3).map_err(&opening)?;
         let stat = rustix::fs::fstat(&root).map_err(&opening)?;
@@ -148,10 +148,13 @@ impl<'a> Applier<'a> {
             opaque: HashSet::new(),
             made: HashSet::new(),
             directories: Vec::new(),
+            journalled,
             on_disk: SeenNames::default(),
             stashed: Vec::new(),
             size: 0,
             size_known: true,
+            orderly: true,
+            implied: SeenNames::default(),
             inherits,
             umask: crate::sys::umask::current(),
             uid: rustix::process::geteuid().as_raw(),
@@ -185,55 +188,58 @@ impl<'a> Applier<'a> {
         })
     }
 
-    fn apply(&mut self, mut member: Box<Member>, first: bool, pool: &Pool<'a>) -> Result<Keep, ApplyError> {
+    fn apply(&mut self, member: Box<Member>, first: bool, pool: &Pool<'a>) -> Result<Keep, ApplyError> {
         if member.kind == Kind::GlobalHeader {
             return Ok(Keep::Inline);
         }
         let Some(path) = LayerPath::parse(&member.name)? else { return Ok(Keep::Inline) };
-        let (parent, base) = path.split();
+        let (dir, base) = path.split();
         let marker = Marker::parse(base)?;
         if marker == Marker::None && matches!(member.kind, Kind::Other(_) | Kind::GnuSparse) {
             return Err(ApplyError::UnhandledType { typeflag: member.kind.typeflag() });
         }
-        let parent = self.tree.parent(parent)?;
-        self.note_implied();
+        // Two names of this form that differ are never the same path.
+        let name = member.name.strip_prefix(b"./").unwrap_or(&member.name);
+        self.orderly &= name.strip_suffix(b"/").unwrap_or(name) == path.as_bytes();
+        let alone = self.orderly && first && !self.implied.contains(path.as_bytes());
+        if !alone || marker != Marker::None || member.kind == Kind::HardLink {
+            self.filler.settle(pool);
+        }
+        let parent = self.parent(dir, pool)?;
         match marker {
             Marker::Whiteout(hidden) => self.whiteout(&parent, hidden, &member)?,
             Marker::Opaque => self.make_opaque(&parent)?,
             Marker::None => {
                 let real = parent.path_of(base);
-                let sparse = member.sparse.take();
-                let (name, position) = (std::mem::take(&mut member.name), member.position);
-                let file = self.create(&parent, base, &real, member, (&name, position), pool)?;
+                let keep = if member.kind == Kind::Regular {
+                    let named = Named { real: &real, plain: real == path.as_bytes(), first, alone };
+                    self.start_file(&parent, base, &named, member, pool)?
+                } else {
+                    self.create(&parent, base, &real, member, pool)?;
+                    Keep::Inline
+                };
                 if self.target.whiteouts == WhiteoutMode::Delete {
-                    self.made.insert(real.clone());
+                    self.made.insert(real);
                 }
-                if let Some(file) = file {
-                    let plain = first && real == path.as_bytes() && real.len() <= MAX_REPLAYED_PATH;
-                    return Ok(self.start_body(file, sparse, plain, &real));
-                }
+                return Ok(keep);
             }
         }
         Ok(Keep::Inline)
     }
 
-    /// A regular file was created. `plain` says that whoever opens its name finds it, and that the name is new.
-    fn start_body(
-        &mut self,
-        (file, stored, size): (Arc<OpenFile>, u64, u64),
-        sparse: Option<tarsplit::sparse::SparseMap>,
-        plain: bool,
-        real: &[u8],
-    ) -> Keep {
-        self.size += size;
-        if stored == 0 {
-            self.filler.end(file);
-            return Keep::Inline;
+    /// The open directory `dir`. One that is reached through a symlink ends the time in which members can meet only by
+    /// having the same name.
+    fn parent(&mut self, dir: &[u8], pool: &Pool<'a>) -> Result<Arc<Parent>, ApplyError> {
+        if let Some(parent) = self.tree.real(dir) {
+            return Ok(parent);
         }
-        let keep = if plain && sparse.is_none() && self.on_disk.insert(real) { Keep::OnDisk } else { Keep::Inline };
-        let whole = vec![Run { offset: 0, length: stored }];
-        self.current = Some(Current { file, runs: sparse.map_or(whole, |map| map.runs().to_vec()), run: 0, done: 0 });
-        keep
+        let parent = self.tree.parent(dir)?;
+        self.note_implied();
+        if parent.real != dir {
+            self.orderly = false;
+            self.filler.settle(pool);
+        }
+        Ok(parent)
     }
 
     /// Records directories that were just created because a member needed them.
@@ -242,6 +248,15 @@ impl<'a> Applier<'a> {
             if self.target.whiteouts == WhiteoutMode::Delete {
                 // For AUFS's directories; below a layer's root, nobody asks whether a directory is this layer's.
                 self.made.extend(path.split(|&b| b == b'/').next().map(<[u8]>::to_vec));
+            }
+            if levels <= MAX_NOTED {
+                let mut noted = path.as_slice();
+                for _ in 0..levels {
+                    self.implied.insert(noted);
+                    noted = noted.iter().rposition(|&b| b == b'/').map_or(&[], |slash| &noted[..slash]);
+                }
+            } else {
+                self.orderly = false;
             }
             if self.target.defer_directories {
                 self.directories.push(Directory::Implied { path, levels });
@@ -276,26 +291,6 @@ impl Sink for Applying<'_, '_> {
     }
 
     fn body(&mut self, data: &[u8], at: usize, last: bool) -> Result<(), MemberError> {
-        let Applier { current: Some(current), filler, .. } = &mut *self.applier else { return Ok(()) };
-        let mut taken = 0;
-        while taken < data.len() {
-            let Some(run) = current.runs.get(current.run) else { break };
-            let left = run.length - current.done;
-            let take = usize::try_from(left).map_or(data.len() - taken, |left| left.min(data.len() - taken));
-            if take > 0 {
-                let part = self.piece.slice(at + taken..at + taken + take);
-                filler.add(&current.file, run.offset + current.done, part, self.pool);
-            }
-            taken += take;
-            current.done += take as u64;
-            if current.done == run.length {
-                current.run += 1;
-                current.done = 0;
-            }
-        }
-        if last && let Some(current) = self.applier.current.take() {
-            self.applier.filler.end(current.file);
-        }
-        Ok(())
+        self.applier.receive(self.piece, (data, at, last), self.pool)
     }
 }

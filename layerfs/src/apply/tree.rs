@@ -83,6 +83,22 @@ impl Tree {
         self.cached(path, true)
     }
 
+    /// Opens the directory `path` if it exists and no symlink is in its path.
+    pub(crate) fn real(&mut self, path: &[u8]) -> Option<Arc<Parent>> {
+        if let Some((last, parent)) = &self.last
+            && last == path
+        {
+            return (parent.real == path).then(|| Arc::clone(parent));
+        }
+        if !self.cache.contains_key(path) {
+            let fd = open_dir(&self.root, path).ok()?;
+            self.remember(path, Arc::new(Parent { fd, real: path.to_vec() }));
+        }
+        let parent = Arc::clone(self.cache.get(path)?);
+        self.last = Some((path.to_vec(), Arc::clone(&parent)));
+        (parent.real == path).then_some(parent)
+    }
+
     /// Opens the directory `path` if it exists.
     pub(crate) fn existing(&mut self, path: &[u8]) -> Result<Arc<Parent>, ApplyError> {
         self.cached(path, false)
@@ -98,15 +114,19 @@ impl Tree {
             Some(parent) => Arc::clone(parent),
             None => {
                 let parent = Arc::new(self.open(path, create)?);
-                if self.cache.len() >= MAX_CACHED {
-                    self.cache.clear();
-                }
-                self.cache.insert(path.to_vec(), Arc::clone(&parent));
+                self.remember(path, Arc::clone(&parent));
                 parent
             }
         };
         self.last = Some((path.to_vec(), Arc::clone(&parent)));
         Ok(parent)
+    }
+
+    fn remember(&mut self, path: &[u8], parent: Arc<Parent>) {
+        if self.cache.len() >= MAX_CACHED {
+            self.cache.clear();
+        }
+        self.cache.insert(path.to_vec(), parent);
     }
 
     fn open(&mut self, path: &[u8], create: bool) -> Result<Parent, ApplyError> {

@@ -20,11 +20,25 @@ pub(super) struct Index {
     pub(super) refused: Option<NameError>,
 }
 
-/// Reads all headers of the tar `bytes`, which was found at `path`.
+/// Members after which a tar in which nothing looks like part of an image archive is not one, and is not read further.
+const FOREIGN: usize = 256;
+
+/// Whether `name` begins as the members of image archives do: what `docker save`, skopeo and OCI tools write.
+pub(crate) fn is_archive_name(name: &[u8]) -> bool {
+    let name = name.strip_prefix(b"./").unwrap_or(name);
+    let first = name.split(|&b| b == b'/').next().unwrap_or_default();
+    let stem = first.strip_suffix(b".json").or(first.strip_suffix(b".tar")).unwrap_or(first);
+    let id = stem.len() == 64 && stem.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    id || matches!(first, b"blobs" | b"index.json" | b"manifest.json" | b"oci-layout" | b"repositories")
+}
+
+/// Reads the headers of the tar `bytes`, which was found at `path`: all of them, if it is an image archive.
 pub(super) fn index(path: &Path, bytes: &[u8]) -> Result<Index, ArchiveError> {
     let mut index = Index { names: Namespace::default(), refused: None };
     let mut framer = Framer::new();
     let mut at = 0;
+    // A layer may have a hundred thousand members, and is read for its own sake later.
+    let (mut members, mut familiar) = (0, false);
     loop {
         let not_a_tar = at == 0 && !bytes.is_empty();
         let (taken, frame) = framer.next(&bytes[at..]).map_err(|source| match source {
@@ -55,6 +69,11 @@ pub(super) fn index(path: &Path, bytes: &[u8]) -> Result<Index, ArchiveError> {
                     Kind::GnuSparse => Entry::Other("sparse file"),
                     Kind::Other(_) => Entry::Other("member of an unknown type"),
                 };
+                members += 1;
+                familiar |= is_archive_name(&member.name);
+                if members == FOREIGN && !familiar {
+                    return Ok(Index { names: Namespace::default(), refused: None });
+                }
                 if let Err(error) = index.names.add(&member.name, entry) {
                     index.refused.get_or_insert(error);
                 }

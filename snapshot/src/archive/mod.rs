@@ -36,6 +36,7 @@ use layerfs::compress::{Compression, SNIFF_LEN};
 
 pub use error::ArchiveError;
 pub use image::{Contents, Descriptor, Format, Image, LayerRef, ReadFile, Select, contents};
+pub(crate) use index::is_archive_name;
 pub use json::MAX_JSON;
 pub use map::{Access, Blob};
 pub use namespace::{Entry, NameError, Namespace};

@@ -157,3 +157,22 @@ proptest::proptest! {
         }
     }
 }
+
+/// A layer is not read to its end only to find that no manifest is in it.
+#[test]
+fn a_long_tar_without_a_familiar_name_is_a_layer() {
+    let tar = |foreign: usize, familiar: &'static str| {
+        let names: Vec<String> = (0..foreign).map(|number| format!("usr/share/doc/{number}")).collect();
+        let mut members: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
+        members.insert(0, (familiar, b"x"));
+        members.push(("manifest.json", MANIFEST));
+        Fixture::of(&members).bytes()
+    };
+    assert!(matches!(open(&tar(254, "etc/passwd")).unwrap(), Opened::Archive(_)));
+    assert!(matches!(open(&tar(255, "etc/passwd")).unwrap(), Opened::LayerTar(_)));
+    for familiar in
+        ["repositories", "./blobs/sha256/x", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/VERSION"]
+    {
+        assert!(matches!(open(&tar(400, familiar)).unwrap(), Opened::Archive(_)), "{familiar}");
+    }
+}

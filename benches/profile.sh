@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# layer-unpack with one thread under a profiler, onto a tmpfs of its own; the report goes to standard output.
+# Usage: profile.sh perf|callgrind ARCHIVE     Called by `just perf` and `just callgrind`, in a mount namespace.
+set -euo pipefail
+[ $# = 2 ] || { sed -n 2,3p "$0" >&2; exit 2; }
+tool=$1 archive=$(realpath "$2")
+here=$(cd "$(dirname "$0")/.." && pwd)
+[ "$(id -u)" = 0 ] || { echo "profile.sh: run as root: it mounts" >&2; exit 2; }
+command -v "${tool/callgrind/valgrind}" >/dev/null || { echo "profile.sh: ${tool/callgrind/valgrind} is not installed" >&2; exit 2; }
+unpack=${LAYER_UNPACK:-$here/target/release/layer-unpack}
+out=$here/target/$tool.data
+
+base=$(mktemp -d)
+# The mount goes with the namespace, or here if there is none.
+trap 'umount "$base" 2>/dev/null || true; rmdir "$base"' EXIT
+mount -t tmpfs -o size=90%,nr_inodes=0 tmpfs "$base"
+cp "$archive" "$base/archive"
+
+# A bare layer has no manifest.
+to=--layers
+case $(tar -tf "$archive" 2>/dev/null | grep -cxE '(\./)?(manifest|index)\.json' || true) in 0) ;; *) to=--root ;; esac
+run=("$unpack" "$base/archive" "$to" "$base/to" --threads 1 -q)
+
+case $tool in
+perf)
+    perf record -q -g --call-graph dwarf,16384 -F 499 -o "$out" -- "${run[@]}"
+    perf report -i "$out" --no-children --percent-limit 0.5 -g none --stdio 2>/dev/null
+    ;;
+callgrind)
+    # Valgrind does not know every system call, and says so each time; the program has other ways then.
+    valgrind -q --log-file="$out.log" --tool=callgrind --callgrind-out-file="$out" "${run[@]}"
+    callgrind_annotate --threshold=95 "$out" | head -n 80
+    ;;
+*) echo "profile.sh: $tool is neither perf nor callgrind" >&2; exit 2 ;;
+esac

@@ -1,0 +1,82 @@
+//! What the figures depend on: the machine, and the versions of the programs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::contender::Tools;
+use super::record::Machine;
+
+/// Describes this machine.
+///
+/// # Errors
+///
+/// If `/proc` cannot be read.
+pub fn describe() -> Result<Machine> {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").context("reading /proc/cpuinfo")?;
+    let meminfo = std::fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
+    let of = |key: &str| {
+        cpuinfo.lines().find_map(|line| Some(line.strip_prefix(key)?.split_once(':')?.1.trim())).unwrap_or("unknown")
+    };
+    let flags: Vec<&str> = cpuinfo.lines().find(|line| line.starts_with("flags")).unwrap_or("").split(' ').collect();
+    let kibibytes =
+        meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().split(' ').next()?.parse().ok());
+    Ok(Machine {
+        cpu: format!("{}, family {} model {}", of("model name"), of("cpu family"), of("model\t")),
+        cores: std::thread::available_parallelism()?.get(),
+        sha_instructions: flags.contains(&"sha_ni"),
+        memory: kibibytes.unwrap_or(0u64) * 1024,
+        kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
+            .context("reading the kernel's release")?
+            .trim()
+            .to_owned(),
+        virtualisation: virtualisation(flags.contains(&"hypervisor")),
+    })
+}
+
+/// What systemd's detector says; without it, what the processor says.
+fn virtualisation(hypervisor: bool) -> String {
+    let mut command = Command::new("systemd-detect-virt");
+    // Of a container in a virtual machine, the machine is what costs.
+    command.arg("--vm");
+    first_line(command).unwrap_or_else(|| if hypervisor { "a virtual machine" } else { "none" }.to_owned())
+}
+
+/// The first line of `--version` of every program that is here.
+pub fn versions(tools: &Tools) -> BTreeMap<String, String> {
+    let mut versions: BTreeMap<String, String> = tools
+        .programs()
+        .filter_map(|(name, path)| {
+            let mut command = Command::new(path);
+            command.arg("--version");
+            Some((name.to_owned(), first_line(command)?))
+        })
+        .collect();
+    versions.extend(super::crates::versions());
+    versions
+}
+
+/// The commit of the tree that a program was built in, with `-dirty` where tracked files differ.
+pub fn commit(program: &Path) -> String {
+    let tree = program.parent().unwrap_or(Path::new("."));
+    let git = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(tree).args(arguments);
+        first_line(command)
+    };
+    match git(&["rev-parse", "HEAD"]) {
+        Some(commit) if git(&["status", "--porcelain", "--untracked-files=no"]).is_some() => format!("{commit}-dirty"),
+        Some(commit) => commit,
+        None => "unknown".to_owned(),
+    }
+}
+
+/// The first line with text that a command prints, to either output; nothing if it does not start.
+fn first_line(mut command: Command) -> Option<String> {
+    let output = command.output().ok()?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+}

@@ -2,11 +2,14 @@
 
 use std::hint::black_box;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use layerfs::apply::{Ownership, Target, WhiteoutMode};
 use layerfs::compress::Decoder;
-use layerfs::{ChainId, DiffId, Digest, Hasher};
+use layerfs::pool::{Pool, Task};
+use layerfs::{ChainId, DiffId, Digest, Hasher, Source, Step, Unpacking};
 use snapshot::dir::Dir;
 use snapshot::store::layer::LayerStore;
 use tarsplit::crc64::Crc64;
@@ -61,6 +64,15 @@ fn stages(criterion: &mut Criterion) {
                 hasher.finish()
             });
         });
+        group.bench_function("sha256, four streams", |bencher| {
+            let quarters: Vec<&[u8]> = tar.chunks(tar.len().div_ceil(4)).collect();
+            bencher.iter(|| {
+                let mut hashers = vec![Hasher::default(); quarters.len()];
+                let mut streams: Vec<_> = hashers.iter_mut().zip(&quarters).map(|(to, from)| (to, *from)).collect();
+                Hasher::update_together(&mut streams);
+                hashers.into_iter().map(Hasher::finish).collect::<Vec<_>>()
+            });
+        });
         group.bench_function("crc64", |bencher| {
             bencher.iter(|| {
                 let mut crc = Crc64::default();
@@ -88,6 +100,10 @@ fn stages(criterion: &mut Criterion) {
                     .map(flate2::write::GzEncoder::finish)
             });
         });
+        group.bench_function("apply in memory", |bencher| {
+            let scratch = || tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
+            bencher.iter_batched_ref(scratch, |directory| apply(&tar, directory.path()), BatchSize::PerIteration);
+        });
         for (codec, compressed) in compressed(&tar) {
             group.bench_function(codec, |bencher| {
                 bencher.iter_batched(
@@ -98,6 +114,36 @@ fn stages(criterion: &mut Criterion) {
             });
         }
         group.finish();
+    }
+}
+
+/// Unpacks a layer below `directory` on this thread, without a journal.
+fn apply(tar: &[u8], directory: &Path) {
+    let open = |path: &Path| Dir::open(path).expect("a directory").owned_fd().expect("a descriptor");
+    std::fs::create_dir(directory.join("diff")).expect("a scratch directory");
+    let target = Target {
+        root: open(&directory.join("diff")),
+        scratch: open(directory),
+        whiteouts: WhiteoutMode::Record,
+        ownership: Ownership::Caller,
+        defer_directories: false,
+    };
+    let unpacking = Unpacking::begin(Source::Slice(tar), target, None).expect("a new directory");
+    Pool::run(1, vec![Box::new(Only(unpacking))], None);
+}
+
+/// The only layer of a pool.
+struct Only<'a>(Unpacking<'a>);
+
+impl<'a> Task<'a> for Only<'a> {
+    fn step(&mut self, pool: &Pool<'a>) -> ControlFlow<()> {
+        match self.0.step(pool).expect("a valid layer") {
+            Step::More { .. } => ControlFlow::Continue(()),
+            Step::Done(unpacked) => {
+                black_box(unpacked);
+                ControlFlow::Break(())
+            }
+        }
     }
 }
 

@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn numbers_have_the_decimals_that_count() {
-        assert_eq!((rate(3.14), rate(99.96), rate(1234.5)), ("3.1".into(), "100.0".into(), "1234".into()));
+        assert_eq!((rate(3.12), rate(99.96), rate(1234.5)), ("3.1".into(), "100.0".into(), "1234".into()));
         for (time, text) in [(12.345, "12.35 s"), (0.1, "0.10 s"), (0.0123, "12.30 ms"), (0.0, "0.00 ms")] {
             assert_eq!(seconds(time), text);
         }

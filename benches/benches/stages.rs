@@ -2,14 +2,12 @@
 
 use std::hint::black_box;
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
 use layerfs::compress::Decoder;
-use layerfs::pool::{Pool, Task};
-use layerfs::{ChainId, DiffId, Digest, Hasher, Source, Step, Unpacking};
+use layerfs::{ChainId, DiffId, Digest, Hasher, Source, Unpacking};
 use snapshot::dir::Dir;
 use snapshot::store::layer::LayerStore;
 use tarsplit::crc64::Crc64;
@@ -129,22 +127,7 @@ fn apply(tar: &[u8], directory: &Path) {
         defer_directories: false,
     };
     let unpacking = Unpacking::begin(Source::Slice(tar), target, None).expect("a new directory");
-    Pool::run(1, vec![Box::new(Only(unpacking))], None);
-}
-
-/// The only layer of a pool.
-struct Only<'a>(Unpacking<'a>);
-
-impl<'a> Task<'a> for Only<'a> {
-    fn step(&mut self, pool: &Pool<'a>) -> ControlFlow<()> {
-        match self.0.step(pool).expect("a valid layer") {
-            Step::More { .. } => ControlFlow::Continue(()),
-            Step::Done(unpacked) => {
-                black_box(unpacked);
-                ControlFlow::Break(())
-            }
-        }
-    }
+    black_box(unpacking.run(1).expect("a valid layer"));
 }
 
 /// The layer as each codec's own encoder writes it, at the level most layers have.

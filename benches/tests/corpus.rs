@@ -6,14 +6,12 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
 
 use benches::corpus::{self, Compression, Format, Kind, Options, Written};
 use layerfs::Digest;
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
 use layerfs::compress::Decoder;
-use layerfs::pool::Pool;
-use layerfs::{Context, Source};
+use layerfs::{Source, Unpacking};
 use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
 use tar::EntryType;
@@ -264,18 +262,7 @@ fn unpack(tar: &[u8], dir: &Path) -> layerfs::Unpacked {
         ownership: Ownership::Caller,
         defer_directories: false,
     };
-    let interrupted = AtomicBool::new(false);
-    let context = Context { interrupted: &interrupted, progress: &|_| {} };
-    let result = std::sync::Mutex::new(None);
-    let slot = &result;
-    Pool::run(
-        1,
-        vec![Box::new(move |pool: &Pool<'_>| {
-            let unpacked = layerfs::unpack(Source::Slice(tar), target, None, context, pool);
-            *slot.lock().unwrap() = Some(unpacked);
-        })],
-    );
-    result.into_inner().unwrap().unwrap().unwrap()
+    Unpacking::begin(Source::Slice(tar), target, None).unwrap().run(1).unwrap()
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::BufReader;
-use std::sync::Arc;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::write::GzEncoder;
 use rustix::fd::{AsFd, OwnedFd};
@@ -15,7 +16,7 @@ use crate::chain::Chain;
 use crate::digest::DiffId;
 use crate::error::UnpackError;
 use crate::meter::{self, Stage};
-use crate::pool::{Outstanding, Pool};
+use crate::pool::{Outstanding, Pool, Task};
 use crate::source::{Pieces, Source};
 use crate::warning::{Warning, Warnings};
 
@@ -133,6 +134,17 @@ impl<'a> Unpacking<'a> {
         }
     }
 
+    /// Unpacks all of it, on `threads` threads of its own.
+    ///
+    /// # Errors
+    /// [`UnpackError`]
+    pub fn run(self, threads: usize) -> Result<Unpacked, UnpackError> {
+        let result = Arc::new(Mutex::new(None));
+        Pool::run(threads, vec![Box::new(Alone { unpacking: self, result: Arc::clone(&result) })], None);
+        let mut result = result.lock().unwrap_or_else(PoisonError::into_inner);
+        result.take().expect("a task breaks with a result")
+    }
+
     /// Waits until nobody writes to the target any more. What is there stays.
     pub fn abandon(&mut self, pool: &Pool<'a>) {
         if let Some(mut pass) = self.pass.take() {
@@ -165,6 +177,24 @@ impl<'a> Unpacking<'a> {
         let measured = |errno| UnpackError::Target { call: "measuring", errno };
         let size = outcome.size.map_or_else(|| crate::usage::tree_size(&self.root).map_err(measured), Ok)?;
         Ok(Unpacked { diff_id, tar_bytes, members, size, warnings, outcome })
+    }
+}
+
+/// The only layer of a pool.
+struct Alone<'a> {
+    unpacking: Unpacking<'a>,
+    result: Arc<Mutex<Option<Result<Unpacked, UnpackError>>>>,
+}
+
+impl<'a> Task<'a> for Alone<'a> {
+    fn step(&mut self, pool: &Pool<'a>) -> ControlFlow<()> {
+        let result = match self.unpacking.step(pool) {
+            Ok(Step::More { .. }) => return ControlFlow::Continue(()),
+            Ok(Step::Done(unpacked)) => Ok(*unpacked),
+            Err(error) => Err(error),
+        };
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        ControlFlow::Break(())
     }
 }
 

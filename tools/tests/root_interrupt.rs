@@ -62,7 +62,20 @@ impl Workshop {
     }
 }
 
+/// Sends `signal` as soon as `child` listens to it, which on a busy machine takes a while.
 fn signal(child: &Child, signal: Signal) {
+    let status = format!("/proc/{}/status", child.id());
+    let listens = || {
+        let status = std::fs::read_to_string(&status).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        // Without that line it has ended.
+        caught.is_none_or(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() >> (signal.as_raw() - 1) & 1 == 1)
+    };
+    let ended = || std::fs::read_to_string(&status).is_ok_and(|status| status.contains("State:\tZ"));
+    let started = Instant::now();
+    while !listens() && !ended() && started.elapsed() < SOON {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
@@ -95,8 +108,7 @@ fn root_is_as_before_after_a_signal() {
             let delay = time.mul_f64(random.below(50) as f64 / 100.0);
             let started = Instant::now();
             let child = run::start(command, Input::Nothing);
-            // Before that it does not listen.
-            std::thread::sleep(delay.max(Duration::from_millis(10)));
+            std::thread::sleep(delay);
             signal(&child, kind);
             let ran = run::finish(child, started);
             if ran.code == Some(0) {

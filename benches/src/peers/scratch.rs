@@ -1,5 +1,6 @@
 //! File systems that exist for one measurement: fresh, and gone afterwards.
 
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,6 +9,9 @@ use rustix::mount::UnmountFlags;
 use tempfile::TempDir;
 
 use super::rows::On;
+
+/// Bytes of memory that are used once before each measurement: more than any of them takes.
+const TOUCHED: u64 = 4 << 30;
 
 /// A tmpfs that holds everything of a run: inputs, images of disks, sockets of daemons. Dropping it leaves nothing.
 #[derive(Debug)]
@@ -33,12 +37,24 @@ impl Base {
         self.directory.path()
     }
 
+    /// Uses memory once and gives it back, so that every program finds it in the same state: a virtual machine returns free
+    /// memory to its host, and whoever uses it first afterwards waits for the host.
+    fn touch_memory(&self) -> Result<()> {
+        let path = self.path().join("touched");
+        let mut file = std::fs::File::create(&path)?;
+        let zeros = vec![0; 4 << 20];
+        // Where there is less room, less is touched.
+        while file.stream_position()? < TOUCHED && file.write_all(&zeros).is_ok() {}
+        Ok(std::fs::remove_file(&path)?)
+    }
+
     /// A fresh file system; `size` is the length of a disk in bytes, of which only what is written takes memory.
     ///
     /// # Errors
     ///
     /// If it cannot be made or mounted.
     pub fn fresh(&self, on: On, size: u64) -> Result<Fresh> {
+        self.touch_memory()?;
         let fresh = Fresh { path: self.path().join("target"), disk: self.path().join("disk") };
         std::fs::create_dir_all(&fresh.path)?;
         let path = text(&fresh.path)?;

@@ -5,8 +5,9 @@
 //!                                                      `-> body -> fill (any thread)
 //! ```
 //!
-//! One thread does everything that has a name, in the archive's order: so a path's second appearance, a hard link and
-//! its target, a whiteout and its victim need no other ordering. Bodies go to `fill`.
+//! Everything that has a name is done in the archive's order, by one thread at a time: so a path's second appearance, a hard
+//! link and its target, a whiteout and its victim need no other ordering. Bodies go to `fill`, and with them the files that
+//! no other member can meet (see `regular`).
 //!
 //! # Where this differs from Docker
 //!
@@ -92,7 +93,7 @@ pub enum Directory {
     },
 }
 
-/// Directories made for one member of which each is remembered: their paths add up to the square of the depth.
+/// Directories on a member's path of which each is remembered or looked for: their paths add up to the square of the depth.
 const MAX_NOTED: usize = 64;
 
 /// Applies members as they come. Drives a [`Target`].
@@ -117,6 +118,8 @@ pub(crate) struct Applier<'a> {
     orderly: bool,
     /// Directories that no member has described yet, while `orderly`.
     implied: SeenNames,
+    /// Files that were handed out before they were created.
+    planned: SeenNames,
     /// New nodes may inherit a group, a set-id bit or an ACL: nothing about them can be taken for granted.
     inherits: bool,
     umask: u32,
@@ -155,6 +158,7 @@ impl<'a> Applier<'a> {
             size_known: true,
             orderly: true,
             implied: SeenNames::default(),
+            planned: SeenNames::default(),
             inherits,
             umask: crate::sys::umask::current(),
             uid: rustix::process::geteuid().as_raw(),
@@ -233,6 +237,9 @@ impl<'a> Applier<'a> {
         if let Some(parent) = self.tree.real(dir) {
             return Ok(parent);
         }
+        if self.may_be_planned(dir) {
+            self.filler.settle(pool);
+        }
         let parent = self.tree.parent(dir)?;
         self.note_implied();
         if parent.real != dir {
@@ -240,6 +247,12 @@ impl<'a> Applier<'a> {
             self.filler.settle(pool);
         }
         Ok(parent)
+    }
+
+    /// Whether a directory on the way to `dir` is missing because it is a file, which was not created yet.
+    fn may_be_planned(&self, dir: &[u8]) -> bool {
+        let mut ends = dir.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at).chain([dir.len()]);
+        ends.clone().count() > MAX_NOTED || ends.any(|end| self.planned.contains(&dir[..end]))
     }
 
     /// Records directories that were just created because a member needed them.

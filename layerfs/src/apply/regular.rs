@@ -106,6 +106,7 @@ impl<'a> Applier<'a> {
             && self.target.whiteouts != WhiteoutMode::Delete
             && !self.whiteouts.contains(real);
         let file = if later {
+            self.planned.insert(real);
             Receiving::Planned(Planned { parent: Arc::clone(parent), base: base.to_vec(), wanted })
         } else {
             let fd =

@@ -5,14 +5,11 @@ pub(crate) mod cases;
 pub(crate) mod tier;
 pub(crate) mod tree;
 
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Mutex;
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
 use layerfs::compress::Decoder;
-use layerfs::pool::{Pool, Task};
-use layerfs::{JournalFile, Source, Step, UnpackError, Unpacked, Unpacking};
+use layerfs::{JournalFile, Source, UnpackError, Unpacked, Unpacking};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 pub(crate) use tier::is_root;
@@ -47,28 +44,7 @@ pub(crate) fn unpack(archive: &[u8], dir: &Path, how: How) -> Result<Unpacked, U
     } else {
         Source::Slice(archive)
     };
-    let unpacking = Unpacking::begin(source, target, Some(journal))?;
-    let result = Mutex::new(None);
-    Pool::run(how.threads, vec![Box::new(Only { unpacking, result: &result })], None);
-    result.into_inner().unwrap().unwrap()
-}
-
-/// The only layer of a pool.
-struct Only<'a> {
-    unpacking: Unpacking<'a>,
-    result: &'a Mutex<Option<Result<Unpacked, UnpackError>>>,
-}
-
-impl<'a> Task<'a> for Only<'a> {
-    fn step(&mut self, pool: &Pool<'a>) -> ControlFlow<()> {
-        let result = match self.unpacking.step(pool) {
-            Ok(Step::More { .. }) => return ControlFlow::Continue(()),
-            Ok(Step::Done(unpacked)) => Ok(*unpacked),
-            Err(error) => Err(error),
-        };
-        *self.result.lock().unwrap() = Some(result);
-        ControlFlow::Break(())
-    }
+    Unpacking::begin(source, target, Some(journal))?.run(how.threads)
 }
 
 /// Rebuilds the tar from what [`unpack`] left.

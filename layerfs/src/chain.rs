@@ -39,6 +39,10 @@ impl<'a> Chain<'a> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn take(&self) -> Vec<Bytes<'a>> {
+        std::mem::take(&mut self.pending().pieces)
+    }
+
     /// Adds the next bytes of the stream.
     pub(crate) fn add(self: &Arc<Self>, piece: Bytes<'a>, pool: &Pool<'a>) {
         let mut pending = self.pending();
@@ -59,7 +63,7 @@ impl<'a> Chain<'a> {
     /// The digest of everything added. Nothing may be added afterwards.
     pub(crate) fn finish(&self) -> Digest {
         let mut hasher = self.hasher();
-        let pieces = std::mem::take(&mut self.pending().pieces);
+        let pieces = self.take();
         let _hashing = meter::enter(Stage::Hash);
         for piece in pieces {
             meter::count(Stage::Hash, piece.as_slice().len());
@@ -91,11 +95,5 @@ pub(crate) fn hash<'a>(chains: &[Arc<Chain<'a>>], pool: &Pool<'a>) {
             drop(pending);
             pool.submit_chain(Arc::clone(chain));
         }
-    }
-}
-
-impl<'a> Chain<'a> {
-    fn take(&self) -> Vec<Bytes<'a>> {
-        std::mem::take(&mut self.pending().pieces)
     }
 }

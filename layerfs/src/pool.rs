@@ -115,13 +115,15 @@ impl<'env> Pool<'env> {
 
     /// Hands out a job, or does it.
     pub(crate) fn submit(&self, job: Job<'env>) {
-        let state = self.lock();
-        let full = state.jobs.len() >= 2 * self.threads;
-        drop(state);
-        if full {
-            return job(self);
+        let mut job = Some(job);
+        self.add(|state| {
+            if state.jobs.len() < 2 * self.threads {
+                state.jobs.extend(job.take());
+            }
+        });
+        if let Some(job) = job {
+            job(self);
         }
-        self.add(|state| state.jobs.push_back(job));
     }
 
     /// Hands out the reading of a piece.

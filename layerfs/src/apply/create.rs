@@ -37,18 +37,19 @@ impl<'a> Applier<'a> {
                 // The link's own metadata goes to the inode that both share, after the target's.
                 self.filler.barrier(pool);
                 match self.create_hard_link(parent, base, real, &member)? {
-                    FileType::Symlink => self.set_owner(parent, base, &metadata),
-                    _ => self.set_metadata(parent, base, &metadata, name, false),
+                    FileType::Symlink => self.set_owner(parent, base, &metadata, false),
+                    _ => {
+                        self.set_owner(parent, base, &metadata, false)?;
+                        self.set_rest(parent, base, &metadata, name, false)
+                    }
                 }
             }
             Kind::Symlink => {
                 let target = member.linkname.as_slice();
                 self.replacing(parent, base, real, "symlink", || rustix::fs::symlinkat(target, &parent.fd, base))?;
                 self.size += target.len() as u64;
-                if self.must_set_owner(&metadata) || !metadata.xattrs.is_empty() {
-                    return self.set_metadata(parent, base, &metadata, name, true);
-                }
-                node::set_times(&parent.fd, base, &metadata.times).map_err(ApplyError::system("setting times"))
+                self.set_owner(parent, base, &metadata, true)?;
+                self.set_rest(parent, base, &metadata, name, true)
             }
             Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
                 self.create_special(parent, base, real, &member, &metadata, name)
@@ -93,9 +94,7 @@ impl<'a> Applier<'a> {
             // Recorded, not written: nothing stood in the way.
             self.mark_opaque(parent, base, real)?;
         }
-        if !fresh || self.must_set_owner(metadata) {
-            self.set_owner(parent, base, metadata)?;
-        }
+        self.set_owner(parent, base, metadata, fresh)?;
         let exact = fresh && !self.must_set_mode(metadata) && now == metadata.mode;
         if !exact || !metadata.xattrs.is_empty() {
             let node = Node::open(&parent.fd, base).map_err(ApplyError::system("opening"))?;
@@ -169,7 +168,8 @@ impl<'a> Applier<'a> {
             }
             result => result?,
         }
-        self.set_metadata(parent, base, metadata, name, false)
+        self.set_owner(parent, base, metadata, true)?;
+        self.set_rest(parent, base, metadata, name, false)
     }
 
     /// Runs `make`; where something is in the way, removes that and runs it again.
@@ -232,15 +232,16 @@ impl<'a> Applier<'a> {
             || metadata.xattrs.iter().any(|(name, _)| name.starts_with(b"system."))
     }
 
-    fn set_owner(&self, parent: &Parent, base: &[u8], metadata: &Metadata) -> Result<(), ApplyError> {
-        if self.target.ownership == Ownership::Caller {
+    /// Sets the owner of a node, unless it is `fresh` and has that owner from its making.
+    fn set_owner(&self, parent: &Parent, base: &[u8], metadata: &Metadata, fresh: bool) -> Result<(), ApplyError> {
+        if self.target.ownership == Ownership::Caller || fresh && !self.must_set_owner(metadata) {
             return Ok(());
         }
         node::chown(&parent.fd, base, metadata.uid, metadata.gid).map_err(metadata.chown_failed())
     }
 
-    /// Sets all metadata of a node that has no descriptor of its own, in Docker's order.
-    fn set_metadata(
+    /// Sets what comes after the owner, in Docker's order, of a node that has no descriptor of its own.
+    fn set_rest(
         &self,
         parent: &Parent,
         base: &[u8],
@@ -248,7 +249,6 @@ impl<'a> Applier<'a> {
         name: &[u8],
         symlink: bool,
     ) -> Result<(), ApplyError> {
-        self.set_owner(parent, base, metadata)?;
         if !symlink || !metadata.xattrs.is_empty() {
             let node = Node::open(&parent.fd, base).map_err(ApplyError::system("opening"))?;
             set_xattrs(&metadata.xattrs, name, &self.shared, |name, value| node.set_xattr(name, value))?;

@@ -206,7 +206,7 @@ impl<'a> Applier<'a> {
         let name = member.name.strip_prefix(b"./").unwrap_or(&member.name);
         self.orderly &= name.strip_suffix(b"/").unwrap_or(name) == path.as_bytes();
         let alone = self.orderly && first && !self.implied.contains(path.as_bytes());
-        if !alone || marker != Marker::None || member.kind == Kind::HardLink {
+        if !alone || marker != Marker::None {
             self.filler.settle(pool);
         }
         let parent = self.parent(dir, pool)?;

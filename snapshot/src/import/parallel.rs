@@ -156,8 +156,8 @@ impl<'s> LayerTask<'s> {
         let stopped = stop.load(Ordering::Relaxed);
         let failed = |source| ImportError::Layer { layer: self.name.clone(), source };
         match std::mem::replace(&mut self.state, State::Ended) {
-            State::Waiting(_) | State::Ended if stopped => Err(ImportError::Interrupted),
             State::Ended => Err(ImportError::Interrupted),
+            State::Waiting(_) if stopped => Err(ImportError::Interrupted),
             State::Waiting(content) => {
                 request.observer.begin(self.number, &self.name, content.total());
                 let Place { target, journal } = place(self.number)?;

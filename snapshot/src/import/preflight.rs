@@ -25,10 +25,16 @@ impl Need {
     /// An uncompressed layer's headers are read, nothing else of it. What cannot be read counts up to there: unpacking
     /// will say what is wrong.
     pub fn add(&mut self, layer: &[u8], block: u64) {
+        self.add_until(layer, block, |_, _| false);
+    }
+
+    /// As [`Need::add`], until `enough` says so, which sees the need so far and how much of the layer that is. Returns
+    /// whether it did.
+    fn add_until(&mut self, layer: &[u8], block: u64, enough: impl Fn(&Self, usize) -> bool) -> bool {
         if Compression::sniff(layer) != Compression::None {
             self.bytes += layer.len() as u64;
             self.lower_bound = true;
-            return;
+            return false;
         }
         let mut framer = Framer::new();
         let mut at = 0;
@@ -39,10 +45,30 @@ impl Need {
                     let data = if member.kind == Kind::Directory { 1 } else { member.stored };
                     self.bytes += data.div_ceil(block) * block;
                     self.inodes += u64::from(!matches!(member.kind, Kind::HardLink | Kind::GlobalHeader));
+                    if enough(self, at.saturating_add(usize::try_from(member.stored).unwrap_or(usize::MAX))) {
+                        return true;
+                    }
                 }
-                Frame::End => return,
+                Frame::End => break,
                 Frame::Raw(_) | Frame::Body(_) => {}
             }
+        }
+        false
+    }
+
+    /// The most that a layer of which `left` bytes are not read may need besides.
+    fn most(left: u64, block: u64) -> Self {
+        // Every member has a header of 512 bytes, and wastes less than a block.
+        let members = left / 512;
+        let bytes = left.saturating_add(members.saturating_mul(block));
+        Self { bytes, inodes: members, lower_bound: false }
+    }
+
+    fn and(&self, other: &Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            inodes: self.inodes.saturating_add(other.inodes),
+            lower_bound: self.lower_bound || other.lower_bound,
         }
     }
 
@@ -51,39 +77,111 @@ impl Need {
     /// # Errors
     /// [`ImportError::Space`]
     pub(crate) fn check(&self, dir: &Dir) -> Result<(), ImportError> {
-        let stat = statvfs(dir)?;
+        let room = Room::of(dir)?;
         let too_little = |what, need, free| ImportError::Space { path: dir.path().to_path_buf(), what, need, free };
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        if self.bytes > free {
-            return Err(too_little("bytes", self.bytes, free));
+        if self.bytes > room.bytes {
+            return Err(too_little("bytes", self.bytes, room.bytes));
         }
-        // Zero total inodes: the file system makes them as needed.
-        if stat.f_files > 0 && self.inodes > stat.f_favail {
-            return Err(too_little("inodes", self.inodes, stat.f_favail));
+        if self.inodes > room.inodes {
+            return Err(too_little("inodes", self.inodes, room.inodes));
         }
         Ok(())
     }
 }
 
-/// Checks `layers`; headers are read only where a rough upper bound does not fit.
-pub(crate) fn check(layers: &[&[u8]], dir: &Dir) -> Result<(), ImportError> {
-    let stat = statvfs(dir)?;
-    let total: u64 = layers.iter().map(|layer| layer.len() as u64).sum();
-    let plain = layers.iter().all(|layer| Compression::sniff(layer) == Compression::None);
-    // Every member has a header of 512 bytes, and wastes less than a block.
-    let members = total / 512;
-    let most = total.saturating_add(members.saturating_mul(stat.f_frsize));
-    let inodes_fit = stat.f_files == 0 || members < stat.f_favail;
-    if plain && inodes_fit && most < stat.f_bavail.saturating_mul(stat.f_frsize) {
-        return Ok(());
-    }
-    let mut need = Need::default();
-    for layer in layers {
-        need.add(layer, stat.f_frsize.max(512));
-    }
-    need.check(dir)
+/// What is free on a file system.
+struct Room {
+    block: u64,
+    bytes: u64,
+    inodes: u64,
 }
 
-pub(crate) fn statvfs(dir: &Dir) -> Result<rustix::fs::StatVfs, StoreError> {
-    rustix::fs::fstatvfs(dir).map_err(StoreError::io(dir.path(), "statvfs"))
+impl Room {
+    fn of(dir: &Dir) -> Result<Self, StoreError> {
+        let stat = rustix::fs::fstatvfs(dir).map_err(StoreError::io(dir.path(), "statvfs"))?;
+        Ok(Self {
+            block: stat.f_frsize.max(512),
+            bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+            // Zero total inodes: the file system makes them as needed.
+            inodes: if stat.f_files == 0 { u64::MAX } else { stat.f_favail },
+        })
+    }
+
+    fn holds(&self, need: &Need) -> bool {
+        need.bytes <= self.bytes && need.inodes <= self.inodes
+    }
+}
+
+/// Checks `layers`; headers are read only until the most that the rest may need has room.
+pub(crate) fn check(layers: &[&[u8]], dir: &Dir) -> Result<(), ImportError> {
+    let room = Room::of(dir)?;
+    unless_sure(layers, &room).map_or(Ok(()), |need| need.check(dir))
+}
+
+/// What `layers` need; nothing if it turns out on the way that there is room for all of it.
+fn unless_sure(layers: &[&[u8]], room: &Room) -> Option<Need> {
+    let most = |layer: &&[u8]| match Compression::sniff(layer) {
+        Compression::None => Need::most(layer.len() as u64, room.block),
+        // Nothing limits it; what is known is asked for.
+        _ => Need { bytes: layer.len() as u64, ..Need::default() },
+    };
+    let mut need = Need::default();
+    for (at, layer) in layers.iter().enumerate() {
+        let later = layers[at + 1..].iter().map(most).fold(Need::default(), |sum, layer| sum.and(&layer));
+        let enough = |need: &Need, counted: usize| {
+            let left = Need::most(layer.len().saturating_sub(counted) as u64, room.block);
+            room.holds(&need.and(&left).and(&later))
+        };
+        if need.add_until(layer, room.block, enough) {
+            return None;
+        }
+    }
+    Some(need)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A layer of a directory, a link and files of these lengths.
+    fn layer(lengths: &[usize]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut add = |name: &str, kind, data: &[u8]| {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(data.len() as u64);
+            header.set_entry_type(kind);
+            tar.append_data(&mut header, name, data).unwrap();
+        };
+        add("d/", tar::EntryType::Directory, b"");
+        for (at, &length) in lengths.iter().enumerate() {
+            add(&format!("d/{at}"), tar::EntryType::Regular, &vec![1; length]);
+        }
+        tar.into_inner().unwrap()
+    }
+
+    #[test]
+    fn stopping_early_changes_no_answer() {
+        let long: Vec<usize> = (0..40).map(|at| at * 997).collect();
+        let layers = [layer(&long), layer(&[]), layer(&[5_000_000]), layer(&[1; 300])];
+        let slices: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+        let mut sure = 0;
+        // All of them, and the one whose members take up the most for their length in the archive.
+        for slices in [&slices[..], &slices[3..]] {
+            let mut all = Need::default();
+            slices.iter().for_each(|layer| all.add(layer, 4096));
+            for bytes in (0..3 * all.bytes).step_by(40_961).chain([all.bytes - 1, all.bytes, u64::MAX]) {
+                for inodes in [0, all.inodes - 1, all.inodes, 2 * all.inodes, 20_000, u64::MAX] {
+                    let room = Room { block: 4096, bytes, inodes };
+                    match unless_sure(slices, &room) {
+                        None => {
+                            sure += 1;
+                            assert!(room.holds(&all), "{bytes} bytes, {inodes} inodes");
+                        }
+                        Some(need) => assert_eq!(need, all),
+                    }
+                }
+            }
+        }
+        assert!(sure > 100, "{sure}");
+    }
 }

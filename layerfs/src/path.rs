@@ -21,9 +21,9 @@ impl LayerPath {
     pub fn parse(name: &[u8]) -> Result<Option<Self>, InvalidName> {
         let start = name.iter().position(|&b| b != b'/').unwrap_or(name.len());
         match clean(&name[start..]) {
-            root if root == b"." => Ok(None),
-            path if path == b".." || path.starts_with(b"../") => Err(InvalidName { name: name.to_vec() }),
-            path => Ok(Some(Self(path))),
+            root if *root == *b"." => Ok(None),
+            path if *path == *b".." || path.starts_with(b"../") => Err(InvalidName { name: name.to_vec() }),
+            path => Ok(Some(Self(path.into_owned()))),
         }
     }
 

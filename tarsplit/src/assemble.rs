@@ -41,8 +41,8 @@ pub fn assemble<R: BufRead, G: FileGetter, W: Write>(
                 written += bytes.len() as u64;
             }
             Entry::File { name, size, crc64 } => {
-                if !names.insert(clean(&name)) {
-                    return Err(JournalError::DuplicateName { name: clean(&name) });
+                if !names.insert(clean(&name).into_owned()) {
+                    return Err(JournalError::DuplicateName { name: clean(&name).into_owned() });
                 }
                 if size != 0 {
                     written += copy_file(files, &name, size.unsigned_abs(), crc64, &mut out, &mut piece)?;

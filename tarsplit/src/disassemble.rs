@@ -67,7 +67,6 @@ impl<E> From<JournalError> for Failure<E> {
 
 #[derive(Debug)]
 struct Current {
-    name: Vec<u8>,
     left: u64,
     /// The running checksum of a body on disk; `None` for one that goes inline.
     on_disk: Option<(u64, Crc64)>,
@@ -79,6 +78,8 @@ pub struct Disassembler<W> {
     framer: Framer,
     journal: Option<EntryWriter<W>>,
     seen: SeenNames,
+    /// Of the member that came last, for the journal.
+    name: Vec<u8>,
     current: Option<Current>,
     members: u64,
 }
@@ -90,6 +91,7 @@ impl<W: Write> Disassembler<W> {
             framer: Framer::new(),
             journal: journal.map(EntryWriter::new),
             seen: SeenNames::default(),
+            name: Vec::new(),
             current: None,
             members: 0,
         }
@@ -120,17 +122,19 @@ impl<W: Write> Disassembler<W> {
                     self.members += 1;
                     let first = self.seen.insert(&clean(&member.name));
                     let size = member.stored;
-                    let name = if self.journal.is_some() { member.name.clone() } else { Vec::new() };
+                    if self.journal.is_some() {
+                        self.name.clone_from(&member.name);
+                    }
                     let keep = sink.member(member, first).map_err(Failure::Sink)?;
                     let on_disk = keep == Keep::OnDisk && first && size > 0;
                     if let Some(journal) = &mut self.journal
                         && first
                         && !on_disk
                     {
-                        journal.file(&name, 0, None)?;
+                        journal.file(&self.name, 0, None)?;
                     }
                     let on_disk = on_disk.then(|| (size, Crc64::default()));
-                    self.current = (size > 0).then_some(Current { name, left: size, on_disk });
+                    self.current = (size > 0).then_some(Current { left: size, on_disk });
                 }
                 Some(Frame::Body(data)) => {
                     let current = self.current.as_mut().expect("the framer yields a body only after its member");
@@ -142,7 +146,7 @@ impl<W: Write> Disassembler<W> {
                         (Some(journal), Some((size, crc64))) => {
                             crc64.update(data);
                             if last {
-                                journal.file(&current.name, *size, Some(crc64.finish()))?;
+                                journal.file(&self.name, *size, Some(crc64.finish()))?;
                             }
                         }
                     }

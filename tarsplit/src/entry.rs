@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Write as _;
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::Simd;
@@ -50,7 +52,7 @@ pub(crate) fn write_file(out: &mut Vec<u8>, name: &[u8], size: u64, crc64: Optio
         }
     }
     if size != 0 {
-        out.extend_from_slice(format!(r#","size":{size}"#).as_bytes());
+        append(out, format_args!(r#","size":{size}"#));
     }
     match crc64 {
         None => end(out, r#","payload":null"#, position),
@@ -64,14 +66,20 @@ pub(crate) fn write_file(out: &mut Vec<u8>, name: &[u8], size: u64, crc64: Optio
 
 fn end(out: &mut Vec<u8>, payload_end: &str, position: u64) {
     out.extend_from_slice(payload_end.as_bytes());
-    out.extend_from_slice(format!(",\"position\":{position}}}\n").as_bytes());
+    append(out, format_args!(",\"position\":{position}}}\n"));
 }
+
+fn append(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a vector takes everything");
+}
+
+/// Most of a journal is headers in this form.
+static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
 
 fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    // Most of a journal is the headers in this form.
-    Simd::standard(PAD).encode_slice(bytes, &mut out[start..]).expect("the buffer has exactly the encoded length");
+    BASE64.encode_slice(bytes, &mut out[start..]).expect("the buffer has exactly the encoded length");
 }
 
 /// Go's `encoding/json` escaping, HTML characters and line separators included.
@@ -84,7 +92,7 @@ fn push_escaped(out: &mut Vec<u8>, text: &str) {
             '\r' => out.extend_from_slice(b"\\r"),
             '\t' => out.extend_from_slice(b"\\t"),
             '\0'..='\x1f' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                out.extend_from_slice(format!("\\u{:04x}", u32::from(char)).as_bytes());
+                append(out, format_args!("\\u{:04x}", u32::from(char)));
             }
             _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
         }

@@ -1,5 +1,6 @@
 //! Lexical cleaning of member names (Go's `path.Clean`), and the set by which repeats are found.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
@@ -7,7 +8,18 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 ///
 /// This is the key under which tar-split looks for duplicates (vbatts/tar-split `tar/storage/packer.go`).
 #[must_use]
-pub fn clean(name: &[u8]) -> Vec<u8> {
+pub fn clean(name: &[u8]) -> Cow<'_, [u8]> {
+    // Of directories, the slash goes.
+    let name = if name.len() > 1 { name.strip_suffix(b"/").unwrap_or(name) } else { name };
+    if is_clean(name) { Cow::Borrowed(name) } else { Cow::Owned(clean_components(name)) }
+}
+
+/// Whether `name` has neither empty components nor `.` or `..`.
+fn is_clean(name: &[u8]) -> bool {
+    name.split(|&b| b == b'/').all(|part| !matches!(part, b"" | b"." | b".."))
+}
+
+fn clean_components(name: &[u8]) -> Vec<u8> {
     let rooted = name.first() == Some(&b'/');
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in name.split(|&b| b == b'/') {
@@ -100,9 +112,13 @@ mod tests {
             ("/../a", "/a"),
             ("//a", "/a"),
             ("..foo", "..foo"),
+            ("//", "/"),
+            ("a//", "a"),
+            ("../", ".."),
+            ("a/./", "a"),
         ];
         for (name, expected) in cases {
-            assert_eq!(clean(name.as_bytes()), expected.as_bytes(), "{name}");
+            assert_eq!(clean(name.as_bytes()).as_ref(), expected.as_bytes(), "{name}");
         }
     }
 }

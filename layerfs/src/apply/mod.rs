@@ -103,6 +103,8 @@ pub(crate) struct Applier<'a> {
     filler: Filler<'a>,
     shared: Arc<Shared>,
     current: Option<Current>,
+    /// Of the member that came last, for messages.
+    name: Vec<u8>,
     whiteouts: HashSet<Vec<u8>>,
     opaque: HashSet<Vec<u8>>,
     /// Real paths of everything this layer made, in [`WhiteoutMode::Delete`] only.
@@ -147,6 +149,7 @@ impl<'a> Applier<'a> {
             filler,
             shared,
             current: None,
+            name: Vec::new(),
             whiteouts: HashSet::new(),
             opaque: HashSet::new(),
             made: HashSet::new(),
@@ -298,9 +301,10 @@ impl Sink for Applying<'_, '_> {
 
     fn member(&mut self, member: Box<Member>, first: bool) -> Result<Keep, MemberError> {
         let _creating = meter::enter(Stage::Create);
-        let (name, position) = (member.name.clone(), member.position);
+        let position = member.position;
+        self.applier.name.clone_from(&member.name);
         let applied = self.applier.apply(member, first, self.pool);
-        applied.map_err(|source| MemberError { position, name, source })
+        applied.map_err(|source| MemberError { position, name: self.applier.name.clone(), source })
     }
 
     fn body(&mut self, data: &[u8], at: usize, last: bool) -> Result<(), MemberError> {

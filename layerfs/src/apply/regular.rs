@@ -32,11 +32,28 @@ const MAX_REPLAYED_PATH: usize = 3072;
 /// The file whose body is being received.
 pub(super) struct Current {
     file: Receiving,
-    /// Where the stored bytes go; one run for a file that is not sparse.
-    runs: Vec<Run>,
+    /// Where the stored bytes go.
+    runs: Runs,
     run: usize,
     /// Bytes of the run already received.
     done: u64,
+}
+
+/// Where the stored bytes of a file go.
+enum Runs {
+    /// To its beginning, so many.
+    Whole(Run),
+    /// The file is sparse.
+    Sparse(Vec<Run>),
+}
+
+impl Runs {
+    fn get(&self, at: usize) -> Option<&Run> {
+        match self {
+            Self::Whole(run) => (at == 0).then_some(run),
+            Self::Sparse(runs) => runs.get(at),
+        }
+    }
 }
 
 enum Receiving {
@@ -126,8 +143,9 @@ impl<'a> Applier<'a> {
             && sparse.is_none()
             && real.len() <= MAX_REPLAYED_PATH
             && self.on_disk.insert(real);
-        let whole = vec![Run { offset: 0, length: stored }];
-        self.current = Some(Current { file, runs: sparse.map_or(whole, |map| map.runs().to_vec()), run: 0, done: 0 });
+        let whole = Runs::Whole(Run { offset: 0, length: stored });
+        let runs = sparse.map_or(whole, |map| Runs::Sparse(map.runs().to_vec()));
+        self.current = Some(Current { file, runs, run: 0, done: 0 });
         Ok(if on_disk { Keep::OnDisk } else { Keep::Inline })
     }
 

@@ -73,12 +73,26 @@ impl<'a> Chain<'a> {
     }
 }
 
-/// Hashes what waits in `chains`, and gives back to the pool those to which more was added meanwhile.
-pub(crate) fn hash<'a>(chains: &[Arc<Chain<'a>>], pool: &Pool<'a>) {
+/// How much of what waits is hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// As many pieces of each chain as all of them have: no lane stays empty.
+    Even,
+    /// All of it.
+    All,
+}
+
+/// Hashes what waits in `chains`, and gives back to the pool those of which more waits then.
+pub(crate) fn hash<'a>(chains: &[Arc<Chain<'a>>], extent: Extent, pool: &Pool<'a>) {
     let mut held: Vec<_> = chains.iter().map(|chain| (chain.hasher(), chain.take())).collect();
-    let longest = held.iter().map(|(_, pieces)| pieces.len()).max().unwrap_or(0);
+    let waiting = held.iter().map(|(_, pieces)| pieces.len());
+    let turns = match extent {
+        Extent::Even => waiting.min(),
+        Extent::All => waiting.max(),
+    };
+    let turns = turns.unwrap_or(0);
     let hashing = meter::enter(Stage::Hash);
-    for turn in 0..longest {
+    for turn in 0..turns {
         let mut streams: Vec<(&mut Hasher, &[u8])> = held
             .iter_mut()
             .filter_map(|(hasher, pieces)| Some((&mut **hasher, pieces.get(turn)?.as_slice())))
@@ -87,6 +101,14 @@ pub(crate) fn hash<'a>(chains: &[Arc<Chain<'a>>], pool: &Pool<'a>) {
         Hasher::update_together(&mut streams);
     }
     drop(hashing);
+    for (chain, (_, pieces)) in chains.iter().zip(&mut held) {
+        pieces.drain(..turns.min(pieces.len()));
+        if !pieces.is_empty() {
+            let mut pending = chain.pending();
+            pieces.append(&mut pending.pieces);
+            pending.pieces = std::mem::take(pieces);
+        }
+    }
     drop(held);
     for chain in chains {
         let mut pending = chain.pending();
@@ -94,6 +116,59 @@ pub(crate) fn hash<'a>(chains: &[Arc<Chain<'a>>], pool: &Pool<'a>) {
         if pending.queued {
             drop(pending);
             pool.submit_chain(Arc::clone(chain));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::pool::{BoxedTask, Task};
+
+    /// Adds a piece to its chain at every step, of lengths that begin anywhere in the sequence.
+    struct Adding<'a> {
+        pieces: std::vec::IntoIter<&'a [u8]>,
+        chain: Arc<Chain<'a>>,
+        digest: &'a Mutex<Option<Digest>>,
+    }
+
+    impl<'a> Task<'a> for Adding<'a> {
+        fn step(&mut self, pool: &Pool<'a>) -> ControlFlow<()> {
+            match self.pieces.next() {
+                Some(piece) => {
+                    self.chain.add(Bytes::Borrowed(piece), pool);
+                    ControlFlow::Continue(())
+                }
+                None => {
+                    *self.digest.lock().unwrap() = Some(self.chain.finish());
+                    ControlFlow::Break(())
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn chains_of_any_number_and_length_are_hashed_in_order() {
+        let bytes: Vec<u8> = (0..900_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for threads in [1, 2, 3, 8] {
+            for streams in [1, 2, 3, 5, 9] {
+                let pieces: Vec<Vec<&[u8]>> = (0..streams)
+                    .map(|stream| bytes[stream * 1000..].chunks(700 + stream * 4001).take(20 + stream * 37).collect())
+                    .collect();
+                let digests: Vec<Mutex<Option<Digest>>> = pieces.iter().map(|_| Mutex::new(None)).collect();
+                let tasks = pieces.iter().zip(&digests).map(|(pieces, digest)| -> BoxedTask<'_> {
+                    Box::new(Adding { pieces: pieces.clone().into_iter(), chain: Arc::default(), digest })
+                });
+                Pool::run(threads, tasks.collect(), None);
+                for (pieces, digest) in pieces.iter().zip(digests) {
+                    let expected = <sha2::Sha256 as sha2::Digest>::digest(pieces.concat());
+                    let expected: String = expected.iter().map(|byte| format!("{byte:02x}")).collect();
+                    let found = digest.into_inner().unwrap().map(|digest| digest.hex());
+                    assert_eq!(found, Some(expected), "{streams} on {threads}");
+                }
+            }
         }
     }
 }

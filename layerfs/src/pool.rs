@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::chain::{Chain, hash};
+use crate::chain::{Chain, Extent, hash};
 use crate::digest::lanes;
 use crate::meter::{self, Meter, Stage};
 
@@ -35,7 +35,7 @@ pub type BoxedTask<'env> = Box<dyn Task<'env> + 'env>;
 /// What a thread does next.
 enum Work<'env> {
     Job(Job<'env>),
-    Hash(Vec<Arc<Chain<'env>>>),
+    Hash(Vec<Arc<Chain<'env>>>, Extent),
     Step(BoxedTask<'env>),
 }
 
@@ -113,11 +113,12 @@ impl<'env> Pool<'env> {
         }
     }
 
-    /// Hands out a job, or does it.
+    /// Hands out a job, or does it: while every thread has a layer of its own, the one that made it has its bytes in the
+    /// cache.
     pub(crate) fn submit(&self, job: Job<'env>) {
         let mut job = Some(job);
         self.add(|state| {
-            if state.jobs.len() < 2 * self.threads {
+            if state.layers() < self.threads && state.jobs.len() < 2 * self.threads {
                 state.jobs.extend(job.take());
             }
         });
@@ -138,8 +139,7 @@ impl<'env> Pool<'env> {
 
     /// Whether there are more threads than layers, so that a layer's parts should be spread.
     pub(crate) fn has_spare_threads(&self) -> bool {
-        let state = self.lock();
-        state.active + state.waiting.len() < self.threads
+        self.lock().layers() < self.threads
     }
 
     /// Does one waiting job. Returns false if there was none.
@@ -150,10 +150,10 @@ impl<'env> Pool<'env> {
         job.map(|job| job(self)).is_some()
     }
 
-    /// Hashes what waits, as [`Pool::work`] would.
+    /// Hashes some of what waits.
     pub(crate) fn help_hashing(&self) {
         let chains = self.lock().take_chains();
-        hash(&chains, self);
+        hash(&chains, Extent::Even, self);
     }
 
     fn work(&self, meter: Option<&Meter>) {
@@ -162,7 +162,7 @@ impl<'env> Pool<'env> {
         while let Some(work) = self.next() {
             match work {
                 Work::Job(job) => job(self),
-                Work::Hash(chains) => hash(&chains, self),
+                Work::Hash(chains, extent) => hash(&chains, extent, self),
                 Work::Step(mut task) => match task.step(self) {
                     ControlFlow::Continue(()) => self.add(|state| state.begun.push_back(task)),
                     ControlFlow::Break(()) => {
@@ -195,8 +195,13 @@ impl<'env> Pool<'env> {
 }
 
 impl<'env> State<'env> {
+    /// Layers that are not done.
+    fn layers(&self) -> usize {
+        self.active + self.waiting.len()
+    }
+
     fn is_done(&self) -> bool {
-        self.active == 0 && self.waiting.is_empty()
+        self.layers() == 0
     }
 
     fn take(&mut self, threads: usize) -> Option<Work<'env>> {
@@ -210,7 +215,7 @@ impl<'env> State<'env> {
             return Some(Work::Job(job));
         }
         if self.active > 1 && self.chains.len() >= lanes().min(self.active) {
-            return Some(Work::Hash(self.take_chains()));
+            return Some(Work::Hash(self.take_chains(), Extent::Even));
         }
         if self.active < threads.max(lanes())
             && let Some(task) = self.waiting.pop_front()
@@ -224,7 +229,7 @@ impl<'env> State<'env> {
         if let Some(job) = self.jobs.pop_front() {
             return Some(Work::Job(job));
         }
-        (!self.chains.is_empty()).then(|| Work::Hash(self.take_chains()))
+        (!self.chains.is_empty()).then(|| Work::Hash(self.take_chains(), Extent::All))
     }
 
     fn take_chains(&mut self) -> Vec<Arc<Chain<'env>>> {

@@ -5,7 +5,9 @@ use std::io::{self, BufRead, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::bytes::Bytes;
+use crate::chain::Chain;
 use crate::compress::Decoder;
+use crate::digest::Digest;
 use crate::meter::{self, Stage};
 use crate::pool::{Outstanding, Pool};
 
@@ -23,14 +25,31 @@ pub type LayerStream<'a> = Decoder<Box<dyn BufRead + Send + 'a>>;
 pub enum Source<'a> {
     /// All of it, uncompressed, in memory or mapped.
     Slice(&'a [u8]),
+    /// All of it, compressed, in memory or mapped. Its digest is made besides.
+    Blob(&'a [u8]),
     /// Read from the front; by other threads where some are to spare.
     Stream(Box<LayerStream<'a>>),
 }
 
 /// A source cut into pieces.
 pub(crate) enum Pieces<'a> {
-    Slice(&'a [u8]),
-    Stream(Arc<Stream<'a>>),
+    Slice { rest: &'a [u8], consumed: u64 },
+    Stream(Arc<Stream<'a>>, Option<Blob<'a>>),
+}
+
+/// A compressed source that is hashed while it is decoded.
+pub(crate) struct Blob<'a> {
+    rest: &'a [u8],
+    /// Bytes handed to the chain.
+    hashed: u64,
+    chain: Arc<Chain<'a>>,
+}
+
+/// What comes next of a source.
+pub(crate) struct Piece<'a> {
+    pub(crate) bytes: Bytes<'a>,
+    /// How much of the source the pieces up to here were made of.
+    pub(crate) consumed: u64,
 }
 
 /// A stream that several threads read in turn.
@@ -44,37 +63,51 @@ pub(crate) struct Stream<'a> {
 
 #[derive(Default)]
 struct Ahead {
-    pieces: VecDeque<io::Result<Arc<Vec<u8>>>>,
+    pieces: VecDeque<io::Result<Decoded>>,
     /// A thread will read, or does.
     queued: bool,
     /// The reader was at its end, or nobody wants more.
     ended: bool,
 }
 
+/// A piece that was read, empty at the end.
+struct Decoded {
+    bytes: Arc<Vec<u8>>,
+    consumed: u64,
+}
+
 impl<'a> Pieces<'a> {
-    pub(crate) fn new(source: Source<'a>) -> Self {
-        match source {
-            Source::Slice(bytes) => Self::Slice(bytes),
-            Source::Stream(inner) => Self::Stream(Arc::new(Stream {
-                reader: Mutex::new(Reader { inner, spare: Vec::new(), ended: false }),
-                ahead: Mutex::default(),
-                reading: Arc::default(),
-            })),
-        }
+    /// # Errors
+    /// Those of the first read of a blob.
+    pub(crate) fn new(source: Source<'a>) -> io::Result<Self> {
+        let (inner, blob) = match source {
+            Source::Slice(bytes) => return Ok(Self::Slice { rest: bytes, consumed: 0 }),
+            Source::Stream(inner) => (inner, None),
+            Source::Blob(rest) => {
+                let decoder = Decoder::new(Box::new(rest) as Box<dyn BufRead + Send>)?;
+                (Box::new(decoder), Some(Blob { rest, hashed: 0, chain: Arc::default() }))
+            }
+        };
+        let reader = Mutex::new(Reader { inner, spare: Vec::new(), ended: false });
+        Ok(Self::Stream(Arc::new(Stream { reader, ahead: Mutex::default(), reading: Arc::default() }), blob))
     }
 
     /// The next piece; `None` at the end.
-    pub(crate) fn next(&mut self, pool: &Pool<'a>) -> io::Result<Option<Bytes<'a>>> {
+    pub(crate) fn next(&mut self, pool: &Pool<'a>) -> io::Result<Option<Piece<'a>>> {
         match self {
-            Self::Slice(rest) => {
+            Self::Slice { rest, consumed } => {
                 let (now, later) = rest.split_at(rest.len().min(PIECE));
                 *rest = later;
-                Ok((!now.is_empty()).then_some(Bytes::Borrowed(now)))
+                *consumed += now.len() as u64;
+                Ok((!now.is_empty()).then_some(Piece { bytes: Bytes::Borrowed(now), consumed: *consumed }))
             }
-            Self::Stream(stream) => {
-                let piece = stream.next()?;
+            Self::Stream(stream, blob) => {
+                let Decoded { bytes, consumed } = stream.next()?;
                 stream.read_ahead(pool);
-                Ok((!piece.is_empty()).then(|| Bytes::whole(piece)))
+                if let Some(blob) = blob {
+                    blob.hash_to(consumed, pool);
+                }
+                Ok((!bytes.is_empty()).then(|| Piece { bytes: Bytes::whole(bytes), consumed }))
             }
         }
     }
@@ -82,10 +115,29 @@ impl<'a> Pieces<'a> {
     /// Stops reading ahead, and waits until no thread reads. Returns how many bytes behind the compressed stream were
     /// ignored.
     pub(crate) fn close(&mut self, pool: &Pool<'a>) -> u64 {
-        let Self::Stream(stream) = self else { return 0 };
+        let Self::Stream(stream, _) = self else { return 0 };
         stream.ahead().ended = true;
         stream.reading.wait(pool);
         stream.reader().inner.trailing_garbage().unwrap_or(0)
+    }
+
+    /// The digest of a blob, all of it.
+    pub(crate) fn blob_digest(&mut self, pool: &Pool<'a>) -> Option<Digest> {
+        let Self::Stream(_, Some(blob)) = self else { return None };
+        blob.chain.add(Bytes::Borrowed(std::mem::take(&mut blob.rest)), pool);
+        Some(blob.chain.finish())
+    }
+}
+
+impl<'a> Blob<'a> {
+    /// Hands out what was decoded up to `consumed`, in pieces of about the same length as other chains have.
+    fn hash_to(&mut self, consumed: u64, pool: &Pool<'a>) {
+        while consumed - self.hashed >= PIECE as u64 {
+            let (now, later) = self.rest.split_at(PIECE);
+            self.rest = later;
+            self.hashed += PIECE as u64;
+            self.chain.add(Bytes::Borrowed(now), pool);
+        }
     }
 }
 
@@ -98,7 +150,7 @@ impl<'a> Stream<'a> {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> io::Result<Arc<Vec<u8>>> {
+    fn next(&self) -> io::Result<Decoded> {
         let read = self.ahead().pieces.pop_front();
         if let Some(piece) = read {
             return piece;
@@ -137,7 +189,7 @@ impl<'a> Stream<'a> {
         let mut ahead = self.ahead();
         ahead.queued = false;
         if let Some(piece) = piece {
-            ahead.ended |= piece.as_ref().map_or(true, |piece| piece.len() < PIECE);
+            ahead.ended |= piece.as_ref().map_or(true, |piece| piece.bytes.len() < PIECE);
             ahead.pieces.push_back(piece);
         }
     }
@@ -152,14 +204,14 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// The next piece: shorter than [`PIECE`] at the end only.
-    fn piece(&mut self) -> io::Result<Arc<Vec<u8>>> {
+    fn piece(&mut self) -> io::Result<Decoded> {
         let _decoding = meter::enter(Stage::Decode);
         if self.ended {
-            return Ok(Arc::default());
+            return Ok(Decoded { bytes: Arc::default(), consumed: self.inner.consumed() });
         }
-        let free = self.spare.iter().rposition(|buffer| Arc::strong_count(buffer) == 1);
+        let free = self.spare.iter_mut().rposition(|buffer| Arc::get_mut(buffer).is_some());
         let mut shared = free.map_or_else(Arc::default, |at| self.spare.swap_remove(at));
-        let Some(buffer) = Arc::get_mut(&mut shared) else { return Ok(shared) };
+        let buffer = Arc::get_mut(&mut shared).expect("nobody else holds a new or a free buffer");
         buffer.resize(PIECE, 0);
         let mut filled = 0;
         while filled < PIECE {
@@ -178,6 +230,6 @@ impl Reader<'_> {
         if self.spare.len() < 2 * AHEAD {
             self.spare.push(Arc::clone(&shared));
         }
-        Ok(shared)
+        Ok(Decoded { bytes: shared, consumed: self.inner.consumed() })
     }
 }

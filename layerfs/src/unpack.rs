@@ -13,11 +13,11 @@ use tarsplit::journal::{EntryReader, gzip, inline_bodies};
 
 use crate::apply::{Applier, Applying, Filler, Outcome, Shared, Target};
 use crate::chain::Chain;
-use crate::digest::DiffId;
+use crate::digest::{DiffId, Digest};
 use crate::error::UnpackError;
 use crate::meter::{self, Stage};
 use crate::pool::{Outstanding, Pool, Task};
-use crate::source::{Pieces, Source};
+use crate::source::{Piece, Pieces, Source};
 use crate::warning::{Warning, Warnings};
 
 /// Where the journal of a layer goes.
@@ -34,6 +34,8 @@ pub struct JournalFile {
 pub struct Unpacked {
     /// The digest of the uncompressed tar.
     pub diff_id: DiffId,
+    /// The digest of a [`Source::Blob`].
+    pub blob_digest: Option<Digest>,
     /// Length of the uncompressed tar in bytes.
     pub tar_bytes: u64,
     /// Members of the tar.
@@ -53,6 +55,8 @@ pub enum Step {
     More {
         /// Bytes of the uncompressed tar.
         bytes: u64,
+        /// How much of the source was taken so far. Of the last of it, some may still be read.
+        consumed: u64,
     },
     /// The layer is unpacked.
     Done(Box<Unpacked>),
@@ -94,7 +98,7 @@ impl<'a> Unpacking<'a> {
     /// On failure the target holds part of the layer; the caller removes it.
     ///
     /// # Errors
-    /// [`UnpackError::Target`], [`UnpackError::Member`]
+    /// [`UnpackError::Target`], [`UnpackError::Member`], [`UnpackError::Read`]
     pub fn begin(source: Source<'a>, target: Target, journal: Option<JournalFile>) -> Result<Self, UnpackError> {
         let shared = Arc::new(Shared::default());
         let bodies = Arc::new(Outstanding::default());
@@ -103,7 +107,7 @@ impl<'a> Unpacking<'a> {
         let applier = Applier::new(target, journal.is_some(), filler, Arc::clone(&shared)).map_err(whole)?;
         let out = journal.as_ref().map(|file| create(file).map(gzip)).transpose()?;
         let pass = Pass {
-            pieces: Pieces::new(source),
+            pieces: Pieces::new(source).map_err(|source| UnpackError::Read { source })?,
             chain: Arc::default(),
             disassembler: Disassembler::new(out),
             applier,
@@ -124,7 +128,7 @@ impl<'a> Unpacking<'a> {
         // The failure of a worker is reported when all have ended.
         let stepped = if self.shared.has_failed() { Ok(None) } else { pass.step(pool) };
         match stepped {
-            Ok(Some(bytes)) => Ok(Step::More { bytes }),
+            Ok(Some((bytes, consumed))) => Ok(Step::More { bytes, consumed }),
             Ok(None) => self.finish(pool).map(|unpacked| Step::Done(Box::new(unpacked))),
             Err(error) => {
                 self.abandon(pool);
@@ -164,7 +168,7 @@ impl<'a> Unpacking<'a> {
         // Whatever happened, nobody may write to the target after this returns.
         self.bodies.wait(pool);
         let warnings = self.result()?;
-        let Ended { diff_id, tar_bytes, members, outcome } = ended?;
+        let Ended { diff_id, blob_digest, tar_bytes, members, outcome } = ended?;
         if !outcome.stashed.is_empty() {
             if let Some(journal) = &self.journal {
                 inline_replaced(journal, &self.scratch, &outcome)?;
@@ -176,7 +180,7 @@ impl<'a> Unpacking<'a> {
         }
         let measured = |errno| UnpackError::Target { call: "measuring", errno };
         let size = outcome.size.map_or_else(|| crate::usage::tree_size(&self.root).map_err(measured), Ok)?;
-        Ok(Unpacked { diff_id, tar_bytes, members, size, warnings, outcome })
+        Ok(Unpacked { diff_id, blob_digest, tar_bytes, members, size, warnings, outcome })
     }
 }
 
@@ -201,16 +205,17 @@ impl<'a> Task<'a> for Alone<'a> {
 /// A pass that came to its end.
 struct Ended {
     diff_id: DiffId,
+    blob_digest: Option<Digest>,
     tar_bytes: u64,
     members: u64,
     outcome: Outcome,
 }
 
 impl<'a> Pass<'a> {
-    /// Takes a piece; returns its length, or nothing at the end.
-    fn step(&mut self, pool: &Pool<'a>) -> Result<Option<u64>, UnpackError> {
-        let piece = self.pieces.next(pool).map_err(|source| UnpackError::Read { source })?;
-        let Some(piece) = piece else { return Ok(None) };
+    /// Takes a piece; returns its length, and how much of the source is used, or nothing at the end.
+    fn step(&mut self, pool: &Pool<'a>) -> Result<Option<(u64, u64)>, UnpackError> {
+        let next = self.pieces.next(pool).map_err(|source| UnpackError::Read { source })?;
+        let Some(Piece { bytes: piece, consumed }) = next else { return Ok(None) };
         let bytes = piece.as_slice();
         let mut applying = Applying { applier: &mut self.applier, piece: &piece, pool };
         {
@@ -222,7 +227,7 @@ impl<'a> Pass<'a> {
         let length = bytes.len() as u64;
         self.tar_bytes += length;
         self.chain.add(piece, pool);
-        Ok(Some(length))
+        Ok(Some((length, consumed)))
     }
 
     fn finish(mut self, shared: &Shared, pool: &Pool<'a>) -> Result<Ended, UnpackError> {
@@ -240,7 +245,9 @@ impl<'a> Pass<'a> {
             }
         }
         let outcome = self.applier.finish(pool).map_err(whole)?;
-        Ok(Ended { diff_id: DiffId(self.chain.finish()), tar_bytes: self.tar_bytes, members, outcome })
+        let blob_digest = self.pieces.blob_digest(pool);
+        let diff_id = DiffId(self.chain.finish());
+        Ok(Ended { diff_id, blob_digest, tar_bytes: self.tar_bytes, members, outcome })
     }
 }
 

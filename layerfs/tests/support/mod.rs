@@ -8,7 +8,7 @@ pub(crate) mod tree;
 use std::path::Path;
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
-use layerfs::compress::Decoder;
+use layerfs::compress::{Compression, Decoder};
 use layerfs::{JournalFile, Source, UnpackError, Unpacked, Unpacking};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
@@ -23,7 +23,7 @@ pub(crate) fn open_dir(path: &Path) -> OwnedFd {
 pub(crate) struct How {
     pub(crate) threads: usize,
     pub(crate) whiteouts: WhiteoutMode,
-    /// Read through the decoder, as from a pipe, and not as a slice.
+    /// Read through the decoder, as from a pipe, and not as a slice or a blob.
     pub(crate) stream: bool,
 }
 
@@ -38,11 +38,10 @@ pub(crate) fn unpack(archive: &[u8], dir: &Path, how: How) -> Result<Unpacked, U
         defer_directories: false,
     };
     let journal = JournalFile { dir: open_dir(dir), name: "tar-split.json.gz" };
-    let source = if how.stream || layerfs::compress::Compression::sniff(archive) != layerfs::compress::Compression::None
-    {
-        Source::Stream(Box::new(Decoder::new(Box::new(archive) as Box<_>).unwrap()))
-    } else {
-        Source::Slice(archive)
+    let source = match Compression::sniff(archive) {
+        _ if how.stream => Source::Stream(Box::new(Decoder::new(Box::new(archive) as Box<_>).unwrap())),
+        Compression::None => Source::Slice(archive),
+        _ => Source::Blob(archive),
     };
     Unpacking::begin(source, target, Some(journal))?.run(how.threads)
 }

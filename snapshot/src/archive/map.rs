@@ -39,6 +39,8 @@ pub enum Access {
     WillNeed,
     /// At once: read, and enter the pages into the page table (Linux 5.14).
     Populate,
+    /// Not again soon: take the pages out of the page table. Whoever reads them all the same gets them back.
+    Done,
 }
 
 /// A part of a mapped file, shared and cheap to clone.
@@ -77,14 +79,16 @@ impl Blob {
 
     /// Tells the kernel how the bytes will be used. A hint: where the kernel does not take it, nothing is lost.
     pub fn advise(&self, access: Access) {
-        let advice = match access {
-            Access::Sequential => memmap2::Advice::Sequential,
-            Access::WillNeed => memmap2::Advice::WillNeed,
-            Access::Populate => memmap2::Advice::PopulateRead,
+        let Some(map) = &self.map.0 else { return };
+        let (start, length) = (self.range.start, self.range.len());
+        let _hint = match access {
+            Access::Sequential => map.advise_range(memmap2::Advice::Sequential, start, length),
+            Access::WillNeed => map.advise_range(memmap2::Advice::WillNeed, start, length),
+            Access::Populate => map.advise_range(memmap2::Advice::PopulateRead, start, length),
+            // SAFETY: the map is shared with its file and never written to, so the pages that are dropped hold nothing
+            // that the file does not: a later read finds the same bytes (madvise(2), MADV_DONTNEED).
+            Access::Done => unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, length) },
         };
-        if let Some(map) = &self.map.0 {
-            let _hint = map.advise_range(advice, self.range.start, self.range.len());
-        }
     }
 }
 
@@ -118,10 +122,11 @@ mod tests {
         assert_eq!(part.slice(3_999..4_000).unwrap().as_slice(), [7]);
         assert!(part.slice(3_999..4_001).is_none());
         assert!(part.slice(0..usize::MAX).is_none());
-        for access in [Access::Sequential, Access::WillNeed, Access::Populate] {
+        for access in [Access::Sequential, Access::WillNeed, Access::Populate, Access::Done] {
             part.advise(access);
             blob.slice(10_000..10_000).unwrap().advise(access);
         }
+        assert_eq!(blob.as_slice(), [7; 10_000]);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! interrupt, takes back everything (see `transaction`).
 
 mod error;
+mod measure;
 mod options;
 pub(crate) mod parallel;
 mod plan;
@@ -16,7 +17,6 @@ mod preflight;
 mod report;
 pub(crate) mod stream;
 mod transaction;
-mod verify;
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
@@ -132,7 +132,7 @@ fn import_archive(archive: &Archive, root: &Path, request: &Request<'_>) -> Resu
     transaction.announce()?;
     let work = |(missing, layer): (&MissingLayer, _)| {
         let layer: &crate::archive::Layer = layer;
-        work(missing, Content::Bytes(&layer.blob, layer.descriptor.clone()))
+        work(missing, Content::Mapped(&layer.blob, layer.descriptor.clone()))
     };
     let works = plan.missing.iter().zip(&blobs).map(work).collect();
     let place = |number: usize| {

@@ -12,8 +12,7 @@ use layerfs::{DiffId, JournalFile, Source, Step, UnpackError, Unpacked, Unpackin
 
 use super::error::ImportError;
 use super::options::Request;
-use super::verify::{Check, CheckedReader};
-use crate::archive::Descriptor;
+use crate::archive::{Access, Blob, Descriptor};
 
 /// A layer to unpack.
 pub(crate) struct Work<'a> {
@@ -28,35 +27,58 @@ pub(crate) struct Work<'a> {
 
 /// A layer's bytes, compressed or not.
 pub(crate) enum Content<'a> {
-    /// All of them, and what the manifest says of them.
+    /// All of them in a file, and what the manifest says of them.
+    Mapped(&'a Blob, Option<Descriptor>),
+    /// All of them in memory, and what the manifest says of them.
     Bytes(&'a [u8], Option<Descriptor>),
     /// From a pipe.
     Stream(Box<dyn BufRead + Send + 'a>),
 }
 
 impl<'a> Content<'a> {
-    fn len(&self) -> usize {
+    fn bytes(&self) -> Option<&'a [u8]> {
         match self {
-            Self::Bytes(bytes, _) => bytes.len(),
-            Self::Stream(_) => 0,
+            Self::Mapped(blob, _) => Some(blob.as_slice()),
+            Self::Bytes(bytes, _) => Some(bytes),
+            Self::Stream(_) => None,
         }
+    }
+
+    fn len(&self) -> usize {
+        self.bytes().map_or(0, <[u8]>::len)
+    }
+
+    fn is_plain(&self) -> bool {
+        self.bytes().is_some_and(|bytes| Compression::sniff(bytes) == Compression::None)
     }
 
     /// The length of the tar, where it is known.
     fn total(&self) -> Option<u64> {
+        self.is_plain().then(|| self.len() as u64)
+    }
+
+    fn mapped(&self) -> Option<&'a Blob> {
         match self {
-            Self::Bytes(bytes, _) if Compression::sniff(bytes) == Compression::None => Some(bytes.len() as u64),
+            Self::Mapped(blob, _) => Some(blob),
+            Self::Bytes(..) | Self::Stream(_) => None,
+        }
+    }
+
+    /// What the compressed bytes must be. A tar is hashed as it is unpacked: its digest is its diff id.
+    fn descriptor(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Mapped(_, descriptor) | Self::Bytes(_, descriptor) if !self.is_plain() => descriptor.as_ref(),
             _ => None,
         }
     }
 
     fn into_source(self) -> std::io::Result<Source<'a>> {
-        let stream: Box<dyn BufRead + Send + 'a> = match self {
-            // Hashed as it is unpacked: its digest is its diff id.
-            Self::Bytes(bytes, _) if Compression::sniff(bytes) == Compression::None => return Ok(Source::Slice(bytes)),
-            Self::Bytes(bytes, Some(descriptor)) => Box::new(CheckedReader::new(bytes, Check::Against(descriptor))),
-            Self::Bytes(bytes, None) => Box::new(bytes),
-            Self::Stream(stream) => stream,
+        let (plain, checked) = (self.is_plain(), self.descriptor().is_some());
+        let stream: Box<dyn BufRead + Send + 'a> = match (self.bytes(), self) {
+            (Some(bytes), _) if plain => return Ok(Source::Slice(bytes)),
+            (Some(bytes), _) if checked => return Ok(Source::Blob(bytes)),
+            (_, Self::Stream(stream)) => stream,
+            (bytes, _) => Box::new(bytes.unwrap_or_default()),
         };
         Ok(Source::Stream(Box::new(Decoder::new(stream)?)))
     }
@@ -82,8 +104,10 @@ pub(crate) fn unpack_all<'a>(
     numbered.sort_by_key(|(_, work)| std::cmp::Reverse(work.content.len()));
     let shared = Shared { request, place, stop: &stop };
     let task = |(number, Work { name, index, diff_id, content }): (usize, Work<'a>)| -> BoxedTask<'_> {
-        let state = State::Waiting(content);
-        Box::new(LayerTask { number, name, index, diff_id, state, shared, result: &results[number] })
+        let descriptor = content.descriptor().cloned();
+        let behind = content.mapped().map(|blob| Behind { blob, released: 0 });
+        let (state, result) = (State::Waiting(content), &results[number]);
+        Box::new(LayerTask { number, name, index, diff_id, descriptor, behind, state, shared, result })
     };
     Pool::run(request.options.threads, numbered.into_iter().map(task).collect(), request.options.meter);
     let mut all = Vec::with_capacity(results.len());
@@ -120,6 +144,8 @@ struct LayerTask<'s> {
     name: String,
     index: usize,
     diff_id: Option<DiffId>,
+    descriptor: Option<Descriptor>,
+    behind: Option<Behind<'s>>,
     state: State<'s>,
     shared: Shared<'s>,
     result: &'s Slot,
@@ -129,6 +155,35 @@ enum State<'a> {
     Waiting(Content<'a>),
     Running(Box<Unpacking<'a>>),
     Ended,
+}
+
+/// What of a mapped layer is done with, and need not stay in the page table: taking all of it out at the end would be one
+/// thread's work, while the others have none.
+struct Behind<'a> {
+    blob: &'a Blob,
+    released: usize,
+}
+
+impl Behind<'_> {
+    /// Released at a time.
+    const STRIDE: usize = 8 << 20;
+    /// What may still be read by other threads. Nothing is lost if it was more: the page comes back when it is touched.
+    const MARGIN: usize = 4 << 20;
+
+    /// The first `consumed` bytes were handed out.
+    fn advance(&mut self, consumed: u64) {
+        let done = usize::try_from(consumed).unwrap_or(usize::MAX).saturating_sub(Self::MARGIN);
+        if done >= self.released + Self::STRIDE {
+            self.release(done);
+        }
+    }
+
+    fn release(&mut self, end: usize) {
+        if let Some(part) = self.blob.slice(self.released..end.min(self.blob.len())) {
+            part.advise(Access::Done);
+        }
+        self.released = end;
+    }
 }
 
 impl<'s> Task<'s> for LayerTask<'s> {
@@ -171,8 +226,16 @@ impl<'s> LayerTask<'s> {
                 Err(ImportError::Interrupted)
             }
             State::Running(mut unpacking) => match unpacking.step(pool).map_err(failed)? {
-                Step::Done(unpacked) => Ok(Some(*unpacked)),
-                Step::More { bytes } => {
+                Step::Done(unpacked) => {
+                    if let Some(behind) = &mut self.behind {
+                        behind.release(behind.blob.len());
+                    }
+                    Ok(Some(*unpacked))
+                }
+                Step::More { bytes, consumed } => {
+                    if let Some(behind) = &mut self.behind {
+                        behind.advance(consumed);
+                    }
                     request.observer.advance(self.number, bytes);
                     self.state = State::Running(unpacking);
                     Ok(None)
@@ -185,6 +248,14 @@ impl<'s> LayerTask<'s> {
         let observer = self.shared.request.observer;
         for (member, warning) in unpacked.warnings.first() {
             observer.warn(&self.name, member, warning);
+        }
+        if let (Some(expected), Some(found)) = (&self.descriptor, unpacked.blob_digest)
+            && found != expected.digest
+        {
+            let reason =
+                format!("the blob is not the one in the manifest: its digest is {found}, expected {}", expected.digest);
+            let source = UnpackError::Read { source: std::io::Error::new(std::io::ErrorKind::InvalidData, reason) };
+            return Err(ImportError::Layer { layer: self.name.clone(), source });
         }
         if let Some(expected) = self.diff_id
             && unpacked.diff_id != expected

@@ -17,9 +17,9 @@ use tarsplit::frame::{Frame, Framer};
 use tarsplit::{Kind, Member};
 
 use super::error::ImportError;
+use super::measure::MeasuredReader;
 use super::options::Request;
 use super::parallel::{Content, Place, Work, unpack_all};
-use super::verify::{Check, CheckedReader};
 use crate::archive::{ArchiveError, Entry, MAX_JSON, Namespace};
 
 /// Bytes of small files kept in memory, all together.
@@ -145,7 +145,7 @@ fn arrived<R: BufRead + Send>(
             // Its digest is its diff id, which is made anyway.
             Box::new(rest)
         } else {
-            Box::new(CheckedReader::new(rest, Check::Measure(Arc::clone(&measured))))
+            Box::new(MeasuredReader::new(rest, Arc::clone(&measured)))
         };
         let content = Content::Stream(content);
         let work = Work { name: name.to_owned(), index: 0, diff_id: None, content };

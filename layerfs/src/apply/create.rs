@@ -95,16 +95,16 @@ impl<'a> Applier<'a> {
             self.mark_opaque(parent, base, real)?;
         }
         self.set_owner(parent, base, metadata, fresh)?;
-        let exact = fresh && !self.must_set_mode(metadata) && now == metadata.mode;
+        let exact = fresh && !self.must_set_mode(parent, metadata) && now == metadata.mode;
         if !exact || !metadata.xattrs.is_empty() {
             let node = Node::open(&parent.fd, base).map_err(ApplyError::system("opening"))?;
             set_xattrs(&metadata.xattrs, name, &self.shared, |name, value| node.set_xattr(name, value))?;
             node.chmod(now).map_err(ApplyError::system("chmod"))?;
         }
-        if metadata.mode.contains(Mode::SGID)
-            || metadata.xattrs.iter().any(|(name, _)| name == b"system.posix_acl_default")
-        {
-            self.inherits = true;
+        self.inherits |= metadata.xattrs.iter().any(|(name, _)| name == b"system.posix_acl_default");
+        if metadata.mode.contains(Mode::SGID) {
+            self.setgid = true;
+            self.tree.forget();
         }
         self.directories.push(Directory::Member {
             path: real.to_vec(),
@@ -213,20 +213,25 @@ impl<'a> Applier<'a> {
         removed.map_err(ApplyError::system("replacing what the layer already has there"))
     }
 
-    /// Whether creating the node does not already give it its owner.
-    pub(super) fn must_set_owner(&self, metadata: &Metadata) -> bool {
+    /// Whether a new node in `parent` may get a group, a set-group-ID bit or an ACL from it.
+    pub(super) fn inherits_from(&self, parent: &Parent) -> bool {
+        self.inherits || self.setgid && parent.is_setgid()
+    }
+
+    /// Whether creating the node in `parent` does not already give it its owner.
+    pub(super) fn must_set_owner(&self, parent: &Parent, metadata: &Metadata) -> bool {
         if self.target.ownership == Ownership::Caller {
             return false;
         }
         let is = |wanted: Option<u32>, own| wanted.is_none_or(|wanted| wanted == own);
-        self.inherits
+        self.inherits_from(parent)
             || !is(metadata.uid.map(rustix::fs::Uid::as_raw), self.uid)
             || !is(metadata.gid.map(rustix::fs::Gid::as_raw), self.gid)
     }
 
-    /// Whether creating the node does not already give it its mode.
-    pub(super) fn must_set_mode(&self, metadata: &Metadata) -> bool {
-        self.inherits
+    /// Whether creating the node in `parent` does not already give it its mode.
+    pub(super) fn must_set_mode(&self, parent: &Parent, metadata: &Metadata) -> bool {
+        self.inherits_from(parent)
             || metadata.has_special_bits()
             || metadata.mode.as_raw_mode() & self.umask != 0
             || metadata.xattrs.iter().any(|(name, _)| name.starts_with(b"system."))
@@ -234,7 +239,7 @@ impl<'a> Applier<'a> {
 
     /// Sets the owner of a node, unless it is `fresh` and has that owner from its making.
     fn set_owner(&self, parent: &Parent, base: &[u8], metadata: &Metadata, fresh: bool) -> Result<(), ApplyError> {
-        if self.target.ownership == Ownership::Caller || fresh && !self.must_set_owner(metadata) {
+        if self.target.ownership == Ownership::Caller || fresh && !self.must_set_owner(parent, metadata) {
             return Ok(());
         }
         node::chown(&parent.fd, base, metadata.uid, metadata.gid).map_err(metadata.chown_failed())

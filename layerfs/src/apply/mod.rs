@@ -122,8 +122,11 @@ pub(crate) struct Applier<'a> {
     implied: SeenNames,
     /// Files that were handed out before they were created.
     planned: SeenNames,
-    /// New nodes may inherit a group, a set-id bit or an ACL: nothing about them can be taken for granted.
+    /// New nodes may inherit an ACL, or anything from directories that were there before: nothing about them can be taken
+    /// for granted.
     inherits: bool,
+    /// Some directory may be set-group-ID.
+    setgid: bool,
     umask: u32,
     uid: u32,
     gid: u32,
@@ -141,7 +144,7 @@ impl<'a> Applier<'a> {
         let stat = rustix::fs::fstat(&root).map_err(&opening)?;
         let default_acl =
             rustix::fs::fgetxattr(&root, "system.posix_acl_default", &mut [0u8; 0]).is_ok_and(|len| len > 0);
-        let inherits = target.whiteouts == WhiteoutMode::Delete || stat.st_mode & 0o2000 != 0 || default_acl;
+        let inherits = target.whiteouts == WhiteoutMode::Delete || default_acl;
         let owner = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
         Ok(Self {
             tree: Tree::new(root, (target.ownership == Ownership::Layer).then_some(owner)),
@@ -163,6 +166,7 @@ impl<'a> Applier<'a> {
             implied: SeenNames::default(),
             planned: SeenNames::default(),
             inherits,
+            setgid: stat.st_mode & 0o2000 != 0,
             umask: crate::sys::umask::current(),
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),

@@ -108,8 +108,8 @@ impl<'a> Applier<'a> {
         let metadata = Metadata::of(&mut member, self.target.ownership)?;
         let (stored, sparse) = (member.stored, member.sparse.take());
         let wanted = Wanted {
-            set_owner: self.must_set_owner(&metadata),
-            set_mode: self.must_set_mode(&metadata),
+            set_owner: self.must_set_owner(parent, &metadata),
+            set_mode: self.must_set_mode(parent, &metadata),
             set_len: (stored != member.size).then_some(member.size),
             metadata,
             name: std::mem::take(&mut member.name),

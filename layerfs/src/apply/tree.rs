@@ -5,7 +5,7 @@
 //! created. The fast path asks the kernel for a walk without any symlink; only what it refuses is walked by hand.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
@@ -28,9 +28,21 @@ pub(crate) struct Parent {
     pub(crate) fd: OwnedFd,
     /// Its path below the root with no symlink in it.
     pub(crate) real: Vec<u8>,
+    /// Whether it is set-group-ID; looked up when somebody asks.
+    setgid: OnceLock<bool>,
 }
 
 impl Parent {
+    fn new(fd: OwnedFd, real: Vec<u8>) -> Self {
+        Self { fd, real, setgid: OnceLock::new() }
+    }
+
+    /// Whether new nodes get this directory's group, and new directories its set-group-ID bit. The answer holds until the
+    /// tree [forgets](Tree::forget) the directory.
+    pub(crate) fn is_setgid(&self) -> bool {
+        *self.setgid.get_or_init(|| rustix::fs::fstat(&self.fd).map_or(true, |stat| stat.st_mode & 0o2000 != 0))
+    }
+
     /// The real path of `base` in this directory.
     pub(crate) fn path_of(&self, base: &[u8]) -> Vec<u8> {
         join(&self.real, base)
@@ -72,7 +84,7 @@ impl Tree {
         std::mem::take(&mut self.implied)
     }
 
-    /// Forgets all open directories: a directory or symlink was removed.
+    /// Forgets all open directories: one was removed, or a symlink, or one has a new mode.
     pub(crate) fn forget(&mut self) {
         self.cache.clear();
         self.last = None;
@@ -92,7 +104,7 @@ impl Tree {
         }
         if !self.cache.contains_key(path) {
             let fd = open_dir(&self.root, path).ok()?;
-            self.remember(path, Arc::new(Parent { fd, real: path.to_vec() }));
+            self.remember(path, Arc::new(Parent::new(fd, path.to_vec())));
         }
         let parent = Arc::clone(self.cache.get(path)?);
         self.last = Some((path.to_vec(), Arc::clone(&parent)));
@@ -131,7 +143,7 @@ impl Tree {
 
     fn open(&mut self, path: &[u8], create: bool) -> Result<Parent, ApplyError> {
         match open_dir(&self.root, path) {
-            Ok(fd) => Ok(Parent { fd, real: path.to_vec() }),
+            Ok(fd) => Ok(Parent::new(fd, path.to_vec())),
             Err(_) => self.walk(path, create),
         }
     }
@@ -139,7 +151,7 @@ impl Tree {
     /// One component after the other. Holds one descriptor, so that depth costs none.
     fn walk(&mut self, path: &[u8], create: bool) -> Result<Parent, ApplyError> {
         let open = ApplyError::system("opening the parent directory");
-        let mut here = Parent { fd: open_dir(&self.root, b"").map_err(&open)?, real: Vec::new() };
+        let mut here = Parent::new(open_dir(&self.root, b"").map_err(&open)?, Vec::new());
         let mut left: VecDeque<Vec<u8>> = components(path);
         let mut links = 0;
         let mut through = Vec::new();
@@ -191,7 +203,7 @@ impl Tree {
                     through = here.path_of(&component);
                     new = false;
                     if target.first() == Some(&b'/') {
-                        here = Parent { fd: open_dir(&self.root, b"").map_err(&open)?, real: Vec::new() };
+                        here = Parent::new(open_dir(&self.root, b"").map_err(&open)?, Vec::new());
                     }
                     for component in components(target).into_iter().rev() {
                         left.push_front(component);

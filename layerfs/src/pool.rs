@@ -150,10 +150,24 @@ impl<'env> Pool<'env> {
         job.map(|job| job(self)).is_some()
     }
 
-    /// Hashes some of what waits.
-    pub(crate) fn help_hashing(&self) {
+    /// Hashes some of what waits. Returns false if there was nothing.
+    pub(crate) fn help_hashing(&self) -> bool {
         let chains = self.lock().take_chains();
         hash(&chains, Extent::Even, self);
+        !chains.is_empty()
+    }
+
+    /// Does what a thread can do that would else wait for another to read: a job, or hashing. Returns false if there was
+    /// nothing.
+    pub(crate) fn help_beside_reading(&self) -> bool {
+        let job = self.lock().jobs.pop_front();
+        match job {
+            Some(job) => {
+                job(self);
+                true
+            }
+            None => self.help_hashing(),
+        }
     }
 
     fn work(&self, meter: Option<&Meter>) {

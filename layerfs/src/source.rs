@@ -15,7 +15,7 @@ use crate::pool::{Outstanding, Pool};
 const PIECE: usize = 256 << 10;
 
 /// Pieces that may be read ahead.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 
 /// A compressed or plain stream.
 pub type LayerStream<'a> = Decoder<Box<dyn BufRead + Send + 'a>>;
@@ -102,7 +102,7 @@ impl<'a> Pieces<'a> {
                 Ok((!now.is_empty()).then_some(Piece { bytes: Bytes::Borrowed(now), consumed: *consumed }))
             }
             Self::Stream(stream, blob) => {
-                let Decoded { bytes, consumed } = stream.next()?;
+                let Decoded { bytes, consumed } = stream.next(pool)?;
                 stream.read_ahead(pool);
                 if let Some(blob) = blob {
                     blob.hash_to(consumed, pool);
@@ -150,10 +150,16 @@ impl<'a> Stream<'a> {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> io::Result<Decoded> {
-        let read = self.ahead().pieces.pop_front();
-        if let Some(piece) = read {
-            return piece;
+    fn next(&self, pool: &Pool<'a>) -> io::Result<Decoded> {
+        loop {
+            let read = self.ahead().pieces.pop_front();
+            if let Some(piece) = read {
+                return piece;
+            }
+            let another_reads = self.reader.try_lock().is_err();
+            if !another_reads || !pool.help_beside_reading() {
+                break;
+            }
         }
         let waiting = meter::enter(Stage::Input);
         let mut reader = self.reader();

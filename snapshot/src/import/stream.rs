@@ -69,7 +69,8 @@ pub(crate) fn decoded<'o>(file: File, request: &Request<'o>) -> Result<Box<dyn B
     let read = |source| ArchiveError::Read { file: "the archive".into(), source };
     let file = Patient { file, interrupted: request.options.interrupted };
     let decoder = Decoder::new(BufReader::with_capacity(128 << 10, file)).map_err(read)?;
-    Ok(Box::new(BufReader::with_capacity(256 << 10, decoder)))
+    // Small: who reads a layer takes more at a time, and gets it without a copy in between.
+    Ok(Box::new(BufReader::with_capacity(32 << 10, decoder)))
 }
 
 /// How long a read from a pipe waits before it looks whether the user still wants it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::contender::Tools;
 use super::record::Machine;
@@ -15,24 +15,15 @@ use super::record::Machine;
 ///
 /// If `/proc` cannot be read.
 pub fn describe() -> Result<Machine> {
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").context("reading /proc/cpuinfo")?;
-    let meminfo = std::fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
-    let of = |key: &str| {
-        cpuinfo.lines().find_map(|line| Some(line.strip_prefix(key)?.split_once(':')?.1.trim())).unwrap_or("unknown")
-    };
-    let flags: Vec<&str> = cpuinfo.lines().find(|line| line.starts_with("flags")).unwrap_or("").split(' ').collect();
-    let kibibytes =
-        meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().split(' ').next()?.parse().ok());
+    let machine = tools::measuring::Machine::read()?;
+    let model = machine.family_and_model.map(|(family, model)| format!(", family {family} model {model}"));
     Ok(Machine {
-        cpu: format!("{}, family {} model {}", of("model name"), of("cpu family"), of("model\t")),
+        cpu: machine.cpu + &model.unwrap_or_default(),
         cores: std::thread::available_parallelism()?.get(),
-        sha_instructions: flags.contains(&"sha_ni"),
-        memory: kibibytes.unwrap_or(0u64) * 1024,
-        kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
-            .context("reading the kernel's release")?
-            .trim()
-            .to_owned(),
-        virtualisation: virtualisation(flags.contains(&"hypervisor")),
+        sha_instructions: machine.sha_instructions,
+        memory: machine.memory_bytes,
+        kernel: machine.kernel,
+        virtualisation: virtualisation(machine.hypervisor),
     })
 }
 

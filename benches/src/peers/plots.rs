@@ -4,9 +4,10 @@ use anyhow::Result;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use tools::measuring::Spread;
+
 use super::record::Results;
 use super::rows::{Form, On, Row, Sync, Workload, contenders};
-use super::stats::Spread;
 use super::tables;
 use super::verdict::verdicts;
 

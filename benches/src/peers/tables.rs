@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
+use tools::measuring::Spread;
+
 use super::record::{Absence, Measurement, Results};
 use super::rows::{Form, MEMORY_MUST, On, Peer, Row, Sync, Workload, contenders};
-use super::stats::{Seconds, Spread};
+use super::stats::Seconds;
 use super::verdict::{Verdict, above, rounds, spread, verdicts};
 
 /// The name of a workload in file names and in the JSON.

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use tools::measuring::Spread;
+
 use super::record::{Measurement, Results};
 use super::rows::{Form, GOALS, Goal, On, Peer, Sync, Workload};
-use super::stats::Spread;
 
 /// A round of one file of results: what can be compared.
 type Round = (usize, u32);

@@ -4,7 +4,6 @@ mod bench;
 mod bottleneck;
 mod figures;
 mod job;
-mod machine;
 mod measure;
 mod report;
 mod scratch;

@@ -196,7 +196,7 @@ fn gathered(journal: Vec<Entry>) -> Vec<Entry> {
 /// Cleaned names of a layer's members, for which the archive says the time; whiteouts set none.
 fn recorded(journal: &[Entry]) -> BTreeSet<Vec<u8>> {
     let name = |entry: &Entry| match entry {
-        Entry::File { name, .. } => Some(tarsplit::names::clean(name)),
+        Entry::File { name, .. } => Some(tarsplit::names::clean(name).into_owned()),
         _ => None,
     };
     let whiteout = |name: &Vec<u8>| name.rsplit(|&c| c == b'/').next().is_some_and(|base| base.starts_with(b".wh."));

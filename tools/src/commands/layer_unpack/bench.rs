@@ -17,12 +17,13 @@ use snapshot::import::{ImportError, Observer, Options, Silent};
 
 use super::bottleneck::Metered;
 use super::figures::Costs;
-use super::machine::{Machine, file_system};
 use super::measure::{timed, with_peak_memory};
 use super::report::{Content, Report, Run};
 use super::scratch::Scratch;
 use super::{Job, NAME};
 use crate::exit::Usage;
+use crate::measuring::Machine;
+use crate::measuring::machine::file_system;
 use crate::progress::Progress;
 use crate::{input, output};
 

@@ -1,35 +1,17 @@
 //! From what runs took to what is said of them.
 
 use layerfs::meter::{Cost, Stage};
-use serde::Serialize;
 
-/// The middle and the ends of what was measured.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Spread {
-    pub(super) median: f64,
-    pub(super) min: f64,
-    pub(super) max: f64,
+use crate::measuring::Spread;
+
+/// How much of `amount` went through in a second, in runs that took `walls` seconds.
+pub(super) fn rates(amount: f64, walls: &[f64]) -> Spread {
+    spread(walls.iter().map(|&wall| ratio(amount, wall)))
 }
 
-impl Spread {
-    /// Of `values`, of which there is at least one.
-    pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Self {
-        let mut values: Vec<f64> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        let (min, max) = (values.first().copied().unwrap_or(0.0), values.last().copied().unwrap_or(0.0));
-        Self { median: median(&values), min, max }
-    }
-
-    /// How much of `amount` went through in a second, in runs that took `walls` seconds.
-    pub(super) fn of_rates(amount: f64, walls: &[f64]) -> Self {
-        Self::of(walls.iter().map(|&wall| ratio(amount, wall)))
-    }
-}
-
-/// Of values in order: the middle one, or what lies halfway between the middle two.
-fn median(sorted: &[f64]) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
-    f64::midpoint(sorted[last / 2], sorted[sorted.len() / 2])
+/// The spread of figures; of none, nothing is zero.
+pub(super) fn spread(figures: impl IntoIterator<Item = f64>) -> Spread {
+    Spread::of(figures).unwrap_or_default()
 }
 
 /// `part` in units of `whole`; nothing of nothing is nothing.
@@ -102,18 +84,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn medians_are_the_middle() {
-        let spread = |values: &[f64]| Spread::of(values.iter().copied());
-        assert_eq!(spread(&[3.0]), Spread { median: 3.0, min: 3.0, max: 3.0 });
-        assert_eq!(spread(&[3.0, 1.0, 8.0]), Spread { median: 3.0, min: 1.0, max: 8.0 });
-        assert_eq!(spread(&[8.0, 1.0, 3.0, 4.0]), Spread { median: 3.5, min: 1.0, max: 8.0 });
-        assert_eq!(Spread::of([]), Spread { median: 0.0, min: 0.0, max: 0.0 });
-    }
-
-    #[test]
     fn rates_are_amounts_by_seconds() {
         // 600 in 2, 3 and 6 seconds.
-        assert_eq!(Spread::of_rates(600.0, &[2.0, 6.0, 3.0]), Spread { median: 200.0, min: 100.0, max: 300.0 });
+        assert_eq!(rates(600.0, &[2.0, 6.0, 3.0]), Spread { median: 200.0, min: 100.0, max: 300.0, count: 3 });
+        assert_eq!(rates(600.0, &[]), Spread::default());
     }
 
     #[test]

@@ -33,9 +33,9 @@ use layerfs::meter::{Cost, Stage};
 use serde::Serialize;
 
 use super::bottleneck::Metered;
-use super::figures::{Spread, ratio};
-use super::machine::Machine;
+use super::figures::{rates, ratio, spread};
 use super::measure::Sample;
+use crate::measuring::{Machine, Spread};
 
 /// All of it.
 #[derive(Debug, Serialize)]
@@ -123,19 +123,19 @@ impl Run {
     /// Draws the figures from what was measured.
     pub(super) fn new(samples: &[Sample], content: Content, peak_rss_anon_bytes: u64, metered: &Metered<'_>) -> Self {
         let walls: Vec<f64> = samples.iter().map(|sample| sample.wall).collect();
-        let wall_seconds = Spread::of(walls.iter().copied());
+        let wall_seconds = spread(walls.iter().copied());
         let bound_seconds = metered.costs.bound(metered.threads, metered.processors);
         let waits = metered.costs.waits().map(|(stage, cost)| (stage.name(), cost.wall.as_secs_f64()));
         let waits = waits.chain([("alone", metered.alone())]);
         Self {
             threads: metered.threads,
             wall_seconds,
-            megabytes_per_second: Spread::of_rates(content.tar_bytes as f64 / 1e6, &walls),
-            entries_per_second: Spread::of_rates(content.entries as f64, &walls),
+            megabytes_per_second: rates(content.tar_bytes as f64 / 1e6, &walls),
+            entries_per_second: rates(content.entries as f64, &walls),
             samples: walls,
             cpu_seconds: Cpu {
-                user: Spread::of(samples.iter().map(|sample| sample.user)).median,
-                system: Spread::of(samples.iter().map(|sample| sample.system)).median,
+                user: spread(samples.iter().map(|sample| sample.user)).median,
+                system: spread(samples.iter().map(|sample| sample.system)).median,
             },
             peak_rss_anon_bytes,
             metered_wall_seconds: metered.wall,
@@ -180,9 +180,9 @@ mod tests {
         let sample = |wall, user| Sample { wall, user, system: 0.5 };
         let run = Run::new(&[sample(1.2, 1.0), sample(1.5, 3.0), sample(1.0, 2.0)], content, 77, &metered);
         assert_eq!(run.samples, [1.2, 1.5, 1.0]);
-        assert_eq!(run.wall_seconds, Spread { median: 1.2, min: 1.0, max: 1.5 });
-        assert_eq!(run.megabytes_per_second, Spread { median: 10.0, min: 8.0, max: 12.0 });
-        assert_eq!(run.entries_per_second, Spread { median: 50.0, min: 40.0, max: 60.0 });
+        assert_eq!(run.wall_seconds, Spread { median: 1.2, min: 1.0, max: 1.5, count: 3 });
+        assert_eq!(run.megabytes_per_second, Spread { median: 10.0, min: 8.0, max: 12.0, count: 3 });
+        assert_eq!(run.entries_per_second, Spread { median: 50.0, min: 40.0, max: 60.0, count: 3 });
         assert_eq!(run.cpu_seconds, Cpu { user: 2.0, system: 0.5 });
         assert_eq!((run.bound_seconds, run.above_bound), (1.0, 1.2));
         assert_eq!((run.bytes_copied, run.peak_rss_anon_bytes), (15, 77));

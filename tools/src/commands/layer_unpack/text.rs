@@ -1,8 +1,9 @@
 //! The report of a benchmark as a person reads it.
 
-use super::figures::{Spread, ratio, scaling};
+use super::figures::{ratio, scaling};
 use super::report::{Report, Run, StageCost};
 use crate::format::size::size;
+use crate::measuring::Spread;
 
 /// Its lines.
 pub(super) fn lines(report: &Report) -> Vec<String> {
@@ -48,7 +49,7 @@ fn table(runs: &[Run]) -> Vec<String> {
     let title = "threads     median        min        max     MB/s  entries/s  speed-up  efficiency";
     let first = runs.first().map_or((1, 0.0), |run| (run.threads, run.wall_seconds.median));
     let row = |run: &Run| {
-        let Spread { median, min, max } = run.wall_seconds;
+        let Spread { median, min, max, .. } = run.wall_seconds;
         let (faster, efficiency) = scaling(first, (run.threads, median));
         format!(
             "{:>7} {:>10} {:>10} {:>10} {:>8} {:>10} {faster:>9.2} {:>9.0} %",
@@ -67,8 +68,8 @@ fn table(runs: &[Run]) -> Vec<String> {
 /// All that is known of one number of threads.
 fn details(run: &Run, tar_bytes: u64) -> Vec<String> {
     let threads = if run.threads == 1 { "1 thread".into() } else { format!("{} threads", run.threads) };
-    let Spread { median, min, max } = run.wall_seconds;
-    let range = |Spread { median, min, max }: Spread| format!("{} ({} to {})", rate(median), rate(min), rate(max));
+    let Spread { median, min, max, .. } = run.wall_seconds;
+    let range = |Spread { median, min, max, .. }: Spread| format!("{} ({} to {})", rate(median), rate(min), rate(max));
     let cpu = run.cpu_seconds;
     let copied = ratio(run.bytes_copied as f64, tar_bytes as f64);
     let metered = ratio(run.metered_wall_seconds, median);

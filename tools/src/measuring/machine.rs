@@ -23,22 +23,33 @@ const FILE_SYSTEMS: [(i64, &str); 11] = [
 
 /// The machine that was measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Machine {
+pub struct Machine {
     /// As the processor calls itself.
-    pub(super) cpu: String,
+    pub cpu: String,
+    /// Family and model, by which processors that call themselves alike differ; absent where there are none.
+    #[serde(skip)]
+    pub family_and_model: Option<(String, String)>,
     /// Online processors.
-    pub(super) cores: usize,
-    pub(super) memory_bytes: u64,
-    pub(super) kernel: String,
+    pub cores: usize,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Release of the kernel.
+    pub kernel: String,
     /// Whether the processor has instructions for SHA-256.
-    pub(super) sha_instructions: bool,
+    pub sha_instructions: bool,
+    /// Whether the processor says that it is not a real one.
+    #[serde(skip)]
+    pub hypervisor: bool,
     /// This program's version.
-    pub(super) layerfs: &'static str,
+    pub layerfs: &'static str,
 }
 
 impl Machine {
     /// This machine.
-    pub(super) fn read() -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// If `/proc` cannot be read.
+    pub fn read() -> anyhow::Result<Self> {
         let read = |path: &str| std::fs::read_to_string(path).with_context(|| path.to_owned());
         Ok(Self::parse(&read("/proc/cpuinfo")?, &read("/proc/meminfo")?, &read("/proc/sys/kernel/osrelease")?))
     }
@@ -49,12 +60,16 @@ impl Machine {
         let memory = fields(meminfo).find(|(key, _)| *key == "MemTotal").map_or("", |(_, value)| value);
         let kilobytes: u64 = memory.trim_end_matches(" kB").parse().unwrap_or(0);
         Self {
+            family_and_model: field("cpu family")
+                .zip(field("model"))
+                .map(|(family, model)| (family.to_owned(), model.to_owned())),
             cpu: field("model name").unwrap_or(std::env::consts::ARCH).to_owned(),
             cores: fields(cpuinfo).filter(|(key, _)| *key == "processor").count(),
             memory_bytes: kilobytes * 1024,
             kernel: kernel.trim().to_owned(),
             // x86 and ARM.
             sha_instructions: flags.split(' ').any(|flag| matches!(flag, "sha_ni" | "sha2")),
+            hypervisor: flags.split(' ').any(|flag| flag == "hypervisor"),
             layerfs: env!("CARGO_PKG_VERSION"),
         }
     }
@@ -66,7 +81,7 @@ fn fields(text: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// The type of the file system that `dir` is on: its name, or the number by which the kernel knows it.
-pub(super) fn file_system(dir: impl AsFd) -> anyhow::Result<String> {
+pub(crate) fn file_system(dir: impl AsFd) -> anyhow::Result<String> {
     let FsType(magic) = fstatfs(dir).context("asking for the type of the file system")?.filesystem_type();
     Ok(name(magic))
 }
@@ -85,11 +100,13 @@ mod tests {
 
     #[test]
     fn a_machine_is_read_from_what_the_kernel_says() {
-        let cpuinfo = "processor\t: 0\nmodel name\t: AMD EPYC 9B14\nflags\t\t: fpu sse4_2 sha_ni avx\n\n\
+        let cpuinfo = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC 9B14\n\
+                       flags\t\t: fpu sse4_2 sha_ni avx\n\n\
                        processor\t: 1\nmodel name\t: AMD EPYC 9B14\nflags\t\t: fpu sse4_2 sha_ni avx\n";
         let machine = Machine::parse(cpuinfo, "MemTotal:       24117248 kB\nMemFree: 1 kB\n", "6.18.5\n");
         assert_eq!((machine.cpu.as_str(), machine.cores, machine.sha_instructions), ("AMD EPYC 9B14", 2, true));
         assert_eq!((machine.memory_bytes, machine.kernel.as_str()), (24_117_248 * 1024, "6.18.5"));
+        assert_eq!(machine.family_and_model, Some(("25".to_owned(), "17".to_owned())));
         let arm = Machine::parse("processor : 0\nFeatures : fp asimd aes sha1\n", "", "");
         assert_eq!((arm.cores, arm.sha_instructions, arm.memory_bytes), (1, false, 0));
     }

@@ -39,8 +39,11 @@ impl<'a> Chain<'a> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Vec<Bytes<'a>> {
-        std::mem::take(&mut self.pending().pieces)
+    /// Takes the first `most` pieces, or all there are. Only with the hasher in hand.
+    fn take(&self, most: usize) -> Vec<Bytes<'a>> {
+        let mut pending = self.pending();
+        let most = most.min(pending.pieces.len());
+        pending.pieces.drain(..most).collect()
     }
 
     /// Adds the next bytes of the stream.
@@ -63,7 +66,7 @@ impl<'a> Chain<'a> {
     /// The digest of everything added. Nothing may be added afterwards.
     pub(crate) fn finish(&self) -> Digest {
         let mut hasher = self.hasher();
-        let pieces = self.take();
+        let pieces = self.take(usize::MAX);
         let _hashing = meter::enter(Stage::Hash);
         for piece in pieces {
             meter::count(Stage::Hash, piece.as_slice().len());
@@ -84,13 +87,15 @@ pub(crate) enum Extent {
 
 /// Hashes what waits in `chains`, and gives back to the pool those of which more waits then.
 pub(crate) fn hash<'a>(chains: &[Arc<Chain<'a>>], extent: Extent, pool: &Pool<'a>) {
-    let mut held: Vec<_> = chains.iter().map(|chain| (chain.hasher(), chain.take())).collect();
-    let waiting = held.iter().map(|(_, pieces)| pieces.len());
+    let hashers: Vec<_> = chains.iter().map(|chain| chain.hasher()).collect();
+    // Whoever holds the hasher is the only one who takes pieces away; more may come.
+    let waiting = chains.iter().map(|chain| chain.pending().pieces.len()).filter(|&pieces| pieces > 0);
     let turns = match extent {
         Extent::Even => waiting.min(),
         Extent::All => waiting.max(),
     };
     let turns = turns.unwrap_or(0);
+    let mut held: Vec<_> = hashers.into_iter().zip(chains.iter().map(|chain| chain.take(turns))).collect();
     let hashing = meter::enter(Stage::Hash);
     for turn in 0..turns {
         let mut streams: Vec<(&mut Hasher, &[u8])> = held
@@ -101,14 +106,6 @@ pub(crate) fn hash<'a>(chains: &[Arc<Chain<'a>>], extent: Extent, pool: &Pool<'a
         Hasher::update_together(&mut streams);
     }
     drop(hashing);
-    for (chain, (_, pieces)) in chains.iter().zip(&mut held) {
-        pieces.drain(..turns.min(pieces.len()));
-        if !pieces.is_empty() {
-            let mut pending = chain.pending();
-            pieces.append(&mut pending.pieces);
-            pending.pieces = std::mem::take(pieces);
-        }
-    }
     drop(held);
     for chain in chains {
         let mut pending = chain.pending();

@@ -245,7 +245,8 @@ impl<'a> Pass<'a> {
             }
         }
         let outcome = self.applier.finish(pool).map_err(whole)?;
-        let blob_digest = self.pieces.blob_digest(pool);
+        // Of a failed layer nobody asks, and the rest of its blob may be long.
+        let blob_digest = if shared.has_failed() { None } else { self.pieces.blob_digest(pool) };
         let diff_id = DiffId(self.chain.finish());
         Ok(Ended { diff_id, blob_digest, tar_bytes: self.tar_bytes, members, outcome })
     }

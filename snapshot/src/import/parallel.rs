@@ -249,11 +249,11 @@ impl<'s> LayerTask<'s> {
         for (member, warning) in unpacked.warnings.first() {
             observer.warn(&self.name, member, warning);
         }
-        if let (Some(expected), Some(found)) = (&self.descriptor, unpacked.blob_digest)
-            && found != expected.digest
+        if let Some(Descriptor { digest: expected, .. }) = &self.descriptor
+            && unpacked.blob_digest != Some(*expected)
         {
-            let reason =
-                format!("the blob is not the one in the manifest: its digest is {found}, expected {}", expected.digest);
+            let found = unpacked.blob_digest.map_or_else(|| "unknown".to_owned(), |found| found.to_string());
+            let reason = format!("the blob is not the one in the manifest: its digest is {found}, expected {expected}");
             let source = UnpackError::Read { source: std::io::Error::new(std::io::ErrorKind::InvalidData, reason) };
             return Err(ImportError::Layer { layer: self.name.clone(), source });
         }

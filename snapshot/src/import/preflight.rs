@@ -32,7 +32,7 @@ impl Need {
     /// whether it did.
     fn add_until(&mut self, layer: &[u8], block: u64, enough: impl Fn(&Self, usize) -> bool) -> bool {
         if Compression::sniff(layer) != Compression::None {
-            self.bytes += layer.len() as u64;
+            self.bytes = self.bytes.saturating_add(layer.len() as u64);
             self.lower_bound = true;
             return false;
         }
@@ -43,7 +43,7 @@ impl Need {
             match frame {
                 Frame::Member(member) => {
                     let data = if member.kind == Kind::Directory { 1 } else { member.stored };
-                    self.bytes += data.div_ceil(block) * block;
+                    self.bytes = self.bytes.saturating_add(data.div_ceil(block).saturating_mul(block));
                     self.inodes += u64::from(!matches!(member.kind, Kind::HardLink | Kind::GlobalHeader));
                     if enough(self, at.saturating_add(usize::try_from(member.stored).unwrap_or(usize::MAX))) {
                         return true;
@@ -120,14 +120,21 @@ pub(crate) fn check(layers: &[&[u8]], dir: &Dir) -> Result<(), ImportError> {
 
 /// What `layers` need; nothing if it turns out on the way that there is room for all of it.
 fn unless_sure(layers: &[&[u8]], room: &Room) -> Option<Need> {
-    let most = |layer: &&[u8]| match Compression::sniff(layer) {
+    let most = |layer: &[u8]| match Compression::sniff(layer) {
         Compression::None => Need::most(layer.len() as u64, room.block),
         // Nothing limits it; what is known is asked for.
         _ => Need { bytes: layer.len() as u64, ..Need::default() },
     };
+    // Of each layer, the most that those behind it may need.
+    let mut later: Vec<Need> = Vec::with_capacity(layers.len());
+    for layer in layers.iter().rev() {
+        let behind = later.last().copied().unwrap_or_default();
+        later.push(behind.and(&most(layer)));
+    }
     let mut need = Need::default();
-    for (at, layer) in layers.iter().enumerate() {
-        let later = layers[at + 1..].iter().map(most).fold(Need::default(), |sum, layer| sum.and(&layer));
+    for layer in layers {
+        later.pop();
+        let later = later.last().copied().unwrap_or_default();
         let enough = |need: &Need, counted: usize| {
             let left = Need::most(layer.len().saturating_sub(counted) as u64, room.block);
             room.holds(&need.and(&left).and(&later))
@@ -183,5 +190,18 @@ mod tests {
             }
         }
         assert!(sure > 100, "{sure}");
+    }
+
+    #[test]
+    fn claims_beyond_all_numbers_need_all_room() {
+        let mut huge = layer(&[]);
+        let mut header = tar::Header::new_gnu();
+        header.set_path("f").unwrap();
+        header.set_size((1 << 63) - 1);
+        header.set_cksum();
+        huge.truncate(512);
+        huge.extend_from_slice(header.as_bytes());
+        let need = unless_sure(&[&huge, &huge], &Room { block: 4096, bytes: 6000, inodes: 100 });
+        assert_eq!(need.map(|need| need.bytes), Some(u64::MAX));
     }
 }

@@ -110,6 +110,25 @@ fn the_bound_is_the_sum_of_the_stages_divided_by_the_threads() {
     assert!(above_of_small().is_empty(), "without --bench there is nothing to compare with");
 }
 
+#[test]
+fn stages_are_those_on_tmpfs_in_whatever_order_the_files_come() {
+    let with = |on, factor: f64| {
+        let mut results = fixture();
+        for costs in &mut results[0].stages {
+            costs.on = on;
+            let stages = costs.bench.iter_mut().flat_map(|bench| &mut bench.runs).flat_map(|run| &mut run.stages);
+            stages.for_each(|stage| stage.cpu_seconds *= factor);
+        }
+        results.remove(0)
+    };
+    for files in [[with(On::Tmpfs, 1.0), with(On::Ext4, 3.0)], [with(On::Ext4, 3.0), with(On::Tmpfs, 1.0)]] {
+        let bounds: Vec<f64> = above(&files, Workload::Image).iter().map(|it| it.bound).collect();
+        assert!((bounds[0] - 1.8).abs() < 1e-9, "{bounds:?}");
+    }
+    let bounds: Vec<f64> = above(&[with(On::Ext4, 3.0)], Workload::Image).iter().map(|it| it.bound).collect();
+    assert!(bounds.is_empty(), "nothing was measured there");
+}
+
 fn above_of_small() -> Vec<benches::peers::verdict::Above> {
     above(&fixture(), Workload::Small)
 }

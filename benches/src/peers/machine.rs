@@ -49,7 +49,8 @@ pub fn versions(tools: &Tools) -> BTreeMap<String, String> {
     versions
 }
 
-/// The commit of the tree that a program was built in, with `-dirty` where tracked files differ.
+/// The commit of the tree that a program was built in, with `-dirty` where tracked files differ, but for those that
+/// measuring writes.
 pub fn commit(program: &Path) -> String {
     let tree = program.parent().unwrap_or(Path::new("."));
     let git = |arguments: &[&str]| {
@@ -57,8 +58,10 @@ pub fn commit(program: &Path) -> String {
         command.arg("-C").arg(tree).args(arguments);
         first_line(command)
     };
+    let written = [":(top,exclude)benches/results", ":(top,exclude)BENCHMARKS.md"];
+    let status = [&["status", "--porcelain", "--untracked-files=no", "--", ":(top)"], &written[..]].concat();
     match git(&["rev-parse", "HEAD"]) {
-        Some(commit) if git(&["status", "--porcelain", "--untracked-files=no"]).is_some() => format!("{commit}-dirty"),
+        Some(commit) if git(&status).is_some() => format!("{commit}-dirty"),
         Some(commit) => commit,
         None => "unknown".to_owned(),
     }

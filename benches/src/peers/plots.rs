@@ -9,7 +9,7 @@ use tools::measuring::Spread;
 use super::record::Results;
 use super::rows::{Form, On, Row, Sync, Workload, contenders};
 use super::tables;
-use super::verdict::verdicts;
+use super::verdict::{costs, verdicts};
 
 /// A picture for the report.
 #[derive(Debug, Clone)]
@@ -165,8 +165,7 @@ fn bar_chart(title: &str, line: &str, bars: &[Bar]) -> Result<String> {
 
 /// One bar for each workload, made of its stages, with our time with one thread as a mark.
 fn stages(results: &[Results]) -> Result<Option<Picture>> {
-    let costs = results.iter().flat_map(|results| &results.stages);
-    let runs: Vec<_> = costs.filter_map(|costs| Some((costs.workload, costs.bench.as_ref()?.one_thread()?))).collect();
+    let runs: Vec<_> = costs(results).into_iter().map(|(workload, _, run)| (workload, run)).collect();
     let mut names: Vec<&str> = Vec::new();
     for stage in runs.iter().flat_map(|(_, run)| &run.stages) {
         if !names.contains(&stage.stage.as_str()) {

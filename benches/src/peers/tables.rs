@@ -7,7 +7,7 @@ use tools::measuring::Spread;
 use super::record::{Absence, Measurement, Results};
 use super::rows::{Form, MEMORY_MUST, On, Peer, Row, Sync, Workload, contenders};
 use super::stats::Seconds;
-use super::verdict::{Verdict, above, rounds, spread, verdicts};
+use super::verdict::{Verdict, above, costs, rounds, spread, verdicts};
 
 /// The name of a workload in file names and in the JSON.
 pub fn id(workload: Workload) -> String {
@@ -203,8 +203,7 @@ pub fn share(results: &[Results], workload: Workload, peer: Peer, (on, sync): (O
 
 /// Stage costs, their sum, and how far above it we are.
 fn stages(results: &[Results], workload: Workload) -> String {
-    let costs = results.iter().flat_map(|results| &results.stages).filter(|costs| costs.workload == workload);
-    let Some(run) = costs.filter_map(|costs| costs.bench.as_ref()?.one_thread()).next_back() else {
+    let Some((_, _, run)) = costs(results).into_iter().find(|(found, ..)| *found == workload) else {
         return String::new();
     };
     let sum = run.cpu();

@@ -9,6 +9,7 @@ use tools::measuring::Spread;
 
 use super::record::{Measurement, Results};
 use super::rows::{Form, GOALS, Goal, On, Peer, Sync, Workload};
+use super::stages::{BenchOutput, BenchRun};
 
 /// A round of one file of results: what can be compared.
 type Round = (usize, u32);
@@ -136,11 +137,23 @@ impl Above {
     }
 }
 
+/// What the stages of each workload cost with one thread: on tmpfs, if that was measured; of several, the last.
+pub fn costs(results: &[Results]) -> Vec<(Workload, On, &BenchRun)> {
+    let mut found: Vec<(Workload, On, &BenchRun)> = Vec::new();
+    for costs in results.iter().flat_map(|results| &results.stages) {
+        let Some(run) = costs.bench.as_ref().and_then(BenchOutput::one_thread) else { continue };
+        match found.iter_mut().find(|(workload, ..)| *workload == costs.workload) {
+            None => found.push((costs.workload, costs.on, run)),
+            Some((_, on, _)) if *on == On::Tmpfs && costs.on != On::Tmpfs => {}
+            Some(before) => *before = (costs.workload, costs.on, run),
+        }
+    }
+    found
+}
+
 /// Compares a workload with its stages, where `--bench` was run; with one and with two threads.
 pub fn above(results: &[Results], workload: Workload) -> Vec<Above> {
-    let costs = results.iter().flat_map(|results| &results.stages).filter(|costs| costs.workload == workload);
-    let Some((on, run)) = costs.filter_map(|costs| Some((costs.on, costs.bench.as_ref()?.one_thread()?))).next_back()
-    else {
+    let Some((_, on, run)) = costs(results).into_iter().find(|(found, ..)| *found == workload) else {
         return Vec::new();
     };
     let of = |peer: Peer| {

@@ -8,6 +8,8 @@ mod hasher;
 
 pub use hasher::Hasher;
 
+use crate::meter::{self, Stage};
+
 /// Streams that are worth hashing together on this processor.
 pub(crate) fn lanes() -> usize {
     if blocks::together_pays() { blocks::LANES } else { 1 }
@@ -123,6 +125,8 @@ impl<R: std::io::Read> HashingReader<R> {
 impl<R: std::io::Read> std::io::Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(buffer)?;
+        let _hashing = meter::enter(Stage::Hash);
+        meter::count(Stage::Hash, read);
         self.hasher.update(&buffer[..read]);
         self.bytes += read as u64;
         Ok(read)
@@ -190,6 +194,17 @@ impl ChainId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_read_is_hashed_and_counted() {
+        let mut reader = HashingReader::new(&b"abc"[..]);
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+        let (digest, bytes) = reader.finish();
+        // FIPS 180-4's example.
+        assert_eq!(digest.hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!((text.as_str(), bytes), ("abc", 3));
+    }
 
     #[test]
     fn digests_are_parsed_strictly() {

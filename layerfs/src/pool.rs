@@ -144,9 +144,11 @@ impl<'env> Pool<'env> {
 
     /// Does one waiting job. Returns false if there was none.
     pub(crate) fn help(&self) -> bool {
-        let mut state = self.lock();
-        let job = state.jobs.pop_front().or_else(|| state.reads.pop_front());
-        drop(state);
+        self.do_one(|state| state.jobs.pop_front().or_else(|| state.reads.pop_front()))
+    }
+
+    fn do_one(&self, take: impl FnOnce(&mut State<'env>) -> Option<Job<'env>>) -> bool {
+        let job = take(&mut self.lock());
         job.map(|job| job(self)).is_some()
     }
 
@@ -160,14 +162,7 @@ impl<'env> Pool<'env> {
     /// Does what a thread can do that would else wait for another to read: a job, or hashing. Returns false if there was
     /// nothing.
     pub(crate) fn help_beside_reading(&self) -> bool {
-        let job = self.lock().jobs.pop_front();
-        match job {
-            Some(job) => {
-                job(self);
-                true
-            }
-            None => self.help_hashing(),
-        }
+        self.do_one(|state| state.jobs.pop_front()) || self.help_hashing()
     }
 
     fn work(&self, meter: Option<&Meter>) {

@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tarsplit::Member;
 use tarsplit::disassemble::Keep;
-use tarsplit::sparse::Run;
+use tarsplit::sparse::{Run, SparseMap};
 
 use super::Applier;
 use super::error::ApplyError;
@@ -43,15 +43,15 @@ pub(super) struct Current {
 enum Runs {
     /// To its beginning, so many.
     Whole(Run),
-    /// The file is sparse.
-    Sparse(Vec<Run>),
+    /// Where the map says.
+    Sparse(SparseMap),
 }
 
 impl Runs {
     fn get(&self, at: usize) -> Option<&Run> {
         match self {
             Self::Whole(run) => (at == 0).then_some(run),
-            Self::Sparse(runs) => runs.get(at),
+            Self::Sparse(map) => map.runs().get(at),
         }
     }
 }
@@ -144,7 +144,7 @@ impl<'a> Applier<'a> {
             && real.len() <= MAX_REPLAYED_PATH
             && self.on_disk.insert(real);
         let whole = Runs::Whole(Run { offset: 0, length: stored });
-        let runs = sparse.map_or(whole, |map| Runs::Sparse(map.runs().to_vec()));
+        let runs = sparse.map_or(whole, Runs::Sparse);
         self.current = Some(Current { file, runs, run: 0, done: 0 });
         Ok(if on_disk { Keep::OnDisk } else { Keep::Inline })
     }

@@ -9,7 +9,6 @@
 //! interrupt, takes back everything (see `transaction`).
 
 mod error;
-mod measure;
 mod options;
 pub(crate) mod parallel;
 mod plan;

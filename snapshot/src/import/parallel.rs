@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use layerfs::apply::Target;
 use layerfs::compress::{Compression, Decoder};
 use layerfs::pool::{BoxedTask, Pool, Task};
-use layerfs::{DiffId, JournalFile, Source, Step, UnpackError, Unpacked, Unpacking};
+use layerfs::{DiffId, Digest, JournalFile, Source, Step, UnpackError, Unpacked, Unpacking};
 
 use super::error::ImportError;
 use super::options::Request;
@@ -64,24 +64,33 @@ impl<'a> Content<'a> {
         }
     }
 
-    /// What the compressed bytes must be. A tar is hashed as it is unpacked: its digest is its diff id.
-    fn descriptor(&self) -> Option<&Descriptor> {
+    /// The digest that the compressed bytes must have. A tar is hashed as it is unpacked: its digest is its diff id.
+    fn blob_digest(&self) -> Option<Digest> {
         match self {
-            Self::Mapped(_, descriptor) | Self::Bytes(_, descriptor) if !self.is_plain() => descriptor.as_ref(),
+            Self::Mapped(_, descriptor) | Self::Bytes(_, descriptor) if !self.is_plain() => {
+                descriptor.as_ref().map(|descriptor| descriptor.digest)
+            }
             _ => None,
         }
     }
 
     fn into_source(self) -> std::io::Result<Source<'a>> {
-        let (plain, checked) = (self.is_plain(), self.descriptor().is_some());
-        let stream: Box<dyn BufRead + Send + 'a> = match (self.bytes(), self) {
-            (Some(bytes), _) if plain => return Ok(Source::Slice(bytes)),
-            (Some(bytes), _) if checked => return Ok(Source::Blob(bytes)),
-            (_, Self::Stream(stream)) => stream,
-            (bytes, _) => Box::new(bytes.unwrap_or_default()),
+        let (plain, checked) = (self.is_plain(), self.blob_digest().is_some());
+        let bytes = match self {
+            Self::Mapped(blob, _) => blob.as_slice(),
+            Self::Bytes(bytes, _) => bytes,
+            Self::Stream(stream) => return decoded(stream),
         };
-        Ok(Source::Stream(Box::new(Decoder::new(stream)?)))
+        match (plain, checked) {
+            (true, _) => Ok(Source::Slice(bytes)),
+            (false, true) => Ok(Source::Blob(bytes)),
+            (false, false) => decoded(Box::new(bytes)),
+        }
     }
+}
+
+fn decoded<'a>(stream: Box<dyn BufRead + Send + 'a>) -> std::io::Result<Source<'a>> {
+    Ok(Source::Stream(Box::new(Decoder::new(stream)?)))
 }
 
 /// What a layer is unpacked into.
@@ -104,10 +113,10 @@ pub(crate) fn unpack_all<'a>(
     numbered.sort_by_key(|(_, work)| std::cmp::Reverse(work.content.len()));
     let shared = Shared { request, place, stop: &stop };
     let task = |(number, Work { name, index, diff_id, content }): (usize, Work<'a>)| -> BoxedTask<'_> {
-        let descriptor = content.descriptor().cloned();
+        let blob_digest = content.blob_digest();
         let behind = content.mapped().map(|blob| Behind { blob, released: 0 });
         let (state, result) = (State::Waiting(content), &results[number]);
-        Box::new(LayerTask { number, name, index, diff_id, descriptor, behind, state, shared, result })
+        Box::new(LayerTask { number, name, index, diff_id, blob_digest, behind, state, shared, result })
     };
     Pool::run(request.options.threads, numbered.into_iter().map(task).collect(), request.options.meter);
     let mut all = Vec::with_capacity(results.len());
@@ -144,7 +153,8 @@ struct LayerTask<'s> {
     name: String,
     index: usize,
     diff_id: Option<DiffId>,
-    descriptor: Option<Descriptor>,
+    /// What the compressed bytes must be, where the manifest says it.
+    blob_digest: Option<Digest>,
     behind: Option<Behind<'s>>,
     state: State<'s>,
     shared: Shared<'s>,
@@ -249,8 +259,8 @@ impl<'s> LayerTask<'s> {
         for (member, warning) in unpacked.warnings.first() {
             observer.warn(&self.name, member, warning);
         }
-        if let Some(Descriptor { digest: expected, .. }) = &self.descriptor
-            && unpacked.blob_digest != Some(*expected)
+        if let Some(expected) = self.blob_digest
+            && unpacked.blob_digest != Some(expected)
         {
             let found = unpacked.blob_digest.map_or_else(|| "unknown".to_owned(), |found| found.to_string());
             let reason = format!("the blob is not the one in the manifest: its digest is {found}, expected {expected}");

@@ -71,22 +71,6 @@ impl Need {
             lower_bound: self.lower_bound || other.lower_bound,
         }
     }
-
-    /// Compares with the room on `dir`'s file system.
-    ///
-    /// # Errors
-    /// [`ImportError::Space`]
-    pub(crate) fn check(&self, dir: &Dir) -> Result<(), ImportError> {
-        let room = Room::of(dir)?;
-        let too_little = |what, need, free| ImportError::Space { path: dir.path().to_path_buf(), what, need, free };
-        if self.bytes > room.bytes {
-            return Err(too_little("bytes", self.bytes, room.bytes));
-        }
-        if self.inodes > room.inodes {
-            return Err(too_little("inodes", self.inodes, room.inodes));
-        }
-        Ok(())
-    }
 }
 
 /// What is free on a file system.
@@ -108,14 +92,28 @@ impl Room {
     }
 
     fn holds(&self, need: &Need) -> bool {
-        need.bytes <= self.bytes && need.inodes <= self.inodes
+        self.lacks(need).is_none()
+    }
+
+    /// Of what there is too little: its name, how much is needed, how much is free.
+    fn lacks(&self, need: &Need) -> Option<(&'static str, u64, u64)> {
+        [("bytes", need.bytes, self.bytes), ("inodes", need.inodes, self.inodes)]
+            .into_iter()
+            .find(|(_, need, free)| need > free)
     }
 }
 
-/// Checks `layers`; headers are read only until the most that the rest may need has room.
+/// Checks `layers` against the room on `dir`'s file system; headers are read only until the most that the rest may need
+/// has room.
+///
+/// # Errors
+/// [`ImportError::Space`]
 pub(crate) fn check(layers: &[&[u8]], dir: &Dir) -> Result<(), ImportError> {
     let room = Room::of(dir)?;
-    unless_sure(layers, &room).map_or(Ok(()), |need| need.check(dir))
+    match unless_sure(layers, &room).and_then(|need| room.lacks(&need)) {
+        None => Ok(()),
+        Some((what, need, free)) => Err(ImportError::Space { path: dir.path().to_path_buf(), what, need, free }),
+    }
 }
 
 /// What `layers` need; nothing if it turns out on the way that there is room for all of it.

@@ -11,13 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use layerfs::compress::{Compression, Decoder};
 use layerfs::meter;
-use layerfs::{Digest, Unpacked};
+use layerfs::{Digest, HashingReader, Unpacked};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tarsplit::frame::{Frame, Framer};
 use tarsplit::{Kind, Member};
 
 use super::error::ImportError;
-use super::measure::MeasuredReader;
 use super::options::Request;
 use super::parallel::{Content, Place, Work, unpack_all};
 use crate::archive::{ArchiveError, Entry, MAX_JSON, Namespace};
@@ -140,15 +139,15 @@ fn arrived<R: BufRead + Send>(
         let Some((number, place)) = slot()? else { return Ok(Arrived::Skipped(member.size)) };
         let place = std::sync::Mutex::new(Some(place));
         let plain = Compression::sniff(&head) == Compression::None;
-        let rest = BufReader::with_capacity(128 << 10, io::Cursor::new(head).chain(outer));
-        let measured = Arc::default();
-        let content: Box<dyn BufRead + Send + '_> = if plain {
+        let rest = io::Cursor::new(head).chain(outer);
+        let mut hashed = None;
+        let read: Box<dyn Read + Send + '_> = if plain {
             // Its digest is its diff id, which is made anyway.
             Box::new(rest)
         } else {
-            Box::new(MeasuredReader::new(rest, Arc::clone(&measured)))
+            Box::new(hashed.insert(HashingReader::new(rest)))
         };
-        let content = Content::Stream(content);
+        let content = Content::Stream(Box::new(BufReader::with_capacity(128 << 10, read)));
         let work = Work { name: name.to_owned(), index: 0, diff_id: None, content };
         let give = |_| {
             let place = place.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
@@ -156,7 +155,7 @@ fn arrived<R: BufRead + Send>(
         };
         let unpacked = unpack_all(vec![work], request, &give)?.pop();
         let unpacked = unpacked.expect("one layer, one result");
-        let (digest, size) = measured.get().copied().unwrap_or((unpacked.diff_id.0, unpacked.tar_bytes));
+        let (digest, size) = hashed.map_or((unpacked.diff_id.0, unpacked.tar_bytes), HashingReader::finish);
         collected.layers.insert(number, ArrivedLayer { unpacked, digest, size });
         return Ok(Arrived::Layer(number));
     }

@@ -35,6 +35,8 @@ mod tests {
     #[test]
     fn the_median_of_an_even_number_is_between_two() {
         assert_eq!(Spread::of([4.0, 1.0, 3.0, 2.0]).map(|spread| spread.median), Some(2.5));
+        assert_eq!(Spread::of([8.0, 1.0, 3.0, 4.0]), Some(Spread { median: 3.5, min: 1.0, max: 8.0, count: 4 }));
+        assert_eq!(Spread::of([3.0]), Some(Spread { median: 3.0, min: 3.0, max: 3.0, count: 1 }));
         assert_eq!(
             Spread::of([5.0, 1.0, 3.0]).map(|spread| (spread.min, spread.median, spread.max)),
             Some((1.0, 3.0, 5.0))

@@ -102,8 +102,7 @@ impl<'a> Applier<'a> {
             node.chmod(now).map_err(ApplyError::system("chmod"))?;
         }
         self.inherits |= metadata.xattrs.iter().any(|(name, _)| name == b"system.posix_acl_default");
-        if metadata.mode.contains(Mode::SGID) {
-            self.setgid = true;
+        if !fresh {
             self.tree.forget();
         }
         self.directories.push(Directory::Member {
@@ -215,7 +214,7 @@ impl<'a> Applier<'a> {
 
     /// Whether a new node in `parent` may get a group, a set-group-ID bit or an ACL from it.
     pub(super) fn inherits_from(&self, parent: &Parent) -> bool {
-        self.inherits || self.setgid && parent.is_setgid()
+        self.inherits || parent.hands_down(self.gid)
     }
 
     /// Whether creating the node in `parent` does not already give it its owner.

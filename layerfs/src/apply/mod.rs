@@ -125,8 +125,6 @@ pub(crate) struct Applier<'a> {
     /// New nodes may inherit an ACL, or anything from directories that were there before: nothing about them can be taken
     /// for granted.
     inherits: bool,
-    /// Some directory may be set-group-ID.
-    setgid: bool,
     umask: u32,
     uid: u32,
     gid: u32,
@@ -141,7 +139,6 @@ impl<'a> Applier<'a> {
     ) -> Result<Self, ApplyError> {
         let opening = ApplyError::system("opening the layer's root");
         let root = rustix::io::fcntl_dupfd_cloexec(&target.root, 3).map_err(&opening)?;
-        let stat = rustix::fs::fstat(&root).map_err(&opening)?;
         let default_acl =
             rustix::fs::fgetxattr(&root, "system.posix_acl_default", &mut [0u8; 0]).is_ok_and(|len| len > 0);
         let inherits = target.whiteouts == WhiteoutMode::Delete || default_acl;
@@ -166,7 +163,6 @@ impl<'a> Applier<'a> {
             implied: SeenNames::default(),
             planned: SeenNames::default(),
             inherits,
-            setgid: stat.st_mode & 0o2000 != 0,
             umask: crate::sys::umask::current(),
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),

@@ -28,19 +28,22 @@ pub(crate) struct Parent {
     pub(crate) fd: OwnedFd,
     /// Its path below the root with no symlink in it.
     pub(crate) real: Vec<u8>,
-    /// Whether it is set-group-ID; looked up when somebody asks.
-    setgid: OnceLock<bool>,
+    /// Whether it hands down another group than this one; looked up when somebody asks.
+    hands_down: OnceLock<bool>,
 }
 
 impl Parent {
     fn new(fd: OwnedFd, real: Vec<u8>) -> Self {
-        Self { fd, real, setgid: OnceLock::new() }
+        Self { fd, real, hands_down: OnceLock::new() }
     }
 
-    /// Whether new nodes get this directory's group, and new directories its set-group-ID bit. The answer holds until the
-    /// tree [forgets](Tree::forget) the directory.
-    pub(crate) fn is_setgid(&self) -> bool {
-        *self.setgid.get_or_init(|| rustix::fs::fstat(&self.fd).map_or(true, |stat| stat.st_mode & 0o2000 != 0))
+    /// Whether new nodes of a process with the group `gid` may get another one here, or directories the set-group-ID bit:
+    /// the directory has that bit, or another group, which counts on file systems that are mounted with `grpid` or
+    /// `bsdgroups`. The answer holds until the tree [forgets](Tree::forget) the directory.
+    pub(crate) fn hands_down(&self, gid: u32) -> bool {
+        *self.hands_down.get_or_init(|| {
+            rustix::fs::fstat(&self.fd).map_or(true, |stat| stat.st_mode & 0o2000 != 0 || stat.st_gid != gid)
+        })
     }
 
     /// The real path of `base` in this directory.
@@ -84,7 +87,7 @@ impl Tree {
         std::mem::take(&mut self.implied)
     }
 
-    /// Forgets all open directories: one was removed, or a symlink, or one has a new mode.
+    /// Forgets all open directories: one was removed, or a symlink, or one has a new owner or mode.
     pub(crate) fn forget(&mut self) {
         self.cache.clear();
         self.last = None;

@@ -29,8 +29,8 @@ impl Applier<'_> {
                 let call = ApplyError::system("whiteout");
                 let made = rustix::fs::mknodat(&parent.fd, hidden, FileType::CharacterDevice, Mode::empty(), 0);
                 made.map_err(&call)?;
-                let layers = self.target.ownership == Ownership::Layer && (member.uid, member.gid) != (0, 0);
-                if layers || self.inherits_from(parent) {
+                let other = (member.uid, member.gid) != (0, 0) || self.inherits_from(parent);
+                if self.target.ownership == Ownership::Layer && other {
                     let id = |id| u32::try_from(id).unwrap_or(u32::MAX);
                     let (uid, gid) = (Uid::from_raw(id(member.uid)), Gid::from_raw(id(member.gid)));
                     node::chown(&parent.fd, hidden, Some(uid), Some(gid)).map_err(call)?;

@@ -80,7 +80,7 @@ impl SeenNames {
     /// Whether a cleaned name was added.
     #[must_use]
     pub fn contains(&self, cleaned: &[u8]) -> bool {
-        self.hashes.contains(&self.key.hash_one(cleaned))
+        !self.hashes.is_empty() && self.hashes.contains(&self.key.hash_one(cleaned))
     }
 
     /// Forgets a cleaned name. Returns whether it was there.

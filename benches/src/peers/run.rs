@@ -42,13 +42,14 @@ pub struct Options {
 /// A run in progress.
 struct Run<'a> {
     options: &'a Options,
+    out: &'a Path,
     interrupt: Interrupt,
     base: Base,
     tools: Tools,
     results: Results,
 }
 
-/// Measures, and writes the results after each workload: an interruption loses only the one it was at.
+/// Measures, and writes the results after each round: an interruption loses only the one it was at.
 ///
 /// # Errors
 ///
@@ -79,10 +80,9 @@ pub fn run(options: &Options, out: &Path) -> Result<()> {
         memory: Vec::new(),
         counts: Vec::new(),
     };
-    let mut run = Run { options, interrupt, base: Base::mount()?, tools, results };
+    let mut run = Run { options, out, interrupt, base: Base::mount()?, tools, results };
     for workload in workloads {
         run.workload(workload)?;
-        run.results.write(out)?;
     }
     if options.rows.contains(&Row::Memory) {
         run.memory()?;
@@ -123,7 +123,7 @@ impl Run<'_> {
         if let Some(on) = self.options.on.first() {
             self.stages(workload, &staged, *on)?;
         }
-        Ok(())
+        self.results.write(self.out)
     }
 
     /// All rounds. Each begins with another peer, so that nobody is always behind the same one.
@@ -155,6 +155,7 @@ impl Run<'_> {
                     }
                 }
             }
+            self.results.write(self.out)?;
         }
         Ok(())
     }

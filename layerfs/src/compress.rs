@@ -177,9 +177,9 @@ impl<R> Decoder<R> {
         }
     }
 
-    /// The reader below, at its end once this one is at its end. Before that, bytes taken by [`Decoder::new`] are lost.
-    pub fn into_inner(self) -> R {
-        self.input.into_inner().1
+    /// The reader below. What was taken to tell the compression does not come again.
+    pub fn get_mut(&mut self) -> &mut R {
+        self.input.get_mut().1
     }
 
     fn failure(&mut self, fault: Fault) -> io::Error {
@@ -204,7 +204,6 @@ impl<R: BufRead> Read for Decoder<R> {
             Engine::Plain => {
                 let read = self.input.read(output)?;
                 self.consumed += read as u64;
-                meter::copied(read);
                 return Ok(read);
             }
             Engine::Gzip(codec) => codec,

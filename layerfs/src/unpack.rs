@@ -17,7 +17,7 @@ use crate::digest::{DiffId, Digest};
 use crate::error::UnpackError;
 use crate::meter::{self, Stage};
 use crate::pool::{Outstanding, Pool, Task};
-use crate::source::{Piece, Pieces, Source};
+use crate::source::{Next, Pieces, Source};
 use crate::warning::{Warning, Warnings};
 
 /// Where the journal of a layer goes.
@@ -51,13 +51,8 @@ pub struct Unpacked {
 /// What a step did.
 #[derive(Debug)]
 pub enum Step {
-    /// So many more bytes of the tar are unpacked.
-    More {
-        /// Bytes of the uncompressed tar.
-        bytes: u64,
-        /// How much of the source was taken so far. Of the last of it, some may still be read.
-        consumed: u64,
-    },
+    /// So many more bytes of the tar are unpacked; none if the thread did something else for the layer.
+    More(u64),
     /// The layer is unpacked.
     Done(Box<Unpacked>),
 }
@@ -128,7 +123,7 @@ impl<'a> Unpacking<'a> {
         // The failure of a worker is reported when all have ended.
         let stepped = if self.shared.has_failed() { Ok(None) } else { pass.step(pool) };
         match stepped {
-            Ok(Some((bytes, consumed))) => Ok(Step::More { bytes, consumed }),
+            Ok(Some(bytes)) => Ok(Step::More(bytes)),
             Ok(None) => self.finish(pool).map(|unpacked| Step::Done(Box::new(unpacked))),
             Err(error) => {
                 self.abandon(pool);
@@ -193,7 +188,7 @@ struct Alone<'a> {
 impl<'a> Task<'a> for Alone<'a> {
     fn step(&mut self, pool: &Pool<'a>) -> ControlFlow<()> {
         let result = match self.unpacking.step(pool) {
-            Ok(Step::More { .. }) => return ControlFlow::Continue(()),
+            Ok(Step::More(_)) => return ControlFlow::Continue(()),
             Ok(Step::Done(unpacked)) => Ok(*unpacked),
             Err(error) => Err(error),
         };
@@ -212,10 +207,14 @@ struct Ended {
 }
 
 impl<'a> Pass<'a> {
-    /// Takes a piece; returns its length, and how much of the source is used, or nothing at the end.
-    fn step(&mut self, pool: &Pool<'a>) -> Result<Option<(u64, u64)>, UnpackError> {
+    /// Takes a piece, if there is one; returns its length, or nothing at the end.
+    fn step(&mut self, pool: &Pool<'a>) -> Result<Option<u64>, UnpackError> {
         let next = self.pieces.next(pool).map_err(|source| UnpackError::Read { source })?;
-        let Some(Piece { bytes: piece, consumed }) = next else { return Ok(None) };
+        let piece = match next {
+            Next::Piece(piece) => piece,
+            Next::Later => return Ok(Some(0)),
+            Next::End => return Ok(None),
+        };
         let bytes = piece.as_slice();
         let mut applying = Applying { applier: &mut self.applier, piece: &piece, pool };
         {
@@ -227,7 +226,7 @@ impl<'a> Pass<'a> {
         let length = bytes.len() as u64;
         self.tar_bytes += length;
         self.chain.add(piece, pool);
-        Ok(Some((length, consumed)))
+        Ok(Some(length))
     }
 
     fn finish(mut self, shared: &Shared, pool: &Pool<'a>) -> Result<Ended, UnpackError> {
@@ -246,7 +245,8 @@ impl<'a> Pass<'a> {
         }
         let outcome = self.applier.finish(pool).map_err(whole)?;
         // Of a failed layer nobody asks, and the rest of its blob may be long.
-        let blob_digest = if shared.has_failed() { None } else { self.pieces.blob_digest(pool) };
+        let blob_digest = if shared.has_failed() { Ok(None) } else { self.pieces.blob_digest(pool) };
+        let blob_digest = blob_digest.map_err(|source| UnpackError::Read { source })?;
         let diff_id = DiffId(self.chain.finish());
         Ok(Ended { diff_id, blob_digest, tar_bytes: self.tar_bytes, members, outcome })
     }

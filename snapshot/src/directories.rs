@@ -99,7 +99,7 @@ pub fn unpack(
         }
         Opened::LayerTar(blob) => {
             check_not_empty(&blob, request)?;
-            bare(&mut destination, Content::Mapped(&blob, None), request)
+            bare(&mut destination, Content::File(&blob, None), request)
         }
         Opened::Compressed(file, _) | Opened::Pipe(file) => {
             let unpacked = from_stream(file, &mut destination, image, request);
@@ -127,7 +127,7 @@ fn from_archive(
         name: layer.source.clone(),
         index,
         diff_id: Some(diff_ids[index]),
-        content: Content::Mapped(&layer.blob, layer.descriptor.clone()),
+        content: Content::File(&layer.blob, layer.descriptor.clone()),
     });
     let place = |number| destination.place(number);
     let unpacked = unpack_all(works.collect(), request, &place)?;

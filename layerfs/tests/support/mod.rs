@@ -29,6 +29,16 @@ pub(crate) struct How {
 
 /// Unpacks `archive` into `dir/diff`, with the journal at `dir/tar-split.json.gz`.
 pub(crate) fn unpack(archive: &[u8], dir: &Path, how: How) -> Result<Unpacked, UnpackError> {
+    let source = match Compression::sniff(archive) {
+        _ if how.stream => Source::Stream(Box::new(Decoder::new(Box::new(archive) as Box<_>).unwrap())),
+        Compression::None => Source::Slice(archive),
+        _ => Source::Blob(Box::new(archive)),
+    };
+    unpack_source(source, dir, how)
+}
+
+/// The same from anywhere.
+pub(crate) fn unpack_source(source: Source<'_>, dir: &Path, how: How) -> Result<Unpacked, UnpackError> {
     std::fs::create_dir_all(dir.join("diff")).unwrap();
     let target = Target {
         root: open_dir(&dir.join("diff")),
@@ -38,11 +48,6 @@ pub(crate) fn unpack(archive: &[u8], dir: &Path, how: How) -> Result<Unpacked, U
         defer_directories: false,
     };
     let journal = JournalFile { dir: open_dir(dir), name: "tar-split.json.gz" };
-    let source = match Compression::sniff(archive) {
-        _ if how.stream => Source::Stream(Box::new(Decoder::new(Box::new(archive) as Box<_>).unwrap())),
-        Compression::None => Source::Slice(archive),
-        _ => Source::Blob(archive),
-    };
     Unpacking::begin(source, target, Some(journal))?.run(how.threads)
 }
 

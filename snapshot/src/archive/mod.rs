@@ -9,11 +9,12 @@
 //! ```
 //!
 //! [`Archive::open`] tells what a path is. A plain tar is mapped into memory, its headers are indexed, and a layer is a
-//! slice of the map. What must be streamed (a compressed archive, a pipe) is the caller's work; [`contents`] and
+//! part of the file, which is read and not taken from the map. What must be streamed (a compressed archive, a pipe) is the caller's work; [`contents`] and
 //! [`Namespace`] do for it what they do here.
 //!
-//! A file that is made shorter by someone else while it is mapped ends the process with SIGBUS.
+//! A file that is made shorter by someone else while its headers are looked at ends the process with SIGBUS.
 
+mod blob;
 mod docker;
 mod error;
 mod image;
@@ -34,11 +35,11 @@ use std::path::{Path, PathBuf};
 
 use layerfs::compress::{Compression, SNIFF_LEN};
 
+pub use blob::{Blob, BlobReader};
 pub use error::ArchiveError;
 pub use image::{Contents, Descriptor, Format, Image, LayerRef, ReadFile, Select, contents};
 pub(crate) use index::is_archive_name;
 pub use json::MAX_JSON;
-pub use map::{Access, Blob};
 pub use namespace::{Entry, NameError, Namespace};
 pub use platform::{InvalidPlatform, Platform};
 
@@ -113,11 +114,14 @@ impl Archive {
         if !regular || file.stream_position().map_err(failed)? != 0 {
             return Ok(Opened::Pipe(file));
         }
-        let blob = Blob::map(&file).map_err(failed)?;
-        let compression = Compression::sniff(&blob[..blob.len().min(SNIFF_LEN)]);
+        let mut head = Vec::new();
+        (&file).take(SNIFF_LEN as u64).read_to_end(&mut head).map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        let compression = Compression::sniff(&head);
         if compression != Compression::None {
             return Ok(Opened::Compressed(file, compression));
         }
+        let blob = Blob::map(file).map_err(failed)?;
         let index::Index { names, refused } = index::index(path, &blob)?;
         if !names.has(docker::MANIFEST) && !names.has(oci::INDEX) {
             return Ok(Opened::LayerTar(blob));
@@ -177,7 +181,7 @@ impl Archive {
             }
             Files::Directory(layout) => {
                 let failed = |source| ArchiveError::Read { file: file.to_owned(), source };
-                Blob::map(&layout_file(layout, file)?).map_err(failed)
+                Blob::map(layout_file(layout, file)?).map_err(failed)
             }
         }
     }

@@ -131,7 +131,7 @@ fn import_archive(archive: &Archive, root: &Path, request: &Request<'_>) -> Resu
     transaction.announce()?;
     let work = |(missing, layer): (&MissingLayer, _)| {
         let layer: &crate::archive::Layer = layer;
-        work(missing, Content::Mapped(&layer.blob, layer.descriptor.clone()))
+        work(missing, Content::File(&layer.blob, layer.descriptor.clone()))
     };
     let works = plan.missing.iter().zip(&blobs).map(work).collect();
     let place = |number: usize| {

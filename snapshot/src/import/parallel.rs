@@ -1,18 +1,18 @@
 //! Several layers at once.
 
-use std::io::BufRead;
+use std::io::{BufRead, BufReader, Read};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use layerfs::apply::Target;
-use layerfs::compress::{Compression, Decoder};
+use layerfs::compress::{Compression, Decoder, SNIFF_LEN};
 use layerfs::pool::{BoxedTask, Pool, Task};
 use layerfs::{DiffId, Digest, JournalFile, Source, Step, UnpackError, Unpacked, Unpacking};
 
 use super::error::ImportError;
 use super::options::Request;
-use crate::archive::{Access, Blob, Descriptor};
+use crate::archive::{Blob, Descriptor};
 
 /// A layer to unpack.
 pub(crate) struct Work<'a> {
@@ -28,7 +28,7 @@ pub(crate) struct Work<'a> {
 /// A layer's bytes, compressed or not.
 pub(crate) enum Content<'a> {
     /// All of them in a file, and what the manifest says of them.
-    Mapped(&'a Blob, Option<Descriptor>),
+    File(&'a Blob, Option<Descriptor>),
     /// All of them in memory, and what the manifest says of them.
     Bytes(&'a [u8], Option<Descriptor>),
     /// From a pipe.
@@ -36,20 +36,23 @@ pub(crate) enum Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    fn bytes(&self) -> Option<&'a [u8]> {
+    fn len(&self) -> usize {
         match self {
-            Self::Mapped(blob, _) => Some(blob.as_slice()),
-            Self::Bytes(bytes, _) => Some(bytes),
-            Self::Stream(_) => None,
+            Self::File(blob, _) => blob.len(),
+            Self::Bytes(bytes, _) => bytes.len(),
+            Self::Stream(_) => 0,
         }
     }
 
-    fn len(&self) -> usize {
-        self.bytes().map_or(0, <[u8]>::len)
-    }
-
     fn is_plain(&self) -> bool {
-        self.bytes().is_some_and(|bytes| Compression::sniff(bytes) == Compression::None)
+        let mut head = Vec::new();
+        let sniffed = match self {
+            // Read and not looked at, so that a file that has become shorter is an error. Reading the layer will tell it.
+            Self::File(blob, _) => blob.reader().take(SNIFF_LEN as u64).read_to_end(&mut head).map(|_| head.as_slice()),
+            Self::Bytes(bytes, _) => Ok(*bytes),
+            Self::Stream(_) => return false,
+        };
+        Compression::sniff(sniffed.unwrap_or_default()) == Compression::None
     }
 
     /// The length of the tar, where it is known.
@@ -57,17 +60,10 @@ impl<'a> Content<'a> {
         self.is_plain().then(|| self.len() as u64)
     }
 
-    fn mapped(&self) -> Option<&'a Blob> {
-        match self {
-            Self::Mapped(blob, _) => Some(blob),
-            Self::Bytes(..) | Self::Stream(_) => None,
-        }
-    }
-
     /// The digest that the compressed bytes must have. A tar is hashed as it is unpacked: its digest is its diff id.
     fn blob_digest(&self) -> Option<Digest> {
         match self {
-            Self::Mapped(_, descriptor) | Self::Bytes(_, descriptor) if !self.is_plain() => {
+            Self::File(_, descriptor) | Self::Bytes(_, descriptor) if !self.is_plain() => {
                 descriptor.as_ref().map(|descriptor| descriptor.digest)
             }
             _ => None,
@@ -76,15 +72,16 @@ impl<'a> Content<'a> {
 
     fn into_source(self) -> std::io::Result<Source<'a>> {
         let (plain, checked) = (self.is_plain(), self.blob_digest().is_some());
-        let bytes = match self {
-            Self::Mapped(blob, _) => blob.as_slice(),
-            Self::Bytes(bytes, _) => bytes,
+        let reader: Box<dyn Read + Send + 'a> = match self {
+            Self::File(blob, _) => Box::new(blob.reader()),
+            Self::Bytes(bytes, _) if plain => return Ok(Source::Slice(bytes)),
+            Self::Bytes(bytes, _) => Box::new(bytes),
             Self::Stream(stream) => return decoded(stream),
         };
         match (plain, checked) {
-            (true, _) => Ok(Source::Slice(bytes)),
-            (false, true) => Ok(Source::Blob(bytes)),
-            (false, false) => decoded(Box::new(bytes)),
+            (true, _) => Ok(Source::Plain(reader)),
+            (false, true) => Ok(Source::Blob(reader)),
+            (false, false) => decoded(Box::new(BufReader::with_capacity(128 << 10, reader))),
         }
     }
 }
@@ -114,9 +111,8 @@ pub(crate) fn unpack_all<'a>(
     let shared = Shared { request, place, stop: &stop };
     let task = |(number, Work { name, index, diff_id, content }): (usize, Work<'a>)| -> BoxedTask<'_> {
         let blob_digest = content.blob_digest();
-        let behind = content.mapped().map(|blob| Behind { blob, released: 0 });
         let (state, result) = (State::Waiting(content), &results[number]);
-        Box::new(LayerTask { number, name, index, diff_id, blob_digest, behind, state, shared, result })
+        Box::new(LayerTask { number, name, index, diff_id, blob_digest, state, shared, result })
     };
     Pool::run(request.options.threads, numbered.into_iter().map(task).collect(), request.options.meter);
     let mut all = Vec::with_capacity(results.len());
@@ -155,7 +151,6 @@ struct LayerTask<'s> {
     diff_id: Option<DiffId>,
     /// What the compressed bytes must be, where the manifest says it.
     blob_digest: Option<Digest>,
-    behind: Option<Behind<'s>>,
     state: State<'s>,
     shared: Shared<'s>,
     result: &'s Slot,
@@ -165,35 +160,6 @@ enum State<'a> {
     Waiting(Content<'a>),
     Running(Box<Unpacking<'a>>),
     Ended,
-}
-
-/// What of a mapped layer is done with, and need not stay in the page table: taking all of it out at the end would be one
-/// thread's work, while the others have none.
-struct Behind<'a> {
-    blob: &'a Blob,
-    released: usize,
-}
-
-impl Behind<'_> {
-    /// Released at a time.
-    const STRIDE: usize = 8 << 20;
-    /// What may still be read by other threads. Nothing is lost if it was more: the page comes back when it is touched.
-    const MARGIN: usize = 4 << 20;
-
-    /// The first `consumed` bytes were handed out.
-    fn advance(&mut self, consumed: u64) {
-        let done = usize::try_from(consumed).unwrap_or(usize::MAX).saturating_sub(Self::MARGIN);
-        if done >= self.released + Self::STRIDE {
-            self.release(done);
-        }
-    }
-
-    fn release(&mut self, end: usize) {
-        if let Some(part) = self.blob.slice(self.released..end.min(self.blob.len())) {
-            part.advise(Access::Done);
-        }
-        self.released = end;
-    }
 }
 
 impl<'s> Task<'s> for LayerTask<'s> {
@@ -236,16 +202,8 @@ impl<'s> LayerTask<'s> {
                 Err(ImportError::Interrupted)
             }
             State::Running(mut unpacking) => match unpacking.step(pool).map_err(failed)? {
-                Step::Done(unpacked) => {
-                    if let Some(behind) = &mut self.behind {
-                        behind.release(behind.blob.len());
-                    }
-                    Ok(Some(*unpacked))
-                }
-                Step::More { bytes, consumed } => {
-                    if let Some(behind) = &mut self.behind {
-                        behind.advance(consumed);
-                    }
+                Step::Done(unpacked) => Ok(Some(*unpacked)),
+                Step::More(bytes) => {
                     request.observer.advance(self.number, bytes);
                     self.state = State::Running(unpacking);
                     Ok(None)

@@ -1,0 +1,40 @@
+//! Buffers of one piece each, used again once nobody holds them.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use super::PIECE;
+
+/// Buffers remembered. More may be in use; they are freed by whoever drops them last.
+const REMEMBERED: usize = 32;
+
+/// Reads whole pieces from one reader after the other.
+#[derive(Default)]
+pub(super) struct Buffers {
+    used: Vec<Arc<Vec<u8>>>,
+}
+
+impl Buffers {
+    /// Reads the next piece: shorter than [`PIECE`] at the end only, and then perhaps empty.
+    pub(super) fn fill(&mut self, reader: &mut (impl Read + ?Sized)) -> io::Result<Arc<Vec<u8>>> {
+        // The one that was filled last is still in the cache.
+        let free = self.used.iter_mut().rposition(|buffer| Arc::get_mut(buffer).is_some());
+        let mut shared = free.map_or_else(Arc::default, |at| self.used.swap_remove(at));
+        let buffer = Arc::get_mut(&mut shared).expect("nobody else holds a new or a free buffer");
+        buffer.resize(PIECE, 0);
+        let mut filled = 0;
+        while filled < PIECE {
+            match reader.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        buffer.truncate(filled);
+        if self.used.len() < REMEMBERED {
+            self.used.push(Arc::clone(&shared));
+        }
+        Ok(shared)
+    }
+}

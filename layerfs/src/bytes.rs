@@ -1,4 +1,4 @@
-//! A piece of layer data that a worker can hold: part of a mapped archive, or of a shared buffer.
+//! A piece of layer data that a worker can hold: part of what outlives the unpacking, or of a shared buffer.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -11,6 +11,9 @@ use crate::pool::Pool;
 /// Pieces that may wait: beyond, whoever brings one more hashes first. They are held in memory, or leave the cache.
 const MAX_PENDING: usize = 4;
 
+/// Pieces that may wait before they are offered to the pool.
+const MAX_KEPT: usize = 2 * MAX_PENDING;
+
 /// One stream's digest. The two locks are taken in the order of the fields, and a thread waits for the first one with
 /// nothing in its hands that others wait for.
 #[derive(Debug, Default)]
@@ -51,11 +54,8 @@ impl<'a> Chain<'a> {
         let mut pending = self.pending();
         pending.pieces.push(piece);
         let full = pending.pieces.len() > MAX_PENDING;
-        let queue = !std::mem::replace(&mut pending.queued, true);
         drop(pending);
-        if queue {
-            pool.submit_chain(Arc::clone(self));
-        }
+        self.offer(pool);
         if full {
             pool.help_hashing();
             // If another thread has this one, it will not be long.
@@ -63,8 +63,30 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// The digest of everything added. Nothing may be added afterwards.
-    pub(crate) fn finish(&self) -> Digest {
+    /// Adds the next bytes where there is no pool at hand; somebody is to [offer](Self::offer) them later. Of too many,
+    /// all are hashed at once.
+    pub(crate) fn keep(&self, piece: Bytes<'a>) {
+        let mut pending = self.pending();
+        pending.pieces.push(piece);
+        let full = pending.pieces.len() > MAX_KEPT;
+        drop(pending);
+        if full {
+            drop(self.hash_all());
+        }
+    }
+
+    /// Tells the pool, if anything waits.
+    pub(crate) fn offer(self: &Arc<Self>, pool: &Pool<'a>) {
+        let mut pending = self.pending();
+        let queue = !pending.pieces.is_empty() && !std::mem::replace(&mut pending.queued, true);
+        drop(pending);
+        if queue {
+            pool.submit_chain(Arc::clone(self));
+        }
+    }
+
+    /// Hashes all that waits, alone.
+    fn hash_all(&self) -> MutexGuard<'_, Hasher> {
         let mut hasher = self.hasher();
         let pieces = self.take(usize::MAX);
         let _hashing = meter::enter(Stage::Hash);
@@ -72,7 +94,12 @@ impl<'a> Chain<'a> {
             meter::count(Stage::Hash, piece.as_slice().len());
             hasher.update(piece.as_slice());
         }
-        std::mem::take(&mut *hasher).finish()
+        hasher
+    }
+
+    /// The digest of everything added. Nothing may be added afterwards.
+    pub(crate) fn finish(&self) -> Digest {
+        std::mem::take(&mut *self.hash_all()).finish()
     }
 }
 

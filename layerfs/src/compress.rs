@@ -89,8 +89,8 @@ pub struct DecodeError {
 
 /// Reads the decompressed bytes of a stream.
 ///
-/// Decodes from the buffer of `R` into the caller's buffer with no copy between, so both should be large: a slice of a
-/// memory map or a `BufReader` of 64 KiB and more, and reads of 64 KiB and more.
+/// Decodes from the buffer of `R` into the caller's buffer with no copy between, so both should be large: a slice in
+/// memory or a `BufReader` of 64 KiB and more, and reads of 64 KiB and more.
 pub struct Decoder<R> {
     /// What was taken to tell the compression, then the rest.
     input: io::Chain<io::Cursor<Vec<u8>>, R>,

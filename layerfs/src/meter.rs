@@ -17,7 +17,7 @@ use rustix::time::ClockId;
 /// What a thread is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Reading and decompressing a layer.
+    /// Reading a layer, and decompressing it where it is compressed.
     Decode,
     /// SHA-256.
     Hash,
@@ -33,7 +33,7 @@ pub enum Stage {
     Sync,
     /// All else: planning, committing, handing out work.
     Other,
-    /// Waiting for a piece that another thread is decoding.
+    /// Waiting for a piece that another thread is reading.
     Input,
     /// Waiting for another thread that hashes the same stream.
     Digest,

@@ -1,9 +1,9 @@
 //! A fixed number of threads that work through layers, and through what layers hand out.
 //!
 //! A *task* unpacks one layer, a step at a time; between two steps it may go to another thread. Its steps hand out *jobs*
-//! (bodies to write, pieces to decode) and *chains* (bytes to hash). A free thread takes, in this order:
+//! (bodies to write, pieces to read) and *chains* (bytes to hash). A free thread takes, in this order:
 //!
-//! 1. a piece to decode ahead: nothing else of that layer can go on for long without it;
+//! 1. a piece to read ahead: nothing else of that layer can go on for long without it;
 //! 2. a job: what is begun is ended before more is begun, while its bytes are in the cache;
 //! 3. chains of several layers, when as many wait as are worth hashing together;
 //! 4. a step of a task: one not yet begun, then those begun, in turn;

@@ -14,7 +14,7 @@ use crate::compress::Decoder;
 use crate::digest::Digest;
 use crate::pool::Pool;
 use stream::{Input, Stream};
-use tap::{Tap, Tapped};
+use tap::Tap;
 
 /// Bytes framed, written and hashed at a time: a piece stays in the second-level cache from one to the next.
 const PIECE: usize = 256 << 10;
@@ -50,13 +50,8 @@ impl fmt::Debug for Source<'_> {
 /// A source cut into pieces.
 pub(crate) enum Pieces<'a> {
     Slice(&'a [u8]),
-    Stream(Arc<Stream<'a>>, Option<Blob<'a>>),
-}
-
-/// A compressed source that is hashed while it is decoded.
-pub(crate) struct Blob<'a> {
-    read: Arc<Tapped>,
-    chain: Arc<Chain<'a>>,
+    /// The chain is that of a blob.
+    Stream(Arc<Stream<'a>>, Option<Arc<Chain<'a>>>),
 }
 
 /// What comes next of a source.
@@ -76,9 +71,10 @@ impl<'a> Pieces<'a> {
             Source::Plain(inner) => (Input::Plain(inner), None),
             Source::Stream(inner) => (Input::Decoded(inner), None),
             Source::Blob(inner) => {
-                let (tap, read) = Tap::new(inner);
+                let chain = Arc::<Chain<'a>>::default();
+                let tap = Tap::new(inner, Arc::clone(&chain));
                 let decoder = Decoder::new(Box::new(tap) as Box<dyn BufRead + Send>)?;
-                (Input::Decoded(Box::new(decoder)), Some(Blob { read, chain: Arc::default() }))
+                (Input::Decoded(Box::new(decoder)), Some(chain))
             }
         };
         Ok(Self::Stream(Arc::new(Stream::new(input)), blob))
@@ -95,8 +91,8 @@ impl<'a> Pieces<'a> {
             Self::Stream(stream, blob) => {
                 let next = stream.next(pool)?;
                 stream.read_ahead(pool);
-                if let Some(blob) = blob {
-                    blob.hash(pool);
+                if let Some(chain) = blob {
+                    chain.offer(pool);
                 }
                 Ok(match next {
                     None => Next::Later,
@@ -120,21 +116,9 @@ impl<'a> Pieces<'a> {
     ///
     /// # Errors
     /// Those of reading what the decoder left.
-    pub(crate) fn blob_digest(&mut self, pool: &Pool<'a>) -> io::Result<Option<Digest>> {
-        let Self::Stream(stream, Some(blob)) = self else { return Ok(None) };
-        while stream.skip()? {
-            blob.hash(pool);
-        }
-        blob.hash(pool);
-        Ok(Some(blob.chain.finish()))
-    }
-}
-
-impl<'a> Blob<'a> {
-    /// Hands out what was read since the last time.
-    fn hash(&self, pool: &Pool<'a>) {
-        for bytes in self.read.take() {
-            self.chain.add(Bytes::whole(bytes), pool);
-        }
+    pub(crate) fn blob_digest(&mut self) -> io::Result<Option<Digest>> {
+        let Self::Stream(stream, Some(chain)) = self else { return Ok(None) };
+        while stream.skip()? {}
+        Ok(Some(chain.finish()))
     }
 }

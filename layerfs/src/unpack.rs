@@ -245,7 +245,7 @@ impl<'a> Pass<'a> {
         }
         let outcome = self.applier.finish(pool).map_err(whole)?;
         // Of a failed layer nobody asks, and the rest of its blob may be long.
-        let blob_digest = if shared.has_failed() { Ok(None) } else { self.pieces.blob_digest(pool) };
+        let blob_digest = if shared.has_failed() { Ok(None) } else { self.pieces.blob_digest() };
         let blob_digest = blob_digest.map_err(|source| UnpackError::Read { source })?;
         let diff_id = DiffId(self.chain.finish());
         Ok(Ended { diff_id, blob_digest, tar_bytes: self.tar_bytes, members, outcome })

@@ -190,3 +190,26 @@ fn root_padding_is_not_kept_in_memory() {
     }
     faultsupport::assert_none("padding", &report);
 }
+
+/// Each layer of a layout in a directory is a file of its own.
+#[test]
+fn root_layers_may_be_more_than_files_are_allowed_at_first() {
+    if !ready() {
+        return;
+    }
+    let dir = faultsupport::scratch();
+    let layers: Vec<Vec<u8>> = (0..100).map(|n| tar::tar(&[tar::file(format!("f{n}"), format!("{n}"))])).collect();
+    std::fs::write(dir.path().join("image.tar"), DockerArchive::new("layerfs-test/many:1", &layers).build()).unwrap();
+    let layout = dir.path().join("layout");
+    std::fs::create_dir(&layout).unwrap();
+    let untar = Command::new("tar").arg("-xf").arg(dir.path().join("image.tar")).arg("-C").arg(&layout).status();
+    assert!(untar.unwrap().success());
+    let to = dir.path().join("to");
+    let command = layer_unpack(&[layout.as_os_str(), "--rootfs".as_ref(), to.as_os_str(), "--no-sync".as_ref()]);
+    let mut prlimit = Command::new("prlimit");
+    prlimit.args(["--nofile=64:4096", "--"]).arg(command.get_program()).args(command.get_args());
+    let started = Instant::now();
+    run::finish(run::start(prlimit, Input::Nothing), started).ok();
+    let found = (0..100).filter(|n| std::fs::read_to_string(to.join(format!("f{n}"))).unwrap() == n.to_string());
+    assert_eq!(found.count(), 100);
+}

@@ -26,8 +26,8 @@ How to read this:
 - On tmpfs nothing has to wait for a disk. ext4 and xfs are in a loop device on a file on tmpfs: they show what the file
   system costs, not a disk. *Synced* is `layer-unpack` as it comes against each peer with `sync -f` in its time;
   otherwise it runs with `--no-sync`, and the peers as they are.
-- CPU is user and kernel time of all processes. \"Largest process\" is a resident set, in which what is mapped of an
-  archive counts.
+- CPU is user and kernel time of all processes. \"Largest process\" is a resident set, in which mapped files
+  count, as a program's own.
 - Before each run 4 GiB of memory are used and freed: a virtual machine gives free memory back to its host, and the next
   program to use it would wait for the host. A program that runs for long, as dockerd, still meets some of that.
 - It is one machine, with two processors and no fast disk. With more processors, programs that use one fall behind.

@@ -1,6 +1,6 @@
 //! The peak of anonymous memory: runs of their own, which nobody times.
 //!
-//! The kernel keeps a peak of all resident memory, in which the mapped archive counts; of anonymous memory it tells
+//! The kernel keeps a peak of all resident memory, in which mapped files count; of anonymous memory it tells
 //! only how much there is now. So it is asked again and again.
 
 use std::path::Path;

@@ -105,7 +105,7 @@ pub struct Measurement {
     pub user: f64,
     /// CPU seconds in the kernel, likewise.
     pub system: f64,
-    /// Largest resident set of one of the processes in KiB, a daemon's included. Pages of a mapped archive count.
+    /// Largest resident set of one of the processes in KiB, a daemon's included. Pages of mapped files count.
     pub max_rss: u64,
 }
 

@@ -87,7 +87,7 @@ pub fn run(options: &Options, out: &Path) -> Result<()> {
     if options.rows.contains(&Row::Memory) {
         run.memory()?;
     }
-    run.results.write(out)
+    Ok(())
 }
 
 fn wants_crates(options: &Options) -> bool {
@@ -268,6 +268,7 @@ impl Run<'_> {
                     say(format_args!("memory {}: {error:#}", input.name));
                 }
             }
+            self.results.write(self.out)?;
         }
         Ok(())
     }

@@ -212,9 +212,9 @@ impl<'a> Applier<'a> {
         removed.map_err(ApplyError::system("replacing what the layer already has there"))
     }
 
-    /// Whether a new node in `parent` may get a group, a set-group-ID bit or an ACL from it.
-    pub(super) fn inherits_from(&self, parent: &Parent) -> bool {
-        self.inherits || parent.hands_down(self.gid)
+    /// Whether a new node in `parent` may get another group than this process has.
+    pub(super) fn inherits_group(&self, parent: &Parent) -> bool {
+        self.inherits || parent.hands_down(self.gid).group
     }
 
     /// Whether creating the node in `parent` does not already give it its owner.
@@ -223,14 +223,15 @@ impl<'a> Applier<'a> {
             return false;
         }
         let is = |wanted: Option<u32>, own| wanted.is_none_or(|wanted| wanted == own);
-        self.inherits_from(parent)
+        self.inherits_group(parent)
             || !is(metadata.uid.map(rustix::fs::Uid::as_raw), self.uid)
             || !is(metadata.gid.map(rustix::fs::Gid::as_raw), self.gid)
     }
 
     /// Whether creating the node in `parent` does not already give it its mode.
     pub(super) fn must_set_mode(&self, parent: &Parent, metadata: &Metadata) -> bool {
-        self.inherits_from(parent)
+        self.inherits
+            || parent.hands_down(self.gid).bit
             || metadata.has_special_bits()
             || metadata.mode.as_raw_mode() & self.umask != 0
             || metadata.xattrs.iter().any(|(name, _)| name.starts_with(b"system."))

@@ -22,14 +22,23 @@ const MAX_LINKS: usize = 40;
 /// Open parents kept. Archives go directory by directory, so a few are enough; descriptors are scarce.
 const MAX_CACHED: usize = 128;
 
+/// What a directory may give to what is made in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HandsDown {
+    /// Its group, which is another one: it is set-group-ID, or may be on a file system mounted with `grpid`.
+    pub(crate) group: bool,
+    /// Its set-group-ID bit.
+    pub(crate) bit: bool,
+}
+
 /// An open directory of the layer.
 #[derive(Debug)]
 pub(crate) struct Parent {
     pub(crate) fd: OwnedFd,
     /// Its path below the root with no symlink in it.
     pub(crate) real: Vec<u8>,
-    /// Whether it hands down another group than this one; looked up when somebody asks.
-    hands_down: OnceLock<bool>,
+    /// Looked up when somebody asks.
+    hands_down: OnceLock<HandsDown>,
 }
 
 impl Parent {
@@ -37,12 +46,15 @@ impl Parent {
         Self { fd, real, hands_down: OnceLock::new() }
     }
 
-    /// Whether new nodes of a process with the group `gid` may get another one here, or directories the set-group-ID bit:
-    /// the directory has that bit, or another group, which counts on file systems that are mounted with `grpid` or
-    /// `bsdgroups`. The answer holds until the tree [forgets](Tree::forget) the directory.
-    pub(crate) fn hands_down(&self, gid: u32) -> bool {
-        *self.hands_down.get_or_init(|| {
-            rustix::fs::fstat(&self.fd).map_or(true, |stat| stat.st_mode & 0o2000 != 0 || stat.st_gid != gid)
+    /// What new nodes of a process with the group `gid` may get from this directory. The answer holds until the tree
+    /// [forgets](Tree::forget) it.
+    pub(crate) fn hands_down(&self, gid: u32) -> HandsDown {
+        *self.hands_down.get_or_init(|| match rustix::fs::fstat(&self.fd) {
+            Err(_) => HandsDown { group: true, bit: true },
+            Ok(stat) => {
+                let bit = stat.st_mode & 0o2000 != 0;
+                HandsDown { group: bit || stat.st_gid != gid, bit }
+            }
         })
     }
 

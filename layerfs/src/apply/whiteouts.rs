@@ -29,7 +29,7 @@ impl Applier<'_> {
                 let call = ApplyError::system("whiteout");
                 let made = rustix::fs::mknodat(&parent.fd, hidden, FileType::CharacterDevice, Mode::empty(), 0);
                 made.map_err(&call)?;
-                let other = (member.uid, member.gid) != (0, 0) || self.inherits_from(parent);
+                let other = (member.uid, member.gid) != (0, 0) || self.inherits_group(parent);
                 if self.target.ownership == Ownership::Layer && other {
                     let id = |id| u32::try_from(id).unwrap_or(u32::MAX);
                     let (uid, gid) = (Uid::from_raw(id(member.uid)), Gid::from_raw(id(member.gid)));

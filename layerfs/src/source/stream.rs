@@ -45,7 +45,7 @@ struct Ahead {
 
 impl<'a> Stream<'a> {
     pub(super) fn new(input: Input<'a>) -> Self {
-        let reader = Mutex::new(Reader { input, buffers: Buffers::default() });
+        let reader = Mutex::new(Reader { input, buffers: Buffers::default(), ended: false });
         Self { reader, ahead: Mutex::default(), arrived: Condvar::new(), reading: Arc::default() }
     }
 
@@ -88,12 +88,12 @@ impl<'a> Stream<'a> {
         if !pool.has_spare_threads() {
             return;
         }
+        // Held until the job is handed out: who stops the reading either keeps it from being queued, or finds it.
         let mut ahead = self.ahead();
         if ahead.ended || ahead.queued || ahead.reading || ahead.pieces.len() >= AHEAD {
             return;
         }
         ahead.queued = true;
-        drop(ahead);
         let (stream, counted) = (Arc::clone(self), self.reading.add());
         pool.submit_read(Box::new(move |pool| {
             let _counted = counted;
@@ -164,17 +164,23 @@ impl Drop for OnPanic<'_, '_> {
 struct Reader<'a> {
     input: Input<'a>,
     buffers: Buffers,
+    /// What is at its end is not asked again: a pipe may get another writer.
+    ended: bool,
 }
 
 impl Reader<'_> {
     /// The next piece: shorter than [`PIECE`] at the end only.
     fn piece(&mut self) -> io::Result<Piece> {
+        if self.ended {
+            return Ok(Piece::default());
+        }
         let _decoding = meter::enter(Stage::Decode);
         let piece = match &mut self.input {
             Input::Plain(reader) => self.buffers.fill(reader)?,
             Input::Decoded(stream) => self.buffers.fill(stream)?,
         };
         meter::count(Stage::Decode, piece.len());
+        self.ended = piece.len() < PIECE;
         Ok(piece)
     }
 }

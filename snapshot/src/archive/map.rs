@@ -16,8 +16,8 @@ impl Map {
             // `mmap(2)` refuses an empty length.
             return Ok(Self(None));
         }
-        // SAFETY: the map is private to this module, read-only, and only ever seen as bytes: no type with invalid values
-        // is read from it, and text is copied out before it is checked. What remains is that someone changes the file
+        // SAFETY: the map is read-only, and only ever seen as bytes: no type with invalid values is read from it, and text
+        // is copied out before it is checked. What remains is that someone changes the file
         // meanwhile. Changed bytes are caught by the digests that everything from an archive must have; a file that is
         // made shorter ends this process with SIGBUS if it is the map that is read. Both need write access to a file that
         // the user chose to read, and neither can be excluded on Linux; the crate documents it.

@@ -8,11 +8,11 @@
 //!                index.json  blobs/sha256/<hex>    OCI image layout
 //! ```
 //!
-//! [`Archive::open`] tells what a path is. A plain tar is mapped into memory, its headers are indexed, and a layer is a
-//! part of the file, which is read and not taken from the map. What must be streamed (a compressed archive, a pipe) is the caller's work; [`contents`] and
-//! [`Namespace`] do for it what they do here.
+//! [`Archive::open`] tells what a path is. A plain tar is mapped into memory, and its headers are indexed; a layer is a
+//! part of the file, which is read and not taken from the map. What must be streamed (a compressed archive, a pipe) is the
+//! caller's work; [`contents`] and [`Namespace`] do for it what they do here.
 //!
-//! A file that is made shorter by someone else while its headers are looked at ends the process with SIGBUS.
+//! A file that is made shorter by someone else while its headers or documents are looked at ends the process with SIGBUS.
 
 mod blob;
 mod docker;

@@ -55,23 +55,18 @@ impl<'a> Content<'a> {
         Compression::sniff(sniffed.unwrap_or_default()) == Compression::None
     }
 
-    /// The length of the tar, where it is known.
-    fn total(&self) -> Option<u64> {
-        self.is_plain().then(|| self.len() as u64)
-    }
-
-    /// The digest that the compressed bytes must have. A tar is hashed as it is unpacked: its digest is its diff id.
-    fn blob_digest(&self) -> Option<Digest> {
+    /// The digest that its file must have.
+    fn digest(&self) -> Option<Digest> {
         match self {
-            Self::File(_, descriptor) | Self::Bytes(_, descriptor) if !self.is_plain() => {
+            Self::File(_, descriptor) | Self::Bytes(_, descriptor) => {
                 descriptor.as_ref().map(|descriptor| descriptor.digest)
             }
-            _ => None,
+            Self::Stream(_) => None,
         }
     }
 
-    fn into_source(self) -> std::io::Result<Source<'a>> {
-        let (plain, checked) = (self.is_plain(), self.blob_digest().is_some());
+    fn into_source(self, plain: bool) -> std::io::Result<Source<'a>> {
+        let checked = self.digest().is_some();
         let reader: Box<dyn Read + Send + 'a> = match self {
             Self::File(blob, _) => Box::new(blob.reader()),
             Self::Bytes(bytes, _) if plain => return Ok(Source::Slice(bytes)),
@@ -110,9 +105,10 @@ pub(crate) fn unpack_all<'a>(
     numbered.sort_by_key(|(_, work)| std::cmp::Reverse(work.content.len()));
     let shared = Shared { request, place, stop: &stop };
     let task = |(number, Work { name, index, diff_id, content }): (usize, Work<'a>)| -> BoxedTask<'_> {
-        let blob_digest = content.blob_digest();
+        let plain = content.is_plain();
+        let blob_digest = content.digest().filter(|_| !plain);
         let (state, result) = (State::Waiting(content), &results[number]);
-        Box::new(LayerTask { number, name, index, diff_id, blob_digest, state, shared, result })
+        Box::new(LayerTask { number, name, index, diff_id, plain, blob_digest, state, shared, result })
     };
     Pool::run(request.options.threads, numbered.into_iter().map(task).collect(), request.options.meter);
     let mut all = Vec::with_capacity(results.len());
@@ -149,7 +145,9 @@ struct LayerTask<'s> {
     name: String,
     index: usize,
     diff_id: Option<DiffId>,
-    /// What the compressed bytes must be, where the manifest says it.
+    plain: bool,
+    /// What the compressed bytes must be, where the manifest says it. A tar is hashed as it is unpacked: its digest is its
+    /// diff id.
     blob_digest: Option<Digest>,
     state: State<'s>,
     shared: Shared<'s>,
@@ -190,9 +188,10 @@ impl<'s> LayerTask<'s> {
             State::Ended => Err(ImportError::Interrupted),
             State::Waiting(_) if stopped => Err(ImportError::Interrupted),
             State::Waiting(content) => {
-                request.observer.begin(self.number, &self.name, content.total());
+                let total = self.plain.then(|| content.len() as u64);
+                request.observer.begin(self.number, &self.name, total);
                 let Place { target, journal } = place(self.number)?;
-                let source = content.into_source().map_err(|source| failed(UnpackError::Read { source }))?;
+                let source = content.into_source(self.plain).map_err(|source| failed(UnpackError::Read { source }))?;
                 let unpacking = Unpacking::begin(source, target, journal).map_err(failed)?;
                 self.state = State::Running(Box::new(unpacking));
                 Ok(None)

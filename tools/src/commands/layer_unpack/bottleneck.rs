@@ -5,7 +5,7 @@
 //!
 //! | lost | is | because |
 //! |---|---|---|
-//! | input | wait-input | a thread waits for a piece that another one decodes |
+//! | input | wait-input | a thread waits for a piece that another one reads and decodes |
 //! | work | wait-work, wait-hash | a thread has nothing to do, or needs a digest that another one makes |
 //! | alone | what no thread was there for | before and after the layers, one thread plans and commits |
 //! | held | wall less processor time of the stages that do something | the file system, or no free processor |
@@ -89,7 +89,7 @@ impl Metered<'_> {
         if greatest == input || (greatest == work && decoding) {
             let waiting = share(input + work);
             return format!(
-                "decoding is the bottleneck: one stream is decoded by one thread, the others wait ({waiting})"
+                "reading or decoding is the bottleneck: one thread at a time does it for a layer, the others wait ({waiting})"
             );
         }
         if greatest == work {
@@ -176,8 +176,7 @@ mod tests {
     #[test]
     fn waits_say_who_is_waited_for() {
         let stages = [(Stage::Decode, 950, 950), (Stage::Hash, 250, 250), (Stage::Input, 750, 0), (Stage::Idle, 50, 0)];
-        let decoding =
-            "decoding is the bottleneck: one stream is decoded by one thread, the others wait (40 % of thread time)";
+        let decoding = "reading or decoding is the bottleneck: one thread at a time does it for a layer, the others wait (40 % of thread time)";
         assert_eq!(sentence(&stages, |_| {}), decoding);
         let stages = [
             (Stage::Decode, 950, 950),

@@ -15,12 +15,11 @@
 //!   megabytes_per_second    {median, min, max}, of tar_bytes, in millions
 //!   entries_per_second      {median, min, max}
 //!   cpu_seconds             {user, system}, medians
-//!   peak_rss_anon_bytes     anonymous memory of the process in the warm-up, what earlier runs left it included; the mapped
-//!                           archive is not part of it
+//!   peak_rss_anon_bytes     anonymous memory of the process in the warm-up, what earlier runs left it included
 //!   metered_wall_seconds    of one more run, with clocks in it; what follows is from that
 //!   stages                  [{stage, wall_seconds, cpu_seconds, bytes}]: decode hash journal create write metadata sync other
 //!   waits                   [{stage, seconds}]: wait-input wait-hash wait-work, and alone: threads that were not there yet, or not any more
-//!   bytes_copied            moved by this program: decoded, passed on between readers, written into files
+//!   bytes_copied            moved by this program: read, decoded, passed on between readers, written into files
 //!   bound_seconds           cpu_seconds of all stages, divided by the threads, or by the processors if they are fewer
 //!   above_bound             wall_seconds.median / bound_seconds
 //!   bottleneck              a sentence

@@ -81,7 +81,7 @@ fn details(run: &Run, tar_bytes: u64) -> Vec<String> {
         format!("{threads}: {} ({} to {})", seconds(median), seconds(min), seconds(max)),
         format!("  speed    {} MB/s, {} entries/s", range(run.megabytes_per_second), range(run.entries_per_second)),
         format!("  CPU      {} user, {} system", seconds(cpu.user), seconds(cpu.system)),
-        format!("  memory   {} at most, without the mapped archive", size(run.peak_rss_anon_bytes)),
+        format!("  memory   {} at most, anonymous", size(run.peak_rss_anon_bytes)),
         format!("  copied   {}, {copied:.2} times the tar", size(run.bytes_copied)),
         format!(
             "  bound    {} with all threads busy; the median is {:.2} times that",

@@ -78,6 +78,15 @@ impl Dir {
         rustix::io::fcntl_dupfd_cloexec(&self.fd, 3).map_err(StoreError::io(&self.path, "opening"))
     }
 
+    /// The same directory, opened once more.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn reopen(&self) -> Result<OwnedFd, StoreError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, ".", flags, Mode::empty()).map_err(StoreError::io(&self.path, "opening"))
+    }
+
     /// Opens the directory `name`; `None` if it does not exist.
     ///
     /// # Errors

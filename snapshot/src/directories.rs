@@ -19,7 +19,7 @@ use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::import::parallel::{Content, Place, Work, unpack_all};
 use crate::import::stream::{Arrived, Collected, collect, decoded};
-use crate::import::{ImportError, Request, check_arrived, images_of, or_interrupted};
+use crate::import::{ImportError, Request, WriteBack, check_arrived, images_of, or_interrupted};
 use crate::root::xattr_namespace;
 use crate::store::config::ImageConfig;
 
@@ -91,6 +91,7 @@ pub fn unpack(
 ) -> Result<Unpacking, ImportError> {
     let _metered = request.options.meter.map(Meter::attach);
     let mut destination = Destination::open(to, form, request.options.sync)?;
+    let write_back = WriteBack::begin(&destination.dir, request.options.sync)?;
     let unpacking = match opened {
         Opened::Archive(archive) => from_archive(&archive, &mut destination, image, request),
         // An archive that was cut before its manifest is not a layer.
@@ -106,6 +107,7 @@ pub fn unpack(
             unpacked.map_err(|error| or_interrupted(error, request))
         }
     }?;
+    drop(write_back);
     destination.complete(&unpacking)?;
     Ok(unpacking)
 }

@@ -16,6 +16,7 @@ mod preflight;
 mod report;
 pub(crate) mod stream;
 mod transaction;
+mod write_back;
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
@@ -31,6 +32,7 @@ pub use plan::PlannedLayer;
 pub use preflight::Need;
 pub(crate) use preflight::check as check_room;
 pub use report::{ImageReport, Report, TagReport};
+pub(crate) use write_back::WriteBack;
 
 use crate::archive::{Archive, ArchiveError, Contents, LayerRef, NameError, Opened, contents};
 use crate::driver::Driver;
@@ -138,7 +140,9 @@ fn import_archive(archive: &Archive, root: &Path, request: &Request<'_>) -> Resu
         let (target, journal) = transaction.prepare(slots[number])?;
         Ok(Place { target, journal: Some(journal) })
     };
+    let write_back = WriteBack::begin(transaction.root().driver.home(), request.options.sync)?;
     let unpacked = unpack_all(works, request, &place)?;
+    drop(write_back);
     let staged: Vec<Staged> = plan
         .missing
         .iter()
@@ -155,12 +159,14 @@ fn work<'a>(missing: &MissingLayer, content: Content<'a>) -> Work<'a> {
 
 fn import_stream(file: File, root: &Path, request: &Request<'_>) -> Result<Report, ImportError> {
     let mut transaction = Transaction::begin(WritableRoot::open(root, request.options.insist)?, request.options.sync)?;
+    let write_back = WriteBack::begin(transaction.root().driver.home(), request.options.sync)?;
     let mut collected = collect(decoded(file, request)?, request, || {
         let slot = transaction.add()?;
         transaction.announce()?;
         let (target, journal) = transaction.prepare(slot)?;
         Ok(Some((slot, Place { target, journal: Some(journal) })))
     })?;
+    drop(write_back);
     let contents = images_of(&collected, request)?;
     let plan = Plan::new(contents.images.clone(), request.options.tag.as_ref(), existing(transaction.root()))?;
     let mut staged: Vec<Staged> = Vec::new();

@@ -19,7 +19,8 @@ fn root_writes_back_meanwhile() {
     }
     let dir = faultsupport::scratch();
     let archive = dir.path().join("image.tar");
-    std::fs::write(&archive, synthetic::archive(64 << 20, 4000)).unwrap();
+    // Large enough to take many times the pause before the first round, on a fast machine, too.
+    std::fs::write(&archive, synthetic::archive(256 << 20, 12_000)).unwrap();
     for (way, sync) in [("--root", true), ("--layers", true), ("--root", false), ("--layers", false)] {
         let (to, log) = (dir.path().join("to"), dir.path().join("log"));
         let mut words = vec![archive.as_os_str(), way.as_ref(), to.as_os_str()];

@@ -14,7 +14,7 @@ use layerfs::meter::Meter;
 use layerfs::{ChainId, DiffId, Unpacked};
 use serde::Serialize;
 
-use crate::archive::{Archive, ArchiveError, Contents, Format, Image, LayerRef, Opened, is_archive_name};
+use crate::archive::{Archive, ArchiveError, Blob, Contents, Format, Image, LayerRef, Opened, is_archive_name};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::import::parallel::{Content, Place, Work, unpack_all};
@@ -122,8 +122,8 @@ fn from_archive(
     let (image, diff_ids) = choose(&contents, image)?;
     let blobs = image.layers.iter().map(|layer| archive.layer(layer)).collect::<Result<Vec<_>, _>>()?;
     if request.options.preflight {
-        let slices: Vec<&[u8]> = blobs.iter().map(|layer| layer.blob.as_slice()).collect();
-        crate::import::check_room(&slices, &destination.dir)?;
+        let layers: Vec<&Blob> = blobs.iter().map(|layer| &layer.blob).collect();
+        crate::import::check_room(&layers, &destination.dir)?;
     }
     let works = blobs.iter().enumerate().map(|(index, layer)| Work {
         name: layer.source.clone(),

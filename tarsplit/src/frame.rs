@@ -135,6 +135,17 @@ impl Framer {
         }
     }
 
+    /// Passes over what is left of the current member's body, for a reader of headers that can go on behind it.
+    ///
+    /// Returns how many bytes that is; the next ones to be taken are those behind them. 0 where no body is being read.
+    pub fn skip_body(&mut self) -> u64 {
+        let State::Body { left, padding } = self.state else { return 0 };
+        self.state = State::Header;
+        self.padding = padding;
+        self.position = self.position.saturating_add(left);
+        left
+    }
+
     /// Tells the framer that the input has ended.
     ///
     /// Returns whether [`Frame::End`] was still owed, that is, the archive has no end-of-archive marker.

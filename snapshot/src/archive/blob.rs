@@ -6,13 +6,14 @@ use std::ops::{Deref, Range};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use layerfs::compress::{Compression, SNIFF_LEN};
 use layerfs::meter;
 
 use super::map::Map;
 
 /// A part of a regular file, shared and cheap to clone.
 ///
-/// Looking at its bytes looks at a memory map, which suits a header here and there. Whoever wants all of them
+/// Looking at its bytes looks at a memory map, which suits a header here and there. Whoever wants all of them, or many headers,
 /// [reads](Blob::reader) them: a system call that copies a large piece into a buffer that is used again costs less than the
 /// page faults of a map.
 #[derive(Debug, Clone)]
@@ -72,6 +73,14 @@ impl Blob {
     pub fn reader(&self) -> BlobReader<'_> {
         BlobReader { file: &self.mapped.file, left: self.range.start as u64..self.range.end as u64 }
     }
+
+    /// How the bytes are compressed, as their first ones say. These are read; where that fails, reading all will, too.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        let mut head = Vec::new();
+        let read = self.reader().take(SNIFF_LEN as u64).read_to_end(&mut head);
+        Compression::sniff(read.map(|_| head.as_slice()).unwrap_or_default())
+    }
 }
 
 impl Deref for Blob {
@@ -93,6 +102,13 @@ impl AsRef<[u8]> for Blob {
 pub struct BlobReader<'a> {
     file: &'a File,
     left: Range<u64>,
+}
+
+impl BlobReader<'_> {
+    /// Passes over `bytes` bytes, or over all where fewer are left.
+    pub fn skip(&mut self, bytes: u64) {
+        self.left.start = self.left.start.saturating_add(bytes).min(self.left.end);
+    }
 }
 
 impl Read for BlobReader<'_> {
@@ -146,6 +162,26 @@ mod tests {
             part.reader().read_to_end(&mut read).unwrap();
             assert_eq!(read, bytes[range]);
             assert_eq!(read, part.as_slice());
+        }
+    }
+
+    #[test]
+    fn what_is_skipped_is_not_read() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"not this, but this, not that").unwrap();
+        let part = Blob::map(file).unwrap().slice(0..18).unwrap();
+        let mut read = String::new();
+        let mut reader = part.reader();
+        reader.skip(10);
+        reader.by_ref().take(3).read_to_string(&mut read).unwrap();
+        reader.skip(1);
+        reader.read_to_string(&mut read).unwrap();
+        assert_eq!(read, "butthis");
+        for beyond in [1, 18, u64::MAX] {
+            let mut reader = part.reader();
+            reader.skip(17);
+            reader.skip(beyond);
+            assert_eq!(reader.read(&mut [0; 10]).unwrap(), 0);
         }
     }
 

@@ -34,7 +34,7 @@ pub(crate) use preflight::check as check_room;
 pub use report::{ImageReport, Report, TagReport};
 pub(crate) use write_back::WriteBack;
 
-use crate::archive::{Archive, ArchiveError, Contents, LayerRef, NameError, Opened, contents};
+use crate::archive::{Archive, ArchiveError, Blob, Contents, LayerRef, NameError, Opened, contents};
 use crate::driver::Driver;
 use crate::root::{DataRoot, WritableRoot};
 use crate::store::references::References;
@@ -126,8 +126,8 @@ fn import_archive(archive: &Archive, root: &Path, request: &Request<'_>) -> Resu
     let (contents, plan) = read_images(archive, request, existing(transaction.root()))?;
     let blobs = plan.missing.iter().map(|missing| archive.layer(&missing.source)).collect::<Result<Vec<_>, _>>()?;
     if request.options.preflight {
-        let slices: Vec<&[u8]> = blobs.iter().map(|layer| layer.blob.as_slice()).collect();
-        preflight::check(&slices, transaction.root().driver.home())?;
+        let layers: Vec<&Blob> = blobs.iter().map(|layer| &layer.blob).collect();
+        preflight::check(&layers, transaction.root().driver.home())?;
     }
     let slots = plan.missing.iter().map(|_| transaction.add()).collect::<Result<Vec<_>, _>>()?;
     transaction.announce()?;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use layerfs::apply::Target;
-use layerfs::compress::{Compression, Decoder, SNIFF_LEN};
+use layerfs::compress::{Compression, Decoder};
 use layerfs::pool::{BoxedTask, Pool, Task};
 use layerfs::{DiffId, Digest, JournalFile, Source, Step, UnpackError, Unpacked, Unpacking};
 
@@ -45,14 +45,12 @@ impl<'a> Content<'a> {
     }
 
     fn is_plain(&self) -> bool {
-        let mut head = Vec::new();
-        let sniffed = match self {
-            // Read and not looked at, so that a file that has become shorter is an error. Reading the layer will tell it.
-            Self::File(blob, _) => blob.reader().take(SNIFF_LEN as u64).read_to_end(&mut head).map(|_| head.as_slice()),
-            Self::Bytes(bytes, _) => Ok(*bytes),
+        let compression = match self {
+            Self::File(blob, _) => blob.compression(),
+            Self::Bytes(bytes, _) => Compression::sniff(bytes),
             Self::Stream(_) => return false,
         };
-        Compression::sniff(sniffed.unwrap_or_default()) == Compression::None
+        compression == Compression::None
     }
 
     /// The digest that its file must have.

@@ -1,10 +1,13 @@
 //! Whether a file system has room, before the first byte is written.
 
+use std::io::Read;
+
 use layerfs::compress::Compression;
-use tarsplit::Kind;
 use tarsplit::frame::{Frame, Framer};
+use tarsplit::{Kind, Member};
 
 use super::error::ImportError;
+use crate::archive::{Blob, BlobReader};
 use crate::dir::Dir;
 use crate::error::StoreError;
 
@@ -24,33 +27,25 @@ impl Need {
     ///
     /// An uncompressed layer's headers are read, nothing else of it. What cannot be read counts up to there: unpacking
     /// will say what is wrong.
-    pub fn add(&mut self, layer: &[u8], block: u64) {
+    pub fn add(&mut self, layer: &Blob, block: u64) {
         self.add_until(layer, block, |_, _| false);
     }
 
     /// As [`Need::add`], until `enough` says so, which sees the need so far and how much of the layer that is. Returns
     /// whether it did.
-    fn add_until(&mut self, layer: &[u8], block: u64, enough: impl Fn(&Self, usize) -> bool) -> bool {
-        if Compression::sniff(layer) != Compression::None {
+    fn add_until(&mut self, layer: &Blob, block: u64, enough: impl Fn(&Self, u64) -> bool) -> bool {
+        if layer.compression() != Compression::None {
             self.bytes = self.bytes.saturating_add(layer.len() as u64);
             self.lower_bound = true;
             return false;
         }
-        let mut framer = Framer::new();
-        let mut at = 0;
-        while let Ok((taken, Some(frame))) = framer.next(&layer[at..]) {
-            at += taken;
-            match frame {
-                Frame::Member(member) => {
-                    let data = if member.kind == Kind::Directory { 1 } else { member.stored };
-                    self.bytes = self.bytes.saturating_add(data.div_ceil(block).saturating_mul(block));
-                    self.inodes += u64::from(!matches!(member.kind, Kind::HardLink | Kind::GlobalHeader));
-                    if enough(self, at.saturating_add(usize::try_from(member.stored).unwrap_or(usize::MAX))) {
-                        return true;
-                    }
-                }
-                Frame::End => break,
-                Frame::Raw(_) | Frame::Body(_) => {}
+        let mut headers = Headers::new(layer);
+        while let Some(member) = headers.next() {
+            let data = if member.kind == Kind::Directory { 1 } else { member.stored };
+            self.bytes = self.bytes.saturating_add(data.div_ceil(block).saturating_mul(block));
+            self.inodes += u64::from(!matches!(member.kind, Kind::HardLink | Kind::GlobalHeader));
+            if enough(self, headers.framer.position()) {
+                return true;
             }
         }
         false
@@ -70,6 +65,51 @@ impl Need {
             inodes: self.inodes.saturating_add(other.inodes),
             lower_bound: self.lower_bound || other.lower_bound,
         }
+    }
+}
+
+/// Bytes read at once: a header with its extensions, and those of the next members where files are small.
+const WINDOW: usize = 4096;
+
+/// Reads the headers of a tar, and passes over the bodies.
+struct Headers<'a> {
+    layer: BlobReader<'a>,
+    framer: Framer,
+    window: [u8; WINDOW],
+    /// What of the window was read and not looked at.
+    fresh: std::ops::Range<usize>,
+}
+
+impl<'a> Headers<'a> {
+    fn new(layer: &'a Blob) -> Self {
+        Self { layer: layer.reader(), framer: Framer::new(), window: [0; WINDOW], fresh: 0..0 }
+    }
+
+    /// The next member, whose body has been passed over. `None` at the end, and where reading on is impossible.
+    fn next(&mut self) -> Option<Box<Member>> {
+        loop {
+            let (taken, frame) = self.framer.next(&self.window[self.fresh.clone()]).ok()?;
+            self.fresh.start += taken;
+            let member = match frame {
+                Some(Frame::Member(member)) => Some(member),
+                Some(Frame::Raw(_) | Frame::Body(_)) => continue,
+                Some(Frame::End) => return None,
+                None => None,
+            };
+            if member.is_some() {
+                self.skip_body();
+                return member;
+            }
+            let read = self.layer.read(&mut self.window).ok().filter(|&read| read > 0)?;
+            self.fresh = 0..read;
+        }
+    }
+
+    fn skip_body(&mut self) {
+        let body = self.framer.skip_body();
+        let here = usize::try_from(body).map_or(self.fresh.len(), |body| body.min(self.fresh.len()));
+        self.fresh.start += here;
+        self.layer.skip(body - here as u64);
     }
 }
 
@@ -108,7 +148,7 @@ impl Room {
 ///
 /// # Errors
 /// [`ImportError::Space`]
-pub(crate) fn check(layers: &[&[u8]], dir: &Dir) -> Result<(), ImportError> {
+pub(crate) fn check(layers: &[&Blob], dir: &Dir) -> Result<(), ImportError> {
     let room = Room::of(dir)?;
     match unless_sure(layers, &room).and_then(|need| room.lacks(&need)) {
         None => Ok(()),
@@ -117,8 +157,8 @@ pub(crate) fn check(layers: &[&[u8]], dir: &Dir) -> Result<(), ImportError> {
 }
 
 /// What `layers` need; nothing if it turns out on the way that there is room for all of it.
-fn unless_sure(layers: &[&[u8]], room: &Room) -> Option<Need> {
-    let most = |layer: &[u8]| match Compression::sniff(layer) {
+fn unless_sure(layers: &[&Blob], room: &Room) -> Option<Need> {
+    let most = |layer: &Blob| match layer.compression() {
         Compression::None => Need::most(layer.len() as u64, room.block),
         // Nothing limits it; what is known is asked for.
         _ => Need { bytes: layer.len() as u64, ..Need::default() },
@@ -133,8 +173,8 @@ fn unless_sure(layers: &[&[u8]], room: &Room) -> Option<Need> {
     for layer in layers {
         later.pop();
         let later = later.last().copied().unwrap_or_default();
-        let enough = |need: &Need, counted: usize| {
-            let left = Need::most(layer.len().saturating_sub(counted) as u64, room.block);
+        let enough = |need: &Need, counted: u64| {
+            let left = Need::most((layer.len() as u64).saturating_sub(counted), room.block);
             room.holds(&need.and(&left).and(&later))
         };
         if need.add_until(layer, room.block, enough) {
@@ -146,7 +186,15 @@ fn unless_sure(layers: &[&[u8]], room: &Room) -> Option<Need> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+
+    fn blob(bytes: &[u8]) -> Blob {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        Blob::map(file).unwrap()
+    }
 
     /// A layer of a directory, a link and files of these lengths.
     fn layer(lengths: &[usize]) -> Vec<u8> {
@@ -167,17 +215,17 @@ mod tests {
     #[test]
     fn stopping_early_changes_no_answer() {
         let long: Vec<usize> = (0..40).map(|at| at * 997).collect();
-        let layers = [layer(&long), layer(&[]), layer(&[5_000_000]), layer(&[1; 300])];
-        let slices: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+        let layers = [layer(&long), layer(&[]), layer(&[5_000_000]), layer(&[1; 300])].map(|layer| blob(&layer));
+        let layers: Vec<&Blob> = layers.iter().collect();
         let mut sure = 0;
         // All of them, and the one whose members take up the most for their length in the archive.
-        for slices in [&slices[..], &slices[3..]] {
+        for layers in [&layers[..], &layers[3..]] {
             let mut all = Need::default();
-            slices.iter().for_each(|layer| all.add(layer, 4096));
+            layers.iter().for_each(|layer| all.add(layer, 4096));
             for bytes in (0..3 * all.bytes).step_by(40_961).chain([all.bytes - 1, all.bytes, u64::MAX]) {
                 for inodes in [0, all.inodes - 1, all.inodes, 2 * all.inodes, 20_000, u64::MAX] {
                     let room = Room { block: 4096, bytes, inodes };
-                    match unless_sure(slices, &room) {
+                    match unless_sure(layers, &room) {
                         None => {
                             sure += 1;
                             assert!(room.holds(&all), "{bytes} bytes, {inodes} inodes");
@@ -190,6 +238,27 @@ mod tests {
         assert!(sure > 100, "{sure}");
     }
 
+    /// Bodies of all lengths, so that headers are anywhere in a window, and across two of them.
+    #[test]
+    fn no_member_is_passed_over() {
+        let lengths: Vec<usize> = (0..60).map(|at| at * 173).chain([0, 512, 0, 1536, 2048, 4096, 1 << 20, 0]).collect();
+        let whole = layer(&lengths);
+        // As it is, and ending with the header of an empty file.
+        for tar in [&whole[..], &whole[..whole.len() - 1024]] {
+            let (mut bytes, mut inodes) = (0, 0);
+            for entry in tar::Archive::new(tar).entries().unwrap() {
+                let entry = entry.unwrap();
+                let data = if entry.header().entry_type().is_dir() { 1 } else { entry.size() };
+                bytes += data.div_ceil(4096) * 4096;
+                inodes += 1;
+            }
+            assert_eq!(inodes, lengths.len() as u64 + 1);
+            let mut need = Need::default();
+            need.add(&blob(tar), 4096);
+            assert_eq!(need, Need { bytes, inodes, lower_bound: false });
+        }
+    }
+
     #[test]
     fn claims_beyond_all_numbers_need_all_room() {
         let mut huge = layer(&[]);
@@ -199,6 +268,7 @@ mod tests {
         header.set_cksum();
         huge.truncate(512);
         huge.extend_from_slice(header.as_bytes());
+        let huge = blob(&huge);
         let need = unless_sure(&[&huge, &huge], &Room { block: 4096, bytes: 6000, inodes: 100 });
         assert_eq!(need.map(|need| need.bytes), Some(u64::MAX));
     }

@@ -29,9 +29,9 @@ screenshots:
     LAYERFS_SCREENSHOTS={{ justfile_directory() }}/target/screenshots LAYERFS_REQUIRE=browser cargo test -p tools --test browser_page
     pngquant --force --output testdata/screenshots/image-du.png target/screenshots/tip.png
 
-# Stages of the pipeline, one by one.
-bench:
-    cargo bench -p benches
+# Stages of the pipeline, one by one; flags are criterion's: `just bench --quick hash`.
+bench *flags:
+    cargo bench -p benches -- {{ flags }}
 
 # What `just bench-peers` measures goes here, and stays in git.
 raw := "benches/results/" + `date -u +%F` + ".json"

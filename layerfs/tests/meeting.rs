@@ -35,7 +35,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (0..PATHS.len()).prop_map(|target| What::HardLink { target }),
     ];
     let anywhere = (what, 0..PATHS.len(), prop_oneof![6 => Just(0usize), 1 => Just(1usize), 1 => Just(2usize)]);
-    // Nothing is below `s`. A hard link takes it, and the rare other one is, where it is on the way to members.
+    // Nothing is below `s`: symlinks on the way to members come of hard links to it, and of the few elsewhere.
     let symlink = prop_oneof![8 => Just(2usize), 1 => 0..PATHS.len()].prop_map(|path| (What::Symlink, path, 0usize));
     let op = prop_oneof![12 => anywhere, 1 => symlink];
     prop::collection::vec(op, 1..40)
@@ -83,8 +83,8 @@ enum Node {
     File(Vec<u8>),
 }
 
-/// Where `path` is once the symlinks on its way are followed. What is missing there is made, or else there is none; so
-/// it is where a file is on the way.
+/// Where `path` is once the symlinks on its way are followed. Directories that are missing there are made, if `make` says
+/// so. `None` where one is missing otherwise, or is a file.
 fn real(tree: &mut BTreeMap<String, Node>, path: &str, make: bool) -> Option<String> {
     let (way, name) = path.rsplit_once('/').unwrap_or(("", path));
     let mut left: Vec<&str> = way.split('/').rev().filter(|component| !component.is_empty()).collect();

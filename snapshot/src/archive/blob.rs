@@ -1,7 +1,7 @@
 //! A file of an archive, to look into and to read.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::{Deref, Range};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use super::map::Map;
 
 /// A part of a regular file, shared and cheap to clone.
 ///
-/// Looking at its bytes looks at a memory map, which suits a header here and there. Whoever wants all of them, or many headers,
-/// [reads](Blob::reader) them: a system call that copies a large piece into a buffer that is used again costs less than the
-/// page faults of a map.
+/// Looking at its bytes looks at a memory map, which suits a header here and there. Whoever wants all of them, or many
+/// headers, [reads](Blob::reader) them: a system call that copies into a buffer that is used again costs less than the page
+/// faults of a map.
 #[derive(Debug, Clone)]
 pub struct Blob {
     mapped: Arc<Mapped>,
@@ -71,7 +71,7 @@ impl Blob {
     /// Reads the bytes from the front.
     #[must_use]
     pub fn reader(&self) -> BlobReader<'_> {
-        BlobReader { file: &self.mapped.file, left: self.range.start as u64..self.range.end as u64 }
+        BlobReader { file: &self.mapped.file, start: self.range.start as u64, len: self.range.len() as u64, at: 0 }
     }
 
     /// How the bytes are compressed, as their first ones say. These are read; where that fails, reading all will, too.
@@ -101,13 +101,24 @@ impl AsRef<[u8]> for Blob {
 #[derive(Debug)]
 pub struct BlobReader<'a> {
     file: &'a File,
-    left: Range<u64>,
+    /// Where in the file the blob begins.
+    start: u64,
+    len: u64,
+    /// The next byte of the blob.
+    at: u64,
 }
 
-impl BlobReader<'_> {
-    /// Passes over `bytes` bytes, or over all where fewer are left.
-    pub fn skip(&mut self, bytes: u64) {
-        self.left.start = self.left.start.saturating_add(bytes).min(self.left.end);
+impl Seek for BlobReader<'_> {
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] for a position before the first byte. One behind the last reads as the end.
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+            SeekFrom::End(by) => self.len.checked_add_signed(by),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
     }
 }
 
@@ -115,17 +126,18 @@ impl Read for BlobReader<'_> {
     /// # Errors
     /// Those of `pread(2)`, and [`io::ErrorKind::UnexpectedEof`] if the file has become shorter.
     fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.left.end - self.left.start).unwrap_or(usize::MAX);
+        let left = usize::try_from(self.len.saturating_sub(self.at)).unwrap_or(usize::MAX);
         let wanted = left.min(output.len());
         if wanted == 0 {
             return Ok(0);
         }
-        let read = self.file.read_at(&mut output[..wanted], self.left.start)?;
+        let position = self.start + self.at;
+        let read = self.file.read_at(&mut output[..wanted], position)?;
         if read == 0 {
-            let reason = format!("the file has become shorter: it ends before byte {}", self.left.start);
+            let reason = format!("the file has become shorter: it ends before byte {position}");
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));
         }
-        self.left.start += read as u64;
+        self.at += read as u64;
         meter::copied(read);
         Ok(read)
     }
@@ -166,22 +178,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_skipped_is_not_read() {
+    fn seeking_stays_within_the_blob() {
+        let bytes = b"...not this, but this, not that";
         let mut file = tempfile::tempfile().unwrap();
-        file.write_all(b"not this, but this, not that").unwrap();
-        let part = Blob::map(file).unwrap().slice(0..18).unwrap();
-        let mut read = String::new();
+        file.write_all(bytes).unwrap();
+        let (part, mut same) = (Blob::map(file).unwrap().slice(3..21).unwrap(), io::Cursor::new(&bytes[3..21]));
         let mut reader = part.reader();
-        reader.skip(10);
-        reader.by_ref().take(3).read_to_string(&mut read).unwrap();
-        reader.skip(1);
-        reader.read_to_string(&mut read).unwrap();
-        assert_eq!(read, "butthis");
-        for beyond in [1, 18, u64::MAX] {
-            let mut reader = part.reader();
-            reader.skip(17);
-            reader.skip(beyond);
-            assert_eq!(reader.read(&mut [0; 10]).unwrap(), 0);
+        let ends =
+            [SeekFrom::Start(u64::MAX), SeekFrom::Start(0), SeekFrom::End(-18), SeekFrom::End(-19), SeekFrom::End(7)];
+        let steps = [10, 1, -4, 18, i64::MAX, i64::MIN, -1].map(SeekFrom::Current);
+        for to in steps.into_iter().chain(ends).chain(steps) {
+            let (ours, theirs) = (reader.seek(to), same.seek(to));
+            assert_eq!(ours.map_err(|error| error.kind()), theirs.map_err(|error| error.kind()), "{to:?}");
+            let (mut ours, mut theirs) = ([0; 3], [0; 3]);
+            assert_eq!(reader.read(&mut ours).unwrap(), same.read(&mut theirs).unwrap(), "{to:?}");
+            assert_eq!(ours, theirs, "{to:?}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Whether a file system has room, before the first byte is written.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader};
 
 use layerfs::compress::Compression;
 use tarsplit::frame::{Frame, Framer};
@@ -73,43 +73,35 @@ const WINDOW: usize = 4096;
 
 /// Reads the headers of a tar, and passes over the bodies.
 struct Headers<'a> {
-    layer: BlobReader<'a>,
+    layer: BufReader<BlobReader<'a>>,
     framer: Framer,
-    window: [u8; WINDOW],
-    /// What of the window was read and not looked at.
-    fresh: std::ops::Range<usize>,
 }
 
 impl<'a> Headers<'a> {
     fn new(layer: &'a Blob) -> Self {
-        Self { layer: layer.reader(), framer: Framer::new(), window: [0; WINDOW], fresh: 0..0 }
+        Self { layer: BufReader::with_capacity(WINDOW, layer.reader()), framer: Framer::new() }
     }
 
     /// The next member, whose body has been passed over. `None` at the end, and where reading on is impossible.
     fn next(&mut self) -> Option<Box<Member>> {
         loop {
-            let (taken, frame) = self.framer.next(&self.window[self.fresh.clone()]).ok()?;
-            self.fresh.start += taken;
+            let buffer = self.layer.fill_buf().ok()?;
+            let at_end = buffer.is_empty();
+            let (taken, frame) = self.framer.next(buffer).ok()?;
             let member = match frame {
                 Some(Frame::Member(member)) => Some(member),
-                Some(Frame::Raw(_) | Frame::Body(_)) => continue,
                 Some(Frame::End) => return None,
-                None => None,
+                None if at_end => return None,
+                _ => None,
             };
+            self.layer.consume(taken);
             if member.is_some() {
-                self.skip_body();
+                // What is in the buffer already is not read again.
+                let body = i64::try_from(self.framer.skip_body()).unwrap_or(i64::MAX);
+                self.layer.seek_relative(body).ok()?;
                 return member;
             }
-            let read = self.layer.read(&mut self.window).ok().filter(|&read| read > 0)?;
-            self.fresh = 0..read;
         }
-    }
-
-    fn skip_body(&mut self) {
-        let body = self.framer.skip_body();
-        let here = usize::try_from(body).map_or(self.fresh.len(), |body| body.min(self.fresh.len()));
-        self.fresh.start += here;
-        self.layer.skip(body - here as u64);
     }
 }
 
@@ -255,6 +247,21 @@ mod tests {
             assert_eq!(inodes, lengths.len() as u64 + 1);
             let mut need = Need::default();
             need.add(&blob(tar), 4096);
+            assert_eq!(need, Need { bytes, inodes, lower_bound: false });
+        }
+    }
+
+    #[test]
+    fn a_file_that_has_become_shorter_counts_up_to_there() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&layer(&[100_000, 100_000, 100_000])).unwrap();
+        let same = file.try_clone().unwrap();
+        let layer = Blob::map(file).unwrap();
+        // Within the second file's content, and before anything.
+        for (length, bytes, inodes) in [(150_000, 4096 + 2 * 102_400, 3), (0, 0, 0)] {
+            same.set_len(length).unwrap();
+            let mut need = Need::default();
+            need.add(&layer, 4096);
             assert_eq!(need, Need { bytes, inodes, lower_bound: false });
         }
     }

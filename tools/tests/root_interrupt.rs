@@ -259,16 +259,29 @@ fn root_signal_leaves_what_was_there() {
     // An empty directory that exists stays, with its mode.
     let workshop = Workshop::new();
     let directory: &Path = &workshop.to().join("new/directory");
-    std::fs::create_dir_all(directory).unwrap();
-    std::os::unix::fs::chown(directory, Some(7), Some(8)).unwrap();
+    let make = || {
+        std::fs::create_dir_all(directory).unwrap();
+        std::os::unix::fs::chown(directory, Some(7), Some(8)).unwrap();
+    };
+    make();
     let before = workshop.snapshot();
     let mut report = Vec::new();
     for way in ["--layers", "--rootfs"] {
-        let started = Instant::now();
-        let child = run::start(workshop.command(way, workshop.archive.to_str().unwrap(), false), Input::Nothing);
-        std::thread::sleep(Duration::from_millis(30));
-        signal(&child, Signal::TERM);
-        report.extend(complaints(&run::finish(child, started), &before, &workshop.snapshot()));
+        let interrupted = [30, 20, 10, 0].into_iter().find_map(|delay| {
+            let started = Instant::now();
+            let child = run::start(workshop.command(way, workshop.archive.to_str().unwrap(), false), Input::Nothing);
+            std::thread::sleep(Duration::from_millis(delay));
+            signal(&child, Signal::TERM);
+            let ran = run::finish(child, started);
+            if ran.code == Some(0) {
+                // Too late, on a busy machine.
+                std::fs::remove_dir_all(directory).unwrap();
+                make();
+                return None;
+            }
+            Some(ran)
+        });
+        report.extend(complaints(&interrupted.expect("no signal came in time"), &before, &workshop.snapshot()));
     }
     faultsupport::assert_none("an empty directory", &report);
 }

@@ -9,7 +9,7 @@ use layerfs::apply::{Ownership, Target, WhiteoutMode};
 use layerfs::compress::Decoder;
 use layerfs::{ChainId, DiffId, Digest, Hasher, Source, Unpacking};
 use snapshot::dir::Dir;
-use snapshot::store::layer::LayerStore;
+use snapshot::schema::layer::LayerStore;
 use tarsplit::crc64::Crc64;
 use tarsplit::disassemble::{Disassembler, Keep, Sink};
 use tarsplit::frame::Framer;

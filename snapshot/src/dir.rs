@@ -312,13 +312,13 @@ impl Dir {
 
 /// Directories made on the way, so that a failure can take them away again.
 #[derive(Debug, Default)]
-pub(crate) struct Skeleton {
+pub struct Skeleton {
     made: Vec<(Dir, String)>,
 }
 
 impl Skeleton {
     /// Opens `name` in `parent`, creating it with `mode`.
-    pub(crate) fn ensure(&mut self, parent: &Dir, name: &str, mode: u32) -> Result<Dir, StoreError> {
+    pub fn ensure(&mut self, parent: &Dir, name: &str, mode: u32) -> Result<Dir, StoreError> {
         if let Some(dir) = parent.sub(name)? {
             return Ok(dir);
         }
@@ -328,7 +328,7 @@ impl Skeleton {
     }
 
     /// Keeps what was made.
-    pub(crate) fn keep(mut self) {
+    pub fn keep(mut self) {
         self.made.clear();
     }
 }

@@ -32,7 +32,7 @@ pub enum StoreError {
         path: PathBuf,
         /// What is wrong with it.
         #[source]
-        source: crate::bolt::BoltError,
+        source: bolt::BoltError,
     },
     /// Writing would harm the root, or a daemon that uses it.
     #[error("{} is not written to: {reason}", .root.display())]
@@ -61,7 +61,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(crate) fn io<E: Into<std::io::Error>>(path: impl Into<PathBuf>, call: &'static str) -> impl FnOnce(E) -> Self {
+    /// Makes a failed system call into an error: `call` says what was being done with `path`.
+    pub fn io<E: Into<std::io::Error>>(path: impl Into<PathBuf>, call: &'static str) -> impl FnOnce(E) -> Self {
         let path = path.into();
         move |source| Self::Io { path, call, source: source.into() }
     }

@@ -10,7 +10,7 @@ use crate::dir::Dir;
 use crate::driver::Driver;
 use crate::error::StoreError;
 use crate::root::DataRoot;
-use crate::store::layer::JOURNAL;
+use crate::schema::layer::JOURNAL;
 
 /// Something wrong with a layer that dockerd loads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub struct Leftover {
     pub what: &'static str,
 }
 
-/// Looks for what crashes leave among the records. Directories of the driver are [`crate::owner`]'s.
+/// Looks for what crashes leave among the records. Directories of the driver are [`crate::liveness`]'s.
 ///
 /// # Errors
 /// [`StoreError::Io`]

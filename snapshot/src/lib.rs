@@ -1,20 +1,16 @@
-//! Docker's data-root: drivers, metadata stores, archives, import.
+//! Docker's data-root: schemas, drivers, catalog, liveness, edits, usage.
 
-pub mod archive;
-pub mod bolt;
-pub mod buildkit;
 pub mod catalog;
 pub mod dir;
-pub mod directories;
 pub mod driver;
+pub mod edit;
 mod error;
 pub mod findings;
 pub mod ids;
-pub mod import;
-pub mod owner;
+pub mod liveness;
 pub mod reference;
 pub mod root;
-pub mod store;
+pub mod schema;
 pub mod usage;
 
 pub use error::StoreError;

@@ -10,9 +10,9 @@ use layerfs::apply::XattrNamespace;
 use crate::dir::{Dir, Skeleton};
 use crate::driver::overlay2::Overlay2;
 use crate::error::StoreError;
-use crate::store::image::ImageStore;
-use crate::store::layer::LayerStore;
-use crate::store::references::References;
+use crate::schema::image::ImageStore;
+use crate::schema::layer::LayerStore;
+use crate::schema::references::References;
 
 /// The directory of image metadata.
 pub(crate) const IMAGE: &str = "image";
@@ -89,11 +89,15 @@ impl DataRoot {
 
 /// A data-root that is ours to write to: nobody else does as long as this lives.
 #[derive(Debug)]
-pub(crate) struct WritableRoot {
-    pub(crate) images_dir: Dir,
-    pub(crate) driver: Overlay2,
-    pub(crate) layers: LayerStore,
-    pub(crate) images: ImageStore,
+pub struct WritableRoot {
+    /// `image/<driver>`.
+    pub images_dir: Dir,
+    /// The storage driver.
+    pub driver: Overlay2,
+    /// Its layers.
+    pub layers: LayerStore,
+    /// Its images.
+    pub images: ImageStore,
     /// What did not exist before; goes away again unless kept.
     pub(crate) skeleton: Skeleton,
     /// `image`
@@ -147,7 +151,7 @@ impl WritableRoot {
 const ROOT_MODE: u32 = 0o710;
 
 /// Opens a directory; where it does not exist, creates it with `mode`, and those above it.
-pub(crate) fn open_or_create(path: &Path, mode: u32, skeleton: &mut Skeleton) -> Result<Dir, StoreError> {
+pub fn open_or_create(path: &Path, mode: u32, skeleton: &mut Skeleton) -> Result<Dir, StoreError> {
     let absolute = std::path::absolute(path).map_err(StoreError::io(path, "opening"))?;
     let mut missing = Vec::new();
     let mut existing = absolute.as_path();
@@ -170,7 +174,7 @@ pub(crate) fn open_or_create(path: &Path, mode: u32, skeleton: &mut Skeleton) ->
 }
 
 /// In a user namespace overlayfs keeps its attributes where users may write.
-pub(crate) fn xattr_namespace() -> XattrNamespace {
+pub fn xattr_namespace() -> XattrNamespace {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let initial = map.split_whitespace().eq(["0", "0", "4294967295"]);
     if initial || map.is_empty() { XattrNamespace::Trusted } else { XattrNamespace::User }

@@ -3,7 +3,7 @@
 use snapshot::catalog::Catalog;
 use snapshot::findings::{self, LayerFinding, Leftover};
 use snapshot::ids::ImageId;
-use snapshot::owner::{self, Ownership, Verdict};
+use snapshot::liveness::{self, Ownership, Verdict};
 use snapshot::root::DataRoot;
 
 use crate::output;
@@ -21,7 +21,7 @@ pub(crate) fn report(name: &str, root: &DataRoot, catalog: &Catalog) {
         output::complain(name, &format!("damaged image {}: {reason}", named(catalog, *id)));
     }
     for LayerFinding { layer, what } in findings::of_layers(root, catalog) {
-        let images: Vec<String> = owner::uses(catalog, layer).map(|used| named(catalog, used.image.id)).collect();
+        let images: Vec<String> = liveness::uses(catalog, layer).map(|used| named(catalog, used.image.id)).collect();
         let of = if images.is_empty() { String::new() } else { format!(" of {}", images.join(", ")) };
         output::complain(name, &format!("damaged layer {layer}{of}: {what}"));
     }
@@ -44,7 +44,7 @@ pub(crate) fn report_leftovers(name: &str, root: &DataRoot, ownership: &Ownershi
         .into_iter()
         .map(|Leftover { path, what }| format!("{}: {what}, left by a crash", path.display()))
         .collect();
-    let home = owner::layers_home(root)?;
+    let home = liveness::layers_home(root)?;
     let orphans = ownership.entries.iter().filter(|(_, entry)| entry.verdict == Verdict::Orphan);
     let stale = ownership.links.iter().filter(|(_, entry)| entry.is_none());
     if let Some(home) = home {

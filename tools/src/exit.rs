@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use snapshot::import::ImportError;
+use images::load::ImportError;
 
 /// A request that cannot even start; exit status 2.
 #[derive(Debug, thiserror::Error)]

@@ -3,8 +3,8 @@
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use snapshot::archive::{Platform, Select};
-use snapshot::import::Options;
+use images::load::Options;
+use images::source::{Platform, Select};
 use snapshot::reference::Reference;
 
 use crate::exit::Usage;

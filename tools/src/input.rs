@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::Context;
+use images::source::{Archive, Opened};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use snapshot::archive::{Archive, Opened};
 
 /// Opens the archive at `path`; `-` is standard input, which is read by offset like any file where it is one.
 pub(crate) fn open(path: &Path) -> anyhow::Result<Opened> {

@@ -5,8 +5,6 @@ pub mod commands;
 mod damage;
 mod exit;
 mod flags;
-#[doc(hidden)]
-pub mod format;
 mod generate;
 #[doc(hidden)]
 pub mod html;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use images::load::Observer;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use snapshot::import::Observer;
 
 use crate::output::{complain, escape};
 

@@ -10,13 +10,13 @@ use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use images::load::ImportError;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Gid, Pid, Uid, User, setgid, setgroups, setuid};
 use signal_hook::iterator::Signals;
-use snapshot::import::ImportError;
 
 use crate::exit::Usage;
 use crate::signals;

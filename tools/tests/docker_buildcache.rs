@@ -13,9 +13,9 @@ use std::process::Output;
 
 use layerfs::ChainId;
 use serde_json::Value;
-use snapshot::buildkit::{BuildCache, CacheRecord, CacheSize, Snapshots};
 use snapshot::dir::Dir;
 use snapshot::ids::CacheId;
+use snapshot::schema::buildkit::{BuildCache, CacheRecord, CacheSize, Snapshots};
 use support::dockerd::Dockerd;
 use support::live;
 use tempfile::TempDir;

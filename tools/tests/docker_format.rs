@@ -1,4 +1,4 @@
-//! The text of `tools::format` against docker's client: the same rows, the same images, the same filters.
+//! The text of `docker_format` against docker's client: the same rows, the same images, the same filters.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
@@ -7,12 +7,12 @@ mod support;
 use std::collections::BTreeMap;
 use std::process::Output;
 
+use docker_format::filter::{Command, Filters};
+use docker_format::listing::{Kind, Row};
+use docker_format::presets::{self, DISK_USAGE, HISTORY, IMAGES};
+use docker_format::{inspect, pattern};
 use serde_json::Value;
 use support::dockerd::Dockerd;
-use tools::format::filter::{Command, Filters};
-use tools::format::listing::{Kind, Row};
-use tools::format::presets::{self, DISK_USAGE, HISTORY, IMAGES};
-use tools::format::{inspect, pattern};
 
 const LAYERS: &str = "layerfs-test/layers:1";
 

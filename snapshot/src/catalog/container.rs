@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::ImageId;
-use crate::store::config::get;
-use crate::store::mount::MountRecord;
+use crate::schema::config::get;
+use crate::schema::mount::MountRecord;
 
 /// Bytes of the largest config that is read.
 const MAX_CONFIG: usize = 16 << 20;

@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 
 use super::with_causes;
 use crate::ids::ImageId;
-use crate::store::config::{ImageConfig, get};
-use crate::store::image::ImageStore;
-use crate::store::layer::LayerRecord;
+use crate::schema::config::{ImageConfig, get};
+use crate::schema::image::ImageStore;
+use crate::schema::layer::LayerRecord;
 
 /// An image that dockerd would show.
 #[derive(Debug, Clone)]

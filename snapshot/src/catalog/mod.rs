@@ -30,9 +30,9 @@ use crate::error::StoreError;
 use crate::ids::ImageId;
 use crate::reference::Reference;
 use crate::root::DataRoot;
-use crate::store::layer::LayerRecord;
-use crate::store::mount::{self, MountRecord};
-use crate::store::references::References;
+use crate::schema::layer::LayerRecord;
+use crate::schema::mount::{self, MountRecord};
+use crate::schema::references::References;
 
 /// What a data-root holds. See the [module](self).
 #[derive(Debug)]
@@ -174,7 +174,7 @@ fn names(references: &References) -> BTreeMap<ImageId, Vec<String>> {
 
 /// Layers, each with all below it.
 fn load_layers(
-    store: &crate::store::layer::LayerStore,
+    store: &crate::schema::layer::LayerStore,
 ) -> Result<BTreeMap<ChainId, Result<LayerRecord, String>>, StoreError> {
     let mut layers: BTreeMap<ChainId, Result<LayerRecord, String>> = BTreeMap::new();
     for id in store.list()? {

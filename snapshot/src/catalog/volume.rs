@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::bolt::{self, Bolt};
 use crate::dir::Dir;
 use crate::error::StoreError;
-use crate::store::config::get;
+use crate::schema::config::get;
+use crate::schema::database;
+use bolt::Bolt;
 
 const MAX_OPTIONS: usize = 1 << 20;
 
@@ -34,7 +35,7 @@ pub struct Volume {
 pub(super) fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
     let Some(dir) = root.sub("volumes")? else { return Ok(Vec::new()) };
     let mut volumes = Vec::new();
-    let database = bolt::read(&dir, "metadata.db").ok().flatten();
+    let database = database::read(&dir, "metadata.db").ok().flatten();
     let known = database.as_deref().and_then(|bytes| Bolt::parse(bytes).ok());
     for name in dir.names()? {
         let Ok(Some(own)) = dir.sub(&name) else { continue };

@@ -8,14 +8,14 @@ use layerfs::ChainId;
 
 use super::parts::Part;
 use super::place::Places;
-use super::removal::{Holders, Removal};
 use super::walk::{self, Links, Unreadable, Usage, Visit};
-use crate::buildkit::Snapshots;
 use crate::catalog::Catalog;
 use crate::dir::Dir;
 use crate::error::StoreError;
-use crate::owner::{Ownership, layers_home};
+use crate::liveness::removal::{Holders, Removal};
+use crate::liveness::{Ownership, layers_home};
 use crate::root::DataRoot;
+use crate::schema::buildkit::Snapshots;
 
 /// What the parts of a data-root take up.
 #[derive(Debug)]

@@ -1,11 +1,11 @@
 //! The build cache, with the sizes that BuildKit has not measured yet.
 
-use crate::buildkit::{BuildCache, CacheSize, Snapshots};
 use crate::catalog::Catalog;
 use crate::error::StoreError;
 use crate::ids::CacheId;
-use crate::owner::layers_home;
+use crate::liveness::layers_home;
 use crate::root::DataRoot;
+use crate::schema::buildkit::{BuildCache, CacheSize, Snapshots};
 
 /// The build cache as `docker system df` shows it: dockerd measures what has no size when it is asked, and so do we. What
 /// cannot be measured stays unmeasured.

@@ -146,7 +146,7 @@ impl Account {
     /// The row of the build cache.
     ///
     /// # Errors
-    /// As of [`BuildCache::read`](crate::buildkit::BuildCache::read).
+    /// As of [`BuildCache::read`](crate::schema::buildkit::BuildCache::read).
     pub fn cache_row(&self, root: &DataRoot) -> Result<Row, StoreError> {
         let content = |id: &CacheId| Some(self.usage(&Part::CacheData(id.to_string())).apparent);
         let summary = measured(root, &self.catalog, content)?.summary();

@@ -4,7 +4,6 @@
 //! walk/       counts a tree into buckets, each inode once
 //! parts.rs    what the buckets are: images, layers, containers, ..., what nobody owns
 //! place.rs    path -> part
-//! removal.rs  what dockerd would remove if images and containers went
 //! account.rs  all of it together, and what a removal would free
 //! report.rs   what people are told: images, layers, containers, the rest, and the sum
 //! files/      what files layers have: the largest, the hidden, the identical
@@ -20,7 +19,6 @@ pub mod df;
 pub mod files;
 mod parts;
 mod place;
-pub mod removal;
 pub mod report;
 pub mod walk;
 

@@ -18,7 +18,7 @@ use super::parts::{Part, Registry};
 use super::walk::Place;
 use crate::catalog::Catalog;
 use crate::ids::ImageId;
-use crate::owner::{Claim, Ownership, Verdict};
+use crate::liveness::{Claim, Ownership, Verdict};
 
 /// Where a driver's links are, in its home.
 const LINKS: &[u8] = b"l";

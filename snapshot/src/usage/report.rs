@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::account::{Account, of_container, parts_of};
 use super::parts::Part;
-use super::removal::Holders;
 use super::walk::Usage;
 use crate::catalog::Image;
 use crate::ids::ImageId;
-use crate::owner::uses;
+use crate::liveness::removal::Holders;
+use crate::liveness::uses;
 
 /// What a thing takes up, and what of it goes with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]

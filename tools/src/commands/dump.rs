@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use snapshot::archive::Opened;
+use images::source::Opened;
 use tarsplit::frame::{Frame, Framer};
 
 use crate::output::say;

@@ -13,16 +13,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use snapshot::directories::Unpacking;
-use snapshot::import::{Options, Report, Request, dry_run};
+use images::load::{Options, Report, Request, dry_run};
+use images::unpack::Unpacking;
 use snapshot::reference::Reference;
 
 use crate::exit::Usage;
 use crate::flags::{StoreFlags, UnpackFlags, parse_tag};
-use crate::format::size;
 use crate::generate::Generate;
 use crate::progress::Progress;
 use crate::{input, output, rootless, signals};
+use docker_format::size;
 use job::{Done, Job, Target};
 
 const NAME: &str = "layer-unpack";

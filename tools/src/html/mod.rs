@@ -10,7 +10,7 @@ mod policy;
 
 use std::fmt::Write as _;
 
-use crate::format::size::size;
+use docker_format::size::size;
 
 const FRAME: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");

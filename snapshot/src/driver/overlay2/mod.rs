@@ -83,7 +83,7 @@ impl Overlay2 {
     }
 
     /// The directory of all its layers.
-    pub(crate) fn home(&self) -> &Dir {
+    pub fn home(&self) -> &Dir {
         &self.home
     }
 

@@ -10,10 +10,10 @@ use snapshot::root::DataRoot;
 use super::row::{self, Sizes, Style, is_up, state_word};
 use crate::commands::layerfs::NAME;
 use crate::exit::Usage;
-use crate::format::filter::{self, Filters};
-use crate::format::listing::Row;
-use crate::format::presets;
 use crate::{damage, output};
+use docker_format::filter::{self, Filters};
+use docker_format::listing::Row;
+use docker_format::presets;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

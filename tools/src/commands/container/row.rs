@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use snapshot::catalog::{Catalog, Container, Resolved, Status};
 use snapshot::reference::Reference;
 
-use crate::format::listing::Row;
-use crate::format::{ago, ellipsis, size};
+use docker_format::listing::Row;
+use docker_format::{ago, ellipsis, size};
 
 /// Columns of a command, and of the name of a mount.
 const COMMAND: usize = 20;
@@ -53,7 +53,7 @@ pub(crate) fn row(catalog: &Catalog, container: &Container, sizes: Sizes, style:
         ("ID", id),
         ("Names", container.name.clone()),
         ("Image", image(catalog, container, style.whole)),
-        ("Command", crate::format::quoted(&command)),
+        ("Command", docker_format::quoted(&command)),
         ("CreatedAt", ago::created_at(created)),
         ("RunningFor", ago::ago(created, style.now)),
         ("Ports", if is_up(state) { ports(container) } else { String::new() }),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use snapshot::catalog::{Catalog, Image};
 use snapshot::driver::Driver;
 use snapshot::root::DataRoot;
-use snapshot::store::config::get as field;
+use snapshot::schema::config::get as field;
 
 /// Go's zero time.
 const NEVER: &str = "0001-01-01T00:00:00Z";

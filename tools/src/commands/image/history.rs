@@ -10,9 +10,9 @@ use snapshot::root::DataRoot;
 
 use super::select::seconds_of;
 use super::{no_such_image, shown_id};
-use crate::format::listing::Row;
-use crate::format::{ago, presets, size};
 use crate::output;
+use docker_format::listing::Row;
+use docker_format::{ago, presets, size};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -71,7 +71,7 @@ fn rows(catalog: &Catalog, image: &Image, args: &Args) -> anyhow::Result<Vec<Row
         rows.push(Row::from([
             ("CreatedAt", ago::created_at_rfc3339(created)),
             ("CreatedSince", since),
-            ("CreatedBy", if args.no_trunc { command } else { crate::format::ellipsis(&command, COMMAND) }),
+            ("CreatedBy", if args.no_trunc { command } else { docker_format::ellipsis(&command, COMMAND) }),
             ("Size", if args.human { size::size(bytes) } else { bytes.to_string() }),
             ("Comment", step.comment.clone()),
             ("ID", "<missing>".to_owned()),

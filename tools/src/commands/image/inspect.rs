@@ -8,8 +8,8 @@ use snapshot::root::DataRoot;
 
 use super::{document, no_such_image};
 use crate::commands::layerfs::NAME;
-use crate::format::inspect;
 use crate::output;
+use docker_format::inspect;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

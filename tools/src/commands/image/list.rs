@@ -13,10 +13,10 @@ use super::select::{Selection, Shown, seconds};
 use super::{no_such_image, shown_id};
 use crate::commands::layerfs::NAME;
 use crate::exit::Usage;
-use crate::format::filter::Filters;
-use crate::format::listing::Row;
-use crate::format::{ago, pattern, presets, size};
 use crate::{damage, output};
+use docker_format::filter::Filters;
+use docker_format::listing::Row;
+use docker_format::{ago, pattern, presets, size};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         filters.add("reference", reference);
     }
     // As dockerd has it from version 25 on.
-    filters.check_with(crate::format::filter::Command::ImageList, &["until"])?;
+    filters.check_with(docker_format::filter::Command::ImageList, &["until"])?;
     let root = DataRoot::find(root, driver)?;
     let catalog = Catalog::read(&root)?;
     let selection = selection(&catalog, &filters, args.all)?;

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use snapshot::import::{Report, Request, import};
+use images::load::{Report, Request, import};
 
 use crate::commands::layerfs::NAME;
 use crate::exit::Usage;

@@ -8,12 +8,12 @@ use layerfs::ChainId;
 use serde::Serialize;
 use snapshot::catalog::Catalog;
 use snapshot::ids::ImageId;
-use snapshot::owner;
+use snapshot::liveness;
 use snapshot::root::DataRoot;
 
 use crate::commands::layerfs::NAME;
-use crate::format::size;
 use crate::output;
+use docker_format::size;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -122,7 +122,7 @@ fn tree(catalog: &Catalog, wanted: &[ImageId]) -> Vec<Node> {
 
 fn node(catalog: &Catalog, chain: ChainId, last: Vec<bool>, below: u64) -> Node {
     let layer = catalog.layer(chain);
-    let uses: Vec<_> = owner::uses(catalog, chain).collect();
+    let uses: Vec<_> = liveness::uses(catalog, chain).collect();
     let size = layer.map_or(0, |layer| layer.size);
     let tops = uses.iter().filter(|used| used.place + 1 == used.image.chain.len());
     let containers = catalog

@@ -7,9 +7,9 @@ use snapshot::usage::df::Row;
 use snapshot::usage::report::Sizes;
 
 use super::Shown;
-use crate::format::size::{human_size, size, size4};
-use crate::format::table::align;
 use crate::output::escape;
+use docker_format::size::{human_size, size, size4};
+use docker_format::table::align;
 
 /// Characters of a command that are shown.
 const COMMAND: usize = 60;

@@ -11,9 +11,9 @@ use std::sync::atomic::Ordering;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use images::load::{ImportError, Observer, Options, Silent};
+use images::source::{Format, Opened};
 use layerfs::meter::Meter;
-use snapshot::archive::{Format, Opened};
-use snapshot::import::{ImportError, Observer, Options, Silent};
 
 use super::bottleneck::Metered;
 use super::figures::Costs;

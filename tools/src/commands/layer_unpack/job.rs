@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use snapshot::archive::{Format, Select};
-use snapshot::directories::{self, Form, Unpacking};
-use snapshot::import::{Observer, Options, Report, Request, import};
+use images::load::{Observer, Options, Report, Request, import};
+use images::source::{Format, Select};
+use images::unpack::{Form, Unpacking};
 
 use crate::input;
 
@@ -59,7 +59,7 @@ impl Job<'_> {
             Target::Layers => Form::Layers,
             Target::Rootfs => Form::Rootfs,
         };
-        Ok(Done::Directories(directories::unpack(opened, to, form, self.image, &request)?))
+        Ok(Done::Directories(images::unpack::unpack(opened, to, form, self.image, &request)?))
     }
 }
 

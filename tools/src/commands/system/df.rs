@@ -5,19 +5,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use snapshot::buildkit::{BuildCache, CacheRecord};
 use snapshot::catalog::{Catalog, Volume};
 use snapshot::root::DataRoot;
+use snapshot::schema::buildkit::{BuildCache, CacheRecord};
 use snapshot::usage::{build_cache, df};
 
 use crate::commands::container::list::measure;
 use crate::commands::container::row::{self as container, Sizes, Style};
 use crate::commands::image::{seconds, shown_id};
 use crate::commands::layerfs::NAME;
-use crate::format::listing::{Kind, Row};
-use crate::format::template::{Field, List, MissingKey, Struct, Template, Value};
-use crate::format::{ago, presets, size};
 use crate::{damage, output};
+use docker_format::listing::{Kind, Row};
+use docker_format::template::{Field, List, MissingKey, Struct, Template, Value};
+use docker_format::{ago, presets, size};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

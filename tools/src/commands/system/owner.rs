@@ -7,12 +7,12 @@ use layerfs::ChainId;
 use serde::Serialize;
 use snapshot::catalog::{Catalog, Container};
 use snapshot::ids::ImageId;
-use snapshot::owner::{self, Claim, Entry, Ownership, Subject, Verdict};
+use snapshot::liveness::{self, Claim, Entry, Ownership, Subject, Verdict};
 use snapshot::root::DataRoot;
 
 use crate::commands::layerfs::NAME;
-use crate::format::size;
 use crate::output;
+use docker_format::size;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let ownership = Ownership::read(&root, &catalog)?;
     let (mut answers, mut missing) = (Vec::new(), false);
     for asked in &args.subjects {
-        match owner::find(&root, &catalog, &ownership, asked)? {
+        match liveness::find(&root, &catalog, &ownership, asked)? {
             Some(subject) => {
                 answers.push(Asker { root: &root, catalog: &catalog, ownership: &ownership }.answer(asked, subject));
             }
@@ -175,7 +175,7 @@ impl Asker<'_> {
     }
 
     fn path_of(&self, name: &str) -> Option<PathBuf> {
-        let home = owner::layers_home(self.root).ok().flatten()?;
+        let home = liveness::layers_home(self.root).ok().flatten()?;
         Some(home.join(name))
     }
 
@@ -226,7 +226,7 @@ impl Asker<'_> {
             size: record.map(|record| record.size),
             damage: self.catalog.layers.get(&chain).and_then(|layer| layer.as_ref().err().cloned()),
         });
-        for used in owner::uses(self.catalog, chain) {
+        for used in liveness::uses(self.catalog, chain) {
             let mut image = self.image(used.image.id, Some(used.place + 1));
             image.created_by = used.step().map(|step| step.created_by.clone());
             answer.images.push(image);

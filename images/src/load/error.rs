@@ -1,0 +1,96 @@
+//! Why an archive was not imported.
+
+use layerfs::{DiffId, UnpackError};
+
+use crate::source::ArchiveError;
+use snapshot::StoreError;
+use snapshot::schema::config::InvalidConfig;
+
+/// Why an archive was not imported, or not unpacked. The store is as it was before.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The archive cannot be read or is not an image archive.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An image config cannot be stored.
+    #[error("image config {name}")]
+    Config {
+        /// Its name in the archive.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: InvalidConfig,
+    },
+    /// The manifest has more or fewer layers than the config.
+    #[error("image config {config}: invalid manifest, layers length mismatch: expected {expected}, got {found}")]
+    LayerCount {
+        /// The config's name in the archive.
+        config: String,
+        /// Layers in the manifest.
+        expected: usize,
+        /// `rootfs.diff_ids` in the config.
+        found: usize,
+    },
+    /// A layer cannot be unpacked.
+    #[error("layer {layer}")]
+    Layer {
+        /// Its name in the archive.
+        layer: String,
+        /// The cause.
+        #[source]
+        source: UnpackError,
+    },
+    /// A layer is not the one that the config names.
+    #[error("layer {layer}: invalid diffID for layer {index}: expected \"{expected}\", got \"{found}\"")]
+    DiffId {
+        /// Its name in the archive.
+        layer: String,
+        /// Its number in the image, from the base.
+        index: usize,
+        /// As the config has it.
+        expected: DiffId,
+        /// As it is.
+        found: DiffId,
+    },
+    /// `Parent` in the manifest does not fit.
+    #[error("image config {config}: image {parent} is not a valid parent")]
+    Parent {
+        /// The config's name in the archive.
+        config: String,
+        /// The image named as its parent.
+        parent: layerfs::Digest,
+    },
+    /// The file system has too little room.
+    #[error("{}: needs at least {need} {what}, {free} are free (--no-preflight tries all the same)", .path.display())]
+    Space {
+        /// Where.
+        path: std::path::PathBuf,
+        /// Bytes or inodes.
+        what: &'static str,
+        /// How many.
+        need: u64,
+        /// How many there are.
+        free: u64,
+    },
+    /// The images asked for are not one image, or not there.
+    #[error("{reason}")]
+    Selection {
+        /// What to do about it.
+        reason: String,
+    },
+    /// A directory to unpack into cannot be used.
+    #[error("{}: {reason}", .path.display())]
+    Destination {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The user asked to stop.
+    #[error("interrupted, nothing was changed")]
+    Interrupted,
+}

@@ -1,0 +1,90 @@
+//! What the user may choose, and who hears how it goes.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use layerfs::meter::Meter;
+
+use crate::source::Select;
+use snapshot::reference::Reference;
+
+/// How to unpack and store. The defaults are what most users want.
+#[derive(Debug, Clone)]
+pub struct Options<'o> {
+    /// Busy threads, decoding and hashing included.
+    pub threads: usize,
+    /// Make everything durable before it is registered. Without, a power cut soon after may leave layers with empty
+    /// files that are registered all the same.
+    pub sync: bool,
+    /// Refuse before the first byte is written where the need is known to exceed the room.
+    pub preflight: bool,
+    /// Move tags that belong to other images.
+    pub retag: bool,
+    /// One more tag, for the only image of the archive.
+    pub tag: Option<Reference>,
+    /// Write although the root may belong to containerd's store.
+    pub insist: bool,
+    /// Becomes true when the user asks to stop.
+    pub interrupted: &'o AtomicBool,
+    /// Counts what the stages cost, for benchmarks.
+    pub meter: Option<&'o Meter>,
+}
+
+impl<'o> Options<'o> {
+    /// The defaults: all threads, durable, checked.
+    #[must_use]
+    pub fn new(interrupted: &'o AtomicBool) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, Into::into);
+        Self { threads, sync: true, preflight: true, retag: true, tag: None, insist: false, interrupted, meter: None }
+    }
+}
+
+/// Hears how unpacking goes, from any thread. Layers are numbered in the order in which they were announced.
+pub trait Observer: Sync {
+    /// A layer begins. `total` is the length of its tar, where it is known.
+    fn begin(&self, _layer: usize, _name: &str, _total: Option<u64>) {}
+
+    /// So many more bytes of its tar were read.
+    fn advance(&self, _layer: usize, _bytes: u64) {}
+
+    /// A layer is unpacked.
+    fn end(&self, _layer: usize) {}
+
+    /// Something was left out of a layer.
+    fn warn(&self, _layer: &str, _member: &[u8], _warning: &layerfs::Warning) {}
+}
+
+/// What the user asked for, but for the archive's content and where it goes.
+#[derive(Clone, Copy)]
+pub struct Request<'r> {
+    /// The archive's name, for messages.
+    pub archive: &'r Path,
+    /// Which images of it.
+    pub select: &'r Select,
+    /// How.
+    pub options: &'r Options<'r>,
+    /// Who hears how it goes.
+    pub observer: &'r dyn Observer,
+}
+
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request")
+            .field("archive", &self.archive)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Request<'_> {
+    /// Whether the user asked to stop.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.options.interrupted.load(Ordering::Relaxed)
+    }
+}
+
+/// Listens to nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {}

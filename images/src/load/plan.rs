@@ -1,0 +1,165 @@
+//! What an import has to do: which images and layers are there already, which are missing.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use layerfs::{ChainId, DiffId};
+use serde::Serialize;
+
+use super::error::ImportError;
+use crate::source::{Image, LayerRef};
+use snapshot::StoreError;
+use snapshot::driver::Driver;
+use snapshot::ids::{CacheId, ImageId};
+use snapshot::reference::Reference;
+use snapshot::schema::config::ImageConfig;
+use snapshot::schema::image::ImageStore;
+use snapshot::schema::layer::{LayerRecord, LayerStore};
+
+/// A layer of an image.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedLayer {
+    /// The layer with all below it.
+    pub chain_id: ChainId,
+    /// The layer's own content.
+    pub diff_id: DiffId,
+    /// Its name in the archive.
+    pub name: String,
+    /// Its size in bytes, if the store has it already.
+    pub present: Option<u64>,
+}
+
+/// An image of the archive.
+#[derive(Debug, Clone)]
+pub(crate) struct PlannedImage {
+    pub(crate) id: ImageId,
+    pub(crate) config: Arc<[u8]>,
+    pub(crate) tags: Vec<Reference>,
+    pub(crate) parent: Option<ImageId>,
+    pub(crate) layers: Vec<PlannedLayer>,
+    /// The store has it already.
+    pub(crate) present: bool,
+}
+
+/// A layer that the store does not have. Parents come before children.
+#[derive(Debug, Clone)]
+pub(crate) struct MissingLayer {
+    pub(crate) chain_id: ChainId,
+    pub(crate) diff_id: DiffId,
+    pub(crate) parent: Option<ChainId>,
+    /// Its number in the first image that needs it.
+    pub(crate) index: usize,
+    pub(crate) source: LayerRef,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) images: Vec<PlannedImage>,
+    pub(crate) missing: Vec<MissingLayer>,
+    /// Directories of layers that are there and that missing ones stand on.
+    pub(crate) present: HashMap<ChainId, CacheId>,
+}
+
+/// The stores that a plan is made against; all `None` for an empty root.
+#[derive(Clone, Copy)]
+pub(crate) struct Existing<'s> {
+    pub(crate) layers: Option<&'s LayerStore>,
+    pub(crate) images: Option<&'s ImageStore>,
+    pub(crate) driver: Option<&'s dyn Driver>,
+}
+
+impl Existing<'_> {
+    /// A layer that can be used; an error if it is registered but cannot.
+    fn layer(
+        &self,
+        chain_id: ChainId,
+        diff_id: DiffId,
+        parent: Option<ChainId>,
+    ) -> Result<Option<LayerRecord>, StoreError> {
+        let Some(record) = self.layers.map_or(Ok(None), |layers| layers.get(chain_id))? else { return Ok(None) };
+        let damaged = |reason: String| StoreError::DamagedLayer { chain_id, reason };
+        if (record.diff_id, record.parent) != (diff_id, parent) {
+            return Err(damaged(format!("it is recorded with diff id {} on {:?}", record.diff_id, record.parent)));
+        }
+        let missing = || Ok(Some("the driver's directory is missing".to_owned()));
+        match self.driver.map_or_else(missing, |driver| driver.damage(&record.cache_id))? {
+            Some(reason) => Err(damaged(reason)),
+            None => Ok(Some(record)),
+        }
+    }
+}
+
+impl Plan {
+    /// Checks the images of an archive and compares them with the store.
+    pub(crate) fn new(
+        images: Vec<Image>,
+        extra_tag: Option<&Reference>,
+        existing: Existing<'_>,
+    ) -> Result<Self, ImportError> {
+        if extra_tag.is_some() && images.len() != 1 {
+            let reason = format!("--tag needs an archive with one image, this one has {}", images.len());
+            return Err(ImportError::Selection { reason });
+        }
+        let mut plan = Self { images: Vec::new(), missing: Vec::new(), present: HashMap::new() };
+        let mut missing = HashSet::new();
+        let mut configs: HashMap<ImageId, ImageConfig> = HashMap::new();
+        for image in images {
+            let config = checked_config(&image)?;
+            let id = ImageId(image.id);
+            let mut layers = Vec::new();
+            for (index, (chain_id, source)) in
+                ChainId::chain(&config.diff_ids).into_iter().zip(image.layers).enumerate()
+            {
+                let diff_id = config.diff_ids[index];
+                let parent = layers.last().map(|layer: &PlannedLayer| layer.chain_id);
+                let record = existing.layer(chain_id, diff_id, parent)?;
+                let name = source.name.clone();
+                match &record {
+                    Some(record) => {
+                        plan.present.insert(chain_id, record.cache_id.clone());
+                    }
+                    None if missing.insert(chain_id) => {
+                        plan.missing.push(MissingLayer { chain_id, diff_id, parent, index, source });
+                    }
+                    None => {}
+                }
+                layers.push(PlannedLayer { chain_id, diff_id, name, present: record.map(|record| record.size) });
+            }
+            let mut tags = image.tags;
+            tags.extend(extra_tag.cloned());
+            let present = existing.images.map_or(Ok(None), |images| images.config(id))?.is_some();
+            let parent = image.parent.map(ImageId);
+            configs.insert(id, config);
+            plan.images.push(PlannedImage { id, config: image.config, tags, parent, layers, present });
+        }
+        plan.check_parents(&configs)?;
+        Ok(plan)
+    }
+
+    /// A parent is recorded only if it is in the same archive; then it must fit.
+    fn check_parents(&mut self, configs: &HashMap<ImageId, ImageConfig>) -> Result<(), ImportError> {
+        for image in &mut self.images {
+            let Some(parent) = image.parent else { continue };
+            match configs.get(&parent) {
+                None => image.parent = None,
+                Some(config) if configs[&image.id].is_child_of(config) => {}
+                Some(_) => return Err(ImportError::Parent { config: image.id.0.hex(), parent: parent.0 }),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn checked_config(image: &Image) -> Result<ImageConfig, ImportError> {
+    let invalid = |source| ImportError::Config { name: image.config_name.clone(), source };
+    let config = ImageConfig::parse(&image.config).map_err(invalid)?;
+    config.check().map_err(invalid)?;
+    if image.layers.len() != config.diff_ids.len() {
+        return Err(ImportError::LayerCount {
+            config: image.config_name.clone(),
+            expected: image.layers.len(),
+            found: config.diff_ids.len(),
+        });
+    }
+    Ok(config)
+}

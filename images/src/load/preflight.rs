@@ -1,0 +1,282 @@
+//! Whether a file system has room, before the first byte is written.
+
+use std::io::{BufRead, BufReader};
+
+use layerfs::compress::Compression;
+use tarsplit::frame::{Frame, Framer};
+use tarsplit::{Kind, Member};
+
+use super::error::ImportError;
+use crate::source::{Blob, BlobReader};
+use snapshot::StoreError;
+use snapshot::dir::Dir;
+
+/// What layers will take up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Need {
+    /// Bytes, in whole blocks of the file system.
+    pub bytes: u64,
+    /// Inodes.
+    pub inodes: u64,
+    /// Some layer is compressed and counts with its compressed length: the need may be greater.
+    pub lower_bound: bool,
+}
+
+impl Need {
+    /// Adds a layer to be unpacked on a file system with blocks of `block` bytes.
+    ///
+    /// An uncompressed layer's headers are read, nothing else of it. What cannot be read counts up to there: unpacking
+    /// will say what is wrong.
+    pub fn add(&mut self, layer: &Blob, block: u64) {
+        self.add_until(layer, block, |_, _| false);
+    }
+
+    /// As [`Need::add`], until `enough` says so, which sees the need so far and how much of the layer that is. Returns
+    /// whether it did.
+    fn add_until(&mut self, layer: &Blob, block: u64, enough: impl Fn(&Self, u64) -> bool) -> bool {
+        if layer.compression() != Compression::None {
+            self.bytes = self.bytes.saturating_add(layer.len() as u64);
+            self.lower_bound = true;
+            return false;
+        }
+        let mut headers = Headers::new(layer);
+        while let Some(member) = headers.next() {
+            let data = if member.kind == Kind::Directory { 1 } else { member.stored };
+            self.bytes = self.bytes.saturating_add(data.div_ceil(block).saturating_mul(block));
+            self.inodes += u64::from(!matches!(member.kind, Kind::HardLink | Kind::GlobalHeader));
+            if enough(self, headers.framer.position()) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The most that a layer of which `left` bytes are not read may need besides.
+    fn most(left: u64, block: u64) -> Self {
+        // Every member has a header of 512 bytes, and wastes less than a block.
+        let members = left / 512;
+        let bytes = left.saturating_add(members.saturating_mul(block));
+        Self { bytes, inodes: members, lower_bound: false }
+    }
+
+    fn and(&self, other: &Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            inodes: self.inodes.saturating_add(other.inodes),
+            lower_bound: self.lower_bound || other.lower_bound,
+        }
+    }
+}
+
+/// Bytes read at once: a header with its extensions, and those of the next members where files are small.
+const WINDOW: usize = 4096;
+
+/// Reads the headers of a tar, and passes over the bodies.
+struct Headers<'a> {
+    layer: BufReader<BlobReader<'a>>,
+    framer: Framer,
+}
+
+impl<'a> Headers<'a> {
+    fn new(layer: &'a Blob) -> Self {
+        Self { layer: BufReader::with_capacity(WINDOW, layer.reader()), framer: Framer::new() }
+    }
+
+    /// The next member, whose body has been passed over. `None` at the end, and where reading on is impossible.
+    fn next(&mut self) -> Option<Box<Member>> {
+        loop {
+            let buffer = self.layer.fill_buf().ok()?;
+            let at_end = buffer.is_empty();
+            let (taken, frame) = self.framer.next(buffer).ok()?;
+            let member = match frame {
+                Some(Frame::Member(member)) => Some(member),
+                Some(Frame::End) => return None,
+                None if at_end => return None,
+                _ => None,
+            };
+            self.layer.consume(taken);
+            if member.is_some() {
+                // What is in the buffer already is not read again.
+                let body = i64::try_from(self.framer.skip_body()).unwrap_or(i64::MAX);
+                self.layer.seek_relative(body).ok()?;
+                return member;
+            }
+        }
+    }
+}
+
+/// What is free on a file system.
+struct Room {
+    block: u64,
+    bytes: u64,
+    inodes: u64,
+}
+
+impl Room {
+    fn of(dir: &Dir) -> Result<Self, StoreError> {
+        let stat = rustix::fs::fstatvfs(dir).map_err(StoreError::io(dir.path(), "statvfs"))?;
+        Ok(Self {
+            block: stat.f_frsize.max(512),
+            bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+            // Zero total inodes: the file system makes them as needed.
+            inodes: if stat.f_files == 0 { u64::MAX } else { stat.f_favail },
+        })
+    }
+
+    fn holds(&self, need: &Need) -> bool {
+        self.lacks(need).is_none()
+    }
+
+    /// Of what there is too little: its name, how much is needed, how much is free.
+    fn lacks(&self, need: &Need) -> Option<(&'static str, u64, u64)> {
+        [("bytes", need.bytes, self.bytes), ("inodes", need.inodes, self.inodes)]
+            .into_iter()
+            .find(|(_, need, free)| need > free)
+    }
+}
+
+/// Checks `layers` against the room on `dir`'s file system; headers are read only until the most that the rest may need
+/// has room.
+///
+/// # Errors
+/// [`ImportError::Space`]
+pub(crate) fn check(layers: &[&Blob], dir: &Dir) -> Result<(), ImportError> {
+    let room = Room::of(dir)?;
+    match unless_sure(layers, &room).and_then(|need| room.lacks(&need)) {
+        None => Ok(()),
+        Some((what, need, free)) => Err(ImportError::Space { path: dir.path().to_path_buf(), what, need, free }),
+    }
+}
+
+/// What `layers` need; nothing if it turns out on the way that there is room for all of it.
+fn unless_sure(layers: &[&Blob], room: &Room) -> Option<Need> {
+    let most = |layer: &Blob| match layer.compression() {
+        Compression::None => Need::most(layer.len() as u64, room.block),
+        // Nothing limits it; what is known is asked for.
+        _ => Need { bytes: layer.len() as u64, ..Need::default() },
+    };
+    // Of each layer, the most that those behind it may need.
+    let mut later: Vec<Need> = Vec::with_capacity(layers.len());
+    for layer in layers.iter().rev() {
+        let behind = later.last().copied().unwrap_or_default();
+        later.push(behind.and(&most(layer)));
+    }
+    let mut need = Need::default();
+    for layer in layers {
+        later.pop();
+        let later = later.last().copied().unwrap_or_default();
+        let enough = |need: &Need, counted: u64| {
+            let left = Need::most((layer.len() as u64).saturating_sub(counted), room.block);
+            room.holds(&need.and(&left).and(&later))
+        };
+        if need.add_until(layer, room.block, enough) {
+            return None;
+        }
+    }
+    Some(need)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn blob(bytes: &[u8]) -> Blob {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        Blob::map(file).unwrap()
+    }
+
+    /// A layer of a directory, a link and files of these lengths.
+    fn layer(lengths: &[usize]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut add = |name: &str, kind, data: &[u8]| {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(data.len() as u64);
+            header.set_entry_type(kind);
+            tar.append_data(&mut header, name, data).unwrap();
+        };
+        add("d/", tar::EntryType::Directory, b"");
+        for (at, &length) in lengths.iter().enumerate() {
+            add(&format!("d/{at}"), tar::EntryType::Regular, &vec![1; length]);
+        }
+        tar.into_inner().unwrap()
+    }
+
+    #[test]
+    fn stopping_early_changes_no_answer() {
+        let long: Vec<usize> = (0..40).map(|at| at * 997).collect();
+        let layers = [layer(&long), layer(&[]), layer(&[5_000_000]), layer(&[1; 300])].map(|layer| blob(&layer));
+        let layers: Vec<&Blob> = layers.iter().collect();
+        let mut sure = 0;
+        // All of them, and the one whose members take up the most for their length in the archive.
+        for layers in [&layers[..], &layers[3..]] {
+            let mut all = Need::default();
+            layers.iter().for_each(|layer| all.add(layer, 4096));
+            for bytes in (0..3 * all.bytes).step_by(40_961).chain([all.bytes - 1, all.bytes, u64::MAX]) {
+                for inodes in [0, all.inodes - 1, all.inodes, 2 * all.inodes, 20_000, u64::MAX] {
+                    let room = Room { block: 4096, bytes, inodes };
+                    match unless_sure(layers, &room) {
+                        None => {
+                            sure += 1;
+                            assert!(room.holds(&all), "{bytes} bytes, {inodes} inodes");
+                        }
+                        Some(need) => assert_eq!(need, all),
+                    }
+                }
+            }
+        }
+        assert!(sure > 100, "{sure}");
+    }
+
+    /// Bodies of all lengths, so that headers are anywhere in a window, and across two of them.
+    #[test]
+    fn no_member_is_passed_over() {
+        let lengths: Vec<usize> = (0..60).map(|at| at * 173).chain([0, 512, 0, 1536, 2048, 4096, 1 << 20, 0]).collect();
+        let whole = layer(&lengths);
+        // As it is, and ending with the header of an empty file.
+        for tar in [&whole[..], &whole[..whole.len() - 1024]] {
+            let (mut bytes, mut inodes) = (0, 0);
+            for entry in tar::Archive::new(tar).entries().unwrap() {
+                let entry = entry.unwrap();
+                let data = if entry.header().entry_type().is_dir() { 1 } else { entry.size() };
+                bytes += data.div_ceil(4096) * 4096;
+                inodes += 1;
+            }
+            assert_eq!(inodes, lengths.len() as u64 + 1);
+            let mut need = Need::default();
+            need.add(&blob(tar), 4096);
+            assert_eq!(need, Need { bytes, inodes, lower_bound: false });
+        }
+    }
+
+    #[test]
+    fn a_file_that_has_become_shorter_counts_up_to_there() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&layer(&[100_000, 100_000, 100_000])).unwrap();
+        let same = file.try_clone().unwrap();
+        let layer = Blob::map(file).unwrap();
+        // Within the second file's content, and before anything.
+        for (length, bytes, inodes) in [(150_000, 4096 + 2 * 102_400, 3), (0, 0, 0)] {
+            same.set_len(length).unwrap();
+            let mut need = Need::default();
+            need.add(&layer, 4096);
+            assert_eq!(need, Need { bytes, inodes, lower_bound: false });
+        }
+    }
+
+    #[test]
+    fn claims_beyond_all_numbers_need_all_room() {
+        let mut huge = layer(&[]);
+        let mut header = tar::Header::new_gnu();
+        header.set_path("f").unwrap();
+        header.set_size((1 << 63) - 1);
+        header.set_cksum();
+        huge.truncate(512);
+        huge.extend_from_slice(header.as_bytes());
+        let huge = blob(&huge);
+        let need = unless_sure(&[&huge, &huge], &Room { block: 4096, bytes: 6000, inodes: 100 });
+        assert_eq!(need.map(|need| need.bytes), Some(u64::MAX));
+    }
+}

@@ -1,0 +1,99 @@
+//! What an import did, or would do.
+
+use layerfs::ChainId;
+use serde::Serialize;
+
+use super::Staged;
+use super::plan::{Plan, PlannedLayer};
+use super::preflight::Need;
+use crate::source::{Contents, Format};
+use snapshot::ids::ImageId;
+
+/// What became of one tag.
+#[derive(Debug, Clone, Serialize)]
+pub struct TagReport {
+    /// The tag, as docker shows it.
+    pub name: String,
+    /// It belongs to another image and was left there.
+    pub kept: bool,
+    /// It belonged to this image before.
+    pub moved_from: Option<ImageId>,
+}
+
+/// One image.
+#[derive(Debug, Clone, Serialize)]
+pub struct ImageReport {
+    /// Its id.
+    pub id: ImageId,
+    /// Its config was in the store before.
+    pub present: bool,
+    /// Its tags.
+    pub tags: Vec<TagReport>,
+    /// Its layers, base first.
+    pub layers: Vec<PlannedLayer>,
+}
+
+/// A layer that was unpacked.
+#[derive(Debug, Clone, Serialize)]
+pub struct NewLayer {
+    /// The layer with all below it.
+    pub chain_id: ChainId,
+    /// Docker's size of it, in bytes.
+    pub size: u64,
+    /// Length of its tar in bytes.
+    pub tar_bytes: u64,
+    /// Members of its tar.
+    pub members: u64,
+    /// What was left out of it.
+    pub warnings: u64,
+}
+
+/// All of it. The JSON form is what `--json` prints.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The images, in the archive's order.
+    pub images: Vec<ImageReport>,
+    /// The layers that were unpacked, parents first.
+    pub unpacked: Vec<NewLayer>,
+    /// Chain ids of the layers that the store lacks: all of `unpacked`, or, in a dry run, what would be.
+    pub missing: Vec<ChainId>,
+    /// What of the archive was left out, in sentences.
+    pub skipped: Vec<String>,
+    /// What the missing layers take up, in a dry run.
+    pub need: Option<Need>,
+    /// How the archive describes its images.
+    #[serde(skip)]
+    pub format: Option<Format>,
+}
+
+impl Report {
+    pub(crate) fn new(
+        plan: &Plan,
+        staged: &[Staged],
+        tags: Vec<Vec<TagReport>>,
+        contents: Contents,
+        need: Option<Need>,
+    ) -> Self {
+        let image = |(image, tags): (&super::plan::PlannedImage, _)| ImageReport {
+            id: image.id,
+            present: image.present,
+            tags,
+            layers: image.layers.clone(),
+        };
+        let layer = |layer: &Staged| NewLayer {
+            chain_id: layer.missing.chain_id,
+            size: layer.unpacked.size,
+            tar_bytes: layer.unpacked.tar_bytes,
+            members: layer.unpacked.members,
+            warnings: layer.unpacked.warnings.total(),
+        };
+        Self {
+            images: plan.images.iter().zip(tags).map(image).collect(),
+            unpacked: staged.iter().map(layer).collect(),
+            missing: plan.missing.iter().map(|missing| missing.chain_id).collect(),
+            skipped: contents.skipped,
+            need,
+            format: contents.format,
+        }
+    }
+}

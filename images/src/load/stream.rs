@@ -1,0 +1,244 @@
+//! An archive from a pipe: layers are unpacked as they arrive, and placed when the manifest has come.
+//!
+//! A member is a layer if it starts with a tar header or the magic of a compression; everything else is small and kept,
+//! or no part of an image. Which layers an image has, and on top of what, is known only at the end.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use layerfs::compress::{Compression, Decoder};
+use layerfs::meter;
+use layerfs::{Digest, HashingReader, Unpacked};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use tarsplit::frame::{Frame, Framer};
+use tarsplit::{Kind, Member};
+
+use super::error::ImportError;
+use super::options::Request;
+use super::parallel::{Content, Place, Work, unpack_all};
+use crate::source::{ArchiveError, Entry, MAX_JSON, Namespace};
+
+/// Bytes of small files kept in memory, all together.
+const MAX_KEPT: u64 = 64 << 20;
+
+/// Enough of a member to tell what it is.
+const HEAD: usize = 512;
+
+/// What a member of the stream turned out to be.
+#[derive(Debug, Clone)]
+pub(crate) enum Arrived {
+    /// A small file.
+    Kept(Arc<Vec<u8>>),
+    /// A layer, unpacked in this slot.
+    Layer(usize),
+    /// Neither, and so long; passed over.
+    Skipped(u64),
+}
+
+/// A layer that was unpacked before anybody knew what it had to be.
+pub(crate) struct ArrivedLayer {
+    pub(crate) unpacked: Unpacked,
+    /// Digest and length of its file, compressed as it came.
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+/// Everything that came.
+pub(crate) struct Collected {
+    pub(crate) names: Namespace<Arrived>,
+    /// By slot.
+    pub(crate) layers: HashMap<usize, ArrivedLayer>,
+    /// Bytes of small files in memory.
+    kept: u64,
+}
+
+impl Collected {
+    /// Adds a layer that was unpacked from `bytes`, kept in memory.
+    pub(crate) fn add(&mut self, slot: usize, unpacked: Unpacked, bytes: &[u8]) {
+        let (digest, size) = (Digest::of(bytes), bytes.len() as u64);
+        self.layers.insert(slot, ArrivedLayer { unpacked, digest, size });
+    }
+}
+
+/// The uncompressed bytes of an archive that is read from the front.
+pub(crate) fn decoded<'o>(file: File, request: &Request<'o>) -> Result<Box<dyn BufRead + Send + 'o>, ArchiveError> {
+    let read = |source| ArchiveError::Read { file: "the archive".into(), source };
+    let file = Patient { file, interrupted: request.options.interrupted };
+    let decoder = Decoder::new(BufReader::with_capacity(128 << 10, file)).map_err(read)?;
+    // Small: who reads a layer takes more at a time, and gets it without a copy in between.
+    Ok(Box::new(BufReader::with_capacity(32 << 10, decoder)))
+}
+
+/// How long a read from a pipe waits before it looks whether the user still wants it.
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// A pipe whose writer may take its time, read so that an interrupt is noticed meanwhile.
+struct Patient<'o> {
+    file: File,
+    interrupted: &'o AtomicBool,
+}
+
+impl Read for Patient<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.interrupted.load(Ordering::Relaxed) {
+                // Not `ErrorKind::Interrupted`, which means: try again.
+                return Err(io::Error::other("interrupted"));
+            }
+            let mut ready = [PollFd::new(&self.file, PollFlags::IN)];
+            match rustix::event::poll(&mut ready, Some(&PATIENCE)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return self.file.read(buffer).inspect(|&read| meter::copied(read)),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+/// Reads the whole stream. `slot` is asked for a place for each layer.
+pub(crate) fn collect(
+    input: impl BufRead + Send,
+    request: &Request<'_>,
+    mut slot: impl FnMut() -> Result<Option<(usize, Place)>, ImportError>,
+) -> Result<Collected, ImportError> {
+    let mut outer = OuterTar::new(input);
+    let mut collected = Collected { names: Namespace::default(), layers: HashMap::new(), kept: 0 };
+    while let Some(member) = outer.next()? {
+        let entry = match member.kind {
+            Kind::Regular => {
+                let name = String::from_utf8_lossy(&member.name).into_owned();
+                Entry::File(arrived(&mut outer, &name, &member, request, &mut slot, &mut collected)?)
+            }
+            Kind::Symlink => Entry::Symlink(member.linkname),
+            Kind::HardLink => Entry::HardLink(member.linkname),
+            Kind::Directory => Entry::Directory,
+            Kind::GlobalHeader => continue,
+            _ => Entry::Other("neither file, directory nor link"),
+        };
+        collected.names.add(&member.name, entry).map_err(ArchiveError::Name)?;
+    }
+    Ok(collected)
+}
+
+fn arrived<R: BufRead + Send>(
+    outer: &mut OuterTar<R>,
+    name: &str,
+    member: &Member,
+    request: &Request<'_>,
+    slot: &mut impl FnMut() -> Result<Option<(usize, Place)>, ImportError>,
+    collected: &mut Collected,
+) -> Result<Arrived, ImportError> {
+    let read = |source| ArchiveError::Read { file: name.to_owned(), source };
+    let mut head = Vec::new();
+    outer.by_ref().take(HEAD as u64).read_to_end(&mut head).map_err(read)?;
+    let is_layer = tarsplit::block::looks_like_header(&head) || Compression::sniff(&head) != Compression::None;
+    if is_layer {
+        let Some((number, place)) = slot()? else { return Ok(Arrived::Skipped(member.size)) };
+        let place = std::sync::Mutex::new(Some(place));
+        let plain = Compression::sniff(&head) == Compression::None;
+        let rest = io::Cursor::new(head).chain(outer);
+        let mut hashed = None;
+        let read: Box<dyn Read + Send + '_> = if plain {
+            // Its digest is its diff id, which is made anyway.
+            Box::new(rest)
+        } else {
+            Box::new(hashed.insert(HashingReader::new(rest)))
+        };
+        let content = Content::Stream(Box::new(BufReader::with_capacity(128 << 10, read)));
+        let work = Work { name: name.to_owned(), index: 0, diff_id: None, content };
+        let give = |_| {
+            let place = place.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            Ok(place.expect("one layer asks once"))
+        };
+        let unpacked = unpack_all(vec![work], request, &give)?.pop();
+        let unpacked = unpacked.expect("one layer, one result");
+        let (digest, size) = hashed.map_or((unpacked.diff_id.0, unpacked.tar_bytes), HashingReader::finish);
+        collected.layers.insert(number, ArrivedLayer { unpacked, digest, size });
+        return Ok(Arrived::Layer(number));
+    }
+    if member.size > MAX_JSON || collected.kept + member.size > MAX_KEPT {
+        return Ok(Arrived::Skipped(member.size));
+    }
+    collected.kept += member.size;
+    outer.read_to_end(&mut head).map_err(read)?;
+    Ok(Arrived::Kept(Arc::new(head)))
+}
+
+/// The archive's own tar, read from the front. Reading it reads the current member's content.
+pub(crate) struct OuterTar<R> {
+    input: R,
+    framer: Framer,
+    /// Bytes of the current member's content still to come.
+    left: u64,
+    ended: bool,
+}
+
+impl<R: BufRead> OuterTar<R> {
+    pub(crate) fn new(input: R) -> Self {
+        Self { input, framer: Framer::new(), left: 0, ended: false }
+    }
+
+    /// Goes to the next member, past what was not read of this one.
+    pub(crate) fn next(&mut self) -> Result<Option<Box<Member>>, ArchiveError> {
+        let read = |source| ArchiveError::Read { file: "the archive".into(), source };
+        let damaged = |source| ArchiveError::Tar { path: "-".into(), source };
+        while !self.ended {
+            let buffer = self.input.fill_buf().map_err(read)?;
+            let at_end = buffer.is_empty();
+            let (taken, frame) = self.framer.next(buffer).map_err(damaged)?;
+            let member = match frame {
+                Some(Frame::Member(member)) => Some(member),
+                Some(Frame::End) => {
+                    self.ended = true;
+                    None
+                }
+                None if at_end => {
+                    self.framer.finish().map_err(damaged)?;
+                    self.ended = true;
+                    None
+                }
+                _ => None,
+            };
+            self.input.consume(taken);
+            if let Some(member) = member {
+                self.left = member.stored;
+                return Ok(Some(member));
+            }
+        }
+        // A pipe's writer expects to be read to the end, and a damaged tail of a compressed archive shows only there.
+        io::copy(&mut self.input, &mut io::sink()).map_err(read)?;
+        Ok(None)
+    }
+}
+
+impl<R: BufRead> Read for OuterTar<R> {
+    fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 || output.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let buffer = self.input.fill_buf()?;
+            if buffer.is_empty() {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive ends inside this file"));
+            }
+            let most = buffer.len().min(output.len());
+            let (taken, frame) = self.framer.next(&buffer[..most]).map_err(io::Error::other)?;
+            let copied = match frame {
+                Some(Frame::Body(data)) => {
+                    output[..data.len()].copy_from_slice(data);
+                    data.len()
+                }
+                _ => 0,
+            };
+            self.input.consume(taken);
+            self.left -= copied as u64;
+            if copied > 0 {
+                meter::copied(copied);
+                return Ok(copied);
+            }
+        }
+    }
+}

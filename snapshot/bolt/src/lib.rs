@@ -1,0 +1,168 @@
+//! A reader of bbolt databases (`go.etcd.io/bbolt`, file format version 2), for files that may be damaged.
+//!
+//! It reads from memory and knows nothing of Docker; `snapshot` reads the files.
+//!
+//! ```text
+//! file      pages of one size; pages 0 and 1 are metas, the valid one with the higher transaction counts
+//! page      id u64, flags u16, count u16, overflow u32, then `count` elements, then their keys and values
+//!             overflow: how many pages follow that belong to this one
+//! meta      magic u32, version u32, page size u32, flags u32, root bucket (page u64, sequence u64),
+//!             freelist u64, pages in use u64, transaction u64, FNV-1a 64 of all before
+//! branch    elements of: position u32, key length u32, page u64
+//! leaf      elements of: flags u32, position u32, key length u32, value length u32
+//!             flags 1: the value is a bucket: page u64, sequence u64; with page 0 a leaf page follows inside the value
+//! ```
+//!
+//! Numbers are in the byte order of the machine that wrote them; only little-endian ones are read. A position counts from
+//! the start of its element. (bbolt `db.go` `type meta`, `internal/common/page.go`, `bucket.go`.)
+//!
+//! Everything is checked before it is used. bbolt lets each page be used in one place and writes keys and values one after
+//! the other; both are required here, so that walking through a whole database takes time in proportion to its length,
+//! whatever is in it.
+
+#![forbid(unsafe_code)]
+
+mod entries;
+mod error;
+mod meta;
+mod page;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+pub use entries::Entries;
+pub use error::{BoltError, Problem};
+use meta::Meta;
+use page::{Page, Tree, u32_at, u64_at};
+
+/// A database in memory.
+#[derive(Debug)]
+pub struct Bolt<'a> {
+    bytes: &'a [u8],
+    meta: Meta,
+    /// By page, where in the file the only reference to it is.
+    references: RefCell<HashMap<u64, usize>>,
+}
+
+impl<'a> Bolt<'a> {
+    /// Finds the last transaction in the content of a file.
+    ///
+    /// # Errors
+    /// [`BoltError`] if there is none that bbolt would read.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, BoltError> {
+        let meta = Meta::newest(bytes)?;
+        Ok(Self { bytes, meta, references: RefCell::default() })
+    }
+
+    /// The last transaction.
+    #[must_use]
+    pub fn transaction(&self) -> u64 {
+        self.meta.transaction
+    }
+
+    /// The bucket that holds all others.
+    #[must_use]
+    pub fn root(&self) -> Bucket<'_> {
+        Bucket { bolt: self, tree: Tree::Page { id: self.meta.root, referred: self.meta.offset } }
+    }
+
+    /// The bytes of a page that is referred to at `referred`, and where they begin.
+    fn page(&self, id: u64, referred: usize) -> Result<Page<'a>, BoltError> {
+        let failed = |problem| BoltError { page: id, problem };
+        let beyond = || failed(Problem::Beyond);
+        if id < 2 || id >= self.meta.pages {
+            return Err(beyond());
+        }
+        let start = usize::try_from(id).ok().and_then(|id| id.checked_mul(self.meta.page_size)).ok_or_else(beyond)?;
+        let rest = self.bytes.get(start..).ok_or_else(beyond)?;
+        let found = u64_at(rest, 0).ok_or_else(beyond)?;
+        if found != id {
+            return Err(failed(Problem::OtherPage { found }));
+        }
+        let overflow = u32_at(rest, 12).ok_or_else(beyond)?;
+        let after = id + u64::from(overflow) + 1;
+        if after > self.meta.pages {
+            return Err(beyond());
+        }
+        let length = usize::try_from(overflow).ok().and_then(|pages| pages.checked_add(1));
+        let length = length.and_then(|pages| pages.checked_mul(self.meta.page_size)).ok_or_else(beyond)?;
+        let bytes = rest.get(..length).ok_or_else(beyond)?;
+        self.refer(id, after, referred)?;
+        Ok(Page { id, start, bytes })
+    }
+
+    /// Notes that the pages up to `after` are in use.
+    fn refer(&self, id: u64, after: u64, referred: usize) -> Result<(), BoltError> {
+        let mut references = self.references.borrow_mut();
+        if references.get(&id) == Some(&referred) {
+            return Ok(());
+        }
+        for page in id..after {
+            if references.insert(page, referred).is_some() {
+                return Err(BoltError { page, problem: Problem::UsedTwice });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A bucket: keys in order, with values or further buckets.
+#[derive(Debug, Clone, Copy)]
+pub struct Bucket<'a> {
+    bolt: &'a Bolt<'a>,
+    tree: Tree<'a>,
+}
+
+/// One entry of a bucket.
+#[derive(Debug, Clone, Copy)]
+pub enum Entry<'a> {
+    /// A key and its value.
+    Value(&'a [u8], &'a [u8]),
+    /// A bucket and its name.
+    Bucket(&'a [u8], Bucket<'a>),
+}
+
+impl<'a> Bucket<'a> {
+    /// All entries, in the order of their keys. Ends after the first error.
+    #[must_use]
+    pub fn iter(&self) -> Entries<'a> {
+        Entries::new(self.bolt, self.tree)
+    }
+
+    /// The bucket `name` in it. Takes time in proportion to what comes before.
+    ///
+    /// # Errors
+    /// [`BoltError`]
+    pub fn bucket(&self, name: &[u8]) -> Result<Option<Self>, BoltError> {
+        let found = self.iter().find_map(|entry| match entry {
+            Ok(Entry::Bucket(key, bucket)) if key == name => Some(Ok(bucket)),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        });
+        found.transpose()
+    }
+
+    /// The value of `key`. Takes time in proportion to what comes before.
+    ///
+    /// # Errors
+    /// [`BoltError`]
+    pub fn get(&self, key: &[u8]) -> Result<Option<&'a [u8]>, BoltError> {
+        let found = self.iter().find_map(|entry| match entry {
+            Ok(Entry::Value(found, value)) if found == key => Some(Ok(value)),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        });
+        found.transpose()
+    }
+}
+
+impl<'a> IntoIterator for &Bucket<'a> {
+    type Item = Result<Entry<'a>, BoltError>;
+    type IntoIter = Entries<'a>;
+
+    fn into_iter(self) -> Entries<'a> {
+        self.iter()
+    }
+}

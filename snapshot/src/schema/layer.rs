@@ -1,0 +1,262 @@
+//! `layerdb`: what Docker knows of each layer.
+//!
+//! ```text
+//! layerdb/sha256/<64 hex of the chain id>/
+//!   diff                 sha256:<diff id>
+//!   size                 decimal, no newline: dockerd does not trim it
+//!   cache-id             name of the layer's directory in the driver's home
+//!   parent               sha256:<chain id>; absent for a base layer
+//!   tar-split.json.gz    the journal
+//! layerdb/tmp/write-set-<digits>/    a layer on its way; renamed to its place in one step
+//! ```
+//!
+//! Follows moby v20.10.24 `layer/filestore.go`. A write-set of ours is named `write-set-layerfs-*` until then, and has
+//! its `cache-id` before the directory of that name exists: so whoever finds one after a crash knows what to remove.
+
+use std::fs::File;
+
+use layerfs::{ChainId, DiffId, JournalFile};
+
+use crate::dir::{Dir, Skeleton};
+use crate::error::StoreError;
+use crate::ids::CacheId;
+
+/// The journal's name in a layer's directory.
+pub const JOURNAL: &str = "tar-split.json.gz";
+
+const CACHE_ID: &str = "cache-id";
+const DIFF: &str = "diff";
+const PARENT: &str = "parent";
+const SIZE: &str = "size";
+const ALGORITHM: &str = "sha256";
+const TMP: &str = "tmp";
+
+/// How write-sets of ours begin; those of dockerd have digits there.
+const OUR_WRITE_SET: &str = "write-set-layerfs-";
+
+/// More than any of the small files may have.
+const SMALL_FILE: usize = 4096;
+
+/// One layer as registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerRecord {
+    /// The layer with all below it.
+    pub chain_id: ChainId,
+    /// The layer's own content.
+    pub diff_id: DiffId,
+    /// The layer below.
+    pub parent: Option<ChainId>,
+    /// The layer's directory in the driver's home.
+    pub cache_id: CacheId,
+    /// The layer's size in bytes, by the rule of whoever registered it.
+    pub size: u64,
+}
+
+/// The layers of one driver.
+#[derive(Debug)]
+pub struct LayerStore {
+    layers: Option<Dir>,
+    tmp: Option<Dir>,
+    mounts: Option<Dir>,
+}
+
+impl LayerStore {
+    /// Opens `layerdb`; everything in it may be missing.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn open(image_root: &Dir) -> Result<Self, StoreError> {
+        let db = image_root.sub("layerdb")?;
+        let sub = |name: &str| db.as_ref().map_or(Ok(None), |db| db.sub(name));
+        Ok(Self { layers: sub(ALGORITHM)?, tmp: sub(TMP)?, mounts: sub("mounts")? })
+    }
+
+    /// Opens or creates `layerdb`.
+    pub(crate) fn create(image_root: &Dir, skeleton: &mut Skeleton) -> Result<Self, StoreError> {
+        let db = skeleton.ensure(image_root, "layerdb", 0o700)?;
+        let layers = skeleton.ensure(&db, ALGORITHM, 0o755)?;
+        let tmp = skeleton.ensure(&db, TMP, 0o755)?;
+        Ok(Self { layers: Some(layers), tmp: Some(tmp), mounts: db.sub("mounts")? })
+    }
+
+    /// Reads a layer's record; `None` if it is not registered.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedLayer`] where dockerd would not load it.
+    pub fn get(&self, chain_id: ChainId) -> Result<Option<LayerRecord>, StoreError> {
+        let Some(layers) = &self.layers else { return Ok(None) };
+        let Some(dir) = layers.sub(&chain_id.0.hex())? else { return Ok(None) };
+        let damaged = |name: &str, reason: String| StoreError::DamagedLayer {
+            chain_id,
+            reason: format!("{}: {reason}", dir.join(name).display()),
+        };
+        let text = |name: &str| {
+            let bytes = dir.read(name, SMALL_FILE)?;
+            let text = bytes.map(|bytes| String::from_utf8(bytes).map_err(|_| damaged(name, "not text".into())));
+            text.transpose()
+        };
+        let required = |name: &str| text(name)?.ok_or_else(|| damaged(name, "missing".into()));
+        let id = |name: &str, text: String| {
+            text.trim().parse().map_err(|error: layerfs::InvalidDigest| damaged(name, error.to_string()))
+        };
+        let size = required(SIZE)?;
+        Ok(Some(LayerRecord {
+            chain_id,
+            diff_id: DiffId(id(DIFF, required(DIFF)?)?),
+            parent: text(PARENT)?.map(|text| id(PARENT, text)).transpose()?.map(ChainId),
+            cache_id: required(CACHE_ID)?
+                .trim()
+                .parse()
+                .map_err(|error: crate::ids::InvalidId| damaged(CACHE_ID, error.to_string()))?,
+            size: size.parse().map_err(|_| damaged(SIZE, format!("{size:?} is not a number")))?,
+        }))
+    }
+
+    /// The chain ids of all registered layers, usable or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn list(&self) -> Result<Vec<ChainId>, StoreError> {
+        let names = self.layers.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
+        Ok(names.iter().filter_map(|name| layerfs::Digest::from_hex(name).ok().map(ChainId)).collect())
+    }
+
+    /// Opens the journal of a layer; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn journal(&self, chain_id: ChainId) -> Result<Option<File>, StoreError> {
+        use rustix::fs::{Mode, OFlags};
+        let Some(dir) = self.layers.as_ref().map_or(Ok(None), |layers| layers.sub(&chain_id.0.hex()))? else {
+            return Ok(None);
+        };
+        match rustix::fs::openat(&dir, JOURNAL, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(fd) => Ok(Some(fd.into())),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(errno) => Err(StoreError::io(dir.join(JOURNAL), "opening")(errno)),
+        }
+    }
+
+    /// The directory of mounts.
+    pub(crate) fn mounts(&self) -> Option<&Dir> {
+        self.mounts.as_ref()
+    }
+
+    /// The chain ids that mounts hold, by containers or builds. Unreadable ones count as holding what they say not.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn held_by_mounts(&self) -> Result<Vec<ChainId>, StoreError> {
+        crate::schema::mount::held_layers(self.mounts.as_ref())
+    }
+
+    /// Starts a layer: a write-set that already tells which directory belongs to it. A failure leaves nothing.
+    pub(crate) fn begin(&self, cache_id: &CacheId, sync: bool) -> Result<WriteSet, StoreError> {
+        let tmp = self.tmp()?;
+        let name = write_set_name(cache_id);
+        let set = WriteSet { dir: tmp.create(&name, 0o700)?, name, cache_id: cache_id.clone() };
+        let named = set.name_directory(sync);
+        if named.is_err() {
+            // The first error is the one to report.
+            let _ = self.abandon(&set);
+        }
+        named.map(|()| set)
+    }
+
+    /// Makes the names of write-sets durable.
+    pub(crate) fn sync_write_sets(&self) -> Result<(), StoreError> {
+        self.tmp()?.sync()
+    }
+
+    /// Completes the record of a layer in its write-set.
+    pub(crate) fn describe(&self, set: &WriteSet, record: &LayerRecord) -> Result<(), StoreError> {
+        set.dir.write_new(DIFF, record.diff_id.to_string().as_bytes(), 0o644)?;
+        set.dir.write_new(SIZE, record.size.to_string().as_bytes(), 0o644)?;
+        if let Some(parent) = record.parent {
+            set.dir.write_new(PARENT, parent.to_string().as_bytes(), 0o644)?;
+        }
+        Ok(())
+    }
+
+    /// Registers a described layer. Durable after [`LayerStore::sync`].
+    pub(crate) fn publish(&self, set: &WriteSet, chain_id: ChainId) -> Result<(), StoreError> {
+        self.tmp()?.rename(&set.name, self.layers()?, &chain_id.0.hex())
+    }
+
+    /// Makes registrations durable.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        self.layers()?.sync()?;
+        self.tmp()?.sync()
+    }
+
+    /// Makes a registered layer a write-set again, in one step: what remains of it after a crash is then a leftover, which
+    /// still tells its directory.
+    pub(crate) fn withdraw(&self, chain_id: ChainId, cache_id: &CacheId) -> Result<WriteSet, StoreError> {
+        let name = write_set_name(cache_id);
+        self.layers()?.rename(&chain_id.0.hex(), self.tmp()?, &name)?;
+        let missing = || StoreError::Invalid { path: self.join_tmp(&name), reason: "missing".into() };
+        let dir = self.tmp()?.sub(&name)?.ok_or_else(missing)?;
+        Ok(WriteSet { dir, name, cache_id: cache_id.clone() })
+    }
+
+    fn join_tmp(&self, name: &str) -> std::path::PathBuf {
+        self.tmp.as_ref().map(|tmp| tmp.join(name)).unwrap_or_default()
+    }
+
+    /// Takes a write-set away.
+    pub(crate) fn abandon(&self, set: &WriteSet) -> Result<(), StoreError> {
+        self.tmp()?.remove_tree(&set.name)
+    }
+
+    /// Write-sets of ours that a crash has left, with the cache id of those that came so far.
+    pub(crate) fn leftovers(&self) -> Result<Vec<(String, Option<CacheId>)>, StoreError> {
+        let Some(tmp) = &self.tmp else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for name in tmp.names()?.into_iter().filter(|name| name.starts_with(OUR_WRITE_SET)) {
+            let text = tmp.sub(&name)?.map_or(Ok(None), |dir| dir.read(CACHE_ID, SMALL_FILE))?;
+            let id = text.and_then(|text| String::from_utf8(text).ok()).and_then(|text| text.parse().ok());
+            found.push((name, id));
+        }
+        Ok(found)
+    }
+
+    /// The directory of write-sets and records of intent.
+    pub(crate) fn tmp(&self) -> Result<&Dir, StoreError> {
+        Ok(self.tmp.as_ref().expect("a store that is written to was created, with its directories"))
+    }
+
+    fn layers(&self) -> Result<&Dir, StoreError> {
+        Ok(self.layers.as_ref().expect("a store that is written to was created, with its directories"))
+    }
+}
+
+/// The name of a layer's write-set.
+fn write_set_name(cache_id: &CacheId) -> String {
+    let id = cache_id.as_str();
+    format!("{OUR_WRITE_SET}{}", &id[..20.min(id.len())])
+}
+
+/// A layer on its way into the store.
+#[derive(Debug)]
+pub(crate) struct WriteSet {
+    dir: Dir,
+    name: String,
+    pub(crate) cache_id: CacheId,
+}
+
+impl WriteSet {
+    /// Writes down which directory belongs to it.
+    fn name_directory(&self, sync: bool) -> Result<(), StoreError> {
+        let file = self.dir.write_new(CACHE_ID, self.cache_id.as_str().as_bytes(), 0o644)?;
+        if sync {
+            file.sync_all().map_err(StoreError::io(self.dir.join(CACHE_ID), "fsync"))?;
+            self.dir.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Where the layer's journal goes.
+    pub(crate) fn journal(&self) -> Result<JournalFile, StoreError> {
+        Ok(JournalFile { dir: self.dir.owned_fd()?, name: JOURNAL })
+    }
+}

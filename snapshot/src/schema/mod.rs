@@ -1,0 +1,23 @@
+//! Docker's metadata of layers and images, one file per on-disk schema.
+//!
+//! ```text
+//! image/overlay2/               0700
+//!   repositories.json           0600   references
+//!   imagedb/                    0700
+//!     content/sha256/<image>    0600   image
+//!     metadata/sha256/<image>/  0700   image
+//!   layerdb/                    0700
+//!     sha256/<chain>/           0755/0700   layer
+//!     tmp/write-set-*/          0755/0700   layer
+//!     mounts/<container>/       0755   mount
+//!   distribution/               0700   distribution
+//! ```
+
+pub mod buildkit;
+pub mod config;
+pub mod database;
+pub mod distribution;
+pub mod image;
+pub mod layer;
+pub mod mount;
+pub mod references;

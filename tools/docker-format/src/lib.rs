@@ -1,0 +1,33 @@
+//! Text as docker's client prints it: sizes, ages, JSON, tables, templates and filters.
+//!
+//! Nothing here knows a store. Everything is measured against the client 20.10.24, byte for byte;
+//! `tools/tests/docker_format.rs` holds the comparison.
+
+pub mod ago;
+pub mod filter;
+pub mod inspect;
+pub mod json;
+pub mod listing;
+pub mod pattern;
+pub mod presets;
+pub mod size;
+pub mod table;
+pub mod template;
+pub mod until;
+
+pub use template::quoted;
+
+/// As much of a text as takes up `width` columns, the last one an ellipsis if there is more (docker/cli v20.10.24
+/// `cli/command/formatter/displayutils.go`).
+#[must_use]
+pub fn ellipsis(text: &str, width: usize) -> String {
+    use unicode_width::UnicodeWidthChar;
+    // Go counts what is not wide as one column.
+    let columns = |char: char| char.width().unwrap_or(1).max(1);
+    if text.chars().map(columns).sum::<usize>() <= width {
+        return text.to_owned();
+    }
+    let mut left = width.saturating_sub(1);
+    let fits = |char: &char| left.checked_sub(columns(*char)).inspect(|less| left = *less).is_some();
+    text.chars().take_while(fits).chain(['…']).collect()
+}

@@ -1,5 +1,6 @@
 //! Names of things in a data-root, checked where they are read, so that none leads anywhere else.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -122,6 +123,65 @@ impl fmt::Debug for ImageId {
     }
 }
 
+/// Whether `text` is one step of a path that leads down.
+fn is_component(text: &str) -> bool {
+    !matches!(text, "" | "." | "..") && text.len() <= 255 && !text.contains(['/', '\0'])
+}
+
+macro_rules! directory_name {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                if is_component(text) { Ok(Self(text.to_owned())) } else { Err(InvalidId::new($what, text)) }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl PartialEq<str> for $name {
+            fn eq(&self, other: &str) -> bool {
+                self.0 == other
+            }
+        }
+    };
+}
+
+directory_name! {
+    /// A container: the name of its directory. Docker draws 64 hexadecimal digits and reads whatever a directory is called.
+    ContainerId, "container id"
+}
+
+directory_name! {
+    /// A volume: the name of its directory. Docker makes only `[a-zA-Z0-9][a-zA-Z0-9_.-]*` and reads whatever a directory is
+    /// called.
+    VolumeName, "volume name"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +195,10 @@ mod tests {
         for good in ["my-custom_ID.7df03e06", &mount, "6pk92vy2g3qxq4p0a1hbnvs1d"] {
             assert!(good.parse::<CacheId>().is_ok(), "{good:?}");
         }
+        for bad in ["", ".", "..", "../x", "a/b", "a\0b", &"x".repeat(256)] {
+            assert!(bad.parse::<ContainerId>().is_err() && bad.parse::<VolumeName>().is_err(), "{bad:?}");
+        }
+        assert_eq!("ABC short".parse::<ContainerId>().unwrap().as_str(), "ABC short");
         let (id, link) = (CacheId::random(), LinkId::random());
         assert_eq!((id.as_str().len(), link.as_str().len()), (64, 26));
         assert!(id.as_str().parse::<CacheId>().is_ok() && link.as_str().parse::<LinkId>().is_ok());

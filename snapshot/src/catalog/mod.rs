@@ -14,17 +14,16 @@
 mod container;
 mod image;
 mod resolve;
-mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use layerfs::ChainId;
 
-pub use container::{Container, MountPoint, Port, State, Status};
+pub use crate::schema::volume::Volume;
+pub use container::{Container, ContainerRecord, MountPoint, Port, State, Status};
 pub use image::{History, Image};
 pub use resolve::Resolved;
-pub use volume::Volume;
 
 use crate::error::StoreError;
 use crate::ids::ImageId;
@@ -33,6 +32,7 @@ use crate::root::DataRoot;
 use crate::schema::layer::LayerRecord;
 use crate::schema::mount::{self, MountRecord};
 use crate::schema::references::References;
+use crate::schema::volume;
 
 /// What a data-root holds. See the [module](self).
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Docker's metadata of layers and images, one file per on-disk schema.
+//! What a data-root holds, one file per on-disk schema: reading and writing side by side.
 //!
 //! ```text
 //! image/overlay2/               0700
@@ -11,13 +11,17 @@
 //!     tmp/write-set-*/          0755/0700   layer
 //!     mounts/<container>/       0755   mount
 //!   distribution/               0700   distribution
+//! containers/<container>/       0710   container
+//! volumes/<name>/               0701   volume
 //! ```
 
 pub mod buildkit;
 pub mod config;
+pub mod container;
 pub mod database;
 pub mod distribution;
 pub mod image;
 pub mod layer;
 pub mod mount;
 pub mod references;
+pub mod volume;

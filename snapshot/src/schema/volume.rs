@@ -12,11 +12,20 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::config::get;
+use super::database;
 use crate::dir::Dir;
 use crate::error::StoreError;
-use crate::schema::config::get;
-use crate::schema::database;
 use bolt::Bolt;
+
+/// The directory of volumes in a data-root.
+pub const VOLUMES: &str = "volumes";
+/// The directory of a volume's content, in its own.
+pub const DATA: &str = "_data";
+/// The file that says how a volume is mounted.
+const OPTIONS: &str = "opts.json";
+/// The database of all volumes.
+pub const DATABASE: &str = "metadata.db";
 
 const MAX_OPTIONS: usize = 1 << 20;
 
@@ -32,14 +41,17 @@ pub struct Volume {
 }
 
 /// Lists the volumes, sorted by name.
-pub(super) fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
-    let Some(dir) = root.sub("volumes")? else { return Ok(Vec::new()) };
+///
+/// # Errors
+/// [`StoreError::Io`] where the directory cannot be listed.
+pub fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
+    let Some(dir) = root.sub(VOLUMES)? else { return Ok(Vec::new()) };
     let mut volumes = Vec::new();
-    let database = database::read(&dir, "metadata.db").ok().flatten();
+    let database = database::read(&dir, DATABASE).ok().flatten();
     let known = database.as_deref().and_then(|bytes| Bolt::parse(bytes).ok());
     for name in dir.names()? {
         let Ok(Some(own)) = dir.sub(&name) else { continue };
-        let options = own.read("opts.json", MAX_OPTIONS).ok().flatten();
+        let options = own.read(OPTIONS, MAX_OPTIONS).ok().flatten();
         let options: Option<Value> = options.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let text = |key: &str| {
             let object = options.as_ref().and_then(Value::as_object)?;

@@ -39,7 +39,20 @@ impl AsFd for Dir {
     }
 }
 
+impl From<Dir> for OwnedFd {
+    fn from(dir: Dir) -> Self {
+        dir.fd
+    }
+}
+
 impl Dir {
+    /// A directory that has no path but the one by which this process has it open.
+    #[must_use]
+    pub(crate) fn unnamed(fd: OwnedFd) -> Self {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd)));
+        Self { fd, path }
+    }
+
     /// Opens a directory by its path; here symlinks are followed, for it is the user's own.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crate::catalog::{Catalog, with_causes};
 use crate::dir::Dir;
 use crate::driver::Driver;
 use crate::error::StoreError;
+use crate::ids::CacheId;
 use crate::root::DataRoot;
 use crate::schema::layer::JOURNAL;
 
@@ -37,13 +38,18 @@ pub fn of_layers(root: &DataRoot, catalog: &Catalog) -> Vec<LayerFinding> {
         if let Some(what) = records.as_ref().and_then(|records| journal(records, layer.chain_id)) {
             find(format!("{JOURNAL} {what}: it cannot be saved or pushed"));
         }
-        match root.driver.as_ref().map(|driver| driver.damage(&layer.cache_id)) {
+        match root.driver.as_ref().map(|driver| driver.damage(&layer.cache_id, &below(catalog, layer.parent))) {
             Some(Ok(Some(what))) => find(format!("it cannot be mounted: {what}")),
             Some(Err(error)) => find(format!("it cannot be mounted: {}", with_causes(&error))),
             Some(Ok(None)) | None => {}
         }
     }
     findings
+}
+
+/// The directories of a layer's parents, the nearest first, as far as their records can be read.
+fn below(catalog: &Catalog, parent: Option<ChainId>) -> Vec<CacheId> {
+    parent.map(|parent| catalog.chain(parent).map(|layer| layer.cache_id.clone()).collect()).unwrap_or_default()
 }
 
 fn journal(records: &Dir, chain: ChainId) -> Option<&'static str> {

@@ -5,11 +5,10 @@ mod locate;
 
 use std::path::Path;
 
-use layerfs::apply::XattrNamespace;
-
 use crate::dir::{Dir, Skeleton};
-use crate::driver::overlay2::Overlay2;
+use crate::driver::{AnyDriver, DEFAULT, Driver, Entries, Form};
 use crate::error::StoreError;
+use crate::ids::CacheId;
 use crate::schema::image::ImageStore;
 use crate::schema::layer::LayerStore;
 use crate::schema::references::References;
@@ -28,8 +27,8 @@ pub struct DataRoot {
     pub images_dir: Option<Dir>,
     /// The directory of the driver's layers; `None` if it was never used.
     pub home: Option<Dir>,
-    /// The driver; `None` if it was never used, or is not of overlay2's form.
-    pub driver: Option<Overlay2>,
+    /// The driver; `None` if it was never used, or is not implemented here.
+    pub driver: Option<AnyDriver>,
 }
 
 impl DataRoot {
@@ -41,7 +40,7 @@ impl DataRoot {
         if !path.try_exists().map_err(StoreError::io(path, "opening"))? {
             return Ok(None);
         }
-        Self::with_driver(Dir::open(path)?, Overlay2::NAME).map(Some)
+        Self::with_driver(Dir::open(path)?, DEFAULT).map(Some)
     }
 
     /// Opens whatever Docker has at `path`, for reading: of a daemon that maps users, the directory of its ids; of several
@@ -56,10 +55,37 @@ impl DataRoot {
 
     fn with_driver(dir: Dir, name: &str) -> Result<Self, StoreError> {
         let images_dir = dir.descend(&[IMAGE, name])?;
-        let same_form = Overlay2::SAME_FORM.into_iter().find(|other| *other == name);
-        let driver = same_form.map_or(Ok(None), |name| Overlay2::open_as(name, &dir, xattr_namespace()))?;
-        let home = dir.sub(name)?;
+        let driver = AnyDriver::open(&dir, name)?;
+        let home = dir.descend(&Form::home_of(name))?;
         Ok(Self { dir, driver_name: name.to_owned(), images_dir, home, driver })
+    }
+
+    /// The form of the driver's home, as far as it is known.
+    #[must_use]
+    pub fn form(&self) -> Option<Form> {
+        Form::of(&self.driver_name)
+    }
+
+    /// What the driver's home holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the home cannot be listed.
+    pub fn entries(&self) -> Result<Entries, StoreError> {
+        match (&self.driver, &self.home) {
+            (Some(driver), _) => driver.entries(),
+            (None, Some(home)) => Entries::named(&self.driver_name, home),
+            (None, None) => Ok(Entries::default()),
+        }
+    }
+
+    /// The directory of a layer's own files, in the driver's form; `None` if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn content(&self, id: &CacheId) -> Result<Option<Dir>, StoreError> {
+        let Some(home) = &self.home else { return Ok(None) };
+        let Some(layer) = home.sub(id.as_str())? else { return Ok(None) };
+        layer.descend(self.form().map_or(&[], |form| form.content))
     }
 
     /// Its layers.
@@ -93,7 +119,7 @@ pub struct WritableRoot {
     /// `image/<driver>`.
     pub images_dir: Dir,
     /// The storage driver.
-    pub driver: Overlay2,
+    pub driver: AnyDriver,
     /// Its layers.
     pub layers: LayerStore,
     /// Its images.
@@ -120,10 +146,10 @@ impl WritableRoot {
         let locks = guard::lock(&dir)?;
         guard::check(&dir, insist)?;
         let image = skeleton.ensure(&dir, IMAGE, 0o700)?;
-        let images_dir = skeleton.ensure(&image, Overlay2::NAME, 0o700)?;
+        let images_dir = skeleton.ensure(&image, DEFAULT, 0o700)?;
         let layers = LayerStore::create(&images_dir, &mut skeleton)?;
         let images = ImageStore::create(&images_dir, &mut skeleton)?;
-        let driver = Overlay2::create(&dir, xattr_namespace(), &mut skeleton)?;
+        let driver = AnyDriver::create(&dir, DEFAULT, &mut skeleton)?;
         Ok(Self { images_dir, driver, layers, images, skeleton, image, dir, locks })
     }
 
@@ -171,11 +197,4 @@ pub fn open_or_create(path: &Path, mode: u32, skeleton: &mut Skeleton) -> Result
         dir = skeleton.ensure(&dir, &name, if missing.is_empty() { mode } else { 0o755 })?;
     }
     Ok(dir)
-}
-
-/// In a user namespace overlayfs keeps its attributes where users may write.
-pub fn xattr_namespace() -> XattrNamespace {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let initial = map.split_whitespace().eq(["0", "0", "4294967295"]);
-    if initial || map.is_empty() { XattrNamespace::Trusted } else { XattrNamespace::User }
 }

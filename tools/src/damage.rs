@@ -44,12 +44,12 @@ pub(crate) fn report_leftovers(name: &str, root: &DataRoot, ownership: &Ownershi
         .into_iter()
         .map(|Leftover { path, what }| format!("{}: {what}, left by a crash", path.display()))
         .collect();
-    let home = liveness::layers_home(root)?;
+    let links = root.form().and_then(|form| form.links).unwrap_or_default();
     let orphans = ownership.entries.iter().filter(|(_, entry)| entry.verdict == Verdict::Orphan);
     let stale = ownership.links.iter().filter(|(_, entry)| entry.is_none());
-    if let Some(home) = home {
+    if let Some(home) = &root.home {
         left.extend(orphans.map(|(entry, _)| format!("{}: nobody owns it", home.join(entry).display())));
-        left.extend(stale.map(|(link, _)| format!("{}: it leads nowhere", home.join("l").join(link).display())));
+        left.extend(stale.map(|(link, _)| format!("{}: it leads nowhere", home.join(links).join(link).display())));
     }
     for line in left.iter().take(NAMED) {
         output::complain(name, line);

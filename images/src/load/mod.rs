@@ -127,7 +127,7 @@ fn import_archive(archive: &Archive, root: &Path, request: &Request<'_>) -> Resu
     let blobs = plan.missing.iter().map(|missing| archive.layer(&missing.source)).collect::<Result<Vec<_>, _>>()?;
     if request.options.preflight {
         let layers: Vec<&Blob> = blobs.iter().map(|layer| &layer.blob).collect();
-        preflight::check(&layers, transaction.root().driver.home())?;
+        preflight::check(&layers, transaction.root().driver.home().path(), transaction.root().driver.room()?)?;
     }
     let slots = plan.missing.iter().map(|_| transaction.stage()).collect::<Result<Vec<_>, _>>()?;
     transaction.announce()?;
@@ -289,7 +289,7 @@ fn copy_of(
     slot: Slot,
     again: impl FnOnce(&mut Transaction, Content<'_>) -> Result<Staged, ImportError>,
 ) -> Result<Staged, ImportError> {
-    let files = LayerFiles::new(transaction.root().driver.diff(transaction.cache_id(slot))?.owned_fd()?);
+    let files = LayerFiles::new(transaction.root().driver.content(transaction.cache_id(slot))?.into());
     let journal = transaction.journal(slot)?;
     let broken =
         |source| ImportError::Archive(ArchiveError::Read { file: "a layer that is needed twice".into(), source });

@@ -75,15 +75,16 @@ impl Existing<'_> {
         chain_id: ChainId,
         diff_id: DiffId,
         parent: Option<ChainId>,
+        below: &[CacheId],
     ) -> Result<Option<LayerRecord>, StoreError> {
         let Some(record) = self.layers.map_or(Ok(None), |layers| layers.get(chain_id))? else { return Ok(None) };
         let damaged = |reason: String| StoreError::DamagedLayer { chain_id, reason };
         if (record.diff_id, record.parent) != (diff_id, parent) {
             return Err(damaged(format!("it is recorded with diff id {} on {:?}", record.diff_id, record.parent)));
         }
-        let missing = || Ok(Some("the driver's directory is missing".to_owned()));
-        match self.driver.map_or_else(missing, |driver| driver.damage(&record.cache_id))? {
-            Some(reason) => Err(damaged(reason)),
+        let Some(driver) = self.driver else { return Err(damaged("the driver's directory is missing".to_owned())) };
+        match driver.damage(&record.cache_id, below)? {
+            Some(damage) => Err(damaged(damage.to_string())),
             None => Ok(Some(record)),
         }
     }
@@ -107,15 +108,18 @@ impl Plan {
             let config = checked_config(&image)?;
             let id = ImageId(image.id);
             let mut layers = Vec::new();
+            // The directories of the layers so far, the nearest first.
+            let mut below: Vec<CacheId> = Vec::new();
             for (index, (chain_id, source)) in
                 ChainId::chain(&config.diff_ids).into_iter().zip(image.layers).enumerate()
             {
                 let diff_id = config.diff_ids[index];
                 let parent = layers.last().map(|layer: &PlannedLayer| layer.chain_id);
-                let record = existing.layer(chain_id, diff_id, parent)?;
+                let record = existing.layer(chain_id, diff_id, parent, &below)?;
                 let name = source.name.clone();
                 match &record {
                     Some(record) => {
+                        below.insert(0, record.cache_id.clone());
                         plan.present.insert(chain_id, record.cache_id.clone());
                     }
                     None if missing.insert(chain_id) => {

@@ -1,6 +1,7 @@
 //! Whether a file system has room, before the first byte is written.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 
 use layerfs::compress::Compression;
 use tarsplit::frame::{Frame, Framer};
@@ -8,8 +9,7 @@ use tarsplit::{Kind, Member};
 
 use super::error::ImportError;
 use crate::source::{Blob, BlobReader};
-use snapshot::StoreError;
-use snapshot::dir::Dir;
+use snapshot::driver::Room;
 
 /// What layers will take up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -105,46 +105,27 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// What is free on a file system.
-struct Room {
-    block: u64,
-    bytes: u64,
-    inodes: u64,
+/// Whether there is room for it.
+fn holds(room: &Room, need: &Need) -> bool {
+    lacks(room, need).is_none()
 }
 
-impl Room {
-    fn of(dir: &Dir) -> Result<Self, StoreError> {
-        let stat = rustix::fs::fstatvfs(dir).map_err(StoreError::io(dir.path(), "statvfs"))?;
-        Ok(Self {
-            block: stat.f_frsize.max(512),
-            bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
-            // Zero total inodes: the file system makes them as needed.
-            inodes: if stat.f_files == 0 { u64::MAX } else { stat.f_favail },
-        })
-    }
-
-    fn holds(&self, need: &Need) -> bool {
-        self.lacks(need).is_none()
-    }
-
-    /// Of what there is too little: its name, how much is needed, how much is free.
-    fn lacks(&self, need: &Need) -> Option<(&'static str, u64, u64)> {
-        [("bytes", need.bytes, self.bytes), ("inodes", need.inodes, self.inodes)]
-            .into_iter()
-            .find(|(_, need, free)| need > free)
-    }
+/// Of what there is too little: its name, how much is needed, how much is free.
+fn lacks(room: &Room, need: &Need) -> Option<(&'static str, u64, u64)> {
+    [("bytes", need.bytes, room.bytes), ("inodes", need.inodes, room.inodes)]
+        .into_iter()
+        .find(|(_, need, free)| need > free)
 }
 
-/// Checks `layers` against the room on `dir`'s file system; headers are read only until the most that the rest may need
+/// Checks `layers` against the room at `path`; headers are read only until the most that the rest may need
 /// has room.
 ///
 /// # Errors
 /// [`ImportError::Space`]
-pub(crate) fn check(layers: &[&Blob], dir: &Dir) -> Result<(), ImportError> {
-    let room = Room::of(dir)?;
-    match unless_sure(layers, &room).and_then(|need| room.lacks(&need)) {
+pub(crate) fn check(layers: &[&Blob], path: &Path, room: Room) -> Result<(), ImportError> {
+    match unless_sure(layers, &room).and_then(|need| lacks(&room, &need)) {
         None => Ok(()),
-        Some((what, need, free)) => Err(ImportError::Space { path: dir.path().to_path_buf(), what, need, free }),
+        Some((what, need, free)) => Err(ImportError::Space { path: path.to_path_buf(), what, need, free }),
     }
 }
 
@@ -167,7 +148,7 @@ fn unless_sure(layers: &[&Blob], room: &Room) -> Option<Need> {
         let later = later.last().copied().unwrap_or_default();
         let enough = |need: &Need, counted: u64| {
             let left = Need::most((layer.len() as u64).saturating_sub(counted), room.block);
-            room.holds(&need.and(&left).and(&later))
+            holds(room, &need.and(&left).and(&later))
         };
         if need.add_until(layer, room.block, enough) {
             return None;
@@ -220,7 +201,7 @@ mod tests {
                     match unless_sure(layers, &room) {
                         None => {
                             sure += 1;
-                            assert!(room.holds(&all), "{bytes} bytes, {inodes} inodes");
+                            assert!(holds(&room, &all), "{bytes} bytes, {inodes} inodes");
                         }
                         Some(need) => assert_eq!(need, all),
                     }

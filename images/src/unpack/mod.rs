@@ -20,7 +20,7 @@ use crate::load::{ImportError, Request, WriteBack, check_arrived, images_of, or_
 use crate::source::{Archive, ArchiveError, Blob, Contents, Format, Image, LayerRef, Opened, is_archive_name};
 use snapshot::StoreError;
 use snapshot::dir::{Dir, Skeleton};
-use snapshot::root::xattr_namespace;
+use snapshot::driver::{Room, xattr_namespace};
 use snapshot::schema::config::ImageConfig;
 
 /// The list of layers in a directory of them.
@@ -123,7 +123,7 @@ fn from_archive(
     let blobs = image.layers.iter().map(|layer| archive.layer(layer)).collect::<Result<Vec<_>, _>>()?;
     if request.options.preflight {
         let layers: Vec<&Blob> = blobs.iter().map(|layer| &layer.blob).collect();
-        crate::load::check_room(&layers, &destination.dir)?;
+        crate::load::check_room(&layers, destination.dir.path(), Room::of(&destination.dir)?)?;
     }
     let works = blobs.iter().enumerate().map(|(index, layer)| Work {
         name: layer.source.clone(),

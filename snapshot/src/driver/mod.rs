@@ -1,76 +1,116 @@
 //! Where a layer's content lives, and how it becomes visible.
+//!
+//! ```text
+//! prepare(id, parent) -> Prepared -> target() is filled -> commit(parent) keeps the layer; a drop takes it back
+//! mount(id, access)   -> Mount    -> the layer with everything below it, until the drop
+//! entries()           -> what the driver's home holds, and what stands on what
+//! ```
+//!
+//! No code outside of this module names a driver or spells a path below a driver's home: it asks the trait, or the
+//! [`Form`] where there is no driver to ask.
 
-pub mod overlay2;
+mod any;
+mod damage;
+mod entries;
+mod form;
+mod mount;
+mod overlay2;
+mod prepared;
+mod room;
 
-use std::path::PathBuf;
+pub use any::{AnyDriver, DEFAULT, xattr_namespace};
+pub use damage::LayerDamage;
+pub use entries::{Entries, EntryKind, HomeEntry};
+pub use form::Form;
+pub use mount::{Access, Mount};
+pub use prepared::Prepared;
+pub use room::Room;
 
-use layerfs::apply::Target;
-
+use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::CacheId;
 
+/// In which order the layers of an image can be filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// A layer does not need its parent, so all layers can be filled at once.
+    Independent,
+    /// A layer begins as its parent's content, so the parent must be complete before the layer is prepared.
+    ParentFirst,
+}
+
 /// A storage driver.
 ///
-/// A layer is [prepared](Driver::prepare), filled by its target's user, and [committed](Driver::commit) on top of its
-/// parent. Until then it is a directory that nothing refers to, and [`remove`](Driver::remove) takes it away.
-pub trait Driver: Sync {
+/// A layer is [prepared](Driver::prepare), its [target](Prepared::target) is filled, and it is
+/// [committed](Prepared::commit) on top of its parent. Until then nothing refers to its directory.
+pub trait Driver: std::fmt::Debug + Send + Sync {
     /// The name by which Docker knows it, and of its directories in the data-root.
     fn name(&self) -> &'static str;
 
-    /// Whether a layer can be filled without its parent, so that all layers can be filled at once.
-    fn layers_are_independent(&self) -> bool;
+    /// In which order layers can be filled.
+    fn order(&self) -> Order;
 
-    /// Creates an empty layer. A driver whose layers are independent does not look at `parent`.
+    /// Begins a layer. With [`Order::ParentFirst`] `parent` must be complete, and the new layer begins as a copy of it;
+    /// with [`Order::Independent`] `parent` is not looked at.
     ///
     /// # Errors
-    /// [`StoreError`]
-    fn prepare(&self, id: &CacheId, parent: Option<&CacheId>) -> Result<Target, StoreError>;
+    /// [`StoreError`], also if there is a layer of this id; nothing is left then of what was made.
+    fn prepare(&self, id: &CacheId, parent: Option<&CacheId>) -> Result<Prepared, StoreError>;
 
-    /// Puts a filled layer on top of its parent. Not durable before the next sync of the file system.
+    /// Shows a layer with everything below it, until the guard is dropped.
     ///
     /// # Errors
-    /// [`StoreError`]
-    fn commit(&self, id: &CacheId, parent: Option<&CacheId>) -> Result<(), StoreError>;
+    /// [`StoreError::Invalid`] for a layer that others stand on and that was asked for to be written to.
+    fn mount(&self, id: &CacheId, access: Access) -> Result<Mount, StoreError>;
 
-    /// Removes a layer, committed or not; a missing one is fine.
+    /// The directory in which a layer's own files are, in the driver's [form](Form).
     ///
     /// # Errors
-    /// [`StoreError`]
+    /// [`StoreError`] if it is not there.
+    fn content(&self, id: &CacheId) -> Result<Dir, StoreError>;
+
+    /// Everything that the home holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the home cannot be listed. A single entry that cannot be read says so itself.
+    fn entries(&self) -> Result<Entries, StoreError>;
+
+    /// What is free where layers go.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    fn room(&self) -> Result<Room, StoreError>;
+
+    /// Removes a layer, complete or not, with whatever belongs to it; a missing one is fine.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Invalid`] for a layer that is mounted, of which nothing is removed then.
     fn remove(&self, id: &CacheId) -> Result<(), StoreError>;
 
-    /// Why a committed layer cannot be used, or nothing.
+    /// Why a layer cannot be used on top of `parents`, which is the chain of its records, the nearest first.
     ///
     /// # Errors
     /// [`StoreError`] if that cannot be found out.
-    fn damage(&self, id: &CacheId) -> Result<Option<String>, StoreError>;
+    fn damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError>;
 
-    /// Shows a layer with everything below it. Returns where; to be [unmounted](Driver::unmount).
+    /// The same for the writable layer of a container, which needs more than a layer that is only read.
+    ///
+    /// # Errors
+    /// [`StoreError`] if that cannot be found out.
+    fn writable_damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError>;
+
+    /// What `docker inspect` shows under `GraphDriver.Data`, sorted by key; `None` where Docker shows `null`.
     ///
     /// # Errors
     /// [`StoreError`]
-    fn mount(&self, id: &CacheId) -> Result<PathBuf, StoreError>;
-
-    /// Ends what [`mount`](Driver::mount) began.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    fn unmount(&self, id: &CacheId) -> Result<(), StoreError>;
-
-    /// What `docker inspect` shows under `GraphDriver.Data`, sorted by key.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    fn metadata(&self, id: &CacheId) -> Result<Vec<(&'static str, String)>, StoreError>;
-
-    /// The layers it has, mounts and unfinished ones included.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    fn list(&self) -> Result<Vec<CacheId>, StoreError>;
+    fn metadata(&self, id: &CacheId) -> Result<Option<Vec<(&'static str, String)>>, StoreError>;
 
     /// Makes everything prepared and committed so far durable.
     ///
     /// # Errors
-    /// [`StoreError`]
+    /// [`StoreError::Io`]
     fn sync(&self) -> Result<(), StoreError>;
+
+    /// The directory that holds the layers' directories: on its file system layers take up room.
+    fn home(&self) -> &Dir;
 }

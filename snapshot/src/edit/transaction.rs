@@ -14,12 +14,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use layerfs::apply::Target;
 use layerfs::{ChainId, DiffId, JournalFile};
 
-use crate::driver::Driver;
+use crate::driver::{Driver, Prepared};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ImageId};
 use crate::reference::Reference;
@@ -70,6 +70,13 @@ pub enum Edit {
     },
 }
 
+/// A layer on its way: its record, and its directory from when that is prepared until it is completed.
+#[derive(Debug)]
+struct Staged {
+    set: WriteSet,
+    layer: OnceLock<Prepared>,
+}
+
 /// Changes to a store in progress. Dropped before [`commit`](Transaction::commit) has succeeded, it takes everything back.
 #[derive(Debug)]
 pub struct Transaction {
@@ -77,7 +84,7 @@ pub struct Transaction {
     sync: bool,
     edits: Vec<Edit>,
     /// `None` once published or discarded.
-    sets: Vec<Option<WriteSet>>,
+    sets: Vec<Option<Staged>>,
     published: Vec<(ChainId, CacheId)>,
     new_images: Vec<ImageId>,
     intent: Option<String>,
@@ -117,7 +124,8 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`]
     pub fn stage(&mut self) -> Result<Slot, StoreError> {
-        self.sets.push(Some(self.root.layers.begin(&CacheId::random(), self.sync)?));
+        let set = self.root.layers.begin(&CacheId::random(), self.sync)?;
+        self.sets.push(Some(Staged { set, layer: OnceLock::new() }));
         Ok(Slot(self.sets.len() - 1))
     }
 
@@ -134,8 +142,11 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`]
     pub fn prepare(&self, slot: Slot) -> Result<(Target, JournalFile), StoreError> {
-        let set = self.set(slot);
-        Ok((self.root.driver.prepare(&set.cache_id, None)?, set.journal()?))
+        let Staged { set, layer } = self.staged(slot);
+        let prepared = self.root.driver.prepare(&set.cache_id, None)?;
+        let target = prepared.target()?;
+        layer.set(prepared).expect("a slot is prepared once");
+        Ok((target, set.journal()?))
     }
 
     /// The directory of a staged layer, by its name in the driver's home.
@@ -157,8 +168,8 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`]
     pub fn discard(&mut self, slot: Slot) -> Result<(), StoreError> {
-        let Some(set) = self.sets[slot.0].take() else { return Ok(()) };
-        self.root.driver.remove(&set.cache_id)?;
+        let Some(Staged { set, layer }) = self.sets[slot.0].take() else { return Ok(()) };
+        layer.into_inner().map_or(Ok(()), Prepared::discard)?;
         self.root.layers.abandon(&set)
     }
 
@@ -167,8 +178,12 @@ impl Transaction {
         self.edits.push(edit);
     }
 
-    fn set(&self, slot: Slot) -> &WriteSet {
+    fn staged(&self, slot: Slot) -> &Staged {
         self.sets[slot.0].as_ref().expect("a slot is used only before it is published or discarded")
+    }
+
+    fn set(&self, slot: Slot) -> &WriteSet {
+        &self.staged(slot).set
     }
 
     /// Does all edits.
@@ -186,7 +201,7 @@ impl Transaction {
         self.write_intent(&layers)?;
         for &(slot, chain_id) in &layers {
             self.root.layers.publish(self.set(slot), chain_id)?;
-            if let Some(set) = self.sets[slot.0].take() {
+            if let Some(Staged { set, .. }) = self.sets[slot.0].take() {
                 self.published.push((chain_id, set.cache_id));
             }
         }
@@ -205,12 +220,11 @@ impl Transaction {
     }
 
     /// Puts staged layers on top of their parents, and completes their records.
-    fn complete_layers(&self, edits: &[Edit]) -> Result<Vec<(Slot, ChainId)>, StoreError> {
+    fn complete_layers(&mut self, edits: &[Edit]) -> Result<Vec<(Slot, ChainId)>, StoreError> {
         let mut staged: HashMap<ChainId, CacheId> = HashMap::new();
         let mut layers = Vec::new();
         for edit in edits {
             let &Edit::AddLayer { slot, chain_id, diff_id, parent, size } = edit else { continue };
-            let set = self.set(slot);
             let below = match parent {
                 None => None,
                 Some(parent) => match staged.get(&parent) {
@@ -221,7 +235,9 @@ impl Transaction {
                     }
                 },
             };
-            self.root.driver.commit(&set.cache_id, below.as_ref())?;
+            let prepared = self.sets[slot.0].as_mut().and_then(|staged| staged.layer.take());
+            prepared.expect("a layer is prepared before it is added").commit(below.as_ref())?;
+            let set = self.set(slot);
             let record = LayerRecord { chain_id, diff_id, parent, cache_id: set.cache_id.clone(), size };
             self.root.layers.describe(set, &record)?;
             staged.insert(chain_id, record.cache_id);
@@ -285,9 +301,11 @@ impl Transaction {
         for (chain_id, cache_id) in self.published.iter().rev() {
             let _ = remove_layer(root, *chain_id, cache_id);
         }
-        for set in self.sets.iter().flatten() {
+        for Staged { set, layer } in self.sets.drain(..).flatten() {
+            drop(layer);
+            // Where its directory was completed already.
             let _ = root.driver.remove(&set.cache_id);
-            let _ = root.layers.abandon(set);
+            let _ = root.layers.abandon(&set);
         }
         if let (Some(intent), Ok(tmp)) = (&self.intent, root.layers.tmp()) {
             let _ = tmp.unlink(intent);

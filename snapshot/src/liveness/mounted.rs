@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The home's directory of links, and where each of them leads.
+type Links<'l> = Option<(&'l str, &'l BTreeMap<String, Option<String>>)>;
+
 /// Entries of `home` that are part of a mount, each with a mount point.
-pub(super) fn entries(home: &Path, links: &BTreeMap<String, Option<String>>) -> Vec<(String, String)> {
+pub(super) fn entries(home: &Path, links: Links<'_>) -> Vec<(String, String)> {
     let Ok(home) = std::fs::canonicalize(home) else { return Vec::new() };
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     mounts.lines().flat_map(|line| of_mount(line, &home, links)).collect()
 }
 
 /// The entries that one line of `mountinfo` names: by its mount point, and by the options of an overlay.
-fn of_mount(line: &str, home: &Path, links: &BTreeMap<String, Option<String>>) -> Vec<(String, String)> {
+fn of_mount(line: &str, home: &Path, links: Links<'_>) -> Vec<(String, String)> {
     let Some(point) = line.split(' ').nth(4).map(unescape) else { return Vec::new() };
     let mut paths = vec![point.clone()];
     if let Some((_, rest)) = line.split_once(" - ")
@@ -31,7 +34,10 @@ fn of_mount(line: &str, home: &Path, links: &BTreeMap<String, Option<String>>) -
         let relative = if path.is_absolute() { path.strip_prefix(home).ok()? } else { path };
         let mut parts = relative.components().map(|part| part.as_os_str().to_str());
         let name = parts.next()??.to_owned();
-        if name == "l" { links.get(parts.next()??)?.clone() } else { Some(name) }
+        match links {
+            Some((directory, links)) if name == directory => links.get(parts.next()??)?.clone(),
+            _ => Some(name),
+        }
     };
     paths.into_iter().filter_map(entry).map(|name| (name, point.clone())).collect()
 }
@@ -66,9 +72,9 @@ mod tests {
         let home = Path::new("/r t/overlay2");
         let line = "36 25 0:30 / /r\\040t/overlay2/top/merged rw - overlay overlay rw,lowerdir=/r\\040t/overlay2/l/AB:l/CD,\
                     upperdir=/r\\040t/overlay2/top/diff,workdir=/elsewhere/x";
-        let names: Vec<String> = of_mount(line, home, &links).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = of_mount(line, home, Some(("l", &links))).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["top", "base", "top"]);
-        assert!(of_mount("36 25 0:30 / /proc rw - proc proc rw", home, &links).is_empty());
-        assert!(of_mount("", home, &links).is_empty());
+        assert!(of_mount("36 25 0:30 / /proc rw - proc proc rw", home, None).is_empty());
+        assert!(of_mount("", home, None).is_empty());
     }
 }

@@ -6,6 +6,7 @@ use layerfs::ChainId;
 
 use super::{Ownership, layers_home};
 use crate::catalog::{Catalog, Image};
+use crate::driver::Form;
 use crate::error::StoreError;
 use crate::ids::ImageId;
 use crate::root::DataRoot;
@@ -99,7 +100,7 @@ fn by_path(
             path.strip_prefix(&plain).or_else(|_| path.strip_prefix(&home)).ok().map(Path::to_path_buf)
         });
         if let Some(below) = below
-            && let Some(found) = in_home(ownership, &below)
+            && let Some(found) = in_home(root.form(), ownership, &below)
         {
             return Ok(Some(found));
         }
@@ -115,10 +116,11 @@ fn text_of(part: std::path::Component<'_>) -> String {
     part.as_os_str().to_string_lossy().into_owned()
 }
 
-fn in_home(ownership: &Ownership, below: &Path) -> Option<Subject> {
+fn in_home(form: Option<Form>, ownership: &Ownership, below: &Path) -> Option<Subject> {
     let mut parts = below.components();
     let name = text_of(parts.next()?);
-    if name != super::LINKS || parts.as_path().as_os_str().is_empty() {
+    let links = form.and_then(|form| form.links).is_some_and(|links| name == links);
+    if !links || parts.as_path().as_os_str().is_empty() {
         let known = ownership.entries.contains_key(&name);
         return known.then(|| Subject::Entry { name, below: parts.as_path().to_path_buf() });
     }
@@ -127,7 +129,8 @@ fn in_home(ownership: &Ownership, below: &Path) -> Option<Subject> {
     // `l/<id>/x` is in the layer.
     match entry {
         Some(name) if parts.clone().next().is_some() => {
-            Some(Subject::Entry { name, below: Path::new("diff").join(parts.as_path()) })
+            let content: PathBuf = form.iter().flat_map(|form| form.content).collect();
+            Some(Subject::Entry { name, below: content.join(parts.as_path()) })
         }
         entry => Some(Subject::Link { id, entry }),
     }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::IMAGE;
 use crate::dir::Dir;
-use crate::driver::overlay2::Overlay2;
+use crate::driver::DEFAULT;
 use crate::error::StoreError;
 
 /// Databases that a running dockerd holds locked with `flock(2)` (bbolt).
@@ -107,7 +107,7 @@ pub(super) fn check(root: &Dir, insist: bool) -> Result<(), StoreError> {
     if root.path().file_name().and_then(|name| name.to_str()).is_some_and(is_id_pair) {
         return Err(refused(root, "it belongs to a daemon that maps users; ids are not mapped on import"));
     }
-    let own_state = has_entries(root, &[Overlay2::NAME])?;
+    let own_state = has_entries(root, &[DEFAULT])?;
     for driver in PRIOR_STATE {
         if has_entries(root, &[driver])? {
             return Err(refused(
@@ -163,7 +163,7 @@ pub(super) fn is_remapped(root: &Dir, name: &str) -> bool {
 
 /// The first overlay mounted below the root's `overlay2`.
 fn mounted_layer(root: &Path) -> Option<String> {
-    let home = std::fs::canonicalize(root).ok()?.join(Overlay2::NAME);
+    let home = std::fs::canonicalize(root).ok()?.join(DEFAULT);
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     let point = |line: &str| line.split(' ').nth(4).map(str::to_owned);
     mounts.lines().filter_map(point).find(|point| Path::new(point) != home && Path::new(point).starts_with(&home))

@@ -3,7 +3,7 @@
 use super::IMAGE;
 use super::guard::{self, has_entries};
 use crate::dir::Dir;
-use crate::driver::overlay2::Overlay2;
+use crate::driver::DEFAULT;
 use crate::error::StoreError;
 
 /// Where to read.
@@ -86,7 +86,7 @@ fn drivers(root: &Dir) -> Result<Vec<String>, StoreError> {
 fn empty(root: &Dir) -> Result<Option<String>, StoreError> {
     let names = root.names()?;
     let known = |name: &str| names.iter().any(|other| other == name);
-    let image = root.descend(&[IMAGE, Overlay2::NAME])?.is_some() || known(Overlay2::NAME);
+    let image = root.descend(&[IMAGE, DEFAULT])?.is_some() || known(DEFAULT);
     let plausible = image || known("containers") && known("volumes") || names.is_empty();
-    Ok(plausible.then(|| Overlay2::NAME.to_owned()))
+    Ok(plausible.then(|| DEFAULT.to_owned()))
 }

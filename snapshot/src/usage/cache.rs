@@ -3,7 +3,6 @@
 use crate::catalog::Catalog;
 use crate::error::StoreError;
 use crate::ids::CacheId;
-use crate::liveness::layers_home;
 use crate::root::DataRoot;
 use crate::schema::buildkit::{BuildCache, CacheSize, Snapshots};
 
@@ -13,10 +12,9 @@ use crate::schema::buildkit::{BuildCache, CacheSize, Snapshots};
 /// # Errors
 /// As of [`BuildCache::read`].
 pub fn build_cache(root: &DataRoot, catalog: &Catalog) -> Result<BuildCache, StoreError> {
-    let home = layers_home(root)?;
     measured(root, catalog, |id| {
-        let diff = home.as_ref().and_then(|home| home.descend(&[id.as_str(), "diff"]).ok().flatten());
-        diff.and_then(|diff| layerfs::tree_size(&diff).ok())
+        let content = root.content(id).ok().flatten();
+        content.and_then(|content| layerfs::tree_size(&content).ok())
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <root>/[<uid>.<gid>/]
-//!   <driver>/<name>            whose the ownership module says it is; <driver>/l/<link> goes with what it leads to
+//!   <home>/<name>              whose the ownership module says it is; a link goes with what it leads to
 //!   image/<driver>/layerdb/    sha256/<chain>: the layer; mounts/<id>: the container; tmp/<write-set>: unfinished
 //!   image/<driver>/imagedb/    content/sha256/<id>, metadata/sha256/<id>: the image
 //!   containers/<id>/           the container; its logs apart
@@ -17,11 +17,9 @@ use layerfs::{ChainId, Digest};
 use super::parts::{Part, Registry};
 use super::walk::Place;
 use crate::catalog::Catalog;
+use crate::driver::Form;
 use crate::ids::ImageId;
 use crate::liveness::{Claim, Ownership, Verdict};
-
-/// Where a driver's links are, in its home.
-const LINKS: &[u8] = b"l";
 
 /// A data-root as far as places in it are concerned.
 #[derive(Debug)]
@@ -31,6 +29,8 @@ pub(super) struct Places<'a> {
     /// Where the driver's home is in the data-root.
     pub(super) home: Vec<Vec<u8>>,
     pub(super) driver: &'a str,
+    /// Of the driver's home.
+    pub(super) form: Option<Form>,
     pub(super) ownership: &'a Ownership,
     pub(super) containers: BTreeSet<&'a str>,
     pub(super) volumes: BTreeSet<&'a str>,
@@ -54,6 +54,7 @@ impl<'a> Places<'a> {
             prefix,
             home,
             driver: &catalog.driver,
+            form: Form::of(&catalog.driver),
             ownership,
             containers: catalog.containers.iter().map(|container| container.id.as_str()).collect(),
             volumes: catalog.volumes.iter().map(|volume| volume.name.as_str()).collect(),
@@ -113,22 +114,31 @@ impl<'a> Places<'a> {
     }
 
     fn in_home(&self, names: &[&[u8]]) -> Found {
+        let form = self.form.as_ref();
+        let is_links = |name: &[u8]| form.and_then(|form| form.links).is_some_and(|links| links.as_bytes() == name);
+        let is_content = |below: &[&[u8]]| {
+            let content = form.map(|form| form.content).unwrap_or_default();
+            content.len() <= below.len() && content.iter().zip(below).all(|(a, b)| a.as_bytes() == *b)
+        };
         match names {
-            [] | [LINKS] => (Part::Store, ASK),
-            [LINKS, link, ..] => {
+            [] => (Part::Store, ASK),
+            [links] if is_links(links) => (Part::Store, ASK),
+            [links, link, ..] if is_links(links) => {
                 let known = text(link).and_then(|link| self.ownership.links.get(link));
                 match known {
                     Some(Some(entry)) => (self.entry(entry.as_bytes()), SETTLED),
                     Some(None) => (Part::StaleLinks, SETTLED),
                     // It has come since.
-                    None => (Part::Unknown([LINKS, link].join(&b'/')), SETTLED),
+                    None => (Part::Unknown([*links, *link].join(&b'/')), SETTLED),
                 }
             }
             [name, rest @ ..] => match (self.entry(name), rest) {
-                (Part::Container(id), []) if !name.ends_with(b"-init") => (Part::Container(id), ASK),
-                (Part::Container(id), [b"diff", ..]) => (Part::Writable(id), SETTLED),
+                // An init layer is the container's, but nothing that it has written.
+                (Part::Container(id), _) if name.ends_with(b"-init") => (Part::Container(id), SETTLED),
+                (Part::Container(id), rest) if is_content(rest) => (Part::Writable(id), SETTLED),
+                (Part::Container(id), []) => (Part::Container(id), ASK),
+                (Part::Cache(id), rest) if is_content(rest) => (Part::CacheData(id), SETTLED),
                 (Part::Cache(id), []) => (Part::Cache(id), ASK),
-                (Part::Cache(id), [b"diff", ..]) => (Part::CacheData(id), SETTLED),
                 (part, _) => (part, SETTLED),
             },
         }

@@ -1,18 +1,16 @@
 //! The small files of a layer: `link`, `lower`, `committed`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::{CacheId, LinkId};
 
-pub(super) const LINKS: &str = "l";
-pub(super) const DIFF: &str = "diff";
+pub(in crate::driver) const LINKS: &str = "l";
+pub(in crate::driver) const DIFF: &str = "diff";
 pub(super) const WORK: &str = "work";
 pub(super) const MERGED: &str = "merged";
 pub(super) const LOWER: &str = "lower";
-/// A block device node that quota probing leaves on XFS.
-pub(super) const QUOTA_DEVICE: &str = "backingFsBlockDev";
 const LINK: &str = "link";
 const COMMITTED: &str = "committed";
 
@@ -25,6 +23,18 @@ const SMALL_FILE: usize = 64 << 10;
 /// What `l/<link id>` must point to.
 pub(super) fn link_target(id: &CacheId) -> PathBuf {
     PathBuf::from(format!("../{id}/{DIFF}"))
+}
+
+/// The entry of the home that a link with this target leads to, whether it exists or not.
+pub(super) fn entry_of(target: &Path) -> Option<String> {
+    let first = target.strip_prefix("..").ok()?.components().next()?;
+    Some(first.as_os_str().to_str()?.to_owned())
+}
+
+/// The layer whose content a link with this target is.
+pub(super) fn layer_of(target: &Path) -> Option<CacheId> {
+    let id: CacheId = entry_of(target)?.parse().ok()?;
+    (target == link_target(&id)).then_some(id)
 }
 
 /// Draws a link id and writes it in both places.
@@ -53,7 +63,7 @@ pub(super) fn lower(layer: &Dir) -> Result<Vec<LinkId>, StoreError> {
         let link = part.strip_prefix("l/").ok_or_else(|| invalid(format!("{part:?} is not l/<link id>")))?;
         link.parse().map_err(|error: crate::ids::InvalidId| invalid(error.to_string()))
     };
-    text.split(':').map(id).collect()
+    text.trim().split(':').map(id).collect()
 }
 
 /// The `lower` of a layer on top of `parent`.
@@ -78,31 +88,6 @@ pub(super) fn touch_committed(parent: &Dir) -> Result<(), StoreError> {
 /// Whether others stand on the layer.
 pub(super) fn is_committed(layer: &Dir) -> Result<bool, StoreError> {
     Ok(layer.stat(COMMITTED)?.is_some())
-}
-
-/// Why the layer cannot be mounted, or nothing.
-pub(super) fn damage(layer: &Dir, links: Option<&Dir>, id: &CacheId) -> Result<Option<String>, StoreError> {
-    let said = |error: StoreError| match error {
-        StoreError::Invalid { .. } => Ok(Some(error.to_string())),
-        other => Err(other),
-    };
-    if layer.sub(DIFF)?.is_none() {
-        return Ok(Some(format!("{} is missing", layer.join(DIFF).display())));
-    }
-    let (own, below) = match (link(layer), lower(layer)) {
-        (Ok(own), Ok(below)) => (own, below),
-        (Err(error), _) | (_, Err(error)) => return said(error),
-    };
-    let Some(links) = links else { return Ok(Some("the directory of links is missing".into())) };
-    if links.read_link(own.as_str())? != Some(link_target(id)) {
-        return Ok(Some(format!("{} does not lead to it", links.join(own.as_str()).display())));
-    }
-    for link in below {
-        if links.read_link(link.as_str())?.is_none() {
-            return Ok(Some(format!("{} is missing", links.join(link.as_str()).display())));
-        }
-    }
-    Ok(None)
 }
 
 /// `GraphDriver.Data`: paths, whether they exist or not, and `LowerDir` for layers that have one.

@@ -14,125 +14,81 @@
 //!
 //! Follows moby v20.10.24 `daemon/graphdriver/overlay2/overlay.go`.
 
+mod chain;
+mod entries;
 mod layout;
 mod mount;
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode, XattrNamespace};
 
-use super::Driver;
+pub(super) use layout::{DIFF, LINKS};
+
+use super::mount::refuse_mounted;
+use super::prepared::Begun;
+use super::{Access, Driver, Entries, LayerDamage, Mount, Order, Prepared, Room};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::CacheId;
+use chain::Resolved;
 
-/// The driver over one `overlay2` directory.
+/// The driver over one `overlay2` directory, or one of the same form.
+#[derive(Debug, Clone)]
+pub struct Overlay2(Arc<Home>);
+
 #[derive(Debug)]
-pub struct Overlay2 {
+struct Home {
     name: &'static str,
-    home: Dir,
+    dir: Dir,
     links: Option<Dir>,
     namespace: XattrNamespace,
+    /// Where links led when they were last looked at.
+    resolved: Resolved,
 }
 
 impl Overlay2 {
-    /// The name of the driver and of its home.
-    pub const NAME: &'static str = "overlay2";
-
-    /// The drivers whose homes have this form.
-    pub const SAME_FORM: [&'static str; 2] = [Self::NAME, "fuse-overlayfs"];
-
-    /// Opens the driver's home in a data-root; `None` if there is none.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`]
-    pub fn open(root: &Dir, namespace: XattrNamespace) -> Result<Option<Self>, StoreError> {
-        Self::open_as(Self::NAME, root, namespace)
+    /// Opens the home `name` in a data-root; `None` if there is none.
+    pub(super) fn open(name: &'static str, root: &Dir, namespace: XattrNamespace) -> Result<Option<Self>, StoreError> {
+        let Some(dir) = root.sub(name)? else { return Ok(None) };
+        let links = dir.sub(LINKS)?;
+        Ok(Some(Self::over(name, dir, links, namespace)))
     }
 
-    /// Opens the home of one of the drivers of this [form](Self::SAME_FORM).
-    ///
-    /// # Errors
-    /// [`StoreError::Io`]
-    pub(crate) fn open_as(
-        name: &'static str,
-        root: &Dir,
-        namespace: XattrNamespace,
-    ) -> Result<Option<Self>, StoreError> {
-        let Some(home) = root.sub(name)? else { return Ok(None) };
-        let links = home.sub(layout::LINKS)?;
-        Ok(Some(Self { name, home, links, namespace }))
+    /// Opens or creates the home.
+    pub(super) fn create(root: &Dir, namespace: XattrNamespace, skeleton: &mut Skeleton) -> Result<Self, StoreError> {
+        let name = "overlay2";
+        let dir = skeleton.ensure(root, name, 0o710)?;
+        let links = skeleton.ensure(&dir, LINKS, 0o700)?;
+        Ok(Self::over(name, dir, Some(links), namespace))
     }
 
-    /// Opens or creates the driver's home.
-    pub(crate) fn create(root: &Dir, namespace: XattrNamespace, skeleton: &mut Skeleton) -> Result<Self, StoreError> {
-        let home = skeleton.ensure(root, Self::NAME, 0o710)?;
-        let links = skeleton.ensure(&home, layout::LINKS, 0o700)?;
-        Ok(Self { name: Self::NAME, home, links: Some(links), namespace })
+    fn over(name: &'static str, dir: Dir, links: Option<Dir>, namespace: XattrNamespace) -> Self {
+        Self(Arc::new(Home { name, dir, links, namespace, resolved: Resolved::default() }))
     }
+}
 
-    /// The content of a layer.
-    ///
-    /// # Errors
-    /// [`StoreError`] if it is not there.
-    pub fn diff(&self, id: &CacheId) -> Result<Dir, StoreError> {
-        self.layer(id)?.sub(layout::DIFF)?.ok_or_else(|| StoreError::Invalid {
-            path: self.home.join(id.as_str()).join(layout::DIFF),
-            reason: "missing".into(),
-        })
-    }
-
-    /// The directory of all its layers.
-    pub fn home(&self) -> &Dir {
-        &self.home
-    }
-
+impl Home {
     fn links(&self) -> Result<&Dir, StoreError> {
-        let missing = || StoreError::Invalid { path: self.home.join(layout::LINKS), reason: "missing".into() };
+        let missing = || StoreError::Invalid { path: self.dir.join(LINKS), reason: "missing".into() };
         self.links.as_ref().ok_or_else(missing)
     }
 
     fn layer(&self, id: &CacheId) -> Result<Dir, StoreError> {
-        let missing = || StoreError::Invalid { path: self.home.join(id.as_str()), reason: "missing".into() };
-        self.home.sub(id.as_str())?.ok_or_else(missing)
-    }
-}
-
-impl Driver for Overlay2 {
-    fn name(&self) -> &'static str {
-        self.name
+        let missing = || StoreError::Invalid { path: self.dir.join(id.as_str()), reason: "missing".into() };
+        self.dir.sub(id.as_str())?.ok_or_else(missing)
     }
 
-    fn layers_are_independent(&self) -> bool {
-        true
-    }
-
-    fn prepare(&self, id: &CacheId, _parent: Option<&CacheId>) -> Result<Target, StoreError> {
-        let layer = self.home.create(id.as_str(), 0o710)?;
-        let diff = layer.create(layout::DIFF, 0o755)?;
-        Ok(Target {
-            root: diff.owned_fd()?,
-            scratch: layer.owned_fd()?,
-            whiteouts: WhiteoutMode::Overlay(self.namespace),
-            ownership: Ownership::Layer,
-            defer_directories: false,
-        })
-    }
-
-    fn commit(&self, id: &CacheId, parent: Option<&CacheId>) -> Result<(), StoreError> {
+    fn content(&self, id: &CacheId) -> Result<Dir, StoreError> {
         let layer = self.layer(id)?;
-        let link = layout::create_link(&layer, self.links()?, id)?;
-        let Some(parent) = parent else { return Ok(()) };
-        let parent = self.layer(parent)?;
-        let lower = layout::lower_on(&parent)?;
-        debug_assert!(!lower.contains(link.as_str()));
-        layer.create(layout::WORK, 0o700)?;
-        layer.write_new(layout::LOWER, lower.as_bytes(), 0o644)?;
-        layout::touch_committed(&parent)
+        let missing = || StoreError::Invalid { path: layer.join(DIFF), reason: "missing".into() };
+        layer.sub(DIFF)?.ok_or_else(missing)
     }
 
     fn remove(&self, id: &CacheId) -> Result<(), StoreError> {
-        let Some(layer) = self.home.sub(id.as_str())? else { return Ok(()) };
+        let Some(layer) = self.dir.sub(id.as_str())? else { return Ok(()) };
+        refuse_mounted(&layer, layout::MERGED)?;
+        self.resolved.forget();
         // The link first: one that leads nowhere is never cleaned by anybody.
         if let (Some(links), Ok(link)) = (&self.links, layout::link(&layer)) {
             let leads_here = links.read_link(link.as_str())? == Some(layout::link_target(id));
@@ -140,36 +96,105 @@ impl Driver for Overlay2 {
                 links.unlink(link.as_str())?;
             }
         }
-        self.home.remove_tree(id.as_str())
+        self.dir.remove_tree(id.as_str())
+    }
+}
+
+/// A layer that was begun.
+#[derive(Debug)]
+struct Unfinished {
+    home: Arc<Home>,
+    id: CacheId,
+}
+
+impl Begun for Unfinished {
+    fn target(&self) -> Result<Target, StoreError> {
+        Ok(Target {
+            root: self.home.content(&self.id)?.into(),
+            scratch: self.home.layer(&self.id)?.into(),
+            whiteouts: WhiteoutMode::Overlay(self.home.namespace),
+            ownership: Ownership::Layer,
+            defer_directories: false,
+        })
     }
 
-    fn damage(&self, id: &CacheId) -> Result<Option<String>, StoreError> {
-        let Some(layer) = self.home.sub(id.as_str())? else {
-            return Ok(Some(format!("{} is missing", self.home.join(id.as_str()).display())));
-        };
-        layout::damage(&layer, self.links.as_ref(), id)
+    fn keep(&self, parent: Option<&CacheId>) -> Result<(), StoreError> {
+        let layer = self.home.layer(&self.id)?;
+        self.home.resolved.forget();
+        let link = layout::create_link(&layer, self.home.links()?, &self.id)?;
+        let Some(parent) = parent else { return Ok(()) };
+        let parent = self.home.layer(parent)?;
+        let lower = layout::lower_on(&parent)?;
+        debug_assert!(!lower.contains(link.as_str()));
+        layer.create(layout::WORK, 0o700)?;
+        layer.write_new(layout::LOWER, lower.as_bytes(), 0o644)?;
+        layout::touch_committed(&parent)
     }
 
-    fn mount(&self, id: &CacheId) -> Result<PathBuf, StoreError> {
-        mount::mount(&self.home, &self.layer(id)?, self.namespace)
+    fn take_back(&self) -> Result<(), StoreError> {
+        self.home.remove(&self.id)
+    }
+}
+
+impl Driver for Overlay2 {
+    fn name(&self) -> &'static str {
+        self.0.name
     }
 
-    fn unmount(&self, id: &CacheId) -> Result<(), StoreError> {
-        mount::unmount(&self.layer(id)?)
+    fn order(&self) -> Order {
+        Order::Independent
     }
 
-    fn metadata(&self, id: &CacheId) -> Result<Vec<(&'static str, String)>, StoreError> {
-        layout::metadata(&self.home, &self.layer(id)?)
+    fn prepare(&self, id: &CacheId, _parent: Option<&CacheId>) -> Result<Prepared, StoreError> {
+        let layer = self.0.dir.create(id.as_str(), 0o710)?;
+        // From here on a failure takes back what was made.
+        let prepared = Prepared::new(Unfinished { home: Arc::clone(&self.0), id: id.clone() });
+        layer.create(DIFF, 0o755)?;
+        Ok(prepared)
     }
 
-    fn list(&self) -> Result<Vec<CacheId>, StoreError> {
-        let mut ids: Vec<CacheId> = self.home.names()?.iter().filter_map(|name| name.parse().ok()).collect();
-        ids.retain(|id| id.as_str() != layout::QUOTA_DEVICE);
-        ids.sort();
-        Ok(ids)
+    fn mount(&self, id: &CacheId, access: Access) -> Result<Mount, StoreError> {
+        mount::mount(&self.0.dir, self.0.layer(id)?, self.0.namespace, access)
+    }
+
+    fn content(&self, id: &CacheId) -> Result<Dir, StoreError> {
+        self.0.content(id)
+    }
+
+    fn entries(&self) -> Result<Entries, StoreError> {
+        entries::read(self.0.name, &self.0.dir, self.0.links.as_ref())
+    }
+
+    fn room(&self) -> Result<Room, StoreError> {
+        Room::of(&self.0.dir)
+    }
+
+    fn remove(&self, id: &CacheId) -> Result<(), StoreError> {
+        self.0.remove(id)
+    }
+
+    fn damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
+        chain::damage(&self.0, id, parents)
+    }
+
+    fn writable_damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
+        if let Some(damage) = chain::damage(&self.0, id, parents)? {
+            return Ok(Some(damage));
+        }
+        let layer = self.0.layer(id)?;
+        let missing = !parents.is_empty() && layer.sub(layout::WORK)?.is_none();
+        Ok(missing.then(|| LayerDamage::Missing { path: layer.join(layout::WORK) }))
+    }
+
+    fn metadata(&self, id: &CacheId) -> Result<Option<Vec<(&'static str, String)>>, StoreError> {
+        layout::metadata(&self.0.dir, &self.0.layer(id)?).map(Some)
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.home.sync_file_system()
+        self.0.dir.sync_file_system()
+    }
+
+    fn home(&self) -> &Dir {
+        &self.0.dir
     }
 }

@@ -4,106 +4,146 @@
 //! where the kernel lacks `lowerdir+` (before 6.8) the classic option string is used.
 
 use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use layerfs::apply::XattrNamespace;
-use rustix::fs::CWD;
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount as classic_mount, move_mount, unmount as umount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, mount as classic_mount, move_mount,
 };
 
 use super::layout;
 use crate::dir::Dir;
+use crate::driver::mount::{Access, Mount, unmount};
 use crate::error::StoreError;
 
 /// The option string must fit a page.
 const MAX_OPTIONS: usize = 4095;
 
-/// Mounts `layer` at its `merged`. A layer without any below is shown as it is, without a mount.
+/// Shows `layer` with everything below it. A layer without any below is shown as it is, without a mount.
 ///
-/// Read-only where others stand on the layer, as dockerd has it.
-pub(super) fn mount(home: &Dir, layer: &Dir, namespace: XattrNamespace) -> Result<PathBuf, StoreError> {
-    let lower = layout::lower(layer)?;
+/// To be read it is mounted without a mount point, if the kernel can do that, and without an upper directory; to be written
+/// to at its `merged`, as dockerd has it.
+pub(super) fn mount(home: &Dir, layer: Dir, namespace: XattrNamespace, access: Access) -> Result<Mount, StoreError> {
+    if access == Access::ReadWrite && layout::is_committed(&layer)? {
+        let reason = "other layers stand on it, so it is not written to".to_owned();
+        return Err(StoreError::Invalid { path: layer.path().to_path_buf(), reason });
+    }
+    let lower = layout::lower(&layer)?;
     if lower.is_empty() {
-        return Ok(layer.join(layout::DIFF));
+        let missing = || StoreError::Invalid { path: layer.join(layout::DIFF), reason: "missing".into() };
+        return Ok(Mount::plain(layer.sub(layout::DIFF)?.ok_or_else(missing)?));
     }
     let links = home.join(layout::LINKS);
-    let mut lower: Vec<PathBuf> = lower.iter().map(|link| links.join(link.as_str())).collect();
-    let upper = if layout::is_committed(layer)? {
-        lower.insert(0, layer.join(layout::DIFF));
-        None
-    } else {
-        Some((layer.join(layout::DIFF), layer.join(layout::WORK)))
+    let mut overlay = Overlay {
+        lower: lower.iter().map(|link| links.join(link.as_str())).collect(),
+        upper: None,
+        user: namespace == XattrNamespace::User,
     };
-    let merged = layer.join(layout::MERGED);
-    if layer.sub(layout::MERGED)?.is_none() {
-        layer.create(layout::MERGED, 0o700)?;
+    match access {
+        Access::ReadOnly => overlay.lower.insert(0, layer.join(layout::DIFF)),
+        Access::ReadWrite => overlay.upper = Some((layer.join(layout::DIFF), layer.join(layout::WORK))),
     }
-    let user = namespace == XattrNamespace::User;
-    let mounted = match with_calls(&lower, upper.as_ref(), user, &merged) {
-        Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => with_string(&lower, upper.as_ref(), user, &merged),
-        result => result,
+    let mounted = match overlay.detached() {
+        Ok(mounted) if access == Access::ReadOnly => return Ok(Mount::plain(Dir::unnamed(mounted))),
+        Ok(mounted) => Some(mounted),
+        // These calls are newer than overlay2 itself.
+        Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => None,
+        Err(errno) => return Err(StoreError::io(layer.path(), "mounting")(errno)),
     };
-    if let Err(errno) = mounted {
+    let point = layer.create(layout::MERGED, 0o700)?;
+    let attached = match mounted {
+        Some(mounted) => {
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+            move_mount(&mounted, "", &point, "", flags)
+        }
+        None => overlay.with_string(point.path()),
+    };
+    if let Err(errno) = attached {
         // The mount's error is the one to report.
-        let _ = rustix::fs::unlinkat(layer, layout::MERGED, rustix::fs::AtFlags::REMOVEDIR);
-        return Err(StoreError::io(merged, "mounting an overlay at")(errno));
+        let _ = rustix::fs::unlinkat(&layer, layout::MERGED, rustix::fs::AtFlags::REMOVEDIR);
+        return Err(StoreError::io(point.path(), "mounting an overlay at")(errno));
     }
-    Ok(merged)
+    // Opened anew: what is open is the directory below the mount.
+    match layer.sub(layout::MERGED) {
+        Ok(Some(dir)) => Ok(Mount::at(dir, layer, layout::MERGED)),
+        opened => {
+            let _ = unmount(&layer, layout::MERGED);
+            let missing = || StoreError::Invalid { path: point.path().to_path_buf(), reason: "missing".into() };
+            opened?.ok_or_else(missing).map(Mount::plain)
+        }
+    }
 }
 
-type Upper = (PathBuf, PathBuf);
-
-fn with_calls(lower: &[PathBuf], upper: Option<&Upper>, user: bool, merged: &Path) -> Result<(), Errno> {
-    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for dir in lower {
-        fsconfig_set_string(&fs, "lowerdir+", dir)?;
-    }
-    if let Some((upper, work)) = upper {
-        fsconfig_set_string(&fs, "upperdir", upper)?;
-        fsconfig_set_string(&fs, "workdir", work)?;
-    }
-    fsconfig_set_string(&fs, "index", "off")?;
-    if user {
-        fsconfig_set_flag(&fs, "userxattr")?;
-    }
-    fsconfig_create(&fs)?;
-    let mounted = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
-    move_mount(&mounted, "", CWD, merged, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+/// What is mounted.
+struct Overlay {
+    /// Topmost first.
+    lower: Vec<PathBuf>,
+    /// What is written to, and a directory for the kernel's work.
+    upper: Option<(PathBuf, PathBuf)>,
+    user: bool,
 }
 
-fn with_string(lower: &[PathBuf], upper: Option<&Upper>, user: bool, merged: &Path) -> Result<(), Errno> {
-    let mut options = vec!["index=off".to_owned()];
-    if user {
-        options.push("userxattr".into());
+impl Overlay {
+    /// Mounts it without a mount point.
+    fn detached(&self) -> Result<OwnedFd, Errno> {
+        let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for dir in &self.lower {
+            fsconfig_set_string(&fs, "lowerdir+", dir)?;
+        }
+        if let Some((upper, work)) = &self.upper {
+            fsconfig_set_string(&fs, "upperdir", upper)?;
+            fsconfig_set_string(&fs, "workdir", work)?;
+        }
+        fsconfig_set_string(&fs, "index", "off")?;
+        if self.user {
+            fsconfig_set_flag(&fs, "userxattr")?;
+        }
+        fsconfig_create(&fs)?;
+        let attributes = match self.upper {
+            Some(_) => MountAttrFlags::empty(),
+            None => MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOATIME,
+        };
+        fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
     }
-    let lower: Vec<String> = lower.iter().map(|dir| dir.display().to_string()).collect();
-    options.push(format!("lowerdir={}", lower.join(":")));
-    if let Some((upper, work)) = upper {
-        options.push(format!("upperdir={},workdir={}", upper.display(), work.display()));
+
+    /// Mounts it at `point` with the call of all kernels.
+    fn with_string(&self, point: &Path) -> Result<(), Errno> {
+        let mut options = b"index=off,".to_vec();
+        if self.user {
+            options.extend(b"userxattr,");
+        }
+        options.extend(b"lowerdir=");
+        for (at, dir) in self.lower.iter().enumerate() {
+            if at > 0 {
+                options.push(b':');
+            }
+            escape(dir, &mut options);
+        }
+        if let Some((upper, work)) = &self.upper {
+            options.extend(b",upperdir=");
+            escape(upper, &mut options);
+            options.extend(b",workdir=");
+            escape(work, &mut options);
+        }
+        if options.len() > MAX_OPTIONS {
+            return Err(Errno::NAMETOOLONG);
+        }
+        let options = CString::new(options).map_err(|_| Errno::INVAL)?;
+        let flags = if self.upper.is_none() { MountFlags::RDONLY } else { MountFlags::empty() };
+        classic_mount("overlay", point, "overlay", flags, options.as_c_str())
     }
-    let options = options.join(",");
-    if options.len() > MAX_OPTIONS {
-        return Err(Errno::NAMETOOLONG);
-    }
-    let options = CString::new(options).map_err(|_| Errno::INVAL)?;
-    classic_mount("overlay", merged, "overlay", MountFlags::empty(), options.as_c_str())
 }
 
-/// Unmounts `merged` and removes it; not mounted is fine.
-pub(super) fn unmount(layer: &Dir) -> Result<(), StoreError> {
-    let merged = layer.join(layout::MERGED);
-    if layer.sub(layout::MERGED)?.is_none() {
-        return Ok(());
-    }
-    match umount(&merged, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-        Ok(()) | Err(Errno::INVAL) => {}
-        Err(errno) => return Err(StoreError::io(merged, "unmounting")(errno)),
-    }
-    match rustix::fs::unlinkat(layer, layout::MERGED, rustix::fs::AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(StoreError::io(merged, "removing")(errno)),
+/// A path in an option string: overlayfs takes `:` and `,` for separators unless a backslash is before them.
+fn escape(path: &Path, options: &mut Vec<u8>) {
+    for &byte in path.as_os_str().as_bytes() {
+        if matches!(byte, b':' | b',' | b'\\') {
+            options.push(b'\\');
+        }
+        options.push(byte);
     }
 }

@@ -63,8 +63,7 @@ pub fn identical(
     let mut directories = BTreeMap::new();
     for layer in candidates.iter().map(|(_, layer, _)| *layer).collect::<BTreeSet<_>>() {
         let Some(record) = catalog.layer(layer) else { continue };
-        let diff = root.home.as_ref().map_or(Ok(None), |home| home.descend(&[record.cache_id.as_str(), "diff"]))?;
-        directories.extend(diff.map(|diff| (layer, diff)));
+        directories.extend(root.content(&record.cache_id)?.map(|content| (layer, content)));
     }
     let (next, unread) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let found: Mutex<ByContent<'_>> = Mutex::default();

@@ -67,6 +67,8 @@ pub struct Files {
 pub struct Collector {
     /// The driver's home below the directory that is walked, with a slash.
     home: Vec<u8>,
+    /// Where a layer's files are in its directory, between slashes.
+    content: Vec<u8>,
     /// Layers by their directories.
     directories: HashMap<Vec<u8>, ChainId>,
     layers: BTreeMap<ChainId, Vec<Entry>>,
@@ -78,20 +80,25 @@ impl Collector {
     /// One for the data-root `root`, found at `path`, that keeps the `keep` largest files.
     #[must_use]
     pub fn new(path: &Path, root: &DataRoot, catalog: &Catalog, keep: usize) -> Self {
-        let home = root.dir.path().join(&root.driver_name);
+        let form = root.form().filter(|form| form.changes);
+        let home: std::path::PathBuf = form.iter().flat_map(|form| form.home).collect();
+        let home = root.dir.path().join(home);
         let mut home = home.strip_prefix(path).map(|home| home.as_os_str().as_bytes().to_vec()).unwrap_or_default();
         home.push(b'/');
         // Of other drivers' forms no layer is a tree of its own.
-        let records = catalog.layers.values().flatten().filter(|_| root.driver.is_some());
+        let records = catalog.layers.values().flatten().filter(|_| form.is_some());
         let directories = records.map(|layer| (layer.cache_id.as_str().as_bytes().to_vec(), layer.chain_id)).collect();
-        Self { home, directories, layers: BTreeMap::new(), largest: BinaryHeap::new(), keep }
+        // Of one part in all forms known.
+        let content = form.and_then(|form| form.content.first().copied()).unwrap_or_default();
+        let content = format!("/{content}/").into_bytes();
+        Self { home, content, directories, layers: BTreeMap::new(), largest: BinaryHeap::new(), keep }
     }
 
     /// Notes an entry of a layer; what is elsewhere is none.
     fn add(&mut self, path: &[u8], what: What, size: u64, inode: u64) {
         let found = path.strip_prefix(self.home.as_slice()).and_then(|rest| {
             let slash = rest.iter().position(|byte| *byte == b'/')?;
-            let below = rest[slash..].strip_prefix(b"/diff/")?;
+            let below = rest[slash..].strip_prefix(self.content.as_slice())?;
             Some((*self.directories.get(&rest[..slash])?, below))
         });
         if let Some((layer, path)) = found {

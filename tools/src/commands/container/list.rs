@@ -117,8 +117,8 @@ fn passes(filters: &Filters, container: &Container) -> bool {
 pub(crate) fn measure(root: &DataRoot, catalog: &Catalog, container: &Container) -> Sizes {
     let written = || {
         let id = container.mount.as_ref()?.mount_id.as_ref()?;
-        let diff = root.driver.as_ref()?.diff(id).ok()?;
-        i64::try_from(layerfs::tree_size(&diff).ok()?).ok()
+        let content = root.content(id).ok()??;
+        i64::try_from(layerfs::tree_size(&content).ok()?).ok()
     };
     let written = written().unwrap_or(-1);
     let parent = container.mount.as_ref().and_then(|mount| mount.parent);

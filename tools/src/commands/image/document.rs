@@ -111,7 +111,7 @@ fn root_fs(image: &Image) -> Value {
 fn driver_data(root: &DataRoot, catalog: &Catalog, image: &Image) -> anyhow::Result<Value> {
     let Some(top) = image.chain.last().and_then(|top| catalog.layer(*top)) else { return Ok(Value::Null) };
     let Some(driver) = &root.driver else { return Ok(Value::Null) };
-    let pairs = driver.metadata(&top.cache_id)?;
+    let Some(pairs) = driver.metadata(&top.cache_id)? else { return Ok(Value::Null) };
     Ok(pairs.into_iter().map(|(key, value)| (key.to_owned(), Value::String(value))).collect::<Map<_, _>>().into())
 }
 

@@ -1,0 +1,115 @@
+//! The driver of a data-root, whichever it is.
+
+use layerfs::apply::XattrNamespace;
+
+use super::overlay2::Overlay2;
+use super::{Access, Driver, Entries, LayerDamage, Mount, Order, Prepared, Room};
+use crate::dir::{Dir, Skeleton};
+use crate::error::StoreError;
+use crate::ids::CacheId;
+
+/// The driver of a data-root that has none yet, as for dockerd.
+pub const DEFAULT: &str = "overlay2";
+
+/// One of the drivers that are implemented here.
+#[derive(Debug, Clone)]
+pub enum AnyDriver {
+    /// `overlay2`, and `fuse-overlayfs`, whose home has the same form.
+    Overlay2(Overlay2),
+}
+
+impl AnyDriver {
+    /// Opens the home of the driver of this name in a data-root; `None` if it was never used, or is not implemented.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn open(root: &Dir, name: &str) -> Result<Option<Self>, StoreError> {
+        match name {
+            "overlay2" => Ok(Overlay2::open("overlay2", root, xattr_namespace())?.map(Self::Overlay2)),
+            "fuse-overlayfs" => Ok(Overlay2::open("fuse-overlayfs", root, xattr_namespace())?.map(Self::Overlay2)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Opens the home of the driver of this name for writing, creating what is missing of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; [`StoreError::Refused`] for a driver that cannot be written.
+    pub fn create(root: &Dir, name: &str, skeleton: &mut Skeleton) -> Result<Self, StoreError> {
+        match name {
+            "overlay2" => Ok(Self::Overlay2(Overlay2::create(root, xattr_namespace(), skeleton)?)),
+            other => Err(StoreError::Refused {
+                root: root.path().to_path_buf(),
+                reason: format!("its storage driver {other} cannot be written"),
+            }),
+        }
+    }
+
+    fn driver(&self) -> &dyn Driver {
+        match self {
+            Self::Overlay2(driver) => driver,
+        }
+    }
+}
+
+/// In a user namespace overlayfs keeps its attributes where users may write.
+#[must_use]
+pub fn xattr_namespace() -> XattrNamespace {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let initial = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    if initial || map.is_empty() { XattrNamespace::Trusted } else { XattrNamespace::User }
+}
+
+impl Driver for AnyDriver {
+    fn name(&self) -> &'static str {
+        self.driver().name()
+    }
+
+    fn order(&self) -> Order {
+        self.driver().order()
+    }
+
+    fn prepare(&self, id: &CacheId, parent: Option<&CacheId>) -> Result<Prepared, StoreError> {
+        self.driver().prepare(id, parent)
+    }
+
+    fn mount(&self, id: &CacheId, access: Access) -> Result<Mount, StoreError> {
+        self.driver().mount(id, access)
+    }
+
+    fn content(&self, id: &CacheId) -> Result<Dir, StoreError> {
+        self.driver().content(id)
+    }
+
+    fn entries(&self) -> Result<Entries, StoreError> {
+        self.driver().entries()
+    }
+
+    fn room(&self) -> Result<Room, StoreError> {
+        self.driver().room()
+    }
+
+    fn remove(&self, id: &CacheId) -> Result<(), StoreError> {
+        self.driver().remove(id)
+    }
+
+    fn damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
+        self.driver().damage(id, parents)
+    }
+
+    fn writable_damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
+        self.driver().writable_damage(id, parents)
+    }
+
+    fn metadata(&self, id: &CacheId) -> Result<Option<Vec<(&'static str, String)>>, StoreError> {
+        self.driver().metadata(id)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.driver().sync()
+    }
+
+    fn home(&self) -> &Dir {
+        self.driver().home()
+    }
+}

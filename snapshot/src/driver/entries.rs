@@ -1,0 +1,49 @@
+//! What a driver's home holds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Form;
+use crate::dir::Dir;
+use crate::error::StoreError;
+
+/// What an entry of a driver's home is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A layer, or what could be one by its name.
+    Layer,
+    /// The driver's own, or left by its probing: not a layer.
+    Service,
+}
+
+/// An entry of a driver's home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HomeEntry {
+    /// What it is.
+    pub kind: EntryKind,
+    /// The entries it stands on, the nearest first, as far as they exist; or why that cannot be read.
+    pub parents: Result<Vec<Arc<str>>, String>,
+}
+
+/// Everything that a driver's home holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Entries {
+    /// All entries by name.
+    pub entries: BTreeMap<Arc<str>, HomeEntry>,
+    /// The short names of layers, and the entry each leads to; `None` if it leads to none. Empty for drivers without.
+    pub links: BTreeMap<String, Option<Arc<str>>>,
+}
+
+impl Entries {
+    /// The names in the home of a driver of which nothing else is known.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn named(driver: &str, home: &Dir) -> Result<Self, StoreError> {
+        let entry = |name: String| {
+            let kind = if Form::is_service(driver, &name) { EntryKind::Service } else { EntryKind::Layer };
+            (Arc::from(name), HomeEntry { kind, parents: Ok(Vec::new()) })
+        };
+        Ok(Self { entries: home.names()?.into_iter().map(entry).collect(), links: BTreeMap::new() })
+    }
+}

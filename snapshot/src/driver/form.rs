@@ -1,0 +1,57 @@
+//! The form of a driver's home: where its layers' directories are, and what is where in them.
+
+/// Where a driver keeps layers. Known also for drivers that are not implemented here, as far as one directory is one layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Form {
+    /// The home below the data-root.
+    pub home: &'static [&'static str],
+    /// The directory of links in the home, if there are such.
+    pub links: Option<&'static str>,
+    /// Where a layer's own files are below its directory.
+    pub content: &'static [&'static str],
+    /// Whether these files are the layer's changes alone, with whiteouts as overlayfs has them. Otherwise what they are is
+    /// not known here, or they are the whole tree that the layer shows.
+    pub changes: bool,
+}
+
+const OVERLAY2: &[&str] = &["overlay2"];
+const FUSE_OVERLAYFS: &[&str] = &["fuse-overlayfs"];
+
+impl Form {
+    /// The form of the home of the driver of this name; `None` for a driver whose home is just named after it.
+    #[must_use]
+    pub fn of(driver: &str) -> Option<Self> {
+        let overlay =
+            |home| Self { home, links: Some(super::overlay2::LINKS), content: &[super::overlay2::DIFF], changes: true };
+        let whole = |home| Self { home, links: None, content: &[], changes: false };
+        match driver {
+            "overlay2" => Some(overlay(OVERLAY2)),
+            "fuse-overlayfs" => Some(overlay(FUSE_OVERLAYFS)),
+            "vfs" => Some(whole(&["vfs", "dir"])),
+            "btrfs" => Some(whole(&["btrfs", "subvolumes"])),
+            _ => None,
+        }
+    }
+
+    /// Where the home of the driver of this name is, below the data-root.
+    #[must_use]
+    pub fn home_of(driver: &str) -> Vec<&str> {
+        Self::of(driver).map_or_else(|| vec![driver], |form| form.home.to_vec())
+    }
+
+    /// Whether a directory of the home is a service of this driver and no layer: left by its probing, or its links (moby
+    /// `daemon/graphdriver/overlay2`, `pkg/fsutils`).
+    #[must_use]
+    pub fn is_service(driver: &str, name: &str) -> bool {
+        const PROBES: [&str; 6] = [
+            "backingFsBlockDev",
+            "check-overlayfs-support",
+            "opaque-bug-check",
+            "metacopy-check",
+            "fsutils-dummy",
+            ".tmp-",
+        ];
+        let links = Self::of(driver).and_then(|form| form.links);
+        links == Some(name) || PROBES.iter().any(|probe| name.starts_with(probe))
+    }
+}

@@ -1,0 +1,104 @@
+//! A layer that is shown with everything below it.
+
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
+
+use crate::dir::Dir;
+use crate::error::StoreError;
+
+/// What is going to be done with a mounted layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It is read. Nothing in the data-root changes for it, where the kernel can mount without a mount point.
+    ReadOnly,
+    /// It is written to, as a container's layer is.
+    ReadWrite,
+}
+
+/// A layer that is shown with everything below it, until this is dropped.
+#[derive(Debug)]
+#[must_use = "dropped, the layer is unmounted again"]
+pub struct Mount {
+    dir: Dir,
+    /// The mount point, and the directory that holds it.
+    point: Option<(Dir, &'static str)>,
+}
+
+impl Mount {
+    /// A directory that shows the layer as it is.
+    pub(super) fn plain(dir: Dir) -> Self {
+        Self { dir, point: None }
+    }
+
+    /// A mount at `parent`/`name`, which goes with the mount.
+    pub(super) fn at(dir: Dir, parent: Dir, name: &'static str) -> Self {
+        Self { dir, point: Some((parent, name)) }
+    }
+
+    /// Where the layer is. A mount without a mount point has a path that only this process can use.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The layer's root, open.
+    #[must_use]
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Unmounts it, as a drop does, and says what went wrong.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn unmount(mut self) -> Result<(), StoreError> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        let Some((parent, name)) = self.point.take() else { return Ok(()) };
+        unmount(&parent, name)
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // A mount point that stays is found by whoever looks for mounts below the home.
+        let _ = self.end();
+    }
+}
+
+/// Unmounts `parent`/`name` and removes the mount point; not mounted, or not there, is fine.
+pub(super) fn unmount(parent: &Dir, name: &str) -> Result<(), StoreError> {
+    let path: PathBuf = parent.join(name);
+    match rustix::mount::unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+        Err(errno) => return Err(StoreError::io(path, "unmounting")(errno)),
+    }
+    match rustix::fs::unlinkat(parent, name, rustix::fs::AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(StoreError::io(path, "removing")(errno)),
+    }
+}
+
+/// Refuses a layer on which something is mounted: `dir`/`name` itself.
+pub(super) fn refuse_mounted(dir: &Dir, name: &str) -> Result<(), StoreError> {
+    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let found = match rustix::fs::statx(dir, name, flags, StatxFlags::BASIC_STATS) {
+        Ok(found) => found,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(StoreError::io(dir.join(name), "stat")(errno)),
+    };
+    // Kernels before 5.8 do not say it; a mount of another file system shows by its device.
+    let own = rustix::fs::statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS);
+    let own = own.map_err(StoreError::io(dir.path(), "stat"))?;
+    let other_device = (own.stx_dev_major, own.stx_dev_minor) != (found.stx_dev_major, found.stx_dev_minor);
+    if other_device || found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        let reason = "something is mounted there; stop what uses it first".to_owned();
+        return Err(StoreError::Invalid { path: dir.join(name), reason });
+    }
+    Ok(())
+}

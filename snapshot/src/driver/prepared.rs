@@ -1,0 +1,75 @@
+//! A layer that was begun and is not kept yet.
+
+use layerfs::apply::Target;
+
+use crate::error::StoreError;
+use crate::ids::CacheId;
+
+/// What a driver does for a layer that was begun. None of it holds a descriptor for longer than a call.
+pub(super) trait Begun: std::fmt::Debug + Send + Sync {
+    /// Opens the directory to fill.
+    fn target(&self) -> Result<Target, StoreError>;
+
+    /// Puts the layer on top of its parent.
+    fn keep(&self, parent: Option<&CacheId>) -> Result<(), StoreError>;
+
+    /// Removes everything that was made for the layer.
+    fn take_back(&self) -> Result<(), StoreError>;
+}
+
+/// A layer that was begun: [committed](Prepared::commit) it stays, dropped it is removed.
+///
+/// It holds no descriptor, so any number of layers can wait for their commit.
+#[derive(Debug)]
+#[must_use = "dropped, the layer is removed again"]
+pub struct Prepared {
+    /// `None` once it was decided what becomes of it.
+    layer: Option<Box<dyn Begun>>,
+}
+
+impl Prepared {
+    pub(super) fn new(layer: impl Begun + 'static) -> Self {
+        Self { layer: Some(Box::new(layer)) }
+    }
+
+    fn layer(&self) -> &dyn Begun {
+        self.layer.as_deref().expect("only commit, discard and drop take it, and all of them end the guard")
+    }
+
+    /// Opens the directory to fill. To be asked for when the filling begins: a target holds descriptors.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn target(&self) -> Result<Target, StoreError> {
+        self.layer().target()
+    }
+
+    /// Keeps the layer, on top of its parent. Not durable before the next [sync](super::Driver::sync).
+    ///
+    /// With [`ParentFirst`](super::Order::ParentFirst) the parent must be the one that was given when it was prepared.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the layer is removed then.
+    pub fn commit(mut self, parent: Option<&CacheId>) -> Result<(), StoreError> {
+        self.layer().keep(parent)?;
+        self.layer = None;
+        Ok(())
+    }
+
+    /// Removes the layer, as a drop does, and says what went wrong.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn discard(mut self) -> Result<(), StoreError> {
+        self.layer.take().map_or(Ok(()), |layer| layer.take_back())
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if let Some(layer) = self.layer.take() {
+            // Whoever wrote down the layer's name finds what remains.
+            let _ = layer.take_back();
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! What every driver must do, asked of each of them: its methods, and its guards dropped and committed.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+#[path = "../../layerfs/tests/support/tier.rs"]
+mod tier;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use layerfs::{Source, Unpacking};
+use snapshot::dir::{Dir, Skeleton};
+use snapshot::driver::{Access, AnyDriver, Driver, EntryKind, Form, LayerDamage, Order, Prepared};
+use snapshot::ids::CacheId;
+
+const DRIVERS: [&str; 1] = ["overlay2"];
+
+/// A store of one driver in a directory of its own.
+struct Store {
+    temp: tempfile::TempDir,
+    driver: AnyDriver,
+    name: &'static str,
+}
+
+impl Store {
+    fn new(name: &'static str) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let mut skeleton = Skeleton::default();
+        let driver = AnyDriver::create(&Dir::open(temp.path()).unwrap(), name, &mut skeleton).unwrap();
+        skeleton.keep();
+        assert_eq!(driver.name(), name);
+        Self { temp, driver, name }
+    }
+
+    fn home(&self) -> PathBuf {
+        let below: PathBuf = Form::of(self.name).unwrap().home.iter().collect();
+        self.temp.path().join(below)
+    }
+
+    /// Everything below the root, by path.
+    fn files(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut left = vec![self.temp.path().to_path_buf()];
+        while let Some(dir) = left.pop() {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let entry = entry.unwrap();
+                if entry.file_type().unwrap().is_dir() {
+                    left.push(entry.path());
+                }
+                found.push(entry.path());
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Begins a layer and fills it with the members of a tar.
+    fn fill(&self, id: &CacheId, parent: Option<&CacheId>, members: &[&str]) -> Prepared {
+        let prepared = self.driver.prepare(id, parent).unwrap();
+        let tar = tar_of(members);
+        let unpacking = Unpacking::begin(Source::Slice(&tar), prepared.target().unwrap(), None).unwrap();
+        unpacking.run(1).unwrap();
+        prepared
+    }
+
+    /// A base layer, one upon it and one upon that; the topmost first.
+    fn chain(&self) -> [CacheId; 3] {
+        let [base, middle, top] = [CacheId::random(), CacheId::random(), CacheId::random()];
+        self.fill(&base, None, &["d/", "d/old", "f", "keep"]).commit(None).unwrap();
+        self.fill(&middle, Some(&base), &[".wh.f", "d/new"]).commit(Some(&base)).unwrap();
+        self.fill(&top, Some(&middle), &["d/.wh..wh..opq", "d/only"]).commit(Some(&middle)).unwrap();
+        [top, middle, base]
+    }
+}
+
+/// A tar of files that hold their own names; a name that ends in a slash is a directory.
+fn tar_of(names: &[&str]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for name in names {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(if name.ends_with('/') { 0o755 } else { 0o644 });
+        header.set_entry_type(if name.ends_with('/') { tar::EntryType::Directory } else { tar::EntryType::Regular });
+        let content = if name.ends_with('/') || name.contains(".wh.") { "" } else { name };
+        header.set_size(content.len() as u64);
+        builder.append_data(&mut header, name, content.as_bytes()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+/// Paths below a directory, with the content of files.
+fn tree(root: &Path) -> BTreeMap<String, Option<String>> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![root.to_path_buf()];
+    while let Some(dir) = left.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            if path.symlink_metadata().unwrap().is_dir() {
+                left.push(path);
+                found.insert(name, None);
+            } else {
+                found.insert(name, Some(std::fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+fn names(root: &Path) -> Vec<String> {
+    tree(root).into_keys().collect()
+}
+
+fn each(test: impl Fn(Store)) {
+    if tier::is_root() {
+        DRIVERS.into_iter().for_each(|name| test(Store::new(name)));
+    }
+}
+
+#[test]
+fn root_a_mounted_layer_shows_all_below_it() {
+    each(|store| {
+        let [top, middle, base] = store.chain();
+        for (id, expected) in [
+            (&top, &["d", "d/only", "keep"][..]),
+            (&middle, &["d", "d/new", "d/old", "keep"]),
+            (&base, &["d", "d/old", "f", "keep"]),
+        ] {
+            let before = store.files();
+            let mount = store.driver.mount(id, Access::ReadOnly).unwrap();
+            assert_eq!(names(mount.path()), expected, "{}", store.name);
+            assert_eq!(tree(mount.path())["keep"].as_deref(), Some("keep"));
+            assert!(mount.dir().stat("keep").unwrap().is_some());
+            mount.unmount().unwrap();
+            assert_eq!(store.files(), before, "{}: a mount leaves nothing", store.name);
+        }
+    });
+}
+
+#[test]
+fn root_what_is_written_to_a_mount_is_in_the_layer() {
+    each(|store| {
+        let [top, ..] = store.chain();
+        let writable = CacheId::random();
+        store.driver.prepare(&writable, Some(&top)).unwrap().commit(Some(&top)).unwrap();
+        let mount = store.driver.mount(&writable, Access::ReadWrite).unwrap();
+        std::fs::write(mount.path().join("written"), "x").unwrap();
+        drop(mount);
+        assert!(store.driver.content(&writable).unwrap().stat("written").unwrap().is_some());
+        let mount = store.driver.mount(&writable, Access::ReadOnly).unwrap();
+        assert_eq!(names(mount.path()), ["d", "d/only", "keep", "written"]);
+        drop(mount);
+        let mount = store.driver.mount(&top, Access::ReadOnly).unwrap();
+        assert!(!mount.path().join("written").exists(), "{}: the layer below is as it was", store.name);
+    });
+}
+
+#[test]
+fn root_a_layer_that_others_stand_on_is_not_written_to() {
+    each(|store| {
+        let [_, middle, _] = store.chain();
+        if store.driver.order() == Order::Independent {
+            let error = store.driver.mount(&middle, Access::ReadWrite).unwrap_err();
+            assert!(error.to_string().contains("other layers stand on it"), "{error}");
+        }
+    });
+}
+
+#[test]
+fn root_a_dropped_layer_leaves_nothing() {
+    each(|store| {
+        let [top, ..] = store.chain();
+        let before = store.files();
+        let id = CacheId::random();
+        drop(store.fill(&id, Some(&top), &["d/", "d/x"]));
+        assert_eq!(store.files(), before, "{}", store.name);
+        store.fill(&id, Some(&top), &["d/", "d/x"]).discard().unwrap();
+        assert_eq!(store.files(), before, "{}", store.name);
+        // A commit that fails takes the layer back as well: its parent has gone meanwhile.
+        let gone = CacheId::random();
+        let prepared = match store.driver.order() {
+            Order::Independent => store.fill(&id, None, &["x"]),
+            Order::ParentFirst => store.fill(&id, Some(&top), &["x"]),
+        };
+        prepared.commit(Some(&gone)).unwrap_err();
+        assert_eq!(store.files(), before, "{}", store.name);
+    });
+}
+
+#[test]
+fn root_a_layer_that_is_there_is_not_begun_again() {
+    each(|store| {
+        let [top, middle, _] = store.chain();
+        let before = store.files();
+        store.driver.prepare(&top, Some(&middle)).unwrap_err();
+        assert_eq!(store.files(), before, "{}: the layer of this name stays", store.name);
+    });
+}
+
+#[test]
+fn root_what_a_crash_left_is_removed_by_its_name() {
+    each(|store| {
+        let [top, ..] = store.chain();
+        let before = store.files();
+        let id = CacheId::random();
+        let target = {
+            let prepared = store.fill(&id, Some(&top), &["d/", "d/x"]);
+            let target = prepared.target().unwrap();
+            // As if the process had been killed.
+            std::mem::forget(prepared);
+            target
+        };
+        rustix::fs::mkdirat(&target.scratch, "stash", 0o700.into()).unwrap();
+        drop(target);
+        assert_ne!(store.files(), before);
+        store.driver.remove(&id).unwrap();
+        assert_eq!(store.files(), before, "{}", store.name);
+        store.driver.remove(&id).unwrap();
+    });
+}
+
+#[test]
+fn root_removed_layers_leave_nothing() {
+    each(|store| {
+        let before = store.files();
+        for id in store.chain() {
+            store.driver.remove(&id).unwrap();
+        }
+        assert_eq!(store.files(), before, "{}", store.name);
+    });
+}
+
+#[test]
+fn root_a_mounted_layer_is_not_removed() {
+    each(|store| {
+        let [top, ..] = store.chain();
+        let writable = CacheId::random();
+        store.driver.prepare(&writable, Some(&top)).unwrap().commit(Some(&top)).unwrap();
+        let mount = store.driver.mount(&writable, Access::ReadWrite).unwrap();
+        // A driver that does not mount shows the directory itself; then somebody else mounts on it.
+        let other = rustix::fs::statat(rustix::fs::CWD, mount.path(), rustix::fs::AtFlags::empty()).unwrap();
+        let home = rustix::fs::statat(rustix::fs::CWD, store.home(), rustix::fs::AtFlags::empty()).unwrap();
+        let bound = (other.st_dev == home.st_dev).then(|| {
+            rustix::mount::mount_bind(mount.path(), mount.path()).unwrap();
+            mount.path().to_path_buf()
+        });
+        let before = store.files();
+        let error = store.driver.remove(&writable).unwrap_err();
+        assert!(error.to_string().contains("mounted"), "{error}");
+        assert_eq!(store.files(), before, "{}: nothing of it is gone", store.name);
+        if let Some(path) = bound {
+            rustix::mount::unmount(path, rustix::mount::UnmountFlags::empty()).unwrap();
+        }
+        drop(mount);
+        store.driver.remove(&writable).unwrap();
+    });
+}
+
+#[test]
+fn root_entries_tell_what_stands_on_what() {
+    each(|store| {
+        let [top, middle, base] = store.chain();
+        std::fs::create_dir(store.home().join("backingFsBlockDev")).unwrap();
+        let held = store.driver.entries().unwrap();
+        let layers: Vec<&str> =
+            held.entries.iter().filter(|(_, entry)| entry.kind == EntryKind::Layer).map(|(name, _)| &**name).collect();
+        let mut expected = [top.as_str(), middle.as_str(), base.as_str()];
+        expected.sort_unstable();
+        assert_eq!(layers, expected);
+        assert_eq!(held.entries["backingFsBlockDev"].kind, EntryKind::Service);
+        let parents = held.entries[top.as_str()].parents.as_ref().unwrap();
+        let parents: Vec<&str> = parents.iter().map(|name| &**name).collect();
+        match store.driver.order() {
+            Order::Independent => assert_eq!(parents, [middle.as_str(), base.as_str()]),
+            // Copies stand on nothing.
+            Order::ParentFirst => assert!(parents.is_empty()),
+        }
+    });
+}
+
+#[test]
+fn root_a_layer_without_its_directory_is_damaged() {
+    each(|store| {
+        let [top, middle, base] = store.chain();
+        let chain = [middle.clone(), base.clone()];
+        assert_eq!(store.driver.damage(&top, &chain).unwrap(), None, "{}", store.name);
+        assert_eq!(store.driver.writable_damage(&top, &chain).unwrap(), None, "{}", store.name);
+        let mut path = store.home().join(top.as_str());
+        path.extend(Form::of(store.name).unwrap().content);
+        std::fs::remove_dir_all(&path).unwrap();
+        let expected = Some(LayerDamage::Missing { path });
+        assert_eq!(store.driver.damage(&top, &chain).unwrap(), expected);
+        assert_eq!(store.driver.writable_damage(&top, &chain).unwrap(), expected);
+        store.driver.content(&top).unwrap_err();
+    });
+}
+
+#[test]
+fn root_room_metadata_and_sync() {
+    each(|store| {
+        let [top, ..] = store.chain();
+        let room = store.driver.room().unwrap();
+        assert!(room.block >= 512 && room.bytes > 0 && room.inodes > 0);
+        store.driver.sync().unwrap();
+        assert_eq!(store.driver.home().path(), store.home());
+        let metadata = store.driver.metadata(&top).unwrap();
+        match store.name {
+            "vfs" => assert_eq!(metadata, None),
+            _ => {
+                let keys: Vec<&str> = metadata.as_ref().unwrap().iter().map(|(key, _)| *key).collect();
+                assert_eq!(keys, ["LowerDir", "MergedDir", "UpperDir", "WorkDir"]);
+            }
+        }
+    });
+}
+
+#[test]
+fn root_layers_that_wait_hold_no_descriptors() {
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    each(|store| {
+        let before = open();
+        let begun: Vec<Prepared> = (0..200).map(|_| store.driver.prepare(&CacheId::random(), None).unwrap()).collect();
+        // Other tests run meanwhile.
+        assert!(open() < before + 100, "{}: {} descriptors", store.name, open() - before);
+        drop(begun);
+    });
+}

@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-#[path = "../../layerfs/tests/support/tier.rs"]
-mod tier;
-
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -69,7 +66,7 @@ fn trees_are_not_half_unpacked() {
 
 #[test]
 fn root_stores_are_not_touched() {
-    if !tier::tier("root", rustix::process::geteuid().is_root(), "run as root") {
+    if !testkit::tier("root", rustix::process::geteuid().is_root(), "run as root") {
         return;
     }
     for golden in GOLDENS {

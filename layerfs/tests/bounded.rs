@@ -20,7 +20,7 @@ fn peak() -> u64 {
 /// The decoder passes over what follows a gzip stream in one go, and all of it belongs to the blob's digest.
 #[test]
 fn root_what_follows_a_stream_is_hashed_and_not_kept() {
-    if !support::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

@@ -5,8 +5,9 @@
 mod support;
 
 use layerfs::apply::WhiteoutMode;
-use support::cases::Outcome;
-use support::{How, tree};
+use support::How;
+use testkit::cases::Outcome;
+use testkit::tree;
 
 const HOW: How = How { threads: 2, whiteouts: WhiteoutMode::Delete, stream: false };
 
@@ -23,11 +24,11 @@ const DEVIATIONS: &[(u64, &str)] = &[
 
 #[test]
 fn root_delete_mode_cases() {
-    if !support::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let mut report = String::new();
-    for case in support::cases::load() {
+    for case in testkit::cases::load() {
         let Some(expected) = case.outcome("go_archive_0_3_3_applylayer") else { continue };
         if DEVIATIONS.iter().any(|&(number, _)| number == case.number) {
             continue;
@@ -76,7 +77,7 @@ fn layer(names: &[&str]) -> Vec<u8> {
 
 #[test]
 fn root_whiteouts_delete_what_is_below() {
-    if !support::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let lower = || layer(&["d/", "d/old", "d/sub/", "d/sub/deep", "f", "keep"]);
@@ -100,7 +101,7 @@ fn root_whiteouts_delete_what_is_below() {
 /// containerd's GHSA-rp3h-jf77-q9p4: each opaque marker walked its directory anew.
 #[test]
 fn root_opaque_markers_cost_linear_time() {
-    if !support::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let time = |count: usize| {

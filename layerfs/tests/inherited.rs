@@ -14,7 +14,8 @@ use std::process::Command;
 use layerfs::apply::{WhiteoutMode, XattrNamespace};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use support::{How, is_root, tree, unpack};
+use support::{How, unpack};
+use testkit::{is_root, tree};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
@@ -162,7 +163,7 @@ const MKFS: &str = "/usr/sbin/mkfs.ext4";
 #[test]
 fn root_nothing_is_inherited_where_all_directories_hand_down() {
     let available = Path::new(MKFS).exists() && Path::new("/dev/loop-control").exists();
-    if !is_root() || !support::tier::tier("root", available, "install e2fsprogs, and have loop devices") {
+    if !is_root() || !testkit::tier("root", available, "install e2fsprogs, and have loop devices") {
         return;
     }
     let grpid = Grpid::mount();

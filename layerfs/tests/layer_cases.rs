@@ -6,8 +6,9 @@
 mod support;
 
 use layerfs::apply::{WhiteoutMode, XattrNamespace};
-use support::cases::{Case, Expected, Outcome};
-use support::{How, tree};
+use support::How;
+use testkit::cases::{Case, Expected, Outcome};
+use testkit::tree;
 
 const DOCKERD: &str = "docker_20_10_24_import";
 const HEAD: &str = "go_archive_0_3_3_untar_overlay";
@@ -131,10 +132,10 @@ fn check(case: &Case, how: How) -> Vec<String> {
 
 #[test]
 fn root_layer_cases() {
-    if !support::is_root() {
+    if !testkit::is_root() {
         return;
     }
-    let cases = support::cases::load();
+    let cases = testkit::cases::load();
     assert_eq!(cases.len(), 229);
     let mut report = String::new();
     for stream in [false, true] {

@@ -10,7 +10,8 @@ use std::path::Path;
 
 use layerfs::apply::{WhiteoutMode, XattrNamespace};
 use proptest::prelude::*;
-use support::{How, is_root, replay, unpack};
+use support::{How, replay, unpack};
+use testkit::is_root;
 
 const PATHS: [&str; 8] = ["a", "b", "s", "a/b", "a/c", "b/a", "a/b/c", "a/b/d"];
 

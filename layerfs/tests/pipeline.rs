@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use layerfs::Source;
 use layerfs::apply::{WhiteoutMode, XattrNamespace};
-use support::{How, tree};
+use support::How;
+use testkit::tree;
 
 fn append(builder: &mut tar::Builder<Vec<u8>>, name: &str, content: &[u8]) {
     let mut header = tar::Header::new_ustar();
@@ -40,7 +41,7 @@ fn layer_with_hard_links() -> Vec<u8> {
 /// A reader that is ahead waits for the pass, and the pass, at a hard link, must not wait for the reader.
 #[test]
 fn root_hard_links_in_a_stream_do_not_wait_for_the_reader() {
-    if !support::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let layer = layer_with_hard_links();
@@ -103,7 +104,7 @@ impl<E: Fn() -> io::Result<usize>> Read for Grudging<'_, E> {
 
 #[test]
 fn root_what_is_read_is_unpacked_as_what_is_in_memory() {
-    if !support::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let layer = layer_with_hard_links();
@@ -134,7 +135,7 @@ fn late_panic() -> io::Result<usize> {
 /// Whatever ends the reading, nobody waits for more of it.
 #[test]
 fn root_a_reader_that_fails_or_panics_ends_the_unpacking() {
-    if !support::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let layer = layer_with_hard_links();

@@ -9,8 +9,6 @@ mod generate;
 #[doc(hidden)]
 pub mod html;
 mod input;
-#[doc(hidden)]
-pub mod measuring;
 mod output;
 mod progress;
 mod rootless;

@@ -4,23 +4,18 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-#[path = "support/chromium.rs"]
-mod chromium;
-#[path = "support/pages.rs"]
 mod pages;
-#[path = "../../layerfs/tests/support/tier.rs"]
-mod tier;
 
 use std::path::Path;
 
-use chromium::Chromium;
 use serde_json::json;
 use tempfile::TempDir;
+use testkit::chromium::{self, Chromium};
 use tools::html::{Page, render};
 
 /// A browser that shows `page`, or a reason printed why there is none.
 fn show(page: &Page) -> Option<(Chromium, TempDir)> {
-    if !tier::tier("browser", chromium::installed(), "no /usr/bin/chromium (Debian: chromium)") {
+    if !testkit::tier("browser", chromium::installed(), "no /usr/bin/chromium (Debian: chromium)") {
         return None;
     }
     let dir = tempfile::Builder::new().prefix("layerfs-page-").tempdir().unwrap();

@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
-mod support;
-
 use std::path::PathBuf;
 
-use support::flow::Roots;
+use testkit::flow::Roots;
 
 #[test]
 #[ignore = "takes minutes: LAYERFS_BIG_IMAGE=ARCHIVE cargo test -p tools --test docker_big -- --ignored --nocapture"]
 fn docker_big_image() {
-    let Some(_turn) = support::docker() else { return };
+    let Some(_turn) = testkit::docker() else { return };
     let Some(archive) = std::env::var_os("LAYERFS_BIG_IMAGE").map(PathBuf::from) else {
         eprintln!("skipped: LAYERFS_BIG_IMAGE names no archive");
         return;
@@ -21,5 +19,5 @@ fn docker_big_image() {
     println!("layer-unpack {:.2} s, docker load {:.2} s", seconds(&roots.import), seconds(&roots.load));
     let mut report = roots.on_disk();
     report.extend(roots.in_use(&archive));
-    support::assert_none(&archive.display().to_string(), &report);
+    testkit::assert_none(&archive.display().to_string(), &report);
 }

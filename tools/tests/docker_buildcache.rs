@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
@@ -16,9 +14,9 @@ use serde_json::Value;
 use snapshot::dir::Dir;
 use snapshot::ids::CacheId;
 use snapshot::schema::buildkit::{BuildCache, CacheRecord, CacheSize, Snapshots};
-use support::dockerd::Dockerd;
-use support::live;
 use tempfile::TempDir;
+use testkit::dockerd::Dockerd;
+use testkit::live;
 
 const BUSYBOX: &str = "busybox-20.10.tar";
 
@@ -41,7 +39,7 @@ COPY --from=one /local /local
 
 /// Builds with BuildKit.
 fn build(daemon: &Dockerd, dir: &TempDir, dockerfile: &str, arguments: &[&str]) {
-    support::succeeded("docker build", try_build(daemon, dir, dockerfile, arguments));
+    testkit::succeeded("docker build", try_build(daemon, dir, dockerfile, arguments));
 }
 
 fn try_build(daemon: &Dockerd, dir: &TempDir, dockerfile: &str, arguments: &[&str]) -> Output {
@@ -162,12 +160,12 @@ fn human(bytes: u64) -> String {
 
 #[test]
 fn docker_lists_the_same_build_cache() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
-    let root = support::empty_root(&dir, "root");
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
     let daemon = Dockerd::start(&root);
     assert_eq!(ours(&root, &BTreeSet::new()).1, BuildCache::default(), "a new daemon");
-    daemon.load(&support::golden(BUSYBOX));
+    daemon.load(&testkit::golden(BUSYBOX));
     build(&daemon, &dir, STAGES, &["-t", "layerfs-test/built:1"]);
     build(&daemon, &dir, LOCAL, &["--output", &format!("type=local,dest={}", dir.path().join("out").display())]);
     build(&daemon, &dir, "FROM layerfs-test/busybox:1\nRUN echo gone >/gone\n", &["-t", "layerfs-test/gone:1"]);
@@ -182,7 +180,7 @@ fn docker_lists_the_same_build_cache() {
     assert!(sizes(|size| matches!(size, CacheSize::Directory(_))) > 3, "{cache:#?}");
     assert!(sizes(|size| matches!(size, CacheSize::Layer(_))) > 3, "{cache:#?}");
     assert!(cache.summary().unmeasured > 3);
-    support::assert_none("before the first df", &differences(&cache, &disk_usage(&daemon), &root));
+    testkit::assert_none("before the first df", &differences(&cache, &disk_usage(&daemon), &root));
 
     // Now all are known, and the images that go leave the cache behind.
     for (removed, left) in [(None, 2), (Some("layerfs-test/built:1"), 1), (Some("layerfs-test/busybox:1"), 0)] {
@@ -192,7 +190,7 @@ fn docker_lists_the_same_build_cache() {
         assert_eq!(daemon.images().len(), left);
         let usage = disk_usage(&daemon);
         let (snapshots, cache) = ours(&root, &chains(&daemon));
-        support::assert_none("after", &differences(&cache, &usage, &root));
+        testkit::assert_none("after", &differences(&cache, &usage, &root));
         owners(&snapshots, &root);
         let summary = cache.summary();
         assert_eq!(cache.records.iter().any(|record| record.shared), left > 0);
@@ -203,9 +201,9 @@ fn docker_lists_the_same_build_cache() {
     // Without the daemon it is the same, and for the next one too.
     let usage = disk_usage(&daemon);
     daemon.stop();
-    support::assert_none("stopped", &differences(&ours(&root, &BTreeSet::new()).1, &usage, &root));
+    testkit::assert_none("stopped", &differences(&ours(&root, &BTreeSet::new()).1, &usage, &root));
     let daemon = Dockerd::start(&root);
-    support::assert_none("restarted", &differences(&ours(&root, &BTreeSet::new()).1, &disk_usage(&daemon), &root));
+    testkit::assert_none("restarted", &differences(&ours(&root, &BTreeSet::new()).1, &disk_usage(&daemon), &root));
 
     daemon.ok(&["builder", "prune", "-af"]);
     // Of what had become layers, the names stay behind for ever.
@@ -213,17 +211,17 @@ fn docker_lists_the_same_build_cache() {
     assert!(cache.records.is_empty(), "{cache:#?}");
     let there = |id: &CacheId| root.join("overlay2").join(id.as_str()).exists();
     assert!(!snapshots.driver_ids().iter().any(there), "{snapshots:#?}");
-    support::assert_none("left behind", &live::leftovers(&root));
+    testkit::assert_none("left behind", &live::leftovers(&root));
 }
 
 /// A build writes to the databases all the time.
 #[test]
 fn docker_building_can_be_read() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
-    let root = support::empty_root(&dir, "root");
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
     let daemon = Dockerd::start(&root);
-    daemon.load(&support::golden(BUSYBOX));
+    daemon.load(&testkit::golden(BUSYBOX));
     let chains = chains(&daemon);
     let steps: String = (0..20).map(|step| format!("RUN echo {step} >/{step}\n")).collect();
     let dockerfile = format!("FROM layerfs-test/busybox:1\n{steps}");

@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-mod support;
-
 use std::io::Read;
 
 use layerfs::Digest;
-use support::archive::{self, Image};
-use support::cases::{Case, Outcome};
-use support::dockerd::Dockerd;
-use support::saved;
+use testkit::archive::{self, Image};
+use testkit::cases::{Case, Outcome};
+use testkit::dockerd::Dockerd;
+use testkit::saved;
 
 /// Cases that dockerd 20.10 imports and we refuse, as moby HEAD does.
 const REFUSED: &[(u64, &str)] = &[
@@ -38,16 +36,16 @@ fn image(case: &Case) -> Image {
 
 #[test]
 fn docker_saves_layer_cases() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
-    let root = support::empty_root(&dir, "root");
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
     let file = dir.path().join("case.tar");
     let mut report = Vec::new();
     let mut imported = Vec::new();
-    for case in support::cases::load() {
+    for case in testkit::cases::load() {
         let image = image(&case);
         archive::write(&file, &[image]);
-        let output = support::layer_unpack(&file, &root);
+        let output = testkit::layer_unpack(&file, &root);
         let dockers = matches!(case.outcome("docker_20_10_24_import"), Some(Outcome::Accepted { .. }));
         let expected = dockers && !REFUSED.iter().any(|(number, _)| *number == case.number);
         match output.status.code() {
@@ -67,14 +65,14 @@ fn docker_saves_layer_cases() {
             report.push(format!("{} {}: {found:?}", case.number, case.title));
         }
     }
-    support::assert_none("layer cases", &report);
+    testkit::assert_none("layer cases", &report);
 
     // The same again in one archive: nothing is missing, so that nothing is added.
-    let before = support::listing(&root);
+    let before = testkit::listing(&root);
     archive::write(&file, &imported.iter().map(image).collect::<Vec<_>>());
     assert_eq!(daemon.load(&file).lines().count(), imported.len());
-    support::assert_none("loaded again", &support::changes(&before, &support::listing(&root)));
+    testkit::assert_none("loaded again", &testkit::changes(&before, &testkit::listing(&root)));
     daemon.stop();
-    assert_eq!(support::import(&file, &root).lines().count(), imported.len());
-    support::assert_none("imported again", &support::changes(&before, &support::listing(&root)));
+    assert_eq!(testkit::import(&file, &root).lines().count(), imported.len());
+    testkit::assert_none("imported again", &testkit::changes(&before, &testkit::listing(&root)));
 }

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod damagesupport;
-mod support;
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use damagesupport::small::{BASE, CHILD, Store};
 use damagesupport::table::{Dockerd, SITUATIONS, Situation};
-use support::dockerd;
+use testkit::dockerd;
 
 /// How long dockerd may take, or is given until it must have failed.
 const START: Duration = Duration::from_secs(30);
@@ -96,8 +95,8 @@ fn findings(situation: &Situation, store: &Store) -> Vec<String> {
 
 #[test]
 fn docker_damaged_is_said() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
     let template = Store::make(dir.path());
     let mut report = findings_of_none(&template);
     for (number, situation) in SITUATIONS.iter().enumerate() {
@@ -107,7 +106,7 @@ fn docker_damaged_is_said() {
         report.extend(findings.into_iter().map(|line| format!("{}: {line}", situation.name)));
         std::fs::remove_dir_all(&store.root).unwrap();
     }
-    support::assert_none("damaged", &report);
+    testkit::assert_none("damaged", &report);
 }
 
 /// Nothing is damaged in the store that is not.
@@ -121,8 +120,8 @@ fn findings_of_none(store: &Store) -> Vec<String> {
 #[test]
 #[ignore = "starts a daemon on every damaged store"]
 fn docker_damaged_table_is_right() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
     let template = Store::make(dir.path());
     let mut report = Vec::new();
     for (number, situation) in SITUATIONS.iter().enumerate() {
@@ -154,5 +153,5 @@ fn docker_damaged_table_is_right() {
         }
         std::fs::remove_dir_all(&store.root).unwrap();
     }
-    support::assert_none("dockerd", &report);
+    testkit::assert_none("dockerd", &report);
 }

@@ -2,18 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-mod support;
-
-use support::archive::{self, Image};
-use support::dockerd::Dockerd;
-use support::{live, saved};
+use testkit::archive::{self, Image};
+use testkit::dockerd::Dockerd;
+use testkit::{live, saved};
 
 /// The most that dockerd registers on top of each other (moby `layer/layer_store.go`, `maxLayerDepth`).
 const MOST: usize = 125;
 
 /// An image of `depth` layers, busybox at the bottom.
 fn image(depth: usize) -> Image {
-    let mut layers = archive::layers(&support::golden("busybox-20.10.tar"));
+    let mut layers = archive::layers(&testkit::golden("busybox-20.10.tar"));
     for number in layers.len()..depth {
         layers.push(archive::layer(&format!("layer-{number}"), &number.to_string()));
     }
@@ -23,9 +21,9 @@ fn image(depth: usize) -> Image {
 
 #[test]
 fn docker_deepest_image() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
-    let root = support::empty_root(&dir, "root");
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
     let (deep, deeper) = (dir.path().join("deep.tar"), dir.path().join("deeper.tar"));
     archive::write(&deep, &[image(MOST)]);
     archive::write(&deeper, &[image(MOST + 1)]);
@@ -34,13 +32,13 @@ fn docker_deepest_image() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("max depth exceeded"), "{refused:?}");
     daemon.stop();
 
-    let refused = support::layer_unpack(&deeper, &root);
+    let refused = testkit::layer_unpack(&deeper, &root);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{} layers: {said}", MOST + 1);
     assert!(said.contains("depth"), "{said}");
-    support::assert_none("left by what was refused", &live::leftovers(&root));
+    testkit::assert_none("left by what was refused", &live::leftovers(&root));
 
-    support::import(&deep, &root);
+    testkit::import(&deep, &root);
     let daemon = Dockerd::start(&root);
     let read = ["run", "--rm", "--network", "none", "deep:125", "cat", "/layer-3", "/layer-64", "/layer-124"];
     assert_eq!(daemon.ok(&read), "364124");
@@ -48,5 +46,5 @@ fn docker_deepest_image() {
     saved::save(&daemon, &["deep:125"], &file);
     assert_eq!(saved::check_layers(&file), (MOST, Vec::new()));
     daemon.remove_everything();
-    support::assert_none("left behind", &live::leftovers(&root));
+    testkit::assert_none("left behind", &live::leftovers(&root));
 }

@@ -3,14 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-mod support;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use support::dockerd::Dockerd;
-use support::{docker, empty_root, golden, scratch, succeeded};
+use testkit::dockerd::Dockerd;
+use testkit::{docker, empty_root, golden, scratch, succeeded};
 
 /// `image-du --root ROOT --json ARGUMENTS`
 fn image_du(root: &Path, arguments: &[&str]) -> Value {

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::process::Output;
 
@@ -12,7 +10,7 @@ use docker_format::listing::{Kind, Row};
 use docker_format::presets::{self, DISK_USAGE, HISTORY, IMAGES};
 use docker_format::{inspect, pattern};
 use serde_json::Value;
-use support::dockerd::Dockerd;
+use testkit::dockerd::Dockerd;
 
 const LAYERS: &str = "layerfs-test/layers:1";
 
@@ -115,9 +113,9 @@ fn text(bytes: &[u8]) -> String {
 
 /// A daemon with images of different seconds, a name each or none.
 fn daemon(dir: &tempfile::TempDir) -> Dockerd {
-    let daemon = Dockerd::start(&support::empty_root(dir, "root"));
+    let daemon = Dockerd::start(&testkit::empty_root(dir, "root"));
     for golden in ["layers-20.10.tar", "shared-20.10.tar", "busybox-20.10.tar"] {
-        daemon.load(&support::golden(golden));
+        daemon.load(&testkit::golden(golden));
     }
     daemon.ok(&["rmi", "layerfs-alias:latest", "layerfs-test/twice:1", "layerfs-test/shared-base:1"]);
     daemon
@@ -125,8 +123,8 @@ fn daemon(dir: &tempfile::TempDir) -> Dockerd {
 
 #[test]
 fn listings_are_dockers() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
     let daemon = daemon(&dir);
     let mut wrong = Vec::new();
     for (flags, quiet, digests) in [
@@ -145,13 +143,13 @@ fn listings_are_dockers() {
         compare(&daemon, &arguments, &HISTORY, |format| presets::history(format, quiet, human), &mut wrong);
     }
     compare(&daemon, &["system", "df"], &DISK_USAGE, presets::disk_usage, &mut wrong);
-    support::assert_none("listings", &wrong);
+    testkit::assert_none("listings", &wrong);
 }
 
 #[test]
 fn inspect_is_dockers() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
     let daemon = daemon(&dir);
     let images = [LAYERS, "layerfs-test/app:1", "layerfs-test/busybox:1"];
     let inspected = |more: &[&str]| daemon.docker(&[&["image", "inspect"], more, &images].concat());
@@ -216,13 +214,13 @@ fn inspect_is_dockers() {
         };
         wrong.extend(differ(template, &docker, (&ours.0, &ours.1, ours.2)));
     }
-    support::assert_none("inspect", &wrong);
+    testkit::assert_none("inspect", &wrong);
 }
 
 #[test]
 fn filters_are_dockers() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
     let daemon = daemon(&dir);
     let mut wrong = Vec::new();
     let names = daemon.ok(&["image", "ls", "--format", "{{.Repository}} {{.Tag}}"]);
@@ -338,5 +336,5 @@ fn filters_are_dockers() {
             }
         }
     }
-    support::assert_none("filters", &wrong);
+    testkit::assert_none("filters", &wrong);
 }

@@ -2,24 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use support::dockerd::Dockerd;
-use support::root::{self, Root};
-use support::{live, saved};
+use testkit::dockerd::Dockerd;
+use testkit::root::{self, Root};
+use testkit::{live, saved};
 
 const LAYERS: &str = "layers-20.10.tar";
 
 /// A root with the golden of that name, loaded by dockerd.
 fn loaded(dir: &tempfile::TempDir, name: &str) -> std::path::PathBuf {
-    let path = support::empty_root(dir, name);
+    let path = testkit::empty_root(dir, name);
     let daemon = Dockerd::start(&path);
-    daemon.load(&support::golden(LAYERS));
+    daemon.load(&testkit::golden(LAYERS));
     daemon.stop();
     path
 }
@@ -103,14 +101,14 @@ fn base(root: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
 
 #[test]
 fn docker_damage_on_disk_is_seen() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
     let (one, two) = (loaded(&dir, "one"), loaded(&dir, "two"));
     let copied = dir.path().join("copy");
     let two = Root::read(&two);
     let since = 1_750_000_000;
     copy(&one, &copied);
-    support::assert_none("two loads", &root::differences(&Root::read(&copied), &two, since));
+    testkit::assert_none("two loads", &root::differences(&Root::read(&copied), &two, since));
     let mut unseen = Vec::new();
     for (what, damage) in ON_DISK {
         copy(&one, &copied);
@@ -121,13 +119,13 @@ fn docker_damage_on_disk_is_seen() {
             unseen.push((*what).to_owned());
         }
     }
-    support::assert_none("damage that is not seen", &unseen);
+    testkit::assert_none("damage that is not seen", &unseen);
 }
 
 #[test]
 fn docker_damage_in_use_is_seen() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
     let (one, two) = (loaded(&dir, "one"), loaded(&dir, "two"));
     let at = |name: &str| dir.path().join(name);
     let ask = |path: &Path, file: &str| {
@@ -138,8 +136,8 @@ fn docker_damage_in_use_is_seen() {
     };
     let (sound, _) = ask(&one, "one.tar");
     let (again, _) = ask(&two, "two.tar");
-    support::assert_none("two loads", &live::differences(&sound, &again));
-    support::assert_none("two loads saved", &saved::differences(&at("one.tar"), &at("two.tar")));
+    testkit::assert_none("two loads", &live::differences(&sound, &again));
+    testkit::assert_none("two loads saved", &saved::differences(&at("one.tar"), &at("two.tar")));
     assert_eq!(saved::check_layers(&at("one.tar")), (4, Vec::new()));
 
     // A byte inside a layer, where no checksum of the outer archive covers it.
@@ -164,8 +162,8 @@ fn docker_damage_in_use_is_seen() {
     let daemon = Dockerd::start(&one);
     assert!(!live::leftovers(&one).is_empty());
     daemon.remove_everything();
-    support::assert_none("left", &live::leftovers(&one));
-    let before = support::listing(&one);
-    daemon.load(&support::golden(LAYERS));
-    assert!(!support::changes(&before, &support::listing(&one)).is_empty(), "a load that adds layers is seen");
+    testkit::assert_none("left", &live::leftovers(&one));
+    let before = testkit::listing(&one);
+    daemon.load(&testkit::golden(LAYERS));
+    assert!(!testkit::changes(&before, &testkit::listing(&one)).is_empty(), "a load that adds layers is seen");
 }

@@ -3,15 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-mod support;
-
-use support::flow;
+use testkit::flow;
 
 /// Checks a golden, if there is a dockerd.
 fn check(golden: &str) {
-    if let Some(_turn) = support::docker() {
-        assert!(support::GOLDENS.contains(&golden));
-        flow::check(&support::golden(golden));
+    if let Some(_turn) = testkit::docker() {
+        assert!(testkit::GOLDENS.contains(&golden));
+        flow::check(&testkit::golden(golden));
     }
 }
 

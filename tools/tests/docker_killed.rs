@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
@@ -12,9 +10,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
-use support::archive::{self, Image};
-use support::dockerd::Dockerd;
-use support::live;
+use testkit::archive::{self, Image};
+use testkit::dockerd::Dockerd;
+use testkit::live;
 
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 
@@ -28,7 +26,7 @@ struct Halfway {
 impl Halfway {
     /// Imports the busybox golden into `root`, up to the middle of its largest layer.
     fn start(root: &Path) -> Self {
-        let archive = fs::read(support::golden("busybox-20.10.tar")).unwrap();
+        let archive = fs::read(testkit::golden("busybox-20.10.tar")).unwrap();
         let before = overlays(root);
         let mut import = Command::new(env!("CARGO_BIN_EXE_layer-unpack"));
         import.args(["-", "--no-sync", "--root"]).arg(root);
@@ -91,7 +89,7 @@ fn overlays(root: &Path) -> BTreeSet<PathBuf> {
 
 /// A root with an image of dockerd's.
 fn used(dir: &tempfile::TempDir) -> PathBuf {
-    let root = support::empty_root(dir, "root");
+    let root = testkit::empty_root(dir, "root");
     let file = dir.path().join("first.tar");
     let (layer, digest) = archive::layer("first", "first");
     let image = Image { tag: "first:1".into(), layers: vec![layer], diff_ids: vec![digest], comment: String::new() };
@@ -108,22 +106,22 @@ fn runs(daemon: &Dockerd) {
 
 /// Interrupts imports into a root of dockerd's, which then is as before and works.
 fn interrupt(end: impl Fn(Halfway, Signal)) {
-    let dir = support::scratch();
+    let dir = testkit::scratch();
     let root = used(&dir);
-    let before = support::listing(&root);
+    let before = testkit::listing(&root);
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         end(Halfway::start(&root), signal);
-        support::assert_none(&format!("{signal:?}"), &support::changes(&before, &support::listing(&root)));
+        testkit::assert_none(&format!("{signal:?}"), &testkit::changes(&before, &testkit::listing(&root)));
     }
     let daemon = Dockerd::start(&root);
     assert_eq!(daemon.ok(&["images", "--format", "{{.Repository}}"]), "first\n");
-    daemon.load(&support::golden("busybox-20.10.tar"));
+    daemon.load(&testkit::golden("busybox-20.10.tar"));
     runs(&daemon);
 }
 
 #[test]
 fn docker_root_is_as_before_an_interrupt() {
-    if let Some(_turn) = support::docker() {
+    if let Some(_turn) = testkit::docker() {
         interrupt(Halfway::kill_busy);
     }
 }
@@ -131,40 +129,40 @@ fn docker_root_is_as_before_an_interrupt() {
 /// A pipe may stall for long, and nothing comes through it that would wake its reader.
 #[test]
 fn docker_root_is_as_before_an_interrupt_without_input() {
-    if let Some(_turn) = support::docker() {
+    if let Some(_turn) = testkit::docker() {
         interrupt(Halfway::kill);
     }
 }
 
 #[test]
 fn docker_works_after_a_killed_import() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
     let root = used(&dir);
     Halfway::start(&root).kill(Signal::KILL);
     let daemon = Dockerd::start(&root);
     assert_eq!(daemon.ok(&["images", "--format", "{{.Repository}}"]), "first\n");
-    daemon.load(&support::golden("busybox-20.10.tar"));
+    daemon.load(&testkit::golden("busybox-20.10.tar"));
     runs(&daemon);
     daemon.remove_everything();
     daemon.stop();
     // What the killed one left, dockerd never removes, but the next import does.
     Halfway::start(&root).kill(Signal::KILL);
     assert!(!live::leftovers(&root).is_empty(), "a killed import leaves something");
-    support::import(&support::golden("busybox-20.10.tar"), &root);
+    testkit::import(&testkit::golden("busybox-20.10.tar"), &root);
     let daemon = Dockerd::start(&root);
     runs(&daemon);
     daemon.remove_everything();
-    support::assert_none("left behind", &live::leftovers(&root));
+    testkit::assert_none("left behind", &live::leftovers(&root));
 }
 
 #[test]
 fn docker_does_not_start_while_we_write() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
     let root = used(&dir);
     let halfway = Halfway::start(&root);
-    let log = Dockerd::try_start(&root, Duration::from_secs(20)).err().expect("dockerd gives up");
+    let log = Dockerd::try_start(&root, Duration::from_secs(20)).expect_err("dockerd gives up");
     assert!(log.contains("metadata database: timeout"), "{log}");
     let (code, said) = halfway.finish();
     assert_eq!(code, Some(0), "{said}\n{log}");
@@ -175,29 +173,29 @@ fn docker_does_not_start_while_we_write() {
 
 #[test]
 fn docker_finds_the_work_of_one_at_a_time() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
     let root = used(&dir);
     let halfway = Halfway::start(&root);
-    let second = support::layer_unpack(&support::golden("shared-20.10.tar"), &root);
+    let second = testkit::layer_unpack(&testkit::golden("shared-20.10.tar"), &root);
     let said = String::from_utf8(second.stderr).unwrap();
     assert_eq!(second.status.code(), Some(1), "{said}");
     assert!(said.contains("another layerfs process"), "{said}");
     assert_eq!(halfway.finish().0, Some(0));
-    support::import(&support::golden("shared-20.10.tar"), &root);
+    testkit::import(&testkit::golden("shared-20.10.tar"), &root);
     let daemon = Dockerd::start(&root);
     runs(&daemon);
     assert_eq!(daemon.images().len(), 1 + 1 + 4);
     daemon.remove_everything();
-    support::assert_none("left behind", &live::leftovers(&root));
+    testkit::assert_none("left behind", &live::leftovers(&root));
 }
 
 /// A new root has no databases whose locks could keep a daemon away.
 #[test]
 fn docker_started_meanwhile_is_noticed() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
-    let root = support::empty_root(&dir, "root");
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
     let halfway = Halfway::start(&root);
     let Ok(daemon) = Dockerd::try_start(&root, Duration::from_secs(20)) else {
         // As good: it cannot start.
@@ -207,8 +205,8 @@ fn docker_started_meanwhile_is_noticed() {
     let (code, said) = halfway.finish();
     assert_eq!(code, Some(1), "imported below a running daemon: {said}");
     assert!(said.contains("stop the daemon"), "{said}");
-    daemon.load(&support::golden("busybox-20.10.tar"));
+    daemon.load(&testkit::golden("busybox-20.10.tar"));
     runs(&daemon);
     daemon.remove_everything();
-    support::assert_none("left behind", &live::leftovers(&root));
+    testkit::assert_none("left behind", &live::leftovers(&root));
 }

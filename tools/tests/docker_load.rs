@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-mod support;
-
 use std::path::Path;
 
-use support::archive::{self, Image};
-use support::dockerd::Dockerd;
-use support::live;
+use testkit::archive::{self, Image};
+use testkit::dockerd::Dockerd;
+use testkit::live;
 
 fn load(archive: &Path, root: &Path) -> String {
     let (archive, root) = (archive.to_str().unwrap(), root.to_str().unwrap());
-    support::layerfs(&["image", "load", "-q", "-i", archive, "--root", root, "--no-sync"])
+    testkit::layerfs(&["image", "load", "-q", "-i", archive, "--root", root, "--no-sync"])
 }
 
 /// An image of one layer, always the same; another one with another comment.
@@ -23,25 +21,25 @@ fn image(tag: &str, comment: &str) -> Image {
 
 #[test]
 fn docker_load_lines() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
     // One root for all, in the order of the names: tags and layers meet again.
-    let (ours, dockers) = (support::empty_root(&dir, "ours"), support::empty_root(&dir, "dockers"));
+    let (ours, dockers) = (testkit::empty_root(&dir, "ours"), testkit::empty_root(&dir, "dockers"));
     let daemon = Dockerd::start(&dockers);
-    for golden in support::GOLDENS.iter().chain(&support::GOLDENS) {
-        let archive = support::golden(golden);
+    for golden in testkit::GOLDENS.iter().chain(&testkit::GOLDENS) {
+        let archive = testkit::golden(golden);
         assert_eq!(load(&archive, &ours), daemon.load(&archive), "{golden}");
     }
     let told = live::report(&daemon, &dockers);
     let daemon = Dockerd::start(&ours);
-    support::assert_none("all goldens", &live::differences(&live::report(&daemon, &ours), &told));
+    testkit::assert_none("all goldens", &live::differences(&live::report(&daemon, &ours), &told));
 }
 
 #[test]
 fn docker_load_moves_tags() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
-    let (ours, dockers) = (support::empty_root(&dir, "ours"), support::empty_root(&dir, "dockers"));
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let (ours, dockers) = (testkit::empty_root(&dir, "ours"), testkit::empty_root(&dir, "dockers"));
     let daemon = Dockerd::start(&dockers);
     // Short and long names of the same, moved within one archive, and back.
     let steps = [
@@ -57,16 +55,16 @@ fn docker_load_moves_tags() {
     }
     let told = live::report(&daemon, &dockers);
     let daemon = Dockerd::start(&ours);
-    support::assert_none("moved tags", &live::differences(&live::report(&daemon, &ours), &told));
+    testkit::assert_none("moved tags", &live::differences(&live::report(&daemon, &ours), &told));
     daemon.remove_everything();
-    support::assert_none("left behind", &live::leftovers(&ours));
+    testkit::assert_none("left behind", &live::leftovers(&ours));
 }
 
 #[test]
 fn docker_load_leaves_tags() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
-    let root = support::empty_root(&dir, "root");
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
     let file = dir.path().join("images.tar");
     archive::write(&file, &[image("kept:1", "old")]);
     let daemon = Dockerd::start(&root);
@@ -75,7 +73,7 @@ fn docker_load_leaves_tags() {
     daemon.stop();
     archive::write(&file, &[image("kept:1", "new"), image("other:1", "new")]);
     let (archive, path) = (file.to_str().unwrap(), root.to_str().unwrap());
-    support::layerfs(&["image", "load", "-q", "-i", archive, "--root", path, "--no-sync", "--no-retag"]);
+    testkit::layerfs(&["image", "load", "-q", "-i", archive, "--root", path, "--no-sync", "--no-retag"]);
     let daemon = Dockerd::start(&root);
     assert_eq!(daemon.ok(&["images", "-q", "--no-trunc", "kept:1"]), old);
     assert_ne!(daemon.ok(&["images", "-q", "--no-trunc", "other:1"]), old);

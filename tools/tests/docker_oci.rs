@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-mod support;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::dockerd::Dockerd;
-use support::root::Root;
-use support::{live, saved};
+use testkit::dockerd::Dockerd;
+use testkit::root::Root;
+use testkit::{live, saved};
 
 /// The only tag that a daemon lists.
 fn only_tag(daemon: &Dockerd) -> String {
@@ -20,14 +18,14 @@ fn only_tag(daemon: &Dockerd) -> String {
 
 #[test]
 fn docker_uses_oci_images() {
-    let Some(_turn) = support::docker() else { return };
+    let Some(_turn) = testkit::docker() else { return };
     for golden in ["oci-skopeo-gzip.tar", "oci-skopeo-zstd.tar"] {
-        let dir = support::scratch();
+        let dir = testkit::scratch();
         // The same layers as in this one.
-        let reference = support::empty_root(&dir, "reference");
-        support::import(&support::golden("busybox-20.10.tar"), &reference);
-        let root = support::empty_root(&dir, "root");
-        support::import(&support::golden(golden), &root);
+        let reference = testkit::empty_root(&dir, "reference");
+        testkit::import(&testkit::golden("busybox-20.10.tar"), &reference);
+        let root = testkit::empty_root(&dir, "root");
+        testkit::import(&testkit::golden(golden), &root);
         let chains = |root: &Path| Root::read(root).layers.into_keys().collect::<Vec<_>>();
         assert_eq!(chains(&root), chains(&reference), "{golden}");
 
@@ -38,20 +36,20 @@ fn docker_uses_oci_images() {
         saved::save(&daemon, &[id], &file);
         assert_eq!(saved::check_layers(&file), (3, Vec::new()), "{golden}");
         // What it saves, it loads, and what it loads is there.
-        let before = support::listing(&root);
+        let before = testkit::listing(&root);
         daemon.load(&file);
-        support::assert_none(golden, &support::changes(&before, &support::listing(&root)));
+        testkit::assert_none(golden, &testkit::changes(&before, &testkit::listing(&root)));
         daemon.remove_everything();
-        support::assert_none(golden, &live::leftovers(&root));
+        testkit::assert_none(golden, &live::leftovers(&root));
     }
 }
 
 #[test]
 fn docker_uses_umoci_images() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
-    let root = support::empty_root(&dir, "root");
-    support::import(&support::golden("oci-umoci.tar"), &root);
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
+    testkit::import(&testkit::golden("oci-umoci.tar"), &root);
     let daemon = Dockerd::start(&root);
     let images = daemon.images();
     assert_eq!(images.len(), 2);
@@ -59,19 +57,19 @@ fn docker_uses_umoci_images() {
     saved::save(&daemon, &images.iter().map(String::as_str).collect::<Vec<_>>(), &file);
     assert_eq!(saved::check_layers(&file), (1 + 3, Vec::new()));
     // skopeo made its archive from the second: dockerd has its layers already.
-    daemon.load(&support::golden("docker-archive-skopeo.tar"));
+    daemon.load(&testkit::golden("docker-archive-skopeo.tar"));
     assert_eq!(Root::read(&root).layers.len(), 3);
     daemon.remove_everything();
-    support::assert_none("left behind", &live::leftovers(&root));
+    testkit::assert_none("left behind", &live::leftovers(&root));
 }
 
 #[test]
 fn docker_archive_in_a_pipe() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
-    let golden = support::golden("busybox-20.10.tar");
-    let dockers = support::empty_root(&dir, "dockers");
-    let since = support::flow::now() - 1;
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let golden = testkit::golden("busybox-20.10.tar");
+    let dockers = testkit::empty_root(&dir, "dockers");
+    let since = testkit::now() - 1;
     let daemon = Dockerd::start(&dockers);
     daemon.load(&golden);
     let dockers = Root::read(&dockers);
@@ -84,32 +82,32 @@ fn docker_archive_in_a_pipe() {
             eprintln!("skipped: {command} is not installed");
             continue;
         }
-        let root = support::empty_root(&dir, name);
+        let root = testkit::empty_root(&dir, name);
         let mut wrapped = Command::new(command).args(words).arg(&golden).stdout(Stdio::piped()).spawn().unwrap();
         let mut import = Command::new(env!("CARGO_BIN_EXE_layer-unpack"));
         import.args(["-", "--no-sync", "--root"]).arg(&root).stdin(wrapped.stdout.take().unwrap());
-        support::succeeded(name, import.output().unwrap());
+        testkit::succeeded(name, import.output().unwrap());
         assert!(wrapped.wait().unwrap().success());
-        support::assert_none(name, &support::root::differences(&Root::read(&root), &dockers, since));
+        testkit::assert_none(name, &testkit::root::differences(&Root::read(&root), &dockers, since));
     }
 }
 
 #[test]
 fn docker_sees_the_tag_given() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
-    let root = support::empty_root(&dir, "root");
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
     let archive = dir.path().join("untagged.tar");
-    let builder = support::empty_root(&dir, "builder");
+    let builder = testkit::empty_root(&dir, "builder");
     let daemon = Dockerd::start(&builder);
-    daemon.load(&support::golden("busybox-20.10.tar"));
+    daemon.load(&testkit::golden("busybox-20.10.tar"));
     let id = &daemon.images()[0];
     // By id: without a name.
     saved::save(&daemon, &[id], &archive);
     daemon.stop();
     let mut import = Command::new(env!("CARGO_BIN_EXE_layer-unpack"));
     import.arg(&archive).args(["--no-sync", "--tag", "localhost:5000/layerfs-test/named", "--root"]).arg(&root);
-    support::succeeded("layer-unpack --tag", import.output().unwrap());
+    testkit::succeeded("layer-unpack --tag", import.output().unwrap());
     let daemon = Dockerd::start(&root);
     let tag = only_tag(&daemon);
     assert_eq!(tag, "localhost:5000/layerfs-test/named:latest");

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-mod support;
-
 use std::path::Path;
 use std::process::{Command, Output};
 
-use support::dockerd::Dockerd;
+use testkit::dockerd::Dockerd;
 
 fn run(program: &str, root: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(program);
@@ -62,15 +60,15 @@ fn compare(daemon: &Dockerd, root: &Path, options: &[&str]) -> Vec<String> {
 /// Two images and a container.
 fn fill(daemon: &Dockerd) {
     for golden in ["busybox-20.10.tar", "shared-20.10.tar"] {
-        daemon.load(&support::golden(golden));
+        daemon.load(&testkit::golden(golden));
     }
     daemon.ok(&["create", "--name", "one", "layerfs-test/busybox:1", "/bin/true"]);
 }
 
 #[test]
 fn docker_vfs_and_beside_overlay2() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
     let root = dir.path().join("root");
     std::fs::create_dir(&root).unwrap();
     let daemon = Dockerd::start_with(&root, &["--storage-driver=vfs"]);
@@ -99,13 +97,13 @@ fn docker_vfs_and_beside_overlay2() {
         report.push(format!("{ours:?}"));
     }
     daemon.stop();
-    support::assert_none("vfs and overlay2", &report);
+    testkit::assert_none("vfs and overlay2", &report);
 }
 
 #[test]
 fn docker_mapped_users() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
     // The mapped root must be able to go there.
     let mut way = dir.path();
     while way != Path::new("/") {
@@ -130,14 +128,14 @@ fn docker_mapped_users() {
     if !before && there() {
         assert!(Command::new("/usr/sbin/userdel").arg("dockremap").status().unwrap().success());
     }
-    support::assert_none("mapped users", &report);
+    testkit::assert_none("mapped users", &report);
 }
 
 /// Its home has the form of overlay2's. There is no dockerd with that driver here, so its names are given to another's.
 #[test]
 fn docker_fuse_overlayfs() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
     let root = dir.path().join("root");
     std::fs::create_dir(&root).unwrap();
     let daemon = Dockerd::start(&root);
@@ -159,7 +157,7 @@ fn docker_fuse_overlayfs() {
 
 #[test]
 fn plain_containerd_store_is_named() {
-    let dir = support::scratch();
+    let dir = testkit::scratch();
     let snapshots = dir.path().join("containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots/1");
     std::fs::create_dir_all(snapshots).unwrap();
     for (program, arguments) in [

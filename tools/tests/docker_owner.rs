@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use support::zoo::{self, Zoo};
+use testkit::zoo::{self, Zoo};
 
 /// What dockerd says of one directory.
 #[derive(Debug, Default)]
@@ -151,5 +149,5 @@ fn docker_owner_of_every_directory() {
             report.extend(found.into_iter().map(|line| format!("{subject}: {line}")));
         }
     }
-    support::assert_none("owners", &report);
+    testkit::assert_none("owners", &report);
 }

@@ -7,13 +7,13 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod readsupport;
-mod support;
 
 use std::process::Command;
 
 use readsupport::ask::{Examiner, Row, Subject, watched};
-use readsupport::{quiet::Snapshot, table, table_ls};
-use support::zoo;
+use readsupport::{table, table_ls};
+use testkit::quiet::Snapshot;
+use testkit::zoo;
 
 /// Rows of a group.
 type Group = fn(&Examiner) -> Vec<Row>;
@@ -31,7 +31,7 @@ const GROUPS: &[(&str, Group)] = &[
 fn compare(what: &str, group: Group) {
     let Some((zoo, _turn)) = zoo::zoo() else { return };
     let examiner = Examiner::new(zoo, Subject::Layerfs);
-    support::assert_none(what, &examiner.findings(&group(&examiner)));
+    testkit::assert_none(what, &examiner.findings(&group(&examiner)));
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn docker_read_quiet() {
             findings.extend(traces.into_iter().chain(failed).map(|line| format!("{command:?} on {mount}: {line}")));
         }
     }
-    support::assert_none("quiet", &findings);
+    testkit::assert_none("quiet", &findings);
 }
 
 /// The account of the store, containers running, is what `du` says, and docker's four rows are in it.
@@ -162,7 +162,7 @@ fn docker_read_harness_is_stable() {
         let rows = group(&examiner);
         let findings = examiner.findings(&rows);
         eprintln!("{what}: {} rows", rows.len());
-        support::assert_none(what, &findings);
+        testkit::assert_none(what, &findings);
     }
 }
 
@@ -205,5 +205,5 @@ fn docker_read_harness_sees_traces() {
     std::fs::write(path("new"), "").unwrap();
     let seen = before.changes(&Snapshot::take(dir.path()));
     assert_eq!(seen, ["gone: gone", "written: ", "new: new", "read with a trace: read", "written: written"]);
-    assert!(Snapshot::take(&zoo.root).len() > 500);
+    assert!(Snapshot::take(&zoo.root).count() > 500);
 }

@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-mod support;
-
-use support::dockerd::Dockerd;
-use support::{live, saved};
+use testkit::dockerd::Dockerd;
+use testkit::{live, saved};
 
 const IMAGE: &str = "layerfs-test/busybox:1";
 
@@ -16,10 +14,10 @@ fn run(daemon: &Dockerd, image: &str, command: &[&str]) -> String {
 
 #[test]
 fn docker_runs_builds_and_commits() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
-    let root = support::empty_root(&dir, "root");
-    support::import(&support::golden("busybox-20.10.tar"), &root);
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
+    testkit::import(&testkit::golden("busybox-20.10.tar"), &root);
     let daemon = Dockerd::start(&root);
 
     assert_eq!(run(&daemon, IMAGE, &["echo", "hi"]), "hi\n");
@@ -56,23 +54,23 @@ fn docker_runs_builds_and_commits() {
     assert_eq!(saved::check_layers(&file), (3 + 5 + 4, Vec::new()));
 
     daemon.remove_everything();
-    support::assert_none("left behind", &live::leftovers(&root));
+    testkit::assert_none("left behind", &live::leftovers(&root));
     daemon.stop();
-    support::assert_none("left behind after the end", &live::leftovers(&root));
+    testkit::assert_none("left behind after the end", &live::leftovers(&root));
 }
 
 #[test]
 fn docker_finds_its_containers_after_an_import() {
-    let Some(_turn) = support::docker() else { return };
-    let dir = support::scratch();
-    let root = support::empty_root(&dir, "root");
-    support::import(&support::golden("busybox-20.10.tar"), &root);
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
+    testkit::import(&testkit::golden("busybox-20.10.tar"), &root);
     let daemon = Dockerd::start(&root);
     daemon.ok(&["run", "--name", "kept", "--network", "none", IMAGE, "sh", "-c", "date >>/root/log; wc -l </root/log"]);
     daemon.ok(&["tag", IMAGE, "layerfs-test/mine:1"]);
     daemon.stop();
 
-    support::import(&support::golden("shared-20.10.tar"), &root);
+    testkit::import(&testkit::golden("shared-20.10.tar"), &root);
     let daemon = Dockerd::start(&root);
     assert_eq!(daemon.ok(&["start", "--attach", "kept"]).trim(), "2");
     let tags = daemon.ok(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
@@ -82,5 +80,5 @@ fn docker_finds_its_containers_after_an_import() {
     let expected = [&expected[..], &["layerfs-test/shared-base:1", "layerfs-test/twice:1"]].concat();
     assert_eq!(tags, expected);
     daemon.remove_everything();
-    support::assert_none("left behind", &live::leftovers(&root));
+    testkit::assert_none("left behind", &live::leftovers(&root));
 }

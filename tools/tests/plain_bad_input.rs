@@ -3,13 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-mod faultsupport;
-
 use std::path::Path;
 
-use faultsupport::bad::{self, Bad};
-use faultsupport::run::{Input, Ran, layer_unpack, run};
-use faultsupport::{Snapshot, cut, image, tar};
+use testkit::bad::{self, Bad};
+use testkit::run::{Input, Ran, layer_unpack, run};
+use testkit::{Snapshot, cut, image, tarfile};
 
 /// What to do with an archive: into one tree, for which nobody needs to be root, or nothing at all.
 const WAYS: [&[&str]; 2] = [&["--rootfs"], &["--dry-run", "--root"]];
@@ -58,7 +56,7 @@ fn refused(dir: &Path, title: &str, archive: &[u8], words: &[&str], piped: &[&st
 
 #[test]
 fn plain_bad_archives_leave_nothing() {
-    let dir = faultsupport::scratch();
+    let dir = testkit::scratch();
     let mut report = Vec::new();
     for Bad { title, archive, words, piped, early } in bad::archives() {
         let ways = match title {
@@ -70,39 +68,39 @@ fn plain_bad_archives_leave_nothing() {
         };
         report.extend(refused(dir.path(), title, &archive, words, piped, ways));
     }
-    faultsupport::assert_none("bad archives", &report);
+    testkit::assert_none("bad archives", &report);
 }
 
 #[test]
 fn plain_cut_archives_leave_nothing() {
-    let dir = faultsupport::scratch();
+    let dir = testkit::scratch();
     let mut report = Vec::new();
     for (golden, every) in [("docker-archive-skopeo.tar", 5), ("layers-20.10.tar", 53)] {
-        let whole = std::fs::read(faultsupport::golden(golden)).unwrap();
+        let whole = std::fs::read(testkit::golden(golden)).unwrap();
         for cut in cut::cuts(&whole, every).into_iter().filter(|cut| cut.outcome == cut::Outcome::Refused && cut.at > 0)
         {
             let title = format!("{golden} cut at {}", cut.at);
             report.extend(refused(dir.path(), &title, &whole[..cut.at], cut::WORDS, cut::WORDS, &WAYS[..1]));
         }
     }
-    faultsupport::assert_none("cut archives", &report);
+    testkit::assert_none("cut archives", &report);
 }
 
 /// A layer with a bit of everything that needs no root.
 fn layer() -> Vec<u8> {
-    tar::tar(&[
-        tar::dir("d/"),
-        tar::file("d/f", vec![b'x'; 1300]),
-        tar::hard_link("d/hard", "d/f"),
-        tar::symlink("d/s", "f").record("LIBARCHIVE.x", "y"),
-        tar::file(format!("d/{}", "n".repeat(200)), "long"),
-        tar::file("d/.wh.gone", ""),
+    tarfile::tar(&[
+        tarfile::dir("d/"),
+        tarfile::file("d/f", vec![b'x'; 1300]),
+        tarfile::hard_link("d/hard", "d/f"),
+        tarfile::symlink("d/s", "f").record("LIBARCHIVE.x", "y"),
+        tarfile::file(format!("d/{}", "n".repeat(200)), "long"),
+        tarfile::file("d/.wh.gone", ""),
     ])
 }
 
 #[test]
 fn plain_cut_layers_leave_nothing() {
-    let dir = faultsupport::scratch();
+    let dir = testkit::scratch();
     let (layer, mut report) = (layer(), Vec::new());
     let words = ["unexpected end of|truncated: entry|neither a tar archive nor"];
     for cut::Cut { at, outcome } in cut::layer_cuts(&layer) {
@@ -118,29 +116,29 @@ fn plain_cut_layers_leave_nothing() {
         }
         let _ = std::fs::remove_dir_all(&to);
     }
-    faultsupport::assert_none("cut layers", &report);
+    testkit::assert_none("cut layers", &report);
 }
 
 #[test]
 fn plain_empty_input_is_no_image() {
-    let dir = faultsupport::scratch();
+    let dir = testkit::scratch();
     let words = ["neither manifest.json nor index.json|empty"];
     let mut report = refused(dir.path(), "an empty file", b"", &words, &words, &WAYS);
     let ran = attempt("/dev/null", &["--rootfs"], &dir.path().join("new"), Input::Nothing);
     report.extend(ran.complaints(&["/dev/null"]).into_iter().map(|line| format!("/dev/null: {line}")));
-    faultsupport::assert_none("empty input", &report);
+    testkit::assert_none("empty input", &report);
 }
 
 #[test]
 fn plain_packed_cut_layers_leave_nothing() {
-    if !faultsupport::tier("plain", image::packers(), "install gzip, zstd, xz-utils and bzip2") {
+    if !testkit::tier("plain", image::packers(), "install gzip, zstd, xz-utils and bzip2") {
         return;
     }
-    let dir = faultsupport::scratch();
+    let dir = testkit::scratch();
     let mut report = Vec::new();
     for program in ["gzip", "zstd", "xz", "bzip2"] {
         let packed = image::pack(program, &layer());
-        let step = if faultsupport::full_sweep() { 1 } else { packed.len() / 12 };
+        let step = if testkit::full_sweep() { 1 } else { packed.len() / 12 };
         // Of the shorter ones not even the magic is left.
         for at in (16..packed.len()).step_by(step).chain([packed.len() - 1]) {
             let title = format!("a {program} layer cut at {at} of {}", packed.len());
@@ -148,5 +146,5 @@ fn plain_packed_cut_layers_leave_nothing() {
             report.extend(refused(dir.path(), &title, &packed[..at], &words, &words, &WAYS[..1]));
         }
     }
-    faultsupport::assert_none("cut packed layers", &report);
+    testkit::assert_none("cut packed layers", &report);
 }

@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-mod faultsupport;
-
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
-use faultsupport::run::{Input, Ran, layer_unpack, run};
-use faultsupport::{Snapshot, golden};
 use serde_json::Value;
+use testkit::run::{Input, Ran, layer_unpack, run};
+use testkit::{Snapshot, golden};
 
 const BUSYBOX: &str = "busybox-20.10.tar";
 
@@ -56,7 +54,7 @@ fn in_order(spread: &Value) {
 
 #[test]
 fn the_report_is_consistent_and_says_what_is_in_the_archive() {
-    let dir = faultsupport::scratch();
+    let dir = testkit::scratch();
     let to = dir.path().join("to");
     std::fs::create_dir(&to).unwrap();
     let before = Snapshot::of(dir.path());
@@ -104,9 +102,9 @@ fn the_report_is_consistent_and_says_what_is_in_the_archive() {
 
 #[test]
 fn every_file_can_be_measured_and_five_runs_are_the_default() {
-    let dir = faultsupport::scratch();
+    let dir = testkit::scratch();
     let layer = dir.path().join("layer.tar");
-    std::fs::write(&layer, &faultsupport::synthetic::layers(1 << 20, 50)[0]).unwrap();
+    std::fs::write(&layer, &testkit::synthetic::layers(1 << 20, 50)[0]).unwrap();
     let packed = dir.path().join("image.tar.zst");
     std::fs::write(&packed, zstd::encode_all(std::fs::File::open(golden(BUSYBOX)).unwrap(), 1).unwrap()).unwrap();
     let to = dir.path().join("new/directory");
@@ -126,7 +124,7 @@ fn every_file_can_be_measured_and_five_runs_are_the_default() {
 
 #[test]
 fn a_person_reads_a_table() {
-    let dir = faultsupport::scratch();
+    let dir = testkit::scratch();
     let ran = bench(&golden(BUSYBOX), &dir.path().join("to"), &["--bench", "2", "--threads", "2,1"]).ok();
     for words in
         ["3 layers, 287 entries", "rootfs on ", ", synced", "speed-up", "2 threads: ", "1 thread: ", "bound", "hash"]
@@ -138,7 +136,7 @@ fn a_person_reads_a_table() {
 
 #[test]
 fn what_cannot_be_measured_is_refused() {
-    let dir = faultsupport::scratch();
+    let dir = testkit::scratch();
     let archive = golden(BUSYBOX);
     let archive = archive.to_str().unwrap();
     let to = dir.path().join("to");
@@ -166,7 +164,7 @@ fn what_cannot_be_measured_is_refused() {
 
 #[test]
 fn a_directory_with_something_in_it_is_not_touched() {
-    let dir = faultsupport::scratch();
+    let dir = testkit::scratch();
     let used = dir.path().join("used");
     std::fs::create_dir_all(used.join(".layerfs-bench-1/run")).unwrap();
     std::fs::write(used.join("file"), "mine").unwrap();
@@ -180,7 +178,7 @@ fn a_directory_with_something_in_it_is_not_touched() {
 
 #[test]
 fn a_failure_leaves_nothing() {
-    let dir = faultsupport::scratch();
+    let dir = testkit::scratch();
     let archive = dir.path().join("archive.tar");
     let mut bytes = std::fs::read(golden(BUSYBOX)).unwrap();
     let at = bytes.windows(7).position(|found| found == b"\x7fELF\x02\x01\x01").unwrap() + 5000;

@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-mod faultsupport;
-
 use std::path::Path;
 
-use faultsupport::bad::{self, Bad};
-use faultsupport::run::{Input, Ran, layer_unpack, layerfs, run};
-use faultsupport::{Snapshot, cut, tar};
 use tempfile::TempDir;
+use testkit::bad::{self, Bad};
+use testkit::run::{Input, Ran, layer_unpack, layerfs, run};
+use testkit::{Snapshot, cut, tarfile};
 
 /// A directory with a data-root that holds an image, and place for one that does not exist.
 struct Roots {
@@ -18,8 +16,8 @@ struct Roots {
 
 impl Roots {
     fn new() -> Self {
-        let dir = faultsupport::scratch();
-        let busybox = faultsupport::golden("busybox-20.10.tar");
+        let dir = testkit::scratch();
+        let busybox = testkit::golden("busybox-20.10.tar");
         import(busybox.to_str().unwrap(), &dir.path().join("used"), Input::Nothing).ok();
         Self { dir }
     }
@@ -69,7 +67,7 @@ fn titled(title: &str, report: Vec<String>) -> Vec<String> {
 
 #[test]
 fn root_is_not_changed_by_a_bad_archive() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let roots = Roots::new();
@@ -77,18 +75,18 @@ fn root_is_not_changed_by_a_bad_archive() {
     for Bad { title, archive, words, piped, early } in bad::archives() {
         report.extend(roots.attempt(title, &archive, early, words, piped));
     }
-    faultsupport::assert_none("bad archives", &report);
+    testkit::assert_none("bad archives", &report);
 }
 
 #[test]
 fn root_is_not_changed_by_a_cut_archive() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let roots = Roots::new();
     let mut report = Vec::new();
     for (golden, every) in [("docker-archive-skopeo.tar", 3), ("layers-20.10.tar", 29), ("oci-umoci.tar", 4)] {
-        let whole = std::fs::read(faultsupport::golden(golden)).unwrap();
+        let whole = std::fs::read(testkit::golden(golden)).unwrap();
         for cut::Cut { at, outcome } in cut::cuts(&whole, every) {
             let title = format!("{golden} cut at {at}");
             if outcome == cut::Outcome::Whole {
@@ -107,17 +105,17 @@ fn root_is_not_changed_by_a_cut_archive() {
             report.extend(roots.attempt(&title, &whole[..at], false, cut::WORDS, cut::WORDS));
         }
     }
-    faultsupport::assert_none("cut archives", &report);
+    testkit::assert_none("cut archives", &report);
 }
 
 #[test]
 fn root_is_not_changed_by_what_is_no_archive() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let roots = Roots::new();
     let not_an_image = ["neither manifest.json nor index.json", "not an image archive"];
-    let plain = tar::tar(&[tar::dir("etc/"), tar::file("etc/passwd", "root:x:0:0::/:/bin/sh\n")]);
+    let plain = tarfile::tar(&[tarfile::dir("etc/"), tarfile::file("etc/passwd", "root:x:0:0::/:/bin/sh\n")]);
     let mut report = roots.attempt("a root file system", &plain, true, &not_an_image, &not_an_image);
     report.extend(roots.attempt("an empty file", b"", true, &not_an_image, &not_an_image));
     let not_a_tar = ["bad.tar", "neither a tar archive nor compressed in a known way"];
@@ -142,5 +140,5 @@ fn root_is_not_changed_by_what_is_no_archive() {
         };
         report.extend(titled(path, roots.after(exact, load)));
     }
-    faultsupport::assert_none("no archives", &report);
+    testkit::assert_none("no archives", &report);
 }

@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-mod faultsupport;
-
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use faultsupport::image::DockerArchive;
-use faultsupport::run::{Input, finish, layer_unpack, run, start};
-use faultsupport::user::{self, User};
-use faultsupport::{Random, Snapshot, synthetic, tar};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use testkit::image::DockerArchive;
+use testkit::run::{Input, finish, layer_unpack, run, start};
+use testkit::user::{self, User};
+use testkit::{Random, Snapshot, synthetic, tarfile};
 
 const TARGETS: [&str; 3] = ["--root", "--layers", "--rootfs"];
 
@@ -27,14 +25,14 @@ fn made(to: &Path) -> Option<PathBuf> {
 
 #[test]
 fn root_every_target_is_measured_and_left_as_it_was() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
-    let dir = faultsupport::scratch();
+    let dir = testkit::scratch();
     let to = dir.path().join("to");
     std::fs::create_dir(&to).unwrap();
     let before = Snapshot::of(dir.path());
-    let archive = faultsupport::golden("layers-20.10.tar");
+    let archive = testkit::golden("layers-20.10.tar");
     for target in TARGETS {
         let arguments = [archive.to_str().unwrap(), target, to.to_str().unwrap(), "--bench", "2", "--json"];
         let ran = run(layer_unpack(&arguments), Input::Nothing).ok();
@@ -49,10 +47,10 @@ fn root_every_target_is_measured_and_left_as_it_was() {
 
 #[test]
 fn root_a_signal_in_the_middle_leaves_nothing() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
-    let dir = faultsupport::scratch();
+    let dir = testkit::scratch();
     let archive = dir.path().join("archive.tar");
     std::fs::write(&archive, synthetic::archive(24 << 20, 1500)).unwrap();
     let empty = dir.path().join("empty");
@@ -85,29 +83,29 @@ fn root_a_signal_in_the_middle_leaves_nothing() {
             }
         }
     }
-    faultsupport::assert_none("signals", &report);
+    testkit::assert_none("signals", &report);
 }
 
 /// Directories that deny their own user make what is in them no less removable.
 #[test]
 fn root_a_user_can_measure_too() {
     let need = "install passwd, util-linux and uidmap";
-    if !faultsupport::is_root() || !faultsupport::tier("root", user::available(), need) {
+    if !testkit::is_root() || !testkit::tier("root", user::available(), need) {
         return;
     }
     let user = User::new(true);
     let members = [
-        tar::dir("closed/").mode(0),
-        tar::file("closed/f", "f").mode(0),
-        tar::dir("fixed/").mode(0o555),
-        tar::dir("fixed/sub/").mode(0o555),
-        tar::dir("fixed/sub/sub/"),
-        tar::dir("seen/").mode(0o400),
-        tar::file("seen/f", "f"),
-        tar::dir("seen/sub/"),
+        tarfile::dir("closed/").mode(0),
+        tarfile::file("closed/f", "f").mode(0),
+        tarfile::dir("fixed/").mode(0o555),
+        tarfile::dir("fixed/sub/").mode(0o555),
+        tarfile::dir("fixed/sub/sub/"),
+        tarfile::dir("seen/").mode(0o400),
+        tarfile::file("seen/f", "f"),
+        tarfile::dir("seen/sub/"),
     ];
     let archive = user.at("archive.tar");
-    std::fs::write(&archive, DockerArchive::new("layerfs-test/user:1", &[tar::tar(&members)]).build()).unwrap();
+    std::fs::write(&archive, DockerArchive::new("layerfs-test/user:1", &[tarfile::tar(&members)]).build()).unwrap();
     let before = Snapshot::of(user.home()).without_directory_times();
     let mut report = Vec::new();
     for (target, more) in [("--rootfs", None), ("--layers", Some("--rootless")), ("--root", Some("--rootless"))] {
@@ -119,5 +117,5 @@ fn root_a_user_can_measure_too() {
         }
         report.extend(before.changes(&Snapshot::of(user.home()).without_directory_times()));
     }
-    faultsupport::assert_none("a user's benchmark", &report);
+    testkit::assert_none("a user's benchmark", &report);
 }

@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-#[path = "../../layerfs/tests/support/tier.rs"]
-mod tier;
-
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -122,7 +119,7 @@ impl Drop for Mounted {
 
 #[test]
 fn mounts_are_not_walked() {
-    if !tier::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let (_dir, root) = root();
@@ -251,11 +248,11 @@ fn a_root_with_mapped_users() {
 /// What is damaged is listed with its reason, and everything still adds up.
 #[test]
 fn damaged_stores() {
-    if !tier::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let (_dir, root) = root();
-    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/goldens/busybox-20.10.tar");
+    let archive = testkit::golden("busybox-20.10.tar");
     let mut unpack = Command::new(env!("CARGO_BIN_EXE_layer-unpack"));
     assert!(unpack.arg(archive).arg("--no-sync").arg("--root").arg(&root).output().unwrap().status.success());
     let sound = adds_up(&root);

@@ -3,17 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-mod faultsupport;
-
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use faultsupport::image::DockerArchive;
-use faultsupport::run::{Input, layer_unpack, run};
-use faultsupport::store::Store;
-use faultsupport::tar::{Member, char_device, dir, fifo, file, hard_link, symlink};
-use faultsupport::{Snapshot, tar};
 use tempfile::TempDir;
+use testkit::image::DockerArchive;
+use testkit::run::{Input, layer_unpack, run};
+use testkit::store::Store;
+use testkit::tarfile::{Member, char_device, dir, fifo, file, hard_link, symlink};
+use testkit::{Snapshot, tarfile};
 
 /// What is to become of a layer.
 enum Expected {
@@ -35,7 +33,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let dir = faultsupport::scratch();
+        let dir = testkit::scratch();
         let victim = dir.path().join("victim");
         for sub in ["victim/b", "out-evil"] {
             std::fs::create_dir_all(dir.path().join(sub)).unwrap();
@@ -95,7 +93,7 @@ impl Place {
             (_, Inside(_)) => report.push(format!("was refused: {}", ran.stderr)),
         }
         let left = ["out", "archive.tar", "victim", "out-evil"];
-        report.extend(faultsupport::store::names(self.dir.path()).into_iter().filter(|name| !left.contains(&&**name)));
+        report.extend(testkit::store::names(self.dir.path()).into_iter().filter(|name| !left.contains(&&**name)));
         if ran.code != Some(0) && out.exists() {
             report.push("the directory is left".into());
         }
@@ -113,7 +111,7 @@ fn trees(out: &Path, way: &str) -> Vec<PathBuf> {
             store.images.values().filter_map(|chains| store.diffs().remove(chains.last()?)).collect()
         }
         _ => {
-            let mut names = faultsupport::store::names(out);
+            let mut names = testkit::store::names(out);
             names.retain(|name| name != "layers.json");
             vec![out.join(names.last().unwrap()).join("diff")]
         }
@@ -145,7 +143,7 @@ fn same_file(one: &Path, two: &Path) -> bool {
 /// Whether some attribute that overlayfs would act on is set anywhere but for opaque directories of ours.
 fn steers(tree: &Path) -> bool {
     let overlay = |name: &String| name.contains(".overlay.") && name != "trusted.overlay.opaque";
-    faultsupport::tree::walk(tree).iter().any(|entry| entry.xattrs.keys().any(overlay))
+    testkit::tree::walk(tree).iter().any(|entry| entry.xattrs.keys().any(overlay))
 }
 
 type Case = (&'static str, Vec<Member>, Expected);
@@ -297,8 +295,8 @@ fn markers(v: &str) -> Vec<Case> {
             vec![dir(".wh.x/"), symlink(".wh.y", v), symlink("d/.wh.z", v)],
             Inside(|tree, _, _| {
                 let is_marker = |path: &[u8]| path.windows(4).any(|part| part == b".wh.");
-                let fault = |entry: &faultsupport::cases::Expected| entry.kind == 'l' || is_marker(&entry.path);
-                is(!faultsupport::tree::walk(tree).iter().any(fault), "no link and no marker")
+                let fault = |entry: &testkit::cases::Expected| entry.kind == 'l' || is_marker(&entry.path);
+                is(!testkit::tree::walk(tree).iter().any(fault), "no link and no marker")
             }),
         ),
         (
@@ -311,9 +309,8 @@ fn markers(v: &str) -> Vec<Case> {
             "M01 opaque",
             overlay("trusted.overlay.opaque", "y"),
             Inside(|tree, _, _| {
-                let opaque =
-                    |entry: &faultsupport::cases::Expected| entry.xattrs.contains_key("trusted.overlay.opaque");
-                is(!faultsupport::tree::walk(tree).iter().any(opaque), "no opaque directory")
+                let opaque = |entry: &testkit::cases::Expected| entry.xattrs.contains_key("trusted.overlay.opaque");
+                is(!testkit::tree::walk(tree).iter().any(opaque), "no opaque directory")
             }),
         ),
         ("M01 metacopy", overlay("trusted.overlay.metacopy", ""), drops()),
@@ -328,14 +325,14 @@ fn markers(v: &str) -> Vec<Case> {
 
 #[test]
 fn root_layers_stay_inside() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let place = Place::new();
     let mut report = Vec::new();
     let v = &place.victim;
     for (title, members, expected) in [names(v), links(v), markers(v)].into_iter().flatten() {
-        let layer = tar::tar(&members);
+        let layer = tarfile::tar(&members);
         for way in ["--layers", "--rootfs", "--root"] {
             for (piped, threads) in [(false, "1"), (false, "4"), (true, "4")] {
                 let found = place.attempt(std::slice::from_ref(&layer), way, piped, threads, &expected);
@@ -343,12 +340,12 @@ fn root_layers_stay_inside() {
             }
         }
     }
-    faultsupport::assert_none("layers", &report);
+    testkit::assert_none("layers", &report);
 }
 
 #[test]
 fn root_layers_do_not_help_each_other() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let place = Place::new();
@@ -364,7 +361,7 @@ fn root_layers_do_not_help_each_other() {
     ];
     let mut report = Vec::new();
     for (title, stack) in stacks {
-        let layers: Vec<Vec<u8>> = stack.iter().map(|members| tar::tar(members.as_slice())).collect();
+        let layers: Vec<Vec<u8>> = stack.iter().map(|members| tarfile::tar(members.as_slice())).collect();
         for way in ["--layers", "--rootfs", "--root"] {
             for (piped, threads) in [(false, "1"), (false, "4"), (true, "4")] {
                 let expected = Inside(|tree, _, _| is(tree.is_dir(), "a directory"));
@@ -373,20 +370,20 @@ fn root_layers_do_not_help_each_other() {
             }
         }
     }
-    faultsupport::assert_none("two layers", &report);
+    testkit::assert_none("two layers", &report);
 }
 
 #[test]
 fn root_threads_do_not_help_each_other() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let place = Place::new();
     // E13: a directory, a file in it that takes a while to write, a link in its place, a file through that.
     let large = vec![b'x'; 1 << 20];
-    let turns = if faultsupport::full_sweep() { 2000 } else { 100 };
+    let turns = if testkit::full_sweep() { 2000 } else { 100 };
     let one = [dir("x/"), file("x/f", large), symlink("x", &place.victim), file("x/g", "through the link")];
-    let layer = tar::tar(std::iter::repeat_n(&one, turns).flatten());
+    let layer = tarfile::tar(std::iter::repeat_n(&one, turns).flatten());
     let mut report = Vec::new();
     for way in ["--layers", "--rootfs"] {
         for threads in ["1", "8"] {
@@ -398,5 +395,5 @@ fn root_threads_do_not_help_each_other() {
             report.extend(place.attempt(std::slice::from_ref(&layer), way, false, threads, &expected));
         }
     }
-    faultsupport::assert_none("E13", &report);
+    testkit::assert_none("E13", &report);
 }

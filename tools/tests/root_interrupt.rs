@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-mod faultsupport;
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use faultsupport::run::{self, Input, Ran, layer_unpack, layerfs};
-use faultsupport::{Random, Snapshot, image, synthetic};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use testkit::run::{self, Input, Ran, layer_unpack, layerfs};
+use testkit::{Random, Snapshot, image, synthetic};
 
 const SIGNALS: [(&str, Signal); 3] = [("SIGINT", Signal::INT), ("SIGTERM", Signal::TERM), ("SIGHUP", Signal::HUP)];
 
@@ -30,12 +28,12 @@ struct Workshop {
 
 impl Workshop {
     fn new() -> Self {
-        let dir = faultsupport::scratch();
+        let dir = testkit::scratch();
         let archive = dir.path().join("archive.tar");
         std::fs::write(&archive, synthetic::archive(24 << 20, 1500)).unwrap();
         let used = dir.path().join("to/used");
         std::fs::create_dir(dir.path().join("to")).unwrap();
-        let busybox = faultsupport::golden("busybox-20.10.tar");
+        let busybox = testkit::golden("busybox-20.10.tar");
         run::run(layer_unpack(&[busybox.as_os_str(), "--root".as_ref(), used.as_os_str()]), Input::Nothing).ok();
         Self { dir, archive }
     }
@@ -90,13 +88,13 @@ fn complaints(ran: &Ran, before: &Snapshot, now: &Snapshot) -> Vec<String> {
 
 #[test]
 fn root_is_as_before_after_a_signal() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let workshop = Workshop::new();
     let mut random = Random::new(3);
     let mut report = Vec::new();
-    let tries = if faultsupport::full_sweep() { 40 } else { 4 };
+    let tries = if testkit::full_sweep() { 40 } else { 4 };
     for way in WAYS {
         let time = run::run(workshop.command(way, workshop.archive.to_str().unwrap(), false), Input::Nothing).ok().time;
         std::fs::remove_dir_all(workshop.to().join("new")).unwrap();
@@ -126,7 +124,7 @@ fn root_is_as_before_after_a_signal() {
         }
         assert!(interrupted > 0, "no signal came in time");
     }
-    faultsupport::assert_none("after signals", &report);
+    testkit::assert_none("after signals", &report);
 }
 
 /// Gives `bytes` to a command and nothing more, then tells it to stop.
@@ -173,22 +171,20 @@ fn stalls(archive: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 fn stall(way: &str) {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let workshop = Workshop::new();
     let mut report = Vec::new();
     let stalls = stalls(&std::fs::read(&workshop.archive).unwrap());
     for (number, (what, bytes)) in stalls.iter().enumerate() {
-        for (name, kind) in
-            SIGNALS.into_iter().cycle().skip(number).take(if faultsupport::full_sweep() { 3 } else { 1 })
-        {
+        for (name, kind) in SIGNALS.into_iter().cycle().skip(number).take(if testkit::full_sweep() { 3 } else { 1 }) {
             let command = workshop.command(way, "-", number % 2 == 0);
             let found = stalled(&workshop, command, bytes, kind);
             report.extend(found.into_iter().map(|line| format!("{way}, {name} after {what}: {line}")));
         }
     }
-    faultsupport::assert_none("stalled pipes", &report);
+    testkit::assert_none("stalled pipes", &report);
 }
 
 #[test]
@@ -214,7 +210,7 @@ fn root_signal_while_load_waits_for_a_pipe() {
 /// A trickle of bytes: the process is never stuck for long, but always about to read.
 #[test]
 fn root_signal_while_bytes_trickle_in() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let workshop = Workshop::new();
@@ -248,12 +244,12 @@ fn root_signal_while_bytes_trickle_in() {
         report.extend(found.into_iter().map(|line| format!("{way}: {line}")));
         let _ = std::fs::remove_dir_all(workshop.to().join("new"));
     }
-    faultsupport::assert_none("trickling pipes", &report);
+    testkit::assert_none("trickling pipes", &report);
 }
 
 #[test]
 fn root_signal_leaves_what_was_there() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
     // An empty directory that exists stays, with its mode.
@@ -283,5 +279,5 @@ fn root_signal_leaves_what_was_there() {
         });
         report.extend(complaints(&interrupted.expect("no signal came in time"), &before, &workshop.snapshot()));
     }
-    faultsupport::assert_none("an empty directory", &report);
+    testkit::assert_none("an empty directory", &report);
 }

@@ -3,9 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-mod faultsupport;
-
-use faultsupport::kill::{self, Left, Moment, Workshop};
+use testkit::kill::{self, Left, Moment, Workshop};
 
 /// Kills one import. Returns what it left, whether it was still running, and what is wrong.
 fn kill(workshop: &Workshop, moment: Moment, sync: bool) -> (Left, bool, Vec<String>) {
@@ -21,10 +19,10 @@ fn kill(workshop: &Workshop, moment: Moment, sync: bool) -> (Left, bool, Vec<Str
 
 #[test]
 fn root_survives_a_kill() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
-    let kills = if faultsupport::full_sweep() { 200 } else { 26 };
+    let kills = if testkit::full_sweep() { 200 } else { 26 };
     let workshop = Workshop::new(60 << 20, 3000);
     let (mut report, mut seen) = (Vec::new(), Vec::new());
     for sync in [true, false] {
@@ -35,7 +33,7 @@ fn root_survives_a_kill() {
             seen.push((left, running, matches!(moment, Moment::Intent(_))));
         }
     }
-    faultsupport::assert_none("after kills", &report);
+    testkit::assert_none("after kills", &report);
     let count = |wanted: &dyn Fn(&(Left, bool, bool)) -> bool| seen.iter().filter(|seen| wanted(seen)).count();
     let killed = count(&|&(_, running, _)| running);
     let nothing = count(&|&(left, running, _)| running && left == Left::Nothing);
@@ -50,7 +48,7 @@ const CALLS: [&str; 6] = ["renameat", "unlinkat", "mkdirat", "symlinkat", "fsync
 #[test]
 fn root_survives_a_kill_at_each_call() {
     let need = "install strace";
-    if !faultsupport::is_root() || !faultsupport::tier("root", kill::can_count_calls(), need) {
+    if !testkit::is_root() || !testkit::tier("root", kill::can_count_calls(), need) {
         return;
     }
     let workshop = Workshop::new(1 << 20, 6);
@@ -66,7 +64,7 @@ fn root_survives_a_kill_at_each_call() {
             seen.push(left);
         }
     }
-    faultsupport::assert_none("after kills", &report);
+    testkit::assert_none("after kills", &report);
     let count = |wanted: Left| seen.iter().filter(|&&left| left == wanted).count();
     eprintln!("{} kills: {} left nothing", seen.len(), count(Left::Nothing));
     for left in [Left::Nothing, Left::Untagged, Left::Complete] {
@@ -76,14 +74,14 @@ fn root_survives_a_kill_at_each_call() {
 
 #[test]
 fn root_survives_a_kill_while_it_is_put_right() {
-    if !faultsupport::is_root() || !faultsupport::tier("root", kill::can_count_calls(), "install strace") {
+    if !testkit::is_root() || !testkit::tier("root", kill::can_count_calls(), "install strace") {
         return;
     }
     let workshop = Workshop::new(1 << 20, 6);
     let mut report = Vec::new();
     // With two layers registered, and with all of them but no image.
     for renames in [4, 6] {
-        for number in (1..).step_by(if faultsupport::full_sweep() { 1 } else { 3 }) {
+        for number in (1..).step_by(if testkit::full_sweep() { 1 } else { 3 }) {
             let root = workshop.root("killed");
             assert!(root.kill(Moment::Call("renameat", renames), false));
             let running = root.kill(Moment::Call("unlinkat", number), false);
@@ -97,5 +95,5 @@ fn root_survives_a_kill_while_it_is_put_right() {
             }
         }
     }
-    faultsupport::assert_none("after two kills", &report);
+    testkit::assert_none("after two kills", &report);
 }

@@ -3,12 +3,9 @@
 #![allow(clippy::duplicate_mod, reason = "both supports bring the walker along")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-mod faultsupport;
-mod support;
-
-use faultsupport::kill::{self, Left, Moment, Root, Workshop};
-use faultsupport::synthetic;
-use support::dockerd::Dockerd;
+use testkit::dockerd::Dockerd;
+use testkit::kill::{self, Left, Moment, Root, Workshop};
+use testkit::synthetic;
 
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 
@@ -69,12 +66,12 @@ fn lines_about_the_root_are_told_from_others() {
 
 #[test]
 fn docker_starts_where_an_import_was_killed() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
-    let Some(_turn) = support::docker() else { return };
+    let Some(_turn) = testkit::docker() else { return };
     let workshop = Workshop::new(4 << 20, 300);
-    let count = if faultsupport::full_sweep() { 20 } else { 3 };
+    let count = if testkit::full_sweep() { 20 } else { 3 };
     let moments: Vec<Moment> = if kill::can_count_calls() {
         // With some layers registered, with all and no image, with an image and no name; then all over.
         let late = [4, 6, 7].map(|number| Moment::Call("renameat", number));
@@ -95,5 +92,5 @@ fn docker_starts_where_an_import_was_killed() {
         report.extend(found.into_iter().map(|line| format!("killed at {moment:?}: {line}")));
         root.remove();
     }
-    faultsupport::assert_none("after kills", &report);
+    testkit::assert_none("after kills", &report);
 }

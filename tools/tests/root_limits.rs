@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-mod faultsupport;
-
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use faultsupport::image::{self, DockerArchive};
-use faultsupport::run::{self, Input, Ran, layer_unpack};
-use faultsupport::store::Store;
-use faultsupport::tar;
+use testkit::image::{self, DockerArchive};
+use testkit::run::{self, Input, Ran, layer_unpack};
+use testkit::store::Store;
+use testkit::tarfile;
 
 /// Address space for a process that must not need much: a bug may not take the machine with it.
 const CAGE: &str = "--as=2147483648";
@@ -77,14 +75,14 @@ fn grows_too_fast(dir: &Path, title: &str, layer: impl Fn(usize) -> Vec<u8>, siz
 
 fn ready() -> bool {
     let prlimit = Command::new("prlimit").arg("--version").output().is_ok();
-    faultsupport::is_root() && faultsupport::tier("root", prlimit, "install util-linux")
+    testkit::is_root() && testkit::tier("root", prlimit, "install util-linux")
 }
 
 /// Files, and as many markers behind them (W03).
 fn marked(count: usize) -> Vec<u8> {
-    let files = (0..count).map(|number| tar::file(format!("a/{number}"), "x"));
-    let markers = (0..count).map(|_| tar::file("a/.wh..wh..opq", ""));
-    tar::tar(&[tar::dir("a/")].into_iter().chain(files).chain(markers).collect::<Vec<_>>())
+    let files = (0..count).map(|number| tarfile::file(format!("a/{number}"), "x"));
+    let markers = (0..count).map(|_| tarfile::file("a/.wh..wh..opq", ""));
+    tarfile::tar(&[tarfile::dir("a/")].into_iter().chain(files).chain(markers).collect::<Vec<_>>())
 }
 
 #[test]
@@ -92,27 +90,29 @@ fn root_time_is_linear() {
     if !ready() {
         return;
     }
-    let dir = faultsupport::scratch();
-    let same = |count| tar::tar(&(0..count).map(|number| tar::file("same", format!("{number}"))).collect::<Vec<_>>());
+    let dir = testkit::scratch();
+    let same =
+        |count| tarfile::tar(&(0..count).map(|number| tarfile::file("same", format!("{number}"))).collect::<Vec<_>>());
     let turns = |count| {
-        let turn = |number| if number % 2 == 0 { tar::dir("turn/") } else { tar::file("turn", format!("{number}")) };
-        tar::tar(&(0..count).map(turn).collect::<Vec<_>>())
+        let turn =
+            |number| if number % 2 == 0 { tarfile::dir("turn/") } else { tarfile::file("turn", format!("{number}")) };
+        tarfile::tar(&(0..count).map(turn).collect::<Vec<_>>())
     };
     let names = |count| {
-        let whiteout = |number| tar::file(format!("d/.wh.{number}"), "");
-        tar::tar(&(0..count).map(whiteout).collect::<Vec<_>>())
+        let whiteout = |number| tarfile::file(format!("d/.wh.{number}"), "");
+        tarfile::tar(&(0..count).map(whiteout).collect::<Vec<_>>())
     };
-    let full = if faultsupport::full_sweep() { 100_000 } else { 30_000 };
+    let full = if testkit::full_sweep() { 100_000 } else { 30_000 };
     let mut report = grows_too_fast(dir.path(), "W03", marked, full / 2);
     report.extend(grows_too_fast(dir.path(), "R12 one path", same, full));
     report.extend(grows_too_fast(dir.path(), "R12 by turns", turns, full));
     report.extend(grows_too_fast(dir.path(), "whiteouts", names, full));
-    faultsupport::assert_none("time", &report);
+    testkit::assert_none("time", &report);
 }
 
 /// A file below so many directories, none of which has a member (R11).
-fn deep(levels: usize) -> tar::Member {
-    tar::file(format!("{}f", "a/".repeat(levels)), "deep")
+fn deep(levels: usize) -> tarfile::Member {
+    tarfile::file(format!("{}f", "a/".repeat(levels)), "deep")
 }
 
 #[test]
@@ -120,12 +120,12 @@ fn root_depth_costs_little() {
     if !ready() {
         return;
     }
-    let dir = faultsupport::scratch();
+    let dir = testkit::scratch();
     let to = dir.path().join("to");
     let mut report = Vec::new();
     for levels in [1000, 10_000, 100_000] {
         for way in WAYS {
-            let (ran, memory) = unpack(dir.path(), &tar::tar(&[deep(levels)]), way);
+            let (ran, memory) = unpack(dir.path(), &tarfile::tar(&[deep(levels)]), way);
             eprintln!("{levels} levels, {way}: {:?}, {} MiB, {:?}", ran.time, memory >> 20, ran.code);
             if ran.code != Some(0) || memory > 200 << 20 || ran.time > Duration::from_secs(20) {
                 let (time, message) = (ran.time, ran.stderr.trim_end());
@@ -137,7 +137,7 @@ fn root_depth_costs_little() {
             }
             remove(&to);
             // What was made goes away again, and what follows is refused for what it is.
-            let (ran, memory) = unpack(dir.path(), &tar::tar(&[deep(levels), tar::file("../out", "")]), way);
+            let (ran, memory) = unpack(dir.path(), &tarfile::tar(&[deep(levels), tarfile::file("../out", "")]), way);
             report.extend(
                 ran.complaints(&["leads out of the layer"]).into_iter().map(|line| format!("{levels} levels: {line}")),
             );
@@ -150,13 +150,13 @@ fn root_depth_costs_little() {
             }
         }
     }
-    faultsupport::assert_none("depth", &report);
+    testkit::assert_none("depth", &report);
 }
 
 /// A layer with one file, its end, and so many zeros behind it (R01).
 fn padded(padding: u64) -> (Vec<u8>, layerfs::Digest) {
     const PART: usize = 16 << 20;
-    let (layer, zeros) = (tar::tar(&[tar::file("f", "f")]), vec![0; PART]);
+    let (layer, zeros) = (tarfile::tar(&[tarfile::file("f", "f")]), vec![0; PART]);
     let parts = usize::try_from(padding).unwrap() / PART;
     let mut hasher = layerfs::Hasher::default();
     hasher.update(&layer);
@@ -170,11 +170,11 @@ fn root_padding_is_not_kept_in_memory() {
     if !ready() {
         return;
     }
-    let (dir, mut report) = (faultsupport::scratch(), Vec::new());
+    let (dir, mut report) = (testkit::scratch(), Vec::new());
     let (packed, digest) = padded(1 << 30);
     let mut archive = DockerArchive::new("layerfs-test/padded:1", &[Vec::new()]);
     archive.config["rootfs"]["diff_ids"][0] = digest.to_string().into();
-    archive.layers[0] = tar::file(image::layer_name(0), packed.clone());
+    archive.layers[0] = tarfile::file(image::layer_name(0), packed.clone());
     for (way, bytes) in [("--root", archive.build()), ("--layers", packed.clone()), ("--rootfs", packed)] {
         let (ran, memory) = unpack(dir.path(), &bytes, way);
         eprintln!("1 GiB of zeros, {way}: {:?}, {} MiB, {:?}", ran.time, memory >> 20, ran.code);
@@ -188,7 +188,7 @@ fn root_padding_is_not_kept_in_memory() {
         }
         remove(&dir.path().join("to"));
     }
-    faultsupport::assert_none("padding", &report);
+    testkit::assert_none("padding", &report);
 }
 
 /// Each layer of a layout in a directory is a file of its own.
@@ -197,8 +197,9 @@ fn root_layers_may_be_more_than_files_are_allowed_at_first() {
     if !ready() {
         return;
     }
-    let dir = faultsupport::scratch();
-    let layers: Vec<Vec<u8>> = (0..100).map(|n| tar::tar(&[tar::file(format!("f{n}"), format!("{n}"))])).collect();
+    let dir = testkit::scratch();
+    let layers: Vec<Vec<u8>> =
+        (0..100).map(|n| tarfile::tar(&[tarfile::file(format!("f{n}"), format!("{n}"))])).collect();
     std::fs::write(dir.path().join("image.tar"), DockerArchive::new("layerfs-test/many:1", &layers).build()).unwrap();
     let layout = dir.path().join("layout");
     std::fs::create_dir(&layout).unwrap();

@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-mod faultsupport;
-
 use std::path::{Path, PathBuf};
 
-use faultsupport::mounts::Mounted;
-use faultsupport::run::{Input, Ran, layer_unpack, run};
-use faultsupport::store::Store;
-use faultsupport::{Snapshot, synthetic};
 use tempfile::TempDir;
+use testkit::mounts::Mounted;
+use testkit::run::{Input, Ran, layer_unpack, run};
+use testkit::store::Store;
+use testkit::{Snapshot, synthetic};
 
 const BLOCK: u64 = 4096;
 const EXT4: u64 = 40 << 20;
@@ -28,11 +26,11 @@ struct Workshop {
 impl Workshop {
     /// What things take up is measured on `mounted`, which has room for all.
     fn new(mounted: &Mounted) -> Self {
-        let dir = faultsupport::scratch();
+        let dir = testkit::scratch();
         let archive = dir.path().join("archive.tar");
         std::fs::write(&archive, synthetic::archive(5 << 20, 300)).unwrap();
         let (bytes, inodes) = mounted.free();
-        import(&faultsupport::golden(ORIGINAL), mounted, &[]).ok();
+        import(&testkit::golden(ORIGINAL), mounted, &[]).ok();
         let with = mounted.free();
         let original = (bytes - with.0, inodes - with.1);
         import(&archive, mounted, &[]).ok();
@@ -47,7 +45,7 @@ impl Workshop {
 
     /// Every 2 % of the need, or every 10 %.
     fn parts() -> impl Iterator<Item = u64> {
-        (1..100).step_by(if faultsupport::full_sweep() { 2 } else { 10 })
+        (1..100).step_by(if testkit::full_sweep() { 2 } else { 10 })
     }
 }
 
@@ -110,7 +108,7 @@ fn titled(title: &str, report: Vec<String>) -> Vec<String> {
 
 #[test]
 fn root_is_as_before_when_bytes_run_out() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let workshop = Workshop::on_tmpfs();
@@ -122,7 +120,7 @@ fn root_is_as_before_when_bytes_run_out() {
     for (number, (title, mut size, ways)) in parts.chain(last).enumerate() {
         let mounted = Mounted::tmpfs("size=64m");
         if number % 2 == 0 {
-            import(&faultsupport::golden(ORIGINAL), &mounted, &[]).ok();
+            import(&testkit::golden(ORIGINAL), &mounted, &[]).ok();
             size += workshop.original.0;
         }
         mounted.remount(&format!("size={}", size.next_multiple_of(BLOCK)));
@@ -130,12 +128,12 @@ fn root_is_as_before_when_bytes_run_out() {
         mounted.remount("size=64m");
         report.extend(titled(&title, succeeds(&workshop, &mounted)));
     }
-    faultsupport::assert_none("no bytes", &report);
+    testkit::assert_none("no bytes", &report);
 }
 
 #[test]
 fn root_is_as_before_when_inodes_run_out() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let workshop = Workshop::on_tmpfs();
@@ -151,7 +149,7 @@ fn root_is_as_before_when_inodes_run_out() {
         // The mount's own directory is one of them.
         inodes += 1;
         if number % 2 == 1 {
-            import(&faultsupport::golden(ORIGINAL), &mounted, &[]).ok();
+            import(&testkit::golden(ORIGINAL), &mounted, &[]).ok();
             inodes += workshop.original.1;
         }
         mounted.remount(&format!("nr_inodes={inodes}"));
@@ -159,13 +157,13 @@ fn root_is_as_before_when_inodes_run_out() {
         mounted.remount("nr_inodes=100000");
         report.extend(titled(&title, succeeds(&workshop, &mounted)));
     }
-    faultsupport::assert_none("no inodes", &report);
+    testkit::assert_none("no inodes", &report);
 }
 
 #[test]
 fn root_is_as_before_when_ext4_is_full() {
     let mkfs = Path::new("/usr/sbin/mkfs.ext4").exists() && Path::new("/dev/loop-control").exists();
-    if !faultsupport::is_root() || !faultsupport::tier("root", mkfs, "install e2fsprogs, and have loop devices") {
+    if !testkit::is_root() || !testkit::tier("root", mkfs, "install e2fsprogs, and have loop devices") {
         return;
     }
     let workshop = Workshop::new(&Mounted::ext4(EXT4));
@@ -173,7 +171,7 @@ fn root_is_as_before_when_ext4_is_full() {
     for (number, part) in Workshop::parts().step_by(3).enumerate() {
         let mounted = Mounted::ext4(EXT4);
         if number % 2 == 0 {
-            import(&faultsupport::golden(ORIGINAL), &mounted, &[]).ok();
+            import(&testkit::golden(ORIGINAL), &mounted, &[]).ok();
         }
         let filler = std::fs::File::create(mounted.path().join("filler")).unwrap();
         let length = mounted.free().0 - (workshop.bytes * part / 100).next_multiple_of(BLOCK);
@@ -184,12 +182,12 @@ fn root_is_as_before_when_ext4_is_full() {
         filler.set_len(0).unwrap();
         report.extend(titled(&title, succeeds(&workshop, &mounted)));
     }
-    faultsupport::assert_none("full ext4", &report);
+    testkit::assert_none("full ext4", &report);
 }
 
 #[test]
 fn root_is_not_touched_when_the_need_is_known() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let workshop = Workshop::on_tmpfs();
@@ -201,7 +199,7 @@ fn root_is_not_touched_when_the_need_is_known() {
         ];
         for (options, what) in too_small {
             let mounted = Mounted::tmpfs("size=64m,nr_inodes=100000");
-            import(&faultsupport::golden(ORIGINAL), &mounted, &[]).ok();
+            import(&testkit::golden(ORIGINAL), &mounted, &[]).ok();
             mounted.remount(&options);
             let (bytes, inodes) = mounted.free();
             let free = format!("{what}, {} are free", if what == "bytes" { bytes } else { inodes });
@@ -226,5 +224,5 @@ fn root_is_not_touched_when_the_need_is_known() {
             report.extend(succeeds(&workshop, &mounted));
         }
     }
-    faultsupport::assert_none("known need", &report);
+    testkit::assert_none("known need", &report);
 }

@@ -2,18 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-mod faultsupport;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use faultsupport::cases::Expected;
-use faultsupport::image::DockerArchive;
-use faultsupport::mounts::Mounted;
-use faultsupport::run::{Input, layer_unpack, run};
-use faultsupport::{Snapshot, synthetic, tar};
 use serde_json::Value;
+use testkit::cases::Expected;
+use testkit::image::DockerArchive;
+use testkit::mounts::Mounted;
+use testkit::run::{Input, layer_unpack, run};
+use testkit::{Snapshot, synthetic, tarfile};
 
 /// Paths below `root` that are one file, by its inode.
 fn linked(root: &Path, tree: &[Expected]) -> BTreeSet<Vec<PathBuf>> {
@@ -69,7 +67,7 @@ fn compare(dir: &Path, archive: &Path, options: &[&str], since: i64) -> Vec<Stri
     let stack: Vec<PathBuf> = list["layers"].as_array().unwrap().iter().rev().map(diff).collect();
     let overlay = mount(&stack);
     let walk = |root: &Path| {
-        let mut tree = faultsupport::lasting_walk(root, since);
+        let mut tree = testkit::lasting_walk(root, since);
         // The root's own metadata is that of the directory the user gave.
         tree.retain(|entry| entry.path != b".");
         tree
@@ -81,7 +79,7 @@ fn compare(dir: &Path, archive: &Path, options: &[&str], since: i64) -> Vec<Stri
         // The kernel counts names that an upper layer hides.
         entry.links = 0;
     }
-    let mut report = faultsupport::tree_changes(&want, &have);
+    let mut report = testkit::tree_changes(&want, &have);
     if want_links != have_links {
         report.push(format!("links {have_links:?}, not {want_links:?}"));
     }
@@ -94,10 +92,10 @@ fn compare(dir: &Path, archive: &Path, options: &[&str], since: i64) -> Vec<Stri
 
 #[test]
 fn root_rootfs_of_goldens() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
-    let (dir, since, mut report) = (faultsupport::scratch(), faultsupport::now() - 1, Vec::new());
+    let (dir, since, mut report) = (testkit::scratch(), testkit::now() - 1, Vec::new());
     let images: [(&str, &[&str]); 8] = [
         ("busybox-20.10.tar", &[]),
         ("hybrid-26.tar", &[]),
@@ -114,77 +112,80 @@ fn root_rootfs_of_goldens() {
             names => names.iter().map(|name| vec!["--image", name]).collect(),
         };
         for options in options {
-            let found = compare(dir.path(), &faultsupport::golden(golden), &options, since);
+            let found = compare(dir.path(), &testkit::golden(golden), &options, since);
             report.extend(found.into_iter().map(|line| format!("{golden} {options:?}: {line}")));
         }
     }
-    faultsupport::assert_none("goldens", &report);
+    testkit::assert_none("goldens", &report);
 }
 
 /// The lower layer of the two-layer cases.
 fn base() -> Vec<u8> {
-    tar::tar(&[
-        tar::dir("tmp/").mode(0o1777),
-        tar::dir("dd/").mode(0o750).owner(7, 0).record("SCHILY.xattr.user.lower", "1"),
-        tar::file("dd/old", "old"),
-        tar::hard_link("dd/hard", "dd/old"),
-        tar::dir("dd/sub/").mode(0o700),
-        tar::file("dd/sub/deep", "deep"),
-        tar::file("f", "f"),
-        tar::symlink("lnk", "dd"),
-        tar::symlink("abs", "/dd"),
-        tar::fifo("pipe"),
-        tar::char_device("null", (1, 3)),
+    tarfile::tar(&[
+        tarfile::dir("tmp/").mode(0o1777),
+        tarfile::dir("dd/").mode(0o750).owner(7, 0).record("SCHILY.xattr.user.lower", "1"),
+        tarfile::file("dd/old", "old"),
+        tarfile::hard_link("dd/hard", "dd/old"),
+        tarfile::dir("dd/sub/").mode(0o700),
+        tarfile::file("dd/sub/deep", "deep"),
+        tarfile::file("f", "f"),
+        tarfile::symlink("lnk", "dd"),
+        tarfile::symlink("abs", "/dd"),
+        tarfile::fifo("pipe"),
+        tarfile::char_device("null", (1, 3)),
     ])
 }
 
 /// Upper layers, one for each question that a merge has to answer.
-fn uppers() -> Vec<(&'static str, Vec<tar::Member>)> {
-    let opaque = |dir: &str| tar::file(format!("{dir}.wh..wh..opq"), "");
-    let white = |name: &str| tar::file(name, "");
+fn uppers() -> Vec<(&'static str, Vec<tarfile::Member>)> {
+    let opaque = |dir: &str| tarfile::file(format!("{dir}.wh..wh..opq"), "");
+    let white = |name: &str| tarfile::file(name, "");
     vec![
-        ("implied directories", vec![tar::file("tmp/new", "new"), tar::file("dd/new", "new")]),
+        ("implied directories", vec![tarfile::file("tmp/new", "new"), tarfile::file("dd/new", "new")]),
         ("whiteouts", vec![white(".wh.f"), white(".wh.dd")]),
-        ("a whiteout, then the directory", vec![white(".wh.dd"), tar::dir("dd/"), tar::file("dd/new", "new")]),
-        ("the directory, opaque", vec![tar::dir("dd/").mode(0o700), opaque("dd/"), tar::file("dd/new", "new")]),
-        ("an opaque marker alone", vec![opaque("dd/"), tar::file("dd/new", "new")]),
-        ("an opaque marker last", vec![tar::dir("dd/"), tar::file("dd/new", "new"), opaque("dd/")]),
-        ("an opaque directory below", vec![opaque("dd/sub/"), tar::file("dd/sub/new", "new")]),
-        ("a file through a link", vec![tar::file("lnk/new", "new")]),
-        ("a directory over a link", vec![tar::dir("lnk/"), tar::file("lnk/x", "x")]),
+        ("a whiteout, then the directory", vec![white(".wh.dd"), tarfile::dir("dd/"), tarfile::file("dd/new", "new")]),
+        ("the directory, opaque", vec![tarfile::dir("dd/").mode(0o700), opaque("dd/"), tarfile::file("dd/new", "new")]),
+        ("an opaque marker alone", vec![opaque("dd/"), tarfile::file("dd/new", "new")]),
+        ("an opaque marker last", vec![tarfile::dir("dd/"), tarfile::file("dd/new", "new"), opaque("dd/")]),
+        ("an opaque directory below", vec![opaque("dd/sub/"), tarfile::file("dd/sub/new", "new")]),
+        ("a file through a link", vec![tarfile::file("lnk/new", "new")]),
+        ("a directory over a link", vec![tarfile::dir("lnk/"), tarfile::file("lnk/x", "x")]),
         ("a whiteout below a link", vec![white("lnk/.wh.old")]),
-        ("a file below an absolute link", vec![tar::file("abs/new", "new")]),
-        ("a file over a directory", vec![tar::file("dd", "a file")]),
-        ("a directory over a file", vec![tar::dir("f/").mode(0o711), tar::file("f/x", "x")]),
-        ("a link over a directory", vec![tar::symlink("dd", "tmp")]),
-        ("a file over a link", vec![tar::file("lnk", "a file")]),
-        ("a pipe over a file", vec![tar::fifo("f")]),
-        ("a device over a directory", vec![tar::char_device("dd", (1, 5))]),
-        ("a file over a pipe and a device", vec![tar::file("pipe", "p"), tar::file("null", "n")]),
+        ("a file below an absolute link", vec![tarfile::file("abs/new", "new")]),
+        ("a file over a directory", vec![tarfile::file("dd", "a file")]),
+        ("a directory over a file", vec![tarfile::dir("f/").mode(0o711), tarfile::file("f/x", "x")]),
+        ("a link over a directory", vec![tarfile::symlink("dd", "tmp")]),
+        ("a file over a link", vec![tarfile::file("lnk", "a file")]),
+        ("a pipe over a file", vec![tarfile::fifo("f")]),
+        ("a device over a directory", vec![tarfile::char_device("dd", (1, 5))]),
+        ("a file over a pipe and a device", vec![tarfile::file("pipe", "p"), tarfile::file("null", "n")]),
         ("a whiteout of a link", vec![white(".wh.lnk")]),
         ("whiteouts of nothing", vec![white(".wh.nope"), white("nodir/.wh.nope")]),
-        ("an opaque root", vec![opaque(""), tar::file("z", "z")]),
+        ("an opaque root", vec![opaque(""), tarfile::file("z", "z")]),
         ("a whiteout of one of two names", vec![white("dd/.wh.old")]),
-        ("one of two names replaced", vec![tar::file("dd/hard", "another")]),
-        ("a directory with other metadata", vec![tar::dir("dd/").mode(0o777).owner(9, 9).mtime(1_650_000_000)]),
-        ("attributes of a directory", vec![tar::dir("dd/").record("SCHILY.xattr.user.upper", "2")]),
-        ("a raw whiteout", vec![tar::char_device("f", (0, 0)), tar::char_device("dd/old", (0, 0))]),
-        ("a whiteout in an opaque directory", vec![opaque("dd/"), white("dd/.wh.old"), tar::file("dd/sub", "file")]),
-        ("two hard links in the upper layer", vec![tar::file("dd/n", "n"), tar::hard_link("m", "dd/n")]),
+        ("one of two names replaced", vec![tarfile::file("dd/hard", "another")]),
+        ("a directory with other metadata", vec![tarfile::dir("dd/").mode(0o777).owner(9, 9).mtime(1_650_000_000)]),
+        ("attributes of a directory", vec![tarfile::dir("dd/").record("SCHILY.xattr.user.upper", "2")]),
+        ("a raw whiteout", vec![tarfile::char_device("f", (0, 0)), tarfile::char_device("dd/old", (0, 0))]),
+        (
+            "a whiteout in an opaque directory",
+            vec![opaque("dd/"), white("dd/.wh.old"), tarfile::file("dd/sub", "file")],
+        ),
+        ("two hard links in the upper layer", vec![tarfile::file("dd/n", "n"), tarfile::hard_link("m", "dd/n")]),
         ("nothing", vec![]),
     ]
 }
 
 #[test]
 fn root_rootfs_of_two_layers() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
-    let (dir, since, mut report) = (faultsupport::scratch(), faultsupport::now() - 1, Vec::new());
+    let (dir, since, mut report) = (testkit::scratch(), testkit::now() - 1, Vec::new());
     let archive = dir.path().join("archive.tar");
-    let again = tar::tar(&[tar::file("dd/third", "3"), tar::dir("f/"), tar::file("f/y", "y")]);
+    let again = tarfile::tar(&[tarfile::file("dd/third", "3"), tarfile::dir("f/"), tarfile::file("f/y", "y")]);
     for (title, members) in uppers() {
-        let upper = tar::tar(&members);
+        let upper = tarfile::tar(&members);
         // Alone, with a layer on top of it, and between two that are the same.
         let stacks =
             [vec![base(), upper.clone()], vec![base(), upper.clone(), again.clone()], vec![base(), upper, base()]];
@@ -196,17 +197,17 @@ fn root_rootfs_of_two_layers() {
     }
     std::fs::write(&archive, synthetic::archive(2 << 20, 200)).unwrap();
     report.extend(compare(dir.path(), &archive, &[], since));
-    faultsupport::assert_none("layers", &report);
+    testkit::assert_none("layers", &report);
 }
 
 #[test]
 fn root_rootfs_refuses_and_leaves_nothing() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
-    let dir = faultsupport::scratch();
+    let dir = testkit::scratch();
     let archive = dir.path().join("archive.tar");
-    let upper = tar::tar(&[tar::hard_link("h", "f")]);
+    let upper = tarfile::tar(&[tarfile::hard_link("h", "f")]);
     std::fs::write(&archive, DockerArchive::new("layerfs-test/two:1", &[base(), upper]).build()).unwrap();
     let used = dir.path().join("used");
     std::fs::create_dir(&used).unwrap();
@@ -221,11 +222,11 @@ fn root_rootfs_refuses_and_leaves_nothing() {
         report.extend(ran.complaints(&["layer.tar", "\"h\"", "No such file or directory"]));
         report.extend(before.changes(&Snapshot::of(dir.path()).without_directory_times()));
         let before = Snapshot::of(dir.path());
-        let ran = unpack(&faultsupport::golden("busybox-20.10.tar"), &used);
+        let ran = unpack(&testkit::golden("busybox-20.10.tar"), &used);
         report.extend(ran.complaints(&["used", "is not empty"]));
-        let ran = unpack(&faultsupport::golden("busybox-20.10.tar"), &used.join("file"));
+        let ran = unpack(&testkit::golden("busybox-20.10.tar"), &used.join("file"));
         report.extend(ran.complaints(&["used/file", "Not a directory"]));
         report.extend(before.changes(&Snapshot::of(dir.path())));
     }
-    faultsupport::assert_none("refusals", &report);
+    testkit::assert_none("refusals", &report);
 }

@@ -2,19 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-mod faultsupport;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use faultsupport::cases::Expected;
-use faultsupport::image::{self, DockerArchive, OciLayout};
-use faultsupport::run::{Input, layer_unpack, run};
-use faultsupport::store::Store;
-use faultsupport::{synthetic, tar};
 use serde_json::Value;
 use tarsplit::Entry;
+use testkit::cases::Expected;
+use testkit::image::{self, DockerArchive, OciLayout};
+use testkit::run::{Input, layer_unpack, run};
+use testkit::store::Store;
+use testkit::{synthetic, tarfile};
 
 const PACKERS: [&str; 4] = ["gzip", "zstd", "xz", "bzip2"];
 
@@ -30,8 +28,8 @@ struct Made {
 impl Made {
     fn in_root(root: &Path, since: i64) -> Self {
         let store = Store::read(root);
-        faultsupport::assert_none("the store", &[store.wrong.clone(), store.not_replayable()].concat());
-        let tree = |(chain, diff): (String, PathBuf)| (chain, faultsupport::lasting_walk(&diff, since));
+        testkit::assert_none("the store", &[store.wrong.clone(), store.not_replayable()].concat());
+        let tree = |(chain, diff): (String, PathBuf)| (chain, testkit::lasting_walk(&diff, since));
         let journal = |chain: &String| (chain.clone(), gathered(store.journal(chain).unwrap().map(Result::unwrap)));
         Self {
             images: store.images.keys().cloned().collect(),
@@ -46,7 +44,7 @@ impl Made {
         let tree = |layer: &Value| {
             let diff = dir.join(layer["directory"].as_str().unwrap()).join("diff");
             let chain = layer["chain_id"].as_str().unwrap().trim_start_matches("sha256:").to_owned();
-            (chain, faultsupport::lasting_walk(&diff, since))
+            (chain, testkit::lasting_walk(&diff, since))
         };
         Self { trees: list["layers"].as_array().unwrap().iter().map(tree).collect(), ..Self::default() }
     }
@@ -58,7 +56,7 @@ impl Made {
             report.push(format!("layers {:?}, not {:?}", other.trees.keys(), self.trees.keys()));
         }
         for (chain, tree) in &other.trees {
-            let changes = self.trees.get(chain).map_or_else(Vec::new, |mine| faultsupport::tree_changes(mine, tree));
+            let changes = self.trees.get(chain).map_or_else(Vec::new, |mine| testkit::tree_changes(mine, tree));
             report.extend(changes.into_iter().map(|change| format!("{chain}: {change}")));
         }
         let different = other.journals.iter().filter(|(chain, journal)| self.journals.get(*chain) != Some(*journal));
@@ -85,20 +83,41 @@ fn gathered(journal: impl Iterator<Item = Entry>) -> Vec<Entry> {
 /// A layer in which members come in each other's way.
 fn tricky() -> Vec<u8> {
     let large = |byte| vec![byte; 300_000];
-    let mut members = vec![tar::dir("d/").mode(0o700), tar::file("d/f", large(b'1')), tar::file("d/f", large(b'2'))];
-    members.extend([tar::hard_link("d/hard", "d/f").mode(0o4755), tar::file("d/f", "3"), tar::dir("d/sub/")]);
-    members.extend([tar::file("d/sub/x", large(b'4')), tar::file("d/sub", "no directory any more")]);
-    members.extend([tar::symlink("to-d", "d"), tar::file("to-d/through", large(b'5')), tar::dir("d/").mode(0o555)]);
-    members.extend([tar::file("implied/a/b", "6"), tar::file("late/x", "7"), tar::dir("late/").mtime(1_500_000_000)]);
-    members.extend([tar::file("gone/.wh.x", ""), tar::file("late/.wh..wh..opq", ""), tar::file("empty", "")]);
-    members.push(tar::file("xattr", "8").record("SCHILY.xattr.user.a", "b").record("mtime", "1600000000.5"));
-    members.extend([tar::char_device("null", (1, 3)), tar::fifo("pipe"), tar::file("mode", "").mode(0o6000)]);
-    tar::tar(&members)
+    let mut members =
+        vec![tarfile::dir("d/").mode(0o700), tarfile::file("d/f", large(b'1')), tarfile::file("d/f", large(b'2'))];
+    members.extend([
+        tarfile::hard_link("d/hard", "d/f").mode(0o4755),
+        tarfile::file("d/f", "3"),
+        tarfile::dir("d/sub/"),
+    ]);
+    members.extend([tarfile::file("d/sub/x", large(b'4')), tarfile::file("d/sub", "no directory any more")]);
+    members.extend([
+        tarfile::symlink("to-d", "d"),
+        tarfile::file("to-d/through", large(b'5')),
+        tarfile::dir("d/").mode(0o555),
+    ]);
+    members.extend([
+        tarfile::file("implied/a/b", "6"),
+        tarfile::file("late/x", "7"),
+        tarfile::dir("late/").mtime(1_500_000_000),
+    ]);
+    members.extend([
+        tarfile::file("gone/.wh.x", ""),
+        tarfile::file("late/.wh..wh..opq", ""),
+        tarfile::file("empty", ""),
+    ]);
+    members.push(tarfile::file("xattr", "8").record("SCHILY.xattr.user.a", "b").record("mtime", "1600000000.5"));
+    members.extend([
+        tarfile::char_device("null", (1, 3)),
+        tarfile::fifo("pipe"),
+        tarfile::file("mode", "").mode(0o6000),
+    ]);
+    tarfile::tar(&members)
 }
 
 /// Archives to be read in every way.
 fn archives() -> Vec<(&'static str, Vec<u8>)> {
-    let golden = |name| (name, std::fs::read(faultsupport::golden(name)).unwrap());
+    let golden = |name| (name, std::fs::read(testkit::golden(name)).unwrap());
     vec![
         golden("layers-20.10.tar"),
         ("synthetic", synthetic::archive(4 << 20, 400)),
@@ -162,7 +181,7 @@ fn baseline(dir: &Path, archive: &[u8], since: i64) -> Made {
 }
 
 fn ready() -> bool {
-    faultsupport::is_root() && faultsupport::tier("root", image::packers(), "install gzip, zstd, xz-utils and bzip2")
+    testkit::is_root() && testkit::tier("root", image::packers(), "install gzip, zstd, xz-utils and bzip2")
 }
 
 #[test]
@@ -170,7 +189,7 @@ fn root_does_not_depend_on_how_bytes_come() {
     if !ready() {
         return;
     }
-    let (dir, since, mut report) = (faultsupport::scratch(), faultsupport::now() - 1, Vec::new());
+    let (dir, since, mut report) = (testkit::scratch(), testkit::now() - 1, Vec::new());
     let all = ["1", "2", "8"];
     for (title, archive) in archives() {
         let expected = baseline(dir.path(), &archive, since);
@@ -178,12 +197,12 @@ fn root_does_not_depend_on_how_bytes_come() {
         packed.extend(PACKERS.map(|program| (program, image::pack(program, &archive))));
         for (number, (kind, bytes)) in packed.iter().enumerate() {
             // All numbers of threads where it is plain, else one of them in a sample.
-            let threads = if number == 0 || faultsupport::full_sweep() { &all[..] } else { &all[number % 3..][..1] };
+            let threads = if number == 0 || testkit::full_sweep() { &all[..] } else { &all[number % 3..][..1] };
             let found = attempts(dir.path(), bytes, threads, &expected, since);
             report.extend(found.into_iter().map(|line| format!("{title}, {kind}, {line}")));
         }
     }
-    faultsupport::assert_none("the same bytes", &report);
+    testkit::assert_none("the same bytes", &report);
 }
 
 #[test]
@@ -191,7 +210,7 @@ fn root_does_not_depend_on_how_layers_are_packed() {
     if !ready() {
         return;
     }
-    let (dir, since, mut report) = (faultsupport::scratch(), faultsupport::now() - 1, Vec::new());
+    let (dir, since, mut report) = (testkit::scratch(), testkit::now() - 1, Vec::new());
     let mut layers = synthetic::layers(4 << 20, 400);
     layers.push(tricky());
     let tag = "layerfs-test/packed:1";
@@ -201,7 +220,7 @@ fn root_does_not_depend_on_how_layers_are_packed() {
     // By turns, and the first one plain.
     let mut mixed = DockerArchive::new(tag, &layers);
     for (number, layer) in layers.iter().enumerate().skip(1) {
-        mixed.layers[number] = tar::file(image::layer_name(number), image::pack(PACKERS[number % 4], layer));
+        mixed.layers[number] = tarfile::file(image::layer_name(number), image::pack(PACKERS[number % 4], layer));
     }
     let variants = [
         ("an OCI layout", OciLayout::new(tag, &layers, "", <[u8]>::to_vec).build()),
@@ -214,31 +233,31 @@ fn root_does_not_depend_on_how_layers_are_packed() {
     ];
     for (number, (title, archive)) in variants.iter().enumerate() {
         let threads = ["1", "2", "8"];
-        let threads = if faultsupport::full_sweep() { &threads[..] } else { &threads[number % 3..][..1] };
+        let threads = if testkit::full_sweep() { &threads[..] } else { &threads[number % 3..][..1] };
         let found = attempts(dir.path(), archive, threads, &expected, since);
         report.extend(found.into_iter().map(|line| format!("{title}, {line}")));
     }
-    faultsupport::assert_none("the same layers", &report);
+    testkit::assert_none("the same layers", &report);
 }
 
 /// The same archive as a file and from a pipe, as one tree, whatever the tool that wrote it put first.
 #[test]
 fn root_does_not_depend_on_what_comes_first() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
-    let (dir, since, mut report) = (faultsupport::scratch(), faultsupport::now() - 1, Vec::new());
+    let (dir, since, mut report) = (testkit::scratch(), testkit::now() - 1, Vec::new());
     let named = |config: &str, layer: &str| {
         let mut archive = DockerArchive::new("layerfs-test/first:1", &[tricky()]);
-        archive.layers = vec![tar::file(layer, tricky())];
+        archive.layers = vec![tarfile::file(layer, tricky())];
         archive.manifest[0]["Layers"][0] = layer.into();
         archive.manifest[0]["Config"] = config.into();
-        let config = tar::file(config, serde_json::to_vec(&archive.config).unwrap());
-        let manifest = tar::file("manifest.json", serde_json::to_vec(&archive.manifest).unwrap());
-        tar::tar([&config, &archive.layers[0], &manifest])
+        let config = tarfile::file(config, serde_json::to_vec(&archive.config).unwrap());
+        let manifest = tarfile::file("manifest.json", serde_json::to_vec(&archive.manifest).unwrap());
+        tarfile::tar([&config, &archive.layers[0], &manifest])
     };
     let hex = "ab".repeat(32);
-    let umoci = std::fs::read(faultsupport::golden("oci-umoci.tar")).unwrap();
+    let umoci = std::fs::read(testkit::golden("oci-umoci.tar")).unwrap();
     let archives: [(&str, Vec<u8>, &[&str]); 4] = [
         ("umoci", umoci, &["--image", "6704148228c9"]),
         ("go-containerregistry", named(&format!("sha256:{hex}"), &format!("{hex}.tar.gz")), &[]),
@@ -251,9 +270,9 @@ fn root_does_not_depend_on_what_comes_first() {
         std::fs::write(&path, archive).unwrap();
         run(command(path.to_str().unwrap(), "--rootfs", &from_file, options), Input::Nothing).ok();
         let ran = run(command("-", "--rootfs", &from_pipe, options), Input::Pipe(archive));
-        let walk = |path: &Path| faultsupport::lasting_walk(path, since);
+        let walk = |path: &Path| testkit::lasting_walk(path, since);
         let found = match ran.code {
-            Some(0) => faultsupport::tree_changes(&walk(&from_file), &walk(&from_pipe)),
+            Some(0) => testkit::tree_changes(&walk(&from_file), &walk(&from_pipe)),
             // It may say that it cannot tell, but not take one for the other.
             Some(1) if *title == "nothing known" && ran.stderr.contains("as a file") => Vec::new(),
             _ => vec![ran.stderr],
@@ -263,15 +282,15 @@ fn root_does_not_depend_on_what_comes_first() {
             std::fs::remove_dir_all(made).unwrap();
         }
     }
-    faultsupport::assert_none("from a pipe", &report);
+    testkit::assert_none("from a pipe", &report);
 }
 
 #[test]
 fn root_does_not_depend_on_the_umask() {
-    if !faultsupport::is_root() {
+    if !testkit::is_root() {
         return;
     }
-    let (dir, since, mut report) = (faultsupport::scratch(), faultsupport::now() - 1, Vec::new());
+    let (dir, since, mut report) = (testkit::scratch(), testkit::now() - 1, Vec::new());
     let to = dir.path().join("some/where");
     for (title, archive) in archives() {
         let path = dir.path().join("archive.tar");
@@ -281,9 +300,9 @@ fn root_does_not_depend_on_the_umask() {
             let mut shell = Command::new("sh");
             shell.args(["-c", "umask $0 && exec \"$@\"", umask]).arg(plain.get_program()).args(plain.get_args());
             run(shell, Input::Nothing).ok();
-            let tree = faultsupport::lasting_walk(&to, since);
+            let tree = testkit::lasting_walk(&to, since);
             let outline = if way == "--root" { Store::read(&to).outline() } else { Vec::new() };
-            let trees = Store::read(&to).diffs().into_values().map(|diff| faultsupport::lasting_walk(&diff, since));
+            let trees = Store::read(&to).diffs().into_values().map(|diff| testkit::lasting_walk(&diff, since));
             let trees: Vec<_> = if way == "--root" { trees.collect() } else { vec![tree] };
             std::fs::remove_dir_all(dir.path().join("some")).unwrap();
             (outline, trees)
@@ -293,10 +312,10 @@ fn root_does_not_depend_on_the_umask() {
             for umask in ["0077", "0000", "0777"] {
                 let found = with_umask(umask, way);
                 let outline = found.0.iter().filter(|line| !expected.0.contains(line)).cloned();
-                let trees = expected.1.iter().zip(&found.1).flat_map(|(a, b)| faultsupport::tree_changes(a, b));
+                let trees = expected.1.iter().zip(&found.1).flat_map(|(a, b)| testkit::tree_changes(a, b));
                 report.extend(outline.chain(trees).map(|line| format!("{title}, {way}, umask {umask}: {line}")));
             }
         }
     }
-    faultsupport::assert_none("umasks", &report);
+    testkit::assert_none("umasks", &report);
 }

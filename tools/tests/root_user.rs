@@ -2,62 +2,61 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-mod faultsupport;
-
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use faultsupport::cases::Expected;
-use faultsupport::image::DockerArchive;
-use faultsupport::run::{self, Input, Ran, layer_unpack, run};
-use faultsupport::store::{Store, names};
-use faultsupport::user::User;
-use faultsupport::{Snapshot, synthetic, tar};
 use rustix::process::{Pid, Signal, kill_process};
+use testkit::cases::Expected;
+use testkit::image::DockerArchive;
+use testkit::run::{self, Input, Ran, layer_unpack, run};
+use testkit::store::{Store, names};
+use testkit::user::User;
+use testkit::{Snapshot, synthetic, tarfile};
 
 fn ready() -> bool {
     let need = "install passwd, util-linux and uidmap";
-    faultsupport::is_root() && faultsupport::tier("root", faultsupport::user::available(), need)
+    testkit::is_root() && testkit::tier("root", testkit::user::available(), need)
 }
 
 /// Layers with all that a user cannot have, and with directories that deny their own user.
 fn layers() -> Vec<Vec<u8>> {
     let capability = b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     let base = [
-        tar::dir("closed/").mode(0),
-        tar::file("closed/f", "f").mode(0),
-        tar::dir("closed/sub/").mode(0o100).mtime(1_500_000_000),
-        tar::file("closed/sub/g", "g"),
-        tar::dir("read/").mode(0o555).owner(3, 4),
-        tar::file("read/f", "f").owner(3, 4).mode(0o640),
-        tar::hard_link("read/hard", "read/f").owner(3, 4).mode(0o640),
-        tar::dir("gone/").mode(0o000),
-        tar::file("gone/f", "f"),
-        tar::dir("opaque/").mode(0o700),
-        tar::file("opaque/old", "old"),
-        tar::file("suid", "s").mode(0o4755).owner(33, 33),
-        tar::file("sgid", "s").mode(0o2755),
-        tar::dir("sticky/").mode(0o1777),
-        tar::dir("sgid-dir/").mode(0o2775).owner(5, 6),
-        tar::file("sgid-dir/f", "f"),
-        tar::symlink("link", "suid").owner(7, 7),
-        tar::fifo("pipe").owner(8, 9).mode(0o600),
-        tar::file("attributes", "a").record("SCHILY.xattr.user.a", "1").record("SCHILY.xattr.trusted.b", "2"),
-        tar::file("capable", "c").record("SCHILY.xattr.security.capability", capability),
-        tar::file("implied/a/b", "b"),
+        tarfile::dir("closed/").mode(0),
+        tarfile::file("closed/f", "f").mode(0),
+        tarfile::dir("closed/sub/").mode(0o100).mtime(1_500_000_000),
+        tarfile::file("closed/sub/g", "g"),
+        tarfile::dir("read/").mode(0o555).owner(3, 4),
+        tarfile::file("read/f", "f").owner(3, 4).mode(0o640),
+        tarfile::hard_link("read/hard", "read/f").owner(3, 4).mode(0o640),
+        tarfile::dir("gone/").mode(0o000),
+        tarfile::file("gone/f", "f"),
+        tarfile::dir("opaque/").mode(0o700),
+        tarfile::file("opaque/old", "old"),
+        tarfile::file("suid", "s").mode(0o4755).owner(33, 33),
+        tarfile::file("sgid", "s").mode(0o2755),
+        tarfile::dir("sticky/").mode(0o1777),
+        tarfile::dir("sgid-dir/").mode(0o2775).owner(5, 6),
+        tarfile::file("sgid-dir/f", "f"),
+        tarfile::symlink("link", "suid").owner(7, 7),
+        tarfile::fifo("pipe").owner(8, 9).mode(0o600),
+        tarfile::file("attributes", "a").record("SCHILY.xattr.user.a", "1").record("SCHILY.xattr.trusted.b", "2"),
+        tarfile::file("capable", "c").record("SCHILY.xattr.security.capability", capability),
+        tarfile::file("implied/a/b", "b"),
     ];
     let top = [
-        tar::file("closed/new", "new"),
-        tar::file("closed/.wh.f", ""),
-        tar::file("read/f", "changed").mode(0o444),
-        tar::file(".wh.gone", "").owner(5, 5),
-        tar::dir("opaque/").mode(0o500),
-        tar::file("opaque/.wh..wh..opq", ""),
-        tar::file("opaque/new", "new"),
+        tarfile::file("closed/new", "new"),
+        tarfile::file("closed/.wh.f", ""),
+        tarfile::file("read/f", "changed").mode(0o444),
+        tarfile::file(".wh.gone", "").owner(5, 5),
+        tarfile::dir("opaque/").mode(0o500),
+        tarfile::file("opaque/.wh..wh..opq", ""),
+        tarfile::file("opaque/new", "new"),
     ];
-    let device = [tar::char_device("null", (1, 3)), tar::block_device("sda", (8, 0)), tar::dir("read/").mode(0o555)];
-    [&base[..], &top[..], &device[..]].map(|members| tar::tar(members.iter())).to_vec()
+    let device =
+        [tarfile::char_device("null", (1, 3)), tarfile::block_device("sda", (8, 0)), tarfile::dir("read/").mode(0o555)];
+    [&base[..], &top[..], &device[..]].map(|members| tarfile::tar(members.iter())).to_vec()
 }
 
 /// Writes an archive where the user can read it.
@@ -79,16 +78,16 @@ fn unpack(user: &User, archive: &Path, way: &str, to: &Path, options: &[&str]) -
 
 /// A walk of both trees, that of root changed by `change`, which may leave entries out.
 fn differences(root: &Path, users: &Path, since: i64, change: impl Fn(&mut Expected) -> bool) -> Vec<String> {
-    let mut want = faultsupport::lasting_walk(root, since);
+    let mut want = testkit::lasting_walk(root, since);
     want.retain_mut(change);
     // The kernel marks an attribute with the user namespace it is from.
-    let mut have = faultsupport::lasting_walk(users, since);
+    let mut have = testkit::lasting_walk(users, since);
     for entry in want.iter_mut().chain(&mut have) {
         if let Some(capability) = entry.xattrs.get_mut("security.capability") {
             capability.clear();
         }
     }
-    faultsupport::tree_changes(&want, &have)
+    testkit::tree_changes(&want, &have)
 }
 
 fn warned(ran: &Ran, words: &[&str]) -> Vec<String> {
@@ -101,7 +100,7 @@ fn root_user_unpacks_a_tree() {
     if !ready() {
         return;
     }
-    let (user, since) = (User::new(false), faultsupport::now() - 1);
+    let (user, since) = (User::new(false), testkit::now() - 1);
     let archive = archive(&user, &layers());
     let (root, to) = (user.at("as-root"), user.at("to/tree"));
     as_root(&archive, "--rootfs", &root);
@@ -117,7 +116,7 @@ fn root_user_unpacks_a_tree() {
     }));
     // A golden with everything that a layer can hold.
     let golden = user.at("golden.tar");
-    std::fs::copy(faultsupport::golden("layers-20.10.tar"), &golden).unwrap();
+    std::fs::copy(testkit::golden("layers-20.10.tar"), &golden).unwrap();
     let (root, to) = (user.at("golden-as-root"), user.at("golden"));
     as_root(&golden, "--rootfs", &root);
     unpack(&user, &golden, "--rootfs", &to, &[]).ok();
@@ -127,7 +126,7 @@ fn root_user_unpacks_a_tree() {
         entry.xattrs.retain(|name, _| name.starts_with("user."));
         entry.device.is_none()
     }));
-    faultsupport::assert_none("a user's tree", &report);
+    testkit::assert_none("a user's tree", &report);
 }
 
 #[test]
@@ -137,7 +136,11 @@ fn root_user_has_nothing_left_of_a_failure() {
     }
     let user = User::new(true);
     let mut bad = layers();
-    bad.push(tar::tar(&[tar::dir("closed/").mode(0), tar::file("closed/x", "x"), tar::hard_link("h", "nothing")]));
+    bad.push(tarfile::tar(&[
+        tarfile::dir("closed/").mode(0),
+        tarfile::file("closed/x", "x"),
+        tarfile::hard_link("h", "nothing"),
+    ]));
     let archive = archive(&user, &bad);
     let before = Snapshot::of(user.home()).without_directory_times();
     let mut report = Vec::new();
@@ -154,7 +157,7 @@ fn root_user_has_nothing_left_of_a_failure() {
     }
     let ran = unpack(&user, &archive, "--rootfs", Path::new("/usr/not-yours"), &[]);
     report.extend(ran.complaints(&["/usr/not-yours", "Permission denied"]));
-    faultsupport::assert_none("a user's failures", &report);
+    testkit::assert_none("a user's failures", &report);
 }
 
 /// Status 2 and one line with the words.
@@ -213,7 +216,7 @@ fn root_user_is_told_what_is_missing() {
     let mut found = run(command, Input::Nothing).complaints(&["newuidmap", "package uidmap"]);
     found.extend(user.processes());
     report.extend(found.into_iter().map(|line| format!("without newuidmap: {line}")));
-    faultsupport::assert_none("what a user is told", &report);
+    testkit::assert_none("what a user is told", &report);
 }
 
 #[test]
@@ -221,7 +224,7 @@ fn root_user_with_subordinate_ids() {
     if !ready() {
         return;
     }
-    let (user, since) = (User::new(true), faultsupport::now() - 1);
+    let (user, since) = (User::new(true), testkit::now() - 1);
     let archive = archive(&user, &layers());
     let mapped = |entry: &mut Expected| {
         entry.owner = (User::mapped(user.uid, entry.owner.0), User::mapped(user.gid, entry.owner.1));
@@ -244,7 +247,7 @@ fn root_user_with_subordinate_ids() {
         report.extend(found.into_iter().map(|line| format!("--layers {directory}: {line}")));
     }
     let opaque = |path: &Path| {
-        faultsupport::tree::walk(path).iter().filter(|entry| entry.xattrs.contains_key("user.overlay.opaque")).count()
+        testkit::tree::walk(path).iter().filter(|entry| entry.xattrs.contains_key("user.overlay.opaque")).count()
     };
     assert_eq!(opaque(&user.at("layers")), 1, "one opaque directory");
 
@@ -265,7 +268,7 @@ fn root_user_with_subordinate_ids() {
     let owner = format!("{:?}", (user.uid, user.gid));
     report.extend(ours.outline().into_iter().filter(|line| !line.contains("/diff ") && !line.ends_with(&owner)));
     report.extend(user.processes());
-    faultsupport::assert_none("subordinate ids", &report);
+    testkit::assert_none("subordinate ids", &report);
 }
 
 #[test]
@@ -274,7 +277,7 @@ fn root_user_with_too_few_ids() {
         return;
     }
     let user = User::new(true);
-    let archive = archive(&user, &[tar::tar(&[tar::file("f", "f").owner(70_000, 0)])]);
+    let archive = archive(&user, &[tarfile::tar(&[tarfile::file("f", "f").owner(70_000, 0)])]);
     let before = Snapshot::of(user.home()).without_directory_times();
     let mut report = Vec::new();
     for way in ["--layers", "--rootfs", "--root"] {
@@ -283,7 +286,7 @@ fn root_user_with_too_few_ids() {
         found.extend(before.changes(&Snapshot::of(user.home()).without_directory_times()));
         report.extend(found.into_iter().map(|line| format!("{way}: {line}")));
     }
-    faultsupport::assert_none("too few ids", &report);
+    testkit::assert_none("too few ids", &report);
 }
 
 /// The child in the user namespace, once it is there.
@@ -347,5 +350,5 @@ fn root_user_stops_what_was_started() {
         report.extend(found.into_iter().map(|line| format!("{title}: {line}")));
         let _ = std::fs::remove_dir_all(user.at("new"));
     }
-    faultsupport::assert_none("requests to stop", &report);
+    testkit::assert_none("requests to stop", &report);
 }

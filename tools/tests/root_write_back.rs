@@ -2,22 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-mod faultsupport;
-
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Instant;
 
-use faultsupport::run::{self, Input, layer_unpack};
-use faultsupport::synthetic;
+use testkit::run::{self, Input, layer_unpack};
+use testkit::synthetic;
 
 #[test]
 fn root_writes_back_meanwhile() {
     let strace = Command::new("strace").arg("--version").output().is_ok();
-    if !faultsupport::is_root() || !faultsupport::tier("root", strace, "install strace") {
+    if !testkit::is_root() || !testkit::tier("root", strace, "install strace") {
         return;
     }
-    let dir = faultsupport::scratch();
+    let dir = testkit::scratch();
     let archive = dir.path().join("image.tar");
     // Large enough to take many times the pause before the first round, on a fast machine, too.
     std::fs::write(&archive, synthetic::archive(256 << 20, 12_000)).unwrap();

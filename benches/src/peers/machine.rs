@@ -15,7 +15,7 @@ use super::record::Machine;
 ///
 /// If `/proc` cannot be read.
 pub fn describe() -> Result<Machine> {
-    let machine = tools::measuring::Machine::read()?;
+    let machine = measuring::Machine::read()?;
     let model = machine.family_and_model.map(|(family, model)| format!(", family {family} model {model}"));
     Ok(Machine {
         cpu: machine.cpu + &model.unwrap_or_default(),

@@ -4,7 +4,7 @@ use anyhow::Result;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use tools::measuring::Spread;
+use measuring::Spread;
 
 use super::record::Results;
 use super::rows::{Form, On, Row, Sync, Workload, contenders};

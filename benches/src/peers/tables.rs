@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use tools::measuring::Spread;
+use measuring::Spread;
 
 use super::record::{Absence, Measurement, Results};
 use super::rows::{Form, MEMORY_MUST, On, Peer, Row, Sync, Workload, contenders};

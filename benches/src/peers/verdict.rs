@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use tools::measuring::Spread;
+use measuring::Spread;
 
 use super::record::{Measurement, Results};
 use super::rows::{Form, GOALS, Goal, On, Peer, Sync, Workload};

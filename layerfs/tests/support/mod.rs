@@ -1,10 +1,6 @@
 //! Shared by the integration tests of this crate.
 #![allow(dead_code)]
 
-pub(crate) mod cases;
-pub(crate) mod tier;
-pub(crate) mod tree;
-
 use std::path::Path;
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
@@ -12,7 +8,6 @@ use layerfs::compress::{Compression, Decoder};
 use layerfs::{JournalFile, Source, UnpackError, Unpacked, Unpacking};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
-pub(crate) use tier::is_root;
 
 pub(crate) fn open_dir(path: &Path) -> OwnedFd {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()

@@ -6,9 +6,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::archive::{self, Image};
-use crate::support::dockerd::Dockerd;
-use crate::support::{root::Root, succeeded};
+use testkit::archive::{self, Image};
+use testkit::dockerd::Dockerd;
+use testkit::{root::Root, succeeded};
 
 /// An image, one upon it, and a container of that.
 pub(crate) const BASE: &str = "layerfs-test/busybox:1";
@@ -41,7 +41,7 @@ impl Store {
     pub(crate) fn make(dir: &Path) -> Self {
         let root = dir.join("template");
         fs::create_dir(&root).unwrap();
-        let golden = crate::support::golden("busybox-20.10.tar");
+        let golden = testkit::golden("busybox-20.10.tar");
         let daemon = Dockerd::start(&root);
         daemon.load(&golden);
         let mut layers = archive::layers(&golden);

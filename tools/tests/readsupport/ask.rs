@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use super::canonical::{Random, Tags, canonical};
-use super::quiet::Snapshot;
-use crate::support::zoo::Zoo;
+use testkit::quiet::Snapshot;
+use testkit::zoo::Zoo;
 
 /// Only rows whose command line contains the text in this variable.
 const ONLY: &str = "LAYERFS_READ_ONLY_TABLE";

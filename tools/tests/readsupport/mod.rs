@@ -2,6 +2,5 @@
 
 pub(crate) mod ask;
 pub(crate) mod canonical;
-pub(crate) mod quiet;
 pub(crate) mod table;
 pub(crate) mod table_ls;

@@ -22,10 +22,10 @@ use super::report::{Content, Report, Run};
 use super::scratch::Scratch;
 use super::{Job, NAME};
 use crate::exit::Usage;
-use crate::measuring::Machine;
-use crate::measuring::machine::file_system;
 use crate::progress::Progress;
 use crate::{input, output};
+use measuring::Machine;
+use measuring::file_system;
 
 /// How to measure.
 #[derive(Debug)]

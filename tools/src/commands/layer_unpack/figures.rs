@@ -2,7 +2,7 @@
 
 use layerfs::meter::{Cost, Stage};
 
-use crate::measuring::Spread;
+use measuring::Spread;
 
 /// How much of `amount` went through in a second, in runs that took `walls` seconds.
 pub(super) fn rates(amount: f64, walls: &[f64]) -> Spread {

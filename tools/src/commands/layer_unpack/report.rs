@@ -34,7 +34,7 @@ use serde::Serialize;
 use super::bottleneck::Metered;
 use super::figures::{rates, ratio, spread};
 use super::measure::Sample;
-use crate::measuring::{Machine, Spread};
+use measuring::{Machine, Spread};
 
 /// All of it.
 #[derive(Debug, Serialize)]

@@ -2,8 +2,8 @@
 
 use super::figures::{ratio, scaling};
 use super::report::{Report, Run, StageCost};
-use crate::measuring::Spread;
 use docker_format::size::size;
+use measuring::Spread;
 
 /// Its lines.
 pub(super) fn lines(report: &Report) -> Vec<String> {

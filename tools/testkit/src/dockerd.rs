@@ -1,0 +1,259 @@
+//! A private dockerd on a data-root that the test owns.
+
+use std::fs::File;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::mount::UnmountFlags;
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+
+const DOCKERD: &str = "/usr/sbin/dockerd";
+/// The distribution's client: another one may come first in `PATH`.
+const DOCKER: &str = "/usr/bin/docker";
+/// Its containerd and runc too.
+const PATH: &str = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+const START: Duration = Duration::from_secs(60);
+/// dockerd gives containers ten seconds to end.
+const STOP: Duration = Duration::from_secs(40);
+
+const OVERLAY2: &[&str] = &["--storage-driver=overlay2"];
+
+/// Whether there is a daemon and a client.
+pub fn installed() -> bool {
+    [DOCKERD, DOCKER].iter().all(|program| Path::new(program).exists())
+}
+
+/// A running daemon. Ends with the value; must be dropped in the thread that started it and before its data-root.
+#[derive(Debug)]
+pub struct Dockerd {
+    process: Child,
+    /// Sockets, pid files, run-time state and log.
+    home: TempDir,
+    data_root: PathBuf,
+    ended: bool,
+}
+
+impl Dockerd {
+    /// Starts dockerd on `data_root` and waits until it answers.
+    pub fn start(data_root: &Path) -> Self {
+        Self::try_start(data_root, START).unwrap_or_else(|log| panic!("dockerd does not come up:\n{log}"))
+    }
+
+    /// The same with these flags in place of the one for the storage driver.
+    pub fn start_with(data_root: &Path, flags: &[&str]) -> Self {
+        let started = Self::try_start_at(&std::env::temp_dir(), data_root, START, flags);
+        started.unwrap_or_else(|log| panic!("dockerd does not come up:\n{log}"))
+    }
+
+    /// The same, or what the daemon logs if it ends or does not answer in time.
+    pub fn try_start(data_root: &Path, limit: Duration) -> Result<Self, String> {
+        Self::try_start_at(&std::env::temp_dir(), data_root, limit, OVERLAY2)
+    }
+
+    /// [`Self::start`] with all the daemon's own files in a directory below `base`.
+    pub fn start_at(base: &Path, data_root: &Path) -> Self {
+        Self::try_start_at(base, data_root, START, OVERLAY2)
+            .unwrap_or_else(|log| panic!("dockerd does not come up:\n{log}"))
+    }
+
+    fn try_start_at(base: &Path, data_root: &Path, limit: Duration, flags: &[&str]) -> Result<Self, String> {
+        let home = tempfile::Builder::new().prefix("layerfs-dockerd-").tempdir_in(base).unwrap();
+        let at = |name: &str| home.path().join(name);
+        std::fs::write(at("daemon.json"), "{}").unwrap();
+        let log = File::create(at("log")).unwrap();
+        // A test that is killed must not leave its daemon behind.
+        let process = Command::new("setpriv")
+            .args(["--pdeathsig", "TERM", DOCKERD])
+            .arg("--data-root")
+            .arg(data_root)
+            .arg("--exec-root")
+            .arg(at("exec"))
+            .arg("--pidfile")
+            .arg(at("pid"))
+            .arg("--config-file")
+            .arg(at("daemon.json"))
+            .arg(format!("--host=unix://{}", at("sock").display()))
+            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+            .args(flags)
+            .env("PATH", PATH)
+            .env_remove("DOCKER_TMPDIR")
+            .env_remove("DOCKER_HOST")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut daemon = Self { process, home, data_root: data_root.to_owned(), ended: false };
+        let started = Instant::now();
+        while !daemon.docker(&["version"]).status.success() {
+            if daemon.process.try_wait().unwrap().is_some() || started.elapsed() > limit {
+                return Err(daemon.log());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(daemon)
+    }
+
+    /// What the daemon has logged.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.home.path().join("log")).unwrap()).into_owned()
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.home.path().join("sock")
+    }
+
+    /// The client with `arguments`, to be run.
+    pub fn client(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(DOCKER);
+        command
+            .arg("--host")
+            .arg(format!("unix://{}", self.home.path().join("sock").display()))
+            .args(arguments)
+            .env("DOCKER_CONFIG", self.home.path())
+            .env("DOCKER_BUILDKIT", "0")
+            .env_remove("DOCKER_HOST")
+            .env_remove("DOCKER_CONTEXT")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `docker ARGUMENTS`.
+    pub fn docker(&self, arguments: &[&str]) -> Output {
+        self.client(arguments).output().unwrap()
+    }
+
+    /// Runs `docker ARGUMENTS`, which must succeed; returns its standard output.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        super::succeeded(&format!("docker {}", arguments.join(" ")), self.docker(arguments))
+    }
+
+    /// Loads an archive; returns docker's lines.
+    pub fn load(&self, archive: &Path) -> String {
+        self.ok(&["load", "-i", archive.to_str().unwrap()])
+    }
+
+    /// The ids of all images, sorted.
+    pub fn images(&self) -> Vec<String> {
+        let mut ids: Vec<String> = self.ok(&["images", "-aq", "--no-trunc"]).lines().map(str::to_owned).collect();
+        ids.sort();
+        ids.dedup();
+        ids
+    }
+
+    /// Removes every container and every image, in whatever order they go.
+    pub fn remove_everything(&self) {
+        for container in self.ok(&["ps", "-aq"]).lines() {
+            self.ok(&["rm", "-f", container]);
+        }
+        loop {
+            let left = self.images();
+            if left.is_empty() {
+                return;
+            }
+            // One that others are built on goes after them.
+            let said: Vec<Output> = left.iter().map(|id| self.docker(&["rmi", "-f", id])).collect();
+            assert!(self.images().len() < left.len(), "docker rmi -f removes nothing: {said:?}");
+        }
+    }
+
+    /// Ends the daemon and waits for all it started.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let _ = rustix::process::kill_process(Pid::from_child(&self.process), Signal::TERM);
+        if !wait(STOP, || self.process.try_wait().is_ok_and(|status| status.is_some())) {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+        // containerd follows it; shims and containers remain only after a kill.
+        if !wait(STOP, || self.relatives().is_empty()) {
+            for pid in self.relatives() {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
+        unmount_below(&self.data_root);
+        unmount_below(self.home.path());
+    }
+
+    /// Processes that were given a path below this daemon's own directory, whose name is nobody else's.
+    fn relatives(&self) -> Vec<Pid> {
+        let home = self.home.path().as_os_str().as_bytes();
+        let numbers =
+            std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let pids = numbers.filter_map(|name| name.parse().ok());
+        pids.filter(|pid: &i32| {
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            command.windows(home.len()).any(|part| part == home)
+        })
+        .filter_map(Pid::from_raw)
+        .collect()
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        self.end();
+        if std::thread::panicking() {
+            let log = self.log();
+            let grave = |line: &&str| ["error", "fatal"].iter().any(|level| line.contains(&format!("level={level}")));
+            eprintln!("dockerd said:\n{}", log.lines().filter(grave).collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+/// Polls until `done` or the time is over.
+fn wait(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while !done() {
+        if start.elapsed() > limit {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    true
+}
+
+/// Undoes every mount on `dir` and below: dockerd mounts its root on itself and may leave that behind.
+fn unmount_below(dir: &Path) {
+    let mut mounts: Vec<PathBuf> = mount_points().into_iter().filter(|mount| mount.starts_with(dir)).collect();
+    mounts.reverse();
+    for mount in mounts {
+        let _ = rustix::mount::unmount(&mount, UnmountFlags::DETACH);
+    }
+}
+
+/// Where something is mounted, in the order of mounting.
+fn mount_points() -> Vec<PathBuf> {
+    let table = std::fs::read("/proc/self/mountinfo").unwrap();
+    let field = |line: &[u8]| line.split(|&byte| byte == b' ').nth(4).map(unescape);
+    table.split(|&byte| byte == b'\n').filter_map(field).map(|path| std::ffi::OsString::from_vec(path).into()).collect()
+}
+
+/// Blanks and the like stand as `\040` in the table.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    let mut rest = field;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
+        match tail.get(..3).filter(|_| byte == b'\\').and_then(octal) {
+            Some(escaped) => {
+                plain.push(escaped);
+                rest = &tail[3..];
+            }
+            None => plain.push(byte),
+        }
+    }
+    plain
+}

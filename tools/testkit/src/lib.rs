@@ -1,0 +1,85 @@
+//! What the tests of all crates share: private daemons, stores to test on, archives good and bad, tiers.
+//!
+//! Comparisons return lines that say what differs, none if nothing does; [`assert_none`] turns them into a failure.
+//! Whatever goes wrong here is a panic that says so: this crate is for tests alone.
+//!
+//! - [`tier()`], [`is_root`], [`docker`]: whether a test can run on this machine
+//! - [`dockerd::Dockerd`]: a daemon on a data-root of the test's own; [`zoo`]: a store with one of everything
+//! - [`archive`], [`image`], [`tarfile`]: archives to import; [`bad`], [`cut`]: such as must be refused
+//! - [`run`], [`user`], [`mounts`], [`kill`]: our programs, as whom and where they run, and how they are stopped
+//! - [`store`], [`root`], [`live`], [`saved`]: what is in a data-root, by its files or by a daemon's word
+//! - [`quiet`], [`Snapshot`], [`listing()`]: what has changed
+//! - [`cases`], [`tree`]: the layer cases, and a full walk of a tree
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+pub mod archive;
+pub mod bad;
+pub mod cases;
+pub mod chromium;
+pub mod cut;
+pub mod dockerd;
+pub mod flow;
+pub mod image;
+pub mod kill;
+mod listing;
+pub mod live;
+pub mod mounts;
+mod programs;
+pub mod quiet;
+mod random;
+pub mod root;
+pub mod run;
+pub mod saved;
+mod scratch;
+mod snapshot;
+pub mod store;
+pub mod synthetic;
+pub mod tarfile;
+mod tier;
+pub mod tree;
+pub mod user;
+pub mod zoo;
+mod zoo_archive;
+mod zoo_home;
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+pub use listing::{changes, listing};
+pub use programs::{import, layer_unpack, layerfs, program, succeeded};
+pub use random::Random;
+pub use scratch::{USUAL_ROOM, empty_root, scratch, scratch_for};
+pub use snapshot::{Snapshot, lasting_walk, tree_changes};
+pub use tier::{Turn, docker, is_root, tier};
+
+/// The goldens that dockerd 20.10 can load.
+pub const GOLDENS: [&str; 5] =
+    ["busybox-20.10.tar", "hybrid-26.tar", "layers-20.10.tar", "shared-20.10.tar", "docker-archive-skopeo.tar"];
+
+/// A file of the repository's `testdata/`.
+pub fn testdata(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(name)
+}
+
+/// A golden archive.
+pub fn golden(name: &str) -> PathBuf {
+    testdata("goldens").join(name)
+}
+
+/// Whether everything is to be tried, and not a sample of it.
+pub fn full_sweep() -> bool {
+    std::env::var("LAYERFS_SWEEP").is_ok_and(|sweep| sweep == "full")
+}
+
+/// Now, in seconds since 1970.
+pub fn now() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_secs()).unwrap()
+}
+
+/// Fails with the first lines, if there are any.
+pub fn assert_none(what: &str, lines: &[String]) {
+    let first: Vec<&str> = lines.iter().take(100).map(String::as_str).collect();
+    assert!(lines.is_empty(), "{what}: {} findings\n{}", lines.len(), first.join("\n"));
+}

@@ -1,9 +1,6 @@
 //! What every driver must do, asked of each of them: its methods, and its guards dropped and committed.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-#[path = "../../layerfs/tests/support/tier.rs"]
-mod tier;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -110,7 +107,7 @@ fn names(root: &Path) -> Vec<String> {
 }
 
 fn each(test: impl Fn(Store)) {
-    if tier::is_root() {
+    if testkit::is_root() {
         DRIVERS.into_iter().for_each(|name| test(Store::new(name)));
     }
 }

@@ -1,9 +1,6 @@
 //! An overlay2 layer's `lower` and `link` against the chain that its records say.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-#[path = "../../layerfs/tests/support/tier.rs"]
-mod tier;
-
 use snapshot::dir::{Dir, Skeleton};
 use snapshot::driver::{AnyDriver, Driver};
 use snapshot::ids::CacheId;
@@ -35,7 +32,7 @@ const CASES: [Case; 9] = [
 
 #[test]
 fn root_lower_must_name_the_chain() {
-    if !tier::is_root() {
+    if !testkit::is_root() {
         return;
     }
     let temp = tempfile::tempdir().unwrap();

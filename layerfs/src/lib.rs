@@ -5,6 +5,7 @@ pub mod apply;
 mod bytes;
 mod chain;
 pub mod compress;
+mod copy;
 mod digest;
 mod error;
 pub mod flatten;
@@ -20,6 +21,7 @@ mod warning;
 pub mod whiteout;
 mod xattr;
 
+pub use copy::copy_tree;
 pub use digest::{ChainId, DiffId, Digest, Hasher, HashingReader, InvalidDigest};
 pub use error::{MemberError, UnpackError};
 pub use replay::LayerFiles;

@@ -40,7 +40,8 @@ pub struct Unpacked {
     pub tar_bytes: u64,
     /// Members of the tar.
     pub members: u64,
-    /// What `docker` calls the layer's size: the lengths of all files and symlinks, each inode once.
+    /// What `docker` calls the layer's size: the lengths of all files and symlinks, each inode once; where whiteouts delete,
+    /// the sizes of all headers.
     pub size: u64,
     /// What was left out.
     pub warnings: Warnings,

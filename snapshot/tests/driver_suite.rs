@@ -9,7 +9,7 @@ use snapshot::dir::{Dir, Skeleton};
 use snapshot::driver::{Access, AnyDriver, Driver, EntryKind, Form, LayerDamage, Order, Prepared};
 use snapshot::ids::CacheId;
 
-const DRIVERS: [&str; 1] = ["overlay2"];
+const DRIVERS: [&str; 2] = ["overlay2", "vfs"];
 
 /// A store of one driver in a directory of its own.
 struct Store {

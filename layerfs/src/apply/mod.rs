@@ -66,7 +66,8 @@ pub struct Outcome {
     pub opaque: HashSet<Vec<u8>>,
     /// Directories whose mode and times are still to be set, in archive order, if [`Target::defer_directories`].
     pub directories: Vec<Directory>,
-    /// Sum of the lengths of files and symlinks, each inode once; `None` if only a walk can tell.
+    /// The layer's size by Docker's rule: the lengths of files and symlinks, each inode once, or in
+    /// [`WhiteoutMode::Delete`] the sizes of all headers. `None` if only a walk can tell.
     pub size: Option<u64>,
     /// Files moved to the target's scratch directory: cleaned name, and the name there. The journal needs their content.
     pub stashed: Vec<(Vec<u8>, String)>,
@@ -116,6 +117,8 @@ pub(crate) struct Applier<'a> {
     stashed: Vec<(Vec<u8>, String)>,
     size: u64,
     size_known: bool,
+    /// The sizes that headers say, of all members with content.
+    header_sizes: u64,
     /// So far members can meet only by having the same name: see `regular`.
     orderly: bool,
     /// Directories that no member has described yet, while `orderly`.
@@ -159,6 +162,7 @@ impl<'a> Applier<'a> {
             stashed: Vec::new(),
             size: 0,
             size_known: true,
+            header_sizes: 0,
             orderly: true,
             implied: SeenNames::default(),
             planned: SeenNames::default(),
@@ -186,11 +190,16 @@ impl<'a> Applier<'a> {
             }
             Vec::new()
         };
+        let size = match self.target.whiteouts {
+            // The directory shows other layers as well, so Docker does not walk it (moby `pkg/archive/diff.go`).
+            WhiteoutMode::Delete => Some(self.header_sizes),
+            _ => self.size_known.then_some(self.size),
+        };
         Ok(Outcome {
             whiteouts: if record { self.whiteouts } else { HashSet::new() },
             opaque: if record { self.opaque } else { HashSet::new() },
             directories: deferred,
-            size: self.size_known.then_some(self.size),
+            size,
             stashed: self.stashed,
         })
     }
@@ -303,6 +312,9 @@ impl Sink for Applying<'_, '_> {
         let _creating = meter::enter(Stage::Create);
         let position = member.position;
         self.applier.name.clone_from(&member.name);
+        if matches!(member.kind, Kind::Regular | Kind::GnuSparse) {
+            self.applier.header_sizes = self.applier.header_sizes.saturating_add(member.size);
+        }
         let applied = self.applier.apply(member, first, self.pool);
         applied.map_err(|source| MemberError { position, name: self.applier.name.clone(), source })
     }

@@ -3,6 +3,7 @@
 use layerfs::apply::XattrNamespace;
 
 use super::overlay2::Overlay2;
+use super::vfs::Vfs;
 use super::{Access, Driver, Entries, LayerDamage, Mount, Order, Prepared, Room};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
@@ -16,6 +17,8 @@ pub const DEFAULT: &str = "overlay2";
 pub enum AnyDriver {
     /// `overlay2`, and `fuse-overlayfs`, whose home has the same form.
     Overlay2(Overlay2),
+    /// `vfs`.
+    Vfs(Vfs),
 }
 
 impl AnyDriver {
@@ -27,6 +30,7 @@ impl AnyDriver {
         match name {
             "overlay2" => Ok(Overlay2::open("overlay2", root, xattr_namespace())?.map(Self::Overlay2)),
             "fuse-overlayfs" => Ok(Overlay2::open("fuse-overlayfs", root, xattr_namespace())?.map(Self::Overlay2)),
+            "vfs" => Ok(Vfs::open(root)?.map(Self::Vfs)),
             _ => Ok(None),
         }
     }
@@ -38,6 +42,7 @@ impl AnyDriver {
     pub fn create(root: &Dir, name: &str, skeleton: &mut Skeleton) -> Result<Self, StoreError> {
         match name {
             "overlay2" => Ok(Self::Overlay2(Overlay2::create(root, xattr_namespace(), skeleton)?)),
+            "vfs" => Ok(Self::Vfs(Vfs::create(root, skeleton)?)),
             other => Err(StoreError::Refused {
                 root: root.path().to_path_buf(),
                 reason: format!("its storage driver {other} cannot be written"),
@@ -48,6 +53,7 @@ impl AnyDriver {
     fn driver(&self) -> &dyn Driver {
         match self {
             Self::Overlay2(driver) => driver,
+            Self::Vfs(driver) => driver,
         }
     }
 }

@@ -17,6 +17,7 @@ mod mount;
 mod overlay2;
 mod prepared;
 mod room;
+mod vfs;
 
 pub use any::{AnyDriver, DEFAULT, xattr_namespace};
 pub use damage::LayerDamage;

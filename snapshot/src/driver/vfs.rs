@@ -1,0 +1,162 @@
+//! The vfs driver: one directory a layer, which holds everything that the layer shows.
+//!
+//! ```text
+//! vfs/                        0710
+//!   dir/                      0710
+//!     <cache id>/             0755 or as the parent has it: the layer with all below it
+//!     .tmp-layerfs-<cache id> 0700 while a layer is being filled: files that its journal still needs
+//! ```
+//!
+//! A layer begins as a copy of its parent, so its parent must be complete before; whiteouts delete. Nothing refers from one
+//! layer to another. Follows moby v20.10.24 `daemon/graphdriver/vfs/driver.go`, but copies extended attributes, which dockerd
+//! loses, and gives no SELinux label.
+
+use std::sync::Arc;
+
+use layerfs::apply::{Ownership, Target, WhiteoutMode};
+
+use super::mount::refuse_mounted;
+use super::prepared::Begun;
+use super::{Access, Driver, Entries, LayerDamage, Mount, Order, Prepared, Room};
+use crate::dir::{Dir, Skeleton};
+use crate::error::StoreError;
+use crate::ids::CacheId;
+
+const NAME: &str = "vfs";
+
+/// The directory of layers in the driver's own.
+const LAYERS: &str = "dir";
+
+/// The driver over one `vfs` directory.
+#[derive(Debug, Clone)]
+pub struct Vfs(Arc<Dir>);
+
+impl Vfs {
+    /// Opens the home in a data-root; `None` if there is none.
+    pub(super) fn open(root: &Dir) -> Result<Option<Self>, StoreError> {
+        Ok(root.descend(&[NAME, LAYERS])?.map(|dir| Self(Arc::new(dir))))
+    }
+
+    /// Opens or creates the home.
+    pub(super) fn create(root: &Dir, skeleton: &mut Skeleton) -> Result<Self, StoreError> {
+        let own = skeleton.ensure(root, NAME, 0o710)?;
+        Ok(Self(Arc::new(skeleton.ensure(&own, LAYERS, 0o710)?)))
+    }
+}
+
+/// A layer, or what is missing of it.
+fn layer(home: &Dir, id: &CacheId) -> Result<Dir, StoreError> {
+    let missing = || StoreError::Invalid { path: home.join(id.as_str()), reason: "missing".into() };
+    home.sub(id.as_str())?.ok_or_else(missing)
+}
+
+/// Where a layer's journal keeps what it still needs.
+fn scratch(id: &CacheId) -> String {
+    format!(".tmp-layerfs-{id}")
+}
+
+fn remove(home: &Dir, id: &CacheId) -> Result<(), StoreError> {
+    refuse_mounted(home, id.as_str())?;
+    home.remove_tree(id.as_str())?;
+    home.remove_tree(&scratch(id))
+}
+
+/// A layer that was begun.
+#[derive(Debug)]
+struct Unfinished {
+    home: Arc<Dir>,
+    id: CacheId,
+    parent: Option<CacheId>,
+}
+
+impl Begun for Unfinished {
+    fn target(&self) -> Result<Target, StoreError> {
+        let scratch_name = scratch(&self.id);
+        let missing = || StoreError::Invalid { path: self.home.join(&scratch_name), reason: "missing".into() };
+        let scratch = self.home.sub(&scratch_name)?.ok_or_else(missing)?;
+        Ok(Target {
+            root: layer(&self.home, &self.id)?.into(),
+            scratch: scratch.into(),
+            whiteouts: WhiteoutMode::Delete,
+            ownership: Ownership::Layer,
+            defer_directories: false,
+        })
+    }
+
+    fn keep(&self, parent: Option<&CacheId>) -> Result<(), StoreError> {
+        if parent != self.parent.as_ref() {
+            let name = |id: Option<&CacheId>| id.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+            let reason = format!("it was made on {}, not on {}", name(self.parent.as_ref()), name(parent));
+            return Err(StoreError::Invalid { path: self.home.join(self.id.as_str()), reason });
+        }
+        self.home.remove_tree(&scratch(&self.id))
+    }
+
+    fn take_back(&self) -> Result<(), StoreError> {
+        remove(&self.home, &self.id)
+    }
+}
+
+impl Driver for Vfs {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn order(&self) -> Order {
+        Order::ParentFirst
+    }
+
+    fn prepare(&self, id: &CacheId, parent: Option<&CacheId>) -> Result<Prepared, StoreError> {
+        let below = parent.map(|parent| layer(&self.0, parent)).transpose()?;
+        let dir = self.0.create(id.as_str(), 0o755)?;
+        // From here on a failure takes back what was made.
+        let unfinished = Unfinished { home: Arc::clone(&self.0), id: id.clone(), parent: parent.cloned() };
+        let prepared = Prepared::new(unfinished);
+        self.0.create(&scratch(id), 0o700)?;
+        if let Some(below) = below {
+            layerfs::copy_tree(&below, &dir).map_err(StoreError::io(dir.path(), "copying the layer below to"))?;
+        }
+        Ok(prepared)
+    }
+
+    fn mount(&self, id: &CacheId, _access: Access) -> Result<Mount, StoreError> {
+        layer(&self.0, id).map(Mount::plain)
+    }
+
+    fn content(&self, id: &CacheId) -> Result<Dir, StoreError> {
+        layer(&self.0, id)
+    }
+
+    fn entries(&self) -> Result<Entries, StoreError> {
+        Entries::named(NAME, &self.0)
+    }
+
+    fn room(&self) -> Result<Room, StoreError> {
+        Room::of(&self.0)
+    }
+
+    fn remove(&self, id: &CacheId) -> Result<(), StoreError> {
+        remove(&self.0, id)
+    }
+
+    fn damage(&self, id: &CacheId, _parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
+        let missing = self.0.sub(id.as_str())?.is_none();
+        Ok(missing.then(|| LayerDamage::Missing { path: self.0.join(id.as_str()) }))
+    }
+
+    fn writable_damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
+        self.damage(id, parents)
+    }
+
+    fn metadata(&self, _id: &CacheId) -> Result<Option<Vec<(&'static str, String)>>, StoreError> {
+        Ok(None)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.0.sync_file_system()
+    }
+
+    fn home(&self) -> &Dir {
+        &self.0
+    }
+}

@@ -5,6 +5,7 @@ use snapshot::findings::{self, LayerFinding, Leftover};
 use snapshot::ids::ImageId;
 use snapshot::liveness::{self, Ownership, Verdict};
 use snapshot::root::DataRoot;
+use snapshot::schema::volume::OPTIONS;
 
 use crate::output;
 
@@ -16,6 +17,12 @@ const NAMED: usize = 20;
 pub(crate) fn report(name: &str, root: &DataRoot, catalog: &Catalog) {
     if let Some(reason) = &catalog.damaged_references {
         output::complain(name, &format!("damaged: dockerd would not start: {reason}"));
+    }
+    for volume in &catalog.volumes {
+        if let Some(fault) = &volume.fault {
+            let what = format!("damaged volume {}: dockerd would not start: {OPTIONS}: {fault}", volume.name);
+            output::complain(name, &what);
+        }
     }
     for (id, reason) in &catalog.damaged_images {
         output::complain(name, &format!("damaged image {}: {reason}", named(catalog, *id)));

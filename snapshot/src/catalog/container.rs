@@ -58,9 +58,9 @@ pub(super) fn list(root: &Dir, driver: &str, mounts: &[MountRecord]) -> Result<V
     for id in dir.names()? {
         let Ok(Some(own)) = dir.sub(&id) else { continue };
         let mount = mounts.iter().find(|mount| mount.name == id).cloned();
-        let mut container = match container::read(&own) {
+        let mut container = match container::read(&own, &id) {
             Ok(record) => Container { record, ..Container::default() },
-            Err(reason) => Container { damage: Some(reason), ..Container::default() },
+            Err(fault) => Container { damage: Some(fault.to_string()), ..Container::default() },
         };
         if container.damage.is_none() {
             container.damage = damage(&container, &id, driver, mount.as_ref());
@@ -77,12 +77,18 @@ fn damage(container: &Container, directory: &str, driver: &str, mount: Option<&M
     if container.id != directory {
         return Some(format!("its config has the id {:?}", container.id));
     }
-    if container.driver != driver {
+    if container.os != "linux" {
+        return Some(format!("it is for the operating system {}", container.os));
+    }
+    if container.driver != driver && !(container.driver.is_empty() && driver == "aufs") {
         return Some(format!("it belongs to the storage driver {}", container.driver));
     }
     match mount {
         None => Some("it has no writable layer (layerdb/mounts)".into()),
-        Some(mount) if mount.mount_id.is_none() => Some("its mount-id is missing or invalid".into()),
-        Some(_) => None,
+        Some(mount) => match (&mount.fault, container.crash) {
+            (Some(fault), _) => Some(format!("its mount cannot be loaded: {fault}")),
+            (None, Some(crash)) => Some(crash.to_string()),
+            (None, None) => None,
+        },
     }
 }

@@ -209,7 +209,7 @@ impl Use<'_> {
     /// The step that made the layer, where the history tells: its entries that made layers are in the layers' order.
     #[must_use]
     pub fn step(&self) -> Option<&crate::catalog::History> {
-        self.image.history.iter().filter(|step| !step.empty_layer).nth(self.place)
+        self.image.history().iter().filter(|step| !step.empty_layer).nth(self.place)
     }
 }
 

@@ -2,15 +2,17 @@
 //!
 //! ```text
 //! containers/<id>/config.v2.json    the container, state included
+//! containers/<id>/hostconfig.json   what it was given of the host; may be missing
 //! ```
 //!
-//! Follows moby v20.10.24 `container/container.go`, `container/state.go`.
+//! dockerd decodes the first JSON value of each file into its structs; a container whose files it cannot decode is not
+//! loaded. Follows moby v20.10.24 `container/container.go: FromDisk`, `container/state.go`.
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
-
-use super::config::get;
+use super::containerfile::{ConfigFile, HostConfigFile};
+use super::gojson::{self, DecodeError};
+use super::time::Time;
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::ImageId;
@@ -19,14 +21,62 @@ use crate::ids::ImageId;
 pub const CONTAINERS: &str = "containers";
 /// The file that holds a container's config and state.
 pub const CONFIG: &str = "config.v2.json";
+/// The file that holds what a container was given of the host.
+pub const HOST_CONFIG: &str = "hostconfig.json";
 
-/// Bytes of the largest config that is read.
-const MAX_CONFIG: usize = 16 << 20;
+/// Bytes of the largest file that is read. Docker has no limit of its own.
+const MAX_FILE: usize = 16 << 20;
+
+/// Why dockerd would not load a container.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContainerFault {
+    /// The container has no config.
+    #[error("{CONFIG} is missing")]
+    Missing,
+    /// A file cannot be read.
+    #[error("{}", crate::catalog::with_causes(.0))]
+    Unreadable(StoreError),
+    /// A file is not what dockerd decodes.
+    #[error("{file}: {error}")]
+    Decode {
+        /// The file's name.
+        file: &'static str,
+        /// What is wrong.
+        error: DecodeError,
+    },
+}
+
+/// A part of a container's files without which dockerd crashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Crash {
+    /// `State` is `null`.
+    State,
+    /// `Config` is `null` or missing.
+    Config,
+    /// A mount point is `null`.
+    MountPoint,
+    /// `hostconfig.json` is `null`.
+    HostConfig,
+}
+
+impl std::fmt::Display for Crash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = match self {
+            Self::State => "State is null in config.v2.json",
+            Self::Config => "Config is null or missing in config.v2.json",
+            Self::MountPoint => "a mount point is null in config.v2.json",
+            Self::HostConfig => "hostconfig.json is null",
+        };
+        write!(f, "{what}: dockerd crashes at its start")
+    }
+}
 
 /// What a container's config says of it.
 #[derive(Debug, Clone, Default)]
 pub struct ContainerRecord {
-    /// Its id, the name of its directory.
+    /// Its id. dockerd loads a container only if this is the name of its directory.
     pub id: String,
     /// Its name, without the slash in front.
     pub name: String,
@@ -36,8 +86,8 @@ pub struct ContainerRecord {
     pub image_name: String,
     /// What it runs.
     pub command: Vec<String>,
-    /// When it was made: RFC 3339.
-    pub created: String,
+    /// When it was made.
+    pub created: Time,
     /// The storage driver it was made with.
     pub driver: String,
     /// Its labels.
@@ -50,6 +100,10 @@ pub struct ContainerRecord {
     pub networks: Vec<String>,
     /// Its ports, as they were when it was started last.
     pub ports: Vec<Port>,
+    /// The operating system it was made for.
+    pub os: String,
+    /// What its files say at which dockerd crashes when it has loaded the container: it does not start then.
+    pub crash: Option<Crash>,
 }
 
 /// A port of a container.
@@ -93,10 +147,10 @@ pub struct State {
     pub pid: u32,
     /// How it ended.
     pub exit_code: i64,
-    /// When it was started: RFC 3339; year 1 for never.
-    pub started: String,
-    /// When it ended: RFC 3339; year 1 for never.
-    pub finished: String,
+    /// When it was started; Go's zero time for never.
+    pub started: Time,
+    /// When it ended; Go's zero time for never.
+    pub finished: Time,
     /// What its health check says: `starting`, `healthy`, `unhealthy`; empty for none.
     pub health: String,
 }
@@ -138,7 +192,7 @@ impl State {
         match () {
             () if self.removing => Status::Removing,
             () if self.dead => Status::Dead,
-            () if self.started.is_empty() || self.started.starts_with("0001-01-01T00:00:00") => Status::Created,
+            () if self.started.is_zero() => Status::Created,
             () => Status::Exited,
         }
     }
@@ -152,99 +206,143 @@ pub fn open(root: &Dir) -> Result<Option<Dir>, StoreError> {
     root.sub(CONTAINERS)
 }
 
-/// Reads a container from its directory, or says why dockerd would not load it.
+/// Reads the container `id` from its directory; where the file has no id, that one is its id.
 ///
 /// # Errors
-/// What is wrong, in one line.
-pub fn read(own: &Dir) -> Result<ContainerRecord, String> {
-    match own.read(CONFIG, MAX_CONFIG) {
-        Ok(Some(bytes)) => parse(&bytes).map_err(|reason| format!("{CONFIG}: {reason}")),
-        Ok(None) => Err(format!("{CONFIG} is missing")),
-        Err(error) => Err(crate::catalog::with_causes(&error)),
+/// [`ContainerFault`] where dockerd would not load it.
+pub fn read(own: &Dir, id: &str) -> Result<ContainerRecord, ContainerFault> {
+    let file = |name| own.read(name, MAX_FILE).map_err(ContainerFault::Unreadable);
+    let decode = |file| move |error| ContainerFault::Decode { file, error };
+    let bytes = file(CONFIG)?.ok_or(ContainerFault::Missing)?;
+    let mut config: ConfigFile = gojson::first_value(&bytes).map_err(decode(CONFIG))?;
+    drop(bytes);
+    config.id.0.get_or_insert_with(|| id.to_owned());
+    let mut record = ContainerRecord::from(config);
+    if let Some(bytes) = file(HOST_CONFIG)? {
+        let host: HostConfigFile = gojson::first_value(&bytes).map_err(decode(HOST_CONFIG))?;
+        if host.0.is_none() {
+            record.crash = Some(Crash::HostConfig);
+        }
     }
+    Ok(record)
 }
 
-fn parse(bytes: &[u8]) -> Result<ContainerRecord, String> {
-    let value: Value = serde_json::Deserializer::from_slice(bytes)
-        .into_iter()
-        .next()
-        .ok_or("empty")?
-        .map_err(|error: serde_json::Error| error.to_string())?;
-    let Value::Object(object) = value else { return Err("not a JSON object".into()) };
-    let text = |object: &Map<String, Value>, key: &str| {
-        get(object, key).and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
-    let inner = |key: &str| get(&object, key).and_then(Value::as_object);
-    let config = inner("Config");
-    let labels = config.and_then(|config| get(config, "Labels")).and_then(Value::as_object);
-    let args = get(&object, "Args").and_then(Value::as_array);
-    let path = Some(text(&object, "Path")).filter(|path| !path.is_empty());
-    let settings = |key: &str| inner("NetworkSettings").and_then(|of| get(of, key)).and_then(Value::as_object);
-    let points = inner("MountPoints").into_iter().flatten().filter_map(|(destination, point)| {
-        let point = point.as_object()?;
-        Some(MountPoint {
-            kind: text(point, "Type"),
-            name: text(point, "Name"),
-            driver: text(point, "Driver"),
-            source: text(point, "Source"),
-            destination: destination.clone(),
-        })
-    });
-    Ok(ContainerRecord {
-        id: text(&object, "ID"),
-        name: text(&object, "Name").trim_start_matches('/').to_owned(),
-        image: text(&object, "Image").parse().ok().map(ImageId),
-        image_name: config.map(|config| text(config, "Image")).unwrap_or_default(),
-        command: path
-            .into_iter()
-            .chain(args.into_iter().flatten().filter_map(|arg| Some(arg.as_str()?.to_owned())))
-            .collect(),
-        created: text(&object, "Created"),
-        driver: text(&object, "Driver"),
-        labels: labels
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
-            .collect(),
-        state: inner("State").map(state).unwrap_or_default(),
-        mount_points: points.collect(),
-        networks: settings("Networks").map(|networks| networks.keys().cloned().collect()).unwrap_or_default(),
-        ports: settings("Ports").into_iter().flatten().flat_map(|(port, hosts)| ports(port, hosts)).collect(),
-    })
+impl From<ConfigFile> for ContainerRecord {
+    fn from(file: ConfigFile) -> Self {
+        let crash = match () {
+            () if file.state.0.is_none() => Some(Crash::State),
+            () if file.config.is_none() => Some(Crash::Config),
+            () if file.mount_points.values().any(Option::is_none) => Some(Crash::MountPoint),
+            () => None,
+        };
+        let config = file.config.unwrap_or_default();
+        let settings = file.network_settings.unwrap_or_default();
+        let points = file.mount_points.into_iter().filter_map(|(destination, point)| {
+            let point = point?;
+            Some(MountPoint {
+                kind: point.kind,
+                name: point.name,
+                driver: point.driver,
+                source: point.source,
+                destination,
+            })
+        });
+        let path = Some(file.path).filter(|path| !path.is_empty());
+        Self {
+            id: file.id.0.unwrap_or_default(),
+            name: file.name.trim_start_matches('/').to_owned(),
+            image: file.image.parse().ok().map(ImageId),
+            image_name: config.image,
+            command: path.into_iter().chain(file.args).collect(),
+            created: file.created,
+            driver: file.driver,
+            labels: config.labels.unwrap_or_default(),
+            state: file.state.0.map(State::from).unwrap_or_default(),
+            mount_points: points.collect(),
+            networks: settings.networks.into_keys().collect(),
+            ports: settings.ports.into_iter().flat_map(|(port, hosts)| ports(&port, hosts)).collect(),
+            os: if file.os.is_empty() { "linux".into() } else { file.os },
+            crash,
+        }
+    }
 }
 
 /// One port for each address it is published at, or one that is not.
-fn ports(port: &str, hosts: &Value) -> Vec<Port> {
-    let hosts = hosts.as_array().map(Vec::as_slice).unwrap_or_default();
-    let text = |host: &Value, key: &str| host.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let host = |host: &Value| format!("{}:{}", text(host, "HostIp"), text(host, "HostPort"));
-    let published = |one: &Value| Port { port: port.to_owned(), host: Some(host(one)) };
+fn ports(port: &str, hosts: Vec<super::containerfile::PortBinding>) -> Vec<Port> {
     if hosts.is_empty() {
         return vec![Port { port: port.to_owned(), host: None }];
     }
-    hosts.iter().map(published).collect()
+    let host = |host: super::containerfile::PortBinding| format!("{}:{}", host.ip, host.port);
+    hosts.into_iter().map(|one| Port { port: port.to_owned(), host: Some(host(one)) }).collect()
 }
 
-fn state(object: &Map<String, Value>) -> State {
-    let flag = |key: &str| get(object, key).and_then(Value::as_bool).unwrap_or_default();
-    let number = |key: &str| get(object, key).and_then(Value::as_i64).unwrap_or_default();
-    let text = |key: &str| get(object, key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    State {
-        running: flag("Running"),
-        paused: flag("Paused"),
-        restarting: flag("Restarting"),
-        removing: flag("RemovalInProgress"),
-        dead: flag("Dead"),
-        pid: u32::try_from(number("Pid")).unwrap_or_default(),
-        exit_code: number("ExitCode"),
-        started: text("StartedAt"),
-        finished: text("FinishedAt"),
-        health: get(object, "Health")
-            .and_then(Value::as_object)
-            .and_then(|health| get(health, "Status"))
-            .and_then(Value::as_str)
-            .filter(|health| *health != "none")
-            .unwrap_or_default()
-            .to_owned(),
+impl From<super::containerfile::StateFile> for State {
+    fn from(file: super::containerfile::StateFile) -> Self {
+        let health = file.health.unwrap_or_default().status;
+        Self {
+            running: file.running,
+            paused: file.paused,
+            restarting: file.restarting,
+            removing: file.removing,
+            dead: file.dead,
+            pid: u32::try_from(file.pid).unwrap_or_default(),
+            exit_code: file.exit_code,
+            started: file.started,
+            finished: file.finished,
+            health: if health == "none" { String::new() } else { health },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(config: &str, host: Option<&str>) -> Result<ContainerRecord, String> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(CONFIG), config).unwrap();
+        if let Some(host) = host {
+            std::fs::write(dir.path().join(HOST_CONFIG), host).unwrap();
+        }
+        read(&Dir::open(dir.path()).unwrap(), "c1").map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn what_dockerd_does_not_decode_is_said() {
+        for (config, host, reason) in [
+            ("", None, "config.v2.json: unexpected end of JSON input (byte 0)"),
+            (
+                r#"{"State":{"ExitCode":"3"}}"#,
+                None,
+                "config.v2.json: State.ExitCode must be a whole number of 64 bits, not a string (byte 24)",
+            ),
+            (
+                r#"{"Created":"x"}"#,
+                None,
+                "config.v2.json: Created must be a time such as \"2006-01-02T15:04:05Z\", not \"x\" (byte 14)",
+            ),
+            (r#"{"Config":{}}"#, Some(""), "hostconfig.json: unexpected end of JSON input (byte 0)"),
+            (
+                r#"{"Config":{}}"#,
+                Some(r#"{"Memory":1.5}"#),
+                "hostconfig.json: Memory must be a whole number of 64 bits, not number 1.5 (byte 13)",
+            ),
+        ] {
+            assert_eq!(record(config, host).unwrap_err(), reason);
+        }
+    }
+
+    #[test]
+    fn what_crashes_dockerd_is_said() {
+        for (config, host, crash) in [
+            (r#"{"State":null,"Config":{}}"#, None, Crash::State),
+            (r#"{"State":{}}"#, None, Crash::Config),
+            (r#"{"Config":null}"#, None, Crash::Config),
+            (r#"{"Config":{},"MountPoints":{"/x":null}}"#, None, Crash::MountPoint),
+            (r#"{"Config":{}}"#, Some("null"), Crash::HostConfig),
+        ] {
+            assert_eq!(record(config, host).unwrap().crash, Some(crash), "{config}");
+        }
+        assert_eq!(record(r#"{"Config":{}} junk"#, Some("{}")).unwrap().crash, None);
     }
 }

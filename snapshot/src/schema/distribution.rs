@@ -7,21 +7,30 @@
 
 use layerfs::{DiffId, Digest};
 
+use super::gojson::{self, Checked};
 use crate::dir::Dir;
 use crate::error::StoreError;
+use crate::go_struct;
 
 /// Bytes of the largest file that is read; Docker keeps 50 entries.
 const MAX_FILE: usize = 1 << 20;
 
 /// One place a layer was pulled from or pushed to.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct V2Metadata {
     /// The blob.
     pub digest: Digest,
     /// The repository's full name.
-    #[serde(default)]
     pub source_repository: String,
+}
+
+go_struct! {
+    /// An entry of the file (`metadata.V2Metadata`).
+    struct Entry {
+        digest: String = "Digest",
+        source_repository: String = "SourceRepository",
+        hmac: Checked<String> = "HMAC",
+    }
 }
 
 /// The diff id that a registry blob unpacked to, as far as dockerd remembers.
@@ -43,5 +52,9 @@ pub fn blobs_of(image_root: &Dir, diff_id: DiffId) -> Result<Vec<V2Metadata>, St
         return Ok(Vec::new());
     };
     let bytes = dir.read(&diff_id.0.hex(), MAX_FILE)?.unwrap_or_default();
-    Ok(serde_json::from_slice(&bytes).unwrap_or_default())
+    let entries: Vec<Entry> = gojson::from_slice(&bytes).unwrap_or_default();
+    let known = |entry: Entry| {
+        Some(V2Metadata { digest: entry.digest.parse().ok()?, source_repository: entry.source_repository })
+    };
+    Ok(entries.into_iter().filter_map(known).collect())
 }

@@ -17,6 +17,7 @@ use crate::error::StoreError;
 use crate::ids::ImageId;
 
 const PARENT: &str = "parent";
+const LAST_UPDATED: &str = "lastUpdated";
 
 /// More than any of the small files may have.
 const SMALL_FILE: usize = 4096;
@@ -65,6 +66,18 @@ impl ImageStore {
     pub fn metadata(&self, id: ImageId, name: &str) -> Result<Option<String>, StoreError> {
         let Some(dir) = self.metadata.as_ref().map_or(Ok(None), |all| all.sub(&id.0.hex()))? else { return Ok(None) };
         Ok(dir.read(name, SMALL_FILE)?.and_then(|bytes| String::from_utf8(bytes).ok()))
+    }
+
+    /// What the image was built from, whatever the file says; `None` if it is missing, empty or cannot be read.
+    #[must_use]
+    pub fn parent(&self, id: ImageId) -> Option<String> {
+        self.metadata(id, PARENT).ok().flatten().filter(|text| !text.is_empty())
+    }
+
+    /// When the image was tagged last, whatever the file says; `None` if it is missing, empty or cannot be read.
+    #[must_use]
+    pub fn last_updated(&self, id: ImageId) -> Option<String> {
+        self.metadata(id, LAST_UPDATED).ok().flatten().filter(|text| !text.is_empty())
     }
 
     /// All images with a config file, damaged ones included.

@@ -108,7 +108,7 @@ impl LayerStore {
                 .trim()
                 .parse()
                 .map_err(|error: crate::ids::InvalidId| damaged(CACHE_ID, error.to_string()))?,
-            size: size.parse().map_err(|_| damaged(SIZE, format!("{size:?} is not a number")))?,
+            size: parse_size(&size).ok_or_else(|| damaged(SIZE, format!("{size:?} is not a number")))?,
         }))
     }
 
@@ -230,6 +230,25 @@ impl LayerStore {
     }
 }
 
+/// A size as Go's `strconv.ParseInt` takes it: nothing around it, perhaps a sign. dockerd loads a layer of negative size; it
+/// counts as empty here.
+fn parse_size(text: &str) -> Option<u64> {
+    let size: i64 = text.parse().ok()?;
+    Some(u64::try_from(size).unwrap_or(0))
+}
+
+/// Whether Go's `digest.Parse` takes a text: SHA-256, and SHA-384 and SHA-512, which no file of a layer has in practice.
+pub(super) fn is_digest(text: &str) -> bool {
+    let Some((algorithm, hex)) = text.split_once(':') else { return false };
+    let digits = match algorithm {
+        "sha256" => 64,
+        "sha384" => 96,
+        "sha512" => 128,
+        _ => return false,
+    };
+    hex.len() == digits && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// The name of a layer's write-set.
 fn write_set_name(cache_id: &CacheId) -> String {
     let id = cache_id.as_str();
@@ -258,5 +277,22 @@ impl WriteSet {
     /// Where the layer's journal goes.
     pub(crate) fn journal(&self) -> Result<JournalFile, StoreError> {
         Ok(JournalFile { dir: self.dir.owned_fd()?, name: JOURNAL })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_what_go_parses() {
+        for (text, size) in
+            [("0", 0), ("007", 7), ("+5", 5), ("-5", 0), ("9223372036854775807", i64::MAX.unsigned_abs())]
+        {
+            assert_eq!(parse_size(text), Some(size), "{text}");
+        }
+        for bad in ["", " 3", "3\n", "3.0", "1e3", "0x10", "1_000", "9223372036854775808", "--1", "+"] {
+            assert_eq!(parse_size(bad), None, "{bad:?}");
+        }
     }
 }

@@ -18,10 +18,14 @@
 pub mod buildkit;
 pub mod config;
 pub mod container;
+mod containerfile;
 pub mod database;
 pub mod distribution;
+pub mod gojson;
 pub mod image;
 pub mod layer;
 pub mod mount;
 pub mod references;
+pub mod runconfig;
+pub mod time;
 pub mod volume;

@@ -4,32 +4,86 @@
 //! {"Repositories":{"app":{"app:1":"sha256:<image id>","app@sha256:<manifest>":"sha256:<image id>"}}}
 //! ```
 //!
-//! Compact, sorted, no newline, mode 0600. dockerd does not start with a file it cannot parse, and reads only the first
-//! JSON value of it (moby v20.10.24 `reference/store.go`). Entries that we do not understand survive.
+//! Compact, sorted, no newline, mode 0600. dockerd reads only the first JSON value of the file and does not start if it
+//! cannot decode that, or if it is `null` (moby v20.10.24 `reference/store.go: reload`). Names and values that are no
+//! references or digests are kept as they are, as dockerd keeps them; keys beside `Repositories` go, as they do there.
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde::{Serialize, Serializer};
 
+use super::gojson::{self, Decode, DecodeError, Decoder, Expected};
 use crate::dir::Dir;
 use crate::error::StoreError;
+use crate::go_struct;
 use crate::ids::ImageId;
 use crate::reference::Reference;
 
 /// The file's name.
 pub const FILE: &str = "repositories.json";
 
-/// Bytes of the largest file that is read.
+/// Bytes of the largest file that is read. Docker has no limit of its own.
 const MAX_FILE: usize = 64 << 20;
 
-type Repositories = BTreeMap<String, BTreeMap<String, Value>>;
+/// The value of a reference: an image, or whatever text there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    Image(ImageId),
+    Other(Box<str>),
+}
+
+impl Target {
+    fn image(&self) -> Option<ImageId> {
+        match self {
+            Self::Image(id) => Some(*id),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self::Other("".into())
+    }
+}
+
+impl Decode for Target {
+    fn expected() -> Expected {
+        Expected::Text
+    }
+
+    fn string(&mut self, raw: &[u8], decoder: &mut Decoder<'_>) {
+        let mut text = String::new();
+        text.string(raw, decoder);
+        *self = text.parse().map_or_else(|_| Self::Other(text.into()), |digest| Self::Image(ImageId(digest)));
+    }
+}
+
+impl Serialize for Target {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Image(id) => id.serialize(serializer),
+            Self::Other(text) => text.serialize(serializer),
+        }
+    }
+}
+
+type Repositories = BTreeMap<String, Option<BTreeMap<String, Target>>>;
+
+go_struct! {
+    /// The file (`reference.store`).
+    #[derive(Eq, serde::Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct File { repositories: Repositories = "Repositories" }
+}
+
+/// The whole document: dockerd decodes it into a pointer, which `null` makes none.
+type Document = Option<File>;
 
 /// All names of one driver's images.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct References {
-    repositories: Repositories,
-    /// Keys beside `Repositories`.
-    rest: BTreeMap<String, Value>,
+    file: File,
 }
 
 /// What setting a tag did.
@@ -53,38 +107,30 @@ impl References {
     /// [`StoreError::Invalid`] where dockerd would not start.
     pub fn load(image_root: &Dir) -> Result<Self, StoreError> {
         let Some(bytes) = image_root.read(FILE, MAX_FILE)? else { return Ok(Self::default()) };
-        let invalid = |reason: String| StoreError::Invalid { path: image_root.join(FILE), reason };
-        let first = serde_json::Deserializer::from_slice(&bytes).into_iter::<BTreeMap<String, Value>>().next();
-        let mut rest = first.ok_or_else(|| invalid("empty".into()))?.map_err(|error| invalid(error.to_string()))?;
-        let key = rest.keys().rev().find(|key| key.eq_ignore_ascii_case("Repositories")).cloned();
-        let repositories = match key.and_then(|key| rest.remove(&key)) {
-            None | Some(Value::Null) => Repositories::new(),
-            Some(value) => serde_json::from_value(value).map_err(|error| invalid(error.to_string()))?,
-        };
-        Ok(Self { repositories, rest })
+        let invalid =
+            |error: DecodeError| StoreError::Invalid { path: image_root.join(FILE), reason: error.to_string() };
+        let null = DecodeError { field: String::new(), expected: Expected::Object, found: "null".into(), offset: 4 };
+        let document: Document = gojson::first_value(&bytes).map_err(invalid)?;
+        Ok(Self { file: document.ok_or_else(|| invalid(null))? })
     }
 
     /// The file's content.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut all = self.rest.clone();
-        let repositories = serde_json::to_value(&self.repositories).expect("strings and JSON values always serialise");
-        all.insert("Repositories".into(), repositories);
-        serde_json::to_vec(&all).expect("strings and JSON values always serialise")
+        serde_json::to_vec(&self.file).expect("maps of strings always serialise")
     }
 
     /// The image that a reference names.
     #[must_use]
     pub fn get(&self, reference: &Reference) -> Option<ImageId> {
-        let id = self.repositories.get(&reference.familiar_name())?.get(&reference.familiar())?;
-        Some(ImageId(id.as_str()?.parse().ok()?))
+        self.file.repositories.get(&reference.familiar_name())?.as_ref()?.get(&reference.familiar())?.image()
     }
 
     /// Gives a tag to an image.
     pub fn tag(&mut self, reference: &Reference, id: ImageId) -> Tagged {
         let before = self.get(reference);
-        let repository = self.repositories.entry(reference.familiar_name()).or_default();
-        repository.insert(reference.familiar(), Value::String(id.to_string()));
+        let repository = self.file.repositories.entry(reference.familiar_name()).or_default();
+        repository.get_or_insert_default().insert(reference.familiar(), Target::Image(id));
         match before {
             None => Tagged::New,
             Some(from) if from == id => Tagged::Unchanged,
@@ -94,8 +140,8 @@ impl References {
 
     /// All references and the images they name, sorted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, ImageId)> {
-        let entries = self.repositories.values().flatten();
-        entries.filter_map(|(name, id)| Some((name.as_str(), ImageId(id.as_str()?.parse().ok()?))))
+        let entries = self.file.repositories.values().flatten().flatten();
+        entries.filter_map(|(name, target)| Some((name.as_str(), target.image()?)))
     }
 }
 
@@ -127,21 +173,34 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_survives() {
-        let text =
-            format!(r#"{{"Repositories":{{"docker.io/library/nf":{{"nf:1":"{A}","odd":7}}}},"Extra":[1]}} junk"#);
+        let text = format!(
+            r#"{{"Repositories":{{"docker.io/library/nf":{{"nf:1":"{A}","odd":"7"}},"x":null}},"Extra":[1]}} junk"#
+        );
         let mut references = load(&text).unwrap();
         references.tag(&Reference::parse("b:2").unwrap(), ImageId(B.parse().unwrap()));
         let written = String::from_utf8(references.to_bytes()).unwrap();
-        for kept in [r#""odd":7"#, r#""Extra":[1]"#, "docker.io/library/nf", r#""b:2""#] {
+        for kept in [r#""odd":"7""#, r#""x":null"#, "docker.io/library/nf", r#""b:2""#] {
             assert!(written.contains(kept), "{written}");
         }
     }
 
     #[test]
     fn a_file_that_stops_dockerd_is_refused() {
-        for bad in ["", "{", "nonsense", r#"{"Repositories":[]}"#] {
+        for bad in
+            ["", " ", "{", "nonsense", "null", "[]", r#"{"Repositories":[]}"#, r#"{"Repositories":{"a":{"a:1":7}}}"#]
+        {
             assert!(matches!(load(bad), Err(StoreError::Invalid { .. })), "{bad:?}");
         }
-        assert!(load("{}").is_ok() && load(r#"{"Repositories":null}"#).is_ok());
+        let said = load(r#"{"Repositories":{"a":{"a:1":7}}}"#).unwrap_err().to_string();
+        assert!(said.ends_with("Repositories must be a string, not a number (byte 29)"), "{said}");
+        let fine = [
+            "{}",
+            r#"{"Repositories":null}"#,
+            r#"{"Repositories":{"x":null}}"#,
+            r#"{"repositories":{"a":{"a:1":null}}} ]"#,
+        ];
+        for text in fine {
+            assert!(load(text).is_ok(), "{text}");
+        }
     }
 }

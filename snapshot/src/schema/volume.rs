@@ -6,16 +6,17 @@
 //! volumes/metadata.db        a bbolt database: bucket `volumes`, name -> JSON with the labels
 //! ```
 //!
-//! Follows moby v20.10.24 `volume/local/local.go: New`, `volume/service/db.go`.
+//! dockerd does not start with an `opts.json` that it cannot decode. Follows moby v20.10.24 `volume/local/local.go: New`,
+//! `volume/service/db.go`.
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
-use super::config::get;
 use super::database;
+use super::gojson::{self, Checked, DecodeError};
+use super::runconfig::Map;
 use crate::dir::Dir;
 use crate::error::StoreError;
+use crate::go_struct;
 use bolt::Bolt;
 
 /// The directory of volumes in a data-root.
@@ -23,11 +24,36 @@ pub const VOLUMES: &str = "volumes";
 /// The directory of a volume's content, in its own.
 pub const DATA: &str = "_data";
 /// The file that says how a volume is mounted.
-const OPTIONS: &str = "opts.json";
+pub const OPTIONS: &str = "opts.json";
 /// The database of all volumes.
 pub const DATABASE: &str = "metadata.db";
 
+/// Bytes of the largest `opts.json` that is read. Docker has no limit of its own.
 const MAX_OPTIONS: usize = 1 << 20;
+
+go_struct! {
+    /// `opts.json` (`local.optsConfig`).
+    struct Options {
+        mount_type: String = "MountType",
+        mount_opts: Checked<String> = "MountOpts",
+        mount_device: String = "MountDevice",
+        quota: Checked<Quota> = "Quota",
+    }
+}
+
+go_struct! {
+    struct Quota { size: Checked<u64> = "Size" }
+}
+
+go_struct! {
+    /// A value of the database (`service.volumeMetadata`).
+    struct Metadata {
+        name: Checked<String> = "Name",
+        driver: Checked<String> = "Driver",
+        labels: Map<String> = "Labels",
+        options: Checked<Map<String>> = "Options",
+    }
+}
 
 /// A local volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +64,16 @@ pub struct Volume {
     pub labels: BTreeMap<String, String>,
     /// Whether its content is elsewhere and mounted on use.
     pub mounted_on_use: bool,
+    /// What is wrong with its options, so that dockerd does not start; `None` if nothing is.
+    pub fault: Option<DecodeError>,
+}
+
+/// Where a volume's content is: `volumes/<name>/_data`.
+///
+/// # Errors
+/// [`StoreError::Io`]
+pub fn data(root: &Dir, name: &str) -> Result<Option<Dir>, StoreError> {
+    root.descend(&[VOLUMES, name, DATA])
 }
 
 /// Lists the volumes, sorted by name.
@@ -51,14 +87,16 @@ pub fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
     let known = database.as_deref().and_then(|bytes| Bolt::parse(bytes).ok());
     for name in dir.names()? {
         let Ok(Some(own)) = dir.sub(&name) else { continue };
+        // dockerd passes over options that it cannot read.
         let options = own.read(OPTIONS, MAX_OPTIONS).ok().flatten();
-        let options: Option<Value> = options.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let text = |key: &str| {
-            let object = options.as_ref().and_then(Value::as_object)?;
-            get(object, key)?.as_str().filter(|text| !text.is_empty())
+        let options: Result<Options, _> =
+            options.map_or_else(|| Ok(Options::default()), |bytes| gojson::from_slice(&bytes));
+        let (mounted_on_use, fault) = match options {
+            Ok(options) => (!options.mount_type.is_empty() || !options.mount_device.is_empty(), None),
+            Err(error) => (false, Some(error)),
         };
         let labels = known.as_ref().and_then(|known| labels(known, &name)).unwrap_or_default();
-        volumes.push(Volume { mounted_on_use: text("MountType").or(text("MountDevice")).is_some(), labels, name });
+        volumes.push(Volume { name, labels, mounted_on_use, fault });
     }
     volumes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(volumes)
@@ -66,7 +104,31 @@ pub fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
 
 fn labels(database: &Bolt<'_>, name: &str) -> Option<BTreeMap<String, String>> {
     let bucket = database.root().bucket(b"volumes").ok()??;
-    let record: Value = serde_json::from_slice(bucket.get(name.as_bytes()).ok()??).ok()?;
-    let labels = get(record.as_object()?, "Labels")?.as_object()?;
-    Some(labels.iter().map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect())
+    let record: Metadata = gojson::from_slice(bucket.get(name.as_bytes()).ok()??).ok()?;
+    record.labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_decoded_as_dockerd_decodes_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = |options: &str| {
+            let own = dir.path().join(VOLUMES).join("v");
+            std::fs::create_dir_all(&own).unwrap();
+            std::fs::write(own.join(OPTIONS), options).unwrap();
+            let volume = list(&Dir::open(dir.path()).unwrap()).unwrap().pop().unwrap();
+            (volume.mounted_on_use, volume.fault.map(|fault| fault.to_string()))
+        };
+        assert_eq!(volume(r#"{"MountType":"","MountOpts":"","MountDevice":"","Quota":{"Size":0}}"#), (false, None));
+        assert_eq!(volume(r#"{"mounttype":"nfs"}"#), (true, None));
+        assert_eq!(volume("null"), (false, None));
+        assert_eq!(volume("").1.unwrap(), "unexpected end of JSON input (byte 0)");
+        assert_eq!(volume(r#"{"MountType":1}"#).1.unwrap(), "MountType must be a string, not a number (byte 14)");
+        let negative = "Quota.Size must be a whole number of 64 bits without sign, not number -1 (byte 19)";
+        assert_eq!(volume(r#"{"Quota":{"Size":-1}}"#).1.unwrap(), negative);
+        assert!(volume("{} x").1.is_some());
+    }
 }

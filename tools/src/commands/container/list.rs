@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         .filter(|container| passes(&filters, container))
         .collect();
     shown.sort_by_key(|container| {
-        std::cmp::Reverse((container.created.parse::<Timestamp>().unwrap_or(Timestamp::MIN), container.id.clone()))
+        std::cmp::Reverse((container.created.moment().unwrap_or(Timestamp::MIN), container.id.clone()))
     });
     if let Ok(last) = usize::try_from(last)
         && last > 0
@@ -107,7 +107,7 @@ fn passes(filters: &Filters, container: &Container) -> bool {
         && any("name", &|value| container.name.contains(value.trim_start_matches(['^', '/'])))
         && any("status", &|value| state_word(container.status()) == value)
         && any("exited", &|value| {
-            let ended = !container.state.started.starts_with("0001") && !is_up(container.status());
+            let ended = !container.state.started.is_zero() && !is_up(container.status());
             ended && value.parse() == Ok(container.state.exit_code)
         })
         && filters.labels_match(&container.labels)

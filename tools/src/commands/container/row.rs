@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use snapshot::catalog::{Catalog, Container, Resolved, Status};
 use snapshot::reference::Reference;
+use snapshot::schema::time::Time;
 
 use docker_format::listing::Row;
 use docker_format::{ago, ellipsis, size};
@@ -34,7 +35,7 @@ pub(crate) struct Sizes {
 
 /// All fields of a container.
 pub(crate) fn row(catalog: &Catalog, container: &Container, sizes: Sizes, style: Style) -> Row {
-    let created = container.created.parse::<Timestamp>().map_or(0, Timestamp::as_second);
+    let created = container.created.unix_seconds();
     let id = if style.whole { container.id.clone() } else { short(&container.id).to_owned() };
     let command = command(container);
     let command = if style.whole { command } else { ellipsis(&command, COMMAND) };
@@ -127,26 +128,24 @@ pub(crate) fn state_word(status: Status) -> &'static str {
 
 fn status(container: &Container, status: Status, now: Timestamp) -> String {
     let state = &container.state;
-    let since = |time: &str| {
-        let seconds = time.parse::<Timestamp>().map(|time| (now - time).total(jiff::Unit::Second).unwrap_or(0.0));
+    let since = |time: Time| {
+        let seconds = time.moment().map(|time| (now - time).total(jiff::Unit::Second).unwrap_or(0.0));
         ago::human_duration(seconds.unwrap_or(0.0))
     };
     match status {
         Status::Running if !state.health.is_empty() => {
             let health = if state.health == "starting" { "health: starting" } else { &state.health };
-            format!("Up {} ({health})", since(&state.started))
+            format!("Up {} ({health})", since(state.started))
         }
-        Status::Running => format!("Up {}", since(&state.started)),
-        Status::Paused => format!("Up {} (Paused)", since(&state.started)),
-        Status::Restarting => format!("Restarting ({}) {} ago", state.exit_code, since(&state.finished)),
-        Status::Interrupted => format!("Recorded as up since {} ago, no such process here", since(&state.started)),
+        Status::Running => format!("Up {}", since(state.started)),
+        Status::Paused => format!("Up {} (Paused)", since(state.started)),
+        Status::Restarting => format!("Restarting ({}) {} ago", state.exit_code, since(state.finished)),
+        Status::Interrupted => format!("Recorded as up since {} ago, no such process here", since(state.started)),
         Status::Removing => "Removal In Progress".to_owned(),
         Status::Dead => "Dead".to_owned(),
         Status::Created => "Created".to_owned(),
-        Status::Exited if state.finished.is_empty() || state.finished.starts_with("0001-01-01T00:00:00") => {
-            String::new()
-        }
-        Status::Exited => format!("Exited ({}) {} ago", state.exit_code, since(&state.finished)),
+        Status::Exited if state.finished.is_zero() => String::new(),
+        Status::Exited => format!("Exited ({}) {} ago", state.exit_code, since(state.finished)),
     }
 }
 

@@ -58,14 +58,14 @@ fn rows(catalog: &Catalog, image: &Image, args: &Args) -> anyhow::Result<Vec<Row
     let now = Timestamp::now();
     let mut layers = image.chain.iter();
     let mut rows = Vec::new();
-    for step in &image.history {
+    for step in image.history() {
         let bytes = if step.empty_layer {
             0
         } else {
             let Some(chain) = layers.next() else { bail!("too many non-empty layers in History section") };
             catalog.layer(*chain).map_or(0, |layer| layer.size)
         };
-        let created = seconds_of(step.created);
+        let created = seconds_of(step.created.moment());
         let command = step.created_by.replace('\t', " ");
         let since = if args.human { ago::ago(created, now) } else { ago::created_at_rfc3339(created) };
         rows.push(Row::from([

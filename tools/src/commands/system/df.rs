@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use snapshot::catalog::{Catalog, Volume};
 use snapshot::root::DataRoot;
 use snapshot::schema::buildkit::{BuildCache, CacheRecord};
+use snapshot::schema::volume;
 use snapshot::usage::{build_cache, df};
 
 use crate::commands::container::list::measure;
@@ -66,7 +67,7 @@ const KINDS: [(&str, Kind); 4] = [
 
 impl Usage {
     fn volume_size(&self, name: &str) -> u64 {
-        let data = self.root.dir.descend(&["volumes", name, "_data"]).ok().flatten();
+        let data = volume::data(&self.root.dir, name).ok().flatten();
         data.and_then(|data| layerfs::tree_size(&data).ok()).unwrap_or_default()
     }
 
@@ -161,7 +162,7 @@ impl Usage {
 
     fn containers(&self, whole: bool) -> Vec<Row> {
         let mut containers: Vec<_> = self.catalog.live_containers().collect();
-        containers.sort_by_key(|one| std::cmp::Reverse(one.created.parse::<Timestamp>().unwrap_or(Timestamp::MIN)));
+        containers.sort_by_key(|one| std::cmp::Reverse(one.created.moment().unwrap_or(Timestamp::MIN)));
         let style = Style { whole, now: self.now };
         let row = |one| {
             let sizes = Sizes { with_image: 0, ..measure(&self.root, &self.catalog, one) };

@@ -1,0 +1,48 @@
+//! JSON as Go's `encoding/json` of Go 1.19 decodes it, which built dockerd 20.10.24: what dockerd takes of a file, and what it
+//! does not.
+//!
+//! - Syntax first: a document with an error anywhere is refused before anything of it is used ([`from_slice`]), or as far as
+//!   its first value reaches ([`first_value`], where dockerd uses a `json.Decoder`). At most 10,000 levels.
+//! - A key means the field of that name, else the first one whose name differs only in case. Unknown keys are passed over.
+//!   Of equal keys the last wins, but objects are decoded into what the earlier one has set, and maps add up.
+//! - `null` empties pointers, lists and maps, and leaves everything else as it is.
+//! - Whole numbers are digits: `1.0` and `1e2` are none, and what does not fit is refused.
+//! - The first value of the wrong kind is reported, with its field; the rest is decoded nevertheless.
+//!
+//! Nothing is kept but what the target's type keeps: there is no tree of values in between. `testdata/gojson/` has what Go
+//! says to some hundred documents, with the program that asked it.
+
+mod decode;
+mod error;
+mod scan;
+mod string;
+
+#[cfg(test)]
+mod tests;
+
+pub(in crate::schema) use decode::shortened;
+pub use decode::{Checked, Decode, Decoder, Empty, StrSlice, find};
+pub use error::{DecodeError, Expected};
+
+/// Decodes a whole document, as `json.Unmarshal` does.
+///
+/// # Errors
+/// [`DecodeError`], also where anything but white space follows the value.
+pub fn from_slice<T: Decode>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let mut value = T::default();
+    let end = scan::value_end(bytes)?;
+    scan::nothing_follows(bytes, end)?;
+    Decoder::new(bytes).document(&mut value)?;
+    Ok(value)
+}
+
+/// Decodes the first value of a file, as `json.NewDecoder(..).Decode` does; what follows it is not looked at.
+///
+/// # Errors
+/// [`DecodeError`]
+pub fn first_value<T: Decode>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let mut value = T::default();
+    let end = scan::value_end(bytes)?;
+    Decoder::new(&bytes[..end]).document(&mut value)?;
+    Ok(value)
+}

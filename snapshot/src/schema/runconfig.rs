@@ -1,0 +1,168 @@
+//! What a container runs with: in image configs and in container files (moby v20.10.24 `api/types/container/config.go`).
+//!
+//! Written, it has docker's fields in docker's order, those left out that docker leaves out.
+
+use std::collections::BTreeMap;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::gojson::{Empty, StrSlice};
+use crate::go_struct;
+
+/// A list that may be none at all, which Go writes as `null`.
+pub type List = Option<Vec<String>>;
+
+/// A map that may be none at all, which Go writes as `null`.
+pub type Map<T> = Option<BTreeMap<String, T>>;
+
+go_struct! {
+    /// What a container runs with (`container.Config`).
+    #[derive(Eq, serde::Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    pub struct RunConfig {
+        /// The name of the host.
+        pub hostname: String = "Hostname",
+        /// The name of its domain.
+        pub domainname: String = "Domainname",
+        /// Who runs the command.
+        pub user: String = "User",
+        /// Whether the standard input is attached.
+        pub attach_stdin: bool = "AttachStdin",
+        /// Whether the standard output is attached.
+        pub attach_stdout: bool = "AttachStdout",
+        /// Whether the standard error is attached.
+        pub attach_stderr: bool = "AttachStderr",
+        /// Ports that it listens at: `80/tcp`.
+        #[serde(skip_serializing_if = "is_empty_map")]
+        pub exposed_ports: Map<Empty> = "ExposedPorts",
+        /// Whether it has a terminal.
+        pub tty: bool = "Tty",
+        /// Whether the standard input stays open.
+        pub open_stdin: bool = "OpenStdin",
+        /// Whether it is closed after the first client.
+        pub stdin_once: bool = "StdinOnce",
+        /// Environment variables: `NAME=value`.
+        pub env: List = "Env",
+        /// The command, or the arguments of the entry point.
+        pub cmd: StrSlice = "Cmd",
+        /// How to see that it is well.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub healthcheck: Option<HealthConfig> = "Healthcheck",
+        /// Of Windows.
+        #[serde(skip_serializing_if = "is_false")]
+        pub args_escaped: bool = "ArgsEscaped",
+        /// The image, as it was named.
+        pub image: String = "Image",
+        /// Where volumes are mounted.
+        pub volumes: Map<Empty> = "Volumes",
+        /// Where the command starts.
+        pub working_dir: String = "WorkingDir",
+        /// What is run.
+        pub entrypoint: StrSlice = "Entrypoint",
+        /// Whether it has no network.
+        #[serde(skip_serializing_if = "is_false")]
+        pub network_disabled: bool = "NetworkDisabled",
+        /// The address of its network card.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        pub mac_address: String = "MacAddress",
+        /// What a build on it does first.
+        pub on_build: List = "OnBuild",
+        /// Labels.
+        pub labels: Map<String> = "Labels",
+        /// How it is stopped.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        pub stop_signal: String = "StopSignal",
+        /// How long it may take to stop, in seconds; zero is not the same as nothing.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub stop_timeout: Option<i64> = "StopTimeout",
+        /// The shell of commands that are one text.
+        #[serde(skip_serializing_if = "is_empty_list")]
+        pub shell: StrSlice = "Shell",
+    }
+}
+
+go_struct! {
+    /// How to see that a container is well (`container.HealthConfig`).
+    #[derive(Eq, serde::Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    pub struct HealthConfig {
+        /// The test; its first word says how it is run.
+        #[serde(skip_serializing_if = "is_none_or_empty")]
+        pub test: List = "Test",
+        /// Time between two tests, in nanoseconds.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub interval: i64 = "Interval",
+        /// How long a test may take, in nanoseconds.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub timeout: i64 = "Timeout",
+        /// How long failures do not count, in nanoseconds.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub start_period: i64 = "StartPeriod",
+        /// Failures after which it is not well.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub retries: i64 = "Retries",
+    }
+}
+
+impl Serialize for StrSlice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl Serialize for Empty {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_map(Some(0))?.end()
+    }
+}
+
+// The signatures are serde's.
+#[allow(clippy::ref_option)]
+fn is_empty_map<T>(map: &Map<T>) -> bool {
+    map.as_ref().is_none_or(BTreeMap::is_empty)
+}
+
+#[allow(clippy::ref_option)]
+fn is_none_or_empty(list: &List) -> bool {
+    list.as_ref().is_none_or(Vec::is_empty)
+}
+
+fn is_empty_list(list: &StrSlice) -> bool {
+    is_none_or_empty(&list.0)
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::gojson;
+    use super::*;
+
+    /// Checked against `docker image inspect` by the field cases `01-cmd-string-*`.
+    #[test]
+    fn a_config_has_all_fields_in_docker_s_order() {
+        let given = br#"{"Labels":{"b":"1","a":"2"},"cmd":"one","Healthcheck":{"Retries":0,"Test":["NONE"]},"x":1}"#;
+        let config: RunConfig = gojson::from_slice(given).unwrap();
+        let expected = r#"{"Hostname":"","Domainname":"","User":"","AttachStdin":false,"AttachStdout":false,"AttachStderr":false,"Tty":false,"OpenStdin":false,"StdinOnce":false,"Env":null,"Cmd":["one"],"Healthcheck":{"Test":["NONE"]},"Image":"","Volumes":null,"WorkingDir":"","Entrypoint":null,"OnBuild":null,"Labels":{"a":"2","b":"1"}}"#;
+        assert_eq!(serde_json::to_string(&config).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_there_and_zero_is_written() {
+        let given = br#"{"Healthcheck":{},"StopTimeout":0,"ExposedPorts":{"80/tcp":{"x":1}},"Shell":[],"Env":[]}"#;
+        let config: RunConfig = gojson::from_slice(given).unwrap();
+        let written = serde_json::to_string(&config).unwrap();
+        for part in [r#""Healthcheck":{}"#, r#""StopTimeout":0"#, r#""ExposedPorts":{"80/tcp":{}}"#, r#""Env":[]"#] {
+            assert!(written.contains(part), "{written}");
+        }
+        assert!(!written.contains("Shell"), "{written}");
+    }
+}

@@ -36,6 +36,19 @@ pub fn indented(values: &[Json]) -> String {
 ///
 /// If the template cannot be read, after which docker exits with 64.
 pub fn inspect_template(values: &[Json], template: &str) -> Result<Inspection, Error> {
+    inspected(values, template, Some(image))
+}
+
+/// The same for things whose type is not known here: over their bare JSON alone, so that maps are in order of their keys.
+///
+/// # Errors
+///
+/// As [`inspect_template`].
+pub fn inspect_raw(values: &[Json], template: &str) -> Result<Inspection, Error> {
+    inspected(values, template, None)
+}
+
+fn inspected(values: &[Json], template: &str, typed: Option<fn(&Json) -> Value>) -> Result<Inspection, Error> {
     if template.is_empty() {
         return Ok(Inspection { output: indented(values), errors: Vec::new() });
     }
@@ -46,8 +59,9 @@ pub fn inspect_template(values: &[Json], template: &str) -> Result<Inspection, E
     let template = Template::parse(template)?;
     let mut inspection = Inspection { output: String::new(), errors: Vec::new() };
     for value in values {
-        let typed = template.execute(&image(value), MissingKey::Nothing);
-        match typed.or_else(|_| template.execute(&Value::raw(value), MissingKey::Error)) {
+        let typed = typed.and_then(|typed| template.execute(&typed(value), MissingKey::Nothing).ok());
+        let text = typed.map_or_else(|| template.execute(&Value::raw(value), MissingKey::Error), Ok);
+        match text {
             Ok(text) => inspection.output += &(text + "\n"),
             Err(error) => inspection.errors.push(error.into()),
         }

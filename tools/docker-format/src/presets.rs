@@ -173,6 +173,19 @@ pub fn containers(format: &str, quiet: bool, sizes: bool) -> String {
     }
 }
 
+/// The template for `docker volume ls --format FORMAT`.
+#[must_use]
+pub fn volumes(format: &str, quiet: bool) -> String {
+    let text = match (format, quiet) {
+        ("" | "table", true) => "{{.Name}}",
+        ("" | "table", _) => r"table {{.Driver}}\t{{.Name}}",
+        ("raw", true) => "name: {{.Name}}",
+        ("raw", _) => r"name: {{.Name}}\ndriver: {{.Driver}}\n",
+        _ => other(format),
+    };
+    text.to_owned()
+}
+
 /// The tables of `docker system df -v` after that of the images: containers, volumes, build cache.
 pub const DISK_USAGE_TABLES: [(Kind, &str); 3] = [
     (

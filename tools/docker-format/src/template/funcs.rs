@@ -74,7 +74,9 @@ pub(super) fn find(functions: Functions, name: &str) -> Option<Function> {
         }),
         "print" => (&[], Some(Any), |args| Ok(Value::text(&printf::print(args)))),
         "println" => (&[], Some(Any), |args| Ok(Value::text(&printf::println(args)))),
-        "printf" => (&[Text], Some(Any), |args| Ok(Value::text(&printf::printf(text(&args[0]), &args[1..])))),
+        "printf" => {
+            (&[Text], Some(Any), |args| printf::printf(text(&args[0]), &args[1..]).map(|text| Value::text(&text)))
+        }
         "html" => (&[], Some(Any), |args| Ok(Value::text(&escape::html(&joined(args))))),
         "js" => (&[], Some(Any), |args| Ok(Value::text(&escape::js(&joined(args))))),
         "urlquery" => (&[], Some(Any), |args| Ok(Value::text(&escape::url_query(&joined(args))))),

@@ -13,10 +13,12 @@ mod exec;
 mod funcs;
 mod lex;
 mod node;
+mod pad;
 mod parse;
 mod printf;
 mod quote;
 mod value;
+mod verbs;
 
 use std::collections::BTreeMap;
 

@@ -450,7 +450,10 @@ fn number(token: &Token) -> Result<Number, String> {
     if let Some(value) = integer(text) {
         return Ok(i64::try_from(value).map_or(Number::Unsigned, Number::Int));
     }
-    if text.contains("0x") || text.contains("0X") || text.ends_with('i') {
+    if text.ends_with('i') {
+        return Err(format!("complex numbers are not supported: {text}"));
+    }
+    if text.contains("0x") || text.contains("0X") {
         return Err(bad());
     }
     match text.replace('_', "").parse::<f64>() {

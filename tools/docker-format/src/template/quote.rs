@@ -7,21 +7,31 @@ use std::fmt::Write;
 pub fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for char in text.chars() {
-        escaped(&mut out, char, '"');
+        escaped(&mut out, char, '"', false);
     }
     out.push('"');
     out
 }
 
-/// A character as `%q` writes it.
-pub(super) fn quoted_char(char: char) -> String {
+/// The same in ASCII, as `%+q` writes it.
+pub(super) fn quoted_ascii(text: &str) -> String {
+    let mut out = String::from("\"");
+    for char in text.chars() {
+        escaped(&mut out, char, '"', true);
+    }
+    out.push('"');
+    out
+}
+
+/// A character as `%q` writes it, or `%+q` in ASCII.
+pub(super) fn quoted_char(char: char, ascii: bool) -> String {
     let mut out = String::from("'");
-    escaped(&mut out, char, '\'');
+    escaped(&mut out, char, '\'', ascii);
     out.push('\'');
     out
 }
 
-fn escaped(out: &mut String, char: char, quote: char) {
+fn escaped(out: &mut String, char: char, quote: char, ascii: bool) {
     match char {
         _ if char == quote || char == '\\' => {
             out.push('\\');
@@ -34,7 +44,7 @@ fn escaped(out: &mut String, char: char, quote: char) {
         '\r' => out.push_str("\\r"),
         '\t' => out.push_str("\\t"),
         '\u{b}' => out.push_str("\\v"),
-        _ if is_printable(char) => out.push(char),
+        _ if is_printable(char) && (char.is_ascii() || !ascii) => out.push(char),
         _ => {
             let code = u32::from(char);
             let _ = match code {

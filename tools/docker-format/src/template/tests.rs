@@ -42,6 +42,26 @@ fn templates_do_what_go_recorded() {
     assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// What Go prints and this does not is named, and nothing ends the program.
+#[test]
+fn what_is_not_supported_is_named() {
+    let execute = |text: &str| Template::parse(text)?.execute(&row(), MissingKey::Nothing).map_err(|error| error);
+    for (text, says) in [
+        ("{{1i}}", "complex numbers are not supported: 1i"),
+        ("{{1+2i}}", "complex numbers are not supported: 1+2i"),
+        (r#"{{printf "%x" 1.5}}"#, "%x of a float64 is not supported"),
+        (r#"{{printf "%b" 1.5}}"#, "%b of a float64 is not supported"),
+        (r#"{{printf "%p" .}}"#, "%p is not supported"),
+        (
+            r#"{{printf "%999999d%999999d%1000000d%1000000d" 1 1 1 1 | printf "%[1]s%[1]s%[1]s%[1]s%[1]s%[1]s%[1]s%[1]s%[1]s%[1]s%[1]s%[1]s%[1]s%[1]s%[1]s%[1]s%[1]s%[1]s" | len}}"#,
+            "more than 67108864 bytes in one call are not supported",
+        ),
+    ] {
+        let error = execute(text).unwrap_err().to_string();
+        assert!(error.contains(says), "{text}: {error}");
+    }
+}
+
 #[test]
 fn depth_has_an_end() {
     let nested = |count: usize| format!("{}x{}", "{{if 1}}".repeat(count), "{{end}}".repeat(count));

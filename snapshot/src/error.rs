@@ -50,6 +50,14 @@ pub enum StoreError {
         /// What it is, and what to do about it.
         reason: String,
     },
+    /// The root has images of several storage drivers, and nobody said which are meant.
+    #[error("{}: it holds images of several storage drivers: {}", .root.display(), .drivers.join(", "))]
+    SeveralDrivers {
+        /// The data-root.
+        root: PathBuf,
+        /// The drivers.
+        drivers: Vec<String>,
+    },
     /// A layer is registered but unusable; registering it again would fail in dockerd for ever.
     #[error("layer {chain_id} is in the store but damaged: {reason}")]
     DamagedLayer {

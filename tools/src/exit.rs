@@ -4,25 +4,34 @@ use std::process::ExitCode;
 
 use images::load::ImportError;
 
+use crate::hints;
+use crate::output::{self, Lost};
+
 /// A request that cannot even start; exit status 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
-/// Runs a command and turns its result into an exit status. Errors go to standard error with all their causes.
+/// Runs a command and turns its result into an exit status. Errors go to standard error with all their causes, and with
+/// what to do about it where that is known.
+///
+/// What was printed has left the program when this returns: a standard output that is full or closed is status 1. A
+/// reader that hangs up has read enough: that is success.
 #[must_use]
 pub fn run(name: &str, command: impl FnOnce() -> anyhow::Result<ExitCode>) -> ExitCode {
-    let error = match command() {
+    let result = command().and_then(|code| {
+        output::finish()?;
+        Ok(code)
+    });
+    let error = match result {
         Ok(code) => return code,
         Err(error) => error,
     };
-    let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-    };
-    if error.chain().any(broken_pipe) {
+    if error.downcast_ref().is_some_and(Lost::is_broken_pipe) {
         return ExitCode::SUCCESS;
     }
-    crate::output::complain(name, &format!("{error:#}"));
+    let hint = hints::hint(&error).map_or_else(String::new, |hint| format!("; {hint}"));
+    output::complain(name, &format!("{error:#}{hint}"));
     let interrupted = matches!(error.downcast_ref(), Some(ImportError::Interrupted));
     ExitCode::from(match () {
         () if interrupted => 130,

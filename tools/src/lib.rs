@@ -6,9 +6,11 @@ mod damage;
 mod exit;
 mod flags;
 mod generate;
+mod hints;
 #[doc(hidden)]
 pub mod html;
 mod input;
+mod manual;
 mod output;
 mod progress;
 mod rootless;

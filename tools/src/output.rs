@@ -1,15 +1,32 @@
-//! Text for people: escaped, and to the right stream.
+//! The one door for everything that leaves these programs: text, JSON, CSV, pages, and what is said beside them.
+//!
+//! Names come from stores and archives that others have made. Whoever prints picks the form here, and the form decides
+//! what becomes of such names: a person's terminal never acts on them, a table has no row that they made up, a
+//! spreadsheet never runs them, and what a program reads says exactly what there is.
+//!
+//! Standard output that cannot be written is an error, [`Lost`], also if the system notices it late; see [`finish`].
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
+
+/// Standard output could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output")]
+pub(crate) struct Lost(#[source] std::io::Error);
+
+impl Lost {
+    /// Whether the reader has gone, which is its right: `layerfs image ls | head -1`.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.0.kind() == std::io::ErrorKind::BrokenPipe
+    }
+}
 
 /// Escapes what a terminal would act on: control characters, and marks that reorder text.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
         match char {
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' => {
-                out.extend(char.escape_unicode());
-            }
+            _ if reorders(char) => out.extend(char.escape_unicode()),
             char if char.is_control() => out.extend(char.escape_default()),
             char => out.push(char),
         }
@@ -17,40 +34,103 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
+/// A name for a row of a table: what would end the row, the cell or the terminal's patience is escaped, the rest is as
+/// docker prints it.
+pub(crate) fn name(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) { escape(text).into() } else { text.into() }
+}
+
+/// Marks that reorder text.
+fn reorders(char: char) -> bool {
+    matches!(char, '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+}
+
 /// A line to standard error, after the program's name. A standard error that cannot be written to changes nothing.
 pub(crate) fn complain(name: &str, message: &str) {
     let _ = writeln!(std::io::stderr(), "{name}: {}", escape(message));
 }
 
-/// A line to standard output.
-pub(crate) fn say(line: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{}", escape(line))?;
-    Ok(())
+/// A line for a person.
+pub(crate) fn say(line: &str) -> Result<(), Lost> {
+    send(format!("{}\n", escape(line)).as_bytes())
 }
 
-/// Text to standard output as it is: of docker's form, for programs. On a terminal it is escaped line by line.
-pub(crate) fn raw(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    if out.is_terminal() {
-        for line in text.lines() {
-            writeln!(out, "{}", escape(line))?;
-        }
-    } else {
-        out.write_all(text.as_bytes())?;
+/// Lines for a person, in which only names were foreign and have been escaped.
+pub(crate) fn page(text: &str) -> Result<(), Lost> {
+    send(text.as_bytes())
+}
+
+/// Text of docker's form as it is, for programs. On a terminal it is escaped line by line.
+pub(crate) fn raw(text: &str) -> Result<(), Lost> {
+    if !std::io::stdout().is_terminal() {
+        return send(text.as_bytes());
     }
-    Ok(())
+    let ended = text.lines().map(|line| escape(line) + "\n");
+    send(ended.collect::<String>().as_bytes())
+}
+
+/// JSON as docker writes it. On a terminal, what that would act on is escaped as JSON escapes it.
+pub(crate) fn document(text: &str) -> Result<(), Lost> {
+    if std::io::stdout().is_terminal() { send(shown_json(text).as_bytes()) } else { send(text.as_bytes()) }
 }
 
 /// JSON to standard output: indented for a person, on one line for a program.
 pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    if out.is_terminal() {
-        serde_json::to_writer_pretty(&mut out, value)?;
+    let text = if std::io::stdout().is_terminal() {
+        serde_json::to_string_pretty(value)
     } else {
-        serde_json::to_writer(&mut out, value)?;
+        serde_json::to_string(value)
+    };
+    Ok(document(&(text? + "\n"))?)
+}
+
+/// A line of comma-separated values (RFC 4180). Cells say what they say and do nothing: control characters are escaped,
+/// and what a spreadsheet would calculate begins with an apostrophe.
+pub(crate) fn csv(cells: &[&str]) -> Result<(), Lost> {
+    let line: Vec<String> = cells.iter().map(|cell| csv_cell(cell)).collect();
+    send((line.join(",") + "\r\n").as_bytes())
+}
+
+/// What [`csv`] makes of a cell.
+pub(crate) fn csv_cell(cell: &str) -> String {
+    let shown = escape(cell);
+    let guard = if shown.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
+    if shown.contains(['"', ',']) {
+        format!("\"{guard}{}\"", shown.replace('"', "\"\""))
+    } else {
+        format!("{guard}{shown}")
     }
-    writeln!(out)?;
-    Ok(())
+}
+
+/// A file for other programs: a manual page, completions.
+pub(crate) fn file(bytes: &[u8]) -> Result<(), Lost> {
+    send(bytes)
+}
+
+/// Sends what is still held back. What has been printed is only known to have left after this.
+pub(crate) fn finish() -> Result<(), Lost> {
+    std::io::stdout().flush().map_err(Lost)
+}
+
+fn send(bytes: &[u8]) -> Result<(), Lost> {
+    if stdio::stdout_was_closed() {
+        return Err(Lost(std::io::Error::from_raw_os_error(nix::libc::EBADF)));
+    }
+    std::io::stdout().lock().write_all(bytes).map_err(Lost)
+}
+
+/// JSON in which strings do not act on a terminal.
+fn shown_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        if reorders(char) || (char.is_control() && char != '\n' && char != '\t') {
+            let mut units = [0; 2];
+            out.extend(char.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(char);
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -60,5 +140,37 @@ mod tests {
     #[test]
     fn terminals_are_not_told_what_to_do() {
         assert_eq!(escape("a\x1b[31mb\r\n\u{202e}é"), "a\\u{1b}[31mb\\r\\n\\u{202e}é");
+    }
+
+    #[test]
+    fn json_on_a_terminal_says_the_same_and_does_nothing() {
+        let text = serde_json::to_string(&["a\u{202e}b\u{7f}\u{9b}é\n"]).unwrap();
+        let shown = shown_json(&text);
+        assert_eq!(shown, r#"["a\u202eb\u007f\u009bé\n"]"#);
+        assert_eq!(serde_json::from_str::<[String; 1]>(&shown).unwrap(), ["a\u{202e}b\u{7f}\u{9b}é\n"]);
+    }
+
+    #[test]
+    fn a_cell_is_a_cell() {
+        for (cell, csv) in [
+            ("plain", "plain"),
+            ("a,b", "\"a,b\""),
+            ("say \"x\"", "\"say \"\"x\"\"\""),
+            ("two\nlines\r", "two\\nlines\\r"),
+            ("\x1b[2Jgone", "\\u{1b}[2Jgone"),
+            ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+            ("@SUM(1,2)", "\"'@SUM(1,2)\""),
+            ("-1+1", "'-1+1"),
+            ("\t=1", "\\t=1"),
+            ("\u{202e}fdp", "\\u{202e}fdp"),
+        ] {
+            assert_eq!(csv_cell(cell), csv);
+        }
+    }
+
+    #[test]
+    fn a_name_makes_no_row() {
+        assert_eq!(name("a\nb\tc"), "a\\nb\\tc");
+        assert_eq!(name("ünicode \u{202e}"), "ünicode \u{202e}");
     }
 }

@@ -65,7 +65,7 @@ pub enum ImportError {
         parent: layerfs::Digest,
     },
     /// The file system has too little room.
-    #[error("{}: needs at least {need} {what}, {free} are free (--no-preflight tries all the same)", .path.display())]
+    #[error("{}: needs at least {need} {what}, {free} are free", .path.display())]
     Space {
         /// Where.
         path: std::path::PathBuf,
@@ -81,6 +81,18 @@ pub enum ImportError {
     Selection {
         /// What to do about it.
         reason: String,
+    },
+    /// The archive has several images, and one must be chosen.
+    #[error("the archive has several images: {names}")]
+    SeveralImages {
+        /// What they are called.
+        names: String,
+    },
+    /// Overlay directories have attributes that only root can set.
+    #[error("{}: overlay directories need root", .path.display())]
+    NeedsRoot {
+        /// The directory.
+        path: std::path::PathBuf,
     },
     /// A directory to unpack into cannot be used.
     #[error("{}: {reason}", .path.display())]

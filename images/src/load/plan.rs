@@ -98,7 +98,8 @@ impl Plan {
         existing: Existing<'_>,
     ) -> Result<Self, ImportError> {
         if extra_tag.is_some() && images.len() != 1 {
-            let reason = format!("--tag needs an archive with one image, this one has {}", images.len());
+            let reason =
+                format!("a name can be given to the only image of an archive, and this one has {}", images.len());
             return Err(ImportError::Selection { reason });
         }
         let mut plan = Self { images: Vec::new(), missing: Vec::new(), present: HashMap::new() };

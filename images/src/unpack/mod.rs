@@ -279,10 +279,7 @@ fn choose<'c>(contents: &'c Contents, wanted: Option<&str>) -> Result<(&'c Image
                 reason: format!("no image {wanted} in the archive; it has {}", names()),
             });
         }
-        (_, _) => {
-            let reason = format!("the archive has several images, choose one with --image: {}", names());
-            return Err(ImportError::Selection { reason });
-        }
+        (_, _) => return Err(ImportError::SeveralImages { names: names() }),
     };
     let invalid = |source| ImportError::Config { name: image.config_name.clone(), source };
     let config = ImageConfig::parse(&image.config).map_err(invalid)?;
@@ -343,8 +340,7 @@ impl Destination {
         }
         let root = rustix::process::geteuid().is_root();
         if !root && form == Form::Layers {
-            let reason = "overlay directories need root, or --rootless".into();
-            return Err(ImportError::Destination { path: path.to_path_buf(), reason });
+            return Err(ImportError::NeedsRoot { path: path.to_path_buf() });
         }
         let ownership = if root { Ownership::Layer } else { Ownership::Caller };
         let staging = dir.create(STAGING, 0o700)?;

@@ -35,10 +35,7 @@ pub(super) fn locate(root: Dir, wanted: Option<&str>) -> Result<Located, StoreEr
         }
         [] => empty(&root)?.ok_or_else(|| unreadable("it does not look like a Docker data-root".into()))?,
         several => {
-            let list = several.join(", ");
-            return Err(unreadable(format!(
-                "it holds images of several storage drivers: {list}; give --storage-driver"
-            )));
+            return Err(StoreError::SeveralDrivers { root: root.path().to_path_buf(), drivers: several.to_vec() });
         }
     };
     Ok(Located { dir: root, driver })

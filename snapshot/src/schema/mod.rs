@@ -21,6 +21,7 @@ pub mod container;
 mod containerfile;
 pub mod database;
 pub mod distribution;
+pub mod documents;
 pub mod gojson;
 pub mod image;
 pub mod layer;

@@ -11,7 +11,7 @@ mod text;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use snapshot::catalog::Resolved;
 use snapshot::root::DataRoot;
 use snapshot::usage::files::Collector;
@@ -20,6 +20,7 @@ use snapshot::usage::{Account, Freed, df};
 
 use crate::exit::Usage;
 use crate::generate::Generate;
+use crate::manual::Manual;
 use crate::{damage, output};
 use files::FileReport;
 use order::Sort;
@@ -37,7 +38,7 @@ const MOST_THREADS: usize = 16;
 ///
 /// No daemon is asked, a running one is no hindrance, and nothing is written.
 #[derive(Debug, Parser)]
-#[command(name = NAME, version, max_term_width = 100, after_help = AFTER)]
+#[command(name = NAME, version, max_term_width = 100)]
 struct Cli {
     /// Docker data-root
     #[arg(long, value_name = "DATA_ROOT", default_value = "/var/lib/docker")]
@@ -86,25 +87,40 @@ struct Cli {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 
-    /// Print the man page, or a shell's completions
-    #[arg(long, hide = true, value_name = "WHAT")]
+    /// Print the manual page, or a shell's completions
+    #[arg(long, value_name = "WHAT")]
     generate: Option<Generate>,
 }
 
-const AFTER: &str = "\
-Columns:
-  ALLOCATED  bytes that the file system has given it
-  APPARENT   bytes that its files and symlinks are long
-  SHARED     bytes of it that would stay if exactly this went
-  UNIQUE     bytes that would be freed if exactly this went: of an image, by `docker rmi -f`
-
-Exit status: 0 done, 1 something could not be read or a threshold is not kept, 2 usage.";
+const MANUAL: Manual = Manual {
+    name: NAME,
+    examples: &[
+        ("image-du --sort unique --top 10", "what would free the most"),
+        ("image-du --freed-by app:1 app:2", "what `docker rmi -f` of both would free"),
+        ("image-du --files", "largest files, files that upper layers hide, identical ones"),
+        ("image-du app:1 --ci-config .dive-ci", "status 1 if the image wastes more than dive would allow"),
+        ("image-du --html usage.html", "a page with a map to click through"),
+    ],
+    more: (
+        "Columns",
+        &[
+            ("ALLOCATED", "bytes that the file system has given it"),
+            ("APPARENT", "bytes that its files and symlinks are long"),
+            ("SHARED", "bytes of it that would stay if exactly this went"),
+            ("UNIQUE", "bytes that would be freed if exactly this went: of an image, by `docker rmi -f`"),
+        ],
+    ),
+    statuses: &[(0, "done"), (1, "something could not be read, or a threshold is not kept"), (2, "usage")],
+    see_also: &["layerfs", "layer-unpack"],
+};
 
 /// Runs the command with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    crate::run(NAME, || run(&cli))
+    match MANUAL.parse::<Cli>(std::env::args_os()) {
+        Ok(cli) => crate::run(NAME, || run(&cli)),
+        Err(code) => code,
+    }
 }
 
 /// All that is printed.
@@ -120,10 +136,9 @@ struct Shown<'a> {
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     if let Some(what) = cli.generate {
-        return what.print(Cli::command());
+        return what.print::<Cli>(&MANUAL);
     }
-    let could_not_start = |error| Usage(format!("{:#}", anyhow::Error::new(error)));
-    let root = DataRoot::find(&cli.root, cli.storage_driver.as_deref()).map_err(could_not_start)?;
+    let root = DataRoot::find(&cli.root, cli.storage_driver.as_deref())?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let threads = cli.threads.map_or(processors, usize::from);
     let rules = cli.rules.rules()?;

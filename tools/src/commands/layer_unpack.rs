@@ -12,7 +12,7 @@ mod text;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use images::load::{Options, Report, Request, dry_run};
 use images::unpack::Unpacking;
 use snapshot::reference::Reference;
@@ -20,6 +20,7 @@ use snapshot::reference::Reference;
 use crate::exit::Usage;
 use crate::flags::{StoreFlags, UnpackFlags, parse_tag};
 use crate::generate::Generate;
+use crate::manual::Manual;
 use crate::progress::Progress;
 use crate::{input, output, rootless, signals};
 use docker_format::size;
@@ -35,21 +36,21 @@ const NAME: &str = "layer-unpack";
 /// With --root, a dockerd that is started on DATA_ROOT afterwards lists, runs, saves and deletes the images as if it had
 /// loaded them itself. Stop a daemon that uses DATA_ROOT first. A failure, or Ctrl-C, leaves everything as it was.
 #[derive(Debug, Parser)]
-#[command(name = NAME, version, max_term_width = 100, after_help = AFTER)]
+#[command(name = NAME, version, max_term_width = 100)]
 struct Cli {
     /// Archive to unpack
     #[arg(value_name = "ARCHIVE", required_unless_present = "generate")]
     archive: Option<PathBuf>,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Where to, one of")]
     to: To,
 
     /// Give this name to the archive's only image
-    #[arg(long, value_name = "NAME[:TAG]", value_parser = parse_tag, conflicts_with_all = ["layers", "rootfs"])]
+    #[arg(long, help_heading = WHICH, value_name = "NAME[:TAG]", value_parser = parse_tag, conflicts_with_all = ["layers", "rootfs"])]
     tag: Option<Reference>,
 
     /// Image to unpack, by name or id, of an archive with several
-    #[arg(long, value_name = "IMAGE", conflicts_with = "root")]
+    #[arg(long, value_name = "IMAGE", conflicts_with = "root", help_heading = WHICH)]
     image: Option<String>,
 
     /// Run in a user namespace: what is unpacked belongs to your subordinate ids
@@ -79,8 +80,8 @@ struct Cli {
     #[arg(long, hide = true, value_name = "frames|members|entries")]
     dump: Option<crate::commands::dump::Level>,
 
-    /// Print the man page, or a shell's completions
-    #[arg(long, hide = true, value_name = "WHAT")]
+    /// Print the manual page, or a shell's completions
+    #[arg(long, value_name = "WHAT")]
     generate: Option<Generate>,
 }
 
@@ -101,24 +102,34 @@ struct To {
     rootfs: Option<PathBuf>,
 }
 
-const AFTER: &str = "\
-Examples:
-  docker save app:1 | ssh host layer-unpack - --root /var/lib/docker
-  layer-unpack app.tar --rootfs ./app
-  layer-unpack layer.tar.gz --layers ./layer
+/// Flags that say which image, and how it is called.
+const WHICH: &str = "Which image";
 
-Exit status: 0 done, 1 failed, 2 usage, 130 interrupted.";
+const MANUAL: Manual = Manual {
+    name: NAME,
+    examples: &[
+        ("docker save app:1 | ssh host layer-unpack - --root /var/lib/docker", "import an image on another machine"),
+        ("layer-unpack app.tar --rootfs ./app", "one tree, as a container sees it"),
+        ("layer-unpack layer.tar.gz --layers ./layer", "the overlay directory of one layer"),
+        ("layer-unpack app.tar --root ./empty --bench 3 --threads 1,2", "how fast, and where the time goes"),
+    ],
+    more: ("", &[]),
+    statuses: &[(0, "done"), (1, "failed"), (2, "usage, or it could not start"), (130, "interrupted")],
+    see_also: &["layerfs", "image-du"],
+};
 
 /// Runs the command with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    crate::run(NAME, || run(cli))
+    match MANUAL.parse(std::env::args_os()) {
+        Ok(cli) => crate::run(NAME, || run(cli)),
+        Err(code) => code,
+    }
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Some(what) = cli.generate {
-        return what.print(Cli::command());
+        return what.print::<Cli>(&MANUAL);
     }
     let Some(archive) = cli.archive else { return Err(Usage("no archive".into()).into()) };
     if let Some(level) = cli.dump {

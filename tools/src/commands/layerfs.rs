@@ -6,31 +6,62 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
-use crate::commands::{container, image, system};
+use crate::commands::{container, image, inspect, system, volume};
 use crate::exit::Usage;
 use crate::generate::Generate;
+use crate::manual::Manual;
 
 pub(crate) const NAME: &str = "layerfs";
 
 /// Docker's image and layer storage, without a daemon
 #[derive(Debug, Parser)]
-#[command(name = NAME, version, max_term_width = 100, args_override_self = true)]
+#[command(name = NAME, version, max_term_width = 100, args_override_self = true, arg_required_else_help = true)]
 struct Cli {
     /// Docker data-root
-    #[arg(long, global = true, value_name = "DATA_ROOT", default_value = "/var/lib/docker")]
+    #[arg(long, global = true, value_name = "DATA_ROOT", default_value = "/var/lib/docker", help_heading = STORE)]
     root: PathBuf,
 
     /// Storage driver of the data-root; for writing, naming it insists on it [default: what the root holds]
-    #[arg(long, global = true, value_name = "DRIVER")]
+    #[arg(long, global = true, value_name = "DRIVER", help_heading = STORE)]
     storage_driver: Option<String>,
 
-    /// Print the man page, or a shell's completions
-    #[arg(long, hide = true, value_name = "WHAT")]
+    /// Print the manual page, or a shell's completions
+    #[arg(long, value_name = "WHAT")]
     generate: Option<Generate>,
 
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+/// The flags that every command has.
+const STORE: &str = "Data-root";
+
+const MANUAL: Manual = Manual {
+    name: NAME,
+    examples: &[
+        ("layerfs image ls", "the images of /var/lib/docker, as docker lists them"),
+        ("layerfs --root /mnt/disk/var/lib/docker container ls -a", "the containers on the disk of another machine"),
+        ("layerfs image inspect --format '{{.RootFS.Layers}}' app:1", "the layers of an image"),
+        ("layerfs system owner /var/lib/docker/overlay2/3f2a...", "whose directory this is, and why it is kept"),
+    ],
+    more: (
+        "Short forms",
+        &[
+            ("images", "layerfs image ls"),
+            ("history", "layerfs image history"),
+            ("load", "layerfs image load"),
+            ("ps", "layerfs container ls"),
+            ("info", "layerfs system info"),
+        ],
+    ),
+    statuses: &[
+        (0, "done"),
+        (1, "the request failed, or something that it asks for is damaged"),
+        (2, "usage"),
+        (130, "interrupted"),
+    ],
+    see_also: &["layer-unpack", "image-du"],
+};
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -42,6 +73,13 @@ enum Command {
     #[command(subcommand)]
     Container(Container),
 
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(Volume),
+
+    /// Show everything about containers, images and volumes
+    Inspect(inspect::Args),
+
     #[command(hide = true)]
     Images(image::list::Args),
     #[command(hide = true)]
@@ -50,10 +88,15 @@ enum Command {
     Load(image::load::Args),
     #[command(hide = true)]
     Ps(container::list::Args),
+    #[command(hide = true)]
+    Info(system::info::Args),
 
     /// Look after the data-root
     #[command(subcommand)]
     System(System),
+
+    /// Show the version of this program
+    Version(system::version::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,12 +119,25 @@ enum Container {
     /// List containers, as far as the disk tells of them
     #[command(visible_aliases = ["ps", "list"])]
     Ls(container::list::Args),
+    /// Show everything about containers, as far as the disk tells of them
+    Inspect(container::inspect::Args),
+}
+
+#[derive(Debug, Subcommand)]
+enum Volume {
+    /// List volumes
+    #[command(visible_alias = "list")]
+    Ls(volume::list::Args),
+    /// Show everything about volumes
+    Inspect(volume::inspect::Args),
 }
 
 #[derive(Debug, Subcommand)]
 enum System {
     /// Show what images, containers, volumes and the build cache take up
     Df(system::df::Args),
+    /// Show how much of what there is
+    Info(system::info::Args),
     /// Say whose a directory, a file, a link or an id is, and why it is kept
     Owner(system::owner::Args),
 }
@@ -89,17 +145,19 @@ enum System {
 /// Runs the command with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse_from(plain_flags(&Cli::command(), std::env::args_os()));
-    crate::run(NAME, || run(cli))
+    match MANUAL.parse(plain_flags(&Cli::command(), std::env::args_os())) {
+        Ok(cli) => crate::run(NAME, || run(cli)),
+        Err(code) => code,
+    }
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Some(what) = cli.generate {
-        return what.print(Cli::command());
+        return what.print::<Cli>(&MANUAL);
     }
     let driver = cli.storage_driver.as_deref();
     let Some(command) = cli.command else {
-        return Err(Usage("no command (--help lists them)".into()).into());
+        return Err(Usage("no command; --help lists them".into()).into());
     };
     match command {
         Command::Image(Image::Ls(args)) | Command::Images(args) => image::list::run(&args, &cli.root, driver),
@@ -108,6 +166,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Image(Image::Load(args)) | Command::Load(args) => image::load::run(args, &cli.root, driver),
         Command::Image(Image::Tree(args)) => image::tree::run(&args, &cli.root, driver),
         Command::Container(Container::Ls(args)) | Command::Ps(args) => container::list::run(&args, &cli.root, driver),
+        Command::Container(Container::Inspect(args)) => container::inspect::run(&args, &cli.root, driver),
+        Command::Volume(Volume::Ls(args)) => volume::list::run(&args, &cli.root, driver),
+        Command::Volume(Volume::Inspect(args)) => volume::inspect::run(&args, &cli.root, driver),
+        Command::Inspect(args) => inspect::run(&args, &cli.root, driver),
+        Command::System(System::Info(args)) | Command::Info(args) => system::info::run(&args, &cli.root, driver),
+        Command::Version(args) => system::version::run(&args),
         Command::System(System::Df(args)) => system::df::run(&args, &cli.root, driver),
         Command::System(System::Owner(args)) => system::owner::run(&args, &cli.root, driver),
     }

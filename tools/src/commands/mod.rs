@@ -4,6 +4,8 @@ mod container;
 mod dump;
 mod image;
 pub mod image_du;
+mod inspect;
 pub mod layer_unpack;
 pub mod layerfs;
 mod system;
+mod volume;

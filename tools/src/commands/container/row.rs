@@ -8,6 +8,7 @@ use snapshot::catalog::{Catalog, Container, Resolved, Status};
 use snapshot::reference::Reference;
 use snapshot::schema::time::Time;
 
+use crate::output;
 use docker_format::listing::Row;
 use docker_format::{ago, ellipsis, size};
 
@@ -52,19 +53,19 @@ pub(crate) fn row(catalog: &Catalog, container: &Container, sizes: Sizes, style:
     };
     Row::from([
         ("ID", id),
-        ("Names", container.name.clone()),
-        ("Image", image(catalog, container, style.whole)),
+        ("Names", output::name(&container.name).into_owned()),
+        ("Image", output::name(&image(catalog, container, style.whole)).into_owned()),
         ("Command", docker_format::quoted(&command)),
         ("CreatedAt", ago::created_at(created)),
         ("RunningFor", ago::ago(created, style.now)),
-        ("Ports", if is_up(state) { ports(container) } else { String::new() }),
+        ("Ports", if is_up(state) { output::name(&ports(container)).into_owned() } else { String::new() }),
         ("State", state_word(state).to_owned()),
         ("Status", status(container, state, style.now)),
         ("Size", bytes(sizes.written) + &with_image),
         ("Labels", joined(&container.labels)),
-        ("Mounts", mounts.collect::<Vec<_>>().join(",")),
+        ("Mounts", output::name(&mounts.collect::<Vec<_>>().join(",")).into_owned()),
         ("LocalVolumes", local.to_string()),
-        ("Networks", container.networks.join(",")),
+        ("Networks", output::name(&container.networks.join(",")).into_owned()),
     ])
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         }
     }
     match args.format.as_deref() {
-        None | Some("") => output::raw(&inspect::indented(&documents))?,
+        None | Some("") => output::document(&inspect::indented(&documents))?,
         Some(format) => {
             let inspection = inspect::inspect_template(&documents, format)?;
             output::raw(&inspection.output)?;

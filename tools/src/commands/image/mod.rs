@@ -6,6 +6,7 @@ pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod load;
 mod select;
+pub(crate) use document::of as document;
 pub(crate) use select::seconds;
 pub(crate) mod tree;
 

@@ -1,68 +1,82 @@
 //! The report as comma-separated values (RFC 4180): `kind,id,name,allocated,apparent,shared,unique,files,directories,inodes,
-//! damage,name_raw`. The last line is the total. `name_raw` is base64, for names that are not UTF-8.
+//! damage,name_raw`. The last line is the total. `name_raw` is base64, for names that are not UTF-8, and for those that a
+//! cell cannot show as they are.
 
-use std::io::Write;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use snapshot::usage::report::{Kind, Sizes};
 use snapshot::usage::walk::Usage;
 
 use super::{Shown, json};
+use crate::output;
+
+const HEADER: [&str; 12] = [
+    "kind",
+    "id",
+    "name",
+    "allocated",
+    "apparent",
+    "shared",
+    "unique",
+    "files",
+    "directories",
+    "inodes",
+    "damage",
+    "name_raw",
+];
 
 pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "kind,id,name,allocated,apparent,shared,unique,files,directories,inodes,damage,name_raw")?;
+    output::csv(&HEADER)?;
     let report = &shown.report;
     for image in &report.images {
-        line(&mut out, "image", &image.id.to_string(), &image.names.join(" "), &image.sizes, image.damage.as_deref())?;
+        line("image", &image.id.to_string(), &image.names.join(" "), &image.sizes, image.damage.as_deref())?;
     }
     for layer in &report.layers {
-        line(&mut out, "layer", &layer.id.to_string(), &layer.names.join(" "), &layer.sizes, layer.damage.as_deref())?;
+        line("layer", &layer.id.to_string(), &layer.names.join(" "), &layer.sizes, layer.damage.as_deref())?;
     }
     for container in &report.containers {
         let damage = container.damage.as_deref();
-        line(&mut out, "container", &container.id, &container.name, &container.sizes, damage)?;
+        line("container", &container.id, &container.name, &container.sizes, damage)?;
     }
     for volume in &report.volumes {
-        line(&mut out, "volume", "", &volume.name, &volume.sizes, None)?;
+        line("volume", "", &volume.name, &volume.sizes, None)?;
     }
     for rest in &report.lines {
         let raw = if let Kind::Other(path) = &rest.kind { json::raw(path) } else { None };
-        usage(&mut out, ["unowned", "", &rest.kind.title()], &rest.usage, None, ["", &raw.unwrap_or_default()])?;
+        usage(["unowned", "", &rest.kind.title()], &rest.usage, None, ["", &raw.unwrap_or_default()])?;
     }
-    usage(&mut out, ["total", "", ""], &report.total, None, ["", ""])
+    usage(["total", "", ""], &report.total, None, ["", ""])
 }
 
-fn line(
-    out: &mut impl Write,
-    kind: &str,
-    id: &str,
-    name: &str,
-    sizes: &Sizes,
-    damage: Option<&str>,
-) -> anyhow::Result<()> {
-    usage(out, [kind, id, name], &sizes.usage, Some(sizes), [damage.unwrap_or_default(), ""])
+fn line(kind: &str, id: &str, name: &str, sizes: &Sizes, damage: Option<&str>) -> anyhow::Result<()> {
+    usage([kind, id, name], &sizes.usage, Some(sizes), [damage.unwrap_or_default(), ""])
 }
 
-fn usage(
-    out: &mut impl Write,
-    start: [&str; 3],
-    usage: &Usage,
-    sizes: Option<&Sizes>,
-    end: [&str; 2],
-) -> anyhow::Result<()> {
-    let [kind, id, name] = start.map(quoted);
-    let [damage, raw] = end.map(quoted);
+fn usage(start: [&str; 3], usage: &Usage, sizes: Option<&Sizes>, end: [&str; 2]) -> anyhow::Result<()> {
+    let ([kind, id, name], [damage, raw]) = (start, end);
+    // What the cell shows is not the name: a program can still have it.
+    let changed = output::csv_cell(name) != output::csv_cell("") && output::escape(name) != name
+        || name.starts_with(['=', '+', '-', '@']);
+    let raw = if raw.is_empty() && changed { STANDARD.encode(name) } else { raw.to_owned() };
     let shared = sizes.map(|sizes| sizes.shared.to_string()).unwrap_or_default();
     let unique = sizes.map(|sizes| sizes.unique.to_string()).unwrap_or_default();
     let Usage { allocated, apparent, files, directories, inodes } = usage;
-    writeln!(
-        out,
-        "{kind},{id},{name},{allocated},{apparent},{shared},{unique},{files},{directories},{inodes},{damage},{raw}"
-    )?;
+    let numbers = [*allocated, *apparent].map(|bytes| bytes.to_string());
+    let counts = [files, directories, inodes].map(ToString::to_string);
+    output::csv(&[
+        kind,
+        id,
+        name,
+        &numbers[0],
+        &numbers[1],
+        &shared,
+        &unique,
+        &counts[0],
+        &counts[1],
+        &counts[2],
+        damage,
+        &raw,
+    ])?;
     Ok(())
-}
-
-/// In quotes where it needs them.
-fn quoted(cell: &str) -> String {
-    if cell.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
 }

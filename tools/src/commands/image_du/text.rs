@@ -1,13 +1,12 @@
 //! The report for people.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use snapshot::usage::df::Row;
 use snapshot::usage::report::Sizes;
 
 use super::Shown;
-use crate::output::escape;
+use crate::output::{self, escape};
 use docker_format::size::{human_size, size, size4};
 use docker_format::table::align;
 
@@ -24,7 +23,7 @@ pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
     rest(shown, &mut out);
     freed(shown, &mut out);
     files(shown, &mut out);
-    std::io::stdout().write_all(out.as_bytes())?;
+    output::page(&out)?;
     Ok(())
 }
 

@@ -174,7 +174,7 @@ impl Usage {
     fn volumes(&self) -> Vec<Row> {
         let row = |volume: &Volume| {
             Row::from([
-                ("Name", volume.name.clone()),
+                ("Name", output::name(&volume.name).into_owned()),
                 ("Driver", "local".to_owned()),
                 ("Scope", "local".to_owned()),
                 (

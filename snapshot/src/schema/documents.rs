@@ -1,0 +1,52 @@
+//! What containers and volumes have on record, as it is written: for those who show all of it, as `docker inspect` does.
+
+use bolt::Bolt;
+use serde_json::{Map, Value};
+
+use super::container::{CONFIG, CONTAINERS, HOST_CONFIG};
+use super::database;
+use super::volume::{DATABASE, VOLUMES};
+use crate::dir::Dir;
+use crate::error::StoreError;
+
+/// Bytes of the largest document that is read.
+const MAX_DOCUMENT: usize = 16 << 20;
+
+/// The documents of a container.
+#[derive(Debug, Clone)]
+pub struct ContainerDocuments {
+    /// `config.v2.json`
+    pub config: Map<String, Value>,
+    /// `hostconfig.json`; `None` if there is none.
+    pub host: Option<Map<String, Value>>,
+}
+
+/// Reads the documents of the container with this id.
+///
+/// # Errors
+/// [`StoreError`] where a file cannot be read, or is no JSON object.
+pub fn of_container(root: &Dir, id: &str) -> Result<ContainerDocuments, StoreError> {
+    let path = || root.join(CONTAINERS).join(id);
+    let missing = || StoreError::Invalid { path: path().join(CONFIG), reason: "it is missing".into() };
+    let own = root.descend(&[CONTAINERS, id])?.ok_or_else(missing)?;
+    let document = |name: &str| -> Result<Option<Map<String, Value>>, StoreError> {
+        let Some(bytes) = own.read(name, MAX_DOCUMENT)? else { return Ok(None) };
+        let invalid =
+            |error: serde_json::Error| StoreError::Invalid { path: own.join(name), reason: error.to_string() };
+        // dockerd reads one value and looks no further.
+        let first = serde_json::Deserializer::from_slice(&bytes).into_iter().next();
+        first.transpose().map_err(invalid)
+    };
+    Ok(ContainerDocuments { config: document(CONFIG)?.ok_or_else(missing)?, host: document(HOST_CONFIG)? })
+}
+
+/// What the database of volumes says of one: `Labels` and `Options` among others; `None` if it cannot be read, or does not
+/// know the volume.
+#[must_use]
+pub fn of_volume(root: &Dir, name: &str) -> Option<Map<String, Value>> {
+    let dir = root.sub(VOLUMES).ok()??;
+    let bytes = database::read(&dir, DATABASE).ok()??;
+    let known = Bolt::parse(&bytes).ok()?;
+    let bucket = known.root().bucket(b"volumes").ok()??;
+    serde_json::from_slice(bucket.get(name.as_bytes()).ok()??).ok()
+}

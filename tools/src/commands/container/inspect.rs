@@ -1,0 +1,43 @@
+//! `layerfs container inspect`: `docker container inspect`, offline.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use snapshot::catalog::{Catalog, Container};
+use snapshot::root::DataRoot;
+
+use super::document::document;
+use crate::commands::inspect::print;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Containers, by name or id
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+
+    /// A Go template for each container, or `json`
+    #[arg(short, long)]
+    format: Option<String>,
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let root = DataRoot::find(root, driver)?;
+    let catalog = Catalog::read(&root)?;
+    let found = args.containers.iter().map(|name| {
+        let container = find(&catalog, name).ok_or_else(|| anyhow::anyhow!("No such container: {name}"));
+        container.and_then(|container| document(&root, &catalog, container))
+    });
+    print(found.collect(), args.format.as_deref())
+}
+
+/// The container with this id, this name, or the only one whose id begins so: dockerd's order (moby v20.10.24
+/// `daemon/container.go: GetContainer`).
+pub(crate) fn find<'c>(catalog: &'c Catalog, text: &str) -> Option<&'c Container> {
+    let all = || catalog.live_containers();
+    let name = text.trim_start_matches('/');
+    let exact = all().find(|one| one.id == text).or_else(|| all().find(|one| one.name == name));
+    exact.or_else(|| {
+        let mut matching = all().filter(|one| !text.is_empty() && one.id.starts_with(text));
+        matching.next().filter(|_| matching.next().is_none())
+    })
+}

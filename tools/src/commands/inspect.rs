@@ -1,0 +1,99 @@
+//! `layerfs inspect`: `docker inspect`, offline: whatever has the name or id.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use docker_format::inspect;
+use serde_json::Value;
+use snapshot::catalog::{Catalog, Resolved};
+use snapshot::root::DataRoot;
+
+use super::layerfs::NAME;
+use super::{container, image, volume};
+use crate::output;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Containers, images and volumes, by name or id
+    #[arg(required = true, value_name = "NAME|ID")]
+    names: Vec<String>,
+
+    /// A Go template for each, or `json`
+    #[arg(short, long)]
+    format: Option<String>,
+
+    /// Only look for this kind of thing
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<Kind>,
+}
+
+/// What can be inspected, in the order in which docker looks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    /// A container
+    Container,
+    /// An image
+    Image,
+    /// A volume
+    Volume,
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let root = DataRoot::find(root, driver)?;
+    let catalog = Catalog::read(&root)?;
+    let kinds = args.kind.map_or_else(|| vec![Kind::Container, Kind::Image, Kind::Volume], |kind| vec![kind]);
+    let found = args.names.iter().map(|name| {
+        let found = kinds.iter().find_map(|kind| find(&root, &catalog, *kind, name));
+        found.unwrap_or_else(|| {
+            let what = match args.kind {
+                None => "object",
+                Some(Kind::Container) => "container",
+                Some(Kind::Image) => "image",
+                Some(Kind::Volume) => "volume",
+            };
+            Err(anyhow::anyhow!("No such {what}: {name}"))
+        })
+    });
+    print(found.collect(), args.format.as_deref())
+}
+
+fn find(root: &DataRoot, catalog: &Catalog, kind: Kind, name: &str) -> Option<anyhow::Result<Value>> {
+    match kind {
+        Kind::Container => {
+            container::inspect::find(catalog, name).map(|found| container::document::document(root, catalog, found))
+        }
+        Kind::Image => match catalog.resolve(name) {
+            Resolved::Image(id) => Some(image::document(root, catalog, &catalog.images[&id])),
+            Resolved::Damaged(id) => {
+                Some(Err(anyhow::anyhow!("{name}: damaged image {id}: {}", catalog.damaged_images[&id])))
+            }
+            Resolved::Nothing => None,
+        },
+        Kind::Volume => {
+            volume::inspect::find(catalog, name).map(|found| Ok(volume::inspect::document(root, catalog, found)))
+        }
+    }
+}
+
+/// Prints documents as docker does, and says which could not be had.
+pub(crate) fn print(found: Vec<anyhow::Result<Value>>, format: Option<&str>) -> anyhow::Result<ExitCode> {
+    let (mut documents, mut errors) = (Vec::new(), Vec::new());
+    for one in found {
+        match one {
+            Ok(document) => documents.push(document),
+            Err(error) => errors.push(format!("{error:#}")),
+        }
+    }
+    match format {
+        None | Some("") => output::document(&inspect::indented(&documents))?,
+        Some(format) => {
+            let inspection = inspect::inspect_raw(&documents, format)?;
+            output::raw(&inspection.output)?;
+            errors.splice(0..0, inspection.errors.iter().map(ToString::to_string));
+        }
+    }
+    for error in &errors {
+        output::complain(NAME, error);
+    }
+    Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

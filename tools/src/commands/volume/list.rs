@@ -1,0 +1,68 @@
+//! `layerfs volume ls`: `docker volume ls`, offline, for the volumes that are directories of the data-root.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use docker_format::filter::{self, Filters};
+use docker_format::listing::Row;
+use docker_format::presets;
+use snapshot::catalog::{Catalog, Volume};
+use snapshot::root::DataRoot;
+use snapshot::usage::df;
+
+use super::mountpoint;
+use crate::commands::container::row::joined;
+use crate::exit::Usage;
+use crate::output;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only volumes that: name=, label=KEY[=VALUE], driver=, dangling=true|false
+    #[arg(short, long, value_name = "FILTER")]
+    filter: Vec<String>,
+
+    /// `table`, `table TEMPLATE`, `raw`, `json`, or a Go template for each row
+    #[arg(long, default_value = "", hide_default_value = true)]
+    format: String,
+
+    /// Only show names
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let filters = Filters::parse(&args.filter).map_err(|error| Usage(format!("--filter: {error}")))?;
+    filters.check(filter::Command::VolumeList)?;
+    let dangling = filters.dangling()?;
+    let root = DataRoot::find(root, driver)?;
+    let catalog = Catalog::read(&root)?;
+    let shown =
+        catalog.volumes.iter().filter(|volume| passes(&filters, volume)).filter(|volume| {
+            dangling.is_none_or(|dangling| dangling == (df::volume_links(&catalog, &volume.name) == 0))
+        });
+    let rows: Vec<Row> = shown.map(|volume| row(&catalog, volume)).collect();
+    output::raw(&presets::VOLUMES.render(&presets::volumes(&args.format, args.quiet), &rows)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn passes(filters: &Filters, volume: &Volume) -> bool {
+    let any = |name: &str, matches: &dyn Fn(&str) -> bool| {
+        !filters.contains(name) || filters.get(name).iter().any(|value| matches(value))
+    };
+    any("name", &|value| volume.name.contains(value))
+        && any("driver", &|value| value == "local")
+        && filters.labels_match(&volume.labels)
+}
+
+fn row(catalog: &Catalog, volume: &Volume) -> Row {
+    Row::from([
+        ("Name", output::name(&volume.name).into_owned()),
+        ("Driver", "local".to_owned()),
+        ("Scope", "local".to_owned()),
+        ("Mountpoint", output::name(&mountpoint(catalog, volume)).into_owned()),
+        ("Labels", joined(&volume.labels)),
+        // docker's listing does not count them either.
+        ("Links", "N/A".to_owned()),
+        ("Size", "N/A".to_owned()),
+    ])
+}

@@ -1,0 +1,40 @@
+//! What to do about an error. Libraries say what is wrong; flags and programs are named here.
+
+use std::io::ErrorKind;
+
+use images::load::ImportError;
+use snapshot::StoreError;
+
+/// The next step, where there is one that helps.
+pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| {
+        let import = cause.downcast_ref::<ImportError>().and_then(of_import);
+        let store = || cause.downcast_ref::<StoreError>().and_then(of_store);
+        let io = || cause.downcast_ref::<std::io::Error>().and_then(of_io);
+        import.or_else(store).or_else(io)
+    })
+}
+
+fn of_import(error: &ImportError) -> Option<String> {
+    match error {
+        ImportError::Space { .. } => Some("--no-preflight tries all the same".into()),
+        ImportError::SeveralImages { .. } => Some("--image chooses one".into()),
+        ImportError::NeedsRoot { .. } => Some("--rootless does it in a user namespace".into()),
+        _ => None,
+    }
+}
+
+fn of_store(error: &StoreError) -> Option<String> {
+    match error {
+        StoreError::SeveralDrivers { .. } => Some("--storage-driver chooses one".into()),
+        _ => None,
+    }
+}
+
+fn of_io(error: &std::io::Error) -> Option<String> {
+    match error.kind() {
+        ErrorKind::PermissionDenied if !nix::unistd::Uid::effective().is_root() => Some("run as root".into()),
+        ErrorKind::ReadOnlyFilesystem => Some("it is mounted read-only".into()),
+        _ => None,
+    }
+}

@@ -1,0 +1,145 @@
+//! What each program says of itself: help, manual page and completions, all from one definition.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ErrorKind};
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::output;
+
+/// What help and manual page have besides what clap knows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manual {
+    /// The program.
+    pub(crate) name: &'static str,
+    /// Command lines, and what each does.
+    pub(crate) examples: &'static [(&'static str, &'static str)],
+    /// Another section of the help: its title and its lines; empty for none.
+    pub(crate) more: (&'static str, &'static [(&'static str, &'static str)]),
+    /// Exit statuses and what they mean.
+    pub(crate) statuses: &'static [(u8, &'static str)],
+    /// Manual pages to look at: of these programs, and of nothing else.
+    pub(crate) see_also: &'static [&'static str],
+}
+
+impl Manual {
+    /// The definition of a program with all that its help says.
+    pub(crate) fn command<C: CommandFactory>(&self) -> clap::Command {
+        C::command().after_help(self.after_help())
+    }
+
+    /// Reads a command line. What it asks of the program itself is done here: help, version, and what is wrong with it.
+    pub(crate) fn parse<C>(&self, arguments: impl IntoIterator<Item = OsString>) -> Result<C, ExitCode>
+    where
+        C: CommandFactory + FromArgMatches,
+    {
+        let matches = self.command::<C>().try_get_matches_from(arguments);
+        matches.and_then(|matches| C::from_arg_matches(&matches)).map_err(|error| self.answer(error))
+    }
+
+    fn answer(&self, mut error: clap::Error) -> ExitCode {
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => crate::run(self.name, || {
+                let text = error.render();
+                let colours = std::io::stdout().is_terminal();
+                output::file(if colours { text.ansi().to_string() } else { text.to_string() }.as_bytes())?;
+                Ok(ExitCode::SUCCESS)
+            }),
+            // As docker does for a command that only has commands.
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                let _ = error.print();
+                ExitCode::SUCCESS
+            }
+            _ => {
+                // "to pass '--nope' as a value, use '-- --nope'": nobody who misspells a flag wants that.
+                error.remove(ContextKind::Suggested);
+                let _ = error.print();
+                ExitCode::from(2)
+            }
+        }
+    }
+
+    fn after_help(&self) -> String {
+        let mut text = String::new();
+        let (title, lines) = self.more;
+        if !lines.is_empty() {
+            text += &format!("{title}:\n");
+            let width = lines.iter().map(|(short, _)| short.len()).max().unwrap_or(0);
+            text.extend(lines.iter().map(|(short, long)| format!("  {short:width$}  {long}\n")));
+            text.push('\n');
+        }
+        text += "Examples:\n";
+        text.extend(self.examples.iter().map(|(line, what)| format!("  {line}\n      {what}\n")));
+        let statuses: Vec<String> = self.statuses.iter().map(|(status, what)| format!("{status} {what}")).collect();
+        text + "\nExit status: " + &statuses.join(", ")
+    }
+
+    /// The manual page: the program, then each of its commands.
+    pub(crate) fn page(&self, mut command: clap::Command) -> std::io::Result<Vec<u8>> {
+        command.build();
+        let mut page = Vec::new();
+        let man = clap_mangen::Man::new(command.clone());
+        man.render_title(&mut page)?;
+        man.render_name_section(&mut page)?;
+        man.render_synopsis_section(&mut page)?;
+        man.render_description_section(&mut page)?;
+        man.render_options_section(&mut page)?;
+        for command in leaves(&command) {
+            section(command, &mut page)?;
+        }
+        let mut text = String::new();
+        let (title, lines) = self.more;
+        if !lines.is_empty() {
+            text += &format!(".SH {}\n", quoted(&title.to_uppercase()));
+            text.extend(lines.iter().map(|(short, long)| format!(".TP\n\\fB{}\\fR\n{}\n", roff(short), roff(long))));
+        }
+        text += ".SH EXAMPLES\n";
+        text.extend(self.examples.iter().map(|(line, what)| format!(".TP\n\\fB{}\\fR\n{}\n", roff(line), roff(what))));
+        text += ".SH \"EXIT STATUS\"\n";
+        text.extend(self.statuses.iter().map(|(status, what)| format!(".TP\n\\fB{status}\\fR\n{}\n", roff(what))));
+        let others: Vec<String> = self.see_also.iter().map(|name| format!("\\fB{}\\fR(1)", roff(name))).collect();
+        text += &format!(".SH \"SEE ALSO\"\n{}\n", others.join(", "));
+        page.extend_from_slice(text.as_bytes());
+        Ok(page)
+    }
+}
+
+/// Commands that do something, in the order of the help; hidden ones are other names of these.
+fn leaves(command: &clap::Command) -> Vec<&clap::Command> {
+    let below = || command.get_subcommands().filter(|sub| sub.get_name() != "help" && !sub.is_hide_set());
+    below().flat_map(|sub| if sub.has_subcommands() { leaves(sub) } else { vec![sub] }).collect()
+}
+
+/// A section with the whole of a command: what it does, how it is called, its options.
+fn section(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
+    let path = command.get_bin_name().unwrap_or(command.get_name()).replace('-', " ");
+    let path = command.get_display_name().map_or(path, |name| name.replacen('-', " ", 2));
+    let man = clap_mangen::Man::new(command.clone());
+    let body = |render: &dyn Fn(&mut Vec<u8>) -> std::io::Result<()>| -> std::io::Result<String> {
+        let mut bytes = Vec::new();
+        render(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        // Its own heading, and marks of the renderer that stand before it.
+        Ok(text
+            .split_once(".SH ")
+            .map_or(text.clone(), |(_, rest)| rest.split_once('\n').map_or(String::new(), |(_, body)| body.to_owned())))
+    };
+    let synopsis = body(&|out| man.render_synopsis_section(out))?;
+    let description = body(&|out| man.render_description_section(out))?;
+    let options = body(&|out| man.render_options_section(out))?;
+    let text = format!(".SH {}\n{synopsis}.PP\n{description}{options}", quoted(&path.to_uppercase()));
+    page.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", roff(text))
+}
+
+/// Text that roff prints as it is.
+fn roff(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+}

@@ -130,15 +130,23 @@ impl Dir {
     /// Creates the directory `name` with exactly `mode`.
     ///
     /// # Errors
-    /// [`StoreError::Io`], also if it exists.
+    /// [`StoreError::Io`], also if it exists; nothing is left then that was not there before.
     pub fn create(&self, name: &str, mode: u32) -> Result<Self, StoreError> {
         let mode = Mode::from_raw_mode(mode);
         let created = rustix::fs::mkdirat(&self.fd, name, mode);
         created.map_err(StoreError::io(self.join(name), "creating"))?;
-        let fd = rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty());
-        let fd = fd.map_err(StoreError::io(self.join(name), "opening"))?;
-        rustix::fs::fchmod(&fd, mode).map_err(StoreError::io(self.join(name), "chmod"))?;
-        Ok(Self { fd, path: self.join(name) })
+        let open = || {
+            let fd = rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty());
+            let fd = fd.map_err(StoreError::io(self.join(name), "opening"))?;
+            rustix::fs::fchmod(&fd, mode).map_err(StoreError::io(self.join(name), "chmod"))?;
+            Ok(Self { fd, path: self.join(name) })
+        };
+        let opened = open();
+        if opened.is_err() {
+            // The first error is the one to report.
+            let _ = rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR);
+        }
+        opened
     }
 
     /// The names in it, without `.` and `..`. Names that are not UTF-8 are none of Docker's and are left out.
@@ -321,6 +329,12 @@ impl Dir {
         let _syncing = meter::enter(Stage::Sync);
         rustix::fs::syncfs(&self.fd).map_err(StoreError::io(&self.path, "syncfs"))
     }
+}
+
+/// When a file was written last, in seconds and nanoseconds since 1970.
+pub(crate) fn modified(stat: &Stat) -> (i64, u64) {
+    #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the types differ between platforms")]
+    (stat.st_mtime as i64, stat.st_mtime_nsec as u64)
 }
 
 /// Directories made on the way, so that a failure can take them away again.

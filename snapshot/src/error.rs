@@ -66,6 +66,13 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The change was made, but not all that it leaves behind could be cleared away.
+    #[error("the change was made, but what remains could not be cleared away; the next command that writes does it")]
+    Unfinished {
+        /// What failed.
+        #[source]
+        source: Box<Self>,
+    },
 }
 
 impl StoreError {

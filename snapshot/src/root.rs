@@ -167,9 +167,9 @@ impl WritableRoot {
         [&self.images_dir, &self.image, &self.dir].into_iter().try_for_each(Dir::sync)
     }
 
-    /// Whether BuildKit keeps records of layers in this root.
-    pub(crate) fn has_build_cache(&self) -> Result<bool, StoreError> {
-        Ok(self.dir.descend(&["buildkit"])?.map_or(Ok(None), |dir| dir.stat("snapshots.db"))?.is_some())
+    /// The root itself.
+    pub(crate) fn dir(&self) -> &Dir {
+        &self.dir
     }
 }
 

@@ -122,7 +122,7 @@ fn existing(root: &WritableRoot) -> Existing<'_> {
 fn import_archive(archive: &Archive, root: &Path, request: &Request<'_>) -> Result<Report, ImportError> {
     // Before the root is touched: what is wrong with the archive itself is found without it.
     archive.images(request.select)?;
-    let mut transaction = Transaction::begin(root, request.options.insist, request.options.sync)?;
+    let mut transaction = Transaction::begin(root, request.options.write())?;
     let (contents, plan) = read_images(archive, request, existing(transaction.root()))?;
     let blobs = plan.missing.iter().map(|missing| archive.layer(&missing.source)).collect::<Result<Vec<_>, _>>()?;
     if request.options.preflight {
@@ -158,7 +158,7 @@ fn work<'a>(missing: &MissingLayer, content: Content<'a>) -> Work<'a> {
 }
 
 fn import_stream(file: File, root: &Path, request: &Request<'_>) -> Result<Report, ImportError> {
-    let mut transaction = Transaction::begin(root, request.options.insist, request.options.sync)?;
+    let mut transaction = Transaction::begin(root, request.options.write())?;
     let write_back = WriteBack::begin(transaction.root().driver.home(), request.options.sync)?;
     // The slots of layers that came, by their number in the stream.
     let mut slots: Vec<Slot> = Vec::new();

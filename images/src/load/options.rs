@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use layerfs::meter::Meter;
 
 use crate::source::Select;
+use snapshot::edit::WriteOptions;
 use snapshot::reference::Reference;
 
 /// How to unpack and store. The defaults are what most users want.
@@ -36,6 +37,11 @@ impl<'o> Options<'o> {
     pub fn new(interrupted: &'o AtomicBool) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, Into::into);
         Self { threads, sync: true, preflight: true, retag: true, tag: None, insist: false, interrupted, meter: None }
+    }
+
+    /// How the store is written to.
+    pub(super) fn write(&self) -> WriteOptions {
+        WriteOptions { insist: self.insist, sync: self.sync }
     }
 }
 

@@ -1,74 +1,25 @@
-//! Layers and images on their way into a store: all of them land, or none.
-//!
-//! In this order, each step durable before the next:
-//!
-//! 1. write-sets with their `cache-id`: from here on a crash leaves only what the next import recognises and removes
-//! 2. the layers' directories, their `l/` links, the journals: one `syncfs`
-//! 3. the chain ids about to be registered, in `layerdb/tmp/layerfs-intent-*`
-//! 4. each write-set renamed into place, parents first
-//! 5. image configs, then their metadata
-//! 6. `repositories.json`
-//!
-//! A crash before 4 leaves directories that nothing refers to, one before 5 layers without an image, which the intent
-//! names; both go with the next import. One before 6 leaves whole images without their tags.
+//! A change to a store in progress; its order of steps is that of the [module above](super).
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use layerfs::apply::Target;
-use layerfs::{ChainId, DiffId, JournalFile};
+use layerfs::{ChainId, JournalFile};
 
+use super::changes::{Edit, Kept, Slot, Summary, WriteOptions};
+use super::keepers::Keepers;
+use super::record::{Note, Record, Stored};
+use super::recovery::recover;
+use super::removal::{finish, removable};
+use super::undo::take_back;
 use crate::driver::{Driver, Prepared};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ImageId};
 use crate::reference::Reference;
 use crate::root::WritableRoot;
-use crate::schema::config::ImageConfig;
-use crate::schema::layer::{LayerRecord, WriteSet};
-use crate::schema::references::{FILE as REFERENCES, References};
-
-/// How records of intent begin.
-const INTENT: &str = "layerfs-intent-";
-
-/// Bytes of the largest record of intent that is read.
-const MAX_INTENT: usize = 1 << 20;
-
-/// A layer that is being unpacked: the number of its write-set in the transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Slot(usize);
-
-/// One change to a store.
-#[derive(Debug, Clone)]
-pub enum Edit {
-    /// Registers a staged layer. Its parent is in the store, or is added before it.
-    AddLayer {
-        /// Where it was staged.
-        slot: Slot,
-        /// The layer with all below it.
-        chain_id: ChainId,
-        /// The layer's own content.
-        diff_id: DiffId,
-        /// The layer below.
-        parent: Option<ChainId>,
-        /// Docker's size of it, in bytes.
-        size: u64,
-    },
-    /// Stores an image, whose layers are in the store or are added by the same transaction. One that is there stays.
-    AddImage {
-        /// Its config, byte for byte.
-        config: Arc<[u8]>,
-        /// The image it was built from, to be recorded.
-        parent: Option<ImageId>,
-    },
-    /// Gives a name to an image; another image that has it loses it.
-    SetTag {
-        /// The name.
-        reference: Reference,
-        /// The image.
-        image: ImageId,
-    },
-}
+use crate::schema::layer::{LayerRecord, LayerStore, WriteSet};
+use crate::schema::references::{FILE as REFERENCES, MAX_FILE, References};
 
 /// A layer on its way: its record, and its directory from when that is prepared until it is completed.
 #[derive(Debug)]
@@ -77,7 +28,8 @@ struct Staged {
     layer: OnceLock<Prepared>,
 }
 
-/// Changes to a store in progress. Dropped before [`commit`](Transaction::commit) has succeeded, it takes everything back.
+/// Changes to a store in progress. Dropped before [`commit`](Transaction::commit) has passed its commit point, it takes
+/// everything back.
 #[derive(Debug)]
 pub struct Transaction {
     root: WritableRoot,
@@ -85,31 +37,48 @@ pub struct Transaction {
     edits: Vec<Edit>,
     /// `None` once published or discarded.
     sets: Vec<Option<Staged>>,
-    published: Vec<(ChainId, CacheId)>,
-    new_images: Vec<ImageId>,
-    intent: Option<String>,
+    record: Record,
+    /// The record as it is in the store, or may be.
+    stored: Option<Stored>,
+    /// What `repositories.json` was, from the moment at which it is replaced; `None` inside for none.
+    replaced: Option<Option<Vec<u8>>>,
+    /// The commit point is passed.
     done: bool,
+    /// What a test does to the store at the last moment.
+    #[cfg(test)]
+    pub(super) before_commit_point: Option<Interference>,
+}
+
+#[cfg(test)]
+pub(super) struct Interference(pub(super) Box<dyn FnOnce()>);
+
+#[cfg(test)]
+impl std::fmt::Debug for Interference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Interference")
+    }
 }
 
 impl Transaction {
-    /// Opens the root for writing, which is created if it does not exist, and removes what a crashed transaction has left.
-    ///
-    /// `insist` says that the user named the driver; `sync` that each step is made durable before the next.
+    /// Opens the root for writing, which is created if it does not exist, and finishes or takes back what a crashed
+    /// transaction has left.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Refused`] where writing would do harm.
-    pub fn begin(root: &Path, insist: bool, sync: bool) -> Result<Self, StoreError> {
-        let root = WritableRoot::open(root, insist)?;
-        recover(&root)?;
+    pub fn begin(root: &Path, options: WriteOptions) -> Result<Self, StoreError> {
+        let root = WritableRoot::open(root, options.insist)?;
+        recover(&root, options.sync)?;
         Ok(Self {
             root,
-            sync,
+            sync: options.sync,
             edits: Vec::new(),
             sets: Vec::new(),
-            published: Vec::new(),
-            new_images: Vec::new(),
-            intent: None,
+            record: Record::default(),
+            stored: None,
+            replaced: None,
             done: false,
+            #[cfg(test)]
+            before_commit_point: None,
         })
     }
 
@@ -146,7 +115,7 @@ impl Transaction {
         let prepared = self.root.driver.prepare(&set.cache_id, None)?;
         let target = prepared.target()?;
         layer.set(prepared).expect("a slot is prepared once");
-        Ok((target, set.journal()?))
+        Ok((target, self.root.layers.staged_journal(set)?))
     }
 
     /// The directory of a staged layer, by its name in the driver's home.
@@ -160,7 +129,7 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`]
     pub fn journal(&self, slot: Slot) -> Result<JournalFile, StoreError> {
-        self.set(slot).journal()
+        self.root.layers.staged_journal(self.set(slot))
     }
 
     /// Takes a staged layer back.
@@ -169,6 +138,7 @@ impl Transaction {
     /// [`StoreError`]
     pub fn discard(&mut self, slot: Slot) -> Result<(), StoreError> {
         let Some(Staged { set, layer }) = self.sets[slot.0].take() else { return Ok(()) };
+        // What remains after a failure, the write-set tells of.
         layer.into_inner().map_or(Ok(()), Prepared::discard)?;
         self.root.layers.abandon(&set)
     }
@@ -186,37 +156,45 @@ impl Transaction {
         &self.staged(slot).set
     }
 
-    /// Does all edits.
+    /// Does all edits, in the order of the [module](super) whatever the order in which they were added.
     ///
     /// # Errors
-    /// [`StoreError`]; the store is then as it was before.
-    pub fn commit(mut self) -> Result<(), StoreError> {
+    /// [`StoreError::Unfinished`] if the change was made and something that it leaves behind could not be cleared away. After
+    /// any other error the store is as it was before.
+    pub fn commit(mut self) -> Result<Summary, StoreError> {
         self.root.check_again()?;
         let edits = std::mem::take(&mut self.edits);
         let layers = self.complete_layers(&edits)?;
-        if self.sync {
+        if self.sync && !layers.is_empty() {
             self.root.driver.sync()?;
             self.root.images_dir.sync_file_system()?;
         }
-        self.write_intent(&layers)?;
-        for &(slot, chain_id) in &layers {
-            self.root.layers.publish(self.set(slot), chain_id)?;
-            if let Some(Staged { set, .. }) = self.sets[slot.0].take() {
-                self.published.push((chain_id, set.cache_id));
-            }
+        let references = References::load(&self.root.images_dir)?;
+        let (record, after, kept) = self.plan(&edits, &layers, &references)?;
+        self.record = record;
+        if !self.record.is_empty() {
+            let stored = self.stored.insert(Stored::new());
+            stored.write(self.root.layers.tmp()?, &self.record, self.sync)?;
         }
-        if self.sync && !layers.is_empty() {
-            self.root.layers.sync()?;
-            self.root.sync_parents()?;
-        }
+        self.publish(&layers)?;
         self.add_images(&edits)?;
-        self.set_references(&edits)?;
-        self.done = true;
-        if let Some(intent) = self.intent.take() {
-            self.root.layers.tmp()?.unlink(&intent)?;
+        self.replace_references(&references, &after)?;
+        #[cfg(test)]
+        if let Some(interference) = self.before_commit_point.take() {
+            interference.0();
         }
+        self.pass_commit_point()?;
+        self.done = true;
         std::mem::take(&mut self.root.skeleton).keep();
-        Ok(())
+        let finished = self.finish().or_else(|_| self.finish());
+        finished.map_err(|source| StoreError::Unfinished { source: Box::new(source) })?;
+        let record = std::mem::take(&mut self.record);
+        Ok(Summary {
+            added_layers: record.added_layers,
+            added_images: record.added_images,
+            removed_layers: record.removed_layers.into_iter().map(|(chain_id, _)| chain_id).collect(),
+            kept,
+        })
     }
 
     /// Puts staged layers on top of their parents, and completes their records.
@@ -246,70 +224,172 @@ impl Transaction {
         Ok(layers)
     }
 
-    fn add_images(&mut self, edits: &[Edit]) -> Result<(), StoreError> {
+    /// What the edits change, the names as they will be, and the layers that stay although they were to go.
+    fn plan(
+        &self,
+        edits: &[Edit],
+        layers: &[(Slot, ChainId)],
+        before: &References,
+    ) -> Result<(Record, References, Vec<Kept>), StoreError> {
+        let mut record = Record { added_layers: layers.iter().map(|(_, id)| *id).collect(), ..Record::default() };
+        let mut after = before.clone();
+        let mut touched: Vec<&Reference> = Vec::new();
+        let mut leaving: Vec<ChainId> = Vec::new();
+        for edit in edits {
+            match edit {
+                Edit::AddLayer { .. } => {}
+                Edit::AddImage { config, parent } => {
+                    let id = ImageId(layerfs::Digest::of(config));
+                    let there = self.root.images.config(id)?.is_some();
+                    if !there && !record.added_images.contains(&id) {
+                        record.added_images.push(id);
+                    }
+                    let noted = self.root.images.metadata(id, "parent")?;
+                    if let Some(parent) = parent.filter(|parent| there && noted != Some(parent.to_string())) {
+                        record.notes.push((id, Note::Parent(parent)));
+                    }
+                }
+                Edit::SetTag { reference, image } => {
+                    after.tag(reference, *image);
+                    touched.push(reference);
+                }
+                Edit::Untag { reference } => {
+                    after.untag(reference);
+                    touched.push(reference);
+                }
+                Edit::SetLastUpdated { image, time } => {
+                    record.notes.push((*image, Note::LastUpdated(time.clone())));
+                }
+                Edit::RemoveImage { image } => record.removed_images.push(*image),
+                Edit::RemoveLayer { chain_id } => leaving.push(*chain_id),
+            }
+        }
+        let mut seen = HashSet::new();
+        for reference in touched.into_iter().filter(|reference| seen.insert(*reference)) {
+            let image = after.get(reference);
+            if image != before.get(reference) {
+                record.names.push((reference.clone(), image));
+            }
+        }
+        let mut kept = Vec::new();
+        if !leaving.is_empty() {
+            let keepers = Keepers::read(&self.root, &record.removed_images.iter().copied().collect())?;
+            let (going, staying) = removable(&keepers, &leaving);
+            record.removed_layers = going.into_iter().map(|id| (id, LayerStore::removing_name(id))).collect();
+            kept.extend(staying.into_iter().map(|(chain_id, reason)| Kept { chain_id, reason }));
+        }
+        Ok((record, after, kept))
+    }
+
+    fn publish(&mut self, layers: &[(Slot, ChainId)]) -> Result<(), StoreError> {
+        for &(slot, chain_id) in layers {
+            self.root.layers.publish(self.set(slot), chain_id)?;
+            self.sets[slot.0] = None;
+        }
+        if self.sync && !layers.is_empty() {
+            self.root.layers.sync()?;
+        }
+        if self.sync && !(layers.is_empty() && self.record.added_images.is_empty()) {
+            self.root.sync_parents()?;
+        }
+        Ok(())
+    }
+
+    fn add_images(&self, edits: &[Edit]) -> Result<(), StoreError> {
+        let new: HashSet<ImageId> = self.record.added_images.iter().copied().collect();
         for edit in edits {
             let Edit::AddImage { config, parent } = edit else { continue };
             let id = ImageId(layerfs::Digest::of(config));
-            if self.root.images.config(id)?.is_none() {
-                self.new_images.push(id);
+            if new.contains(&id) {
                 self.root.images.put(config, self.sync)?;
-            }
-            if let Some(parent) = *parent {
-                self.root.images.set_parent(id, parent, self.sync)?;
+                if let Some(parent) = *parent {
+                    self.root.images.set_parent(id, parent, self.sync)?;
+                }
             }
         }
         Ok(())
     }
 
-    fn set_references(&self, edits: &[Edit]) -> Result<(), StoreError> {
-        let before = References::load(&self.root.images_dir)?;
-        let mut references = before.clone();
-        for edit in edits {
-            if let Edit::SetTag { reference, image } = edit {
-                references.tag(reference, *image);
-            }
-        }
-        let exists = self.root.images_dir.stat(REFERENCES)?.is_some();
-        if exists && references == before {
+    /// Replaces `repositories.json`, where it does not say the same already.
+    fn replace_references(&mut self, before: &References, after: &References) -> Result<(), StoreError> {
+        let old = self.root.images_dir.read(REFERENCES, MAX_FILE)?;
+        if old.is_some() && after == before {
             return Ok(());
         }
-        self.root.images_dir.replace(REFERENCES, &references.to_bytes(), 0o600, self.sync)
+        self.replaced = Some(old);
+        self.root.images_dir.replace(REFERENCES, &after.to_bytes(), 0o600, self.sync)
     }
 
-    fn write_intent(&mut self, layers: &[(Slot, ChainId)]) -> Result<(), StoreError> {
-        if layers.is_empty() {
-            return Ok(());
+    /// With names that changed, the change can be seen already; the record is renamed where they do not tell, and where more
+    /// is to be done.
+    fn pass_commit_point(&mut self) -> Result<(), StoreError> {
+        let Some(stored) = self.stored.as_mut() else { return Ok(()) };
+        if self.record.names.is_empty() || self.record.has_sequel() {
+            let tmp = self.root.layers.tmp()?;
+            stored.rename(tmp, true)?;
+            if self.sync {
+                tmp.sync()?;
+            }
         }
-        let chains: Vec<ChainId> = layers.iter().map(|(_, chain_id)| *chain_id).collect();
-        let name = format!("{INTENT}{}", &CacheId::random().as_str()[..20]);
-        let bytes = serde_json::to_vec(&chains).expect("digests always serialise");
-        self.root.layers.tmp()?.replace(&name, &bytes, 0o600, self.sync)?;
-        self.intent = Some(name);
         Ok(())
     }
 
-    /// Takes back what was done, in reverse. Goes on where something fails: the next transaction finds the rest.
+    fn finish(&self) -> Result<(), StoreError> {
+        let Some(stored) = &self.stored else { return Ok(()) };
+        finish(&self.root, &self.record, self.sync)?;
+        stored.remove(self.root.layers.tmp()?, self.sync)
+    }
+
+    /// Takes back what was done. What fails here is left to the next transaction, with the record that tells of it.
     fn roll_back(&mut self) {
         // A daemon that came meanwhile builds on the directories that were made for it to find.
         if self.root.check_again().is_err() {
             std::mem::take(&mut self.root.skeleton).keep();
         }
-        let root = &self.root;
-        for &id in &self.new_images {
-            let _ = root.images.remove(id);
-        }
-        for (chain_id, cache_id) in self.published.iter().rev() {
-            let _ = remove_layer(root, *chain_id, cache_id);
-        }
+        let undone = self.undo();
         for Staged { set, layer } in self.sets.drain(..).flatten() {
             drop(layer);
-            // Where its directory was completed already.
-            let _ = root.driver.remove(&set.cache_id);
-            let _ = root.layers.abandon(&set);
+            // Its directory may have been completed already. The write-set stays where that does: it tells whose it is.
+            if self.root.driver.remove(&set.cache_id).is_ok() {
+                let _ = self.root.layers.abandon(&set);
+            }
         }
-        if let (Some(intent), Ok(tmp)) = (&self.intent, root.layers.tmp()) {
-            let _ = tmp.unlink(intent);
+        if let (Ok(()), Some(stored), Ok(tmp)) = (undone, &self.stored, self.root.layers.tmp()) {
+            let _ = stored.remove(tmp, self.sync);
         }
+    }
+
+    fn undo(&mut self) -> Result<(), StoreError> {
+        let Some(stored) = self.stored.as_mut() else { return self.restore_references() };
+        // From here on, recovery takes back as well.
+        if stored.is_committed() {
+            stored.rename(self.root.layers.tmp()?, false)?;
+        }
+        // Names first: none may be left of an image that goes.
+        self.restore_references()?;
+        take_back(&self.root, &self.record, self.sync)
+    }
+
+    /// Puts the old names back, byte for byte.
+    fn restore_references(&self) -> Result<(), StoreError> {
+        let Some(old) = &self.replaced else { return Ok(()) };
+        let dir = &self.root.images_dir;
+        if dir.read(REFERENCES, MAX_FILE)? == *old {
+            return Ok(());
+        }
+        let mut restored = restore(&self.root, old.as_deref(), self.sync);
+        if restored.is_err() {
+            restored = restore(&self.root, old.as_deref(), self.sync);
+        }
+        // A sync that fails leaves the names as they were all the same.
+        if dir.read(REFERENCES, MAX_FILE)? == *old { Ok(()) } else { restored }
+    }
+}
+
+fn restore(root: &WritableRoot, old: Option<&[u8]>, sync: bool) -> Result<(), StoreError> {
+    match old {
+        Some(bytes) => root.images_dir.replace(REFERENCES, bytes, 0o600, sync),
+        None => root.images_dir.unlink(REFERENCES),
     }
 }
 
@@ -319,70 +399,4 @@ impl Drop for Transaction {
             self.roll_back();
         }
     }
-}
-
-/// Removes what crashed imports of ours have left.
-fn recover(root: &WritableRoot) -> Result<(), StoreError> {
-    let leftovers = root.layers.leftovers()?;
-    if !leftovers.is_empty() {
-        let mut used = HashSet::new();
-        for chain_id in root.layers.list()? {
-            // A layer that cannot be read may use any directory; its own cache id is all that matters here.
-            if let Ok(Some(record)) = root.layers.get(chain_id) {
-                used.insert(record.cache_id);
-            }
-        }
-        for (name, cache_id) in leftovers {
-            if let Some(id) = cache_id.filter(|id| !used.contains(id)) {
-                root.driver.remove(&id)?;
-            }
-            root.layers.tmp()?.remove_tree(&name)?;
-        }
-    }
-    root.images_dir.remove_temporaries()?;
-    root.images.remove_temporaries()?;
-    let tmp = root.layers.tmp()?;
-    tmp.remove_temporaries()?;
-    for name in tmp.names()?.into_iter().filter(|name| name.starts_with(INTENT)) {
-        let chains: Vec<ChainId> =
-            tmp.read(&name, MAX_INTENT)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        // BuildKit may have come to need them meanwhile, and its records are not read here.
-        if !root.has_build_cache()? {
-            remove_unused(root, &chains)?;
-        }
-        tmp.unlink(&name)?;
-    }
-    Ok(())
-}
-
-/// Removes a registered layer. A crash on the way leaves a write-set that the next import goes on with.
-fn remove_layer(root: &WritableRoot, chain_id: ChainId, cache_id: &CacheId) -> Result<(), StoreError> {
-    let set = root.layers.withdraw(chain_id, cache_id)?;
-    root.driver.remove(cache_id)?;
-    root.layers.abandon(&set)
-}
-
-/// Removes those of `chains`, which has parents before children, that nothing stands on.
-fn remove_unused(root: &WritableRoot, chains: &[ChainId]) -> Result<(), StoreError> {
-    if chains.is_empty() {
-        return Ok(());
-    }
-    let mut used: HashSet<ChainId> = root.layers.held_by_mounts()?.into_iter().collect();
-    for id in root.images.list()? {
-        // An image that cannot be read may need any layer.
-        let Some(config) = root.images.config(id)?.and_then(|bytes| ImageConfig::parse(&bytes).ok()) else {
-            return Ok(());
-        };
-        used.extend(ChainId::chain(&config.diff_ids));
-    }
-    let ours: HashSet<ChainId> = chains.iter().copied().collect();
-    for chain_id in root.layers.list()?.into_iter().filter(|id| !ours.contains(id)) {
-        used.extend(root.layers.get(chain_id).ok().flatten().and_then(|record| record.parent));
-    }
-    for &chain_id in chains.iter().rev().filter(|id| !used.contains(id)) {
-        if let Ok(Some(record)) = root.layers.get(chain_id) {
-            remove_layer(root, chain_id, &record.cache_id)?;
-        }
-    }
-    Ok(())
 }

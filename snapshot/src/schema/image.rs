@@ -100,13 +100,32 @@ impl ImageStore {
 
     /// Records the image that `id` was built from.
     pub(crate) fn set_parent(&self, id: ImageId, parent: ImageId, sync: bool) -> Result<(), StoreError> {
+        self.set_metadata(id, PARENT, &parent.to_string(), sync)
+    }
+
+    /// Records when `id` was tagged last: RFC 3339.
+    pub(crate) fn set_last_updated(&self, id: ImageId, time: &str, sync: bool) -> Result<(), StoreError> {
+        self.set_metadata(id, LAST_UPDATED, time, sync)
+    }
+
+    fn set_metadata(&self, id: ImageId, name: &str, text: &str, sync: bool) -> Result<(), StoreError> {
         let metadata = self.metadata_dir();
         let dir = match metadata.sub(&id.0.hex())? {
             Some(dir) => dir,
             None => metadata.create(&id.0.hex(), 0o700)?,
         };
-        dir.replace(PARENT, parent.to_string().as_bytes(), 0o600, sync)?;
+        dir.replace(name, text.as_bytes(), 0o600, sync)?;
         if sync { metadata.sync() } else { Ok(()) }
+    }
+
+    /// When a config was written, in seconds and nanoseconds since 1970; `None` if there is none.
+    pub(crate) fn written(&self, id: ImageId) -> Result<Option<(i64, u64)>, StoreError> {
+        Ok(self.content_dir().stat(&id.0.hex())?.map(|stat| crate::dir::modified(&stat)))
+    }
+
+    /// Makes it durable which images there are.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        self.content_dir().sync()
     }
 
     /// Removes temporary files that a crash has left.
@@ -121,10 +140,10 @@ impl ImageStore {
         Ok(())
     }
 
-    /// Takes an image away; its layers stay.
+    /// Takes an image away; its layers stay. The config goes first: with it the image is gone.
     pub(crate) fn remove(&self, id: ImageId) -> Result<(), StoreError> {
-        self.metadata_dir().remove_tree(&id.0.hex())?;
-        self.content_dir().unlink(&id.0.hex())
+        self.content_dir().unlink(&id.0.hex())?;
+        self.metadata_dir().remove_tree(&id.0.hex())
     }
 
     fn content_dir(&self) -> &Dir {

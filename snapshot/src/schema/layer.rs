@@ -34,6 +34,9 @@ const TMP: &str = "tmp";
 /// How write-sets of ours begin; those of dockerd have digits there.
 const OUR_WRITE_SET: &str = "write-set-layerfs-";
 
+/// How records end of layers whose removal was begun.
+const REMOVING: &str = "-removing";
+
 /// More than any of the small files may have.
 const SMALL_FILE: usize = 4096;
 
@@ -142,25 +145,30 @@ impl LayerStore {
         self.mounts.as_ref()
     }
 
-    /// The chain ids that mounts hold, by containers or builds. Unreadable ones count as holding what they say not.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn held_by_mounts(&self) -> Result<Vec<ChainId>, StoreError> {
-        crate::schema::mount::held_layers(self.mounts.as_ref())
-    }
-
     /// Starts a layer: a write-set that already tells which directory belongs to it. A failure leaves nothing.
     pub(crate) fn begin(&self, cache_id: &CacheId, sync: bool) -> Result<WriteSet, StoreError> {
-        let tmp = self.tmp()?;
-        let name = write_set_name(cache_id);
-        let set = WriteSet { dir: tmp.create(&name, 0o700)?, name, cache_id: cache_id.clone() };
-        let named = set.name_directory(sync);
+        let set = WriteSet { name: write_set_name(cache_id), cache_id: cache_id.clone() };
+        let dir = self.tmp()?.create(&set.name, 0o700)?;
+        let named = name_directory(&dir, cache_id, sync);
         if named.is_err() {
-            // The first error is the one to report.
+            // The first error is the one to report. The handle goes first: it may be the last descriptor there was.
+            drop(dir);
             let _ = self.abandon(&set);
         }
         named.map(|()| set)
+    }
+
+    /// Opens a write-set's directory. None stays open meanwhile: an import may have more layers than a process has
+    /// descriptors.
+    fn open_set(&self, set: &WriteSet) -> Result<Dir, StoreError> {
+        let tmp = self.tmp()?;
+        let missing = || StoreError::Invalid { path: tmp.join(&set.name), reason: "missing".into() };
+        tmp.sub(&set.name)?.ok_or_else(missing)
+    }
+
+    /// Where the journal of a layer on its way goes.
+    pub(crate) fn staged_journal(&self, set: &WriteSet) -> Result<JournalFile, StoreError> {
+        Ok(JournalFile { dir: self.open_set(set)?.owned_fd()?, name: JOURNAL })
     }
 
     /// Makes the names of write-sets durable.
@@ -170,10 +178,11 @@ impl LayerStore {
 
     /// Completes the record of a layer in its write-set.
     pub(crate) fn describe(&self, set: &WriteSet, record: &LayerRecord) -> Result<(), StoreError> {
-        set.dir.write_new(DIFF, record.diff_id.to_string().as_bytes(), 0o644)?;
-        set.dir.write_new(SIZE, record.size.to_string().as_bytes(), 0o644)?;
+        let dir = self.open_set(set)?;
+        dir.write_new(DIFF, record.diff_id.to_string().as_bytes(), 0o644)?;
+        dir.write_new(SIZE, record.size.to_string().as_bytes(), 0o644)?;
         if let Some(parent) = record.parent {
-            set.dir.write_new(PARENT, parent.to_string().as_bytes(), 0o644)?;
+            dir.write_new(PARENT, parent.to_string().as_bytes(), 0o644)?;
         }
         Ok(())
     }
@@ -189,18 +198,52 @@ impl LayerStore {
         self.tmp()?.sync()
     }
 
-    /// Makes a registered layer a write-set again, in one step: what remains of it after a crash is then a leftover, which
-    /// still tells its directory.
-    pub(crate) fn withdraw(&self, chain_id: ChainId, cache_id: &CacheId) -> Result<WriteSet, StoreError> {
-        let name = write_set_name(cache_id);
-        self.layers()?.rename(&chain_id.0.hex(), self.tmp()?, &name)?;
-        let missing = || StoreError::Invalid { path: self.join_tmp(&name), reason: "missing".into() };
-        let dir = self.tmp()?.sub(&name)?.ok_or_else(missing)?;
-        Ok(WriteSet { dir, name, cache_id: cache_id.clone() })
+    /// A name for a layer whose removal begins, as dockerd draws them: it takes such an entry for no layer, and finishes its
+    /// removal itself (moby v20.10.24 `layer/filestore.go: Remove, getOrphan`).
+    pub(crate) fn removing_name(chain_id: ChainId) -> String {
+        format!("{}-{}{REMOVING}", chain_id.0.hex(), CacheId::random())
     }
 
-    fn join_tmp(&self, name: &str) -> std::path::PathBuf {
-        self.tmp.as_ref().map(|tmp| tmp.join(name)).unwrap_or_default()
+    /// Begins the removal of a registered layer, in one step: `name` is from [`LayerStore::removing_name`]. One that is not
+    /// registered is fine.
+    pub(crate) fn withdraw(&self, chain_id: ChainId, name: &str) -> Result<(), StoreError> {
+        let layers = self.layers()?;
+        let hex = chain_id.0.hex();
+        if layers.stat(&hex)?.is_none() { Ok(()) } else { layers.rename(&hex, layers, name) }
+    }
+
+    /// The directory that belongs to a layer whose removal was begun; `None` if the record is gone or has lost it.
+    pub(crate) fn removing_cache_id(&self, name: &str) -> Result<Option<CacheId>, StoreError> {
+        cache_id_in(self.layers()?, name)
+    }
+
+    /// Forgets a layer whose removal was begun.
+    pub(crate) fn forget(&self, name: &str) -> Result<(), StoreError> {
+        self.layers()?.remove_tree(name)
+    }
+
+    /// Layers whose removal was begun, by the names of their records.
+    pub(crate) fn removing(&self) -> Result<Vec<String>, StoreError> {
+        let names = self.layers.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
+        Ok(names.into_iter().filter(|name| name.ends_with(REMOVING)).collect())
+    }
+
+    /// The directory of a registered layer and the layer below it, whatever else its record lacks.
+    pub(crate) fn names_in(&self, chain_id: ChainId) -> Result<(Option<CacheId>, Option<ChainId>), StoreError> {
+        let layers = self.layers()?;
+        let hex = chain_id.0.hex();
+        let cache_id = cache_id_in(layers, &hex)?;
+        let Some(dir) = layers.sub(&hex)? else { return Ok((cache_id, None)) };
+        let damaged = |reason: String| StoreError::DamagedLayer { chain_id, reason };
+        let parent = match dir.read(PARENT, SMALL_FILE)? {
+            None => None,
+            Some(bytes) => {
+                let text = String::from_utf8_lossy(&bytes);
+                let parsed = text.trim().parse();
+                Some(ChainId(parsed.map_err(|error: layerfs::InvalidDigest| damaged(error.to_string()))?))
+            }
+        };
+        Ok((cache_id, parent))
     }
 
     /// Takes a write-set away.
@@ -208,16 +251,15 @@ impl LayerStore {
         self.tmp()?.remove_tree(&set.name)
     }
 
-    /// Write-sets of ours that a crash has left, with the cache id of those that came so far.
-    pub(crate) fn leftovers(&self) -> Result<Vec<(String, Option<CacheId>)>, StoreError> {
-        let Some(tmp) = &self.tmp else { return Ok(Vec::new()) };
-        let mut found = Vec::new();
-        for name in tmp.names()?.into_iter().filter(|name| name.starts_with(OUR_WRITE_SET)) {
-            let text = tmp.sub(&name)?.map_or(Ok(None), |dir| dir.read(CACHE_ID, SMALL_FILE))?;
-            let id = text.and_then(|text| String::from_utf8(text).ok()).and_then(|text| text.parse().ok());
-            found.push((name, id));
-        }
-        Ok(found)
+    /// Write-sets of ours that a crash has left.
+    pub(crate) fn leftovers(&self) -> Result<Vec<String>, StoreError> {
+        let names = self.tmp.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
+        Ok(names.into_iter().filter(|name| name.starts_with(OUR_WRITE_SET)).collect())
+    }
+
+    /// The directory that a write-set names, if it came so far.
+    pub(crate) fn leftover_cache_id(&self, name: &str) -> Result<Option<CacheId>, StoreError> {
+        cache_id_in(self.tmp()?, name)
     }
 
     /// The directory of write-sets and records of intent.
@@ -255,29 +297,33 @@ fn write_set_name(cache_id: &CacheId) -> String {
     format!("{OUR_WRITE_SET}{}", &id[..20.min(id.len())])
 }
 
+/// The `cache-id` of a record; `None` if it is missing or not written yet.
+fn cache_id_in(records: &Dir, name: &str) -> Result<Option<CacheId>, StoreError> {
+    let Some(dir) = records.sub(name)? else { return Ok(None) };
+    let Some(bytes) = dir.read(CACHE_ID, SMALL_FILE)? else { return Ok(None) };
+    let invalid = |reason: String| StoreError::Invalid { path: dir.join(CACHE_ID), reason };
+    let text = String::from_utf8(bytes).map_err(|_| invalid("not text".into()))?;
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    text.trim().parse().map(Some).map_err(|error: crate::ids::InvalidId| invalid(error.to_string()))
+}
+
+/// Writes down which directory belongs to a write-set.
+fn name_directory(dir: &Dir, cache_id: &CacheId, sync: bool) -> Result<(), StoreError> {
+    let file = dir.write_new(CACHE_ID, cache_id.as_str().as_bytes(), 0o644)?;
+    if sync {
+        file.sync_all().map_err(StoreError::io(dir.join(CACHE_ID), "fsync"))?;
+        dir.sync()?;
+    }
+    Ok(())
+}
+
 /// A layer on its way into the store.
 #[derive(Debug)]
 pub(crate) struct WriteSet {
-    dir: Dir,
     name: String,
     pub(crate) cache_id: CacheId,
-}
-
-impl WriteSet {
-    /// Writes down which directory belongs to it.
-    fn name_directory(&self, sync: bool) -> Result<(), StoreError> {
-        let file = self.dir.write_new(CACHE_ID, self.cache_id.as_str().as_bytes(), 0o644)?;
-        if sync {
-            file.sync_all().map_err(StoreError::io(self.dir.join(CACHE_ID), "fsync"))?;
-            self.dir.sync()?;
-        }
-        Ok(())
-    }
-
-    /// Where the layer's journal goes.
-    pub(crate) fn journal(&self) -> Result<JournalFile, StoreError> {
-        Ok(JournalFile { dir: self.dir.owned_fd()?, name: JOURNAL })
-    }
 }
 
 #[cfg(test)]

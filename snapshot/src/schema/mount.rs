@@ -99,10 +99,6 @@ fn is_mount_id(text: &str) -> bool {
     hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-pub(crate) fn held_layers(mounts: Option<&Dir>) -> Result<Vec<ChainId>, StoreError> {
-    Ok(list(mounts)?.into_iter().filter_map(|mount| mount.parent).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -23,7 +23,7 @@ use crate::reference::Reference;
 pub const FILE: &str = "repositories.json";
 
 /// Bytes of the largest file that is read. Docker has no limit of its own.
-const MAX_FILE: usize = 64 << 20;
+pub(crate) const MAX_FILE: usize = 64 << 20;
 
 /// The value of a reference: an image, or whatever text there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +136,18 @@ impl References {
             Some(from) if from == id => Tagged::Unchanged,
             Some(from) => Tagged::Moved { from },
         }
+    }
+
+    /// Takes a name away; a repository without any goes with its last one. Returns the image that had it.
+    pub fn untag(&mut self, reference: &Reference) -> Option<ImageId> {
+        let before = self.get(reference)?;
+        let name = reference.familiar_name();
+        let repository = self.file.repositories.get_mut(&name)?.as_mut()?;
+        repository.remove(&reference.familiar());
+        if repository.is_empty() {
+            self.file.repositories.remove(&name);
+        }
+        Some(before)
     }
 
     /// All references and the images they name, sorted.

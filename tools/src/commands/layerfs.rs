@@ -87,6 +87,10 @@ enum Command {
     #[command(hide = true)]
     Load(image::load::Args),
     #[command(hide = true)]
+    Rmi(image::rm::Args),
+    #[command(hide = true)]
+    Tag(image::tag::Args),
+    #[command(hide = true)]
     Ps(container::list::Args),
     #[command(hide = true)]
     Info(system::info::Args),
@@ -110,6 +114,13 @@ enum Image {
     History(image::history::Args),
     /// Load images from a tar archive or standard input
     Load(image::load::Args),
+    /// Give an image a name
+    Tag(image::tag::Args),
+    /// Remove images and names of images
+    #[command(visible_alias = "remove")]
+    Rm(image::rm::Args),
+    /// Remove images that nobody uses
+    Prune(image::prune::Args),
     /// Show the layers as they stand on each other, with their images and containers
     Tree(image::tree::Args),
 }
@@ -164,6 +175,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Image(Image::Inspect(args)) => image::inspect::run(&args, &cli.root, driver),
         Command::Image(Image::History(args)) | Command::History(args) => image::history::run(&args, &cli.root, driver),
         Command::Image(Image::Load(args)) | Command::Load(args) => image::load::run(args, &cli.root, driver),
+        Command::Image(Image::Tag(args)) | Command::Tag(args) => image::tag::run(&args, &cli.root, driver),
+        Command::Image(Image::Rm(args)) | Command::Rmi(args) => image::rm::run(&args, &cli.root, driver),
+        Command::Image(Image::Prune(args)) => image::prune::run(&args, &cli.root, driver),
         Command::Image(Image::Tree(args)) => image::tree::run(&args, &cli.root, driver),
         Command::Container(Container::Ls(args)) | Command::Ps(args) => container::list::run(&args, &cli.root, driver),
         Command::Container(Container::Inspect(args)) => container::inspect::run(&args, &cli.root, driver),

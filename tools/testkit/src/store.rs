@@ -61,7 +61,8 @@ impl Store {
 
     fn read_layers(&mut self) {
         let records = self.image_dir().join("layerdb/sha256");
-        for chain in names(&records) {
+        // dockerd passes over layers whose removal was begun, too.
+        for chain in names(&records).into_iter().filter(|name| !name.ends_with("-removing")) {
             match read_layer(&records.join(&chain)) {
                 Ok(layer) => drop(self.layers.insert(chain, layer)),
                 Err(reason) => self.wrong.push(format!("layer {chain}: {reason}")),
@@ -221,6 +222,8 @@ impl Store {
         let dead = links.iter().filter(|link| !is_dir(&home.join("l").join(link)));
         found.extend(dead.map(|link| format!("overlay2/l/{link} leads nowhere")));
         found.extend(names(&image.join("layerdb/tmp")).into_iter().map(|name| format!("layerdb/tmp/{name}")));
+        let removing = names(&image.join("layerdb/sha256")).into_iter().filter(|name| name.ends_with("-removing"));
+        found.extend(removing.map(|name| format!("layerdb/sha256/{name}")));
         let metadata = names(&image.join("imagedb/metadata/sha256")).into_iter();
         found.extend(metadata.filter(|id| !self.images.contains_key(id)).map(|id| format!("metadata of {id}")));
         let mut left = vec![image];

@@ -1,13 +1,17 @@
 //! `layerfs image`: `docker image`, offline.
 
+mod change;
 mod document;
 pub(crate) mod history;
 pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod load;
+pub(crate) mod prune;
+pub(crate) mod rm;
 mod select;
 pub(crate) use document::of as document;
 pub(crate) use select::seconds;
+pub(crate) mod tag;
 pub(crate) mod tree;
 
 use anyhow::anyhow;

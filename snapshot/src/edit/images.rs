@@ -1,0 +1,392 @@
+//! Removing images as `docker rmi` and `docker image prune` do, request by request, before anything is written.
+//!
+//! [`ImageRemoval`] holds what a dockerd would hold in memory: names, images with their children, and how many hold each layer.
+//! Each request changes that, and adds the [`Edit`]s that make it so. Requests that docker would refuse change nothing.
+//!
+//! Follows moby v20.10.24 `daemon/images/image_delete.go: ImageDelete, imageDeleteHelper, checkImageDeleteConflict`,
+//! `image_prune.go: ImagesPrune`, `image/store.go: Delete`, `layer/layer_store.go: releaseLayer`. Different from there: no
+//! container runs on a root that may be written to, so those that the disk says are running count as stopped, as they do for
+//! a dockerd that starts on it; and where docker takes any of several containers for its message, ours is the first by id.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use layerfs::ChainId;
+
+use super::changes::Edit;
+use crate::catalog::{Catalog, Image};
+use crate::ids::ImageId;
+use crate::reference::{Reference, ReferenceError};
+use crate::schema::references::References;
+
+/// One thing that a removal did, in docker's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removed {
+    /// A name went: as docker shows it.
+    Untagged(String),
+    /// An image went.
+    Image(ImageId),
+    /// A layer went, which no image or container holds any more.
+    Layer(ChainId),
+}
+
+/// Why docker would not remove an image; the texts are docker's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemovalError {
+    /// No image has this name or id.
+    #[error("No such image: {name}")]
+    NotFound {
+        /// What was asked for, with the tag that docker adds.
+        name: String,
+    },
+    /// What was asked for is no reference.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// The name is an image's only one, and a container uses the image.
+    #[error(
+        "conflict: unable to remove repository reference {name:?} (must force) - container {container} is using its referenced \
+         image {image}"
+    )]
+    NameInUse {
+        /// What was asked for.
+        name: String,
+        /// The first twelve digits of the container's id.
+        container: String,
+        /// The first twelve digits of the image's id.
+        image: String,
+    },
+    /// Something needs the image.
+    #[error("conflict: unable to delete {image} ({}) - {conflict}", conflict.remedy())]
+    Conflict {
+        /// The first twelve digits of the image's id.
+        image: String,
+        /// What needs it.
+        conflict: Conflict,
+    },
+    /// The parent that an image's metadata names is not there.
+    #[error("unrecognized image ID {id}")]
+    UnknownParent {
+        /// As the metadata has it.
+        id: String,
+    },
+    /// A name that leads to an image cannot be removed as it was typed.
+    #[error("reference does not exist")]
+    NoSuchReference,
+}
+
+/// What needs an image.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Conflict {
+    /// Images are built on it.
+    #[error("image has dependent child images")]
+    Children,
+    /// It has names in several repositories, or several tags.
+    #[error("image is referenced in multiple repositories")]
+    Names,
+    /// A container uses it.
+    #[error("image is being used by stopped container {container}")]
+    Container {
+        /// The first twelve digits of the container's id.
+        container: String,
+    },
+}
+
+impl Conflict {
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Children => "cannot be forced",
+            Self::Names | Self::Container { .. } => "must be forced",
+        }
+    }
+}
+
+/// Removals of images, as a sequence of requests. See the [module](self).
+#[derive(Debug)]
+pub struct ImageRemoval<'c> {
+    catalog: &'c Catalog,
+    references: References,
+    /// The names of each image that is left, sorted as docker sorts them.
+    names: BTreeMap<ImageId, Vec<Reference>>,
+    images: BTreeSet<ImageId>,
+    children: BTreeMap<ImageId, BTreeSet<ImageId>>,
+    /// The first container of each image.
+    containers: BTreeMap<ImageId, String>,
+    /// How many hold each layer.
+    holders: BTreeMap<ChainId, usize>,
+    edits: Vec<Edit>,
+}
+
+impl<'c> ImageRemoval<'c> {
+    /// Begins with what the catalog says. `cached` says which layers BuildKit holds.
+    #[must_use]
+    pub fn new(catalog: &'c Catalog, cached: impl Fn(ChainId) -> bool) -> Self {
+        let mut removal = Self {
+            catalog,
+            references: catalog.references.clone(),
+            names: BTreeMap::new(),
+            images: catalog.images.keys().copied().collect(),
+            children: BTreeMap::new(),
+            containers: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            edits: Vec::new(),
+        };
+        for (name, id) in catalog.references.iter() {
+            // dockerd passes over a name that it cannot read.
+            if let Ok(name) = Reference::parse(name) {
+                removal.names.entry(id).or_default().push(name);
+            }
+        }
+        for names in removal.names.values_mut() {
+            names.sort_by_cached_key(Reference::canonical);
+        }
+        for container in catalog.live_containers() {
+            if let Some(image) = container.image {
+                removal.containers.entry(image).or_insert_with(|| short(&container.id));
+            }
+        }
+        for image in catalog.images.values() {
+            if let Some(parent) = image.parent_id() {
+                removal.children.entry(parent).or_default().insert(image.id);
+            }
+            image.chain.last().into_iter().for_each(|top| removal.hold(*top));
+        }
+        for layer in catalog.layers.values().flatten() {
+            layer.parent.into_iter().for_each(|parent| removal.hold(parent));
+            if cached(layer.chain_id) {
+                removal.hold(layer.chain_id);
+            }
+        }
+        let mounts = catalog.mounts.iter().filter(|mount| mount.mount_id.is_some());
+        mounts.filter_map(|mount| mount.parent).for_each(|parent| removal.hold(parent));
+        removal
+    }
+
+    fn hold(&mut self, layer: ChainId) {
+        *self.holders.entry(layer).or_default() += 1;
+    }
+
+    /// The edits that do what was removed so far.
+    #[must_use]
+    pub fn into_edits(self) -> Vec<Edit> {
+        self.edits
+    }
+
+    /// Removes what `docker rmi TEXT` would: a name, and with its last name the image. `force` takes an image from stopped
+    /// containers and away from several names; `prune` removes the images it was built from, as far as nobody needs them.
+    ///
+    /// # Errors
+    /// [`RemovalError`]. After [`RemovalError::UnknownParent`] what comes before the parent is removed, as docker has it; after
+    /// any other nothing is.
+    pub fn remove(&mut self, text: &str, force: bool, prune: bool) -> Result<Vec<Removed>, RemovalError> {
+        let id = self.find(text)?;
+        let mut removed = Vec::new();
+        let by_name = !is_id_prefix(id, text);
+        if by_name {
+            if let (false, true, Some(container)) = (force, self.has_single_name(id), self.containers.get(&id)) {
+                let (container, image) = (container.clone(), id.0.short());
+                return Err(RemovalError::NameInUse { name: text.to_owned(), container, image });
+            }
+            let name = Reference::parse(text)?.with_default_tag();
+            if !self.untag(&name, &mut removed) {
+                return Err(RemovalError::NoSuchReference);
+            }
+            if name.digest().is_none() {
+                self.untag_digests_without_tag(id, &name, &mut removed);
+            }
+            if self.has_names(id) {
+                return Ok(removed);
+            }
+        } else if self.has_single_name(id) {
+            // What refers to it is about to go.
+            self.check(id, force, false)?;
+            for name in self.names.get(&id).cloned().unwrap_or_default() {
+                self.untag(&name, &mut removed);
+            }
+        }
+        self.delete(id, &mut removed, force, prune, by_name)?;
+        Ok(removed)
+    }
+
+    /// Removes what `docker image prune` would: images without a tag and without children; with `all` every image, unless a
+    /// container uses it; only those that `selects` takes. Goes by id, where docker's order is random.
+    pub fn prune(&mut self, all: bool, selects: impl Fn(&Image) -> bool) -> Vec<Removed> {
+        let mut candidates = Vec::new();
+        for image in self.catalog.images.values() {
+            let has_children = self.has_children(image.id);
+            // With children and without a name, it is a step of a build.
+            let considered = if all { self.has_names(image.id) || !has_children } else { !has_children };
+            if considered && selects(image) {
+                candidates.push(image.id);
+            }
+        }
+        let mut removed = Vec::new();
+        for id in candidates {
+            let names = self.names.get(&id).cloned().unwrap_or_default();
+            if names.is_empty() {
+                removed.extend(self.remove(&id.0.hex(), false, true).unwrap_or_default());
+            } else if all || names.iter().all(|name| name.tag().is_none()) {
+                for name in names {
+                    removed.extend(self.remove(&name.canonical(), false, true).unwrap_or_default());
+                }
+            }
+        }
+        removed
+    }
+
+    /// The image that docker takes `text` for: a whole id, a name, the beginning of an id (`daemon/images/image.go: GetImage`).
+    fn find(&self, text: &str) -> Result<ImageId, RemovalError> {
+        let not_found = |name: String| RemovalError::NotFound { name };
+        let hex = text.strip_prefix("sha256:").unwrap_or(text);
+        if let Ok(digest) = layerfs::Digest::from_hex(hex) {
+            let id = ImageId(digest);
+            return if self.images.contains(&id) { Ok(id) } else { Err(not_found(id.to_string())) };
+        }
+        let reference = Reference::parse(text)?.with_default_tag();
+        let key = without_tag_beside_digest(&reference);
+        if let Some(id) = self.references.get(&key).filter(|id| self.images.contains(id)) {
+            return Ok(id);
+        }
+        if !hex.is_empty() && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            let mut matching = self.images.iter().filter(|id| id.0.hex().starts_with(hex));
+            if let (Some(id), None) = (matching.next(), matching.next()) {
+                return Ok(*id);
+            }
+        }
+        Err(not_found(reference.familiar()))
+    }
+
+    fn has_names(&self, id: ImageId) -> bool {
+        self.names.get(&id).is_some_and(|names| !names.is_empty())
+    }
+
+    fn has_children(&self, id: ImageId) -> bool {
+        self.children.get(&id).is_some_and(|children| !children.is_empty())
+    }
+
+    /// At most one tag, and all names in one repository (`isSingleReference`).
+    fn has_single_name(&self, id: ImageId) -> bool {
+        let names = self.names.get(&id).map(Vec::as_slice).unwrap_or_default();
+        let [first, _, ..] = names else { return true };
+        let mut tags = names.iter().filter(|name| name.digest().is_none());
+        let (tag, more) = (tags.next(), tags.next());
+        let repositories: BTreeSet<String> =
+            names.iter().filter(|name| name.digest().is_some()).map(Reference::name).collect();
+        more.is_none() && repositories.len() == 1 && repositories.contains(&tag.unwrap_or(first).name())
+    }
+
+    /// Takes a name away; whether it was there.
+    fn untag(&mut self, name: &Reference, removed: &mut Vec<Removed>) -> bool {
+        let key = without_tag_beside_digest(name);
+        let Some(id) = self.references.untag(&key) else { return false };
+        if let Some(names) = self.names.get_mut(&id) {
+            names.retain(|other| *other != key);
+        }
+        self.edits.push(Edit::Untag { reference: key });
+        removed.push(Removed::Untagged(name.familiar()));
+        true
+    }
+
+    /// With the last tag of a repository, its names with digests go as well.
+    fn untag_digests_without_tag(&mut self, id: ImageId, name: &Reference, removed: &mut Vec<Removed>) {
+        let names = self.names.get(&id).cloned().unwrap_or_default();
+        let same: Vec<&Reference> = names.iter().filter(|other| other.name() == name.name()).collect();
+        if same.iter().all(|other| other.digest().is_some()) {
+            for other in same {
+                self.untag(other, removed);
+            }
+        }
+    }
+
+    /// Why an image must not go. `names` says whether its names count.
+    fn check(&self, id: ImageId, force: bool, names: bool) -> Result<(), RemovalError> {
+        let conflict = |conflict| Err(RemovalError::Conflict { image: id.0.short(), conflict });
+        if self.has_children(id) {
+            return conflict(Conflict::Children);
+        }
+        if force {
+            return Ok(());
+        }
+        if names && self.has_names(id) {
+            return conflict(Conflict::Names);
+        }
+        match self.containers.get(&id) {
+            Some(container) => conflict(Conflict::Container { container: container.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes an image, then, if `prune`, those it was built from. `quiet` ones stay in silence where something needs them.
+    fn delete(
+        &mut self,
+        id: ImageId,
+        removed: &mut Vec<Removed>,
+        force: bool,
+        prune: bool,
+        quiet: bool,
+    ) -> Result<(), RemovalError> {
+        let mut next = Some((id, force, quiet));
+        while let Some((id, force, quiet)) = next.take() {
+            if let Err(error) = self.check(id, force, true) {
+                let used = matches!(error, RemovalError::Conflict { conflict: Conflict::Container { .. }, .. });
+                let dangling = !self.has_names(id) && !self.has_children(id);
+                return if quiet && (!dangling || used) { Ok(()) } else { Err(error) };
+            }
+            for name in self.names.get(&id).cloned().unwrap_or_default() {
+                self.untag(&name, removed);
+            }
+            if !self.images.remove(&id) {
+                return Err(RemovalError::UnknownParent { id: id.to_string() });
+            }
+            let image = &self.catalog.images[&id];
+            self.edits.push(Edit::RemoveImage { image: id });
+            removed.push(Removed::Image(id));
+            image.chain.last().into_iter().for_each(|top| self.release(*top, removed));
+            let Some(text) = image.parent.as_deref() else { continue };
+            match image.parent_id() {
+                Some(parent) => {
+                    if let Some(children) = self.children.get_mut(&parent) {
+                        children.remove(&id);
+                    }
+                    next = prune.then_some((parent, false, true));
+                }
+                None if prune => return Err(RemovalError::UnknownParent { id: text.to_owned() }),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// One holder less; with the last one the layer goes, and holds the one below no more.
+    fn release(&mut self, layer: ChainId, removed: &mut Vec<Removed>) {
+        let mut next = Some(layer);
+        while let Some(chain_id) = next.take() {
+            let Some(left) = self.holders.get_mut(&chain_id) else { return };
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.holders.remove(&chain_id);
+                self.edits.push(Edit::RemoveLayer { chain_id });
+                removed.push(Removed::Layer(chain_id));
+                next = self.catalog.layer(chain_id).and_then(|layer| layer.parent);
+            }
+        }
+    }
+}
+
+/// Whether docker takes `text` for the beginning of the image's id, with or without its algorithm (`isImageIDPrefix`).
+fn is_id_prefix(id: ImageId, text: &str) -> bool {
+    id.to_string().starts_with(text) || id.0.hex().starts_with(text)
+}
+
+/// With both, the digest alone counts (`reference/store.go: favorDigest`).
+fn without_tag_beside_digest(reference: &Reference) -> Reference {
+    match (reference.tag(), reference.digest()) {
+        (Some(_), Some(digest)) => Reference::parse(&format!("{}@{digest}", reference.name())),
+        _ => Ok(reference.clone()),
+    }
+    .unwrap_or_else(|_| reference.clone())
+}
+
+fn short(id: &str) -> String {
+    id.get(..12).unwrap_or(id).to_owned()
+}

@@ -1,0 +1,99 @@
+//! What happens after the commit point: metadata of images that were there, and the way out of images and layers.
+//!
+//! Each step may be done again, so that recovery calls what the transaction itself calls.
+
+use std::collections::HashSet;
+
+use layerfs::ChainId;
+
+use super::keepers::{Keepers, Owner, Verdict};
+use super::record::{Note, Record};
+use crate::driver::Driver;
+use crate::error::StoreError;
+use crate::root::WritableRoot;
+
+/// Does steps 8 to 11 of the [order](super).
+pub(super) fn finish(root: &WritableRoot, record: &Record, sync: bool) -> Result<(), StoreError> {
+    for (image, note) in &record.notes {
+        // An image that has gone since needs none.
+        if root.images.written(*image)?.is_none() {
+            continue;
+        }
+        match note {
+            Note::Parent(parent) => root.images.set_parent(*image, *parent, sync)?,
+            Note::LastUpdated(time) => root.images.set_last_updated(*image, time, sync)?,
+        }
+    }
+    for image in &record.removed_images {
+        root.images.remove(*image)?;
+    }
+    if sync && !record.removed_images.is_empty() {
+        root.images.sync()?;
+    }
+    remove_layers(root, &record.removed_layers, sync)
+}
+
+/// Removes layers, children before parents: first all are out of dockerd's sight, then their directories go.
+pub(super) fn remove_layers(root: &WritableRoot, layers: &[(ChainId, String)], sync: bool) -> Result<(), StoreError> {
+    if layers.is_empty() {
+        return Ok(());
+    }
+    for (chain_id, removing) in layers {
+        root.layers.withdraw(*chain_id, removing)?;
+    }
+    if sync {
+        root.layers.sync()?;
+    }
+    let names: Vec<String> = layers.iter().map(|(_, removing)| removing.clone()).collect();
+    remove_remains(root, &names)
+}
+
+/// Removes the directories of layers that are out of dockerd's sight already, and their records.
+pub(super) fn remove_remains(root: &WritableRoot, names: &[String]) -> Result<(), StoreError> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let keepers = Keepers::read(root, &HashSet::new())?;
+    let mut failed = None;
+    for name in names {
+        // One that cannot be removed now keeps no other.
+        if let Err(error) = remove_directory(root, &keepers, name) {
+            failed.get_or_insert(error);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Removes the directory of a layer on its way out, and its record. A directory that somebody else may need stays.
+fn remove_directory(root: &WritableRoot, keepers: &Keepers, removing: &str) -> Result<(), StoreError> {
+    let id = match root.layers.removing_cache_id(removing) {
+        // Nobody can say which directory it means.
+        Err(StoreError::Invalid { .. }) => return Ok(()),
+        id => id?,
+    };
+    if let Some(id) = id {
+        match keepers.directory(&id, Some(&Owner::Removing(removing.to_owned()))) {
+            Verdict::Free => root.driver.remove(&id)?,
+            Verdict::Needed(_) => {}
+            // The record says whose it is for as long as nobody knows better.
+            Verdict::Unknown(_) => return Ok(()),
+        }
+    }
+    root.layers.forget(removing)
+}
+
+/// Those of `layers`, which has children before parents, that may go: the others with the reason.
+pub(super) fn removable(keepers: &Keepers, layers: &[ChainId]) -> (Vec<ChainId>, Vec<(ChainId, String)>) {
+    let (mut gone, mut going, mut kept) = (HashSet::new(), Vec::new(), Vec::new());
+    for &chain_id in layers {
+        match keepers.layer(chain_id, &gone) {
+            Verdict::Free => {
+                gone.insert(chain_id);
+                going.push(chain_id);
+            }
+            Verdict::Needed(reason) => kept.push((chain_id, reason)),
+            Verdict::Unknown(reason) => kept.push((chain_id, format!("it may be needed: {reason}"))),
+        }
+    }
+    (going, kept)
+}

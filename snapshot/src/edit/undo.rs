@@ -1,0 +1,38 @@
+//! The way back from anywhere before the commit point.
+
+use std::collections::HashSet;
+
+use layerfs::ChainId;
+
+use super::keepers::{Keepers, needed_images};
+use super::record::Record;
+use super::removal::{removable, remove_layers};
+use crate::error::StoreError;
+use crate::ids::ImageId;
+use crate::root::WritableRoot;
+use crate::schema::layer::LayerStore;
+
+/// Takes back the images and layers that a transaction has added, as far as nobody needs them. Both may be there or not.
+pub(super) fn take_back(root: &WritableRoot, record: &Record, sync: bool) -> Result<(), StoreError> {
+    let needed =
+        if record.added_images.is_empty() { HashSet::new() } else { needed_images(root, &record.added_images)? };
+    let there = |id: &&ImageId| root.images.written(**id).is_ok_and(|written| written.is_some());
+    let images: Vec<ImageId> =
+        record.added_images.iter().filter(|id| !needed.contains(id)).filter(there).copied().collect();
+    for id in &images {
+        root.images.remove(*id)?;
+    }
+    if sync && !images.is_empty() {
+        root.images.sync()?;
+    }
+    let registered: HashSet<ChainId> = root.layers.list()?.into_iter().collect();
+    let layers: Vec<ChainId> =
+        record.added_layers.iter().rev().filter(|chain_id| registered.contains(chain_id)).copied().collect();
+    if layers.is_empty() {
+        return Ok(());
+    }
+    let (going, _) = removable(&Keepers::read(root, &HashSet::new())?, &layers);
+    let going: Vec<(ChainId, String)> =
+        going.into_iter().map(|chain_id| (chain_id, LayerStore::removing_name(chain_id))).collect();
+    remove_layers(root, &going, sync)
+}

@@ -1,0 +1,92 @@
+//! What commands that change images have in common: the root is locked, read, and written to in one transaction.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+use images::load::ImportError;
+use snapshot::StoreError;
+use snapshot::catalog::Catalog;
+use snapshot::edit::{ImageRemoval, Kept, RemovalError, Removed, Transaction, WriteOptions};
+use snapshot::reference::ReferenceError;
+use snapshot::root::DataRoot;
+use snapshot::schema::buildkit::Snapshots;
+
+use crate::commands::layerfs::NAME;
+use crate::flags::insists;
+use crate::{output, rootless, signals};
+
+/// Reads the images of a root that nobody else writes to meanwhile, and changes them as `edit` says.
+///
+/// `print` is told what `edit` made of it and which layers stay, once the change is made. Where `edit` adds nothing, nothing is
+/// written.
+pub(super) fn change<T>(
+    root: &Path,
+    driver: Option<&str>,
+    edit: impl FnOnce(&Catalog, &Snapshots, &mut Vec<snapshot::edit::Edit>) -> anyhow::Result<T>,
+    print: impl FnOnce(T, &[Kept]) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    let insist = insists(driver)?;
+    rootless::check(root, "")?;
+    // A root that is not there is not made for this.
+    DataRoot::find(root, driver)?;
+    let interrupted = signals::interrupted()?;
+    let mut transaction = Transaction::begin(root, WriteOptions { insist, ..WriteOptions::default() })?;
+    let data_root = DataRoot::find(root, driver)?;
+    let catalog = Catalog::read(&data_root)?;
+    if let Some(reason) = &catalog.damaged_references {
+        anyhow::bail!("the names of images cannot be read: {reason}");
+    }
+    let snapshots = Snapshots::read(&data_root.dir)?;
+    let mut edits = Vec::new();
+    let made = edit(&catalog, &snapshots, &mut edits)?;
+    if edits.is_empty() {
+        drop(transaction);
+        return print(made, &[]);
+    }
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(ImportError::Interrupted.into());
+    }
+    edits.into_iter().for_each(|edit| transaction.add(edit));
+    match transaction.commit() {
+        Ok(summary) => {
+            for Kept { chain_id, reason } in &summary.kept {
+                output::complain(NAME, &format!("layer {chain_id} stays: {reason}"));
+            }
+            print(made, &summary.kept)
+        }
+        Err(error @ StoreError::Unfinished { .. }) => {
+            print(made, &[])?;
+            Err(error.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removals of images on this catalog.
+pub(super) fn removal<'c>(catalog: &'c Catalog, snapshots: &Snapshots) -> ImageRemoval<'c> {
+    ImageRemoval::new(catalog, |chain_id| snapshots.holds_chain(&chain_id))
+}
+
+/// Whether a line of what was removed is true, given what stays.
+pub(super) fn is_gone(removed: &Removed, kept: &[Kept]) -> bool {
+    !matches!(removed, Removed::Layer(chain_id) if kept.iter().any(|kept| kept.chain_id == *chain_id))
+}
+
+/// What dockerd says of a text that is no reference.
+pub(super) fn reference_error(error: &ReferenceError) -> String {
+    match error {
+        ReferenceError::Uppercase { .. } => "invalid reference format: repository name must be lowercase".into(),
+        ReferenceError::Format { .. } | ReferenceError::Digest { .. } => "invalid reference format".into(),
+        other => other.to_string(),
+    }
+}
+
+/// What docker's client says where an image cannot be removed: of one that is not there, what was typed.
+pub(super) fn removal_error(text: &str, error: &RemovalError) -> String {
+    match error {
+        RemovalError::NotFound { .. } => format!("No such image: {text}"),
+        RemovalError::Reference(error) => reference_error(error),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,96 @@
+//! `layerfs image prune`: `docker image prune`, offline.
+
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use docker_format::filter::{Command, Filters};
+use docker_format::size::size4;
+use jiff::Timestamp;
+use snapshot::catalog::{Catalog, Image};
+use snapshot::edit::Removed;
+
+use super::change::{change, is_gone, removal};
+use crate::exit::Usage;
+use crate::output;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Also images with a name that no container uses
+    #[arg(short, long)]
+    all: bool,
+
+    /// Only images that: label=KEY[=VALUE], label!=KEY[=VALUE], until=TIME
+    #[arg(long, value_name = "FILTER")]
+    filter: Vec<String>,
+
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// Docker's questions and lines (docker/cli v20.10.24 `cli/command/image/prune.go`).
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let mut filters = Filters::parse(&args.filter).map_err(|error| Usage(format!("--filter: {error}")))?;
+    filters.add("dangling", if args.all { "false" } else { "true" });
+    if !args.force && !is_sure(args.all)? {
+        return print(&[], 0);
+    }
+    filters.check(Command::ImagePrune)?;
+    let all = !filters.dangling_to_prune()?;
+    let until = filters.until(Timestamp::now())?;
+    let selects = |image: &Image| {
+        until.is_none_or(|until| image.created.is_none_or(|created| created <= until))
+            && image.labels().is_none_or(|labels| filters.labels_match(&labels))
+    };
+    change(
+        root,
+        driver,
+        |catalog, snapshots, edits| {
+            let mut removal = removal(catalog, snapshots);
+            let removed = removal.prune(all, selects);
+            edits.extend(removal.into_edits());
+            let sizes: Vec<u64> = removed.iter().map(|removed| size_of(catalog, removed)).collect();
+            Ok((removed, sizes))
+        },
+        |(removed, sizes), kept| {
+            let gone = removed.iter().zip(sizes).filter(|(removed, _)| is_gone(removed, kept));
+            let (lines, sizes): (Vec<String>, Vec<u64>) = gone.map(|(removed, size)| (line(removed), size)).unzip();
+            print(&lines, sizes.iter().fold(0, |sum, size| sum.saturating_add(*size)))
+        },
+    )
+}
+
+fn size_of(catalog: &Catalog, removed: &Removed) -> u64 {
+    match removed {
+        Removed::Layer(chain_id) => catalog.layer(*chain_id).map_or(0, |layer| layer.size),
+        Removed::Untagged(_) | Removed::Image(_) => 0,
+    }
+}
+
+fn line(removed: &Removed) -> String {
+    match removed {
+        Removed::Untagged(name) => format!("untagged: {name}"),
+        Removed::Image(id) => format!("deleted: {id}"),
+        Removed::Layer(chain_id) => format!("deleted: {chain_id}"),
+    }
+}
+
+fn print(lines: &[String], reclaimed: u64) -> anyhow::Result<ExitCode> {
+    if !lines.is_empty() {
+        output::say("Deleted Images:")?;
+        lines.iter().try_for_each(|line| output::say(line))?;
+        output::say("")?;
+    }
+    output::say(&format!("Total reclaimed space: {}", size4(reclaimed)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_sure(all: bool) -> anyhow::Result<bool> {
+    let what = if all { "all images without at least one container associated to them" } else { "all dangling images" };
+    write!(std::io::stdout(), "WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] ")?;
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim_end_matches(['\r', '\n']).eq_ignore_ascii_case("y"))
+}

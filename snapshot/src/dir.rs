@@ -196,6 +196,19 @@ impl Dir {
     /// [`StoreError::Io`]; [`StoreError::Invalid`] if it is longer or not a regular file.
     pub fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, StoreError> {
         let path = || self.join(name);
+        let Some(file) = self.open_file(name)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        let read = file.take(limit as u64 + 1).read_to_end(&mut bytes);
+        read.map_err(StoreError::io(path(), "reading"))?;
+        if bytes.len() > limit {
+            return Err(StoreError::Invalid { path: path(), reason: format!("longer than {limit} bytes") });
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Opens the regular file `name` for reading; `None` if it does not exist.
+    pub(crate) fn open_file(&self, name: &str) -> Result<Option<File>, StoreError> {
+        let path = || self.join(name);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match open_unseen(&self.fd, name, flags) {
             Ok(fd) => File::from(fd),
@@ -206,13 +219,7 @@ impl Dir {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(StoreError::Invalid { path: path(), reason: "not a regular file".into() });
         }
-        let mut bytes = Vec::new();
-        let read = file.take(limit as u64 + 1).read_to_end(&mut bytes);
-        read.map_err(StoreError::io(path(), "reading"))?;
-        if bytes.len() > limit {
-            return Err(StoreError::Invalid { path: path(), reason: format!("longer than {limit} bytes") });
-        }
-        Ok(Some(bytes))
+        Ok(Some(file))
     }
 
     /// Creates the file `name` with exactly `mode` and fills it. Not durable before a sync of the file system.

@@ -1,6 +1,7 @@
 //! Walking through the pages of a bucket.
 
 use super::page::{BRANCH, BUCKET_HEADER, ELEMENT, IS_BUCKET, LEAF, PAGE_HEADER, Page, Tree, size_at, u32_at, u64_at};
+use super::source::Bytes;
 use super::{Bolt, BoltError, Bucket, Entry, Problem};
 
 /// How deep a tree of pages may be. bbolt's branch at least in two at each level, so this is far beyond any file.
@@ -11,16 +12,16 @@ pub(super) const MAX_DEPTH: usize = 40;
 pub struct Entries<'a> {
     bolt: &'a Bolt<'a>,
     /// Not yet opened.
-    first: Option<Tree<'a>>,
+    first: Option<Tree>,
     /// The pages from the root to the one being read.
-    open: Vec<Open<'a>>,
-    last: Option<&'a [u8]>,
+    open: Vec<Open>,
+    last: Option<Bytes>,
 }
 
 /// A page that is being read.
 #[derive(Debug)]
-struct Open<'a> {
-    page: Page<'a>,
+struct Open {
+    page: Page,
     branch: bool,
     count: usize,
     next: usize,
@@ -28,8 +29,8 @@ struct Open<'a> {
     free: usize,
 }
 
-impl<'a> Open<'a> {
-    fn new(page: Page<'a>, may_branch: bool) -> Result<Self, BoltError> {
+impl Open {
+    fn new(page: Page, may_branch: bool) -> Result<Self, BoltError> {
         let (flags, count) = page.header()?;
         let branch = match flags {
             BRANCH if may_branch && count > 0 => true,
@@ -41,22 +42,22 @@ impl<'a> Open<'a> {
 
     /// The page below that comes next.
     fn child(&mut self) -> Result<(u64, usize), BoltError> {
-        let (page, index) = (self.page, self.advance());
-        let at = PAGE_HEADER + index * ELEMENT;
-        let read = || Some((size_at(page.bytes, at)?, size_at(page.bytes, at + 4)?, u64_at(page.bytes, at + 8)?));
+        let index = self.advance();
+        let (page, at) = (&self.page, PAGE_HEADER + index * ELEMENT);
+        let read = || Some((size_at(&page.bytes, at)?, size_at(&page.bytes, at + 4)?, u64_at(&page.bytes, at + 8)?));
         let (position, key, id) = read().ok_or_else(|| page.failed(Problem::Element { index }))?;
         page.data(index, position, key, &mut self.free)?;
         Ok((id, page.start + at + 8))
     }
 
     /// The entry that comes next.
-    fn entry(&mut self, bolt: &'a Bolt<'a>) -> Result<Entry<'a>, BoltError> {
-        let (page, index) = (self.page, self.advance());
-        let at = PAGE_HEADER + index * ELEMENT;
+    fn entry<'a>(&mut self, bolt: &'a Bolt<'a>) -> Result<Entry<'a>, BoltError> {
+        let index = self.advance();
+        let (page, at) = (&self.page, PAGE_HEADER + index * ELEMENT);
         let failed = || page.failed(Problem::Element { index });
-        let read = || Some((u32_at(page.bytes, at)?, size_at(page.bytes, at + 4)?, size_at(page.bytes, at + 8)?));
+        let read = || Some((u32_at(&page.bytes, at)?, size_at(&page.bytes, at + 4)?, size_at(&page.bytes, at + 8)?));
         let (flags, position, key_length) = read().ok_or_else(failed)?;
-        let value_length = size_at(page.bytes, at + 12).ok_or_else(failed)?;
+        let value_length = size_at(&page.bytes, at + 12).ok_or_else(failed)?;
         let (_, key) = page.data(index, position, key_length, &mut self.free)?;
         let after = position.checked_add(key_length).ok_or_else(failed)?;
         let (start, value) = page.data(index, after, value_length, &mut self.free)?;
@@ -64,7 +65,7 @@ impl<'a> Open<'a> {
             return Ok(Entry::Value(key, value));
         }
         let referred = page.start + start;
-        let tree = match (u64_at(value, 0), value.get(BUCKET_HEADER..)) {
+        let tree = match (u64_at(&value, 0), value.part(BUCKET_HEADER..value.len())) {
             (Some(0), Some(bytes)) => Tree::Inline(Page { id: page.id, start: referred + BUCKET_HEADER, bytes }),
             (Some(id), Some(_)) => Tree::Page { id, referred },
             _ => return Err(failed()),
@@ -79,7 +80,7 @@ impl<'a> Open<'a> {
 }
 
 impl<'a> Entries<'a> {
-    pub(super) fn new(bolt: &'a Bolt<'a>, tree: Tree<'a>) -> Self {
+    pub(super) fn new(bolt: &'a Bolt<'a>, tree: Tree) -> Self {
         Self { bolt, first: Some(tree), open: Vec::new(), last: None }
     }
 
@@ -105,11 +106,11 @@ impl<'a> Entries<'a> {
                 self.descend(id, referred)?;
             } else {
                 let entry = open.entry(self.bolt)?;
-                let (Entry::Value(key, _) | Entry::Bucket(key, _)) = entry;
-                if self.last.is_some_and(|last| last >= key) {
+                let (Entry::Value(key, _) | Entry::Bucket(key, _)) = &entry;
+                if self.last.as_ref().is_some_and(|last| **last >= **key) {
                     return Err(open.page.failed(Problem::Order { index: open.next - 1 }));
                 }
-                self.last = Some(key);
+                self.last = Some(key.clone());
                 return Ok(Some(entry));
             }
         }

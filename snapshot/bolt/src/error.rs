@@ -32,6 +32,18 @@ pub enum Problem {
         /// The number it bears.
         found: u64,
     },
+    /// A page and those that belong to it are longer than any that bbolt would write.
+    #[error("is too long: {found} bytes")]
+    Long {
+        /// How many.
+        found: usize,
+    },
+    /// The file cannot be read.
+    #[error("cannot be read: {kind}")]
+    Unreadable {
+        /// What the system says.
+        kind: std::io::ErrorKind,
+    },
     /// Referred to from two places: a loop, or two buckets in one.
     #[error("is used in two places")]
     UsedTwice,

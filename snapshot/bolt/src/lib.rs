@@ -1,6 +1,7 @@
 //! A reader of bbolt databases (`go.etcd.io/bbolt`, file format version 2), for files that may be damaged.
 //!
-//! It reads from memory and knows nothing of Docker; `snapshot` reads the files.
+//! It knows nothing of Docker. A database is in memory ([`Bolt::parse`]) or in a file ([`Bolt::open`]), of which only the
+//! pages on the way to the entry at hand are in memory, however long the file is.
 //!
 //! ```text
 //! file      pages of one size; pages 0 and 1 are metas, the valid one with the higher transaction counts
@@ -26,21 +27,41 @@ mod entries;
 mod error;
 mod meta;
 mod page;
+mod source;
 #[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fs::File;
 
 pub use entries::Entries;
 pub use error::{BoltError, Problem};
 use meta::Meta;
-use page::{Page, Tree, u32_at, u64_at};
+use page::{PAGE_HEADER, Page, Tree, u32_at, u64_at};
+pub use source::Bytes;
+use source::Source;
 
-/// A database in memory.
+/// A database.
+///
+/// # Examples
+///
+/// ```
+/// use bolt::{Bolt, Entry};
+///
+/// # let content = include_bytes!("../../../testdata/buildkit/snapshots-measured.db");
+/// let database = Bolt::parse(content)?;
+/// for entry in &database.root() {
+///     match entry? {
+///         Entry::Bucket(name, bucket) => assert!(bucket.iter().count() > 0, "{} is empty", name.escape_ascii()),
+///         Entry::Value(key, value) => println!("{} = {}", key.escape_ascii(), value.escape_ascii()),
+///     }
+/// }
+/// # Ok::<(), bolt::BoltError>(())
+/// ```
 #[derive(Debug)]
 pub struct Bolt<'a> {
-    bytes: &'a [u8],
+    source: Source<'a>,
     meta: Meta,
     /// By page, where in the file the only reference to it is.
     references: RefCell<HashMap<u64, usize>>,
@@ -52,8 +73,31 @@ impl<'a> Bolt<'a> {
     /// # Errors
     /// [`BoltError`] if there is none that bbolt would read.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BoltError> {
-        let meta = Meta::newest(bytes)?;
-        Ok(Self { bytes, meta, references: RefCell::default() })
+        Self::over(Source::Memory(bytes))
+    }
+
+    /// Finds the last transaction in a file, whose pages are read when they are asked for.
+    ///
+    /// Another process may be writing to it. bbolt does not overwrite a page that the last transaction uses, so all that
+    /// was read is good if [`Bolt::is_current`] afterwards.
+    ///
+    /// # Errors
+    /// [`BoltError`] if there is none that bbolt would read.
+    pub fn open(file: &'a File) -> Result<Self, BoltError> {
+        Self::over(Source::of_file(file)?)
+    }
+
+    fn over(source: Source<'a>) -> Result<Self, BoltError> {
+        let meta = Meta::newest(&source)?;
+        Ok(Self { source, meta, references: RefCell::default() })
+    }
+
+    /// Whether the last transaction is still the one that this was opened at.
+    ///
+    /// # Errors
+    /// [`BoltError`] if the file has no valid one any more.
+    pub fn is_current(&self) -> Result<bool, BoltError> {
+        Ok(Meta::newest(&self.source)?.transaction == self.meta.transaction)
     }
 
     /// The last transaction.
@@ -69,26 +113,26 @@ impl<'a> Bolt<'a> {
     }
 
     /// The bytes of a page that is referred to at `referred`, and where they begin.
-    fn page(&self, id: u64, referred: usize) -> Result<Page<'a>, BoltError> {
+    fn page(&self, id: u64, referred: usize) -> Result<Page, BoltError> {
         let failed = |problem| BoltError { page: id, problem };
         let beyond = || failed(Problem::Beyond);
         if id < 2 || id >= self.meta.pages {
             return Err(beyond());
         }
         let start = usize::try_from(id).ok().and_then(|id| id.checked_mul(self.meta.page_size)).ok_or_else(beyond)?;
-        let rest = self.bytes.get(start..).ok_or_else(beyond)?;
-        let found = u64_at(rest, 0).ok_or_else(beyond)?;
+        let header: [u8; PAGE_HEADER] = self.source.array(id, start)?.ok_or_else(beyond)?;
+        let found = u64_at(&header, 0).ok_or_else(beyond)?;
         if found != id {
             return Err(failed(Problem::OtherPage { found }));
         }
-        let overflow = u32_at(rest, 12).ok_or_else(beyond)?;
+        let overflow = u32_at(&header, 12).ok_or_else(beyond)?;
         let after = id + u64::from(overflow) + 1;
         if after > self.meta.pages {
             return Err(beyond());
         }
         let length = usize::try_from(overflow).ok().and_then(|pages| pages.checked_add(1));
         let length = length.and_then(|pages| pages.checked_mul(self.meta.page_size)).ok_or_else(beyond)?;
-        let bytes = rest.get(..length).ok_or_else(beyond)?;
+        let bytes = self.source.bytes(id, start, length)?;
         self.refer(id, after, referred)?;
         Ok(Page { id, start, bytes })
     }
@@ -109,26 +153,26 @@ impl<'a> Bolt<'a> {
 }
 
 /// A bucket: keys in order, with values or further buckets.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Bucket<'a> {
     bolt: &'a Bolt<'a>,
-    tree: Tree<'a>,
+    tree: Tree,
 }
 
 /// One entry of a bucket.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Entry<'a> {
     /// A key and its value.
-    Value(&'a [u8], &'a [u8]),
+    Value(Bytes, Bytes),
     /// A bucket and its name.
-    Bucket(&'a [u8], Bucket<'a>),
+    Bucket(Bytes, Bucket<'a>),
 }
 
 impl<'a> Bucket<'a> {
     /// All entries, in the order of their keys. Ends after the first error.
     #[must_use]
     pub fn iter(&self) -> Entries<'a> {
-        Entries::new(self.bolt, self.tree)
+        Entries::new(self.bolt, self.tree.clone())
     }
 
     /// The bucket `name` in it. Takes time in proportion to what comes before.
@@ -137,7 +181,7 @@ impl<'a> Bucket<'a> {
     /// [`BoltError`]
     pub fn bucket(&self, name: &[u8]) -> Result<Option<Self>, BoltError> {
         let found = self.iter().find_map(|entry| match entry {
-            Ok(Entry::Bucket(key, bucket)) if key == name => Some(Ok(bucket)),
+            Ok(Entry::Bucket(key, bucket)) if *key == *name => Some(Ok(bucket)),
             Ok(_) => None,
             Err(error) => Some(Err(error)),
         });
@@ -148,9 +192,9 @@ impl<'a> Bucket<'a> {
     ///
     /// # Errors
     /// [`BoltError`]
-    pub fn get(&self, key: &[u8]) -> Result<Option<&'a [u8]>, BoltError> {
+    pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, BoltError> {
         let found = self.iter().find_map(|entry| match entry {
-            Ok(Entry::Value(found, value)) if found == key => Some(Ok(value)),
+            Ok(Entry::Value(found, value)) if *found == *key => Some(Ok(value)),
             Ok(_) => None,
             Err(error) => Some(Err(error)),
         });

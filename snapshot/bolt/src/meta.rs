@@ -1,12 +1,15 @@
 //! The two pages that say where everything else is.
 
 use super::page::{PAGE_HEADER, number, u32_at, u64_at};
+use super::source::Source;
 use super::{BoltError, Problem};
 
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
 /// Of all fields but the checksum.
 const SUMMED: usize = 56;
+/// With the checksum.
+const LENGTH: usize = SUMMED + 8;
 /// bbolt looks for the second meta at these sizes if the first is damaged (`db.go` `getPageSizeFromSecondMeta`).
 const PAGE_SIZES: std::ops::RangeInclusive<u32> = 10..=25;
 
@@ -25,12 +28,12 @@ pub(super) struct Meta {
 
 impl Meta {
     /// The one of the last transaction that was committed whole.
-    pub(super) fn newest(bytes: &[u8]) -> Result<Self, BoltError> {
-        let first = Self::at(bytes, 0);
+    pub(super) fn newest(source: &Source<'_>) -> Result<Self, BoltError> {
+        let first = Self::at(source, 0);
         let second = match first {
-            Ok(Some(meta)) => Self::at(bytes, meta.page_size),
+            Ok(Some(meta)) => Self::at(source, meta.page_size),
             _ => PAGE_SIZES
-                .map(|bits| Self::at(bytes, 1 << bits))
+                .map(|bits| Self::at(source, 1 << bits))
                 .find(|meta| !matches!(meta, Ok(None)))
                 .unwrap_or(Ok(None)),
         };
@@ -43,9 +46,10 @@ impl Meta {
     }
 
     /// The meta of the page at `offset`; `None` if it is not a valid one.
-    fn at(bytes: &[u8], offset: usize) -> Result<Option<Self>, BoltError> {
-        let Some(bytes) = offset.checked_add(PAGE_HEADER).and_then(|start| bytes.get(start..)) else { return Ok(None) };
-        let (Some(summed), Some(sum)) = (number::<SUMMED>(bytes, 0), u64_at(bytes, SUMMED)) else { return Ok(None) };
+    fn at(source: &Source<'_>, offset: usize) -> Result<Option<Self>, BoltError> {
+        let Some(start) = offset.checked_add(PAGE_HEADER) else { return Ok(None) };
+        let Some(bytes) = source.array::<LENGTH>(u64::from(offset > 0), start)? else { return Ok(None) };
+        let (Some(summed), Some(sum)) = (number::<SUMMED>(&bytes, 0), u64_at(&bytes, SUMMED)) else { return Ok(None) };
         if u32_at(&summed, 0) != Some(MAGIC) || fnv1a(&summed) != sum {
             return Ok(None);
         }

@@ -1,5 +1,6 @@
 //! The bytes of a page, and numbers in them.
 
+use super::source::Bytes;
 use super::{BoltError, Problem};
 
 pub(super) const PAGE_HEADER: usize = 16;
@@ -34,28 +35,28 @@ pub(super) fn size_at(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Where the pages of a bucket begin.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Tree<'a> {
+#[derive(Debug, Clone)]
+pub(super) enum Tree {
     Page {
         id: u64,
         /// Where in the file this is said.
         referred: usize,
     },
     /// In the value that is the bucket.
-    Inline(Page<'a>),
+    Inline(Page),
 }
 
 /// A page with its overflow, or the one inside a value.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Page<'a> {
+#[derive(Debug, Clone)]
+pub(super) struct Page {
     /// For errors; a page inside a value has that of the page around it.
     pub(super) id: u64,
     /// Where in the file it begins.
     pub(super) start: usize,
-    pub(super) bytes: &'a [u8],
+    pub(super) bytes: Bytes,
 }
 
-impl<'a> Page<'a> {
+impl Page {
     pub(super) fn failed(&self, problem: Problem) -> BoltError {
         BoltError { page: self.id, problem }
     }
@@ -63,8 +64,8 @@ impl<'a> Page<'a> {
     /// Its flags and the number of its elements, which are all inside.
     pub(super) fn header(&self) -> Result<(u16, usize), BoltError> {
         let short = || self.failed(Problem::Short);
-        let flags = u16_at(self.bytes, 8).ok_or_else(short)?;
-        let count = usize::from(u16_at(self.bytes, 10).ok_or_else(short)?);
+        let flags = u16_at(&self.bytes, 8).ok_or_else(short)?;
+        let count = usize::from(u16_at(&self.bytes, 10).ok_or_else(short)?);
         if PAGE_HEADER + count * ELEMENT > self.bytes.len() {
             return Err(self.failed(Problem::Count { found: count }));
         }
@@ -78,11 +79,11 @@ impl<'a> Page<'a> {
         position: usize,
         length: usize,
         free: &mut usize,
-    ) -> Result<(usize, &'a [u8]), BoltError> {
+    ) -> Result<(usize, Bytes), BoltError> {
         let start = (PAGE_HEADER + index * ELEMENT).checked_add(position);
         let range = start.and_then(|start| Some(start..start.checked_add(length)?));
         let range = range.filter(|range| range.start >= *free);
-        let bytes = range.and_then(|range| Some((range.start, self.bytes.get(range)?)));
+        let bytes = range.and_then(|range| Some((range.start, self.bytes.part(range)?)));
         let (start, bytes) = bytes.ok_or_else(|| self.failed(Problem::Element { index }))?;
         *free = start + length;
         Ok((start, bytes))

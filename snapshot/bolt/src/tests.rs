@@ -127,7 +127,7 @@ fn pages_of_all_kinds() {
     let bucket = bolt.root().bucket(b"m").unwrap().unwrap();
     // As often as one likes.
     for _ in 0..3 {
-        assert_eq!(bucket.get(b"y").unwrap(), Some(b"2".as_slice()));
+        assert_eq!(bucket.get(b"y").unwrap().as_deref(), Some(&b"2"[..]));
     }
     assert_eq!(bucket.get(b"m").unwrap(), None);
     assert!(bolt.root().bucket(b"z").unwrap().is_none(), "a value is no bucket");
@@ -302,4 +302,41 @@ proptest::proptest! {
         }
         let _ = walk(&bytes);
     }
+}
+
+/// A file of 200 MB with one small bucket in it: what is read is what is asked for.
+#[test]
+fn a_long_file_is_read_by_page() {
+    let pages = 200 << 10;
+    let mut file = tempfile::tempfile().unwrap();
+    let first = [meta(0, 2, 2, pages, 7), meta(1, 2, 2, pages, 6), leaf(2, &[(0, b"a", b"1".to_vec())])].concat();
+    std::io::Write::write_all(&mut file, &first).unwrap();
+    file.set_len(pages * PAGE as u64).unwrap();
+    let before = peak_memory();
+    let bolt = Bolt::open(&file).unwrap();
+    assert_eq!(bolt.root().get(b"a").unwrap().as_deref(), Some(&b"1"[..]));
+    assert!(bolt.is_current().unwrap());
+    assert!(peak_memory() < before + (20 << 20), "{} bytes more", peak_memory() - before);
+
+    // Another transaction, while the file is open.
+    std::os::unix::fs::FileExt::write_all_at(&file, &meta(1, 2, 2, pages, 8), PAGE as u64).unwrap();
+    assert!(!bolt.is_current().unwrap());
+    // A page with so many that belong to it that no memory should be taken for them.
+    let mut endless = leaf(2, &[]);
+    endless[12..16].copy_from_slice(&(200_000_u32 - 100).to_le_bytes());
+    std::os::unix::fs::FileExt::write_all_at(&file, &endless, 2 * PAGE as u64).unwrap();
+    let bolt = Bolt::open(&file).unwrap();
+    let error = bolt.root().iter().next().unwrap().unwrap_err();
+    assert!(matches!(error.problem, Problem::Long { .. }), "{error}");
+    // Cut off.
+    file.set_len(2 * PAGE as u64 + 100).unwrap();
+    let error = Bolt::open(&file).unwrap().root().iter().next().unwrap().unwrap_err();
+    assert_eq!(error.problem, Problem::Beyond);
+}
+
+/// The most memory this process had, in bytes.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }

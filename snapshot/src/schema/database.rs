@@ -1,36 +1,43 @@
-//! Databases of the daemon's, read while it may be writing to them.
+//! The daemon's databases, read while it may be writing to them.
 
 use bolt::Bolt;
 
 use crate::dir::Dir;
 use crate::error::StoreError;
 
-/// The longest database read. It is read into memory; real ones have a few hundred bytes for each thing they know.
+/// The longest database that is read, in bytes. Real ones have a few hundred for each thing they know. Only the pages on the
+/// way to the entry at hand are in memory.
 pub(crate) const MAX_DATABASE: usize = 256 << 20;
 
 /// How often a database is read again that is written to meanwhile.
 const ATTEMPTS: usize = 10;
 
-/// Reads the database `name`; `None` if it does not exist.
+/// Runs `read` on the database `name`, and returns what it returns; `None` if there is no such file.
 ///
-/// A running daemon is no hindrance. It never writes to a page that the last committed transaction uses, so pages read
-/// are good if that transaction is still the last one afterwards.
+/// A running daemon is no hindrance. It never writes to a page that the last committed transaction uses, so what was read
+/// is good if that transaction is still the last one afterwards. If it is not, `read` runs again.
 ///
 /// # Errors
-/// [`StoreError::Database`] if it is none, [`StoreError::Invalid`] if it is too long or never still, [`StoreError::Io`].
-pub fn read(dir: &Dir, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-    let transaction = |bytes: &[u8]| {
-        let parsed = Bolt::parse(bytes).map_err(|source| StoreError::Database { path: dir.join(name), source });
-        parsed.map(|bolt| bolt.transaction())
-    };
-    let Some(mut bytes) = dir.read(name, MAX_DATABASE)? else { return Ok(None) };
+/// [`StoreError::Database`] if the file is no database, [`StoreError::Invalid`] if it is too long or changes each time it
+/// is read, [`StoreError::Io`].
+pub fn read<T, E>(
+    dir: &Dir,
+    name: &str,
+    read: impl Fn(&Bolt<'_>) -> Result<T, E>,
+) -> Result<Option<Result<T, E>>, StoreError> {
+    let path = || dir.join(name);
+    let broken = |source| StoreError::Database { path: path(), source };
     for _ in 0..ATTEMPTS {
-        let before = transaction(&bytes)?;
-        let Some(again) = dir.read(name, MAX_DATABASE)? else { return Ok(None) };
-        if transaction(&again)? == before {
-            return Ok(Some(bytes));
+        let Some(file) = dir.open_file(name)? else { return Ok(None) };
+        let length = rustix::fs::fstat(&file).map_err(StoreError::io(path(), "stat"))?.st_size;
+        if usize::try_from(length).is_ok_and(|length| length > MAX_DATABASE) {
+            return Err(StoreError::Invalid { path: path(), reason: format!("longer than {MAX_DATABASE} bytes") });
         }
-        bytes = again;
+        let bolt = Bolt::open(&file).map_err(broken)?;
+        let found = read(&bolt);
+        if bolt.is_current().map_err(broken)? {
+            return Ok(Some(found));
+        }
     }
-    Err(StoreError::Invalid { path: dir.join(name), reason: "it changed each time it was read".into() })
+    Err(StoreError::Invalid { path: path(), reason: "it changed each time it was read".into() })
 }

@@ -1,6 +1,6 @@
 //! What containers and volumes have on record, as it is written: for those who show all of it, as `docker inspect` does.
 
-use bolt::Bolt;
+use bolt::BoltError;
 use serde_json::{Map, Value};
 
 use super::container::{CONFIG, CONTAINERS, HOST_CONFIG};
@@ -45,8 +45,8 @@ pub fn of_container(root: &Dir, id: &str) -> Result<ContainerDocuments, StoreErr
 #[must_use]
 pub fn of_volume(root: &Dir, name: &str) -> Option<Map<String, Value>> {
     let dir = root.sub(VOLUMES).ok()??;
-    let bytes = database::read(&dir, DATABASE).ok()??;
-    let known = Bolt::parse(&bytes).ok()?;
-    let bucket = known.root().bucket(b"volumes").ok()??;
-    serde_json::from_slice(bucket.get(name.as_bytes()).ok()??).ok()
+    let record = database::read(&dir, DATABASE, |known| -> Result<_, BoltError> {
+        known.root().bucket(b"volumes")?.map_or(Ok(None), |bucket| bucket.get(name.as_bytes()))
+    });
+    serde_json::from_slice(&record.ok()??.ok()??).ok()
 }

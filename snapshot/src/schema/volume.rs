@@ -17,7 +17,7 @@ use super::runconfig::Map;
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::go_struct;
-use bolt::Bolt;
+use bolt::{Bolt, BoltError, Entry};
 
 /// The directory of volumes in a data-root.
 pub const VOLUMES: &str = "volumes";
@@ -83,8 +83,7 @@ pub fn data(root: &Dir, name: &str) -> Result<Option<Dir>, StoreError> {
 pub fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
     let Some(dir) = root.sub(VOLUMES)? else { return Ok(Vec::new()) };
     let mut volumes = Vec::new();
-    let database = database::read(&dir, DATABASE).ok().flatten();
-    let known = database.as_deref().and_then(|bytes| Bolt::parse(bytes).ok());
+    let known = database::read(&dir, DATABASE, all_labels).ok().flatten().and_then(Result::ok).unwrap_or_default();
     for name in dir.names()? {
         let Ok(Some(own)) = dir.sub(&name) else { continue };
         // dockerd passes over options that it cannot read.
@@ -95,17 +94,29 @@ pub fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
             Ok(options) => (!options.mount_type.is_empty() || !options.mount_device.is_empty(), None),
             Err(error) => (false, Some(error)),
         };
-        let labels = known.as_ref().and_then(|known| labels(known, &name)).unwrap_or_default();
+        let labels = known.get(&name).cloned().unwrap_or_default();
         volumes.push(Volume { name, labels, mounted_on_use, fault });
     }
     volumes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(volumes)
 }
 
-fn labels(database: &Bolt<'_>, name: &str) -> Option<BTreeMap<String, String>> {
-    let bucket = database.root().bucket(b"volumes").ok()??;
-    let record: Metadata = gojson::from_slice(bucket.get(name.as_bytes()).ok()??).ok()?;
-    record.labels
+/// The labels of all volumes by their names.
+fn all_labels(database: &Bolt<'_>) -> Result<BTreeMap<String, BTreeMap<String, String>>, BoltError> {
+    let mut all = BTreeMap::new();
+    let Some(bucket) = database.root().bucket(b"volumes")? else { return Ok(all) };
+    for entry in &bucket {
+        if let Entry::Value(name, record) = entry?
+            && let (Ok(name), Some(labels)) = (std::str::from_utf8(&name), labels(&record))
+        {
+            all.insert(name.to_owned(), labels);
+        }
+    }
+    Ok(all)
+}
+
+fn labels(record: &[u8]) -> Option<BTreeMap<String, String>> {
+    gojson::from_slice::<Metadata>(record).ok()?.labels
 }
 
 #[cfg(test)]

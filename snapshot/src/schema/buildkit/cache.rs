@@ -211,7 +211,7 @@ fn read_items(bolt: &Bolt<'_>) -> Result<BTreeMap<String, Item>, Unreadable> {
     let Some(main) = bolt.root().bucket(b"_main")? else { return Ok(items) };
     for entry in &main {
         if let Entry::Bucket(id, bucket) = entry? {
-            items.insert(text(id)?.to_owned(), Item::from_bucket(bucket)?);
+            items.insert(text(&id)?.to_owned(), Item::from_bucket(bucket)?);
         }
     }
     Ok(items)
@@ -223,7 +223,7 @@ impl Item {
         for entry in &bucket {
             match entry? {
                 // One that was taken back is left empty.
-                Entry::Value(key, value) if !value.is_empty() => item.set(key, value)?,
+                Entry::Value(key, value) if !value.is_empty() => item.set(&key, &value)?,
                 _ => {}
             }
         }

@@ -52,10 +52,9 @@ impl Unreadable {
 fn with_database<T>(
     root: &Dir,
     name: &str,
-    read: impl FnOnce(&Bolt) -> Result<T, Unreadable>,
+    read: impl Fn(&Bolt<'_>) -> Result<T, Unreadable>,
 ) -> Result<Option<T>, StoreError> {
     let Some(dir) = root.sub(BUILDKIT)? else { return Ok(None) };
-    let Some(bytes) = database::read(&dir, name)? else { return Ok(None) };
-    let read = Bolt::parse(&bytes).map_err(Unreadable::Bolt).and_then(|bolt| read(&bolt));
-    read.map(Some).map_err(|error| error.at(root, name))
+    let Some(found) = database::read(&dir, name, read)? else { return Ok(None) };
+    found.map(Some).map_err(|error| error.at(root, name))
 }

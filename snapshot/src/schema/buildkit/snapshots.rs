@@ -64,13 +64,14 @@ impl Snapshots {
         Ok(with_database(root, FILE, Self::from_bolt)?.unwrap_or_default())
     }
 
-    fn from_bolt(bolt: &Bolt) -> Result<Self, Unreadable> {
+    fn from_bolt(bolt: &Bolt<'_>) -> Result<Self, Unreadable> {
         let mut snapshots = Self::default();
         for entry in &bolt.root() {
             let (key, bucket) = match entry? {
-                Entry::Bucket(key, bucket) => (text(key)?, bucket),
-                Entry::Value(key, _) => return Err(unknown("value", key)),
+                Entry::Bucket(key, bucket) => (key, bucket),
+                Entry::Value(key, _) => return Err(unknown("value", &key)),
             };
+            let key = text(&key)?;
             let snapshot = Snapshot::from_bucket(bucket)?;
             // A parent is a key of its own, unless its bucket was lost; so much the better to keep it.
             for name in [Some(key), snapshot.parent.as_deref()].into_iter().flatten() {
@@ -134,10 +135,11 @@ impl Snapshot {
         let mut snapshot = Self::default();
         for entry in &bucket {
             let (key, value) = match entry? {
-                Entry::Value(key, value) => (key, text(value)?),
-                Entry::Bucket(key, _) => return Err(unknown("bucket", key)),
+                Entry::Value(key, value) => (key, value),
+                Entry::Bucket(key, _) => return Err(unknown("bucket", &key)),
             };
-            match key {
+            let value = text(&value)?;
+            match &*key {
                 b"parent" => snapshot.parent = Some(value.to_owned()).filter(|parent| !parent.is_empty()),
                 b"committed" => snapshot.committed = Some(cache_id(value)?),
                 b"iscommitted" => snapshot.is_committed = true,

@@ -1,0 +1,111 @@
+//! Where the bytes of a database come from, and the pages of it that are in memory.
+
+use std::fs::File;
+use std::io;
+use std::ops::{Deref, Range};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use super::{BoltError, Problem};
+
+/// The longest page, with the pages that belong to it, that is read into memory. Real ones are a few pages long.
+pub(super) const MAX_PAGE: usize = 16 << 20;
+
+/// Bytes of a page, which stay in memory as long as something refers to them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bytes {
+    page: Arc<[u8]>,
+    range: Range<usize>,
+}
+
+impl Bytes {
+    pub(super) fn new(page: Arc<[u8]>) -> Self {
+        Self { range: 0..page.len(), page }
+    }
+
+    /// A part of them; `None` if it is not inside.
+    pub(super) fn part(&self, range: Range<usize>) -> Option<Self> {
+        self.get(range.clone())?;
+        let (start, end) = (self.range.start + range.start, self.range.start + range.end);
+        Some(Self { page: Arc::clone(&self.page), range: start..end })
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.page[self.range.clone()]
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "b\"{}\"", self.escape_ascii())
+    }
+}
+
+/// A database in memory or in a file.
+#[derive(Debug)]
+pub(super) enum Source<'a> {
+    Memory(&'a [u8]),
+    File { file: &'a File, length: usize },
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn of_file(file: &'a File) -> Result<Self, BoltError> {
+        let length = file.metadata().map_err(|error| unreadable(0, &error))?.len();
+        Ok(Self::File { file, length: usize::try_from(length).unwrap_or(usize::MAX) })
+    }
+
+    fn length(&self) -> usize {
+        match *self {
+            Self::Memory(bytes) => bytes.len(),
+            Self::File { length, .. } => length,
+        }
+    }
+
+    /// `N` bytes from `at` on, for page `id`; `None` if the database ends before.
+    pub(super) fn array<const N: usize>(&self, id: u64, at: usize) -> Result<Option<[u8; N]>, BoltError> {
+        let mut array = [0; N];
+        Ok(self.read(id, at, &mut array)?.then_some(array))
+    }
+
+    /// `length` bytes from `at` on, for page `id`.
+    pub(super) fn bytes(&self, id: u64, at: usize, length: usize) -> Result<Bytes, BoltError> {
+        let failed = |problem| BoltError { page: id, problem };
+        if at.checked_add(length).is_none_or(|end| end > self.length()) {
+            return Err(failed(Problem::Beyond));
+        }
+        if length > MAX_PAGE {
+            return Err(failed(Problem::Long { found: length }));
+        }
+        let mut bytes = vec![0; length];
+        if self.read(id, at, &mut bytes)? { Ok(Bytes::new(bytes.into())) } else { Err(failed(Problem::Beyond)) }
+    }
+
+    /// Fills `to` from `at` on. Returns false if the database ends before.
+    fn read(&self, id: u64, at: usize, to: &mut [u8]) -> Result<bool, BoltError> {
+        match self {
+            Self::Memory(bytes) => {
+                let found = at.checked_add(to.len()).and_then(|end| bytes.get(at..end));
+                Ok(found.map(|found| to.copy_from_slice(found)).is_some())
+            }
+            Self::File { file, .. } => match file.read_exact_at(to, at as u64) {
+                Ok(()) => Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+                Err(error) => Err(unreadable(id, &error)),
+            },
+        }
+    }
+}
+
+fn unreadable(page: u64, error: &io::Error) -> BoltError {
+    BoltError { page, problem: Problem::Unreadable { kind: error.kind() } }
+}

@@ -8,14 +8,15 @@ use crate::digest::{Digest, Hasher};
 use crate::meter::{self, Stage};
 use crate::pool::Pool;
 
-/// Pieces that may wait: beyond, whoever brings one more hashes first. They are held in memory, or leave the cache.
+/// How many pieces may wait. A thread that brings one more hashes first: pieces that wait take up memory, and leave the
+/// processor's cache.
 const MAX_PENDING: usize = 4;
 
-/// Pieces that may wait before they are offered to the pool.
+/// How many pieces may wait without being offered to the pool.
 const MAX_KEPT: usize = 2 * MAX_PENDING;
 
-/// One stream's digest. The two locks are taken in the order of the fields, and a thread waits for the first one with
-/// nothing in its hands that others wait for.
+/// One stream's digest. A thread takes the two locks in the order of the fields, and holds no other lock while it waits for
+/// the first one.
 #[derive(Debug, Default)]
 pub(crate) struct Chain<'a> {
     hasher: Mutex<Hasher>,
@@ -42,7 +43,7 @@ impl<'a> Chain<'a> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the first `most` pieces, or all there are. Only with the hasher in hand.
+    /// Takes the first `most` pieces, or all there are. The caller holds the hasher.
     fn take(&self, most: usize) -> Vec<Bytes<'a>> {
         let mut pending = self.pending();
         let most = most.min(pending.pieces.len());
@@ -58,13 +59,13 @@ impl<'a> Chain<'a> {
         self.offer(pool);
         if full {
             pool.help_hashing();
-            // If another thread has this one, it will not be long.
+            // Another thread may be hashing this very stream; it will be done soon.
             drop(self.hasher());
         }
     }
 
-    /// Adds the next bytes where there is no pool at hand; somebody is to [offer](Self::offer) them later. Of too many,
-    /// all are hashed at once.
+    /// Adds the next bytes where there is no pool at hand; the caller [offers](Self::offer) them later. If too many wait,
+    /// all of them are hashed here.
     pub(crate) fn keep(&self, piece: Bytes<'a>) {
         let mut pending = self.pending();
         pending.pieces.push(piece);
@@ -115,7 +116,7 @@ pub(crate) enum Extent {
 /// Hashes what waits in `chains`, and gives back to the pool those of which more waits then.
 pub(crate) fn hash<'a>(chains: &[Arc<Chain<'a>>], extent: Extent, pool: &Pool<'a>) {
     let hashers: Vec<_> = chains.iter().map(|chain| chain.hasher()).collect();
-    // Whoever holds the hasher is the only one who takes pieces away; more may come.
+    // Only the thread that holds the hasher takes pieces away; others may add more.
     let waiting = chains.iter().map(|chain| chain.pending().pieces.len()).filter(|&pieces| pieces > 0);
     let turns = match extent {
         Extent::Even => waiting.min(),

@@ -89,6 +89,21 @@ pub struct DecodeError {
 
 /// Reads the decompressed bytes of a stream.
 ///
+/// # Examples
+///
+/// ```
+/// use std::io::Read;
+///
+/// use layerfs::compress::{Compression, Decoder};
+///
+/// # let packed = zstd::encode_all(&b"a layer"[..], 3)?;
+/// let mut decoder = Decoder::new(packed.as_slice())?;
+/// let mut text = String::new();
+/// decoder.read_to_string(&mut text)?;
+/// assert_eq!((decoder.compression(), text.as_str()), (Compression::Zstd, "a layer"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// Decodes from the buffer of `R` into the caller's buffer with no copy between, so both should be large: a slice in
 /// memory or a `BufReader` of 64 KiB and more, and reads of 64 KiB and more.
 pub struct Decoder<R> {

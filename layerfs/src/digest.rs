@@ -16,6 +16,18 @@ pub(crate) fn lanes() -> usize {
 }
 
 /// A SHA-256 digest, written `sha256:` and 64 lower-case hex digits.
+///
+/// # Examples
+///
+/// ```
+/// use layerfs::Digest;
+///
+/// let digest = Digest::of(b"");
+/// assert_eq!(digest.to_string(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+/// assert_eq!(digest.to_string().parse(), Ok(digest));
+/// assert_eq!(digest.short(), "e3b0c44298fc");
+/// assert!("e3b0c44298fc".parse::<Digest>().is_err());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 

@@ -54,7 +54,7 @@ pub fn merge(lower: &OwnedFd, upper: &OwnedFd, outcome: &Outcome) -> Result<(), 
     Ok(())
 }
 
-/// What a directory gets in the end.
+/// The mode and the times that a directory gets in the end.
 struct Setting {
     mode: Mode,
     times: Timestamps,
@@ -73,7 +73,7 @@ pub fn finish(root: &OwnedFd, layers: &[Vec<Directory>]) -> Result<(), Errno> {
                 longest = longest.max(path.len());
                 settings.insert(path, Setting { mode: *mode, times: times.clone() });
             }
-            // Made as they are to be; only what a layer below says of them counts no more.
+            // They were created with the right mode; what layers below say of them does not count any more.
             Directory::Implied { path, levels } => {
                 let slashes = path.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
                 for end in std::iter::once(path.len()).chain(slashes).take(*levels).filter(|end| *end <= longest) {

@@ -2,6 +2,13 @@
 
 use tarsplit::names::clean;
 
+/// The longest path of a member or of a hard link's target, in bytes, cleaned and without a leading slash.
+///
+/// It is what dockerd 20.10 can name: there the path, with a slash in front and a NUL behind, must fit into the kernel's
+/// `PATH_MAX` of 4,096 bytes. moby HEAD and this crate could reach further, component by component, but then a kilobyte of
+/// gzip makes half a million directories.
+pub const MAX_PATH: usize = 4096 - 2;
+
 /// A path below a layer's root: relative, cleaned, not empty, never above the root. Bytes, not text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LayerPath(Vec<u8>);
@@ -25,6 +32,11 @@ impl LayerPath {
             path if *path == *b".." || path.starts_with(b"../") => Err(InvalidName { name: name.to_vec() }),
             path => Ok(Some(Self(path.into_owned()))),
         }
+    }
+
+    /// Whether the path is longer than [`MAX_PATH`].
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.0.len() > MAX_PATH
     }
 
     /// The path's bytes.

@@ -14,7 +14,10 @@
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use crate::chain::{Chain, Extent, hash};
 use crate::digest::lanes;
@@ -58,17 +61,20 @@ struct State<'env> {
 pub struct Pool<'env> {
     state: Mutex<State<'env>>,
     changed: Condvar,
-    threads: usize,
+    /// How many work on it, or soon will.
+    threads: AtomicUsize,
 }
 
 impl std::fmt::Debug for Pool<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pool").field("threads", &self.threads).finish_non_exhaustive()
+        f.debug_struct("Pool").field("threads", &self.threads()).finish_non_exhaustive()
     }
 }
 
 impl<'env> Pool<'env> {
     /// Runs `tasks`, begun in order, on `threads` threads (at least one), this one included. Returns when all are done.
+    ///
+    /// Where the system refuses to make so many threads, those there are do all the work.
     ///
     /// What each stage costs is counted in `meter`, if there is one.
     ///
@@ -89,13 +95,16 @@ impl<'env> Pool<'env> {
             idle: 0,
             panicked: false,
         };
-        let pool = Self { state: Mutex::new(state), changed: Condvar::new(), threads };
+        let pool = Self { state: Mutex::new(state), changed: Condvar::new(), threads: AtomicUsize::new(threads) };
         std::thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(|| pool.work(meter));
-            }
+            let helpers = spawn_helpers(scope, threads - 1, || pool.work(meter));
+            pool.threads.store(1 + helpers.len(), Ordering::Relaxed);
             pool.work(meter);
         });
+    }
+
+    fn threads(&self) -> usize {
+        self.threads.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, State<'env>> {
@@ -118,7 +127,8 @@ impl<'env> Pool<'env> {
     pub(crate) fn submit(&self, job: Job<'env>) {
         let mut job = Some(job);
         self.add(|state| {
-            if state.layers() < self.threads && state.jobs.len() < 2 * self.threads {
+            let threads = self.threads();
+            if state.layers() < threads && state.jobs.len() < 2 * threads {
                 state.jobs.extend(job.take());
             }
         });
@@ -139,7 +149,7 @@ impl<'env> Pool<'env> {
 
     /// Whether there are more threads than layers, so that a layer's parts should be spread.
     pub(crate) fn has_spare_threads(&self) -> bool {
-        self.lock().layers() < self.threads
+        self.lock().layers() < self.threads()
     }
 
     /// Does one waiting job. Returns false if there was none.
@@ -192,7 +202,7 @@ impl<'env> Pool<'env> {
             if state.panicked || state.is_done() {
                 return None;
             }
-            if let Some(work) = state.take(self.threads) {
+            if let Some(work) = state.take(self.threads()) {
                 return Some(work);
             }
             state.idle += 1;
@@ -245,6 +255,16 @@ impl<'env> State<'env> {
         let count = self.chains.len().min(lanes());
         self.chains.drain(..count).collect()
     }
+}
+
+/// Starts up to `count` threads that run `work`; fewer where the system refuses to make more (`pids.max`,
+/// `RLIMIT_NPROC`, memory for their stacks). The caller must be able to do the work alone.
+pub fn spawn_helpers<'scope, 'env, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, 'env>,
+    count: usize,
+    work: impl Fn() -> T + Clone + Send + 'scope,
+) -> Vec<ScopedJoinHandle<'scope, T>> {
+    (0..count).map_while(|_| Builder::new().spawn_scoped(scope, work.clone()).ok()).collect()
 }
 
 /// Lets the other threads end when one panics.

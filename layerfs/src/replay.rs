@@ -13,7 +13,7 @@ use crate::sys::node;
 /// Opens a layer's files by the names in its journal, never anything outside its directory.
 ///
 /// Journals by Docker may name a file through a symlink of the layer; an absolute one leads from the layer's root here,
-/// where dockerd follows it on the host and fails (tar-split.md, W8).
+/// where dockerd follows it on the host, where it fails.
 #[derive(Debug)]
 pub struct LayerFiles {
     root: OwnedFd,

@@ -7,7 +7,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// What the last component of a member's path says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Marker<'n> {
+pub(crate) enum Marker<'n> {
     /// Not a whiteout.
     None,
     /// Hides this name of the layers below.
@@ -28,7 +28,7 @@ impl<'n> Marker<'n> {
     ///
     /// # Errors
     /// [`InvalidWhiteout`] for `.wh.`, `.wh..` and `.wh...`.
-    pub fn parse(base: &'n [u8]) -> Result<Self, InvalidWhiteout> {
+    pub(crate) fn parse(base: &'n [u8]) -> Result<Self, InvalidWhiteout> {
         match base.strip_prefix(PREFIX) {
             None => Ok(Self::None),
             Some(_) if base == OPAQUE => Ok(Self::Opaque),

@@ -17,7 +17,7 @@ pub(crate) enum Skipped {
     Refused(Errno),
 }
 
-/// Sets `attributes` on the file that `set` reaches, in order. `skipped` hears of those that were left out.
+/// Sets `attributes` on the file that `set` reaches, in order. Calls `skipped` with each that is left out.
 ///
 /// # Errors
 /// Every error but `EPERM` and `EOPNOTSUPP`, with the attribute's name.

@@ -36,7 +36,7 @@ const GNU_CTIME: Range<usize> = 357..369;
 
 /// Which family of headers a block belongs to; decides what bytes 257 to 512 mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
+pub(crate) enum Dialect {
     /// No magic that we know: only the first 257 bytes count.
     V7,
     /// POSIX ustar, PAX included.
@@ -49,34 +49,39 @@ pub enum Dialect {
 
 /// The fields of one header block, before any extension is applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fields {
+pub(crate) struct Fields {
     /// The dialect its magic names.
-    pub dialect: Dialect,
+    pub(crate) dialect: Dialect,
     /// The type byte, uninterpreted.
-    pub typeflag: u8,
+    pub(crate) typeflag: u8,
     /// Name, with the ustar or star prefix in front.
-    pub name: Vec<u8>,
+    pub(crate) name: Vec<u8>,
     /// Link target.
-    pub linkname: Vec<u8>,
+    pub(crate) linkname: Vec<u8>,
     /// Mode field, all bits.
-    pub mode: i64,
+    pub(crate) mode: i64,
     /// Numeric owner.
-    pub uid: i64,
+    pub(crate) uid: i64,
     /// Numeric group.
-    pub gid: i64,
+    pub(crate) gid: i64,
     /// Size field.
-    pub size: i64,
+    pub(crate) size: i64,
     /// Seconds since 1970.
-    pub mtime: i64,
+    pub(crate) mtime: i64,
     /// Seconds since 1970; `None` where the dialect has no such field.
-    pub atime: Option<i64>,
+    pub(crate) atime: Option<i64>,
     /// Device numbers; zero where the dialect has none.
-    pub device: (i64, i64),
+    pub(crate) device: (i64, i64),
+}
+
+/// Whether members with this type byte have no body, whatever their size field says (Go's `isHeaderOnlyType`).
+pub(crate) fn is_header_only(typeflag: u8) -> bool {
+    matches!(typeflag, b'1'..=b'6')
 }
 
 /// Whether every byte of `block` is zero.
 #[must_use]
-pub fn is_zero(block: &Block) -> bool {
+pub(crate) fn is_zero(block: &Block) -> bool {
     block.iter().all(|&b| b == 0)
 }
 
@@ -90,7 +95,7 @@ pub fn looks_like_header(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`TarErrorKind::Checksum`] or [`TarErrorKind::Number`], as Go's `readHeader` returns `ErrHeader`.
-pub fn parse(block: &Block) -> Result<Fields, TarErrorKind> {
+pub(crate) fn parse(block: &Block) -> Result<Fields, TarErrorKind> {
     if !checksum_holds(block) {
         return Err(TarErrorKind::Checksum);
     }
@@ -155,7 +160,7 @@ fn dialect(block: &Block) -> Dialect {
 /// The checksum field counts as spaces. Both sums are accepted: Sun's tar added signed bytes.
 fn checksum_holds(block: &Block) -> bool {
     let Some(stored) = octal(&block[CHECKSUM]) else { return false };
-    // Over the whole block, without a seam, the sum is made with vector instructions.
+    // Summed over the whole block in one loop, which the compiler turns into vector instructions.
     let spaces = 8 * i64::from(b' ');
     let all: u32 = block.iter().map(|&b| u32::from(b)).sum();
     let field: u32 = block[CHECKSUM].iter().map(|&b| u32::from(b)).sum();

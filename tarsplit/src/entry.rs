@@ -73,7 +73,7 @@ fn append(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a vector takes everything");
 }
 
-/// Most of a journal is headers in this form.
+/// The encoder with vector instructions: most of a journal is headers in base64.
 static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
 
 fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -42,6 +42,36 @@ enum State {
 }
 
 /// The framer. See the [module](self).
+///
+/// # Examples
+///
+/// The names in an archive:
+///
+/// ```
+/// use tarsplit::frame::{Frame, Framer};
+///
+/// # let mut builder = tar::Builder::new(Vec::new());
+/// # let mut header = tar::Header::new_ustar();
+/// # header.set_size(5);
+/// # builder.append_data(&mut header, "etc/hostname", &b"here\n"[..]).unwrap();
+/// # let archive = builder.into_inner().unwrap();
+/// let mut framer = Framer::new();
+/// let mut names = Vec::new();
+/// // Pieces may have any size: a read's worth, a map of the whole file.
+/// for piece in archive.chunks(1000) {
+///     let mut at = 0;
+///     while at < piece.len() {
+///         let (taken, frame) = framer.next(&piece[at..])?;
+///         at += taken;
+///         if let Some(Frame::Member(member)) = frame {
+///             names.push(member.name);
+///         }
+///     }
+/// }
+/// framer.finish()?;
+/// assert_eq!(names, [b"etc/hostname"]);
+/// # Ok::<(), tarsplit::TarError>(())
+/// ```
 #[derive(Debug)]
 pub struct Framer {
     state: State,
@@ -268,6 +298,10 @@ impl Framer {
     fn header(&mut self, block: &Block) -> Result<(), TarErrorKind> {
         let fields = block::parse(block)?;
         self.header_position = self.position;
+        // Go looks at the size field before the extensions that may replace it (`reader.go: handleRegularFile`).
+        if fields.size < 0 && !block::is_header_only(fields.typeflag) {
+            return Err(TarErrorKind::NegativeSize { found: fields.size });
+        }
         match fields.typeflag {
             b'x' | b'g' | b'L' | b'K' => {
                 let size = u64::try_from(fields.size).map_err(|_| TarErrorKind::NegativeSize { found: fields.size })?;

@@ -7,6 +7,55 @@
 //! [`frame`] splits a stream losslessly, [`member`] resolves headers and extensions, [`disassemble`] turns a tar into a
 //! journal, [`assemble`] turns it back.
 //!
+//! # Examples
+//!
+//! A tar into a journal and back, with all bodies in the journal:
+//!
+//! ```
+//! use std::convert::Infallible;
+//!
+//! use tarsplit::Member;
+//! use tarsplit::assemble::{FileGetter, assemble};
+//! use tarsplit::disassemble::{Disassembler, Keep, Sink};
+//! use tarsplit::journal::{EntryReader, gzip};
+//!
+//! struct AllInline;
+//!
+//! impl Sink for AllInline {
+//!     type Error = Infallible;
+//!
+//!     fn member(&mut self, _member: Box<Member>, _first: bool) -> Result<Keep, Infallible> {
+//!         Ok(Keep::Inline)
+//!     }
+//!
+//!     fn body(&mut self, _data: &[u8], _at: usize, _last: bool) -> Result<(), Infallible> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! impl FileGetter for AllInline {
+//!     type File = std::io::Empty;
+//!
+//!     fn open(&self, _name: &[u8]) -> std::io::Result<Self::File> {
+//!         Err(std::io::ErrorKind::NotFound.into())
+//!     }
+//! }
+//!
+//! # let mut builder = tar::Builder::new(Vec::new());
+//! # let mut header = tar::Header::new_ustar();
+//! # header.set_size(5);
+//! # builder.append_data(&mut header, "etc/hostname", &b"here\n"[..]).unwrap();
+//! # let tar = builder.into_inner().unwrap();
+//! let mut disassembler = Disassembler::new(Some(gzip(Vec::new())));
+//! disassembler.push(&tar, &mut AllInline).unwrap();
+//! let journal = disassembler.finish::<Infallible>().unwrap().unwrap().finish().unwrap();
+//!
+//! let mut again = Vec::new();
+//! assemble(EntryReader::new(journal.as_slice()), &AllInline, &mut again)?;
+//! assert_eq!(again, tar);
+//! # Ok::<(), tarsplit::JournalError>(())
+//! ```
+//!
 //! # What is accepted
 //!
 //! Exactly what Go's `archive/tar` accepts, since that is what Docker unpacks with: no end blocks needed, one zero block

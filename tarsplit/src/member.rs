@@ -170,7 +170,9 @@ impl Extensions {
 
         let mut sparse = None;
         let mut map_in_body = false;
-        if let (false, Some(format)) = (kind == Kind::GnuSparse, sparse::from_pax(|key| self.record(key))?) {
+        // An old GNU map makes PAX records of another map meaningless: Go does not look at them.
+        let format = if kind == Kind::GnuSparse { None } else { sparse::from_pax(|key| self.record(key))? };
+        if let Some(format) = format {
             if kind.is_header_only() {
                 return Err(TarErrorKind::SparseMap);
             }

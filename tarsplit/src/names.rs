@@ -53,7 +53,7 @@ pub struct SeenNames {
     key: RandomState,
 }
 
-/// The hash of what is a hash.
+/// A hasher for values that are hashes already: it passes them on.
 #[derive(Debug, Default)]
 struct Hashed(u64);
 

@@ -7,17 +7,17 @@ use crate::error::TarErrorKind;
 
 /// One `KEY=VALUE` record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record<'a> {
+pub(crate) struct Record<'a> {
     /// Never empty, never holds `=` or NUL.
-    pub key: &'a [u8],
+    pub(crate) key: &'a [u8],
     /// Any bytes; without NUL for `path`, `linkpath`, `uname` and `gname`.
-    pub value: &'a [u8],
+    pub(crate) value: &'a [u8],
 }
 
 /// Iterates over the records of one extension header's data.
 ///
 /// Yields [`TarErrorKind::PaxRecord`] once and ends where a record is malformed.
-pub fn records(data: &[u8]) -> impl Iterator<Item = Result<Record<'_>, TarErrorKind>> {
+pub(crate) fn records(data: &[u8]) -> impl Iterator<Item = Result<Record<'_>, TarErrorKind>> {
     let mut rest = data;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -48,7 +48,7 @@ fn split_record(data: &[u8]) -> Option<(Record<'_>, &[u8])> {
 
 /// A decimal integer as Go's `strconv.ParseInt(s, 10, 64)` takes it: an optional sign, then digits only.
 #[must_use]
-pub fn integer(text: &[u8]) -> Option<i64> {
+pub(crate) fn integer(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+")).unwrap_or(text);
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -75,7 +75,7 @@ impl Time {
 
 /// A PAX time: decimal seconds with an optional fraction, which is cut after nine digits (Go's `parsePAXTime`).
 #[must_use]
-pub fn time(text: &[u8]) -> Option<Time> {
+pub(crate) fn time(text: &[u8]) -> Option<Time> {
     let (whole, fraction) = match text.iter().position(|&b| b == b'.') {
         Some(dot) => (&text[..dot], &text[dot + 1..]),
         None => (text, &[][..]),

@@ -87,10 +87,14 @@ pub(crate) fn from_pax<'r>(records: impl Fn(&str) -> Option<&'r [u8]>) -> Result
 }
 
 /// Collects the map of the PAX 1.0 format, which fills whole blocks at the start of the body.
+///
+/// The text is parsed once, when all of its lines are there; until then only line ends are counted.
 #[derive(Debug, Default)]
 pub(crate) struct BodyMap {
     text: Vec<u8>,
     newlines: usize,
+    /// How many runs the first line announces, once that line is whole.
+    count: Option<usize>,
 }
 
 impl BodyMap {
@@ -101,17 +105,22 @@ impl BodyMap {
         }
         self.text.extend_from_slice(block);
         self.newlines += block.iter().filter(|&&b| b == b'\n').count();
-        if self.newlines == 0 {
-            return Ok(None);
-        }
-        let mut lines = self.text.split(|&b| b == b'\n').map(pax::integer);
-        let count = lines.next().flatten().and_then(|n| usize::try_from(n).ok()).ok_or(TarErrorKind::SparseMap)?;
-        if count > MAX_SPARSE_ENTRIES {
-            return Err(TarErrorKind::SparseMapTooLong);
-        }
+        let count = match self.count {
+            Some(count) => count,
+            None if self.newlines == 0 => return Ok(None),
+            None => {
+                let first = self.text.split(|&b| b == b'\n').next().and_then(pax::integer);
+                let count = first.and_then(|n| usize::try_from(n).ok()).ok_or(TarErrorKind::SparseMap)?;
+                if count > MAX_SPARSE_ENTRIES {
+                    return Err(TarErrorKind::SparseMapTooLong);
+                }
+                *self.count.insert(count)
+            }
+        };
         if self.newlines < 1 + 2 * count {
             return Ok(None);
         }
+        let mut lines = self.text.split(|&b| b == b'\n').skip(1).map(pax::integer);
         let mut pair = || Some((lines.next()??, lines.next()??));
         (0..count).map(|_| pair()).collect::<Option<Vec<_>>>().ok_or(TarErrorKind::SparseMap).map(Some)
     }

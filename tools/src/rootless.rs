@@ -69,15 +69,21 @@ fn wait(child: &mut Child, mut signals: Signals) -> std::io::Result<ExitStatus> 
     let pid = Pid::from_raw(i32::try_from(child.id()).map_err(std::io::Error::other)?);
     let handle = signals.handle();
     std::thread::scope(|scope| {
-        scope.spawn(move || {
+        let pass_on = move || {
             for (number, _) in signals.forever().enumerate() {
                 // It may have ended, but its number is not another's: nobody has waited for it.
                 let _ = kill(pid, if number == 0 { signals::PASSED_ON } else { Signal::SIGKILL });
             }
-        });
+        };
+        let passing_on = std::thread::Builder::new().spawn_scoped(scope, pass_on);
+        if passing_on.is_err() {
+            // Nobody could stop the child, so it is stopped now.
+            let _ = kill(pid, signals::PASSED_ON);
+        }
         let ended = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
         handle.close();
-        ended
+        passing_on?;
+        ended.map_err(std::io::Error::from)
     })?;
     child.wait()
 }

@@ -110,10 +110,19 @@ fn root_time_is_linear() {
     testkit::assert_none("time", &report);
 }
 
-/// A file below so many directories, none of which has a member (R11).
-fn deep(levels: usize) -> tarfile::Member {
-    tarfile::file(format!("{}f", "a/".repeat(levels)), "deep")
+/// A file below so many directories, none of which has a member (R11): up to 2000 by its name, more through symlinks, each
+/// of which adds 2000.
+fn deep(levels: usize) -> Vec<tarfile::Member> {
+    if levels <= STEP {
+        return vec![tarfile::file(format!("{}f", "a/".repeat(levels)), "deep")];
+    }
+    let links = levels / STEP;
+    let link = |number| tarfile::symlink(format!("{}l", "l/".repeat(number)), "a/".repeat(STEP));
+    (0..links).map(link).chain([tarfile::file(format!("{}f", "l/".repeat(links)), "deep")]).collect()
 }
+
+/// Directories in one path.
+const STEP: usize = 2000;
 
 #[test]
 fn root_depth_costs_little() {
@@ -123,9 +132,10 @@ fn root_depth_costs_little() {
     let dir = testkit::scratch();
     let to = dir.path().join("to");
     let mut report = Vec::new();
-    for levels in [1000, 10_000, 100_000] {
+    // The kernel, docker and we follow 40 symlinks.
+    for levels in [500, STEP, 40 * STEP] {
         for way in WAYS {
-            let (ran, memory) = unpack(dir.path(), &tarfile::tar(&[deep(levels)]), way);
+            let (ran, memory) = unpack(dir.path(), &tarfile::tar(&deep(levels)), way);
             eprintln!("{levels} levels, {way}: {:?}, {} MiB, {:?}", ran.time, memory >> 20, ran.code);
             if ran.code != Some(0) || memory > 200 << 20 || ran.time > Duration::from_secs(20) {
                 let (time, message) = (ran.time, ran.stderr.trim_end());
@@ -137,7 +147,9 @@ fn root_depth_costs_little() {
             }
             remove(&to);
             // What was made goes away again, and what follows is refused for what it is.
-            let (ran, memory) = unpack(dir.path(), &tarfile::tar(&[deep(levels), tarfile::file("../out", "")]), way);
+            let mut bad = deep(levels);
+            bad.push(tarfile::file("../out", ""));
+            let (ran, memory) = unpack(dir.path(), &tarfile::tar(&bad), way);
             report.extend(
                 ran.complaints(&["leads out of the layer"]).into_iter().map(|line| format!("{levels} levels: {line}")),
             );
@@ -151,6 +163,48 @@ fn root_depth_costs_little() {
         }
     }
     testkit::assert_none("depth", &report);
+}
+
+/// A kilobyte of gzip that would make half a million directories, which dockerd refuses.
+#[test]
+fn root_paths_longer_than_dockers_are_refused() {
+    if !ready() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let mut report = Vec::new();
+    // With the slash that dockerd puts in front, and the NUL behind, 4,096 bytes are the most that the kernel takes.
+    let of_length = |length: usize| format!("{}{}", "d/".repeat(length / 2 - 1), "f".repeat(2 + length % 2));
+    let cases = [
+        ("the longest", vec![tarfile::file(of_length(4094), "")], true),
+        ("one more", vec![tarfile::file(of_length(4095), "")], false),
+        ("one more, a directory", vec![tarfile::dir(format!("{}/", of_length(4095)))], false),
+        ("one more, a whiteout", vec![tarfile::file(format!("{}/.wh.f", of_length(4089)), "")], false),
+        ("half a million", vec![tarfile::file("a/".repeat(500_000) + "f", "")], false),
+        ("longer before it is cleaned", vec![tarfile::file(format!("./{}f", "x/../".repeat(2000)), "")], true),
+        ("a link's target", vec![tarfile::hard_link("l", of_length(4095))], false),
+    ];
+    for (title, members, accepted) in cases {
+        for way in WAYS {
+            let (ran, _) = unpack(dir.path(), &tarfile::tar(&members), way);
+            let found = if accepted { Vec::new() } else { ran.complaints(&["too long"]) };
+            report.extend(found.into_iter().map(|line| format!("{title}, {way}: {line}")));
+            if accepted && ran.code != Some(0) {
+                report.push(format!("{title}, {way}: {}", ran.stderr));
+            }
+            let to = dir.path().join("to");
+            if accepted {
+                remove(&to);
+            } else if to.exists() {
+                report.push(format!("{title}, {way}: the directory is left"));
+                remove(&to);
+            }
+            if ran.time > Duration::from_secs(5) {
+                report.push(format!("{title}, {way}: {:?}", ran.time));
+            }
+        }
+    }
+    testkit::assert_none("long paths", &report);
 }
 
 /// A layer with one file, its end, and so many zeros behind it (R01).

@@ -297,9 +297,10 @@ fn copy_of(
     let journal = File::from(journal.map_err(|errno| broken(errno.into()))?);
     let (reader, writer) = std::io::pipe().map_err(broken)?;
     std::thread::scope(|scope| {
-        let assembling = scope.spawn(move || {
+        let assemble = move || {
             tarsplit::assemble::assemble(EntryReader::new(BufReader::new(journal)), &files, BufWriter::new(writer))
-        });
+        };
+        let assembling = std::thread::Builder::new().spawn_scoped(scope, assemble).map_err(broken)?;
         let staged = again(transaction, Content::Stream(Box::new(BufReader::with_capacity(128 << 10, reader))));
         // A tar that was not rebuilt whole does not have the diff id either, so the layer's own error is the one to tell.
         let _ = assembling.join();

@@ -1,9 +1,12 @@
 //! Whether a file system has room, before the first byte is written.
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use layerfs::compress::Compression;
+use layerfs::path::LayerPath;
 use tarsplit::frame::{Frame, Framer};
 use tarsplit::{Kind, Member};
 
@@ -40,10 +43,15 @@ impl Need {
             return false;
         }
         let mut headers = Headers::new(layer);
+        let mut directories = Directories::default();
         while let Some(member) = headers.next() {
-            let data = if member.kind == Kind::Directory { 1 } else { member.stored };
-            self.bytes = self.bytes.saturating_add(data.div_ceil(block).saturating_mul(block));
-            self.inodes += u64::from(!matches!(member.kind, Kind::HardLink | Kind::GlobalHeader));
+            let new = directories.add(&member);
+            self.bytes = self.bytes.saturating_add(new.saturating_mul(block));
+            self.inodes = self.inodes.saturating_add(new);
+            if member.kind != Kind::Directory {
+                self.bytes = self.bytes.saturating_add(member.stored.div_ceil(block).saturating_mul(block));
+                self.inodes += u64::from(!matches!(member.kind, Kind::HardLink | Kind::GlobalHeader));
+            }
             if enough(self, headers.framer.position()) {
                 return true;
             }
@@ -52,11 +60,16 @@ impl Need {
     }
 
     /// The most that a layer of which `left` bytes are not read may need besides.
+    ///
+    /// A member may need many directories that have no member of their own. What is left of a long layer is taken to have
+    /// no more of them than members, as every layer that a program wrote has: else all headers of every layer would have
+    /// to be read.
     fn most(left: u64, block: u64) -> Self {
         // Every member has a header of 512 bytes, and wastes less than a block.
         let members = left / 512;
-        let bytes = left.saturating_add(members.saturating_mul(block));
-        Self { bytes, inodes: members, lower_bound: false }
+        let implied = if left <= SHORT { members.saturating_mul(MOST_IMPLIED) } else { members };
+        let nodes = members.saturating_add(implied);
+        Self { bytes: left.saturating_add(nodes.saturating_mul(block)), inodes: nodes, lower_bound: false }
     }
 
     fn and(&self, other: &Self) -> Self {
@@ -65,6 +78,44 @@ impl Need {
             inodes: self.inodes.saturating_add(other.inodes),
             lower_bound: self.lower_bound || other.lower_bound,
         }
+    }
+}
+
+/// A layer of at most so many bytes is short: all of its headers are read soon.
+const SHORT: u64 = 16 << 20;
+
+/// Directories that 512 bytes of a layer may make without a member for each. A path of [`layerfs::path::MAX_PATH`] bytes
+/// makes half as many, and takes up ten blocks with its headers.
+const MOST_IMPLIED: u64 = (layerfs::path::MAX_PATH as u64 / 2).div_ceil(10);
+
+/// The directories of a layer, each known by a keyed hash of its path, so that a path costs time in proportion to its
+/// length.
+#[derive(Default)]
+struct Directories {
+    seen: HashSet<u64>,
+    key: RandomState,
+}
+
+impl Directories {
+    /// How many directories a member makes that are not there yet: those on its way, and itself if it is one.
+    fn add(&mut self, member: &Member) -> u64 {
+        let Ok(Some(path)) = LayerPath::parse(&member.name) else { return 0 };
+        let path = path.as_bytes();
+        if path.len() > layerfs::path::MAX_PATH || member.kind == Kind::GlobalHeader {
+            return 0;
+        }
+        let directory = member.kind == Kind::Directory;
+        let (mut hasher, mut new) = (self.key.build_hasher(), 0);
+        let mut parts = path.split(|&byte| byte == b'/').peekable();
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() && !directory {
+                break;
+            }
+            hasher.write(part);
+            hasher.write_u8(b'/');
+            new += u64::from(self.seen.insert(hasher.finish()));
+        }
+        new
     }
 }
 
@@ -230,6 +281,44 @@ mod tests {
             need.add(&blob(tar), 4096);
             assert_eq!(need, Need { bytes, inodes, lower_bound: false });
         }
+    }
+
+    /// Each path of the archive, and how many directories and other nodes it adds to those before.
+    #[test]
+    fn directories_without_a_member_count() {
+        let deep = format!("{}f", "a/".repeat(2000));
+        let too_deep = format!("{}f", "b/".repeat(10_000));
+        let cases = [
+            ("x/y/f", 3),
+            ("x/y/g", 1),
+            ("x/y/", 0),
+            ("./x//y/../z/", 1),
+            ("/x/z/w/f", 2),
+            (&deep, 2001),
+            (&too_deep, 1),
+        ];
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, inodes) in cases {
+            let before = count(&tar);
+            let mut header = tar::Header::new_gnu();
+            header.set_size(0);
+            let kind = if name.ends_with('/') { tar::EntryType::Directory } else { tar::EntryType::Regular };
+            header.set_entry_type(kind);
+            let mut records = vec![("path", name.as_bytes())];
+            tar.append_pax_extensions(records.drain(..)).unwrap();
+            header.set_cksum();
+            tar.append(&header, &b""[..]).unwrap();
+            assert_eq!(count(&tar) - before, inodes, "{name:.20}");
+        }
+        let layer = blob(tar.get_ref());
+        let (needed, room) = (2000 * 4096, Room { block: 4096, bytes: 1 << 20, inodes: u64::MAX });
+        assert!(unless_sure(&[&layer], &room).is_some_and(|need| need.bytes > needed), "a megabyte does not do");
+    }
+
+    fn count(tar: &tar::Builder<Vec<u8>>) -> u64 {
+        let mut need = Need::default();
+        need.add(&blob(tar.get_ref()), 4096);
+        need.inodes
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl<'a> Applier<'a> {
             Err(errno) => return Err(ApplyError::System { call: "mkdir", errno }),
         };
         if fresh && self.whiteouts.remove(real) {
-            // Recorded, not written: nothing stood in the way.
+            // The whiteout before was recorded and not written, so mkdir met nothing in its way.
             self.mark_opaque(parent, base, real)?;
         }
         self.set_owner(parent, base, metadata, fresh)?;
@@ -126,6 +126,7 @@ impl<'a> Applier<'a> {
             return Err(invalid());
         }
         let target = LayerPath::parse(&member.linkname).map_err(|_| invalid())?.ok_or_else(invalid)?;
+        ApplyError::check_length(&target)?;
         let (target_dir, target_base) = target.split();
         let target_parent = self.tree.existing(target_dir)?;
         let stat = node::stat(&target_parent.fd, target_base).map_err(ApplyError::system("hard link target"))?;
@@ -154,7 +155,7 @@ impl<'a> Applier<'a> {
             _ => (FileType::BlockDevice, rustix::fs::makedev(number(major)?, number(minor)?)),
         };
         if self.target.whiteouts == WhiteoutMode::Record && file_type == FileType::CharacterDevice && device == 0 {
-            // Raw in the archive, it is a whiteout to overlayfs all the same.
+            // overlayfs takes a device 0:0 that the archive has as such for a whiteout, too.
             self.whiteouts.insert(real.to_vec());
             return Ok(());
         }

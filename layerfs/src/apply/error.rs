@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 
-use crate::path::InvalidName;
+use crate::path::{InvalidName, LayerPath, MAX_PATH};
 use crate::whiteout::InvalidWhiteout;
 
 /// What is wrong with one member of a layer, or what the system said to it.
@@ -12,6 +12,12 @@ pub enum ApplyError {
     /// The name leads out of the layer.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// The path, or a hard link's target, is longer than [`MAX_PATH`].
+    #[error("the path is too long: {found} bytes, {MAX_PATH} are possible")]
+    PathTooLong {
+        /// Its length in bytes.
+        found: usize,
+    },
     /// The name is a whiteout of nothing.
     #[error(transparent)]
     Whiteout(#[from] InvalidWhiteout),
@@ -76,6 +82,11 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
+    /// Refuses a path that is too long for Docker.
+    pub(crate) fn check_length(path: &LayerPath) -> Result<(), Self> {
+        if path.is_too_long() { Err(Self::PathTooLong { found: path.as_bytes().len() }) } else { Ok(()) }
+    }
+
     pub(crate) fn system(call: &'static str) -> impl Fn(Errno) -> Self {
         move |errno| Self::System { call, errno }
     }

@@ -47,7 +47,7 @@ impl Wanted {
 pub(crate) struct OpenFile {
     file: File,
     wanted: Wanted,
-    /// Parts not yet written, and one for the pass that still adds some.
+    /// Parts not yet written. The pass over the tar counts as one until it has added the last.
     parts: AtomicUsize,
 }
 
@@ -138,7 +138,7 @@ impl<'a> Filler<'a> {
         }
     }
 
-    /// Ends `file`: no piece follows. Metadata is set by whoever is last.
+    /// Ends `file`: no piece follows. The thread that writes its last piece sets the metadata.
     pub(crate) fn end(&mut self, file: Arc<OpenFile>) {
         end_part(file, &self.shared);
     }
@@ -216,7 +216,7 @@ fn write(file: &File, offset: u64, data: &[u8]) -> Result<(), ApplyError> {
     written.map_err(|source| ApplyError::System { call: "writing", errno: errno_of(&source) })
 }
 
-/// Gives up one part of `file`, and the file with it: whoever is last sets the metadata.
+/// Ends one part of `file`. The thread that ends the last one sets the file's metadata.
 fn end_part(file: Arc<OpenFile>, shared: &Shared) {
     if file.parts.fetch_sub(1, Ordering::AcqRel) == 1 {
         let _setting = meter::enter(Stage::Metadata);

@@ -22,6 +22,7 @@
 //! | an attribute the file system refuses (`ENOTSUP`, `EPERM`) | HEAD: `ENOTSUP` fails the layer | a warning |
 //! | an attribute on a symlink | HEAD: set on its target, or fails | never followed; a warning |
 //! | an owner outside 32 bits | wraps around | refused |
+//! | a path longer than [`MAX_PATH`](crate::path::MAX_PATH) | 20.10: refused, HEAD: works | refused |
 //! | holes of sparse files | written as zeros | stay holes, same content |
 //! | deleting mode: a whiteout of what the same layer made | deletes it | spares it (OCI image-spec) |
 //! | deleting mode: `.wh.`, `.wh..`, `.wh...` | HEAD: deletes the directory | refused, as in the other mode |
@@ -209,6 +210,7 @@ impl<'a> Applier<'a> {
             return Ok(Keep::Inline);
         }
         let Some(path) = LayerPath::parse(&member.name)? else { return Ok(Keep::Inline) };
+        ApplyError::check_length(&path)?;
         let (dir, base) = path.split();
         let marker = Marker::parse(base)?;
         if marker == Marker::None && matches!(member.kind, Kind::Other(_) | Kind::GnuSparse) {

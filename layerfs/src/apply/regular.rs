@@ -82,7 +82,7 @@ fn create(parent: &Parent, base: &[u8], metadata: &Metadata) -> Result<File, Err
     rustix::fs::openat(&parent.fd, base, flags, permissions).map(File::from)
 }
 
-/// What the name of a file says.
+/// The name of a file, and what is known about it.
 pub(super) struct Named<'n> {
     /// Its path with no symlink in it.
     pub(super) real: &'n [u8],
@@ -90,7 +90,7 @@ pub(super) struct Named<'n> {
     pub(super) plain: bool,
     /// The cleaned name comes for the first time.
     pub(super) first: bool,
-    /// Nothing that is under way can be at its place.
+    /// No member whose work is still going on can be at its place.
     pub(super) alone: bool,
 }
 

@@ -96,7 +96,9 @@ fn inflate_some(inflate: &mut Decompress, input: &[u8], output: &mut [u8]) -> In
         }
         Ok(_) => Inflated { step: Step::by(read, written), ended_member: false },
         Err(error) => {
-            let reason = error.message().unwrap_or("damaged data").to_owned();
+            // zlib-rs says so, too, where its fast loop finds the damage: the message of the loop is lost.
+            let reason = error.message().filter(|&message| message != "repeated call with bad state");
+            let reason = reason.unwrap_or("invalid compressed data").to_owned();
             Inflated { step: Step::fault(read, Fault::Damaged(reason)), ended_member: false }
         }
     }

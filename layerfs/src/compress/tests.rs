@@ -202,6 +202,27 @@ fn wrong_checksum_and_length_are_named() {
     assert!(error.to_string().starts_with("gzip: incorrect length check"), "{error}");
 }
 
+/// Damage in the middle of a long stream, where the decoder is in its fast loop, is told as damage and not as a wrong use
+/// of the decoder.
+#[test]
+fn damage_is_told_in_words_about_the_data() {
+    let text: Vec<u8> =
+        (0..40_000u32).flat_map(|n| format!("{} ", n.wrapping_mul(2_654_435_761)).into_bytes()).collect();
+    let packed = gzip(&text);
+    let mut reasons = std::collections::BTreeSet::new();
+    for at in (200..packed.len() - 200).step_by(packed.len() / 200) {
+        for byte in [0, 0xff] {
+            let mut damaged = packed.clone();
+            damaged[at..at + 40].fill(byte);
+            let error = decode_as(Compression::Gzip, &damaged).unwrap_err();
+            let error = error.get_ref().unwrap().downcast_ref::<DecodeError>().unwrap();
+            reasons.insert(error.reason.clone());
+        }
+    }
+    assert!(reasons.contains("invalid compressed data"), "{reasons:?}");
+    assert!(!reasons.iter().any(|reason| reason.contains("call")), "{reasons:?}");
+}
+
 #[test]
 fn an_error_stays() {
     let mut packed = gzip(&sample());

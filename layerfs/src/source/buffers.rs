@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::PIECE;
 
-/// Buffers remembered. More may be in use; they are freed by whoever drops them last.
+/// How many buffers are kept for use again. More may be in use; those are freed when their last user drops them.
 const REMEMBERED: usize = 32;
 
 /// Reads whole pieces from one reader after the other.

@@ -9,7 +9,7 @@ use super::{LayerStream, PIECE};
 use crate::meter::{self, Stage};
 use crate::pool::{Outstanding, Pool};
 
-/// Pieces that may be read ahead. With more, they leave the cache before anybody wants them; with fewer, threads wait.
+/// How many pieces may be read ahead. More would leave the cache before they are wanted; with fewer, threads would wait.
 const AHEAD: usize = 8;
 
 /// What pieces are read from.
@@ -57,7 +57,8 @@ impl<'a> Stream<'a> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next piece, if it is there. Else something useful is done: reading it most of all.
+    /// The next piece, if it was read already. If not, this thread reads it, or does other work of the pool and returns
+    /// nothing.
     pub(super) fn next(&self, pool: &Pool<'a>) -> io::Result<Option<Piece>> {
         let mut ahead = self.ahead();
         if let Some(piece) = ahead.pieces.pop_front() {
@@ -65,7 +66,7 @@ impl<'a> Stream<'a> {
         }
         if !ahead.reading {
             let piece = self.read(ahead);
-            // With threads to spare, this one had better read on: what was read is for whoever is free.
+            // With threads to spare, this one goes on reading, and a free one unpacks the piece.
             if pool.has_spare_threads() {
                 self.keep(piece);
                 return Ok(None);
@@ -88,7 +89,7 @@ impl<'a> Stream<'a> {
         if !pool.has_spare_threads() {
             return;
         }
-        // Held until the job is handed out: who stops the reading either keeps it from being queued, or finds it.
+        // The lock is held until the job is handed out: `close` either keeps it from being queued, or finds it counted.
         let mut ahead = self.ahead();
         if ahead.ended || ahead.queued || ahead.reading || ahead.pieces.len() >= AHEAD {
             return;
@@ -99,7 +100,7 @@ impl<'a> Stream<'a> {
             let _counted = counted;
             let mut ahead = stream.ahead();
             ahead.queued = false;
-            // Who reads already asks for the next piece afterwards.
+            // The thread that is reading asks for the next piece itself.
             if ahead.ended || ahead.reading {
                 return;
             }
@@ -164,7 +165,7 @@ impl Drop for OnPanic<'_, '_> {
 struct Reader<'a> {
     input: Input<'a>,
     buffers: Buffers,
-    /// What is at its end is not asked again: a pipe may get another writer.
+    /// The input was at its end, and is not read again: a pipe may get another writer.
     ended: bool,
 }
 

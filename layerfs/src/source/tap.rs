@@ -1,4 +1,4 @@
-//! A reader of which all that is read is hashed besides.
+//! A reader that also hashes all that is read through it.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ impl<'a, R: Read> Tap<'a, R> {
 impl<R: Read> BufRead for Tap<'_, R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.at == self.current.len() {
-            // Given up first, so that it can be filled again.
+            // Dropped before the next one is read, so that its buffer can be filled again.
             self.current = Arc::default();
             self.at = 0;
             self.current = self.buffers.fill(&mut self.inner)?;

@@ -90,7 +90,7 @@ fn enter(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
         opened => opened,
     };
     match open() {
-        // Without root, a directory of ours may deny us.
+        // Without root, even a directory of our own may deny us access.
         Err(Errno::ACCESS) if name != b".." => {
             super::node::Node::open(dir, name)?.chmod(Mode::RWXU)?;
             open()
@@ -135,8 +135,8 @@ fn take(
     Ok(true)
 }
 
-/// Calls `call`, which does something in the directory `dir`. Without root, one of ours may deny us: then again, with all
-/// permissions.
+/// Calls `call`, which does something in the directory `dir`. Where that is denied, and the directory is our own, gives
+/// ourselves all permissions and calls again.
 fn insist<T>(dir: &OwnedFd, mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     match call() {
         Err(Errno::ACCESS) => {

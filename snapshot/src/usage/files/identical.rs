@@ -80,9 +80,7 @@ pub fn identical(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(work);
-        }
+        layerfs::pool::spawn_helpers(scope, threads.saturating_sub(1), work);
         work();
     });
     let found = found.into_inner().expect("nothing panics that holds it").into_iter();

@@ -135,12 +135,14 @@ pub fn walk<V: Visit>(
     first.count_directory(place.bucket, &stat);
     pool.give(first.read_root(&node));
     let found: Vec<_> = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads)
-            .map(|_| {
-                let worker = Worker::new(stat.st_dev, decide, &pool, &slots, visitor());
-                scope.spawn(|| worker.run())
-            })
-            .collect();
+        let mut others = Vec::new();
+        for _ in 1..threads {
+            let worker = Worker::new(stat.st_dev, decide, &pool, &slots, visitor());
+            let Ok(other) = std::thread::Builder::new().spawn_scoped(scope, || worker.run()) else { break };
+            others.push(other);
+        }
+        // Where the system refuses to make more threads, those there are count the whole tree.
+        pool.set_threads(1 + others.len());
         let own = first.run();
         let joined = others.into_iter().map(|other| match other.join() {
             Ok(found) => found,

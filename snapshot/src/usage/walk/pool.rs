@@ -61,20 +61,27 @@ pub(super) struct Pool {
     wake: Condvar,
     /// Threads for which no work is there.
     hungry: AtomicUsize,
-    threads: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     batches: Vec<Batch>,
     waiting: usize,
+    /// All that work on it, or soon will.
+    threads: usize,
     /// Nobody has work, and nobody will.
     over: bool,
 }
 
 impl Pool {
     pub(super) fn new(threads: usize) -> Self {
-        Self { state: Mutex::default(), wake: Condvar::new(), hungry: AtomicUsize::new(0), threads }
+        let state = State { threads, ..State::default() };
+        Self { state: Mutex::new(state), wake: Condvar::new(), hungry: AtomicUsize::new(0) }
+    }
+
+    /// Corrects the number of threads before the first one could know that all wait: the caller is one that still works.
+    pub(super) fn set_threads(&self, threads: usize) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).threads = threads;
     }
 
     /// Whether somebody waits for work.
@@ -101,7 +108,7 @@ impl Pool {
                 self.hungry.store(state.waiting.saturating_sub(state.batches.len()), Ordering::Relaxed);
                 return Some(batch);
             }
-            if state.over || state.waiting == self.threads {
+            if state.over || state.waiting == state.threads {
                 state.over = true;
                 self.wake.notify_all();
                 return None;

@@ -43,19 +43,22 @@ fn duration(time: TimeVal) -> Duration {
 pub(super) fn with_peak_memory<T>(work: impl FnOnce() -> T) -> (T, u64) {
     let (stop, stopped) = channel::<()>();
     std::thread::scope(|scope| {
-        let watching = scope.spawn(move || {
+        let watch = move || {
             let mut peak = anonymous_memory();
             // Ends when the other end is dropped, by a panic, too.
             while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 peak = peak.max(anonymous_memory());
             }
             peak.max(anonymous_memory())
-        });
+        };
+        // Where the system refuses to make a thread, only the memory held at the end is known.
+        let watching = std::thread::Builder::new().spawn_scoped(scope, watch).ok();
         let done = {
             let _stop = stop;
             work()
         };
-        (done, watching.join().unwrap_or(0))
+        let peak = watching.and_then(|watching| watching.join().ok());
+        (done, peak.unwrap_or_else(anonymous_memory))
     })
 }
 

@@ -10,9 +10,9 @@ check:
 test:
     cargo test --workspace
 
-# All tests, and every tier must run: needs root and Debian's docker.io and chromium.
+# All tests, and every tier must run: needs root and Debian's docker.io, chromium, strace and valgrind.
 test-all:
-    LAYERFS_REQUIRE=root,docker,browser cargo test --workspace
+    LAYERFS_REQUIRE=root,docker,browser,valgrind cargo test --workspace
 
 # The long sweeps: 200 kills, a full disk at every 2 % of the need.
 sweep:
@@ -72,6 +72,20 @@ corpus kind out *flags:
 # Make testdata/goldens again with real dockerds.
 goldens:
     testdata/make-goldens.sh
+
+# Fuzz one parser, or all in turn, for so many minutes each: needs `cargo install cargo-fuzz`. A finding is left in
+# fuzz/artifacts; mended, it belongs into fuzz/corpus. What is found to be interesting is kept in fuzz/target/found.
+fuzz target="all" minutes="10":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    # Without a sanitizer, and with what the stable compiler keeps for nightly ones: there is no unsafe code to be watched.
+    export RUSTC_BOOTSTRAP=1
+    targets={{ if target == "all" { "$(ls fuzz/corpus)" } else { target } }}
+    for target in $targets; do
+        mkdir -p fuzz/target/found/$target
+        cargo fuzz run --sanitizer none $target fuzz/target/found/$target fuzz/corpus/$target -- \
+            -max_total_time=$(( {{ minutes }} * 60 )) -timeout=20 -rss_limit_mb=1024 -max_len=65536
+    done
 
 # Advisories, licences and sources of dependencies.
 deny:

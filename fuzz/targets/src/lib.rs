@@ -1,0 +1,35 @@
+//! One function for each parser: it gives the parser these bytes and checks what must hold whatever they are.
+//!
+//! Three callers share them: cargo-fuzz (`fuzz/fuzz_targets`), the test that feeds every kept input
+//! (`tests/corpus.rs`), and the test that counts instructions (`tests/linear.rs`). A function panics where the parser broke
+//! a promise; an error that the parser returns is an answer like any other.
+
+#![allow(clippy::unwrap_used, reason = "a target fails by panicking")]
+
+mod archive;
+mod format;
+mod store;
+mod tar;
+
+pub use archive::{index, manifest};
+pub use format::{pattern, template, until};
+pub use store::{bolt, config, reference, repositories};
+pub use tar::{framer, journal};
+
+/// The type of all targets.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name, which is also that of its folder in `fuzz/corpus` and of its file in `fuzz/fuzz_targets`.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("framer", framer),
+    ("journal", journal),
+    ("bolt", bolt),
+    ("manifest", manifest),
+    ("index", index),
+    ("config", config),
+    ("repositories", repositories),
+    ("reference", reference),
+    ("template", template),
+    ("pattern", pattern),
+    ("until", until),
+];

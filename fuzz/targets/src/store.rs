@@ -1,0 +1,64 @@
+//! Files of a data-root.
+
+use bolt::{Bolt, BoltError, Bucket, Entry};
+use snapshot::dir::Dir;
+use snapshot::reference::Reference;
+use snapshot::schema::config::ImageConfig;
+use snapshot::schema::references::{FILE, References};
+
+/// How deep buckets may lie in each other: BuildKit's lie four deep.
+const DEEPEST: usize = 20;
+
+/// A bbolt database: it is walked from end to end, and no byte of it comes twice.
+pub fn bolt(bytes: &[u8]) {
+    let Ok(bolt) = Bolt::parse(bytes) else { return };
+    let mut found = 0;
+    let _ = walk(&bolt.root(), DEEPEST, &mut found);
+    assert!(found <= bytes.len(), "{found} bytes of keys and values in {} bytes", bytes.len());
+}
+
+fn walk(bucket: &Bucket<'_>, depth: usize, found: &mut usize) -> Result<(), BoltError> {
+    for entry in bucket {
+        match entry? {
+            Entry::Value(key, value) => *found += key.len() + value.len(),
+            Entry::Bucket(key, inner) => {
+                *found += key.len();
+                if depth > 0 {
+                    walk(&inner, depth - 1, found)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An image config: one that can be read is no child of itself.
+pub fn config(bytes: &[u8]) {
+    let Ok(config) = ImageConfig::parse(bytes) else { return };
+    let _ = config.check();
+    assert!(!config.is_child_of(&config));
+}
+
+/// `repositories.json`: what is written for what was read is read as the same.
+pub fn repositories(bytes: &[u8]) {
+    let dir = tempfile::Builder::new().prefix("layerfs-fuzz-").tempdir_in("/dev/shm");
+    let dir = dir.or_else(|_| tempfile::tempdir()).unwrap();
+    let file = dir.path().join(FILE);
+    let load = || References::load(&Dir::open(dir.path()).unwrap());
+    std::fs::write(&file, bytes).unwrap();
+    let Ok(references) = load() else { return };
+    let written = references.to_bytes();
+    std::fs::write(&file, &written).unwrap();
+    let again = load().unwrap();
+    assert_eq!(again.to_bytes(), written);
+    assert!(again.iter().eq(references.iter()));
+}
+
+/// A reference: what it is printed as is read as the same.
+pub fn reference(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(reference) = Reference::parse(text) else { return };
+    assert_eq!(Reference::parse(&reference.canonical()).unwrap(), reference);
+    let familiar = reference.familiar();
+    assert_eq!(Reference::parse(&familiar).unwrap(), reference, "{familiar}");
+}

@@ -1,11 +1,8 @@
 //! What is wrong with a store, in words, beside what a command prints.
 
-use snapshot::catalog::Catalog;
-use snapshot::findings::{self, LayerFinding, Leftover};
+use snapshot::catalog::{Catalog, Damage};
 use snapshot::ids::ImageId;
-use snapshot::liveness::{self, Ownership, Verdict};
-use snapshot::root::DataRoot;
-use snapshot::schema::volume::OPTIONS;
+use snapshot::view::View;
 
 use crate::output;
 
@@ -14,29 +11,30 @@ const NAMED: usize = 20;
 
 /// Says what docker would not: images and containers that are there and that no listing shows, and layers that it shows
 /// although they are of no use.
-pub(crate) fn report(name: &str, root: &DataRoot, catalog: &Catalog) {
-    if let Some(reason) = &catalog.damaged_references {
-        output::complain(name, &format!("damaged: dockerd would not start: {reason}"));
+pub(crate) fn report(name: &str, view: &View) {
+    for damage in view.damage() {
+        output::complain(name, &in_words(&view.catalog, &damage));
     }
-    for volume in &catalog.volumes {
-        if let Some(fault) = &volume.fault {
-            let what = format!("damaged volume {}: dockerd would not start: {OPTIONS}: {fault}", volume.name);
-            output::complain(name, &what);
+}
+
+/// A damage with the names that people know the thing by.
+fn in_words(catalog: &Catalog, damage: &Damage) -> String {
+    match damage {
+        Damage::References { .. } => format!("damaged: {damage}"),
+        Damage::Image { image, cause } => format!("damaged image {}: {cause}", named(catalog, *image)),
+        Damage::Layer { layer, cause } => format!("damaged layer {layer}: {cause}"),
+        Damage::LayerFault { layer, fault } => {
+            let images: Vec<String> = catalog.uses(*layer).map(|used| named(catalog, used.image.id)).collect();
+            let of = if images.is_empty() { String::new() } else { format!(" of {}", images.join(", ")) };
+            format!("damaged layer {layer}{of}: {fault}")
         }
-    }
-    for (id, reason) in &catalog.damaged_images {
-        output::complain(name, &format!("damaged image {}: {reason}", named(catalog, *id)));
-    }
-    for LayerFinding { layer, what } in findings::of_layers(root, catalog) {
-        let images: Vec<String> = liveness::uses(catalog, layer).map(|used| named(catalog, used.image.id)).collect();
-        let of = if images.is_empty() { String::new() } else { format!(" of {}", images.join(", ")) };
-        output::complain(name, &format!("damaged layer {layer}{of}: {what}"));
-    }
-    for container in &catalog.containers {
-        if let Some(reason) = &container.damage {
-            let of = if container.name.is_empty() { &container.id } else { &container.name };
-            output::complain(name, &format!("damaged container {of}: {reason}"));
+        Damage::Container { container, cause } => {
+            let known = catalog.container(container).map(|known| known.name.as_str()).unwrap_or_default();
+            format!("damaged container {}: {cause}", if known.is_empty() { container } else { known })
         }
+        Damage::Mount { mount, cause } => format!("damaged: layerdb/mounts/{mount}: {cause}"),
+        Damage::Volume { .. } => format!("damaged {damage}"),
+        Damage::BuildCache { .. } => damage.to_string(),
     }
 }
 
@@ -46,16 +44,14 @@ fn named(catalog: &Catalog, id: ImageId) -> String {
 }
 
 /// Says what crashes have left, and directories that nobody owns.
-pub(crate) fn report_leftovers(name: &str, root: &DataRoot, ownership: &Ownership) -> anyhow::Result<()> {
-    let mut left: Vec<String> = findings::leftovers(root)?
-        .into_iter()
-        .map(|Leftover { path, what }| format!("{}: {what}, left by a crash", path.display()))
-        .collect();
-    let links = root.form().and_then(|form| form.links).unwrap_or_default();
-    let orphans = ownership.entries.iter().filter(|(_, entry)| entry.verdict == Verdict::Orphan);
-    let stale = ownership.links.iter().filter(|(_, entry)| entry.is_none());
-    if let Some(home) = &root.home {
-        left.extend(orphans.map(|(entry, _)| format!("{}: nobody owns it", home.join(entry).display())));
+pub(crate) fn report_leftovers(name: &str, view: &View) -> anyhow::Result<()> {
+    let leftovers = view.leftovers()?.into_iter();
+    let mut left: Vec<String> =
+        leftovers.map(|left| format!("{}: {}, left by a crash", left.path.display(), left.kind)).collect();
+    let links = view.root.form().and_then(|form| form.links).unwrap_or_default();
+    let stale = view.liveness.links().iter().filter(|(_, entry)| entry.is_none());
+    if let Some(home) = &view.root.home {
+        left.extend(view.liveness.orphans().map(|entry| format!("{}: nobody owns it", home.join(entry).display())));
         left.extend(stale.map(|(link, _)| format!("{}: it leads nowhere", home.join(links).join(link).display())));
     }
     for line in left.iter().take(NAMED) {

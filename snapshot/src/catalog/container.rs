@@ -5,9 +5,12 @@ use std::path::Path;
 
 pub use crate::schema::container::{ContainerRecord, MountPoint, Port, State, Status};
 
+use super::damage::ContainerDamage;
+use super::layers::Layers;
 use crate::dir::Dir;
 use crate::error::StoreError;
-use crate::schema::container;
+use crate::parallel;
+use crate::schema::container::{self, ContainerFault};
 use crate::schema::mount::MountRecord;
 
 /// A container: what its record says, and what the catalog knows besides.
@@ -18,7 +21,7 @@ pub struct Container {
     /// Its writable layer, `layerdb/mounts/<id>`.
     pub mount: Option<MountRecord>,
     /// Why dockerd would not show it; `None` if it would.
-    pub damage: Option<String>,
+    pub damage: Option<ContainerDamage>,
 }
 
 impl Deref for Container {
@@ -52,43 +55,73 @@ impl Container {
 }
 
 /// Reads all containers, sorted by id.
-pub(super) fn list(root: &Dir, driver: &str, mounts: &[MountRecord]) -> Result<Vec<Container>, StoreError> {
+///
+/// A container counts if it and what it stands on can be loaded (moby v20.10.24 `daemon/daemon.go: restore`,
+/// `layer/layer_store.go: loadMount`).
+pub(super) fn list(
+    root: &Dir,
+    driver: &str,
+    mounts: &[MountRecord],
+    layers: &Layers,
+) -> Result<Vec<Container>, StoreError> {
     let Some(dir) = container::open(root)? else { return Ok(Vec::new()) };
-    let mut containers = Vec::new();
-    for id in dir.names()? {
-        let Ok(Some(own)) = dir.sub(&id) else { continue };
-        let mount = mounts.iter().find(|mount| mount.name == id).cloned();
-        let mut container = match container::read(&own, &id) {
+    let ids = dir.names()?;
+    let mut containers: Vec<Container> = parallel::map(&ids, |id| {
+        let own = dir.sub(id).ok().flatten()?;
+        let mount = mounts.binary_search_by(|mount| mount.name.as_str().cmp(id)).ok().map(|at| mounts[at].clone());
+        let mut container = match container::read(&own, id) {
             Ok(record) => Container { record, ..Container::default() },
-            Err(fault) => Container { damage: Some(fault.to_string()), ..Container::default() },
+            Err(fault) => Container { damage: Some(fault.into()), ..Container::default() },
         };
         if container.damage.is_none() {
-            container.damage = damage(&container, &id, driver, mount.as_ref());
+            container.damage = damage(&container, id, driver, layers, mount.as_ref());
         }
-        container.record.id = id;
+        container.record.id.clone_from(id);
         container.mount = mount;
-        containers.push(container);
-    }
+        Some(container)
+    })
+    .into_iter()
+    .flatten()
+    .collect();
     containers.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(containers)
 }
 
-fn damage(container: &Container, directory: &str, driver: &str, mount: Option<&MountRecord>) -> Option<String> {
+impl From<ContainerFault> for ContainerDamage {
+    fn from(fault: ContainerFault) -> Self {
+        let cause = fault.to_string();
+        match fault {
+            ContainerFault::Missing => Self::ConfigMissing,
+            ContainerFault::Decode { file: container::HOST_CONFIG, .. } => Self::HostConfigInvalid { cause },
+            _ => Self::ConfigInvalid { cause },
+        }
+    }
+}
+
+fn damage(
+    container: &Container,
+    directory: &str,
+    driver: &str,
+    layers: &Layers,
+    mount: Option<&MountRecord>,
+) -> Option<ContainerDamage> {
     if container.id != directory {
-        return Some(format!("its config has the id {:?}", container.id));
+        return Some(ContainerDamage::OtherId { found: container.id.clone() });
     }
     if container.os != "linux" {
-        return Some(format!("it is for the operating system {}", container.os));
+        return Some(ContainerDamage::OtherSystem { os: container.os.clone() });
     }
     if container.driver != driver && !(container.driver.is_empty() && driver == "aufs") {
-        return Some(format!("it belongs to the storage driver {}", container.driver));
+        return Some(ContainerDamage::OtherDriver { driver: container.driver.clone() });
     }
-    match mount {
-        None => Some("it has no writable layer (layerdb/mounts)".into()),
-        Some(mount) => match (&mount.fault, container.crash) {
-            (Some(fault), _) => Some(format!("its mount cannot be loaded: {fault}")),
-            (None, Some(crash)) => Some(crash.to_string()),
-            (None, None) => None,
-        },
+    let Some(mount) = mount else { return Some(ContainerDamage::MountMissing) };
+    if let Some(cause) = mount.damage.first() {
+        return Some(ContainerDamage::MountInvalid { cause: cause.clone() });
     }
+    let layer = match mount.parent.map(|layer| (layer, layers.get(&layer))) {
+        None | Some((_, Some(Ok(_)))) => None,
+        Some((layer, Some(Err(cause)))) => Some(ContainerDamage::LayerDamaged { layer, cause: cause.clone() }),
+        Some((layer, None)) => Some(ContainerDamage::LayerMissing { layer }),
+    };
+    layer.or_else(|| container.crash.map(|crash| ContainerDamage::Crash { crash }))
 }

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use layerfs::{ChainId, DiffId};
 
-use super::with_causes;
+use super::{ImageDamage, with_causes};
 use crate::ids::ImageId;
 pub use crate::schema::config::History;
-use crate::schema::config::{ImageConfig, ImageFields};
+use crate::schema::config::{ImageConfig, ImageFields, InvalidConfig};
 use crate::schema::image::ImageStore;
-use crate::schema::layer::LayerRecord;
 
 /// An image that dockerd would show.
 #[derive(Debug, Clone)]
@@ -53,31 +52,19 @@ impl Image {
     }
 }
 
-/// Reads an image, or says why dockerd would not restore it.
-pub(super) fn load(
-    store: &ImageStore,
-    id: ImageId,
-    layers: &BTreeMap<ChainId, Result<LayerRecord, String>>,
-) -> Result<Image, String> {
-    let bytes = store.config(id).map_err(|error| with_causes(&error))?;
-    let bytes = bytes.ok_or("its config is damaged: the content does not have the digest it is named after")?;
-    let parsed = ImageConfig::parse(&bytes).map_err(|error| error.to_string())?;
+/// Reads an image as far as its own files tell: whether its layers can be loaded is not looked at.
+pub(super) fn read(store: &ImageStore, id: ImageId) -> Result<Image, ImageDamage> {
+    let bytes = store.config(id).map_err(|error| ImageDamage::ConfigUnreadable { cause: with_causes(&error) })?;
+    let bytes = bytes.ok_or(ImageDamage::DigestDiffers)?;
+    let invalid = |error: InvalidConfig| ImageDamage::ConfigInvalid { cause: error.to_string() };
+    let parsed = ImageConfig::parse(&bytes).map_err(invalid)?;
     drop(bytes);
     let chain: Vec<ChainId> = ChainId::chain(&parsed.diff_ids);
     // Without layers dockerd does not ask for the operating system.
-    if let Some(top) = chain.last() {
-        match (parsed.check_os(), parsed.fields.os.as_str()) {
-            (Ok(()), _) => {}
-            (Err(_), os) if os.eq_ignore_ascii_case("linux") => {
-                return Err(format!("os is {os:?}, not \"linux\": dockerd 20.10 crashes at its start"));
-            }
-            (Err(_), os) => return Err(format!("it is for the operating system {os}")),
-        }
-        match layers.get(top) {
-            Some(Ok(_)) => {}
-            Some(Err(reason)) => return Err(format!("its layer {top} is damaged: {reason}")),
-            None => return Err(format!("its layer {top} is missing")),
-        }
+    if !chain.is_empty() && parsed.check_os().is_err() {
+        let os = parsed.fields.os;
+        let spelled = os.eq_ignore_ascii_case("linux");
+        return Err(if spelled { ImageDamage::SystemSpelling { os } } else { ImageDamage::OtherSystem { os } });
     }
     Ok(Image {
         id,

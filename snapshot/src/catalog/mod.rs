@@ -12,21 +12,28 @@
 //! `image/store.go: restore`, `daemon/daemon.go: restore`).
 
 mod container;
+mod damage;
+mod graph;
 mod image;
+mod layers;
 mod resolve;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use layerfs::ChainId;
 
 pub use crate::schema::volume::Volume;
 pub use container::{Container, ContainerRecord, MountPoint, Port, State, Status};
+pub use damage::{ContainerDamage, Damage, ImageDamage, LayerFault, MountDamage, RecordDamage, Subject};
+pub use graph::{LayerUse, Uses};
 pub use image::{History, Image};
 pub use resolve::Resolved;
 
 use crate::error::StoreError;
 use crate::ids::ImageId;
+use crate::parallel;
 use crate::reference::Reference;
 use crate::root::DataRoot;
 use crate::schema::layer::LayerRecord;
@@ -42,11 +49,15 @@ pub struct Catalog {
     /// The storage driver, by its name.
     pub driver: String,
     /// Layers, or why dockerd would not load them.
-    pub layers: BTreeMap<ChainId, Result<LayerRecord, String>>,
+    pub layers: BTreeMap<ChainId, Result<LayerRecord, RecordDamage>>,
     /// Images that dockerd would show.
     pub images: BTreeMap<ImageId, Image>,
     /// Images that it would not show, named or stored, and why.
-    pub damaged_images: BTreeMap<ImageId, String>,
+    pub damaged_images: BTreeMap<ImageId, ImageDamage>,
+    /// What layers stand on that cannot be loaded, as far as their own record tells.
+    damaged_parents: BTreeMap<ChainId, Option<ChainId>>,
+    /// The layers of those damaged images whose config could be read.
+    damaged_chains: BTreeMap<ImageId, Vec<ChainId>>,
     /// Names of images; none if the file is damaged.
     pub references: References,
     /// What [`Catalog::names_of`] answers.
@@ -59,52 +70,156 @@ pub struct Catalog {
     pub containers: Vec<Container>,
     /// Local volumes.
     pub volumes: Vec<Volume>,
+    /// Made when it is first asked for.
+    graph: OnceLock<graph::Graph>,
 }
 
 impl Catalog {
-    /// Reads a data-root. Nothing is written or locked.
+    /// Reads all of a data-root. Nothing is written or locked.
     ///
     /// # Errors
     /// [`StoreError::Io`] where a directory cannot be listed. Damage of single files is no error.
     pub fn read(root: &DataRoot) -> Result<Self, StoreError> {
+        let mut catalog = Self::with_names(root)?;
+        catalog.volumes = volume::list(&root.dir)?;
+        if let Some(layers) = root.layers()? {
+            (catalog.layers, catalog.damaged_parents) = layers::read_all(&layers)?;
+            catalog.mounts = mount::list(layers.mounts())?;
+        }
+        if let Some(images) = root.images()? {
+            let ids = images.list()?;
+            let read = parallel::map(&ids, |id| image::read(&images, *id));
+            catalog.add_images(ids.into_iter().zip(read));
+        }
+        for (_, id) in catalog.references.iter() {
+            if !catalog.images.contains_key(&id) {
+                catalog.damaged_images.entry(id).or_insert(ImageDamage::ConfigMissing);
+            }
+        }
+        catalog.containers = container::list(&root.dir, &catalog.driver, &catalog.mounts, &catalog.layers)?;
+        Ok(catalog)
+    }
+
+    /// Reads only what [`Catalog::resolve`] needs to find the images that these texts mean, with their layers and the images
+    /// they were built from. There are no containers, volumes or mounts in it, and images do not know all their children.
+    ///
+    /// # Errors
+    /// As [`Catalog::read`].
+    pub fn read_images<T: AsRef<str>>(root: &DataRoot, texts: &[T]) -> Result<Self, StoreError> {
+        let mut catalog = Self::with_names(root)?;
+        let Some(images) = root.images()? else { return Ok(catalog) };
+        let stored: BTreeSet<ImageId> = images.list()?.into_iter().collect();
+        let mut wanted: BTreeSet<ImageId> = BTreeSet::new();
+        for text in texts {
+            wanted.extend(resolve::candidates(text.as_ref(), &catalog.references, &stored));
+        }
+        let mut read: BTreeMap<ImageId, Result<Image, ImageDamage>> = BTreeMap::new();
+        while let Some(id) = wanted.pop_first() {
+            let image = if stored.contains(&id) { image::read(&images, id) } else { Err(ImageDamage::ConfigMissing) };
+            let parent = image.as_ref().ok().and_then(Image::parent_id).filter(|parent| stored.contains(parent));
+            read.insert(id, image);
+            wanted.extend(parent.filter(|parent| !read.contains_key(parent)));
+        }
+        if let Some(layers) = root.layers()? {
+            let tops = read.values().flatten().filter_map(|image| image.chain.last().copied());
+            let mut tops: Vec<ChainId> = tops.collect();
+            tops.sort_unstable();
+            tops.dedup();
+            catalog.layers = layers::read_chains(&layers, tops);
+        }
+        catalog.add_images(read);
+        Ok(catalog)
+    }
+
+    /// A catalog that only knows names.
+    fn with_names(root: &DataRoot) -> Result<Self, StoreError> {
         let (references, damaged_references) = match root.references() {
             Ok(references) => (references, None),
             Err(error @ StoreError::Invalid { .. }) => (References::default(), Some(with_causes(&error))),
             Err(error) => return Err(error),
         };
-        let mut catalog = Self {
+        Ok(Self {
             root: root.dir.path().to_path_buf(),
             driver: root.driver_name.clone(),
             layers: BTreeMap::new(),
             images: BTreeMap::new(),
             damaged_images: BTreeMap::new(),
+            damaged_chains: BTreeMap::new(),
+            damaged_parents: BTreeMap::new(),
             names: names(&references),
             references,
             damaged_references,
             mounts: Vec::new(),
             containers: Vec::new(),
-            volumes: volume::list(&root.dir)?,
-        };
-        if let Some(layers) = root.layers()? {
-            catalog.layers = load_layers(&layers)?;
-            catalog.mounts = mount::list(layers.mounts())?;
-        }
-        if let Some(images) = root.images()? {
-            for id in images.list()? {
-                match image::load(&images, id, &catalog.layers) {
-                    Ok(image) => drop(catalog.images.insert(id, image)),
-                    Err(reason) => drop(catalog.damaged_images.insert(id, reason)),
+            volumes: Vec::new(),
+            graph: OnceLock::new(),
+        })
+    }
+
+    /// Images count if their topmost layer does.
+    fn add_images(&mut self, read: impl IntoIterator<Item = (ImageId, Result<Image, ImageDamage>)>) {
+        for (id, image) in read {
+            let image = match image {
+                Ok(image) => image,
+                Err(damage) => {
+                    self.damaged_images.insert(id, damage);
+                    continue;
                 }
+            };
+            let damage = image.chain.last().and_then(|top| match self.layers.get(top) {
+                Some(Ok(_)) => None,
+                Some(Err(cause)) => Some(ImageDamage::LayerDamaged { layer: *top, cause: cause.clone() }),
+                None => Some(ImageDamage::LayerMissing { layer: *top }),
+            });
+            if let Some(damage) = damage {
+                self.damaged_chains.insert(id, image.chain);
+                self.damaged_images.insert(id, damage);
+            } else {
+                self.images.insert(id, image);
             }
         }
-        catalog.link_children();
-        for (_, id) in catalog.references.iter() {
-            if !catalog.images.contains_key(&id) {
-                catalog.damaged_images.entry(id).or_insert_with(|| "its config is missing".into());
-            }
-        }
-        catalog.containers = container::list(&root.dir, &catalog.driver, &catalog.mounts)?;
-        Ok(catalog)
+        self.link_children();
+    }
+
+    /// Everything that is wrong with the records, in the order of its subjects.
+    #[must_use]
+    pub fn damage(&self) -> Vec<Damage> {
+        let references = self.damaged_references.iter().map(|cause| Damage::References { cause: cause.clone() });
+        let images = self.damaged_images.iter();
+        let images = images.map(|(image, cause)| Damage::Image { image: *image, cause: cause.clone() });
+        let containers = self.containers.iter().filter_map(|container| {
+            Some(Damage::Container { container: container.id.clone(), cause: container.damage.clone()? })
+        });
+        let known = |mount: &&MountRecord| self.container(&mount.name).is_none_or(|known| known.damage.is_none());
+        let mounts = self.mounts.iter().filter(known).flat_map(|mount| {
+            mount.damage.iter().map(|cause| Damage::Mount { mount: mount.name.clone(), cause: cause.clone() })
+        });
+        let volumes = self.volumes.iter().filter_map(|volume| {
+            let cause = format!("{}: {}", crate::schema::volume::OPTIONS, volume.fault.as_ref()?);
+            Some(Damage::Volume { volume: volume.name.clone(), cause })
+        });
+        references.chain(volumes).chain(images).chain(self.lowest_damage()).chain(containers).chain(mounts).collect()
+    }
+
+    /// The layers with which the damage of a chain begins.
+    fn lowest_damage(&self) -> impl Iterator<Item = Damage> {
+        let begins = |id: ChainId, cause: &RecordDamage| match cause {
+            RecordDamage::Record { .. } | RecordDamage::Circle => true,
+            RecordDamage::BelowMissing { below } => self.parent_of_damaged(id) == Some(Some(*below)),
+            RecordDamage::BelowDamaged { .. } => false,
+        };
+        let lowest = self.damaged_layers().filter(move |(id, cause)| begins(*id, cause));
+        lowest.map(|(layer, cause)| Damage::Layer { layer, cause: cause.clone() })
+    }
+
+    /// What a layer stands on that cannot be loaded: `None` where its record does not tell, so that it may be any.
+    pub(crate) fn parent_of_damaged(&self, id: ChainId) -> Option<Option<ChainId>> {
+        self.damaged_parents.get(&id).copied()
+    }
+
+    /// Layers that dockerd would not load.
+    pub fn damaged_layers(&self) -> impl Iterator<Item = (ChainId, &RecordDamage)> {
+        self.layers.iter().filter_map(|(id, layer)| Some((*id, layer.as_ref().err()?)))
     }
 
     /// Second pass, as dockerd does it: children by `metadata/parent`.
@@ -132,7 +247,13 @@ impl Catalog {
     /// What docker shows as an image's size: the sizes of its layers as the `parent` files link them, in bytes.
     #[must_use]
     pub fn image_size(&self, image: &Image) -> u64 {
-        image.chain.last().map_or(0, |top| self.chain(*top).fold(0, |sum: u64, layer| sum.saturating_add(layer.size)))
+        image.chain.last().map_or(0, |top| self.size_with_below(*top))
+    }
+
+    /// Bytes of a layer and all below it, by the `parent` files.
+    #[must_use]
+    pub fn size_with_below(&self, layer: ChainId) -> u64 {
+        self.graph().total(layer)
     }
 
     /// The references of an image, sorted by their canonical text as docker sorts them: tags before digests.
@@ -150,6 +271,14 @@ impl Catalog {
     /// Containers that dockerd would show.
     pub fn live_containers(&self) -> impl Iterator<Item = &Container> {
         self.containers.iter().filter(|container| container.damage.is_none())
+    }
+
+    /// The layers that a damaged image may need: `None` where its config does not tell, so that it may be any.
+    pub(crate) fn layers_of_damaged(&self, id: ImageId) -> Option<&[ChainId]> {
+        match self.damaged_images.get(&id) {
+            None | Some(ImageDamage::ConfigMissing) => Some(&[]),
+            Some(_) => self.damaged_chains.get(&id).map(Vec::as_slice),
+        }
     }
 
     /// All chain ids that an image's layers have.
@@ -170,69 +299,6 @@ fn names(references: &References) -> BTreeMap<ImageId, Vec<String>> {
             .sort_by_cached_key(|name| Reference::parse(name).map_or_else(|_| name.clone(), |name| name.canonical()));
     }
     names
-}
-
-/// Layers, each with all below it.
-fn load_layers(
-    store: &crate::schema::layer::LayerStore,
-) -> Result<BTreeMap<ChainId, Result<LayerRecord, String>>, StoreError> {
-    let mut layers: BTreeMap<ChainId, Result<LayerRecord, String>> = BTreeMap::new();
-    for id in store.list()? {
-        let record = match store.get(id) {
-            Ok(Some(record)) => Ok(record),
-            // Removed since it was listed.
-            Ok(None) => continue,
-            Err(StoreError::DamagedLayer { reason, .. }) => Err(reason),
-            Err(error) => Err(with_causes(&error)),
-        };
-        layers.insert(id, record);
-    }
-    // What is wrong with a layer is wrong with all above it. Chains are walked once: a verdict stays.
-    let mut verdicts: BTreeMap<ChainId, Option<String>> = BTreeMap::new();
-    for id in layers.keys() {
-        let (mut path, mut at) = (Vec::new(), *id);
-        let mut verdict = loop {
-            if let Some(known) = verdicts.get(&at) {
-                break known.clone();
-            }
-            if path.contains(&at) {
-                break Some("its parents form a circle".to_owned());
-            }
-            match layers.get(&at) {
-                None => break Some(format!("the layer below it, {at}, is missing")),
-                Some(Err(reason)) => {
-                    let reason = reason.clone();
-                    verdicts.insert(at, Some(reason.clone()));
-                    break Some(reason);
-                }
-                Some(Ok(record)) => {
-                    path.push(at);
-                    match record.parent {
-                        Some(parent) => at = parent,
-                        None => break None,
-                    }
-                }
-            }
-        };
-        let mut below = at;
-        for layer in path.into_iter().rev() {
-            if let Some(reason) = &verdict
-                && below != layer
-                && layers.contains_key(&below)
-                && !reason.starts_with("the layer below it")
-            {
-                verdict = Some(format!("the layer below it, {below}, is damaged: {reason}"));
-            }
-            verdicts.insert(layer, verdict.clone());
-            below = layer;
-        }
-    }
-    for (id, verdict) in verdicts {
-        if let (Some(reason), Some(layer)) = (verdict, layers.get_mut(&id)) {
-            *layer = Err(reason);
-        }
-    }
-    Ok(layers)
 }
 
 /// An error and what caused it, on one line.

@@ -3,9 +3,12 @@
 //! A whole id first; then a name, if its image is there; then the beginning of an id, if only one image has it. So a tag
 //! hides the id that begins like it.
 
+use std::collections::BTreeSet;
+
 use super::Catalog;
 use crate::ids::ImageId;
 use crate::reference::Reference;
+use crate::schema::references::References;
 
 /// What a text stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +19,27 @@ pub enum Resolved {
     Damaged(ImageId),
     /// Nothing, or ids of several images.
     Nothing,
+}
+
+/// The images that [`Catalog::resolve`] has to look at to find the one that `text` means; `stored` are those with a config.
+pub(super) fn candidates(text: &str, references: &References, stored: &BTreeSet<ImageId>) -> Vec<ImageId> {
+    let mut found = Vec::new();
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    if let Ok(digest) = layerfs::Digest::from_hex(hex) {
+        found.push(ImageId(digest));
+    }
+    if let Ok(reference) = Reference::parse(text) {
+        found.extend(references.get(&reference.with_default_tag()));
+    }
+    if is_prefix(hex) {
+        found.extend(stored.iter().filter(|id| id.0.hex().starts_with(hex)));
+    }
+    found
+}
+
+/// Whether a text can be the beginning of an id.
+fn is_prefix(hex: &str) -> bool {
+    !hex.is_empty() && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl Catalog {
@@ -37,7 +61,7 @@ impl Catalog {
                 found => return found,
             }
         }
-        if !hex.is_empty() && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        if is_prefix(hex) {
             let mut matching = self.images.keys().filter(|id| id.0.hex().starts_with(hex));
             if let (Some(id), None) = (matching.next(), matching.next()) {
                 return Resolved::Image(*id);

@@ -1,7 +1,7 @@
-//! Whose a directory of the driver's home is, and whether it may be deleted: whatever deletes asks here.
+//! Whose a directory of the driver's home is, and what may be deleted: whatever deletes asks here.
 //!
-//! An entry is live if anything below claims it. If the records of an owner cannot be read, what nobody claims is not an
-//! orphan but unknown.
+//! An entry is live if anything below claims it. A record that cannot be read is a [`Doubt`]: everything that it might name
+//! is unknown, never an orphan.
 //!
 //! | claim | where it stands |
 //! |---|---|
@@ -15,21 +15,26 @@
 //! Deletions that were begun count as live since dockerd ends them itself (moby v20.10.24 `layer/filestore.go: getOrphan`).
 
 mod claims;
+mod dead;
+mod doubt;
+pub mod lookup;
 mod mounted;
 pub mod removal;
-mod subject;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use layerfs::ChainId;
 
-pub use subject::{Subject, Use, find, uses};
+pub use dead::{Dead, StillAlive};
+pub use doubt::Doubt;
 
 use crate::catalog::Catalog;
-use crate::dir::Dir;
 use crate::driver::{Entries, EntryKind};
 use crate::error::StoreError;
 use crate::root::DataRoot;
+use crate::schema::buildkit::Snapshots;
+use claims::Claims;
 
 /// Why an entry is live.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,120 +50,164 @@ pub enum Claim {
     /// It belongs to a layer whose deletion was begun: the name of the record.
     Removing(String),
     /// It is below a live entry.
-    Below(String),
+    Below(Arc<str>),
     /// It is part of a mount: where that is.
     Mounted(String),
 }
 
 /// Whether an entry may go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict<'l> {
     /// Somebody claims it.
-    Live,
+    Live(&'l [Claim]),
     /// The driver's own, or left by its probing: not a layer.
     Service,
     /// Nobody claims it, and all who could were asked.
     Orphan,
-    /// Nobody claims it, but not all records could be read.
-    Unknown,
+    /// Nobody claims it, but it cannot be excluded that somebody needs it.
+    Unknown(&'l [Doubt]),
 }
 
 /// An entry of the driver's home.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Whether it may go.
-    pub verdict: Verdict,
+pub struct OwnedEntry {
+    /// What the driver takes it for.
+    pub kind: EntryKind,
     /// Who claims it, sorted, each once.
     pub claims: Vec<Claim>,
     /// The unfinished registration it seems to be from: `layerdb/tmp/<name>`.
     pub unfinished: Option<String>,
+    /// The entries it stands on, by number.
+    parents: Vec<u32>,
 }
 
 /// Who owns what in a driver's home. See the [module](self).
 #[derive(Debug, Default)]
-pub struct Ownership {
-    /// All entries by name.
-    pub entries: BTreeMap<String, Entry>,
-    /// The short names of layers, and the entry each leads to; `None` if it leads nowhere.
-    pub links: BTreeMap<String, Option<String>>,
-    /// Records that could not be read, each with the reason.
-    pub unreadable: Vec<String>,
+pub struct Liveness {
+    names: Vec<Arc<str>>,
+    numbers: HashMap<Arc<str>, u32>,
+    entries: Vec<OwnedEntry>,
+    /// Claims of directories that are not there.
+    absent: HashMap<String, Vec<Claim>>,
+    links: BTreeMap<String, Option<String>>,
+    doubts: Vec<Doubt>,
 }
 
-impl Ownership {
-    /// Asks all owners. Nothing is written.
+impl Liveness {
+    /// Asks all owners. Nothing is written. `snapshots` are BuildKit's records, or why they cannot be read.
     ///
     /// # Errors
-    /// [`StoreError::Io`] if the home cannot be listed.
-    pub fn read(root: &DataRoot, catalog: &Catalog) -> Result<Self, StoreError> {
-        let mut ownership = Self::default();
-        let Some(home) = &root.home else { return Ok(ownership) };
-        let held = root.entries()?;
-        let mut claims: BTreeMap<String, Vec<Claim>> =
-            held.entries.keys().map(|name| (name.to_string(), Vec::new())).collect();
-        let mut unfinished = BTreeMap::new();
-        claims::collect(root, catalog, &mut ownership.unreadable, &mut unfinished, &mut |name, claim| {
-            if let Some(of) = claims.get_mut(name) {
-                of.push(claim);
-            }
-        })?;
-        ownership.links =
-            held.links.iter().map(|(link, to)| (link.clone(), to.as_deref().map(str::to_owned))).collect();
-        let links = root.form().and_then(|form| form.links).map(|name| (name, &ownership.links));
-        for (name, at) in mounted::entries(home.path(), links) {
-            if let Some(of) = claims.get_mut(&name) {
-                of.push(Claim::Mounted(at));
+    /// [`StoreError::Io`] if a directory cannot be listed.
+    pub fn read(
+        root: &DataRoot,
+        catalog: &Catalog,
+        snapshots: Result<&Snapshots, &StoreError>,
+    ) -> Result<Self, StoreError> {
+        let home = root.entries()?;
+        let mut claims = Claims::collect(root, catalog, snapshots)?;
+        let mut liveness = Self { doubts: std::mem::take(&mut claims.doubts), ..Self::default() };
+        if !is_covered(root) && !home.entries.is_empty() {
+            liveness.doubts.push(Doubt::Driver { name: root.driver_name.clone() });
+        }
+        let Entries { entries, links } = home;
+        liveness.links = links.into_iter().map(|(link, to)| (link, to.as_deref().map(str::to_owned))).collect();
+        if let Some(home) = &root.home {
+            let links = root.form().and_then(|form| form.links).map(|name| (name, &liveness.links));
+            for (name, at) in mounted::entries(home.path(), links) {
+                claims.add(&name, Claim::Mounted(at));
             }
         }
-        below(&held, &mut claims, &mut ownership.unreadable);
-        let known = ownership.unreadable.is_empty();
-        for (name, mut claims) in claims {
-            claims.sort();
-            claims.dedup();
-            let service = held.entries.get(name.as_str()).is_some_and(|entry| entry.kind == EntryKind::Service);
-            let verdict = match () {
-                () if !claims.is_empty() => Verdict::Live,
-                () if service => Verdict::Service,
-                () if known => Verdict::Orphan,
-                () => Verdict::Unknown,
+        liveness.names = entries.keys().cloned().collect();
+        liveness.numbers = liveness.names.iter().cloned().zip(0..).collect();
+        for (name, entry) in entries {
+            let parents = match &entry.parents {
+                Ok(parents) => parents.iter().filter_map(|parent| liveness.numbers.get(parent).copied()).collect(),
+                Err(cause) => {
+                    // What stands on nothing that is live needs nothing; whether this one is live is not known yet.
+                    liveness.doubts.push(Doubt::Parents { entry: name.to_string(), cause: cause.clone() });
+                    Vec::new()
+                }
             };
-            let unfinished = unfinished.remove(&name);
-            ownership.entries.insert(name, Entry { verdict, claims, unfinished });
+            let unfinished = claims.unfinished.remove(&*name);
+            let claims = claims.by_name.remove(&*name).unwrap_or_default();
+            liveness.entries.push(OwnedEntry { kind: entry.kind, claims, unfinished, parents });
         }
-        Ok(ownership)
+        liveness.absent = claims.by_name;
+        liveness.claim_below();
+        for entry in &mut liveness.entries {
+            entry.claims.sort();
+            entry.claims.dedup();
+        }
+        Ok(liveness)
     }
-}
 
-/// Where the driver has a directory for each layer.
-///
-/// # Errors
-/// [`StoreError::Io`]
-pub fn layers_home(root: &DataRoot) -> Result<Option<Dir>, StoreError> {
-    root.home.as_ref().map(Dir::duplicate).transpose()
-}
-
-/// Claims what is below live entries.
-fn below(held: &Entries, claims: &mut BTreeMap<String, Vec<Claim>>, unreadable: &mut Vec<String>) {
-    let mut left: Vec<String> =
-        claims.iter().filter(|(_, claims)| !claims.is_empty()).map(|(name, _)| name.clone()).collect();
-    while let Some(live) = left.pop() {
-        let parents = match held.entries.get(live.as_str()).map(|entry| &entry.parents) {
-            Some(Ok(parents)) => parents,
-            Some(Err(reason)) => {
-                unreadable.push(reason.clone());
-                continue;
-            }
-            None => continue,
-        };
-        for name in parents {
-            let Some(of) = claims.get_mut(&**name) else { continue };
-            let new = of.is_empty();
-            if !of.iter().any(|claim| matches!(claim, Claim::Below(_))) {
-                of.push(Claim::Below(live.clone()));
-            }
-            if new {
-                left.push(name.to_string());
+    /// Claims what live entries stand on. Each entry is looked at once.
+    fn claim_below(&mut self) {
+        let mut is_below = vec![false; self.entries.len()];
+        let live = |entries: &[OwnedEntry], at: u32| !entries[at as usize].claims.is_empty();
+        let count =
+            u32::try_from(self.entries.len()).expect("a directory has fewer than four thousand million entries");
+        let mut left: Vec<u32> = (0..count).filter(|at| live(&self.entries, *at)).collect();
+        while let Some(at) = left.pop() {
+            for parent in self.entries[at as usize].parents.clone() {
+                if parent == at || std::mem::replace(&mut is_below[parent as usize], true) {
+                    continue;
+                }
+                if !live(&self.entries, parent) {
+                    left.push(parent);
+                }
+                self.entries[parent as usize].claims.push(Claim::Below(Arc::clone(&self.names[at as usize])));
             }
         }
     }
+
+    /// An entry by its name.
+    #[must_use]
+    pub fn entry(&self, name: &str) -> Option<&OwnedEntry> {
+        self.numbers.get(name).map(|at| &self.entries[*at as usize])
+    }
+
+    /// All entries, sorted by name.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &OwnedEntry)> {
+        self.names.iter().map(|name| &**name).zip(&self.entries)
+    }
+
+    /// Whether an entry may go; `None` if there is no entry of this name.
+    #[must_use]
+    pub fn verdict(&self, name: &str) -> Option<Verdict<'_>> {
+        self.entry(name).map(|entry| self.verdict_on(entry))
+    }
+
+    /// Whether an entry of this home may go.
+    #[must_use]
+    pub fn verdict_on<'l>(&'l self, entry: &'l OwnedEntry) -> Verdict<'l> {
+        match () {
+            () if !entry.claims.is_empty() => Verdict::Live(&entry.claims),
+            () if entry.kind == EntryKind::Service => Verdict::Service,
+            () if self.doubts.is_empty() => Verdict::Orphan,
+            () => Verdict::Unknown(&self.doubts),
+        }
+    }
+
+    /// Entries that nobody claims although all who could were asked.
+    pub fn orphans(&self) -> impl Iterator<Item = &str> {
+        self.entries().filter(|(_, entry)| self.verdict_on(entry) == Verdict::Orphan).map(|(name, _)| name)
+    }
+
+    /// The short names of layers, and the entry each leads to; `None` if it leads nowhere.
+    #[must_use]
+    pub fn links(&self) -> &BTreeMap<String, Option<String>> {
+        &self.links
+    }
+
+    /// Why it cannot be told of some entries whether they are needed.
+    #[must_use]
+    pub fn doubts(&self) -> &[Doubt] {
+        &self.doubts
+    }
+}
+
+/// Whether all claims on the home of this driver are known here. Of other drivers nothing is ever called an orphan.
+fn is_covered(root: &DataRoot) -> bool {
+    matches!(root.driver_name.as_str(), "overlay2" | "fuse-overlayfs" | "vfs")
 }

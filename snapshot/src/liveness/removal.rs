@@ -1,16 +1,41 @@
-//! What dockerd would remove if images and containers went.
+//! What goes if images and containers go.
 //!
 //! An image goes with `docker rmi -f ID`: all its names, its config and metadata; then, unless told not to, the images it
 //! was built from, as far as they have no name, no other child and no container; then each layer that nothing holds any
 //! more. A layer is held by the layers upon it, by images whose topmost it is, by mounts, and by BuildKit. One that nothing
 //! held before is never removed (moby v20.10.24 `daemon/images/image_delete.go`, `layer/layer_store.go`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 
 use layerfs::ChainId;
 
-use crate::catalog::{Catalog, Container, Image, Status};
+use super::Doubt;
+use crate::catalog::{Catalog, Container, Image, ImageDamage, with_causes};
+use crate::error::StoreError;
 use crate::ids::ImageId;
+use crate::schema::buildkit::Snapshots;
+
+/// What somebody wants to remove.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Images, with all their names.
+    pub images: Vec<ImageId>,
+    /// Containers, which go first.
+    pub containers: Vec<String>,
+    /// How sure it must be that a layer is held by nobody.
+    pub certainty: Certainty,
+}
+
+/// How sure it must be that a layer is held by nobody.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Certainty {
+    /// As sure as it can be: a record that cannot be read holds everything that it might name. For whoever deletes.
+    #[default]
+    Proven,
+    /// As sure as dockerd is, which counts only what it could load. For whoever says what dockerd would do.
+    AsDockerd,
+}
 
 /// What goes, and what does not although it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,28 +47,69 @@ pub struct Removal {
     /// Containers.
     pub containers: BTreeSet<String>,
     /// Images that stay, and why.
-    pub kept: Vec<(ImageId, String)>,
+    pub kept: Vec<(ImageId, Kept)>,
+    /// Why layers stay that nobody is known to hold. Empty if there are none.
+    pub doubts: Vec<Doubt>,
+}
+
+/// Why an image stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// There is no such image.
+    NoSuchImage,
+    /// It is damaged, so that dockerd does not know it.
+    Damaged(ImageDamage),
+    /// Other images are built on it.
+    HasChildren,
+    /// A running container was made from it.
+    UsedByRunning(String),
+    /// A container was made from it.
+    UsedBy(String),
+    /// It has a name.
+    Named,
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchImage => f.write_str("there is no such image"),
+            Self::Damaged(cause) => write!(f, "it is damaged: {cause}"),
+            Self::HasChildren => f.write_str("images are built on it"),
+            Self::UsedByRunning(container) => write!(f, "the running container {} uses it", short(container)),
+            Self::UsedBy(container) => write!(f, "the container {} uses it", short(container)),
+            Self::Named => f.write_str("it has a name"),
+        }
+    }
 }
 
 /// Who holds what, as dockerd counts it at its start.
 #[derive(Debug)]
 pub struct Holders<'c> {
     catalog: &'c Catalog,
-    /// How many hold each layer.
-    holders: BTreeMap<ChainId, usize>,
+    /// How many hold each layer, by the layer's number.
+    holders: Vec<u32>,
+    /// Holders besides, which dockerd does not count: damaged records that name a layer all the same.
+    also: Vec<u32>,
     /// Images with a name.
     named: BTreeSet<ImageId>,
+    /// Records that might hold any layer.
+    doubts: Vec<Doubt>,
 }
 
 impl<'c> Holders<'c> {
-    /// Counts. `cached` says which layers BuildKit holds.
+    /// Counts. `snapshots` are BuildKit's records; where they cannot be read BuildKit may hold everything.
     #[must_use]
-    pub fn new(catalog: &'c Catalog, cached: impl Fn(ChainId) -> bool) -> Self {
-        let mut holders: BTreeMap<ChainId, usize> = BTreeMap::new();
-        let mut hold = |chain: ChainId| *holders.entry(chain).or_default() += 1;
+    pub fn new(catalog: &'c Catalog, snapshots: Result<&Snapshots, &StoreError>) -> Self {
+        let graph = catalog.graph();
+        let mut holders = vec![0_u32; graph.len()];
+        let mut hold = |chain: ChainId| {
+            if let Some(number) = graph.number(chain) {
+                holders[number as usize] += 1;
+            }
+        };
         for layer in catalog.layers.values().flatten() {
             layer.parent.into_iter().for_each(&mut hold);
-            if cached(layer.chain_id) {
+            if snapshots.as_ref().map_or(true, |snapshots| snapshots.holds_chain(&layer.chain_id)) {
                 hold(layer.chain_id);
             }
         }
@@ -51,30 +117,72 @@ impl<'c> Holders<'c> {
         let mounts = catalog.mounts.iter().filter(|mount| mount.mount_id.is_some());
         mounts.filter_map(|mount| mount.parent).for_each(&mut hold);
         let named = catalog.references.iter().map(|(_, id)| id).collect();
-        Self { catalog, holders, named }
+        let mut counted = Self { catalog, holders, also: vec![0; graph.len()], named, doubts: Vec::new() };
+        counted.count_damaged();
+        if let Err(error) = snapshots {
+            counted.doubts.push(Doubt::BuildCache { cause: with_causes(error) });
+        }
+        counted
+    }
+
+    /// Counts what damaged records hold, and notes those that might hold anything.
+    fn count_damaged(&mut self) {
+        let graph = self.catalog.graph();
+        let mut also = |chain: ChainId| {
+            if let Some(number) = graph.number(chain) {
+                self.also[number as usize] += 1;
+            }
+        };
+        for mount in &self.catalog.mounts {
+            if mount.mount_id.is_none() {
+                mount.parent.into_iter().for_each(&mut also);
+            }
+            if let Some(cause) = mount.unknown_parent() {
+                self.doubts.push(Doubt::Mount { mount: mount.name.clone(), cause: cause.clone() });
+            }
+        }
+        for (id, cause) in &self.catalog.damaged_images {
+            match self.catalog.layers_of_damaged(*id) {
+                Some(layers) => layers.iter().copied().for_each(&mut also),
+                None => self.doubts.push(Doubt::Image { image: *id, cause: cause.to_string() }),
+            }
+        }
+        for (id, cause) in self.catalog.damaged_layers() {
+            match self.catalog.parent_of_damaged(id) {
+                Some(parent) => parent.into_iter().for_each(&mut also),
+                None => self.doubts.push(Doubt::LayerRecord { record: id.0.hex(), cause: cause.to_string() }),
+            }
+        }
     }
 
     /// What goes when these images and containers are removed, containers first.
     #[must_use]
-    pub fn remove(&self, images: &[ImageId], containers: &[&str]) -> Removal {
-        let mut state = State { of: self, going: Removal::default(), left: self.holders.clone() };
-        for container in containers {
+    pub fn if_removed(&self, request: &Request) -> Removal {
+        let mut state =
+            State { of: self, going: Removal::default(), released: HashMap::new(), certainty: request.certainty };
+        for container in &request.containers {
             state.container(container);
         }
         // One that others are built on goes after them.
-        let mut waiting: Vec<ImageId> = images.to_vec();
+        let mut waiting: Vec<ImageId> = request.images.clone();
+        let mut reasons: BTreeMap<ImageId, Kept> = BTreeMap::new();
         loop {
             let before = waiting.len();
-            waiting.retain(|id| !state.going.images.contains(id) && state.image(*id, true).is_err());
-            if waiting.len() == before {
+            waiting.retain(|id| {
+                !state.going.images.contains(id)
+                    && match state.image(*id, true) {
+                        Ok(()) => false,
+                        Err(reason) => {
+                            reasons.insert(*id, reason);
+                            true
+                        }
+                    }
+            });
+            if waiting.is_empty() || waiting.len() == before {
                 break;
             }
         }
-        for id in waiting {
-            if let Err(reason) = state.image(id, true) {
-                state.going.kept.push((id, reason));
-            }
-        }
+        state.going.kept = waiting.into_iter().filter_map(|id| Some((id, reasons.remove(&id)?))).collect();
         state.going
     }
 }
@@ -82,7 +190,9 @@ impl<'c> Holders<'c> {
 struct State<'h, 'c> {
     of: &'h Holders<'c>,
     going: Removal,
-    left: BTreeMap<ChainId, usize>,
+    /// Holders that are gone, by the layer's number.
+    released: HashMap<u32, u32>,
+    certainty: Certainty,
 }
 
 impl State<'_, '_> {
@@ -90,23 +200,21 @@ impl State<'_, '_> {
         if !self.going.containers.insert(id.to_owned()) {
             return;
         }
-        let mount = self.of.catalog.mounts.iter().find(|mount| mount.name == id && mount.mount_id.is_some());
-        if let Some(parent) = mount.and_then(|mount| mount.parent) {
+        let mounts = &self.of.catalog.mounts;
+        let mount = mounts.binary_search_by(|mount| mount.name.as_str().cmp(id)).ok().map(|at| &mounts[at]);
+        if let Some(parent) = mount.filter(|mount| mount.mount_id.is_some()).and_then(|mount| mount.parent) {
             self.release(parent);
         }
     }
 
     /// Removes an image, or says why dockerd would not.
-    fn image(&mut self, id: ImageId, force: bool) -> Result<(), String> {
+    fn image(&mut self, id: ImageId, force: bool) -> Result<(), Kept> {
+        let catalog = self.of.catalog;
         let mut next = Some((id, force));
         while let Some((id, force)) = next.take() {
-            let Some(image) = self.of.catalog.images.get(&id) else {
-                return Err(self
-                    .of
-                    .catalog
-                    .damaged_images
-                    .get(&id)
-                    .map_or_else(|| "there is no such image".to_owned(), |reason| format!("it is damaged: {reason}")));
+            let Some(image) = catalog.images.get(&id) else {
+                let damage = catalog.damaged_images.get(&id);
+                return Err(damage.map_or(Kept::NoSuchImage, |damage| Kept::Damaged(damage.clone())));
             };
             match self.conflict(image, force) {
                 Some(reason) if force => return Err(reason),
@@ -118,40 +226,52 @@ impl State<'_, '_> {
             if let Some(top) = image.chain.last() {
                 self.release(*top);
             }
-            next = image.parent_id().filter(|parent| self.of.catalog.images.contains_key(parent)).map(|id| (id, false));
+            next = image.parent_id().filter(|parent| catalog.images.contains_key(parent)).map(|id| (id, false));
         }
         Ok(())
     }
 
-    fn conflict(&self, image: &Image, force: bool) -> Option<String> {
+    fn conflict(&self, image: &Image, force: bool) -> Option<Kept> {
         if image.children.iter().any(|child| !self.going.images.contains(child)) {
-            return Some("images are built on it".into());
+            return Some(Kept::HasChildren);
         }
-        let uses = |container: &&Container| {
-            container.image == Some(image.id) && !self.going.containers.contains(&container.id)
-        };
-        let using: Vec<&Container> = self.of.catalog.live_containers().filter(uses).collect();
-        let running = |status| matches!(status, Status::Running | Status::Paused | Status::Restarting);
-        if let Some(container) = using.iter().find(|container| running(container.status())) {
-            return Some(format!("the running container {} uses it", short(&container.id)));
+        let uses =
+            |container: &&Container| container.damage.is_none() && !self.going.containers.contains(&container.id);
+        let using = || self.of.catalog.containers_of(image.id).filter(uses);
+        if let Some(container) = using().find(|container| container.status().is_up()) {
+            return Some(Kept::UsedByRunning(container.id.clone()));
         }
         if force {
             return None;
         }
         if self.of.named.contains(&image.id) {
-            return Some("it has a name".into());
+            return Some(Kept::Named);
         }
-        using.first().map(|container| format!("the container {} uses it", short(&container.id)))
+        using().next().map(|container| Kept::UsedBy(container.id.clone()))
     }
 
     /// One holder less; with the last one the layer goes, and holds the one below no more.
     fn release(&mut self, layer: ChainId) {
-        let mut next = Some(layer);
-        while let Some(chain) = next.take() {
-            let Some(left) = self.left.get_mut(&chain) else { return };
-            *left = left.saturating_sub(1);
-            if *left == 0 && self.going.layers.insert(chain) {
-                next = self.of.catalog.layer(chain).and_then(|layer| layer.parent);
+        let graph = self.of.catalog.graph();
+        let mut next = graph.number(layer);
+        while let Some(number) = next.take() {
+            let released = self.released.entry(number).or_default();
+            *released += 1;
+            let left = self.of.holders[number as usize].saturating_sub(*released);
+            if left > 0 || self.of.holders[number as usize] == 0 {
+                return;
+            }
+            if self.certainty == Certainty::Proven {
+                if self.of.also[number as usize] > 0 {
+                    return;
+                }
+                if !self.of.doubts.is_empty() {
+                    self.going.doubts.clone_from(&self.of.doubts);
+                    return;
+                }
+            }
+            if self.going.layers.insert(graph.chain_id(number)) {
+                next = graph.parent(number);
             }
         }
     }

@@ -176,6 +176,14 @@ pub enum Status {
     Dead,
 }
 
+impl Status {
+    /// Whether docker lists it without `-a`: its process is there, or will be again.
+    #[must_use]
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Paused | Self::Restarting)
+    }
+}
+
 impl State {
     /// The state as the disk says, checked with `alive` where it says that the process runs.
     #[must_use]

@@ -8,89 +8,137 @@
 //! ```
 //!
 //! Follows moby v20.10.24 `layer/filestore.go: GetMountID, GetInitID, GetMountParent`, `layer/layer_store.go: loadMount`.
-
-use std::fmt;
+//!
+//! Docker 28 mounts images into containers and names such a mount after both and the place, slashes included: then the entry
+//! is some directories further down, and its `mount-id` may be a path. Whatever is wrong with one entry is told with the
+//! entry; it never keeps the others from being read.
 
 use layerfs::ChainId;
 
+use crate::catalog::MountDamage;
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::CacheId;
 
-/// More than any of the files may have.
 const SMALL_FILE: usize = 4096;
 
 const MOUNT_ID: &str = "mount-id";
 const INIT_ID: &str = "init-id";
 const PARENT: &str = "parent";
 
+/// Directories that a name with slashes may have.
+const MAX_DEPTH: usize = 32;
+
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountRecord {
     /// The container, or whatever asked for the mount.
     pub name: String,
-    /// The writable layer; `None` where it is missing or invalid.
+    /// The writable layer; `None` where dockerd would not load the mount.
     pub mount_id: Option<CacheId>,
-    /// The layer of init files; `None` where it is missing or invalid.
+    /// The layer of init files.
     pub init_id: Option<CacheId>,
-    /// The layer below; `None` where it is missing or invalid.
+    /// The layer below.
     pub parent: Option<ChainId>,
-    /// Why dockerd would not load the mount, whatever the layer below is; `None` if it would.
-    pub fault: Option<MountFault>,
+    /// Names in the driver's home that `mount-id` or `init-id` begin with although they are no ids of their own.
+    pub also_names: Vec<String>,
+    /// What is wrong with it. dockerd does not load a mount with which anything is.
+    pub damage: Vec<MountDamage>,
 }
 
-/// A file of a mount that dockerd would not take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MountFault {
-    /// The file's name.
-    pub file: &'static str,
-    /// What it holds, or its beginning; `None` if it is missing.
-    pub found: Option<String>,
-}
+impl MountRecord {
+    /// Why it is not known which directory is the writable layer's.
+    #[must_use]
+    pub fn unknown_layer(&self) -> Option<&MountDamage> {
+        self.unknown(MOUNT_ID).filter(|_| self.mount_id.is_none() && self.also_names.is_empty())
+    }
 
-impl fmt::Display for MountFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.found {
-            None => write!(f, "{} is missing", self.file),
-            Some(found) => write!(f, "{} is {found:?}", self.file),
-        }
+    /// Why it is not known which layer it stands on. One without a `parent` stands on none.
+    #[must_use]
+    pub fn unknown_parent(&self) -> Option<&MountDamage> {
+        self.unknown(PARENT)
+    }
+
+    /// Why it is not known which directory has its init files. One without an `init-id` has none.
+    #[must_use]
+    pub fn unknown_init(&self) -> Option<&MountDamage> {
+        self.unknown(INIT_ID)
+    }
+
+    fn unknown(&self, wanted: &str) -> Option<&MountDamage> {
+        self.damage.iter().find(|damage| match damage {
+            MountDamage::FileMissing { file }
+            | MountDamage::FileUnreadable { file, .. }
+            | MountDamage::FileInvalid { file, .. } => *file == wanted,
+            MountDamage::Unreadable { .. } => true,
+            MountDamage::NotADirectory => false,
+        })
     }
 }
 
 /// Reads all mounts; `None` for a store without any.
 ///
 /// # Errors
-/// [`StoreError`]
+/// [`StoreError`] if the directory itself cannot be listed.
 pub fn list(mounts: Option<&Dir>) -> Result<Vec<MountRecord>, StoreError> {
     let Some(mounts) = mounts else { return Ok(Vec::new()) };
     let mut records = Vec::new();
     for name in mounts.names()? {
-        let Some(dir) = mounts.sub(&name)? else { continue };
-        records.push(read(&dir, name)?);
+        read_entry(mounts, &name, name.clone(), 0, &mut records);
     }
     records.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(records)
 }
 
-fn read(dir: &Dir, name: String) -> Result<MountRecord, StoreError> {
-    let mut fault = None;
-    let mut text = |file: &'static str, required: bool, valid: fn(&str) -> bool| {
-        let bytes = dir.read(file, SMALL_FILE)?;
-        let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
-        let bad = match &text {
-            None => required,
-            Some(text) => !valid(text),
-        };
-        if bad && fault.is_none() {
-            let found = text.as_ref().map(|text| text.chars().take(100).collect());
-            fault = Some(MountFault { file, found });
-        }
-        Ok::<_, StoreError>(text)
+/// Reads the entry `name` of `dir`, or those in it where it is only the beginning of a name with slashes.
+fn read_entry(dir: &Dir, name: &str, full_name: String, depth: usize, records: &mut Vec<MountRecord>) {
+    let mut record = MountRecord {
+        name: full_name,
+        mount_id: None,
+        init_id: None,
+        parent: None,
+        also_names: Vec::new(),
+        damage: Vec::new(),
     };
-    let mount_id = text(MOUNT_ID, true, is_mount_id)?.and_then(|text| text.parse().ok());
-    let init_id = text(INIT_ID, false, is_mount_id)?.and_then(|text| text.parse().ok());
-    let parent = text(PARENT, false, super::layer::is_digest)?.and_then(|text| text.parse().ok());
-    Ok(MountRecord { name, mount_id, init_id, parent, fault })
+    let own = match (dir.stat(name), dir.sub(name)) {
+        // Removed since it was listed.
+        (Ok(None), _) | (_, Ok(None)) => return,
+        (_, Ok(Some(own))) => own,
+        (Ok(Some(stat)), Err(_)) if !is_directory(&stat) => {
+            record.damage.push(MountDamage::NotADirectory);
+            return records.push(record);
+        }
+        (_, Err(error)) => {
+            record.damage.push(MountDamage::Unreadable { cause: crate::catalog::with_causes(&error) });
+            return records.push(record);
+        }
+    };
+    let mount_id = text(&own, MOUNT_ID, &mut record.damage);
+    if mount_id.is_none() && record.damage.is_empty() {
+        let below = own.names().unwrap_or_default();
+        let further = |name: &&String| own.stat(name).is_ok_and(|stat| stat.is_some_and(|stat| is_directory(&stat)));
+        let below: Vec<&String> = below.iter().filter(further).collect();
+        if !below.is_empty() && depth < MAX_DEPTH {
+            for name in below {
+                read_entry(&own, name, format!("{}/{name}", record.name), depth + 1, records);
+            }
+            return;
+        }
+        record.damage.push(MountDamage::FileMissing { file: MOUNT_ID });
+    }
+    record.mount_id = mount_id.and_then(|text| id(MOUNT_ID, &text, &mut record));
+    record.init_id = text(&own, INIT_ID, &mut record.damage).and_then(|text| id(INIT_ID, &text, &mut record));
+    if let Some(text) = text(&own, PARENT, &mut record.damage) {
+        record.parent = text.parse().ok();
+        if !super::layer::is_digest(&text) || record.parent.is_none() {
+            record.damage.push(invalid(PARENT, &text));
+        }
+    }
+    records.push(record);
+}
+
+fn invalid(file: &'static str, text: &str) -> MountDamage {
+    MountDamage::FileInvalid { file, found: text.chars().take(100).collect() }
 }
 
 /// Docker's `^[a-f0-9]{64}(-init)?$`.
@@ -99,8 +147,38 @@ fn is_mount_id(text: &str) -> bool {
     hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+fn is_directory(stat: &rustix::fs::Stat) -> bool {
+    rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory
+}
+
+/// A small file, trimmed as dockerd trims it; `None` if it is missing, or cannot be read, which is noted.
+fn text(dir: &Dir, file: &'static str, damage: &mut Vec<MountDamage>) -> Option<String> {
+    match dir.read(file, SMALL_FILE) {
+        Ok(bytes) => Some(String::from_utf8_lossy(&bytes?).trim().to_owned()),
+        Err(error) => {
+            damage.push(MountDamage::FileUnreadable { file, cause: crate::catalog::with_causes(&error) });
+            None
+        }
+    }
+}
+
+/// An id, also one that dockerd does not take. Of a path below the driver's home the first name is owned.
+fn id(file: &'static str, text: &str, record: &mut MountRecord) -> Option<CacheId> {
+    if !is_mount_id(text) {
+        record.damage.push(invalid(file, text));
+    }
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
+    let path = !text.starts_with('/') && !parts.iter().any(|part| matches!(*part, "." | ".."));
+    if let ([first, _, ..], true) = (parts.as_slice(), path) {
+        record.also_names.push((*first).to_owned());
+    }
+    text.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const ID: &str = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
@@ -112,7 +190,7 @@ mod tests {
             std::fs::write(dir.path().join("c1").join(name), text).unwrap();
         }
         let records = list(Some(&Dir::open(dir.path()).unwrap())).unwrap();
-        records[0].fault.as_ref().map(ToString::to_string)
+        records[0].damage.first().map(ToString::to_string)
     }
 
     #[test]
@@ -133,5 +211,47 @@ mod tests {
             let good = [("mount-id", ID), (file, text)];
             assert_eq!(fault(&good).unwrap(), format!("{file} is {text:?}"));
         }
+    }
+
+    /// One odd entry never stops the others from being read.
+    #[test]
+    fn odd_entries_are_told_apart() {
+        let root = tempfile::tempdir().unwrap();
+        let entry = |name: &str, files: &[(&str, &[u8])]| {
+            let dir = root.path().join(name);
+            fs::create_dir_all(&dir).unwrap();
+            for (file, content) in files {
+                fs::write(dir.join(file), content).unwrap();
+            }
+        };
+        entry("good", &[("mount-id", ID.as_bytes()), ("parent", format!("sha256:{ID}").as_bytes())]);
+        entry("long", &[("mount-id", &[b'a'; 5000])]);
+        entry("garbled", &[("mount-id", b"a2"), ("parent", b"md5:0")]);
+        entry("binary", &[("mount-id", b"a3"), ("parent", b"\xff\xfe")]);
+        entry("none", &[]);
+        entry("path", &[("mount-id", b"a4-src=busybox-dst=/mnt/x")]);
+        entry("image-src=busybox-dst=/mnt/x", &[("mount-id", b"a5")]);
+        fs::write(root.path().join("stray"), "x").unwrap();
+        entry("special", &[]);
+        fs::create_dir(root.path().join("special/mount-id")).unwrap();
+        let records = list(Some(&Dir::open(root.path()).unwrap())).unwrap();
+        let names: Vec<&str> = records.iter().map(|record| record.name.as_str()).collect();
+        let expected =
+            ["binary", "garbled", "good", "image-src=busybox-dst=/mnt/x", "long", "none", "path", "special", "stray"];
+        assert_eq!(names, expected);
+        let get = |name: &str| records.iter().find(|record| record.name == name).unwrap();
+        assert!(get("good").damage.is_empty() && get("good").parent.is_some());
+        assert_eq!(get("image-src=busybox-dst=/mnt/x").mount_id.as_ref().unwrap().as_str(), "a5");
+        assert_eq!(get("stray").damage, [MountDamage::NotADirectory]);
+        assert!(get("stray").unknown_parent().is_none(), "a file holds no layer");
+        for name in ["long", "none", "special"] {
+            assert!(get(name).unknown_layer().is_some(), "{name}: {:?}", get(name));
+        }
+        for name in ["garbled", "binary"] {
+            let record = get(name);
+            assert!(record.mount_id.is_some() && record.unknown_parent().is_some(), "{record:?}");
+        }
+        assert_eq!(get("path").also_names, ["a4-src=busybox-dst="]);
+        assert!(get("path").unknown_layer().is_none() && !get("path").damage.is_empty());
     }
 }

@@ -4,34 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use layerfs::ChainId;
-
 use super::parts::Part;
 use super::place::Places;
 use super::walk::{self, Links, Unreadable, Usage, Visit};
-use crate::catalog::Catalog;
 use crate::dir::Dir;
+use crate::driver::Form;
 use crate::error::StoreError;
-use crate::liveness::removal::{Holders, Removal};
-use crate::liveness::{Ownership, layers_home};
-use crate::root::DataRoot;
-use crate::schema::buildkit::Snapshots;
+use crate::liveness::removal::Removal;
+use crate::view::View;
 
 /// What the parts of a data-root take up.
 #[derive(Debug)]
-pub struct Account {
-    /// What the root holds.
-    pub catalog: Catalog,
-    /// Who owns the driver's directories.
-    pub ownership: Ownership,
+pub struct Account<'v> {
+    /// What the root holds, and who owns what.
+    pub view: &'v View,
     /// What could not be counted: the first of them.
     pub errors: Vec<Unreadable>,
     /// How much could not be counted.
     pub error_count: u64,
     /// Entries that went away while they were read.
     pub vanished: u64,
-    /// Layers that BuildKit holds; `None` if its records cannot be read.
-    cached: Option<BTreeSet<ChainId>>,
     parts: BTreeMap<Part, u32>,
     buckets: Vec<Usage>,
     links: Links,
@@ -46,54 +38,46 @@ pub struct Freed {
     pub removal: Removal,
 }
 
-impl Account {
-    /// Counts the data-root `root`, found at `path`, with `threads` threads. Nothing is written.
+impl<'v> Account<'v> {
+    /// Counts the data-root of `view`, found at `path`, with `threads` threads. Nothing is written.
     ///
     /// # Errors
     /// [`StoreError::Io`] if the root cannot be listed.
-    pub fn read(path: &Path, root: &DataRoot, threads: usize) -> Result<Self, StoreError> {
-        Self::visit(path, root, threads, |_| ()).map(|(account, _)| account)
+    pub fn count(path: &Path, view: &'v View, threads: usize) -> Result<Self, StoreError> {
+        Self::count_and_visit(path, view, threads, || ()).map(|(account, _)| account)
     }
 
     /// The same, with a visitor for each thread.
     ///
     /// # Errors
-    /// As of [`Account::read`].
-    pub fn visit<V: Visit>(
+    /// As of [`Account::count`].
+    pub fn count_and_visit<V: Visit>(
         path: &Path,
-        root: &DataRoot,
+        view: &'v View,
         threads: usize,
-        visitor: impl Fn(&Catalog) -> V,
+        visitor: impl Fn() -> V,
     ) -> Result<(Self, Vec<V>), StoreError> {
-        let catalog = Catalog::read(root)?;
-        let ownership = Ownership::read(root, &catalog)?;
-        let cached = Snapshots::read(&root.dir).ok().map(|snapshots| snapshots.chains().clone());
         let names = |path: &Path| -> Vec<Vec<u8>> {
             path.components().map(|name| name.as_os_str().as_bytes().to_vec()).collect()
         };
-        let home = match layers_home(root)? {
-            Some(home) => home.path().strip_prefix(root.dir.path()).map(names).unwrap_or_default(),
-            None => vec![root.driver_name.clone().into_bytes()],
-        };
-        let prefix = root.dir.path().strip_prefix(path).map(names).unwrap_or_default();
+        let home = Form::home_of(&view.root.driver_name).into_iter().map(|name| name.as_bytes().to_vec()).collect();
+        let prefix = view.root.dir.path().strip_prefix(path).map(names).unwrap_or_default();
         let top = Dir::open(path)?;
-        let places = Places::new(prefix, home, &catalog, &ownership);
-        let decide = |path: &[u8], _: bool| places.of(path);
-        let (walked, visitors) = walk::walk(&top, threads, &decide, || visitor(&catalog))?;
+        let places = Places::new(prefix, home, &view.catalog, &view.liveness);
+        let decide = |path: &[u8], _: bool| places.find_place(path);
+        let (walked, visitors) = walk::walk(&top, threads, &decide, visitor)?;
         let parts = places.registry.into_parts();
         let mut buckets = walked.buckets;
         buckets.resize(parts.len().max(buckets.len()), Usage::default());
         let parts = parts.into_iter().zip(0..).collect();
         let account = Self {
+            view,
             errors: walked.errors,
             error_count: walked.error_count,
             vanished: walked.vanished,
-            cached,
             parts,
             buckets,
             links: walked.links,
-            catalog,
-            ownership,
         };
         Ok((account, visitors))
     }
@@ -113,18 +97,6 @@ impl Account {
     /// All parts and what they take up, in the order of parts.
     pub fn parts(&self) -> impl Iterator<Item = (&Part, Usage)> {
         self.parts.iter().map(|(part, number)| (part, self.buckets[*number as usize]))
-    }
-
-    /// Who holds what. Where BuildKit's records cannot be read it may hold everything.
-    #[must_use]
-    pub fn holders(&self) -> Holders<'_> {
-        Holders::new(&self.catalog, |chain| self.cached.as_ref().is_none_or(|cached| cached.contains(&chain)))
-    }
-
-    /// Whether BuildKit holds a layer, or may.
-    #[must_use]
-    pub fn held_by_build_cache(&self, chain: ChainId) -> bool {
-        self.cached.as_ref().is_none_or(|cached| cached.contains(&chain))
     }
 
     /// The bytes that go with these parts: an inode goes with the last of its links.
@@ -149,12 +121,12 @@ impl Account {
 pub(super) fn parts_of(removal: &Removal) -> Vec<Part> {
     let images = removal.images.iter().map(|id| Part::Image(*id));
     let layers = removal.layers.iter().map(|chain| Part::Layer(*chain));
-    let containers = removal.containers.iter().flat_map(|id| of_container(id));
+    let containers = removal.containers.iter().flat_map(|id| parts_of_container(id));
     images.chain(layers).chain(containers).collect()
 }
 
 /// The parts of a container.
-pub(super) fn of_container(id: &str) -> [Part; 4] {
+pub(super) fn parts_of_container(id: &str) -> [Part; 4] {
     let id = || id.to_owned();
     [Part::Container(id()), Part::Writable(id()), Part::Log(id()), Part::Mount(id())]
 }

@@ -3,21 +3,20 @@
 //! Follows moby v20.10.24 `daemon/disk_usage.go`, `daemon/images/images.go: Images`, and the client's
 //! `cli/command/formatter/disk_usage.go`. Sizes are docker's: the `size` of layers, the length of files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use layerfs::ChainId;
 
 use super::account::Account;
 use super::cache::measured;
 use super::parts::Part;
-use crate::catalog::{Catalog, Container, Image, Status};
+use crate::catalog::{Catalog, Container, Image};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ImageId};
-use crate::root::DataRoot;
 
 /// One of the four rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Row {
+pub struct UsageRow {
     /// How many there are.
     pub total: usize,
     /// How many of them are in use.
@@ -28,7 +27,7 @@ pub struct Row {
     pub reclaimable: i64,
 }
 
-impl Row {
+impl UsageRow {
     /// The share of what can be reclaimed, cut to a whole number as the client does; none where there is nothing.
     #[must_use]
     pub fn percent(&self) -> Option<i64> {
@@ -70,7 +69,7 @@ pub fn image_sizes(catalog: &Catalog) -> BTreeMap<ImageId, ImageSize> {
     let size = |image: &Image| {
         let shared = image.chain.iter().filter(|chain| uses.get(chain).is_some_and(|uses| *uses > 1));
         let shared = shared.filter_map(|chain| catalog.layer(*chain)).map(|layer| layer.size).sum();
-        let containers = catalog.live_containers().filter(|container| container.image == Some(image.id)).count();
+        let containers = catalog.containers_of(image.id).filter(|container| container.damage.is_none()).count();
         (image.id, ImageSize { size: catalog.image_size(image), shared, containers })
     };
     listed(catalog).map(size).collect()
@@ -78,24 +77,27 @@ pub fn image_sizes(catalog: &Catalog) -> BTreeMap<ImageId, ImageSize> {
 
 /// The row of images.
 #[must_use]
-pub fn images(catalog: &Catalog) -> Row {
-    let layers: BTreeSet<ChainId> = listed(catalog)
-        .filter_map(|image| image.chain.last())
-        .flat_map(|top| catalog.chain(*top).map(|layer| layer.chain_id))
-        .collect();
-    let size = layers.iter().filter_map(|chain| catalog.layer(*chain)).map(|layer| layer.size).sum();
+pub fn images(catalog: &Catalog) -> UsageRow {
+    // Each layer once: below one that was counted, all are.
+    let mut layers: BTreeSet<ChainId> = BTreeSet::new();
+    let mut size = 0_u64;
+    for top in listed(catalog).filter_map(|image| image.chain.last()) {
+        for layer in catalog.chain(*top).take_while(|layer| layers.insert(layer.chain_id)) {
+            size = size.saturating_add(layer.size);
+        }
+    }
     let sizes = image_sizes(catalog);
     let active = sizes.values().filter(|image| image.containers > 0);
     let used: u64 = active.clone().map(ImageSize::unique).sum();
-    Row { total: sizes.len(), active: active.count(), size, reclaimable: signed(size) - signed(used) }
+    UsageRow { total: sizes.len(), active: active.count(), size, reclaimable: signed(size) - signed(used) }
 }
 
 /// The row of containers: `size` says what one has written.
 #[must_use]
-pub fn containers(catalog: &Catalog, size: impl Fn(&Container) -> u64) -> Row {
-    let mut row = Row::default();
+pub fn containers(catalog: &Catalog, size: impl Fn(&Container) -> u64) -> UsageRow {
+    let mut row = UsageRow::default();
     for container in catalog.live_containers() {
-        let active = matches!(container.status(), Status::Running | Status::Paused | Status::Restarting);
+        let active = container.status().is_up();
         let size = size(container);
         row.total += 1;
         row.active += usize::from(active);
@@ -107,10 +109,11 @@ pub fn containers(catalog: &Catalog, size: impl Fn(&Container) -> u64) -> Row {
 
 /// The row of local volumes: `size` says what one holds. Those that are mounted on use have no row.
 #[must_use]
-pub fn volumes(catalog: &Catalog, size: impl Fn(&str) -> u64) -> Row {
-    let mut row = Row::default();
+pub fn volumes(catalog: &Catalog, size: impl Fn(&str) -> u64) -> UsageRow {
+    let mut row = UsageRow::default();
+    let links = volume_links(catalog);
     for volume in catalog.volumes.iter().filter(|volume| !volume.mounted_on_use) {
-        let used = volume_links(catalog, &volume.name) > 0;
+        let used = links.contains_key(volume.name.as_str());
         let size = size(&volume.name);
         row.total += 1;
         row.active += usize::from(used);
@@ -120,16 +123,21 @@ pub fn volumes(catalog: &Catalog, size: impl Fn(&str) -> u64) -> Row {
     row
 }
 
-/// How many containers have a volume.
+/// How many containers have each volume that any has.
 #[must_use]
-pub fn volume_links(catalog: &Catalog, name: &str) -> usize {
-    let has = |container: &&Container| {
-        container.mount_points.iter().any(|point| point.kind == "volume" && point.name == name)
-    };
-    catalog.live_containers().filter(has).count()
+pub fn volume_links(catalog: &Catalog) -> HashMap<&str, usize> {
+    let mut links: HashMap<&str, usize> = HashMap::new();
+    for container in catalog.live_containers() {
+        let volumes = container.mount_points.iter().filter(|point| point.kind == "volume");
+        let volumes: BTreeSet<&str> = volumes.map(|point| point.name.as_str()).collect();
+        for volume in volumes {
+            *links.entry(volume).or_default() += 1;
+        }
+    }
+    links
 }
 
-impl Account {
+impl Account<'_> {
     /// What a container has written, as `docker ps -s` says it.
     #[must_use]
     pub fn written(&self, container: &Container) -> u64 {
@@ -138,20 +146,21 @@ impl Account {
 
     /// The rows of images, containers and local volumes.
     #[must_use]
-    pub fn rows(&self) -> [Row; 3] {
+    pub fn rows(&self) -> [UsageRow; 3] {
         let data = |name: &str| self.usage(&Part::VolumeData(name.to_owned())).apparent;
-        [images(&self.catalog), containers(&self.catalog, |one| self.written(one)), volumes(&self.catalog, data)]
+        let catalog = &self.view.catalog;
+        [images(catalog), containers(catalog, |one| self.written(one)), volumes(catalog, data)]
     }
 
     /// The row of the build cache.
     ///
     /// # Errors
     /// As of [`BuildCache::read`](crate::schema::buildkit::BuildCache::read).
-    pub fn cache_row(&self, root: &DataRoot) -> Result<Row, StoreError> {
+    pub fn cache_row(&self) -> Result<UsageRow, StoreError> {
         let content = |id: &CacheId| Some(self.usage(&Part::CacheData(id.to_string())).apparent);
-        let summary = measured(root, &self.catalog, content)?.summary();
+        let summary = measured(self.view, content)?.summary();
         let reclaimable = signed(summary.size);
-        Ok(Row { total: summary.total, active: summary.active, size: summary.size, reclaimable })
+        Ok(UsageRow { total: summary.total, active: summary.active, size: summary.size, reclaimable })
     }
 }
 

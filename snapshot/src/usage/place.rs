@@ -19,7 +19,7 @@ use super::walk::Place;
 use crate::catalog::Catalog;
 use crate::driver::Form;
 use crate::ids::ImageId;
-use crate::liveness::{Claim, Ownership, Verdict};
+use crate::liveness::{Claim, Liveness, Verdict};
 
 /// A data-root as far as places in it are concerned.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(super) struct Places<'a> {
     pub(super) driver: &'a str,
     /// Of the driver's home.
     pub(super) form: Option<Form>,
-    pub(super) ownership: &'a Ownership,
+    pub(super) liveness: &'a Liveness,
     pub(super) containers: BTreeSet<&'a str>,
     pub(super) volumes: BTreeSet<&'a str>,
     pub(super) registry: Registry,
@@ -44,18 +44,13 @@ const SETTLED: bool = false;
 const ASK: bool = true;
 
 impl<'a> Places<'a> {
-    pub(super) fn new(
-        prefix: Vec<Vec<u8>>,
-        home: Vec<Vec<u8>>,
-        catalog: &'a Catalog,
-        ownership: &'a Ownership,
-    ) -> Self {
+    pub(super) fn new(prefix: Vec<Vec<u8>>, home: Vec<Vec<u8>>, catalog: &'a Catalog, liveness: &'a Liveness) -> Self {
         let places = Self {
             prefix,
             home,
             driver: &catalog.driver,
             form: Form::of(&catalog.driver),
-            ownership,
+            liveness,
             containers: catalog.containers.iter().map(|container| container.id.as_str()).collect(),
             volumes: catalog.volumes.iter().map(|volume| volume.name.as_str()).collect(),
             registry: Registry::default(),
@@ -80,7 +75,7 @@ impl<'a> Places<'a> {
     }
 
     /// The place of a path below the directory that is walked.
-    pub(super) fn of(&self, path: &[u8]) -> Place {
+    pub(super) fn find_place(&self, path: &[u8]) -> Place {
         let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
         let (part, ask_below) = match starts(&names, &self.prefix) {
             Some(inside) => self.inside(inside),
@@ -124,7 +119,7 @@ impl<'a> Places<'a> {
             [] => (Part::Store, ASK),
             [links] if is_links(links) => (Part::Store, ASK),
             [links, link, ..] if is_links(links) => {
-                let known = text(link).and_then(|link| self.ownership.links.get(link));
+                let known = text(link).and_then(|link| self.liveness.links().get(link));
                 match known {
                     Some(Some(entry)) => (self.entry(entry.as_bytes()), SETTLED),
                     Some(None) => (Part::StaleLinks, SETTLED),
@@ -148,9 +143,9 @@ impl<'a> Places<'a> {
     fn entry(&self, name: &[u8]) -> Part {
         let unknown = || Part::Unknown(name.to_vec());
         let Some(known) = text(name) else { return unknown() };
-        let Some(entry) = self.ownership.entries.get(known) else { return unknown() };
+        let Some(entry) = self.liveness.entry(known) else { return unknown() };
         let name = || known.to_owned();
-        match (entry.claims.first(), entry.verdict) {
+        match (entry.claims.first(), self.liveness.verdict_on(entry)) {
             (Some(Claim::Layer(chain)), _) => Part::Layer(*chain),
             (Some(Claim::Mount(id) | Claim::Init(id)), _) => self.mount(id),
             (Some(Claim::BuildKit(_)), _) => Part::Cache(name()),
@@ -159,7 +154,7 @@ impl<'a> Places<'a> {
             (None, Verdict::Service) => Part::Store,
             (None, _) if entry.unfinished.is_some() => Part::Unfinished(entry.unfinished.clone().unwrap_or_default()),
             (None, Verdict::Orphan) => Part::Orphan(name()),
-            (None, Verdict::Live | Verdict::Unknown) => unknown(),
+            (None, Verdict::Live(_) | Verdict::Unknown(_)) => unknown(),
         }
     }
 

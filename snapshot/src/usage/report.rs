@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use layerfs::ChainId;
 use serde::Serialize;
 
-use super::account::{Account, of_container, parts_of};
+use super::account::{Account, parts_of, parts_of_container};
 use super::parts::Part;
 use super::walk::Usage;
-use crate::catalog::Image;
+use crate::catalog::{ContainerDamage, ImageDamage, RecordDamage};
 use crate::ids::ImageId;
-use crate::liveness::removal::Holders;
-use crate::liveness::uses;
+use crate::liveness::removal::{Certainty, Holders, Request};
 
 /// What a thing takes up, and what of it goes with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -43,6 +42,8 @@ pub struct ImageUsage {
     pub layers: Vec<ChainId>,
     /// Why dockerd would not show it.
     pub damage: Option<String>,
+    /// The same for programs.
+    pub damage_code: Option<&'static str>,
     /// Why dockerd would not remove it.
     pub kept: Option<String>,
 }
@@ -67,6 +68,8 @@ pub struct LayerUsage {
     pub build_cache: bool,
     /// Why dockerd would not load it.
     pub damage: Option<String>,
+    /// The same for programs.
+    pub damage_code: Option<&'static str>,
 }
 
 /// A container, or what is left of one.
@@ -87,6 +90,8 @@ pub struct ContainerUsage {
     pub logs: u64,
     /// Why dockerd would not show it.
     pub damage: Option<String>,
+    /// The same for programs.
+    pub damage_code: Option<&'static str>,
 }
 
 /// A local volume.
@@ -103,7 +108,7 @@ pub struct VolumeUsage {
 
 /// What no image, container or volume owns.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum RestKind {
     /// The build cache: databases, content, and directories that are in no layer.
     BuildCache,
     /// Logs of containers.
@@ -128,7 +133,7 @@ pub enum Kind {
     Other(Vec<u8>),
 }
 
-impl Kind {
+impl RestKind {
     /// In words.
     #[must_use]
     pub fn title(&self) -> String {
@@ -150,9 +155,9 @@ impl Kind {
 
 /// What something takes up that no image, container or volume owns.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct RestLine {
     /// What.
-    pub kind: Kind,
+    pub kind: RestKind,
     /// All of it.
     pub usage: Usage,
     /// How many such things there are.
@@ -161,7 +166,7 @@ pub struct Line {
 
 /// The whole report.
 #[derive(Debug, Clone)]
-pub struct Report {
+pub struct DiskReport {
     /// Images, damaged ones last.
     pub images: Vec<ImageUsage>,
     /// All layers with a record.
@@ -171,18 +176,18 @@ pub struct Report {
     /// Local volumes.
     pub volumes: Vec<VolumeUsage>,
     /// The rest.
-    pub lines: Vec<Line>,
+    pub lines: Vec<RestLine>,
     /// What `du -x` says, too.
     pub total: Usage,
     /// The total less what is in images, layers, containers, volumes and lines. Always 0.
     pub unaccounted: u64,
 }
 
-impl Report {
+impl DiskReport {
     /// Makes it.
     #[must_use]
-    pub fn new(account: &Account) -> Self {
-        let holders = account.holders();
+    pub fn new(account: &Account<'_>) -> Self {
+        let holders = account.view.holders();
         let images = images(account, &holders);
         let layers = layers(account);
         let containers = containers(account, &holders);
@@ -201,12 +206,12 @@ impl Report {
 }
 
 /// The ids of all parts of a kind, those included that the catalog does not know.
-fn of_kind<T: Ord>(account: &Account, select: impl Fn(&Part) -> Option<T>) -> BTreeSet<T> {
+fn of_kind<T: Ord>(account: &Account<'_>, select: impl Fn(&Part) -> Option<T>) -> BTreeSet<T> {
     account.parts().filter_map(|(part, _)| select(part)).collect()
 }
 
-fn images(account: &Account, holders: &Holders<'_>) -> Vec<ImageUsage> {
-    let catalog = &account.catalog;
+fn images(account: &Account<'_>, holders: &Holders<'_>) -> Vec<ImageUsage> {
+    let catalog = &account.view.catalog;
     let ids = of_kind(account, |part| if let Part::Image(id) = part { Some(*id) } else { None });
     let mut images: Vec<ImageUsage> = ids
         .into_iter()
@@ -217,14 +222,19 @@ fn images(account: &Account, holders: &Holders<'_>) -> Vec<ImageUsage> {
             let own: Vec<Part> =
                 std::iter::once(Part::Image(id)).chain(layers.iter().map(|chain| Part::Layer(*chain))).collect();
             let usage: Usage = own.iter().map(|part| account.usage(part)).sum();
-            let removal = holders.remove(&[id], &[]);
-            let kept = removal.kept.first().map(|(_, reason)| reason.clone());
+            let removal = holders.if_removed(&Request {
+                images: vec![id],
+                containers: Vec::new(),
+                certainty: Certainty::AsDockerd,
+            });
+            let kept = removal.kept.first().map(|(_, reason)| reason.to_string());
             let going = parts_of(&removal);
             // Of a damaged one there are only its records, and nobody else's.
             let unique = if image.is_some() { account.freed_with(&going) } else { records.allocated };
             let stays = own.iter().filter(|part| image.is_some() && !going.contains(part));
             let shared = stays.map(|part| account.usage(part).allocated).sum();
-            let damage = catalog.damaged_images.get(&id).cloned();
+            let damage = catalog.damaged_images.get(&id).map(ToString::to_string);
+            let damage_code = catalog.damaged_images.get(&id).map(ImageDamage::code);
             let lost = || (image.is_none()).then(|| "metadata without a config".to_owned());
             ImageUsage {
                 id,
@@ -234,6 +244,7 @@ fn images(account: &Account, holders: &Holders<'_>) -> Vec<ImageUsage> {
                 records: records.allocated,
                 layers,
                 damage: damage.or_else(lost),
+                damage_code: damage_code.or_else(|| image.is_none().then_some("image-config-missing")),
                 kept: if image.is_some() { kept } else { None },
             }
         })
@@ -242,36 +253,30 @@ fn images(account: &Account, holders: &Holders<'_>) -> Vec<ImageUsage> {
     images
 }
 
-fn layers(account: &Account) -> Vec<LayerUsage> {
-    let catalog = &account.catalog;
+fn layers(account: &Account<'_>) -> Vec<LayerUsage> {
+    let catalog = &account.view.catalog;
     let ids = of_kind(account, |part| if let Part::Layer(id) = part { Some(*id) } else { None });
-    let mut names: BTreeMap<ImageId, Vec<String>> = BTreeMap::new();
-    let mut of_layer: BTreeMap<ChainId, Vec<&Image>> = BTreeMap::new();
-    for image in catalog.images.values() {
-        names.insert(image.id, catalog.names_of(image.id).into_iter().map(str::to_owned).collect());
-        for chain in &image.chain {
-            of_layer.entry(*chain).or_default().push(image);
-        }
-    }
     let mut layers: Vec<LayerUsage> = ids
         .into_iter()
         .map(|id| {
-            let users = of_layer.get(&id).map(Vec::as_slice).unwrap_or_default();
+            let users = catalog.uses(id);
             let part = Part::Layer(id);
             let usage = account.usage(&part);
-            let build_cache = account.held_by_build_cache(id) && !users.is_empty();
+            let build_cache = account.view.held_by_build_cache(id) && users.len() > 0;
             let unique = if users.len() > 1 { 0 } else { account.freed_with([&part]) };
-            let step = uses(catalog, id).find_map(|user| user.step().map(|step| step.created_by.clone()));
+            let step = users.clone().find_map(|user| user.step().map(|step| step.created_by.clone()));
             let record = catalog.layers.get(&id);
+            let count = users.len();
             LayerUsage {
                 id,
                 cache_id: record.and_then(|record| Some(record.as_ref().ok()?.cache_id.to_string())),
                 sizes: Sizes { usage, shared: usage.allocated - unique, unique },
-                images: users.len(),
-                names: users.iter().flat_map(|image| names[&image.id].clone()).collect(),
+                images: count,
+                names: users.flat_map(|user| catalog.names_of(user.image.id)).map(str::to_owned).collect(),
                 created_by: step.unwrap_or_default(),
                 build_cache,
-                damage: record.and_then(|record| record.as_ref().err().cloned()),
+                damage: record.and_then(|record| record.as_ref().err()).map(ToString::to_string),
+                damage_code: record.and_then(|record| record.as_ref().err()).map(RecordDamage::code),
             }
         })
         .collect();
@@ -279,16 +284,22 @@ fn layers(account: &Account) -> Vec<LayerUsage> {
     layers
 }
 
-fn containers(account: &Account, holders: &Holders<'_>) -> Vec<ContainerUsage> {
+/// What `docker rm` of a container asks for.
+fn removing(container: &str) -> Request {
+    Request { images: Vec::new(), containers: vec![container.to_owned()], certainty: Certainty::AsDockerd }
+}
+
+fn containers(account: &Account<'_>, holders: &Holders<'_>) -> Vec<ContainerUsage> {
     let mut containers: Vec<ContainerUsage> = account
+        .view
         .catalog
         .containers
         .iter()
         .map(|container| {
             let id = &container.id;
-            let parts = of_container(id);
+            let parts = parts_of_container(id);
             let usage: Usage = parts.iter().map(|part| account.usage(part)).sum();
-            let unique = account.freed(holders.remove(&[], &[id])).allocated;
+            let unique = account.freed(holders.if_removed(&removing(id))).allocated;
             let stays = usage.allocated - account.freed_with(&parts);
             ContainerUsage {
                 id: id.clone(),
@@ -297,7 +308,8 @@ fn containers(account: &Account, holders: &Holders<'_>) -> Vec<ContainerUsage> {
                 sizes: Sizes { usage, shared: stays, unique },
                 writable: account.usage(&Part::Writable(id.clone())).allocated,
                 logs: account.usage(&Part::Log(id.clone())).allocated,
-                damage: container.damage.clone(),
+                damage: container.damage.as_ref().map(ToString::to_string),
+                damage_code: container.damage.as_ref().map(ContainerDamage::code),
             }
         })
         .collect();
@@ -305,8 +317,10 @@ fn containers(account: &Account, holders: &Holders<'_>) -> Vec<ContainerUsage> {
     containers
 }
 
-fn volumes(account: &Account) -> Vec<VolumeUsage> {
+fn volumes(account: &Account<'_>) -> Vec<VolumeUsage> {
+    let links = super::df::volume_links(&account.view.catalog);
     let mut volumes: Vec<VolumeUsage> = account
+        .view
         .catalog
         .volumes
         .iter()
@@ -317,7 +331,7 @@ fn volumes(account: &Account) -> Vec<VolumeUsage> {
             VolumeUsage {
                 name: volume.name.clone(),
                 sizes: Sizes { usage, shared: usage.allocated - unique, unique },
-                containers: super::df::volume_links(&account.catalog, &volume.name),
+                containers: links.get(volume.name.as_str()).copied().unwrap_or_default(),
             }
         })
         .collect();
@@ -325,8 +339,8 @@ fn volumes(account: &Account) -> Vec<VolumeUsage> {
     volumes
 }
 
-fn lines(account: &Account) -> Vec<Line> {
-    let mut lines: BTreeMap<Kind, (Usage, usize)> = BTreeMap::new();
+fn lines(account: &Account<'_>) -> Vec<RestLine> {
+    let mut lines: BTreeMap<RestKind, (Usage, usize)> = BTreeMap::new();
     for (part, usage) in account.parts() {
         let kind = match part {
             Part::Image(_)
@@ -335,17 +349,17 @@ fn lines(account: &Account) -> Vec<Line> {
             | Part::Writable(_)
             | Part::Volume(_)
             | Part::VolumeData(_) => continue,
-            Part::Store => Kind::Store,
-            Part::Log(_) => Kind::Logs,
-            Part::Mount(_) => Kind::Mounts,
-            Part::BuildKit | Part::Cache(_) | Part::CacheData(_) => Kind::BuildCache,
-            Part::Removing(_) => Kind::Removing,
-            Part::Unfinished(_) => Kind::Unfinished,
-            Part::Orphan(_) => Kind::Orphans,
-            Part::Referred(_) => Kind::Referred,
-            Part::StaleLinks => Kind::StaleLinks,
-            Part::Unknown(_) => Kind::Unknown,
-            Part::Other(path) => Kind::Other(path.clone()),
+            Part::Store => RestKind::Store,
+            Part::Log(_) => RestKind::Logs,
+            Part::Mount(_) => RestKind::Mounts,
+            Part::BuildKit | Part::Cache(_) | Part::CacheData(_) => RestKind::BuildCache,
+            Part::Removing(_) => RestKind::Removing,
+            Part::Unfinished(_) => RestKind::Unfinished,
+            Part::Orphan(_) => RestKind::Orphans,
+            Part::Referred(_) => RestKind::Referred,
+            Part::StaleLinks => RestKind::StaleLinks,
+            Part::Unknown(_) => RestKind::Unknown,
+            Part::Other(path) => RestKind::Other(path.clone()),
         };
         if usage == Usage::default() {
             continue;
@@ -354,5 +368,5 @@ fn lines(account: &Account) -> Vec<Line> {
         line.0 += usage;
         line.1 += usize::from(!matches!(part, Part::CacheData(_)));
     }
-    lines.into_iter().map(|(kind, (usage, count))| Line { kind, usage, count }).collect()
+    lines.into_iter().map(|(kind, (usage, count))| RestLine { kind, usage, count }).collect()
 }

@@ -13,10 +13,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use snapshot::catalog::Resolved;
+use snapshot::liveness::removal::{Certainty, Request};
 use snapshot::root::DataRoot;
 use snapshot::usage::files::Collector;
-use snapshot::usage::report::Report;
+use snapshot::usage::report::DiskReport;
 use snapshot::usage::{Account, Freed, df};
+use snapshot::view::{Needs, View};
 
 use crate::exit::Usage;
 use crate::generate::Generate;
@@ -125,9 +127,9 @@ pub fn main() -> ExitCode {
 
 /// All that is printed.
 struct Shown<'a> {
-    account: &'a Account,
-    report: Report,
-    rows: [(&'static str, df::Row); 4],
+    account: &'a Account<'a>,
+    report: DiskReport,
+    rows: [(&'static str, df::UsageRow); 4],
     freed: Option<Freed>,
     files: Option<FileReport>,
     /// Entries of each list.
@@ -139,25 +141,26 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         return what.print::<Cli>(&MANUAL);
     }
     let root = DataRoot::find(&cli.root, cli.storage_driver.as_deref())?;
+    let view = View::of(root, Needs::ALL)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let threads = cli.threads.map_or(processors, usize::from);
     let rules = cli.rules.rules()?;
     let top = cli.top.unwrap_or(files::SHOWN);
     let (account, files) = if cli.files || cli.rules.any() {
-        let collector = |catalog: &_| Collector::new(&cli.root, &root, catalog, top);
-        let (account, found) = Account::visit(&cli.root, &root, threads, collector)?;
-        let files = FileReport::new(&account, &root, found, (&cli.images, &rules), (top, threads))?;
+        let collector = || Collector::new(&cli.root, &view, top);
+        let (account, found) = Account::count_and_visit(&cli.root, &view, threads, collector)?;
+        let files = FileReport::new(&account, found, (&cli.images, &rules), (top, threads))?;
         (account, Some(files))
     } else if cli.images.is_empty() {
-        (Account::read(&cli.root, &root, threads)?, None)
+        (Account::count(&cli.root, &view, threads)?, None)
     } else {
         return Err(Usage("images are named for --files and thresholds, or after --freed-by".into()).into());
     };
     let freed = freed_by(&account, &cli.freed_by)?;
-    let mut report = Report::new(&account);
+    let mut report = DiskReport::new(&account);
     let [images, containers, volumes] = account.rows();
     // That it cannot be read is said with the owners.
-    let cache = account.cache_row(&root).unwrap_or_default();
+    let cache = account.cache_row().unwrap_or_default();
     let rows = [("Images", images), ("Containers", containers), ("Local Volumes", volumes), ("Build Cache", cache)];
     if let Some(path) = &cli.html {
         map::write(path, &account, &report)?;
@@ -171,29 +174,30 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     }
     let failed = shown.files.as_ref().is_some_and(FileReport::failed);
     let findings = complain(&account) || failed;
-    damage::report(NAME, &root, &account.catalog);
-    damage::report_leftovers(NAME, &root, &account.ownership)?;
+    damage::report(NAME, &view);
+    damage::report_leftovers(NAME, &view)?;
     Ok(ExitCode::from(u8::from(findings)))
 }
 
-fn freed_by(account: &Account, names: &[String]) -> Result<Option<Freed>, Usage> {
+fn freed_by(account: &Account<'_>, names: &[String]) -> Result<Option<Freed>, Usage> {
     if names.is_empty() {
         return Ok(None);
     }
     let mut ids = Vec::new();
     for name in names {
-        match account.catalog.resolve(name) {
+        match account.view.catalog.resolve(name) {
             Resolved::Image(id) | Resolved::Damaged(id) => ids.push(id),
             Resolved::Nothing => return Err(Usage(format!("no such image: {name}"))),
         }
     }
     ids.sort();
     ids.dedup();
-    Ok(Some(account.freed(account.holders().remove(&ids, &[]))))
+    let request = Request { images: ids, containers: Vec::new(), certainty: Certainty::AsDockerd };
+    Ok(Some(account.freed(account.view.holders().if_removed(&request))))
 }
 
 /// Says what could not be read; that is a finding.
-fn complain(account: &Account) -> bool {
+fn complain(account: &Account<'_>) -> bool {
     for error in &account.errors {
         output::complain(NAME, &format!("{}: {}", String::from_utf8_lossy(&error.path), error.errno));
     }
@@ -201,8 +205,8 @@ fn complain(account: &Account) -> bool {
     if more > 0 {
         output::complain(NAME, &format!("{more} more could not be read"));
     }
-    for reason in &account.ownership.unreadable {
-        output::complain(NAME, &format!("not all owners can be asked: {reason}"));
+    for doubt in account.view.liveness.doubts() {
+        output::complain(NAME, &format!("not all owners can be asked: {doubt}"));
     }
-    account.error_count > 0 || !account.ownership.unreadable.is_empty()
+    account.error_count > 0 || !account.view.liveness.doubts().is_empty()
 }

@@ -7,6 +7,7 @@ use docker_format::inspect;
 use serde_json::Value;
 use snapshot::catalog::{Catalog, Resolved};
 use snapshot::root::DataRoot;
+use snapshot::view::{Needs, View};
 
 use super::layerfs::NAME;
 use super::{container, image, volume};
@@ -39,8 +40,7 @@ enum Kind {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let root = DataRoot::find(root, driver)?;
-    let catalog = Catalog::read(&root)?;
+    let View { root, catalog, .. } = View::read(root, driver, Needs::RECORDS)?;
     let kinds = args.kind.map_or_else(|| vec![Kind::Container, Kind::Image, Kind::Volume], |kind| vec![kind]);
     let found = args.names.iter().map(|name| {
         let found = kinds.iter().find_map(|kind| find(&root, &catalog, *kind, name));
@@ -63,7 +63,7 @@ fn find(root: &DataRoot, catalog: &Catalog, kind: Kind, name: &str) -> Option<an
             container::inspect::find(catalog, name).map(|found| container::document::document(root, catalog, found))
         }
         Kind::Image => match catalog.resolve(name) {
-            Resolved::Image(id) => Some(image::document(root, catalog, &catalog.images[&id])),
+            Resolved::Image(id) => Some(image::inspect_image(root, catalog, &catalog.images[&id])),
             Resolved::Damaged(id) => {
                 Some(Err(anyhow::anyhow!("{name}: damaged image {id}: {}", catalog.damaged_images[&id])))
             }

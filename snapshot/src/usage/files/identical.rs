@@ -1,20 +1,17 @@
 //! Files of the same content in several layers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use layerfs::ChainId;
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::Files;
-use crate::catalog::Catalog;
-use crate::dir::Dir;
-use crate::error::StoreError;
-use crate::root::DataRoot;
+use crate::view::View;
 
 /// Files of one content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,20 +32,27 @@ impl Identical {
     }
 }
 
+/// What comparing files has found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Comparison {
+    /// Contents that several layers have, those first that would save most.
+    pub identical: Vec<Identical>,
+    /// Files that could not be read.
+    pub unread: u64,
+    /// Files that were not compared since more than [`MAX_HOLES`] bytes of them are holes.
+    pub sparse: u64,
+}
+
+/// Bytes of holes that a file may have to be compared. Holes are not read, but they are part of the content, and so hashed.
+pub const MAX_HOLES: u64 = 64 << 20;
+
 /// Places by length and digest.
 type ByContent<'f> = BTreeMap<(u64, [u8; 32]), Vec<(ChainId, &'f [u8])>>;
 
 /// Finds files of the same content in different layers, with `threads` threads. Only files of which several layers have one
-/// of the same length are read. Returns the contents, those first that would save most, and how many files could not be read.
-///
-/// # Errors
-/// [`StoreError::Io`] if a layer's directory cannot be opened.
-pub fn identical(
-    files: &Files,
-    root: &DataRoot,
-    catalog: &Catalog,
-    threads: usize,
-) -> Result<(Vec<Identical>, u64), StoreError> {
+/// of the same length are read, and of them only the data. One descriptor is open for each thread.
+#[must_use]
+pub fn compare_files(files: &Files, view: &View, threads: usize) -> Comparison {
     let mut by_size: BTreeMap<u64, Vec<(ChainId, &[u8])>> = BTreeMap::new();
     for (layer, entries) in &files.layers {
         for entry in entries.iter().filter(|entry| entry.size > 0 && entry.inode != 0) {
@@ -60,21 +64,16 @@ pub fn identical(
         .into_iter()
         .flat_map(|(size, places)| places.into_iter().map(move |(layer, path)| (size, layer, path)))
         .collect();
-    let mut directories = BTreeMap::new();
-    for layer in candidates.iter().map(|(_, layer, _)| *layer).collect::<BTreeSet<_>>() {
-        let Some(record) = catalog.layer(layer) else { continue };
-        directories.extend(root.content(&record.cache_id)?.map(|content| (layer, content)));
-    }
-    let (next, unread) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (next, unread, sparse) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     let found: Mutex<ByContent<'_>> = Mutex::default();
     let work = || {
         while let Some((size, layer, path)) = candidates.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let digest = directories.get(layer).ok_or(Errno::NOENT).and_then(|dir| digest(dir, path, *size));
-            match digest {
-                Ok(digest) => {
+            match place_in_home(view, *layer, path).and_then(|(home, place)| digest(home, &place, *size)) {
+                Ok(Some(digest)) => {
                     let mut found = found.lock().expect("nothing panics that holds it");
                     found.entry((*size, digest)).or_default().push((*layer, path));
                 }
+                Ok(None) => drop(sparse.fetch_add(1, Ordering::Relaxed)),
                 Err(_) => drop(unread.fetch_add(1, Ordering::Relaxed)),
             }
         }
@@ -84,7 +83,7 @@ pub fn identical(
         work();
     });
     let found = found.into_inner().expect("nothing panics that holds it").into_iter();
-    let mut found: Vec<Identical> = found
+    let mut identical: Vec<Identical> = found
         .filter(|(_, places)| places.iter().any(|(layer, _)| *layer != places[0].0))
         .map(|((size, digest), mut places)| {
             places.sort_unstable();
@@ -92,25 +91,65 @@ pub fn identical(
             Identical { digest, size, places }
         })
         .collect();
-    found.sort_by(|a, b| b.saved().cmp(&a.saved()).then_with(|| a.places.cmp(&b.places)));
-    Ok((found, unread.into_inner() as u64))
+    identical.sort_by(|a, b| b.saved().cmp(&a.saved()).then_with(|| a.places.cmp(&b.places)));
+    Comparison { identical, unread: unread.into_inner() as u64, sparse: sparse.into_inner() as u64 }
 }
 
-/// The digest of a file's content; an error where it is not what it was any more.
-fn digest(dir: &Dir, path: &[u8], size: u64) -> Result<[u8; 32], Errno> {
-    let file = std::fs::File::from(open(dir.as_fd(), path)?);
+/// The driver's home, and where a file of a layer is in it.
+fn place_in_home<'v>(view: &'v View, layer: ChainId, path: &[u8]) -> Result<(BorrowedFd<'v>, Vec<u8>), Errno> {
+    let record = view.catalog.layer(layer).ok_or(Errno::NOENT)?;
+    let (home, form) = view.root.home.as_ref().zip(view.root.form()).ok_or(Errno::NOENT)?;
+    let mut place = record.cache_id.as_str().as_bytes().to_vec();
+    for part in form.content.iter().map(|part| part.as_bytes()).chain([path]) {
+        place.push(b'/');
+        place.extend(part);
+    }
+    Ok((home.as_fd(), place))
+}
+
+/// The digest of a file's content; nothing if it has too many holes, an error where it is not what it was any more.
+fn digest(home: BorrowedFd<'_>, path: &[u8], size: u64) -> Result<Option<[u8; 32]>, Errno> {
+    let file = std::fs::File::from(open(home, path)?);
     let stat = rustix::fs::fstat(&file)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || u64::try_from(stat.st_size) != Ok(size) {
         return Err(Errno::STALE);
     }
     let mut hasher = blake3::Hasher::new();
-    // No further than it was long: a log may grow.
-    let read = hasher.update_reader(file.take(size));
-    read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    if hasher.count() != size {
-        return Err(Errno::STALE);
+    let mut holes = 0;
+    while hasher.count() < size {
+        let at = hasher.count();
+        // A file system that knows no holes says that all is data.
+        let data = match rustix::fs::seek(&file, SeekFrom::Data(at)) {
+            Ok(data) => data.min(size),
+            Err(Errno::NXIO) => size,
+            Err(errno) => return Err(errno),
+        };
+        holes += data - at;
+        if holes > MAX_HOLES {
+            return Ok(None);
+        }
+        hash_zeros(&mut hasher, data - at);
+        if data < size {
+            let end = rustix::fs::seek(&file, SeekFrom::Hole(data))?.min(size);
+            rustix::fs::seek(&file, SeekFrom::Start(data))?;
+            // No further than it was long: a log may grow.
+            let read = hasher.update_reader((&file).take(end - data));
+            read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            if hasher.count() != end {
+                return Err(Errno::STALE);
+            }
+        }
     }
-    Ok(*hasher.finalize().as_bytes())
+    Ok(Some(*hasher.finalize().as_bytes()))
+}
+
+fn hash_zeros(hasher: &mut blake3::Hasher, mut count: u64) {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    while count > 0 {
+        let part = usize::try_from(count).unwrap_or(usize::MAX).min(ZEROS.len());
+        hasher.update(&ZEROS[..part]);
+        count -= part as u64;
+    }
 }
 
 /// Opens a file far below, following no symlink.
@@ -120,5 +159,36 @@ fn open(dir: BorrowedFd<'_>, path: &[u8]) -> Result<rustix::fd::OwnedFd, Errno> 
     match rustix::fs::openat2(dir, path, flags | OFlags::NOATIME, Mode::empty(), inside) {
         Err(Errno::PERM) => rustix::fs::openat2(dir, path, flags, Mode::empty(), inside),
         opened => opened,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    /// Holes count as what they are read as, and files with too many are left out in no time.
+    #[test]
+    fn holes_are_content_and_are_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = std::fs::File::open(dir.path()).unwrap();
+        let make = |name: &str, length: u64, data: &[(u64, &[u8])]| {
+            let file = std::fs::File::create(dir.path().join(name)).unwrap();
+            file.set_len(length).unwrap();
+            for (at, bytes) in data {
+                file.write_all_at(bytes, *at).unwrap();
+            }
+            digest(home.as_fd(), name.as_bytes(), length)
+        };
+        let length = 1 << 20;
+        let sparse = make("sparse", length, &[(300_000, b"x")]).unwrap().unwrap();
+        let mut whole = vec![0; 1 << 20];
+        whole[300_000] = b'x';
+        assert_eq!(make("dense", length, &[(0, &whole)]).unwrap(), Some(sparse));
+        assert_eq!(sparse, *blake3::hash(&whole).as_bytes());
+        assert_eq!(make("hole", length, &[]).unwrap(), Some(*blake3::hash(&[0; 1 << 20]).as_bytes()));
+        assert_eq!(make("huge", 1 << 42, &[(1 << 41, b"x")]), Ok(None));
+        assert_eq!(digest(home.as_fd(), b"sparse", 7), Err(Errno::STALE));
     }
 }

@@ -14,12 +14,11 @@ use layerfs::ChainId;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{FileType, Stat};
 
-pub use identical::{Identical, identical};
+pub use identical::{Comparison, Identical, MAX_HOLES, compare_files};
 pub use waste::{Repeated, Waste, waste};
 
 use super::walk::Visit;
-use crate::catalog::Catalog;
-use crate::root::DataRoot;
+use crate::view::View;
 
 /// A file as one of the largest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,9 +76,10 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// One for the data-root `root`, found at `path`, that keeps the `keep` largest files.
+    /// One for the data-root of `view`, found at `path`, that keeps the `keep` largest files.
     #[must_use]
-    pub fn new(path: &Path, root: &DataRoot, catalog: &Catalog, keep: usize) -> Self {
+    pub fn new(path: &Path, view: &View, keep: usize) -> Self {
+        let (root, catalog) = (&view.root, &view.catalog);
         let form = root.form().filter(|form| form.changes);
         let home: std::path::PathBuf = form.iter().flat_map(|form| form.home).collect();
         let home = root.dir.path().join(home);

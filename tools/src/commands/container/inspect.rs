@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use snapshot::catalog::{Catalog, Container};
-use snapshot::root::DataRoot;
+use snapshot::view::{Needs, View};
 
 use super::document::document;
 use crate::commands::inspect::print;
@@ -21,8 +21,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let root = DataRoot::find(root, driver)?;
-    let catalog = Catalog::read(&root)?;
+    let View { root, catalog, .. } = View::read(root, driver, Needs::RECORDS)?;
     let found = args.containers.iter().map(|name| {
         let container = find(&catalog, name).ok_or_else(|| anyhow::anyhow!("No such container: {name}"));
         container.and_then(|container| document(&root, &catalog, container))

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use snapshot::catalog::{Catalog, Container};
-use snapshot::root::DataRoot;
+use snapshot::catalog::Container;
+use snapshot::view::{Needs, View};
 
-use super::row::{self, Sizes, Style, is_up, state_word};
+use super::row::{self, Sizes, Style, state_word};
 use crate::commands::layerfs::NAME;
 use crate::exit::Usage;
 use crate::{damage, output};
@@ -66,13 +66,13 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     if let Some(name) = filters.names().find(|name| !FILTERS.contains(name)) {
         return Err(Usage(format!("the filter {name} is not supported here; {} are", FILTERS.join(", "))).into());
     }
-    let root = DataRoot::find(root, driver)?;
-    let catalog = Catalog::read(&root)?;
+    let view = View::read(root, driver, Needs::LISTING)?;
     let last = if args.latest { 1 } else { args.last };
     let all = args.all || last > 0 || filters.contains("status") || filters.contains("exited");
-    let mut shown: Vec<&Container> = catalog
+    let mut shown: Vec<&Container> = view
+        .catalog
         .live_containers()
-        .filter(|container| all || is_up(container.status()))
+        .filter(|container| all || container.status().is_up())
         .filter(|container| passes(&filters, container))
         .collect();
     shown.sort_by_key(|container| {
@@ -89,12 +89,12 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let rows: Vec<Row> = shown
         .into_iter()
         .map(|container| {
-            let sizes = if sizes { measure(&root, &catalog, container) } else { Sizes::default() };
-            row::row(&catalog, container, sizes, style)
+            let sizes = if sizes { measure(&view, container) } else { Sizes::default() };
+            row::row(&view.catalog, container, sizes, style)
         })
         .collect();
     output::raw(&presets::CONTAINERS.render(&format, &rows)?)?;
-    damage::report(NAME, &root, &catalog);
+    damage::report(NAME, &view);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -107,21 +107,21 @@ fn passes(filters: &Filters, container: &Container) -> bool {
         && any("name", &|value| container.name.contains(value.trim_start_matches(['^', '/'])))
         && any("status", &|value| state_word(container.status()) == value)
         && any("exited", &|value| {
-            let ended = !container.state.started.is_zero() && !is_up(container.status());
+            let ended = !container.state.started.is_zero() && !container.status().is_up();
             ended && value.parse() == Ok(container.state.exit_code)
         })
         && filters.labels_match(&container.labels)
 }
 
 /// What a container has written, by docker's rule, and with its image.
-pub(crate) fn measure(root: &DataRoot, catalog: &Catalog, container: &Container) -> Sizes {
+pub(crate) fn measure(view: &View, container: &Container) -> Sizes {
     let written = || {
         let id = container.mount.as_ref()?.mount_id.as_ref()?;
-        let content = root.content(id).ok()??;
+        let content = view.root.content(id).ok()??;
         i64::try_from(layerfs::tree_size(&content).ok()?).ok()
     };
     let written = written().unwrap_or(-1);
     let parent = container.mount.as_ref().and_then(|mount| mount.parent);
-    let image: u64 = parent.map_or(0, |top| catalog.chain(top).map(|layer| layer.size).sum());
+    let image = parent.map_or(0, |top| view.catalog.size_with_below(top));
     Sizes { written, with_image: i64::try_from(image).unwrap_or(i64::MAX).saturating_add(written.max(0)) }
 }

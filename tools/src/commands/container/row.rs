@@ -58,7 +58,7 @@ pub(crate) fn row(catalog: &Catalog, container: &Container, sizes: Sizes, style:
         ("Command", docker_format::quoted(&command)),
         ("CreatedAt", ago::created_at(created)),
         ("RunningFor", ago::ago(created, style.now)),
-        ("Ports", if is_up(state) { output::name(&ports(container)).into_owned() } else { String::new() }),
+        ("Ports", if state.is_up() { output::name(&ports(container)).into_owned() } else { String::new() }),
         ("State", state_word(state).to_owned()),
         ("Status", status(container, state, style.now)),
         ("Size", bytes(sizes.written) + &with_image),
@@ -76,11 +76,6 @@ pub(crate) fn joined(labels: &BTreeMap<String, String>) -> String {
 
 fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
-}
-
-/// Whether docker lists it without `-a`.
-pub(crate) fn is_up(status: Status) -> bool {
-    matches!(status, Status::Running | Status::Paused | Status::Restarting)
 }
 
 /// The path and the arguments, those with a blank in quotes.

@@ -12,7 +12,7 @@ use snapshot::schema::time::Time;
 ///
 /// # Errors
 /// Where the driver's files of its top layer cannot be read, as docker fails there.
-pub(crate) fn of(root: &DataRoot, catalog: &Catalog, image: &Image) -> anyhow::Result<Value> {
+pub(crate) fn inspect_image(root: &DataRoot, catalog: &Catalog, image: &Image) -> anyhow::Result<Value> {
     let names = catalog.names_of(image.id);
     let (digests, tags): (Vec<&str>, Vec<&str>) = names.into_iter().partition(|name| name.contains('@'));
     let config = &image.config;

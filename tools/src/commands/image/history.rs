@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use jiff::Timestamp;
 use snapshot::catalog::{Catalog, Image, Resolved};
-use snapshot::root::DataRoot;
+use snapshot::view::{Needs, View};
 
 use super::select::seconds_of;
 use super::{no_such_image, shown_id};
@@ -41,14 +41,14 @@ pub(crate) struct Args {
 const COMMAND: usize = 45;
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let root = DataRoot::find(root, driver)?;
-    let catalog = Catalog::read(&root)?;
+    let view = View::read(root, driver, Needs::only(std::slice::from_ref(&args.image)))?;
+    let catalog = &view.catalog;
     let image = match catalog.resolve(&args.image) {
         Resolved::Image(id) => &catalog.images[&id],
         Resolved::Damaged(id) => bail!("{}: damaged image {id}: {}", args.image, catalog.damaged_images[&id]),
         Resolved::Nothing => return Err(no_such_image(&args.image)),
     };
-    let rows = rows(&catalog, image, args)?;
+    let rows = rows(catalog, image, args)?;
     output::raw(&presets::HISTORY.render(&presets::history(&args.format, args.quiet, args.human), &rows)?)?;
     Ok(ExitCode::SUCCESS)
 }

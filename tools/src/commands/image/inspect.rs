@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use snapshot::catalog::{Catalog, Resolved};
-use snapshot::root::DataRoot;
+use snapshot::catalog::Resolved;
+use snapshot::view::{Needs, View};
 
 use super::{document, no_such_image};
 use crate::commands::layerfs::NAME;
@@ -23,12 +23,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let root = DataRoot::find(root, driver)?;
-    let catalog = Catalog::read(&root)?;
+    let view = View::read(root, driver, Needs::only(&args.images))?;
+    let catalog = &view.catalog;
     let (mut documents, mut errors) = (Vec::new(), Vec::new());
     for text in &args.images {
         let found = match catalog.resolve(text) {
-            Resolved::Image(id) => document::of(&root, &catalog, &catalog.images[&id]),
+            Resolved::Image(id) => document::inspect_image(&view.root, catalog, &catalog.images[&id]),
             Resolved::Damaged(id) => {
                 Err(anyhow::anyhow!("{text}: damaged image {id}: {}", catalog.damaged_images[&id]))
             }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use snapshot::catalog::{Catalog, Resolved};
 use snapshot::reference::Reference;
-use snapshot::root::DataRoot;
+use snapshot::view::{Needs, View};
 
 use super::select::{Selection, Shown, seconds};
 use super::{no_such_image, shown_id};
@@ -56,28 +56,28 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     }
     // As dockerd has it from version 25 on.
     filters.check_with(docker_format::filter::Command::ImageList, &["until"])?;
-    let root = DataRoot::find(root, driver)?;
-    let catalog = Catalog::read(&root)?;
-    let selection = selection(&catalog, &filters, args.all)?;
+    let view = View::read(root, driver, Needs::LISTING)?;
+    let catalog = &view.catalog;
+    let selection = selection(catalog, &filters, args.all)?;
     for pattern in &selection.references {
         pattern::matches(pattern, "")?;
     }
     let matches = |pattern: &str, name: &Reference| {
         pattern::familiar(pattern, &name.familiar(), &name.familiar_name()).unwrap_or_default()
     };
-    let images = selection.images(&catalog, matches);
+    let images = selection.images(catalog, matches);
     let format = presets::images(&args.format, args.quiet, args.digests);
     let digests = Digests { rows: args.digests, shown: args.digests || format.contains("{{.Digest}}") };
     let now = Timestamp::now();
     let rows: Vec<Row> = images
         .iter()
         .flat_map(|shown| {
-            let row = row(&catalog, shown, args.no_trunc, now);
+            let row = row(catalog, shown, args.no_trunc, now);
             names(shown, digests).into_iter().map(move |name| with_name(row.clone(), name))
         })
         .collect();
     output::raw(&presets::IMAGES.render(&format, &rows)?)?;
-    damage::report(NAME, &root, &catalog);
+    damage::report(NAME, &view);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,7 +9,7 @@ pub(crate) mod load;
 pub(crate) mod prune;
 pub(crate) mod rm;
 mod select;
-pub(crate) use document::of as document;
+pub(crate) use document::inspect_image;
 pub(crate) use select::seconds;
 pub(crate) mod tag;
 pub(crate) mod tree;

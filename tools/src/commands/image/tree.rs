@@ -1,6 +1,6 @@
 //! `layerfs image tree`: the layers as they stand on each other, with their images and containers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,8 +8,7 @@ use layerfs::ChainId;
 use serde::Serialize;
 use snapshot::catalog::Catalog;
 use snapshot::ids::ImageId;
-use snapshot::liveness;
-use snapshot::root::DataRoot;
+use snapshot::view::{Needs, View};
 
 use crate::commands::layerfs::NAME;
 use crate::output;
@@ -64,8 +63,8 @@ struct Named {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let root = DataRoot::find(root, driver)?;
-    let catalog = Catalog::read(&root)?;
+    let view = View::read(root, driver, Needs::LISTING)?;
+    let catalog = &view.catalog;
     let mut missing = false;
     let mut wanted = Vec::new();
     for text in &args.images {
@@ -81,7 +80,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
             }
         }
     }
-    let nodes = if missing && wanted.is_empty() { Vec::new() } else { tree(&catalog, &wanted) };
+    let nodes = if missing && wanted.is_empty() { Vec::new() } else { tree(catalog, &wanted) };
     if args.json {
         output::json(&nodes)?;
     } else {
@@ -89,13 +88,14 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
             output::say(&line(node, args.no_trunc))?;
         }
     }
-    crate::damage::report(NAME, &root, &catalog);
+    crate::damage::report(NAME, &view);
     Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// The layers of some images, or all layers: each after the one it stands on, the largest branch last.
 fn tree(catalog: &Catalog, wanted: &[ImageId]) -> Vec<Node> {
-    let shown = |chain: &ChainId| wanted.is_empty() || wanted.iter().any(|id| catalog.images[id].chain.contains(chain));
+    let chosen: HashSet<ChainId> = wanted.iter().flat_map(|id| catalog.images[id].chain.iter().copied()).collect();
+    let shown = |chain: &ChainId| wanted.is_empty() || chosen.contains(chain);
     let mut children: BTreeMap<Option<ChainId>, Vec<ChainId>> = BTreeMap::new();
     for (chain, layer) in catalog.layers.iter().filter(|(chain, _)| shown(chain)) {
         // What is damaged stands nowhere.
@@ -122,13 +122,10 @@ fn tree(catalog: &Catalog, wanted: &[ImageId]) -> Vec<Node> {
 
 fn node(catalog: &Catalog, chain: ChainId, last: Vec<bool>, below: u64) -> Node {
     let layer = catalog.layer(chain);
-    let uses: Vec<_> = liveness::uses(catalog, chain).collect();
+    let uses: Vec<_> = catalog.uses(chain).collect();
     let size = layer.map_or(0, |layer| layer.size);
     let tops = uses.iter().filter(|used| used.place + 1 == used.image.chain.len());
-    let containers = catalog
-        .containers
-        .iter()
-        .filter(|container| container.mount.as_ref().and_then(|mount| mount.parent) == Some(chain));
+    let containers = catalog.containers_on(chain);
     Node {
         chain_id: chain,
         parent: layer.and_then(|layer| layer.parent),
@@ -136,7 +133,7 @@ fn node(catalog: &Catalog, chain: ChainId, last: Vec<bool>, below: u64) -> Node 
         size,
         total: below.saturating_add(size),
         shared_by: uses.len(),
-        created_by: uses.iter().find_map(|used| used.step()).map(|step| step.created_by.clone()),
+        created_by: uses.iter().find_map(snapshot::catalog::LayerUse::step).map(|step| step.created_by.clone()),
         images: tops
             .map(|used| Named {
                 id: used.image.id,
@@ -144,7 +141,7 @@ fn node(catalog: &Catalog, chain: ChainId, last: Vec<bool>, below: u64) -> Node 
             })
             .collect(),
         containers: containers.map(|container| container.name.clone()).collect(),
-        damage: catalog.layers.get(&chain).and_then(|layer| layer.as_ref().err().cloned()),
+        damage: catalog.layers.get(&chain).and_then(|layer| layer.as_ref().err()).map(ToString::to_string),
         last,
     }
 }

@@ -5,7 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use snapshot::usage::report::{Kind, Sizes};
+use snapshot::usage::report::{RestKind, Sizes};
 use snapshot::usage::walk::Usage;
 
 use super::{Shown, json};
@@ -43,7 +43,7 @@ pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
         line("volume", "", &volume.name, &volume.sizes, None)?;
     }
     for rest in &report.lines {
-        let raw = if let Kind::Other(path) = &rest.kind { json::raw(path) } else { None };
+        let raw = if let RestKind::Other(path) = &rest.kind { json::raw(path) } else { None };
         usage(["unowned", "", &rest.kind.title()], &rest.usage, None, ["", &raw.unwrap_or_default()])?;
     }
     usage(["total", "", ""], &report.total, None, ["", ""])

@@ -1,8 +1,7 @@
 //! `--files` and the thresholds on what images waste.
 
-use snapshot::root::DataRoot;
 use snapshot::usage::Account;
-use snapshot::usage::files::{Collector, Files, Identical, Waste, identical, waste};
+use snapshot::usage::files::{Collector, Comparison, Files, Identical, Waste, compare_files, waste};
 
 use super::rules::{Rules, Verdict};
 use crate::exit::Usage;
@@ -19,6 +18,8 @@ pub(super) struct FileReport {
     pub(super) identical: Vec<Identical>,
     /// Files that could not be compared.
     pub(super) unread: u64,
+    /// Files that were not compared since they consist of holes.
+    pub(super) sparse: u64,
 }
 
 /// What one image wastes.
@@ -34,20 +35,19 @@ pub(super) struct ImageWaste {
 impl FileReport {
     /// `only` are the images that are meant; all that docker lists if there are none.
     pub(super) fn new(
-        account: &Account,
-        root: &DataRoot,
+        account: &Account<'_>,
         found: Vec<Collector>,
         (only, rules): (&[String], &Rules),
         (top, threads): (usize, usize),
     ) -> anyhow::Result<Self> {
-        let catalog = &account.catalog;
+        let catalog = &account.view.catalog;
         let files = Files::merge(found, top);
         let mut ids = Vec::new();
         for name in only {
             match catalog.resolve(name) {
                 snapshot::catalog::Resolved::Image(id) => ids.push(id),
                 snapshot::catalog::Resolved::Damaged(id) => {
-                    let reason = catalog.damaged_images.get(&id).cloned().unwrap_or_default();
+                    let reason = catalog.damaged_images.get(&id).map(ToString::to_string).unwrap_or_default();
                     return Err(Usage(format!("{name} is damaged: {reason}")).into());
                 }
                 snapshot::catalog::Resolved::Nothing => return Err(Usage(format!("no such image: {name}")).into()),
@@ -68,8 +68,8 @@ impl FileReport {
             })
             .collect();
         images.sort_by(|a, b| b.waste.wasted.cmp(&a.waste.wasted).then_with(|| a.id.cmp(&b.id)));
-        let (identical, unread) = identical(&files, root, catalog, threads)?;
-        Ok(Self { files, images, identical, unread })
+        let Comparison { identical, unread, sparse } = compare_files(&files, account.view, threads);
+        Ok(Self { files, images, identical, unread, sparse })
     }
 
     /// Whether an image breaks a rule.

@@ -5,18 +5,19 @@
 //! total_allocated, total_apparent, unaccounted     bytes; total_allocated is what `du -x -B1` says of the root
 //! total_files, total_directories, total_inodes
 //! docker      {images, containers, volumes, build_cache}: {total, active, size, reclaimable}, as `docker system df`
-//! images      [{id, names, intermediate, SIZES, records, layers, damage, kept}]
-//! layers      [{id, cache_id, SIZES, images, names, created_by, build_cache, damage}]
-//! containers  [{id, name, image, SIZES, writable, logs, damage}]
+//! images      [{id, names, intermediate, SIZES, records, layers, damage, damage_code, kept}]
+//! layers      [{id, cache_id, SIZES, images, names, created_by, build_cache, damage, damage_code}]
+//! containers  [{id, name, image, SIZES, writable, logs, damage, damage_code}]
 //! volumes     [{name, SIZES, containers}]
 //! unowned     [{kind, name, name_raw?, count, allocated, apparent, files, directories, inodes}]
 //! freed_by    {allocated, images, layers, kept: [{id, reason}]}, or null
 //! files       null without --files and thresholds, else {largest: [{path, path_raw?, allocated, apparent}],
 //!             images: [{id, names, efficiency, wasted_bytes, user_bytes, wasted_user_percent, hidden_bytes, hidden_files,
 //!             rules: [{rule, failed, reason}], repeated: [{path, path_raw?, bytes, layers}]}],
-//!             identical: [{blake3, size, saved, places: [{layer, path, path_raw?}]}], identical_saved, unread}
+//!             identical: [{blake3, size, saved, places: [{layer, path, path_raw?}]}], identical_saved, unread, sparse}
 //! unreadable  [{path, path_raw?, error}], unreadable_count, vanished
 //! unknown_owners   [text]: records of owners that cannot be read
+//! damage      [{subject, id, code, text}]: what is wrong with the records; codes do not change
 //!
 //! SIZES       allocated, apparent, files, directories, inodes, shared, unique
 //! ```
@@ -28,7 +29,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use snapshot::usage::report::Kind;
+use snapshot::catalog::{Damage, Subject};
+use snapshot::usage::report::RestKind;
 
 use super::Shown;
 use super::files::FileReport;
@@ -52,7 +54,7 @@ fn value(shown: &Shown<'_>) -> anyhow::Result<Value> {
         let mut object = serde_json::Map::new();
         object.insert("kind".into(), kind(&line.kind).into());
         object.insert("name".into(), line.kind.title().into());
-        if let Kind::Other(path) = &line.kind
+        if let RestKind::Other(path) = &line.kind
             && let Some(raw) = raw(path)
         {
             object.insert("name_raw".into(), raw.into());
@@ -64,7 +66,7 @@ fn value(shown: &Shown<'_>) -> anyhow::Result<Value> {
         unowned.push(Value::Object(object));
     }
     let freed = shown.freed.as_ref().map(|freed| {
-        let kept = freed.removal.kept.iter().map(|(id, reason)| json!({"id": id, "reason": reason}));
+        let kept = freed.removal.kept.iter().map(|(id, reason)| json!({"id": id, "reason": reason.to_string()}));
         let kept: Vec<Value> = kept.collect();
         let (images, layers) = (&freed.removal.images, &freed.removal.layers);
         json!({"allocated": freed.allocated, "images": images, "layers": layers, "kept": kept})
@@ -73,8 +75,8 @@ fn value(shown: &Shown<'_>) -> anyhow::Result<Value> {
         account.errors.iter().map(|error| with_path(&error.path, json!({"error": error.errno.to_string()})));
     let unreadable: Vec<Value> = unreadable.collect();
     Ok(json!({
-        "root": account.catalog.root.display().to_string(),
-        "storage_driver": account.catalog.driver,
+        "root": account.view.catalog.root.display().to_string(),
+        "storage_driver": account.view.catalog.driver,
         "total_allocated": total.allocated,
         "total_apparent": total.apparent,
         "unaccounted": report.unaccounted,
@@ -97,8 +99,23 @@ fn value(shown: &Shown<'_>) -> anyhow::Result<Value> {
         "unreadable": unreadable,
         "unreadable_count": account.error_count,
         "vanished": account.vanished,
-        "unknown_owners": account.ownership.unreadable,
+        "unknown_owners": account.view.liveness.doubts().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "damage": account.view.damage().iter().map(damage).collect::<Vec<_>>(),
     }))
+}
+
+/// What is damaged, how, and both in words.
+fn damage(damage: &Damage) -> Value {
+    let (kind, id) = match damage.subject() {
+        Subject::References => ("references", Value::Null),
+        Subject::Image(id) => ("image", id.to_string().into()),
+        Subject::Layer(id) => ("layer", id.to_string().into()),
+        Subject::Container(id) => ("container", id.into()),
+        Subject::Mount(name) => ("mount", name.into()),
+        Subject::Volume(name) => ("volume", name.into()),
+        Subject::BuildCache => ("build_cache", Value::Null),
+    };
+    json!({"subject": kind, "id": id, "code": damage.code(), "text": damage.to_string()})
 }
 
 /// An object with a path, lossless.
@@ -145,21 +162,22 @@ fn files(report: &FileReport, top: usize) -> Value {
         "identical": identical.collect::<Vec<_>>(),
         "identical_saved": report.identical.iter().map(snapshot::usage::files::Identical::saved).sum::<u64>(),
         "unread": report.unread,
+        "sparse": report.sparse,
     })
 }
 
-fn kind(kind: &Kind) -> &'static str {
+fn kind(kind: &RestKind) -> &'static str {
     match kind {
-        Kind::BuildCache => "build_cache",
-        Kind::Logs => "logs",
-        Kind::Removing => "removing",
-        Kind::Unfinished => "unfinished",
-        Kind::Orphans => "orphans",
-        Kind::Mounts => "mounts",
-        Kind::Referred => "referred",
-        Kind::StaleLinks => "stale_links",
-        Kind::Unknown => "unknown",
-        Kind::Store => "store",
-        Kind::Other(_) => "other",
+        RestKind::BuildCache => "build_cache",
+        RestKind::Logs => "logs",
+        RestKind::Removing => "removing",
+        RestKind::Unfinished => "unfinished",
+        RestKind::Orphans => "orphans",
+        RestKind::Mounts => "mounts",
+        RestKind::Referred => "referred",
+        RestKind::StaleLinks => "stale_links",
+        RestKind::Unknown => "unknown",
+        RestKind::Store => "store",
+        RestKind::Other(_) => "other",
     }
 }

@@ -1,17 +1,19 @@
 //! `--html`: the report as a page to click through.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Context;
-use snapshot::usage::report::{Kind as Rest, LayerUsage, Report};
+use layerfs::ChainId;
+use snapshot::usage::report::{DiskReport, LayerUsage, RestKind as Rest};
 use snapshot::usage::walk::Usage;
 use snapshot::usage::{Account, Part};
 
 use crate::html::{Kind, Node, Page, render};
 
 /// Writes the page; a file that is there is replaced.
-pub(super) fn write(path: &Path, account: &Account, report: &Report) -> anyhow::Result<()> {
-    let catalog = &account.catalog;
+pub(super) fn write(path: &Path, account: &Account<'_>, report: &DiskReport) -> anyhow::Result<()> {
+    let catalog = &account.view.catalog;
     let read = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
     let facts = [
         ("Data-root", catalog.root.display().to_string()),
@@ -45,19 +47,20 @@ fn group(name: &str, kind: Kind, children: Vec<Node>) -> Option<Node> {
 }
 
 /// Every byte once: a layer that several images have stands beside them, not in one of them.
-fn tree(account: &Account, report: &Report) -> Node {
+fn tree(account: &Account<'_>, report: &DiskReport) -> Node {
     let mut shared: Vec<Node> = Vec::new();
     let mut alone: Vec<Node> = Vec::new();
     for layer in report.layers.iter().filter(|layer| layer.images != 1) {
         let place = if layer.images > 1 { &mut shared } else { &mut alone };
-        place.push(of_layer(layer));
+        place.push(layer_node(layer));
     }
+    let by_id: HashMap<ChainId, &LayerUsage> = report.layers.iter().map(|layer| (layer.id, layer)).collect();
     let mut images: Vec<Node> = report
         .images
         .iter()
         .map(|image| {
-            let own = report.layers.iter().filter(|layer| layer.images == 1 && image.layers.contains(&layer.id));
-            let children: Vec<Node> = own.map(of_layer).collect();
+            let own = image.layers.iter().filter_map(|id| by_id.get(id)).filter(|layer| layer.images == 1);
+            let children: Vec<Node> = own.map(|layer| layer_node(layer)).collect();
             let records = account.usage(&Part::Image(image.id));
             let usage = Usage {
                 allocated: records.allocated + children.iter().map(|child| child.allocated).sum::<u64>(),
@@ -104,10 +107,10 @@ fn tree(account: &Account, report: &Report) -> Node {
         };
         node(line.kind.title(), kind, &line.usage, None, Vec::new())
     }));
-    node(account.catalog.root.display().to_string(), Kind::DataRoot, &report.total, None, children)
+    node(account.view.catalog.root.display().to_string(), Kind::DataRoot, &report.total, None, children)
 }
 
-fn of_layer(layer: &LayerUsage) -> Node {
+fn layer_node(layer: &LayerUsage) -> Node {
     let made = Some(layer.created_by.clone()).filter(|made| !made.is_empty());
     let note = layer.damage.as_ref().map(|reason| format!("damaged: {reason}")).or(made);
     node(layer.id.0.short(), Kind::Layer, &layer.sizes.usage, note, Vec::new())

@@ -1,6 +1,6 @@
 //! Which come first, and how many are shown.
 
-use snapshot::usage::report::{Report, Sizes};
+use snapshot::usage::report::{DiskReport, Sizes};
 
 /// What to sort by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -39,7 +39,7 @@ impl Sort {
 }
 
 /// Sorts everything in the report and cuts it to `top` each. The lines of what nobody owns are all shown.
-pub(super) fn sort(report: &mut Report, by: Sort, top: Option<usize>) {
+pub(super) fn sort(report: &mut DiskReport, by: Sort, top: Option<usize>) {
     let first = |names: &[String]| names.first().cloned().unwrap_or_default();
     report.images.sort_by_cached_key(|image| {
         (image.damage.is_some(), by.key(&image.sizes, &first(&image.names), &image.id.to_string()))

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use snapshot::usage::df::Row;
+use snapshot::usage::df::UsageRow;
 use snapshot::usage::report::Sizes;
 
 use super::Shown;
@@ -43,7 +43,7 @@ fn rows(shown: &Shown<'_>, out: &mut String) {
     out.push_str(&align(&table));
 }
 
-fn reclaimable(row: &Row) -> String {
+fn reclaimable(row: &UsageRow) -> String {
     let bytes = human_size(row.reclaimable as f64, 4);
     row.percent().map_or_else(|| bytes.clone(), |percent| format!("{bytes} ({percent}%)"))
 }
@@ -176,7 +176,7 @@ fn freed(shown: &Shown<'_>, out: &mut String) {
     let bytes = freed.allocated;
     let _ = writeln!(out, "Removing would free {} ({bytes} B): {images} images, {layers} layers", size(bytes));
     for (id, reason) in &removal.kept {
-        let _ = writeln!(out, "{} stays: {}", id.0.short(), escape(reason));
+        let _ = writeln!(out, "{} stays: {}", id.0.short(), escape(&reason.to_string()));
     }
 }
 
@@ -230,4 +230,8 @@ fn files(shown: &Shown<'_>, out: &mut String) {
     }
     let all: u64 = report.identical.iter().map(snapshot::usage::files::Identical::saved).sum();
     let _ = write!(out, "\nThe same content in several layers: {} more than once\n{}", size(all), align(&table));
+    if report.sparse > 0 {
+        let most = size(snapshot::usage::files::MAX_HOLES);
+        let _ = writeln!(out, "Not compared: {} files with more than {most} of holes", report.sparse);
+    }
 }

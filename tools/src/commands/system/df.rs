@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use snapshot::catalog::{Catalog, Volume};
-use snapshot::root::DataRoot;
+use snapshot::catalog::Volume;
 use snapshot::schema::buildkit::{BuildCache, CacheRecord};
 use snapshot::schema::volume;
 use snapshot::usage::{build_cache, df};
+use snapshot::view::{Needs, View};
 
 use crate::commands::container::list::measure;
 use crate::commands::container::row::{self as container, Sizes, Style};
@@ -33,25 +33,23 @@ pub(crate) struct Args {
 
 /// What sizes are taken from.
 struct Usage {
-    root: DataRoot,
-    catalog: Catalog,
+    view: View,
     cache: BuildCache,
     now: Timestamp,
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let root = DataRoot::find(root, driver)?;
-    let catalog = Catalog::read(&root)?;
-    let cache = build_cache(&root, &catalog);
+    let view = View::read(root, driver, Needs::DISK_USAGE)?;
+    let cache = build_cache(&view);
     let unknown = cache.as_ref().err().map(|error| format!("the build cache is not known: {error}"));
-    let usage = Usage { root, catalog, cache: cache.unwrap_or_default(), now: Timestamp::now() };
+    let usage = Usage { view, cache: cache.unwrap_or_default(), now: Timestamp::now() };
     let text = match (args.verbose, args.format.as_str()) {
         (true, "" | "table") => usage.tables()?,
         (true, format) => usage.document(format)?,
         (false, format) => presets::DISK_USAGE.render(&presets::disk_usage(format), &usage.summary())?,
     };
     output::raw(&text)?;
-    damage::report(NAME, &usage.root, &usage.catalog);
+    damage::report(NAME, &usage.view);
     let Some(unknown) = unknown else { return Ok(ExitCode::SUCCESS) };
     output::complain(NAME, &unknown);
     Ok(ExitCode::FAILURE)
@@ -67,14 +65,14 @@ const KINDS: [(&str, Kind); 4] = [
 
 impl Usage {
     fn volume_size(&self, name: &str) -> u64 {
-        let data = volume::data(&self.root.dir, name).ok().flatten();
+        let data = volume::data(&self.view.root.dir, name).ok().flatten();
         data.and_then(|data| layerfs::tree_size(&data).ok()).unwrap_or_default()
     }
 
     fn summary(&self) -> Vec<Row> {
-        let catalog = &self.catalog;
+        let catalog = &self.view.catalog;
         let cache = self.cache.summary();
-        let written = |one: &_| u64::try_from(measure(&self.root, catalog, one).written).unwrap_or_default();
+        let written = |one: &_| u64::try_from(measure(&self.view, one).written).unwrap_or_default();
         let rows = [
             ("Images", df::images(catalog)),
             ("Containers", df::containers(catalog, written)),
@@ -134,12 +132,12 @@ impl Usage {
 
     /// The images, with the first of their tags only.
     fn images(&self, whole: bool) -> Vec<Row> {
-        let sizes = df::image_sizes(&self.catalog);
+        let sizes = df::image_sizes(&self.view.catalog);
         let mut images: Vec<_> =
-            sizes.iter().filter_map(|(id, sizes)| Some((self.catalog.images.get(id)?, sizes))).collect();
+            sizes.iter().filter_map(|(id, sizes)| Some((self.view.catalog.images.get(id)?, sizes))).collect();
         images.sort_by_key(|(image, _)| (std::cmp::Reverse(seconds(image)), image.id));
         let row = |(image, sizes): (&snapshot::catalog::Image, &df::ImageSize)| {
-            let names = self.catalog.names_of(image.id);
+            let names = self.view.catalog.names_of(image.id);
             let tag = names.into_iter().filter(|name| !name.contains('@')).find_map(|name| name.rsplit_once(':'));
             let (repository, tag) = tag.unwrap_or(("<none>", "<none>"));
             let created = seconds(image);
@@ -161,17 +159,18 @@ impl Usage {
     }
 
     fn containers(&self, whole: bool) -> Vec<Row> {
-        let mut containers: Vec<_> = self.catalog.live_containers().collect();
+        let mut containers: Vec<_> = self.view.catalog.live_containers().collect();
         containers.sort_by_key(|one| std::cmp::Reverse(one.created.moment().unwrap_or(Timestamp::MIN)));
         let style = Style { whole, now: self.now };
         let row = |one| {
-            let sizes = Sizes { with_image: 0, ..measure(&self.root, &self.catalog, one) };
-            container::row(&self.catalog, one, sizes, style)
+            let sizes = Sizes { with_image: 0, ..measure(&self.view, one) };
+            container::row(&self.view.catalog, one, sizes, style)
         };
         containers.into_iter().map(row).collect()
     }
 
     fn volumes(&self) -> Vec<Row> {
+        let links = df::volume_links(&self.view.catalog);
         let row = |volume: &Volume| {
             Row::from([
                 ("Name", output::name(&volume.name).into_owned()),
@@ -179,14 +178,14 @@ impl Usage {
                 ("Scope", "local".to_owned()),
                 (
                     "Mountpoint",
-                    self.catalog.root.join("volumes").join(&volume.name).join("_data").display().to_string(),
+                    self.view.catalog.root.join("volumes").join(&volume.name).join("_data").display().to_string(),
                 ),
                 ("Labels", container::joined(&volume.labels)),
-                ("Links", df::volume_links(&self.catalog, &volume.name).to_string()),
+                ("Links", links.get(volume.name.as_str()).copied().unwrap_or_default().to_string()),
                 ("Size", size::size4(self.volume_size(&volume.name))),
             ])
         };
-        self.catalog.volumes.iter().filter(|volume| !volume.mounted_on_use).map(row).collect()
+        self.view.catalog.volumes.iter().filter(|volume| !volume.mounted_on_use).map(row).collect()
     }
 
     fn records(&self, whole: bool) -> Vec<Row> {

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use docker_format::inspect;
 use serde_json::json;
-use snapshot::catalog::{Catalog, Status};
-use snapshot::root::DataRoot;
+use snapshot::catalog::Status;
+use snapshot::view::{Needs, View};
 
 use crate::commands::layerfs::NAME;
 use crate::{damage, output};
@@ -19,8 +19,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let root = DataRoot::find(root, driver)?;
-    let catalog = Catalog::read(&root)?;
+    let view = View::read(root, driver, Needs::LISTING)?;
+    let (root, catalog) = (&view.root, &view.catalog);
     let count = |wanted: Status| catalog.live_containers().filter(|one| one.status() == wanted).count();
     let (all, running, paused) = (catalog.live_containers().count(), count(Status::Running), count(Status::Paused));
     let (stopped, images) = (all - running - paused, catalog.images.len());
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
             print(&info, format)?;
         }
     }
-    damage::report(NAME, &root, &catalog);
+    damage::report(NAME, &view);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,8 +7,9 @@ use layerfs::ChainId;
 use serde::Serialize;
 use snapshot::catalog::{Catalog, Container};
 use snapshot::ids::ImageId;
-use snapshot::liveness::{self, Claim, Entry, Ownership, Subject, Verdict};
-use snapshot::root::DataRoot;
+use snapshot::liveness::lookup::{Target, find_target};
+use snapshot::liveness::{Claim, OwnedEntry, Verdict};
+use snapshot::view::{Needs, View};
 
 use crate::commands::layerfs::NAME;
 use crate::output;
@@ -91,18 +92,20 @@ struct ContainerAnswer {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let root = DataRoot::find(root, driver)?;
-    let catalog = Catalog::read(&root)?;
-    let ownership = Ownership::read(&root, &catalog)?;
+    let view = View::read(root, driver, Needs::LIVENESS)?;
     let (mut answers, mut missing) = (Vec::new(), false);
     for asked in &args.subjects {
-        match liveness::find(&root, &catalog, &ownership, asked)? {
-            Some(subject) => {
-                answers.push(Asker { root: &root, catalog: &catalog, ownership: &ownership }.answer(asked, subject));
-            }
+        match find_target(&view.root, &view.catalog, &view.liveness, asked)? {
+            Some(target) => answers.push(Asker { view: &view, catalog: &view.catalog }.answer(asked, target)),
             None => {
                 missing = true;
-                output::complain(NAME, &format!("{asked}: nothing of {} is called so", root.dir.path().display()));
+                output::complain(
+                    NAME,
+                    &format!(
+                        "{asked}: {} has no directory, layer, image, container or volume of this name",
+                        view.root.dir.path().display()
+                    ),
+                );
             }
         }
     }
@@ -121,69 +124,66 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
 
 /// What answers are taken from.
 struct Asker<'a> {
-    root: &'a DataRoot,
+    view: &'a View,
     catalog: &'a Catalog,
-    ownership: &'a Ownership,
 }
 
 impl Asker<'_> {
-    fn answer(&self, asked: &str, subject: Subject) -> Answer {
+    fn answer(&self, asked: &str, target: Target) -> Answer {
         let mut answer = Answer { asked: asked.to_owned(), ..Answer::default() };
-        match subject {
-            Subject::Entry { name, below } => self.entry(&mut answer, &name, below),
-            Subject::Link { id, entry: Some(name) } => {
+        match target {
+            Target::Entry { name, below } => self.entry(&mut answer, &name, below),
+            Target::Link { id, entry: Some(name) } => {
                 self.entry(&mut answer, &name, PathBuf::new());
                 answer.what = format!("link {id} to {}", answer.what);
             }
-            Subject::Link { id, entry: None } => {
+            Target::Link { id, entry: None } => {
                 answer.what = format!("link {id}, which leads nowhere");
                 answer.verdict = Some("orphan");
             }
-            Subject::Layer(chain) => {
+            Target::Layer(chain) => {
                 self.layer(&mut answer, chain);
                 answer.what = "a layer's record".into();
                 if let Some(layer) = self.catalog.layer(chain) {
                     let name = layer.cache_id.to_string();
-                    if let Some(entry) = self.ownership.entries.get(&name) {
+                    if let Some(entry) = self.view.liveness.entry(&name) {
                         self.judge(&mut answer, entry);
                         answer.entry = self.path_of(&name);
                     }
                 }
             }
-            Subject::Image(id) => {
+            Target::Image(id) => {
                 answer.what = "an image".into();
                 answer.images.push(self.image(id, None));
-                let of = |container: &&Container| container.image == Some(id);
-                for container in self.catalog.containers.iter().filter(of) {
+                for container in self.catalog.containers_of(id) {
                     answer.containers.push(named(container, "made from it"));
                 }
             }
-            Subject::Container(id) => {
+            Target::Container(id) => {
                 answer.what = "a container".into();
                 self.container(&mut answer, &id, "itself");
             }
-            Subject::Volume(name) => {
+            Target::Volume(name) => {
                 answer.what = format!("local volume {name}");
                 let uses = |container: &&Container| container.mount_points.iter().any(|point| point.name == name);
                 for container in self.catalog.containers.iter().filter(uses) {
                     answer.containers.push(named(container, "has it mounted"));
                 }
             }
-            Subject::Other { whose, .. } => answer.what = whose.to_owned(),
+            Target::Other { whose, .. } => answer.what = whose.to_owned(),
         }
         answer
     }
 
     fn path_of(&self, name: &str) -> Option<PathBuf> {
-        let home = liveness::layers_home(self.root).ok().flatten()?;
-        Some(home.join(name))
+        Some(self.view.root.home.as_ref()?.join(name))
     }
 
     fn entry(&self, answer: &mut Answer, name: &str, below: PathBuf) {
-        let Some(entry) = self.ownership.entries.get(name) else { return };
+        let Some(entry) = self.view.liveness.entry(name) else { return };
         answer.entry = self.path_of(name);
         answer.below = Some(below).filter(|below| !below.as_os_str().is_empty());
-        answer.what = what(entry).to_owned();
+        answer.what = what(entry, self.view.liveness.verdict_on(entry)).to_owned();
         self.judge(answer, entry);
         for claim in &entry.claims {
             match claim {
@@ -195,21 +195,22 @@ impl Asker<'_> {
         }
     }
 
-    fn judge(&self, answer: &mut Answer, entry: &Entry) {
-        answer.verdict = Some(match entry.verdict {
-            Verdict::Live => "live",
+    fn judge(&self, answer: &mut Answer, entry: &OwnedEntry) {
+        let verdict = self.view.liveness.verdict_on(entry);
+        answer.verdict = Some(match verdict {
+            Verdict::Live(_) => "live",
             Verdict::Service => "service",
             Verdict::Orphan => "orphan",
-            Verdict::Unknown => "unknown",
+            Verdict::Unknown(_) => "unknown",
         });
-        let known = std::mem::replace(&mut answer.why, entry.claims.iter().map(reason).collect());
-        match entry.verdict {
+        let known = std::mem::replace(&mut answer.why, entry.claims.iter().map(ToString::to_string).collect());
+        match verdict {
             Verdict::Orphan => answer.why.push("no layer, container, build cache, deletion or mount claims it".into()),
-            Verdict::Unknown => {
+            Verdict::Unknown(doubts) => {
                 answer.why.push("nothing that could be read claims it, but not all could be read:".into());
-                answer.why.extend(self.ownership.unreadable.iter().cloned());
+                answer.why.extend(doubts.iter().map(ToString::to_string));
             }
-            Verdict::Live | Verdict::Service => {}
+            Verdict::Live(_) | Verdict::Service => {}
         }
         answer.why.extend(known);
         if let Some(set) = &entry.unfinished {
@@ -224,9 +225,9 @@ impl Asker<'_> {
             diff_id: record.map(|record| record.diff_id.to_string()),
             cache_id: record.map(|record| record.cache_id.to_string()),
             size: record.map(|record| record.size),
-            damage: self.catalog.layers.get(&chain).and_then(|layer| layer.as_ref().err().cloned()),
+            damage: self.catalog.layers.get(&chain).and_then(|layer| layer.as_ref().err()).map(ToString::to_string),
         });
-        for used in liveness::uses(self.catalog, chain) {
+        for used in self.catalog.uses(chain) {
             let mut image = self.image(used.image.id, Some(used.place + 1));
             image.created_by = used.step().map(|step| step.created_by.clone());
             answer.images.push(image);
@@ -252,12 +253,12 @@ impl Asker<'_> {
             layer,
             layers: self.catalog.images.get(&id).map_or(0, |image| image.chain.len()),
             created_by: None,
-            damage: self.catalog.damaged_images.get(&id).cloned(),
+            damage: self.catalog.damaged_images.get(&id).map(ToString::to_string),
         }
     }
 
     fn container(&self, answer: &mut Answer, id: &str, role: &'static str) {
-        let known = self.catalog.containers.iter().find(|container| container.id == id);
+        let known = self.catalog.container(id);
         answer.containers.push(known.map_or_else(
             || ContainerAnswer {
                 id: id.to_owned(),
@@ -274,13 +275,13 @@ impl Asker<'_> {
 }
 
 fn named(container: &Container, role: &'static str) -> ContainerAnswer {
-    let damage = container.damage.clone();
+    let damage = container.damage.as_ref().map(ToString::to_string);
     ContainerAnswer { id: container.id.clone(), name: container.name.clone(), role, damage }
 }
 
 /// What an entry is, in a few words.
-fn what(entry: &Entry) -> &'static str {
-    match (entry.verdict, entry.claims.first()) {
+fn what(entry: &OwnedEntry, verdict: Verdict<'_>) -> &'static str {
+    match (verdict, entry.claims.first()) {
         (_, Some(Claim::Layer(_))) => "a layer's directory",
         (_, Some(Claim::Mount(_))) => "a container's writable layer",
         (_, Some(Claim::Init(_))) => "a container's init layer",
@@ -289,18 +290,6 @@ fn what(entry: &Entry) -> &'static str {
         (_, Some(Claim::Below(_) | Claim::Mounted(_))) => "a directory in use that has no record",
         (Verdict::Service, None) => "the driver's own",
         (_, None) => "a directory without an owner",
-    }
-}
-
-fn reason(claim: &Claim) -> String {
-    match claim {
-        Claim::Layer(chain) => format!("it is the content of layer {chain}"),
-        Claim::Mount(id) => format!("it is the writable layer of {id}"),
-        Claim::Init(id) => format!("it holds the init files of {id}"),
-        Claim::BuildKit(id) => format!("BuildKit has it in its cache as {id}"),
-        Claim::Removing(record) => format!("dockerd removes it when it stops: layerdb/sha256/{record}"),
-        Claim::Below(name) => format!("it is below {name}"),
-        Claim::Mounted(at) => format!("it is mounted at {at}"),
     }
 }
 

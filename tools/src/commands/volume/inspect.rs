@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use snapshot::catalog::{Catalog, Volume};
 use snapshot::root::DataRoot;
 use snapshot::schema::documents;
+use snapshot::view::{Needs, View};
 
 use super::mountpoint;
 use crate::commands::inspect::print;
@@ -26,8 +27,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let root = DataRoot::find(root, driver)?;
-    let catalog = Catalog::read(&root)?;
+    let View { root, catalog, .. } = View::read(root, driver, Needs::RECORDS)?;
     let found = args.volumes.iter().map(|name| {
         let volume = find(&catalog, name).ok_or_else(|| anyhow::anyhow!("No such volume: {name}"));
         volume.map(|volume| document(&root, &catalog, volume))

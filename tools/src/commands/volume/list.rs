@@ -7,8 +7,8 @@ use docker_format::filter::{self, Filters};
 use docker_format::listing::Row;
 use docker_format::presets;
 use snapshot::catalog::{Catalog, Volume};
-use snapshot::root::DataRoot;
 use snapshot::usage::df;
+use snapshot::view::{Needs, View};
 
 use super::mountpoint;
 use crate::commands::container::row::joined;
@@ -34,12 +34,13 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let filters = Filters::parse(&args.filter).map_err(|error| Usage(format!("--filter: {error}")))?;
     filters.check(filter::Command::VolumeList)?;
     let dangling = filters.dangling()?;
-    let root = DataRoot::find(root, driver)?;
-    let catalog = Catalog::read(&root)?;
-    let shown =
-        catalog.volumes.iter().filter(|volume| passes(&filters, volume)).filter(|volume| {
-            dangling.is_none_or(|dangling| dangling == (df::volume_links(&catalog, &volume.name) == 0))
-        });
+    let View { catalog, .. } = View::read(root, driver, Needs::RECORDS)?;
+    let links = df::volume_links(&catalog);
+    let shown = catalog
+        .volumes
+        .iter()
+        .filter(|volume| passes(&filters, volume))
+        .filter(|volume| dangling.is_none_or(|dangling| dangling != links.contains_key(volume.name.as_str())));
     let rows: Vec<Row> = shown.map(|volume| row(&catalog, volume)).collect();
     output::raw(&presets::VOLUMES.render(&presets::volumes(&args.format, args.quiet), &rows)?)?;
     Ok(ExitCode::SUCCESS)

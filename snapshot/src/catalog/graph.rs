@@ -1,0 +1,200 @@
+//! How layers, images and containers hang together, by number: one pass over the catalog, then every question is a look-up.
+
+use std::collections::HashMap;
+
+use layerfs::ChainId;
+
+use super::{Catalog, Container, History, Image};
+use crate::ids::ImageId;
+
+/// Stands for "no layer" where a number is wanted.
+const NONE: u32 = u32::MAX;
+
+/// The links of a catalog. Numbers are positions in the catalog's own order.
+#[derive(Debug)]
+pub(crate) struct Graph {
+    numbers: HashMap<ChainId, u32>,
+    chains: Vec<ChainId>,
+    /// The layer below each layer, among those that dockerd loads.
+    parents: Vec<u32>,
+    /// Bytes of each layer with all below it.
+    totals: Vec<u64>,
+    images: Vec<ImageId>,
+    /// The uses of layer `n` are `uses[starts[n]..starts[n + 1]]`.
+    starts: Vec<u32>,
+    /// Image, and the layer's place in it.
+    uses: Vec<(u32, u32)>,
+    /// Containers that stand on each layer, and that were made from each image.
+    containers_on: HashMap<ChainId, Vec<u32>>,
+    containers_of: HashMap<ImageId, Vec<u32>>,
+}
+
+impl Graph {
+    pub(super) fn new(catalog: &Catalog) -> Self {
+        let chains: Vec<ChainId> = catalog.layers.keys().copied().collect();
+        let numbers: HashMap<ChainId, u32> = chains.iter().copied().zip(0..).collect();
+        let number = |chain: &ChainId| numbers.get(chain).copied();
+        let records: Vec<_> = catalog.layers.values().map(|layer| layer.as_ref().ok()).collect();
+        let parents: Vec<u32> =
+            records.iter().map(|record| (*record).and_then(|record| number(&record.parent?)).unwrap_or(NONE)).collect();
+        let totals = totals(&parents, &records.iter().map(|record| record.map_or(0, |r| r.size)).collect::<Vec<_>>());
+        let images: Vec<ImageId> = catalog.images.keys().copied().collect();
+        let mut starts = vec![0_u32; chains.len() + 1];
+        let each_use = || {
+            catalog.images.values().zip(0_u32..).flat_map(|(image, at)| {
+                image.chain.iter().zip(0_u32..).filter_map(move |(chain, place)| Some((number(chain)?, at, place)))
+            })
+        };
+        for (layer, _, _) in each_use() {
+            starts[layer as usize + 1] += 1;
+        }
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let mut next = starts.clone();
+        let mut uses = vec![(0, 0); *starts.last().expect("it has one more than there are layers") as usize];
+        for (layer, image, place) in each_use() {
+            let at = &mut next[layer as usize];
+            uses[*at as usize] = (image, place);
+            *at += 1;
+        }
+        let mut containers_on: HashMap<ChainId, Vec<u32>> = HashMap::new();
+        let mut containers_of: HashMap<ImageId, Vec<u32>> = HashMap::new();
+        for (container, at) in catalog.containers.iter().zip(0_u32..) {
+            if let Some(layer) = container.mount.as_ref().and_then(|mount| mount.parent) {
+                containers_on.entry(layer).or_default().push(at);
+            }
+            if let Some(image) = container.image {
+                containers_of.entry(image).or_default().push(at);
+            }
+        }
+        Self { numbers, chains, parents, totals, images, starts, uses, containers_on, containers_of }
+    }
+
+    /// The number of a layer.
+    pub(crate) fn number(&self, chain: ChainId) -> Option<u32> {
+        self.numbers.get(&chain).copied()
+    }
+
+    /// The layer of a number.
+    pub(crate) fn chain_id(&self, number: u32) -> ChainId {
+        self.chains[number as usize]
+    }
+
+    /// The layer below, if dockerd loads it.
+    pub(crate) fn parent(&self, number: u32) -> Option<u32> {
+        Some(self.parents[number as usize]).filter(|parent| *parent != NONE)
+    }
+
+    /// How many layers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.chains.len()
+    }
+
+    /// Bytes of a layer with all below it.
+    pub(super) fn total(&self, chain: ChainId) -> u64 {
+        self.number(chain).map_or(0, |number| self.totals[number as usize])
+    }
+
+    fn uses_of(&self, chain: ChainId) -> &[(u32, u32)] {
+        let Some(number) = self.number(chain) else { return &[] };
+        let (from, to) = (self.starts[number as usize], self.starts[number as usize + 1]);
+        &self.uses[from as usize..to as usize]
+    }
+}
+
+/// Sums along the parents, each layer once whatever the shape; layers in a circle have no parent here.
+fn totals(parents: &[u32], sizes: &[u64]) -> Vec<u64> {
+    let mut totals: Vec<Option<u64>> = vec![None; sizes.len()];
+    let mut path = Vec::new();
+    for start in 0..sizes.len() {
+        let mut at = start;
+        while totals[at].is_none() {
+            path.push(at);
+            match parents[at] {
+                NONE => break,
+                parent => at = parent as usize,
+            }
+            // Damaged layers have no parent, so a circle does not get here; a wrong guess must not hang.
+            if path.len() > sizes.len() {
+                break;
+            }
+        }
+        let mut sum = totals[at].unwrap_or(0);
+        while let Some(layer) = path.pop() {
+            sum = sum.saturating_add(sizes[layer]);
+            totals[layer] = Some(sum);
+        }
+    }
+    totals.into_iter().map(Option::unwrap_or_default).collect()
+}
+
+/// A layer in one image.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerUse<'c> {
+    /// The image.
+    pub image: &'c Image,
+    /// The layer's place in it, 0 for the base.
+    pub place: usize,
+}
+
+impl<'c> LayerUse<'c> {
+    /// The step that made the layer, where the history tells: its entries that made layers are in the layers' order.
+    #[must_use]
+    pub fn step(&self) -> Option<&'c History> {
+        self.image.history().iter().filter(|step| !step.empty_layer).nth(self.place)
+    }
+}
+
+/// The images that have a layer, by their ids.
+#[derive(Debug, Clone)]
+pub struct Uses<'c> {
+    catalog: &'c Catalog,
+    left: std::slice::Iter<'c, (u32, u32)>,
+}
+
+impl<'c> Iterator for Uses<'c> {
+    type Item = LayerUse<'c>;
+
+    fn next(&mut self) -> Option<LayerUse<'c>> {
+        let (image, place) = self.left.next()?;
+        let id = self.catalog.graph().images[*image as usize];
+        Some(LayerUse { image: self.catalog.images.get(&id)?, place: *place as usize })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.left.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Uses<'_> {}
+
+impl Catalog {
+    /// Who uses what, by number.
+    pub(crate) fn graph(&self) -> &Graph {
+        self.graph.get_or_init(|| Graph::new(self))
+    }
+
+    /// The images that have a layer.
+    #[must_use]
+    pub fn uses(&self, chain: ChainId) -> Uses<'_> {
+        Uses { catalog: self, left: self.graph().uses_of(chain).iter() }
+    }
+
+    /// The containers that stand on a layer, damaged ones included.
+    pub fn containers_on(&self, layer: ChainId) -> impl Iterator<Item = &Container> {
+        self.graph().containers_on.get(&layer).into_iter().flatten().map(|at| &self.containers[*at as usize])
+    }
+
+    /// The containers that were made from an image, damaged ones included.
+    pub fn containers_of(&self, image: ImageId) -> impl Iterator<Item = &Container> {
+        self.graph().containers_of.get(&image).into_iter().flatten().map(|at| &self.containers[*at as usize])
+    }
+
+    /// The container with this id.
+    #[must_use]
+    pub fn container(&self, id: &str) -> Option<&Container> {
+        let at = self.containers.binary_search_by(|container| container.id.as_str().cmp(id)).ok()?;
+        self.containers.get(at)
+    }
+}

@@ -1,0 +1,162 @@
+//! Layers as dockerd loads them: each with all below it, or not at all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use layerfs::ChainId;
+
+use super::damage::RecordDamage;
+use super::with_causes;
+use crate::error::StoreError;
+use crate::parallel;
+use crate::schema::layer::{LayerRecord, LayerStore};
+
+/// Layers by their ids, or why dockerd would not load them.
+pub(super) type Layers = BTreeMap<ChainId, Result<LayerRecord, RecordDamage>>;
+
+/// Reads all layers, and what those that cannot be loaded stand on, as far as it is known.
+pub(super) fn read_all(store: &LayerStore) -> Result<(Layers, BTreeMap<ChainId, Option<ChainId>>), StoreError> {
+    let ids = store.list()?;
+    let records = parallel::map(&ids, |id| record(store, *id));
+    let mut layers: Layers =
+        ids.into_iter().zip(records).filter_map(|(id, record)| record.map(|record| (id, record))).collect();
+    let parents = spread_damage(&mut layers);
+    Ok((layers, parents))
+}
+
+/// Reads the layers `tops` and all below them.
+pub(super) fn read_chains(store: &LayerStore, tops: impl IntoIterator<Item = ChainId>) -> Layers {
+    let mut layers = Layers::new();
+    for top in tops {
+        let mut next = Some(top);
+        while let Some(id) = next.take().filter(|id| !layers.contains_key(id)) {
+            let Some(record) = record(store, id) else { continue };
+            next = record.as_ref().ok().and_then(|record| record.parent);
+            layers.insert(id, record);
+        }
+    }
+    spread_damage(&mut layers);
+    layers
+}
+
+/// One layer's own record; `None` if there is none, or none any more.
+fn record(store: &LayerStore, id: ChainId) -> Option<Result<LayerRecord, RecordDamage>> {
+    let cause = match store.get(id) {
+        Ok(record) => return record.map(Ok),
+        Err(StoreError::DamagedLayer { reason, .. }) => reason,
+        Err(error) => with_causes(&error),
+    };
+    Some(Err(RecordDamage::Record { cause }))
+}
+
+/// Where a walk down a chain ended.
+enum Bottom {
+    /// At a base layer, or at one known to be sound.
+    Sound,
+    /// At a layer that is damaged itself, or below which something is.
+    Damaged(ChainId, Arc<RecordDamage>),
+    Missing(ChainId),
+    Circle,
+}
+
+/// What is wrong with a layer is wrong with all above it. Each layer is visited once. Returns what those stand on whose own
+/// record is sound.
+fn spread_damage(layers: &mut Layers) -> BTreeMap<ChainId, Option<ChainId>> {
+    // A layer that is in here has its final verdict: nothing, or the lowest layer that is damaged and its damage.
+    let mut verdicts: BTreeMap<ChainId, Option<RecordDamage>> = BTreeMap::new();
+    let ids: Vec<ChainId> = layers.keys().copied().collect();
+    // The walk in which each layer was passed: one that meets itself has walked in a circle.
+    let mut passed: BTreeMap<ChainId, ChainId> = BTreeMap::new();
+    for start in ids {
+        let (mut path, mut at) = (Vec::new(), start);
+        let bottom = loop {
+            if let Some(known) = verdicts.get(&at) {
+                break match known {
+                    None => Bottom::Sound,
+                    Some(RecordDamage::BelowDamaged { below, cause }) => Bottom::Damaged(*below, Arc::clone(cause)),
+                    Some(RecordDamage::BelowMissing { below }) => Bottom::Missing(*below),
+                    Some(RecordDamage::Circle) => Bottom::Circle,
+                    Some(own @ RecordDamage::Record { .. }) => Bottom::Damaged(at, Arc::new(own.clone())),
+                };
+            }
+            if passed.insert(at, start) == Some(start) {
+                break Bottom::Circle;
+            }
+            match layers.get(&at) {
+                None => break Bottom::Missing(at),
+                Some(Err(own)) => {
+                    verdicts.insert(at, Some(own.clone()));
+                    break Bottom::Damaged(at, Arc::new(own.clone()));
+                }
+                Some(Ok(record)) => {
+                    path.push(at);
+                    let Some(parent) = record.parent else { break Bottom::Sound };
+                    at = parent;
+                }
+            }
+        };
+        let verdict = match bottom {
+            Bottom::Sound => None,
+            Bottom::Damaged(below, cause) => Some(RecordDamage::BelowDamaged { below, cause }),
+            Bottom::Missing(below) => Some(RecordDamage::BelowMissing { below }),
+            Bottom::Circle => Some(RecordDamage::Circle),
+        };
+        verdicts.extend(path.into_iter().map(|layer| (layer, verdict.clone())));
+    }
+    let mut parents = BTreeMap::new();
+    for (id, verdict) in verdicts {
+        if let (Some(damage), Some(layer)) = (verdict, layers.get_mut(&id))
+            && let Ok(record) = std::mem::replace(layer, Err(damage))
+        {
+            parents.insert(id, record.parent);
+        }
+    }
+    parents
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u32) -> ChainId {
+        ChainId(layerfs::Digest::of(&number.to_be_bytes()))
+    }
+
+    fn record(number: u32, parent: Option<u32>) -> (ChainId, Result<LayerRecord, RecordDamage>) {
+        let record = LayerRecord {
+            chain_id: id(number),
+            diff_id: layerfs::DiffId(id(number).0),
+            parent: parent.map(id),
+            cache_id: crate::ids::CacheId::random(),
+            size: 1,
+        };
+        (id(number), Ok(record))
+    }
+
+    #[test]
+    fn damage_reaches_all_above_and_names_the_lowest() {
+        let broken = RecordDamage::Record { cause: "size: missing".into() };
+        let mut layers = Layers::from([
+            record(0, None),
+            record(1, Some(0)),
+            (id(2), Err(broken.clone())),
+            record(3, Some(2)),
+            record(4, Some(3)),
+            record(5, Some(99)),
+            record(6, Some(5)),
+            record(7, Some(8)),
+            record(8, Some(7)),
+            record(9, Some(8)),
+        ]);
+        spread_damage(&mut layers);
+        let damage = |number| layers[&id(number)].as_ref().err().cloned();
+        let below = RecordDamage::BelowDamaged { below: id(2), cause: Arc::new(broken.clone()) };
+        assert_eq!((damage(0), damage(1), damage(2)), (None, None, Some(broken)));
+        assert_eq!((damage(3), damage(4)), (Some(below.clone()), Some(below)));
+        let missing = Some(RecordDamage::BelowMissing { below: id(99) });
+        assert_eq!((damage(5), damage(6)), (missing.clone(), missing));
+        for number in [7, 8, 9] {
+            assert_eq!(damage(number), Some(RecordDamage::Circle), "{number}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What cannot be read, and therefore might name anything.
+
+use std::fmt;
+
+use crate::catalog::MountDamage;
+use crate::ids::ImageId;
+
+/// Why it cannot be told who needs what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doubt {
+    /// The record of a layer, or of one whose removal was begun, does not tell its directory or its parent.
+    LayerRecord {
+        /// Its place in `layerdb/sha256`.
+        record: String,
+        /// Why.
+        cause: String,
+    },
+    /// An entry of `layerdb/mounts` does not tell its directories or its layer.
+    Mount {
+        /// Its name.
+        mount: String,
+        /// Why.
+        cause: MountDamage,
+    },
+    /// An image does not tell its layers.
+    Image {
+        /// The image.
+        image: ImageId,
+        /// Why.
+        cause: String,
+    },
+    /// BuildKit's records cannot be read.
+    BuildCache {
+        /// Why.
+        cause: String,
+    },
+    /// An entry of the driver's home does not tell what it stands on.
+    Parents {
+        /// Its name.
+        entry: String,
+        /// Why.
+        cause: String,
+    },
+    /// It is not known here how this storage driver keeps layers.
+    Driver {
+        /// The driver.
+        name: String,
+    },
+}
+
+impl Doubt {
+    /// A name of it for programs, which does not change between versions.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::LayerRecord { .. } => "layer-record",
+            Self::Mount { .. } => "mount",
+            Self::Image { .. } => "image",
+            Self::BuildCache { .. } => "build-cache",
+            Self::Parents { .. } => "parents",
+            Self::Driver { .. } => "driver",
+        }
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LayerRecord { record, cause } => write!(f, "layerdb/sha256/{record}: {cause}"),
+            Self::Mount { mount, cause } => write!(f, "layerdb/mounts/{mount}: {cause}"),
+            Self::Image { image, cause } => write!(f, "image {image}: {cause}"),
+            Self::BuildCache { cause } => write!(f, "the build cache's records: {cause}"),
+            Self::Parents { entry, cause } => write!(f, "what {entry} stands on: {cause}"),
+            Self::Driver { name } => {
+                write!(f, "how the storage driver {name} keeps layers is not known here: none is called an orphan")
+            }
+        }
+    }
+}

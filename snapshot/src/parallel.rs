@@ -1,0 +1,53 @@
+//! Many small pieces of work, done by several threads where that pays.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// More threads than this only wait for each other in the kernel.
+const MOST_THREADS: usize = 8;
+
+/// Fewer pieces than this are done by the calling thread: starting another one takes as long as some hundred small files.
+const WORTH_A_THREAD: usize = 256;
+
+/// Pieces that a thread takes at a time.
+const BLOCK: usize = 64;
+
+/// Calls `work` on each item and returns the results in the order of the items.
+///
+/// A thread that cannot be started is done without: the others take its share.
+pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = processors.min(MOST_THREADS).min(items.len() / WORTH_A_THREAD);
+    if threads < 2 {
+        return items.iter().map(work).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, Vec<R>)>> = Mutex::default();
+    let run = || {
+        loop {
+            let block = next.fetch_add(1, Ordering::Relaxed);
+            let Some(rest) = items.get(block * BLOCK..).filter(|rest| !rest.is_empty()) else { return };
+            let results: Vec<R> = rest.iter().take(BLOCK).map(&work).collect();
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((block, results));
+        }
+    };
+    std::thread::scope(|scope| {
+        layerfs::pool::spawn_helpers(scope, threads - 1, run);
+        run();
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_unstable_by_key(|(block, _)| *block);
+    done.into_iter().flat_map(|(_, results)| results).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn results_are_in_order() {
+        for count in [0, 1, 255, 256, 1000, 4096, 5001] {
+            let items: Vec<usize> = (0..count).collect();
+            let doubled: Vec<usize> = items.iter().map(|item| item * 2).collect();
+            assert_eq!(super::map(&items, |item| item * 2), doubled);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! A data-root at one moment: what every command speaks of.
+//!
+//! Records are read once and in a fixed order, and everything that is asked afterwards is answered from them. So two parts of
+//! a report never speak of two states of a store that changes meanwhile.
+
+use std::path::{Path, PathBuf};
+
+use layerfs::ChainId;
+
+use crate::catalog::{Catalog, Damage, LayerFault, with_causes};
+use crate::dir::Dir;
+use crate::driver::Driver;
+use crate::error::StoreError;
+use crate::ids::CacheId;
+use crate::liveness::Liveness;
+use crate::liveness::removal::Holders;
+use crate::parallel;
+use crate::root::DataRoot;
+use crate::schema::buildkit::Snapshots;
+use crate::schema::layer::JOURNAL;
+
+/// What a command needs to know. What it does not need is not read.
+#[derive(Debug, Clone, Copy)]
+pub struct Needs<'t> {
+    /// Only the images that these texts mean, with their layers; otherwise everything that the records tell.
+    pub images: Option<&'t [String]>,
+    /// Whether each layer is of use: looks at each layer's directory.
+    pub faults: bool,
+    /// Who needs which directory of the driver's home.
+    pub liveness: bool,
+    /// BuildKit's records. Liveness reads them anyway.
+    pub build_cache: bool,
+}
+
+impl<'t> Needs<'t> {
+    /// All records, and nothing else.
+    pub const RECORDS: Self = Self { images: None, faults: false, liveness: false, build_cache: false };
+
+    /// All records, and what is wrong with the layers: for a listing.
+    pub const LISTING: Self = Self { faults: true, ..Self::RECORDS };
+
+    /// A listing that tells of the build cache as well.
+    pub const DISK_USAGE: Self = Self { build_cache: true, ..Self::LISTING };
+
+    /// All records, and who needs what.
+    pub const LIVENESS: Self = Self { images: None, faults: false, liveness: true, build_cache: true };
+
+    /// Everything.
+    pub const ALL: Self = Self { faults: true, ..Self::LIVENESS };
+
+    /// Only the images that these texts mean.
+    #[must_use]
+    pub fn only(texts: &'t [String]) -> Self {
+        Self { images: Some(texts), faults: false, liveness: false, build_cache: false }
+    }
+}
+
+/// A data-root at one moment. See the [module](self).
+#[derive(Debug)]
+pub struct View {
+    /// The data-root.
+    pub root: DataRoot,
+    /// Images, layers, containers and volumes, as dockerd would see them at its start.
+    pub catalog: Catalog,
+    /// Who needs what of the driver's home; knows nothing if it was not wanted.
+    pub liveness: Liveness,
+    snapshots: Result<Snapshots, StoreError>,
+    faults: Vec<(ChainId, LayerFault)>,
+}
+
+impl View {
+    /// Finds and reads the data-root at `path`. Nothing is written or locked.
+    ///
+    /// # Errors
+    /// As of [`DataRoot::find`] and [`View::of`].
+    pub fn read(path: &Path, driver: Option<&str>, needs: Needs<'_>) -> Result<Self, StoreError> {
+        Self::of(DataRoot::find(path, driver)?, needs)
+    }
+
+    /// Reads a data-root.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] where a directory cannot be listed. Damage of single files is no error.
+    pub fn of(root: DataRoot, needs: Needs<'_>) -> Result<Self, StoreError> {
+        let catalog = match needs.images {
+            None => Catalog::read(&root)?,
+            Some(texts) => Catalog::read_images(&root, texts)?,
+        };
+        let wanted = needs.build_cache || needs.liveness;
+        let snapshots = if wanted { Snapshots::read(&root.dir) } else { Ok(Snapshots::default()) };
+        let liveness =
+            if needs.liveness { Liveness::read(&root, &catalog, snapshots.as_ref())? } else { Liveness::default() };
+        let faults = if needs.faults { faults(&root, &catalog) } else { Vec::new() };
+        Ok(Self { root, catalog, liveness, snapshots, faults })
+    }
+
+    /// BuildKit's records.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    pub fn snapshots(&self) -> Result<&Snapshots, &StoreError> {
+        self.snapshots.as_ref()
+    }
+
+    /// Who holds what.
+    #[must_use]
+    pub fn holders(&self) -> Holders<'_> {
+        Holders::new(&self.catalog, self.snapshots())
+    }
+
+    /// Whether BuildKit holds a layer, or may.
+    #[must_use]
+    pub fn held_by_build_cache(&self, chain: ChainId) -> bool {
+        self.snapshots().map_or(true, |snapshots| snapshots.holds_chain(&chain))
+    }
+
+    /// Everything that is wrong, as far as it was looked for.
+    #[must_use]
+    pub fn damage(&self) -> Vec<Damage> {
+        let mut damage = self.catalog.damage();
+        let faults = self.faults.iter();
+        damage.extend(faults.map(|(layer, fault)| Damage::LayerFault { layer: *layer, fault: fault.clone() }));
+        damage.extend(self.snapshots.as_ref().err().map(|error| Damage::BuildCache { cause: with_causes(error) }));
+        damage
+    }
+
+    /// What a crash has left among the records. Directories of the driver are [`Liveness`]'s.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
+        const PLACES: [(&[&str], &str, LeftoverKind); 5] = [
+            (&["layerdb", "tmp"], "", LeftoverKind::Registration),
+            (&["layerdb", "sha256"], "-removing", LeftoverKind::Removal),
+            (&[], ".tmp-", LeftoverKind::TemporaryFile),
+            (&["imagedb", "content", "sha256"], ".tmp-", LeftoverKind::TemporaryFile),
+            (&["imagedb", "metadata", "sha256"], ".tmp-", LeftoverKind::TemporaryFile),
+        ];
+        let Some(images) = &self.root.images_dir else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for (place, mark, kind) in PLACES {
+            let Some(dir) = images.descend(place)? else { continue };
+            let mut names = dir.names()?;
+            names.retain(|name| name.starts_with(mark) || name.ends_with(mark));
+            names.sort();
+            found.extend(names.into_iter().map(|name| Leftover { path: dir.join(&name), kind }));
+        }
+        Ok(found)
+    }
+}
+
+/// Something that a crash has left and that dockerd never removes, or only when it stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: LeftoverKind,
+}
+
+/// What a crash has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeftoverKind {
+    /// A layer that was being registered.
+    Registration,
+    /// A layer that was being removed.
+    Removal,
+    /// A file that was being replaced.
+    TemporaryFile,
+}
+
+impl std::fmt::Display for LeftoverKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Registration => "an unfinished registration",
+            Self::Removal => "an unfinished removal",
+            Self::TemporaryFile => "a temporary file",
+        })
+    }
+}
+
+/// Looks at each layer that dockerd would load: its name, its journal, and whether the driver could mount it. dockerd does
+/// not look (docker-layout section 14). Nothing of the content is read.
+fn faults(root: &DataRoot, catalog: &Catalog) -> Vec<(ChainId, LayerFault)> {
+    let records = root.images_dir.as_ref().and_then(|dir| dir.descend(&["layerdb", "sha256"]).ok().flatten());
+    let layers: Vec<_> = catalog.layers.values().flatten().collect();
+    let found = parallel::map(&layers, |layer| {
+        let mut found = Vec::new();
+        if ChainId::next(layer.parent, layer.diff_id) != layer.chain_id {
+            found.push(LayerFault::WrongName);
+        }
+        found.extend(records.as_ref().and_then(|records| journal_fault(records, layer.chain_id)));
+        let below: Vec<CacheId> =
+            layer.parent.into_iter().flat_map(|top| catalog.chain(top)).map(|layer| layer.cache_id.clone()).collect();
+        match root.driver.as_ref().map(|driver| driver.damage(&layer.cache_id, &below)) {
+            Some(Ok(Some(cause))) => found.push(LayerFault::CannotMount { cause }),
+            Some(Err(error)) => found.push(LayerFault::MountUnknown { cause: with_causes(&error) }),
+            Some(Ok(None)) | None => {}
+        }
+        found
+    });
+    layers.iter().zip(found).flat_map(|(layer, found)| found.into_iter().map(|fault| (layer.chain_id, fault))).collect()
+}
+
+fn journal_fault(records: &Dir, chain: ChainId) -> Option<LayerFault> {
+    match records.sub(&chain.0.hex()).ok().flatten()?.stat(JOURNAL).ok()? {
+        None => Some(LayerFault::JournalMissing),
+        Some(stat) if stat.st_size == 0 => Some(LayerFault::JournalEmpty),
+        Some(_) => None,
+    }
+}

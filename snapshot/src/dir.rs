@@ -1,5 +1,6 @@
 //! An open directory of a store: every access is relative to it and follows no symlink.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use layerfs::meter::{self, Stage};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
@@ -53,14 +54,15 @@ impl Dir {
         Self { fd, path }
     }
 
-    /// Opens a directory by its path; here symlinks are followed, for it is the user's own.
+    /// Opens a directory by its path, which is made absolute; here symlinks are followed, for it is the user's own.
     ///
     /// # Errors
     /// [`StoreError::Io`]
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let path = std::path::absolute(path).map_err(StoreError::io(path, "opening"))?;
         let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
-        let fd = open_unseen(rustix::fs::CWD, path, flags).map_err(StoreError::io(path, "opening"))?;
-        Ok(Self { fd, path: path.to_path_buf() })
+        let fd = open_unseen(rustix::fs::CWD, &path, flags).map_err(StoreError::io(&path, "opening"))?;
+        Ok(Self { fd, path })
     }
 
     /// Where it is.
@@ -69,10 +71,36 @@ impl Dir {
         &self.path
     }
 
+    /// Where it is now, from the root directory of this process, without symlinks.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it has been removed, or cannot be reached from there.
+    pub fn real_path(&self) -> Result<PathBuf, StoreError> {
+        let link = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+        let target = std::fs::read_link(&link).map_err(StoreError::io(link, "readlink"))?;
+        let same = rustix::fs::stat(&target).ok().zip(rustix::fs::fstat(&self.fd).ok());
+        match same {
+            Some((one, other)) if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino) => Ok(target),
+            _ => Err(StoreError::Invalid { path: self.path.clone(), reason: "its path cannot be found out".into() }),
+        }
+    }
+
+    /// What the relative path `path` leads to, symlinks followed; `None` if to nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn kind_behind(&self, path: &Path) -> Result<Option<FileType>, StoreError> {
+        match rustix::fs::statat(&self.fd, path, AtFlags::empty()) {
+            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(errno) => Err(StoreError::io(self.path.join(path), "stat")(errno)),
+        }
+    }
+
     /// The path of `name` in it, for messages.
     #[must_use]
-    pub fn join(&self, name: &str) -> PathBuf {
-        self.path.join(name)
+    pub fn join(&self, name: &(impl AsRef<OsStr> + ?Sized)) -> PathBuf {
+        self.path.join(name.as_ref())
     }
 
     /// Another handle on the same directory.
@@ -104,7 +132,8 @@ impl Dir {
     ///
     /// # Errors
     /// [`StoreError::Io`], also for a symlink.
-    pub fn sub(&self, name: &str) -> Result<Option<Self>, StoreError> {
+    pub fn sub(&self, name: &(impl AsRef<OsStr> + ?Sized)) -> Result<Option<Self>, StoreError> {
+        let name = name.as_ref();
         match open_unseen(&self.fd, name, DIRECTORY) {
             Ok(fd) => Ok(Some(Self { fd, path: self.join(name) })),
             Err(Errno::NOENT) => Ok(None),
@@ -131,7 +160,8 @@ impl Dir {
     ///
     /// # Errors
     /// [`StoreError::Io`], also if it exists; nothing is left then that was not there before.
-    pub fn create(&self, name: &str, mode: u32) -> Result<Self, StoreError> {
+    pub fn create(&self, name: &(impl AsRef<OsStr> + ?Sized), mode: u32) -> Result<Self, StoreError> {
+        let name = name.as_ref();
         let mode = Mode::from_raw_mode(mode);
         let created = rustix::fs::mkdirat(&self.fd, name, mode);
         created.map_err(StoreError::io(self.join(name), "creating"))?;
@@ -141,12 +171,10 @@ impl Dir {
             rustix::fs::fchmod(&fd, mode).map_err(StoreError::io(self.join(name), "chmod"))?;
             Ok(Self { fd, path: self.join(name) })
         };
-        let opened = open();
-        if opened.is_err() {
+        open().inspect_err(|_| {
             // The first error is the one to report.
             let _ = rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR);
-        }
-        opened
+        })
     }
 
     /// The names in it, without `.` and `..`. Names that are not UTF-8 are none of Docker's and are left out.
@@ -154,35 +182,42 @@ impl Dir {
     /// # Errors
     /// [`StoreError::Io`]
     pub fn names(&self) -> Result<Vec<String>, StoreError> {
+        Ok(self.all_names()?.into_iter().filter_map(|name| name.into_string().ok()).collect())
+    }
+
+    /// All names in it, without `.` and `..`.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn all_names(&self) -> Result<Vec<OsString>, StoreError> {
         let failed = || StoreError::io(&self.path, "reading");
         let mut names = Vec::new();
         // A descriptor of its own: reading moves the offset.
         let fd = open_unseen(&self.fd, ".", DIRECTORY).map_err(failed())?;
         for entry in rustix::fs::Dir::new(fd).map_err(failed())? {
             let entry = entry.map_err(failed())?;
-            if let Ok(name) = entry.file_name().to_str()
-                && name != "."
-                && name != ".."
-            {
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
                 names.push(name.to_owned());
             }
         }
         Ok(names)
     }
 
-    /// Whether it has no entries.
+    /// Whether it has no entries, of whatever name.
     ///
     /// # Errors
     /// [`StoreError::Io`]
     pub fn is_empty(&self) -> Result<bool, StoreError> {
-        Ok(self.names()?.is_empty())
+        Ok(self.all_names()?.is_empty())
     }
 
     /// `lstat` of `name`; `None` if it does not exist.
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn stat(&self, name: &str) -> Result<Option<Stat>, StoreError> {
+    pub fn stat(&self, name: &(impl AsRef<OsStr> + ?Sized)) -> Result<Option<Stat>, StoreError> {
+        let name = name.as_ref();
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
@@ -294,7 +329,7 @@ impl Dir {
     /// [`StoreError::Io`]
     pub fn read_link(&self, name: &str) -> Result<Option<PathBuf>, StoreError> {
         match rustix::fs::readlinkat(&self.fd, name, Vec::new()) {
-            Ok(target) => Ok(Some(PathBuf::from(std::ffi::OsStr::from_bytes(target.as_bytes())))),
+            Ok(target) => Ok(Some(PathBuf::from(OsStr::from_bytes(target.as_bytes())))),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(StoreError::io(self.join(name), "readlink")(errno)),
         }
@@ -347,12 +382,13 @@ pub(crate) fn modified(stat: &Stat) -> (i64, u64) {
 /// Directories made on the way, so that a failure can take them away again.
 #[derive(Debug, Default)]
 pub struct Skeleton {
-    made: Vec<(Dir, String)>,
+    made: Vec<(Dir, OsString)>,
 }
 
 impl Skeleton {
     /// Opens `name` in `parent`, creating it with `mode`.
-    pub fn ensure(&mut self, parent: &Dir, name: &str, mode: u32) -> Result<Dir, StoreError> {
+    pub fn ensure(&mut self, parent: &Dir, name: &(impl AsRef<OsStr> + ?Sized), mode: u32) -> Result<Dir, StoreError> {
+        let name = name.as_ref();
         if let Some(dir) = parent.sub(name)? {
             return Ok(dir);
         }
@@ -371,7 +407,7 @@ impl Drop for Skeleton {
     /// Removes what was made and is still empty.
     fn drop(&mut self) {
         for (parent, name) in self.made.drain(..).rev() {
-            let _ = rustix::fs::unlinkat(&parent, name.as_str(), AtFlags::REMOVEDIR);
+            let _ = rustix::fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR);
         }
     }
 }

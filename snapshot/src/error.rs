@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::root::Refusal;
+
 /// A store that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -35,12 +37,12 @@ pub enum StoreError {
         source: bolt::BoltError,
     },
     /// Writing would harm the root, or a daemon that uses it.
-    #[error("{} is not written to: {reason}", .root.display())]
+    #[error("{} is not written to: {refusal}", .root.display())]
     Refused {
         /// The data-root.
         root: PathBuf,
         /// Why, and what to do about it.
-        reason: String,
+        refusal: Refusal,
     },
     /// The root cannot be read as what it was taken for.
     #[error("{}: {reason}", .root.display())]

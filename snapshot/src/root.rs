@@ -1,9 +1,16 @@
 //! A data-root: what is in it, and whether it may be written to.
 
+mod contents;
 mod guard;
 mod locate;
+pub mod lock;
+pub mod mounts;
+mod refusal;
 
 use std::path::Path;
+
+pub use guard::{Guard, Permit};
+pub use refusal::{Foreign, Refusal};
 
 use crate::dir::{Dir, Skeleton};
 use crate::driver::{AnyDriver, DEFAULT, Driver, Entries, Form};
@@ -12,6 +19,8 @@ use crate::ids::CacheId;
 use crate::schema::image::ImageStore;
 use crate::schema::layer::LayerStore;
 use crate::schema::references::References;
+use guard::Opened;
+use lock::Locks;
 
 /// The directory of image metadata.
 pub(crate) const IMAGE: &str = "image";
@@ -130,7 +139,8 @@ pub struct WritableRoot {
     image: Dir,
     /// The root itself.
     dir: Dir,
-    locks: guard::Locks,
+    locks: Locks,
+    new: bool,
 }
 
 impl WritableRoot {
@@ -141,16 +151,25 @@ impl WritableRoot {
     /// # Errors
     /// [`StoreError::Refused`] where writing would do harm; nothing is changed then.
     pub(crate) fn open(path: &Path, insist: bool) -> Result<Self, StoreError> {
-        let mut skeleton = Skeleton::default();
-        let dir = open_or_create(path, ROOT_MODE, &mut skeleton)?;
-        let locks = guard::lock(&dir)?;
-        guard::check(&dir, insist)?;
+        let Opened { dir, locks, mut skeleton, new } = Guard { insist }.ask(path)?.open()?;
         let image = skeleton.ensure(&dir, IMAGE, 0o700)?;
         let images_dir = skeleton.ensure(&image, DEFAULT, 0o700)?;
         let layers = LayerStore::create(&images_dir, &mut skeleton)?;
         let images = ImageStore::create(&images_dir, &mut skeleton)?;
         let driver = AnyDriver::create(&dir, DEFAULT, &mut skeleton)?;
-        Ok(Self { images_dir, driver, layers, images, skeleton, image, dir, locks })
+        Ok(Self { images_dir, driver, layers, images, skeleton, image, dir, locks, new })
+    }
+
+    /// Whether it was made now, or was empty.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.new
+    }
+
+    /// The root itself.
+    #[must_use]
+    pub fn dir(&self) -> &Dir {
+        &self.dir
     }
 
     /// Looks once more whether a daemon has come: where its databases did not exist, nothing kept it away.
@@ -166,15 +185,7 @@ impl WritableRoot {
     pub(crate) fn sync_parents(&self) -> Result<(), StoreError> {
         [&self.images_dir, &self.image, &self.dir].into_iter().try_for_each(Dir::sync)
     }
-
-    /// The root itself.
-    pub(crate) fn dir(&self) -> &Dir {
-        &self.dir
-    }
 }
-
-/// dockerd gives the root this mode at every start.
-const ROOT_MODE: u32 = 0o710;
 
 /// Opens a directory; where it does not exist, creates it with `mode`, and those above it.
 pub fn open_or_create(path: &Path, mode: u32, skeleton: &mut Skeleton) -> Result<Dir, StoreError> {
@@ -197,4 +208,18 @@ pub fn open_or_create(path: &Path, mode: u32, skeleton: &mut Skeleton) -> Result
         dir = skeleton.ensure(&dir, &name, if missing.is_empty() { mode } else { 0o755 })?;
     }
     Ok(dir)
+}
+
+/// `<uid>.<gid>`, the name of the directory for a mapping of users inside the root.
+fn id_pair(name: &str) -> Option<(u32, u32)> {
+    let number = |text: &str| if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None };
+    let (uid, gid) = name.split_once('.')?;
+    Some((number(uid)?, number(gid)?))
+}
+
+/// Whether a directory of this name and group is for a mapping of users. dockerd gives it to the mapped group at once;
+/// one that was copied without its owners is known by numbers that no version has, such as `20.10`.
+fn is_mapping(name: &str, group: u32) -> bool {
+    const NO_VERSION: u32 = 10_000;
+    id_pair(name).is_some_and(|(uid, gid)| gid == group && gid != 0 || uid >= NO_VERSION && gid >= NO_VERSION)
 }

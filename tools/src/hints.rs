@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use images::load::ImportError;
 use snapshot::StoreError;
+use snapshot::root::Refusal;
 
 /// The next step, where there is one that helps.
 pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
@@ -20,12 +21,16 @@ fn of_import(error: &ImportError) -> Option<String> {
         ImportError::Space { .. } => Some("--no-preflight tries all the same".into()),
         ImportError::SeveralImages { .. } => Some("--image chooses one".into()),
         ImportError::NeedsRoot { .. } => Some("--rootless does it in a user namespace".into()),
+        ImportError::Store(store) => of_store(store),
         _ => None,
     }
 }
 
 fn of_store(error: &StoreError) -> Option<String> {
     match error {
+        StoreError::Refused { refusal: Refusal::ContainerdStore, .. } => {
+            Some("--storage-driver overlay2 writes it all the same".into())
+        }
         StoreError::SeveralDrivers { .. } => Some("--storage-driver chooses one".into()),
         _ => None,
     }

@@ -1,6 +1,7 @@
 //! Progress of each layer, on a terminal only.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use images::load::Observer;
@@ -29,6 +30,10 @@ impl Progress {
 }
 
 impl Observer for Progress {
+    fn new_root(&self, root: &Path) {
+        complain(self.name, &format!("new data-root {}", root.display()));
+    }
+
     fn begin(&self, layer: usize, name: &str, total: Option<u64>) {
         if self.quiet {
             return;

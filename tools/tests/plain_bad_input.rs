@@ -21,7 +21,7 @@ fn attempt(archive: &str, way: &[&str], to: &Path, input: Input<'_>) -> Ran {
 fn refused(dir: &Path, title: &str, archive: &[u8], words: &[&str], piped: &[&str], ways: &[&[&str]]) -> Vec<String> {
     let path = dir.join("bad.tar");
     std::fs::write(&path, archive).unwrap();
-    let (new, empty) = (dir.join("some/new"), dir.join("empty"));
+    let (new, new_root, empty) = (dir.join("some/new"), dir.join("new-root"), dir.join("empty"));
     let _ = std::fs::create_dir(&empty);
     let inputs = [
         (path.to_str().unwrap(), Input::Nothing, words),
@@ -29,13 +29,17 @@ fn refused(dir: &Path, title: &str, archive: &[u8], words: &[&str], piped: &[&st
         ("-", Input::Pipe(archive), piped),
     ];
     let mut report = Vec::new();
-    for (way, to) in ways.iter().flat_map(|way| [(way, &new), (way, &empty)]) {
+    // Directories above a data-root are not made.
+    let new = |way: &[&str]| if way.contains(&"--root") { &new_root } else { &new };
+    for (way, to) in ways.iter().flat_map(|way| [(way, new(way)), (way, &empty)]) {
         for (archive, input, words) in inputs {
             let before = Snapshot::of(&empty).without_directory_times();
             let mut found = attempt(archive, way, to, input).complaints(words);
-            if new.exists() || new.parent().unwrap().exists() {
-                found.push("a directory is left".into());
-                let _ = std::fs::remove_dir_all(new.parent().unwrap());
+            for left in [dir.join("some"), new_root.clone()] {
+                if left.exists() {
+                    found.push("a directory is left".into());
+                    std::fs::remove_dir_all(left).unwrap();
+                }
             }
             let changes = before.changes(&Snapshot::of(&empty).without_directory_times());
             if !changes.is_empty() {

@@ -45,7 +45,7 @@ impl Workshop {
 
     /// Into a root that holds an image where `used`, else to where nothing is.
     fn command(&self, way: &str, archive: &str, used: bool) -> Command {
-        let root = self.to().join(if used { "used" } else { "new/root" });
+        let root = self.to().join(if used { "used" } else { "new" });
         let root = root.to_str().unwrap();
         match way {
             "load" if archive == "-" => layerfs(&["image", "load", "--root", root]),

@@ -39,7 +39,7 @@ use parallel::{Content, Place, Work, unpack_all};
 use plan::{Existing, MissingLayer, Plan};
 use snapshot::driver::Driver;
 use snapshot::edit::{Edit, Slot, Transaction};
-use snapshot::root::{DataRoot, WritableRoot};
+use snapshot::root::{DataRoot, Guard, WritableRoot};
 use snapshot::schema::references::References;
 use stream::{Arrived, ArrivedLayer, Collected, collect, decoded};
 
@@ -67,9 +67,21 @@ pub(crate) fn or_interrupted(error: ImportError, request: &Request<'_>) -> Impor
 /// What [`import`] would do. Reads the archive and the store, writes nothing.
 ///
 /// # Errors
-/// As [`import`], as far as they can be foreseen.
+/// As [`import`], as far as they can be foreseen; where the root may not be written to, the same.
 pub fn dry_run(opened: Opened, root: &Path, request: &Request<'_>) -> Result<Report, ImportError> {
-    let root = DataRoot::open(root)?;
+    // As for an import: what is wrong with the archive itself comes first.
+    match &opened {
+        Opened::Archive(archive) => drop(archive.images(request.select)?),
+        Opened::LayerTar(_) => {
+            return Err(ArchiveError::NotAnImageArchive { path: request.archive.to_path_buf() }.into());
+        }
+        Opened::Compressed(..) | Opened::Pipe(_) => {}
+    }
+    let permit = Guard { insist: request.options.insist }.ask(root)?;
+    if permit.is_new() {
+        request.observer.new_root(permit.path());
+    }
+    let root = permit.into_reader()?;
     let (layers, images) = match &root {
         Some(root) => (root.layers()?, root.images()?),
         None => (None, None),
@@ -102,6 +114,15 @@ pub fn dry_run(opened: Opened, root: &Path, request: &Request<'_>) -> Result<Rep
     Ok(Report::new(&plan, &[], tags, contents, Some(need)))
 }
 
+/// Begins to write.
+fn begin(root: &Path, request: &Request<'_>) -> Result<Transaction, ImportError> {
+    let transaction = Transaction::begin(root, request.options.write())?;
+    if transaction.root().is_new() {
+        request.observer.new_root(transaction.root().dir().path());
+    }
+    Ok(transaction)
+}
+
 /// The block size that a dry run reckons with.
 const BLOCK: u64 = 4096;
 
@@ -122,7 +143,7 @@ fn existing(root: &WritableRoot) -> Existing<'_> {
 fn import_archive(archive: &Archive, root: &Path, request: &Request<'_>) -> Result<Report, ImportError> {
     // Before the root is touched: what is wrong with the archive itself is found without it.
     archive.images(request.select)?;
-    let mut transaction = Transaction::begin(root, request.options.write())?;
+    let mut transaction = begin(root, request)?;
     let (contents, plan) = read_images(archive, request, existing(transaction.root()))?;
     let blobs = plan.missing.iter().map(|missing| archive.layer(&missing.source)).collect::<Result<Vec<_>, _>>()?;
     if request.options.preflight {
@@ -158,7 +179,7 @@ fn work<'a>(missing: &MissingLayer, content: Content<'a>) -> Work<'a> {
 }
 
 fn import_stream(file: File, root: &Path, request: &Request<'_>) -> Result<Report, ImportError> {
-    let mut transaction = Transaction::begin(root, request.options.write())?;
+    let mut transaction = begin(root, request)?;
     let write_back = WriteBack::begin(transaction.root().driver.home(), request.options.sync)?;
     // The slots of layers that came, by their number in the stream.
     let mut slots: Vec<Slot> = Vec::new();

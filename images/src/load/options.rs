@@ -47,6 +47,9 @@ impl<'o> Options<'o> {
 
 /// Hears how unpacking goes, from any thread. Layers are numbered in the order in which they were announced.
 pub trait Observer: Sync {
+    /// There is no data-root at `root` yet: one is made now, or would be.
+    fn new_root(&self, _root: &Path) {}
+
     /// A layer begins. `total` is the length of its tar, where it is known.
     fn begin(&self, _layer: usize, _name: &str, _total: Option<u64>) {}
 

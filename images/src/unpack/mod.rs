@@ -351,7 +351,7 @@ impl Destination {
         let layer = self.staging.create(&number.to_string(), 0o755)?;
         let diff = layer.create("diff", 0o755)?;
         let whiteouts = match self.form {
-            Form::Layers => WhiteoutMode::Overlay(xattr_namespace()),
+            Form::Layers => WhiteoutMode::Overlay(xattr_namespace()?),
             Form::Rootfs => WhiteoutMode::Record,
         };
         let target = Target {

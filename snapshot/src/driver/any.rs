@@ -1,5 +1,7 @@
 //! The driver of a data-root, whichever it is.
 
+use std::path::Path;
+
 use layerfs::apply::XattrNamespace;
 
 use super::overlay2::Overlay2;
@@ -8,6 +10,7 @@ use super::{Access, Driver, Entries, LayerDamage, Mount, Order, Prepared, Room};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::CacheId;
+use crate::root::Refusal;
 
 /// The driver of a data-root that has none yet, as for dockerd.
 pub const DEFAULT: &str = "overlay2";
@@ -27,9 +30,11 @@ impl AnyDriver {
     /// # Errors
     /// [`StoreError::Io`]
     pub fn open(root: &Dir, name: &str) -> Result<Option<Self>, StoreError> {
+        // Readers set no attributes.
+        let namespace = xattr_namespace().unwrap_or(XattrNamespace::Trusted);
         match name {
-            "overlay2" => Ok(Overlay2::open("overlay2", root, xattr_namespace())?.map(Self::Overlay2)),
-            "fuse-overlayfs" => Ok(Overlay2::open("fuse-overlayfs", root, xattr_namespace())?.map(Self::Overlay2)),
+            "overlay2" => Ok(Overlay2::open("overlay2", root, namespace)?.map(Self::Overlay2)),
+            "fuse-overlayfs" => Ok(Overlay2::open("fuse-overlayfs", root, namespace)?.map(Self::Overlay2)),
             "vfs" => Ok(Vfs::open(root)?.map(Self::Vfs)),
             _ => Ok(None),
         }
@@ -41,11 +46,11 @@ impl AnyDriver {
     /// [`StoreError::Io`]; [`StoreError::Refused`] for a driver that cannot be written.
     pub fn create(root: &Dir, name: &str, skeleton: &mut Skeleton) -> Result<Self, StoreError> {
         match name {
-            "overlay2" => Ok(Self::Overlay2(Overlay2::create(root, xattr_namespace(), skeleton)?)),
+            "overlay2" => Ok(Self::Overlay2(Overlay2::create(root, xattr_namespace()?, skeleton)?)),
             "vfs" => Ok(Self::Vfs(Vfs::create(root, skeleton)?)),
             other => Err(StoreError::Refused {
                 root: root.path().to_path_buf(),
-                reason: format!("its storage driver {other} cannot be written"),
+                refusal: Refusal::UnknownDriver { driver: other.to_owned() },
             }),
         }
     }
@@ -58,12 +63,22 @@ impl AnyDriver {
     }
 }
 
-/// In a user namespace overlayfs keeps its attributes where users may write.
-#[must_use]
-pub fn xattr_namespace() -> XattrNamespace {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+/// Where overlayfs keeps its attributes: in a user namespace where users may write.
+///
+/// # Errors
+/// [`StoreError::Io`] if it cannot be found out whether this is one.
+pub fn xattr_namespace() -> Result<XattrNamespace, StoreError> {
+    const MAP: &str = "/proc/self/uid_map";
+    let map = match std::fs::read_to_string(MAP) {
+        Ok(map) => map,
+        // A kernel without user namespaces has no map, but the rest of the directory.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && Path::new("/proc/self/status").exists() => {
+            return Ok(XattrNamespace::Trusted);
+        }
+        Err(error) => return Err(StoreError::io(MAP, "reading")(error)),
+    };
     let initial = map.split_whitespace().eq(["0", "0", "4294967295"]);
-    if initial || map.is_empty() { XattrNamespace::Trusted } else { XattrNamespace::User }
+    Ok(if initial { XattrNamespace::Trusted } else { XattrNamespace::User })
 }
 
 impl Driver for AnyDriver {

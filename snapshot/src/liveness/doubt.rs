@@ -41,6 +41,11 @@ pub enum Doubt {
         /// Why.
         cause: String,
     },
+    /// What is mounted cannot be found out.
+    Mounts {
+        /// Why.
+        cause: String,
+    },
     /// It is not known here how this storage driver keeps layers.
     Driver {
         /// The driver.
@@ -58,6 +63,7 @@ impl Doubt {
             Self::Image { .. } => "image",
             Self::BuildCache { .. } => "build-cache",
             Self::Parents { .. } => "parents",
+            Self::Mounts { .. } => "mounts",
             Self::Driver { .. } => "driver",
         }
     }
@@ -71,6 +77,7 @@ impl fmt::Display for Doubt {
             Self::Image { image, cause } => write!(f, "image {image}: {cause}"),
             Self::BuildCache { cause } => write!(f, "the build cache's records: {cause}"),
             Self::Parents { entry, cause } => write!(f, "what {entry} stands on: {cause}"),
+            Self::Mounts { cause } => write!(f, "what is mounted: {cause}"),
             Self::Driver { name } => {
                 write!(f, "how the storage driver {name} keeps layers is not known here: none is called an orphan")
             }

@@ -29,7 +29,7 @@ use layerfs::ChainId;
 pub use dead::{Dead, StillAlive};
 pub use doubt::Doubt;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, with_causes};
 use crate::driver::{Entries, EntryKind};
 use crate::error::StoreError;
 use crate::root::DataRoot;
@@ -113,8 +113,9 @@ impl Liveness {
         liveness.links = links.into_iter().map(|(link, to)| (link, to.as_deref().map(str::to_owned))).collect();
         if let Some(home) = &root.home {
             let links = root.form().and_then(|form| form.links).map(|name| (name, &liveness.links));
-            for (name, at) in mounted::entries(home.path(), links) {
-                claims.add(&name, Claim::Mounted(at));
+            match mounted::entries(home, links) {
+                Ok(mounted) => mounted.into_iter().for_each(|(name, at)| claims.add(&name, Claim::Mounted(at))),
+                Err(error) => liveness.doubts.push(Doubt::Mounts { cause: with_causes(&error) }),
             }
         }
         liveness.names = entries.keys().cloned().collect();

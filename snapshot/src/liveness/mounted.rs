@@ -1,65 +1,58 @@
 //! What of a driver's home the kernel has mounted, as this process sees it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Component, Path};
+
+use crate::dir::Dir;
+use crate::error::StoreError;
+use crate::root::mounts::{Mount, Mounts};
 
 /// The home's directory of links, and where each of them leads.
 type Links<'l> = Option<(&'l str, &'l BTreeMap<String, Option<String>>)>;
 
 /// Entries of `home` that are part of a mount, each with a mount point.
-pub(super) fn entries(home: &Path, links: Links<'_>) -> Vec<(String, String)> {
-    let Ok(home) = std::fs::canonicalize(home) else { return Vec::new() };
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    mounts.lines().flat_map(|line| of_mount(line, &home, links)).collect()
+///
+/// # Errors
+/// [`StoreError`] if that cannot be found out.
+pub(super) fn entries(home: &Dir, links: Links<'_>) -> Result<Vec<(String, String)>, StoreError> {
+    let mounts = Mounts::read()?;
+    let real = home.real_path()?;
+    let mut found = Vec::new();
+    for (place, mount) in mounts.below(home)? {
+        found.extend(entry(&place, links).map(|name| (name, shown(mount))));
+    }
+    for mount in mounts.iter() {
+        found.extend(shown_by(mount, &real, links).into_iter().map(|name| (name, shown(mount))));
+    }
+    Ok(found)
 }
 
-/// The entries that one line of `mountinfo` names: by its mount point, and by the options of an overlay.
-fn of_mount(line: &str, home: &Path, links: Links<'_>) -> Vec<(String, String)> {
-    let Some(point) = line.split(' ').nth(4).map(unescape) else { return Vec::new() };
-    let mut paths = vec![point.clone()];
-    if let Some((_, rest)) = line.split_once(" - ")
-        && let mut fields = rest.split(' ')
-        && fields.next() == Some("overlay")
-        && let Some(options) = fields.nth(1)
-    {
-        for option in options.split(',') {
-            if let Some(("lowerdir" | "upperdir" | "workdir" | "lowerdir+", value)) = option.split_once('=') {
-                paths.extend(unescape(value).split(':').map(str::to_owned));
-            }
-        }
-    }
-    let entry = |path: String| {
-        // Long option strings are relative to the home.
-        let path = Path::new(&path);
-        let relative = if path.is_absolute() { path.strip_prefix(home).ok()? } else { path };
-        let mut parts = relative.components().map(|part| part.as_os_str().to_str());
-        let name = parts.next()??.to_owned();
-        match links {
-            Some((directory, links)) if name == directory => links.get(parts.next()??)?.clone(),
-            _ => Some(name),
-        }
+fn shown(mount: &Mount) -> String {
+    mount.point.to_string_lossy().into_owned()
+}
+
+/// The entries whose directories an overlay shows.
+fn shown_by(mount: &Mount, home: &Path, links: Links<'_>) -> Vec<String> {
+    let directories = mount.overlay_directories().into_iter();
+    // Long option strings are relative to the home.
+    let place = |path: &Path| match path.is_absolute() {
+        true => path.strip_prefix(home).ok().map(Path::to_path_buf),
+        false => Some(path.to_path_buf()),
     };
-    paths.into_iter().filter_map(entry).map(|name| (name, point.clone())).collect()
+    directories.filter_map(|path| entry(&place(&path)?, links)).collect()
 }
 
-/// Undoes the octal escapes of `mountinfo` (proc(5)).
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let digits = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.filter(|_| *first == b'\\').and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
+/// The entry that a path within the home leads to, through a link or by its own name.
+fn entry(place: &Path, links: Links<'_>) -> Option<String> {
+    let mut parts = place.components().map(|part| match part {
+        Component::Normal(name) => name.to_str(),
+        _ => None,
+    });
+    let name = parts.next()??.to_owned();
+    match links {
+        Some((directory, links)) if name == directory => links.get(parts.next()??)?.clone(),
+        _ => Some(name),
     }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -69,12 +62,17 @@ mod tests {
     #[test]
     fn overlays_name_all_their_layers() {
         let links = BTreeMap::from([("AB".to_owned(), Some("base".to_owned())), ("CD".to_owned(), None)]);
+        let links = Some(("l", &links));
         let home = Path::new("/r t/overlay2");
+        let names = |line: &str| {
+            let mounts = Mounts::parse(format!("{line}\n").as_bytes()).unwrap();
+            mounts.iter().flat_map(|mount| shown_by(mount, home, links)).collect::<Vec<_>>()
+        };
         let line = "36 25 0:30 / /r\\040t/overlay2/top/merged rw - overlay overlay rw,lowerdir=/r\\040t/overlay2/l/AB:l/CD,\
                     upperdir=/r\\040t/overlay2/top/diff,workdir=/elsewhere/x";
-        let names: Vec<String> = of_mount(line, home, Some(("l", &links))).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["top", "base", "top"]);
-        assert!(of_mount("36 25 0:30 / /proc rw - proc proc rw", home, None).is_empty());
-        assert!(of_mount("", home, None).is_empty());
+        assert_eq!(names(line), ["base", "top"]);
+        assert!(names("36 25 0:30 / /proc rw - proc proc rw").is_empty());
+        assert_eq!(entry(Path::new("top/merged"), links).as_deref(), Some("top"));
+        assert_eq!(entry(Path::new("../top"), links), None);
     }
 }

@@ -1,24 +1,26 @@
-//! Who else uses a data-root, and whether writing overlay2 state to it would harm them.
+//! May images be written to this directory? Who wants to write asks here, and gets a [`Permit`] or the reason why not.
+//!
+//! A failure to find something out is a no. In this order:
+//!
+//! 1. it is a directory, or a new name in one, and everything that would be written to can be
+//! 2. it is empty, or a data-root
+//! 3. no other process of ours writes to it, and no daemon runs on it: their locks
+//! 4. no layer of it is mounted, as a container's would be that has survived its daemon
+//! 5. a dockerd that starts on it afterwards finds its own things as before, and ours
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, FileType};
 use rustix::io::Errno;
 
-use super::IMAGE;
-use crate::dir::Dir;
+use super::contents::{Contents, enclosing, recognize};
+use super::lock::Locks;
+use super::{DataRoot, IMAGE, Refusal, is_mapping, mounts};
+use crate::catalog::with_causes;
+use crate::dir::{Dir, Skeleton};
 use crate::driver::DEFAULT;
 use crate::error::StoreError;
-
-/// Databases that a running dockerd holds locked with `flock(2)` (bbolt).
-const DAEMON_DATABASES: [&[&str]; 4] = [
-    &["volumes", "metadata.db"],
-    &["network", "files", "local-kv.db"],
-    &["buildkit", "snapshots.db"],
-    &["buildkit", "cache.db"],
-];
 
 /// Drivers whose directory in the root makes dockerd use them (moby `daemon/graphdriver/driver.go`). `vfs` never does.
 const PRIOR_STATE: [&str; 6] = ["btrfs", "zfs", "fuse-overlayfs", "aufs", "overlay", "devicemapper"];
@@ -26,107 +28,220 @@ const PRIOR_STATE: [&str; 6] = ["btrfs", "zfs", "fuse-overlayfs", "aufs", "overl
 /// containerd's snapshots, in a root whose daemon runs its own containerd.
 const CONTAINERD_SNAPSHOTS: &[&str] = &["containerd", "daemon", "io.containerd.snapshotter.v1.overlayfs", "snapshots"];
 
-fn refused(root: &Dir, reason: impl Into<String>) -> StoreError {
-    StoreError::Refused { root: root.path().to_path_buf(), reason: reason.into() }
+/// What a Docker before version 1.10 has, of any driver: a file of names, and its database of links.
+const BEFORE_CONTENT_ADDRESSES: [&str; 2] = ["repositories-", "linkgraph.db"];
+
+pub(super) fn refused(root: &Dir, refusal: Refusal) -> StoreError {
+    StoreError::Refused { root: root.path().to_path_buf(), refusal }
 }
 
-/// The locks that keep others away as long as this lives.
+/// Says whether a directory may be written to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Guard {
+    /// Whether the user named the storage driver: then a root that could belong to containerd's store is taken.
+    pub insist: bool,
+}
+
+/// The guard's yes. As long as it lives, nobody else writes to the root.
 #[derive(Debug)]
-pub(super) struct Locks {
-    _own: File,
-    /// By their number in [`DAEMON_DATABASES`].
-    databases: BTreeMap<usize, File>,
+#[must_use]
+pub struct Permit {
+    guard: Guard,
+    place: Place,
 }
 
-impl Locks {
-    /// Takes the locks of a running daemon on the databases that are not locked yet, as far as they exist.
+#[derive(Debug)]
+enum Place {
+    /// A directory, locked.
+    There { dir: Dir, empty: bool, locks: Locks },
+    /// To be made.
+    New { path: PathBuf, parent: Dir, name: OsString },
+}
+
+/// A permitted root that exists.
+pub(super) struct Opened {
+    pub(super) dir: Dir,
+    pub(super) locks: Locks,
+    /// Holds the directory if it was made just now.
+    pub(super) skeleton: Skeleton,
+    pub(super) new: bool,
+}
+
+/// dockerd gives the root this mode at every start.
+const ROOT_MODE: u32 = 0o710;
+
+impl Guard {
+    /// Asks whether images may be written to `path`. Nothing is written, and the answer holds as long as the permit lives.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] if the daemon holds one.
-    pub(super) fn extend(&mut self, root: &Dir) -> Result<(), StoreError> {
-        for (number, path) in DAEMON_DATABASES.iter().enumerate() {
-            if !self.databases.contains_key(&number)
-                && let Some(file) = lock_database(root, path)?
-            {
-                self.databases.insert(number, file);
+    /// [`StoreError::Refused`] where writing would do harm or cannot succeed; [`StoreError`] where that cannot be found
+    /// out.
+    pub fn ask(&self, path: &Path) -> Result<Permit, StoreError> {
+        let path = std::path::absolute(path).map_err(StoreError::io(path, "opening"))?;
+        let place = match Dir::open(&path) {
+            Ok(dir) => self.ask_existing(dir)?,
+            Err(StoreError::Io { source, .. }) if Errno::from_io_error(&source) == Some(Errno::NOENT) => {
+                ask_new(&path)?
             }
+            Err(error) => return Err(explained(&path, error)),
+        };
+        Ok(Permit { guard: *self, place })
+    }
+
+    fn ask_existing(&self, dir: Dir) -> Result<Place, StoreError> {
+        let contents = recognize(&dir)?;
+        if let Contents::Foreign(foreign) = contents {
+            return Err(refused(&dir, Refusal::Foreign(foreign)));
         }
-        Ok(())
+        let empty = contents == Contents::Empty;
+        if empty {
+            check_place(&dir)?;
+        }
+        check_writable(&dir)?;
+        let locks = Locks::take(&dir)?;
+        check_mounts(&dir)?;
+        check_rivals(&dir, self.insist)?;
+        Ok(Place::There { dir, empty, locks })
     }
 }
 
-/// Takes our own lock, and those of a running daemon.
-///
-/// # Errors
-/// [`StoreError::Refused`] if somebody holds one.
-pub(super) fn lock(root: &Dir) -> Result<Locks, StoreError> {
-    let own = File::from(root.owned_fd()?);
-    // A descriptor of its own: a duplicate would share the lock with the directory that the caller keeps.
-    let own = rustix::fs::openat(&own, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let own = File::from(own.map_err(StoreError::io(root.path(), "opening"))?);
-    take(&own, root, "another layerfs process is writing to it; wait for it to end")?;
-    let mut locks = Locks { _own: own, databases: BTreeMap::new() };
-    locks.extend(root)?;
-    Ok(locks)
+impl Permit {
+    /// Whether there is no data-root yet: writing would make one.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        matches!(self.place, Place::New { .. } | Place::There { empty: true, .. })
+    }
+
+    /// The root's path, absolute.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match &self.place {
+            Place::There { dir, .. } => dir.path(),
+            Place::New { path, .. } => path,
+        }
+    }
+
+    /// Gives the permit back, to read only: `None` if the root does not exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn into_reader(self) -> Result<Option<DataRoot>, StoreError> {
+        match self.place {
+            Place::There { dir, .. } => DataRoot::with_driver(dir, DEFAULT).map(Some),
+            Place::New { .. } => Ok(None),
+        }
+    }
+
+    /// Makes the root where it does not exist.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub(super) fn open(self) -> Result<Opened, StoreError> {
+        let new = self.is_new();
+        let mut skeleton = Skeleton::default();
+        let place = match self.place {
+            Place::New { parent, name, .. } => {
+                let dir = skeleton.ensure(&parent, &name, ROOT_MODE)?;
+                // Somebody may have been faster.
+                self.guard.ask_existing(dir)?
+            }
+            there @ Place::There { .. } => there,
+        };
+        match place {
+            Place::There { dir, locks, .. } => Ok(Opened { dir, locks, skeleton, new }),
+            Place::New { .. } => unreachable!("an existing directory was asked about"),
+        }
+    }
 }
 
-/// Locks one database as dockerd does; `None` if it does not exist.
-fn lock_database(root: &Dir, path: &[&str]) -> Result<Option<File>, StoreError> {
-    let [parents @ .., name] = path else { return Ok(None) };
-    let Some(dir) = root.descend(parents)? else { return Ok(None) };
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(&dir, *name, flags, Mode::empty()) {
-        Ok(fd) => File::from(fd),
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(StoreError::io(dir.join(name), "opening")(errno)),
+/// Asks whether a directory may be made at `path`, where nothing is.
+fn ask_new(path: &Path) -> Result<Place, StoreError> {
+    let refused = |refusal| Err(StoreError::Refused { root: path.to_path_buf(), refusal });
+    // Without a slash at its end, which would make of a dangling link the directory that it should lead to.
+    let bare: PathBuf = path.components().collect();
+    if let Ok(target) = std::fs::read_link(&bare) {
+        return refused(Refusal::DanglingLink { target });
+    }
+    let (Some(parent), Some(name)) = (bare.parent(), bare.file_name()) else {
+        return refused(Refusal::NotADirectory);
     };
-    take(&file, root, &format!("a running dockerd uses it ({} is locked); stop the daemon first", path.join("/")))?;
-    Ok(Some(file))
-}
-
-fn take(file: &File, root: &Dir, reason: &str) -> Result<(), StoreError> {
-    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
-        Err(Errno::WOULDBLOCK) => Err(refused(root, reason)),
-        Err(errno) => Err(StoreError::io(root.path(), "locking")(errno)),
-    }
-}
-
-/// Checks that a dockerd that starts on the root afterwards finds its own things as before, and ours.
-///
-/// # Errors
-/// [`StoreError::Refused`]
-pub(super) fn check(root: &Dir, insist: bool) -> Result<(), StoreError> {
-    check_mounts(root)?;
-    if let Some(ids) = root.names()?.into_iter().find(|name| is_remapped(root, name)) {
-        return Err(refused(
-            root,
-            format!("its daemon maps users ({ids}/ holds its images), so it would not see what is written here"),
-        ));
-    }
-    if root.path().file_name().and_then(|name| name.to_str()).is_some_and(is_id_pair) {
-        return Err(refused(root, "it belongs to a daemon that maps users; ids are not mapped on import"));
-    }
-    let own_state = has_entries(root, &[DEFAULT])?;
-    for driver in PRIOR_STATE {
-        if has_entries(root, &[driver])? {
-            return Err(refused(
-                root,
-                format!("it belongs to the storage driver {driver}; with overlay2 beside it dockerd would not start"),
-            ));
+    let parent = match Dir::open(parent) {
+        Ok(parent) => parent,
+        Err(StoreError::Io { source, .. }) if Errno::from_io_error(&source) == Some(Errno::NOENT) => {
+            return refused(Refusal::NoParent { missing: first_missing(parent) });
         }
+        Err(error) => return Err(explained(path, error)),
+    };
+    let real = parent.real_path()?.join(name);
+    if let Some(outer) = enclosing(&real)? {
+        return refused(Refusal::InsideDataRoot { outer });
     }
-    if !own_state && has_entries(root, &[IMAGE, "vfs", "imagedb", "content", "sha256"])? {
-        return Err(refused(root, "its images belong to the storage driver vfs; dockerd would no longer show them"));
+    if let Some(reason) = unwritable(&parent)? {
+        return refused(Refusal::NotWritable { path: parent.path().to_path_buf(), reason });
     }
-    if is_containerd(root)? && !insist {
-        return Err(refused(
-            root,
-            "its images are in containerd's store; an overlay2 directory would change what dockerd starts with \
-             (--storage-driver overlay2 writes it all the same)",
-        ));
+    Ok(Place::New { path: path.to_path_buf(), name: name.to_owned(), parent })
+}
+
+/// The topmost directory on the way to `path` that does not exist.
+fn first_missing(path: &Path) -> PathBuf {
+    let missing = path.ancestors().take_while(|above| above.symlink_metadata().is_err());
+    missing.last().unwrap_or(path).to_path_buf()
+}
+
+/// What a directory that cannot be opened means for whoever wants to write to it.
+fn explained(path: &Path, error: StoreError) -> StoreError {
+    let StoreError::Io { source, .. } = &error else { return error };
+    let refusal = match Errno::from_io_error(source) {
+        Some(Errno::NOTDIR) => Refusal::NotADirectory,
+        Some(Errno::LOOP) => Refusal::DanglingLink { target: std::fs::read_link(path).unwrap_or_default() },
+        Some(errno @ (Errno::ACCESS | Errno::PERM)) => {
+            Refusal::NotWritable { path: path.to_path_buf(), reason: std::io::Error::from(errno).to_string() }
+        }
+        _ => return error,
+    };
+    StoreError::Refused { root: path.to_path_buf(), refusal }
+}
+
+/// Checks that an empty directory does not lie in a data-root, nor is one for a mapping of users.
+fn check_place(dir: &Dir) -> Result<(), StoreError> {
+    match enclosing(&dir.real_path()?)? {
+        None => Ok(()),
+        Some(outer) => Err(refused(dir, Refusal::InsideDataRoot { outer })),
+    }
+}
+
+/// Checks that directories can be made wherever we make some.
+fn check_writable(root: &Dir) -> Result<(), StoreError> {
+    let places: [&[&str]; 9] = [
+        &[],
+        &[DEFAULT],
+        &[DEFAULT, "l"],
+        &[IMAGE],
+        &[IMAGE, DEFAULT],
+        &[IMAGE, DEFAULT, "layerdb", "sha256"],
+        &[IMAGE, DEFAULT, "layerdb", "tmp"],
+        &[IMAGE, DEFAULT, "imagedb", "content", "sha256"],
+        &[IMAGE, DEFAULT, "imagedb", "metadata", "sha256"],
+    ];
+    for place in places {
+        if let Some(dir) = root.descend(place)?
+            && let Some(reason) = unwritable(&dir)?
+        {
+            return Err(refused(root, Refusal::NotWritable { path: dir.path().to_path_buf(), reason }));
+        }
     }
     Ok(())
+}
+
+/// Why nothing can be made in a directory; `None` if that is possible. Nothing is tried.
+fn unwritable(dir: &Dir) -> Result<Option<String>, StoreError> {
+    match rustix::fs::accessat(dir, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+        Ok(()) => Ok(None),
+        Err(Errno::ROFS) => Ok(Some("its file system is mounted read-only".into())),
+        Err(Errno::PERM) => Ok(Some("it is immutable (lsattr shows it)".into())),
+        Err(Errno::ACCESS) => Ok(Some("permission denied".into())),
+        Err(errno) => Err(StoreError::io(dir.path(), "access")(errno)),
+    }
 }
 
 /// Checks that no layer is mounted, as a running container's would be.
@@ -134,12 +249,44 @@ pub(super) fn check(root: &Dir, insist: bool) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError::Refused`]
 pub(super) fn check_mounts(root: &Dir) -> Result<(), StoreError> {
-    match mounted_layer(root.path()) {
-        None => Ok(()),
-        Some(mount) => {
-            Err(refused(root, format!("a layer of it is mounted at {mount}; stop its containers and the daemon first")))
+    let found = root.sub(DEFAULT)?.map_or(Ok(None), |home| mounts::in_use(&home));
+    match found {
+        Ok(None) => Ok(()),
+        Ok(Some(point)) => Err(refused(root, Refusal::LayerMounted { point })),
+        Err(error) => Err(refused(root, Refusal::MountsUnknown { reason: with_causes(&error) })),
+    }
+}
+
+/// Checks that a dockerd that starts on the root afterwards finds its own things as before, and ours.
+///
+/// # Errors
+/// [`StoreError::Refused`]
+fn check_rivals(root: &Dir, insist: bool) -> Result<(), StoreError> {
+    for directory in root.names()? {
+        if is_remapped(root, &directory)? {
+            return Err(refused(root, Refusal::MapsUsers { directory }));
         }
     }
+    if is_mapped(root)? {
+        return Err(refused(root, Refusal::IsMapped));
+    }
+    let old = |name: &String| BEFORE_CONTENT_ADDRESSES.iter().any(|begin| name.starts_with(begin));
+    if let Some(name) = root.names()?.into_iter().find(old) {
+        return Err(refused(root, Refusal::BeforeContentAddresses { name }));
+    }
+    let own_state = has_entries(root, &[DEFAULT])?;
+    for driver in PRIOR_STATE {
+        if has_entries(root, &[driver])? {
+            return Err(refused(root, Refusal::OtherDriver { driver: driver.into() }));
+        }
+    }
+    if !own_state && has_entries(root, &[IMAGE, "vfs", "imagedb", "content", "sha256"])? {
+        return Err(refused(root, Refusal::VfsImages));
+    }
+    if is_containerd(root)? && !insist {
+        return Err(refused(root, Refusal::ContainerdStore));
+    }
+    Ok(())
 }
 
 /// Whether containerd keeps the images.
@@ -147,78 +294,21 @@ pub(super) fn is_containerd(root: &Dir) -> Result<bool, StoreError> {
     Ok(has_entries(root, CONTAINERD_SNAPSHOTS)? || has_entries(root, &["rootfs"])?)
 }
 
+/// Whether there is such a directory with anything in it.
 pub(super) fn has_entries(root: &Dir, path: &[&str]) -> Result<bool, StoreError> {
     root.descend(path)?.map_or(Ok(false), |dir| Ok(!dir.is_empty()?))
 }
 
-/// `<uid>.<gid>`, the name of a remapped root inside the root.
-fn is_id_pair(name: &str) -> bool {
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    name.split_once('.').is_some_and(|(uid, gid)| number(uid) && number(gid))
+/// Whether the root is the directory of a mapping of users: by its real name, whatever it was called.
+fn is_mapped(root: &Dir) -> Result<bool, StoreError> {
+    let real = root.real_path()?;
+    let stat = rustix::fs::fstat(root).map_err(StoreError::io(root.path(), "stat"))?;
+    Ok(real.file_name().and_then(|name| name.to_str()).is_some_and(|name| is_mapping(name, stat.st_gid)))
 }
 
-pub(super) fn is_remapped(root: &Dir, name: &str) -> bool {
-    is_id_pair(name) && root.descend(&[name, IMAGE]).is_ok_and(|dir| dir.is_some())
-}
-
-/// The first overlay mounted below the root's `overlay2`.
-fn mounted_layer(root: &Path) -> Option<String> {
-    let home = std::fs::canonicalize(root).ok()?.join(DEFAULT);
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let point = |line: &str| line.split(' ').nth(4).map(str::to_owned);
-    mounts.lines().filter_map(point).find(|point| Path::new(point) != home && Path::new(point).starts_with(&home))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn root_with(paths: &[&str]) -> (tempfile::TempDir, Dir) {
-        let temp = tempfile::tempdir().unwrap();
-        for path in paths {
-            std::fs::create_dir_all(temp.path().join(path)).unwrap();
-        }
-        let dir = Dir::open(temp.path()).unwrap();
-        (temp, dir)
-    }
-
-    #[test]
-    fn roots_that_must_not_be_written() {
-        let cases: [(&[&str], bool, Option<&str>); 9] = [
-            (&[], false, None),
-            (&["overlay2/l", "image/overlay2", "vfs"], false, None),
-            (&["devicemapper/metadata"], false, Some("storage driver devicemapper")),
-            (&["image/vfs/imagedb/content/sha256/x"], false, Some("storage driver vfs")),
-            (&["100000.100000/image"], false, Some("maps users")),
-            (
-                &["containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots/1"],
-                false,
-                Some("containerd's store"),
-            ),
-            (&["containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots/1"], true, None),
-            (&["containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots"], false, None),
-            (&["rootfs/overlayfs"], false, Some("containerd's store")),
-        ];
-        for (paths, insist, expected) in cases {
-            let (_temp, dir) = root_with(paths);
-            match (check(&dir, insist), expected) {
-                (Ok(()), None) => {}
-                (Err(error), Some(reason)) => assert!(error.to_string().contains(reason), "{error}"),
-                (result, _) => panic!("{paths:?}: {result:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_locked_database_is_a_running_daemon() {
-        let (temp, dir) = root_with(&["volumes"]);
-        let held = File::create(temp.path().join("volumes/metadata.db")).unwrap();
-        rustix::fs::flock(&held, FlockOperation::LockExclusive).unwrap();
-        let error = lock(&dir).unwrap_err();
-        assert!(error.to_string().contains("stop the daemon"), "{error}");
-        drop(held);
-        let locks = lock(&dir).unwrap();
-        assert_eq!(locks.databases.len(), 1);
-        assert!(lock(&dir).unwrap_err().to_string().contains("another layerfs process"));
-    }
+/// Whether `name` is the directory of a mapping of users, with images in it.
+pub(super) fn is_remapped(root: &Dir, name: &str) -> Result<bool, StoreError> {
+    let Some(stat) = root.stat(name)?.filter(|stat| is_mapping(name, stat.st_gid)) else { return Ok(false) };
+    let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    Ok(is_directory && root.kind_behind(&Path::new(name).join(IMAGE))? == Some(FileType::Directory))
 }

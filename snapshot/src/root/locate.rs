@@ -50,7 +50,12 @@ fn mapped(root: Dir) -> Result<Dir, StoreError> {
     if root.sub(IMAGE)?.is_some() {
         return Ok(root);
     }
-    let mut pairs: Vec<String> = root.names()?.into_iter().filter(|name| guard::is_remapped(&root, name)).collect();
+    let mut pairs = Vec::new();
+    for name in root.names()? {
+        if guard::is_remapped(&root, &name)? {
+            pairs.push(name);
+        }
+    }
     pairs.sort();
     match pairs.as_slice() {
         [] => Ok(root),

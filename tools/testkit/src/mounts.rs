@@ -83,3 +83,27 @@ impl Drop for Mounted {
         let _ = rustix::mount::unmount(&self.point, UnmountFlags::DETACH);
     }
 }
+
+/// A mount at a path of the test's choice, gone with this.
+#[derive(Debug)]
+#[must_use]
+pub struct Bound(PathBuf);
+
+impl Bound {
+    /// Shows `what` at `point`.
+    pub fn new(what: &Path, point: &Path) -> Self {
+        rustix::mount::mount_bind(what, point).unwrap();
+        Self(point.to_owned())
+    }
+
+    /// What the test has mounted at `point` itself.
+    pub fn taken(point: &Path) -> Self {
+        Self(point.to_owned())
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, UnmountFlags::DETACH);
+    }
+}

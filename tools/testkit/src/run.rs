@@ -112,7 +112,9 @@ impl Ran {
             return vec![format!("exit status {:?}: {}", self.code, self.stderr)];
         }
         let mut report = Vec::new();
-        let lines: Vec<&str> = self.stderr.lines().filter(|line| !line.contains("warning: ")).collect();
+        // What is said before something goes wrong.
+        let before = |line: &str| line.contains("warning: ") || line.contains(": new data-root ");
+        let lines: Vec<&str> = self.stderr.lines().filter(|line| !before(line)).collect();
         if lines.len() != 1 {
             report.push(format!("not one line: {:?}", self.stderr));
         }

@@ -25,7 +25,7 @@ pub(super) fn read(driver: &str, home: &Dir, links: Option<&Dir>) -> Result<Entr
     let known = &all.links;
     for (name, entry) in all.entries.iter_mut().filter(|(_, entry)| entry.kind == EntryKind::Layer) {
         // A file is no layer, and one that has gone since stands on nothing.
-        let Ok(Some(layer)) = home.sub(name) else { continue };
+        let Ok(Some(layer)) = home.sub(&**name) else { continue };
         let below = layout::lower(&layer).map_err(|error| with_causes(&error));
         entry.parents =
             below.map(|links| links.iter().filter_map(|link| known.get(link.as_str()).cloned().flatten()).collect());

@@ -1,0 +1,215 @@
+//! What a directory is that somebody wants to write images to: empty, a data-root, or something else.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+
+use super::guard::is_remapped;
+use super::refusal::Foreign;
+use super::{IMAGE, id_pair};
+use crate::dir::Dir;
+use crate::error::StoreError;
+
+/// What a directory is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Contents {
+    /// It holds nothing that anybody could miss. A fresh ext4 is empty, although it has `lost+found`.
+    Empty,
+    /// dockerd or we have made it, or what is left of it.
+    DataRoot,
+    /// Something else.
+    Foreign(Foreign),
+}
+
+const FILE: FileType = FileType::RegularFile;
+const DIRECTORY: FileType = FileType::Directory;
+
+/// What no directory but a data-root has. dockerd makes the first two at each start; the rest is what is left where
+/// somebody has removed parts, or of drivers and versions that never made them.
+const MARKS: [(&str, FileType); 20] = [
+    ("volumes/metadata.db", FILE),
+    ("network/files/local-kv.db", FILE),
+    ("engine-id", FILE),
+    ("buildkit/cache.db", FILE),
+    ("buildkit/snapshots.db", FILE),
+    ("buildkit/containerdmeta.db", FILE),
+    ("overlay2/l", DIRECTORY),
+    ("fuse-overlayfs/l", DIRECTORY),
+    ("vfs/dir", DIRECTORY),
+    ("btrfs/subvolumes", DIRECTORY),
+    ("zfs/graph", DIRECTORY),
+    ("aufs/layers", DIRECTORY),
+    ("devicemapper/metadata", DIRECTORY),
+    ("containerd/daemon/io.containerd.metadata.v1.bolt", DIRECTORY),
+    ("containerd/daemon/io.containerd.snapshotter.v1.overlayfs", DIRECTORY),
+    ("rootfs/overlayfs", DIRECTORY),
+    // Before version 1.10.
+    ("linkgraph.db", FILE),
+    ("repositories-aufs", FILE),
+    ("repositories-devicemapper", FILE),
+    ("repositories-overlay", FILE),
+];
+
+/// What `image/<driver>` has.
+const STORE_MARKS: [(&str, FileType); 3] =
+    [("layerdb", DIRECTORY), ("imagedb", DIRECTORY), ("repositories.json", FILE)];
+
+/// What dockerd calls the directories of a data-root.
+const NAMES: [&str; 19] = [
+    "aufs",
+    "btrfs",
+    "buildkit",
+    "containerd",
+    "containers",
+    "devicemapper",
+    "fuse-overlayfs",
+    "image",
+    "network",
+    "overlay",
+    "overlay2",
+    "plugins",
+    "rootfs",
+    "runtimes",
+    "swarm",
+    "tmp",
+    "trust",
+    "vfs",
+    "volumes",
+];
+
+/// How deep a tree of empty directories may be.
+const MAX_DEPTH: usize = 8;
+
+/// How many names a message shows.
+const SHOWN: usize = 3;
+
+/// Looks at what `dir` holds.
+///
+/// # Errors
+/// [`StoreError::Io`] if that cannot be found out.
+pub(super) fn recognize(dir: &Dir) -> Result<Contents, StoreError> {
+    let mut names = dir.all_names()?;
+    names.sort();
+    let made_by_mkfs = |name: &OsString| Ok::<_, StoreError>(name == "lost+found" && is(dir, name, DIRECTORY)?);
+    let mut kept = Vec::with_capacity(names.len());
+    for name in names {
+        if !made_by_mkfs(&name)? {
+            kept.push(name);
+        }
+    }
+    let names: Vec<OsString> = kept;
+    if names.is_empty() {
+        return Ok(Contents::Empty);
+    }
+    let kind = kind(&names);
+    if kind.is_none() && has_marks(dir)? {
+        return Ok(Contents::DataRoot);
+    }
+    if names.iter().all(|name| NAMES.iter().any(|known| name == known)) && only_directories(dir, MAX_DEPTH)? {
+        return Ok(Contents::Empty);
+    }
+    let more = names.len().saturating_sub(SHOWN);
+    let shown = names.iter().take(SHOWN).map(|name| name.to_string_lossy().into_owned()).collect();
+    Ok(Contents::Foreign(Foreign { kind, names: shown, more, meant: meant(dir, &names) }))
+}
+
+/// The data-root that `path` lies in, `path` itself excepted. A volume in it is its user's own, for example a daemon's that
+/// runs in a container.
+///
+/// # Errors
+/// [`StoreError::Io`] if that cannot be found out.
+pub(super) fn enclosing(path: &Path) -> Result<Option<PathBuf>, StoreError> {
+    for above in path.ancestors().skip(1) {
+        let dir = Dir::open(above)?;
+        if has_marks(&dir)? && !in_volume(path.strip_prefix(above).unwrap_or(path)) {
+            return Ok(Some(above.to_path_buf()));
+        }
+    }
+    Ok(None)
+}
+
+/// `volumes/<name>/_data`, and what is below.
+fn in_volume(inside: &Path) -> bool {
+    let mut parts = inside.iter();
+    parts.next().is_some_and(|part| part == "volumes") && parts.nth(1).is_some_and(|part| part == "_data")
+}
+
+/// What the names of a directory say that it is, where they are known to be something else than a data-root.
+fn kind(names: &[OsString]) -> Option<&'static str> {
+    let has = |name: &str| names.iter().any(|other| other == name);
+    let some = |test: &dyn Fn(&str) -> bool| names.iter().filter_map(|name| name.to_str()).any(test);
+    if has("storage.lock") || has("libpod") || some(&|name| name.ends_with("-images")) {
+        return Some("the storage of Podman, Buildah or CRI-O");
+    }
+    if some(&|name| name.starts_with("io.containerd.")) {
+        return Some("the root of containerd");
+    }
+    if has("etc") && has("usr") {
+        return Some("the root of a system");
+    }
+    if has("oci-layout") {
+        return Some("an OCI image layout");
+    }
+    (has("layerdb") || has("imagedb")).then_some("a part of a data-root")
+}
+
+/// Whether something is there that only a data-root has.
+fn has_marks(dir: &Dir) -> Result<bool, StoreError> {
+    for (path, kind) in MARKS {
+        if is(dir, path, kind)? {
+            return Ok(true);
+        }
+    }
+    if is(dir, IMAGE, DIRECTORY)? {
+        for driver in Dir::open(&dir.join(IMAGE))?.all_names()? {
+            for (name, kind) in STORE_MARKS {
+                if is(dir, Path::new(IMAGE).join(&driver).join(name), kind)? {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+    // Of a daemon that maps users.
+    for name in dir.names()?.into_iter().filter(|name| id_pair(name).is_some()) {
+        if is_remapped(dir, &name)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether `path` leads to something of this kind.
+fn is(dir: &Dir, path: impl AsRef<Path>, kind: FileType) -> Result<bool, StoreError> {
+    Ok(dir.kind_behind(path.as_ref())? == Some(kind))
+}
+
+/// Whether there is nothing in `dir` but directories, `lost+found` excepted.
+fn only_directories(dir: &Dir, depth: usize) -> Result<bool, StoreError> {
+    for name in dir.all_names()? {
+        let directory = dir.stat(&name)?.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == DIRECTORY);
+        if !directory || depth == 0 {
+            return Ok(false);
+        }
+        if let Some(sub) = dir.sub(&name)?
+            && name != "lost+found"
+            && !only_directories(&sub, depth - 1)?
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The data-root that may have been meant: the one that `dir` lies in, or the only one in it. A hint needs no certainty.
+fn meant(dir: &Dir, names: &[OsString]) -> Option<PathBuf> {
+    const MOST: usize = 1000;
+    if let Some(outer) = dir.real_path().ok().and_then(|path| enclosing(&path).ok().flatten()) {
+        return Some(outer);
+    }
+    let is_root =
+        |name: &&OsString| dir.sub(name).is_ok_and(|sub| sub.is_some_and(|sub| has_marks(&sub).unwrap_or(false)));
+    let mut roots = names.iter().take(MOST).filter(is_root);
+    let only = roots.next()?;
+    roots.next().is_none().then(|| dir.join(only))
+}

@@ -1,0 +1,196 @@
+//! Who is at work on a data-root: our own lock, and those of a running daemon.
+//!
+//! A process of ours that writes holds `flock(2)` on the root directory itself, so that nothing has to be made for it and
+//! nothing is left of it. Reading takes no lock; it may look for one, which takes the lock in common for an instant.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::os::linux::fs::MetadataExt;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::Refusal;
+use super::guard::refused;
+use crate::dir::Dir;
+use crate::error::StoreError;
+
+/// Databases that a running dockerd holds locked with `flock(2)` (bbolt).
+const DAEMON_DATABASES: [&[&str]; 4] = [
+    &["volumes", "metadata.db"],
+    &["network", "files", "local-kv.db"],
+    &["buildkit", "snapshots.db"],
+    &["buildkit", "cache.db"],
+];
+
+/// How often our own lock is tried, and the pause between: a process that only looks for it holds it for less.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A process of ours that is writing to a root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriterInfo {
+    /// Its process id, where this process may know it: not from within another PID namespace.
+    pub pid: Option<u32>,
+}
+
+impl fmt::Display for WriterInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("another layerfs process")?;
+        self.pid.map_or(Ok(()), |pid| write!(f, " ({pid})"))
+    }
+}
+
+/// The process of ours that is writing to `root` now, if there is one. Nothing is written, and nobody waits.
+///
+/// # Errors
+/// [`StoreError::Io`] if the root cannot be opened or locked.
+pub fn writer(root: &Dir) -> Result<Option<WriterInfo>, StoreError> {
+    let own = File::from(root.reopen()?);
+    match rustix::fs::flock(&own, FlockOperation::NonBlockingLockShared) {
+        // Dropped at once.
+        Ok(()) => Ok(None),
+        Err(Errno::WOULDBLOCK) => Ok(Some(WriterInfo { pid: holder(&own) })),
+        Err(errno) => Err(StoreError::io(root.path(), "locking")(errno)),
+    }
+}
+
+/// The locks that keep others away as long as this lives.
+#[derive(Debug)]
+pub(super) struct Locks {
+    _own: File,
+    /// By their number in [`DAEMON_DATABASES`].
+    databases: BTreeMap<usize, File>,
+}
+
+impl Locks {
+    /// Takes our own lock, and those of a running daemon.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if somebody holds one.
+    pub(super) fn take(root: &Dir) -> Result<Self, StoreError> {
+        // A descriptor of its own: a duplicate would share the lock with the directory that the caller keeps.
+        let own = File::from(root.reopen()?);
+        let mut tries = TRIES;
+        while !lock(&own, root)? {
+            tries -= 1;
+            if tries == 0 {
+                return Err(refused(root, Refusal::Busy(WriterInfo { pid: holder(&own) })));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        let mut locks = Self { _own: own, databases: BTreeMap::new() };
+        locks.extend(root)?;
+        Ok(locks)
+    }
+
+    /// Takes the locks of a running daemon on the databases that are not locked yet, as far as they exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if the daemon holds one.
+    pub(super) fn extend(&mut self, root: &Dir) -> Result<(), StoreError> {
+        for (number, path) in DAEMON_DATABASES.iter().enumerate() {
+            if !self.databases.contains_key(&number)
+                && let Some(file) = lock_database(root, path)?
+            {
+                self.databases.insert(number, file);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Locks one database as dockerd does; `None` if it does not exist.
+fn lock_database(root: &Dir, path: &[&str]) -> Result<Option<File>, StoreError> {
+    let [parents @ .., name] = path else { return Ok(None) };
+    let Some(dir) = root.descend(parents)? else { return Ok(None) };
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(&dir, *name, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(StoreError::io(dir.join(name), "opening")(errno)),
+    };
+    if lock(&file, root)? {
+        return Ok(Some(file));
+    }
+    Err(refused(root, Refusal::DaemonRuns { database: path.join("/") }))
+}
+
+/// Whether the lock was free and is ours now.
+fn lock(file: &File, root: &Dir) -> Result<bool, StoreError> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(StoreError::io(root.path(), "locking")(errno)),
+    }
+}
+
+/// The process that holds a lock, for a message: `None` wherever that cannot be told.
+fn holder(file: &File) -> Option<u32> {
+    let metadata = file.metadata().ok()?;
+    let (device, inode) = (metadata.st_dev(), metadata.st_ino());
+    let place = format!("{:02x}:{:02x}:{inode}", rustix::fs::major(device), rustix::fs::minor(device));
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    holder_in(&locks, &place)
+}
+
+/// `<number>: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF` (proc_locks(5)).
+fn holder_in(locks: &str, place: &str) -> Option<u32> {
+    locks.lines().find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let is_own = fields.next()? == "FLOCK" && fields.next()? == "ADVISORY" && fields.next()? == "WRITE";
+        let pid = fields.next().filter(|_| is_own)?;
+        (fields.next()? == place).then(|| pid.parse().ok())?.filter(|&pid| pid != 0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_locked_database_is_a_running_daemon() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir(temp.path().join("volumes")).unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        let held = File::create(temp.path().join("volumes/metadata.db")).unwrap();
+        rustix::fs::flock(&held, FlockOperation::LockExclusive).unwrap();
+        let error = Locks::take(&dir).unwrap_err();
+        assert!(error.to_string().contains("stop the daemon"), "{error}");
+        drop(held);
+        assert_eq!(writer(&dir).unwrap(), None);
+        let locks = Locks::take(&dir).unwrap();
+        assert_eq!(locks.databases.len(), 1);
+        assert!(Locks::take(&dir).unwrap_err().to_string().contains("another layerfs process"));
+        assert_eq!(writer(&dir).unwrap(), Some(WriterInfo { pid: Some(std::process::id()) }));
+        drop(locks);
+        assert_eq!(writer(&dir).unwrap(), None);
+    }
+
+    #[test]
+    fn who_only_looks_keeps_nobody_from_writing() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        let looking = File::from(dir.reopen().unwrap());
+        rustix::fs::flock(&looking, FlockOperation::LockShared).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(PAUSE * 3);
+                drop(looking);
+            });
+            assert!(Locks::take(&dir).is_ok());
+        });
+    }
+
+    #[test]
+    fn the_holder_is_found_among_all_locks() {
+        let locks = "1: POSIX  ADVISORY  WRITE 7 00:1b:42 0 EOF\n2: FLOCK  ADVISORY  READ 8 00:1b:42 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 9 00:1b:41 0 EOF\n3: -> FLOCK ADVISORY WRITE 10 00:1b:42 0 EOF\n\
+                     4: FLOCK  ADVISORY  WRITE 11 00:1b:42 0 EOF\n";
+        assert_eq!(holder_in(locks, "00:1b:42"), Some(11));
+        assert_eq!(holder_in(locks, "00:1b:43"), None);
+        assert_eq!(holder_in("4: FLOCK  ADVISORY  WRITE 0 00:1b:42 0 EOF\n", "00:1b:42"), None);
+    }
+}

@@ -1,0 +1,185 @@
+//! Why a directory is not written to.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::lock::WriterInfo;
+
+/// Why the guard refuses a directory. [`Display`](fmt::Display) says it to people, after "X is not written to: ".
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Another process of ours is writing to it.
+    Busy(WriterInfo),
+    /// A daemon runs on it: this database of its is locked, named relative to the root.
+    DaemonRuns {
+        /// The database.
+        database: String,
+    },
+    /// A layer of it is mounted.
+    LayerMounted {
+        /// Where.
+        point: PathBuf,
+    },
+    /// Whether a layer of it is mounted cannot be found out.
+    MountsUnknown {
+        /// The reason, with its causes.
+        reason: String,
+    },
+    /// Its daemon maps users and keeps everything in a directory for the mapping.
+    MapsUsers {
+        /// The directory's name.
+        directory: String,
+    },
+    /// It is the directory of a mapping of users.
+    IsMapped,
+    /// It has state of another storage driver, beside which dockerd would not start with this one.
+    OtherDriver {
+        /// The other driver.
+        driver: String,
+    },
+    /// Its storage driver cannot be written.
+    UnknownDriver {
+        /// The driver.
+        driver: String,
+    },
+    /// Its images belong to the storage driver vfs, which dockerd would no longer use.
+    VfsImages,
+    /// Its images are in containerd's store, which dockerd would no longer use.
+    ContainerdStore,
+    /// It has the images of a Docker before version 1.10, which no dockerd of today reads.
+    BeforeContentAddresses {
+        /// A file or directory that only such a Docker has.
+        name: String,
+    },
+    /// It is no directory.
+    NotADirectory,
+    /// It is a symlink that leads nowhere.
+    DanglingLink {
+        /// Where it should lead.
+        target: PathBuf,
+    },
+    /// It does not exist, nor does the directory that it would be made in.
+    NoParent {
+        /// The first missing directory.
+        missing: PathBuf,
+    },
+    /// It is not empty, and what is in it is not a data-root's.
+    Foreign(Foreign),
+    /// It is new or empty and lies in a data-root, where dockerd does not expect it.
+    InsideDataRoot {
+        /// That data-root.
+        outer: PathBuf,
+    },
+    /// Something that would be written cannot be.
+    NotWritable {
+        /// The directory.
+        path: PathBuf,
+        /// The system's reason.
+        reason: String,
+    },
+}
+
+/// What a directory that is no data-root holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// What it is, where that can be told.
+    pub kind: Option<&'static str>,
+    /// Some names of what is in it, sorted.
+    pub names: Vec<String>,
+    /// How many more there are.
+    pub more: usize,
+    /// A data-root that it holds or lies in, which may have been meant.
+    pub meant: Option<PathBuf>,
+}
+
+impl Refusal {
+    /// A name for programs, which stays the same.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Busy(_) => "busy",
+            Self::DaemonRuns { .. } => "daemon-runs",
+            Self::LayerMounted { .. } => "layer-mounted",
+            Self::MountsUnknown { .. } => "mounts-unknown",
+            Self::MapsUsers { .. } => "maps-users",
+            Self::IsMapped => "is-mapped",
+            Self::OtherDriver { .. } => "other-driver",
+            Self::UnknownDriver { .. } => "unknown-driver",
+            Self::VfsImages => "vfs-images",
+            Self::ContainerdStore => "containerd-store",
+            Self::BeforeContentAddresses { .. } => "before-content-addresses",
+            Self::NotADirectory => "not-a-directory",
+            Self::DanglingLink { .. } => "dangling-link",
+            Self::NoParent { .. } => "no-parent",
+            Self::Foreign(_) => "foreign",
+            Self::InsideDataRoot { .. } => "inside-data-root",
+            Self::NotWritable { .. } => "not-writable",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy(writer) => write!(f, "{writer} is writing to it; wait for it to end"),
+            Self::DaemonRuns { database } => {
+                write!(f, "a running dockerd uses it ({database} is locked); stop the daemon first")
+            }
+            Self::LayerMounted { point } => {
+                write!(f, "a layer of it is mounted at {}; stop its containers and the daemon first", point.display())
+            }
+            Self::MountsUnknown { reason } => {
+                write!(f, "whether its layers are mounted, as those of running containers are, is unknown: {reason}")
+            }
+            Self::MapsUsers { directory } => write!(
+                f,
+                "its daemon maps users ({directory}/ holds its images), so it would not see what is written here"
+            ),
+            Self::IsMapped => f.write_str("it belongs to a daemon that maps users; ids are not mapped on import"),
+            Self::OtherDriver { driver } => {
+                write!(f, "it belongs to the storage driver {driver}; with overlay2 beside it dockerd would not start")
+            }
+            Self::UnknownDriver { driver } => write!(f, "its storage driver {driver} cannot be written"),
+            Self::VfsImages => {
+                f.write_str("its images belong to the storage driver vfs; dockerd would no longer show them")
+            }
+            Self::ContainerdStore => f.write_str(
+                "its images are in containerd's store; an overlay2 directory would change what dockerd starts with",
+            ),
+            Self::BeforeContentAddresses { name } => {
+                write!(f, "its images are of a Docker before version 1.10 ({name}), which no dockerd of today can read")
+            }
+            Self::NotADirectory => f.write_str("it is not a directory"),
+            Self::DanglingLink { target } => {
+                write!(f, "it is a symlink to {}, which does not exist", target.display())
+            }
+            Self::NoParent { missing } => {
+                write!(f, "{} does not exist (mkdir -p makes it)", missing.display())
+            }
+            Self::Foreign(foreign) => write!(f, "{foreign}"),
+            Self::InsideDataRoot { outer } => {
+                write!(f, "it lies in {}, which is a data-root itself", outer.display())
+            }
+            Self::NotWritable { path, reason } => write!(f, "{}: {reason}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            Some(kind) => write!(f, "it is {kind}, and no data-root of Docker")?,
+            None => f.write_str("it is neither empty nor a data-root of Docker")?,
+        }
+        write!(f, "; it holds {}", self.names.join(", "))?;
+        match self.more {
+            0 => {}
+            more => write!(f, " and {more} more")?,
+        }
+        match &self.meant {
+            Some(meant) => write!(f, " ({} is a data-root)", meant.display()),
+            None => Ok(()),
+        }
+    }
+}

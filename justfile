@@ -74,7 +74,7 @@ goldens:
     testdata/make-goldens.sh
 
 # Fuzz one parser, or all in turn, for so many minutes each: needs `cargo install cargo-fuzz`. A finding is left in
-# fuzz/artifacts; mended, it belongs into fuzz/corpus. What is found to be interesting is kept in fuzz/target/found.
+# fuzz/cargo-fuzz/artifacts; mended, it belongs into fuzz/corpus. What is found to be interesting is kept in fuzz/cargo-fuzz/target/found.
 fuzz target="all" minutes="10":
     #!/usr/bin/env bash
     set -euo pipefail
@@ -82,8 +82,8 @@ fuzz target="all" minutes="10":
     export RUSTC_BOOTSTRAP=1
     targets={{ if target == "all" { "$(ls fuzz/corpus)" } else { target } }}
     for target in $targets; do
-        mkdir -p fuzz/target/found/$target
-        cargo fuzz run --sanitizer none $target fuzz/target/found/$target fuzz/corpus/$target -- \
+        mkdir -p fuzz/cargo-fuzz/target/found/$target
+        cargo fuzz run --fuzz-dir fuzz/cargo-fuzz --sanitizer none $target fuzz/cargo-fuzz/target/found/$target fuzz/corpus/$target -- \
             -max_total_time=$(( {{ minutes }} * 60 )) -timeout=20 -rss_limit_mb=1024 -max_len=65536
     done
 

@@ -26,6 +26,19 @@ use lock::Locks;
 pub(crate) const IMAGE: &str = "image";
 
 /// An existing data-root, for reading. Reading locks nothing and writes nothing.
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::path::Path;
+///
+/// use snapshot::catalog::Catalog;
+/// use snapshot::root::DataRoot;
+///
+/// let root = DataRoot::find(Path::new("/var/lib/docker"), None)?;
+/// println!("{} has {} images", root.dir.path().display(), Catalog::read(&root)?.images.len());
+/// # Ok::<(), snapshot::StoreError>(())
+/// ```
 #[derive(Debug)]
 pub struct DataRoot {
     /// The root itself; of a daemon that maps users, the directory of the mapped ids in it.

@@ -1,6 +1,6 @@
 //! One function for each parser: it gives the parser these bytes and checks what must hold whatever they are.
 //!
-//! Three callers share them: cargo-fuzz (`fuzz/fuzz_targets`), the test that feeds every kept input
+//! Three callers share them: cargo-fuzz (`fuzz/cargo-fuzz`), the test that feeds every kept input
 //! (`tests/corpus.rs`), and the test that counts instructions (`tests/linear.rs`). A function panics where the parser broke
 //! a promise; an error that the parser returns is an answer like any other.
 
@@ -13,13 +13,14 @@ mod tar;
 
 pub use archive::{index, manifest};
 pub use format::{pattern, template, until};
-pub use store::{bolt, config, reference, repositories};
+pub use store::{bolt, config, gojson, reference, repositories};
 pub use tar::{framer, journal};
 
 /// The type of all targets.
 pub type Target = fn(&[u8]);
 
-/// Every target by its name, which is also that of its folder in `fuzz/corpus` and of its file in `fuzz/fuzz_targets`.
+/// Every target by its name, which is also that of its folder in `fuzz/corpus` and of its file in
+/// `fuzz/cargo-fuzz/fuzz_targets`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("framer", framer),
     ("journal", journal),
@@ -27,6 +28,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("manifest", manifest),
     ("index", index),
     ("config", config),
+    ("gojson", gojson),
     ("repositories", repositories),
     ("reference", reference),
     ("template", template),

@@ -1,10 +1,15 @@
 //! Files of a data-root.
 
+use std::collections::BTreeMap;
+
 use bolt::{Bolt, BoltError, Bucket, Entry};
 use snapshot::dir::Dir;
 use snapshot::reference::Reference;
 use snapshot::schema::config::ImageConfig;
+use snapshot::schema::gojson::{DecodeError, first_value, from_slice};
 use snapshot::schema::references::{FILE, References};
+use snapshot::schema::runconfig::RunConfig;
+use snapshot::schema::time::Time;
 
 /// How deep buckets may lie in each other: BuildKit's lie four deep.
 const DEEPEST: usize = 20;
@@ -37,6 +42,24 @@ pub fn config(bytes: &[u8]) {
     let Ok(config) = ImageConfig::parse(bytes) else { return };
     let _ = config.check();
     assert!(!config.is_child_of(&config));
+}
+
+/// JSON as dockerd decodes it: what the strict decoder of serde takes for a map of lists is taken for the same one.
+pub fn gojson(bytes: &[u8]) {
+    type Lists = BTreeMap<String, Vec<Option<i64>>>;
+    let ours = from_slice::<Lists>(bytes);
+    if let Ok(strict) = serde_json::from_slice::<Lists>(bytes) {
+        assert_eq!(ours.as_ref(), Ok(&strict));
+    }
+    let inside = |error: &DecodeError| assert!(error.offset <= bytes.len(), "{error}");
+    match &ours {
+        Ok(ours) => assert_eq!(first_value::<Lists>(bytes).as_ref(), Ok(ours)),
+        Err(error) => inside(error),
+    }
+    let _ = from_slice::<RunConfig>(bytes).map_err(|error| inside(&error));
+    if let Ok(time) = from_slice::<Time>(bytes) {
+        let _ = (time.to_string(), time.moment(), time.unix_seconds());
+    }
 }
 
 /// `repositories.json`: what is written for what was read is read as the same.

@@ -36,5 +36,5 @@ fn folders_and_programs_are_those_of_the_targets() {
     let mut expected: Vec<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     expected.sort();
     assert_eq!(names(corpus()), expected);
-    assert_eq!(names(&corpus().join("../fuzz_targets")), expected);
+    assert_eq!(names(&corpus().join("../cargo-fuzz/fuzz_targets")), expected);
 }

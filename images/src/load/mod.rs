@@ -45,6 +45,24 @@ use stream::{Arrived, ArrivedLayer, Collected, collect, decoded};
 
 /// Imports the images of an archive into the data-root at `root`, which is created if it does not exist.
 ///
+/// # Examples
+///
+/// ```no_run
+/// use std::path::Path;
+/// use std::sync::atomic::AtomicBool;
+///
+/// use images::load::{Options, Request, Silent, import};
+/// use images::source::{Archive, Select};
+///
+/// let archive = Path::new("app.tar");
+/// let interrupted = AtomicBool::new(false);
+/// let (select, options) = (Select::default(), Options::new(&interrupted));
+/// let request = Request { archive, select: &select, options: &options, observer: &Silent };
+/// let report = import(Archive::open(archive)?, Path::new("docker-root"), &request)?;
+/// println!("{} images", report.images.len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`ImportError`]; the root is then as it was before.
 pub fn import(opened: Opened, root: &Path, request: &Request<'_>) -> Result<Report, ImportError> {

@@ -42,6 +42,17 @@ use crate::schema::references::References;
 use crate::schema::volume;
 
 /// What a data-root holds. See the [module](self).
+///
+/// # Examples
+///
+/// ```no_run
+/// # let root = snapshot::root::DataRoot::find(std::path::Path::new("/var/lib/docker"), None)?;
+/// let catalog = snapshot::catalog::Catalog::read(&root)?;
+/// for image in catalog.images.values() {
+///     println!("{} {} {}", image.id, catalog.image_size(image), catalog.names_of(image.id).join(", "));
+/// }
+/// # Ok::<(), snapshot::StoreError>(())
+/// ```
 #[derive(Debug)]
 pub struct Catalog {
     /// The data-root: of a daemon that maps users, the directory of the mapped ids.

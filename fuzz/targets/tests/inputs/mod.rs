@@ -50,6 +50,16 @@ pub(crate) const INPUTS: &[Input] = &[
         let keys: String = (0..size).map(|at| format!("\"k{at}\":{at},")).collect();
         format!("{{{keys}\"rootfs\":{{\"diff_ids\":[]}}}}").into()
     }),
+    ("lists of numbers", 4000, "gojson", |size| format!("{{\"a\":[{}null]}}", "12,".repeat(size)).into()),
+    ("keys of a map", 2000, "gojson", |size| {
+        let keys: String = (0..size).map(|at| format!("\"k{at}\":[],")).collect();
+        format!("{{{keys}\"z\":[1]}}").into()
+    }),
+    ("one field many times", 2000, "gojson", |size| {
+        format!("{{{}\"env\":[]}}", "\"Env\":[\"A=b\"],".repeat(size)).into()
+    }),
+    ("levels of JSON", 2000, "gojson", |size| format!("{{\"x\":{}{}}}", "[".repeat(size), "]".repeat(size)).into()),
+    ("escapes", 4000, "gojson", |size| format!("{{\"{}\":[]}}", "\\u00e9".repeat(size)).into()),
     ("repositories", 500, "repositories", |size| {
         let id = format!("sha256:{}", "a".repeat(64));
         let all: String = (0..size).map(|at| format!("\"r{at}\":{{\"r{at}:1\":\"{id}\"}},")).collect();

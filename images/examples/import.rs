@@ -9,7 +9,7 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use images::load::{Observer, Options, Request, import};
+use images::load::{Announced, Observer, Options, Request, import};
 use images::source::{Archive, Select};
 
 /// Hears how it goes, from several threads at once.
@@ -19,7 +19,8 @@ struct Progress {
 }
 
 impl Observer for Progress {
-    fn begin(&self, layer: usize, name: &str, total: Option<u64>) {
+    fn begin(&self, layer: usize, announced: &Announced<'_>) {
+        let Announced { name, total, .. } = announced;
         println!("layer {layer} begins: {name}, {} bytes", total.map_or("?".into(), |total| total.to_string()));
     }
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use images::load::{self, ImportError, Observer, Options, Request};
+use images::load::{self, Announced, ImportError, Observer, Options, Request};
 use images::source::{Archive, Select};
 use images::unpack::{self, Form};
 
@@ -14,7 +14,7 @@ use images::unpack::{self, Form};
 struct Cut<'a>(&'a Path, u64);
 
 impl Observer for Cut<'_> {
-    fn begin(&self, _layer: usize, _name: &str, _total: Option<u64>) {
+    fn begin(&self, _layer: usize, _announced: &Announced<'_>) {
         File::options().write(true).open(self.0).unwrap().set_len(self.1).unwrap();
     }
 }
@@ -59,7 +59,7 @@ fn trees_are_not_half_unpacked() {
     for golden in GOLDENS {
         cut(golden, |archive, to, request| {
             let opened = images::source::Opened::Archive(archive);
-            unpack::unpack(opened, to, Form::Rootfs, None, request).map(drop)
+            unpack::unpack(opened, to, Form::Rootfs, request).map(drop)
         });
     }
 }

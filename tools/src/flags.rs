@@ -42,7 +42,7 @@ impl UnpackFlags {
     }
 
     pub(crate) fn select(&self) -> Select {
-        Select { platform: self.platform.clone() }
+        Select { platform: self.platform.clone(), image: None }
     }
 }
 

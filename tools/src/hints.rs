@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use images::load::ImportError;
+use images::source::SelectionError;
 use snapshot::StoreError;
 use snapshot::root::Refusal;
 
@@ -19,7 +20,13 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
 fn of_import(error: &ImportError) -> Option<String> {
     match error {
         ImportError::Space { .. } => Some("--no-preflight tries all the same".into()),
-        ImportError::SeveralImages { .. } => Some("--image chooses one".into()),
+        ImportError::Selection(SelectionError::SeveralImages { .. }) => Some("--image chooses one".into()),
+        ImportError::Selection(SelectionError::NameForSeveral { .. }) => {
+            Some("--image chooses the one to give it to".into())
+        }
+        ImportError::Name(_) => {
+            Some("layer-unpack --root DATA_ROOT --tag NAME[:TAG] imports the image under another name".into())
+        }
         ImportError::NeedsRoot { .. } => Some("--rootless does it in a user namespace".into()),
         ImportError::Store(store) => of_store(store),
         _ => None,

@@ -2,7 +2,7 @@
 
 use layerfs::{DiffId, UnpackError};
 
-use crate::source::ArchiveError;
+use crate::source::{ArchiveError, SelectionError, UnusableName};
 use snapshot::StoreError;
 use snapshot::schema::config::InvalidConfig;
 
@@ -77,30 +77,22 @@ pub enum ImportError {
         free: u64,
     },
     /// The images asked for are not one image, or not there.
-    #[error("{reason}")]
-    Selection {
-        /// What to do about it.
-        reason: String,
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// The archive calls an image by a name that it cannot have, and nothing says that it may do without.
+    #[error(transparent)]
+    Name(#[from] UnusableName),
+    /// The directory to unpack into has something in it.
+    #[error("{}: is not empty; unpacking needs an empty or a new directory", .path.display())]
+    NotEmpty {
+        /// The directory.
+        path: std::path::PathBuf,
     },
-    /// The archive has several images, and one must be chosen.
-    #[error("the archive has several images: {names}")]
-    SeveralImages {
-        /// What they are called.
-        names: String,
-    },
-    /// Overlay directories have attributes that only root can set.
-    #[error("{}: overlay directories need root", .path.display())]
+    /// Only root makes overlay directories: whiteouts are devices, or have attributes that others must not set.
+    #[error("{}: overlay directories are made by root", .path.display())]
     NeedsRoot {
         /// The directory.
         path: std::path::PathBuf,
-    },
-    /// A directory to unpack into cannot be used.
-    #[error("{}: {reason}", .path.display())]
-    Destination {
-        /// The directory.
-        path: std::path::PathBuf,
-        /// What is wrong.
-        reason: String,
     },
     /// The user asked to stop.
     #[error("interrupted, nothing was changed")]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use layerfs::DiffId;
 use layerfs::meter::Meter;
 
 use crate::source::Select;
@@ -45,15 +46,29 @@ impl<'o> Options<'o> {
     }
 }
 
-/// Hears how unpacking goes, from any thread. Layers are numbered in the order in which they were announced.
+/// A layer that begins to be unpacked.
+#[derive(Debug, Clone, Copy)]
+pub struct Announced<'a> {
+    /// The name of its file in the archive.
+    pub name: &'a str,
+    /// What it must be; unknown for a layer that comes before its manifest.
+    pub diff_id: Option<DiffId>,
+    /// What made it, as the image's history tells it.
+    pub step: Option<&'a str>,
+    /// The length of its file in bytes; unknown for one that comes through a pipe.
+    pub total: Option<u64>,
+}
+
+/// Hears how unpacking goes, from any thread. Layers are numbered from zero in each round of unpacking; a round through a
+/// pipe has one layer at a time.
 pub trait Observer: Sync {
     /// There is no data-root at `root` yet: one is made now, or would be.
     fn new_root(&self, _root: &Path) {}
 
-    /// A layer begins. `total` is the length of its tar, where it is known.
-    fn begin(&self, _layer: usize, _name: &str, _total: Option<u64>) {}
+    /// A layer begins.
+    fn begin(&self, _layer: usize, _announced: &Announced<'_>) {}
 
-    /// So many more bytes of its tar were read.
+    /// So many more bytes of its file were read; of one that comes through a pipe, so many more bytes of its tar.
     fn advance(&self, _layer: usize, _bytes: u64) {}
 
     /// A layer is unpacked.

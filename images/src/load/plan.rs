@@ -7,7 +7,7 @@ use layerfs::{ChainId, DiffId};
 use serde::Serialize;
 
 use super::error::ImportError;
-use crate::source::{Image, LayerRef};
+use crate::source::{Image, LayerRef, SelectionError, UnusableName, steps};
 use snapshot::StoreError;
 use snapshot::driver::Driver;
 use snapshot::ids::{CacheId, ImageId};
@@ -35,6 +35,7 @@ pub(crate) struct PlannedImage {
     pub(crate) id: ImageId,
     pub(crate) config: Arc<[u8]>,
     pub(crate) tags: Vec<Reference>,
+    pub(crate) unusable_names: Vec<UnusableName>,
     pub(crate) parent: Option<ImageId>,
     pub(crate) layers: Vec<PlannedLayer>,
     /// The store has it already.
@@ -49,6 +50,8 @@ pub(crate) struct MissingLayer {
     pub(crate) parent: Option<ChainId>,
     /// Its number in the first image that needs it.
     pub(crate) index: usize,
+    /// What made it, for people.
+    pub(crate) step: Option<String>,
     pub(crate) source: LayerRef,
 }
 
@@ -98,16 +101,14 @@ impl Plan {
         existing: Existing<'_>,
     ) -> Result<Self, ImportError> {
         if extra_tag.is_some() && images.len() != 1 {
-            let reason =
-                format!("a name can be given to the only image of an archive, and this one has {}", images.len());
-            return Err(ImportError::Selection { reason });
+            return Err(SelectionError::NameForSeveral { found: images.len() }.into());
         }
         let mut plan = Self { images: Vec::new(), missing: Vec::new(), present: HashMap::new() };
         let mut missing = HashSet::new();
-        let mut configs: HashMap<ImageId, ImageConfig> = HashMap::new();
         for image in images {
             let config = checked_config(&image)?;
             let id = ImageId(image.id);
+            let mut steps = steps(&image.config, image.layers.len());
             let mut layers = Vec::new();
             // The directories of the layers so far, the nearest first.
             let mut below: Vec<CacheId> = Vec::new();
@@ -124,30 +125,37 @@ impl Plan {
                         plan.present.insert(chain_id, record.cache_id.clone());
                     }
                     None if missing.insert(chain_id) => {
-                        plan.missing.push(MissingLayer { chain_id, diff_id, parent, index, source });
+                        let step = steps[index].take();
+                        plan.missing.push(MissingLayer { chain_id, diff_id, parent, index, step, source });
                     }
                     None => {}
                 }
                 layers.push(PlannedLayer { chain_id, diff_id, name, present: record.map(|record| record.size) });
             }
             let mut tags = image.tags;
-            tags.extend(extra_tag.cloned());
+            tags.extend(extra_tag.filter(|tag| !tags.contains(tag)).cloned());
             let present = existing.images.map_or(Ok(None), |images| images.config(id))?.is_some();
             let parent = image.parent.map(ImageId);
-            configs.insert(id, config);
-            plan.images.push(PlannedImage { id, config: image.config, tags, parent, layers, present });
+            let (config, unusable_names) = (image.config, image.unusable_names);
+            plan.images.push(PlannedImage { id, config, tags, unusable_names, parent, layers, present });
         }
-        plan.check_parents(&configs)?;
+        plan.check_parents()?;
         Ok(plan)
     }
 
-    /// A parent is recorded only if it is in the same archive; then it must fit.
-    fn check_parents(&mut self, configs: &HashMap<ImageId, ImageConfig>) -> Result<(), ImportError> {
+    /// A parent is recorded only if it is in the same archive; then it must fit. Configs are read once more for it: read,
+    /// one may take up many times its length, and archives have many.
+    fn check_parents(&mut self) -> Result<(), ImportError> {
+        let configs: HashMap<ImageId, Arc<[u8]>> =
+            self.images.iter().map(|image| (image.id, Arc::clone(&image.config))).collect();
         for image in &mut self.images {
             let Some(parent) = image.parent else { continue };
+            let read = |id: ImageId, bytes: &[u8]| {
+                ImageConfig::parse(bytes).map_err(|source| ImportError::Config { name: id.to_string(), source })
+            };
             match configs.get(&parent) {
                 None => image.parent = None,
-                Some(config) if configs[&image.id].is_child_of(config) => {}
+                Some(bytes) if read(image.id, &image.config)?.is_child_of(&read(parent, bytes)?) => {}
                 Some(_) => return Err(ImportError::Parent { config: image.id.0.hex(), parent: parent.0 }),
             }
         }
@@ -155,7 +163,11 @@ impl Plan {
     }
 }
 
-fn checked_config(image: &Image) -> Result<ImageConfig, ImportError> {
+/// Reads an image's config, and checks that dockerd would take the image with as many layers as its manifest has.
+///
+/// # Errors
+/// [`ImportError::Config`], [`ImportError::LayerCount`]
+pub(crate) fn checked_config(image: &Image) -> Result<ImageConfig, ImportError> {
     let invalid = |source| ImportError::Config { name: image.config_name.clone(), source };
     let config = ImageConfig::parse(&image.config).map_err(invalid)?;
     config.check().map_err(invalid)?;

@@ -3,10 +3,10 @@
 use layerfs::ChainId;
 use serde::Serialize;
 
-use super::Staged;
+use super::layers::Staged;
 use super::plan::{Plan, PlannedLayer};
-use super::preflight::Need;
-use crate::source::{Contents, Format};
+use super::room::Need;
+use crate::source::{Contents, Format, UnusableName};
 use snapshot::ids::ImageId;
 
 /// What became of one tag.
@@ -29,6 +29,8 @@ pub struct ImageReport {
     pub present: bool,
     /// Its tags.
     pub tags: Vec<TagReport>,
+    /// What else the archive calls it, and why it is not called so now.
+    pub unusable_names: Vec<UnusableName>,
     /// Its layers, base first.
     pub layers: Vec<PlannedLayer>,
 }
@@ -50,7 +52,7 @@ pub struct NewLayer {
 
 /// All of it. The JSON form is what `--json` prints.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct ImportReport {
     /// The images, in the archive's order.
     pub images: Vec<ImageReport>,
     /// The layers that were unpacked, parents first.
@@ -59,6 +61,8 @@ pub struct Report {
     pub missing: Vec<ChainId>,
     /// What of the archive was left out, in sentences.
     pub skipped: Vec<String>,
+    /// What is odd about the archive and was put up with, in sentences.
+    pub warnings: Vec<String>,
     /// What the missing layers take up, in a dry run.
     pub need: Option<Need>,
     /// How the archive describes its images.
@@ -66,7 +70,7 @@ pub struct Report {
     pub format: Option<Format>,
 }
 
-impl Report {
+impl ImportReport {
     pub(crate) fn new(
         plan: &Plan,
         staged: &[Staged],
@@ -78,6 +82,7 @@ impl Report {
             id: image.id,
             present: image.present,
             tags,
+            unusable_names: image.unusable_names.clone(),
             layers: image.layers.clone(),
         };
         let layer = |layer: &Staged| NewLayer {
@@ -92,6 +97,7 @@ impl Report {
             unpacked: staged.iter().map(layer).collect(),
             missing: plan.missing.iter().map(|missing| missing.chain_id).collect(),
             skipped: contents.skipped,
+            warnings: contents.warnings,
             need,
             format: contents.format,
         }

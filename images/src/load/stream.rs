@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,8 +19,10 @@ use tarsplit::{Kind, Member};
 
 use super::error::ImportError;
 use super::options::Request;
-use super::parallel::{Content, Place, Work, unpack_all};
-use crate::source::{ArchiveError, Entry, MAX_JSON, Namespace};
+use super::schedule::{Content, Place, Work, unpack_all};
+use crate::source::{
+    ArchiveError, Contents, Entry, ImageSource, LayerBytes, LayerRef, MAX_JSON, NameError, Namespace, Select, contents,
+};
 
 /// Bytes of small files kept in memory, all together.
 const MAX_KEPT: u64 = 64 << 20;
@@ -29,47 +32,88 @@ const HEAD: usize = 512;
 
 /// What a member of the stream turned out to be.
 #[derive(Debug, Clone)]
-pub(crate) enum Arrived {
+enum Arrived {
     /// A small file.
     Kept(Arc<Vec<u8>>),
-    /// A layer, unpacked in this slot.
-    Layer(usize),
-    /// Neither, and so long; passed over.
-    Skipped(u64),
+    /// A layer, unpacked in the place of this number; digest and length of its file, compressed as it came.
+    Layer { number: usize, digest: Digest, size: u64 },
+    /// A layer, and so long; a dry run unpacks none.
+    PassedOver(u64),
+    /// No layer, and too long to be anything else of an image.
+    Foreign(u64),
 }
 
-/// A layer that was unpacked before anybody knew what it had to be.
-pub(crate) struct ArrivedLayer {
-    pub(crate) unpacked: Unpacked,
-    /// Digest and length of its file, compressed as it came.
-    pub(crate) digest: Digest,
-    pub(crate) size: u64,
+/// An archive that was read from the front, to its end.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    /// The archive's path, for messages.
+    path: PathBuf,
+    names: Namespace<Arrived>,
 }
 
-/// Everything that came.
-pub(crate) struct Collected {
-    pub(crate) names: Namespace<Arrived>,
-    /// By slot.
-    pub(crate) layers: HashMap<usize, ArrivedLayer>,
+/// The layers that were unpacked before anybody knew what they had to be, by their number.
+pub(crate) type Arrivals = HashMap<usize, Unpacked>;
+
+impl ImageSource for Stream {
+    fn images(&self, select: &Select) -> Result<Contents, ArchiveError> {
+        let mut read = |name: &str| match self.names.resolve(name) {
+            Ok(Arrived::Kept(bytes)) => Ok(Some(bytes.to_vec())),
+            Ok(Arrived::Layer { .. } | Arrived::PassedOver(_)) => {
+                let reason = "not JSON, but a tar or a compressed file".to_owned();
+                Err(ArchiveError::Json { file: name.to_owned(), reason })
+            }
+            Ok(&Arrived::Foreign(size)) => Err(ArchiveError::TooLarge { file: name.to_owned(), size, limit: MAX_JSON }),
+            Err(NameError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+        let contents = contents(select, &mut read)?;
+        contents.ok_or_else(|| ArchiveError::NotAnImageArchive { path: self.path.clone() })
+    }
+
+    fn layer(&self, layer: &LayerRef) -> Result<LayerBytes, ArchiveError> {
+        match self.names.resolve(&layer.name).map_err(|error| layer.or_foreign(error))? {
+            Arrived::Kept(bytes) => {
+                layer.check_size(bytes.len() as u64)?;
+                layer.check_digest(Digest::of(bytes))?;
+                Ok(LayerBytes::Memory(Arc::clone(bytes)))
+            }
+            &Arrived::Layer { number, digest, size } => {
+                layer.check_size(size)?;
+                layer.check_digest(digest)?;
+                Ok(LayerBytes::Unpacked(number))
+            }
+            &Arrived::PassedOver(size) => {
+                layer.check_size(size)?;
+                Ok(LayerBytes::PassedOver(size))
+            }
+            Arrived::Foreign(_) => Err(ArchiveError::NotALayer { file: layer.name.clone() }),
+        }
+    }
+}
+
+/// What was read of a stream so far.
+#[derive(Debug, Default)]
+struct Collected {
+    names: Namespace<Arrived>,
+    layers: Arrivals,
     /// Bytes of small files in memory.
     kept: u64,
 }
 
-impl Collected {
-    /// Adds a layer that was unpacked from `bytes`, kept in memory.
-    pub(crate) fn add(&mut self, slot: usize, unpacked: Unpacked, bytes: &[u8]) {
-        let (digest, size) = (Digest::of(bytes), bytes.len() as u64);
-        self.layers.insert(slot, ArrivedLayer { unpacked, digest, size });
-    }
-}
-
 /// The uncompressed bytes of an archive that is read from the front.
+///
+/// # Errors
+/// [`ArchiveError::Empty`] if there are none, [`ArchiveError::Read`].
 pub(crate) fn decoded<'o>(file: File, request: &Request<'o>) -> Result<Box<dyn BufRead + Send + 'o>, ArchiveError> {
-    let read = |source| ArchiveError::Read { file: "the archive".into(), source };
+    let read = |source| ArchiveError::Read { file: request.archive.display().to_string(), source };
     let file = Patient { file, interrupted: request.options.interrupted };
     let decoder = Decoder::new(BufReader::with_capacity(128 << 10, file)).map_err(read)?;
     // Small: who reads a layer takes more at a time, and gets it without a copy in between.
-    Ok(Box::new(BufReader::with_capacity(32 << 10, decoder)))
+    let mut decoded = BufReader::with_capacity(32 << 10, decoder);
+    if decoded.fill_buf().map_err(read)?.is_empty() {
+        return Err(ArchiveError::Empty { path: request.archive.to_path_buf() });
+    }
+    Ok(Box::new(decoded))
 }
 
 /// How long a read from a pipe waits before it looks whether the user still wants it.
@@ -103,9 +147,9 @@ pub(crate) fn collect(
     input: impl BufRead + Send,
     request: &Request<'_>,
     mut slot: impl FnMut() -> Result<Option<(usize, Place)>, ImportError>,
-) -> Result<Collected, ImportError> {
-    let mut outer = OuterTar::new(input);
-    let mut collected = Collected { names: Namespace::default(), layers: HashMap::new(), kept: 0 };
+) -> Result<(Stream, Arrivals), ImportError> {
+    let mut outer = OuterTar::new(input, request.archive);
+    let mut collected = Collected::default();
     while let Some(member) = outer.next()? {
         let entry = match member.kind {
             Kind::Regular => {
@@ -120,11 +164,11 @@ pub(crate) fn collect(
         };
         collected.names.add(&member.name, entry).map_err(ArchiveError::Name)?;
     }
-    Ok(collected)
+    Ok((Stream { path: request.archive.to_path_buf(), names: collected.names }, collected.layers))
 }
 
 fn arrived<R: BufRead + Send>(
-    outer: &mut OuterTar<R>,
+    outer: &mut OuterTar<'_, R>,
     name: &str,
     member: &Member,
     request: &Request<'_>,
@@ -136,7 +180,7 @@ fn arrived<R: BufRead + Send>(
     outer.by_ref().take(HEAD as u64).read_to_end(&mut head).map_err(read)?;
     let is_layer = tarsplit::block::looks_like_header(&head) || Compression::sniff(&head) != Compression::None;
     if is_layer {
-        let Some((number, place)) = slot()? else { return Ok(Arrived::Skipped(member.size)) };
+        let Some((number, place)) = slot()? else { return Ok(Arrived::PassedOver(member.size)) };
         let place = std::sync::Mutex::new(Some(place));
         let plain = Compression::sniff(&head) == Compression::None;
         let rest = io::Cursor::new(head).chain(outer);
@@ -148,7 +192,7 @@ fn arrived<R: BufRead + Send>(
             Box::new(hashed.insert(HashingReader::new(rest)))
         };
         let content = Content::Stream(Box::new(BufReader::with_capacity(128 << 10, read)));
-        let work = Work { name: name.to_owned(), index: 0, diff_id: None, content };
+        let work = Work { name: name.to_owned(), index: 0, diff_id: None, digest: None, step: None, content };
         let give = |_| {
             let place = place.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
             Ok(place.expect("one layer asks once"))
@@ -156,11 +200,11 @@ fn arrived<R: BufRead + Send>(
         let unpacked = unpack_all(vec![work], request, &give)?.pop();
         let unpacked = unpacked.expect("one layer, one result");
         let (digest, size) = hashed.map_or((unpacked.diff_id.0, unpacked.tar_bytes), HashingReader::finish);
-        collected.layers.insert(number, ArrivedLayer { unpacked, digest, size });
-        return Ok(Arrived::Layer(number));
+        collected.layers.insert(number, unpacked);
+        return Ok(Arrived::Layer { number, digest, size });
     }
     if member.size > MAX_JSON || collected.kept + member.size > MAX_KEPT {
-        return Ok(Arrived::Skipped(member.size));
+        return Ok(Arrived::Foreign(member.size));
     }
     collected.kept += member.size;
     outer.read_to_end(&mut head).map_err(read)?;
@@ -168,23 +212,30 @@ fn arrived<R: BufRead + Send>(
 }
 
 /// The archive's own tar, read from the front. Reading it reads the current member's content.
-pub(crate) struct OuterTar<R> {
+struct OuterTar<'p, R> {
     input: R,
+    /// The archive's path, for messages.
+    path: &'p Path,
     framer: Framer,
     /// Bytes of the current member's content still to come.
     left: u64,
     ended: bool,
 }
 
-impl<R: BufRead> OuterTar<R> {
-    pub(crate) fn new(input: R) -> Self {
-        Self { input, framer: Framer::new(), left: 0, ended: false }
+impl<'p, R: BufRead> OuterTar<'p, R> {
+    fn new(input: R, path: &'p Path) -> Self {
+        Self { input, path, framer: Framer::new(), left: 0, ended: false }
     }
 
     /// Goes to the next member, past what was not read of this one.
-    pub(crate) fn next(&mut self) -> Result<Option<Box<Member>>, ArchiveError> {
-        let read = |source| ArchiveError::Read { file: "the archive".into(), source };
-        let damaged = |source| ArchiveError::Tar { path: "-".into(), source };
+    fn next(&mut self) -> Result<Option<Box<Member>>, ArchiveError> {
+        let path = self.path;
+        let read = |source| ArchiveError::Read { file: path.display().to_string(), source };
+        let at_start = self.framer.position() == 0;
+        let damaged = |source| match at_start {
+            true => ArchiveError::NotATar { path: path.into(), source },
+            false => ArchiveError::Tar { path: path.into(), source },
+        };
         while !self.ended {
             let buffer = self.input.fill_buf().map_err(read)?;
             let at_end = buffer.is_empty();
@@ -214,7 +265,7 @@ impl<R: BufRead> OuterTar<R> {
     }
 }
 
-impl<R: BufRead> Read for OuterTar<R> {
+impl<R: BufRead> Read for OuterTar<'_, R> {
     fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
         if self.left == 0 || output.is_empty() {
             return Ok(0);

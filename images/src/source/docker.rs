@@ -5,13 +5,12 @@
 //! ```
 //!
 //! File names of old archives (`<id>.json`, `<v1 id>/layer.tar`) and new ones (`blobs/sha256/<hex>`) mean nothing more than
-//! where to look. All tags are checked before anything is loaded; dockerd finds a bad one after it has made the image.
+//! where to look.
 
 use super::error::ArchiveError;
-use super::image::{Contents, Documents, Format, Image, LayerRef, Select};
+use super::image::{Contents, Documents, Format, Image, LayerRef};
 use super::json::{self, object};
-use super::namespace::clean_name;
-use snapshot::reference::Reference;
+use super::names::Names;
 
 pub(super) const MANIFEST: &str = "manifest.json";
 
@@ -45,47 +44,32 @@ impl<'de> serde::Deserialize<'de> for Item {
     }
 }
 
-pub(super) fn contents(
-    manifest: &[u8],
-    select: &Select,
-    documents: &mut Documents<'_>,
-) -> Result<Contents, ArchiveError> {
+pub(super) fn contents(manifest: &[u8], documents: &mut Documents<'_>) -> Result<Contents, ArchiveError> {
     let items: Option<Vec<Item>> = json::first(MANIFEST, manifest)?;
     let items = items.ok_or(ArchiveError::NullManifest)?;
-    let images = items.into_iter().enumerate().map(|(number, item)| image(number, item, select, documents));
+    let images = items.into_iter().enumerate().map(|(number, item)| image(number, item, documents));
     let images = images.collect::<Result<_, _>>()?;
-    Ok(Contents { format: Some(Format::DockerArchive), images, skipped: Vec::new() })
+    Ok(Contents { format: Some(Format::DockerArchive), images, ..Contents::default() })
 }
 
-fn image(number: usize, item: Item, select: &Select, documents: &mut Documents<'_>) -> Result<Image, ArchiveError> {
-    let tags = item.repo_tags.into_iter().map(|text| tag(number, text)).collect::<Result<_, _>>()?;
-    let layer = |name: String| {
-        clean_name(&name)?;
-        Ok(LayerRef { name, descriptor: None })
-    };
-    let layers = item.layers.into_iter().map(layer).collect::<Result<_, ArchiveError>>()?;
+fn image(number: usize, item: Item, documents: &mut Documents<'_>) -> Result<Image, ArchiveError> {
+    let place = format!("{MANIFEST}: item {number}");
+    let mut names = Names::default();
+    item.repo_tags.iter().for_each(|text| names.add_repo_tag(&place, text));
+    let layers = item.layers.into_iter().map(|name| LayerRef { name, descriptor: None }).collect();
     let parent = item.parent.map(|parent| parent.parse()).transpose().map_err(|error: layerfs::InvalidDigest| {
         let field = format!("item {number}: Parent");
         ArchiveError::Field { file: MANIFEST.into(), field, reason: error.to_string() }
     })?;
-    clean_name(&item.config)?;
     let config = documents.config(&item.config, |documents| documents.required(&item.config))?;
-    config.check_platform(&item.config, select)?;
     Ok(Image {
         config: config.bytes,
         config_name: item.config,
         id: config.id,
-        tags,
+        tags: names.tags,
+        unusable_names: names.unusable,
         layers,
         parent,
-        origin: format!("{MANIFEST}: item {number}"),
+        origin: place,
     })
-}
-
-fn tag(item: usize, text: String) -> Result<Reference, ArchiveError> {
-    match Reference::parse(&text) {
-        Ok(reference) if reference.tag().is_some() && reference.digest().is_none() => Ok(reference),
-        Ok(_) => Err(ArchiveError::InvalidTag { item, tag: text, source: None }),
-        Err(source) => Err(ArchiveError::InvalidTag { item, tag: text, source: Some(source) }),
-    }
 }

@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 
 use super::namespace::NameError;
-use snapshot::reference::ReferenceError;
 
 /// An archive that cannot be read, or that we refuse. `file` is always a name inside the archive.
 #[derive(Debug, thiserror::Error)]
@@ -28,11 +27,27 @@ pub enum ArchiveError {
         #[source]
         source: io::Error,
     },
+    /// There is nothing in it. Docker takes no bytes at all for an empty layer; what a person names is a download that
+    /// failed.
+    #[error("{}: is empty: neither an image archive nor a layer", path.display())]
+    Empty {
+        /// Its path.
+        path: PathBuf,
+    },
     /// The file starts with neither a tar header nor the magic of a compression that we know.
     #[error("{}: neither a tar archive nor compressed in a known way", path.display())]
     NotATar {
         /// Its path.
         path: PathBuf,
+        /// Why its beginning is no header.
+        #[source]
+        source: tarsplit::TarError,
+    },
+    /// A file of the archive that is named as a layer is none.
+    #[error("{file}: is not a layer: neither a tar archive nor compressed in a known way")]
+    NotALayer {
+        /// The file.
+        file: String,
     },
     /// The outer tar is damaged.
     #[error("{}: damaged tar archive", path.display())]
@@ -97,28 +112,6 @@ pub enum ArchiveError {
     /// `manifest.json` holds `null`.
     #[error("manifest.json: cannot be null (but can be [])")]
     NullManifest,
-    /// An entry of `RepoTags` is no reference, or one without a tag.
-    #[error("manifest.json: item {item}: invalid tag {tag:?}")]
-    InvalidTag {
-        /// The number of the image, from zero.
-        item: usize,
-        /// The text.
-        tag: String,
-        /// Why it is no reference; `None` if it only lacks the tag.
-        #[source]
-        source: Option<ReferenceError>,
-    },
-    /// The name annotation of an image in `index.json` is no reference.
-    #[error("{file}: invalid image name {name:?}")]
-    InvalidName {
-        /// The index.
-        file: String,
-        /// The text.
-        name: String,
-        /// Why it is no reference.
-        #[source]
-        source: ReferenceError,
-    },
     /// A field has a value that it must not have.
     #[error("{file}: {field}: {reason}")]
     Field {
@@ -166,8 +159,10 @@ pub enum ArchiveError {
         limit: usize,
     },
     /// The archive has descriptors, but no image among them that can be used.
-    #[error("index.json: no usable image: {}", reasons.join("; "))]
+    #[error("{file}: no usable image: {}", reasons.join("; "))]
     NoImage {
+        /// The file with the descriptors.
+        file: String,
         /// Why each was left out.
         reasons: Vec<String>,
     },

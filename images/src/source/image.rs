@@ -6,14 +6,16 @@ use std::sync::Arc;
 use layerfs::Digest;
 
 use super::error::ArchiveError;
-use super::json::{self, AnyObject, MAX_JSON, object};
+use super::json::{self, AnyObject, MAX_JSON};
+use super::names::UnusableName;
 use super::namespace::NameError;
 use super::platform::Platform;
 use super::{docker, oci};
 use snapshot::reference::Reference;
 
-/// Bytes of JSON that are read of one archive: some hundred images. Bounds the memory that a small archive can ask for.
-const MAX_JSON_TOGETHER: u64 = 256 << 20;
+/// Bytes of JSON that are read of one archive: those of a thousand usual images. Bounds the memory that a small archive
+/// can ask for.
+const MAX_JSON_TOGETHER: u64 = 64 << 20;
 
 /// Which images of an archive are wanted.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +24,9 @@ pub struct Select {
     ///
     /// `None` takes the one of this machine where there are several, and whatever there is where there is one.
     pub platform: Option<Platform>,
+    /// The one image to take of several, by a name or the beginning of its id; `None` takes all. Where one image is
+    /// needed, it must then be the only one.
+    pub image: Option<String>,
 }
 
 /// How an archive describes its images.
@@ -31,6 +36,8 @@ pub enum Format {
     DockerArchive,
     /// In `index.json`: an OCI image layout.
     Oci,
+    /// In a `manifest.json` that is a registry's manifest: skopeo's `dir:`.
+    SkopeoDir,
 }
 
 /// All images of an archive.
@@ -42,6 +49,8 @@ pub struct Contents {
     pub images: Vec<Image>,
     /// What was left out, and why: artifacts, other platforms. Sentences to warn with.
     pub skipped: Vec<String>,
+    /// What is odd and was put up with. Sentences to warn with.
+    pub warnings: Vec<String>,
 }
 
 /// One image, none of its layers read.
@@ -53,8 +62,10 @@ pub struct Image {
     pub config_name: String,
     /// The SHA-256 of `config`.
     pub id: Digest,
-    /// Its names, each with a tag.
+    /// Its names, each with a tag or a digest.
     pub tags: Vec<Reference>,
+    /// What else the archive calls it, and why it cannot be called so.
+    pub unusable_names: Vec<UnusableName>,
     /// Its layers, base first.
     pub layers: Vec<LayerRef>,
     /// The image it was built from, as the archive claims: to be checked before it is believed.
@@ -89,19 +100,79 @@ pub type ReadFile<'f> = dyn FnMut(&str) -> Result<Option<Vec<u8>>, ArchiveError>
 /// Reads the images of an archive: `manifest.json` where there is one, else `index.json`, as `docker load` does with the
 /// first (moby `image/tarexport/load.go`) and containerd with the second.
 ///
+/// A platform that was asked for is looked up in `index.json` where `manifest.json` lacks it: `docker save` of Docker 28
+/// describes one platform in the first and all of them in the second.
+///
 /// `read` should refuse what is larger than [`MAX_JSON`]. Returns `None` if the archive has neither file.
 ///
 /// # Errors
 /// Those of `read`, and any [`ArchiveError`] about the content of the files.
 pub fn contents(select: &Select, read: &mut ReadFile<'_>) -> Result<Option<Contents>, ArchiveError> {
-    let mut documents = Documents { read, left: MAX_JSON_TOGETHER, configs: HashMap::new() };
-    if let Some(manifest) = documents.optional(docker::MANIFEST)? {
-        return docker::contents(&manifest, select, &mut documents).map(Some);
+    let mut documents = Documents::new(read);
+    let Some(manifest) = documents.optional(docker::MANIFEST)? else {
+        let Some(index) = documents.optional(oci::INDEX)? else { return Ok(None) };
+        return oci::contents(&index, select, &mut documents).map(Some);
+    };
+    if oci::is_registry_manifest(&manifest) {
+        return oci::directory_contents(&manifest, select, &mut documents).map(Some);
     }
-    match documents.optional(oci::INDEX)? {
-        Some(index) => oci::contents(&index, select, &mut documents).map(Some),
-        None => Ok(None),
+    let contents = docker::contents(&manifest, &mut documents)?;
+    match &select.platform {
+        None => Ok(Some(contents)),
+        Some(wanted) => for_platform(contents, wanted, select, &mut documents).map(Some),
     }
+}
+
+/// The images of `manifest.json` that are for a platform, and those that only the index has.
+fn for_platform(
+    mut contents: Contents,
+    wanted: &Platform,
+    select: &Select,
+    documents: &mut Documents<'_>,
+) -> Result<Contents, ArchiveError> {
+    let mut others = Vec::new();
+    for image in std::mem::take(&mut contents.images) {
+        let found = Platform::of_config(&image.config_name, &image.config)?;
+        match wanted.rank(&found) {
+            Some(_) => contents.images.push(image),
+            None => others.push((image, found)),
+        }
+    }
+    if others.is_empty() {
+        return Ok(contents);
+    }
+    if let Some(index) = documents.optional(oci::INDEX)? {
+        let indexed = match oci::contents(&index, select, documents) {
+            Err(ArchiveError::NoImage { reasons, .. }) => Contents { skipped: reasons, ..Contents::default() },
+            indexed => indexed?,
+        };
+        let known: Vec<Digest> = contents.images.iter().map(|image| image.id).collect();
+        contents.images.extend(indexed.images.into_iter().filter(|image| !known.contains(&image.id)));
+        contents.skipped.extend(indexed.skipped);
+        contents.warnings.extend(indexed.warnings);
+    }
+    let has_name = |name: &Reference| contents.images.iter().any(|image| image.tags.contains(name));
+    let lost = others.into_iter().filter(|(image, _)| image.tags.is_empty() || !image.tags.iter().all(has_name));
+    let lost: Vec<String> = lost
+        .map(|(image, found)| {
+            let label = image.tags.first().map_or_else(|| image.config_name.clone(), Reference::familiar);
+            format!("{label}: an image for {found}, not for {wanted}")
+        })
+        .collect();
+    contents.skipped.extend(lost);
+    if contents.images.is_empty() {
+        return Err(ArchiveError::NoImage { file: docker::MANIFEST.into(), reasons: contents.skipped });
+    }
+    Ok(contents)
+}
+
+/// How the blobs of an archive are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BlobNames {
+    /// `blobs/sha256/<hex>`, as in an OCI layout.
+    Layout,
+    /// `<hex>`, and `<hex>.manifest.json` for manifests, as in skopeo's `dir:`.
+    Flat,
 }
 
 /// The JSON files of one archive, within limits.
@@ -110,6 +181,9 @@ pub(super) struct Documents<'r> {
     left: u64,
     /// Configs are shared by images that name the same file.
     configs: HashMap<String, Config>,
+    pub(super) blobs: BlobNames,
+    /// What is odd about them.
+    pub(super) warnings: Vec<String>,
 }
 
 /// A config that was found to be a JSON object.
@@ -119,14 +193,12 @@ pub(super) struct Config {
     pub(super) id: Digest,
 }
 
-object!(last
-    /// The fields of a config that select an image.
-    struct ConfigPlatform {
-        os: String = "os",
-        architecture: String = "architecture",
-        variant: String = "variant",
+impl<'r> Documents<'r> {
+    fn new(read: &'r mut ReadFile<'r>) -> Self {
+        let (configs, warnings) = (HashMap::new(), Vec::new());
+        Self { read, left: MAX_JSON_TOGETHER, configs, blobs: BlobNames::Layout, warnings }
     }
-);
+}
 
 impl Documents<'_> {
     /// The content of `file`, if there is such a file.
@@ -162,30 +234,5 @@ impl Documents<'_> {
         let config = Config { id: Digest::of(&bytes), bytes: bytes.into() };
         self.configs.insert(file.to_owned(), config.clone());
         Ok(config)
-    }
-}
-
-impl Config {
-    /// The platform that the config in `file` says it is for; docker takes an empty `os` for Linux.
-    pub(super) fn platform(&self, file: &str) -> Result<Platform, ArchiveError> {
-        let fields: ConfigPlatform = json::whole(file, &self.bytes)?;
-        let text = |field: &json::Field<String>| field.as_ref().cloned().unwrap_or_default();
-        let os = Some(text(&fields.os)).filter(|os| !os.is_empty());
-        let variant = fields.variant.as_ref().map(String::as_str);
-        Ok(Platform::new(os.as_deref().unwrap_or("linux"), &text(&fields.architecture), variant))
-    }
-
-    /// Refuses a config that is not for the platform asked for.
-    pub(super) fn check_platform(&self, file: &str, select: &Select) -> Result<(), ArchiveError> {
-        let Some(wanted) = &select.platform else { return Ok(()) };
-        let found = self.platform(file)?;
-        match wanted.rank(&found) {
-            Some(_) => Ok(()),
-            None => Err(ArchiveError::Field {
-                file: file.to_owned(),
-                field: "architecture".into(),
-                reason: format!("the image is for {found}, asked for was {wanted}"),
-            }),
-        }
     }
 }

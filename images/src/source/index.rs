@@ -42,7 +42,7 @@ pub(super) fn index(path: &Path, bytes: &[u8]) -> Result<Index, ArchiveError> {
     loop {
         let not_a_tar = at == 0 && !bytes.is_empty();
         let (taken, frame) = framer.next(&bytes[at..]).map_err(|source| match source {
-            _ if not_a_tar => ArchiveError::NotATar { path: path.into() },
+            source if not_a_tar => ArchiveError::NotATar { path: path.into(), source },
             source => ArchiveError::Tar { path: path.into(), source },
         })?;
         at += taken;
@@ -85,7 +85,7 @@ pub(super) fn index(path: &Path, bytes: &[u8]) -> Result<Index, ArchiveError> {
     }
     match framer.finish() {
         Ok(_) => Ok(index),
-        Err(_) if bytes.len() < tarsplit::block::BLOCK => Err(ArchiveError::NotATar { path: path.into() }),
+        Err(source) if bytes.len() < tarsplit::block::BLOCK => Err(ArchiveError::NotATar { path: path.into(), source }),
         Err(source) => Err(ArchiveError::Tar { path: path.into(), source }),
     }
 }

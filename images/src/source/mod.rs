@@ -1,20 +1,24 @@
-//! Image archives, read where they are: nothing is unpacked to a temporary directory.
-//!
-//! Two layouts, each in a tar or in a directory; where an archive has both, the first one counts:
+//! Where images come from, read where they are: nothing is unpacked to a temporary directory.
 //!
 //! ```text
 //! manifest.json  <id>.json  <v1 id>/layer.tar      docker save before 25: docker-archive
 //! manifest.json  index.json  blobs/sha256/<hex>    docker save since 25: both
 //!                index.json  blobs/sha256/<hex>    OCI image layout
+//! manifest.json  version  <hex>                    skopeo's dir: transport
 //! ```
 //!
-//! [`Archive::open`] tells what a path is. A plain tar is mapped into memory, and its headers are indexed; a layer is a
-//! part of the file, which is read and not taken from the map. What must be streamed (a compressed archive, a pipe) is the
-//! caller's work; [`contents`] and [`Namespace`] do for it what they do here.
+//! Each in a tar, which may be compressed or come through a pipe, or in a directory. Where there is a `manifest.json` of
+//! docker's, it counts, and the index is only asked for a platform that it lacks.
+//!
+//! All of them are read through one door, [`ImageSource`]: which images are there, and where the bytes of a layer come
+//! from. [`Archive::open`] tells what a path is, and is the source for everything that can be read by offset; a source for
+//! what must be read from the front is made by the importer, which unpacks its layers as they come.
 //!
 //! A file that is made shorter by someone else while its headers or documents are looked at ends the process with SIGBUS.
 
+mod archive;
 mod blob;
+mod choice;
 mod docker;
 mod error;
 mod image;
@@ -22,201 +26,89 @@ mod index;
 mod json;
 mod layout;
 mod map;
+mod names;
 mod namespace;
 mod oci;
 mod platform;
+mod steps;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
-use std::io::{Read, Seek};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use layerfs::compress::{Compression, SNIFF_LEN};
-
+pub use archive::{Archive, Opened};
 pub use blob::{Blob, BlobReader};
+pub use choice::SelectionError;
 pub use error::ArchiveError;
-pub use image::{Contents, Descriptor, Format, Image, LayerRef, ReadFile, Select, contents};
+pub use image::{Contents, Descriptor, Format, Image, LayerRef, Select};
+pub use image::{ReadFile, contents};
 pub(crate) use index::is_archive_name;
 pub use json::MAX_JSON;
-pub use namespace::{Entry, NameError, Namespace};
+pub use names::{NameProblem, UnusableName};
+pub use namespace::NameError;
+pub(crate) use namespace::{Entry, Namespace};
 pub use platform::{InvalidPlatform, Platform};
+pub(crate) use steps::steps;
 
-use layout::{Layout, LayoutError};
+/// Where images come from: an archive, a layout, a pipe.
+pub trait ImageSource: std::fmt::Debug {
+    /// The images that are described, none of their layers read. What a document names is looked at only when its layer is
+    /// asked for: a layer that is stored already need not be there, and its name need not mean anything.
+    ///
+    /// # Errors
+    /// Any [`ArchiveError`] about the documents.
+    fn images(&self, select: &Select) -> Result<Contents, ArchiveError>;
 
-/// An image archive that can be read by offset.
-#[derive(Debug)]
-pub struct Archive {
-    path: PathBuf,
-    files: Files,
+    /// Where the bytes of a layer come from. They are as many as its descriptor says; the digest of those that are not in
+    /// memory shows when they are read.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Name`] if the file is missing or cannot be resolved, [`ArchiveError::ForeignLayer`] if it is left
+    /// out by design, [`ArchiveError::Size`] and [`ArchiveError::Digest`] if it is not what its descriptor says,
+    /// [`ArchiveError::NotALayer`] if it cannot be one.
+    fn layer(&self, layer: &LayerRef) -> Result<LayerBytes, ArchiveError>;
 }
 
-#[derive(Debug)]
-enum Files {
-    Tar { blob: Blob, names: Namespace<Range<usize>> },
-    Directory(Layout),
-}
-
-/// What [`Archive::open`] found.
-#[derive(Debug)]
-pub enum Opened {
-    /// A plain tar or a directory with `manifest.json` or `index.json`.
-    Archive(Archive),
-    /// A plain tar with neither: a layer, or [no image archive](ArchiveError::NotAnImageArchive), as the caller sees it.
-    LayerTar(Blob),
-    /// A compressed file, at its start: an archive or a layer, which only decompressing it can tell.
-    Compressed(File, Compression),
-    /// A pipe, a device, or a file of which the beginning was already read.
-    Pipe(File),
-}
-
-/// A layer whose bytes are at hand.
+/// Where the bytes of a layer come from.
 #[derive(Debug, Clone)]
-pub struct Layer {
-    /// The bytes, perhaps compressed.
-    pub blob: Blob,
-    /// The name of its file in the archive, for messages.
-    pub source: String,
-    /// What the OCI manifest says; the size holds, the digest is not yet checked.
-    pub descriptor: Option<Descriptor>,
+pub enum LayerBytes {
+    /// From a file, perhaps compressed.
+    File(Blob),
+    /// From memory, perhaps compressed: small files of what was read from the front.
+    Memory(Arc<Vec<u8>>),
+    /// They came before anybody knew what they were, and are unpacked already: the layer of this number.
+    Unpacked(usize),
+    /// They came and were passed over by a dry run: so many bytes, perhaps compressed.
+    PassedOver(u64),
 }
 
-impl Archive {
-    /// Opens what is at `path`.
-    ///
-    /// # Errors
-    /// [`ArchiveError::Open`], [`ArchiveError::NotATar`], [`ArchiveError::Truncated`] and other damage to the outer tar;
-    /// [`ArchiveError::NotAnImageArchive`] for a directory only; [`ArchiveError::Name`] for an archive with a member
-    /// whose name leaves it.
-    pub fn open(path: &Path) -> Result<Opened, ArchiveError> {
-        let failed = |source| ArchiveError::Open { path: path.into(), source };
-        let file = File::open(path).map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_dir() {
-            return Self::from_file(file, path);
-        }
-        let files = Files::Directory(Layout::open(path).map_err(failed)?);
-        let archive = Self { path: path.into(), files };
-        if archive.has(docker::MANIFEST)? || archive.has(oci::INDEX)? {
-            Ok(Opened::Archive(archive))
-        } else {
-            Err(ArchiveError::NotAnImageArchive { path: path.into() })
+impl LayerRef {
+    /// A layer that is missing because its licence forbids to hand it on is told from one that is lost.
+    pub(crate) fn or_foreign(&self, error: impl Into<ArchiveError>) -> ArchiveError {
+        let url = || self.descriptor.as_ref()?.urls.first().cloned();
+        match (error.into(), url()) {
+            (ArchiveError::Name(NameError::Missing { file }), Some(url)) => ArchiveError::ForeignLayer { file, url },
+            (error, _) => error,
         }
     }
 
-    /// Tells what an open file is, such as standard input; `path` names it in messages.
-    ///
-    /// # Errors
-    /// As [`Archive::open`].
-    pub fn from_file(mut file: File, path: &Path) -> Result<Opened, ArchiveError> {
-        let failed = |source| ArchiveError::Open { path: path.into(), source };
-        let regular = file.metadata().map_err(failed)?.is_file();
-        if !regular || file.stream_position().map_err(failed)? != 0 {
-            return Ok(Opened::Pipe(file));
-        }
-        let mut head = Vec::new();
-        (&file).take(SNIFF_LEN as u64).read_to_end(&mut head).map_err(failed)?;
-        file.rewind().map_err(failed)?;
-        let compression = Compression::sniff(&head);
-        if compression != Compression::None {
-            return Ok(Opened::Compressed(file, compression));
-        }
-        let blob = Blob::map(file).map_err(failed)?;
-        let index::Index { names, refused } = index::index(path, &blob)?;
-        if !names.has(docker::MANIFEST) && !names.has(oci::INDEX) {
-            return Ok(Opened::LayerTar(blob));
-        }
-        match refused {
-            Some(name) => Err(name.into()),
-            None => Ok(Opened::Archive(Self { path: path.into(), files: Files::Tar { blob, names } })),
-        }
-    }
-
-    /// The path it was opened by.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The images that the archive describes. No layer is looked at.
-    ///
-    /// # Errors
-    /// Any [`ArchiveError`] about the archive's JSON files.
-    pub fn images(&self, select: &Select) -> Result<Contents, ArchiveError> {
-        let contents = image::contents(select, &mut |file| self.json(file))?;
-        contents.ok_or_else(|| ArchiveError::NotAnImageArchive { path: self.path.clone() })
-    }
-
-    /// The bytes of a layer.
-    ///
-    /// # Errors
-    /// [`ArchiveError::Name`] if the file is missing or cannot be resolved, [`ArchiveError::ForeignLayer`] if that is by
-    /// design, [`ArchiveError::Size`] if it is not as long as its descriptor says.
-    pub fn layer(&self, layer: &LayerRef) -> Result<Layer, ArchiveError> {
-        let url = || layer.descriptor.as_ref()?.urls.first().cloned();
-        let blob = match (self.blob(&layer.name), url()) {
-            (Err(ArchiveError::Name(NameError::Missing { file })), Some(url)) => {
-                return Err(ArchiveError::ForeignLayer { file, url });
-            }
-            (blob, _) => blob?,
-        };
-        let found = blob.len() as u64;
-        match &layer.descriptor {
+    /// Checks the length of the layer's file against the descriptor, where there is one.
+    pub(crate) fn check_size(&self, found: u64) -> Result<(), ArchiveError> {
+        match &self.descriptor {
             Some(descriptor) if descriptor.size != found => {
-                Err(ArchiveError::Size { file: layer.name.clone(), expected: descriptor.size, found })
+                Err(ArchiveError::Size { file: self.name.clone(), expected: descriptor.size, found })
             }
-            descriptor => Ok(Layer { blob, source: layer.name.clone(), descriptor: descriptor.clone() }),
+            _ => Ok(()),
         }
     }
 
-    fn has(&self, file: &str) -> Result<bool, ArchiveError> {
-        missing_is_none(self.blob(file)).map(|blob| blob.is_some())
-    }
-
-    fn blob(&self, file: &str) -> Result<Blob, ArchiveError> {
-        match &self.files {
-            Files::Tar { blob, names } => {
-                let range = names.resolve(file)?.clone();
-                Ok(blob.slice(range).expect("the index holds ranges of this very map"))
+    /// Checks the digest of the layer's file against the descriptor, where there is one.
+    pub(crate) fn check_digest(&self, found: layerfs::Digest) -> Result<(), ArchiveError> {
+        match &self.descriptor {
+            Some(descriptor) if descriptor.digest != found => {
+                Err(ArchiveError::Digest { file: self.name.clone(), expected: descriptor.digest, found })
             }
-            Files::Directory(layout) => {
-                let failed = |source| ArchiveError::Read { file: file.to_owned(), source };
-                Blob::map(layout_file(layout, file)?).map_err(failed)
-            }
+            _ => Ok(()),
         }
-    }
-
-    /// A JSON file, copied: text must not change while it is parsed.
-    fn json(&self, file: &str) -> Result<Option<Vec<u8>>, ArchiveError> {
-        let too_large = |size| ArchiveError::TooLarge { file: file.to_owned(), size, limit: MAX_JSON };
-        match &self.files {
-            Files::Tar { .. } => {
-                let Some(blob) = missing_is_none(self.blob(file))? else { return Ok(None) };
-                let size = blob.len() as u64;
-                if size > MAX_JSON { Err(too_large(size)) } else { Ok(Some(blob.to_vec())) }
-            }
-            Files::Directory(layout) => {
-                let Some(opened) = missing_is_none(layout_file(layout, file))? else { return Ok(None) };
-                let mut bytes = Vec::new();
-                let read = opened.take(MAX_JSON + 1).read_to_end(&mut bytes);
-                read.map_err(|source| ArchiveError::Read { file: file.to_owned(), source })?;
-                let size = bytes.len() as u64;
-                if size > MAX_JSON { Err(too_large(size)) } else { Ok(Some(bytes)) }
-            }
-        }
-    }
-}
-
-fn layout_file(layout: &Layout, file: &str) -> Result<File, ArchiveError> {
-    layout.file(file).map_err(|error| match error {
-        LayoutError::Name(error) => error.into(),
-        LayoutError::Io(source) => ArchiveError::Read { file: file.to_owned(), source },
-    })
-}
-
-fn missing_is_none<T>(result: Result<T, ArchiveError>) -> Result<Option<T>, ArchiveError> {
-    match result {
-        Err(ArchiveError::Name(NameError::Missing { .. })) => Ok(None),
-        result => result.map(Some),
     }
 }

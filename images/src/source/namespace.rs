@@ -19,7 +19,7 @@ const MAX_PATH: usize = 4096;
 
 /// What stands under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry<T> {
+pub(crate) enum Entry<T> {
     /// A regular file; `T` tells where its bytes are.
     File(T),
     /// A directory.
@@ -80,7 +80,7 @@ pub enum NameError {
 
 /// The members of an archive by name. Members may be added as they arrive; of equal names the last one counts.
 #[derive(Debug, Clone)]
-pub struct Namespace<T> {
+pub(crate) struct Namespace<T> {
     /// By cleaned name: no empty component, no `.`, no `..`, no slash at either end.
     entries: HashMap<Vec<u8>, Entry<T>>,
 }
@@ -98,7 +98,7 @@ impl<T: Clone> Namespace<T> {
     ///
     /// # Errors
     /// [`NameError::Escapes`] or [`NameError::TooLong`]; nothing is added then.
-    pub fn add(&mut self, name: &[u8], entry: Entry<T>) -> Result<(), NameError> {
+    pub(crate) fn add(&mut self, name: &[u8], entry: Entry<T>) -> Result<(), NameError> {
         let target = match &entry {
             Entry::Symlink(target) | Entry::HardLink(target) => target.len(),
             _ => 0,
@@ -124,7 +124,7 @@ impl<T> Namespace<T> {
     ///
     /// # Errors
     /// A [`NameError`] that names `name`; [`NameError::Missing`] if it, or the target of a link, does not exist.
-    pub fn resolve(&self, name: &str) -> Result<&T, NameError> {
+    pub(crate) fn resolve(&self, name: &str) -> Result<&T, NameError> {
         let file = || name.to_owned();
         let cleaned = clean_name(name)?;
         let mut pending = reversed(cleaned.as_bytes());
@@ -179,8 +179,7 @@ impl<T> Namespace<T> {
     }
 
     /// Whether `name` leads to a regular file.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.resolve(name).is_ok()
     }
 }

@@ -5,11 +5,16 @@
 //!            --> index --> manifest, manifest, ...  one image, one manifest a platform
 //! ```
 //!
+//! What is no image (a signature, an attestation, another artifact) is left out and said, wherever it stands. It is known by
+//! its artifact type, the type of its config, or the types of its layers.
+//!
 //! Every document is verified against the descriptor that names it. A document that could be read as either kind
 //! (CVE-2021-41190), or that has a key twice, is refused.
 
+mod directory;
 mod documents;
 mod walk;
 
+pub(super) use directory::{directory_contents, is_registry_manifest};
 pub(super) use documents::INDEX;
 pub(super) use walk::contents;

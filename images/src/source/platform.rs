@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::error::ArchiveError;
+use super::json::{self, object};
+
 /// Operating system, architecture and variant in Go's words, as OCI documents have them: `linux/arm/v7`.
 ///
 /// Normalised as containerd's `platforms.Normalize` does: `x86_64` is `amd64`, `aarch64` is `arm64`, and the default
@@ -21,7 +24,25 @@ pub struct InvalidPlatform {
     text: String,
 }
 
+object!(last
+    /// The fields of a config that select an image.
+    struct ConfigFields {
+        os: String = "os",
+        architecture: String = "architecture",
+        variant: String = "variant",
+    }
+);
+
 impl Platform {
+    /// The platform that the config in `file` says it is for; docker takes an empty `os` for Linux.
+    pub(super) fn of_config(file: &str, config: &[u8]) -> Result<Self, ArchiveError> {
+        let fields: ConfigFields = json::whole(file, config)?;
+        let text = |field: &json::Field<String>| field.as_ref().cloned().unwrap_or_default();
+        let os = Some(text(&fields.os)).filter(|os| !os.is_empty());
+        let variant = fields.variant.as_ref().map(String::as_str);
+        Ok(Self::new(os.as_deref().unwrap_or("linux"), &text(&fields.architecture), variant))
+    }
+
     pub(super) fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let lower = architecture.to_ascii_lowercase();
         let (architecture, variant) = match (lower.as_str(), variant.filter(|variant| !variant.is_empty())) {

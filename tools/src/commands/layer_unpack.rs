@@ -13,8 +13,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use images::load::{Options, Report, Request, dry_run};
-use images::unpack::Unpacking;
+use images::load::{ImportReport, Options, Request, dry_run};
+use images::source::{Select, UnusableName};
+use images::unpack::UnpackReport;
 use snapshot::reference::Reference;
 
 use crate::exit::Usage;
@@ -45,12 +46,12 @@ struct Cli {
     #[command(flatten, next_help_heading = "Where to, one of")]
     to: To,
 
-    /// Give this name to the archive's only image
+    /// Give this name to the image, which must be the only one
     #[arg(long, help_heading = WHICH, value_name = "NAME[:TAG]", value_parser = parse_tag, conflicts_with_all = ["layers", "rootfs"])]
     tag: Option<Reference>,
 
-    /// Image to unpack, by name or id, of an archive with several
-    #[arg(long, value_name = "IMAGE", conflicts_with = "root", help_heading = WHICH)]
+    /// Image to take of an archive with several, by name or id [default with --root: all]
+    #[arg(long, value_name = "IMAGE", help_heading = WHICH)]
     image: Option<String>,
 
     /// Run in a user namespace: what is unpacked belongs to your subordinate ids
@@ -147,7 +148,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let mut options = cli.unpack.options(cli.threads.first().copied(), &interrupted);
     cli.store.apply(&mut options)?;
     options.tag = cli.tag;
-    let select = cli.unpack.select();
+    let select = Select { image: cli.image, ..cli.unpack.select() };
     let (to, target) = match cli.to {
         To { root: Some(root), .. } => (root, Target::Root),
         To { layers: Some(layers), .. } => (layers, Target::Layers),
@@ -166,7 +167,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if target != Target::Rootfs {
         rootless::check(&to, rootless::ADVICE)?;
     }
-    let job = Job { archive: &archive, target, image: cli.image.as_deref(), select: &select };
+    let job = Job { archive: &archive, target, select: &select };
     if let Some(runs) = cli.bench {
         let threads = threads(&cli.threads, &options);
         let plan = bench::Plan { runs, threads, quiet: cli.unpack.quiet };
@@ -174,7 +175,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     match job.unpack(&to, &options, &Progress::new(NAME, cli.unpack.quiet))? {
         Done::Import(report) => print_report(&report, json, false),
-        Done::Directories(unpacking) => print_unpacking(&unpacking, json),
+        Done::Directories(report) => print_unpacked(&report, json),
     }
 }
 
@@ -192,9 +193,12 @@ fn print_bench(report: &report::Report, json: bool) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_report(report: &Report, json: bool, dry_run: bool) -> anyhow::Result<ExitCode> {
-    for skipped in &report.skipped {
-        output::complain(NAME, &format!("left out: {skipped}"));
+fn print_report(report: &ImportReport, json: bool, dry_run: bool) -> anyhow::Result<ExitCode> {
+    warn(&report.skipped, &report.warnings, report.images.iter().flat_map(|image| &image.unusable_names));
+    let several = report.images.len() > 1;
+    for image in report.images.iter().filter(|image| image.tags.is_empty()) {
+        let one = if several { format!("--image {} and ", image.id) } else { String::new() };
+        output::complain(NAME, &format!("image {} has no name: {one}--tag NAME[:TAG] gives it one", image.id));
     }
     if json {
         output::json(report)?;
@@ -231,15 +235,20 @@ fn print_report(report: &Report, json: bool, dry_run: bool) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_unpacking(unpacking: &Unpacking, json: bool) -> anyhow::Result<ExitCode> {
-    for skipped in &unpacking.skipped {
-        output::complain(NAME, &format!("left out: {skipped}"));
-    }
+/// Says what is not as the archive has it.
+fn warn<'n>(skipped: &[String], warnings: &[String], names: impl Iterator<Item = &'n UnusableName>) {
+    skipped.iter().for_each(|skipped| output::complain(NAME, &format!("left out: {skipped}")));
+    warnings.iter().for_each(|warning| output::complain(NAME, &format!("warning: {warning}")));
+    names.for_each(|name| output::complain(NAME, &format!("warning: {name}: {}", name.problem)));
+}
+
+fn print_unpacked(report: &UnpackReport, json: bool) -> anyhow::Result<ExitCode> {
+    warn(&report.skipped, &report.warnings, report.unusable_names.iter());
     if json {
-        output::json(unpacking)?;
+        output::json(report)?;
         return Ok(ExitCode::SUCCESS);
     }
-    for layer in &unpacking.layers {
+    for layer in &report.layers {
         let place = layer.directory.clone().unwrap_or_else(|| layer.diff_id.0.short());
         output::say(&format!("{place}  {}  {} entries", size::size(layer.size), layer.members))?;
     }

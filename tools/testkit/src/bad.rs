@@ -172,7 +172,7 @@ fn configs() -> Vec<Bad> {
             edit(&|config| config["os"] = "windows".into()),
             &[CONFIG, "cannot load windows image on linux"],
         ),
-        early("an os that is a number", edit(&|config| config["os"] = 1.into()), &[CONFIG, "os is not a string"]),
+        early("an os that is a number", edit(&|config| config["os"] = 1.into()), &[CONFIG, "os must be a string"]),
         early(
             "more history than layers",
             edit(&|config| config["history"] = history.clone()),
@@ -180,7 +180,7 @@ fn configs() -> Vec<Bad> {
         ),
         early("fewer diff ids than layers", diff_ids(json!([id])), &[CONFIG, "layers length mismatch", "2", "1"]),
         early("more diff ids", diff_ids(json!([id, id, id])), &[CONFIG, "layers length mismatch", "2", "3"]),
-        early("diff ids that are a text", diff_ids(json!("x")), &[CONFIG, "diff_ids is not an array"]),
+        early("diff ids that are a text", diff_ids(json!("x")), &[CONFIG, "diff_ids must be a list"]),
         early("a diff id that leads elsewhere", diff_ids(json!([id, "sha256:../../x"])), &[CONFIG, "diff_ids[1]"]),
         early("a diff id by MD5", diff_ids(json!([id, format!("md5:{}", "0".repeat(32))])), &[CONFIG, "md5"]),
         early("a diff id in upper case", diff_ids(json!([id, id.to_uppercase()])), &[CONFIG, "SHA256"]),

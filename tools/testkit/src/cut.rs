@@ -13,7 +13,7 @@ pub enum Outcome {
 
 /// What may be said of an archive that was refused.
 pub const WORDS: &[&str] = &[
-    "truncated: entry|unexpected end of|ends inside this file|not in the archive|neither manifest.json|neither a tar",
+    "truncated: entry|unexpected end of|ends inside this file|not in the archive|neither manifest.json|neither a tar|is empty",
 ];
 
 /// A place to cut, and what must come of it.

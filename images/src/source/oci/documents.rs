@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use layerfs::Digest;
 
 use super::super::error::ArchiveError;
-use super::super::image::Documents;
+use super::super::image::{BlobNames, Documents};
 use super::super::json::{self, Anything, Field, object};
 use super::super::platform::Platform;
 
@@ -39,6 +39,9 @@ const LAYER_TYPES: [&str; 11] = [
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
 ];
+
+/// What the media types of an image's layers begin with.
+const LAYER_FAMILIES: [&str; 2] = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
 
 object!(once
     struct DescriptorFields {
@@ -133,6 +136,11 @@ impl Descriptor {
         LAYER_TYPES.contains(&self.media_type.as_str())
     }
 
+    /// Whether it is a layer of an image, be it of a kind that we do not know, such as an encrypted one.
+    fn is_of_an_image(&self) -> bool {
+        self.is_layer() || LAYER_FAMILIES.iter().any(|family| self.media_type.starts_with(family))
+    }
+
     /// What BuildKit adds to an index to go with an image.
     pub(super) fn is_attestation(&self) -> bool {
         let annotation = self.annotations.get("vnd.docker.reference.type");
@@ -140,14 +148,9 @@ impl Descriptor {
             || self.platform.as_ref().is_some_and(Platform::is_unknown)
     }
 
-    /// The file of the blob.
-    pub(super) fn file(&self) -> String {
-        format!("blobs/sha256/{}", self.digest.hex())
-    }
-
     /// The blob, as long as it must be and with the digest it must have.
     pub(super) fn load(&self, documents: &mut Documents<'_>) -> Result<Vec<u8>, ArchiveError> {
-        let file = self.file();
+        let file = documents.file_of(self);
         let bytes = documents.required(&file)?;
         if bytes.len() as u64 != self.size {
             return Err(ArchiveError::Size { file, expected: self.size, found: bytes.len() as u64 });
@@ -160,16 +163,51 @@ impl Descriptor {
     }
 }
 
+impl Documents<'_> {
+    /// The file of a blob.
+    pub(super) fn file_of(&self, descriptor: &Descriptor) -> String {
+        let hex = descriptor.digest.hex();
+        match (self.blobs, descriptor.kind()) {
+            (BlobNames::Layout, _) => format!("blobs/sha256/{hex}"),
+            (BlobNames::Flat, Kind::Manifest | Kind::Index) => format!("{hex}.manifest.json"),
+            (BlobNames::Flat, Kind::Other) => hex,
+        }
+    }
+}
+
 /// A manifest of an image or of something else.
 pub(super) struct Manifest {
-    pub(super) artifact_type: Option<String>,
+    artifact_type: Option<String>,
     pub(super) config: Descriptor,
     pub(super) layers: Vec<Descriptor>,
 }
 
-/// The descriptors of `index.json`.
-pub(super) fn top_index(bytes: &[u8]) -> Result<Vec<Descriptor>, ArchiveError> {
-    index(INDEX, bytes, &INDEX_TYPES)
+impl Manifest {
+    /// What it is, if it is no image.
+    pub(super) fn artifact(&self) -> Option<String> {
+        if let Some(kind) = &self.artifact_type {
+            return Some(format!("an artifact of type {kind:?}"));
+        }
+        if !self.config.is_image_config() {
+            return Some(format!("an artifact of type {:?}", self.config.media_type));
+        }
+        // Signatures of cosign, and attestations, come with the config of an image.
+        match self.layers.first() {
+            Some(first) if !self.layers.iter().any(Descriptor::is_of_an_image) => {
+                Some(format!("an artifact with layers of type {:?}", first.media_type))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The descriptors of the index that the archive begins with.
+pub(super) fn top_index(
+    file: &str,
+    bytes: &[u8],
+    documents: &mut Documents<'_>,
+) -> Result<Vec<Descriptor>, ArchiveError> {
+    index(file, bytes, None, documents)
 }
 
 /// The descriptors of an index that another one names.
@@ -178,12 +216,18 @@ pub(super) fn nested_index(
     documents: &mut Documents<'_>,
 ) -> Result<Vec<Descriptor>, ArchiveError> {
     let bytes = descriptor.load(documents)?;
-    index(&descriptor.file(), &bytes, &[&descriptor.media_type])
+    index(&documents.file_of(descriptor), &bytes, Some(&descriptor.media_type), documents)
 }
 
-fn index(file: &str, bytes: &[u8], media_types: &[&str]) -> Result<Vec<Descriptor>, ArchiveError> {
+fn index(
+    file: &str,
+    bytes: &[u8],
+    expected: Option<&str>,
+    documents: &mut Documents<'_>,
+) -> Result<Vec<Descriptor>, ArchiveError> {
     let fields: IndexFields = json::whole(file, bytes)?;
-    check_type(file, &fields.schema_version, &fields.media_type, media_types)?;
+    check_version(file, &fields.schema_version)?;
+    check_type(file, &fields.media_type, expected, &INDEX_TYPES, &MANIFEST_TYPES, documents)?;
     let foreign = [("config", &fields.config), ("layers", &fields.layers), ("fsLayers", &fields.fs_layers)];
     refuse_fields(file, "an index", &foreign)?;
     required_list(file, "manifests", fields.manifests)
@@ -191,15 +235,30 @@ fn index(file: &str, bytes: &[u8], media_types: &[&str]) -> Result<Vec<Descripto
 
 /// The manifest that a descriptor names.
 pub(super) fn manifest(descriptor: &Descriptor, documents: &mut Documents<'_>) -> Result<Manifest, ArchiveError> {
-    let file = descriptor.file();
-    let fields: ManifestFields = json::whole(&file, &descriptor.load(documents)?)?;
-    check_type(&file, &fields.schema_version, &fields.media_type, &[&descriptor.media_type])?;
+    let bytes = descriptor.load(documents)?;
+    manifest_of(&documents.file_of(descriptor), &bytes, Some(&descriptor.media_type), documents)
+}
+
+/// The manifest that the archive begins with.
+pub(super) fn top_manifest(file: &str, bytes: &[u8], documents: &mut Documents<'_>) -> Result<Manifest, ArchiveError> {
+    manifest_of(file, bytes, None, documents)
+}
+
+fn manifest_of(
+    file: &str,
+    bytes: &[u8],
+    expected: Option<&str>,
+    documents: &mut Documents<'_>,
+) -> Result<Manifest, ArchiveError> {
+    let fields: ManifestFields = json::whole(file, bytes)?;
+    check_version(file, &fields.schema_version)?;
+    check_type(file, &fields.media_type, expected, &MANIFEST_TYPES, &INDEX_TYPES, documents)?;
     let foreign = [("manifests", &fields.manifests), ("fsLayers", &fields.fs_layers)];
-    refuse_fields(&file, "a manifest", &foreign)?;
+    refuse_fields(file, "a manifest", &foreign)?;
     Ok(Manifest {
         artifact_type: fields.artifact_type.value().filter(|kind| !kind.is_empty()),
-        config: fields.config.value().ok_or_else(|| missing(&file, "config"))?,
-        layers: required_list(&file, "layers", fields.layers)?,
+        config: fields.config.value().ok_or_else(|| missing(file, "config"))?,
+        layers: required_list(file, "layers", fields.layers)?,
     })
 }
 
@@ -217,25 +276,47 @@ pub(super) fn check_layout(documents: &mut Documents<'_>) -> Result<(), ArchiveE
     }
 }
 
-/// The version must be 2, the media type one of those expected, where they are given.
-fn check_type(
-    file: &str,
-    version: &Field<u64>,
-    media_type: &Field<String>,
-    expected: &[&str],
-) -> Result<(), ArchiveError> {
-    if let Some(version) = version.as_ref().filter(|&&version| version != 2) {
-        let reason = format!("{version} is not supported, only 2");
-        return Err(ArchiveError::Field { file: file.into(), field: "schemaVersion".into(), reason });
-    }
-    match media_type.as_ref().map(String::as_str) {
-        Some(found) if !found.is_empty() && !expected.contains(&found) => Err(ArchiveError::Field {
-            file: file.into(),
-            field: "mediaType".into(),
-            reason: format!("{found:?} where {} is expected", expected.join(" or ")),
-        }),
+/// The version must be 2, where it is given.
+fn check_version(file: &str, version: &Field<u64>) -> Result<(), ArchiveError> {
+    match version.as_ref() {
+        Some(version) if *version != 2 => {
+            let reason = format!("{version} is not supported, only 2");
+            Err(ArchiveError::Field { file: file.into(), field: "schemaVersion".into(), reason })
+        }
         _ => Ok(()),
     }
+}
+
+/// The media type, where it is given, must not be one of documents of the other kind. If it is not the one that the
+/// descriptor says, that is worth a warning: registries and tools that convert between docker's types and those of the
+/// image-spec leave such documents behind.
+fn check_type(
+    file: &str,
+    media_type: &Field<String>,
+    expected: Option<&str>,
+    known: &[&str],
+    other_kind: &[&str],
+    documents: &mut Documents<'_>,
+) -> Result<(), ArchiveError> {
+    let Some(found) = media_type.as_ref().map(String::as_str).filter(|found| !found.is_empty()) else { return Ok(()) };
+    if other_kind.contains(&found) {
+        return Err(ArchiveError::Field {
+            file: file.into(),
+            field: "mediaType".into(),
+            reason: format!("{found:?} where {} is expected", known.join(" or ")),
+        });
+    }
+    let warning = match expected {
+        Some(expected) if expected != found => {
+            format!("{file}: its media type is {found:?}, its descriptor says {expected:?}")
+        }
+        None if !known.contains(&found) => format!("{file}: its media type is {found:?}, not {}", known.join(" or ")),
+        _ => return Ok(()),
+    };
+    if !documents.warnings.contains(&warning) {
+        documents.warnings.push(warning);
+    }
+    Ok(())
 }
 
 fn refuse_fields(file: &str, what: &str, fields: &[(&str, &Field<Anything>)]) -> Result<(), ArchiveError> {

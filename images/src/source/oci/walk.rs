@@ -1,13 +1,16 @@
-//! From `index.json` to images: names, platforms, nested indexes.
+//! From the descriptors of an index to images: names, platforms, nested indexes, and what is no image.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use layerfs::Digest;
 
 use super::super::error::ArchiveError;
 use super::super::image::{self, Contents, Documents, Format, Image, LayerRef, Select};
+use super::super::names::Names;
+use super::super::namespace::NameError;
 use super::super::platform::Platform;
-use super::documents::{self, Descriptor, INDEX, Kind};
+use super::documents::{self, Descriptor, INDEX, Kind, Manifest};
 use snapshot::reference::Reference;
 
 /// Levels of indexes, `index.json` included. Two are usual.
@@ -19,64 +22,109 @@ const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// The image-spec's annotation: a tag, or whatever the tool had for a name.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// A manifest that `index.json` leads to.
+/// A manifest that an index leads to.
 struct Candidate {
-    name: Option<Reference>,
+    names: Names,
     /// As its own descriptor says; `None` where a nested index was already chosen from.
     platform: Option<Platform>,
     manifest: Descriptor,
 }
 
-struct Walk<'w, 'r> {
+/// What a descriptor of a manifest leads to.
+enum Found {
+    Image,
+    /// Something else, in words.
+    Artifact(String),
+    /// Nothing that is in the archive.
+    Missing,
+}
+
+pub(super) struct Walk<'w, 'r> {
     documents: &'w mut Documents<'r>,
+    /// The file that it begins with.
+    top: &'static str,
     select: &'w Select,
     platform: Platform,
     /// What each nested index comes down to: several names may share one.
     chosen: HashMap<Digest, Result<Descriptor, String>>,
+    manifests: HashMap<Digest, Rc<Manifest>>,
     skipped: Vec<String>,
 }
 
-pub(in super::super) fn contents(
-    index: &[u8],
-    select: &Select,
-    documents: &mut Documents<'_>,
-) -> Result<Contents, ArchiveError> {
-    documents::check_layout(documents)?;
-    let platform = select.platform.clone().unwrap_or_else(Platform::host);
-    let mut walk = Walk { documents, select, platform, chosen: HashMap::new(), skipped: Vec::new() };
-    let mut candidates = Vec::new();
-    for descriptor in documents::top_index(index)? {
-        candidates.extend(walk.candidate(descriptor)?);
+impl<'w, 'r> Walk<'w, 'r> {
+    pub(super) fn new(top: &'static str, select: &'w Select, documents: &'w mut Documents<'r>) -> Self {
+        let platform = select.platform.clone().unwrap_or_else(Platform::host);
+        let (chosen, manifests) = (HashMap::new(), HashMap::new());
+        Self { documents, top, select, platform, chosen, manifests, skipped: Vec::new() }
     }
-    let mut images = Vec::new();
-    for (manifest, tags) in merged(walk.narrowed(candidates)) {
-        images.extend(walk.image(&manifest, tags)?);
-    }
-    if images.is_empty() && !walk.skipped.is_empty() {
-        return Err(ArchiveError::NoImage { reasons: walk.skipped });
-    }
-    Ok(Contents { format: Some(Format::Oci), images, skipped: walk.skipped })
-}
 
-impl Walk<'_, '_> {
-    /// What a descriptor of `index.json` stands for: at most one image.
+    /// The images that the descriptors of the index at the top lead to.
+    pub(super) fn images(mut self, format: Format, descriptors: Vec<Descriptor>) -> Result<Contents, ArchiveError> {
+        let mut candidates = Vec::new();
+        for descriptor in descriptors {
+            candidates.extend(self.candidate(descriptor)?);
+        }
+        let mut images = Vec::new();
+        for (descriptor, names) in merged(self.narrowed(candidates)) {
+            let manifest = self.manifest(&descriptor)?;
+            images.extend(self.image(self.documents.file_of(&descriptor), &manifest, names)?);
+        }
+        self.finish(format, images)
+    }
+
+    /// The image of a manifest that nothing describes.
+    pub(super) fn only(mut self, format: Format, manifest: &Manifest) -> Result<Contents, ArchiveError> {
+        if let Some(artifact) = manifest.artifact() {
+            self.skipped.push(format!("{}: {artifact}, not an image", self.top));
+            return self.finish(format, Vec::new());
+        }
+        let image = self.image(self.top.to_owned(), manifest, Names::default())?;
+        self.finish(format, image.into_iter().collect())
+    }
+
+    fn finish(self, format: Format, images: Vec<Image>) -> Result<Contents, ArchiveError> {
+        let Self { documents, top, skipped, .. } = self;
+        if images.is_empty() && !skipped.is_empty() {
+            return Err(ArchiveError::NoImage { file: top.into(), reasons: skipped });
+        }
+        let warnings = std::mem::take(&mut documents.warnings);
+        Ok(Contents { format: Some(format), images, skipped, warnings })
+    }
+
+    fn skip(&mut self, descriptor: &Descriptor, reason: &str) {
+        let sentence = format!("{}: {reason}", descriptor.digest);
+        if !self.skipped.contains(&sentence) {
+            self.skipped.push(sentence);
+        }
+    }
+
+    /// What a descriptor of the index at the top stands for: at most one image.
     fn candidate(&mut self, descriptor: Descriptor) -> Result<Option<Candidate>, ArchiveError> {
         if descriptor.is_attestation() {
+            self.skip(&descriptor, ATTESTATION);
             return Ok(None);
         }
-        let name = name_of(&descriptor)?;
+        let names = names_of(&descriptor, self.top);
         match descriptor.kind() {
-            Kind::Manifest => Ok(Some(Candidate { name, platform: descriptor.platform.clone(), manifest: descriptor })),
+            Kind::Manifest => match self.find(&descriptor)? {
+                Found::Artifact(artifact) => {
+                    self.skip(&descriptor, &format!("{artifact}, not an image"));
+                    Ok(None)
+                }
+                // One that is missing is an error when it is read, unless it is for another platform.
+                Found::Image | Found::Missing => {
+                    Ok(Some(Candidate { names, platform: descriptor.platform.clone(), manifest: descriptor }))
+                }
+            },
             Kind::Index => match self.choose(&descriptor)? {
-                Ok(manifest) => Ok(Some(Candidate { name, platform: None, manifest })),
+                Ok(manifest) => Ok(Some(Candidate { names, platform: None, manifest })),
                 Err(reason) => {
-                    let label = name.map_or_else(|| descriptor.digest.to_string(), |name| name.familiar());
-                    self.skipped.push(format!("{label}: {reason}"));
+                    self.skipped.push(format!("{}: {reason}", label(&names, &descriptor)));
                     Ok(None)
                 }
             },
             Kind::Other => {
-                self.skipped.push(format!("{}: {:?} is no image", descriptor.digest, descriptor.media_type));
+                self.skip(&descriptor, &format!("{:?} is no image", descriptor.media_type));
                 Ok(None)
             }
         }
@@ -89,20 +137,39 @@ impl Walk<'_, '_> {
         }
         let mut manifests = Vec::new();
         self.collect(index, 2, &mut HashSet::new(), &mut manifests)?;
-        let rank = |found: &(Descriptor, Option<Platform>)| found.1.as_ref().and_then(|p| self.platform.rank(p));
-        // The first of equals, as containerd takes it.
-        let best = manifests.iter().rev().filter(|found| rank(found).is_some()).max_by_key(|found| rank(found));
-        let choice = match (best, &manifests[..]) {
-            (Some((manifest, _)), _) => Ok(manifest.clone()),
-            (None, [(only, _)]) if self.select.platform.is_none() => Ok(only.clone()),
-            (None, []) => Err("an index without images".to_owned()),
-            (None, _) => {
-                let names = manifests.iter().map(|(_, p)| p.as_ref().map_or("unknown".into(), ToString::to_string));
-                Err(format!("no image for {}, only for {}", self.platform, names.collect::<Vec<_>>().join(", ")))
-            }
-        };
+        let choice = self.best(manifests)?;
         self.chosen.insert(index.digest, choice.clone());
         Ok(choice)
+    }
+
+    /// The best of an index's manifests for our platform, of those that are in the archive; or the only one that is there,
+    /// if none was asked for.
+    fn best(&mut self, manifests: Vec<(Descriptor, Platform)>) -> Result<Result<Descriptor, String>, ArchiveError> {
+        let mut ranked: Vec<_> =
+            manifests.iter().map(|(manifest, platform)| (self.platform.rank(platform), manifest, platform)).collect();
+        // The first of equals, as containerd takes it.
+        ranked.sort_by_key(|(rank, ..)| std::cmp::Reverse(*rank));
+        let (mut others, mut missing) = (Vec::new(), Vec::new());
+        for (rank, manifest, platform) in ranked {
+            match self.find(manifest)? {
+                Found::Image if rank.is_some() => return Ok(Ok(manifest.clone())),
+                Found::Image => others.push((manifest, platform)),
+                Found::Missing => missing.push(platform),
+                Found::Artifact(artifact) => self.skip(manifest, &format!("{artifact}, not an image")),
+            }
+        }
+        let list = |platforms: &mut dyn Iterator<Item = &Platform>| {
+            platforms.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        Ok(match others[..] {
+            [(only, _)] if self.select.platform.is_none() => Ok(only.clone()),
+            [] if missing.is_empty() => Err("an index without images".to_owned()),
+            [] => Err(format!("its images, for {}, are not in the archive", list(&mut missing.into_iter()))),
+            _ => {
+                let found = list(&mut others.iter().map(|(_, platform)| *platform));
+                Err(format!("no image for {}, only for {found}", self.platform))
+            }
+        })
     }
 
     /// All image manifests below an index, with their platforms.
@@ -111,58 +178,78 @@ impl Walk<'_, '_> {
         index: &Descriptor,
         level: usize,
         seen: &mut HashSet<Digest>,
-        manifests: &mut Vec<(Descriptor, Option<Platform>)>,
+        manifests: &mut Vec<(Descriptor, Platform)>,
     ) -> Result<(), ArchiveError> {
         if level > MAX_LEVELS {
-            return Err(ArchiveError::TooDeep { file: index.file(), limit: MAX_LEVELS });
+            return Err(ArchiveError::TooDeep { file: self.documents.file_of(index), limit: MAX_LEVELS });
         }
         for descriptor in documents::nested_index(index, self.documents)? {
-            if descriptor.is_attestation() || !seen.insert(descriptor.digest) {
+            if !seen.insert(descriptor.digest) {
                 continue;
             }
-            match descriptor.kind() {
-                Kind::Index => self.collect(&descriptor, level + 1, seen, manifests)?,
-                Kind::Manifest => {
-                    let platform = match &descriptor.platform {
-                        Some(platform) => Some(platform.clone()),
-                        None => self.platform_of(&descriptor)?,
-                    };
-                    manifests.push((descriptor, platform));
-                }
-                Kind::Other => {}
+            if descriptor.is_attestation() {
+                self.skip(&descriptor, ATTESTATION);
+                continue;
+            }
+            match (descriptor.kind(), descriptor.platform.clone()) {
+                (Kind::Index, _) => self.collect(&descriptor, level + 1, seen, manifests)?,
+                (Kind::Manifest, Some(platform)) => manifests.push((descriptor, platform)),
+                (Kind::Manifest, None) => match self.find(&descriptor)? {
+                    Found::Image => {
+                        let platform = self.platform_of(&descriptor)?;
+                        manifests.push((descriptor, platform));
+                    }
+                    Found::Artifact(artifact) => self.skip(&descriptor, &format!("{artifact}, not an image")),
+                    Found::Missing => self.skip(&descriptor, "not in the archive"),
+                },
+                (Kind::Other, _) => self.skip(&descriptor, &format!("{:?} is no image", descriptor.media_type)),
             }
         }
         Ok(())
     }
 
-    /// The platform in a manifest's config. `None` for an artifact.
-    fn platform_of(&mut self, descriptor: &Descriptor) -> Result<Option<Platform>, ArchiveError> {
-        let manifest = documents::manifest(descriptor, self.documents)?;
-        if !manifest.config.is_image_config() {
-            return Ok(None);
+    fn find(&mut self, descriptor: &Descriptor) -> Result<Found, ArchiveError> {
+        match self.manifest(descriptor) {
+            Ok(manifest) => Ok(manifest.artifact().map_or(Found::Image, Found::Artifact)),
+            Err(ArchiveError::Name(NameError::Missing { .. })) => Ok(Found::Missing),
+            Err(error) => Err(error),
         }
-        let file = manifest.config.file();
-        let config = self.documents.config(&file, |documents| manifest.config.load(documents))?;
-        config.platform(&file).map(Some)
     }
 
-    /// Of several manifests with one name (or none) and a platform each, the best; all others as they are.
+    fn manifest(&mut self, descriptor: &Descriptor) -> Result<Rc<Manifest>, ArchiveError> {
+        if let Some(manifest) = self.manifests.get(&descriptor.digest) {
+            return Ok(Rc::clone(manifest));
+        }
+        let manifest = Rc::new(documents::manifest(descriptor, self.documents)?);
+        self.manifests.insert(descriptor.digest, Rc::clone(&manifest));
+        Ok(manifest)
+    }
+
+    /// The platform in the config of an image's manifest.
+    fn platform_of(&mut self, descriptor: &Descriptor) -> Result<Platform, ArchiveError> {
+        let manifest = self.manifest(descriptor)?;
+        let file = self.documents.file_of(&manifest.config);
+        let config = self.documents.config(&file, |documents| manifest.config.load(documents))?;
+        Platform::of_config(&file, &config.bytes)
+    }
+
+    /// Of several manifests with the same names (or none) and a platform each, the best; all others as they are.
     fn narrowed(&mut self, candidates: Vec<Candidate>) -> Vec<Candidate> {
-        let mut platforms: HashMap<Option<Reference>, HashMap<Digest, Option<u32>>> = HashMap::new();
+        let mut platforms: HashMap<Vec<Reference>, HashMap<Digest, Option<u32>>> = HashMap::new();
         for candidate in &candidates {
             if let Some(platform) = &candidate.platform {
-                let group = platforms.entry(candidate.name.clone()).or_default();
+                let group = platforms.entry(candidate.names.tags.clone()).or_default();
                 group.insert(candidate.manifest.digest, self.platform.rank(platform));
             }
         }
         let mut kept = Vec::new();
         for candidate in candidates {
-            let group = platforms.get(&candidate.name).filter(|group| group.len() > 1);
+            let group = platforms.get(&candidate.names.tags).filter(|group| group.len() > 1);
             let best = group.and_then(|group| group.values().max().copied().flatten());
             let rank = candidate.platform.as_ref().and_then(|platform| self.platform.rank(platform));
             match (&candidate.platform, group) {
                 (Some(platform), Some(_)) if rank.is_none() || rank < best => {
-                    let label = candidate.name.map_or_else(|| candidate.manifest.digest.to_string(), |n| n.familiar());
+                    let label = label(&candidate.names, &candidate.manifest);
                     self.skipped.push(format!("{label}: an image for {platform}, not for {}", self.platform));
                 }
                 _ => kept.push(candidate),
@@ -171,29 +258,39 @@ impl Walk<'_, '_> {
         kept
     }
 
-    /// Reads manifest and config. `None` if it is not an image.
-    fn image(&mut self, descriptor: &Descriptor, tags: Vec<Reference>) -> Result<Option<Image>, ArchiveError> {
-        let file = descriptor.file();
-        let manifest = documents::manifest(descriptor, self.documents)?;
-        let artifact = match &manifest.artifact_type {
-            Some(kind) => Some(kind),
-            None if !manifest.config.is_image_config() => Some(&manifest.config.media_type),
-            None => None,
-        };
-        if let Some(kind) = artifact {
-            self.skipped.push(format!("{}: an artifact of type {kind:?}, not an image", descriptor.digest));
-            return Ok(None);
-        }
-        let config_name = manifest.config.file();
+    /// The image of a manifest, `origin`. `None` if it is for another platform than the one asked for.
+    fn image(&mut self, origin: String, manifest: &Manifest, names: Names) -> Result<Option<Image>, ArchiveError> {
+        let config_name = self.documents.file_of(&manifest.config);
         let config = self.documents.config(&config_name, |documents| manifest.config.load(documents))?;
-        config.check_platform(&config_name, self.select)?;
-        let layers = manifest.layers.into_iter().enumerate().map(|(number, layer)| layer_ref(&file, number, layer));
+        if let Some(wanted) = &self.select.platform {
+            let found = Platform::of_config(&config_name, &config.bytes)?;
+            if wanted.rank(&found).is_none() {
+                let label = names.tags.first().map_or_else(|| origin.clone(), Reference::familiar);
+                self.skipped.push(format!("{label}: an image for {found}, not for {wanted}"));
+                return Ok(None);
+            }
+        }
+        let layers = manifest.layers.iter().enumerate();
+        let layers = layers.map(|(number, layer)| layer_ref(&origin, number, layer, self.documents));
         let layers = layers.collect::<Result<_, _>>()?;
-        Ok(Some(Image { config: config.bytes, config_name, id: config.id, tags, layers, parent: None, origin: file }))
+        let Names { tags, unusable } = names;
+        let (config, id) = (config.bytes, config.id);
+        Ok(Some(Image { config, config_name, id, tags, unusable_names: unusable, layers, parent: None, origin }))
     }
 }
 
-fn layer_ref(file: &str, number: usize, layer: Descriptor) -> Result<LayerRef, ArchiveError> {
+const ATTESTATION: &str = "an attestation, not an image";
+
+fn label(names: &Names, descriptor: &Descriptor) -> String {
+    names.tags.first().map_or_else(|| descriptor.digest.to_string(), Reference::familiar)
+}
+
+fn layer_ref(
+    file: &str,
+    number: usize,
+    layer: &Descriptor,
+    documents: &Documents<'_>,
+) -> Result<LayerRef, ArchiveError> {
     if !layer.is_layer() {
         return Err(ArchiveError::Field {
             file: file.to_owned(),
@@ -201,39 +298,44 @@ fn layer_ref(file: &str, number: usize, layer: Descriptor) -> Result<LayerRef, A
             reason: format!("media type {:?} is not supported", layer.media_type),
         });
     }
-    let name = layer.file();
-    let descriptor = image::Descriptor { digest: layer.digest, size: layer.size, urls: layer.urls };
+    let name = documents.file_of(layer);
+    let descriptor = image::Descriptor { digest: layer.digest, size: layer.size, urls: layer.urls.clone() };
     Ok(LayerRef { name, descriptor: Some(descriptor) })
 }
 
-/// The name that annotations give to an image. What skopeo and others put into the standard one is taken if it is a full
-/// reference; it may also be just a tag, which names nothing.
-fn name_of(descriptor: &Descriptor) -> Result<Option<Reference>, ArchiveError> {
+/// The names that annotations give to an image: containerd's, which are full references, or else the image-spec's.
+fn names_of(descriptor: &Descriptor, place: &str) -> Names {
     let annotation = |key| descriptor.annotations.get(key).filter(|text| !text.is_empty());
-    if let Some(name) = annotation(CONTAINERD_NAME) {
-        let reference = Reference::parse(name).map_err(|source| ArchiveError::InvalidName {
-            file: INDEX.into(),
-            name: name.clone(),
-            source,
-        })?;
-        return Ok(Some(reference.with_default_tag()));
+    let mut names = Names::default();
+    match (annotation(CONTAINERD_NAME), annotation(REF_NAME)) {
+        (Some(list), _) => names.add_references(place, list),
+        (None, Some(list)) => names.add_ref_name(place, list),
+        (None, None) => {}
     }
-    let full = annotation(REF_NAME).filter(|name| name.contains(['/', ':']));
-    Ok(full.and_then(|name| Reference::parse(name).ok()).map(Reference::with_default_tag))
+    names
 }
 
 /// One image for each manifest, with the names of all its descriptors.
-fn merged(candidates: Vec<Candidate>) -> Vec<(Descriptor, Vec<Reference>)> {
+fn merged(candidates: Vec<Candidate>) -> Vec<(Descriptor, Names)> {
     let mut places: HashMap<Digest, usize> = HashMap::new();
-    let mut images: Vec<(Descriptor, Vec<Reference>)> = Vec::new();
+    let mut images: Vec<(Descriptor, Names)> = Vec::new();
     for candidate in candidates {
         let place = *places.entry(candidate.manifest.digest).or_insert(images.len());
-        if place == images.len() {
-            images.push((candidate.manifest, Vec::new()));
+        match images.get_mut(place) {
+            Some((_, names)) => names.merge(candidate.names),
+            None => images.push((candidate.manifest, candidate.names)),
         }
-        let tags = &mut images[place].1;
-        // A name by digest only is no tag.
-        tags.extend(candidate.name.filter(|name| name.tag().is_some() && !tags.contains(name)));
     }
     images
+}
+
+/// The images of an OCI layout.
+pub(in super::super) fn contents(
+    index: &[u8],
+    select: &Select,
+    documents: &mut Documents<'_>,
+) -> Result<Contents, ArchiveError> {
+    documents::check_layout(documents)?;
+    let descriptors = documents::top_index(INDEX, index, documents)?;
+    Walk::new(INDEX, select, documents).images(Format::Oci, descriptors)
 }

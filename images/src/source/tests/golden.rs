@@ -1,5 +1,7 @@
 //! Archives that dockerd, skopeo and umoci wrote; `testdata/README.md` says what each shows.
 
+use std::io::Read;
+
 use layerfs::Digest;
 use layerfs::compress::Decoder;
 use serde_json::Value;
@@ -21,12 +23,12 @@ fn diff_ids(config: &[u8]) -> Vec<String> {
 /// What the layers' content hashes to, decompressed; the digest of the file is checked where there is a descriptor.
 fn content_digests(archive: &Archive, image: &Image) -> Vec<String> {
     let digest = |layer: &LayerRef| {
-        let layer = archive.layer(layer).unwrap();
+        let bytes = bytes_of(archive, layer);
         if let Some(descriptor) = &layer.descriptor {
-            assert_eq!(Digest::of(&layer.blob), descriptor.digest);
+            assert_eq!(Digest::of(&bytes), descriptor.digest);
         }
         let mut content = Vec::new();
-        Decoder::new(layer.blob.as_slice()).unwrap().read_to_end(&mut content).unwrap();
+        Decoder::new(bytes.as_slice()).unwrap().read_to_end(&mut content).unwrap();
         Digest::of(&content).to_string()
     };
     image.layers.iter().map(digest).collect()

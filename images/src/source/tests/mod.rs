@@ -5,7 +5,10 @@ mod golden;
 mod oci;
 mod opening;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use layerfs::compress::Compression;
 
 use super::*;
 
@@ -77,7 +80,20 @@ fn full(error: &dyn std::error::Error) -> String {
 }
 
 fn select(platform: &str) -> Select {
-    Select { platform: Some(platform.parse().unwrap()) }
+    Select { platform: Some(platform.parse().unwrap()), image: None }
+}
+
+/// The bytes of a layer in a file.
+fn bytes_of(archive: &Archive, layer: &LayerRef) -> Vec<u8> {
+    match archive.layer(layer).unwrap() {
+        LayerBytes::File(blob) => blob.to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The names that cannot be used, and whether dockerd loads the image without them.
+fn unusable(image: &Image) -> Vec<(String, bool)> {
+    image.unusable_names.iter().map(|name| (full(name), name.is_left_out_by_docker())).collect()
 }
 
 fn familiar(image: &Image) -> Vec<String> {

@@ -82,6 +82,12 @@ fn names_come_from_annotations() {
         (REF, "no:reference:at-all", &[]),
         (REF, "", &[]),
         ("other", "app:1", &[]),
+        (CONTAINERD, "docker.io/library/a:1,docker.io/library/b:2", &["a:1", "b:2"]),
+        (CONTAINERD, "a:1, a:1,", &["a:1"]),
+        (REF, "docker.io/library/a:1,b:2", &["a:1", "b:2"]),
+        (CONTAINERD, TAG_AND_DIGEST, &[DIGEST_ONLY]),
+        (REF, TAG_AND_DIGEST, &[DIGEST_ONLY]),
+        (CONTAINERD, DIGEST_ONLY, &[DIGEST_ONLY]),
     ];
     for (key, name, expected) in cases {
         let mut layout = Layout::default();
@@ -90,9 +96,33 @@ fn names_come_from_annotations() {
         assert_eq!(familiar(&images[0]), expected, "{key} {name}");
         assert_eq!(images[0].layers.len(), 1);
     }
+}
+
+const TAG_AND_DIGEST: &str = "x:1@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const DIGEST_ONLY: &str = "x@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+#[test]
+fn annotations_that_name_nothing_are_told() {
+    let cases = [
+        (CONTAINERD, "A/B:1", "index.json: invalid image name \"A/B:1\": invalid reference format", false),
+        (CONTAINERD, "<none>:<none>", "invalid image name \"<none>:<none>\"", false),
+        (REF, "user/App:1", "invalid image name \"user/App:1\": invalid reference format: repository name", false),
+        (REF, "1", "invalid image name \"1\": it is only a tag, of no repository", true),
+        (REF, "latest", "it is only a tag", true),
+    ];
+    for (key, name, expected, left_out) in cases {
+        let mut layout = Layout::default();
+        let image = named(layout.image("amd64"), key, name);
+        let images = layout.over(&[image]).images().unwrap().images;
+        let [(message, is_left_out)] = &unusable(&images[0])[..] else { panic!("{name}: {images:?}") };
+        assert!(images[0].tags.is_empty() && message.contains(expected), "{name}: {message}");
+        assert_eq!(*is_left_out, left_out, "{name}");
+    }
+    // containerd's annotation counts, the tag beside it is part of it.
     let mut layout = Layout::default();
-    let image = named(layout.image("amd64"), CONTAINERD, "A/B:1");
-    assert!(layout.over(&[image]).error().starts_with("index.json: invalid image name \"A/B:1\": invalid reference"));
+    let image = with(layout.image("amd64"), "annotations", json!({CONTAINERD: "app:1", REF: "1"}));
+    let images = layout.over(&[image]).images().unwrap().images;
+    assert!(images[0].unusable_names.is_empty());
 }
 
 /// `docker save` writes a descriptor for each tag.
@@ -129,14 +159,13 @@ fn the_platform_is_chosen_from_a_nested_index() {
         let contents = build().images(&select(&format!("linux/{name}"))).unwrap();
         let [image] = &contents.images[..] else { panic!("{contents:?}") };
         assert_eq!(familiar(image), ["app:1"]);
+        assert_eq!(contents.skipped.len(), 2, "two attestations: {contents:?}");
         assert!(std::str::from_utf8(&image.config).unwrap().contains(name));
     }
     assert_eq!(build().images(&Select::default()).unwrap().images.len(), 1);
     let error = build().images(&select("linux/s390x")).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "index.json: no usable image: app:1: no image for linux/s390x, only for linux/amd64, linux/arm64"
-    );
+    assert!(error.starts_with("index.json: no usable image: sha256:"), "{error}");
+    assert!(error.ends_with("; app:1: no image for linux/s390x, only for linux/amd64, linux/arm64"), "{error}");
 }
 
 #[test]
@@ -181,9 +210,9 @@ fn what_is_no_image_is_left_out_with_a_reason() {
     let files = layout.files.clone();
     let error = layout.over(&all).error();
     let reasons = [
-        r#""text/plain" is no image; sha256:"#,
         r#"an artifact of type "application/vnd.cncf.helm.config.v1+json", not an image; sha256:"#,
-        r#"an artifact of type "text/x", not an image"#,
+        r#"an artifact of type "text/x", not an image; sha256:"#,
+        r#""text/plain" is no image"#,
     ];
     assert!(error.starts_with("index.json: no usable image: sha256:"), "{error}");
     assert!(reasons.iter().all(|reason| error.contains(reason)), "{error}");
@@ -309,7 +338,7 @@ fn layers_are_checked_when_they_are_read() {
     let archive = layout.over(&[manifest]).open();
     let image = archive.images(&Select::default()).unwrap().images.remove(0);
     let layers: Vec<_> = image.layers.iter().map(|layer| archive.layer(layer)).collect();
-    assert_eq!(layers[0].as_ref().unwrap().descriptor.as_ref().unwrap().digest, Digest::of(b"layer"));
+    assert!(matches!(layers[0].as_ref().unwrap(), LayerBytes::File(blob) if **blob == *b"layer"));
     let message = |number: usize| layers[number].as_ref().unwrap_err().to_string();
     assert!(message(1).ends_with("not in the archive: a foreign layer, to be fetched from https://example.com/layer"));
     assert!(message(2).ends_with(&format!("{}: not in the archive", Digest::of(b"missing").hex())));
@@ -344,4 +373,123 @@ fn manifest_json_wins_and_an_unknown_layout_is_refused() {
     assert!(contents.images.is_empty());
     let layout = Layout::default().over(&[]).file("oci-layout", br#"{"imageLayoutVersion":"2.0.0"}"#);
     assert_eq!(layout.error(), "oci-layout: imageLayoutVersion: \"2.0.0\" is not supported, only \"1.0.0\"");
+}
+
+/// cosign's layout: an index, and a signature that has an image's config and is known by its layers only.
+#[test]
+fn signatures_are_left_out_anywhere() {
+    const SIGNATURE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+    let sign = |layout: &mut Layout| {
+        let config = layout.blob(CONFIG, br#"{"architecture":"","os":"","rootfs":{"type":"layers","diff_ids":[]}}"#);
+        let payload = layout.blob(SIGNATURE, b"{}");
+        layout.manifest(&json!({"schemaVersion": 2, "config": config, "layers": [payload]}))
+    };
+    for nested in [false, true] {
+        // Beside an image of this machine, and beside one that is taken because it is the only one.
+        for architecture in ["amd64", "s390x"] {
+            let mut layout = Layout::default();
+            let image = platform(layout.image(architecture), &format!("linux/{architecture}"));
+            let mut all = vec![sign(&mut layout), image, platform(sign(&mut layout), "linux/amd64")];
+            if nested {
+                all = vec![layout.index(&all)];
+            }
+            let contents = layout.over(&all).images().unwrap();
+            let [image] = &contents.images[..] else { panic!("{architecture} {nested}: {contents:?}") };
+            assert!(std::str::from_utf8(&image.config).unwrap().contains(architecture));
+            let [reason] = &contents.skipped[..] else { panic!("{nested}: {contents:?}") };
+            assert!(
+                reason.ends_with(&format!("an artifact with layers of type {SIGNATURE:?}, not an image")),
+                "{reason}"
+            );
+        }
+    }
+}
+
+/// An index may tell of more platforms than were saved.
+#[test]
+fn platforms_that_are_not_in_the_archive() {
+    let build = |kept: &'static [&'static str]| {
+        let mut layout = Layout::default();
+        let images: Vec<Value> =
+            ["amd64", "arm64", "s390x"].map(|name| platform(layout.image(name), &format!("linux/{name}"))).into();
+        let index = layout.index(&images);
+        for (name, image) in ["amd64", "arm64", "s390x"].iter().zip(&images) {
+            let digest = image["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap().to_owned();
+            layout.files.retain(|(file, _)| kept.contains(name) || !file.ends_with(&digest));
+        }
+        layout.over(&[index]).open()
+    };
+    let architecture = |contents: &Contents| {
+        let config: Value = serde_json::from_slice(&contents.images[0].config).unwrap();
+        config["architecture"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(architecture(&build(&["s390x"]).images(&Select::default()).unwrap()), "s390x");
+    assert_eq!(architecture(&build(&["arm64", "s390x"]).images(&select("linux/arm64")).unwrap()), "arm64");
+    let message = |kept, wanted| build(kept).images(&select(wanted)).unwrap_err().to_string();
+    assert!(message(&["arm64"], "linux/amd64").ends_with("no image for linux/amd64, only for linux/arm64"));
+    let none = message(&[], "linux/amd64");
+    assert!(none.ends_with("its images, for linux/amd64, linux/arm64, linux/s390x, are not in the archive"), "{none}");
+}
+
+#[test]
+fn a_media_type_that_differs_from_its_descriptor_is_a_warning() {
+    const DOCKER: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    let mut layout = Layout::default();
+    let image = with(layout.image("amd64"), "mediaType", json!(DOCKER));
+    let contents = layout.over(&[image]).images().unwrap();
+    let [warning] = &contents.warnings[..] else { panic!("{contents:?}") };
+    assert!(warning.contains(&format!("its media type is {MANIFEST:?}, its descriptor says {DOCKER:?}")), "{warning}");
+    assert_eq!(contents.images.len(), 1);
+}
+
+/// `docker save` of Docker 28 with several platforms: `manifest.json` has one of them.
+#[test]
+fn a_platform_that_manifest_json_lacks_is_in_the_index() {
+    let build = || {
+        let mut layout = Layout::default();
+        let amd = platform(layout.image("amd64"), "linux/amd64");
+        let arm = platform(layout.image("arm64"), "linux/arm64");
+        let config = layout.files[0].0.clone();
+        let index = named(layout.index(&[amd, arm]), CONTAINERD, "docker.io/library/app:1");
+        let manifest = json!([{"Config": config, "RepoTags": ["app:1"], "Layers": []}]).to_string();
+        layout.over(&[index]).file("manifest.json", manifest.as_bytes()).open()
+    };
+    let contents = build().images(&Select::default()).unwrap();
+    assert_eq!((contents.format, contents.images.len()), (Some(Format::DockerArchive), 1));
+    for (wanted, format) in [("linux/amd64", "manifest.json: item 0"), ("linux/arm64", "blobs/sha256/")] {
+        let contents = build().images(&select(wanted)).unwrap();
+        let [image] = &contents.images[..] else { panic!("{wanted}: {contents:?}") };
+        assert_eq!(familiar(image), ["app:1"]);
+        assert!(image.origin.starts_with(format) && contents.skipped.is_empty(), "{contents:?}");
+        assert!(std::str::from_utf8(&image.config).unwrap().contains(&wanted[6..]));
+    }
+    let error = build().images(&select("linux/s390x")).unwrap_err().to_string();
+    assert!(error.contains("app:1: no image for linux/s390x, only for linux/amd64, linux/arm64"), "{error}");
+}
+
+/// skopeo's `dir:` has a registry's manifest where `docker save` has its list, and blobs under their bare digests.
+#[test]
+fn the_directory_of_skopeo_is_read() {
+    let mut layout = Layout::default();
+    let image = layout.image("amd64");
+    let hex = |file: &str| file.rsplit('/').next().unwrap().to_owned();
+    let files: Vec<(String, Vec<u8>)> = layout.files.iter().map(|(name, data)| (hex(name), data.clone())).collect();
+    let manifest = files[2].1.clone();
+    let flat = || files[..2].iter().fold(Fixture::new(), |fixture, (name, data)| fixture.file(name, data));
+    let version = b"Directory Transport Version: 1.1\n";
+    let archive = flat().file("version", version).file("manifest.json", &manifest).open();
+    let contents = archive.images(&Select::default()).unwrap();
+    let [image_of_one] = &contents.images[..] else { panic!("{contents:?}") };
+    assert_eq!((contents.format, &image_of_one.config_name), (Some(Format::SkopeoDir), &files[0].0));
+    assert_eq!(bytes_of(&archive, &image_of_one.layers[0]), b"amd64");
+
+    // `skopeo copy --all`: an index, and its manifests beside it.
+    let index = json!({"schemaVersion": 2, "manifests": [platform(image, "linux/amd64")]}).to_string();
+    let archive =
+        flat().file(&format!("{}.manifest.json", files[2].0), &manifest).file("manifest.json", index.as_bytes());
+    let contents = archive.open().images(&Select::default()).unwrap();
+    assert_eq!((contents.images.len(), contents.images[0].id), (1, image_of_one.id));
+
+    let old = flat().file("manifest.json", br#"{"schemaVersion":1,"layers":[],"fsLayers":[]}"#).error();
+    assert_eq!(old, "manifest.json: schemaVersion: 1 is not supported, only 2");
 }

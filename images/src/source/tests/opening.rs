@@ -7,14 +7,16 @@ const MANIFEST: &[u8] = br#"[{"Config":"c.json","Layers":["layer.tar"]}]"#;
 #[test]
 fn files_are_told_apart() {
     let layer = Fixture::of(&[("etc/passwd", b"root")]).bytes();
-    for tar in [&layer[..], &[0; 1024], &[0; 512], b""] {
+    assert_eq!(open(b"").unwrap_err().to_string(), "X: is empty: neither an image archive nor a layer");
+    for tar in [&layer[..], &[0; 1024], &[0; 512]] {
         assert!(matches!(open(tar).unwrap(), Opened::LayerTar(blob) if *blob == *tar));
     }
     assert!(matches!(open(b"\x1f\x8b\x08").unwrap(), Opened::Compressed(_, Compression::Gzip)));
     assert!(matches!(open(b"\x28\xb5\x2f\xfd").unwrap(), Opened::Compressed(_, Compression::Zstd)));
     for other in [&b"text"[..], &[b'x'; 4096], &[0; 100]] {
-        let error = open(other).unwrap_err();
-        assert_eq!(error.to_string(), "X: neither a tar archive nor compressed in a known way");
+        let error = full(&open(other).unwrap_err());
+        let (what, why) = ("X: neither a tar archive nor compressed in a known way: at byte ", ": ");
+        assert!(error.strip_prefix(what).is_some_and(|place| place.contains(why)), "{error}");
     }
     let error = Archive::open(Path::new("/nonexistent/X")).unwrap_err();
     assert!(full(&error).starts_with("opening /nonexistent/X: No such file"), "{}", full(&error));
@@ -90,7 +92,7 @@ fn names_and_duplicates_as_an_unpacked_archive_would_have_them() {
     .open();
     let images = archive.images(&Select::default()).unwrap().images;
     assert_eq!(&*images[0].config, b"{}");
-    assert_eq!(&*archive.layer(&images[0].layers[0]).unwrap().blob, b"new");
+    assert_eq!(bytes_of(&archive, &images[0].layers[0]), b"new");
 }
 
 #[test]
@@ -108,13 +110,6 @@ fn a_directory_is_read_like_an_archive() {
     )
     .unwrap();
     let Opened::Archive(archive) = Archive::open(dir.path()).unwrap() else { panic!() };
-    assert_eq!(archive.images(&Select::default()).unwrap_err().to_string(), "a/../../x: name leaves the archive");
-
-    std::fs::write(
-        dir.path().join("manifest.json"),
-        br#"[{"Config":"c.json","Layers":["layer.tar","up","fifo","sub","loop"]}]"#,
-    )
-    .unwrap();
     assert_eq!(archive.images(&Select::default()).unwrap_err().to_string(), "c.json: not in the archive");
     std::fs::create_dir(dir.path().join("sub")).unwrap();
     std::fs::write(dir.path().join("sub/real.json"), b"{}").unwrap();
@@ -125,7 +120,7 @@ fn a_directory_is_read_like_an_archive() {
     rustix::fs::mknodat(rustix::fs::CWD, dir.path().join("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let image = archive.images(&Select::default()).unwrap().images.remove(0);
     assert_eq!(&*image.config, b"{}");
-    assert_eq!(&*archive.layer(&image.layers[0]).unwrap().blob, b"layer");
+    assert_eq!(bytes_of(&archive, &image.layers[0]), b"layer");
     let messages: Vec<String> =
         image.layers[1..].iter().map(|layer| archive.layer(layer).unwrap_err().to_string()).collect();
     let expected = [
@@ -133,6 +128,7 @@ fn a_directory_is_read_like_an_archive() {
         "fifo: is a device or named pipe, not a file",
         "sub: is a directory, not a file",
         "loop: too many links",
+        "a/../../x: name leaves the archive",
     ];
     assert_eq!(messages, expected);
     File::options().append(true).open(dir.path().join("manifest.json")).unwrap().set_len(MAX_JSON + 1).unwrap();

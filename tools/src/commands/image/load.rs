@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use images::load::{Report, Request, import};
+use images::load::{ImportReport, Request, import};
 
 use crate::commands::layerfs::NAME;
 use crate::exit::Usage;
@@ -48,13 +48,24 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
     for skipped in &report.skipped {
         output::complain(NAME, &format!("left out: {skipped}"));
     }
+    for warning in &report.warnings {
+        output::complain(NAME, &format!("warning: {warning}"));
+    }
+    for image in &report.images {
+        for name in &image.unusable_names {
+            output::complain(NAME, &format!("warning: {name}: {}", name.problem));
+        }
+        if image.tags.is_empty() && !image.unusable_names.is_empty() {
+            output::complain(NAME, &format!("image {} has no name: layerfs image tag gives it one", image.id));
+        }
+    }
     print(&report)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// What dockerd sends to its client (moby v20.10.24 `image/tarexport/load.go`): a line for each tag, and, only if the
 /// last image has none, one for each image.
-fn print(report: &Report) -> anyhow::Result<()> {
+fn print(report: &ImportReport) -> anyhow::Result<()> {
     for image in &report.images {
         for tag in &image.tags {
             if let Some(from) = tag.moved_from {

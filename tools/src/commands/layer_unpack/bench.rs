@@ -62,6 +62,7 @@ pub(super) fn run(job: &Job<'_>, to: &Path, options: &Options<'_>, plan: &Plan) 
         format: match format {
             Some(Format::DockerArchive) => "docker-archive",
             Some(Format::Oci) => "oci",
+            Some(Format::SkopeoDir) => "skopeo-dir",
             None => "layer",
         },
         compression,

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use images::load::{Observer, Options, Report, Request, import};
+use images::load::{ImportReport, Observer, Options, Request, import};
 use images::source::{Format, Select};
-use images::unpack::{Form, Unpacking};
+use images::unpack::{Form, UnpackReport};
 
 use crate::input;
 
@@ -35,8 +35,6 @@ impl Target {
 pub(super) struct Job<'j> {
     pub(super) archive: &'j Path,
     pub(super) target: Target,
-    /// The image to take of several; never with [`Target::Root`], which takes all.
-    pub(super) image: Option<&'j str>,
     pub(super) select: &'j Select,
 }
 
@@ -44,9 +42,9 @@ pub(super) struct Job<'j> {
 #[derive(Debug)]
 pub(super) enum Done {
     /// Into a data-root.
-    Import(Report),
+    Import(ImportReport),
     /// Into directories.
-    Directories(Unpacking),
+    Directories(UnpackReport),
 }
 
 impl Job<'_> {
@@ -59,7 +57,7 @@ impl Job<'_> {
             Target::Layers => Form::Layers,
             Target::Rootfs => Form::Rootfs,
         };
-        Ok(Done::Directories(images::unpack::unpack(opened, to, form, self.image, &request)?))
+        Ok(Done::Directories(images::unpack::unpack(opened, to, form, &request)?))
     }
 }
 
@@ -68,7 +66,7 @@ impl Done {
     pub(super) fn format(&self) -> Option<Format> {
         match self {
             Self::Import(report) => report.format,
-            Self::Directories(unpacking) => unpacking.format,
+            Self::Directories(report) => report.format,
         }
     }
 
@@ -76,9 +74,7 @@ impl Done {
     pub(super) fn layers(&self) -> Vec<(u64, u64)> {
         match self {
             Self::Import(report) => report.unpacked.iter().map(|layer| (layer.tar_bytes, layer.members)).collect(),
-            Self::Directories(unpacking) => {
-                unpacking.layers.iter().map(|layer| (layer.tar_bytes, layer.members)).collect()
-            }
+            Self::Directories(report) => report.layers.iter().map(|layer| (layer.tar_bytes, layer.members)).collect(),
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Several layers at once.
+//! Several layers at once, the longest first.
 
 use std::io::{BufRead, BufReader, Read};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use layerfs::apply::Target;
 use layerfs::compress::{Compression, Decoder};
@@ -11,8 +11,8 @@ use layerfs::pool::{BoxedTask, Pool, Task};
 use layerfs::{DiffId, Digest, JournalFile, Source, Step, UnpackError, Unpacked, Unpacking};
 
 use super::error::ImportError;
-use super::options::Request;
-use crate::source::{Blob, Descriptor};
+use super::options::{Announced, Request};
+use crate::source::{ArchiveError, Blob};
 
 /// A layer to unpack.
 pub(crate) struct Work<'a> {
@@ -22,15 +22,19 @@ pub(crate) struct Work<'a> {
     pub(crate) index: usize,
     /// What it must be; unknown for a layer that comes before its manifest.
     pub(crate) diff_id: Option<DiffId>,
+    /// The digest that its file must have, where a manifest says it.
+    pub(crate) digest: Option<Digest>,
+    /// What made it, for people.
+    pub(crate) step: Option<String>,
     pub(crate) content: Content<'a>,
 }
 
 /// A layer's bytes, compressed or not.
 pub(crate) enum Content<'a> {
-    /// All of them in a file, and what the manifest says of them.
-    File(&'a Blob, Option<Descriptor>),
-    /// All of them in memory, and what the manifest says of them.
-    Bytes(&'a [u8], Option<Descriptor>),
+    /// All of them in a file.
+    File(&'a Blob),
+    /// All of them in memory.
+    Memory(&'a [u8]),
     /// From a pipe.
     Stream(Box<dyn BufRead + Send + 'a>),
 }
@@ -38,37 +42,36 @@ pub(crate) enum Content<'a> {
 impl<'a> Content<'a> {
     fn len(&self) -> usize {
         match self {
-            Self::File(blob, _) => blob.len(),
-            Self::Bytes(bytes, _) => bytes.len(),
+            Self::File(blob) => blob.len(),
+            Self::Memory(bytes) => bytes.len(),
             Self::Stream(_) => 0,
+        }
+    }
+
+    /// The length of its file, where it is known.
+    fn total(&self) -> Option<u64> {
+        match self {
+            Self::File(_) | Self::Memory(_) => Some(self.len() as u64),
+            Self::Stream(_) => None,
         }
     }
 
     fn is_plain(&self) -> bool {
         let compression = match self {
-            Self::File(blob, _) => blob.compression(),
-            Self::Bytes(bytes, _) => Compression::sniff(bytes),
+            Self::File(blob) => blob.compression(),
+            Self::Memory(bytes) => Compression::sniff(bytes),
             Self::Stream(_) => return false,
         };
         compression == Compression::None
     }
 
-    /// The digest that its file must have.
-    fn digest(&self) -> Option<Digest> {
-        match self {
-            Self::File(_, descriptor) | Self::Bytes(_, descriptor) => {
-                descriptor.as_ref().map(|descriptor| descriptor.digest)
-            }
-            Self::Stream(_) => None,
-        }
-    }
-
-    fn into_source(self, plain: bool) -> std::io::Result<Source<'a>> {
-        let checked = self.digest().is_some();
+    /// The bytes, to be unpacked; the digest of those that are compressed is made on the way, if it is to be checked.
+    fn into_source(self, plain: bool, checked: bool, read: &Arc<AtomicU64>) -> std::io::Result<Source<'a>> {
         let reader: Box<dyn Read + Send + 'a> = match self {
-            Self::File(blob, _) => Box::new(blob.reader()),
-            Self::Bytes(bytes, _) if plain => return Ok(Source::Slice(bytes)),
-            Self::Bytes(bytes, _) => Box::new(bytes),
+            Self::File(blob) if plain => Box::new(blob.reader()),
+            Self::File(blob) => Box::new(Counted { reader: blob.reader(), read: Arc::clone(read) }),
+            Self::Memory(bytes) if plain => return Ok(Source::Slice(bytes)),
+            Self::Memory(bytes) => Box::new(bytes),
             Self::Stream(stream) => return decoded(stream),
         };
         match (plain, checked) {
@@ -76,6 +79,20 @@ impl<'a> Content<'a> {
             (false, true) => Ok(Source::Blob(reader)),
             (false, false) => decoded(Box::new(BufReader::with_capacity(128 << 10, reader))),
         }
+    }
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    reader: R,
+    read: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, output: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.reader.read(output)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
     }
 }
 
@@ -102,11 +119,11 @@ pub(crate) fn unpack_all<'a>(
     let mut numbered: Vec<(usize, Work<'_>)> = works.into_iter().enumerate().collect();
     numbered.sort_by_key(|(_, work)| std::cmp::Reverse(work.content.len()));
     let shared = Shared { request, place, stop: &stop };
-    let task = |(number, Work { name, index, diff_id, content }): (usize, Work<'a>)| -> BoxedTask<'_> {
-        let plain = content.is_plain();
-        let blob_digest = content.digest().filter(|_| !plain);
+    let task = |(number, Work { name, index, diff_id, digest, step, content }): (usize, Work<'a>)| -> BoxedTask<'_> {
+        let (plain, total) = (content.is_plain(), content.total());
+        let stored = Stored { total, ..Stored::default() };
         let (state, result) = (State::Waiting(content), &results[number]);
-        Box::new(LayerTask { number, name, index, diff_id, plain, blob_digest, state, shared, result })
+        Box::new(LayerTask { number, name, index, diff_id, step, plain, digest, stored, state, shared, result })
     };
     Pool::run(request.options.threads, numbered.into_iter().map(task).collect(), request.options.meter);
     let mut all = Vec::with_capacity(results.len());
@@ -137,16 +154,28 @@ struct Shared<'s> {
     stop: &'s AtomicBool,
 }
 
+/// How far a layer's file is read.
+#[derive(Default)]
+struct Stored {
+    /// Its length, where it is known.
+    total: Option<u64>,
+    /// Bytes that were read of it, if it is compressed.
+    read: Arc<AtomicU64>,
+    /// Bytes that the observer was told of.
+    told: u64,
+}
+
 /// One layer on its way.
 struct LayerTask<'s> {
     number: usize,
     name: String,
     index: usize,
     diff_id: Option<DiffId>,
+    step: Option<String>,
     plain: bool,
-    /// What the compressed bytes must be, where the manifest says it. A tar is hashed as it is unpacked: its digest is its
-    /// diff id.
-    blob_digest: Option<Digest>,
+    /// What its file must be, where a manifest says it.
+    digest: Option<Digest>,
+    stored: Stored,
     state: State<'s>,
     shared: Shared<'s>,
     result: &'s Slot,
@@ -166,7 +195,10 @@ impl<'s> Task<'s> for LayerTask<'s> {
             Err(error) => Err(error),
         };
         // A wrong layer stops nobody: if several are wrong, the message is always about the lowest.
-        if !matches!(result, Ok(_) | Err(ImportError::DiffId { .. })) {
+        let wrong = |error: &ImportError| {
+            matches!(error, ImportError::DiffId { .. } | ImportError::Archive(ArchiveError::Digest { .. }))
+        };
+        if !result.as_ref().err().is_none_or(wrong) {
             self.shared.stop.store(true, Ordering::Relaxed);
         }
         *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
@@ -186,10 +218,11 @@ impl<'s> LayerTask<'s> {
             State::Ended => Err(ImportError::Interrupted),
             State::Waiting(_) if stopped => Err(ImportError::Interrupted),
             State::Waiting(content) => {
-                let total = self.plain.then(|| content.len() as u64);
-                request.observer.begin(self.number, &self.name, total);
+                let (name, step, total) = (self.name.as_str(), self.step.as_deref(), self.stored.total);
+                request.observer.begin(self.number, &Announced { name, diff_id: self.diff_id, step, total });
                 let Place { target, journal } = place(self.number)?;
-                let source = content.into_source(self.plain).map_err(|source| failed(UnpackError::Read { source }))?;
+                let source = content.into_source(self.plain, self.digest.is_some(), &self.stored.read);
+                let source = source.map_err(|source| failed(UnpackError::Read { source }))?;
                 let unpacking = Unpacking::begin(source, target, journal).map_err(failed)?;
                 self.state = State::Running(Box::new(unpacking));
                 Ok(None)
@@ -201,7 +234,14 @@ impl<'s> LayerTask<'s> {
             State::Running(mut unpacking) => match unpacking.step(pool).map_err(failed)? {
                 Step::Done(unpacked) => Ok(Some(*unpacked)),
                 Step::More(bytes) => {
-                    request.observer.advance(self.number, bytes);
+                    // Of a compressed file, what was read of it: only that has a known end.
+                    let advanced = if self.plain || self.stored.total.is_none() {
+                        bytes
+                    } else {
+                        let read = self.stored.read.load(Ordering::Relaxed);
+                        read - std::mem::replace(&mut self.stored.told, read)
+                    };
+                    request.observer.advance(self.number, advanced);
                     self.state = State::Running(unpacking);
                     Ok(None)
                 }
@@ -214,13 +254,12 @@ impl<'s> LayerTask<'s> {
         for (member, warning) in unpacked.warnings.first() {
             observer.warn(&self.name, member, warning);
         }
-        if let Some(expected) = self.blob_digest
-            && unpacked.blob_digest != Some(expected)
+        // The digest of a plain tar is its diff id.
+        let blob_digest = unpacked.blob_digest.or(self.plain.then_some(unpacked.diff_id.0));
+        if let (Some(expected), Some(found)) = (self.digest, blob_digest)
+            && found != expected
         {
-            let found = unpacked.blob_digest.map_or_else(|| "unknown".to_owned(), |found| found.to_string());
-            let reason = format!("the blob is not the one in the manifest: its digest is {found}, expected {expected}");
-            let source = UnpackError::Read { source: std::io::Error::new(std::io::ErrorKind::InvalidData, reason) };
-            return Err(ImportError::Layer { layer: self.name.clone(), source });
+            return Err(ArchiveError::Digest { file: self.name.clone(), expected, found }.into());
         }
         if let Some(expected) = self.diff_id
             && unpacked.diff_id != expected

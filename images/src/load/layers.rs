@@ -1,0 +1,182 @@
+//! The layers that the store lacks, each unpacked into its place in the transaction.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+
+use layerfs::{LayerFiles, Unpacked};
+use tarsplit::journal::EntryReader;
+
+use super::error::ImportError;
+use super::options::Request;
+use super::plan::{MissingLayer, Plan};
+use super::room;
+use super::schedule::{Content, Place, Work, unpack_all};
+use super::stream::Arrivals;
+use super::write_back::WriteBack;
+use crate::source::{ArchiveError, Blob, ImageSource, LayerBytes};
+use snapshot::driver::Driver;
+use snapshot::edit::{Slot, Transaction};
+
+/// A layer that was unpacked into its place in the transaction.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    pub(super) missing: MissingLayer,
+    pub(super) slot: Slot,
+    pub(super) unpacked: Unpacked,
+}
+
+/// The places of layers that came through a pipe, by their number in it.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+    arrivals: Arrivals,
+}
+
+impl Slots {
+    /// Adds the place of the next layer, and returns its number.
+    pub(super) fn add(&mut self, slot: Slot) -> usize {
+        self.slots.push(slot);
+        self.slots.len() - 1
+    }
+
+    /// Sets what is in the places.
+    pub(super) fn fill(&mut self, arrivals: Arrivals) {
+        self.arrivals = arrivals;
+    }
+}
+
+/// Unpacks the missing layers of a plan, all at once; those that are unpacked already are checked, and kept or discarded.
+pub(super) fn stage(
+    plan: &Plan,
+    source: &dyn ImageSource,
+    slots: Slots,
+    transaction: &mut Transaction,
+    request: &Request<'_>,
+) -> Result<Vec<Staged>, ImportError> {
+    let Slots { slots, mut arrivals } = slots;
+    let bytes = plan.missing.iter().map(|missing| source.layer(&missing.source)).collect::<Result<Vec<_>, _>>()?;
+    if request.options.preflight {
+        let files: Vec<&Blob> = bytes.iter().filter_map(file_of).collect();
+        let driver = &transaction.root().driver;
+        room::check(&files, driver.home().path(), driver.room()?)?;
+    }
+    let mut staged: HashMap<usize, Staged> = HashMap::new();
+    let (mut fresh, mut copies) = (Vec::new(), Vec::new());
+    for (at, (missing, bytes)) in plan.missing.iter().zip(&bytes).enumerate() {
+        let content = match bytes {
+            LayerBytes::File(blob) => Content::File(blob),
+            LayerBytes::Memory(bytes) => Content::Memory(bytes),
+            LayerBytes::Unpacked(number) => {
+                match arrivals.remove(number) {
+                    Some(unpacked) => {
+                        check_diff_id(missing, &unpacked)?;
+                        staged.insert(at, Staged { missing: missing.clone(), slot: slots[*number], unpacked });
+                    }
+                    None => copies.push((at, slots[*number])),
+                }
+                continue;
+            }
+            LayerBytes::PassedOver(_) => {
+                return Err(ArchiveError::NotALayer { file: missing.source.name.clone() }.into());
+            }
+        };
+        fresh.push((at, transaction.stage()?, work(missing, content)));
+    }
+    if !fresh.is_empty() {
+        staged.extend(unpack_fresh(plan, fresh, transaction, request)?);
+    }
+    for (at, original) in copies {
+        staged.insert(at, unpack_again(&plan.missing[at], original, transaction, request)?);
+    }
+    for number in arrivals.into_keys() {
+        transaction.discard(slots[number])?;
+    }
+    let mut staged: Vec<(usize, Staged)> = staged.into_iter().collect();
+    staged.sort_by_key(|(at, _)| *at);
+    Ok(staged.into_iter().map(|(_, staged)| staged).collect())
+}
+
+fn file_of(bytes: &LayerBytes) -> Option<&Blob> {
+    match bytes {
+        LayerBytes::File(blob) => Some(blob),
+        LayerBytes::Memory(_) | LayerBytes::Unpacked(_) | LayerBytes::PassedOver(_) => None,
+    }
+}
+
+fn work<'a>(missing: &MissingLayer, content: Content<'a>) -> Work<'a> {
+    Work {
+        name: missing.source.name.clone(),
+        index: missing.index,
+        diff_id: Some(missing.diff_id),
+        digest: missing.source.descriptor.as_ref().map(|descriptor| descriptor.digest),
+        step: missing.step.clone(),
+        content,
+    }
+}
+
+/// A layer that came before its manifest is checked against the config now.
+fn check_diff_id(missing: &MissingLayer, unpacked: &Unpacked) -> Result<(), ImportError> {
+    let (index, expected, found) = (missing.index, missing.diff_id, unpacked.diff_id);
+    if found == expected {
+        return Ok(());
+    }
+    Err(ImportError::DiffId { layer: missing.source.name.clone(), index, expected, found })
+}
+
+fn unpack_fresh(
+    plan: &Plan,
+    fresh: Vec<(usize, Slot, Work<'_>)>,
+    transaction: &Transaction,
+    request: &Request<'_>,
+) -> Result<Vec<(usize, Staged)>, ImportError> {
+    transaction.announce()?;
+    let places: Vec<(usize, Slot)> = fresh.iter().map(|(at, slot, _)| (*at, *slot)).collect();
+    let works = fresh.into_iter().map(|(_, _, work)| work).collect();
+    let place = |number: usize| {
+        let (target, journal) = transaction.prepare(places[number].1)?;
+        Ok(Place { target, journal: Some(journal) })
+    };
+    let write_back = WriteBack::begin(transaction.root().driver.home(), request.options.sync)?;
+    let unpacked = unpack_all(works, request, &place)?;
+    drop(write_back);
+    let stage = |((at, slot), unpacked): ((usize, Slot), Unpacked)| {
+        (at, Staged { missing: plan.missing[at].clone(), slot, unpacked })
+    };
+    Ok(places.into_iter().zip(unpacked).map(stage).collect())
+}
+
+/// Unpacks once more a layer of a stream that cannot be read again: from its journal and its files.
+fn unpack_again(
+    missing: &MissingLayer,
+    original: Slot,
+    transaction: &mut Transaction,
+    request: &Request<'_>,
+) -> Result<Staged, ImportError> {
+    let files = LayerFiles::new(transaction.root().driver.content(transaction.cache_id(original))?.into());
+    let journal = transaction.journal(original)?;
+    let broken = |source| ImportError::Archive(ArchiveError::Read { file: missing.source.name.clone(), source });
+    let journal = rustix::fs::openat(&journal.dir, journal.name, rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty());
+    let journal = File::from(journal.map_err(|errno| broken(errno.into()))?);
+    let (reader, writer) = std::io::pipe().map_err(broken)?;
+    let slot = transaction.stage()?;
+    transaction.announce()?;
+    let place = |_| {
+        let (target, journal) = transaction.prepare(slot)?;
+        Ok(Place { target, journal: Some(journal) })
+    };
+    let content = Content::Stream(Box::new(BufReader::with_capacity(128 << 10, reader)));
+    // The digest of the file was checked when it came.
+    let work = Work { digest: None, ..work(missing, content) };
+    std::thread::scope(|scope| {
+        let assemble = move || {
+            tarsplit::assemble::assemble(EntryReader::new(BufReader::new(journal)), &files, BufWriter::new(writer))
+        };
+        let assembling = std::thread::Builder::new().spawn_scoped(scope, assemble).map_err(broken)?;
+        let unpacked = unpack_all(vec![work], request, &place);
+        // A tar that was not rebuilt whole does not have the diff id either, so the layer's own error is the one to tell.
+        let _ = assembling.join();
+        let unpacked = unpacked?.pop().expect("one layer, one result");
+        Ok(Staged { missing: missing.clone(), slot, unpacked })
+    })
+}

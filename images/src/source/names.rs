@@ -1,0 +1,152 @@
+//! The names that an archive gives to its images, and those that cannot be used.
+
+use serde::Serialize;
+use snapshot::reference::{Reference, ReferenceError};
+
+/// What an archive calls an image.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Names {
+    pub(super) tags: Vec<Reference>,
+    pub(super) unusable: Vec<UnusableName>,
+}
+
+/// A name that an archive gives to an image and that the image cannot have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{place}: {what} {name:?}")]
+pub struct UnusableName {
+    /// Where it stands: `manifest.json: item 0`, `index.json`.
+    pub place: String,
+    /// What it is there: `tag`, `image name`.
+    pub what: &'static str,
+    /// The text.
+    pub name: String,
+    /// Why it cannot be used.
+    #[source]
+    pub problem: NameProblem,
+}
+
+/// Why a name cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameProblem {
+    /// It is no reference.
+    #[error(transparent)]
+    Invalid(#[from] ReferenceError),
+    /// It is a reference without a tag.
+    #[error("it has no tag")]
+    NoTag,
+    /// It has a digest: dockerd loads such an image without the name.
+    #[error("it has a digest, and a tag with a digest cannot be given to an image")]
+    TagWithDigest,
+    /// It would read as a digest: dockerd loads such an image without the name.
+    #[error("it could not be told from a digest")]
+    LikeADigest,
+    /// It is a tag only, of a repository that is not named.
+    #[error("it is only a tag, of no repository")]
+    OnlyATag,
+}
+
+impl Serialize for NameProblem {
+    /// As its text.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl UnusableName {
+    /// Whether dockerd, too, takes the image and leaves it without this name. Of other names it says that they are wrong.
+    #[must_use]
+    pub fn is_left_out_by_docker(&self) -> bool {
+        match self.problem {
+            NameProblem::Invalid(_) | NameProblem::NoTag => false,
+            NameProblem::TagWithDigest | NameProblem::LikeADigest | NameProblem::OnlyATag => true,
+        }
+    }
+}
+
+impl Names {
+    /// Takes an entry of `RepoTags` as dockerd does (moby v20.10.24 `image/tarexport/load.go`): it must be a reference
+    /// with a tag. One that has a digest besides, or would read as one, is announced as loaded and not stored.
+    pub(super) fn add_repo_tag(&mut self, place: &str, text: &str) {
+        let problem = match Reference::parse(text) {
+            Ok(reference) if reference.tag().is_none() => NameProblem::NoTag,
+            Ok(reference) if reference.digest().is_some() => NameProblem::TagWithDigest,
+            Ok(reference) => return self.add(reference),
+            Err(ReferenceError::NamedLikeAlgorithm { .. }) if text.contains(':') => NameProblem::LikeADigest,
+            Err(ReferenceError::Digest { .. }) if is_tag_with_long_digest(text) => NameProblem::TagWithDigest,
+            Err(invalid) => invalid.into(),
+        };
+        self.unusable.push(UnusableName {
+            place: place.to_owned(),
+            what: "invalid tag",
+            name: text.to_owned(),
+            problem,
+        });
+    }
+
+    /// Takes an annotation that holds references, one or several with commas between them, as BuildKit writes it.
+    ///
+    /// A reference with a digest is stored by its digest, as a pull by digest does.
+    pub(super) fn add_references(&mut self, place: &str, list: &str) {
+        for text in split(list) {
+            match Reference::parse(text) {
+                Ok(reference) => self.add(by_digest(reference).with_default_tag()),
+                Err(error) => self.cannot_use(place, text, error.into()),
+            }
+        }
+    }
+
+    /// Takes the image-spec's annotation: references, as skopeo and BuildKit write them, or just a tag, which names nothing.
+    pub(super) fn add_ref_name(&mut self, place: &str, list: &str) {
+        for text in split(list) {
+            match Reference::parse(text) {
+                Ok(reference) if text.contains(['/', ':', '@']) => self.add(by_digest(reference).with_default_tag()),
+                Err(error) if text.contains(['/', ':', '@']) => self.cannot_use(place, text, error.into()),
+                _ => self.cannot_use(place, text, NameProblem::OnlyATag),
+            }
+        }
+    }
+
+    fn cannot_use(&mut self, place: &str, text: &str, problem: NameProblem) {
+        let (place, name) = (place.to_owned(), text.to_owned());
+        self.unusable.push(UnusableName { place, what: "invalid image name", name, problem });
+    }
+
+    fn add(&mut self, reference: Reference) {
+        if !self.tags.contains(&reference) {
+            self.tags.push(reference);
+        }
+    }
+
+    /// Takes over what another descriptor calls the same image.
+    pub(super) fn merge(&mut self, other: Self) {
+        other.tags.into_iter().for_each(|reference| self.add(reference));
+        for name in other.unusable {
+            if !self.unusable.contains(&name) {
+                self.unusable.push(name);
+            }
+        }
+    }
+}
+
+fn split(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|text| !text.is_empty())
+}
+
+/// The reference without its tag, if it has a digest: the store knows it by that.
+fn by_digest(reference: Reference) -> Reference {
+    let Some(digest) = reference.digest().filter(|_| reference.tag().is_some()) else { return reference };
+    Reference::parse(&format!("{}@{digest}", reference.name())).unwrap_or(reference)
+}
+
+/// Whether it is a reference with a tag and a digest of an algorithm that dockerd knows and we do not.
+fn is_tag_with_long_digest(text: &str) -> bool {
+    let Some((tagged, digest)) = text.split_once('@') else { return false };
+    let hex = match digest.split_once(':') {
+        Some(("sha384", hex)) if hex.len() == 96 => hex,
+        Some(("sha512", hex)) if hex.len() == 128 => hex,
+        _ => return false,
+    };
+    let lower_hex = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    lower_hex && Reference::parse(tagged).is_ok_and(|reference| reference.tag().is_some())
+}

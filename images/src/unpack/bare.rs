@@ -1,0 +1,54 @@
+//! A layer without an image around it; and the image archive that turns out to be in what was taken for one.
+
+use super::destination::{DIFF, Destination};
+use super::report::UnpackReport;
+use super::{Slots, unpack_from};
+use crate::load::schedule::{Content, Work, unpack_all};
+use crate::load::{ImportError, Request};
+use crate::source::{Archive, ArchiveError, Contents, Opened, is_archive_name};
+
+/// The place of the only layer.
+const SLOT: usize = 0;
+
+/// Whether a tar that begins with `head` may be an image archive.
+pub(super) fn starts_like_an_archive(head: &[u8]) -> bool {
+    let name = head.get(..100).unwrap_or(head).split(|&b| b == 0).next().unwrap_or_default();
+    is_archive_name(name)
+}
+
+/// Unpacks one layer.
+pub(super) fn unpack(
+    content: Content<'_>,
+    destination: &mut Destination,
+    request: &Request<'_>,
+) -> Result<UnpackReport, ImportError> {
+    let name = request.archive.display().to_string();
+    let work = Work { name: name.clone(), index: 0, diff_id: None, digest: None, step: None, content };
+    let unpacked = unpack_all(vec![work], request, &|_| destination.place(SLOT))?;
+    destination.arrange(unpacked.iter().map(|layer| (SLOT, layer)))?;
+    Ok(UnpackReport::new(&name, None, &Contents::default(), &unpacked.iter().collect::<Vec<_>>(), destination.form))
+}
+
+/// A stream that does not begin as archives do is unpacked as a layer. If that turns out to hold an image archive, the
+/// image is unpacked from there.
+pub(super) fn unpack_or_open(
+    content: Content<'_>,
+    destination: &mut Destination,
+    request: &Request<'_>,
+) -> Result<UnpackReport, ImportError> {
+    let name = request.archive.display().to_string();
+    let work = Work { name: name.clone(), index: 0, diff_id: None, digest: None, step: None, content };
+    let unpacked = unpack_all(vec![work], request, &|_| destination.place(SLOT))?;
+    if let Some(tree) = destination.staging.descend(&["0", DIFF])?
+        && (tree.stat("manifest.json")?.is_some() || tree.stat("index.json")?.is_some())
+    {
+        destination.staging.rename("0", &destination.staging, "archive")?;
+        let path = destination.staging.join("archive").join(DIFF);
+        let Opened::Archive(archive) = Archive::open(&path)? else {
+            return Err(ArchiveError::NotAnImageArchive { path: request.archive.to_path_buf() }.into());
+        };
+        return unpack_from(&archive, Slots::default(), destination, request);
+    }
+    destination.arrange(unpacked.iter().map(|layer| (SLOT, layer)))?;
+    Ok(UnpackReport::new(&name, None, &Contents::default(), &unpacked.iter().collect::<Vec<_>>(), destination.form))
+}

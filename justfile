@@ -14,9 +14,9 @@ test:
 test-all:
     LAYERFS_REQUIRE=root,docker,browser,valgrind cargo test --workspace
 
-# The long sweeps: 200 kills, a full disk at every 2 % of the need.
+# The long sweeps: 200 kills, a full disk at every 2 % of the need, each system call of an import, a tag and an rm failing in turn.
 sweep:
-    LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker cargo test --release -p tools --test root_kill --test root_nospace
+    LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker cargo test --release -p tools --test root_kill --test root_nospace --test root_faults
 
 # Build an image of 1.4 GB and 63,000 files with a real dockerd, and import it with a real dockerd as judge.
 big-image archive="/tmp/layerfs-big.tar":

@@ -12,7 +12,13 @@ use tempfile::TempDir;
 use testkit::run::{self, Input, Ran, layer_unpack, layerfs};
 use testkit::{Random, Snapshot, image, synthetic};
 
-const SIGNALS: [(&str, Signal); 3] = [("SIGINT", Signal::INT), ("SIGTERM", Signal::TERM), ("SIGHUP", Signal::HUP)];
+const SIGNALS: [(&str, Signal); 5] = [
+    ("SIGINT", Signal::INT),
+    ("SIGTERM", Signal::TERM),
+    ("SIGHUP", Signal::HUP),
+    ("SIGQUIT", Signal::QUIT),
+    ("SIGXCPU", Signal::XCPU),
+];
 
 /// What is unpacked into.
 const WAYS: [&str; 4] = ["--root", "--layers", "--rootfs", "load"];
@@ -94,7 +100,7 @@ fn root_is_as_before_after_a_signal() {
     let workshop = Workshop::new();
     let mut random = Random::new(3);
     let mut report = Vec::new();
-    let tries = if testkit::full_sweep() { 40 } else { 4 };
+    let tries = if testkit::full_sweep() { 40 } else { 3 };
     for way in WAYS {
         let time = run::run(workshop.command(way, workshop.archive.to_str().unwrap(), false), Input::Nothing).ok().time;
         std::fs::remove_dir_all(workshop.to().join("new")).unwrap();
@@ -280,4 +286,26 @@ fn root_signal_leaves_what_was_there() {
         report.extend(complaints(&interrupted.expect("no signal came in time"), &before, &workshop.snapshot()));
     }
     testkit::assert_none("an empty directory", &report);
+}
+
+/// The shell's limit on the size of a file ends no process in the middle of a write: the write fails, and all is as before.
+#[test]
+fn root_is_as_before_where_files_must_be_small() {
+    if !testkit::is_root() {
+        return;
+    }
+    let workshop = Workshop::new();
+    let before = workshop.snapshot();
+    let mut report = Vec::new();
+    for (number, way) in WAYS.into_iter().enumerate() {
+        let command = workshop.command(way, workshop.archive.to_str().unwrap(), number % 2 == 0);
+        let mut limited = Command::new("sh");
+        // In blocks of 512 bytes: less than the largest files have.
+        limited.args(["-c", "ulimit -f 1000; exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
+        let mut found = run::run(limited, Input::Nothing).complaints(&["File too large"]);
+        found.extend(before.changes(&workshop.snapshot()));
+        report.extend(found.into_iter().map(|line| format!("{way}: {line}")));
+        let _ = std::fs::remove_dir_all(workshop.to().join("new"));
+    }
+    testkit::assert_none("a limit on files", &report);
 }

@@ -57,6 +57,8 @@ pub(super) struct Keepers {
     unknown_layers: Option<String>,
     /// Why any directory may have another owner.
     unknown_directories: Option<String>,
+    /// The first record that could not be read for a reason that may pass: a call failed.
+    failed: Option<StoreError>,
 }
 
 impl Keepers {
@@ -75,9 +77,18 @@ impl Keepers {
                     keepers.need(chain_id, || "the build cache".into());
                 }
             }
-            Err(error) => keepers.unknown(&error),
+            Err(error) => keepers.unknown(error),
         }
         Ok(keepers)
+    }
+
+    /// The same, for whoever can still stop: a call that failed is an error, since it may succeed the next time.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub(super) fn read_all(root: &WritableRoot, going: &HashSet<ImageId>) -> Result<Self, StoreError> {
+        let mut keepers = Self::read(root, going)?;
+        keepers.failed.take().map_or(Ok(keepers), Err)
     }
 
     fn own(&mut self, id: CacheId, owner: Owner) {
@@ -88,10 +99,17 @@ impl Keepers {
         self.layers.entry(chain_id).or_insert_with(who);
     }
 
-    fn unknown(&mut self, reason: &StoreError) {
-        let reason = with_causes(reason);
+    fn unknown(&mut self, error: StoreError) {
+        let reason = with_causes(&error);
         self.unknown_layers.get_or_insert_with(|| reason.clone());
         self.unknown_directories.get_or_insert(reason);
+        self.note_failure(error);
+    }
+
+    fn note_failure(&mut self, error: StoreError) {
+        if matches!(error, StoreError::Io { .. }) {
+            self.failed.get_or_insert(error);
+        }
     }
 
     fn read_layers(&mut self, root: &WritableRoot) -> Result<(), StoreError> {
@@ -104,9 +122,9 @@ impl Keepers {
                     }
                 }
                 Ok((None, _)) => {
-                    self.unknown(&StoreError::DamagedLayer { chain_id, reason: "its cache-id is missing".into() });
+                    self.unknown(StoreError::DamagedLayer { chain_id, reason: "its cache-id is missing".into() });
                 }
-                Err(error) => self.unknown(&error),
+                Err(error) => self.unknown(error),
             }
         }
         for name in root.layers.removing()? {
@@ -114,7 +132,7 @@ impl Keepers {
                 Ok(Some(id)) => self.own(id, Owner::Removing(name)),
                 // Its directory went before its record.
                 Ok(None) => {}
-                Err(error) => self.unknown(&error),
+                Err(error) => self.unknown(error),
             }
         }
         Ok(())
@@ -123,7 +141,7 @@ impl Keepers {
     fn read_mounts(&mut self, root: &WritableRoot) {
         let mounts = match crate::schema::mount::list(root.layers.mounts()) {
             Ok(mounts) => mounts,
-            Err(error) => return self.unknown(&error),
+            Err(error) => return self.unknown(error),
         };
         for mount in mounts {
             let who = format!("the container or build {}", mount.name);
@@ -134,22 +152,26 @@ impl Keepers {
                     self.own(id, Owner::Other(who.clone()));
                     init.into_iter().for_each(|init| self.own(init, Owner::Other(who.clone())));
                 }
-                None => self.unknown(&unreadable_mount(root, &mount.name, "mount-id")),
+                None => self.unknown(unreadable_mount(root, &mount.name, "mount-id")),
             }
             match mount.parent {
                 Some(parent) => self.need(parent, || who),
-                None => self.unknown(&unreadable_mount(root, &mount.name, "parent")),
+                None => self.unknown(unreadable_mount(root, &mount.name, "parent")),
             }
         }
     }
 
     fn read_images(&mut self, root: &WritableRoot, going: &HashSet<ImageId>) -> Result<(), StoreError> {
         for id in root.images.list()?.into_iter().filter(|id| !going.contains(id)) {
-            let config = root.images.config(id).map_err(|error| with_causes(&error));
-            let config = config.and_then(|bytes| {
-                let bytes = bytes.ok_or("its content does not have the digest it is named after")?;
-                ImageConfig::parse(&bytes).map_err(|error| error.to_string())
-            });
+            let config = match root.images.config(id) {
+                Ok(None) => Err("its content does not have the digest it is named after".to_owned()),
+                Ok(Some(bytes)) => ImageConfig::parse(&bytes).map_err(|error| error.to_string()),
+                Err(error) => {
+                    let reason = with_causes(&error);
+                    self.note_failure(error);
+                    Err(reason)
+                }
+            };
             match config {
                 Ok(config) => {
                     for chain_id in ChainId::chain(&config.diff_ids) {

@@ -29,7 +29,10 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
             take_back(root, &record, sync)?;
         }
         // Also those that an earlier recovery had begun.
-        remove_remains(root, &root.layers.removing()?)?;
+        let removing = root.layers.removing()?;
+        if !removing.is_empty() {
+            remove_remains(root, &Keepers::read(root, &HashSet::new())?, &removing)?;
+        }
         stored.remove(tmp, sync)?;
     }
     remove_write_sets(root)

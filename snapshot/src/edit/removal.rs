@@ -45,19 +45,15 @@ pub(super) fn remove_layers(root: &WritableRoot, layers: &[(ChainId, String)], s
         root.layers.sync()?;
     }
     let names: Vec<String> = layers.iter().map(|(_, removing)| removing.clone()).collect();
-    remove_remains(root, &names)
+    remove_remains(root, &Keepers::read_all(root, &HashSet::new())?, &names)
 }
 
 /// Removes the directories of layers that are out of dockerd's sight already, and their records.
-pub(super) fn remove_remains(root: &WritableRoot, names: &[String]) -> Result<(), StoreError> {
-    if names.is_empty() {
-        return Ok(());
-    }
-    let keepers = Keepers::read(root, &HashSet::new())?;
+pub(super) fn remove_remains(root: &WritableRoot, keepers: &Keepers, names: &[String]) -> Result<(), StoreError> {
     let mut failed = None;
     for name in names {
         // One that cannot be removed now keeps no other.
-        if let Err(error) = remove_directory(root, &keepers, name) {
+        if let Err(error) = remove_directory(root, keepers, name) {
             failed.get_or_insert(error);
         }
     }

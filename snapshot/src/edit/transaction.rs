@@ -273,7 +273,7 @@ impl Transaction {
         }
         let mut kept = Vec::new();
         if !leaving.is_empty() {
-            let keepers = Keepers::read(&self.root, &record.removed_images.iter().copied().collect())?;
+            let keepers = Keepers::read_all(&self.root, &record.removed_images.iter().copied().collect())?;
             let (going, staying) = removable(&keepers, &leaving);
             record.removed_layers = going.into_iter().map(|id| (id, LayerStore::removing_name(id))).collect();
             kept.extend(staying.into_iter().map(|(chain_id, reason)| Kept { chain_id, reason }));

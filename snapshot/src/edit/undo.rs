@@ -31,7 +31,7 @@ pub(super) fn take_back(root: &WritableRoot, record: &Record, sync: bool) -> Res
     if layers.is_empty() {
         return Ok(());
     }
-    let (going, _) = removable(&Keepers::read(root, &HashSet::new())?, &layers);
+    let (going, _) = removable(&Keepers::read_all(root, &HashSet::new())?, &layers);
     let going: Vec<(ChainId, String)> =
         going.into_iter().map(|chain_id| (chain_id, LayerStore::removing_name(chain_id))).collect();
     remove_layers(root, &going, sync)

@@ -13,6 +13,9 @@
 //! The part before the first slash is a domain if it is `localhost`, has a dot, a colon or an upper-case letter. Otherwise
 //! the domain is `docker.io`, and a path there without a slash gets `library/` in front.
 //!
+//! This is the grammar of Docker 24 and later. dockerd 20.10 takes neither IPv6 addresses nor a first component in upper case
+//! for a domain, and counts the domain to the 255 characters of a name: it shows an image of such a name without it.
+//!
 //! Stricter than the original: digests are SHA-256 only, and the name `sha256` is refused here, not when it is stored.
 
 #[cfg(test)]
@@ -175,6 +178,15 @@ impl Reference {
     pub fn with_default_tag(mut self) -> Self {
         if self.tag.is_none() && self.digest.is_none() {
             self.tag = Some(DEFAULT_TAG.to_owned());
+        }
+        self
+    }
+
+    /// The form that docker stores: without the tag if there is a digest as well (`favorDigest`).
+    #[must_use]
+    pub fn stored(mut self) -> Self {
+        if self.digest.is_some() {
+            self.tag = None;
         }
         self
     }

@@ -79,6 +79,17 @@ func main() {
 			}
 		}
 	}
+	// Local mean times, whose offsets have seconds.
+	for _, zone := range []string{"Asia/Kolkata", "America/New_York", "Europe/Amsterdam", "Africa/Monrovia"} {
+		loc, err := time.LoadLocation(zone)
+		if err != nil {
+			panic(err)
+		}
+		for _, s := range []int64{-62101036800, -62135596800, -5364662400, -2000000000, -1600000000} {
+			t := time.Unix(s, 120000000).In(loc)
+			out = append(out, fmt.Sprintf("%d\t%d\t%s\t%s\t%s\t%s\n", s, 120000000, zone, t.String(), t.Format(time.RFC3339), t.Format(time.RFC3339Nano)))
+		}
+	}
 	file("time.tsv", out)
 
 	out = nil

@@ -105,6 +105,9 @@ fn damage(
     layers: &Layers,
     mount: Option<&MountRecord>,
 ) -> Option<ContainerDamage> {
+    if let Some(crash) = container.crash.filter(|crash| crash.on_read) {
+        return Some(ContainerDamage::Crash { crash });
+    }
     if container.id != directory {
         return Some(ContainerDamage::OtherId { found: container.id.clone() });
     }

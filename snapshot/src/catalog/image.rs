@@ -60,11 +60,15 @@ pub(super) fn read(store: &ImageStore, id: ImageId) -> Result<Image, ImageDamage
     let parsed = ImageConfig::parse(&bytes).map_err(invalid)?;
     drop(bytes);
     let chain: Vec<ChainId> = ChainId::chain(&parsed.diff_ids);
-    // Without layers dockerd does not ask for the operating system.
-    if !chain.is_empty() && parsed.check_os().is_err() {
-        let os = parsed.fields.os;
-        let spelled = os.eq_ignore_ascii_case("linux");
-        return Err(if spelled { ImageDamage::SystemSpelling { os } } else { ImageDamage::OtherSystem { os } });
+    if parsed.check_os().is_err() {
+        let os = parsed.fields.os.clone();
+        if !os.eq_ignore_ascii_case("linux") {
+            return Err(ImageDamage::OtherSystem { os });
+        }
+        // It looks for the layers by the name as it is spelled; without layers it does not look.
+        if !chain.is_empty() {
+            return Err(ImageDamage::SystemSpelling { os });
+        }
     }
     Ok(Image {
         id,

@@ -143,3 +143,58 @@ proptest::proptest! {
         }
     }
 }
+
+/// What docker's own parser says; `testdata/references/README.md`.
+const TABLE: &str = include_str!("../../../testdata/references/table.jsonl");
+
+/// Why our parser may say something else than that of dockerd 20.10; `None` where it may not.
+fn meant(text: &str, path: &str, domain: &str) -> Option<&'static str> {
+    let first = text.split_once('/').map_or("", |(first, _)| first);
+    match () {
+        () if text.contains('[') => Some("IPv6 addresses are newer"),
+        () if first.chars().any(char::is_uppercase) => Some("a domain in upper case is newer"),
+        () if path.len() <= 255 && domain.len() + 1 + path.len() > 255 => Some("the newer one counts the path alone"),
+        () if text.contains("@sha384:") || text.contains("@sha512:") => Some("digests are SHA-256 here"),
+        () if matches!(text.split(':').next(), Some("sha256" | "docker.io/library/sha256")) => {
+            Some("refused here, and by docker when it is stored")
+        }
+        () => None,
+    }
+}
+
+#[test]
+fn says_what_docker_says() {
+    let mut differences = Vec::new();
+    let (mut taken, mut different) = (0, 0);
+    for line in TABLE.lines() {
+        let answer: serde_json::Value = serde_json::from_str(line).unwrap();
+        let of = |key: &str| answer.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+        let theirs = if of("Error").is_empty() {
+            Some(["Domain", "Path", "Tag", "Digest", "Familiar", "Canonical"].map(|key| of(key).to_owned()))
+        } else {
+            None
+        };
+        let ours = Reference::parse(of("Text")).ok().map(|reference| {
+            let digest = reference.digest().map(|digest| digest.to_string()).unwrap_or_default();
+            let tag = reference.tag().unwrap_or_default().to_owned();
+            [
+                reference.domain().to_owned(),
+                reference.path().to_owned(),
+                tag,
+                digest,
+                reference.familiar(),
+                reference.canonical(),
+            ]
+        });
+        taken += usize::from(theirs.is_some());
+        if theirs != ours {
+            let known = ours.as_ref().or(theirs.as_ref()).unwrap();
+            if meant(of("Text"), &known[1], &known[0]).is_none() {
+                differences.push(format!("{:?}: docker {theirs:?} {}, ours {ours:?}", of("Text"), of("Error")));
+            }
+            different += 1;
+        }
+    }
+    assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n"));
+    assert!(taken > 150 && different < 40, "{taken} taken, {different} different as meant");
+}

@@ -47,10 +47,20 @@ pub enum ContainerFault {
     },
 }
 
+/// What a container's files say at which dockerd crashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crash {
+    /// What it is.
+    pub cause: CrashCause,
+    /// Whether dockerd crashes while it reads the files, and not only once it has found the container's writable layer:
+    /// then it does so whatever else is wrong with the container.
+    pub on_read: bool,
+}
+
 /// A part of a container's files without which dockerd crashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Crash {
+pub enum CrashCause {
     /// `State` is `null`.
     State,
     /// `Config` is `null` or missing.
@@ -63,11 +73,11 @@ pub enum Crash {
 
 impl std::fmt::Display for Crash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let what = match self {
-            Self::State => "State is null in config.v2.json",
-            Self::Config => "Config is null or missing in config.v2.json",
-            Self::MountPoint => "a mount point is null in config.v2.json",
-            Self::HostConfig => "hostconfig.json is null",
+        let what = match self.cause {
+            CrashCause::State => "State is null in config.v2.json",
+            CrashCause::Config => "Config is null or missing in config.v2.json",
+            CrashCause::MountPoint => "a mount point is null in config.v2.json",
+            CrashCause::HostConfig => "hostconfig.json is null",
         };
         write!(f, "{what}: dockerd crashes at its start")
     }
@@ -228,9 +238,13 @@ pub fn read(own: &Dir, id: &str) -> Result<ContainerRecord, ContainerFault> {
     let mut record = ContainerRecord::from(config);
     if let Some(bytes) = file(HOST_CONFIG)? {
         let host: HostConfigFile = gojson::first_value(&bytes).map_err(decode(HOST_CONFIG))?;
-        if host.0.is_none() {
-            record.crash = Some(Crash::HostConfig);
-        }
+        // With this file there, the state is locked and the host config is looked into.
+        let cause = match (host.0, record.crash) {
+            (_, Some(Crash { cause: CrashCause::State, .. })) => Some(CrashCause::State),
+            (None, _) => Some(CrashCause::HostConfig),
+            (Some(_), _) => None,
+        };
+        record.crash = cause.map(|cause| Crash { cause, on_read: true }).or(record.crash);
     }
     Ok(record)
 }
@@ -238,11 +252,12 @@ pub fn read(own: &Dir, id: &str) -> Result<ContainerRecord, ContainerFault> {
 impl From<ConfigFile> for ContainerRecord {
     fn from(file: ConfigFile) -> Self {
         let crash = match () {
-            () if file.state.0.is_none() => Some(Crash::State),
-            () if file.config.is_none() => Some(Crash::Config),
-            () if file.mount_points.values().any(Option::is_none) => Some(Crash::MountPoint),
+            () if file.state.0.is_none() => Some(CrashCause::State),
+            () if file.config.is_none() => Some(CrashCause::Config),
+            () if file.mount_points.values().any(Option::is_none) => Some(CrashCause::MountPoint),
             () => None,
         };
+        let crash = crash.map(|cause| Crash { cause, on_read: false });
         let config = file.config.unwrap_or_default();
         let settings = file.network_settings.unwrap_or_default();
         let points = file.mount_points.into_iter().filter_map(|(destination, point)| {
@@ -342,14 +357,15 @@ mod tests {
 
     #[test]
     fn what_crashes_dockerd_is_said() {
-        for (config, host, crash) in [
-            (r#"{"State":null,"Config":{}}"#, None, Crash::State),
-            (r#"{"State":{}}"#, None, Crash::Config),
-            (r#"{"Config":null}"#, None, Crash::Config),
-            (r#"{"Config":{},"MountPoints":{"/x":null}}"#, None, Crash::MountPoint),
-            (r#"{"Config":{}}"#, Some("null"), Crash::HostConfig),
+        for (config, host, cause, on_read) in [
+            (r#"{"State":null,"Config":{}}"#, None, CrashCause::State, false),
+            (r#"{"State":null,"Config":{}}"#, Some("{}"), CrashCause::State, true),
+            (r#"{"State":{}}"#, Some("{}"), CrashCause::Config, false),
+            (r#"{"Config":null}"#, None, CrashCause::Config, false),
+            (r#"{"Config":{},"MountPoints":{"/x":null}}"#, None, CrashCause::MountPoint, false),
+            (r#"{"Config":{}}"#, Some("null"), CrashCause::HostConfig, true),
         ] {
-            assert_eq!(record(config, host).unwrap().crash, Some(crash), "{config}");
+            assert_eq!(record(config, host).unwrap().crash, Some(Crash { cause, on_read }), "{config}");
         }
         assert_eq!(record(r#"{"Config":{}} junk"#, Some("{}")).unwrap().crash, None);
     }

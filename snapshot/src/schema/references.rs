@@ -120,15 +120,17 @@ impl References {
         serde_json::to_vec(&self.file).expect("maps of strings always serialise")
     }
 
-    /// The image that a reference names.
+    /// The image that a reference names; of a tag and a digest the digest counts.
     #[must_use]
     pub fn get(&self, reference: &Reference) -> Option<ImageId> {
+        let reference = reference.clone().stored();
         self.file.repositories.get(&reference.familiar_name())?.as_ref()?.get(&reference.familiar())?.image()
     }
 
-    /// Gives a tag to an image.
+    /// Gives a name to an image; with a tag and a digest the tag is dropped, as docker drops it.
     pub fn tag(&mut self, reference: &Reference, id: ImageId) -> Tagged {
         let before = self.get(reference);
+        let reference = reference.clone().stored();
         let repository = self.file.repositories.entry(reference.familiar_name()).or_default();
         repository.get_or_insert_default().insert(reference.familiar(), Target::Image(id));
         match before {
@@ -181,6 +183,17 @@ mod tests {
         let other = ImageId(B.parse().unwrap());
         assert_eq!(references.tag(&Reference::parse("app:1").unwrap(), other), Tagged::Moved { from: id });
         assert_eq!(references.tag(&Reference::parse("app:1").unwrap(), other), Tagged::Unchanged);
+    }
+
+    #[test]
+    fn a_name_with_tag_and_digest_is_stored_by_its_digest() {
+        let (mut references, id) = (References::default(), ImageId(A.parse().unwrap()));
+        let both = Reference::parse(&format!("app:1@{B}")).unwrap();
+        assert_eq!(references.tag(&both, id), Tagged::New);
+        assert_eq!(references.iter().collect::<Vec<_>>(), [(format!("app@{B}").as_str(), id)]);
+        assert_eq!(references.get(&both), Some(id));
+        assert_eq!(references.get(&Reference::parse(&format!("app:2@{B}")).unwrap()), Some(id));
+        assert_eq!(references.get(&Reference::parse("app:1").unwrap()), None);
     }
 
     #[test]

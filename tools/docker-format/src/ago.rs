@@ -47,7 +47,11 @@ pub fn ago(created: i64, now: Timestamp) -> String {
 #[must_use]
 pub fn go_time(time: Timestamp, zone: &TimeZone) -> String {
     let zoned = time.to_zoned(zone.clone());
-    zoned.strftime("%Y-%m-%d %H:%M:%S").to_string() + &fraction(time) + &zoned.strftime(" %z %Z").to_string()
+    zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
+        + &fraction(time)
+        + " "
+        + &hours_and_minutes(&zoned, "")
+        + &zoned.strftime(" %Z").to_string()
 }
 
 /// [`go_time`] of a Unix time in this machine's zone, as the CREATED AT column has it.
@@ -83,7 +87,14 @@ pub fn from_unix(seconds: i64) -> Option<Timestamp> {
 }
 
 fn offset(zoned: &jiff::Zoned) -> String {
-    if zoned.offset().seconds() == 0 { "Z".to_owned() } else { zoned.strftime("%:z").to_string() }
+    if zoned.offset().seconds() == 0 { "Z".to_owned() } else { hours_and_minutes(zoned, ":") }
+}
+
+/// The offset as Go writes it: its seconds, which local mean times have, are cut off.
+fn hours_and_minutes(zoned: &jiff::Zoned, between: &str) -> String {
+    let minutes = zoned.offset().seconds() / 60;
+    let sign = if minutes < 0 { '-' } else { '+' };
+    format!("{sign}{:02}{between}{:02}", minutes.abs() / 60, minutes.abs() % 60)
 }
 
 /// The decimals of the second, without zeros at their end.

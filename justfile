@@ -14,6 +14,11 @@ test:
 test-all:
     LAYERFS_REQUIRE=root,docker,browser,valgrind cargo test --workspace
 
+# Build the programs without debug information and install them with manual pages and completions: `just install ~/.local`.
+install prefix="/usr/local":
+    cargo build --locked --profile dist -p tools --bins
+    tools/install.sh target/dist {{ quote(prefix) }}
+
 # The long sweeps: 200 kills, a full disk at every 2 % of the need, each system call of an import, a tag and an rm failing in turn, every
 # config and record of a store with each change that the tests know.
 sweep:

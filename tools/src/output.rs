@@ -40,6 +40,18 @@ pub(crate) fn name(text: &str) -> Cow<'_, str> {
     if text.contains(char::is_control) { escape(text).into() } else { text.into() }
 }
 
+/// A number with the word for what it counts, which takes an `s` for any number but one.
+pub(crate) fn counted(number: impl Into<u64>, one: &str) -> String {
+    let number = number.into();
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {one}{ending}")
+}
+
+/// The same for words that end with `y`.
+pub(crate) fn entries(number: u64) -> String {
+    format!("{number} {}", if number == 1 { "entry" } else { "entries" })
+}
+
 /// Marks that reorder text.
 fn reorders(char: char) -> bool {
     matches!(char, '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
@@ -166,6 +178,15 @@ mod tests {
         ] {
             assert_eq!(csv_cell(cell), csv);
         }
+    }
+
+    #[test]
+    fn one_is_one() {
+        assert_eq!(
+            [0, 1, 2].map(|count: u64| counted(count, "new layer")),
+            ["0 new layers", "1 new layer", "2 new layers"]
+        );
+        assert_eq!([0, 1, 2].map(entries), ["0 entries", "1 entry", "2 entries"]);
     }
 
     #[test]

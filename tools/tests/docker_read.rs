@@ -11,7 +11,7 @@ mod readsupport;
 use std::process::Command;
 
 use readsupport::ask::{Examiner, Row, Subject, watched};
-use readsupport::{table, table_ls};
+use readsupport::{table, table_inspect, table_ls};
 use testkit::quiet::Snapshot;
 use testkit::zoo;
 
@@ -26,6 +26,8 @@ const GROUPS: &[(&str, Group)] = &[
     ("image history", table::history),
     ("system df", table::df),
     ("container ls", table::containers),
+    ("inspect", table_inspect::inspect),
+    ("volume ls", table_inspect::volumes),
 ];
 
 fn compare(what: &str, group: Group) {
@@ -67,6 +69,16 @@ fn docker_read_df() {
 #[test]
 fn docker_read_containers() {
     compare("container ls", table::containers);
+}
+
+#[test]
+fn docker_read_inspect_containers() {
+    compare("inspect", table_inspect::inspect);
+}
+
+#[test]
+fn docker_read_volumes() {
+    compare("volume ls", table_inspect::volumes);
 }
 
 /// Commands that docker does not have leave no trace either, and work where nothing can be written.

@@ -102,6 +102,15 @@ fn a_name_is_no_row() {
     assert_eq!(found[0]["Name"], format!("/{EVIL}"));
 }
 
+/// As the client 20.10.24 prints it on a store without a build cache.
+#[test]
+fn an_empty_build_cache_ends_without_an_empty_line() {
+    let dir = store();
+    let text = String::from_utf8(ask("layerfs", dir.path(), &["system", "df", "-v"]).stdout).unwrap();
+    let end = "Build cache usage: 0B\n\nCACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED\n";
+    assert!(text.ends_with(end), "{text:?}");
+}
+
 #[test]
 fn a_spreadsheet_calculates_nothing() {
     let dir = store();

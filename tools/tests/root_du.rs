@@ -293,7 +293,7 @@ fn damaged_stores() {
 }
 
 #[test]
-fn what_is_no_data_root_is_a_usage_error() {
+fn what_is_no_data_root_is_status_1() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("x"), b"x").unwrap();
     for root in [dir.path(), &dir.path().join("missing")] {

@@ -8,6 +8,7 @@
 //! report.rs   what people are told: images, layers, containers, the rest, and the sum
 //! files/      what files layers have: the largest, the hidden, the identical
 //! df.rs       the four rows of `docker system df`
+//! sizes.rs    what containers have written and volumes hold, as docker measures it
 //! cache.rs    the build cache with the sizes that BuildKit has not measured
 //! ```
 //!
@@ -20,6 +21,7 @@ pub mod files;
 mod parts;
 mod place;
 pub mod report;
+pub mod sizes;
 pub mod walk;
 
 pub use account::{Account, Freed};

@@ -209,7 +209,7 @@ fn print_report(report: &ImportReport, json: bool, dry_run: bool) -> anyhow::Res
         let name = if names.is_empty() { "<none>".into() } else { names.join(", ") };
         let new = image.layers.iter().filter(|layer| layer.present.is_none()).count();
         let known = image.layers.len() - new;
-        output::say(&format!("{name}  {}  {new} new layers, {known} present", image.id))?;
+        output::say(&format!("{name}  {}  {}, {known} present", image.id, output::counted(new as u64, "new layer")))?;
         for tag in &image.tags {
             match tag.moved_from {
                 Some(from) => output::complain(NAME, &format!("{} moved here from {from}", tag.name)),
@@ -224,13 +224,14 @@ fn print_report(report: &ImportReport, json: bool, dry_run: bool) -> anyhow::Res
     if dry_run {
         let need = report.need.unwrap_or_default();
         let at_least = if need.lower_bound { "at least " } else { "" };
-        let (layers, bytes, inodes) = (report.missing.len(), size::size(need.bytes), need.inodes);
-        output::say(&format!("would store {layers} layers: {at_least}{bytes}, {inodes} inodes"))?;
+        let layers = output::counted(report.missing.len() as u64, "layer");
+        let (bytes, inodes) = (size::size(need.bytes), output::counted(need.inodes, "inode"));
+        output::say(&format!("would store {layers}: {at_least}{bytes}, {inodes}"))?;
     } else if !report.unpacked.is_empty() {
         let size: u64 = report.unpacked.iter().map(|layer| layer.size).sum();
         let members: u64 = report.unpacked.iter().map(|layer| layer.members).sum();
-        let layers = report.unpacked.len();
-        output::say(&format!("stored {layers} layers: {}, {members} entries", size::size(size)))?;
+        let layers = output::counted(report.unpacked.len() as u64, "layer");
+        output::say(&format!("stored {layers}: {}, {}", size::size(size), output::entries(members)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -250,7 +251,7 @@ fn print_unpacked(report: &UnpackReport, json: bool) -> anyhow::Result<ExitCode>
     }
     for layer in &report.layers {
         let place = layer.directory.clone().unwrap_or_else(|| layer.diff_id.0.short());
-        output::say(&format!("{place}  {}  {} entries", size::size(layer.size), layer.members))?;
+        output::say(&format!("{place}  {}  {}", size::size(layer.size), output::entries(layer.members)))?;
     }
     Ok(ExitCode::SUCCESS)
 }

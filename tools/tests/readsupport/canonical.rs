@@ -21,6 +21,8 @@ pub(crate) enum Random {
     Usage,
     /// The same in JSON; the order of a container's mounts and labels.
     UsageJson,
+    /// `container inspect`: the order of the mounts.
+    Mounts,
 }
 
 /// Tags by the first twelve digits of the image.
@@ -41,6 +43,7 @@ pub(crate) fn canonical(random: Random, text: &str, tags: &Tags) -> String {
         }
         Random::Usage => text.split_inclusive("\n\n").map(|part| usage(part, tags)).collect(),
         Random::UsageJson => usage_json(text, tags).unwrap_or_else(|| text.to_owned()),
+        Random::Mounts => mounts(text).unwrap_or_else(|| text.to_owned()),
     }
 }
 
@@ -147,6 +150,17 @@ fn laid_out(rows: &[Vec<String>]) -> &'static str {
         rows.iter().all(|row| row[column].chars().count() == needed)
     });
     if well { "laid out as docker does" } else { "the columns have other widths than docker gives them" }
+}
+
+/// The keys stay in their order.
+fn mounts(text: &str) -> Option<String> {
+    let mut inspected: Value = serde_json::from_str(text).ok()?;
+    for container in inspected.as_array_mut()? {
+        if let Some(mounts) = container.get_mut("Mounts").and_then(Value::as_array_mut) {
+            mounts.sort_by_key(|mount| mount["Destination"].to_string());
+        }
+    }
+    Some(format!("{inspected:#}{}", if text.ends_with('\n') { "\n" } else { "" }))
 }
 
 fn usage_json(text: &str, tags: &Tags) -> Option<String> {

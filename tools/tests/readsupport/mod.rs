@@ -3,4 +3,5 @@
 pub(crate) mod ask;
 pub(crate) mod canonical;
 pub(crate) mod table;
+pub(crate) mod table_inspect;
 pub(crate) mod table_ls;

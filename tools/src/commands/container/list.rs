@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use snapshot::catalog::Container;
+use snapshot::usage::sizes;
 use snapshot::view::{Needs, View};
 
 use super::row::{self, Sizes, Style, state_word};
@@ -113,15 +114,10 @@ fn passes(filters: &Filters, container: &Container) -> bool {
         && filters.labels_match(&container.labels)
 }
 
-/// What a container has written, by docker's rule, and with its image.
+/// What a container has written, and with its image: -1 where it cannot be told, as docker has it.
 pub(crate) fn measure(view: &View, container: &Container) -> Sizes {
-    let written = || {
-        let id = container.mount.as_ref()?.mount_id.as_ref()?;
-        let content = view.root.content(id).ok()??;
-        i64::try_from(layerfs::tree_size(&content).ok()?).ok()
-    };
-    let written = written().unwrap_or(-1);
-    let parent = container.mount.as_ref().and_then(|mount| mount.parent);
-    let image = parent.map_or(0, |top| view.catalog.size_with_below(top));
-    Sizes { written, with_image: i64::try_from(image).unwrap_or(i64::MAX).saturating_add(written.max(0)) }
+    let size = sizes::of_container(view, container);
+    let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let written = size.written.map_or(-1, signed);
+    Sizes { written, with_image: signed(size.image).saturating_add(written.max(0)) }
 }

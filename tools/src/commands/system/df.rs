@@ -7,14 +7,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use snapshot::catalog::Volume;
 use snapshot::schema::buildkit::{BuildCache, CacheRecord};
-use snapshot::schema::volume;
-use snapshot::usage::{build_cache, df};
+use snapshot::usage::{build_cache, df, sizes};
 use snapshot::view::{Needs, View};
 
 use crate::commands::container::list::measure;
 use crate::commands::container::row::{self as container, Sizes, Style};
 use crate::commands::image::{seconds, shown_id};
 use crate::commands::layerfs::NAME;
+use crate::commands::volume::mountpoint;
 use crate::{damage, output};
 use docker_format::listing::{Kind, Row};
 use docker_format::template::{Field, List, MissingKey, Struct, Template, Value};
@@ -64,11 +64,6 @@ const KINDS: [(&str, Kind); 4] = [
 ];
 
 impl Usage {
-    fn volume_size(&self, name: &str) -> u64 {
-        let data = volume::data(&self.view.root.dir, name).ok().flatten();
-        data.and_then(|data| layerfs::tree_size(&data).ok()).unwrap_or_default()
-    }
-
     fn summary(&self) -> Vec<Row> {
         let catalog = &self.view.catalog;
         let cache = self.cache.summary();
@@ -76,7 +71,7 @@ impl Usage {
         let rows = [
             ("Images", df::images(catalog)),
             ("Containers", df::containers(catalog, written)),
-            ("Local Volumes", df::volumes(catalog, |name| self.volume_size(name))),
+            ("Local Volumes", df::volumes(catalog, |name| sizes::of_volume(&self.view.root, name))),
         ];
         let mut shown: Vec<Row> = rows
             .into_iter()
@@ -105,7 +100,10 @@ impl Usage {
         for ((title, (kind, template)), rows) in titles.iter().zip(presets::DISK_USAGE_TABLES).zip(others) {
             text += &format!("\n{title}\n\n{}", kind.render(template, &rows)?);
         }
-        text.push('\n');
+        // The client 20.10.24 ends its table of the build cache so, if there is one.
+        if !self.cache.records.is_empty() {
+            text.push('\n');
+        }
         Ok(text)
     }
 
@@ -176,13 +174,10 @@ impl Usage {
                 ("Name", output::name(&volume.name).into_owned()),
                 ("Driver", "local".to_owned()),
                 ("Scope", "local".to_owned()),
-                (
-                    "Mountpoint",
-                    self.view.catalog.root.join("volumes").join(&volume.name).join("_data").display().to_string(),
-                ),
+                ("Mountpoint", mountpoint(&self.view.catalog, volume)),
                 ("Labels", container::joined(&volume.labels)),
                 ("Links", links.get(volume.name.as_str()).copied().unwrap_or_default().to_string()),
-                ("Size", size::size4(self.volume_size(&volume.name))),
+                ("Size", size::size4(sizes::of_volume(&self.view.root, &volume.name))),
             ])
         };
         self.view.catalog.volumes.iter().filter(|volume| !volume.mounted_on_use).map(row).collect()

@@ -33,7 +33,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let filters = Filters::parse(&args.filter).map_err(|error| Usage(format!("--filter: {error}")))?;
     filters.check(filter::Command::VolumeList)?;
-    let dangling = filters.dangling()?;
+    let dangling = dangling(&filters)?;
     let View { catalog, .. } = View::read(root, driver, Needs::RECORDS)?;
     let links = df::volume_links(&catalog);
     let shown = catalog
@@ -44,6 +44,18 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let rows: Vec<Row> = shown.map(|volume| row(&catalog, volume)).collect();
     output::raw(&presets::VOLUMES.render(&presets::volumes(&args.format, args.quiet), &rows)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// `true` and `1`, `false` and `0` (moby v20.10.24 `volume/service/service.go`).
+fn dangling(filters: &Filters) -> Result<Option<bool>, filter::Error> {
+    let values = filters.get("dangling");
+    let one_of = |words: [&str; 2]| values.iter().any(|value| words.contains(&value.as_str()));
+    match () {
+        () if values.is_empty() => Ok(None),
+        () if one_of(["true", "1"]) => Ok(Some(true)),
+        () if one_of(["false", "0"]) => Ok(Some(false)),
+        () => Err(filter::Error::Value { name: "dangling", values: values.to_vec() }),
+    }
 }
 
 fn passes(filters: &Filters, volume: &Volume) -> bool {

@@ -1,0 +1,36 @@
+//! Sizes that docker measures when it is asked: what a container has written, and what a volume holds.
+//!
+//! Follows moby v20.10.24 `daemon/disk_usage.go`, `layer/layer_store.go: RWLayer.Size`.
+
+use crate::catalog::Container;
+use crate::root::DataRoot;
+use crate::schema::volume;
+use crate::view::View;
+
+/// The sizes of a container, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ContainerSize {
+    /// What it has written; `None` if that cannot be told.
+    pub written: Option<u64>,
+    /// The layers that it stands on.
+    pub image: u64,
+}
+
+/// Measures a container, by docker's rule: the length of the files in its own layer.
+#[must_use]
+pub fn of_container(view: &View, container: &Container) -> ContainerSize {
+    let written = || {
+        let id = container.mount.as_ref()?.mount_id.as_ref()?;
+        let content = view.root.content(id).ok()??;
+        layerfs::tree_size(&content).ok()
+    };
+    let parent = container.mount.as_ref().and_then(|mount| mount.parent);
+    ContainerSize { written: written(), image: parent.map_or(0, |top| view.catalog.size_with_below(top)) }
+}
+
+/// Measures a local volume: the length of the files in it; nothing if it cannot be read.
+#[must_use]
+pub fn of_volume(root: &DataRoot, name: &str) -> u64 {
+    let content = volume::data(&root.dir, name).ok().flatten();
+    content.and_then(|content| layerfs::tree_size(&content).ok()).unwrap_or_default()
+}

@@ -28,10 +28,15 @@ fn open_unseen(dir: impl AsFd, name: impl rustix::path::Arg + Copy, flags: OFlag
 const TEMPORARY: &str = ".tmp-layerfs-";
 
 /// An open directory, with its path for messages.
+///
+/// Symlinks in it are not followed, with one exception: those that the user has made in place of the directories of a
+/// data-root (`overlay2`, `volumes`) are directly in a directory that was opened by its path, and are followed as dockerd does.
 #[derive(Debug)]
 pub struct Dir {
     fd: OwnedFd,
     path: PathBuf,
+    /// Whether it was opened by its path.
+    by_path: bool,
 }
 
 impl AsFd for Dir {
@@ -51,7 +56,7 @@ impl Dir {
     #[must_use]
     pub(crate) fn unnamed(fd: OwnedFd) -> Self {
         let path = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd)));
-        Self { fd, path }
+        Self { fd, path, by_path: false }
     }
 
     /// Opens a directory by its path, which is made absolute; here symlinks are followed, for it is the user's own.
@@ -62,7 +67,7 @@ impl Dir {
         let path = std::path::absolute(path).map_err(StoreError::io(path, "opening"))?;
         let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
         let fd = open_unseen(rustix::fs::CWD, &path, flags).map_err(StoreError::io(&path, "opening"))?;
-        Ok(Self { fd, path })
+        Ok(Self { fd, path, by_path: true })
     }
 
     /// Where it is.
@@ -108,7 +113,7 @@ impl Dir {
     /// # Errors
     /// [`StoreError::Io`]
     pub fn duplicate(&self) -> Result<Self, StoreError> {
-        Ok(Self { fd: self.owned_fd()?, path: self.path.clone() })
+        Ok(Self { fd: self.owned_fd()?, path: self.path.clone(), by_path: self.by_path })
     }
 
     /// Another descriptor of the same directory.
@@ -131,11 +136,15 @@ impl Dir {
     /// Opens the directory `name`; `None` if it does not exist.
     ///
     /// # Errors
-    /// [`StoreError::Io`], also for a symlink.
+    /// [`StoreError::Io`], also for a symlink, unless this directory was opened by its path: then for one that leads nowhere.
     pub fn sub(&self, name: &(impl AsRef<OsStr> + ?Sized)) -> Result<Option<Self>, StoreError> {
         let name = name.as_ref();
-        match open_unseen(&self.fd, name, DIRECTORY) {
-            Ok(fd) => Ok(Some(Self { fd, path: self.join(name) })),
+        let flags = if self.by_path { DIRECTORY.difference(OFlags::NOFOLLOW) } else { DIRECTORY };
+        match open_unseen(&self.fd, name, flags) {
+            Ok(fd) => Ok(Some(Self { fd, path: self.join(name), by_path: false })),
+            Err(Errno::NOENT) if self.by_path && self.stat(name)?.is_some() => {
+                Err(StoreError::Invalid { path: self.join(name), reason: "a symlink that leads nowhere".into() })
+            }
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(StoreError::io(self.join(name), "opening")(errno)),
         }
@@ -169,7 +178,7 @@ impl Dir {
             let fd = rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty());
             let fd = fd.map_err(StoreError::io(self.join(name), "opening"))?;
             rustix::fs::fchmod(&fd, mode).map_err(StoreError::io(self.join(name), "chmod"))?;
-            Ok(Self { fd, path: self.join(name) })
+            Ok(Self { fd, path: self.join(name), by_path: false })
         };
         open().inspect_err(|_| {
             // The first error is the one to report.

@@ -7,7 +7,9 @@ pub mod lock;
 pub mod mounts;
 mod refusal;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
 
 pub use guard::{Guard, Permit};
 pub use refusal::{Foreign, Refusal};
@@ -80,6 +82,25 @@ impl DataRoot {
         let driver = AnyDriver::open(&dir, name)?;
         let home = dir.descend(&Form::home_of(name))?;
         Ok(Self { dir, driver_name: name.to_owned(), images_dir, home, driver })
+    }
+
+    /// Symlinks in place of the directories of the root, and where they lead. dockerd follows them, and so does reading; a
+    /// walk over the root's files does not.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn elsewhere(&self) -> Result<Vec<(PathBuf, PathBuf)>, StoreError> {
+        let mut found = Vec::new();
+        for name in self.dir.names()? {
+            let is_link = |stat: &rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+            if self.dir.stat(&name)?.as_ref().is_some_and(is_link)
+                && let Some(target) = self.dir.read_link(&name)?
+            {
+                found.push((self.dir.join(&name), target));
+            }
+        }
+        found.sort();
+        Ok(found)
     }
 
     /// The form of the driver's home, as far as it is known.

@@ -12,10 +12,11 @@ use crate::dir::Dir;
 use crate::driver::Driver;
 use crate::error::StoreError;
 use crate::ids::CacheId;
-use crate::liveness::Liveness;
 use crate::liveness::removal::Holders;
+use crate::liveness::{Doubt, Liveness};
 use crate::parallel;
 use crate::root::DataRoot;
+use crate::root::lock::{self, WriterInfo};
 use crate::schema::buildkit::Snapshots;
 use crate::schema::layer::JOURNAL;
 
@@ -66,6 +67,7 @@ pub struct View {
     pub liveness: Liveness,
     snapshots: Result<Snapshots, StoreError>,
     faults: Vec<(ChainId, LayerFault)>,
+    writer: Option<WriterInfo>,
 }
 
 impl View {
@@ -82,16 +84,24 @@ impl View {
     /// # Errors
     /// [`StoreError::Io`] where a directory cannot be listed. Damage of single files is no error.
     pub fn of(root: DataRoot, needs: Needs<'_>) -> Result<Self, StoreError> {
+        // Asked before and after: whoever began or ended meanwhile counts. No lock can be looked for on some network file
+        // systems, where nobody can write either.
+        let writing = || lock::writer(&root.dir).unwrap_or(None);
+        let before = writing();
         let catalog = match needs.images {
             None => Catalog::read(&root)?,
             Some(texts) => Catalog::read_images(&root, texts)?,
         };
         let wanted = needs.build_cache || needs.liveness;
         let snapshots = if wanted { Snapshots::read(&root.dir) } else { Ok(Snapshots::default()) };
-        let liveness =
+        let mut liveness =
             if needs.liveness { Liveness::read(&root, &catalog, snapshots.as_ref())? } else { Liveness::default() };
         let faults = if needs.faults { faults(&root, &catalog) } else { Vec::new() };
-        Ok(Self { root, catalog, liveness, snapshots, faults })
+        let writer = before.or_else(writing);
+        if let Some(writer) = writer {
+            liveness.doubt(Doubt::Writer(writer));
+        }
+        Ok(Self { root, catalog, liveness, snapshots, faults, writer })
     }
 
     /// BuildKit's records.
@@ -100,6 +110,12 @@ impl View {
     /// Why they cannot be read.
     pub fn snapshots(&self) -> Result<&Snapshots, &StoreError> {
         self.snapshots.as_ref()
+    }
+
+    /// The process of ours that was writing to the root while it was read.
+    #[must_use]
+    pub fn writer(&self) -> Option<WriterInfo> {
+        self.writer
     }
 
     /// Who holds what.
@@ -124,7 +140,7 @@ impl View {
         damage
     }
 
-    /// What a crash has left among the records. Directories of the driver are [`Liveness`]'s.
+    /// What a crash has left among the records, or what the [writer](View::writer) has not finished yet. Directories of the driver are [`Liveness`]'s.
     ///
     /// # Errors
     /// [`StoreError::Io`]

@@ -46,13 +46,17 @@ fn named(catalog: &Catalog, id: ImageId) -> String {
 /// Says what crashes have left, and directories that nobody owns.
 pub(crate) fn report_leftovers(name: &str, view: &View) -> anyhow::Result<()> {
     let leftovers = view.leftovers()?.into_iter();
+    let why = view.writer().map_or_else(|| "left by a crash".into(), |writer| format!("{writer} is writing now"));
     let mut left: Vec<String> =
-        leftovers.map(|left| format!("{}: {}, left by a crash", left.path.display(), left.kind)).collect();
+        leftovers.map(|left| format!("{}: {}, {why}", left.path.display(), left.kind)).collect();
     let links = view.root.form().and_then(|form| form.links).unwrap_or_default();
     let stale = view.liveness.links().iter().filter(|(_, entry)| entry.is_none());
     if let Some(home) = &view.root.home {
         left.extend(view.liveness.orphans().map(|entry| format!("{}: nobody owns it", home.join(entry).display())));
         left.extend(stale.map(|(link, _)| format!("{}: it leads nowhere", home.join(links).join(link).display())));
+    }
+    for (place, target) in view.root.elsewhere()? {
+        left.push(format!("{} is not counted: it leads to {}", place.display(), target.display()));
     }
     for line in left.iter().take(NAMED) {
         output::complain(name, line);

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::catalog::MountDamage;
 use crate::ids::ImageId;
+use crate::root::lock::WriterInfo;
 
 /// Why it cannot be told who needs what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub enum Doubt {
         /// Why.
         cause: String,
     },
+    /// Another process of ours is writing to the root now, and not all that it makes is registered yet.
+    Writer(WriterInfo),
     /// It is not known here how this storage driver keeps layers.
     Driver {
         /// The driver.
@@ -64,6 +67,7 @@ impl Doubt {
             Self::BuildCache { .. } => "build-cache",
             Self::Parents { .. } => "parents",
             Self::Mounts { .. } => "mounts",
+            Self::Writer(_) => "writer",
             Self::Driver { .. } => "driver",
         }
     }
@@ -78,6 +82,7 @@ impl fmt::Display for Doubt {
             Self::BuildCache { cause } => write!(f, "the build cache's records: {cause}"),
             Self::Parents { entry, cause } => write!(f, "what {entry} stands on: {cause}"),
             Self::Mounts { cause } => write!(f, "what is mounted: {cause}"),
+            Self::Writer(writer) => write!(f, "{writer} is writing now"),
             Self::Driver { name } => {
                 write!(f, "how the storage driver {name} keeps layers is not known here: none is called an orphan")
             }

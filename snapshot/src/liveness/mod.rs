@@ -142,6 +142,11 @@ impl Liveness {
         Ok(liveness)
     }
 
+    /// Takes note of one more reason why not all is known.
+    pub(crate) fn doubt(&mut self, doubt: Doubt) {
+        self.doubts.push(doubt);
+    }
+
     /// Claims what live entries stand on. Each entry is looked at once.
     fn claim_below(&mut self) {
         let mut is_below = vec![false; self.entries.len()];

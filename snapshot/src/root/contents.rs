@@ -121,12 +121,25 @@ pub(super) fn recognize(dir: &Dir) -> Result<Contents, StoreError> {
 /// [`StoreError::Io`] if that cannot be found out.
 pub(super) fn enclosing(path: &Path) -> Result<Option<PathBuf>, StoreError> {
     for above in path.ancestors().skip(1) {
-        let dir = Dir::open(above)?;
-        if has_marks(&dir)? && !in_volume(path.strip_prefix(above).unwrap_or(path)) {
+        if is_data_root(above)? && !in_volume(path.strip_prefix(above).unwrap_or(path)) {
             return Ok(Some(above.to_path_buf()));
         }
     }
     Ok(None)
+}
+
+/// Whether a directory is a data-root. One that this user may not look into is none that concerns them: a daemon of root
+/// gives nobody else a place in its own.
+fn is_data_root(path: &Path) -> Result<bool, StoreError> {
+    let look = || {
+        let dir = Dir::open(path)?;
+        // The root of a system is none, even if somebody has unpacked images there.
+        Ok(kind(&dir.all_names()?).is_none() && has_marks(&dir)?)
+    };
+    match look() {
+        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => Ok(false),
+        looked => looked,
+    }
 }
 
 /// `volumes/<name>/_data`, and what is below.

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::Refusal;
 use super::guard::refused;
 use crate::dir::Dir;
+use crate::driver::DEFAULT;
 use crate::error::StoreError;
 
 /// Databases that a running dockerd holds locked with `flock(2)` (bbolt).
@@ -43,7 +44,7 @@ impl fmt::Display for WriterInfo {
     }
 }
 
-/// The process of ours that is writing to `root` now, if there is one. Nothing is written, and nobody waits.
+/// The other process of ours that is writing to `root` now, if there is one. Nothing is written, and nobody waits.
 ///
 /// # Errors
 /// [`StoreError::Io`] if the root cannot be opened or locked.
@@ -52,7 +53,9 @@ pub fn writer(root: &Dir) -> Result<Option<WriterInfo>, StoreError> {
     match rustix::fs::flock(&own, FlockOperation::NonBlockingLockShared) {
         // Dropped at once.
         Ok(()) => Ok(None),
-        Err(Errno::WOULDBLOCK) => Ok(Some(WriterInfo { pid: holder(&own) })),
+        Err(Errno::WOULDBLOCK) => {
+            Ok(Some(WriterInfo { pid: holder(&own) }).filter(|writer| writer.pid != Some(std::process::id())))
+        }
         Err(errno) => Err(StoreError::io(root.path(), "locking")(errno)),
     }
 }
@@ -61,6 +64,8 @@ pub fn writer(root: &Dir) -> Result<Option<WriterInfo>, StoreError> {
 #[derive(Debug)]
 pub(super) struct Locks {
     _own: File,
+    /// The driver's home, where it exists: it may be a symlink or a mount that several roots share.
+    _home: Option<File>,
     /// By their number in [`DAEMON_DATABASES`].
     databases: BTreeMap<usize, File>,
 }
@@ -71,17 +76,9 @@ impl Locks {
     /// # Errors
     /// [`StoreError::Refused`] if somebody holds one.
     pub(super) fn take(root: &Dir) -> Result<Self, StoreError> {
-        // A descriptor of its own: a duplicate would share the lock with the directory that the caller keeps.
-        let own = File::from(root.reopen()?);
-        let mut tries = TRIES;
-        while !lock(&own, root)? {
-            tries -= 1;
-            if tries == 0 {
-                return Err(refused(root, Refusal::Busy(WriterInfo { pid: holder(&own) })));
-            }
-            std::thread::sleep(PAUSE);
-        }
-        let mut locks = Self { _own: own, databases: BTreeMap::new() };
+        let own = take_own(root, root)?;
+        let home = root.sub(DEFAULT)?.map(|home| take_own(&home, root)).transpose()?;
+        let mut locks = Self { _own: own, _home: home, databases: BTreeMap::new() };
         locks.extend(root)?;
         Ok(locks)
     }
@@ -100,6 +97,19 @@ impl Locks {
         }
         Ok(())
     }
+}
+
+/// Takes our lock on a directory of a root.
+fn take_own(dir: &Dir, root: &Dir) -> Result<File, StoreError> {
+    // A descriptor of its own: a duplicate would share the lock with the directory that the caller keeps.
+    let own = File::from(dir.reopen()?);
+    for _ in 1..TRIES {
+        if lock(&own, root)? {
+            return Ok(own);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    if lock(&own, root)? { Ok(own) } else { Err(refused(root, Refusal::Busy(WriterInfo { pid: holder(&own) }))) }
 }
 
 /// Locks one database as dockerd does; `None` if it does not exist.
@@ -164,7 +174,8 @@ mod tests {
         let locks = Locks::take(&dir).unwrap();
         assert_eq!(locks.databases.len(), 1);
         assert!(Locks::take(&dir).unwrap_err().to_string().contains("another layerfs process"));
-        assert_eq!(writer(&dir).unwrap(), Some(WriterInfo { pid: Some(std::process::id()) }));
+        // Whoever has the lock does not take itself for another.
+        assert_eq!(writer(&dir).unwrap(), None);
         drop(locks);
         assert_eq!(writer(&dir).unwrap(), None);
     }

@@ -77,11 +77,11 @@ pub fn repositories(bytes: &[u8]) {
     assert!(again.iter().eq(references.iter()));
 }
 
-/// A reference: what it is printed as is read as the same.
+/// A reference: its canonical form is read as the same.
 pub fn reference(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(reference) = Reference::parse(text) else { return };
     assert_eq!(Reference::parse(&reference.canonical()).unwrap(), reference);
-    let familiar = reference.familiar();
-    assert_eq!(Reference::parse(&familiar).unwrap(), reference, "{familiar}");
+    // The familiar form may mean another reference: docker, too, prints `docker.io/a.b/c` as `a.b/c`.
+    let _ = (reference.familiar(), reference.familiar_name());
 }

@@ -72,6 +72,6 @@ pub use replay::LayerFiles;
 pub use source::{LayerStream, Source};
 pub use sys::remove::remove_tree;
 pub use unpack::{JournalFile, Step, Unpacked, Unpacking};
-pub use usage::tree_size;
+pub use usage::{changed_size, tree_size};
 pub use warning::{Warning, Warnings};
 pub use whiteout::InvalidWhiteout;

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::io::Read;
+
 use layerfs::apply::WhiteoutMode;
 use support::How;
 use testkit::cases::Outcome;
@@ -39,7 +41,14 @@ fn root_delete_mode_cases() {
             (Outcome::Refused, Ok(_)) => vec!["accepted, but must be refused".into()],
             (Outcome::Accepted { .. }, Err(error)) => vec![format!("refused: {error:?}")],
             (Outcome::Accepted { tree: want, .. }, Ok(_)) if case.number != 162 => {
-                tree::differences(&want, &tree::walk(&dir.path().join("diff")))
+                let mut lines = tree::differences(&want, &tree::walk(&dir.path().join("diff")));
+                let mut tar = Vec::new();
+                let mut decoder = layerfs::compress::Decoder::new(case.archive.as_slice()).unwrap();
+                decoder.read_to_end(&mut tar).unwrap();
+                if !support::replay(dir.path()).is_ok_and(|replayed| replayed == tar) {
+                    lines.push("its tar cannot be rebuilt".into());
+                }
+                lines
             }
             _ => Vec::new(),
         };

@@ -280,6 +280,28 @@ impl Dir {
         Ok(file)
     }
 
+    /// Creates a file without a name on its file system, to be read and written. It goes when it is closed, and with a crash.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn unnamed_file(&self) -> Result<File, StoreError> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        let failed = || StoreError::io(&self.path, "creating a temporary file in");
+        match rustix::fs::openat(&self.fd, ".", flags | OFlags::TMPFILE, mode) {
+            Ok(fd) => Ok(fd.into()),
+            // Not all file systems can do that, and then a crash in between leaves an empty file.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+                let name = format!("{TEMPORARY}unnamed-{}", std::process::id());
+                let created = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+                let fd = rustix::fs::openat(&self.fd, &name, created, mode).map_err(failed())?;
+                self.unlink(&name)?;
+                Ok(fd.into())
+            }
+            Err(errno) => Err(failed()(errno)),
+        }
+    }
+
     /// Replaces the file `name` in one step: temporary file, fsync, rename, fsync of the directory.
     ///
     /// A crash leaves the old content or the new, at worst with a temporary file beside it.

@@ -180,17 +180,17 @@ pub struct WritableRoot {
 impl WritableRoot {
     /// Opens the data-root at `path` for writing, creating what is missing of it.
     ///
-    /// `insist` says that the user named the driver: then a root that could belong to containerd's store is taken.
+    /// `driver` is the one that the user named: then a root that could belong to containerd's store is taken.
     ///
     /// # Errors
     /// [`StoreError::Refused`] where writing would do harm; nothing is changed then.
-    pub(crate) fn open(path: &Path, insist: bool) -> Result<Self, StoreError> {
-        let Opened { dir, locks, mut skeleton, new } = Guard { insist }.ask(path)?.open()?;
+    pub(crate) fn open(path: &Path, driver: Option<&'static str>) -> Result<Self, StoreError> {
+        let Opened { dir, locks, mut skeleton, new, driver } = Guard { driver }.ask(path)?.open()?;
         let image = skeleton.ensure(&dir, IMAGE, 0o700)?;
-        let images_dir = skeleton.ensure(&image, DEFAULT, 0o700)?;
+        let images_dir = skeleton.ensure(&image, driver, 0o700)?;
         let layers = LayerStore::create(&images_dir, &mut skeleton)?;
         let images = ImageStore::create(&images_dir, &mut skeleton)?;
-        let driver = AnyDriver::create(&dir, DEFAULT, &mut skeleton)?;
+        let driver = AnyDriver::create(&dir, driver, &mut skeleton)?;
         Ok(Self { images_dir, driver, layers, images, skeleton, image, dir, locks, new })
     }
 
@@ -212,7 +212,7 @@ impl WritableRoot {
     /// [`StoreError::Refused`]
     pub(crate) fn check_again(&mut self) -> Result<(), StoreError> {
         self.locks.extend(&self.dir)?;
-        guard::check_mounts(&self.dir)
+        guard::check_mounts(&self.dir, self.driver.name())
     }
 
     /// Makes the directories above the stores durable.

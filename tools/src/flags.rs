@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 use images::load::Options;
 use images::source::{Platform, Select};
+use snapshot::driver::WRITABLE;
 use snapshot::reference::Reference;
 
 use crate::exit::Usage;
@@ -68,19 +69,18 @@ pub(crate) struct StoreFlags {
 
 impl StoreFlags {
     pub(crate) fn apply(&self, options: &mut Options<'_>) -> Result<(), Usage> {
-        options.insist = insists(self.storage_driver.as_deref())?;
+        options.driver = writable(self.storage_driver.as_deref())?;
         options.retag = !self.no_retag;
         Ok(())
     }
 }
 
-/// Whether the storage driver to write for was named.
-pub(crate) fn insists(driver: Option<&str>) -> Result<bool, Usage> {
-    match driver {
-        None => Ok(false),
-        Some("overlay2") => Ok(true),
-        Some(other) => Err(Usage(format!("storage driver {other} cannot be written; overlay2 can"))),
-    }
+/// The storage driver to write for, if it was named.
+pub(crate) fn writable(driver: Option<&str>) -> Result<Option<&'static str>, Usage> {
+    let Some(wanted) = driver else { return Ok(None) };
+    let known = WRITABLE.into_iter().find(|name| *name == wanted);
+    let known = known.map(Some);
+    known.ok_or_else(|| Usage(format!("storage driver {wanted} cannot be written; {} can", WRITABLE.join(" and "))))
 }
 
 /// A truth value as Go's flags take it.

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 
-use layerfs::{LayerFiles, Unpacked};
+use layerfs::{ChainId, LayerFiles, Unpacked};
 use tarsplit::journal::EntryReader;
 
 use super::error::ImportError;
 use super::options::Request;
 use super::plan::{MissingLayer, Plan};
 use super::room;
-use super::schedule::{Content, Place, Work, unpack_all};
+use super::schedule::{Content, Place, Work, unpack_all, unpack_ordered};
 use super::stream::Arrivals;
 use super::write_back::WriteBack;
 use crate::source::{ArchiveError, Blob, ImageSource, LayerBytes};
@@ -46,7 +46,7 @@ impl Slots {
     }
 }
 
-/// Unpacks the missing layers of a plan, all at once; those that are unpacked already are checked, and kept or discarded.
+/// Unpacks the missing layers of a plan, in the order of the driver; those that are unpacked already are checked, and kept or discarded.
 pub(super) fn stage(
     plan: &Plan,
     source: &dyn ImageSource,
@@ -133,12 +133,21 @@ fn unpack_fresh(
     transaction.announce()?;
     let places: Vec<(usize, Slot)> = fresh.iter().map(|(at, slot, _)| (*at, *slot)).collect();
     let works = fresh.into_iter().map(|(_, _, work)| work).collect();
+    // Where the layer below each one is: on its way, or in the store.
+    let on_its_way: HashMap<ChainId, Slot> =
+        places.iter().map(|(at, slot)| (plan.missing[*at].chain_id, *slot)).collect();
+    let below = |chain_id: &ChainId| match on_its_way.get(chain_id) {
+        Some(slot) => Some(transaction.cache_id(*slot)),
+        None => plan.present.get(chain_id),
+    };
     let place = |number: usize| {
-        let (target, journal) = transaction.prepare(places[number].1)?;
+        let (at, slot) = places[number];
+        let parent = plan.missing[at].parent.as_ref().and_then(below);
+        let (target, journal) = transaction.prepare(slot, parent)?;
         Ok(Place { target, journal: Some(journal) })
     };
     let write_back = WriteBack::begin(transaction.root().driver.home(), request.options.sync)?;
-    let unpacked = unpack_all(works, request, &place)?;
+    let unpacked = unpack_ordered(works, transaction.root().driver.order(), request, &place)?;
     drop(write_back);
     let stage = |((at, slot), unpacked): ((usize, Slot), Unpacked)| {
         (at, Staged { missing: plan.missing[at].clone(), slot, unpacked })
@@ -162,7 +171,7 @@ fn unpack_again(
     let slot = transaction.stage()?;
     transaction.announce()?;
     let place = |_| {
-        let (target, journal) = transaction.prepare(slot)?;
+        let (target, journal) = transaction.prepare(slot, None)?;
         Ok(Place { target, journal: Some(journal) })
     };
     let content = Content::Stream(Box::new(BufReader::with_capacity(128 << 10, reader)));

@@ -5,6 +5,10 @@
 //! pipe   unpack each layer as it comes -> images -> plan -> throw away what was there -> edits, committed
 //! ```
 //!
+//! With a driver whose layers begin as their parents, layers are unpacked one after the other; and since only the end of a
+//! pipe says which layer stands on which, what comes from it is first kept in a file without a name, on the file system
+//! of the data-root.
+//!
 //! Chain ids come from the configs before any layer is read: what the store has is never looked at. A failure, or an
 //! interrupt, takes back everything (see [`snapshot::edit`]).
 
@@ -20,6 +24,7 @@ pub(crate) mod stream;
 mod write_back;
 
 use std::fs::File;
+use std::io::{BufRead, Seek, Write};
 use std::path::Path;
 
 use layerfs::meter::Meter;
@@ -33,12 +38,14 @@ pub use room::Need;
 pub(crate) use room::check as check_room;
 pub(crate) use write_back::WriteBack;
 
-use crate::source::{ArchiveError, Contents, Image, ImageSource, LayerBytes, Opened};
+use crate::source::{Archive, ArchiveError, Contents, Image, ImageSource, LayerBytes, Opened};
 use edits::{commit, tag_all};
 use layers::Slots;
 use plan::{Existing, Plan};
 use schedule::Place;
-use snapshot::driver::Driver;
+use snapshot::StoreError;
+use snapshot::dir::Dir;
+use snapshot::driver::{Driver, Order};
 use snapshot::edit::Transaction;
 use snapshot::root::{DataRoot, Guard, WritableRoot};
 use snapshot::schema::references::References;
@@ -77,7 +84,7 @@ pub fn import(opened: Opened, root: &Path, request: &Request<'_>) -> Result<Impo
         }
         Opened::LayerTar(_) => Err(ArchiveError::NotAnImageArchive { path: request.archive.to_path_buf() }.into()),
         Opened::Compressed(file, _) | Opened::Pipe(file) => {
-            let imported = import_stream(file, root, request);
+            let imported = import_unseekable(file, root, request);
             imported.map_err(|error| or_interrupted(error, request))
         }
     }
@@ -117,7 +124,7 @@ pub fn dry_run(opened: Opened, root: &Path, request: &Request<'_>) -> Result<Imp
         }
         Opened::Compressed(..) | Opened::Pipe(_) => {}
     }
-    let permit = Guard { insist: request.options.insist }.ask(root)?;
+    let permit = Guard { driver: request.options.driver }.ask(root)?;
     if permit.is_new() {
         request.observer.new_root(permit.path());
     }
@@ -167,17 +174,52 @@ fn existing(root: &WritableRoot) -> Existing<'_> {
     Existing { layers: Some(&root.layers), images: Some(&root.images), driver: Some(&root.driver) }
 }
 
-/// Unpacks the layers of a stream as they come, then imports what they are.
-fn import_stream(file: File, root: &Path, request: &Request<'_>) -> Result<ImportReport, ImportError> {
+/// Imports what can be read only from its front.
+fn import_unseekable(file: File, root: &Path, request: &Request<'_>) -> Result<ImportReport, ImportError> {
     let input = decoded(file, request)?;
-    let mut transaction = begin(root, request)?;
+    let transaction = begin(root, request)?;
+    match transaction.root().driver.order() {
+        Order::Independent => import_stream(input, transaction, request),
+        Order::ParentFirst => {
+            let kept = keep(input, transaction.root().driver.home())?;
+            match Archive::from_file(kept, request.archive)? {
+                Opened::Archive(archive) => import_from(&archive, Slots::default(), transaction, request),
+                _ => Err(ArchiveError::NotAnImageArchive { path: request.archive.to_path_buf() }.into()),
+            }
+        }
+    }
+}
+
+/// Copies an archive to a file without a name on the file system of `dir`.
+fn keep(mut archive: impl BufRead, dir: &Dir) -> Result<File, ImportError> {
+    let mut kept = dir.unnamed_file()?;
+    let read = |source| ArchiveError::Read { file: "the archive".into(), source };
+    loop {
+        let piece = archive.fill_buf().map_err(read)?;
+        if piece.is_empty() {
+            break;
+        }
+        let length = piece.len();
+        kept.write_all(piece).map_err(StoreError::io(dir.path(), "keeping the archive in"))?;
+        archive.consume(length);
+    }
+    kept.rewind().map_err(StoreError::io(dir.path(), "keeping the archive in"))?;
+    Ok(kept)
+}
+
+/// Unpacks the layers of a stream as they come, then imports what they are.
+fn import_stream(
+    input: impl BufRead + Send,
+    mut transaction: Transaction,
+    request: &Request<'_>,
+) -> Result<ImportReport, ImportError> {
     let write_back = WriteBack::begin(transaction.root().driver.home(), request.options.sync)?;
     let mut slots = Slots::default();
     let (stream, arrivals): (Stream, _) = collect(input, request, || {
         let slot = transaction.stage()?;
         let number = slots.add(slot);
         transaction.announce()?;
-        let (target, journal) = transaction.prepare(slot)?;
+        let (target, journal) = transaction.prepare(slot, None)?;
         Ok(Some((number, Place { target, journal: Some(journal) })))
     })?;
     drop(write_back);

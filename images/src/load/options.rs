@@ -24,8 +24,9 @@ pub struct Options<'o> {
     pub retag: bool,
     /// One more tag, for the only image of the archive.
     pub tag: Option<Reference>,
-    /// Write although the root may belong to containerd's store.
-    pub insist: bool,
+    /// The storage driver to write for, if the user named one of [`snapshot::driver::WRITABLE`]; else what the root holds.
+    /// A root that may belong to containerd's store is written to only if it was named.
+    pub driver: Option<&'static str>,
     /// Becomes true when the user asks to stop.
     pub interrupted: &'o AtomicBool,
     /// Counts what the stages cost, for benchmarks.
@@ -37,12 +38,12 @@ impl<'o> Options<'o> {
     #[must_use]
     pub fn new(interrupted: &'o AtomicBool) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, Into::into);
-        Self { threads, sync: true, preflight: true, retag: true, tag: None, insist: false, interrupted, meter: None }
+        Self { threads, sync: true, preflight: true, retag: true, tag: None, driver: None, interrupted, meter: None }
     }
 
     /// How the store is written to.
     pub(super) fn write(&self) -> WriteOptions {
-        WriteOptions { insist: self.insist, sync: self.sync }
+        WriteOptions { driver: self.driver, sync: self.sync }
     }
 }
 

@@ -13,6 +13,7 @@ use layerfs::{DiffId, Digest, JournalFile, Source, Step, UnpackError, Unpacked, 
 use super::error::ImportError;
 use super::options::{Announced, Request};
 use crate::source::{ArchiveError, Blob};
+use snapshot::driver::Order;
 
 /// A layer to unpack.
 pub(crate) struct Work<'a> {
@@ -106,23 +107,56 @@ pub(crate) struct Place {
     pub(crate) journal: Option<JournalFile>,
 }
 
-/// Unpacks all of `works`, the longest first, into what `place` gives for each number. Results are in order.
+/// Unpacks all of `works` in the order that a driver wants; parents are before their children in `works`. Where a layer begins
+/// as its complete parent, one is unpacked after the other, else all at once. Results are in order.
+pub(crate) fn unpack_ordered<'a>(
+    works: Vec<Work<'a>>,
+    order: Order,
+    request: &Request<'_>,
+    place: &PlaceOf<'_>,
+) -> Result<Vec<Unpacked>, ImportError> {
+    match order {
+        Order::Independent => unpack_all(works, request, place),
+        Order::ParentFirst => {
+            let mut all = Vec::with_capacity(works.len());
+            for (number, work) in works.into_iter().enumerate() {
+                all.extend(unpack_together(vec![work], number, request, place)?);
+            }
+            Ok(all)
+        }
+    }
+}
+
+/// What the layer of a number is unpacked into.
+type PlaceOf<'p> = dyn Fn(usize) -> Result<Place, ImportError> + Sync + 'p;
+
+/// Unpacks all of `works` at once, the longest first, into what `place` gives for each number. Results are in order.
 ///
 /// When one fails, the others stop soon and its error is returned.
 pub(crate) fn unpack_all<'a>(
     works: Vec<Work<'a>>,
     request: &Request<'_>,
-    place: &(dyn Fn(usize) -> Result<Place, ImportError> + Sync),
+    place: &PlaceOf<'_>,
+) -> Result<Vec<Unpacked>, ImportError> {
+    unpack_together(works, 0, request, place)
+}
+
+/// The same where the first one has the number `first`.
+fn unpack_together<'a>(
+    works: Vec<Work<'a>>,
+    first: usize,
+    request: &Request<'_>,
+    place: &PlaceOf<'_>,
 ) -> Result<Vec<Unpacked>, ImportError> {
     let stop = AtomicBool::new(false);
     let results: Vec<Slot> = works.iter().map(|_| Mutex::new(None)).collect();
     let mut numbered: Vec<(usize, Work<'_>)> = works.into_iter().enumerate().collect();
     numbered.sort_by_key(|(_, work)| std::cmp::Reverse(work.content.len()));
     let shared = Shared { request, place, stop: &stop };
-    let task = |(number, Work { name, index, diff_id, digest, step, content }): (usize, Work<'a>)| -> BoxedTask<'_> {
+    let task = |(at, Work { name, index, diff_id, digest, step, content }): (usize, Work<'a>)| -> BoxedTask<'_> {
         let (plain, total) = (content.is_plain(), content.total());
         let stored = Stored { total, ..Stored::default() };
-        let (state, result) = (State::Waiting(content), &results[number]);
+        let (state, result, number) = (State::Waiting(content), &results[at], first + at);
         Box::new(LayerTask { number, name, index, diff_id, step, plain, digest, stored, state, shared, result })
     };
     Pool::run(request.options.threads, numbered.into_iter().map(task).collect(), request.options.meter);
@@ -149,7 +183,7 @@ type Slot = Mutex<Option<Result<Unpacked, ImportError>>>;
 #[derive(Clone, Copy)]
 struct Shared<'s> {
     request: &'s Request<'s>,
-    place: &'s (dyn Fn(usize) -> Result<Place, ImportError> + Sync),
+    place: &'s PlaceOf<'s>,
     /// Becomes true when a layer fails or the user asks to stop.
     stop: &'s AtomicBool,
 }

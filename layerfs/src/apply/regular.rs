@@ -142,6 +142,7 @@ impl<'a> Applier<'a> {
             && first
             && sparse.is_none()
             && real.len() <= MAX_REPLAYED_PATH
+            && !self.is_aufs_metadata(real)
             && self.on_disk.insert(real);
         let whole = Runs::Whole(Run { offset: 0, length: stored });
         let runs = sparse.map_or(whole, Runs::Sparse);

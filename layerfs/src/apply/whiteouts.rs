@@ -13,6 +13,9 @@ use crate::sys::beneath::open_dir;
 use crate::sys::node;
 use crate::sys::remove::{Verdict, remove_tree, remove_with};
 
+/// How the names of AUFS's own files at a layer's root begin.
+const AUFS: &[u8] = b".wh..wh.";
+
 impl Applier<'_> {
     /// `.wh.HIDDEN` in `parent`. Of the member only the owner counts.
     pub(super) fn whiteout(&mut self, parent: &Parent, hidden: &[u8], member: &Member) -> Result<(), ApplyError> {
@@ -104,7 +107,7 @@ impl Applier<'_> {
     /// that people look at they are not content.
     pub(super) fn remove_aufs_metadata(&mut self) -> Result<(), ApplyError> {
         let mut names: Vec<&[u8]> = self.made.iter().filter_map(|path| path.split(|&b| b == b'/').next()).collect();
-        names.retain(|name| name.starts_with(b".wh..wh."));
+        names.retain(|name| name.starts_with(AUFS));
         names.sort_unstable();
         names.dedup();
         for name in &names {
@@ -112,6 +115,11 @@ impl Applier<'_> {
             remove_tree(self.tree.root(), name).map_err(ApplyError::system("removing AUFS metadata"))?;
         }
         Ok(())
+    }
+
+    /// Whether a path is going to be [removed](Self::remove_aufs_metadata), so that nothing can be read from it later.
+    pub(super) fn is_aufs_metadata(&self, real: &[u8]) -> bool {
+        self.target.whiteouts == WhiteoutMode::Delete && real.starts_with(AUFS)
     }
 
     fn is_directory(&self, parent: &Parent, base: &[u8]) -> Result<bool, ApplyError> {

@@ -15,6 +15,9 @@ use crate::root::Refusal;
 /// The driver of a data-root that has none yet, as for dockerd.
 pub const DEFAULT: &str = "overlay2";
 
+/// The drivers whose homes can be written.
+pub const WRITABLE: [&str; 2] = [DEFAULT, "vfs"];
+
 /// One of the drivers that are implemented here.
 #[derive(Debug, Clone)]
 pub enum AnyDriver {
@@ -120,6 +123,10 @@ impl Driver for AnyDriver {
 
     fn writable_damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
         self.driver().writable_damage(id, parents)
+    }
+
+    fn written(&self, id: &CacheId, parent: Option<&CacheId>) -> Result<u64, StoreError> {
+        self.driver().written(id, parent)
     }
 
     fn metadata(&self, id: &CacheId) -> Result<Option<Vec<(&'static str, String)>>, StoreError> {

@@ -19,7 +19,7 @@ mod prepared;
 mod room;
 mod vfs;
 
-pub use any::{AnyDriver, DEFAULT, xattr_namespace};
+pub use any::{AnyDriver, DEFAULT, WRITABLE, xattr_namespace};
 pub use damage::LayerDamage;
 pub use entries::{Entries, EntryKind, HomeEntry};
 pub use form::Form;
@@ -99,6 +99,12 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`] if that cannot be found out.
     fn writable_damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError>;
+
+    /// Bytes that a container's layer holds beyond `parent`, the layer right below it, as Docker counts them.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    fn written(&self, id: &CacheId, parent: Option<&CacheId>) -> Result<u64, StoreError>;
 
     /// What `docker inspect` shows under `GraphDriver.Data`, sorted by key; `None` where Docker shows `null`.
     ///

@@ -148,6 +148,15 @@ impl Driver for Vfs {
         self.damage(id, parents)
     }
 
+    fn written(&self, id: &CacheId, parent: Option<&CacheId>) -> Result<u64, StoreError> {
+        let content = layer(&self.0, id)?;
+        let size = match parent {
+            Some(parent) => layerfs::changed_size(&content, layer(&self.0, parent)?),
+            None => layerfs::tree_size(&content),
+        };
+        size.map_err(StoreError::io(content.path(), "measuring"))
+    }
+
     fn metadata(&self, _id: &CacheId) -> Result<Option<Vec<(&'static str, String)>>, StoreError> {
         Ok(None)
     }

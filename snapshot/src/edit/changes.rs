@@ -10,15 +10,16 @@ use crate::reference::Reference;
 /// How a store is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteOptions {
-    /// The user named the driver: then a root that could belong to containerd's store is taken.
-    pub insist: bool,
+    /// The storage driver, if the user named one of [`crate::driver::WRITABLE`]; else what the root holds. If it was named, a
+    /// root that could belong to containerd's store is taken.
+    pub driver: Option<&'static str>,
     /// Each step is made durable before the next.
     pub sync: bool,
 }
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        Self { insist: false, sync: true }
+        Self { driver: None, sync: true }
     }
 }
 

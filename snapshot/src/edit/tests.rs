@@ -12,7 +12,7 @@ use crate::ids::ImageId;
 use crate::reference::Reference;
 use crate::root::DataRoot;
 
-const OPTIONS: WriteOptions = WriteOptions { insist: false, sync: false };
+const OPTIONS: WriteOptions = WriteOptions { driver: None, sync: false };
 
 /// A data-root of a test's own.
 struct Store {
@@ -49,7 +49,7 @@ impl Store {
         for (chain_id, diff_id) in chain(layers).into_iter().zip(diff_ids(layers)) {
             if transaction.root().layers.get(chain_id).unwrap().is_none() {
                 let slot = transaction.stage().unwrap();
-                drop(transaction.prepare(slot).unwrap());
+                drop(transaction.prepare(slot, None).unwrap());
                 transaction.add(Edit::AddLayer { slot, chain_id, diff_id, parent, size: 1 });
             }
             parent = Some(chain_id);
@@ -161,7 +161,7 @@ fn a_transaction_that_is_dropped_changes_nothing() {
     let references = std::fs::read(store.at("image/overlay2/repositories.json")).unwrap();
     let mut transaction = store.begin();
     let slot = transaction.stage().unwrap();
-    drop(transaction.prepare(slot).unwrap());
+    drop(transaction.prepare(slot, None).unwrap());
     transaction.add(Edit::Untag { reference: name("app:1") });
     transaction.add(Edit::RemoveImage { image: id });
     drop(transaction);
@@ -407,7 +407,7 @@ fn staged_layers_are_not_kept_open() {
     let before = open();
     for _ in 0..200 {
         let slot = transaction.stage().unwrap();
-        drop(transaction.prepare(slot).unwrap());
+        drop(transaction.prepare(slot, None).unwrap());
     }
     // Other tests of this process open files as well, but not that many.
     assert!(open() < before + 150, "{} before, {} now", before, open());

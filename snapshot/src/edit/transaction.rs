@@ -66,7 +66,7 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`]; [`StoreError::Refused`] where writing would do harm.
     pub fn begin(root: &Path, options: WriteOptions) -> Result<Self, StoreError> {
-        let root = WritableRoot::open(root, options.insist)?;
+        let root = WritableRoot::open(root, options.driver)?;
         recover(&root, options.sync)?;
         Ok(Self {
             root,
@@ -106,13 +106,14 @@ impl Transaction {
         if self.sync { self.root.layers.sync_write_sets() } else { Ok(()) }
     }
 
-    /// Creates the directory of a layer.
+    /// Creates the directory of a layer. `parent` is the directory of the layer below, which must be complete if the driver
+    /// wants [parents first](crate::driver::Order::ParentFirst).
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn prepare(&self, slot: Slot) -> Result<(Target, JournalFile), StoreError> {
+    pub fn prepare(&self, slot: Slot, parent: Option<&CacheId>) -> Result<(Target, JournalFile), StoreError> {
         let Staged { set, layer } = self.staged(slot);
-        let prepared = self.root.driver.prepare(&set.cache_id, None)?;
+        let prepared = self.root.driver.prepare(&set.cache_id, parent)?;
         let target = prepared.target()?;
         layer.set(prepared).expect("a slot is prepared once");
         Ok((target, self.root.layers.staged_journal(set)?))

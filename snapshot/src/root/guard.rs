@@ -15,11 +15,12 @@ use rustix::fs::{Access, AtFlags, FileType};
 use rustix::io::Errno;
 
 use super::contents::{Contents, enclosing, recognize};
+use super::locate::writable;
 use super::lock::Locks;
 use super::{DataRoot, IMAGE, Refusal, is_mapping, mounts};
 use crate::catalog::with_causes;
 use crate::dir::{Dir, Skeleton};
-use crate::driver::DEFAULT;
+use crate::driver::{DEFAULT, Form};
 use crate::error::StoreError;
 
 /// Drivers whose directory in the root makes dockerd use them (moby `daemon/graphdriver/driver.go`). `vfs` never does.
@@ -38,8 +39,9 @@ pub(super) fn refused(root: &Dir, refusal: Refusal) -> StoreError {
 /// Says whether a directory may be written to.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Guard {
-    /// Whether the user named the storage driver: then a root that could belong to containerd's store is taken.
-    pub insist: bool,
+    /// The storage driver to write for, if the user named one of [`crate::driver::WRITABLE`]; else what the root holds. If it
+    /// was named, a root that could belong to containerd's store is taken.
+    pub driver: Option<&'static str>,
 }
 
 /// The guard's yes. As long as it lives, nobody else writes to the root.
@@ -53,7 +55,7 @@ pub struct Permit {
 #[derive(Debug)]
 enum Place {
     /// A directory, locked.
-    There { dir: Dir, empty: bool, locks: Locks },
+    There { dir: Dir, empty: bool, locks: Locks, driver: &'static str },
     /// To be made.
     New { path: PathBuf, parent: Dir, name: OsString },
 }
@@ -65,6 +67,8 @@ pub(super) struct Opened {
     /// Holds the directory if it was made just now.
     pub(super) skeleton: Skeleton,
     pub(super) new: bool,
+    /// The storage driver to write for.
+    pub(super) driver: &'static str,
 }
 
 /// dockerd gives the root this mode at every start.
@@ -97,11 +101,12 @@ impl Guard {
         if empty {
             check_place(&dir)?;
         }
-        check_writable(&dir)?;
+        let driver = self.driver.map_or_else(|| writable(&dir), Ok)?;
+        check_writable(&dir, driver)?;
         let locks = Locks::take(&dir)?;
-        check_mounts(&dir)?;
-        check_rivals(&dir, self.insist)?;
-        Ok(Place::There { dir, empty, locks })
+        check_mounts(&dir, driver)?;
+        check_rivals(&dir, driver, self.driver.is_some())?;
+        Ok(Place::There { dir, empty, locks, driver })
     }
 }
 
@@ -127,7 +132,7 @@ impl Permit {
     /// [`StoreError::Io`]
     pub fn into_reader(self) -> Result<Option<DataRoot>, StoreError> {
         match self.place {
-            Place::There { dir, .. } => DataRoot::with_driver(dir, DEFAULT).map(Some),
+            Place::There { dir, driver, .. } => DataRoot::with_driver(dir, driver).map(Some),
             Place::New { .. } => Ok(None),
         }
     }
@@ -148,7 +153,7 @@ impl Permit {
             there @ Place::There { .. } => there,
         };
         match place {
-            Place::There { dir, locks, .. } => Ok(Opened { dir, locks, skeleton, new }),
+            Place::There { dir, locks, driver, .. } => Ok(Opened { dir, locks, skeleton, new, driver }),
             Place::New { .. } => unreachable!("an existing directory was asked about"),
         }
     }
@@ -211,17 +216,20 @@ fn check_place(dir: &Dir) -> Result<(), StoreError> {
 }
 
 /// Checks that directories can be made wherever we make some.
-fn check_writable(root: &Dir) -> Result<(), StoreError> {
-    let places: [&[&str]; 9] = [
+fn check_writable(root: &Dir, driver: &str) -> Result<(), StoreError> {
+    let home = Form::home_of(driver);
+    let links = Form::of(driver).and_then(|form| form.links);
+    let places: [&[&str]; 10] = [
         &[],
-        &[DEFAULT],
-        &[DEFAULT, "l"],
+        &home[..1],
+        &home,
+        &[&home[..], links.as_slice()].concat(),
         &[IMAGE],
-        &[IMAGE, DEFAULT],
-        &[IMAGE, DEFAULT, "layerdb", "sha256"],
-        &[IMAGE, DEFAULT, "layerdb", "tmp"],
-        &[IMAGE, DEFAULT, "imagedb", "content", "sha256"],
-        &[IMAGE, DEFAULT, "imagedb", "metadata", "sha256"],
+        &[IMAGE, driver],
+        &[IMAGE, driver, "layerdb", "sha256"],
+        &[IMAGE, driver, "layerdb", "tmp"],
+        &[IMAGE, driver, "imagedb", "content", "sha256"],
+        &[IMAGE, driver, "imagedb", "metadata", "sha256"],
     ];
     for place in places {
         if let Some(dir) = root.descend(place)?
@@ -248,8 +256,8 @@ fn unwritable(dir: &Dir) -> Result<Option<String>, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Refused`]
-pub(super) fn check_mounts(root: &Dir) -> Result<(), StoreError> {
-    let found = root.sub(DEFAULT)?.map_or(Ok(None), |home| mounts::in_use(&home));
+pub(super) fn check_mounts(root: &Dir, driver: &str) -> Result<(), StoreError> {
+    let found = root.descend(&Form::home_of(driver))?.map_or(Ok(None), |home| mounts::in_use(&home));
     match found {
         Ok(None) => Ok(()),
         Ok(Some(point)) => Err(refused(root, Refusal::LayerMounted { point })),
@@ -261,7 +269,7 @@ pub(super) fn check_mounts(root: &Dir) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Refused`]
-fn check_rivals(root: &Dir, insist: bool) -> Result<(), StoreError> {
+fn check_rivals(root: &Dir, own: &'static str, insist: bool) -> Result<(), StoreError> {
     for directory in root.names()? {
         if is_remapped(root, &directory)? {
             return Err(refused(root, Refusal::MapsUsers { directory }));
@@ -274,17 +282,36 @@ fn check_rivals(root: &Dir, insist: bool) -> Result<(), StoreError> {
     if let Some(name) = root.names()?.into_iter().find(old) {
         return Err(refused(root, Refusal::BeforeContentAddresses { name }));
     }
-    let own_state = has_entries(root, &[DEFAULT])?;
-    for driver in PRIOR_STATE {
-        if has_entries(root, &[driver])? {
-            return Err(refused(root, Refusal::OtherDriver { driver: driver.into() }));
-        }
-    }
-    if !own_state && has_entries(root, &[IMAGE, "vfs", "imagedb", "content", "sha256"])? {
-        return Err(refused(root, Refusal::VfsImages));
-    }
+    check_drivers(root, own)?;
     if is_containerd(root)? && !insist {
         return Err(refused(root, Refusal::ContainerdStore));
+    }
+    Ok(())
+}
+
+/// Checks that dockerd goes on to show the images of the drivers that have some, and will show those of `own`.
+fn check_drivers(root: &Dir, own: &'static str) -> Result<(), StoreError> {
+    let images_of = |driver: &str| has_entries(root, &[IMAGE, driver, "imagedb", "content", "sha256"]);
+    let default_state = has_entries(root, &[DEFAULT])?;
+    if own == DEFAULT {
+        for driver in PRIOR_STATE {
+            if has_entries(root, &[driver])? {
+                return Err(refused(root, Refusal::OtherDriver { driver: driver.into() }));
+            }
+        }
+        if !default_state && images_of("vfs")? {
+            return Err(refused(root, Refusal::VfsImages));
+        }
+        return Ok(());
+    }
+    // dockerd takes this one only if it is told to. If the root has images of it already, it was told.
+    if images_of(own)? {
+        return Ok(());
+    }
+    for driver in PRIOR_STATE.into_iter().chain([DEFAULT]) {
+        if has_entries(root, &[driver])? || images_of(driver)? {
+            return Err(refused(root, Refusal::DriverComesFirst { driver: driver.into(), own }));
+        }
     }
     Ok(())
 }
@@ -311,4 +338,56 @@ pub(super) fn is_remapped(root: &Dir, name: &str) -> Result<bool, StoreError> {
     let Some(stat) = root.stat(name)?.filter(|stat| is_mapping(name, stat.st_gid)) else { return Ok(false) };
     let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     Ok(is_directory && root.kind_behind(&Path::new(name).join(IMAGE))? == Some(FileType::Directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IMAGES: &str = "image/vfs/imagedb/content/sha256/x";
+
+    fn root_with(paths: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for path in paths {
+            std::fs::create_dir_all(root.path().join(path)).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn vfs_is_not_written_where_dockerd_would_not_show_it() {
+        let cases: [(&[&str], Option<&str>); 6] = [
+            (&[], None),
+            (&["vfs/dir/x", IMAGES], None),
+            (&["overlay2/l"], Some("storage driver overlay2")),
+            (&["overlay2/l", "image/overlay2/imagedb/content/sha256/x"], Some("storage driver overlay2")),
+            (&["btrfs/subvolumes", "image/btrfs/imagedb/content/sha256"], Some("storage driver btrfs")),
+            (&["overlay2/l", IMAGES], None),
+        ];
+        for (paths, expected) in cases {
+            let root = root_with(paths);
+            match (Guard { driver: Some("vfs") }.ask(root.path()), expected) {
+                (Ok(_), None) => {}
+                (Err(error), Some(reason)) => assert!(error.to_string().contains(reason), "{error}"),
+                (result, _) => panic!("{paths:?}: {result:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_driver_is_what_the_root_holds_or_what_was_named() {
+        for (paths, expected) in [
+            (&["vfs/dir/x", IMAGES][..], "vfs"),
+            (&["overlay2/l", "vfs/dir", IMAGES], DEFAULT),
+            (&["vfs/dir", "image/vfs/layerdb"], DEFAULT),
+            (&[], DEFAULT),
+        ] {
+            let root = root_with(paths);
+            let opened = Guard::default().ask(root.path()).unwrap().open().unwrap();
+            assert_eq!(opened.driver, expected, "{paths:?}");
+        }
+        let root = root_with(&["vfs/dir/x", IMAGES]);
+        let error = Guard { driver: Some(DEFAULT) }.ask(root.path()).unwrap_err();
+        assert!(error.to_string().contains("storage driver vfs"), "{error}");
+    }
 }

@@ -3,7 +3,7 @@
 use super::IMAGE;
 use super::guard::{self, has_entries};
 use crate::dir::Dir;
-use crate::driver::DEFAULT;
+use crate::driver::{DEFAULT, WRITABLE};
 use crate::error::StoreError;
 
 /// Where to read.
@@ -82,6 +82,19 @@ fn drivers(root: &Dir) -> Result<Vec<String>, StoreError> {
         }
     }
     Ok(if full.is_empty() && names.len() == 1 { names } else { full })
+}
+
+/// The driver that is written for where none is named: the default, unless only another one that can be written has images.
+pub(super) fn writable(root: &Dir) -> Result<&'static str, StoreError> {
+    if has_entries(root, &[DEFAULT])? || has_entries(root, &[IMAGE, DEFAULT, "imagedb", "content", "sha256"])? {
+        return Ok(DEFAULT);
+    }
+    for name in WRITABLE {
+        if has_entries(root, &[IMAGE, name, "imagedb", "content", "sha256"])? {
+            return Ok(name);
+        }
+    }
+    Ok(DEFAULT)
 }
 
 /// The driver of a root that has no images yet, if it is one at all.

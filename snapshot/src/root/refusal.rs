@@ -38,6 +38,13 @@ pub enum Refusal {
         /// The other driver.
         driver: String,
     },
+    /// It has state of another storage driver, with which dockerd would start, so that it would not show what is written.
+    DriverComesFirst {
+        /// The other driver.
+        driver: String,
+        /// The driver that was to be written for.
+        own: &'static str,
+    },
     /// Its storage driver cannot be written.
     UnknownDriver {
         /// The driver.
@@ -105,6 +112,7 @@ impl Refusal {
             Self::MapsUsers { .. } => "maps-users",
             Self::IsMapped => "is-mapped",
             Self::OtherDriver { .. } => "other-driver",
+            Self::DriverComesFirst { .. } => "driver-comes-first",
             Self::UnknownDriver { .. } => "unknown-driver",
             Self::VfsImages => "vfs-images",
             Self::ContainerdStore => "containerd-store",
@@ -139,6 +147,9 @@ impl fmt::Display for Refusal {
             Self::IsMapped => f.write_str("it belongs to a daemon that maps users; ids are not mapped on import"),
             Self::OtherDriver { driver } => {
                 write!(f, "it belongs to the storage driver {driver}; with overlay2 beside it dockerd would not start")
+            }
+            Self::DriverComesFirst { driver, own } => {
+                write!(f, "it belongs to the storage driver {driver}; dockerd would not show images of {own} there")
             }
             Self::UnknownDriver { driver } => write!(f, "its storage driver {driver} cannot be written"),
             Self::VfsImages => {

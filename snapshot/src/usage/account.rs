@@ -24,6 +24,8 @@ pub struct Account<'v> {
     pub error_count: u64,
     /// Entries that went away while they were read.
     pub vanished: u64,
+    /// What containers have written, where that is not what their layers hold.
+    pub(super) written: BTreeMap<String, u64>,
     parts: BTreeMap<Part, u32>,
     buckets: Vec<Usage>,
     links: Links,
@@ -66,6 +68,10 @@ impl<'v> Account<'v> {
         let places = Places::new(prefix, home, &view.catalog, &view.liveness);
         let decide = |path: &[u8], _: bool| places.find_place(path);
         let (walked, visitors) = walk::walk(&top, threads, &decide, visitor)?;
+        let whole = view.root.form().is_some_and(|form| !form.changes);
+        let containers = view.catalog.containers.iter().filter(|_| whole);
+        let written = containers.filter_map(|one| Some((one.id.to_string(), super::df::written(view, one)?)));
+        let written = written.collect();
         let parts = places.registry.into_parts();
         let mut buckets = walked.buckets;
         buckets.resize(parts.len().max(buckets.len()), Usage::default());
@@ -75,6 +81,7 @@ impl<'v> Account<'v> {
             errors: walked.errors,
             error_count: walked.error_count,
             vanished: walked.vanished,
+            written,
             parts,
             buckets,
             links: walked.links,

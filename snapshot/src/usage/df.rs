@@ -11,8 +11,10 @@ use super::account::Account;
 use super::cache::measured;
 use super::parts::Part;
 use crate::catalog::{Catalog, Container, Image};
+use crate::driver::Driver;
 use crate::error::StoreError;
 use crate::ids::{CacheId, ImageId};
+use crate::view::View;
 
 /// One of the four rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -137,11 +139,21 @@ pub fn volume_links(catalog: &Catalog) -> HashMap<&str, usize> {
     links
 }
 
+/// What a container has written, as `docker ps -s` says it; `None` where that cannot be found out.
+#[must_use]
+pub(super) fn written(view: &View, container: &Container) -> Option<u64> {
+    let mount = container.mount.as_ref()?;
+    let parent = || Some(view.catalog.layer(mount.parent?)?.cache_id.clone());
+    let below = mount.init_id.clone().or_else(parent);
+    view.root.driver.as_ref()?.written(mount.mount_id.as_ref()?, below.as_ref()).ok()
+}
+
 impl Account<'_> {
     /// What a container has written, as `docker ps -s` says it.
     #[must_use]
     pub fn written(&self, container: &Container) -> u64 {
-        self.usage(&Part::Writable(container.id.clone())).apparent
+        let counted = || self.usage(&Part::Writable(container.id.clone())).apparent;
+        self.written.get(&container.id).copied().unwrap_or_else(counted)
     }
 
     /// The rows of images, containers and local volumes.

@@ -19,13 +19,11 @@ pub struct ContainerSize {
 /// Measures a container, by docker's rule: the length of the files in its own layer.
 #[must_use]
 pub fn of_container(view: &View, container: &Container) -> ContainerSize {
-    let written = || {
-        let id = container.mount.as_ref()?.mount_id.as_ref()?;
-        let content = view.root.content(id).ok()??;
-        layerfs::tree_size(&content).ok()
-    };
     let parent = container.mount.as_ref().and_then(|mount| mount.parent);
-    ContainerSize { written: written(), image: parent.map_or(0, |top| view.catalog.size_with_below(top)) }
+    ContainerSize {
+        written: super::df::written(view, container),
+        image: parent.map_or(0, |top| view.catalog.size_with_below(top)),
+    }
 }
 
 /// Measures a local volume: the length of the files in it; nothing if it cannot be read.

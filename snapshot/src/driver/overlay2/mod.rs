@@ -186,6 +186,11 @@ impl Driver for Overlay2 {
         Ok(missing.then(|| LayerDamage::Missing { path: layer.join(layout::WORK) }))
     }
 
+    fn written(&self, id: &CacheId, _parent: Option<&CacheId>) -> Result<u64, StoreError> {
+        let content = self.0.content(id)?;
+        layerfs::tree_size(&content).map_err(StoreError::io(content.path(), "measuring"))
+    }
+
     fn metadata(&self, id: &CacheId) -> Result<Option<Vec<(&'static str, String)>>, StoreError> {
         layout::metadata(&self.0.dir, &self.0.layer(id)?).map(Some)
     }

@@ -13,7 +13,7 @@ use snapshot::root::DataRoot;
 use snapshot::schema::buildkit::Snapshots;
 
 use crate::commands::layerfs::NAME;
-use crate::flags::insists;
+use crate::flags::writable;
 use crate::{output, rootless, signals};
 
 /// Reads the images of a root that nobody else writes to meanwhile, and changes them as `edit` says.
@@ -26,12 +26,12 @@ pub(super) fn change<T>(
     edit: impl FnOnce(&Catalog, &Snapshots, &mut Vec<snapshot::edit::Edit>) -> anyhow::Result<T>,
     print: impl FnOnce(T, &[Kept]) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
-    let insist = insists(driver)?;
+    let driver = writable(driver)?;
     rootless::check(root, "")?;
     // A root that is not there is not made for this.
     DataRoot::find(root, driver)?;
     let interrupted = signals::interrupted()?;
-    let mut transaction = Transaction::begin(root, WriteOptions { insist, ..WriteOptions::default() })?;
+    let mut transaction = Transaction::begin(root, WriteOptions { driver, ..WriteOptions::default() })?;
     let data_root = DataRoot::find(root, driver)?;
     let catalog = Catalog::read(&data_root)?;
     if let Some(reason) = &catalog.damaged_references {

@@ -8,7 +8,7 @@ use images::load::{ImportReport, Request, import};
 
 use crate::commands::layerfs::NAME;
 use crate::exit::Usage;
-use crate::flags::{UnpackFlags, insists};
+use crate::flags::{UnpackFlags, writable};
 use crate::progress::Progress;
 use crate::{input, output, rootless, signals};
 
@@ -31,7 +31,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let insist = insists(driver)?;
+    let driver = writable(driver)?;
     if args.input.is_none() && std::io::stdin().is_terminal() {
         return Err(Usage("requested load from stdin, but stdin is empty".into()).into());
     }
@@ -40,7 +40,7 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
     let progress = Progress::new(NAME, args.unpack.quiet);
     let mut options = args.unpack.options(args.threads, &interrupted);
     options.retag = !args.no_retag;
-    options.insist = insist;
+    options.driver = driver;
     let archive = args.input.unwrap_or_else(|| PathBuf::from("-"));
     let select = args.unpack.select();
     let request = Request { archive: &archive, select: &select, options: &options, observer: &progress };

@@ -68,7 +68,7 @@ impl Names {
     /// Takes an entry of `RepoTags` as dockerd does (moby v20.10.24 `image/tarexport/load.go`): it must be a reference
     /// with a tag. One that has a digest besides, or would read as one, is announced as loaded and not stored.
     pub(super) fn add_repo_tag(&mut self, place: &str, text: &str) {
-        let problem = match Reference::parse(text) {
+        let problem = match parse(text) {
             Ok(reference) if reference.tag().is_none() => NameProblem::NoTag,
             Ok(reference) if reference.digest().is_some() => NameProblem::TagWithDigest,
             Ok(reference) => return self.add(reference),
@@ -89,7 +89,7 @@ impl Names {
     /// A reference with a digest is stored by its digest, as a pull by digest does.
     pub(super) fn add_references(&mut self, place: &str, list: &str) {
         for text in split(list) {
-            match Reference::parse(text) {
+            match parse(text) {
                 Ok(reference) => self.add(by_digest(reference).with_default_tag()),
                 Err(error) => self.cannot_use(place, text, error.into()),
             }
@@ -99,7 +99,7 @@ impl Names {
     /// Takes the image-spec's annotation: references, as skopeo and BuildKit write them, or just a tag, which names nothing.
     pub(super) fn add_ref_name(&mut self, place: &str, list: &str) {
         for text in split(list) {
-            match Reference::parse(text) {
+            match parse(text) {
                 Ok(reference) if text.contains(['/', ':', '@']) => self.add(by_digest(reference).with_default_tag()),
                 Err(error) if text.contains(['/', ':', '@']) => self.cannot_use(place, text, error.into()),
                 _ => self.cannot_use(place, text, NameProblem::OnlyATag),
@@ -127,6 +127,16 @@ impl Names {
             }
         }
     }
+}
+
+/// The longest name, domain included, that dockerd 20.10 takes; newer ones leave out the domain when they count.
+const MAX_NAME: usize = 255;
+
+/// Reads a reference; its name must be one that every dockerd takes, because it goes into the store.
+fn parse(text: &str) -> Result<Reference, ReferenceError> {
+    let reference = Reference::parse(text)?;
+    let length = reference.name().len();
+    if length > MAX_NAME { Err(ReferenceError::TooLong { length }) } else { Ok(reference) }
 }
 
 fn split(list: &str) -> impl Iterator<Item = &str> {

@@ -78,7 +78,8 @@ fn manifests_that_are_refused() {
 #[test]
 fn names_that_cannot_be_used_are_told() {
     let digest = Digest::of(b"");
-    let long = format!("{}:1", "a".repeat(256));
+    // With `docker.io/library/` in front.
+    let long = format!("{}:1", "a".repeat(238));
     let cases = [
         ("A:1", "invalid tag \"A:1\": invalid reference format: repository name (library/A) must be lowercase", false),
         ("bazel/MyImage:tag", "repository name (bazel/MyImage) must be lowercase", false),

@@ -71,6 +71,15 @@ bench-du runs="10":
     cargo build --release -p tools --bin image-du
     benches/du.sh {{ runs }}
 
+# A data-root with many images in DIR, which must not exist, for measuring: 5,000 images have 50,300 layers and take 2 GB of tmpfs.
+big-store dir images="5000" containers="200":
+    cargo run --release -p snapshot --example big-store -- {{ dir }} {{ images }} {{ containers }}
+
+# What listings and image-du cost on stores of 100, 1,000 and 5,000 images: a table for BENCHMARKS.md. Needs root.
+bench-store runs="5":
+    cargo build --release -p tools -p snapshot --bins --example big-store
+    benches/store.sh {{ runs }}
+
 # An image archive to measure on: benches/README.md lists the kinds and flags. `debian` needs what big-image needs.
 corpus kind out *flags:
     {{ if kind == "debian" { "testdata/make-big-image.sh" } else { "cargo run --release -p benches --bin corpus -- " + kind } }} {{ quote(out) }} {{ flags }}

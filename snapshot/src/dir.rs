@@ -239,19 +239,41 @@ impl Dir {
     /// # Errors
     /// [`StoreError::Io`]; [`StoreError::Invalid`] if it is longer or not a regular file.
     pub fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = || self.join(name);
-        let Some(file) = self.open_file(name)? else { return Ok(None) };
-        let mut bytes = Vec::new();
-        let read = file.take(limit as u64 + 1).read_to_end(&mut bytes);
-        read.map_err(StoreError::io(path(), "reading"))?;
-        if bytes.len() > limit {
-            return Err(StoreError::Invalid { path: path(), reason: format!("longer than {limit} bytes") });
+        let Some((mut file, length)) = self.open_with_length(name)? else { return Ok(None) };
+        // One byte more than it is long: a read that does not fill this has met the end, and no second one is needed. A
+        // store has hundreds of thousands of small files.
+        let mut bytes = vec![0; length.min(limit) + 1];
+        let mut filled = 0;
+        loop {
+            match file.read(&mut bytes[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(StoreError::io(self.join(name), "reading")(error)),
+            }
+            if filled > limit {
+                let reason = format!("longer than {limit} bytes");
+                return Err(StoreError::Invalid { path: self.join(name), reason });
+            }
+            if filled == length {
+                break;
+            }
+            if filled == bytes.len() {
+                // It has grown since.
+                bytes.resize(filled.saturating_mul(2).min(limit + 1), 0);
+            }
         }
+        bytes.truncate(filled);
         Ok(Some(bytes))
     }
 
     /// Opens the regular file `name` for reading; `None` if it does not exist.
     pub(crate) fn open_file(&self, name: &str) -> Result<Option<File>, StoreError> {
+        Ok(self.open_with_length(name)?.map(|(file, _)| file))
+    }
+
+    /// The same, with the file's length in bytes.
+    fn open_with_length(&self, name: &str) -> Result<Option<(File, usize)>, StoreError> {
         let path = || self.join(name);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match open_unseen(&self.fd, name, flags) {
@@ -263,7 +285,7 @@ impl Dir {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(StoreError::Invalid { path: path(), reason: "not a regular file".into() });
         }
-        Ok(Some(file))
+        Ok(Some((file, usize::try_from(stat.st_size).unwrap_or_default())))
     }
 
     /// Creates the file `name` with exactly `mode` and fills it. Not durable before a sync of the file system.

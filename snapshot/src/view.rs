@@ -219,7 +219,8 @@ fn faults(root: &DataRoot, catalog: &Catalog) -> Vec<(ChainId, LayerFault)> {
 }
 
 fn journal_fault(records: &Dir, chain: ChainId) -> Option<LayerFault> {
-    match records.sub(&chain.0.hex()).ok().flatten()?.stat(JOURNAL).ok()? {
+    // Its directory was read before: it is no symlink.
+    match records.stat(&format!("{}/{JOURNAL}", chain.0.hex())).ok()? {
         None => Some(LayerFault::JournalMissing),
         Some(stat) if stat.st_size == 0 => Some(LayerFault::JournalEmpty),
         Some(_) => None,

@@ -259,6 +259,11 @@ impl State<'_, '_> {
             *released += 1;
             let left = self.of.holders[number as usize].saturating_sub(*released);
             if left > 0 || self.of.holders[number as usize] == 0 {
+                // One of those that are left may only be the build cache, of which nothing is known.
+                let unknown = |doubt: &Doubt| matches!(doubt, Doubt::BuildCache { .. });
+                if self.certainty == Certainty::Proven && self.of.doubts.iter().any(unknown) {
+                    self.going.doubts.clone_from(&self.of.doubts);
+                }
                 return;
             }
             if self.certainty == Certainty::Proven {

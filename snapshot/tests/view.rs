@@ -1,0 +1,253 @@
+//! What a view says of a store, sound and damaged: who needs what, what may go, and what is wrong.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "support/big_store.rs"]
+mod big_store;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use snapshot::catalog::{ContainerDamage, Damage};
+use snapshot::ids::CacheId;
+use snapshot::liveness::removal::{Certainty, Request};
+use snapshot::liveness::{Claim, Doubt, StillAlive, Verdict};
+use snapshot::view::{Needs, View};
+
+/// A store of three images and two containers.
+struct Store(tempfile::TempDir);
+
+impl Store {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        big_store::write(&dir.path().join("root"), 3, 2).unwrap();
+        Self(dir)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.0.path().join("root")
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.root().join(path)
+    }
+
+    fn view(&self) -> View {
+        View::read(&self.root(), None, Needs::ALL).unwrap()
+    }
+
+    fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        fs::create_dir_all(self.at(path).parent().unwrap()).unwrap();
+        fs::write(self.at(path), content).unwrap();
+    }
+
+    /// A directory of the driver that nobody claims.
+    fn orphan(&self) -> CacheId {
+        fs::create_dir_all(self.at("overlay2/nobodys/diff")).unwrap();
+        "nobodys".parse().unwrap()
+    }
+
+    /// The only file or directory of the first entry of a directory, sorted by name.
+    fn first(&self, directory: &str) -> String {
+        let mut names: Vec<String> = fs::read_dir(self.at(directory))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        format!("{directory}/{}", names[0])
+    }
+}
+
+fn codes(view: &View) -> Vec<&'static str> {
+    view.damage().iter().map(Damage::code).collect()
+}
+
+fn read(path: &Path) -> CacheId {
+    fs::read_to_string(path).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_sound_store_has_no_damage_and_no_doubts() {
+    let store = Store::new();
+    let view = store.view();
+    assert_eq!(codes(&view), [""; 0]);
+    assert_eq!(view.liveness.doubts(), []);
+    assert_eq!((view.catalog.images.len(), view.catalog.layers.len(), view.catalog.containers.len()), (3, 60, 2));
+    assert_eq!(view.liveness.orphans().count(), 0);
+    let orphan = store.orphan();
+    let view = store.view();
+    assert_eq!(view.liveness.orphans().collect::<Vec<_>>(), ["nobodys"]);
+    assert_eq!(view.liveness.dead(&orphan).unwrap().get(), &orphan);
+    assert!(matches!(view.liveness.verdict("l"), Some(Verdict::Service)));
+}
+
+/// Whatever is in use is never given out as dead, whoever asks.
+#[test]
+fn what_is_claimed_is_not_dead() {
+    let store = Store::new();
+    let mounts = "image/overlay2/layerdb/mounts";
+    let (mount, layer) = (store.first(mounts), store.first("image/overlay2/layerdb/sha256"));
+    let (writable, content) = (read(&store.at(&mount).join("mount-id")), read(&store.at(&layer).join("cache-id")));
+    let view = store.view();
+    for (id, wanted) in [(&writable, "Mount"), (&content, "Layer")] {
+        let Err(StillAlive::Claimed(claims)) = view.liveness.dead(id) else { panic!("{id}") };
+        assert!(format!("{:?}", claims[0]).starts_with(wanted), "{claims:?}");
+    }
+    // What is claimed and not there is not dead either: it may be about to come.
+    fs::remove_dir_all(store.at("overlay2").join(writable.as_str())).unwrap();
+    assert!(matches!(store.view().liveness.dead(&writable), Err(StillAlive::Claimed(_))));
+    // Once all that claims it is gone, it is.
+    let image = *view.catalog.images.keys().next().unwrap();
+    let name = mount.rsplit('/').next().unwrap().to_owned();
+    let request = Request { images: Vec::new(), containers: vec![name], certainty: Certainty::Proven };
+    let removal = view.holders().if_removed(&request);
+    assert!(view.liveness.dead_after(&writable, &removal).is_ok());
+    let bare = view.catalog.images.keys().find(|id| view.catalog.containers_of(**id).next().is_none()).unwrap();
+    let request = Request { images: vec![*bare], ..Request::default() };
+    let removal = view.holders().if_removed(&request);
+    assert_eq!(removal.layers.len(), 20, "{removal:?}");
+    for layer in &removal.layers {
+        assert!(view.liveness.dead_after(&view.catalog.layer(*layer).unwrap().cache_id, &removal).is_ok());
+    }
+    let _ = image;
+}
+
+/// A record that cannot be read makes everything that it might name unknown.
+#[test]
+fn doubts_keep_everything() {
+    let mount = |store: &Store, file: &str, content: &[u8]| {
+        let entry = store.first("image/overlay2/layerdb/mounts");
+        fs::write(store.at(&entry).join(file), content).unwrap();
+    };
+    type Case<'c> = (&'c str, &'c dyn Fn(&Store), bool, bool);
+    let cases: [Case<'_>; 7] = [
+        ("mount-id", &|store| mount(store, "mount-id", b""), true, false),
+        ("too long", &|store| mount(store, "mount-id", &[b'a'; 5000]), true, false),
+        ("init-id", &|store| mount(store, "init-id", &[b'a'; 5000]), true, false),
+        ("parent", &|store| mount(store, "parent", b"sha256:no"), false, true),
+        ("build cache", &|store| store.write("buildkit/snapshots.db", "no database"), true, true),
+        ("image", &|store| store.write(&store.first("image/overlay2/imagedb/content/sha256"), "{}"), false, true),
+        (
+            "layer",
+            &|store| fs::remove_file(store.at(&store.first("image/overlay2/layerdb/sha256")).join("cache-id")).unwrap(),
+            true,
+            true,
+        ),
+    ];
+    for (name, damage, directories, layers) in cases {
+        let store = Store::new();
+        let orphan = store.orphan();
+        damage(&store);
+        let view = store.view();
+        let verdict = view.liveness.verdict("nobodys").unwrap();
+        assert_eq!(matches!(verdict, Verdict::Unknown(_)), directories, "{name}: {verdict:?}");
+        assert_eq!(view.liveness.dead(&orphan).is_err(), directories, "{name}");
+        let images: Vec<_> = view.catalog.images.keys().copied().collect();
+        let remove = |certainty| {
+            let containers = view.catalog.containers.iter().map(|container| container.id.clone()).collect();
+            view.holders().if_removed(&Request { images: images.clone(), containers, certainty })
+        };
+        let proven = remove(Certainty::Proven);
+        assert_eq!(proven.layers.is_empty(), layers, "{name}: {:?}", proven.doubts);
+        assert_eq!(proven.doubts.is_empty(), !layers, "{name}: {:?}", proven.doubts);
+        assert!(!codes(&view).is_empty(), "{name}: nothing is said");
+    }
+}
+
+/// One odd entry never stops a command.
+#[test]
+fn odd_entries_are_findings() {
+    let store = Store::new();
+    store.write("image/overlay2/layerdb/mounts/stray", "x");
+    fs::create_dir_all(store.at("image/overlay2/layerdb/mounts/special/mount-id")).unwrap();
+    let view = store.view();
+    assert_eq!(codes(&view), ["mount-file-unreadable", "mount-not-a-directory"]);
+    assert_eq!(view.catalog.live_containers().count(), 2);
+}
+
+/// Image mounts of Docker 28: the name of the mount and its id may have slashes.
+#[test]
+fn image_mounts_are_owned() {
+    let store = Store::new();
+    store.orphan();
+    store.write("image/overlay2/layerdb/mounts/c-src=busybox-dst=/mnt/x/mount-id", "nobodys");
+    let view = store.view();
+    let Some(Verdict::Live(claims)) = view.liveness.verdict("nobodys") else { panic!() };
+    assert_eq!(claims, [Claim::Mount("c-src=busybox-dst=/mnt/x".into())]);
+    fs::create_dir_all(store.at("overlay2/other-dst=/mnt/x/diff")).unwrap();
+    store.write("image/overlay2/layerdb/mounts/d/mount-id", "other-dst=/mnt/x");
+    assert!(matches!(store.view().liveness.verdict("other-dst="), Some(Verdict::Live(_))));
+}
+
+/// Of drivers whose claims are not known here nothing is an orphan.
+#[test]
+fn unknown_drivers_have_no_orphans() {
+    for (driver, home) in [
+        ("aufs", "aufs"),
+        ("devicemapper", "devicemapper"),
+        ("zfs", "zfs"),
+        ("btrfs", "btrfs/subvolumes"),
+        ("overlay", "overlay"),
+    ] {
+        let store = Store::new();
+        fs::rename(store.at("image/overlay2"), store.at(&format!("image/{driver}"))).unwrap();
+        fs::remove_dir_all(store.at("overlay2")).unwrap();
+        fs::create_dir_all(store.at(home).join("anything")).unwrap();
+        let view = store.view();
+        assert_eq!(view.liveness.orphans().count(), 0, "{driver}");
+        assert!(matches!(view.liveness.verdict("anything"), Some(Verdict::Unknown(_))), "{driver}");
+        assert!(view.liveness.doubts().iter().any(|doubt| matches!(doubt, Doubt::Driver { .. })), "{driver}");
+    }
+}
+
+/// dockerd drops these containers, so they are not listed, and the reason is said.
+#[test]
+fn containers_that_dockerd_drops() {
+    type Case<'c> = (&'c str, &'c dyn Fn(&Store));
+    let top = |store: &Store| {
+        let mount = store.first("image/overlay2/layerdb/mounts");
+        let parent = fs::read_to_string(store.at(&mount).join("parent")).unwrap();
+        store.at("image/overlay2/layerdb/sha256").join(parent.strip_prefix("sha256:").unwrap())
+    };
+    let container = |store: &Store| store.first("containers");
+    let cases: [Case<'_>; 6] = [
+        ("container-layer-damaged", &|store| fs::write(top(store).join("size"), "").unwrap()),
+        ("container-layer-missing", &|store| fs::remove_dir_all(top(store)).unwrap()),
+        ("container-hostconfig-invalid", &|store| store.write(&format!("{}/hostconfig.json", container(store)), "")),
+        ("container-config-missing", &|store| {
+            fs::remove_file(store.at(&container(store)).join("config.v2.json")).unwrap();
+        }),
+        ("container-config-invalid", &|store| store.write(&format!("{}/config.v2.json", container(store)), "{")),
+        ("container-mount-missing", &|store| {
+            fs::remove_dir_all(store.at(&store.first("image/overlay2/layerdb/mounts"))).unwrap();
+        }),
+    ];
+    for (code, damage) in cases {
+        let store = Store::new();
+        damage(&store);
+        let view = store.view();
+        assert_eq!(view.catalog.live_containers().count(), 1, "{code}");
+        let dropped = view.catalog.containers.iter().find_map(|one| one.damage.as_ref()).map(ContainerDamage::code);
+        assert_eq!(dropped, Some(code));
+        assert!(codes(&view).contains(&code), "{code}: {:?}", codes(&view));
+    }
+}
+
+/// One image is found as among all others, and only it is read.
+#[test]
+fn one_image_is_read_alone() {
+    let store = Store::new();
+    let whole = store.view();
+    let ids: Vec<String> = whole.catalog.images.keys().map(ToString::to_string).collect();
+    let texts =
+        [ids[0].clone(), ids[1].replace("sha256:", ""), ids[2][7..19].to_owned(), "big/app1:1".into(), "no".into()];
+    for text in texts {
+        let only = [text.clone()];
+        let view = View::read(&store.root(), None, Needs::only(&only)).unwrap();
+        assert_eq!(view.catalog.resolve(&text), whole.catalog.resolve(&text), "{text}");
+        let read = (view.catalog.images.len(), view.catalog.layers.len());
+        assert_eq!(read, if text == "no" { (0, 0) } else { (1, 20) }, "{text}");
+        for (id, image) in &view.catalog.images {
+            assert_eq!(view.catalog.image_size(image), whole.catalog.image_size(&whole.catalog.images[id]));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Cost grows straight: twice the images take at most twice the system calls, whatever the command.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+#[path = "../../snapshot/tests/support/big_store.rs"]
+mod big_store;
+
+use std::path::Path;
+use std::process::Command;
+
+const LAYERFS: &str = env!("CARGO_BIN_EXE_layerfs");
+const IMAGE_DU: &str = env!("CARGO_BIN_EXE_image-du");
+
+/// How many system calls a command makes, with all its threads.
+fn calls(program: &str, root: &Path, arguments: &[&str]) -> f64 {
+    let log = root.with_extension("strace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-c", "-U", "calls", "-o"]).arg(&log).arg(program).arg("--root").arg(root).args(arguments);
+    let output = strace.output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = std::fs::read_to_string(&log).unwrap();
+    let mut numbers = text.lines().filter_map(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    // The last line is the sum.
+    numbers.next_back().unwrap()
+}
+
+#[test]
+fn root_calls_grow_straight() {
+    let strace = Command::new("strace").arg("--version").output().is_ok();
+    if !testkit::is_root() || !testkit::tier("root", strace, "install strace") {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (small, large) = (dir.path().join("small"), dir.path().join("large"));
+    // The shared layers are the same in both, so that less than twice is right.
+    big_store::write(&small, 30, 10).unwrap();
+    big_store::write(&large, 60, 10).unwrap();
+    let listings: [&[&str]; 5] = [
+        &["image", "ls", "-q"],
+        &["image", "tree", "--json"],
+        &["container", "ls", "-a"],
+        &["system", "df"],
+        &["system", "owner", "big/app3:1"],
+    ];
+    let one: [&[&str]; 2] = [&["image", "inspect", "big/app3:1"], &["image", "history", "big/app3:1"]];
+    let mut report = Vec::new();
+    let mut grows = |program: &str, arguments: &[&str], most: f64| {
+        let (few, many) = (calls(program, &small, arguments), calls(program, &large, arguments));
+        if many > few * most {
+            report.push(format!("{arguments:?}: {few} calls for 30 images, {many} for 60"));
+        }
+    };
+    for arguments in listings {
+        grows(LAYERFS, arguments, 2.1);
+    }
+    for arguments in one {
+        grows(LAYERFS, arguments, 1.1);
+    }
+    grows(IMAGE_DU, &["--threads", "1", "--json"], 2.1);
+    grows(IMAGE_DU, &["--files", "--threads", "1", "--json"], 2.1);
+    // What a listing reads of a layer is bounded: five files and what the driver has of it.
+    let layers = 60.0 * 10.0 + 300.0;
+    let each = calls(LAYERFS, &large, &["image", "ls", "-q"]) / layers;
+    assert!(each < 75.0, "{each} calls for each layer");
+    assert!(report.is_empty(), "{}", report.join("\n"));
+}
+
+/// `--files` opens no directory for each layer: a store may have more layers than a process has descriptors.
+#[test]
+fn root_files_of_more_layers_than_descriptors() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let root = dir.path().join("root");
+    big_store::write(&root, 30, 0).unwrap();
+    // The same content in all layers, so that all are compared.
+    let home = root.join("overlay2");
+    for entry in std::fs::read_dir(&home).unwrap() {
+        let diff = entry.unwrap().path().join("diff");
+        if diff.is_dir() {
+            std::fs::write(diff.join("same"), "the same in all of them").unwrap();
+        }
+    }
+    let mut command = Command::new("prlimit");
+    command.args(["--nofile=128:128", IMAGE_DU, "--root"]).arg(&root).args(["--files", "--json"]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["files"]["unread"], 0);
+    assert_eq!(report["files"]["identical"][0]["places"].as_array().unwrap().len(), 600);
+}

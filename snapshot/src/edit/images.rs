@@ -101,7 +101,7 @@ impl Conflict {
     }
 }
 
-/// Removals of images, as a sequence of requests. See the [module](self).
+/// Removals of images, as a sequence of requests: in docker's order and with its words (moby v20.10.24 `daemon/images/image_delete.go`).
 #[derive(Debug)]
 pub struct ImageRemoval<'c> {
     catalog: &'c Catalog,

@@ -24,11 +24,11 @@
 //! `layer/filestore.go: Remove, getOrphan`). With `sync`, each step is durable before the next, so that a power cut is a crash
 //! like any other.
 //!
-//! The commit point is where recovery decides ([`recovery`]): if the record is a `layerfs-commit-*`, or all names read as it says
+//! The commit point is where recovery decides (`recovery.rs`): if the record is a `layerfs-commit-*`, or all names read as it says
 //! they would, the rest is done; otherwise all is taken back. A failure before the commit point takes all back at once, and
 //! the bytes of the old `repositories.json` are put back where it was replaced already.
 //!
-//! Nothing is deleted that anybody else may need: [`keepers`] knows who claims what, and a record that cannot be read counts as
+//! Nothing is deleted that anybody else may need: `keepers.rs` knows who claims what, and a record that cannot be read counts as
 //! one that claims everything it might name.
 
 mod changes;

@@ -63,6 +63,8 @@ pub struct Crash {
 pub enum CrashCause {
     /// `State` is `null`.
     State,
+    /// `StreamConfig` is `null`.
+    StreamConfig,
     /// `Config` is `null` or missing.
     Config,
     /// A mount point is `null`.
@@ -75,6 +77,7 @@ impl std::fmt::Display for Crash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let what = match self.cause {
             CrashCause::State => "State is null in config.v2.json",
+            CrashCause::StreamConfig => "StreamConfig is null in config.v2.json",
             CrashCause::Config => "Config is null or missing in config.v2.json",
             CrashCause::MountPoint => "a mount point is null in config.v2.json",
             CrashCause::HostConfig => "hostconfig.json is null",
@@ -254,6 +257,7 @@ impl From<ConfigFile> for ContainerRecord {
         let crash = match () {
             () if file.state.0.is_none() => Some(CrashCause::State),
             () if file.config.is_none() => Some(CrashCause::Config),
+            () if file.stream_config.0.is_none() => Some(CrashCause::StreamConfig),
             () if file.mount_points.values().any(Option::is_none) => Some(CrashCause::MountPoint),
             () => None,
         };
@@ -362,6 +366,7 @@ mod tests {
             (r#"{"State":null,"Config":{}}"#, Some("{}"), CrashCause::State, true),
             (r#"{"State":{}}"#, Some("{}"), CrashCause::Config, false),
             (r#"{"Config":null}"#, None, CrashCause::Config, false),
+            (r#"{"Config":{},"StreamConfig":null}"#, None, CrashCause::StreamConfig, false),
             (r#"{"Config":{},"MountPoints":{"/x":null}}"#, None, CrashCause::MountPoint, false),
             (r#"{"Config":{}}"#, Some("null"), CrashCause::HostConfig, true),
         ] {

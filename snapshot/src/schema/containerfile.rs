@@ -54,7 +54,7 @@ impl Decode for Given {
 go_struct! {
     /// `config.v2.json` (`container.Container`).
     pub(super) struct ConfigFile {
-        stream_config: Checked<Option<Empty>> = "StreamConfig",
+        pub(super) stream_config: Preset<Empty> = "StreamConfig",
         pub(super) state: Preset<StateFile> = "State",
         pub(super) id: Given = "ID",
         pub(super) created: Time = "Created",

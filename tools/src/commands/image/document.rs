@@ -60,10 +60,11 @@ fn last_tagged(image: &Image) -> anyhow::Result<String> {
 }
 
 fn root_fs(image: &Image) -> Value {
-    let kind = image.config.rootfs.as_ref().map_or("", |rootfs| rootfs.kind.as_str());
-    let mut root_fs = json!({ "Type": kind });
-    if !image.diff_ids.is_empty() {
-        root_fs["Layers"] = image.diff_ids.iter().map(ToString::to_string).collect();
+    let rootfs = image.config.rootfs.as_ref();
+    let mut root_fs = json!({ "Type": rootfs.map_or("", |rootfs| rootfs.kind.as_str()) });
+    // As they are written: docker shows even those that name no layer.
+    if let Some(layers) = rootfs.map(|rootfs| &rootfs.diff_ids).filter(|layers| !layers.is_empty()) {
+        root_fs["Layers"] = json!(layers);
     }
     root_fs
 }

@@ -68,8 +68,8 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The change was made, but not all that it leaves behind could be cleared away.
-    #[error("the change was made, but what remains could not be cleared away; the next command that writes does it")]
+    /// The change was made, but cleaning up after it failed.
+    #[error("the change was made, but cleaning up after it failed; the next command that writes finishes it")]
     Unfinished {
         /// What failed.
         #[source]

@@ -43,7 +43,7 @@ pub struct Reference {
 }
 
 /// A text that is not an image reference.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReferenceError {
     /// It does not follow the grammar.
@@ -64,7 +64,7 @@ pub enum ReferenceError {
         /// The name.
         name: String,
     },
-    /// A tag of this name could not be told from a digest.
+    /// A tag of this name would be read as a digest.
     #[error("refusing to create an ambiguous tag using digest algorithm as name: {text:?}")]
     NamedLikeAlgorithm {
         /// The text.

@@ -84,8 +84,8 @@ impl View {
     /// # Errors
     /// [`StoreError::Io`] where a directory cannot be listed. Damage of single files is no error.
     pub fn of(root: DataRoot, needs: Needs<'_>) -> Result<Self, StoreError> {
-        // Asked before and after: whoever began or ended meanwhile counts. No lock can be looked for on some network file
-        // systems, where nobody can write either.
+        // Look for a writer before and after reading, to notice one that began or ended meanwhile. Some network file systems
+        // have no locks; nobody can write there, so an error means "no writer".
         let writing = || lock::writer(&root.dir).unwrap_or(None);
         let before = writing();
         let catalog = match needs.images {
@@ -195,8 +195,8 @@ impl std::fmt::Display for LeftoverKind {
     }
 }
 
-/// Looks at each layer that dockerd would load: its name, its journal, and whether the driver could mount it. dockerd does
-/// not look (docker-layout section 14). Nothing of the content is read.
+/// Looks at each layer that dockerd would load: its name, its journal, and whether the driver could mount it. dockerd
+/// checks none of this when it starts. Nothing of the content is read.
 fn faults(root: &DataRoot, catalog: &Catalog) -> Vec<(ChainId, LayerFault)> {
     let records = root.images_dir.as_ref().and_then(|dir| dir.descend(&["layerdb", "sha256"]).ok().flatten());
     let layers: Vec<_> = catalog.layers.values().flatten().collect();

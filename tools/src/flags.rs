@@ -54,7 +54,7 @@ pub(crate) struct StoreFlags {
     #[arg(long)]
     pub(crate) no_retag: bool,
 
-    /// Storage driver of the data-root; naming it insists on it [default: what the root holds]
+    /// Storage driver to use; if given, a root that may belong to containerd's image store is written, too [default: the root's]
     #[arg(long, value_name = "DRIVER")]
     pub(crate) storage_driver: Option<String>,
 

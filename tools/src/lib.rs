@@ -1,4 +1,4 @@
-//! The command line over `snapshot`: parse arguments, call, print, exit.
+//! The command line over `images` and `snapshot`: parse arguments, call, print, exit.
 #![forbid(unsafe_code)]
 
 pub mod commands;

@@ -55,7 +55,7 @@ pub(crate) fn enter() -> anyhow::Result<Option<ExitCode>> {
     let program = std::env::current_exe().context("finding this program")?;
     let mut child = Command::new(program).args(std::env::args_os().skip(1)).env(MARK, "1").spawn()?;
     if let Err(error) = map_ids(&mut child, &ids) {
-        // Without maps it can do nothing.
+        // Without id maps the child cannot work.
         let _ = child.kill();
         let _ = child.wait();
         return Err(error);
@@ -90,7 +90,7 @@ fn wait(child: &mut Child, mut signals: Signals) -> std::io::Result<ExitStatus> 
 
 /// The child's exit status, as a shell tells it.
 fn exit_code(status: ExitStatus) -> anyhow::Result<ExitCode> {
-    // A request before it listened: it had not begun.
+    // This signal ended the child before it had handlers, so nothing was begun.
     if status.signal() == Some(signals::PASSED_ON as i32) {
         return Err(ImportError::Interrupted.into());
     }
@@ -104,7 +104,7 @@ fn become_root() -> anyhow::Result<()> {
     setgroups(&[]).context("dropping groups")?;
     setgid(Gid::from_raw(0)).context("becoming root in the user namespace")?;
     setuid(Uid::from_raw(0)).context("becoming root in the user namespace")?;
-    // Whoever kills the parent means this process. After the change of ids, which clears it.
+    // If the parent is killed, end this process too. Set it after the change of ids, which clears it.
     set_pdeathsig(signals::PASSED_ON).context("tying this process to its parent")
 }
 

@@ -89,7 +89,7 @@ pub enum ImportError {
         path: std::path::PathBuf,
     },
     /// Only root makes overlay directories: whiteouts are devices, or have attributes that others must not set.
-    #[error("{}: overlay directories are made by root", .path.display())]
+    #[error("{}: only root can make overlay directories", .path.display())]
     NeedsRoot {
         /// The directory.
         path: std::path::PathBuf,

@@ -184,7 +184,7 @@ pub(crate) fn check(layers: &[&Blob], path: &Path, room: Room) -> Result<(), Imp
 fn unless_sure(layers: &[&Blob], room: &Room) -> Option<Need> {
     let most = |layer: &Blob| match layer.compression() {
         Compression::None => Need::most(layer.len() as u64, room.block),
-        // Nothing limits it; what is known is asked for.
+        // A compressed layer may unpack to any size. Ask for its compressed length, the only known figure.
         _ => Need { bytes: layer.len() as u64, ..Need::default() },
     };
     // Of each layer, the most that those behind it may need.

@@ -166,7 +166,7 @@ fn unpack_together<'a>(
         let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
         match result.unwrap_or(Err(ImportError::Interrupted)) {
             Ok(unpacked) => all.push(unpacked),
-            // A layer that stopped because of another one says nothing.
+            // `Interrupted` may only mean that the layer stopped because another one failed: report the other error.
             Err(error) => match failure {
                 None | Some(ImportError::Interrupted) => failure = Some(error),
                 Some(_) => {}

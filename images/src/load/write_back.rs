@@ -45,7 +45,7 @@ impl WriteBack {
         let file_system = dir.reopen()?;
         let stopping = Arc::clone(&stop);
         let write_back = move || write_back(&file_system, &stopping);
-        // Without it, all is written at the end.
+        // If no thread can be started, the sync at the end writes everything.
         let thread = std::thread::Builder::new().name("write-back".into()).spawn(write_back).ok();
         Ok(Self { stop, thread })
     }
@@ -59,7 +59,7 @@ fn write_back(file_system: &OwnedFd, stop: &Stop) {
             return;
         }
         drop(asked);
-        // Whoever makes it durable is told what is wrong.
+        // Ignore the error: the sync at the end reports it through its own descriptor.
         let _ = rustix::fs::syncfs(file_system);
         asked = stop.asked.lock().unwrap_or_else(PoisonError::into_inner);
     }

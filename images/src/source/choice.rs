@@ -19,7 +19,7 @@ pub enum SelectionError {
         images: Vec<String>,
     },
     /// More than one has the name or an id that begins so.
-    #[error("{wanted} can be each of {}", images.join(", "))]
+    #[error("{wanted} means several images: {}", images.join(", "))]
     Ambiguous {
         /// The name or the beginning of an id asked for.
         wanted: String,

@@ -1,10 +1,11 @@
 //! What an archive says about its images, wherever its files are read from.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use layerfs::Digest;
 
+use super::distinct::Distinct;
 use super::error::ArchiveError;
 use super::json::{self, AnyObject, MAX_JSON};
 use super::names::UnusableName;
@@ -146,12 +147,13 @@ fn for_platform(
             Err(ArchiveError::NoImage { reasons, .. }) => Contents { skipped: reasons, ..Contents::default() },
             indexed => indexed?,
         };
-        let known: Vec<Digest> = contents.images.iter().map(|image| image.id).collect();
+        let known: HashSet<Digest> = contents.images.iter().map(|image| image.id).collect();
         contents.images.extend(indexed.images.into_iter().filter(|image| !known.contains(&image.id)));
         contents.skipped.extend(indexed.skipped);
         contents.warnings.extend(indexed.warnings);
     }
-    let has_name = |name: &Reference| contents.images.iter().any(|image| image.tags.contains(name));
+    let names: HashSet<&Reference> = contents.images.iter().flat_map(|image| &image.tags).collect();
+    let has_name = |name: &Reference| names.contains(name);
     let lost = others.into_iter().filter(|(image, _)| image.tags.is_empty() || !image.tags.iter().all(has_name));
     let lost: Vec<String> = lost
         .map(|(image, found)| {
@@ -183,7 +185,7 @@ pub(super) struct Documents<'r> {
     configs: HashMap<String, Config>,
     pub(super) blobs: BlobNames,
     /// What is odd about them.
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Distinct<String>,
 }
 
 /// A config that was found to be a JSON object.
@@ -195,7 +197,7 @@ pub(super) struct Config {
 
 impl<'r> Documents<'r> {
     fn new(read: &'r mut ReadFile<'r>) -> Self {
-        let (configs, warnings) = (HashMap::new(), Vec::new());
+        let (configs, warnings) = (HashMap::new(), Distinct::default());
         Self { read, left: MAX_JSON_TOGETHER, configs, blobs: BlobNames::Layout, warnings }
     }
 }

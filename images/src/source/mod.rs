@@ -19,6 +19,7 @@
 mod archive;
 mod blob;
 mod choice;
+mod distinct;
 mod docker;
 mod error;
 mod image;

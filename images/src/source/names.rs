@@ -3,20 +3,22 @@
 use serde::Serialize;
 use snapshot::reference::{Reference, ReferenceError};
 
+use super::distinct::Distinct;
+
 /// What an archive calls an image.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
-    pub(super) tags: Vec<Reference>,
-    pub(super) unusable: Vec<UnusableName>,
+    pub(super) tags: Distinct<Reference>,
+    pub(super) unusable: Distinct<UnusableName>,
 }
 
 /// A name that an archive gives to an image and that the image cannot have.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, thiserror::Error)]
 #[error("{place}: {what} {name:?}")]
 pub struct UnusableName {
     /// Where it stands: `manifest.json: item 0`, `index.json`.
     pub place: String,
-    /// What it is there: `tag`, `image name`.
+    /// What is wrong there: `invalid tag`, `invalid image name`.
     pub what: &'static str,
     /// The text.
     pub name: String,
@@ -26,7 +28,7 @@ pub struct UnusableName {
 }
 
 /// Why a name cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameProblem {
     /// It is no reference.
@@ -39,7 +41,7 @@ pub enum NameProblem {
     #[error("it has a digest, and a tag with a digest cannot be given to an image")]
     TagWithDigest,
     /// It would read as a digest: dockerd loads such an image without the name.
-    #[error("it could not be told from a digest")]
+    #[error("it would be read as a digest")]
     LikeADigest,
     /// It is a tag only, of a repository that is not named.
     #[error("it is only a tag, of no repository")]
@@ -113,19 +115,13 @@ impl Names {
     }
 
     fn add(&mut self, reference: Reference) {
-        if !self.tags.contains(&reference) {
-            self.tags.push(reference);
-        }
+        self.tags.push(reference);
     }
 
     /// Takes over what another descriptor calls the same image.
     pub(super) fn merge(&mut self, other: Self) {
-        other.tags.into_iter().for_each(|reference| self.add(reference));
-        for name in other.unusable {
-            if !self.unusable.contains(&name) {
-                self.unusable.push(name);
-            }
-        }
+        other.tags.into_vec().into_iter().for_each(|reference| self.add(reference));
+        other.unusable.into_vec().into_iter().for_each(|name| self.unusable.push(name));
     }
 }
 

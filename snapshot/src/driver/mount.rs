@@ -65,7 +65,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // A mount point that stays is found by whoever looks for mounts below the home.
+        // Drop cannot return the error. A mount that stays is found by the guard, which looks for mounts below the home.
         let _ = self.end();
     }
 }
@@ -92,7 +92,7 @@ pub(super) fn refuse_mounted(dir: &Dir, name: &str) -> Result<(), StoreError> {
         Err(Errno::NOENT) => return Ok(()),
         Err(errno) => return Err(StoreError::io(dir.join(name), "stat")(errno)),
     };
-    // Kernels before 5.8 do not say it; a mount of another file system shows by its device.
+    // Kernels before 5.8 do not report MOUNT_ROOT; there, another device number shows a mount of another file system.
     let own = rustix::fs::statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS);
     let own = own.map_err(StoreError::io(dir.path(), "stat"))?;
     let other_device = (own.stx_dev_major, own.stx_dev_minor) != (found.stx_dev_major, found.stx_dev_minor);

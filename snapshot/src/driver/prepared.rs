@@ -68,7 +68,7 @@ impl Prepared {
 impl Drop for Prepared {
     fn drop(&mut self) {
         if let Some(layer) = self.layer.take() {
-            // Whoever wrote down the layer's name finds what remains.
+            // If this fails, the write-set still names the directory, and recovery removes it.
             let _ = layer.take_back();
         }
     }

@@ -128,12 +128,12 @@ pub(super) fn enclosing(path: &Path) -> Result<Option<PathBuf>, StoreError> {
     Ok(None)
 }
 
-/// Whether a directory is a data-root. One that this user may not look into is none that concerns them: a daemon of root
-/// gives nobody else a place in its own.
+/// Whether a directory is a data-root. A directory that this user may not read counts as none: root's daemon lets no other
+/// user write inside its data-root.
 fn is_data_root(path: &Path) -> Result<bool, StoreError> {
     let look = || {
         let dir = Dir::open(path)?;
-        // The root of a system is none, even if somebody has unpacked images there.
+        // `/` of a system is no data-root, even if images were imported into it.
         Ok(kind(&dir.all_names()?).is_none() && has_marks(&dir)?)
     };
     match look() {

@@ -147,7 +147,7 @@ impl Permit {
         let place = match self.place {
             Place::New { parent, name, .. } => {
                 let dir = skeleton.ensure(&parent, &name, ROOT_MODE)?;
-                // Somebody may have been faster.
+                // Another process may have created the directory first, so it is checked like an existing one.
                 self.guard.ask_existing(dir)?
             }
             there @ Place::There { .. } => there,
@@ -304,7 +304,7 @@ fn check_drivers(root: &Dir, own: &'static str) -> Result<(), StoreError> {
         }
         return Ok(());
     }
-    // dockerd takes this one only if it is told to. If the root has images of it already, it was told.
+    // dockerd uses a driver that is not its default only if configured to. Images of this driver in the root show that it was.
     if images_of(own)? {
         return Ok(());
     }

@@ -211,7 +211,7 @@ impl ImageConfig {
         let os = self.fields.os.clone();
         match os.as_str() {
             "" | "linux" => Ok(()),
-            // Stored, it would crash dockerd 20.10 at every start (docker-layout 4.3).
+            // Stored, it would crash dockerd 20.10 at every start (moby v20.10.24 `image/store.go: restore`).
             _ if os.eq_ignore_ascii_case("linux") => Err(InvalidConfig::OsCase { os }),
             _ => Err(InvalidConfig::Os { os }),
         }

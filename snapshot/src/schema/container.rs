@@ -241,7 +241,7 @@ pub fn read(own: &Dir, id: &str) -> Result<ContainerRecord, ContainerFault> {
     let mut record = ContainerRecord::from(config);
     if let Some(bytes) = file(HOST_CONFIG)? {
         let host: HostConfigFile = gojson::first_value(&bytes).map_err(decode(HOST_CONFIG))?;
-        // With this file there, the state is locked and the host config is looked into.
+        // If hostconfig.json exists, dockerd locks `State` and reads fields of the host config, and crashes if either is null.
         let cause = match (host.0, record.crash) {
             (_, Some(Crash { cause: CrashCause::State, .. })) => Some(CrashCause::State),
             (None, _) => Some(CrashCause::HostConfig),

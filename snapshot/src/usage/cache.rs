@@ -17,7 +17,7 @@ pub fn build_cache(view: &View) -> Result<BuildCache, StoreError> {
     })
 }
 
-/// The same; `directory` says how long the files of one are.
+/// As [`build_cache`]; `directory` returns the bytes of the files of one cache directory.
 pub(super) fn measured(view: &View, directory: impl Fn(&CacheId) -> Option<u64>) -> Result<BuildCache, StoreError> {
     let again;
     let snapshots = match view.snapshots() {

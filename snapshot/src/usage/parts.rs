@@ -33,7 +33,7 @@ pub enum Part {
     BuildKit,
     /// A directory of the build cache that is in no layer, but for its content.
     Cache(String),
-    /// The content of one.
+    /// The content of a directory of the build cache that is in no layer.
     CacheData(String),
     /// What is left of a layer whose deletion was begun: the record's name or the directory's.
     Removing(String),

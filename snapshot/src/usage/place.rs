@@ -123,7 +123,7 @@ impl<'a> Places<'a> {
                 match known {
                     Some(Some(entry)) => (self.entry(entry.as_bytes()), SETTLED),
                     Some(None) => (Part::StaleLinks, SETTLED),
-                    // It has come since.
+                    // The link was created after the owners were read, so its owner is not known.
                     None => (Part::Unknown([*links, *link].join(&b'/')), SETTLED),
                 }
             }

@@ -194,7 +194,7 @@ impl DiskReport {
         let volumes = volumes(account);
         let lines = lines(account);
         let total = account.total();
-        // What is listed more than once is counted once: an image's layers with the layers, logs with the lines.
+        // Count bytes once that the report lists twice: an image's layers with the layers, a container's logs with the lines.
         let listed: u64 = images.iter().map(|image| image.records).sum::<u64>()
             + layers.iter().map(|layer| layer.sizes.usage.allocated).sum::<u64>()
             + containers.iter().map(|container| container.sizes.usage.allocated - container.logs).sum::<u64>()
@@ -229,7 +229,7 @@ fn images(account: &Account<'_>, holders: &Holders<'_>) -> Vec<ImageUsage> {
             });
             let kept = removal.kept.first().map(|(_, reason)| reason.to_string());
             let going = parts_of(&removal);
-            // Of a damaged one there are only its records, and nobody else's.
+            // A damaged image frees only its own records: its layers are not known.
             let unique = if image.is_some() { account.freed_with(&going) } else { records.allocated };
             let stays = own.iter().filter(|part| image.is_some() && !going.contains(part));
             let shared = stays.map(|part| account.usage(part).allocated).sum();

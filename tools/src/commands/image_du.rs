@@ -154,12 +154,15 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     } else if cli.images.is_empty() {
         (Account::count(&cli.root, &view, threads)?, None)
     } else {
-        return Err(Usage("images are named for --files and thresholds, or after --freed-by".into()).into());
+        return Err(Usage(
+            "IMAGE is used with --files or a threshold; put it after --freed-by to ask what it would free".into(),
+        )
+        .into());
     };
     let freed = freed_by(&account, &cli.freed_by)?;
     let mut report = DiskReport::new(&account);
     let [images, containers, volumes] = account.rows();
-    // That it cannot be read is said with the owners.
+    // If the build cache cannot be read, show zeros: the reason is printed with the doubts about owners.
     let cache = account.cache_row().unwrap_or_default();
     let rows = [("Images", images), ("Containers", containers), ("Local Volumes", volumes), ("Build Cache", cache)];
     if let Some(path) = &cli.html {
@@ -206,7 +209,10 @@ fn complain(account: &Account<'_>) -> bool {
         output::complain(NAME, &format!("{more} more could not be read"));
     }
     for doubt in account.view.liveness.doubts() {
-        output::complain(NAME, &format!("not all owners can be asked: {doubt}"));
+        output::complain(
+            NAME,
+            &format!("not all owners of directories are known, so no directory is called an orphan: {doubt}"),
+        );
     }
     account.error_count > 0 || !account.view.liveness.doubts().is_empty()
 }

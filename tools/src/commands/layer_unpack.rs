@@ -61,7 +61,7 @@ struct Cli {
     #[command(flatten)]
     store: StoreFlags,
 
-    /// Busy threads, decoding and hashing included; a list with --bench [default: all processors]
+    /// Number of threads, which also decode and hash; a list with --bench [default: all processors]
     #[arg(long, value_name = "N[,N...]", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
     threads: Vec<u16>,
 
@@ -142,7 +142,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return Ok(code);
     }
     if cli.bench.is_none() && cli.threads.len() > 1 {
-        return Err(Usage("several numbers of --threads go with --bench".into()).into());
+        return Err(Usage("--threads takes several numbers only with --bench".into()).into());
     }
     let interrupted = signals::interrupted()?;
     let mut options = cli.unpack.options(cli.threads.first().copied(), &interrupted);

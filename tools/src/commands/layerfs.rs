@@ -21,7 +21,7 @@ struct Cli {
     #[arg(long, global = true, value_name = "DATA_ROOT", default_value = "/var/lib/docker", help_heading = STORE)]
     root: PathBuf,
 
-    /// Storage driver of the data-root; for writing, naming it insists on it [default: what the root holds]
+    /// Storage driver to use; if given, a root that may belong to containerd's image store is written, too [default: the root's]
     #[arg(long, global = true, value_name = "DRIVER", help_heading = STORE)]
     storage_driver: Option<String>,
 
@@ -95,7 +95,7 @@ enum Command {
     #[command(hide = true)]
     Info(system::info::Args),
 
-    /// Look after the data-root
+    /// Show what the data-root takes up, and who owns what in it
     #[command(subcommand)]
     System(System),
 
@@ -147,7 +147,7 @@ enum Volume {
 enum System {
     /// Show what images, containers, volumes and the build cache take up
     Df(system::df::Args),
-    /// Show how much of what there is
+    /// Show how many containers and images there are, the storage driver and the data-root
     Info(system::info::Args),
     /// Say whose a directory, a file, a link or an id is, and why it is kept
     Owner(system::owner::Args),

@@ -313,9 +313,7 @@ fn check_type(
         None if !known.contains(&found) => format!("{file}: its media type is {found:?}, not {}", known.join(" or ")),
         _ => return Ok(()),
     };
-    if !documents.warnings.contains(&warning) {
-        documents.warnings.push(warning);
-    }
+    documents.warnings.push(warning);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use layerfs::Digest;
 
+use super::super::distinct::Distinct;
 use super::super::error::ArchiveError;
 use super::super::image::{self, Contents, Documents, Format, Image, LayerRef, Select};
 use super::super::names::Names;
@@ -48,14 +49,14 @@ pub(super) struct Walk<'w, 'r> {
     /// What each nested index comes down to: several names may share one.
     chosen: HashMap<Digest, Result<Descriptor, String>>,
     manifests: HashMap<Digest, Rc<Manifest>>,
-    skipped: Vec<String>,
+    skipped: Distinct<String>,
 }
 
 impl<'w, 'r> Walk<'w, 'r> {
     pub(super) fn new(top: &'static str, select: &'w Select, documents: &'w mut Documents<'r>) -> Self {
         let platform = select.platform.clone().unwrap_or_else(Platform::host);
         let (chosen, manifests) = (HashMap::new(), HashMap::new());
-        Self { documents, top, select, platform, chosen, manifests, skipped: Vec::new() }
+        Self { documents, top, select, platform, chosen, manifests, skipped: Distinct::default() }
     }
 
     /// The images that the descriptors of the index at the top lead to.
@@ -85,17 +86,15 @@ impl<'w, 'r> Walk<'w, 'r> {
     fn finish(self, format: Format, images: Vec<Image>) -> Result<Contents, ArchiveError> {
         let Self { documents, top, skipped, .. } = self;
         if images.is_empty() && !skipped.is_empty() {
-            return Err(ArchiveError::NoImage { file: top.into(), reasons: skipped });
+            return Err(ArchiveError::NoImage { file: top.into(), reasons: skipped.into_vec() });
         }
-        let warnings = std::mem::take(&mut documents.warnings);
-        Ok(Contents { format: Some(format), images, skipped, warnings })
+        let warnings = std::mem::take(&mut documents.warnings).into_vec();
+        Ok(Contents { format: Some(format), images, skipped: skipped.into_vec(), warnings })
     }
 
     fn skip(&mut self, descriptor: &Descriptor, reason: &str) {
         let sentence = format!("{}: {reason}", descriptor.digest);
-        if !self.skipped.contains(&sentence) {
-            self.skipped.push(sentence);
-        }
+        self.skipped.push(sentence);
     }
 
     /// What a descriptor of the index at the top stands for: at most one image.
@@ -238,13 +237,13 @@ impl<'w, 'r> Walk<'w, 'r> {
         let mut platforms: HashMap<Vec<Reference>, HashMap<Digest, Option<u32>>> = HashMap::new();
         for candidate in &candidates {
             if let Some(platform) = &candidate.platform {
-                let group = platforms.entry(candidate.names.tags.clone()).or_default();
+                let group = platforms.entry(candidate.names.tags.to_vec()).or_default();
                 group.insert(candidate.manifest.digest, self.platform.rank(platform));
             }
         }
         let mut kept = Vec::new();
         for candidate in candidates {
-            let group = platforms.get(&candidate.names.tags).filter(|group| group.len() > 1);
+            let group = platforms.get(&*candidate.names.tags).filter(|group| group.len() > 1);
             let best = group.and_then(|group| group.values().max().copied().flatten());
             let rank = candidate.platform.as_ref().and_then(|platform| self.platform.rank(platform));
             match (&candidate.platform, group) {
@@ -275,7 +274,8 @@ impl<'w, 'r> Walk<'w, 'r> {
         let layers = layers.collect::<Result<_, _>>()?;
         let Names { tags, unusable } = names;
         let (config, id) = (config.bytes, config.id);
-        Ok(Some(Image { config, config_name, id, tags, unusable_names: unusable, layers, parent: None, origin }))
+        let (tags, unusable_names) = (tags.into_vec(), unusable.into_vec());
+        Ok(Some(Image { config, config_name, id, tags, unusable_names, layers, parent: None, origin }))
     }
 }
 

@@ -92,7 +92,7 @@ fn names_that_cannot_be_used_are_told() {
         (&format!("a:1@{digest}"), "it has a digest", true),
         (&format!("a:1@sha512:{}", "0".repeat(128)), "it has a digest", true),
         (&format!("a:1@sha512:{}", "0".repeat(127)), "invalid digest", false),
-        ("sha256:1", "it could not be told from a digest", true),
+        ("sha256:1", "it would be read as a digest", true),
     ];
     for (name, expected, left_out) in cases {
         let manifest = serde_json::json!([{"Config": "c.json", "RepoTags": ["ok:1", name]}]).to_string();

@@ -73,7 +73,7 @@ pub struct CacheRecord {
 pub enum CacheSize {
     /// In bytes.
     Known(u64),
-    /// That which the layer store has for this layer.
+    /// The layer store has the size of this layer.
     Layer(ChainId),
     /// The sum of the files in this directory of the driver's, a hard link counted once.
     Directory(CacheId),
@@ -276,7 +276,7 @@ fn loaded(items: &BTreeMap<String, Item>) -> HashSet<&str> {
                 known.insert(id, false);
                 break false;
             }
-            // In a ring, this is what the one that closes it finds.
+            // Mark the record as bad before following it: in a cycle the walk meets this mark and stops.
             known.insert(id, false);
             way.push(id.as_str());
             at = item.equal_mutable.as_deref().or(item.parent.as_deref());

@@ -46,8 +46,8 @@ pub struct Snapshot {
 
 /// All snapshots of BuildKit.
 ///
-/// That BuildKit was never used is told from that its records cannot be read: the first is an empty value, the second an
-/// error, which must not be taken for "owns nothing".
+/// An empty value means that BuildKit was never used; an error means that its records cannot be read, which must not be
+/// taken for "owns nothing".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshots {
     by_key: BTreeMap<String, Snapshot>,

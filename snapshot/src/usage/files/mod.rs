@@ -85,16 +85,16 @@ impl Collector {
         let home = root.dir.path().join(home);
         let mut home = home.strip_prefix(path).map(|home| home.as_os_str().as_bytes().to_vec()).unwrap_or_default();
         home.push(b'/');
-        // Of other drivers' forms no layer is a tree of its own.
+        // Skip drivers whose layer directories hold more than the layer's own changes.
         let records = catalog.layers.values().flatten().filter(|_| form.is_some());
         let directories = records.map(|layer| (layer.cache_id.as_str().as_bytes().to_vec(), layer.chain_id)).collect();
-        // Of one part in all forms known.
+        // In all these forms the path of the content has one component.
         let content = form.and_then(|form| form.content.first().copied()).unwrap_or_default();
         let content = format!("/{content}/").into_bytes();
         Self { home, content, directories, layers: BTreeMap::new(), largest: BinaryHeap::new(), keep }
     }
 
-    /// Notes an entry of a layer; what is elsewhere is none.
+    /// Records a file that lies in the content of a layer; every other path is ignored.
     fn add(&mut self, path: &[u8], what: What, size: u64, inode: u64) {
         let found = path.strip_prefix(self.home.as_slice()).and_then(|rest| {
             let slash = rest.iter().position(|byte| *byte == b'/')?;

@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(long)]
     no_retag: bool,
 
-    /// Busy threads, decoding and hashing included [default: all processors]
+    /// Number of threads, which also decode and hash [default: all processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 

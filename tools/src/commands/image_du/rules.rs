@@ -18,11 +18,11 @@ pub(super) struct RuleFlags {
     #[arg(long, value_name = "BYTES")]
     highest_wasted_bytes: Option<String>,
 
-    /// Fail if an image wastes more of what its layers but the first add: 0 to 1, or `disabled`
+    /// Fail if a larger share of what the layers above the first add is wasted: 0 to 1, or `disabled`
     #[arg(long, value_name = "SHARE")]
     highest_user_wasted_percent: Option<String>,
 
-    /// Take the thresholds from this file, in the form of dive's `.dive-ci`; what it does not set is as dive has it
+    /// Take the thresholds from this file, in the form of dive's `.dive-ci`; thresholds that it does not set have dive's defaults
     #[arg(long, value_name = "FILE")]
     ci_config: Option<std::path::PathBuf>,
 }

@@ -52,7 +52,7 @@ pub(super) fn run(job: &Job<'_>, to: &Path, options: &Options<'_>, plan: &Plan) 
     let mut found = None;
     let runs = plan.threads.iter().map(|&threads| bench.measure(threads, &mut found));
     let runs = runs.collect::<anyhow::Result<Vec<Run>>>()?;
-    let (format, content) = found.ok_or_else(|| Usage("no number of threads".into()))?;
+    let (format, content) = found.ok_or_else(|| Usage("--threads is empty".into()))?;
     let file_system = file_system(scratch.base())?;
     scratch.remove()?;
     Ok(Report {

@@ -1,4 +1,7 @@
-//! What goes in and out of a store: archives and layouts, load, unpack.
+//! What goes in and out of a store.
+//!
+//! [`source`] says which images an archive, a layout or a pipe has and where the bytes of a layer come from; [`load`] imports
+//! them into a data-root; [`unpack`] puts one image into plain directories.
 
 pub mod load;
 pub mod source;

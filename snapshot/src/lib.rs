@@ -1,4 +1,17 @@
-//! Docker's data-root: schemas, drivers, catalog, liveness, edits, usage.
+//! Docker's data-root, read and written without a daemon.
+//!
+//! | module | what it answers |
+//! |---|---|
+//! | [`root`] | may this directory be read or written, and who else is at work on it |
+//! | [`schema`] | how each file on disk is spelled and decoded |
+//! | [`driver`] | where a layer's content lives, and how it becomes visible |
+//! | [`catalog`] | what images, layers, containers and volumes there are, as dockerd sees them, and what is damaged |
+//! | [`liveness`] | who needs which directory, and what goes if something goes |
+//! | [`view`] | all of this, read once, at one moment: begin here to read |
+//! | [`edit`] | changes, all of a transaction's or none: begin here to write |
+//! | [`usage`] | where the bytes are |
+//!
+//! [`mod@reference`] and [`ids`] are the names of things, checked where they are read.
 
 pub mod catalog;
 pub mod dir;

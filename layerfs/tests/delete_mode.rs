@@ -51,7 +51,6 @@ fn root_delete_mode_cases() {
                 }
                 lines
             }
-            _ => Vec::new(),
         };
         for line in lines {
             report += &format!("{} {}: {line}\n", case.number, case.title);

@@ -140,7 +140,8 @@ fn doubts_keep_everything() {
         let view = store.view();
         let verdict = view.liveness.verdict("nobodys").unwrap();
         assert_eq!(matches!(verdict, Verdict::Unknown(_)), directories, "{name}: {verdict:?}");
-        assert_eq!(view.liveness.dead(&orphan).is_err(), directories, "{name}");
+        // A mount whose layer is not known makes no orphan doubtful in a report; whoever deletes waits.
+        assert_eq!(view.liveness.dead(&orphan).is_err(), directories || name == "parent", "{name}");
         let images: Vec<_> = view.catalog.images.keys().copied().collect();
         let remove = |certainty| {
             let containers = view.catalog.containers.iter().map(|container| container.id.clone()).collect();

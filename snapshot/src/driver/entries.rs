@@ -22,7 +22,16 @@ pub struct HomeEntry {
     /// What it is.
     pub kind: EntryKind,
     /// The entries it stands on, the nearest first, as far as they exist; or why that cannot be read.
-    pub parents: Result<Vec<Arc<str>>, String>,
+    pub parents: Result<Vec<Arc<str>>, UnknownParents>,
+}
+
+/// Why it is not known what an entry stands on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownParents {
+    /// In words.
+    pub cause: String,
+    /// A system call failed: the next time it may be known.
+    pub failed: bool,
 }
 
 /// Everything that a driver's home holds.

@@ -21,7 +21,7 @@ mod vfs;
 
 pub use any::{AnyDriver, DEFAULT, WRITABLE, xattr_namespace};
 pub use damage::LayerDamage;
-pub use entries::{Entries, EntryKind, HomeEntry};
+pub use entries::{Entries, EntryKind, HomeEntry, UnknownParents};
 pub use form::Form;
 pub use mount::{Access, Mount};
 pub use prepared::Prepared;

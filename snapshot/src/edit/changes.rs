@@ -5,6 +5,7 @@ use std::sync::Arc;
 use layerfs::{ChainId, DiffId};
 
 use crate::ids::ImageId;
+use crate::liveness::LayerStays;
 use crate::reference::Reference;
 
 /// How a store is written to.
@@ -87,7 +88,7 @@ pub struct Kept {
     /// The layer.
     pub chain_id: ChainId,
     /// Who needs it, or what could not be read that might.
-    pub reason: String,
+    pub reason: LayerStays,
 }
 
 /// What a transaction did.

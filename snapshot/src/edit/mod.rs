@@ -28,12 +28,11 @@
 //! they would, the rest is done; otherwise all is taken back. A failure before the commit point takes all back at once, and
 //! the bytes of the old `repositories.json` are put back where it was replaced already.
 //!
-//! Nothing is deleted that anybody else may need: `keepers.rs` knows who claims what, and a record that cannot be read counts as
+//! Nothing is deleted that anybody else may need: [`crate::liveness`] knows who claims what, and a record that cannot be read counts as
 //! one that claims everything it might name.
 
 mod changes;
 mod images;
-mod keepers;
 mod record;
 mod recovery;
 mod removal;

@@ -1,17 +1,15 @@
 //! Recovery: what a transaction that was killed has left is finished or taken back, before the next one begins.
 //!
 //! It asks nobody but the store: which records of intent and write-sets of ours are there, and, before anything is deleted,
-//! who needs it ([`super::keepers`]). A dockerd may have run in between, and have come to use what was left.
+//! who needs it ([`crate::liveness`]). A dockerd may have run in between, and have come to use what was left.
 
 use std::collections::HashSet;
 
-use super::keepers::{Keepers, Verdict};
 use super::record::{Record, Stored};
-use super::removal::{finish, removable, remove_remains};
+use super::removal::{delete, finish, is_anothers, remove_remains};
 use super::undo::take_back;
-use crate::driver::Driver;
 use crate::error::StoreError;
-use crate::ids::ImageId;
+use crate::liveness::{Owners, images};
 use crate::root::WritableRoot;
 use crate::schema::references::References;
 
@@ -31,7 +29,7 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
         // Also those that an earlier recovery had begun.
         let removing = root.layers.removing()?;
         if !removing.is_empty() {
-            remove_remains(root, &Keepers::read(root, &HashSet::new())?, &removing)?;
+            remove_remains(root, &Owners::read(root, &HashSet::new())?, &removing)?;
         }
         stored.remove(tmp, sync)?;
     }
@@ -50,42 +48,29 @@ fn is_visible(root: &WritableRoot, record: &Record) -> Result<bool, StoreError> 
 /// What is left to do of a change that was made, without what somebody has come to need since.
 fn still_wanted(root: &WritableRoot, stored: &Stored, mut record: Record) -> Result<Record, StoreError> {
     if !record.removed_images.is_empty() {
-        // A container does not keep an image that was removed by force.
-        let named: HashSet<ImageId> = References::load(&root.images_dir)?.iter().map(|(_, id)| id).collect();
-        let children: HashSet<ImageId> = parents_of_others(root, &record.removed_images)?;
+        let needed = images::named_or_built_on(root, &record.removed_images)?;
         let mut going = Vec::new();
         for id in record.removed_images {
             // One that was stored again after it was to be removed is another's.
             let newer = root.images.written(id)? > stored.written;
-            if !named.contains(&id) && !children.contains(&id) && !newer {
+            if !needed.contains(&id) && !newer {
                 going.push(id);
             }
         }
         record.removed_images = going;
     }
     if !record.removed_layers.is_empty() {
-        let keepers = Keepers::read(root, &record.removed_images.iter().copied().collect())?;
+        let owners = Owners::read(root, &record.removed_images.iter().copied().collect())?;
         let registered: HashSet<_> = root.layers.list()?.into_iter().collect();
         let there: Vec<_> =
             record.removed_layers.iter().map(|(id, _)| *id).filter(|id| registered.contains(id)).collect();
-        let (_, kept) = removable(&keepers, &there);
+        let (_, kept) = owners.removable(&there);
         let kept: HashSet<_> = kept.into_iter().map(|(id, _)| id).collect();
         // A name that is there already is one of a layer that is out of dockerd's sight.
         let removing: HashSet<String> = root.layers.removing()?.into_iter().collect();
         record.removed_layers.retain(|(id, name)| removing.contains(name) || !kept.contains(id));
     }
     Ok(record)
-}
-
-/// Those of `images` from which images that stay were built.
-fn parents_of_others(root: &WritableRoot, images: &[ImageId]) -> Result<HashSet<ImageId>, StoreError> {
-    let asked: HashSet<ImageId> = images.iter().copied().collect();
-    let mut parents = HashSet::new();
-    for id in root.images.list()?.into_iter().filter(|id| !asked.contains(id)) {
-        let parent = root.images.metadata(id, "parent")?;
-        parents.extend(parent.and_then(|text| text.parse().ok()).map(ImageId).filter(|id| asked.contains(id)));
-    }
-    Ok(parents)
 }
 
 /// Removes write-sets with the directories they name. One that names what somebody needs is stale, or forged: it goes alone.
@@ -95,13 +80,14 @@ fn remove_write_sets(root: &WritableRoot) -> Result<(), StoreError> {
     if leftovers.is_empty() {
         return Ok(());
     }
-    let keepers = Keepers::read(root, &HashSet::new())?;
+    let owners = Owners::read(root, &HashSet::new())?;
+    let directories = owners.directories();
     for name in leftovers {
         match root.layers.leftover_cache_id(&name) {
-            Ok(Some(id)) => match keepers.directory(&id, None) {
-                Verdict::Free => root.driver.remove(&id)?,
-                Verdict::Needed(_) => {}
-                Verdict::Unknown(_) => continue,
+            Ok(Some(id)) => match directories.dead(&id, None) {
+                Ok(dead) => delete(root, &dead)?,
+                Err(reason) if is_anothers(&reason) => {}
+                Err(_) => continue,
             },
             // Cut short by a power cut, before there was a directory.
             Ok(None) | Err(StoreError::Invalid { .. }) => {}

@@ -6,10 +6,11 @@ use std::collections::HashSet;
 
 use layerfs::ChainId;
 
-use super::keepers::{Keepers, Owner, Verdict};
 use super::record::{Note, Record};
 use crate::driver::Driver;
 use crate::error::StoreError;
+use crate::ids::CacheId;
+use crate::liveness::{Claim, Dead, Directories, Owners, StillAlive};
 use crate::root::WritableRoot;
 
 /// Does steps 8 to 11 of the [order](super).
@@ -45,15 +46,16 @@ pub(super) fn remove_layers(root: &WritableRoot, layers: &[(ChainId, String)], s
         root.layers.sync()?;
     }
     let names: Vec<String> = layers.iter().map(|(_, removing)| removing.clone()).collect();
-    remove_remains(root, &Keepers::read_all(root, &HashSet::new())?, &names)
+    remove_remains(root, &Owners::read_all(root, &HashSet::new())?, &names)
 }
 
 /// Removes the directories of layers that are out of dockerd's sight already, and their records.
-pub(super) fn remove_remains(root: &WritableRoot, keepers: &Keepers, names: &[String]) -> Result<(), StoreError> {
+pub(super) fn remove_remains(root: &WritableRoot, owners: &Owners, names: &[String]) -> Result<(), StoreError> {
+    let directories = owners.directories();
     let mut failed = None;
     for name in names {
         // One that cannot be removed now keeps no other.
-        if let Err(error) = remove_directory(root, keepers, name) {
+        if let Err(error) = remove_directory(root, &directories, name) {
             failed.get_or_insert(error);
         }
     }
@@ -61,35 +63,34 @@ pub(super) fn remove_remains(root: &WritableRoot, keepers: &Keepers, names: &[St
 }
 
 /// Removes the directory of a layer on its way out, and its record. A directory that somebody else may need stays.
-fn remove_directory(root: &WritableRoot, keepers: &Keepers, removing: &str) -> Result<(), StoreError> {
+fn remove_directory(root: &WritableRoot, directories: &Directories<'_>, removing: &str) -> Result<(), StoreError> {
     let id = match root.layers.removing_cache_id(removing) {
         // Nobody can say which directory it means.
         Err(StoreError::Invalid { .. }) => return Ok(()),
         id => id?,
     };
     if let Some(id) = id {
-        match keepers.directory(&id, Some(&Owner::Removing(removing.to_owned()))) {
-            Verdict::Free => root.driver.remove(&id)?,
-            Verdict::Needed(_) => {}
+        match directories.dead(&id, Some(removing)) {
+            Ok(dead) => delete(root, &dead)?,
+            Err(reason) if is_anothers(&reason) => {}
             // The record says whose it is for as long as nobody knows better.
-            Verdict::Unknown(_) => return Ok(()),
+            Err(_) => return Ok(()),
         }
     }
     root.layers.forget(removing)
 }
 
-/// Those of `layers`, which has children before parents, that may go: the others with the reason.
-pub(super) fn removable(keepers: &Keepers, layers: &[ChainId]) -> (Vec<ChainId>, Vec<(ChainId, String)>) {
-    let (mut gone, mut going, mut kept) = (HashSet::new(), Vec::new(), Vec::new());
-    for &chain_id in layers {
-        match keepers.layer(chain_id, &gone) {
-            Verdict::Free => {
-                gone.insert(chain_id);
-                going.push(chain_id);
-            }
-            Verdict::Needed(reason) => kept.push((chain_id, reason)),
-            Verdict::Unknown(reason) => kept.push((chain_id, format!("it may be needed: {reason}"))),
-        }
+/// Removes a directory. It is the only place where a change to a store does.
+pub(super) fn delete(root: &WritableRoot, dead: &Dead<CacheId>) -> Result<(), StoreError> {
+    root.driver.remove(dead.get())
+}
+
+/// Whether a directory has another owner, or is none of a layer: then it stays without the record that named it. One that is
+/// only mounted has none.
+pub(super) fn is_anothers(reason: &StillAlive) -> bool {
+    match reason {
+        StillAlive::Claimed(claims) => claims.iter().any(|claim| !matches!(claim, Claim::Mounted(_))),
+        StillAlive::Service => true,
+        StillAlive::Unknown(_) => false,
     }
-    (going, kept)
 }

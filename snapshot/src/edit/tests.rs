@@ -9,6 +9,7 @@ use layerfs::{ChainId, DiffId, Digest};
 use super::*;
 use crate::error::StoreError;
 use crate::ids::ImageId;
+use crate::liveness::{Claim, Holder, LayerStays};
 use crate::reference::Reference;
 use crate::root::DataRoot;
 
@@ -147,7 +148,10 @@ fn an_image_goes_with_its_name_and_its_layers() {
     let layers = chain(&["base", "two", "three"]);
     assert_eq!(summary.removed_layers, [layers[2], layers[1]]);
     assert_eq!(summary.kept.len(), 1);
-    assert!(summary.kept[0].chain_id == layers[0] && summary.kept[0].reason.contains(&kept.to_string()), "{summary:?}");
+    assert!(
+        summary.kept[0].chain_id == layers[0] && summary.kept[0].reason == LayerStays::Held(Holder::Image(kept)),
+        "{summary:?}"
+    );
     // The mark that something stood on the base is all that is left.
     assert_eq!(store.listing(), before);
     assert_eq!((store.image_of("kept:1"), store.image_of("app:1")), (Some(kept), None));
@@ -282,6 +286,79 @@ fn unreadable_records_keep_what_they_might_name() {
     old_intent(&store, &layers);
     drop(store.begin());
     assert!(!layers.iter().any(|layer| store.has_layer(*layer)));
+    assert_eq!(store.leftovers(), 0);
+}
+
+/// The driver knows of owners that no record names: what a live directory stands on is needed, whatever the layers say.
+#[test]
+fn what_live_directories_stand_on_stays() {
+    let store = Store::new();
+    let layers = store.add_layers(&["base", "top"]);
+    let [base, top] = [0, 1].map(|at| store.cache_id(layers[at]));
+    let link = std::fs::read_to_string(store.at(&format!("overlay2/{base}/link"))).unwrap();
+    let writable = "a".repeat(64);
+    store.write(&format!("overlay2/{writable}/lower"), format!("l/{link}"));
+    store.write("image/overlay2/layerdb/mounts/container/mount-id", &writable);
+    store.write("image/overlay2/layerdb/mounts/container/parent", chain(&["other"])[0].to_string());
+    // As an edit, as a record of intent, and as a write-set where the layer's record was lost.
+    let mut transaction = store.begin();
+    layers.iter().rev().for_each(|&chain_id| transaction.add(Edit::RemoveLayer { chain_id }));
+    let summary = transaction.commit().unwrap();
+    assert_eq!(summary.removed_layers, [layers[1]]);
+    let reason = LayerStays::Directory(Claim::Below(writable.as_str().into()));
+    assert_eq!(summary.kept, [Kept { chain_id: layers[0], reason }]);
+    assert!(!store.at(&format!("overlay2/{top}")).exists());
+    old_intent(&store, &layers);
+    drop(store.begin());
+    assert!(store.has_layer(layers[0]));
+    std::fs::remove_dir_all(store.at(&format!("image/overlay2/layerdb/sha256/{}", layers[0].0.hex()))).unwrap();
+    store.write("image/overlay2/layerdb/tmp/write-set-layerfs-1/cache-id", &base);
+    drop(store.begin());
+    assert!(store.at(&format!("overlay2/{base}/diff")).exists());
+    assert_eq!(store.leftovers(), 0);
+    // With the container, all of it may go.
+    std::fs::remove_dir_all(store.at("image/overlay2/layerdb/mounts/container")).unwrap();
+    store.write("image/overlay2/layerdb/tmp/write-set-layerfs-1/cache-id", &base);
+    drop(store.begin());
+    assert!(!store.at(&format!("overlay2/{base}")).exists());
+}
+
+/// A live directory that does not tell what it stands on may stand on any. One that is to go itself keeps nothing.
+#[test]
+fn an_unreadable_lower_keeps_what_it_might_name() {
+    for live in [true, false] {
+        let store = Store::new();
+        let layers = store.add_layers(&["base", "top"]);
+        let (orphans, writable) = (["e".repeat(64), "f".repeat(64)], "a".repeat(64));
+        for (number, id) in orphans.iter().enumerate() {
+            // As a power cut leaves it under --no-sync.
+            store.write(&format!("overlay2/{id}/lower"), "");
+            store.write(&format!("image/overlay2/layerdb/tmp/write-set-layerfs-{number}/cache-id"), id);
+        }
+        if live {
+            store.write(&format!("overlay2/{writable}/lower"), "");
+            store.write("image/overlay2/layerdb/mounts/container/mount-id", &writable);
+            store.write("image/overlay2/layerdb/mounts/container/parent", chain(&["other"])[0].to_string());
+        }
+        old_intent(&store, &layers);
+        drop(store.begin());
+        for id in &orphans {
+            assert_eq!(store.at(&format!("overlay2/{id}")).exists(), live, "{live}");
+        }
+        assert_eq!((store.has_layer(layers[0]), store.has_layer(layers[1])), (live, live));
+    }
+}
+
+#[test]
+fn what_is_the_drivers_own_is_not_removed() {
+    let store = Store::new();
+    drop(store.begin());
+    store.write("overlay2/backingFsBlockDev", "");
+    store.write("image/overlay2/layerdb/tmp/write-set-layerfs-1/cache-id", "backingFsBlockDev");
+    store.write("overlay2/check-overlayfs-support1/lower1/file", "");
+    store.write("image/overlay2/layerdb/tmp/write-set-layerfs-2/cache-id", "check-overlayfs-support1");
+    drop(store.begin());
+    assert!(store.at("overlay2/backingFsBlockDev").exists() && store.at("overlay2/check-overlayfs-support1").exists());
     assert_eq!(store.leftovers(), 0);
 }
 

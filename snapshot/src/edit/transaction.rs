@@ -8,14 +8,14 @@ use layerfs::apply::Target;
 use layerfs::{ChainId, JournalFile};
 
 use super::changes::{Edit, Kept, Slot, Summary, WriteOptions};
-use super::keepers::Keepers;
 use super::record::{Note, Record, Stored};
 use super::recovery::recover;
-use super::removal::{finish, removable};
+use super::removal::{delete, finish};
 use super::undo::take_back;
 use crate::driver::{Driver, Prepared};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ImageId};
+use crate::liveness::{Dead, Owners};
 use crate::reference::Reference;
 use crate::root::WritableRoot;
 use crate::schema::layer::{LayerRecord, LayerStore, WriteSet};
@@ -274,8 +274,8 @@ impl Transaction {
         }
         let mut kept = Vec::new();
         if !leaving.is_empty() {
-            let keepers = Keepers::read_all(&self.root, &record.removed_images.iter().copied().collect())?;
-            let (going, staying) = removable(&keepers, &leaving);
+            let owners = Owners::read_all(&self.root, &record.removed_images.iter().copied().collect())?;
+            let (going, staying) = owners.removable(&leaving);
             record.removed_layers = going.into_iter().map(|id| (id, LayerStore::removing_name(id))).collect();
             kept.extend(staying.into_iter().map(|(chain_id, reason)| Kept { chain_id, reason }));
         }
@@ -351,7 +351,7 @@ impl Transaction {
         for Staged { set, layer } in self.sets.drain(..).flatten() {
             drop(layer);
             // Its directory may have been completed already. The write-set stays where that does: it tells whose it is.
-            if self.root.driver.remove(&set.cache_id).is_ok() {
+            if delete(&self.root, &Dead::never_registered(&set)).is_ok() {
                 let _ = self.root.layers.abandon(&set);
             }
         }

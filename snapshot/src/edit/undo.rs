@@ -4,18 +4,18 @@ use std::collections::HashSet;
 
 use layerfs::ChainId;
 
-use super::keepers::{Keepers, needed_images};
 use super::record::Record;
-use super::removal::{removable, remove_layers};
+use super::removal::remove_layers;
 use crate::error::StoreError;
 use crate::ids::ImageId;
+use crate::liveness::{Owners, images};
 use crate::root::WritableRoot;
 use crate::schema::layer::LayerStore;
 
 /// Takes back the images and layers that a transaction has added, as far as nobody needs them. Both may be there or not.
 pub(super) fn take_back(root: &WritableRoot, record: &Record, sync: bool) -> Result<(), StoreError> {
     let needed =
-        if record.added_images.is_empty() { HashSet::new() } else { needed_images(root, &record.added_images)? };
+        if record.added_images.is_empty() { HashSet::new() } else { images::needed(root, &record.added_images)? };
     let there = |id: &&ImageId| root.images.written(**id).is_ok_and(|written| written.is_some());
     let images: Vec<ImageId> =
         record.added_images.iter().filter(|id| !needed.contains(id)).filter(there).copied().collect();
@@ -31,7 +31,7 @@ pub(super) fn take_back(root: &WritableRoot, record: &Record, sync: bool) -> Res
     if layers.is_empty() {
         return Ok(());
     }
-    let (going, _) = removable(&Keepers::read_all(root, &HashSet::new())?, &layers);
+    let (going, _) = Owners::read_all(root, &HashSet::new())?.removable(&layers);
     let going: Vec<(ChainId, String)> =
         going.into_iter().map(|chain_id| (chain_id, LayerStore::removing_name(chain_id))).collect();
     remove_layers(root, &going, sync)

@@ -1,18 +1,28 @@
-//! The records of all owners.
+//! The records of all owners of directories, by one set of rules, whoever asks.
+//!
+//! What cannot be read is a [`Doubt`]. Some of what it may mean is so unlikely that reports pass over it, while whoever deletes
+//! does not: these are reservations.
+//!
+//! | cannot be read | is |
+//! |---|---|
+//! | the `cache-id` of a layer, or of one whose removal was begun | a doubt |
+//! | the `parent` of a layer | a reservation |
+//! | a mount's `mount-id` or `init-id` | a doubt |
+//! | a mount's `parent`, also one that is not there, and an entry of the mounts that is no directory | a reservation |
+//! | `buildkit/snapshots.db` | a doubt |
 
 use std::collections::HashMap;
 
-use layerfs::{ChainId, Digest};
+use layerfs::ChainId;
 
 use super::{Claim, Doubt};
-use crate::catalog::{Catalog, with_causes};
-use crate::dir::Dir;
+use crate::catalog::{Catalog, MountDamage, with_causes};
 use crate::error::StoreError;
+use crate::ids::CacheId;
 use crate::root::DataRoot;
 use crate::schema::buildkit::Snapshots;
-
-const SMALL_FILE: usize = 4096;
-const CACHE_ID: &str = "cache-id";
+use crate::schema::layer::LayerStore;
+use crate::schema::mount::MountRecord;
 
 /// Who claims which name in the driver's home.
 #[derive(Debug, Default)]
@@ -22,6 +32,10 @@ pub(super) struct Claims {
     pub(super) unfinished: HashMap<String, String>,
     /// What could not be read.
     pub(super) doubts: Vec<Doubt>,
+    /// What only whoever deletes minds.
+    pub(super) reservations: Vec<Doubt>,
+    /// The first call that failed, and may not the next time.
+    pub(super) failed: Option<StoreError>,
 }
 
 impl Claims {
@@ -33,86 +47,100 @@ impl Claims {
         }
     }
 
-    /// Asks all owners.
+    pub(super) fn note_failure(&mut self, error: StoreError) {
+        if matches!(error, StoreError::Io { .. }) {
+            self.failed.get_or_insert(error);
+        }
+    }
+
+    /// Asks all owners. Layers that the catalog could load are not read again.
     pub(super) fn collect(
         root: &DataRoot,
         catalog: &Catalog,
         snapshots: Result<&Snapshots, &StoreError>,
     ) -> Result<Self, StoreError> {
         let mut claims = Self::default();
-        claims.layers(root, catalog)?;
-        claims.mounts(catalog);
-        match snapshots {
-            Ok(snapshots) => {
-                for id in snapshots.driver_ids() {
-                    claims.add(id.as_str(), Claim::BuildKit(id.to_string()));
-                }
-            }
-            Err(error) => claims.doubts.push(Doubt::BuildCache { cause: with_causes(error) }),
+        for record in catalog.layers.values().flatten() {
+            claims.add(record.cache_id.as_str(), Claim::Layer(record.chain_id));
         }
+        if let Some(layers) = root.layers()? {
+            for chain_id in layers.list()?.into_iter().filter(|id| catalog.layer(*id).is_none()) {
+                claims.registered(&layers, chain_id);
+            }
+            claims.removing(&layers)?;
+            claims.unfinished = layers.unfinished()?.into_iter().map(|(name, id)| (id.to_string(), name)).collect();
+        }
+        catalog.mounts.iter().for_each(|mount| claims.mount(mount));
+        claims.build_cache(snapshots);
         Ok(claims)
     }
 
-    fn layers(&mut self, root: &DataRoot, catalog: &Catalog) -> Result<(), StoreError> {
-        let db = |name: &str| root.images_dir.as_ref().map_or(Ok(None), |dir| dir.descend(&["layerdb", name]));
-        for record in catalog.layers.values().flatten() {
-            self.add(record.cache_id.as_str(), Claim::Layer(record.chain_id));
-        }
-        if let Some(layers) = db("sha256")? {
-            for name in layers.names()? {
-                let owner = match (Digest::from_hex(&name), name.ends_with("-removing")) {
-                    (Ok(digest), _) if catalog.layer(ChainId(digest)).is_some() => continue,
-                    (Ok(digest), _) => Claim::Layer(ChainId(digest)),
-                    (Err(_), true) => Claim::Removing(name.clone()),
-                    // dockerd passes over other names.
-                    (Err(_), false) => continue,
-                };
-                match cache_id(&layers, &name) {
-                    Ok(Some(id)) => self.add(&id, owner),
-                    // Its directory went before its record.
-                    Ok(None) if matches!(owner, Claim::Removing(_)) => {}
-                    Ok(None) => {
-                        let cause = format!("{CACHE_ID} is missing or empty");
-                        self.doubts.push(Doubt::LayerRecord { record: name, cause });
-                    }
-                    Err(error) => {
-                        self.doubts.push(Doubt::LayerRecord { record: name, cause: with_causes(&error) });
-                    }
-                }
+    /// A registered layer, from its record; returns the layer below it.
+    pub(super) fn registered(&mut self, layers: &LayerStore, chain_id: ChainId) -> Option<ChainId> {
+        let record = chain_id.0.hex();
+        match layers.registered_cache_id(chain_id) {
+            Ok(Some(id)) => self.add(id.as_str(), Claim::Layer(chain_id)),
+            Ok(None) => {
+                self.doubts
+                    .push(Doubt::LayerRecord { record: record.clone(), cause: "its cache-id is missing".into() });
+            }
+            Err(error) => {
+                self.doubts.push(Doubt::LayerRecord { record: record.clone(), cause: with_causes(&error) });
+                self.note_failure(error);
             }
         }
-        if let Some(tmp) = db("tmp")? {
-            for name in tmp.names()? {
-                if let Ok(Some(id)) = cache_id(&tmp, &name) {
-                    self.unfinished.insert(id, name);
+        layers.registered_parent(chain_id).unwrap_or_else(|error| {
+            self.reservations.push(Doubt::LayerRecord { record, cause: with_causes(&error) });
+            self.note_failure(error);
+            None
+        })
+    }
+
+    /// Layers whose removal was begun.
+    pub(super) fn removing(&mut self, layers: &LayerStore) -> Result<(), StoreError> {
+        for record in layers.removing()? {
+            match layers.removing_cache_id(&record) {
+                Ok(Some(id)) => self.add(id.as_str(), Claim::Removing(record)),
+                // Its directory went before its record.
+                Ok(None) => {}
+                Err(error) => {
+                    self.doubts.push(Doubt::LayerRecord { record, cause: with_causes(&error) });
+                    self.note_failure(error);
                 }
             }
         }
         Ok(())
     }
 
-    fn mounts(&mut self, catalog: &Catalog) {
-        for mount in &catalog.mounts {
-            if let Some(id) = &mount.mount_id {
-                self.add(id.as_str(), Claim::Mount(mount.name.clone()));
-                // Where dockerd lost the record of it, it is still that one's.
-                let init = mount.init_id.as_ref().map_or_else(|| format!("{id}-init"), ToString::to_string);
-                self.add(&init, Claim::Init(mount.name.clone()));
-            }
-            for name in &mount.also_names {
-                self.add(name, Claim::Mount(mount.name.clone()));
-            }
-            for cause in [mount.unknown_layer(), mount.unknown_init()].into_iter().flatten() {
-                self.doubts.push(Doubt::Mount { mount: mount.name.clone(), cause: cause.clone() });
+    /// An entry of `layerdb/mounts`.
+    pub(super) fn mount(&mut self, mount: &MountRecord) {
+        if let Some(id) = &mount.mount_id {
+            self.add(id.as_str(), Claim::Mount(mount.name.clone()));
+            // Where dockerd lost the record of it, it is still that one's.
+            let init = mount.init_id.as_ref().map_or_else(|| format!("{id}-init"), ToString::to_string);
+            self.add(&init, Claim::Init(mount.name.clone()));
+        }
+        for name in &mount.also_names {
+            self.add(name, Claim::Mount(mount.name.clone()));
+        }
+        let doubt = |cause: &MountDamage| Doubt::Mount { mount: mount.name.clone(), cause: cause.clone() };
+        self.doubts.extend([mount.unknown_layer(), mount.unknown_init()].into_iter().flatten().map(doubt));
+        for (known, file) in [(mount.mount_id.is_some(), "mount-id"), (mount.parent.is_some(), "parent")] {
+            if !known {
+                let missing = MountDamage::FileMissing { file };
+                self.reservations.push(doubt(mount.damage.first().unwrap_or(&missing)));
             }
         }
     }
-}
 
-/// A record's `cache-id`; `None` if it is missing or empty.
-fn cache_id(records: &Dir, name: &str) -> Result<Option<String>, StoreError> {
-    let Some(dir) = records.sub(name)? else { return Ok(None) };
-    let bytes = dir.read(CACHE_ID, SMALL_FILE)?;
-    let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
-    Ok(text.filter(|text| !text.is_empty()))
+    /// BuildKit's records.
+    pub(super) fn build_cache(&mut self, snapshots: Result<&Snapshots, &StoreError>) {
+        match snapshots {
+            Ok(snapshots) => {
+                let ids = snapshots.driver_ids().iter().map(CacheId::as_str);
+                ids.for_each(|id| self.add(id, Claim::BuildKit(id.to_owned())));
+            }
+            Err(error) => self.doubts.push(Doubt::BuildCache { cause: with_causes(error) }),
+        }
+    }
 }

@@ -1,7 +1,10 @@
 //! What may be deleted: only [`Liveness`] can say so, and it gives its word as a value.
+//!
+//! Besides, a process may take back what it has made itself and has not registered yet.
 
 use crate::driver::EntryKind;
 use crate::ids::CacheId;
+use crate::schema::layer::WriteSet;
 
 use super::removal::Removal;
 use super::{Claim, Doubt, Liveness};
@@ -20,6 +23,13 @@ impl<T> Dead<T> {
     /// What it is.
     pub fn into_inner(self) -> T {
         self.0
+    }
+}
+
+impl Dead<CacheId> {
+    /// The directory of a layer that this process has begun and not registered: nobody else has ever heard of it.
+    pub(crate) fn never_registered(set: &WriteSet) -> Self {
+        Self(set.cache_id.clone())
     }
 }
 
@@ -69,28 +79,66 @@ impl Liveness {
     /// # Errors
     /// [`StillAlive`] where it must stay.
     pub fn dead_after(&self, id: &CacheId, removal: &Removal) -> Result<Dead<CacheId>, StillAlive> {
-        let stays = |claim: &&Claim| match claim {
+        let stays = |claim: &Claim| match claim {
             Claim::Layer(chain) => !removal.layers.contains(chain),
             Claim::Mount(name) | Claim::Init(name) => !removal.containers.contains(name),
-            // Only the first of those above is noted; all are looked at below.
-            Claim::Below(_) => false,
-            Claim::BuildKit(_) | Claim::Removing(_) | Claim::Mounted(_) => true,
+            Claim::Below(_) | Claim::BuildKit(_) | Claim::Removing(_) | Claim::Mounted(_) => true,
         };
-        let claims_on = |claims: &[Claim]| claims.iter().filter(stays).cloned().collect::<Vec<_>>();
-        let Some(&number) = self.numbers.get(id.as_str()) else {
-            let claims = self.absent.get(id.as_str()).map(|claims| claims_on(claims)).unwrap_or_default();
-            return if claims.is_empty() { Ok(Dead(id.clone())) } else { Err(StillAlive::Claimed(claims)) };
+        self.after(stays).dead(id, stays)
+    }
+
+    /// What is live by the claims that `stays` takes. Read once for many questions.
+    pub(super) fn after(&self, stays: impl Fn(&Claim) -> bool) -> After<'_> {
+        let below = self.below(&stays);
+        let live = |at: u32| {
+            let own = |claim: &Claim| !matches!(claim, Claim::Below(_)) && stays(claim);
+            below[at as usize].is_some() || self.entries[at as usize].claims.iter().any(own)
         };
-        let entry = &self.entries[number as usize];
-        let mut claims = claims_on(&entry.claims);
-        let on_it = |above: &super::OwnedEntry| above.parents.contains(&number);
-        let mut above = self.names.iter().zip(&self.entries).filter(|(_, above)| on_it(above));
-        let live = above.find(|(_, above)| above.claims.iter().any(|claim| stays(&claim)));
-        claims.extend(live.map(|(name, _)| Claim::Below(name.clone())));
+        let parents = |doubt: &&Doubt| !matches!(doubt, Doubt::Parents { .. });
+        let mut doubts: Vec<&Doubt> = self.doubts.iter().filter(parents).chain(&self.reservations).collect();
+        doubts.extend(self.unread.iter().filter(|(at, _)| live(*at)).map(|(_, doubt)| doubt));
+        After { liveness: self, below, doubts }
+    }
+}
+
+/// What is live once some claims are gone.
+#[derive(Debug)]
+pub(crate) struct After<'l> {
+    liveness: &'l Liveness,
+    /// Of each entry, one that stands on it and is live.
+    below: Vec<Option<u32>>,
+    doubts: Vec<&'l Doubt>,
+}
+
+impl<'l> After<'l> {
+    /// Why not all is known.
+    pub(super) fn doubts(&self) -> &[&'l Doubt] {
+        &self.doubts
+    }
+
+    /// Who claims a directory itself, and which live one stands on it.
+    pub(super) fn claims(&self, id: &CacheId, stays: impl Fn(&Claim) -> bool) -> Vec<Claim> {
+        let liveness = self.liveness;
+        let number = liveness.numbers.get(id.as_str());
+        let direct = match number {
+            Some(number) => Some(&liveness.entries[*number as usize].claims),
+            None => liveness.absent.get(id.as_str()),
+        };
+        let own = |claim: &&Claim| !matches!(claim, Claim::Below(_)) && stays(claim);
+        let mut claims: Vec<Claim> = direct.into_iter().flatten().filter(own).cloned().collect();
+        let above = number.and_then(|number| self.below[*number as usize]);
+        claims.extend(above.map(|above| Claim::Below(std::sync::Arc::clone(&liveness.names[above as usize]))));
+        claims
+    }
+
+    /// Whether nobody needs a directory, of whose own claims only those count that `stays` takes.
+    pub(super) fn dead(&self, id: &CacheId, stays: impl Fn(&Claim) -> bool) -> Result<Dead<CacheId>, StillAlive> {
+        let claims = self.claims(id, stays);
+        let entry = self.liveness.entry(id.as_str());
         match () {
             () if !claims.is_empty() => Err(StillAlive::Claimed(claims)),
-            () if entry.kind == EntryKind::Service => Err(StillAlive::Service),
-            () if !self.doubts.is_empty() => Err(StillAlive::Unknown(self.doubts.clone())),
+            () if entry.is_some_and(|entry| entry.kind == EntryKind::Service) => Err(StillAlive::Service),
+            () if !self.doubts.is_empty() => Err(StillAlive::Unknown(self.doubts.iter().copied().cloned().collect())),
             () => Ok(Dead(id.clone())),
         }
     }

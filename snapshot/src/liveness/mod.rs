@@ -12,13 +12,19 @@
 //! | below a live one | what the driver says it stands on |
 //! | mounted now | the kernel |
 //!
+//! Reports read it with the rest of a [view](crate::view::View). Whoever writes to a store asks `owners.rs`, which reads no more than
+//! that takes, by the same rules; of layers it says as well who holds them. A directory is deleted only by whoever has a
+//! [`Dead`] of it.
+//!
 //! Deletions that were begun count as live since dockerd ends them itself (moby v20.10.24 `layer/filestore.go: getOrphan`).
 
 mod claims;
 mod dead;
 mod doubt;
+pub(crate) mod images;
 pub mod lookup;
 mod mounted;
+mod owners;
 pub mod removal;
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,9 +34,12 @@ use layerfs::ChainId;
 
 pub use dead::{Dead, StillAlive};
 pub use doubt::Doubt;
+pub(crate) use owners::{Directories, Owners};
+pub use owners::{Holder, LayerStays};
 
 use crate::catalog::{Catalog, with_causes};
-use crate::driver::{Entries, EntryKind};
+use crate::dir::Dir;
+use crate::driver::{Entries, EntryKind, Form};
 use crate::error::StoreError;
 use crate::root::DataRoot;
 use crate::schema::buildkit::Snapshots;
@@ -55,7 +64,7 @@ pub enum Claim {
     Mounted(String),
 }
 
-/// Whether an entry may go.
+/// Whether an entry may go, as a report says it. Whoever deletes asks [`Liveness::dead`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict<'l> {
     /// Somebody claims it.
@@ -91,6 +100,10 @@ pub struct Liveness {
     absent: HashMap<String, Vec<Claim>>,
     links: BTreeMap<String, Option<String>>,
     doubts: Vec<Doubt>,
+    /// What only whoever deletes minds.
+    reservations: Vec<Doubt>,
+    /// Entries of which it is not known what they stand on, by number.
+    unread: Vec<(u32, Doubt)>,
 }
 
 impl Liveness {
@@ -105,41 +118,58 @@ impl Liveness {
     ) -> Result<Self, StoreError> {
         let home = root.entries()?;
         let mut claims = Claims::collect(root, catalog, snapshots)?;
-        let mut liveness = Self { doubts: std::mem::take(&mut claims.doubts), ..Self::default() };
         if !is_covered(root) && !home.entries.is_empty() {
-            liveness.doubts.push(Doubt::Driver { name: root.driver_name.clone() });
+            claims.doubts.push(Doubt::Driver { name: root.driver_name.clone() });
         }
-        let Entries { entries, links } = home;
+        Ok(Self::build(root.home.as_ref(), root.form(), home, &mut claims))
+    }
+
+    /// Joins what the driver's home holds with who claims it. `claims` keeps what call has failed.
+    fn build(home: Option<&Dir>, form: Option<Form>, held: Entries, claims: &mut Claims) -> Self {
+        let mut liveness = Self::default();
+        let Entries { entries, links } = held;
         liveness.links = links.into_iter().map(|(link, to)| (link, to.as_deref().map(str::to_owned))).collect();
-        if let Some(home) = &root.home {
-            let links = root.form().and_then(|form| form.links).map(|name| (name, &liveness.links));
+        if let Some(home) = home {
+            let links = form.and_then(|form| form.links).map(|name| (name, &liveness.links));
             match mounted::entries(home, links) {
                 Ok(mounted) => mounted.into_iter().for_each(|(name, at)| claims.add(&name, Claim::Mounted(at))),
-                Err(error) => liveness.doubts.push(Doubt::Mounts { cause: with_causes(&error) }),
+                Err(error) => {
+                    claims.doubts.push(Doubt::Mounts { cause: with_causes(&error) });
+                    claims.note_failure(error);
+                }
             }
         }
         liveness.names = entries.keys().cloned().collect();
         liveness.numbers = liveness.names.iter().cloned().zip(0..).collect();
         for (name, entry) in entries {
-            let parents = match &entry.parents {
-                Ok(parents) => parents.iter().filter_map(|parent| liveness.numbers.get(parent).copied()).collect(),
-                Err(cause) => {
-                    // What stands on nothing that is live needs nothing; whether this one is live is not known yet.
-                    liveness.doubts.push(Doubt::Parents { entry: name.to_string(), cause: cause.clone() });
-                    Vec::new()
+            let parents = entry.parents.unwrap_or_else(|unknown| {
+                if let (true, Some(home)) = (unknown.failed, home) {
+                    let failed = StoreError::Invalid { path: home.join(&*name), reason: unknown.cause.clone() };
+                    claims.failed.get_or_insert(failed);
                 }
-            };
+                let doubt = Doubt::Parents { entry: name.to_string(), cause: unknown.cause };
+                liveness.unread.push((liveness.numbers[&name], doubt));
+                Vec::new()
+            });
+            let parents = parents.iter().filter_map(|parent| liveness.numbers.get(parent).copied()).collect();
             let unfinished = claims.unfinished.remove(&*name);
             let claims = claims.by_name.remove(&*name).unwrap_or_default();
             liveness.entries.push(OwnedEntry { kind: entry.kind, claims, unfinished, parents });
         }
-        liveness.absent = claims.by_name;
-        liveness.claim_below();
-        for entry in &mut liveness.entries {
+        liveness.absent = std::mem::take(&mut claims.by_name);
+        liveness.doubts = std::mem::take(&mut claims.doubts);
+        liveness.reservations = std::mem::take(&mut claims.reservations);
+        let below = liveness.below(|_| true);
+        for (entry, above) in liveness.entries.iter_mut().zip(below) {
+            entry.claims.extend(above.map(|above| Claim::Below(Arc::clone(&liveness.names[above as usize]))));
             entry.claims.sort();
             entry.claims.dedup();
         }
-        Ok(liveness)
+        // What an entry stands on that nobody needs is not needed for its sake. Where another doubt leaves open whether it is
+        // needed, that one says so.
+        let live = |(at, _): &&(u32, Doubt)| !liveness.entries[*at as usize].claims.is_empty();
+        liveness.doubts.extend(liveness.unread.iter().filter(live).map(|(_, doubt)| doubt.clone()));
+        liveness
     }
 
     /// Takes note of one more reason why not all is known.
@@ -147,24 +177,26 @@ impl Liveness {
         self.doubts.push(doubt);
     }
 
-    /// Claims what live entries stand on. Each entry is looked at once.
-    fn claim_below(&mut self) {
-        let mut is_below = vec![false; self.entries.len()];
-        let live = |entries: &[OwnedEntry], at: u32| !entries[at as usize].claims.is_empty();
-        let count =
-            u32::try_from(self.entries.len()).expect("a directory has fewer than four thousand million entries");
-        let mut left: Vec<u32> = (0..count).filter(|at| live(&self.entries, *at)).collect();
+    /// Of each entry, one that stands on it and is live by the claims that `stays` takes, if there is any. Each entry is looked
+    /// at once.
+    fn below(&self, stays: impl Fn(&Claim) -> bool) -> Vec<Option<u32>> {
+        let is_own = |claim: &Claim| !matches!(claim, Claim::Below(_)) && stays(claim);
+        let own: Vec<bool> = self.entries.iter().map(|entry| entry.claims.iter().any(is_own)).collect();
+        let mut below: Vec<Option<u32>> = vec![None; self.entries.len()];
+        let mut left: Vec<u32> = (0..).zip(&own).filter(|(_, own)| **own).map(|(at, _)| at).collect();
         while let Some(at) = left.pop() {
-            for parent in self.entries[at as usize].parents.clone() {
-                if parent == at || std::mem::replace(&mut is_below[parent as usize], true) {
+            for &parent in &self.entries[at as usize].parents {
+                let known = &mut below[parent as usize];
+                if parent == at || known.is_some() {
                     continue;
                 }
-                if !live(&self.entries, parent) {
+                *known = Some(at);
+                if !own[parent as usize] {
                     left.push(parent);
                 }
-                self.entries[parent as usize].claims.push(Claim::Below(Arc::clone(&self.names[at as usize])));
             }
         }
+        below
     }
 
     /// An entry by its name.

@@ -228,22 +228,24 @@ impl LayerStore {
         Ok(names.into_iter().filter(|name| name.ends_with(REMOVING)).collect())
     }
 
-    /// The directory of a registered layer and the layer below it, whatever else its record lacks.
-    pub(crate) fn names_in(&self, chain_id: ChainId) -> Result<(Option<CacheId>, Option<ChainId>), StoreError> {
-        let layers = self.layers()?;
-        let hex = chain_id.0.hex();
-        let cache_id = cache_id_in(layers, &hex)?;
-        let Some(dir) = layers.sub(&hex)? else { return Ok((cache_id, None)) };
-        let damaged = |reason: String| StoreError::DamagedLayer { chain_id, reason };
-        let parent = match dir.read(PARENT, SMALL_FILE)? {
-            None => None,
-            Some(bytes) => {
-                let text = String::from_utf8_lossy(&bytes);
-                let parsed = text.trim().parse();
-                Some(ChainId(parsed.map_err(|error: layerfs::InvalidDigest| damaged(error.to_string()))?))
-            }
-        };
-        Ok((cache_id, parent))
+    /// The directory of a registered layer, whatever else its record lacks; `None` if the record has lost it.
+    pub(crate) fn registered_cache_id(&self, chain_id: ChainId) -> Result<Option<CacheId>, StoreError> {
+        cache_id_in(self.layers()?, &chain_id.0.hex())
+    }
+
+    /// The layer below a registered one, whatever else its record lacks; `None` for a base layer.
+    pub(crate) fn registered_parent(&self, chain_id: ChainId) -> Result<Option<ChainId>, StoreError> {
+        let Some(dir) = self.layers()?.sub(&chain_id.0.hex())? else { return Ok(None) };
+        let Some(bytes) = dir.read(PARENT, SMALL_FILE)? else { return Ok(None) };
+        let damaged = |error: layerfs::InvalidDigest| StoreError::DamagedLayer { chain_id, reason: error.to_string() };
+        Ok(Some(ChainId(String::from_utf8_lossy(&bytes).trim().parse().map_err(damaged)?)))
+    }
+
+    /// Unfinished registrations, ours and dockerd's, with the directories they name, as far as they do.
+    pub(crate) fn unfinished(&self) -> Result<Vec<(String, CacheId)>, StoreError> {
+        let Some(tmp) = &self.tmp else { return Ok(Vec::new()) };
+        let named = |name: String| cache_id_in(tmp, &name).ok().flatten().map(|id| (name, id));
+        Ok(tmp.names()?.into_iter().filter_map(named).collect())
     }
 
     /// Takes a write-set away.

@@ -3,20 +3,28 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rustix::fs::FileType;
+
 use super::layout;
 use crate::catalog::with_causes;
 use crate::dir::Dir;
-use crate::driver::{Entries, EntryKind};
+use crate::driver::{Entries, EntryKind, UnknownParents};
 use crate::error::StoreError;
 
 /// Reads the home: all names, all links, and each layer's `lower`.
 pub(super) fn read(driver: &str, home: &Dir, links: Option<&Dir>) -> Result<Entries, StoreError> {
     let mut all = Entries::named(driver, home)?;
     let names: BTreeMap<Arc<str>, ()> = all.entries.keys().map(|name| (Arc::clone(name), ())).collect();
+    let mut unread: BTreeMap<String, String> = BTreeMap::new();
     if let Some(links) = links {
         for link in links.names()? {
-            // What is no symlink leads nowhere.
-            let target = links.read_link(&link).unwrap_or(None);
+            let target = links.read_link(&link).unwrap_or_else(|error| {
+                // What is no symlink leads nowhere.
+                if !links.stat(&link).is_ok_and(|stat| stat.is_none_or(|stat| !is(&stat, FileType::Symlink))) {
+                    unread.insert(link.clone(), with_causes(&error));
+                }
+                None
+            });
             let entry = target.as_deref().and_then(layout::entry_of);
             let entry = entry.and_then(|entry| names.get_key_value(entry.as_str()).map(|(name, ())| Arc::clone(name)));
             all.links.insert(link, entry);
@@ -24,11 +32,29 @@ pub(super) fn read(driver: &str, home: &Dir, links: Option<&Dir>) -> Result<Entr
     }
     let known = &all.links;
     for (name, entry) in all.entries.iter_mut().filter(|(_, entry)| entry.kind == EntryKind::Layer) {
-        // A file is no layer, and one that has gone since stands on nothing.
-        let Ok(Some(layer)) = home.sub(&**name) else { continue };
-        let below = layout::lower(&layer).map_err(|error| with_causes(&error));
+        let below = match home.sub(&**name) {
+            Ok(Some(layer)) => layout::lower(&layer),
+            // One that has gone since stands on nothing.
+            Ok(None) => continue,
+            // A file or a symlink is no layer.
+            Err(_) if home.stat(&**name).is_ok_and(|stat| !stat.is_some_and(|stat| is(&stat, FileType::Directory))) => {
+                continue;
+            }
+            Err(error) => Err(error),
+        };
+        let unknown = |error: StoreError| UnknownParents {
+            cause: with_causes(&error),
+            failed: matches!(error, StoreError::Io { .. }),
+        };
         entry.parents =
-            below.map(|links| links.iter().filter_map(|link| known.get(link.as_str()).cloned().flatten()).collect());
+            below.map_err(unknown).and_then(|links| match links.iter().find_map(|link| unread.get(link.as_str())) {
+                Some(cause) => Err(UnknownParents { cause: cause.clone(), failed: true }),
+                None => Ok(links.iter().filter_map(|link| known.get(link.as_str()).cloned().flatten()).collect()),
+            });
     }
     Ok(all)
+}
+
+fn is(stat: &rustix::fs::Stat, kind: FileType) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == kind
 }

@@ -1,0 +1,39 @@
+//! Which images somebody needs, for whoever takes images back. A container whose config cannot be read may use any of them.
+
+use std::collections::HashSet;
+
+use crate::error::StoreError;
+use crate::ids::ImageId;
+use crate::root::WritableRoot;
+use crate::schema::container;
+use crate::schema::references::References;
+
+/// Those of `images` that a name, a container or another image than those of `images` needs.
+pub(crate) fn needed(root: &WritableRoot, images: &[ImageId]) -> Result<HashSet<ImageId>, StoreError> {
+    let asked: HashSet<ImageId> = images.iter().copied().collect();
+    let mut needed = named_or_built_on(root, images)?;
+    let Some(containers) = container::open(root.dir())? else { return Ok(needed) };
+    for name in containers.names()? {
+        // What is no directory is no container.
+        let Ok(Some(dir)) = containers.sub(&name) else { continue };
+        match container::read(&dir, &name).ok().and_then(|container| container.image) {
+            Some(id) if asked.contains(&id) => drop(needed.insert(id)),
+            Some(_) => {}
+            None => return Ok(asked),
+        }
+    }
+    Ok(needed)
+}
+
+/// Those of `images` that have a name, or from which images that are none of them were built. A container does not keep an image
+/// that was removed by force.
+pub(crate) fn named_or_built_on(root: &WritableRoot, images: &[ImageId]) -> Result<HashSet<ImageId>, StoreError> {
+    let asked: HashSet<ImageId> = images.iter().copied().collect();
+    let mut needed: HashSet<ImageId> =
+        References::load(&root.images_dir)?.iter().map(|(_, id)| id).filter(|id| asked.contains(id)).collect();
+    for id in root.images.list()?.into_iter().filter(|id| !asked.contains(id)) {
+        let parent = root.images.metadata(id, "parent")?;
+        needed.extend(parent.and_then(|text| text.parse().ok()).map(ImageId).filter(|id| asked.contains(id)));
+    }
+    Ok(needed)
+}

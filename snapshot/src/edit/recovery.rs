@@ -26,7 +26,7 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
         } else {
             take_back(root, &record, sync)?;
         }
-        // Also those that an earlier recovery had begun.
+        // Also finish layers that an earlier, interrupted recovery renamed to `-removing`.
         let removing = root.layers.removing()?;
         if !removing.is_empty() {
             remove_remains(root, &Owners::read(root, &HashSet::new())?, &removing)?;
@@ -51,7 +51,7 @@ fn still_wanted(root: &WritableRoot, stored: &Stored, mut record: Record) -> Res
         let needed = images::named_or_built_on(root, &record.removed_images)?;
         let mut going = Vec::new();
         for id in record.removed_images {
-            // One that was stored again after it was to be removed is another's.
+            // If the config is newer than our record, somebody has stored the image again. Keep it.
             let newer = root.images.written(id)? > stored.written;
             if !needed.contains(&id) && !newer {
                 going.push(id);
@@ -66,7 +66,7 @@ fn still_wanted(root: &WritableRoot, stored: &Stored, mut record: Record) -> Res
             record.removed_layers.iter().map(|(id, _)| *id).filter(|id| registered.contains(id)).collect();
         let (_, kept) = owners.removable(&there);
         let kept: HashSet<_> = kept.into_iter().map(|(id, _)| id).collect();
-        // A name that is there already is one of a layer that is out of dockerd's sight.
+        // If the `-removing` name exists, the layer was renamed already: finish its removal.
         let removing: HashSet<String> = root.layers.removing()?.into_iter().collect();
         record.removed_layers.retain(|(id, name)| removing.contains(name) || !kept.contains(id));
     }

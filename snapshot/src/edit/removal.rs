@@ -16,7 +16,7 @@ use crate::root::WritableRoot;
 /// Does steps 8 to 11 of the [order](super).
 pub(super) fn finish(root: &WritableRoot, record: &Record, sync: bool) -> Result<(), StoreError> {
     for (image, note) in &record.notes {
-        // An image that has gone since needs none.
+        // Skip an image that was removed meanwhile: it needs no metadata.
         if root.images.written(*image)?.is_none() {
             continue;
         }
@@ -54,7 +54,7 @@ pub(super) fn remove_remains(root: &WritableRoot, owners: &Owners, names: &[Stri
     let directories = owners.directories();
     let mut failed = None;
     for name in names {
-        // One that cannot be removed now keeps no other.
+        // If one directory cannot be removed, go on with the others and return the first error at the end.
         if let Err(error) = remove_directory(root, &directories, name) {
             failed.get_or_insert(error);
         }
@@ -65,7 +65,7 @@ pub(super) fn remove_remains(root: &WritableRoot, owners: &Owners, names: &[Stri
 /// Removes the directory of a layer on its way out, and its record. A directory that somebody else may need stays.
 fn remove_directory(root: &WritableRoot, directories: &Directories<'_>, removing: &str) -> Result<(), StoreError> {
     let id = match root.layers.removing_cache_id(removing) {
-        // Nobody can say which directory it means.
+        // The record's cache-id is invalid, so its directory is not known. Leave the record.
         Err(StoreError::Invalid { .. }) => return Ok(()),
         id => id?,
     };
@@ -73,7 +73,7 @@ fn remove_directory(root: &WritableRoot, directories: &Directories<'_>, removing
         match directories.dead(&id, Some(removing)) {
             Ok(dead) => delete(root, &dead)?,
             Err(reason) if is_anothers(&reason) => {}
-            // The record says whose it is for as long as nobody knows better.
+            // Somebody may need the directory. Keep the record: only it says to which layer the directory belonged.
             Err(_) => return Ok(()),
         }
     }

@@ -139,7 +139,7 @@ impl Transaction {
     /// [`StoreError`]
     pub fn discard(&mut self, slot: Slot) -> Result<(), StoreError> {
         let Some(Staged { set, layer }) = self.sets[slot.0].take() else { return Ok(()) };
-        // What remains after a failure, the write-set tells of.
+        // If this fails, the write-set stays and names the directory, so that recovery removes both.
         layer.into_inner().map_or(Ok(()), Prepared::discard)?;
         self.root.layers.abandon(&set)
     }
@@ -343,14 +343,14 @@ impl Transaction {
 
     /// Takes back what was done. What fails here is left to the next transaction, with the record that tells of it.
     fn roll_back(&mut self) {
-        // A daemon that came meanwhile builds on the directories that were made for it to find.
+        // If a dockerd has started meanwhile, keep the directories that were created: it may already use them.
         if self.root.check_again().is_err() {
             std::mem::take(&mut self.root.skeleton).keep();
         }
         let undone = self.undo();
         for Staged { set, layer } in self.sets.drain(..).flatten() {
             drop(layer);
-            // Its directory may have been completed already. The write-set stays where that does: it tells whose it is.
+            // The driver may have committed the directory, so it is removed by its id. If that fails, the write-set stays and names it.
             if delete(&self.root, &Dead::never_registered(&set)).is_ok() {
                 let _ = self.root.layers.abandon(&set);
             }

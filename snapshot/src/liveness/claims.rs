@@ -101,7 +101,7 @@ impl Claims {
         for record in layers.removing()? {
             match layers.removing_cache_id(&record) {
                 Ok(Some(id)) => self.add(id.as_str(), Claim::Removing(record)),
-                // Its directory went before its record.
+                // A removal deletes the directory first, so a `-removing` record without a cache-id claims nothing.
                 Ok(None) => {}
                 Err(error) => {
                     self.doubts.push(Doubt::LayerRecord { record, cause: with_causes(&error) });
@@ -116,7 +116,7 @@ impl Claims {
     pub(super) fn mount(&mut self, mount: &MountRecord) {
         if let Some(id) = &mount.mount_id {
             self.add(id.as_str(), Claim::Mount(mount.name.clone()));
-            // Where dockerd lost the record of it, it is still that one's.
+            // If `init-id` is missing, `<mount-id>-init` still belongs to this mount.
             let init = mount.init_id.as_ref().map_or_else(|| format!("{id}-init"), ToString::to_string);
             self.add(&init, Claim::Init(mount.name.clone()));
         }

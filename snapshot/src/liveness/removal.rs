@@ -218,7 +218,7 @@ impl State<'_, '_> {
             };
             match self.conflict(image, force) {
                 Some(reason) if force => return Err(reason),
-                // Of those it was built from, silently.
+                // A parent image that must stay ends the walk without an error; only an image that was asked for says why it stays.
                 Some(_) => return Ok(()),
                 None => {}
             }
@@ -259,7 +259,7 @@ impl State<'_, '_> {
             *released += 1;
             let left = self.of.holders[number as usize].saturating_sub(*released);
             if left > 0 || self.of.holders[number as usize] == 0 {
-                // One of those that are left may only be the build cache, of which nothing is known.
+                // BuildKit's records cannot be read, so a holder that is left may be the build cache.
                 let unknown = |doubt: &Doubt| matches!(doubt, Doubt::BuildCache { .. });
                 if self.certainty == Certainty::Proven && self.of.doubts.iter().any(unknown) {
                     self.going.doubts.clone_from(&self.of.doubts);

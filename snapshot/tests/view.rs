@@ -239,14 +239,15 @@ fn one_image_is_read_alone() {
     let store = Store::new();
     let whole = store.view();
     let ids: Vec<String> = whole.catalog.images.keys().map(ToString::to_string).collect();
-    let texts =
-        [ids[0].clone(), ids[1].replace("sha256:", ""), ids[2][7..19].to_owned(), "big/app1:1".into(), "no".into()];
-    for text in texts {
+    let nothing = ["no".to_owned(), "0".repeat(64), format!("sha256:{}", "0".repeat(64))];
+    let texts = [ids[0].clone(), ids[1].replace("sha256:", ""), ids[2][7..19].to_owned(), "big/app1:1".into()];
+    for text in texts.iter().chain(&nothing) {
         let only = [text.clone()];
         let view = View::read(&store.root(), None, Needs::only(&only)).unwrap();
-        assert_eq!(view.catalog.resolve(&text), whole.catalog.resolve(&text), "{text}");
+        assert_eq!(view.catalog.resolve(text), whole.catalog.resolve(text), "{text}");
+        assert_eq!(view.damage(), [], "{text}");
         let read = (view.catalog.images.len(), view.catalog.layers.len());
-        assert_eq!(read, if text == "no" { (0, 0) } else { (1, 20) }, "{text}");
+        assert_eq!(read, if nothing.contains(text) { (0, 0) } else { (1, 20) }, "{text}");
         for (id, image) in &view.catalog.images {
             assert_eq!(view.catalog.image_size(image), whole.catalog.image_size(&whole.catalog.images[id]));
         }

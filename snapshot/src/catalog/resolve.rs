@@ -25,8 +25,11 @@ pub enum Resolved {
 pub(super) fn candidates(text: &str, references: &References, stored: &BTreeSet<ImageId>) -> Vec<ImageId> {
     let mut found = Vec::new();
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
-    if let Ok(digest) = layerfs::Digest::from_hex(hex) {
-        found.push(ImageId(digest));
+    // An id that nothing has is no image, not a damaged one.
+    if let Ok(id) = layerfs::Digest::from_hex(hex).map(ImageId)
+        && (stored.contains(&id) || references.iter().any(|(_, named)| named == id))
+    {
+        found.push(id);
     }
     if let Ok(reference) = Reference::parse(text) {
         found.extend(references.get(&reference.with_default_tag()));

@@ -8,6 +8,7 @@ pub mod filter;
 pub mod inspect;
 pub mod json;
 pub mod listing;
+pub mod natural;
 pub mod pattern;
 pub mod presets;
 pub mod size;

@@ -198,6 +198,10 @@ impl Keeper<'_> {
         for (volume, labels) in [("named", "kind=used"), ("unused", "kind=unused"), ("empty", "kind=empty")] {
             docker(&["volume", "create", "--label", labels, volume]);
         }
+        // Numbers in names count by their value.
+        for volume in ["v2", "v10", "v010", "v1a", "v1", "v10.2", "v10.10", "V3", "va"] {
+            docker(&["volume", "create", volume]);
+        }
         let bind = self.dir.join("bound");
         std::fs::create_dir(&bind).unwrap();
         let bind = format!("{}:/bound:ro", bind.display());

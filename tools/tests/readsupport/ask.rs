@@ -30,7 +30,7 @@ pub(crate) struct Row {
     pub(crate) arguments: Vec<String>,
     pub(crate) random: Random,
     pub(crate) failure: Failure,
-    /// The answer depends on what is running now.
+    /// The answer depends on what is running now, or on times of change, which a copy of a store cannot have.
     pub(crate) live: bool,
 }
 

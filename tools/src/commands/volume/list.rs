@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use docker_format::filter::{self, Filters};
 use docker_format::listing::Row;
-use docker_format::presets;
+use docker_format::{natural, presets};
 use snapshot::catalog::{Catalog, Volume};
 use snapshot::usage::df;
 use snapshot::view::{Needs, View};
@@ -36,9 +36,10 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let dangling = dangling(&filters)?;
     let View { catalog, .. } = View::read(root, driver, Needs::RECORDS)?;
     let links = df::volume_links(&catalog);
-    let shown = catalog
-        .volumes
-        .iter()
+    let mut volumes: Vec<&Volume> = catalog.volumes.iter().collect();
+    volumes.sort_by(|one, other| natural::compare(&one.name, &other.name));
+    let shown = volumes
+        .into_iter()
         .filter(|volume| passes(&filters, volume))
         .filter(|volume| dangling.is_none_or(|dangling| dangling != links.contains_key(volume.name.as_str())));
     let rows: Vec<Row> = shown.map(|volume| row(&catalog, volume)).collect();

@@ -44,8 +44,13 @@ fn attempt(root: &OsStr, options: &[&str], dry: bool) -> Ran {
 
 /// What is wrong if a root should have been refused with this word, by both, in the same words, and left as it is.
 fn refused(title: &str, watched: &Path, root: &OsStr, word: &str) -> Vec<String> {
+    refused_with(&[], title, watched, root, word)
+}
+
+/// The same, with these options.
+fn refused_with(options: &[&str], title: &str, watched: &Path, root: &OsStr, word: &str) -> Vec<String> {
     let before = Snapshot::of(watched);
-    let (dry, real) = (attempt(root, &[], true), attempt(root, &[], false));
+    let (dry, real) = (attempt(root, options, true), attempt(root, options, false));
     let mut report = real.complaints(&["is not written to", word]);
     if (dry.code, &dry.stderr) != (real.code, &real.stderr) {
         report.push(format!("a dry run says something else: {:?} {}", dry.code, dry.stderr));
@@ -117,7 +122,6 @@ const OTHERS: &[(&str, &[&str], &str)] = &[
     ("zfs", &["zfs/graph/x/", "image/zfs/layerdb/"], "storage driver zfs"),
     ("overlay", &["overlay/0123/root/", "image/overlay/layerdb/"], "storage driver overlay;"),
     ("fuse-overlayfs", &["fuse-overlayfs/l/", "image/fuse-overlayfs/layerdb/"], "storage driver fuse-overlayfs"),
-    ("vfs", &["vfs/dir/x/", "image/vfs/imagedb/content/sha256/x"], "storage driver vfs"),
     ("mapped users", &["100000.100000/image/overlay2/"], "maps users (100000.100000/"),
     (
         "containerd's store",
@@ -142,6 +146,11 @@ fn root_foreign_directories_are_left_alone() {
         plant(&root, names);
         report.extend(refused(title, at, root.as_os_str(), word));
     }
+    // Without a word about the driver, such a root is written with vfs.
+    let vfs = at.join("vfs");
+    plant(&vfs, &["vfs/dir/x/", "image/vfs/imagedb/content/sha256/x"]);
+    let options = ["--storage-driver", "overlay2"];
+    report.extend(refused_with(&options, "vfs", at, vfs.as_os_str(), "storage driver vfs"));
     testkit::assert_none("foreign directories", &report);
 }
 

@@ -84,7 +84,7 @@ impl<'a> Bolt<'a> {
     /// # Errors
     /// [`BoltError`] if there is none that bbolt would read.
     pub fn open(file: &'a File) -> Result<Self, BoltError> {
-        Self::over(Source::of_file(file)?)
+        Self::over(Source::File(file))
     }
 
     fn over(source: Source<'a>) -> Result<Self, BoltError> {

@@ -55,19 +55,18 @@ impl std::fmt::Debug for Bytes {
 #[derive(Debug)]
 pub(super) enum Source<'a> {
     Memory(&'a [u8]),
-    File { file: &'a File, length: usize },
+    File(&'a File),
 }
 
-impl<'a> Source<'a> {
-    pub(super) fn of_file(file: &'a File) -> Result<Self, BoltError> {
-        let length = file.metadata().map_err(|error| unreadable(0, &error))?.len();
-        Ok(Self::File { file, length: usize::try_from(length).unwrap_or(usize::MAX) })
-    }
-
-    fn length(&self) -> usize {
-        match *self {
-            Self::Memory(bytes) => bytes.len(),
-            Self::File { length, .. } => length,
+impl Source<'_> {
+    /// Bytes there are now: a file that a daemon writes to grows, and a transaction may be in the part that is new.
+    fn length(&self, id: u64) -> Result<usize, BoltError> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes.len()),
+            Self::File(file) => {
+                let length = file.metadata().map_err(|error| unreadable(id, &error))?.len();
+                Ok(usize::try_from(length).unwrap_or(usize::MAX))
+            }
         }
     }
 
@@ -80,7 +79,8 @@ impl<'a> Source<'a> {
     /// `length` bytes from `at` on, for page `id`.
     pub(super) fn bytes(&self, id: u64, at: usize, length: usize) -> Result<Bytes, BoltError> {
         let failed = |problem| BoltError { page: id, problem };
-        if at.checked_add(length).is_none_or(|end| end > self.length()) {
+        let there = self.length(id)?;
+        if at.checked_add(length).is_none_or(|end| end > there) {
             return Err(failed(Problem::Beyond));
         }
         if length > MAX_PAGE {
@@ -97,7 +97,7 @@ impl<'a> Source<'a> {
                 let found = at.checked_add(to.len()).and_then(|end| bytes.get(at..end));
                 Ok(found.map(|found| to.copy_from_slice(found)).is_some())
             }
-            Self::File { file, .. } => match file.read_exact_at(to, at as u64) {
+            Self::File(file) => match file.read_exact_at(to, at as u64) {
                 Ok(()) => Ok(true),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
                 Err(error) => Err(unreadable(id, &error)),

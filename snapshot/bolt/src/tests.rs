@@ -257,6 +257,22 @@ fn a_file_of_dockerd() {
     assert_eq!(found.iter().filter(|entry| entry.contains("/chainid=sha256:")).count(), 7, "{found:#?}");
 }
 
+/// A daemon makes the file longer between two looks at it, and the last transaction is in the new part.
+#[test]
+fn a_file_may_grow_while_it_is_opened() {
+    let short = database(&[leaf(2, &[(0, b"old", value("v"))])]);
+    let mut long = database(&[leaf(2, &[]), leaf(3, &[(0, b"new", value("v"))])]);
+    long[..PAGE].copy_from_slice(&meta(0, 2, 3, 4, 99));
+    assert!(short.len() < long.len());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), short).unwrap();
+    let source = Source::File(file.as_file());
+    std::fs::write(file.path(), long).unwrap();
+    let bolt = Bolt::over(source).unwrap();
+    assert_eq!(bolt.root().get(b"new").unwrap().as_deref(), Some(&b"v"[..]));
+    assert!(bolt.is_current().unwrap());
+}
+
 /// Each byte of a real file, changed in three ways: whatever comes of it, it comes soon and is no panic.
 #[test]
 fn every_byte_may_be_wrong() {

@@ -1,5 +1,7 @@
 //! The daemon's databases, read while it may be writing to them.
 
+use std::time::Duration;
+
 use bolt::Bolt;
 
 use crate::dir::Dir;
@@ -9,8 +11,9 @@ use crate::error::StoreError;
 /// way to the entry at hand are in memory.
 pub(crate) const MAX_DATABASE: usize = 256 << 20;
 
-/// How often a database is read again that is written to meanwhile.
-const ATTEMPTS: usize = 10;
+/// How often a database is read that is written to meanwhile. A build commits many transactions in a row, so each wait is
+/// a millisecond longer than the one before, and all of them are little more than a second.
+const ATTEMPTS: u64 = 50;
 
 /// Runs `read` on the database `name`, and returns what it returns; `None` if there is no such file.
 ///
@@ -27,7 +30,8 @@ pub fn read<T, E>(
 ) -> Result<Option<Result<T, E>>, StoreError> {
     let path = || dir.join(name);
     let broken = |source| StoreError::Database { path: path(), source };
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
+        std::thread::sleep(Duration::from_millis(attempt));
         let Some(file) = dir.open_file(name)? else { return Ok(None) };
         let length = rustix::fs::fstat(&file).map_err(StoreError::io(path(), "stat"))?.st_size;
         if usize::try_from(length).is_ok_and(|length| length > MAX_DATABASE) {

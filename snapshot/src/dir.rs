@@ -83,10 +83,14 @@ impl Dir {
     pub fn real_path(&self) -> Result<PathBuf, StoreError> {
         let link = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
         let target = std::fs::read_link(&link).map_err(StoreError::io(link, "readlink"))?;
-        let same = rustix::fs::stat(&target).ok().zip(rustix::fs::fstat(&self.fd).ok());
-        match same {
-            Some((one, other)) if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino) => Ok(target),
-            _ => Err(StoreError::Invalid { path: self.path.clone(), reason: "its path cannot be found out".into() }),
+        let own = rustix::fs::fstat(&self.fd).map_err(StoreError::io(&self.path, "stat"))?;
+        match rustix::fs::stat(&target) {
+            Ok(found) if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino) => Ok(target),
+            // Removed, or out of reach of this process.
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {
+                Err(StoreError::Invalid { path: self.path.clone(), reason: "its path cannot be found out".into() })
+            }
+            Err(errno) => Err(StoreError::io(target, "stat")(errno)),
         }
     }
 

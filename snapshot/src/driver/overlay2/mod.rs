@@ -90,7 +90,13 @@ impl Home {
         refuse_mounted(&layer, layout::MERGED)?;
         self.resolved.forget();
         // The link first: one that leads nowhere is never cleaned by anybody.
-        if let (Some(links), Ok(link)) = (&self.links, layout::link(&layer)) {
+        let link = match layout::link(&layer) {
+            Ok(link) => Some(link),
+            // Missing or damaged: the layer does not tell its link.
+            Err(StoreError::Invalid { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if let (Some(links), Some(link)) = (&self.links, link) {
             let leads_here = links.read_link(link.as_str())? == Some(layout::link_target(id));
             if leads_here {
                 links.unlink(link.as_str())?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
@@ -15,27 +15,7 @@ use crate::sys::node;
 /// # Errors
 /// The first error of a system call.
 pub fn tree_size(root: impl AsFd) -> Result<u64, Errno> {
-    let root = root.as_fd();
-    let mut seen = HashSet::new();
-    let mut total = 0;
-    let mut directories = vec![Vec::new()];
-    while let Some(path) = directories.pop() {
-        let dir = readable(&open_dir(root, &path)?)?;
-        for entry in Dir::read_from(&dir)? {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
-                continue;
-            }
-            let stat = node::stat(&dir, name)?;
-            if node::file_type(&stat) == FileType::Directory {
-                directories.push(crate::path::join(&path, name));
-            } else if stat.st_nlink == 1 || seen.insert(stat.st_ino) {
-                total += u64::try_from(stat.st_size).unwrap_or_default();
-            }
-        }
-    }
-    Ok(total)
+    sum_sizes(root.as_fd(), |_| Ok(()), |(), _, _| Ok(true))
 }
 
 /// The sum of the sizes of what is not in the tree `old`, or differs from it: what Docker says that a container has written,
@@ -44,17 +24,34 @@ pub fn tree_size(root: impl AsFd) -> Result<u64, Errno> {
 /// # Errors
 /// The first error of a system call.
 pub fn changed_size(new: impl AsFd, old: impl AsFd) -> Result<u64, Errno> {
-    let (new, old) = (new.as_fd(), old.as_fd());
+    let old = old.as_fd();
+    let below = |path: &[u8]| match open_dir(old, path) {
+        Ok(below) => Ok(Some(below)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(errno) => Err(errno),
+    };
+    sum_sizes(new.as_fd(), below, |below, name, stat| {
+        match below.as_ref().map_or(Err(Errno::NOENT), |below| node::stat(below, name)) {
+            Ok(before) => Ok(differs(&before, stat)),
+            Err(Errno::NOENT) => Ok(true),
+            Err(errno) => Err(errno),
+        }
+    })
+}
+
+/// The sum of the sizes of everything but directories that `counts`, each inode once. `enter` is called for each directory's
+/// path, and what it returns is given to `counts` with the names in that directory.
+fn sum_sizes<T>(
+    root: BorrowedFd<'_>,
+    enter: impl Fn(&[u8]) -> Result<T, Errno>,
+    counts: impl Fn(&T, &[u8], &Stat) -> Result<bool, Errno>,
+) -> Result<u64, Errno> {
     let mut seen = HashSet::new();
     let mut total = 0;
     let mut directories = vec![Vec::new()];
     while let Some(path) = directories.pop() {
-        let dir = readable(&open_dir(new, &path)?)?;
-        let below = match open_dir(old, &path) {
-            Ok(below) => Some(below),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => None,
-            Err(errno) => return Err(errno),
-        };
+        let dir = readable(&open_dir(root, &path)?)?;
+        let entered = enter(&path)?;
         for entry in Dir::read_from(&dir)? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
@@ -64,15 +61,7 @@ pub fn changed_size(new: impl AsFd, old: impl AsFd) -> Result<u64, Errno> {
             let stat = node::stat(&dir, name)?;
             if node::file_type(&stat) == FileType::Directory {
                 directories.push(crate::path::join(&path, name));
-                continue;
-            }
-            let before = below.as_ref().map_or(Err(Errno::NOENT), |below| node::stat(below, name));
-            let changed = match before {
-                Ok(before) => differs(&before, &stat),
-                Err(Errno::NOENT) => true,
-                Err(errno) => return Err(errno),
-            };
-            if changed && (stat.st_nlink == 1 || seen.insert(stat.st_ino)) {
+            } else if counts(&entered, name, &stat)? && (stat.st_nlink == 1 || seen.insert(stat.st_ino)) {
                 total += u64::try_from(stat.st_size).unwrap_or_default();
             }
         }

@@ -1,5 +1,7 @@
 //! A layer without an image around it; and the image archive that turns out to be in what was taken for one.
 
+use layerfs::Unpacked;
+
 use super::destination::{DIFF, Destination};
 use super::report::UnpackReport;
 use super::{Slots, unpack_from};
@@ -22,11 +24,8 @@ pub(super) fn unpack(
     destination: &mut Destination,
     request: &Request<'_>,
 ) -> Result<UnpackReport, ImportError> {
-    let name = request.archive.display().to_string();
-    let work = Work { name: name.clone(), index: 0, diff_id: None, digest: None, step: None, content };
-    let unpacked = unpack_all(vec![work], request, &|_| destination.place(SLOT))?;
-    destination.arrange(unpacked.iter().map(|layer| (SLOT, layer)))?;
-    Ok(UnpackReport::new(&name, None, &Contents::default(), &unpacked.iter().collect::<Vec<_>>(), destination.form))
+    let unpacked = fill(content, destination, request)?;
+    arrange(&unpacked, destination, request)
 }
 
 /// A stream that does not begin as archives do is unpacked as a layer. If that turns out to hold an image archive, the
@@ -36,9 +35,7 @@ pub(super) fn unpack_or_open(
     destination: &mut Destination,
     request: &Request<'_>,
 ) -> Result<UnpackReport, ImportError> {
-    let name = request.archive.display().to_string();
-    let work = Work { name: name.clone(), index: 0, diff_id: None, digest: None, step: None, content };
-    let unpacked = unpack_all(vec![work], request, &|_| destination.place(SLOT))?;
+    let unpacked = fill(content, destination, request)?;
     if let Some(tree) = destination.staging.descend(&["0", DIFF])?
         && (tree.stat("manifest.json")?.is_some() || tree.stat("index.json")?.is_some())
     {
@@ -49,6 +46,27 @@ pub(super) fn unpack_or_open(
         };
         return unpack_from(&archive, Slots::default(), destination, request);
     }
+    arrange(&unpacked, destination, request)
+}
+
+/// The layer's name for messages: that of the file it came in.
+fn name(request: &Request<'_>) -> String {
+    request.archive.display().to_string()
+}
+
+/// Unpacks the layer into its place among what is being unpacked.
+fn fill(content: Content<'_>, destination: &Destination, request: &Request<'_>) -> Result<Vec<Unpacked>, ImportError> {
+    let work = Work { name: name(request), index: 0, diff_id: None, digest: None, step: None, content };
+    unpack_all(vec![work], request, &|_| destination.place(SLOT))
+}
+
+/// Moves the layer to where it was asked for.
+fn arrange(
+    unpacked: &[Unpacked],
+    destination: &mut Destination,
+    request: &Request<'_>,
+) -> Result<UnpackReport, ImportError> {
     destination.arrange(unpacked.iter().map(|layer| (SLOT, layer)))?;
-    Ok(UnpackReport::new(&name, None, &Contents::default(), &unpacked.iter().collect::<Vec<_>>(), destination.form))
+    let layers: Vec<&Unpacked> = unpacked.iter().collect();
+    Ok(UnpackReport::new(&name(request), None, &Contents::default(), &layers, destination.form))
 }

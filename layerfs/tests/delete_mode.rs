@@ -9,6 +9,7 @@ use std::io::Read;
 use layerfs::apply::WhiteoutMode;
 use support::How;
 use testkit::cases::Outcome;
+use testkit::tarfile::of_names;
 use testkit::tree;
 
 const HOW: How = How { threads: 2, whiteouts: WhiteoutMode::Delete, stream: false };
@@ -70,27 +71,14 @@ fn stack(layers: &[Vec<u8>]) -> Vec<(String, Option<String>)> {
     found.map(|entry| (text(entry.path), entry.data.map(text))).collect()
 }
 
-/// A layer of files; a name that ends in a slash is a directory.
-fn layer(names: &[&str]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for name in names {
-        let mut header = tar::Header::new_ustar();
-        header.set_mode(if name.ends_with('/') { 0o755 } else { 0o644 });
-        header.set_entry_type(if name.ends_with('/') { tar::EntryType::Directory } else { tar::EntryType::Regular });
-        let content = if name.ends_with('/') || name.contains(".wh.") { "" } else { name };
-        header.set_size(content.len() as u64);
-        builder.append_data(&mut header, name, content.as_bytes()).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
-
 #[test]
 fn root_whiteouts_delete_what_is_below() {
     if !testkit::is_root() {
         return;
     }
-    let lower = || layer(&["d/", "d/old", "d/sub/", "d/sub/deep", "f", "keep"]);
-    let paths = |upper: &[&str]| stack(&[lower(), layer(upper)]).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    let lower = || of_names(&["d/", "d/old", "d/sub/", "d/sub/deep", "f", "keep"]);
+    let paths =
+        |upper: &[&str]| stack(&[lower(), of_names(upper)]).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
     let cases: &[(&[&str], &[&str])] = &[
         (&[".wh.f", ".wh.d"], &["keep"]),
         (&[".wh.d", "d/", "d/new"], &["d", "d/new", "f", "keep"]),
@@ -117,7 +105,7 @@ fn root_opaque_markers_cost_linear_time() {
         let files: Vec<String> = (0..count).map(|n| format!("a/{n}")).collect();
         let mut names: Vec<&str> = files.iter().map(String::as_str).collect();
         names.extend(std::iter::repeat_n("a/.wh..wh..opq", count));
-        let layer = layer(&names);
+        let layer = of_names(&names);
         let start = std::time::Instant::now();
         assert_eq!(stack(&[layer]).len(), count + 1);
         start.elapsed()

@@ -53,7 +53,7 @@ impl Store {
     /// Begins a layer and fills it with the members of a tar.
     fn fill(&self, id: &CacheId, parent: Option<&CacheId>, members: &[&str]) -> Prepared {
         let prepared = self.driver.prepare(id, parent).unwrap();
-        let tar = tar_of(members);
+        let tar = testkit::tarfile::of_names(members);
         let unpacking = Unpacking::begin(Source::Slice(&tar), prepared.target().unwrap(), None).unwrap();
         unpacking.run(1).unwrap();
         prepared
@@ -67,20 +67,6 @@ impl Store {
         self.fill(&top, Some(&middle), &["d/.wh..wh..opq", "d/only"]).commit(Some(&middle)).unwrap();
         [top, middle, base]
     }
-}
-
-/// A tar of files that hold their own names; a name that ends in a slash is a directory.
-fn tar_of(names: &[&str]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for name in names {
-        let mut header = tar::Header::new_ustar();
-        header.set_mode(if name.ends_with('/') { 0o755 } else { 0o644 });
-        header.set_entry_type(if name.ends_with('/') { tar::EntryType::Directory } else { tar::EntryType::Regular });
-        let content = if name.ends_with('/') || name.contains(".wh.") { "" } else { name };
-        header.set_size(content.len() as u64);
-        builder.append_data(&mut header, name, content.as_bytes()).unwrap();
-    }
-    builder.into_inner().unwrap()
 }
 
 /// Paths below a directory, with the content of files.

@@ -158,3 +158,18 @@ pub fn tar<'m>(members: impl IntoIterator<Item = &'m Member>) -> Vec<u8> {
     out.resize(out.len() + 2 * BLOCK, 0);
     out
 }
+
+/// A tar of files that hold their own names; a name that ends in a slash is a directory.
+#[must_use]
+pub fn of_names(names: &[&str]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for name in names {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(if name.ends_with('/') { 0o755 } else { 0o644 });
+        header.set_entry_type(if name.ends_with('/') { tar::EntryType::Directory } else { tar::EntryType::Regular });
+        let content = if name.ends_with('/') || name.contains(".wh.") { "" } else { name };
+        header.set_size(content.len() as u64);
+        builder.append_data(&mut header, name, content.as_bytes()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}

@@ -8,8 +8,8 @@
 use std::error::Error;
 use std::path::Path;
 
-use snapshot::liveness::Verdict;
-use snapshot::liveness::lookup::{Target, find_target};
+use snapshot::liveness::EntryVerdict;
+use snapshot::liveness::lookup::{StoreItem, find_item};
 use snapshot::view::{Needs, View};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -18,17 +18,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: owner DATA_ROOT PATH_OR_ID".into());
     };
     let view = View::read(Path::new(&root), None, Needs::LIVENESS)?;
-    let Some(target) = find_target(&view.root, &view.catalog, &view.liveness, &asked)? else {
+    let Some(target) = find_item(&view.root, &view.catalog, &view.liveness, &asked)? else {
         return Err(format!("{asked} is nothing of this data-root").into());
     };
     println!("{target:?}");
-    if let Target::Entry { name, .. } = &target {
+    if let StoreItem::Entry { name, .. } = &target {
         match view.liveness.verdict(name) {
             None => println!("the driver's home has no such entry"),
-            Some(Verdict::Live(claims)) => claims.iter().for_each(|claim| println!("needed: {claim:?}")),
-            Some(Verdict::Service) => println!("the driver's own"),
-            Some(Verdict::Orphan) => println!("nobody needs it"),
-            Some(Verdict::Unknown(doubts)) => doubts.iter().for_each(|doubt| println!("perhaps needed: {doubt:?}")),
+            Some(EntryVerdict::Live(claims)) => claims.iter().for_each(|claim| println!("needed: {claim:?}")),
+            Some(EntryVerdict::Service) => println!("the driver's own"),
+            Some(EntryVerdict::Orphan) => println!("nobody needs it"),
+            Some(EntryVerdict::Unknown(doubts)) => {
+                doubts.iter().for_each(|doubt| println!("perhaps needed: {doubt:?}"));
+            }
         }
     }
     Ok(())

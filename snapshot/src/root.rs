@@ -15,13 +15,13 @@ pub use guard::{Guard, Permit};
 pub use refusal::{Foreign, Refusal};
 
 use crate::dir::{Dir, Skeleton};
-use crate::driver::{AnyDriver, DEFAULT, Driver, Entries, Form};
+use crate::driver::{AnyDriver, DEFAULT, Driver, HomeEntries, HomeLayout};
 use crate::error::StoreError;
 use crate::ids::CacheId;
 use crate::schema::image::ImageStore;
 use crate::schema::layer::LayerStore;
 use crate::schema::references::References;
-use guard::Opened;
+use guard::OpenedRoot;
 use lock::Locks;
 
 /// The directory of image metadata.
@@ -80,7 +80,7 @@ impl DataRoot {
     fn with_driver(dir: Dir, name: &str) -> Result<Self, StoreError> {
         let images_dir = dir.descend(&[IMAGE, name])?;
         let driver = AnyDriver::open(&dir, name)?;
-        let home = dir.descend(&Form::home_of(name))?;
+        let home = dir.descend(&HomeLayout::home_path(name))?;
         Ok(Self { dir, driver_name: name.to_owned(), images_dir, home, driver })
     }
 
@@ -105,19 +105,19 @@ impl DataRoot {
 
     /// The form of the driver's home, as far as it is known.
     #[must_use]
-    pub fn form(&self) -> Option<Form> {
-        Form::of(&self.driver_name)
+    pub fn home_layout(&self) -> Option<HomeLayout> {
+        HomeLayout::of_driver(&self.driver_name)
     }
 
     /// What the driver's home holds.
     ///
     /// # Errors
     /// [`StoreError::Io`] if the home cannot be listed.
-    pub fn entries(&self) -> Result<Entries, StoreError> {
+    pub fn entries(&self) -> Result<HomeEntries, StoreError> {
         match (&self.driver, &self.home) {
             (Some(driver), _) => driver.entries(),
-            (None, Some(home)) => Entries::named(&self.driver_name, home),
-            (None, None) => Ok(Entries::default()),
+            (None, Some(home)) => HomeEntries::named(&self.driver_name, home),
+            (None, None) => Ok(HomeEntries::default()),
         }
     }
 
@@ -128,7 +128,7 @@ impl DataRoot {
     pub fn content(&self, id: &CacheId) -> Result<Option<Dir>, StoreError> {
         let Some(home) = &self.home else { return Ok(None) };
         let Some(layer) = home.sub(id.as_str())? else { return Ok(None) };
-        layer.descend(self.form().map_or(&[], |form| form.content))
+        layer.descend(self.home_layout().map_or(&[], |layout| layout.content))
     }
 
     /// Its layers.
@@ -185,7 +185,7 @@ impl WritableRoot {
     /// # Errors
     /// [`StoreError::Refused`] where writing would do harm; nothing is changed then.
     pub(crate) fn open(path: &Path, driver: Option<&'static str>) -> Result<Self, StoreError> {
-        let Opened { dir, locks, mut skeleton, new, driver } = Guard { driver }.ask(path)?.open()?;
+        let OpenedRoot { dir, locks, mut skeleton, new, driver } = Guard { driver }.ask(path)?.open()?;
         let image = skeleton.ensure(&dir, IMAGE, 0o700)?;
         let images_dir = skeleton.ensure(&image, driver, 0o700)?;
         let layers = LayerStore::create(&images_dir, &mut skeleton)?;

@@ -12,7 +12,7 @@ use crate::dir::Dir;
 use crate::driver::Driver;
 use crate::error::StoreError;
 use crate::ids::CacheId;
-use crate::liveness::removal::Holders;
+use crate::liveness::removal_plan::Holders;
 use crate::liveness::{Doubt, Liveness};
 use crate::parallel;
 use crate::root::DataRoot;
@@ -74,16 +74,16 @@ impl View {
     /// Finds and reads the data-root at `path`. Nothing is written or locked.
     ///
     /// # Errors
-    /// As of [`DataRoot::find`] and [`View::of`].
+    /// As of [`DataRoot::find`] and [`View::read_root`].
     pub fn read(path: &Path, driver: Option<&str>, needs: Needs<'_>) -> Result<Self, StoreError> {
-        Self::of(DataRoot::find(path, driver)?, needs)
+        Self::read_root(DataRoot::find(path, driver)?, needs)
     }
 
     /// Reads a data-root.
     ///
     /// # Errors
     /// [`StoreError::Io`] where a directory cannot be listed. Damage of single files is no error.
-    pub fn of(root: DataRoot, needs: Needs<'_>) -> Result<Self, StoreError> {
+    pub fn read_root(root: DataRoot, needs: Needs<'_>) -> Result<Self, StoreError> {
         // Look for a writer before and after reading, to notice one that began or ended meanwhile. Some network file systems
         // have no locks; nobody can write there, so an error means "no writer".
         let writing = || lock::writer(&root.dir).unwrap_or(None);

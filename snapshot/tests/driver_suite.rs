@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use layerfs::{Source, Unpacking};
 use snapshot::dir::{Dir, Skeleton};
-use snapshot::driver::{Access, AnyDriver, Driver, EntryKind, Form, LayerDamage, Order, Prepared};
+use snapshot::driver::{Access, AnyDriver, Driver, EntryKind, HomeLayout, LayerDamage, Order, Prepared};
 use snapshot::ids::CacheId;
 
 const DRIVERS: [&str; 2] = ["overlay2", "vfs"];
@@ -29,7 +29,7 @@ impl Store {
     }
 
     fn home(&self) -> PathBuf {
-        let below: PathBuf = Form::of(self.name).unwrap().home.iter().collect();
+        let below: PathBuf = HomeLayout::of_driver(self.name).unwrap().home.iter().collect();
         self.temp.path().join(below)
     }
 
@@ -267,7 +267,7 @@ fn root_a_layer_without_its_directory_is_damaged() {
         assert_eq!(store.driver.damage(&top, &chain).unwrap(), None, "{}", store.name);
         assert_eq!(store.driver.writable_damage(&top, &chain).unwrap(), None, "{}", store.name);
         let mut path = store.home().join(top.as_str());
-        path.extend(Form::of(store.name).unwrap().content);
+        path.extend(HomeLayout::of_driver(store.name).unwrap().content);
         std::fs::remove_dir_all(&path).unwrap();
         let expected = Some(LayerDamage::Missing { path });
         assert_eq!(store.driver.damage(&top, &chain).unwrap(), expected);

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use snapshot::catalog::{ContainerDamage, Damage};
 use snapshot::ids::CacheId;
-use snapshot::liveness::removal::{Certainty, Request};
-use snapshot::liveness::{Claim, Doubt, StillAlive, Verdict};
+use snapshot::liveness::removal_plan::{Certainty, RemovalRequest};
+use snapshot::liveness::{Claim, Doubt, EntryVerdict, StillAlive};
 use snapshot::view::{Needs, View};
 
 /// A store of three images and two containers.
@@ -77,7 +77,7 @@ fn a_sound_store_has_no_damage_and_no_doubts() {
     let view = store.view();
     assert_eq!(view.liveness.orphans().collect::<Vec<_>>(), ["nobodys"]);
     assert_eq!(view.liveness.dead(&orphan).unwrap().get(), &orphan);
-    assert!(matches!(view.liveness.verdict("l"), Some(Verdict::Service)));
+    assert!(matches!(view.liveness.verdict("l"), Some(EntryVerdict::Service)));
 }
 
 /// Whatever is in use is never given out as dead, whoever asks.
@@ -98,11 +98,11 @@ fn what_is_claimed_is_not_dead() {
     // Once all that claims it is gone, it is.
     let image = *view.catalog.images.keys().next().unwrap();
     let name = mount.rsplit('/').next().unwrap().to_owned();
-    let request = Request { images: Vec::new(), containers: vec![name], certainty: Certainty::Proven };
+    let request = RemovalRequest { images: Vec::new(), containers: vec![name], certainty: Certainty::Proven };
     let removal = view.holders().if_removed(&request);
     assert!(view.liveness.dead_after(&writable, &removal).is_ok());
     let bare = view.catalog.images.keys().find(|id| view.catalog.containers_of(**id).next().is_none()).unwrap();
-    let request = Request { images: vec![*bare], ..Request::default() };
+    let request = RemovalRequest { images: vec![*bare], ..RemovalRequest::default() };
     let removal = view.holders().if_removed(&request);
     assert_eq!(removal.layers.len(), 20, "{removal:?}");
     for layer in &removal.layers {
@@ -139,13 +139,13 @@ fn doubts_keep_everything() {
         damage(&store);
         let view = store.view();
         let verdict = view.liveness.verdict("nobodys").unwrap();
-        assert_eq!(matches!(verdict, Verdict::Unknown(_)), directories, "{name}: {verdict:?}");
+        assert_eq!(matches!(verdict, EntryVerdict::Unknown(_)), directories, "{name}: {verdict:?}");
         // A mount whose layer is not known makes no orphan doubtful in a report; whoever deletes waits.
         assert_eq!(view.liveness.dead(&orphan).is_err(), directories || name == "parent", "{name}");
         let images: Vec<_> = view.catalog.images.keys().copied().collect();
         let remove = |certainty| {
             let containers = view.catalog.containers.iter().map(|container| container.id.clone()).collect();
-            view.holders().if_removed(&Request { images: images.clone(), containers, certainty })
+            view.holders().if_removed(&RemovalRequest { images: images.clone(), containers, certainty })
         };
         let proven = remove(Certainty::Proven);
         assert_eq!(proven.layers.is_empty(), layers, "{name}: {:?}", proven.doubts);
@@ -172,11 +172,11 @@ fn image_mounts_are_owned() {
     store.orphan();
     store.write("image/overlay2/layerdb/mounts/c-src=busybox-dst=/mnt/x/mount-id", "nobodys");
     let view = store.view();
-    let Some(Verdict::Live(claims)) = view.liveness.verdict("nobodys") else { panic!() };
+    let Some(EntryVerdict::Live(claims)) = view.liveness.verdict("nobodys") else { panic!() };
     assert_eq!(claims, [Claim::Mount("c-src=busybox-dst=/mnt/x".into())]);
     fs::create_dir_all(store.at("overlay2/other-dst=/mnt/x/diff")).unwrap();
     store.write("image/overlay2/layerdb/mounts/d/mount-id", "other-dst=/mnt/x");
-    assert!(matches!(store.view().liveness.verdict("other-dst="), Some(Verdict::Live(_))));
+    assert!(matches!(store.view().liveness.verdict("other-dst="), Some(EntryVerdict::Live(_))));
 }
 
 /// Of drivers whose claims are not known here nothing is an orphan.
@@ -195,7 +195,7 @@ fn unknown_drivers_have_no_orphans() {
         fs::create_dir_all(store.at(home).join("anything")).unwrap();
         let view = store.view();
         assert_eq!(view.liveness.orphans().count(), 0, "{driver}");
-        assert!(matches!(view.liveness.verdict("anything"), Some(Verdict::Unknown(_))), "{driver}");
+        assert!(matches!(view.liveness.verdict("anything"), Some(EntryVerdict::Unknown(_))), "{driver}");
         assert!(view.liveness.doubts().iter().any(|doubt| matches!(doubt, Doubt::Driver { .. })), "{driver}");
     }
 }

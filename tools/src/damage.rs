@@ -49,7 +49,7 @@ pub(crate) fn report_leftovers(name: &str, view: &View) -> anyhow::Result<()> {
     let why = view.writer().map_or_else(|| "left by a crash".into(), |writer| format!("{writer} is writing now"));
     let mut left: Vec<String> =
         leftovers.map(|left| format!("{}: {}, {why}", left.path.display(), left.kind)).collect();
-    let links = view.root.form().and_then(|form| form.links).unwrap_or_default();
+    let links = view.root.home_layout().and_then(|layout| layout.links).unwrap_or_default();
     let stale = view.liveness.links().iter().filter(|(_, entry)| entry.is_none());
     if let Some(home) = &view.root.home {
         left.extend(view.liveness.orphans().map(|entry| format!("{}: nobody owns it", home.join(entry).display())));

@@ -95,7 +95,7 @@ fn unpack_from(
             .iter()
             .filter_map(|bytes| if let LayerBytes::File(blob) = bytes { Some(blob) } else { None })
             .collect();
-        check_room(&files, destination.dir.path(), Room::of(&destination.dir)?)?;
+        check_room(&files, destination.dir.path(), Room::measure(&destination.dir)?)?;
     }
     let steps = steps(&image.config, image.layers.len());
     let work = |index: usize, content| {

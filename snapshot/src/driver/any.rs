@@ -6,7 +6,7 @@ use layerfs::apply::XattrNamespace;
 
 use super::overlay2::Overlay2;
 use super::vfs::Vfs;
-use super::{Access, Driver, Entries, LayerDamage, Mount, Order, Prepared, Room};
+use super::{Access, Driver, HomeEntries, LayerDamage, MountGuard, Order, Prepared, Room};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::CacheId;
@@ -97,7 +97,7 @@ impl Driver for AnyDriver {
         self.driver().prepare(id, parent)
     }
 
-    fn mount(&self, id: &CacheId, access: Access) -> Result<Mount, StoreError> {
+    fn mount(&self, id: &CacheId, access: Access) -> Result<MountGuard, StoreError> {
         self.driver().mount(id, access)
     }
 
@@ -105,7 +105,7 @@ impl Driver for AnyDriver {
         self.driver().content(id)
     }
 
-    fn entries(&self) -> Result<Entries, StoreError> {
+    fn entries(&self) -> Result<HomeEntries, StoreError> {
         self.driver().entries()
     }
 

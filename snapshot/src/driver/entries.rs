@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Form;
+use super::HomeLayout;
 use crate::dir::Dir;
 use crate::error::StoreError;
 
@@ -36,21 +36,21 @@ pub struct UnknownParents {
 
 /// Everything that a driver's home holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Entries {
+pub struct HomeEntries {
     /// All entries by name.
     pub entries: BTreeMap<Arc<str>, HomeEntry>,
     /// The short names of layers, and the entry each leads to; `None` if it leads to none. Empty for drivers without.
     pub links: BTreeMap<String, Option<Arc<str>>>,
 }
 
-impl Entries {
+impl HomeEntries {
     /// The names in the home of a driver of which nothing else is known.
     ///
     /// # Errors
     /// [`StoreError::Io`]
     pub fn named(driver: &str, home: &Dir) -> Result<Self, StoreError> {
         let entry = |name: String| {
-            let kind = if Form::is_service(driver, &name) { EntryKind::Service } else { EntryKind::Layer };
+            let kind = if HomeLayout::is_service(driver, &name) { EntryKind::Service } else { EntryKind::Layer };
             (Arc::from(name), HomeEntry { kind, parents: Ok(Vec::new()) })
         };
         Ok(Self { entries: home.names()?.into_iter().map(entry).collect(), links: BTreeMap::new() })

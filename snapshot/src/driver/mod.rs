@@ -2,17 +2,17 @@
 //!
 //! ```text
 //! prepare(id, parent) -> Prepared -> target() is filled -> commit(parent) keeps the layer; a drop takes it back
-//! mount(id, access)   -> Mount    -> the layer with everything below it, until the drop
+//! mount(id, access)   -> MountGuard    -> the layer with everything below it, until the drop
 //! entries()           -> what the driver's home holds, and what stands on what
 //! ```
 //!
 //! No code outside of this module names a driver or spells a path below a driver's home: it asks the trait, or the
-//! [`Form`] where there is no driver to ask.
+//! [`HomeLayout`] where there is no driver to ask.
 
 mod any;
 mod damage;
 mod entries;
-mod form;
+mod home_layout;
 mod mount;
 mod overlay2;
 mod prepared;
@@ -21,9 +21,9 @@ mod vfs;
 
 pub use any::{AnyDriver, DEFAULT, WRITABLE, xattr_namespace};
 pub use damage::LayerDamage;
-pub use entries::{Entries, EntryKind, HomeEntry, UnknownParents};
-pub use form::Form;
-pub use mount::{Access, Mount};
+pub use entries::{EntryKind, HomeEntries, HomeEntry, UnknownParents};
+pub use home_layout::HomeLayout;
+pub use mount::{Access, MountGuard};
 pub use prepared::Prepared;
 pub use room::Room;
 
@@ -62,9 +62,9 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Invalid`] for a layer that others stand on and that was asked for to be written to.
-    fn mount(&self, id: &CacheId, access: Access) -> Result<Mount, StoreError>;
+    fn mount(&self, id: &CacheId, access: Access) -> Result<MountGuard, StoreError>;
 
-    /// The directory in which a layer's own files are, in the driver's [form](Form).
+    /// The directory in which a layer's own files are, in the driver's [layout](HomeLayout).
     ///
     /// # Errors
     /// [`StoreError`] if it is not there.
@@ -74,7 +74,7 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Io`] if the home cannot be listed. A single entry that cannot be read says so itself.
-    fn entries(&self) -> Result<Entries, StoreError>;
+    fn entries(&self) -> Result<HomeEntries, StoreError>;
 
     /// What is free where layers go.
     ///

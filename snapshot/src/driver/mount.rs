@@ -20,13 +20,13 @@ pub enum Access {
 /// A layer that is shown with everything below it, until this is dropped.
 #[derive(Debug)]
 #[must_use = "dropped, the layer is unmounted again"]
-pub struct Mount {
+pub struct MountGuard {
     dir: Dir,
     /// The mount point, and the directory that holds it.
     point: Option<(Dir, &'static str)>,
 }
 
-impl Mount {
+impl MountGuard {
     /// A directory that shows the layer as it is.
     pub(super) fn plain(dir: Dir) -> Self {
         Self { dir, point: None }
@@ -63,7 +63,7 @@ impl Mount {
     }
 }
 
-impl Drop for Mount {
+impl Drop for MountGuard {
     fn drop(&mut self) {
         // Drop cannot return the error. A mount that stays is found by the guard, which looks for mounts below the home.
         let _ = self.end();

@@ -19,7 +19,7 @@ impl Room {
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn of(dir: &Dir) -> Result<Self, StoreError> {
+    pub fn measure(dir: &Dir) -> Result<Self, StoreError> {
         let stat = rustix::fs::fstatvfs(dir).map_err(StoreError::io(dir.path(), "statvfs"))?;
         Ok(Self {
             block: stat.f_frsize.max(512),

@@ -17,7 +17,7 @@ use layerfs::apply::{Ownership, Target, WhiteoutMode};
 
 use super::mount::refuse_mounted;
 use super::prepared::Begun;
-use super::{Access, Driver, Entries, LayerDamage, Mount, Order, Prepared, Room};
+use super::{Access, Driver, HomeEntries, LayerDamage, MountGuard, Order, Prepared, Room};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::CacheId;
@@ -119,20 +119,20 @@ impl Driver for Vfs {
         Ok(prepared)
     }
 
-    fn mount(&self, id: &CacheId, _access: Access) -> Result<Mount, StoreError> {
-        layer(&self.0, id).map(Mount::plain)
+    fn mount(&self, id: &CacheId, _access: Access) -> Result<MountGuard, StoreError> {
+        layer(&self.0, id).map(MountGuard::plain)
     }
 
     fn content(&self, id: &CacheId) -> Result<Dir, StoreError> {
         layer(&self.0, id)
     }
 
-    fn entries(&self) -> Result<Entries, StoreError> {
-        Entries::named(NAME, &self.0)
+    fn entries(&self) -> Result<HomeEntries, StoreError> {
+        HomeEntries::named(NAME, &self.0)
     }
 
     fn room(&self) -> Result<Room, StoreError> {
-        Room::of(&self.0)
+        Room::measure(&self.0)
     }
 
     fn remove(&self, id: &CacheId) -> Result<(), StoreError> {

@@ -84,7 +84,7 @@ pub enum Edit {
 
 /// A layer that was to go and did not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptLayer {
     /// The layer.
     pub chain_id: ChainId,
     /// Who needs it, or what could not be read that might.
@@ -101,5 +101,5 @@ pub struct Summary {
     /// Layers that are gone.
     pub removed_layers: Vec<ChainId>,
     /// Layers that stay although they were to go.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<KeptLayer>,
 }

@@ -32,15 +32,15 @@
 //! one that claims everything it might name.
 
 mod changes;
-mod images;
+mod finish;
+mod image_removal;
 mod record;
 mod recovery;
-mod removal;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod undo;
 
-pub use changes::{Edit, Kept, Slot, Summary, WriteOptions};
-pub use images::{Conflict, ImageRemoval, RemovalError, Removed};
+pub use changes::{Edit, KeptLayer, Slot, Summary, WriteOptions};
+pub use image_removal::{Conflict, ImageRemoval, RemovalError, Removed};
 pub use transaction::Transaction;

@@ -5,8 +5,8 @@
 
 use std::collections::HashSet;
 
+use super::finish::{delete, finish, is_anothers, remove_remains};
 use super::record::{Record, Stored};
-use super::removal::{delete, finish, is_anothers, remove_remains};
 use super::undo::take_back;
 use crate::error::StoreError;
 use crate::liveness::{Owners, images};

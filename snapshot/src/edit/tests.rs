@@ -306,7 +306,7 @@ fn what_live_directories_stand_on_stays() {
     let summary = transaction.commit().unwrap();
     assert_eq!(summary.removed_layers, [layers[1]]);
     let reason = LayerStays::Directory(Claim::Below(writable.as_str().into()));
-    assert_eq!(summary.kept, [Kept { chain_id: layers[0], reason }]);
+    assert_eq!(summary.kept, [KeptLayer { chain_id: layers[0], reason }]);
     assert!(!store.at(&format!("overlay2/{top}")).exists());
     old_intent(&store, &layers);
     drop(store.begin());

@@ -7,10 +7,10 @@ use std::sync::OnceLock;
 use layerfs::apply::Target;
 use layerfs::{ChainId, JournalFile};
 
-use super::changes::{Edit, Kept, Slot, Summary, WriteOptions};
+use super::changes::{Edit, KeptLayer, Slot, Summary, WriteOptions};
+use super::finish::{delete, finish};
 use super::record::{Note, Record, Stored};
 use super::recovery::recover;
-use super::removal::{delete, finish};
 use super::undo::take_back;
 use crate::driver::{Driver, Prepared};
 use crate::error::StoreError;
@@ -231,7 +231,7 @@ impl Transaction {
         edits: &[Edit],
         layers: &[(Slot, ChainId)],
         before: &References,
-    ) -> Result<(Record, References, Vec<Kept>), StoreError> {
+    ) -> Result<(Record, References, Vec<KeptLayer>), StoreError> {
         let mut record = Record { added_layers: layers.iter().map(|(_, id)| *id).collect(), ..Record::default() };
         let mut after = before.clone();
         let mut touched: Vec<&Reference> = Vec::new();
@@ -277,7 +277,7 @@ impl Transaction {
             let owners = Owners::read_all(&self.root, &record.removed_images.iter().copied().collect())?;
             let (going, staying) = owners.removable(&leaving);
             record.removed_layers = going.into_iter().map(|id| (id, LayerStore::removing_name(id))).collect();
-            kept.extend(staying.into_iter().map(|(chain_id, reason)| Kept { chain_id, reason }));
+            kept.extend(staying.into_iter().map(|(chain_id, reason)| KeptLayer { chain_id, reason }));
         }
         Ok((record, after, kept))
     }

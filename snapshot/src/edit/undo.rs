@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use layerfs::ChainId;
 
+use super::finish::remove_layers;
 use super::record::Record;
-use super::removal::remove_layers;
 use crate::error::StoreError;
 use crate::ids::ImageId;
 use crate::liveness::{Owners, images};

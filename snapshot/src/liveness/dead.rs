@@ -6,7 +6,7 @@ use crate::driver::EntryKind;
 use crate::ids::CacheId;
 use crate::schema::layer::WriteSet;
 
-use super::removal::Removal;
+use super::removal_plan::RemovalPlan;
 use super::{Claim, Doubt, Liveness};
 
 /// A thing that nobody needs. It can only be had by asking [`Liveness::dead`] or [`Liveness::dead_after`].
@@ -71,14 +71,14 @@ impl Liveness {
     /// # Errors
     /// [`StillAlive`] where it must stay.
     pub fn dead(&self, id: &CacheId) -> Result<Dead<CacheId>, StillAlive> {
-        self.dead_after(id, &Removal::default())
+        self.dead_after(id, &RemovalPlan::default())
     }
 
     /// The same, once `removal` is done: what it takes away claims nothing any more.
     ///
     /// # Errors
     /// [`StillAlive`] where it must stay.
-    pub fn dead_after(&self, id: &CacheId, removal: &Removal) -> Result<Dead<CacheId>, StillAlive> {
+    pub fn dead_after(&self, id: &CacheId, removal: &RemovalPlan) -> Result<Dead<CacheId>, StillAlive> {
         let stays = |claim: &Claim| match claim {
             Claim::Layer(chain) => !removal.layers.contains(chain),
             Claim::Mount(name) | Claim::Init(name) => !removal.containers.contains(name),

@@ -6,14 +6,14 @@ use layerfs::ChainId;
 
 use super::Liveness;
 use crate::catalog::Catalog;
-use crate::driver::Form;
+use crate::driver::HomeLayout;
 use crate::error::StoreError;
 use crate::ids::ImageId;
 use crate::root::DataRoot;
 
 /// A thing of a data-root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum StoreItem {
     /// An entry of the driver's home, and the path below it that was asked for.
     Entry {
         /// Its name.
@@ -68,12 +68,12 @@ const PARTS: [(&str, &str); 15] = [
 ///
 /// # Errors
 /// [`StoreError::Io`]
-pub fn find_target(
+pub fn find_item(
     root: &DataRoot,
     catalog: &Catalog,
     liveness: &Liveness,
     text: &str,
-) -> Result<Option<Target>, StoreError> {
+) -> Result<Option<StoreItem>, StoreError> {
     let path = Path::new(text);
     if (text.contains('/') || path.exists())
         && let Some(target) = by_path(root, catalog, liveness, path)?
@@ -83,7 +83,12 @@ pub fn find_target(
     Ok(by_id(catalog, liveness, text))
 }
 
-fn by_path(root: &DataRoot, catalog: &Catalog, liveness: &Liveness, path: &Path) -> Result<Option<Target>, StoreError> {
+fn by_path(
+    root: &DataRoot,
+    catalog: &Catalog,
+    liveness: &Liveness,
+    path: &Path,
+) -> Result<Option<StoreItem>, StoreError> {
     let absolute = std::path::absolute(path).map_err(StoreError::io(path, "looking up"))?;
     let real_root = |dir: &Path| std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_path_buf());
     // A link is asked about as itself: only the directory it is in is resolved. What does not exist may be asked about, too.
@@ -95,7 +100,7 @@ fn by_path(root: &DataRoot, catalog: &Catalog, liveness: &Liveness, path: &Path)
             path.strip_prefix(&plain).or_else(|_| path.strip_prefix(&home)).ok().map(Path::to_path_buf)
         });
         if let Some(below) = below
-            && let Some(found) = in_home(root.form(), liveness, &below)
+            && let Some(found) = in_home(root.home_layout(), liveness, &below)
         {
             return Ok(Some(found));
         }
@@ -111,80 +116,82 @@ fn text_of(part: std::path::Component<'_>) -> String {
     part.as_os_str().to_string_lossy().into_owned()
 }
 
-fn in_home(form: Option<Form>, liveness: &Liveness, below: &Path) -> Option<Target> {
+fn in_home(layout: Option<HomeLayout>, liveness: &Liveness, below: &Path) -> Option<StoreItem> {
     let mut parts = below.components();
     let name = text_of(parts.next()?);
-    let links = form.and_then(|form| form.links).is_some_and(|links| name == links);
+    let links = layout.and_then(|layout| layout.links).is_some_and(|links| name == links);
     if !links || parts.as_path().as_os_str().is_empty() {
         let known = liveness.entry(&name).is_some();
-        return known.then(|| Target::Entry { name, below: parts.as_path().to_path_buf() });
+        return known.then(|| StoreItem::Entry { name, below: parts.as_path().to_path_buf() });
     }
     let id = text_of(parts.next()?);
     let entry = liveness.links().get(&id)?.clone();
     // `l/<id>/x` is in the layer.
     match entry {
         Some(name) if parts.clone().next().is_some() => {
-            let content: PathBuf = form.iter().flat_map(|form| form.content).collect();
-            Some(Target::Entry { name, below: content.join(parts.as_path()) })
+            let content: PathBuf = layout.iter().flat_map(|layout| layout.content).collect();
+            Some(StoreItem::Entry { name, below: content.join(parts.as_path()) })
         }
-        entry => Some(Target::Link { id, entry }),
+        entry => Some(StoreItem::Link { id, entry }),
     }
 }
 
-fn in_root(catalog: &Catalog, below: &Path) -> Option<Target> {
+fn in_root(catalog: &Catalog, below: &Path) -> Option<StoreItem> {
     let parts: Vec<String> = below.components().map(text_of).collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let digest = |hex: &str| layerfs::Digest::from_hex(hex).ok();
     let found = match parts.as_slice() {
-        ["image", _, "layerdb", "sha256", chain, ..] => digest(chain).map(|id| Target::Layer(ChainId(id))),
+        ["image", _, "layerdb", "sha256", chain, ..] => digest(chain).map(|id| StoreItem::Layer(ChainId(id))),
         ["image", _, "layerdb", "mounts", container, ..] | ["containers", container, ..] => {
-            Some(Target::Container((*container).to_owned()))
+            Some(StoreItem::Container((*container).to_owned()))
         }
         ["image", _, "imagedb", "content" | "metadata", "sha256", image, ..] => {
-            digest(image).map(|id| Target::Image(ImageId(id)))
+            digest(image).map(|id| StoreItem::Image(ImageId(id)))
         }
         ["volumes", volume, ..] if catalog.volumes.iter().any(|known| known.name == *volume) => {
-            Some(Target::Volume((*volume).to_owned()))
+            Some(StoreItem::Volume((*volume).to_owned()))
         }
-        [] => return Some(Target::Other { below: below.to_path_buf(), whose: "the data-root itself" }),
+        [] => return Some(StoreItem::Other { below: below.to_path_buf(), whose: "the data-root itself" }),
         _ => None,
     };
     let whose = || PARTS.iter().find(|(name, _)| name == parts.first().unwrap_or(&"")).map(|(_, whose)| *whose);
     found.or_else(|| {
         let whose = whose().unwrap_or("nothing that Docker keeps here");
-        Some(Target::Other { below: below.to_path_buf(), whose })
+        Some(StoreItem::Other { below: below.to_path_buf(), whose })
     })
 }
 
 /// Ids, whole or their beginning; one that several things begin with is none.
-fn by_id(catalog: &Catalog, liveness: &Liveness, text: &str) -> Option<Target> {
+fn by_id(catalog: &Catalog, liveness: &Liveness, text: &str) -> Option<StoreItem> {
     if let Some(entry) = liveness.links().get(text) {
-        return Some(Target::Link { id: text.to_owned(), entry: entry.clone() });
+        return Some(StoreItem::Link { id: text.to_owned(), entry: entry.clone() });
     }
     if liveness.entry(text).is_some() {
-        return Some(Target::Entry { name: text.to_owned(), below: PathBuf::new() });
+        return Some(StoreItem::Entry { name: text.to_owned(), below: PathBuf::new() });
     }
     if let Some(container) = catalog.containers.iter().find(|container| container.name == text || container.id == text)
     {
-        return Some(Target::Container(container.id.clone()));
+        return Some(StoreItem::Container(container.id.clone()));
     }
     match catalog.resolve(text) {
-        crate::catalog::Resolved::Image(id) | crate::catalog::Resolved::Damaged(id) => return Some(Target::Image(id)),
+        crate::catalog::Resolved::Image(id) | crate::catalog::Resolved::Damaged(id) => {
+            return Some(StoreItem::Image(id));
+        }
         crate::catalog::Resolved::Nothing => {}
     }
     if catalog.volumes.iter().any(|volume| volume.name == text) {
-        return Some(Target::Volume(text.to_owned()));
+        return Some(StoreItem::Volume(text.to_owned()));
     }
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     if hex.is_empty() {
         return None;
     }
-    let layers = catalog.layers.keys().filter(|id| id.0.hex().starts_with(hex)).map(|id| Target::Layer(*id));
+    let layers = catalog.layers.keys().filter(|id| id.0.hex().starts_with(hex)).map(|id| StoreItem::Layer(*id));
     let entries =
         liveness.entries().map(|(name, _)| name).filter(|name| name.starts_with(hex) && !name.ends_with("-init"));
-    let entries = entries.map(|name| Target::Entry { name: name.to_owned(), below: PathBuf::new() });
+    let entries = entries.map(|name| StoreItem::Entry { name: name.to_owned(), below: PathBuf::new() });
     let containers = catalog.containers.iter().filter(|container| container.id.starts_with(hex));
-    let containers = containers.map(|container| Target::Container(container.id.clone()));
+    let containers = containers.map(|container| StoreItem::Container(container.id.clone()));
     let mut all = layers.chain(entries).chain(containers);
     match (all.next(), all.next()) {
         (Some(only), None) => Some(only),

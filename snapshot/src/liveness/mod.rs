@@ -25,7 +25,7 @@ pub(crate) mod images;
 pub mod lookup;
 mod mounted;
 mod owners;
-pub mod removal;
+pub mod removal_plan;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub use owners::{Holder, LayerStays};
 
 use crate::catalog::{Catalog, with_causes};
 use crate::dir::Dir;
-use crate::driver::{Entries, EntryKind, Form};
+use crate::driver::{EntryKind, HomeEntries, HomeLayout};
 use crate::error::StoreError;
 use crate::root::DataRoot;
 use crate::schema::buildkit::Snapshots;
@@ -66,7 +66,7 @@ pub enum Claim {
 
 /// Whether an entry may go, as a report says it. Whoever deletes asks [`Liveness::dead`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict<'l> {
+pub enum EntryVerdict<'l> {
     /// Somebody claims it.
     Live(&'l [Claim]),
     /// The driver's own, or left by its probing: not a layer.
@@ -121,16 +121,16 @@ impl Liveness {
         if !is_covered(root) && !home.entries.is_empty() {
             claims.doubts.push(Doubt::Driver { name: root.driver_name.clone() });
         }
-        Ok(Self::build(root.home.as_ref(), root.form(), home, &mut claims))
+        Ok(Self::build(root.home.as_ref(), root.home_layout(), home, &mut claims))
     }
 
     /// Joins what the driver's home holds with who claims it. `claims` keeps what call has failed.
-    fn build(home: Option<&Dir>, form: Option<Form>, held: Entries, claims: &mut Claims) -> Self {
+    fn build(home: Option<&Dir>, layout: Option<HomeLayout>, held: HomeEntries, claims: &mut Claims) -> Self {
         let mut liveness = Self::default();
-        let Entries { entries, links } = held;
+        let HomeEntries { entries, links } = held;
         liveness.links = links.into_iter().map(|(link, to)| (link, to.as_deref().map(str::to_owned))).collect();
         if let Some(home) = home {
-            let links = form.and_then(|form| form.links).map(|name| (name, &liveness.links));
+            let links = layout.and_then(|layout| layout.links).map(|name| (name, &liveness.links));
             match mounted::entries(home, links) {
                 Ok(mounted) => mounted.into_iter().for_each(|(name, at)| claims.add(&name, Claim::Mounted(at))),
                 Err(error) => {
@@ -212,24 +212,24 @@ impl Liveness {
 
     /// Whether an entry may go; `None` if there is no entry of this name.
     #[must_use]
-    pub fn verdict(&self, name: &str) -> Option<Verdict<'_>> {
+    pub fn verdict(&self, name: &str) -> Option<EntryVerdict<'_>> {
         self.entry(name).map(|entry| self.verdict_on(entry))
     }
 
     /// Whether an entry of this home may go.
     #[must_use]
-    pub fn verdict_on<'l>(&'l self, entry: &'l OwnedEntry) -> Verdict<'l> {
+    pub fn verdict_on<'l>(&'l self, entry: &'l OwnedEntry) -> EntryVerdict<'l> {
         match () {
-            () if !entry.claims.is_empty() => Verdict::Live(&entry.claims),
-            () if entry.kind == EntryKind::Service => Verdict::Service,
-            () if self.doubts.is_empty() => Verdict::Orphan,
-            () => Verdict::Unknown(&self.doubts),
+            () if !entry.claims.is_empty() => EntryVerdict::Live(&entry.claims),
+            () if entry.kind == EntryKind::Service => EntryVerdict::Service,
+            () if self.doubts.is_empty() => EntryVerdict::Orphan,
+            () => EntryVerdict::Unknown(&self.doubts),
         }
     }
 
     /// Entries that nobody claims although all who could were asked.
     pub fn orphans(&self) -> impl Iterator<Item = &str> {
-        self.entries().filter(|(_, entry)| self.verdict_on(entry) == Verdict::Orphan).map(|(name, _)| name)
+        self.entries().filter(|(_, entry)| self.verdict_on(entry) == EntryVerdict::Orphan).map(|(name, _)| name)
     }
 
     /// The short names of layers, and the entry each leads to; `None` if it leads nowhere.

@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 
 use crate::dir::Dir;
 use crate::error::StoreError;
-use crate::root::mounts::{Mount, Mounts};
+use crate::root::mounts::{MountInfo, Mounts};
 
 /// The home's directory of links, and where each of them leads.
 type Links<'l> = Option<(&'l str, &'l BTreeMap<String, Option<String>>)>;
@@ -27,12 +27,12 @@ pub(super) fn entries(home: &Dir, links: Links<'_>) -> Result<Vec<(String, Strin
     Ok(found)
 }
 
-fn shown(mount: &Mount) -> String {
+fn shown(mount: &MountInfo) -> String {
     mount.point.to_string_lossy().into_owned()
 }
 
 /// The entries whose directories an overlay shows.
-fn shown_by(mount: &Mount, home: &Path, links: Links<'_>) -> Vec<String> {
+fn shown_by(mount: &MountInfo, home: &Path, links: Links<'_>) -> Vec<String> {
     let directories = mount.overlay_directories().into_iter();
     // Long option strings are relative to the home.
     let place = |path: &Path| match path.is_absolute() {

@@ -9,7 +9,7 @@ use super::claims::Claims;
 use super::dead::After;
 use super::{Claim, Dead, Doubt, Liveness, StillAlive};
 use crate::catalog::with_causes;
-use crate::driver::{Driver, Form};
+use crate::driver::{Driver, HomeLayout};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ImageId};
 use crate::root::WritableRoot;
@@ -116,8 +116,8 @@ impl Owners {
             Ok(snapshots) => snapshots.chains().iter().for_each(|chain| owners.hold(*chain, || Holder::BuildCache)),
             Err(error) => claims.note_failure(error),
         }
-        let (home, form) = (root.driver.home(), Form::of(root.driver.name()));
-        owners.liveness = Liveness::build(Some(home), form, root.driver.entries()?, &mut claims);
+        let (home, layout) = (root.driver.home(), HomeLayout::of_driver(root.driver.name()));
+        owners.liveness = Liveness::build(Some(home), layout, root.driver.entries()?, &mut claims);
         Ok((owners, claims.failed))
     }
 

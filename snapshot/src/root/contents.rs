@@ -13,7 +13,7 @@ use crate::error::StoreError;
 
 /// What a directory is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Contents {
+pub(super) enum Recognized {
     /// It holds nothing that anybody could miss. A fresh ext4 is empty, although it has `lost+found`.
     Empty,
     /// dockerd or we have made it, or what is left of it.
@@ -88,7 +88,7 @@ const SHOWN: usize = 3;
 ///
 /// # Errors
 /// [`StoreError::Io`] if that cannot be found out.
-pub(super) fn recognize(dir: &Dir) -> Result<Contents, StoreError> {
+pub(super) fn recognize(dir: &Dir) -> Result<Recognized, StoreError> {
     let mut names = dir.all_names()?;
     names.sort();
     let made_by_mkfs = |name: &OsString| Ok::<_, StoreError>(name == "lost+found" && is(dir, name, DIRECTORY)?);
@@ -100,18 +100,18 @@ pub(super) fn recognize(dir: &Dir) -> Result<Contents, StoreError> {
     }
     let names: Vec<OsString> = kept;
     if names.is_empty() {
-        return Ok(Contents::Empty);
+        return Ok(Recognized::Empty);
     }
     let kind = kind(&names);
     if kind.is_none() && has_marks(dir)? {
-        return Ok(Contents::DataRoot);
+        return Ok(Recognized::DataRoot);
     }
     if names.iter().all(|name| NAMES.iter().any(|known| name == known)) && only_directories(dir, MAX_DEPTH)? {
-        return Ok(Contents::Empty);
+        return Ok(Recognized::Empty);
     }
     let more = names.len().saturating_sub(SHOWN);
     let shown = names.iter().take(SHOWN).map(|name| name.to_string_lossy().into_owned()).collect();
-    Ok(Contents::Foreign(Foreign { kind, names: shown, more, meant: meant(dir, &names) }))
+    Ok(Recognized::Foreign(Foreign { kind, names: shown, more, meant: meant(dir, &names) }))
 }
 
 /// The data-root that `path` lies in, `path` itself excepted. A volume in it is its user's own, for example a daemon's that

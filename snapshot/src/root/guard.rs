@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, FileType};
 use rustix::io::Errno;
 
-use super::contents::{Contents, enclosing, recognize};
+use super::contents::{Recognized, enclosing, recognize};
 use super::locate::writable;
 use super::lock::Locks;
 use super::{DataRoot, IMAGE, Refusal, is_mapping, mounts};
 use crate::catalog::with_causes;
 use crate::dir::{Dir, Skeleton};
-use crate::driver::{DEFAULT, Form};
+use crate::driver::{DEFAULT, HomeLayout};
 use crate::error::StoreError;
 
 /// Drivers whose directory in the root makes dockerd use them (moby `daemon/graphdriver/driver.go`). `vfs` never does.
@@ -49,11 +49,11 @@ pub struct Guard {
 #[must_use]
 pub struct Permit {
     guard: Guard,
-    place: Place,
+    place: RootPlace,
 }
 
 #[derive(Debug)]
-enum Place {
+enum RootPlace {
     /// A directory, locked.
     There { dir: Dir, empty: bool, locks: Locks, driver: &'static str },
     /// To be made.
@@ -61,7 +61,7 @@ enum Place {
 }
 
 /// A permitted root that exists.
-pub(super) struct Opened {
+pub(super) struct OpenedRoot {
     pub(super) dir: Dir,
     pub(super) locks: Locks,
     /// Holds the directory if it was made just now.
@@ -92,12 +92,12 @@ impl Guard {
         Ok(Permit { guard: *self, place })
     }
 
-    fn ask_existing(&self, dir: Dir) -> Result<Place, StoreError> {
+    fn ask_existing(&self, dir: Dir) -> Result<RootPlace, StoreError> {
         let contents = recognize(&dir)?;
-        if let Contents::Foreign(foreign) = contents {
+        if let Recognized::Foreign(foreign) = contents {
             return Err(refused(&dir, Refusal::Foreign(foreign)));
         }
-        let empty = contents == Contents::Empty;
+        let empty = contents == Recognized::Empty;
         if empty {
             check_place(&dir)?;
         }
@@ -106,7 +106,7 @@ impl Guard {
         let locks = Locks::take(&dir)?;
         check_mounts(&dir, driver)?;
         check_rivals(&dir, driver, self.driver.is_some())?;
-        Ok(Place::There { dir, empty, locks, driver })
+        Ok(RootPlace::There { dir, empty, locks, driver })
     }
 }
 
@@ -114,15 +114,15 @@ impl Permit {
     /// Whether there is no data-root yet: writing would make one.
     #[must_use]
     pub fn is_new(&self) -> bool {
-        matches!(self.place, Place::New { .. } | Place::There { empty: true, .. })
+        matches!(self.place, RootPlace::New { .. } | RootPlace::There { empty: true, .. })
     }
 
     /// The root's path, absolute.
     #[must_use]
     pub fn path(&self) -> &Path {
         match &self.place {
-            Place::There { dir, .. } => dir.path(),
-            Place::New { path, .. } => path,
+            RootPlace::There { dir, .. } => dir.path(),
+            RootPlace::New { path, .. } => path,
         }
     }
 
@@ -132,8 +132,8 @@ impl Permit {
     /// [`StoreError::Io`]
     pub fn into_reader(self) -> Result<Option<DataRoot>, StoreError> {
         match self.place {
-            Place::There { dir, driver, .. } => DataRoot::with_driver(dir, driver).map(Some),
-            Place::New { .. } => Ok(None),
+            RootPlace::There { dir, driver, .. } => DataRoot::with_driver(dir, driver).map(Some),
+            RootPlace::New { .. } => Ok(None),
         }
     }
 
@@ -141,26 +141,26 @@ impl Permit {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub(super) fn open(self) -> Result<Opened, StoreError> {
+    pub(super) fn open(self) -> Result<OpenedRoot, StoreError> {
         let new = self.is_new();
         let mut skeleton = Skeleton::default();
         let place = match self.place {
-            Place::New { parent, name, .. } => {
+            RootPlace::New { parent, name, .. } => {
                 let dir = skeleton.ensure(&parent, &name, ROOT_MODE)?;
                 // Another process may have created the directory first, so it is checked like an existing one.
                 self.guard.ask_existing(dir)?
             }
-            there @ Place::There { .. } => there,
+            there @ RootPlace::There { .. } => there,
         };
         match place {
-            Place::There { dir, locks, driver, .. } => Ok(Opened { dir, locks, skeleton, new, driver }),
-            Place::New { .. } => unreachable!("an existing directory was asked about"),
+            RootPlace::There { dir, locks, driver, .. } => Ok(OpenedRoot { dir, locks, skeleton, new, driver }),
+            RootPlace::New { .. } => unreachable!("an existing directory was asked about"),
         }
     }
 }
 
 /// Asks whether a directory may be made at `path`, where nothing is.
-fn ask_new(path: &Path) -> Result<Place, StoreError> {
+fn ask_new(path: &Path) -> Result<RootPlace, StoreError> {
     let refused = |refusal| Err(StoreError::Refused { root: path.to_path_buf(), refusal });
     // Without a slash at its end, which would make of a dangling link the directory that it should lead to.
     let bare: PathBuf = path.components().collect();
@@ -184,7 +184,7 @@ fn ask_new(path: &Path) -> Result<Place, StoreError> {
     if let Some(reason) = unwritable(&parent)? {
         return refused(Refusal::NotWritable { path: parent.path().to_path_buf(), reason });
     }
-    Ok(Place::New { path: path.to_path_buf(), name: name.to_owned(), parent })
+    Ok(RootPlace::New { path: path.to_path_buf(), name: name.to_owned(), parent })
 }
 
 /// The topmost directory on the way to `path` that does not exist.
@@ -217,8 +217,8 @@ fn check_place(dir: &Dir) -> Result<(), StoreError> {
 
 /// Checks that directories can be made wherever we make some.
 fn check_writable(root: &Dir, driver: &str) -> Result<(), StoreError> {
-    let home = Form::home_of(driver);
-    let links = Form::of(driver).and_then(|form| form.links);
+    let home = HomeLayout::home_path(driver);
+    let links = HomeLayout::of_driver(driver).and_then(|layout| layout.links);
     let places: [&[&str]; 10] = [
         &[],
         &home[..1],
@@ -257,7 +257,7 @@ fn unwritable(dir: &Dir) -> Result<Option<String>, StoreError> {
 /// # Errors
 /// [`StoreError::Refused`]
 pub(super) fn check_mounts(root: &Dir, driver: &str) -> Result<(), StoreError> {
-    let found = root.descend(&Form::home_of(driver))?.map_or(Ok(None), |home| mounts::in_use(&home));
+    let found = root.descend(&HomeLayout::home_path(driver))?.map_or(Ok(None), |home| mounts::in_use(&home));
     match found {
         Ok(None) => Ok(()),
         Ok(Some(point)) => Err(refused(root, Refusal::LayerMounted { point })),

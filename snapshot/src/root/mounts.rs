@@ -22,7 +22,7 @@ const PROC_MAGIC: u64 = 0x9fa0;
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mount {
+pub struct MountInfo {
     /// Its number, unique among the mounts of now.
     pub id: u64,
     /// The number of the mount that its mount point is in.
@@ -46,7 +46,7 @@ pub struct Mount {
 /// All mounts that this process can reach, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mounts {
-    mounts: Vec<Mount>,
+    mounts: Vec<MountInfo>,
 }
 
 impl Mounts {
@@ -74,14 +74,15 @@ impl Mounts {
             return Err(if bytes.is_empty() { "empty".into() } else { "its last line is cut off".into() });
         };
         let mount = |(number, line): (usize, &[u8])| {
-            Mount::parse(line).ok_or_else(|| format!("line {} is not understood: {}", number + 1, line.escape_ascii()))
+            MountInfo::parse(line)
+                .ok_or_else(|| format!("line {} is not understood: {}", number + 1, line.escape_ascii()))
         };
         let mounts = lines.split(|&byte| byte == b'\n').enumerate().map(mount).collect::<Result<_, _>>()?;
         Ok(Self { mounts })
     }
 
     /// All of them, in the kernel's order.
-    pub fn iter(&self) -> impl Iterator<Item = &Mount> {
+    pub fn iter(&self) -> impl Iterator<Item = &MountInfo> {
         self.mounts.iter()
     }
 
@@ -89,7 +90,7 @@ impl Mounts {
     ///
     /// # Errors
     /// [`StoreError`] if that cannot be found out: some mounts are outside of what this process can reach.
-    pub fn holding(&self, dir: &Dir) -> Result<&Mount, StoreError> {
+    pub fn holding(&self, dir: &Dir) -> Result<&MountInfo, StoreError> {
         let path = format!("/proc/self/fdinfo/{}", dir.as_fd().as_raw_fd());
         let text = std::fs::read_to_string(&path).map_err(StoreError::io(&path, "reading"))?;
         let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
@@ -104,7 +105,7 @@ impl Mounts {
     ///
     /// # Errors
     /// As [`Mounts::holding`].
-    pub fn below(&self, dir: &Dir) -> Result<Vec<(PathBuf, &Mount)>, StoreError> {
+    pub fn below(&self, dir: &Dir) -> Result<Vec<(PathBuf, &MountInfo)>, StoreError> {
         let mount = self.holding(dir)?;
         let unknown = || StoreError::Invalid {
             path: dir.path().to_path_buf(),
@@ -112,8 +113,8 @@ impl Mounts {
         };
         let real = dir.real_path()?;
         let place = mount.root.join(real.strip_prefix(&mount.point).map_err(|_| unknown())?);
-        let by_id: HashMap<u64, &Mount> = self.mounts.iter().map(|mount| (mount.id, mount)).collect();
-        let within = |above: &Mount| {
+        let by_id: HashMap<u64, &MountInfo> = self.mounts.iter().map(|mount| (mount.id, mount)).collect();
+        let within = |above: &MountInfo| {
             // The root of all has no mount above it.
             let parent = by_id.get(&above.parent)?;
             let inside = parent.root.join(above.point.strip_prefix(&parent.point).ok()?);
@@ -125,7 +126,7 @@ impl Mounts {
     }
 }
 
-impl Mount {
+impl MountInfo {
     fn parse(line: &[u8]) -> Option<Self> {
         // Options are last: there are file systems that do not escape spaces in them (WSL's).
         let hyphen = line.windows(3).position(|three| three == b" - ")?;
@@ -299,7 +300,7 @@ impl<'a> Ways<'a> {
 mod tests {
     use super::*;
 
-    fn one(line: &str) -> Mount {
+    fn one(line: &str) -> MountInfo {
         let mut mounts = Mounts::parse(format!("{line}\n").as_bytes()).unwrap().mounts;
         assert_eq!(mounts.len(), 1);
         mounts.remove(0)

@@ -4,7 +4,7 @@
 
 use layerfs::DiffId;
 
-use super::gojson::{self, Checked, Decode, DecodeError, Decoder, Expected};
+use super::gojson::{self, Checked, Decode, DecodeError, Expected, JsonDecoder};
 use super::runconfig::RunConfig;
 use super::time::Time;
 use crate::go_struct;
@@ -95,7 +95,7 @@ impl Decode for Steps {
         self.0.clear();
     }
 
-    fn array(&mut self, decoder: &mut Decoder<'_>) -> Result<(), DecodeError> {
+    fn array(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
         let count = decoder.elements(|decoder, at| {
             if at >= MAX_STEPS {
                 return Err(decoder.error(

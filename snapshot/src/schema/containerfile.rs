@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::gojson::{Checked, Decode, DecodeError, Decoder, Empty, Expected, StrSlice};
+use super::gojson::{Checked, Decode, DecodeError, Empty, Expected, JsonDecoder, StrSlice};
 use super::runconfig::RunConfig;
 use super::time::Time;
 use crate::go_struct;
@@ -32,7 +32,7 @@ impl<T: Decode> Decode for Preset<T> {
         T::expected()
     }
 
-    fn value(&mut self, decoder: &mut Decoder<'_>) -> Result<(), DecodeError> {
+    fn value(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
         self.0.value(decoder)
     }
 }
@@ -46,7 +46,7 @@ impl Decode for Given {
         Expected::Text
     }
 
-    fn string(&mut self, raw: &[u8], decoder: &mut Decoder<'_>) {
+    fn string(&mut self, raw: &[u8], decoder: &mut JsonDecoder<'_>) {
         self.0.get_or_insert_default().string(raw, decoder);
     }
 }
@@ -139,14 +139,14 @@ go_struct! {
         mode: Text = "Relabel",
         propagation: Text = "Propagation",
         id: Text = "ID",
-        spec: Checked<Mount> = "Spec",
+        spec: Checked<ServiceMount> = "Spec",
         skip_mountpoint_creation: Flag = "SkipMountpointCreation",
     }
 }
 
 go_struct! {
     /// `mount.Mount`
-    struct Mount {
+    struct ServiceMount {
         kind: Text = "Type",
         source: Text = "Source",
         target: Text = "Target",
@@ -292,7 +292,7 @@ impl Decode for HostConfigFile {
         Expected::Object
     }
 
-    fn value(&mut self, decoder: &mut Decoder<'_>) -> Result<(), DecodeError> {
+    fn value(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
         self.0.value(decoder)
     }
 }
@@ -366,7 +366,7 @@ go_struct! {
         cpu_percent: Number = "CpuPercent",
         io_maximum_iops: Checked<u64> = "IOMaximumIOps",
         io_maximum_bandwidth: Checked<u64> = "IOMaximumBandwidth",
-        mounts: Checked<Vec<Mount>> = "Mounts",
+        mounts: Checked<Vec<ServiceMount>> = "Mounts",
         masked_paths: Texts = "MaskedPaths",
         readonly_paths: Texts = "ReadonlyPaths",
         init: Checked<Option<bool>> = "Init",

@@ -26,7 +26,7 @@ pub struct V2Metadata {
 
 go_struct! {
     /// An entry of the file (`metadata.V2Metadata`).
-    struct Entry {
+    struct KnownBlob {
         digest: String = "Digest",
         source_repository: String = "SourceRepository",
         hmac: Checked<String> = "HMAC",
@@ -52,8 +52,8 @@ pub fn blobs_of(image_root: &Dir, diff_id: DiffId) -> Result<Vec<V2Metadata>, St
         return Ok(Vec::new());
     };
     let bytes = dir.read(&diff_id.0.hex(), MAX_FILE)?.unwrap_or_default();
-    let entries: Vec<Entry> = gojson::from_slice(&bytes).unwrap_or_default();
-    let known = |entry: Entry| {
+    let entries: Vec<KnownBlob> = gojson::from_slice(&bytes).unwrap_or_default();
+    let known = |entry: KnownBlob| {
         Some(V2Metadata { digest: entry.digest.parse().ok()?, source_repository: entry.source_repository })
     };
     Ok(entries.into_iter().filter_map(known).collect())

@@ -25,7 +25,7 @@ pub struct ContainerDocuments {
 ///
 /// # Errors
 /// [`StoreError`] where a file cannot be read, or is no JSON object.
-pub fn of_container(root: &Dir, id: &str) -> Result<ContainerDocuments, StoreError> {
+pub fn read_container(root: &Dir, id: &str) -> Result<ContainerDocuments, StoreError> {
     let path = || root.join(CONTAINERS).join(id);
     let missing = || StoreError::Invalid { path: path().join(CONFIG), reason: "it is missing".into() };
     let own = root.descend(&[CONTAINERS, id])?.ok_or_else(missing)?;
@@ -43,7 +43,7 @@ pub fn of_container(root: &Dir, id: &str) -> Result<ContainerDocuments, StoreErr
 /// What the database of volumes says of one: `Labels` and `Options` among others; `None` if it cannot be read, or does not
 /// know the volume.
 #[must_use]
-pub fn of_volume(root: &Dir, name: &str) -> Option<Map<String, Value>> {
+pub fn read_volume(root: &Dir, name: &str) -> Option<Map<String, Value>> {
     let dir = root.sub(VOLUMES).ok()??;
     let record = database::read(&dir, DATABASE, |known| -> Result<_, BoltError> {
         known.root().bucket(b"volumes")?.map_or(Ok(None), |bucket| bucket.get(name.as_bytes()))

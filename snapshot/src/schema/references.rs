@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use super::gojson::{self, Decode, DecodeError, Decoder, Expected};
+use super::gojson::{self, Decode, DecodeError, Expected, JsonDecoder};
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::go_struct;
@@ -27,12 +27,12 @@ pub(crate) const MAX_FILE: usize = 64 << 20;
 
 /// The value of a reference: an image, or whatever text there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Target {
+enum Named {
     Image(ImageId),
     Other(Box<str>),
 }
 
-impl Target {
+impl Named {
     fn image(&self) -> Option<ImageId> {
         match self {
             Self::Image(id) => Some(*id),
@@ -41,25 +41,25 @@ impl Target {
     }
 }
 
-impl Default for Target {
+impl Default for Named {
     fn default() -> Self {
         Self::Other("".into())
     }
 }
 
-impl Decode for Target {
+impl Decode for Named {
     fn expected() -> Expected {
         Expected::Text
     }
 
-    fn string(&mut self, raw: &[u8], decoder: &mut Decoder<'_>) {
+    fn string(&mut self, raw: &[u8], decoder: &mut JsonDecoder<'_>) {
         let mut text = String::new();
         text.string(raw, decoder);
         *self = text.parse().map_or_else(|_| Self::Other(text.into()), |digest| Self::Image(ImageId(digest)));
     }
 }
 
-impl Serialize for Target {
+impl Serialize for Named {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Image(id) => id.serialize(serializer),
@@ -68,7 +68,7 @@ impl Serialize for Target {
     }
 }
 
-type Repositories = BTreeMap<String, Option<BTreeMap<String, Target>>>;
+type Repositories = BTreeMap<String, Option<BTreeMap<String, Named>>>;
 
 go_struct! {
     /// The file (`reference.store`).
@@ -132,7 +132,7 @@ impl References {
         let before = self.get(reference);
         let reference = reference.clone().stored();
         let repository = self.file.repositories.entry(reference.familiar_name()).or_default();
-        repository.get_or_insert_default().insert(reference.familiar(), Target::Image(id));
+        repository.get_or_insert_default().insert(reference.familiar(), Named::Image(id));
         match before {
             None => Tagged::New,
             Some(from) if from == id => Tagged::Unchanged,

@@ -8,7 +8,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::gojson::{Decode, DecodeError, Decoder, Expected, shortened};
+use super::gojson::{Decode, DecodeError, Expected, JsonDecoder, shortened};
 
 /// Seconds from year 1, Go's zero time, to 1970.
 const ZERO_TO_UNIX: i64 = 62_135_596_800;
@@ -108,7 +108,7 @@ impl Decode for Time {
         Expected::Time
     }
 
-    fn value(&mut self, decoder: &mut Decoder<'_>) -> Result<(), DecodeError> {
+    fn value(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
         let raw = String::from_utf8_lossy(decoder.raw());
         if raw == "null" {
             return Ok(());

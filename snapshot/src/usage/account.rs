@@ -8,9 +8,9 @@ use super::parts::Part;
 use super::place::Places;
 use super::walk::{self, Links, Unreadable, Usage, Visit};
 use crate::dir::Dir;
-use crate::driver::Form;
+use crate::driver::HomeLayout;
 use crate::error::StoreError;
-use crate::liveness::removal::Removal;
+use crate::liveness::removal_plan::RemovalPlan;
 use crate::view::View;
 
 /// What the parts of a data-root take up.
@@ -37,7 +37,7 @@ pub struct Freed {
     /// Bytes that the file system gets back.
     pub allocated: u64,
     /// What would go.
-    pub removal: Removal,
+    pub removal: RemovalPlan,
 }
 
 impl<'v> Account<'v> {
@@ -62,13 +62,14 @@ impl<'v> Account<'v> {
         let names = |path: &Path| -> Vec<Vec<u8>> {
             path.components().map(|name| name.as_os_str().as_bytes().to_vec()).collect()
         };
-        let home = Form::home_of(&view.root.driver_name).into_iter().map(|name| name.as_bytes().to_vec()).collect();
+        let home =
+            HomeLayout::home_path(&view.root.driver_name).into_iter().map(|name| name.as_bytes().to_vec()).collect();
         let prefix = view.root.dir.path().strip_prefix(path).map(names).unwrap_or_default();
         let top = Dir::open(path)?;
         let places = Places::new(prefix, home, &view.catalog, &view.liveness);
         let decide = |path: &[u8], _: bool| places.find_place(path);
         let (walked, visitors) = walk::walk(&top, threads, &decide, visitor)?;
-        let whole = view.root.form().is_some_and(|form| !form.changes);
+        let whole = view.root.home_layout().is_some_and(|layout| !layout.changes);
         let containers = view.catalog.containers.iter().filter(|_| whole);
         let written = containers.filter_map(|one| Some((one.id.to_string(), super::df::written(view, one)?)));
         let written = written.collect();
@@ -118,14 +119,14 @@ impl<'v> Account<'v> {
 
     /// What a removal would free.
     #[must_use]
-    pub fn freed(&self, removal: Removal) -> Freed {
+    pub fn freed(&self, removal: RemovalPlan) -> Freed {
         let parts = parts_of(&removal);
         Freed { allocated: self.freed_with(&parts), removal }
     }
 }
 
 /// The parts that go in a removal.
-pub(super) fn parts_of(removal: &Removal) -> Vec<Part> {
+pub(super) fn parts_of(removal: &RemovalPlan) -> Vec<Part> {
     let images = removal.images.iter().map(|id| Part::Image(*id));
     let layers = removal.layers.iter().map(|chain| Part::Layer(*chain));
     let containers = removal.containers.iter().flat_map(|id| parts_of_container(id));

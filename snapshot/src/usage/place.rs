@@ -15,11 +15,11 @@ use std::collections::BTreeSet;
 use layerfs::{ChainId, Digest};
 
 use super::parts::{Part, Registry};
-use super::walk::Place;
+use super::walk::BucketChoice;
 use crate::catalog::Catalog;
-use crate::driver::Form;
+use crate::driver::HomeLayout;
 use crate::ids::ImageId;
-use crate::liveness::{Claim, Liveness, Verdict};
+use crate::liveness::{Claim, EntryVerdict, Liveness};
 
 /// A data-root as far as places in it are concerned.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) struct Places<'a> {
     pub(super) home: Vec<Vec<u8>>,
     pub(super) driver: &'a str,
     /// Of the driver's home.
-    pub(super) form: Option<Form>,
+    pub(super) layout: Option<HomeLayout>,
     pub(super) liveness: &'a Liveness,
     pub(super) containers: BTreeSet<&'a str>,
     pub(super) volumes: BTreeSet<&'a str>,
@@ -49,7 +49,7 @@ impl<'a> Places<'a> {
             prefix,
             home,
             driver: &catalog.driver,
-            form: Form::of(&catalog.driver),
+            layout: HomeLayout::of_driver(&catalog.driver),
             liveness,
             containers: catalog.containers.iter().map(|container| container.id.as_str()).collect(),
             volumes: catalog.volumes.iter().map(|volume| volume.name.as_str()).collect(),
@@ -75,14 +75,14 @@ impl<'a> Places<'a> {
     }
 
     /// The place of a path below the directory that is walked.
-    pub(super) fn find_place(&self, path: &[u8]) -> Place {
+    pub(super) fn find_place(&self, path: &[u8]) -> BucketChoice {
         let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
         let (part, ask_below) = match starts(&names, &self.prefix) {
             Some(inside) => self.inside(inside),
             None if is_above(&names, &self.prefix) => (Part::Store, ASK),
             None => (Part::Other(names[0].to_vec()), SETTLED),
         };
-        Place { bucket: self.registry.number(part), ask_below }
+        BucketChoice { bucket: self.registry.number(part), ask_below }
     }
 
     fn inside(&self, names: &[&[u8]]) -> Found {
@@ -109,10 +109,11 @@ impl<'a> Places<'a> {
     }
 
     fn in_home(&self, names: &[&[u8]]) -> Found {
-        let form = self.form.as_ref();
-        let is_links = |name: &[u8]| form.and_then(|form| form.links).is_some_and(|links| links.as_bytes() == name);
+        let layout = self.layout.as_ref();
+        let is_links =
+            |name: &[u8]| layout.and_then(|layout| layout.links).is_some_and(|links| links.as_bytes() == name);
         let is_content = |below: &[&[u8]]| {
-            let content = form.map(|form| form.content).unwrap_or_default();
+            let content = layout.map(|layout| layout.content).unwrap_or_default();
             content.len() <= below.len() && content.iter().zip(below).all(|(a, b)| a.as_bytes() == *b)
         };
         match names {
@@ -151,10 +152,10 @@ impl<'a> Places<'a> {
             (Some(Claim::BuildKit(_)), _) => Part::Cache(name()),
             (Some(Claim::Removing(record)), _) => Part::Removing(record.clone()),
             (Some(Claim::Below(_) | Claim::Mounted(_)), _) => Part::Referred(name()),
-            (None, Verdict::Service) => Part::Store,
+            (None, EntryVerdict::Service) => Part::Store,
             (None, _) if entry.unfinished.is_some() => Part::Unfinished(entry.unfinished.clone().unwrap_or_default()),
-            (None, Verdict::Orphan) => Part::Orphan(name()),
-            (None, Verdict::Live(_) | Verdict::Unknown(_)) => unknown(),
+            (None, EntryVerdict::Orphan) => Part::Orphan(name()),
+            (None, EntryVerdict::Live(_) | EntryVerdict::Unknown(_)) => unknown(),
         }
     }
 

@@ -10,7 +10,7 @@ use super::parts::Part;
 use super::walk::Usage;
 use crate::catalog::{ContainerDamage, ImageDamage, RecordDamage};
 use crate::ids::ImageId;
-use crate::liveness::removal::{Certainty, Holders, Request};
+use crate::liveness::removal_plan::{Certainty, Holders, RemovalRequest};
 
 /// What a thing takes up, and what of it goes with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -222,7 +222,7 @@ fn images(account: &Account<'_>, holders: &Holders<'_>) -> Vec<ImageUsage> {
             let own: Vec<Part> =
                 std::iter::once(Part::Image(id)).chain(layers.iter().map(|chain| Part::Layer(*chain))).collect();
             let usage: Usage = own.iter().map(|part| account.usage(part)).sum();
-            let removal = holders.if_removed(&Request {
+            let removal = holders.if_removed(&RemovalRequest {
                 images: vec![id],
                 containers: Vec::new(),
                 certainty: Certainty::AsDockerd,
@@ -285,8 +285,8 @@ fn layers(account: &Account<'_>) -> Vec<LayerUsage> {
 }
 
 /// What `docker rm` of a container asks for.
-fn removing(container: &str) -> Request {
-    Request { images: Vec::new(), containers: vec![container.to_owned()], certainty: Certainty::AsDockerd }
+fn removing(container: &str) -> RemovalRequest {
+    RemovalRequest { images: Vec::new(), containers: vec![container.to_owned()], certainty: Certainty::AsDockerd }
 }
 
 fn containers(account: &Account<'_>, holders: &Holders<'_>) -> Vec<ContainerUsage> {

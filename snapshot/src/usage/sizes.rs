@@ -18,7 +18,7 @@ pub struct ContainerSize {
 
 /// Measures a container, by docker's rule: the length of the files in its own layer.
 #[must_use]
-pub fn of_container(view: &View, container: &Container) -> ContainerSize {
+pub fn measure_container(view: &View, container: &Container) -> ContainerSize {
     let parent = container.mount.as_ref().and_then(|mount| mount.parent);
     ContainerSize {
         written: super::df::written(view, container),
@@ -28,7 +28,7 @@ pub fn of_container(view: &View, container: &Container) -> ContainerSize {
 
 /// Measures a local volume: the length of the files in it; nothing if it cannot be read.
 #[must_use]
-pub fn of_volume(root: &DataRoot, name: &str) -> u64 {
+pub fn measure_volume(root: &DataRoot, name: &str) -> u64 {
     let content = volume::data(&root.dir, name).ok().flatten();
     content.and_then(|content| layerfs::tree_size(&content).ok()).unwrap_or_default()
 }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use snapshot::catalog::Resolved;
-use snapshot::liveness::removal::{Certainty, Request};
+use snapshot::liveness::removal_plan::{Certainty, RemovalRequest};
 use snapshot::root::DataRoot;
 use snapshot::usage::files::Collector;
 use snapshot::usage::report::DiskReport;
@@ -141,7 +141,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         return what.print::<Cli>(&MANUAL);
     }
     let root = DataRoot::find(&cli.root, cli.storage_driver.as_deref())?;
-    let view = View::of(root, Needs::ALL)?;
+    let view = View::read_root(root, Needs::ALL)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let threads = cli.threads.map_or(processors, usize::from);
     let rules = cli.rules.rules()?;
@@ -195,7 +195,7 @@ fn freed_by(account: &Account<'_>, names: &[String]) -> Result<Option<Freed>, Us
     }
     ids.sort();
     ids.dedup();
-    let request = Request { images: ids, containers: Vec::new(), certainty: Certainty::AsDockerd };
+    let request = RemovalRequest { images: ids, containers: Vec::new(), certainty: Certainty::AsDockerd };
     Ok(Some(account.freed(account.view.holders().if_removed(&request))))
 }
 

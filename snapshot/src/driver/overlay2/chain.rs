@@ -12,9 +12,9 @@ use crate::ids::{CacheId, LinkId};
 
 /// Where links lead. A deep chain asks for the same ones again and again.
 #[derive(Debug, Default)]
-pub(super) struct Resolved(Mutex<HashMap<LinkId, Option<CacheId>>>);
+pub(super) struct LinkCache(Mutex<HashMap<LinkId, Option<CacheId>>>);
 
-impl Resolved {
+impl LinkCache {
     /// To be called before links change.
     pub(super) fn forget(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();

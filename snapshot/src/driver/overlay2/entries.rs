@@ -8,12 +8,12 @@ use rustix::fs::FileType;
 use super::layout;
 use crate::catalog::with_causes;
 use crate::dir::Dir;
-use crate::driver::{Entries, EntryKind, UnknownParents};
+use crate::driver::{EntryKind, HomeEntries, UnknownParents};
 use crate::error::StoreError;
 
 /// Reads the home: all names, all links, and each layer's `lower`.
-pub(super) fn read(driver: &str, home: &Dir, links: Option<&Dir>) -> Result<Entries, StoreError> {
-    let mut all = Entries::named(driver, home)?;
+pub(super) fn read(driver: &str, home: &Dir, links: Option<&Dir>) -> Result<HomeEntries, StoreError> {
+    let mut all = HomeEntries::named(driver, home)?;
     let names: BTreeMap<Arc<str>, ()> = all.entries.keys().map(|name| (Arc::clone(name), ())).collect();
     let mut unread: BTreeMap<String, String> = BTreeMap::new();
     if let Some(links) = links {

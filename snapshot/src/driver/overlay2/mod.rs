@@ -27,11 +27,11 @@ pub(super) use layout::{DIFF, LINKS};
 
 use super::mount::refuse_mounted;
 use super::prepared::Begun;
-use super::{Access, Driver, Entries, LayerDamage, Mount, Order, Prepared, Room};
+use super::{Access, Driver, HomeEntries, LayerDamage, MountGuard, Order, Prepared, Room};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::CacheId;
-use chain::Resolved;
+use chain::LinkCache;
 
 /// The driver over one `overlay2` directory, or one of the same form.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ struct Home {
     links: Option<Dir>,
     namespace: XattrNamespace,
     /// Where links led when they were last looked at.
-    resolved: Resolved,
+    resolved: LinkCache,
 }
 
 impl Overlay2 {
@@ -64,7 +64,7 @@ impl Overlay2 {
     }
 
     fn over(name: &'static str, dir: Dir, links: Option<Dir>, namespace: XattrNamespace) -> Self {
-        Self(Arc::new(Home { name, dir, links, namespace, resolved: Resolved::default() }))
+        Self(Arc::new(Home { name, dir, links, namespace, resolved: LinkCache::default() }))
     }
 }
 
@@ -159,7 +159,7 @@ impl Driver for Overlay2 {
         Ok(prepared)
     }
 
-    fn mount(&self, id: &CacheId, access: Access) -> Result<Mount, StoreError> {
+    fn mount(&self, id: &CacheId, access: Access) -> Result<MountGuard, StoreError> {
         mount::mount(&self.0.dir, self.0.layer(id)?, self.0.namespace, access)
     }
 
@@ -167,12 +167,12 @@ impl Driver for Overlay2 {
         self.0.content(id)
     }
 
-    fn entries(&self) -> Result<Entries, StoreError> {
+    fn entries(&self) -> Result<HomeEntries, StoreError> {
         entries::read(self.0.name, &self.0.dir, self.0.links.as_ref())
     }
 
     fn room(&self) -> Result<Room, StoreError> {
-        Room::of(&self.0.dir)
+        Room::measure(&self.0.dir)
     }
 
     fn remove(&self, id: &CacheId) -> Result<(), StoreError> {

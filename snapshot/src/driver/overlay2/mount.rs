@@ -17,7 +17,7 @@ use rustix::mount::{
 
 use super::layout;
 use crate::dir::Dir;
-use crate::driver::mount::{Access, Mount, unmount};
+use crate::driver::mount::{Access, MountGuard, unmount};
 use crate::error::StoreError;
 
 /// The option string must fit a page.
@@ -27,7 +27,12 @@ const MAX_OPTIONS: usize = 4095;
 ///
 /// To be read it is mounted without a mount point, if the kernel can do that, and without an upper directory; to be written
 /// to at its `merged`, as dockerd has it.
-pub(super) fn mount(home: &Dir, layer: Dir, namespace: XattrNamespace, access: Access) -> Result<Mount, StoreError> {
+pub(super) fn mount(
+    home: &Dir,
+    layer: Dir,
+    namespace: XattrNamespace,
+    access: Access,
+) -> Result<MountGuard, StoreError> {
     if access == Access::ReadWrite && layout::is_committed(&layer)? {
         let reason = "other layers stand on it, so it is not written to".to_owned();
         return Err(StoreError::Invalid { path: layer.path().to_path_buf(), reason });
@@ -35,7 +40,7 @@ pub(super) fn mount(home: &Dir, layer: Dir, namespace: XattrNamespace, access: A
     let lower = layout::lower(&layer)?;
     if lower.is_empty() {
         let missing = || StoreError::Invalid { path: layer.join(layout::DIFF), reason: "missing".into() };
-        return Ok(Mount::plain(layer.sub(layout::DIFF)?.ok_or_else(missing)?));
+        return Ok(MountGuard::plain(layer.sub(layout::DIFF)?.ok_or_else(missing)?));
     }
     let links = home.join(layout::LINKS);
     let mut overlay = Overlay {
@@ -48,7 +53,7 @@ pub(super) fn mount(home: &Dir, layer: Dir, namespace: XattrNamespace, access: A
         Access::ReadWrite => overlay.upper = Some((layer.join(layout::DIFF), layer.join(layout::WORK))),
     }
     let mounted = match overlay.detached() {
-        Ok(mounted) if access == Access::ReadOnly => return Ok(Mount::plain(Dir::unnamed(mounted))),
+        Ok(mounted) if access == Access::ReadOnly => return Ok(MountGuard::plain(Dir::unnamed(mounted))),
         Ok(mounted) => Some(mounted),
         // These calls are newer than overlay2 itself.
         Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => None,
@@ -69,11 +74,11 @@ pub(super) fn mount(home: &Dir, layer: Dir, namespace: XattrNamespace, access: A
     }
     // Opened anew: what is open is the directory below the mount.
     match layer.sub(layout::MERGED) {
-        Ok(Some(dir)) => Ok(Mount::at(dir, layer, layout::MERGED)),
+        Ok(Some(dir)) => Ok(MountGuard::at(dir, layer, layout::MERGED)),
         opened => {
             let _ = unmount(&layer, layout::MERGED);
             let missing = || StoreError::Invalid { path: point.path().to_path_buf(), reason: "missing".into() };
-            opened?.ok_or_else(missing).map(Mount::plain)
+            opened?.ok_or_else(missing).map(MountGuard::plain)
         }
     }
 }

@@ -20,7 +20,7 @@ pub trait Decode: Default {
     ///
     /// # Errors
     /// [`DecodeError`] where Go stops at once: in types that decode themselves.
-    fn value(&mut self, decoder: &mut Decoder<'_>) -> Result<(), DecodeError> {
+    fn value(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
         match decoder.peek() {
             b'{' => self.object(decoder),
             b'[' => self.array(decoder),
@@ -51,17 +51,17 @@ pub trait Decode: Default {
     fn null(&mut self) {}
 
     /// `true` or `false`.
-    fn flag(&mut self, _value: bool, decoder: &mut Decoder<'_>) {
+    fn flag(&mut self, _value: bool, decoder: &mut JsonDecoder<'_>) {
         decoder.mismatch(Self::expected(), "bool", decoder.at);
     }
 
     /// A number, as it is written.
-    fn number(&mut self, _text: &str, decoder: &mut Decoder<'_>) {
+    fn number(&mut self, _text: &str, decoder: &mut JsonDecoder<'_>) {
         decoder.mismatch(Self::expected(), "number", decoder.at);
     }
 
     /// A string with its quotes.
-    fn string(&mut self, _raw: &[u8], decoder: &mut Decoder<'_>) {
+    fn string(&mut self, _raw: &[u8], decoder: &mut JsonDecoder<'_>) {
         decoder.mismatch(Self::expected(), "string", decoder.at);
     }
 
@@ -69,7 +69,7 @@ pub trait Decode: Default {
     ///
     /// # Errors
     /// As [`Decode::value`].
-    fn array(&mut self, decoder: &mut Decoder<'_>) -> Result<(), DecodeError> {
+    fn array(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
         decoder.mismatch(Self::expected(), "array", decoder.at + 1);
         decoder.skip();
         Ok(())
@@ -79,7 +79,7 @@ pub trait Decode: Default {
     ///
     /// # Errors
     /// As [`Decode::value`].
-    fn object(&mut self, decoder: &mut Decoder<'_>) -> Result<(), DecodeError> {
+    fn object(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
         decoder.mismatch(Self::expected(), "object", decoder.at + 1);
         decoder.skip();
         Ok(())
@@ -88,14 +88,14 @@ pub trait Decode: Default {
 
 /// A place in a document whose syntax is known to be right.
 #[derive(Debug)]
-pub struct Decoder<'b> {
+pub struct JsonDecoder<'b> {
     bytes: &'b [u8],
     at: usize,
     path: Vec<&'static str>,
     first: Option<DecodeError>,
 }
 
-impl<'b> Decoder<'b> {
+impl<'b> JsonDecoder<'b> {
     pub(super) fn new(bytes: &'b [u8]) -> Self {
         Self { bytes, at: 0, path: Vec::new(), first: None }
     }
@@ -278,7 +278,7 @@ impl Decode for String {
         Expected::Text
     }
 
-    fn string(&mut self, raw: &[u8], _decoder: &mut Decoder<'_>) {
+    fn string(&mut self, raw: &[u8], _decoder: &mut JsonDecoder<'_>) {
         *self = text(unquote(raw));
     }
 }
@@ -293,7 +293,7 @@ impl Decode for bool {
         Expected::Flag
     }
 
-    fn flag(&mut self, value: bool, _decoder: &mut Decoder<'_>) {
+    fn flag(&mut self, value: bool, _decoder: &mut JsonDecoder<'_>) {
         *self = value;
     }
 }
@@ -305,7 +305,7 @@ macro_rules! numbers {
                 Expected::$expected(<$type>::BITS)
             }
 
-            fn number(&mut self, text: &str, decoder: &mut Decoder<'_>) {
+            fn number(&mut self, text: &str, decoder: &mut JsonDecoder<'_>) {
                 // Go's `ParseUint` takes no sign, not even of zero.
                 let signed = stringify!($expected) == "Uint" && text.starts_with('-');
                 match text.parse() {
@@ -334,7 +334,7 @@ impl<T: Decode> Decode for Option<T> {
         T::expected()
     }
 
-    fn value(&mut self, decoder: &mut Decoder<'_>) -> Result<(), DecodeError> {
+    fn value(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
         if decoder.peek() == b'n' {
             decoder.literal();
             *self = None;
@@ -349,7 +349,7 @@ impl<T: Decode> Decode for Box<T> {
         T::expected()
     }
 
-    fn value(&mut self, decoder: &mut Decoder<'_>) -> Result<(), DecodeError> {
+    fn value(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
         (**self).value(decoder)
     }
 }
@@ -364,7 +364,7 @@ impl<T: Decode> Decode for Vec<T> {
         self.clear();
     }
 
-    fn array(&mut self, decoder: &mut Decoder<'_>) -> Result<(), DecodeError> {
+    fn array(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
         let count = decoder.elements(|decoder, at| {
             if at == self.len() {
                 self.push(T::default());
@@ -385,7 +385,7 @@ where
         Expected::List
     }
 
-    fn array(&mut self, decoder: &mut Decoder<'_>) -> Result<(), DecodeError> {
+    fn array(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
         let count = decoder.elements(|decoder, at| match self.get_mut(at) {
             Some(element) => element.value(decoder),
             None => {
@@ -408,7 +408,7 @@ impl<T: Decode> Decode for BTreeMap<String, T> {
         self.clear();
     }
 
-    fn object(&mut self, decoder: &mut Decoder<'_>) -> Result<(), DecodeError> {
+    fn object(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
         decoder.members(|decoder, key| {
             let mut value = T::default();
             value.value(decoder)?;
@@ -427,7 +427,7 @@ impl Decode for Empty {
         Expected::Object
     }
 
-    fn object(&mut self, decoder: &mut Decoder<'_>) -> Result<(), DecodeError> {
+    fn object(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
         decoder.skip();
         Ok(())
     }
@@ -448,7 +448,7 @@ impl<T: Decode> Decode for Checked<T> {
         T::expected()
     }
 
-    fn value(&mut self, decoder: &mut Decoder<'_>) -> Result<(), DecodeError> {
+    fn value(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
         T::default().value(decoder)
     }
 }
@@ -463,12 +463,12 @@ impl Decode for StrSlice {
         Expected::Text
     }
 
-    fn value(&mut self, decoder: &mut Decoder<'_>) -> Result<(), DecodeError> {
+    fn value(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
         let start = decoder.at();
         let kind = decoder.peek();
         let raw = decoder.raw();
         let mut list = Some(Vec::new());
-        if Decoder::new(raw).document(&mut list).is_ok() {
+        if JsonDecoder::new(raw).document(&mut list).is_ok() {
             self.0 = list;
             return Ok(());
         }
@@ -502,7 +502,7 @@ macro_rules! go_struct {
 
             fn object(
                 &mut self,
-                decoder: &mut $crate::schema::gojson::Decoder<'_>,
+                decoder: &mut $crate::schema::gojson::JsonDecoder<'_>,
             ) -> Result<(), $crate::schema::gojson::DecodeError> {
                 const NAMES: &[&str] = &[$($key),*];
                 decoder.members(|decoder, key| {

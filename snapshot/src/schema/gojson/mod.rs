@@ -2,7 +2,7 @@
 //! does not.
 //!
 //! - Syntax first: a document with an error anywhere is refused before anything of it is used ([`from_slice`]), or as far as
-//!   its first value reaches ([`first_value`], where dockerd uses a `json.Decoder`). At most 10,000 levels.
+//!   its first value reaches ([`first_value`], where dockerd uses a `json.JsonDecoder`). At most 10,000 levels.
 //! - A key means the field of that name, else the first one whose name differs only in case. Unknown keys are passed over.
 //!   Of equal keys the last wins, but objects are decoded into what the earlier one has set, and maps add up.
 //! - `null` empties pointers, lists and maps, and leaves everything else as it is.
@@ -21,7 +21,7 @@ mod string;
 mod tests;
 
 pub(in crate::schema) use decode::shortened;
-pub use decode::{Checked, Decode, Decoder, Empty, StrSlice, find};
+pub use decode::{Checked, Decode, Empty, JsonDecoder, StrSlice, find};
 pub use error::{DecodeError, Expected};
 
 /// Decodes a whole document, as `json.Unmarshal` does.
@@ -32,7 +32,7 @@ pub fn from_slice<T: Decode>(bytes: &[u8]) -> Result<T, DecodeError> {
     let mut value = T::default();
     let end = scan::value_end(bytes)?;
     scan::nothing_follows(bytes, end)?;
-    Decoder::new(bytes).document(&mut value)?;
+    JsonDecoder::new(bytes).document(&mut value)?;
     Ok(value)
 }
 
@@ -43,6 +43,6 @@ pub fn from_slice<T: Decode>(bytes: &[u8]) -> Result<T, DecodeError> {
 pub fn first_value<T: Decode>(bytes: &[u8]) -> Result<T, DecodeError> {
     let mut value = T::default();
     let end = scan::value_end(bytes)?;
-    Decoder::new(&bytes[..end]).document(&mut value)?;
+    JsonDecoder::new(&bytes[..end]).document(&mut value)?;
     Ok(value)
 }

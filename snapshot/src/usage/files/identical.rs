@@ -98,9 +98,9 @@ pub fn compare_files(files: &Files, view: &View, threads: usize) -> Comparison {
 /// The driver's home, and where a file of a layer is in it.
 fn place_in_home<'v>(view: &'v View, layer: ChainId, path: &[u8]) -> Result<(BorrowedFd<'v>, Vec<u8>), Errno> {
     let record = view.catalog.layer(layer).ok_or(Errno::NOENT)?;
-    let (home, form) = view.root.home.as_ref().zip(view.root.form()).ok_or(Errno::NOENT)?;
+    let (home, layout) = view.root.home.as_ref().zip(view.root.home_layout()).ok_or(Errno::NOENT)?;
     let mut place = record.cache_id.as_str().as_bytes().to_vec();
-    for part in form.content.iter().map(|part| part.as_bytes()).chain([path]) {
+    for part in layout.content.iter().map(|part| part.as_bytes()).chain([path]) {
         place.push(b'/');
         place.extend(part);
     }

@@ -44,7 +44,7 @@ enum What {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct LayerFile {
     path: Box<[u8]>,
     what: What,
     size: u64,
@@ -56,7 +56,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct Files {
     /// By path.
-    layers: BTreeMap<ChainId, Vec<Entry>>,
+    layers: BTreeMap<ChainId, Vec<LayerFile>>,
     /// The largest first.
     pub largest: Vec<Large>,
 }
@@ -70,7 +70,7 @@ pub struct Collector {
     content: Vec<u8>,
     /// Layers by their directories.
     directories: HashMap<Vec<u8>, ChainId>,
-    layers: BTreeMap<ChainId, Vec<Entry>>,
+    layers: BTreeMap<ChainId, Vec<LayerFile>>,
     largest: BinaryHeap<Reverse<Large>>,
     keep: usize,
 }
@@ -80,16 +80,16 @@ impl Collector {
     #[must_use]
     pub fn new(path: &Path, view: &View, keep: usize) -> Self {
         let (root, catalog) = (&view.root, &view.catalog);
-        let form = root.form().filter(|form| form.changes);
-        let home: std::path::PathBuf = form.iter().flat_map(|form| form.home).collect();
+        let layout = root.home_layout().filter(|layout| layout.changes);
+        let home: std::path::PathBuf = layout.iter().flat_map(|layout| layout.home).collect();
         let home = root.dir.path().join(home);
         let mut home = home.strip_prefix(path).map(|home| home.as_os_str().as_bytes().to_vec()).unwrap_or_default();
         home.push(b'/');
         // Skip drivers whose layer directories hold more than the layer's own changes.
-        let records = catalog.layers.values().flatten().filter(|_| form.is_some());
+        let records = catalog.layers.values().flatten().filter(|_| layout.is_some());
         let directories = records.map(|layer| (layer.cache_id.as_str().as_bytes().to_vec(), layer.chain_id)).collect();
         // In all these forms the path of the content has one component.
-        let content = form.and_then(|form| form.content.first().copied()).unwrap_or_default();
+        let content = layout.and_then(|layout| layout.content.first().copied()).unwrap_or_default();
         let content = format!("/{content}/").into_bytes();
         Self { home, content, directories, layers: BTreeMap::new(), largest: BinaryHeap::new(), keep }
     }
@@ -102,7 +102,7 @@ impl Collector {
             Some((*self.directories.get(&rest[..slash])?, below))
         });
         if let Some((layer, path)) = found {
-            self.layers.entry(layer).or_default().push(Entry { path: path.into(), what, size, inode });
+            self.layers.entry(layer).or_default().push(LayerFile { path: path.into(), what, size, inode });
         }
     }
 
@@ -173,7 +173,7 @@ impl Files {
         files
     }
 
-    fn of(&self, layer: ChainId) -> &[Entry] {
+    fn files_of(&self, layer: ChainId) -> &[LayerFile] {
         self.layers.get(&layer).map(Vec::as_slice).unwrap_or_default()
     }
 }

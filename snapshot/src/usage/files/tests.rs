@@ -1,6 +1,6 @@
 use layerfs::Digest;
 
-use super::waste::of_chain;
+use super::waste::measure_chain;
 use super::*;
 
 /// Layers as lists of path and size; `-path` is a whiteout, `path/!` an opaque directory.
@@ -15,9 +15,9 @@ fn files(layers: &[&[(&str, u64)]]) -> (Files, Vec<ChainId>) {
                 (_, Some(path)) => (path, What::Opaque),
                 _ => (*path, What::File),
             };
-            Entry { path: path.as_bytes().into(), what, size: *size, inode: 0 }
+            LayerFile { path: path.as_bytes().into(), what, size: *size, inode: 0 }
         });
-        let mut entries: Vec<Entry> = entries.collect();
+        let mut entries: Vec<LayerFile> = entries.collect();
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         files.layers.insert(id, entries);
         chain.push(id);
@@ -27,7 +27,7 @@ fn files(layers: &[&[(&str, u64)]]) -> (Files, Vec<ChainId>) {
 
 fn waste(layers: &[&[(&str, u64)]]) -> Waste {
     let (files, chain) = files(layers);
-    of_chain(&files, &chain)
+    measure_chain(&files, &chain)
 }
 
 #[test]

@@ -65,16 +65,16 @@ struct Sizes {
 /// What an image wastes. `files` has the files of its layers.
 #[must_use]
 pub fn waste(files: &Files, image: &Image) -> Waste {
-    of_chain(files, &image.chain)
+    measure_chain(files, &image.chain)
 }
 
-pub(super) fn of_chain(files: &Files, chain: &[ChainId]) -> Waste {
+pub(super) fn measure_chain(files: &Files, chain: &[ChainId]) -> Waste {
     let mut paths: BTreeMap<&[u8], Sizes> = BTreeMap::new();
     // What can be seen from above the layers so far.
     let mut visible: BTreeMap<&[u8], u64> = BTreeMap::new();
     let (mut user, mut hidden, mut hidden_files) = (0, 0, 0);
     for (place, layer) in chain.iter().enumerate() {
-        let entries = files.of(*layer);
+        let entries = files.files_of(*layer);
         let mut hide = |visible: &mut BTreeMap<&[u8], u64>, path: &[u8], itself: bool| {
             let gone = take_below(visible, path, itself);
             hidden += gone.0;

@@ -31,7 +31,7 @@ use worker::Worker;
 
 /// Where an entry is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct BucketChoice {
     /// The bucket.
     pub bucket: u32,
     /// Whether what is below is asked for too; else all of it is in the same bucket.
@@ -39,7 +39,7 @@ pub struct Place {
 }
 
 /// Decides where an entry is counted: its path below the root, and whether it is a directory.
-pub type Decide<'a> = dyn Fn(&[u8], bool) -> Place + Sync + 'a;
+pub type Decide<'a> = dyn Fn(&[u8], bool) -> BucketChoice + Sync + 'a;
 
 /// What something takes up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]

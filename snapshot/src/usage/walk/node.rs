@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::process::Resource;
 
-use super::Place;
+use super::BucketChoice;
 
 /// Levels that keep their descriptor even if there are many.
 const MILESTONE: u32 = 256;
@@ -48,19 +48,19 @@ impl Slots {
 
 /// A descriptor that counts.
 #[derive(Debug)]
-struct Kept {
+struct CountedFd {
     fd: OwnedFd,
     slots: Arc<Slots>,
 }
 
-impl Kept {
+impl CountedFd {
     fn new(fd: OwnedFd, slots: &Arc<Slots>) -> Self {
         slots.kept.fetch_add(1, Ordering::Relaxed);
         Self { fd, slots: Arc::clone(slots) }
     }
 }
 
-impl Drop for Kept {
+impl Drop for CountedFd {
     fn drop(&mut self) {
         self.slots.kept.fetch_sub(1, Ordering::Relaxed);
     }
@@ -72,13 +72,13 @@ pub(super) struct Node {
     parent: Option<Arc<Self>>,
     name: CString,
     depth: u32,
-    pub(super) place: Place,
-    kept: Option<Kept>,
+    pub(super) place: BucketChoice,
+    kept: Option<CountedFd>,
 }
 
 impl Node {
-    pub(super) fn root(fd: OwnedFd, place: Place, slots: &Arc<Slots>) -> Arc<Self> {
-        let kept = Some(Kept::new(fd, slots));
+    pub(super) fn root(fd: OwnedFd, place: BucketChoice, slots: &Arc<Slots>) -> Arc<Self> {
+        let kept = Some(CountedFd::new(fd, slots));
         Arc::new(Self { parent: None, name: CString::default(), depth: 0, place, kept })
     }
 
@@ -87,12 +87,12 @@ impl Node {
         parent: &Arc<Self>,
         name: &CStr,
         fd: OwnedFd,
-        place: Place,
+        place: BucketChoice,
         slots: &Arc<Slots>,
     ) -> (Arc<Self>, Option<OwnedFd>) {
         let depth = parent.depth.saturating_add(1);
         let keep = depth.is_multiple_of(MILESTONE) || slots.kept.load(Ordering::Relaxed) < slots.limit;
-        let (kept, left) = if keep { (Some(Kept::new(fd, slots)), None) } else { (None, Some(fd)) };
+        let (kept, left) = if keep { (Some(CountedFd::new(fd, slots)), None) } else { (None, Some(fd)) };
         (Arc::new(Self { parent: Some(Arc::clone(parent)), name: name.to_owned(), depth, place, kept }), left)
     }
 

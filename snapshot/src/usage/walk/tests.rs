@@ -9,7 +9,7 @@ use super::*;
 
 fn in_one(root: &Path, threads: usize) -> Walked {
     let dir = Dir::open(root).unwrap();
-    walk(&dir, threads, &|_, _| Place { bucket: 0, ask_below: false }, || ()).unwrap().0
+    walk(&dir, threads, &|_, _| BucketChoice { bucket: 0, ask_below: false }, || ()).unwrap().0
 }
 
 /// What GNU `du` says.
@@ -20,9 +20,9 @@ fn du(root: &Path) -> u64 {
 }
 
 /// Top-level directories named after their bucket.
-fn by_name(path: &[u8], _: bool) -> Place {
+fn by_name(path: &[u8], _: bool) -> BucketChoice {
     let bucket = path.first().map_or(0, |digit| u32::from(digit - b'0'));
-    Place { bucket, ask_below: path.is_empty() }
+    BucketChoice { bucket, ask_below: path.is_empty() }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::node::{self, Node, Slots};
 use super::pool::{Batch, Names, Pool};
-use super::{Decide, Found, MAX_REPORTED, Place, Unreadable, Usage, Visit, Walked, links};
+use super::{BucketChoice, Decide, Found, MAX_REPORTED, Unreadable, Usage, Visit, Walked, links};
 
 /// Bytes of entries that the kernel fills at a time.
 const BUFFER: usize = 64 << 10;
@@ -157,7 +157,7 @@ impl<'w, 'd, V: Visit> Worker<'w, 'd, V> {
     }
 
     /// Counts all entries of a directory but its subdirectories, whose names it returns.
-    fn read(&mut self, dir: BorrowedFd<'_>, place: Place, path: &dyn Fn() -> Vec<u8>) -> Names {
+    fn read(&mut self, dir: BorrowedFd<'_>, place: BucketChoice, path: &dyn Fn() -> Vec<u8>) -> Names {
         let mut names = Names::default();
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut entries = RawDir::new(dir, &mut buffer);
@@ -191,7 +191,7 @@ impl<'w, 'd, V: Visit> Worker<'w, 'd, V> {
         names
     }
 
-    fn place(&self, above: Place, directory: bool, path: impl Fn() -> Vec<u8>) -> Place {
+    fn place(&self, above: BucketChoice, directory: bool, path: impl Fn() -> Vec<u8>) -> BucketChoice {
         if above.ask_below { (self.decide)(&path(), directory) } else { above }
     }
 

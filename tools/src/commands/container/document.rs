@@ -30,7 +30,7 @@ const DEFAULT_NETWORK: [&str; 8] = [
 /// # Errors
 /// Where its files cannot be read.
 pub(crate) fn document(root: &DataRoot, catalog: &Catalog, container: &Container) -> anyhow::Result<Value> {
-    let ContainerDocuments { config, host } = documents::of_container(&root.dir, &container.id)?;
+    let ContainerDocuments { config, host } = documents::read_container(&root.dir, &container.id)?;
     let own = |key: &str| get(&config, key).cloned().unwrap_or(Value::Null);
     let graph = json!({ "Data": driver_data(root, container)?, "Name": own("Driver") });
     Ok(json!({

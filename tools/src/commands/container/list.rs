@@ -116,7 +116,7 @@ fn passes(filters: &Filters, container: &Container) -> bool {
 
 /// What a container has written, and with its image: -1 where it cannot be told, as docker has it.
 pub(crate) fn measure(view: &View, container: &Container) -> Sizes {
-    let size = sizes::of_container(view, container);
+    let size = sizes::measure_container(view, container);
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let written = size.written.map_or(-1, signed);
     Sizes { written, with_image: signed(size.image).saturating_add(written.max(0)) }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use images::load::ImportError;
 use snapshot::StoreError;
 use snapshot::catalog::Catalog;
-use snapshot::edit::{ImageRemoval, Kept, RemovalError, Removed, Transaction, WriteOptions};
+use snapshot::edit::{ImageRemoval, KeptLayer, RemovalError, Removed, Transaction, WriteOptions};
 use snapshot::reference::ReferenceError;
 use snapshot::root::DataRoot;
 use snapshot::schema::buildkit::Snapshots;
@@ -24,7 +24,7 @@ pub(super) fn change<T>(
     root: &Path,
     driver: Option<&str>,
     edit: impl FnOnce(&Catalog, &Snapshots, &mut Vec<snapshot::edit::Edit>) -> anyhow::Result<T>,
-    print: impl FnOnce(T, &[Kept]) -> anyhow::Result<ExitCode>,
+    print: impl FnOnce(T, &[KeptLayer]) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
     let driver = writable(driver)?;
     rootless::check(root, "")?;
@@ -50,7 +50,7 @@ pub(super) fn change<T>(
     edits.into_iter().for_each(|edit| transaction.add(edit));
     match transaction.commit() {
         Ok(summary) => {
-            for Kept { chain_id, reason } in &summary.kept {
+            for KeptLayer { chain_id, reason } in &summary.kept {
                 output::complain(NAME, &format!("layer {chain_id} stays: {reason}"));
             }
             print(made, &summary.kept)
@@ -69,7 +69,7 @@ pub(super) fn removal<'c>(catalog: &'c Catalog, snapshots: &Snapshots) -> ImageR
 }
 
 /// Whether a line of what was removed is true, given what stays.
-pub(super) fn is_gone(removed: &Removed, kept: &[Kept]) -> bool {
+pub(super) fn is_gone(removed: &Removed, kept: &[KeptLayer]) -> bool {
     !matches!(removed, Removed::Layer(chain_id) if kept.iter().any(|kept| kept.chain_id == *chain_id))
 }
 

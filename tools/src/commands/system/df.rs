@@ -71,7 +71,7 @@ impl Usage {
         let rows = [
             ("Images", df::images(catalog)),
             ("Containers", df::containers(catalog, written)),
-            ("Local Volumes", df::volumes(catalog, |name| sizes::of_volume(&self.view.root, name))),
+            ("Local Volumes", df::volumes(catalog, |name| sizes::measure_volume(&self.view.root, name))),
         ];
         let mut shown: Vec<Row> = rows
             .into_iter()
@@ -177,7 +177,7 @@ impl Usage {
                 ("Mountpoint", mountpoint(&self.view.catalog, volume)),
                 ("Labels", container::joined(&volume.labels)),
                 ("Links", links.get(volume.name.as_str()).copied().unwrap_or_default().to_string()),
-                ("Size", size::size4(sizes::of_volume(&self.view.root, &volume.name))),
+                ("Size", size::size4(sizes::measure_volume(&self.view.root, &volume.name))),
             ])
         };
         self.view.catalog.volumes.iter().filter(|volume| !volume.mounted_on_use).map(row).collect()

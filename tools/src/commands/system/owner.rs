@@ -7,8 +7,8 @@ use layerfs::ChainId;
 use serde::Serialize;
 use snapshot::catalog::{Catalog, Container};
 use snapshot::ids::ImageId;
-use snapshot::liveness::lookup::{Target, find_target};
-use snapshot::liveness::{Claim, OwnedEntry, Verdict};
+use snapshot::liveness::lookup::{StoreItem, find_item};
+use snapshot::liveness::{Claim, EntryVerdict, OwnedEntry};
 use snapshot::view::{Needs, View};
 
 use crate::commands::layerfs::NAME;
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let view = View::read(root, driver, Needs::LIVENESS)?;
     let (mut answers, mut missing) = (Vec::new(), false);
     for asked in &args.subjects {
-        match find_target(&view.root, &view.catalog, &view.liveness, asked)? {
+        match find_item(&view.root, &view.catalog, &view.liveness, asked)? {
             Some(target) => answers.push(Asker { view: &view, catalog: &view.catalog }.answer(asked, target)),
             None => {
                 missing = true;
@@ -129,19 +129,19 @@ struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    fn answer(&self, asked: &str, target: Target) -> Answer {
+    fn answer(&self, asked: &str, target: StoreItem) -> Answer {
         let mut answer = Answer { asked: asked.to_owned(), ..Answer::default() };
         match target {
-            Target::Entry { name, below } => self.entry(&mut answer, &name, below),
-            Target::Link { id, entry: Some(name) } => {
+            StoreItem::Entry { name, below } => self.entry(&mut answer, &name, below),
+            StoreItem::Link { id, entry: Some(name) } => {
                 self.entry(&mut answer, &name, PathBuf::new());
                 answer.what = format!("link {id} to {}", answer.what);
             }
-            Target::Link { id, entry: None } => {
+            StoreItem::Link { id, entry: None } => {
                 answer.what = format!("link {id}, which leads nowhere");
                 answer.verdict = Some("orphan");
             }
-            Target::Layer(chain) => {
+            StoreItem::Layer(chain) => {
                 self.layer(&mut answer, chain);
                 answer.what = "a layer's record".into();
                 if let Some(layer) = self.catalog.layer(chain) {
@@ -152,25 +152,25 @@ impl Asker<'_> {
                     }
                 }
             }
-            Target::Image(id) => {
+            StoreItem::Image(id) => {
                 answer.what = "an image".into();
                 answer.images.push(self.image(id, None));
                 for container in self.catalog.containers_of(id) {
                     answer.containers.push(named(container, "made from it"));
                 }
             }
-            Target::Container(id) => {
+            StoreItem::Container(id) => {
                 answer.what = "a container".into();
                 self.container(&mut answer, &id, "itself");
             }
-            Target::Volume(name) => {
+            StoreItem::Volume(name) => {
                 answer.what = format!("local volume {name}");
                 let uses = |container: &&Container| container.mount_points.iter().any(|point| point.name == name);
                 for container in self.catalog.containers.iter().filter(uses) {
                     answer.containers.push(named(container, "has it mounted"));
                 }
             }
-            Target::Other { whose, .. } => answer.what = whose.to_owned(),
+            StoreItem::Other { whose, .. } => answer.what = whose.to_owned(),
         }
         answer
     }
@@ -198,19 +198,21 @@ impl Asker<'_> {
     fn judge(&self, answer: &mut Answer, entry: &OwnedEntry) {
         let verdict = self.view.liveness.verdict_on(entry);
         answer.verdict = Some(match verdict {
-            Verdict::Live(_) => "live",
-            Verdict::Service => "service",
-            Verdict::Orphan => "orphan",
-            Verdict::Unknown(_) => "unknown",
+            EntryVerdict::Live(_) => "live",
+            EntryVerdict::Service => "service",
+            EntryVerdict::Orphan => "orphan",
+            EntryVerdict::Unknown(_) => "unknown",
         });
         let known = std::mem::replace(&mut answer.why, entry.claims.iter().map(ToString::to_string).collect());
         match verdict {
-            Verdict::Orphan => answer.why.push("no layer, container, build cache, deletion or mount claims it".into()),
-            Verdict::Unknown(doubts) => {
+            EntryVerdict::Orphan => {
+                answer.why.push("no layer, container, build cache, deletion or mount claims it".into());
+            }
+            EntryVerdict::Unknown(doubts) => {
                 answer.why.push("nothing that could be read claims it, but not all could be read:".into());
                 answer.why.extend(doubts.iter().map(ToString::to_string));
             }
-            Verdict::Live(_) | Verdict::Service => {}
+            EntryVerdict::Live(_) | EntryVerdict::Service => {}
         }
         answer.why.extend(known);
         if let Some(set) = &entry.unfinished {
@@ -280,7 +282,7 @@ fn named(container: &Container, role: &'static str) -> ContainerAnswer {
 }
 
 /// What an entry is, in a few words.
-fn what(entry: &OwnedEntry, verdict: Verdict<'_>) -> &'static str {
+fn what(entry: &OwnedEntry, verdict: EntryVerdict<'_>) -> &'static str {
     match (verdict, entry.claims.first()) {
         (_, Some(Claim::Layer(_))) => "a layer's directory",
         (_, Some(Claim::Mount(_))) => "a container's writable layer",
@@ -288,7 +290,7 @@ fn what(entry: &OwnedEntry, verdict: Verdict<'_>) -> &'static str {
         (_, Some(Claim::BuildKit(_))) => "build cache",
         (_, Some(Claim::Removing(_))) => "a layer that is being removed",
         (_, Some(Claim::Below(_) | Claim::Mounted(_))) => "a directory in use that has no record",
-        (Verdict::Service, None) => "the driver's own",
+        (EntryVerdict::Service, None) => "the driver's own",
         (_, None) => "a directory without an owner",
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn find<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c Volume> {
 
 /// A volume as dockerd describes it (moby v20.10.24 `volume/service/convert.go: volumeToAPIType`).
 pub(crate) fn document(root: &DataRoot, catalog: &Catalog, volume: &Volume) -> Value {
-    let record = documents::of_volume(&root.dir, &volume.name).unwrap_or_default();
+    let record = documents::read_volume(&root.dir, &volume.name).unwrap_or_default();
     let path = mountpoint(catalog, volume);
     // When the directory was changed last, which docker calls its creation.
     let changed = std::fs::symlink_metadata(&path)

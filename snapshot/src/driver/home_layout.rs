@@ -2,7 +2,7 @@
 
 /// Where a driver keeps layers. Known also for drivers that are not implemented here, as far as one directory is one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Form {
+pub struct HomeLayout {
     /// The home below the data-root.
     pub home: &'static [&'static str],
     /// The directory of links in the home, if there are such.
@@ -17,10 +17,10 @@ pub struct Form {
 const OVERLAY2: &[&str] = &["overlay2"];
 const FUSE_OVERLAYFS: &[&str] = &["fuse-overlayfs"];
 
-impl Form {
+impl HomeLayout {
     /// The form of the home of the driver of this name; `None` for a driver whose home is just named after it.
     #[must_use]
-    pub fn of(driver: &str) -> Option<Self> {
+    pub fn of_driver(driver: &str) -> Option<Self> {
         let overlay =
             |home| Self { home, links: Some(super::overlay2::LINKS), content: &[super::overlay2::DIFF], changes: true };
         let whole = |home| Self { home, links: None, content: &[], changes: false };
@@ -35,8 +35,8 @@ impl Form {
 
     /// Where the home of the driver of this name is, below the data-root.
     #[must_use]
-    pub fn home_of(driver: &str) -> Vec<&str> {
-        Self::of(driver).map_or_else(|| vec![driver], |form| form.home.to_vec())
+    pub fn home_path(driver: &str) -> Vec<&str> {
+        Self::of_driver(driver).map_or_else(|| vec![driver], |layout| layout.home.to_vec())
     }
 
     /// Whether a directory of the home is a service of this driver and no layer: left by its probing, or its links (moby
@@ -51,7 +51,7 @@ impl Form {
             "fsutils-dummy",
             ".tmp-",
         ];
-        let links = Self::of(driver).and_then(|form| form.links);
+        let links = Self::of_driver(driver).and_then(|layout| layout.links);
         links == Some(name) || PROBES.iter().any(|probe| name.starts_with(probe))
     }
 }

@@ -18,7 +18,7 @@ use crate::schema::buildkit::Snapshots;
 
 /// What somebody wants to remove.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Request {
+pub struct RemovalRequest {
     /// Images, with all their names.
     pub images: Vec<ImageId>,
     /// Containers, which go first.
@@ -39,7 +39,7 @@ pub enum Certainty {
 
 /// What goes, and what does not although it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Removal {
+pub struct RemovalPlan {
     /// Images, those included that go because nothing is built on them any more.
     pub images: BTreeSet<ImageId>,
     /// Layers.
@@ -47,14 +47,14 @@ pub struct Removal {
     /// Containers.
     pub containers: BTreeSet<String>,
     /// Images that stay, and why.
-    pub kept: Vec<(ImageId, Kept)>,
+    pub kept: Vec<(ImageId, ImageStays)>,
     /// Why layers stay that nobody is known to hold. Empty if there are none.
     pub doubts: Vec<Doubt>,
 }
 
 /// Why an image stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kept {
+pub enum ImageStays {
     /// There is no such image.
     NoSuchImage,
     /// It is damaged, so that dockerd does not know it.
@@ -69,7 +69,7 @@ pub enum Kept {
     Named,
 }
 
-impl fmt::Display for Kept {
+impl fmt::Display for ImageStays {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSuchImage => f.write_str("there is no such image"),
@@ -157,15 +157,15 @@ impl<'c> Holders<'c> {
 
     /// What goes when these images and containers are removed, containers first.
     #[must_use]
-    pub fn if_removed(&self, request: &Request) -> Removal {
+    pub fn if_removed(&self, request: &RemovalRequest) -> RemovalPlan {
         let mut state =
-            State { of: self, going: Removal::default(), released: HashMap::new(), certainty: request.certainty };
+            State { of: self, going: RemovalPlan::default(), released: HashMap::new(), certainty: request.certainty };
         for container in &request.containers {
             state.container(container);
         }
         // One that others are built on goes after them.
         let mut waiting: Vec<ImageId> = request.images.clone();
-        let mut reasons: BTreeMap<ImageId, Kept> = BTreeMap::new();
+        let mut reasons: BTreeMap<ImageId, ImageStays> = BTreeMap::new();
         loop {
             let before = waiting.len();
             waiting.retain(|id| {
@@ -189,7 +189,7 @@ impl<'c> Holders<'c> {
 
 struct State<'h, 'c> {
     of: &'h Holders<'c>,
-    going: Removal,
+    going: RemovalPlan,
     /// Holders that are gone, by the layer's number.
     released: HashMap<u32, u32>,
     certainty: Certainty,
@@ -208,13 +208,13 @@ impl State<'_, '_> {
     }
 
     /// Removes an image, or says why dockerd would not.
-    fn image(&mut self, id: ImageId, force: bool) -> Result<(), Kept> {
+    fn image(&mut self, id: ImageId, force: bool) -> Result<(), ImageStays> {
         let catalog = self.of.catalog;
         let mut next = Some((id, force));
         while let Some((id, force)) = next.take() {
             let Some(image) = catalog.images.get(&id) else {
                 let damage = catalog.damaged_images.get(&id);
-                return Err(damage.map_or(Kept::NoSuchImage, |damage| Kept::Damaged(damage.clone())));
+                return Err(damage.map_or(ImageStays::NoSuchImage, |damage| ImageStays::Damaged(damage.clone())));
             };
             match self.conflict(image, force) {
                 Some(reason) if force => return Err(reason),
@@ -231,23 +231,23 @@ impl State<'_, '_> {
         Ok(())
     }
 
-    fn conflict(&self, image: &Image, force: bool) -> Option<Kept> {
+    fn conflict(&self, image: &Image, force: bool) -> Option<ImageStays> {
         if image.children.iter().any(|child| !self.going.images.contains(child)) {
-            return Some(Kept::HasChildren);
+            return Some(ImageStays::HasChildren);
         }
         let uses =
             |container: &&Container| container.damage.is_none() && !self.going.containers.contains(&container.id);
         let using = || self.of.catalog.containers_of(image.id).filter(uses);
         if let Some(container) = using().find(|container| container.status().is_up()) {
-            return Some(Kept::UsedByRunning(container.id.clone()));
+            return Some(ImageStays::UsedByRunning(container.id.clone()));
         }
         if force {
             return None;
         }
         if self.of.named.contains(&image.id) {
-            return Some(Kept::Named);
+            return Some(ImageStays::Named);
         }
-        using().next().map(|container| Kept::UsedBy(container.id.clone()))
+        using().next().map(|container| ImageStays::UsedBy(container.id.clone()))
     }
 
     /// One holder less; with the last one the layer goes, and holds the one below no more.

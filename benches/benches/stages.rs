@@ -6,7 +6,7 @@ use std::path::Path;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
-use layerfs::compress::Decoder;
+use layerfs::compress::Decompressor;
 use layerfs::{ChainId, DiffId, Digest, Hasher, Source, Unpacking};
 use snapshot::dir::Dir;
 use snapshot::schema::layer::LayerStore;
@@ -105,7 +105,7 @@ fn stages(criterion: &mut Criterion) {
         for (codec, compressed) in compressed(&tar) {
             group.bench_function(codec, |bencher| {
                 bencher.iter_batched(
-                    || Decoder::new(compressed.as_slice()).expect("a compressed stream"),
+                    || Decompressor::new(compressed.as_slice()).expect("a compressed stream"),
                     |mut decoder| std::io::copy(&mut decoder, &mut std::io::sink()),
                     BatchSize::SmallInput,
                 );
@@ -151,7 +151,7 @@ const LAYERS: usize = 100;
 
 /// What a warm import does: the names of all layers, and whether the store has them.
 fn lookups(criterion: &mut Criterion) {
-    let diff_ids: Vec<DiffId> = (0..LAYERS).map(|layer| DiffId(Digest::of(&layer.to_le_bytes()))).collect();
+    let diff_ids: Vec<DiffId> = (0..LAYERS).map(|layer| DiffId(Digest::hash(&layer.to_le_bytes()))).collect();
     let mut group = criterion.benchmark_group("100 layers");
     group.throughput(Throughput::Elements(LAYERS as u64));
     group.bench_function("chain ids", |bencher| bencher.iter(|| ChainId::chain(black_box(&diff_ids))));
@@ -167,7 +167,7 @@ fn lookups(criterion: &mut Criterion) {
         });
     });
     group.bench_function("look up, none there", |bencher| {
-        let absent = ChainId(Digest::of(b"absent"));
+        let absent = ChainId(Digest::hash(b"absent"));
         bencher.iter(|| (0..LAYERS).all(|_| store.get(black_box(absent)).is_ok_and(|record| record.is_none())));
     });
     group.finish();

@@ -10,7 +10,7 @@ use std::process::Command;
 use benches::corpus::{self, Compression, Format, Kind, Options, Written};
 use layerfs::Digest;
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
-use layerfs::compress::Decoder;
+use layerfs::compress::Decompressor;
 use layerfs::{Source, Unpacking};
 use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
@@ -75,7 +75,7 @@ impl Made {
 
 fn decoded(stored: &[u8]) -> Vec<u8> {
     let mut tar = Vec::new();
-    Decoder::new(Box::new(stored) as Box<_>).unwrap().read_to_end(&mut tar).unwrap();
+    Decompressor::new(Box::new(stored) as Box<_>).unwrap().read_to_end(&mut tar).unwrap();
     tar
 }
 
@@ -107,7 +107,7 @@ fn the_same_arguments_make_the_same_bytes() {
 #[test]
 fn the_bytes_are_those_of_the_last_version() {
     let tar = make(&options(Kind::Typical)).bytes();
-    assert_eq!(Digest::of(&tar).short(), "24935a836760");
+    assert_eq!(Digest::hash(&tar).short(), "24935a836760");
 }
 
 #[test]
@@ -132,9 +132,10 @@ fn docker_archives_say_the_digests_of_their_layers() {
         let files = made.files();
         let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
         let name = manifest[0]["Config"].as_str().unwrap();
-        assert_eq!(name, format!("{}.json", Digest::of(&files[name]).hex()));
+        assert_eq!(name, format!("{}.json", Digest::hash(&files[name]).hex()));
         let config: Value = serde_json::from_slice(&files[name]).unwrap();
-        let diff_ids: Vec<String> = made.layers().iter().map(|layer| Digest::of(&decoded(layer)).to_string()).collect();
+        let diff_ids: Vec<String> =
+            made.layers().iter().map(|layer| Digest::hash(&decoded(layer)).to_string()).collect();
         assert_eq!(config["rootfs"]["diff_ids"], serde_json::json!(diff_ids));
         assert_eq!(diff_ids.len(), 7);
         let said: Vec<String> = made.layers.values().map(|layer| layer.diff_id.to_string()).collect();
@@ -150,7 +151,7 @@ fn oci_layouts_say_the_digests_of_their_layers() {
         let blob = |descriptor: &Value| {
             let digest = descriptor["digest"].as_str().unwrap();
             let blob = &files[&digest.replace("sha256:", "blobs/sha256/")];
-            assert_eq!(Digest::of(blob).to_string(), digest);
+            assert_eq!(Digest::hash(blob).to_string(), digest);
             assert_eq!(descriptor["size"], blob.len());
             blob
         };
@@ -166,7 +167,7 @@ fn oci_layouts_say_the_digests_of_their_layers() {
         let mut diff_ids = Vec::new();
         for layer in manifest["layers"].as_array().unwrap() {
             assert_eq!(layer["mediaType"], kind);
-            diff_ids.push(Digest::of(&decoded(blob(layer))).to_string());
+            diff_ids.push(Digest::hash(&decoded(blob(layer))).to_string());
         }
         assert_eq!(config["rootfs"]["diff_ids"], serde_json::json!(diff_ids));
     }

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use images::load::{Announced, Observer, Options, Request, import};
+use images::load::{Announced, ImportRequest, Observer, Options, import};
 use images::source::{Archive, Select};
 
 /// Hears how it goes, from several threads at once.
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A program that wants to stop sets this; everything is then taken back.
     let interrupted = AtomicBool::new(false);
     let (options, select, progress) = (Options::new(&interrupted), Select::default(), Progress::default());
-    let request = Request { archive, select: &select, options: &options, observer: &progress };
+    let request = ImportRequest { archive, select: &select, options: &options, observer: &progress };
     let report = import(Archive::open(archive)?, Path::new(&root), &request)?;
     for image in &report.images {
         println!("{} is stored", image.id);

@@ -6,9 +6,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use images::load::{self, Announced, ImportError, Observer, Options, Request};
+use images::load::{self, Announced, ImportError, ImportRequest, Observer, Options};
 use images::source::{Archive, Select};
-use images::unpack::{self, Form};
+use images::unpack::{self, UnpackForm};
 
 /// Cuts a file when the first layer begins.
 struct Cut<'a>(&'a Path, u64);
@@ -20,7 +20,7 @@ impl Observer for Cut<'_> {
 }
 
 /// The error of `unpack` with an archive that is cut to a part of its length on the way.
-fn cut(golden: &str, unpack: impl Fn(Archive, &Path, &Request<'_>) -> Result<(), ImportError>) {
+fn cut(golden: &str, unpack: impl Fn(Archive, &Path, &ImportRequest<'_>) -> Result<(), ImportError>) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("image.tar");
     let whole = std::fs::read(Path::new("../testdata/goldens").join(golden)).unwrap();
@@ -35,7 +35,7 @@ fn cut(golden: &str, unpack: impl Fn(Archive, &Path, &Request<'_>) -> Result<(),
             let images::source::Opened::Archive(archive) = opened else { panic!("{golden} is an image archive") };
             let (options, observer, select) =
                 (Options { threads, sync: false, ..Options::new(&interrupted) }, Cut(&path, length), Select::default());
-            let request = Request { archive: &path, select: &select, options: &options, observer: &observer };
+            let request = ImportRequest { archive: &path, select: &select, options: &options, observer: &observer };
             let error = unpack(archive, &to, &request).unwrap_err();
             assert!(matches!(error, ImportError::Layer { .. }), "{golden} {parts}: {error:?}");
             let told = messages(&error);
@@ -59,7 +59,7 @@ fn trees_are_not_half_unpacked() {
     for golden in GOLDENS {
         cut(golden, |archive, to, request| {
             let opened = images::source::Opened::Archive(archive);
-            unpack::unpack(opened, to, Form::Rootfs, request).map(drop)
+            unpack::unpack(opened, to, UnpackForm::Rootfs, request).map(drop)
         });
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! | codec | several streams | after the last stream | checksum |
 //! |---|---|---|---|
-//! | gzip | members | ignored, see [`Decoder::trailing_garbage`] (as `unpigz` and `gzip` do) | CRC-32, length, header CRC |
+//! | gzip | members | ignored, see [`Decompressor::trailing_garbage`] (as `unpigz` and `gzip` do) | CRC-32, length, header CRC |
 //! | bzip2 | streams | error (as Go's `compress/bzip2`) | CRC-32 of blocks and stream |
 //! | xz | streams, padding | error | what the stream names; unknown ones are refused |
 //! | zstd | frames, skippable frames | error | XXH64 where the frame has one |
@@ -27,7 +27,7 @@ use std::io::{self, BufRead, Read};
 use tarsplit::block::{BLOCK, looks_like_header};
 
 use crate::meter;
-use codec::{Codec, Fault, Step};
+use codec::{Codec, CodecStep, Fault};
 
 /// How a stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,10 +75,10 @@ impl fmt::Display for Compression {
     }
 }
 
-/// The payload of the [`io::Error`]s that a [`Decoder`] makes itself; errors of the reader below pass unchanged.
+/// The payload of the [`io::Error`]s that a [`Decompressor`] makes itself; errors of the reader below pass unchanged.
 #[derive(Debug, thiserror::Error)]
 #[error("{compression}: {reason} (after {consumed} compressed bytes)")]
-pub struct DecodeError {
+pub struct DecompressError {
     /// The codec that gave up.
     pub compression: Compression,
     /// What it says.
@@ -94,10 +94,10 @@ pub struct DecodeError {
 /// ```
 /// use std::io::Read;
 ///
-/// use layerfs::compress::{Compression, Decoder};
+/// use layerfs::compress::{Compression, Decompressor};
 ///
 /// # let packed = zstd::encode_all(&b"a layer"[..], 3)?;
-/// let mut decoder = Decoder::new(packed.as_slice())?;
+/// let mut decoder = Decompressor::new(packed.as_slice())?;
 /// let mut text = String::new();
 /// decoder.read_to_string(&mut text)?;
 /// assert_eq!((decoder.compression(), text.as_str()), (Compression::Zstd, "a layer"));
@@ -106,7 +106,7 @@ pub struct DecodeError {
 ///
 /// Decodes from the buffer of `R` into the caller's buffer with no copy between, so both should be large: a slice in
 /// memory or a `BufReader` of 64 KiB and more, and reads of 64 KiB and more.
-pub struct Decoder<R> {
+pub struct Decompressor<R> {
     /// What was taken to tell the compression, then the rest.
     input: io::Chain<io::Cursor<Vec<u8>>, R>,
     compression: Compression,
@@ -130,7 +130,7 @@ enum State {
     Failed,
 }
 
-impl<R: BufRead> Decoder<R> {
+impl<R: BufRead> Decompressor<R> {
     /// Tells the compression of `reader` and decodes it.
     ///
     /// # Errors
@@ -168,7 +168,7 @@ impl<R: BufRead> Decoder<R> {
     }
 }
 
-impl<R> Decoder<R> {
+impl<R> Decompressor<R> {
     /// The compression found, or given.
     #[must_use]
     pub fn compression(&self) -> Compression {
@@ -203,11 +203,11 @@ impl<R> Decoder<R> {
             Fault::Truncated => (io::ErrorKind::UnexpectedEof, "unexpected end of compressed data".into()),
             Fault::Damaged(reason) => (io::ErrorKind::InvalidData, reason),
         };
-        io::Error::new(kind, DecodeError { compression: self.compression, reason, consumed: self.consumed })
+        io::Error::new(kind, DecompressError { compression: self.compression, reason, consumed: self.consumed })
     }
 }
 
-impl<R: BufRead> Read for Decoder<R> {
+impl<R: BufRead> Read for Decompressor<R> {
     fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
         if output.is_empty() || self.state == State::Ended {
             return Ok(0);
@@ -229,7 +229,7 @@ impl<R: BufRead> Read for Decoder<R> {
         loop {
             let input = fill(&mut self.input)?;
             let at_end = input.is_empty();
-            let Step { read, written, result } = codec.step(input, output);
+            let CodecStep { read, written, result } = codec.step(input, output);
             self.input.consume(read);
             self.consumed += read as u64;
             meter::copied(written);
@@ -261,9 +261,9 @@ fn fill<R: BufRead>(reader: &mut R) -> io::Result<&[u8]> {
     reader.fill_buf()
 }
 
-impl<R> fmt::Debug for Decoder<R> {
+impl<R> fmt::Debug for Decompressor<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("Decoder");
+        let mut debug = f.debug_struct("Decompressor");
         debug.field("compression", &self.compression).field("consumed", &self.consumed).finish_non_exhaustive()
     }
 }

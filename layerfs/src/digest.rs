@@ -22,7 +22,7 @@ pub(crate) fn lanes() -> usize {
 /// ```
 /// use layerfs::Digest;
 ///
-/// let digest = Digest::of(b"");
+/// let digest = Digest::hash(b"");
 /// assert_eq!(digest.to_string(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 /// assert_eq!(digest.to_string().parse(), Ok(digest));
 /// assert_eq!(digest.short(), "e3b0c44298fc");
@@ -44,7 +44,7 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 impl Digest {
     /// The digest of `bytes`.
     #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
+    pub fn hash(bytes: &[u8]) -> Self {
         let mut hasher = Hasher::default();
         hasher.update(bytes);
         hasher.finish()
@@ -188,7 +188,7 @@ impl ChainId {
     pub fn next(parent: Option<Self>, diff_id: DiffId) -> Self {
         match parent {
             None => Self(diff_id.0),
-            Some(parent) => Self(Digest::of(format!("{parent} {diff_id}").as_bytes())),
+            Some(parent) => Self(Digest::hash(format!("{parent} {diff_id}").as_bytes())),
         }
     }
 
@@ -222,7 +222,7 @@ mod tests {
     fn digests_are_parsed_strictly() {
         let text = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
         let digest: Digest = text.parse().unwrap();
-        assert_eq!(digest, Digest::of(&[0; 1024]));
+        assert_eq!(digest, Digest::hash(&[0; 1024]));
         assert_eq!(digest.to_string(), text);
         assert_eq!(digest.short(), "5f70bf18a086");
         for bad in ["", "sha256:", &text[7..], &text[..70], &text.to_uppercase(), "md5:00", "sha256:../../x"] {
@@ -233,9 +233,9 @@ mod tests {
     /// The worked example of OCI image-spec `config.md` uses the same rule; these values come from a dockerd 20.10.24 store.
     #[test]
     fn a_chain_id_hashes_the_texts_of_parent_and_diff_id() {
-        let diff_id = DiffId(Digest::of(&[0; 1024]));
+        let diff_id = DiffId(Digest::hash(&[0; 1024]));
         let chain = ChainId::chain(&[diff_id, diff_id]);
         assert_eq!(chain[0].0, diff_id.0);
-        assert_eq!(chain[1].0, Digest::of(format!("{diff_id} {diff_id}").as_bytes()));
+        assert_eq!(chain[1].0, Digest::hash(format!("{diff_id} {diff_id}").as_bytes()));
     }
 }

@@ -34,7 +34,7 @@
 //! };
 //! let journal = JournalFile { dir: open(dir.path())?, name: "tar-split.json.gz" };
 //! let unpacked = Unpacking::begin(Source::Slice(&tar), target, Some(journal))?.run(2)?;
-//! assert_eq!(unpacked.diff_id, DiffId(Digest::of(&tar)));
+//! assert_eq!(unpacked.diff_id, DiffId(Digest::hash(&tar)));
 //! assert_eq!(std::fs::read(diff.join("etc/hostname"))?, b"here\n");
 //!
 //! let journal = std::fs::File::open(dir.path().join("tar-split.json.gz"))?;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::bytes::Bytes;
 use crate::chain::Chain;
-use crate::compress::Decoder;
+use crate::compress::Decompressor;
 use crate::digest::Digest;
 use crate::pool::Pool;
 use stream::{Input, Stream};
@@ -20,7 +20,7 @@ use tap::Tap;
 const PIECE: usize = 256 << 10;
 
 /// A compressed or plain stream.
-pub type LayerStream<'a> = Decoder<Box<dyn BufRead + Send + 'a>>;
+pub type LayerStream<'a> = Decompressor<Box<dyn BufRead + Send + 'a>>;
 
 /// The tar of a layer.
 ///
@@ -73,7 +73,7 @@ impl<'a> Pieces<'a> {
             Source::Blob(inner) => {
                 let chain = Arc::<Chain<'a>>::default();
                 let tap = Tap::new(inner, Arc::clone(&chain));
-                let decoder = Decoder::new(Box::new(tap) as Box<dyn BufRead + Send>)?;
+                let decoder = Decompressor::new(Box::new(tap) as Box<dyn BufRead + Send>)?;
                 (Input::Decoded(Box::new(decoder)), Some(chain))
             }
         };

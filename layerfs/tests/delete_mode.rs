@@ -45,7 +45,7 @@ fn root_delete_mode_cases() {
             (Outcome::Accepted { tree: want, .. }, Ok(_)) => {
                 let mut lines = tree::differences(&want, &tree::walk(&dir.path().join("diff")));
                 let mut tar = Vec::new();
-                let mut decoder = layerfs::compress::Decoder::new(case.archive.as_slice()).unwrap();
+                let mut decoder = layerfs::compress::Decompressor::new(case.archive.as_slice()).unwrap();
                 decoder.read_to_end(&mut tar).unwrap();
                 if !support::replay(dir.path()).is_ok_and(|replayed| replayed == tar) {
                     lines.push("its tar cannot be rebuilt".into());

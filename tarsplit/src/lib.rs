@@ -96,4 +96,4 @@ pub mod sparse;
 
 pub use entry::Entry;
 pub use error::{JournalError, TarError, TarErrorKind};
-pub use member::{Kind, Member};
+pub use member::{Member, MemberKind};

@@ -11,7 +11,7 @@ const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
 
 /// What a member is, by its type byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MemberKind {
     /// `0`, or NUL without a trailing slash in the name.
     Regular,
     /// `1`
@@ -34,7 +34,7 @@ pub enum Kind {
     Other(u8),
 }
 
-impl Kind {
+impl MemberKind {
     fn from_typeflag(typeflag: u8, name: &[u8]) -> Self {
         match typeflag {
             0 if name.ends_with(b"/") => Self::Directory,
@@ -79,7 +79,7 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// What it is.
-    pub kind: Kind,
+    pub kind: MemberKind,
     /// Its name, as the parser reports it: not cleaned, trailing slash kept.
     pub name: Vec<u8>,
     /// Link target.
@@ -164,14 +164,14 @@ impl Extensions {
         let name = [self.long_name.as_slice(), self.record("path").unwrap_or_default(), &fields.name];
         let link = [self.long_link.as_slice(), self.record("linkpath").unwrap_or_default(), &fields.linkname];
         let mut name = first_non_empty(name);
-        let kind = Kind::from_typeflag(fields.typeflag, &name);
+        let kind = MemberKind::from_typeflag(fields.typeflag, &name);
         let stored = if kind.is_header_only() { 0 } else { size };
         let stored = u64::try_from(stored).map_err(|_| TarErrorKind::NegativeSize { found: stored })?;
 
         let mut sparse = None;
         let mut map_in_body = false;
         // An old GNU map makes PAX records of another map meaningless: Go does not look at them.
-        let format = if kind == Kind::GnuSparse { None } else { sparse::from_pax(|key| self.record(key))? };
+        let format = if kind == MemberKind::GnuSparse { None } else { sparse::from_pax(|key| self.record(key))? };
         if let Some(format) = format {
             if kind.is_header_only() {
                 return Err(TarErrorKind::SparseMap);
@@ -215,7 +215,7 @@ impl Extensions {
 pub(crate) fn global_header(fields: Fields, data: &[u8], position: u64) -> Result<Member, TarErrorKind> {
     let path = parse_pax(data)?.remove(&b"path"[..]).unwrap_or_default();
     Ok(Member {
-        kind: Kind::GlobalHeader,
+        kind: MemberKind::GlobalHeader,
         name: first_non_empty([path.as_slice(), &fields.name]),
         linkname: Vec::new(),
         mode: 0,

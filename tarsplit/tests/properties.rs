@@ -8,7 +8,7 @@ use tarsplit::assemble::{FileGetter, assemble};
 use tarsplit::disassemble::{Disassembler, Keep, Sink};
 use tarsplit::frame::{Frame, Framer};
 use tarsplit::journal::{EntryReader, gzip};
-use tarsplit::{Kind, Member};
+use tarsplit::{Member, MemberKind};
 
 /// Keeps bodies that it says are on disk.
 #[derive(Default)]
@@ -116,7 +116,7 @@ proptest! {
         while let (taken, Some(frame)) = framer.next(&tar[at..]).unwrap() {
             at += taken;
             if let Frame::Member(member) = frame {
-                ours.push((member.name, member.stored, member.kind == Kind::Symlink));
+                ours.push((member.name, member.stored, member.kind == MemberKind::Symlink));
             }
         }
         let mut framer = Framer::new();
@@ -127,7 +127,7 @@ proptest! {
                 (0, None) if at >= tar.len() => break,
                 (taken, Some(Frame::Member(member))) => {
                     at += taken + usize::try_from(framer.skip_body()).unwrap();
-                    without_bodies.push((member.name, member.stored, member.kind == Kind::Symlink));
+                    without_bodies.push((member.name, member.stored, member.kind == MemberKind::Symlink));
                 }
                 (_, Some(Frame::Body(_))) => panic!("a body that was passed over"),
                 (taken, _) => at += taken,

@@ -23,9 +23,10 @@ const REFUSED: &[(u64, &str)] = &[
 /// The case as the only layer of an image.
 fn image(case: &Case) -> Image {
     let mut tar = Vec::new();
-    let decoded = layerfs::compress::Decoder::new(case.archive.as_slice()).and_then(|mut it| it.read_to_end(&mut tar));
+    let decoded =
+        layerfs::compress::Decompressor::new(case.archive.as_slice()).and_then(|mut it| it.read_to_end(&mut tar));
     // Where it cannot be decoded, no id is right.
-    let diff_id = decoded.map_or(Digest::of(&case.archive), |_| Digest::of(&tar));
+    let diff_id = decoded.map_or(Digest::hash(&case.archive), |_| Digest::hash(&tar));
     Image {
         tag: format!("case/{:03}:1", case.number),
         layers: vec![case.archive.clone()],

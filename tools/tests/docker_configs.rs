@@ -38,7 +38,7 @@ fn listed_and_shown_as_dockerd_does() {
     fs::create_dir_all(&content).unwrap();
     let mut planted: BTreeMap<String, Mutant> = BTreeMap::new();
     for mutant in sample(all_mutants(&documents::image()), LISTED, 20) {
-        let digest = Digest::of(mutant.text.as_bytes());
+        let digest = Digest::hash(mutant.text.as_bytes());
         fs::write(content.join(digest.hex()), &mutant.text).unwrap();
         planted.insert(digest.to_string(), mutant);
     }

@@ -39,7 +39,7 @@ fn write(path: &Path, text: impl AsRef<[u8]>) {
 
 /// The hexadecimal digits of something's id.
 fn hex(of: &str) -> String {
-    Digest::of(of.as_bytes()).hex()
+    Digest::hash(of.as_bytes()).hex()
 }
 
 /// What a layer's files may hold; `None` for a file that is missing.
@@ -99,8 +99,8 @@ struct Store<'r> {
 impl Store<'_> {
     /// An image of one layer, or of two where `parent` says what the upper one's file holds.
     fn image(&mut self, what: &str, file: &str, content: Option<&str>) {
-        let lower = DiffId(Digest::of(format!("{what} lower").as_bytes()));
-        let upper = DiffId(Digest::of(format!("{what} upper").as_bytes()));
+        let lower = DiffId(Digest::hash(format!("{what} lower").as_bytes()));
+        let upper = DiffId(Digest::hash(format!("{what} upper").as_bytes()));
         let chain = ChainId::chain(&[lower, upper]);
         let good = |name: &str, at: usize| match name {
             "size" => Some("3".to_owned()),
@@ -120,7 +120,7 @@ impl Store<'_> {
         }
         let config = json!({"os": "linux", "comment": what, "rootfs": {"type": "layers", "diff_ids": [lower, upper]}})
             .to_string();
-        let id = Digest::of(config.as_bytes());
+        let id = Digest::hash(config.as_bytes());
         write(&self.root.join("image/overlay2/imagedb/content/sha256").join(id.hex()), config);
         self.images.insert(id.to_string(), what.to_owned());
     }

@@ -168,9 +168,9 @@ const REFUSED: &[u64] = &[87, 88, 89, 91, 105, 142];
 /// On top of a layer that has something to lose.
 fn image(case: &Case) -> archive::Image {
     let mut tar = Vec::new();
-    let decoded = layerfs::compress::Decoder::new(case.archive.as_slice())
+    let decoded = layerfs::compress::Decompressor::new(case.archive.as_slice())
         .and_then(|mut decoder| std::io::Read::read_to_end(&mut decoder, &mut tar));
-    let diff_id = layerfs::Digest::of(if decoded.is_ok() { &tar } else { &case.archive });
+    let diff_id = layerfs::Digest::hash(if decoded.is_ok() { &tar } else { &case.archive });
     let (base, base_id) = archive::layer("base", "of all");
     archive::Image {
         tag: format!("case/{:03}:1", case.number),

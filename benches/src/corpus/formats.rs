@@ -23,7 +23,7 @@ pub(super) type Report<'r> = dyn FnMut(usize, &Written) + 'r;
 pub(super) fn docker(image: &Image, options: &Options, file: File, report: &mut Report<'_>) -> Result<(), Error> {
     let kind = options.kind.to_string();
     let ids: Vec<String> = (0..image.layers.len())
-        .map(|number| Digest::of(format!("{kind} {} {number}", options.seed).as_bytes()).hex())
+        .map(|number| Digest::hash(format!("{kind} {} {number}", options.seed).as_bytes()).hex())
         .collect();
     let mut order: Vec<usize> = (0..ids.len()).collect();
     order.sort_by_key(|&number| &ids[number]);
@@ -42,7 +42,7 @@ pub(super) fn docker(image: &Image, options: &Options, file: File, report: &mut 
     }
     let diff_ids: Vec<Digest> = written.iter().flatten().map(|layer| layer.diff_id).collect();
     let config = config(&diff_ids).to_string().into_bytes();
-    let name = format!("{}.json", Digest::of(&config).hex());
+    let name = format!("{}.json", Digest::hash(&config).hex());
     archive.file(&name, &config)?;
     let layers: Vec<String> = ids.iter().map(|id| format!("{id}/layer.tar")).collect();
     let manifest =
@@ -107,7 +107,7 @@ fn layer_type(compression: Compression) -> &'static str {
 
 fn blob(archive: &mut Archive, media_type: &str, document: &Value) -> Result<Value, Error> {
     let bytes = document.to_string().into_bytes();
-    let digest = Digest::of(&bytes);
+    let digest = Digest::hash(&bytes);
     archive.file(&format!("blobs/sha256/{}", digest.hex()), &bytes)?;
     Ok(descriptor(media_type, &digest, bytes.len() as u64))
 }

@@ -34,7 +34,7 @@ pub fn index(bytes: &[u8]) {
             rest = rest.get(at + 2..).unwrap_or_default();
         }
         blob.extend_from_slice(rest);
-        blobs.push((if number == 0 { String::new() } else { Digest::of(&blob).hex() }, blob));
+        blobs.push((if number == 0 { String::new() } else { Digest::hash(&blob).hex() }, blob));
     }
     let index = blobs.pop().map(|(_, index)| index);
     read(&mut |file| match file {
@@ -55,7 +55,7 @@ fn read(files: &mut dyn FnMut(&str) -> Option<Vec<u8>>) {
     };
     let Ok(Some(found)) = contents(&Select::default(), &mut file) else { return };
     for image in found.images {
-        assert_eq!(Digest::of(&image.config), image.id);
+        assert_eq!(Digest::hash(&image.config), image.id);
         // What is accepted is no directory's and no other archive's file; whether it exists is asked later.
         assert!(image.tags.iter().all(|tag| tag.tag().is_some() || tag.digest().is_some()), "{:?}", image.tags);
     }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::error::ImportError;
 use super::layers::Staged;
-use super::options::Request;
+use super::options::ImportRequest;
 use super::plan::{MissingLayer, Plan, PlannedImage};
 use super::report::{ImportReport, TagReport};
-use crate::source::Contents;
+use crate::source::SourceContents;
 use snapshot::edit::{Edit, Transaction};
 use snapshot::reference::Reference;
 use snapshot::schema::references::References;
@@ -17,8 +17,8 @@ pub(super) fn commit(
     mut transaction: Transaction,
     plan: &Plan,
     staged: &[Staged],
-    contents: Contents,
-    request: &Request<'_>,
+    contents: SourceContents,
+    request: &ImportRequest<'_>,
 ) -> Result<ImportReport, ImportError> {
     if request.is_interrupted() {
         return Err(ImportError::Interrupted);

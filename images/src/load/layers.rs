@@ -8,10 +8,10 @@ use layerfs::{ChainId, LayerFiles, Unpacked};
 use tarsplit::journal::EntryReader;
 
 use super::error::ImportError;
-use super::options::Request;
+use super::options::ImportRequest;
 use super::plan::{MissingLayer, Plan};
 use super::room;
-use super::schedule::{Content, Place, Work, unpack_all, unpack_ordered};
+use super::schedule::{Content, LayerTarget, Work, unpack_all, unpack_ordered};
 use super::stream::Arrivals;
 use super::write_back::WriteBack;
 use crate::source::{ArchiveError, Blob, ImageSource, LayerBytes};
@@ -52,7 +52,7 @@ pub(super) fn stage(
     source: &dyn ImageSource,
     slots: Slots,
     transaction: &mut Transaction,
-    request: &Request<'_>,
+    request: &ImportRequest<'_>,
 ) -> Result<Vec<Staged>, ImportError> {
     let Slots { slots, mut arrivals } = slots;
     let bytes = plan.missing.iter().map(|missing| source.layer(&missing.source)).collect::<Result<Vec<_>, _>>()?;
@@ -128,7 +128,7 @@ fn unpack_fresh(
     plan: &Plan,
     fresh: Vec<(usize, Slot, Work<'_>)>,
     transaction: &Transaction,
-    request: &Request<'_>,
+    request: &ImportRequest<'_>,
 ) -> Result<Vec<(usize, Staged)>, ImportError> {
     transaction.announce()?;
     let places: Vec<(usize, Slot)> = fresh.iter().map(|(at, slot, _)| (*at, *slot)).collect();
@@ -144,7 +144,7 @@ fn unpack_fresh(
         let (at, slot) = places[number];
         let parent = plan.missing[at].parent.as_ref().and_then(below);
         let (target, journal) = transaction.prepare(slot, parent)?;
-        Ok(Place { target, journal: Some(journal) })
+        Ok(LayerTarget { target, journal: Some(journal) })
     };
     let write_back = WriteBack::begin(transaction.root().driver.home(), request.options.sync)?;
     let unpacked = unpack_ordered(works, transaction.root().driver.order(), request, &place)?;
@@ -160,7 +160,7 @@ fn unpack_again(
     missing: &MissingLayer,
     original: Slot,
     transaction: &mut Transaction,
-    request: &Request<'_>,
+    request: &ImportRequest<'_>,
 ) -> Result<Staged, ImportError> {
     let files = LayerFiles::new(transaction.root().driver.content(transaction.cache_id(original))?.into());
     let journal = transaction.journal(original)?;
@@ -172,7 +172,7 @@ fn unpack_again(
     transaction.announce()?;
     let place = |_| {
         let (target, journal) = transaction.prepare(slot, None)?;
-        Ok(Place { target, journal: Some(journal) })
+        Ok(LayerTarget { target, journal: Some(journal) })
     };
     let content = Content::Stream(Box::new(BufReader::with_capacity(128 << 10, reader)));
     // The digest of the file was checked when it came.

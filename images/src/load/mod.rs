@@ -30,7 +30,7 @@ use std::path::Path;
 use layerfs::meter::Meter;
 
 pub use error::ImportError;
-pub use options::{Announced, Observer, Options, Request, Silent};
+pub use options::{Announced, ImportRequest, Observer, Options, Silent};
 pub use plan::PlannedLayer;
 pub(crate) use plan::checked_config;
 pub use report::{ImageReport, ImportReport, NewLayer, TagReport};
@@ -38,11 +38,11 @@ pub use room::Need;
 pub(crate) use room::check as check_room;
 pub(crate) use write_back::WriteBack;
 
-use crate::source::{Archive, ArchiveError, Contents, Image, ImageSource, LayerBytes, Opened};
+use crate::source::{Archive, ArchiveError, ImageSource, LayerBytes, Opened, SourceContents, SourceImage};
 use edits::{commit, tag_all};
 use layers::Slots;
 use plan::{Existing, Plan};
-use schedule::Place;
+use schedule::LayerTarget;
 use snapshot::StoreError;
 use snapshot::dir::Dir;
 use snapshot::driver::{Driver, Order};
@@ -59,13 +59,13 @@ use stream::{Stream, collect, decoded};
 /// use std::path::Path;
 /// use std::sync::atomic::AtomicBool;
 ///
-/// use images::load::{Options, Request, Silent, import};
+/// use images::load::{Options, ImportRequest, Silent, import};
 /// use images::source::{Archive, Select};
 ///
 /// let archive = Path::new("app.tar");
 /// let interrupted = AtomicBool::new(false);
 /// let (select, options) = (Select::default(), Options::new(&interrupted));
-/// let request = Request { archive, select: &select, options: &options, observer: &Silent };
+/// let request = ImportRequest { archive, select: &select, options: &options, observer: &Silent };
 /// let report = import(Archive::open(archive)?, Path::new("docker-root"), &request)?;
 /// println!("{} images", report.images.len());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -73,7 +73,7 @@ use stream::{Stream, collect, decoded};
 ///
 /// # Errors
 /// [`ImportError`]; the root is then as it was before.
-pub fn import(opened: Opened, root: &Path, request: &Request<'_>) -> Result<ImportReport, ImportError> {
+pub fn import(opened: Opened, root: &Path, request: &ImportRequest<'_>) -> Result<ImportReport, ImportError> {
     let _metered = request.options.meter.map(Meter::attach);
     match opened {
         Opened::Archive(archive) => {
@@ -91,16 +91,16 @@ pub fn import(opened: Opened, root: &Path, request: &Request<'_>) -> Result<Impo
 }
 
 /// A read that an interrupt ended is reported as the interrupt.
-pub(crate) fn or_interrupted(error: ImportError, request: &Request<'_>) -> ImportError {
+pub(crate) fn or_interrupted(error: ImportError, request: &ImportRequest<'_>) -> ImportError {
     if request.is_interrupted() { ImportError::Interrupted } else { error }
 }
 
 /// The images that are wanted of an archive. One of several, if it was named; then it may end up without a name, and so may
 /// one that is given a name. Otherwise, names that dockerd does not take are an error, as for dockerd.
-fn images(source: &dyn ImageSource, request: &Request<'_>) -> Result<Contents, ImportError> {
+fn images(source: &dyn ImageSource, request: &ImportRequest<'_>) -> Result<SourceContents, ImportError> {
     let mut contents = source.images(request.select)?;
     if let Some(wanted) = &request.select.image {
-        let image: Image = contents.one(Some(wanted))?.clone();
+        let image: SourceImage = contents.one(Some(wanted))?.clone();
         contents.images = vec![image];
     } else if request.options.tag.is_none() {
         let mut names = contents.images.iter().flat_map(|image| &image.unusable_names);
@@ -115,7 +115,7 @@ fn images(source: &dyn ImageSource, request: &Request<'_>) -> Result<Contents, I
 ///
 /// # Errors
 /// As [`import`], as far as they can be foreseen; where the root may not be written to, the same.
-pub fn dry_run(opened: Opened, root: &Path, request: &Request<'_>) -> Result<ImportReport, ImportError> {
+pub fn dry_run(opened: Opened, root: &Path, request: &ImportRequest<'_>) -> Result<ImportReport, ImportError> {
     // As for an import: what is wrong with the archive itself comes first.
     match &opened {
         Opened::Archive(archive) => drop(images(archive, request)?),
@@ -159,7 +159,7 @@ pub fn dry_run(opened: Opened, root: &Path, request: &Request<'_>) -> Result<Imp
 }
 
 /// Begins to write.
-fn begin(root: &Path, request: &Request<'_>) -> Result<Transaction, ImportError> {
+fn begin(root: &Path, request: &ImportRequest<'_>) -> Result<Transaction, ImportError> {
     let transaction = Transaction::begin(root, request.options.write())?;
     if transaction.root().is_new() {
         request.observer.new_root(transaction.root().dir().path());
@@ -175,7 +175,7 @@ fn existing(root: &WritableRoot) -> Existing<'_> {
 }
 
 /// Imports what can be read only from its front.
-fn import_unseekable(file: File, root: &Path, request: &Request<'_>) -> Result<ImportReport, ImportError> {
+fn import_unseekable(file: File, root: &Path, request: &ImportRequest<'_>) -> Result<ImportReport, ImportError> {
     let input = decoded(file, request)?;
     let transaction = begin(root, request)?;
     match transaction.root().driver.order() {
@@ -211,7 +211,7 @@ fn keep(mut archive: impl BufRead, dir: &Dir) -> Result<File, ImportError> {
 fn import_stream(
     input: impl BufRead + Send,
     mut transaction: Transaction,
-    request: &Request<'_>,
+    request: &ImportRequest<'_>,
 ) -> Result<ImportReport, ImportError> {
     let write_back = WriteBack::begin(transaction.root().driver.home(), request.options.sync)?;
     let mut slots = Slots::default();
@@ -220,7 +220,7 @@ fn import_stream(
         let number = slots.add(slot);
         transaction.announce()?;
         let (target, journal) = transaction.prepare(slot, None)?;
-        Ok(Some((number, Place { target, journal: Some(journal) })))
+        Ok(Some((number, LayerTarget { target, journal: Some(journal) })))
     })?;
     drop(write_back);
     slots.fill(arrivals);
@@ -232,7 +232,7 @@ fn import_from(
     source: &dyn ImageSource,
     slots: Slots,
     mut transaction: Transaction,
-    request: &Request<'_>,
+    request: &ImportRequest<'_>,
 ) -> Result<ImportReport, ImportError> {
     let mut contents = images(source, request)?;
     let images = std::mem::take(&mut contents.images);

@@ -81,7 +81,7 @@ pub trait Observer: Sync {
 
 /// What the user asked for, but for the archive's content and where it goes.
 #[derive(Clone, Copy)]
-pub struct Request<'r> {
+pub struct ImportRequest<'r> {
     /// The archive's name, for messages.
     pub archive: &'r Path,
     /// Which images of it.
@@ -92,16 +92,16 @@ pub struct Request<'r> {
     pub observer: &'r dyn Observer,
 }
 
-impl std::fmt::Debug for Request<'_> {
+impl std::fmt::Debug for ImportRequest<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Request")
+        f.debug_struct("ImportRequest")
             .field("archive", &self.archive)
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
 }
 
-impl Request<'_> {
+impl ImportRequest<'_> {
     /// Whether the user asked to stop.
     pub(crate) fn is_interrupted(&self) -> bool {
         self.options.interrupted.load(Ordering::Relaxed)

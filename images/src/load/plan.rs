@@ -7,7 +7,7 @@ use layerfs::{ChainId, DiffId};
 use serde::Serialize;
 
 use super::error::ImportError;
-use crate::source::{Image, LayerRef, SelectionError, UnusableName, steps};
+use crate::source::{LayerRef, SelectionError, SourceImage, UnusableName, steps};
 use snapshot::StoreError;
 use snapshot::driver::Driver;
 use snapshot::ids::{CacheId, ImageId};
@@ -96,7 +96,7 @@ impl Existing<'_> {
 impl Plan {
     /// Checks the images of an archive and compares them with the store.
     pub(crate) fn new(
-        images: Vec<Image>,
+        images: Vec<SourceImage>,
         extra_tag: Option<&Reference>,
         existing: Existing<'_>,
     ) -> Result<Self, ImportError> {
@@ -167,7 +167,7 @@ impl Plan {
 ///
 /// # Errors
 /// [`ImportError::Config`], [`ImportError::LayerCount`]
-pub(crate) fn checked_config(image: &Image) -> Result<ImageConfig, ImportError> {
+pub(crate) fn checked_config(image: &SourceImage) -> Result<ImageConfig, ImportError> {
     let invalid = |source| ImportError::Config { name: image.config_name.clone(), source };
     let config = ImageConfig::parse(&image.config).map_err(invalid)?;
     config.check().map_err(invalid)?;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::layers::Staged;
 use super::plan::{Plan, PlannedLayer};
 use super::room::Need;
-use crate::source::{Contents, Format, UnusableName};
+use crate::source::{Format, SourceContents, UnusableName};
 use snapshot::ids::ImageId;
 
 /// What became of one tag.
@@ -75,7 +75,7 @@ impl ImportReport {
         plan: &Plan,
         staged: &[Staged],
         tags: Vec<Vec<TagReport>>,
-        contents: Contents,
+        contents: SourceContents,
         need: Option<Need>,
     ) -> Self {
         let image = |(image, tags): (&super::plan::PlannedImage, _)| ImageReport {

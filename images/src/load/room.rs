@@ -8,7 +8,7 @@ use std::path::Path;
 use layerfs::compress::Compression;
 use layerfs::path::LayerPath;
 use tarsplit::frame::{Frame, Framer};
-use tarsplit::{Kind, Member};
+use tarsplit::{Member, MemberKind};
 
 use super::error::ImportError;
 use crate::source::{Blob, BlobReader};
@@ -48,9 +48,9 @@ impl Need {
             let new = directories.add(&member);
             self.bytes = self.bytes.saturating_add(new.saturating_mul(block));
             self.inodes = self.inodes.saturating_add(new);
-            if member.kind != Kind::Directory {
+            if member.kind != MemberKind::Directory {
                 self.bytes = self.bytes.saturating_add(member.stored.div_ceil(block).saturating_mul(block));
-                self.inodes += u64::from(!matches!(member.kind, Kind::HardLink | Kind::GlobalHeader));
+                self.inodes += u64::from(!matches!(member.kind, MemberKind::HardLink | MemberKind::GlobalHeader));
             }
             if enough(self, headers.framer.position()) {
                 return true;
@@ -101,10 +101,10 @@ impl Directories {
     fn add(&mut self, member: &Member) -> u64 {
         let Ok(Some(path)) = LayerPath::parse(&member.name) else { return 0 };
         let path = path.as_bytes();
-        if path.len() > layerfs::path::MAX_PATH || member.kind == Kind::GlobalHeader {
+        if path.len() > layerfs::path::MAX_PATH || member.kind == MemberKind::GlobalHeader {
             return 0;
         }
-        let directory = member.kind == Kind::Directory;
+        let directory = member.kind == MemberKind::Directory;
         let (mut hasher, mut new) = (self.key.build_hasher(), 0);
         let mut parts = path.split(|&byte| byte == b'/').peekable();
         while let Some(part) = parts.next() {

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use layerfs::apply::Target;
-use layerfs::compress::{Compression, Decoder};
+use layerfs::compress::{Compression, Decompressor};
 use layerfs::pool::{BoxedTask, Pool, Task};
 use layerfs::{DiffId, Digest, JournalFile, Source, Step, UnpackError, Unpacked, Unpacking};
 
 use super::error::ImportError;
-use super::options::{Announced, Request};
+use super::options::{Announced, ImportRequest};
 use crate::source::{ArchiveError, Blob};
 use snapshot::driver::Order;
 
@@ -98,11 +98,11 @@ impl<R: Read> Read for Counted<R> {
 }
 
 fn decoded<'a>(stream: Box<dyn BufRead + Send + 'a>) -> std::io::Result<Source<'a>> {
-    Ok(Source::Stream(Box::new(Decoder::new(stream)?)))
+    Ok(Source::Stream(Box::new(Decompressor::new(stream)?)))
 }
 
 /// What a layer is unpacked into.
-pub(crate) struct Place {
+pub(crate) struct LayerTarget {
     pub(crate) target: Target,
     pub(crate) journal: Option<JournalFile>,
 }
@@ -112,8 +112,8 @@ pub(crate) struct Place {
 pub(crate) fn unpack_ordered<'a>(
     works: Vec<Work<'a>>,
     order: Order,
-    request: &Request<'_>,
-    place: &PlaceOf<'_>,
+    request: &ImportRequest<'_>,
+    place: &LayerTargets<'_>,
 ) -> Result<Vec<Unpacked>, ImportError> {
     match order {
         Order::Independent => unpack_all(works, request, place),
@@ -128,15 +128,15 @@ pub(crate) fn unpack_ordered<'a>(
 }
 
 /// What the layer of a number is unpacked into.
-type PlaceOf<'p> = dyn Fn(usize) -> Result<Place, ImportError> + Sync + 'p;
+type LayerTargets<'p> = dyn Fn(usize) -> Result<LayerTarget, ImportError> + Sync + 'p;
 
 /// Unpacks all of `works` at once, the longest first, into what `place` gives for each number. Results are in order.
 ///
 /// When one fails, the others stop soon and its error is returned.
 pub(crate) fn unpack_all<'a>(
     works: Vec<Work<'a>>,
-    request: &Request<'_>,
-    place: &PlaceOf<'_>,
+    request: &ImportRequest<'_>,
+    place: &LayerTargets<'_>,
 ) -> Result<Vec<Unpacked>, ImportError> {
     unpack_together(works, 0, request, place)
 }
@@ -145,8 +145,8 @@ pub(crate) fn unpack_all<'a>(
 fn unpack_together<'a>(
     works: Vec<Work<'a>>,
     first: usize,
-    request: &Request<'_>,
-    place: &PlaceOf<'_>,
+    request: &ImportRequest<'_>,
+    place: &LayerTargets<'_>,
 ) -> Result<Vec<Unpacked>, ImportError> {
     let stop = AtomicBool::new(false);
     let results: Vec<Slot> = works.iter().map(|_| Mutex::new(None)).collect();
@@ -182,8 +182,8 @@ type Slot = Mutex<Option<Result<Unpacked, ImportError>>>;
 /// What all layers share.
 #[derive(Clone, Copy)]
 struct Shared<'s> {
-    request: &'s Request<'s>,
-    place: &'s PlaceOf<'s>,
+    request: &'s ImportRequest<'s>,
+    place: &'s LayerTargets<'s>,
     /// Becomes true when a layer fails or the user asks to stop.
     stop: &'s AtomicBool,
 }
@@ -254,7 +254,7 @@ impl<'s> LayerTask<'s> {
             State::Waiting(content) => {
                 let (name, step, total) = (self.name.as_str(), self.step.as_deref(), self.stored.total);
                 request.observer.begin(self.number, &Announced { name, diff_id: self.diff_id, step, total });
-                let Place { target, journal } = place(self.number)?;
+                let LayerTarget { target, journal } = place(self.number)?;
                 let source = content.into_source(self.plain, self.digest.is_some(), &self.stored.read);
                 let source = source.map_err(|source| failed(UnpackError::Read { source }))?;
                 let unpacking = Unpacking::begin(source, target, journal).map_err(failed)?;

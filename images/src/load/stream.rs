@@ -10,18 +10,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use layerfs::compress::{Compression, Decoder};
+use layerfs::compress::{Compression, Decompressor};
 use layerfs::meter;
 use layerfs::{Digest, HashingReader, Unpacked};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tarsplit::frame::{Frame, Framer};
-use tarsplit::{Kind, Member};
+use tarsplit::{Member, MemberKind};
 
 use super::error::ImportError;
-use super::options::Request;
-use super::schedule::{Content, Place, Work, unpack_all};
+use super::options::ImportRequest;
+use super::schedule::{Content, LayerTarget, Work, unpack_all};
 use crate::source::{
-    ArchiveError, Contents, Entry, ImageSource, LayerBytes, LayerRef, MAX_JSON, NameError, Namespace, Select, contents,
+    ArchiveEntry, ArchiveError, ImageSource, LayerBytes, LayerRef, MAX_JSON, NameError, Namespace, Select,
+    SourceContents, contents,
 };
 
 /// Bytes of small files kept in memory, all together.
@@ -55,7 +56,7 @@ pub(crate) struct Stream {
 pub(crate) type Arrivals = HashMap<usize, Unpacked>;
 
 impl ImageSource for Stream {
-    fn images(&self, select: &Select) -> Result<Contents, ArchiveError> {
+    fn images(&self, select: &Select) -> Result<SourceContents, ArchiveError> {
         let mut read = |name: &str| match self.names.resolve(name) {
             Ok(Arrived::Kept(bytes)) => Ok(Some(bytes.to_vec())),
             Ok(Arrived::Layer { .. } | Arrived::PassedOver(_)) => {
@@ -74,7 +75,7 @@ impl ImageSource for Stream {
         match self.names.resolve(&layer.name).map_err(|error| layer.or_foreign(error))? {
             Arrived::Kept(bytes) => {
                 layer.check_size(bytes.len() as u64)?;
-                layer.check_digest(Digest::of(bytes))?;
+                layer.check_digest(Digest::hash(bytes))?;
                 Ok(LayerBytes::Memory(Arc::clone(bytes)))
             }
             &Arrived::Layer { number, digest, size } => {
@@ -104,10 +105,13 @@ struct Collected {
 ///
 /// # Errors
 /// [`ArchiveError::Empty`] if there are none, [`ArchiveError::Read`].
-pub(crate) fn decoded<'o>(file: File, request: &Request<'o>) -> Result<Box<dyn BufRead + Send + 'o>, ArchiveError> {
+pub(crate) fn decoded<'o>(
+    file: File,
+    request: &ImportRequest<'o>,
+) -> Result<Box<dyn BufRead + Send + 'o>, ArchiveError> {
     let read = |source| ArchiveError::Read { file: request.archive.display().to_string(), source };
     let file = Patient { file, interrupted: request.options.interrupted };
-    let decoder = Decoder::new(BufReader::with_capacity(128 << 10, file)).map_err(read)?;
+    let decoder = Decompressor::new(BufReader::with_capacity(128 << 10, file)).map_err(read)?;
     // Small: who reads a layer takes more at a time, and gets it without a copy in between.
     let mut decoded = BufReader::with_capacity(32 << 10, decoder);
     if decoded.fill_buf().map_err(read)?.is_empty() {
@@ -145,22 +149,22 @@ impl Read for Patient<'_> {
 /// Reads the whole stream. `slot` is asked for a place for each layer.
 pub(crate) fn collect(
     input: impl BufRead + Send,
-    request: &Request<'_>,
-    mut slot: impl FnMut() -> Result<Option<(usize, Place)>, ImportError>,
+    request: &ImportRequest<'_>,
+    mut slot: impl FnMut() -> Result<Option<(usize, LayerTarget)>, ImportError>,
 ) -> Result<(Stream, Arrivals), ImportError> {
     let mut outer = OuterTar::new(input, request.archive);
     let mut collected = Collected::default();
     while let Some(member) = outer.next()? {
         let entry = match member.kind {
-            Kind::Regular => {
+            MemberKind::Regular => {
                 let name = String::from_utf8_lossy(&member.name).into_owned();
-                Entry::File(arrived(&mut outer, &name, &member, request, &mut slot, &mut collected)?)
+                ArchiveEntry::File(arrived(&mut outer, &name, &member, request, &mut slot, &mut collected)?)
             }
-            Kind::Symlink => Entry::Symlink(member.linkname),
-            Kind::HardLink => Entry::HardLink(member.linkname),
-            Kind::Directory => Entry::Directory,
-            Kind::GlobalHeader => continue,
-            _ => Entry::Other("neither file, directory nor link"),
+            MemberKind::Symlink => ArchiveEntry::Symlink(member.linkname),
+            MemberKind::HardLink => ArchiveEntry::HardLink(member.linkname),
+            MemberKind::Directory => ArchiveEntry::Directory,
+            MemberKind::GlobalHeader => continue,
+            _ => ArchiveEntry::Other("neither file, directory nor link"),
         };
         collected.names.add(&member.name, entry).map_err(ArchiveError::Name)?;
     }
@@ -171,8 +175,8 @@ fn arrived<R: BufRead + Send>(
     outer: &mut OuterTar<'_, R>,
     name: &str,
     member: &Member,
-    request: &Request<'_>,
-    slot: &mut impl FnMut() -> Result<Option<(usize, Place)>, ImportError>,
+    request: &ImportRequest<'_>,
+    slot: &mut impl FnMut() -> Result<Option<(usize, LayerTarget)>, ImportError>,
     collected: &mut Collected,
 ) -> Result<Arrived, ImportError> {
     let read = |source| ArchiveError::Read { file: name.to_owned(), source };

@@ -9,7 +9,7 @@ use layerfs::compress::{Compression, SNIFF_LEN};
 
 use super::blob::Blob;
 use super::error::ArchiveError;
-use super::image::{self, Contents, LayerRef, Select};
+use super::image::{self, LayerRef, Select, SourceContents};
 use super::index;
 use super::json::MAX_JSON;
 use super::layout::{Layout, LayoutError};
@@ -141,7 +141,7 @@ impl Archive {
 }
 
 impl ImageSource for Archive {
-    fn images(&self, select: &Select) -> Result<Contents, ArchiveError> {
+    fn images(&self, select: &Select) -> Result<SourceContents, ArchiveError> {
         let contents = image::contents(select, &mut |file| self.json(file))?;
         contents.ok_or_else(|| ArchiveError::NotAnImageArchive { path: self.path.clone() })
     }

@@ -1,6 +1,6 @@
 //! Which of the images of an archive is meant.
 
-use super::image::{Contents, Image};
+use super::image::{SourceContents, SourceImage};
 use snapshot::reference::Reference;
 
 /// The archive does not have exactly the image that is wanted.
@@ -40,12 +40,12 @@ pub enum SelectionError {
     },
 }
 
-impl Contents {
+impl SourceContents {
     /// The image that `wanted` names, by a name or by the beginning of its id; the only one, if nothing is wanted.
     ///
     /// # Errors
     /// [`SelectionError`] if it is not exactly one.
-    pub fn one(&self, wanted: Option<&str>) -> Result<&Image, SelectionError> {
+    pub fn one(&self, wanted: Option<&str>) -> Result<&SourceImage, SelectionError> {
         let Some(wanted) = wanted else {
             return match self.images.as_slice() {
                 [image] => Ok(image),
@@ -55,13 +55,13 @@ impl Contents {
         };
         let reference = Reference::parse(wanted).ok().map(Reference::with_default_tag);
         // A name that cannot be used still tells which image is meant.
-        let has_name = |image: &&Image| {
+        let has_name = |image: &&SourceImage| {
             reference.as_ref().is_some_and(|reference| image.tags.contains(reference))
                 || image.unusable_names.iter().any(|unusable| unusable.name == wanted)
         };
         let hex = wanted.strip_prefix("sha256:").unwrap_or(wanted);
-        let has_id = |image: &&Image| !hex.is_empty() && image.id.hex().starts_with(hex);
-        let mut found: Vec<&Image> = self.images.iter().filter(has_name).collect();
+        let has_id = |image: &&SourceImage| !hex.is_empty() && image.id.hex().starts_with(hex);
+        let mut found: Vec<&SourceImage> = self.images.iter().filter(has_name).collect();
         if found.is_empty() {
             found = self.images.iter().filter(has_id).collect();
             // One image may be described more than once.
@@ -79,11 +79,11 @@ impl Contents {
     }
 }
 
-fn labels(images: &[Image]) -> Vec<String> {
+fn labels(images: &[SourceImage]) -> Vec<String> {
     images.iter().map(label).collect()
 }
 
 /// What a person can call an image by.
-fn label(image: &Image) -> String {
+fn label(image: &SourceImage) -> String {
     image.tags.first().map_or_else(|| image.id.short(), Reference::familiar)
 }

@@ -8,7 +8,7 @@
 //! where to look.
 
 use super::error::ArchiveError;
-use super::image::{Contents, Documents, Format, Image, LayerRef};
+use super::image::{Documents, Format, LayerRef, SourceContents, SourceImage};
 use super::json::{self, object};
 use super::names::Names;
 
@@ -44,15 +44,15 @@ impl<'de> serde::Deserialize<'de> for Item {
     }
 }
 
-pub(super) fn contents(manifest: &[u8], documents: &mut Documents<'_>) -> Result<Contents, ArchiveError> {
+pub(super) fn contents(manifest: &[u8], documents: &mut Documents<'_>) -> Result<SourceContents, ArchiveError> {
     let items: Option<Vec<Item>> = json::first(MANIFEST, manifest)?;
     let items = items.ok_or(ArchiveError::NullManifest)?;
     let images = items.into_iter().enumerate().map(|(number, item)| image(number, item, documents));
     let images = images.collect::<Result<_, _>>()?;
-    Ok(Contents { format: Some(Format::DockerArchive), images, ..Contents::default() })
+    Ok(SourceContents { format: Some(Format::DockerArchive), images, ..SourceContents::default() })
 }
 
-fn image(number: usize, item: Item, documents: &mut Documents<'_>) -> Result<Image, ArchiveError> {
+fn image(number: usize, item: Item, documents: &mut Documents<'_>) -> Result<SourceImage, ArchiveError> {
     let place = format!("{MANIFEST}: item {number}");
     let mut names = Names::default();
     item.repo_tags.iter().for_each(|text| names.add_repo_tag(&place, text));
@@ -62,7 +62,7 @@ fn image(number: usize, item: Item, documents: &mut Documents<'_>) -> Result<Ima
         ArchiveError::Field { file: MANIFEST.into(), field, reason: error.to_string() }
     })?;
     let config = documents.config(&item.config, |documents| documents.required(&item.config))?;
-    Ok(Image {
+    Ok(SourceImage {
         config: config.bytes,
         config_name: item.config,
         id: config.id,

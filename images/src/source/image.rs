@@ -43,11 +43,11 @@ pub enum Format {
 
 /// All images of an archive.
 #[derive(Debug, Clone, Default)]
-pub struct Contents {
+pub struct SourceContents {
     /// How they are described; absent for a bare layer.
     pub format: Option<Format>,
     /// In the archive's order.
-    pub images: Vec<Image>,
+    pub images: Vec<SourceImage>,
     /// What was left out, and why: artifacts, other platforms. Sentences to warn with.
     pub skipped: Vec<String>,
     /// What is odd and was put up with. Sentences to warn with.
@@ -56,7 +56,7 @@ pub struct Contents {
 
 /// One image, none of its layers read.
 #[derive(Debug, Clone)]
-pub struct Image {
+pub struct SourceImage {
     /// The exact bytes of its config: a JSON object.
     pub config: Arc<[u8]>,
     /// The config's name in the archive. Says nothing about the id.
@@ -108,7 +108,7 @@ pub type ReadFile<'f> = dyn FnMut(&str) -> Result<Option<Vec<u8>>, ArchiveError>
 ///
 /// # Errors
 /// Those of `read`, and any [`ArchiveError`] about the content of the files.
-pub fn contents(select: &Select, read: &mut ReadFile<'_>) -> Result<Option<Contents>, ArchiveError> {
+pub fn contents(select: &Select, read: &mut ReadFile<'_>) -> Result<Option<SourceContents>, ArchiveError> {
     let mut documents = Documents::new(read);
     let Some(manifest) = documents.optional(docker::MANIFEST)? else {
         let Some(index) = documents.optional(oci::INDEX)? else { return Ok(None) };
@@ -126,14 +126,14 @@ pub fn contents(select: &Select, read: &mut ReadFile<'_>) -> Result<Option<Conte
 
 /// The images of `manifest.json` that are for a platform, and those that only the index has.
 fn for_platform(
-    mut contents: Contents,
+    mut contents: SourceContents,
     wanted: &Platform,
     select: &Select,
     documents: &mut Documents<'_>,
-) -> Result<Contents, ArchiveError> {
+) -> Result<SourceContents, ArchiveError> {
     let mut others = Vec::new();
     for image in std::mem::take(&mut contents.images) {
-        let found = Platform::of_config(&image.config_name, &image.config)?;
+        let found = Platform::from_config(&image.config_name, &image.config)?;
         match wanted.rank(&found) {
             Some(_) => contents.images.push(image),
             None => others.push((image, found)),
@@ -144,7 +144,9 @@ fn for_platform(
     }
     if let Some(index) = documents.optional(oci::INDEX)? {
         let indexed = match oci::contents(&index, select, documents) {
-            Err(ArchiveError::NoImage { reasons, .. }) => Contents { skipped: reasons, ..Contents::default() },
+            Err(ArchiveError::NoImage { reasons, .. }) => {
+                SourceContents { skipped: reasons, ..SourceContents::default() }
+            }
             indexed => indexed?,
         };
         let known: HashSet<Digest> = contents.images.iter().map(|image| image.id).collect();
@@ -233,7 +235,7 @@ impl Documents<'_> {
         }
         let bytes = load(self)?;
         json::whole::<AnyObject>(file, &bytes)?;
-        let config = Config { id: Digest::of(&bytes), bytes: bytes.into() };
+        let config = Config { id: Digest::hash(&bytes), bytes: bytes.into() };
         self.configs.insert(file.to_owned(), config.clone());
         Ok(config)
     }

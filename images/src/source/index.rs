@@ -5,11 +5,11 @@
 use std::ops::Range;
 use std::path::Path;
 
-use tarsplit::Kind;
+use tarsplit::MemberKind;
 use tarsplit::frame::{Frame, Framer};
 
 use super::error::ArchiveError;
-use super::namespace::{Entry, NameError, Namespace};
+use super::namespace::{ArchiveEntry, NameError, Namespace};
 
 /// The members of a mapped tar.
 #[derive(Debug)]
@@ -58,16 +58,16 @@ pub(super) fn index(path: &Path, bytes: &[u8]) -> Result<Index, ArchiveError> {
                     });
                 };
                 let entry = match member.kind {
-                    Kind::GlobalHeader => continue,
-                    _ if member.sparse.is_some() => Entry::Other("sparse file"),
-                    Kind::Regular => Entry::File(at..end),
-                    Kind::Directory => Entry::Directory,
-                    Kind::Symlink => Entry::Symlink(member.linkname),
-                    Kind::HardLink => Entry::HardLink(member.linkname),
-                    Kind::CharDevice | Kind::BlockDevice => Entry::Other("device"),
-                    Kind::Fifo => Entry::Other("named pipe"),
-                    Kind::GnuSparse => Entry::Other("sparse file"),
-                    Kind::Other(_) => Entry::Other("member of an unknown type"),
+                    MemberKind::GlobalHeader => continue,
+                    _ if member.sparse.is_some() => ArchiveEntry::Other("sparse file"),
+                    MemberKind::Regular => ArchiveEntry::File(at..end),
+                    MemberKind::Directory => ArchiveEntry::Directory,
+                    MemberKind::Symlink => ArchiveEntry::Symlink(member.linkname),
+                    MemberKind::HardLink => ArchiveEntry::HardLink(member.linkname),
+                    MemberKind::CharDevice | MemberKind::BlockDevice => ArchiveEntry::Other("device"),
+                    MemberKind::Fifo => ArchiveEntry::Other("named pipe"),
+                    MemberKind::GnuSparse => ArchiveEntry::Other("sparse file"),
+                    MemberKind::Other(_) => ArchiveEntry::Other("member of an unknown type"),
                 };
                 members += 1;
                 familiar |= is_archive_name(&member.name);

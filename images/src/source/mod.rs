@@ -41,13 +41,13 @@ pub use archive::{Archive, Opened};
 pub use blob::{Blob, BlobReader};
 pub use choice::SelectionError;
 pub use error::ArchiveError;
-pub use image::{Contents, Descriptor, Format, Image, LayerRef, Select};
+pub use image::{Descriptor, Format, LayerRef, Select, SourceContents, SourceImage};
 pub use image::{ReadFile, contents};
 pub(crate) use index::is_archive_name;
 pub use json::MAX_JSON;
 pub use names::{NameProblem, UnusableName};
 pub use namespace::NameError;
-pub(crate) use namespace::{Entry, Namespace};
+pub(crate) use namespace::{ArchiveEntry, Namespace};
 pub use platform::{InvalidPlatform, Platform};
 pub(crate) use steps::steps;
 
@@ -58,7 +58,7 @@ pub trait ImageSource: std::fmt::Debug {
     ///
     /// # Errors
     /// Any [`ArchiveError`] about the documents.
-    fn images(&self, select: &Select) -> Result<Contents, ArchiveError>;
+    fn images(&self, select: &Select) -> Result<SourceContents, ArchiveError>;
 
     /// Where the bytes of a layer come from. They are as many as its descriptor says; the digest of those that are not in
     /// memory shows when they are read.

@@ -19,7 +19,7 @@ const MAX_PATH: usize = 4096;
 
 /// What stands under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Entry<T> {
+pub(crate) enum ArchiveEntry<T> {
     /// A regular file; `T` tells where its bytes are.
     File(T),
     /// A directory.
@@ -82,7 +82,7 @@ pub enum NameError {
 #[derive(Debug, Clone)]
 pub(crate) struct Namespace<T> {
     /// By cleaned name: no empty component, no `.`, no `..`, no slash at either end.
-    entries: HashMap<Vec<u8>, Entry<T>>,
+    entries: HashMap<Vec<u8>, ArchiveEntry<T>>,
 }
 
 impl<T> Default for Namespace<T> {
@@ -98,9 +98,9 @@ impl<T: Clone> Namespace<T> {
     ///
     /// # Errors
     /// [`NameError::Escapes`] or [`NameError::TooLong`]; nothing is added then.
-    pub(crate) fn add(&mut self, name: &[u8], entry: Entry<T>) -> Result<(), NameError> {
+    pub(crate) fn add(&mut self, name: &[u8], entry: ArchiveEntry<T>) -> Result<(), NameError> {
         let target = match &entry {
-            Entry::Symlink(target) | Entry::HardLink(target) => target.len(),
+            ArchiveEntry::Symlink(target) | ArchiveEntry::HardLink(target) => target.len(),
             _ => 0,
         };
         if name.len().max(target) > MAX_PATH {
@@ -108,9 +108,9 @@ impl<T: Clone> Namespace<T> {
         }
         let name = clean(name).ok_or_else(|| NameError::Escapes { file: text(name) })?;
         let entry = match entry {
-            Entry::HardLink(target) => {
+            ArchiveEntry::HardLink(target) => {
                 let found = clean(&target).and_then(|target| self.entries.get(&target).cloned());
-                found.unwrap_or(Entry::HardLink(target))
+                found.unwrap_or(ArchiveEntry::HardLink(target))
             }
             entry => entry,
         };
@@ -153,9 +153,9 @@ impl<T> Namespace<T> {
             path.extend_from_slice(&component);
             found = self.entries.get(&path);
             let target = match found {
-                Some(Entry::Symlink(target)) => target,
-                Some(Entry::HardLink(_)) => return Err(NameError::Missing { file: file() }),
-                Some(Entry::File(_) | Entry::Other(_)) if !pending.is_empty() => {
+                Some(ArchiveEntry::Symlink(target)) => target,
+                Some(ArchiveEntry::HardLink(_)) => return Err(NameError::Missing { file: file() }),
+                Some(ArchiveEntry::File(_) | ArchiveEntry::Other(_)) if !pending.is_empty() => {
                     return Err(NameError::Missing { file: file() });
                 }
                 _ => continue,
@@ -170,9 +170,9 @@ impl<T> Namespace<T> {
             found = None;
         }
         match found {
-            Some(Entry::File(file)) => Ok(file),
-            Some(Entry::Other(kind)) => Err(NameError::NotAFile { file: file(), kind }),
-            Some(Entry::Directory) => Err(NameError::NotAFile { file: file(), kind: "directory" }),
+            Some(ArchiveEntry::File(file)) => Ok(file),
+            Some(ArchiveEntry::Other(kind)) => Err(NameError::NotAFile { file: file(), kind }),
+            Some(ArchiveEntry::Directory) => Err(NameError::NotAFile { file: file(), kind: "directory" }),
             // A `..` at the end of a link, or nothing at all: the root and other directories without an entry.
             _ => Err(NameError::Missing { file: file() }),
         }
@@ -223,7 +223,7 @@ fn text(name: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn namespace(entries: &[(&str, Entry<u32>)]) -> Namespace<u32> {
+    fn namespace(entries: &[(&str, ArchiveEntry<u32>)]) -> Namespace<u32> {
         let mut namespace = Namespace::default();
         for (name, entry) in entries {
             namespace.add(name.as_bytes(), entry.clone()).unwrap();
@@ -231,22 +231,22 @@ mod tests {
         namespace
     }
 
-    fn symlink(target: &str) -> Entry<u32> {
-        Entry::Symlink(target.into())
+    fn symlink(target: &str) -> ArchiveEntry<u32> {
+        ArchiveEntry::Symlink(target.into())
     }
 
-    fn hard_link(target: &str) -> Entry<u32> {
-        Entry::HardLink(target.into())
+    fn hard_link(target: &str) -> ArchiveEntry<u32> {
+        ArchiveEntry::HardLink(target.into())
     }
 
     #[test]
     fn names_are_cleaned_and_the_last_one_counts() {
         let names = namespace(&[
-            ("./", Entry::Directory),
-            ("./a//b", Entry::File(1)),
-            ("/c", Entry::File(2)),
-            ("d/../c", Entry::File(3)),
-            ("dir/", Entry::Directory),
+            ("./", ArchiveEntry::Directory),
+            ("./a//b", ArchiveEntry::File(1)),
+            ("/c", ArchiveEntry::File(2)),
+            ("d/../c", ArchiveEntry::File(3)),
+            ("dir/", ArchiveEntry::Directory),
         ]);
         for (name, file) in [("a/b", 1), ("./a/./b", 1), ("/a/b", 1), ("x/../a/b", 1), ("c", 3)] {
             assert_eq!(names.resolve(name), Ok(&file), "{name}");
@@ -260,7 +260,7 @@ mod tests {
         }
         for name in ["..", "../c", "a/../../c", "/../c"] {
             assert_eq!(names.resolve(name).unwrap_err().to_string(), format!("{name}: name leaves the archive"));
-            assert!(Namespace::default().add(name.as_bytes(), Entry::File(1)).is_err());
+            assert!(Namespace::default().add(name.as_bytes(), ArchiveEntry::File(1)).is_err());
         }
     }
 
@@ -269,11 +269,11 @@ mod tests {
         let names = namespace(&[
             ("old/layer.tar", symlink("../new/layer.tar")),
             ("new", symlink("/real/")),
-            ("real/layer.tar", Entry::File(1)),
+            ("real/layer.tar", ArchiveEntry::File(1)),
             ("hard", hard_link("./real/layer.tar")),
             ("real/to-link", hard_link("old/layer.tar")),
             ("early", hard_link("late")),
-            ("late", Entry::File(2)),
+            ("late", ArchiveEntry::File(2)),
             ("dangling", symlink("nowhere")),
             ("implied", symlink("real/x/../layer.tar")),
             ("through-file", symlink("late/../late")),
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_hard_link_keeps_the_file_that_it_linked() {
-        let names = namespace(&[("a", Entry::File(1)), ("b", hard_link("a")), ("a", Entry::File(2))]);
+        let names = namespace(&[("a", ArchiveEntry::File(1)), ("b", hard_link("a")), ("a", ArchiveEntry::File(2))]);
         assert_eq!((names.resolve("a"), names.resolve("b")), (Ok(&2), Ok(&1)));
     }
 
@@ -296,14 +296,14 @@ mod tests {
     fn links_that_leave_or_loop_are_refused() {
         let names = namespace(&[
             ("a/layer.tar", symlink("../../../etc/shadow")),
-            ("etc/shadow", Entry::File(1)),
+            ("etc/shadow", ArchiveEntry::File(1)),
             ("self", symlink("self")),
             ("one", symlink("two")),
             ("two", symlink("./one")),
             ("grow", symlink("grow/grow/grow")),
             ("wide", symlink(&"etc/../".repeat(500))),
             ("wide/x", symlink("/wide/x")),
-            ("pipe", Entry::Other("named pipe")),
+            ("pipe", ArchiveEntry::Other("named pipe")),
         ]);
         let error = names.resolve("a/layer.tar").unwrap_err();
         assert_eq!(error.to_string(), "a/layer.tar: symbolic link a/layer.tar leaves the archive");
@@ -313,7 +313,7 @@ mod tests {
         }
         assert_eq!(names.resolve("pipe").unwrap_err().to_string(), "pipe: is a named pipe, not a file");
         let long = vec![b'x'; MAX_PATH + 1];
-        assert!(matches!(Namespace::default().add(&long, Entry::File(1)), Err(NameError::TooLong { .. })));
-        assert!(Namespace::<u32>::default().add(b"x", Entry::Symlink(long)).is_err());
+        assert!(matches!(Namespace::default().add(&long, ArchiveEntry::File(1)), Err(NameError::TooLong { .. })));
+        assert!(Namespace::<u32>::default().add(b"x", ArchiveEntry::Symlink(long)).is_err());
     }
 }

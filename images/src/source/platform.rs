@@ -35,7 +35,7 @@ object!(last
 
 impl Platform {
     /// The platform that the config in `file` says it is for; docker takes an empty `os` for Linux.
-    pub(super) fn of_config(file: &str, config: &[u8]) -> Result<Self, ArchiveError> {
+    pub(super) fn from_config(file: &str, config: &[u8]) -> Result<Self, ArchiveError> {
         let fields: ConfigFields = json::whole(file, config)?;
         let text = |field: &json::Field<String>| field.as_ref().cloned().unwrap_or_default();
         let os = Some(text(&fields.os)).filter(|os| !os.is_empty());

@@ -4,7 +4,7 @@ use super::json::{self, object};
 
 object!(last
     struct ConfigFields {
-        history: Vec<Step> = "history",
+        history: Vec<HistoryStep> = "history",
     }
 );
 object!(last
@@ -16,12 +16,12 @@ object!(last
 
 /// An entry of the history.
 #[derive(Debug, Clone)]
-pub(super) struct Step {
+pub(super) struct HistoryStep {
     text: Option<String>,
     has_layer: bool,
 }
 
-impl<'de> serde::Deserialize<'de> for Step {
+impl<'de> serde::Deserialize<'de> for HistoryStep {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fields = StepFields::deserialize(deserializer)?;
         let has_layer = fields.empty_layer.value() != Some(true);

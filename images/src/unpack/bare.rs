@@ -6,8 +6,8 @@ use super::destination::{DIFF, Destination};
 use super::report::UnpackReport;
 use super::{Slots, unpack_from};
 use crate::load::schedule::{Content, Work, unpack_all};
-use crate::load::{ImportError, Request};
-use crate::source::{Archive, ArchiveError, Contents, Opened, is_archive_name};
+use crate::load::{ImportError, ImportRequest};
+use crate::source::{Archive, ArchiveError, Opened, SourceContents, is_archive_name};
 
 /// The place of the only layer.
 const SLOT: usize = 0;
@@ -22,7 +22,7 @@ pub(super) fn starts_like_an_archive(head: &[u8]) -> bool {
 pub(super) fn unpack(
     content: Content<'_>,
     destination: &mut Destination,
-    request: &Request<'_>,
+    request: &ImportRequest<'_>,
 ) -> Result<UnpackReport, ImportError> {
     let unpacked = fill(content, destination, request)?;
     arrange(&unpacked, destination, request)
@@ -33,7 +33,7 @@ pub(super) fn unpack(
 pub(super) fn unpack_or_open(
     content: Content<'_>,
     destination: &mut Destination,
-    request: &Request<'_>,
+    request: &ImportRequest<'_>,
 ) -> Result<UnpackReport, ImportError> {
     let unpacked = fill(content, destination, request)?;
     if let Some(tree) = destination.staging.descend(&["0", DIFF])?
@@ -50,12 +50,16 @@ pub(super) fn unpack_or_open(
 }
 
 /// The layer's name for messages: that of the file it came in.
-fn name(request: &Request<'_>) -> String {
+fn name(request: &ImportRequest<'_>) -> String {
     request.archive.display().to_string()
 }
 
 /// Unpacks the layer into its place among what is being unpacked.
-fn fill(content: Content<'_>, destination: &Destination, request: &Request<'_>) -> Result<Vec<Unpacked>, ImportError> {
+fn fill(
+    content: Content<'_>,
+    destination: &Destination,
+    request: &ImportRequest<'_>,
+) -> Result<Vec<Unpacked>, ImportError> {
     let work = Work { name: name(request), index: 0, diff_id: None, digest: None, step: None, content };
     unpack_all(vec![work], request, &|_| destination.place(SLOT))
 }
@@ -64,9 +68,9 @@ fn fill(content: Content<'_>, destination: &Destination, request: &Request<'_>) 
 fn arrange(
     unpacked: &[Unpacked],
     destination: &mut Destination,
-    request: &Request<'_>,
+    request: &ImportRequest<'_>,
 ) -> Result<UnpackReport, ImportError> {
     destination.arrange(unpacked.iter().map(|layer| (SLOT, layer)))?;
     let layers: Vec<&Unpacked> = unpacked.iter().collect();
-    Ok(UnpackReport::new(&name(request), None, &Contents::default(), &layers, destination.form))
+    Ok(UnpackReport::new(&name(request), None, &SourceContents::default(), &layers, destination.form))
 }

@@ -12,7 +12,7 @@ use layerfs::{DiffId, Unpacked};
 
 use super::report::UnpackReport;
 use crate::load::ImportError;
-use crate::load::schedule::Place;
+use crate::load::schedule::LayerTarget;
 use snapshot::StoreError;
 use snapshot::dir::{Dir, Skeleton};
 use snapshot::driver::xattr_namespace;
@@ -28,7 +28,7 @@ pub(super) const DIFF: &str = "diff";
 
 /// How layers become directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum UnpackForm {
     /// One overlay directory a layer.
     Layers,
     /// One tree, as a container of the image sees it.
@@ -43,7 +43,7 @@ pub(super) fn directory_name(index: usize, diff_id: DiffId) -> String {
 pub(super) struct Destination {
     pub(super) dir: Dir,
     pub(super) staging: Dir,
-    pub(super) form: Form,
+    pub(super) form: UnpackForm,
     ownership: Ownership,
     sync: bool,
     skeleton: Option<Skeleton>,
@@ -51,14 +51,14 @@ pub(super) struct Destination {
 }
 
 impl Destination {
-    pub(super) fn open(path: &Path, form: Form, sync: bool) -> Result<Self, ImportError> {
+    pub(super) fn open(path: &Path, form: UnpackForm, sync: bool) -> Result<Self, ImportError> {
         let mut skeleton = Skeleton::default();
         let dir = snapshot::root::open_or_create(path, 0o755, &mut skeleton)?;
         if !dir.is_empty()? {
             return Err(ImportError::NotEmpty { path: path.to_path_buf() });
         }
         let root = rustix::process::geteuid().is_root();
-        if !root && form == Form::Layers {
+        if !root && form == UnpackForm::Layers {
             return Err(ImportError::NeedsRoot { path: path.to_path_buf() });
         }
         let ownership = if root { Ownership::Layer } else { Ownership::Caller };
@@ -66,21 +66,21 @@ impl Destination {
         Ok(Self { dir, staging, form, ownership, sync, skeleton: Some(skeleton), done: false })
     }
 
-    pub(super) fn place(&self, number: usize) -> Result<Place, ImportError> {
+    pub(super) fn place(&self, number: usize) -> Result<LayerTarget, ImportError> {
         let layer = self.staging.create(&number.to_string(), 0o755)?;
         let diff = layer.create(DIFF, 0o755)?;
         let whiteouts = match self.form {
-            Form::Layers => WhiteoutMode::Overlay(xattr_namespace()?),
-            Form::Rootfs => WhiteoutMode::Record,
+            UnpackForm::Layers => WhiteoutMode::Overlay(xattr_namespace()?),
+            UnpackForm::Rootfs => WhiteoutMode::Record,
         };
         let target = Target {
             root: diff.owned_fd()?,
             scratch: layer.owned_fd()?,
             whiteouts,
             ownership: self.ownership,
-            defer_directories: self.form == Form::Rootfs,
+            defer_directories: self.form == UnpackForm::Rootfs,
         };
-        Ok(Place { target, journal: None })
+        Ok(LayerTarget { target, journal: None })
     }
 
     /// Makes the layer in one slot once more in another.
@@ -100,13 +100,13 @@ impl Destination {
     ) -> Result<(), ImportError> {
         let layers: Vec<_> = layers.collect();
         match self.form {
-            Form::Layers => {
+            UnpackForm::Layers => {
                 for (index, (slot, unpacked)) in layers.into_iter().enumerate() {
                     let name = directory_name(index, unpacked.diff_id);
                     self.staging.rename(&slot.to_string(), &self.dir, &name)?;
                 }
             }
-            Form::Rootfs => self.flatten(&layers)?,
+            UnpackForm::Rootfs => self.flatten(&layers)?,
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl Destination {
     }
 
     pub(super) fn complete(mut self, report: &UnpackReport) -> Result<(), ImportError> {
-        if self.form == Form::Layers {
+        if self.form == UnpackForm::Layers {
             let mut list = serde_json::to_vec_pretty(report).expect("ids and numbers always serialise");
             list.push(b'\n');
             self.dir.write_new(LIST, &list, 0o644)?;

@@ -16,12 +16,12 @@ use std::path::Path;
 use layerfs::Unpacked;
 use layerfs::meter::Meter;
 
-pub use destination::{Form, list_path};
+pub use destination::{UnpackForm, list_path};
 pub use report::{LayerEntry, UnpackReport};
 
 use crate::load::schedule::{Content, Work, unpack_all};
 use crate::load::stream::{Arrivals, collect, decoded};
-use crate::load::{ImportError, Request, WriteBack, check_room, checked_config, or_interrupted};
+use crate::load::{ImportError, ImportRequest, WriteBack, check_room, checked_config, or_interrupted};
 use crate::source::{ArchiveError, Blob, ImageSource, LayerBytes, LayerRef, Opened, steps};
 use destination::Destination;
 use snapshot::driver::Room;
@@ -29,11 +29,16 @@ use snapshot::driver::Room;
 /// Unpacks one image, or a bare layer, into the directory `to`, which must be empty or not exist.
 ///
 /// Of an archive with several images, [`Select::image`](crate::source::Select::image) must name one. Without root,
-/// [`Form::Rootfs`] unpacks as the user.
+/// [`UnpackForm::Rootfs`] unpacks as the user.
 ///
 /// # Errors
 /// [`ImportError`]; the directory is then as it was before.
-pub fn unpack(opened: Opened, to: &Path, form: Form, request: &Request<'_>) -> Result<UnpackReport, ImportError> {
+pub fn unpack(
+    opened: Opened,
+    to: &Path,
+    form: UnpackForm,
+    request: &ImportRequest<'_>,
+) -> Result<UnpackReport, ImportError> {
     let _metered = request.options.meter.map(Meter::attach);
     let mut destination = Destination::open(to, form, request.options.sync)?;
     let write_back = WriteBack::begin(&destination.dir, request.options.sync)?;
@@ -56,7 +61,7 @@ pub fn unpack(opened: Opened, to: &Path, form: Form, request: &Request<'_>) -> R
 fn unpack_stream(
     file: File,
     destination: &mut Destination,
-    request: &Request<'_>,
+    request: &ImportRequest<'_>,
 ) -> Result<UnpackReport, ImportError> {
     let mut input = decoded(file, request)?;
     let read = |source| ArchiveError::Read { file: request.archive.display().to_string(), source };
@@ -83,7 +88,7 @@ fn unpack_from(
     source: &dyn ImageSource,
     slots: Slots,
     destination: &mut Destination,
-    request: &Request<'_>,
+    request: &ImportRequest<'_>,
 ) -> Result<UnpackReport, ImportError> {
     let contents = source.images(request.select)?;
     let image = contents.one(request.select.image.as_deref())?;

@@ -3,8 +3,8 @@
 use layerfs::{ChainId, DiffId, Unpacked};
 use serde::Serialize;
 
-use super::destination::{Form, directory_name};
-use crate::source::{Contents, Format, Image, UnusableName};
+use super::destination::{UnpackForm, directory_name};
+use crate::source::{Format, SourceContents, SourceImage, UnusableName};
 use snapshot::ids::ImageId;
 use snapshot::reference::Reference;
 
@@ -54,14 +54,14 @@ impl UnpackReport {
     /// The report of an image, or of a bare layer called `name`.
     pub(super) fn new(
         name: &str,
-        image: Option<&Image>,
-        contents: &Contents,
+        image: Option<&SourceImage>,
+        contents: &SourceContents,
         unpacked: &[&Unpacked],
-        form: Form,
+        form: UnpackForm,
     ) -> Self {
         let diff_ids: Vec<DiffId> = unpacked.iter().map(|layer| layer.diff_id).collect();
         let entry = |(index, (layer, chain_id)): (usize, (&&Unpacked, ChainId))| LayerEntry {
-            directory: (form == Form::Layers).then(|| directory_name(index, layer.diff_id)),
+            directory: (form == UnpackForm::Layers).then(|| directory_name(index, layer.diff_id)),
             diff_id: layer.diff_id,
             chain_id,
             source: image.map_or(name, |image| &image.layers[index].name).to_owned(),

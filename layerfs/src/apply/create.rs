@@ -5,7 +5,7 @@
 
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
-use tarsplit::{Kind, Member};
+use tarsplit::{Member, MemberKind};
 
 use super::error::ApplyError;
 use super::fill::set_xattrs;
@@ -16,7 +16,7 @@ use super::{Applier, Directory};
 use crate::path::LayerPath;
 use crate::pool::Pool;
 use crate::sys::node::{self, Node};
-use crate::sys::remove::{Verdict, remove_with};
+use crate::sys::remove::{EntryFate, remove_with};
 use crate::warning::Warning;
 
 impl<'a> Applier<'a> {
@@ -32,8 +32,8 @@ impl<'a> Applier<'a> {
         let metadata = Metadata::of(&mut member, self.target.ownership)?;
         let name = member.name.as_slice();
         match member.kind {
-            Kind::Directory => self.create_directory(parent, base, real, &metadata, name),
-            Kind::HardLink => {
+            MemberKind::Directory => self.create_directory(parent, base, real, &metadata, name),
+            MemberKind::HardLink => {
                 // The link's own metadata goes to the inode that both share, after the target's.
                 self.filler.barrier(pool);
                 match self.create_hard_link(parent, base, real, &member)? {
@@ -44,17 +44,17 @@ impl<'a> Applier<'a> {
                     }
                 }
             }
-            Kind::Symlink => {
+            MemberKind::Symlink => {
                 let target = member.linkname.as_slice();
                 self.replacing(parent, base, real, "symlink", || rustix::fs::symlinkat(target, &parent.fd, base))?;
                 self.size += target.len() as u64;
                 self.set_owner(parent, base, &metadata, true)?;
                 self.set_rest(parent, base, &metadata, name, true)
             }
-            Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
+            MemberKind::CharDevice | MemberKind::BlockDevice | MemberKind::Fifo => {
                 self.create_special(parent, base, real, &member, &metadata, name)
             }
-            Kind::Regular | Kind::GlobalHeader | Kind::GnuSparse | Kind::Other(_) => {
+            MemberKind::Regular | MemberKind::GlobalHeader | MemberKind::GnuSparse | MemberKind::Other(_) => {
                 Err(ApplyError::UnhandledType { typeflag: member.kind.typeflag() })
             }
         }
@@ -150,8 +150,8 @@ impl<'a> Applier<'a> {
         let (major, minor) = member.device;
         let number = |part| u32::try_from(part).map_err(|_| ApplyError::DeviceNumber { major, minor });
         let (file_type, device) = match member.kind {
-            Kind::Fifo => (FileType::Fifo, 0),
-            Kind::CharDevice => (FileType::CharacterDevice, rustix::fs::makedev(number(major)?, number(minor)?)),
+            MemberKind::Fifo => (FileType::Fifo, 0),
+            MemberKind::CharDevice => (FileType::CharacterDevice, rustix::fs::makedev(number(major)?, number(minor)?)),
             _ => (FileType::BlockDevice, rustix::fs::makedev(number(major)?, number(minor)?)),
         };
         if self.target.whiteouts == WhiteoutMode::Record && file_type == FileType::CharacterDevice && device == 0 {
@@ -202,12 +202,12 @@ impl<'a> Applier<'a> {
         let Self { on_disk, stashed, target, .. } = self;
         let removed = remove_with(&parent.fd, base, real, |dir, name, path| {
             if !on_disk.remove(path) {
-                return Ok(Verdict::Remove);
+                return Ok(EntryFate::Remove);
             }
             let aside = format!("replaced-{}", stashed.len());
             rustix::fs::renameat(dir, name, &target.scratch, &aside)?;
             stashed.push((path.to_vec(), aside));
-            Ok(Verdict::Gone)
+            Ok(EntryFate::Gone)
         });
         self.tree.forget();
         removed.map_err(ApplyError::system("replacing what the layer already has there"))

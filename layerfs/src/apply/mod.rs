@@ -43,7 +43,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, Timestamps};
 use tarsplit::disassemble::{Keep, Sink};
 use tarsplit::names::SeenNames;
-use tarsplit::{Kind, Member};
+use tarsplit::{Member, MemberKind};
 
 pub use error::ApplyError;
 pub(crate) use fill::{Filler, Shared};
@@ -206,14 +206,14 @@ impl<'a> Applier<'a> {
     }
 
     fn apply(&mut self, member: Box<Member>, first: bool, pool: &Pool<'a>) -> Result<Keep, ApplyError> {
-        if member.kind == Kind::GlobalHeader {
+        if member.kind == MemberKind::GlobalHeader {
             return Ok(Keep::Inline);
         }
         let Some(path) = LayerPath::parse(&member.name)? else { return Ok(Keep::Inline) };
         ApplyError::check_length(&path)?;
         let (dir, base) = path.split();
         let marker = Marker::parse(base)?;
-        if marker == Marker::None && matches!(member.kind, Kind::Other(_) | Kind::GnuSparse) {
+        if marker == Marker::None && matches!(member.kind, MemberKind::Other(_) | MemberKind::GnuSparse) {
             return Err(ApplyError::UnhandledType { typeflag: member.kind.typeflag() });
         }
         // Two names of this form that differ are never the same path.
@@ -229,7 +229,7 @@ impl<'a> Applier<'a> {
             Marker::Opaque => self.make_opaque(&parent)?,
             Marker::None => {
                 let real = parent.path_of(base);
-                let keep = if member.kind == Kind::Regular {
+                let keep = if member.kind == MemberKind::Regular {
                     let named = Named { real: &real, plain: real == path.as_bytes(), first, alone };
                     self.start_file(&parent, base, &named, member, pool)?
                 } else {
@@ -314,7 +314,7 @@ impl Sink for Applying<'_, '_> {
         let _creating = meter::enter(Stage::Create);
         let position = member.position;
         self.applier.name.clone_from(&member.name);
-        if matches!(member.kind, Kind::Regular | Kind::GnuSparse) {
+        if matches!(member.kind, MemberKind::Regular | MemberKind::GnuSparse) {
             self.applier.header_sizes = self.applier.header_sizes.saturating_add(member.size);
         }
         let applied = self.applier.apply(member, first, self.pool);

@@ -11,7 +11,7 @@ use super::tree::Parent;
 use crate::path::join;
 use crate::sys::beneath::open_dir;
 use crate::sys::node;
-use crate::sys::remove::{Verdict, remove_tree, remove_with};
+use crate::sys::remove::{EntryFate, remove_tree, remove_with};
 
 /// How the names of AUFS's own files at a layer's root begin.
 const AUFS: &[u8] = b".wh..wh.";
@@ -78,7 +78,7 @@ impl Applier<'_> {
         self.size_known = false;
         let made = &self.made;
         let removed = remove_with(&parent.fd, base, real, |_, _, path| {
-            Ok(if made.contains(path) { Verdict::Keep } else { Verdict::Remove })
+            Ok(if made.contains(path) { EntryFate::Keep } else { EntryFate::Remove })
         });
         self.tree.forget();
         removed.map_err(ApplyError::system("whiteout"))

@@ -13,11 +13,11 @@ const ZSTD_WINDOW_LOG: u32 = 27;
 /// A decoder of a sequence of streams, to the end of the input.
 pub(super) trait Codec {
     /// Takes some of `input` and writes some of `output`. An empty `input` is the end of the input; `output` is not empty.
-    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Step;
+    fn step(&mut self, input: &[u8], output: &mut [u8]) -> CodecStep;
 }
 
 /// What one call did.
-pub(super) struct Step {
+pub(super) struct CodecStep {
     pub(super) read: usize,
     pub(super) written: usize,
     pub(super) result: Result<Progress, Fault>,
@@ -38,7 +38,7 @@ pub(super) enum Fault {
     Damaged(String),
 }
 
-impl Step {
+impl CodecStep {
     /// A step by `read` and `written` bytes that did not end the input.
     pub(super) fn by(read: usize, written: usize) -> Self {
         let progress = if read == 0 && written == 0 { Progress::Stalled } else { Progress::Running };
@@ -72,22 +72,22 @@ impl Bzip2 {
 }
 
 impl Codec for Bzip2 {
-    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Step {
+    fn step(&mut self, input: &[u8], output: &mut [u8]) -> CodecStep {
         if self.stream.is_none() && input.is_empty() {
-            return Step::ended();
+            return CodecStep::ended();
         }
         let stream = self.stream.get_or_insert_with(|| bzip2::Decompress::new(false));
         let before = (stream.total_in(), stream.total_out());
         let status = stream.decompress(input, output);
         let (read, written) = (advance(before.0, stream.total_in()), advance(before.1, stream.total_out()));
-        let damaged = |reason: &str| Step::fault(read, Fault::Damaged(reason.into()));
+        let damaged = |reason: &str| CodecStep::fault(read, Fault::Damaged(reason.into()));
         match status {
             Ok(bzip2::Status::StreamEnd) => {
                 self.stream = None;
-                Step { read, written, result: Ok(Progress::Running) }
+                CodecStep { read, written, result: Ok(Progress::Running) }
             }
             Ok(bzip2::Status::MemNeeded) => damaged("out of memory"),
-            Ok(_) => Step::by(read, written),
+            Ok(_) => CodecStep::by(read, written),
             Err(bzip2::Error::DataMagic) => damaged("no bzip2 stream where one must start"),
             Err(_) => damaged("damaged data or wrong checksum"),
         }
@@ -107,17 +107,17 @@ impl Xz {
 }
 
 impl Codec for Xz {
-    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Step {
+    fn step(&mut self, input: &[u8], output: &mut [u8]) -> CodecStep {
         use liblzma::stream::{Action, Error, Status};
         let before = (self.stream.total_in(), self.stream.total_out());
         let action = if input.is_empty() { Action::Finish } else { Action::Run };
         let status = self.stream.process(input, output, action);
         let read = advance(before.0, self.stream.total_in());
         let written = advance(before.1, self.stream.total_out());
-        let damaged = |reason: &str| Step::fault(read, Fault::Damaged(reason.into()));
+        let damaged = |reason: &str| CodecStep::fault(read, Fault::Damaged(reason.into()));
         match status {
-            Ok(Status::StreamEnd) => Step { read, written, result: Ok(Progress::Ended) },
-            Ok(_) => Step::by(read, written),
+            Ok(Status::StreamEnd) => CodecStep { read, written, result: Ok(Progress::Ended) },
+            Ok(_) => CodecStep::by(read, written),
             Err(Error::Format) => damaged("no xz stream where one must start"),
             Err(Error::MemLimit) => {
                 damaged(&format!("needs more than {} MiB of memory to be decoded", XZ_MEMORY >> 20))
@@ -145,18 +145,18 @@ impl Zstd {
 }
 
 impl Codec for Zstd {
-    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Step {
+    fn step(&mut self, input: &[u8], output: &mut [u8]) -> CodecStep {
         if self.between_frames && input.is_empty() {
-            return Step::ended();
+            return CodecStep::ended();
         }
         let (mut from, mut to) = (InBuffer::around(input), OutBuffer::around(output));
         let status = self.stream.run(&mut from, &mut to);
         let (read, written) = (from.pos(), to.pos());
         match status {
-            Err(error) => Step::fault(read, Fault::Damaged(error.to_string())),
+            Err(error) => CodecStep::fault(read, Fault::Damaged(error.to_string())),
             Ok(more) => {
                 self.between_frames = more == 0;
-                Step::by(read, written)
+                CodecStep::by(read, written)
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::codec::{Codec, Fault, Progress, Step, advance};
+use super::codec::{Codec, CodecStep, Fault, Progress, advance};
 
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -11,10 +11,10 @@ const WINDOW_BITS: u8 = 15;
 
 /// gzip members; what follows the last one and does not start with gzip's magic is skipped and counted.
 pub(super) struct Gzip {
-    place: Place,
+    place: Position,
 }
 
-enum Place {
+enum Position {
     Member(Decompress),
     /// After a member: the end, another member or garbage.
     Between,
@@ -26,63 +26,63 @@ enum Place {
 
 impl Gzip {
     pub(super) fn new() -> Self {
-        Self { place: Place::Member(Decompress::new_gzip(WINDOW_BITS)) }
+        Self { place: Position::Member(Decompress::new_gzip(WINDOW_BITS)) }
     }
 
     pub(super) fn trailing_garbage(&self) -> Option<u64> {
         match self.place {
-            Place::Garbage(bytes) => Some(bytes),
+            Position::Garbage(bytes) => Some(bytes),
             _ => None,
         }
     }
 
     /// Goes to another place after `read` bytes.
-    fn enter(&mut self, place: Place, read: usize) -> Step {
+    fn enter(&mut self, place: Position, read: usize) -> CodecStep {
         self.place = place;
-        Step { read, written: 0, result: Ok(Progress::Running) }
+        CodecStep { read, written: 0, result: Ok(Progress::Running) }
     }
 }
 
 impl Codec for Gzip {
-    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Step {
+    fn step(&mut self, input: &[u8], output: &mut [u8]) -> CodecStep {
         match (&mut self.place, input) {
-            (Place::Member(inflate), _) => {
+            (Position::Member(inflate), _) => {
                 let step = inflate_some(inflate, input, output);
                 if step.ended_member {
-                    self.place = Place::Between;
+                    self.place = Position::Between;
                 }
                 step.step
             }
-            (Place::HalfMagic, []) => {
-                self.place = Place::Garbage(1);
-                Step::ended()
+            (Position::HalfMagic, []) => {
+                self.place = Position::Garbage(1);
+                CodecStep::ended()
             }
-            (Place::Between | Place::Garbage(_), []) => Step::ended(),
-            (Place::Between, [first]) if *first == MAGIC[0] => self.enter(Place::HalfMagic, 1),
-            (Place::Between, [first, second, ..]) if [*first, *second] == MAGIC => {
-                self.enter(Place::Member(Decompress::new_gzip(WINDOW_BITS)), 0)
+            (Position::Between | Position::Garbage(_), []) => CodecStep::ended(),
+            (Position::Between, [first]) if *first == MAGIC[0] => self.enter(Position::HalfMagic, 1),
+            (Position::Between, [first, second, ..]) if [*first, *second] == MAGIC => {
+                self.enter(Position::Member(Decompress::new_gzip(WINDOW_BITS)), 0)
             }
-            (Place::Between, _) => self.enter(Place::Garbage(0), 0),
-            (Place::HalfMagic, [second, ..]) if *second == MAGIC[1] => {
+            (Position::Between, _) => self.enter(Position::Garbage(0), 0),
+            (Position::HalfMagic, [second, ..]) if *second == MAGIC[1] => {
                 let mut inflate = Decompress::new_gzip(WINDOW_BITS);
                 let first = inflate_some(&mut inflate, &MAGIC[..1], output).step;
-                let mut step = self.enter(Place::Member(inflate), 0);
+                let mut step = self.enter(Position::Member(inflate), 0);
                 if let Err(fault) = first.result {
                     step.result = Err(fault);
                 }
                 step
             }
-            (Place::HalfMagic, _) => self.enter(Place::Garbage(1), 0),
-            (Place::Garbage(bytes), _) => {
+            (Position::HalfMagic, _) => self.enter(Position::Garbage(1), 0),
+            (Position::Garbage(bytes), _) => {
                 *bytes += input.len() as u64;
-                Step::by(input.len(), 0)
+                CodecStep::by(input.len(), 0)
             }
         }
     }
 }
 
 struct Inflated {
-    step: Step,
+    step: CodecStep,
     ended_member: bool,
 }
 
@@ -92,14 +92,14 @@ fn inflate_some(inflate: &mut Decompress, input: &[u8], output: &mut [u8]) -> In
     let (read, written) = (advance(before.0, inflate.total_in()), advance(before.1, inflate.total_out()));
     match status {
         Ok(Status::StreamEnd) => {
-            Inflated { step: Step { read, written, result: Ok(Progress::Running) }, ended_member: true }
+            Inflated { step: CodecStep { read, written, result: Ok(Progress::Running) }, ended_member: true }
         }
-        Ok(_) => Inflated { step: Step::by(read, written), ended_member: false },
+        Ok(_) => Inflated { step: CodecStep::by(read, written), ended_member: false },
         Err(error) => {
             // zlib-rs says so, too, where its fast loop finds the damage: the message of the loop is lost.
             let reason = error.message().filter(|&message| message != "repeated call with bad state");
             let reason = reason.unwrap_or("invalid compressed data").to_owned();
-            Inflated { step: Step::fault(read, Fault::Damaged(reason)), ended_member: false }
+            Inflated { step: CodecStep::fault(read, Fault::Damaged(reason)), ended_member: false }
         }
     }
 }

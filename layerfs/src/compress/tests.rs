@@ -21,12 +21,12 @@ fn pipe(tool: &str, args: &[&str], input: &[u8]) -> Option<Vec<u8>> {
 
 fn decode_as(compression: Compression, data: &[u8]) -> io::Result<Vec<u8>> {
     let mut output = Vec::new();
-    Decoder::with_compression(data, compression)?.read_to_end(&mut output)?;
+    Decompressor::with_compression(data, compression)?.read_to_end(&mut output)?;
     Ok(output)
 }
 
 fn decode(data: &[u8]) -> io::Result<Vec<u8>> {
-    let mut decoder = Decoder::new(data)?;
+    let mut decoder = Decompressor::new(data)?;
     let mut output = Vec::new();
     decoder.read_to_end(&mut output)?;
     assert_eq!(decoder.consumed(), data.len() as u64);
@@ -35,7 +35,7 @@ fn decode(data: &[u8]) -> io::Result<Vec<u8>> {
 
 /// Gives one byte at a time, so that every boundary falls between two buffers.
 fn decode_bytewise(data: &[u8]) -> io::Result<Vec<u8>> {
-    let mut decoder = Decoder::new(BufReader::with_capacity(1, data))?;
+    let mut decoder = Decompressor::new(BufReader::with_capacity(1, data))?;
     let (mut output, mut byte) = (Vec::new(), [0]);
     while decoder.read(&mut byte)? == 1 {
         output.push(byte[0]);
@@ -164,7 +164,7 @@ fn garbage_after_gzip_is_counted() {
     for garbage in [&b"garbage"[..], &[0; 512], b"\x1f", b"\x1f\x1f\x8b\x08", b"\x8b"] {
         let data = [&packed[..], garbage].concat();
         for capacity in [1, 4096] {
-            let mut decoder = Decoder::new(BufReader::with_capacity(capacity, &data[..])).unwrap();
+            let mut decoder = Decompressor::new(BufReader::with_capacity(capacity, &data[..])).unwrap();
             let mut output = String::new();
             decoder.read_to_string(&mut output).unwrap();
             assert_eq!(output, "text");
@@ -172,7 +172,7 @@ fn garbage_after_gzip_is_counted() {
             assert_eq!(decoder.consumed(), data.len() as u64);
         }
     }
-    let mut decoder = Decoder::new(&packed[..]).unwrap();
+    let mut decoder = Decompressor::new(&packed[..]).unwrap();
     io::copy(&mut decoder, &mut io::sink()).unwrap();
     assert_eq!(decoder.trailing_garbage(), None);
 }
@@ -215,7 +215,7 @@ fn damage_is_told_in_words_about_the_data() {
             let mut damaged = packed.clone();
             damaged[at..at + 40].fill(byte);
             let error = decode_as(Compression::Gzip, &damaged).unwrap_err();
-            let error = error.get_ref().unwrap().downcast_ref::<DecodeError>().unwrap();
+            let error = error.get_ref().unwrap().downcast_ref::<DecompressError>().unwrap();
             reasons.insert(error.reason.clone());
         }
     }
@@ -228,7 +228,7 @@ fn an_error_stays() {
     let mut packed = gzip(&sample());
     let middle = packed.len() / 2;
     packed.truncate(middle);
-    let mut decoder = Decoder::new(&packed[..]).unwrap();
+    let mut decoder = Decompressor::new(&packed[..]).unwrap();
     io::copy(&mut decoder, &mut io::sink()).unwrap_err();
     decoder.read(&mut [0; 10]).unwrap_err();
 }
@@ -298,5 +298,5 @@ fn memory_is_limited() {
 #[test]
 fn a_decoder_can_move_to_another_thread() {
     fn is_send<T: Send>() {}
-    is_send::<Decoder<BufReader<std::fs::File>>>();
+    is_send::<Decompressor<BufReader<std::fs::File>>>();
 }

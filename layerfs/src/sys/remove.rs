@@ -8,7 +8,7 @@ use crate::path::{join, push};
 
 /// What to do with an entry that is not a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum EntryFate {
     /// Unlink it.
     Remove,
     /// Leave it, and with it the directories above it.
@@ -24,7 +24,7 @@ pub(crate) enum Verdict {
 /// # Errors
 /// The first error of a system call; `EBUSY` at a mount point.
 pub fn remove_tree(dir: impl AsFd, base: &[u8]) -> Result<(), Errno> {
-    remove_with(dir, base, b"", |_, _, _| Ok(Verdict::Remove))
+    remove_with(dir, base, b"", |_, _, _| Ok(EntryFate::Remove))
 }
 
 /// The same, asking `verdict` for each entry that is not a directory: its directory, its name, and its path, which
@@ -33,7 +33,7 @@ pub(crate) fn remove_with(
     dir: impl AsFd,
     base: &[u8],
     path: &[u8],
-    mut verdict: impl FnMut(&OwnedFd, &[u8], &[u8]) -> Result<Verdict, Errno>,
+    mut verdict: impl FnMut(&OwnedFd, &[u8], &[u8]) -> Result<EntryFate, Errno>,
 ) -> Result<(), Errno> {
     let top = rustix::fs::openat(dir, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     match take(&top, base, path, &mut verdict) {
@@ -103,7 +103,7 @@ fn enter(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
 fn empty(
     dir: &OwnedFd,
     path: &[u8],
-    verdict: &mut impl FnMut(&OwnedFd, &[u8], &[u8]) -> Result<Verdict, Errno>,
+    verdict: &mut impl FnMut(&OwnedFd, &[u8], &[u8]) -> Result<EntryFate, Errno>,
 ) -> Result<Vec<Vec<u8>>, Errno> {
     let mut directories = Vec::new();
     for entry in insist(dir, || Dir::read_from(dir))? {
@@ -124,12 +124,12 @@ fn take(
     dir: &OwnedFd,
     name: &[u8],
     path: &[u8],
-    verdict: &mut impl FnMut(&OwnedFd, &[u8], &[u8]) -> Result<Verdict, Errno>,
+    verdict: &mut impl FnMut(&OwnedFd, &[u8], &[u8]) -> Result<EntryFate, Errno>,
 ) -> Result<bool, Errno> {
     if super::node::file_type(&super::node::stat(dir, name)?) == FileType::Directory {
         return Ok(false);
     }
-    if verdict(dir, name, path)? == Verdict::Remove {
+    if verdict(dir, name, path)? == EntryFate::Remove {
         missing_is_fine(insist(dir, || rustix::fs::unlinkat(dir, name, AtFlags::empty())))?;
     }
     Ok(true)

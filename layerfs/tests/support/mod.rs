@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
-use layerfs::compress::{Compression, Decoder};
+use layerfs::compress::{Compression, Decompressor};
 use layerfs::{JournalFile, Source, UnpackError, Unpacked, Unpacking};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
@@ -25,7 +25,7 @@ pub(crate) struct How {
 /// Unpacks `archive` into `dir/diff`, with the journal at `dir/tar-split.json.gz`.
 pub(crate) fn unpack(archive: &[u8], dir: &Path, how: How) -> Result<Unpacked, UnpackError> {
     let source = match Compression::sniff(archive) {
-        _ if how.stream => Source::Stream(Box::new(Decoder::new(Box::new(archive) as Box<_>).unwrap())),
+        _ if how.stream => Source::Stream(Box::new(Decompressor::new(Box::new(archive) as Box<_>).unwrap())),
         Compression::None => Source::Slice(archive),
         _ => Source::Blob(Box::new(archive)),
     };

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn id(number: u32) -> ChainId {
-        ChainId(layerfs::Digest::of(&number.to_be_bytes()))
+        ChainId(layerfs::Digest::hash(&number.to_be_bytes()))
     }
 
     fn record(number: u32, parent: Option<u32>) -> (ChainId, Result<LayerRecord, RecordDamage>) {

@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     fn record() -> Record {
-        let (chain, image) = (ChainId(Digest::of(b"layer")), ImageId(Digest::of(b"image")));
+        let (chain, image) = (ChainId(Digest::hash(b"layer")), ImageId(Digest::hash(b"image")));
         Record {
             added_layers: vec![chain],
             added_images: vec![image],
@@ -267,7 +267,7 @@ mod tests {
     /// The version before refused to read more than 1 MiB of what it had written without a bound.
     #[test]
     fn records_of_very_many_layers_are_read() {
-        let layers: Vec<ChainId> = (0..20_000_u32).map(|number| ChainId(Digest::of(&number.to_le_bytes()))).collect();
+        let layers: Vec<ChainId> = (0..20_000_u32).map(|number| ChainId(Digest::hash(&number.to_le_bytes()))).collect();
         let temp = tempfile::tempdir().unwrap();
         let tmp = Dir::open(temp.path()).unwrap();
         let stored = Stored::new();

@@ -112,7 +112,7 @@ fn name(text: &str) -> Reference {
 }
 
 fn diff_ids(layers: &[&str]) -> Vec<DiffId> {
-    layers.iter().map(|layer| DiffId(Digest::of(layer.as_bytes()))).collect()
+    layers.iter().map(|layer| DiffId(Digest::hash(layer.as_bytes()))).collect()
 }
 
 fn chain(layers: &[&str]) -> Vec<ChainId> {
@@ -124,7 +124,7 @@ fn image(layers: &[&str]) -> (ImageId, Arc<[u8]>) {
     let config =
         serde_json::json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}});
     let bytes: Arc<[u8]> = serde_json::to_vec(&config).unwrap().into();
-    (ImageId(Digest::of(&bytes)), bytes)
+    (ImageId(Digest::hash(&bytes)), bytes)
 }
 
 /// A record as the version before this one wrote it.
@@ -375,7 +375,7 @@ fn a_crash_of_the_version_before_is_recovered() {
     std::fs::create_dir(store.at(&format!("image/overlay2/layerdb/tmp/write-set-layerfs-{}", "1".repeat(20)))).unwrap();
     store.write("image/overlay2/.tmp-layerfs-repositories.json-1-0", "{");
     // Its record has all layers of the import, more than it could read itself.
-    let many: Vec<ChainId> = (0..20_000_u32).map(|number| ChainId(Digest::of(&number.to_le_bytes()))).collect();
+    let many: Vec<ChainId> = (0..20_000_u32).map(|number| ChainId(Digest::hash(&number.to_le_bytes()))).collect();
     old_intent(&store, &[many.as_slice(), &layers].concat());
     drop(store.begin());
     assert_eq!(store.listing(), before);

@@ -240,7 +240,7 @@ impl Transaction {
             match edit {
                 Edit::AddLayer { .. } => {}
                 Edit::AddImage { config, parent } => {
-                    let id = ImageId(layerfs::Digest::of(config));
+                    let id = ImageId(layerfs::Digest::hash(config));
                     let there = self.root.images.config(id)?.is_some();
                     if !there && !record.added_images.contains(&id) {
                         record.added_images.push(id);
@@ -300,7 +300,7 @@ impl Transaction {
         let new: HashSet<ImageId> = self.record.added_images.iter().copied().collect();
         for edit in edits {
             let Edit::AddImage { config, parent } = edit else { continue };
-            let id = ImageId(layerfs::Digest::of(config));
+            let id = ImageId(layerfs::Digest::hash(config));
             if new.contains(&id) {
                 self.root.images.put(config, self.sync)?;
                 if let Some(parent) = *parent {

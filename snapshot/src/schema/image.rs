@@ -56,7 +56,7 @@ impl ImageStore {
     pub fn config(&self, id: ImageId) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(content) = &self.content else { return Ok(None) };
         let bytes = content.read(&id.0.hex(), MAX_CONFIG)?;
-        Ok(bytes.filter(|bytes| Digest::of(bytes) == id.0))
+        Ok(bytes.filter(|bytes| Digest::hash(bytes) == id.0))
     }
 
     /// A file of what Docker adds to an image, as it stands; `None` if there is none, or it is not text.
@@ -93,7 +93,7 @@ impl ImageStore {
 
     /// Stores a config, durably if `sync`. A file with that name and other content is replaced.
     pub(crate) fn put(&self, config: &[u8], sync: bool) -> Result<ImageId, StoreError> {
-        let id = Digest::of(config);
+        let id = Digest::hash(config);
         self.content_dir().replace(&id.hex(), config, 0o600, sync)?;
         Ok(ImageId(id))
     }

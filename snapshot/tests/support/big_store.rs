@@ -37,7 +37,7 @@ pub(crate) fn write(root: &Path, images: usize, containers: usize) -> io::Result
     for number in 0..images {
         let stack = extend(root, &stacks[number % bases], &format!("image {number}"), DEPTH - SHARED)?;
         let config = config(number, &stack);
-        let id = Digest::of(config.as_bytes());
+        let id = Digest::hash(config.as_bytes());
         fs::write(store.join("imagedb/content/sha256").join(id.hex()), &config)?;
         let metadata = store.join("imagedb/metadata/sha256").join(id.hex());
         fs::create_dir(&metadata)?;
@@ -62,7 +62,7 @@ struct Stack {
 }
 
 fn hex(text: &str) -> String {
-    Digest::of(text.as_bytes()).hex()
+    Digest::hash(text.as_bytes()).hex()
 }
 
 /// The name by which overlay2 mounts a directory: 26 characters.
@@ -89,7 +89,7 @@ fn extend(root: &Path, below: &Stack, what: &str, count: usize) -> io::Result<St
     let mut stack = below.clone();
     for number in 0..count {
         let name = format!("{what} layer {number}");
-        let diff_id = DiffId(Digest::of(name.as_bytes()));
+        let diff_id = DiffId(Digest::hash(name.as_bytes()));
         let chain = ChainId::next(stack.top, diff_id);
         let cache_id = hex(&format!("directory of {name}"));
         let record = root.join("image/overlay2/layerdb/sha256").join(chain.0.hex());

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use images::load::{ImportReport, Options, Request, dry_run};
+use images::load::{ImportReport, ImportRequest, Options, dry_run};
 use images::source::{Select, UnusableName};
 use images::unpack::UnpackReport;
 use snapshot::reference::Reference;
@@ -161,7 +161,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             return Err(Usage("--dry-run goes with --root".into()).into());
         }
         let observer = &Progress::new(NAME, cli.unpack.quiet);
-        let request = Request { archive: &archive, select: &select, options: &options, observer };
+        let request = ImportRequest { archive: &archive, select: &select, options: &options, observer };
         return print_report(&dry_run(input::open(&archive)?, &to, &request)?, json, true);
     }
     if target != Target::Rootfs {

@@ -18,7 +18,7 @@ pub(super) fn policy(script: &str, style: &str) -> String {
 
 /// The hash of an inline element, as a policy names it.
 fn source(content: &str) -> String {
-    let hex = Digest::of(content.as_bytes()).hex();
+    let hex = Digest::hash(content.as_bytes()).hex();
     let byte =
         |pair: &[u8; 2]| pair.iter().fold(0, |byte, &digit| byte << 4 | (digit as char).to_digit(16).unwrap_or(0));
     let bytes = hex.as_bytes().as_chunks::<2>().0.iter().map(|pair| byte(pair) as u8);

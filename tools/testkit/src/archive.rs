@@ -62,7 +62,7 @@ pub fn write_items(path: &Path, items: &[Item]) {
     let mut archive = Builder::new(File::create(path).unwrap());
     let mut manifest = Vec::new();
     for (number, item) in items.iter().enumerate() {
-        let name = format!("{}.json", Digest::of(&item.config).hex());
+        let name = format!("{}.json", Digest::hash(&item.config).hex());
         append(&mut archive, &name, &item.config);
         let layers = (0..item.layers.len()).map(|layer| format!("{number}-{layer}/layer.tar")).collect::<Vec<_>>();
         for (name, layer) in layers.iter().zip(&item.layers) {
@@ -89,7 +89,7 @@ pub fn layers(path: &Path) -> Vec<(Vec<u8>, Digest)> {
     let layers = names.iter().map(|name| files.remove(name.as_str().unwrap()).unwrap());
     layers
         .map(|layer| {
-            let digest = Digest::of(&layer);
+            let digest = Digest::hash(&layer);
             (layer, digest)
         })
         .collect()
@@ -100,7 +100,7 @@ pub fn layer(name: &str, content: &str) -> (Vec<u8>, Digest) {
     let mut layer = Builder::new(Vec::new());
     append(&mut layer, name, content.as_bytes());
     let layer = layer.into_inner().unwrap();
-    let digest = Digest::of(&layer);
+    let digest = Digest::hash(&layer);
     (layer, digest)
 }
 

@@ -79,7 +79,7 @@ fn manifests() -> Vec<Bad> {
         early("a tag with upper case", tag("App:1"), &["manifest.json", "item 0", "must be lowercase"]),
         early(
             "a tag that is a digest",
-            tag(&format!("app@{}", Digest::of(b""))),
+            tag(&format!("app@{}", Digest::hash(b""))),
             &["manifest.json", "item 0", "invalid tag"],
         ),
         early("a tag that is nothing", tag(""), &["manifest.json", "item 0", "invalid tag \"\""]),
@@ -155,7 +155,7 @@ fn configs() -> Vec<Bad> {
             config["history"] = json!([]);
         })
     };
-    let id = Digest::of(b"").to_string();
+    let id = Digest::hash(b"").to_string();
     let many: Vec<Vec<u8>> = (0..126).map(|number| tarfile::tar(&[tarfile::file(format!("{number}"), "x")])).collect();
     let history = json!([{"created_by": "1"}, {"created_by": "2"}, {"created_by": "3"}]);
     let huge = [&b"{"[..], &vec![b' '; HUGE], b"}"].concat();
@@ -198,14 +198,14 @@ fn layer_files() -> Vec<Bad> {
         edit(&mut archive);
         archive.build()
     };
-    let other = Digest::of(b"another").to_string();
+    let other = Digest::hash(b"another").to_string();
     let file = |content: Vec<u8>| edit(&|archive| archive.layers[1] = tarfile::file(layer_name(1), content.clone()));
     let whole = layers().remove(1);
     // Whatever is in it, the config knows.
     let known = |content: &[u8]| {
         let mut archive = docker();
         archive.layers[1] = tarfile::file(layer_name(1), content);
-        archive.config["rootfs"]["diff_ids"][1] = Digest::of(content).to_string().into();
+        archive.config["rootfs"]["diff_ids"][1] = Digest::hash(content).to_string().into();
         archive.build()
     };
     let lower_link = tarfile::tar(&[tarfile::hard_link("hard", "etc/one")]);
@@ -294,7 +294,7 @@ fn layouts() -> Vec<Bad> {
     wrong_blob.layers[1].extend(image::pack("gzip", b""));
     wrong_blob.manifest["layers"][1]["size"] = wrong_blob.layers[1].len().into();
     wrong_blob.reindex();
-    let digest = Digest::of(b"").to_string();
+    let digest = Digest::hash(b"").to_string();
     vec![
         late("a blob that is another", wrong_blob.build(), &["blobs/sha256/", "digest"]),
         early(

@@ -51,7 +51,7 @@ impl DockerArchive {
 
     /// The same with each layer's file made by `pack`.
     pub fn packed(tag: &str, layers: &[Vec<u8>], pack: impl Fn(&[u8]) -> Vec<u8>) -> Self {
-        let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::of(layer)).collect();
+        let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::hash(layer)).collect();
         let names: Vec<String> = (0..layers.len()).map(layer_name).collect();
         Self {
             config: config(&diff_ids),
@@ -93,17 +93,17 @@ const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// What a manifest says of a blob.
 pub fn descriptor(media_type: &str, blob: &[u8]) -> Value {
-    json!({"mediaType": media_type, "digest": Digest::of(blob), "size": blob.len()})
+    json!({"mediaType": media_type, "digest": Digest::hash(blob), "size": blob.len()})
 }
 
 fn blob_name(blob: &[u8]) -> String {
-    format!("blobs/sha256/{}", Digest::of(blob).hex())
+    format!("blobs/sha256/{}", Digest::hash(blob).hex())
 }
 
 impl OciLayout {
     /// An image with the name `tag`, from tars; `suffix` is that of their media type, such as `+gzip`.
     pub fn new(tag: &str, layers: &[Vec<u8>], suffix: &str, pack: impl Fn(&[u8]) -> Vec<u8>) -> Self {
-        let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::of(layer)).collect();
+        let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::hash(layer)).collect();
         let config = config(&diff_ids);
         let layers: Vec<Vec<u8>> = layers.iter().map(|layer| pack(layer)).collect();
         let media_type = format!("application/vnd.oci.image.layer.v1.tar{suffix}");

@@ -243,6 +243,6 @@ fn entry_of_its_own(entry: &Expected) -> bool {
 
 fn describe(entry: &Expected) -> String {
     let mut short = entry.clone();
-    short.data = entry.data.as_ref().map(|data| Digest::of(data).short().into_bytes());
+    short.data = entry.data.as_ref().map(|data| Digest::hash(data).short().into_bytes());
     format!("{short:?}")
 }

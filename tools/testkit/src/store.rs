@@ -83,7 +83,7 @@ impl Store {
         let parent = layer.parent.as_ref().map(|parent| (parent, self.layers.get(parent)));
         let expected = match &parent {
             None => layer.diff_id.trim_start_matches("sha256:").to_owned(),
-            Some((parent, _)) => Digest::of(format!("sha256:{parent} {}", layer.diff_id).as_bytes()).hex(),
+            Some((parent, _)) => Digest::hash(format!("sha256:{parent} {}", layer.diff_id).as_bytes()).hex(),
         };
         if expected != chain {
             return fault(format!("its chain id is {expected}"));
@@ -125,7 +125,7 @@ impl Store {
 
     fn read_image(&self, path: &Path, id: &str) -> Result<Vec<String>, String> {
         let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-        let found = Digest::of(&bytes).hex();
+        let found = Digest::hash(&bytes).hex();
         if found != id {
             return Err(format!("its digest is {found}"));
         }

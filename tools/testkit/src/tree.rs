@@ -47,7 +47,7 @@ fn describe(full: &Path, path: Vec<u8>) -> Expected {
         (letter == 'c' || letter == 'b').then(|| (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev())));
     let data = (letter == 'f').then(|| {
         let bytes = std::fs::read(full).unwrap();
-        if bytes.len() as u64 > INLINE { layerfs::Digest::of(&bytes).to_string().into_bytes() } else { bytes }
+        if bytes.len() as u64 > INLINE { layerfs::Digest::hash(&bytes).to_string().into_bytes() } else { bytes }
     });
     Expected {
         kind: letter,

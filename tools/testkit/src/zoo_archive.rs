@@ -199,7 +199,7 @@ fn links() -> (Vec<u8>, Digest) {
     append("links/pipe", EntryType::Fifo, 0o600, "", b"");
     append("etc/.wh.motd", EntryType::Regular, 0o600, "", b"");
     let layer = layer.into_inner().unwrap();
-    let digest = Digest::of(&layer);
+    let digest = Digest::hash(&layer);
     (layer, digest)
 }
 

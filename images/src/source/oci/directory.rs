@@ -11,7 +11,7 @@
 
 use super::super::docker::MANIFEST;
 use super::super::error::ArchiveError;
-use super::super::image::{BlobNames, Contents, Documents, Format, Select};
+use super::super::image::{BlobNames, Documents, Format, Select, SourceContents};
 use super::super::json::{self, Anything, object};
 use super::documents;
 use super::walk::Walk;
@@ -40,7 +40,7 @@ pub(in super::super) fn directory_contents(
     manifest: &[u8],
     select: &Select,
     documents: &mut Documents<'_>,
-) -> Result<Contents, ArchiveError> {
+) -> Result<SourceContents, ArchiveError> {
     documents.blobs = BlobNames::Flat;
     let signs: Signs = json::first(MANIFEST, manifest)?;
     if signs.manifests.is_absent() {

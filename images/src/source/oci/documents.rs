@@ -14,7 +14,7 @@ const LAYOUT: &str = "oci-layout";
 
 /// What a descriptor's media type says it leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum DocumentKind {
     Index,
     Manifest,
     Other,
@@ -120,11 +120,11 @@ impl<'de> serde::Deserialize<'de> for Descriptor {
 }
 
 impl Descriptor {
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> DocumentKind {
         match self.media_type.as_str() {
-            index if INDEX_TYPES.contains(&index) => Kind::Index,
-            manifest if MANIFEST_TYPES.contains(&manifest) => Kind::Manifest,
-            _ => Kind::Other,
+            index if INDEX_TYPES.contains(&index) => DocumentKind::Index,
+            manifest if MANIFEST_TYPES.contains(&manifest) => DocumentKind::Manifest,
+            _ => DocumentKind::Other,
         }
     }
 
@@ -155,7 +155,7 @@ impl Descriptor {
         if bytes.len() as u64 != self.size {
             return Err(ArchiveError::Size { file, expected: self.size, found: bytes.len() as u64 });
         }
-        let found = Digest::of(&bytes);
+        let found = Digest::hash(&bytes);
         if found != self.digest {
             return Err(ArchiveError::Digest { file, expected: self.digest, found });
         }
@@ -169,8 +169,8 @@ impl Documents<'_> {
         let hex = descriptor.digest.hex();
         match (self.blobs, descriptor.kind()) {
             (BlobNames::Layout, _) => format!("blobs/sha256/{hex}"),
-            (BlobNames::Flat, Kind::Manifest | Kind::Index) => format!("{hex}.manifest.json"),
-            (BlobNames::Flat, Kind::Other) => hex,
+            (BlobNames::Flat, DocumentKind::Manifest | DocumentKind::Index) => format!("{hex}.manifest.json"),
+            (BlobNames::Flat, DocumentKind::Other) => hex,
         }
     }
 }

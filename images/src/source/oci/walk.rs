@@ -7,11 +7,11 @@ use layerfs::Digest;
 
 use super::super::distinct::Distinct;
 use super::super::error::ArchiveError;
-use super::super::image::{self, Contents, Documents, Format, Image, LayerRef, Select};
+use super::super::image::{self, Documents, Format, LayerRef, Select, SourceContents, SourceImage};
 use super::super::names::Names;
 use super::super::namespace::NameError;
 use super::super::platform::Platform;
-use super::documents::{self, Descriptor, INDEX, Kind, Manifest};
+use super::documents::{self, Descriptor, DocumentKind, INDEX, Manifest};
 use snapshot::reference::Reference;
 
 /// Levels of indexes, `index.json` included. Two are usual.
@@ -33,7 +33,7 @@ struct Candidate {
 
 /// What a descriptor of a manifest leads to.
 enum Found {
-    Image,
+    SourceImage,
     /// Something else, in words.
     Artifact(String),
     /// Nothing that is in the archive.
@@ -60,7 +60,11 @@ impl<'w, 'r> Walk<'w, 'r> {
     }
 
     /// The images that the descriptors of the index at the top lead to.
-    pub(super) fn images(mut self, format: Format, descriptors: Vec<Descriptor>) -> Result<Contents, ArchiveError> {
+    pub(super) fn images(
+        mut self,
+        format: Format,
+        descriptors: Vec<Descriptor>,
+    ) -> Result<SourceContents, ArchiveError> {
         let mut candidates = Vec::new();
         for descriptor in descriptors {
             candidates.extend(self.candidate(descriptor)?);
@@ -74,7 +78,7 @@ impl<'w, 'r> Walk<'w, 'r> {
     }
 
     /// The image of a manifest that nothing describes.
-    pub(super) fn only(mut self, format: Format, manifest: &Manifest) -> Result<Contents, ArchiveError> {
+    pub(super) fn only(mut self, format: Format, manifest: &Manifest) -> Result<SourceContents, ArchiveError> {
         if let Some(artifact) = manifest.artifact() {
             self.skipped.push(format!("{}: {artifact}, not an image", self.top));
             return self.finish(format, Vec::new());
@@ -83,13 +87,13 @@ impl<'w, 'r> Walk<'w, 'r> {
         self.finish(format, image.into_iter().collect())
     }
 
-    fn finish(self, format: Format, images: Vec<Image>) -> Result<Contents, ArchiveError> {
+    fn finish(self, format: Format, images: Vec<SourceImage>) -> Result<SourceContents, ArchiveError> {
         let Self { documents, top, skipped, .. } = self;
         if images.is_empty() && !skipped.is_empty() {
             return Err(ArchiveError::NoImage { file: top.into(), reasons: skipped.into_vec() });
         }
         let warnings = std::mem::take(&mut documents.warnings).into_vec();
-        Ok(Contents { format: Some(format), images, skipped: skipped.into_vec(), warnings })
+        Ok(SourceContents { format: Some(format), images, skipped: skipped.into_vec(), warnings })
     }
 
     fn skip(&mut self, descriptor: &Descriptor, reason: &str) {
@@ -105,24 +109,24 @@ impl<'w, 'r> Walk<'w, 'r> {
         }
         let names = names_of(&descriptor, self.top);
         match descriptor.kind() {
-            Kind::Manifest => match self.find(&descriptor)? {
+            DocumentKind::Manifest => match self.find(&descriptor)? {
                 Found::Artifact(artifact) => {
                     self.skip(&descriptor, &format!("{artifact}, not an image"));
                     Ok(None)
                 }
                 // One that is missing is an error when it is read, unless it is for another platform.
-                Found::Image | Found::Missing => {
+                Found::SourceImage | Found::Missing => {
                     Ok(Some(Candidate { names, platform: descriptor.platform.clone(), manifest: descriptor }))
                 }
             },
-            Kind::Index => match self.choose(&descriptor)? {
+            DocumentKind::Index => match self.choose(&descriptor)? {
                 Ok(manifest) => Ok(Some(Candidate { names, platform: None, manifest })),
                 Err(reason) => {
                     self.skipped.push(format!("{}: {reason}", label(&names, &descriptor)));
                     Ok(None)
                 }
             },
-            Kind::Other => {
+            DocumentKind::Other => {
                 self.skip(&descriptor, &format!("{:?} is no image", descriptor.media_type));
                 Ok(None)
             }
@@ -151,8 +155,8 @@ impl<'w, 'r> Walk<'w, 'r> {
         let (mut others, mut missing) = (Vec::new(), Vec::new());
         for (rank, manifest, platform) in ranked {
             match self.find(manifest)? {
-                Found::Image if rank.is_some() => return Ok(Ok(manifest.clone())),
-                Found::Image => others.push((manifest, platform)),
+                Found::SourceImage if rank.is_some() => return Ok(Ok(manifest.clone())),
+                Found::SourceImage => others.push((manifest, platform)),
                 Found::Missing => missing.push(platform),
                 Found::Artifact(artifact) => self.skip(manifest, &format!("{artifact}, not an image")),
             }
@@ -191,17 +195,17 @@ impl<'w, 'r> Walk<'w, 'r> {
                 continue;
             }
             match (descriptor.kind(), descriptor.platform.clone()) {
-                (Kind::Index, _) => self.collect(&descriptor, level + 1, seen, manifests)?,
-                (Kind::Manifest, Some(platform)) => manifests.push((descriptor, platform)),
-                (Kind::Manifest, None) => match self.find(&descriptor)? {
-                    Found::Image => {
+                (DocumentKind::Index, _) => self.collect(&descriptor, level + 1, seen, manifests)?,
+                (DocumentKind::Manifest, Some(platform)) => manifests.push((descriptor, platform)),
+                (DocumentKind::Manifest, None) => match self.find(&descriptor)? {
+                    Found::SourceImage => {
                         let platform = self.platform_of(&descriptor)?;
                         manifests.push((descriptor, platform));
                     }
                     Found::Artifact(artifact) => self.skip(&descriptor, &format!("{artifact}, not an image")),
                     Found::Missing => self.skip(&descriptor, "not in the archive"),
                 },
-                (Kind::Other, _) => self.skip(&descriptor, &format!("{:?} is no image", descriptor.media_type)),
+                (DocumentKind::Other, _) => self.skip(&descriptor, &format!("{:?} is no image", descriptor.media_type)),
             }
         }
         Ok(())
@@ -209,7 +213,7 @@ impl<'w, 'r> Walk<'w, 'r> {
 
     fn find(&mut self, descriptor: &Descriptor) -> Result<Found, ArchiveError> {
         match self.manifest(descriptor) {
-            Ok(manifest) => Ok(manifest.artifact().map_or(Found::Image, Found::Artifact)),
+            Ok(manifest) => Ok(manifest.artifact().map_or(Found::SourceImage, Found::Artifact)),
             Err(ArchiveError::Name(NameError::Missing { .. })) => Ok(Found::Missing),
             Err(error) => Err(error),
         }
@@ -229,7 +233,7 @@ impl<'w, 'r> Walk<'w, 'r> {
         let manifest = self.manifest(descriptor)?;
         let file = self.documents.file_of(&manifest.config);
         let config = self.documents.config(&file, |documents| manifest.config.load(documents))?;
-        Platform::of_config(&file, &config.bytes)
+        Platform::from_config(&file, &config.bytes)
     }
 
     /// Of several manifests with the same names (or none) and a platform each, the best; all others as they are.
@@ -258,11 +262,16 @@ impl<'w, 'r> Walk<'w, 'r> {
     }
 
     /// The image of a manifest, `origin`. `None` if it is for another platform than the one asked for.
-    fn image(&mut self, origin: String, manifest: &Manifest, names: Names) -> Result<Option<Image>, ArchiveError> {
+    fn image(
+        &mut self,
+        origin: String,
+        manifest: &Manifest,
+        names: Names,
+    ) -> Result<Option<SourceImage>, ArchiveError> {
         let config_name = self.documents.file_of(&manifest.config);
         let config = self.documents.config(&config_name, |documents| manifest.config.load(documents))?;
         if let Some(wanted) = &self.select.platform {
-            let found = Platform::of_config(&config_name, &config.bytes)?;
+            let found = Platform::from_config(&config_name, &config.bytes)?;
             if wanted.rank(&found).is_none() {
                 let label = names.tags.first().map_or_else(|| origin.clone(), Reference::familiar);
                 self.skipped.push(format!("{label}: an image for {found}, not for {wanted}"));
@@ -275,7 +284,7 @@ impl<'w, 'r> Walk<'w, 'r> {
         let Names { tags, unusable } = names;
         let (config, id) = (config.bytes, config.id);
         let (tags, unusable_names) = (tags.into_vec(), unusable.into_vec());
-        Ok(Some(Image { config, config_name, id, tags, unusable_names, layers, parent: None, origin }))
+        Ok(Some(SourceImage { config, config_name, id, tags, unusable_names, layers, parent: None, origin }))
     }
 }
 
@@ -334,7 +343,7 @@ pub(in super::super) fn contents(
     index: &[u8],
     select: &Select,
     documents: &mut Documents<'_>,
-) -> Result<Contents, ArchiveError> {
+) -> Result<SourceContents, ArchiveError> {
     documents::check_layout(documents)?;
     let descriptors = documents::top_index(INDEX, index, documents)?;
     Walk::new(INDEX, select, documents).images(Format::Oci, descriptors)

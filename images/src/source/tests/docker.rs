@@ -10,7 +10,7 @@ fn archive(manifest: &str) -> Fixture {
 
 #[test]
 fn an_item_becomes_an_image() {
-    let parent = Digest::of(b"parent");
+    let parent = Digest::hash(b"parent");
     let manifest = format!(
         r#"[{{"Config":"./c.json","RepoTags":["app:1","ghcr.io/a/b:2"],"Layers":["l/layer.tar","l/../l/layer.tar"],"Parent":"{parent}"}}]
 "#
@@ -19,7 +19,7 @@ fn an_item_becomes_an_image() {
     let contents = archive.images(&Select::default()).unwrap();
     let [image] = &contents.images[..] else { panic!("{contents:?}") };
     assert_eq!(&*image.config, CONFIG);
-    assert_eq!((image.config_name.as_str(), image.id), ("./c.json", Digest::of(CONFIG)));
+    assert_eq!((image.config_name.as_str(), image.id), ("./c.json", Digest::hash(CONFIG)));
     assert_eq!(familiar(image), ["app:1", "ghcr.io/a/b:2"]);
     assert_eq!(image.parent, Some(parent));
     assert_eq!(image.origin, "manifest.json: item 0");
@@ -77,7 +77,7 @@ fn manifests_that_are_refused() {
 /// refuses, was tried with dockerd 20.10.24 (`docker_field_cases`).
 #[test]
 fn names_that_cannot_be_used_are_told() {
-    let digest = Digest::of(b"");
+    let digest = Digest::hash(b"");
     // With `docker.io/library/` in front.
     let long = format!("{}:1", "a".repeat(238));
     let cases = [
@@ -110,7 +110,7 @@ fn one_image_of_several_is_chosen() {
     let other = br#"{"os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
     let manifest = br#"[{"Config":"c.json","RepoTags":["app:1","X:y"]},{"Config":"d.json","RepoTags":["app:2"]}]"#;
     let contents = Fixture::of(&[("c.json", CONFIG), ("d.json", other), ("manifest.json", manifest)]).images().unwrap();
-    let (first, second) = (Digest::of(CONFIG), Digest::of(other));
+    let (first, second) = (Digest::hash(CONFIG), Digest::hash(other));
     for (wanted, id) in [("app:1", first), ("X:y", first), ("app:2", second), ("docker.io/library/app:2", second)] {
         assert_eq!(contents.one(Some(wanted)).unwrap().id, id, "{wanted}");
     }
@@ -121,7 +121,7 @@ fn one_image_of_several_is_chosen() {
     assert_eq!(message(None), "the archive has several images: app:1, app:2");
     assert_eq!(message(Some("app")), "the archive has no image app; it has app:1, app:2");
     assert_eq!(message(Some("sha256:")), "the archive has no image sha256:; it has app:1, app:2");
-    assert_eq!(Contents::default().one(None).unwrap_err(), SelectionError::NoImage);
+    assert_eq!(SourceContents::default().one(None).unwrap_err(), SelectionError::NoImage);
 }
 
 #[test]
@@ -199,12 +199,12 @@ fn a_platform_that_was_asked_for_is_insisted_on() {
 #[test]
 fn contents_are_read_from_anywhere() {
     let mut names = Namespace::default();
-    names.add(b"./real.json", Entry::File(CONFIG)).unwrap();
-    names.add(b"./manifest.json", Entry::File(br#"[{"Config":"c.json","Layers":["late"]}]"#)).unwrap();
-    names.add(b"./c.json", Entry::Symlink(b"real.json".to_vec())).unwrap();
+    names.add(b"./real.json", ArchiveEntry::File(CONFIG)).unwrap();
+    names.add(b"./manifest.json", ArchiveEntry::File(br#"[{"Config":"c.json","Layers":["late"]}]"#)).unwrap();
+    names.add(b"./c.json", ArchiveEntry::Symlink(b"real.json".to_vec())).unwrap();
     let mut read = |file: &str| Ok(names.resolve(file).ok().map(|bytes| bytes.to_vec()));
     let contents = contents(&Select::default(), &mut read).unwrap().unwrap();
-    assert_eq!(contents.images[0].id, Digest::of(CONFIG));
+    assert_eq!(contents.images[0].id, Digest::hash(CONFIG));
     assert_eq!(contents.images[0].layers[0].name, "late");
     assert!(super::contents(&Select::default(), &mut |_| Ok(None)).unwrap().is_none());
 }

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use layerfs::Digest;
-use layerfs::compress::Decoder;
+use layerfs::compress::Decompressor;
 use serde_json::Value;
 
 use super::*;
@@ -21,15 +21,15 @@ fn diff_ids(config: &[u8]) -> Vec<String> {
 }
 
 /// What the layers' content hashes to, decompressed; the digest of the file is checked where there is a descriptor.
-fn content_digests(archive: &Archive, image: &Image) -> Vec<String> {
+fn content_digests(archive: &Archive, image: &SourceImage) -> Vec<String> {
     let digest = |layer: &LayerRef| {
         let bytes = bytes_of(archive, layer);
         if let Some(descriptor) = &layer.descriptor {
-            assert_eq!(Digest::of(&bytes), descriptor.digest);
+            assert_eq!(Digest::hash(&bytes), descriptor.digest);
         }
         let mut content = Vec::new();
-        Decoder::new(bytes.as_slice()).unwrap().read_to_end(&mut content).unwrap();
-        Digest::of(&content).to_string()
+        Decompressor::new(bytes.as_slice()).unwrap().read_to_end(&mut content).unwrap();
+        Digest::hash(&content).to_string()
     };
     image.layers.iter().map(digest).collect()
 }

@@ -57,7 +57,7 @@ impl Fixture {
         }
     }
 
-    fn images(self) -> Result<Contents, ArchiveError> {
+    fn images(self) -> Result<SourceContents, ArchiveError> {
         self.open().images(&Select::default())
     }
 
@@ -92,11 +92,11 @@ fn bytes_of(archive: &Archive, layer: &LayerRef) -> Vec<u8> {
 }
 
 /// The names that cannot be used, and whether dockerd loads the image without them.
-fn unusable(image: &Image) -> Vec<(String, bool)> {
+fn unusable(image: &SourceImage) -> Vec<(String, bool)> {
     image.unusable_names.iter().map(|name| (full(name), name.is_left_out_by_docker())).collect()
 }
 
-fn familiar(image: &Image) -> Vec<String> {
+fn familiar(image: &SourceImage) -> Vec<String> {
     image.tags.iter().map(snapshot::reference::Reference::familiar).collect()
 }
 

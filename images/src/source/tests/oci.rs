@@ -17,7 +17,7 @@ struct Layout {
 impl Layout {
     /// Adds a blob; the result is its descriptor.
     fn blob(&mut self, media_type: &str, data: &[u8]) -> Value {
-        let digest = Digest::of(data);
+        let digest = Digest::hash(data);
         self.files.push((format!("blobs/sha256/{}", digest.hex()), data.to_vec()));
         json!({"mediaType": media_type, "digest": digest.to_string(), "size": data.len()})
     }
@@ -229,7 +229,7 @@ fn what_is_no_image_is_left_out_with_a_reason() {
 
 #[test]
 fn indexes_that_are_refused() {
-    let digest = Digest::of(b"");
+    let digest = Digest::hash(b"");
     let cases = [
         (String::new(), "index.json: empty file"),
         ("null".into(), "index.json: invalid type: null, expected an object"),
@@ -277,8 +277,8 @@ fn blobs_must_be_what_their_descriptors_say() {
     };
     let message = image(|_, image| with(image, "size", json!(7)));
     assert!(message.ends_with("bytes, its descriptor says 7"), "{message}");
-    let message = image(|_, image| with(image, "digest", json!(Digest::of(b"x").to_string())));
-    assert_eq!(message, format!("blobs/sha256/{}: not in the archive", Digest::of(b"x").hex()));
+    let message = image(|_, image| with(image, "digest", json!(Digest::hash(b"x").to_string())));
+    assert_eq!(message, format!("blobs/sha256/{}: not in the archive", Digest::hash(b"x").hex()));
     let message = image(|layout, image| {
         let manifest = layout.files.last_mut().unwrap();
         manifest.1[20] ^= 1;
@@ -294,7 +294,7 @@ fn blobs_must_be_what_their_descriptors_say() {
 
 #[test]
 fn manifests_that_are_refused() {
-    let digest = Digest::of(b"").to_string();
+    let digest = Digest::hash(b"").to_string();
     let config = || json!({"mediaType": CONFIG, "digest": digest, "size": 0});
     let cases = [
         (json!({"config": config(), "layers": [], "manifests": []}), "manifests: has no place in a manifest"),
@@ -331,8 +331,8 @@ fn layers_are_checked_when_they_are_read() {
     let config = layout.blob(CONFIG, b"{}");
     let layer = layout.blob(LAYER, b"layer");
     let foreign = json!({"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-        "digest": Digest::of(b"foreign").to_string(), "size": 7, "urls": ["https://example.com/layer"]});
-    let missing = json!({"mediaType": LAYER, "digest": Digest::of(b"missing").to_string(), "size": 7});
+        "digest": Digest::hash(b"foreign").to_string(), "size": 7, "urls": ["https://example.com/layer"]});
+    let missing = json!({"mediaType": LAYER, "digest": Digest::hash(b"missing").to_string(), "size": 7});
     let long = with(layer.clone(), "size", json!(6));
     let manifest = layout.manifest(&json!({"config": config, "layers": [layer, foreign, missing, long]}));
     let archive = layout.over(&[manifest]).open();
@@ -341,7 +341,7 @@ fn layers_are_checked_when_they_are_read() {
     assert!(matches!(layers[0].as_ref().unwrap(), LayerBytes::File(blob) if **blob == *b"layer"));
     let message = |number: usize| layers[number].as_ref().unwrap_err().to_string();
     assert!(message(1).ends_with("not in the archive: a foreign layer, to be fetched from https://example.com/layer"));
-    assert!(message(2).ends_with(&format!("{}: not in the archive", Digest::of(b"missing").hex())));
+    assert!(message(2).ends_with(&format!("{}: not in the archive", Digest::hash(b"missing").hex())));
     assert!(message(3).ends_with("5 bytes, its descriptor says 6"), "{}", message(3));
 }
 
@@ -419,7 +419,7 @@ fn platforms_that_are_not_in_the_archive() {
         }
         layout.over(&[index]).open()
     };
-    let architecture = |contents: &Contents| {
+    let architecture = |contents: &SourceContents| {
         let config: Value = serde_json::from_slice(&contents.images[0].config).unwrap();
         config["architecture"].as_str().unwrap().to_owned()
     };

@@ -230,7 +230,7 @@ mod tests {
     }
 
     fn chain_of(text: &str) -> ChainId {
-        layerfs::Digest::of(text.as_bytes()).to_string().parse().unwrap()
+        layerfs::Digest::hash(text.as_bytes()).to_string().parse().unwrap()
     }
 
     #[test]

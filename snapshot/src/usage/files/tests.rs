@@ -8,7 +8,7 @@ fn files(layers: &[&[(&str, u64)]]) -> (Files, Vec<ChainId>) {
     let mut files = Files::default();
     let mut chain = Vec::new();
     for (number, entries) in layers.iter().enumerate() {
-        let id = ChainId(Digest::of(&[u8::try_from(number).unwrap()]));
+        let id = ChainId(Digest::hash(&[u8::try_from(number).unwrap()]));
         let entries = entries.iter().map(|(path, size)| {
             let (path, what) = match (path.strip_prefix('-'), path.strip_suffix("/!")) {
                 (Some(path), _) => (path, What::Whiteout),

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use images::load::{ImportReport, Request, import};
+use images::load::{ImportReport, ImportRequest, import};
 
 use crate::commands::layerfs::NAME;
 use crate::exit::Usage;
@@ -43,7 +43,7 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
     options.driver = driver;
     let archive = args.input.unwrap_or_else(|| PathBuf::from("-"));
     let select = args.unpack.select();
-    let request = Request { archive: &archive, select: &select, options: &options, observer: &progress };
+    let request = ImportRequest { archive: &archive, select: &select, options: &options, observer: &progress };
     let report = import(input::open(&archive)?, root, &request)?;
     for skipped in &report.skipped {
         output::complain(NAME, &format!("left out: {skipped}"));

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use images::load::{ImportReport, Observer, Options, Request, import};
+use images::load::{ImportReport, ImportRequest, Observer, Options, import};
 use images::source::{Format, Select};
-use images::unpack::{Form, UnpackReport};
+use images::unpack::{UnpackForm, UnpackReport};
 
 use crate::input;
 
@@ -50,12 +50,12 @@ pub(super) enum Done {
 impl Job<'_> {
     /// Opens the archive and unpacks it to `to`.
     pub(super) fn unpack(&self, to: &Path, options: &Options<'_>, observer: &dyn Observer) -> anyhow::Result<Done> {
-        let request = Request { archive: self.archive, select: self.select, options, observer };
+        let request = ImportRequest { archive: self.archive, select: self.select, options, observer };
         let opened = input::open(self.archive)?;
         let form = match self.target {
             Target::Root => return Ok(Done::Import(import(opened, to, &request)?)),
-            Target::Layers => Form::Layers,
-            Target::Rootfs => Form::Rootfs,
+            Target::Layers => UnpackForm::Layers,
+            Target::Rootfs => UnpackForm::Rootfs,
         };
         Ok(Done::Directories(images::unpack::unpack(opened, to, form, &request)?))
     }

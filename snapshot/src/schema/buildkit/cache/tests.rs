@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read;
 
-use layerfs::compress::Decoder;
+use layerfs::compress::Decompressor;
 use tempfile::TempDir;
 
 use super::*;
@@ -24,7 +24,7 @@ const MEASURED: (&[u8], &[u8]) = (
 
 fn unpacked(xz: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    Decoder::new(xz).unwrap().read_to_end(&mut bytes).unwrap();
+    Decompressor::new(xz).unwrap().read_to_end(&mut bytes).unwrap();
     bytes
 }
 

@@ -61,6 +61,7 @@ mod source;
 mod sys;
 mod unpack;
 mod usage;
+pub mod verify;
 mod warning;
 mod whiteout;
 mod xattr;

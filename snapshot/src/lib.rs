@@ -8,12 +8,14 @@
 //! | [`catalog`] | what images, layers, containers and volumes there are, as dockerd sees them, and what is damaged |
 //! | [`liveness`] | who needs which directory, and what goes if something goes |
 //! | [`view`] | all of this, read once, at one moment: begin here to read |
+//! | [`check`] | what is wrong, whom it affects, and what would mend it |
 //! | [`edit`] | changes, all of a transaction's or none: begin here to write |
 //! | [`usage`] | where the bytes are |
 //!
 //! [`mod@reference`] and [`ids`] are the names of things, checked where they are read.
 
 pub mod catalog;
+pub mod check;
 pub mod dir;
 pub mod driver;
 pub mod edit;

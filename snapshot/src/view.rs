@@ -140,6 +140,12 @@ impl View {
         damage
     }
 
+    /// What is wrong with layers that dockerd would load, if it was looked for.
+    #[must_use]
+    pub fn faults(&self) -> &[(ChainId, LayerFault)] {
+        &self.faults
+    }
+
     /// What a crash has left among the records, or what the [writer](View::writer) has not finished yet. Directories of the driver are [`Liveness`]'s.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use layerfs::{Source, Unpacking};
 use snapshot::dir::{Dir, Skeleton};
-use snapshot::driver::{Access, AnyDriver, Driver, EntryKind, HomeLayout, LayerDamage, Order, Prepared};
+use snapshot::driver::{Access, AnyDriver, Driver, EntryKind, HomeLayout, LayerDamage, LayerPart, Order, Prepared};
 use snapshot::ids::CacheId;
 
 const DRIVERS: [&str; 2] = ["overlay2", "vfs"];
@@ -269,7 +269,7 @@ fn root_a_layer_without_its_directory_is_damaged() {
         let mut path = store.home().join(top.as_str());
         path.extend(HomeLayout::of_driver(store.name).unwrap().content);
         std::fs::remove_dir_all(&path).unwrap();
-        let expected = Some(LayerDamage::Missing { path });
+        let expected = Some(LayerDamage::Missing { path, part: LayerPart::Content });
         assert_eq!(store.driver.damage(&top, &chain).unwrap(), expected);
         assert_eq!(store.driver.writable_damage(&top, &chain).unwrap(), expected);
         store.driver.content(&top).unwrap_err();

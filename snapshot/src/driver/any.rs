@@ -6,7 +6,7 @@ use layerfs::apply::XattrNamespace;
 
 use super::overlay2::Overlay2;
 use super::vfs::Vfs;
-use super::{Access, Driver, HomeEntries, LayerDamage, MountGuard, Order, Prepared, Room};
+use super::{Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Order, Prepared, Room};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::CacheId;
@@ -123,6 +123,10 @@ impl Driver for AnyDriver {
 
     fn writable_damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
         self.driver().writable_damage(id, parents)
+    }
+
+    fn lacks(&self, id: &CacheId, parents: bool, children: bool) -> Result<Vec<LayerPart>, StoreError> {
+        self.driver().lacks(id, parents, children)
     }
 
     fn written(&self, id: &CacheId, parent: Option<&CacheId>) -> Result<u64, StoreError> {

@@ -4,6 +4,24 @@ use std::path::PathBuf;
 
 use crate::ids::CacheId;
 
+/// A part of a layer in a driver's home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayerPart {
+    /// The directory with the layer's own files.
+    Content,
+    /// The file with the layer's short name.
+    Link,
+    /// The directory of all short names.
+    Links,
+    /// The file that lists what the layer stands on.
+    Lower,
+    /// The directory that a mount to be written to needs.
+    Work,
+    /// The mark of a layer on which others stand.
+    Committed,
+}
+
 /// Why a layer cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -13,12 +31,16 @@ pub enum LayerDamage {
     Missing {
         /// What is missing.
         path: PathBuf,
+        /// Which part that is.
+        part: LayerPart,
     },
     /// A part of the layer is not what it must be.
     #[error("{}: {reason}", .path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
+        /// Which part that is.
+        part: LayerPart,
         /// What is wrong with it.
         reason: String,
     },

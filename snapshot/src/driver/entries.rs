@@ -41,6 +41,8 @@ pub struct HomeEntries {
     pub entries: BTreeMap<Arc<str>, HomeEntry>,
     /// The short names of layers, and the entry each leads to; `None` if it leads to none. Empty for drivers without.
     pub links: BTreeMap<String, Option<Arc<str>>>,
+    /// The short names that lead to no entry, and the entry that each names.
+    pub stale: BTreeMap<String, String>,
 }
 
 impl HomeEntries {
@@ -53,6 +55,6 @@ impl HomeEntries {
             let kind = if HomeLayout::is_service(driver, &name) { EntryKind::Service } else { EntryKind::Layer };
             (Arc::from(name), HomeEntry { kind, parents: Ok(Vec::new()) })
         };
-        Ok(Self { entries: home.names()?.into_iter().map(entry).collect(), links: BTreeMap::new() })
+        Ok(Self { entries: home.names()?.into_iter().map(entry).collect(), ..Self::default() })
     }
 }

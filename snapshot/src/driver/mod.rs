@@ -20,7 +20,7 @@ mod room;
 mod vfs;
 
 pub use any::{AnyDriver, DEFAULT, WRITABLE, xattr_namespace};
-pub use damage::LayerDamage;
+pub use damage::{LayerDamage, LayerPart};
 pub use entries::{EntryKind, HomeEntries, HomeEntry, UnknownParents};
 pub use home_layout::HomeLayout;
 pub use mount::{Access, MountGuard};
@@ -99,6 +99,13 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`] if that cannot be found out.
     fn writable_damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError>;
+
+    /// What dockerd would have made of a layer that has layers below it or above it, and that is not there. A layer that is
+    /// only read does without.
+    ///
+    /// # Errors
+    /// [`StoreError`] if that cannot be found out.
+    fn lacks(&self, id: &CacheId, parents: bool, children: bool) -> Result<Vec<LayerPart>, StoreError>;
 
     /// Bytes that a container's layer holds beyond `parent`, the layer right below it, as Docker counts them.
     ///

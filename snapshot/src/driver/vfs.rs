@@ -17,7 +17,7 @@ use layerfs::apply::{Ownership, Target, WhiteoutMode};
 
 use super::mount::refuse_mounted;
 use super::prepared::Begun;
-use super::{Access, Driver, HomeEntries, LayerDamage, MountGuard, Order, Prepared, Room};
+use super::{Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Order, Prepared, Room};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::CacheId;
@@ -141,11 +141,15 @@ impl Driver for Vfs {
 
     fn damage(&self, id: &CacheId, _parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
         let missing = self.0.sub(id.as_str())?.is_none();
-        Ok(missing.then(|| LayerDamage::Missing { path: self.0.join(id.as_str()) }))
+        Ok(missing.then(|| LayerDamage::Missing { path: self.0.join(id.as_str()), part: LayerPart::Content }))
     }
 
     fn writable_damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
         self.damage(id, parents)
+    }
+
+    fn lacks(&self, _id: &CacheId, _parents: bool, _children: bool) -> Result<Vec<LayerPart>, StoreError> {
+        Ok(Vec::new())
     }
 
     fn written(&self, id: &CacheId, parent: Option<&CacheId>) -> Result<u64, StoreError> {

@@ -99,6 +99,8 @@ pub struct Liveness {
     /// Claims of directories that are not there.
     absent: HashMap<String, Vec<Claim>>,
     links: BTreeMap<String, Option<String>>,
+    /// Links that lead nowhere, and the entry that each names.
+    stale: BTreeMap<String, String>,
     doubts: Vec<Doubt>,
     /// What only whoever deletes minds.
     reservations: Vec<Doubt>,
@@ -127,7 +129,8 @@ impl Liveness {
     /// Joins what the driver's home holds with who claims it. `claims` keeps what call has failed.
     fn build(home: Option<&Dir>, layout: Option<HomeLayout>, held: HomeEntries, claims: &mut Claims) -> Self {
         let mut liveness = Self::default();
-        let HomeEntries { entries, links } = held;
+        let HomeEntries { entries, links, stale } = held;
+        liveness.stale = stale;
         liveness.links = links.into_iter().map(|(link, to)| (link, to.as_deref().map(str::to_owned))).collect();
         if let Some(home) = home {
             let links = layout.and_then(|layout| layout.links).map(|name| (name, &liveness.links));
@@ -236,6 +239,24 @@ impl Liveness {
     #[must_use]
     pub fn links(&self) -> &BTreeMap<String, Option<String>> {
         &self.links
+    }
+
+    /// The entry that a link names which leads nowhere.
+    #[must_use]
+    pub fn named_by_stale(&self, link: &str) -> Option<&str> {
+        self.stale.get(link).map(String::as_str)
+    }
+
+    /// Claims on an entry that is not there.
+    #[must_use]
+    pub fn claims_on_absent(&self, name: &str) -> &[Claim] {
+        self.absent.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The entries that an entry stands on.
+    pub fn below_entry(&self, name: &str) -> impl Iterator<Item = &str> {
+        let parents = self.entry(name).into_iter().flat_map(|entry| &entry.parents);
+        parents.map(|parent| &*self.names[*parent as usize])
     }
 
     /// Why it cannot be told of some entries whether they are needed.

@@ -5,12 +5,15 @@
 //! distribution/v2metadata-by-diffid/sha256/<diff id>   [{"Digest":"sha256:…","SourceRepository":"…","HMAC":"…"}]
 //! ```
 
+use std::path::PathBuf;
+
 use layerfs::{DiffId, Digest};
 
 use super::gojson::{self, Checked};
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::go_struct;
+use crate::parallel;
 
 /// Bytes of the largest file that is read; Docker keeps 50 entries.
 const MAX_FILE: usize = 1 << 20;
@@ -57,4 +60,33 @@ pub fn blobs_of(image_root: &Dir, diff_id: DiffId) -> Result<Vec<V2Metadata>, St
         Some(V2Metadata { digest: entry.digest.parse().ok()?, source_repository: entry.source_repository })
     };
     Ok(entries.into_iter().filter_map(known).collect())
+}
+
+/// Files that dockerd passes over since it cannot decode them.
+///
+/// # Errors
+/// [`StoreError::Io`] if a directory cannot be listed.
+pub fn undecodable(image_root: &Dir) -> Result<Vec<PathBuf>, StoreError> {
+    let is_diff_id = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok_and(|text| text.trim().parse::<DiffId>().is_ok());
+    let is_list = |bytes: &[u8]| gojson::from_slice::<Vec<KnownBlob>>(bytes).is_ok();
+    let mut found = undecodable_in(image_root, "diffid-by-digest", is_diff_id)?;
+    found.extend(undecodable_in(image_root, "v2metadata-by-diffid", is_list)?);
+    Ok(found)
+}
+
+fn undecodable_in(
+    image_root: &Dir,
+    kind: &str,
+    decodes: impl Fn(&[u8]) -> bool + Sync,
+) -> Result<Vec<PathBuf>, StoreError> {
+    let Some(dir) = image_root.descend(&["distribution", kind, "sha256"])? else { return Ok(Vec::new()) };
+    let mut names = dir.names()?;
+    names.retain(|name| Digest::from_hex(name).is_ok());
+    names.sort();
+    let bad = parallel::map(&names, |name| match dir.read(name, MAX_FILE) {
+        Ok(Some(bytes)) => !decodes(&bytes),
+        Ok(None) => false,
+        Err(_) => true,
+    });
+    Ok(names.iter().zip(bad).filter(|(_, bad)| *bad).map(|(name, _)| dir.join(name)).collect())
 }

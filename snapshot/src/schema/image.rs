@@ -91,6 +91,15 @@ impl ImageStore {
         Ok(ids)
     }
 
+    /// All images with metadata, whether there is such an image or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn list_metadata(&self) -> Result<Vec<ImageId>, StoreError> {
+        let names = self.metadata.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
+        Ok(names.iter().filter_map(|name| Digest::from_hex(name).ok().map(ImageId)).collect())
+    }
+
     /// Stores a config, durably if `sync`. A file with that name and other content is replaced.
     pub(crate) fn put(&self, config: &[u8], sync: bool) -> Result<ImageId, StoreError> {
         let id = Digest::hash(config);

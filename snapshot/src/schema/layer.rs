@@ -55,6 +55,18 @@ pub struct LayerRecord {
     pub size: u64,
 }
 
+/// The files of a layer's record, each on its own: what it says, or what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RecordFields {
+    pub(crate) diff_id: Result<DiffId, String>,
+    pub(crate) size: Result<u64, String>,
+    pub(crate) cache_id: Result<CacheId, String>,
+    /// A base layer has none.
+    pub(crate) parent: Result<Option<ChainId>, String>,
+    /// Whether none of the files that a record must have has any content: its registration was interrupted.
+    pub(crate) empty: bool,
+}
+
 /// The layers of one driver.
 #[derive(Debug)]
 pub struct LayerStore {
@@ -115,6 +127,34 @@ impl LayerStore {
         }))
     }
 
+    /// The files of a layer's record, whether dockerd would load it or not; `None` if it is not registered.
+    pub(crate) fn fields(&self, chain_id: ChainId) -> Result<Option<RecordFields>, StoreError> {
+        let Some(layers) = &self.layers else { return Ok(None) };
+        let Some(dir) = layers.sub(&chain_id.0.hex())? else { return Ok(None) };
+        let text = |name: &str| match dir.read(name, SMALL_FILE) {
+            Ok(bytes) => bytes.map(|bytes| String::from_utf8(bytes).map_err(|_| "not text".to_owned())).transpose(),
+            Err(error) => Err(crate::catalog::with_causes(&error)),
+        };
+        let required = |name: &str| text(name)?.ok_or_else(|| "missing".to_owned());
+        let digest = |text: String| match text.trim() {
+            "" => Err("empty".to_owned()),
+            text => text.parse().map_err(|error: layerfs::InvalidDigest| error.to_string()),
+        };
+        let number = |text: String| parse_size(&text).ok_or_else(|| format!("{text:?} is not a number"));
+        let id = |text: String| match text.trim() {
+            "" => Err("empty".to_owned()),
+            text => text.parse().map_err(|error: crate::ids::InvalidId| error.to_string()),
+        };
+        let is_empty = |name| dir.stat(name).is_ok_and(|stat| stat.is_none_or(|stat| stat.st_size == 0));
+        Ok(Some(RecordFields {
+            diff_id: required(DIFF).and_then(digest).map(DiffId),
+            size: required(SIZE).and_then(number),
+            cache_id: required(CACHE_ID).and_then(id),
+            parent: text(PARENT).and_then(|text| text.map(digest).transpose()).map(|id| id.map(ChainId)),
+            empty: [DIFF, SIZE, CACHE_ID].into_iter().all(is_empty),
+        }))
+    }
+
     /// The chain ids of all registered layers, usable or not.
     ///
     /// # Errors
@@ -138,6 +178,16 @@ impl LayerStore {
             Err(rustix::io::Errno::NOENT) => Ok(None),
             Err(errno) => Err(StoreError::io(dir.join(JOURNAL), "opening")(errno)),
         }
+    }
+
+    /// Whether a layer's journal begins as a gzip file.
+    pub(crate) fn journal_begins_well(&self, chain_id: ChainId) -> Result<bool, StoreError> {
+        const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
+        let Some(journal) = self.journal(chain_id)? else { return Ok(false) };
+        let mut beginning = [0; GZIP.len()];
+        let read = std::os::unix::fs::FileExt::read_at(&journal, &mut beginning, 0);
+        let read = read.map_err(StoreError::io(chain_id.0.hex() + "/" + JOURNAL, "reading"))?;
+        Ok(beginning[..read] == GZIP)
     }
 
     /// The directory of mounts.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Home, layout};
 use crate::dir::Dir;
-use crate::driver::LayerDamage;
+use crate::driver::{LayerDamage, LayerPart};
 use crate::error::StoreError;
 use crate::ids::{CacheId, LinkId};
 
@@ -39,16 +39,19 @@ impl LinkCache {
 
 /// Why the layer cannot be mounted on top of `parents`, or nothing.
 pub(super) fn damage(home: &Home, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
-    let missing = |path: PathBuf| Ok(Some(LayerDamage::Missing { path }));
-    let Some(layer) = home.dir.sub(id.as_str())? else { return missing(home.dir.join(id.as_str())) };
+    let missing = |path: PathBuf, part| Ok(Some(LayerDamage::Missing { path, part }));
+    let Some(layer) = home.dir.sub(id.as_str())? else {
+        return missing(home.dir.join(id.as_str()), LayerPart::Content);
+    };
     if layer.sub(layout::DIFF)?.is_none() {
-        return missing(layer.join(layout::DIFF));
+        return missing(layer.join(layout::DIFF), LayerPart::Content);
     }
     let (own, below) = match (layout::link(&layer), layout::lower(&layer)) {
         (Ok(own), Ok(below)) => (own, below),
-        (Err(error), _) | (_, Err(error)) => return said(error),
+        (Err(error), _) => return said(error, LayerPart::Link),
+        (_, Err(error)) => return said(error, LayerPart::Lower),
     };
-    let Some(links) = &home.links else { return missing(home.dir.join(layout::LINKS)) };
+    let Some(links) = &home.links else { return missing(home.dir.join(layout::LINKS), LayerPart::Links) };
     if links.read_link(own.as_str())? != Some(layout::link_target(id)) {
         return Ok(Some(LayerDamage::WrongLink { link: links.join(own.as_str()) }));
     }
@@ -66,9 +69,9 @@ pub(super) fn damage(home: &Home, id: &CacheId, parents: &[CacheId]) -> Result<O
 }
 
 /// A file that is wrong is damage; one that cannot be read is an error.
-fn said(error: StoreError) -> Result<Option<LayerDamage>, StoreError> {
+fn said(error: StoreError, part: LayerPart) -> Result<Option<LayerDamage>, StoreError> {
     match error {
-        StoreError::Invalid { path, reason } => Ok(Some(LayerDamage::Invalid { path, reason })),
+        StoreError::Invalid { path, reason } => Ok(Some(LayerDamage::Invalid { path, part, reason })),
         other => Err(other),
     }
 }
@@ -79,7 +82,7 @@ fn compare(id: &CacheId, found: &[CacheId], expected: &[CacheId], path: PathBuf)
         return None;
     }
     if found.is_empty() {
-        return Some(LayerDamage::Missing { path });
+        return Some(LayerDamage::Missing { path, part: LayerPart::Lower });
     }
     if found.contains(id) {
         return Some(LayerDamage::OnItself { path });

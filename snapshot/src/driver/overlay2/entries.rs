@@ -25,8 +25,12 @@ pub(super) fn read(driver: &str, home: &Dir, links: Option<&Dir>) -> Result<Home
                 }
                 None
             });
-            let entry = target.as_deref().and_then(layout::entry_of);
-            let entry = entry.and_then(|entry| names.get_key_value(entry.as_str()).map(|(name, ())| Arc::clone(name)));
+            let named = target.as_deref().and_then(layout::entry_of);
+            let known = named.as_ref().and_then(|named| names.get_key_value(named.as_str()));
+            let entry = known.map(|(name, ())| Arc::clone(name));
+            if let (None, Some(named)) = (&entry, named) {
+                all.stale.insert(link.clone(), named);
+            }
             all.links.insert(link, entry);
         }
     }

@@ -27,7 +27,7 @@ pub(super) use layout::{DIFF, LINKS};
 
 use super::mount::refuse_mounted;
 use super::prepared::Begun;
-use super::{Access, Driver, HomeEntries, LayerDamage, MountGuard, Order, Prepared, Room};
+use super::{Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Order, Prepared, Room};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::CacheId;
@@ -189,7 +189,19 @@ impl Driver for Overlay2 {
         }
         let layer = self.0.layer(id)?;
         let missing = !parents.is_empty() && layer.sub(layout::WORK)?.is_none();
-        Ok(missing.then(|| LayerDamage::Missing { path: layer.join(layout::WORK) }))
+        Ok(missing.then(|| LayerDamage::Missing { path: layer.join(layout::WORK), part: LayerPart::Work }))
+    }
+
+    fn lacks(&self, id: &CacheId, parents: bool, children: bool) -> Result<Vec<LayerPart>, StoreError> {
+        let layer = self.0.layer(id)?;
+        let mut lacking = Vec::new();
+        if parents && layer.stat(layout::WORK)?.is_none() {
+            lacking.push(LayerPart::Work);
+        }
+        if children && !layout::is_committed(&layer)? {
+            lacking.push(LayerPart::Committed);
+        }
+        Ok(lacking)
     }
 
     fn written(&self, id: &CacheId, _parent: Option<&CacheId>) -> Result<u64, StoreError> {

@@ -1,0 +1,105 @@
+//! What can be wrong with a file of a layer, compared with what the layer's tar says.
+
+use std::fmt;
+
+/// A file of a layer that is not as the journal has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileFault {
+    /// Its path in the layer, as bytes.
+    pub path: Vec<u8>,
+    /// What is wrong.
+    pub kind: FaultKind,
+}
+
+/// What is wrong with a file of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// It is not there.
+    Missing,
+    /// The journal does not know it.
+    Extra,
+    /// It has another length.
+    Size {
+        /// Bytes as the journal has it.
+        expected: u64,
+        /// Bytes that are there.
+        found: u64,
+    },
+    /// It has the right length and another content.
+    Content,
+    /// It is something else: a directory, a link, a device.
+    Type,
+    /// It has other permissions.
+    Mode {
+        /// By the journal.
+        expected: u32,
+        /// As it is.
+        found: u32,
+    },
+    /// It belongs to others.
+    Owner {
+        /// User and group as the journal has it.
+        expected: (u32, u32),
+        /// As it is.
+        found: (u32, u32),
+    },
+    /// It was modified at another time.
+    Time {
+        /// Seconds since 1970 as the journal has it.
+        expected: i64,
+        /// As it is.
+        found: i64,
+    },
+    /// A symlink leads elsewhere, a device is another one, or a hard link is a file of its own.
+    Target,
+    /// It cannot be read.
+    Unreadable {
+        /// The system's answer.
+        cause: String,
+    },
+}
+
+impl FaultKind {
+    /// A word for programs, which does not change between versions.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Extra => "extra",
+            Self::Size { .. } => "size",
+            Self::Content => "content",
+            Self::Type => "type",
+            Self::Mode { .. } => "mode",
+            Self::Owner { .. } => "owner",
+            Self::Time { .. } => "time",
+            Self::Target => "target",
+            Self::Unreadable { .. } => "unreadable",
+        }
+    }
+}
+
+impl fmt::Display for FileFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.escape_ascii(), self.kind)
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("missing"),
+            Self::Extra => f.write_str("not in the journal"),
+            Self::Size { expected, found } => write!(f, "{found} bytes, not {expected}"),
+            Self::Content => f.write_str("its content has changed"),
+            Self::Type => f.write_str("it is something else"),
+            Self::Mode { expected, found } => write!(f, "mode {found:04o}, not {expected:04o}"),
+            Self::Owner { expected, found } => {
+                write!(f, "owner {}:{}, not {}:{}", found.0, found.1, expected.0, expected.1)
+            }
+            Self::Time { expected, found } => write!(f, "modified at {found}, not at {expected}"),
+            Self::Target => f.write_str("it leads elsewhere"),
+            Self::Unreadable { cause } => f.write_str(cause),
+        }
+    }
+}

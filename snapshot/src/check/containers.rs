@@ -1,0 +1,240 @@
+//! Containers, their mounts and writable layers, and volumes.
+
+use std::collections::BTreeSet;
+
+use layerfs::ChainId;
+
+use super::finding::{Affected, Cause, Place, Severity};
+use super::findings::Findings;
+use super::layers::{disagrees, follows, join_cause, repair_of};
+use super::repair::Repair;
+use crate::catalog::{Container, ContainerDamage, Damage, MountDamage, with_causes};
+use crate::driver::{Driver, LayerDamage};
+use crate::error::StoreError;
+use crate::ids::CacheId;
+use crate::schema::mount::MountRecord;
+
+const MOUNT_ID: &str = "mount-id";
+const INIT_ID: &str = "init-id";
+const PARENT: &str = "parent";
+
+pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
+    let catalog = findings.catalog();
+    let adopted = adopt(findings);
+    for container in &catalog.containers {
+        if let Some(damage) = &container.damage {
+            damaged(findings, container, damage, &adopted);
+        }
+    }
+    for mount in &catalog.mounts {
+        check_mount(findings, mount);
+    }
+    for volume in &catalog.volumes {
+        let Some(fault) = &volume.fault else { continue };
+        let cause = format!("{}: {fault}", crate::schema::volume::OPTIONS);
+        let name = volume.name.clone();
+        let uses = |container: &&Container| container.mount_points.iter().any(|point| point.name == name);
+        let containers = catalog.containers.iter().filter(uses).map(|container| container.id.clone()).collect();
+        let affected = Affected { images: Vec::new(), containers };
+        let cause = Cause::Damage(Damage::Volume { volume: name.clone(), cause });
+        findings.add(Severity::Damage, Place::Volume(name), cause, affected, None);
+    }
+    findings.adopted = adopted.into_iter().flat_map(|found| [found.mount_id, found.init_id]).collect();
+    Ok(())
+}
+
+/// The directories of a container that has lost its mount.
+struct Adopted {
+    container: String,
+    mount_id: String,
+    init_id: String,
+    parent: ChainId,
+}
+
+/// Finds the writable layers of containers that have lost their mounts, among the directories that nobody owns: a pair that
+/// stands on the layers of the container's image and on nothing else, if there is only one such pair and one such container.
+fn adopt(findings: &Findings<'_>) -> Vec<Adopted> {
+    let catalog = findings.catalog();
+    let liveness = &findings.view.liveness;
+    let lost: Vec<(&Container, ChainId)> = catalog
+        .containers
+        .iter()
+        .filter(|container| container.damage == Some(ContainerDamage::MountMissing))
+        .filter_map(|container| Some((container, *catalog.images.get(&container.image?)?.chain.last()?)))
+        .collect();
+    if lost.is_empty() {
+        return Vec::new();
+    }
+    let orphans: BTreeSet<&str> = liveness.orphans().collect();
+    let mut adopted = Vec::new();
+    for (container, top) in &lost {
+        let chain: Vec<&str> = catalog.chain(*top).map(|record| record.cache_id.as_str()).collect();
+        let is_own = |id: &&str| {
+            let init = format!("{id}-init");
+            let on = |name: &str| liveness.below_entry(name).map(str::to_owned).collect::<Vec<_>>();
+            let init_on = on(&init);
+            orphans.contains(init.as_str()) && init_on == chain && on(id).split_first() == Some((&init, &init_on[..]))
+        };
+        let mut own = orphans.iter().copied().filter(is_own);
+        if let (Some(id), None) = (own.next(), own.next())
+            && lost.iter().filter(|(_, other)| other == top).count() == 1
+        {
+            let (mount_id, init_id) = (id.to_owned(), format!("{id}-init"));
+            adopted.push(Adopted { container: container.id.clone(), mount_id, init_id, parent: *top });
+        }
+    }
+    adopted
+}
+
+/// A container that dockerd would not show. Where that is for what it stands on, that is the cause.
+fn damaged(findings: &mut Findings<'_>, container: &Container, damage: &ContainerDamage, adopted: &[Adopted]) {
+    let affected = Affected::container(&container.id);
+    let known = match damage {
+        ContainerDamage::LayerMissing { layer } => findings.join(&Place::Layer(*layer), &affected),
+        ContainerDamage::LayerDamaged { layer, cause } => join_cause(findings, *layer, cause, &affected),
+        // Told with the mount.
+        ContainerDamage::MountInvalid { .. } => true,
+        _ => false,
+    };
+    if known {
+        return;
+    }
+    let repair = match damage {
+        ContainerDamage::MountMissing => {
+            let own = adopted.iter().find(|found| found.container == container.id);
+            own.map(|found| Repair::RestoreMount {
+                container: container.id.clone(),
+                mount_id: found.mount_id.clone(),
+                init_id: found.init_id.clone(),
+                parent: found.parent,
+            })
+        }
+        _ => None,
+    };
+    let severity = match damage {
+        // Another driver's container, or another system's: dockerd passes over it, and that is meant.
+        ContainerDamage::OtherDriver { .. } | ContainerDamage::OtherSystem { .. } => Severity::Note,
+        _ => Severity::Damage,
+    };
+    let cause = Cause::Damage(Damage::Container { container: container.id.clone(), cause: damage.clone() });
+    findings.add(severity, Place::Container(container.id.clone()), cause, affected, repair);
+}
+
+fn check_mount(findings: &mut Findings<'_>, mount: &MountRecord) {
+    let container = findings.catalog().container(&mount.name);
+    let affected = container.map_or_else(Affected::default, |container| Affected::container(&container.id));
+    let place = match container {
+        Some(container) => Place::Container(container.id.clone()),
+        None => Place::Mount(mount.name.clone()),
+    };
+    for damage in &mount.damage {
+        let cause = Cause::Damage(Damage::Mount { mount: mount.name.clone(), cause: damage.clone() });
+        let severity = if *damage == MountDamage::NotADirectory { Severity::Note } else { Severity::Damage };
+        let repair = container.and_then(|container| restored(findings, mount, container, damage));
+        findings.add(severity, place.clone(), cause, affected.clone(), repair);
+    }
+    if !mount.damage.is_empty() {
+        return;
+    }
+    let Some(container) = container else {
+        let repair = Some(Repair::Collect);
+        findings.add(Severity::Note, place, Cause::MountWithoutContainer, affected, repair);
+        return;
+    };
+    let top = image_top(findings, container);
+    if let (None, Some(top)) = (mount.parent, top) {
+        let repair = restore(mount, PARENT, top.to_string());
+        findings.add(Severity::Damage, place.clone(), Cause::MountParentMissing, affected.clone(), repair);
+    }
+    if let (None, Some(id)) = (&mount.init_id, &mount.mount_id)
+        && findings.view.liveness.entry(&format!("{id}-init")).is_some()
+    {
+        let repair = restore(mount, INIT_ID, format!("{id}-init"));
+        findings.add(Severity::Damage, place.clone(), Cause::MountInitMissing, affected.clone(), repair);
+    }
+    // One that cannot be loaded for another reason has that said.
+    if container.damage.is_none() {
+        writable_layer(findings, mount, top, &place, &affected);
+    }
+}
+
+fn restore(mount: &MountRecord, file: &'static str, value: String) -> Option<Repair> {
+    Some(Repair::RestoreMountFile { mount: mount.name.clone(), file, value })
+}
+
+/// What would mend a file of a mount: the other files, the driver's home and the container tell.
+fn restored(
+    findings: &Findings<'_>,
+    mount: &MountRecord,
+    container: &Container,
+    damage: &MountDamage,
+) -> Option<Repair> {
+    let (MountDamage::FileMissing { file } | MountDamage::FileInvalid { file, .. }) = damage else { return None };
+    let exists = |id: &str| findings.view.liveness.entry(id).is_some();
+    let value = match *file {
+        MOUNT_ID => mount.init_id.as_ref()?.as_str().strip_suffix("-init").filter(|id| exists(id))?.to_owned(),
+        INIT_ID => Some(format!("{}-init", mount.mount_id.as_ref()?)).filter(|id| exists(id))?,
+        PARENT => image_top(findings, container)?.to_string(),
+        _ => return None,
+    };
+    restore(mount, file, value)
+}
+
+/// The topmost layer of a container's image.
+fn image_top(findings: &Findings<'_>, container: &Container) -> Option<ChainId> {
+    findings.catalog().images.get(&container.image?)?.chain.last().copied()
+}
+
+/// The directories that a container writes to, and that of its init files.
+fn writable_layer(
+    findings: &mut Findings<'_>,
+    mount: &MountRecord,
+    image_top: Option<ChainId>,
+    place: &Place,
+    affected: &Affected,
+) {
+    let catalog = findings.catalog();
+    let (Some(driver), Some(id)) = (&findings.view.root.driver, &mount.mount_id) else { return };
+    let top = mount.parent.or(image_top);
+    let chain: Vec<CacheId> =
+        top.into_iter().flat_map(|top| catalog.chain(top)).map(|layer| layer.cache_id.clone()).collect();
+    // One without `init-id` may have one all the same.
+    let by_name: Option<CacheId> = format!("{id}-init").parse().ok();
+    let by_name = by_name.filter(|init| findings.view.liveness.entry(init.as_str()).is_some());
+    let init = mount.init_id.clone().or(by_name);
+    let under: Vec<CacheId> = init.iter().cloned().chain(chain.iter().cloned()).collect();
+    let looked = [
+        Some((id.clone(), under.clone(), driver.writable_damage(id, &under))),
+        init.map(|init| {
+            let damage = driver.damage(&init, &chain);
+            (init, chain.clone(), damage)
+        }),
+    ];
+    for (directory, below, damage) in looked.into_iter().flatten() {
+        let damage = match damage {
+            Ok(None) => continue,
+            Ok(Some(damage)) => damage,
+            Err(error) => {
+                let cause = Cause::Unknown { reason: with_causes(&error) };
+                findings.add(Severity::Unknown, place.clone(), cause, affected.clone(), None);
+                continue;
+            }
+        };
+        let layers: Vec<ChainId> = top.map_or_else(Vec::new, |top| findings.standing.chain(top));
+        let below_known = follows(&damage)
+            && (layers.into_iter().any(|layer| findings.join(&Place::Layer(layer), affected))
+                // Of the two directories the lower one is the cause.
+                || findings.is_damaged(place));
+        let unsure = disagrees(&damage) && (mount.parent.is_none() || top.is_some_and(|top| findings.is_misnamed(top)));
+        if below_known || unsure || init_is_gone(&damage, &directory, id) {
+            continue;
+        }
+        let repair = repair_of(&damage, &directory, below, || None);
+        findings.add(Severity::Damage, place.clone(), Cause::WritableLayer { damage }, affected.clone(), repair);
+    }
+}
+
+/// Whether it is the writable layer that only says that its init layer is not there: that one says it itself.
+fn init_is_gone(damage: &LayerDamage, directory: &CacheId, mount_id: &CacheId) -> bool {
+    directory == mount_id && follows(damage)
+}

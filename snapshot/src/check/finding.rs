@@ -1,0 +1,308 @@
+//! What a check finds: one finding for each cause, with everything that suffers from it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use layerfs::verify::FileFault;
+use layerfs::{ChainId, DiffId};
+
+use super::repair::{Field, Repair};
+use crate::catalog::Damage;
+use crate::ids::ImageId;
+use crate::view::LeftoverKind;
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Something is lost, wrong, or fails when it is used.
+    Damage,
+    /// It could not be found out whether something is damaged.
+    Unknown,
+    /// Nothing fails: it takes up room, or is not as dockerd writes it.
+    Note,
+}
+
+impl Severity {
+    /// A word for programs, which does not change between versions.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Damage => "damage",
+            Self::Unknown => "unknown",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// What a finding is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// The names of all images, `repositories.json`.
+    References,
+    /// An image.
+    Image(ImageId),
+    /// A layer.
+    Layer(ChainId),
+    /// A container, by its id.
+    Container(String),
+    /// An entry of `layerdb/mounts`, by its name.
+    Mount(String),
+    /// A local volume, by its name.
+    Volume(String),
+    /// BuildKit's records.
+    BuildCache,
+    /// An entry of the driver's home, by its name.
+    Directory(String),
+    /// A link of the driver's home, by its name.
+    Link(String),
+    /// A record of `layerdb` that is no layer's any more, or not yet: its name.
+    Record(String),
+    /// Some other file, by its path.
+    File(PathBuf),
+}
+
+impl Place {
+    /// A word for the kind of thing, and its id or name, for programs.
+    #[must_use]
+    pub fn kind_and_name(&self) -> (&'static str, Option<String>) {
+        match self {
+            Self::References => ("references", None),
+            Self::Image(id) => ("image", Some(id.to_string())),
+            Self::Layer(id) => ("layer", Some(id.to_string())),
+            Self::Container(id) => ("container", Some(id.clone())),
+            Self::Mount(name) => ("mount", Some(name.clone())),
+            Self::Volume(name) => ("volume", Some(name.clone())),
+            Self::BuildCache => ("build_cache", None),
+            Self::Directory(name) => ("directory", Some(name.clone())),
+            Self::Link(name) => ("link", Some(name.clone())),
+            Self::Record(name) => ("record", Some(name.clone())),
+            Self::File(path) => ("file", Some(path.display().to_string())),
+        }
+    }
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// What every reader of the store meets.
+    Damage(Damage),
+    /// Images, containers or layers need a layer that has no record.
+    LayerMissing,
+    /// A layer's record has no files at all, or none that says anything: a registration that was interrupted.
+    RecordEmpty,
+    /// A file of a layer's record is missing or wrong.
+    Field {
+        /// Which.
+        field: Field,
+        /// How.
+        reason: String,
+    },
+    /// A layer's journal cannot be read to its end, or is none.
+    JournalInvalid {
+        /// Why.
+        reason: String,
+    },
+    /// The content of a layer is not what its journal and its diff id say.
+    Content {
+        /// Files that are not as the journal has them, the first ones of them.
+        files: Vec<FileFault>,
+        /// How many more there are.
+        more: u64,
+        /// The digest of what is there, if all of it could be read; nothing if the files say enough.
+        found: Option<DiffId>,
+    },
+    /// The directory of the writable layer of a container cannot be used.
+    WritableLayer {
+        /// Why.
+        damage: crate::driver::LayerDamage,
+    },
+    /// A layer's directory lacks `work`: it cannot be mounted to be written to.
+    WorkMissing,
+    /// A layer's directory lacks `committed`, although others stand on it.
+    CommittedMissing,
+    /// `repositories.json` is missing although there are images: they all lose their names.
+    ReferencesMissing,
+    /// A name of an image that cannot be resolved or removed, though it is listed.
+    NameUnusable {
+        /// The name.
+        name: String,
+    },
+    /// `metadata/parent` of an image is no id, or that of an image that is not there.
+    ImageParent {
+        /// What it says.
+        found: String,
+    },
+    /// `metadata/lastUpdated` of an image is no time: `docker inspect` fails.
+    ImageTime {
+        /// What it says.
+        found: String,
+    },
+    /// The history of an image has more steps that made layers than there are layers: `docker history` fails.
+    ImageHistory,
+    /// Metadata of an image that is not there.
+    MetadataWithoutImage,
+    /// A container's mount has no `parent`: nothing keeps the layers below it from being removed.
+    MountParentMissing,
+    /// A container's mount has no `init-id` although there is an init layer.
+    MountInitMissing,
+    /// A mount that no container has: it keeps its layers.
+    MountWithoutContainer,
+    /// A layer that no image, container or build cache needs.
+    LayerUnused,
+    /// A directory that nobody claims.
+    Orphan,
+    /// A link that leads nowhere.
+    StaleLink,
+    /// Something that a crash has left.
+    Leftover(LeftoverKind),
+    /// A cache entry of `distribution` that cannot be decoded.
+    Distribution,
+    /// It could not be looked at.
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Everything that a cause makes unusable, incomplete or wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Affected {
+    /// Images, sorted.
+    pub images: Vec<ImageId>,
+    /// Containers by their ids, sorted.
+    pub containers: Vec<String>,
+}
+
+/// One thing that is wrong, or worth a note.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// What it is about.
+    pub place: Place,
+    /// What is wrong.
+    pub cause: Cause,
+    /// Whom it affects.
+    pub affected: Affected,
+    /// What would mend it, if anything would.
+    pub repair: Option<Repair>,
+}
+
+impl Finding {
+    /// A name of the cause for programs, which does not change between versions.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.cause.code()
+    }
+}
+
+impl Cause {
+    /// As [`Finding::code`].
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Damage(damage) => damage.code(),
+            Self::LayerMissing => "layer-record-missing",
+            Self::RecordEmpty => "layer-record-empty",
+            Self::Field { field, .. } => match field {
+                Field::Size => "layer-size-invalid",
+                Field::Diff => "layer-diff-invalid",
+                Field::CacheId => "layer-cache-id-invalid",
+                Field::Parent => "layer-parent-invalid",
+            },
+            Self::JournalInvalid { .. } => "layer-journal-invalid",
+            Self::Content { files, .. } if files.is_empty() => "layer-digest-differs",
+            Self::Content { .. } => "layer-content-differs",
+            Self::WritableLayer { .. } => "container-layer-unusable",
+            Self::WorkMissing => "work-missing",
+            Self::CommittedMissing => "committed-missing",
+            Self::ReferencesMissing => "references-missing",
+            Self::NameUnusable { .. } => "name-unusable",
+            Self::ImageParent { .. } => "image-parent-invalid",
+            Self::ImageTime { .. } => "image-time-invalid",
+            Self::ImageHistory => "image-history-invalid",
+            Self::MetadataWithoutImage => "metadata-without-image",
+            Self::MountParentMissing => "mount-parent-missing",
+            Self::MountInitMissing => "mount-init-missing",
+            Self::MountWithoutContainer => "mount-without-container",
+            Self::LayerUnused => "layer-unused",
+            Self::Orphan => "directory-orphan",
+            Self::StaleLink => "link-stale",
+            Self::Leftover(LeftoverKind::Registration) => "registration-unfinished",
+            Self::Leftover(LeftoverKind::Removal) => "removal-unfinished",
+            Self::Leftover(LeftoverKind::TemporaryFile) => "temporary-file",
+            Self::Distribution => "distribution-invalid",
+            Self::Unknown { .. } => "not-checked",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damage(damage) => fmt_damage(damage, f),
+            Self::LayerMissing => f.write_str("it has no record"),
+            Self::RecordEmpty => {
+                f.write_str("its record is empty: loading or pulling it again fails with \"file exists\"")
+            }
+            Self::Field { field, reason } => write!(f, "{} of its record: {reason}", field.file()),
+            Self::JournalInvalid { reason } => {
+                write!(f, "tar-split.json.gz: {reason}: it cannot be saved or pushed")
+            }
+            Self::Content { files, more, found } => match (files.as_slice(), found) {
+                ([], Some(found)) => write!(f, "its files and its journal make {found}, not its diff id"),
+                ([], None) => f.write_str("its files and its journal do not make its diff id"),
+                ([one], _) if *more == 0 => write!(f, "{one}"),
+                (files, _) => {
+                    write!(f, "{} files are not as they were unpacked", (files.len() as u64).saturating_add(*more))
+                }
+            },
+            Self::WritableLayer { damage } => write!(f, "its writable layer cannot be used: {damage}"),
+            Self::WorkMissing => f.write_str("work is missing: it cannot be mounted to be written to"),
+            Self::CommittedMissing => {
+                f.write_str("committed is missing: dockerd mounts it to be written to when it saves the image")
+            }
+            Self::ReferencesMissing => f.write_str("it is missing: no image has a name"),
+            Self::NameUnusable { name } => write!(f, "the name {name:?} is listed, and cannot be used or removed"),
+            Self::ImageParent { found } => {
+                write!(f, "metadata/parent names no image: {found:?}; removing the image ends with an error")
+            }
+            Self::ImageTime { found } => {
+                write!(f, "metadata/lastUpdated is no time: {found:?}; it cannot be inspected until it is tagged again")
+            }
+            Self::ImageHistory => {
+                f.write_str("its history has more steps that made layers than it has layers: docker history fails")
+            }
+            Self::MetadataWithoutImage => f.write_str("metadata of an image that is not there"),
+            Self::MountParentMissing => {
+                f.write_str("its mount names no layer: the image's layers can be removed while it stands on them")
+            }
+            Self::MountInitMissing => f.write_str(
+                "its mount names no init layer: docker diff shows its files, docker rm leaves its directory",
+            ),
+            Self::MountWithoutContainer => f.write_str("no container has this mount: its layers are never removed"),
+            Self::LayerUnused => {
+                f.write_str("no image, container or build cache needs it, and dockerd never removes it")
+            }
+            Self::Orphan => f.write_str("nobody owns it"),
+            Self::StaleLink => f.write_str("it leads nowhere"),
+            Self::Leftover(kind) => write!(f, "{kind}, left by a crash"),
+            Self::Distribution => f.write_str("it cannot be decoded; dockerd passes over it"),
+            Self::Unknown { reason } => f.write_str(reason),
+        }
+    }
+}
+
+/// A damage without the name of the thing that it is about.
+fn fmt_damage(damage: &Damage, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match damage {
+        Damage::References { cause } | Damage::Volume { cause, .. } => write!(f, "dockerd would not start: {cause}"),
+        Damage::Image { cause, .. } => write!(f, "{cause}"),
+        Damage::Layer { cause, .. } => write!(f, "{cause}"),
+        Damage::LayerFault { fault, .. } => write!(f, "{fault}"),
+        Damage::Container { cause, .. } => write!(f, "{cause}"),
+        Damage::Mount { cause, .. } => write!(f, "{cause}"),
+        Damage::BuildCache { cause } => write!(f, "the build cache's records cannot be read: {cause}"),
+    }
+}

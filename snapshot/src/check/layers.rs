@@ -1,0 +1,329 @@
+//! Layers: their records, their chains, and what the driver has of them.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use layerfs::{ChainId, DiffId};
+
+use super::finding::{Affected, Cause, Place, Severity};
+use super::findings::Findings;
+use super::repair::{Field, Repair};
+use super::standing::root_of;
+use crate::catalog::{ContainerDamage, Damage, ImageDamage, LayerFault, RecordDamage, with_causes};
+use crate::driver::{Driver, LayerDamage, LayerPart};
+use crate::error::StoreError;
+use crate::ids::{CacheId, ImageId};
+use crate::parallel;
+use crate::schema::config::ImageConfig;
+use crate::schema::layer::{LayerStore, RecordFields};
+
+pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
+    let store = findings.view.root.layers()?;
+    if let Some(store) = &store {
+        records(findings, store)?;
+    }
+    let mut missing = missing(findings);
+    misnamed(findings, &mut missing);
+    for layer in missing {
+        let affected = findings.standing.on_layer(layer);
+        let repair = Some(Repair::ReextractLayer { layer });
+        findings.add(Severity::Damage, Place::Layer(layer), Cause::LayerMissing, affected, repair);
+    }
+    if let Some(store) = &store {
+        journals(findings, store);
+    }
+    directories(findings);
+    lacking(findings);
+    Ok(())
+}
+
+/// Layers whose own record dockerd would not load: each file that is wrong.
+fn records(findings: &mut Findings<'_>, store: &LayerStore) -> Result<(), StoreError> {
+    let catalog = findings.catalog();
+    for (layer, damage) in catalog.damaged_layers() {
+        let affected = findings.standing.on_layer(layer);
+        let as_it_is = |damage: &RecordDamage| Cause::Damage(Damage::Layer { layer, cause: damage.clone() });
+        match damage {
+            RecordDamage::BelowMissing { .. } | RecordDamage::BelowDamaged { .. } => continue,
+            RecordDamage::Circle => {
+                let repair = findings.standing.below_by_config(layer).flatten().map(|below| Repair::RestoreField {
+                    layer,
+                    field: Field::Parent,
+                    value: Some(below.to_string()),
+                });
+                findings.add(Severity::Damage, Place::Layer(layer), as_it_is(damage), affected, repair);
+            }
+            RecordDamage::Record { .. } => match store.fields(layer) {
+                Ok(Some(fields)) => {
+                    if !fields_of(findings, layer, &fields, &affected) {
+                        findings.add(Severity::Damage, Place::Layer(layer), as_it_is(damage), affected, None);
+                    }
+                }
+                _ => findings.add(Severity::Damage, Place::Layer(layer), as_it_is(damage), affected, None),
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Each file of a record that is wrong. Returns whether any is.
+fn fields_of(findings: &mut Findings<'_>, layer: ChainId, fields: &RecordFields, affected: &Affected) -> bool {
+    let place = Place::Layer(layer);
+    if fields.empty {
+        let repair = Some(Repair::DropRecord { layer });
+        findings.add(Severity::Damage, place, Cause::RecordEmpty, affected.clone(), repair);
+        return true;
+    }
+    let restore = |field, value| Some(Repair::RestoreField { layer, field, value });
+    let below = findings.standing.below_by_config(layer).flatten();
+    let mut wrong: Vec<(Field, &String, Option<Repair>)> = Vec::new();
+    if let Err(reason) = &fields.size {
+        wrong.push((Field::Size, reason, restore(Field::Size, None)));
+    }
+    if let Err(reason) = &fields.diff_id {
+        let known = diff_id(findings, layer).map(|diff_id| diff_id.to_string());
+        wrong.push((Field::Diff, reason, known.and_then(|known| restore(Field::Diff, Some(known)))));
+    }
+    if let Err(reason) = &fields.cache_id {
+        // Which directory was its own is not known any more: it can be loaded again when the record is gone.
+        wrong.push((Field::CacheId, reason, Some(Repair::DropRecord { layer })));
+    }
+    if let Err(reason) = &fields.parent {
+        let value = below.map(|below| below.to_string());
+        wrong.push((Field::Parent, reason, value.and_then(|value| restore(Field::Parent, Some(value)))));
+    }
+    let any = !wrong.is_empty();
+    for (field, reason, repair) in wrong {
+        let cause = Cause::Field { field, reason: reason.clone() };
+        findings.add(Severity::Damage, place.clone(), cause, affected.clone(), repair);
+    }
+    any
+}
+
+/// Layers that something needs and that have no record.
+fn missing(findings: &Findings<'_>) -> BTreeSet<ChainId> {
+    let catalog = findings.catalog();
+    let mut missing = BTreeSet::new();
+    for (_, damage) in catalog.damaged_layers() {
+        if let RecordDamage::BelowMissing { below } = damage {
+            missing.insert(*below);
+        }
+    }
+    for (image, damage) in &catalog.damaged_images {
+        if let ImageDamage::LayerMissing { .. } = damage {
+            let chain = catalog.layers_of_damaged(*image).unwrap_or_default();
+            missing.extend(chain.iter().filter(|layer| !catalog.layers.contains_key(layer)));
+        }
+    }
+    for container in &catalog.containers {
+        if let Some(ContainerDamage::LayerMissing { layer }) = container.damage {
+            missing.insert(layer);
+        }
+    }
+    missing
+}
+
+/// Layers whose records are not where their content says: a name or a file of theirs is wrong. Of those that are `missing` the
+/// record is found then.
+fn misnamed(findings: &mut Findings<'_>, missing: &mut BTreeSet<ChainId>) {
+    let catalog = findings.catalog();
+    let faults = findings.view.faults().iter();
+    let layers: Vec<ChainId> =
+        faults.filter(|(_, fault)| *fault == LayerFault::WrongName).map(|(layer, _)| *layer).collect();
+    for layer in &layers {
+        let Some(record) = catalog.layer(*layer) else { continue };
+        let named = ChainId::next(record.parent, record.diff_id);
+        let mut affected = findings.standing.on_layer(*layer);
+        let repair = if missing.remove(&named) {
+            affected.join(findings.standing.on_layer(named));
+            findings.note_renamed(named, *layer);
+            Some(Repair::RenameRecord { layer: *layer, to: named })
+        } else {
+            wrong_file(findings, *layer)
+        };
+        let cause = Cause::Damage(Damage::LayerFault { layer: *layer, fault: LayerFault::WrongName });
+        findings.add(Severity::Damage, Place::Layer(*layer), cause, affected, repair);
+    }
+    let layers: HashSet<ChainId> = layers.into_iter().collect();
+    let on_them = |top: ChainId| findings.standing.chain(top).iter().any(|layer| layers.contains(layer));
+    if !layers.is_empty() {
+        let misnamed = catalog.layers.keys().copied().filter(|layer| on_them(*layer)).collect();
+        findings.note_misnamed(misnamed);
+    }
+}
+
+/// Which file of a record that is not at its place is the wrong one, if images tell.
+fn wrong_file(findings: &Findings<'_>, layer: ChainId) -> Option<Repair> {
+    let record = findings.catalog().layer(layer)?;
+    let below = findings.standing.below_by_config(layer)?;
+    if record.parent != below {
+        let value = below.map(|below| below.to_string())?;
+        return Some(Repair::RestoreField { layer, field: Field::Parent, value: Some(value) });
+    }
+    let known = diff_id(findings, layer).filter(|known| *known != record.diff_id)?;
+    Some(Repair::RestoreField { layer, field: Field::Diff, value: Some(known.to_string()) })
+}
+
+/// The diff id of a layer, if the config of an image says it: the layer's name proves that it is right.
+fn diff_id(findings: &Findings<'_>, layer: ChainId) -> Option<DiffId> {
+    let catalog = findings.catalog();
+    let images: Vec<ImageId> = findings.standing.on_layer(layer).images;
+    images.into_iter().find_map(|id| {
+        let diff_ids = match catalog.images.get(&id) {
+            Some(image) => image.diff_ids.clone(),
+            None => {
+                let config = findings.view.root.images().ok()??.config(id).ok()??;
+                ImageConfig::parse(&config).ok()?.diff_ids
+            }
+        };
+        let at = ChainId::chain(&diff_ids).iter().position(|chain| *chain == layer)?;
+        diff_ids.get(at).copied()
+    })
+}
+
+/// Journals that are missing, or that are none by their first bytes.
+fn journals(findings: &mut Findings<'_>, store: &LayerStore) {
+    let catalog = findings.catalog();
+    let bad: HashSet<ChainId> =
+        findings.view.faults().iter().filter_map(|(layer, fault)| is_journal(fault).then_some(*layer)).collect();
+    for (layer, fault) in findings.view.faults().iter().filter(|(_, fault)| is_journal(fault)) {
+        let cause = Cause::Damage(Damage::LayerFault { layer: *layer, fault: fault.clone() });
+        journal_finding(findings, *layer, cause);
+    }
+    let layers: Vec<ChainId> =
+        catalog.layers.values().flatten().map(|record| record.chain_id).filter(|layer| !bad.contains(layer)).collect();
+    let beginnings = parallel::map(&layers, |layer| store.journal_begins_well(*layer));
+    for (layer, begins) in layers.into_iter().zip(beginnings) {
+        let reason = match begins {
+            Ok(true) => continue,
+            Ok(false) => "it is no gzip file".to_owned(),
+            Err(error) => with_causes(&error),
+        };
+        journal_finding(findings, layer, Cause::JournalInvalid { reason });
+    }
+}
+
+fn is_journal(fault: &LayerFault) -> bool {
+    matches!(fault, LayerFault::JournalMissing | LayerFault::JournalEmpty)
+}
+
+pub(super) fn journal_finding(findings: &mut Findings<'_>, layer: ChainId, cause: Cause) {
+    let affected = findings.standing.on_layer(layer);
+    findings.add(Severity::Damage, Place::Layer(layer), cause, affected, Some(Repair::RebuildJournal { layer }));
+}
+
+/// What the driver has of each layer. Where a layer below is damaged in a way that shows above as well, that is one finding.
+fn directories(findings: &mut Findings<'_>) {
+    let catalog = findings.catalog();
+    let mut faults: BTreeMap<ChainId, &LayerFault> = BTreeMap::new();
+    for (layer, fault) in findings.view.faults() {
+        if matches!(fault, LayerFault::CannotMount { .. } | LayerFault::MountUnknown { .. }) {
+            faults.insert(*layer, fault);
+        }
+    }
+    // Those that are wrong themselves come before those that only stand on them.
+    let own = |fault: &LayerFault| matches!(fault, LayerFault::CannotMount { cause } if !follows(cause));
+    let (first, then): (Vec<_>, Vec<_>) = faults.into_iter().partition(|(_, fault)| own(fault));
+    for (layer, fault) in first.into_iter().chain(then) {
+        let affected = findings.standing.on_layer(layer);
+        let place = Place::Layer(layer);
+        let cause = Cause::Damage(Damage::LayerFault { layer, fault: fault.clone() });
+        let LayerFault::CannotMount { cause: damage } = fault else {
+            findings.add(Severity::Unknown, place, cause, affected, None);
+            continue;
+        };
+        // What a file names that no record confirms is not known to be wrong.
+        if findings.is_misnamed(layer) && disagrees(damage) {
+            continue;
+        }
+        let below: Vec<ChainId> = findings.standing.chain(layer).into_iter().skip(1).collect();
+        if follows(damage) && below.into_iter().any(|below| findings.join(&Place::Layer(below), &affected)) {
+            continue;
+        }
+        let Some(record) = catalog.layer(layer) else { continue };
+        let below = record.parent.into_iter().flat_map(|top| catalog.chain(top));
+        let below: Vec<CacheId> = below.map(|record| record.cache_id.clone()).collect();
+        let repair = repair_of(damage, &record.cache_id, below, || Some(Repair::ReextractLayer { layer }));
+        findings.add(Severity::Damage, place, cause, affected, repair);
+    }
+}
+
+/// Whether a damage may only follow from that of a layer below.
+pub(super) fn follows(damage: &LayerDamage) -> bool {
+    matches!(damage, LayerDamage::Dangling { .. })
+}
+
+/// Whether a damage is that a layer's files say something else than the records.
+pub(super) fn disagrees(damage: &LayerDamage) -> bool {
+    matches!(
+        damage,
+        LayerDamage::Short { .. }
+            | LayerDamage::Reordered { .. }
+            | LayerDamage::OnAnother { .. }
+            | LayerDamage::Missing { part: LayerPart::Lower, .. }
+    )
+}
+
+/// What would mend a layer's directory; `content` is what would bring back its files.
+pub(super) fn repair_of(
+    damage: &LayerDamage,
+    directory: &CacheId,
+    below: Vec<CacheId>,
+    content: impl FnOnce() -> Option<Repair>,
+) -> Option<Repair> {
+    let directory = directory.clone();
+    let part = match damage {
+        LayerDamage::Missing { part, .. } | LayerDamage::Invalid { part, .. } => *part,
+        LayerDamage::WrongLink { .. } => LayerPart::Link,
+        _ => LayerPart::Lower,
+    };
+    match part {
+        LayerPart::Content => content(),
+        LayerPart::Link | LayerPart::Links => Some(Repair::RelinkLayer { directory }),
+        LayerPart::Lower => Some(Repair::RewriteLower { directory, below }),
+        LayerPart::Work => Some(Repair::CreateWork { directory }),
+        LayerPart::Committed => Some(Repair::MarkCommitted { directory }),
+    }
+}
+
+/// What dockerd would have made, and does without as long as the layer is only read.
+fn lacking(findings: &mut Findings<'_>) {
+    let catalog = findings.catalog();
+    let Some(driver) = &findings.view.root.driver else { return };
+    let mounted = catalog.mounts.iter().filter_map(|mount| mount.parent);
+    let parents: HashSet<ChainId> =
+        catalog.layers.values().flatten().filter_map(|record| record.parent).chain(mounted).collect();
+    let records: Vec<_> = catalog.layers.values().flatten().collect();
+    let found = parallel::map(&records, |record| {
+        let (below, above) = (record.parent.is_some(), parents.contains(&record.chain_id));
+        driver.lacks(&record.cache_id, below, above).unwrap_or_default()
+    });
+    // Engines before 2019 made no such marks.
+    let old = |part: &LayerPart| {
+        *part == LayerPart::Committed && found.iter().filter(|parts| parts.contains(part)).count() == parents.len()
+    };
+    for (record, parts) in records.iter().zip(&found) {
+        let layer = record.chain_id;
+        if findings.is_damaged(&Place::Layer(layer)) {
+            continue;
+        }
+        for part in parts.iter().filter(|part| !old(part)) {
+            let directory = record.cache_id.clone();
+            let (cause, repair) = match part {
+                LayerPart::Work => (Cause::WorkMissing, Repair::CreateWork { directory }),
+                _ => (Cause::CommittedMissing, Repair::MarkCommitted { directory }),
+            };
+            let affected = findings.standing.on_layer(layer);
+            findings.add(Severity::Note, Place::Layer(layer), cause, affected, Some(repair));
+        }
+    }
+}
+
+/// Joins whom the cause of a damaged layer affects. Returns whether the cause is known.
+pub(super) fn join_cause(
+    findings: &mut Findings<'_>,
+    layer: ChainId,
+    damage: &RecordDamage,
+    affected: &Affected,
+) -> bool {
+    findings.join(&Place::Layer(root_of(layer, damage)), affected)
+}

@@ -1,0 +1,63 @@
+//! What is wrong with a store: findings, each with its cause, whom it affects, and what would mend it.
+//!
+//! [`records`] reads what a [view](crate::view::View) has read, and what nobody but a check looks at. Nothing of the content of
+//! layers is read. What follows from something else is no finding of its own: it is among those whom the cause
+//! affects. So a layer whose record has lost a file is one finding, whatever stands on it.
+//!
+//! | what | where it is looked at |
+//! |---|---|
+//! | records of layers, their chains, the driver's directories and links | `layers.rs` |
+//! | images, their configs and metadata, names | `images.rs` |
+//! | containers, mounts, writable layers, volumes | `containers.rs` |
+//! | what nobody needs, what a crash has left, caches | `rest.rs` |
+//!
+//! What is not damage but worth knowing is a [note](Severity::Note): what takes up room (collecting garbage is `liveness`'s
+//! business) and what dockerd would have written and does without.
+
+mod containers;
+mod finding;
+mod findings;
+mod images;
+mod layers;
+mod repair;
+mod rest;
+mod standing;
+
+use crate::error::StoreError;
+use crate::view::View;
+
+pub use finding::{Affected, Cause, Finding, Place, Severity};
+pub use layerfs::verify::{FaultKind, FileFault};
+pub use repair::{Field, Repair};
+
+use findings::Findings;
+use standing::Standing;
+
+/// What a check has found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Findings: damage first, then in the order of what they are about.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// The most that any finding matters; `None` if there is none.
+    #[must_use]
+    pub fn severity(&self) -> Option<Severity> {
+        self.findings.iter().map(|finding| finding.severity).min()
+    }
+}
+
+/// Looks at all records of a store. The view must have been read with [`Needs::ALL`](crate::view::Needs::ALL).
+///
+/// # Errors
+/// [`StoreError::Io`] where a directory cannot be listed.
+pub fn records(view: &View) -> Result<Report, StoreError> {
+    let standing = Standing::new(&view.catalog);
+    let mut findings = Findings::new(view, &standing);
+    layers::check(&mut findings)?;
+    images::check(&mut findings)?;
+    containers::check(&mut findings)?;
+    rest::check(&mut findings)?;
+    Ok(Report { findings: findings.sorted() })
+}

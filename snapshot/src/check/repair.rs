@@ -1,0 +1,212 @@
+//! What would mend a finding. A check names it; whoever repairs does it.
+
+use std::fmt;
+
+use layerfs::ChainId;
+
+use crate::ids::{CacheId, ImageId};
+
+/// A file of a layer's record that others prove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Field {
+    /// `size`
+    Size,
+    /// `diff`
+    Diff,
+    /// `cache-id`
+    CacheId,
+    /// `parent`
+    Parent,
+}
+
+impl Field {
+    /// The file's name.
+    #[must_use]
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Size => "size",
+            Self::Diff => "diff",
+            Self::CacheId => "cache-id",
+            Self::Parent => "parent",
+        }
+    }
+}
+
+/// What would mend a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Repair {
+    /// Write `link` of a layer's directory and the link that leads to it anew, and then `lower` of all that stand on it.
+    RelinkLayer {
+        /// The directory.
+        directory: CacheId,
+    },
+    /// Write `lower` of a layer's directory anew.
+    RewriteLower {
+        /// The directory.
+        directory: CacheId,
+        /// The directories of the layers below by the records, the nearest first.
+        below: Vec<CacheId>,
+    },
+    /// Make the directory `work` of a layer's directory.
+    CreateWork {
+        /// The directory.
+        directory: CacheId,
+    },
+    /// Make the file `committed` of a layer's directory.
+    MarkCommitted {
+        /// The directory.
+        directory: CacheId,
+    },
+    /// Take away a layer's record, so that the layer can be loaded again.
+    DropRecord {
+        /// The layer.
+        layer: ChainId,
+    },
+    /// Write a file of a layer's record anew.
+    RestoreField {
+        /// The layer.
+        layer: ChainId,
+        /// The file.
+        field: Field,
+        /// What it must say, where others say so: the layer's name, configs of images. `None` for a size, which the content tells.
+        value: Option<String>,
+    },
+    /// Move a layer's record to the name that its content has.
+    RenameRecord {
+        /// The name it has.
+        layer: ChainId,
+        /// The name it must have.
+        to: ChainId,
+    },
+    /// Make a layer's journal anew, from an archive or from the files.
+    RebuildJournal {
+        /// The layer.
+        layer: ChainId,
+    },
+    /// Unpack a layer again, from an archive or another store.
+    ReextractLayer {
+        /// The layer.
+        layer: ChainId,
+    },
+    /// Unpack some files of a layer again, from an archive or another store.
+    ReextractFiles {
+        /// The layer.
+        layer: ChainId,
+        /// Their names in the layer.
+        files: Vec<Vec<u8>>,
+    },
+    /// Write `repositories.json` anew, from what is known.
+    RewriteReferences,
+    /// Load an image's config again, from an archive or another store.
+    ReloadImage {
+        /// The image.
+        image: ImageId,
+    },
+    /// Forget what an image was built from.
+    DropImageParent {
+        /// The image.
+        image: ImageId,
+    },
+    /// Forget when an image was tagged last.
+    DropImageTime {
+        /// The image.
+        image: ImageId,
+    },
+    /// Write a file of a mount anew: `parent` or `init-id`.
+    RestoreMountFile {
+        /// The mount.
+        mount: String,
+        /// The file.
+        file: &'static str,
+        /// What it must say.
+        value: String,
+    },
+    /// Write the mount of a container anew.
+    RestoreMount {
+        /// The container.
+        container: String,
+        /// The directory that it writes to.
+        mount_id: String,
+        /// The directory of its init files.
+        init_id: String,
+        /// The layer below.
+        parent: ChainId,
+    },
+    /// Finish the removal of a layer.
+    FinishRemoval {
+        /// The name of its record in `layerdb/sha256`.
+        record: String,
+    },
+    /// Remove a link that leads nowhere.
+    RemoveStaleLink {
+        /// Its name.
+        link: String,
+    },
+    /// Remove what nobody needs, which collecting garbage does.
+    Collect,
+}
+
+impl Repair {
+    /// A name of it for programs, which does not change between versions.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::RelinkLayer { .. } => "relink-layer",
+            Self::RewriteLower { .. } => "rewrite-lower",
+            Self::CreateWork { .. } => "create-work",
+            Self::MarkCommitted { .. } => "mark-committed",
+            Self::DropRecord { .. } => "drop-record",
+            Self::RestoreField { .. } => "restore-field",
+            Self::RenameRecord { .. } => "rename-record",
+            Self::RebuildJournal { .. } => "rebuild-journal",
+            Self::ReextractLayer { .. } => "reextract-layer",
+            Self::ReextractFiles { .. } => "reextract-files",
+            Self::RewriteReferences => "rewrite-references",
+            Self::ReloadImage { .. } => "reload-image",
+            Self::DropImageParent { .. } => "drop-image-parent",
+            Self::DropImageTime { .. } => "drop-image-time",
+            Self::RestoreMountFile { .. } => "restore-mount-file",
+            Self::RestoreMount { .. } => "restore-mount",
+            Self::FinishRemoval { .. } => "finish-removal",
+            Self::RemoveStaleLink { .. } => "remove-stale-link",
+            Self::Collect => "collect",
+        }
+    }
+
+    /// Whether it needs a source of good content: an archive, a layout or another store.
+    #[must_use]
+    pub fn needs_source(&self) -> bool {
+        matches!(self, Self::ReextractLayer { .. } | Self::ReextractFiles { .. } | Self::ReloadImage { .. })
+    }
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RelinkLayer { directory } => write!(f, "write the link of {directory} anew"),
+            Self::RewriteLower { directory, .. } => write!(f, "write lower of {directory} anew"),
+            Self::CreateWork { directory } => write!(f, "make work of {directory}"),
+            Self::MarkCommitted { directory } => write!(f, "mark {directory} as committed"),
+            Self::DropRecord { .. } => f.write_str("drop its record, so that it can be loaded again"),
+            Self::RestoreField { field, value: Some(value), .. } => write!(f, "write {} anew: {value}", field.file()),
+            Self::RestoreField { field, value: None, .. } => write!(f, "write {} anew", field.file()),
+            Self::RenameRecord { to, .. } => write!(f, "move its record to {to}"),
+            Self::RebuildJournal { .. } => f.write_str("make its journal anew"),
+            Self::ReextractLayer { .. } => f.write_str("unpack it again from an archive or another store"),
+            Self::ReextractFiles { files, .. } => match files.len() {
+                1 => f.write_str("unpack the file again from an archive or another store"),
+                _ => f.write_str("unpack the files again from an archive or another store"),
+            },
+            Self::RewriteReferences => f.write_str("write repositories.json anew from what is known"),
+            Self::ReloadImage { .. } => f.write_str("load the image again from an archive or another store"),
+            Self::DropImageParent { .. } => f.write_str("forget what it was built from"),
+            Self::DropImageTime { .. } => f.write_str("forget when it was tagged"),
+            Self::RestoreMountFile { file, value, .. } => write!(f, "write {file} anew: {value}"),
+            Self::RestoreMount { mount_id, .. } => write!(f, "write its mount anew, with {mount_id}"),
+            Self::FinishRemoval { .. } => f.write_str("finish the removal"),
+            Self::RemoveStaleLink { .. } => f.write_str("remove the link"),
+            Self::Collect => f.write_str("collect garbage"),
+        }
+    }
+}

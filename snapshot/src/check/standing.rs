@@ -1,0 +1,114 @@
+//! Which images and containers need a layer, whatever of its record can be read.
+
+use std::collections::{BTreeSet, HashMap};
+
+use layerfs::ChainId;
+
+use super::finding::Affected;
+use crate::catalog::{Catalog, RecordDamage};
+use crate::ids::ImageId;
+
+/// Who stands on which layer: by the configs of images first, which have their layers' names, then by the records.
+#[derive(Debug)]
+pub(super) struct Standing<'c> {
+    catalog: &'c Catalog,
+    /// Images that have a layer, those included that dockerd would not show.
+    images: HashMap<ChainId, Vec<ImageId>>,
+    /// Containers whose mounts are right on a layer, or on one above it.
+    containers: HashMap<ChainId, Vec<&'c str>>,
+    /// The layer below each layer.
+    below: HashMap<ChainId, Option<ChainId>>,
+}
+
+impl<'c> Standing<'c> {
+    pub(super) fn new(catalog: &'c Catalog) -> Self {
+        let mut standing = Self { catalog, images: HashMap::new(), containers: HashMap::new(), below: HashMap::new() };
+        let sound = catalog.images.values().map(|image| (image.id, image.chain.as_slice()));
+        let damaged = catalog.damaged_images.keys().map(|id| (*id, catalog.layers_of_damaged(*id).unwrap_or_default()));
+        for (image, chain) in sound.chain(damaged) {
+            let mut below = None;
+            for layer in chain {
+                standing.images.entry(*layer).or_default().push(image);
+                standing.below.insert(*layer, below);
+                below = Some(*layer);
+            }
+        }
+        for record in catalog.layers.values().flatten() {
+            standing.below.entry(record.chain_id).or_insert(record.parent);
+        }
+        for (layer, _) in catalog.damaged_layers() {
+            if let Some(parent) = catalog.parent_of_damaged(layer) {
+                standing.below.entry(layer).or_insert(parent);
+            }
+        }
+        for mount in &catalog.mounts {
+            for layer in mount.parent.map_or_else(Vec::new, |top| standing.chain(top)) {
+                standing.containers.entry(layer).or_default().push(&mount.name);
+            }
+        }
+        standing
+    }
+
+    /// A layer and all below it, as far as they are known, topmost first.
+    pub(super) fn chain(&self, top: ChainId) -> Vec<ChainId> {
+        let (mut chain, mut seen, mut next) = (Vec::new(), BTreeSet::new(), Some(top));
+        while let Some(layer) = next.filter(|layer| seen.insert(*layer)) {
+            chain.push(layer);
+            next = self.below.get(&layer).copied().flatten();
+        }
+        chain
+    }
+
+    /// The layer below a layer, as the configs of images have it; `None` if none of them has the layer.
+    pub(super) fn below_by_config(&self, layer: ChainId) -> Option<Option<ChainId>> {
+        self.images.contains_key(&layer).then(|| self.below.get(&layer).copied().flatten())
+    }
+
+    /// Whether an image or a mount needs a layer.
+    pub(super) fn is_needed(&self, layer: ChainId) -> bool {
+        self.images.contains_key(&layer) || self.containers.contains_key(&layer)
+    }
+
+    /// Whoever has a layer, or stands on it.
+    pub(super) fn on_layer(&self, layer: ChainId) -> Affected {
+        let images = self.images.get(&layer).into_iter().flatten().copied();
+        let mounts = self.containers.get(&layer).into_iter().flatten();
+        let containers = mounts.filter(|name| self.catalog.container(name).is_some()).map(|name| (*name).to_owned());
+        Affected::new(images, containers)
+    }
+
+    /// An image and the containers that were made from it.
+    pub(super) fn on_image(&self, image: ImageId) -> Affected {
+        let containers = self.catalog.containers_of(image).map(|container| container.id.clone());
+        Affected::new([image], containers)
+    }
+}
+
+impl Affected {
+    /// Sorts them, and has each once.
+    fn new(images: impl IntoIterator<Item = ImageId>, containers: impl IntoIterator<Item = String>) -> Self {
+        let images: BTreeSet<ImageId> = images.into_iter().collect();
+        let containers: BTreeSet<String> = containers.into_iter().collect();
+        Self { images: images.into_iter().collect(), containers: containers.into_iter().collect() }
+    }
+
+    /// These and those.
+    pub(super) fn join(&mut self, other: Self) {
+        let own = std::mem::take(self);
+        *self =
+            Self::new(own.images.into_iter().chain(other.images), own.containers.into_iter().chain(other.containers));
+    }
+
+    /// One container alone.
+    pub(super) fn container(id: &str) -> Self {
+        Self { images: Vec::new(), containers: vec![id.to_owned()] }
+    }
+}
+
+/// The layer with which the damage of a chain begins.
+pub(super) fn root_of(layer: ChainId, damage: &RecordDamage) -> ChainId {
+    match damage {
+        RecordDamage::Record { .. } | RecordDamage::Circle => layer,
+        RecordDamage::BelowMissing { below } | RecordDamage::BelowDamaged { below, .. } => *below,
+    }
+}

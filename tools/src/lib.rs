@@ -1,6 +1,7 @@
 //! The command line over `images` and `snapshot`: parse arguments, call, print, exit.
 #![forbid(unsafe_code)]
 
+mod columns;
 pub mod commands;
 mod damage;
 mod exit;
@@ -15,5 +16,6 @@ mod output;
 mod progress;
 mod rootless;
 mod signals;
+mod steps;
 
 pub use exit::run;

@@ -16,6 +16,7 @@ use images::load::{Announced, Observer};
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::output::{complain, escape};
+use crate::{columns, steps};
 
 /// Columns of a step.
 const STEP: usize = 19;
@@ -124,14 +125,9 @@ fn short_name(name: &str) -> String {
     }
 }
 
-/// A step on one line, without what all of them begin with, and cut.
+/// A step, cut.
 fn step(text: &str) -> String {
-    let text = text.strip_prefix("/bin/sh -c #(nop) ").or(text.strip_prefix("/bin/sh -c ")).unwrap_or(text);
-    let text = escape(&text.split_whitespace().collect::<Vec<_>>().join(" "));
-    if text.chars().count() <= STEP {
-        return text;
-    }
-    text.chars().take(STEP - 1).chain(['…']).collect()
+    columns::end(&escape(&steps::readable(text)), STEP)
 }
 
 fn time_left(left: Duration) -> String {

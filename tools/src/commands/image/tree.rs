@@ -1,17 +1,28 @@
 //! `layerfs image tree`: the layers as they stand on each other, with their images and containers.
+//!
+//! ```text
+//! 5f70bf18a086  1.24MB  ADD rootfs.tar.xz
+//! a8d3c1b0e5f2  12.3MB of 13.5MB  in 2 images  RUN make
+//! ├─ 0c2e95ffb77a  4.1kB of 13.5MB  app:1 (c871e047f1cb)  COPY app
+//! └─ 77ab10d3c9e4  8.2kB of 13.5MB  in 1 image
+//!    e11c03d58a6f  1.1kB of 13.5MB  app:2 (9f2c41d07b3e)
+//! ```
+//!
+//! Only where several layers stand on one is anything indented, so that a chain of a hundred layers is a list.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::process::ExitCode;
 
 use layerfs::ChainId;
 use serde::Serialize;
-use snapshot::catalog::Catalog;
+use snapshot::catalog::{Catalog, LayerUse};
 use snapshot::ids::ImageId;
 use snapshot::view::{Needs, View};
 
+use crate::columns::{self, Fit, Table};
 use crate::commands::layerfs::NAME;
-use crate::output;
+use crate::{output, steps};
 use docker_format::size;
 
 #[derive(Debug, clap::Args)]
@@ -20,13 +31,24 @@ pub(crate) struct Args {
     #[arg(value_name = "IMAGE")]
     images: Vec<String>,
 
+    /// As a tree, in which only branches are indented, or as a table
+    #[arg(long, value_enum, default_value = "tree", value_name = "FORM", hide_possible_values = true)]
+    format: Form,
+
     /// Do not cut ids and commands short
     #[arg(long)]
     no_trunc: bool,
 
     /// Report as JSON: a list of layers, each after the one it stands on
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     json: bool,
+}
+
+/// How layers are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    Tree,
+    Flat,
 }
 
 /// One layer of the tree.
@@ -51,9 +73,20 @@ struct Node {
     containers: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     damage: Option<String>,
-    /// Whether it is the last one on its parent, for each layer below it and itself.
+    /// Where it stands among the branches.
     #[serde(skip)]
-    last: Vec<bool>,
+    branch: Option<Branch>,
+}
+
+/// A place where the tree branches: one of several layers on one parent.
+#[derive(Debug, Clone, Copy)]
+struct Branch {
+    /// The layer that this branch begins with, by its place in the list.
+    first: usize,
+    /// The layer below it.
+    below: Option<usize>,
+    /// Whether it is the last one on its parent.
+    last: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -81,18 +114,20 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         }
     }
     let nodes = if missing && wanted.is_empty() { Vec::new() } else { tree(catalog, &wanted) };
-    if args.json {
-        output::json(&nodes)?;
-    } else {
-        for node in &nodes {
-            output::say(&line(node, args.no_trunc))?;
+    match args.format {
+        _ if args.json => output::json(&nodes)?,
+        Form::Tree => {
+            for place in 0..nodes.len() {
+                output::say(&line(&nodes, place, args.no_trunc))?;
+            }
         }
+        Form::Flat => output::page(&flat(&nodes, args.no_trunc))?,
     }
     crate::damage::report(NAME, &view);
     Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The layers of some images, or all layers: each after the one it stands on, the largest branch last.
+/// The layers of some images, or all layers: each after the one it stands on.
 fn tree(catalog: &Catalog, wanted: &[ImageId]) -> Vec<Node> {
     let chosen: HashSet<ChainId> = wanted.iter().flat_map(|id| catalog.images[id].chain.iter().copied()).collect();
     let shown = |chain: &ChainId| wanted.is_empty() || chosen.contains(chain);
@@ -102,38 +137,78 @@ fn tree(catalog: &Catalog, wanted: &[ImageId]) -> Vec<Node> {
         let parent = layer.as_ref().ok().and_then(|layer| layer.parent);
         children.entry(parent).or_default().push(*chain);
     }
+    let mut steps = Steps::default();
     let mut nodes: Vec<Node> = Vec::new();
-    let bases = children.remove(&None).unwrap_or_default();
-    let mut left: Vec<(ChainId, Vec<bool>, u64)> = Vec::new();
-    let push = |left: &mut Vec<(ChainId, Vec<bool>, u64)>, on: Vec<ChainId>, last: &[bool], below: u64| {
-        let count = on.len();
-        for (place, chain) in on.into_iter().enumerate().rev() {
-            left.push((chain, [last, &[place + 1 == count]].concat(), below));
-        }
-    };
-    push(&mut left, bases, &[], 0);
-    while let Some((chain, last, below)) = left.pop() {
-        let node = node(catalog, chain, last, below);
-        push(&mut left, children.remove(&Some(chain)).unwrap_or_default(), &node.last, node.total);
-        nodes.push(node);
+    for placed in arrange(children) {
+        let below = placed.below.map_or(0, |below| nodes[below].total);
+        nodes.push(node(catalog, &placed, below, &mut steps));
     }
     nodes
 }
 
-fn node(catalog: &Catalog, chain: ChainId, last: Vec<bool>, below: u64) -> Node {
+/// A layer in its place.
+#[derive(Debug)]
+struct Placed {
+    chain: ChainId,
+    /// The one it stands on, by its place in the list.
+    below: Option<usize>,
+    /// Layers below it.
+    depth: usize,
+    branch: Option<Branch>,
+}
+
+/// Each layer after the one it stands on. Takes no more memory than there are layers, whatever stands on what.
+fn arrange(mut children: BTreeMap<Option<ChainId>, Vec<ChainId>>) -> Vec<Placed> {
+    let mut arranged: Vec<Placed> = Vec::new();
+    // Each with the place of its parent, and whether it is the last of several.
+    let mut left: Vec<(ChainId, Option<usize>, Option<bool>)> = Vec::new();
+    let push = |left: &mut Vec<_>, on: Vec<ChainId>, below: Option<usize>| {
+        let several = on.len() > 1;
+        let places = on.into_iter().rev().enumerate();
+        left.extend(places.map(|(place, chain)| (chain, below, several.then_some(place == 0))));
+    };
+    push(&mut left, children.remove(&None).unwrap_or_default(), None);
+    while let Some((chain, below, last)) = left.pop() {
+        let first = arranged.len();
+        let parent = below.map(|below| &arranged[below]);
+        let around = parent.and_then(|parent| parent.branch);
+        let branch = last.map(|last| Branch { first, below, last }).or(around);
+        let depth = parent.map_or(0, |parent| parent.depth + 1);
+        arranged.push(Placed { chain, below, depth, branch });
+        push(&mut left, children.remove(&Some(chain)).unwrap_or_default(), Some(first));
+    }
+    arranged
+}
+
+/// The steps of images that have made layers. Looked for once for each image: histories can be as long as chains.
+#[derive(Default)]
+struct Steps<'c>(HashMap<ImageId, Vec<&'c str>>);
+
+impl<'c> Steps<'c> {
+    fn find(&mut self, used: &LayerUse<'c>) -> Option<&'c str> {
+        let steps = self.0.entry(used.image.id).or_insert_with(|| {
+            let made = used.image.history().iter().filter(|step| !step.empty_layer);
+            made.map(|step| step.created_by.as_str()).collect()
+        });
+        steps.get(used.place).copied()
+    }
+}
+
+fn node<'c>(catalog: &'c Catalog, placed: &Placed, below: u64, steps: &mut Steps<'c>) -> Node {
+    let Placed { chain, depth, branch, .. } = *placed;
     let layer = catalog.layer(chain);
-    let uses: Vec<_> = catalog.uses(chain).collect();
+    let uses = catalog.uses(chain);
     let size = layer.map_or(0, |layer| layer.size);
-    let tops = uses.iter().filter(|used| used.place + 1 == used.image.chain.len());
+    let tops = uses.clone().filter(|used| used.place + 1 == used.image.chain.len());
     let containers = catalog.containers_on(chain);
     Node {
         chain_id: chain,
         parent: layer.and_then(|layer| layer.parent),
-        depth: last.len() - 1,
+        depth,
         size,
         total: below.saturating_add(size),
         shared_by: uses.len(),
-        created_by: uses.iter().find_map(snapshot::catalog::LayerUse::step).map(|step| step.created_by.clone()),
+        created_by: uses.clone().find_map(|used| steps.find(&used)).map(str::to_owned),
         images: tops
             .map(|used| Named {
                 id: used.image.id,
@@ -142,23 +217,39 @@ fn node(catalog: &Catalog, chain: ChainId, last: Vec<bool>, below: u64) -> Node 
             .collect(),
         containers: containers.map(|container| container.name.clone()).collect(),
         damage: catalog.layers.get(&chain).and_then(|layer| layer.as_ref().err()).map(ToString::to_string),
-        last,
+        branch,
     }
 }
 
-/// Characters of a command that are shown.
-const COMMAND: usize = 60;
+/// Branches that are drawn of a layer that stands in more: a line is not longer, however deep it stands.
+const DRAWN: usize = 20;
 
-fn line(node: &Node, whole: bool) -> String {
-    let mut text = String::new();
-    for (depth, last) in node.last.iter().enumerate() {
-        text.push_str(match (depth + 1 == node.last.len(), last) {
+/// What stands before a layer: a rail for each branch that goes on below it.
+fn rails(branch_at: impl Fn(usize) -> Option<Branch>, place: usize) -> String {
+    let mut rails = Vec::new();
+    let mut next = branch_at(place);
+    while let Some(branch) = next.take() {
+        if rails.len() == DRAWN {
+            rails.push("… ");
+            break;
+        }
+        rails.push(match (branch.first == place, branch.last) {
             (true, true) => "└─ ",
             (true, false) => "├─ ",
             (false, true) => "   ",
             (false, false) => "│  ",
         });
+        next = branch.below.and_then(&branch_at);
     }
+    rails.into_iter().rev().collect()
+}
+
+/// Characters of a command that are shown.
+const COMMAND: usize = 60;
+
+fn line(nodes: &[Node], place: usize, whole: bool) -> String {
+    let node = &nodes[place];
+    let mut text = rails(|place| nodes[place].branch, place);
     let hex = node.chain_id.0.hex();
     text.push_str(if whole { &hex } else { &hex[..12] });
     text.push_str(&format!("  {}", size::size(node.size)));
@@ -177,12 +268,10 @@ fn line(node: &Node, whole: bool) -> String {
     for container in &node.containers {
         text.push_str(&format!("  [{container}]"));
     }
-    // What the builder puts in front of every command.
-    let bare = |command: &str| command.strip_prefix("/bin/sh -c #(nop) ").unwrap_or(command).trim().to_owned();
-    if let Some(command) = node.created_by.as_deref().map(bare).filter(|command| !command.is_empty()) {
-        let cut: String = command.chars().take(COMMAND).collect();
-        let more = command.chars().nth(COMMAND).is_some() && !whole;
-        text.push_str(&format!("  {}{}", if whole { &command } else { &cut }, if more { "…" } else { "" }));
+    let command = step(node);
+    if !command.is_empty() {
+        text.push_str("  ");
+        text.push_str(&if whole { command } else { columns::end(&command, COMMAND) });
     }
     match &node.damage {
         Some(damage) => text.push_str(&format!("  damaged: {damage}")),
@@ -190,4 +279,118 @@ fn line(node: &Node, whole: bool) -> String {
         None => {}
     }
     text
+}
+
+/// What made a layer.
+fn step(node: &Node) -> String {
+    steps::readable(node.created_by.as_deref().unwrap_or_default())
+}
+
+/// A table, a line for each layer.
+fn flat(nodes: &[Node], whole: bool) -> String {
+    let mut table = Table::new([
+        ("LAYER ID", Fit::Whole),
+        ("PARENT", Fit::Drop(2)),
+        ("SIZE", Fit::Whole),
+        ("TOTAL", Fit::Whole),
+        ("IMAGES", Fit::Drop(1)),
+        ("TOP OF", Fit::Middle),
+        ("CONTAINERS", Fit::Middle),
+        ("MADE BY", Fit::End),
+    ]);
+    let id = |chain: &ChainId| if whole { chain.0.hex() } else { chain.0.short() };
+    for node in nodes {
+        let tops = node.images.iter().map(|image| match image.names.as_slice() {
+            [] => image.id.0.short(),
+            names => names.join(", "),
+        });
+        let made = match &node.damage {
+            Some(damage) => format!("damaged: {damage}"),
+            None if whole => step(node),
+            None => columns::end(&step(node), COMMAND),
+        };
+        table.push([
+            id(&node.chain_id),
+            node.parent.as_ref().map(id).unwrap_or_default(),
+            size::size(node.size),
+            size::size(node.total),
+            node.shared_by.to_string(),
+            tops.collect::<Vec<_>>().join(", "),
+            node.containers.join(", "),
+            made,
+        ]);
+    }
+    if table.is_empty() { String::new() } else { table.render(columns::room().filter(|_| !whole)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use layerfs::Digest;
+
+    use super::*;
+
+    fn chain(number: usize) -> ChainId {
+        ChainId(Digest::of(&number.to_le_bytes()))
+    }
+
+    /// The lines of layers that stand on each other so, in the order of their numbers where that is free.
+    fn drawn(pairs: &[(usize, Option<usize>)]) -> Vec<String> {
+        let mut children: BTreeMap<Option<ChainId>, Vec<ChainId>> = BTreeMap::new();
+        for (layer, parent) in pairs {
+            children.entry(parent.map(chain)).or_default().push(chain(*layer));
+        }
+        let arranged = arrange(children);
+        assert_eq!(arranged.len(), pairs.len());
+        let number = |id: ChainId| pairs.iter().find(|(number, _)| chain(*number) == id).unwrap().0;
+        let line = |at: usize| rails(|place| arranged[place].branch, at) + &number(arranged[at].chain).to_string();
+        (0..arranged.len()).map(line).collect()
+    }
+
+    #[test]
+    fn only_branches_are_indented() {
+        assert_eq!(drawn(&[(1, None), (2, Some(1)), (3, Some(2))]), ["1", "2", "3"]);
+        let pairs = [
+            (1, None),
+            (2, Some(1)),
+            (3, Some(2)),
+            (4, Some(3)),
+            (5, Some(2)),
+            (6, Some(5)),
+            (7, Some(6)),
+            (8, Some(5)),
+            (9, Some(8)),
+        ];
+        assert_eq!(
+            drawn(&pairs),
+            ["1", "2", "├─ 3", "│  4", "└─ 5", "   ├─ 6", "   │  7", "   └─ 8", "      9"]
+        );
+        // Several that stand on nothing are branches of the store.
+        assert_eq!(drawn(&[(1, None), (2, Some(1)), (3, None)]), ["├─ 1", "│  2", "└─ 3"]);
+    }
+
+    fn peak_kib() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn memory_and_lines_stay_small_however_layers_stand() {
+        const LAYERS: usize = 50_000;
+        let before = peak_kib();
+        for comb in [false, true] {
+            let mut children: BTreeMap<Option<ChainId>, Vec<ChainId>> = BTreeMap::new();
+            for layer in 0..LAYERS {
+                // One after the other, or each with another beside it.
+                let parent = if comb { layer.checked_sub(2).map(|two| two / 2 * 2) } else { layer.checked_sub(1) };
+                children.entry(parent.map(chain)).or_default().push(chain(layer));
+            }
+            let arranged = arrange(children);
+            assert_eq!(arranged.len(), LAYERS);
+            let longest = (0..LAYERS).map(|at| rails(|place| arranged[place].branch, at).chars().count()).max();
+            assert_eq!(longest, Some(if comb { 3 * DRAWN + 2 } else { 0 }));
+        }
+        let used = peak_kib() - before;
+        assert!(used < 100_000, "{used} KiB");
+    }
 }

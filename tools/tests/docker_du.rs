@@ -164,6 +164,48 @@ fn a_set_frees_what_no_single_one_does() {
     daemon.stop();
 }
 
+/// What stays is there for those that are said to need it: it goes with the last of them.
+#[test]
+fn what_stays_goes_with_the_last_that_needs_it() {
+    let Some(_turn) = docker() else { return };
+    let dir = scratch();
+    let root = empty_root(&dir, "root");
+    let daemon = Dockerd::start(&root);
+    furnish(&daemon, false);
+    let records = root.join("image/overlay2/layerdb/sha256");
+    let is_there = |stay: &Value| records.join(stay["layer"].as_str().unwrap().trim_start_matches("sha256:")).exists();
+    let report = image_du(&root, &["used:1"]);
+    let stays = report["freed_by"]["stays"].as_array().unwrap();
+    let container = daemon.ok(&["inspect", "-f", "{{.Id}}", "stopped"]);
+    assert!(stays.len() >= 2 && stays.iter().all(|stay| stay["containers"] == serde_json::json!([container.trim()])));
+    let (only_container, others): (Vec<_>, Vec<_>) =
+        stays.iter().partition(|stay| stay["images"].as_array().unwrap().is_empty());
+    assert!(!only_container.is_empty() && !others.is_empty(), "{stays:?}");
+    // The same for people, by the names that people use.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_image-du"));
+    let text = succeeded("image-du", command.arg("--root").arg(&root).arg("used:1").output().unwrap());
+    assert!(
+        text.contains("container stopped")
+            && text.contains("images above:1, again:2, ")
+            && text.contains("would stay:"),
+        "{text}"
+    );
+    assert!(!text.contains("Build Cache"), "only the image was asked for: {text}");
+
+    daemon.ok(&["rmi", "-f", "used:1"]);
+    assert!(stays.iter().all(is_there));
+    daemon.ok(&["rm", "stopped"]);
+    assert!(!only_container.iter().any(|stay| is_there(stay)) && others.iter().all(|stay| is_there(stay)));
+    let users: std::collections::BTreeSet<&str> =
+        others.iter().flat_map(|stay| stay["images"].as_array().unwrap()).map(|id| id.as_str().unwrap()).collect();
+    // Children go before their parents; a parent without a name goes with its last child.
+    for _ in 0..users.len() {
+        users.iter().for_each(|id| drop(daemon.docker(&["rmi", "-f", id])));
+    }
+    assert!(!others.iter().any(|stay| is_there(stay)));
+    daemon.stop();
+}
+
 /// What upper layers replace and delete, and what is in several of them.
 #[test]
 fn files_and_thresholds() {

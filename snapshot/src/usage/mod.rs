@@ -5,6 +5,7 @@
 //! parts.rs    what the buckets are: images, layers, containers, ..., what nobody owns
 //! place.rs    path -> part
 //! account.rs  all of it together, and what a removal would free
+//! staying.rs  what of an image stays when it is removed, and for whom
 //! report.rs   what people are told: images, layers, containers, the rest, and the sum
 //! files/      what files layers have: the largest, the hidden, the identical
 //! df.rs       the four rows of `docker system df`
@@ -22,8 +23,10 @@ mod parts;
 mod place;
 pub mod report;
 pub mod sizes;
+mod staying;
 pub mod walk;
 
 pub use account::{Account, Freed};
 pub use cache::build_cache;
 pub use parts::Part;
+pub use staying::{NeededBy, StayingLayer, find_staying_layers};

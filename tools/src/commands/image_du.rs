@@ -2,6 +2,8 @@
 
 mod csv;
 mod files;
+mod freed;
+mod image;
 mod json;
 mod map;
 mod order;
@@ -13,11 +15,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use snapshot::catalog::Resolved;
+use snapshot::ids::ImageId;
 use snapshot::liveness::removal_plan::{Certainty, RemovalRequest};
 use snapshot::root::DataRoot;
 use snapshot::usage::files::Collector;
-use snapshot::usage::report::DiskReport;
-use snapshot::usage::{Account, Freed, df};
+use snapshot::usage::report::{DiskReport, ImageUsage, LayerUsage};
+use snapshot::usage::{Account, Freed, StayingLayer, df, find_staying_layers};
 use snapshot::view::{Needs, View};
 
 use crate::exit::Usage;
@@ -58,22 +61,24 @@ struct Cli {
     #[arg(long, value_name = "N")]
     top: Option<usize>,
 
-    /// Say what `docker rmi -f` of these images together would free
+    /// Say what `docker rmi -f` of these images together would free, and for whom the rest stays
     #[arg(long, value_name = "IMAGE", num_args = 1..)]
     freed_by: Vec<String>,
 
-    /// Say which files are the largest, what upper layers hide, and what several layers have
+    /// Say which files are the largest, what upper layers hide, and what several layers have; nothing else
     #[arg(long)]
     files: bool,
 
-    /// Images that --files and the thresholds look at [default: all that docker lists]
+    /// Images to tell more about: what each layer takes up, what would be freed and for whom the rest stays
+    ///
+    /// With --files or a threshold, the images that are looked at; all that docker lists if none is named.
     #[arg(value_name = "IMAGE")]
     images: Vec<String>,
 
     #[command(flatten, next_help_heading = "Thresholds, as dive has them")]
     rules: RuleFlags,
 
-    /// Write a page with a map of it to FILE, for a browser
+    /// Write a page with a map of it to FILE, for a browser, and say no more than the sums
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
@@ -98,6 +103,7 @@ const MANUAL: Manual = Manual {
     name: NAME,
     examples: &[
         ("image-du --sort unique --top 10", "what would free the most"),
+        ("image-du app:1", "which part of the store that image is, what would be freed, and for whom the rest stays"),
         ("image-du --freed-by app:1 app:2", "what `docker rmi -f` of both would free"),
         ("image-du --files", "largest files, files that upper layers hide, identical ones"),
         ("image-du app:1 --ci-config .dive-ci", "status 1 if the image wastes more than dive would allow"),
@@ -125,13 +131,32 @@ pub fn main() -> ExitCode {
     }
 }
 
+const BUILD_CACHE: &str = "Build Cache";
+
+/// What people are told. Programs are told everything.
+enum Question {
+    Everything,
+    /// About these images, and what goes if they go.
+    Images(Vec<ImageId>),
+    /// What goes if some images go.
+    Freed,
+    Files,
+    /// The page is written there; what is left to say is short.
+    Page(PathBuf),
+}
+
 /// All that is printed.
 struct Shown<'a> {
     account: &'a Account<'a>,
     report: DiskReport,
     rows: [(&'static str, df::UsageRow); 4],
-    freed: Option<Freed>,
+    question: Question,
+    freed: Option<(Freed, Vec<StayingLayer>)>,
     files: Option<FileReport>,
+    /// All layers, also those that `report` is cut before.
+    layers: Vec<LayerUsage>,
+    /// The images that were asked about.
+    asked: Vec<ImageUsage>,
     /// Entries of each list.
     top: usize,
 }
@@ -146,30 +171,40 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let threads = cli.threads.map_or(processors, usize::from);
     let rules = cli.rules.rules()?;
     let top = cli.top.unwrap_or(files::SHOWN);
+    let asked = find_images(&view, &cli.images)?;
+    let going = if cli.freed_by.is_empty() { asked.clone() } else { find_images(&view, &cli.freed_by)? };
     let (account, files) = if cli.files || cli.rules.any() {
         let collector = || Collector::new(&cli.root, &view, top);
         let (account, found) = Account::count_and_visit(&cli.root, &view, threads, collector)?;
-        let files = FileReport::new(&account, found, (&cli.images, &rules), (top, threads))?;
+        let files = FileReport::new(&account, found, (&asked, &rules), (top, threads))?;
         (account, Some(files))
-    } else if cli.images.is_empty() {
-        (Account::count(&cli.root, &view, threads)?, None)
     } else {
-        return Err(Usage(
-            "IMAGE is used with --files or a threshold; put it after --freed-by to ask what it would free".into(),
-        )
-        .into());
+        (Account::count(&cli.root, &view, threads)?, None)
     };
-    let freed = freed_by(&account, &cli.freed_by)?;
+    let question = match () {
+        () if files.is_some() => Question::Files,
+        () if !asked.is_empty() => Question::Images(asked.clone()),
+        () if !going.is_empty() => Question::Freed,
+        () => cli
+            .html
+            .as_deref()
+            .map_or(Ok(Question::Everything), |path| std::path::absolute(path).map(Question::Page))?,
+    };
+    // Files are asked about, not removals.
+    let going = if files.is_some() && cli.freed_by.is_empty() { Vec::new() } else { going };
+    let freed = freed_by(&account, going);
     let mut report = DiskReport::new(&account);
     let [images, containers, volumes] = account.rows();
     // If the build cache cannot be read, show zeros: the reason is printed with the doubts about owners.
     let cache = account.cache_row().unwrap_or_default();
-    let rows = [("Images", images), ("Containers", containers), ("Local Volumes", volumes), ("Build Cache", cache)];
+    let rows = [("Images", images), ("Containers", containers), ("Local Volumes", volumes), (BUILD_CACHE, cache)];
     if let Some(path) = &cli.html {
         map::write(path, &account, &report)?;
     }
+    let asked: Vec<ImageUsage> = report.images.iter().filter(|image| asked.contains(&image.id)).cloned().collect();
+    let layers = if asked.is_empty() { Vec::new() } else { report.layers.clone() };
     order::sort(&mut report, cli.sort, cli.top);
-    let shown = Shown { account: &account, report, rows, freed, files, top };
+    let shown = Shown { account: &account, report, rows, question, freed, files, layers, asked, top };
     match () {
         () if cli.json => json::print(&shown)?,
         () if cli.csv => csv::print(&shown)?,
@@ -182,21 +217,27 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(findings)))
 }
 
-fn freed_by(account: &Account<'_>, names: &[String]) -> Result<Option<Freed>, Usage> {
-    if names.is_empty() {
-        return Ok(None);
-    }
+/// The images that are meant, each once.
+fn find_images(view: &View, names: &[String]) -> Result<Vec<ImageId>, Usage> {
     let mut ids = Vec::new();
     for name in names {
-        match account.view.catalog.resolve(name) {
+        match view.catalog.resolve(name) {
+            Resolved::Image(id) | Resolved::Damaged(id) if ids.contains(&id) => {}
             Resolved::Image(id) | Resolved::Damaged(id) => ids.push(id),
             Resolved::Nothing => return Err(Usage(format!("no such image: {name}"))),
         }
     }
-    ids.sort();
-    ids.dedup();
-    let request = RemovalRequest { images: ids, containers: Vec::new(), certainty: Certainty::AsDockerd };
-    Ok(Some(account.freed(account.view.holders().if_removed(&request))))
+    Ok(ids)
+}
+
+fn freed_by(account: &Account<'_>, images: Vec<ImageId>) -> Option<(Freed, Vec<StayingLayer>)> {
+    if images.is_empty() {
+        return None;
+    }
+    let request = RemovalRequest { images, containers: Vec::new(), certainty: Certainty::AsDockerd };
+    let removal = account.view.holders().if_removed(&request);
+    let stays = find_staying_layers(account, &removal, &request.images);
+    Some((account.freed(removal), stays))
 }
 
 /// Says what could not be read; that is a finding.

@@ -360,10 +360,7 @@ mod tests {
             (8, Some(5)),
             (9, Some(8)),
         ];
-        assert_eq!(
-            drawn(&pairs),
-            ["1", "2", "├─ 3", "│  4", "└─ 5", "   ├─ 6", "   │  7", "   └─ 8", "      9"]
-        );
+        assert_eq!(drawn(&pairs), ["1", "2", "├─ 3", "│  4", "└─ 5", "   ├─ 6", "   │  7", "   └─ 8", "      9"]);
         // Several that stand on nothing are branches of the store.
         assert_eq!(drawn(&[(1, None), (2, Some(1)), (3, None)]), ["├─ 1", "│  2", "└─ 3"]);
     }

@@ -1,5 +1,6 @@
 //! `--files` and the thresholds on what images waste.
 
+use snapshot::ids::ImageId;
 use snapshot::usage::Account;
 use snapshot::usage::files::{Collector, Comparison, Files, Identical, Waste, compare_files, waste};
 
@@ -15,6 +16,8 @@ pub(super) struct FileReport {
     pub(super) files: Files,
     /// By id and name, in the order of the images.
     pub(super) images: Vec<ImageWaste>,
+    /// Whether these images were asked for.
+    pub(super) chosen: bool,
     pub(super) identical: Vec<Identical>,
     /// Files that could not be compared.
     pub(super) unread: u64,
@@ -37,22 +40,17 @@ impl FileReport {
     pub(super) fn new(
         account: &Account<'_>,
         found: Vec<Collector>,
-        (only, rules): (&[String], &Rules),
+        (only, rules): (&[ImageId], &Rules),
         (top, threads): (usize, usize),
     ) -> anyhow::Result<Self> {
         let catalog = &account.view.catalog;
         let files = Files::merge(found, top);
-        let mut ids = Vec::new();
-        for name in only {
-            match catalog.resolve(name) {
-                snapshot::catalog::Resolved::Image(id) => ids.push(id),
-                snapshot::catalog::Resolved::Damaged(id) => {
-                    let reason = catalog.damaged_images.get(&id).map(ToString::to_string).unwrap_or_default();
-                    return Err(Usage(format!("{name} is damaged: {reason}")).into());
-                }
-                snapshot::catalog::Resolved::Nothing => return Err(Usage(format!("no such image: {name}")).into()),
+        for id in only {
+            if let Some(reason) = catalog.damaged_images.get(id) {
+                return Err(Usage(format!("image {} is damaged: {reason}", id.0.short())).into());
             }
         }
+        let mut ids = only.to_vec();
         if only.is_empty() {
             let listed = catalog.images.values().filter(|image| !catalog.is_intermediate(image));
             ids.extend(listed.map(|image| image.id));
@@ -69,7 +67,7 @@ impl FileReport {
             .collect();
         images.sort_by(|a, b| b.waste.wasted.cmp(&a.waste.wasted).then_with(|| a.id.cmp(&b.id)));
         let Comparison { identical, unread, sparse } = compare_files(&files, account.view, threads);
-        Ok(Self { files, images, identical, unread, sparse })
+        Ok(Self { files, images, chosen: !only.is_empty(), identical, unread, sparse })
     }
 
     /// Whether an image breaks a rule.

@@ -10,7 +10,8 @@
 //! containers  [{id, name, image, SIZES, writable, logs, damage, damage_code}]
 //! volumes     [{name, SIZES, containers}]
 //! unowned     [{kind, name, name_raw?, count, allocated, apparent, files, directories, inodes}]
-//! freed_by    {allocated, images, layers, kept: [{id, reason}]}, or null
+//! freed_by    {allocated, images, layers, kept: [{id, reason}], stays: [{layer, allocated, images, containers, mounts,
+//!             build_cache}]}, or null; of the images that were named: stays are layers of theirs, and who needs them
 //! files       null without --files and thresholds, else {largest: [{path, path_raw?, allocated, apparent}],
 //!             images: [{id, names, efficiency, wasted_bytes, user_bytes, wasted_user_percent, hidden_bytes, hidden_files,
 //!             rules: [{rule, failed, reason}], repeated: [{path, path_raw?, bytes, layers}]}],
@@ -65,11 +66,11 @@ fn value(shown: &Shown<'_>) -> anyhow::Result<Value> {
         }
         unowned.push(Value::Object(object));
     }
-    let freed = shown.freed.as_ref().map(|freed| {
+    let freed = shown.freed.as_ref().map(|(freed, stays)| {
         let kept = freed.removal.kept.iter().map(|(id, reason)| json!({"id": id, "reason": reason.to_string()}));
         let kept: Vec<Value> = kept.collect();
         let (images, layers) = (&freed.removal.images, &freed.removal.layers);
-        json!({"allocated": freed.allocated, "images": images, "layers": layers, "kept": kept})
+        json!({"allocated": freed.allocated, "images": images, "layers": layers, "kept": kept, "stays": stays})
     });
     let unreadable =
         account.errors.iter().map(|error| with_path(&error.path, json!({"error": error.errno.to_string()})));

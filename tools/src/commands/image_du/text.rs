@@ -5,25 +5,47 @@ use std::fmt::Write as _;
 use snapshot::usage::df::UsageRow;
 use snapshot::usage::report::Sizes;
 
-use super::Shown;
-use crate::output::{self, escape};
+use super::{BUILD_CACHE, Question, Shown, freed, image};
+use crate::columns::{self, Fit, Table};
+use crate::output::{self, counted, escape};
+use crate::steps;
 use docker_format::size::{human_size, size, size4};
 use docker_format::table::align;
 
 /// Characters of a command that are shown.
-const COMMAND: usize = 60;
+pub(super) const COMMAND: usize = 60;
 
 pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
     let mut out = String::new();
-    rows(shown, &mut out);
-    images(shown, &mut out);
-    layers(shown, &mut out);
-    containers(shown, &mut out);
-    volumes(shown, &mut out);
-    rest(shown, &mut out);
-    freed(shown, &mut out);
-    files(shown, &mut out);
-    output::page(&out)?;
+    let room = columns::room();
+    match &shown.question {
+        Question::Everything => {
+            rows(shown, &mut out);
+            images(shown, room, &mut out);
+            layers(shown, room, &mut out);
+            containers(shown, room, &mut out);
+            volumes(shown, room, &mut out);
+            rest(shown, room, &mut out);
+            out.push('\n');
+            total(shown, &mut out);
+        }
+        Question::Images(ids) => {
+            ids.iter().for_each(|id| image::print(shown, *id, room, &mut out));
+            freed::print(shown, room, &mut out);
+        }
+        Question::Freed => freed::print(shown, room, &mut out),
+        Question::Files => {
+            files(shown, room, &mut out);
+            freed::print(shown, room, &mut out);
+        }
+        Question::Page(path) => {
+            rows(shown, &mut out);
+            total(shown, &mut out);
+            let _ = writeln!(out, "Page: {}", escape(&path.display().to_string()));
+            freed::print(shown, room, &mut out);
+        }
+    }
+    output::page(out.strip_prefix('\n').unwrap_or(&out))?;
     Ok(())
 }
 
@@ -37,18 +59,28 @@ fn cells(cells: &[String]) -> String {
 fn rows(shown: &Shown<'_>, out: &mut String) {
     let mut table = String::from("TYPE\tTOTAL\tACTIVE\tSIZE\tRECLAIMABLE\n");
     for (kind, row) in &shown.rows {
-        let line = [(*kind).into(), row.total.to_string(), row.active.to_string(), size4(row.size), reclaimable(row)];
+        let line =
+            [(*kind).into(), row.total.to_string(), row.active.to_string(), size4(row.size), reclaimable(kind, row)];
         table.push_str(&cells(&line));
     }
     out.push_str(&align(&table));
 }
 
-fn reclaimable(row: &UsageRow) -> String {
+/// With the share, but for the build cache: docker gives none there.
+fn reclaimable(kind: &str, row: &UsageRow) -> String {
     let bytes = human_size(row.reclaimable as f64, 4);
-    row.percent().map_or_else(|| bytes.clone(), |percent| format!("{bytes} ({percent}%)"))
+    let percent = row.percent().filter(|_| kind != BUILD_CACHE);
+    percent.map_or_else(|| bytes.clone(), |percent| format!("{bytes} ({percent}%)"))
 }
 
-/// The cells that all have.
+/// What all have, after the names and before the remarks.
+const ALLOCATED: (&str, Fit) = ("ALLOCATED", Fit::Whole);
+const APPARENT: (&str, Fit) = ("APPARENT", Fit::Drop(1));
+const SHARED: (&str, Fit) = ("SHARED", Fit::Drop(0));
+const UNIQUE: (&str, Fit) = ("UNIQUE", Fit::Whole);
+const FILES: (&str, Fit) = ("FILES", Fit::Drop(2));
+const INODES: (&str, Fit) = ("INODES", Fit::Drop(3));
+
 fn numbers(sizes: &Sizes) -> [String; 6] {
     let usage = &sizes.usage;
     [
@@ -61,48 +93,46 @@ fn numbers(sizes: &Sizes) -> [String; 6] {
     ]
 }
 
-const NUMBERS: &str = "ALLOCATED\tAPPARENT\tSHARED\tUNIQUE\tFILES\tINODES";
-
 /// A table with a title; none if there is nothing in it.
-fn table(out: &mut String, title: &str, first: &str, last: &str, lines: Vec<(Vec<String>, &Sizes, String)>) {
-    if lines.is_empty() {
-        return;
+fn titled<const N: usize>(title: &str, table: &Table<N>, room: Option<usize>, out: &mut String) {
+    if !table.is_empty() {
+        let _ = write!(out, "\n{title}\n{}", table.render(room));
     }
-    let mut table = format!("{first}\t{NUMBERS}\t{last}\n");
-    for (start, sizes, end) in lines {
-        let all: Vec<String> = start.into_iter().chain(numbers(sizes)).chain([end]).collect();
-        table.push_str(&cells(&all));
-    }
-    let _ = write!(out, "\n{title}\n{}", align(&table));
 }
 
-fn images(shown: &Shown<'_>, out: &mut String) {
-    let lines = shown.report.images.iter().map(|image| {
+fn images(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
+    let (id, names, note) = (("IMAGE ID", Fit::Whole), ("NAMES", Fit::Middle), ("NOTE", Fit::End));
+    let mut table = Table::new([id, names, ALLOCATED, APPARENT, SHARED, UNIQUE, FILES, INODES, note]);
+    for image in &shown.report.images {
         let name = if image.names.is_empty() { "<none>".into() } else { image.names.join(", ") };
         let note = match (&image.damage, &image.kept) {
             (Some(reason), _) => format!("damaged: {reason}"),
             (None, Some(reason)) => format!("stays: {reason}"),
             (None, None) => String::new(),
         };
-        (vec![image.id.0.short(), name], &image.sizes, note)
-    });
-    table(out, "Images", "IMAGE ID\tNAMES", "NOTE", lines.collect());
+        let [a, b, c, d, e, f] = numbers(&image.sizes);
+        table.push([image.id.0.short(), name, a, b, c, d, e, f, note]);
+    }
+    titled("Images", &table, room, out);
 }
 
-fn layers(shown: &Shown<'_>, out: &mut String) {
-    let lines = shown.report.layers.iter().map(|layer| {
-        let mut note = match &layer.damage {
-            Some(reason) => format!("damaged: {reason}"),
-            None if layer.images == 0 => "in no image".to_owned(),
-            None if layer.names.is_empty() => "<none>".to_owned(),
-            None => some(&layer.names),
+fn layers(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
+    let (id, names, made) = (("LAYER ID", Fit::Whole), ("IMAGES", Fit::Middle), ("MADE BY", Fit::End));
+    let mut table = Table::new([id, ALLOCATED, APPARENT, SHARED, UNIQUE, FILES, INODES, names, made]);
+    for layer in &shown.report.layers {
+        let names = match layer.images {
+            0 => "in no image".to_owned(),
+            _ if layer.names.is_empty() => "<none>".to_owned(),
+            _ => some(&layer.names),
         };
-        if layer.damage.is_none() && !layer.created_by.is_empty() {
-            note = format!("{note}: {}", shortened(&layer.created_by));
-        }
-        (vec![layer.id.0.short()], &layer.sizes, note.trim_end().to_owned())
-    });
-    table(out, "Layers", "LAYER ID", "MADE FOR AND BY", lines.collect());
+        let made = match &layer.damage {
+            Some(reason) => format!("damaged: {reason}"),
+            None => columns::end(&steps::readable(&layer.created_by), COMMAND),
+        };
+        let [a, b, c, d, e, f] = numbers(&layer.sizes);
+        table.push([layer.id.0.short(), a, b, c, d, e, f, names, made]);
+    }
+    titled("Layers", &table, room, out);
 }
 
 /// The first names, and how many more there are.
@@ -115,69 +145,60 @@ fn some(names: &[String]) -> String {
     }
 }
 
-/// On one line, and not too long.
-fn shortened(command: &str) -> String {
-    let plain: String = command.split_whitespace().collect::<Vec<_>>().join(" ");
-    match plain.char_indices().nth(COMMAND) {
-        Some((end, _)) => format!("{}…", &plain[..end]),
-        None => plain,
-    }
-}
-
-fn containers(shown: &Shown<'_>, out: &mut String) {
-    let lines = shown.report.containers.iter().map(|container| {
+fn containers(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
+    let (id, name) = (("CONTAINER ID", Fit::Whole), ("NAME", Fit::Middle));
+    let (image, note) = (("IMAGE", Fit::Middle), ("NOTE", Fit::End));
+    let mut table = Table::new([id, name, image, ALLOCATED, APPARENT, SHARED, UNIQUE, FILES, INODES, note]);
+    for container in &shown.report.containers {
         let id = container.id.chars().take(12).collect();
         let logs = if container.logs > 0 { format!("logs {}", size(container.logs)) } else { String::new() };
         let note = container.damage.as_ref().map_or(logs, |reason| format!("damaged: {reason}"));
-        (vec![id, container.name.clone(), container.image.clone()], &container.sizes, note)
-    });
-    table(out, "Containers", "CONTAINER ID\tNAME\tIMAGE", "NOTE", lines.collect());
+        let [a, b, c, d, e, f] = numbers(&container.sizes);
+        table.push([id, container.name.clone(), container.image.clone(), a, b, c, d, e, f, note]);
+    }
+    titled("Containers", &table, room, out);
 }
 
-fn volumes(shown: &Shown<'_>, out: &mut String) {
-    let lines = shown.report.volumes.iter().map(|volume| {
+fn volumes(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
+    let (name, note) = (("VOLUME NAME", Fit::Middle), ("NOTE", Fit::End));
+    let mut table = Table::new([name, ALLOCATED, APPARENT, SHARED, UNIQUE, FILES, INODES, note]);
+    for volume in &shown.report.volumes {
         let note = if volume.containers == 0 { "in no container" } else { "" };
-        (vec![volume.name.clone()], &volume.sizes, note.to_owned())
-    });
-    table(out, "Local Volumes", "VOLUME NAME", "NOTE", lines.collect());
+        let [a, b, c, d, e, f] = numbers(&volume.sizes);
+        table.push([volume.name.clone(), a, b, c, d, e, f, note.to_owned()]);
+    }
+    titled("Local Volumes", &table, room, out);
 }
 
-/// What nobody owns, and the sum.
-fn rest(shown: &Shown<'_>, out: &mut String) {
-    let mut table = String::from("WHAT\tCOUNT\tALLOCATED\tAPPARENT\tFILES\tINODES\n");
+/// What nobody owns.
+fn rest(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
+    let (what, count) = (("WHAT", Fit::Middle), ("COUNT", Fit::Whole));
+    let mut table = Table::new([what, count, ALLOCATED, APPARENT, FILES, INODES]);
     for line in &shown.report.lines {
         let usage = &line.usage;
-        table.push_str(&cells(&[
+        table.push([
             line.kind.title(),
             line.count.to_string(),
             size(usage.allocated),
             size(usage.apparent),
             usage.files.to_string(),
             usage.inodes.to_string(),
-        ]));
+        ]);
     }
+    titled("Besides images, containers and volumes", &table, room, out);
+}
+
+fn total(shown: &Shown<'_>, out: &mut String) {
     let total = &shown.report.total;
-    let _ = write!(out, "\nBesides images, containers and volumes\n{}", align(&table));
     let (allocated, apparent) = (total.allocated, total.apparent);
     let _ = writeln!(
         out,
-        "\nTotal: {} allocated ({allocated} B), {} apparent ({apparent} B), {} inodes; unaccounted {} B",
+        "Total: {} allocated ({allocated} B), {} apparent ({apparent} B), {}; unaccounted {} B",
         size(allocated),
         size(apparent),
-        total.inodes,
+        counted(total.inodes, "inode"),
         shown.report.unaccounted
     );
-}
-
-fn freed(shown: &Shown<'_>, out: &mut String) {
-    let Some(freed) = &shown.freed else { return };
-    let removal = &freed.removal;
-    let (images, layers) = (removal.images.len(), removal.layers.len());
-    let bytes = freed.allocated;
-    let _ = writeln!(out, "Removing would free {} ({bytes} B): {images} images, {layers} layers", size(bytes));
-    for (id, reason) in &removal.kept {
-        let _ = writeln!(out, "{} stays: {}", id.0.short(), escape(&reason.to_string()));
-    }
 }
 
 /// A path of bytes, as far as it is text.
@@ -185,53 +206,73 @@ fn path(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn files(shown: &Shown<'_>, out: &mut String) {
+/// Images whose repeated paths are shown where no image was asked for.
+const WORST: usize = 3;
+
+fn files(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
     let Some(report) = &shown.files else { return };
-    let mut table = String::from("ALLOCATED\tAPPARENT\tPATH\n");
+    let mut table = Table::new([("ALLOCATED", Fit::Whole), ("APPARENT", Fit::Whole), ("PATH", Fit::Middle)]);
     for large in &report.files.largest {
-        table.push_str(&cells(&[size(large.allocated), size(large.apparent), path(&large.path)]));
+        table.push([size(large.allocated), size(large.apparent), path(&large.path)]);
     }
-    let _ = write!(out, "\nLargest files\n{}", align(&table));
-    table = String::from("IMAGE ID\tEFFICIENCY\tWASTED\tOF ADDED\tHIDDEN\tHIDDEN FILES\tNAMES\n");
-    for image in &report.images {
+    titled("Largest files", &table, room, out);
+    let mut table = Table::new([
+        ("IMAGE ID", Fit::Whole),
+        ("EFFICIENCY", Fit::Whole),
+        ("WASTED", Fit::Whole),
+        ("OF ADDED", Fit::Drop(2)),
+        ("HIDDEN", Fit::Whole),
+        ("HIDDEN FILES", Fit::Drop(1)),
+        ("NAMES", Fit::Middle),
+    ]);
+    for image in report.images.iter().take(shown.top) {
         let waste = &image.waste;
         let share = if waste.user == 0 && waste.wasted == 0 { 0.0 } else { waste.user_share() * 100.0 };
-        table.push_str(&cells(&[
+        table.push([
             image.id.trim_start_matches("sha256:").chars().take(12).collect(),
             format!("{:.2}%", waste.efficiency * 100.0),
             size(waste.wasted),
             format!("{share:.2}%"),
             size(waste.hidden),
             waste.hidden_files.to_string(),
-            image.names.join(", "),
-        ]));
+            if image.names.is_empty() { "<none>".to_owned() } else { image.names.join(", ") },
+        ]);
     }
-    let _ = write!(out, "\nWasted space\n{}", align(&table));
-    for image in &report.images {
+    titled("Wasted space", &table, room, out);
+    if report.images.len() > shown.top {
+        let _ = writeln!(out, "{} more; --top shows as many as it says", report.images.len() - shown.top);
+    }
+    for (place, image) in report.images.iter().enumerate() {
         let name = image.names.first().unwrap_or(&image.id);
         for verdict in &image.verdicts {
             let word = if verdict.failed { "FAIL" } else { "PASS" };
             let _ = writeln!(out, "{word} {} {}: {}", escape(name), verdict.rule, verdict.reason);
         }
-        if image.waste.wasted == 0 {
+        if image.waste.wasted == 0 || !report.chosen && place >= WORST {
             continue;
         }
-        table = String::from("BYTES\tLAYERS\tPATH\n");
+        let mut table = Table::new([("BYTES", Fit::Whole), ("LAYERS", Fit::Whole), ("PATH", Fit::Middle)]);
         for repeated in image.waste.repeated.iter().take(shown.top).filter(|repeated| repeated.bytes > 0) {
-            table.push_str(&cells(&[size(repeated.bytes), repeated.layers.to_string(), path(&repeated.path)]));
+            table.push([size(repeated.bytes), repeated.layers.to_string(), path(&repeated.path)]);
         }
-        let _ = write!(out, "\nPaths of {} in several layers\n{}", escape(name), align(&table));
+        titled(&format!("Paths of {} in several layers", escape(name)), &table, room, out);
     }
-    table = String::from("WOULD SAVE\tCOPIES\tEACH\tFIRST\n");
+    let mut table = Table::new([
+        ("WOULD SAVE", Fit::Whole),
+        ("COPIES", Fit::Whole),
+        ("EACH", Fit::Whole),
+        ("LAYER ID", Fit::Whole),
+        ("FIRST", Fit::Middle),
+    ]);
     for same in report.identical.iter().take(shown.top) {
         let (layer, first) = &same.places[0];
-        let first = format!("{}:{}", layer.0.short(), path(first));
-        table.push_str(&cells(&[size(same.saved()), same.places.len().to_string(), size(same.size), first]));
+        table.push([size(same.saved()), same.places.len().to_string(), size(same.size), layer.0.short(), path(first)]);
     }
     let all: u64 = report.identical.iter().map(snapshot::usage::files::Identical::saved).sum();
-    let _ = write!(out, "\nThe same content in several layers: {} more than once\n{}", size(all), align(&table));
+    titled(&format!("The same content in several layers: {} more than once", size(all)), &table, room, out);
     if report.sparse > 0 {
         let most = size(snapshot::usage::files::MAX_HOLES);
-        let _ = writeln!(out, "Not compared: {} files with more than {most} of holes", report.sparse);
+        let sparse = counted(report.sparse, "file");
+        let _ = writeln!(out, "Not compared: {sparse} with more than {most} of holes");
     }
 }

@@ -330,7 +330,7 @@ mod tests {
     use super::*;
 
     fn chain(number: usize) -> ChainId {
-        ChainId(Digest::of(&number.to_le_bytes()))
+        ChainId(Digest::hash(&number.to_le_bytes()))
     }
 
     /// The lines of layers that stand on each other so, in the order of their numbers where that is free.

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 
 use layerfs::Digest;
@@ -123,13 +124,18 @@ impl fmt::Debug for ImageId {
     }
 }
 
-/// Whether `text` is one step of a path that leads down.
+/// Whether `text` is one step of a path that leads down: what can be the name of a directory.
 fn is_component(text: &str) -> bool {
     !matches!(text, "" | "." | "..") && text.len() <= 255 && !text.contains(['/', '\0'])
 }
 
+/// Whether `text` is a path that leads down and nowhere else.
+fn is_path_down(text: &str) -> bool {
+    text.len() < 4096 && text.split('/').all(is_component)
+}
+
 macro_rules! directory_name {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $is_valid:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
         #[serde(transparent)]
@@ -147,13 +153,28 @@ macro_rules! directory_name {
             type Err = InvalidId;
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                if is_component(text) { Ok(Self(text.to_owned())) } else { Err(InvalidId::new($what, text)) }
+                if $is_valid(text) { Ok(Self(text.to_owned())) } else { Err(InvalidId::new($what, text)) }
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
+            }
+        }
+
+        /// Read as a text it is one like any other.
+        impl Deref for $name {
+            type Target = str;
+
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
             }
         }
 
@@ -168,18 +189,52 @@ macro_rules! directory_name {
                 self.0 == other
             }
         }
+
+        impl PartialEq<&str> for $name {
+            fn eq(&self, other: &&str) -> bool {
+                self.0 == *other
+            }
+        }
     };
 }
 
 directory_name! {
     /// A container: the name of its directory. Docker draws 64 hexadecimal digits and reads whatever a directory is called.
-    ContainerId, "container id"
+    ContainerId, "container id", is_component
 }
 
 directory_name! {
     /// A volume: the name of its directory. Docker makes only `[a-zA-Z0-9][a-zA-Z0-9_.-]*` and reads whatever a directory is
     /// called.
-    VolumeName, "volume name"
+    VolumeName, "volume name", is_component
+}
+
+directory_name! {
+    /// An entry of `layerdb/mounts`. The mount of a container is named after it; builds and image mounts draw their own names, and
+    /// those of Docker 28 may have slashes in them.
+    MountName, "mount name", is_path_down
+}
+
+impl ContainerId {
+    /// The first twelve characters, as docker shows an id.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl From<ContainerId> for MountName {
+    /// The mount of the container.
+    fn from(container: ContainerId) -> Self {
+        Self(container.0)
+    }
+}
+
+impl PartialEq<ContainerId> for MountName {
+    /// Whether this is the mount of the container.
+    fn eq(&self, container: &ContainerId) -> bool {
+        self.0 == container.0
+    }
 }
 
 #[cfg(test)]
@@ -198,6 +253,10 @@ mod tests {
         for bad in ["", ".", "..", "../x", "a/b", "a\0b", &"x".repeat(256)] {
             assert!(bad.parse::<ContainerId>().is_err() && bad.parse::<VolumeName>().is_err(), "{bad:?}");
         }
+        for bad in ["", "/", "/a", "a/", "a//b", "a/../b", "a/./b", "a\0b"] {
+            assert!(bad.parse::<MountName>().is_err(), "{bad:?}");
+        }
+        assert_eq!("c-src=x-dst=/mnt/y".parse::<MountName>().unwrap().as_str(), "c-src=x-dst=/mnt/y");
         assert_eq!("ABC short".parse::<ContainerId>().unwrap().as_str(), "ABC short");
         let (id, link) = (CacheId::random(), LinkId::random());
         assert_eq!((id.as_str().len(), link.as_str().len()), (64, 26));

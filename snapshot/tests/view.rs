@@ -97,7 +97,7 @@ fn what_is_claimed_is_not_dead() {
     assert!(matches!(store.view().liveness.dead(&writable), Err(StillAlive::Claimed(_))));
     // Once all that claims it is gone, it is.
     let image = *view.catalog.images.keys().next().unwrap();
-    let name = mount.rsplit('/').next().unwrap().to_owned();
+    let name = mount.rsplit('/').next().unwrap().parse().unwrap();
     let request = RemovalRequest { images: Vec::new(), containers: vec![name], certainty: Certainty::Proven };
     let removal = view.holders().if_removed(&request);
     assert!(view.liveness.dead_after(&writable, &removal).is_ok());
@@ -173,7 +173,7 @@ fn image_mounts_are_owned() {
     store.write("image/overlay2/layerdb/mounts/c-src=busybox-dst=/mnt/x/mount-id", "nobodys");
     let view = store.view();
     let Some(EntryVerdict::Live(claims)) = view.liveness.verdict("nobodys") else { panic!() };
-    assert_eq!(claims, [Claim::Mount("c-src=busybox-dst=/mnt/x".into())]);
+    assert_eq!(claims, [Claim::Mount("c-src=busybox-dst=/mnt/x".parse().unwrap())]);
     fs::create_dir_all(store.at("overlay2/other-dst=/mnt/x/diff")).unwrap();
     store.write("image/overlay2/layerdb/mounts/d/mount-id", "other-dst=/mnt/x");
     assert!(matches!(store.view().liveness.verdict("other-dst="), Some(EntryVerdict::Live(_))));

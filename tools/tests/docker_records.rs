@@ -165,7 +165,7 @@ fn lets_others_be(config: &str, host: &str) -> bool {
     let dir = scratch();
     write(&dir.path().join("config.v2.json"), config);
     write(&dir.path().join("hostconfig.json"), host);
-    let record = snapshot::schema::container::read(&Dir::open(dir.path()).unwrap(), "x");
+    let record = snapshot::schema::container::read(&Dir::open(dir.path()).unwrap(), &"x".parse().unwrap());
     record.map_or(true, |record| record.crash.is_none() && Reference::parse(&record.image_name).is_ok())
 }
 

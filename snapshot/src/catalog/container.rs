@@ -5,16 +5,17 @@ use std::path::Path;
 
 pub use crate::schema::container::{ContainerRecord, MountPoint, Port, State, Status};
 
-use super::damage::ContainerDamage;
+use super::damage::{ContainerDamage, UnusableLayer};
 use super::layers::Layers;
 use crate::dir::Dir;
 use crate::error::StoreError;
+use crate::ids::ContainerId;
 use crate::parallel;
 use crate::schema::container::{self, ContainerFault};
-use crate::schema::mount::MountRecord;
+use crate::schema::mount::{self, MountRecord};
 
 /// A container: what its record says, and what the catalog knows besides.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Container {
     /// What its own directory says.
     pub record: ContainerRecord,
@@ -50,7 +51,7 @@ impl Container {
             std::fs::read_to_string(of_process.join(file)).is_ok_and(|text| text.contains(what))
         };
         let mount = self.mount.as_ref().and_then(|mount| mount.mount_id.as_ref());
-        names("cgroup", &self.id) || mount.is_some_and(|id| names("mountinfo", id.as_str()))
+        names("cgroup", self.id.as_str()) || mount.is_some_and(|id| names("mountinfo", id.as_str()))
     }
 }
 
@@ -65,20 +66,18 @@ pub(super) fn list(
     layers: &Layers,
 ) -> Result<Vec<Container>, StoreError> {
     let Some(dir) = container::open(root)? else { return Ok(Vec::new()) };
-    let ids = dir.names()?;
+    let ids: Vec<ContainerId> = dir.names()?.iter().filter_map(|name| name.parse().ok()).collect();
     let mut containers: Vec<Container> = parallel::map(&ids, |id| {
-        let own = dir.sub(id).ok().flatten()?;
-        let mount = mounts.binary_search_by(|mount| mount.name.as_str().cmp(id)).ok().map(|at| mounts[at].clone());
-        let mut container = match container::read(&own, id) {
-            Ok(record) => Container { record, ..Container::default() },
-            Err(fault) => Container { damage: Some(fault.into()), ..Container::default() },
+        let own = dir.sub(id.as_str()).ok().flatten()?;
+        let mount = mount::find(mounts, id).cloned();
+        let (record, damage) = match container::read(&own, id) {
+            Ok(record) => {
+                let damage = find_damage(&record, driver, layers, mount.as_ref());
+                (record, damage)
+            }
+            Err(fault) => (ContainerRecord::unread(id.clone()), Some(fault.into())),
         };
-        if container.damage.is_none() {
-            container.damage = damage(&container, id, driver, layers, mount.as_ref());
-        }
-        container.record.id.clone_from(id);
-        container.mount = mount;
-        Some(container)
+        Some(Container { record, mount, damage })
     })
     .into_iter()
     .flatten()
@@ -98,9 +97,9 @@ impl From<ContainerFault> for ContainerDamage {
     }
 }
 
-fn damage(
-    container: &Container,
-    directory: &str,
+/// Why dockerd would not show a container whose files can be decoded.
+fn find_damage(
+    container: &ContainerRecord,
     driver: &str,
     layers: &Layers,
     mount: Option<&MountRecord>,
@@ -108,8 +107,8 @@ fn damage(
     if let Some(crash) = container.crash.filter(|crash| crash.on_read) {
         return Some(ContainerDamage::Crash { crash });
     }
-    if container.id != directory {
-        return Some(ContainerDamage::OtherId { found: container.id.clone() });
+    if let Some(found) = &container.other_id {
+        return Some(ContainerDamage::OtherId { found: found.clone() });
     }
     if container.os != "linux" {
         return Some(ContainerDamage::OtherSystem { os: container.os.clone() });
@@ -123,8 +122,8 @@ fn damage(
     }
     let layer = match mount.parent.map(|layer| (layer, layers.get(&layer))) {
         None | Some((_, Some(Ok(_)))) => None,
-        Some((layer, Some(Err(cause)))) => Some(ContainerDamage::LayerDamaged { layer, cause: cause.clone() }),
-        Some((layer, None)) => Some(ContainerDamage::LayerMissing { layer }),
+        Some((layer, Some(Err(cause)))) => Some(UnusableLayer::Damaged { layer, cause: cause.clone() }),
+        Some((layer, None)) => Some(UnusableLayer::Missing { layer }),
     };
-    layer.or_else(|| container.crash.map(|crash| ContainerDamage::Crash { crash }))
+    layer.map(ContainerDamage::LayerBelow).or_else(|| container.crash.map(|crash| ContainerDamage::Crash { crash }))
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use layerfs::ChainId;
 
 use crate::driver::LayerDamage;
-use crate::ids::ImageId;
+use crate::ids::{ContainerId, ImageId, MountName, VolumeName};
 use crate::schema::container::Crash;
 
 /// The thing that is damaged.
@@ -21,11 +21,11 @@ pub enum Subject {
     /// A layer.
     Layer(ChainId),
     /// A container, by its id.
-    Container(String),
+    Container(ContainerId),
     /// An entry of `layerdb/mounts`, by its name.
-    Mount(String),
+    Mount(MountName),
     /// A local volume, by its name.
-    Volume(String),
+    Volume(VolumeName),
     /// BuildKit's records.
     BuildCache,
 }
@@ -62,21 +62,21 @@ pub enum Damage {
     /// dockerd would not show this container.
     Container {
         /// Its id.
-        container: String,
+        container: ContainerId,
         /// Why.
         cause: ContainerDamage,
     },
     /// An entry of `layerdb/mounts` is odd.
     Mount {
         /// Its name.
-        mount: String,
+        mount: MountName,
         /// How.
         cause: MountDamage,
     },
     /// dockerd would not start: this volume's options cannot be decoded.
     Volume {
         /// Its name.
-        volume: String,
+        volume: VolumeName,
         /// What is wrong with them.
         cause: String,
     },
@@ -114,16 +114,23 @@ pub enum ImageDamage {
         /// How.
         os: String,
     },
-    /// Its topmost layer has no record.
-    LayerMissing {
-        /// That layer.
+    /// Its topmost layer cannot be used.
+    TopLayer(UnusableLayer),
+}
+
+/// A layer that an image or a container needs, and that dockerd would not load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnusableLayer {
+    /// It has no record.
+    Missing {
+        /// The layer.
         layer: ChainId,
     },
-    /// Its topmost layer cannot be loaded.
-    LayerDamaged {
-        /// That layer.
+    /// Its record, or that of a layer below it, is damaged.
+    Damaged {
+        /// The layer.
         layer: ChainId,
-        /// Why.
+        /// How.
         cause: RecordDamage,
     },
 }
@@ -215,18 +222,8 @@ pub enum ContainerDamage {
         /// What is wrong.
         cause: MountDamage,
     },
-    /// The layer it stands on has no record.
-    LayerMissing {
-        /// That layer.
-        layer: ChainId,
-    },
-    /// The layer it stands on cannot be loaded.
-    LayerDamaged {
-        /// That layer.
-        layer: ChainId,
-        /// Why.
-        cause: RecordDamage,
-    },
+    /// The layer it stands on cannot be used.
+    LayerBelow(UnusableLayer),
 }
 
 /// What is odd about an entry of `layerdb/mounts`.
@@ -302,8 +299,8 @@ impl ImageDamage {
             Self::ConfigInvalid { .. } => "image-config-invalid",
             Self::OtherSystem { .. } => "image-other-system",
             Self::SystemSpelling { .. } => "image-system-spelling",
-            Self::LayerMissing { .. } => "image-layer-missing",
-            Self::LayerDamaged { .. } => "image-layer-damaged",
+            Self::TopLayer(UnusableLayer::Missing { .. }) => "image-layer-missing",
+            Self::TopLayer(UnusableLayer::Damaged { .. }) => "image-layer-damaged",
         }
     }
 }
@@ -349,8 +346,8 @@ impl ContainerDamage {
             Self::OtherDriver { .. } => "container-other-driver",
             Self::MountMissing => "container-mount-missing",
             Self::MountInvalid { .. } => "container-mount-invalid",
-            Self::LayerMissing { .. } => "container-layer-missing",
-            Self::LayerDamaged { .. } => "container-layer-damaged",
+            Self::LayerBelow(UnusableLayer::Missing { .. }) => "container-layer-missing",
+            Self::LayerBelow(UnusableLayer::Damaged { .. }) => "container-layer-damaged",
         }
     }
 }
@@ -396,8 +393,16 @@ impl fmt::Display for ImageDamage {
             Self::SystemSpelling { os } => {
                 write!(f, "os is {os:?}, not \"linux\": dockerd 20.10 crashes at its start")
             }
-            Self::LayerMissing { layer } => write!(f, "its layer {layer} is missing"),
-            Self::LayerDamaged { layer, cause } => write!(f, "its layer {layer} is damaged: {cause}"),
+            Self::TopLayer(layer) => write!(f, "its layer {layer}"),
+        }
+    }
+}
+
+impl fmt::Display for UnusableLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { layer } => write!(f, "{layer} is missing"),
+            Self::Damaged { layer, cause } => write!(f, "{layer} is damaged: {cause}"),
         }
     }
 }
@@ -438,8 +443,12 @@ impl fmt::Display for ContainerDamage {
             Self::OtherDriver { driver } => write!(f, "it belongs to the storage driver {driver}"),
             Self::MountMissing => f.write_str("it has no writable layer (layerdb/mounts)"),
             Self::MountInvalid { cause } => write!(f, "its mount cannot be loaded: {cause}"),
-            Self::LayerMissing { layer } => write!(f, "the layer it stands on, {layer}, is missing"),
-            Self::LayerDamaged { layer, cause } => write!(f, "the layer it stands on, {layer}, is damaged: {cause}"),
+            Self::LayerBelow(UnusableLayer::Missing { layer }) => {
+                write!(f, "the layer it stands on, {layer}, is missing")
+            }
+            Self::LayerBelow(UnusableLayer::Damaged { layer, cause }) => {
+                write!(f, "the layer it stands on, {layer}, is damaged: {cause}")
+            }
         }
     }
 }

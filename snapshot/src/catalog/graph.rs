@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use layerfs::ChainId;
 
 use super::{Catalog, Container, History, Image};
-use crate::ids::ImageId;
+use crate::ids::{ContainerId, ImageId, MountName};
+use crate::schema::mount::{self, MountRecord};
 
 /// Stands for "no layer" where a number is wanted.
 const NONE: u32 = u32::MAX;
@@ -193,8 +194,19 @@ impl Catalog {
 
     /// The container with this id.
     #[must_use]
-    pub fn container(&self, id: &str) -> Option<&Container> {
-        let at = self.containers.binary_search_by(|container| container.id.as_str().cmp(id)).ok()?;
+    pub fn container(&self, id: &ContainerId) -> Option<&Container> {
+        let at = self.containers.binary_search_by(|container| container.id.cmp(id)).ok()?;
         self.containers.get(at)
+    }
+
+    /// The container that a mount is the writable layer of; `None` for a mount of something else.
+    #[must_use]
+    pub fn container_of_mount(&self, mount: &MountName) -> Option<&Container> {
+        self.container(&mount.as_str().parse().ok()?)
+    }
+
+    /// The record of a container's writable layer.
+    pub(crate) fn mount_of(&self, container: &ContainerId) -> Option<&MountRecord> {
+        mount::find(&self.mounts, container)
     }
 }

@@ -26,7 +26,7 @@ use layerfs::ChainId;
 
 pub use crate::schema::volume::Volume;
 pub use container::{Container, ContainerRecord, MountPoint, Port, State, Status};
-pub use damage::{ContainerDamage, Damage, ImageDamage, LayerFault, MountDamage, RecordDamage, Subject};
+pub use damage::{ContainerDamage, Damage, ImageDamage, LayerFault, MountDamage, RecordDamage, Subject, UnusableLayer};
 pub use graph::{LayerUse, Uses};
 pub use image::{History, Image};
 pub use resolve::Resolved;
@@ -179,10 +179,10 @@ impl Catalog {
             };
             let damage = image.chain.last().and_then(|top| match self.layers.get(top) {
                 Some(Ok(_)) => None,
-                Some(Err(cause)) => Some(ImageDamage::LayerDamaged { layer: *top, cause: cause.clone() }),
-                None => Some(ImageDamage::LayerMissing { layer: *top }),
+                Some(Err(cause)) => Some(UnusableLayer::Damaged { layer: *top, cause: cause.clone() }),
+                None => Some(UnusableLayer::Missing { layer: *top }),
             });
-            if let Some(damage) = damage {
+            if let Some(damage) = damage.map(ImageDamage::TopLayer) {
                 self.damaged_chains.insert(id, image.chain);
                 self.damaged_images.insert(id, damage);
             } else {
@@ -201,7 +201,8 @@ impl Catalog {
         let containers = self.containers.iter().filter_map(|container| {
             Some(Damage::Container { container: container.id.clone(), cause: container.damage.clone()? })
         });
-        let known = |mount: &&MountRecord| self.container(&mount.name).is_none_or(|known| known.damage.is_none());
+        let known =
+            |mount: &&MountRecord| self.container_of_mount(&mount.name).is_none_or(|known| known.damage.is_none());
         let mounts = self.mounts.iter().filter(known).flat_map(|mount| {
             mount.damage.iter().map(|cause| Damage::Mount { mount: mount.name.clone(), cause: cause.clone() })
         });

@@ -8,10 +8,10 @@ use super::finding::{Affected, Cause, Place, Severity};
 use super::findings::Findings;
 use super::layers::{disagrees, follows, join_cause, repair_of};
 use super::repair::Repair;
-use crate::catalog::{Container, ContainerDamage, Damage, MountDamage, with_causes};
+use crate::catalog::{Container, ContainerDamage, Damage, MountDamage, UnusableLayer, with_causes};
 use crate::driver::{Driver, LayerDamage};
 use crate::error::StoreError;
-use crate::ids::CacheId;
+use crate::ids::{CacheId, ContainerId};
 use crate::schema::mount::MountRecord;
 
 const MOUNT_ID: &str = "mount-id";
@@ -33,7 +33,7 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
         let Some(fault) = &volume.fault else { continue };
         let cause = format!("{}: {fault}", crate::schema::volume::OPTIONS);
         let name = volume.name.clone();
-        let uses = |container: &&Container| container.mount_points.iter().any(|point| point.name == name);
+        let uses = |container: &&Container| container.mount_points.iter().any(|point| name == point.name.as_str());
         let containers = catalog.containers.iter().filter(uses).map(|container| container.id.clone()).collect();
         let affected = Affected { images: Vec::new(), containers };
         let cause = Cause::Damage(Damage::Volume { volume: name.clone(), cause });
@@ -45,7 +45,7 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
 
 /// The directories of a container that has lost its mount.
 struct Adopted {
-    container: String,
+    container: ContainerId,
     mount_id: String,
     init_id: String,
     parent: ChainId,
@@ -90,8 +90,12 @@ fn adopt(findings: &Findings<'_>) -> Vec<Adopted> {
 fn damaged(findings: &mut Findings<'_>, container: &Container, damage: &ContainerDamage, adopted: &[Adopted]) {
     let affected = Affected::container(&container.id);
     let known = match damage {
-        ContainerDamage::LayerMissing { layer } => findings.join(&Place::Layer(*layer), &affected),
-        ContainerDamage::LayerDamaged { layer, cause } => join_cause(findings, *layer, cause, &affected),
+        ContainerDamage::LayerBelow(UnusableLayer::Missing { layer }) => {
+            findings.join(&Place::Layer(*layer), &affected)
+        }
+        ContainerDamage::LayerBelow(UnusableLayer::Damaged { layer, cause }) => {
+            join_cause(findings, *layer, cause, &affected)
+        }
         // Told with the mount.
         ContainerDamage::MountInvalid { .. } => true,
         _ => false,
@@ -121,7 +125,7 @@ fn damaged(findings: &mut Findings<'_>, container: &Container, damage: &Containe
 }
 
 fn check_mount(findings: &mut Findings<'_>, mount: &MountRecord) {
-    let container = findings.catalog().container(&mount.name);
+    let container = findings.catalog().container_of_mount(&mount.name);
     let affected = container.map_or_else(Affected::default, |container| Affected::container(&container.id));
     let place = match container {
         Some(container) => Place::Container(container.id.clone()),

@@ -8,7 +8,7 @@ use layerfs::{ChainId, DiffId};
 
 use super::repair::{Field, Repair};
 use crate::catalog::Damage;
-use crate::ids::ImageId;
+use crate::ids::{ContainerId, ImageId, MountName, VolumeName};
 use crate::view::LeftoverKind;
 
 /// How much a finding matters.
@@ -44,11 +44,11 @@ pub enum Place {
     /// A layer.
     Layer(ChainId),
     /// A container, by its id.
-    Container(String),
+    Container(ContainerId),
     /// An entry of `layerdb/mounts`, by its name.
-    Mount(String),
+    Mount(MountName),
     /// A local volume, by its name.
-    Volume(String),
+    Volume(VolumeName),
     /// BuildKit's records.
     BuildCache,
     /// An entry of the driver's home, by its name.
@@ -69,9 +69,9 @@ impl Place {
             Self::References => ("references", None),
             Self::Image(id) => ("image", Some(id.to_string())),
             Self::Layer(id) => ("layer", Some(id.to_string())),
-            Self::Container(id) => ("container", Some(id.clone())),
-            Self::Mount(name) => ("mount", Some(name.clone())),
-            Self::Volume(name) => ("volume", Some(name.clone())),
+            Self::Container(id) => ("container", Some(id.to_string())),
+            Self::Mount(name) => ("mount", Some(name.to_string())),
+            Self::Volume(name) => ("volume", Some(name.to_string())),
             Self::BuildCache => ("build_cache", None),
             Self::Directory(name) => ("directory", Some(name.clone())),
             Self::Link(name) => ("link", Some(name.clone())),
@@ -171,7 +171,7 @@ pub struct Affected {
     /// Images, sorted.
     pub images: Vec<ImageId>,
     /// Containers by their ids, sorted.
-    pub containers: Vec<String>,
+    pub containers: Vec<ContainerId>,
 }
 
 /// One thing that is wrong, or worth a note.

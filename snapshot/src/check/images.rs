@@ -6,7 +6,7 @@ use super::finding::{Affected, Cause, Place, Severity};
 use super::findings::Findings;
 use super::layers::join_cause;
 use super::repair::Repair;
-use crate::catalog::{Damage, ImageDamage};
+use crate::catalog::{Damage, ImageDamage, UnusableLayer};
 use crate::error::StoreError;
 use crate::ids::ImageId;
 use crate::reference::Reference;
@@ -53,8 +53,10 @@ fn damaged(findings: &mut Findings<'_>) {
     for (image, damage) in &catalog.damaged_images {
         let affected = findings.standing.on_image(*image);
         let known = match damage {
-            ImageDamage::LayerDamaged { layer, cause } => join_cause(findings, *layer, cause, &affected),
-            ImageDamage::LayerMissing { layer } => findings.join(&Place::Layer(*layer), &affected),
+            ImageDamage::TopLayer(UnusableLayer::Damaged { layer, cause }) => {
+                join_cause(findings, *layer, cause, &affected)
+            }
+            ImageDamage::TopLayer(UnusableLayer::Missing { layer }) => findings.join(&Place::Layer(*layer), &affected),
             _ => false,
         };
         if known {

@@ -8,7 +8,7 @@ use super::finding::{Affected, Cause, Place, Severity};
 use super::findings::Findings;
 use super::repair::{Field, Repair};
 use super::standing::root_of;
-use crate::catalog::{ContainerDamage, Damage, ImageDamage, LayerFault, RecordDamage, with_causes};
+use crate::catalog::{ContainerDamage, Damage, ImageDamage, LayerFault, RecordDamage, UnusableLayer, with_causes};
 use crate::driver::{Driver, LayerDamage, LayerPart};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ImageId};
@@ -109,13 +109,13 @@ fn missing(findings: &Findings<'_>) -> BTreeSet<ChainId> {
         }
     }
     for (image, damage) in &catalog.damaged_images {
-        if let ImageDamage::LayerMissing { .. } = damage {
+        if let ImageDamage::TopLayer(UnusableLayer::Missing { .. }) = damage {
             let chain = catalog.layers_of_damaged(*image).unwrap_or_default();
             missing.extend(chain.iter().filter(|layer| !catalog.layers.contains_key(layer)));
         }
     }
     for container in &catalog.containers {
-        if let Some(ContainerDamage::LayerMissing { layer }) = container.damage {
+        if let Some(ContainerDamage::LayerBelow(UnusableLayer::Missing { layer })) = container.damage {
             missing.insert(layer);
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use layerfs::ChainId;
 
-use crate::ids::{CacheId, ImageId};
+use crate::ids::{CacheId, ContainerId, ImageId, MountName};
 
 /// A file of a layer's record that others prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,7 +116,7 @@ pub enum Repair {
     /// Write a file of a mount anew: `parent` or `init-id`.
     RestoreMountFile {
         /// The mount.
-        mount: String,
+        mount: MountName,
         /// The file.
         file: &'static str,
         /// What it must say.
@@ -125,7 +125,7 @@ pub enum Repair {
     /// Write the mount of a container anew.
     RestoreMount {
         /// The container.
-        container: String,
+        container: ContainerId,
         /// The directory that it writes to.
         mount_id: String,
         /// The directory of its init files.

@@ -69,12 +69,8 @@ fn entries(findings: &mut Findings<'_>) {
 /// Layers that nobody needs. Where an image does not tell its layers, it may need any.
 fn unused(findings: &mut Findings<'_>) {
     let (view, catalog) = (findings.view, findings.catalog());
-    let untold = |(_, damage): (_, &ImageDamage)| {
-        !matches!(
-            damage,
-            ImageDamage::LayerMissing { .. } | ImageDamage::LayerDamaged { .. } | ImageDamage::OtherSystem { .. }
-        )
-    };
+    let untold =
+        |(_, damage): (_, &ImageDamage)| !matches!(damage, ImageDamage::TopLayer(_) | ImageDamage::OtherSystem { .. });
     if catalog.damaged_images.iter().any(untold) || view.snapshots().is_err() {
         return;
     }

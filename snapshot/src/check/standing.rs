@@ -6,7 +6,7 @@ use layerfs::ChainId;
 
 use super::finding::Affected;
 use crate::catalog::{Catalog, RecordDamage};
-use crate::ids::ImageId;
+use crate::ids::{ContainerId, ImageId, MountName};
 
 /// Who stands on which layer: by the configs of images first, which have their layers' names, then by the records.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(super) struct Standing<'c> {
     /// Images that have a layer, those included that dockerd would not show.
     images: HashMap<ChainId, Vec<ImageId>>,
     /// Containers whose mounts are right on a layer, or on one above it.
-    containers: HashMap<ChainId, Vec<&'c str>>,
+    containers: HashMap<ChainId, Vec<&'c MountName>>,
     /// The layer below each layer.
     below: HashMap<ChainId, Option<ChainId>>,
 }
@@ -73,7 +73,7 @@ impl<'c> Standing<'c> {
     pub(super) fn on_layer(&self, layer: ChainId) -> Affected {
         let images = self.images.get(&layer).into_iter().flatten().copied();
         let mounts = self.containers.get(&layer).into_iter().flatten();
-        let containers = mounts.filter(|name| self.catalog.container(name).is_some()).map(|name| (*name).to_owned());
+        let containers = mounts.filter_map(|name| Some(self.catalog.container_of_mount(name)?.id.clone()));
         Affected::new(images, containers)
     }
 
@@ -86,9 +86,9 @@ impl<'c> Standing<'c> {
 
 impl Affected {
     /// Sorts them, and has each once.
-    fn new(images: impl IntoIterator<Item = ImageId>, containers: impl IntoIterator<Item = String>) -> Self {
+    fn new(images: impl IntoIterator<Item = ImageId>, containers: impl IntoIterator<Item = ContainerId>) -> Self {
         let images: BTreeSet<ImageId> = images.into_iter().collect();
-        let containers: BTreeSet<String> = containers.into_iter().collect();
+        let containers: BTreeSet<ContainerId> = containers.into_iter().collect();
         Self { images: images.into_iter().collect(), containers: containers.into_iter().collect() }
     }
 
@@ -100,8 +100,8 @@ impl Affected {
     }
 
     /// One container alone.
-    pub(super) fn container(id: &str) -> Self {
-        Self { images: Vec::new(), containers: vec![id.to_owned()] }
+    pub(super) fn container(id: &ContainerId) -> Self {
+        Self { images: Vec::new(), containers: vec![id.clone()] }
     }
 }
 

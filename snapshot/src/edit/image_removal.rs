@@ -14,7 +14,7 @@ use layerfs::ChainId;
 
 use super::changes::Edit;
 use crate::catalog::{Catalog, Image};
-use crate::ids::ImageId;
+use crate::ids::{ContainerId, ImageId};
 use crate::reference::{Reference, ReferenceError};
 use crate::schema::references::References;
 
@@ -44,22 +44,23 @@ pub enum RemovalError {
     Reference(#[from] ReferenceError),
     /// The name is an image's only one, and a container uses the image.
     #[error(
-        "conflict: unable to remove repository reference {name:?} (must force) - container {container} is using its referenced \
-         image {image}"
+        "conflict: unable to remove repository reference {name:?} (must force) - container {} is using its referenced \
+         image {}",
+        .container.short(), .image.0.short()
     )]
     NameInUse {
         /// What was asked for.
         name: String,
-        /// The first twelve digits of the container's id.
-        container: String,
-        /// The first twelve digits of the image's id.
-        image: String,
+        /// The container.
+        container: ContainerId,
+        /// The image.
+        image: ImageId,
     },
     /// Something needs the image.
-    #[error("conflict: unable to delete {image} ({}) - {conflict}", conflict.remedy())]
+    #[error("conflict: unable to delete {} ({}) - {conflict}", .image.0.short(), conflict.remedy())]
     Conflict {
-        /// The first twelve digits of the image's id.
-        image: String,
+        /// The image.
+        image: ImageId,
         /// What needs it.
         conflict: Conflict,
     },
@@ -85,10 +86,10 @@ pub enum Conflict {
     #[error("image is referenced in multiple repositories")]
     Names,
     /// A container uses it.
-    #[error("image is being used by stopped container {container}")]
+    #[error("image is being used by stopped container {}", .container.short())]
     Container {
-        /// The first twelve digits of the container's id.
-        container: String,
+        /// The container.
+        container: ContainerId,
     },
 }
 
@@ -111,7 +112,7 @@ pub struct ImageRemoval<'c> {
     images: BTreeSet<ImageId>,
     children: BTreeMap<ImageId, BTreeSet<ImageId>>,
     /// The first container of each image.
-    containers: BTreeMap<ImageId, String>,
+    containers: BTreeMap<ImageId, ContainerId>,
     /// How many hold each layer.
     holders: BTreeMap<ChainId, usize>,
     edits: Vec<Edit>,
@@ -142,7 +143,7 @@ impl<'c> ImageRemoval<'c> {
         }
         for container in catalog.live_containers() {
             if let Some(image) = container.image {
-                removal.containers.entry(image).or_insert_with(|| short(&container.id));
+                removal.containers.entry(image).or_insert_with(|| container.id.clone());
             }
         }
         for image in catalog.images.values() {
@@ -184,8 +185,8 @@ impl<'c> ImageRemoval<'c> {
         let by_name = !is_id_prefix(id, text);
         if by_name {
             if let (false, true, Some(container)) = (force, self.has_single_name(id), self.containers.get(&id)) {
-                let (container, image) = (container.clone(), id.0.short());
-                return Err(RemovalError::NameInUse { name: text.to_owned(), container, image });
+                let container = container.clone();
+                return Err(RemovalError::NameInUse { name: text.to_owned(), container, image: id });
             }
             let name = Reference::parse(text)?.with_default_tag();
             if !self.untag(&name, &mut removed) {
@@ -300,7 +301,7 @@ impl<'c> ImageRemoval<'c> {
 
     /// Why an image must not go. `names` says whether its names count.
     fn check(&self, id: ImageId, force: bool, names: bool) -> Result<(), RemovalError> {
-        let conflict = |conflict| Err(RemovalError::Conflict { image: id.0.short(), conflict });
+        let conflict = |conflict| Err(RemovalError::Conflict { image: id, conflict });
         if self.has_children(id) {
             return conflict(Conflict::Children);
         }
@@ -385,8 +386,4 @@ fn without_tag_beside_digest(reference: &Reference) -> Reference {
         _ => Ok(reference.clone()),
     }
     .unwrap_or_else(|_| reference.clone())
-}
-
-fn short(id: &str) -> String {
-    id.get(..12).unwrap_or(id).to_owned()
 }

@@ -81,7 +81,7 @@ impl Liveness {
     pub fn dead_after(&self, id: &CacheId, removal: &RemovalPlan) -> Result<Dead<CacheId>, StillAlive> {
         let stays = |claim: &Claim| match claim {
             Claim::Layer(chain) => !removal.layers.contains(chain),
-            Claim::Mount(name) | Claim::Init(name) => !removal.containers.contains(name),
+            Claim::Mount(name) | Claim::Init(name) => !removal.takes_mount(name),
             Claim::Below(_) | Claim::BuildKit(_) | Claim::Removing(_) | Claim::Mounted(_) => true,
         };
         self.after(stays).dead(id, stays)

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::catalog::MountDamage;
-use crate::ids::ImageId;
+use crate::ids::{ImageId, MountName};
 use crate::root::lock::WriterInfo;
 
 /// Why it cannot be told who needs what.
@@ -19,7 +19,7 @@ pub enum Doubt {
     /// An entry of `layerdb/mounts` does not tell its directories or its layer.
     Mount {
         /// Its name.
-        mount: String,
+        mount: MountName,
         /// Why.
         cause: MountDamage,
     },

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use rustix::fs::FileType;
+
 use crate::error::StoreError;
 use crate::ids::ImageId;
 use crate::root::WritableRoot;
@@ -15,8 +17,14 @@ pub(crate) fn needed(root: &WritableRoot, images: &[ImageId]) -> Result<HashSet<
     let Some(containers) = container::open(root.dir())? else { return Ok(needed) };
     for name in containers.names()? {
         // What is no directory is no container.
-        let Ok(Some(dir)) = containers.sub(&name) else { continue };
-        match container::read(&dir, &name).ok().and_then(|container| container.image) {
+        let is_directory = |kind| kind == FileType::Directory;
+        if !containers.stat(&name)?.is_some_and(|stat| is_directory(FileType::from_raw_mode(stat.st_mode))) {
+            continue;
+        }
+        // One that has gone since it was listed needs nothing.
+        let Some(dir) = containers.sub(&name)? else { continue };
+        let Ok(id) = name.parse() else { return Ok(asked) };
+        match container::read(&dir, &id).ok().and_then(|container| container.image) {
             Some(id) if asked.contains(&id) => drop(needed.insert(id)),
             Some(_) => {}
             None => return Ok(asked),

@@ -8,7 +8,7 @@ use super::Liveness;
 use crate::catalog::Catalog;
 use crate::driver::HomeLayout;
 use crate::error::StoreError;
-use crate::ids::ImageId;
+use crate::ids::{ContainerId, ImageId, VolumeName};
 use crate::root::DataRoot;
 
 /// A thing of a data-root.
@@ -33,9 +33,9 @@ pub enum StoreItem {
     /// An image.
     Image(ImageId),
     /// A container.
-    Container(String),
+    Container(ContainerId),
     /// A local volume.
-    Volume(String),
+    Volume(VolumeName),
     /// Something else of the data-root: its place in it, and whose it is.
     Other {
         /// The path below the root.
@@ -143,14 +143,12 @@ fn in_root(catalog: &Catalog, below: &Path) -> Option<StoreItem> {
     let found = match parts.as_slice() {
         ["image", _, "layerdb", "sha256", chain, ..] => digest(chain).map(|id| StoreItem::Layer(ChainId(id))),
         ["image", _, "layerdb", "mounts", container, ..] | ["containers", container, ..] => {
-            Some(StoreItem::Container((*container).to_owned()))
+            container.parse().ok().map(StoreItem::Container)
         }
         ["image", _, "imagedb", "content" | "metadata", "sha256", image, ..] => {
             digest(image).map(|id| StoreItem::Image(ImageId(id)))
         }
-        ["volumes", volume, ..] if catalog.volumes.iter().any(|known| known.name == *volume) => {
-            Some(StoreItem::Volume((*volume).to_owned()))
-        }
+        ["volumes", volume, ..] => volume_named(catalog, volume).map(StoreItem::Volume),
         [] => return Some(StoreItem::Other { below: below.to_path_buf(), whose: "the data-root itself" }),
         _ => None,
     };
@@ -159,6 +157,10 @@ fn in_root(catalog: &Catalog, below: &Path) -> Option<StoreItem> {
         let whose = whose().unwrap_or("nothing that Docker keeps here");
         Some(StoreItem::Other { below: below.to_path_buf(), whose })
     })
+}
+
+fn volume_named(catalog: &Catalog, name: &str) -> Option<VolumeName> {
+    catalog.volumes.iter().find(|volume| volume.name == name).map(|volume| volume.name.clone())
 }
 
 /// Ids, whole or their beginning; one that several things begin with is none.
@@ -179,8 +181,8 @@ fn by_id(catalog: &Catalog, liveness: &Liveness, text: &str) -> Option<StoreItem
         }
         crate::catalog::Resolved::Nothing => {}
     }
-    if catalog.volumes.iter().any(|volume| volume.name == text) {
-        return Some(StoreItem::Volume(text.to_owned()));
+    if let Some(volume) = volume_named(catalog, text) {
+        return Some(StoreItem::Volume(volume));
     }
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     if hex.is_empty() {
@@ -190,7 +192,7 @@ fn by_id(catalog: &Catalog, liveness: &Liveness, text: &str) -> Option<StoreItem
     let entries =
         liveness.entries().map(|(name, _)| name).filter(|name| name.starts_with(hex) && !name.ends_with("-init"));
     let entries = entries.map(|name| StoreItem::Entry { name: name.to_owned(), below: PathBuf::new() });
-    let containers = catalog.containers.iter().filter(|container| container.id.starts_with(hex));
+    let containers = catalog.containers.iter().filter(|container| container.id.as_str().starts_with(hex));
     let containers = containers.map(|container| StoreItem::Container(container.id.clone()));
     let mut all = layers.chain(entries).chain(containers);
     match (all.next(), all.next()) {

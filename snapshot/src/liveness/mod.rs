@@ -41,6 +41,7 @@ use crate::catalog::{Catalog, with_causes};
 use crate::dir::Dir;
 use crate::driver::{EntryKind, HomeEntries, HomeLayout};
 use crate::error::StoreError;
+use crate::ids::MountName;
 use crate::root::DataRoot;
 use crate::schema::buildkit::Snapshots;
 use claims::Claims;
@@ -51,9 +52,9 @@ pub enum Claim {
     /// It is the content of a layer.
     Layer(ChainId),
     /// It is the writable layer of a container, or of whatever asked for the mount.
-    Mount(String),
+    Mount(MountName),
     /// It holds the init files of that one.
-    Init(String),
+    Init(MountName),
     /// It is in BuildKit's cache, under this key.
     BuildKit(String),
     /// It belongs to a layer whose deletion was begun: the name of the record.

@@ -11,7 +11,7 @@ use super::{Claim, Dead, Doubt, Liveness, StillAlive};
 use crate::catalog::with_causes;
 use crate::driver::{Driver, HomeLayout};
 use crate::error::StoreError;
-use crate::ids::{CacheId, ImageId};
+use crate::ids::{CacheId, ImageId, MountName};
 use crate::root::WritableRoot;
 use crate::schema::buildkit::Snapshots;
 use crate::schema::config::ImageConfig;
@@ -22,7 +22,7 @@ pub enum Holder {
     /// An image, at whatever height.
     Image(ImageId),
     /// A container, a build, or whatever asked for the mount.
-    Mount(String),
+    Mount(MountName),
     /// BuildKit's cache.
     BuildCache,
 }

@@ -13,7 +13,7 @@ use layerfs::ChainId;
 use super::Doubt;
 use crate::catalog::{Catalog, Container, Image, ImageDamage, with_causes};
 use crate::error::StoreError;
-use crate::ids::ImageId;
+use crate::ids::{ContainerId, ImageId, MountName};
 use crate::schema::buildkit::Snapshots;
 
 /// What somebody wants to remove.
@@ -22,7 +22,7 @@ pub struct RemovalRequest {
     /// Images, with all their names.
     pub images: Vec<ImageId>,
     /// Containers, which go first.
-    pub containers: Vec<String>,
+    pub containers: Vec<ContainerId>,
     /// How sure it must be that a layer is held by nobody.
     pub certainty: Certainty,
 }
@@ -45,11 +45,19 @@ pub struct RemovalPlan {
     /// Layers.
     pub layers: BTreeSet<ChainId>,
     /// Containers.
-    pub containers: BTreeSet<String>,
+    pub containers: BTreeSet<ContainerId>,
     /// Images that stay, and why.
     pub kept: Vec<(ImageId, ImageStays)>,
     /// Why layers stay that nobody is known to hold. Empty if there are none.
     pub doubts: Vec<Doubt>,
+}
+
+impl RemovalPlan {
+    /// Whether the container goes whose mount this is.
+    #[must_use]
+    pub fn takes_mount(&self, mount: &MountName) -> bool {
+        self.containers.contains(mount.as_str())
+    }
 }
 
 /// Why an image stays.
@@ -62,9 +70,9 @@ pub enum ImageStays {
     /// Other images are built on it.
     HasChildren,
     /// A running container was made from it.
-    UsedByRunning(String),
+    UsedByRunning(ContainerId),
     /// A container was made from it.
-    UsedBy(String),
+    UsedBy(ContainerId),
     /// It has a name.
     Named,
 }
@@ -75,8 +83,8 @@ impl fmt::Display for ImageStays {
             Self::NoSuchImage => f.write_str("there is no such image"),
             Self::Damaged(cause) => write!(f, "it is damaged: {cause}"),
             Self::HasChildren => f.write_str("images are built on it"),
-            Self::UsedByRunning(container) => write!(f, "the running container {} uses it", short(container)),
-            Self::UsedBy(container) => write!(f, "the container {} uses it", short(container)),
+            Self::UsedByRunning(container) => write!(f, "the running container {} uses it", container.short()),
+            Self::UsedBy(container) => write!(f, "the container {} uses it", container.short()),
             Self::Named => f.write_str("it has a name"),
         }
     }
@@ -196,12 +204,11 @@ struct State<'h, 'c> {
 }
 
 impl State<'_, '_> {
-    fn container(&mut self, id: &str) {
-        if !self.going.containers.insert(id.to_owned()) {
+    fn container(&mut self, id: &ContainerId) {
+        if !self.going.containers.insert(id.clone()) {
             return;
         }
-        let mounts = &self.of.catalog.mounts;
-        let mount = mounts.binary_search_by(|mount| mount.name.as_str().cmp(id)).ok().map(|at| &mounts[at]);
+        let mount = self.of.catalog.mount_of(id);
         if let Some(parent) = mount.filter(|mount| mount.mount_id.is_some()).and_then(|mount| mount.parent) {
             self.release(parent);
         }
@@ -280,8 +287,4 @@ impl State<'_, '_> {
             }
         }
     }
-}
-
-fn short(id: &str) -> &str {
-    id.get(..12).unwrap_or(id)
 }

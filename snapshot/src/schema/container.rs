@@ -15,7 +15,7 @@ use super::gojson::{self, DecodeError};
 use super::time::Time;
 use crate::dir::Dir;
 use crate::error::StoreError;
-use crate::ids::ImageId;
+use crate::ids::{ContainerId, ImageId};
 
 /// The directory of containers in a data-root.
 pub const CONTAINERS: &str = "containers";
@@ -87,10 +87,12 @@ impl std::fmt::Display for Crash {
 }
 
 /// What a container's config says of it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ContainerRecord {
-    /// Its id. dockerd loads a container only if this is the name of its directory.
-    pub id: String,
+    /// Its id: the name of its directory.
+    pub id: ContainerId,
+    /// The id in its config, where that is another one. dockerd does not load such a container.
+    pub other_id: Option<String>,
     /// Its name, without the slash in front.
     pub name: String,
     /// The image it was made from.
@@ -227,18 +229,18 @@ pub fn open(root: &Dir) -> Result<Option<Dir>, StoreError> {
     root.sub(CONTAINERS)
 }
 
-/// Reads the container `id` from its directory; where the file has no id, that one is its id.
+/// Reads the container `id` from its directory.
 ///
 /// # Errors
 /// [`ContainerFault`] where dockerd would not load it.
-pub fn read(own: &Dir, id: &str) -> Result<ContainerRecord, ContainerFault> {
+pub fn read(own: &Dir, id: &ContainerId) -> Result<ContainerRecord, ContainerFault> {
     let file = |name| own.read(name, MAX_FILE).map_err(ContainerFault::Unreadable);
     let decode = |file| move |error| ContainerFault::Decode { file, error };
     let bytes = file(CONFIG)?.ok_or(ContainerFault::Missing)?;
     let mut config: ConfigFile = gojson::first_value(&bytes).map_err(decode(CONFIG))?;
     drop(bytes);
-    config.id.0.get_or_insert_with(|| id.to_owned());
-    let mut record = ContainerRecord::from(config);
+    let other_id = config.id.0.take().filter(|found| id != found.as_str());
+    let mut record = ContainerRecord { other_id, ..ContainerRecord::new(id.clone(), config) };
     if let Some(bytes) = file(HOST_CONFIG)? {
         let host: HostConfigFile = gojson::first_value(&bytes).map_err(decode(HOST_CONFIG))?;
         // If hostconfig.json exists, dockerd locks `State` and reads fields of the host config, and crashes if either is null.
@@ -252,8 +254,13 @@ pub fn read(own: &Dir, id: &str) -> Result<ContainerRecord, ContainerFault> {
     Ok(record)
 }
 
-impl From<ConfigFile> for ContainerRecord {
-    fn from(file: ConfigFile) -> Self {
+impl ContainerRecord {
+    /// What is known of a container whose config cannot be read.
+    pub(crate) fn unread(id: ContainerId) -> Self {
+        Self { crash: None, ..Self::new(id, ConfigFile::default()) }
+    }
+
+    fn new(id: ContainerId, file: ConfigFile) -> Self {
         let crash = match () {
             () if file.state.0.is_none() => Some(CrashCause::State),
             () if file.config.is_none() => Some(CrashCause::Config),
@@ -276,7 +283,8 @@ impl From<ConfigFile> for ContainerRecord {
         });
         let path = Some(file.path).filter(|path| !path.is_empty());
         Self {
-            id: file.id.0.unwrap_or_default(),
+            id,
+            other_id: None,
             name: file.name.trim_start_matches('/').to_owned(),
             image: file.image.parse().ok().map(ImageId),
             image_name: config.image,
@@ -331,7 +339,7 @@ mod tests {
         if let Some(host) = host {
             std::fs::write(dir.path().join(HOST_CONFIG), host).unwrap();
         }
-        read(&Dir::open(dir.path()).unwrap(), "c1").map_err(|fault| fault.to_string())
+        read(&Dir::open(dir.path()).unwrap(), &"c1".parse().unwrap()).map_err(|fault| fault.to_string())
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::database;
 use super::volume::{DATABASE, VOLUMES};
 use crate::dir::Dir;
 use crate::error::StoreError;
+use crate::ids::{ContainerId, VolumeName};
 
 /// Bytes of the largest document that is read.
 const MAX_DOCUMENT: usize = 16 << 20;
@@ -25,10 +26,10 @@ pub struct ContainerDocuments {
 ///
 /// # Errors
 /// [`StoreError`] where a file cannot be read, or is no JSON object.
-pub fn read_container(root: &Dir, id: &str) -> Result<ContainerDocuments, StoreError> {
-    let path = || root.join(CONTAINERS).join(id);
+pub fn read_container(root: &Dir, id: &ContainerId) -> Result<ContainerDocuments, StoreError> {
+    let path = || root.join(CONTAINERS).join(id.as_str());
     let missing = || StoreError::Invalid { path: path().join(CONFIG), reason: "it is missing".into() };
-    let own = root.descend(&[CONTAINERS, id])?.ok_or_else(missing)?;
+    let own = root.descend(&[CONTAINERS, id.as_str()])?.ok_or_else(missing)?;
     let document = |name: &str| -> Result<Option<Map<String, Value>>, StoreError> {
         let Some(bytes) = own.read(name, MAX_DOCUMENT)? else { return Ok(None) };
         let invalid =
@@ -43,10 +44,10 @@ pub fn read_container(root: &Dir, id: &str) -> Result<ContainerDocuments, StoreE
 /// What the database of volumes says of one: `Labels` and `Options` among others; `None` if it cannot be read, or does not
 /// know the volume.
 #[must_use]
-pub fn read_volume(root: &Dir, name: &str) -> Option<Map<String, Value>> {
+pub fn read_volume(root: &Dir, name: &VolumeName) -> Option<Map<String, Value>> {
     let dir = root.sub(VOLUMES).ok()??;
     let record = database::read(&dir, DATABASE, |known| -> Result<_, BoltError> {
-        known.root().bucket(b"volumes")?.map_or(Ok(None), |bucket| bucket.get(name.as_bytes()))
+        known.root().bucket(b"volumes")?.map_or(Ok(None), |bucket| bucket.get(name.as_str().as_bytes()))
     });
     serde_json::from_slice(&record.ok()??.ok()??).ok()
 }

@@ -18,7 +18,7 @@ use layerfs::ChainId;
 use crate::catalog::MountDamage;
 use crate::dir::Dir;
 use crate::error::StoreError;
-use crate::ids::CacheId;
+use crate::ids::{CacheId, ContainerId, MountName};
 
 const SMALL_FILE: usize = 4096;
 
@@ -33,7 +33,7 @@ const MAX_DEPTH: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountRecord {
     /// The container, or whatever asked for the mount.
-    pub name: String,
+    pub name: MountName,
     /// The writable layer; `None` where dockerd would not load the mount.
     pub mount_id: Option<CacheId>,
     /// The layer of init files.
@@ -84,14 +84,22 @@ pub fn list(mounts: Option<&Dir>) -> Result<Vec<MountRecord>, StoreError> {
     let Some(mounts) = mounts else { return Ok(Vec::new()) };
     let mut records = Vec::new();
     for name in mounts.names()? {
-        read_entry(mounts, &name, name.clone(), 0, &mut records);
+        if let Ok(full_name) = name.parse() {
+            read_entry(mounts, &name, full_name, 0, &mut records);
+        }
     }
     records.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(records)
 }
 
+/// The mount of a container, in a list that is sorted by name as [`list`] sorts it.
+pub(crate) fn find<'m>(mounts: &'m [MountRecord], container: &ContainerId) -> Option<&'m MountRecord> {
+    let at = mounts.binary_search_by(|mount| mount.name.as_str().cmp(container.as_str())).ok()?;
+    mounts.get(at)
+}
+
 /// Reads the entry `name` of `dir`, or those in it where it is only the beginning of a name with slashes.
-fn read_entry(dir: &Dir, name: &str, full_name: String, depth: usize, records: &mut Vec<MountRecord>) {
+fn read_entry(dir: &Dir, name: &str, full_name: MountName, depth: usize, records: &mut Vec<MountRecord>) {
     let mut record = MountRecord {
         name: full_name,
         mount_id: None,
@@ -120,7 +128,9 @@ fn read_entry(dir: &Dir, name: &str, full_name: String, depth: usize, records: &
         let below: Vec<&String> = below.iter().filter(further).collect();
         if !below.is_empty() && depth < MAX_DEPTH {
             for name in below {
-                read_entry(&own, name, format!("{}/{name}", record.name), depth + 1, records);
+                if let Ok(full_name) = format!("{}/{name}", record.name).parse() {
+                    read_entry(&own, name, full_name, depth + 1, records);
+                }
             }
             return;
         }
@@ -239,7 +249,7 @@ mod tests {
         let expected =
             ["binary", "garbled", "good", "image-src=busybox-dst=/mnt/x", "long", "none", "path", "special", "stray"];
         assert_eq!(names, expected);
-        let get = |name: &str| records.iter().find(|record| record.name == name).unwrap();
+        let get = |name: &str| records.iter().find(|record| record.name == *name).unwrap();
         assert!(get("good").damage.is_empty() && get("good").parent.is_some());
         assert_eq!(get("image-src=busybox-dst=/mnt/x").mount_id.as_ref().unwrap().as_str(), "a5");
         assert_eq!(get("stray").damage, [MountDamage::NotADirectory]);

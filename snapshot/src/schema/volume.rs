@@ -10,6 +10,7 @@
 //! `volume/service/db.go`.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::database;
 use super::gojson::{self, Checked, DecodeError};
@@ -17,6 +18,7 @@ use super::runconfig::Map;
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::go_struct;
+use crate::ids::VolumeName;
 use bolt::{Bolt, BoltError, Entry};
 
 /// The directory of volumes in a data-root.
@@ -59,7 +61,7 @@ go_struct! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
     /// Its name, of its directory too.
-    pub name: String,
+    pub name: VolumeName,
     /// Its labels; none if the database cannot be read.
     pub labels: BTreeMap<String, String>,
     /// Whether its content is elsewhere and mounted on use.
@@ -72,8 +74,14 @@ pub struct Volume {
 ///
 /// # Errors
 /// [`StoreError::Io`]
-pub fn data(root: &Dir, name: &str) -> Result<Option<Dir>, StoreError> {
-    root.descend(&[VOLUMES, name, DATA])
+pub fn data(root: &Dir, name: &VolumeName) -> Result<Option<Dir>, StoreError> {
+    root.descend(&[VOLUMES, name.as_str(), DATA])
+}
+
+/// The path of a volume's content in the data-root at `root`, whether it exists or not.
+#[must_use]
+pub fn content_path(root: &Path, name: &VolumeName) -> PathBuf {
+    root.join(VOLUMES).join(name.as_str()).join(DATA)
 }
 
 /// Lists the volumes, sorted by name.
@@ -85,7 +93,8 @@ pub fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
     let mut volumes = Vec::new();
     let known = database::read(&dir, DATABASE, all_labels).ok().flatten().and_then(Result::ok).unwrap_or_default();
     for name in dir.names()? {
-        let Ok(Some(own)) = dir.sub(&name) else { continue };
+        let Ok(name) = name.parse::<VolumeName>() else { continue };
+        let Ok(Some(own)) = dir.sub(name.as_str()) else { continue };
         // dockerd passes over options that it cannot read.
         let options = own.read(OPTIONS, MAX_OPTIONS).ok().flatten();
         let options: Result<Options, _> =
@@ -94,7 +103,7 @@ pub fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
             Ok(options) => (!options.mount_type.is_empty() || !options.mount_device.is_empty(), None),
             Err(error) => (false, Some(error)),
         };
-        let labels = known.get(&name).cloned().unwrap_or_default();
+        let labels = known.get(name.as_str()).cloned().unwrap_or_default();
         volumes.push(Volume { name, labels, mounted_on_use, fault });
     }
     volumes.sort_by(|a, b| a.name.cmp(&b.name));

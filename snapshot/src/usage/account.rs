@@ -10,6 +10,7 @@ use super::walk::{self, Links, Unreadable, Usage, Visit};
 use crate::dir::Dir;
 use crate::driver::HomeLayout;
 use crate::error::StoreError;
+use crate::ids::{ContainerId, MountName};
 use crate::liveness::removal_plan::RemovalPlan;
 use crate::view::View;
 
@@ -25,7 +26,7 @@ pub struct Account<'v> {
     /// Entries that went away while they were read.
     pub vanished: u64,
     /// What containers have written, where that is not what their layers hold.
-    pub(super) written: BTreeMap<String, u64>,
+    pub(super) written: BTreeMap<ContainerId, u64>,
     parts: BTreeMap<Part, u32>,
     buckets: Vec<Usage>,
     links: Links,
@@ -71,7 +72,7 @@ impl<'v> Account<'v> {
         let (walked, visitors) = walk::walk(&top, threads, &decide, visitor)?;
         let whole = view.root.home_layout().is_some_and(|layout| !layout.changes);
         let containers = view.catalog.containers.iter().filter(|_| whole);
-        let written = containers.filter_map(|one| Some((one.id.to_string(), super::df::written(view, one)?)));
+        let written = containers.filter_map(|one| Some((one.id.clone(), super::df::written(view, one)?)));
         let written = written.collect();
         let parts = places.registry.into_parts();
         let mut buckets = walked.buckets;
@@ -129,12 +130,13 @@ impl<'v> Account<'v> {
 pub(super) fn parts_of(removal: &RemovalPlan) -> Vec<Part> {
     let images = removal.images.iter().map(|id| Part::Image(*id));
     let layers = removal.layers.iter().map(|chain| Part::Layer(*chain));
-    let containers = removal.containers.iter().flat_map(|id| parts_of_container(id));
+    let containers = removal.containers.iter().flat_map(parts_of_container);
     images.chain(layers).chain(containers).collect()
 }
 
 /// The parts of a container.
-pub(super) fn parts_of_container(id: &str) -> [Part; 4] {
-    let id = || id.to_owned();
-    [Part::Container(id()), Part::Writable(id()), Part::Log(id()), Part::Mount(id())]
+pub(super) fn parts_of_container(id: &ContainerId) -> [Part; 4] {
+    let id = || id.clone();
+    let mount = MountName::from(id());
+    [Part::Container(id()), Part::Writable(id()), Part::Log(id()), Part::Mount(mount)]
 }

@@ -13,7 +13,7 @@ use super::parts::Part;
 use crate::catalog::{Catalog, Container, Image};
 use crate::driver::Driver;
 use crate::error::StoreError;
-use crate::ids::{CacheId, ImageId};
+use crate::ids::{CacheId, ImageId, VolumeName};
 use crate::view::View;
 
 /// One of the four rows.
@@ -111,7 +111,7 @@ pub fn containers(catalog: &Catalog, size: impl Fn(&Container) -> u64) -> UsageR
 
 /// The row of local volumes: `size` says what one holds. Those that are mounted on use have no row.
 #[must_use]
-pub fn volumes(catalog: &Catalog, size: impl Fn(&str) -> u64) -> UsageRow {
+pub fn volumes(catalog: &Catalog, size: impl Fn(&VolumeName) -> u64) -> UsageRow {
     let mut row = UsageRow::default();
     let links = volume_links(catalog);
     for volume in catalog.volumes.iter().filter(|volume| !volume.mounted_on_use) {
@@ -159,7 +159,7 @@ impl Account<'_> {
     /// The rows of images, containers and local volumes.
     #[must_use]
     pub fn rows(&self) -> [UsageRow; 3] {
-        let data = |name: &str| self.usage(&Part::VolumeData(name.to_owned())).apparent;
+        let data = |name: &VolumeName| self.usage(&Part::VolumeData(name.clone())).apparent;
         let catalog = &self.view.catalog;
         [images(catalog), containers(catalog, |one| self.written(one)), volumes(catalog, data)]
     }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use layerfs::ChainId;
 
-use crate::ids::ImageId;
+use crate::ids::{ContainerId, ImageId, MountName, VolumeName};
 
 /// A part of a data-root. Where an inode has links in several, the first in this order counts it, names beyond the records
 /// last.
@@ -18,17 +18,17 @@ pub enum Part {
     /// A layer's directory, its link and its record.
     Layer(ChainId),
     /// A container's directory, init layer and record, and its writable layer but for the content.
-    Container(String),
+    Container(ContainerId),
     /// What a container has written.
-    Writable(String),
+    Writable(ContainerId),
     /// What a container has logged.
-    Log(String),
+    Log(ContainerId),
     /// A writable layer that no container has, or what is left of one.
-    Mount(String),
+    Mount(MountName),
     /// A volume's directory.
-    Volume(String),
+    Volume(VolumeName),
     /// A volume's content.
-    VolumeData(String),
+    VolumeData(VolumeName),
     /// Databases and content of the build cache.
     BuildKit,
     /// A directory of the build cache that is in no layer, but for its content.

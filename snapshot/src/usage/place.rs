@@ -10,7 +10,7 @@
 //!   buildkit/                  the build cache
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 
 use layerfs::{ChainId, Digest};
 
@@ -18,7 +18,7 @@ use super::parts::{Part, Registry};
 use super::walk::BucketChoice;
 use crate::catalog::Catalog;
 use crate::driver::HomeLayout;
-use crate::ids::ImageId;
+use crate::ids::{ContainerId, ImageId, MountName, VolumeName};
 use crate::liveness::{Claim, EntryVerdict, Liveness};
 
 /// A data-root as far as places in it are concerned.
@@ -32,8 +32,8 @@ pub(super) struct Places<'a> {
     /// Of the driver's home.
     pub(super) layout: Option<HomeLayout>,
     pub(super) liveness: &'a Liveness,
-    pub(super) containers: BTreeSet<&'a str>,
-    pub(super) volumes: BTreeSet<&'a str>,
+    containers: HashMap<&'a str, &'a ContainerId>,
+    volumes: HashMap<&'a str, &'a VolumeName>,
     pub(super) registry: Registry,
 }
 
@@ -51,8 +51,8 @@ impl<'a> Places<'a> {
             driver: &catalog.driver,
             layout: HomeLayout::of_driver(&catalog.driver),
             liveness,
-            containers: catalog.containers.iter().map(|container| container.id.as_str()).collect(),
-            volumes: catalog.volumes.iter().map(|volume| volume.name.as_str()).collect(),
+            containers: catalog.containers.iter().map(|container| (container.id.as_str(), &container.id)).collect(),
+            volumes: catalog.volumes.iter().map(|volume| (volume.name.as_str(), &volume.name)).collect(),
             registry: Registry::default(),
         };
         // In their order, whichever thread comes first to one of them.
@@ -97,10 +97,11 @@ impl<'a> Places<'a> {
             [b"image", driver, rest @ ..] if *driver == self.driver.as_bytes() => self.in_images(rest),
             [b"image", _, ..] => (Part::Other(names[..2].join(&b'/')), SETTLED),
             [b"containers", id, rest @ ..] => self.in_container(id, rest),
-            [b"volumes", name, rest @ ..] => match text(name).filter(|name| self.volumes.contains(name)) {
-                Some(name) if rest.is_empty() => (Part::Volume(name.into()), ASK),
-                Some(name) if rest == [b"_data"] => (Part::VolumeData(name.into()), SETTLED),
-                Some(name) => (Part::Volume(name.into()), SETTLED),
+            [b"volumes", name, rest @ ..] => match text(name).and_then(|name| self.volumes.get(name).copied().cloned())
+            {
+                Some(name) if rest.is_empty() => (Part::Volume(name), ASK),
+                Some(name) if rest == [b"_data"] => (Part::VolumeData(name), SETTLED),
+                Some(name) => (Part::Volume(name), SETTLED),
                 None => (Part::Store, SETTLED),
             },
             [b"buildkit", ..] => (Part::BuildKit, SETTLED),
@@ -159,8 +160,12 @@ impl<'a> Places<'a> {
         }
     }
 
-    fn mount(&self, id: &str) -> Part {
-        if self.containers.contains(id) { Part::Container(id.into()) } else { Part::Mount(id.into()) }
+    fn mount(&self, name: &MountName) -> Part {
+        self.container(name.as_str()).map_or_else(|| Part::Mount(name.clone()), Part::Container)
+    }
+
+    fn container(&self, id: &str) -> Option<ContainerId> {
+        self.containers.get(id).copied().cloned()
     }
 
     fn in_images(&self, names: &[&[u8]]) -> Found {
@@ -175,8 +180,8 @@ impl<'a> Places<'a> {
                 (None, Some(name)) if name.ends_with("-removing") => (Part::Removing(name.into()), SETTLED),
                 (None, _) => (Part::Unknown([b"layerdb/sha256/", *name].concat()), SETTLED),
             },
-            [b"layerdb", b"mounts", name, ..] => match text(name) {
-                Some(name) => (self.mount(name), SETTLED),
+            [b"layerdb", b"mounts", name, ..] => match text(name).and_then(|name| name.parse().ok()) {
+                Some(name) => (self.mount(&name), SETTLED),
                 None => (Part::Unknown([b"layerdb/mounts/", *name].concat()), SETTLED),
             },
             [b"layerdb", b"tmp", name, ..] => (Part::Unfinished(String::from_utf8_lossy(name).into_owned()), SETTLED),
@@ -189,11 +194,11 @@ impl<'a> Places<'a> {
     }
 
     fn in_container(&self, id: &[u8], rest: &[&[u8]]) -> Found {
-        let Some(id) = text(id).filter(|id| self.containers.contains(id)) else { return (Part::Store, SETTLED) };
+        let Some(id) = text(id).and_then(|id| self.container(id)) else { return (Part::Store, SETTLED) };
         match rest {
-            [] => (Part::Container(id.into()), ASK),
-            [name, ..] if is_log(id, name) => (Part::Log(id.into()), SETTLED),
-            _ => (Part::Container(id.into()), SETTLED),
+            [] => (Part::Container(id), ASK),
+            [name, ..] if is_log(id.as_str(), name) => (Part::Log(id), SETTLED),
+            _ => (Part::Container(id), SETTLED),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::account::{Account, parts_of, parts_of_container};
 use super::parts::Part;
 use super::walk::Usage;
 use crate::catalog::{ContainerDamage, ImageDamage, RecordDamage};
-use crate::ids::ImageId;
+use crate::ids::{CacheId, ContainerId, ImageId, VolumeName};
 use crate::liveness::removal_plan::{Certainty, Holders, RemovalRequest};
 
 /// What a thing takes up, and what of it goes with it.
@@ -54,7 +54,7 @@ pub struct LayerUsage {
     /// Its id.
     pub id: ChainId,
     /// Its directory in the driver's home.
-    pub cache_id: Option<String>,
+    pub cache_id: Option<CacheId>,
     /// Directory, link and record.
     #[serde(flatten)]
     pub sizes: Sizes,
@@ -76,7 +76,7 @@ pub struct LayerUsage {
 #[derive(Debug, Clone, Serialize)]
 pub struct ContainerUsage {
     /// Its id.
-    pub id: String,
+    pub id: ContainerId,
     /// Its name.
     pub name: String,
     /// The image as it was named.
@@ -98,7 +98,7 @@ pub struct ContainerUsage {
 #[derive(Debug, Clone, Serialize)]
 pub struct VolumeUsage {
     /// Its name.
-    pub name: String,
+    pub name: VolumeName,
     /// Its directory.
     #[serde(flatten)]
     pub sizes: Sizes,
@@ -269,7 +269,7 @@ fn layers(account: &Account<'_>) -> Vec<LayerUsage> {
             let count = users.len();
             LayerUsage {
                 id,
-                cache_id: record.and_then(|record| Some(record.as_ref().ok()?.cache_id.to_string())),
+                cache_id: record.and_then(|record| Some(record.as_ref().ok()?.cache_id.clone())),
                 sizes: Sizes { usage, shared: usage.allocated - unique, unique },
                 images: count,
                 names: users.flat_map(|user| catalog.names_of(user.image.id)).map(str::to_owned).collect(),
@@ -285,8 +285,8 @@ fn layers(account: &Account<'_>) -> Vec<LayerUsage> {
 }
 
 /// What `docker rm` of a container asks for.
-fn removing(container: &str) -> RemovalRequest {
-    RemovalRequest { images: Vec::new(), containers: vec![container.to_owned()], certainty: Certainty::AsDockerd }
+fn removing(container: &ContainerId) -> RemovalRequest {
+    RemovalRequest { images: Vec::new(), containers: vec![container.clone()], certainty: Certainty::AsDockerd }
 }
 
 fn containers(account: &Account<'_>, holders: &Holders<'_>) -> Vec<ContainerUsage> {

@@ -3,6 +3,7 @@
 //! Follows moby v20.10.24 `daemon/disk_usage.go`, `layer/layer_store.go: RWLayer.Size`.
 
 use crate::catalog::Container;
+use crate::ids::VolumeName;
 use crate::root::DataRoot;
 use crate::schema::volume;
 use crate::view::View;
@@ -28,7 +29,7 @@ pub fn measure_container(view: &View, container: &Container) -> ContainerSize {
 
 /// Measures a local volume: the length of the files in it; nothing if it cannot be read.
 #[must_use]
-pub fn measure_volume(root: &DataRoot, name: &str) -> u64 {
+pub fn measure_volume(root: &DataRoot, name: &VolumeName) -> u64 {
     let content = volume::data(&root.dir, name).ok().flatten();
     content.and_then(|content| layerfs::tree_size(&content).ok()).unwrap_or_default()
 }

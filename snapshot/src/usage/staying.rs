@@ -6,7 +6,7 @@ use layerfs::ChainId;
 
 use super::account::Account;
 use super::parts::Part;
-use crate::ids::ImageId;
+use crate::ids::{ContainerId, ImageId, MountName};
 use crate::liveness::removal_plan::RemovalPlan;
 
 /// A layer of an image that would stay, and who needs it.
@@ -28,9 +28,9 @@ pub struct NeededBy {
     /// Images that have it, and are not removed.
     pub images: Vec<ImageId>,
     /// Ids of containers that stand on it or on a layer above it.
-    pub containers: Vec<String>,
+    pub containers: Vec<ContainerId>,
     /// Writable layers that stand on it or on a layer above it, and belong to no container.
-    pub mounts: Vec<String>,
+    pub mounts: Vec<MountName>,
     /// Whether the build cache has it, or may have it.
     pub build_cache: bool,
 }
@@ -46,15 +46,17 @@ pub fn find_staying_layers(account: &Account<'_>, removal: &RemovalPlan, images:
     let standing = find_standing(account, removal, &staying);
     let staying_layer = |layer: ChainId| {
         let users = catalog.uses(layer).map(|used| used.image.id);
-        let (known, unknown) =
-            standing.get(&layer).into_iter().flatten().partition(|name: &&&str| catalog.container(name).is_some());
-        let names = |names: Vec<&&str>| names.into_iter().map(|name| (*name).to_owned()).collect();
-        let needed_by = NeededBy {
+        let mut needed_by = NeededBy {
             images: users.filter(|id| !removal.images.contains(id)).collect(),
-            containers: names(known),
-            mounts: names(unknown),
             build_cache: account.view.held_by_build_cache(layer),
+            ..NeededBy::default()
         };
+        for mount in standing.get(&layer).into_iter().flatten() {
+            match catalog.container_of_mount(mount) {
+                Some(container) => needed_by.containers.push(container.id.clone()),
+                None => needed_by.mounts.push((*mount).clone()),
+            }
+        }
         StayingLayer { layer, allocated: account.usage(&Part::Layer(layer)).allocated, needed_by }
     };
     staying.into_iter().map(staying_layer).collect()
@@ -65,16 +67,16 @@ fn find_standing<'a>(
     account: &'a Account<'_>,
     removal: &RemovalPlan,
     layers: &[ChainId],
-) -> HashMap<ChainId, Vec<&'a str>> {
+) -> HashMap<ChainId, Vec<&'a MountName>> {
     let catalog = &account.view.catalog;
-    let mut tops: BTreeMap<ChainId, Vec<&str>> = BTreeMap::new();
+    let mut tops: BTreeMap<ChainId, Vec<&MountName>> = BTreeMap::new();
     for mount in catalog.mounts.iter().filter(|mount| mount.mount_id.is_some()) {
-        if let Some(parent) = mount.parent.filter(|_| !removal.containers.contains(&mount.name)) {
+        if let Some(parent) = mount.parent.filter(|_| !removal.takes_mount(&mount.name)) {
             tops.entry(parent).or_default().push(&mount.name);
         }
     }
     let wanted: BTreeSet<ChainId> = layers.iter().copied().collect();
-    let mut standing: HashMap<ChainId, Vec<&str>> = HashMap::new();
+    let mut standing: HashMap<ChainId, Vec<&MountName>> = HashMap::new();
     // Containers of one image stand on one layer: each chain is walked once.
     for (top, names) in &tops {
         for layer in catalog.chain(*top).map(|layer| layer.chain_id).filter(|layer| wanted.contains(layer)) {

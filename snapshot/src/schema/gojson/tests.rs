@@ -70,7 +70,7 @@ fn expected_kind(expected: &Expected) -> String {
 
 /// What our decoder says, in the words of the table.
 fn ours(document: &[u8], by: &str) -> Value {
-    let decoded = if by == "JsonDecoder" { first_value::<Target>(document) } else { from_slice::<Target>(document) };
+    let decoded = if by == "Decoder" { first_value::<Target>(document) } else { from_slice::<Target>(document) };
     let error = match decoded {
         Ok(target) => return json!({ "Value": as_go_writes(&target) }),
         Err(error) => error,

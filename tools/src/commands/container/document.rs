@@ -96,7 +96,7 @@ fn mounts(catalog: &Catalog, given: Option<&Value>) -> Value {
         };
         optional("Type");
         optional("Name");
-        let named = catalog.volumes.iter().find(|volume| volume.name == text("Name"));
+        let named = catalog.volumes.iter().find(|volume| volume.name == *text("Name"));
         let source =
             named.map_or_else(|| text("Source"), |volume| crate::commands::volume::mountpoint(catalog, volume));
         mount.insert("Source".into(), source.into());

@@ -37,7 +37,7 @@ pub(crate) struct Sizes {
 /// All fields of a container.
 pub(crate) fn row(catalog: &Catalog, container: &Container, sizes: Sizes, style: Style) -> Row {
     let created = container.created.unix_seconds();
-    let id = if style.whole { container.id.clone() } else { short(&container.id).to_owned() };
+    let id = if style.whole { container.id.to_string() } else { container.id.short().to_owned() };
     let command = command(container);
     let command = if style.whole { command } else { ellipsis(&command, COMMAND) };
     let state = container.status();

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use docker_format::size::size;
 use snapshot::catalog::Catalog;
-use snapshot::ids::ImageId;
+use snapshot::ids::{ContainerId, ImageId};
 use snapshot::liveness::removal_plan::ImageStays;
 use snapshot::usage::{NeededBy, StayingLayer};
 
@@ -80,10 +80,10 @@ fn why(catalog: &Catalog, id: ImageId, reason: &ImageStays) -> String {
 }
 
 /// What people call a container.
-fn container_name(catalog: &Catalog, id: &str) -> String {
+fn container_name(catalog: &Catalog, id: &ContainerId) -> String {
     match catalog.container(id) {
         Some(container) if !container.name.is_empty() => container.name.clone(),
-        _ => id.chars().take(12).collect(),
+        _ => id.short().to_owned(),
     }
 }
 

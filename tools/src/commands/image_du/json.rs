@@ -111,9 +111,9 @@ fn damage(damage: &Damage) -> Value {
         Subject::References => ("references", Value::Null),
         Subject::Image(id) => ("image", id.to_string().into()),
         Subject::Layer(id) => ("layer", id.to_string().into()),
-        Subject::Container(id) => ("container", id.into()),
-        Subject::Mount(name) => ("mount", name.into()),
-        Subject::Volume(name) => ("volume", name.into()),
+        Subject::Container(id) => ("container", String::from(id).into()),
+        Subject::Mount(name) => ("mount", String::from(name).into()),
+        Subject::Volume(name) => ("volume", String::from(name).into()),
         Subject::BuildCache => ("build_cache", Value::Null),
     };
     json!({"subject": kind, "id": id, "code": damage.code(), "text": damage.to_string()})

@@ -83,12 +83,12 @@ fn tree(account: &Account<'_>, report: &DiskReport) -> Node {
         usage.apparent -= logs.apparent;
         usage.files -= logs.files;
         let note = container.damage.as_ref().map(|reason| format!("damaged: {reason}"));
-        let name = if container.name.is_empty() { &container.id } else { &container.name };
+        let name = if container.name.is_empty() { container.id.as_str() } else { &container.name };
         node(name, Kind::Container, &usage, note.or_else(|| Some(container.image.clone())), Vec::new())
     });
     let volumes = report.volumes.iter().map(|volume| {
         let note = (volume.containers == 0).then(|| "in no container".to_owned());
-        node(&volume.name, Kind::Volume, &volume.sizes.usage, note, Vec::new())
+        node(volume.name.as_str(), Kind::Volume, &volume.sizes.usage, note, Vec::new())
     });
     let mut children: Vec<Node> = [
         group("images", Kind::Images, images),

@@ -165,7 +165,7 @@ fn volumes(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
     for volume in &shown.report.volumes {
         let note = if volume.containers == 0 { "in no container" } else { "" };
         let [a, b, c, d, e, f] = numbers(&volume.sizes);
-        table.push([volume.name.clone(), a, b, c, d, e, f, note.to_owned()]);
+        table.push([volume.name.to_string(), a, b, c, d, e, f, note.to_owned()]);
     }
     titled("Local Volumes", &table, room, out);
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use layerfs::ChainId;
 use serde::Serialize;
 use snapshot::catalog::{Catalog, Container};
-use snapshot::ids::ImageId;
+use snapshot::ids::{ImageId, MountName};
 use snapshot::liveness::lookup::{StoreItem, find_item};
 use snapshot::liveness::{Claim, EntryVerdict, OwnedEntry};
 use snapshot::view::{Needs, View};
@@ -161,11 +161,12 @@ impl Asker<'_> {
             }
             StoreItem::Container(id) => {
                 answer.what = "a container".into();
-                self.container(&mut answer, &id, "itself");
+                self.container(&mut answer, &id.into(), "itself");
             }
             StoreItem::Volume(name) => {
                 answer.what = format!("local volume {name}");
-                let uses = |container: &&Container| container.mount_points.iter().any(|point| point.name == name);
+                let uses =
+                    |container: &&Container| container.mount_points.iter().any(|point| name == point.name.as_str());
                 for container in self.catalog.containers.iter().filter(uses) {
                     answer.containers.push(named(container, "has it mounted"));
                 }
@@ -259,11 +260,11 @@ impl Asker<'_> {
         }
     }
 
-    fn container(&self, answer: &mut Answer, id: &str, role: &'static str) {
-        let known = self.catalog.container(id);
+    fn container(&self, answer: &mut Answer, mount: &MountName, role: &'static str) {
+        let known = self.catalog.container_of_mount(mount);
         answer.containers.push(known.map_or_else(
             || ContainerAnswer {
-                id: id.to_owned(),
+                id: mount.to_string(),
                 name: String::new(),
                 role,
                 damage: Some("there is no such container: a build's, or what is left of one".into()),
@@ -278,7 +279,7 @@ impl Asker<'_> {
 
 fn named(container: &Container, role: &'static str) -> ContainerAnswer {
     let damage = container.damage.as_ref().map(ToString::to_string);
-    ContainerAnswer { id: container.id.clone(), name: container.name.clone(), role, damage }
+    ContainerAnswer { id: container.id.to_string(), name: container.name.clone(), role, damage }
 }
 
 /// What an entry is, in a few words.

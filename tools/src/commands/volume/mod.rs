@@ -7,6 +7,5 @@ use snapshot::catalog::{Catalog, Volume};
 
 /// Where a volume's content is.
 pub(crate) fn mountpoint(catalog: &Catalog, volume: &Volume) -> String {
-    use snapshot::schema::volume::{DATA, VOLUMES};
-    catalog.root.join(VOLUMES).join(&volume.name).join(DATA).display().to_string()
+    snapshot::schema::volume::content_path(&catalog.root, &volume.name).display().to_string()
 }

@@ -1,8 +1,9 @@
 //! What goes in and out of a store.
 //!
 //! [`source`] says which images an archive, a layout or a pipe has and where the bytes of a layer come from; [`load`] imports
-//! them into a data-root; [`unpack`] puts one image into plain directories.
+//! them into a data-root; [`unpack`] puts one image into plain directories; [`save`] writes them into an archive again.
 
 pub mod load;
+pub mod save;
 pub mod source;
 pub mod unpack;

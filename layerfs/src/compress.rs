@@ -17,6 +17,7 @@
 //! names the codec and how many compressed bytes had been taken.
 
 mod codec;
+pub mod encode;
 mod gzip;
 #[cfg(test)]
 mod tests;

@@ -53,6 +53,26 @@ pub fn assemble<R: BufRead, G: FileGetter, W: Write>(
     Ok(written)
 }
 
+/// The length of the tar that `journal` describes, in bytes. No file of the layer is looked at.
+///
+/// # Errors
+/// [`JournalError`] where the journal cannot be read.
+pub fn length<R: BufRead>(journal: EntryReader<R>) -> Result<u64, JournalError> {
+    let mut length: u64 = 0;
+    for (number, entry) in journal.enumerate() {
+        let bytes = match entry? {
+            Entry::Unknown => 0,
+            Entry::Segment(bytes) => bytes.len() as u64,
+            Entry::File { size, .. } => size.unsigned_abs(),
+        };
+        length = length.checked_add(bytes).ok_or_else(|| JournalError::Entry {
+            entry: number as u64,
+            reason: "the lengths add up to more than there can be".into(),
+        })?;
+    }
+    Ok(length)
+}
+
 fn copy_file<G: FileGetter, W: Write>(
     files: &G,
     name: &[u8],

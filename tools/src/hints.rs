@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use images::load::ImportError;
+use images::save::SaveError;
 use images::source::SelectionError;
 use snapshot::StoreError;
 use snapshot::root::Refusal;
@@ -11,9 +12,13 @@ use snapshot::root::Refusal;
 pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
         let import = cause.downcast_ref::<ImportError>().and_then(of_import);
+        let save = || match cause.downcast_ref() {
+            Some(SaveError::Store(store)) => of_store(store),
+            _ => None,
+        };
         let store = || cause.downcast_ref::<StoreError>().and_then(of_store);
         let io = || cause.downcast_ref::<std::io::Error>().and_then(of_io);
-        import.or_else(store).or_else(io)
+        import.or_else(save).or_else(store).or_else(io)
     })
 }
 

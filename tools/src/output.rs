@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 
 /// Standard output could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +118,14 @@ pub(crate) fn csv_cell(cell: &str) -> String {
 /// A file for other programs: a manual page, completions.
 pub(crate) fn file(bytes: &[u8]) -> Result<(), Lost> {
     send(bytes)
+}
+
+/// Standard output for an archive: bytes as they are, past what is held back of text.
+pub(crate) fn binary() -> Result<std::fs::File, Lost> {
+    if stdio::stdout_was_closed() {
+        return Err(Lost(std::io::Error::from_raw_os_error(nix::libc::EBADF)));
+    }
+    std::io::stdout().as_fd().try_clone_to_owned().map(Into::into).map_err(Lost)
 }
 
 /// Sends what is still held back. What has been printed is only known to have left after this.

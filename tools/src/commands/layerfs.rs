@@ -42,6 +42,10 @@ const MANUAL: Manual = Manual {
         ("layerfs image ls", "the images of /var/lib/docker, as docker lists them"),
         ("layerfs --root /mnt/disk/var/lib/docker container ls -a", "the containers on the disk of another machine"),
         ("layerfs image inspect --format '{{.RootFS.Layers}}' app:1", "the layers of an image"),
+        (
+            "layerfs image save --all --format oci --directory layout",
+            "all images as an OCI layout, for containerd and podman",
+        ),
         ("layerfs system owner /var/lib/docker/overlay2/3f2a...", "whose directory this is, and why it is kept"),
     ],
     more: (
@@ -50,6 +54,7 @@ const MANUAL: Manual = Manual {
             ("images", "layerfs image ls"),
             ("history", "layerfs image history"),
             ("load", "layerfs image load"),
+            ("save", "layerfs image save"),
             ("ps", "layerfs container ls"),
             ("info", "layerfs system info"),
         ],
@@ -87,6 +92,8 @@ enum Command {
     #[command(hide = true)]
     Load(image::load::Args),
     #[command(hide = true)]
+    Save(image::save::Args),
+    #[command(hide = true)]
     Rmi(image::rm::Args),
     #[command(hide = true)]
     Tag(image::tag::Args),
@@ -114,6 +121,8 @@ enum Image {
     History(image::history::Args),
     /// Load images from a tar archive or standard input
     Load(image::load::Args),
+    /// Save images to a tar archive, a directory or standard output
+    Save(image::save::Args),
     /// Give an image a name
     Tag(image::tag::Args),
     /// Remove images and names of images
@@ -175,6 +184,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Image(Image::Inspect(args)) => image::inspect::run(&args, &cli.root, driver),
         Command::Image(Image::History(args)) | Command::History(args) => image::history::run(&args, &cli.root, driver),
         Command::Image(Image::Load(args)) | Command::Load(args) => image::load::run(args, &cli.root, driver),
+        Command::Image(Image::Save(args)) | Command::Save(args) => image::save::run(args, &cli.root, driver),
         Command::Image(Image::Tag(args)) | Command::Tag(args) => image::tag::run(&args, &cli.root, driver),
         Command::Image(Image::Rm(args)) | Command::Rmi(args) => image::rm::run(&args, &cli.root, driver),
         Command::Image(Image::Prune(args)) => image::prune::run(&args, &cli.root, driver),

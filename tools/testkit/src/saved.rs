@@ -21,9 +21,12 @@ struct Member {
     size: u64,
     target: Option<String>,
     digest: String,
-    /// Of JSON at the top.
+    /// Of JSON, and of whatever else is small.
     content: Vec<u8>,
 }
+
+/// Bytes of more than any config.
+const SMALL: u64 = 64 << 10;
 
 /// Saves images to `file`.
 pub fn save(daemon: &Dockerd, names: &[&str], file: &Path) {
@@ -48,8 +51,10 @@ fn members(file: &Path) -> BTreeMap<String, Member> {
             digest: String::new(),
             content: Vec::new(),
         };
+        let size = member.size;
         let mut body = HashingReader::new(&mut entry);
-        if name.ends_with(".json") {
+        // Documents are called by their digests, too.
+        if name.ends_with(".json") || size < SMALL {
             body.read_to_end(&mut member.content).unwrap();
         } else {
             std::io::copy(&mut body, &mut std::io::sink()).unwrap();

@@ -1,11 +1,12 @@
 //! `layerfs image ls`: `docker image ls`, offline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use snapshot::catalog::{Catalog, Resolved};
+use layerfs::ChainId;
+use snapshot::catalog::{Catalog, Damage, Resolved};
 use snapshot::reference::Reference;
 use snapshot::view::{Needs, View};
 
@@ -40,6 +41,10 @@ pub(crate) struct Args {
     #[arg(long, default_value = "", hide_default_value = true)]
     format: String,
 
+    /// List layers instead, one id a line: for `image save --have-file` on another machine
+    #[arg(long, conflicts_with_all = ["reference", "all", "digests", "filter", "format", "no_trunc", "quiet"])]
+    layers: bool,
+
     /// Do not cut ids short
     #[arg(long)]
     no_trunc: bool,
@@ -57,6 +62,9 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     // As dockerd has it from version 25 on.
     filters.check_with(docker_format::filter::Command::ImageList, &["until"])?;
     let view = View::read(root, driver, Needs::LISTING)?;
+    if args.layers {
+        return list_layers(&view);
+    }
     let catalog = &view.catalog;
     let selection = selection(catalog, &filters, args.all)?;
     for pattern in &selection.references {
@@ -78,6 +86,22 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         .collect();
     output::raw(&presets::IMAGES.render(&format, &rows)?)?;
     damage::report(NAME, &view);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The ids of all layers that are of use, with all below them.
+fn list_layers(view: &View) -> anyhow::Result<ExitCode> {
+    let faulty = |damage: &Damage| match damage {
+        Damage::LayerFault { layer, .. } => Some(*layer),
+        _ => None,
+    };
+    let faulty: BTreeSet<ChainId> = view.damage().iter().filter_map(faulty).collect();
+    // What stands on a layer that is of no use is of none either.
+    let is_whole = |layer: ChainId| view.catalog.chain(layer).all(|below| !faulty.contains(&below.chain_id));
+    for layer in view.catalog.layers.values().flatten().map(|layer| layer.chain_id).filter(|layer| is_whole(*layer)) {
+        output::say(&layer.to_string())?;
+    }
+    damage::report(NAME, view);
     Ok(ExitCode::SUCCESS)
 }
 

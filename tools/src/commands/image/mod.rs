@@ -8,6 +8,7 @@ pub(crate) mod list;
 pub(crate) mod load;
 pub(crate) mod prune;
 pub(crate) mod rm;
+pub(crate) mod save;
 mod select;
 pub(crate) use document::inspect_image;
 pub(crate) use select::seconds;

@@ -1,0 +1,94 @@
+//! Why images were not saved.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use layerfs::{DiffId, Digest};
+use snapshot::StoreError;
+use snapshot::ids::ImageId;
+use tarsplit::JournalError;
+
+use super::select::SelectError;
+use crate::source::ArchiveError;
+
+/// Why images were not saved. Nothing is left of the output then, but for what has gone through a pipe.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SaveError {
+    /// An argument means nothing that can be saved.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the receiver has cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The layer's tar cannot be put together: a file differs from the one that was unpacked, or the journal is damaged.
+    #[error("layer {diff_id}")]
+    Layer {
+        /// The layer.
+        diff_id: DiffId,
+        /// What is wrong.
+        #[source]
+        source: JournalError,
+    },
+    /// The layer has no journal, or none of its files are there, so that its tar cannot be put together.
+    #[error("layer {diff_id}: {what} is missing")]
+    Missing {
+        /// The layer.
+        diff_id: DiffId,
+        /// What is not there.
+        what: &'static str,
+    },
+    /// The layer's tar was put together and is another one: its journal was changed.
+    #[error("layer {diff_id}: its journal and its files make {found}")]
+    Differs {
+        /// The layer.
+        diff_id: DiffId,
+        /// What they make.
+        found: Digest,
+    },
+    /// A config is gone since the store was read.
+    #[error("image {image}: its config cannot be read any more")]
+    ConfigGone {
+        /// The image.
+        image: ImageId,
+    },
+    /// The output cannot be written.
+    #[error("{call} {}", .path.display())]
+    Output {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was being done.
+        call: &'static str,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// There is no directory for the output.
+    #[error("invalid output path: directory {:?} does not exist", .path.display().to_string())]
+    NoDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The output exists and is nothing that can be replaced.
+    #[error("invalid output path: {:?} {what}", .path.display().to_string())]
+    InvalidPath {
+        /// The output.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl SaveError {
+    /// Makes a failed system call on the output into an error.
+    pub(super) fn output<E: Into<io::Error>>(path: &Path, call: &'static str) -> impl FnOnce(E) -> Self + use<E> {
+        let path = path.to_owned();
+        move |source| Self::Output { path, call, source: source.into() }
+    }
+}

@@ -1,0 +1,231 @@
+//! One layer's tar, put together from its journal and its files, and verified while it is written.
+//!
+//! ```text
+//! journal + files -> pieces -> hashed on a thread beside          -> must be the diff id
+//!                           -> written, or compressed by N threads and written in order
+//! ```
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, Scope, ScopedJoinHandle};
+
+use layerfs::compress::encode::Encoding;
+use layerfs::{DiffId, Digest, Hasher, LayerFiles};
+use rustix::fd::OwnedFd;
+use tarsplit::JournalError;
+use tarsplit::assemble::assemble;
+use tarsplit::journal::EntryReader;
+
+use super::compressor::{Compressed, Compressor};
+use super::error::SaveError;
+use super::output::Output;
+
+/// Pieces that wait to be hashed.
+const WAITING: usize = 8;
+
+/// A layer of a store.
+pub(super) struct Stored {
+    pub(super) diff_id: DiffId,
+    pub(super) journal: File,
+    pub(super) files: OwnedFd,
+}
+
+/// How a layer is written.
+pub(super) struct Writing<'w> {
+    pub(super) encoding: Encoding,
+    pub(super) threads: usize,
+    pub(super) interrupted: &'w AtomicBool,
+    /// Hears of the bytes of the tar.
+    pub(super) advance: &'w (dyn Fn(u64) + Sync),
+}
+
+/// Where the bytes of a layer's file go.
+pub(super) enum To<'o, 'd> {
+    /// Into the blob that was begun.
+    Output(&'o mut Output<'d>),
+    /// Into a file of their own.
+    Spool(&'o mut File),
+}
+
+impl To<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Output(output) => output.write(bytes),
+            Self::Spool(file) => file.write_all(bytes),
+        }
+    }
+
+    fn failed(&self) -> impl FnOnce(io::Error) -> SaveError + use<> {
+        let (path, call) = match self {
+            Self::Output(output) => (output.path().to_owned(), "writing"),
+            Self::Spool(_) => (std::env::temp_dir(), "writing to a temporary file in"),
+        };
+        SaveError::output(&path, call)
+    }
+}
+
+/// Writes the layer's file. Returns its digest and its length.
+pub(super) fn write(stored: Stored, to: To<'_, '_>, writing: &Writing<'_>) -> Result<(Digest, u64), SaveError> {
+    let Stored { diff_id, journal, files } = stored;
+    let files = LayerFiles::new(files);
+    std::thread::scope(|scope| {
+        let hashing = Beside::start(scope, writing.threads);
+        let compressor = match writing.encoding {
+            Encoding::None => None,
+            encoding => Some(Compressor::start(scope, encoding, writing.threads)),
+        };
+        let mut pieces = Pieces {
+            length: writing.encoding.block_len(),
+            piece: Vec::with_capacity(writing.encoding.block_len()),
+            spare: VecDeque::new(),
+            to,
+            hashing,
+            compressor,
+            written: 0,
+            writing,
+            stopped: false,
+        };
+        let entries = EntryReader::new(BufReader::new(journal));
+        let assembled = assemble(entries, &files, &mut pieces).map_err(|error| match error {
+            JournalError::Write { .. } if pieces.stopped => SaveError::Interrupted,
+            JournalError::Write { source } => pieces.to.failed()(source),
+            source => SaveError::Layer { diff_id, source },
+        });
+        assembled?;
+        pieces.finish(diff_id)
+    })
+}
+
+/// The tar in pieces of one length.
+struct Pieces<'s, 'o, 'd, 'w> {
+    length: usize,
+    piece: Vec<u8>,
+    /// Pieces that others may still hold, to be used again.
+    spare: VecDeque<Arc<Vec<u8>>>,
+    to: To<'o, 'd>,
+    hashing: Beside<'s>,
+    compressor: Option<Compressor>,
+    written: u64,
+    writing: &'w Writing<'w>,
+    stopped: bool,
+}
+
+impl Pieces<'_, '_, '_, '_> {
+    fn send(&mut self) -> io::Result<()> {
+        if self.writing.interrupted.load(Ordering::Relaxed) {
+            self.stopped = true;
+            return Err(io::Error::other("interrupted"));
+        }
+        let next = self.take_spare();
+        let piece = Arc::new(std::mem::replace(&mut self.piece, next));
+        self.hashing.add(&piece);
+        (self.writing.advance)(piece.len() as u64);
+        match &mut self.compressor {
+            None => {
+                self.to.write(&piece)?;
+                self.written += piece.len() as u64;
+            }
+            Some(compressor) => {
+                for block in compressor.add(&piece)? {
+                    self.to.write(&block)?;
+                }
+            }
+        }
+        self.spare.push_back(piece);
+        Ok(())
+    }
+
+    /// A piece that nobody holds any more.
+    fn take_spare(&mut self) -> Vec<u8> {
+        match self.spare.pop_front().map(Arc::try_unwrap) {
+            Some(Ok(mut piece)) => {
+                piece.clear();
+                piece
+            }
+            Some(Err(held)) => {
+                // Those who hold it let go of it in this order.
+                self.spare.push_front(held);
+                Vec::with_capacity(self.length)
+            }
+            None => Vec::with_capacity(self.length),
+        }
+    }
+
+    fn finish(mut self, diff_id: DiffId) -> Result<(Digest, u64), SaveError> {
+        let rest = if self.piece.is_empty() { Ok(()) } else { self.send() };
+        match rest {
+            Err(_) if self.stopped => return Err(SaveError::Interrupted),
+            rest => rest.map_err(self.to.failed())?,
+        }
+        let ended = match self.compressor.take() {
+            None => Ok(None),
+            Some(compressor) => compressor.finish(|block| self.to.write(block)).map(Some),
+        };
+        let compressed = ended.map_err(self.to.failed())?;
+        let found = self.hashing.finish();
+        if found != diff_id.0 {
+            return Err(SaveError::Differs { diff_id, found });
+        }
+        Ok(compressed.map_or((found, self.written), |Compressed { digest, size }| (digest, size)))
+    }
+}
+
+impl Write for Pieces<'_, '_, '_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let now = bytes.len().min(self.length - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..now]);
+        if self.piece.len() == self.length {
+            self.send()?;
+        }
+        Ok(now)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A stream's digest, made on a thread beside, or here where there is none.
+enum Beside<'s> {
+    Thread(SyncSender<Arc<Vec<u8>>>, ScopedJoinHandle<'s, Digest>),
+    Here(Box<Hasher>),
+}
+
+impl<'s> Beside<'s> {
+    fn start<'e>(scope: &'s Scope<'s, 'e>, threads: usize) -> Self {
+        let (sender, receiver): (_, Receiver<Arc<Vec<u8>>>) = sync_channel(WAITING);
+        let hash = move || {
+            let mut hasher = Hasher::default();
+            for piece in receiver {
+                hasher.update(&piece);
+            }
+            hasher.finish()
+        };
+        let thread = if threads > 1 { Builder::new().spawn_scoped(scope, hash).ok() } else { None };
+        thread.map_or_else(|| Self::Here(Box::default()), |thread| Self::Thread(sender, thread))
+    }
+
+    fn add(&mut self, piece: &Arc<Vec<u8>>) {
+        match self {
+            // It ends only after the sender.
+            Self::Thread(sender, _) => {
+                sender.send(Arc::clone(piece)).expect("the thread receives until the sender is gone");
+            }
+            Self::Here(hasher) => hasher.update(piece),
+        }
+    }
+
+    fn finish(self) -> Digest {
+        match self {
+            Self::Thread(sender, thread) => {
+                drop(sender);
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }
+            Self::Here(hasher) => hasher.finish(),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Images out of a store, into one archive that every tool reads.
+//!
+//! ```text
+//! arguments -> images and names -> plan -> layers, each verified while it is written -> configs -> documents -> shown
+//! ```
+//!
+//! The archive is at once what `docker save` writes and an OCI image layout. Its bytes depend on the images, their names and
+//! what the receiver has, and on nothing else: layers go by their digests, nothing has a time or an owner, and compression does not
+//! know how many threads there are.
+//!
+//! A failure or an interrupt leaves nothing: a file has no name before it is whole, where the file system can do that, and a
+//! directory has another one. A kill leaves nothing of a file, and of a directory one called `.<name>.layerfs-<digits>`.
+//! Nothing waits for the disk: a power cut right after may lose the file, as with `docker save`.
+
+mod compressor;
+mod documents;
+mod error;
+mod have;
+mod layer;
+mod output;
+mod plan;
+mod select;
+mod ustar;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use layerfs::compress::encode::Encoding;
+use layerfs::{DiffId, Digest};
+use serde::Serialize;
+use snapshot::ids::ImageId;
+use snapshot::root::DataRoot;
+use snapshot::schema::image::ImageStore;
+use snapshot::schema::layer::LayerStore;
+use tarsplit::journal::EntryReader;
+
+pub use documents::SavedLayer;
+pub use error::SaveError;
+pub use have::chains_of;
+pub use output::Destination;
+pub use plan::{Plan, PlannedImage, PlannedLayer};
+pub use select::{SelectError, Selection, select, select_all, texts_to_read};
+
+use crate::load::{Announced, Observer};
+use documents::{Documents, INDEX, MANIFEST, OCI_LAYOUT, blob_name};
+use layer::{Stored, To, Writing};
+use output::Output;
+
+/// Which documents there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// Those of `docker save` and those of an OCI image layout.
+    #[default]
+    Docker,
+    /// Those of an OCI image layout alone.
+    Oci,
+}
+
+/// How to save.
+#[derive(Clone, Copy)]
+pub struct Options<'o> {
+    /// Which documents there are.
+    pub form: Form,
+    /// How layers are compressed.
+    pub encoding: Encoding,
+    /// Busy threads.
+    pub threads: usize,
+    /// Becomes true when the user asks to stop.
+    pub interrupted: &'o AtomicBool,
+    /// Who hears how it goes. Layers are numbered as in the plan.
+    pub observer: &'o dyn Observer,
+}
+
+impl std::fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = f.debug_struct("Options");
+        text.field("form", &self.form).field("encoding", &self.encoding).field("threads", &self.threads);
+        text.finish_non_exhaustive()
+    }
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SaveReport {
+    /// The images.
+    pub images: Vec<PlannedImage>,
+    /// Their layers.
+    pub layers: Vec<SavedLayer>,
+}
+
+/// Writes the images of `plan`, which was made of what `root` says.
+///
+/// # Errors
+/// [`SaveError`]; there is no output then, but for what has gone through a stream.
+pub fn save(
+    root: &DataRoot,
+    plan: &Plan,
+    destination: Destination<'_>,
+    options: &Options<'_>,
+) -> Result<SaveReport, SaveError> {
+    let images = root.images()?;
+    let layers = root.layers()?;
+    let mut output = Output::open(destination)?;
+    let mut saved = BTreeMap::new();
+    for (number, layer) in plan.layers.iter().enumerate() {
+        let store = layers.as_ref().ok_or(SaveError::Missing { diff_id: layer.diff_id, what: "its record" })?;
+        let written = if layer.left_out {
+            left_out(store, layer)?
+        } else {
+            write_layer(root, store, (number, layer), &mut output, options)?
+        };
+        saved.insert(layer.diff_id, written);
+    }
+    write_documents(images.as_ref(), plan, &saved, &mut output, options)?;
+    output.finish()?;
+    Ok(SaveReport { images: plan.images.clone(), layers: saved.into_values().collect() })
+}
+
+/// What the documents say of a layer that the receiver has: its plain tar.
+fn left_out(store: &LayerStore, layer: &PlannedLayer) -> Result<SavedLayer, SaveError> {
+    let size = tar_length(journal(store, layer)?, layer.diff_id)?;
+    let (diff_id, digest) = (layer.diff_id, layer.diff_id.0);
+    Ok(SavedLayer { diff_id, digest, size, media: Encoding::None.into(), left_out: true })
+}
+
+fn tar_length(journal: File, diff_id: DiffId) -> Result<u64, SaveError> {
+    let entries = EntryReader::new(BufReader::new(journal));
+    tarsplit::assemble::length(entries).map_err(|source| SaveError::Layer { diff_id, source })
+}
+
+fn journal(store: &LayerStore, layer: &PlannedLayer) -> Result<File, SaveError> {
+    let missing = || SaveError::Missing { diff_id: layer.diff_id, what: "the journal of its tar (tar-split.json.gz)" };
+    store.journal(layer.chain_id)?.ok_or_else(missing)
+}
+
+fn write_layer(
+    root: &DataRoot,
+    store: &LayerStore,
+    (number, layer): (usize, &PlannedLayer),
+    output: &mut Output<'_>,
+    options: &Options<'_>,
+) -> Result<SavedLayer, SaveError> {
+    let diff_id = layer.diff_id;
+    let missing = || SaveError::Missing { diff_id, what: "the directory of its files" };
+    let files = root.content(&layer.cache_id)?.ok_or_else(missing)?.owned_fd()?;
+    let stored = Stored { diff_id, journal: journal(store, layer)?, files };
+    let announced = Announced { name: "", diff_id: Some(diff_id), step: None, total: Some(layer.size) };
+    options.observer.begin(number, &announced);
+    let writing = Writing {
+        encoding: options.encoding,
+        threads: options.threads,
+        interrupted: options.interrupted,
+        advance: &|bytes| options.observer.advance(number, bytes),
+    };
+    let (digest, size) = if !output.is_stream() {
+        output.begin(None).map_err(output.failed())?;
+        layer::write(stored, To::Output(output), &writing)?
+    } else if options.encoding == Encoding::None {
+        let size = tar_length(journal(store, layer)?, diff_id)?;
+        output.begin(Some((diff_id.0, size))).map_err(output.failed())?;
+        layer::write(stored, To::Output(output), &writing)?
+    } else {
+        through_a_file(stored, output, &writing)?
+    };
+    output.end(digest, size).map_err(output.failed())?;
+    options.observer.end(number);
+    Ok(SavedLayer { diff_id, digest, size, media: options.encoding.into(), left_out: false })
+}
+
+/// A stream wants to know digest and length of a compressed layer before its bytes.
+fn through_a_file(stored: Stored, output: &mut Output<'_>, writing: &Writing<'_>) -> Result<(Digest, u64), SaveError> {
+    let mut file = snapshot::dir::Dir::open(&std::env::temp_dir())?.unnamed_file()?;
+    let (digest, size) = layer::write(stored, To::Spool(&mut file), writing)?;
+    let read = || SaveError::output(&std::env::temp_dir(), "reading a temporary file in");
+    file.rewind().map_err(read())?;
+    output.begin(Some((digest, size))).map_err(output.failed())?;
+    let mut piece = vec![0; 256 << 10];
+    loop {
+        if writing.interrupted.load(Ordering::Relaxed) {
+            return Err(SaveError::Interrupted);
+        }
+        let count = file.read(&mut piece).map_err(read())?;
+        if count == 0 {
+            return Ok((digest, size));
+        }
+        output.write(&piece[..count]).map_err(output.failed())?;
+    }
+}
+
+/// Configs and OCI manifests in the order of the images, then what names them.
+fn write_documents(
+    images: Option<&ImageStore>,
+    plan: &Plan,
+    saved: &BTreeMap<DiffId, SavedLayer>,
+    output: &mut Output<'_>,
+    options: &Options<'_>,
+) -> Result<(), SaveError> {
+    let mut documents = Documents::default();
+    // Two images may have one config only if they are one; a manifest follows from its config.
+    for image in &plan.images {
+        let config = read_config(images, image.id)?;
+        let manifest = documents.add(image, config.len() as u64, saved);
+        for blob in [&config, &manifest] {
+            output.add(&blob_name(Digest::hash(blob)), blob).map_err(output.failed())?;
+        }
+    }
+    let (index, manifest) = documents.finish();
+    output.add(INDEX, &index).map_err(output.failed())?;
+    if options.form == Form::Docker {
+        output.add(MANIFEST, &manifest).map_err(output.failed())?;
+    }
+    output.add(OCI_LAYOUT.0, OCI_LAYOUT.1).map_err(output.failed())?;
+    if options.interrupted.load(Ordering::Relaxed) {
+        return Err(SaveError::Interrupted);
+    }
+    Ok(())
+}
+
+fn read_config(images: Option<&ImageStore>, image: ImageId) -> Result<Vec<u8>, SaveError> {
+    let config = images.map_or(Ok(None), |images| images.config(image))?;
+    config.ok_or(SaveError::ConfigGone { image })
+}

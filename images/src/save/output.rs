@@ -1,0 +1,315 @@
+//! Where an archive goes. Until it is whole nobody sees it: a file has no name before, and a directory a name of its own.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+
+use layerfs::Digest;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use snapshot::dir::Dir;
+
+use super::documents::blob_name;
+use super::error::SaveError;
+use super::ustar;
+
+/// Where an archive goes.
+pub enum Destination<'d> {
+    /// A file, which replaces what has its name when it is whole.
+    File(PathBuf),
+    /// A new directory.
+    Directory(PathBuf),
+    /// Whatever reads it as it comes.
+    Stream(&'d mut (dyn Write + Send)),
+}
+
+impl std::fmt::Debug for Destination<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Directory(path) => f.debug_tuple("Directory").field(path).finish(),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+/// An archive that is being written: blobs and documents, one after the other.
+pub(super) enum Output<'d> {
+    Tar(TarFile),
+    Stream(&'d mut (dyn Write + Send)),
+    Directory(NewDirectory),
+}
+
+impl<'d> Output<'d> {
+    pub(super) fn open(destination: Destination<'d>) -> Result<Self, SaveError> {
+        Ok(match destination {
+            Destination::File(path) => Self::Tar(TarFile::create(path)?),
+            Destination::Directory(path) => Self::Directory(NewDirectory::create(path)?),
+            Destination::Stream(stream) => Self::Stream(stream),
+        })
+    }
+
+    /// For messages.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Tar(tar) => &tar.path,
+            Self::Stream(_) => Path::new("standard output"),
+            Self::Directory(directory) => &directory.path,
+        }
+    }
+
+    /// Makes a failed write into an error.
+    pub(super) fn failed(&self) -> impl FnOnce(io::Error) -> SaveError + use<> {
+        SaveError::output(self.path(), "writing")
+    }
+
+    /// Whether digest and length of a blob must be known before its bytes.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
+
+    /// Begins a blob. A stream needs to be told what it will be.
+    pub(super) fn begin(&mut self, known: Option<(Digest, u64)>) -> io::Result<()> {
+        match self {
+            Self::Tar(tar) => tar.begin(),
+            Self::Stream(stream) => {
+                let (digest, size) = known.expect("the caller asks whether it is a stream");
+                stream.write_all(&ustar::header(&blob_name(digest), size))
+            }
+            Self::Directory(directory) => directory.begin(),
+        }
+    }
+
+    /// Adds bytes to the blob that was begun.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tar(tar) => tar.file.write_all(bytes),
+            Self::Stream(stream) => stream.write_all(bytes),
+            Self::Directory(directory) => directory.blob.as_mut().expect("a blob was begun").write_all(bytes),
+        }
+    }
+
+    /// Ends the blob that was begun: its digest is its name.
+    pub(super) fn end(&mut self, digest: Digest, size: u64) -> io::Result<()> {
+        match self {
+            Self::Tar(tar) => tar.end(&blob_name(digest), size),
+            Self::Stream(stream) => stream.write_all(ustar::padding(size)),
+            Self::Directory(directory) => directory.end(digest),
+        }
+    }
+
+    /// Adds a small file.
+    pub(super) fn add(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tar(TarFile { file, .. }) => file.write_all(&ustar::member(name, bytes)),
+            Self::Stream(stream) => stream.write_all(&ustar::member(name, bytes)),
+            Self::Directory(directory) => directory.add(name, bytes),
+        }
+    }
+
+    /// Shows what was written under its name.
+    pub(super) fn finish(self) -> Result<(), SaveError> {
+        match self {
+            Self::Tar(tar) => tar.finish(),
+            Self::Stream(stream) => {
+                let ended = stream.write_all(&ustar::END).and_then(|()| stream.flush());
+                ended.map_err(SaveError::output(Path::new("standard output"), "writing"))
+            }
+            Self::Directory(directory) => directory.finish(),
+        }
+    }
+}
+
+/// The directory that a path is in.
+fn parent(path: &Path) -> Result<&Path, SaveError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match parent.metadata() {
+        Ok(found) if found.is_dir() => Ok(parent),
+        Err(error) if error.kind() != io::ErrorKind::NotFound && error.kind() != io::ErrorKind::NotADirectory => {
+            Err(SaveError::output(parent, "opening")(error))
+        }
+        _ => Err(SaveError::NoDirectory { path: parent.to_owned() }),
+    }
+}
+
+/// A name beside `path` that nobody has.
+fn name_beside(path: &Path) -> Result<PathBuf, SaveError> {
+    let invalid = || SaveError::InvalidPath { path: path.to_owned(), what: "has no name at its end" };
+    let name = path.file_name().ok_or_else(invalid)?;
+    let mut random = [0; 6];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        .map_err(SaveError::output(path, "naming"))?;
+    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    // A long name would leave no room for the digits.
+    let short: Vec<u8> = name.as_encoded_bytes().iter().copied().take(100).collect();
+    Ok(path.with_file_name(format!(".{}.layerfs-{digits}", String::from_utf8_lossy(&short))))
+}
+
+/// A tar whose members' headers are filled in when their lengths are known.
+pub(super) struct TarFile {
+    path: PathBuf,
+    file: File,
+    /// The name that the file has meanwhile, where the file system has no files without one.
+    temporary: Option<PathBuf>,
+    /// Where the header of the blob is that was begun.
+    header: u64,
+}
+
+impl TarFile {
+    /// As `docker save -o` checks its path (docker/cli v20.10.24 `cli/command/utils.go: ValidateOutputPath`), but that a
+    /// directory is refused before everything is saved, not after.
+    fn create(path: PathBuf) -> Result<Self, SaveError> {
+        let dir = parent(&path)?;
+        match path.metadata() {
+            Ok(found) if found.is_dir() => {
+                return Err(SaveError::InvalidPath { path, what: "is a directory" });
+            }
+            Ok(found) if found.file_type().is_block_device() || found.file_type().is_char_device() => {
+                let what = "must be a directory or a regular file: got a device";
+                return Err(SaveError::InvalidPath { path, what });
+            }
+            Ok(found) if !found.is_file() => {
+                return Err(SaveError::InvalidPath {
+                    path,
+                    what: "is no regular file; write to standard output for a pipe",
+                });
+            }
+            _ => {}
+        }
+        let failed = || SaveError::output(&path, "creating");
+        let mode = Mode::RUSR | Mode::WUSR;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        let (file, temporary) = match rustix::fs::open(dir, flags | OFlags::TMPFILE, mode) {
+            Ok(fd) => (File::from(fd), None),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                let name = name_beside(&path)?;
+                let created = rustix::fs::open(&name, flags | OFlags::CREATE | OFlags::EXCL, mode);
+                (File::from(created.map_err(failed())?), Some(name))
+            }
+            Err(errno) => return Err(failed()(errno)),
+        };
+        Ok(Self { path, file, temporary, header: 0 })
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        self.header = self.file.stream_position()?;
+        self.file.write_all(&[0; ustar::BLOCK])
+    }
+
+    fn end(&mut self, name: &str, size: u64) -> io::Result<()> {
+        self.file.write_all(ustar::padding(size))?;
+        self.file.write_all_at(&ustar::header(name, size), self.header)?;
+        self.file.seek(SeekFrom::End(0)).map(drop)
+    }
+
+    fn finish(mut self) -> Result<(), SaveError> {
+        let path = self.path.clone();
+        let failed = |call| SaveError::output::<Errno>(&path, call);
+        self.file.write_all(&ustar::END).map_err(SaveError::output(&path, "writing"))?;
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::fchmod(&self.file, mode).map_err(failed("chmod"))?;
+        let temporary = match &self.temporary {
+            Some(name) => name.clone(),
+            None => {
+                use std::os::fd::AsRawFd;
+                let name = name_beside(&path)?;
+                let open = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+                rustix::fs::linkat(rustix::fs::CWD, open, rustix::fs::CWD, &name, AtFlags::SYMLINK_FOLLOW)
+                    .map_err(failed("naming"))?;
+                self.temporary = Some(name.clone());
+                name
+            }
+        };
+        rustix::fs::rename(&temporary, &path).map_err(failed("renaming to"))?;
+        self.temporary = None;
+        Ok(())
+    }
+}
+
+impl Drop for TarFile {
+    fn drop(&mut self) {
+        if let Some(name) = &self.temporary {
+            // The error that led here is the one to report.
+            let _ = rustix::fs::unlink(name);
+        }
+    }
+}
+
+/// A directory that is filled under another name.
+pub(super) struct NewDirectory {
+    path: PathBuf,
+    temporary: PathBuf,
+    dir: Dir,
+    blobs: Dir,
+    blob: Option<File>,
+    done: bool,
+}
+
+/// The blob that is being written.
+const UNNAMED: &str = ".writing";
+
+impl NewDirectory {
+    fn create(path: PathBuf) -> Result<Self, SaveError> {
+        // `DIR/` is `DIR`.
+        let path: PathBuf = path.components().collect();
+        parent(&path)?;
+        match std::fs::read_dir(&path).map(|mut entries| entries.next().is_none()) {
+            Ok(true) => {}
+            Ok(false) => return Err(SaveError::InvalidPath { path, what: "is not empty" }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(SaveError::output(&path, "opening")(error)),
+        }
+        let temporary = name_beside(&path)?;
+        std::fs::create_dir(&temporary).map_err(SaveError::output(&temporary, "creating"))?;
+        let made = || -> Result<_, SaveError> {
+            let dir = Dir::open(&temporary)?;
+            let blobs = dir.create("blobs", 0o755)?.create("sha256", 0o755)?;
+            Ok((dir, blobs))
+        };
+        match made() {
+            Ok((dir, blobs)) => Ok(Self { path, temporary, dir, blobs, blob: None, done: false }),
+            Err(error) => {
+                let _ = std::fs::remove_dir_all(&temporary);
+                Err(error)
+            }
+        }
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        self.blob = Some(self.blobs.write_new(UNNAMED, b"", 0o644).map_err(io::Error::other)?);
+        Ok(())
+    }
+
+    fn end(&mut self, digest: Digest) -> io::Result<()> {
+        self.blob = None;
+        rustix::fs::renameat(&self.blobs, UNNAMED, &self.blobs, digest.hex())?;
+        Ok(())
+    }
+
+    fn add(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let (dir, name) = match name.rsplit_once('/') {
+            Some((_, blob)) => (&self.blobs, blob),
+            None => (&self.dir, name),
+        };
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))?;
+        File::from(file).write_all(bytes)
+    }
+
+    fn finish(mut self) -> Result<(), SaveError> {
+        // Replaces an empty directory, and nothing else.
+        rustix::fs::rename(&self.temporary, &self.path).map_err(SaveError::output(&self.path, "renaming to"))?;
+        self.done = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewDirectory {
+    fn drop(&mut self) {
+        if !self.done {
+            // The error that led here is the one to report.
+            let _ = std::fs::remove_dir_all(&self.temporary);
+        }
+    }
+}

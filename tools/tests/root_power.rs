@@ -45,7 +45,9 @@ impl Disk {
     }
 
     fn mount(&self) {
-        let options = ["-t".as_ref(), self.kind.as_ref(), "-o".as_ref(), "loop".as_ref()];
+        // The copy that `restart` makes has the same UUID as the file system that may still be mounted elsewhere.
+        let how = if self.kind == "xfs" { "loop,nouuid" } else { "loop" };
+        let options = ["-t".as_ref(), self.kind.as_ref(), "-o".as_ref(), how.as_ref()];
         call("mount", &[&options[..], &[self.image().as_os_str(), self.point().as_os_str()]].concat());
     }
 
@@ -56,9 +58,13 @@ impl Disk {
         call("perl", &["-e".as_ref(), ioctl.as_ref(), self.point().as_os_str()]);
     }
 
-    /// After which the kernel recovers what its journal says.
+    /// After which the kernel recovers what its journal says. What is mounted is a copy of the disk: where another mount
+    /// namespace was made meanwhile, the one that was shut down is still mounted there, and `mount` would find it again.
     fn restart(&self) {
         call("umount", &[self.point().as_os_str()]);
+        let copy = self.dir.path().join("copy");
+        call("cp", &["--sparse=always".as_ref(), self.image().as_os_str(), copy.as_os_str()]);
+        std::fs::rename(copy, self.image()).unwrap();
         self.mount();
     }
 }

@@ -11,8 +11,12 @@ test:
     cargo test --workspace
 
 # All tests, and every tier must run: needs root and Debian's docker.io, chromium, strace and valgrind.
-test-all:
-    LAYERFS_REQUIRE=root,docker,browser,valgrind cargo test --workspace
+test-all: engines
+    LAYERFS_REQUIRE=root,docker,engines,browser,valgrind cargo test --workspace
+
+# Docker 26.1 and 28.5 for the tests of that tier: packages of Debian's trixie and sid, unpacked below target and never installed.
+engines:
+    tools/engines.sh target/engines
 
 # Build the programs without debug information and install them with manual pages and completions: `just install ~/.local`.
 install prefix="/usr/local":

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use layerfs::ChainId;
 
 use super::{Catalog, Container, History, Image};
-use crate::ids::{ContainerId, ImageId, MountName};
+use crate::ids::{ContainerId, ImageId};
 use crate::schema::mount::{self, MountRecord};
 
 /// Stands for "no layer" where a number is wanted.
@@ -28,6 +28,9 @@ pub(crate) struct Graph {
     /// Containers that stand on each layer, and that were made from each image.
     containers_on: HashMap<ChainId, Vec<u32>>,
     containers_of: HashMap<ImageId, Vec<u32>>,
+    /// The container of each entry of `layerdb/mounts` by which a container has an image mounted, and of the first part of
+    /// such a name where it has slashes.
+    image_mounts: HashMap<String, u32>,
 }
 
 impl Graph {
@@ -61,15 +64,21 @@ impl Graph {
         }
         let mut containers_on: HashMap<ChainId, Vec<u32>> = HashMap::new();
         let mut containers_of: HashMap<ImageId, Vec<u32>> = HashMap::new();
+        let mut image_mounts = HashMap::new();
         for (container, at) in catalog.containers.iter().zip(0_u32..) {
             if let Some(layer) = container.mount.as_ref().and_then(|mount| mount.parent) {
                 containers_on.entry(layer).or_default().push(at);
+            }
+            let mounts = container.mount_points.iter().map(|point| point.mount.as_str());
+            for name in mounts.filter(|name| !name.is_empty()) {
+                image_mounts.extend(name.split_once('/').map(|(first, _)| (first.to_owned(), at)));
+                image_mounts.insert(name.to_owned(), at);
             }
             if let Some(image) = container.image {
                 containers_of.entry(image).or_default().push(at);
             }
         }
-        Self { numbers, chains, parents, totals, images, starts, uses, containers_on, containers_of }
+        Self { numbers, chains, parents, totals, images, starts, uses, containers_on, containers_of, image_mounts }
     }
 
     /// The number of a layer.
@@ -199,10 +208,12 @@ impl Catalog {
         self.containers.get(at)
     }
 
-    /// The container that a mount is the writable layer of; `None` for a mount of something else.
+    /// The container that has an entry of `layerdb/mounts`: its writable layer, or an image that is mounted in it; `None` for a
+    /// mount of something else. Where a name has slashes its first part will do.
     #[must_use]
-    pub fn container_of_mount(&self, mount: &MountName) -> Option<&Container> {
-        self.container(&mount.as_str().parse().ok()?)
+    pub fn container_of_mount(&self, name: &str) -> Option<&Container> {
+        let shown = || self.graph().image_mounts.get(name).map(|at| &self.containers[*at as usize]);
+        name.parse().ok().and_then(|id| self.container(&id)).or_else(shown)
     }
 
     /// The record of a container's writable layer.

@@ -143,7 +143,8 @@ fn in_root(catalog: &Catalog, below: &Path) -> Option<StoreItem> {
     let found = match parts.as_slice() {
         ["image", _, "layerdb", "sha256", chain, ..] => digest(chain).map(|id| StoreItem::Layer(ChainId(id))),
         ["image", _, "layerdb", "mounts", container, ..] | ["containers", container, ..] => {
-            container.parse().ok().map(StoreItem::Container)
+            let known = catalog.container_of_mount(container).map(|known| known.id.clone());
+            known.or_else(|| container.parse().ok()).map(StoreItem::Container)
         }
         ["image", _, "imagedb", "content" | "metadata", "sha256", image, ..] => {
             digest(image).map(|id| StoreItem::Image(ImageId(id)))

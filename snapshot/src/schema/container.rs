@@ -24,6 +24,9 @@ pub const CONFIG: &str = "config.v2.json";
 /// The file that holds what a container was given of the host.
 pub const HOST_CONFIG: &str = "hostconfig.json";
 
+/// The type of a mount point that shows an image (from version 28 on).
+const IMAGE: &str = "image";
+
 /// Bytes of the largest file that is read. Docker has no limit of its own.
 const MAX_FILE: usize = 16 << 20;
 
@@ -133,7 +136,7 @@ pub struct Port {
 /// What a container has mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MountPoint {
-    /// `volume`, `bind` or `tmpfs`.
+    /// `volume`, `bind`, `tmpfs` or `image`.
     pub kind: String,
     /// The volume's name; empty for others.
     pub name: String,
@@ -143,6 +146,8 @@ pub struct MountPoint {
     pub source: String,
     /// Where it is in the container.
     pub destination: String,
+    /// Of an image: the entry of `layerdb/mounts` that shows it (moby v28.5.2 `daemon/volumes_unix.go`).
+    pub mount: String,
 }
 
 /// A container's state as it was written last: it is true only while the daemon lives that wrote it.
@@ -274,11 +279,12 @@ impl ContainerRecord {
         let points = file.mount_points.into_iter().filter_map(|(destination, point)| {
             let point = point?;
             Some(MountPoint {
-                kind: point.kind,
                 name: point.name,
                 driver: point.driver,
                 source: point.source,
+                mount: if point.kind == IMAGE { point.id } else { String::new() },
                 destination,
+                kind: point.kind,
             })
         });
         let path = Some(file.path).filter(|path| !path.is_empty());

@@ -138,7 +138,7 @@ go_struct! {
         pub(super) kind: String = "Type",
         mode: Text = "Relabel",
         propagation: Text = "Propagation",
-        id: Text = "ID",
+        pub(super) id: String = "ID",
         spec: Checked<ServiceMount> = "Spec",
         skip_mountpoint_creation: Flag = "SkipMountpointCreation",
     }

@@ -32,6 +32,7 @@ pub(super) struct Places<'a> {
     /// Of the driver's home.
     pub(super) layout: Option<HomeLayout>,
     pub(super) liveness: &'a Liveness,
+    catalog: &'a Catalog,
     containers: HashMap<&'a str, &'a ContainerId>,
     volumes: HashMap<&'a str, &'a VolumeName>,
     pub(super) registry: Registry,
@@ -51,6 +52,7 @@ impl<'a> Places<'a> {
             driver: &catalog.driver,
             layout: HomeLayout::of_driver(&catalog.driver),
             liveness,
+            catalog,
             containers: catalog.containers.iter().map(|container| (container.id.as_str(), &container.id)).collect(),
             volumes: catalog.volumes.iter().map(|volume| (volume.name.as_str(), &volume.name)).collect(),
             registry: Registry::default(),
@@ -130,8 +132,10 @@ impl<'a> Places<'a> {
                 }
             }
             [name, rest @ ..] => match (self.entry(name), rest) {
-                // An init layer is the container's, but nothing that it has written.
-                (Part::Container(id), _) if name.ends_with(b"-init") => (Part::Container(id), SETTLED),
+                // An init layer is the container's, and an image that it has mounted, but nothing that it has written.
+                (Part::Container(id), _) if name.ends_with(b"-init") || !self.is_writable(name) => {
+                    (Part::Container(id), SETTLED)
+                }
                 (Part::Container(id), rest) if is_content(rest) => (Part::Writable(id), SETTLED),
                 (Part::Container(id), []) => (Part::Container(id), ASK),
                 (Part::Cache(id), rest) if is_content(rest) => (Part::CacheData(id), SETTLED),
@@ -160,8 +164,15 @@ impl<'a> Places<'a> {
         }
     }
 
+    /// Whether an entry is what a container writes to, and not an image that it only shows.
+    fn is_writable(&self, name: &[u8]) -> bool {
+        let claims = text(name).and_then(|name| self.liveness.entry(name)).map_or(&[][..], |entry| &entry.claims);
+        claims.iter().any(|claim| matches!(claim, Claim::Mount(name) if self.container(name.as_str()).is_some()))
+    }
+
     fn mount(&self, name: &MountName) -> Part {
-        self.container(name.as_str()).map_or_else(|| Part::Mount(name.clone()), Part::Container)
+        let container = self.catalog.container_of_mount(name.as_str());
+        container.map_or_else(|| Part::Mount(name.clone()), |container| Part::Container(container.id.clone()))
     }
 
     fn container(&self, id: &str) -> Option<ContainerId> {

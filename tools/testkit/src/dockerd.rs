@@ -10,11 +10,7 @@ use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
-const DOCKERD: &str = "/usr/sbin/dockerd";
-/// The distribution's client: another one may come first in `PATH`.
-const DOCKER: &str = "/usr/bin/docker";
-/// Its containerd and runc too.
-const PATH: &str = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin";
+use crate::engines::Engine;
 
 const START: Duration = Duration::from_secs(60);
 /// dockerd gives containers ten seconds to end.
@@ -22,15 +18,11 @@ const STOP: Duration = Duration::from_secs(40);
 
 const OVERLAY2: &[&str] = &["--storage-driver=overlay2"];
 
-/// Whether there is a daemon and a client.
-pub fn installed() -> bool {
-    [DOCKERD, DOCKER].iter().all(|program| Path::new(program).exists())
-}
-
 /// A running daemon. Ends with the value; must be dropped in the thread that started it and before its data-root.
 #[derive(Debug)]
 pub struct Dockerd {
     process: Child,
+    engine: Engine,
     /// Sockets, pid files, run-time state and log.
     home: TempDir,
     data_root: PathBuf,
@@ -45,29 +37,41 @@ impl Dockerd {
 
     /// The same with these flags in place of the one for the storage driver.
     pub fn start_with(data_root: &Path, flags: &[&str]) -> Self {
-        let started = Self::try_start_at(&std::env::temp_dir(), data_root, START, flags);
+        Self::start_engine(&Engine::system(), data_root, flags)
+    }
+
+    /// The same with another version of Docker.
+    pub fn start_engine(engine: &Engine, data_root: &Path, flags: &[&str]) -> Self {
+        let started = Self::try_start_at(engine, &std::env::temp_dir(), data_root, START, flags);
         started.unwrap_or_else(|log| panic!("dockerd does not come up:\n{log}"))
     }
 
     /// The same, or what the daemon logs if it ends or does not answer in time.
     pub fn try_start(data_root: &Path, limit: Duration) -> Result<Self, String> {
-        Self::try_start_at(&std::env::temp_dir(), data_root, limit, OVERLAY2)
+        Self::try_start_at(&Engine::system(), &std::env::temp_dir(), data_root, limit, OVERLAY2)
     }
 
     /// [`Self::start`] with all the daemon's own files in a directory below `base`.
     pub fn start_at(base: &Path, data_root: &Path) -> Self {
-        Self::try_start_at(base, data_root, START, OVERLAY2)
+        Self::try_start_at(&Engine::system(), base, data_root, START, OVERLAY2)
             .unwrap_or_else(|log| panic!("dockerd does not come up:\n{log}"))
     }
 
-    fn try_start_at(base: &Path, data_root: &Path, limit: Duration, flags: &[&str]) -> Result<Self, String> {
+    fn try_start_at(
+        engine: &Engine,
+        base: &Path,
+        data_root: &Path,
+        limit: Duration,
+        flags: &[&str],
+    ) -> Result<Self, String> {
         let home = tempfile::Builder::new().prefix("layerfs-dockerd-").tempdir_in(base).unwrap();
         let at = |name: &str| home.path().join(name);
         std::fs::write(at("daemon.json"), "{}").unwrap();
         let log = File::create(at("log")).unwrap();
         // A test that is killed must not leave its daemon behind.
         let process = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", DOCKERD])
+            .args(["--pdeathsig", "TERM"])
+            .arg(&engine.dockerd)
             .arg("--data-root")
             .arg(data_root)
             .arg("--exec-root")
@@ -79,7 +83,7 @@ impl Dockerd {
             .arg(format!("--host=unix://{}", at("sock").display()))
             .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
             .args(flags)
-            .env("PATH", PATH)
+            .env("PATH", &engine.path)
             .env_remove("DOCKER_TMPDIR")
             .env_remove("DOCKER_HOST")
             .stdin(Stdio::null())
@@ -87,7 +91,7 @@ impl Dockerd {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut daemon = Self { process, home, data_root: data_root.to_owned(), ended: false };
+        let mut daemon = Self { process, engine: engine.clone(), home, data_root: data_root.to_owned(), ended: false };
         let started = Instant::now();
         while !daemon.docker(&["version"]).status.success() {
             if daemon.process.try_wait().unwrap().is_some() || started.elapsed() > limit {
@@ -110,7 +114,7 @@ impl Dockerd {
 
     /// The client with `arguments`, to be run.
     pub fn client(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(DOCKER);
+        let mut command = Command::new(&self.engine.client);
         command
             .arg("--host")
             .arg(format!("unix://{}", self.home.path().join("sock").display()))

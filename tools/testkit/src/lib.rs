@@ -4,6 +4,7 @@
 //! Whatever goes wrong here is a panic that says so: this crate is for tests alone.
 //!
 //! - [`tier()`], [`is_root`], [`docker`]: whether a test can run on this machine
+//! - [`engines::engines`]: newer versions of Docker that are unpacked beside the system's
 //! - [`dockerd::Dockerd`]: a daemon on a data-root of the test's own; [`zoo`]: a store with one of everything
 //! - [`archive`], [`image`], [`tarfile`]: archives to import; [`bad`], [`cut`]: such as must be refused
 //! - [`run`], [`user`], [`mounts`], [`kill`]: our programs, as whom and where they run, and how they are stopped
@@ -19,6 +20,7 @@ pub mod cases;
 pub mod chromium;
 pub mod cut;
 pub mod dockerd;
+pub mod engines;
 pub mod flow;
 pub mod image;
 pub mod kill;

@@ -33,6 +33,11 @@ pub fn save(daemon: &Dockerd, names: &[&str], file: &Path) {
     daemon.ok(&[&["save", "-o", file.to_str().unwrap()], names].concat());
 }
 
+/// The names of all content in an archive of Docker 25 or later: they are its digests.
+pub fn blobs(file: &Path) -> BTreeSet<String> {
+    members(file).into_keys().filter(|name| name.starts_with("blobs/sha256/") && !name.ends_with('/')).collect()
+}
+
 fn members(file: &Path) -> BTreeMap<String, Member> {
     let mut archive = Archive::new(BufReader::new(File::open(file).unwrap()));
     let mut members = BTreeMap::new();

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::dockerd;
+use crate::engines::Engine;
 
 /// Whether this tier can run. Skips with a printed reason, or fails where the tier is required.
 pub fn tier(name: &str, available: bool, need: &str) -> bool {
@@ -25,7 +25,7 @@ pub type Turn = MutexGuard<'static, ()>;
 /// Waits for the turn of this test, or says why there is no dockerd to test with.
 pub fn docker() -> Option<Turn> {
     static TURN: Mutex<()> = Mutex::new(());
-    let found = rustix::process::geteuid().is_root() && dockerd::installed();
+    let found = rustix::process::geteuid().is_root() && Engine::system().installed();
     let need = "run as root, with /usr/sbin/dockerd and /usr/bin/docker (Debian: docker.io)";
     tier("docker", found, need).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner))
 }

@@ -129,9 +129,9 @@ fn status(container: &Container, status: Status, now: Timestamp) -> String {
         ago::human_duration(seconds.unwrap_or(0.0))
     };
     match status {
-        Status::Running if !state.health.is_empty() => {
-            let health = if state.health == "starting" { "health: starting" } else { &state.health };
-            format!("Up {} ({health})", since(state.started))
+        // What a health check says is written only with other changes: `starting` is of the start, whatever came after it.
+        Status::Running if !matches!(state.health.as_str(), "" | "starting") => {
+            format!("Up {} ({})", since(state.started), state.health)
         }
         Status::Running => format!("Up {}", since(state.started)),
         Status::Paused => format!("Up {} (Paused)", since(state.started)),

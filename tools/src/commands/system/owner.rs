@@ -189,7 +189,7 @@ impl Asker<'_> {
         for claim in &entry.claims {
             match claim {
                 Claim::Layer(chain) => self.layer(answer, *chain),
-                Claim::Mount(id) => self.container(answer, id, "its writable layer"),
+                Claim::Mount(id) => self.mount(answer, id),
                 Claim::Init(id) => self.container(answer, id, "its init layer"),
                 _ => {}
             }
@@ -260,8 +260,18 @@ impl Asker<'_> {
         }
     }
 
+    fn mount(&self, answer: &mut Answer, name: &MountName) {
+        let known = self.catalog.container_of_mount(name.as_str());
+        if known.is_some_and(|container| container.id.as_str() != name.as_str()) {
+            answer.what = "an image that a container has mounted".into();
+            self.container(answer, name, "has it mounted");
+        } else {
+            self.container(answer, name, "its writable layer");
+        }
+    }
+
     fn container(&self, answer: &mut Answer, mount: &MountName, role: &'static str) {
-        let known = self.catalog.container_of_mount(mount);
+        let known = self.catalog.container_of_mount(mount.as_str());
         answer.containers.push(known.map_or_else(
             || ContainerAnswer {
                 id: mount.to_string(),

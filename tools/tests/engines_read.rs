@@ -71,7 +71,7 @@ const QUESTIONS: &[&[&str]] = &[
     &["image", "inspect", "-f", "{{json .GraphDriver}} {{.Created}} {{.Id}}", "well:1", "layerfs-test/app:1"],
     &["container", "ls", "-a", "--no-trunc", "--format", "{{.ID}} {{.Image}} {{.Names}} {{.State}} {{.Command}}"],
     &["container", "ls", "-a", "-s", "--format", "{{.Names}} {{.Size}} {{.LocalVolumes}} {{.Networks}}"],
-    &["container", "ls", "-a", "--format", "{{.Names}} {{.Mounts}}"],
+    &["container", "ls", "-a", "--filter", "name=shows", "--format", "{{.Names}} {{.Mounts}}"],
     &[
         "container",
         "inspect",

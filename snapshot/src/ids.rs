@@ -41,9 +41,23 @@ fn random<const N: usize>() -> [u8; N] {
 }
 
 /// The name of a layer's directory in a driver's home. Docker draws 64 hex digits; any plain name is read.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct CacheId(String);
+
+impl TryFrom<String> for CacheId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<CacheId> for String {
+    fn from(id: CacheId) -> Self {
+        id.0
+    }
+}
 
 impl CacheId {
     /// A new one, drawn as Docker draws it: the first twelve digits are never all decimal, since such a short id could be
@@ -137,9 +151,17 @@ fn is_path_down(text: &str) -> bool {
 macro_rules! directory_name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $is_valid:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-        #[serde(transparent)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                text.parse()
+            }
+        }
 
         impl $name {
             /// The name.

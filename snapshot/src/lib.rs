@@ -10,6 +10,7 @@
 //! | [`view`] | all of this, read once, at one moment: begin here to read |
 //! | [`check`] | what is wrong, whom it affects, and what would mend it |
 //! | [`edit`] | changes, all of a transaction's or none: begin here to write |
+//! | [`gc`] | what may go, and why: a plan |
 //! | [`usage`] | where the bytes are |
 //!
 //! [`mod@reference`] and [`ids`] are the names of things, checked where they are read.
@@ -20,6 +21,7 @@ pub mod dir;
 pub mod driver;
 pub mod edit;
 mod error;
+pub mod gc;
 pub mod ids;
 pub mod liveness;
 mod parallel;

@@ -117,6 +117,14 @@ impl Driver for AnyDriver {
         self.driver().remove(id)
     }
 
+    fn remove_stale_link(&self, link: &str) -> Result<bool, StoreError> {
+        self.driver().remove_stale_link(link)
+    }
+
+    fn last_stood_on(&self, id: &CacheId) -> Result<Option<i64>, StoreError> {
+        self.driver().last_stood_on(id)
+    }
+
     fn damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
         self.driver().damage(id, parents)
     }

@@ -23,6 +23,8 @@ pub struct HomeEntry {
     pub kind: EntryKind,
     /// The entries it stands on, the nearest first, as far as they exist; or why that cannot be read.
     pub parents: Result<Vec<Arc<str>>, UnknownParents>,
+    /// Short names that it stands on and that lead to nothing.
+    pub missing_links: Vec<String>,
 }
 
 /// Why it is not known what an entry stands on.
@@ -53,7 +55,7 @@ impl HomeEntries {
     pub fn named(driver: &str, home: &Dir) -> Result<Self, StoreError> {
         let entry = |name: String| {
             let kind = if HomeLayout::is_service(driver, &name) { EntryKind::Service } else { EntryKind::Layer };
-            (Arc::from(name), HomeEntry { kind, parents: Ok(Vec::new()) })
+            (Arc::from(name), HomeEntry { kind, parents: Ok(Vec::new()), missing_links: Vec::new() })
         };
         Ok(Self { entries: home.names()?.into_iter().map(entry).collect(), ..Self::default() })
     }

@@ -82,6 +82,24 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// [`StoreError::Io`]
     fn room(&self) -> Result<Room, StoreError>;
 
+    /// Removes the short name of a layer if it leads to nothing that is there; a missing one is fine. Returns whether it is gone.
+    /// Drivers without such names have none.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn remove_stale_link(&self, _link: &str) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    /// When something was last made on top of a layer, a container or another layer, in seconds since 1970; `None` where the
+    /// driver keeps no trace of that.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn last_stood_on(&self, _id: &CacheId) -> Result<Option<i64>, StoreError> {
+        Ok(None)
+    }
+
     /// Removes a layer, complete or not, with whatever belongs to it; a missing one is fine.
     ///
     /// # Errors

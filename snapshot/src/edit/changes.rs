@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use layerfs::{ChainId, DiffId};
 
+use super::clear::KeptRemains;
+use super::remains::Remains;
 use crate::ids::ImageId;
 use crate::liveness::LayerStays;
 use crate::reference::Reference;
@@ -70,6 +72,11 @@ pub enum Edit {
         /// The time as Go prints it: RFC 3339.
         time: String,
     },
+    /// Clears away what is left of something that is gone. What somebody has come to need stays, and [`Summary`] says so.
+    Clear {
+        /// What it is.
+        remains: Remains,
+    },
     /// Takes an image away; its names and layers are edits of their own. One that is not there is fine.
     RemoveImage {
         /// The image.
@@ -102,4 +109,6 @@ pub struct Summary {
     pub removed_layers: Vec<ChainId>,
     /// Layers that stay although they were to go.
     pub kept: Vec<KeptLayer>,
+    /// Remains that stay although they were to be cleared away.
+    pub kept_remains: Vec<KeptRemains>,
 }

@@ -2,19 +2,18 @@
 //!
 //! Each step may be done again, so that recovery calls what the transaction itself calls.
 
-use std::collections::HashSet;
-
 use layerfs::ChainId;
 
+use super::clear::{KeptRemains, clear_mounts, clear_rest};
 use super::record::{Note, Record};
 use crate::driver::Driver;
 use crate::error::StoreError;
 use crate::ids::CacheId;
-use crate::liveness::{Claim, Dead, Directories, Owners, StillAlive};
+use crate::liveness::{Claim, Dead, Departing, Directories, Owners, StillAlive};
 use crate::root::WritableRoot;
 
-/// Does steps 8 to 11 of the [order](super).
-pub(super) fn finish(root: &WritableRoot, record: &Record, sync: bool) -> Result<(), StoreError> {
+/// Does steps 8 to 13 of the [order](super). Returns what stays of what was to be cleared away.
+pub(super) fn finish(root: &WritableRoot, record: &Record, sync: bool) -> Result<Vec<KeptRemains>, StoreError> {
     for (image, note) in &record.notes {
         // Skip an image that was removed meanwhile: it needs no metadata.
         if root.images.written(*image)?.is_none() {
@@ -31,7 +30,11 @@ pub(super) fn finish(root: &WritableRoot, record: &Record, sync: bool) -> Result
     if sync && !record.removed_images.is_empty() {
         root.images.sync()?;
     }
-    remove_layers(root, &record.removed_layers, sync)
+    // Mounts first: layers may be there for them alone.
+    let mut kept = clear_mounts(root, &record.cleared)?;
+    remove_layers(root, &record.removed_layers, sync)?;
+    kept.extend(clear_rest(root, &record.cleared)?);
+    Ok(kept)
 }
 
 /// Removes layers, children before parents: first all are out of dockerd's sight, then their directories go.
@@ -46,7 +49,7 @@ pub(super) fn remove_layers(root: &WritableRoot, layers: &[(ChainId, String)], s
         root.layers.sync()?;
     }
     let names: Vec<String> = layers.iter().map(|(_, removing)| removing.clone()).collect();
-    remove_remains(root, &Owners::read_all(root, &HashSet::new())?, &names)
+    remove_remains(root, &Owners::read_all(root, &Departing::default())?, &names)
 }
 
 /// Removes the directories of layers that are out of dockerd's sight already, and their records.

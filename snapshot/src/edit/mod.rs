@@ -15,9 +15,11 @@
 //! | 7 | the record becomes `layerfs-commit-*`, unless steps 1 to 6 were all | the change counts as made also where no name changed |
 //! | 8 | metadata of images that were there: parents, times of tagging | written again |
 //! | 9 | configs and metadata of images on their way out are unlinked | an image without a name, then none: unlinked |
-//! | 10 | layers on their way out are renamed to `layerdb/sha256/<chain>-<random>-removing`, children first | layers without an image: renamed |
-//! | 11 | their directories are removed, then their records | dockerd finishes such removals itself; so do we |
-//! | 12 | the record is unlinked | nothing |
+//! | 10 | mounts without a container are cleared away, their directories first | a mount without its directory: cleared away |
+//! | 11 | layers on their way out are renamed to `layerdb/sha256/<chain>-<random>-removing`, children first | layers without an image: renamed |
+//! | 12 | their directories are removed, then their records | dockerd finishes such removals itself; so do we |
+//! | 13 | other remains are cleared away, each on its own | fewer of them: the rest follows |
+//! | 14 | the record is unlinked | nothing |
 //!
 //! A dockerd that starts after any of these steps works: layers without images are none of its business, an image without a
 //! name is shown as `<none>`, and entries that end in `-removing` are what it leaves itself (moby v20.10.24
@@ -32,15 +34,21 @@
 //! one that claims everything it might name.
 
 mod changes;
+mod clear;
 mod finish;
 mod image_removal;
 mod record;
 mod recovery;
+mod remains;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod undo;
 
 pub use changes::{Edit, KeptLayer, Slot, Summary, WriteOptions};
+pub use clear::{KeptRemains, RemainsStay};
 pub use image_removal::{Conflict, ImageRemoval, RemovalError, Removed};
+pub(crate) use record::is_change_record;
+pub(crate) use remains::TEMPORARY;
+pub use remains::{Remains, TemporaryPlace};
 pub use transaction::Transaction;

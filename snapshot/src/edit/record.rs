@@ -12,6 +12,7 @@
 //!   {"last-updated":{"image":"sha256:...","time":"..."}}
 //!   {"remove-image":"sha256:<image id>"}
 //!   {"remove-layer":{"chain":"sha256:...","removing":"<name>"}}   children before parents
+//!   {"clear":{"directory":"<name>"}}                      remains of things that are gone, of any kind
 //!   {"end":8}                                             lines between the first and this one
 //! ```
 //!
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use layerfs::ChainId;
 use serde::{Deserialize, Serialize};
 
+use super::remains::Remains;
 use crate::dir::{Dir, modified};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ImageId};
@@ -32,6 +34,11 @@ use crate::reference::Reference;
 const INTENT: &str = "layerfs-intent-";
 const COMMIT: &str = "layerfs-commit-";
 const VERSION: u32 = 2;
+
+/// Whether a file in `layerdb/tmp` is the record of a change that was not finished.
+pub(crate) fn is_change_record(name: &str) -> bool {
+    name.starts_with(INTENT) || name.starts_with(COMMIT)
+}
 
 /// Bytes of the largest record: more than half a million layers.
 const MAX_RECORD: usize = 64 << 20;
@@ -48,6 +55,7 @@ enum Line {
     LastUpdated { image: ImageId, time: String },
     RemoveImage(ImageId),
     RemoveLayer { chain: ChainId, removing: String },
+    Clear(Remains),
     End(usize),
 }
 
@@ -75,6 +83,8 @@ pub(super) struct Record {
     pub(super) removed_images: Vec<ImageId>,
     /// Layers that go, children before parents, with the names they have meanwhile.
     pub(super) removed_layers: Vec<(ChainId, String)>,
+    /// What is cleared away, in the order in which it is.
+    pub(super) cleared: Vec<Remains>,
 }
 
 impl Record {
@@ -85,7 +95,10 @@ impl Record {
 
     /// Whether anything is left to do after the commit point.
     pub(super) fn has_sequel(&self) -> bool {
-        !(self.notes.is_empty() && self.removed_images.is_empty() && self.removed_layers.is_empty())
+        !(self.notes.is_empty()
+            && self.removed_images.is_empty()
+            && self.removed_layers.is_empty()
+            && self.cleared.is_empty())
     }
 
     /// The record's content.
@@ -101,6 +114,7 @@ impl Record {
         lines.extend(self.removed_images.iter().copied().map(Line::RemoveImage));
         let removed = self.removed_layers.iter();
         lines.extend(removed.map(|(chain, removing)| Line::RemoveLayer { chain: *chain, removing: removing.clone() }));
+        lines.extend(self.cleared.iter().cloned().map(Line::Clear));
         lines.push(Line::End(lines.len() - 1));
         let mut bytes = Vec::new();
         for line in &lines {
@@ -148,6 +162,8 @@ impl Record {
                     }
                     record.removed_layers.push((chain, removing));
                 }
+                Line::Clear(remains) if remains.is_valid() => record.cleared.push(remains),
+                Line::Clear(remains) => return Err(invalid(format!("{remains:?} is not the name of such a thing"))),
                 Line::End(count) if count == number => break,
                 Line::End(count) => return Err(invalid(format!("{count} lines were written, {number} are here"))),
             }
@@ -245,6 +261,7 @@ mod tests {
             notes: vec![(image, Note::Parent(image)), (image, Note::LastUpdated("2026-01-01T00:00:00Z".into()))],
             removed_images: vec![image],
             removed_layers: vec![(chain, crate::schema::layer::LayerStore::removing_name(chain))],
+            cleared: vec![Remains::Mount("c1".parse().unwrap()), Remains::Link("AB".into()), Remains::Metadata(image)],
         }
     }
 
@@ -253,7 +270,7 @@ mod tests {
         let bytes = record().to_bytes();
         assert_eq!(Record::parse(&bytes).unwrap(), record_like(&bytes));
         let text = String::from_utf8(bytes).unwrap();
-        assert!(text.starts_with("{\"layerfs-intent\":2}\n") && text.ends_with("{\"end\":8}\n"), "{text}");
+        assert!(text.starts_with("{\"layerfs-intent\":2}\n") && text.ends_with("{\"end\":11}\n"), "{text}");
     }
 
     /// The random name is the only part that differs between two records.
@@ -300,6 +317,8 @@ mod tests {
             "{\"layerfs-intent\":2}\n{\"move-layer\":1}\n".to_owned(),
             "{\"layerfs-intent\":2}\n{\"end\":1}\n".to_owned(),
             "{\"layerfs-intent\":2}\n{\"layerfs-intent\":2}\n".to_owned(),
+            "{\"layerfs-intent\":2}\n{\"clear\":{\"mount\":\"../x\"}}\n".to_owned(),
+            "{\"layerfs-intent\":2}\n{\"clear\":{\"directory\":\"../x\"}}\n".to_owned(),
             "junk\n".to_owned(),
             "[1]".to_owned(),
             format!(

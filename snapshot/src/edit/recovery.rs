@@ -5,11 +5,12 @@
 
 use std::collections::HashSet;
 
+use super::clear::orphan_mounts;
 use super::finish::{delete, finish, is_anothers, remove_remains};
 use super::record::{Record, Stored};
 use super::undo::take_back;
 use crate::error::StoreError;
-use crate::liveness::{Owners, images};
+use crate::liveness::{Departing, Owners, images};
 use crate::root::WritableRoot;
 use crate::schema::references::References;
 
@@ -22,14 +23,14 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
     for stored in Stored::list(tmp)? {
         let record = stored.read(tmp)?;
         if stored.is_committed() || is_visible(root, &record)? {
-            finish(root, &still_wanted(root, &stored, record)?, sync)?;
+            drop(finish(root, &still_wanted(root, &stored, record)?, sync)?);
         } else {
             take_back(root, &record, sync)?;
         }
         // Also finish layers that an earlier, interrupted recovery renamed to `-removing`.
         let removing = root.layers.removing()?;
         if !removing.is_empty() {
-            remove_remains(root, &Owners::read(root, &HashSet::new())?, &removing)?;
+            remove_remains(root, &Owners::read(root, &Departing::default())?, &removing)?;
         }
         stored.remove(tmp, sync)?;
     }
@@ -60,7 +61,9 @@ fn still_wanted(root: &WritableRoot, stored: &Stored, mut record: Record) -> Res
         record.removed_images = going;
     }
     if !record.removed_layers.is_empty() {
-        let owners = Owners::read(root, &record.removed_images.iter().copied().collect())?;
+        let (mounts, _) = orphan_mounts(root, &record.cleared)?;
+        let images = record.removed_images.iter().copied().collect();
+        let owners = Owners::read(root, &Departing { images, mounts })?;
         let registered: HashSet<_> = root.layers.list()?.into_iter().collect();
         let there: Vec<_> =
             record.removed_layers.iter().map(|(id, _)| *id).filter(|id| registered.contains(id)).collect();
@@ -80,7 +83,7 @@ fn remove_write_sets(root: &WritableRoot) -> Result<(), StoreError> {
     if leftovers.is_empty() {
         return Ok(());
     }
-    let owners = Owners::read(root, &HashSet::new())?;
+    let owners = Owners::read(root, &Departing::default())?;
     let directories = owners.directories();
     for name in leftovers {
         match root.layers.leftover_cache_id(&name) {

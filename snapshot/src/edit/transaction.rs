@@ -1,6 +1,6 @@
 //! A change to a store in progress; its order of steps is that of the [module above](super).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -8,6 +8,7 @@ use layerfs::apply::Target;
 use layerfs::{ChainId, JournalFile};
 
 use super::changes::{Edit, KeptLayer, Slot, Summary, WriteOptions};
+use super::clear::{KeptRemains, orphan_mounts};
 use super::finish::{delete, finish};
 use super::record::{Note, Record, Stored};
 use super::recovery::recover;
@@ -15,7 +16,7 @@ use super::undo::take_back;
 use crate::driver::{Driver, Prepared};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ImageId};
-use crate::liveness::{Dead, Owners};
+use crate::liveness::{Dead, Departing, Owners};
 use crate::reference::Reference;
 use crate::root::WritableRoot;
 use crate::schema::layer::{LayerRecord, LayerStore, WriteSet};
@@ -171,7 +172,8 @@ impl Transaction {
             self.root.images_dir.sync_file_system()?;
         }
         let references = References::load(&self.root.images_dir)?;
-        let (record, after, kept) = self.plan(&edits, &layers, &references)?;
+        let (mut record, after) = self.plan(&edits, &layers, &references)?;
+        let (kept, refused) = self.plan_removals(&edits, &mut record)?;
         self.record = record;
         if !self.record.is_empty() {
             let stored = self.stored.insert(Stored::new());
@@ -188,13 +190,14 @@ impl Transaction {
         self.done = true;
         std::mem::take(&mut self.root.skeleton).keep();
         let finished = self.finish().or_else(|_| self.finish());
-        finished.map_err(|source| StoreError::Unfinished { source: Box::new(source) })?;
+        let kept_remains = finished.map_err(|source| StoreError::Unfinished { source: Box::new(source) })?;
         let record = std::mem::take(&mut self.record);
         Ok(Summary {
             added_layers: record.added_layers,
             added_images: record.added_images,
             removed_layers: record.removed_layers.into_iter().map(|(chain_id, _)| chain_id).collect(),
             kept,
+            kept_remains: refused.into_iter().chain(kept_remains).collect(),
         })
     }
 
@@ -225,20 +228,19 @@ impl Transaction {
         Ok(layers)
     }
 
-    /// What the edits change, the names as they will be, and the layers that stay although they were to go.
+    /// What the edits change but for what they take away, and the names as they will be.
     fn plan(
         &self,
         edits: &[Edit],
         layers: &[(Slot, ChainId)],
         before: &References,
-    ) -> Result<(Record, References, Vec<KeptLayer>), StoreError> {
+    ) -> Result<(Record, References), StoreError> {
         let mut record = Record { added_layers: layers.iter().map(|(_, id)| *id).collect(), ..Record::default() };
         let mut after = before.clone();
         let mut touched: Vec<&Reference> = Vec::new();
-        let mut leaving: Vec<ChainId> = Vec::new();
         for edit in edits {
             match edit {
-                Edit::AddLayer { .. } => {}
+                Edit::AddLayer { .. } | Edit::RemoveLayer { .. } | Edit::Clear { .. } => {}
                 Edit::AddImage { config, parent } => {
                     let id = ImageId(layerfs::Digest::hash(config));
                     let there = self.root.images.config(id)?.is_some();
@@ -262,7 +264,6 @@ impl Transaction {
                     record.notes.push((*image, Note::LastUpdated(time.clone())));
                 }
                 Edit::RemoveImage { image } => record.removed_images.push(*image),
-                Edit::RemoveLayer { chain_id } => leaving.push(*chain_id),
             }
         }
         let mut seen = HashSet::new();
@@ -272,14 +273,35 @@ impl Transaction {
                 record.names.push((reference.clone(), image));
             }
         }
+        Ok((record, after))
+    }
+
+    /// Which layers and remains the edits take away, and what stays although it was to go.
+    fn plan_removals(
+        &self,
+        edits: &[Edit],
+        record: &mut Record,
+    ) -> Result<(Vec<KeptLayer>, Vec<KeptRemains>), StoreError> {
+        let (mut leaving, mut cleared) = (Vec::new(), BTreeSet::new());
+        for edit in edits {
+            match edit {
+                Edit::RemoveLayer { chain_id } => leaving.push(*chain_id),
+                Edit::Clear { remains } => drop(cleared.insert(remains.clone())),
+                _ => {}
+            }
+        }
+        record.cleared = cleared.into_iter().collect();
+        let (mounts, refused) = orphan_mounts(&self.root, &record.cleared)?;
+        record.cleared.retain(|remains| !refused.iter().any(|kept| kept.remains == *remains));
         let mut kept = Vec::new();
         if !leaving.is_empty() {
-            let owners = Owners::read_all(&self.root, &record.removed_images.iter().copied().collect())?;
+            let images = record.removed_images.iter().copied().collect();
+            let owners = Owners::read_all(&self.root, &Departing { images, mounts })?;
             let (going, staying) = owners.removable(&leaving);
             record.removed_layers = going.into_iter().map(|id| (id, LayerStore::removing_name(id))).collect();
             kept.extend(staying.into_iter().map(|(chain_id, reason)| KeptLayer { chain_id, reason }));
         }
-        Ok((record, after, kept))
+        Ok((kept, refused))
     }
 
     fn publish(&mut self, layers: &[(Slot, ChainId)]) -> Result<(), StoreError> {
@@ -335,10 +357,11 @@ impl Transaction {
         Ok(())
     }
 
-    fn finish(&self) -> Result<(), StoreError> {
-        let Some(stored) = &self.stored else { return Ok(()) };
-        finish(&self.root, &self.record, self.sync)?;
-        stored.remove(self.root.layers.tmp()?, self.sync)
+    fn finish(&self) -> Result<Vec<KeptRemains>, StoreError> {
+        let Some(stored) = &self.stored else { return Ok(Vec::new()) };
+        let kept = finish(&self.root, &self.record, self.sync)?;
+        stored.remove(self.root.layers.tmp()?, self.sync)?;
+        Ok(kept)
     }
 
     /// Takes back what was done. What fails here is left to the next transaction, with the record that tells of it.

@@ -8,7 +8,7 @@ use super::finish::remove_layers;
 use super::record::Record;
 use crate::error::StoreError;
 use crate::ids::ImageId;
-use crate::liveness::{Owners, images};
+use crate::liveness::{Departing, Owners, images};
 use crate::root::WritableRoot;
 use crate::schema::layer::LayerStore;
 
@@ -31,7 +31,7 @@ pub(super) fn take_back(root: &WritableRoot, record: &Record, sync: bool) -> Res
     if layers.is_empty() {
         return Ok(());
     }
-    let (going, _) = Owners::read_all(root, &HashSet::new())?.removable(&layers);
+    let (going, _) = Owners::read_all(root, &Departing::default())?.removable(&layers);
     let going: Vec<(ChainId, String)> =
         going.into_iter().map(|chain_id| (chain_id, LayerStore::removing_name(chain_id))).collect();
     remove_layers(root, &going, sync)

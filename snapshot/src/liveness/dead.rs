@@ -2,8 +2,12 @@
 //!
 //! Besides, a process may take back what it has made itself and has not registered yet.
 
+use std::collections::HashSet;
+
+use layerfs::ChainId;
+
 use crate::driver::EntryKind;
-use crate::ids::CacheId;
+use crate::ids::{CacheId, MountName};
 use crate::schema::layer::WriteSet;
 
 use super::removal_plan::RemovalPlan;
@@ -87,6 +91,12 @@ impl Liveness {
         self.after(stays).dead(id, stays)
     }
 
+    /// What nobody needs once `departure` is gone. Found out once for many questions.
+    #[must_use]
+    pub fn once_gone<'l>(&'l self, departure: &'l Departure) -> OnceGone<'l> {
+        OnceGone { after: self.after(|claim| departure.leaves(claim)), departure }
+    }
+
     /// What is live by the claims that `stays` takes. Read once for many questions.
     pub(super) fn after(&self, stays: impl Fn(&Claim) -> bool) -> After<'_> {
         let below = self.below(&stays);
@@ -98,6 +108,52 @@ impl Liveness {
         let mut doubts: Vec<&Doubt> = self.doubts.iter().filter(parents).chain(&self.reservations).collect();
         doubts.extend(self.unread.iter().filter(|(at, _)| live(*at)).map(|(_, doubt)| doubt));
         After { liveness: self, below, doubts }
+    }
+}
+
+/// What is about to go, and claims nothing any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Departure {
+    /// Layers.
+    pub layers: HashSet<ChainId>,
+    /// Entries of `layerdb/mounts`.
+    pub mounts: HashSet<MountName>,
+    /// Records of layers whose removal was begun.
+    pub removals: HashSet<String>,
+}
+
+impl Departure {
+    /// Whether a claim is still there.
+    fn leaves(&self, claim: &Claim) -> bool {
+        match claim {
+            Claim::Layer(chain) => !self.layers.contains(chain),
+            Claim::Mount(name) | Claim::Init(name) => !self.mounts.contains(name),
+            Claim::Removing(record) => !self.removals.contains(record),
+            Claim::Below(_) | Claim::BuildKit(_) | Claim::Mounted(_) => true,
+        }
+    }
+}
+
+/// What nobody needs once a [`Departure`] has taken place.
+#[derive(Debug)]
+pub struct OnceGone<'l> {
+    after: After<'l>,
+    departure: &'l Departure,
+}
+
+impl OnceGone<'_> {
+    /// Whether nobody needs a directory then.
+    ///
+    /// # Errors
+    /// [`StillAlive`] where it must stay.
+    pub fn dead(&self, id: &CacheId) -> Result<Dead<CacheId>, StillAlive> {
+        self.after.dead(id, |claim| self.departure.leaves(claim))
+    }
+
+    /// Why not all is known: while there is a doubt, nothing is dead.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<Doubt> {
+        self.after.doubts().iter().copied().cloned().collect()
     }
 }
 

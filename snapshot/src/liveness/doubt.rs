@@ -49,6 +49,18 @@ pub enum Doubt {
     },
     /// Another process of ours is writing to the root now, and not all that it makes is registered yet.
     Writer(WriterInfo),
+    /// The config of a container does not tell what it uses.
+    Container {
+        /// Its id.
+        container: String,
+        /// Why.
+        cause: String,
+    },
+    /// The names of images cannot be read.
+    Names {
+        /// Why.
+        cause: String,
+    },
     /// It is not known here how this storage driver keeps layers.
     Driver {
         /// The driver.
@@ -68,6 +80,8 @@ impl Doubt {
             Self::Parents { .. } => "parents",
             Self::Mounts { .. } => "mounts",
             Self::Writer(_) => "writer",
+            Self::Container { .. } => "container",
+            Self::Names { .. } => "names",
             Self::Driver { .. } => "driver",
         }
     }
@@ -83,6 +97,8 @@ impl fmt::Display for Doubt {
             Self::Parents { entry, cause } => write!(f, "what {entry} stands on: {cause}"),
             Self::Mounts { cause } => write!(f, "what is mounted: {cause}"),
             Self::Writer(writer) => write!(f, "{writer} is writing now"),
+            Self::Container { container, cause } => write!(f, "the container {container}: {cause}"),
+            Self::Names { cause } => write!(f, "the names of images: {cause}"),
             Self::Driver { name } => {
                 write!(f, "how the storage driver {name} keeps layers is not known here: none is called an orphan")
             }

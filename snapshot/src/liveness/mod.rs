@@ -24,6 +24,7 @@ mod doubt;
 pub(crate) mod images;
 pub mod lookup;
 mod mounted;
+pub(crate) mod orphan_mounts;
 mod owners;
 pub mod removal_plan;
 
@@ -32,9 +33,9 @@ use std::sync::Arc;
 
 use layerfs::ChainId;
 
-pub use dead::{Dead, StillAlive};
+pub use dead::{Dead, Departure, OnceGone, StillAlive};
 pub use doubt::Doubt;
-pub(crate) use owners::{Directories, Owners};
+pub(crate) use owners::{Departing, Directories, Owners};
 pub use owners::{Holder, LayerStays};
 
 use crate::catalog::{Catalog, with_causes};
@@ -87,6 +88,8 @@ pub struct OwnedEntry {
     pub claims: Vec<Claim>,
     /// The unfinished registration it seems to be from: `layerdb/tmp/<name>`.
     pub unfinished: Option<String>,
+    /// Short names that it stands on and that lead to nothing.
+    pub missing_links: Vec<String>,
     /// The entries it stands on, by number.
     parents: Vec<u32>,
 }
@@ -158,7 +161,8 @@ impl Liveness {
             let parents = parents.iter().filter_map(|parent| liveness.numbers.get(parent).copied()).collect();
             let unfinished = claims.unfinished.remove(&*name);
             let claims = claims.by_name.remove(&*name).unwrap_or_default();
-            liveness.entries.push(OwnedEntry { kind: entry.kind, claims, unfinished, parents });
+            let missing_links = entry.missing_links;
+            liveness.entries.push(OwnedEntry { kind: entry.kind, claims, unfinished, missing_links, parents });
         }
         liveness.absent = std::mem::take(&mut claims.by_name);
         liveness.doubts = std::mem::take(&mut claims.doubts);

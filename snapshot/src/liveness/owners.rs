@@ -54,6 +54,14 @@ impl fmt::Display for Holder {
     }
 }
 
+/// Who is about to go, and needs nothing any more.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Departing {
+    pub(crate) images: HashSet<ImageId>,
+    /// Entries of `layerdb/mounts`.
+    pub(crate) mounts: HashSet<MountName>,
+}
+
 /// All owners of a store that is written to, read once. The writer's own lock is no doubt here.
 #[derive(Debug)]
 pub(crate) struct Owners {
@@ -67,11 +75,11 @@ pub(crate) struct Owners {
 }
 
 impl Owners {
-    /// Asks all owners but the images that are `going`. What cannot be read keeps everything that it might name.
+    /// Asks all owners but those that are `going`. What cannot be read keeps everything that it might name.
     ///
     /// # Errors
     /// [`StoreError`] if a directory cannot be listed.
-    pub(crate) fn read(root: &WritableRoot, going: &HashSet<ImageId>) -> Result<Self, StoreError> {
+    pub(crate) fn read(root: &WritableRoot, going: &Departing) -> Result<Self, StoreError> {
         Self::with_failure(root, going).map(|(owners, _)| owners)
     }
 
@@ -79,12 +87,12 @@ impl Owners {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub(crate) fn read_all(root: &WritableRoot, going: &HashSet<ImageId>) -> Result<Self, StoreError> {
+    pub(crate) fn read_all(root: &WritableRoot, going: &Departing) -> Result<Self, StoreError> {
         let (owners, failed) = Self::with_failure(root, going)?;
         failed.map_or(Ok(owners), Err)
     }
 
-    fn with_failure(root: &WritableRoot, going: &HashSet<ImageId>) -> Result<(Self, Option<StoreError>), StoreError> {
+    fn with_failure(root: &WritableRoot, going: &Departing) -> Result<(Self, Option<StoreError>), StoreError> {
         let mut claims = Claims::default();
         let mut owners = Self {
             liveness: Liveness::default(),
@@ -105,7 +113,8 @@ impl Owners {
             owners.directories.extend(layers.filter_map(|chain| Some((chain, id.clone()?))));
         }
         claims.removing(&root.layers)?;
-        for mount in crate::schema::mount::list(root.layers.mounts())? {
+        let mounts = crate::schema::mount::list(root.layers.mounts())?;
+        for mount in mounts.into_iter().filter(|mount| !going.mounts.contains(&mount.name)) {
             claims.mount(&mount);
             mount.parent.into_iter().for_each(|parent| owners.hold(parent, || Holder::Mount(mount.name.clone())));
         }
@@ -125,13 +134,8 @@ impl Owners {
         self.holders.entry(chain_id).or_insert_with(holder);
     }
 
-    fn read_images(
-        &mut self,
-        root: &WritableRoot,
-        going: &HashSet<ImageId>,
-        claims: &mut Claims,
-    ) -> Result<(), StoreError> {
-        for image in root.images.list()?.into_iter().filter(|id| !going.contains(id)) {
+    fn read_images(&mut self, root: &WritableRoot, going: &Departing, claims: &mut Claims) -> Result<(), StoreError> {
+        for image in root.images.list()?.into_iter().filter(|id| !going.images.contains(id)) {
             let config = match root.images.config(image) {
                 Ok(None) => Err("its content does not have the digest it is named after".to_owned()),
                 Ok(Some(bytes)) => ImageConfig::parse(&bytes).map_err(|error| error.to_string()),

@@ -234,6 +234,14 @@ pub fn open(root: &Dir) -> Result<Option<Dir>, StoreError> {
     root.sub(CONTAINERS)
 }
 
+/// A container's config, byte for byte; `None` if it has none.
+///
+/// # Errors
+/// [`StoreError`]
+pub(crate) fn raw_config(own: &Dir) -> Result<Option<Vec<u8>>, StoreError> {
+    own.read(CONFIG, MAX_FILE)
+}
+
 /// Reads the container `id` from its directory.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! `distribution`: which registry blobs held which layer. A cache of dockerd's that it may lose; read only.
+//! `distribution`: which registry blobs held which layer. A cache of dockerd's that it may lose.
 //!
 //! ```text
 //! distribution/diffid-by-digest/sha256/<blob>      sha256:<diff id>
@@ -36,12 +36,43 @@ go_struct! {
     }
 }
 
+const BLOBS: [&str; 3] = ["distribution", "diffid-by-digest", "sha256"];
+const SOURCES: [&str; 3] = ["distribution", "v2metadata-by-diffid", "sha256"];
+
+/// The layers of which it is known which registries have them.
+///
+/// # Errors
+/// [`StoreError`]
+pub(crate) fn sources(image_root: &Dir) -> Result<Vec<DiffId>, StoreError> {
+    let names = image_root.descend(&SOURCES)?.map_or(Ok(Vec::new()), |dir| dir.names())?;
+    Ok(names.iter().filter_map(|name| Digest::from_hex(name).ok().map(DiffId)).collect())
+}
+
+/// The blobs of which it is known which layer they held.
+///
+/// # Errors
+/// [`StoreError`]
+pub(crate) fn blobs(image_root: &Dir) -> Result<Vec<Digest>, StoreError> {
+    let names = image_root.descend(&BLOBS)?.map_or(Ok(Vec::new()), |dir| dir.names())?;
+    Ok(names.iter().filter_map(|name| Digest::from_hex(name).ok()).collect())
+}
+
+/// Forgets which registries have a layer.
+pub(crate) fn remove_sources(image_root: &Dir, id: DiffId) -> Result<(), StoreError> {
+    image_root.descend(&SOURCES)?.map_or(Ok(()), |dir| dir.unlink(&id.0.hex()))
+}
+
+/// Forgets which layer a blob held.
+pub(crate) fn remove_blob(image_root: &Dir, blob: Digest) -> Result<(), StoreError> {
+    image_root.descend(&BLOBS)?.map_or(Ok(()), |dir| dir.unlink(&blob.hex()))
+}
+
 /// The diff id that a registry blob unpacked to, as far as dockerd remembers.
 ///
 /// # Errors
 /// [`StoreError`]
 pub fn diff_id_of(image_root: &Dir, blob: Digest) -> Result<Option<DiffId>, StoreError> {
-    let Some(dir) = image_root.descend(&["distribution", "diffid-by-digest", "sha256"])? else { return Ok(None) };
+    let Some(dir) = image_root.descend(&BLOBS)? else { return Ok(None) };
     let text = dir.read(&blob.hex(), MAX_FILE)?.and_then(|bytes| String::from_utf8(bytes).ok());
     Ok(text.and_then(|text| text.trim().parse().ok()))
 }
@@ -51,7 +82,7 @@ pub fn diff_id_of(image_root: &Dir, blob: Digest) -> Result<Option<DiffId>, Stor
 /// # Errors
 /// [`StoreError`]
 pub fn blobs_of(image_root: &Dir, diff_id: DiffId) -> Result<Vec<V2Metadata>, StoreError> {
-    let Some(dir) = image_root.descend(&["distribution", "v2metadata-by-diffid", "sha256"])? else {
+    let Some(dir) = image_root.descend(&SOURCES)? else {
         return Ok(Vec::new());
     };
     let bytes = dir.read(&diff_id.0.hex(), MAX_FILE)?.unwrap_or_default();

@@ -155,6 +155,20 @@ impl ImageStore {
         self.metadata_dir().remove_tree(&id.0.hex())
     }
 
+    /// The images of which anything is noted.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub(crate) fn noted(&self) -> Result<Vec<ImageId>, StoreError> {
+        let names = self.metadata.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
+        Ok(names.iter().filter_map(|name| Digest::from_hex(name).ok().map(ImageId)).collect())
+    }
+
+    /// Removes what is noted of an image that is gone.
+    pub(crate) fn forget(&self, id: ImageId) -> Result<(), StoreError> {
+        self.metadata_dir().remove_tree(&id.0.hex())
+    }
+
     fn content_dir(&self) -> &Dir {
         self.content.as_ref().expect("a store that is written to was created, with its directories")
     }

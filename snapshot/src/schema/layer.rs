@@ -31,6 +31,9 @@ const SIZE: &str = "size";
 const ALGORITHM: &str = "sha256";
 const TMP: &str = "tmp";
 
+/// How all write-sets begin.
+pub(crate) const WRITE_SET: &str = "write-set-";
+
 /// How write-sets of ours begin; those of dockerd have digits there.
 const OUR_WRITE_SET: &str = "write-set-layerfs-";
 
@@ -283,6 +286,23 @@ impl LayerStore {
         cache_id_in(self.layers()?, &chain_id.0.hex())
     }
 
+    /// The contents of all registered layers.
+    ///
+    /// # Errors
+    /// [`StoreError`], also if the record of one does not tell.
+    pub(crate) fn diff_ids(&self) -> Result<std::collections::HashSet<DiffId>, StoreError> {
+        let content = |chain_id: ChainId| {
+            let damaged = |reason: String| StoreError::DamagedLayer { chain_id, reason };
+            let bytes = match self.layers()?.sub(&chain_id.0.hex())? {
+                Some(dir) => dir.read(DIFF, SMALL_FILE)?.ok_or_else(|| damaged(format!("{DIFF} is missing")))?,
+                None => return Err(damaged("missing".into())),
+            };
+            let text = String::from_utf8_lossy(&bytes);
+            Ok(DiffId(text.trim().parse().map_err(|error: layerfs::InvalidDigest| damaged(error.to_string()))?))
+        };
+        self.list()?.into_iter().map(content).collect()
+    }
+
     /// The layer below a registered one, whatever else its record lacks; `None` for a base layer.
     pub(crate) fn registered_parent(&self, chain_id: ChainId) -> Result<Option<ChainId>, StoreError> {
         let Some(dir) = self.layers()?.sub(&chain_id.0.hex())? else { return Ok(None) };
@@ -296,6 +316,22 @@ impl LayerStore {
         let Some(tmp) = &self.tmp else { return Ok(Vec::new()) };
         let named = |name: String| cache_id_in(tmp, &name).ok().flatten().map(|id| (name, id));
         Ok(tmp.names()?.into_iter().filter_map(named).collect())
+    }
+
+    /// All registrations that were not finished, dockerd's and ours.
+    pub(crate) fn registrations(&self) -> Result<Vec<String>, StoreError> {
+        let names = self.tmp.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
+        Ok(names.into_iter().filter(|name| name.starts_with(WRITE_SET)).collect())
+    }
+
+    /// All names in `layerdb/tmp`.
+    pub(crate) fn tmp_names(&self) -> Result<Vec<String>, StoreError> {
+        self.tmp.as_ref().map_or(Ok(Vec::new()), Dir::names)
+    }
+
+    /// Whether a registration that was not finished is ours.
+    pub(crate) fn is_own(registration: &str) -> bool {
+        registration.starts_with(OUR_WRITE_SET)
     }
 
     /// Takes a write-set away.

@@ -147,6 +147,27 @@ fn read_entry(dir: &Dir, name: &str, full_name: MountName, depth: usize, records
     records.push(record);
 }
 
+/// The directories of a mount, the upper one first.
+pub(crate) fn directories(record: &MountRecord) -> Vec<CacheId> {
+    // As in the rules of claims: where `init-id` is missing, `<mount-id>-init` belongs to the mount all the same.
+    let init = record.init_id.clone().or_else(|| format!("{}-init", record.mount_id.as_ref()?).parse().ok());
+    record.mount_id.clone().into_iter().chain(init).collect()
+}
+
+/// Removes the record of a mount, whose name may have slashes, and the directories that are empty then.
+pub(crate) fn remove(mounts: &Dir, name: &str) -> Result<(), StoreError> {
+    let parts: Vec<&str> = name.split('/').collect();
+    for depth in (0..parts.len()).rev() {
+        let Some(dir) = mounts.descend(&parts[..depth])? else { continue };
+        let below = dir.sub(parts[depth])?;
+        let is_record = depth + 1 == parts.len();
+        if is_record || below.is_some_and(|below| below.is_empty().unwrap_or(false)) {
+            dir.remove_tree(parts[depth])?;
+        }
+    }
+    Ok(())
+}
+
 fn invalid(file: &'static str, text: &str) -> MountDamage {
     MountDamage::FileInvalid { file, found: text.chars().take(100).collect() }
 }

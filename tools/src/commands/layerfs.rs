@@ -65,7 +65,7 @@ const MANUAL: Manual = Manual {
         (2, "usage"),
         (130, "interrupted"),
     ],
-    see_also: &["layer-unpack", "image-du"],
+    see_also: &["layer-unpack", "image-du", "image-gc"],
 };
 
 #[derive(Debug, Subcommand)]

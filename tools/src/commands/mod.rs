@@ -4,6 +4,7 @@ mod container;
 mod dump;
 mod image;
 pub mod image_du;
+pub mod image_gc;
 mod inspect;
 pub mod layer_unpack;
 pub mod layerfs;

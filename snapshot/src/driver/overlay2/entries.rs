@@ -50,6 +50,10 @@ pub(super) fn read(driver: &str, home: &Dir, links: Option<&Dir>) -> Result<Home
             cause: with_causes(&error),
             failed: matches!(error, StoreError::Io { .. }),
         };
+        if let Ok(links) = &below {
+            let missing = links.iter().filter(|link| known.get(link.as_str()).is_none_or(Option::is_none));
+            entry.missing_links = missing.map(|link| link.as_str().to_owned()).collect();
+        }
         entry.parents =
             below.map_err(unknown).and_then(|links| match links.iter().find_map(|link| unread.get(link.as_str())) {
                 Some(cause) => Err(UnknownParents { cause: cause.clone(), failed: true }),

@@ -90,6 +90,11 @@ pub(super) fn is_committed(layer: &Dir) -> Result<bool, StoreError> {
     Ok(layer.stat(COMMITTED)?.is_some())
 }
 
+/// When something was last made on the layer, in seconds since 1970; `None` if nothing ever was.
+pub(super) fn committed(layer: &Dir) -> Result<Option<i64>, StoreError> {
+    Ok(layer.stat(COMMITTED)?.map(|stat| crate::dir::modified(&stat).0))
+}
+
 /// `GraphDriver.Data`: paths, whether they exist or not, and `LowerDir` for layers that have one.
 pub(super) fn metadata(home: &Dir, layer: &Dir) -> Result<Vec<(&'static str, String)>, StoreError> {
     let path = |name: &str| layer.join(name).display().to_string();

@@ -22,6 +22,7 @@ mod mount;
 use std::sync::Arc;
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode, XattrNamespace};
+use rustix::fs::FileType;
 
 pub(super) use layout::{DIFF, LINKS};
 
@@ -177,6 +178,31 @@ impl Driver for Overlay2 {
 
     fn remove(&self, id: &CacheId) -> Result<(), StoreError> {
         self.0.remove(id)
+    }
+
+    fn remove_stale_link(&self, link: &str) -> Result<bool, StoreError> {
+        let Some(links) = &self.0.links else { return Ok(true) };
+        let Some(stat) = links.stat(link)? else { return Ok(true) };
+        // What is no symlink was not made by a driver.
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            return Ok(false);
+        }
+        let entry = links.read_link(link)?.as_deref().and_then(layout::entry_of);
+        let leads_somewhere = match entry {
+            Some(entry) => self.0.dir.stat(&entry)?.is_some(),
+            None => false,
+        };
+        if !leads_somewhere {
+            self.0.resolved.forget();
+            links.unlink(link)?;
+        }
+        Ok(!leads_somewhere)
+    }
+
+    /// `committed` is written each time (moby v20.10.24 `overlay.go: create`), and its content never changes.
+    fn last_stood_on(&self, id: &CacheId) -> Result<Option<i64>, StoreError> {
+        let Some(layer) = self.0.dir.sub(id.as_str())? else { return Ok(None) };
+        layout::committed(&layer)
     }
 
     fn damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {

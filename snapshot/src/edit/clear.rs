@@ -1,0 +1,257 @@
+//! How remains are cleared away: each is looked at once more, and stays where somebody has come to need it.
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
+
+use layerfs::DiffId;
+
+use super::finish::{delete, is_anothers};
+use super::remains::{Remains, TemporaryPlace};
+use crate::catalog::with_causes;
+use crate::driver::Driver;
+use crate::error::StoreError;
+use crate::ids::{CacheId, MountName};
+use crate::liveness::{Departing, Directories, Owners, StillAlive, orphan_mounts};
+use crate::root::WritableRoot;
+use crate::schema::buildkit::Snapshots;
+use crate::schema::{distribution, mount};
+
+/// Remains that were to be cleared away and stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptRemains {
+    /// What stays.
+    pub remains: Remains,
+    /// Why.
+    pub reason: RemainsStay,
+}
+
+/// Why remains stay.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RemainsStay {
+    /// Somebody needs a directory, or may need it.
+    #[error(transparent)]
+    Directory(#[from] StillAlive),
+    /// Somebody uses it again.
+    #[error("it is in use")]
+    InUse,
+    /// It cannot be found out whether somebody uses it.
+    #[error("it may be in use: {0}")]
+    Unknown(String),
+    /// It is not what Docker makes there.
+    #[error("it is not what Docker makes there")]
+    Odd,
+}
+
+/// Those of the mounts in `remains` that nobody uses, and the others.
+pub(super) fn orphan_mounts(
+    root: &WritableRoot,
+    remains: &[Remains],
+) -> Result<(HashSet<MountName>, Vec<KeptRemains>), StoreError> {
+    let names: Vec<&MountName> = remains.iter().filter_map(mount_name).collect();
+    if names.is_empty() {
+        return Ok((HashSet::new(), Vec::new()));
+    }
+    let snapshots = Snapshots::read(root.dir());
+    let found = orphan_mounts::find(root.dir(), names.iter().copied(), snapshots.as_ref())?;
+    let stays = |name: &&MountName| !found.names.contains(*name);
+    let kept = names.into_iter().filter(stays).map(|name| KeptRemains {
+        remains: Remains::Mount(name.clone()),
+        reason: found.doubt.as_ref().map_or(RemainsStay::InUse, |(container, cause)| {
+            RemainsStay::Unknown(format!("the config of container {container} cannot be read: {cause}"))
+        }),
+    });
+    let kept = kept.collect();
+    Ok((found.names, kept))
+}
+
+fn mount_name(remains: &Remains) -> Option<&MountName> {
+    match remains {
+        Remains::Mount(name) => Some(name),
+        _ => None,
+    }
+}
+
+/// Clears mounts away: before the layers that only they need.
+pub(super) fn clear_mounts(root: &WritableRoot, remains: &[Remains]) -> Result<Vec<KeptRemains>, StoreError> {
+    let (mounts, kept) = orphan_mounts(root, remains)?;
+    if mounts.is_empty() {
+        return Ok(kept);
+    }
+    let going: Vec<Remains> =
+        remains.iter().filter(|one| mount_name(one).is_some_and(|name| mounts.contains(name))).cloned().collect();
+    let owners = Owners::read(root, &Departing { mounts, ..Departing::default() })?;
+    Clearing::new(root, &owners).all(&going, kept)
+}
+
+/// Clears everything else away: after the layers that go.
+pub(super) fn clear_rest(root: &WritableRoot, remains: &[Remains]) -> Result<Vec<KeptRemains>, StoreError> {
+    let rest: Vec<Remains> = remains.iter().filter(|one| mount_name(one).is_none()).cloned().collect();
+    if rest.is_empty() {
+        return Ok(Vec::new());
+    }
+    let owners = Owners::read(root, &Departing::default())?;
+    Clearing::new(root, &owners).all(&rest, Vec::new())
+}
+
+/// Remains on their way out, with the answers that are asked for once.
+struct Clearing<'r> {
+    root: &'r WritableRoot,
+    directories: Directories<'r>,
+    /// Short names that lead to nothing and that something in the home stands on.
+    wanted_links: OnceCell<HashSet<String>>,
+    /// The layers there are, or why that is not known.
+    layers: OnceCell<Result<HashSet<DiffId>, String>>,
+}
+
+impl<'r> Clearing<'r> {
+    fn new(root: &'r WritableRoot, owners: &'r Owners) -> Self {
+        Self { root, directories: owners.directories(), wanted_links: OnceCell::new(), layers: OnceCell::new() }
+    }
+
+    /// Goes on with the others where one cannot be removed, and returns the first error at the end.
+    fn all(&self, remains: &[Remains], mut kept: Vec<KeptRemains>) -> Result<Vec<KeptRemains>, StoreError> {
+        let mut failed = None;
+        for one in remains {
+            match self.clear(one) {
+                Ok(Ok(())) => {}
+                Ok(Err(reason)) => kept.push(KeptRemains { remains: one.clone(), reason }),
+                Err(error) => drop(failed.get_or_insert(error)),
+            }
+        }
+        failed.map_or(Ok(kept), Err)
+    }
+
+    fn clear(&self, remains: &Remains) -> Result<Result<(), RemainsStay>, StoreError> {
+        let root = self.root;
+        match remains {
+            Remains::Mount(name) => return self.clear_mount(name),
+            Remains::Removal(name) => {
+                // A record that cannot be read stays: only it says which directory was the layer's.
+                let id = match root.layers.removing_cache_id(name) {
+                    Err(error @ StoreError::Invalid { .. }) => {
+                        return Ok(Err(RemainsStay::Unknown(with_causes(&error))));
+                    }
+                    id => id?,
+                };
+                if let Some(id) = id
+                    && let Err(reason) = self.clear_directory(&id, Some(name), false)?
+                {
+                    return Ok(Err(reason));
+                }
+                root.layers.forget(name)?;
+            }
+            Remains::Registration(name) => {
+                let id = match root.layers.leftover_cache_id(name) {
+                    // Cut short before there was a directory.
+                    Err(StoreError::Invalid { .. }) => None,
+                    id => id?,
+                };
+                if let Some(id) = id
+                    && let Err(reason) = self.clear_directory(&id, None, false)?
+                {
+                    return Ok(Err(reason));
+                }
+                root.layers.tmp()?.remove_tree(name)?;
+            }
+            Remains::Directory(id) => return self.clear_directory(id, None, true),
+            Remains::Link(link) => {
+                if self.wanted_links()?.contains(link) {
+                    return Ok(Err(RemainsStay::InUse));
+                }
+                if !root.driver.remove_stale_link(link)? {
+                    return Ok(Err(RemainsStay::InUse));
+                }
+            }
+            Remains::Metadata(id) => {
+                if root.images.written(*id)?.is_some() {
+                    return Ok(Err(RemainsStay::InUse));
+                }
+                root.images.forget(*id)?;
+            }
+            Remains::Sources(id) => {
+                if let Some(reason) = self.has_layer(*id)? {
+                    return Ok(Err(reason));
+                }
+                distribution::remove_sources(&root.images_dir, *id)?;
+            }
+            Remains::Blob(digest) => {
+                if let Some(id) = distribution::diff_id_of(&root.images_dir, *digest)?
+                    && let Some(reason) = self.has_layer(id)?
+                {
+                    return Ok(Err(reason));
+                }
+                distribution::remove_blob(&root.images_dir, *digest)?;
+            }
+            Remains::Temporary { place, name } => clear_temporary(root, *place, name)?,
+        }
+        Ok(Ok(()))
+    }
+
+    /// Removes a directory. One that is another's is fine where it is a record that goes.
+    fn clear_directory(
+        &self,
+        id: &CacheId,
+        removing: Option<&str>,
+        is_all: bool,
+    ) -> Result<Result<(), RemainsStay>, StoreError> {
+        match self.directories.dead(id, removing) {
+            Ok(dead) => delete(self.root, &dead).map(Ok),
+            Err(reason) if !is_all && is_anothers(&reason) => Ok(Ok(())),
+            Err(reason) => Ok(Err(reason.into())),
+        }
+    }
+
+    /// As dockerd releases a mount: its directory, its init files, its record.
+    fn clear_mount(&self, name: &MountName) -> Result<Result<(), RemainsStay>, StoreError> {
+        let mounts = self.root.layers.mounts();
+        let Some(record) = mount::list(mounts)?.into_iter().find(|mount| mount.name == *name) else {
+            return Ok(Ok(()));
+        };
+        // One that does not tell all its directories stays: only it says that they are its own.
+        if let Some(cause) = record.damage.iter().find(|_| record.unknown_layer().or(record.unknown_init()).is_some()) {
+            return Ok(Err(RemainsStay::Unknown(cause.to_string())));
+        }
+        for id in mount::directories(&record) {
+            if let Err(reason) = self.clear_directory(&id, None, false)? {
+                return Ok(Err(reason));
+            }
+        }
+        if let Some(mounts) = mounts {
+            mount::remove(mounts, name)?;
+        }
+        Ok(Ok(()))
+    }
+
+    fn wanted_links(&self) -> Result<&HashSet<String>, StoreError> {
+        if let Some(known) = self.wanted_links.get() {
+            return Ok(known);
+        }
+        let entries = self.root.driver.entries()?.entries;
+        let wanted = entries.into_values().flat_map(|entry| entry.missing_links).collect();
+        Ok(self.wanted_links.get_or_init(|| wanted))
+    }
+
+    /// Why what is known of a layer stays.
+    fn has_layer(&self, id: DiffId) -> Result<Option<RemainsStay>, StoreError> {
+        if self.layers.get().is_none() {
+            let layers = self.root.layers.diff_ids();
+            let layers = match layers {
+                Err(error @ StoreError::Io { .. }) => return Err(error),
+                layers => layers.map_err(|error| with_causes(&error)),
+            };
+            let _ = self.layers.set(layers);
+        }
+        Ok(match self.layers.get() {
+            Some(Ok(layers)) => layers.contains(&id).then_some(RemainsStay::InUse),
+            Some(Err(cause)) => Some(RemainsStay::Unknown(cause.clone())),
+            None => Some(RemainsStay::InUse),
+        })
+    }
+}
+
+fn clear_temporary(root: &WritableRoot, place: TemporaryPlace, name: &str) -> Result<(), StoreError> {
+    match root.images_dir.descend(place.path())? {
+        Some(dir) => dir.unlink(name),
+        None => Ok(()),
+    }
+}

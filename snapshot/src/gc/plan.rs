@@ -1,0 +1,95 @@
+//! All that goes by a policy, in the order in which it does, and all that stays.
+
+use std::path::Path;
+
+use super::item::{Item, Spared, Thing};
+use super::planner::Planner;
+use super::policy::Policy;
+use crate::driver::HomeLayout;
+use crate::edit::{Edit, Remains};
+use crate::error::StoreError;
+use crate::liveness::Doubt;
+use crate::reference::Reference;
+use crate::view::View;
+
+/// What goes and what stays, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// What goes, in this order.
+    pub items: Vec<Item>,
+    /// What was looked at and stays.
+    pub spared: Vec<Spared>,
+    /// Why it cannot be told who needs what: while there is such a reason, nothing goes.
+    pub doubts: Vec<Doubt>,
+    /// What the policy wanted to be free, and what that comes to.
+    pub goal: Option<Goal>,
+    /// Whether files may have blocks in common on this file system, so that less may be freed than the plan says.
+    pub may_share_blocks: bool,
+    /// Entries that could not be read when they were measured: they count as nothing.
+    pub unread: u64,
+    /// Patterns to keep that mean no image: a misspelt one keeps nothing.
+    pub unused_patterns: Vec<String>,
+}
+
+/// What a target comes to, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Goal {
+    /// What is to be freed.
+    pub wanted: u64,
+    /// What the plan frees.
+    pub freed: u64,
+}
+
+impl Goal {
+    /// Whether the plan frees enough.
+    #[must_use]
+    pub fn is_reached(self) -> bool {
+        self.freed >= self.wanted
+    }
+}
+
+impl Plan {
+    /// Makes a plan from a view that was read with [`Needs::LIVENESS`](crate::view::Needs::LIVENESS) or more. Nothing is written.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] where something cannot be listed. What cannot be read of single things keeps them.
+    pub fn make(view: &View, policy: &Policy) -> Result<Self, StoreError> {
+        Planner::new(view, policy).plan()
+    }
+
+    /// Bytes that the file system gets back.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.items.iter().map(|item| item.bytes).sum()
+    }
+
+    /// The edits that carry it out, for a transaction on the same store.
+    #[must_use]
+    pub fn edits(&self) -> Vec<Edit> {
+        let mut edits = Vec::new();
+        for item in &self.items {
+            match &item.thing {
+                Thing::Image { id, names } => {
+                    let names = names.iter().filter_map(|name| Reference::parse(name).ok());
+                    edits.extend(names.map(|reference| Edit::Untag { reference }));
+                    edits.push(Edit::RemoveImage { image: *id });
+                }
+                Thing::Layer { chain_id, .. } => edits.push(Edit::RemoveLayer { chain_id: *chain_id }),
+                Thing::Remains(remains) => edits.push(Edit::Clear { remains: remains.clone() }),
+                Thing::Change(_) | Thing::Odd(_) => {}
+            }
+            // A layer has one short name; others that lead to its directory lead to nothing afterwards.
+            let links = item.paths.iter().filter_map(|path| link_name(path));
+            edits.extend(links.map(|name| Edit::Clear { remains: Remains::Link(name) }));
+        }
+        edits
+    }
+}
+
+/// The short name that a path of an item is.
+fn link_name(path: &Path) -> Option<String> {
+    let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
+    let [driver, links, name] = parts.as_slice() else { return None };
+    let layout = HomeLayout::of_driver(driver)?;
+    (layout.links == Some(*links)).then(|| (*name).to_owned())
+}

@@ -1,0 +1,361 @@
+//! How a plan is made: what goes first, what follows from it, and the bytes of all of it.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
+use layerfs::{ChainId, DiffId};
+
+use super::images::{Candidate, Images};
+use super::item::{Item, Reason, Spared, StayCause, Thing};
+use super::layers::Layers;
+use super::measure::{Freed, may_share_blocks, measure};
+use super::plan::{Goal, Plan};
+use super::policy::{Policy, Target};
+use super::remains::{self, Ages, Found};
+use super::trial::Trial;
+use crate::catalog::Image;
+use crate::edit::Remains;
+use crate::error::StoreError;
+use crate::ids::{CacheId, ImageId};
+use crate::liveness::{Departure, Doubt, OnceGone};
+use crate::view::View;
+
+pub(super) struct Planner<'v> {
+    pub(super) view: &'v View,
+    policy: &'v Policy,
+    plan: Plan,
+    freed: Freed,
+    /// Short names by the entry they lead to.
+    links: HashMap<&'v str, Vec<&'v str>>,
+}
+
+impl<'v> Planner<'v> {
+    pub(super) fn new(view: &'v View, policy: &'v Policy) -> Self {
+        let mut links: HashMap<&str, Vec<&str>> = HashMap::new();
+        for (link, entry) in view.liveness.links() {
+            if let Some(entry) = entry {
+                links.entry(entry).or_default().push(link);
+            }
+        }
+        let may_share_blocks = view.root.home.as_ref().is_some_and(may_share_blocks);
+        let plan = Plan { may_share_blocks, ..Plan::default() };
+        Self { view, policy, plan, freed: Freed::default(), links }
+    }
+
+    pub(super) fn plan(mut self) -> Result<Plan, StoreError> {
+        let (view, ages) = (self.view, Ages::new(self.policy));
+        let mut found = Found::default();
+        let mounts = remains::mounts(view, ages, &mut found)?;
+        let (removals, mut named) = remains::begun(view, ages, &mut found)?;
+        let mut departure = Departure { mounts, removals, layers: HashSet::new() };
+        self.plan.doubts = doubts(view, &departure);
+        let mut images = Images::new(view, self.policy)?;
+        self.find_unused_patterns();
+        if !self.plan.doubts.is_empty() {
+            return self.nothing_goes(found, &images);
+        }
+        let mut layers = Layers::new(view, &departure.mounts);
+        // Layers that no image has anyway; young ones keep what they stand on.
+        for chain in layers.unneeded() {
+            if let Some(young) = self.age_of_layer(chain, ages)? {
+                layers.pin(chain);
+                self.spare(self.layer_thing(chain, None), young);
+            }
+        }
+        for chain in layers.unneeded() {
+            departure.layers.insert(chain);
+        }
+        let (candidates, spared) = images.candidates();
+        for (id, cause) in spared {
+            self.spare(self.image_thing(id), cause);
+        }
+        // First what goes anyway: images without a name, or all of them where there is no target.
+        let is_first = |candidate: &&Candidate| self.policy.target.is_none() || candidate.reason != Reason::Unused;
+        let (first, later): (Vec<&Candidate>, Vec<&Candidate>) = candidates.iter().partition(is_first);
+        let mut chosen = Vec::new();
+        choose(view, &first, &mut images, &mut layers, &mut departure, &mut chosen);
+        let goal = match self.policy.target {
+            Some(target) => Some(self.goal(target)?),
+            None => None,
+        };
+        if let Some(wanted) = goal {
+            // What goes without these is measured as it would be at the end.
+            let mut trial = Trial::new(&self, &departure, &found, &named, ages)?;
+            trial.add(&self, &chosen, &layers.children_first(&departure.layers));
+            let mut waiting: Vec<&Candidate> = later.clone();
+            while trial.bytes < wanted {
+                let Some(at) = waiting.iter().position(|candidate| images.is_childless(candidate.id)) else { break };
+                let candidate = waiting.remove(at);
+                let before = chosen.len();
+                let gone_before = departure.layers.clone();
+                choose(view, &[candidate], &mut images, &mut layers, &mut departure, &mut chosen);
+                // Images that this one was built from, and that have no name, are left without a use.
+                choose(view, &first, &mut images, &mut layers, &mut departure, &mut chosen);
+                let new_layers: Vec<ChainId> = departure.layers.difference(&gone_before).copied().collect();
+                trial.add(&self, &chosen[before..], &new_layers);
+            }
+            for candidate in waiting {
+                let cause = if trial.bytes < wanted { StayCause::Children } else { StayCause::EnoughGoes };
+                self.spare(self.image_thing(candidate.id), cause);
+            }
+        }
+        let undecided = first.iter().filter(|candidate| !images.going().contains(&candidate.id));
+        for candidate in undecided.filter(|candidate| candidate.reason != Reason::Parent) {
+            self.spare(self.image_thing(candidate.id), StayCause::Children);
+        }
+        named.extend(directories_of(view, &departure));
+        let gone = view.liveness.once_gone(&departure);
+        remains::directories(view, ages, &gone, &named, &mut found)?;
+        let goes = going_directories(&found, &gone, &named);
+        remains::links(view, &|name| !goes.contains(name), &mut found)?;
+        let staying =
+            view.catalog.layers.values().flatten().filter(|layer| !departure.layers.contains(&layer.chain_id));
+        let staying: HashSet<DiffId> = staying.map(|layer| layer.diff_id).collect();
+        let known = view.catalog.damaged_layers().next().is_none();
+        remains::notes(view, known.then_some(&staying), &mut found)?;
+        remains::temporaries(view, ages, &mut found)?;
+        self.collect(&chosen, &images, &layers, &departure, found, &gone)?;
+        self.plan.goal = goal.map(|wanted| Goal { wanted, freed: self.plan.bytes() });
+        Ok(self.plan)
+    }
+
+    /// Everything stays: it cannot be told who needs what.
+    fn nothing_goes(mut self, found: Found, images: &Images<'_>) -> Result<Plan, StoreError> {
+        let doubt = StayCause::Doubt(self.plan.doubts[0].clone());
+        let (candidates, spared) = images.candidates();
+        for (id, cause) in spared {
+            self.spare(self.image_thing(id), cause);
+        }
+        for candidate in candidates {
+            self.spare(self.image_thing(candidate.id), doubt.clone());
+        }
+        for (thing, cause) in found.spared {
+            self.spare(thing, cause);
+        }
+        for (thing, _) in found.going {
+            self.spare(thing, doubt.clone());
+        }
+        let departure = Departure::default();
+        let gone = self.view.liveness.once_gone(&departure);
+        let mut found = Found::default();
+        remains::directories(self.view, Ages::new(self.policy), &gone, &HashSet::new(), &mut found)?;
+        for (thing, cause) in found.spared {
+            self.spare(thing, cause);
+        }
+        Ok(self.plan)
+    }
+
+    fn spare(&mut self, thing: Thing, cause: StayCause) {
+        self.plan.spared.push(Spared { thing, cause });
+    }
+
+    fn find_unused_patterns(&mut self) {
+        let catalog = &self.view.catalog;
+        let means =
+            |pattern: &&super::Pattern| catalog.images.keys().any(|id| pattern.matches(*id, &catalog.names_of(*id)));
+        let unused = self.policy.keep.iter().filter(|pattern| !means(pattern));
+        self.plan.unused_patterns = unused.map(|pattern| pattern.as_str().to_owned()).collect();
+    }
+
+    fn image_thing(&self, id: ImageId) -> Thing {
+        Thing::Image { id, names: self.view.catalog.names_of(id).into_iter().map(str::to_owned).collect() }
+    }
+
+    fn layer_thing(&self, chain_id: ChainId, with: Option<ImageId>) -> Thing {
+        let layer = self.view.catalog.layer(chain_id).expect("a layer of the graph can be loaded");
+        Thing::Layer { chain_id, cache_id: layer.cache_id.clone(), with }
+    }
+
+    fn age_of_layer(&self, chain: ChainId, ages: Ages) -> Result<Option<StayCause>, StoreError> {
+        let images_dir = self.view.root.images_dir.as_ref();
+        let records = images_dir.map_or(Ok(None), |dir| dir.descend(&["layerdb", "sha256"]))?;
+        match records {
+            Some(records) => ages.of_entry(&records, &chain.0.hex()),
+            None => Ok(None),
+        }
+    }
+
+    /// Bytes that are to be freed.
+    fn goal(&self, target: Target) -> Result<u64, StoreError> {
+        let Some(home) = &self.view.root.home else { return Ok(0) };
+        match target {
+            Target::Free { wanted, unless } => {
+                let stat = rustix::fs::fstatvfs(home).map_err(StoreError::io(home.path(), "statvfs"))?;
+                let whole = stat.f_blocks.saturating_mul(stat.f_frsize);
+                let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+                Ok(if free >= unless.of(whole) { 0 } else { wanted.of(whole).saturating_sub(free) })
+            }
+            Target::Size(most) => {
+                let catalog = &self.view.catalog;
+                let mut things: Vec<Vec<PathBuf>> = catalog
+                    .layers
+                    .values()
+                    .flatten()
+                    .map(|layer| self.paths_of_layer(layer.chain_id, &layer.cache_id))
+                    .collect();
+                things.extend(catalog.images.keys().map(|id| self.paths_of_image(*id)));
+                Ok(Freed::total(&measure(&self.view.root.dir, &things)).saturating_sub(most))
+            }
+        }
+    }
+
+    pub(super) fn paths_of_image(&self, id: ImageId) -> Vec<PathBuf> {
+        let image: PathBuf = ["image", self.view.root.driver_name.as_str(), "imagedb"].iter().collect();
+        ["content", "metadata"].iter().map(|part| image.join(part).join("sha256").join(id.0.hex())).collect()
+    }
+
+    pub(super) fn paths_of_layer(&self, chain: ChainId, id: &CacheId) -> Vec<PathBuf> {
+        let record: PathBuf =
+            ["image", self.view.root.driver_name.as_str(), "layerdb", "sha256", &chain.0.hex()].iter().collect();
+        let mut paths = vec![record];
+        paths.extend(self.paths_of_directory(id));
+        paths
+    }
+
+    /// A directory of the home, and the short names that lead to it.
+    fn paths_of_directory(&self, id: &CacheId) -> Vec<PathBuf> {
+        let driver = &self.view.root.driver_name;
+        let links = self.links.get(id.as_str()).into_iter().flatten();
+        let links = links.map(|link| Remains::Link((*link).to_owned()).place(driver));
+        std::iter::once(Remains::Directory(id.clone()).place(driver)).chain(links).collect()
+    }
+
+    /// Where a thing is that goes. A directory that somebody else needs stays.
+    pub(super) fn paths(&self, thing: &Thing, gone: &OnceGone<'_>) -> Result<Vec<PathBuf>, StoreError> {
+        let driver = &self.view.root.driver_name;
+        let dead = |ids: Vec<CacheId>| ids.into_iter().filter(|id| gone.dead(id).is_ok()).collect::<Vec<_>>();
+        let with = |own: PathBuf, ids: Vec<CacheId>| {
+            let directories = dead(ids).iter().flat_map(|id| self.paths_of_directory(id)).collect::<Vec<_>>();
+            std::iter::once(own).chain(directories).collect::<Vec<_>>()
+        };
+        Ok(match thing {
+            Thing::Image { id, .. } => self.paths_of_image(*id),
+            Thing::Layer { chain_id, cache_id, .. } => {
+                let mut paths = self.paths_of_layer(*chain_id, cache_id);
+                if gone.dead(cache_id).is_err() {
+                    paths.truncate(1);
+                }
+                paths
+            }
+            Thing::Remains(Remains::Directory(id)) => self.paths_of_directory(id),
+            Thing::Remains(remains) => {
+                let layers = self.view.root.layers()?;
+                let ids = match (remains, layers) {
+                    (Remains::Mount(name), _) => {
+                        let mount = self.view.catalog.mounts.iter().find(|mount| mount.name == *name);
+                        mount.map(crate::schema::mount::directories).unwrap_or_default()
+                    }
+                    (Remains::Removal(name), Some(layers)) => layers.removing_cache_id(name)?.into_iter().collect(),
+                    (Remains::Registration(name), Some(layers)) => {
+                        layers.leftover_cache_id(name).ok().flatten().into_iter().collect()
+                    }
+                    _ => Vec::new(),
+                };
+                with(remains.place(driver), ids)
+            }
+            Thing::Change(name) => {
+                vec![["image", driver.as_str(), "layerdb", "tmp", name].iter().collect()]
+            }
+            Thing::Odd(_) => Vec::new(),
+        })
+    }
+
+    /// Puts everything in the order in which it goes, and measures it.
+    fn collect(
+        &mut self,
+        chosen: &[Candidate],
+        images: &Images<'_>,
+        layers: &Layers<'_>,
+        departure: &Departure,
+        found: Found,
+        gone: &OnceGone<'_>,
+    ) -> Result<(), StoreError> {
+        let mut things: Vec<(Thing, Reason)> =
+            chosen.iter().map(|candidate| (self.image_thing(candidate.id), candidate.reason)).collect();
+        for chain in layers.children_first(&departure.layers) {
+            let with = layers.last_image(chain);
+            let reason = if with.is_some() { Reason::WithImage } else { Reason::Unneeded };
+            things.push((self.layer_thing(chain, with), reason));
+        }
+        things.extend(found.going);
+        // Two records may name one directory: it is counted once.
+        let mut seen = HashSet::new();
+        let mut paths = Vec::with_capacity(things.len());
+        for (thing, _) in &things {
+            let mut own = self.paths(thing, gone)?;
+            own.retain(|path| seen.insert(path.clone()));
+            paths.push(own);
+        }
+        let measured = measure(&self.view.root.dir, &paths);
+        for (((thing, reason), paths), measured) in things.into_iter().zip(paths).zip(&measured) {
+            let last_used = if let Thing::Image { id, .. } = &thing { images.last_used(*id) } else { None };
+            let bytes = self.freed.add(measured);
+            self.plan.unread += measured.unread;
+            self.plan.items.push(Item { thing, reason, bytes, paths, last_used });
+        }
+        for (thing, cause) in found.spared {
+            self.spare(thing, cause);
+        }
+        Ok(())
+    }
+}
+
+/// Everything that cannot be read and might need something.
+fn doubts(view: &View, departure: &Departure) -> Vec<Doubt> {
+    let mut doubts = Vec::new();
+    if let Some(cause) = &view.catalog.damaged_references {
+        doubts.push(Doubt::Names { cause: cause.clone() });
+    }
+    for doubt in view.liveness.once_gone(departure).doubts().into_iter().chain(Layers::doubts(view)) {
+        if !doubts.contains(&doubt) {
+            doubts.push(doubt);
+        }
+    }
+    doubts
+}
+
+/// The directories of layers and mounts that go.
+pub(super) fn directories_of(view: &View, departure: &Departure) -> HashSet<CacheId> {
+    let layers = departure.layers.iter().filter_map(|chain| Some(view.catalog.layer(*chain)?.cache_id.clone()));
+    let mounts = view.catalog.mounts.iter().filter(|mount| departure.mounts.contains(&mount.name));
+    layers.chain(mounts.flat_map(crate::schema::mount::directories)).collect()
+}
+
+/// The names of directories that go.
+fn going_directories(found: &Found, gone: &OnceGone<'_>, named: &HashSet<CacheId>) -> HashSet<String> {
+    let named = named.iter().filter(|id| gone.dead(id).is_ok()).map(ToString::to_string);
+    let orphans = found.going.iter().filter_map(|(thing, _)| match thing {
+        Thing::Remains(Remains::Directory(id)) => Some(id.to_string()),
+        _ => None,
+    });
+    named.chain(orphans).collect()
+}
+
+/// Takes those of the candidates that nothing is built on any more, and then those that are left without children by that.
+fn choose(
+    view: &View,
+    candidates: &[&Candidate],
+    images: &mut Images<'_>,
+    layers: &mut Layers<'_>,
+    departure: &mut Departure,
+    chosen: &mut Vec<Candidate>,
+) {
+    let mut waiting: Vec<Candidate> =
+        candidates.iter().filter(|candidate| !images.going().contains(&candidate.id)).map(|one| **one).collect();
+    loop {
+        let before = waiting.len();
+        waiting.retain(|candidate| {
+            if !images.is_childless(candidate.id) {
+                return true;
+            }
+            let image: Option<&Image> = view.catalog.images.get(&candidate.id);
+            departure.layers.extend(image.into_iter().flat_map(|image| layers.remove(image)));
+            images.remove(candidate.id);
+            chosen.push(*candidate);
+            false
+        });
+        if waiting.len() == before {
+            return;
+        }
+    }
+}

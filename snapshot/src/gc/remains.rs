@@ -1,0 +1,265 @@
+//! What is left in a store of things that are gone.
+
+use std::collections::HashSet;
+
+use layerfs::DiffId;
+use rustix::fs::{FileType, Stat};
+
+use super::item::{Reason, StayCause, Thing};
+use super::policy::Policy;
+use crate::dir::Dir;
+use crate::driver::EntryKind;
+use crate::edit::{Remains, TEMPORARY, TemporaryPlace};
+use crate::error::StoreError;
+use crate::ids::{CacheId, MountName};
+use crate::liveness::{Doubt, OnceGone, orphan_mounts};
+use crate::schema::layer::LayerStore;
+use crate::schema::{distribution, mount};
+use crate::view::View;
+
+/// How old something is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ages {
+    now: i64,
+    min_age: u64,
+}
+
+impl Ages {
+    pub(super) fn new(policy: &Policy) -> Self {
+        Self { now: policy.now.as_second(), min_age: policy.min_age.as_secs() }
+    }
+
+    /// Why something stays that changed then, in whatever way: that time cannot be set.
+    fn of_stat(self, stat: &Stat) -> Option<StayCause> {
+        #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the types differ between platforms")]
+        let changed = stat.st_ctime as i64;
+        // A time to come is as young as can be.
+        let age = u64::try_from(self.now.saturating_sub(changed)).unwrap_or(0);
+        (age < self.min_age).then_some(StayCause::Young(age))
+    }
+
+    /// The same of an entry of a directory, and of what is directly in it. What is not there is as old as can be.
+    pub(super) fn of_entry(self, dir: &Dir, name: &str) -> Result<Option<StayCause>, StoreError> {
+        let Some(stat) = dir.stat(name)? else { return Ok(None) };
+        let own = self.of_stat(&stat);
+        if own.is_some() || FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Ok(own);
+        }
+        let Some(own) = dir.sub(name)? else { return Ok(None) };
+        for name in own.all_names()? {
+            if let Some(young) = own.stat(&name)?.and_then(|stat| self.of_stat(&stat)) {
+                return Ok(Some(young));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) going: Vec<(Thing, Reason)>,
+    pub(super) spared: Vec<(Thing, StayCause)>,
+}
+
+impl Found {
+    fn decide(&mut self, remains: Remains, reason: Reason, stays: Option<StayCause>) {
+        let thing = Thing::Remains(remains);
+        match stays {
+            None => self.going.push((thing, reason)),
+            Some(cause) => self.spared.push((thing, cause)),
+        }
+    }
+}
+
+/// Mounts that nobody uses, and those that may be used or are too young.
+pub(super) fn mounts(view: &View, ages: Ages, found: &mut Found) -> Result<HashSet<MountName>, StoreError> {
+    let names = view.catalog.mounts.iter().map(|mount| &mount.name);
+    let orphans = orphan_mounts::find(&view.root.dir, names, view.snapshots())?;
+    if let Some((container, cause)) = orphans.doubt {
+        let known: HashSet<&str> = view.catalog.containers.iter().map(|container| container.id.as_str()).collect();
+        let doubt = Doubt::Container { container, cause };
+        for mount in view.catalog.mounts.iter().filter(|mount| !known.contains(mount.name.as_str())) {
+            let thing = Thing::Remains(Remains::Mount(mount.name.clone()));
+            found.spared.push((thing, StayCause::Doubt(doubt.clone())));
+        }
+        return Ok(HashSet::new());
+    }
+    let layers = view.root.layers()?;
+    let dir = layers.as_ref().and_then(LayerStore::mounts);
+    let mut going = HashSet::new();
+    for mount in view.catalog.mounts.iter().filter(|mount| orphans.names.contains(&mount.name)) {
+        let mut stays = None;
+        if let Some(dir) = dir {
+            let parents: Vec<&str> = mount.name.split('/').collect();
+            if let (Some((name, parents)), true) = (parents.split_last(), stays.is_none())
+                && let Some(dir) = dir.descend(parents)?
+            {
+                stays = ages.of_entry(&dir, name)?;
+            }
+        }
+        for id in mount::directories(mount) {
+            if let (None, Some(home)) = (&stays, &view.root.home) {
+                stays = ages.of_entry(home, id.as_str())?;
+            }
+        }
+        if let Some(cause) = mount.unknown_layer().or(mount.unknown_init()) {
+            stays = Some(StayCause::Doubt(Doubt::Mount { mount: mount.name.clone(), cause: cause.clone() }));
+        }
+        if stays.is_none() {
+            going.insert(mount.name.clone());
+        }
+        found.decide(Remains::Mount(mount.name.clone()), Reason::NoContainer, stays);
+    }
+    Ok(going)
+}
+
+/// Removals and registrations that were begun and not finished, with the directories that they name.
+pub(super) fn begun(
+    view: &View,
+    ages: Ages,
+    found: &mut Found,
+) -> Result<(HashSet<String>, HashSet<CacheId>), StoreError> {
+    let (mut removals, mut directories) = (HashSet::new(), HashSet::new());
+    let Some(layers) = view.root.layers()? else { return Ok((removals, directories)) };
+    let mut names = layers.removing()?;
+    names.sort();
+    for name in names {
+        match layers.removing_cache_id(&name) {
+            Err(error) => {
+                let cause = crate::catalog::with_causes(&error);
+                let doubt = Doubt::LayerRecord { record: name.clone(), cause };
+                found.decide(Remains::Removal(name), Reason::RemovalBegun, Some(StayCause::Doubt(doubt)));
+            }
+            Ok(id) => {
+                directories.extend(id);
+                removals.insert(name.clone());
+                found.decide(Remains::Removal(name), Reason::RemovalBegun, None);
+            }
+        }
+    }
+    let mut names = layers.registrations()?;
+    names.sort();
+    for name in names {
+        let stays = if LayerStore::is_own(&name) { None } else { ages.of_entry(layers.tmp()?, &name)? };
+        if let Some(id) = layers.leftover_cache_id(&name).ok().flatten() {
+            directories.insert(id);
+        }
+        found.decide(Remains::Registration(name), Reason::RegistrationBegun, stays);
+    }
+    let changes = layers.tmp_names()?.into_iter();
+    let mut changes: Vec<String> = changes.filter(|name| crate::edit::is_change_record(name)).collect();
+    changes.sort();
+    found.going.extend(changes.into_iter().map(|name| (Thing::Change(name), Reason::Unfinished)));
+    Ok((removals, directories))
+}
+
+/// Directories that nobody claims. `named` are those that other remains name, or layers that go: they go with them.
+pub(super) fn directories(
+    view: &View,
+    ages: Ages,
+    gone: &OnceGone<'_>,
+    named: &HashSet<CacheId>,
+    found: &mut Found,
+) -> Result<(), StoreError> {
+    let Some(home) = &view.root.home else { return Ok(()) };
+    for (name, entry) in view.liveness.entries() {
+        if entry.kind == EntryKind::Service {
+            continue;
+        }
+        let is_claimed = !entry.claims.is_empty();
+        let stat = home.stat(name)?;
+        let is_directory = stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+        let id: Option<CacheId> = name.parse().ok();
+        let (Some(id), true) = (id, is_directory) else {
+            if !is_claimed {
+                found.spared.push((Thing::Odd(name.to_owned()), StayCause::NotOfDocker));
+            }
+            continue;
+        };
+        if named.contains(&id) {
+            continue;
+        }
+        match gone.dead(&id) {
+            Ok(_) => {
+                let young = ages.of_entry(home, name)?;
+                found.decide(Remains::Directory(id), Reason::Orphan, young);
+            }
+            // What is claimed, and not just looks so, is nothing to speak of.
+            Err(_) if is_claimed => {}
+            Err(reason) => found.decide(Remains::Directory(id), Reason::Orphan, Some(StayCause::Needed(reason))),
+        }
+    }
+    Ok(())
+}
+
+/// Short names that lead to nothing, and nothing that stays stands on them.
+pub(super) fn links(view: &View, stays: &dyn Fn(&str) -> bool, found: &mut Found) -> Result<(), StoreError> {
+    let staying = view.liveness.entries().filter(|(name, _)| stays(name));
+    let wanted: HashSet<&str> = staying.flat_map(|(_, entry)| &entry.missing_links).map(String::as_str).collect();
+    let place = view.root.home_layout().and_then(|layout| layout.links);
+    let Some(dir) = view.root.home.as_ref().zip(place).map_or(Ok(None), |(home, links)| home.sub(links))? else {
+        return Ok(());
+    };
+    for (link, _) in view.liveness.links().iter().filter(|(_, entry)| entry.is_none()) {
+        let is_link = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+        let cause = match dir.stat(link)?.map(is_link) {
+            None => continue,
+            Some(false) => Some(StayCause::NotOfDocker),
+            Some(true) => wanted.contains(link.as_str()).then_some(StayCause::WantedLink),
+        };
+        found.decide(Remains::Link(link.clone()), Reason::Stale, cause);
+    }
+    Ok(())
+}
+
+/// What Docker noted of images and layers that are gone. `layers` are those that stay; `None` if that is not known.
+pub(super) fn notes(view: &View, layers: Option<&HashSet<DiffId>>, found: &mut Found) -> Result<(), StoreError> {
+    let Some(images_dir) = &view.root.images_dir else { return Ok(()) };
+    if let Some(images) = view.root.images()? {
+        let stored: HashSet<_> = images.list()?.into_iter().collect();
+        // A name may bring the image back: then what was noted of it counts again.
+        let named: HashSet<_> = view.catalog.references.iter().map(|(_, id)| id).collect();
+        let mut noted = images.noted()?;
+        noted.retain(|id| !stored.contains(id) && !named.contains(id));
+        noted.sort();
+        noted.into_iter().for_each(|id| found.decide(Remains::Metadata(id), Reason::NoImage, None));
+    }
+    let Some(layers) = layers else { return Ok(()) };
+    let mut sources = distribution::sources(images_dir)?;
+    sources.sort();
+    for id in sources.into_iter().filter(|id| !layers.contains(id)) {
+        found.decide(Remains::Sources(id), Reason::NoLayer, None);
+    }
+    let mut blobs = distribution::blobs(images_dir)?;
+    blobs.sort();
+    for blob in blobs {
+        // One that does not tell its layer may be of any.
+        if let Ok(Some(id)) = distribution::diff_id_of(images_dir, blob)
+            && !layers.contains(&id)
+        {
+            found.decide(Remains::Blob(blob), Reason::NoLayer, None);
+        }
+    }
+    Ok(())
+}
+
+/// Files that were to replace others.
+pub(super) fn temporaries(view: &View, ages: Ages, found: &mut Found) -> Result<(), StoreError> {
+    let Some(images_dir) = &view.root.images_dir else { return Ok(()) };
+    for place in TemporaryPlace::ALL {
+        let Some(dir) = images_dir.descend(place.path())? else { continue };
+        let mut names = dir.names()?;
+        names.retain(|name| name.starts_with(TEMPORARY));
+        names.sort();
+        for name in names {
+            let stays = match dir.stat(&name)? {
+                Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => ages.of_stat(&stat),
+                Some(_) => Some(StayCause::NotOfDocker),
+                None => continue,
+            };
+            found.decide(Remains::Temporary { place, name }, Reason::Temporary, stays);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! What would be freed so far, while images are chosen for a target.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use layerfs::ChainId;
+
+use super::images::Candidate;
+use super::measure::{Freed, Measured, measure};
+use super::planner::{Planner, directories_of};
+use super::remains::{self, Ages, Found};
+use crate::error::StoreError;
+use crate::ids::CacheId;
+use crate::liveness::Departure;
+
+/// The bytes that are freed so far.
+pub(super) struct Trial {
+    pub(super) bytes: u64,
+    freed: Freed,
+}
+
+impl Trial {
+    /// With the remains, which go anyway.
+    pub(super) fn new(
+        planner: &Planner<'_>,
+        departure: &Departure,
+        found: &Found,
+        named: &HashSet<CacheId>,
+        ages: Ages,
+    ) -> Result<Self, StoreError> {
+        let view = planner.view;
+        let named = named.union(&directories_of(view, departure)).cloned().collect();
+        let gone = view.liveness.once_gone(departure);
+        let mut orphans = Found::default();
+        remains::directories(view, ages, &gone, &named, &mut orphans)?;
+        let mut seen = HashSet::new();
+        let mut paths: Vec<Vec<PathBuf>> = Vec::new();
+        for (thing, _) in found.going.iter().chain(&orphans.going) {
+            let mut own = planner.paths(thing, &gone)?;
+            own.retain(|path| seen.insert(path.clone()));
+            paths.push(own);
+        }
+        let mut trial = Self { bytes: 0, freed: Freed::default() };
+        trial.take(&measure(&view.root.dir, &paths));
+        Ok(trial)
+    }
+
+    fn take(&mut self, measured: &[Measured]) {
+        self.bytes += measured.iter().map(|one| self.freed.add(one)).sum::<u64>();
+    }
+
+    /// Images and layers besides.
+    pub(super) fn add(&mut self, planner: &Planner<'_>, images: &[Candidate], layers: &[ChainId]) {
+        let mut paths: Vec<Vec<PathBuf>> = images.iter().map(|image| planner.paths_of_image(image.id)).collect();
+        let records = layers.iter().filter_map(|chain| planner.view.catalog.layer(*chain));
+        paths.extend(records.map(|layer| planner.paths_of_layer(layer.chain_id, &layer.cache_id)));
+        self.take(&measure(&planner.view.root.dir, &paths));
+    }
+}

@@ -1,0 +1,67 @@
+//! Which entries of `layerdb/mounts` nobody uses.
+//!
+//! One is used by the container of its name. Newer daemons mount images into containers, under names that begin with the
+//! container's id or that its config lists; so an entry counts as used where any container's config has its name anywhere.
+//! BuildKit and the builder before it make entries that live as long as a step of a build: without a daemon nobody uses them.
+
+use std::collections::HashSet;
+
+use crate::catalog::with_causes;
+use crate::dir::Dir;
+use crate::error::StoreError;
+use crate::ids::MountName;
+use crate::schema::buildkit::Snapshots;
+use crate::schema::container;
+
+/// The mounts among `names` that nobody uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct OrphanMounts {
+    /// Their names.
+    pub(crate) names: HashSet<MountName>,
+    /// Why there may be more that are used: the container whose config cannot be read, and why. Then there are none.
+    pub(crate) doubt: Option<(String, String)>,
+}
+
+/// Finds those of `names` that nobody uses. `snapshots` are BuildKit's records.
+///
+/// # Errors
+/// [`StoreError`] if the containers cannot be listed.
+pub(crate) fn find<'n>(
+    root: &Dir,
+    names: impl IntoIterator<Item = &'n MountName>,
+    snapshots: Result<&Snapshots, &StoreError>,
+) -> Result<OrphanMounts, StoreError> {
+    let mut found = OrphanMounts::default();
+    let containers = container::open(root)?;
+    let ids = containers.as_ref().map_or(Ok(Vec::new()), Dir::all_names)?;
+    let ids: Vec<String> = ids.iter().map(|id| id.to_string_lossy().into_owned()).collect();
+    let known: HashSet<&str> = ids.iter().map(String::as_str).collect();
+    for name in names {
+        let first = name.split('/').next().unwrap_or_default();
+        let owner = first.split_once("-src=").map_or(first, |(id, _)| id);
+        let cached =
+            snapshots.is_ok_and(|snapshots| snapshots.driver_ids().iter().any(|id| id.as_str() == name.as_str()));
+        if !known.contains(owner) && !known.contains(name.as_str()) && !cached {
+            found.names.insert(name.clone());
+        }
+    }
+    if found.names.is_empty() {
+        return Ok(found);
+    }
+    for id in &ids {
+        let Some(containers) = &containers else { break };
+        match containers.sub(id).and_then(|own| own.map_or(Ok(None), |own| container::raw_config(&own))) {
+            Ok(Some(config)) => found.names.retain(|name| !contains(&config, name.as_bytes())),
+            // Without a config there is no container.
+            Ok(None) => {}
+            Err(error) => {
+                return Ok(OrphanMounts { names: HashSet::new(), doubt: Some((id.clone(), with_causes(&error))) });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}

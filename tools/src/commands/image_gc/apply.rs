@@ -1,0 +1,70 @@
+//! The plan carried out: made once more while nobody else can write, and done in one transaction.
+
+use std::sync::atomic::Ordering;
+
+use images::load::ImportError;
+use snapshot::StoreError;
+use snapshot::edit::{KeptLayer, KeptRemains, Remains, Transaction, WriteOptions};
+use snapshot::gc::{Item, Plan, Policy, Thing};
+use snapshot::root::DataRoot;
+use snapshot::view::{Needs, View};
+
+use super::{Cli, NAME};
+use crate::flags::writable;
+use crate::{output, signals};
+
+/// Removes what the plan says; `plan` becomes what is gone. Returns whether something stays that was to go.
+pub(super) fn apply(cli: &Cli, before: View, policy: &Policy, plan: &mut Plan) -> anyhow::Result<bool> {
+    // No descriptor of the root is kept: two openings would be two owners of its lock.
+    drop(before);
+    let driver = writable(cli.storage_driver.as_deref())?;
+    let interrupted = signals::interrupted()?;
+    // What a change that was interrupted has left is finished or taken back here.
+    let mut transaction = Transaction::begin(&cli.root, WriteOptions { driver, sync: !cli.no_sync })?;
+    let view = View::read_root(DataRoot::find(&cli.root, cli.storage_driver.as_deref())?, Needs::LIVENESS)?;
+    let current = Plan::make(&view, policy)?;
+    let finished = finished(plan, &current);
+    *plan = current;
+    plan.items.splice(0..0, finished);
+    let edits = plan.edits();
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(ImportError::Interrupted.into());
+    }
+    if edits.is_empty() {
+        return Ok(false);
+    }
+    edits.into_iter().for_each(|edit| transaction.add(edit));
+    let summary = transaction.commit().map_err(|error| match error {
+        StoreError::Unfinished { source } => {
+            anyhow::Error::from(*source).context("something could not be removed; the next run goes on with it")
+        }
+        error => error.into(),
+    })?;
+    for KeptLayer { chain_id, reason } in &summary.kept {
+        output::complain(NAME, &format!("layer {chain_id} stays: {reason}"));
+    }
+    let name = view.root.driver_name.as_str();
+    // A second name of a directory that leads somewhere again is nothing to speak of.
+    let stays = |kept: &&KeptRemains| plan.items.iter().any(|item| item.thing == Thing::Remains(kept.remains.clone()));
+    let kept: Vec<&KeptRemains> = summary.kept_remains.iter().filter(stays).collect();
+    for KeptRemains { remains, reason } in &kept {
+        output::complain(NAME, &format!("{} stays: {reason}", remains.place(name).display()));
+    }
+    let is_kept = !summary.kept.is_empty() || !kept.is_empty();
+    let remains: Vec<Remains> = kept.into_iter().map(|kept| kept.remains.clone()).collect();
+    plan.items.retain(|item| match &item.thing {
+        Thing::Layer { chain_id, .. } => !summary.kept.iter().any(|kept| kept.chain_id == *chain_id),
+        Thing::Remains(own) => !remains.contains(own),
+        Thing::Image { .. } | Thing::Change(_) | Thing::Odd(_) => true,
+    });
+    Ok(is_kept)
+}
+
+/// What was left of changes of ours and is gone since: it is part of what was done.
+fn finished(plan: &Plan, current: &Plan) -> Vec<Item> {
+    let is_ours = |item: &&Item| {
+        matches!(item.thing, Thing::Change(_) | Thing::Remains(Remains::Registration(_) | Remains::Removal(_)))
+    };
+    let is_gone = |item: &&Item| !current.items.iter().any(|now| now.thing == item.thing);
+    plan.items.iter().filter(is_ours).filter(is_gone).cloned().collect()
+}

@@ -1,0 +1,102 @@
+//! The plan as one JSON object. Numbers are bytes, or seconds since 1970; fields may be added, none changes its meaning.
+//!
+//! ```text
+//! root, storage_driver
+//! applied            whether it was carried out; then items are what is gone
+//! bytes              what the file system gets back: the sum of the items
+//! may_share_blocks   files may share blocks on this file system, so that less may be freed
+//! unread             entries that could not be measured, which count as nothing
+//! items      [{kind, id, names, reason, reason_text, bytes, paths, last_used, image}], in the order in which they go
+//! spared     [{kind, id, names, cause, cause_text}]: what was looked at and stays
+//! doubts     [{code, text}]: why it cannot be told who needs what; with any, nothing goes
+//! goal       {wanted, freed, reached}, or null without a target
+//! refusal    why it could not be carried out now, or null
+//!
+//! kind    image layer directory link removal registration mount metadata sources blob temporary-file change; in spared also odd
+//! reason  dangling unused parent with-image unneeded no-container removal-begun registration-begun orphan stale no-image no-layer
+//!         temporary unfinished
+//! cause   used-by-container may-be-used-by-container children named kept label excluded among-last too-new used-recently
+//!         enough-goes odd-name young needed doubt wanted-link not-of-docker
+//! ```
+//!
+//! `bytes` of an item are those that go with it after the items before it: an inode with several links is counted where its last
+//! link goes. `names` is empty but for images; `image` is the last image that had a layer, else null; `last_used` is known of
+//! images alone. `paths` are below `root`.
+
+use serde_json::{Value, json};
+use snapshot::edit::Remains;
+use snapshot::gc::{Item, Spared, Thing};
+
+use super::Shown;
+use crate::output;
+
+pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
+    output::json(&value(shown))
+}
+
+fn value(shown: &Shown<'_>) -> Value {
+    let plan = shown.plan;
+    let goal = plan.goal.map(|goal| json!({"wanted": goal.wanted, "freed": goal.freed, "reached": goal.is_reached()}));
+    let doubts = plan.doubts.iter().map(|doubt| json!({"code": doubt.code(), "text": doubt.to_string()}));
+    json!({
+        "root": shown.root.display().to_string(),
+        "storage_driver": shown.driver,
+        "applied": shown.applied,
+        "bytes": plan.bytes(),
+        "may_share_blocks": plan.may_share_blocks,
+        "unread": plan.unread,
+        "items": plan.items.iter().map(item).collect::<Vec<_>>(),
+        "spared": plan.spared.iter().map(spared).collect::<Vec<_>>(),
+        "doubts": doubts.collect::<Vec<_>>(),
+        "goal": goal,
+        "refusal": shown.refusal,
+    })
+}
+
+fn item(item: &Item) -> Value {
+    let paths: Vec<String> = item.paths.iter().map(|path| path.display().to_string()).collect();
+    let image = if let Thing::Layer { with, .. } = &item.thing { *with } else { None };
+    json!({
+        "kind": item.thing.code(),
+        "id": id(&item.thing),
+        "names": names(&item.thing),
+        "reason": item.reason.code(),
+        "reason_text": item.reason.to_string(),
+        "bytes": item.bytes,
+        "paths": paths,
+        "last_used": item.last_used,
+        "image": image,
+    })
+}
+
+fn spared(spared: &Spared) -> Value {
+    json!({
+        "kind": spared.thing.code(),
+        "id": id(&spared.thing),
+        "names": names(&spared.thing),
+        "cause": spared.cause.code(),
+        "cause_text": spared.cause.to_string(),
+    })
+}
+
+fn names(thing: &Thing) -> &[String] {
+    if let Thing::Image { names, .. } = thing { names } else { &[] }
+}
+
+/// What a thing is called in the store.
+pub(super) fn id(thing: &Thing) -> String {
+    match thing {
+        Thing::Image { id, .. } => id.to_string(),
+        Thing::Layer { chain_id, .. } => chain_id.to_string(),
+        Thing::Remains(remains) => match remains {
+            Remains::Mount(name) => name.to_string(),
+            Remains::Removal(name) | Remains::Registration(name) | Remains::Link(name) => name.clone(),
+            Remains::Directory(id) => id.to_string(),
+            Remains::Metadata(id) => id.to_string(),
+            Remains::Sources(id) => id.to_string(),
+            Remains::Blob(digest) => digest.to_string(),
+            Remains::Temporary { name, .. } => name.clone(),
+        },
+        Thing::Change(name) | Thing::Odd(name) => name.clone(),
+    }
+}

@@ -1,0 +1,173 @@
+//! The plan for people.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+
+use docker_format::ago::ago;
+use docker_format::size::size;
+use docker_format::table::align;
+use snapshot::gc::{Item, Spared, StayCause, Thing};
+use snapshot::ids::ImageId;
+
+use super::{Shown, json};
+use crate::output::{self, counted, escape};
+
+/// Entries of a kind that are named; of more only the number is said.
+const NAMED: usize = 20;
+
+pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
+    let mut out = String::new();
+    going(shown, &mut out);
+    staying(shown, &mut out);
+    sum(shown, &mut out);
+    output::page(&out)?;
+    Ok(())
+}
+
+/// Cells of one line, each ended by a tab but the last.
+fn cells(cells: &[String]) -> String {
+    // A tab or an end of line in a name would be another cell.
+    cells.iter().map(|cell| escape(cell)).collect::<Vec<_>>().join("\t") + "\n"
+}
+
+fn going(shown: &Shown<'_>, out: &mut String) {
+    let items = &shown.plan.items;
+    // With an image go its layers: they are told of apart only where everything is named.
+    let mut with: HashMap<ImageId, (u64, u64)> = HashMap::new();
+    for item in items {
+        if let Thing::Layer { with: Some(image), .. } = &item.thing {
+            let (bytes, count) = with.entry(*image).or_default();
+            *bytes += item.bytes;
+            *count += 1;
+        }
+    }
+    let mut rows: Vec<[String; 4]> = Vec::new();
+    let mut more: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    let mut named: HashMap<&str, usize> = HashMap::new();
+    for item in items {
+        let is_within = matches!(&item.thing, Thing::Layer { with: Some(_), .. });
+        if is_within && !shown.verbose {
+            continue;
+        }
+        let count = named.entry(item.thing.code()).or_default();
+        *count += 1;
+        if *count > NAMED && !shown.verbose {
+            let (number, bytes) = more.entry(item.thing.code()).or_default();
+            (*number, *bytes) = (*number + 1, *bytes + item.bytes);
+            continue;
+        }
+        rows.push(row(item, &with, shown));
+    }
+    rows.extend(
+        more.into_iter()
+            .map(|(kind, (number, bytes))| [kind.to_owned(), format!("{number} more"), String::new(), size(bytes)]),
+    );
+    if rows.is_empty() {
+        return;
+    }
+    let title = if shown.applied { "GONE" } else { "TO GO" };
+    let mut table = format!("{title}\tNAME\tFREES\tREASON\n");
+    rows.iter().for_each(|[kind, name, reason, bytes]| {
+        table.push_str(&cells(&[kind.clone(), name.clone(), bytes.clone(), reason.clone()]));
+    });
+    out.push_str(&align(&table));
+    out.push('\n');
+}
+
+fn row(item: &Item, with: &HashMap<ImageId, (u64, u64)>, shown: &Shown<'_>) -> [String; 4] {
+    let (mut bytes, mut reason) = (item.bytes, item.reason.to_string());
+    if let Thing::Image { id, .. } = &item.thing {
+        if let Some(used) = item.last_used {
+            let _ = write!(reason, "; last used {}", ago(used, shown.now));
+        }
+        if let Some((more, layers)) = with.get(id).filter(|_| !shown.verbose) {
+            bytes += more;
+            let _ = write!(reason, "; with {}", counted(*layers, "layer"));
+        }
+    }
+    [item.thing.code().to_owned(), name(&item.thing, &shown.driver), reason, size(bytes)]
+}
+
+/// What people know a thing by.
+fn name(thing: &Thing, driver: &str) -> String {
+    match thing {
+        Thing::Image { id, names } if names.is_empty() => id.0.short(),
+        Thing::Image { id, names } => format!("{} ({})", names.join(", "), id.0.short()),
+        Thing::Layer { chain_id, .. } => chain_id.0.short(),
+        Thing::Remains(remains) => remains.place(driver).display().to_string(),
+        Thing::Change(_) | Thing::Odd(_) => json::id(thing),
+    }
+}
+
+/// What stays against what one might expect; the rest, such as images that containers use, only if everything is named.
+fn staying(shown: &Shown<'_>, out: &mut String) {
+    let mut rows = Vec::new();
+    let mut more: BTreeMap<String, u64> = BTreeMap::new();
+    for spared in &shown.plan.spared {
+        let is_shown = shown.verbose || (is_surprising(spared) && rows.len() < NAMED);
+        if is_shown {
+            let kind = spared.thing.code().to_owned();
+            rows.push([kind, name(&spared.thing, &shown.driver), spared.cause.to_string()]);
+        } else {
+            *more.entry(in_short(spared)).or_default() += 1;
+        }
+    }
+    if !rows.is_empty() {
+        let mut table = String::from("STAYS\tNAME\tREASON\n");
+        rows.iter().for_each(|row| table.push_str(&cells(row)));
+        out.push_str(&align(&table));
+    }
+    for (why, count) in more {
+        let _ = writeln!(out, "{count} {why}");
+    }
+    if !shown.plan.spared.is_empty() {
+        out.push('\n');
+    }
+}
+
+fn is_surprising(spared: &Spared) -> bool {
+    !matches!(spared.thing, Thing::Image { .. })
+        || matches!(spared.cause, StayCause::MayBeUsedBy(_) | StayCause::OddName(_) | StayCause::Children)
+}
+
+/// The cause without what is only true of one.
+fn in_short(spared: &Spared) -> String {
+    let what = match spared.thing {
+        Thing::Image { .. } => "of the images stay",
+        _ => "of the rest stay",
+    };
+    let why = match &spared.cause {
+        StayCause::UsedBy(_) => "containers use them".to_owned(),
+        StayCause::MayBeUsedBy(_) => "containers may use them".to_owned(),
+        StayCause::Named => "they have names; --all takes those that no container uses".to_owned(),
+        StayCause::Kept(_) => "--keep means them".to_owned(),
+        StayCause::Label(_) => "--keep-label means them".to_owned(),
+        StayCause::Excluded => "the file of excludes has them".to_owned(),
+        StayCause::AmongLast(_) => "they are the newest of their repositories".to_owned(),
+        StayCause::TooNew => "they were made too late".to_owned(),
+        StayCause::UsedRecently => "they were used too late".to_owned(),
+        StayCause::EnoughGoes => "enough goes without them".to_owned(),
+        StayCause::Children => "images that stay were built from them".to_owned(),
+        StayCause::Young(_) => "they changed too late; --min-age says when".to_owned(),
+        StayCause::Doubt(_) => "it cannot be told who needs what".to_owned(),
+        other => other.to_string(),
+    };
+    format!("{what}: {why}")
+}
+
+fn sum(shown: &Shown<'_>, out: &mut String) {
+    let plan = shown.plan;
+    let freed = size(plan.bytes());
+    let _ = match (shown.applied, plan.items.is_empty()) {
+        (_, true) => writeln!(out, "Nothing goes from {}.", escape(&shown.root.display().to_string())),
+        (true, false) => writeln!(out, "Freed {freed}."),
+        (false, false) => writeln!(out, "{freed} would be freed; --apply does it."),
+    };
+    if let Some(goal) = plan.goal {
+        let _ = match () {
+            () if goal.wanted == 0 => writeln!(out, "Enough is free already."),
+            () if goal.is_reached() => writeln!(out, "{} was to be freed.", size(goal.wanted)),
+            () => writeln!(out, "{} was to be freed: no more can go.", size(goal.wanted)),
+        };
+    }
+}

@@ -63,7 +63,7 @@ const BACKSPACE: u32 = 8;
 #[test]
 fn a_page_to_click_through() {
     let Some((mut browser, _dir)) = show(&pages::page()) else { return };
-    assert_eq!(browser.text("document.title"), "Docker storage");
+    assert_eq!(browser.text("document.title"), "Docker storage on harbour");
     assert_eq!(browser.text(PATH), "/var/lib/docker");
     assert!(browser.text(FIRST_ROW).starts_with("images images 1."), "{}", browser.text(FIRST_ROW));
     let legend = browser.text("document.querySelector('#legend').innerText");
@@ -71,6 +71,17 @@ fn a_page_to_click_through() {
         assert!(legend.lines().any(|line| line.trim() == kind), "{kind} in {legend}");
     }
     picture(&mut browser, "light.png");
+    let sums = browser.text("document.querySelector('#sums').innerText");
+    assert!(sums.contains("RECLAIMABLE") && sums.contains("1.312GB (83%)") && sums.contains("Build Cache"), "{sums}");
+    // Boxes of layers say what made them, and a name that does not fit keeps its end.
+    let step = browser
+        .eval(&format!("{}.classList.contains('headed')", tile("RUN ./configure --enable-optimizations && make")));
+    assert_eq!(step, true);
+    let cut = "[...document.querySelectorAll('.tile .name.cut')].map((name) => {
+        const [start, end] = [name.querySelector('.start'), name.querySelector('.end')];
+        const box = name.closest('.tile').getBoundingClientRect(), tail = end.getBoundingClientRect();
+        return tail.right <= box.right + 1 && start.scrollWidth >= start.clientWidth; })";
+    assert_eq!(browser.eval(&format!("{cut}.length > 4 && {cut}.every((fits) => fits)")), true);
 
     // The mouse: what is pointed at, in, and out by the path, by keys and by the browser's own way back.
     browser.point_at(&tile("volumes"));
@@ -86,7 +97,7 @@ fn a_page_to_click_through() {
     browser.click(&tile("python:3.13"));
     opened(&mut browser, "python:3.13");
     assert_eq!(browser.text(PATH), "/var/lib/docker > images > python:3.13");
-    assert_eq!(browser.text("document.title"), "python:3.13 – Docker storage");
+    assert_eq!(browser.text("document.title"), "python:3.13 – Docker storage on harbour");
     assert!(browser.text("document.querySelector('#about').innerText").contains("tagged python:3.13"));
     picture(&mut browser, "image.png");
     browser.click("document.querySelector('#path a')");
@@ -122,6 +133,17 @@ fn a_page_to_click_through() {
     browser.press("Escape", ESCAPE);
     opened(&mut browser, "/var/lib/docker");
 
+    // What would be freed stands beside what can be removed, and only there.
+    assert_eq!(browser.eval("getComputedStyle(document.querySelector('[data-key=unique]')).display"), "none");
+    browser.click(&tile("images"));
+    opened(&mut browser, "images");
+    let freed = browser.text(&format!("{}.parentNode.querySelector('.unique').textContent", row("python:3.13")));
+    assert_eq!(freed, "166MB");
+    browser.click("document.querySelector('[data-key=unique] button')");
+    assert!(browser.text(FIRST_ROW).starts_with("postgres:17"), "{}", browser.text(FIRST_ROW));
+    browser.press("Escape", ESCAPE);
+    opened(&mut browser, "/var/lib/docker");
+
     // The table: sorted by a click, opened by a link; the focus stays with the reader.
     browser.click("document.querySelector('[data-key=name] button')");
     assert_eq!(browser.text("document.querySelector('[data-key=name]').getAttribute('aria-sort')"), "ascending");
@@ -129,7 +151,7 @@ fn a_page_to_click_through() {
     browser.click("document.querySelector('[data-key=files] button')");
     assert_eq!(browser.text("document.querySelector('[data-key=files]').getAttribute('aria-sort')"), "descending");
     let files =
-        "[...document.querySelectorAll('#rows td:nth-of-type(4)')].map((td) => +td.textContent.replace(',', ''))";
+        "[...document.querySelectorAll('#rows td:nth-of-type(5)')].map((td) => +td.textContent.replace(',', ''))";
     assert_eq!(browser.eval(&format!("{files}.every((n, i, all) => !i || all[i - 1] >= n)")), true);
     browser.click(&format!("{}.querySelector('a')", row("containers")));
     opened(&mut browser, "containers");
@@ -154,11 +176,25 @@ fn a_page_to_click_through() {
     assert_eq!(browser.eval("document.querySelectorAll('.tile.holds').length > 2"), true);
     assert_eq!(browser.eval("document.querySelectorAll('#rows tr.hit').length > 0"), true);
     picture(&mut browser, "search.png");
+    // The hits are listed, the largest first, with where they are; a click goes there.
+    let listed = "[...document.querySelectorAll('#hits li')].map((item) => item.innerText.replace(/\\s+/g, ' '))";
+    assert_eq!(browser.eval(&format!("{listed}.length")), 12);
+    assert!(browser.text(&format!("{listed}[0]")).contains("images / "), "{}", browser.text(&format!("{listed}[0]")));
+    let sizes = "[...document.querySelectorAll('#hits .size')].map((size) => parseFloat(size.textContent))";
+    assert_eq!(browser.eval(&format!("{sizes}.every((n, i, all) => !i || all[i - 1] >= n)")), true);
+    assert!(browser.text("document.querySelector('#hits p').textContent").contains(" more"));
+    browser.click("document.querySelectorAll('#hits a')[1]");
+    opened(&mut browser, "usr/share");
+    assert_eq!(browser.text("document.querySelector('.tile.chosen .name').textContent"), "zoneinfo");
+    browser.eval("history.back()");
+    opened(&mut browser, "/var/lib/docker");
+    browser.eval("document.querySelector('#query').focus()");
     browser.press_enter();
     opened(&mut browser, "usr/share");
     assert_eq!(browser.text("document.querySelector('.tile.chosen .name').textContent"), "zoneinfo");
     browser.press("Escape", ESCAPE);
     assert_eq!(browser.eval("document.querySelectorAll('.tile.holds').length"), 0);
+    assert_eq!(browser.eval("document.querySelector('#hits').hidden"), true);
     browser.press("Escape", ESCAPE);
 
     assert_eq!(browser.complaints(), [] as [serde_json::Value; 0]);
@@ -214,6 +250,8 @@ fn dark_narrow_and_on_paper() {
         picture(&mut browser, name);
         let wide = "document.documentElement.scrollWidth - innerWidth";
         assert_eq!(browser.eval(wide), 0, "nothing is cut off at {width}");
+        let freed = format!("{}.querySelector('.freed').innerText", row("python:3.13"));
+        assert_eq!(browser.text(&freed), "166MB freed if removed");
         let outside = "[...document.querySelectorAll('.tile')].filter((t) => t.offsetLeft + t.offsetWidth >
             document.querySelector('#map').clientWidth + 1).length";
         browser.wait_for(&format!("{outside} === 0"));

@@ -302,3 +302,23 @@ fn what_is_no_data_root_is_status_1() {
     let (_dir, root) = root();
     assert_eq!(image_du(&root, &["--freed-by", "nothing:1"]).status.code(), Some(2));
 }
+
+/// What is asked of a root by a relative path is asked of the same root.
+#[test]
+fn a_relative_root_has_the_same_files() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    testkit::import(&testkit::golden("busybox-20.10.tar"), &dir.path().join("root"));
+    let ask = |root: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_image-du"));
+        let output = command.current_dir(dir.path()).args(["--files", "--json", "--root", root]).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (report["files"].clone(), report["unowned"].clone())
+    };
+    let absolute = ask(dir.path().join("root").to_str().unwrap());
+    assert!(absolute.0["directories"].as_array().unwrap().iter().any(|one| one["path"] == "bin"), "{absolute:?}");
+    assert_eq!(ask("root"), absolute);
+    assert_eq!(ask("./root/"), absolute);
+}

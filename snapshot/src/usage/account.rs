@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::parts::Part;
 use super::place::Places;
@@ -65,7 +65,7 @@ impl<'v> Account<'v> {
         };
         let home =
             HomeLayout::home_path(&view.root.driver_name).into_iter().map(|name| name.as_bytes().to_vec()).collect();
-        let prefix = view.root.dir.path().strip_prefix(path).map(names).unwrap_or_default();
+        let prefix = names(&path_below(view.root.dir.path(), path));
         let top = Dir::open(path)?;
         let places = Places::new(prefix, home, &view.catalog, &view.liveness);
         let decide = |path: &[u8], _: bool| places.find_place(path);
@@ -124,6 +124,13 @@ impl<'v> Account<'v> {
         let parts = parts_of(&removal);
         Freed { allocated: self.freed_with(&parts), removal }
     }
+}
+
+/// A path of the view, all of which are absolute, below the directory that is walked, which may be relative. Empty for one that is
+/// not below it.
+pub(super) fn path_below(path: &Path, walked: &Path) -> PathBuf {
+    let walked = std::path::absolute(walked).unwrap_or_else(|_| walked.to_path_buf());
+    path.strip_prefix(walked).map(Path::to_path_buf).unwrap_or_default()
 }
 
 /// The parts that go in a removal.

@@ -9,6 +9,7 @@ mod map;
 mod order;
 mod rules;
 mod text;
+mod text_files;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -181,16 +182,16 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     } else {
         (Account::count(&cli.root, &view, threads)?, None)
     };
-    let question = match () {
-        () if files.is_some() => Question::Files,
-        () if !asked.is_empty() => Question::Images(asked.clone()),
-        () if !going.is_empty() => Question::Freed,
-        () => cli
-            .html
-            .as_deref()
-            .map_or(Ok(Question::Everything), |path| std::path::absolute(path).map(Question::Page))?,
+    let question = match &cli.html {
+        // A threshold asks for a verdict.
+        _ if cli.rules.any() => Question::Files,
+        Some(path) => Question::Page(std::path::absolute(path)?),
+        None if cli.files => Question::Files,
+        None if !asked.is_empty() => Question::Images(asked.clone()),
+        None if !going.is_empty() => Question::Freed,
+        None => Question::Everything,
     };
-    // Files are asked about, not removals.
+    // Where files are asked about, removals are not.
     let going = if files.is_some() && cli.freed_by.is_empty() { Vec::new() } else { going };
     let freed = freed_by(&account, going);
     let mut report = DiskReport::new(&account);
@@ -199,7 +200,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let cache = account.cache_row().unwrap_or_default();
     let rows = [("Images", images), ("Containers", containers), ("Local Volumes", volumes), (BUILD_CACHE, cache)];
     if let Some(path) = &cli.html {
-        map::write(path, &account, &report)?;
+        map::write(path, &account, &report, &rows, files.as_ref())?;
     }
     let asked: Vec<ImageUsage> = report.images.iter().filter(|image| asked.contains(&image.id)).cloned().collect();
     let layers = if asked.is_empty() { Vec::new() } else { report.layers.clone() };

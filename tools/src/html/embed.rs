@@ -46,7 +46,7 @@ pub(super) fn text(text: &str) -> String {
 
 /// The tree as JSON that can stand in a data block: flat, so that depth costs nothing, each parent before its children.
 ///
-/// `{"kinds": [name...], "nodes": [[parent, kind, allocated, apparent, files, name, note?]...]}`
+/// `{"kinds": [name...], "nodes": [[parent, kind, allocated, apparent, files, name, note or null, unique?]...]}`
 pub(super) fn data(root: &Node) -> String {
     let kinds = json(&Kind::ALL.map(Kind::name));
     let mut out = format!("{{\"kinds\":{kinds},\"nodes\":[");
@@ -56,8 +56,12 @@ pub(super) fn data(root: &Node) -> String {
         let (kind, name) = (node.kind as usize, json(&visible(&node.name)));
         let comma = if number == 0 { "" } else { ",\n" };
         let _ = write!(out, "{comma}[{parent},{kind},{},{},{},{name}", node.allocated, node.apparent, node.files);
-        if let Some(note) = &node.note {
-            let _ = write!(out, ",{}", json(&visible(&cut(note))));
+        match &node.note {
+            Some(note) => _ = write!(out, ",{}", json(&visible(&cut(note)))),
+            None => out.push_str(",null"),
+        }
+        if let Some(unique) = node.unique {
+            let _ = write!(out, ",{unique}");
         }
         out.push(']');
         left.extend(node.children.iter().map(|child| (child, number)));
@@ -97,7 +101,16 @@ mod tests {
 
     fn node(name: &str, note: Option<&str>, children: Vec<Node>) -> Node {
         let note = note.map(str::to_owned);
-        Node { name: name.to_owned(), kind: Kind::Layer, allocated: 4096, apparent: 7, files: 1, note, children }
+        Node {
+            name: name.to_owned(),
+            kind: Kind::Layer,
+            allocated: 4096,
+            apparent: 7,
+            files: 1,
+            unique: None,
+            note,
+            children,
+        }
     }
 
     #[test]

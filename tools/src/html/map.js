@@ -30,10 +30,11 @@ function drawBox(box) {
   const fits = (needed) => height >= 18 && width >= 14 + needed;
   if (fits(LETTER * Math.min(node.name.length, 5))) {
     tile.classList.add('named');
-    tile.append(nameOf(node, 'name'));
     const sized = size(valueOf(node));
     const needed = DIGIT * sized.length;
-    if (headed ? fits(needed + 9 * LETTER) : height >= 36 && fits(needed)) tile.append(element('span', 'size', sized));
+    const shown = headed ? fits(needed + 9 * LETTER) : height >= 36 && fits(needed);
+    tile.append(cutName(node, 'name', Math.floor((width - 14 - (headed && shown ? needed + 8 : 0)) / LETTER)));
+    if (shown) tile.append(element('span', 'size', sized));
   }
   tile.box = box;
   box.tile = tile;
@@ -91,6 +92,7 @@ function showTip(node, x, y) {
     ['Allocated', size(node.allocated)],
     ['Apparent', size(node.apparent)],
     ['Files', count(node.files)],
+    ...(node.unique === undefined ? [] : [['Freed if removed', size(node.unique)]]),
     ['Of parent', node.parent ? share(valueOf(node), valueOf(node.parent)) : '100%'],
     ['Of all', share(valueOf(node), valueOf(root))],
   ];

@@ -29,6 +29,8 @@ pub struct Page {
     pub title: String,
     /// What was read and when: labels and values, shown in a row below the heading. The sizes of the root follow them.
     pub facts: Vec<(String, String)>,
+    /// The table below the heading, its head first; none if there is nothing in it.
+    pub rows: Vec<[String; 5]>,
     /// Everything.
     pub root: Node,
 }
@@ -46,6 +48,8 @@ pub struct Node {
     pub apparent: u64,
     /// Files in it, directories not counted.
     pub files: u64,
+    /// Bytes that would be freed if exactly this were removed, where it can be.
+    pub unique: Option<u64>,
     /// What else there is to say: the step that made a layer, tags, why an orphan is one. Long ones are cut.
     pub note: Option<String>,
     /// In any order.
@@ -130,6 +134,7 @@ pub fn render(page: &Page) -> String {
             "policy" => out.push_str(&policy::policy(SCRIPT, STYLE)),
             "title" => out.push_str(&embed::text(&page.title)),
             "facts" => facts(&mut out, page),
+            "rows" => rows(&mut out, page),
             "style" => out.push_str(STYLE),
             "script" => out.push_str(SCRIPT),
             "data" => out.push_str(&data),
@@ -149,12 +154,38 @@ fn facts(out: &mut String, page: &Page) {
     }
 }
 
+fn rows(out: &mut String, page: &Page) {
+    let Some((head, rows)) = page.rows.split_first() else { return };
+    out.push_str("<table id=\"sums\"><thead><tr>");
+    for cell in head {
+        let _ = write!(out, "<th scope=\"col\">{}</th>", embed::text(cell));
+    }
+    out.push_str("</tr></thead><tbody>");
+    for [name, cells @ ..] in rows {
+        let _ = write!(out, "<tr><th scope=\"row\">{}</th>", embed::text(name));
+        for cell in cells {
+            let _ = write!(out, "<td>{}</td>", embed::text(cell));
+        }
+        out.push_str("</tr>");
+    }
+    out.push_str("</tbody></table>");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn node(name: &str, children: Vec<Node>) -> Node {
-        Node { name: name.to_owned(), kind: Kind::Other, allocated: 1, apparent: 2, files: 3, note: None, children }
+        Node {
+            name: name.to_owned(),
+            kind: Kind::Other,
+            allocated: 1,
+            apparent: 2,
+            files: 3,
+            unique: None,
+            note: None,
+            children,
+        }
     }
 
     #[test]
@@ -162,6 +193,7 @@ mod tests {
         let page = Page {
             title: "{{data}} <b>".to_owned(),
             facts: vec![("Data-root".to_owned(), "/a & \"b\"".to_owned())],
+            rows: vec![["A", "B", "C", "D", "E"].map(str::to_owned), ["<x>", "1", "2", "3", "4%"].map(str::to_owned)],
             root: node("{{script}}", Vec::new()),
         };
         let html = render(&page);
@@ -171,6 +203,7 @@ mod tests {
         assert!(html.contains("<dt>Data-root</dt><dd>/a &amp; &quot;b&quot;</dd>"));
         assert!(html.contains("<dt>Allocated</dt><dd>1B</dd>"));
         assert!(html.contains("\"{{script}}\""));
+        assert!(html.contains("<th scope=\"row\">&lt;x&gt;</th><td>1</td>"));
     }
 
     #[test]
@@ -187,7 +220,7 @@ mod tests {
         for _ in 0..200_000 {
             root = node("d", vec![root]);
         }
-        let page = Page { title: String::new(), facts: Vec::new(), root };
+        let page = Page { title: String::new(), facts: Vec::new(), rows: Vec::new(), root };
         assert!(render(&page).contains("[199999,"));
     }
 

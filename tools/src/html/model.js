@@ -11,8 +11,8 @@ const data = JSON.parse(byId('data').textContent);
 /** The tree of the data block as an array: the root first, parents before children. */
 function read() {
   const nodes = [];
-  data.nodes.forEach(([parent, kind, allocated, apparent, files, name, note], id) => {
-    const node = { id, kind: data.kinds[kind], allocated, apparent, files, name, note, parent: null, children: [] };
+  data.nodes.forEach(([parent, kind, allocated, apparent, files, name, note, unique], id) => {
+    const node = { id, kind: data.kinds[kind], allocated, apparent, files, unique, name, note, parent: null, children: [] };
     if (parent >= 0) {
       node.parent = nodes[parent];
       node.parent.children.push(node);
@@ -89,6 +89,29 @@ function element(tag, className, ...content) {
 
 /** A name on its own: whatever direction its letters have, they do not move what stands beside it. */
 const nameOf = (node, className) => element('bdi', className, node.name);
+
+// Letters at the end of a name that stay where the name is cut: tags and file names tell names apart.
+const TAIL = 10;
+
+/**
+ * A name that loses its middle where there is no room for it; that of an image first what stands before its last part.
+ * `room` is how many letters there are to be seen, if known.
+ */
+function cutName(node, className, room = Infinity) {
+  const letters = [...node.name];
+  if (letters.length <= Math.min(room, 2 * TAIL)) return nameOf(node, className);
+  const hidden = node.kind === 'image' && room < Infinity ? letters.lastIndexOf('/') + 1 : 0;
+  let tail = Math.min(TAIL, Math.floor(room / 2.5), letters.length - hidden - 1);
+  if (tail < 3) tail = 0;
+  if (!tail && !hidden) return nameOf(node, className);
+  const name = element('bdi', `${className || ''} cut`);
+  const part = (from, to, kind) => name.append(element('span', kind, letters.slice(from, to).join('')));
+  if (hidden) part(0, hidden, 'before');
+  part(hidden, letters.length - tail, 'start');
+  part(letters.length - tail, letters.length, 'end');
+  name.title = node.name;
+  return name;
+}
 const swatch = (colour) => element('i', `swatch k-${colour.replace(' ', '-')}`);
 
 function linkTo(node, ...content) {

@@ -54,7 +54,7 @@ function drawPath() {
   for (let node = open; node; node = node.parent) path.unshift(node);
   const item = (node) => {
     const here = node === open;
-    const item = element('li', '', here ? nameOf(node) : linkTo(node, nameOf(node)));
+    const item = element('li', '', here ? cutName(node) : linkTo(node, cutName(node)));
     if (here) item.setAttribute('aria-current', 'page');
     return item;
   };
@@ -71,6 +71,7 @@ function drawAbout() {
     `${size(open.apparent)} apparent`,
     `${count(open.files)} ${open.files === 1 ? 'file' : 'files'}`,
   ];
+  if (open.unique !== undefined) facts.push(`${size(open.unique)} freed if removed`);
   if (open !== root) facts.push(`${share(valueOf(open), valueOf(root))} of all`);
   const about = element('span', 'facts', swatch(open.colour), facts.join(' · '));
   byId('about').replaceChildren(about, ...(open.note ? [' ', nameOf({ name: open.note }, 'note')] : []));
@@ -99,7 +100,27 @@ function search() {
   }
   const found = hits ? hits.found.size : 0;
   byId('found').textContent = !hits ? '' : found ? `${count(found)} found, ${size(bytes)}` : 'none found';
+  drawHits();
   mark();
+}
+
+// Rows of what was found; the map marks all of it.
+const LISTED = 12;
+
+function drawHits() {
+  const largest = hits ? hits.largest : [];
+  const item = (node) => {
+    const path = [];
+    for (let up = node.parent; up && up !== root; up = up.parent) path.unshift(up.name);
+    const link = linkTo(node.parent || node, swatch(node.colour), cutName(node));
+    link.addEventListener('click', () => { pending = node; if (open === (node.parent || node)) settle(); });
+    const where = cutName({ name: path.join(' / ') || root.name }, 'where');
+    return element('li', '', link, where, element('span', 'size', size(valueOf(node))));
+  };
+  byId('hits').hidden = !largest.length;
+  byId('hits').firstElementChild.replaceChildren(...largest.slice(0, LISTED).map(item));
+  const more = largest.length - LISTED;
+  byId('hits').lastElementChild.textContent = more > 0 ? `${count(more)} more; Enter goes to the next largest` : '';
 }
 
 /** Opens what the next largest thing found is in, and chooses it. */
@@ -179,7 +200,7 @@ byId('rows').addEventListener('pointerover', (event) => {
   }
 });
 
-document.querySelector('thead').addEventListener('click', (event) => {
+byId('entries').tHead.addEventListener('click', (event) => {
   const head = event.target.closest('th[data-key]');
   if (!head) return;
   const { key } = head.dataset;

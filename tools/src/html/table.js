@@ -9,9 +9,11 @@ function drawTable() {
   const { key, up } = sorting;
   const rows = childrenOf(open).slice();
   if (key) {
-    const order = (a, b) => (typeof a[key] === 'number' ? a[key] - b[key] : a[key].localeCompare(b[key], 'en'));
+    const number = (node) => (node[key] === undefined ? -1 : node[key]);
+    const order = (a, b) => (key === 'name' || key === 'kind' ? a[key].localeCompare(b[key], 'en') : number(a) - number(b));
     rows.sort((a, b) => (up ? order(a, b) : order(b, a)));
   }
+  byId('entries').classList.toggle('plain', rows.every((node) => node.unique === undefined));
   for (const head of document.querySelectorAll('th[data-key]')) {
     const sorted = head.dataset.key === (key || measure);
     head.setAttribute('aria-sort', !sorted ? 'none' : key && up ? 'ascending' : 'descending');
@@ -33,11 +35,13 @@ function drawRow(node) {
     note.title = node.note;
     name.append(note);
   }
+  const freed = node.unique === undefined ? '' : size(node.unique);
+  if (freed) name.append(element('span', 'freed', `${freed} freed if removed`));
   const bar = element('i', `bar k-${node.colour.replace(' ', '-')}`);
   bar.style.width = `${Math.min(100, 100 * valueOf(node) / (valueOf(open) || 1))}%`;
   const sized = (key) => element('td', `number${key === measure ? ' measured' : ''}`, size(node[key]));
   const row = element('tr', '', name, element('td', 'wide', node.kind), sized('allocated'), sized('apparent'),
-    element('td', 'number wide', count(node.files)),
+    element('td', 'number wide unique', freed), element('td', 'number wide', count(node.files)),
     element('td', 'number share', element('span', 'track', bar), element('b', '', share(valueOf(node), valueOf(open)))));
   row.node = node;
   return row;

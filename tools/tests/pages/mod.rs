@@ -50,17 +50,13 @@ pub(crate) fn page() -> Page {
     let images = images.iter().map(|(name, layers)| {
         let layer = |(place, (step, size)): (usize, &(&str, u64))| {
             let id = format!("{:06x}{:06x}", dice.roll(1 << 24), dice.roll(1 << 24));
-            noted(
-                sum(
-                    &id,
-                    Kind::Layer,
-                    tree(&mut dice, size * MB, if place == 0 { &SYSTEM } else { &SYSTEM[place % 2..] }),
-                ),
-                step,
-            )
+            let made = tree(&mut dice, size * MB, if place == 0 { &SYSTEM } else { &SYSTEM[place % 2..] });
+            noted(sum(step, Kind::Layer, made), &format!("{id} · {step}"))
         };
         let image = sum(name, Kind::Image, layers.iter().enumerate().map(layer).collect());
-        noted(image, &format!("tagged {name}"))
+        let mut image = noted(image, &format!("tagged {name}"));
+        image.unique = Some(image.allocated - image.children[0].allocated);
+        image
     });
     let mut images = images.collect::<Vec<_>>();
     images.push(hostile());
@@ -93,7 +89,15 @@ pub(crate) fn page() -> Page {
     );
     let facts = [("Data-root", "/var/lib/docker"), ("Read", "2026-11-21 09:45 UTC"), ("Unaccounted", "0B")];
     let facts = facts.map(|(label, value)| (label.to_owned(), value.to_owned())).into();
-    Page { title: "Docker storage".to_owned(), facts, root }
+    let rows = [
+        ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"],
+        ["Images", "8", "2", "1.573GB", "1.312GB (83%)"],
+        ["Containers", "3", "1", "44.96MB", "2MB (4%)"],
+        ["Local Volumes", "3", "2", "568.6MB", "61.04MB (10%)"],
+        ["Build Cache", "24", "0", "168.2MB", "168.2MB"],
+    ];
+    let rows = rows.map(|row| row.map(str::to_owned)).into();
+    Page { title: "Docker storage on harbour".to_owned(), facts, rows, root }
 }
 
 /// A directory with 20,000 files, most of them too small to see.
@@ -104,7 +108,7 @@ pub(crate) fn many() -> Page {
         leaf(&format!("file-{number:05}"), Kind::File, size * 512, 1)
     });
     let root = sum("many", Kind::Directory, files.collect());
-    Page { title: "Many".to_owned(), facts: Vec::new(), root }
+    Page { title: "Many".to_owned(), facts: Vec::new(), rows: Vec::new(), root }
 }
 
 fn hostile() -> Node {
@@ -147,7 +151,16 @@ fn tree(dice: &mut Dice, size: u64, places: &[Place]) -> Vec<Node> {
 
 fn leaf(name: &str, kind: Kind, size: u64, files: u64) -> Node {
     let allocated = size.next_multiple_of(4096);
-    Node { name: name.to_owned(), kind, allocated, apparent: size, files, note: None, children: Vec::new() }
+    Node {
+        name: name.to_owned(),
+        kind,
+        allocated,
+        apparent: size,
+        files,
+        unique: None,
+        note: None,
+        children: Vec::new(),
+    }
 }
 
 fn sum(name: &str, kind: Kind, children: Vec<Node>) -> Node {

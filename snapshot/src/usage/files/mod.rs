@@ -3,10 +3,11 @@
 //! Only for drivers of overlay2's form, where each layer is a tree of its own changes.
 
 mod identical;
+mod tree;
 mod waste;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -15,8 +16,10 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::{FileType, Stat};
 
 pub use identical::{Comparison, Identical, MAX_HOLES, compare_files};
+pub use tree::{PathSize, TreeNode, build_tree, largest_directories};
 pub use waste::{Repeated, Waste, waste};
 
+use super::account::path_below;
 use super::walk::Visit;
 use crate::view::View;
 
@@ -48,6 +51,8 @@ struct LayerFile {
     path: Box<[u8]>,
     what: What,
     size: u64,
+    /// Bytes allocated; of a file with several links in a layer, by each of them.
+    allocated: u64,
     /// Of a regular file, 0 for others.
     inode: u64,
 }
@@ -82,8 +87,8 @@ impl Collector {
         let (root, catalog) = (&view.root, &view.catalog);
         let layout = root.home_layout().filter(|layout| layout.changes);
         let home: std::path::PathBuf = layout.iter().flat_map(|layout| layout.home).collect();
-        let home = root.dir.path().join(home);
-        let mut home = home.strip_prefix(path).map(|home| home.as_os_str().as_bytes().to_vec()).unwrap_or_default();
+        let home = path_below(&root.dir.path().join(home), path);
+        let mut home = home.as_os_str().as_bytes().to_vec();
         home.push(b'/');
         // Skip drivers whose layer directories hold more than the layer's own changes.
         let records = catalog.layers.values().flatten().filter(|_| layout.is_some());
@@ -95,19 +100,19 @@ impl Collector {
     }
 
     /// Records a file that lies in the content of a layer; every other path is ignored.
-    fn add(&mut self, path: &[u8], what: What, size: u64, inode: u64) {
+    fn add(&mut self, path: &[u8], what: What, (size, allocated): (u64, u64), inode: u64) {
         let found = path.strip_prefix(self.home.as_slice()).and_then(|rest| {
             let slash = rest.iter().position(|byte| *byte == b'/')?;
             let below = rest[slash..].strip_prefix(self.content.as_slice())?;
             Some((*self.directories.get(&rest[..slash])?, below))
         });
         if let Some((layer, path)) = found {
-            self.layers.entry(layer).or_default().push(LayerFile { path: path.into(), what, size, inode });
+            self.layers.entry(layer).or_default().push(LayerFile { path: path.into(), what, size, allocated, inode });
         }
     }
 
     fn rank(&mut self, stat: &Stat, path: &[u8]) {
-        let allocated = u64::try_from(stat.st_blocks).unwrap_or_default() * 512;
+        let allocated = allocated_of(stat);
         let smallest = self.largest.peek().map_or(0, |large| large.0.allocated);
         if self.largest.len() >= self.keep && allocated <= smallest {
             return;
@@ -124,23 +129,29 @@ impl Collector {
     }
 }
 
+/// Bytes that the file system has given to a file.
+fn allocated_of(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or_default() * 512
+}
+
 impl Visit for Collector {
     fn file(&mut self, stat: &Stat, path: &dyn Fn() -> Vec<u8>) {
         let path = path();
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {
                 self.rank(stat, &path);
-                self.add(&path, What::File, u64::try_from(stat.st_size).unwrap_or_default(), stat.st_ino);
+                let sizes = (u64::try_from(stat.st_size).unwrap_or_default(), allocated_of(stat));
+                self.add(&path, What::File, sizes, stat.st_ino);
             }
-            FileType::CharacterDevice if stat.st_rdev == 0 => self.add(&path, What::Whiteout, 0, 0),
-            _ => self.add(&path, What::File, 0, 0),
+            FileType::CharacterDevice if stat.st_rdev == 0 => self.add(&path, What::Whiteout, (0, 0), 0),
+            _ => self.add(&path, What::File, (0, allocated_of(stat)), 0),
         }
     }
 
     fn directory(&mut self, dir: BorrowedFd<'_>, path: &dyn Fn() -> Vec<u8>) {
         let is = |name| rustix::fs::fgetxattr(dir, name, &mut [0; 8]).is_ok_and(|length| length == 1);
         if is("trusted.overlay.opaque") || is("user.overlay.opaque") {
-            self.add(&path(), What::Opaque, 0, 0);
+            self.add(&path(), What::Opaque, (0, 0), 0);
         }
     }
 }
@@ -162,7 +173,7 @@ impl Files {
             let mut seen = HashSet::new();
             for entry in entries.iter_mut().filter(|entry| entry.inode != 0) {
                 if !seen.insert(entry.inode) {
-                    entry.size = 0;
+                    (entry.size, entry.allocated) = (0, 0);
                 }
             }
         }
@@ -171,6 +182,32 @@ impl Files {
         files.largest.retain(|large| seen.insert(large.inode));
         files.largest.truncate(keep);
         files
+    }
+
+    /// The tree of a layer's own files, without those smaller than `smallest` bytes. Of hard links the first by name counts.
+    #[must_use]
+    pub fn tree_of(&self, layer: ChainId, smallest: u64) -> TreeNode {
+        let files = self.files_of(layer).iter().filter(|file| file.what == What::File);
+        let files = files.map(|file| PathSize { path: &file.path, allocated: file.allocated, apparent: file.size });
+        build_tree(files, smallest)
+    }
+
+    /// The largest files of some layers, the largest first: layer, path, and bytes.
+    #[must_use]
+    pub fn largest_of(&self, layers: &BTreeSet<ChainId>, most: usize) -> Vec<(ChainId, PathSize<'_>)> {
+        let mut largest: BinaryHeap<Reverse<(u64, Reverse<(&[u8], ChainId)>, u64)>> = BinaryHeap::new();
+        for layer in layers {
+            for file in self.files_of(*layer).iter().filter(|file| file.what == What::File) {
+                largest.push(Reverse((file.allocated, Reverse((&file.path, *layer)), file.size)));
+                if largest.len() > most {
+                    largest.pop();
+                }
+            }
+        }
+        let sorted = largest.into_sorted_vec().into_iter();
+        let file =
+            |Reverse((allocated, Reverse((path, layer)), apparent))| (layer, PathSize { path, allocated, apparent });
+        sorted.map(file).collect()
     }
 
     fn files_of(&self, layer: ChainId) -> &[LayerFile] {

@@ -15,7 +15,7 @@ fn files(layers: &[&[(&str, u64)]]) -> (Files, Vec<ChainId>) {
                 (_, Some(path)) => (path, What::Opaque),
                 _ => (*path, What::File),
             };
-            LayerFile { path: path.as_bytes().into(), what, size: *size, inode: 0 }
+            LayerFile { path: path.as_bytes().into(), what, size: *size, allocated: *size, inode: 0 }
         });
         let mut entries: Vec<LayerFile> = entries.collect();
         entries.sort_by(|a, b| a.path.cmp(&b.path));

@@ -1,8 +1,12 @@
 //! `--files` and the thresholds on what images waste.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use layerfs::ChainId;
 use snapshot::ids::ImageId;
-use snapshot::usage::Account;
-use snapshot::usage::files::{Collector, Comparison, Files, Identical, Waste, compare_files, waste};
+use snapshot::usage::files::{self, Collector, Comparison, Files, Identical, Waste, compare_files, waste};
+use snapshot::usage::{Account, Part};
 
 use super::rules::{Rules, Verdict};
 use crate::exit::Usage;
@@ -18,11 +22,52 @@ pub(super) struct FileReport {
     pub(super) images: Vec<ImageWaste>,
     /// Whether these images were asked for.
     pub(super) chosen: bool,
+    /// The layers of the images.
+    pub(super) layers: BTreeSet<ChainId>,
+    /// The largest directories of these layers.
+    pub(super) directories: Vec<LargeDirectory>,
     pub(super) identical: Vec<Identical>,
     /// Files that could not be compared.
     pub(super) unread: u64,
     /// Files that were not compared since they consist of holes.
     pub(super) sparse: u64,
+}
+
+/// A directory as one of the largest.
+#[derive(Debug)]
+pub(super) struct LargeDirectory {
+    pub(super) layer: ChainId,
+    pub(super) path: Vec<u8>,
+    pub(super) allocated: u64,
+    pub(super) apparent: u64,
+    pub(super) files: u64,
+}
+
+/// What is smaller than this part of a layer is none of its largest directories.
+const SMALL_PART: u64 = 2_000;
+
+/// The largest directories of some layers, each in one layer.
+fn largest_directories(
+    account: &Account<'_>,
+    files: &Files,
+    layers: &BTreeSet<ChainId>,
+    most: usize,
+) -> Vec<LargeDirectory> {
+    let mut found: Vec<LargeDirectory> = Vec::new();
+    for layer in layers {
+        let all = account.usage(&Part::Layer(*layer));
+        let tree = files.tree_of(*layer, all.allocated.max(all.apparent) / SMALL_PART);
+        found.extend(files::largest_directories(&tree, most).into_iter().map(|(path, node)| LargeDirectory {
+            layer: *layer,
+            path,
+            allocated: node.allocated,
+            apparent: node.apparent,
+            files: node.files,
+        }));
+    }
+    found.sort_by(|a, b| (Reverse(a.allocated), a.layer, &a.path).cmp(&(Reverse(b.allocated), b.layer, &b.path)));
+    found.truncate(most);
+    found
 }
 
 /// What one image wastes.
@@ -67,7 +112,10 @@ impl FileReport {
             .collect();
         images.sort_by(|a, b| b.waste.wasted.cmp(&a.waste.wasted).then_with(|| a.id.cmp(&b.id)));
         let Comparison { identical, unread, sparse } = compare_files(&files, account.view, threads);
-        Ok(Self { files, images, chosen: !only.is_empty(), identical, unread, sparse })
+        let layers: BTreeSet<ChainId> =
+            ids.iter().filter_map(|id| catalog.images.get(id)).flat_map(|image| image.chain.iter().copied()).collect();
+        let directories = largest_directories(account, &files, &layers, top);
+        Ok(Self { files, images, chosen: !only.is_empty(), layers, directories, identical, unread, sparse })
     }
 
     /// Whether an image breaks a rule.

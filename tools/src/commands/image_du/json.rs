@@ -12,7 +12,9 @@
 //! unowned     [{kind, name, name_raw?, count, allocated, apparent, files, directories, inodes}]
 //! freed_by    {allocated, images, layers, kept: [{id, reason}], stays: [{layer, allocated, images, containers, mounts,
 //!             build_cache}]}, or null; of the images that were named: stays are layers of theirs, and who needs them
-//! files       null without --files and thresholds, else {largest: [{path, path_raw?, allocated, apparent}],
+//! files       null without --files and thresholds, else {largest: [{path, path_raw?, allocated, apparent}], or those of the
+//!             images that were named: [{layer, path, path_raw?, allocated, apparent}], directories: [{layer, path,
+//!             path_raw?, allocated, apparent, files}],
 //!             images: [{id, names, efficiency, wasted_bytes, user_bytes, wasted_user_percent, hidden_bytes, hidden_files,
 //!             rules: [{rule, failed, reason}], repeated: [{path, path_raw?, bytes, layers}]}],
 //!             identical: [{blake3, size, saved, places: [{layer, path, path_raw?}]}], identical_saved, unread, sparse}
@@ -31,6 +33,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use snapshot::catalog::{Damage, Subject};
+use snapshot::usage::files::PathSize;
 use snapshot::usage::report::RestKind;
 
 use super::Shown;
@@ -129,9 +132,21 @@ fn with_path(path: &[u8], mut object: Value) -> Value {
 }
 
 fn files(report: &FileReport, top: usize) -> Value {
-    let largest = report.files.largest.iter();
-    let largest =
-        largest.map(|large| with_path(&large.path, json!({"allocated": large.allocated, "apparent": large.apparent})));
+    let largest: Vec<Value> = if report.chosen {
+        let largest = report.files.largest_of(&report.layers, top).into_iter();
+        let sizes = |layer, file: &PathSize<'_>| json!({"layer": layer, "allocated": file.allocated, "apparent": file.apparent});
+        largest.map(|(layer, file)| with_path(file.path, sizes(layer, &file))).collect()
+    } else {
+        let largest = report.files.largest.iter();
+        largest
+            .map(|large| with_path(&large.path, json!({"allocated": large.allocated, "apparent": large.apparent})))
+            .collect()
+    };
+    let directories = report.directories.iter().map(|one| {
+        let (allocated, apparent, files) = (one.allocated, one.apparent, one.files);
+        let sizes = json!({"layer": one.layer, "allocated": allocated, "apparent": apparent, "files": files});
+        with_path(&one.path, sizes)
+    });
     let images = report.images.iter().map(|image| {
         let waste = &image.waste;
         let rules = image.verdicts.iter();
@@ -158,7 +173,8 @@ fn files(report: &FileReport, top: usize) -> Value {
         json!({"blake3": digest, "size": same.size, "saved": same.saved(), "places": places})
     });
     json!({
-        "largest": largest.collect::<Vec<_>>(),
+        "largest": largest,
+        "directories": directories.collect::<Vec<_>>(),
         "images": images.collect::<Vec<_>>(),
         "identical": identical.collect::<Vec<_>>(),
         "identical_saved": report.identical.iter().map(snapshot::usage::files::Identical::saved).sum::<u64>(),

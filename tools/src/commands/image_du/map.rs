@@ -4,31 +4,62 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Context;
+use docker_format::size::size;
 use layerfs::ChainId;
-use snapshot::usage::report::{DiskReport, LayerUsage, RestKind as Rest};
+use snapshot::usage::df::UsageRow;
+use snapshot::usage::files::TreeNode;
+use snapshot::usage::report::{ContainerUsage, DiskReport, LayerUsage, RestKind as Rest, Sizes, VolumeUsage};
 use snapshot::usage::walk::Usage;
 use snapshot::usage::{Account, Part};
 
+use super::files::FileReport;
+use super::text;
 use crate::html::{Kind, Node, Page, render};
+use crate::steps;
 
 /// Writes the page; a file that is there is replaced.
-pub(super) fn write(path: &Path, account: &Account<'_>, report: &DiskReport) -> anyhow::Result<()> {
+pub(super) fn write(
+    path: &Path,
+    account: &Account<'_>,
+    report: &DiskReport,
+    rows: &[(&str, UsageRow)],
+    files: Option<&FileReport>,
+) -> anyhow::Result<()> {
     let catalog = &account.view.catalog;
     let read = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
     let facts = [
-        ("Data-root", catalog.root.display().to_string()),
+        ("Data-root", root_of(account)),
         ("Storage driver", catalog.driver.clone()),
         ("Read", read),
         ("Unaccounted", format!("{} B", report.unaccounted)),
     ];
     let facts = facts.map(|(label, value)| (label.to_owned(), value)).into();
-    let page = Page { title: "Docker storage".to_owned(), facts, root: tree(account, report) };
+    let title = match std::fs::read_to_string("/proc/sys/kernel/hostname") {
+        Ok(host) if !host.trim().is_empty() => format!("Docker storage on {}", host.trim()),
+        _ => "Docker storage".to_owned(),
+    };
+    let head = std::iter::once(text::ROWS.map(str::to_owned));
+    let rows = head.chain(rows.iter().map(|(kind, row)| text::row_cells(kind, row))).collect();
+    let page = Page { title, facts, rows, root: Tree { account, report, files }.tree() };
     std::fs::write(path, render(&page)).with_context(|| format!("writing {}", path.display()))
+}
+
+/// The data-root as everybody would find it.
+fn root_of(account: &Account<'_>) -> String {
+    let root = &account.view.catalog.root;
+    std::path::absolute(root).unwrap_or_else(|_| root.clone()).display().to_string()
 }
 
 fn node(name: impl Into<String>, kind: Kind, usage: &Usage, note: Option<String>, children: Vec<Node>) -> Node {
     let (allocated, apparent, files) = (usage.allocated, usage.apparent, usage.files);
-    Node { name: name.into(), kind, allocated, apparent, files, note, children }
+    Node { name: name.into(), kind, allocated, apparent, files, unique: None, note, children }
+}
+
+/// The same for what can be removed.
+fn removable(node: Node, sizes: &Sizes) -> Node {
+    let mut node = node;
+    node.unique = Some(sizes.unique);
+    node
 }
 
 /// One that is as large as its children are.
@@ -46,21 +77,32 @@ fn group(name: &str, kind: Kind, children: Vec<Node>) -> Option<Node> {
     Some(node(name, kind, &usage, None, children))
 }
 
-/// Every byte once: a layer that several images have stands beside them, not in one of them.
-fn tree(account: &Account<'_>, report: &DiskReport) -> Node {
-    let mut shared: Vec<Node> = Vec::new();
-    let mut alone: Vec<Node> = Vec::new();
-    for layer in report.layers.iter().filter(|layer| layer.images != 1) {
-        let place = if layer.images > 1 { &mut shared } else { &mut alone };
-        place.push(layer_node(layer));
-    }
-    let by_id: HashMap<ChainId, &LayerUsage> = report.layers.iter().map(|layer| (layer.id, layer)).collect();
-    let mut images: Vec<Node> = report
-        .images
-        .iter()
-        .map(|image| {
+/// Directories and files of layers that a page has, about: more would make it slow.
+const FILE_NODES: u64 = 4_000;
+
+/// What the tree is made of.
+struct Tree<'a> {
+    account: &'a Account<'a>,
+    report: &'a DiskReport,
+    files: Option<&'a FileReport>,
+}
+
+impl Tree<'_> {
+    /// Every byte once: a layer that several images have stands beside them, not in one of them.
+    fn tree(&self) -> Node {
+        let Self { account, report, .. } = self;
+        let all: u64 = report.layers.iter().map(|layer| layer.sizes.usage.allocated).sum();
+        let smallest = (all / FILE_NODES).max(4096);
+        let mut shared: Vec<Node> = Vec::new();
+        let mut alone: Vec<Node> = Vec::new();
+        for layer in report.layers.iter().filter(|layer| layer.images != 1) {
+            let place = if layer.images > 1 { &mut shared } else { &mut alone };
+            place.push(self.layer(layer, smallest));
+        }
+        let by_id: HashMap<ChainId, &LayerUsage> = report.layers.iter().map(|layer| (layer.id, layer)).collect();
+        let images = report.images.iter().map(|image| {
             let own = image.layers.iter().filter_map(|id| by_id.get(id)).filter(|layer| layer.images == 1);
-            let children: Vec<Node> = own.map(|layer| layer_node(layer)).collect();
+            let children: Vec<Node> = own.map(|layer| self.layer(layer, smallest)).collect();
             let records = account.usage(&Part::Image(image.id));
             let usage = Usage {
                 allocated: records.allocated + children.iter().map(|child| child.allocated).sum::<u64>(),
@@ -69,49 +111,86 @@ fn tree(account: &Account<'_>, report: &DiskReport) -> Node {
                 ..Usage::default()
             };
             let name = if image.names.is_empty() { image.id.0.short() } else { image.names.join(", ") };
-            let note = image.damage.as_ref().map(|reason| format!("damaged: {reason}"));
-            node(name, Kind::Image, &usage, note.or_else(|| Some(image.id.to_string())), children)
-        })
-        .collect();
-    images.extend(group("layers of several images", Kind::Layer, shared));
-    images.extend(group("layers of no image", Kind::Layer, alone));
-    let containers = report.containers.iter().map(|container| {
-        let mut usage = container.sizes.usage;
-        let logs = account.usage(&Part::Log(container.id.clone()));
-        // Logs stand with the logs.
-        usage.allocated -= logs.allocated;
-        usage.apparent -= logs.apparent;
-        usage.files -= logs.files;
-        let note = container.damage.as_ref().map(|reason| format!("damaged: {reason}"));
-        let name = if container.name.is_empty() { container.id.as_str() } else { &container.name };
-        node(name, Kind::Container, &usage, note.or_else(|| Some(container.image.clone())), Vec::new())
-    });
-    let volumes = report.volumes.iter().map(|volume| {
-        let note = (volume.containers == 0).then(|| "in no container".to_owned());
-        node(volume.name.as_str(), Kind::Volume, &volume.sizes.usage, note, Vec::new())
-    });
-    let mut children: Vec<Node> = [
-        group("images", Kind::Images, images),
-        group("containers", Kind::Container, containers.collect()),
-        group("local volumes", Kind::Volume, volumes.collect()),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    children.extend(report.lines.iter().map(|line| {
-        let kind = match line.kind {
-            Rest::BuildCache => Kind::BuildCache,
-            Rest::Logs => Kind::Logs,
-            Rest::Orphans | Rest::Unfinished | Rest::Removing | Rest::Mounts | Rest::StaleLinks => Kind::Orphan,
-            Rest::Referred | Rest::Unknown | Rest::Store | Rest::Other(_) => Kind::Other,
+            let shared = image.sizes.shared;
+            let also = (shared > 0).then(|| format!("shares {} with others", size(shared)));
+            let kept = image.kept.as_ref().map(|reason| format!("stays if removed: {reason}"));
+            let damage = image.damage.as_ref().map(|reason| format!("damaged: {reason}"));
+            let note: Vec<String> = [Some(image.id.to_string()), damage, also, kept].into_iter().flatten().collect();
+            removable(node(name, Kind::Image, &usage, Some(note.join(" · ")), children), &image.sizes)
+        });
+        let mut images: Vec<Node> = images.collect();
+        images.extend(group("layers of several images", Kind::Layer, shared));
+        images.extend(group("layers of no image", Kind::Layer, alone));
+        let groups = [
+            group("images", Kind::Images, images),
+            group("containers", Kind::Container, self.containers()),
+            group("local volumes", Kind::Volume, self.volumes()),
+        ];
+        let mut children: Vec<Node> = groups.into_iter().flatten().collect();
+        children.extend(report.lines.iter().map(|line| {
+            let kind = match line.kind {
+                Rest::BuildCache => Kind::BuildCache,
+                Rest::Logs => Kind::Logs,
+                Rest::Orphans | Rest::Unfinished | Rest::Removing | Rest::Mounts | Rest::StaleLinks => Kind::Orphan,
+                Rest::Referred | Rest::Unknown | Rest::Store | Rest::Other(_) => Kind::Other,
+            };
+            node(line.kind.title(), kind, &line.usage, None, Vec::new())
+        }));
+        node(root_of(account), Kind::DataRoot, &report.total, None, children)
+    }
+
+    fn containers(&self) -> Vec<Node> {
+        let one = |container: &ContainerUsage| {
+            let mut usage = container.sizes.usage;
+            let logs = self.account.usage(&Part::Log(container.id.clone()));
+            // Logs stand with the logs.
+            usage.allocated -= logs.allocated;
+            usage.apparent -= logs.apparent;
+            usage.files -= logs.files;
+            let note = container.damage.as_ref().map(|reason| format!("damaged: {reason}"));
+            let name = if container.name.is_empty() { container.id.as_str() } else { &container.name };
+            let note = note.or_else(|| Some(format!("of the image {}", container.image)));
+            removable(node(name, Kind::Container, &usage, note, Vec::new()), &container.sizes)
         };
-        node(line.kind.title(), kind, &line.usage, None, Vec::new())
-    }));
-    node(account.view.catalog.root.display().to_string(), Kind::DataRoot, &report.total, None, children)
+        self.report.containers.iter().map(one).collect()
+    }
+
+    fn volumes(&self) -> Vec<Node> {
+        let one = |volume: &VolumeUsage| {
+            let note = (volume.containers == 0).then(|| "in no container".to_owned());
+            removable(node(volume.name.as_str(), Kind::Volume, &volume.sizes.usage, note, Vec::new()), &volume.sizes)
+        };
+        self.report.volumes.iter().map(one).collect()
+    }
+
+    /// A layer by the step that made it; with its files if they were looked at.
+    fn layer(&self, layer: &LayerUsage, smallest: u64) -> Node {
+        let id = layer.id.0.short();
+        let step = steps::readable(&layer.created_by);
+        let name = if step.is_empty() { id.clone() } else { step };
+        let damage = layer.damage.as_ref().map(|reason| format!("damaged: {reason}"));
+        let made = Some(layer.created_by.clone()).filter(|made| !made.is_empty());
+        let cache = layer.build_cache.then(|| "in the build cache".to_owned());
+        let note: Vec<String> = [Some(id), damage, cache, made].into_iter().flatten().collect();
+        let children = self.files.map(|files| from_tree(files.files.tree_of(layer.id, smallest))).unwrap_or_default();
+        removable(node(name, Kind::Layer, &layer.sizes.usage, Some(note.join(" · ")), children), &layer.sizes)
+    }
 }
 
-fn layer_node(layer: &LayerUsage) -> Node {
-    let made = Some(layer.created_by.clone()).filter(|made| !made.is_empty());
-    let note = layer.damage.as_ref().map(|reason| format!("damaged: {reason}")).or(made);
-    node(layer.id.0.short(), Kind::Layer, &layer.sizes.usage, note, Vec::new())
+/// What is in a directory. Trees are not deep.
+fn from_tree(tree: TreeNode) -> Vec<Node> {
+    let one = |child: TreeNode| {
+        let kind = if child.is_directory { Kind::Directory } else { Kind::File };
+        Node {
+            name: String::from_utf8_lossy(&child.name).into_owned(),
+            kind,
+            allocated: child.allocated,
+            apparent: child.apparent,
+            files: child.files,
+            unique: None,
+            note: None,
+            children: from_tree(child),
+        }
+    };
+    tree.children.into_iter().map(one).collect()
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use snapshot::usage::df::UsageRow;
 use snapshot::usage::report::Sizes;
 
-use super::{BUILD_CACHE, Question, Shown, freed, image};
+use super::{BUILD_CACHE, Question, Shown, freed, image, text_files};
 use crate::columns::{self, Fit, Table};
 use crate::output::{self, counted, escape};
 use crate::steps;
@@ -35,7 +35,7 @@ pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
         }
         Question::Freed => freed::print(shown, room, &mut out),
         Question::Files => {
-            files(shown, room, &mut out);
+            text_files::print(shown, room, &mut out);
             freed::print(shown, room, &mut out);
         }
         Question::Page(path) => {
@@ -55,13 +55,18 @@ fn cells(cells: &[String]) -> String {
     cells.iter().map(|cell| escape(cell)).collect::<Vec<_>>().join("\t") + "\n"
 }
 
-/// docker's own table.
+/// The head of docker's own table.
+pub(super) const ROWS: [&str; 5] = ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"];
+
+/// One of docker's rows.
+pub(super) fn row_cells(kind: &str, row: &UsageRow) -> [String; 5] {
+    [kind.into(), row.total.to_string(), row.active.to_string(), size4(row.size), reclaimable(kind, row)]
+}
+
 fn rows(shown: &Shown<'_>, out: &mut String) {
-    let mut table = String::from("TYPE\tTOTAL\tACTIVE\tSIZE\tRECLAIMABLE\n");
+    let mut table = ROWS.join("\t") + "\n";
     for (kind, row) in &shown.rows {
-        let line =
-            [(*kind).into(), row.total.to_string(), row.active.to_string(), size4(row.size), reclaimable(kind, row)];
-        table.push_str(&cells(&line));
+        table.push_str(&cells(&row_cells(kind, row)));
     }
     out.push_str(&align(&table));
 }
@@ -94,7 +99,7 @@ fn numbers(sizes: &Sizes) -> [String; 6] {
 }
 
 /// A table with a title; none if there is nothing in it.
-fn titled<const N: usize>(title: &str, table: &Table<N>, room: Option<usize>, out: &mut String) {
+pub(super) fn titled<const N: usize>(title: &str, table: &Table<N>, room: Option<usize>, out: &mut String) {
     if !table.is_empty() {
         let _ = write!(out, "\n{title}\n{}", table.render(room));
     }
@@ -199,80 +204,4 @@ fn total(shown: &Shown<'_>, out: &mut String) {
         counted(total.inodes, "inode"),
         shown.report.unaccounted
     );
-}
-
-/// A path of bytes, as far as it is text.
-fn path(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Images whose repeated paths are shown where no image was asked for.
-const WORST: usize = 3;
-
-fn files(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
-    let Some(report) = &shown.files else { return };
-    let mut table = Table::new([("ALLOCATED", Fit::Whole), ("APPARENT", Fit::Whole), ("PATH", Fit::Middle)]);
-    for large in &report.files.largest {
-        table.push([size(large.allocated), size(large.apparent), path(&large.path)]);
-    }
-    titled("Largest files", &table, room, out);
-    let mut table = Table::new([
-        ("IMAGE ID", Fit::Whole),
-        ("EFFICIENCY", Fit::Whole),
-        ("WASTED", Fit::Whole),
-        ("OF ADDED", Fit::Drop(2)),
-        ("HIDDEN", Fit::Whole),
-        ("HIDDEN FILES", Fit::Drop(1)),
-        ("NAMES", Fit::Middle),
-    ]);
-    for image in report.images.iter().take(shown.top) {
-        let waste = &image.waste;
-        let share = if waste.user == 0 && waste.wasted == 0 { 0.0 } else { waste.user_share() * 100.0 };
-        table.push([
-            image.id.trim_start_matches("sha256:").chars().take(12).collect(),
-            format!("{:.2}%", waste.efficiency * 100.0),
-            size(waste.wasted),
-            format!("{share:.2}%"),
-            size(waste.hidden),
-            waste.hidden_files.to_string(),
-            if image.names.is_empty() { "<none>".to_owned() } else { image.names.join(", ") },
-        ]);
-    }
-    titled("Wasted space", &table, room, out);
-    if report.images.len() > shown.top {
-        let _ = writeln!(out, "{} more; --top shows as many as it says", report.images.len() - shown.top);
-    }
-    for (place, image) in report.images.iter().enumerate() {
-        let name = image.names.first().unwrap_or(&image.id);
-        for verdict in &image.verdicts {
-            let word = if verdict.failed { "FAIL" } else { "PASS" };
-            let _ = writeln!(out, "{word} {} {}: {}", escape(name), verdict.rule, verdict.reason);
-        }
-        if image.waste.wasted == 0 || !report.chosen && place >= WORST {
-            continue;
-        }
-        let mut table = Table::new([("BYTES", Fit::Whole), ("LAYERS", Fit::Whole), ("PATH", Fit::Middle)]);
-        for repeated in image.waste.repeated.iter().take(shown.top).filter(|repeated| repeated.bytes > 0) {
-            table.push([size(repeated.bytes), repeated.layers.to_string(), path(&repeated.path)]);
-        }
-        titled(&format!("Paths of {} in several layers", escape(name)), &table, room, out);
-    }
-    let mut table = Table::new([
-        ("WOULD SAVE", Fit::Whole),
-        ("COPIES", Fit::Whole),
-        ("EACH", Fit::Whole),
-        ("LAYER ID", Fit::Whole),
-        ("FIRST", Fit::Middle),
-    ]);
-    for same in report.identical.iter().take(shown.top) {
-        let (layer, first) = &same.places[0];
-        table.push([size(same.saved()), same.places.len().to_string(), size(same.size), layer.0.short(), path(first)]);
-    }
-    let all: u64 = report.identical.iter().map(snapshot::usage::files::Identical::saved).sum();
-    titled(&format!("The same content in several layers: {} more than once", size(all)), &table, room, out);
-    if report.sparse > 0 {
-        let most = size(snapshot::usage::files::MAX_HOLES);
-        let sparse = counted(report.sparse, "file");
-        let _ = writeln!(out, "Not compared: {sparse} with more than {most} of holes");
-    }
 }

@@ -195,19 +195,24 @@ impl Files {
     /// The largest files of some layers, the largest first: layer, path, and bytes.
     #[must_use]
     pub fn largest_of(&self, layers: &BTreeSet<ChainId>, most: usize) -> Vec<(ChainId, PathSize<'_>)> {
-        let mut largest: BinaryHeap<Reverse<(u64, Reverse<(&[u8], ChainId)>, u64)>> = BinaryHeap::new();
+        let mut largest: Vec<(ChainId, PathSize<'_>)> = Vec::new();
+        let order = |(layer, file): &(ChainId, PathSize<'_>)| (Reverse(file.allocated), *layer);
+        let keep = |largest: &mut Vec<(ChainId, PathSize<'_>)>| {
+            largest.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.1.path.cmp(b.1.path)));
+            largest.truncate(most);
+        };
         for layer in layers {
             for file in self.files_of(*layer).iter().filter(|file| file.what == What::File) {
-                largest.push(Reverse((file.allocated, Reverse((&file.path, *layer)), file.size)));
-                if largest.len() > most {
-                    largest.pop();
+                let LayerFile { path, size, allocated, .. } = file;
+                largest.push((*layer, PathSize { path, allocated: *allocated, apparent: *size }));
+                // Sorting now and then costs little for each file, and holds no more than some of them.
+                if largest.len() > 2 * most + 1_000 {
+                    keep(&mut largest);
                 }
             }
         }
-        let sorted = largest.into_sorted_vec().into_iter();
-        let file =
-            |Reverse((allocated, Reverse((path, layer)), apparent))| (layer, PathSize { path, allocated, apparent });
-        sorted.map(file).collect()
+        keep(&mut largest);
+        largest
     }
 
     fn files_of(&self, layer: ChainId) -> &[LayerFile] {

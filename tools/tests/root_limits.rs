@@ -14,25 +14,36 @@ use testkit::tarfile;
 /// Address space for a process that must not need much: a bug may not take the machine with it.
 const CAGE: &str = "--as=2147483648";
 
-/// Runs a command within limits. Returns the most memory it had.
+/// The processor's time that a process and its threads have had. What else the machine does is not in it.
+fn busy(stat: &str) -> Duration {
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks: u64 = fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    // Linux counts in hundredths of a second for user space on every architecture.
+    Duration::from_millis(ticks * 10)
+}
+
+/// Runs a command within limits. Returns the most memory it had; its time is the processor's.
 fn caged(command: &Command) -> (Ran, u64) {
     let mut prlimit = Command::new("prlimit");
     prlimit.args([CAGE, "--"]).arg(command.get_program()).args(command.get_args());
     let started = Instant::now();
     let child = run::start(prlimit, Input::Nothing);
     let status = format!("/proc/{}/status", child.id());
+    let stat = format!("/proc/{}/stat", child.id());
     let watch = std::thread::spawn(move || {
-        let mut most = 0;
+        let (mut most, mut time) = (0, Duration::ZERO);
         while let Ok(status) = std::fs::read_to_string(&status) {
             let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
             let Some(kilobytes) = line.and_then(|line| line.trim().strip_suffix(" kB")) else { break };
             most = most.max(kilobytes.trim().parse::<u64>().unwrap() << 10);
+            time = std::fs::read_to_string(&stat).map_or(time, |stat| busy(&stat));
             std::thread::sleep(Duration::from_millis(1));
         }
-        most
+        (most, time)
     });
     let ran = run::finish(child, started);
-    (ran, watch.join().unwrap())
+    let (most, time) = watch.join().unwrap();
+    (Ran { time, ..ran }, most)
 }
 
 /// Unpacks a layer. Returns the process, its memory, and leaves the directory.

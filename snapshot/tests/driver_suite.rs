@@ -8,6 +8,9 @@ use layerfs::{Source, Unpacking};
 use snapshot::dir::{Dir, Skeleton};
 use snapshot::driver::{Access, AnyDriver, Driver, EntryKind, HomeLayout, LayerDamage, LayerPart, Order, Prepared};
 use snapshot::ids::CacheId;
+use snapshot::liveness::Dead;
+use snapshot::root::DataRoot;
+use snapshot::view::{Needs, View};
 
 const DRIVERS: [&str; 2] = ["overlay2", "vfs"];
 
@@ -48,6 +51,12 @@ impl Store {
         }
         found.sort();
         found
+    }
+
+    /// Asks whether nobody needs a layer: only what is dead can be removed.
+    fn dead(&self, id: &CacheId) -> Dead<CacheId> {
+        let root = DataRoot::find(self.temp.path(), Some(self.name)).unwrap();
+        View::read_root(root, Needs::LIVENESS).unwrap().liveness.dead(id).unwrap()
     }
 
     /// Begins a layer and fills it with the members of a tar.
@@ -194,9 +203,9 @@ fn root_what_a_crash_left_is_removed_by_its_name() {
         rustix::fs::mkdirat(&target.scratch, "stash", 0o700.into()).unwrap();
         drop(target);
         assert_ne!(store.files(), before);
-        store.driver.remove(&id).unwrap();
+        store.driver.remove(&store.dead(&id)).unwrap();
         assert_eq!(store.files(), before, "{}", store.name);
-        store.driver.remove(&id).unwrap();
+        store.driver.remove(&store.dead(&id)).unwrap();
     });
 }
 
@@ -205,7 +214,7 @@ fn root_removed_layers_leave_nothing() {
     each(|store| {
         let before = store.files();
         for id in store.chain() {
-            store.driver.remove(&id).unwrap();
+            store.driver.remove(&store.dead(&id)).unwrap();
         }
         assert_eq!(store.files(), before, "{}", store.name);
     });
@@ -217,6 +226,7 @@ fn root_a_mounted_layer_is_not_removed() {
         let [top, ..] = store.chain();
         let writable = CacheId::random();
         store.driver.prepare(&writable, Some(&top)).unwrap().commit(Some(&top)).unwrap();
+        let dead = store.dead(&writable);
         let mount = store.driver.mount(&writable, Access::ReadWrite).unwrap();
         // A driver that does not mount shows the directory itself; then somebody else mounts on it.
         let other = rustix::fs::statat(rustix::fs::CWD, mount.path(), rustix::fs::AtFlags::empty()).unwrap();
@@ -226,14 +236,14 @@ fn root_a_mounted_layer_is_not_removed() {
             mount.path().to_path_buf()
         });
         let before = store.files();
-        let error = store.driver.remove(&writable).unwrap_err();
+        let error = store.driver.remove(&dead).unwrap_err();
         assert!(error.to_string().contains("mounted"), "{error}");
         assert_eq!(store.files(), before, "{}: nothing of it is gone", store.name);
         if let Some(path) = bound {
             rustix::mount::unmount(path, rustix::mount::UnmountFlags::empty()).unwrap();
         }
         drop(mount);
-        store.driver.remove(&writable).unwrap();
+        store.driver.remove(&dead).unwrap();
     });
 }
 

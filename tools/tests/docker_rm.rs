@@ -197,6 +197,12 @@ impl Store {
         daemon.ok(&["run", "--network", "none", "--name", "ran", "ran:1"]);
         daemon.ok(&["create", "--name", "twice", "twice:1"]);
         daemon.ok(&["create", "--name", "unnamed", &unnamed]);
+        // An image without layers. The mount of its container names none, and keeps nobody from removing others.
+        let scratch = dir.path().join("scratch");
+        std::fs::create_dir_all(&scratch).unwrap();
+        std::fs::write(scratch.join("Dockerfile"), "FROM scratch\nLABEL empty=yes\n").unwrap();
+        daemon.ok(&["build", "-q", "-t", "empty:1", scratch.to_str().unwrap()]);
+        daemon.ok(&["create", "--name", "empty", "empty:1", "true"]);
         ids.insert(
             "base".into(),
             daemon.ok(&["inspect", "-f", "{{.Id}}", BASE]).trim().trim_start_matches("sha256:").into(),

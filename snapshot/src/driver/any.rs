@@ -10,6 +10,7 @@ use super::{Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Ord
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::CacheId;
+use crate::liveness::Dead;
 use crate::root::Refusal;
 
 /// The driver of a data-root that has none yet, as for dockerd.
@@ -113,8 +114,8 @@ impl Driver for AnyDriver {
         self.driver().room()
     }
 
-    fn remove(&self, id: &CacheId) -> Result<(), StoreError> {
-        self.driver().remove(id)
+    fn remove(&self, dead: &Dead<CacheId>) -> Result<(), StoreError> {
+        self.driver().remove(dead)
     }
 
     fn remove_stale_link(&self, link: &str) -> Result<bool, StoreError> {

@@ -30,6 +30,7 @@ pub use room::Room;
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::CacheId;
+use crate::liveness::Dead;
 
 /// In which order the layers of an image can be filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,11 +101,12 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Removes a layer, complete or not, with whatever belongs to it; a missing one is fine.
+    /// Removes a layer, complete or not, with whatever belongs to it; a missing one is fine. [Liveness](crate::liveness) has said
+    /// that nobody needs it.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Invalid`] for a layer that is mounted, of which nothing is removed then.
-    fn remove(&self, id: &CacheId) -> Result<(), StoreError>;
+    fn remove(&self, dead: &Dead<CacheId>) -> Result<(), StoreError>;
 
     /// Why a layer cannot be used on top of `parents`, which is the chain of its records, the nearest first.
     ///

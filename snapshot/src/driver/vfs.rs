@@ -21,6 +21,7 @@ use super::{Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Ord
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::CacheId;
+use crate::liveness::Dead;
 
 const NAME: &str = "vfs";
 
@@ -135,8 +136,8 @@ impl Driver for Vfs {
         Room::measure(&self.0)
     }
 
-    fn remove(&self, id: &CacheId) -> Result<(), StoreError> {
-        remove(&self.0, id)
+    fn remove(&self, dead: &Dead<CacheId>) -> Result<(), StoreError> {
+        remove(&self.0, dead.get())
     }
 
     fn damage(&self, id: &CacheId, _parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {

@@ -8,7 +8,8 @@
 //! | the `cache-id` of a layer, or of one whose removal was begun | a doubt |
 //! | the `parent` of a layer | a reservation |
 //! | a mount's `mount-id` or `init-id` | a doubt |
-//! | a mount's `parent`, also one that is not there, and an entry of the mounts that is no directory | a reservation |
+//! | a mount's `parent`, and an entry of the mounts that is no directory | a reservation |
+//! | a `parent` that is not there, of a mount whose directory stands on layers by what the driver says, or is not there | a reservation |
 //! | `buildkit/snapshots.db` | a doubt |
 
 use std::collections::HashMap;
@@ -34,8 +35,21 @@ pub(super) struct Claims {
     pub(super) doubts: Vec<Doubt>,
     /// What only whoever deletes minds.
     pub(super) reservations: Vec<Doubt>,
+    /// Mounts without a `parent`. An image without layers has such containers, so that the driver is asked what they stand on.
+    pub(super) without_parent: Vec<WithoutParent>,
     /// The first call that failed, and may not the next time.
     pub(super) failed: Option<StoreError>,
+}
+
+/// A mount that does not say on which layer it stands.
+#[derive(Debug)]
+pub(super) struct WithoutParent {
+    /// The directory of the writable layer.
+    pub(super) writable: CacheId,
+    /// That of its init files, which may not exist.
+    pub(super) init: String,
+    /// What there is to say if it stands on layers.
+    pub(super) doubt: Doubt,
 }
 
 impl Claims {
@@ -125,12 +139,19 @@ impl Claims {
         }
         let doubt = |cause: &MountDamage| Doubt::Mount { mount: mount.name.clone(), cause: cause.clone() };
         self.doubts.extend([mount.unknown_layer(), mount.unknown_init()].into_iter().flatten().map(doubt));
-        for (known, file) in [(mount.mount_id.is_some(), "mount-id"), (mount.parent.is_some(), "parent")] {
-            if !known {
-                let missing = MountDamage::FileMissing { file };
-                self.reservations.push(doubt(mount.damage.first().unwrap_or(&missing)));
-            }
+        let said = |cause: MountDamage| doubt(mount.damage.first().unwrap_or(&cause));
+        let Some(writable) = &mount.mount_id else {
+            return self.reservations.push(said(MountDamage::mount_id_missing()));
+        };
+        if mount.parent.is_some() {
+            return;
         }
+        let doubt = said(MountDamage::parent_missing());
+        if mount.unknown_parent().is_some() {
+            return self.reservations.push(doubt);
+        }
+        let init = mount.init_id.as_ref().map_or_else(|| format!("{writable}-init"), ToString::to_string);
+        self.without_parent.push(WithoutParent { writable: writable.clone(), init, doubt });
     }
 
     /// BuildKit's records.

@@ -45,7 +45,7 @@ use crate::error::StoreError;
 use crate::ids::MountName;
 use crate::root::DataRoot;
 use crate::schema::buildkit::Snapshots;
-use claims::Claims;
+use claims::{Claims, WithoutParent};
 
 /// Why an entry is live.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,6 +167,11 @@ impl Liveness {
         liveness.absent = std::mem::take(&mut claims.by_name);
         liveness.doubts = std::mem::take(&mut claims.doubts);
         liveness.reservations = std::mem::take(&mut claims.reservations);
+        for mount in std::mem::take(&mut claims.without_parent) {
+            if liveness.may_stand_on_layers(&mount) {
+                liveness.reservations.push(mount.doubt);
+            }
+        }
         let below = liveness.below(|_| true);
         for (entry, above) in liveness.entries.iter_mut().zip(below) {
             entry.claims.extend(above.map(|above| Claim::Below(Arc::clone(&liveness.names[above as usize]))));
@@ -178,6 +183,21 @@ impl Liveness {
         let live = |(at, _): &&(u32, Doubt)| !liveness.entries[*at as usize].claims.is_empty();
         liveness.doubts.extend(liveness.unread.iter().filter(live).map(|(_, doubt)| doubt.clone()));
         liveness
+    }
+
+    /// Whether a writable layer may stand on layers. It does not if it is there, and stands on nothing but its init layer, and
+    /// that on nothing.
+    fn may_stand_on_layers(&self, mount: &WithoutParent) -> bool {
+        let number = |name: &str| self.numbers.get(name).copied();
+        let Some(writable) = number(mount.writable.as_str()) else { return true };
+        let own = [Some(writable), number(&mount.init)];
+        let stands_on_others = |at: u32| {
+            let entry = &self.entries[at as usize];
+            !entry.missing_links.is_empty()
+                || self.unread.iter().any(|(unread, _)| *unread == at)
+                || entry.parents.iter().any(|parent| !own.contains(&Some(*parent)))
+        };
+        own.into_iter().flatten().any(stands_on_others)
     }
 
     /// Takes note of one more reason why not all is known.

@@ -76,6 +76,18 @@ impl MountRecord {
     }
 }
 
+impl MountDamage {
+    /// There is no `mount-id`.
+    pub(crate) fn mount_id_missing() -> Self {
+        Self::FileMissing { file: MOUNT_ID }
+    }
+
+    /// There is no `parent`, although the mount stands on layers.
+    pub(crate) fn parent_missing() -> Self {
+        Self::FileMissing { file: PARENT }
+    }
+}
+
 /// Reads all mounts; `None` for a store without any.
 ///
 /// # Errors

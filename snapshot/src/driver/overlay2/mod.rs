@@ -32,6 +32,7 @@ use super::{Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Ord
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::CacheId;
+use crate::liveness::Dead;
 use chain::LinkCache;
 
 /// The driver over one `overlay2` directory, or one of the same form.
@@ -176,8 +177,8 @@ impl Driver for Overlay2 {
         Room::measure(&self.0.dir)
     }
 
-    fn remove(&self, id: &CacheId) -> Result<(), StoreError> {
-        self.0.remove(id)
+    fn remove(&self, dead: &Dead<CacheId>) -> Result<(), StoreError> {
+        self.0.remove(dead.get())
     }
 
     fn remove_stale_link(&self, link: &str) -> Result<bool, StoreError> {

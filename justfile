@@ -75,6 +75,11 @@ bench-du runs="10":
     cargo build --release -p tools --bin image-du
     benches/du.sh {{ runs }}
 
+# Deleting against `rm -rf`; with an archive (`just big-image`) also `layerfs image rm` against `docker rmi`. Needs root.
+bench-delete runs="7" archive="":
+    cargo build --release -p tools -p layerfs --bins --example delete
+    benches/delete.sh {{ runs }} {{ archive }}
+
 # A data-root with many images in DIR, which must not exist, for measuring: 5,000 images have 50,300 layers and take 2 GB of tmpfs.
 big-store dir images="5000" containers="200":
     cargo run --release -p snapshot --example big-store -- {{ dir }} {{ images }} {{ containers }}

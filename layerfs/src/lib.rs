@@ -50,6 +50,7 @@ mod bytes;
 mod chain;
 pub mod compress;
 mod copy;
+pub mod delete;
 mod digest;
 mod error;
 pub mod flatten;

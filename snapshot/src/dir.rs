@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use layerfs::delete::Deletion;
 use layerfs::meter::{self, Stage};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
@@ -403,12 +404,23 @@ impl Dir {
         }
     }
 
-    /// Removes `name` and everything below it; missing is fine. Never enters a mount.
+    /// Removes `name` and everything below it, as far as that can be; missing is fine. Never enters a mount.
     ///
     /// # Errors
-    /// [`StoreError::Io`]
+    /// [`StoreError::Undeletable`]
     pub fn remove_tree(&self, name: &str) -> Result<(), StoreError> {
-        layerfs::remove_tree(&self.fd, name.as_bytes()).map_err(StoreError::io(self.join(name), "removing"))
+        self.delete_tree(name, &Deletion::default())
+    }
+
+    /// The same, with threads and counted as `deletion` says.
+    ///
+    /// # Errors
+    /// [`StoreError::Undeletable`]
+    pub fn delete_tree(&self, name: &str, deletion: &Deletion) -> Result<(), StoreError> {
+        deletion.delete(&self.fd, name.as_bytes()).map_err(|mut error| {
+            error.path = self.path.join(OsStr::from_bytes(&error.path)).into_os_string().into_encoded_bytes();
+            StoreError::Undeletable(error)
+        })
     }
 
     /// Makes its entries durable.

@@ -19,6 +19,9 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// Files that were to go cannot be deleted; whatever else was to go is gone.
+    #[error(transparent)]
+    Undeletable(layerfs::delete::DeleteError),
     /// A file does not hold what Docker would read from it.
     #[error("{}: {reason}", .path.display())]
     Invalid {

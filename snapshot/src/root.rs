@@ -9,6 +9,7 @@ mod refusal;
 
 use std::path::{Path, PathBuf};
 
+use layerfs::delete::Deletion;
 use rustix::fs::FileType;
 
 pub use guard::{Guard, Permit};
@@ -167,6 +168,8 @@ pub struct WritableRoot {
     pub layers: LayerStore,
     /// Its images.
     pub images: ImageStore,
+    /// How layers are deleted, and how many files of them were.
+    pub deletion: Deletion,
     /// What did not exist before; goes away again unless kept.
     pub(crate) skeleton: Skeleton,
     /// `image`
@@ -191,7 +194,7 @@ impl WritableRoot {
         let layers = LayerStore::create(&images_dir, &mut skeleton)?;
         let images = ImageStore::create(&images_dir, &mut skeleton)?;
         let driver = AnyDriver::create(&dir, driver, &mut skeleton)?;
-        Ok(Self { images_dir, driver, layers, images, skeleton, image, dir, locks, new })
+        Ok(Self { images_dir, driver, layers, images, deletion: Deletion::default(), skeleton, image, dir, locks, new })
     }
 
     /// Whether it was made now, or was empty.

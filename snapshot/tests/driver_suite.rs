@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use layerfs::delete::Deletion;
 use layerfs::{Source, Unpacking};
 use snapshot::dir::{Dir, Skeleton};
 use snapshot::driver::{Access, AnyDriver, Driver, EntryKind, HomeLayout, LayerDamage, LayerPart, Order, Prepared};
@@ -203,9 +204,9 @@ fn root_what_a_crash_left_is_removed_by_its_name() {
         rustix::fs::mkdirat(&target.scratch, "stash", 0o700.into()).unwrap();
         drop(target);
         assert_ne!(store.files(), before);
-        store.driver.remove(&store.dead(&id)).unwrap();
+        store.driver.remove(&store.dead(&id), &Deletion::default()).unwrap();
         assert_eq!(store.files(), before, "{}", store.name);
-        store.driver.remove(&store.dead(&id)).unwrap();
+        store.driver.remove(&store.dead(&id), &Deletion::default()).unwrap();
     });
 }
 
@@ -214,7 +215,7 @@ fn root_removed_layers_leave_nothing() {
     each(|store| {
         let before = store.files();
         for id in store.chain() {
-            store.driver.remove(&store.dead(&id)).unwrap();
+            store.driver.remove(&store.dead(&id), &Deletion::default()).unwrap();
         }
         assert_eq!(store.files(), before, "{}", store.name);
     });
@@ -236,14 +237,14 @@ fn root_a_mounted_layer_is_not_removed() {
             mount.path().to_path_buf()
         });
         let before = store.files();
-        let error = store.driver.remove(&dead).unwrap_err();
+        let error = store.driver.remove(&dead, &Deletion::default()).unwrap_err();
         assert!(error.to_string().contains("mounted"), "{error}");
         assert_eq!(store.files(), before, "{}: nothing of it is gone", store.name);
         if let Some(path) = bound {
             rustix::mount::unmount(path, rustix::mount::UnmountFlags::empty()).unwrap();
         }
         drop(mount);
-        store.driver.remove(&dead).unwrap();
+        store.driver.remove(&dead, &Deletion::default()).unwrap();
     });
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use images::load::ImportError;
 use images::save::SaveError;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::hints;
 use crate::output::{self, Lost};
@@ -20,6 +21,7 @@ pub(crate) struct Usage(pub(crate) String);
 /// reader that hangs up has read enough: that is success.
 #[must_use]
 pub fn run(name: &str, command: impl FnOnce() -> anyhow::Result<ExitCode>) -> ExitCode {
+    allow_descriptors();
     let result = command().and_then(|code| {
         output::finish()?;
         Ok(code)
@@ -40,4 +42,10 @@ pub fn run(name: &str, command: impl FnOnce() -> anyhow::Result<ExitCode>) -> Ex
         () if error.is::<Usage>() => 2,
         () => 1,
     })
+}
+
+/// Allows as many open files as the system lets us have. The usual limit of 1,024 is for programs that still use `select`.
+fn allow_descriptors() {
+    // Where it is refused, what there is may do.
+    let _ = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
 }

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use images::load::ImportError;
 use images::save::SaveError;
 use images::source::SelectionError;
+use layerfs::delete::Obstacle;
 use snapshot::StoreError;
 use snapshot::root::Refusal;
 
@@ -17,8 +18,10 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
             _ => None,
         };
         let store = || cause.downcast_ref::<StoreError>().and_then(of_store);
+        // What is the source of another one is in a box.
+        let boxed = || cause.downcast_ref::<Box<StoreError>>().and_then(|store| of_store(store));
         let io = || cause.downcast_ref::<std::io::Error>().and_then(of_io);
-        import.or_else(save).or_else(store).or_else(io)
+        import.or_else(save).or_else(store).or_else(boxed).or_else(io)
     })
 }
 
@@ -43,6 +46,12 @@ fn of_store(error: &StoreError) -> Option<String> {
         StoreError::Refused { refusal: Refusal::ContainerdStore, .. } => {
             Some("--storage-driver overlay2 writes it all the same".into())
         }
+        StoreError::Undeletable(error) => match error.obstacle {
+            Some(Obstacle::Immutable) => Some("chattr -i takes that away".into()),
+            Some(Obstacle::AppendOnly) => Some("chattr -a takes that away".into()),
+            Some(Obstacle::Mounted) => Some("umount, then do it again".into()),
+            _ => None,
+        },
         StoreError::SeveralDrivers { .. } => Some("--storage-driver chooses one".into()),
         _ => None,
     }

@@ -4,6 +4,7 @@
 mod columns;
 pub mod commands;
 mod damage;
+mod deleting;
 mod exit;
 mod flags;
 mod generate;

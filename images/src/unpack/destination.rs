@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
+use layerfs::delete::Deletion;
 use layerfs::{DiffId, Unpacked};
 
 use super::report::UnpackReport;
@@ -156,7 +157,7 @@ impl Drop for Destination {
         // It was empty before.
         if let Ok(names) = layerfs::flatten::entries(&self.dir) {
             for name in names {
-                let _ = layerfs::remove_tree(&self.dir, &name);
+                let _ = Deletion::default().delete(&self.dir, &name);
             }
         }
     }

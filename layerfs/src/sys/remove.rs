@@ -81,11 +81,12 @@ struct Level {
     children: Vec<Vec<u8>>,
 }
 
-fn enter(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+/// Opens a directory that is on the same mount as `dir`; [`Errno::BUSY`] if it is not.
+pub(crate) fn enter(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let same_mount = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
     let open = || match rustix::fs::openat2(dir, name, flags, Mode::empty(), same_mount) {
-        Err(Errno::NOSYS) => rustix::fs::openat(dir, name, flags, Mode::empty()),
+        Err(Errno::NOSYS) => enter_unaided(dir, name, flags),
         Err(Errno::XDEV) => Err(Errno::BUSY),
         opened => opened,
     };
@@ -97,6 +98,13 @@ fn enter(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
         }
         opened => opened,
     }
+}
+
+/// The same on a kernel that knows no `openat2` (before 5.6), which does not tell a bind mount of the same file system.
+fn enter_unaided(dir: &OwnedFd, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let opened = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    let same = rustix::fs::fstat(dir)?.st_dev == rustix::fs::fstat(&opened)?.st_dev;
+    if same { Ok(opened) } else { Err(Errno::BUSY) }
 }
 
 /// Removes all entries of `dir` that are not directories. Returns the names of those that are.
@@ -112,7 +120,13 @@ fn empty(
         if name == b"." || name == b".." {
             continue;
         }
-        if entry.file_type() == FileType::Directory || !insist(dir, || take(dir, name, &join(path, name), verdict))? {
+        let path = join(path, name);
+        let is_directory = match entry.file_type() {
+            FileType::Directory => true,
+            FileType::Unknown => !insist(dir, || take(dir, name, &path, verdict))?,
+            _ => !insist(dir, || remove_file(dir, name, &path, verdict))?,
+        };
+        if is_directory {
             directories.push(name.to_vec());
         }
     }
@@ -129,15 +143,28 @@ fn take(
     if super::node::file_type(&super::node::stat(dir, name)?) == FileType::Directory {
         return Ok(false);
     }
-    if verdict(dir, name, path)? == EntryFate::Remove {
-        missing_is_fine(insist(dir, || rustix::fs::unlinkat(dir, name, AtFlags::empty())))?;
+    remove_file(dir, name, path, verdict)
+}
+
+/// Deals with one entry that is no directory. Returns false if it is one by now.
+fn remove_file(
+    dir: &OwnedFd,
+    name: &[u8],
+    path: &[u8],
+    verdict: &mut impl FnMut(&OwnedFd, &[u8], &[u8]) -> Result<EntryFate, Errno>,
+) -> Result<bool, Errno> {
+    if verdict(dir, name, path)? != EntryFate::Remove {
+        return Ok(true);
     }
-    Ok(true)
+    match insist(dir, || rustix::fs::unlinkat(dir, name, AtFlags::empty())) {
+        Err(Errno::ISDIR) => Ok(false),
+        removed => missing_is_fine(removed).map(|()| true),
+    }
 }
 
 /// Calls `call`, which does something in the directory `dir`. Where that is denied, and the directory is our own, gives
 /// ourselves all permissions and calls again.
-fn insist<T>(dir: &OwnedFd, mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+pub(crate) fn insist<T>(dir: &OwnedFd, mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     match call() {
         Err(Errno::ACCESS) => {
             rustix::fs::chmod(format!("/proc/self/fd/{}", rustix::fd::AsRawFd::as_raw_fd(dir)), Mode::RWXU)?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use layerfs::apply::XattrNamespace;
+use layerfs::delete::Deletion;
 
 use super::overlay2::Overlay2;
 use super::vfs::Vfs;
@@ -114,8 +115,8 @@ impl Driver for AnyDriver {
         self.driver().room()
     }
 
-    fn remove(&self, dead: &Dead<CacheId>) -> Result<(), StoreError> {
-        self.driver().remove(dead)
+    fn remove(&self, dead: &Dead<CacheId>, deletion: &Deletion) -> Result<(), StoreError> {
+        self.driver().remove(dead, deletion)
     }
 
     fn remove_stale_link(&self, link: &str) -> Result<bool, StoreError> {

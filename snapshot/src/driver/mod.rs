@@ -27,6 +27,8 @@ pub use mount::{Access, MountGuard};
 pub use prepared::Prepared;
 pub use room::Room;
 
+use layerfs::delete::Deletion;
+
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::CacheId;
@@ -101,12 +103,12 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Removes a layer, complete or not, with whatever belongs to it; a missing one is fine. [Liveness](crate::liveness) has said
+    /// Removes a layer, complete or not, with whatever belongs to it, as `deletion` says; a missing one is fine. [Liveness](crate::liveness) has said
     /// that nobody needs it.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Invalid`] for a layer that is mounted, of which nothing is removed then.
-    fn remove(&self, dead: &Dead<CacheId>) -> Result<(), StoreError>;
+    fn remove(&self, dead: &Dead<CacheId>, deletion: &Deletion) -> Result<(), StoreError>;
 
     /// Why a layer cannot be used on top of `parents`, which is the chain of its records, the nearest first.
     ///

@@ -14,6 +14,7 @@
 use std::sync::Arc;
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
+use layerfs::delete::Deletion;
 
 use super::mount::refuse_mounted;
 use super::prepared::Begun;
@@ -56,10 +57,10 @@ fn scratch(id: &CacheId) -> String {
     format!(".tmp-layerfs-{id}")
 }
 
-fn remove(home: &Dir, id: &CacheId) -> Result<(), StoreError> {
+fn remove(home: &Dir, id: &CacheId, deletion: &Deletion) -> Result<(), StoreError> {
     refuse_mounted(home, id.as_str())?;
-    home.remove_tree(id.as_str())?;
-    home.remove_tree(&scratch(id))
+    home.delete_tree(id.as_str(), deletion)?;
+    home.delete_tree(&scratch(id), deletion)
 }
 
 /// A layer that was begun.
@@ -94,7 +95,7 @@ impl Begun for Unfinished {
     }
 
     fn take_back(&self) -> Result<(), StoreError> {
-        remove(&self.home, &self.id)
+        remove(&self.home, &self.id, &Deletion::default())
     }
 }
 
@@ -136,8 +137,8 @@ impl Driver for Vfs {
         Room::measure(&self.0)
     }
 
-    fn remove(&self, dead: &Dead<CacheId>) -> Result<(), StoreError> {
-        remove(&self.0, dead.get())
+    fn remove(&self, dead: &Dead<CacheId>, deletion: &Deletion) -> Result<(), StoreError> {
+        remove(&self.0, dead.get(), deletion)
     }
 
     fn damage(&self, id: &CacheId, _parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {

@@ -85,7 +85,7 @@ fn remove_directory(root: &WritableRoot, directories: &Directories<'_>, removing
 
 /// Removes a directory. It is the only place where a change to a store does.
 pub(super) fn delete(root: &WritableRoot, dead: &Dead<CacheId>) -> Result<(), StoreError> {
-    root.driver.remove(dead)
+    root.driver.remove(dead, &root.deletion)
 }
 
 /// Whether a directory has another owner, or is none of a layer: then it stays without the record that named it. One that is

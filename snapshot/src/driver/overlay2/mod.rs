@@ -22,6 +22,7 @@ mod mount;
 use std::sync::Arc;
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode, XattrNamespace};
+use layerfs::delete::Deletion;
 use rustix::fs::FileType;
 
 pub(super) use layout::{DIFF, LINKS};
@@ -87,7 +88,7 @@ impl Home {
         layer.sub(DIFF)?.ok_or_else(missing)
     }
 
-    fn remove(&self, id: &CacheId) -> Result<(), StoreError> {
+    fn remove(&self, id: &CacheId, deletion: &Deletion) -> Result<(), StoreError> {
         let Some(layer) = self.dir.sub(id.as_str())? else { return Ok(()) };
         refuse_mounted(&layer, layout::MERGED)?;
         self.resolved.forget();
@@ -104,7 +105,7 @@ impl Home {
                 links.unlink(link.as_str())?;
             }
         }
-        self.dir.remove_tree(id.as_str())
+        self.dir.delete_tree(id.as_str(), deletion)
     }
 }
 
@@ -140,7 +141,7 @@ impl Begun for Unfinished {
     }
 
     fn take_back(&self) -> Result<(), StoreError> {
-        self.home.remove(&self.id)
+        self.home.remove(&self.id, &Deletion::default())
     }
 }
 
@@ -177,8 +178,8 @@ impl Driver for Overlay2 {
         Room::measure(&self.0.dir)
     }
 
-    fn remove(&self, dead: &Dead<CacheId>) -> Result<(), StoreError> {
-        self.0.remove(dead.get())
+    fn remove(&self, dead: &Dead<CacheId>, deletion: &Deletion) -> Result<(), StoreError> {
+        self.0.remove(dead.get(), deletion)
     }
 
     fn remove_stale_link(&self, link: &str) -> Result<bool, StoreError> {

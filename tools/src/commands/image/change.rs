@@ -13,6 +13,7 @@ use snapshot::root::DataRoot;
 use snapshot::schema::buildkit::Snapshots;
 
 use crate::commands::layerfs::NAME;
+use crate::deleting::Deleting;
 use crate::flags::writable;
 use crate::{output, rootless, signals};
 
@@ -48,7 +49,10 @@ pub(super) fn change<T>(
         return Err(ImportError::Interrupted.into());
     }
     edits.into_iter().for_each(|edit| transaction.add(edit));
-    match transaction.commit() {
+    let deleting = Deleting::watch(&transaction.root().deletion);
+    let committed = transaction.commit();
+    drop(deleting);
+    match committed {
         Ok(summary) => {
             for KeptLayer { chain_id, reason } in &summary.kept {
                 output::complain(NAME, &format!("layer {chain_id} stays: {reason}"));

@@ -1,0 +1,66 @@
+//! Deleting trees as fast as the kernel allows: several threads, a directory at a time, by descriptors only.
+//!
+//! Nothing is followed and no mount is entered. Descriptors are bounded whatever the depth: [beyond a number](work) of open
+//! directories a subtree is deleted by one thread, which goes back up through `..`. Memory is bounded whatever the width: a directory is read on
+//! only when not too many names wait. What cannot be deleted stays with the directories above it, and the rest goes all
+//! the same.
+
+mod error;
+mod names;
+mod work;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fd::AsFd;
+use rustix::fs::{Mode, OFlags};
+
+pub use error::{DeleteError, Obstacle};
+
+/// With more threads than this the kernel's own locks are what all of them wait for.
+const MOST_THREADS: usize = 8;
+
+/// How to delete.
+#[derive(Debug, Clone)]
+pub struct Deletion {
+    threads: usize,
+    deleted: Arc<AtomicU64>,
+}
+
+impl Default for Deletion {
+    /// With all processors, up to eight.
+    fn default() -> Self {
+        Self::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_THREADS))
+    }
+}
+
+impl Deletion {
+    /// With so many threads, the calling one included; at least one. Where the system refuses to make so many, with fewer.
+    #[must_use]
+    pub fn new(threads: usize) -> Self {
+        Self { threads: threads.max(1), deleted: Arc::default() }
+    }
+
+    /// How many entries were deleted with this value and its clones so far; another thread may look at it meanwhile.
+    #[must_use]
+    pub fn deleted(&self) -> u64 {
+        self.deleted.load(Ordering::Relaxed)
+    }
+
+    /// Deletes `name` in `dir` and everything below it. A name that is missing is fine.
+    ///
+    /// Goes on after an entry that cannot be deleted.
+    ///
+    /// # Errors
+    /// [`DeleteError`]: the first entry that stays, and how many do.
+    pub fn delete(&self, dir: impl AsFd, name: &[u8]) -> Result<(), DeleteError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let top = rustix::fs::openat(dir, ".", flags, Mode::empty());
+        let top = top.map_err(|errno| DeleteError { path: name.to_vec(), errno, obstacle: None, others: 0 })?;
+        work::delete(top, name, self.threads, &self.deleted)
+    }
+}
+
+#[cfg(test)]
+mod tests;

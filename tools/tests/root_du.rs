@@ -322,3 +322,33 @@ fn a_relative_root_has_the_same_files() {
     assert_eq!(ask("root"), absolute);
     assert_eq!(ask("./root/"), absolute);
 }
+
+/// An archive and the store that it was imported into tell the same of an image's files, each by its own way.
+#[test]
+fn an_archive_wastes_what_its_image_in_a_store_wastes() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let ask = |arguments: &[&OsStr]| -> Value {
+        let output = Command::new(env!("CARGO_BIN_EXE_image-du")).args(arguments).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    };
+    let mut compared = 0;
+    for name in testkit::GOLDENS {
+        let (archive, root) = (testkit::golden(name), dir.path().join(name));
+        testkit::import(&archive, &root);
+        let flags = ["--json", "--files", "--top", "1000"].map(OsStr::new);
+        let of_archive = ask(&[&[archive.as_os_str()][..], &flags].concat());
+        for image in of_archive["files"]["images"].as_array().unwrap() {
+            let id = image["id"].as_str().unwrap();
+            let of_store = ask(&[&[OsStr::new("--root"), root.as_os_str(), OsStr::new(id)][..], &flags].concat());
+            let stored = &of_store["files"]["images"][0];
+            for key in ["efficiency", "wasted_bytes", "user_bytes", "hidden_bytes", "hidden_files", "repeated"] {
+                assert_eq!(image[key], stored[key], "{name} {id} {key}");
+            }
+            compared += 1;
+        }
+    }
+    assert!(compared > 6, "{compared}");
+}

@@ -191,7 +191,7 @@ fn import_unseekable(file: File, root: &Path, request: &ImportRequest<'_>) -> Re
 }
 
 /// Copies an archive to a file without a name on the file system of `dir`.
-fn keep(mut archive: impl BufRead, dir: &Dir) -> Result<File, ImportError> {
+pub(crate) fn keep(mut archive: impl BufRead, dir: &Dir) -> Result<File, ImportError> {
     let mut kept = dir.unnamed_file()?;
     let read = |source| ArchiveError::Read { file: "the archive".into(), source };
     loop {

@@ -1,5 +1,6 @@
 //! `image-du`: where the bytes of a data-root are.
 
+mod archive;
 mod csv;
 mod files;
 mod freed;
@@ -11,7 +12,7 @@ mod rules;
 mod text;
 mod text_files;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -70,10 +71,13 @@ struct Cli {
     #[arg(long)]
     files: bool,
 
-    /// Images to tell more about: what each layer takes up, what would be freed and for whom the rest stays
+    /// Images to tell more about, or one archive
     ///
-    /// With --files or a threshold, the images that are looked at; all that docker lists if none is named.
-    #[arg(value_name = "IMAGE")]
+    /// Of an image: what each layer takes up, what would be freed, and for whom the rest stays. With --files or a threshold, the images that
+    /// are looked at; all that docker lists if none is named. Of an archive of `docker save` or an OCI layout, for which no store is needed:
+    /// how large each layer is, and with --files or a threshold its files. An archive is a path (./app, app.tar) or - for standard input; one
+    /// that is compressed or comes through a pipe is kept in a file without a name in TMPDIR meanwhile.
+    #[arg(value_name = "IMAGE|ARCHIVE")]
     images: Vec<String>,
 
     #[command(flatten, next_help_heading = "Thresholds, as dive has them")]
@@ -105,6 +109,7 @@ const MANUAL: Manual = Manual {
     examples: &[
         ("image-du --sort unique --top 10", "what would free the most"),
         ("image-du app:1", "which part of the store that image is, what would be freed, and for whom the rest stays"),
+        ("image-du app.tar --files", "how large the layers of an archive are, or here their files; no store is needed"),
         ("image-du --freed-by app:1 app:2", "what `docker rmi -f` of both would free"),
         ("image-du --files", "largest files, files that upper layers hide, identical ones"),
         ("image-du app:1 --ci-config .dive-ci", "status 1 if the image wastes more than dive would allow"),
@@ -166,6 +171,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     if let Some(what) = cli.generate {
         return what.print::<Cli>(&MANUAL);
     }
+    if let Some(path) = cli.images.iter().find(|argument| archive::is_archive(argument)) {
+        return about_archive(cli, path);
+    }
     let root = DataRoot::find(&cli.root, cli.storage_driver.as_deref())?;
     let view = View::read_root(root, Needs::ALL)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
@@ -218,6 +226,22 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(findings)))
 }
 
+/// What an archive holds. Whatever asks about a store does not go with it.
+fn about_archive(cli: &Cli, path: &str) -> anyhow::Result<ExitCode> {
+    let refused = [
+        (cli.images.len() > 1, "anything besides"),
+        (cli.html.is_some(), "--html"),
+        (!cli.freed_by.is_empty(), "--freed-by"),
+        (cli.csv, "--csv"),
+    ];
+    if let Some((_, what)) = refused.iter().find(|(given, _)| *given) {
+        return Err(Usage(format!("{path} is an archive, which does not go with {what}")).into());
+    }
+    let (files, rules) = (cli.files || cli.rules.any(), cli.rules.rules()?);
+    let wanted = archive::Wanted { files, rules: &rules, top: cli.top.unwrap_or(files::SHOWN), json: cli.json };
+    archive::run(path, &wanted)
+}
+
 /// The images that are meant, each once.
 fn find_images(view: &View, names: &[String]) -> Result<Vec<ImageId>, Usage> {
     let mut ids = Vec::new();
@@ -225,6 +249,9 @@ fn find_images(view: &View, names: &[String]) -> Result<Vec<ImageId>, Usage> {
         match view.catalog.resolve(name) {
             Resolved::Image(id) | Resolved::Damaged(id) if ids.contains(&id) => {}
             Resolved::Image(id) | Resolved::Damaged(id) => ids.push(id),
+            Resolved::Nothing if Path::new(name).is_file() => {
+                return Err(Usage(format!("no such image: {name}; for the file write ./{name}")));
+            }
             Resolved::Nothing => return Err(Usage(format!("no such image: {name}"))),
         }
     }

@@ -17,7 +17,7 @@ use rustix::fs::{FileType, Stat};
 
 pub use identical::{Comparison, Identical, MAX_HOLES, compare_files};
 pub use tree::{PathSize, TreeNode, build_tree, largest_directories};
-pub use waste::{Repeated, Waste, waste};
+pub use waste::{Repeated, Waste, measure_chain, waste};
 
 use super::account::path_below;
 use super::walk::Visit;
@@ -46,7 +46,7 @@ enum What {
     Opaque,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct LayerFile {
     path: Box<[u8]>,
     what: What,
@@ -156,7 +156,41 @@ impl Visit for Collector {
     }
 }
 
+/// What a layer's tar has at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerEntry(LayerFile);
+
+impl LayerEntry {
+    /// What a member of this path says, where `path` is relative and clean: a file of `size` bytes or, by its name, that what is below is
+    /// deleted. `None` for a mark that means nothing.
+    #[must_use]
+    pub fn of_member(path: &[u8], size: u64) -> Option<Self> {
+        const WHITEOUT: &[u8] = b".wh.";
+        const OPAQUE: &[u8] = b".wh..wh..opq";
+        let start = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        let (directory, name) = path.split_at(start);
+        let (path, what, size) = match name.strip_prefix(WHITEOUT) {
+            None => (path.to_vec(), What::File, size),
+            Some(_) if name == OPAQUE => (directory.strip_suffix(b"/").unwrap_or(directory).to_vec(), What::Opaque, 0),
+            Some(b"" | b"." | b"..") => return None,
+            Some(hidden) => ([directory, hidden].concat(), What::Whiteout, 0),
+        };
+        Some(Self(LayerFile { path: path.into(), what, size, allocated: size, inode: 0 }))
+    }
+
+    /// The path that it says something of.
+    #[must_use]
+    pub fn path(&self) -> &[u8] {
+        &self.0.path
+    }
+}
+
 impl Files {
+    /// Adds a layer by what its tar has, in the order of paths, each path once.
+    pub fn add_layer(&mut self, layer: ChainId, entries: Vec<LayerEntry>) {
+        self.layers.insert(layer, entries.into_iter().map(|entry| entry.0).collect());
+    }
+
     /// Puts together what several threads have found.
     #[must_use]
     pub fn merge(found: Vec<Collector>, keep: usize) -> Self {

@@ -68,7 +68,9 @@ pub fn waste(files: &Files, image: &Image) -> Waste {
     measure_chain(files, &image.chain)
 }
 
-pub(super) fn measure_chain(files: &Files, chain: &[ChainId]) -> Waste {
+/// What these layers waste, base first.
+#[must_use]
+pub fn measure_chain(files: &Files, chain: &[ChainId]) -> Waste {
     let mut paths: BTreeMap<&[u8], Sizes> = BTreeMap::new();
     // What can be seen from above the layers so far.
     let mut visible: BTreeMap<&[u8], u64> = BTreeMap::new();
@@ -132,6 +134,13 @@ pub(super) fn measure_chain(files: &Files, chain: &[ChainId]) -> Waste {
 /// Takes away what is below a path, and the path itself if `itself`. Returns bytes and number of files.
 fn take_below(visible: &mut BTreeMap<&[u8], u64>, path: &[u8], itself: bool) -> (u64, usize) {
     let own = if itself { visible.remove(path) } else { None };
+    if path.is_empty() {
+        // The root of the layer: all that is below.
+        return std::mem::take(visible)
+            .into_values()
+            .chain(own)
+            .fold((0, 0), |(bytes, files), size| (bytes + size, files + 1));
+    }
     // From "path/" up to "path0", the next character.
     let (mut from, mut to) = (path.to_vec(), path.to_vec());
     from.push(b'/');

@@ -1,10 +1,12 @@
 //! `--files` and the thresholds on what images waste.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use images::measure::Measured;
 use layerfs::ChainId;
 use snapshot::ids::ImageId;
+use snapshot::reference::Reference;
 use snapshot::usage::files::{self, Collector, Comparison, Files, Identical, Waste, compare_files, waste};
 use snapshot::usage::{Account, Part};
 
@@ -20,6 +22,8 @@ pub(super) struct FileReport {
     pub(super) files: Files,
     /// By id and name, in the order of the images.
     pub(super) images: Vec<ImageWaste>,
+    /// Whether this is of an archive, where nothing is allocated.
+    pub(super) archived: bool,
     /// Whether these images were asked for.
     pub(super) chosen: bool,
     /// The layers of the images.
@@ -46,17 +50,16 @@ pub(super) struct LargeDirectory {
 /// What is smaller than this part of a layer is none of its largest directories.
 const SMALL_PART: u64 = 2_000;
 
-/// The largest directories of some layers, each in one layer.
+/// The largest directories of some layers, each in one layer. `bytes_of` tells how large a layer is.
 fn largest_directories(
-    account: &Account<'_>,
     files: &Files,
     layers: &BTreeSet<ChainId>,
+    bytes_of: impl Fn(ChainId) -> u64,
     most: usize,
 ) -> Vec<LargeDirectory> {
     let mut found: Vec<LargeDirectory> = Vec::new();
     for layer in layers {
-        let all = account.usage(&Part::Layer(*layer));
-        let tree = files.tree_of(*layer, all.allocated.max(all.apparent) / SMALL_PART);
+        let tree = files.tree_of(*layer, bytes_of(*layer) / SMALL_PART);
         found.extend(files::largest_directories(&tree, most).into_iter().map(|(path, node)| LargeDirectory {
             layer: *layer,
             path,
@@ -114,8 +117,48 @@ impl FileReport {
         let Comparison { identical, unread, sparse } = compare_files(&files, account.view, threads);
         let layers: BTreeSet<ChainId> =
             ids.iter().filter_map(|id| catalog.images.get(id)).flat_map(|image| image.chain.iter().copied()).collect();
-        let directories = largest_directories(account, &files, &layers, top);
-        Ok(Self { files, images, chosen: !only.is_empty(), layers, directories, identical, unread, sparse })
+        let bytes_of = |layer| {
+            let usage = account.usage(&Part::Layer(layer));
+            usage.allocated.max(usage.apparent)
+        };
+        let directories = largest_directories(&files, &layers, bytes_of, top);
+        Ok(Self {
+            files,
+            images,
+            archived: false,
+            chosen: !only.is_empty(),
+            layers,
+            directories,
+            identical,
+            unread,
+            sparse,
+        })
+    }
+
+    /// The same of an archive.
+    pub(super) fn of_archive(measured: &mut Measured, rules: &Rules, top: usize) -> Self {
+        let mut files = Files::default();
+        for layer in &mut measured.layers {
+            if let Ok(sizes) = &mut layer.sizes {
+                files.add_layer(layer.chain_id, std::mem::take(&mut sizes.entries));
+            }
+        }
+        let images = measured.images.iter().map(|image| {
+            let waste = files::measure_chain(&files, &image.layers);
+            let verdicts = rules.judge(&waste);
+            let names = image.names.iter().map(Reference::familiar).collect();
+            ImageWaste { id: image.id.to_string(), names, waste, verdicts }
+        });
+        let images = images.collect();
+        let sizes: BTreeMap<ChainId, u64> = measured
+            .layers
+            .iter()
+            .filter_map(|layer| Some((layer.chain_id, layer.sizes.as_ref().ok()?.content)))
+            .collect();
+        let layers = sizes.keys().copied().collect();
+        let directories = largest_directories(&files, &layers, |layer| sizes[&layer], top);
+        let (identical, unread, sparse) = (Vec::new(), 0, 0);
+        Self { files, images, archived: true, chosen: true, layers, directories, identical, unread, sparse }
     }
 
     /// Whether an image breaks a rule.

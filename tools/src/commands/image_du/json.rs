@@ -131,7 +131,7 @@ fn with_path(path: &[u8], mut object: Value) -> Value {
     object
 }
 
-fn files(report: &FileReport, top: usize) -> Value {
+pub(super) fn files(report: &FileReport, top: usize) -> Value {
     let largest: Vec<Value> = if report.chosen {
         let largest = report.files.largest_of(&report.layers, top).into_iter();
         let sizes = |layer, file: &PathSize<'_>| json!({"layer": layer, "allocated": file.allocated, "apparent": file.apparent});

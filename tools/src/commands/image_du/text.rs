@@ -35,7 +35,9 @@ pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
         }
         Question::Freed => freed::print(shown, room, &mut out),
         Question::Files => {
-            text_files::print(shown, room, &mut out);
+            if let Some(report) = &shown.files {
+                text_files::print(report, shown.top, room, &mut out);
+            }
             freed::print(shown, room, &mut out);
         }
         Question::Page(path) => {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use docker_format::size::size;
 
-use super::Shown;
+use super::files::FileReport;
 use super::text::titled;
 use crate::columns::{Fit, Table};
 use crate::output::{counted, escape};
@@ -17,8 +17,9 @@ fn path(bytes: &[u8]) -> String {
 /// Images whose repeated paths are shown where no image was asked for.
 const WORST: usize = 3;
 
-pub(super) fn print(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
-    let Some(report) = &shown.files else { return };
+pub(super) fn print(report: &FileReport, top: usize, room: Option<usize>, out: &mut String) {
+    // In an archive nothing is allocated; columns that are empty are none.
+    let allocated = |bytes: u64| if report.archived { String::new() } else { size(bytes) };
     let mut table = Table::new([
         ("ALLOCATED", Fit::Whole),
         ("APPARENT", Fit::Whole),
@@ -28,7 +29,7 @@ pub(super) fn print(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
     ]);
     for one in &report.directories {
         table.push([
-            size(one.allocated),
+            allocated(one.allocated),
             size(one.apparent),
             one.files.to_string(),
             one.layer.0.short(),
@@ -43,8 +44,8 @@ pub(super) fn print(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
         ("PATH", Fit::Middle),
     ]);
     if report.chosen {
-        for (layer, file) in report.files.largest_of(&report.layers, shown.top) {
-            table.push([size(file.allocated), size(file.apparent), layer.0.short(), path(file.path)]);
+        for (layer, file) in report.files.largest_of(&report.layers, top) {
+            table.push([allocated(file.allocated), size(file.apparent), layer.0.short(), path(file.path)]);
         }
     } else {
         for large in &report.files.largest {
@@ -61,7 +62,7 @@ pub(super) fn print(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
         ("HIDDEN FILES", Fit::Drop(1)),
         ("NAMES", Fit::Middle),
     ]);
-    for image in report.images.iter().take(shown.top) {
+    for image in report.images.iter().take(top) {
         let waste = &image.waste;
         let share = if waste.user == 0 && waste.wasted == 0 { 0.0 } else { waste.user_share() * 100.0 };
         table.push([
@@ -75,8 +76,8 @@ pub(super) fn print(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
         ]);
     }
     titled("Wasted space", &table, room, out);
-    if report.images.len() > shown.top {
-        let _ = writeln!(out, "{} more; --top shows as many as it says", report.images.len() - shown.top);
+    if report.images.len() > top {
+        let _ = writeln!(out, "{} more; --top shows as many as it says", report.images.len() - top);
     }
     for (place, image) in report.images.iter().enumerate() {
         let name = image.names.first().unwrap_or(&image.id);
@@ -88,7 +89,7 @@ pub(super) fn print(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
             continue;
         }
         let mut table = Table::new([("BYTES", Fit::Whole), ("LAYERS", Fit::Whole), ("PATH", Fit::Middle)]);
-        for repeated in image.waste.repeated.iter().take(shown.top).filter(|repeated| repeated.bytes > 0) {
+        for repeated in image.waste.repeated.iter().take(top).filter(|repeated| repeated.bytes > 0) {
             table.push([size(repeated.bytes), repeated.layers.to_string(), path(&repeated.path)]);
         }
         titled(&format!("Paths of {} in several layers", escape(name)), &table, room, out);
@@ -100,7 +101,7 @@ pub(super) fn print(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
         ("LAYER ID", Fit::Whole),
         ("FIRST", Fit::Middle),
     ]);
-    for same in report.identical.iter().take(shown.top) {
+    for same in report.identical.iter().take(top) {
         let (layer, first) = &same.places[0];
         table.push([size(same.saved()), same.places.len().to_string(), size(same.size), layer.0.short(), path(first)]);
     }

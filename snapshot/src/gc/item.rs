@@ -190,6 +190,8 @@ pub enum StayCause {
     OddName(String),
     /// It changed so many seconds ago.
     Young(u64),
+    /// A directory stands on it that nobody claims and that changed lately.
+    BelowYoung(String),
     /// A layer or a container stands on it.
     Needed(StillAlive),
     /// Who needs what cannot be told.
@@ -218,6 +220,7 @@ impl StayCause {
             Self::EnoughGoes => "enough-goes",
             Self::OddName(_) => "odd-name",
             Self::Young(_) => "young",
+            Self::BelowYoung(_) => "below-young",
             Self::Needed(_) => "needed",
             Self::Doubt(_) => "doubt",
             Self::WantedLink => "wanted-link",
@@ -244,6 +247,7 @@ impl fmt::Display for StayCause {
             Self::EnoughGoes => f.write_str("enough goes without it"),
             Self::OddName(name) => write!(f, "it has a name that is no reference: {name}"),
             Self::Young(seconds) => write!(f, "it changed {seconds} seconds ago"),
+            Self::BelowYoung(name) => write!(f, "{name} stands on it, which changed lately"),
             Self::Needed(reason) => reason.fmt(f),
             Self::Doubt(doubt) => write!(f, "who needs what cannot be told: {doubt}"),
             Self::WantedLink => f.write_str("a layer stands on it, although it leads to nothing"),

@@ -11,7 +11,7 @@ use super::layers::Layers;
 use super::measure::{Freed, may_share_blocks, measure};
 use super::plan::{Goal, Plan};
 use super::policy::{Policy, Target};
-use super::remains::{self, Ages, Found};
+use super::remains::{self, Ages, Found, YoungDirectories};
 use super::trial::Trial;
 use crate::catalog::Image;
 use crate::edit::Remains;
@@ -55,6 +55,12 @@ impl<'v> Planner<'v> {
             return self.nothing_goes(found, &images);
         }
         let mut layers = Layers::new(view, &departure.mounts);
+        let young = YoungDirectories::find(view, ages, &found)?;
+        for layer in view.catalog.layers.values().flatten() {
+            if young.stays(layer.cache_id.as_str()).is_some() {
+                layers.pin(layer.chain_id);
+            }
+        }
         // Layers that no image has anyway; young ones keep what they stand on.
         for chain in layers.unneeded() {
             if let Some(young) = self.age_of_layer(chain, ages)? {
@@ -80,7 +86,7 @@ impl<'v> Planner<'v> {
         };
         if let Some(wanted) = goal {
             // What goes without these is measured as it would be at the end.
-            let mut trial = Trial::new(&self, &departure, &found, &named, ages)?;
+            let mut trial = Trial::new(&self, &departure, &found, &named, &young)?;
             trial.add(&self, &chosen, &layers.children_first(&departure.layers));
             let mut waiting: Vec<&Candidate> = later.clone();
             while trial.bytes < wanted {
@@ -105,7 +111,7 @@ impl<'v> Planner<'v> {
         }
         named.extend(directories_of(view, &departure));
         let gone = view.liveness.once_gone(&departure);
-        remains::directories(view, ages, &gone, &named, &mut found)?;
+        remains::directories(view, &young, &gone, &named, &mut found)?;
         let goes = going_directories(&found, &gone, &named);
         remains::links(view, &|name| !goes.contains(name), &mut found)?;
         let staying =
@@ -138,7 +144,7 @@ impl<'v> Planner<'v> {
         let departure = Departure::default();
         let gone = self.view.liveness.once_gone(&departure);
         let mut found = Found::default();
-        remains::directories(self.view, Ages::new(self.policy), &gone, &HashSet::new(), &mut found)?;
+        remains::directories(self.view, &YoungDirectories::default(), &gone, &HashSet::new(), &mut found)?;
         for (thing, cause) in found.spared {
             self.spare(thing, cause);
         }

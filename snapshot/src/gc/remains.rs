@@ -1,6 +1,6 @@
 //! What is left in a store of things that are gone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use layerfs::DiffId;
 use rustix::fs::{FileType, Stat};
@@ -12,7 +12,7 @@ use crate::driver::EntryKind;
 use crate::edit::{Remains, TEMPORARY, TemporaryPlace};
 use crate::error::StoreError;
 use crate::ids::{CacheId, MountName};
-use crate::liveness::{Doubt, OnceGone, orphan_mounts};
+use crate::liveness::{Doubt, OnceGone, OwnedEntry, orphan_mounts};
 use crate::schema::layer::LayerStore;
 use crate::schema::{distribution, mount};
 use crate::view::View;
@@ -142,7 +142,7 @@ pub(super) fn begun(
     names.sort();
     for name in names {
         let stays = if LayerStore::is_own(&name) { None } else { ages.of_entry(layers.tmp()?, &name)? };
-        if let Some(id) = layers.leftover_cache_id(&name).ok().flatten() {
+        if let Some(id) = layers.leftover_cache_id(&name).ok().flatten().filter(|_| stays.is_none()) {
             directories.insert(id);
         }
         found.decide(Remains::Registration(name), Reason::RegistrationBegun, stays);
@@ -154,10 +154,53 @@ pub(super) fn begun(
     Ok((removals, directories))
 }
 
+/// Directories that nobody claims and that are too young to go, with those that they stand on: whoever makes them needs these.
+#[derive(Debug, Default)]
+pub(super) struct YoungDirectories {
+    young: HashMap<String, StayCause>,
+    /// By what stands on it.
+    below: HashMap<String, String>,
+}
+
+impl YoungDirectories {
+    pub(super) fn find(view: &View, ages: Ages, found: &Found) -> Result<Self, StoreError> {
+        let mut all = Self::default();
+        let Some(home) = &view.root.home else { return Ok(all) };
+        // The directory of a registration that stays is as young.
+        let registrations: HashMap<&str, &StayCause> = found.spared.iter().filter_map(registration).collect();
+        let unclaimed = |entry: &&(&str, &OwnedEntry)| entry.1.kind == EntryKind::Layer && entry.1.claims.is_empty();
+        for (name, entry) in view.liveness.entries().filter(|entry| unclaimed(&entry)) {
+            let named = entry.unfinished.as_deref().and_then(|record| registrations.get(record));
+            let cause = match named {
+                Some(cause) => Some((*cause).clone()),
+                None => ages.of_entry(home, name)?,
+            };
+            let Some(cause) = cause else { continue };
+            all.young.insert(name.to_owned(), cause);
+            let below = view.liveness.below_entry(name);
+            all.below.extend(below.map(|below| (below.to_owned(), name.to_owned())));
+        }
+        Ok(all)
+    }
+
+    /// Why a directory stays for the sake of young ones.
+    pub(super) fn stays(&self, name: &str) -> Option<StayCause> {
+        let young = self.young.get(name).cloned();
+        young.or_else(|| self.below.get(name).map(|above| StayCause::BelowYoung(above.clone())))
+    }
+}
+
+fn registration((thing, cause): &(Thing, StayCause)) -> Option<(&str, &StayCause)> {
+    match thing {
+        Thing::Remains(Remains::Registration(name)) => Some((name, cause)),
+        _ => None,
+    }
+}
+
 /// Directories that nobody claims. `named` are those that other remains name, or layers that go: they go with them.
 pub(super) fn directories(
     view: &View,
-    ages: Ages,
+    young: &YoungDirectories,
     gone: &OnceGone<'_>,
     named: &HashSet<CacheId>,
     found: &mut Found,
@@ -181,10 +224,7 @@ pub(super) fn directories(
             continue;
         }
         match gone.dead(&id) {
-            Ok(_) => {
-                let young = ages.of_entry(home, name)?;
-                found.decide(Remains::Directory(id), Reason::Orphan, young);
-            }
+            Ok(_) => found.decide(Remains::Directory(id), Reason::Orphan, young.stays(name)),
             // What is claimed, and not just looks so, is nothing to speak of.
             Err(_) if is_claimed => {}
             Err(reason) => found.decide(Remains::Directory(id), Reason::Orphan, Some(StayCause::Needed(reason))),

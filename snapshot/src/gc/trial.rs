@@ -8,7 +8,7 @@ use layerfs::ChainId;
 use super::images::Candidate;
 use super::measure::{Freed, Measured, measure};
 use super::planner::{Planner, directories_of};
-use super::remains::{self, Ages, Found};
+use super::remains::{self, Found, YoungDirectories};
 use crate::error::StoreError;
 use crate::ids::CacheId;
 use crate::liveness::Departure;
@@ -26,13 +26,13 @@ impl Trial {
         departure: &Departure,
         found: &Found,
         named: &HashSet<CacheId>,
-        ages: Ages,
+        young: &YoungDirectories,
     ) -> Result<Self, StoreError> {
         let view = planner.view;
         let named = named.union(&directories_of(view, departure)).cloned().collect();
         let gone = view.liveness.once_gone(departure);
         let mut orphans = Found::default();
-        remains::directories(view, ages, &gone, &named, &mut orphans)?;
+        remains::directories(view, young, &gone, &named, &mut orphans)?;
         let mut seen = HashSet::new();
         let mut paths: Vec<Vec<PathBuf>> = Vec::new();
         for (thing, _) in found.going.iter().chain(&orphans.going) {

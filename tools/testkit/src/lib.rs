@@ -8,6 +8,7 @@
 //! - [`dockerd::Dockerd`]: a daemon on a data-root of the test's own; [`zoo`]: a store with one of everything
 //! - [`archive`], [`image`], [`tarfile`]: archives to import; [`bad`], [`cut`]: such as must be refused
 //! - [`run`], [`user`], [`mounts`], [`kill`]: our programs, as whom and where they run, and how they are stopped
+//! - [`littered`]: a store with litter of every kind, and what of it somebody needs; [`bolt`]: its database
 //! - [`store`], [`root`], [`live`], [`saved`]: what is in a data-root, by its files or by a daemon's word
 //! - [`quiet`], [`Snapshot`], [`listing()`]: what has changed
 //! - [`cases`], [`tree`]: the layer cases, and a full walk of a tree
@@ -16,6 +17,7 @@
 
 pub mod archive;
 pub mod bad;
+pub mod bolt;
 pub mod cases;
 pub mod chromium;
 pub mod cut;
@@ -25,6 +27,7 @@ pub mod flow;
 pub mod image;
 pub mod kill;
 mod listing;
+pub mod littered;
 pub mod live;
 pub mod mounts;
 mod programs;

@@ -16,7 +16,7 @@
 //! reason  dangling unused parent with-image unneeded no-container removal-begun registration-begun orphan stale no-image no-layer
 //!         temporary unfinished
 //! cause   used-by-container may-be-used-by-container children named kept label excluded among-last too-new used-recently
-//!         enough-goes odd-name young needed doubt wanted-link not-of-docker
+//!         enough-goes odd-name young below-young needed doubt wanted-link not-of-docker
 //! ```
 //!
 //! `bytes` of an item are those that go with it after the items before it: an inode with several links is counted where its last

@@ -5,6 +5,7 @@ use std::io;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use tarsplit::assemble::FileGetter;
 
 use crate::path::LayerPath;
@@ -35,7 +36,12 @@ impl FileGetter for LayerFiles {
         // Nothing but a regular file blocks or has side effects when it is opened like this.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let file = File::from(rustix::fs::openat2(&self.root, path.as_bytes(), flags, Mode::empty(), resolve)?);
+        let open = |flags| rustix::fs::openat2(&self.root, path.as_bytes(), flags, Mode::empty(), resolve);
+        // Without a trace in its access time, where the kernel allows it: to its owner, and to root.
+        let file = File::from(match open(flags | OFlags::NOATIME) {
+            Err(Errno::PERM) => open(flags)?,
+            opened => opened?,
+        });
         match node::file_type(&rustix::fs::fstat(&file)?) {
             FileType::RegularFile => Ok(file),
             other => Err(io::Error::other(format!("a regular file is expected, found {other:?}"))),

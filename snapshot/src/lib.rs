@@ -11,6 +11,7 @@
 //! | [`check`] | what is wrong, whom it affects, and what would mend it |
 //! | [`edit`] | changes, all of a transaction's or none: begin here to write |
 //! | [`gc`] | what may go, and why: a plan |
+//! | [`repair`] | what can be mended of a damaged store, and how |
 //! | [`usage`] | where the bytes are |
 //!
 //! [`mod@reference`] and [`ids`] are the names of things, checked where they are read.
@@ -26,6 +27,7 @@ pub mod ids;
 pub mod liveness;
 mod parallel;
 pub mod reference;
+pub mod repair;
 pub mod root;
 pub mod schema;
 pub mod usage;

@@ -74,6 +74,11 @@ impl Blob {
         BlobReader { file: &self.mapped.file, start: self.range.start as u64, len: self.range.len() as u64, at: 0 }
     }
 
+    /// Reads the bytes from the front, and keeps the file open as long as that lasts.
+    pub(crate) fn into_reader(self) -> OwnedBlobReader {
+        OwnedBlobReader { blob: self, at: 0 }
+    }
+
     /// How the bytes are compressed, as their first ones say. These are read; where that fails, reading all will, too.
     #[must_use]
     pub fn compression(&self) -> Compression {
@@ -139,6 +144,25 @@ impl Read for BlobReader<'_> {
         }
         self.at += read as u64;
         meter::copied(read);
+        Ok(read)
+    }
+}
+
+/// Reads a [`Blob`] that it owns.
+#[derive(Debug)]
+pub(crate) struct OwnedBlobReader {
+    blob: Blob,
+    /// The next byte of the blob.
+    at: u64,
+}
+
+impl Read for OwnedBlobReader {
+    /// # Errors
+    /// As of [`BlobReader`].
+    fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
+        let mut reader = BlobReader { at: self.at, ..self.blob.reader() };
+        let read = reader.read(output)?;
+        self.at = reader.at;
         Ok(read)
     }
 }

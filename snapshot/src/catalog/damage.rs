@@ -366,6 +366,19 @@ impl MountDamage {
     }
 }
 
+impl MountDamage {
+    /// The file that it is about, if it is about one.
+    #[must_use]
+    pub fn file(&self) -> Option<&'static str> {
+        match self {
+            Self::FileMissing { file } | Self::FileUnreadable { file, .. } | Self::FileInvalid { file, .. } => {
+                Some(file)
+            }
+            Self::NotADirectory | Self::Unreadable { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

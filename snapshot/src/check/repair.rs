@@ -4,33 +4,9 @@ use std::fmt;
 
 use layerfs::ChainId;
 
+pub use crate::schema::layer::Field;
+
 use crate::ids::{CacheId, ContainerId, ImageId, MountName};
-
-/// A file of a layer's record that others prove.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Field {
-    /// `size`
-    Size,
-    /// `diff`
-    Diff,
-    /// `cache-id`
-    CacheId,
-    /// `parent`
-    Parent,
-}
-
-impl Field {
-    /// The file's name.
-    #[must_use]
-    pub fn file(self) -> &'static str {
-        match self {
-            Self::Size => "size",
-            Self::Diff => "diff",
-            Self::CacheId => "cache-id",
-            Self::Parent => "parent",
-        }
-    }
-}
 
 /// What would mend a finding.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,9 @@ use layerfs::delete::Deletion;
 
 use super::overlay2::Overlay2;
 use super::vfs::Vfs;
-use super::{Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Order, Prepared, Room};
+use super::{
+    Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Order, Prepared, Restacking, Room, Stack,
+};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::CacheId;
@@ -145,6 +147,18 @@ impl Driver for AnyDriver {
 
     fn metadata(&self, id: &CacheId) -> Result<Option<Vec<(&'static str, String)>>, StoreError> {
         self.driver().metadata(id)
+    }
+
+    fn restacking(&self, stacks: &[Stack]) -> Result<Vec<Restacking>, StoreError> {
+        self.driver().restacking(stacks)
+    }
+
+    fn restack(&self, what: &Restacking, sync: bool) -> Result<(), StoreError> {
+        self.driver().restack(what, sync)
+    }
+
+    fn exchange(&self, id: &CacheId, with: &CacheId) -> Result<(), StoreError> {
+        self.driver().exchange(id, with)
     }
 
     fn sync(&self) -> Result<(), StoreError> {

@@ -12,10 +12,12 @@
 mod any;
 mod damage;
 mod entries;
+mod exchange;
 mod home_layout;
 mod mount;
 mod overlay2;
 mod prepared;
+mod restack;
 mod room;
 mod vfs;
 
@@ -25,6 +27,7 @@ pub use entries::{EntryKind, HomeEntries, HomeEntry, UnknownParents};
 pub use home_layout::HomeLayout;
 pub use mount::{Access, MountGuard};
 pub use prepared::Prepared;
+pub use restack::{Restacking, Stack, Wanted};
 pub use room::Room;
 
 use layerfs::delete::Deletion;
@@ -140,6 +143,26 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`]
     fn metadata(&self, id: &CacheId) -> Result<Option<Vec<(&'static str, String)>>, StoreError>;
+
+    /// What is missing or wrong beside the contents of layers so that each of `stacks` can be mounted on what is below it, in the
+    /// order in which it is to be written. A layer whose content is missing is left out.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    fn restacking(&self, stacks: &[Stack]) -> Result<Vec<Restacking>, StoreError>;
+
+    /// Writes one of these, in one step, and durably if `sync`.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn restack(&self, what: &Restacking, sync: bool) -> Result<(), StoreError>;
+
+    /// Exchanges the content of a layer with that of one that was [prepared](Driver::prepare) and filled, in one step where
+    /// the file system can. The layer's own content, or its directory, need not be there.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Invalid`] for a layer that is mounted.
+    fn exchange(&self, id: &CacheId, with: &CacheId) -> Result<(), StoreError>;
 
     /// Makes everything prepared and committed so far durable.
     ///

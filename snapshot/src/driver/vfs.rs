@@ -16,8 +16,10 @@ use std::sync::Arc;
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
 use layerfs::delete::Deletion;
 
+use super::exchange::exchange;
 use super::mount::refuse_mounted;
 use super::prepared::Begun;
+use super::restack::{Restacking, Stack};
 use super::{Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Order, Prepared, Room};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
@@ -165,6 +167,19 @@ impl Driver for Vfs {
 
     fn metadata(&self, _id: &CacheId) -> Result<Option<Vec<(&'static str, String)>>, StoreError> {
         Ok(None)
+    }
+
+    fn restacking(&self, _stacks: &[Stack]) -> Result<Vec<Restacking>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn restack(&self, what: &Restacking, sync: bool) -> Result<(), StoreError> {
+        what.write(&self.0, sync)
+    }
+
+    fn exchange(&self, id: &CacheId, with: &CacheId) -> Result<(), StoreError> {
+        refuse_mounted(&self.0, id.as_str())?;
+        exchange(&self.0, with.as_str(), &self.0, id.as_str())
     }
 
     fn sync(&self) -> Result<(), StoreError> {

@@ -30,6 +30,10 @@
 //! they would, the rest is done; otherwise all is taken back. A failure before the commit point takes all back at once, and
 //! the bytes of the old `repositories.json` are put back where it was replaced already.
 //!
+//! Mending a damaged store (`mend.rs`) goes through the same door and the same lock. Each of its steps is whole by itself and may
+//! be done again, so that it has no record: a file is replaced by a rename, a layer is staged as any other, and a record on its
+//! way out is one of step 10.
+//!
 //! Nothing is deleted that anybody else may need: [`crate::liveness`] knows who claims what, and a record that cannot be read counts as
 //! one that claims everything it might name.
 
@@ -37,6 +41,7 @@ mod changes;
 mod clear;
 mod finish;
 mod image_removal;
+mod mend;
 mod record;
 mod recovery;
 mod remains;
@@ -48,6 +53,7 @@ mod undo;
 pub use changes::{Edit, KeptLayer, Slot, Summary, WriteOptions};
 pub use clear::{KeptRemains, RemainsStay};
 pub use image_removal::{Conflict, ImageRemoval, RemovalError, Removed};
+pub(crate) use mend::Refill;
 pub(crate) use record::is_change_record;
 pub(crate) use remains::TEMPORARY;
 pub use remains::{Remains, TemporaryPlace};

@@ -24,7 +24,7 @@ use crate::schema::references::{FILE as REFERENCES, MAX_FILE, References};
 
 /// A layer on its way: its record, and its directory from when that is prepared until it is completed.
 #[derive(Debug)]
-struct Staged {
+pub(super) struct Staged {
     set: WriteSet,
     layer: OnceLock<Prepared>,
 }
@@ -33,11 +33,11 @@ struct Staged {
 /// everything back.
 #[derive(Debug)]
 pub struct Transaction {
-    root: WritableRoot,
-    sync: bool,
+    pub(super) root: WritableRoot,
+    pub(super) sync: bool,
     edits: Vec<Edit>,
     /// `None` once published or discarded.
-    sets: Vec<Option<Staged>>,
+    pub(super) sets: Vec<Option<Staged>>,
     record: Record,
     /// The record as it is in the store, or may be.
     stored: Option<Stored>,
@@ -154,7 +154,13 @@ impl Transaction {
         self.sets[slot.0].as_ref().expect("a slot is used only before it is published or discarded")
     }
 
-    fn set(&self, slot: Slot) -> &WriteSet {
+    /// What was prepared for a layer, which is then to be kept.
+    pub(super) fn take_prepared(&mut self, slot: Slot) -> Prepared {
+        let prepared = self.sets[slot.0].as_mut().and_then(|staged| staged.layer.take());
+        prepared.expect("a layer is prepared before it is added")
+    }
+
+    pub(super) fn set(&self, slot: Slot) -> &WriteSet {
         &self.staged(slot).set
     }
 
@@ -217,8 +223,7 @@ impl Transaction {
                     }
                 },
             };
-            let prepared = self.sets[slot.0].as_mut().and_then(|staged| staged.layer.take());
-            prepared.expect("a layer is prepared before it is added").commit(below.as_ref())?;
+            self.take_prepared(slot).commit(below.as_ref())?;
             let set = self.set(slot);
             let record = LayerRecord { chain_id, diff_id, parent, cache_id: set.cache_id.clone(), size };
             self.root.layers.describe(set, &record)?;

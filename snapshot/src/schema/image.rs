@@ -117,6 +117,13 @@ impl ImageStore {
         self.set_metadata(id, LAST_UPDATED, time, sync)
     }
 
+    /// Forgets the image that `id` was built from.
+    pub(crate) fn forget_parent(&self, id: ImageId, sync: bool) -> Result<(), StoreError> {
+        let Some(dir) = self.metadata_dir().sub(&id.0.hex())? else { return Ok(()) };
+        dir.unlink(PARENT)?;
+        if sync { dir.sync() } else { Ok(()) }
+    }
+
     fn set_metadata(&self, id: ImageId, name: &str, text: &str, sync: bool) -> Result<(), StoreError> {
         let metadata = self.metadata_dir();
         let dir = match metadata.sub(&id.0.hex())? {

@@ -58,6 +58,32 @@ pub struct LayerRecord {
     pub size: u64,
 }
 
+/// A file of a layer's record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Field {
+    /// `size`
+    Size,
+    /// `diff`
+    Diff,
+    /// `cache-id`
+    CacheId,
+    /// `parent`
+    Parent,
+}
+
+impl Field {
+    /// The file's name.
+    #[must_use]
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Size => SIZE,
+            Self::Diff => DIFF,
+            Self::CacheId => CACHE_ID,
+            Self::Parent => PARENT,
+        }
+    }
+}
+
 /// The files of a layer's record, each on its own: what it says, or what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RecordFields {
@@ -158,6 +184,55 @@ impl LayerStore {
         }))
     }
 
+    /// What `size` says but for the blanks around it, which dockerd does not take; `None` if that is no number.
+    pub(crate) fn untrimmed_size(&self, chain_id: ChainId) -> Option<u64> {
+        let dir = self.layers.as_ref()?.sub(&chain_id.0.hex()).ok()??;
+        parse_size(String::from_utf8(dir.read(SIZE, SMALL_FILE).ok()??).ok()?.trim())
+    }
+
+    /// Replaces a file of a layer's record in one step.
+    pub(crate) fn set_field(&self, chain: ChainId, field: Field, text: &str, sync: bool) -> Result<(), StoreError> {
+        let dir = self.registered(chain)?;
+        dir.remove_temporaries()?;
+        dir.replace(field.file(), text.as_bytes(), 0o644, sync)
+    }
+
+    /// Takes a file of a layer's record away.
+    pub(crate) fn unset_field(&self, chain: ChainId, field: Field, sync: bool) -> Result<(), StoreError> {
+        let dir = self.registered(chain)?;
+        dir.unlink(field.file())?;
+        if sync { dir.sync() } else { Ok(()) }
+    }
+
+    /// Replaces the journal of a layer in one step.
+    pub(crate) fn set_journal(&self, chain: ChainId, gzip: &[u8], sync: bool) -> Result<(), StoreError> {
+        let dir = self.registered(chain)?;
+        dir.remove_temporaries()?;
+        dir.replace(JOURNAL, gzip, 0o644, sync)
+    }
+
+    /// Moves the journal of a layer on its way to a registered layer, whose own it replaces in one step.
+    pub(crate) fn move_journal(&self, set: &WriteSet, chain: ChainId, sync: bool) -> Result<(), StoreError> {
+        let (from, to) = (self.open_set(set)?, self.registered(chain)?);
+        if from.stat(JOURNAL)?.is_none() {
+            return Ok(());
+        }
+        from.rename(JOURNAL, &to, JOURNAL)?;
+        if sync { to.sync() } else { Ok(()) }
+    }
+
+    /// Gives a registered layer the chain id that it has by its content.
+    pub(crate) fn rename(&self, from: ChainId, to: ChainId) -> Result<(), StoreError> {
+        let layers = self.layers()?;
+        layers.rename(&from.0.hex(), layers, &to.0.hex())
+    }
+
+    fn registered(&self, chain_id: ChainId) -> Result<Dir, StoreError> {
+        let layers = self.layers()?;
+        let missing = || StoreError::DamagedLayer { chain_id, reason: "missing".into() };
+        layers.sub(&chain_id.0.hex())?.ok_or_else(missing)
+    }
+
     /// The chain ids of all registered layers, usable or not.
     ///
     /// # Errors
@@ -170,17 +245,12 @@ impl LayerStore {
     /// Opens the journal of a layer; `None` if it has none.
     ///
     /// # Errors
-    /// [`StoreError::Io`]
+    /// [`StoreError::Io`]; [`StoreError::Invalid`] if it is no regular file.
     pub fn journal(&self, chain_id: ChainId) -> Result<Option<File>, StoreError> {
-        use rustix::fs::{Mode, OFlags};
         let Some(dir) = self.layers.as_ref().map_or(Ok(None), |layers| layers.sub(&chain_id.0.hex()))? else {
             return Ok(None);
         };
-        match rustix::fs::openat(&dir, JOURNAL, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(fd) => Ok(Some(fd.into())),
-            Err(rustix::io::Errno::NOENT) => Ok(None),
-            Err(errno) => Err(StoreError::io(dir.join(JOURNAL), "opening")(errno)),
-        }
+        dir.open_file(JOURNAL)
     }
 
     /// Whether a layer's journal begins as a gzip file.
@@ -222,6 +292,11 @@ impl LayerStore {
     /// Where the journal of a layer on its way goes.
     pub(crate) fn staged_journal(&self, set: &WriteSet) -> Result<JournalFile, StoreError> {
         Ok(JournalFile { dir: self.open_set(set)?.owned_fd()?, name: JOURNAL })
+    }
+
+    /// Opens the journal of a layer on its way; `None` if it has none.
+    pub(crate) fn open_staged_journal(&self, set: &WriteSet) -> Result<Option<File>, StoreError> {
+        self.open_set(set)?.open_file(JOURNAL)
     }
 
     /// Makes the names of write-sets durable.

@@ -22,9 +22,9 @@ use crate::ids::{CacheId, ContainerId, MountName};
 
 const SMALL_FILE: usize = 4096;
 
-const MOUNT_ID: &str = "mount-id";
-const INIT_ID: &str = "init-id";
-const PARENT: &str = "parent";
+pub(crate) const MOUNT_ID: &str = "mount-id";
+pub(crate) const INIT_ID: &str = "init-id";
+pub(crate) const PARENT: &str = "parent";
 
 /// Directories that a name with slashes may have.
 const MAX_DEPTH: usize = 32;
@@ -86,6 +86,15 @@ impl MountDamage {
     pub(crate) fn parent_missing() -> Self {
         Self::FileMissing { file: PARENT }
     }
+}
+
+/// Replaces a file of a mount in one step.
+pub(crate) fn set(mounts: &Dir, mount: &str, file: &str, text: &str, sync: bool) -> Result<(), StoreError> {
+    let parts: Vec<&str> = mount.split('/').collect();
+    let missing = || StoreError::Invalid { path: mounts.join(mount), reason: "missing".into() };
+    let dir = mounts.descend(&parts)?.ok_or_else(missing)?;
+    dir.remove_temporaries()?;
+    dir.replace(file, text.as_bytes(), 0o644, sync)
 }
 
 /// Reads all mounts; `None` for a store without any.

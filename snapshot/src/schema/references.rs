@@ -114,6 +114,16 @@ impl References {
         Ok(Self { file: document.ok_or_else(|| invalid(null))? })
     }
 
+    /// Whether the file says `null` for its map: dockerd starts with that, and crashes when it adds a name. `bytes`
+    /// are those that were read.
+    pub(crate) fn has_no_map(&self, bytes: &[u8]) -> bool {
+        let is_null =
+            |(key, value): (&String, &serde_json::Value)| key.eq_ignore_ascii_case("Repositories") && value.is_null();
+        let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<serde_json::Map<_, _>>();
+        self.file.repositories.is_empty()
+            && values.next().is_some_and(|map| map.is_ok_and(|map| map.iter().any(is_null)))
+    }
+
     /// The file's content.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

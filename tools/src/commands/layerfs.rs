@@ -46,6 +46,7 @@ const MANUAL: Manual = Manual {
             "layerfs image save --all --format oci --directory layout",
             "all images as an OCI layout, for containerd and podman",
         ),
+        ("layerfs system repair --from app.tar --apply", "mend what is damaged, with content from an archive"),
         ("layerfs system owner /var/lib/docker/overlay2/3f2a...", "whose directory this is, and why it is kept"),
     ],
     more: (
@@ -160,6 +161,8 @@ enum System {
     Info(system::info::Args),
     /// Say whose a directory, a file, a link or an id is, and why it is kept
     Owner(system::owner::Args),
+    /// Mend a damaged store: say how, and do it with --apply
+    Repair(system::repair::Args),
 }
 
 /// Runs the command with the process's arguments.
@@ -198,6 +201,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Version(args) => system::version::run(&args),
         Command::System(System::Df(args)) => system::df::run(&args, &cli.root, driver),
         Command::System(System::Owner(args)) => system::owner::run(&args, &cli.root, driver),
+        Command::System(System::Repair(args)) => system::repair::run(&args, &cli.root, driver),
     }
 }
 

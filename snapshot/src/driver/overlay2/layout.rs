@@ -10,9 +10,9 @@ pub(in crate::driver) const LINKS: &str = "l";
 pub(in crate::driver) const DIFF: &str = "diff";
 pub(super) const WORK: &str = "work";
 pub(super) const MERGED: &str = "merged";
-pub(super) const LOWER: &str = "lower";
-const LINK: &str = "link";
-const COMMITTED: &str = "committed";
+pub(in crate::driver) const LOWER: &str = "lower";
+pub(super) const LINK: &str = "link";
+pub(super) const COMMITTED: &str = "committed";
 
 /// Layers below one layer that Docker allows (`overlay.go`, `maxDepth`).
 const MAX_LOWER: usize = 128;

@@ -18,6 +18,7 @@ mod chain;
 mod entries;
 mod layout;
 mod mount;
+mod restack;
 
 use std::sync::Arc;
 
@@ -25,10 +26,12 @@ use layerfs::apply::{Ownership, Target, WhiteoutMode, XattrNamespace};
 use layerfs::delete::Deletion;
 use rustix::fs::FileType;
 
-pub(super) use layout::{DIFF, LINKS};
+pub(super) use layout::{DIFF, LINKS, LOWER};
 
+use super::exchange::exchange;
 use super::mount::refuse_mounted;
 use super::prepared::Begun;
+use super::restack::{Restacking, Stack};
 use super::{Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Order, Prepared, Room};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
@@ -86,6 +89,18 @@ impl Home {
         let layer = self.layer(id)?;
         let missing = || StoreError::Invalid { path: layer.join(DIFF), reason: "missing".into() };
         layer.sub(DIFF)?.ok_or_else(missing)
+    }
+
+    /// Exchanges the contents of two layers, of which the first need not be there.
+    fn exchange(&self, id: &CacheId, with: &CacheId) -> Result<(), StoreError> {
+        let other = self.layer(with)?;
+        let layer = match self.dir.sub(id.as_str())? {
+            Some(layer) => layer,
+            None => self.dir.create(id.as_str(), 0o710)?,
+        };
+        refuse_mounted(&layer, layout::MERGED)?;
+        self.resolved.forget();
+        exchange(&other, DIFF, &layer, DIFF)
     }
 
     fn remove(&self, id: &CacheId, deletion: &Deletion) -> Result<(), StoreError> {
@@ -239,6 +254,19 @@ impl Driver for Overlay2 {
 
     fn metadata(&self, id: &CacheId) -> Result<Option<Vec<(&'static str, String)>>, StoreError> {
         layout::metadata(&self.0.dir, &self.0.layer(id)?).map(Some)
+    }
+
+    fn restacking(&self, stacks: &[Stack]) -> Result<Vec<Restacking>, StoreError> {
+        restack::plan(&self.0, stacks)
+    }
+
+    fn restack(&self, what: &Restacking, sync: bool) -> Result<(), StoreError> {
+        self.0.resolved.forget();
+        what.write(&self.0.dir, sync)
+    }
+
+    fn exchange(&self, id: &CacheId, with: &CacheId) -> Result<(), StoreError> {
+        self.0.exchange(id, with)
     }
 
     fn sync(&self) -> Result<(), StoreError> {

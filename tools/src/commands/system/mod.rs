@@ -1,6 +1,7 @@
-//! `layerfs system`: `docker system`, offline, and whose a directory is.
+//! `layerfs system`: `docker system`, offline; whose a directory is, and mending a store.
 
 pub(crate) mod df;
 pub(crate) mod info;
 pub(crate) mod owner;
+pub(crate) mod repair;
 pub(crate) mod version;

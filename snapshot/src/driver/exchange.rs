@@ -1,0 +1,25 @@
+//! Two directories that change places.
+
+use rustix::fs::RenameFlags;
+use rustix::io::Errno;
+
+use crate::dir::Dir;
+use crate::error::StoreError;
+
+/// Moves `from`/`name` to `to`/`new_name`; what is there comes to `from`/`name`, in one step where the file system can. Where
+/// it cannot, a crash in between leaves both below `from`.
+pub(super) fn exchange(from: &Dir, name: &str, to: &Dir, new_name: &str) -> Result<(), StoreError> {
+    let failed = || StoreError::io(to.join(new_name), "exchanging");
+    match rustix::fs::renameat_with(from, name, to, new_name, RenameFlags::EXCHANGE) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => from.rename(name, to, new_name)?,
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            let aside = format!("{name}.replaced");
+            rustix::fs::renameat(to, new_name, from, aside.as_str()).map_err(failed())?;
+            from.rename(name, to, new_name)?;
+            from.rename(&aside, from, name)?;
+        }
+        Err(errno) => return Err(failed()(errno)),
+    }
+    Ok(())
+}

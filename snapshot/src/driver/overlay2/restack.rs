@@ -1,0 +1,168 @@
+//! What is missing or wrong of `link`, `l/`, `lower` and `work`, and what belongs there.
+//!
+//! A layer's short name is what its `link` says, if no other layer has that name; else what leads to it in `l/`; else what
+//! its children's `lower` have at its place, where that leads nowhere; else a new one. So as little as possible changes, and
+//! what stands on the layer without a record, as BuildKit's snapshots do, still finds it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+
+use super::{Home, layout};
+use crate::driver::restack::{Restacking, Stack, Wanted};
+use crate::error::StoreError;
+use crate::ids::{CacheId, LinkId};
+
+/// What the home says of short names.
+#[derive(Default)]
+struct Names {
+    /// The targets of `l/`.
+    links: BTreeMap<String, PathBuf>,
+    /// What each layer's `lower` has.
+    lowers: HashMap<CacheId, Option<Vec<LinkId>>>,
+    /// The name that each layer has, or will have.
+    chosen: HashMap<CacheId, LinkId>,
+    /// The layer that has, or will have, each name.
+    taken: HashMap<LinkId, CacheId>,
+    /// All layers.
+    known: HashSet<CacheId>,
+}
+
+/// What has to be written so that each of `stacks` can be mounted. Layers without content are left out, with those above whose
+/// `lower` cannot be known without them: they come when the content is there.
+pub(super) fn plan(home: &Home, stacks: &[Stack]) -> Result<Vec<Restacking>, StoreError> {
+    let known = stacks.iter().map(|stack| stack.id.clone()).collect();
+    let mut names = Names { known, ..Names::default() };
+    if let Some(links) = &home.links {
+        for name in links.names()? {
+            // What is no symlink leads nowhere.
+            if let Ok(Some(target)) = links.read_link(&name) {
+                names.links.insert(name, target);
+            }
+        }
+    }
+    let mut there = Vec::new();
+    for stack in stacks {
+        match home.dir.sub(stack.id.as_str())? {
+            Some(layer) if layer.sub(layout::DIFF)?.is_some() => {
+                let lower = match layout::lower(&layer) {
+                    Ok(lower) => Some(lower),
+                    Err(StoreError::Invalid { .. }) => None,
+                    Err(error) => return Err(error),
+                };
+                names.lowers.insert(stack.id.clone(), lower);
+                there.push((stack, layer));
+            }
+            _ => {}
+        }
+    }
+    let mut fixes = Vec::new();
+    for (stack, layer) in &there {
+        let own = match layout::link(layer) {
+            Ok(link) => Some(link),
+            Err(StoreError::Invalid { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let name = names.choose(stack, own.as_ref(), stacks).unwrap_or_else(LinkId::random);
+        names.take(stack, &name);
+        if own.as_ref() != Some(&name) {
+            let wanted = Wanted::File(name.as_str().to_owned());
+            fixes.push(fix(&stack.id, &[stack.id.as_str()], layout::LINK, wanted));
+        }
+        let target = layout::link_target(&stack.id);
+        if names.links.get(name.as_str()) != Some(&target) {
+            let target = target.display().to_string();
+            fixes.push(fix(&stack.id, &[layout::LINKS], name.as_str(), Wanted::Symlink(target)));
+        }
+    }
+    for stack in stacks {
+        if !names.lowers.contains_key(&stack.id)
+            && let Some(name) = names.choose(stack, None, stacks)
+        {
+            names.take(stack, &name);
+        }
+    }
+    for (stack, layer) in &there {
+        fixes.extend(names.lower(stack, layer.stat(layout::LOWER)?.is_some()));
+        // A directory that was made again. One of an old engine, which had no such mark, is left as it is.
+        let is_new = layer.stat(layout::LINK)?.is_none();
+        if is_new && stacks.iter().any(|above| above.below.first() == Some(&stack.id)) && !layout::is_committed(layer)?
+        {
+            fixes.push(fix(&stack.id, &[stack.id.as_str()], layout::COMMITTED, Wanted::Mark));
+        }
+        let needed = stack.writable || !layout::is_committed(layer)?;
+        if !stack.below.is_empty() && needed && layer.stat(layout::WORK)?.is_none() {
+            fixes.push(fix(&stack.id, &[stack.id.as_str()], layout::WORK, Wanted::Directory(0o700)));
+        }
+    }
+    Ok(fixes)
+}
+
+fn fix(id: &CacheId, dirs: &[&str], name: &str, wanted: Wanted) -> Restacking {
+    let reason = match wanted {
+        Wanted::File(_) if name == layout::LOWER => "it does not name the layers below",
+        Wanted::File(_) => "it is missing, or no name, or another layer's",
+        Wanted::Symlink(_) => "it is missing, or leads elsewhere",
+        Wanted::Directory(_) | Wanted::Mark => "it is missing",
+        Wanted::Nothing => "it is there although nothing is below the layer",
+    };
+    let dirs = dirs.iter().map(|dir| (*dir).to_owned()).collect();
+    Restacking { id: id.clone(), dirs, name: name.to_owned(), wanted, reason }
+}
+
+impl Names {
+    fn take(&mut self, stack: &Stack, name: &LinkId) {
+        self.taken.insert(name.clone(), stack.id.clone());
+        self.chosen.insert(stack.id.clone(), name.clone());
+    }
+
+    /// Whether a name can be this layer's: nobody else has it, and it leads to no other layer that is known.
+    fn is_free(&self, name: &LinkId, id: &CacheId) -> bool {
+        let leads_to = self.links.get(name.as_str()).and_then(|target| layout::layer_of(target));
+        !self.taken.contains_key(name) && leads_to.is_none_or(|other| other == *id || !self.known.contains(&other))
+    }
+
+    /// The name of a layer, if anything says it.
+    fn choose(&self, stack: &Stack, own: Option<&LinkId>, stacks: &[Stack]) -> Option<LinkId> {
+        if let Some(own) = own.filter(|own| self.is_free(own, &stack.id)) {
+            return Some(own.clone());
+        }
+        let target = layout::link_target(&stack.id);
+        let leading = self.links.iter().filter(|(_, to)| **to == target).filter_map(|(name, _)| name.parse().ok());
+        let leading: Vec<LinkId> = leading.filter(|name| self.is_free(name, &stack.id)).collect();
+        let mut used = stacks.iter().filter_map(|above| self.place_in(above, stack));
+        let named = used.find(|name| leading.contains(name)).or_else(|| leading.first().cloned());
+        named.or_else(|| {
+            let mut used = stacks.iter().filter_map(|above| self.place_in(above, stack));
+            used.find(|name| self.is_free(name, &stack.id))
+        })
+    }
+
+    /// What the `lower` of a layer above has at the place of this one.
+    fn place_in(&self, above: &Stack, stack: &Stack) -> Option<LinkId> {
+        let at = above.below.iter().position(|id| *id == stack.id)?;
+        let lower = self.lowers.get(&above.id)?.as_ref()?;
+        (lower.len() == above.below.len()).then(|| lower[at].clone())
+    }
+
+    /// What has to become of a layer's `lower`.
+    fn lower(&self, stack: &Stack, exists: bool) -> Option<Restacking> {
+        let says = self.lowers.get(&stack.id)?;
+        let will_lead_to = |name: &LinkId| {
+            self.taken
+                .get(name)
+                .cloned()
+                .or_else(|| self.links.get(name.as_str()).and_then(|target| layout::layer_of(target)))
+        };
+        let leads_to = |names: &Vec<LinkId>| names.iter().map(will_lead_to).collect::<Option<Vec<CacheId>>>();
+        let own = [stack.id.as_str()];
+        if stack.below.is_empty() {
+            return exists.then(|| fix(&stack.id, &own, layout::LOWER, Wanted::Nothing));
+        }
+        if says.as_ref().and_then(leads_to).as_ref() == Some(&stack.below) {
+            return None;
+        }
+        let names: Option<Vec<&LinkId>> = stack.below.iter().map(|id| self.chosen.get(id)).collect();
+        let parts: Vec<String> = names?.iter().map(|name| format!("{}/{}", layout::LINKS, name.as_str())).collect();
+        Some(fix(&stack.id, &own, layout::LOWER, Wanted::File(parts.join(":"))))
+    }
+}

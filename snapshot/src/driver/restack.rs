@@ -1,0 +1,111 @@
+//! What has to be written in a driver's home so that layers stand on their parents again.
+
+use std::path::PathBuf;
+
+use rustix::fs::{AtFlags, FileType};
+
+use crate::dir::Dir;
+use crate::error::StoreError;
+use crate::ids::CacheId;
+
+/// A layer and what it has to stand on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stack {
+    /// The layer's directory.
+    pub id: CacheId,
+    /// The directories of all layers below it, the nearest first.
+    pub below: Vec<CacheId>,
+    /// Whether it is a container's, which writes to it.
+    pub writable: bool,
+}
+
+/// What is to be at a place of a driver's home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// A file with this text.
+    File(String),
+    /// A symlink to this target.
+    Symlink(String),
+    /// An empty file that only its owner reads.
+    Mark,
+    /// An empty directory of this mode.
+    Directory(u32),
+    /// Nothing.
+    Nothing,
+}
+
+/// One thing that is missing or wrong beside a layer's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restacking {
+    /// The layer it belongs to.
+    pub id: CacheId,
+    /// The directories to the place, below the driver's home.
+    pub(super) dirs: Vec<String>,
+    /// The name there.
+    pub(super) name: String,
+    /// What is to be there.
+    pub wanted: Wanted,
+    /// What is wrong there.
+    pub reason: &'static str,
+}
+
+/// How a symlink on its way is named.
+const TEMPORARY: &str = ".tmp-layerfs-";
+
+impl Restacking {
+    /// The place, below the driver's home.
+    #[must_use]
+    pub fn place(&self) -> PathBuf {
+        self.dirs.iter().chain([&self.name]).collect()
+    }
+
+    /// Whether it is the list of what the layer stands on.
+    #[must_use]
+    pub fn is_list_of_parents(&self) -> bool {
+        self.name == super::overlay2::LOWER
+    }
+
+    /// Writes it, in one step, and durably if `sync`. May be done again.
+    pub(super) fn write(&self, home: &Dir, sync: bool) -> Result<(), StoreError> {
+        let dirs: Vec<&str> = self.dirs.iter().map(String::as_str).collect();
+        let missing =
+            || StoreError::Invalid { path: home.path().join(self.place()), reason: "its directory is missing".into() };
+        let dir = home.descend(&dirs)?.ok_or_else(missing)?;
+        match &self.wanted {
+            Wanted::File(text) => {
+                dir.remove_temporaries()?;
+                clear(&dir, &self.name, FileType::RegularFile)?;
+                return dir.replace(&self.name, text.as_bytes(), 0o644, sync);
+            }
+            Wanted::Mark => return dir.replace(&self.name, b"", 0o600, sync),
+            Wanted::Symlink(target) => {
+                let temporary = format!("{TEMPORARY}{}", self.name);
+                dir.unlink(&temporary)?;
+                clear(&dir, &self.name, FileType::Symlink)?;
+                dir.symlink(&temporary, target)?;
+                dir.rename(&temporary, &dir, &self.name)?;
+            }
+            Wanted::Directory(mode) => {
+                clear(&dir, &self.name, FileType::Directory)?;
+                if dir.sub(&self.name)?.is_none() {
+                    dir.create(&self.name, *mode)?;
+                }
+            }
+            Wanted::Nothing => dir.unlink(&self.name)?,
+        }
+        if sync { dir.sync() } else { Ok(()) }
+    }
+}
+
+/// Takes away what is in the way of a rename: a directory where none is to be, a file in place of a directory. A directory
+/// that holds something stays, and the error says so.
+fn clear(dir: &Dir, name: &str, wanted: FileType) -> Result<(), StoreError> {
+    let Some(stat) = dir.stat(name)? else { return Ok(()) };
+    let flags = match (FileType::from_raw_mode(stat.st_mode), wanted) {
+        (FileType::Directory, FileType::Directory) => return Ok(()),
+        (FileType::Directory, _) => AtFlags::REMOVEDIR,
+        (_, FileType::Directory) => AtFlags::empty(),
+        _ => return Ok(()),
+    };
+    rustix::fs::unlinkat(dir, name, flags).map_err(StoreError::io(dir.join(name), "removing"))
+}

@@ -1,0 +1,145 @@
+//! Steps that mend a damaged store. Each is durable before the next, and may be done again.
+
+use std::fs::File;
+
+use layerfs::{ChainId, DiffId};
+
+use super::changes::Slot;
+use super::finish::{remove_layers, remove_remains};
+use super::transaction::Transaction;
+use crate::driver::{Driver, Restacking};
+use crate::error::StoreError;
+use crate::ids::{CacheId, ImageId};
+use crate::liveness::{Departing, Owners};
+use crate::schema::layer::{Field, LayerRecord, LayerStore};
+use crate::schema::mount;
+
+/// What of a layer is replaced.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refill<'d> {
+    /// The directory whose content is, if it is.
+    pub(crate) directory: Option<&'d CacheId>,
+    /// Whether the journal is.
+    pub(crate) journal: bool,
+}
+
+impl Transaction {
+    /// Looks once more whether a daemon has come.
+    pub(crate) fn check_again(&mut self) -> Result<(), StoreError> {
+        self.root.check_again()
+    }
+
+    /// Whether each step is made durable.
+    pub(crate) fn syncs(&self) -> bool {
+        self.sync
+    }
+
+    /// Replaces a file of a layer's record; without a value it goes.
+    pub(crate) fn set_field(&self, layer: ChainId, field: Field, value: Option<&str>) -> Result<(), StoreError> {
+        match value {
+            Some(value) => self.root.layers.set_field(layer, field, value, self.sync),
+            None => self.root.layers.unset_field(layer, field, self.sync),
+        }
+    }
+
+    /// Moves a layer's record to another name, which nobody has.
+    pub(crate) fn rename_record(&self, from: ChainId, to: ChainId) -> Result<(), StoreError> {
+        self.root.layers.rename(from, to)?;
+        if self.sync { self.root.layers.sync() } else { Ok(()) }
+    }
+
+    /// Takes a record away, and the directory that it names, if nobody else may need that.
+    pub(crate) fn drop_record(&self, layer: ChainId) -> Result<(), StoreError> {
+        remove_layers(&self.root, &[(layer, LayerStore::removing_name(layer))], self.sync)
+    }
+
+    /// Finishes the removal of a layer, if nobody may need its directory.
+    pub(crate) fn finish_removal(&self, record: &str) -> Result<(), StoreError> {
+        remove_remains(&self.root, &Owners::read_all(&self.root, &Departing::default())?, &[record.to_owned()])
+    }
+
+    /// Stores a config in the place of a damaged one.
+    pub(crate) fn put_config(&self, config: &[u8]) -> Result<(), StoreError> {
+        self.root.images.put(config, self.sync).map(drop)
+    }
+
+    /// Forgets what an image was built from.
+    pub(crate) fn forget_image_parent(&self, image: ImageId) -> Result<(), StoreError> {
+        self.root.images.forget_parent(image, self.sync)
+    }
+
+    /// Replaces the journal of a layer.
+    pub(crate) fn set_journal(&self, layer: ChainId, gzip: &[u8]) -> Result<(), StoreError> {
+        self.root.layers.set_journal(layer, gzip, self.sync)
+    }
+
+    /// Replaces a file of a mount.
+    pub(crate) fn set_mount_file(&self, name: &str, file: &str, value: &str) -> Result<(), StoreError> {
+        let missing =
+            || StoreError::Invalid { path: self.root.images_dir.join("layerdb/mounts"), reason: "missing".into() };
+        mount::set(self.root.layers.mounts().ok_or_else(missing)?, name, file, value, self.sync)
+    }
+
+    /// Writes what a layer lacks to stand on its parents.
+    pub(crate) fn restack(&self, what: &Restacking) -> Result<(), StoreError> {
+        self.root.driver.restack(what, self.sync)
+    }
+
+    /// Opens the journal of a staged layer; `None` if it has none.
+    pub(crate) fn staged_journal(&self, slot: Slot) -> Result<Option<File>, StoreError> {
+        self.root.layers.open_staged_journal(self.set(slot))
+    }
+
+    /// Registers a staged layer at once: its content is durable first.
+    pub(crate) fn register(
+        &mut self,
+        slot: Slot,
+        chain_id: ChainId,
+        diff_id: DiffId,
+        parent: Option<ChainId>,
+        size: u64,
+    ) -> Result<(), StoreError> {
+        let missing = |chain_id| StoreError::DamagedLayer { chain_id, reason: "missing".into() };
+        let below = match parent {
+            Some(parent) => Some(self.root.layers.get(parent)?.ok_or_else(|| missing(parent))?.cache_id),
+            None => None,
+        };
+        self.take_prepared(slot).commit(below.as_ref())?;
+        let set = self.set(slot);
+        let record = LayerRecord { chain_id, diff_id, parent, cache_id: set.cache_id.clone(), size };
+        self.root.layers.describe(set, &record)?;
+        self.sync_content()?;
+        self.root.layers.publish(self.set(slot), chain_id)?;
+        self.sets[slot.0] = None;
+        if self.sync {
+            self.root.layers.sync()?;
+            self.root.sync_parents()?;
+        }
+        Ok(())
+    }
+
+    /// Puts a staged layer's content, its journal, or both, in the place of those of a registered one, which go.
+    ///
+    /// Until the contents change places the old one is where it was; then it is where the write-set says that a layer was
+    /// begun, so that a crash leaves what recovery removes.
+    pub(crate) fn refill(&mut self, slot: Slot, layer: ChainId, what: Refill<'_>) -> Result<(), StoreError> {
+        self.sync_content()?;
+        let set = self.set(slot);
+        if let Some(directory) = what.directory {
+            self.root.driver.exchange(directory, &set.cache_id)?;
+        }
+        if what.journal {
+            self.root.layers.move_journal(set, layer, self.sync)?;
+        }
+        self.sync_content()?;
+        self.discard(slot)
+    }
+
+    fn sync_content(&self) -> Result<(), StoreError> {
+        if !self.sync {
+            return Ok(());
+        }
+        self.root.driver.sync()?;
+        self.root.images_dir.sync_file_system()
+    }
+}

@@ -1,0 +1,296 @@
+//! Doing what a plan says, and planning again until nothing is left that helps.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use layerfs::{ChainId, DiffId, Source, Unpacked, Unpacking};
+
+use super::content;
+use super::donor::{Donor, Donors};
+use super::error::RepairError;
+use super::mending::{Advice, Mending, Step, Unmended};
+use super::names;
+use super::planning::{Plan, Scope};
+use crate::dir::Dir;
+use crate::driver::Driver;
+use crate::edit::{Refill, Slot, Transaction, WriteOptions};
+use crate::error::StoreError;
+use crate::ids::CacheId;
+use crate::root::{DataRoot, Guard};
+use crate::schema::layer::{Field, LayerRecord};
+use crate::view::{Needs, View};
+
+/// Rounds of planning and doing. What one mends may show what the next one does; more than a few never help.
+const ROUNDS: usize = 6;
+
+/// How to repair.
+#[derive(Debug, Clone, Copy)]
+pub struct RepairOptions<'o> {
+    /// How the store is written to.
+    pub write: WriteOptions,
+    /// Busy threads while a layer is unpacked.
+    pub threads: usize,
+    /// Becomes true when the user asks to stop: what was begun is finished, and nothing else is begun.
+    pub interrupted: &'o AtomicBool,
+}
+
+/// What was mended, and what was not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Repaired {
+    /// What was done, in this order.
+    pub done: Vec<Step>,
+    /// What is still wrong.
+    pub unmended: Vec<Unmended>,
+}
+
+/// Says what [`repair`] would do first. Writes nothing; asks for the same permit, which a running daemon keeps it from.
+///
+/// # Errors
+/// [`RepairError`]
+pub fn plan(root: &Path, donors: &Donors, scope: Scope<'_>, driver: Option<&'static str>) -> Result<Plan, RepairError> {
+    Ok(look(root, donors, scope, driver)?.0)
+}
+
+/// The plan, and whether a change of ours was left unfinished.
+fn look(
+    root: &Path,
+    donors: &Donors,
+    scope: Scope<'_>,
+    driver: Option<&'static str>,
+) -> Result<(Plan, bool), RepairError> {
+    // A root that is not there is not made for this.
+    DataRoot::find(root, driver)?;
+    let permit = Guard { driver }.ask(root)?;
+    let view = View::read(root, driver, Needs::ALL)?;
+    let plan = Plan::make(&view, donors, scope)?;
+    let ours = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().contains("layerfs-"));
+    let unfinished = view.leftovers()?.iter().any(|leftover| ours(&leftover.path));
+    drop(permit);
+    Ok((plan, unfinished))
+}
+
+/// Mends what can be mended of the data-root at `root`. A store with which nothing is wrong is not touched.
+///
+/// `observer` is told of each step when it is done.
+///
+/// # Errors
+/// [`RepairError`]; what was done before stays done, and doing it again does the rest.
+pub fn repair(
+    root: &Path,
+    donors: &Donors,
+    scope: Scope<'_>,
+    options: RepairOptions<'_>,
+    observer: &mut dyn FnMut(&Step),
+) -> Result<Repaired, RepairError> {
+    let driver = options.write.driver;
+    let (plan, unfinished) = look(root, donors, scope, driver)?;
+    if plan.steps.is_empty() && !unfinished {
+        return Ok(Repaired { done: Vec::new(), unmended: plan.unmended });
+    }
+    let transaction = Transaction::begin(root, options.write)?;
+    let mut work = Work { transaction, donors, options, done: Vec::new() };
+    for _ in 0..ROUNDS {
+        let view = View::read(root, driver, Needs::ALL)?;
+        let plan = Plan::make(&view, donors, scope)?;
+        drop(view);
+        let new: Vec<&Step> = plan.steps.iter().filter(|step| !work.done.contains(step)).collect();
+        if new.is_empty() {
+            return Ok(work.end(plan));
+        }
+        work.transaction.check_again()?;
+        let before = work.done.len();
+        for step in new {
+            if options.interrupted.load(Ordering::Relaxed) {
+                return Err(RepairError::Interrupted);
+            }
+            if work.perform(step)? {
+                observer(step);
+                work.done.push(step.clone());
+            }
+        }
+        if work.done.len() == before {
+            return Ok(work.end(plan));
+        }
+    }
+    let view = View::read(root, driver, Needs::ALL)?;
+    let plan = Plan::make(&view, donors, scope)?;
+    Ok(work.end(plan))
+}
+
+/// What of a layer need not be replaced.
+#[derive(Debug, Default)]
+struct Good {
+    journal: bool,
+    content: bool,
+}
+
+/// A repair in progress.
+struct Work<'w> {
+    transaction: Transaction,
+    donors: &'w Donors,
+    options: RepairOptions<'w>,
+    done: Vec<Step>,
+}
+
+impl Work<'_> {
+    /// What was done, and what the last plan still finds.
+    fn end(self, plan: Plan) -> Repaired {
+        let mut unmended = plan.unmended;
+        unmended.extend(plan.steps.into_iter().map(|step| {
+            let advice = match step.mending {
+                Mending::FinishRemoval { .. } | Mending::DropRecord { .. } => Advice::CollectLater,
+                _ => Advice::LookAtFile,
+            };
+            Unmended {
+                subject: step.subject,
+                reason: format!("{}; it did not help to {}", step.cause, step.mending),
+                advice,
+            }
+        }));
+        let done = self.done.into_iter().filter(|step| {
+            // What had no effect was not done.
+            !unmended.iter().any(|left| left.subject == step.subject && left.reason.starts_with(&step.cause))
+        });
+        Repaired { done: done.collect(), unmended }
+    }
+
+    /// Does a step. Returns whether it was done: one that needs another first waits for the next round.
+    fn perform(&mut self, step: &Step) -> Result<bool, RepairError> {
+        let transaction = &self.transaction;
+        match &step.mending {
+            Mending::FinishRemoval { record } => transaction.finish_removal(record)?,
+            Mending::RewriteNames { names } => {
+                names::rewrite(&transaction.root().images_dir, names, transaction.syncs())?;
+            }
+            Mending::RenameRecord { from, to } => transaction.rename_record(*from, *to)?,
+            Mending::DropRecord { layer } => transaction.drop_record(*layer)?,
+            Mending::RestoreField { layer, field, value } => transaction.set_field(*layer, *field, value.as_deref())?,
+            Mending::RestoreConfig { image } => match self.donors.config(*image) {
+                Some(config) => transaction.put_config(&config)?,
+                None => return Ok(false),
+            },
+            Mending::AddLayer { layer, diff_id, parent } => return self.add(*layer, *diff_id, *parent),
+            Mending::SalvageJournal { layer } => {
+                let journal = transaction.root().layers.journal(*layer)?;
+                let Some(saved) = journal.and_then(content::salvage) else { return Ok(false) };
+                transaction.set_journal(*layer, &saved)?;
+            }
+            Mending::RefillLayer { layer } => return self.refill(*layer),
+            Mending::RestoreMountFile { mount, file, value } => transaction.set_mount_file(mount, file, value)?,
+            Mending::Restack(what) => transaction.restack(what)?,
+            Mending::ForgetImageParent { image } => transaction.forget_image_parent(*image)?,
+        }
+        Ok(true)
+    }
+
+    fn add(&mut self, layer: ChainId, diff_id: DiffId, parent: Option<ChainId>) -> Result<bool, RepairError> {
+        let Some(below) = self.usable_parents(parent)? else { return Ok(false) };
+        let (slot, unpacked) = self.unpack(layer, diff_id, below.first())?;
+        self.transaction.register(slot, layer, diff_id, parent, unpacked.size)?;
+        Ok(true)
+    }
+
+    fn refill(&mut self, layer: ChainId) -> Result<bool, RepairError> {
+        let Some(record) = self.transaction.root().layers.get(layer)? else { return Ok(false) };
+        let below = match self.transaction.root().driver.order() {
+            crate::driver::Order::Independent => Vec::new(),
+            crate::driver::Order::ParentFirst => match self.usable_parents(record.parent)? {
+                Some(below) => below,
+                None => return Ok(false),
+            },
+        };
+        let (slot, unpacked) = self.unpack(layer, record.diff_id, below.first())?;
+        let good = self.what_is_good(slot, &record)?;
+        let directory = (!good.content).then_some(&record.cache_id);
+        self.transaction.refill(slot, layer, Refill { directory, journal: !good.journal })?;
+        // A size that could not be measured while there was no content.
+        if record.size == 0 && unpacked.size > 0 {
+            self.transaction.set_field(layer, Field::Size, Some(&unpacked.size.to_string()))?;
+        }
+        Ok(true)
+    }
+
+    /// Which of a layer's journal and content makes the layer with the other one's fresh copy: that one stays.
+    fn what_is_good(&self, fresh: Slot, record: &LayerRecord) -> Result<Good, StoreError> {
+        let root = self.transaction.root();
+        let makes_it = |journal: Option<File>, content: Option<Dir>| {
+            let (Some(journal), Some(content)) = (journal, content) else { return false };
+            content::replay(journal, content).is_ok_and(|found| found == record.diff_id)
+        };
+        let fresh_content = root.driver.content(self.transaction.cache_id(fresh))?;
+        let journal = makes_it(root.layers.journal(record.chain_id).ok().flatten(), Some(fresh_content));
+        let fresh_journal = self.transaction.staged_journal(fresh)?;
+        let content = makes_it(fresh_journal, root.driver.content(&record.cache_id).ok());
+        // Each is good with the other's copy, and not with the other itself.
+        if journal && content { Ok(Good::default()) } else { Ok(Good { journal, content }) }
+    }
+
+    /// The directories of a layer and of all below it, the nearest first; `None` if it cannot be stood on yet.
+    fn usable_parents(&self, parent: Option<ChainId>) -> Result<Option<Vec<CacheId>>, StoreError> {
+        let root = self.transaction.root();
+        let (mut below, mut next) = (Vec::new(), parent);
+        while let Some(layer) = next {
+            let Some(fields) = root.layers.fields(layer)? else { return Ok(None) };
+            let (Ok(id), Ok(below_it)) = (fields.cache_id, fields.parent) else { return Ok(None) };
+            if below.contains(&id) {
+                return Ok(None);
+            }
+            below.push(id);
+            next = below_it;
+        }
+        let sound = below.split_first().map_or(Ok(None), |(top, others)| root.driver.damage(top, others))?.is_none();
+        Ok(sound.then_some(below))
+    }
+
+    /// Unpacks a layer from the first source that has it as its diff id says.
+    fn unpack(
+        &mut self,
+        layer: ChainId,
+        diff_id: DiffId,
+        below: Option<&CacheId>,
+    ) -> Result<(Slot, Unpacked), RepairError> {
+        let mut failed = None;
+        for donor in self.donors.with_layer(diff_id) {
+            let slot = self.transaction.stage()?;
+            let unpacked = self.unpack_from(donor, slot, layer, diff_id, below);
+            match unpacked {
+                Ok(unpacked) => return Ok((slot, unpacked)),
+                Err(error) => {
+                    self.transaction.discard(slot)?;
+                    // A store that cannot be written to is not the source's fault.
+                    if matches!(error, RepairError::Store(_)) {
+                        return Err(error);
+                    }
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        let gone =
+            || RepairError::Donor { donor: "no source has it any more".into(), source: layer.to_string().into() };
+        Err(failed.unwrap_or_else(gone))
+    }
+
+    fn unpack_from(
+        &self,
+        donor: &dyn Donor,
+        slot: Slot,
+        layer: ChainId,
+        expected: DiffId,
+        below: Option<&CacheId>,
+    ) -> Result<Unpacked, RepairError> {
+        self.transaction.announce()?;
+        let (target, journal) = self.transaction.prepare(slot, below)?;
+        let cannot = |source| RepairError::Donor { donor: donor.name(), source };
+        let tar = donor.layer(expected).map_err(cannot)?.ok_or_else(|| cannot("it has lost a layer".into()))?;
+        let unpacked = Unpacking::begin(Source::Plain(tar), target, Some(journal))
+            .and_then(|unpacking| unpacking.run(self.options.threads));
+        let unpacked =
+            unpacked.map_err(|source| RepairError::Unpack { layer, donor: donor.name(), source: Box::new(source) })?;
+        let found = unpacked.diff_id;
+        if found != expected {
+            return Err(RepairError::DiffId { layer, donor: donor.name(), expected, found });
+        }
+        Ok(unpacked)
+    }
+}

@@ -1,0 +1,141 @@
+//! Whether a layer's content is what its diff id says, and what can be saved of a journal that is broken.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+
+use flate2::bufread::GzDecoder;
+use layerfs::{DiffId, Hasher, LayerFiles};
+use tarsplit::JournalError;
+use tarsplit::assemble::assemble;
+use tarsplit::journal::{EntryReader, gzip};
+
+use crate::dir::Dir;
+
+/// Bytes of the largest journal, uncompressed, that is mended.
+const MAX_JOURNAL: usize = 256 << 20;
+
+/// What is wrong with a layer's journal or content.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The journal is at fault.
+    Journal(String),
+    /// The content is at fault.
+    Content(String),
+}
+
+struct HashingWriter(Hasher);
+
+impl Write for HashingWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The diff id that a journal and a directory make together.
+///
+/// # Errors
+/// [`Fault`]
+pub(super) fn replay(journal: impl Read, content: Dir) -> Result<DiffId, Fault> {
+    let mut out = HashingWriter(Hasher::default());
+    let entries = EntryReader::new(BufReader::with_capacity(128 << 10, journal));
+    match assemble(entries, &LayerFiles::new(content.into()), &mut out) {
+        Ok(_) => Ok(DiffId(out.0.finish())),
+        Err(error) => Err(blame(&error)),
+    }
+}
+
+fn blame(error: &JournalError) -> Fault {
+    let said = crate::catalog::with_causes(error);
+    match error {
+        JournalError::File { .. } | JournalError::Size { .. } | JournalError::Checksum { .. } => Fault::Content(said),
+        _ => Fault::Journal(said),
+    }
+}
+
+/// Whether a journal begins as one.
+pub(super) fn begins_well(journal: File) -> Result<(), String> {
+    match EntryReader::new(BufReader::new(journal)).next() {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(error)) => Err(crate::catalog::with_causes(&error)),
+        None => Err("it is empty".into()),
+    }
+}
+
+/// The sum of the sizes of all members, as drivers whose layers are whole trees count a layer.
+pub(super) fn member_sizes(journal: impl Read) -> Option<u64> {
+    let mut sum: u64 = 0;
+    for entry in EntryReader::new(BufReader::new(journal)) {
+        if let tarsplit::Entry::File { size, .. } = entry.ok()? {
+            sum = sum.saturating_add(u64::try_from(size).unwrap_or_default());
+        }
+    }
+    Some(sum)
+}
+
+/// What a broken journal still says, as a whole one: where the gzip was cut short or lost the checksum at its end, or where the
+/// text was left uncompressed. It proves nothing: whoever uses it replays it. `None` if nothing can be read.
+pub(super) fn salvage(journal: impl Read) -> Option<Vec<u8>> {
+    const GZIP: u8 = 0x1f;
+    let mut reader = BufReader::new(journal);
+    let head = *reader.fill_buf().ok()?.first()?;
+    let mut decoded: Box<dyn Read> = match head {
+        GZIP => Box::new(GzDecoder::new(reader)),
+        b'{' => Box::new(reader),
+        _ => return None,
+    };
+    let (mut text, mut piece) = (Vec::new(), vec![0; 64 << 10]);
+    // An error is the end of what can be read.
+    while let Ok(read @ 1..) = decoded.read(&mut piece) {
+        text.extend_from_slice(&piece[..read]);
+        if text.len() > MAX_JOURNAL {
+            return None;
+        }
+    }
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    if serde_json::from_slice::<serde_json::Value>(&text[whole..]).is_err() {
+        text.truncate(whole);
+    }
+    let mut out = gzip(Vec::new());
+    out.write_all(&text).ok()?;
+    out.finish().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use tarsplit::journal::EntryWriter;
+
+    use super::*;
+
+    fn journal() -> Vec<u8> {
+        let mut writer = EntryWriter::new(gzip(Vec::new()));
+        writer.literal(&[7; 512]).unwrap();
+        writer.file(b"a", 0, None).unwrap();
+        writer.literal(&[0; 1024]).unwrap();
+        writer.finish().unwrap().finish().unwrap()
+    }
+
+    fn entries(journal: &[u8]) -> Vec<tarsplit::Entry> {
+        EntryReader::new(journal).map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn what_is_left_of_a_journal_is_read() {
+        let whole = journal();
+        let expected = entries(&whole);
+        let mut plain = Vec::new();
+        GzDecoder::new(whole.as_slice()).read_to_end(&mut plain).unwrap();
+        let mut wrong_sum = whole.clone();
+        let at = whole.len() - 6;
+        wrong_sum[at] ^= 1;
+        for broken in [&whole[..whole.len() - 8], &plain, &plain[..plain.len() - 1], &wrong_sum] {
+            assert_eq!(entries(&salvage(broken).unwrap()), expected);
+        }
+        assert_eq!(entries(&salvage(&plain[..plain.len() - 9]).unwrap()), expected[..2]);
+        assert!(salvage(&b""[..]).is_none() && salvage(&b"no"[..]).is_none());
+    }
+}

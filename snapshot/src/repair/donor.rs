@@ -1,0 +1,72 @@
+//! Where good content comes from: archives, layouts, other stores.
+
+use std::io::Read;
+
+use layerfs::DiffId;
+
+use crate::ids::ImageId;
+use crate::reference::Reference;
+
+/// Why a source cannot be read: whatever it says.
+pub type DonorError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A source of good content. What it gives is checked before it replaces anything.
+pub trait Donor: std::fmt::Debug + Sync {
+    /// What people call it, such as its path.
+    fn name(&self) -> String;
+
+    /// The config of an image, if it has that.
+    ///
+    /// # Errors
+    /// [`DonorError`]
+    fn config(&self, image: ImageId) -> Result<Option<Vec<u8>>, DonorError>;
+
+    /// The names of its images.
+    fn names(&self) -> Vec<(Reference, ImageId)>;
+
+    /// Whether it says that it has a layer.
+    fn has_layer(&self, diff_id: DiffId) -> bool;
+
+    /// The uncompressed tar of a layer; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`DonorError`]
+    fn layer(&self, diff_id: DiffId) -> Result<Option<Box<dyn Read + Send + '_>>, DonorError>;
+}
+
+/// All sources, in the order in which they are asked.
+#[derive(Debug, Default)]
+pub struct Donors(Vec<Box<dyn Donor>>);
+
+impl Donors {
+    /// These sources.
+    #[must_use]
+    pub fn new(donors: Vec<Box<dyn Donor>>) -> Self {
+        Self(donors)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn has_layer(&self, diff_id: DiffId) -> bool {
+        self.0.iter().any(|donor| donor.has_layer(diff_id))
+    }
+
+    /// Those that say that they have a layer.
+    pub(super) fn with_layer(&self, diff_id: DiffId) -> impl Iterator<Item = &dyn Donor> {
+        self.0.iter().map(AsRef::as_ref).filter(move |donor| donor.has_layer(diff_id))
+    }
+
+    /// A config with the digest that it is asked for by. A source that cannot be read has none.
+    pub(super) fn config(&self, image: ImageId) -> Option<Vec<u8>> {
+        let configs = self.0.iter().filter_map(|donor| donor.config(image).ok().flatten());
+        configs.into_iter().find(|config| layerfs::Digest::hash(config) == image.0)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = (Reference, ImageId)> {
+        self.0.iter().flat_map(|donor| donor.names())
+    }
+}

@@ -1,0 +1,233 @@
+//! What a repair does, step by step, and what it cannot do.
+
+use std::fmt;
+
+use layerfs::{ChainId, DiffId};
+
+use crate::catalog::Subject;
+use crate::driver::{Restacking, Wanted};
+use crate::ids::{ImageId, MountName};
+use crate::reference::Reference;
+use crate::schema::layer::Field;
+
+/// Where a name of an image comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NameSource {
+    /// The damaged file itself, as far as it can be read.
+    File,
+    /// A file that dockerd or we were about to put in its place.
+    TemporaryFile,
+    /// A container that was made of the image by this name.
+    Container,
+    /// A source of good content.
+    Donor,
+}
+
+impl NameSource {
+    /// A word for programs, which does not change between versions.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::TemporaryFile => "temporary-file",
+            Self::Container => "container",
+            Self::Donor => "source",
+        }
+    }
+}
+
+/// One thing that a repair does. Each is whole by itself, and may be done again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mending {
+    /// Finishes the removal of a layer.
+    FinishRemoval {
+        /// The name of its record in `layerdb/sha256`.
+        record: String,
+    },
+    /// Writes `repositories.json` anew and keeps the old one beside it.
+    RewriteNames {
+        /// The names, and where each comes from.
+        names: Vec<(Reference, ImageId, NameSource)>,
+    },
+    /// Moves a layer's record to the name that its content has.
+    RenameRecord {
+        /// The name it has.
+        from: ChainId,
+        /// The name it must have.
+        to: ChainId,
+    },
+    /// Takes away a record that nothing can complete, with the directory that only it names.
+    DropRecord {
+        /// The layer.
+        layer: ChainId,
+    },
+    /// Writes a file of a layer's record.
+    RestoreField {
+        /// The layer.
+        layer: ChainId,
+        /// The file.
+        field: Field,
+        /// What it says then; `None` for the `parent` of a base layer, which has none.
+        value: Option<String>,
+    },
+    /// Stores the config of an image again.
+    RestoreConfig {
+        /// The image.
+        image: ImageId,
+    },
+    /// Registers a layer that has no record, with its content.
+    AddLayer {
+        /// The layer.
+        layer: ChainId,
+        /// Its own content.
+        diff_id: DiffId,
+        /// The layer below.
+        parent: Option<ChainId>,
+    },
+    /// Makes a layer's journal whole from what is left of it.
+    SalvageJournal {
+        /// The layer.
+        layer: ChainId,
+    },
+    /// Unpacks a layer again, and puts it in the place of its content and its journal.
+    RefillLayer {
+        /// The layer.
+        layer: ChainId,
+    },
+    /// Writes a file of a mount's record.
+    RestoreMountFile {
+        /// The mount.
+        mount: MountName,
+        /// The file.
+        file: &'static str,
+        /// What it says then.
+        value: String,
+    },
+    /// Writes what a layer's directory lacks to stand on its parents.
+    Restack(Restacking),
+    /// Forgets what an image was built from.
+    ForgetImageParent {
+        /// The image.
+        image: ImageId,
+    },
+}
+
+impl Mending {
+    /// A name of it for programs, which does not change between versions.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::FinishRemoval { .. } => "finish-removal",
+            Self::RewriteNames { .. } => "rewrite-references",
+            Self::RenameRecord { .. } => "rename-record",
+            Self::DropRecord { .. } => "drop-record",
+            Self::RestoreField { .. } => "restore-field",
+            Self::RestoreConfig { .. } => "reload-image",
+            Self::AddLayer { .. } => "add-layer",
+            Self::SalvageJournal { .. } => "rebuild-journal",
+            Self::RefillLayer { .. } => "reextract-layer",
+            Self::RestoreMountFile { .. } => "restore-mount-file",
+            Self::Restack(what) => match (&what.wanted, what.is_list_of_parents()) {
+                (Wanted::Directory(_), _) => "create-work",
+                (Wanted::Mark, _) => "mark-committed",
+                (_, true) => "rewrite-lower",
+                _ => "relink-layer",
+            },
+            Self::ForgetImageParent { .. } => "drop-image-parent",
+        }
+    }
+}
+
+impl fmt::Display for Mending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FinishRemoval { record } => write!(f, "finish the removal of layerdb/sha256/{record}"),
+            Self::RewriteNames { names } if names.is_empty() => {
+                f.write_str("write repositories.json anew, without names")
+            }
+            Self::RewriteNames { names } => {
+                let names: Vec<String> = names.iter().map(|(name, ..)| name.familiar()).collect();
+                write!(f, "write repositories.json anew, with {}", names.join(", "))
+            }
+            Self::RenameRecord { to, .. } => write!(f, "move its record to {to}"),
+            Self::DropRecord { .. } => f.write_str("drop its record, so that the layer can be loaded again"),
+            Self::RestoreField { field, value: Some(value), .. } => write!(f, "write {value} to {}", field.file()),
+            Self::RestoreField { field, value: None, .. } => write!(f, "remove {}", field.file()),
+            Self::RestoreConfig { .. } => f.write_str("store its config again"),
+            Self::AddLayer { .. } => f.write_str("unpack it and register it"),
+            Self::SalvageJournal { .. } => f.write_str("make tar-split.json.gz whole from what is left of it"),
+            Self::RefillLayer { .. } => f.write_str("unpack it again in the place of what is there"),
+            Self::RestoreMountFile { file, value, .. } => write!(f, "write {value} to {file}"),
+            Self::Restack(what) => {
+                let place = what.place();
+                match &what.wanted {
+                    Wanted::File(text) => write!(f, "write {text} to {}", place.display()),
+                    Wanted::Symlink(target) => write!(f, "make the link {} to {target}", place.display()),
+                    Wanted::Mark => write!(f, "make the file {}", place.display()),
+                    Wanted::Directory(_) => write!(f, "make the directory {}", place.display()),
+                    Wanted::Nothing => write!(f, "remove {}", place.display()),
+                }
+            }
+            Self::ForgetImageParent { .. } => f.write_str("forget which image it was built from"),
+        }
+    }
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What is damaged.
+    pub subject: Subject,
+    /// How.
+    pub cause: String,
+    /// What mends it.
+    pub mending: Mending,
+}
+
+/// What the user can do about something that a repair cannot mend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Advice {
+    /// Name a source that has it: an archive, a layout, another data-root.
+    NameSource,
+    /// Remove the image, and load or pull it again.
+    LoadAgain,
+    /// Remove the image: dockerd cannot use it.
+    RemoveImage,
+    /// Remove the container, and make it again.
+    RemoveContainer,
+    /// Have the build cache removed by the daemon.
+    PruneBuildCache,
+    /// Look at the file and move it away, or mend it by hand.
+    LookAtFile,
+    /// Collect garbage later: somebody may still need it.
+    CollectLater,
+}
+
+impl Advice {
+    /// A word for programs, which does not change between versions.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NameSource => "name-source",
+            Self::LoadAgain => "load-again",
+            Self::RemoveImage => "remove-image",
+            Self::RemoveContainer => "remove-container",
+            Self::PruneBuildCache => "prune-build-cache",
+            Self::LookAtFile => "look-at-file",
+            Self::CollectLater => "collect-later",
+        }
+    }
+}
+
+/// Something that is damaged and that a repair cannot mend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmended {
+    /// What is damaged.
+    pub subject: Subject,
+    /// How, and why it cannot be mended.
+    pub reason: String,
+    /// What helps.
+    pub advice: Advice,
+}

@@ -1,0 +1,266 @@
+//! What can be mended, in the order in which it is done, and what cannot.
+//!
+//! Records come first: what each layer is, as it says itself or as its name, the configs of images and its content prove it.
+//! All that follows, which content belongs where and what stands on what, goes by the records as they will be.
+
+mod contents;
+mod images;
+mod mounts;
+mod records;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use layerfs::{ChainId, DiffId};
+
+use super::donor::Donors;
+use super::error::RepairError;
+use super::mending::{Advice, Mending, NameSource, Step, Unmended};
+use super::names::{self, Names, NamesFile};
+use crate::catalog::{Damage, Resolved, Subject};
+use crate::driver::HomeEntries;
+use crate::ids::{CacheId, ImageId};
+use crate::reference::Reference;
+use crate::schema::image::ImageStore;
+use crate::schema::layer::{LayerRecord, LayerStore};
+use crate::schema::mount::MountRecord;
+use crate::view::View;
+
+/// What a repair looks at.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scope<'s> {
+    /// The images, by name or id, with their layers; none for everything.
+    pub images: &'s [String],
+    /// Whether to look at the content of every layer. Otherwise that is done of those only that a source has.
+    pub deep: bool,
+}
+
+/// What can be mended, and what cannot.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// What is done, in this order.
+    pub steps: Vec<Step>,
+    /// What is not.
+    pub unmended: Vec<Unmended>,
+}
+
+/// What a plan is made from, and as far as it is made.
+struct Planner<'p> {
+    view: &'p View,
+    donors: &'p Donors,
+    deep: bool,
+    layers: LayerStore,
+    images: ImageStore,
+    home: HomeEntries,
+    /// The layers and images that are looked at; `None` for all.
+    chosen: Option<(HashSet<ChainId>, BTreeSet<ImageId>)>,
+    /// What the configs of images prove of layers: for each its own content, and the one below.
+    proven: HashMap<ChainId, (DiffId, Option<ChainId>)>,
+    /// The layers of each image whose config is known.
+    chains: BTreeMap<ImageId, Vec<ChainId>>,
+    /// Layers as their records are, or will be.
+    records: BTreeMap<ChainId, LayerRecord>,
+    /// Layers of `records` whose content can be used, now or after a step.
+    filled: HashSet<ChainId>,
+    /// Layers that have no record, or will have none, and come from a source.
+    added: HashSet<ChainId>,
+    /// Layers whose records stay broken, and why.
+    broken: BTreeMap<ChainId, String>,
+    /// Mounts as they will be.
+    mounts: Vec<MountRecord>,
+    plan: Plan,
+}
+
+impl Plan {
+    /// Looks at a store. Its view must have been read with [`Needs::ALL`](crate::view::Needs::ALL).
+    ///
+    /// # Errors
+    /// [`RepairError::NoSuchImage`] for a text that chooses none, [`RepairError::Store`] where a directory cannot be listed.
+    pub fn make(view: &View, donors: &Donors, scope: Scope<'_>) -> Result<Self, RepairError> {
+        let (Some(layers), Some(images)) = (view.root.layers()?, view.root.images()?) else {
+            return Ok(Self::default());
+        };
+        let mut planner = Planner {
+            view,
+            donors,
+            deep: scope.deep,
+            layers,
+            images,
+            home: view.root.entries()?,
+            chosen: None,
+            proven: HashMap::new(),
+            chains: BTreeMap::new(),
+            records: BTreeMap::new(),
+            filled: HashSet::new(),
+            added: HashSet::new(),
+            broken: BTreeMap::new(),
+            mounts: view.catalog.mounts.clone(),
+            plan: Self::default(),
+        };
+        let names = planner.plan_names()?;
+        planner.read_configs()?;
+        planner.choose(scope.images, &names)?;
+        planner.plan_removals()?;
+        planner.plan_configs();
+        planner.plan_records()?;
+        planner.plan_missing_layers();
+        planner.plan_contents()?;
+        planner.plan_mounts();
+        planner.plan_stacks()?;
+        planner.plan_image_parents();
+        planner.tell_the_rest();
+        planner.sort_steps();
+        Ok(planner.plan)
+    }
+
+    /// Whether there is nothing to do and nothing to tell.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.unmended.is_empty()
+    }
+}
+
+impl Planner<'_> {
+    fn step(&mut self, subject: Subject, cause: impl Into<String>, mending: Mending) {
+        self.plan.steps.push(Step { subject, cause: cause.into(), mending });
+    }
+
+    fn cannot(&mut self, subject: Subject, reason: impl Into<String>, advice: Advice) {
+        let reason = reason.into();
+        let known = self.plan.unmended.iter().any(|one| one.subject == subject && one.reason == reason);
+        if !known {
+            self.plan.unmended.push(Unmended { subject, reason, advice });
+        }
+    }
+
+    fn is_chosen(&self, layer: ChainId) -> bool {
+        self.chosen.as_ref().is_none_or(|(layers, _)| layers.contains(&layer))
+    }
+
+    fn is_chosen_image(&self, image: ImageId) -> bool {
+        self.chosen.as_ref().is_none_or(|(_, images)| images.contains(&image))
+    }
+
+    /// `repositories.json`, without which dockerd does not start. Returns the names that are found again.
+    fn plan_names(&mut self) -> Result<Vec<(Reference, ImageId, NameSource)>, RepairError> {
+        let Some(images_dir) = &self.view.root.images_dir else { return Ok(Vec::new()) };
+        let (bytes, cause) = match names::look(images_dir)? {
+            NamesFile::Good => return Ok(Vec::new()),
+            NamesFile::Broken { bytes: None, cause } => {
+                self.cannot(Subject::References, cause, Advice::LookAtFile);
+                return Ok(Vec::new());
+            }
+            NamesFile::Broken { bytes: Some(bytes), cause } => (Some(bytes), cause),
+            NamesFile::Missing => (None, "it is missing: no image has a name".to_owned()),
+        };
+        let stored: BTreeSet<ImageId> = self.images.list()?.into_iter().collect();
+        let is_stored = |image: ImageId| stored.contains(&image);
+        let mut names = Names::default();
+        if let Some(bytes) = &bytes {
+            names.salvage(bytes, NameSource::File);
+        }
+        names.add_temporary_files(images_dir)?;
+        names.add_containers(&self.view.catalog, is_stored);
+        names.add_donors(self.donors.names(), is_stored);
+        let names = names.into_list();
+        // A store of images without names has no such file.
+        if bytes.is_some() || !names.is_empty() {
+            self.step(Subject::References, cause, Mending::RewriteNames { names: names.clone() });
+        }
+        Ok(names)
+    }
+
+    /// Finds the images that texts mean.
+    fn choose(&mut self, texts: &[String], names: &[(Reference, ImageId, NameSource)]) -> Result<(), RepairError> {
+        if texts.is_empty() {
+            return Ok(());
+        }
+        let mut images = BTreeSet::new();
+        for text in texts {
+            let found = match self.view.catalog.resolve(text) {
+                Resolved::Image(id) | Resolved::Damaged(id) => Some(id),
+                Resolved::Nothing => Reference::parse(text).ok().and_then(|name| {
+                    let name = name.with_default_tag();
+                    names.iter().find(|(known, ..)| *known == name).map(|(_, id, _)| *id)
+                }),
+            };
+            images.insert(found.ok_or_else(|| RepairError::NoSuchImage { text: text.clone() })?);
+        }
+        let layers = images.iter().filter_map(|id| self.chains.get(id)).flatten().copied().collect();
+        self.chosen = Some((layers, images));
+        Ok(())
+    }
+
+    /// Removals that a crash has cut short.
+    fn plan_removals(&mut self) -> Result<(), RepairError> {
+        for record in self.layers.removing()? {
+            let layer = record.get(..64).and_then(|hex| layerfs::Digest::from_hex(hex).ok()).map(ChainId);
+            if let Some(layer) = layer.filter(|layer| self.is_chosen(*layer)) {
+                let cause = "its removal was begun and not finished";
+                self.step(Subject::Layer(layer), cause, Mending::FinishRemoval { record });
+            }
+        }
+        Ok(())
+    }
+
+    /// The directories of a layer and of all below it, the nearest first; `None` if one has no record.
+    fn directories_from(&self, parent: Option<ChainId>) -> Option<Vec<CacheId>> {
+        let mut below = Vec::new();
+        let mut next = parent;
+        while let Some(layer) = next {
+            let record = self.records.get(&layer)?;
+            // Records that form a circle.
+            if below.len() > self.records.len() {
+                return None;
+            }
+            below.push(record.cache_id.clone());
+            next = record.parent;
+        }
+        Some(below)
+    }
+
+    /// Puts the steps in the order in which each finds what it needs: names; records; what
+    /// stands on what; contents, parents before children.
+    fn sort_steps(&mut self) {
+        let mut steps = std::mem::take(&mut self.plan.steps);
+        steps.sort_by_cached_key(|step| match &step.mending {
+            Mending::RewriteNames { .. } => (0, 0),
+            Mending::FinishRemoval { .. } => (1, 0),
+            Mending::RenameRecord { .. } => (2, 0),
+            Mending::RestoreField { .. } => (3, 0),
+            Mending::DropRecord { .. } => (4, 0),
+            Mending::RestoreConfig { .. } => (5, 0),
+            Mending::AddLayer { layer, .. } | Mending::SalvageJournal { layer } | Mending::RefillLayer { layer } => {
+                (8, self.depth(*layer))
+            }
+            Mending::RestoreMountFile { .. } => (6, 0),
+            Mending::Restack(_) => (7, 0),
+            Mending::ForgetImageParent { .. } => (9, 0),
+        });
+        self.plan.steps = steps;
+    }
+
+    /// Layers below this one.
+    fn depth(&self, layer: ChainId) -> usize {
+        let parent = |layer: &ChainId| {
+            let recorded = self.records.get(layer).map(|record| record.parent);
+            recorded.or_else(|| self.proven.get(layer).map(|(_, parent)| *parent)).flatten()
+        };
+        let most = self.records.len() + self.proven.len();
+        std::iter::successors(parent(&layer), parent).take(most).count()
+    }
+
+    /// What the catalog knows to be damaged, and no step mends.
+    fn tell_the_rest(&mut self) {
+        for damage in self.view.damage() {
+            let (subject, reason) = (damage.subject(), damage.to_string());
+            match &damage {
+                Damage::Volume { .. } => self.cannot(subject, reason, Advice::LookAtFile),
+                Damage::BuildCache { .. } => self.cannot(subject, reason, Advice::PruneBuildCache),
+                Damage::Container { container, cause } if self.chosen.is_none() => {
+                    self.tell_container(container, cause);
+                }
+                _ => {}
+            }
+        }
+    }
+}

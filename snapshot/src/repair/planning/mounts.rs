@@ -1,0 +1,147 @@
+//! Writable layers of containers, and what each layer stands on.
+
+use std::collections::HashMap;
+
+use layerfs::ChainId;
+
+use super::Planner;
+use crate::catalog::{Container, ContainerDamage, Subject, UnusableLayer};
+use crate::driver::{Driver, Stack};
+use crate::ids::{CacheId, ContainerId, MountName};
+use crate::repair::error::RepairError;
+use crate::repair::mending::{Advice, Mending};
+use crate::schema::mount::{INIT_ID, MOUNT_ID, MountRecord, PARENT};
+
+impl Planner<'_> {
+    /// Files of mounts that the other files, or what the directories stand on, prove.
+    pub(super) fn plan_mounts(&mut self) {
+        let mut mounts = std::mem::take(&mut self.mounts);
+        let layers: HashMap<&str, ChainId> =
+            self.records.values().map(|record| (record.cache_id.as_str(), record.chain_id)).collect();
+        let mut wanted: Vec<(MountName, &'static str, String)> = Vec::new();
+        for mount in &mut mounts {
+            let mut restore = |file, value: String| wanted.push((mount.name.clone(), file, value));
+            let invalid = |file: &str| mount.damage.iter().any(|damage| damage.file() == Some(file));
+            if invalid(MOUNT_ID)
+                && let Some(id) = mount.init_id.as_ref().and_then(|init| init.as_str().strip_suffix("-init"))
+                && self.home.entries.contains_key(id)
+            {
+                restore(MOUNT_ID, id.to_owned());
+                mount.mount_id = id.parse().ok();
+            }
+            let Some(id) = mount.mount_id.clone() else { continue };
+            let init = format!("{id}-init");
+            if (mount.init_id.is_none() || invalid(INIT_ID)) && self.home.entries.contains_key(init.as_str()) {
+                restore(INIT_ID, init.clone());
+                mount.init_id = init.parse().ok();
+            }
+            if (mount.parent.is_none() || invalid(PARENT))
+                && let Some(parent) = self.stands_on(mount, &layers)
+            {
+                restore(PARENT, parent.to_string());
+                mount.parent = Some(parent);
+            }
+        }
+        self.mounts = mounts;
+        for (mount, file, value) in wanted {
+            let chosen =
+                |layer: Option<ChainId>| self.chosen.is_none() || layer.is_some_and(|layer| self.is_chosen(layer));
+            let record = self.mounts.iter().find(|record| record.name == mount);
+            if chosen(record.and_then(|record| record.parent)) {
+                let cause = format!("{file} is missing or wrong");
+                self.step(Subject::Mount(mount.clone()), cause, Mending::RestoreMountFile { mount, file, value });
+            }
+        }
+    }
+
+    /// The container that a mount is of.
+    fn container_of(&self, mount: &MountRecord) -> Option<&Container> {
+        self.view.catalog.container(&mount.name.parse().ok()?)
+    }
+
+    /// The layer that a mount stands on: by its init layer's directory or its own, or else the image of its container.
+    fn stands_on(&self, mount: &MountRecord, layers: &HashMap<&str, ChainId>) -> Option<ChainId> {
+        let below = |id: &CacheId| self.home.entries.get(id.as_str())?.parents.as_ref().ok()?.first().cloned();
+        let lowest = mount.init_id.as_ref().or(mount.mount_id.as_ref());
+        let by_directory = lowest.and_then(below).and_then(|id| layers.get(&*id).copied());
+        by_directory.or_else(|| {
+            let image = self.container_of(mount)?.image?;
+            self.chains.get(&image)?.last().copied()
+        })
+    }
+
+    /// What each layer's and each container's directory lacks to stand on what is below it.
+    pub(super) fn plan_stacks(&mut self) -> Result<(), RepairError> {
+        let Some(driver) = &self.view.root.driver else { return Ok(()) };
+        let (mut stacks, mut subjects) = (Vec::new(), HashMap::new());
+        for record in self.records.values() {
+            let Some(below) = self.directories_from(record.parent) else { continue };
+            subjects.insert(record.cache_id.clone(), (Subject::Layer(record.chain_id), record.chain_id));
+            stacks.push(Stack { id: record.cache_id.clone(), below, writable: false });
+        }
+        // Those below first: what they are called is what those above stand on.
+        stacks.sort_by_key(|stack| stack.below.len());
+        for mount in &self.mounts {
+            let (Some(id), Some(parent)) = (&mount.mount_id, mount.parent) else { continue };
+            let Some(mut below) = self.directories_from(Some(parent)) else { continue };
+            if let Some(init) = &mount.init_id {
+                subjects.insert(init.clone(), (Subject::Mount(mount.name.clone()), parent));
+                stacks.push(Stack { id: init.clone(), below: below.clone(), writable: false });
+                below.insert(0, init.clone());
+            }
+            subjects.insert(id.clone(), (Subject::Mount(mount.name.clone()), parent));
+            stacks.push(Stack { id: id.clone(), below, writable: true });
+        }
+        for what in driver.restacking(&stacks)? {
+            let Some((subject, layer)) = subjects.get(&what.id).cloned() else { continue };
+            if self.is_chosen(layer) {
+                let cause = format!("{}: {}", what.place().display(), what.reason);
+                self.step(subject, cause, Mending::Restack(what));
+            }
+        }
+        self.tell_lost_writable_layers()
+    }
+
+    fn tell_lost_writable_layers(&mut self) -> Result<(), RepairError> {
+        let mut lost = Vec::new();
+        for mount in &self.mounts {
+            let Some(container) = self.container_of(mount).filter(|_| self.chosen.is_none()) else { continue };
+            for id in [&mount.mount_id, &mount.init_id].into_iter().flatten() {
+                if self.view.root.content(id)?.is_none() {
+                    lost.push((container.id.clone(), id.clone()));
+                }
+            }
+        }
+        for (container, id) in lost {
+            let reason = format!("what it has written is lost: its directory {id} is missing");
+            self.cannot(Subject::Container(container), reason, Advice::RemoveContainer);
+        }
+        Ok(())
+    }
+
+    /// A container that dockerd would not show, if no step mends it.
+    pub(super) fn tell_container(&mut self, container: &ContainerId, cause: &ContainerDamage) {
+        let mended = |layer: &ChainId| self.records.contains_key(layer) || self.added.contains(layer);
+        let advice = match cause {
+            ContainerDamage::LayerBelow(UnusableLayer::Missing { layer } | UnusableLayer::Damaged { layer, .. }) => {
+                if mended(layer) {
+                    return;
+                }
+                Advice::NameSource
+            }
+            ContainerDamage::MountInvalid { cause } => {
+                let restored = |mending: &Mending| {
+                    matches!(mending, Mending::RestoreMountFile { mount, file, .. }
+                        if **mount == **container && cause.file() == Some(file))
+                };
+                if self.plan.steps.iter().any(|step| restored(&step.mending)) {
+                    return;
+                }
+                Advice::RemoveContainer
+            }
+            ContainerDamage::Crash { .. } | ContainerDamage::ConfigInvalid { .. } => Advice::LookAtFile,
+            _ => Advice::RemoveContainer,
+        };
+        self.cannot(Subject::Container(container.clone()), cause.to_string(), advice);
+    }
+}

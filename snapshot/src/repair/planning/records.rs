@@ -1,0 +1,224 @@
+//! What a layer's record says, what it must say, and where that is proven.
+
+use std::collections::HashSet;
+
+use layerfs::{ChainId, DiffId};
+
+use super::Planner;
+use crate::catalog::Subject;
+use crate::driver::EntryKind;
+use crate::ids::CacheId;
+use crate::liveness::Claim;
+use crate::repair::content;
+use crate::repair::error::RepairError;
+use crate::repair::mending::{Advice, Mending};
+use crate::schema::layer::{Field, LayerRecord, RecordFields};
+
+/// What stands in the way of a whole record.
+enum Lack {
+    /// Nothing proves which content is the layer's, or what it stands on.
+    Identity,
+    /// Nothing proves which directory is the layer's.
+    Directory,
+}
+
+impl Planner<'_> {
+    /// Every record that is registered: whole, to be completed, or to be dropped.
+    pub(super) fn plan_records(&mut self) -> Result<(), RepairError> {
+        let registered = self.layers.list()?;
+        let names: HashSet<ChainId> = registered.iter().copied().collect();
+        let mut left = Vec::new();
+        for layer in registered {
+            if let Some(Ok(record)) = self.view.catalog.layers.get(&layer)
+                && ChainId::next(record.parent, record.diff_id) == layer
+            {
+                self.records.insert(layer, record.clone());
+            } else {
+                left.push(layer);
+            }
+        }
+        // What is above a broken layer may be whole itself.
+        let mut broken = Vec::new();
+        for layer in left {
+            let said = match self.layers.fields(layer) {
+                Ok(Some(said)) => said,
+                Ok(None) => continue,
+                Err(error) => {
+                    self.tell_unreadable(layer, &error);
+                    continue;
+                }
+            };
+            match whole(layer, &said) {
+                Some(record) => drop(self.records.insert(layer, record)),
+                None => broken.push((layer, said)),
+            }
+        }
+        for (layer, said) in broken {
+            let other = self.other_name(layer, &said, &names);
+            if !self.is_chosen(other.unwrap_or(layer)) {
+                continue;
+            }
+            if let Some(to) = other {
+                let cause = "its record is not at the place that its diff and parent say";
+                self.step(Subject::Layer(to), cause, Mending::RenameRecord { from: layer, to });
+                self.complete(to, &said, &names);
+            } else {
+                self.complete(layer, &said, &names);
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_unreadable(&mut self, layer: ChainId, error: &crate::StoreError) {
+        let reason = crate::catalog::with_causes(error);
+        self.broken.insert(layer, reason.clone());
+        self.cannot(Subject::Layer(layer), reason, Advice::LookAtFile);
+    }
+
+    /// The chain id that a record's own files make, where its name is no layer that an image has and that one is.
+    fn other_name(&self, layer: ChainId, said: &RecordFields, names: &HashSet<ChainId>) -> Option<ChainId> {
+        let (Ok(diff_id), Ok(parent)) = (&said.diff_id, &said.parent) else { return None };
+        let (diff_id, parent) = (*diff_id, *parent);
+        let to = ChainId::next(parent, diff_id);
+        let wanted = self.proven.contains_key(&to) && !self.proven.contains_key(&layer);
+        (to != layer && wanted && !names.contains(&to)).then_some(to)
+    }
+
+    /// Completes a record, or drops it.
+    fn complete(&mut self, layer: ChainId, said: &RecordFields, names: &HashSet<ChainId>) {
+        match self.completed(layer, said, names) {
+            Ok(record) => {
+                self.restore_fields(layer, said, &record);
+                self.records.insert(layer, record);
+            }
+            // dockerd loads it all the same: it is no harm, and no image's.
+            Err(Lack::Identity) if is_readable(said) => {
+                let reason = "its name is not the hash of what its record says, and no image needs it";
+                self.broken.insert(layer, reason.to_owned());
+                self.cannot(Subject::Layer(layer), reason, Advice::CollectLater);
+            }
+            Err(lack) => {
+                let cause = match lack {
+                    _ if said.empty => "its record is empty: loading the layer again fails with \"file exists\"",
+                    Lack::Identity => "its record does not say which layer it is, and nothing else proves it",
+                    Lack::Directory => "its record does not say where its content is, and no directory proves to be it",
+                };
+                self.broken.insert(layer, cause.to_owned());
+                self.step(Subject::Layer(layer), cause, Mending::DropRecord { layer });
+            }
+        }
+    }
+
+    fn completed(&self, layer: ChainId, said: &RecordFields, names: &HashSet<ChainId>) -> Result<LayerRecord, Lack> {
+        let cache_id = said.cache_id.clone().ok();
+        let identity = self.proven.get(&layer).copied().or_else(|| {
+            let own = said
+                .diff_id
+                .as_ref()
+                .ok()
+                .and_then(|diff_id| Some((*diff_id, self.parent_of(layer, *diff_id, names)?)));
+            own.or_else(|| {
+                let diff_id = self.replayed(layer, cache_id.as_ref()?)?;
+                Some((diff_id, self.parent_of(layer, diff_id, names)?))
+            })
+        });
+        let (diff_id, parent) = identity.ok_or(Lack::Identity)?;
+        let cache_id = cache_id.or_else(|| self.find_directory(layer, diff_id)).ok_or(Lack::Directory)?;
+        let size = said.size.clone().ok().or_else(|| self.layers.untrimmed_size(layer));
+        let size = size.or_else(|| self.measure(layer, &cache_id)).unwrap_or_default();
+        Ok(LayerRecord { chain_id: layer, diff_id, parent, cache_id, size })
+    }
+
+    /// The layer on which this content makes that layer: the chain id is a hash of both. `None` if it is none that is known.
+    fn parent_of(&self, layer: ChainId, diff_id: DiffId, names: &HashSet<ChainId>) -> Option<Option<ChainId>> {
+        if ChainId::next(None, diff_id) == layer {
+            return Some(None);
+        }
+        let known = &mut names.iter().chain(self.proven.keys());
+        known.find(|parent| ChainId::next(Some(**parent), diff_id) == layer).map(|parent| Some(*parent))
+    }
+
+    /// The diff id that a layer's journal and a directory make.
+    fn replayed(&self, layer: ChainId, directory: &CacheId) -> Option<DiffId> {
+        let journal = self.layers.journal(layer).ok()??;
+        let content = self.view.root.content(directory).ok()??;
+        content::replay(journal, content).ok()
+    }
+
+    /// A layer's size by the rule of the driver: from its content, or else from its journal.
+    fn measure(&self, layer: ChainId, directory: &CacheId) -> Option<u64> {
+        if self.view.root.home_layout().is_some_and(|layout| layout.changes)
+            && let Ok(Some(content)) = self.view.root.content(directory)
+        {
+            return layerfs::tree_size(&content).ok();
+        }
+        content::member_sizes(self.layers.journal(layer).ok()??)
+    }
+
+    /// The directory of a layer whose record has lost it: what its children or containers stand on, or one that nobody else
+    /// has and that replays to the layer.
+    fn find_directory(&self, layer: ChainId, diff_id: DiffId) -> Option<CacheId> {
+        let below = |id: &str| self.home.entries.get(id)?.parents.as_ref().ok()?.first().cloned();
+        let children = self.records.values().filter(|record| record.parent == Some(layer));
+        let children = children.map(|record| record.cache_id.as_str());
+        let mounts = self.mounts.iter().filter(|mount| mount.parent == Some(layer));
+        let mounts = mounts.filter_map(|mount| mount.init_id.as_ref().or(mount.mount_id.as_ref())).map(CacheId::as_str);
+        let others = |id: &str| self.has_another_owner(layer, id);
+        let named = children.chain(mounts).filter_map(below).find(|id| !others(id));
+        let by_content = || {
+            let free = self.home.entries.iter().filter(|(id, entry)| entry.kind == EntryKind::Layer && !others(id));
+            let mut free = free.filter_map(|(id, _)| id.parse().ok());
+            free.find(|id| self.replayed(layer, id) == Some(diff_id))
+        };
+        named.and_then(|id| id.parse().ok()).or_else(by_content)
+    }
+
+    /// Whether a directory is another layer's or a container's. BuildKit may have it, too: a layer of a build is its own.
+    fn has_another_owner(&self, layer: ChainId, id: &str) -> bool {
+        let claims = self.view.liveness.entry(id).map(|entry| entry.claims.as_slice()).unwrap_or_default();
+        claims.iter().any(|claim| match claim {
+            Claim::Layer(owner) => *owner != layer,
+            Claim::Mount(_) | Claim::Init(_) | Claim::Removing(_) => true,
+            _ => false,
+        })
+    }
+
+    fn restore_fields(&mut self, layer: ChainId, said: &RecordFields, record: &LayerRecord) {
+        let parent = record.parent.map(|parent| parent.to_string());
+        let fields = [
+            (Field::Diff, how(&said.diff_id, &record.diff_id), Some(record.diff_id.to_string())),
+            (Field::Parent, how(&said.parent, &record.parent), parent),
+            (Field::CacheId, how(&said.cache_id, &record.cache_id), Some(record.cache_id.to_string())),
+            (Field::Size, how(&said.size, &record.size), Some(record.size.to_string())),
+        ];
+        for (field, how, value) in fields {
+            if let Some(how) = how {
+                let cause = format!("{} of its record {how}", field.file());
+                self.step(Subject::Layer(layer), cause, Mending::RestoreField { layer, field, value });
+            }
+        }
+    }
+}
+
+/// Whether dockerd can read all of a record.
+fn is_readable(said: &RecordFields) -> bool {
+    said.diff_id.is_ok() && said.parent.is_ok() && said.cache_id.is_ok() && said.size.is_ok()
+}
+
+/// A record in which nothing is missing.
+fn whole(layer: ChainId, said: &RecordFields) -> Option<LayerRecord> {
+    let (Ok(diff_id), Ok(parent)) = (&said.diff_id, &said.parent) else { return None };
+    let (Ok(cache_id), Ok(size)) = (&said.cache_id, &said.size) else { return None };
+    let record =
+        LayerRecord { chain_id: layer, diff_id: *diff_id, parent: *parent, cache_id: cache_id.clone(), size: *size };
+    (ChainId::next(record.parent, record.diff_id) == layer).then_some(record)
+}
+
+/// What is wrong with a file, if anything.
+fn how<T: PartialEq>(said: &Result<T, String>, proven: &T) -> Option<String> {
+    match said {
+        Ok(said) if said == proven => None,
+        Ok(_) => Some("is not what its name proves".into()),
+        Err(reason) => Some(format!("is wrong: {reason}")),
+    }
+}

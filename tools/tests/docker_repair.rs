@@ -1,0 +1,246 @@
+//! Damaged stores, mended: what dockerd wrote is there again, byte for byte, or dockerd itself says that all is well.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+#[allow(dead_code, reason = "what readers say of a situation is for other tests")]
+mod damagesupport;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use damagesupport::small::{BASE, CHILD, Store};
+use damagesupport::table::{Dockerd as Verdict, SITUATIONS};
+use serde_json::Value;
+use testkit::cases::Expected;
+use testkit::dockerd::Dockerd;
+use testkit::{quiet, saved, tree};
+
+/// What a repair of a situation of the table comes to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    /// There is nothing to mend: the store is not touched.
+    Untouched,
+    /// The store is as dockerd wrote it.
+    Restored,
+    /// The store is sound again, and not the same: dockerd has to say so.
+    Sound,
+    /// It is said that something is left.
+    Left,
+}
+
+use End::{Left, Restored, Sound, Untouched};
+
+/// What becomes of each without a source, and with one.
+fn ends(name: &str) -> (End, End) {
+    match name {
+        "work missing"
+        | "committed missing"
+        | "mount without container"
+        | "directory of nobody"
+        | "write-set left"
+        | "layers without image"
+        | "stale link"
+        | "temporary file" => (Untouched, Untouched),
+        "container without mount" | "container's directory missing" | "container's config empty" => (Left, Left),
+        "lowest record missing" => (Left, Sound),
+        "journal missing" | "journal empty" | "journal no gzip" => (Left, Sound),
+        "layer directory missing" | "config of another hash" | "config empty" | "config missing" => (Left, Restored),
+        // Without a source only the name is known that a container was made by.
+        "names empty" | "names truncated" | "names garbage" | "names missing" => (Sound, Restored),
+        "parent image unknown" | "parent image garbled" => (Sound, Sound),
+        _ => (Restored, Restored),
+    }
+}
+
+struct Bench {
+    dir: tempfile::TempDir,
+    template: Store,
+    before: Vec<Expected>,
+}
+
+/// What a repair said.
+struct Said {
+    status: Option<i32>,
+    report: Value,
+    stderr: String,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = testkit::scratch();
+        let template = Store::make(dir.path());
+        let before = outline(&template.root);
+        Self { dir, template, before }
+    }
+
+    fn damaged(&self, damage: impl FnOnce(&Store)) -> Store {
+        let to = self.dir.path().join("damaged");
+        let _ = fs::remove_dir_all(&to);
+        let store = self.template.copy(&to);
+        damage(&store);
+        store
+    }
+
+    /// Archives with all that the images have.
+    fn archives(&self) -> Vec<PathBuf> {
+        vec![self.dir.path().join("child.tar"), testkit::golden("busybox-20.10.tar")]
+    }
+
+    /// What differs from what dockerd wrote.
+    fn changes(&self, store: &Store) -> Vec<String> {
+        let mut now = outline(&store.root);
+        now.retain(|entry| !entry.path.windows(8).any(|part| part == b".broken-"));
+        testkit::tree_changes(&self.before, &now)
+    }
+}
+
+/// Everything of a store but for the times of what is not a layer's content.
+fn outline(root: &Path) -> Vec<Expected> {
+    let mut found = tree::walk(root);
+    let parts = [&b"./image"[..], b"image", b"overlay2", b"containers"];
+    found.retain(|entry| parts.iter().any(|part| entry.path.starts_with(part)));
+    for entry in &mut found {
+        let content = entry.path.starts_with(b"overlay2/") && entry.path.windows(6).any(|part| part == b"/diff/");
+        if !content || entry.kind == 'd' {
+            entry.mtime = None;
+        }
+    }
+    found
+}
+
+fn repair(root: &Path, sources: &[PathBuf], flags: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_layerfs"));
+    command.arg("--root").arg(root).args(["system", "repair", "--json"]).args(flags);
+    command.args(sources.iter().flat_map(|source| [OsString::from("--from"), source.into()]));
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    Said { status: output.status.code(), report, stderr }
+}
+
+impl Said {
+    fn count(&self, what: &str) -> usize {
+        self.report[what].as_array().map_or(0, Vec::len)
+    }
+
+    fn is_clean(&self) -> bool {
+        self.status == Some(0) && self.count("steps") == 0 && self.count("unmended") == 0
+    }
+}
+
+/// Mends a store, and says what is wrong with how that went.
+fn mend(store: &Store, sources: &[PathBuf], flags: &[&str], end: End) -> Vec<String> {
+    let mut report = Vec::new();
+    let before = quiet::Snapshot::take(&store.root);
+    let planned = repair(&store.root, sources, flags);
+    let trace = before.changes(&quiet::Snapshot::take(&store.root));
+    report.extend(trace.into_iter().map(|line| format!("a plan leaves a trace: {line}")));
+    let applied = repair(&store.root, sources, &[flags, &["--apply"]].concat());
+    let untouched = before.changes(&quiet::Snapshot::take(&store.root));
+    let again = repair(&store.root, sources, &[flags, &["--apply"]].concat());
+    for (what, said) in [("plan", &planned), ("repair", &applied), ("second repair", &again)] {
+        if !said.report.is_object() || !said.stderr.is_empty() {
+            report.push(format!("{what}: {:?} {}", said.status, said.stderr));
+        }
+    }
+    match end {
+        Untouched => {
+            report.extend(untouched.into_iter().map(|line| format!("a healthy store is touched: {line}")));
+            if !planned.is_clean() || !applied.is_clean() {
+                report.push(format!("it is not clean: {} {}", planned.report, applied.report));
+            }
+        }
+        Restored | Sound => {
+            if planned.status != Some(1) || planned.count("steps") == 0 || planned.report["applied"] != false {
+                report.push(format!("nothing planned: {:?} {}", planned.status, planned.report));
+            }
+            if applied.status != Some(0) || applied.count("steps") == 0 || applied.count("unmended") != 0 {
+                report.push(format!("not mended: {:?} {}", applied.status, applied.report));
+            }
+            if !again.is_clean() {
+                report.push(format!("still not clean: {:?} {}", again.status, again.report));
+            }
+        }
+        Left => {
+            if applied.status != Some(1) || applied.count("unmended") == 0 || again.status != Some(1) {
+                report.push(format!("nothing is left: {:?} {}", applied.status, applied.report));
+            }
+        }
+    }
+    report
+}
+
+/// dockerd starts, runs both images and the container, and saves what has the diff ids of the configs.
+fn judge(store: &Store, dir: &Path, names: &[&str]) -> Vec<String> {
+    let daemon = match Dockerd::try_start(&store.root, std::time::Duration::from_secs(60)) {
+        Ok(daemon) => daemon,
+        Err(log) => return vec![format!("dockerd does not start: {log}")],
+    };
+    let mut report = Vec::new();
+    let mut ask = |arguments: &[&str], expected: &str| {
+        let output = daemon.docker(arguments);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() || said != expected {
+            let failed = String::from_utf8_lossy(&output.stderr).into_owned();
+            report.push(format!("docker {}: {said}{failed}", arguments.join(" ")));
+        }
+    };
+    for name in names {
+        let file = if *name == BASE || *name == store.base { "/etc/motd" } else { "/child" };
+        let expected = if file == "/child" { "child\n" } else { "layerfs test image\n" };
+        ask(&["run", "--rm", "--network", "none", name, "cat", file], expected);
+    }
+    ask(&["start", "-a", "kept"], "");
+    let file = dir.join("saved.tar");
+    let save = daemon.docker(&[&["save", "-o", file.to_str().unwrap()], names].concat());
+    if save.status.success() {
+        report.extend(saved::check_layers(&file).1);
+    } else {
+        report.push(format!("docker save: {}", String::from_utf8_lossy(&save.stderr)));
+    }
+    daemon.stop();
+    report
+}
+
+#[test]
+fn docker_store_is_restored_from_every_damage() {
+    let Some(_turn) = testkit::docker() else { return };
+    let bench = Bench::new();
+    let mut report = Vec::new();
+    for situation in SITUATIONS {
+        let (alone, helped) = ends(situation.name);
+        let archives = bench.archives();
+        // Another data-root is as good as archives.
+        let root = std::slice::from_ref(&bench.template.root);
+        // Where a source makes no difference, one without is enough.
+        let runs = if alone == helped { 1 } else { 3 };
+        for (sources, end) in [(&[][..], alone), (&archives, helped), (root, helped)].into_iter().take(runs) {
+            let store = bench.damaged(situation.damage);
+            let mut wrong = mend(&store, sources, &[], end);
+            if end == Restored {
+                wrong.extend(bench.changes(&store));
+            }
+            let title = format!("{}, {} sources", situation.name, sources.len());
+            report.extend(wrong.into_iter().map(|line| format!("{title}: {line}")));
+        }
+    }
+    testkit::assert_none("repair", &report);
+}
+
+/// Those of the table that end in something else than what dockerd wrote: dockerd says whether it is sound.
+#[test]
+fn docker_runs_and_saves_what_was_mended() {
+    let Some(_turn) = testkit::docker() else { return };
+    let bench = Bench::new();
+    let mut report = Vec::new();
+    for situation in SITUATIONS.iter().filter(|situation| ends(situation.name).1 == Sound) {
+        let store = bench.damaged(situation.damage);
+        let mut wrong = mend(&store, &bench.archives(), &[], Sound);
+        wrong.extend(judge(&store, bench.dir.path(), &[BASE, CHILD]));
+        report.extend(wrong.into_iter().map(|line| format!("{}: {line}", situation.name)));
+        assert!(situation.dockerd != Verdict::Refuses, "the table has a situation more");
+    }
+    testkit::assert_none("repair", &report);
+}

@@ -151,3 +151,19 @@ fn docker_owner_of_every_directory() {
     }
     testkit::assert_none("owners", &report);
 }
+
+/// Images, builds with BuildKit and without, containers in every state, volumes: nothing is wrong with any of it, whether the
+/// daemon runs or has stopped.
+#[test]
+fn docker_check_of_a_healthy_store_is_clean() {
+    let Some((zoo, _turn)) = zoo::zoo() else { return };
+    for root in [&zoo.root, &zoo.stopped] {
+        for mode in ["--quick", "--deep"] {
+            let mut check = Command::new(testkit::program("layerfs"));
+            let output = check.arg("--root").arg(root).args(["system", "check", mode]).output().unwrap();
+            let said = zoo::said(&output);
+            assert!(said.contains("no damage: ") && output.status.code() == Some(0), "{mode}: {said}");
+            assert!(output.stderr.is_empty(), "{said}");
+        }
+    }
+}

@@ -103,6 +103,7 @@ fn manual_pages_are_whole() {
         "CONTAINER INSPECT",
         "VOLUME LS",
         "SYSTEM OWNER",
+        "SYSTEM CHECK",
         "INSPECT",
         "VERSION",
     ] {

@@ -62,7 +62,7 @@ impl Metadata {
 }
 
 /// Times before 1970 or beyond Go's clock become 1970 (moby `boundTime`).
-fn bounded(time: Time) -> (i64, u32) {
+pub(crate) fn bounded(time: Time) -> (i64, u32) {
     let beyond = time.seconds > LAST_SECOND || (time.seconds == LAST_SECOND && time.nanoseconds > 854_775_807);
     if time.seconds < 0 || beyond { (0, 0) } else { (time.seconds, time.nanoseconds) }
 }

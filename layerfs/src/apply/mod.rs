@@ -47,6 +47,7 @@ use tarsplit::{Member, MemberKind};
 
 pub use error::ApplyError;
 pub(crate) use fill::{Filler, Shared};
+pub(crate) use metadata::bounded;
 pub use target::{Ownership, Target, WhiteoutMode, XattrNamespace};
 
 use crate::bytes::Bytes;

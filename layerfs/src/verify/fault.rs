@@ -53,6 +53,8 @@ pub enum FaultKind {
     },
     /// A symlink leads elsewhere, a device is another one, or a hard link is a file of its own.
     Target,
+    /// A directory is not opaque any more: what it must hide of the layers below shows.
+    NotOpaque,
     /// It cannot be read.
     Unreadable {
         /// The system's answer.
@@ -74,6 +76,7 @@ impl FaultKind {
             Self::Owner { .. } => "owner",
             Self::Time { .. } => "time",
             Self::Target => "target",
+            Self::NotOpaque => "not-opaque",
             Self::Unreadable { .. } => "unreadable",
         }
     }
@@ -99,6 +102,7 @@ impl fmt::Display for FaultKind {
             }
             Self::Time { expected, found } => write!(f, "modified at {found}, not at {expected}"),
             Self::Target => f.write_str("it leads elsewhere"),
+            Self::NotOpaque => f.write_str("it is not opaque: files of the layers below show"),
             Self::Unreadable { cause } => f.write_str(cause),
         }
     }

@@ -9,12 +9,14 @@
 //! | records of layers, their chains, the driver's directories and links | `layers.rs` |
 //! | images, their configs and metadata, names | `images.rs` |
 //! | containers, mounts, writable layers, volumes | `containers.rs` |
+//! | files of layers, by their journals and diff ids | `contents.rs`, by [`contents`] |
 //! | what nobody needs, what a crash has left, caches | `rest.rs` |
 //!
 //! What is not damage but worth knowing is a [note](Severity::Note): what takes up room (collecting garbage is `liveness`'s
 //! business) and what dockerd would have written and does without.
 
 mod containers;
+mod contents;
 mod finding;
 mod findings;
 mod images;
@@ -26,6 +28,7 @@ mod standing;
 use crate::error::StoreError;
 use crate::view::View;
 
+pub use contents::{ReadObserver, ReadSoFar, Reading, contents};
 pub use finding::{Affected, Cause, Finding, Place, Severity};
 pub use layerfs::verify::{FaultKind, FileFault};
 pub use repair::{Field, Repair};
@@ -46,6 +49,10 @@ impl Report {
     pub fn severity(&self) -> Option<Severity> {
         self.findings.iter().map(|finding| finding.severity).min()
     }
+
+    fn sort(&mut self) {
+        self.findings.sort_by(|a, b| (a.severity, &a.place).cmp(&(b.severity, &b.place)));
+    }
 }
 
 /// Looks at all records of a store. The view must have been read with [`Needs::ALL`](crate::view::Needs::ALL).
@@ -59,5 +66,7 @@ pub fn records(view: &View) -> Result<Report, StoreError> {
     images::check(&mut findings)?;
     containers::check(&mut findings)?;
     rest::check(&mut findings)?;
-    Ok(Report { findings: findings.sorted() })
+    let mut report = Report { findings: findings.all() };
+    report.sort();
+    Ok(report)
 }

@@ -47,6 +47,7 @@ const MANUAL: Manual = Manual {
             "all images as an OCI layout, for containerd and podman",
         ),
         ("layerfs system repair --from app.tar --apply", "mend what is damaged, with content from an archive"),
+        ("layerfs system check --deep", "whether each file of each layer is what it was"),
         ("layerfs system owner /var/lib/docker/overlay2/3f2a...", "whose directory this is, and why it is kept"),
     ],
     more: (
@@ -163,6 +164,10 @@ enum System {
     Owner(system::owner::Args),
     /// Mend a damaged store: say how, and do it with --apply
     Repair(system::repair::Args),
+    /// Say what is wrong with the data-root, whom it affects, and what would mend it
+    ///
+    /// Exit status: 0 no damage, 1 damage, 2 not everything could be checked.
+    Check(system::check::Args),
 }
 
 /// Runs the command with the process's arguments.
@@ -200,6 +205,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::System(System::Info(args)) | Command::Info(args) => system::info::run(&args, &cli.root, driver),
         Command::Version(args) => system::version::run(&args),
         Command::System(System::Df(args)) => system::df::run(&args, &cli.root, driver),
+        Command::System(System::Check(args)) => system::check::run(&args, &cli.root, driver),
         Command::System(System::Owner(args)) => system::owner::run(&args, &cli.root, driver),
         Command::System(System::Repair(args)) => system::repair::run(&args, &cli.root, driver),
     }

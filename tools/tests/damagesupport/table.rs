@@ -59,6 +59,16 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     situation("parent missing", |s| remove(s, "LAYERDB/TOP/parent"), Lists, &["parent"], None),
     situation("lowest size missing", |s| remove(s, "LAYERDB/LOWEST/size"), LosesBoth, &["size"], None),
     situation("lowest record missing", |s| remove_all(s, "LAYERDB/LOWEST"), LosesBoth, &["LOWEST"], None),
+    situation(
+        "record of no content",
+        |s| {
+            remove_all(s, "LAYERDB/TOP");
+            make(s, "LAYERDB/TOP");
+        },
+        Loses,
+        &["TOP"],
+        None,
+    ),
     situation("journal missing", |s| remove(s, "LAYERDB/TOP/tar-split.json.gz"), Lists, &["tar-split"], None),
     situation("journal empty", |s| write(s, "LAYERDB/TOP/tar-split.json.gz", ""), Lists, &["tar-split"], None),
     situation("journal no gzip", |s| write(s, "LAYERDB/TOP/tar-split.json.gz", "no"), Copes, &[], None),
@@ -112,6 +122,7 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     situation("container without mount", |s| remove_all(s, "MOUNTS/CONTAINER"), Copes, &["CONTAINER"], None),
     situation("container of no driver's", |s| write(s, "MOUNTS/CONTAINER/mount-id", ""), Copes, &["CONTAINER"], None),
     situation("init-id missing", |s| remove(s, "MOUNTS/CONTAINER/init-id"), Copes, &[], None),
+    situation("mount's parent missing", |s| remove(s, "MOUNTS/CONTAINER/parent"), Copes, &[], None),
     situation("container's directory missing", |s| remove_all(s, "overlay2/MOUNT"), Copes, &["CONTAINER"], None),
     situation(
         "container's config empty",

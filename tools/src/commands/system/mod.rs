@@ -1,5 +1,6 @@
 //! `layerfs system`: `docker system`, offline; whose a directory is, and mending a store.
 
+pub(crate) mod check;
 pub(crate) mod df;
 pub(crate) mod info;
 pub(crate) mod owner;

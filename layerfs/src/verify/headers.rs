@@ -1,0 +1,386 @@
+//! The headers of a layer, one after the other, against what is there.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+
+use rustix::fd::AsFd;
+use rustix::fs::{FileType, OFlags, Stat};
+use rustix::io::Errno;
+use tarsplit::crc64::Crc64;
+use tarsplit::names::SeenNames;
+use tarsplit::{Member, MemberKind};
+
+use super::fault::{FaultKind, FileFault};
+use super::place::{Parent, Places, open_file, open_in};
+use super::{Comparison, Shows, VerifyError, anchor, node};
+use crate::apply::XattrNamespace;
+use crate::path::{LayerPath, join};
+use crate::sys::node::{file_type, is_whiteout, stat};
+use crate::whiteout::Marker;
+
+/// How the names of AUFS's own files at a layer's root begin.
+const AUFS: &[u8] = b".wh..wh.";
+
+/// What has been found out so far.
+#[derive(Debug)]
+pub(super) struct Headers<'l> {
+    pub(super) comparison: &'l Comparison<'l>,
+    pub(super) places: Places,
+    /// Keys of everything that the layer has made.
+    pub(super) made: SeenNames,
+    /// Paths that whiteouts have deleted, and directories of which all below is deleted: if the directory shows the layers below.
+    pub(super) deleted: HashSet<Vec<u8>>,
+    pub(super) opaque: HashSet<Vec<u8>>,
+    /// Inodes of directories that members need which leave nothing in them.
+    pub(super) needed: HashSet<u64>,
+    suspects: Suspects,
+    current: Option<Current>,
+}
+
+/// The member that came last.
+#[derive(Debug)]
+struct Current {
+    name: Vec<u8>,
+    spot: Spot,
+    found: Place,
+}
+
+/// What is in the place of a member.
+#[derive(Debug)]
+enum Place {
+    Nothing,
+    /// A regular file: its directory, and its name in it.
+    File(Arc<Parent>, Vec<u8>),
+    Other,
+}
+
+/// Where a fault belongs.
+#[derive(Debug, Clone)]
+struct Spot {
+    path: Vec<u8>,
+    key: Vec<u8>,
+    inode: Option<u64>,
+}
+
+/// Faults that a later member may explain.
+#[derive(Debug, Default)]
+struct Suspects {
+    by_key: HashMap<Vec<u8>, (Vec<u8>, Vec<FaultKind>)>,
+    by_path: BTreeMap<Vec<u8>, Vec<u8>>,
+    by_inode: HashMap<u64, Vec<Vec<u8>>>,
+}
+
+impl Suspects {
+    fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// Whether it is known already that what an inode holds has changed.
+    fn has_other_content(&self, inode: u64) -> bool {
+        let other = |fault: &FaultKind| matches!(fault, FaultKind::Size { .. } | FaultKind::Content);
+        let keys = self.by_inode.get(&inode).into_iter().flatten();
+        keys.filter_map(|key| self.by_key.get(key)).any(|(_, faults)| faults.iter().any(other))
+    }
+
+    fn add(&mut self, spot: &Spot, faults: impl IntoIterator<Item = FaultKind>) {
+        let mut faults = faults.into_iter().peekable();
+        if faults.peek().is_none() {
+            return;
+        }
+        let known = self.by_key.entry(spot.key.clone()).or_insert_with(|| (spot.path.clone(), Vec::new()));
+        for fault in faults {
+            if !known.1.iter().any(|one| one.code() == fault.code()) {
+                known.1.push(fault);
+            }
+        }
+        self.by_path.insert(spot.path.clone(), spot.key.clone());
+        if let Some(inode) = spot.inode {
+            self.by_inode.entry(inode).or_default().push(spot.key.clone());
+        }
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        if let Some((path, _)) = self.by_key.remove(key) {
+            self.by_path.remove(&path);
+        }
+    }
+
+    /// A member has described the place once more: what was said before does not count any more. What it says of an inode
+    /// goes for all its names.
+    fn described(&mut self, spot: &Spot) {
+        if self.is_empty() {
+            return;
+        }
+        self.remove(&spot.key);
+        for key in spot.inode.and_then(|inode| self.by_inode.remove(&inode)).unwrap_or_default() {
+            let Some((_, faults)) = self.by_key.get_mut(&key) else { continue };
+            faults.retain(|fault| {
+                !matches!(fault, FaultKind::Mode { .. } | FaultKind::Owner { .. } | FaultKind::Time { .. })
+            });
+            if faults.is_empty() {
+                self.remove(&key);
+            } else if let Some(inode) = spot.inode {
+                self.by_inode.entry(inode).or_default().push(key);
+            }
+        }
+    }
+
+    /// Something that is no directory has come to `path`: nothing is below it any more.
+    fn replaced(&mut self, path: &[u8]) {
+        if self.is_empty() {
+            return;
+        }
+        let from = join(path, b"");
+        let below = self.by_path.range(from.clone()..).take_while(|(path, _)| path.starts_with(&from));
+        let keys: Vec<Vec<u8>> = below.map(|(_, key)| key.clone()).collect();
+        keys.iter().for_each(|key| self.remove(key));
+    }
+}
+
+impl<'l> Headers<'l> {
+    pub(super) fn new(comparison: &'l Comparison<'l>) -> Result<Self, VerifyError> {
+        Ok(Self {
+            comparison,
+            places: Places::new(anchor(comparison.tree)?),
+            made: SeenNames::default(),
+            deleted: HashSet::new(),
+            opaque: HashSet::new(),
+            needed: HashSet::new(),
+            suspects: Suspects::default(),
+            current: None,
+        })
+    }
+
+    fn shows_below(&self) -> bool {
+        matches!(self.comparison.shows, Shows::Below(_))
+    }
+
+    /// Compares a member with what is in its place.
+    pub(super) fn member(&mut self, member: Member) -> Result<(), VerifyError> {
+        self.current = None;
+        if member.kind == MemberKind::GlobalHeader {
+            return Ok(());
+        }
+        // A name that leads out was refused by whoever unpacked the layer. The root itself stays as the driver made it.
+        let Ok(Some(path)) = LayerPath::parse(&member.name) else { return Ok(()) };
+        let (dir, base) = path.split();
+        if self.shows_below() && path.as_bytes().starts_with(AUFS) && base != b".wh..wh.opq" {
+            return Ok(());
+        }
+        let parent = match self.places.parent(dir) {
+            Ok(parent) => Some(parent),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => None,
+            Err(errno) => return Err(VerifyError::tree("opening", dir)(errno)),
+        };
+        let marker = Marker::parse(base);
+        if let (Ok(Marker::Opaque | Marker::Whiteout(_)), Some(parent)) = (&marker, &parent) {
+            self.needed.insert(parent.inode);
+        }
+        match (marker, parent) {
+            (Err(_), _) => Ok(()),
+            (Ok(Marker::Opaque), parent) => self.opaque(dir, parent.as_deref()),
+            (Ok(Marker::Whiteout(hidden)), parent) => self.whiteout(&join(dir, hidden), hidden, parent.as_deref()),
+            (Ok(Marker::None), None) => {
+                let spot = Spot { path: path.as_bytes().to_vec(), key: unplaced(path.as_bytes()), inode: None };
+                if member.kind != MemberKind::Directory {
+                    self.suspects.replaced(path.as_bytes());
+                }
+                self.suspects.described(&spot);
+                self.suspects.add(&spot, [FaultKind::Missing]);
+                self.current = Some(Current { name: member.name, spot, found: Place::Nothing });
+                Ok(())
+            }
+            (Ok(Marker::None), Some(parent)) => self.node(member, path.as_bytes(), parent, base),
+        }
+    }
+
+    fn node(&mut self, member: Member, path: &[u8], parent: Arc<Parent>, base: &[u8]) -> Result<(), VerifyError> {
+        let found = self.stat(&parent, base, path)?;
+        let spot = Spot { path: path.to_vec(), key: parent.key(base), inode: found.as_ref().map(|stat| stat.st_ino) };
+        self.made.insert(&spot.key);
+        if member.kind != MemberKind::Directory {
+            self.suspects.replaced(path);
+        }
+        self.suspects.described(&spot);
+        self.suspects.remove(&unplaced(path));
+        let Some(found) = found else {
+            // Where nobody may make devices, there are none.
+            let device = matches!(member.kind, MemberKind::CharDevice | MemberKind::BlockDevice);
+            if self.comparison.owners || !device {
+                self.suspects.add(&spot, [FaultKind::Missing]);
+            }
+            self.needed.insert(parent.inode);
+            self.current = Some(Current { name: member.name, spot, found: Place::Nothing });
+            return Ok(());
+        };
+        let failed = VerifyError::tree("reading", path);
+        let mut faults =
+            node::differences(&member, &parent.fd, base, &found, self.comparison.owners).map_err(&failed)?;
+        if member.kind == MemberKind::HardLink && !self.links(&member.linkname, &found)? {
+            faults.push(FaultKind::Target);
+        }
+        // The time of a file that has another length says nothing more.
+        let other_length = faults.iter().any(|fault| matches!(fault, FaultKind::Size { .. }));
+        if other_length || self.suspects.has_other_content(found.st_ino) {
+            faults.retain(|fault| !matches!(fault, FaultKind::Time { .. }));
+        }
+        self.suspects.add(&spot, faults);
+        let is_file = file_type(&found) == FileType::RegularFile;
+        let found = if is_file { Place::File(parent, base.to_vec()) } else { Place::Other };
+        self.current = Some(Current { name: member.name, spot, found });
+        Ok(())
+    }
+
+    fn stat(&self, parent: &Parent, base: &[u8], path: &[u8]) -> Result<Option<Stat>, VerifyError> {
+        match stat(&parent.fd, base) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(VerifyError::tree("stat", path)(errno)),
+        }
+    }
+
+    /// Whether a hard link is one to what it names, as far as that can be told.
+    fn links(&mut self, target: &[u8], found: &Stat) -> Result<bool, VerifyError> {
+        let Ok(Some(target)) = LayerPath::parse(target) else { return Ok(true) };
+        if target.as_bytes().starts_with(AUFS) {
+            return Ok(true);
+        }
+        let (dir, base) = target.split();
+        let Ok(parent) = self.places.parent(dir) else { return Ok(true) };
+        // What is missing is told with itself.
+        let linked = self.stat(&parent, base, target.as_bytes())?;
+        Ok(linked.is_none_or(|linked| linked.st_ino == found.st_ino))
+    }
+
+    fn whiteout(&mut self, path: &[u8], hidden: &[u8], parent: Option<&Parent>) -> Result<(), VerifyError> {
+        self.suspects.replaced(path);
+        if self.shows_below() {
+            self.deleted.insert(path.to_vec());
+            return Ok(());
+        }
+        let (key, found) = match parent {
+            Some(parent) => (parent.key(hidden), self.stat(parent, hidden, path)?),
+            None => (unplaced(path), None),
+        };
+        let spot = Spot { path: path.to_vec(), key, inode: None };
+        self.made.insert(&spot.key);
+        self.suspects.described(&spot);
+        match found {
+            None => self.suspects.add(&spot, [FaultKind::Missing]),
+            Some(found) if !is_whiteout(&found) => self.suspects.add(&spot, [FaultKind::Type]),
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    fn opaque(&mut self, dir: &[u8], parent: Option<&Parent>) -> Result<(), VerifyError> {
+        if self.shows_below() {
+            self.opaque.insert(dir.to_vec());
+            return Ok(());
+        }
+        // overlayfs never looks at the attribute of a layer's root.
+        if dir.is_empty() {
+            return Ok(());
+        }
+        let spot = Spot { path: dir.to_vec(), key: [b"opaque".as_slice(), dir].concat(), inode: None };
+        let opaque = parent.is_some_and(|_| {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            open_in(self.places.root(), dir, flags).is_ok_and(is_opaque)
+        });
+        if !opaque {
+            self.suspects.add(&spot, [FaultKind::NotOpaque]);
+        }
+        Ok(())
+    }
+
+    /// Opens the file whose body the journal calls `name`.
+    pub(super) fn open(&self, name: &[u8]) -> Result<File, FaultKind> {
+        let unreadable = |errno: Errno| match errno {
+            Errno::NOENT | Errno::NOTDIR => FaultKind::Missing,
+            errno => FaultKind::Unreadable { cause: std::io::Error::from(errno).to_string() },
+        };
+        match self.current.as_ref().filter(|current| current.name == name).map(|current| &current.found) {
+            Some(Place::File(parent, base)) => open_file(&parent.fd, base).map(File::from).map_err(unreadable),
+            Some(Place::Nothing) => Err(FaultKind::Missing),
+            Some(Place::Other) => Err(FaultKind::Type),
+            None => {
+                let path = LayerPath::parse(name).ok().flatten().ok_or(FaultKind::Type)?;
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+                let fd = open_in(self.places.root(), path.as_bytes(), flags).map_err(unreadable)?;
+                let found = rustix::fs::fstat(&fd).map_err(unreadable)?;
+                if file_type(&found) == FileType::RegularFile { Ok(fd.into()) } else { Err(FaultKind::Type) }
+            }
+        }
+    }
+
+    /// A fault in the body of the member that the journal calls `name`.
+    pub(super) fn fault_in(&mut self, name: &[u8], fault: FaultKind) {
+        let spot = match &self.current {
+            Some(current) if current.name == name => current.spot.clone(),
+            _ => {
+                let path = LayerPath::parse(name).ok().flatten();
+                let path = path.map_or_else(|| name.to_vec(), |path| path.as_bytes().to_vec());
+                Spot { key: unplaced(&path), path, inode: None }
+            }
+        };
+        if let FaultKind::Content = fault
+            && let Some((_, faults)) = self.suspects.by_key.get_mut(&spot.key)
+        {
+            // Whoever has changed the content has changed the time.
+            faults.retain(|fault| !matches!(fault, FaultKind::Time { .. }));
+        }
+        self.suspects.add(&spot, [fault]);
+    }
+
+    /// The body of the last member stood in the journal, with this checksum.
+    pub(super) fn body_in_journal(&mut self, crc64: [u8; 8], buffer: &mut [u8]) -> Result<(), VerifyError> {
+        let Some(Current { name, spot, found: Place::File(parent, base) }) = &self.current else { return Ok(()) };
+        if spot.inode.is_some_and(|inode| self.suspects.has_other_content(inode)) {
+            return Ok(());
+        }
+        let read = open_file(&parent.fd, base).map_err(std::io::Error::from).and_then(|file| {
+            let (mut file, mut crc) = (File::from(file), Crc64::default());
+            loop {
+                match file.read(buffer) {
+                    Ok(0) => return Ok(crc.finish()),
+                    Ok(count) => crc.update(&buffer[..count]),
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        });
+        let name = name.clone();
+        match read {
+            Ok(found) if found == crc64 => {}
+            Ok(_) => self.fault_in(&name, FaultKind::Content),
+            Err(error) => self.fault_in(&name, FaultKind::Unreadable { cause: error.to_string() }),
+        }
+        Ok(())
+    }
+
+    /// What no member has explained, sorted by path.
+    pub(super) fn faults(&mut self) -> Vec<FileFault> {
+        let suspects = std::mem::take(&mut self.suspects);
+        let each = suspects.by_key.into_values();
+        let mut faults: Vec<FileFault> = each
+            .flat_map(|(path, kinds)| kinds.into_iter().map(move |kind| FileFault { path: path.clone(), kind }))
+            .collect();
+        faults.sort_by(|a, b| (&a.path, a.kind.code()).cmp(&(&b.path, b.kind.code())));
+        faults
+    }
+}
+
+/// The key of a path whose directory is not there.
+fn unplaced(path: &[u8]) -> Vec<u8> {
+    [b"missing ".as_slice(), path].concat()
+}
+
+/// Whether a directory is opaque for overlayfs. Who may not read the attribute does not know, and does not say no.
+fn is_opaque(dir: impl AsFd) -> bool {
+    let mut value = [0u8; 1];
+    let namespaces = [XattrNamespace::Trusted, XattrNamespace::User];
+    namespaces.iter().any(|namespace| rustix::fs::fgetxattr(&dir, namespace.opaque(), &mut value) == Ok(1))
+        || !rustix::process::geteuid().is_root()
+}

@@ -1,0 +1,79 @@
+//! Where in a layer's directory a member is: its directory, open, and a key that is the same for all names that lead there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// Directories that are held open: tars go through a tree in its order.
+const HELD: usize = 64;
+
+/// An open directory of the layer.
+#[derive(Debug)]
+pub(super) struct Parent {
+    pub(super) fd: OwnedFd,
+    pub(super) inode: u64,
+}
+
+impl Parent {
+    /// A key of a name in it.
+    pub(super) fn key(&self, base: &[u8]) -> Vec<u8> {
+        key(self.inode, base)
+    }
+}
+
+/// A key of a name in the directory with this inode.
+pub(super) fn key(inode: u64, base: &[u8]) -> Vec<u8> {
+    [&inode.to_le_bytes(), base].concat()
+}
+
+/// The directories of a layer, opened as members name them.
+#[derive(Debug)]
+pub(super) struct Places {
+    root: OwnedFd,
+    held: HashMap<Vec<u8>, Arc<Parent>>,
+}
+
+impl Places {
+    pub(super) fn new(root: OwnedFd) -> Self {
+        Self { root, held: HashMap::new() }
+    }
+
+    pub(super) fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// Opens the directory `dir`, through symlinks of the layer, and never out of it.
+    pub(super) fn parent(&mut self, dir: &[u8]) -> Result<Arc<Parent>, Errno> {
+        if let Some(held) = self.held.get(dir) {
+            return Ok(Arc::clone(held));
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let path = if dir.is_empty() { b".".as_slice() } else { dir };
+        let fd = open_in(&self.root, path, flags)?;
+        let inode = rustix::fs::fstat(&fd)?.st_ino;
+        let parent = Arc::new(Parent { fd, inode });
+        if self.held.len() >= HELD {
+            self.held.clear();
+        }
+        self.held.insert(dir.to_vec(), Arc::clone(&parent));
+        Ok(parent)
+    }
+}
+
+/// Opens a path of the layer, through its symlinks.
+pub(super) fn open_in(root: impl AsFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+}
+
+/// Opens a file for reading, without a trace in its access time where the kernel allows it. Nothing but a regular file blocks or
+/// has side effects when it is opened like this.
+pub(super) fn open_file(dir: impl AsFd, base: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    match rustix::fs::openat(&dir, base, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => rustix::fs::openat(&dir, base, flags, Mode::empty()),
+        opened => opened,
+    }
+}

@@ -1,0 +1,213 @@
+//! The files of layers, each layer against its journal and its diff id.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io::BufReader;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use layerfs::ChainId;
+use layerfs::verify::{Comparison, Shows, Verified, VerifyError, verify};
+use rustix::fd::AsFd;
+
+use super::Report;
+use super::finding::{Cause, Finding, Place, Severity};
+use super::repair::Repair;
+use super::standing::Standing;
+use crate::catalog::with_causes;
+use crate::driver::{Driver, xattr_namespace};
+use crate::error::StoreError;
+use crate::ids::ImageId;
+use crate::schema::layer::{LayerRecord, LayerStore};
+use crate::view::View;
+
+/// Faults of one layer that are told; of more only the number is.
+const MOST_FAULTS: usize = 1000;
+
+/// Is told how far reading has come, from any thread.
+pub trait ReadObserver: Sync {
+    /// A layer is begun.
+    fn begin(&self, layer: &LayerRecord);
+
+    /// So many bytes more of its tar have been made.
+    fn advance(&self, layer: &LayerRecord, bytes: u64);
+
+    /// A layer is done.
+    fn end(&self, layer: &LayerRecord);
+}
+
+/// How the files of layers are to be read.
+#[derive(Clone, Copy)]
+pub struct Reading<'r> {
+    /// Layers that are read at once.
+    pub threads: NonZeroUsize,
+    /// Only the layers of these images; `None` for all layers.
+    pub images: Option<&'r [ImageId]>,
+    /// Is told how far it has come.
+    pub observer: &'r dyn ReadObserver,
+    /// Becomes true when reading is to stop.
+    pub interrupted: &'r AtomicBool,
+}
+
+impl std::fmt::Debug for Reading<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { threads, images, observer: _, interrupted } = self;
+        let mut shown = f.debug_struct("Reading");
+        shown
+            .field("threads", threads)
+            .field("images", images)
+            .field("interrupted", interrupted)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How much was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReadSoFar {
+    /// Layers.
+    pub layers: u64,
+    /// Bytes of their tars.
+    pub bytes: u64,
+}
+
+/// Reads each file of each layer that dockerd would load, and adds to a report of the [records](super::records) what is found.
+///
+/// Returns `None` if it was interrupted; the report then has what was found until then.
+///
+/// # Errors
+/// [`StoreError::Io`] where a directory cannot be listed.
+pub fn contents(view: &View, report: &mut Report, reading: &Reading<'_>) -> Result<Option<ReadSoFar>, StoreError> {
+    let Some(store) = view.root.layers()? else { return Ok(Some(ReadSoFar::default())) };
+    let standing = Standing::new(&view.catalog);
+    let layers = wanted(view, report, reading.images);
+    let owners = keeps_owners(view);
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let run = || {
+        while let Some(record) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if reading.interrupted.load(Ordering::Relaxed) {
+                return;
+            }
+            reading.observer.begin(record);
+            let found = read(view, &store, record, owners, reading);
+            reading.observer.end(record);
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((record.chain_id, found));
+        }
+    };
+    std::thread::scope(|scope| {
+        layerfs::pool::spawn_helpers(scope, reading.threads.get() - 1, run);
+        run();
+    });
+    let mut so_far = ReadSoFar::default();
+    let mut interrupted = reading.interrupted.load(Ordering::Relaxed);
+    for (layer, found) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        match found {
+            Err(Failure::Verify(VerifyError::Interrupted)) => interrupted = true,
+            found => {
+                so_far.layers += 1;
+                so_far.bytes += found.as_ref().map_or(0, |verified| verified.bytes);
+                report.findings.extend(finding(view, &standing, layer, found));
+            }
+        }
+    }
+    report.sort();
+    Ok((!interrupted).then_some(so_far))
+}
+
+/// The layers to be read, the largest first: so no thread begins with a large one when the others are done. Where the records
+/// say already that there is nothing to compare, nothing is read.
+fn wanted<'v>(view: &'v View, report: &Report, images: Option<&[ImageId]>) -> Vec<&'v LayerRecord> {
+    let told = |finding: &&Finding| {
+        matches!(finding.repair, Some(Repair::RebuildJournal { .. } | Repair::ReextractLayer { .. }))
+    };
+    let damaged: HashSet<&Place> = report.findings.iter().filter(told).map(|finding| &finding.place).collect();
+    let catalog = &view.catalog;
+    let of_images: Option<BTreeSet<ChainId>> = images.map(|images| {
+        let sound = images.iter().filter_map(|id| Some(catalog.images.get(id)?.chain.as_slice()));
+        let damaged = images.iter().filter_map(|id| catalog.layers_of_damaged(*id));
+        sound.chain(damaged).flatten().copied().collect()
+    });
+    let is_wanted = |record: &&LayerRecord| {
+        of_images.as_ref().is_none_or(|wanted| wanted.contains(&record.chain_id))
+            && !damaged.contains(&Place::Layer(record.chain_id))
+    };
+    let mut layers: Vec<&LayerRecord> = catalog.layers.values().flatten().filter(is_wanted).collect();
+    layers.sort_by_key(|record| (std::cmp::Reverse(record.size), record.chain_id));
+    layers
+}
+
+/// Whether files have the owners that layers say: where a daemon maps users, or where a user who is not root has written, they
+/// have others.
+fn keeps_owners(view: &View) -> bool {
+    let root = view.root.home.as_ref().and_then(|home| rustix::fs::fstat(home).ok());
+    root.is_some_and(|home| (home.st_uid, home.st_gid) == (0, 0))
+        && xattr_namespace().is_ok_and(|namespace| namespace == layerfs::apply::XattrNamespace::Trusted)
+}
+
+enum Failure {
+    Store(StoreError),
+    Verify(VerifyError),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+fn read(
+    view: &View,
+    store: &LayerStore,
+    record: &LayerRecord,
+    owners: bool,
+    reading: &Reading<'_>,
+) -> Result<Verified, Failure> {
+    let Some(driver) = &view.root.driver else {
+        let reason = "its storage driver is not known here".to_owned();
+        return Err(StoreError::Invalid { path: view.root.dir.join(&view.root.driver_name), reason }.into());
+    };
+    let tree = driver.content(&record.cache_id)?;
+    let shows = if view.root.home_layout().is_none_or(|layout| layout.changes) {
+        Shows::LayerAlone
+    } else {
+        let below = record.parent.and_then(|parent| view.catalog.layer(parent));
+        Shows::Below(below.map(|below| driver.content(&below.cache_id)).transpose()?.map(Into::into))
+    };
+    let journal = store.journal(record.chain_id)?;
+    let missing = || VerifyError::Journal { reason: "it is missing".into() };
+    let journal = BufReader::with_capacity(128 << 10, journal.ok_or_else(missing).map_err(Failure::Verify)?);
+    let comparison = Comparison { tree: tree.as_fd(), shows, owners, most: MOST_FAULTS };
+    let advance = |bytes| reading.observer.advance(record, bytes);
+    verify(journal, &comparison, &advance, reading.interrupted).map_err(Failure::Verify)
+}
+
+/// What has been found of a layer, if anything.
+fn finding(view: &View, standing: &Standing<'_>, layer: ChainId, found: Result<Verified, Failure>) -> Option<Finding> {
+    let diff_id = view.catalog.layer(layer)?.diff_id;
+    let unknown = |reason| (Severity::Unknown, Cause::Unknown { reason }, None);
+    let (severity, cause, repair) = match found {
+        Err(Failure::Verify(VerifyError::Journal { reason })) => {
+            (Severity::Damage, Cause::JournalInvalid { reason }, Some(Repair::RebuildJournal { layer }))
+        }
+        Err(Failure::Verify(error)) => unknown(with_causes(&error)),
+        Err(Failure::Store(error)) => unknown(with_causes(&error)),
+        Ok(Verified { faults, more, diff_id: found, .. }) if !faults.is_empty() => {
+            // A digest that differs although all that is wrong are headers is one thing more: the journal's.
+            let found = found.filter(|found| *found != diff_id);
+            let repair = if more == 0 && found.is_none() {
+                let mut files: Vec<Vec<u8>> = faults.iter().map(|fault| fault.path.clone()).collect();
+                files.dedup();
+                Repair::ReextractFiles { layer, files }
+            } else {
+                Repair::ReextractLayer { layer }
+            };
+            (Severity::Damage, Cause::Content { files: faults, more, found }, Some(repair))
+        }
+        Ok(Verified { diff_id: Some(found), .. }) if found == diff_id => return None,
+        Ok(Verified { diff_id: found, .. }) => {
+            let cause = Cause::Content { files: Vec::new(), more: 0, found };
+            (Severity::Damage, cause, Some(Repair::ReextractLayer { layer }))
+        }
+    };
+    let affected = standing.on_layer(layer);
+    Some(Finding { severity, place: Place::Layer(layer), cause, affected, repair })
+}

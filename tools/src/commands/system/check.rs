@@ -1,0 +1,153 @@
+//! `layerfs system check`: what is wrong with a store, whom it affects, and what would mend it.
+
+mod json;
+mod text;
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::process::ExitCode;
+
+use images::load::{Announced, Observer};
+use layerfs::ChainId;
+use snapshot::catalog::Resolved;
+use snapshot::check::{ReadObserver, Reading, Report, Severity};
+use snapshot::ids::ImageId;
+use snapshot::schema::layer::LayerRecord;
+use snapshot::view::{Needs, View};
+
+use crate::commands::layerfs::NAME;
+use crate::output;
+use crate::progress::Progress;
+use crate::signals;
+
+/// The status for what could not be looked at.
+const NOT_CHECKED: u8 = 2;
+
+/// The status of every command that was asked to stop.
+const INTERRUPTED: u8 = 130;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Images to check, with their layers and containers [default: the whole store]
+    #[arg(value_name = "IMAGE")]
+    images: Vec<String>,
+
+    /// Look at records, chains, links and owners only, which is the default
+    #[arg(long, conflicts_with = "deep")]
+    quick: bool,
+
+    /// Read each file of each layer as well, and compare it with the layer's diff id
+    #[arg(long)]
+    deep: bool,
+
+    /// Layers to read at once [default: as many as there are processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+
+    /// Do not show progress
+    #[arg(long)]
+    quiet: bool,
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    match check(args, root, driver) {
+        Ok(code) => Ok(code),
+        // Not even looked at: that is no finding.
+        Err(error) if error.is::<output::Lost>() => Err(error),
+        Err(error) => {
+            let hint = crate::hints::hint(&error).map_or_else(String::new, |hint| format!("; {hint}"));
+            output::complain(NAME, &format!("{error:#}{hint}"));
+            Ok(ExitCode::from(NOT_CHECKED))
+        }
+    }
+}
+
+fn check(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let view = View::read(root, driver, Needs::ALL)?;
+    let wanted = wanted(args, &view)?;
+    let mut report = snapshot::check::records(&view)?;
+    let mut read = None;
+    if args.deep {
+        let interrupted = signals::interrupted()?;
+        let watch = Watch::new(&view, args.quiet);
+        let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let threads = args.threads.and_then(|count| NonZeroUsize::new(count.into())).unwrap_or(processors);
+        let reading = Reading { threads, images: wanted.as_deref(), observer: &watch, interrupted: &interrupted };
+        read = snapshot::check::contents(&view, &mut report, &reading)?;
+        drop(watch);
+        if read.is_none() {
+            output::complain(NAME, "interrupted");
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    }
+    if let Some(wanted) = &wanted {
+        report.findings.retain(|finding| finding.affected.images.iter().any(|id| wanted.contains(id)));
+    }
+    if args.json {
+        output::json(&json::value(&view, &report, read))?;
+    } else {
+        text::print(&view, &report, read)?;
+    }
+    Ok(status(&report))
+}
+
+/// Shows how each layer is read.
+struct Watch<'v> {
+    progress: Progress,
+    view: &'v View,
+    numbers: HashMap<ChainId, usize>,
+}
+
+impl<'v> Watch<'v> {
+    fn new(view: &'v View, quiet: bool) -> Self {
+        let numbers = view.catalog.layers.keys().copied().zip(0..).collect();
+        Self { progress: Progress::new(NAME, quiet), view, numbers }
+    }
+
+    /// The number of a layer, by which its bar is known.
+    fn number(&self, layer: &LayerRecord) -> usize {
+        self.numbers.get(&layer.chain_id).copied().unwrap_or_default()
+    }
+}
+
+impl ReadObserver for Watch<'_> {
+    fn begin(&self, layer: &LayerRecord) {
+        let used = self.view.catalog.uses(layer.chain_id).find_map(|used| used.step());
+        let step = used.map(|step| step.created_by.as_str());
+        let announced = Announced { name: "", diff_id: Some(layer.diff_id), step, total: Some(layer.size) };
+        self.progress.begin(self.number(layer), &announced);
+    }
+
+    fn advance(&self, layer: &LayerRecord, bytes: u64) {
+        self.progress.advance(self.number(layer), bytes);
+    }
+
+    fn end(&self, layer: &LayerRecord) {
+        self.progress.end(self.number(layer));
+    }
+}
+
+/// The images that were asked for; `None` for all.
+fn wanted(args: &Args, view: &View) -> anyhow::Result<Option<Vec<ImageId>>> {
+    if args.images.is_empty() {
+        return Ok(None);
+    }
+    let resolve = |text: &String| match view.catalog.resolve(text) {
+        Resolved::Image(id) | Resolved::Damaged(id) => Ok(id),
+        Resolved::Nothing => Err(anyhow::anyhow!("No such image: {text}")),
+    };
+    args.images.iter().map(resolve).collect::<anyhow::Result<_>>().map(Some)
+}
+
+fn status(report: &Report) -> ExitCode {
+    match report.severity() {
+        Some(Severity::Damage) => ExitCode::FAILURE,
+        Some(Severity::Unknown) => ExitCode::from(NOT_CHECKED),
+        Some(Severity::Note) | None => ExitCode::SUCCESS,
+    }
+}

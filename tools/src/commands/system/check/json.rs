@@ -1,0 +1,80 @@
+//! The report as one JSON object. Fields may be added, none changes its meaning; codes do not change.
+//!
+//! ```text
+//! root, storage_driver
+//! mode        quick or deep
+//! read        {layers, bytes}: how much was read, or null
+//! damage, unknown, notes    how many findings there are of each severity
+//! findings    [{code, severity, subject: {kind, id, name?}, cause, files, more_files, found_diff_id, images, containers, repair}]
+//!   severity    damage: something is lost, wrong or fails; unknown: it could not be looked at; note: nothing fails
+//!   subject     kind: references, image, layer, container, mount, volume, build_cache, directory, link, record or file;
+//!               id: its id, name or path, null where there is one alone
+//!   cause       in words, which may change
+//!   files       [{path, path_raw?, code, cause}]: of a layer whose content differs; more_files is how many are not listed
+//!   images      [{id, names}]: images that are affected
+//!   containers  [{id, name}]: containers that are affected
+//!   repair      {code, text, needs_source}, or null: what would mend it, and whether that takes an archive or another store
+//! ```
+//!
+//! `path_raw` is base64, for what is not UTF-8; the text beside it has U+FFFD then.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use snapshot::check::{Cause, FileFault, Finding, ReadSoFar, Report, Severity};
+use snapshot::view::View;
+
+pub(super) fn value(view: &View, report: &Report, read: Option<ReadSoFar>) -> Value {
+    let count = |severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
+    json!({
+        "root": view.root.dir.path(),
+        "storage_driver": view.root.driver_name,
+        "mode": if read.is_some() { "deep" } else { "quick" },
+        "read": read.map(|read| json!({ "layers": read.layers, "bytes": read.bytes })),
+        "damage": count(Severity::Damage),
+        "unknown": count(Severity::Unknown),
+        "notes": count(Severity::Note),
+        "findings": report.findings.iter().map(|finding| finding_value(view, finding)).collect::<Vec<_>>(),
+    })
+}
+
+fn finding_value(view: &View, finding: &Finding) -> Value {
+    let catalog = &view.catalog;
+    let (kind, id) = finding.place.kind_and_name();
+    let (files, more, found) = match &finding.cause {
+        Cause::Content { files, more, found } => (files.as_slice(), *more, found.map(|id| id.to_string())),
+        _ => (&[][..], 0, None),
+    };
+    let images =
+        finding.affected.images.iter().map(|id| json!({ "id": id.to_string(), "names": catalog.names_of(*id) }));
+    let containers = finding.affected.containers.iter();
+    let containers = containers.map(|id| json!({ "id": id, "name": catalog.container(id).map(|known| &known.name) }));
+    json!({
+        "code": finding.code(),
+        "severity": finding.severity.code(),
+        "subject": { "kind": kind, "id": id },
+        "cause": finding.cause.to_string(),
+        "files": files.iter().map(file).collect::<Vec<_>>(),
+        "more_files": more,
+        "found_diff_id": found,
+        "images": images.collect::<Vec<_>>(),
+        "containers": containers.collect::<Vec<_>>(),
+        "repair": finding.repair.as_ref().map(|repair| json!({
+            "code": repair.code(),
+            "text": repair.to_string(),
+            "needs_source": repair.needs_source(),
+        })),
+    })
+}
+
+fn file(fault: &FileFault) -> Value {
+    let mut value = json!({
+        "path": String::from_utf8_lossy(&fault.path),
+        "code": fault.kind.code(),
+        "cause": fault.kind.to_string(),
+    });
+    if std::str::from_utf8(&fault.path).is_err() {
+        value["path_raw"] = STANDARD.encode(&fault.path).into();
+    }
+    value
+}

@@ -1,0 +1,141 @@
+//! What a check must find in each situation of a damaged store, and nothing else.
+
+use super::{Checked, Found};
+use crate::damagesupport::small::Store;
+
+/// Whom a finding affects.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Affects {
+    Nobody,
+    /// The child image and its container.
+    Child,
+    /// The child image alone.
+    ChildAlone,
+    /// Both images and the container.
+    All,
+    /// Both images.
+    Images,
+    /// The container alone.
+    Container,
+}
+
+use Affects::{All, Child, ChildAlone, Container, Images, Nobody};
+
+/// Severity, code, kind of the subject, its id with placeholders, whom it affects, the repair.
+type Row = (&'static str, &'static str, &'static str, &'static str, Affects, &'static str);
+
+const ORPHAN: &str = "0123456789012345678901234567890123456789012345678901234567890123";
+
+/// The one finding of each situation of the table.
+const EXPECTED: &[(&str, Row)] = &[
+    ("size missing", ("damage", "layer-size-invalid", "layer", "TOP", Child, "restore-field")),
+    ("size empty", ("damage", "layer-size-invalid", "layer", "TOP", Child, "restore-field")),
+    ("size with a newline", ("damage", "layer-size-invalid", "layer", "TOP", Child, "restore-field")),
+    ("size no number", ("damage", "layer-size-invalid", "layer", "TOP", Child, "restore-field")),
+    ("diff missing", ("damage", "layer-diff-invalid", "layer", "TOP", Child, "restore-field")),
+    ("diff empty", ("damage", "layer-diff-invalid", "layer", "TOP", Child, "restore-field")),
+    ("diff no digest", ("damage", "layer-diff-invalid", "layer", "TOP", Child, "restore-field")),
+    ("cache-id missing", ("damage", "layer-cache-id-invalid", "layer", "TOP", Child, "drop-record")),
+    ("cache-id empty", ("damage", "layer-cache-id-invalid", "layer", "TOP", Child, "drop-record")),
+    ("parent empty", ("damage", "layer-parent-invalid", "layer", "TOP", Child, "restore-field")),
+    ("parent missing", ("damage", "layer-wrong-name", "layer", "TOP", Child, "restore-field")),
+    ("lowest size missing", ("damage", "layer-size-invalid", "layer", "LOWEST", All, "restore-field")),
+    ("lowest record missing", ("damage", "layer-record-missing", "layer", "LOWEST", All, "reextract-layer")),
+    ("record of no content", ("damage", "layer-record-empty", "layer", "TOP", Child, "drop-record")),
+    ("journal missing", ("damage", "layer-journal-missing", "layer", "TOP", Child, "rebuild-journal")),
+    ("journal empty", ("damage", "layer-journal-empty", "layer", "TOP", Child, "rebuild-journal")),
+    ("journal no gzip", ("damage", "layer-journal-invalid", "layer", "TOP", Child, "rebuild-journal")),
+    (
+        "record under a wrong name",
+        (
+            "damage",
+            "layer-wrong-name",
+            "layer",
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            Child,
+            "rename-record",
+        ),
+    ),
+    ("layer directory missing", ("damage", "driver-missing", "layer", "TOP", Child, "reextract-layer")),
+    ("link in l/ missing", ("damage", "link-wrong", "layer", "LOWEST", All, "relink-layer")),
+    ("link empty", ("damage", "driver-invalid", "layer", "TOP", Child, "relink-layer")),
+    ("lower empty", ("damage", "driver-invalid", "layer", "TOP", Child, "rewrite-lower")),
+    ("work missing", ("note", "work-missing", "layer", "TOP", Child, "create-work")),
+    ("committed missing", ("note", "committed-missing", "layer", "LOWEST", All, "mark-committed")),
+    ("config of another hash", ("damage", "image-digest-differs", "image", "CHILD", Child, "reload-image")),
+    ("config empty", ("damage", "image-digest-differs", "image", "CHILD", Child, "reload-image")),
+    ("config missing", ("damage", "image-config-missing", "image", "CHILD", Child, "reload-image")),
+    ("names empty", ("damage", "references-invalid", "references", "", Images, "rewrite-references")),
+    ("names truncated", ("damage", "references-invalid", "references", "", Images, "rewrite-references")),
+    ("names garbage", ("damage", "references-invalid", "references", "", Images, "rewrite-references")),
+    ("names missing", ("damage", "references-missing", "references", "", Images, "rewrite-references")),
+    ("parent image unknown", ("damage", "image-parent-invalid", "image", "CHILD", ChildAlone, "drop-image-parent")),
+    ("parent image garbled", ("damage", "image-parent-invalid", "image", "CHILD", ChildAlone, "drop-image-parent")),
+    ("mount without container", ("note", "mount-without-container", "mount", "CONTAINER", Nobody, "collect")),
+    (
+        "container without mount",
+        ("damage", "container-mount-missing", "container", "CONTAINER", Container, "restore-mount"),
+    ),
+    (
+        "container of no driver's",
+        ("damage", "mount-file-invalid", "container", "CONTAINER", Container, "restore-mount-file"),
+    ),
+    ("init-id missing", ("damage", "mount-init-missing", "container", "CONTAINER", Container, "restore-mount-file")),
+    (
+        "mount's parent missing",
+        ("damage", "mount-parent-missing", "container", "CONTAINER", Container, "restore-mount-file"),
+    ),
+    ("container's directory missing", ("damage", "container-layer-unusable", "container", "CONTAINER", Container, "")),
+    ("container's config empty", ("damage", "container-config-invalid", "container", "CONTAINER", Container, "")),
+    ("directory of nobody", ("note", "directory-orphan", "directory", ORPHAN, Nobody, "collect")),
+    ("write-set left", ("note", "registration-unfinished", "record", "write-set-1", Nobody, "collect")),
+    ("removal not finished", ("note", "removal-unfinished", "record", "TOP-1234-removing", Nobody, "finish-removal")),
+    ("layers without image", ("note", "layer-unused", "layer", "TOP", Nobody, "collect")),
+    ("stale link", ("note", "link-stale", "link", "STALESTALESTALESTALESTALES", Nobody, "remove-stale-link")),
+    ("temporary file", ("note", "temporary-file", "file", "image/overlay2/.tmp-repositories.json1", Nobody, "collect")),
+];
+
+/// What is not as it must be.
+pub(crate) fn compare(situation: &str, store: &Store, checked: &Checked) -> Vec<String> {
+    let Some((_, row)) = EXPECTED.iter().find(|(name, _)| *name == situation) else {
+        return vec![format!("nobody says what must be found; found {checked:#?}")];
+    };
+    let (severity, code, kind, id, affects, repair) = *row;
+    let (child, base, container) = (store.child.clone(), store.base.clone(), store.container.clone());
+    let (mut images, containers) = match affects {
+        Nobody => (vec![], vec![]),
+        Child => (vec![child], vec![container]),
+        ChildAlone => (vec![child], vec![]),
+        All => (vec![child, base], vec![container]),
+        Images => (vec![child, base], vec![]),
+        Container => (vec![], vec![container]),
+    };
+    images.sort();
+    let mut wanted = Found {
+        severity: severity.into(),
+        code: code.into(),
+        kind: kind.into(),
+        id: store.named(id),
+        images,
+        containers,
+        repair: repair.into(),
+        files: vec![],
+    };
+    if kind == "file" {
+        wanted.id = store.at(id).display().to_string();
+    }
+    let mut report = Vec::new();
+    let mut found = checked.findings.clone();
+    if situation == "layers without image" {
+        // Its container's mount is gone, too: so two directories are nobody's.
+        found.retain(|one| one.code != "directory-orphan" || !one.id.starts_with(&store.mount));
+    }
+    if found != [wanted.clone()] {
+        report.push(format!("wanted {wanted:#?}\nfound {:#?}", checked.findings));
+    }
+    let status = if severity == "damage" { 1 } else { 0 };
+    if checked.status != Some(status) {
+        report.push(format!("ends with {:?}", checked.status));
+    }
+    report
+}

@@ -1,0 +1,62 @@
+//! Shared by the tests of `system check`: what it says, as data.
+
+pub(crate) mod expected;
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// What a check has said.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) status: Option<i32>,
+    pub(crate) findings: Vec<Found>,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Found {
+    pub(crate) severity: String,
+    pub(crate) code: String,
+    pub(crate) kind: String,
+    pub(crate) id: String,
+    /// Ids of images without `sha256:`, and of containers.
+    pub(crate) images: Vec<String>,
+    pub(crate) containers: Vec<String>,
+    pub(crate) repair: String,
+    /// `code path`
+    pub(crate) files: Vec<String>,
+}
+
+impl Checked {
+    /// Checks a store.
+    pub(crate) fn of(root: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(testkit::program("layerfs"));
+        let output =
+            command.arg("--root").arg(root).args(["system", "check", "--json"]).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+        let findings = json["findings"].as_array().unwrap().iter().map(Found::read).collect();
+        Self { status: output.status.code(), findings }
+    }
+}
+
+impl Found {
+    fn read(json: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let bare = |value: &Value| text(value).trim_start_matches("sha256:").to_owned();
+        let ids = |key: &str| json[key].as_array().unwrap().iter().map(|one| bare(&one["id"])).collect();
+        let files = json["files"].as_array().unwrap().iter();
+        Self {
+            severity: text(&json["severity"]),
+            code: text(&json["code"]),
+            kind: text(&json["subject"]["kind"]),
+            id: bare(&json["subject"]["id"]),
+            images: ids("images"),
+            containers: ids("containers"),
+            repair: text(&json["repair"]["code"]),
+            files: files.map(|file| format!("{} {}", text(&file["code"]), text(&file["path"]))).collect(),
+        }
+    }
+}

@@ -39,6 +39,10 @@ screenshots:
     LAYERFS_SCREENSHOTS={{ justfile_directory() }}/target/screenshots LAYERFS_REQUIRE=browser cargo test -p tools --test browser_page
     pngquant --force --output testdata/screenshots/image-du.png target/screenshots/tip.png
 
+# The transcript of a first hour, written anew; needs root. `git diff` shows what has changed.
+transcript:
+    LAYERFS_WRITE_TRANSCRIPT=1 LAYERFS_REQUIRE=root cargo test -p tools --test root_first_hour each
+
 # Stages of the pipeline, one by one; flags are criterion's: `just bench --quick hash`.
 bench *flags:
     cargo bench -p benches -- {{ flags }}

@@ -63,6 +63,14 @@ pub enum StoreError {
         /// The drivers.
         drivers: Vec<String>,
     },
+    /// All images of the root are in containerd's image store, which is not read.
+    #[error("{}: its images are in containerd's store, which is not read: {}", .root.display(), containerd_place(.store.as_ref()))]
+    InContainerd {
+        /// The data-root.
+        root: PathBuf,
+        /// containerd's root; `None` for the system's containerd.
+        store: Option<PathBuf>,
+    },
     /// A layer is registered but unusable; registering it again would fail in dockerd for ever.
     #[error("layer {chain_id} is in the store but damaged: {reason}")]
     DamagedLayer {
@@ -78,6 +86,10 @@ pub enum StoreError {
         #[source]
         source: Box<Self>,
     },
+}
+
+fn containerd_place(store: Option<&PathBuf>) -> String {
+    store.map_or_else(|| "the system's, usually /var/lib/containerd".to_owned(), |store| store.display().to_string())
 }
 
 impl StoreError {

@@ -1,5 +1,6 @@
 //! A data-root: what is in it, and whether it may be written to.
 
+pub mod containerd;
 mod contents;
 mod guard;
 mod locate;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use layerfs::delete::Deletion;
 use rustix::fs::FileType;
 
+pub use containerd::Containerd;
 pub use guard::{Guard, Permit};
 pub use refusal::{Foreign, Refusal};
 
@@ -54,6 +56,9 @@ pub struct DataRoot {
     pub home: Option<Dir>,
     /// The driver; `None` if it was never used, or is not implemented here.
     pub driver: Option<AnyDriver>,
+    /// containerd's image store, if it was ever used here. Without a storage driver beside it, the snapshotter's name stands as
+    /// the driver's.
+    pub containerd: Option<Containerd>,
 }
 
 impl DataRoot {
@@ -82,7 +87,26 @@ impl DataRoot {
         let images_dir = dir.descend(&[IMAGE, name])?;
         let driver = AnyDriver::open(&dir, name)?;
         let home = dir.descend(&HomeLayout::home_path(name))?;
-        Ok(Self { dir, driver_name: name.to_owned(), images_dir, home, driver })
+        let containerd = Containerd::find(&dir)?;
+        Ok(Self { dir, driver_name: name.to_owned(), images_dir, home, driver, containerd })
+    }
+
+    /// Whether all images are in containerd's store, which is not read here.
+    #[must_use]
+    pub fn is_containerd_only(&self) -> bool {
+        self.containerd.is_some() && self.images_dir.is_none() && self.home.is_none()
+    }
+
+    /// For whoever asks about images.
+    ///
+    /// # Errors
+    /// [`StoreError::InContainerd`] if all are where they cannot be read.
+    pub fn expect_images(&self) -> Result<(), StoreError> {
+        let store = || self.containerd.as_ref().and_then(|containerd| containerd.store.clone());
+        if self.is_containerd_only() {
+            return Err(StoreError::InContainerd { root: self.dir.path().to_path_buf(), store: store() });
+        }
+        Ok(())
     }
 
     /// Symlinks in place of the directories of the root, and where they lead. dockerd follows them, and so does reading; a

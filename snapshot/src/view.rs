@@ -4,6 +4,7 @@
 //! a report never speak of two states of a store that changes meanwhile.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use layerfs::ChainId;
 
@@ -11,13 +12,14 @@ use crate::catalog::{Catalog, Damage, LayerFault, with_causes};
 use crate::dir::Dir;
 use crate::driver::Driver;
 use crate::error::StoreError;
-use crate::ids::CacheId;
+use crate::ids::{CacheId, ContainerId};
 use crate::liveness::removal_plan::Holders;
 use crate::liveness::{Doubt, Liveness};
 use crate::parallel;
 use crate::root::DataRoot;
 use crate::root::lock::{self, WriterInfo};
 use crate::schema::buildkit::Snapshots;
+use crate::schema::containerd::ContainerdSnapshots;
 use crate::schema::layer::JOURNAL;
 
 /// What a command needs to know. What it does not need is not read.
@@ -68,6 +70,7 @@ pub struct View {
     snapshots: Result<Snapshots, StoreError>,
     faults: Vec<(ChainId, LayerFault)>,
     writer: Option<WriterInfo>,
+    containerd: OnceLock<ContainerdSnapshots>,
 }
 
 impl View {
@@ -88,6 +91,9 @@ impl View {
         // have no locks; nobody can write there, so an error means "no writer".
         let writing = || lock::writer(&root.dir).unwrap_or(None);
         let before = writing();
+        if needs.images.is_some() {
+            root.expect_images()?;
+        }
         let catalog = match needs.images {
             None => Catalog::read(&root)?,
             Some(texts) => Catalog::read_images(&root, texts)?,
@@ -101,7 +107,7 @@ impl View {
         if let Some(writer) = writer {
             liveness.doubt(Doubt::Writer(writer));
         }
-        Ok(Self { root, catalog, liveness, snapshots, faults, writer })
+        Ok(Self { root, catalog, liveness, snapshots, faults, writer, containerd: OnceLock::new() })
     }
 
     /// BuildKit's records.
@@ -110,6 +116,15 @@ impl View {
     /// Why they cannot be read.
     pub fn snapshots(&self) -> Result<&Snapshots, &StoreError> {
         self.snapshots.as_ref()
+    }
+
+    /// Where containerd keeps what a container writes, and the bytes of what it stands on; `None` where that cannot be told.
+    #[must_use]
+    pub fn containerd_layer(&self, container: &ContainerId) -> Option<(Dir, u64)> {
+        let snapshotter = self.root.containerd.as_ref()?.snapshots(&self.root.dir).ok()??;
+        let known = self.containerd.get_or_init(|| ContainerdSnapshots::read(&snapshotter).unwrap_or_default());
+        let ([place, number, content], below) = known.of_container(container.as_str())?;
+        Some((snapshotter.descend(&[&place, &number, &content]).ok()??, below))
     }
 
     /// The process of ours that was writing to the root while it was read.

@@ -183,9 +183,9 @@ fn image_mounts_are_owned() {
 #[test]
 fn unknown_drivers_have_no_orphans() {
     for (driver, home) in [
-        ("aufs", "aufs"),
-        ("devicemapper", "devicemapper"),
-        ("zfs", "zfs"),
+        ("aufs", "aufs/diff"),
+        ("devicemapper", "devicemapper/metadata"),
+        ("zfs", "zfs/graph"),
         ("btrfs", "btrfs/subvolumes"),
         ("overlay", "overlay"),
     ] {

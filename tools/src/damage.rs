@@ -1,6 +1,6 @@
 //! What is wrong with a store, in words, beside what a command prints.
 
-use snapshot::catalog::{Catalog, Damage};
+use snapshot::catalog::{Catalog, ContainerDamage, Damage};
 use snapshot::ids::ImageId;
 use snapshot::view::View;
 
@@ -12,8 +12,41 @@ const NAMED: usize = 20;
 /// Says what docker would not: images and containers that are there and that no listing shows, and layers that it shows
 /// although they are of no use.
 pub(crate) fn report(name: &str, view: &View) {
+    report_two_stores(name, view);
     for damage in view.damage() {
         output::complain(name, &in_words(&view.catalog, &damage));
+    }
+}
+
+/// Warns where a root has the images of a storage driver and containerd's: dockerd shows only those of one.
+pub(crate) fn report_two_stores(name: &str, view: &View) {
+    if let Some(note) = two_stores(view) {
+        output::complain(name, &note);
+    }
+}
+
+/// Which images dockerd shows, where those of a storage driver and containerd's are in one root.
+fn two_stores(view: &View) -> Option<String> {
+    let containerd = view.root.containerd.as_ref().filter(|_| !view.root.is_containerd_only())?;
+    let (driver, empty) = (&view.root.driver_name, view.root.home.is_none());
+    let place = containerd.store.as_ref().map_or_else(String::new, |store| format!(" in {}", store.display()));
+    let used = match &containerd.config {
+        Some((path, true)) => format!("{} says that dockerd uses containerd's: it shows none of these", path.display()),
+        Some((path, false)) => format!("{} says that dockerd uses these", path.display()),
+        None if empty => {
+            "a dockerd up to version 28 uses these unless its configuration has features.containerd-snapshotter, \
+                          a later one uses containerd's"
+                .into()
+        }
+        None => "dockerd uses these unless its configuration has features.containerd-snapshotter".into(),
+    };
+    Some(format!("there are two image stores: these are {driver}'s, and containerd's{place} is not read; {used}"))
+}
+
+/// Says where the images are that a listing of other things passes over.
+pub(crate) fn report_elsewhere(name: &str, view: &View) {
+    if let Err(error) = view.root.expect_images() {
+        output::complain(name, &format!("{error}; {}", crate::hints::IN_CONTAINERD));
     }
 }
 
@@ -30,7 +63,12 @@ fn in_words(catalog: &Catalog, damage: &Damage) -> String {
         }
         Damage::Container { container, cause } => {
             let known = catalog.container(container).map(|known| known.name.as_str()).unwrap_or_default();
-            format!("damaged container {}: {cause}", if known.is_empty() { container } else { known })
+            let name = if known.is_empty() { container.as_str() } else { known };
+            match cause {
+                // Nothing is wrong with it.
+                ContainerDamage::OtherDriver { .. } => format!("container {name} is not listed: {cause}"),
+                _ => format!("damaged container {name}: {cause}"),
+            }
         }
         Damage::Mount { mount, cause } => format!("damaged: layerdb/mounts/{mount}: {cause}"),
         Damage::Volume { .. } => format!("damaged {damage}"),

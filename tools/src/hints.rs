@@ -9,6 +9,11 @@ use layerfs::delete::Obstacle;
 use snapshot::StoreError;
 use snapshot::root::Refusal;
 
+/// How to get at images that are not read.
+pub(crate) const IN_CONTAINERD: &str = "while the daemon runs, `ctr -a SOCKET -n moby images ls` lists them (SOCKET is /run/containerd/containerd.sock, or \
+     /run/docker/containerd/containerd.sock of a containerd that dockerd has started itself), and `docker save` writes them to a file that \
+     `layer-unpack FILE --root DATA_ROOT` reads";
+
 /// The next step, where there is one that helps.
 pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
@@ -52,6 +57,7 @@ fn of_store(error: &StoreError) -> Option<String> {
             Some(Obstacle::Mounted) => Some("umount, then do it again".into()),
             _ => None,
         },
+        StoreError::InContainerd { .. } => Some(IN_CONTAINERD.into()),
         StoreError::SeveralDrivers { .. } => Some("--storage-driver chooses one".into()),
         _ => None,
     }

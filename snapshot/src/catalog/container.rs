@@ -7,10 +7,10 @@ pub use crate::schema::container::{ContainerRecord, MountPoint, Port, State, Sta
 
 use super::damage::{ContainerDamage, UnusableLayer};
 use super::layers::Layers;
-use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::ContainerId;
 use crate::parallel;
+use crate::root::DataRoot;
 use crate::schema::container::{self, ContainerFault};
 use crate::schema::mount::{self, MountRecord};
 
@@ -59,20 +59,15 @@ impl Container {
 ///
 /// A container counts if it and what it stands on can be loaded (moby v20.10.24 `daemon/daemon.go: restore`,
 /// `layer/layer_store.go: loadMount`).
-pub(super) fn list(
-    root: &Dir,
-    driver: &str,
-    mounts: &[MountRecord],
-    layers: &Layers,
-) -> Result<Vec<Container>, StoreError> {
-    let Some(dir) = container::open(root)? else { return Ok(Vec::new()) };
+pub(super) fn list(root: &DataRoot, mounts: &[MountRecord], layers: &Layers) -> Result<Vec<Container>, StoreError> {
+    let Some(dir) = container::open(&root.dir)? else { return Ok(Vec::new()) };
     let ids: Vec<ContainerId> = dir.names()?.iter().filter_map(|name| name.parse().ok()).collect();
     let mut containers: Vec<Container> = parallel::map(&ids, |id| {
         let own = dir.sub(id.as_str()).ok().flatten()?;
         let mount = mount::find(mounts, id).cloned();
         let (record, damage) = match container::read(&own, id) {
             Ok(record) => {
-                let damage = find_damage(&record, driver, layers, mount.as_ref());
+                let damage = find_damage(&record, root, layers, mount.as_ref());
                 (record, damage)
             }
             Err(fault) => (ContainerRecord::unread(id.clone()), Some(fault.into())),
@@ -100,7 +95,7 @@ impl From<ContainerFault> for ContainerDamage {
 /// Why dockerd would not show a container whose files can be decoded.
 fn find_damage(
     container: &ContainerRecord,
-    driver: &str,
+    root: &DataRoot,
     layers: &Layers,
     mount: Option<&MountRecord>,
 ) -> Option<ContainerDamage> {
@@ -113,8 +108,12 @@ fn find_damage(
     if container.os != "linux" {
         return Some(ContainerDamage::OtherSystem { os: container.os.clone() });
     }
+    let driver = root.driver_name.as_str();
     if container.driver != driver && !(container.driver.is_empty() && driver == "aufs") {
         return Some(ContainerDamage::OtherDriver { driver: container.driver.clone() });
+    }
+    if root.is_containerd_only() {
+        return container.crash.map(|crash| ContainerDamage::Crash { crash });
     }
     let Some(mount) = mount else { return Some(ContainerDamage::MountMissing) };
     if let Some(cause) = mount.damage.first() {

@@ -75,6 +75,8 @@ pub struct Catalog {
     names: BTreeMap<ImageId, Vec<String>>,
     /// Why dockerd would not start: what is wrong with `repositories.json`.
     pub damaged_references: Option<String>,
+    /// Whether all images are in containerd's store, so that none is known here.
+    pub images_elsewhere: bool,
     /// Writable layers.
     pub mounts: Vec<MountRecord>,
     /// Containers, those that dockerd would not show included.
@@ -107,7 +109,7 @@ impl Catalog {
                 catalog.damaged_images.entry(id).or_insert(ImageDamage::ConfigMissing);
             }
         }
-        catalog.containers = container::list(&root.dir, &catalog.driver, &catalog.mounts, &catalog.layers)?;
+        catalog.containers = container::list(root, &catalog.mounts, &catalog.layers)?;
         Ok(catalog)
     }
 
@@ -152,6 +154,7 @@ impl Catalog {
         Ok(Self {
             root: root.dir.path().to_path_buf(),
             driver: root.driver_name.clone(),
+            images_elsewhere: root.is_containerd_only(),
             layers: BTreeMap::new(),
             images: BTreeMap::new(),
             damaged_images: BTreeMap::new(),

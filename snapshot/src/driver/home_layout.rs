@@ -29,6 +29,11 @@ impl HomeLayout {
             "fuse-overlayfs" => Some(overlay(FUSE_OVERLAYFS)),
             "vfs" => Some(whole(&["vfs", "dir"])),
             "btrfs" => Some(whole(&["btrfs", "subvolumes"])),
+            "zfs" => Some(whole(&["zfs", "graph"])),
+            // With whiteouts of its own.
+            "aufs" => Some(whole(&["aufs", "diff"])),
+            // A file for each layer; its content is on a device.
+            "devicemapper" => Some(whole(&["devicemapper", "metadata"])),
             _ => None,
         }
     }
@@ -51,6 +56,10 @@ impl HomeLayout {
             "fsutils-dummy",
             ".tmp-",
         ];
+        const DEVICEMAPPER: [&str; 3] = ["base", "deviceset-metadata", "transaction-metadata"];
+        if driver == "devicemapper" && DEVICEMAPPER.contains(&name) {
+            return true;
+        }
         let links = Self::of_driver(driver).and_then(|layout| layout.links);
         links == Some(name) || PROBES.iter().any(|probe| name.starts_with(probe))
     }

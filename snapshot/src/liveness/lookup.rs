@@ -6,7 +6,7 @@ use layerfs::ChainId;
 
 use super::Liveness;
 use crate::catalog::Catalog;
-use crate::driver::HomeLayout;
+use crate::driver::{EntryKind, HomeLayout};
 use crate::error::StoreError;
 use crate::ids::{ContainerId, ImageId, VolumeName};
 use crate::root::DataRoot;
@@ -46,7 +46,7 @@ pub enum StoreItem {
 }
 
 /// Directories of a data-root, and whose they are.
-const PARTS: [(&str, &str); 15] = [
+const PARTS: [(&str, &str); 23] = [
     ("buildkit", "BuildKit's: databases and content of the build cache"),
     ("image", "the image store's: records of images and layers"),
     ("containers", "of containers: configs and logs"),
@@ -62,6 +62,14 @@ const PARTS: [(&str, &str); 15] = [
     ("builder", "the builder's of Docker before 18.09"),
     ("engine-id", "the daemon's identity"),
     ("overlay2", "the storage driver's"),
+    ("fuse-overlayfs", "the storage driver's"),
+    ("overlay", "the storage driver's"),
+    ("aufs", "the storage driver's"),
+    ("btrfs", "the storage driver's"),
+    ("zfs", "the storage driver's"),
+    ("vfs", "the storage driver's"),
+    ("devicemapper", "the storage driver's: with the files of its pool"),
+    ("rootfs", "where containers are mounted whose layers containerd keeps"),
 ];
 
 /// Finds what `text` means, as a path first if it looks like one, else as an id, whole or its beginning.
@@ -109,7 +117,8 @@ fn by_path(
     let below = [&absolute, &real]
         .into_iter()
         .find_map(|path| path.strip_prefix(plain).or_else(|_| path.strip_prefix(&root_path)).ok());
-    Ok(below.and_then(|below| in_root(catalog, below)))
+    let beside = || below.and_then(|below| beside_home(&root.driver_name, liveness, below));
+    Ok(beside().or_else(|| below.and_then(|below| in_root(catalog, below))))
 }
 
 fn text_of(part: std::path::Component<'_>) -> String {
@@ -134,6 +143,16 @@ fn in_home(layout: Option<HomeLayout>, liveness: &Liveness, below: &Path) -> Opt
         }
         entry => Some(StoreItem::Link { id, entry }),
     }
+}
+
+/// What a driver keeps of a layer beside its home, under the same name: where it is mounted, what it stands on.
+fn beside_home(driver: &str, liveness: &Liveness, below: &Path) -> Option<StoreItem> {
+    let home = HomeLayout::home_path(driver);
+    let [top, _, ..] = home.as_slice() else { return None };
+    let mut parts = below.components();
+    let (first, _, name) = (text_of(parts.next()?), parts.next()?, text_of(parts.next()?));
+    let known = first == *top && liveness.entry(&name).is_some_and(|entry| entry.kind == EntryKind::Layer);
+    known.then(|| StoreItem::Entry { name, below: PathBuf::new() })
 }
 
 fn in_root(catalog: &Catalog, below: &Path) -> Option<StoreItem> {

@@ -278,8 +278,7 @@ fn check_rivals(root: &Dir, own: &'static str, insist: bool) -> Result<(), Store
     if is_mapped(root)? {
         return Err(refused(root, Refusal::IsMapped));
     }
-    let old = |name: &String| BEFORE_CONTENT_ADDRESSES.iter().any(|begin| name.starts_with(begin));
-    if let Some(name) = root.names()?.into_iter().find(old) {
+    if let Some(name) = old_name(root)? {
         return Err(refused(root, Refusal::BeforeContentAddresses { name }));
     }
     check_drivers(root, own)?;
@@ -287,6 +286,14 @@ fn check_rivals(root: &Dir, own: &'static str, insist: bool) -> Result<(), Store
         return Err(refused(root, Refusal::ContainerdStore));
     }
     Ok(())
+}
+
+/// A file that only a Docker before version 1.10 has made.
+pub(super) fn old_name(root: &Dir) -> Result<Option<String>, StoreError> {
+    let old = |name: &String| BEFORE_CONTENT_ADDRESSES.iter().any(|begin| name.starts_with(begin));
+    let mut names: Vec<String> = root.names()?.into_iter().filter(old).collect();
+    names.sort();
+    Ok(names.pop())
 }
 
 /// Checks that dockerd goes on to show the images of the drivers that have some, and will show those of `own`.

@@ -1,7 +1,7 @@
 //! What a directory holds of Docker's, for those who only read.
 
-use super::IMAGE;
 use super::guard::{self, has_entries};
+use super::{Containerd, IMAGE};
 use crate::dir::Dir;
 use crate::driver::{DEFAULT, WRITABLE};
 use crate::error::StoreError;
@@ -18,6 +18,15 @@ pub(super) fn locate(root: Dir, wanted: Option<&str>) -> Result<Located, StoreEr
     let root = mapped(root)?;
     let unreadable = |reason: String| StoreError::Unreadable { root: root.path().to_path_buf(), reason };
     let drivers = drivers(&root)?;
+    if drivers.is_empty()
+        && root.sub(IMAGE)?.is_none()
+        && let Some(name) = guard::old_name(&root)?
+    {
+        return Err(unreadable(format!(
+            "it has the images of a Docker before version 1.10 ({name}), which no Docker of today reads; Docker 1.10 converted such a root \
+             when it started on it"
+        )));
+    }
     if let Some(wanted) = wanted {
         let known = drivers.iter().any(|driver| driver == wanted) || root.descend(&[IMAGE, wanted])?.is_some();
         if !known && !has_entries(&root, &[wanted])? {
@@ -27,13 +36,10 @@ pub(super) fn locate(root: Dir, wanted: Option<&str>) -> Result<Located, StoreEr
     }
     let driver = match drivers.as_slice() {
         [driver] => driver.clone(),
-        [] if guard::is_containerd(&root)? => {
-            return Err(unreadable(
-                "its images are in containerd's store, which is not read; ctr and nerdctl read it (namespace moby)"
-                    .into(),
-            ));
-        }
-        [] => empty(&root)?.ok_or_else(|| unreadable("it does not look like a Docker data-root".into()))?,
+        [] => match Containerd::find(&root)? {
+            Some(containerd) => containerd.snapshotter,
+            None => empty(&root)?.ok_or_else(|| unreadable("it does not look like a Docker data-root".into()))?,
+        },
         several => {
             return Err(StoreError::SeveralDrivers { root: root.path().to_path_buf(), drivers: several.to_vec() });
         }

@@ -18,6 +18,7 @@
 pub mod buildkit;
 pub mod config;
 pub mod container;
+pub mod containerd;
 mod containerfile;
 pub mod database;
 pub mod distribution;

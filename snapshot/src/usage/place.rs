@@ -17,9 +17,9 @@ use layerfs::{ChainId, Digest};
 use super::parts::{Part, Registry};
 use super::walk::BucketChoice;
 use crate::catalog::Catalog;
-use crate::driver::HomeLayout;
+use crate::driver::{EntryKind, HomeLayout};
 use crate::ids::{ContainerId, ImageId, MountName, VolumeName};
-use crate::liveness::{Claim, EntryVerdict, Liveness};
+use crate::liveness::{Claim, EntryVerdict, Liveness, OwnedEntry};
 
 /// A data-root as far as places in it are concerned.
 #[derive(Debug)]
@@ -40,6 +40,10 @@ pub(super) struct Places<'a> {
 
 /// A part, and whether what is below may be in another.
 type Found = (Part, bool);
+
+/// containerd's images: their content, their records, and their layers with what containers have written.
+const CONTAINERD_PARTS: [&[u8]; 3] =
+    [b"io.containerd.content.v1.content", b"io.containerd.metadata.v1.bolt", b"io.containerd.snapshotter.v1.overlayfs"];
 
 const SETTLED: bool = false;
 const ASK: bool = true;
@@ -94,6 +98,9 @@ impl<'a> Places<'a> {
         if let Some(names) = starts(names, &self.home) {
             return self.in_home(names);
         }
+        if let Some(found) = self.beside_home(names) {
+            return found;
+        }
         match names {
             [] | [b"image" | b"containers" | b"volumes"] => (Part::Store, ASK),
             [b"image", driver, rest @ ..] if *driver == self.driver.as_bytes() => self.in_images(rest),
@@ -107,8 +114,28 @@ impl<'a> Places<'a> {
                 None => (Part::Store, SETTLED),
             },
             [b"buildkit", ..] => (Part::BuildKit, SETTLED),
+            // What is large in containerd's store has a line of its own.
+            [b"containerd"] | [b"containerd", b"daemon"] => (Part::Other(b"containerd".to_vec()), ASK),
+            [b"containerd", b"daemon", plugin, ..] if CONTAINERD_PARTS.contains(plugin) => {
+                (Part::Other(names[..3].join(&b'/')), SETTLED)
+            }
             [top, ..] => (Part::Other(top.to_vec()), SETTLED),
         }
+    }
+
+    /// What a driver keeps of a layer beside its home, under the same name: where it is mounted, what it stands on.
+    fn beside_home(&self, names: &[&[u8]]) -> Option<Found> {
+        let [top, _, ..] = self.home.as_slice() else { return None };
+        if names.first()? != top {
+            return None;
+        }
+        let other = Part::Other(top.clone());
+        let known = |name: &[u8]| text(name).is_some_and(|name| self.liveness.entry(name).is_some_and(is_layer));
+        Some(match names {
+            [_, _, name, ..] if known(name) => (self.entry(name), SETTLED),
+            [_, _] => (other, ASK),
+            _ => (other, SETTLED),
+        })
     }
 
     fn in_home(&self, names: &[&[u8]]) -> Found {
@@ -218,6 +245,10 @@ impl<'a> Places<'a> {
 fn is_log(id: &str, name: &[u8]) -> bool {
     let json = name.strip_prefix(id.as_bytes()).is_some_and(|rest| rest.starts_with(b"-json.log"));
     json || name == b"local-logs" || name.starts_with(b"container-cached.log")
+}
+
+fn is_layer(entry: &OwnedEntry) -> bool {
+    entry.kind == EntryKind::Layer
 }
 
 fn text(name: &[u8]) -> Option<&str> {

@@ -2,6 +2,7 @@
 //!
 //! Follows moby v20.10.24 `daemon/disk_usage.go`, `layer/layer_store.go: RWLayer.Size`.
 
+use super::walk;
 use crate::catalog::Container;
 use crate::ids::VolumeName;
 use crate::root::DataRoot;
@@ -17,9 +18,17 @@ pub struct ContainerSize {
     pub image: u64,
 }
 
-/// Measures a container, by docker's rule: the length of the files in its own layer.
+/// Measures a container, by docker's rule: the length of the files in its own layer; in containerd's store their blocks, the
+/// directory's own included (containerd v2.1.9 `plugins/snapshots/overlay`).
 #[must_use]
 pub fn measure_container(view: &View, container: &Container) -> ContainerSize {
+    if view.root.is_containerd_only() {
+        let own = view.containerd_layer(&container.id);
+        return ContainerSize {
+            written: own.as_ref().and_then(|(content, _)| walk::allocated(content).ok()),
+            image: own.map_or(0, |(_, below)| below),
+        };
+    }
     let parent = container.mount.as_ref().and_then(|mount| mount.parent);
     ContainerSize {
         written: super::df::written(view, container),

@@ -222,6 +222,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let failed = shown.files.as_ref().is_some_and(FileReport::failed);
     let findings = complain(&account) || failed;
     damage::report(NAME, &view);
+    damage::report_elsewhere(NAME, &view);
     damage::report_leftovers(NAME, &view)?;
     Ok(ExitCode::from(u8::from(findings)))
 }

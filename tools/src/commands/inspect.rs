@@ -51,6 +51,9 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
                 Some(Kind::Image) => "image",
                 Some(Kind::Volume) => "volume",
             };
+            if !matches!(args.kind, Some(Kind::Container | Kind::Volume)) {
+                root.expect_images()?;
+            }
             Err(anyhow::anyhow!("No such {what}: {name}"))
         })
     });

@@ -113,6 +113,15 @@ pub trait Visit: Send {
 
 impl Visit for () {}
 
+/// The bytes that a tree takes up on the file system, its root included.
+///
+/// # Errors
+/// [`StoreError::Io`] if the root cannot be read.
+pub fn allocated(root: &Dir) -> Result<u64, StoreError> {
+    let (walked, _) = walk(root, 1, &|_, _| BucketChoice { bucket: 0, ask_below: false }, || ())?;
+    Ok(walked.buckets.iter().map(|bucket| bucket.allocated).sum())
+}
+
 /// Counts the tree at `root` with `threads` threads. Nothing is written, not even access times where the kernel allows it.
 ///
 /// Each thread has a visitor of its own, made by `visitor`; all are handed back.

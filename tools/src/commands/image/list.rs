@@ -62,6 +62,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     // As dockerd has it from version 25 on.
     filters.check_with(docker_format::filter::Command::ImageList, &["until"])?;
     let view = View::read(root, driver, Needs::LISTING)?;
+    view.root.expect_images()?;
     if args.layers {
         return list_layers(&view);
     }

@@ -97,6 +97,7 @@ struct Named {
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let view = View::read(root, driver, Needs::LISTING)?;
+    view.root.expect_images()?;
     let catalog = &view.catalog;
     let mut missing = false;
     let mut wanted = Vec::new();

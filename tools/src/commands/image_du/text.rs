@@ -66,8 +66,10 @@ pub(super) fn row_cells(kind: &str, row: &UsageRow) -> [String; 5] {
 }
 
 fn rows(shown: &Shown<'_>, out: &mut String) {
+    let elsewhere = shown.account.view.catalog.images_elsewhere;
+    let known = shown.rows.iter().filter(|(kind, _)| !elsewhere || !matches!(*kind, "Images" | BUILD_CACHE));
     let mut table = ROWS.join("\t") + "\n";
-    for (kind, row) in &shown.rows {
+    for (kind, row) in known {
         table.push_str(&cells(&row_cells(kind, row)));
     }
     out.push_str(&align(&table));

@@ -50,9 +50,12 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     };
     output::raw(&text)?;
     damage::report(NAME, &usage.view);
-    let Some(unknown) = unknown else { return Ok(ExitCode::SUCCESS) };
-    output::complain(NAME, &unknown);
-    Ok(ExitCode::FAILURE)
+    damage::report_elsewhere(NAME, &usage.view);
+    if let Some(unknown) = &unknown {
+        output::complain(NAME, unknown);
+    }
+    let complete = unknown.is_none() && !usage.view.catalog.images_elsewhere;
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The names of the four kinds in a template.
@@ -73,14 +76,20 @@ impl Usage {
             ("Containers", df::containers(catalog, written)),
             ("Local Volumes", df::volumes(catalog, |name| sizes::measure_volume(&self.view.root, name))),
         ];
+        // Of containerd's store neither images nor the build cache are read.
+        let known = |kind: &str| !catalog.images_elsewhere || kind != "Images";
         let mut shown: Vec<Row> = rows
             .into_iter()
+            .filter(|(kind, _)| known(kind))
             .map(|(kind, row)| {
                 let reclaimable = size::human_size(row.reclaimable as f64, 4);
                 let percent = row.percent().map(|percent| format!(" ({percent}%)")).unwrap_or_default();
                 summary(kind, row.total, row.active, row.size, reclaimable + &percent)
             })
             .collect();
+        if catalog.images_elsewhere {
+            return shown;
+        }
         shown.push(summary("Build Cache", cache.total, cache.active, cache.size, size::size4(cache.size)));
         shown
     }

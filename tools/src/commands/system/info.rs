@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let (root, catalog) = (&view.root, &view.catalog);
     let count = |wanted: Status| catalog.live_containers().filter(|one| one.status() == wanted).count();
     let (all, running, paused) = (catalog.live_containers().count(), count(Status::Running), count(Status::Paused));
-    let (stopped, images) = (all - running - paused, catalog.images.len());
+    let (stopped, images) = (all - running - paused, (!catalog.images_elsewhere).then_some(catalog.images.len()));
     let place = std::path::absolute(root.dir.path())?.display().to_string();
     match args.format.as_deref() {
         None | Some("") => {
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
                 format!("  Running: {running}"),
                 format!("  Paused: {paused}"),
                 format!("  Stopped: {stopped}"),
-                format!(" Images: {images}"),
+                format!(" Images: {}", images.map_or_else(|| "unknown".to_owned(), |images| images.to_string())),
                 format!(" Storage Driver: {}", catalog.driver),
                 format!(" Docker Root Dir: {place}"),
             ] {
@@ -54,6 +54,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         }
     }
     damage::report(NAME, &view);
+    damage::report_elsewhere(NAME, &view);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -302,7 +302,8 @@ fn what(entry: &OwnedEntry, verdict: EntryVerdict<'_>) -> &'static str {
         (_, Some(Claim::Removing(_))) => "a layer that is being removed",
         (_, Some(Claim::Below(_) | Claim::Mounted(_))) => "a directory in use that has no record",
         (EntryVerdict::Service, None) => "the driver's own",
-        (_, None) => "a directory without an owner",
+        (EntryVerdict::Orphan, None) => "a directory without an owner",
+        (_, None) => "a directory whose owner is not known",
     }
 }
 

@@ -12,6 +12,7 @@ use snapshot::view::{Needs, View};
 
 use super::mountpoint;
 use crate::commands::container::row::joined;
+use crate::commands::layerfs::NAME;
 use crate::exit::Usage;
 use crate::output;
 
@@ -34,16 +35,18 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let filters = Filters::parse(&args.filter).map_err(|error| Usage(format!("--filter: {error}")))?;
     filters.check(filter::Command::VolumeList)?;
     let dangling = dangling(&filters)?;
-    let View { catalog, .. } = View::read(root, driver, Needs::RECORDS)?;
-    let links = df::volume_links(&catalog);
+    let view = View::read(root, driver, Needs::RECORDS)?;
+    let catalog = &view.catalog;
+    let links = df::volume_links(catalog);
     let mut volumes: Vec<&Volume> = catalog.volumes.iter().collect();
     volumes.sort_by(|one, other| natural::compare(&one.name, &other.name));
     let shown = volumes
         .into_iter()
         .filter(|volume| passes(&filters, volume))
         .filter(|volume| dangling.is_none_or(|dangling| dangling != links.contains_key(volume.name.as_str())));
-    let rows: Vec<Row> = shown.map(|volume| row(&catalog, volume)).collect();
+    let rows: Vec<Row> = shown.map(|volume| row(catalog, volume)).collect();
     output::raw(&presets::VOLUMES.render(&presets::volumes(&args.format, args.quiet), &rows)?)?;
+    crate::damage::report_two_stores(NAME, &view);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,0 +1,141 @@
+//! containerd's image store in a data-root: where it is, and whether a dockerd uses it or the storage driver's.
+//!
+//! ```text
+//! containerd/daemon/                                   of the containerd that dockerd runs itself; the system's has its own root
+//!   io.containerd.content.v1.content/blobs             manifests, configs, layers as they came
+//!   io.containerd.metadata.v1.bolt/meta.db             names of images, and who needs what
+//!   io.containerd.snapshotter.v1.<name>/snapshots/<n>  layers, and what containers have written
+//! rootfs/<name>/<container>                            where containers that run are mounted
+//! ```
+//!
+//! A dockerd up to version 28 uses it where `features.containerd-snapshotter` says so (moby v28.5.2
+//! `daemon/daemon.go: UsesSnapshotter`). From version 29 on one uses it unless the root has layers of a storage driver, or the feature
+//! is off (moby b985e231 `daemon/daemon.go: determineImageStoreChoice`).
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::guard::has_entries;
+use crate::dir::Dir;
+use crate::error::StoreError;
+
+/// containerd's own root in a data-root.
+const DAEMON: &[&str] = &["containerd", "daemon"];
+
+/// How the directories of snapshotters begin.
+const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1.";
+
+/// The usual snapshotter.
+const OVERLAYFS: &str = "overlayfs";
+
+/// A configuration of a daemon is short.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// containerd's image store in a data-root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Containerd {
+    /// containerd's root; `None` if it is the system's, which is elsewhere.
+    pub store: Option<PathBuf>,
+    /// The snapshotter, which stands where others have a storage driver.
+    pub snapshotter: String,
+    /// The configuration that says whether dockerd uses it, and what it says.
+    pub config: Option<(PathBuf, bool)>,
+}
+
+impl Containerd {
+    /// Looks for it; `None` if it was never used here.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub(super) fn find(root: &Dir) -> Result<Option<Self>, StoreError> {
+        let mut store = None;
+        let mut snapshotter = None;
+        if let Some(daemon) = root.descend(DAEMON)? {
+            let mut names = daemon.names()?;
+            names.sort();
+            for name in names.iter().filter_map(|name| name.strip_prefix(SNAPSHOTTER)) {
+                if has_entries(&daemon, &[&format!("{SNAPSHOTTER}{name}"), "snapshots"])? {
+                    store = Some(daemon.path().to_path_buf());
+                    snapshotter.get_or_insert_with(|| name.to_owned());
+                }
+            }
+        }
+        if store.is_none() && !has_entries(root, &["rootfs"])? {
+            return Ok(None);
+        }
+        let config = root.real_path().ok().and_then(|root| configured(&root));
+        Ok(Some(Self { store, snapshotter: snapshotter.unwrap_or_else(|| OVERLAYFS.to_owned()), config }))
+    }
+
+    /// Where the snapshotter keeps its database and directories, in a data-root; `None` if the system's containerd has them.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn snapshots(&self, root: &Dir) -> Result<Option<Dir>, StoreError> {
+        if self.store.is_none() {
+            return Ok(None);
+        }
+        root.descend(&[DAEMON, &[&format!("{SNAPSHOTTER}{}", self.snapshotter)]].concat())
+    }
+}
+
+#[derive(Deserialize)]
+struct Config {
+    #[serde(rename = "data-root")]
+    data_root: Option<PathBuf>,
+    #[serde(default)]
+    features: Features,
+}
+
+#[derive(Deserialize, Default)]
+struct Features {
+    #[serde(rename = "containerd-snapshotter")]
+    snapshotter: Option<bool>,
+}
+
+/// What the daemon's configuration says, if it can be told which one it is: of `/mnt/var/lib/docker` it is `/mnt/etc/docker/daemon.json`,
+/// of a root elsewhere the one of this system if it names that root.
+fn configured(root: &Path) -> Option<(PathBuf, bool)> {
+    const USUAL: &str = "var/lib/docker";
+    const CONFIG: &str = "etc/docker/daemon.json";
+    let usual = root.ends_with(USUAL);
+    let system = if usual { root.ancestors().nth(3)? } else { Path::new("/") };
+    let path = system.join(CONFIG);
+    if std::fs::metadata(&path).ok()?.len() > MAX_CONFIG {
+        return None;
+    }
+    let config: Config = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+    let of_this = match &config.data_root {
+        None => usual,
+        Some(named) => root == named || system.join(named.strip_prefix("/").ok()?) == root,
+    };
+    Some((path, config.features.snapshotter.filter(|_| of_this)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_configuration_of_this_root_is_asked() {
+        let system = tempfile::tempdir().unwrap();
+        let (root, config) = (system.path().join("var/lib/docker"), system.path().join("etc/docker/daemon.json"));
+        fs::create_dir_all(&root).unwrap();
+        fs::create_dir_all(config.parent().unwrap()).unwrap();
+        assert_eq!(configured(&root), None);
+        for (text, says) in [
+            (r#"{"features":{"containerd-snapshotter":true}}"#, Some(true)),
+            (r#"{"features":{"containerd-snapshotter":false,"buildkit":true}}"#, Some(false)),
+            (r#"{"data-root":"/var/lib/docker","features":{"containerd-snapshotter":true}}"#, Some(true)),
+            (r#"{"data-root":"/data","features":{"containerd-snapshotter":true}}"#, None),
+            ("{}", None),
+            ("not JSON", None),
+        ] {
+            fs::write(&config, text).unwrap();
+            assert_eq!(configured(&root), says.map(|says| (config.clone(), says)), "{text}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Roots whose images are containerd's, made by Docker 28.5: what is not an image is read, and where the images are is said.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use testkit::dockerd::Dockerd;
+use testkit::engines;
+
+const CONTAINERD: &[&str] = &["--feature=containerd-snapshotter=true"];
+const OVERLAY2: &[&str] = &["--storage-driver=overlay2"];
+const IMAGE: &str = "layerfs-test/busybox:1";
+
+fn layerfs(root: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_layerfs")).arg("--root").arg(root).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn fill(daemon: &Dockerd) {
+    daemon.load(&testkit::golden("busybox-20.10.tar"));
+    daemon.ok(&["create", "--name", "made", "-v", "named:/data", IMAGE, "true"]);
+    let gone = ["run", "--name", "gone", "--network", "none", IMAGE, "sh", "-c", "echo x >/x; exit 3"];
+    assert_eq!(daemon.docker(&gone).status.code(), Some(3));
+}
+
+#[test]
+fn engines_containerd_root_is_read_but_for_its_images() {
+    let Some((all, _turn)) = engines::engines() else { return };
+    let dir = testkit::scratch();
+    let root = dir.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    let daemon = Dockerd::start_engine(all.last().unwrap(), &root, CONTAINERD);
+    fill(&daemon);
+    daemon.ok(&["run", "-d", "--name", "up", "--network", "none", IMAGE, "sleep", "1000"]);
+    let mut report = Vec::new();
+    let mut same = |question: &[&str], ours: &str, theirs: &str| {
+        if ours != theirs {
+            report.push(format!("{question:?}:\n{ours}docker:\n{theirs}"));
+        }
+    };
+    for question in [
+        &["container", "ls", "-a", "-s", "--format", "{{.ID}} {{.Names}} {{.Image}} {{.State}} {{.Size}}"][..],
+        &["container", "inspect", "-f", "{{.Id}} {{.State.ExitCode}} {{.Image}} {{.Driver}}", "gone", "made"],
+        &["volume", "ls"],
+    ] {
+        let ours = layerfs(&root, question);
+        assert!(ours.status.success(), "{ours:?}");
+        same(question, &text(&ours.stdout), &daemon.ok(question));
+    }
+    let df = ["system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}"];
+    let theirs = daemon.ok(&df);
+    let theirs: String = theirs.lines().skip(1).take(2).map(|line| format!("{line}\n")).collect();
+    same(&df, &text(&layerfs(&root, &df).stdout), &theirs);
+    // Images: the directory, the socket, and what to run.
+    let store = root.join("containerd/daemon").display().to_string();
+    for question in
+        [&["image", "ls"][..], &["image", "tree"], &["image", "inspect", IMAGE], &["image", "history", IMAGE]]
+    {
+        let output = layerfs(&root, question);
+        let said = text(&output.stderr);
+        let words = [&store, "containerd.sock", "ctr -a SOCKET -n moby", "`docker save`", "`layer-unpack FILE --root"];
+        let missing: Vec<&&str> = words.iter().filter(|word| !said.contains(**word)).collect();
+        if output.status.code() != Some(1) || !output.stdout.is_empty() || !missing.is_empty() {
+            report.push(format!("{question:?}, without {missing:?}: {output:?}"));
+        }
+    }
+    daemon.stop();
+    let account = Command::new(env!("CARGO_BIN_EXE_image-du")).arg("--root").arg(&root).arg("--json").output().unwrap();
+    let account: Value = serde_json::from_slice(&account.stdout).unwrap();
+    let line = |name: &str| {
+        let line = account["unowned"].as_array().unwrap().iter().find(|line| line["name"] == *name);
+        line.and_then(|line| line["allocated"].as_u64()).unwrap_or_default()
+    };
+    let du = |path: &Path| -> u64 {
+        let output = Command::new("du").args(["-x", "-s", "-B1"]).arg(path).output().unwrap();
+        text(&output.stdout).split_whitespace().next().unwrap().parse().unwrap()
+    };
+    assert_eq!((account["total_allocated"].as_u64(), account["unaccounted"].as_u64()), (Some(du(&root)), Some(0)));
+    for part in ["content.v1.content", "metadata.v1.bolt", "snapshotter.v1.overlayfs"] {
+        let name = format!("containerd/daemon/io.containerd.{part}");
+        assert_eq!(line(&name), du(&root.join(&name)), "{name}");
+    }
+    testkit::assert_none("containerd's store", &report);
+}
+
+/// Which of the two stores dockerd uses is said by every listing, and it is so.
+#[test]
+fn engines_two_stores_are_told_apart() {
+    let Some((all, _turn)) = engines::engines() else { return };
+    let engine = all.last().unwrap();
+    let dir = testkit::scratch();
+    let system = dir.path().join("system");
+    let root = system.join("var/lib/docker");
+    std::fs::create_dir_all(&root).unwrap();
+    let daemon = Dockerd::start_engine(engine, &root, OVERLAY2);
+    fill(&daemon);
+    daemon.stop();
+    let listings = [
+        &["image", "ls"][..],
+        &["image", "tree"],
+        &["container", "ls"],
+        &["volume", "ls"],
+        &["system", "df"],
+        &["info"],
+    ];
+    let warned = |said: &str| {
+        let unsaid = listings.iter().filter(|listing| !text(&layerfs(&root, listing).stderr).contains(said));
+        unsaid.map(|listing| format!("{listing:?} does not say {said:?}")).collect::<Vec<String>>()
+    };
+    assert!(!text(&layerfs(&root, &["image", "ls"]).stderr).contains("two image stores"));
+
+    let daemon = Dockerd::start_engine(engine, &root, CONTAINERD);
+    assert_eq!(daemon.ok(&["ps", "-aq"]), "", "containers of the other store are not shown");
+    daemon.load(&testkit::golden("busybox-20.10.tar"));
+    daemon.ok(&["create", "--name", "second", IMAGE, "true"]);
+    daemon.stop();
+    let mut report = warned("dockerd uses these unless its configuration has features.containerd-snapshotter");
+    let listed = layerfs(&root, &["container", "ls", "-a", "--format", "{{.Names}}"]);
+    assert_eq!(text(&listed.stdout), "gone\nmade\n");
+    assert!(
+        text(&listed.stderr).contains("container second is not listed: it belongs to the storage driver overlayfs")
+    );
+    // Without the feature a dockerd shows them again, as we have said.
+    let daemon = Dockerd::start_engine(engine, &root, &[]);
+    assert_eq!(daemon.ok(&["ps", "-a", "--format", "{{.Names}}"]), "gone\nmade\n");
+    daemon.stop();
+
+    std::fs::create_dir_all(system.join("etc/docker")).unwrap();
+    let configure = |on: bool| {
+        let config = format!("{{\"features\":{{\"containerd-snapshotter\":{on}}}}}");
+        std::fs::write(system.join("etc/docker/daemon.json"), config).unwrap();
+    };
+    configure(true);
+    report.extend(warned("etc/docker/daemon.json says that dockerd uses containerd's: it shows none of these"));
+    configure(false);
+    report.extend(warned("etc/docker/daemon.json says that dockerd uses these"));
+    testkit::assert_none("two stores", &report);
+}

@@ -35,7 +35,8 @@ impl LayerPath {
     }
 
     /// Whether the path is longer than [`MAX_PATH`].
-    pub(crate) fn is_too_long(&self) -> bool {
+    #[must_use]
+    pub fn is_too_long(&self) -> bool {
         self.0.len() > MAX_PATH
     }
 

@@ -93,6 +93,7 @@ pub mod member;
 pub mod names;
 pub mod pax;
 pub mod sparse;
+pub mod write;
 
 pub use entry::Entry;
 pub use error::{JournalError, TarError, TarErrorKind};

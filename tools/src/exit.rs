@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use images::export::ExportError;
 use images::load::ImportError;
 use images::save::SaveError;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -36,7 +37,8 @@ pub fn run(name: &str, command: impl FnOnce() -> anyhow::Result<ExitCode>) -> Ex
     let hint = hints::hint(&error).map_or_else(String::new, |hint| format!("; {hint}"));
     output::complain(name, &format!("{error:#}{hint}"));
     let interrupted = matches!(error.downcast_ref(), Some(ImportError::Interrupted))
-        || matches!(error.downcast_ref(), Some(SaveError::Interrupted));
+        || matches!(error.downcast_ref(), Some(SaveError::Interrupted))
+        || matches!(error.downcast_ref(), Some(ExportError::Interrupted));
     ExitCode::from(match () {
         () if interrupted => 130,
         () if error.is::<Usage>() => 2,

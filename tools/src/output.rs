@@ -16,6 +16,11 @@ use std::os::fd::AsFd;
 pub(crate) struct Lost(#[source] std::io::Error);
 
 impl Lost {
+    /// A write that failed.
+    pub(crate) fn new(error: std::io::Error) -> Self {
+        Self(error)
+    }
+
     /// Whether the reader has gone, which is its right: `layerfs image ls | head -1`.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         self.0.kind() == std::io::ErrorKind::BrokenPipe

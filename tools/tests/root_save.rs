@@ -252,7 +252,8 @@ fn nothing_is_left_when_it_ends_early() {
                 continue;
             }
             early += 1;
-            if ran.code != code {
+            // On a busy machine it may not have listened yet.
+            if ran.code != code && ran.code.is_some() {
                 report.push(format!("{form}: {ran:?}"));
             }
             if form != DIRECTORY && std::fs::read(&old).unwrap() != b"old" {

@@ -1,7 +1,7 @@
 //! Why images were not saved.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use layerfs::{DiffId, Digest};
 use snapshot::StoreError;
@@ -9,6 +9,7 @@ use snapshot::ids::ImageId;
 use tarsplit::JournalError;
 
 use super::select::SelectError;
+use crate::output::OutputError;
 use crate::source::ArchiveError;
 
 /// Why images were not saved. Nothing is left of the output then, but for what has gone through a pipe.
@@ -56,30 +57,8 @@ pub enum SaveError {
         image: ImageId,
     },
     /// The output cannot be written.
-    #[error("{call} {}", .path.display())]
-    Output {
-        /// The file or directory.
-        path: PathBuf,
-        /// What was being done.
-        call: &'static str,
-        /// The system's answer.
-        #[source]
-        source: std::io::Error,
-    },
-    /// There is no directory for the output.
-    #[error("invalid output path: directory {:?} does not exist", .path.display().to_string())]
-    NoDirectory {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The output exists and is nothing that can be replaced.
-    #[error("invalid output path: {:?} {what}", .path.display().to_string())]
-    InvalidPath {
-        /// The output.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: &'static str,
-    },
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -88,7 +67,7 @@ pub enum SaveError {
 impl SaveError {
     /// Makes a failed system call on the output into an error.
     pub(super) fn output<E: Into<io::Error>>(path: &Path, call: &'static str) -> impl FnOnce(E) -> Self + use<E> {
-        let path = path.to_owned();
-        move |source| Self::Output { path, call, source: source.into() }
+        let failed = OutputError::output(path, call);
+        move |source| Self::Output(failed(source))
     }
 }

@@ -2,17 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use layerfs::Digest;
-use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags};
 use snapshot::dir::Dir;
 
 use super::documents::blob_name;
 use super::error::SaveError;
 use super::ustar;
+use crate::output::{NewFile, OutputError, name_beside, parent};
 
 /// Where an archive goes.
 pub enum Destination<'d> {
@@ -44,7 +44,7 @@ pub(super) enum Output<'d> {
 impl<'d> Output<'d> {
     pub(super) fn open(destination: Destination<'d>) -> Result<Self, SaveError> {
         Ok(match destination {
-            Destination::File(path) => Self::Tar(TarFile::create(path)?),
+            Destination::File(path) => Self::Tar(TarFile { file: NewFile::create(path)?, header: 0 }),
             Destination::Directory(path) => Self::Directory(NewDirectory::create(path)?),
             Destination::Stream(stream) => Self::Stream(stream),
         })
@@ -53,7 +53,7 @@ impl<'d> Output<'d> {
     /// For messages.
     pub(super) fn path(&self) -> &Path {
         match self {
-            Self::Tar(tar) => &tar.path,
+            Self::Tar(tar) => &tar.file.path,
             Self::Stream(_) => Path::new("standard output"),
             Self::Directory(directory) => &directory.path,
         }
@@ -84,7 +84,7 @@ impl<'d> Output<'d> {
     /// Adds bytes to the blob that was begun.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Tar(tar) => tar.file.write_all(bytes),
+            Self::Tar(tar) => tar.file.file.write_all(bytes),
             Self::Stream(stream) => stream.write_all(bytes),
             Self::Directory(directory) => directory.blob.as_mut().expect("a blob was begun").write_all(bytes),
         }
@@ -102,7 +102,7 @@ impl<'d> Output<'d> {
     /// Adds a small file.
     pub(super) fn add(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Tar(TarFile { file, .. }) => file.write_all(&ustar::member(name, bytes)),
+            Self::Tar(TarFile { file, .. }) => file.file.write_all(&ustar::member(name, bytes)),
             Self::Stream(stream) => stream.write_all(&ustar::member(name, bytes)),
             Self::Directory(directory) => directory.add(name, bytes),
         }
@@ -121,118 +121,29 @@ impl<'d> Output<'d> {
     }
 }
 
-/// The directory that a path is in.
-fn parent(path: &Path) -> Result<&Path, SaveError> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match parent.metadata() {
-        Ok(found) if found.is_dir() => Ok(parent),
-        Err(error) if error.kind() != io::ErrorKind::NotFound && error.kind() != io::ErrorKind::NotADirectory => {
-            Err(SaveError::output(parent, "opening")(error))
-        }
-        _ => Err(SaveError::NoDirectory { path: parent.to_owned() }),
-    }
-}
-
-/// A name beside `path` that nobody has.
-fn name_beside(path: &Path) -> Result<PathBuf, SaveError> {
-    let invalid = || SaveError::InvalidPath { path: path.to_owned(), what: "has no name at its end" };
-    let name = path.file_name().ok_or_else(invalid)?;
-    let mut random = [0; 6];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-        .map_err(SaveError::output(path, "naming"))?;
-    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    // A long name would leave no room for the digits.
-    let short: Vec<u8> = name.as_encoded_bytes().iter().copied().take(100).collect();
-    Ok(path.with_file_name(format!(".{}.layerfs-{digits}", String::from_utf8_lossy(&short))))
-}
-
 /// A tar whose members' headers are filled in when their lengths are known.
 pub(super) struct TarFile {
-    path: PathBuf,
-    file: File,
-    /// The name that the file has meanwhile, where the file system has no files without one.
-    temporary: Option<PathBuf>,
+    file: NewFile,
     /// Where the header of the blob is that was begun.
     header: u64,
 }
 
 impl TarFile {
-    /// As `docker save -o` checks its path (docker/cli v20.10.24 `cli/command/utils.go: ValidateOutputPath`), but that a
-    /// directory is refused before everything is saved, not after.
-    fn create(path: PathBuf) -> Result<Self, SaveError> {
-        let dir = parent(&path)?;
-        match path.metadata() {
-            Ok(found) if found.is_dir() => {
-                return Err(SaveError::InvalidPath { path, what: "is a directory" });
-            }
-            Ok(found) if found.file_type().is_block_device() || found.file_type().is_char_device() => {
-                let what = "must be a directory or a regular file: got a device";
-                return Err(SaveError::InvalidPath { path, what });
-            }
-            Ok(found) if !found.is_file() => {
-                return Err(SaveError::InvalidPath {
-                    path,
-                    what: "is no regular file; write to standard output for a pipe",
-                });
-            }
-            _ => {}
-        }
-        let failed = || SaveError::output(&path, "creating");
-        let mode = Mode::RUSR | Mode::WUSR;
-        let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        let (file, temporary) = match rustix::fs::open(dir, flags | OFlags::TMPFILE, mode) {
-            Ok(fd) => (File::from(fd), None),
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
-                let name = name_beside(&path)?;
-                let created = rustix::fs::open(&name, flags | OFlags::CREATE | OFlags::EXCL, mode);
-                (File::from(created.map_err(failed())?), Some(name))
-            }
-            Err(errno) => return Err(failed()(errno)),
-        };
-        Ok(Self { path, file, temporary, header: 0 })
-    }
-
     fn begin(&mut self) -> io::Result<()> {
-        self.header = self.file.stream_position()?;
-        self.file.write_all(&[0; ustar::BLOCK])
+        self.header = self.file.file.stream_position()?;
+        self.file.file.write_all(&[0; ustar::BLOCK])
     }
 
     fn end(&mut self, name: &str, size: u64) -> io::Result<()> {
-        self.file.write_all(ustar::padding(size))?;
-        self.file.write_all_at(&ustar::header(name, size), self.header)?;
-        self.file.seek(SeekFrom::End(0)).map(drop)
+        self.file.file.write_all(ustar::padding(size))?;
+        self.file.file.write_all_at(&ustar::header(name, size), self.header)?;
+        self.file.file.seek(SeekFrom::End(0)).map(drop)
     }
 
     fn finish(mut self) -> Result<(), SaveError> {
-        let path = self.path.clone();
-        let failed = |call| SaveError::output::<Errno>(&path, call);
-        self.file.write_all(&ustar::END).map_err(SaveError::output(&path, "writing"))?;
-        let mode = Mode::RUSR | Mode::WUSR;
-        rustix::fs::fchmod(&self.file, mode).map_err(failed("chmod"))?;
-        let temporary = match &self.temporary {
-            Some(name) => name.clone(),
-            None => {
-                use std::os::fd::AsRawFd;
-                let name = name_beside(&path)?;
-                let open = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-                rustix::fs::linkat(rustix::fs::CWD, open, rustix::fs::CWD, &name, AtFlags::SYMLINK_FOLLOW)
-                    .map_err(failed("naming"))?;
-                self.temporary = Some(name.clone());
-                name
-            }
-        };
-        rustix::fs::rename(&temporary, &path).map_err(failed("renaming to"))?;
-        self.temporary = None;
-        Ok(())
-    }
-}
-
-impl Drop for TarFile {
-    fn drop(&mut self) {
-        if let Some(name) = &self.temporary {
-            // The error that led here is the one to report.
-            let _ = rustix::fs::unlink(name);
-        }
+        let path = self.file.path.clone();
+        self.file.file.write_all(&ustar::END).map_err(SaveError::output(&path, "writing"))?;
+        Ok(self.file.finish()?)
     }
 }
 
@@ -256,7 +167,7 @@ impl NewDirectory {
         parent(&path)?;
         match std::fs::read_dir(&path).map(|mut entries| entries.next().is_none()) {
             Ok(true) => {}
-            Ok(false) => return Err(SaveError::InvalidPath { path, what: "is not empty" }),
+            Ok(false) => return Err(OutputError::InvalidPath { path, what: "is not empty" }.into()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(SaveError::output(&path, "opening")(error)),
         }

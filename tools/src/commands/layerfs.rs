@@ -57,6 +57,8 @@ const MANUAL: Manual = Manual {
             ("history", "layerfs image history"),
             ("load", "layerfs image load"),
             ("save", "layerfs image save"),
+            ("diff", "layerfs container diff"),
+            ("export", "layerfs container export"),
             ("ps", "layerfs container ls"),
             ("info", "layerfs system info"),
         ],
@@ -100,6 +102,10 @@ enum Command {
     #[command(hide = true)]
     Tag(image::tag::Args),
     #[command(hide = true)]
+    Diff(container::diff::Args),
+    #[command(hide = true)]
+    Export(container::export::Args),
+    #[command(hide = true)]
     Ps(container::list::Args),
     #[command(hide = true)]
     Info(system::info::Args),
@@ -125,6 +131,14 @@ enum Image {
     Load(image::load::Args),
     /// Save images to a tar archive, a directory or standard output
     Save(image::save::Args),
+    /// List the files of an image, and which layer put them there
+    Files(image::files::Args),
+    /// Show what is different between two images, and in which layers
+    Diff(image::diff::Args),
+    /// Write all files of an image as a tar, as a container of it would see them
+    Export(image::export::Args),
+    /// Write files of an image to standard output
+    Cat(image::cat::Args),
     /// Give an image a name
     Tag(image::tag::Args),
     /// Remove images and names of images
@@ -141,6 +155,10 @@ enum Container {
     /// List containers, as far as the disk tells of them
     #[command(visible_aliases = ["ps", "list"])]
     Ls(container::list::Args),
+    /// Show what containers have added, changed and deleted
+    Diff(container::diff::Args),
+    /// Write all files of a container as a tar
+    Export(container::export::Args),
     /// Show everything about containers, as far as the disk tells of them
     Inspect(container::inspect::Args),
 }
@@ -193,6 +211,16 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Image(Image::History(args)) | Command::History(args) => image::history::run(&args, &cli.root, driver),
         Command::Image(Image::Load(args)) | Command::Load(args) => image::load::run(args, &cli.root, driver),
         Command::Image(Image::Save(args)) | Command::Save(args) => image::save::run(args, &cli.root, driver),
+        Command::Image(Image::Files(args)) => image::files::run(&args, &cli.root, driver),
+        Command::Image(Image::Diff(args)) => image::diff::run(&args, &cli.root, driver),
+        Command::Image(Image::Export(args)) => image::export::run(&args, &cli.root, driver),
+        Command::Container(Container::Diff(args)) | Command::Diff(args) => {
+            container::diff::run(&args, &cli.root, driver)
+        }
+        Command::Container(Container::Export(args)) | Command::Export(args) => {
+            container::export::run(&args, &cli.root, driver)
+        }
+        Command::Image(Image::Cat(args)) => image::cat::run(&args, &cli.root, driver),
         Command::Image(Image::Tag(args)) | Command::Tag(args) => image::tag::run(&args, &cli.root, driver),
         Command::Image(Image::Rm(args)) | Command::Rmi(args) => image::rm::run(&args, &cli.root, driver),
         Command::Image(Image::Prune(args)) => image::prune::run(&args, &cli.root, driver),

@@ -1,6 +1,9 @@
 //! `layerfs container`: `docker container`, offline.
 
+mod content;
+pub(crate) mod diff;
 pub(crate) mod document;
+pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod row;

@@ -1,7 +1,12 @@
 //! `layerfs image`: `docker image`, offline.
 
+pub(crate) mod cat;
 mod change;
+mod content;
+pub(crate) mod diff;
 mod document;
+pub(crate) mod export;
+pub(crate) mod files;
 pub(crate) mod history;
 pub(crate) mod inspect;
 pub(crate) mod list;

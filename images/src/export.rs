@@ -1,0 +1,226 @@
+//! A tree as a tar: what `docker export` writes of a container, or the change that one layer makes.
+//!
+//! Members come directory by directory, by the bytes of their names, without a `./` and without the root; a file of several names
+//! is written under the first one, and the others are links to it. Owners are numbers. Times have whole seconds, as dockerd writes
+//! them. The bytes depend on nothing but the tree.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tarsplit::pax::Time;
+use tarsplit::write::{END, NewMember, padding};
+
+use crate::output::OutputError;
+use crate::tree::{Kind, Layers, Node, NodeId, Tree, TreeError};
+
+/// Why a tree was not written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The content cannot be read.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A file is longer or shorter than it was.
+    #[error("file {}: {found} bytes, expected {expected}", .path.escape_ascii())]
+    Size {
+        /// Its path.
+        path: Vec<u8>,
+        /// As its header says.
+        expected: u64,
+        /// As there are.
+        found: u64,
+    },
+    /// The tar cannot be written.
+    #[error("writing")]
+    Write {
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The output cannot be made.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Which form a tree is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As a container sees it. Of extended attributes only `security.capability` is written, as by docker.
+    Seen,
+    /// As a layer: what is gone is a whiteout, an opaque directory has a mark, and all extended attributes are written.
+    Layer,
+}
+
+/// Writes trees to `out`.
+pub struct Exporter<'e, W> {
+    out: W,
+    form: Form,
+    interrupted: &'e AtomicBool,
+    piece: Vec<u8>,
+    /// The names that files of several names were written under.
+    written: HashMap<NodeId, Vec<u8>>,
+    header: Vec<u8>,
+    members: u64,
+}
+
+impl<W> std::fmt::Debug for Exporter<'_, W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exporter").field("form", &self.form).field("members", &self.members).finish_non_exhaustive()
+    }
+}
+
+/// The attribute that docker keeps.
+const CAPABILITY: &[u8] = b"security.capability";
+
+impl<'e, W: Write> Exporter<'e, W> {
+    /// Writes to `out`.
+    pub fn new(out: W, form: Form, interrupted: &'e AtomicBool) -> Self {
+        let (piece, header) = (vec![0; 256 << 10], Vec::new());
+        Self { out, form, interrupted, piece, written: HashMap::new(), header, members: 0 }
+    }
+
+    /// Writes everything below the root.
+    ///
+    /// # Errors
+    /// [`ExportError`]
+    pub fn all(&mut self, tree: &Tree, layers: &dyn Layers) -> Result<(), ExportError> {
+        self.below(tree, layers, Tree::ROOT, b"", b"")
+    }
+
+    /// Writes everything below a directory, whose path is `path`; names begin with `shown` in place of that.
+    ///
+    /// # Errors
+    /// [`ExportError`]
+    pub fn below(
+        &mut self,
+        tree: &Tree,
+        layers: &dyn Layers,
+        dir: NodeId,
+        path: &[u8],
+        shown: &[u8],
+    ) -> Result<(), ExportError> {
+        let mut walk = tree.walk_below(dir, path);
+        while let Some((found, id)) = walk.next() {
+            let rest = &found[path.len()..];
+            let name = [shown, if shown.is_empty() { rest.strip_prefix(b"/").unwrap_or(rest) } else { rest }].concat();
+            self.one(tree, layers, found, id, &name)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is at `path`, and nothing below it, under the name `name`.
+    ///
+    /// # Errors
+    /// [`ExportError`]
+    pub fn one(
+        &mut self,
+        tree: &Tree,
+        layers: &dyn Layers,
+        path: &[u8],
+        id: NodeId,
+        name: &[u8],
+    ) -> Result<(), ExportError> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(ExportError::Interrupted);
+        }
+        let node = tree.node(id);
+        if let Some(first) = self.written.get(&id).cloned() {
+            return self.member(node, b'1', name, &first, 0, (0, 0));
+        }
+        if node.names > 1 && node.children().is_none() {
+            self.written.insert(id, name.to_vec());
+        }
+        match &node.kind {
+            Kind::Directory { opaque, explicit, .. } => {
+                let name = [name, b"/"].concat();
+                self.member(node, b'5', &name, b"", 0, (0, 0))?;
+                let _ = explicit;
+                if *opaque && self.form == Form::Layer {
+                    let mark = Node { mtime: Time::default(), xattrs: Vec::new(), ..node.clone_without_children() };
+                    self.member(&mark, b'0', &[&name, &b".wh..wh..opq"[..]].concat(), b"", 0, (0, 0))?;
+                }
+                Ok(())
+            }
+            Kind::File { size, .. } => {
+                let mut body = tree.open(layers, path, id)?;
+                self.member(node, b'0', name, b"", *size, (0, 0))?;
+                self.body(&mut body, path, *size)
+            }
+            Kind::Symlink { target } => self.member(node, b'2', name, target, 0, (0, 0)),
+            Kind::CharDevice(major, minor) => self.member(node, b'3', name, b"", 0, (*major, *minor)),
+            Kind::BlockDevice(major, minor) => self.member(node, b'4', name, b"", 0, (*major, *minor)),
+            Kind::Fifo => self.member(node, b'6', name, b"", 0, (0, 0)),
+            Kind::Whiteout if self.form == Form::Layer => {
+                let at = name.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+                let name = [&name[..at], b".wh.", &name[at..]].concat();
+                let mark = Node { mode: 0o600, ..node.clone() };
+                self.member(&mark, b'0', &name, b"", 0, (0, 0))
+            }
+            Kind::Whiteout => Ok(()),
+        }
+    }
+
+    fn member(
+        &mut self,
+        node: &Node,
+        typeflag: u8,
+        name: &[u8],
+        linkname: &[u8],
+        size: u64,
+        device: (i64, i64),
+    ) -> Result<(), ExportError> {
+        let kept: Vec<(Vec<u8>, Vec<u8>)> = match self.form {
+            Form::Seen => node.xattrs.iter().filter(|(name, _)| name == CAPABILITY).cloned().collect(),
+            Form::Layer => node.xattrs.clone(),
+        };
+        // A link shares what the file has.
+        let xattrs = if typeflag == b'1' { &[][..] } else { &kept };
+        let mtime = Time { seconds: node.mtime.seconds, nanoseconds: 0 };
+        let (mode, uid, gid) = (node.mode, node.uid, node.gid);
+        self.header.clear();
+        NewMember { typeflag, name, linkname, mode, uid, gid, size, mtime, device, xattrs }.write(&mut self.header);
+        self.members += 1;
+        let header = std::mem::take(&mut self.header);
+        self.write(&header)?;
+        self.header = header;
+        Ok(())
+    }
+
+    fn body(&mut self, body: &mut dyn Read, path: &[u8], expected: u64) -> Result<(), ExportError> {
+        let mut found = 0;
+        loop {
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Err(ExportError::Interrupted);
+            }
+            let failed = |source| TreeError::File { path: path.to_vec(), source };
+            let read = body.read(&mut self.piece).map_err(failed)?;
+            found += read as u64;
+            if read == 0 || found > expected {
+                break;
+            }
+            self.out.write_all(&self.piece[..read]).map_err(|source| ExportError::Write { source })?;
+        }
+        if found != expected {
+            return Err(ExportError::Size { path: path.to_vec(), expected, found });
+        }
+        self.write(padding(expected))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ExportError> {
+        self.out.write_all(bytes).map_err(|source| ExportError::Write { source })
+    }
+
+    /// Ends the tar. Returns the number of its members, and where it was written to.
+    ///
+    /// # Errors
+    /// [`ExportError::Write`]
+    pub fn finish(mut self) -> Result<(u64, W), ExportError> {
+        self.write(&END)?;
+        self.out.flush().map_err(|source| ExportError::Write { source })?;
+        Ok((self.members, self.out))
+    }
+}

@@ -1,0 +1,153 @@
+//! The tree of one layer, from the headers of its tar: what dockerd's unpacking leaves in the layer's directory.
+//!
+//! Follows what `layerfs::apply` does on a disk: names are cleaned, symlinks of the same layer are followed in parents and never
+//! lead out, missing parents are made, a later entry replaces an earlier one.
+
+use std::collections::BTreeMap;
+
+use layerfs::path::LayerPath;
+use tarsplit::{Member, MemberKind};
+
+use super::node::{Body, Kind, Node, NodeId};
+use super::{Tree, TreeError};
+
+/// Symlinks that are followed on one way, as Linux has it.
+pub(super) const MAX_LINKS: usize = 40;
+
+/// Nodes of one image, which bounds the memory that a small archive can ask for.
+const MAX_NODES: usize = 16 << 20;
+
+impl Tree {
+    /// Adds the next member of a layer's tar; its body begins at `offset`.
+    pub(super) fn apply(&mut self, member: &Member, offset: u64, layer: usize) -> Result<(), TreeError> {
+        let refused = |reason: &'static str| TreeError::Member { name: member.name.clone(), reason };
+        let path = |name: &[u8]| match LayerPath::parse(name) {
+            Ok(Some(path)) if path.is_too_long() => Err(refused("its name is too long")),
+            Ok(path) => Ok(path),
+            Err(_) => Err(refused("its name leads out of the layer")),
+        };
+        if self.nodes.len() >= MAX_NODES {
+            return Err(refused("there are too many before it"));
+        }
+        if member.kind == MemberKind::GlobalHeader {
+            return Ok(());
+        }
+        let Some(name) = path(&member.name)? else { return Ok(()) };
+        let (dir, base) = name.split();
+        let dir = self.make_parents(dir, layer).ok_or_else(|| refused("symlinks lead round in circles"))?;
+        if let Some(hidden) = base.strip_prefix(b".wh.") {
+            self.whiteout(dir, base, hidden, layer);
+            return Ok(());
+        }
+        let kind = match member.kind {
+            MemberKind::Directory => {
+                if let Some(existing) = self.child(dir, base).filter(|&id| self.nodes[id].children().is_some()) {
+                    let node = self.node_of(member, layer, dir, Kind::Fifo);
+                    let old = &mut self.nodes[existing];
+                    (old.mode, old.uid, old.gid, old.mtime, old.xattrs) =
+                        (node.mode, node.uid, node.gid, node.mtime, node.xattrs);
+                    if let Kind::Directory { explicit, .. } = &mut old.kind {
+                        *explicit = true;
+                    }
+                    return Ok(());
+                }
+                Kind::Directory { children: BTreeMap::new(), opaque: false, explicit: true }
+            }
+            MemberKind::HardLink => {
+                let target = path(&member.linkname)?.ok_or_else(|| refused("a link to the root"))?;
+                let (to_dir, to_base) = target.split();
+                let found = self.find_parent(to_dir).and_then(|dir| self.child(dir, to_base));
+                let found = found.filter(|&id| self.nodes[id].children().is_none());
+                let id = found.ok_or_else(|| refused("the layer has nothing that it could be a link to"))?;
+                self.nodes[id].names += 1;
+                self.put(dir, base, id);
+                return Ok(());
+            }
+            MemberKind::Regular | MemberKind::GnuSparse => {
+                let (stored, sparse) = (member.stored, member.sparse.clone());
+                Kind::File { size: member.size, body: Body { offset, stored, sparse } }
+            }
+            MemberKind::Symlink => Kind::Symlink { target: member.linkname.clone() },
+            MemberKind::CharDevice => Kind::CharDevice(member.device.0, member.device.1),
+            MemberKind::BlockDevice => Kind::BlockDevice(member.device.0, member.device.1),
+            MemberKind::Fifo => Kind::Fifo,
+            MemberKind::GlobalHeader | MemberKind::Other(_) => return Err(refused("its type is unknown")),
+        };
+        let node = self.node_of(member, layer, dir, kind);
+        let id = self.add(node);
+        self.put(dir, base, id);
+        Ok(())
+    }
+
+    fn node_of(&self, member: &Member, layer: usize, parent: NodeId, kind: Kind) -> Node {
+        let (mode, mtime, xattrs) = (member.mode & 0o7777, member.mtime, member.xattrs.clone());
+        Node { kind, mode, uid: member.uid, gid: member.gid, mtime, xattrs, layer, parent, names: 1 }
+    }
+
+    /// `.wh.<hidden>`: of the names that aufs keeps for itself only the one that makes a directory opaque means something.
+    fn whiteout(&mut self, dir: NodeId, base: &[u8], hidden: &[u8], layer: usize) {
+        if base == b".wh..wh..opq" {
+            if let Kind::Directory { opaque, .. } = &mut self.nodes[dir].kind {
+                *opaque = true;
+            }
+        } else if !hidden.starts_with(b".wh.") && !hidden.is_empty() && self.child(dir, hidden).is_none() {
+            let node = Node { kind: Kind::Whiteout, ..Node::implied(layer, dir) };
+            let id = self.add(node);
+            self.put(dir, hidden, id);
+        }
+    }
+
+    /// The directory `path`, made where it is missing. `None` for symlinks without an end.
+    fn make_parents(&mut self, path: &[u8], layer: usize) -> Option<NodeId> {
+        self.walk(path, |tree, dir, name| {
+            let node = Node::implied(layer, dir);
+            let id = tree.add(node);
+            tree.put(dir, name, id);
+            Some(id)
+        })
+    }
+
+    /// The directory `path`, if it is there.
+    fn find_parent(&mut self, path: &[u8]) -> Option<NodeId> {
+        self.walk(path, |_, _, _| None)
+    }
+
+    /// Goes to the directory `path`, through symlinks, never above the root; `missing` is asked where there is none.
+    fn walk(
+        &mut self,
+        path: &[u8],
+        mut missing: impl FnMut(&mut Self, NodeId, &[u8]) -> Option<NodeId>,
+    ) -> Option<NodeId> {
+        let mut left: Vec<Vec<u8>> = path.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec).collect();
+        let (mut at, mut links) = (Self::ROOT, 0);
+        while let Some(name) = left.pop() {
+            match name.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    at = self.nodes[at].parent;
+                    continue;
+                }
+                _ => {}
+            }
+            at = match self.child(at, &name) {
+                Some(id) => match &self.nodes[id].kind {
+                    Kind::Directory { .. } => id,
+                    Kind::Symlink { target } => {
+                        links += 1;
+                        if links > MAX_LINKS {
+                            return None;
+                        }
+                        if target.starts_with(b"/") {
+                            at = Self::ROOT;
+                        }
+                        left.extend(target.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec));
+                        continue;
+                    }
+                    _ => missing(self, at, &name)?,
+                },
+                None => missing(self, at, &name)?,
+            };
+        }
+        Some(at)
+    }
+}

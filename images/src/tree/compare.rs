@@ -1,0 +1,134 @@
+//! What is different between two trees.
+
+use super::Tree;
+use super::node::{Kind, NodeId};
+
+/// What happened to a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// It means something else, or the same with other metadata.
+    Changed,
+    /// It is gone, with all that is below it.
+    Deleted,
+}
+
+/// A name that means something else in two trees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its path, without a slash in front.
+    pub path: Vec<u8>,
+    /// What happened.
+    pub kind: ChangeKind,
+    /// What it means in the first tree.
+    pub before: Option<NodeId>,
+    /// What it means in the second one.
+    pub after: Option<NodeId>,
+    /// What differs, of a name that both have: `type`, `content`, `size`, `mode`, `owner`, `mtime`, `xattrs`, `target`, `device`.
+    pub what: Vec<&'static str>,
+}
+
+/// Asked of two files that have the same length whether they have the same bytes, by their path.
+pub type SameContent<'s, E> = dyn FnMut(&[u8], NodeId, NodeId) -> Result<bool, E> + 's;
+
+/// Compares two trees, in the order of a walk. Everything added is told; of what is deleted, the topmost name.
+///
+/// # Errors
+/// Those of `same`.
+pub fn compare<E>(before: &Tree, after: &Tree, same: &mut SameContent<'_, E>) -> Result<Vec<Change>, E> {
+    let mut changes = Vec::new();
+    // What is still to be compared, the next one last.
+    let mut left: Vec<(Vec<u8>, Option<NodeId>, Option<NodeId>)> =
+        vec![(Vec::new(), Some(Tree::ROOT), Some(Tree::ROOT))];
+    while let Some((path, old, new)) = left.pop() {
+        match (old, new) {
+            (Some(old_id), Some(new_id)) => {
+                if !path.is_empty() {
+                    let what = differences(before, after, &path, (old_id, new_id), same)?;
+                    if !what.is_empty() {
+                        changes.push(Change {
+                            path: path.clone(),
+                            kind: ChangeKind::Changed,
+                            before: old,
+                            after: new,
+                            what,
+                        });
+                    }
+                }
+            }
+            (None, Some(_)) => {
+                changes.push(Change {
+                    path: path.clone(),
+                    kind: ChangeKind::Added,
+                    before: None,
+                    after: new,
+                    what: vec![],
+                });
+            }
+            (Some(_), None) => {
+                changes.push(Change { path, kind: ChangeKind::Deleted, before: old, after: None, what: vec![] });
+                continue;
+            }
+            (None, None) => continue,
+        }
+        let Some(new_children) = new.and_then(|id| after.node(id).children()) else { continue };
+        let old_children = old.and_then(|id| before.node(id).children());
+        let mut names: Vec<&Vec<u8>> =
+            new_children.keys().chain(old_children.into_iter().flat_map(|all| all.keys())).collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names.into_iter().rev() {
+            let below = if path.is_empty() { name.clone() } else { [path.as_slice(), b"/", name].concat() };
+            left.push((below, old_children.and_then(|all| all.get(name).copied()), new_children.get(name).copied()));
+        }
+    }
+    Ok(changes)
+}
+
+fn differences<E>(
+    before: &Tree,
+    after: &Tree,
+    path: &[u8],
+    (old_id, new_id): (NodeId, NodeId),
+    same: &mut SameContent<'_, E>,
+) -> Result<Vec<&'static str>, E> {
+    let (old, new) = (before.node(old_id), after.node(new_id));
+    let mut what = Vec::new();
+    match (&old.kind, &new.kind) {
+        (Kind::Directory { .. }, Kind::Directory { .. }) | (Kind::Fifo, Kind::Fifo) => {}
+        (Kind::File { size: one, .. }, Kind::File { size: other, .. }) => {
+            if one != other {
+                what.extend(["content", "size"]);
+            } else if *one > 0 && !same(path, old_id, new_id)? {
+                what.push("content");
+            }
+        }
+        (Kind::Symlink { target: one }, Kind::Symlink { target: other }) if one == other => {}
+        (Kind::Symlink { .. }, Kind::Symlink { .. }) => what.push("target"),
+        (Kind::CharDevice(..), Kind::CharDevice(..)) | (Kind::BlockDevice(..), Kind::BlockDevice(..)) => {
+            if old.kind != new.kind {
+                what.push("device");
+            }
+        }
+        _ => what.push("type"),
+    }
+    if old.mode != new.mode {
+        what.push("mode");
+    }
+    if (old.uid, old.gid) != (new.uid, new.gid) {
+        what.push("owner");
+    }
+    if old.mtime != new.mtime {
+        what.push("mtime");
+    }
+    let sorted = |xattrs: &[(Vec<u8>, Vec<u8>)]| {
+        let mut xattrs = xattrs.to_vec();
+        xattrs.sort();
+        xattrs
+    };
+    if sorted(&old.xattrs) != sorted(&new.xattrs) {
+        what.push("xattrs");
+    }
+    Ok(what)
+}

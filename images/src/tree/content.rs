@@ -1,0 +1,428 @@
+//! Where the layers of an image are: their headers, and the bytes of their files.
+
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+
+use layerfs::compress::{Compression, Decompressor};
+use layerfs::{ChainId, DiffId, LayerFiles};
+use rustix::fd::OwnedFd;
+use snapshot::StoreError;
+use snapshot::catalog::{Catalog, Image};
+use snapshot::ids::CacheId;
+use snapshot::root::DataRoot;
+use snapshot::schema::layer::LayerStore;
+use tarsplit::assemble::FileGetter;
+use tarsplit::frame::{Frame, Framer};
+use tarsplit::journal::EntryReader;
+use tarsplit::{Entry, JournalError};
+
+use super::node::{Body, Kind, NodeId};
+use super::stack::Removed;
+use super::{Tree, TreeError};
+use crate::source::{Archive, ArchiveError, Blob, ImageSource, LayerBytes, LayerRef};
+
+/// Bytes of a layer's file, which is read once.
+pub type Bytes<'l> = Box<dyn Read + 'l>;
+
+/// The layers of one image, base first.
+pub trait Layers {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is in a layer.
+    ///
+    /// # Errors
+    /// [`TreeError`]
+    fn tree(&self, layer: usize) -> Result<Tree, TreeError>;
+
+    /// The bytes of the regular file `path` of a layer, without a slash in front.
+    ///
+    /// # Errors
+    /// [`TreeError`]
+    fn open(&self, layer: usize, path: &[u8], size: u64, body: &Body) -> Result<Bytes<'_>, TreeError>;
+}
+
+/// Reads all layers, and puts them on top of each other. What layers have taken away is told to `removed`.
+///
+/// # Errors
+/// [`TreeError`]
+pub fn read_tree(layers: &dyn Layers, removed: Option<&mut Vec<Removed>>) -> Result<Tree, TreeError> {
+    read_trees(layers, 0, removed)
+}
+
+/// The same of the layers from the one of a number on.
+///
+/// # Errors
+/// [`TreeError`]
+pub fn read_trees(
+    layers: &dyn Layers,
+    first: usize,
+    mut removed: Option<&mut Vec<Removed>>,
+) -> Result<Tree, TreeError> {
+    let mut tree = Tree::empty();
+    for number in first..layers.len() {
+        tree.stack(layers.tree(number)?, number, removed.as_deref_mut());
+    }
+    Ok(tree)
+}
+
+impl Tree {
+    /// The bytes of a regular file, by a path that means it.
+    ///
+    /// # Errors
+    /// [`TreeError`]
+    pub fn open<'l>(&self, layers: &'l dyn Layers, path: &[u8], id: NodeId) -> Result<Bytes<'l>, TreeError> {
+        match &self.node(id).kind {
+            Kind::File { size: 0, .. } => Ok(Box::new(io::empty())),
+            Kind::File { size, body } => layers.open(self.node(id).layer, path, *size, body),
+            _ => Err(TreeError::File { path: path.to_vec(), source: io::Error::other("not a regular file") }),
+        }
+    }
+}
+
+/// The layers of an image in a store.
+#[derive(Debug)]
+pub struct LayersOfStore<'r> {
+    root: &'r DataRoot,
+    store: Option<LayerStore>,
+    layers: Vec<(DiffId, ChainId, CacheId)>,
+}
+
+impl<'r> LayersOfStore<'r> {
+    /// Those of `image`.
+    ///
+    /// # Errors
+    /// [`TreeError::Store`]
+    pub fn new(root: &'r DataRoot, catalog: &Catalog, image: &Image) -> Result<Self, TreeError> {
+        let of = |(&diff_id, &chain): (&DiffId, &ChainId)| {
+            let record = catalog.layer(chain).expect("an image counts only if all its layers do");
+            (diff_id, chain, record.cache_id.clone())
+        };
+        let layers = image.diff_ids.iter().zip(&image.chain).map(of).collect();
+        Ok(Self { root, store: root.layers()?, layers })
+    }
+}
+
+impl Layers for LayersOfStore<'_> {
+    fn len(&self) -> usize {
+        self.layers.len()
+    }
+
+    fn tree(&self, layer: usize) -> Result<Tree, TreeError> {
+        let (diff_id, chain, _) = &self.layers[layer];
+        let missing = || TreeError::Missing { diff_id: *diff_id, what: "the journal of its tar (tar-split.json.gz)" };
+        let journal = self.store.as_ref().map_or(Ok(None), |store| store.journal(*chain))?.ok_or_else(missing)?;
+        let mut tree = Tree::empty();
+        let mut members = MemberReader::new(diff_id.to_string(), layer);
+        let failed = |source: JournalError| TreeError::Journal { diff_id: *diff_id, source };
+        for entry in EntryReader::new(BufReader::new(journal)) {
+            match entry.map_err(failed)? {
+                Entry::Segment(bytes) => members.take(&bytes, &mut tree)?,
+                // Its bytes are on the disk.
+                Entry::File { size, .. } => members.pass_over(size.unsigned_abs())?,
+                Entry::Unknown => {}
+            }
+        }
+        Ok(tree)
+    }
+
+    fn open(&self, layer: usize, path: &[u8], size: u64, _body: &Body) -> Result<Bytes<'_>, TreeError> {
+        let (diff_id, _, cache_id) = &self.layers[layer];
+        let missing = || TreeError::Missing { diff_id: *diff_id, what: "the directory of its files" };
+        let failed = |source| TreeError::File { path: path.to_vec(), source };
+        let dir = self.root.content(cache_id)?.ok_or_else(missing)?;
+        let file = LayerFiles::new(dir.into()).open(path).map_err(failed)?;
+        let found = file.metadata().map_err(failed)?.len();
+        if found != size {
+            return Err(failed(io::Error::other(format!("{found} bytes on disk, {size} in the journal"))));
+        }
+        Ok(Box::new(file))
+    }
+}
+
+/// The layers of a container: those of its image, its init files, and what it has written.
+#[derive(Debug)]
+pub struct LayersOfContainer<'r> {
+    below: LayersOfStore<'r>,
+    /// Directories that have no journal.
+    own: Vec<CacheId>,
+}
+
+impl<'r> LayersOfContainer<'r> {
+    /// The chain of layers that ends with `top`, and the directories `own` on it, the lowest first.
+    ///
+    /// # Errors
+    /// [`TreeError::Store`]
+    pub fn new(
+        root: &'r DataRoot,
+        catalog: &Catalog,
+        top: Option<ChainId>,
+        own: Vec<CacheId>,
+    ) -> Result<Self, TreeError> {
+        let records = top.into_iter().flat_map(|top| catalog.chain(top));
+        let mut layers: Vec<_> =
+            records.map(|record| (record.diff_id, record.chain_id, record.cache_id.clone())).collect();
+        layers.reverse();
+        Ok(Self { below: LayersOfStore { root, store: root.layers()?, layers }, own })
+    }
+
+    /// How many layers the image has.
+    #[must_use]
+    pub fn image_layers(&self) -> usize {
+        self.below.len()
+    }
+
+    fn directory(&self, layer: usize) -> Result<OwnedFd, TreeError> {
+        let id = &self.own[layer - self.below.len()];
+        let missing = || StoreError::Invalid {
+            path: self.below.root.home.as_ref().map_or_else(|| id.as_str().into(), |home| home.join(id.as_str())),
+            reason: "the directory of a container's layer is missing".into(),
+        };
+        Ok(self.below.root.content(id)?.ok_or_else(missing)?.into())
+    }
+}
+
+impl Layers for LayersOfContainer<'_> {
+    fn len(&self) -> usize {
+        self.below.len() + self.own.len()
+    }
+
+    fn tree(&self, layer: usize) -> Result<Tree, TreeError> {
+        if layer < self.below.len() {
+            return self.below.tree(layer);
+        }
+        super::read_directory(self.directory(layer)?, layer)
+    }
+
+    fn open(&self, layer: usize, path: &[u8], size: u64, body: &Body) -> Result<Bytes<'_>, TreeError> {
+        if layer < self.below.len() {
+            return self.below.open(layer, path, size, body);
+        }
+        let failed = |source| TreeError::File { path: path.to_vec(), source };
+        let file = LayerFiles::new(self.directory(layer)?).open(path).map_err(failed)?;
+        Ok(Box::new(file))
+    }
+}
+
+/// The layers of an image in an archive or a layout that can be read by offset.
+#[derive(Debug)]
+pub struct LayersOfArchive<'a> {
+    archive: &'a Archive,
+    layers: Vec<LayerRef>,
+}
+
+impl<'a> LayersOfArchive<'a> {
+    /// These layers of `archive`.
+    #[must_use]
+    pub fn new(archive: &'a Archive, layers: Vec<LayerRef>) -> Self {
+        Self { archive, layers }
+    }
+
+    fn blob(&self, layer: usize) -> Result<Blob, TreeError> {
+        let layer = &self.layers[layer];
+        match self.archive.layer(layer)? {
+            LayerBytes::File(blob) => Ok(blob),
+            _ => Err(ArchiveError::NotALayer { file: layer.name.clone() }.into()),
+        }
+    }
+}
+
+impl Layers for LayersOfArchive<'_> {
+    fn len(&self) -> usize {
+        self.layers.len()
+    }
+
+    fn tree(&self, layer: usize) -> Result<Tree, TreeError> {
+        let blob = self.blob(layer)?;
+        let name = &self.layers[layer].name;
+        let failed = |source| TreeError::Read { layer: name.clone(), source };
+        let mut tree = Tree::empty();
+        let mut members = MemberReader::new(name.clone(), layer);
+        if blob.compression() == Compression::None {
+            // From one header to the next: no body is read.
+            let mut reader = BufReader::with_capacity(4096, blob.reader());
+            members.read(&mut reader, &mut tree, |reader, bytes| {
+                let bytes = i64::try_from(bytes).map_err(io::Error::other)?;
+                reader.seek_relative(bytes)
+            })
+        } else {
+            let decoder = Decompressor::new(BufReader::with_capacity(128 << 10, blob.reader())).map_err(failed)?;
+            let mut reader = BufReader::with_capacity(128 << 10, decoder);
+            members.read(&mut reader, &mut tree, |reader, bytes| {
+                io::copy(&mut reader.take(bytes), &mut io::sink()).map(drop)
+            })
+        }?;
+        Ok(tree)
+    }
+
+    fn open(&self, layer: usize, path: &[u8], size: u64, body: &Body) -> Result<Bytes<'_>, TreeError> {
+        let failed = |source| TreeError::File { path: path.to_vec(), source };
+        let blob = self.blob(layer)?;
+        let stored: Bytes<'_> = if blob.compression() == Compression::None {
+            let range = || {
+                let (start, length) = (usize::try_from(body.offset).ok()?, usize::try_from(body.stored).ok()?);
+                blob.slice(start..start.checked_add(length)?)
+            };
+            let blob = range().ok_or_else(|| failed(io::ErrorKind::UnexpectedEof.into()))?;
+            Box::new(OwnedReader { blob, at: 0 })
+        } else {
+            let source = BufReader::with_capacity(128 << 10, OwnedReader { blob, at: 0 });
+            let mut decoder = Decompressor::new(source).map_err(failed)?;
+            io::copy(&mut decoder.by_ref().take(body.offset), &mut io::sink()).map_err(failed)?;
+            Box::new(decoder.take(body.stored))
+        };
+        Ok(match &body.sparse {
+            None => stored,
+            Some(map) => expand(stored, map.runs().iter().map(|run| (run.offset, run.length)), size),
+        })
+    }
+}
+
+/// The bytes of a sparse file: zeros, and what is stored, in turn.
+fn expand<'l>(stored: Bytes<'l>, runs: impl Iterator<Item = (u64, u64)>, size: u64) -> Bytes<'l> {
+    struct Sparse<'l> {
+        stored: Bytes<'l>,
+        /// Zeros and bytes that are still to come, the next ones last.
+        left: Vec<(bool, u64)>,
+    }
+    impl Read for Sparse<'_> {
+        fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
+            while let Some((zeros, left)) = self.left.last_mut() {
+                if *left == 0 {
+                    self.left.pop();
+                    continue;
+                }
+                let most = output.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let read = if *zeros {
+                    output[..most].fill(0);
+                    most
+                } else {
+                    self.stored.read(&mut output[..most])?
+                };
+                if read == 0 && most > 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                *left -= read as u64;
+                return Ok(read);
+            }
+            Ok(0)
+        }
+    }
+    let (mut left, mut at) = (Vec::new(), 0);
+    for (offset, length) in runs {
+        left.push((true, offset.saturating_sub(at)));
+        left.push((false, length));
+        at = offset.saturating_add(length);
+    }
+    left.push((true, size.saturating_sub(at)));
+    left.reverse();
+    Box::new(Sparse { stored, left })
+}
+
+/// Reads a blob that it owns.
+struct OwnedReader {
+    blob: Blob,
+    at: u64,
+}
+
+impl Read for OwnedReader {
+    fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
+        let mut reader = self.blob.reader();
+        reader.seek(SeekFrom::Start(self.at))?;
+        let read = reader.read(output)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+/// Puts the members of a layer into a tree; bodies are passed over.
+struct MemberReader {
+    name: String,
+    layer: usize,
+    framer: Framer,
+    /// What comes behind the end of a tar means nothing.
+    ended: bool,
+}
+
+impl MemberReader {
+    fn new(name: String, layer: usize) -> Self {
+        Self { name, layer, framer: Framer::new(), ended: false }
+    }
+
+    /// Takes the next piece of `bytes`. Returns how much of it, and whether there was nothing more to tell.
+    fn step(&mut self, bytes: &[u8], tree: &mut Tree) -> Result<(usize, Step), TreeError> {
+        let failed = |source| TreeError::Tar { layer: self.name.clone(), source };
+        let (taken, frame) = self.framer.next(bytes).map_err(failed)?;
+        Ok(match frame {
+            Some(Frame::Member(member)) => {
+                tree.apply(&member, self.framer.position(), self.layer)?;
+                (taken, Step::Member)
+            }
+            Some(Frame::End) => {
+                self.ended = true;
+                (taken, Step::Other)
+            }
+            Some(_) => (taken, Step::Other),
+            None => (taken, Step::WantsMore),
+        })
+    }
+
+    /// Takes bytes of the tar, among them bodies that the journal holds.
+    fn take(&mut self, mut bytes: &[u8], tree: &mut Tree) -> Result<(), TreeError> {
+        while !self.ended {
+            let (taken, step) = self.step(bytes, tree)?;
+            bytes = &bytes[taken..];
+            if step == Step::WantsMore && bytes.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A body that is not among the bytes.
+    fn pass_over(&mut self, size: u64) -> Result<(), TreeError> {
+        if size > 0 && !self.ended && self.framer.skip_body() != size {
+            let source = io::Error::other("the journal has a body of another length than its header says");
+            return Err(TreeError::Read { layer: self.name.clone(), source });
+        }
+        Ok(())
+    }
+
+    /// Takes all of a tar, past whose bodies `skip` goes.
+    fn read<R: BufRead>(
+        &mut self,
+        reader: &mut R,
+        tree: &mut Tree,
+        mut skip: impl FnMut(&mut R, u64) -> io::Result<()>,
+    ) -> Result<(), TreeError> {
+        let name = self.name.clone();
+        let failed = |source| TreeError::Read { layer: name.clone(), source };
+        while !self.ended {
+            let buffer = reader.fill_buf().map_err(failed)?;
+            let at_end = buffer.is_empty();
+            let (taken, step) = self.step(buffer, tree)?;
+            reader.consume(taken);
+            match step {
+                Step::Member => skip(reader, self.framer.skip_body()).map_err(failed)?,
+                Step::WantsMore if at_end => {
+                    self.framer.finish().map_err(|source| TreeError::Tar { layer: name.clone(), source })?;
+                    break;
+                }
+                Step::WantsMore | Step::Other => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a piece of a tar was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Member,
+    Other,
+    WantsMore,
+}

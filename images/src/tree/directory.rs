@@ -1,0 +1,147 @@
+//! The tree of a layer from its directory in the store: of a container's layer, which has no journal.
+//!
+//! ```text
+//! character device 0:0                  what is below is gone
+//! trusted.overlay.opaque = y            a directory that hides what is below
+//! trusted.overlay.redirect, .metacopy   a directory or a file that is elsewhere, too: refused
+//! ```
+//!
+//! Or `user.overlay.*`, in stores of daemons without privileges. Sockets are left out, as dockerd leaves them out of every tar.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
+use rustix::io::Errno;
+use tarsplit::pax::Time;
+
+use super::node::{Body, Kind, Node, NodeId};
+use super::{Tree, TreeError};
+
+/// Names and values of extended attributes.
+type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// How overlayfs begins its attributes.
+const OVERLAY: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+
+/// Reads everything in the directory of a layer. No symlink is followed, and no other file system is entered.
+///
+/// # Errors
+/// [`TreeError::File`] where something cannot be read, or is of a kind that a layer cannot hold.
+pub fn read_directory(root: OwnedFd, layer: usize) -> Result<Tree, TreeError> {
+    let mut tree = Tree::empty();
+    let mut links: HashMap<(u64, u64), NodeId> = HashMap::new();
+    // Directories to be read: each is opened by its path from the root, so that as few are open as there can be.
+    let mut left: Vec<(Vec<u8>, NodeId)> = vec![(Vec::new(), Tree::ROOT)];
+    while let Some((path, id)) = left.pop() {
+        let failed = |errno: Errno| TreeError::File { path: path.clone(), source: errno.into() };
+        let dir = open_dir(&root, &path).map_err(failed)?;
+        let mut names: Vec<Vec<u8>> = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&dir).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(name);
+            }
+        }
+        for name in names {
+            let below = if path.is_empty() { name.clone() } else { [path.as_slice(), b"/", &name].concat() };
+            let failed = |errno: Errno| TreeError::File { path: below.clone(), source: errno.into() };
+            let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+            let stat = rustix::fs::statx(&dir, name.as_slice(), flags, StatxFlags::BASIC_STATS).map_err(failed)?;
+            let inode = ((u64::from(stat.stx_dev_major) << 32) | u64::from(stat.stx_dev_minor), stat.stx_ino);
+            if let Some(&known) = links.get(&inode) {
+                tree.nodes[known].names += 1;
+                tree.put(id, &name, known);
+                continue;
+            }
+            let mut xattrs = read_xattrs(&dir, &name).map_err(failed)?;
+            let special = |what: &[u8]| {
+                let is = |name: &[u8]| OVERLAY.iter().any(|prefix| name.strip_prefix(*prefix) == Some(what));
+                xattrs.iter().find(|(name, _)| is(name)).map(|(_, value)| value.clone())
+            };
+            let (opaque, redirect) = (special(b"opaque").is_some_and(|value| value == b"y"), special(b"redirect"));
+            if redirect.is_some() || special(b"metacopy").is_some() {
+                let reason =
+                    "overlayfs has only a part of it here (redirect_dir or metacopy); such layers are not read";
+                let source = std::io::Error::other(reason);
+                return Err(TreeError::File { path: below, source });
+            }
+            xattrs.retain(|(name, _)| !OVERLAY.iter().any(|prefix| name.starts_with(prefix)));
+            let device = (i64::from(stat.stx_rdev_major), i64::from(stat.stx_rdev_minor));
+            let kind = match FileType::from_raw_mode(stat.stx_mode.into()) {
+                FileType::Directory => {
+                    Kind::Directory { children: std::collections::BTreeMap::new(), opaque, explicit: true }
+                }
+                FileType::RegularFile => Kind::File { size: stat.stx_size, body: Body::default() },
+                FileType::Symlink => {
+                    let target = rustix::fs::readlinkat(&dir, name.as_slice(), Vec::new()).map_err(failed)?;
+                    Kind::Symlink { target: target.into_bytes() }
+                }
+                FileType::CharacterDevice if device == (0, 0) => Kind::Whiteout,
+                FileType::CharacterDevice => Kind::CharDevice(device.0, device.1),
+                FileType::BlockDevice => Kind::BlockDevice(device.0, device.1),
+                FileType::Fifo => Kind::Fifo,
+                _ => continue,
+            };
+            let is_dir = matches!(kind, Kind::Directory { .. });
+            let several = stat.stx_nlink > 1 && !is_dir && kind != Kind::Whiteout;
+            let node = Node {
+                kind,
+                mode: u32::from(stat.stx_mode) & 0o7777,
+                uid: stat.stx_uid.into(),
+                gid: stat.stx_gid.into(),
+                mtime: Time { seconds: stat.stx_mtime.tv_sec, nanoseconds: stat.stx_mtime.tv_nsec },
+                xattrs,
+                layer,
+                parent: id,
+                names: 1,
+            };
+            let new = tree.add(node);
+            tree.put(id, &name, new);
+            if several {
+                links.insert(inode, new);
+            }
+            if is_dir {
+                left.push((below, new));
+            }
+        }
+    }
+    Ok(tree)
+}
+
+/// Opens a directory below `root`, component by component.
+fn open_dir(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut dir = rustix::fs::openat(root, ".", flags, Mode::empty())?;
+    for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+        dir = rustix::fs::openat(&dir, name, flags, Mode::empty())?;
+    }
+    Ok(dir)
+}
+
+/// The extended attributes of something in a directory, itself and not what it leads to.
+fn read_xattrs(dir: &OwnedFd, name: &[u8]) -> Result<Xattrs, Errno> {
+    let mut path = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
+    path.push(OsString::from_vec(name.to_vec()));
+    let path = path.as_os_str().as_bytes();
+    let mut names = vec![0; 64 << 10];
+    let length = match rustix::fs::llistxattr(path, &mut names[..]) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP) => 0,
+        Err(errno) => return Err(errno),
+    };
+    let mut found = Vec::new();
+    let mut value = vec![0; 64 << 10];
+    for name in names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+        match rustix::fs::lgetxattr(path, name, &mut value[..]) {
+            Ok(length) => found.push((name.to_vec(), value[..length].to_vec())),
+            // It went meanwhile, or is none of ours to see.
+            Err(Errno::NODATA | Errno::PERM | Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(found)
+}

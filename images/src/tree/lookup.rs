@@ -1,0 +1,65 @@
+//! A path of a user in a tree, as a process in the container would find it.
+
+use super::Tree;
+use super::apply::MAX_LINKS;
+use super::node::{Kind, NodeId};
+
+/// A path that leads to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// There is nothing of this name.
+    #[error("No such file or directory")]
+    Missing,
+    /// Something on the way is no directory.
+    #[error("Not a directory")]
+    NotADirectory,
+    /// Symlinks lead round in circles.
+    #[error("Too many levels of symbolic links")]
+    Circle,
+}
+
+impl Tree {
+    /// Finds `path`, absolute or from the root, through symlinks, never above the root. The last one is followed where `follow`
+    /// says so, or where a slash comes behind it. Returns the path without links as well.
+    ///
+    /// # Errors
+    /// [`LookupError`]
+    pub fn find(&self, path: &[u8], follow: bool) -> Result<(Vec<u8>, NodeId), LookupError> {
+        let split = |path: &[u8]| path.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let mut left = split(path);
+        // The way from the root: names and what they mean.
+        let mut way: Vec<(Vec<u8>, NodeId)> = Vec::new();
+        let mut links = 0;
+        while let Some(name) = left.pop() {
+            let at = way.last().map_or(Self::ROOT, |(_, id)| *id);
+            if self.node(at).children().is_none() {
+                return Err(LookupError::NotADirectory);
+            }
+            match name.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    way.pop();
+                    continue;
+                }
+                _ => {}
+            }
+            let id = self.child(at, &name).ok_or(LookupError::Missing)?;
+            match &self.node(id).kind {
+                Kind::Symlink { target } if follow || !left.is_empty() => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(LookupError::Circle);
+                    }
+                    if target.starts_with(b"/") {
+                        way.clear();
+                    }
+                    left.extend(split(target));
+                }
+                _ => way.push((name, id)),
+            }
+        }
+        let id = way.last().map_or(Self::ROOT, |(_, id)| *id);
+        let names: Vec<Vec<u8>> = way.into_iter().map(|(name, _)| name).collect();
+        Ok((names.join(&b'/'), id))
+    }
+}

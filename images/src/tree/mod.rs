@@ -1,0 +1,155 @@
+//! What is in an image, without unpacking it: the headers of its layers, stacked as overlayfs would show them.
+//!
+//! ```text
+//! journal in the store | tar in an archive -> members -> tree of a layer -> stacked -> tree of the image
+//! ```
+//!
+//! A tree holds names and metadata, and says where the bytes of a file are: they are read from the layer's directory, or from
+//! its tar, when somebody wants them. Nothing is ever looked up through a symlink of the system: links are followed here, in the tree.
+
+mod apply;
+mod compare;
+mod content;
+mod directory;
+mod lookup;
+mod node;
+mod stack;
+mod walk;
+
+use std::io;
+
+use layerfs::{DiffId, InvalidDigest};
+use tarsplit::{JournalError, TarError};
+
+pub use compare::{Change, ChangeKind, SameContent, compare};
+pub use content::{Bytes, Layers, LayersOfArchive, LayersOfContainer, LayersOfStore, read_tree, read_trees};
+pub use directory::read_directory;
+pub use lookup::LookupError;
+pub use node::{Body, Kind, Node, NodeId};
+pub use stack::Removed;
+pub use walk::Walk;
+
+use crate::source::ArchiveError;
+use snapshot::StoreError;
+
+/// Names and what they mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    nodes: Vec<Node>,
+}
+
+/// Why the content of an image cannot be told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TreeError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A layer's journal cannot be read.
+    #[error("layer {diff_id}")]
+    Journal {
+        /// The layer.
+        diff_id: DiffId,
+        /// What is wrong.
+        #[source]
+        source: JournalError,
+    },
+    /// A layer's tar is damaged.
+    #[error("layer {layer}")]
+    Tar {
+        /// The layer.
+        layer: String,
+        /// What is wrong.
+        #[source]
+        source: TarError,
+    },
+    /// A layer's tar cannot be read.
+    #[error("reading layer {layer}")]
+    Read {
+        /// The layer.
+        layer: String,
+        /// What is wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// The layer has no journal, or no directory.
+    #[error("layer {diff_id}: {what} is missing")]
+    Missing {
+        /// The layer.
+        diff_id: DiffId,
+        /// What is not there.
+        what: &'static str,
+    },
+    /// A member that dockerd would refuse as well.
+    #[error("member {}: {reason}", .name.escape_ascii())]
+    Member {
+        /// Its name.
+        name: Vec<u8>,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The bytes of a file cannot be read.
+    #[error("file {}", .path.escape_ascii())]
+    File {
+        /// Its path.
+        path: Vec<u8>,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A digest of the config is none.
+    #[error(transparent)]
+    Digest(#[from] InvalidDigest),
+}
+
+impl Tree {
+    /// The root directory.
+    pub const ROOT: NodeId = 0;
+
+    /// A root with nothing in it.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { nodes: vec![Node::implied(0, Self::ROOT)] }
+    }
+
+    /// What a name means.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id]
+    }
+
+    /// What is in a directory under a name.
+    #[must_use]
+    pub fn child(&self, dir: NodeId, name: &[u8]) -> Option<NodeId> {
+        self.nodes[dir].children()?.get(name).copied()
+    }
+
+    fn add(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    fn put(&mut self, dir: NodeId, name: &[u8], id: NodeId) {
+        let children = self.nodes[dir].children_mut().expect("names are put into directories");
+        if let Some(old) = children.insert(name.to_vec(), id) {
+            self.nodes[old].names -= 1;
+        }
+    }
+
+    /// The path of something in a directory, without a slash in front.
+    #[must_use]
+    pub fn path_of(&self, mut dir: NodeId, name: &[u8]) -> Vec<u8> {
+        let mut names = vec![name.to_vec()];
+        while dir != Self::ROOT {
+            let parent = self.nodes[dir].parent;
+            let name = self.nodes[parent].children().and_then(|all| all.iter().find(|(_, id)| **id == dir));
+            names.extend(name.map(|(name, _)| name.clone()));
+            dir = parent;
+        }
+        names.reverse();
+        names.join(&b'/')
+    }
+}

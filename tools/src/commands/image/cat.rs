@@ -1,0 +1,64 @@
+//! `layerfs image cat`: files of an image to standard output.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use images::tree::read_tree;
+
+use super::content::{Content, ContentFlags};
+use crate::commands::layerfs::NAME;
+use crate::output;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The image, by name or id
+    image: String,
+
+    /// Files of the image; symlinks are followed within it
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<OsString>,
+
+    #[command(flatten)]
+    from: ContentFlags,
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    args.from.open(&args.image, root, driver, |content| cat(args, content))
+}
+
+/// As `cat`: what can be shown is shown, and the rest is complained about.
+fn cat(args: &Args, content: &Content<'_>) -> anyhow::Result<ExitCode> {
+    let tree = read_tree(content.layers, None)?;
+    let mut out = output::binary()?;
+    let mut code = ExitCode::SUCCESS;
+    for path in &args.paths {
+        let opened = tree.find(path.as_bytes(), true).map_err(anyhow::Error::from).and_then(|(path, id)| {
+            anyhow::ensure!(tree.node(id).children().is_none(), "Is a directory");
+            Ok(tree.open(content.layers, &path, id)?)
+        });
+        match opened {
+            Ok(mut file) => copy(&mut file, &mut out)?,
+            Err(error) => {
+                output::complain(NAME, &format!("{}: {error:#}", path.to_string_lossy()));
+                code = ExitCode::from(1);
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// A reader that hangs up has read enough.
+fn copy(file: &mut dyn Read, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut piece = vec![0; 128 << 10];
+    loop {
+        let read = file.read(&mut piece).context("reading")?;
+        if read == 0 {
+            return Ok(());
+        }
+        out.write_all(&piece[..read]).map_err(output::Lost::new)?;
+    }
+}

@@ -1,0 +1,110 @@
+//! An image whose files are wanted: of the data-root, or of an archive that is not unpacked for it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use images::source::{Archive, ImageSource, Opened, Select};
+use images::tree::{Layers, LayersOfArchive, LayersOfStore};
+use layerfs::DiffId;
+use snapshot::catalog::Resolved;
+use snapshot::schema::config::ImageConfig;
+use snapshot::view::{Needs, View};
+
+use super::no_such_image;
+use crate::commands::layerfs::NAME;
+use crate::output;
+
+/// Where the image is.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ContentFlags {
+    /// Look into this archive or layout instead of the data-root; it is not unpacked
+    #[arg(long, value_name = "FILE")]
+    archive: Option<PathBuf>,
+}
+
+/// An image whose files are wanted.
+pub(crate) struct Content<'c> {
+    pub(crate) layers: &'c dyn Layers,
+    pub(crate) diff_ids: &'c [DiffId],
+    /// What made each layer, where the history says it.
+    pub(crate) steps: &'c [Option<String>],
+}
+
+impl ContentFlags {
+    /// Gives the image that `text` means to `work`.
+    pub(crate) fn open<T>(
+        &self,
+        text: &str,
+        root: &Path,
+        driver: Option<&str>,
+        work: impl FnOnce(&Content<'_>) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        if let Some(path) = &self.archive {
+            let Opened::Archive(archive) = Archive::open(path)? else {
+                bail!(
+                    "{}: only a plain tar or a directory can be looked into; layer-unpack takes compressed archives",
+                    path.display()
+                );
+            };
+            let contents = archive.images(&Select { platform: None, image: Some(text.to_owned()) })?;
+            for skipped in &contents.skipped {
+                output::complain(NAME, &format!("left out: {skipped}"));
+            }
+            let image = contents.one(Some(text))?;
+            let config = ImageConfig::parse(&image.config)?;
+            let steps = steps(&config.fields.history.0, config.diff_ids.len());
+            let layers = LayersOfArchive::new(&archive, image.layers.clone());
+            return work(&Content { layers: &layers, diff_ids: &config.diff_ids, steps: &steps });
+        }
+        let texts = [text.to_owned()];
+        let view = View::read(root, driver, Needs::only(&texts))?;
+        let image = match view.catalog.resolve(text) {
+            Resolved::Image(id) => &view.catalog.images[&id],
+            Resolved::Damaged(id) => bail!("{text}: damaged image {id}: {}", view.catalog.damaged_images[&id]),
+            Resolved::Nothing => return Err(no_such_image(text)),
+        };
+        let layers = LayersOfStore::new(&view.root, &view.catalog, image)?;
+        let steps = steps(image.history(), image.diff_ids.len());
+        work(&Content { layers: &layers, diff_ids: &image.diff_ids, steps: &steps })
+    }
+}
+
+/// What made each layer; nothing where the history is of another number of layers.
+fn steps(history: &[snapshot::catalog::History], layers: usize) -> Vec<Option<String>> {
+    let steps = history.iter().filter(|step| !step.empty_layer).map(|step| Some(step.created_by.clone()));
+    let steps: Vec<Option<String>> = steps.collect();
+    if steps.len() == layers { steps } else { vec![None; layers] }
+}
+
+/// The step as a person wants it: on one line, without what all begin with.
+pub(crate) fn short_step(step: Option<&String>, most: usize) -> String {
+    let text = step.map_or("", String::as_str);
+    let text = text.strip_prefix("/bin/sh -c #(nop) ").or(text.strip_prefix("/bin/sh -c ")).unwrap_or(text);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    docker_format::ellipsis(&text, most)
+}
+
+/// A path as a user knows it: from the root. Bytes that are no text are escaped.
+pub(crate) fn shown(path: &[u8]) -> String {
+    match std::str::from_utf8(path) {
+        Ok(text) => format!("/{}", output::escape(text)),
+        Err(_) => format!("/{}", path.escape_ascii()),
+    }
+}
+
+/// The same for programs: text, and the bytes where that is not all there is to it.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct JsonPath {
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_base64: Option<String>,
+}
+
+impl JsonPath {
+    pub(crate) fn new(path: &[u8]) -> Self {
+        use base64::Engine as _;
+        let lossless = std::str::from_utf8(path).is_ok();
+        let path_base64 = (!lossless).then(|| base64::engine::general_purpose::STANDARD.encode(path));
+        Self { path: format!("/{}", String::from_utf8_lossy(path)), path_base64 }
+    }
+}

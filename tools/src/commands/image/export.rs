@@ -1,0 +1,69 @@
+//! `layerfs image export` and `layerfs container export`: a tree as a tar, as `docker export` writes it.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::bail;
+use images::export::{ExportError, Exporter, Form};
+use images::output::NewFile;
+use images::tree::{Layers, read_tree};
+
+use super::content::ContentFlags;
+use crate::{output, signals};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The image, by name or id
+    image: String,
+
+    #[command(flatten)]
+    to: To,
+
+    #[command(flatten)]
+    from: ContentFlags,
+}
+
+/// Where the tar goes.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct To {
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    args.to.check()?;
+    args.from.open(&args.image, root, driver, |content| args.to.export(content.layers))
+}
+
+impl To {
+    /// Docker's words, before anything is read.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        if self.output.is_none() && std::io::stdout().is_terminal() {
+            bail!("cowardly refusing to save to a terminal. Use the -o flag or redirect");
+        }
+        Ok(())
+    }
+
+    /// Writes everything that the layers show together.
+    pub(crate) fn export(&self, layers: &dyn Layers) -> anyhow::Result<ExitCode> {
+        let interrupted = signals::interrupted()?;
+        let tree = read_tree(layers, None)?;
+        let write = |out: &mut dyn Write| -> Result<(), ExportError> {
+            let mut exporter = Exporter::new(out, Form::Seen, &interrupted);
+            exporter.all(&tree, layers)?;
+            exporter.finish().map(drop)
+        };
+        match &self.output {
+            None => write(&mut output::binary()?)?,
+            Some(path) => {
+                let mut file = std::io::BufWriter::with_capacity(256 << 10, NewFile::create(path.clone())?);
+                write(&mut file)?;
+                let file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+                file.finish()?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -21,9 +21,12 @@ use crate::dir::{Dir, Skeleton};
 use crate::driver::{AnyDriver, DEFAULT, Driver, HomeEntries, HomeLayout};
 use crate::error::StoreError;
 use crate::ids::CacheId;
+use crate::schema::buildkit::BUILDKIT;
+use crate::schema::container::CONTAINERS;
 use crate::schema::image::ImageStore;
 use crate::schema::layer::LayerStore;
 use crate::schema::references::References;
+use crate::schema::volume::VOLUMES;
 use guard::OpenedRoot;
 use lock::Locks;
 
@@ -59,6 +62,17 @@ pub struct DataRoot {
     /// containerd's image store, if it was ever used here. Without a storage driver beside it, the snapshotter's name stands as
     /// the driver's.
     pub containerd: Option<Containerd>,
+}
+
+/// A directory of the root that is not where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Where it stands.
+    pub place: PathBuf,
+    /// Where the symlink leads that stands there; `None` for a file system of its own.
+    pub leads_to: Option<PathBuf>,
+    /// Whether an account of the root counts what is there.
+    pub counted: bool,
 }
 
 impl DataRoot {
@@ -109,23 +123,57 @@ impl DataRoot {
         Ok(())
     }
 
-    /// Symlinks in place of the directories of the root, and where they lead. dockerd follows them, and so does reading; a
-    /// walk over the root's files does not.
+    /// What stands directly in the root and is elsewhere: symlinks, and file systems of their own. dockerd follows them, and
+    /// so does reading.
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn elsewhere(&self) -> Result<Vec<(PathBuf, PathBuf)>, StoreError> {
+    pub fn elsewhere(&self) -> Result<Vec<Elsewhere>, StoreError> {
+        let device = rustix::fs::fstat(&self.dir).map_err(StoreError::io(self.dir.path(), "stat"))?.st_dev;
+        let counted: Vec<String> = self.outside()?.into_iter().map(|(_, name)| name).collect();
+        let mut names = self.dir.names()?;
+        names.sort();
         let mut found = Vec::new();
-        for name in self.dir.names()? {
-            let is_link = |stat: &rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
-            if self.dir.stat(&name)?.as_ref().is_some_and(is_link)
-                && let Some(target) = self.dir.read_link(&name)?
-            {
-                found.push((self.dir.join(&name), target));
+        for name in names {
+            let Some(stat) = self.dir.stat(&name)? else { continue };
+            let leads_to = match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Symlink => self.dir.read_link(&name)?,
+                FileType::Directory if stat.st_dev != device => None,
+                _ => continue,
+            };
+            found.push(Elsewhere { place: self.dir.join(&name), leads_to, counted: counted.contains(&name) });
+        }
+        Ok(found)
+    }
+
+    /// The directories of docker's that a walk over the root's file system does not come to, by their names in the root: no two of
+    /// them are in each other, and none is in the root.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub(crate) fn outside(&self) -> Result<Vec<(Dir, String)>, StoreError> {
+        let device = rustix::fs::fstat(&self.dir).map_err(StoreError::io(self.dir.path(), "stat"))?.st_dev;
+        let root = self.dir.real_path()?;
+        let home = HomeLayout::home_path(&self.driver_name)[0];
+        let mut found: Vec<(PathBuf, Dir, String)> = Vec::new();
+        for name in [IMAGE, CONTAINERS, VOLUMES, BUILDKIT, home] {
+            let Some(stat) = self.dir.stat(name)? else { continue };
+            // A symlink that leads nowhere has nothing to be counted.
+            let Ok(Some(dir)) = self.dir.sub(name) else { continue };
+            let (real, symlink) = (dir.real_path()?, FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
+            if symlink && !real.starts_with(&root) && !root.starts_with(&real) || !symlink && stat.st_dev != device {
+                found.push((real, dir, name.to_owned()));
             }
         }
-        found.sort();
-        Ok(found)
+        // Those above come first.
+        found.sort_by(|one, other| one.0.cmp(&other.0));
+        let mut kept: Vec<(PathBuf, Dir, String)> = Vec::new();
+        for (real, dir, name) in found {
+            if !kept.iter().any(|(above, ..)| real.starts_with(above)) {
+                kept.push((real, dir, name));
+            }
+        }
+        Ok(kept.into_iter().map(|(_, dir, name)| (dir, name)).collect())
     }
 
     /// The form of the driver's home, as far as it is known.

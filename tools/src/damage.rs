@@ -93,8 +93,13 @@ pub(crate) fn report_leftovers(name: &str, view: &View) -> anyhow::Result<()> {
         left.extend(view.liveness.orphans().map(|entry| format!("{}: nobody owns it", home.join(entry).display())));
         left.extend(stale.map(|(link, _)| format!("{}: it leads nowhere", home.join(links).join(link).display())));
     }
-    for (place, target) in view.root.elsewhere()? {
-        left.push(format!("{} is not counted: it leads to {}", place.display(), target.display()));
+    for one in view.root.elsewhere()? {
+        let what = one
+            .leads_to
+            .map_or_else(|| "is a file system of its own".into(), |to| format!("leads to {}", to.display()));
+        let (place, counted) =
+            (one.place.display(), if one.counted { "what is there is counted" } else { "not counted" });
+        left.push(format!("{place} {what}: {counted}"));
     }
     for line in left.iter().take(NAMED) {
         output::complain(name, line);

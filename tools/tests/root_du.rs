@@ -146,6 +146,43 @@ fn mounts_are_not_walked() {
     }
 }
 
+/// Docker's directories are counted wherever they are, as its own rows count them; of others it is said that they are not.
+#[test]
+fn parts_with_file_systems_of_their_own_are_counted() {
+    if !testkit::is_root() {
+        return;
+    }
+    let (_dir, root) = root();
+    let (volumes, others) = (root.join("volumes"), root.join("others"));
+    std::fs::create_dir(&others).unwrap();
+    let mounted = [&volumes, &others].map(|place| {
+        rustix::mount::mount("none", place, "tmpfs", MountFlags::empty(), None).unwrap();
+        Mounted(place.clone())
+    });
+    std::fs::create_dir_all(volumes.join("v/_data")).unwrap();
+    for big in [volumes.join("v/_data/big"), others.join("big")] {
+        std::fs::write(big, vec![1; 500_000]).unwrap();
+    }
+    let run = |program: &str, arguments: &[&str]| {
+        let output = Command::new(testkit::program(program)).arg("--root").arg(&root).args(arguments).output().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (account, said) = run("image-du", &["--json"]);
+    let account: Value = serde_json::from_str(&account).unwrap();
+    let du = Command::new("du").args(["-x", "-s", "-B1"]).args([&root, &volumes]).output().unwrap();
+    let of_line = |line: &str| line.split_whitespace().next().and_then(|size| size.parse::<u64>().ok()).unwrap();
+    let total: u64 = String::from_utf8(du.stdout).unwrap().lines().map(of_line).sum();
+    assert_eq!((account["total_allocated"].as_u64(), account["unaccounted"].as_u64()), (Some(total), Some(0)));
+    assert_eq!(account["docker"]["volumes"]["size"], 500_000);
+    let (rows, _) = run("layerfs", &["system", "df", "--format", "{{.Type}} {{.Size}}"]);
+    assert!(rows.contains("Local Volumes 500kB\n"), "{rows}");
+    for (place, counted) in [(&volumes, "what is there is counted"), (&others, "not counted")] {
+        let line = format!("{} is a file system of its own: {counted}\n", place.display());
+        assert!(said.contains(&line), "{said}");
+    }
+    drop(mounted);
+}
+
 #[test]
 fn names_that_are_no_text() {
     let (_dir, root) = root();

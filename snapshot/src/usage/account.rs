@@ -29,7 +29,30 @@ pub struct Account<'v> {
     pub(super) written: BTreeMap<ContainerId, u64>,
     parts: BTreeMap<Part, u32>,
     buckets: Vec<Usage>,
-    links: Links,
+    /// Of each walk: inodes of several file systems have nothing to do with each other.
+    links: Vec<Links>,
+}
+
+/// What walks have counted together.
+#[derive(Debug, Default)]
+struct Counts {
+    buckets: Vec<Usage>,
+    links: Vec<Links>,
+    errors: Vec<Unreadable>,
+    error_count: u64,
+    vanished: u64,
+}
+
+impl Counts {
+    fn add(&mut self, buckets: Vec<Usage>, errors: Vec<Unreadable>, error_count: u64, vanished: u64) {
+        self.buckets.resize(self.buckets.len().max(buckets.len()), Usage::default());
+        for (sum, usage) in self.buckets.iter_mut().zip(buckets) {
+            *sum += usage;
+        }
+        self.errors.extend(errors);
+        self.error_count += error_count;
+        self.vanished += vanished;
+    }
 }
 
 /// What a removal would free.
@@ -69,7 +92,16 @@ impl<'v> Account<'v> {
         let top = Dir::open(path)?;
         let places = Places::new(prefix, home, &view.catalog, &view.liveness);
         let decide = |path: &[u8], _: bool| places.find_place(path);
-        let (walked, visitors) = walk::walk(&top, threads, &decide, visitor)?;
+        let (walked, mut visitors) = walk::walk(&top, threads, &decide, &visitor)?;
+        let mut all = Counts { links: vec![walked.links], ..Counts::default() };
+        all.add(walked.buckets, walked.errors, walked.error_count, walked.vanished);
+        for (dir, name) in view.root.outside()? {
+            let inside: Vec<Vec<u8>> = places.prefix.iter().cloned().chain([name.into_bytes()]).collect();
+            let (walked, more) = walk::walk_as(&dir, &inside.join(&b'/'), threads, &decide, &visitor)?;
+            all.links.push(walked.links);
+            all.add(walked.buckets, walked.errors, walked.error_count, walked.vanished);
+            visitors.extend(more);
+        }
         let whole = view.root.home_layout().is_some_and(|layout| !layout.changes);
         let containers = view.catalog.containers.iter().filter(|_| whole);
         let in_containerd = view.catalog.containers.iter().filter(|_| view.root.is_containerd_only());
@@ -78,18 +110,18 @@ impl<'v> Account<'v> {
         let written = containers.filter_map(|one| Some((one.id.clone(), super::df::written(view, one)?)));
         let written = written.chain(in_containerd).collect();
         let parts = places.registry.into_parts();
-        let mut buckets = walked.buckets;
+        let mut buckets = all.buckets;
         buckets.resize(parts.len().max(buckets.len()), Usage::default());
         let parts = parts.into_iter().zip(0..).collect();
         let account = Self {
             view,
-            errors: walked.errors,
-            error_count: walked.error_count,
-            vanished: walked.vanished,
+            errors: all.errors,
+            error_count: all.error_count,
+            vanished: all.vanished,
             written,
             parts,
             buckets,
-            links: walked.links,
+            links: all.links,
         };
         Ok((account, visitors))
     }
@@ -117,7 +149,11 @@ impl<'v> Account<'v> {
         let numbers: BTreeSet<u32> = parts.into_iter().filter_map(|part| self.parts.get(part).copied()).collect();
         let inside = |number: u32| numbers.contains(&number);
         let counted: u64 = numbers.iter().map(|number| self.buckets[*number as usize].allocated).sum();
-        let held: u64 = numbers.iter().map(|number| self.links.held_elsewhere(*number, &inside)).sum();
+        let held: u64 = self
+            .links
+            .iter()
+            .flat_map(|links| numbers.iter().map(|number| links.held_elsewhere(*number, &inside)))
+            .sum();
         counted - held
     }
 

@@ -13,7 +13,8 @@
 //! cache.rs    the build cache with the sizes that BuildKit has not measured
 //! ```
 //!
-//! Invariant: parts do not overlap and leave nothing out, so that they add up to what `du -x` says of the root.
+//! Invariant: parts do not overlap and leave nothing out, so that they add up to what `du -x` says of the root, and of
+//! what stands in it and is elsewhere.
 
 mod account;
 mod cache;

@@ -23,7 +23,7 @@ use crate::error::StoreError;
 use crate::schema::database;
 use bolt::{Bolt, BoltError};
 
-const BUILDKIT: &str = "buildkit";
+pub(crate) const BUILDKIT: &str = "buildkit";
 
 /// Why a database is of no use.
 enum Unreadable {

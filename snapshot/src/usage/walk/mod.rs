@@ -15,6 +15,7 @@ mod node;
 mod pool;
 mod worker;
 
+use std::ffi::CString;
 use std::sync::Arc;
 
 use rustix::fd::BorrowedFd;
@@ -134,12 +135,27 @@ pub fn walk<V: Visit>(
     decide: &Decide<'_>,
     visitor: impl Fn() -> V,
 ) -> Result<(Walked, Vec<V>), StoreError> {
+    walk_as(root, b"", threads, decide, visitor)
+}
+
+/// The same of a directory that belongs elsewhere: paths begin with `path`.
+///
+/// # Errors
+/// As of [`walk()`].
+pub fn walk_as<V: Visit>(
+    root: &Dir,
+    path: &[u8],
+    threads: usize,
+    decide: &Decide<'_>,
+    visitor: impl Fn() -> V,
+) -> Result<(Walked, Vec<V>), StoreError> {
     let stat = rustix::fs::fstat(root).map_err(StoreError::io(root.path(), "stat"))?;
     let threads = threads.max(1);
     let slots = Arc::new(Slots::new());
     let pool = Pool::new(threads);
-    let place = decide(b"", true);
-    let node = Node::root(root.owned_fd()?, place, &slots);
+    let place = decide(path, true);
+    let path = CString::new(path).map_err(|_| StoreError::io(root.path(), "naming")(Errno::INVAL))?;
+    let node = Node::root(root.owned_fd()?, path, place, &slots);
     let mut first = Worker::new(stat.st_dev, decide, &pool, &slots, visitor());
     first.count_directory(place.bucket, &stat);
     pool.give(first.read_root(&node));

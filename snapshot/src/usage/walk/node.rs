@@ -77,9 +77,10 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn root(fd: OwnedFd, place: BucketChoice, slots: &Arc<Slots>) -> Arc<Self> {
+    /// The directory that a walk begins at, and what paths begin with there.
+    pub(super) fn root(fd: OwnedFd, path: CString, place: BucketChoice, slots: &Arc<Slots>) -> Arc<Self> {
         let kept = Some(CountedFd::new(fd, slots));
-        Arc::new(Self { parent: None, name: CString::default(), depth: 0, place, kept })
+        Arc::new(Self { parent: None, name: path, depth: 0, place, kept })
     }
 
     /// A directory below. Its descriptor is handed back if it is not kept.
@@ -108,6 +109,9 @@ impl Node {
         while let Some(parent) = &at.parent {
             names.push(at.name.as_bytes());
             at = parent;
+        }
+        if !at.name.is_empty() {
+            names.push(at.name.as_bytes());
         }
         names.reverse();
         names.join(&b'/')

@@ -80,11 +80,11 @@ impl<'w, 'd, V: Visit> Worker<'w, 'd, V> {
         // A descriptor of its own: reading moves the offset.
         match node::open(fd, c".") {
             Ok(fd) => {
-                let names = self.read(fd.as_fd(), root.place, &|| Vec::new());
+                let names = self.read(fd.as_fd(), root.place, &|| root.path());
                 Some(Batch { node: Arc::clone(root), names })
             }
             Err(errno) => {
-                self.fail(errno, Vec::new);
+                self.fail(errno, || root.path());
                 None
             }
         }

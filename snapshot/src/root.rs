@@ -18,20 +18,18 @@ pub use guard::{Guard, Permit};
 pub use refusal::{Foreign, Refusal};
 
 use crate::dir::{Dir, Skeleton};
-use crate::driver::{AnyDriver, DEFAULT, Driver, HomeEntries, HomeLayout};
+use crate::driver::{AnyDriver, Driver, HomeEntries, HomeLayout};
 use crate::error::StoreError;
 use crate::ids::CacheId;
 use crate::schema::buildkit::BUILDKIT;
 use crate::schema::container::CONTAINERS;
 use crate::schema::image::ImageStore;
 use crate::schema::layer::LayerStore;
+pub(crate) use crate::schema::paths::IMAGE;
 use crate::schema::references::References;
 use crate::schema::volume::VOLUMES;
 use guard::OpenedRoot;
 use lock::Locks;
-
-/// The directory of image metadata.
-pub(crate) const IMAGE: &str = "image";
 
 /// An existing data-root, for reading. Reading locks nothing and writes nothing.
 ///
@@ -76,17 +74,6 @@ pub struct Elsewhere {
 }
 
 impl DataRoot {
-    /// Opens the data-root at `path`; `None` if there is no such directory.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`]
-    pub fn open(path: &Path) -> Result<Option<Self>, StoreError> {
-        if !path.try_exists().map_err(StoreError::io(path, "opening"))? {
-            return Ok(None);
-        }
-        Self::with_driver(Dir::open(path)?, DEFAULT).map(Some)
-    }
-
     /// Opens whatever Docker has at `path`, for reading: of a daemon that maps users, the directory of its ids; of several
     /// storage drivers the one asked for, else the one that has something.
     ///

@@ -21,6 +21,7 @@ use crate::root::lock::{self, WriterInfo};
 use crate::schema::buildkit::Snapshots;
 use crate::schema::containerd::ContainerdSnapshots;
 use crate::schema::layer::JOURNAL;
+use crate::schema::paths::{CONFIGS, LAYER_RECORDS, METADATA, REMOVING, TEMPORARY, WRITE_SETS};
 
 /// What a command needs to know. What it does not need is not read.
 #[derive(Debug, Clone, Copy)]
@@ -167,11 +168,11 @@ impl View {
     /// [`StoreError::Io`]
     pub fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
         const PLACES: [(&[&str], &str, LeftoverKind); 5] = [
-            (&["layerdb", "tmp"], "", LeftoverKind::Registration),
-            (&["layerdb", "sha256"], "-removing", LeftoverKind::Removal),
-            (&[], ".tmp-", LeftoverKind::TemporaryFile),
-            (&["imagedb", "content", "sha256"], ".tmp-", LeftoverKind::TemporaryFile),
-            (&["imagedb", "metadata", "sha256"], ".tmp-", LeftoverKind::TemporaryFile),
+            (&WRITE_SETS, "", LeftoverKind::Registration),
+            (&LAYER_RECORDS, REMOVING, LeftoverKind::Removal),
+            (&[], TEMPORARY, LeftoverKind::TemporaryFile),
+            (&CONFIGS, TEMPORARY, LeftoverKind::TemporaryFile),
+            (&METADATA, TEMPORARY, LeftoverKind::TemporaryFile),
         ];
         let Some(images) = &self.root.images_dir else { return Ok(Vec::new()) };
         let mut found = Vec::new();
@@ -219,7 +220,7 @@ impl std::fmt::Display for LeftoverKind {
 /// Looks at each layer that dockerd would load: its name, its journal, and whether the driver could mount it. dockerd
 /// checks none of this when it starts. Nothing of the content is read.
 fn faults(root: &DataRoot, catalog: &Catalog) -> Vec<(ChainId, LayerFault)> {
-    let records = root.images_dir.as_ref().and_then(|dir| dir.descend(&["layerdb", "sha256"]).ok().flatten());
+    let records = root.images_dir.as_ref().and_then(|dir| dir.descend(&LAYER_RECORDS).ok().flatten());
     let layers: Vec<_> = catalog.layers.values().flatten().collect();
     let found = parallel::map(&layers, |layer| {
         let mut found = Vec::new();

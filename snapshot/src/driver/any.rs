@@ -16,12 +16,6 @@ use crate::ids::CacheId;
 use crate::liveness::Dead;
 use crate::root::Refusal;
 
-/// The driver of a data-root that has none yet, as for dockerd.
-pub const DEFAULT: &str = "overlay2";
-
-/// The drivers whose homes can be written.
-pub const WRITABLE: [&str; 2] = [DEFAULT, "vfs"];
-
 /// One of the drivers that are implemented here.
 #[derive(Debug, Clone)]
 pub enum AnyDriver {

@@ -10,6 +10,7 @@
 //! [`HomeLayout`] where there is no driver to ask.
 
 mod any;
+mod choice;
 mod damage;
 mod entries;
 mod exchange;
@@ -21,7 +22,9 @@ mod restack;
 mod room;
 mod vfs;
 
-pub use any::{AnyDriver, DEFAULT, WRITABLE, xattr_namespace};
+pub use any::{AnyDriver, xattr_namespace};
+pub use choice::{DEFAULT, WRITABLE};
+pub(crate) use choice::{FOUND_BY_HOME, HOME_MARKS, HOME_NAMES, NEVER_FOUND, OLD_REPOSITORIES};
 pub use damage::{LayerDamage, LayerPart};
 pub use entries::{EntryKind, HomeEntries, HomeEntry, UnknownParents};
 pub use home_layout::HomeLayout;

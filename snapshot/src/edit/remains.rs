@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::driver::HomeLayout;
 use crate::ids::{CacheId, ImageId, MountName};
+use crate::schema::distribution::{BLOBS, SOURCES};
 use crate::schema::layer::WRITE_SET;
+use crate::schema::paths;
+// How names of temporary files begin: dockerd passes over such files and never removes them.
+pub(crate) use crate::schema::paths::TEMPORARY;
 
 /// Something that is left of a thing that is gone. It is removed only if that is still so at that moment; one that is not there
 /// is fine.
@@ -58,13 +62,10 @@ impl TemporaryPlace {
     pub fn path(self) -> &'static [&'static str] {
         match self {
             Self::Names => &[],
-            Self::Configs => &["imagedb", "content", "sha256"],
+            Self::Configs => &paths::CONFIGS,
         }
     }
 }
-
-/// How names of temporary files begin: dockerd passes over such files and never removes them.
-pub(crate) const TEMPORARY: &str = ".tmp-";
 
 impl Remains {
     /// Whether its name is one that such a thing can have. Records of changes are files of a store that somebody else may have
@@ -72,7 +73,7 @@ impl Remains {
     pub(super) fn is_valid(&self) -> bool {
         let plain = |name: &str| !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']);
         match self {
-            Self::Removal(name) => plain(name) && name.ends_with("-removing"),
+            Self::Removal(name) => plain(name) && name.ends_with(paths::REMOVING),
             Self::Registration(name) => plain(name) && name.starts_with(WRITE_SET),
             Self::Link(name) => plain(name),
             Self::Temporary { name, .. } => plain(name) && name.starts_with(TEMPORARY),
@@ -84,19 +85,20 @@ impl Remains {
     #[must_use]
     pub fn place(&self, driver: &str) -> PathBuf {
         let home = || -> PathBuf { HomeLayout::home_path(driver).into_iter().collect() };
-        let image = |below: &[&str]| -> PathBuf { ["image", driver].iter().chain(below).collect() };
+        let image = |below: &[&str]| -> PathBuf { paths::of_driver(driver, below).into_iter().collect() };
+        let named = |below: &[&str], name: &str| image(below).join(name);
         match self {
-            Self::Mount(name) => image(&["layerdb", "mounts", name]),
-            Self::Removal(name) => image(&["layerdb", "sha256", name]),
-            Self::Registration(name) => image(&["layerdb", "tmp", name]),
+            Self::Mount(name) => named(&paths::MOUNTS, name),
+            Self::Removal(name) => named(&paths::LAYER_RECORDS, name),
+            Self::Registration(name) => named(&paths::WRITE_SETS, name),
             Self::Directory(id) => home().join(id.as_str()),
             Self::Link(name) => {
                 let links = HomeLayout::of_driver(driver).and_then(|layout| layout.links).unwrap_or_default();
                 home().join(links).join(name)
             }
-            Self::Metadata(id) => image(&["imagedb", "metadata", "sha256", &id.0.hex()]),
-            Self::Sources(id) => image(&["distribution", "v2metadata-by-diffid", "sha256", &id.0.hex()]),
-            Self::Blob(digest) => image(&["distribution", "diffid-by-digest", "sha256", &digest.hex()]),
+            Self::Metadata(id) => named(&paths::METADATA, &id.0.hex()),
+            Self::Sources(id) => named(&SOURCES, &id.0.hex()),
+            Self::Blob(digest) => named(&BLOBS, &digest.hex()),
             Self::Temporary { place, name } => image(place.path()).join(name),
         }
     }

@@ -85,7 +85,7 @@ impl Store {
     }
 
     fn image_of(&self, tag: &str) -> Option<ImageId> {
-        DataRoot::open(&self.path()).unwrap().unwrap().references().unwrap().get(&name(tag))
+        DataRoot::find(&self.path(), None).unwrap().references().unwrap().get(&name(tag))
     }
 
     /// Every path below the root, without those of the test's own.

@@ -1,15 +1,21 @@
 //! What a path, an id or a link stands for: the question that `layerfs system owner` answers.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use layerfs::ChainId;
 
 use super::Liveness;
 use crate::catalog::Catalog;
-use crate::driver::{EntryKind, HomeLayout};
+use crate::driver::{EntryKind, FOUND_BY_HOME, HomeLayout, WRITABLE};
 use crate::error::StoreError;
 use crate::ids::{ContainerId, ImageId, VolumeName};
 use crate::root::DataRoot;
+use crate::schema::buildkit::BUILDKIT;
+use crate::schema::container::CONTAINERS;
+use crate::schema::paths::{self, IMAGE, ImagesPath, RootPath};
+use crate::schema::volume::VOLUMES;
 
 /// A thing of a data-root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,11 +52,11 @@ pub enum StoreItem {
 }
 
 /// Directories of a data-root, and whose they are.
-const PARTS: [(&str, &str); 23] = [
-    ("buildkit", "BuildKit's: databases and content of the build cache"),
-    ("image", "the image store's: records of images and layers"),
-    ("containers", "of containers: configs and logs"),
-    ("volumes", "of local volumes"),
+const PARTS: [(&str, &str); 16] = [
+    (BUILDKIT, "BuildKit's: databases and content of the build cache"),
+    (IMAGE, "the image store's: records of images and layers"),
+    (CONTAINERS, "of containers: configs and logs"),
+    (VOLUMES, "of local volumes"),
     ("network", "of networks"),
     ("plugins", "of plugins"),
     ("swarm", "swarm mode's"),
@@ -61,13 +67,6 @@ const PARTS: [(&str, &str); 23] = [
     ("containerd", "containerd's"),
     ("builder", "the builder's of Docker before 18.09"),
     ("engine-id", "the daemon's identity"),
-    ("overlay2", "the storage driver's"),
-    ("fuse-overlayfs", "the storage driver's"),
-    ("overlay", "the storage driver's"),
-    ("aufs", "the storage driver's"),
-    ("btrfs", "the storage driver's"),
-    ("zfs", "the storage driver's"),
-    ("vfs", "the storage driver's"),
     ("devicemapper", "the storage driver's: with the files of its pool"),
     ("rootfs", "where containers are mounted whose layers containerd keeps"),
 ];
@@ -118,7 +117,7 @@ fn by_path(
         .into_iter()
         .find_map(|path| path.strip_prefix(plain).or_else(|_| path.strip_prefix(&root_path)).ok());
     let beside = || below.and_then(|below| beside_home(&root.driver_name, liveness, below));
-    Ok(beside().or_else(|| below.and_then(|below| in_root(catalog, below))))
+    Ok(beside().or_else(|| below.map(|below| in_root(root, catalog, below))))
 }
 
 fn text_of(part: std::path::Component<'_>) -> String {
@@ -155,27 +154,40 @@ fn beside_home(driver: &str, liveness: &Liveness, below: &Path) -> Option<StoreI
     known.then(|| StoreItem::Entry { name, below: PathBuf::new() })
 }
 
-fn in_root(catalog: &Catalog, below: &Path) -> Option<StoreItem> {
-    let parts: Vec<String> = below.components().map(text_of).collect();
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    let digest = |hex: &str| layerfs::Digest::from_hex(hex).ok();
-    let found = match parts.as_slice() {
-        ["image", _, "layerdb", "sha256", chain, ..] => digest(chain).map(|id| StoreItem::Layer(ChainId(id))),
-        ["image", _, "layerdb", "mounts", container, ..] | ["containers", container, ..] => {
-            let known = catalog.container_of_mount(container).map(|known| known.id.clone());
-            known.or_else(|| container.parse().ok()).map(StoreItem::Container)
+fn in_root(root: &DataRoot, catalog: &Catalog, below: &Path) -> StoreItem {
+    let names: Vec<&[u8]> = below.iter().map(OsStrExt::as_bytes).collect();
+    let text = |name: &[u8]| std::str::from_utf8(name).ok().map(str::to_owned);
+    let digest = |name: &[u8]| layerfs::Digest::from_hex(&text(name)?).ok();
+    let container = |name: &[u8]| {
+        let name = text(name)?;
+        let known = catalog.container_of_mount(&name).map(|known| known.id.clone());
+        known.or_else(|| name.parse().ok()).map(StoreItem::Container)
+    };
+    let found = match paths::whose(&names) {
+        RootPath::Images { of: ImagesPath::LayerRecord(name), .. } => {
+            digest(name).map(|id| StoreItem::Layer(ChainId(id)))
         }
-        ["image", _, "imagedb", "content" | "metadata", "sha256", image, ..] => {
-            digest(image).map(|id| StoreItem::Image(ImageId(id)))
+        RootPath::Images { of: ImagesPath::Image(name), .. } => digest(name).map(|id| StoreItem::Image(ImageId(id))),
+        RootPath::Images { of: ImagesPath::Mount(name), .. } => container(name),
+        RootPath::Container { id, .. } => container(id),
+        RootPath::Volume { name, .. } => {
+            text(name).and_then(|name| volume_named(catalog, &name)).map(StoreItem::Volume)
         }
-        ["volumes", volume, ..] => volume_named(catalog, volume).map(StoreItem::Volume),
-        [] => return Some(StoreItem::Other { below: below.to_path_buf(), whose: "the data-root itself" }),
         _ => None,
     };
-    let whose = || PARTS.iter().find(|(name, _)| name == parts.first().unwrap_or(&"")).map(|(_, whose)| *whose);
-    found.or_else(|| {
-        let whose = whose().unwrap_or("nothing that Docker keeps here");
-        Some(StoreItem::Other { below: below.to_path_buf(), whose })
+    found.unwrap_or_else(|| {
+        let first = below.iter().next();
+        let own = HomeLayout::home_path(&root.driver_name);
+        let homes = own.iter().take(1).copied().chain(FOUND_BY_HOME).chain(WRITABLE);
+        let is_home = |first: &OsStr| homes.into_iter().any(|home| first == home);
+        let whose = PARTS.iter().find(|(name, _)| first == Some(OsStr::new(name))).map(|(_, whose)| *whose);
+        let whose = match first {
+            None => "the data-root itself",
+            Some(first) => whose.unwrap_or_else(|| {
+                if is_home(first) { "the storage driver's" } else { "nothing that Docker keeps here" }
+            }),
+        };
+        StoreItem::Other { below: below.to_path_buf(), whose }
     })
 }
 

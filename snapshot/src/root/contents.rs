@@ -9,7 +9,10 @@ use super::guard::is_remapped;
 use super::refusal::Foreign;
 use super::{IMAGE, id_pair};
 use crate::dir::Dir;
+use crate::driver::{HOME_MARKS, HOME_NAMES, OLD_REPOSITORIES};
 use crate::error::StoreError;
+use crate::schema::paths::{DATA_ROOT_MARKS, IMAGE_STORE_MARKS, TOP_DIRECTORIES};
+use crate::schema::volume::{DATA, VOLUMES};
 
 /// What a directory is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,61 +25,7 @@ pub(super) enum Recognized {
     Foreign(Foreign),
 }
 
-const FILE: FileType = FileType::RegularFile;
 const DIRECTORY: FileType = FileType::Directory;
-
-/// What no directory but a data-root has. dockerd makes the first two at each start; the rest is what is left where
-/// somebody has removed parts, or of drivers and versions that never made them.
-const MARKS: [(&str, FileType); 20] = [
-    ("volumes/metadata.db", FILE),
-    ("network/files/local-kv.db", FILE),
-    ("engine-id", FILE),
-    ("buildkit/cache.db", FILE),
-    ("buildkit/snapshots.db", FILE),
-    ("buildkit/containerdmeta.db", FILE),
-    ("overlay2/l", DIRECTORY),
-    ("fuse-overlayfs/l", DIRECTORY),
-    ("vfs/dir", DIRECTORY),
-    ("btrfs/subvolumes", DIRECTORY),
-    ("zfs/graph", DIRECTORY),
-    ("aufs/layers", DIRECTORY),
-    ("devicemapper/metadata", DIRECTORY),
-    ("containerd/daemon/io.containerd.metadata.v1.bolt", DIRECTORY),
-    ("containerd/daemon/io.containerd.snapshotter.v1.overlayfs", DIRECTORY),
-    ("rootfs/overlayfs", DIRECTORY),
-    // Before version 1.10.
-    ("linkgraph.db", FILE),
-    ("repositories-aufs", FILE),
-    ("repositories-devicemapper", FILE),
-    ("repositories-overlay", FILE),
-];
-
-/// What `image/<driver>` has.
-const STORE_MARKS: [(&str, FileType); 3] =
-    [("layerdb", DIRECTORY), ("imagedb", DIRECTORY), ("repositories.json", FILE)];
-
-/// What dockerd calls the directories of a data-root.
-const NAMES: [&str; 19] = [
-    "aufs",
-    "btrfs",
-    "buildkit",
-    "containerd",
-    "containers",
-    "devicemapper",
-    "fuse-overlayfs",
-    "image",
-    "network",
-    "overlay",
-    "overlay2",
-    "plugins",
-    "rootfs",
-    "runtimes",
-    "swarm",
-    "tmp",
-    "trust",
-    "vfs",
-    "volumes",
-];
 
 /// How deep a tree of empty directories may be.
 const MAX_DEPTH: usize = 8;
@@ -106,7 +55,9 @@ pub(super) fn recognize(dir: &Dir) -> Result<Recognized, StoreError> {
     if kind.is_none() && has_marks(dir)? {
         return Ok(Recognized::DataRoot);
     }
-    if names.iter().all(|name| NAMES.iter().any(|known| name == known)) && only_directories(dir, MAX_DEPTH)? {
+    if names.iter().all(|name| TOP_DIRECTORIES.iter().chain(&HOME_NAMES).any(|known| name == known))
+        && only_directories(dir, MAX_DEPTH)?
+    {
         return Ok(Recognized::Empty);
     }
     let more = names.len().saturating_sub(SHOWN);
@@ -145,7 +96,7 @@ fn is_data_root(path: &Path) -> Result<bool, StoreError> {
 /// `volumes/<name>/_data`, and what is below.
 fn in_volume(inside: &Path) -> bool {
     let mut parts = inside.iter();
-    parts.next().is_some_and(|part| part == "volumes") && parts.nth(1).is_some_and(|part| part == "_data")
+    parts.next().is_some_and(|part| part == VOLUMES) && parts.nth(1).is_some_and(|part| part == DATA)
 }
 
 /// What the names of a directory say that it is, where they are known to be something else than a data-root.
@@ -169,14 +120,21 @@ fn kind(names: &[OsString]) -> Option<&'static str> {
 
 /// Whether something is there that only a data-root has.
 fn has_marks(dir: &Dir) -> Result<bool, StoreError> {
-    for (path, kind) in MARKS {
-        if is(dir, path, kind)? {
+    for (path, kind) in DATA_ROOT_MARKS {
+        if is(dir, path.iter().collect::<PathBuf>(), kind)? {
             return Ok(true);
+        }
+    }
+    for (marks, kind) in [(&HOME_MARKS[..], DIRECTORY), (&OLD_REPOSITORIES, FileType::RegularFile)] {
+        for mark in marks {
+            if is(dir, mark, kind)? {
+                return Ok(true);
+            }
         }
     }
     if is(dir, IMAGE, DIRECTORY)? {
         for driver in Dir::open(&dir.join(IMAGE))?.all_names()? {
-            for (name, kind) in STORE_MARKS {
+            for (name, kind) in IMAGE_STORE_MARKS {
                 if is(dir, Path::new(IMAGE).join(&driver).join(name), kind)? {
                     return Ok(true);
                 }

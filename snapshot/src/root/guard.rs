@@ -20,11 +20,9 @@ use super::lock::Locks;
 use super::{DataRoot, IMAGE, Refusal, is_mapping, mounts};
 use crate::catalog::with_causes;
 use crate::dir::{Dir, Skeleton};
-use crate::driver::{DEFAULT, HomeLayout};
+use crate::driver::{DEFAULT, FOUND_BY_HOME, HomeLayout, NEVER_FOUND};
 use crate::error::StoreError;
-
-/// Drivers whose directory in the root makes dockerd use them (moby `daemon/graphdriver/driver.go`). `vfs` never does.
-const PRIOR_STATE: [&str; 6] = ["btrfs", "zfs", "fuse-overlayfs", "aufs", "overlay", "devicemapper"];
+use crate::schema::paths::{CONFIGS, LAYER_RECORDS, METADATA, WRITE_SETS, of_driver};
 
 /// containerd's snapshots, in a root whose daemon runs its own containerd.
 const CONTAINERD_SNAPSHOTS: &[&str] = &["containerd", "daemon", "io.containerd.snapshotter.v1.overlayfs", "snapshots"];
@@ -103,7 +101,7 @@ impl Guard {
         }
         let driver = self.driver.map_or_else(|| writable(&dir), Ok)?;
         check_writable(&dir, driver)?;
-        let locks = Locks::take(&dir)?;
+        let locks = Locks::take(&dir, driver)?;
         check_mounts(&dir, driver)?;
         check_rivals(&dir, driver, self.driver.is_some())?;
         Ok(RootPlace::There { dir, empty, locks, driver })
@@ -219,20 +217,21 @@ fn check_place(dir: &Dir) -> Result<(), StoreError> {
 fn check_writable(root: &Dir, driver: &str) -> Result<(), StoreError> {
     let home = HomeLayout::home_path(driver);
     let links = HomeLayout::of_driver(driver).and_then(|layout| layout.links);
-    let places: [&[&str]; 10] = [
-        &[],
-        &home[..1],
-        &home,
-        &[&home[..], links.as_slice()].concat(),
-        &[IMAGE],
-        &[IMAGE, driver],
-        &[IMAGE, driver, "layerdb", "sha256"],
-        &[IMAGE, driver, "layerdb", "tmp"],
-        &[IMAGE, driver, "imagedb", "content", "sha256"],
-        &[IMAGE, driver, "imagedb", "metadata", "sha256"],
+    let store = |below: &[&'static str]| of_driver(driver, below);
+    let places = [
+        vec![],
+        home[..1].to_vec(),
+        home.clone(),
+        [&home[..], links.as_slice()].concat(),
+        vec![IMAGE],
+        store(&[]),
+        store(&LAYER_RECORDS),
+        store(&WRITE_SETS),
+        store(&CONFIGS),
+        store(&METADATA),
     ];
     for place in places {
-        if let Some(dir) = root.descend(place)?
+        if let Some(dir) = root.descend(&place)?
             && let Some(reason) = unwritable(&dir)?
         {
             return Err(refused(root, Refusal::NotWritable { path: dir.path().to_path_buf(), reason }));
@@ -298,16 +297,16 @@ pub(super) fn old_name(root: &Dir) -> Result<Option<String>, StoreError> {
 
 /// Checks that dockerd goes on to show the images of the drivers that have some, and will show those of `own`.
 fn check_drivers(root: &Dir, own: &'static str) -> Result<(), StoreError> {
-    let images_of = |driver: &str| has_entries(root, &[IMAGE, driver, "imagedb", "content", "sha256"]);
+    let images_of = |driver: &str| has_entries(root, &of_driver(driver, &CONFIGS));
     let default_state = has_entries(root, &[DEFAULT])?;
     if own == DEFAULT {
-        for driver in PRIOR_STATE {
+        for driver in FOUND_BY_HOME {
             if has_entries(root, &[driver])? {
-                return Err(refused(root, Refusal::OtherDriver { driver: driver.into() }));
+                return Err(refused(root, Refusal::OtherDriver { driver: driver.into(), own }));
             }
         }
-        if !default_state && images_of("vfs")? {
-            return Err(refused(root, Refusal::VfsImages));
+        if !default_state && images_of(NEVER_FOUND)? {
+            return Err(refused(root, Refusal::VfsImages { driver: NEVER_FOUND }));
         }
         return Ok(());
     }
@@ -315,7 +314,7 @@ fn check_drivers(root: &Dir, own: &'static str) -> Result<(), StoreError> {
     if images_of(own)? {
         return Ok(());
     }
-    for driver in PRIOR_STATE.into_iter().chain([DEFAULT]) {
+    for driver in FOUND_BY_HOME.into_iter().chain([DEFAULT]) {
         if has_entries(root, &[driver])? || images_of(driver)? {
             return Err(refused(root, Refusal::DriverComesFirst { driver: driver.into(), own }));
         }

@@ -5,6 +5,9 @@ use super::{Containerd, IMAGE};
 use crate::dir::Dir;
 use crate::driver::{DEFAULT, WRITABLE};
 use crate::error::StoreError;
+use crate::schema::container::CONTAINERS;
+use crate::schema::paths::{CONFIGS, LAYER_RECORDS, of_driver};
+use crate::schema::volume::VOLUMES;
 
 /// Where to read.
 #[derive(Debug)]
@@ -82,8 +85,8 @@ fn drivers(root: &Dir) -> Result<Vec<String>, StoreError> {
     names.sort();
     let mut full = Vec::new();
     for name in &names {
-        let images = has_entries(root, &[IMAGE, name, "imagedb", "content", "sha256"])?;
-        if images || has_entries(root, &[IMAGE, name, "layerdb", "sha256"])? {
+        let images = has_entries(root, &of_driver(name, &CONFIGS))?;
+        if images || has_entries(root, &of_driver(name, &LAYER_RECORDS))? {
             full.push(name.clone());
         }
     }
@@ -92,11 +95,11 @@ fn drivers(root: &Dir) -> Result<Vec<String>, StoreError> {
 
 /// The driver that is written for where none is named: the default, unless only another one that can be written has images.
 pub(super) fn writable(root: &Dir) -> Result<&'static str, StoreError> {
-    if has_entries(root, &[DEFAULT])? || has_entries(root, &[IMAGE, DEFAULT, "imagedb", "content", "sha256"])? {
+    if has_entries(root, &[DEFAULT])? || has_entries(root, &of_driver(DEFAULT, &CONFIGS))? {
         return Ok(DEFAULT);
     }
     for name in WRITABLE {
-        if has_entries(root, &[IMAGE, name, "imagedb", "content", "sha256"])? {
+        if has_entries(root, &of_driver(name, &CONFIGS))? {
             return Ok(name);
         }
     }
@@ -108,6 +111,6 @@ fn empty(root: &Dir) -> Result<Option<String>, StoreError> {
     let names = root.names()?;
     let known = |name: &str| names.iter().any(|other| other == name);
     let image = root.descend(&[IMAGE, DEFAULT])?.is_some() || known(DEFAULT);
-    let plausible = image || known("containers") && known("volumes") || names.is_empty();
+    let plausible = image || known(CONTAINERS) && known(VOLUMES) || names.is_empty();
     Ok(plausible.then(|| DEFAULT.to_owned()))
 }

@@ -15,16 +15,9 @@ use rustix::io::Errno;
 use super::Refusal;
 use super::guard::refused;
 use crate::dir::Dir;
-use crate::driver::DEFAULT;
+use crate::driver::HomeLayout;
 use crate::error::StoreError;
-
-/// Databases that a running dockerd holds locked with `flock(2)` (bbolt).
-const DAEMON_DATABASES: [&[&str]; 4] = [
-    &["volumes", "metadata.db"],
-    &["network", "files", "local-kv.db"],
-    &["buildkit", "snapshots.db"],
-    &["buildkit", "cache.db"],
-];
+use crate::schema::paths::DAEMON_DATABASES;
 
 /// How often our own lock is tried, and the pause between: a process that only looks for it holds it for less.
 const TRIES: u32 = 20;
@@ -71,13 +64,13 @@ pub(super) struct Locks {
 }
 
 impl Locks {
-    /// Takes our own lock, and those of a running daemon.
+    /// Takes our own lock, on the root and on the home of the driver that is written, and those of a running daemon.
     ///
     /// # Errors
     /// [`StoreError::Refused`] if somebody holds one.
-    pub(super) fn take(root: &Dir) -> Result<Self, StoreError> {
+    pub(super) fn take(root: &Dir, driver: &str) -> Result<Self, StoreError> {
         let own = take_own(root, root)?;
-        let home = root.sub(DEFAULT)?.map(|home| take_own(&home, root)).transpose()?;
+        let home = root.descend(&HomeLayout::home_path(driver))?.map(|home| take_own(&home, root)).transpose()?;
         let mut locks = Self { _own: own, _home: home, databases: BTreeMap::new() };
         locks.extend(root)?;
         Ok(locks)
@@ -167,13 +160,13 @@ mod tests {
         let dir = Dir::open(temp.path()).unwrap();
         let held = File::create(temp.path().join("volumes/metadata.db")).unwrap();
         rustix::fs::flock(&held, FlockOperation::LockExclusive).unwrap();
-        let error = Locks::take(&dir).unwrap_err();
+        let error = Locks::take(&dir, "overlay2").unwrap_err();
         assert!(error.to_string().contains("stop the daemon"), "{error}");
         drop(held);
         assert_eq!(writer(&dir).unwrap(), None);
-        let locks = Locks::take(&dir).unwrap();
+        let locks = Locks::take(&dir, "overlay2").unwrap();
         assert_eq!(locks.databases.len(), 1);
-        assert!(Locks::take(&dir).unwrap_err().to_string().contains("another layerfs process"));
+        assert!(Locks::take(&dir, "overlay2").unwrap_err().to_string().contains("another layerfs process"));
         // Whoever has the lock does not take itself for another.
         assert_eq!(writer(&dir).unwrap(), None);
         drop(locks);
@@ -191,7 +184,7 @@ mod tests {
                 std::thread::sleep(PAUSE * 3);
                 drop(looking);
             });
-            assert!(Locks::take(&dir).is_ok());
+            assert!(Locks::take(&dir, "overlay2").is_ok());
         });
     }
 

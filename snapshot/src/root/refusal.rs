@@ -37,6 +37,8 @@ pub enum Refusal {
     OtherDriver {
         /// The other driver.
         driver: String,
+        /// The driver that was to be written for.
+        own: &'static str,
     },
     /// It has state of another storage driver, with which dockerd would start, so that it would not show what is written.
     DriverComesFirst {
@@ -50,8 +52,11 @@ pub enum Refusal {
         /// The driver.
         driver: String,
     },
-    /// Its images belong to the storage driver vfs, which dockerd would no longer use.
-    VfsImages,
+    /// Its images belong to a storage driver that dockerd takes only if it is told to, and would no longer use.
+    VfsImages {
+        /// That driver.
+        driver: &'static str,
+    },
     /// Its images are in containerd's store, which dockerd would no longer use.
     ContainerdStore,
     /// It has the images of a Docker before version 1.10, which no dockerd of today reads.
@@ -114,7 +119,7 @@ impl Refusal {
             Self::OtherDriver { .. } => "other-driver",
             Self::DriverComesFirst { .. } => "driver-comes-first",
             Self::UnknownDriver { .. } => "unknown-driver",
-            Self::VfsImages => "vfs-images",
+            Self::VfsImages { .. } => "vfs-images",
             Self::ContainerdStore => "containerd-store",
             Self::BeforeContentAddresses { .. } => "before-content-addresses",
             Self::NotADirectory => "not-a-directory",
@@ -145,18 +150,18 @@ impl fmt::Display for Refusal {
                 "its daemon maps users ({directory}/ holds its images), so it would not see what is written here"
             ),
             Self::IsMapped => f.write_str("it belongs to a daemon that maps users; ids are not mapped on import"),
-            Self::OtherDriver { driver } => {
-                write!(f, "it belongs to the storage driver {driver}; with overlay2 beside it dockerd would not start")
+            Self::OtherDriver { driver, own } => {
+                write!(f, "it belongs to the storage driver {driver}; with {own} beside it dockerd would not start")
             }
             Self::DriverComesFirst { driver, own } => {
                 write!(f, "it belongs to the storage driver {driver}; dockerd would not show images of {own} there")
             }
             Self::UnknownDriver { driver } => write!(f, "its storage driver {driver} cannot be written"),
-            Self::VfsImages => {
-                f.write_str("its images belong to the storage driver vfs; dockerd would no longer show them")
+            Self::VfsImages { driver } => {
+                write!(f, "its images belong to the storage driver {driver}; dockerd would no longer show them")
             }
             Self::ContainerdStore => f.write_str(
-                "its images are in containerd's store; an overlay2 directory would change what dockerd starts with",
+                "its images are in containerd's store; a storage driver's directory would change what dockerd starts with",
             ),
             Self::BeforeContentAddresses { name } => {
                 write!(f, "its images are of a Docker before version 1.10 ({name}), which no dockerd of today can read")

@@ -242,6 +242,13 @@ pub(crate) fn raw_config(own: &Dir) -> Result<Option<Vec<u8>>, StoreError> {
     own.read(CONFIG, MAX_FILE)
 }
 
+/// Whether a file of a container's directory is its log: `<id>-json.log*` of json-file, `local-logs` of local,
+/// `container-cached.log*` of drivers that cannot be read back.
+pub(crate) fn is_log(id: &ContainerId, name: &[u8]) -> bool {
+    let json = name.strip_prefix(id.as_bytes()).is_some_and(|rest| rest.starts_with(b"-json.log"));
+    json || name == b"local-logs" || name.starts_with(b"container-cached.log")
+}
+
 /// Reads the container `id` from its directory.
 ///
 /// # Errors

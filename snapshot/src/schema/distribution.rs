@@ -36,8 +36,8 @@ go_struct! {
     }
 }
 
-const BLOBS: [&str; 3] = ["distribution", "diffid-by-digest", "sha256"];
-const SOURCES: [&str; 3] = ["distribution", "v2metadata-by-diffid", "sha256"];
+pub(crate) const BLOBS: [&str; 3] = ["distribution", "diffid-by-digest", "sha256"];
+pub(crate) const SOURCES: [&str; 3] = ["distribution", "v2metadata-by-diffid", "sha256"];
 
 /// The layers of which it is known which registries have them.
 ///

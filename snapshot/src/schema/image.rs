@@ -15,6 +15,7 @@ use super::config::MAX_CONFIG;
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::ImageId;
+use crate::schema::paths::{CONFIGS, METADATA};
 
 const PARENT: &str = "parent";
 const LAST_UPDATED: &str = "lastUpdated";
@@ -35,18 +36,17 @@ impl ImageStore {
     /// # Errors
     /// [`StoreError::Io`]
     pub fn open(image_root: &Dir) -> Result<Self, StoreError> {
-        let open = |name: &str| image_root.descend(&["imagedb", name, "sha256"]);
-        Ok(Self { content: open("content")?, metadata: open("metadata")? })
+        Ok(Self { content: image_root.descend(&CONFIGS)?, metadata: image_root.descend(&METADATA)? })
     }
 
     /// Opens or creates `imagedb`.
     pub(crate) fn create(image_root: &Dir, skeleton: &mut Skeleton) -> Result<Self, StoreError> {
-        let db = skeleton.ensure(image_root, "imagedb", 0o700)?;
-        let mut ensure = |name: &str| {
-            let kind = skeleton.ensure(&db, name, 0o700)?;
-            skeleton.ensure(&kind, "sha256", 0o700)
+        let mut ensure = |[database, kind, algorithm]: [&str; 3]| {
+            let database = skeleton.ensure(image_root, database, 0o700)?;
+            let kind = skeleton.ensure(&database, kind, 0o700)?;
+            skeleton.ensure(&kind, algorithm, 0o700)
         };
-        Ok(Self { content: Some(ensure("content")?), metadata: Some(ensure("metadata")?) })
+        Ok(Self { content: Some(ensure(CONFIGS)?), metadata: Some(ensure(METADATA)?) })
     }
 
     /// Reads a config; `None` if there is none or its digest is not its name: dockerd does not see such an image either.

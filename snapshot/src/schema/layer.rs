@@ -20,6 +20,7 @@ use layerfs::{ChainId, DiffId, JournalFile};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::CacheId;
+use crate::schema::paths::{LAYER_RECORDS, MOUNTS, REMOVING, WRITE_SETS};
 
 /// The journal's name in a layer's directory.
 pub const JOURNAL: &str = "tar-split.json.gz";
@@ -28,17 +29,12 @@ const CACHE_ID: &str = "cache-id";
 const DIFF: &str = "diff";
 const PARENT: &str = "parent";
 const SIZE: &str = "size";
-const ALGORITHM: &str = "sha256";
-const TMP: &str = "tmp";
 
 /// How all write-sets begin.
 pub(crate) const WRITE_SET: &str = "write-set-";
 
 /// How write-sets of ours begin; those of dockerd have digits there.
 const OUR_WRITE_SET: &str = "write-set-layerfs-";
-
-/// How records end of layers whose removal was begun.
-const REMOVING: &str = "-removing";
 
 /// More than any of the small files may have.
 const SMALL_FILE: usize = 4096;
@@ -110,17 +106,18 @@ impl LayerStore {
     /// # Errors
     /// [`StoreError::Io`]
     pub fn open(image_root: &Dir) -> Result<Self, StoreError> {
-        let db = image_root.sub("layerdb")?;
-        let sub = |name: &str| db.as_ref().map_or(Ok(None), |db| db.sub(name));
-        Ok(Self { layers: sub(ALGORITHM)?, tmp: sub(TMP)?, mounts: sub("mounts")? })
+        let open = |place: &[&str]| image_root.descend(place);
+        Ok(Self { layers: open(&LAYER_RECORDS)?, tmp: open(&WRITE_SETS)?, mounts: open(&MOUNTS)? })
     }
 
     /// Opens or creates `layerdb`.
     pub(crate) fn create(image_root: &Dir, skeleton: &mut Skeleton) -> Result<Self, StoreError> {
-        let db = skeleton.ensure(image_root, "layerdb", 0o700)?;
-        let layers = skeleton.ensure(&db, ALGORITHM, 0o755)?;
-        let tmp = skeleton.ensure(&db, TMP, 0o755)?;
-        Ok(Self { layers: Some(layers), tmp: Some(tmp), mounts: db.sub("mounts")? })
+        let mut ensure = |[database, name]: [&str; 2]| {
+            let database = skeleton.ensure(image_root, database, 0o700)?;
+            skeleton.ensure(&database, name, 0o755)
+        };
+        let (layers, tmp) = (ensure(LAYER_RECORDS)?, ensure(WRITE_SETS)?);
+        Ok(Self { layers: Some(layers), tmp: Some(tmp), mounts: image_root.descend(&MOUNTS)? })
     }
 
     /// Reads a layer's record; `None` if it is not registered.

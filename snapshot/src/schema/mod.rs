@@ -27,6 +27,7 @@ pub mod gojson;
 pub mod image;
 pub mod layer;
 pub mod mount;
+pub(crate) mod paths;
 pub mod references;
 pub mod runconfig;
 pub mod time;

@@ -20,6 +20,9 @@ use crate::catalog::Catalog;
 use crate::driver::{EntryKind, HomeLayout};
 use crate::ids::{ContainerId, ImageId, MountName, VolumeName};
 use crate::liveness::{Claim, EntryVerdict, Liveness, OwnedEntry};
+use crate::schema::container;
+use crate::schema::paths::{self, ImagesPath, RootPath};
+use crate::schema::volume::DATA;
 
 /// A data-root as far as places in it are concerned.
 #[derive(Debug)]
@@ -101,25 +104,21 @@ impl<'a> Places<'a> {
         if let Some(found) = self.beside_home(names) {
             return found;
         }
-        match names {
-            [] | [b"image" | b"containers" | b"volumes"] => (Part::Store, ASK),
-            [b"image", driver, rest @ ..] if *driver == self.driver.as_bytes() => self.in_images(rest),
-            [b"image", _, ..] => (Part::Other(names[..2].join(&b'/')), SETTLED),
-            [b"containers", id, rest @ ..] => self.in_container(id, rest),
-            [b"volumes", name, rest @ ..] => match text(name).and_then(|name| self.volumes.get(name).copied().cloned())
-            {
-                Some(name) if rest.is_empty() => (Part::Volume(name), ASK),
-                Some(name) if rest == [b"_data"] => (Part::VolumeData(name), SETTLED),
-                Some(name) => (Part::Volume(name), SETTLED),
-                None => (Part::Store, SETTLED),
-            },
-            [b"buildkit", ..] => (Part::BuildKit, SETTLED),
-            // What is large in containerd's store has a line of its own.
-            [b"containerd"] | [b"containerd", b"daemon"] => (Part::Other(b"containerd".to_vec()), ASK),
-            [b"containerd", b"daemon", plugin, ..] if CONTAINERD_PARTS.contains(plugin) => {
-                (Part::Other(names[..3].join(&b'/')), SETTLED)
+        match paths::whose(names) {
+            RootPath::Directory => (Part::Store, ASK),
+            RootPath::Images { driver, of } if driver == self.driver.as_bytes() => self.in_images(&of),
+            RootPath::Images { .. } => (Part::Other(names[..2].join(&b'/')), SETTLED),
+            RootPath::Container { id, below } => self.in_container(id, below),
+            RootPath::Volume { name, below } => {
+                match text(name).and_then(|name| self.volumes.get(name).copied().cloned()) {
+                    Some(name) if below.is_empty() => (Part::Volume(name), ASK),
+                    Some(name) if below == [DATA.as_bytes()] => (Part::VolumeData(name), SETTLED),
+                    Some(name) => (Part::Volume(name), SETTLED),
+                    None => (Part::Store, SETTLED),
+                }
             }
-            [top, ..] => (Part::Other(top.to_vec()), SETTLED),
+            RootPath::BuildCache => (Part::BuildKit, SETTLED),
+            RootPath::Other => in_other(names),
         }
     }
 
@@ -206,28 +205,29 @@ impl<'a> Places<'a> {
         self.containers.get(id).copied().cloned()
     }
 
-    fn in_images(&self, names: &[&[u8]]) -> Found {
+    fn in_images(&self, of: &ImagesPath<'_>) -> Found {
         let digest = |name: &[u8]| text(name).and_then(|name| Digest::from_hex(name).ok());
-        match names {
-            [] | [b"layerdb" | b"imagedb"] | [b"layerdb", b"sha256" | b"mounts" | b"tmp"] => (Part::Store, ASK),
-            [b"imagedb", b"content" | b"metadata"] | [b"imagedb", b"content" | b"metadata", b"sha256"] => {
-                (Part::Store, ASK)
-            }
-            [b"layerdb", b"sha256", name, ..] => match (digest(name), text(name)) {
+        let unknown = |place: &[&str], name: &[u8]| {
+            let path = [place.join("/").as_bytes(), name].join(&b'/');
+            (Part::Unknown(path), SETTLED)
+        };
+        match *of {
+            ImagesPath::Directory => (Part::Store, ASK),
+            ImagesPath::LayerRecord(name) => match (digest(name), text(name)) {
                 (Some(digest), _) => (Part::Layer(ChainId(digest)), SETTLED),
-                (None, Some(name)) if name.ends_with("-removing") => (Part::Removing(name.into()), SETTLED),
-                (None, _) => (Part::Unknown([b"layerdb/sha256/", *name].concat()), SETTLED),
+                (None, Some(name)) if name.ends_with(paths::REMOVING) => (Part::Removing(name.into()), SETTLED),
+                (None, _) => unknown(&paths::LAYER_RECORDS, name),
             },
-            [b"layerdb", b"mounts", name, ..] => match text(name).and_then(|name| name.parse().ok()) {
+            ImagesPath::Mount(name) => match text(name).and_then(|name| name.parse().ok()) {
                 Some(name) => (self.mount(&name), SETTLED),
-                None => (Part::Unknown([b"layerdb/mounts/", *name].concat()), SETTLED),
+                None => unknown(&paths::MOUNTS, name),
             },
-            [b"layerdb", b"tmp", name, ..] => (Part::Unfinished(String::from_utf8_lossy(name).into_owned()), SETTLED),
-            [b"imagedb", b"content" | b"metadata", b"sha256", name, ..] => match digest(name) {
+            ImagesPath::WriteSet(name) => (Part::Unfinished(String::from_utf8_lossy(name).into_owned()), SETTLED),
+            ImagesPath::Image(name) => match digest(name) {
                 Some(digest) => (Part::Image(ImageId(digest)), SETTLED),
                 None => (Part::Store, SETTLED),
             },
-            _ => (Part::Store, SETTLED),
+            ImagesPath::Other => (Part::Store, SETTLED),
         }
     }
 
@@ -235,16 +235,22 @@ impl<'a> Places<'a> {
         let Some(id) = text(id).and_then(|id| self.container(id)) else { return (Part::Store, SETTLED) };
         match rest {
             [] => (Part::Container(id), ASK),
-            [name, ..] if is_log(id.as_str(), name) => (Part::Log(id), SETTLED),
+            [name, ..] if container::is_log(&id, name) => (Part::Log(id), SETTLED),
             _ => (Part::Container(id), SETTLED),
         }
     }
 }
 
-/// `<id>-json.log*` of json-file, `local-logs` of local, `container-cached.log*` for drivers that cannot be read back.
-fn is_log(id: &str, name: &[u8]) -> bool {
-    let json = name.strip_prefix(id.as_bytes()).is_some_and(|rest| rest.starts_with(b"-json.log"));
-    json || name == b"local-logs" || name.starts_with(b"container-cached.log")
+/// What no owner is known of: by its first name.
+fn in_other(names: &[&[u8]]) -> Found {
+    match names {
+        // What is large in containerd's store has a line of its own.
+        [b"containerd"] | [b"containerd", b"daemon"] => (Part::Other(b"containerd".to_vec()), ASK),
+        [b"containerd", b"daemon", plugin, ..] if CONTAINERD_PARTS.contains(plugin) => {
+            (Part::Other(names[..3].join(&b'/')), SETTLED)
+        }
+        _ => (Part::Other(names[0].to_vec()), SETTLED),
+    }
 }
 
 fn is_layer(entry: &OwnedEntry) -> bool {

@@ -24,6 +24,9 @@ use crate::schema::database;
 use bolt::{Bolt, BoltError};
 
 pub(crate) const BUILDKIT: &str = "buildkit";
+/// Which build step has which result: looked at only for its lock.
+pub(crate) const CACHE_DATABASE: &str = "cache.db";
+pub(crate) use snapshots::FILE as SNAPSHOTS_DATABASE;
 
 /// Why a database is of no use.
 enum Unreadable {

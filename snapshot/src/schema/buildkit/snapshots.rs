@@ -24,7 +24,7 @@ use crate::ids::CacheId;
 use bolt::{Bolt, Bucket, Entry};
 
 /// The file, below `buildkit`.
-const FILE: &str = "snapshots.db";
+pub(crate) const FILE: &str = "snapshots.db";
 
 /// How keys begin that are chain ids.
 const CHAIN: &str = "sha256:";

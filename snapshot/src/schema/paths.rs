@@ -1,0 +1,210 @@
+//! Where things are in a data-root: the paths that more than one room has to know, spelled once.
+//!
+//! A driver's home is spelled by the driver ([`crate::driver::HomeLayout`]).
+
+use rustix::fs::FileType;
+
+use super::buildkit::{BUILDKIT, CACHE_DATABASE, SNAPSHOTS_DATABASE};
+use super::container::CONTAINERS;
+use super::references;
+use super::volume::{DATABASE, VOLUMES};
+
+/// The directory of what is known of images and layers, one directory in it for each driver.
+pub(crate) const IMAGE: &str = "image";
+
+const LAYERDB: &str = "layerdb";
+const IMAGEDB: &str = "imagedb";
+
+/// Records of layers, below `image/<driver>`, as all that follow.
+pub(crate) const LAYER_RECORDS: [&str; 2] = [LAYERDB, "sha256"];
+/// Layers on their way, and records of intent.
+pub(crate) const WRITE_SETS: [&str; 2] = [LAYERDB, "tmp"];
+/// Layers that containers and builds write to.
+pub(crate) const MOUNTS: [&str; 2] = [LAYERDB, "mounts"];
+/// Configs of images.
+pub(crate) const CONFIGS: [&str; 3] = [IMAGEDB, "content", "sha256"];
+/// What Docker adds to images.
+pub(crate) const METADATA: [&str; 3] = [IMAGEDB, "metadata", "sha256"];
+
+/// How records end of layers whose removal was begun.
+pub(crate) const REMOVING: &str = "-removing";
+/// How the names of files begin that are about to replace another.
+pub(crate) const TEMPORARY: &str = ".tmp-";
+
+/// What tells `image/<driver>` from any other directory.
+pub(crate) const IMAGE_STORE_MARKS: [(&str, FileType); 3] =
+    [(LAYERDB, FileType::Directory), (IMAGEDB, FileType::Directory), (references::FILE, FileType::RegularFile)];
+
+/// What no directory but a data-root has, homes of drivers apart. dockerd makes the first two at each start; the rest is what is
+/// left where somebody has removed parts, or of versions that never made them.
+pub(crate) const DATA_ROOT_MARKS: [(&[&str], FileType); 10] = [
+    (&[VOLUMES, DATABASE], FileType::RegularFile),
+    (&["network", "files", "local-kv.db"], FileType::RegularFile),
+    (&["engine-id"], FileType::RegularFile),
+    (&[BUILDKIT, CACHE_DATABASE], FileType::RegularFile),
+    (&[BUILDKIT, SNAPSHOTS_DATABASE], FileType::RegularFile),
+    (&[BUILDKIT, "containerdmeta.db"], FileType::RegularFile),
+    (&["containerd", "daemon", "io.containerd.metadata.v1.bolt"], FileType::Directory),
+    (&["containerd", "daemon", "io.containerd.snapshotter.v1.overlayfs"], FileType::Directory),
+    (&["rootfs", "overlayfs"], FileType::Directory),
+    // Before version 1.10.
+    (&["linkgraph.db"], FileType::RegularFile),
+];
+
+/// What dockerd calls the directories of a data-root, homes of drivers apart.
+pub(crate) const TOP_DIRECTORIES: [&str; 12] = [
+    BUILDKIT,
+    "containerd",
+    CONTAINERS,
+    IMAGE,
+    "network",
+    "plugins",
+    "rootfs",
+    "runtimes",
+    "swarm",
+    "tmp",
+    "trust",
+    VOLUMES,
+];
+
+/// Databases that a running dockerd holds locked with `flock(2)` (bbolt).
+pub(crate) const DAEMON_DATABASES: [&[&str]; 4] = [
+    &[VOLUMES, DATABASE],
+    &["network", "files", "local-kv.db"],
+    &[BUILDKIT, SNAPSHOTS_DATABASE],
+    &[BUILDKIT, CACHE_DATABASE],
+];
+
+/// A path below `image/<driver>`, as one below the root.
+pub(crate) fn of_driver<'a>(driver: &'a str, below: &[&'a str]) -> Vec<&'a str> {
+    [&[IMAGE, driver], below].concat()
+}
+
+/// Whose a path below the root is, by its names alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RootPath<'p> {
+    /// The root, or a directory of it in which things of several owners are.
+    Directory,
+    /// In `image/<driver>`.
+    Images {
+        /// The driver.
+        driver: &'p [u8],
+        /// Whose it is.
+        of: ImagesPath<'p>,
+    },
+    /// In a container's directory.
+    Container {
+        /// Its name.
+        id: &'p [u8],
+        /// What of it.
+        below: &'p [&'p [u8]],
+    },
+    /// In a volume's directory.
+    Volume {
+        /// Its name.
+        name: &'p [u8],
+        /// What of it.
+        below: &'p [&'p [u8]],
+    },
+    /// BuildKit's.
+    BuildCache,
+    /// Anything else.
+    Other,
+}
+
+/// Whose a path below `image/<driver>` is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ImagesPath<'p> {
+    /// A directory in which things of several owners are.
+    Directory,
+    /// The record of a layer, or of one whose removal was begun: its name.
+    LayerRecord(&'p [u8]),
+    /// A mount: the first name of it.
+    Mount(&'p [u8]),
+    /// A layer on its way, or a record of intent: its name.
+    WriteSet(&'p [u8]),
+    /// The config or the metadata of an image: its name.
+    Image(&'p [u8]),
+    /// Anything else: names of images, what `distribution` remembers.
+    Other,
+}
+
+/// Says whose a path below the root is.
+pub(crate) fn whose<'p>(names: &'p [&'p [u8]]) -> RootPath<'p> {
+    let is = |name: &[u8], known: &str| name == known.as_bytes();
+    match names {
+        [] => RootPath::Directory,
+        [only] if [IMAGE, CONTAINERS, VOLUMES].iter().any(|known| is(only, known)) => RootPath::Directory,
+        [image, driver, below @ ..] if is(image, IMAGE) => RootPath::Images { driver, of: whose_of_images(below) },
+        [containers, id, below @ ..] if is(containers, CONTAINERS) => RootPath::Container { id, below },
+        [volumes, name, below @ ..] if is(volumes, VOLUMES) => RootPath::Volume { name, below },
+        [buildkit, ..] if is(buildkit, BUILDKIT) => RootPath::BuildCache,
+        _ => RootPath::Other,
+    }
+}
+
+/// Makes what a name in a place is.
+type Named<'p> = fn(&'p [u8]) -> ImagesPath<'p>;
+
+fn whose_of_images<'p>(names: &'p [&'p [u8]]) -> ImagesPath<'p> {
+    let after = |known: &[&str]| {
+        let (head, tail) = names.split_at_checked(known.len())?;
+        head.iter().zip(known).all(|(name, known)| *name == known.as_bytes()).then_some(tail)
+    };
+    let places: [(&[&str], Named<'p>); 5] = [
+        (&LAYER_RECORDS, ImagesPath::LayerRecord),
+        (&MOUNTS, ImagesPath::Mount),
+        (&WRITE_SETS, ImagesPath::WriteSet),
+        (&CONFIGS, ImagesPath::Image),
+        (&METADATA, ImagesPath::Image),
+    ];
+    for (place, named) in places {
+        let is_above = names.len() <= place.len() && names.iter().zip(place).all(|(a, b)| *a == b.as_bytes());
+        match after(place) {
+            _ if is_above => return ImagesPath::Directory,
+            Some([name, ..]) => return named(name),
+            _ => {}
+        }
+    }
+    ImagesPath::Other
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(path: &str) -> Vec<&[u8]> {
+        path.split('/').filter(|name| !name.is_empty()).map(str::as_bytes).collect()
+    }
+
+    #[test]
+    fn paths_are_told_apart() {
+        for (path, expected) in [
+            ("", ImagesPath::Directory),
+            ("layerdb", ImagesPath::Directory),
+            ("layerdb/mounts", ImagesPath::Directory),
+            ("imagedb/content/sha256", ImagesPath::Directory),
+            ("layerdb/sha256/ab/diff", ImagesPath::LayerRecord(b"ab")),
+            ("layerdb/mounts/c/parent", ImagesPath::Mount(b"c")),
+            ("layerdb/tmp/write-set-1", ImagesPath::WriteSet(b"write-set-1")),
+            ("imagedb/metadata/sha256/ab/parent", ImagesPath::Image(b"ab")),
+            ("imagedb/metadata/md5", ImagesPath::Other),
+            ("repositories.json", ImagesPath::Other),
+            ("layerdb/other/x", ImagesPath::Other),
+        ] {
+            assert_eq!(whose_of_images(&names(path)), expected, "{path}");
+        }
+        for (path, expected) in [
+            ("", RootPath::Directory),
+            ("image", RootPath::Directory),
+            ("volumes", RootPath::Directory),
+            ("volumes/metadata.db", RootPath::Volume { name: b"metadata.db", below: &[] }),
+            ("image/vfs", RootPath::Images { driver: b"vfs", of: ImagesPath::Directory }),
+            ("containers/c/hostname", RootPath::Container { id: b"c", below: &[b"hostname"] }),
+            ("buildkit", RootPath::BuildCache),
+            ("plugins/x", RootPath::Other),
+        ] {
+            assert_eq!(whose(&names(path)), expected, "{path}");
+        }
+    }
+}

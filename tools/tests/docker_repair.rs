@@ -4,18 +4,18 @@
 
 #[allow(dead_code, reason = "what readers say of a situation is for other tests")]
 mod damagesupport;
+#[allow(dead_code, reason = "not every test asks everything")]
+mod repairsupport;
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use damagesupport::small::{BASE, CHILD, Store};
 use damagesupport::table::{Dockerd as Verdict, SITUATIONS};
-use serde_json::Value;
+use repairsupport::{damage, outline, repair};
 use testkit::cases::Expected;
 use testkit::dockerd::Dockerd;
-use testkit::{quiet, saved, tree};
+use testkit::{quiet, saved};
 
 /// What a repair of a situation of the table comes to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,7 +44,7 @@ fn ends(name: &str) -> (End, End) {
         | "stale link"
         | "temporary file" => (Untouched, Untouched),
         "container without mount" | "container's directory missing" | "container's config empty" => (Left, Left),
-        "lowest record missing" => (Left, Sound),
+        "lowest record missing" | "record of no content" => (Left, Sound),
         "journal missing" | "journal empty" | "journal no gzip" => (Left, Sound),
         "layer directory missing" | "config of another hash" | "config empty" | "config missing" => (Left, Restored),
         // Without a source only the name is known that a container was made by.
@@ -58,13 +58,6 @@ struct Bench {
     dir: tempfile::TempDir,
     template: Store,
     before: Vec<Expected>,
-}
-
-/// What a repair said.
-struct Said {
-    status: Option<i32>,
-    report: Value,
-    stderr: String,
 }
 
 impl Bench {
@@ -90,43 +83,7 @@ impl Bench {
 
     /// What differs from what dockerd wrote.
     fn changes(&self, store: &Store) -> Vec<String> {
-        let mut now = outline(&store.root);
-        now.retain(|entry| !entry.path.windows(8).any(|part| part == b".broken-"));
-        testkit::tree_changes(&self.before, &now)
-    }
-}
-
-/// Everything of a store but for the times of what is not a layer's content.
-fn outline(root: &Path) -> Vec<Expected> {
-    let mut found = tree::walk(root);
-    let parts = [&b"./image"[..], b"image", b"overlay2", b"containers"];
-    found.retain(|entry| parts.iter().any(|part| entry.path.starts_with(part)));
-    for entry in &mut found {
-        let content = entry.path.starts_with(b"overlay2/") && entry.path.windows(6).any(|part| part == b"/diff/");
-        if !content || entry.kind == 'd' {
-            entry.mtime = None;
-        }
-    }
-    found
-}
-
-fn repair(root: &Path, sources: &[PathBuf], flags: &[&str]) -> Said {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_layerfs"));
-    command.arg("--root").arg(root).args(["system", "repair", "--json"]).args(flags);
-    command.args(sources.iter().flat_map(|source| [OsString::from("--from"), source.into()]));
-    let output = command.output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    Said { status: output.status.code(), report, stderr }
-}
-
-impl Said {
-    fn count(&self, what: &str) -> usize {
-        self.report[what].as_array().map_or(0, Vec::len)
-    }
-
-    fn is_clean(&self) -> bool {
-        self.status == Some(0) && self.count("steps") == 0 && self.count("unmended") == 0
+        testkit::tree_changes(&self.before, &outline(&store.root))
     }
 }
 
@@ -162,6 +119,7 @@ fn mend(store: &Store, sources: &[PathBuf], flags: &[&str], end: End) -> Vec<Str
             if !again.is_clean() {
                 report.push(format!("still not clean: {:?} {}", again.status, again.report));
             }
+            report.extend(damage(&store.root));
         }
         Left => {
             if applied.status != Some(1) || applied.count("unmended") == 0 || again.status != Some(1) {
@@ -243,4 +201,83 @@ fn docker_runs_and_saves_what_was_mended() {
         assert!(situation.dockerd != Verdict::Refuses, "the table has a situation more");
     }
     testkit::assert_none("repair", &report);
+}
+
+fn empty_record(store: &Store) {
+    let record = store.at("LAYERDB/TOP");
+    fs::read_dir(&record).unwrap().for_each(|file| fs::remove_file(file.unwrap().path()).unwrap());
+}
+
+/// What users report of crashes, clean-up scripts and disks, all at once: dockerd says that it is sound again.
+#[test]
+fn docker_runs_and_saves_after_many_damages() {
+    let Some(_turn) = testkit::docker() else { return };
+    let bench = Bench::new();
+    let store = bench.damaged(|store| {
+        // A registration that was cut short; an executable that never reached the disk.
+        empty_record(store);
+        fs::write(store.at("overlay2/LOWEST-CACHE/diff/bin/busybox"), "").unwrap();
+        // The link is lost in both places.
+        fs::write(store.at("overlay2/LOWEST-CACHE/link"), "").unwrap();
+        fs::remove_file(store.at("overlay2/l/LOWEST-LINK")).unwrap();
+        fs::write(store.at("image/overlay2/repositories.json"), "").unwrap();
+        // A removal that was cut short, with its directory.
+        let (record, orphan) = (store.at("LAYERDB/LOWEST-12-removing"), store.at("overlay2").join("f".repeat(64)));
+        fs::create_dir(&record).unwrap();
+        fs::write(record.join("cache-id"), "f".repeat(64)).unwrap();
+        fs::create_dir_all(orphan.join("diff/sub")).unwrap();
+    });
+    let mut report = mend(&store, &bench.archives(), &[], Sound);
+    let orphan = store.at("overlay2").join("f".repeat(64));
+    if orphan.exists() {
+        report.push("the directory of a removal is left".into());
+    }
+    report.extend(judge(&store, bench.dir.path(), &[BASE, CHILD]));
+    testkit::assert_none("repair", &report);
+}
+
+/// Without a source a record that is empty goes, and dockerd can load the image again, which it could not before.
+#[test]
+fn docker_loads_again_what_an_empty_record_kept_out() {
+    let Some(_turn) = testkit::docker() else { return };
+    let bench = Bench::new();
+    let damage = |store: &Store| {
+        empty_record(store);
+        // Its container is gone: nothing says any more which directory is the layer's.
+        fs::remove_dir_all(store.at("containers/CONTAINER")).unwrap();
+        fs::remove_dir_all(store.at("MOUNTS/CONTAINER")).unwrap();
+    };
+    let store = bench.damaged(damage);
+    let archive = bench.dir.path().join("child.tar");
+    let load = |store: &Store| {
+        let daemon = Dockerd::start(&store.root);
+        let output = daemon.docker(&["load", "-i", archive.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let ran = daemon.docker(&["run", "--rm", "--network", "none", CHILD, "cat", "/child"]);
+        daemon.stop();
+        (output.status.success() && ran.status.success(), said)
+    };
+    let (loaded, said) = load(&store);
+    assert!(!loaded && said.contains("file exists"), "{said}");
+    let store = bench.damaged(damage);
+    testkit::assert_none("repair", &mend(&store, &[], &[], Left));
+    assert!(!store.at("LAYERDB/TOP").exists());
+    let (loaded, said) = load(&store);
+    assert!(loaded, "{said}");
+}
+
+/// A store that a daemon runs on is not even planned for.
+#[test]
+fn docker_keeps_a_repair_away() {
+    let Some(_turn) = testkit::docker() else { return };
+    let bench = Bench::new();
+    let store = bench.damaged(|store| fs::remove_file(store.at("LAYERDB/TOP/size")).unwrap());
+    let daemon = Dockerd::start(&store.root);
+    for flags in [&[][..], &["--apply"]] {
+        let said = repair(&store.root, &[], flags);
+        assert_eq!(said.status, Some(1), "{}", said.stderr);
+        assert!(said.stderr.contains("is not written to"), "{}", said.stderr);
+    }
+    daemon.stop();
+    assert!(!store.at("LAYERDB/TOP/size").exists());
 }

@@ -144,7 +144,7 @@ impl Work<'_> {
             };
             Unmended {
                 subject: step.subject,
-                reason: format!("{}; it did not help to {}", step.cause, step.mending),
+                reason: format!("{}, and it did not help to {}", step.cause, step.mending),
                 advice,
             }
         }));
@@ -159,7 +159,11 @@ impl Work<'_> {
     fn perform(&mut self, step: &Step) -> Result<bool, RepairError> {
         let transaction = &self.transaction;
         match &step.mending {
-            Mending::FinishRemoval { record } => transaction.finish_removal(record)?,
+            Mending::FinishRemoval { record } => {
+                transaction.finish_removal(record)?;
+                // Where somebody may need its directory, it stays.
+                return Ok(!transaction.root().layers.removing()?.contains(record));
+            }
             Mending::RewriteNames { names } => {
                 names::rewrite(&transaction.root().images_dir, names, transaction.syncs())?;
             }

@@ -224,7 +224,6 @@ impl Planner<'_> {
         let mut steps = std::mem::take(&mut self.plan.steps);
         steps.sort_by_cached_key(|step| match &step.mending {
             Mending::RewriteNames { .. } => (0, 0),
-            Mending::FinishRemoval { .. } => (1, 0),
             Mending::RenameRecord { .. } => (2, 0),
             Mending::RestoreField { .. } => (3, 0),
             Mending::DropRecord { .. } => (4, 0),
@@ -235,6 +234,8 @@ impl Planner<'_> {
             Mending::RestoreMountFile { .. } => (6, 0),
             Mending::Restack(_) => (7, 0),
             Mending::ForgetImageParent { .. } => (9, 0),
+            // When all records can be read, more is known to be dead.
+            Mending::FinishRemoval { .. } => (10, 0),
         });
         self.plan.steps = steps;
     }

@@ -165,8 +165,15 @@ fn subject(subject: &Subject) -> String {
     match (subject, id) {
         ("references", _) => "names of images".into(),
         ("build_cache", _) => "build cache".into(),
-        (kind, id) => format!("{kind} {}", id.unwrap_or_default()),
+        (kind, id) => format!("{kind} {}", short(&id.unwrap_or_default())),
     }
+}
+
+/// An id as docker shortens it; a name as it is.
+fn short(id: &str) -> &str {
+    let hex = id.strip_prefix("sha256:").unwrap_or(id);
+    let is_id = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id { &hex[..12] } else { id }
 }
 
 fn advice(advice: Advice) -> &'static str {

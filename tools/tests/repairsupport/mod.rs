@@ -1,0 +1,77 @@
+//! Shared by the tests of repairs: what is asked and said, and what a store holds.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use testkit::cases::Expected;
+use testkit::tree;
+
+/// What a repair said.
+pub(crate) struct Said {
+    pub(crate) status: Option<i32>,
+    pub(crate) report: Value,
+    pub(crate) stderr: String,
+}
+
+/// Everything of a store but for the times of what is not a layer's content.
+pub(crate) fn outline(root: &Path) -> Vec<Expected> {
+    let mut found = tree::walk(root);
+    let parts = [&b"image"[..], b"overlay2", b"vfs", b"containers"];
+    // What a repair keeps of a broken file.
+    found.retain(|entry| !entry.path.windows(8).any(|part| part == b".broken-"));
+    found.retain(|entry| parts.iter().any(|part| entry.path.starts_with(part)));
+    for entry in &mut found {
+        let overlay = entry.path.starts_with(b"overlay2/") && entry.path.windows(6).any(|part| part == b"/diff/");
+        let content = overlay || entry.path.starts_with(b"vfs/dir/");
+        if !content || entry.kind == 'd' {
+            entry.mtime = None;
+        }
+    }
+    found
+}
+
+pub(crate) fn command(root: &Path, sources: &[PathBuf], flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_layerfs"));
+    command.arg("--root").arg(root).args(["system", "repair", "--json"]).args(flags);
+    command.args(sources.iter().flat_map(|source| [OsString::from("--from"), source.into()]));
+    command
+}
+
+/// Runs it to its end.
+pub(crate) fn repair(root: &Path, sources: &[PathBuf], flags: &[&str]) -> Said {
+    let output = command(root, sources, flags).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    Said { status: output.status.code(), report, stderr }
+}
+
+impl Said {
+    pub(crate) fn count(&self, what: &str) -> usize {
+        self.report[what].as_array().map_or(0, Vec::len)
+    }
+
+    pub(crate) fn is_clean(&self) -> bool {
+        self.status == Some(0) && self.count("steps") == 0 && self.count("unmended") == 0
+    }
+}
+
+/// What `system check --deep` still calls damaged.
+pub(crate) fn damage(root: &Path) -> Vec<String> {
+    let mut check = Command::new(env!("CARGO_BIN_EXE_layerfs"));
+    check.arg("--root").arg(root).args(["system", "check", "--deep", "--quiet", "--json"]);
+    let output = check.output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    let findings = report["findings"].as_array().unwrap();
+    let damage = findings.iter().filter(|finding| finding["severity"] != "note");
+    damage.map(|finding| format!("system check finds {finding}")).collect()
+}
+
+impl Said {
+    /// The stable names of what was done, or would be.
+    pub(crate) fn repairs(&self) -> Vec<&str> {
+        self.report["steps"].as_array().unwrap().iter().map(|step| step["repair"].as_str().unwrap()).collect()
+    }
+}

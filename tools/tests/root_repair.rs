@@ -1,0 +1,256 @@
+//! Repairs of many damages at once that are killed, or of which a call fails: the next one finishes them. Contents, other
+//! drivers, and the images that are chosen.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+#[allow(dead_code, reason = "not every test asks everything")]
+mod repairsupport;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use repairsupport::{command, damage, outline, repair};
+use tempfile::TempDir;
+use testkit::cases::Expected;
+use testkit::run::{Input, layer_unpack, run};
+use testkit::{Random, kill, store::Store};
+
+const NAME: &str = "layerfs-test/busybox:1";
+
+/// Calls by which names and contents change, appear and go.
+const CHANGES: &[&str] =
+    &["renameat", "renameat2", "unlinkat", "mkdirat", "symlinkat", "fsync", "syncfs", "write", "openat"];
+
+/// A store with an image of several layers, whole and damaged.
+struct Bench {
+    dir: TempDir,
+    before: Vec<Expected>,
+    image: String,
+    /// Chain ids and directories, the lowest first.
+    layers: Vec<(String, PathBuf)>,
+}
+
+fn import(archive: &Path, root: &Path, flags: &[&str]) {
+    let mut import = layer_unpack(&[archive.as_os_str(), "--root".as_ref(), root.as_os_str()]);
+    import.args(flags);
+    run(import, Input::Nothing).ok();
+}
+
+/// Without what differs although it says the same: compressed journals.
+fn lasting(root: &Path) -> Vec<Expected> {
+    let mut found = outline(root);
+    found.retain(|entry| !entry.path.ends_with(b"tar-split.json.gz"));
+    // Of an image whose parent was forgotten.
+    found.retain(|entry| !entry.path.starts_with(b"image/overlay2/imagedb/metadata/sha256/"));
+    found
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = testkit::scratch();
+        let original = dir.path().join("original");
+        import(&archive(), &original, &[]);
+        let store = Store::read(&original);
+        let image = store.tags[NAME].clone();
+        let diffs = store.diffs();
+        let text = |chain: &str, file: &str| {
+            fs::read_to_string(original.join("image/overlay2/layerdb/sha256").join(chain).join(file))
+                .unwrap_or_default()
+        };
+        let mut chains: Vec<String> =
+            diffs.keys().map(|chain| chain.trim_start_matches("sha256:").to_owned()).collect();
+        let depth = |chain: &String| {
+            std::iter::successors(Some(chain.clone()), |chain| {
+                let parent = text(chain, "parent");
+                parent.strip_prefix("sha256:").map(str::to_owned)
+            })
+            .count()
+        };
+        chains.sort_by_key(depth);
+        let layers = chains.iter().map(|chain| (chain.clone(), PathBuf::from(text(chain, "cache-id")))).collect();
+        let bench = Self { before: lasting(&original), image: image.trim_start_matches("sha256:").into(), layers, dir };
+        let damaged = bench.dir.path().join("damaged");
+        copy(&original, &damaged);
+        bench.damage(&damaged);
+        bench
+    }
+
+    /// Everything that a crash, a full disk and a clean-up script have done to it.
+    fn damage(&self, root: &Path) {
+        let record =
+            |at: usize, file: &str| root.join("image/overlay2/layerdb/sha256").join(&self.layers[at].0).join(file);
+        let home = |at: usize, file: &str| root.join("overlay2").join(&self.layers[at].1).join(file);
+        let top = self.layers.len() - 1;
+        let cut = |path: PathBuf, bytes: usize| {
+            let whole = fs::read(&path).unwrap();
+            fs::write(path, &whole[..whole.len() - bytes]).unwrap();
+        };
+        cut(root.join("image/overlay2/repositories.json"), 3);
+        fs::write(home(0, "diff/etc/passwd"), "").unwrap();
+        let link = fs::read_to_string(home(0, "link")).unwrap();
+        fs::remove_file(root.join("overlay2/l").join(link)).unwrap();
+        fs::remove_file(record(1, "size")).unwrap();
+        cut(record(1, "tar-split.json.gz"), 8);
+        for file in [home(top, "lower"), home(top, "link"), record(top, "parent")] {
+            fs::write(file, "").unwrap();
+        }
+        fs::remove_file(record(top, "diff")).unwrap();
+        fs::remove_file(record(top, "cache-id")).unwrap();
+        let removing = root.join("image/overlay2/layerdb/sha256").join(format!("{}-12-removing", "e".repeat(64)));
+        fs::create_dir(&removing).unwrap();
+        fs::write(removing.join("cache-id"), "f".repeat(64)).unwrap();
+        fs::create_dir_all(root.join("overlay2").join("f".repeat(64)).join("diff/sub")).unwrap();
+        let metadata = root.join("image/overlay2/imagedb/metadata/sha256").join(&self.image);
+        fs::create_dir_all(&metadata).unwrap();
+        fs::write(metadata.join("parent"), "no").unwrap();
+    }
+
+    fn copy(&self) -> PathBuf {
+        let root = self.dir.path().join("root");
+        let _ = fs::remove_dir_all(&root);
+        copy(&self.dir.path().join("damaged"), &root);
+        root
+    }
+
+    /// What is wrong after a repair that has to put everything right.
+    fn after_repair(&self, root: &Path) -> Vec<String> {
+        let said = repair(root, &[archive()], &["--apply"]);
+        let mut report = Vec::new();
+        if said.status != Some(0) {
+            report.push(format!("not mended: {:?} {} {}", said.status, said.report, said.stderr));
+        }
+        report.extend(testkit::tree_changes(&self.before, &lasting(root)));
+        let store = Store::read(root);
+        report.extend(store.not_replayable());
+        report.extend(store.unreferenced());
+        report.extend(damage(root));
+        let again = repair(root, &[archive()], &["--apply", "--deep"]);
+        if !again.is_clean() {
+            report.push(format!("still not clean: {:?} {}", again.status, again.report));
+        }
+        report
+    }
+
+    /// How often a repair makes each call.
+    fn calls(&self) -> Vec<(&'static str, u32)> {
+        let (root, log) = (self.copy(), self.dir.path().join("log"));
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", log.to_str().unwrap(), "-e", &format!("trace={}", CHANGES.join(","))]);
+        let repair = command(&root, &[archive()], &["--apply"]);
+        strace.arg(repair.get_program()).args(repair.get_args());
+        run(strace, Input::Nothing).ok();
+        let log = fs::read_to_string(log).unwrap();
+        let count = |call: &str| log.lines().filter(|line| line.contains(&format!(" {call}("))).count();
+        CHANGES.iter().map(|call| (*call, u32::try_from(count(call)).unwrap())).collect()
+    }
+
+    /// What is wrong after a repair in which something was injected in place of a call, and the one after it.
+    fn disturbed(&self, call: &str, number: u32, what: &str) -> Vec<String> {
+        let root = self.copy();
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+        strace.args(["-e", &format!("inject={call}:{what}:when={number}")]);
+        let repair = command(&root, &[archive()], &["--apply"]);
+        strace.arg(repair.get_program()).args(repair.get_args());
+        run(strace, Input::Nothing);
+        self.after_repair(&root).into_iter().map(|line| format!("{what} at {call} {number}: {line}")).collect()
+    }
+}
+
+fn archive() -> PathBuf {
+    testkit::golden("busybox-20.10.tar")
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
+#[test]
+fn root_repair_puts_right_many_damages_at_once() {
+    if !testkit::is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    testkit::assert_none("repair", &bench.after_repair(&bench.copy()));
+}
+
+#[test]
+fn root_repair_is_finished_after_kills_and_failing_calls() {
+    if !testkit::is_root() || !testkit::tier("root", kill::can_count_calls(), "install strace") {
+        return;
+    }
+    let bench = Bench::new();
+    let faults = ["signal=SIGKILL", "error=ENOSPC", "error=EIO", "signal=SIGKILL"];
+    let mut moments: Vec<(&str, u32, &str)> = bench
+        .calls()
+        .into_iter()
+        .flat_map(|(call, count)| (1..=count).map(move |number| (call, number, faults[number as usize % faults.len()])))
+        .collect();
+    let all = moments.len();
+    if !testkit::full_sweep() {
+        // Most calls read and fill files: as many of those that change names are taken.
+        let mut random = Random::new(11);
+        let (rare, common): (Vec<_>, Vec<_>) =
+            moments.into_iter().partition(|(call, ..)| !matches!(*call, "write" | "openat" | "fsync"));
+        let mut take = |from: &[(&'static str, u32, &'static str)]| {
+            (0..10).map(|_| from[random.below(from.len() as u64) as usize]).collect::<Vec<_>>()
+        };
+        moments = [take(&rare), take(&common)].concat();
+    }
+    eprintln!("{} of {all} moments", moments.len());
+    let report: Vec<String> =
+        moments.iter().flat_map(|(call, number, what)| bench.disturbed(call, *number, what)).collect();
+    testkit::assert_none("after a repair that was disturbed", &report);
+}
+
+/// Each layer of vfs holds those below it: a damaged one, and one that is gone, are made from a source and their parents.
+#[test]
+fn root_repair_fills_layers_of_vfs() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let root = dir.path().join("root");
+    import(&archive(), &root, &["--storage-driver", "vfs"]);
+    let before = outline(&root);
+    let records = fs::read_dir(root.join("image/vfs/layerdb/sha256")).unwrap().map(|entry| entry.unwrap().path());
+    let (lowest, others): (Vec<PathBuf>, Vec<PathBuf>) = records.partition(|record| !record.join("parent").exists());
+    let directory = |record: &PathBuf| root.join("vfs/dir").join(fs::read_to_string(record.join("cache-id")).unwrap());
+    let (lowest, other) = (directory(&lowest[0]), directory(&others[0]));
+    fs::write(lowest.join("etc/passwd"), "root::0:0::/:\n").unwrap();
+    fs::remove_dir_all(other).unwrap();
+    let planned = repair(&root, &[archive()], &[]);
+    assert_eq!(planned.repairs(), ["reextract-layer", "reextract-layer"], "{}", planned.report);
+    let said = repair(&root, &[archive()], &["--apply"]);
+    assert_eq!(said.status, Some(0), "{} {}", said.report, said.stderr);
+    let mut report = testkit::tree_changes(&before, &outline(&root));
+    // Compressed anew.
+    report.retain(|line| !line.contains("tar-split.json.gz"));
+    testkit::assert_none("vfs", &report);
+    assert!(repair(&root, &[archive()], &["--apply", "--deep"]).is_clean());
+}
+
+#[test]
+fn root_repair_mends_the_images_that_are_chosen() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let root = dir.path().join("root");
+    import(&archive(), &root, &[]);
+    import(&testkit::golden("layers-20.10.tar"), &root, &[]);
+    let records = root.join("image/overlay2/layerdb/sha256");
+    for record in fs::read_dir(&records).unwrap() {
+        fs::remove_file(record.unwrap().path().join("size")).unwrap();
+    }
+    let all = repair(&root, &[], &[]).count("steps");
+    let some = repair(&root, &[], &[NAME]).count("steps");
+    assert!(some > 0 && some < all, "{some} of {all}");
+    assert_eq!(repair(&root, &[], &[NAME, "--apply"]).status, Some(0));
+    assert_eq!(repair(&root, &[], &[NAME]).count("steps"), 0);
+    assert_eq!(repair(&root, &[], &[]).count("steps"), all - some);
+    let said = repair(&root, &[], &["nosuch:1"]);
+    assert_eq!(said.status, Some(1));
+    assert!(said.stderr.contains("no such image: nosuch:1"), "{}", said.stderr);
+}

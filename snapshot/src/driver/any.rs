@@ -1,6 +1,6 @@
 //! The driver of a data-root, whichever it is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use layerfs::apply::XattrNamespace;
 use layerfs::delete::Deletion;
@@ -115,8 +115,12 @@ impl Driver for AnyDriver {
         self.driver().remove(dead, deletion)
     }
 
-    fn remove_stale_link(&self, link: &str) -> Result<bool, StoreError> {
-        self.driver().remove_stale_link(link)
+    fn is_stale_link(&self, link: &str) -> Result<bool, StoreError> {
+        self.driver().is_stale_link(link)
+    }
+
+    fn belongings(&self, id: &CacheId) -> Result<Vec<PathBuf>, StoreError> {
+        self.driver().belongings(id)
     }
 
     fn last_stood_on(&self, id: &CacheId) -> Result<Option<i64>, StoreError> {

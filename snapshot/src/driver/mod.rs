@@ -35,6 +35,8 @@ pub use room::Room;
 
 use layerfs::delete::Deletion;
 
+use std::path::PathBuf;
+
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::CacheId;
@@ -91,14 +93,20 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// [`StoreError::Io`]
     fn room(&self) -> Result<Room, StoreError>;
 
-    /// Removes the short name of a layer if it leads to nothing that is there; a missing one is fine. Returns whether it is gone.
-    /// Drivers without such names have none.
+    /// Whether the short name of a layer leads to nothing that is there; so does one that is not there. Drivers without such names
+    /// have none.
     ///
     /// # Errors
     /// [`StoreError`]
-    fn remove_stale_link(&self, _link: &str) -> Result<bool, StoreError> {
+    fn is_stale_link(&self, _link: &str) -> Result<bool, StoreError> {
         Ok(true)
     }
+
+    /// What there is of a layer, complete or not, below the home, in the order in which it may go.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Invalid`] for a layer that is mounted.
+    fn belongings(&self, id: &CacheId) -> Result<Vec<PathBuf>, StoreError>;
 
     /// When something was last made on top of a layer, a container or another layer, in seconds since 1970; `None` where the
     /// driver keeps no trace of that.

@@ -11,6 +11,7 @@
 //! layer to another. Follows moby v20.10.24 `daemon/graphdriver/vfs/driver.go`, but copies extended attributes, which dockerd
 //! loses, and gives no SELinux label.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
@@ -133,6 +134,17 @@ impl Driver for Vfs {
 
     fn entries(&self) -> Result<HomeEntries, StoreError> {
         HomeEntries::named(NAME, &self.0)
+    }
+
+    fn belongings(&self, id: &CacheId) -> Result<Vec<PathBuf>, StoreError> {
+        refuse_mounted(&self.0, id.as_str())?;
+        let mut there = Vec::new();
+        for name in [id.as_str().to_owned(), scratch(id)] {
+            if self.0.stat(&name)?.is_some() {
+                there.push(PathBuf::from(name));
+            }
+        }
+        Ok(there)
     }
 
     fn room(&self) -> Result<Room, StoreError> {

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 
 use layerfs::DiffId;
 
-use super::finish::{delete, is_anothers};
-use super::remains::{Remains, TemporaryPlace};
+use super::disposal::Disposal;
+use super::finish::is_anothers;
+use super::remains::Remains;
 use crate::catalog::with_causes;
 use crate::driver::Driver;
 use crate::error::StoreError;
@@ -72,7 +73,11 @@ fn mount_name(remains: &Remains) -> Option<&MountName> {
 }
 
 /// Clears mounts away: before the layers that only they need.
-pub(super) fn clear_mounts(root: &WritableRoot, remains: &[Remains]) -> Result<Vec<KeptRemains>, StoreError> {
+pub(super) fn clear_mounts(
+    root: &WritableRoot,
+    remains: &[Remains],
+    disposal: &Disposal,
+) -> Result<Vec<KeptRemains>, StoreError> {
     let (mounts, kept) = orphan_mounts(root, remains)?;
     if mounts.is_empty() {
         return Ok(kept);
@@ -80,22 +85,27 @@ pub(super) fn clear_mounts(root: &WritableRoot, remains: &[Remains]) -> Result<V
     let going: Vec<Remains> =
         remains.iter().filter(|one| mount_name(one).is_some_and(|name| mounts.contains(name))).cloned().collect();
     let owners = Owners::read(root, &Departing { mounts, ..Departing::default() })?;
-    Clearing::new(root, &owners).all(&going, kept)
+    Clearing::new(root, &owners, disposal).all(&going, kept)
 }
 
 /// Clears everything else away: after the layers that go.
-pub(super) fn clear_rest(root: &WritableRoot, remains: &[Remains]) -> Result<Vec<KeptRemains>, StoreError> {
+pub(super) fn clear_rest(
+    root: &WritableRoot,
+    remains: &[Remains],
+    disposal: &Disposal,
+) -> Result<Vec<KeptRemains>, StoreError> {
     let rest: Vec<Remains> = remains.iter().filter(|one| mount_name(one).is_none()).cloned().collect();
     if rest.is_empty() {
         return Ok(Vec::new());
     }
     let owners = Owners::read(root, &Departing::default())?;
-    Clearing::new(root, &owners).all(&rest, Vec::new())
+    Clearing::new(root, &owners, disposal).all(&rest, Vec::new())
 }
 
 /// Remains on their way out, with the answers that are asked for once.
 struct Clearing<'r> {
     root: &'r WritableRoot,
+    disposal: &'r Disposal,
     directories: Directories<'r>,
     /// Short names that lead to nothing and that something in the home stands on.
     wanted_links: OnceCell<HashSet<String>>,
@@ -104,8 +114,14 @@ struct Clearing<'r> {
 }
 
 impl<'r> Clearing<'r> {
-    fn new(root: &'r WritableRoot, owners: &'r Owners) -> Self {
-        Self { root, directories: owners.directories(), wanted_links: OnceCell::new(), layers: OnceCell::new() }
+    fn new(root: &'r WritableRoot, owners: &'r Owners, disposal: &'r Disposal) -> Self {
+        Self {
+            root,
+            disposal,
+            directories: owners.directories(),
+            wanted_links: OnceCell::new(),
+            layers: OnceCell::new(),
+        }
     }
 
     /// Goes on with the others where one cannot be removed, and returns the first error at the end.
@@ -138,7 +154,6 @@ impl<'r> Clearing<'r> {
                 {
                     return Ok(Err(reason));
                 }
-                root.layers.forget(name)?;
             }
             Remains::Registration(name) => {
                 let id = match root.layers.leftover_cache_id(name) {
@@ -151,14 +166,13 @@ impl<'r> Clearing<'r> {
                 {
                     return Ok(Err(reason));
                 }
-                root.layers.tmp()?.remove_tree(name)?;
             }
             Remains::Directory(id) => return self.clear_directory(id, None, true),
             Remains::Link(link) => {
                 if self.wanted_links()?.contains(link) {
                     return Ok(Err(RemainsStay::InUse));
                 }
-                if !root.driver.remove_stale_link(link)? {
+                if !root.driver.is_stale_link(link)? {
                     return Ok(Err(RemainsStay::InUse));
                 }
             }
@@ -166,13 +180,11 @@ impl<'r> Clearing<'r> {
                 if root.images.written(*id)?.is_some() {
                     return Ok(Err(RemainsStay::InUse));
                 }
-                root.images.forget(*id)?;
             }
             Remains::Sources(id) => {
                 if let Some(reason) = self.has_layer(*id)? {
                     return Ok(Err(reason));
                 }
-                distribution::remove_sources(&root.images_dir, *id)?;
             }
             Remains::Blob(digest) => {
                 if let Some(id) = distribution::diff_id_of(&root.images_dir, *digest)?
@@ -180,11 +192,10 @@ impl<'r> Clearing<'r> {
                 {
                     return Ok(Err(reason));
                 }
-                distribution::remove_blob(&root.images_dir, *digest)?;
             }
-            Remains::Temporary { place, name } => clear_temporary(root, *place, name)?,
+            Remains::Temporary { .. } => {}
         }
-        Ok(Ok(()))
+        self.disposal.remove(root, &remains.place(root.driver.name())).map(Ok)
     }
 
     /// Removes a directory. One that is another's is fine where it is a record that goes.
@@ -195,7 +206,7 @@ impl<'r> Clearing<'r> {
         is_all: bool,
     ) -> Result<Result<(), RemainsStay>, StoreError> {
         match self.directories.dead(id, removing) {
-            Ok(dead) => delete(self.root, &dead).map(Ok),
+            Ok(dead) => self.disposal.remove_directory(self.root, &dead).map(Ok),
             Err(reason) if !is_all && is_anothers(&reason) => Ok(Ok(())),
             Err(reason) => Ok(Err(reason.into())),
         }
@@ -216,8 +227,10 @@ impl<'r> Clearing<'r> {
                 return Ok(Err(reason));
             }
         }
-        if let Some(mounts) = mounts {
-            mount::remove(mounts, name)?;
+        match (self.disposal, mounts) {
+            // A name with slashes leaves directories that are empty.
+            (Disposal::Delete, Some(mounts)) => mount::remove(mounts, name)?,
+            _ => self.disposal.remove(self.root, &Remains::Mount(name.clone()).place(self.root.driver.name()))?,
         }
         Ok(Ok(()))
     }
@@ -246,12 +259,5 @@ impl<'r> Clearing<'r> {
             Some(Err(cause)) => Some(RemainsStay::Unknown(cause.clone())),
             None => Some(RemainsStay::InUse),
         })
-    }
-}
-
-fn clear_temporary(root: &WritableRoot, place: TemporaryPlace, name: &str) -> Result<(), StoreError> {
-    match root.images_dir.descend(place.path())? {
-        Some(dir) => dir.unlink(name),
-        None => Ok(()),
     }
 }

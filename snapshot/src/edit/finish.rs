@@ -2,18 +2,23 @@
 //!
 //! Each step may be done again, so that recovery calls what the transaction itself calls.
 
+use std::path::PathBuf;
+
 use layerfs::ChainId;
 
 use super::clear::{KeptRemains, clear_mounts, clear_rest};
+use super::disposal::Disposal;
 use super::record::{Note, Record};
+use super::remains::Remains;
 use crate::driver::Driver;
 use crate::error::StoreError;
-use crate::ids::CacheId;
+use crate::ids::{CacheId, ImageId};
 use crate::liveness::{Claim, Dead, Departing, Directories, Owners, StillAlive};
 use crate::root::WritableRoot;
 
 /// Does steps 8 to 13 of the [order](super). Returns what stays of what was to be cleared away.
 pub(super) fn finish(root: &WritableRoot, record: &Record, sync: bool) -> Result<Vec<KeptRemains>, StoreError> {
+    let disposal = Disposal::of_record(record)?;
     for (image, note) in &record.notes {
         // Skip an image that was removed meanwhile: it needs no metadata.
         if root.images.written(*image)?.is_none() {
@@ -25,20 +30,25 @@ pub(super) fn finish(root: &WritableRoot, record: &Record, sync: bool) -> Result
         }
     }
     for image in &record.removed_images {
-        root.images.remove(*image)?;
+        remove_image(root, *image, &disposal)?;
     }
     if sync && !record.removed_images.is_empty() {
         root.images.sync()?;
     }
     // Mounts first: layers may be there for them alone.
-    let mut kept = clear_mounts(root, &record.cleared)?;
-    remove_layers(root, &record.removed_layers, sync)?;
-    kept.extend(clear_rest(root, &record.cleared)?);
+    let mut kept = clear_mounts(root, &record.cleared, &disposal)?;
+    remove_layers(root, &record.removed_layers, &disposal, sync)?;
+    kept.extend(clear_rest(root, &record.cleared, &disposal)?);
     Ok(kept)
 }
 
 /// Removes layers, children before parents: first all are out of dockerd's sight, then their directories go.
-pub(super) fn remove_layers(root: &WritableRoot, layers: &[(ChainId, String)], sync: bool) -> Result<(), StoreError> {
+pub(super) fn remove_layers(
+    root: &WritableRoot,
+    layers: &[(ChainId, String)],
+    disposal: &Disposal,
+    sync: bool,
+) -> Result<(), StoreError> {
     if layers.is_empty() {
         return Ok(());
     }
@@ -49,16 +59,21 @@ pub(super) fn remove_layers(root: &WritableRoot, layers: &[(ChainId, String)], s
         root.layers.sync()?;
     }
     let names: Vec<String> = layers.iter().map(|(_, removing)| removing.clone()).collect();
-    remove_remains(root, &Owners::read_all(root, &Departing::default())?, &names)
+    remove_remains(root, &Owners::read_all(root, &Departing::default())?, &names, disposal)
 }
 
 /// Removes the directories of layers that are out of dockerd's sight already, and their records.
-pub(super) fn remove_remains(root: &WritableRoot, owners: &Owners, names: &[String]) -> Result<(), StoreError> {
+pub(super) fn remove_remains(
+    root: &WritableRoot,
+    owners: &Owners,
+    names: &[String],
+    disposal: &Disposal,
+) -> Result<(), StoreError> {
     let directories = owners.directories();
     let mut failed = None;
     for name in names {
         // If one directory cannot be removed, go on with the others and return the first error at the end.
-        if let Err(error) = remove_directory(root, &directories, name) {
+        if let Err(error) = remove_directory(root, &directories, name, disposal) {
             failed.get_or_insert(error);
         }
     }
@@ -66,7 +81,12 @@ pub(super) fn remove_remains(root: &WritableRoot, owners: &Owners, names: &[Stri
 }
 
 /// Removes the directory of a layer on its way out, and its record. A directory that somebody else may need stays.
-fn remove_directory(root: &WritableRoot, directories: &Directories<'_>, removing: &str) -> Result<(), StoreError> {
+fn remove_directory(
+    root: &WritableRoot,
+    directories: &Directories<'_>,
+    removing: &str,
+    disposal: &Disposal,
+) -> Result<(), StoreError> {
     let id = match root.layers.removing_cache_id(removing) {
         // The record's cache-id is invalid, so its directory is not known. Leave the record.
         Err(StoreError::Invalid { .. }) => return Ok(()),
@@ -74,13 +94,27 @@ fn remove_directory(root: &WritableRoot, directories: &Directories<'_>, removing
     };
     if let Some(id) = id {
         match directories.dead(&id, Some(removing)) {
-            Ok(dead) => delete(root, &dead)?,
+            Ok(dead) => disposal.remove_directory(root, &dead)?,
             Err(reason) if is_anothers(&reason) => {}
             // Somebody may need the directory. Keep the record: only it says to which layer the directory belonged.
             Err(_) => return Ok(()),
         }
     }
-    root.layers.forget(removing)
+    let place = Remains::Removal(removing.to_owned()).place(root.driver.name());
+    // In a quarantine it is the layer that it was.
+    let chain = removing.get(..64).unwrap_or(removing);
+    disposal.remove_as(root, &place, &place.with_file_name(chain))
+}
+
+/// Takes an image away. The config goes first: with it the image is gone.
+fn remove_image(root: &WritableRoot, image: ImageId, disposal: &Disposal) -> Result<(), StoreError> {
+    if matches!(disposal, Disposal::Delete) {
+        return root.images.remove(image);
+    }
+    let metadata = Remains::Metadata(image).place(root.driver.name());
+    let config: PathBuf =
+        ["image", root.driver.name(), "imagedb", "content", "sha256", &image.0.hex()].iter().collect();
+    [config, metadata].iter().try_for_each(|place| disposal.remove(root, place))
 }
 
 /// Removes a directory. It is the only place where a change to a store does.

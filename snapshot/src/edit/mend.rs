@@ -5,6 +5,7 @@ use std::fs::File;
 use layerfs::{ChainId, DiffId};
 
 use super::changes::Slot;
+use super::disposal::Disposal;
 use super::finish::{remove_layers, remove_remains};
 use super::transaction::Transaction;
 use crate::driver::{Driver, Restacking};
@@ -50,12 +51,17 @@ impl Transaction {
 
     /// Takes a record away, and the directory that it names, if nobody else may need that.
     pub(crate) fn drop_record(&self, layer: ChainId) -> Result<(), StoreError> {
-        remove_layers(&self.root, &[(layer, LayerStore::removing_name(layer))], self.sync)
+        remove_layers(&self.root, &[(layer, LayerStore::removing_name(layer))], &Disposal::Delete, self.sync)
     }
 
     /// Finishes the removal of a layer, if nobody may need its directory.
     pub(crate) fn finish_removal(&self, record: &str) -> Result<(), StoreError> {
-        remove_remains(&self.root, &Owners::read_all(&self.root, &Departing::default())?, &[record.to_owned()])
+        remove_remains(
+            &self.root,
+            &Owners::read_all(&self.root, &Departing::default())?,
+            &[record.to_owned()],
+            &Disposal::Delete,
+        )
     }
 
     /// Stores a config in the place of a damaged one.

@@ -39,12 +39,14 @@
 
 mod changes;
 mod clear;
+mod disposal;
 mod finish;
 mod image_removal;
 mod mend;
 mod record;
 mod recovery;
 mod remains;
+mod restore;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -57,4 +59,5 @@ pub(crate) use mend::Refill;
 pub(crate) use record::is_change_record;
 pub(crate) use remains::TEMPORARY;
 pub use remains::{Remains, TemporaryPlace};
+pub use restore::{Restored, restore};
 pub use transaction::Transaction;

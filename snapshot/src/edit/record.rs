@@ -12,6 +12,7 @@
 //!   {"last-updated":{"image":"sha256:...","time":"..."}}
 //!   {"remove-image":"sha256:<image id>"}
 //!   {"remove-layer":{"chain":"sha256:...","removing":"<name>"}}   children before parents
+//!   {"quarantine":"<path>"}                               what is taken away is moved there and not deleted
 //!   {"clear":{"directory":"<name>"}}                      remains of things that are gone, of any kind
 //!   {"end":8}                                             lines between the first and this one
 //! ```
@@ -55,6 +56,7 @@ enum Line {
     LastUpdated { image: ImageId, time: String },
     RemoveImage(ImageId),
     RemoveLayer { chain: ChainId, removing: String },
+    Quarantine(String),
     Clear(Remains),
     End(usize),
 }
@@ -85,12 +87,19 @@ pub(super) struct Record {
     pub(super) removed_layers: Vec<(ChainId, String)>,
     /// What is cleared away, in the order in which it is.
     pub(super) cleared: Vec<Remains>,
+    /// Where what goes is moved to, if it is not deleted.
+    pub(super) quarantine: Option<String>,
 }
 
 impl Record {
     /// Whether there is nothing to do.
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether remains are cleared away, and nothing else is done.
+    pub(super) fn only_clears(&self) -> bool {
+        *self == Self { cleared: self.cleared.clone(), ..Self::default() } && self.quarantine.is_none()
     }
 
     /// Whether anything is left to do after the commit point.
@@ -114,6 +123,7 @@ impl Record {
         lines.extend(self.removed_images.iter().copied().map(Line::RemoveImage));
         let removed = self.removed_layers.iter();
         lines.extend(removed.map(|(chain, removing)| Line::RemoveLayer { chain: *chain, removing: removing.clone() }));
+        lines.extend(self.quarantine.clone().map(Line::Quarantine));
         lines.extend(self.cleared.iter().cloned().map(Line::Clear));
         lines.push(Line::End(lines.len() - 1));
         let mut bytes = Vec::new();
@@ -162,6 +172,7 @@ impl Record {
                     }
                     record.removed_layers.push((chain, removing));
                 }
+                Line::Quarantine(path) => record.quarantine = Some(path),
                 Line::Clear(remains) if remains.is_valid() => record.cleared.push(remains),
                 Line::Clear(remains) => return Err(invalid(format!("{remains:?} is not the name of such a thing"))),
                 Line::End(count) if count == number => break,
@@ -261,6 +272,7 @@ mod tests {
             notes: vec![(image, Note::Parent(image)), (image, Note::LastUpdated("2026-01-01T00:00:00Z".into()))],
             removed_images: vec![image],
             removed_layers: vec![(chain, crate::schema::layer::LayerStore::removing_name(chain))],
+            quarantine: Some("/away".into()),
             cleared: vec![Remains::Mount("c1".parse().unwrap()), Remains::Link("AB".into()), Remains::Metadata(image)],
         }
     }
@@ -270,7 +282,7 @@ mod tests {
         let bytes = record().to_bytes();
         assert_eq!(Record::parse(&bytes).unwrap(), record_like(&bytes));
         let text = String::from_utf8(bytes).unwrap();
-        assert!(text.starts_with("{\"layerfs-intent\":2}\n") && text.ends_with("{\"end\":11}\n"), "{text}");
+        assert!(text.starts_with("{\"layerfs-intent\":2}\n") && text.ends_with("{\"end\":12}\n"), "{text}");
     }
 
     /// The random name is the only part that differs between two records.

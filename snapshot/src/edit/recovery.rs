@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use super::clear::orphan_mounts;
+use super::disposal::Disposal;
 use super::finish::{delete, finish, is_anothers, remove_remains};
 use super::record::{Record, Stored};
 use super::undo::take_back;
@@ -22,6 +23,7 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
     tmp.remove_temporaries()?;
     for stored in Stored::list(tmp)? {
         let record = stored.read(tmp)?;
+        let disposal = Disposal::of_record(&record)?;
         if stored.is_committed() || is_visible(root, &record)? {
             drop(finish(root, &still_wanted(root, &stored, record)?, sync)?);
         } else {
@@ -30,7 +32,7 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
         // Also finish layers that an earlier, interrupted recovery renamed to `-removing`.
         let removing = root.layers.removing()?;
         if !removing.is_empty() {
-            remove_remains(root, &Owners::read(root, &Departing::default())?, &removing)?;
+            remove_remains(root, &Owners::read(root, &Departing::default())?, &removing, &disposal)?;
         }
         stored.remove(tmp, sync)?;
     }

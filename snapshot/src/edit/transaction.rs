@@ -1,7 +1,7 @@
 //! A change to a store in progress; its order of steps is that of the [module above](super).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use layerfs::apply::Target;
@@ -9,10 +9,12 @@ use layerfs::{ChainId, JournalFile};
 
 use super::changes::{Edit, KeptLayer, Slot, Summary, WriteOptions};
 use super::clear::{KeptRemains, orphan_mounts};
+use super::disposal::{self, Contents};
 use super::finish::{delete, finish};
 use super::record::{Note, Record, Stored};
 use super::recovery::recover;
 use super::undo::take_back;
+use crate::dir::Dir;
 use crate::driver::{Driver, Prepared};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ImageId};
@@ -43,6 +45,8 @@ pub struct Transaction {
     stored: Option<Stored>,
     /// What `repositories.json` was, from the moment at which it is replaced; `None` inside for none.
     replaced: Option<Option<Vec<u8>>>,
+    /// Where what goes is moved to, if it is not deleted.
+    quarantine: Option<Dir>,
     /// The commit point is passed.
     done: bool,
     /// What a test does to the store at the last moment.
@@ -77,6 +81,7 @@ impl Transaction {
             record: Record::default(),
             stored: None,
             replaced: None,
+            quarantine: None,
             done: false,
             #[cfg(test)]
             before_commit_point: None,
@@ -87,6 +92,16 @@ impl Transaction {
     #[must_use]
     pub fn root(&self) -> &WritableRoot {
         &self.root
+    }
+
+    /// Moves what goes into a new quarantine in the directory `parent`, instead of deleting it. Returns where that is; after a commit
+    /// [`restore`](super::restore) puts back what is there.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Invalid`] if things of the root cannot be moved there.
+    pub fn keep_in(&mut self, parent: &Path) -> Result<PathBuf, StoreError> {
+        let quarantine = disposal::create(&self.root, parent, self.sync)?;
+        Ok(self.quarantine.insert(quarantine).path().to_path_buf())
     }
 
     /// Begins a layer: writes down which directory will be its own.
@@ -180,10 +195,23 @@ impl Transaction {
         let references = References::load(&self.root.images_dir)?;
         let (mut record, after) = self.plan(&edits, &layers, &references)?;
         let (kept, refused) = self.plan_removals(&edits, &mut record)?;
+        if let Some(quarantine) = &self.quarantine {
+            let gone = record.names.iter().filter(|(_, image)| image.is_none());
+            let gone = gone.filter_map(|(name, _)| Some((name.familiar(), references.get(name)?)));
+            Contents::new(&self.root, gone.collect()).write(quarantine, self.sync)?;
+            record.quarantine = quarantine.path().to_str().map(str::to_owned);
+        }
         self.record = record;
         if !self.record.is_empty() {
-            let stored = self.stored.insert(Stored::new());
-            stored.write(self.root.layers.tmp()?, &self.record, self.sync)?;
+            let stored = Stored::new();
+            match stored.write(self.root.layers.tmp()?, &self.record, self.sync) {
+                // What is only cleared away makes room, and each of it is safe on its own.
+                Err(error) if error.is_no_space() && self.record.only_clears() => {}
+                written => {
+                    self.stored = Some(stored);
+                    written?;
+                }
+            }
         }
         self.publish(&layers)?;
         self.add_images(&edits)?;
@@ -363,9 +391,13 @@ impl Transaction {
     }
 
     fn finish(&self) -> Result<Vec<KeptRemains>, StoreError> {
-        let Some(stored) = &self.stored else { return Ok(Vec::new()) };
+        if self.record.is_empty() {
+            return Ok(Vec::new());
+        }
         let kept = finish(&self.root, &self.record, self.sync)?;
-        stored.remove(self.root.layers.tmp()?, self.sync)?;
+        if let Some(stored) = &self.stored {
+            stored.remove(self.root.layers.tmp()?, self.sync)?;
+        }
         Ok(kept)
     }
 
@@ -376,6 +408,11 @@ impl Transaction {
             std::mem::take(&mut self.root.skeleton).keep();
         }
         let undone = self.undo();
+        if let Some(quarantine) = self.quarantine.take() {
+            // Nothing was moved there: things go only after the commit point.
+            let _ = quarantine.unlink(disposal::CONTENTS);
+            let _ = rustix::fs::rmdir(quarantine.path());
+        }
         for Staged { set, layer } in self.sets.drain(..).flatten() {
             drop(layer);
             // The driver may have committed the directory, so it is removed by its id. If that fails, the write-set stays and names it.

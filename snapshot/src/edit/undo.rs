@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use layerfs::ChainId;
 
+use super::disposal::Disposal;
 use super::finish::remove_layers;
 use super::record::Record;
 use crate::error::StoreError;
@@ -34,5 +35,5 @@ pub(super) fn take_back(root: &WritableRoot, record: &Record, sync: bool) -> Res
     let (going, _) = Owners::read_all(root, &Departing::default())?.removable(&layers);
     let going: Vec<(ChainId, String)> =
         going.into_iter().map(|chain_id| (chain_id, LayerStore::removing_name(chain_id))).collect();
-    remove_layers(root, &going, sync)
+    remove_layers(root, &going, &Disposal::Delete, sync)
 }

@@ -57,16 +57,6 @@ pub(crate) fn blobs(image_root: &Dir) -> Result<Vec<Digest>, StoreError> {
     Ok(names.iter().filter_map(|name| Digest::from_hex(name).ok()).collect())
 }
 
-/// Forgets which registries have a layer.
-pub(crate) fn remove_sources(image_root: &Dir, id: DiffId) -> Result<(), StoreError> {
-    image_root.descend(&SOURCES)?.map_or(Ok(()), |dir| dir.unlink(&id.0.hex()))
-}
-
-/// Forgets which layer a blob held.
-pub(crate) fn remove_blob(image_root: &Dir, blob: Digest) -> Result<(), StoreError> {
-    image_root.descend(&BLOBS)?.map_or(Ok(()), |dir| dir.unlink(&blob.hex()))
-}
-
 /// The diff id that a registry blob unpacked to, as far as dockerd remembers.
 ///
 /// # Errors

@@ -171,11 +171,6 @@ impl ImageStore {
         Ok(names.iter().filter_map(|name| Digest::from_hex(name).ok().map(ImageId)).collect())
     }
 
-    /// Removes what is noted of an image that is gone.
-    pub(crate) fn forget(&self, id: ImageId) -> Result<(), StoreError> {
-        self.metadata_dir().remove_tree(&id.0.hex())
-    }
-
     fn content_dir(&self) -> &Dir {
         self.content.as_ref().expect("a store that is written to was created, with its directories")
     }

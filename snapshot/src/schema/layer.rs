@@ -342,11 +342,6 @@ impl LayerStore {
         cache_id_in(self.layers()?, name)
     }
 
-    /// Forgets a layer whose removal was begun.
-    pub(crate) fn forget(&self, name: &str) -> Result<(), StoreError> {
-        self.layers()?.remove_tree(name)
-    }
-
     /// Layers whose removal was begun, by the names of their records.
     pub(crate) fn removing(&self) -> Result<Vec<String>, StoreError> {
         let names = self.layers.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
@@ -458,7 +453,7 @@ fn write_set_name(cache_id: &CacheId) -> String {
 }
 
 /// The `cache-id` of a record; `None` if it is missing or not written yet.
-fn cache_id_in(records: &Dir, name: &str) -> Result<Option<CacheId>, StoreError> {
+pub(crate) fn cache_id_in(records: &Dir, name: &str) -> Result<Option<CacheId>, StoreError> {
     let Some(dir) = records.sub(name)? else { return Ok(None) };
     let Some(bytes) = dir.read(CACHE_ID, SMALL_FILE)? else { return Ok(None) };
     let invalid = |reason: String| StoreError::Invalid { path: dir.join(CACHE_ID), reason };

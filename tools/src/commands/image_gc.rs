@@ -3,6 +3,7 @@
 mod apply;
 mod json;
 mod policy;
+mod restore;
 mod text;
 
 use std::path::PathBuf;
@@ -48,6 +49,19 @@ struct Cli {
     #[arg(long)]
     apply: bool,
 
+    /// With --apply, move what goes into a new directory in DIR and delete nothing; DIR is on the same file system and mount
+    #[arg(long, value_name = "DIR", requires = "apply")]
+    quarantine: Option<PathBuf>,
+
+    /// Put back what is in DIR, a directory that --quarantine has made
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with_all = ["apply", "json", "verbose", "all", "until", "unused_for", "keep", "keep_label", "keep_last",
+            "exclude_from", "target_free", "target_size", "high_threshold", "low_threshold"]
+    )]
+    restore: Option<PathBuf>,
+
     /// Do not wait until what is written is on the disk
     #[arg(long)]
     no_sync: bool,
@@ -73,6 +87,8 @@ const MANUAL: Manual = Manual {
         ("image-gc --all --until 720h --keep 'registry.example/*'", "also images made more than 30 days ago"),
         ("image-gc --keep-last 3 --apply", "leave the three newest images of each repository"),
         ("image-gc --target-free 20% --apply", "as many unused images as it takes, the least recently used first"),
+        ("image-gc --all --apply --quarantine /var/lib/docker/kept", "move it away, and delete nothing"),
+        ("image-gc --restore /var/lib/docker/kept/quarantine-0123456789ab", "put it back"),
         ("image-gc --high-threshold 85 --low-threshold 80 --apply", "the same as kubelet does it"),
     ],
     more: (
@@ -113,6 +129,8 @@ struct Shown<'a> {
     now: jiff::Timestamp,
     /// It was carried out, and not just made.
     applied: bool,
+    /// Where what is gone was moved to.
+    quarantine: Option<PathBuf>,
     /// Why it could not be carried out now.
     refusal: Option<String>,
     verbose: bool,
@@ -122,21 +140,32 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     if let Some(what) = cli.generate {
         return what.print::<Cli>(&MANUAL);
     }
+    if let Some(quarantine) = &cli.restore {
+        return restore::restore(cli, quarantine);
+    }
     let policy = cli.policy.policy()?;
     let driver = cli.storage_driver.as_deref();
     let view = View::read_root(DataRoot::find(&cli.root, driver)?, Needs::LIVENESS)?;
     let mut plan = Plan::make(&view, &policy)?;
     let root = view.root.dir.path().to_path_buf();
     let name = view.root.driver_name.clone();
-    let (mut refusal, mut kept) = (None, false);
+    let (mut refusal, mut kept, mut quarantine) = (None, false, None);
     if cli.apply {
         rootless::check(&cli.root, "")?;
-        kept = apply::apply(cli, view, &policy, &mut plan)?;
+        (kept, quarantine) = apply::apply(cli, view, &policy, &mut plan)?;
     } else {
         refusal = why_not(&cli.root, driver)?;
     }
-    let shown =
-        Shown { root, driver: name, plan: &plan, now: policy.now, applied: cli.apply, refusal, verbose: cli.verbose };
+    let shown = Shown {
+        root,
+        driver: name,
+        plan: &plan,
+        now: policy.now,
+        applied: cli.apply,
+        quarantine,
+        refusal,
+        verbose: cli.verbose,
+    };
     if cli.json {
         json::print(&shown)?;
     } else {

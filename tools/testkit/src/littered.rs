@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use layerfs::{ChainId, DiffId, Digest};
@@ -180,7 +181,9 @@ impl Littered {
             tags.insert(format!("app{}:{number}", number % 2), format!("sha256:{}", image.id));
         }
         let names = serde_json::json!({"Repositories": repositories});
-        write(&self.image_dir().join("repositories.json"), names.to_string());
+        let file = self.image_dir().join("repositories.json");
+        write(&file, names.to_string());
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// A writable layer with its init layer, as a container has it. Returns its paths.

@@ -20,6 +20,7 @@ mod layout;
 mod mount;
 mod restack;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode, XattrNamespace};
@@ -35,7 +36,7 @@ use super::restack::{Restacking, Stack};
 use super::{Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Order, Prepared, Room};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
-use crate::ids::CacheId;
+use crate::ids::{CacheId, LinkId};
 use crate::liveness::Dead;
 use chain::LinkCache;
 
@@ -108,19 +109,23 @@ impl Home {
         refuse_mounted(&layer, layout::MERGED)?;
         self.resolved.forget();
         // The link first: one that leads nowhere is never cleaned by anybody.
-        let link = match layout::link(&layer) {
-            Ok(link) => Some(link),
-            // Missing or damaged: the layer does not tell its link.
-            Err(StoreError::Invalid { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        if let (Some(links), Some(link)) = (&self.links, link) {
-            let leads_here = links.read_link(link.as_str())? == Some(layout::link_target(id));
-            if leads_here {
-                links.unlink(link.as_str())?;
-            }
+        if let (Some(links), Some(link)) = (&self.links, self.own_link(&layer, id)?) {
+            links.unlink(link.as_str())?;
         }
         self.dir.delete_tree(id.as_str(), deletion)
+    }
+
+    /// The short name of a layer, if it leads there.
+    fn own_link(&self, layer: &Dir, id: &CacheId) -> Result<Option<LinkId>, StoreError> {
+        let link = match layout::link(layer) {
+            Ok(link) => link,
+            // Missing or damaged: the layer does not tell its link.
+            Err(StoreError::Invalid { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(links) = &self.links else { return Ok(None) };
+        let leads_here = links.read_link(link.as_str())? == Some(layout::link_target(id));
+        Ok(leads_here.then_some(link))
     }
 }
 
@@ -197,7 +202,15 @@ impl Driver for Overlay2 {
         self.0.remove(dead.get(), deletion)
     }
 
-    fn remove_stale_link(&self, link: &str) -> Result<bool, StoreError> {
+    fn belongings(&self, id: &CacheId) -> Result<Vec<PathBuf>, StoreError> {
+        let Some(layer) = self.0.dir.sub(id.as_str())? else { return Ok(Vec::new()) };
+        refuse_mounted(&layer, layout::MERGED)?;
+        self.0.resolved.forget();
+        let link = self.0.own_link(&layer, id)?.map(|link| PathBuf::from(LINKS).join(link.as_str()));
+        Ok(link.into_iter().chain([PathBuf::from(id.as_str())]).collect())
+    }
+
+    fn is_stale_link(&self, link: &str) -> Result<bool, StoreError> {
         let Some(links) = &self.0.links else { return Ok(true) };
         let Some(stat) = links.stat(link)? else { return Ok(true) };
         // What is no symlink was not made by a driver.
@@ -209,10 +222,6 @@ impl Driver for Overlay2 {
             Some(entry) => self.0.dir.stat(&entry)?.is_some(),
             None => false,
         };
-        if !leads_somewhere {
-            self.0.resolved.forget();
-            links.unlink(link)?;
-        }
         Ok(!leads_somewhere)
     }
 

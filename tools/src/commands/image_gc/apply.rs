@@ -1,10 +1,11 @@
 //! The plan carried out: made once more while nobody else can write, and done in one transaction.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use images::load::ImportError;
 use snapshot::StoreError;
-use snapshot::edit::{KeptLayer, KeptRemains, Remains, Transaction, WriteOptions};
+use snapshot::edit::{Edit, KeptLayer, KeptRemains, Remains, Summary, Transaction, WriteOptions};
 use snapshot::gc::{Item, Plan, Policy, Thing};
 use snapshot::root::DataRoot;
 use snapshot::view::{Needs, View};
@@ -13,8 +14,14 @@ use super::{Cli, NAME};
 use crate::flags::writable;
 use crate::{output, signals};
 
-/// Removes what the plan says; `plan` becomes what is gone. Returns whether something stays that was to go.
-pub(super) fn apply(cli: &Cli, before: View, policy: &Policy, plan: &mut Plan) -> anyhow::Result<bool> {
+/// Removes what the plan says; `plan` becomes what is gone. Returns whether something stays that was to go, and where the rest
+/// was moved to if it was not deleted.
+pub(super) fn apply(
+    cli: &Cli,
+    before: View,
+    policy: &Policy,
+    plan: &mut Plan,
+) -> anyhow::Result<(bool, Option<PathBuf>)> {
     // No descriptor of the root is kept: two openings would be two owners of its lock.
     drop(before);
     let driver = writable(cli.storage_driver.as_deref())?;
@@ -31,15 +38,20 @@ pub(super) fn apply(cli: &Cli, before: View, policy: &Policy, plan: &mut Plan) -
         return Err(ImportError::Interrupted.into());
     }
     if edits.is_empty() {
-        return Ok(false);
+        return Ok((false, None));
     }
-    edits.into_iter().for_each(|edit| transaction.add(edit));
-    let summary = transaction.commit().map_err(|error| match error {
-        StoreError::Unfinished { source } => {
-            anyhow::Error::from(*source).context("something could not be removed; the next run goes on with it")
+    let options = WriteOptions { driver, sync: !cli.no_sync };
+    let quarantine = cli.quarantine.as_deref().map(|dir| transaction.keep_in(dir)).transpose()?;
+    let summary = match commit(transaction, &edits) {
+        // Remains make room without needing any; then there is some for the record of the rest.
+        Err(error) if error.is_no_space() && quarantine.is_none() => {
+            let clears: Vec<Edit> = edits.iter().filter(|edit| matches!(edit, Edit::Clear { .. })).cloned().collect();
+            commit(Transaction::begin(&cli.root, options)?, &clears).map_err(explained)?;
+            commit(Transaction::begin(&cli.root, options)?, &edits)
         }
-        error => error.into(),
-    })?;
+        committed => committed,
+    };
+    let summary = summary.map_err(explained)?;
     for KeptLayer { chain_id, reason } in &summary.kept {
         output::complain(NAME, &format!("layer {chain_id} stays: {reason}"));
     }
@@ -57,7 +69,21 @@ pub(super) fn apply(cli: &Cli, before: View, policy: &Policy, plan: &mut Plan) -
         Thing::Remains(own) => !remains.contains(own),
         Thing::Image { .. } | Thing::Change(_) | Thing::Odd(_) => true,
     });
-    Ok(is_kept)
+    Ok((is_kept, quarantine))
+}
+
+fn commit(mut transaction: Transaction, edits: &[Edit]) -> Result<Summary, StoreError> {
+    edits.iter().for_each(|edit| transaction.add(edit.clone()));
+    transaction.commit()
+}
+
+fn explained(error: StoreError) -> anyhow::Error {
+    match error {
+        StoreError::Unfinished { source } => {
+            anyhow::Error::from(*source).context("something could not be removed; the next run goes on with it")
+        }
+        error => error.into(),
+    }
 }
 
 /// What was left of changes of ours and is gone since: it is part of what was done.

@@ -10,6 +10,7 @@
 //! spared     [{kind, id, names, cause, cause_text}]: what was looked at and stays
 //! doubts     [{code, text}]: why it cannot be told who needs what; with any, nothing goes
 //! goal       {wanted, freed, reached}, or null without a target
+//! quarantine where what is gone was moved to, or null if it was deleted
 //! refusal    why it could not be carried out now, or null
 //!
 //! kind    image layer directory link removal registration mount metadata sources blob temporary-file change; in spared also odd
@@ -49,6 +50,7 @@ fn value(shown: &Shown<'_>) -> Value {
         "spared": plan.spared.iter().map(spared).collect::<Vec<_>>(),
         "doubts": doubts.collect::<Vec<_>>(),
         "goal": goal,
+        "quarantine": shown.quarantine.as_ref().map(|path| path.display().to_string()),
         "refusal": shown.refusal,
     })
 }

@@ -160,7 +160,13 @@ fn sum(shown: &Shown<'_>, out: &mut String) {
     let freed = size(plan.bytes());
     let _ = match (shown.applied, plan.items.is_empty()) {
         (_, true) => writeln!(out, "Nothing goes from {}.", escape(&shown.root.display().to_string())),
-        (true, false) => writeln!(out, "Freed {freed}."),
+        (true, false) => match &shown.quarantine {
+            None => writeln!(out, "Freed {freed}."),
+            Some(path) => {
+                let path = escape(&path.display().to_string());
+                writeln!(out, "Moved to {path}; --restore puts it back, and {freed} are freed if it is removed.")
+            }
+        },
         (false, false) => writeln!(out, "{freed} would be freed; --apply does it."),
     };
     if let Some(goal) = plan.goal {

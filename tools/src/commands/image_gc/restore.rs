@@ -1,0 +1,38 @@
+//! What was moved away, put back.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use snapshot::edit::{WriteOptions, restore as put_back};
+use snapshot::root::DataRoot;
+
+use super::{Cli, NAME};
+use crate::flags::writable;
+use crate::{output, rootless};
+
+/// Things that are named; of more only the number is said.
+const NAMED: usize = 20;
+
+pub(super) fn restore(cli: &Cli, quarantine: &Path) -> anyhow::Result<ExitCode> {
+    rootless::check(&cli.root, "")?;
+    let driver = writable(cli.storage_driver.as_deref())?;
+    // A root that is not there is not made for this.
+    drop(DataRoot::find(&cli.root, driver)?);
+    let restored = put_back(&cli.root, quarantine, WriteOptions { driver, sync: !cli.no_sync })?;
+    for place in restored.places.iter().take(NAMED) {
+        output::say(&place.display().to_string())?;
+    }
+    if let Some(more) = restored.places.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        output::say(&format!("and {}", output::counted(more as u64, "more thing")))?;
+    }
+    for name in &restored.names {
+        output::say(&format!("named: {name}"))?;
+    }
+    for place in &restored.occupied {
+        output::complain(NAME, &format!("{} stays in the quarantine: something else is there now", place.display()));
+    }
+    for name in &restored.lost_names {
+        output::complain(NAME, &format!("{name} is not given back: another image has it, or its own is not there"));
+    }
+    Ok(ExitCode::from(u8::from(!restored.occupied.is_empty() || !restored.lost_names.is_empty())))
+}

@@ -256,26 +256,46 @@ fn root_padding_is_not_kept_in_memory() {
     testkit::assert_none("padding", &report);
 }
 
-/// Each layer of a layout in a directory is a file of its own.
+/// Each layer of a layout in a directory is a file of its own, and open only while it is read.
 #[test]
-fn root_layers_may_be_more_than_files_are_allowed_at_first() {
+fn root_layers_may_be_more_than_files_may_be_open() {
     if !ready() {
         return;
     }
+    // The usual limit, and more layers than one image may have.
+    const IMAGES: usize = 13;
+    const LAYERS: usize = 116;
     let dir = testkit::scratch();
-    let layers: Vec<Vec<u8>> =
-        (0..100).map(|n| tarfile::tar(&[tarfile::file(format!("f{n}"), format!("{n}"))])).collect();
-    std::fs::write(dir.path().join("image.tar"), DockerArchive::new("layerfs-test/many:1", &layers).build()).unwrap();
     let layout = dir.path().join("layout");
-    std::fs::create_dir(&layout).unwrap();
-    let untar = Command::new("tar").arg("-xf").arg(dir.path().join("image.tar")).arg("-C").arg(&layout).status();
-    assert!(untar.unwrap().success());
-    let to = dir.path().join("to");
-    let command = layer_unpack(&[layout.as_os_str(), "--rootfs".as_ref(), to.as_os_str(), "--no-sync".as_ref()]);
-    let mut prlimit = Command::new("prlimit");
-    prlimit.args(["--nofile=64:4096", "--"]).arg(command.get_program()).args(command.get_args());
-    let started = Instant::now();
-    run::finish(run::start(prlimit, Input::Nothing), started).ok();
-    let found = (0..100).filter(|n| std::fs::read_to_string(to.join(format!("f{n}"))).unwrap() == n.to_string());
-    assert_eq!(found.count(), 100);
+    let mut manifest = Vec::new();
+    for image in 0..IMAGES {
+        let layer = |layer| tarfile::tar(&[tarfile::file(format!("f{layer}"), format!("{image} {layer}"))]);
+        let layers: Vec<Vec<u8>> = (0..LAYERS).map(layer).collect();
+        let archive = DockerArchive::new(&format!("layerfs-test/many:{image}"), &layers);
+        let mut entry = archive.manifest[0].clone();
+        entry["Config"] = format!("{image}.json").into();
+        std::fs::create_dir_all(layout.join(format!("{image}"))).unwrap();
+        std::fs::write(layout.join(format!("{image}.json")), serde_json::to_vec(&archive.config).unwrap()).unwrap();
+        for (number, layer) in layers.iter().enumerate() {
+            let name = format!("{image}/{number}.tar");
+            std::fs::write(layout.join(&name), layer).unwrap();
+            entry["Layers"][number] = name.into();
+        }
+        manifest.push(entry);
+    }
+    std::fs::write(layout.join("manifest.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
+    for (limit, way, image) in [("1024", "--root", None), ("64", "--rootfs", Some("layerfs-test/many:7"))] {
+        let to = dir.path().join(way);
+        let mut arguments = vec![layout.as_os_str(), way.as_ref(), to.as_os_str(), "--no-sync".as_ref()];
+        image.iter().for_each(|image| arguments.extend(["--image".as_ref(), std::ffi::OsStr::new(*image)]));
+        let command = layer_unpack(&arguments);
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args([&format!("--nofile={limit}:{limit}"), "--"]).arg(command.get_program()).args(command.get_args());
+        let started = Instant::now();
+        run::finish(run::start(prlimit, Input::Nothing), started).ok();
+    }
+    let layers = std::fs::read_dir(dir.path().join("--root/image/overlay2/layerdb/sha256")).unwrap();
+    assert_eq!(layers.count(), IMAGES * LAYERS);
+    let text = |number: usize| std::fs::read_to_string(dir.path().join("--rootfs").join(format!("f{number}"))).unwrap();
+    assert!((0..LAYERS).all(|number| text(number) == format!("7 {number}")));
 }

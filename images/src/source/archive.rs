@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use layerfs::compress::{Compression, SNIFF_LEN};
 
@@ -26,7 +27,7 @@ pub struct Archive {
 #[derive(Debug)]
 enum Files {
     Tar { blob: Blob, names: Namespace<Range<usize>> },
-    Directory(Layout),
+    Directory(Arc<Layout>),
 }
 
 /// What [`Archive::open`] found.
@@ -55,7 +56,7 @@ impl Archive {
         if !file.metadata().map_err(failed)?.is_dir() {
             return Self::from_file(file, path);
         }
-        let files = Files::Directory(Layout::open(path).map_err(failed)?);
+        let files = Files::Directory(Arc::new(Layout::open(path).map_err(failed)?));
         let archive = Self { path: path.into(), files };
         if archive.has(docker::MANIFEST)? || archive.has(oci::INDEX)? {
             Ok(Opened::Archive(archive))
@@ -114,7 +115,9 @@ impl Archive {
             }
             Files::Directory(layout) => {
                 let failed = |source| ArchiveError::Read { file: file.to_owned(), source };
-                Blob::map(layout_file(layout, file)?).map_err(failed)
+                let (again, name) = (Arc::clone(layout), file.to_owned());
+                let reopen = move || again.file(&name).map_err(LayoutError::into_io);
+                Blob::map_reopening(layout_file(layout, file)?, reopen).map_err(failed)
             }
         }
     }

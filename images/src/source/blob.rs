@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::{Deref, Range};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
 use layerfs::compress::{Compression, SNIFF_LEN};
@@ -25,7 +25,54 @@ pub struct Blob {
 #[derive(Debug)]
 struct Mapped {
     map: Map,
-    file: File,
+    file: Handle,
+}
+
+/// Where a blob is read from.
+enum Handle {
+    /// One descriptor for all parts of an archive.
+    Kept(File),
+    /// One for each file of a directory, which may have thousands: they are open only while they are read.
+    Reopened {
+        open: Box<dyn Fn() -> io::Result<File> + Send + Sync>,
+        /// Device and inode. The map keeps the inode, so no other file can get its number.
+        identity: (u64, u64),
+    },
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Kept(file) => file.fmt(f),
+            Self::Reopened { identity, .. } => identity.fmt(f),
+        }
+    }
+}
+
+/// Calls `read` with the file that is open, or that is opened now and kept in `opened` for the next time.
+fn with_file<T>(
+    handle: &Handle,
+    opened: &mut Option<File>,
+    read: impl FnOnce(&File) -> io::Result<T>,
+) -> io::Result<T> {
+    match handle {
+        Handle::Kept(file) => read(file),
+        Handle::Reopened { open, identity } => {
+            if let Some(file) = opened {
+                return read(file);
+            }
+            let file = open()?;
+            if identity_of(&file)? != *identity {
+                return Err(io::Error::other("the file has been replaced by another one"));
+            }
+            read(opened.insert(file))
+        }
+    }
+}
+
+fn identity_of(file: &File) -> io::Result<(u64, u64)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 impl Blob {
@@ -39,6 +86,20 @@ impl Blob {
     pub fn map(file: File) -> io::Result<Self> {
         let map = Map::new(&file)?;
         let range = 0..map.bytes().len();
+        Ok(Self { mapped: Arc::new(Mapped { map, file: Handle::Kept(file) }), range })
+    }
+
+    /// Maps the regular file that `open` opens, and keeps it open only while it is read.
+    ///
+    /// # Errors
+    /// Those of `open`, `fstat(2)` and `mmap(2)`. Reading fails where `open` does not find the same file again.
+    pub(crate) fn map_reopening(
+        file: File,
+        open: impl Fn() -> io::Result<File> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let (map, identity) = (Map::new(&file)?, identity_of(&file)?);
+        let range = 0..map.bytes().len();
+        let file = Handle::Reopened { open: Box::new(open), identity };
         Ok(Self { mapped: Arc::new(Mapped { map, file }), range })
     }
 
@@ -71,12 +132,29 @@ impl Blob {
     /// Reads the bytes from the front.
     #[must_use]
     pub fn reader(&self) -> BlobReader<'_> {
-        BlobReader { file: &self.mapped.file, start: self.range.start as u64, len: self.range.len() as u64, at: 0 }
+        BlobReader { blob: self, opened: None, at: 0 }
     }
 
     /// Reads the bytes from the front, and keeps the file open as long as that lasts.
     pub(crate) fn into_reader(self) -> OwnedBlobReader {
-        OwnedBlobReader { blob: self, at: 0 }
+        OwnedBlobReader { blob: self, opened: None, at: 0 }
+    }
+
+    /// Reads from the byte `at` on.
+    fn read_at(&self, at: u64, opened: &mut Option<File>, output: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from((self.len() as u64).saturating_sub(at)).unwrap_or(usize::MAX);
+        let wanted = left.min(output.len());
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let position = self.range.start as u64 + at;
+        let read = with_file(&self.mapped.file, opened, |file| file.read_at(&mut output[..wanted], position))?;
+        if read == 0 {
+            let reason = format!("the file has become shorter: it ends before byte {position}");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));
+        }
+        meter::copied(read);
+        Ok(read)
     }
 
     /// How the bytes are compressed, as their first ones say. These are read; where that fails, reading all will, too.
@@ -105,10 +183,9 @@ impl AsRef<[u8]> for Blob {
 /// Reads a [`Blob`], wherever the file's own position is.
 #[derive(Debug)]
 pub struct BlobReader<'a> {
-    file: &'a File,
-    /// Where in the file the blob begins.
-    start: u64,
-    len: u64,
+    blob: &'a Blob,
+    /// What was opened for this reader.
+    opened: Option<File>,
     /// The next byte of the blob.
     at: u64,
 }
@@ -120,7 +197,7 @@ impl Seek for BlobReader<'_> {
         let at = match to {
             SeekFrom::Start(at) => Some(at),
             SeekFrom::Current(by) => self.at.checked_add_signed(by),
-            SeekFrom::End(by) => self.len.checked_add_signed(by),
+            SeekFrom::End(by) => (self.blob.len() as u64).checked_add_signed(by),
         };
         self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
         Ok(self.at)
@@ -131,19 +208,8 @@ impl Read for BlobReader<'_> {
     /// # Errors
     /// Those of `pread(2)`, and [`io::ErrorKind::UnexpectedEof`] if the file has become shorter.
     fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.len.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        let wanted = left.min(output.len());
-        if wanted == 0 {
-            return Ok(0);
-        }
-        let position = self.start + self.at;
-        let read = self.file.read_at(&mut output[..wanted], position)?;
-        if read == 0 {
-            let reason = format!("the file has become shorter: it ends before byte {position}");
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));
-        }
+        let read = self.blob.read_at(self.at, &mut self.opened, output)?;
         self.at += read as u64;
-        meter::copied(read);
         Ok(read)
     }
 }
@@ -152,6 +218,8 @@ impl Read for BlobReader<'_> {
 #[derive(Debug)]
 pub(crate) struct OwnedBlobReader {
     blob: Blob,
+    /// What was opened for this reader.
+    opened: Option<File>,
     /// The next byte of the blob.
     at: u64,
 }
@@ -160,9 +228,8 @@ impl Read for OwnedBlobReader {
     /// # Errors
     /// As of [`BlobReader`].
     fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
-        let mut reader = BlobReader { at: self.at, ..self.blob.reader() };
-        let read = reader.read(output)?;
-        self.at = reader.at;
+        let read = self.blob.read_at(self.at, &mut self.opened, output)?;
+        self.at += read as u64;
         Ok(read)
     }
 }
@@ -231,6 +298,29 @@ mod tests {
         let error = part.reader().read_to_end(&mut read).unwrap_err();
         assert_eq!((error.kind(), read.len()), (io::ErrorKind::UnexpectedEof, 5_000));
         assert!(error.to_string().ends_with("it ends before byte 6000"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_opened_again_is_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("layer");
+        std::fs::write(&path, "the content").unwrap();
+        let again = path.clone();
+        let blob = Blob::map_reopening(File::open(&path).unwrap(), move || File::open(&again)).unwrap();
+        let read = |blob: &Blob| {
+            let (mut read, mut owned) = (String::new(), String::new());
+            blob.reader().read_to_string(&mut read)?;
+            blob.clone().into_reader().read_to_string(&mut owned)?;
+            assert_eq!(read, owned);
+            Ok::<_, io::Error>(read)
+        };
+        assert_eq!(read(&blob).unwrap(), "the content");
+        assert_eq!(read(&blob.slice(4..11).unwrap()).unwrap(), "content");
+        std::fs::write(dir.path().join("other"), "other stuff").unwrap();
+        std::fs::rename(dir.path().join("other"), &path).unwrap();
+        assert!(read(&blob).unwrap_err().to_string().contains("replaced"));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(read(&blob).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -22,6 +22,15 @@ pub(super) enum LayoutError {
     Io(std::io::Error),
 }
 
+impl LayoutError {
+    pub(super) fn into_io(self) -> std::io::Error {
+        match self {
+            Self::Name(error) => std::io::Error::other(error),
+            Self::Io(error) => error,
+        }
+    }
+}
+
 impl Layout {
     pub(super) fn open(path: &Path) -> std::io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

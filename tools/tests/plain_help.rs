@@ -54,6 +54,16 @@ fn help_lists_everything() {
     }
 }
 
+/// A section holds what its title says: a heading is that of all flags which follow in the definition.
+#[test]
+fn thresholds_stand_alone() {
+    let help = text(&run("image-du", &["--help"]).stdout);
+    let section = help.split("Thresholds, as dive has them:").nth(1).unwrap().split("\n\nColumns:").next().unwrap();
+    let flags = section.lines().filter(|line| line.trim_start().starts_with("--"));
+    assert_eq!(flags.count(), 4, "{section}");
+    assert!(!section.contains("--json") && section.contains("--ci-config"), "{section}");
+}
+
 #[test]
 fn tips_help() {
     for (name, arguments) in

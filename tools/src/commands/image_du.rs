@@ -67,7 +67,7 @@ struct Cli {
     #[arg(long, value_name = "IMAGE", num_args = 1..)]
     freed_by: Vec<String>,
 
-    /// Say which files are the largest, what upper layers hide, and what several layers have; nothing else
+    /// Say which directories and files are the largest, what upper layers hide, and what several layers have; nothing else
     #[arg(long)]
     files: bool,
 
@@ -79,9 +79,6 @@ struct Cli {
     /// that is compressed or comes through a pipe is kept in a file without a name in TMPDIR meanwhile.
     #[arg(value_name = "IMAGE|ARCHIVE")]
     images: Vec<String>,
-
-    #[command(flatten, next_help_heading = "Thresholds, as dive has them")]
-    rules: RuleFlags,
 
     /// Write a page with a map of it to FILE, for a browser, and say no more than the sums
     #[arg(long, value_name = "FILE")]
@@ -102,6 +99,10 @@ struct Cli {
     /// Print the manual page, or a shell's completions
     #[arg(long, value_name = "WHAT")]
     generate: Option<Generate>,
+
+    // The last, since the heading is that of all that follow.
+    #[command(flatten, next_help_heading = "Thresholds, as dive has them")]
+    rules: RuleFlags,
 }
 
 const MANUAL: Manual = Manual {

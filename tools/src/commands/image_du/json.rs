@@ -12,9 +12,9 @@
 //! unowned     [{kind, name, name_raw?, count, allocated, apparent, files, directories, inodes}]
 //! freed_by    {allocated, images, layers, kept: [{id, reason}], stays: [{layer, allocated, images, containers, mounts,
 //!             build_cache}]}, or null; of the images that were named: stays are layers of theirs, and who needs them
-//! files       null without --files and thresholds, else {largest: [{path, path_raw?, allocated, apparent}], or those of the
-//!             images that were named: [{layer, path, path_raw?, allocated, apparent}], directories: [{layer, path,
-//!             path_raw?, allocated, apparent, files}],
+//! files       null without --files and thresholds, else {largest: [{path, path_raw?, allocated, apparent}],
+//!             largest_in_layers: [{layer, path, path_raw?, allocated, apparent}] and directories: [{layer, path,
+//!             path_raw?, allocated, apparent, files}] of the layers of the images that are looked at,
 //!             images: [{id, names, efficiency, wasted_bytes, user_bytes, wasted_user_percent, hidden_bytes, hidden_files,
 //!             rules: [{rule, failed, reason}], repeated: [{path, path_raw?, bytes, layers}]}],
 //!             identical: [{blake3, size, saved, places: [{layer, path, path_raw?}]}], identical_saved, unread, sparse}
@@ -132,16 +132,13 @@ fn with_path(path: &[u8], mut object: Value) -> Value {
 }
 
 pub(super) fn files(report: &FileReport, top: usize) -> Value {
-    let largest: Vec<Value> = if report.chosen {
-        let largest = report.files.largest_of(&report.layers, top).into_iter();
-        let sizes = |layer, file: &PathSize<'_>| json!({"layer": layer, "allocated": file.allocated, "apparent": file.apparent});
-        largest.map(|(layer, file)| with_path(file.path, sizes(layer, &file))).collect()
-    } else {
-        let largest = report.files.largest.iter();
-        largest
-            .map(|large| with_path(&large.path, json!({"allocated": large.allocated, "apparent": large.apparent})))
-            .collect()
-    };
+    let largest = report.files.largest.iter();
+    let largest =
+        largest.map(|large| with_path(&large.path, json!({"allocated": large.allocated, "apparent": large.apparent})));
+    let in_layers = report.files.largest_of(&report.layers, top).into_iter().map(|(layer, file)| {
+        let PathSize { path, allocated, apparent } = file;
+        with_path(path, json!({"layer": layer, "allocated": allocated, "apparent": apparent}))
+    });
     let directories = report.directories.iter().map(|one| {
         let (allocated, apparent, files) = (one.allocated, one.apparent, one.files);
         let sizes = json!({"layer": one.layer, "allocated": allocated, "apparent": apparent, "files": files});
@@ -173,7 +170,8 @@ pub(super) fn files(report: &FileReport, top: usize) -> Value {
         json!({"blake3": digest, "size": same.size, "saved": same.saved(), "places": places})
     });
     json!({
-        "largest": largest,
+        "largest": largest.collect::<Vec<_>>(),
+        "largest_in_layers": in_layers.collect::<Vec<_>>(),
         "directories": directories.collect::<Vec<_>>(),
         "images": images.collect::<Vec<_>>(),
         "identical": identical.collect::<Vec<_>>(),

@@ -3,14 +3,15 @@
 //! Records are read once and in a fixed order, and everything that is asked afterwards is answered from them. So two parts of
 //! a report never speak of two states of a store that changes meanwhile.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use layerfs::ChainId;
 
-use crate::catalog::{Catalog, Damage, LayerFault, with_causes};
+use crate::catalog::{Catalog, Container, Damage, LayerFault, with_causes};
 use crate::dir::Dir;
-use crate::driver::Driver;
+use crate::driver::{Driver, LayerDamage};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ContainerId};
 use crate::liveness::removal_plan::Holders;
@@ -70,6 +71,7 @@ pub struct View {
     pub liveness: Liveness,
     snapshots: Result<Snapshots, StoreError>,
     faults: Vec<(ChainId, LayerFault)>,
+    unmountable: Vec<(ContainerId, LayerDamage)>,
     writer: Option<WriterInfo>,
     containerd: OnceLock<ContainerdSnapshots>,
 }
@@ -104,11 +106,12 @@ impl View {
         let mut liveness =
             if needs.liveness { Liveness::read(&root, &catalog, snapshots.as_ref())? } else { Liveness::default() };
         let faults = if needs.faults { faults(&root, &catalog) } else { Vec::new() };
+        let unmountable = if needs.faults { unmountable(&root, &catalog, &faults) } else { Vec::new() };
         let writer = before.or_else(writing);
         if let Some(writer) = writer {
             liveness.doubt(Doubt::Writer(writer));
         }
-        Ok(Self { root, catalog, liveness, snapshots, faults, writer, containerd: OnceLock::new() })
+        Ok(Self { root, catalog, liveness, snapshots, faults, unmountable, writer, containerd: OnceLock::new() })
     }
 
     /// BuildKit's records.
@@ -152,6 +155,8 @@ impl View {
         let mut damage = self.catalog.damage();
         let faults = self.faults.iter();
         damage.extend(faults.map(|(layer, fault)| Damage::LayerFault { layer: *layer, fault: fault.clone() }));
+        let containers = self.unmountable.iter().cloned();
+        damage.extend(containers.map(|(container, cause)| Damage::WritableLayer { container, cause }));
         damage.extend(self.snapshots.as_ref().err().map(|error| Damage::BuildCache { cause: with_causes(error) }));
         damage
     }
@@ -238,6 +243,35 @@ fn faults(root: &DataRoot, catalog: &Catalog) -> Vec<(ChainId, LayerFault)> {
         found
     });
     layers.iter().zip(found).flat_map(|(layer, found)| found.into_iter().map(|fault| (layer.chain_id, fault))).collect()
+}
+
+/// Containers that dockerd shows and cannot mount, each with what is wrong in its own layers. What is wrong below these is its
+/// image's, and told there.
+fn unmountable(
+    root: &DataRoot,
+    catalog: &Catalog,
+    faults: &[(ChainId, LayerFault)],
+) -> Vec<(ContainerId, LayerDamage)> {
+    let Some(driver) = &root.driver else { return Vec::new() };
+    let cannot = |fault: &LayerFault| matches!(fault, LayerFault::CannotMount { .. });
+    let faulty: HashSet<ChainId> = faults.iter().filter(|(_, fault)| cannot(fault)).map(|(chain, _)| *chain).collect();
+    let containers: Vec<&Container> = catalog.live_containers().collect();
+    let found = parallel::map(&containers, |container| {
+        let mount = container.mount.as_ref()?;
+        let chain: Vec<_> = mount.parent.into_iter().flat_map(|top| catalog.chain(top)).collect();
+        if chain.iter().any(|layer| faulty.contains(&layer.chain_id)) {
+            return None;
+        }
+        let below: Vec<CacheId> = chain.into_iter().map(|layer| layer.cache_id.clone()).collect();
+        let init = mount.init_id.as_ref();
+        let of_init = init.and_then(|init| driver.damage(init, &below).ok().flatten());
+        let under: Vec<CacheId> = init.into_iter().chain(&below).cloned().collect();
+        // Without its `parent` a record does not tell what is below.
+        let of_own = || driver.writable_damage(mount.mount_id.as_ref()?, &under).ok().flatten();
+        let damage = if mount.parent.is_some() { of_init.or_else(of_own) } else { None };
+        damage.map(|damage| (container.id.clone(), damage))
+    });
+    found.into_iter().flatten().collect()
 }
 
 fn journal_fault(records: &Dir, chain: ChainId) -> Option<LayerFault> {

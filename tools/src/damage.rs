@@ -70,6 +70,11 @@ fn in_words(catalog: &Catalog, damage: &Damage) -> String {
                 _ => format!("damaged container {name}: {cause}"),
             }
         }
+        Damage::WritableLayer { container, cause } => {
+            let known = catalog.container(container).map(|known| known.name.as_str()).unwrap_or_default();
+            let name = if known.is_empty() { container.as_str() } else { known };
+            format!("damaged container {name}: it cannot be mounted: {cause}")
+        }
         Damage::Mount { mount, cause } => format!("damaged: layerdb/mounts/{mount}: {cause}"),
         Damage::Volume { .. } => format!("damaged {damage}"),
         Damage::BuildCache { .. } => damage.to_string(),

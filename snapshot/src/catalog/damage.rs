@@ -66,6 +66,13 @@ pub enum Damage {
         /// Why.
         cause: ContainerDamage,
     },
+    /// dockerd shows this container, and cannot mount what it writes to: it does not start.
+    WritableLayer {
+        /// Its id.
+        container: ContainerId,
+        /// What is wrong with its writable layer, or with its layer of init files.
+        cause: LayerDamage,
+    },
     /// An entry of `layerdb/mounts` is odd.
     Mount {
         /// Its name.
@@ -265,7 +272,9 @@ impl Damage {
             Self::References { .. } => Subject::References,
             Self::Image { image, .. } => Subject::Image(*image),
             Self::Layer { layer, .. } | Self::LayerFault { layer, .. } => Subject::Layer(*layer),
-            Self::Container { container, .. } => Subject::Container(container.clone()),
+            Self::Container { container, .. } | Self::WritableLayer { container, .. } => {
+                Subject::Container(container.clone())
+            }
             Self::Mount { mount, .. } => Subject::Mount(mount.clone()),
             Self::Volume { volume, .. } => Subject::Volume(volume.clone()),
             Self::BuildCache { .. } => Subject::BuildCache,
@@ -281,6 +290,7 @@ impl Damage {
             Self::Layer { cause, .. } => cause.code(),
             Self::LayerFault { fault, .. } => fault.code(),
             Self::Container { cause, .. } => cause.code(),
+            Self::WritableLayer { cause, .. } => cause.code(),
             Self::Mount { cause, .. } => cause.code(),
             Self::Volume { .. } => "volume-options-invalid",
             Self::BuildCache { .. } => "build-cache-unreadable",
@@ -387,6 +397,9 @@ impl fmt::Display for Damage {
             Self::Layer { layer, cause } => write!(f, "layer {layer}: {cause}"),
             Self::LayerFault { layer, fault } => write!(f, "layer {layer}: {fault}"),
             Self::Container { container, cause } => write!(f, "container {container}: {cause}"),
+            Self::WritableLayer { container, cause } => {
+                write!(f, "container {container}: it cannot be mounted: {cause}")
+            }
             Self::Mount { mount, cause } => write!(f, "layerdb/mounts/{mount}: {cause}"),
             Self::Volume { volume, cause } => write!(f, "volume {volume}: dockerd would not start: {cause}"),
             Self::BuildCache { cause } => write!(f, "the build cache's records cannot be read: {cause}"),

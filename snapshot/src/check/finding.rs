@@ -302,6 +302,7 @@ fn fmt_damage(damage: &Damage, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Damage::Layer { cause, .. } => write!(f, "{cause}"),
         Damage::LayerFault { fault, .. } => write!(f, "{fault}"),
         Damage::Container { cause, .. } => write!(f, "{cause}"),
+        Damage::WritableLayer { cause, .. } => write!(f, "it cannot be mounted: {cause}"),
         Damage::Mount { cause, .. } => write!(f, "{cause}"),
         Damage::BuildCache { cause } => write!(f, "the build cache's records cannot be read: {cause}"),
     }

@@ -2,7 +2,7 @@
 //!
 //! Members come directory by directory, by the bytes of their names, without a `./` and without the root; a file of several names
 //! is written under the first one, and the others are links to it. Owners are numbers. Times have whole seconds, as dockerd writes
-//! them. The bytes depend on nothing but the tree.
+//! them; of extended attributes there is `security.capability`, as with dockerd. The bytes depend on nothing but the tree.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -49,9 +49,9 @@ pub enum ExportError {
 /// Which form a tree is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// As a container sees it. Of extended attributes only `security.capability` is written, as by docker.
+    /// As a container sees it.
     Seen,
-    /// As a layer: what is gone is a whiteout, an opaque directory has a mark, and all extended attributes are written.
+    /// As a layer: what is gone is a whiteout, and an opaque directory has a mark.
     Layer,
 }
 
@@ -75,6 +75,19 @@ impl<W> std::fmt::Debug for Exporter<'_, W> {
 
 /// The attribute that docker keeps.
 const CAPABILITY: &[u8] = b"security.capability";
+
+/// A capability as the second version has it: the third one names the user namespace, which nobody else knows (moby v20.10.24
+/// `pkg/archive/archive.go: ReadSecurityXattrToTarHeader`).
+fn without_namespace(value: &[u8]) -> Vec<u8> {
+    const VERSION: usize = 3;
+    const SECOND: usize = 20;
+    let mut value = value.to_vec();
+    if value.len() > SECOND && value[VERSION] == 3 {
+        value.truncate(SECOND);
+        value[VERSION] = 2;
+    }
+    value
+}
 
 impl<'e, W: Write> Exporter<'e, W> {
     /// Writes to `out`.
@@ -173,10 +186,9 @@ impl<'e, W: Write> Exporter<'e, W> {
         size: u64,
         device: (i64, i64),
     ) -> Result<(), ExportError> {
-        let kept: Vec<(Vec<u8>, Vec<u8>)> = match self.form {
-            Form::Seen => node.xattrs.iter().filter(|(name, _)| name == CAPABILITY).cloned().collect(),
-            Form::Layer => node.xattrs.clone(),
-        };
+        let capabilities = node.xattrs.iter().filter(|(name, _)| name == CAPABILITY);
+        let kept: Vec<(Vec<u8>, Vec<u8>)> =
+            capabilities.map(|(name, value)| (name.clone(), without_namespace(value))).collect();
         // A link shares what the file has.
         let xattrs = if typeflag == b'1' { &[][..] } else { &kept };
         let mtime = Time { seconds: node.mtime.seconds, nanoseconds: 0 };

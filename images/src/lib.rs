@@ -4,8 +4,10 @@
 //! them into a data-root; [`unpack`] puts one image into plain directories; [`measure`] says what is in an archive; [`save`]
 //! writes them into an archive again; [`mend`] gives a store back what it has lost.
 
+pub mod change;
 pub mod export;
 pub mod load;
+pub mod make;
 pub mod measure;
 pub mod mend;
 pub mod output;

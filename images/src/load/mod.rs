@@ -15,6 +15,7 @@
 mod edits;
 mod error;
 mod layers;
+mod made;
 mod options;
 mod plan;
 mod report;
@@ -30,6 +31,7 @@ use std::path::Path;
 use layerfs::meter::Meter;
 
 pub use error::ImportError;
+pub use made::{NewImage, store_image};
 pub use options::{Announced, ImportRequest, Observer, Options, Silent};
 pub use plan::PlannedLayer;
 pub(crate) use plan::checked_config;

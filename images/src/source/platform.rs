@@ -12,9 +12,12 @@ use super::json::{self, object};
 /// variants (`v1` of amd64, `v8` of arm64, `v7` of arm) are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Platform {
-    os: String,
-    architecture: String,
-    variant: Option<String>,
+    /// The operating system.
+    pub os: String,
+    /// The processor.
+    pub architecture: String,
+    /// Its variant, where that is not the usual one.
+    pub variant: Option<String>,
 }
 
 /// A text that is not a platform.

@@ -24,7 +24,7 @@ use crate::source::{Archive, ArchiveError, Blob, ImageSource, LayerBytes, LayerR
 pub type Bytes<'l> = Box<dyn Read + 'l>;
 
 /// The layers of one image, base first.
-pub trait Layers {
+pub trait Layers: Sync {
     /// How many there are.
     fn len(&self) -> usize;
 

@@ -57,6 +57,8 @@ const MANUAL: Manual = Manual {
             ("history", "layerfs image history"),
             ("load", "layerfs image load"),
             ("save", "layerfs image save"),
+            ("import", "layerfs image import"),
+            ("commit", "layerfs container commit"),
             ("diff", "layerfs container diff"),
             ("export", "layerfs container export"),
             ("ps", "layerfs container ls"),
@@ -102,6 +104,10 @@ enum Command {
     #[command(hide = true)]
     Tag(image::tag::Args),
     #[command(hide = true)]
+    Commit(container::commit::Args),
+    #[command(hide = true)]
+    Import(image::import::Args),
+    #[command(hide = true)]
     Diff(container::diff::Args),
     #[command(hide = true)]
     Export(container::export::Args),
@@ -139,6 +145,8 @@ enum Image {
     Export(image::export::Args),
     /// Write files of an image to standard output
     Cat(image::cat::Args),
+    /// Make an image of a tar of files
+    Import(image::import::Args),
     /// Give an image a name
     Tag(image::tag::Args),
     /// Remove images and names of images
@@ -155,6 +163,8 @@ enum Container {
     /// List containers, as far as the disk tells of them
     #[command(visible_aliases = ["ps", "list"])]
     Ls(container::list::Args),
+    /// Make an image of what a container has written
+    Commit(container::commit::Args),
     /// Show what containers have added, changed and deleted
     Diff(container::diff::Args),
     /// Write all files of a container as a tar
@@ -221,6 +231,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             container::export::run(&args, &cli.root, driver)
         }
         Command::Image(Image::Cat(args)) => image::cat::run(&args, &cli.root, driver),
+        Command::Image(Image::Import(args)) | Command::Import(args) => image::import::run(&args, &cli.root, driver),
+        Command::Container(Container::Commit(args)) | Command::Commit(args) => {
+            container::commit::run(&args, &cli.root, driver)
+        }
         Command::Image(Image::Tag(args)) | Command::Tag(args) => image::tag::run(&args, &cli.root, driver),
         Command::Image(Image::Rm(args)) | Command::Rmi(args) => image::rm::run(&args, &cli.root, driver),
         Command::Image(Image::Prune(args)) => image::prune::run(&args, &cli.root, driver),

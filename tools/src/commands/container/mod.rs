@@ -1,5 +1,6 @@
 //! `layerfs container`: `docker container`, offline.
 
+pub(crate) mod commit;
 mod content;
 pub(crate) mod diff;
 pub(crate) mod document;

@@ -78,7 +78,7 @@ pub(super) fn is_gone(removed: &Removed, kept: &[KeptLayer]) -> bool {
 }
 
 /// What dockerd says of a text that is no reference.
-pub(super) fn reference_error(error: &ReferenceError) -> String {
+pub(crate) fn reference_error(error: &ReferenceError) -> String {
     match error {
         ReferenceError::Uppercase { .. } => "invalid reference format: repository name must be lowercase".into(),
         ReferenceError::Format { .. } | ReferenceError::Digest { .. } => "invalid reference format".into(),

@@ -1,13 +1,14 @@
 //! `layerfs image`: `docker image`, offline.
 
 pub(crate) mod cat;
-mod change;
+pub(crate) mod change;
 mod content;
 pub(crate) mod diff;
 mod document;
 pub(crate) mod export;
 pub(crate) mod files;
 pub(crate) mod history;
+pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod load;

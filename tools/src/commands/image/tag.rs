@@ -57,7 +57,7 @@ fn not_valid(text: &str, error: &ReferenceError) -> anyhow::Error {
 }
 
 /// A time as Go's `time.RFC3339Nano` prints it: in the local zone, without zeros at the end of the fraction.
-fn rfc3339_nano(time: &Zoned) -> String {
+pub(crate) fn rfc3339_nano(time: &Zoned) -> String {
     let text = time.strftime("%Y-%m-%dT%H:%M:%S%.f%:z").to_string();
     text.strip_suffix("+00:00").map(|text| format!("{text}Z")).unwrap_or(text)
 }

@@ -1,0 +1,163 @@
+//! Images made here: of a tar of files, and of what a container has written.
+//!
+//! The configs are those that dockerd 20.10 writes (moby v20.10.24 `daemon/images/image_import.go`, `daemon/commit.go`,
+//! `image/image.go: NewChildImage`), keys sorted, but without `docker_version`: no Docker made them.
+
+use layerfs::DiffId;
+use serde_json::{Map, Value, json};
+use snapshot::schema::runconfig::RunConfig;
+
+use crate::source::Platform;
+
+/// The config of an image that is one layer of files.
+#[must_use]
+pub fn imported_config(
+    layer: DiffId,
+    config: &RunConfig,
+    comment: &str,
+    created: &str,
+    platform: &Platform,
+) -> Vec<u8> {
+    let mut object = Map::new();
+    object.insert("comment".into(), comment.into());
+    object.insert("config".into(), value(config));
+    object.insert("container_config".into(), value(&RunConfig::default()));
+    object.insert("history".into(), json!([{"created": created, "comment": comment}]));
+    object.insert("rootfs".into(), json!({"type": "layers", "diff_ids": [layer]}));
+    finish(object, created, platform)
+}
+
+/// What a commit says of itself.
+#[derive(Debug, Clone)]
+pub struct Commit<'c> {
+    /// The container's id.
+    pub container: &'c str,
+    /// What the container ran with.
+    pub container_config: &'c RunConfig,
+    /// What containers of the image will run with.
+    pub config: &'c RunConfig,
+    /// Who made it; empty for nobody.
+    pub author: &'c str,
+    /// What is said about it; empty for nothing.
+    pub comment: &'c str,
+    /// When.
+    pub created: &'c str,
+}
+
+/// The config of an image that a container was made into, on top of the image with the config `parent`; `layer` is what it has
+/// written, if that is anything.
+///
+/// # Errors
+/// Where the parent's config is not JSON.
+pub fn committed_config(
+    parent: &[u8],
+    layer: Option<DiffId>,
+    commit: &Commit<'_>,
+    platform: &Platform,
+) -> serde_json::Result<Vec<u8>> {
+    let parent: Value = serde_json::from_slice(parent)?;
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut diff_ids = list(&parent["rootfs"]["diff_ids"]);
+    diff_ids.extend(layer.map(|layer| json!(layer)));
+    let mut step = Map::new();
+    step.insert("created".into(), commit.created.into());
+    let mut text = |key: &str, text: &str| {
+        if !text.is_empty() {
+            step.insert(key.into(), text.into());
+        }
+    };
+    text("author", commit.author);
+    text("created_by", &commit.container_config.cmd.0.clone().unwrap_or_default().join(" "));
+    text("comment", commit.comment);
+    if layer.is_none() {
+        step.insert("empty_layer".into(), true.into());
+    }
+    let mut history = list(&parent["history"]);
+    history.push(step.into());
+    let mut object = Map::new();
+    if !commit.author.is_empty() {
+        object.insert("author".into(), commit.author.into());
+    }
+    object.insert("config".into(), value(commit.config));
+    object.insert("container".into(), commit.container.into());
+    object.insert("container_config".into(), value(commit.container_config));
+    object.insert("history".into(), history.into());
+    object.insert("rootfs".into(), json!({"type": "layers", "diff_ids": diff_ids}));
+    let architecture = parent["architecture"].as_str().filter(|text| !text.is_empty());
+    let platform = Platform {
+        architecture: architecture.map_or_else(|| platform.architecture.clone(), str::to_owned),
+        variant: parent["variant"].as_str().map(str::to_owned),
+        ..platform.clone()
+    };
+    Ok(finish(object, commit.created, &platform))
+}
+
+/// Fills the gaps of `config` from what the container ran with (moby v20.10.24 `daemon/commit.go: merge`).
+pub fn merge(config: &mut RunConfig, from: &RunConfig) {
+    if config.user.is_empty() {
+        config.user.clone_from(&from.user);
+    }
+    fill(&mut config.exposed_ports, &from.exposed_ports);
+    fill(&mut config.labels, &from.labels);
+    fill(&mut config.volumes, &from.volumes);
+    let name = |variable: &String| variable.split('=').next().unwrap_or_default().to_owned();
+    let env = config.env.get_or_insert_default();
+    for variable in from.env.iter().flatten() {
+        if !env.iter().any(|known| name(known) == name(variable)) {
+            env.push(variable.clone());
+        }
+    }
+    if config.entrypoint.0.as_ref().is_none_or(Vec::is_empty) {
+        if config.cmd.0.as_ref().is_none_or(Vec::is_empty) {
+            config.cmd = from.cmd.clone();
+        }
+        if config.entrypoint.0.is_none() {
+            config.entrypoint = from.entrypoint.clone();
+        }
+    }
+    if let Some(theirs) = &from.healthcheck {
+        let ours = config.healthcheck.get_or_insert_default();
+        if ours.test.as_ref().is_none_or(Vec::is_empty) {
+            ours.test.clone_from(&theirs.test);
+        }
+        for (ours, theirs) in [
+            (&mut ours.interval, theirs.interval),
+            (&mut ours.timeout, theirs.timeout),
+            (&mut ours.start_period, theirs.start_period),
+            (&mut ours.retries, theirs.retries),
+        ] {
+            if *ours == 0 {
+                *ours = theirs;
+            }
+        }
+    }
+    if config.working_dir.is_empty() {
+        config.working_dir.clone_from(&from.working_dir);
+    }
+}
+
+type Entries<T> = Option<std::collections::BTreeMap<String, T>>;
+
+#[allow(clippy::ref_option, reason = "both are fields")]
+fn fill<T: Clone>(ours: &mut Entries<T>, theirs: &Entries<T>) {
+    for (key, value) in theirs.iter().flatten() {
+        ours.get_or_insert_default().entry(key.clone()).or_insert_with(|| value.clone());
+    }
+}
+
+fn finish(mut object: Map<String, Value>, created: &str, platform: &Platform) -> Vec<u8> {
+    object.insert("architecture".into(), platform.architecture.clone().into());
+    if let Some(variant) = &platform.variant {
+        object.insert("variant".into(), variant.clone().into());
+    }
+    object.insert("created".into(), created.into());
+    object.insert("os".into(), platform.os.clone().into());
+    let mut entries: Vec<(String, Value)> = object.into_iter().collect();
+    entries.sort_by(|one, other| one.0.cmp(&other.0));
+    let object: Map<String, Value> = entries.into_iter().collect();
+    serde_json::to_vec(&object).expect("texts and numbers always serialise")
+}
+
+fn value(config: &RunConfig) -> Value {
+    serde_json::to_value(config).expect("texts and numbers always serialise")
+}

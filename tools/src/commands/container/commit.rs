@@ -1,0 +1,182 @@
+//! `layerfs container commit`: `docker container commit`, offline.
+
+use std::io::{BufReader, PipeReader, Read};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use anyhow::{Context, anyhow, bail};
+use images::export::{ExportError, Exporter, Form};
+use images::load::{ImportRequest, NewImage, store_image};
+use images::make::{Commit, committed_config, merge};
+use images::source::{Platform, Select};
+use images::tree::{Layers, Tree};
+use jiff::Zoned;
+use layerfs::DiffId;
+use snapshot::catalog::Container;
+use snapshot::schema::gojson;
+use snapshot::schema::runconfig::RunConfig;
+use snapshot::view::View;
+
+use super::content::with_layers;
+use crate::commands::image::change::reference_error;
+use crate::commands::image::import::created;
+use crate::commands::image::tag::rfc3339_nano;
+use crate::commands::layerfs::NAME;
+use crate::flags::writable;
+use crate::progress::Progress;
+use crate::{output, rootless, signals};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The container, by name or id
+    container: String,
+
+    /// The name of the image
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    name: Option<String>,
+
+    /// Who makes it
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    author: String,
+
+    /// Change what containers of it run with: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, USER, VOLUME or WORKDIR
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    change: Vec<String>,
+
+    /// What to say about it
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    message: String,
+
+    /// Accepted for docker's sake: no container runs while the store is written to
+    #[arg(short, long, default_value = "true", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = clap::ArgAction::Set, value_parser = crate::flags::parse_bool)]
+    pause: bool,
+
+    /// Do not wait until the data is on the disk
+    #[arg(long)]
+    no_sync: bool,
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    writable(driver)?;
+    rootless::check(root, "")?;
+    with_layers(&args.container, root, driver, |view, container, layers| {
+        commit(args, root, driver, (view, container), layers)
+    })
+}
+
+fn commit(
+    args: &Args,
+    root: &Path,
+    driver: Option<&str>,
+    (view, container): (&View, &Container),
+    layers: &dyn Layers,
+) -> anyhow::Result<ExitCode> {
+    let name = args.name.as_deref().map(|text| match snapshot::reference::Reference::parse(text) {
+        Ok(name) if name.digest().is_some() => bail!("refusing to create a tag with a digest reference"),
+        Ok(name) => Ok(name.with_default_tag()),
+        Err(error) => bail!(reference_error(&error)),
+    });
+    let name = name.transpose()?;
+    let parent = container.image.ok_or_else(|| anyhow!("container {} was made from no image", container.id))?;
+    let image = view.catalog.images.get(&parent).ok_or_else(|| {
+        anyhow!("the image {parent} that container {} was made from is not there any more", container.id)
+    })?;
+    let config = view.root.images()?.map_or(Ok(None), |images| images.config(parent))?;
+    let parent_config = config.ok_or_else(|| anyhow!("the config of image {parent} cannot be read"))?;
+    let before = run_config(view, container)?;
+    let mut after = before.clone();
+    images::change::apply(&mut after, &args.change)?;
+    merge(&mut after, &before);
+    let interrupted = signals::interrupted()?;
+    let progress = Progress::new(NAME, true);
+    let mut options = images::load::Options::new(&interrupted);
+    (options.driver, options.sync) = (writable(driver)?, !args.no_sync);
+    let archive = Path::new("the container's layer");
+    let request = ImportRequest { archive, select: &Select::default(), options: &options, observer: &progress };
+    let now = Zoned::now();
+    let created = created(&now);
+    let describe = |layer: Option<DiffId>| {
+        let commit = Commit {
+            container: container.id.as_str(),
+            container_config: &before,
+            config: &after,
+            author: &args.author,
+            comment: &args.message,
+            created: &created,
+        };
+        let config = committed_config(&parent_config, layer, &commit, &Platform::host());
+        let config = config.expect("a config that dockerd shows is JSON");
+        NewImage { config, parent: Some(parent), tag: name.clone().map(|name| (name, rfc3339_nano(&now))) }
+    };
+    let last = layers.len() - 1;
+    let tree = layers.tree(last)?;
+    let is_empty = tree.node(Tree::ROOT).children().is_none_or(std::collections::BTreeMap::is_empty);
+    let id = if is_empty {
+        store_image(root, &image.diff_ids, None, &request, describe)?
+    } else {
+        // The tar is made while it is unpacked.
+        std::thread::scope(|scope| {
+            let (reader, writer) = std::io::pipe().context("a pipe")?;
+            let (ended, end) = sync_channel(1);
+            let (tree, stop) = (&tree, &*interrupted);
+            let write = move || {
+                let _ = ended.send(write_layer(tree, layers, writer, stop));
+            };
+            std::thread::Builder::new().spawn_scoped(scope, write).context("a thread")?;
+            let layer = Box::new(BufReader::with_capacity(128 << 10, Whole { reader, end: Some(end) }));
+            anyhow::Ok(store_image(root, &image.diff_ids, Some(layer), &request, describe)?)
+        })?
+    };
+    drop(progress);
+    output::say(&id.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes what the container has written as a layer.
+fn write_layer(
+    tree: &Tree,
+    layers: &dyn Layers,
+    writer: std::io::PipeWriter,
+    stop: &AtomicBool,
+) -> Result<(), ExportError> {
+    let writer = std::io::BufWriter::with_capacity(256 << 10, writer);
+    let mut exporter = Exporter::new(writer, Form::Layer, stop);
+    exporter.all(tree, layers)?;
+    exporter.finish().map(drop)
+}
+
+/// A tar from a pipe, whose end counts only if whoever wrote it came to the end as well.
+struct Whole {
+    reader: PipeReader,
+    end: Option<Receiver<Result<(), ExportError>>>,
+}
+
+impl Read for Whole {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        if read == 0
+            && !buffer.is_empty()
+            && let Some(end) = self.end.take()
+        {
+            match end.recv() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(std::io::Error::other(error)),
+                Err(_) => return Err(std::io::Error::other("the layer was not written to its end")),
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// What the container runs with, as its file says it.
+fn run_config(view: &View, container: &Container) -> anyhow::Result<RunConfig> {
+    const FILE: &str = "config.v2.json";
+    const MOST: usize = 8 << 20;
+    let dir = view.root.dir.descend(&["containers", container.id.as_str()])?;
+    let bytes = dir.map_or(Ok(None), |dir| dir.read(FILE, MOST))?.ok_or_else(|| anyhow!("{FILE} is gone"))?;
+    let document: serde_json::Value = serde_json::from_slice(&bytes).context(FILE)?;
+    Ok(gojson::from_slice(&serde_json::to_vec(&document["Config"])?)?)
+}

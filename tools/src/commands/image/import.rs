@@ -1,0 +1,109 @@
+//! `layerfs image import`: `docker image import`, offline.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use images::load::{ImportRequest, NewImage, store_image};
+use images::make::imported_config;
+use images::source::{Platform, Select};
+use jiff::Zoned;
+use jiff::tz::TimeZone;
+use layerfs::{DiffId, Digest};
+use snapshot::reference::Reference;
+use snapshot::schema::runconfig::RunConfig;
+
+use super::change::reference_error;
+use super::tag::rfc3339_nano;
+use crate::commands::layerfs::NAME;
+use crate::exit::Usage;
+use crate::flags::writable;
+use crate::progress::Progress;
+use crate::{output, rootless, signals};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A tar of files, perhaps compressed; `-` for standard input
+    #[arg(value_name = "FILE|-")]
+    file: PathBuf,
+
+    /// The name of the image
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    name: Option<String>,
+
+    /// Change what containers of it run with: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, USER, VOLUME or WORKDIR
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    change: Vec<String>,
+
+    /// What to say about the image
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    message: String,
+
+    /// The platform that the files are for [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+
+    /// Do not wait until the data is on the disk
+    #[arg(long)]
+    no_sync: bool,
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let driver = writable(driver)?;
+    if args.file.to_string_lossy().contains("://") && !args.file.exists() {
+        return Err(
+            Usage("no URL is imported: nothing here asks the network; download it and import the file".into()).into()
+        );
+    }
+    let platform = args.platform.clone().unwrap_or_else(Platform::host);
+    if platform.os != "linux" {
+        bail!("operating system is not supported");
+    }
+    let name = args.name.as_deref().map(parse_name).transpose()?;
+    let mut config = RunConfig::default();
+    images::change::apply(&mut config, &args.change)?;
+    if args.file.as_os_str() == "-" && std::io::stdin().is_terminal() {
+        return Err(Usage("nothing is imported from a terminal".into()).into());
+    }
+    rootless::check(root, "")?;
+    let interrupted = signals::interrupted()?;
+    let progress = Progress::new(NAME, true);
+    let mut options = images::load::Options::new(&interrupted);
+    (options.driver, options.sync) = (driver, !args.no_sync);
+    let request =
+        ImportRequest { archive: &args.file, select: &Select::default(), options: &options, observer: &progress };
+    let stream: Box<dyn BufRead + Send> = if args.file.as_os_str() == "-" {
+        Box::new(BufReader::with_capacity(128 << 10, std::io::stdin()))
+    } else {
+        let file = File::open(&args.file).with_context(|| args.file.display().to_string())?;
+        Box::new(BufReader::with_capacity(128 << 10, file))
+    };
+    let now = Zoned::now();
+    let describe = |layer: Option<DiffId>| {
+        let layer = layer.unwrap_or_else(|| DiffId(Digest::hash(b"")));
+        // Docker says so of files, too.
+        let comment = if args.message.is_empty() { "Imported from -" } else { &args.message };
+        let config = imported_config(layer, &config, comment, &created(&now), &platform);
+        NewImage { config, parent: None, tag: name.map(|name| (name, rfc3339_nano(&now))) }
+    };
+    let id = store_image(root, &[], Some(stream), &request, describe)?;
+    drop(progress);
+    output::say(&id.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The time as image configs have it.
+pub(crate) fn created(now: &Zoned) -> String {
+    rfc3339_nano(&now.with_time_zone(TimeZone::UTC))
+}
+
+/// A name to give: docker's words for those that cannot be given.
+pub(crate) fn parse_name(text: &str) -> anyhow::Result<Reference> {
+    match Reference::parse(text) {
+        Ok(name) if name.digest().is_some() => bail!("cannot import digest reference"),
+        Ok(name) => Ok(name.with_default_tag()),
+        Err(error) => bail!(reference_error(&error)),
+    }
+}

@@ -1,0 +1,240 @@
+//! Images that are made without a daemon, of containers and of tars, are those that dockerd makes.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use testkit::dockerd::Dockerd;
+use testkit::root::Root;
+use testkit::tree;
+
+const IMAGE: &str = "layerfs-test/busybox:1";
+
+/// Files of every type, whiteouts, replaced directories, links, names and times.
+const CHANGES: &str = r"
+echo new >/new; echo more >>/etc/motd; rm /etc/group; mkdir -p /made/deep/er; echo in >/made/deep/er/file
+chmod 4711 /new; touch /empty; ln -s /etc/motd /link; ln -s ../../../../etc/shadow /escape; ln /new /hard; mkfifo /pipe
+mknod /char c 1 3; mknod /block b 7 9; rm -rf /var/log; mkdir /var/log; echo again >/var/log/again
+rm -rf /tmp; echo 'a file now' >/tmp; rm /bin/awk; mkdir /bin/awk; echo x >/bin/awk/x
+chown 7:8 /etc/motd; chmod 1777 /var; touch -d @1000000000 /old; touch -d @1 /made; mkdir /many
+for i in 0 1 2 3 4 5 6 7 8 9; do echo $i >/many/$i; ln /many/$i /many/hard$i; done
+touch /many/a-b /many/a.b '/many/a b' /many/a; mkdir /many/a-; touch /many/a-/x
+printf x >/$(printf 'caf\351'); printf x >/'ünicode'; ln -s $(printf %0200d 4) /longlink
+mkdir -p /long/$(printf %0100d 1)/$(printf %0100d 2); echo long >/long/$(printf %0100d 1)/$(printf %0100d 2)/$(printf %0120d 3)
+chown 2097152:3000000 /many/0; chmod 0 /many/1; mkdir /gone; rmdir /gone; rm /bin/vi /bin/ls; cp /bin/busybox /bin/ls
+head -c 3000000 /dev/zero >/large; mkdir /.wh; touch -d @2000000000 /future
+";
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn layerfs(root: &Path, arguments: &[&str]) -> Output {
+    Command::new(testkit::program("layerfs")).arg("--root").arg(root).args(arguments).output().unwrap()
+}
+
+/// The id that a command prints.
+fn made(root: &Path, arguments: &[&str]) -> String {
+    testkit::succeeded(&format!("layerfs {arguments:?}"), layerfs(root, arguments)).trim().to_owned()
+}
+
+/// The config of an image, without what is another one for each: times, and who made it.
+fn config(root: &Path, id: &str) -> Value {
+    let file = root.join("image/overlay2/imagedb/content/sha256").join(id.trim_start_matches("sha256:"));
+    let mut config: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let keys: Vec<String> = config.as_object().unwrap().keys().cloned().collect();
+    assert!(keys.is_sorted(), "{keys:?}");
+    config.as_object_mut().unwrap().remove("docker_version");
+    config["created"] = Value::Null;
+    let last = config["history"].as_array_mut().unwrap().last_mut().unwrap();
+    last["created"] = Value::Null;
+    config
+}
+
+fn metadata(root: &Path, id: &str, name: &str) -> Option<String> {
+    let dir = root.join("image/overlay2/imagedb/metadata/sha256").join(id.trim_start_matches("sha256:"));
+    std::fs::read_to_string(dir.join(name)).ok()
+}
+
+/// The files of the topmost layer of an image, without the times that are finer than a tar has them.
+fn layer(root: &Path, id: &str) -> Vec<testkit::cases::Expected> {
+    let config = config(root, id);
+    let top = config["rootfs"]["diff_ids"].as_array().unwrap().last().unwrap().as_str().unwrap().to_owned();
+    let layers = Root::read(root).layers;
+    let layer = layers.values().find(|layer| layer.diff_id == top).unwrap();
+    let mut tree = tree::walk(&root.join("overlay2").join(&layer.cache_id).join("diff"));
+    tree.retain(|entry| entry.path != b".");
+    for entry in &mut tree {
+        // A whiteout is made when the layer is unpacked.
+        if entry.device == Some((0, 0)) {
+            entry.mtime = None;
+        }
+        // What overlayfs marks when it mounts a layer.
+        entry.xattrs.retain(|name, _| {
+            !["trusted.overlay.origin", "trusted.overlay.impure", "trusted.overlay.uuid"].contains(&name.as_str())
+        });
+    }
+    tree
+}
+
+#[test]
+fn docker_commit() {
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
+    let daemon = Dockerd::start(&root);
+    daemon.load(&testkit::golden("busybox-20.10.tar"));
+    daemon.ok(&["run", "--name", "edited", "--network", "none", "-e", "A=1", "-w", "/etc", IMAGE, "sh", "-c", CHANGES]);
+    daemon.ok(&["create", "--name", "fresh", "-l", "a=b", IMAGE, "sh"]);
+    let with: &[&str] = &[
+        "-a",
+        "somebody <a@b>",
+        "-m",
+        "a word",
+        "-c",
+        "ENV A=2 B=\"two words\"",
+        "-c",
+        "env C d e",
+        "-c",
+        "CMD [\"echo\",\"hi\"]",
+        "-c",
+        "EXPOSE 80 90-91/udp",
+        "-c",
+        "LABEL x=y",
+        "-c",
+        "USER nobody:7",
+        "-c",
+        "VOLUME /data",
+        "-c",
+        "WORKDIR sub",
+        "-c",
+        "ONBUILD RUN true",
+        "-c",
+        "HEALTHCHECK --interval=1m30s --retries=3 CMD test -e /x",
+    ];
+    let cases: [(&str, &[&str], &str); 4] = [
+        ("edited", &[], "plain:1"),
+        ("edited", with, "with:1"),
+        ("fresh", &[], "empty:1"),
+        ("fresh", &["-c", "ENTRYPOINT [\"/bin/echo\"]", "-c", "HEALTHCHECK NONE"], "entry:1"),
+    ];
+    let commit = |container: &'static str, how: &[&'static str], name: &str| {
+        [&["commit"], how, &[container, name]].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut dockers = Vec::new();
+    for (container, how, name) in &cases {
+        let arguments = commit(container, how, &format!("dockers/{name}"));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        dockers.push(daemon.ok(&arguments).trim().to_owned());
+    }
+    daemon.stop();
+    let mut ours = Vec::new();
+    for ((container, how, name), dockers) in cases.iter().zip(&dockers) {
+        let arguments = commit(container, how, &format!("ours/{name}"));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let id = made(&root, &arguments);
+        let (mut have, mut want) = (config(&root, &id), config(&root, dockers));
+        // The tar has other headers than that of docker 20.10, and so another digest.
+        let layers = |config: &Value| config["rootfs"]["diff_ids"].as_array().unwrap().len();
+        assert_eq!(layers(&have), layers(&want), "{name}");
+        (have["rootfs"], want["rootfs"]) = (Value::Null, Value::Null);
+        assert_eq!(have, want, "{name}\n{have:#}\n{want:#}");
+        assert_eq!(metadata(&root, &id, "parent"), metadata(&root, dockers, "parent"), "{name}");
+        assert!(metadata(&root, &id, "lastUpdated").is_some());
+        if container == &"edited" {
+            let (have, want) = (layer(&root, &id), layer(&root, dockers));
+            assert!(have.len() > 60, "{}", have.len());
+            testkit::assert_none(name, &testkit::tree_changes(&want, &have));
+        }
+        ours.push(id);
+    }
+    // The same container, the same layer.
+    let again = made(&root, &["commit", "edited"]);
+    assert_eq!(config(&root, &again)["rootfs"], config(&root, &ours[0])["rootfs"]);
+    for (arguments, said) in [
+        (&["commit", "nosuch"][..], "No such container: nosuch"),
+        (&["commit", "edited", "Upper"], "invalid reference format: repository name must be lowercase"),
+        (&["commit", "-c", "RUN x", "edited"], "run is not a valid change command"),
+        (&["commit", "-c", "", "edited"], "file with no instructions"),
+        (&["commit", "-c", "ENV A=$B", "edited"], "variables are not expanded here"),
+    ] {
+        let output = layerfs(&root, arguments);
+        let says = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && says.contains(said), "{arguments:?}: {says}");
+    }
+    let daemon = Dockerd::start(&root);
+    let run =
+        |image: &str, command: &[&str]| daemon.ok(&[&["run", "--rm", "--network", "none", image], command].concat());
+    assert_eq!(run("ours/plain:1", &["cat", "/new", "/var/log/again", "/tmp"]), "new\nagain\na file now\n");
+    assert_eq!(run("ours/with:1", &[]), "hi\n");
+    assert_eq!(run("ours/entry:1", &["x"]), "x\n");
+    daemon.remove_everything();
+}
+
+#[test]
+fn docker_import() {
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
+    let daemon = Dockerd::start(&root);
+    daemon.load(&testkit::golden("busybox-20.10.tar"));
+    daemon.ok(&["create", "--name", "box", IMAGE]);
+    let at = |name: &str| dir.path().join(name);
+    daemon.ok(&["export", "-o", text(&at("plain.tar")), "box"]);
+    daemon.ok(&["rm", "box"]);
+    for program in ["gzip", "bzip2", "xz"] {
+        let (from, to) = (std::fs::File::open(at("plain.tar")).unwrap(), std::fs::File::create(at(program)).unwrap());
+        assert!(Command::new(program).arg("-c").stdin(from).stdout(to).status().unwrap().success());
+    }
+    std::fs::write(at("nothing"), "").unwrap();
+    std::fs::write(at("junk"), "junk".repeat(200)).unwrap();
+    let cases: [(&str, &[&str]); 6] = [
+        ("plain.tar", &[]),
+        ("gzip", &["-m", "a word"]),
+        ("bzip2", &["-c", "CMD echo $HOME", "-c", "ENTRYPOINT [\"sh\"]"]),
+        ("xz", &["-c", "ENV A=b\nLABEL c=d", "-c", "EXPOSE 7"]),
+        ("nothing", &[]),
+        ("plain.tar", &["-c", "VOLUME [\"/a\", \"/b\"]"]),
+    ];
+    let mut dockers = Vec::new();
+    for (number, (file, how)) in cases.iter().enumerate() {
+        let (file, name) = (at(file), format!("dockers:{number}"));
+        dockers.push(daemon.ok(&[&["import"], *how, &[text(&file), &name]].concat()).trim().to_owned());
+    }
+    assert!(!daemon.docker(&["import", text(&at("junk"))]).status.success());
+    daemon.stop();
+    for (number, ((file, how), dockers)) in cases.iter().zip(&dockers).enumerate() {
+        let (file, name) = (at(file), format!("ours:{number}"));
+        let id = made(&root, &[&["import"], *how, &[text(&file), &name]].concat());
+        // The layers as well: they are the bytes of the file.
+        let (have, want) = (config(&root, &id), config(&root, dockers));
+        assert_eq!(have, want, "{file:?} {how:?}\n{have:#}\n{want:#}");
+        let piped = Command::new(testkit::program("layerfs"))
+            .args(["--root", text(&root), "image", "import"])
+            .args(*how)
+            .arg("-")
+            .stdin(std::fs::File::open(&file).unwrap())
+            .stderr(Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!(config(&root, testkit::succeeded("import", piped).trim()), want, "{file:?} through a pipe");
+    }
+    let before = testkit::listing(&root);
+    for (arguments, code, said) in [
+        (&["import", text(&at("junk"))][..], 1, "the new layer"),
+        (&["import", "http://example.com/x.tar"], 2, "no URL is imported"),
+        (&["import", "--platform", "windows/amd64", text(&at("plain.tar"))], 1, "operating system is not supported"),
+        (&["import", text(&at("plain.tar")), "Upper"], 1, "repository name must be lowercase"),
+        (&["import", text(&at("none"))], 1, "No such file"),
+    ] {
+        let output = layerfs(&root, arguments);
+        let says = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(code) && says.contains(said), "{arguments:?}: {says}");
+    }
+    testkit::assert_none("after what failed", &testkit::changes(&before, &testkit::listing(&root)));
+    let daemon = Dockerd::start(&root);
+    assert_eq!(daemon.ok(&["run", "--rm", "--network", "none", "ours:0", "/bin/busybox", "echo", "hi"]), "hi\n");
+    daemon.remove_everything();
+}

@@ -81,7 +81,7 @@ impl Dir {
     ///
     /// # Errors
     /// [`StoreError`] if it has been removed, or cannot be reached from there.
-    pub fn real_path(&self) -> Result<PathBuf, StoreError> {
+    pub(crate) fn real_path(&self) -> Result<PathBuf, StoreError> {
         let link = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
         let target = std::fs::read_link(&link).map_err(StoreError::io(link, "readlink"))?;
         let own = rustix::fs::fstat(&self.fd).map_err(StoreError::io(&self.path, "stat"))?;
@@ -99,7 +99,7 @@ impl Dir {
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn kind_behind(&self, path: &Path) -> Result<Option<FileType>, StoreError> {
+    pub(crate) fn kind_behind(&self, path: &Path) -> Result<Option<FileType>, StoreError> {
         match rustix::fs::statat(&self.fd, path, AtFlags::empty()) {
             Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
@@ -203,7 +203,7 @@ impl Dir {
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn all_names(&self) -> Result<Vec<OsString>, StoreError> {
+    pub(crate) fn all_names(&self) -> Result<Vec<OsString>, StoreError> {
         let failed = || StoreError::io(&self.path, "reading");
         let mut names = Vec::new();
         // A descriptor of its own: reading moves the offset.

@@ -144,8 +144,7 @@ impl View {
     }
 
     /// Whether BuildKit holds a layer, or may.
-    #[must_use]
-    pub fn held_by_build_cache(&self, chain: ChainId) -> bool {
+    pub(crate) fn held_by_build_cache(&self, chain: ChainId) -> bool {
         self.snapshots().map_or(true, |snapshots| snapshots.holds_chain(&chain))
     }
 

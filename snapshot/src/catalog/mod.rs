@@ -233,7 +233,7 @@ impl Catalog {
     }
 
     /// Layers that dockerd would not load.
-    pub fn damaged_layers(&self) -> impl Iterator<Item = (ChainId, &RecordDamage)> {
+    pub(crate) fn damaged_layers(&self) -> impl Iterator<Item = (ChainId, &RecordDamage)> {
         self.layers.iter().filter_map(|(id, layer)| Some((*id, layer.as_ref().err()?)))
     }
 
@@ -266,8 +266,7 @@ impl Catalog {
     }
 
     /// Bytes of a layer and all below it, by the `parent` files.
-    #[must_use]
-    pub fn size_with_below(&self, layer: ChainId) -> u64 {
+    pub(crate) fn size_with_below(&self, layer: ChainId) -> u64 {
         self.graph().total(layer)
     }
 
@@ -297,8 +296,7 @@ impl Catalog {
     }
 
     /// All chain ids that an image's layers have.
-    #[must_use]
-    pub fn chains_of_images(&self) -> BTreeSet<ChainId> {
+    pub(crate) fn chains_of_images(&self) -> BTreeSet<ChainId> {
         self.images.values().flat_map(|image| image.chain.iter().copied()).collect()
     }
 }

@@ -39,15 +39,13 @@ impl HomeLayout {
     }
 
     /// Where the home of the driver of this name is, below the data-root.
-    #[must_use]
-    pub fn home_path(driver: &str) -> Vec<&str> {
+    pub(crate) fn home_path(driver: &str) -> Vec<&str> {
         Self::of_driver(driver).map_or_else(|| vec![driver], |layout| layout.home.to_vec())
     }
 
     /// Whether a directory of the home is a service of this driver and no layer: left by its probing, or its links (moby
     /// `daemon/graphdriver/overlay2`, `pkg/fsutils`).
-    #[must_use]
-    pub fn is_service(driver: &str, name: &str) -> bool {
+    pub(crate) fn is_service(driver: &str, name: &str) -> bool {
         const PROBES: [&str; 6] = [
             "backingFsBlockDev",
             "check-overlayfs-support",

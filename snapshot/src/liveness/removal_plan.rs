@@ -54,8 +54,7 @@ pub struct RemovalPlan {
 
 impl RemovalPlan {
     /// Whether the container goes whose mount this is.
-    #[must_use]
-    pub fn takes_mount(&self, mount: &MountName) -> bool {
+    pub(crate) fn takes_mount(&self, mount: &MountName) -> bool {
         self.containers.contains(mount.as_str())
     }
 }

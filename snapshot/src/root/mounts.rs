@@ -162,8 +162,7 @@ impl MountInfo {
 
     /// The directories that an overlay shows, as they were given when it was mounted; nothing for other file systems.
     /// Relative ones are relative to wherever the one who mounted it was.
-    #[must_use]
-    pub fn overlay_directories(&self) -> Vec<PathBuf> {
+    pub(crate) fn overlay_directories(&self) -> Vec<PathBuf> {
         if self.kind != b"overlay" && self.kind != b"fuse.fuse-overlayfs" {
             return Vec::new();
         }

@@ -207,7 +207,7 @@ impl ImageConfig {
     ///
     /// # Errors
     /// [`InvalidConfig::Os`], [`InvalidConfig::OsCase`]
-    pub fn check_os(&self) -> Result<(), InvalidConfig> {
+    pub(crate) fn check_os(&self) -> Result<(), InvalidConfig> {
         let os = self.fields.os.clone();
         match os.as_str() {
             "" | "linux" => Ok(()),

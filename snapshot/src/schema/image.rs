@@ -75,8 +75,7 @@ impl ImageStore {
     }
 
     /// When the image was tagged last, whatever the file says; `None` if it is missing, empty or cannot be read.
-    #[must_use]
-    pub fn last_updated(&self, id: ImageId) -> Option<String> {
+    pub(crate) fn last_updated(&self, id: ImageId) -> Option<String> {
         self.metadata(id, LAST_UPDATED).ok().flatten().filter(|text| !text.is_empty())
     }
 

@@ -48,20 +48,17 @@ pub struct MountRecord {
 
 impl MountRecord {
     /// Why it is not known which directory is the writable layer's.
-    #[must_use]
-    pub fn unknown_layer(&self) -> Option<&MountDamage> {
+    pub(crate) fn unknown_layer(&self) -> Option<&MountDamage> {
         self.unknown(MOUNT_ID).filter(|_| self.mount_id.is_none() && self.also_names.is_empty())
     }
 
     /// Why it is not known which layer it stands on. One without a `parent` stands on none.
-    #[must_use]
-    pub fn unknown_parent(&self) -> Option<&MountDamage> {
+    pub(crate) fn unknown_parent(&self) -> Option<&MountDamage> {
         self.unknown(PARENT)
     }
 
     /// Why it is not known which directory has its init files. One without an `init-id` has none.
-    #[must_use]
-    pub fn unknown_init(&self) -> Option<&MountDamage> {
+    pub(crate) fn unknown_init(&self) -> Option<&MountDamage> {
         self.unknown(INIT_ID)
     }
 

@@ -151,7 +151,7 @@ impl References {
     }
 
     /// Takes a name away; a repository without any goes with its last one. Returns the image that had it.
-    pub fn untag(&mut self, reference: &Reference) -> Option<ImageId> {
+    pub(crate) fn untag(&mut self, reference: &Reference) -> Option<ImageId> {
         let before = self.get(reference)?;
         let name = reference.familiar_name();
         let repository = self.file.repositories.get_mut(&name)?.as_mut()?;

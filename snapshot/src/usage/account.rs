@@ -144,8 +144,7 @@ impl<'v> Account<'v> {
     }
 
     /// The bytes that go with these parts: an inode goes with the last of its links.
-    #[must_use]
-    pub fn freed_with<'p>(&self, parts: impl IntoIterator<Item = &'p Part>) -> u64 {
+    pub(crate) fn freed_with<'p>(&self, parts: impl IntoIterator<Item = &'p Part>) -> u64 {
         let numbers: BTreeSet<u32> = parts.into_iter().filter_map(|part| self.parts.get(part).copied()).collect();
         let inside = |number: u32| numbers.contains(&number);
         let counted: u64 = numbers.iter().map(|number| self.buckets[*number as usize].allocated).sum();

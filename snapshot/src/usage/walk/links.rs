@@ -98,8 +98,7 @@ pub struct Links {
 
 impl Links {
     /// Bytes counted in `bucket` that stay when all buckets for which `set` holds go: some link is in another, or outside.
-    #[must_use]
-    pub fn held_elsewhere(&self, bucket: u32, set: &dyn Fn(u32) -> bool) -> u64 {
+    pub(crate) fn held_elsewhere(&self, bucket: u32, set: &dyn Fn(u32) -> bool) -> u64 {
         let start = self.links.partition_point(|link| link.counted_in < bucket);
         let end = self.links.partition_point(|link| link.counted_in <= bucket);
         let inodes = self.links[start..end].chunk_by(|a, b| a.inode == b.inode);

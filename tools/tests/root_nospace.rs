@@ -226,3 +226,57 @@ fn root_is_not_touched_when_the_need_is_known() {
     }
     testkit::assert_none("known need", &report);
 }
+
+/// `tag` and `rmi` go through the same transaction as an import: without room they leave the store as it was, or, past the commit
+/// point, a record of what is left to do. With room again the next change does that first.
+#[test]
+fn root_is_as_before_when_there_is_no_room_to_tag_or_remove() {
+    if !testkit::is_root() {
+        return;
+    }
+    const NAME: &str = "layerfs-test/busybox:1";
+    let few: u64 = if testkit::full_sweep() { 40 } else { 10 };
+    let mut report = Vec::new();
+    for arguments in [&["tag", NAME, "again:1"][..], &["rmi", NAME]] {
+        let change = |mounted: &Mounted| {
+            let mut command = testkit::run::layerfs(&["--root"]);
+            command.arg(root(mounted)).args(arguments);
+            run(command, Input::Nothing)
+        };
+        let records = |mounted: &Mounted| testkit::store::names(&root(mounted).join("image/overlay2/layerdb/tmp"));
+        let mut failures = [0, 0];
+        for (number, limit) in (0..few).flat_map(|less| [(less, 0), (less, 1)]) {
+            let mounted = Mounted::tmpfs("size=64m,nr_inodes=1000");
+            import(&testkit::golden(ORIGINAL), &mounted, &[]).ok();
+            let free = mounted.free();
+            mounted.remount(&match limit {
+                0 => format!("size={}", (64 << 20) - free.0 + number * BLOCK),
+                _ => format!("nr_inodes={}", 1000 - free.1 + number),
+            });
+            let title = format!("{arguments:?} with {number} {} free", ["blocks", "inodes"][limit]);
+            let before = Snapshot::of(mounted.path()).without_directory_times();
+            let ran = change(&mounted);
+            if ran.code != Some(0) {
+                failures[limit] += 1;
+                let mut found = ran.complaints(FULL);
+                let is_made = records(&mounted).iter().any(|name| name.starts_with("layerfs-commit-"));
+                if !is_made {
+                    found.extend(before.changes(&Snapshot::of(mounted.path()).without_directory_times()));
+                }
+                mounted.remount("size=64m,nr_inodes=1000");
+                let again = change(&mounted);
+                // An image that is gone already cannot be removed again.
+                if !is_made && again.code != Some(0) {
+                    found.push(format!("with enough room: {}", again.stderr));
+                }
+                found.extend(records(&mounted).into_iter().map(|name| format!("{name} is left")));
+                report.extend(titled(&title, found));
+            }
+            let store = Store::read(&root(&mounted));
+            report.extend(titled(&title, store.unreferenced()));
+            report.extend(titled(&title, store.wrong));
+        }
+        assert!(failures.iter().all(|failed| *failed > 0), "{arguments:?}: {failures:?} failed");
+    }
+    testkit::assert_none("no room for a change", &report);
+}

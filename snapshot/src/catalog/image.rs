@@ -65,7 +65,7 @@ pub(super) fn read(store: &ImageStore, id: ImageId) -> Result<Image, ImageDamage
         if !os.eq_ignore_ascii_case("linux") {
             return Err(ImageDamage::OtherSystem { os });
         }
-        // It looks for the layers by the name as it is spelled; without layers it does not look.
+        // dockerd looks up the layer store by the spelling of the operating system, but only for an image with layers.
         if !chain.is_empty() {
             return Err(ImageDamage::SystemSpelling { os });
         }

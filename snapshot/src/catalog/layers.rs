@@ -14,7 +14,7 @@ use crate::schema::layer::{LayerRecord, LayerStore};
 /// Layers by their ids, or why dockerd would not load them.
 pub(super) type Layers = BTreeMap<ChainId, Result<LayerRecord, RecordDamage>>;
 
-/// Reads all layers, and what those that cannot be loaded stand on, as far as it is known.
+/// Reads all layers. For those that dockerd would not load it also returns the layer below them, where that is known.
 pub(super) fn read_all(store: &LayerStore) -> Result<(Layers, BTreeMap<ChainId, Option<ChainId>>), StoreError> {
     let ids = store.list()?;
     let records = parallel::map(&ids, |id| record(store, *id));
@@ -39,7 +39,7 @@ pub(super) fn read_chains(store: &LayerStore, tops: impl IntoIterator<Item = Cha
     layers
 }
 
-/// One layer's own record; `None` if there is none, or none any more.
+/// Reads one layer's record; `None` if it does not exist.
 fn record(store: &LayerStore, id: ChainId) -> Option<Result<LayerRecord, RecordDamage>> {
     let cause = match store.get(id) {
         Ok(record) => return record.map(Ok),
@@ -65,7 +65,7 @@ fn spread_damage(layers: &mut Layers) -> BTreeMap<ChainId, Option<ChainId>> {
     // A layer that is in here has its final verdict: nothing, or the lowest layer that is damaged and its damage.
     let mut verdicts: BTreeMap<ChainId, Option<RecordDamage>> = BTreeMap::new();
     let ids: Vec<ChainId> = layers.keys().copied().collect();
-    // The walk in which each layer was passed: one that meets itself has walked in a circle.
+    // In which walk each layer was passed. A walk that comes to a layer of its own has found a circle.
     let mut passed: BTreeMap<ChainId, ChainId> = BTreeMap::new();
     for start in ids {
         let (mut path, mut at) = (Vec::new(), start);

@@ -25,7 +25,7 @@ pub enum Resolved {
 pub(super) fn candidates(text: &str, references: &References, stored: &BTreeSet<ImageId>) -> Vec<ImageId> {
     let mut found = Vec::new();
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
-    // An id that nothing has is no image, not a damaged one.
+    // An id that is neither stored nor named means no image; it does not mean a damaged one.
     if let Ok(id) = layerfs::Digest::from_hex(hex).map(ImageId)
         && (stored.contains(&id) || references.iter().any(|(_, named)| named == id))
     {

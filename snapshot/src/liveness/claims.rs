@@ -1,7 +1,7 @@
-//! The records of all owners of directories, by one set of rules, whoever asks.
+//! The rules by which records claim directories. Reports and writers use the same ones.
 //!
-//! What cannot be read is a [`Doubt`]. Some of what it may mean is so unlikely that reports pass over it, while whoever deletes
-//! does not: these are reservations.
+//! A record that cannot be read is a [`Doubt`]. Some doubts are so unlikely to matter that a report leaves them out; only code that
+//! deletes heeds them. These are called reservations.
 //!
 //! | cannot be read | is |
 //! |---|---|
@@ -33,7 +33,7 @@ pub(super) struct Claims {
     pub(super) unfinished: HashMap<String, String>,
     /// What could not be read.
     pub(super) doubts: Vec<Doubt>,
-    /// What only whoever deletes minds.
+    /// Doubts that only code that deletes heeds.
     pub(super) reservations: Vec<Doubt>,
     /// Mounts without a `parent`. An image without layers has such containers, so that the driver is asked what they stand on.
     pub(super) without_parent: Vec<WithoutParent>,
@@ -48,7 +48,7 @@ pub(super) struct WithoutParent {
     pub(super) writable: CacheId,
     /// That of its init files, which may not exist.
     pub(super) init: String,
-    /// What there is to say if it stands on layers.
+    /// The doubt to record if it stands on layers.
     pub(super) doubt: Doubt,
 }
 

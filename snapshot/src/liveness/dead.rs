@@ -78,7 +78,7 @@ impl Liveness {
         self.dead_after(id, &RemovalPlan::default())
     }
 
-    /// The same, once `removal` is done: what it takes away claims nothing any more.
+    /// The same as if `removal` were done: what it takes away no longer claims anything.
     ///
     /// # Errors
     /// [`StillAlive`] where it must stay.
@@ -161,7 +161,7 @@ impl OnceGone<'_> {
 #[derive(Debug)]
 pub(crate) struct After<'l> {
     liveness: &'l Liveness,
-    /// Of each entry, one that stands on it and is live.
+    /// For each entry: a live entry that stands on it.
     below: Vec<Option<u32>>,
     doubts: Vec<&'l Doubt>,
 }
@@ -172,7 +172,7 @@ impl<'l> After<'l> {
         &self.doubts
     }
 
-    /// Who claims a directory itself, and which live one stands on it.
+    /// The claims on a directory itself, and a live entry that stands on it.
     pub(super) fn claims(&self, id: &CacheId, stays: impl Fn(&Claim) -> bool) -> Vec<Claim> {
         let liveness = self.liveness;
         let number = liveness.numbers.get(id.as_str());

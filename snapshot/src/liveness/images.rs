@@ -1,4 +1,4 @@
-//! Which images somebody needs, for whoever takes images back. A container whose config cannot be read may use any of them.
+//! Which images are needed, for code that takes images back. A container whose config cannot be read may use any image.
 
 use std::collections::HashSet;
 
@@ -33,8 +33,8 @@ pub(crate) fn needed(root: &WritableRoot, images: &[ImageId]) -> Result<HashSet<
     Ok(needed)
 }
 
-/// Those of `images` that have a name, or from which images that are none of them were built. A container does not keep an image
-/// that was removed by force.
+/// Those of `images` that have a name, or that an image outside of `images` was built from. Containers are not asked: an image
+/// that was removed by force may have some.
 pub(crate) fn named_or_built_on(root: &WritableRoot, images: &[ImageId]) -> Result<HashSet<ImageId>, StoreError> {
     let asked: HashSet<ImageId> = images.iter().copied().collect();
     let mut needed: HashSet<ImageId> =

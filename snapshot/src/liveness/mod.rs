@@ -54,7 +54,7 @@ pub enum Claim {
     Layer(ChainId),
     /// It is the writable layer of a container, or of whatever asked for the mount.
     Mount(MountName),
-    /// It holds the init files of that one.
+    /// It holds the init files of the container of this mount.
     Init(MountName),
     /// It is in BuildKit's cache, under this key.
     BuildKit(String),
@@ -75,7 +75,7 @@ pub enum EntryVerdict<'l> {
     Service,
     /// Nobody claims it, and all who could were asked.
     Orphan,
-    /// Nobody claims it, but it cannot be excluded that somebody needs it.
+    /// Nobody claims it, but a record that cannot be read might.
     Unknown(&'l [Doubt]),
 }
 
@@ -106,7 +106,7 @@ pub struct Liveness {
     /// Links that lead nowhere, and the entry that each names.
     stale: BTreeMap<String, String>,
     doubts: Vec<Doubt>,
-    /// What only whoever deletes minds.
+    /// Doubts that only code that deletes heeds.
     reservations: Vec<Doubt>,
     /// Entries of which it is not known what they stand on, by number.
     unread: Vec<(u32, Doubt)>,
@@ -124,14 +124,14 @@ impl Liveness {
     ) -> Result<Self, StoreError> {
         let home = root.entries()?;
         let mut claims = Claims::collect(root, catalog, snapshots)?;
-        // Of a driver that is not implemented not all claims are known: nothing there is ever called an orphan.
+        // A driver that is not implemented may have claims that are not known here, so nothing in its home is called an orphan.
         if root.driver.is_none() && !home.entries.is_empty() {
             claims.doubts.push(Doubt::Driver { name: root.driver_name.clone() });
         }
         Ok(Self::build(root.home.as_ref(), root.home_layout(), home, &mut claims))
     }
 
-    /// Joins what the driver's home holds with who claims it. `claims` keeps what call has failed.
+    /// Joins the entries of the driver's home with their claims. The first system call that failed is noted in `claims`.
     fn build(home: Option<&Dir>, layout: Option<HomeLayout>, held: HomeEntries, claims: &mut Claims) -> Self {
         let mut liveness = Self::default();
         let HomeEntries { entries, links, stale } = held;
@@ -179,8 +179,7 @@ impl Liveness {
             entry.claims.sort();
             entry.claims.dedup();
         }
-        // What an entry stands on that nobody needs is not needed for its sake. Where another doubt leaves open whether it is
-        // needed, that one says so.
+        // An entry that nobody needs does not keep what it stands on, so its unreadable parents are a doubt only if it is live.
         let live = |(at, _): &&(u32, Doubt)| !liveness.entries[*at as usize].claims.is_empty();
         liveness.doubts.extend(liveness.unread.iter().filter(live).map(|(_, doubt)| doubt.clone()));
         liveness
@@ -206,8 +205,8 @@ impl Liveness {
         self.doubts.push(doubt);
     }
 
-    /// Of each entry, one that stands on it and is live by the claims that `stays` takes, if there is any. Each entry is looked
-    /// at once.
+    /// For each entry: a live entry that stands on it, if there is one. Only the claims that `stays` accepts make an entry live.
+    /// Each entry is visited once.
     fn below(&self, stays: impl Fn(&Claim) -> bool) -> Vec<Option<u32>> {
         let is_own = |claim: &Claim| !matches!(claim, Claim::Below(_)) && stays(claim);
         let own: Vec<bool> = self.entries.iter().map(|entry| entry.claims.iter().any(is_own)).collect();
@@ -285,7 +284,7 @@ impl Liveness {
         parents.map(|parent| &*self.names[*parent as usize])
     }
 
-    /// Why it cannot be told of some entries whether they are needed.
+    /// The reasons why it is not known whether some entries are needed.
     #[must_use]
     pub fn doubts(&self) -> &[Doubt] {
         &self.doubts

@@ -1,4 +1,4 @@
-//! Who needs what, for whoever deletes: read from the records alone, at the moment at which something is to go.
+//! Who needs which layers and directories, for code that deletes. The records are read at the moment of the deletion.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -39,7 +39,7 @@ pub enum LayerStays {
     /// Its directory cannot go.
     #[error("its directory cannot go: {0}")]
     Directory(Claim),
-    /// It cannot be excluded that somebody needs it.
+    /// A record that cannot be read may need it.
     #[error("it may be needed: {0}")]
     Unknown(Doubt),
 }
@@ -66,7 +66,7 @@ pub(crate) struct Departing {
 #[derive(Debug)]
 pub(crate) struct Owners {
     liveness: Liveness,
-    /// Layers that images, mounts and BuildKit need, and one of those who do.
+    /// Each layer that an image, a mount or BuildKit needs, with one that needs it.
     holders: HashMap<ChainId, Holder>,
     children: HashMap<ChainId, Vec<ChainId>>,
     /// Images that may have any layer. They have no directories but those of layers.
@@ -83,7 +83,7 @@ impl Owners {
         Self::with_failure(root, going).map(|(owners, _)| owners)
     }
 
-    /// The same, for whoever can still stop: a call that failed is an error, since it may succeed the next time.
+    /// The same, for a caller that can still stop: here a failed system call is an error, since it may succeed the next time.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -159,7 +159,7 @@ impl Owners {
     /// Those of `layers`, which has children before parents, that may go: the others with the reason.
     pub(crate) fn removable(&self, layers: &[ChainId]) -> (Vec<ChainId>, Vec<(ChainId, LayerStays)>) {
         let asked: HashSet<ChainId> = layers.iter().copied().collect();
-        // A layer on its way out, too, needs nothing below it.
+        // A layer that is being removed does not need the layers below it either.
         let stays = |claim: &Claim| match claim {
             Claim::Layer(chain) => !asked.contains(chain),
             Claim::Removing(_) => false,
@@ -187,7 +187,7 @@ impl Owners {
         if let Some(child) = children.find(|child| !gone.contains(child)) {
             return Some(LayerStays::Below(*child));
         }
-        // One with another owner stays with that one when the record goes.
+        // A directory that has another owner stays when the record goes, so only a mount keeps the layer.
         let in_use = |claim: &Claim| matches!(claim, Claim::Mounted(_));
         let claims = self.directories.get(&chain_id).map(|id| after.claims(id, in_use)).unwrap_or_default();
         if let Some(claim) = claims.into_iter().next() {
@@ -208,7 +208,8 @@ impl Owners {
 pub(crate) struct Directories<'o>(After<'o>);
 
 impl Directories<'_> {
-    /// Whether a directory may go with the record of a removal that names it, if there is one. Another such record claims it.
+    /// Whether a directory may be deleted together with `removing`, the record of a removal that names it. Any other such record
+    /// still claims the directory.
     pub(crate) fn dead(&self, id: &CacheId, removing: Option<&str>) -> Result<Dead<CacheId>, StillAlive> {
         self.0.dead(id, |claim| !matches!((claim, removing), (Claim::Removing(name), Some(own)) if name == own))
     }

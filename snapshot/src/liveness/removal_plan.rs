@@ -30,17 +30,17 @@ pub struct RemovalRequest {
 /// How sure it must be that a layer is held by nobody.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Certainty {
-    /// As sure as it can be: a record that cannot be read holds everything that it might name. For whoever deletes.
+    /// A record that cannot be read holds everything that it might name. For code that deletes.
     #[default]
     Proven,
-    /// As sure as dockerd is, which counts only what it could load. For whoever says what dockerd would do.
+    /// Only what dockerd could load holds layers, as dockerd itself counts. For reports of what dockerd would do.
     AsDockerd,
 }
 
-/// What goes, and what does not although it was asked for.
+/// What a removal takes, and what stays although its removal was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RemovalPlan {
-    /// Images, those included that go because nothing is built on them any more.
+    /// The images that go, including parents on which nothing is built any more.
     pub images: BTreeSet<ImageId>,
     /// Layers.
     pub layers: BTreeSet<ChainId>,
@@ -48,7 +48,7 @@ pub struct RemovalPlan {
     pub containers: BTreeSet<ContainerId>,
     /// Images that stay, and why.
     pub kept: Vec<(ImageId, ImageStays)>,
-    /// Why layers stay that nobody is known to hold. Empty if there are none.
+    /// Doubts because of which layers stay although no holder is known.
     pub doubts: Vec<Doubt>,
 }
 
@@ -95,7 +95,7 @@ pub struct Holders<'c> {
     catalog: &'c Catalog,
     /// How many hold each layer, by the layer's number.
     holders: Vec<u32>,
-    /// Holders besides, which dockerd does not count: damaged records that name a layer all the same.
+    /// Holders that dockerd does not count: damaged records that still name a layer.
     also: Vec<u32>,
     /// Images with a name.
     named: BTreeSet<ImageId>,
@@ -170,7 +170,7 @@ impl<'c> Holders<'c> {
         for container in &request.containers {
             state.container(container);
         }
-        // One that others are built on goes after them.
+        // An image goes after the images that are built on it, so those that cannot go yet are tried again.
         let mut waiting: Vec<ImageId> = request.images.clone();
         let mut reasons: BTreeMap<ImageId, ImageStays> = BTreeMap::new();
         loop {
@@ -256,7 +256,7 @@ impl State<'_, '_> {
         using().next().map(|container| ImageStays::UsedBy(container.id.clone()))
     }
 
-    /// One holder less; with the last one the layer goes, and holds the one below no more.
+    /// Takes one holder from a layer. When the last one is gone the layer goes, and no longer holds the layer below it.
     fn release(&mut self, layer: ChainId) {
         let graph = self.of.catalog.graph();
         let mut next = graph.number(layer);

@@ -47,6 +47,14 @@ pub enum StoreError {
         /// Why, and what to do about it.
         refusal: Refusal,
     },
+    /// What was taken for a data-root is none.
+    #[error("{}: {reason}", .path.display())]
+    NoRoot {
+        /// Its path.
+        path: PathBuf,
+        /// What is there, if anything.
+        reason: &'static str,
+    },
     /// The root cannot be read as what it was taken for.
     #[error("{}: {reason}", .root.display())]
     Unreadable {

@@ -80,7 +80,7 @@ impl DataRoot {
     /// # Errors
     /// [`StoreError::Io`]; [`StoreError::Unreadable`] for a root that is not of this kind, or that leaves a choice.
     pub fn find(path: &Path, driver: Option<&str>) -> Result<Self, StoreError> {
-        let found = locate::locate(Dir::open(path)?, driver)?;
+        let found = locate::locate(Dir::open(path).map_err(locate::missing)?, driver)?;
         Self::with_driver(found.dir, &found.driver)
     }
 

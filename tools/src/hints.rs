@@ -57,6 +57,7 @@ fn of_store(error: &StoreError) -> Option<String> {
             Some(Obstacle::Mounted) => Some("umount, then do it again".into()),
             _ => None,
         },
+        StoreError::NoRoot { .. } => Some("--root names the data-root, which `docker info` shows".into()),
         StoreError::InContainerd { .. } => Some(IN_CONTAINERD.into()),
         StoreError::SeveralDrivers { .. } => Some("--storage-driver chooses one".into()),
         _ => None,

@@ -137,6 +137,36 @@ fn root_other_drivers_have_owners_and_no_orphans() {
     testkit::assert_none("other drivers", &report);
 }
 
+/// What was taken for a root is named, with what is there and what to do, by all that reads.
+#[test]
+fn no_root_is_said_in_these_words() {
+    let dir = testkit::scratch();
+    fs::write(dir.path().join("file"), "x").unwrap();
+    fs::create_dir(dir.path().join("other")).unwrap();
+    fs::write(dir.path().join("other/notes"), "x").unwrap();
+    std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
+    for (name, reason) in [
+        ("nosuch", "there is no such directory"),
+        ("file", "it is not a directory"),
+        ("loop", "it is a symlink that leads nowhere"),
+        ("other", "it does not look like a Docker data-root"),
+    ] {
+        let root = dir.path().join(name);
+        let expected = format!("{}: {reason}; --root names the data-root, which `docker info` shows\n", root.display());
+        for (program, arguments) in [
+            (env!("CARGO_BIN_EXE_layerfs"), &["image", "ls"][..]),
+            (env!("CARGO_BIN_EXE_layerfs"), &["container", "ls"]),
+            (env!("CARGO_BIN_EXE_layerfs"), &["inspect", "x"]),
+            (env!("CARGO_BIN_EXE_layerfs"), &["system", "df"]),
+            (env!("CARGO_BIN_EXE_image-du"), &[]),
+        ] {
+            let output = run(program, &root, arguments);
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            assert!(text(&output.stderr).ends_with(&expected), "{}", text(&output.stderr));
+        }
+    }
+}
+
 /// Those that Docker 1.10 would have converted, and what is left of them after it has.
 #[test]
 fn root_before_content_addresses_is_refused_by_name() {

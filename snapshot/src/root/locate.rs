@@ -1,5 +1,7 @@
 //! What a directory holds of Docker's, for those who only read.
 
+use rustix::io::Errno;
+
 use super::guard::{self, has_entries};
 use super::{Containerd, IMAGE};
 use crate::dir::Dir;
@@ -41,13 +43,28 @@ pub(super) fn locate(root: Dir, wanted: Option<&str>) -> Result<Located, StoreEr
         [driver] => driver.clone(),
         [] => match Containerd::find(&root)? {
             Some(containerd) => containerd.snapshotter,
-            None => empty(&root)?.ok_or_else(|| unreadable("it does not look like a Docker data-root".into()))?,
+            None => {
+                let reason = "it does not look like a Docker data-root";
+                empty(&root)?.ok_or_else(|| StoreError::NoRoot { path: root.path().to_path_buf(), reason })?
+            }
         },
         several => {
             return Err(StoreError::SeveralDrivers { root: root.path().to_path_buf(), drivers: several.to_vec() });
         }
     };
     Ok(Located { dir: root, driver })
+}
+
+/// Why there is no directory to be read.
+pub(super) fn missing(error: StoreError) -> StoreError {
+    let StoreError::Io { path, source, .. } = &error else { return error };
+    let reason = match Errno::from_io_error(source) {
+        Some(Errno::NOENT) => "there is no such directory",
+        Some(Errno::NOTDIR) => "it is not a directory",
+        Some(Errno::LOOP) => "it is a symlink that leads nowhere",
+        _ => return error,
+    };
+    StoreError::NoRoot { path: path.clone(), reason }
 }
 
 fn instead(drivers: &[String]) -> String {

@@ -104,7 +104,7 @@ fn docker_commit() {
         "-c",
         "LABEL x=y",
         "-c",
-        "USER nobody:7",
+        "USER 7:8",
         "-c",
         "VOLUME /data",
         "-c",

@@ -93,11 +93,12 @@ impl<'v> Planner<'v> {
                 let Some(at) = waiting.iter().position(|candidate| images.is_childless(candidate.id)) else { break };
                 let candidate = waiting.remove(at);
                 let before = chosen.len();
-                let gone_before = departure.layers.clone();
-                choose(view, &[candidate], &mut images, &mut layers, &mut departure, &mut chosen);
+                let mut new_layers = choose(view, &[candidate], &mut images, &mut layers, &mut departure, &mut chosen);
                 // Images that this one was built from, and that have no name, are left without a use.
-                choose(view, &first, &mut images, &mut layers, &mut departure, &mut chosen);
-                let new_layers: Vec<ChainId> = departure.layers.difference(&gone_before).copied().collect();
+                if view.catalog.images.get(&candidate.id).is_some_and(|image| image.parent.is_some()) {
+                    let more = choose(view, &first, &mut images, &mut layers, &mut departure, &mut chosen);
+                    new_layers.extend(more);
+                }
                 trial.add(&self, &chosen[before..], &new_layers);
             }
             for candidate in waiting {
@@ -337,7 +338,8 @@ fn going_directories(found: &Found, gone: &OnceGone<'_>, named: &HashSet<CacheId
     named.chain(orphans).collect()
 }
 
-/// Takes those of the candidates that nothing is built on any more, and then those that are left without children by that.
+/// Takes those of the candidates that nothing is built on any more, and then those that are left without children by that. Returns
+/// the layers that nobody needs any more.
 fn choose(
     view: &View,
     candidates: &[&Candidate],
@@ -345,7 +347,8 @@ fn choose(
     layers: &mut Layers<'_>,
     departure: &mut Departure,
     chosen: &mut Vec<Candidate>,
-) {
+) -> Vec<ChainId> {
+    let mut new_layers = Vec::new();
     let mut waiting: Vec<Candidate> =
         candidates.iter().filter(|candidate| !images.going().contains(&candidate.id)).map(|one| **one).collect();
     loop {
@@ -355,13 +358,14 @@ fn choose(
                 return true;
             }
             let image: Option<&Image> = view.catalog.images.get(&candidate.id);
-            departure.layers.extend(image.into_iter().flat_map(|image| layers.remove(image)));
+            new_layers.extend(image.into_iter().flat_map(|image| layers.remove(image)));
             images.remove(candidate.id);
             chosen.push(*candidate);
             false
         });
         if waiting.len() == before {
-            return;
+            departure.layers.extend(&new_layers);
+            return new_layers;
         }
     }
 }

@@ -193,7 +193,11 @@ fn docker_runs_and_saves_what_was_mended() {
     let Some(_turn) = testkit::docker() else { return };
     let bench = Bench::new();
     let mut report = Vec::new();
-    for situation in SITUATIONS.iter().filter(|situation| ends(situation.name).1 == Sound) {
+    // Of those that are mended in the same way, one.
+    let same = ["journal empty", "journal no gzip", "parent image garbled"];
+    let judged =
+        SITUATIONS.iter().filter(|situation| ends(situation.name).1 == Sound && !same.contains(&situation.name));
+    for situation in judged {
         let store = bench.damaged(situation.damage);
         let mut wrong = mend(&store, &bench.archives(), &[], Sound);
         wrong.extend(judge(&store, bench.dir.path(), &[BASE, CHILD]));

@@ -7,6 +7,7 @@
 mod repairsupport;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -90,6 +91,9 @@ impl Bench {
         fs::write(home(0, "diff/etc/passwd"), "").unwrap();
         let link = fs::read_to_string(home(0, "link")).unwrap();
         fs::remove_file(root.join("overlay2/l").join(link)).unwrap();
+        // Of the same bytes, and not the same.
+        fs::set_permissions(home(0, "diff/bin/busybox"), fs::Permissions::from_mode(0o4777)).unwrap();
+        fs::write(home(top, "diff/extra"), "not of this layer").unwrap();
         fs::remove_file(record(1, "size")).unwrap();
         cut(record(1, "tar-split.json.gz"), 8);
         for file in [home(top, "lower"), home(top, "link"), record(top, "parent")] {

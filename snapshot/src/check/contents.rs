@@ -15,6 +15,7 @@ use super::finding::{Cause, Finding, Place, Severity};
 use super::repair::Repair;
 use super::standing::Standing;
 use crate::catalog::with_causes;
+use crate::dir::Dir;
 use crate::driver::{Driver, xattr_namespace};
 use crate::error::StoreError;
 use crate::ids::ImageId;
@@ -80,7 +81,7 @@ pub fn contents(view: &View, report: &mut Report, reading: &Reading<'_>) -> Resu
     let Some(store) = view.root.layers()? else { return Ok(Some(ReadSoFar::default())) };
     let standing = Standing::new(&view.catalog);
     let layers = wanted(view, report, reading.images);
-    let owners = keeps_owners(view);
+    let owners = keeps_owners(view.root.home.as_ref());
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let run = || {
         while let Some(record) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -137,8 +138,8 @@ fn wanted<'v>(view: &'v View, report: &Report, images: Option<&[ImageId]>) -> Ve
 
 /// Whether files have the owners that layers say: where a daemon maps users, or where a user who is not root has written, they
 /// have others.
-fn keeps_owners(view: &View) -> bool {
-    let root = view.root.home.as_ref().and_then(|home| rustix::fs::fstat(home).ok());
+pub(crate) fn keeps_owners(home: Option<&Dir>) -> bool {
+    let root = home.and_then(|home| rustix::fs::fstat(home).ok());
     root.is_some_and(|home| (home.st_uid, home.st_gid) == (0, 0))
         && xattr_namespace().is_ok_and(|namespace| namespace == layerfs::apply::XattrNamespace::Trusted)
 }

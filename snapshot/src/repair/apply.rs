@@ -12,8 +12,9 @@ use super::error::RepairError;
 use super::mending::{Advice, Mending, Step, Unmended};
 use super::names;
 use super::planning::{Plan, Scope};
+use crate::check::keeps_owners;
 use crate::dir::Dir;
-use crate::driver::Driver;
+use crate::driver::{Driver, HomeLayout};
 use crate::edit::{Refill, Slot, Transaction, WriteOptions};
 use crate::error::StoreError;
 use crate::ids::CacheId;
@@ -225,7 +226,15 @@ impl Work<'_> {
         let fresh_content = root.driver.content(self.transaction.cache_id(fresh))?;
         let journal = makes_it(root.layers.journal(record.chain_id).ok().flatten(), Some(fresh_content));
         let fresh_journal = self.transaction.staged_journal(fresh)?;
-        let content = makes_it(fresh_journal, root.driver.content(&record.cache_id).ok());
+        let content = match (fresh_journal, root.driver.content(&record.cache_id)) {
+            (Some(fresh), Ok(content))
+                if HomeLayout::of_driver(root.driver.name()).is_some_and(|layout| layout.changes) =>
+            {
+                let owners = keeps_owners(Some(root.driver.home()));
+                content::compare(fresh, &content, owners, record.diff_id).is_ok()
+            }
+            (fresh, content) => makes_it(fresh, content.ok()),
+        };
         // Each is good with the other's copy, and not with the other itself.
         if journal && content { Ok(Good::default()) } else { Ok(Good { journal, content }) }
     }

@@ -2,9 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::sync::atomic::AtomicBool;
 
 use flate2::bufread::GzDecoder;
+use layerfs::verify::{Comparison, Shows, VerifyError, verify};
 use layerfs::{DiffId, Hasher, LayerFiles};
+use rustix::fd::AsFd;
 use tarsplit::JournalError;
 use tarsplit::assemble::assemble;
 use tarsplit::journal::{EntryReader, gzip};
@@ -54,6 +57,26 @@ fn blame(error: &JournalError) -> Fault {
     match error {
         JournalError::File { .. } | JournalError::Size { .. } | JournalError::Checksum { .. } => Fault::Content(said),
         _ => Fault::Journal(said),
+    }
+}
+
+/// What keeps a layer of changes from being as it was written: a journal and a directory that do not make the diff id, or a file
+/// that the journal does not know, or that has other metadata.
+///
+/// # Errors
+/// [`Fault`]
+pub(super) fn compare(journal: impl Read, content: &Dir, owners: bool, diff_id: DiffId) -> Result<(), Fault> {
+    let comparison = Comparison { tree: content.as_fd(), shows: Shows::LayerAlone, owners, most: 1 };
+    let journal = BufReader::with_capacity(128 << 10, journal);
+    match verify(journal, &comparison, &|_| {}, &AtomicBool::new(false)) {
+        Err(VerifyError::Journal { reason }) => Err(Fault::Journal(format!("tar-split.json.gz: {reason}"))),
+        Err(error) => Err(Fault::Content(crate::catalog::with_causes(&error))),
+        Ok(found) => match found.faults.first() {
+            Some(fault) if found.more == 0 => Err(Fault::Content(fault.to_string())),
+            Some(fault) => Err(Fault::Content(format!("{fault}, and {} more", found.more))),
+            None if found.diff_id == Some(diff_id) => Ok(()),
+            None => Err(Fault::Content(format!("its files and its journal do not make {diff_id}"))),
+        },
     }
 }
 

@@ -6,6 +6,7 @@ use layerfs::ChainId;
 
 use super::Planner;
 use crate::catalog::Subject;
+use crate::check::keeps_owners;
 use crate::dir::Dir;
 use crate::parallel;
 use crate::repair::content::{self, Fault};
@@ -79,7 +80,7 @@ impl Planner<'_> {
         let Some(journal) = journal else { return Found::Journal("tar-split.json.gz is missing".into()) };
         let thorough = self.deep || self.donors.has_layer(record.diff_id);
         let fault = if thorough {
-            replay(record, journal, content)
+            self.compare(record, journal, content)
         } else {
             content::begins_well(journal).err().map(Fault::Journal)
         };
@@ -89,6 +90,16 @@ impl Planner<'_> {
             Some(Fault::Journal(cause)) if self.is_salvageable(record) => Found::Salvageable(cause),
             Some(Fault::Journal(cause)) => Found::Journal(cause),
         }
+    }
+
+    /// What keeps a journal and a directory from being the layer. Where a directory shows the layers below as well, files that
+    /// are none of the layer's are not told apart.
+    fn compare(&self, record: &LayerRecord, journal: File, content: Dir) -> Option<Fault> {
+        if self.view.root.home_layout().is_some_and(|layout| layout.changes) {
+            let owners = keeps_owners(self.view.root.home.as_ref());
+            return content::compare(journal, &content, owners, record.diff_id).err();
+        }
+        replay(record, journal, content)
     }
 
     fn name_now(&self, layer: ChainId) -> ChainId {

@@ -16,9 +16,10 @@ stop() {
 }
 finish() {
     stop
-    umount -R "$base/work" 2>/dev/null || true
-    umount -R "$base/keep" 2>/dev/null || true
-    rm -rf "$base"
+    # Stopped half way, what was running may still be in there: it goes with the last one that leaves.
+    umount -R --lazy "$base/work" 2>/dev/null || true
+    umount -R --lazy "$base/keep" 2>/dev/null || true
+    rm -rf --one-file-system "$base"
 }
 trap finish EXIT
 mkdir "$base/keep" "$base/work"

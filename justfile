@@ -93,6 +93,11 @@ bench-store runs="5":
     cargo build --release -p tools -p snapshot --bins --example big-store
     benches/store.sh {{ runs }}
 
+# `system check` against sha256sum over the same tars, and on 100 images: needs root.
+bench-check runs="7":
+    cargo build --release -p tools -p benches -p snapshot --bin layerfs --bin corpus --example big-store
+    benches/check.sh {{ runs }}
+
 # An image archive to measure on: benches/README.md lists the kinds and flags. `debian` needs what big-image needs.
 corpus kind out *flags:
     {{ if kind == "debian" { "testdata/make-big-image.sh" } else { "cargo run --release -p benches --bin corpus -- " + kind } }} {{ quote(out) }} {{ flags }}

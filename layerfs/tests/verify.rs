@@ -255,6 +255,18 @@ fn root_a_body_in_the_journal_is_compared_with_its_file() {
     assert_eq!(faults(&compare(dir.path())), ["content a"]);
 }
 
+/// What a hard link leads to may be replaced afterwards: then it is one to what was there before.
+#[test]
+fn root_a_hard_link_outlives_its_target() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let layer = tar(&[file("a", "first"), hard_link("b", "a"), file("a", "other")]);
+    support::unpack(&layer, dir.path(), OVERLAY).unwrap();
+    assert_eq!(faults(&compare(dir.path())), [""; 0]);
+}
+
 /// What is done to a layer that is a whole tree.
 const BELOW: &[Harm] = &[
     ("content d/kept", |diff| fs::write(diff.join("d/kept"), "KEPT").unwrap(), &["content d/kept"]),

@@ -70,6 +70,8 @@ struct Suspects {
     by_key: HashMap<Vec<u8>, (Vec<u8>, Vec<FaultKind>)>,
     by_path: BTreeMap<Vec<u8>, Vec<u8>>,
     by_inode: HashMap<u64, Vec<Vec<u8>>>,
+    /// Hard links that are none to the path which they name.
+    by_target: HashMap<Vec<u8>, Vec<Vec<u8>>>,
 }
 
 impl Suspects {
@@ -131,6 +133,14 @@ impl Suspects {
     fn replaced(&mut self, path: &[u8]) {
         if self.is_empty() {
             return;
+        }
+        // A hard link goes on having what was there before.
+        for key in self.by_target.remove(path).unwrap_or_default() {
+            let Some((_, faults)) = self.by_key.get_mut(&key) else { continue };
+            faults.retain(|fault| *fault != FaultKind::Target);
+            if faults.is_empty() {
+                self.remove(&key);
+            }
         }
         let from = join(path, b"");
         let below = self.by_path.range(from.clone()..).take_while(|(path, _)| path.starts_with(&from));
@@ -220,6 +230,9 @@ impl<'l> Headers<'l> {
             node::differences(&member, &parent.fd, base, &found, self.comparison.owners).map_err(&failed)?;
         if member.kind == MemberKind::HardLink && !self.links(&member.linkname, &found)? {
             faults.push(FaultKind::Target);
+            if let Ok(Some(target)) = LayerPath::parse(&member.linkname) {
+                self.suspects.by_target.entry(target.as_bytes().to_vec()).or_default().push(spot.key.clone());
+            }
         }
         // The time of a file that has another length says nothing more.
         let other_length = faults.iter().any(|fault| matches!(fault, FaultKind::Size { .. }));

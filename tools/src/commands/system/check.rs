@@ -50,7 +50,7 @@ pub(crate) struct Args {
     json: bool,
 
     /// Do not show progress
-    #[arg(long)]
+    #[arg(short, long)]
     quiet: bool,
 }
 

@@ -37,7 +37,7 @@ for _ in $(seq "$runs"); do
 done
 grep -q '^no damage' "$base/said" || { cat "$base/said" >&2; exit 1; }
 # The median of the first column of a file, and the most of the second in MB.
-median() { sort -n "$1" | awk '{ v[NR] = $1; if ($2 > most) most = $2 } END { printf "%s %d", v[int((NR + 1) / 2)], most / 1024 }'; }
+median() { sort -n "$1" | awk '{ v[NR] = $1; if ($2 > most) most = $2 } END { printf "%s %d\n", v[int((NR + 1) / 2)], most / 1024 }'; }
 read -r ours memory < <(median "$base/deep")
 read -r theirs _ < <(median "$base/sums")
 echo "deep: $ours s, $memory MB; sha256sum: $theirs s; ratio $(awk "BEGIN { printf \"%.2f\", $ours / $theirs }")"

@@ -133,10 +133,11 @@ fn a_root_that_is_missing_is_status_1() {
         ("layerfs", &["info"]),
         ("image-du", &[]),
         ("image-du", &["--json"]),
+        ("image-gc", &[]),
     ] {
         let output = Command::new(program(name)).arg("--root").arg(&missing).args(arguments).output().unwrap();
         let says = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{name} {arguments:?}: {says}");
-        assert!(says.contains(missing.to_str().unwrap()) && says.contains("No such file"), "{says}");
+        assert!(says.contains(missing.to_str().unwrap()) && says.contains("there is no such directory"), "{says}");
     }
 }

@@ -148,7 +148,10 @@ mod tests {
     fn found(bytes: &str) -> Vec<(String, String)> {
         let mut names = Names::default();
         names.salvage(bytes.as_bytes(), NameSource::File);
-        names.into_list().into_iter().map(|(name, image, _)| (name.familiar(), image.to_string())).collect()
+        let list = names.into_list().into_iter();
+        let mut found: Vec<_> = list.map(|(name, image, _)| (name.familiar(), image.to_string())).collect();
+        found.sort();
+        found
     }
 
     #[test]

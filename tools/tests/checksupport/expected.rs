@@ -1,6 +1,6 @@
 //! What a check must find in each situation of a damaged store, and nothing else.
 
-use super::{Checked, Found};
+use crate::checksupport::{Checked, Found};
 use crate::damagesupport::small::Store;
 
 /// Whom a finding affects.

@@ -1,7 +1,5 @@
 //! Shared by the tests of `system check`: what it says, as data.
 
-pub(crate) mod expected;
-
 use std::path::Path;
 use std::process::Command;
 
@@ -11,6 +9,8 @@ use serde_json::Value;
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) status: Option<i32>,
+    /// Layers whose files were read.
+    pub(crate) layers_read: u64,
     pub(crate) findings: Vec<Found>,
 }
 
@@ -38,7 +38,11 @@ impl Checked {
         let said = String::from_utf8_lossy(&output.stderr);
         let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
         let findings = json["findings"].as_array().unwrap().iter().map(Found::read).collect();
-        Self { status: output.status.code(), findings }
+        Self {
+            status: output.status.code(),
+            layers_read: json["read"]["layers"].as_u64().unwrap_or_default(),
+            findings,
+        }
     }
 }
 

@@ -96,6 +96,22 @@ fn root_whiteouts_delete_what_is_below() {
 }
 
 /// containerd's GHSA-rp3h-jf77-q9p4: each opaque marker walked its directory anew.
+/// What an opaque marker deletes is what the layers below have: a directory of the marker's own layer stays, empty or not, as
+/// go-archive's list of unpacked paths has it.
+#[test]
+fn root_empty_directories_of_the_same_layer_stay() {
+    if !testkit::is_root() {
+        return;
+    }
+    let lower = || of_names(&["d/", "d/old", "d/empty/", "d/empty/old", "d/gone/", "d/gone/empty/"]);
+    let paths = |layers: &[Vec<u8>]| stack(layers).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    let own = of_names(&["d/", "d/empty/", "d/new/", "d/new/empty/", "d/kept", "d/.wh..wh..opq"]);
+    let left = ["d", "d/empty", "d/kept", "d/new", "d/new/empty"];
+    assert_eq!(paths(&[lower(), own]), left);
+    let after = of_names(&["d/.wh..wh..opq", "d/empty/", "d/new/", "d/new/empty/", "d/kept"]);
+    assert_eq!(paths(&[lower(), after]), left);
+}
+
 #[test]
 fn root_opaque_markers_cost_linear_time() {
     if !testkit::is_root() {

@@ -11,7 +11,7 @@ use super::tree::Parent;
 use crate::path::join;
 use crate::sys::beneath::open_dir;
 use crate::sys::node;
-use crate::sys::remove::{EntryFate, remove_tree, remove_with};
+use crate::sys::remove::{EntryFate, remove_sparing, remove_tree};
 
 /// How the names of AUFS's own files at a layer's root begin.
 const AUFS: &[u8] = b".wh..wh.";
@@ -77,9 +77,9 @@ impl Applier<'_> {
         }
         self.size_known = false;
         let made = &self.made;
-        let removed = remove_with(&parent.fd, base, real, |_, _, path| {
-            Ok(if made.contains(path) { EntryFate::Keep } else { EntryFate::Remove })
-        });
+        let fate = |path: &[u8]| if made.contains(path) { EntryFate::Keep } else { EntryFate::Remove };
+        let removed =
+            remove_sparing(&parent.fd, base, real, |_, _, path| Ok(fate(path)), |path| made.contains(path));
         self.tree.forget();
         removed.map_err(ApplyError::system("whiteout"))
     }

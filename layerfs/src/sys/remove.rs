@@ -33,7 +33,18 @@ pub(crate) fn remove_with(
     dir: impl AsFd,
     base: &[u8],
     path: &[u8],
+    verdict: impl FnMut(&OwnedFd, &[u8], &[u8]) -> Result<EntryFate, Errno>,
+) -> Result<(), Errno> {
+    remove_sparing(dir, base, path, verdict, |_| false)
+}
+
+/// The same. Directories whose path `stays` takes are emptied and not removed.
+pub(crate) fn remove_sparing(
+    dir: impl AsFd,
+    base: &[u8],
+    path: &[u8],
     mut verdict: impl FnMut(&OwnedFd, &[u8], &[u8]) -> Result<EntryFate, Errno>,
+    stays: impl Fn(&[u8]) -> bool,
 ) -> Result<(), Errno> {
     let top = rustix::fs::openat(dir, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     match take(&top, base, path, &mut verdict) {
@@ -55,13 +66,17 @@ pub(crate) fn remove_with(
             continue;
         }
         let Some(Level { name, path_len, .. }) = levels.pop() else { break };
+        let stays = stays(&path);
         path.truncate(path_len);
         let parent = if levels.is_empty() {
             top.try_clone().map_err(|_| Errno::MFILE)?
         } else {
             insist(&current, || enter(&current, b".."))?
         };
-        let remove = || rustix::fs::unlinkat(&parent, name.as_slice(), AtFlags::REMOVEDIR);
+        let remove = || match stays {
+            true => Ok(()),
+            false => rustix::fs::unlinkat(&parent, name.as_slice(), AtFlags::REMOVEDIR),
+        };
         // The directory that holds the tree is not ours to change.
         match if levels.is_empty() { remove() } else { insist(&parent, remove) } {
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => {}

@@ -26,7 +26,7 @@ fn compare(daemon: &Dockerd, root: &Path, options: &[&str]) -> Vec<String> {
     let image = "layerfs-test/busybox:1";
     // Among the names of one image docker's order is random.
     let sorted = |output: &[u8]| {
-        let text = text(output);
+        let text = testkit::dockerd::narrow(&text(output));
         let mut lines: Vec<&str> = text.lines().collect();
         lines.sort_unstable();
         lines.join("\n")

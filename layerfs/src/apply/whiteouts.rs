@@ -78,8 +78,7 @@ impl Applier<'_> {
         self.size_known = false;
         let made = &self.made;
         let fate = |path: &[u8]| if made.contains(path) { EntryFate::Keep } else { EntryFate::Remove };
-        let removed =
-            remove_sparing(&parent.fd, base, real, |_, _, path| Ok(fate(path)), |path| made.contains(path));
+        let removed = remove_sparing(&parent.fd, base, real, |_, _, path| Ok(fate(path)), |path| made.contains(path));
         self.tree.forget();
         removed.map_err(ApplyError::system("whiteout"))
     }

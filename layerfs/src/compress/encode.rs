@@ -182,7 +182,8 @@ mod tests {
     /// The decoders are not ours: Go's and gzip's are asked by the tests of whole archives.
     #[test]
     fn blocks_make_a_stream() {
-        let mut data: Vec<u8> = (0..300_000_u32).flat_map(|at| (at / 7).wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let mut data: Vec<u8> =
+            (0..300_000_u32).flat_map(|at| (at / 7).wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         data.extend(vec![0; 200_000]);
         for length in [0, 1, 511, 70_000, data.len()] {
             let data = &data[..length];

@@ -261,3 +261,17 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     }
     plain
 }
+
+/// Gaps between columns as narrow as they can be, where there are wide characters: the client of Docker 20.10 takes
+/// them to be narrow, and layerfs follows newer ones.
+#[must_use]
+pub fn narrow(text: &str) -> String {
+    if !text.contains(|char: char| char > '\u{2e80}') {
+        return text.to_owned();
+    }
+    let mut narrow = text.to_owned();
+    while narrow.contains("    ") {
+        narrow = narrow.replace("    ", "   ");
+    }
+    narrow
+}

@@ -125,7 +125,7 @@ impl<'a> Examiner<'a> {
 
     fn answer(&self, row: &Row, output: &Output) -> Answer {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        let stdout = canonical(row.random, &narrow(&text(&output.stdout)), &self.tags);
+        let stdout = canonical(row.random, &testkit::dockerd::narrow(&text(&output.stdout)), &self.tags);
         Answer { status: output.status.code(), stdout, stderr: said_by_nobody(&text(&output.stderr)) }
     }
 }
@@ -153,19 +153,6 @@ fn like(row: &Row, answer: &Answer, docker: &Answer) -> bool {
     }
     let failed = |answer: &Answer| answer.status.is_some_and(|code| code != 0 && code != 101);
     failed(answer) && failed(docker) && answer.stdout.trim() == docker.stdout.trim() && !answer.stderr.is_empty()
-}
-
-/// Gaps between columns as narrow as they can be, where there are wide characters: this client takes them to be narrow, and
-/// layerfs follows newer ones.
-fn narrow(text: &str) -> String {
-    if !text.contains(|char: char| char > '\u{2e80}') {
-        return text.to_owned();
-    }
-    let mut narrow = text.to_owned();
-    while narrow.contains("    ") {
-        narrow = narrow.replace("    ", "   ");
-    }
-    narrow
 }
 
 /// A message without the name of who says it: docker's client, its daemon, or us.

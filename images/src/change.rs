@@ -1,7 +1,8 @@
 //! Changes to what a container runs with, written as instructions of a Dockerfile: `-c 'ENV A=b'` of import and commit.
 //!
-//! As dockerd 20.10 takes them (moby v20.10.24 `builder/dockerfile/evaluator.go`, `dispatchers.go`): only the instructions here, in any case.
-//! Variables are not expanded here: an instruction in which they would be is refused.
+//! They are read as dockerd 20.10 reads them (moby v20.10.24 `builder/dockerfile/evaluator.go`, `dispatchers.go`): only the
+//! instructions in this file, in upper or lower case. Variables are not expanded: an instruction in which dockerd would
+//! expand one is refused.
 
 use std::collections::BTreeMap;
 
@@ -12,27 +13,27 @@ use snapshot::schema::runconfig::{HealthConfig, RunConfig};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChangeError {
-    /// There is nothing in it.
+    /// The change is empty.
     #[error("file with no instructions")]
     Empty,
-    /// It is no instruction that changes a config.
+    /// The first word is not an instruction that changes a config.
     #[error("{0} is not a valid change command")]
     Unknown(String),
-    /// It needs an argument.
+    /// The instruction has no argument.
     #[error("{0} requires {1}")]
     Arguments(&'static str, &'static str),
-    /// A variable would have to be expanded.
+    /// dockerd would expand a variable in this instruction.
     #[error("{0}: variables are not expanded here; write the value, or \\$ for a dollar sign")]
     Variable(&'static str),
-    /// A word is not closed, or not what it must be.
+    /// A quote is not closed, or a word is not what the instruction takes.
     #[error("{0}: {1}")]
     Syntax(&'static str, String),
 }
 
-/// Makes changes, one after the other.
+/// Applies changes, one after the other.
 ///
 /// # Errors
-/// [`ChangeError`] of the first one that cannot be made.
+/// [`ChangeError`] of the first change that cannot be applied.
 pub fn apply(config: &mut RunConfig, changes: &[String]) -> Result<(), ChangeError> {
     let mut command_given = false;
     for change in changes {
@@ -103,7 +104,7 @@ fn one(config: &mut RunConfig, line: &str, command_given: &mut bool) -> Result<(
     Ok(())
 }
 
-/// A command: a list in JSON, else what a shell is to run.
+/// The words of a command: those of a JSON list, or else a shell with the whole text as its argument.
 fn command(text: &str) -> Vec<String> {
     match serde_json::from_str::<Vec<String>>(text) {
         Ok(words) => words,
@@ -128,7 +129,7 @@ fn single(name: &'static str, text: &str) -> Result<String, ChangeError> {
     if word.is_empty() { Err(ChangeError::Arguments(name, "exactly one argument")) } else { Ok(word) }
 }
 
-/// `KEY=VALUE ...`, or `KEY VALUE` with all that follows.
+/// The pairs of `KEY=VALUE ...`, or of `KEY VALUE`, where the value is everything after the key.
 fn pairs(name: &'static str, text: &str) -> Result<BTreeMap<String, String>, ChangeError> {
     let first = text.split_whitespace().next().unwrap_or_default();
     if !first.contains('=') {
@@ -150,7 +151,7 @@ fn words(name: &'static str, text: &str) -> Result<Vec<String>, ChangeError> {
     raw_words(name, text)?.iter().map(|word| unquoted(name, word)).collect()
 }
 
-/// Words with their quotes.
+/// The words of an argument, still with their quotes and backslashes.
 fn raw_words(name: &'static str, text: &str) -> Result<Vec<String>, ChangeError> {
     let (mut found, mut word, mut quote) = (Vec::new(), String::new(), None);
     let mut chars = text.chars();
@@ -180,7 +181,7 @@ fn raw_words(name: &'static str, text: &str) -> Result<Vec<String>, ChangeError>
     Ok(found)
 }
 
-/// A word without quotes and backslashes.
+/// A word with its quotes removed and its backslashes resolved.
 fn unquoted(name: &'static str, word: &str) -> Result<String, ChangeError> {
     let (mut plain, mut quote) = (String::new(), None);
     let mut chars = word.chars().peekable();
@@ -199,7 +200,7 @@ fn unquoted(name: &'static str, word: &str) -> Result<String, ChangeError> {
     Ok(plain)
 }
 
-/// A port, or several: `80`, `80/udp`, `80-82/tcp`.
+/// The ports that a word means, one or a range: `80`, `80/udp`, `80-82/tcp`.
 fn expose(text: &str) -> Result<Vec<String>, ChangeError> {
     let invalid = || ChangeError::Syntax("EXPOSE", format!("invalid containerPort: {text}"));
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));

@@ -26,9 +26,9 @@ pub enum ExportError {
     Size {
         /// Its path.
         path: Vec<u8>,
-        /// As its header says.
+        /// The length that its header says.
         expected: u64,
-        /// As there are.
+        /// The length that was found.
         found: u64,
     },
     /// The tar cannot be written.
@@ -49,9 +49,9 @@ pub enum ExportError {
 /// Which form a tree is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// As a container sees it.
+    /// Everything that a container sees.
     Seen,
-    /// As a layer: what is gone is a whiteout, and an opaque directory has a mark.
+    /// A layer: a deleted name is a whiteout, and an opaque directory has its mark.
     Layer,
 }
 
@@ -61,7 +61,7 @@ pub struct Exporter<'e, W> {
     form: Form,
     interrupted: &'e AtomicBool,
     piece: Vec<u8>,
-    /// The names that files of several names were written under.
+    /// For a file of several names, the name under which it was written.
     written: HashMap<NodeId, Vec<u8>>,
     header: Vec<u8>,
     members: u64,
@@ -76,8 +76,8 @@ impl<W> std::fmt::Debug for Exporter<'_, W> {
 /// The attribute that docker keeps.
 const CAPABILITY: &[u8] = b"security.capability";
 
-/// A capability as the second version has it: the third one names the user namespace, which nobody else knows (moby v20.10.24
-/// `pkg/archive/archive.go: ReadSecurityXattrToTarHeader`).
+/// Turns a capability of version 3 into one of version 2: version 3 adds a user namespace, which means nothing elsewhere
+/// (moby v20.10.24 `pkg/archive/archive.go: ReadSecurityXattrToTarHeader`).
 fn without_namespace(value: &[u8]) -> Vec<u8> {
     const VERSION: usize = 3;
     const SECOND: usize = 20;
@@ -104,7 +104,7 @@ impl<'e, W: Write> Exporter<'e, W> {
         self.below(tree, layers, Tree::ROOT, b"", b"")
     }
 
-    /// Writes everything below a directory, whose path is `path`; names begin with `shown` in place of that.
+    /// Writes everything below a directory, whose path is `path`; in the tar, names begin with `shown` instead of that path.
     ///
     /// # Errors
     /// [`ExportError`]
@@ -189,7 +189,7 @@ impl<'e, W: Write> Exporter<'e, W> {
         let capabilities = node.xattrs.iter().filter(|(name, _)| name == CAPABILITY);
         let kept: Vec<(Vec<u8>, Vec<u8>)> =
             capabilities.map(|(name, value)| (name.clone(), without_namespace(value))).collect();
-        // A link shares what the file has.
+        // A hard link has the attributes of the file that it links to.
         let xattrs = if typeflag == b'1' { &[][..] } else { &kept };
         let mtime = Time { seconds: node.mtime.seconds, nanoseconds: 0 };
         let (mode, uid, gid) = (node.mode, node.uid, node.gid);

@@ -1,8 +1,15 @@
-//! What goes in and out of a store.
+//! Images on their way into a store, out of it, and beside it.
 //!
-//! [`source`] says which images an archive, a layout or a pipe has and where the bytes of a layer come from; [`load`] imports
-//! them into a data-root; [`unpack`] puts one image into plain directories; [`measure`] says what is in an archive; [`save`]
-//! writes them into an archive again; [`mend`] gives a store back what it has lost.
+//! In: [`source`] says which images an archive, a layout or a pipe has and where the bytes of a layer come from; [`load`]
+//! imports them into a data-root; [`make`] writes the configs of images that are made here (import of a tar, commit of a
+//! container), and [`change`] applies Dockerfile instructions to them.
+//!
+//! Out: [`save`] writes images of a store into an archive that every tool reads; [`export`] writes one tree of files as a
+//! tar; [`output`] is how both write a file that nobody sees before it is whole.
+//!
+//! Without a store, or beside it: [`unpack`] puts one image into plain directories; [`tree`] reads what is in an image
+//! without unpacking it; [`measure`] says what the layers of an archive hold; [`mend`] opens the sources from which a damaged
+//! store is repaired.
 
 pub mod change;
 pub mod export;

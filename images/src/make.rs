@@ -27,7 +27,7 @@ pub fn imported_config(
     finish(object, created, platform)
 }
 
-/// What a commit says of itself.
+/// What is known of a container that is committed, and of the image to be made of it.
 #[derive(Debug, Clone)]
 pub struct Commit<'c> {
     /// The container's id.
@@ -40,12 +40,12 @@ pub struct Commit<'c> {
     pub author: &'c str,
     /// What is said about it; empty for nothing.
     pub comment: &'c str,
-    /// When.
+    /// When it was made.
     pub created: &'c str,
 }
 
-/// The config of an image that a container was made into, on top of the image with the config `parent`; `layer` is what it has
-/// written, if that is anything.
+/// The config of the image that a commit makes of a container, on top of the image whose config is `parent`. `layer` is the
+/// layer with what the container has written, if it has written anything.
 ///
 /// # Errors
 /// Where the parent's config is not JSON.

@@ -1,7 +1,7 @@
 //! What the layers of an archive hold: sizes and paths, nothing unpacked and no store needed.
 //!
-//! Layers are read once each, as many at a time as there are threads. What cannot be read by offset, a pipe or a compressed
-//! archive, is kept in a file without a name first.
+//! Layers are read once each, as many at a time as there are threads. An archive that cannot be read by offset, a pipe or a
+//! compressed one, is first copied to a file without a name.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -70,7 +70,7 @@ pub struct LayerSizes {
     pub compression: Compression,
     /// Bytes of its tar.
     pub tar: u64,
-    /// Bytes that its files are long. What a link is linked to counts once.
+    /// The lengths of its files, added up. A file with hard links counts once.
     pub content: u64,
     /// How many members are no directories.
     pub files: u64,
@@ -89,7 +89,7 @@ pub struct LayerUnread {
     pub cause: UnreadCause,
 }
 
-/// What was wrong with a layer.
+/// Why a layer could not be read to its end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnreadCause {
@@ -143,7 +143,7 @@ pub fn measure(opened: Opened, path: &Path, select: &Select, with_paths: bool) -
     Ok(Measured { contents, images, layers })
 }
 
-/// The archive as one that can be read by offset.
+/// Makes an archive readable by offset.
 fn by_offset(opened: Opened, path: &Path) -> Result<Archive, ImportError> {
     let not_one = || ArchiveError::NotAnImageArchive { path: path.to_path_buf() };
     match opened {
@@ -233,13 +233,13 @@ impl LayerSizes {
         let size = if is_file { member.size } else { 0 };
         self.content = self.content.saturating_add(size);
         self.files += u64::from(is_file);
-        // A name that leads out of the layer is refused where it would be written; here it only says how much there is.
+        // A name that leads out of the layer is refused when the layer is unpacked; here the member only counts.
         if let Some(path) = LayerPath::parse(&member.name).ok().flatten().filter(|_| is_file && with_paths) {
             self.entries.extend(LayerEntry::of_member(path.as_bytes(), size));
         }
     }
 
-    /// Sorts the entries; of those with one path the last one counts.
+    /// Sorts the entries; of several with the same path the last one is kept.
     fn arrange(&mut self) {
         self.entries.reverse();
         self.entries.sort_by(|a, b| a.path().cmp(b.path()));

@@ -29,7 +29,7 @@ pub enum OutputError {
         /// The directory.
         path: PathBuf,
     },
-    /// It exists and is nothing that can be replaced.
+    /// It exists and cannot be replaced.
     #[error("invalid output path: {:?} {what}", .path.display().to_string())]
     InvalidPath {
         /// The output.
@@ -72,20 +72,20 @@ pub(crate) fn name_beside(path: &Path) -> Result<PathBuf, OutputError> {
     Ok(path.with_file_name(format!(".{}.layerfs-{digits}", String::from_utf8_lossy(&short))))
 }
 
-/// A file that has no name until it is whole, where the file system has such files, else one of its own.
+/// A file that has no name until it is whole; on a file system without such files, one with a temporary name.
 #[derive(Debug)]
 pub struct NewFile {
     pub(crate) path: PathBuf,
     pub(crate) file: File,
-    /// The name that the file has meanwhile.
+    /// The name of the file until it is whole, if it needs one.
     temporary: Option<PathBuf>,
 }
 
 impl NewFile {
     /// Makes a file that will be called `path`.
     ///
-    /// As `docker save -o` checks its path (docker/cli v20.10.24 `cli/command/utils.go: ValidateOutputPath`), but that a
-    /// directory is refused before everything is saved, not after.
+    /// The path is checked as `docker save -o` checks it (docker/cli v20.10.24 `cli/command/utils.go: ValidateOutputPath`),
+    /// except that a directory is refused before anything is saved, and not after.
     ///
     /// # Errors
     /// [`OutputError`]

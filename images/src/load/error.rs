@@ -76,10 +76,11 @@ pub enum ImportError {
         /// How many there are.
         free: u64,
     },
-    /// The images asked for are not one image, or not there.
+    /// The archive does not have exactly the image that was asked for.
     #[error(transparent)]
     Selection(#[from] SelectionError),
-    /// The archive calls an image by a name that it cannot have, and nothing says that it may do without.
+    /// The archive gives an image a name that no image can have. An image that the user chose or named is taken without that
+    /// name.
     #[error(transparent)]
     Name(#[from] UnusableName),
     /// The directory to unpack into has something in it.

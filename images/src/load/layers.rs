@@ -26,7 +26,7 @@ pub(crate) struct Staged {
     pub(super) unpacked: Unpacked,
 }
 
-/// The places of layers that came through a pipe, by their number in it.
+/// The directories into which layers from a pipe are unpacked, by the number of each layer in the pipe.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
@@ -40,7 +40,7 @@ impl Slots {
         self.slots.len() - 1
     }
 
-    /// Sets what is in the places.
+    /// Records what was unpacked into these places.
     pub(super) fn fill(&mut self, arrivals: Arrivals) {
         self.arrivals = arrivals;
     }
@@ -133,7 +133,7 @@ fn unpack_fresh(
     transaction.announce()?;
     let places: Vec<(usize, Slot)> = fresh.iter().map(|(at, slot, _)| (*at, *slot)).collect();
     let works = fresh.into_iter().map(|(_, _, work)| work).collect();
-    // Where the layer below each one is: on its way, or in the store.
+    // The directory of the layer below: unpacked by this import, or in the store already.
     let on_its_way: HashMap<ChainId, Slot> =
         places.iter().map(|(at, slot)| (plan.missing[*at].chain_id, *slot)).collect();
     let below = |chain_id: &ChainId| match on_its_way.get(chain_id) {
@@ -155,7 +155,8 @@ fn unpack_fresh(
     Ok(places.into_iter().zip(unpacked).map(stage).collect())
 }
 
-/// Unpacks once more a layer of a stream that cannot be read again: from its journal and its files.
+/// Unpacks a layer of a stream a second time. The stream cannot be read again, so the layer's tar is put together from its
+/// journal and its files.
 fn unpack_again(
     missing: &MissingLayer,
     original: Slot,
@@ -183,7 +184,8 @@ fn unpack_again(
         };
         let assembling = std::thread::Builder::new().spawn_scoped(scope, assemble).map_err(broken)?;
         let unpacked = unpack_all(vec![work], request, &place);
-        // A tar that was not rebuilt whole does not have the diff id either, so the layer's own error is the one to tell.
+        // Ignore this error: a tar that was not put together to its end does not have the diff id either, and that error is
+        // reported.
         let _ = assembling.join();
         let unpacked = unpacked?.pop().expect("one layer, one result");
         Ok(Staged { missing: missing.clone(), slot, unpacked })

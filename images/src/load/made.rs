@@ -29,17 +29,18 @@ use snapshot::reference::Reference;
 pub struct NewImage {
     /// Its config, byte for byte.
     pub config: Vec<u8>,
-    /// The image it was made from, to be recorded.
+    /// The image it was made from. It is recorded as the image's parent.
     pub parent: Option<ImageId>,
-    /// Its name, and when it was given, as Go prints it: RFC 3339.
+    /// Its name, and the time at which the name was given, as Go prints it: RFC 3339.
     pub tag: Option<(Reference, String)>,
 }
 
-/// The layer that is new, by its name here.
+/// The name of the new layer, here and in messages.
 const NEW: &str = "the new layer";
 
-/// Stores an image of the layers `below`, base first, which the store has, and of the layer whose tar, perhaps compressed, comes from
-/// `layer`. `describe` is told which layer that is, and makes the image.
+/// Stores an image made of the layers `below`, base first, which the store has, and of a new layer on top, if there is one,
+/// whose tar, perhaps compressed, is read from `layer`. `describe` is given the diff id of the new layer and returns the
+/// image to store.
 ///
 /// # Errors
 /// [`ImportError`]; the root is then as it was before.
@@ -101,7 +102,7 @@ pub fn store_image<'l>(
     Ok(ImageId(id))
 }
 
-/// The only bytes there are came as a stream.
+/// The source of an image whose only new bytes came as a stream and are unpacked already.
 #[derive(Debug)]
 struct Made;
 
@@ -114,7 +115,7 @@ impl ImageSource for Made {
         if layer.name == NEW {
             return Ok(LayerBytes::Unpacked(0));
         }
-        // The store had it when the work began.
+        // This layer was in the store when the work began, and is gone now.
         Err(ArchiveError::NotALayer { file: layer.name.clone() })
     }
 }

@@ -5,12 +5,12 @@
 //! pipe   unpack each layer as it comes -> images -> plan -> throw away what was there -> edits, committed
 //! ```
 //!
-//! With a driver whose layers begin as their parents, layers are unpacked one after the other; and since only the end of a
-//! pipe says which layer stands on which, what comes from it is first kept in a file without a name, on the file system
-//! of the data-root.
+//! A driver may want each layer to begin as a copy of its parent. Then layers are unpacked one after the other; and since
+//! only the end of a pipe says which layer stands on which, an archive from a pipe is first copied to a file without a name,
+//! on the file system of the data-root.
 //!
-//! Chain ids come from the configs before any layer is read: what the store has is never looked at. A failure, or an
-//! interrupt, takes back everything (see [`snapshot::edit`]).
+//! Chain ids are computed from the configs before any layer is read, so a layer that the store has already is not read. A
+//! failure, or an interrupt, takes back everything (see [`snapshot::edit`]).
 
 mod edits;
 mod error;
@@ -79,7 +79,7 @@ pub fn import(opened: Opened, root: &Path, request: &ImportRequest<'_>) -> Resul
     let _metered = request.options.meter.map(Meter::attach);
     match opened {
         Opened::Archive(archive) => {
-            // Before the root is touched: what is wrong with the archive itself is found without it.
+            // Check the archive before the root is opened: an error in the archive must leave the root untouched.
             images(&archive, request)?;
             let transaction = begin(root, request)?;
             import_from(&archive, Slots::default(), transaction, request)
@@ -97,8 +97,8 @@ pub(crate) fn or_interrupted(error: ImportError, request: &ImportRequest<'_>) ->
     if request.is_interrupted() { ImportError::Interrupted } else { error }
 }
 
-/// The images that are wanted of an archive. One of several, if it was named; then it may end up without a name, and so may
-/// one that is given a name. Otherwise, names that dockerd does not take are an error, as for dockerd.
+/// The images of the archive that the user wants: one chosen by name or id, or all. A name that dockerd does not take is an
+/// error, as for dockerd. But an image that the user chose or gave another name is taken without it.
 fn images(source: &dyn ImageSource, request: &ImportRequest<'_>) -> Result<SourceContents, ImportError> {
     let mut contents = source.images(request.select)?;
     if let Some(wanted) = &request.select.image {
@@ -118,7 +118,7 @@ fn images(source: &dyn ImageSource, request: &ImportRequest<'_>) -> Result<Sourc
 /// # Errors
 /// As [`import`], as far as they can be foreseen; where the root may not be written to, the same.
 pub fn dry_run(opened: Opened, root: &Path, request: &ImportRequest<'_>) -> Result<ImportReport, ImportError> {
-    // As for an import: what is wrong with the archive itself comes first.
+    // As in an import, an error in the archive is reported before one in the root.
     match &opened {
         Opened::Archive(archive) => drop(images(archive, request)?),
         Opened::LayerTar(_) => {
@@ -169,14 +169,14 @@ fn begin(root: &Path, request: &ImportRequest<'_>) -> Result<Transaction, Import
     Ok(transaction)
 }
 
-/// The block size that a dry run reckons with.
+/// The size of a block that a dry run assumes.
 const BLOCK: u64 = 4096;
 
 fn existing(root: &WritableRoot) -> Existing<'_> {
     Existing { layers: Some(&root.layers), images: Some(&root.images), driver: Some(&root.driver) }
 }
 
-/// Imports what can be read only from its front.
+/// Imports an archive that can be read only from its beginning to its end.
 fn import_unseekable(file: File, root: &Path, request: &ImportRequest<'_>) -> Result<ImportReport, ImportError> {
     let input = decoded(file, request)?;
     let transaction = begin(root, request)?;
@@ -209,7 +209,7 @@ pub(crate) fn keep(mut archive: impl BufRead, dir: &Dir) -> Result<File, ImportE
     Ok(kept)
 }
 
-/// Unpacks the layers of a stream as they come, then imports what they are.
+/// Unpacks the layers of a stream as they come, then imports the images to which they turn out to belong.
 fn import_stream(
     input: impl BufRead + Send,
     mut transaction: Transaction,
@@ -229,7 +229,7 @@ fn import_stream(
     import_from(&stream, slots, transaction, request)
 }
 
-/// Imports the images of `source`; `slots` holds what was unpacked of it already.
+/// Imports the images of `source`; `slots` holds those of its layers that are unpacked already.
 fn import_from(
     source: &dyn ImageSource,
     slots: Slots,

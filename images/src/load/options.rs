@@ -15,10 +15,10 @@ use snapshot::reference::Reference;
 pub struct Options<'o> {
     /// Busy threads, decoding and hashing included.
     pub threads: usize,
-    /// Make everything durable before it is registered. Without, a power cut soon after may leave layers with empty
-    /// files that are registered all the same.
+    /// Make everything durable before it is registered. Without this, a power cut soon after the import may leave layers that
+    /// are registered although their files are empty.
     pub sync: bool,
-    /// Refuse before the first byte is written where the need is known to exceed the room.
+    /// Before the first byte is written, refuse an import that is known to need more room than there is.
     pub preflight: bool,
     /// Move tags that belong to other images.
     pub retag: bool,
@@ -47,29 +47,30 @@ impl<'o> Options<'o> {
     }
 }
 
-/// A layer that begins to be unpacked.
+/// What an [`Observer`] is told of a layer when its unpacking begins.
 #[derive(Debug, Clone, Copy)]
 pub struct Announced<'a> {
     /// The name of its file in the archive.
     pub name: &'a str,
-    /// What it must be; unknown for a layer that comes before its manifest.
+    /// The diff id that its tar must have; unknown for a layer that comes before its manifest.
     pub diff_id: Option<DiffId>,
-    /// What made it, as the image's history tells it.
+    /// The build step that made it, as the image's history tells it.
     pub step: Option<&'a str>,
     /// The length of its file in bytes; unknown for one that comes through a pipe.
     pub total: Option<u64>,
 }
 
-/// Hears how unpacking goes, from any thread. Layers are numbered from zero in each round of unpacking; a round through a
-/// pipe has one layer at a time.
+/// Is told how unpacking goes; calls come from any thread. Layers are numbered from zero in each round of unpacking; a round
+/// through a pipe has one layer at a time.
 pub trait Observer: Sync {
     /// There is no data-root at `root` yet: one is made now, or would be.
     fn new_root(&self, _root: &Path) {}
 
-    /// A layer begins.
+    /// The unpacking of a layer begins.
     fn begin(&self, _layer: usize, _announced: &Announced<'_>) {}
 
-    /// So many more bytes of its file were read; of one that comes through a pipe, so many more bytes of its tar.
+    /// `bytes` more bytes of the layer's file were read; for a layer that comes through a pipe, `bytes` more bytes of its
+    /// tar.
     fn advance(&self, _layer: usize, _bytes: u64) {}
 
     /// A layer is unpacked.
@@ -79,16 +80,16 @@ pub trait Observer: Sync {
     fn warn(&self, _layer: &str, _member: &[u8], _warning: &layerfs::Warning) {}
 }
 
-/// What the user asked for, but for the archive's content and where it goes.
+/// What the user asked for, besides the archive's content and the place where it goes.
 #[derive(Clone, Copy)]
 pub struct ImportRequest<'r> {
     /// The archive's name, for messages.
     pub archive: &'r Path,
-    /// Which images of it.
+    /// Which images of the archive to take.
     pub select: &'r Select,
-    /// How.
+    /// How to unpack and store them.
     pub options: &'r Options<'r>,
-    /// Who hears how it goes.
+    /// Who is told how it goes.
     pub observer: &'r dyn Observer,
 }
 
@@ -108,7 +109,7 @@ impl ImportRequest<'_> {
     }
 }
 
-/// Listens to nothing.
+/// An observer that does nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -50,7 +50,7 @@ pub(crate) struct MissingLayer {
     pub(crate) parent: Option<ChainId>,
     /// Its number in the first image that needs it.
     pub(crate) index: usize,
-    /// What made it, for people.
+    /// The build step that made it, for messages.
     pub(crate) step: Option<String>,
     pub(crate) source: LayerRef,
 }
@@ -59,7 +59,7 @@ pub(crate) struct MissingLayer {
 pub(crate) struct Plan {
     pub(crate) images: Vec<PlannedImage>,
     pub(crate) missing: Vec<MissingLayer>,
-    /// Directories of layers that are there and that missing ones stand on.
+    /// The directories of the layers that the store has and on which missing layers stand.
     pub(crate) present: HashMap<ChainId, CacheId>,
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct Existing<'s> {
 }
 
 impl Existing<'_> {
-    /// A layer that can be used; an error if it is registered but cannot.
+    /// The record of a layer that the store has, or `None`. A layer that is registered but damaged is an error.
     fn layer(
         &self,
         chain_id: ChainId,
@@ -143,8 +143,9 @@ impl Plan {
         Ok(plan)
     }
 
-    /// A parent is recorded only if it is in the same archive; then it must fit. Configs are read once more for it: read,
-    /// one may take up many times its length, and archives have many.
+    /// Checks the parent that each image names. A parent outside the archive is forgotten; one inside it must fit.
+    /// Configs are parsed once more here, instead of being kept parsed: a parsed config may take many times as much memory as
+    /// its text, and an archive has many configs.
     fn check_parents(&mut self) -> Result<(), ImportError> {
         let configs: HashMap<ImageId, Arc<[u8]>> =
             self.images.iter().map(|image| (image.id, Arc::clone(&image.config))).collect();

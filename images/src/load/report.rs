@@ -14,9 +14,9 @@ use snapshot::ids::ImageId;
 pub struct TagReport {
     /// The tag, as docker shows it.
     pub name: String,
-    /// It belongs to another image and was left there.
+    /// The tag belongs to another image and was left there.
     pub kept: bool,
-    /// It belonged to this image before.
+    /// The image that had the tag before.
     pub moved_from: Option<ImageId>,
 }
 
@@ -29,7 +29,7 @@ pub struct ImageReport {
     pub present: bool,
     /// Its tags.
     pub tags: Vec<TagReport>,
-    /// What else the archive calls it, and why it is not called so now.
+    /// Names that the archive gives it and that it cannot have, each with the reason.
     pub unusable_names: Vec<UnusableName>,
     /// Its layers, base first.
     pub layers: Vec<PlannedLayer>,
@@ -50,7 +50,7 @@ pub struct NewLayer {
     pub warnings: u64,
 }
 
-/// All of it. The JSON form is what `--json` prints.
+/// What an import did. Its JSON form is what `--json` prints.
 #[derive(Debug, Clone, Serialize)]
 pub struct ImportReport {
     /// The images, in the archive's order.
@@ -59,9 +59,9 @@ pub struct ImportReport {
     pub unpacked: Vec<NewLayer>,
     /// Chain ids of the layers that the store lacks: all of `unpacked`, or, in a dry run, what would be.
     pub missing: Vec<ChainId>,
-    /// What of the archive was left out, in sentences.
+    /// Parts of the archive that were left out, in sentences.
     pub skipped: Vec<String>,
-    /// What is odd about the archive and was put up with, in sentences.
+    /// Oddities of the archive that did not stop the import, in sentences.
     pub warnings: Vec<String>,
     /// What the missing layers take up, in a dry run.
     pub need: Option<Need>,

@@ -28,14 +28,14 @@ pub struct Need {
 impl Need {
     /// Adds a layer to be unpacked on a file system with blocks of `block` bytes.
     ///
-    /// An uncompressed layer's headers are read, nothing else of it. What cannot be read counts up to there: unpacking
-    /// will say what is wrong.
+    /// Of an uncompressed layer, the headers are read and nothing else. If one cannot be read, the layer counts as far as it
+    /// was read: unpacking will report the error.
     pub fn add(&mut self, layer: &Blob, block: u64) {
         self.add_until(layer, block, |_, _| false);
     }
 
-    /// As [`Need::add`], until `enough` says so, which sees the need so far and how much of the layer that is. Returns
-    /// whether it did.
+    /// Like [`Need::add`], but stops when `enough` returns true. `enough` is given the need so far and the number of bytes of
+    /// the layer that this need covers. Returns whether it stopped.
     fn add_until(&mut self, layer: &Blob, block: u64, enough: impl Fn(&Self, u64) -> bool) -> bool {
         if layer.compression() != Compression::None {
             self.bytes = self.bytes.saturating_add(layer.len() as u64);
@@ -59,11 +59,11 @@ impl Need {
         false
     }
 
-    /// The most that a layer of which `left` bytes are not read may need besides.
+    /// The most that the rest of a layer, `left` bytes that are not read yet, may need.
     ///
-    /// A member may need many directories that have no member of their own. What is left of a long layer is taken to have
-    /// no more of them than members, as every layer that a program wrote has: else all headers of every layer would have
-    /// to be read.
+    /// A member may need many directories that have no member of their own. The rest of a long layer is assumed to need no
+    /// more such directories than it has members, which is true of every layer that a program wrote. Without this assumption,
+    /// all headers of every layer would have to be read.
     fn most(left: u64, block: u64) -> Self {
         // Every member has a header of 512 bytes, and wastes less than a block.
         let members = left / 512;
@@ -81,11 +81,11 @@ impl Need {
     }
 }
 
-/// A layer of at most so many bytes is short: all of its headers are read soon.
+/// A layer of at most this many bytes is short: all of its headers can be read quickly.
 const SHORT: u64 = 16 << 20;
 
-/// Directories that 512 bytes of a layer may make without a member for each. A path of [`layerfs::path::MAX_PATH`] bytes
-/// makes half as many, and takes up ten blocks with its headers.
+/// The most directories that 512 bytes of a layer can imply without a member for each. A path of [`layerfs::path::MAX_PATH`]
+/// bytes names half as many directories as it has bytes, and takes up ten blocks with its headers.
 const MOST_IMPLIED: u64 = (layerfs::path::MAX_PATH as u64 / 2).div_ceil(10);
 
 /// The directories of a layer, each known by a keyed hash of its path, so that a path costs time in proportion to its
@@ -97,7 +97,7 @@ struct Directories {
 }
 
 impl Directories {
-    /// How many directories a member makes that are not there yet: those on its way, and itself if it is one.
+    /// How many directories a member adds: those parents that are not there yet, and itself if it is a directory.
     fn add(&mut self, member: &Member) -> u64 {
         let Ok(Some(path)) = LayerPath::parse(&member.name) else { return 0 };
         let path = path.as_bytes();
@@ -119,7 +119,7 @@ impl Directories {
     }
 }
 
-/// Bytes read at once: a header with its extensions, and those of the next members where files are small.
+/// How many bytes are read at once: a header with its extensions, and the headers of the next members where files are small.
 const WINDOW: usize = 4096;
 
 /// Reads the headers of a tar, and passes over the bodies.
@@ -133,7 +133,8 @@ impl<'a> Headers<'a> {
         Self { layer: BufReader::with_capacity(WINDOW, layer.reader()), framer: Framer::new() }
     }
 
-    /// The next member, whose body has been passed over. `None` at the end, and where reading on is impossible.
+    /// The next member; the body of the last one is passed over. `None` at the end, and where the tar cannot be read any
+    /// further.
     fn next(&mut self) -> Option<Box<Member>> {
         loop {
             let buffer = self.layer.fill_buf().ok()?;
@@ -156,20 +157,20 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// Whether there is room for it.
+/// Whether `room` is enough for `need`.
 fn holds(room: &Room, need: &Need) -> bool {
     lacks(room, need).is_none()
 }
 
-/// Of what there is too little: its name, how much is needed, how much is free.
+/// What there is too little of, bytes or inodes: its name, how much is needed, how much is free.
 fn lacks(room: &Room, need: &Need) -> Option<(&'static str, u64, u64)> {
     [("bytes", need.bytes, room.bytes), ("inodes", need.inodes, room.inodes)]
         .into_iter()
         .find(|(_, need, free)| need > free)
 }
 
-/// Checks `layers` against the room at `path`; headers are read only until the most that the rest may need
-/// has room.
+/// Checks that `layers` fit into the room at `path`. Headers are read only until it is certain that the unread rest fits as
+/// well.
 ///
 /// # Errors
 /// [`ImportError::Space`]
@@ -180,14 +181,14 @@ pub(crate) fn check(layers: &[&Blob], path: &Path, room: Room) -> Result<(), Imp
     }
 }
 
-/// What `layers` need; nothing if it turns out on the way that there is room for all of it.
+/// What `layers` need, or `None` as soon as it is certain that there is room for all of them.
 fn unless_sure(layers: &[&Blob], room: &Room) -> Option<Need> {
     let most = |layer: &Blob| match layer.compression() {
         Compression::None => Need::most(layer.len() as u64, room.block),
         // A compressed layer may unpack to any size. Ask for its compressed length, the only known figure.
         _ => Need { bytes: layer.len() as u64, ..Need::default() },
     };
-    // Of each layer, the most that those behind it may need.
+    // For each layer, the most that all layers after it may need.
     let mut later: Vec<Need> = Vec::with_capacity(layers.len());
     for layer in layers.iter().rev() {
         let behind = later.last().copied().unwrap_or_default();

@@ -21,11 +21,11 @@ pub(crate) struct Work<'a> {
     pub(crate) name: String,
     /// Its number in the image that needs it.
     pub(crate) index: usize,
-    /// What it must be; unknown for a layer that comes before its manifest.
+    /// The diff id that its tar must have; unknown for a layer that comes before its manifest.
     pub(crate) diff_id: Option<DiffId>,
     /// The digest that its file must have, where a manifest says it.
     pub(crate) digest: Option<Digest>,
-    /// What made it, for people.
+    /// The build step that made it, for messages.
     pub(crate) step: Option<String>,
     pub(crate) content: Content<'a>,
 }
@@ -66,7 +66,7 @@ impl<'a> Content<'a> {
         compression == Compression::None
     }
 
-    /// The bytes, to be unpacked; the digest of those that are compressed is made on the way, if it is to be checked.
+    /// The layer as the unpacker reads it. If `checked`, the digest of a compressed file is computed while it is read.
     fn into_source(self, plain: bool, checked: bool, read: &Arc<AtomicU64>) -> std::io::Result<Source<'a>> {
         let reader: Box<dyn Read + Send + 'a> = match self {
             Self::File(blob) if plain => Box::new(blob.reader()),
@@ -107,8 +107,9 @@ pub(crate) struct LayerTarget {
     pub(crate) journal: Option<JournalFile>,
 }
 
-/// Unpacks all of `works` in the order that a driver wants; parents are before their children in `works`. Where a layer begins
-/// as its complete parent, one is unpacked after the other, else all at once. Results are in order.
+/// Unpacks all of `works` in the order that a driver wants; parents are before their children in `works`. If the driver wants
+/// a layer to begin as a copy of its complete parent, layers are unpacked one after the other, else all at once. Results are
+/// in the order of `works`.
 pub(crate) fn unpack_ordered<'a>(
     works: Vec<Work<'a>>,
     order: Order,
@@ -127,10 +128,11 @@ pub(crate) fn unpack_ordered<'a>(
     }
 }
 
-/// What the layer of a number is unpacked into.
+/// Makes the place into which the layer with this number is unpacked.
 type LayerTargets<'p> = dyn Fn(usize) -> Result<LayerTarget, ImportError> + Sync + 'p;
 
-/// Unpacks all of `works` at once, the longest first, into what `place` gives for each number. Results are in order.
+/// Unpacks all of `works` at once, the longest first, into the place that `place` makes for each number. Results are in the
+/// order of `works`.
 ///
 /// When one fails, the others stop soon and its error is returned.
 pub(crate) fn unpack_all<'a>(
@@ -141,7 +143,7 @@ pub(crate) fn unpack_all<'a>(
     unpack_together(works, 0, request, place)
 }
 
-/// The same where the first one has the number `first`.
+/// Like [`unpack_all`], but the first layer has the number `first`.
 fn unpack_together<'a>(
     works: Vec<Work<'a>>,
     first: usize,
@@ -199,7 +201,7 @@ struct Stored {
     told: u64,
 }
 
-/// One layer on its way.
+/// The task of unpacking one layer.
 struct LayerTask<'s> {
     number: usize,
     name: String,
@@ -207,7 +209,7 @@ struct LayerTask<'s> {
     diff_id: Option<DiffId>,
     step: Option<String>,
     plain: bool,
-    /// What its file must be, where a manifest says it.
+    /// The digest that its file must have, where a manifest says it.
     digest: Option<Digest>,
     stored: Stored,
     state: State<'s>,
@@ -228,7 +230,7 @@ impl<'s> Task<'s> for LayerTask<'s> {
             Ok(Some(unpacked)) => self.check(unpacked),
             Err(error) => Err(error),
         };
-        // A wrong layer stops nobody: if several are wrong, the message is always about the lowest.
+        // A wrong layer does not stop the others: so, if several are wrong, the message is always about the lowest one.
         let wrong = |error: &ImportError| {
             matches!(error, ImportError::DiffId { .. } | ImportError::Archive(ArchiveError::Digest { .. }))
         };
@@ -268,7 +270,8 @@ impl<'s> LayerTask<'s> {
             State::Running(mut unpacking) => match unpacking.step(pool).map_err(failed)? {
                 Step::Done(unpacked) => Ok(Some(*unpacked)),
                 Step::More(bytes) => {
-                    // Of a compressed file, what was read of it: only that has a known end.
+                    // For a compressed file, report how much of the file was read: only the file's length is known in
+                    // advance.
                     let advanced = if self.plain || self.stored.total.is_none() {
                         bytes
                     } else {

@@ -1,7 +1,7 @@
 //! An archive from a pipe: layers are unpacked as they arrive, and placed when the manifest has come.
 //!
-//! A member is a layer if it starts with a tar header or the magic of a compression; everything else is small and kept,
-//! or no part of an image. Which layers an image has, and on top of what, is known only at the end.
+//! A member is a layer if it starts with a tar header or the magic of a compression. Any other member is kept if it is small,
+//! and is no part of an image if it is not. Which layers an image has, and in which order, is known only at the end.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -38,9 +38,9 @@ enum Arrived {
     Kept(Arc<Vec<u8>>),
     /// A layer, unpacked in the place of this number; digest and length of its file, compressed as it came.
     Layer { number: usize, digest: Digest, size: u64 },
-    /// A layer, and so long; a dry run unpacks none.
+    /// A layer that a dry run passed over without unpacking it; its length in bytes.
     PassedOver(u64),
-    /// No layer, and too long to be anything else of an image.
+    /// No layer, and too long to be anything else of an image; its length in bytes.
     Foreign(u64),
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Stream {
     names: Namespace<Arrived>,
 }
 
-/// The layers that were unpacked before anybody knew what they had to be, by their number.
+/// The layers that were unpacked before anybody knew which digest they must have, by their number.
 pub(crate) type Arrivals = HashMap<usize, Unpacked>;
 
 impl ImageSource for Stream {
@@ -112,7 +112,7 @@ pub(crate) fn decoded<'o>(
     let read = |source| ArchiveError::Read { file: request.archive.display().to_string(), source };
     let file = Patient { file, interrupted: request.options.interrupted };
     let decoder = Decompressor::new(BufReader::with_capacity(128 << 10, file)).map_err(read)?;
-    // Small: who reads a layer takes more at a time, and gets it without a copy in between.
+    // A small buffer is enough: a layer is read in larger pieces, which are not copied through this buffer.
     let mut decoded = BufReader::with_capacity(32 << 10, decoder);
     if decoded.fill_buf().map_err(read)?.is_empty() {
         return Err(ArchiveError::Empty { path: request.archive.to_path_buf() });
@@ -120,10 +120,10 @@ pub(crate) fn decoded<'o>(
     Ok(Box::new(decoded))
 }
 
-/// How long a read from a pipe waits before it looks whether the user still wants it.
+/// How long a read from a pipe waits before it looks whether the user has asked to stop.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
-/// A pipe whose writer may take its time, read so that an interrupt is noticed meanwhile.
+/// A pipe that is read so that an interrupt is noticed even while the pipe's writer sends nothing.
 struct Patient<'o> {
     file: File,
     interrupted: &'o AtomicBool,
@@ -190,7 +190,7 @@ fn arrived<R: BufRead + Send>(
         let rest = io::Cursor::new(head).chain(outer);
         let mut hashed = None;
         let read: Box<dyn Read + Send + '_> = if plain {
-            // Its digest is its diff id, which is made anyway.
+            // The digest of an uncompressed file is its diff id, which is computed anyway.
             Box::new(rest)
         } else {
             Box::new(hashed.insert(HashingReader::new(rest)))
@@ -215,7 +215,7 @@ fn arrived<R: BufRead + Send>(
     Ok(Arrived::Kept(Arc::new(head)))
 }
 
-/// The archive's own tar, read from the front. Reading it reads the current member's content.
+/// The archive's own tar, read from the front. Its `Read` gives the content of the current member.
 struct OuterTar<'p, R> {
     input: R,
     /// The archive's path, for messages.
@@ -231,7 +231,7 @@ impl<'p, R: BufRead> OuterTar<'p, R> {
         Self { input, path, framer: Framer::new(), left: 0, ended: false }
     }
 
-    /// Goes to the next member, past what was not read of this one.
+    /// Goes to the next member, past the unread rest of this one.
     fn next(&mut self) -> Result<Option<Box<Member>>, ArchiveError> {
         let path = self.path;
         let read = |source| ArchiveError::Read { file: path.display().to_string(), source };

@@ -2,8 +2,8 @@
 //!
 //! What is unpacked is made durable at the end, before it is registered. If nothing were written before, the disk would have
 //! nothing to do until then, and the processors nothing from then on. So meanwhile a thread asks the system again and again to
-//! write back what there is. Durability is the matter of the sync at the end, and that one is told of a write that failed
-//! earlier, because each open file has its own view of a file system's errors (syncfs(2)).
+//! Only the sync at the end makes the result durable. It is told of a write that failed earlier as well, because each open
+//! file has its own view of a file system's errors (syncfs(2)).
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -14,7 +14,7 @@ use rustix::fd::OwnedFd;
 use snapshot::StoreError;
 use snapshot::dir::Dir;
 
-/// Between the end of one round and the begin of the next. On a slow disk, a round takes many times as long.
+/// The pause between the end of one round and the beginning of the next. On a slow disk, a round takes many times as long.
 const PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Default)]

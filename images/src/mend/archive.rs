@@ -19,7 +19,7 @@ pub(super) struct ArchiveDonor {
     archive: Archive,
     configs: HashMap<ImageId, Arc<[u8]>>,
     names: Vec<(Reference, ImageId)>,
-    /// By what the configs say; what a layer is shows when it is read.
+    /// The layers by the diff ids in the configs. Only reading a layer shows whether it has that diff id.
     layers: HashMap<DiffId, LayerRef>,
 }
 
@@ -66,7 +66,7 @@ impl Donor for ArchiveDonor {
                 let reader = BufReader::with_capacity(BUFFER, blob.into_reader());
                 Ok(Some(Box::new(Decompressor::new(reader)?)))
             }
-            // An archive that is read by offset has none of these.
+            // Only an archive that comes through a pipe has other kinds of layers.
             _ => Ok(None),
         }
     }

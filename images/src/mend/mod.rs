@@ -1,4 +1,5 @@
-//! Sources of good content for [`snapshot::repair`]: an archive, a layout, or another data-root, told by what is there.
+//! Sources of good content for [`snapshot::repair`]: an archive, a layout, or another data-root. What a path holds decides
+//! which it is.
 
 mod archive;
 

@@ -10,20 +10,20 @@ use layerfs::compress::encode::{Encoding, Sum};
 use layerfs::pool::spawn_helpers;
 use layerfs::{Digest, Hasher};
 
-/// A block to compress, and who waits for it.
+/// A block to compress, and where the answer goes.
 struct Job {
     before: Option<Arc<Vec<u8>>>,
     block: Arc<Vec<u8>>,
     reply: SyncSender<io::Result<Done>>,
 }
 
-/// A compressed block, and the checksum of what is in it.
+/// A compressed block, and the checksum of the uncompressed bytes.
 struct Done {
     bytes: Vec<u8>,
     sum: Sum,
 }
 
-/// Compresses a stream. The threads end with it.
+/// Compresses a stream on several threads, which end when this is dropped.
 pub(super) struct Compressor {
     encoding: Encoding,
     jobs: Option<SyncSender<Job>>,
@@ -32,7 +32,7 @@ pub(super) struct Compressor {
     most: usize,
     before: Option<Arc<Vec<u8>>>,
     sum: Sum,
-    /// Of what was written.
+    /// The digest of the compressed bytes so far.
     hasher: Hasher,
     size: u64,
     begun: bool,
@@ -52,7 +52,7 @@ impl Compressor {
             loop {
                 let job = received.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 let Ok(Job { before, block, reply }) = job else { return };
-                // Whoever waited for it may have given up.
+                // Ignore the error: the receiver may have given up after an error of its own.
                 let _ = reply.send(compress(encoding, before.as_ref(), &block));
             }
         };
@@ -103,7 +103,7 @@ impl Compressor {
         bytes
     }
 
-    /// Waits for the block that is next.
+    /// Waits for the next block in order.
     fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         let Some(waiting) = self.waiting.pop_front() else { return Ok(None) };
         let done = waiting.recv().map_err(|_| io::Error::other("a thread that compresses has ended"))??;

@@ -7,7 +7,8 @@
 //! oci-layout
 //! ```
 //!
-//! As `docker save` of version 25 and later writes them (moby v26.1 `image/tarexport/save.go`), less what nobody reads.
+//! They are those that `docker save` of version 25 and later writes (moby v26.1 `image/tarexport/save.go`), without what
+//! nobody reads.
 
 use std::collections::BTreeMap;
 
@@ -38,11 +39,11 @@ pub(super) fn blob_name(digest: Digest) -> String {
 /// A layer's file as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct SavedLayer {
-    /// Of the uncompressed tar.
+    /// The digest of the uncompressed tar.
     pub diff_id: DiffId,
-    /// Of the file.
+    /// The digest of the file.
     pub digest: Digest,
-    /// Bytes of the file.
+    /// The length of the file in bytes.
     pub size: u64,
     #[serde(skip)]
     pub(super) media: Media,

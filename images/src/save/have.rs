@@ -11,7 +11,7 @@ use crate::source::{Archive, ArchiveError, ImageSource, Opened, Platform, Select
 
 /// The layers, with all below them, of the images in an archive or a layout that can be read by offset.
 ///
-/// A layer counts where a document names it: whether its file is there is not looked at.
+/// A layer counts where a document names it, whether its file is there or not.
 ///
 /// # Errors
 /// [`SaveError::Archive`]

@@ -100,11 +100,11 @@ pub(super) fn write(stored: Stored, to: To<'_, '_>, writing: &Writing<'_>) -> Re
     })
 }
 
-/// The tar in pieces of one length.
+/// Cuts the tar into pieces of one length, and gives each piece to the hasher and to the output.
 struct Pieces<'s, 'o, 'd, 'w> {
     length: usize,
     piece: Vec<u8>,
-    /// Pieces that others may still hold, to be used again.
+    /// Pieces to be used again. The hasher and the compressor may still hold some of them.
     spare: VecDeque<Arc<Vec<u8>>>,
     to: To<'o, 'd>,
     hashing: Beside<'s>,
@@ -139,7 +139,7 @@ impl Pieces<'_, '_, '_, '_> {
         Ok(())
     }
 
-    /// A piece that nobody holds any more.
+    /// An empty buffer: the oldest piece if nobody holds it any more, else a new one.
     fn take_spare(&mut self) -> Vec<u8> {
         match self.spare.pop_front().map(Arc::try_unwrap) {
             Some(Ok(mut piece)) => {
@@ -147,7 +147,7 @@ impl Pieces<'_, '_, '_, '_> {
                 piece
             }
             Some(Err(held)) => {
-                // Those who hold it let go of it in this order.
+                // Pieces are let go of in this order, so if this one is held, the others are, too.
                 self.spare.push_front(held);
                 Vec::with_capacity(self.length)
             }
@@ -189,7 +189,7 @@ impl Write for Pieces<'_, '_, '_, '_> {
     }
 }
 
-/// A stream's digest, made on a thread beside, or here where there is none.
+/// Computes the digest of a stream, on a thread of its own where there may be one, else on the calling thread.
 enum Beside<'s> {
     Thread(SyncSender<Arc<Vec<u8>>>, ScopedJoinHandle<'s, Digest>),
     Here(Box<Hasher>),
@@ -211,7 +211,7 @@ impl<'s> Beside<'s> {
 
     fn add(&mut self, piece: &Arc<Vec<u8>>) {
         match self {
-            // It ends only after the sender.
+            // The thread ends only when the sender is dropped.
             Self::Thread(sender, _) => {
                 sender.send(Arc::clone(piece)).expect("the thread receives until the sender is gone");
             }

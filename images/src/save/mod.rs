@@ -9,7 +9,8 @@
 //! know how many threads there are.
 //!
 //! A failure or an interrupt leaves nothing: a file has no name before it is whole, where the file system can do that, and a
-//! directory has another one. A kill leaves nothing of a file, and of a directory one called `.<name>.layerfs-<digits>`.
+//! directory has a temporary name. A killed process leaves no file, but it may leave a directory called
+//! `.<name>.layerfs-<digits>`.
 //! Nothing waits for the disk: a power cut right after may lose the file, as with `docker save`.
 
 mod compressor;
@@ -69,7 +70,7 @@ pub struct Options<'o> {
     pub threads: usize,
     /// Becomes true when the user asks to stop.
     pub interrupted: &'o AtomicBool,
-    /// Who hears how it goes. Layers are numbered as in the plan.
+    /// Who is told how it goes. Layers are numbered as in the plan.
     pub observer: &'o dyn Observer,
 }
 
@@ -90,7 +91,7 @@ pub struct SaveReport {
     pub layers: Vec<SavedLayer>,
 }
 
-/// Writes the images of `plan`, which was made of what `root` says.
+/// Writes the images of `plan`, which was made from what `root` holds.
 ///
 /// # Errors
 /// [`SaveError`]; there is no output then, but for what has gone through a stream.
@@ -118,7 +119,7 @@ pub fn save(
     Ok(SaveReport { images: plan.images.clone(), layers: saved.into_values().collect() })
 }
 
-/// What the documents say of a layer that the receiver has: its plain tar.
+/// What the documents say of a layer that is left out since the receiver has it: they describe its uncompressed tar.
 fn left_out(store: &LayerStore, layer: &PlannedLayer) -> Result<SavedLayer, SaveError> {
     let size = tar_length(journal(store, layer)?, layer.diff_id)?;
     let (diff_id, digest) = (layer.diff_id, layer.diff_id.0);
@@ -169,7 +170,7 @@ fn write_layer(
     Ok(SavedLayer { diff_id, digest, size, media: options.encoding.into(), left_out: false })
 }
 
-/// A stream wants to know digest and length of a compressed layer before its bytes.
+/// Writes a compressed layer to a temporary file first: a stream must be told its digest and length before its bytes.
 fn through_a_file(stored: Stored, output: &mut Output<'_>, writing: &Writing<'_>) -> Result<(Digest, u64), SaveError> {
     let mut file = snapshot::dir::Dir::open(&std::env::temp_dir())?.unnamed_file()?;
     let (digest, size) = layer::write(stored, To::Spool(&mut file), writing)?;
@@ -198,7 +199,7 @@ fn write_documents(
     options: &Options<'_>,
 ) -> Result<(), SaveError> {
     let mut documents = Documents::default();
-    // Two images may have one config only if they are one; a manifest follows from its config.
+    // Each image has a config of its own, and its manifest is made from that config: no document is written twice.
     for image in &plan.images {
         let config = read_config(images, image.id)?;
         let manifest = documents.add(image, config.len() as u64, saved);

@@ -1,4 +1,5 @@
-//! Where an archive goes. Until it is whole nobody sees it: a file has no name before, and a directory a name of its own.
+//! Where an archive goes. Nobody sees it until it is whole: a file has no name before that, and a directory has a temporary
+//! name.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -16,11 +17,11 @@ use crate::output::{NewFile, OutputError, name_beside, parent};
 
 /// Where an archive goes.
 pub enum Destination<'d> {
-    /// A file, which replaces what has its name when it is whole.
+    /// A file. When it is whole, it replaces the file that has its name.
     File(PathBuf),
     /// A new directory.
     Directory(PathBuf),
-    /// Whatever reads it as it comes.
+    /// A stream, which somebody reads while it is written.
     Stream(&'d mut (dyn Write + Send)),
 }
 
@@ -50,7 +51,7 @@ impl<'d> Output<'d> {
         })
     }
 
-    /// For messages.
+    /// The path of the output, for messages.
     pub(super) fn path(&self) -> &Path {
         match self {
             Self::Tar(tar) => &tar.file.path,
@@ -108,7 +109,7 @@ impl<'d> Output<'d> {
         }
     }
 
-    /// Shows what was written under its name.
+    /// Gives the archive its name, so that others see it.
     pub(super) fn finish(self) -> Result<(), SaveError> {
         match self {
             Self::Tar(tar) => tar.finish(),
@@ -124,7 +125,7 @@ impl<'d> Output<'d> {
 /// A tar whose members' headers are filled in when their lengths are known.
 pub(super) struct TarFile {
     file: NewFile,
-    /// Where the header of the blob is that was begun.
+    /// Where the header of the current blob is.
     header: u64,
 }
 
@@ -147,7 +148,7 @@ impl TarFile {
     }
 }
 
-/// A directory that is filled under another name.
+/// A new directory, which has a temporary name while it is filled.
 pub(super) struct NewDirectory {
     path: PathBuf,
     temporary: PathBuf,

@@ -17,7 +17,7 @@ pub struct PlannedImage {
     pub id: ImageId,
     /// The names it is saved by, as docker shows them.
     pub names: Vec<String>,
-    /// The same, spelled out.
+    /// The same names, parsed.
     #[serde(skip)]
     pub(super) references: Vec<Reference>,
     /// Its layers' own contents, base first.
@@ -48,10 +48,10 @@ pub struct PlannedLayer {
 /// What goes into an archive: a function of the images, their names and what the receiver has, and of nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Plan {
-    /// Those without a name first, by their ids; then by their names. A daemon that loads the archive says the names if the last
-    /// image has one.
+    /// Images without a name come first, ordered by id, then the others, ordered by name: a daemon that loads the archive
+    /// prints names only if the last image has one.
     pub images: Vec<PlannedImage>,
-    /// By their digests.
+    /// The layers, ordered by diff id.
     pub layers: Vec<PlannedLayer>,
 }
 
@@ -76,7 +76,7 @@ impl Plan {
                     cache_id: record.cache_id.clone(),
                 });
                 layer.left_out &= has;
-                // The same one in every order of images.
+                // Take the smallest chain id, so that the order of images does not decide.
                 if chain_id < layer.chain_id {
                     (layer.chain_id, layer.size, layer.cache_id) = (chain_id, record.size, record.cache_id.clone());
                 }
@@ -108,8 +108,8 @@ impl Plan {
     }
 }
 
-/// Whether a daemon takes `parent` for what `image` was built from (moby `image/tarexport/load.go: checkValidParent`); one that
-/// does not refuses the whole archive.
+/// Whether a daemon accepts `parent` as the image from which `image` was built (moby `image/tarexport/load.go:
+/// checkValidParent`). If not, a daemon refuses the whole archive that says so.
 fn is_child(image: &Image, parent: &Image) -> bool {
     let (steps, before) = (image.history(), parent.history());
     steps.len() == before.len() + 1 && steps.starts_with(before) && image.diff_ids.starts_with(&parent.diff_ids)

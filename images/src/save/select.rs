@@ -119,7 +119,7 @@ pub fn select_all(catalog: &Catalog) -> Selection {
     shown.map(|image| (image.id, names(image.id).collect())).collect()
 }
 
-/// A digest is no name that an archive could give.
+/// Whether a name is a tag. An archive cannot give an image a name with a digest.
 fn is_tag(name: &Reference) -> bool {
     name.tag().is_some() && name.digest().is_none()
 }

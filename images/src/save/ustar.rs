@@ -33,7 +33,7 @@ pub(super) fn header(name: &str, size: u64) -> [u8; BLOCK] {
     header
 }
 
-/// What fills the last block of `size` bytes.
+/// The zeros that fill the last block of a body of `size` bytes.
 pub(super) fn padding(size: u64) -> &'static [u8] {
     let used = (size % BLOCK as u64) as usize;
     &END[..(BLOCK - used) % BLOCK]

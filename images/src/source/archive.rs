@@ -122,7 +122,7 @@ impl Archive {
         }
     }
 
-    /// A JSON file, copied: text must not change while it is parsed.
+    /// The bytes of a JSON file, copied: mapped text could change while it is parsed.
     fn json(&self, file: &str) -> Result<Option<Vec<u8>>, ArchiveError> {
         let too_large = |size| ArchiveError::TooLarge { file: file.to_owned(), size, limit: MAX_JSON };
         match &self.files {

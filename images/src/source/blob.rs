@@ -157,7 +157,8 @@ impl Blob {
         Ok(read)
     }
 
-    /// How the bytes are compressed, as their first ones say. These are read; where that fails, reading all will, too.
+    /// How the bytes are compressed, according to the first ones, which are read. An error is ignored here: whoever reads the
+    /// blob meets it again.
     #[must_use]
     pub fn compression(&self) -> Compression {
         let mut head = Vec::new();

@@ -1,4 +1,5 @@
-//! A list without repetitions, in the order of arrival. Archives choose how long it gets, so adding does not search it.
+//! A list without repetitions, in the order of arrival. An archive decides how long it gets, so adding a value does not
+//! search the list.
 
 use std::collections::HashSet;
 use std::hash::Hash;

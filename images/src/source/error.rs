@@ -27,8 +27,8 @@ pub enum ArchiveError {
         #[source]
         source: io::Error,
     },
-    /// There is nothing in it. Docker takes no bytes at all for an empty layer; what a person names is a download that
-    /// failed.
+    /// The file is empty. Docker takes an empty file for an empty layer, but an empty file that a person names is most likely
+    /// a failed download.
     #[error("{}: is empty: neither an image archive nor a layer", path.display())]
     Empty {
         /// Its path.

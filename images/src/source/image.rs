@@ -48,9 +48,9 @@ pub struct SourceContents {
     pub format: Option<Format>,
     /// In the archive's order.
     pub images: Vec<SourceImage>,
-    /// What was left out, and why: artifacts, other platforms. Sentences to warn with.
+    /// Parts of the archive that were left out, and why: artifacts, other platforms. Sentences to warn with.
     pub skipped: Vec<String>,
-    /// What is odd and was put up with. Sentences to warn with.
+    /// Oddities that did not make the archive unusable. Sentences to warn with.
     pub warnings: Vec<String>,
 }
 
@@ -65,7 +65,7 @@ pub struct SourceImage {
     pub id: Digest,
     /// Its names, each with a tag or a digest.
     pub tags: Vec<Reference>,
-    /// What else the archive calls it, and why it cannot be called so.
+    /// Names that the archive gives it and that it cannot have, each with the reason.
     pub unusable_names: Vec<UnusableName>,
     /// Its layers, base first.
     pub layers: Vec<LayerRef>,
@@ -170,7 +170,7 @@ fn for_platform(
     Ok(contents)
 }
 
-/// How the blobs of an archive are called.
+/// How an archive names its blobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BlobNames {
     /// `blobs/sha256/<hex>`, as in an OCI layout.
@@ -186,7 +186,7 @@ pub(super) struct Documents<'r> {
     /// Configs are shared by images that name the same file.
     configs: HashMap<String, Config>,
     pub(super) blobs: BlobNames,
-    /// What is odd about them.
+    /// Oddities of these files, to warn of.
     pub(super) warnings: Distinct<String>,
 }
 

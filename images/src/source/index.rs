@@ -20,7 +20,8 @@ pub(super) struct Index {
     pub(super) refused: Option<NameError>,
 }
 
-/// Members after which a tar in which nothing looks like part of an image archive is not one, and is not read further.
+/// If none of this many members at its beginning looks like part of an image archive, a tar is taken for something else and
+/// is not read further.
 const FOREIGN: usize = 256;
 
 /// Whether `name` begins as the members of image archives do: what `docker save`, skopeo and OCI tools write.
@@ -37,7 +38,7 @@ pub(super) fn index(path: &Path, bytes: &[u8]) -> Result<Index, ArchiveError> {
     let mut index = Index { names: Namespace::default(), refused: None };
     let mut framer = Framer::new();
     let mut at = 0;
-    // A layer may have a hundred thousand members, and is read for its own sake later.
+    // A layer may have a hundred thousand members, which are read later, when it is unpacked.
     let (mut members, mut familiar) = (0, false);
     loop {
         let not_a_tar = at == 0 && !bytes.is_empty();

@@ -7,8 +7,8 @@ use super::error::ArchiveError;
 /// The largest JSON file that is read. containerd's `jsonLimit`, against CVE-2020-1702 and CVE-2023-25153.
 pub const MAX_JSON: u64 = 8 << 20;
 
-/// A field of an object: Go cannot tell the first two apart, but a document that has a field it must not have is refused
-/// even where that is null.
+/// A field of an object. Go does not distinguish an absent field from one that is null. Here they differ, because a document
+/// with a field that it must not have is refused even if that field is null.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Field<T> {
     #[default]
@@ -120,7 +120,7 @@ fn failure(file: &str, bytes: &[u8], error: &serde_json::Error) -> ArchiveError 
     ArchiveError::Json { file: file.to_owned(), reason }
 }
 
-/// An object of which nothing but that it is one, and well-formed, is of interest.
+/// A well-formed object whose fields do not matter.
 #[derive(Debug)]
 pub(super) struct AnyObject;
 

@@ -46,7 +46,7 @@ impl Layout {
         let file = name.to_owned();
         let opened = loop {
             match rustix::fs::openat2(&self.root, cleaned.as_str(), flags, Mode::empty(), resolve) {
-                // A rename elsewhere raced with `..` in a link.
+                // Something was renamed elsewhere while a `..` in a link was followed: try again.
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 opened => break opened,
             }

@@ -60,8 +60,8 @@ pub trait ImageSource: std::fmt::Debug {
     /// Any [`ArchiveError`] about the documents.
     fn images(&self, select: &Select) -> Result<SourceContents, ArchiveError>;
 
-    /// Where the bytes of a layer come from. They are as many as its descriptor says; the digest of those that are not in
-    /// memory shows when they are read.
+    /// Where the bytes of a layer come from. Their number is checked against the descriptor. Their digest is checked here
+    /// only if they are in memory; whoever reads other bytes checks it while reading.
     ///
     /// # Errors
     /// [`ArchiveError::Name`] if the file is missing or cannot be resolved, [`ArchiveError::ForeignLayer`] if it is left
@@ -77,14 +77,15 @@ pub enum LayerBytes {
     File(Blob),
     /// From memory, perhaps compressed: small files of what was read from the front.
     Memory(Arc<Vec<u8>>),
-    /// They came before anybody knew what they were, and are unpacked already: the layer of this number.
+    /// The layer came through a pipe and is unpacked already, under this number.
     Unpacked(usize),
-    /// They came and were passed over by a dry run: so many bytes, perhaps compressed.
+    /// The layer came through a pipe, and a dry run passed over it: the length of its file, which may be compressed.
     PassedOver(u64),
 }
 
 impl LayerRef {
-    /// A layer that is missing because its licence forbids to hand it on is told from one that is lost.
+    /// The error for a layer that cannot be had: [`ArchiveError::ForeignLayer`] if its licence forbids to pass it on, else
+    /// `error`.
     pub(crate) fn or_foreign(&self, error: impl Into<ArchiveError>) -> ArchiveError {
         let url = || self.descriptor.as_ref()?.urls.first().cloned();
         match (error.into(), url()) {

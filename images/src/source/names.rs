@@ -56,7 +56,7 @@ impl Serialize for NameProblem {
 }
 
 impl UnusableName {
-    /// Whether dockerd, too, takes the image and leaves it without this name. Of other names it says that they are wrong.
+    /// Whether dockerd, too, loads the image and leaves out this name. Any other unusable name is an error for dockerd.
     #[must_use]
     pub fn is_left_out_by_docker(&self) -> bool {
         match self.problem {
@@ -118,7 +118,7 @@ impl Names {
         self.tags.push(reference);
     }
 
-    /// Takes over what another descriptor calls the same image.
+    /// Adds the names that another descriptor gives to the same image.
     pub(super) fn merge(&mut self, other: Self) {
         other.tags.into_vec().into_iter().for_each(|reference| self.add(reference));
         other.unusable.into_vec().into_iter().for_each(|name| self.unusable.push(name));
@@ -145,7 +145,7 @@ fn by_digest(reference: Reference) -> Reference {
     Reference::parse(&format!("{}@{digest}", reference.name())).unwrap_or(reference)
 }
 
-/// Whether it is a reference with a tag and a digest of an algorithm that dockerd knows and we do not.
+/// Whether it is a reference with a tag and a digest, whose algorithm dockerd knows and this program does not.
 fn is_tag_with_long_digest(text: &str) -> bool {
     let Some((tagged, digest)) = text.split_once('@') else { return false };
     let hex = match digest.split_once(':') {

@@ -5,8 +5,8 @@
 //!            --> index --> manifest, manifest, ...  one image, one manifest a platform
 //! ```
 //!
-//! What is no image (a signature, an attestation, another artifact) is left out and said, wherever it stands. It is known by
-//! its artifact type, the type of its config, or the types of its layers.
+//! What is no image (a signature, an attestation, another artifact) is left out, wherever it stands, and the user is told. It
+//! is known by its artifact type, the type of its config, or the types of its layers.
 //!
 //! Every document is verified against the descriptor that names it. A document that could be read as either kind
 //! (CVE-2021-41190), or that has a key twice, is refused.

@@ -25,7 +25,7 @@ impl<'de> serde::Deserialize<'de> for HistoryStep {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fields = StepFields::deserialize(deserializer)?;
         let has_layer = fields.empty_layer.value() != Some(true);
-        // Only those of layers are ever shown.
+        // A step that made no layer is never shown.
         let text = fields.created_by.value().filter(|text| has_layer && !text.is_empty());
         Ok(Self { text, has_layer })
     }

@@ -11,7 +11,7 @@ use tarsplit::{Member, MemberKind};
 use super::node::{Body, Kind, Node, NodeId};
 use super::{Tree, TreeError};
 
-/// Symlinks that are followed on one way, as Linux has it.
+/// How many symlinks are followed in one path; Linux's limit.
 pub(super) const MAX_LINKS: usize = 40;
 
 /// Nodes of one image, which bounds the memory that a small archive can ask for.
@@ -112,7 +112,7 @@ impl Tree {
         self.walk(path, |_, _, _| None)
     }
 
-    /// Goes to the directory `path`, through symlinks, never above the root; `missing` is asked where there is none.
+    /// Goes to the directory `path`, through symlinks, never above the root. Where a directory is missing, `missing` decides.
     fn walk(
         &mut self,
         path: &[u8],

@@ -29,10 +29,10 @@ pub struct Change {
     pub what: Vec<&'static str>,
 }
 
-/// Asked of two files that have the same length whether they have the same bytes, by their path.
+/// Says whether two files of the same length have the same bytes. It is given the path that both have, and the two nodes.
 pub type SameContent<'s, E> = dyn FnMut(&[u8], NodeId, NodeId) -> Result<bool, E> + 's;
 
-/// Compares two trees, in the order of a walk. Everything added is told; of what is deleted, the topmost name.
+/// Compares two trees, in the order of a walk. Every added name is listed; of a deleted directory, only the directory itself.
 ///
 /// # Errors
 /// Those of `same`.

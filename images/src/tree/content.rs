@@ -46,7 +46,7 @@ pub trait Layers: Sync {
     fn open(&self, layer: usize, path: &[u8], size: u64, body: &Body) -> Result<Bytes<'_>, TreeError>;
 }
 
-/// Reads all layers, and puts them on top of each other. What layers have taken away is told to `removed`.
+/// Reads all layers, and puts them on top of each other. Names that a layer takes away are added to `removed`.
 ///
 /// # Errors
 /// [`TreeError`]
@@ -54,7 +54,7 @@ pub fn read_tree(layers: &dyn Layers, removed: Option<&mut Vec<Removed>>) -> Res
     read_trees(layers, 0, removed)
 }
 
-/// The same of the layers from the one of a number on.
+/// Like [`read_tree`], but begins with the layer whose number is `first`.
 ///
 /// # Errors
 /// [`TreeError`]
@@ -93,7 +93,7 @@ pub struct LayersOfStore<'r> {
 }
 
 impl<'r> LayersOfStore<'r> {
-    /// Those of `image`.
+    /// The layers of `image`.
     ///
     /// # Errors
     /// [`TreeError::Store`]
@@ -122,7 +122,7 @@ impl Layers for LayersOfStore<'_> {
         for entry in EntryReader::new(BufReader::new(journal)) {
             match entry.map_err(failed)? {
                 Entry::Segment(bytes) => members.take(&bytes, &mut tree)?,
-                // Its bytes are on the disk.
+                // The bytes of a file are on the disk, and not in the journal.
                 Entry::File { size, .. } => members.pass_over(size.unsigned_abs())?,
                 Entry::Unknown => {}
             }
@@ -148,12 +148,12 @@ impl Layers for LayersOfStore<'_> {
 #[derive(Debug)]
 pub struct LayersOfContainer<'r> {
     below: LayersOfStore<'r>,
-    /// Directories that have no journal.
+    /// Directories of the container itself, which have no journal.
     own: Vec<CacheId>,
 }
 
 impl<'r> LayersOfContainer<'r> {
-    /// The chain of layers that ends with `top`, and the directories `own` on it, the lowest first.
+    /// The layers of a container: the chain that ends with `top`, and on it the directories `own`, the lowest first.
     ///
     /// # Errors
     /// [`TreeError::Store`]
@@ -216,7 +216,7 @@ pub struct LayersOfArchive<'a> {
 }
 
 impl<'a> LayersOfArchive<'a> {
-    /// These layers of `archive`.
+    /// These layers, which are in `archive`.
     #[must_use]
     pub fn new(archive: &'a Archive, layers: Vec<LayerRef>) -> Self {
         Self { archive, layers }
@@ -344,7 +344,7 @@ struct MemberReader {
     name: String,
     layer: usize,
     framer: Framer,
-    /// What comes behind the end of a tar means nothing.
+    /// Whether the tar has ended: what follows its end is ignored.
     ended: bool,
 }
 
@@ -353,7 +353,7 @@ impl MemberReader {
         Self { name, layer, framer: Framer::new(), ended: false }
     }
 
-    /// Takes the next piece of `bytes`. Returns how much of it, and whether there was nothing more to tell.
+    /// Gives `bytes` to the parser, up to the next thing that it finds. Returns how many bytes it took, and what it found.
     fn step(&mut self, bytes: &[u8], tree: &mut Tree) -> Result<(usize, Step), TreeError> {
         let failed = |source| TreeError::Tar { layer: self.name.clone(), source };
         let (taken, frame) = self.framer.next(bytes).map_err(failed)?;
@@ -371,7 +371,7 @@ impl MemberReader {
         })
     }
 
-    /// Takes bytes of the tar, among them bodies that the journal holds.
+    /// Takes bytes of the tar that stand in the journal, which may include bodies.
     fn take(&mut self, mut bytes: &[u8], tree: &mut Tree) -> Result<(), TreeError> {
         while !self.ended {
             let (taken, step) = self.step(bytes, tree)?;
@@ -383,7 +383,7 @@ impl MemberReader {
         Ok(())
     }
 
-    /// A body that is not among the bytes.
+    /// Passes over a body that does not stand in the journal.
     fn pass_over(&mut self, size: u64) -> Result<(), TreeError> {
         if size > 0 && !self.ended && self.framer.skip_body() != size {
             let source = io::Error::other("the journal has a body of another length than its header says");
@@ -392,7 +392,7 @@ impl MemberReader {
         Ok(())
     }
 
-    /// Takes all of a tar, past whose bodies `skip` goes.
+    /// Reads a whole tar; `skip` takes the reader past each body.
     fn read<R: BufRead>(
         &mut self,
         reader: &mut R,
@@ -419,7 +419,7 @@ impl MemberReader {
     }
 }
 
-/// What a piece of a tar was.
+/// What the parser found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Member,

@@ -138,7 +138,7 @@ fn read_xattrs(dir: &OwnedFd, name: &[u8]) -> Result<Xattrs, Errno> {
     for name in names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
         match rustix::fs::lgetxattr(path, name, &mut value[..]) {
             Ok(length) => found.push((name.to_vec(), value[..length].to_vec())),
-            // It went meanwhile, or is none of ours to see.
+            // The attribute was removed meanwhile, or this process may not read it.
             Err(Errno::NODATA | Errno::PERM | Errno::OPNOTSUPP) => {}
             Err(errno) => return Err(errno),
         }

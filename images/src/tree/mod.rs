@@ -100,7 +100,7 @@ pub enum TreeError {
         #[source]
         source: io::Error,
     },
-    /// A digest of the config is none.
+    /// The config names a digest that is none.
     #[error(transparent)]
     Digest(#[from] InvalidDigest),
 }
@@ -115,7 +115,7 @@ impl Tree {
         Self { nodes: vec![Node::implied(0, Self::ROOT)] }
     }
 
-    /// What a name means.
+    /// The node with this number.
     #[must_use]
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id]

@@ -5,7 +5,7 @@ use std::collections::btree_map::Iter;
 use super::Tree;
 use super::node::NodeId;
 
-/// Walks a tree. Paths have no slash in front; what the walk begins at is not told of.
+/// Walks a tree. Paths have no slash in front; the directory at which the walk begins is not among them.
 #[derive(Debug)]
 pub struct Walk<'t> {
     tree: &'t Tree,

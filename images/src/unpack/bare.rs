@@ -1,4 +1,4 @@
-//! A layer without an image around it; and the image archive that turns out to be in what was taken for one.
+//! A bare layer, without an image around it; and a stream that was taken for one and turns out to hold an image archive.
 
 use layerfs::Unpacked;
 

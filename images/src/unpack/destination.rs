@@ -40,7 +40,7 @@ pub(super) fn directory_name(index: usize, diff_id: DiffId) -> String {
     format!("{index:03}-{}", diff_id.0.short())
 }
 
-/// The directory that is filled. Dropped before it is complete, it is as it was.
+/// The directory that is filled. If this is dropped before the directory is complete, the directory is emptied again.
 pub(super) struct Destination {
     pub(super) dir: Dir,
     pub(super) staging: Dir,
@@ -84,7 +84,7 @@ impl Destination {
         Ok(LayerTarget { target, journal: None })
     }
 
-    /// Makes the layer in one slot once more in another.
+    /// Copies the layer in one slot into another.
     pub(super) fn copy(&self, from: usize, to: usize) -> Result<(), ImportError> {
         let original = self.staging.descend(&[&from.to_string(), DIFF])?;
         let original = original.expect("a layer that was unpacked is there");
@@ -154,7 +154,7 @@ impl Drop for Destination {
         if self.done {
             return;
         }
-        // It was empty before.
+        // The directory was empty before, so everything in it is ours.
         if let Ok(names) = layerfs::flatten::entries(&self.dir) {
             for name in names {
                 let _ = Deletion::default().delete(&self.dir, &name);

@@ -76,7 +76,7 @@ fn unpack_stream(
     unpack_from(&stream, Slots { next, arrivals }, destination, request)
 }
 
-/// The places of layers in the destination: so many are taken, and this is in them already.
+/// The slots of the destination: how many are taken, and what is unpacked in them already.
 #[derive(Debug, Default)]
 struct Slots {
     next: usize,
@@ -115,10 +115,10 @@ fn unpack_from(
             content,
         }
     };
-    // By index in the image: the slot, and where in `results` is what is known of it.
+    // For each index in the image: the slot, and the place in `results`.
     let mut placed: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
     let mut results: Vec<Unpacked> = Vec::new();
-    // By number in the stream: where in `results` it is.
+    // For each number in the stream: the place in `results`.
     let mut arrived: HashMap<usize, usize> = HashMap::new();
     let (mut slots, mut fresh, mut works) = (next.., Vec::new(), Vec::new());
     let mut slot = || slots.next().expect("there are fewer layers than numbers");
@@ -133,7 +133,7 @@ fn unpack_from(
                         results.push(layer);
                         (number, results.len() - 1)
                     }
-                    // The image has it twice, and its bytes cannot be had again.
+                    // The image has this layer twice, and its bytes came through a pipe: copy what was unpacked.
                     (None, Some(&at)) => {
                         let copy = slot();
                         destination.copy(number, copy)?;

@@ -37,13 +37,13 @@ pub struct UnpackReport {
     pub image: Option<ImageId>,
     /// Its names.
     pub tags: Vec<String>,
-    /// What else the archive calls it, and why it cannot be called so.
+    /// Names that the archive gives it and that it cannot have, each with the reason.
     pub unusable_names: Vec<UnusableName>,
     /// Its layers, base first.
     pub layers: Vec<LayerEntry>,
-    /// What of the archive was left out, in sentences.
+    /// Parts of the archive that were left out, in sentences.
     pub skipped: Vec<String>,
-    /// What is odd about the archive and was put up with, in sentences.
+    /// Oddities of the archive that did not stop the unpacking, in sentences.
     pub warnings: Vec<String>,
     /// How the archive describes the image; absent for a bare layer.
     #[serde(skip)]

@@ -17,7 +17,7 @@ use super::documents;
 use super::walk::Walk;
 
 object!(last
-    /// What a manifest of a registry has, and one of `docker save` has not: that is a list.
+    /// Fields by which a registry's manifest is told from the `manifest.json` of `docker save`, which is a list.
     struct Signs {
         schema_version: Anything = "schemaversion",
         config: Anything = "config",

@@ -26,7 +26,7 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// A manifest that an index leads to.
 struct Candidate {
     names: Names,
-    /// As its own descriptor says; `None` where a nested index was already chosen from.
+    /// The platform in its own descriptor; `None` for a manifest that was already chosen from a nested index.
     platform: Option<Platform>,
     manifest: Descriptor,
 }
@@ -42,11 +42,11 @@ enum Found {
 
 pub(super) struct Walk<'w, 'r> {
     documents: &'w mut Documents<'r>,
-    /// The file that it begins with.
+    /// The file with which the archive begins.
     top: &'static str,
     select: &'w Select,
     platform: Platform,
-    /// What each nested index comes down to: several names may share one.
+    /// The manifest chosen from each nested index, or why none was. Several names may share one index.
     chosen: HashMap<Digest, Result<Descriptor, String>>,
     manifests: HashMap<Digest, Rc<Manifest>>,
     skipped: Distinct<String>,
@@ -77,7 +77,7 @@ impl<'w, 'r> Walk<'w, 'r> {
         self.finish(format, images)
     }
 
-    /// The image of a manifest that nothing describes.
+    /// The image of a manifest that has no descriptor.
     pub(super) fn only(mut self, format: Format, manifest: &Manifest) -> Result<SourceContents, ArchiveError> {
         if let Some(artifact) = manifest.artifact() {
             self.skipped.push(format!("{}: {artifact}, not an image", self.top));

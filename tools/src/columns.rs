@@ -1,22 +1,22 @@
 //! Tables of our own, made for the terminal that shows them. Docker's tables are docker's, see `docker_format::table`.
 //!
-//! A table that is too wide first loses the columns that say least, then long texts are cut: names in the middle, since
-//! their ends tell them apart, and remarks at the end. Where nobody looks, in a pipe or a file, everything is printed.
+//! A table that is too wide first loses the columns that matter least, then long cells are cut: names in the middle, since
+//! their ends tell them apart, and remarks at the end. Where no terminal is, in a pipe or a file, everything is printed.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::output::escape;
 
-/// What a column does where there is too little room.
+/// What happens to a column if the table is too wide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fit {
-    /// It stays as it is.
+    /// It is never cut.
     Whole,
     /// Its cells are cut in the middle.
     Middle,
     /// Its cells are cut at the end.
     End,
-    /// It goes; the highest number goes first.
+    /// The whole column is left out; of several, the one with the highest number goes first.
     Drop(u8),
 }
 
@@ -27,10 +27,10 @@ pub(crate) struct Table<const N: usize> {
     rows: Vec<[String; N]>,
 }
 
-/// Blanks between columns, where there is room and where there is not.
+/// Blanks between columns: in a table that fits, and in one that does not.
 const GAPS: [usize; 2] = [3, 2];
 
-/// A column is not cut to less than this, in the middle and at the end.
+/// The least width to which a column is cut: one that is cut in the middle, and one that is cut at the end.
 const NARROWEST: [usize; 2] = [20, 24];
 
 impl<const N: usize> Table<N> {
@@ -47,7 +47,7 @@ impl<const N: usize> Table<N> {
         self.rows.is_empty()
     }
 
-    /// The table as lines, with its head. Columns in which nothing stands are left out.
+    /// The table as lines, with its head. A column whose cells are all empty is left out.
     pub(crate) fn render(&self, room: Option<usize>) -> String {
         let mut widths = [0; N];
         for (at, width) in widths.iter_mut().enumerate() {
@@ -64,7 +64,7 @@ impl<const N: usize> Table<N> {
         lines.collect()
     }
 
-    /// Makes columns narrower, a width of 0 being none, until a line fits as well as it can.
+    /// Makes columns narrower until a line fits, or nothing more can be done. A width of 0 leaves a column out.
     fn narrow(&self, widths: &mut [usize; N], room: usize, gap: usize) {
         let can_be_cut = |at: usize| matches!(self.columns[at].1, Fit::Middle | Fit::End);
         let least = |widths: &[usize; N]| {
@@ -83,7 +83,7 @@ impl<const N: usize> Table<N> {
             };
             widths[at] = 0;
         }
-        // What is left goes to those that are cut, column by column to the one that has least.
+        // The columns that are cut share the width that is left: each time, the narrowest gets one more.
         let wanted = *widths;
         *widths = least(widths);
         while needed(widths, gap) < room {
@@ -110,7 +110,7 @@ impl<const N: usize> Table<N> {
     }
 }
 
-/// Columns of the terminal that a line takes up.
+/// The width of a line.
 fn needed<const N: usize>(widths: &[usize; N], gap: usize) -> usize {
     let shown = widths.iter().filter(|width| **width > 0);
     shown.map(|width| width + gap).sum::<usize>().saturating_sub(gap)

@@ -6,11 +6,11 @@ use snapshot::view::View;
 
 use crate::output;
 
-/// Leftovers that are named; of more only the number is said.
+/// How many leftovers are named; if there are more, they are only counted.
 const NAMED: usize = 20;
 
-/// Says what docker would not: images and containers that are there and that no listing shows, and layers that it shows
-/// although they are of no use.
+/// Reports what docker would not: images and containers that are in the store and that no listing shows, and layers that are
+/// listed although they cannot be used.
 pub(crate) fn report(name: &str, view: &View) {
     report_two_stores(name, view);
     for damage in view.damage() {
@@ -43,14 +43,14 @@ fn two_stores(view: &View) -> Option<String> {
     Some(format!("there are two image stores: these are {driver}'s, and containerd's{place} is not read; {used}"))
 }
 
-/// Says where the images are that a listing of other things passes over.
+/// Says where the images are, if a listing of other things does not have them.
 pub(crate) fn report_elsewhere(name: &str, view: &View) {
     if let Err(error) = view.root.expect_images() {
         output::complain(name, &format!("{error}; {}", crate::hints::IN_CONTAINERD));
     }
 }
 
-/// A damage with the names that people know the thing by.
+/// A damage in words, with the names by which people know the thing.
 fn in_words(catalog: &Catalog, damage: &Damage) -> String {
     match damage {
         Damage::References { .. } => format!("damaged: {damage}"),
@@ -65,7 +65,7 @@ fn in_words(catalog: &Catalog, damage: &Damage) -> String {
             let known = catalog.container(container).map(|known| known.name.as_str()).unwrap_or_default();
             let name = if known.is_empty() { container.as_str() } else { known };
             match cause {
-                // Nothing is wrong with it.
+                // Nothing is wrong with this container: it is of another driver.
                 ContainerDamage::OtherDriver { .. } => format!("container {name} is not listed: {cause}"),
                 _ => format!("damaged container {name}: {cause}"),
             }
@@ -86,7 +86,7 @@ fn named(catalog: &Catalog, id: ImageId) -> String {
     if names.is_empty() { id.to_string() } else { format!("{names} ({id})") }
 }
 
-/// Says what crashes have left, and directories that nobody owns.
+/// Reports what crashes have left, and directories that nobody owns.
 pub(crate) fn report_leftovers(name: &str, view: &View) -> anyhow::Result<()> {
     let leftovers = view.leftovers()?.into_iter();
     let why = view.writer().map_or_else(|| "left by a crash".into(), |writer| format!("{writer} is writing now"));

@@ -8,13 +8,13 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use layerfs::delete::Deletion;
 
-/// Shorter deletions show nothing.
+/// A deletion that takes less than this shows nothing.
 const LONG: Duration = Duration::from_millis(500);
 
-/// How often the count is shown anew.
+/// How often the count is updated.
 const TICK: Duration = Duration::from_millis(100);
 
-/// A line that counts, as long as the value lives.
+/// A line that shows how many entries are deleted, for as long as this value lives.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Deleting(Option<(Sender<()>, JoinHandle<()>)>);
@@ -40,7 +40,7 @@ impl Deleting {
             }
             bar.finish_and_clear();
         };
-        // Without a thread to be had there is no progress to be seen.
+        // If no thread can be made, no progress is shown.
         Self(Builder::new().spawn(watch).ok().map(|thread| (stop, thread)))
     }
 }

@@ -10,16 +10,16 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use crate::hints;
 use crate::output::{self, Lost};
 
-/// A request that cannot even start; exit status 2.
+/// A request that cannot even begin; its exit status is 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
-/// Runs a command and turns its result into an exit status. Errors go to standard error with all their causes, and with
-/// what to do about it where that is known.
+/// Runs a command and turns its result into an exit status. An error goes to standard error with all its causes, and with a
+/// hint what to do about it, if there is one.
 ///
-/// What was printed has left the program when this returns: a standard output that is full or closed is status 1. A
-/// reader that hangs up has read enough: that is success.
+/// When this returns, everything that was printed has left the program. If standard output is full or closed, the status
+/// is 1; but a reader that hangs up has read enough, and that is success.
 #[must_use]
 pub fn run(name: &str, command: impl FnOnce() -> anyhow::Result<ExitCode>) -> ExitCode {
     allow_descriptors();
@@ -46,8 +46,9 @@ pub fn run(name: &str, command: impl FnOnce() -> anyhow::Result<ExitCode>) -> Ex
     })
 }
 
-/// Allows as many open files as the system lets us have. The usual limit of 1,024 is for programs that still use `select`.
+/// Raises the limit of open files as far as the system allows. The usual limit of 1,024 is for programs that still use
+/// `select`.
 fn allow_descriptors() {
-    // Where it is refused, what there is may do.
+    // If that is refused, the present limit may be enough.
     let _ = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
 }

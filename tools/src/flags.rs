@@ -10,7 +10,7 @@ use snapshot::reference::Reference;
 
 use crate::exit::Usage;
 
-/// Flags of everything that unpacks.
+/// Flags of every command that unpacks.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct UnpackFlags {
     /// Do not wait until the data is on the disk
@@ -33,7 +33,7 @@ pub(crate) struct UnpackFlags {
 }
 
 impl UnpackFlags {
-    /// All processors are kept busy where `threads` says nothing.
+    /// If `threads` is not given, all processors are used.
     pub(crate) fn options<'o>(&self, threads: Option<u16>, interrupted: &'o AtomicBool) -> Options<'o> {
         let mut options = Options::new(interrupted);
         options.threads = threads.map_or(options.threads, Into::into);
@@ -47,7 +47,7 @@ impl UnpackFlags {
     }
 }
 
-/// Flags of everything that writes to a data-root.
+/// Flags of every command that imports into a data-root.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StoreFlags {
     /// Leave tags that belong to other images where they are
@@ -75,7 +75,7 @@ impl StoreFlags {
     }
 }
 
-/// The storage driver to write for, if it was named.
+/// The storage driver to write for, if the user named one.
 pub(crate) fn writable(driver: Option<&str>) -> Result<Option<&'static str>, Usage> {
     let Some(wanted) = driver else { return Ok(None) };
     let known = WRITABLE.into_iter().find(|name| *name == wanted);
@@ -83,7 +83,7 @@ pub(crate) fn writable(driver: Option<&str>) -> Result<Option<&'static str>, Usa
     known.ok_or_else(|| Usage(format!("storage driver {wanted} cannot be written; {} can", WRITABLE.join(" and "))))
 }
 
-/// A truth value as Go's flags take it.
+/// A truth value, in the forms that Go's flags accept.
 pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),

@@ -1,4 +1,4 @@
-//! What to do about an error. Libraries say what is wrong; flags and programs are named here.
+//! What the user can do about an error. Libraries say what is wrong and name no flag or program; the hints here do.
 
 use std::io::ErrorKind;
 
@@ -9,12 +9,12 @@ use layerfs::delete::Obstacle;
 use snapshot::StoreError;
 use snapshot::root::Refusal;
 
-/// How to get at images that are not read.
+/// How to get at the images in containerd's store, which this program does not read.
 pub(crate) const IN_CONTAINERD: &str = "while the daemon runs, `ctr -a SOCKET -n moby images ls` lists them (SOCKET is /run/containerd/containerd.sock, or \
      /run/docker/containerd/containerd.sock of a containerd that dockerd has started itself), and `docker save` writes them to a file that \
      `layer-unpack FILE --root DATA_ROOT` reads";
 
-/// The next step, where there is one that helps.
+/// What to do next, if anything is known to help.
 pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
         let import = cause.downcast_ref::<ImportError>().and_then(of_import);
@@ -23,7 +23,7 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
             _ => None,
         };
         let store = || cause.downcast_ref::<StoreError>().and_then(of_store);
-        // What is the source of another one is in a box.
+        // An error that is the source of another one is stored in a box.
         let boxed = || cause.downcast_ref::<Box<StoreError>>().and_then(|store| of_store(store));
         let io = || cause.downcast_ref::<std::io::Error>().and_then(of_io);
         import.or_else(save).or_else(store).or_else(boxed).or_else(io)

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use images::source::{Archive, Opened};
 
-/// Opens the archive at `path`; `-` is standard input, which is read by offset like any file where it is one.
+/// Opens the archive at `path`. `-` is standard input; if that is a file, it is read by offset like any other file.
 pub(crate) fn open(path: &Path) -> anyhow::Result<Opened> {
     if path.as_os_str() != "-" {
         return Ok(Archive::open(path)?);

@@ -1,4 +1,4 @@
-//! The command line over `images` and `snapshot`: parse arguments, call, print, exit.
+//! The command line of `images` and `snapshot`: parses arguments, calls the libraries, prints, and exits.
 #![forbid(unsafe_code)]
 
 mod columns;

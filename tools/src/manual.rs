@@ -9,7 +9,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::output;
 
-/// What help and manual page have besides what clap knows.
+/// What help and manual page say besides what clap knows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manual {
     /// The program.
@@ -25,12 +25,12 @@ pub(crate) struct Manual {
 }
 
 impl Manual {
-    /// The definition of a program with all that its help says.
+    /// The command line of a program, with everything that its help says.
     pub(crate) fn command<C: CommandFactory>(&self) -> clap::Command {
         C::command().after_help(self.after_help())
     }
 
-    /// Reads a command line. What it asks of the program itself is done here: help, version, and what is wrong with it.
+    /// Reads a command line. Help, version and usage errors are printed here.
     pub(crate) fn parse<C>(&self, arguments: impl IntoIterator<Item = OsString>) -> Result<C, ExitCode>
     where
         C: CommandFactory + FromArgMatches,
@@ -47,13 +47,13 @@ impl Manual {
                 output::file(if colours { text.ansi().to_string() } else { text.to_string() }.as_bytes())?;
                 Ok(ExitCode::SUCCESS)
             }),
-            // As docker does for a command that only has commands.
+            // docker does this, too, for a command that only has subcommands.
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                 let _ = error.print();
                 ExitCode::SUCCESS
             }
             _ => {
-                // "to pass '--nope' as a value, use '-- --nope'": nobody who misspells a flag wants that.
+                // clap suggests "to pass '--nope' as a value, use '-- --nope'", which nobody wants who has misspelled a flag.
                 error.remove(ContextKind::Suggested);
                 let _ = error.print();
                 ExitCode::from(2)
@@ -106,7 +106,7 @@ impl Manual {
     }
 }
 
-/// Commands that do something, in the order of the help; hidden ones are other names of these.
+/// The commands that do something, in the order of the help; hidden ones are other names of these and are left out.
 fn leaves(command: &clap::Command) -> Vec<&clap::Command> {
     let below = || command.get_subcommands().filter(|sub| sub.get_name() != "help" && !sub.is_hide_set());
     below().flat_map(|sub| if sub.has_subcommands() { leaves(sub) } else { vec![sub] }).collect()
@@ -121,7 +121,7 @@ fn section(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
         let mut bytes = Vec::new();
         render(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        // Its own heading, and marks of the renderer that stand before it.
+        // Remove the section's own heading, and the renderer's marks before it.
         Ok(text
             .split_once(".SH ")
             .map_or(text.clone(), |(_, rest)| rest.split_once('\n').map_or(String::new(), |(_, body)| body.to_owned())))

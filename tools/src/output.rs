@@ -1,10 +1,10 @@
-//! The one door for everything that leaves these programs: text, JSON, CSV, pages, and what is said beside them.
+//! The one door for everything that these programs print: text, JSON, CSV, pages, and messages on standard error.
 //!
-//! Names come from stores and archives that others have made. Whoever prints picks the form here, and the form decides
-//! what becomes of such names: a person's terminal never acts on them, a table has no row that they made up, a
-//! spreadsheet never runs them, and what a program reads says exactly what there is.
+//! Names come from stores and archives that others have made. Whoever prints chooses the form here, and the form decides what
+//! happens to such names: a terminal does not act on them, a table gets no row that they made up, a spreadsheet does not run
+//! them, and a program still reads them exactly.
 //!
-//! Standard output that cannot be written is an error, [`Lost`], also if the system notices it late; see [`finish`].
+//! A standard output that cannot be written to is an error, [`Lost`], even if the system notices it late; see [`finish`].
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
@@ -21,7 +21,7 @@ impl Lost {
         Self(error)
     }
 
-    /// Whether the reader has gone, which is its right: `layerfs image ls | head -1`.
+    /// Whether the reader has hung up, which is no failure: `layerfs image ls | head -1`.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         self.0.kind() == std::io::ErrorKind::BrokenPipe
     }
@@ -40,20 +40,20 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-/// A name for a row of a table: what would end the row, the cell or the terminal's patience is escaped, the rest is as
-/// docker prints it.
+/// A name for a row of a table. Characters that would end the row or the cell, or on which a terminal acts, are escaped; the
+/// rest is as docker prints it.
 pub(crate) fn name(text: &str) -> Cow<'_, str> {
     if text.contains(char::is_control) { escape(text).into() } else { text.into() }
 }
 
-/// A number with the word for what it counts, which takes an `s` for any number but one.
+/// A number with the word for what it counts, to which an `s` is added for every number but one.
 pub(crate) fn counted(number: impl Into<u64>, one: &str) -> String {
     let number = number.into();
     let ending = if number == 1 { "" } else { "s" };
     format!("{number} {one}{ending}")
 }
 
-/// The same for words that end with `y`.
+/// Like [`counted`], for the word `entry`.
 pub(crate) fn entries(number: u64) -> String {
     format!("{number} {}", if number == 1 { "entry" } else { "entries" })
 }
@@ -73,12 +73,12 @@ pub(crate) fn say(line: &str) -> Result<(), Lost> {
     send(format!("{}\n", escape(line)).as_bytes())
 }
 
-/// Lines for a person, in which only names were foreign and have been escaped.
+/// Lines for a person. Only the names in them were foreign, and the caller has escaped those.
 pub(crate) fn page(text: &str) -> Result<(), Lost> {
     send(text.as_bytes())
 }
 
-/// Text of docker's form as it is, for programs. On a terminal it is escaped line by line.
+/// Text in docker's own form, for programs: unchanged. On a terminal it is escaped line by line.
 pub(crate) fn raw(text: &str) -> Result<(), Lost> {
     if !std::io::stdout().is_terminal() {
         return send(text.as_bytes());
@@ -87,7 +87,7 @@ pub(crate) fn raw(text: &str) -> Result<(), Lost> {
     send(ended.collect::<String>().as_bytes())
 }
 
-/// JSON as docker writes it. On a terminal, what that would act on is escaped as JSON escapes it.
+/// JSON as docker writes it. On a terminal, characters on which that would act are escaped as JSON escapes them.
 pub(crate) fn document(text: &str) -> Result<(), Lost> {
     if std::io::stdout().is_terminal() { send(shown_json(text).as_bytes()) } else { send(text.as_bytes()) }
 }
@@ -102,8 +102,8 @@ pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(document(&(text? + "\n"))?)
 }
 
-/// A line of comma-separated values (RFC 4180). Cells say what they say and do nothing: control characters are escaped,
-/// and what a spreadsheet would calculate begins with an apostrophe.
+/// A line of comma-separated values (RFC 4180). Control characters in cells are escaped, and a cell that a spreadsheet would
+/// calculate begins with an apostrophe.
 pub(crate) fn csv(cells: &[&str]) -> Result<(), Lost> {
     let line: Vec<String> = cells.iter().map(|cell| csv_cell(cell)).collect();
     send((line.join(",") + "\r\n").as_bytes())
@@ -125,7 +125,7 @@ pub(crate) fn file(bytes: &[u8]) -> Result<(), Lost> {
     send(bytes)
 }
 
-/// Standard output for an archive: bytes as they are, past what is held back of text.
+/// Standard output for an archive: bytes go out unchanged, and not through the buffer for text.
 pub(crate) fn binary() -> Result<std::fs::File, Lost> {
     if stdio::stdout_was_closed() {
         return Err(Lost(std::io::Error::from_raw_os_error(nix::libc::EBADF)));
@@ -133,7 +133,7 @@ pub(crate) fn binary() -> Result<std::fs::File, Lost> {
     std::io::stdout().as_fd().try_clone_to_owned().map(Into::into).map_err(Lost)
 }
 
-/// Sends what is still held back. What has been printed is only known to have left after this.
+/// Writes the text that is still in the buffer. Only after this is it known that everything printed has left the program.
 pub(crate) fn finish() -> Result<(), Lost> {
     std::io::stdout().flush().map_err(Lost)
 }
@@ -145,7 +145,7 @@ fn send(bytes: &[u8]) -> Result<(), Lost> {
     std::io::stdout().lock().write_all(bytes).map_err(Lost)
 }
 
-/// JSON in which strings do not act on a terminal.
+/// JSON whose strings have nothing on which a terminal acts.
 fn shown_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {

@@ -1,4 +1,5 @@
-//! Progress of each layer, on a terminal only: which layer, how much of it, how fast, how long yet.
+//! The progress of each layer, on a terminal only: which layer it is, how much of it is done, how fast, and how long it will
+//! take.
 //!
 //! ```text
 //! 3d1b6c2f9a0e RUN apt-get install… ━━━━━━━─────   12.3MB/45.6MB   98.1MB/s     2s
@@ -33,9 +34,9 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// `quiet` shows no bars; warnings are always shown.
+    /// If `quiet`, no bars are shown; warnings are always shown.
     pub(crate) fn new(name: &'static str, quiet: bool) -> Self {
-        // Draws nothing where standard error is not a terminal.
+        // Nothing is drawn if standard error is not a terminal.
         Self { name, bars: MultiProgress::new(), layers: Mutex::default(), quiet }
     }
 
@@ -98,7 +99,7 @@ impl Observer for Progress {
     }
 }
 
-/// Whatever ends the work, an interrupt too, leaves a clean line for what is said next.
+/// However the work ends, also by an interrupt, the bars are removed, so that the next message has a clean line.
 impl Drop for Progress {
     fn drop(&mut self) {
         let _ = self.bars.clear();
@@ -112,7 +113,7 @@ fn label(announced: &Announced<'_>) -> String {
     format!("{id:ID$} {step:STEP$}")
 }
 
-/// The beginning of the id in a file's name, or else the end of the name.
+/// The beginning of the id if the file's name has one, else the end of the name.
 fn short_name(name: &str) -> String {
     let is_id = |part: &&str| part.len() >= 64 && part.bytes().take(64).all(|byte| byte.is_ascii_hexdigit());
     match name.split('/').find(is_id) {
@@ -125,7 +126,7 @@ fn short_name(name: &str) -> String {
     }
 }
 
-/// A step, cut.
+/// A step, cut to the width of its column.
 fn step(text: &str) -> String {
     columns::end(&escape(&steps::readable(text)), STEP)
 }

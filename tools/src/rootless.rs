@@ -21,10 +21,10 @@ use signal_hook::iterator::Signals;
 use crate::exit::Usage;
 use crate::signals;
 
-/// Set for the child, by which it knows itself.
+/// An environment variable that is set for the child, so that it knows that it is the child.
 const MARK: &str = "LAYERFS_IN_USER_NAMESPACE";
 
-/// How long either side waits for the other.
+/// How long parent and child wait for each other.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -36,7 +36,7 @@ pub(crate) fn check(path: &Path, advice: &str) -> Result<(), Usage> {
     Err(Usage(format!("writing {} needs root{advice}", path.display())))
 }
 
-/// For commands that have the flag.
+/// The advice of commands that have the flag.
 pub(crate) const ADVICE: &str = "; for a rootless daemon give --rootless";
 
 /// Goes on inside a user namespace. Returns the child's exit status in the parent, `None` in the child, and for root,
@@ -50,7 +50,7 @@ pub(crate) fn enter() -> anyhow::Result<Option<ExitCode>> {
         return Ok(None);
     }
     let ids = SubordinateIds::of_user()?;
-    // From here on nothing ends this process before the child.
+    // From here on no signal ends this process before its child has ended.
     let signals = Signals::new(signals::REQUESTS)?;
     let program = std::env::current_exe().context("finding this program")?;
     let mut child = Command::new(program).args(std::env::args_os().skip(1)).env(MARK, "1").spawn()?;
@@ -64,20 +64,21 @@ pub(crate) fn enter() -> anyhow::Result<Option<ExitCode>> {
     exit_code(status).map(Some)
 }
 
-/// Waits for the child. The first request to stop is passed on to it, which rolls back; the second one ends it.
+/// Waits for the child. The first request to stop is passed on to the child, which then takes everything back; the second
+/// request kills the child.
 fn wait(child: &mut Child, mut signals: Signals) -> std::io::Result<ExitStatus> {
     let pid = Pid::from_raw(i32::try_from(child.id()).map_err(std::io::Error::other)?);
     let handle = signals.handle();
     std::thread::scope(|scope| {
         let pass_on = move || {
             for (number, _) in signals.forever().enumerate() {
-                // It may have ended, but its number is not another's: nobody has waited for it.
+                // The child may have ended, but its number cannot belong to another process, since nobody has waited for it.
                 let _ = kill(pid, if number == 0 { signals::PASSED_ON } else { Signal::SIGKILL });
             }
         };
         let passing_on = std::thread::Builder::new().spawn_scoped(scope, pass_on);
         if passing_on.is_err() {
-            // Nobody could stop the child, so it is stopped now.
+            // Later requests could not be passed on to the child, so stop it now.
             let _ = kill(pid, signals::PASSED_ON);
         }
         let ended = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
@@ -88,9 +89,9 @@ fn wait(child: &mut Child, mut signals: Signals) -> std::io::Result<ExitStatus> 
     child.wait()
 }
 
-/// The child's exit status, as a shell tells it.
+/// The child's exit status, as a shell reports it.
 fn exit_code(status: ExitStatus) -> anyhow::Result<ExitCode> {
-    // This signal ended the child before it had handlers, so nothing was begun.
+    // This signal can only end a child that has no handlers yet, so nothing was begun.
     if status.signal() == Some(signals::PASSED_ON as i32) {
         return Err(ImportError::Interrupted.into());
     }
@@ -104,7 +105,7 @@ fn become_root() -> anyhow::Result<()> {
     setgroups(&[]).context("dropping groups")?;
     setgid(Gid::from_raw(0)).context("becoming root in the user namespace")?;
     setuid(Uid::from_raw(0)).context("becoming root in the user namespace")?;
-    // If the parent is killed, end this process too. Set it after the change of ids, which clears it.
+    // If the parent is killed, this process is to end, too. This is set after the ids, because changing them clears it.
     set_pdeathsig(signals::PASSED_ON).context("tying this process to its parent")
 }
 
@@ -118,7 +119,7 @@ fn map_ids(child: &mut Child, ids: &SubordinateIds) -> anyhow::Result<()> {
         }
         Ok(namespace(&pid)? != own)
     })?;
-    // The child proceeds when the group map is there, so it comes last.
+    // The child goes on as soon as it has the group map, so that map comes last.
     run_map("newuidmap", &pid, Uid::effective().as_raw(), ids.uids)?;
     run_map("newgidmap", &pid, Gid::effective().as_raw(), ids.gids)
 }

@@ -1,8 +1,8 @@
 //! Ctrl-C and its like: the first one asks to stop, and everything is rolled back; a second one ends the process at once.
 //!
-//! The limits of a shell are told of by signals as well. With the one on processor time (`ulimit -t`), the system asks to stop,
-//! again each second until it ends the process. The one on the size of a file (`ulimit -f`) would end the process in the middle
-//! of a write; that write is to fail instead, like one on a full disk.
+//! Limits of a shell arrive as signals as well. Over the limit on processor time (`ulimit -t`), the system sends a request to
+//! stop each second, until it ends the process. Over the limit on the size of a file (`ulimit -f`), the signal would end the
+//! process in the middle of a write; here that write fails instead, like one on a full disk.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,25 +10,26 @@ use std::sync::atomic::AtomicBool;
 use nix::sys::signal::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU, SIGXFSZ};
 
-/// With which a user, a terminal or a service manager asks to stop.
+/// The signals by which a user, a terminal or a service manager asks to stop.
 pub(crate) const REQUESTS: [i32; 4] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
 
-/// With which a parent passes a request on. It may come besides the request itself, and never counts as the second one.
+/// The signal by which a parent passes a request on. The request itself may arrive as well, so this one never counts as the
+/// second request.
 pub(crate) const PASSED_ON: Signal = Signal::SIGUSR1;
 
-/// Becomes true when the user, or the system, asks to stop.
+/// A flag that becomes true when the user, or the system, asks to stop.
 pub(crate) fn interrupted() -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let asked = Arc::new(AtomicBool::new(false));
     for signal in REQUESTS {
-        // In this order: the first signal finds it still down.
+        // The order matters: when the first signal arrives, `asked` is still false, so the first handler does nothing.
         signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&asked))?;
         signal_hook::flag::register(signal, Arc::clone(&asked))?;
         signal_hook::flag::register(signal, Arc::clone(&flag))?;
     }
     signal_hook::flag::register(PASSED_ON as i32, Arc::clone(&flag))?;
     signal_hook::flag::register(SIGXCPU, Arc::clone(&flag))?;
-    // A handler is all that is wanted: with one, the write says what is wrong.
+    // A handler that does nothing is enough: with it, the write fails with an error of its own.
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     Ok(flag)
 }

@@ -1,6 +1,6 @@
 //! The step that made a layer, as people want to read it: a line of a Dockerfile rather than what a builder made of it.
 
-/// Digits of a digest that are shown of it.
+/// How many digits of a digest are shown.
 const SHORT: usize = 12;
 
 /// The step of a history's `created_by`, on one line: without what the builder puts around every command, and with digests
@@ -22,7 +22,7 @@ pub(crate) fn readable(created_by: &str) -> String {
     short_digests(&text)
 }
 
-/// Cuts what may be digests: 64 digits in a row.
+/// Shortens what may be digests: 64 digits in a row.
 fn short_digests(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("removing {}: {}", .path.escape_ascii(), Reason(self))]
 pub struct DeleteError {
-    /// The entry, from the directory in which was deleted.
+    /// The entry, as a path from the directory that the deletion was given.
     pub path: Vec<u8>,
     /// The system's answer.
     pub errno: Errno,
@@ -57,7 +57,7 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
-/// What may keep `name` in `dir` from being deleted: a property of it, or, where the second value says so, of `dir`.
+/// What keeps `name` in `dir` from being deleted. The second value is true if it is a property of `dir` and not of `name`.
 pub(super) fn obstacle(dir: impl AsFd, name: &[u8], errno: Errno) -> Option<(Obstacle, bool)> {
     match errno {
         Errno::BUSY | Errno::XDEV => Some((Obstacle::Mounted, false)),

@@ -1,9 +1,9 @@
 //! Deleting trees as fast as the kernel allows: several threads, a directory at a time, by descriptors only.
 //!
-//! Nothing is followed and no mount is entered. Descriptors are bounded whatever the depth: [beyond a number](work) of open
-//! directories a subtree is deleted by one thread, which goes back up through `..`. Memory is bounded whatever the width: a directory is read on
-//! only when not too many names wait. What cannot be deleted stays with the directories above it, and the rest goes all
-//! the same.
+//! No symlink is followed and no mount is entered. The number of open descriptors is bounded whatever the depth: while [this
+//! many](work) directories are open, a subtree is deleted by one thread, which goes back up through `..`. Memory is bounded
+//! whatever the width: while too many names wait, no directory is read on. An entry that cannot be deleted stays, with the
+//! directories above it, and everything else goes all the same.
 
 mod error;
 mod names;
@@ -36,7 +36,8 @@ impl Default for Deletion {
 }
 
 impl Deletion {
-    /// With so many threads, the calling one included; at least one. Where the system refuses to make so many, with fewer.
+    /// Deletes with `threads` threads, the calling one included, and at least one. Where the system refuses to make them,
+    /// fewer delete.
     #[must_use]
     pub fn new(threads: usize) -> Self {
         Self { threads: threads.max(1), deleted: Arc::default() }

@@ -18,23 +18,24 @@ use crate::sys::remove::{EntryFate, enter, insist, remove_with};
 /// Directories that are open at the same time. Images are less than twenty deep.
 const MOST_OPEN: u64 = 256;
 
-/// [That](MOST_OPEN), or a quarter of what the process may have open, if that is less.
+/// [`MOST_OPEN`], or a quarter of the descriptors that the process may have open, if that is less.
 fn most_open() -> usize {
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(MOST_OPEN.min(allowed / 4)).unwrap_or(usize::MAX)
 }
 
-/// Bytes of waiting names, beyond which a directory is read on only when those it gave are dealt with.
+/// While waiting names take up more bytes than this, a directory is not read on before its subdirectories that were read are
+/// deleted.
 const MOST_NAMES: usize = 8 << 20;
 
-/// So many waiting directories are worth starting threads for.
+/// If this many directories wait, threads are worth starting.
 const WORTH_THREADS: usize = 8;
 
-/// How often a directory is read again that is not empty although everything in it was deleted: somebody else may be
+/// How often a directory is read again if it is not empty although everything in it was deleted: another process may be
 /// writing to it, and a file system may pass over entries while others are deleted.
 const MOST_READINGS: usize = 8;
 
-/// What a directory is read with.
+/// The buffer for reading a directory.
 type Buffer = [MaybeUninit<u8>; 32 << 10];
 
 /// An open directory that is being deleted.
@@ -44,13 +45,13 @@ struct Node {
     name: Vec<u8>,
     /// `None` for the top of the tree.
     parent: Option<Arc<Self>>,
-    /// Its subdirectories that are not dealt with.
+    /// Its subdirectories that are not deleted yet.
     left: AtomicUsize,
     /// Whether there may be more entries to read.
     unread: AtomicBool,
     /// How often it was read from its beginning.
     readings: AtomicUsize,
-    /// Whether something in it stays, and so it does.
+    /// Whether something in it could not be deleted, so that it stays as well.
     stays: AtomicBool,
 }
 
@@ -63,7 +64,7 @@ struct Batch {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// The last is taken first, so that directories are finished, and closed, before others are opened.
+    /// The last batch is taken first, so that directories are finished, and closed, before others are opened.
     batches: Vec<Batch>,
     waiting: usize,
     done: bool,
@@ -71,7 +72,7 @@ struct Queue {
 
 #[derive(Debug)]
 struct Shared<'a> {
-    /// What holds the tree.
+    /// The directory that holds the tree.
     top: OwnedFd,
     queue: Mutex<Queue>,
     changed: Condvar,
@@ -143,7 +144,7 @@ impl Shared<'_> {
             self.names.fetch_sub(name.len() + 1, Ordering::Relaxed);
             match self.open(Some(&parent), &name) {
                 Some(node) => {
-                    // Its own reference is enough.
+                    // The node holds a reference of its own to its parent, and this one would keep the parent open.
                     drop(parent);
                     self.empty(node, buffer);
                 }
@@ -152,7 +153,8 @@ impl Shared<'_> {
         }
     }
 
-    /// Opens a directory to be emptied. `None` if that is not needed any more: it is gone, or stays, or was no directory.
+    /// Opens a directory to be emptied. `None` if there is nothing to empty: it is gone, cannot be opened and stays, was a
+    /// file, or was deleted by this call.
     fn open(&self, parent: Option<&Arc<Node>>, name: &[u8]) -> Option<Arc<Node>> {
         let dir = parent.map_or(&self.top, |parent| &parent.fd);
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most_open {
@@ -174,7 +176,7 @@ impl Shared<'_> {
                 }));
             }
             Err(Errno::NOENT) => {}
-            // A file, at the top, or by now.
+            // What is to be deleted was a file from the beginning, or became one meanwhile.
             Err(Errno::NOTDIR | Errno::LOOP) => match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
                 Ok(()) => self.count(1),
                 Err(Errno::NOENT) => {}
@@ -199,8 +201,8 @@ impl Shared<'_> {
         }
     }
 
-    /// Deletes what is in a directory, then itself, then those above it of which it was the last. Ends early where subdirectories have
-    /// to be dealt with first.
+    /// Deletes what is in a directory, then the directory, then each directory above in which that was the last entry. Ends
+    /// early where subdirectories have to be deleted first.
     fn empty(&self, mut node: Arc<Node>, buffer: &mut Buffer) {
         loop {
             if node.unread.swap(false, Ordering::Relaxed) {
@@ -218,9 +220,9 @@ impl Shared<'_> {
                 self.changed.notify_all();
                 return;
             };
-            // Closes it.
+            // This closes the directory that was deleted.
             node = parent;
-            // What other threads noted in it must be seen by the one that goes on with it.
+            // The thread that goes on with the parent must see what other threads noted in it.
             if node.left.fetch_sub(1, Ordering::AcqRel) != 1 {
                 return;
             }
@@ -238,7 +240,7 @@ impl Shared<'_> {
         let (mut names, mut deleted) = (Names::default(), 0);
         let mut entries = RawDir::new(&node.fd, buffer);
         loop {
-            // Only here nothing that was read is lost.
+            // Stop only where the buffer is empty: the entries that are still in it would be lost.
             if entries.is_buffer_empty()
                 && names.len() > 0
                 && self.names.load(Ordering::Relaxed) + names.size() > MOST_NAMES
@@ -287,7 +289,7 @@ impl Shared<'_> {
         true
     }
 
-    /// Deletes an empty directory. Returns whether it is to be read again.
+    /// Deletes an empty directory. Returns whether it has to be read again.
     fn remove_directory(&self, node: &Node) -> bool {
         let parent = node.parent.as_ref();
         if node.stays.load(Ordering::Relaxed) {
@@ -298,7 +300,7 @@ impl Shared<'_> {
         }
         let dir = parent.map_or(&self.top, |parent| &parent.fd);
         let remove = || rustix::fs::unlinkat(dir, node.name.as_slice(), AtFlags::REMOVEDIR);
-        // The directory that holds the tree is not ours to change.
+        // The permissions of the directory that holds the tree are not ours to change.
         let removed = if parent.is_none() { remove() } else { insist(dir, remove) };
         match removed {
             Ok(()) => self.count(1),
@@ -319,7 +321,7 @@ impl Shared<'_> {
         self.deleted.fetch_add(deleted, Ordering::Relaxed);
     }
 
-    /// Notes that `name` in `dir` stays, and so `dir` does.
+    /// Notes that `name` in `dir` cannot be deleted, so that `dir` stays as well.
     fn fail(&self, dir: Option<&Arc<Node>>, name: &[u8], errno: Errno) {
         if let Some(dir) = dir {
             dir.stays.store(true, Ordering::Relaxed);
@@ -343,7 +345,7 @@ impl Shared<'_> {
     }
 }
 
-/// Lets the other threads end when one panics.
+/// Ends the other threads if one panics: they would wait for it for ever.
 struct EndOnPanic<'s, 'a>(&'s Shared<'a>);
 
 impl Drop for EndOnPanic<'_, '_> {

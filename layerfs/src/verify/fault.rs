@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A file of a layer that is not as the journal has it.
+/// A file of a layer that is not as the layer's journal describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileFault {
     /// Its path in the layer, as bytes.
@@ -19,41 +19,41 @@ pub enum FaultKind {
     Missing,
     /// The journal does not know it.
     Extra,
-    /// It has another length.
+    /// It has a length other than the journal's.
     Size {
         /// Bytes as the journal has it.
         expected: u64,
         /// Bytes that are there.
         found: u64,
     },
-    /// It has the right length and another content.
+    /// It has the right length and different content.
     Content,
-    /// It is something else: a directory, a link, a device.
+    /// It is of another type: a directory, a link, a device.
     Type,
-    /// It has other permissions.
+    /// It has permissions other than the journal's.
     Mode {
-        /// By the journal.
+        /// The permissions in the journal.
         expected: u32,
-        /// As it is.
+        /// The permissions that were found.
         found: u32,
     },
-    /// It belongs to others.
+    /// It has an owner or a group other than the journal's.
     Owner {
         /// User and group as the journal has it.
         expected: (u32, u32),
-        /// As it is.
+        /// User and group that were found.
         found: (u32, u32),
     },
-    /// It was modified at another time.
+    /// It has a time of modification other than the journal's.
     Time {
         /// Seconds since 1970 as the journal has it.
         expected: i64,
-        /// As it is.
+        /// The seconds that were found.
         found: i64,
     },
-    /// A symlink leads elsewhere, a device is another one, or a hard link is a file of its own.
+    /// A symlink leads elsewhere, a device has another number, or a hard link is a file of its own.
     Target,
-    /// A directory is not opaque any more: what it must hide of the layers below shows.
+    /// A directory is not opaque any more: it shows what it must hide of the layers below.
     NotOpaque,
     /// It cannot be read.
     Unreadable {

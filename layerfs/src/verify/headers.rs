@@ -28,18 +28,18 @@ const AUFS: &[u8] = b".wh..wh.";
 pub(super) struct Headers<'l> {
     pub(super) comparison: &'l Comparison<'l>,
     pub(super) places: Places,
-    /// Keys of everything that the layer has made.
+    /// The keys of all names that the layer's members have made.
     pub(super) made: SeenNames,
-    /// Paths that whiteouts have deleted, and directories of which all below is deleted: if the directory shows the layers below.
+    /// If the directory shows the layers below: the paths that whiteouts have deleted, and the directories that are opaque.
     pub(super) deleted: HashSet<Vec<u8>>,
     pub(super) opaque: HashSet<Vec<u8>>,
-    /// Inodes of directories that members need which leave nothing in them.
+    /// Inodes of directories in which a member has a name but leaves nothing to be found.
     pub(super) needed: HashSet<u64>,
     suspects: Suspects,
     current: Option<Current>,
 }
 
-/// The member that came last.
+/// The last member.
 #[derive(Debug)]
 struct Current {
     name: Vec<u8>,
@@ -47,7 +47,7 @@ struct Current {
     found: Place,
 }
 
-/// What is in the place of a member.
+/// What was found in the place of a member.
 #[derive(Debug)]
 enum Place {
     Nothing,
@@ -56,7 +56,7 @@ enum Place {
     Other,
 }
 
-/// Where a fault belongs.
+/// The place that a fault is about.
 #[derive(Debug, Clone)]
 struct Spot {
     path: Vec<u8>,
@@ -70,7 +70,7 @@ struct Suspects {
     by_key: HashMap<Vec<u8>, (Vec<u8>, Vec<FaultKind>)>,
     by_path: BTreeMap<Vec<u8>, Vec<u8>>,
     by_inode: HashMap<u64, Vec<Vec<u8>>>,
-    /// Hard links that are none to the path which they name.
+    /// Hard links that are not the same file as the path that they name, by that path.
     by_target: HashMap<Vec<u8>, Vec<Vec<u8>>>,
 }
 
@@ -79,7 +79,7 @@ impl Suspects {
         self.by_key.is_empty()
     }
 
-    /// Whether it is known already that what an inode holds has changed.
+    /// Whether a fault is known already that says that the content of this inode has changed.
     fn has_other_content(&self, inode: u64) -> bool {
         let other = |fault: &FaultKind| matches!(fault, FaultKind::Size { .. } | FaultKind::Content);
         let keys = self.by_inode.get(&inode).into_iter().flatten();
@@ -109,8 +109,8 @@ impl Suspects {
         }
     }
 
-    /// A member has described the place once more: what was said before does not count any more. What it says of an inode
-    /// goes for all its names.
+    /// A later member has described the place: forget the faults that earlier members had there. Mode, owner and time belong
+    /// to the inode, so for these that is true of all its names.
     fn described(&mut self, spot: &Spot) {
         if self.is_empty() {
             return;
@@ -129,12 +129,12 @@ impl Suspects {
         }
     }
 
-    /// Something that is no directory has come to `path`: nothing is below it any more.
+    /// Something that is no directory has replaced `path`: nothing of what earlier members put below it is there any more.
     fn replaced(&mut self, path: &[u8]) {
         if self.is_empty() {
             return;
         }
-        // A hard link goes on having what was there before.
+        // A hard link made earlier still has the file that was at `path` before, so it need not be the new one.
         for key in self.by_target.remove(path).unwrap_or_default() {
             let Some((_, faults)) = self.by_key.get_mut(&key) else { continue };
             faults.retain(|fault| *fault != FaultKind::Target);
@@ -167,13 +167,14 @@ impl<'l> Headers<'l> {
         matches!(self.comparison.shows, Shows::Below(_))
     }
 
-    /// Compares a member with what is in its place.
+    /// Compares a member with what was found in its place.
     pub(super) fn member(&mut self, member: Member) -> Result<(), VerifyError> {
         self.current = None;
         if member.kind == MemberKind::GlobalHeader {
             return Ok(());
         }
-        // A name that leads out was refused by whoever unpacked the layer. The root itself stays as the driver made it.
+        // A name that leads out of the layer was refused when the layer was unpacked. The root itself stays as the driver
+        // made it.
         let Ok(Some(path)) = LayerPath::parse(&member.name) else { return Ok(()) };
         let (dir, base) = path.split();
         if self.shows_below() && path.as_bytes().starts_with(AUFS) && base != b".wh..wh.opq" {
@@ -216,7 +217,7 @@ impl<'l> Headers<'l> {
         self.suspects.described(&spot);
         self.suspects.remove(&unplaced(path));
         let Some(found) = found else {
-            // Where nobody may make devices, there are none.
+            // A device is not missed where the unpacking process could not make devices.
             let device = matches!(member.kind, MemberKind::CharDevice | MemberKind::BlockDevice);
             if self.comparison.owners || !device {
                 self.suspects.add(&spot, [FaultKind::Missing]);
@@ -234,7 +235,7 @@ impl<'l> Headers<'l> {
                 self.suspects.by_target.entry(target.as_bytes().to_vec()).or_default().push(spot.key.clone());
             }
         }
-        // The time of a file that has another length says nothing more.
+        // If the length or the content has changed, the time has changed with it: report only the former.
         let other_length = faults.iter().any(|fault| matches!(fault, FaultKind::Size { .. }));
         if other_length || self.suspects.has_other_content(found.st_ino) {
             faults.retain(|fault| !matches!(fault, FaultKind::Time { .. }));
@@ -254,7 +255,7 @@ impl<'l> Headers<'l> {
         }
     }
 
-    /// Whether a hard link is one to what it names, as far as that can be told.
+    /// Whether a hard link is the same file as the path that it names, as far as that can be told.
     fn links(&mut self, target: &[u8], found: &Stat) -> Result<bool, VerifyError> {
         let Ok(Some(target)) = LayerPath::parse(target) else { return Ok(true) };
         if target.as_bytes().starts_with(AUFS) {
@@ -262,7 +263,7 @@ impl<'l> Headers<'l> {
         }
         let (dir, base) = target.split();
         let Ok(parent) = self.places.parent(dir) else { return Ok(true) };
-        // What is missing is told with itself.
+        // If that path is missing, the fault is reported for the path itself.
         let linked = self.stat(&parent, base, target.as_bytes())?;
         Ok(linked.is_none_or(|linked| linked.st_ino == found.st_ino))
     }
@@ -341,13 +342,13 @@ impl<'l> Headers<'l> {
         if let FaultKind::Content = fault
             && let Some((_, faults)) = self.suspects.by_key.get_mut(&spot.key)
         {
-            // Whoever has changed the content has changed the time.
+            // Whoever changed the content has changed the time with it: report only the content.
             faults.retain(|fault| !matches!(fault, FaultKind::Time { .. }));
         }
         self.suspects.add(&spot, [fault]);
     }
 
-    /// The body of the last member stood in the journal, with this checksum.
+    /// Compares the file of the last member with the checksum of its body, which stood in the journal.
     pub(super) fn body_in_journal(&mut self, crc64: [u8; 8], buffer: &mut [u8]) -> Result<(), VerifyError> {
         let Some(Current { name, spot, found: Place::File(parent, base) }) = &self.current else { return Ok(()) };
         if spot.inode.is_some_and(|inode| self.suspects.has_other_content(inode)) {
@@ -373,7 +374,7 @@ impl<'l> Headers<'l> {
         Ok(())
     }
 
-    /// What no member has explained, sorted by path.
+    /// The faults that no later member has explained, sorted by path.
     pub(super) fn faults(&mut self) -> Vec<FileFault> {
         let suspects = std::mem::take(&mut self.suspects);
         let each = suspects.by_key.into_values();
@@ -385,12 +386,13 @@ impl<'l> Headers<'l> {
     }
 }
 
-/// The key of a path whose directory is not there.
+/// The key of a path that has no directory to be in.
 fn unplaced(path: &[u8]) -> Vec<u8> {
     [b"missing ".as_slice(), path].concat()
 }
 
-/// Whether a directory is opaque for overlayfs. Who may not read the attribute does not know, and does not say no.
+/// Whether a directory is opaque for overlayfs. Without root the attribute may be unreadable, and then the answer is yes:
+/// nothing is known to be wrong.
 fn is_opaque(dir: impl AsFd) -> bool {
     let mut value = [0u8; 1];
     let namespaces = [XattrNamespace::Trusted, XattrNamespace::User];

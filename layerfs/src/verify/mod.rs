@@ -39,22 +39,23 @@ pub struct Comparison<'l> {
     pub tree: BorrowedFd<'l>,
     /// What the directory shows besides.
     pub shows: Shows,
-    /// Whether files have the owners of the tar: where users are mapped, or nobody could set owners, they have others.
+    /// Whether files must have the owners that the tar says. They need not where users are mapped, or where the unpacking
+    /// process could not set owners.
     pub owners: bool,
-    /// How many faults are told; of more only the number.
+    /// The number of faults to list. If there are more, they are only counted.
     pub most: usize,
 }
 
 /// What a layer's directory shows besides the layer.
 #[derive(Debug)]
 pub enum Shows {
-    /// Nothing: whiteouts are devices 0:0, as overlayfs has them.
+    /// Nothing: a whiteout is a device 0:0, as overlayfs has it.
     LayerAlone,
     /// Everything below, from which the layer's whiteouts have deleted: the directory of the layer below, if there is one.
     Below(Option<OwnedFd>),
 }
 
-/// What became of a comparison.
+/// What a comparison found.
 #[derive(Debug)]
 pub struct Verified {
     /// The digest of the tar that the files make, if all could be read and are as they were.
@@ -63,7 +64,7 @@ pub struct Verified {
     pub bytes: u64,
     /// Files that are not as they were, in the order of their paths, up to [`Comparison::most`].
     pub faults: Vec<FileFault>,
-    /// How many more there are.
+    /// How many more faults there are.
     pub more: u64,
 }
 
@@ -92,7 +93,7 @@ pub enum VerifyError {
     Interrupted,
 }
 
-/// Told of bytes as they are read.
+/// Is told how many bytes were read.
 pub type Progress<'p> = &'p (dyn Fn(u64) + Sync);
 
 /// Bytes that are read at once.
@@ -101,7 +102,7 @@ const PIECE: usize = 256 << 10;
 /// Compares a layer's directory with its journal.
 ///
 /// # Errors
-/// [`VerifyError`]; what is wrong with files is none.
+/// [`VerifyError`]. A file that is wrong is no error, but a fault.
 pub fn verify(
     journal: impl BufRead,
     comparison: &Comparison<'_>,
@@ -144,7 +145,7 @@ fn in_words(error: &dyn std::error::Error) -> String {
 
 /// One pass over a journal.
 struct Pass<'l, 'p> {
-    /// Gone as soon as a byte is not what it was.
+    /// Hashes the tar. `None` as soon as a file is not what it was, since there is no tar any more to hash.
     hasher: Option<Hasher>,
     framer: Framer,
     headers: Headers<'l>,
@@ -156,7 +157,7 @@ struct Pass<'l, 'p> {
 }
 
 impl Pass<'_, '_> {
-    /// Bytes of the tar that stand in the journal.
+    /// Takes bytes of the tar that stand in the journal.
     fn literal(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
         self.hash(bytes);
         self.frame(bytes, true)
@@ -170,7 +171,7 @@ impl Pass<'_, '_> {
         (self.progress)(bytes.len() as u64);
     }
 
-    /// Finds the headers. Bodies are only passed over, but for those in the journal.
+    /// Finds the headers. Bodies are passed over, except those that stand in the journal.
     fn frame(&mut self, bytes: &[u8], literal: bool) -> Result<(), VerifyError> {
         let mut at = 0;
         loop {
@@ -200,7 +201,7 @@ impl Pass<'_, '_> {
         }
     }
 
-    /// A body that stands on disk.
+    /// Compares a body that stands in a file with its checksum in the journal.
     fn file(&mut self, name: &[u8], size: u64, crc64: Option<[u8; 8]>) -> Result<(), VerifyError> {
         self.inline = None;
         let mut read = 0;
@@ -245,7 +246,7 @@ impl Pass<'_, '_> {
         if let Some(fault) = fault {
             self.headers.fault_in(name, fault);
         }
-        // The framer only counts.
+        // The framer need not see the body, only count it.
         let passed = self.framer.skip_body();
         if passed == size {
             return Ok(());
@@ -255,7 +256,7 @@ impl Pass<'_, '_> {
     }
 }
 
-/// Whether the body of a member is what its file holds.
+/// Whether the body of a member is the content of its file.
 fn is_compared_inline(member: &Member) -> bool {
     member.kind == tarsplit::MemberKind::Regular && member.sparse.is_none() && member.stored > 0
 }

@@ -9,7 +9,7 @@ use super::fault::FaultKind;
 use crate::apply::bounded;
 use crate::sys::node::file_type;
 
-/// What differs between a member and the node in its place; nothing of a body.
+/// The differences between a member and the node in its place, but for the content.
 pub(super) fn differences(
     member: &Member,
     dir: impl AsFd,
@@ -26,7 +26,7 @@ pub(super) fn differences(
         MemberKind::CharDevice => Some(FileType::CharacterDevice),
         MemberKind::BlockDevice => Some(FileType::BlockDevice),
         MemberKind::Fifo => Some(FileType::Fifo),
-        // As what it links.
+        // The type is that of the file which it links to.
         MemberKind::HardLink | MemberKind::GlobalHeader => None,
     };
     if expected.is_some_and(|expected| expected != kind) {
@@ -59,7 +59,7 @@ pub(super) fn differences(
         }
     }
     if owners {
-        // -1 leaves the owner, for `chown` and so for Docker.
+        // An owner of -1 means, for `chown` and so for Docker, that the owner is not changed.
         let id = |id: i64, found: u32| u32::try_from(id).ok().filter(|id| *id != u32::MAX).unwrap_or(found);
         let expected = (id(member.uid, found.st_uid), id(member.gid, found.st_gid));
         if expected != (found.st_uid, found.st_gid) {
@@ -75,7 +75,7 @@ pub(super) fn differences(
     Ok(faults)
 }
 
-/// What differs between a node and the one it is a copy of; nothing of the content of files.
+/// The differences between a node and the node of which it is a copy, but for the content of files.
 pub(super) fn copy_differences(expected: &Stat, found: &Stat) -> Vec<FaultKind> {
     let kind = file_type(found);
     if kind != file_type(expected) {
@@ -106,7 +106,7 @@ fn time_of(stat: &Stat) -> (i64, u32) {
     (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or_default())
 }
 
-/// Headers and file systems may have whole seconds only.
+/// Whether two times are the same. A header or a file system may have whole seconds only.
 fn same_time(one: (i64, u32), other: (i64, u32)) -> bool {
     one.0 == other.0 && (one.1 == other.1 || one.1 == 0 || other.1 == 0)
 }

@@ -7,7 +7,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-/// Directories that are held open: tars go through a tree in its order.
+/// How many directories are held open. A tar goes through a tree in order, so a few are enough.
 const HELD: usize = 64;
 
 /// An open directory of the layer.

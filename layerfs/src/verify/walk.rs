@@ -17,7 +17,7 @@ use crate::path::join;
 use crate::sys::beneath::open_dir;
 use crate::sys::node::{file_type, stat};
 
-/// Faults of a walk that are kept.
+/// How many faults of a walk are kept.
 const MOST: usize = 20_000;
 
 /// Ends a comparison: all faults, sorted by path.
@@ -28,7 +28,8 @@ pub(super) fn finish(mut headers: Headers<'_>, interrupted: &AtomicBool) -> Resu
     walk.run()?;
     let Walk { strange, implied, found, .. } = walk;
     faults.extend(found);
-    // A directory that no member describes is there for what is in it; one with nothing of the layer is as strange as its content.
+    // A directory that no member describes is there because of what is in it. If nothing of the layer is in it, the directory
+    // is reported, and its content is not.
     let mut whole: Option<Vec<u8>> = None;
     let mut strange: Vec<(Vec<u8>, bool)> =
         strange.into_iter().filter(|(path, directory)| !directory || !implied.contains(path)).collect();
@@ -49,11 +50,11 @@ pub(super) fn finish(mut headers: Headers<'_>, interrupted: &AtomicBool) -> Resu
 struct Walk<'h, 'l> {
     headers: &'h Headers<'l>,
     interrupted: &'h AtomicBool,
-    /// Paths of what no member has made, and whether they are directories.
+    /// The paths that no member has made, and whether each is a directory.
     strange: Vec<(Vec<u8>, bool)>,
-    /// Those of them below which the layer has something.
+    /// Those of these directories that have something of the layer in them.
     implied: HashSet<Vec<u8>>,
-    /// Faults of what must be as below.
+    /// Faults of names that must be as in the layer below.
     found: Vec<FileFault>,
 }
 
@@ -158,7 +159,8 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// The layer has something below a directory that no member describes.
+    /// Notes that the layer has something in a directory that no member describes: so it, and the directories above it, are
+    /// needed.
     fn imply(&mut self, path: &[u8]) {
         let mut path = path;
         while !path.is_empty() && self.implied.insert(path.to_vec()) {
@@ -224,7 +226,7 @@ fn names_of(anchor: impl AsFd) -> Result<Vec<Vec<u8>>, Errno> {
     Ok(names)
 }
 
-/// Whether two files of the same length hold the same.
+/// Whether two files of the same length have the same content.
 fn same_content(one: &OwnedFd, other: &OwnedFd, name: &[u8]) -> std::io::Result<bool> {
     const PIECE: usize = 64 << 10;
     let (mut one, mut other) = (File::from(open_file(one, name)?), File::from(open_file(other, name)?));

@@ -1,4 +1,4 @@
-//! What the parser sees of a layer, level by level: for finding out in which one a bug lives.
+//! What each level of the parser makes of a layer: for finding out in which level a bug is.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use tarsplit::frame::{Frame, Framer};
 
 use crate::output::say;
 
-/// How much of it.
+/// The level to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Level {
     /// Every event of the framer.

@@ -140,19 +140,19 @@ pub fn main() -> ExitCode {
 
 const BUILD_CACHE: &str = "Build Cache";
 
-/// What people are told. Programs are told everything.
+/// What a person is told. A program is always told everything.
 enum Question {
     Everything,
-    /// About these images, and what goes if they go.
+    /// These images, and what would be freed without them.
     Images(Vec<ImageId>),
-    /// What goes if some images go.
+    /// What would be freed without some images.
     Freed,
     Files,
-    /// The page is written there; what is left to say is short.
+    /// The page, which is written to this path; only the sums are printed.
     Page(PathBuf),
 }
 
-/// All that is printed.
+/// Everything that is printed.
 struct Shown<'a> {
     account: &'a Account<'a>,
     report: DiskReport,
@@ -160,11 +160,11 @@ struct Shown<'a> {
     question: Question,
     freed: Option<(Freed, Vec<StayingLayer>)>,
     files: Option<FileReport>,
-    /// All layers, also those that `report` is cut before.
+    /// All layers, also those that are cut from `report`.
     layers: Vec<LayerUsage>,
     /// The images that were asked about.
     asked: Vec<ImageUsage>,
-    /// Entries of each list.
+    /// How many entries of each list are shown.
     top: usize,
 }
 
@@ -192,7 +192,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         (Account::count(&cli.root, &view, threads)?, None)
     };
     let question = match &cli.html {
-        // A threshold asks for a verdict.
+        // With a threshold, the verdict is about files.
         _ if cli.rules.any() => Question::Files,
         Some(path) => Question::Page(std::path::absolute(path)?),
         None if cli.files => Question::Files,
@@ -200,7 +200,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         None if !going.is_empty() => Question::Freed,
         None => Question::Everything,
     };
-    // Where files are asked about, removals are not.
+    // If the user asks about files, what would be freed is told only if --freed-by asks for it.
     let going = if files.is_some() && cli.freed_by.is_empty() { Vec::new() } else { going };
     let freed = freed_by(&account, going);
     let mut report = DiskReport::new(&account);
@@ -228,7 +228,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(findings)))
 }
 
-/// What an archive holds. Whatever asks about a store does not go with it.
+/// Tells what an archive holds. Flags that ask about a store are refused.
 fn about_archive(cli: &Cli, path: &str) -> anyhow::Result<ExitCode> {
     let refused = [
         (cli.images.len() > 1, "anything besides"),
@@ -244,7 +244,7 @@ fn about_archive(cli: &Cli, path: &str) -> anyhow::Result<ExitCode> {
     archive::run(path, &wanted)
 }
 
-/// The images that are meant, each once.
+/// The images that `names` mean, each once.
 fn find_images(view: &View, names: &[String]) -> Result<Vec<ImageId>, Usage> {
     let mut ids = Vec::new();
     for name in names {
@@ -270,7 +270,7 @@ fn freed_by(account: &Account<'_>, images: Vec<ImageId>) -> Option<(Freed, Vec<S
     Some((account.freed(removal), stays))
 }
 
-/// Says what could not be read; that is a finding.
+/// Reports what could not be read. Returns whether there is anything, since that changes the exit status.
 fn complain(account: &Account<'_>) -> bool {
     for error in &account.errors {
         output::complain(NAME, &format!("{}: {}", String::from_utf8_lossy(&error.path), error.errno));

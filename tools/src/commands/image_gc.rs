@@ -121,17 +121,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// All that is printed.
+/// Everything that is printed.
 struct Shown<'a> {
     root: PathBuf,
     driver: String,
     plan: &'a Plan,
     now: jiff::Timestamp,
-    /// It was carried out, and not just made.
+    /// Whether the plan was carried out, and not just made.
     applied: bool,
-    /// Where what is gone was moved to.
+    /// The directory into which everything was moved that is gone.
     quarantine: Option<PathBuf>,
-    /// Why it could not be carried out now.
+    /// Why the plan cannot be carried out now.
     refusal: Option<String>,
     verbose: bool,
 }
@@ -176,7 +176,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(kept || missed || !plan.doubts.is_empty() || plan.unread > 0)))
 }
 
-/// Why the plan could not be carried out now.
+/// Why the plan cannot be carried out now, or `None` if it can.
 fn why_not(root: &std::path::Path, driver: Option<&str>) -> anyhow::Result<Option<String>> {
     let Ok(driver) = writable(driver) else { return Ok(Some("this storage driver cannot be written".into())) };
     match (Guard { driver }).ask(root) {

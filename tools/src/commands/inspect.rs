@@ -78,7 +78,7 @@ fn find(root: &DataRoot, catalog: &Catalog, kind: Kind, name: &str) -> Option<an
     }
 }
 
-/// Prints documents as docker does, and says which could not be had.
+/// Prints documents as docker does, and reports those that could not be made.
 pub(crate) fn print(found: Vec<anyhow::Result<Value>>, format: Option<&str>) -> anyhow::Result<ExitCode> {
     let (mut documents, mut errors) = (Vec::new(), Vec::new());
     for one in found {

@@ -86,7 +86,7 @@ struct Cli {
     generate: Option<Generate>,
 }
 
-/// Where to.
+/// The place to unpack to.
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
 struct To {
@@ -103,7 +103,7 @@ struct To {
     rootfs: Option<PathBuf>,
 }
 
-/// Flags that say which image, and how it is called.
+/// The heading of the flags that say which image to take, and its name.
 const WHICH: &str = "Which image";
 
 const MANUAL: Manual = Manual {
@@ -179,7 +179,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The numbers of threads to measure.
+/// The numbers of threads to measure with.
 fn threads(given: &[u16], options: &Options<'_>) -> Vec<usize> {
     if given.is_empty() { vec![options.threads] } else { given.iter().copied().map(usize::from).collect() }
 }
@@ -236,7 +236,7 @@ fn print_report(report: &ImportReport, json: bool, dry_run: bool) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says what is not as the archive has it.
+/// Warns of everything that is not taken as the archive has it.
 fn warn<'n>(skipped: &[String], warnings: &[String], names: impl Iterator<Item = &'n UnusableName>) {
     skipped.iter().for_each(|skipped| output::complain(NAME, &format!("left out: {skipped}")));
     warnings.iter().for_each(|warning| output::complain(NAME, &format!("warning: {warning}")));

@@ -253,7 +253,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Arguments with Go's way to give a flag a value, `--all=false`, turned into `--all` or nothing.
+/// Turns Go's way to give a truth value to a flag, `--all=false`, into clap's: `--all`, or nothing.
 fn plain_flags(command: &clap::Command, arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut flags = Vec::new();
     let mut left = vec![command];

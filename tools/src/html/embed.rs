@@ -8,7 +8,7 @@ use crate::output::escape;
 /// The longest note that is kept, in characters.
 const NOTE: usize = 600;
 
-/// `text` as it can be seen: what would reorder, hide or break it is spelled out.
+/// `text` with every character visible: characters that would reorder, hide or break it are spelled out.
 pub(super) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in escape(text).chars() {
@@ -21,14 +21,14 @@ pub(super) fn visible(text: &str) -> String {
     out
 }
 
-/// Marks without a shape that [`escape`] lets through, and what is not a character.
+/// Whether a character has no shape although [`escape`] lets it through, or is no character at all.
 fn is_unseen(char: char) -> bool {
     matches!(char, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
         || (char as u32) & 0xfffe == 0xfffe
 }
 
-/// `text` for an element or a quoted attribute.
+/// `text` as HTML, for an element or a quoted attribute.
 pub(super) fn text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in visible(text).chars() {
@@ -44,7 +44,7 @@ pub(super) fn text(text: &str) -> String {
     out
 }
 
-/// The tree as JSON that can stand in a data block: flat, so that depth costs nothing, each parent before its children.
+/// The tree as JSON for a data block. It is a flat list, so that depth costs nothing; each parent comes before its children.
 ///
 /// `{"kinds": [name...], "nodes": [[parent, kind, allocated, apparent, files, name, note or null, unique?]...]}`
 pub(super) fn data(root: &Node) -> String {
@@ -78,7 +78,7 @@ fn cut(note: &str) -> String {
     }
 }
 
-/// JSON in which nothing means anything to HTML: such characters stand in strings alone, where they can be spelled out.
+/// JSON in which no character means anything to HTML: such characters occur in strings only, and are spelled out there.
 fn json(value: &impl serde::Serialize) -> String {
     let plain = serde_json::to_string(value).expect("strings are JSON");
     let mut out = String::with_capacity(plain.len());

@@ -31,7 +31,7 @@ pub struct Page {
     pub facts: Vec<(String, String)>,
     /// The table below the heading, its head first; none if there is nothing in it.
     pub rows: Vec<[String; 5]>,
-    /// Everything.
+    /// The box that holds all others.
     pub root: Node,
 }
 
@@ -75,7 +75,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// In the order of the declaration: a kind's number is its place here.
+    /// In the order of the declaration: the number of a kind is its place in this list.
     const ALL: [Self; 12] = [
         Self::DataRoot,
         Self::Images,
@@ -91,7 +91,7 @@ impl Kind {
         Self::Other,
     ];
 
-    /// How the page calls it.
+    /// The name of the kind on the page.
     fn name(self) -> &'static str {
         match self {
             Self::DataRoot => "data-root",
@@ -111,7 +111,7 @@ impl Kind {
 }
 
 impl Drop for Node {
-    /// Images nest directories as deep as they like: dropping them takes no stack.
+    /// Images may nest directories as deep as they like, so children are dropped in a loop and not by recursion.
     fn drop(&mut self) {
         let mut left = std::mem::take(&mut self.children);
         while let Some(mut node) = left.pop() {
@@ -125,7 +125,7 @@ impl Drop for Node {
 pub fn render(page: &Page) -> String {
     let data = embed::data(&page.root);
     let mut out = String::with_capacity(FRAME.len() + STYLE.len() + SCRIPT.len() + data.len());
-    // One pass: what is filled in is not searched for places to fill in.
+    // The frame is filled in one pass, so that a text that was filled in is not searched for places to fill in.
     let mut pieces = FRAME.split("{{");
     out.push_str(pieces.next().unwrap_or_default());
     for piece in pieces {

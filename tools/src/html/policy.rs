@@ -1,4 +1,4 @@
-//! What the browser lets the page do: run and style with exactly what we wrote, and nothing else.
+//! What the browser allows the page: to run and style with exactly what this program wrote, and nothing else.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,8 +6,8 @@ use layerfs::Digest;
 
 /// The content security policy for a page with one script and one style sheet.
 ///
-/// The data block is not run, so that it needs no leave. Trusted types are required and none exist: text cannot become
-/// markup or script by mistake either.
+/// The data block is not run, so it needs no permission. Trusted types are required and none exist: so text cannot become
+/// markup or script by mistake.
 pub(super) fn policy(script: &str, style: &str) -> String {
     let (script, style) = (source(script), source(style));
     format!(

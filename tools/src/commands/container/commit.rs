@@ -117,7 +117,7 @@ fn commit(
     let id = if is_empty {
         store_image(root, &image.diff_ids, None, &request, describe)?
     } else {
-        // The tar is made while it is unpacked.
+        // The layer's tar is made on another thread while this one unpacks it.
         std::thread::scope(|scope| {
             let (reader, writer) = std::io::pipe().context("a pipe")?;
             let (ended, end) = sync_channel(1);
@@ -135,7 +135,7 @@ fn commit(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes what the container has written as a layer.
+/// Writes a layer that holds what the container has written.
 fn write_layer(
     tree: &Tree,
     layers: &dyn Layers,
@@ -148,7 +148,7 @@ fn write_layer(
     exporter.finish().map(drop)
 }
 
-/// A tar from a pipe, whose end counts only if whoever wrote it came to the end as well.
+/// A tar from a pipe. Its end counts as the end only if the thread that writes it has come to its end as well.
 struct Whole {
     reader: PipeReader,
     end: Option<Receiver<Result<(), ExportError>>>,
@@ -171,7 +171,7 @@ impl Read for Whole {
     }
 }
 
-/// What the container runs with, as its file says it.
+/// What the container runs with, as its config file has it.
 fn run_config(view: &View, container: &Container) -> anyhow::Result<RunConfig> {
     const FILE: &str = "config.v2.json";
     const MOST: usize = 8 << 20;

@@ -10,8 +10,8 @@ use snapshot::view::{Needs, View};
 
 use super::inspect::find;
 
-/// Gives the layers of the container that `text` means to `work`. The last one is the container's own, and the one before it
-/// holds docker's init files.
+/// Finds the container that `text` means, and calls `work` with its layers. The last layer is the container's own, and the
+/// one before it holds docker's init files.
 pub(super) fn with_layers<T>(
     text: &str,
     root: &Path,

@@ -1,9 +1,9 @@
 //! `layerfs container diff`: `docker container diff`, offline.
 //!
-//! As moby compares the two merged views (v20.10.24 `pkg/archive/changes.go: ChangesDirs`, `changes_unix.go`): a name that the
-//! container has not touched is the same file; of the others count mode, owner, device, size, time and capabilities, of directories
-//! neither size nor time; and whatever has something changed below it is changed. docker prints the names of a directory in no
-//! order; here they are sorted.
+//! The two merged views are compared as moby compares them (v20.10.24 `pkg/archive/changes.go: ChangesDirs`,
+//! `changes_unix.go`). A name that the container has not touched is the same file in both. Other names differ if mode, owner,
+//! device, size, time or capabilities differ; for directories, size and time do not matter. A directory in which something
+//! has changed counts as changed. docker prints the names of a directory in no order; here they are sorted.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         after.stack(layers.tree(last)?, last, None);
         let mut text = String::new();
         for (letter, path) in changes(&before, &after, last) {
-            // Bytes that are no text come through JSON here, as with docker.
+            // A name that is no UTF-8 is shown as docker shows it, which sends names as JSON.
             text += &format!("{letter} /{}\n", String::from_utf8_lossy(&path));
         }
         output::raw(&text)?;
@@ -56,7 +56,7 @@ fn changes(before: &Tree, after: &Tree, last: usize) -> Vec<(char, Vec<u8>)> {
             (None, None) => None,
         };
         if let Some(letter) = letter {
-            // Whatever it is in has changed, too.
+            // The directories above it have changed, too.
             let parents = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at]);
             for parent in parents {
                 changes.entry(key(parent)).or_insert('C');
@@ -65,7 +65,8 @@ fn changes(before: &Tree, after: &Tree, last: usize) -> Vec<(char, Vec<u8>)> {
         }
         let Some(children) = new.and_then(|id| after.node(id).children()) else { continue };
         let old_children = old.and_then(|id| before.node(id).children());
-        // What was a file and is a directory has everything new; of what was a directory and is a file nothing is told.
+        // If a file has become a directory, everything in the directory is new. If a directory has become a file, what was in
+        // it is not listed.
         let mut names: Vec<&Vec<u8>> =
             children.keys().chain(old_children.into_iter().flat_map(|all| all.keys())).collect();
         names.sort_unstable();

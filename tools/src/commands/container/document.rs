@@ -51,7 +51,7 @@ pub(crate) fn document(root: &DataRoot, catalog: &Catalog, container: &Container
         "MountLabel": own("MountLabel"),
         "ProcessLabel": own("ProcessLabel"),
         "AppArmorProfile": own("AppArmorProfile"),
-        // Only a daemon knows who was let in.
+        // Only a running daemon knows which processes were started in the container by `docker exec`.
         "ExecIDs": null,
         "HostConfig": host.map_or(Value::Null, Value::Object),
         "GraphDriver": graph,
@@ -82,7 +82,7 @@ fn driver_data(root: &DataRoot, container: &Container) -> anyhow::Result<Value> 
     Ok(pairs.into_iter().map(|(key, value)| (key.to_owned(), Value::String(value))).collect::<Map<_, _>>().into())
 }
 
-/// Mounts by destination; docker has them in the order of a Go map, which is none.
+/// Mounts, sorted by destination; docker lists them in the order of a Go map, which is random.
 fn mounts(catalog: &Catalog, given: Option<&Value>) -> Value {
     let mount = |(_, point): (&String, &Value)| {
         let point = point.as_object()?;
@@ -116,7 +116,7 @@ fn network(given: Option<&Value>) -> Value {
     let given = given.and_then(Value::as_object).cloned().unwrap_or_default();
     let own = |key: &str| get(&given, key).cloned().unwrap_or(Value::Null);
     let networks: Map<String, Value> = own("Networks").as_object().into_iter().flatten().map(endpoint).collect();
-    // dockerd looks for the network called so, and for no other.
+    // dockerd looks for the network of this name, and for no other.
     let first = networks.get("bridge").and_then(Value::as_object).cloned().unwrap_or_default();
     let mut settings = Map::new();
     for key in ["Bridge", "SandboxID", "HairpinMode", "LinkLocalIPv6Address", "LinkLocalIPv6PrefixLen"] {
@@ -134,7 +134,7 @@ fn network(given: Option<&Value>) -> Value {
     settings.into()
 }
 
-/// An endpoint without what only the daemon's own record has.
+/// An endpoint without the fields that only the daemon's own record has.
 fn endpoint((name, given): (&String, &Value)) -> (String, Value) {
     let mut endpoint = given.as_object().cloned().unwrap_or_default();
     endpoint.shift_remove("IPAMOperational");

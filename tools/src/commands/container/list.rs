@@ -99,7 +99,8 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// docker matches ids and names as expressions; here a part of them.
+/// Whether the filters let a container pass. docker matches ids and names as regular expressions; here the beginning of an id
+/// and a part of a name match.
 fn passes(filters: &Filters, container: &Container) -> bool {
     let any = |name: &str, matches: &dyn Fn(&str) -> bool| {
         !filters.contains(name) || filters.get(name).iter().any(|value| matches(value))
@@ -114,7 +115,7 @@ fn passes(filters: &Filters, container: &Container) -> bool {
         && filters.labels_match(&container.labels)
 }
 
-/// What a container has written, and with its image: -1 where it cannot be told, as docker has it.
+/// How much a container has written, and how much that is with its image: -1 where it cannot be told, as in docker.
 pub(crate) fn measure(view: &View, container: &Container) -> Sizes {
     let size = sizes::measure_container(view, container);
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);

@@ -12,7 +12,7 @@ use crate::output;
 use docker_format::listing::Row;
 use docker_format::{ago, ellipsis, size};
 
-/// Columns of a command, and of the name of a mount.
+/// Characters of a command, and of the name of a mount, that are shown.
 const COMMAND: usize = 20;
 const MOUNT: usize = 15;
 
@@ -21,16 +21,16 @@ const MOUNT: usize = 15;
 pub(crate) struct Style {
     /// Ids, commands and names of mounts are not cut short.
     pub(crate) whole: bool,
-    /// The time that ages are told from.
+    /// The present time, from which ages are counted.
     pub(crate) now: Timestamp,
 }
 
-/// Bytes that a container has written, and with its image's; where they are wanted.
+/// The bytes that a container has written, and those with its image. Zero if sizes are not wanted.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sizes {
     /// -1 where it cannot be told, as docker has it.
     pub(crate) written: i64,
-    /// Zero leaves it out.
+    /// Zero if it is not to be shown.
     pub(crate) with_image: i64,
 }
 
@@ -108,7 +108,7 @@ fn image(catalog: &Catalog, container: &Container, whole: bool) -> String {
     }
 }
 
-/// docker's word for a state; there is none for what only the disk says.
+/// docker's word for a state. docker has none for a state that only the disk knows.
 pub(crate) fn state_word(status: Status) -> &'static str {
     match status {
         Status::Created => "created",
@@ -129,7 +129,7 @@ fn status(container: &Container, status: Status, now: Timestamp) -> String {
         ago::human_duration(seconds.unwrap_or(0.0))
     };
     match status {
-        // What a health check says is written only with other changes: `starting` is of the start, whatever came after it.
+        // dockerd writes the result of a health check only together with other changes: `starting` may be old.
         Status::Running if !matches!(state.health.as_str(), "" | "starting") => {
             format!("Up {} ({})", since(state.started), state.health)
         }

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     args.from.open(&args.image, root, driver, |content| cat(args, content))
 }
 
-/// As `cat`: what can be shown is shown, and the rest is complained about.
+/// Like `cat`: shows every file that it can, and complains about the others.
 fn cat(args: &Args, content: &Content<'_>) -> anyhow::Result<ExitCode> {
     let tree = read_tree(content.layers, None)?;
     let mut out = output::binary()?;
@@ -51,7 +51,7 @@ fn cat(args: &Args, content: &Content<'_>) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// A reader that hangs up has read enough.
+/// Copies a file to standard output. A reader that hangs up has read enough, so that is no error.
 fn copy(file: &mut dyn Read, out: &mut impl Write) -> anyhow::Result<()> {
     let mut piece = vec![0; 128 << 10];
     loop {

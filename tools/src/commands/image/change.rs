@@ -17,10 +17,10 @@ use crate::deleting::Deleting;
 use crate::flags::writable;
 use crate::{output, rootless, signals};
 
-/// Reads the images of a root that nobody else writes to meanwhile, and changes them as `edit` says.
+/// Locks a root so that nobody else writes to it, reads its images, and changes them as `edit` says.
 ///
-/// `print` is told what `edit` made of it and which layers stay, once the change is made. Where `edit` adds nothing, nothing is
-/// written.
+/// Once the change is made, `print` is called with what `edit` returned and with the layers that stay. If `edit` adds no
+/// change, nothing is written.
 pub(super) fn change<T>(
     root: &Path,
     driver: Option<&str>,
@@ -29,7 +29,7 @@ pub(super) fn change<T>(
 ) -> anyhow::Result<ExitCode> {
     let driver = writable(driver)?;
     rootless::check(root, "")?;
-    // A root that is not there is not made for this.
+    // Fails if there is no root: this command must not make one.
     DataRoot::find(root, driver)?;
     let interrupted = signals::interrupted()?;
     let mut transaction = Transaction::begin(root, WriteOptions { driver, ..WriteOptions::default() })?;
@@ -72,12 +72,12 @@ pub(super) fn removal<'c>(catalog: &'c Catalog, snapshots: &Snapshots) -> ImageR
     ImageRemoval::new(catalog, |chain_id| snapshots.holds_chain(&chain_id))
 }
 
-/// Whether a line of what was removed is true, given what stays.
+/// Whether it is true that this was removed, although the layers in `kept` stay.
 pub(super) fn is_gone(removed: &Removed, kept: &[KeptLayer]) -> bool {
     !matches!(removed, Removed::Layer(chain_id) if kept.iter().any(|kept| kept.chain_id == *chain_id))
 }
 
-/// What dockerd says of a text that is no reference.
+/// dockerd's message about a text that is no reference.
 pub(crate) fn reference_error(error: &ReferenceError) -> String {
     match error {
         ReferenceError::Uppercase { .. } => "invalid reference format: repository name must be lowercase".into(),
@@ -86,7 +86,8 @@ pub(crate) fn reference_error(error: &ReferenceError) -> String {
     }
 }
 
-/// What docker's client says where an image cannot be removed: of one that is not there, what was typed.
+/// The message of docker's client if an image cannot be removed. If there is no such image, the message has the text that was
+/// typed.
 pub(super) fn removal_error(text: &str, error: &RemovalError) -> String {
     match error {
         RemovalError::NotFound { .. } => format!("No such image: {text}"),

@@ -31,7 +31,7 @@ pub(crate) struct Content<'c> {
 }
 
 impl ContentFlags {
-    /// Gives the image that `text` means to `work`.
+    /// Finds the image that `text` means, and calls `work` with its content.
     pub(crate) fn open<T>(
         &self,
         text: &str,
@@ -69,14 +69,14 @@ impl ContentFlags {
     }
 }
 
-/// What made each layer; nothing where the history is of another number of layers.
+/// The step that made each layer; none if the history is of another number of layers.
 fn steps(history: &[snapshot::catalog::History], layers: usize) -> Vec<Option<String>> {
     let steps = history.iter().filter(|step| !step.empty_layer).map(|step| Some(step.created_by.clone()));
     let steps: Vec<Option<String>> = steps.collect();
     if steps.len() == layers { steps } else { vec![None; layers] }
 }
 
-/// The step as a person wants it: on one line, without what all begin with.
+/// A step as a person reads it: on one line, and without the beginning that all steps have.
 pub(crate) fn short_step(step: Option<&String>, most: usize) -> String {
     let text = step.map_or("", String::as_str);
     let text = text.strip_prefix("/bin/sh -c #(nop) ").or(text.strip_prefix("/bin/sh -c ")).unwrap_or(text);
@@ -92,7 +92,7 @@ pub(crate) fn shown(path: &[u8]) -> String {
     }
 }
 
-/// The same for programs: text, and the bytes where that is not all there is to it.
+/// A path for programs: as text, and as bytes as well if the text is not all of it.
 #[derive(Debug, serde::Serialize)]
 pub(crate) struct JsonPath {
     path: String,

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
 }
 
 fn diff(args: &Args, before: &Content<'_>, after: &Content<'_>) -> anyhow::Result<ExitCode> {
-    // What both begin with says nothing about what is different, unless one of the others takes something of it away.
+    // The layers that both images begin with hold no difference, unless another layer takes something of them away.
     let common = before.diff_ids.iter().zip(after.diff_ids).take_while(|(one, other)| one == other).count();
     let (old, new) = if before.diff_ids == after.diff_ids {
         (Tree::empty(), Tree::empty())
@@ -52,7 +52,7 @@ fn diff(args: &Args, before: &Content<'_>, after: &Content<'_>) -> anyhow::Resul
         (on_top(before.layers, common, base.clone())?, on_top(after.layers, common, base)?)
     };
     let mut same = |path: &[u8], one: NodeId, other: NodeId| {
-        // A file of a layer that both have is the same one.
+        // If both names are from the same common layer, they are the same file.
         if old.node(one).layer == new.node(other).layer && old.node(one).layer < common {
             return Ok(true);
         }
@@ -93,7 +93,7 @@ fn diff(args: &Args, before: &Content<'_>, after: &Content<'_>) -> anyhow::Resul
     Ok(ExitCode::SUCCESS)
 }
 
-/// The layers that both images have. They are read only where the others need them to be known.
+/// The content of the layers that both images have. They are read only if another layer needs to know what is in them.
 fn read_base(layers: &dyn Layers, common: usize) -> Result<Tree, TreeError> {
     let mut tree = Tree::empty();
     for layer in 0..common {
@@ -123,7 +123,7 @@ struct Line<'l> {
     layer: Option<DiffId>,
 }
 
-/// The layer that a name is from: of the second image, or, if it is gone, of the first.
+/// The layer that a changed name is from: of the second image, or, if the name is deleted, of the first.
 fn layer_of(change: &Change, old: &Tree, new: &Tree, before: &Content<'_>, after: &Content<'_>) -> Option<DiffId> {
     match (change.after, change.before) {
         (Some(id), _) => after.diff_ids.get(new.node(id).layer).copied(),

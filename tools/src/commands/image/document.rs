@@ -62,7 +62,7 @@ fn last_tagged(image: &Image) -> anyhow::Result<String> {
 fn root_fs(image: &Image) -> Value {
     let rootfs = image.config.rootfs.as_ref();
     let mut root_fs = json!({ "Type": rootfs.map_or("", |rootfs| rootfs.kind.as_str()) });
-    // As they are written: docker shows even those that name no layer.
+    // docker shows the digests as they are written, even those that name no layer.
     if let Some(layers) = rootfs.map(|rootfs| &rootfs.diff_ids).filter(|layers| !layers.is_empty()) {
         root_fs["Layers"] = json!(layers);
     }

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
 }
 
 impl To {
-    /// Docker's words, before anything is read.
+    /// Refuses, in docker's words and before anything is read, to write to a terminal.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         if self.output.is_none() && std::io::stdout().is_terminal() {
             bail!("cowardly refusing to save to a terminal. Use the -o flag or redirect");
@@ -46,7 +46,7 @@ impl To {
         Ok(())
     }
 
-    /// Writes everything that the layers show together.
+    /// Writes the tree that the layers make together.
     pub(crate) fn export(&self, layers: &dyn Layers) -> anyhow::Result<ExitCode> {
         let interrupted = signals::interrupted()?;
         let tree = read_tree(layers, None)?;

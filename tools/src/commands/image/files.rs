@@ -39,7 +39,7 @@ pub(crate) struct Args {
 /// Columns of a step.
 const STEP: usize = 30;
 
-/// Lines that are sent together.
+/// Lines are written together until they have this many bytes.
 const TOGETHER: usize = 64 << 10;
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
@@ -52,7 +52,7 @@ fn list(args: &Args, content: &Content<'_>) -> anyhow::Result<ExitCode> {
     let given = args.path.as_ref().map_or(&b""[..], |path| path.as_bytes());
     let (path, id) = match tree.find(given, false) {
         Ok(found) => found,
-        // It may be among what is gone.
+        // The path may be among those that layers have taken away.
         Err(_) if args.deleted && removed.iter().any(|removed| is_below(&removed.path, given)) => {
             (given.to_vec(), Tree::ROOT)
         }
@@ -79,7 +79,7 @@ fn is_below(path: &[u8], dir: &[u8]) -> bool {
     dir.is_empty() || path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
-/// Lines that leave together.
+/// Lines that are written together.
 struct Lines {
     text: String,
 }
@@ -196,7 +196,7 @@ fn removed_line(args: &Args, content: &Content<'_>, removed: &Removed) -> anyhow
     Ok(format!("deleted    {:>9} {:>10} {:16} {by} {step:STEP$} {path} (of {from})", "", removed.size, ""))
 }
 
-/// The letter of `ls`, and a word for programs.
+/// The type of a node: the letter of `ls`, and a word for programs.
 fn kind(node: &Node) -> (char, &'static str) {
     match node.kind {
         Kind::Directory { .. } => ('d', "directory"),

@@ -78,7 +78,7 @@ fn rows(catalog: &Catalog, image: &Image, args: &Args) -> anyhow::Result<Vec<Row
         ]));
     }
     rows.reverse();
-    // The image itself, then those it was built from, one a step, as long as they are known.
+    // The image itself, and the images from which it was built, one for each step, as far as the store knows them.
     let known = std::iter::successors(Some(image), |image| catalog.images.get(&image.parent_id()?));
     for (row, image) in rows.iter_mut().zip(known) {
         row.insert("ID", shown_id(image.id, args.no_trunc));

@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let now = Zoned::now();
     let describe = |layer: Option<DiffId>| {
         let layer = layer.unwrap_or_else(|| DiffId(Digest::hash(b"")));
-        // Docker says so of files, too.
+        // docker uses this comment for files, too.
         let comment = if args.message.is_empty() { "Imported from -" } else { &args.message };
         let config = imported_config(layer, &config, comment, &created(&now), &platform);
         NewImage { config, parent: None, tag: name.map(|name| (name, rfc3339_nano(&now))) }
@@ -99,7 +99,7 @@ pub(crate) fn created(now: &Zoned) -> String {
     rfc3339_nano(&now.with_time_zone(TimeZone::UTC))
 }
 
-/// A name to give: docker's words for those that cannot be given.
+/// Reads the name to be given to an image. The error for a name that cannot be given is docker's.
 pub(crate) fn parse_name(text: &str) -> anyhow::Result<Reference> {
     match Reference::parse(text) {
         Ok(name) if name.digest().is_some() => bail!("cannot import digest reference"),

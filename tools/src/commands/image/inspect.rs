@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What docker's client makes of the daemon's answer: the text as it was typed.
+/// The message of docker's client, with the text as it was typed.
 fn not_found(text: &str) -> anyhow::Error {
     let error = no_such_image(text).to_string();
     match error.strip_prefix("No such image: ") {

@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     if let Some(reference) = args.reference.as_ref().filter(|reference| !reference.is_empty()) {
         filters.add("reference", reference);
     }
-    // As dockerd has it from version 25 on.
+    // dockerd has this filter from version 25 on.
     filters.check_with(docker_format::filter::Command::ImageList, &["until"])?;
     let view = View::read(root, driver, Needs::LISTING)?;
     view.root.expect_images()?;
@@ -90,14 +90,14 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// The ids of all layers that are of use, with all below them.
+/// Prints the chain ids of all layers that can be used, with all layers below them.
 fn list_layers(view: &View) -> anyhow::Result<ExitCode> {
     let faulty = |damage: &Damage| match damage {
         Damage::LayerFault { layer, .. } => Some(*layer),
         _ => None,
     };
     let faulty: BTreeSet<ChainId> = view.damage().iter().filter_map(faulty).collect();
-    // What stands on a layer that is of no use is of none either.
+    // A layer that stands on an unusable layer cannot be used either.
     let is_whole = |layer: ChainId| view.catalog.chain(layer).all(|below| !faulty.contains(&below.chain_id));
     for layer in view.catalog.layers.values().flatten().map(|layer| layer.chain_id).filter(|layer| is_whole(*layer)) {
         output::say(&layer.to_string())?;
@@ -135,7 +135,7 @@ type Name<'c> = [&'c str; 3];
 
 const NONE: &str = "<none>";
 
-/// What is to be seen of digests.
+/// How digests are shown.
 #[derive(Debug, Clone, Copy)]
 struct Digests {
     /// Each has a row of its own.

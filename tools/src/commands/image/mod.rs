@@ -30,7 +30,7 @@ pub(crate) fn shown_id(id: ImageId, whole: bool) -> String {
     if whole { id.to_string() } else { id.0.short() }
 }
 
-/// What dockerd says of a name that no image has, and of a text that is none.
+/// What dockerd says if no image has this name, or if the text is no name.
 pub(crate) fn no_such_image(text: &str) -> anyhow::Error {
     if layerfs::Digest::from_hex(text.strip_prefix("sha256:").unwrap_or(text)).is_ok() {
         return anyhow!("No such image: sha256:{}", text.strip_prefix("sha256:").unwrap_or(text));

@@ -134,7 +134,7 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
     Ok(status(complete))
 }
 
-/// dockerd names a name that is none in fewer words.
+/// For a text that is no name, dockerd's message, which is shorter than the library's.
 fn in_dockers_words(error: SelectError) -> anyhow::Error {
     match error {
         SelectError::Reference(error) => anyhow::anyhow!(reference_error(&error)),
@@ -146,7 +146,7 @@ fn status(complete: bool) -> ExitCode {
     if complete { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
-/// Says which images of a whole store cannot be saved. Returns whether there are none.
+/// Says which images of a whole store cannot be saved. Returns whether all can be.
 fn report_left_out(view: &View, selection: &Selection) -> bool {
     damage::report(NAME, view);
     let empty = view.catalog.images.keys().filter(|id| !selection.contains_key(id));
@@ -192,7 +192,7 @@ fn is_layout(path: &Path) -> bool {
     ["index.json", "manifest.json"].iter().any(|name| path.join(name).exists())
 }
 
-/// The layers that a daemon would load.
+/// The layers that a daemon would load, which are those that can be used.
 fn usable_layers(catalog: &Catalog) -> impl Iterator<Item = ChainId> {
     catalog.layers.values().flatten().map(|layer| layer.chain_id)
 }
@@ -205,7 +205,7 @@ fn read_list(path: &Path) -> anyhow::Result<Vec<ChainId>> {
     ids.map(|(at, line)| line.parse().with_context(|| format!("{}, line {at}", path.display()))).collect()
 }
 
-/// What would be written, for a person.
+/// Tells a person what would be written.
 fn tell(plan: &Plan) -> anyhow::Result<()> {
     for image in &plan.images {
         let names = if image.names.is_empty() { "<none>".to_owned() } else { image.names.join(", ") };

@@ -9,7 +9,7 @@ use snapshot::reference::Reference;
 /// What to leave out.
 #[derive(Debug, Default)]
 pub(super) struct Selection<'a> {
-    /// Images that others were built from, and that have no name, too.
+    /// Also the images without a name from which others were built.
     pub(super) all: bool,
     /// Only those without a tag and without children, or only those with a name.
     pub(super) dangling: Option<bool>,

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let target = match Reference::parse(&args.target) {
         Ok(target) if target.digest().is_some() => bail!("refusing to create a tag with a digest reference"),
         Ok(target) => Ok(target.with_default_tag()),
-        // The daemon's word, which comes after the image was found.
+        // dockerd's message. dockerd says this only after it has found the image.
         Err(ReferenceError::NamedLikeAlgorithm { .. }) => {
             Err("refusing to create an ambiguous tag using digest algorithm as name")
         }

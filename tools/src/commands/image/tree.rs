@@ -8,7 +8,7 @@
 //!    e11c03d58a6f  1.1kB of 13.5MB  app:2 (9f2c41d07b3e)
 //! ```
 //!
-//! Only where several layers stand on one is anything indented, so that a chain of a hundred layers is a list.
+//! Only where several layers stand on one layer are lines indented, so that a chain of a hundred layers is a plain list.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -57,13 +57,13 @@ struct Node {
     chain_id: ChainId,
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<ChainId>,
-    /// Layers below it.
+    /// The number of layers below it.
     depth: usize,
     /// Its own size in bytes.
     size: u64,
-    /// With all below it.
+    /// The size of it and all layers below it, in bytes.
     total: u64,
-    /// Images that have it.
+    /// The number of images that have it.
     shared_by: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_by: Option<String>,
@@ -73,7 +73,7 @@ struct Node {
     containers: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     damage: Option<String>,
-    /// Where it stands among the branches.
+    /// The branch that it is on.
     #[serde(skip)]
     branch: Option<Branch>,
 }
@@ -81,9 +81,9 @@ struct Node {
 /// A place where the tree branches: one of several layers on one parent.
 #[derive(Debug, Clone, Copy)]
 struct Branch {
-    /// The layer that this branch begins with, by its place in the list.
+    /// The place in the list of the layer with which this branch begins.
     first: usize,
-    /// The layer below it.
+    /// The place in the list of the layer on which the branch stands.
     below: Option<usize>,
     /// Whether it is the last one on its parent.
     last: bool,
@@ -134,7 +134,7 @@ fn tree(catalog: &Catalog, wanted: &[ImageId]) -> Vec<Node> {
     let shown = |chain: &ChainId| wanted.is_empty() || chosen.contains(chain);
     let mut children: BTreeMap<Option<ChainId>, Vec<ChainId>> = BTreeMap::new();
     for (chain, layer) in catalog.layers.iter().filter(|(chain, _)| shown(chain)) {
-        // What is damaged stands nowhere.
+        // A damaged layer has no parent that is known.
         let parent = layer.as_ref().ok().and_then(|layer| layer.parent);
         children.entry(parent).or_default().push(*chain);
     }
@@ -161,7 +161,8 @@ struct Placed {
 /// Each layer after the one it stands on. Takes no more memory than there are layers, whatever stands on what.
 fn arrange(mut children: BTreeMap<Option<ChainId>, Vec<ChainId>>) -> Vec<Placed> {
     let mut arranged: Vec<Placed> = Vec::new();
-    // Each with the place of its parent, and whether it is the last of several.
+    // The layers that are still to be placed: each with the place of its parent, and, if it is one of several on that parent,
+    // whether it is the last.
     let mut left: Vec<(ChainId, Option<usize>, Option<bool>)> = Vec::new();
     let push = |left: &mut Vec<_>, on: Vec<ChainId>, below: Option<usize>| {
         let several = on.len() > 1;
@@ -181,7 +182,8 @@ fn arrange(mut children: BTreeMap<Option<ChainId>, Vec<ChainId>>) -> Vec<Placed>
     arranged
 }
 
-/// The steps of images that have made layers. Looked for once for each image: histories can be as long as chains.
+/// The steps that made the layers of images. They are looked up once for each image, since a history can be as long as a
+/// chain of layers.
 #[derive(Default)]
 struct Steps<'c>(HashMap<ImageId, Vec<&'c str>>);
 
@@ -222,10 +224,10 @@ fn node<'c>(catalog: &'c Catalog, placed: &Placed, below: u64, steps: &mut Steps
     }
 }
 
-/// Branches that are drawn of a layer that stands in more: a line is not longer, however deep it stands.
+/// The most branches that are drawn before a layer, so that a line does not get longer, however deep the layer stands.
 const DRAWN: usize = 20;
 
-/// What stands before a layer: a rail for each branch that goes on below it.
+/// What is drawn before a layer: a rail for each branch that goes on below its line.
 fn rails(branch_at: impl Fn(usize) -> Option<Branch>, place: usize) -> String {
     let mut rails = Vec::new();
     let mut next = branch_at(place);

@@ -33,7 +33,7 @@ use crate::columns::{self, Fit, Table};
 use crate::output::{self, counted, escape};
 use crate::steps;
 
-/// What is wanted of an archive.
+/// What the user wants to know of an archive.
 pub(super) struct Wanted<'a> {
     /// Files, or a verdict on them.
     pub(super) files: bool,
@@ -43,12 +43,12 @@ pub(super) struct Wanted<'a> {
     pub(super) json: bool,
 }
 
-/// Endings of archives' names.
+/// Endings of file names by which an archive is known.
 const ENDINGS: [&str; 10] =
     [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".oci"];
 
-/// Whether an argument means an archive and no image: standard input, what is spelled as a path or called as archives are, or a
-/// layout that is there.
+/// Whether an argument means an archive and not an image: it is `-` for standard input, is spelled as a path, ends as the
+/// names of archives do, or is a directory that holds a layout.
 pub(super) fn is_archive(argument: &str) -> bool {
     let path = Path::new(argument);
     let spelled = argument.starts_with(['.', '/']) || ENDINGS.iter().any(|ending| argument.ends_with(ending));
@@ -77,7 +77,7 @@ pub(super) fn run(argument: &str, wanted: &Wanted<'_>) -> anyhow::Result<ExitCod
     Ok(ExitCode::from(u8::from(failed)))
 }
 
-/// An error with what caused it.
+/// An error and its causes, on one line.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -88,7 +88,7 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The sums of an image: in the archive, tars, content, files.
+/// The sums of an image: bytes in the archive, bytes of tars, bytes of files, number of files.
 #[derive(Default)]
 struct Sums {
     stored: u64,

@@ -55,7 +55,7 @@ fn line(kind: &str, id: &str, name: &str, sizes: &Sizes, damage: Option<&str>) -
 
 fn usage(start: [&str; 3], usage: &Usage, sizes: Option<&Sizes>, end: [&str; 2]) -> anyhow::Result<()> {
     let ([kind, id, name], [damage, raw]) = (start, end);
-    // What the cell shows is not the name: a program can still have it.
+    // If the cell had to be changed, the raw name is given as well, so that a program still gets the name.
     let changed = output::csv_cell(name) != output::csv_cell("") && output::escape(name) != name
         || name.starts_with(['=', '+', '-', '@']);
     let raw = if raw.is_empty() && changed { STANDARD.encode(name) } else { raw.to_owned() };

@@ -13,14 +13,14 @@ use snapshot::usage::{Account, Part};
 use super::rules::{Rules, Verdict};
 use crate::exit::Usage;
 
-/// Entries of each list that are shown where `--top` does not say.
+/// How many entries of each list are shown if `--top` does not say.
 pub(super) const SHOWN: usize = 20;
 
 /// What is known of the files of layers.
 #[derive(Debug)]
 pub(super) struct FileReport {
     pub(super) files: Files,
-    /// By id and name, in the order of the images.
+    /// The images, in the order in which they are listed.
     pub(super) images: Vec<ImageWaste>,
     /// Whether this is of an archive, where nothing is allocated.
     pub(super) archived: bool,
@@ -47,7 +47,7 @@ pub(super) struct LargeDirectory {
     pub(super) files: u64,
 }
 
-/// What is smaller than this part of a layer is none of its largest directories.
+/// A directory that is smaller than one in this many parts of its layer is not listed among the largest.
 const SMALL_PART: u64 = 2_000;
 
 /// The largest directories of some layers, each in one layer. `bytes_of` tells how large a layer is.
@@ -135,7 +135,7 @@ impl FileReport {
         })
     }
 
-    /// The same of an archive.
+    /// Makes the same report of an archive.
     pub(super) fn of_archive(measured: &mut Measured, rules: &Rules, top: usize) -> Self {
         let mut files = Files::default();
         for layer in &mut measured.layers {

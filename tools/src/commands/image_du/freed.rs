@@ -12,7 +12,7 @@ use super::Shown;
 use crate::columns::{Fit, Table};
 use crate::output::{counted, escape};
 
-/// Names of each kind that are shown.
+/// How many names of each kind are shown.
 const NAMES: usize = 3;
 
 pub(super) fn print(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {

@@ -15,7 +15,7 @@ use crate::columns::{self, Fit, Table};
 use crate::output::{counted, escape};
 use crate::steps;
 
-/// Names of other images that are shown of a layer.
+/// How many names of other images are shown for a layer.
 const OTHERS: usize = 2;
 
 pub(super) fn print(shown: &Shown<'_>, id: ImageId, room: Option<usize>, out: &mut String) {

@@ -44,7 +44,7 @@ pub(super) fn write(
     std::fs::write(path, render(&page)).with_context(|| format!("writing {}", path.display()))
 }
 
-/// The data-root as everybody would find it.
+/// The absolute path of the data-root.
 fn root_of(account: &Account<'_>) -> String {
     let root = &account.view.catalog.root;
     std::path::absolute(root).unwrap_or_else(|_| root.clone()).display().to_string()
@@ -62,7 +62,7 @@ fn removable(node: Node, sizes: &Sizes) -> Node {
     node
 }
 
-/// One that is as large as its children are.
+/// A box that is as large as its children together.
 fn group(name: &str, kind: Kind, children: Vec<Node>) -> Option<Node> {
     if children.is_empty() {
         return None;
@@ -77,7 +77,7 @@ fn group(name: &str, kind: Kind, children: Vec<Node>) -> Option<Node> {
     Some(node(name, kind, &usage, None, children))
 }
 
-/// Directories and files of layers that a page has, about: more would make it slow.
+/// About how many directories and files of layers a page has: more would make it slow.
 const FILE_NODES: u64 = 4_000;
 
 /// What the tree is made of.
@@ -88,7 +88,7 @@ struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    /// Every byte once: a layer that several images have stands beside them, not in one of them.
+    /// The tree has every byte once: a layer that several images have stands beside them, and not in one of them.
     fn tree(&self) -> Node {
         let Self { account, report, .. } = self;
         let all: u64 = report.layers.iter().map(|layer| layer.sizes.usage.allocated).sum();
@@ -143,7 +143,7 @@ impl Tree<'_> {
         let one = |container: &ContainerUsage| {
             let mut usage = container.sizes.usage;
             let logs = self.account.usage(&Part::Log(container.id.clone()));
-            // Logs stand with the logs.
+            // Logs have a box of their own, so they are not counted here.
             usage.allocated -= logs.allocated;
             usage.apparent -= logs.apparent;
             usage.files -= logs.files;
@@ -163,7 +163,7 @@ impl Tree<'_> {
         self.report.volumes.iter().map(one).collect()
     }
 
-    /// A layer by the step that made it; with its files if they were looked at.
+    /// A layer, named after the step that made it, with its files if they were read.
     fn layer(&self, layer: &LayerUsage, smallest: u64) -> Node {
         let id = layer.id.0.short();
         let step = steps::readable(&layer.created_by);
@@ -177,7 +177,7 @@ impl Tree<'_> {
     }
 }
 
-/// What is in a directory. Trees are not deep.
+/// The boxes of what is in a directory. The tree of directories is not deep, so recursion is safe.
 fn from_tree(tree: TreeNode) -> Vec<Node> {
     let one = |child: TreeNode| {
         let kind = if child.is_directory { Kind::Directory } else { Kind::File };

@@ -1,4 +1,4 @@
-//! Which come first, and how many are shown.
+//! The order of the entries, and how many are shown.
 
 use snapshot::usage::report::{DiskReport, Sizes};
 
@@ -22,7 +22,7 @@ pub(super) enum Sort {
 }
 
 impl Sort {
-    /// Smallest first: the largest value, or the name.
+    /// The key by which an entry is sorted: the largest value first, or the name.
     fn key(self, sizes: &Sizes, name: &str, id: &str) -> (std::cmp::Reverse<u64>, String) {
         let value = match self {
             Self::Allocated => sizes.usage.allocated,
@@ -31,14 +31,14 @@ impl Sort {
             Self::Unique => sizes.unique,
             Self::Files => sizes.usage.files,
             Self::Inodes => sizes.usage.inodes,
-            // Nameless ones last.
+            // Entries without a name come last.
             Self::Name => u64::from(!name.is_empty()),
         };
         (std::cmp::Reverse(value), format!("{name}\0{id}"))
     }
 }
 
-/// Sorts everything in the report and cuts it to `top` each. The lines of what nobody owns are all shown.
+/// Sorts every list of the report and cuts it to `top` entries. The list of what nobody owns is always whole.
 pub(super) fn sort(report: &mut DiskReport, by: Sort, top: Option<usize>) {
     let first = |names: &[String]| names.first().cloned().unwrap_or_default();
     report.images.sort_by_cached_key(|image| {

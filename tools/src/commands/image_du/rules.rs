@@ -27,7 +27,7 @@ pub(super) struct RuleFlags {
     ci_config: Option<std::path::PathBuf>,
 }
 
-/// What is allowed; `None` where everything is.
+/// The thresholds; `None` where everything is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Rules {
     lowest_efficiency: Option<f64>,
@@ -47,17 +47,17 @@ const EFFICIENCY: &str = "lowestEfficiency";
 const BYTES: &str = "highestWastedBytes";
 const PERCENT: &str = "highestUserWastedPercent";
 
-/// Bytes of the longest file that is read.
+/// The most bytes of a file of thresholds that are read.
 const MAX_FILE: u64 = 1 << 20;
 
 impl RuleFlags {
-    /// Whether thresholds are wanted at all.
+    /// Whether the user gave any threshold.
     pub(super) fn any(&self) -> bool {
         let flags = [&self.lowest_efficiency, &self.highest_wasted_bytes, &self.highest_user_wasted_percent];
         self.ci_config.is_some() || flags.iter().any(|flag| flag.is_some())
     }
 
-    /// Flags go before the file.
+    /// The thresholds. A flag takes precedence over the file.
     pub(super) fn rules(&self) -> anyhow::Result<Rules> {
         let mut rules = Rules::default();
         if let Some(path) = &self.ci_config {
@@ -128,7 +128,7 @@ impl Rules {
     }
 }
 
-/// `key: value` on a line, comments and quotes taken away: as much of YAML as such a file has.
+/// The `key: value` lines, without comments and quotes: files of thresholds have no other YAML.
 fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().filter_map(|line| {
         let line = if line.trim_start().starts_with('#') { "" } else { line };

@@ -75,14 +75,14 @@ fn rows(shown: &Shown<'_>, out: &mut String) {
     out.push_str(&align(&table));
 }
 
-/// With the share, but for the build cache: docker gives none there.
+/// The reclaimable bytes with their share of the total; without the share for the build cache, as docker prints it.
 fn reclaimable(kind: &str, row: &UsageRow) -> String {
     let bytes = human_size(row.reclaimable as f64, 4);
     let percent = row.percent().filter(|_| kind != BUILD_CACHE);
     percent.map_or_else(|| bytes.clone(), |percent| format!("{bytes} ({percent}%)"))
 }
 
-/// What all have, after the names and before the remarks.
+/// The columns that all tables have, after the names and before the remarks.
 const ALLOCATED: (&str, Fit) = ("ALLOCATED", Fit::Whole);
 const APPARENT: (&str, Fit) = ("APPARENT", Fit::Drop(1));
 const SHARED: (&str, Fit) = ("SHARED", Fit::Drop(0));
@@ -102,7 +102,7 @@ fn numbers(sizes: &Sizes) -> [String; 6] {
     ]
 }
 
-/// A table with a title; none if there is nothing in it.
+/// A table with a title; nothing if the table is empty.
 pub(super) fn titled<const N: usize>(title: &str, table: &Table<N>, room: Option<usize>, out: &mut String) {
     if !table.is_empty() {
         let _ = write!(out, "\n{title}\n{}", table.render(room));

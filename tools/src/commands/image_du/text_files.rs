@@ -1,4 +1,4 @@
-//! What `--files` tells people.
+//! The report of `--files` for people.
 
 use std::fmt::Write as _;
 
@@ -9,16 +9,16 @@ use super::text::titled;
 use crate::columns::{Fit, Table};
 use crate::output::{counted, escape};
 
-/// A path of bytes, as far as it is text.
+/// A path as text; bytes that are no UTF-8 are replaced.
 fn path(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Images whose repeated paths are shown where no image was asked for.
+/// Of how many images the repeated paths are shown if no image was asked for.
 const WORST: usize = 3;
 
 pub(super) fn print(report: &FileReport, top: usize, room: Option<usize>, out: &mut String) {
-    // In an archive nothing is allocated; columns that are empty are none.
+    // An archive allocates nothing on disk, and an empty column is not shown.
     let allocated = |bytes: u64| if report.archived { String::new() } else { size(bytes) };
     let mut table = Table::new([
         ("ALLOCATED", Fit::Whole),

@@ -1,4 +1,4 @@
-//! The plan carried out: made once more while nobody else can write, and done in one transaction.
+//! Carries out the plan: it is made once more while nobody else can write, and done in one transaction.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -14,19 +14,19 @@ use super::{Cli, NAME};
 use crate::flags::writable;
 use crate::{output, signals};
 
-/// Removes what the plan says; `plan` becomes what is gone. Returns whether something stays that was to go, and where the rest
-/// was moved to if it was not deleted.
+/// Removes what the plan says, and sets `plan` to what is gone. Returns whether something could not be removed, and the
+/// directory to which everything was moved if it was not deleted.
 pub(super) fn apply(
     cli: &Cli,
     before: View,
     policy: &Policy,
     plan: &mut Plan,
 ) -> anyhow::Result<(bool, Option<PathBuf>)> {
-    // No descriptor of the root is kept: two openings would be two owners of its lock.
+    // Close every descriptor of the root: a second opening by this process would be refused its own lock.
     drop(before);
     let driver = writable(cli.storage_driver.as_deref())?;
     let interrupted = signals::interrupted()?;
-    // What a change that was interrupted has left is finished or taken back here.
+    // This finishes, or takes back, a change that was interrupted.
     let mut transaction = Transaction::begin(&cli.root, WriteOptions { driver, sync: !cli.no_sync })?;
     let view = View::read_root(DataRoot::find(&cli.root, cli.storage_driver.as_deref())?, Needs::LIVENESS)?;
     let current = Plan::make(&view, policy)?;
@@ -43,7 +43,8 @@ pub(super) fn apply(
     let options = WriteOptions { driver, sync: !cli.no_sync };
     let quarantine = cli.quarantine.as_deref().map(|dir| transaction.keep_in(dir)).transpose()?;
     let summary = match commit(transaction, &edits) {
-        // Remains make room without needing any; then there is some for the record of the rest.
+        // There is no room to write down the change. To remove remains takes up no room and frees some, so remove them first:
+        // then there may be room for the rest.
         Err(error) if error.is_no_space() && quarantine.is_none() => {
             let clears: Vec<Edit> = edits.iter().filter(|edit| matches!(edit, Edit::Clear { .. })).cloned().collect();
             commit(Transaction::begin(&cli.root, options)?, &clears).map_err(explained)?;
@@ -56,7 +57,7 @@ pub(super) fn apply(
         output::complain(NAME, &format!("layer {chain_id} stays: {reason}"));
     }
     let name = view.root.driver_name.as_str();
-    // A second name of a directory that leads somewhere again is nothing to speak of.
+    // A second name of a directory that is in use again need not be mentioned.
     let stays = |kept: &&KeptRemains| plan.items.iter().any(|item| item.thing == Thing::Remains(kept.remains.clone()));
     let kept: Vec<&KeptRemains> = summary.kept_remains.iter().filter(stays).collect();
     for KeptRemains { remains, reason } in &kept {
@@ -86,7 +87,7 @@ fn explained(error: StoreError) -> anyhow::Error {
     }
 }
 
-/// What was left of changes of ours and is gone since: it is part of what was done.
+/// The remains of interrupted changes that were in the first plan and are gone since: clearing them was part of the work.
 fn finished(plan: &Plan, current: &Plan) -> Vec<Item> {
     let is_ours = |item: &&Item| {
         matches!(item.thing, Thing::Change(_) | Thing::Remains(Remains::Registration(_) | Remains::Removal(_)))

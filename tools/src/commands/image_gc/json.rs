@@ -85,7 +85,7 @@ fn names(thing: &Thing) -> &[String] {
     if let Thing::Image { names, .. } = thing { names } else { &[] }
 }
 
-/// What a thing is called in the store.
+/// The id by which the store knows a thing.
 pub(super) fn id(thing: &Thing) -> String {
     match thing {
         Thing::Image { id, .. } => id.to_string(),

@@ -11,10 +11,10 @@ use snapshot::gc::{Amount, Excludes, Label, Pattern, Policy, Target};
 
 use crate::exit::Usage;
 
-/// Bytes of the largest file of excludes that is read.
+/// The most bytes of a file of excludes that are read.
 const MAX_FILE: u64 = 1 << 20;
 
-/// What kubelet takes where only one of both is given, in percent.
+/// The threshold, in percent, that kubelet takes if only the other one is given.
 const HIGH_THRESHOLD: &str = "85";
 const LOW_THRESHOLD: &str = "80";
 
@@ -188,7 +188,7 @@ fn excludes(path: &PathBuf) -> anyhow::Result<Excludes> {
     let mut text = String::new();
     let file = std::fs::File::open(path).with_context(could_not)?;
     file.take(MAX_FILE + 1).read_to_string(&mut text).with_context(could_not)?;
-    // What is cut off might be what keeps an image.
+    // A line that was cut off might be one that keeps an image.
     if text.len() as u64 > MAX_FILE {
         return Err(Usage(format!("{}: longer than {MAX_FILE} bytes", path.display())).into());
     }

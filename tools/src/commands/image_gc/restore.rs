@@ -1,4 +1,4 @@
-//! What was moved away, put back.
+//! Puts back what `--quarantine` has moved away.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,13 +10,13 @@ use super::{Cli, NAME};
 use crate::flags::writable;
 use crate::{output, rootless};
 
-/// Things that are named; of more only the number is said.
+/// How many things are named; if there are more, they are only counted.
 const NAMED: usize = 20;
 
 pub(super) fn restore(cli: &Cli, quarantine: &Path) -> anyhow::Result<ExitCode> {
     rootless::check(&cli.root, "")?;
     let driver = writable(cli.storage_driver.as_deref())?;
-    // A root that is not there is not made for this.
+    // Fails if there is no root: this command must not make one.
     drop(DataRoot::find(&cli.root, driver)?);
     let restored = put_back(&cli.root, quarantine, WriteOptions { driver, sync: !cli.no_sync })?;
     for place in restored.places.iter().take(NAMED) {

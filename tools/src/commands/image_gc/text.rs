@@ -12,7 +12,7 @@ use snapshot::ids::ImageId;
 use super::{Shown, json};
 use crate::output::{self, counted, escape};
 
-/// Entries of a kind that are named; of more only the number is said.
+/// How many entries of a kind are named; if there are more, they are only counted.
 const NAMED: usize = 20;
 
 pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
@@ -32,7 +32,7 @@ fn cells(cells: &[String]) -> String {
 
 fn going(shown: &Shown<'_>, out: &mut String) {
     let items = &shown.plan.items;
-    // With an image go its layers: they are told of apart only where everything is named.
+    // The layers that go with an image are counted with it, and listed by themselves only if everything is named.
     let mut with: HashMap<ImageId, (u64, u64)> = HashMap::new();
     for item in items {
         if let Thing::Layer { with: Some(image), .. } = &item.thing {
@@ -88,7 +88,7 @@ fn row(item: &Item, with: &HashMap<ImageId, (u64, u64)>, shown: &Shown<'_>) -> [
     [item.thing.code().to_owned(), name(&item.thing, &shown.driver), reason, size(bytes)]
 }
 
-/// What people know a thing by.
+/// The name by which people know a thing.
 fn name(thing: &Thing, driver: &str) -> String {
     match thing {
         Thing::Image { id, names } if names.is_empty() => id.0.short(),
@@ -99,7 +99,8 @@ fn name(thing: &Thing, driver: &str) -> String {
     }
 }
 
-/// What stays against what one might expect; the rest, such as images that containers use, only if everything is named.
+/// Things that stay although one might expect them to go. The rest, such as images that containers use, is listed only if
+/// everything is named.
 fn staying(shown: &Shown<'_>, out: &mut String) {
     let mut rows = Vec::new();
     let mut more: BTreeMap<String, u64> = BTreeMap::new();
@@ -130,7 +131,7 @@ fn is_surprising(spared: &Spared) -> bool {
         || matches!(spared.cause, StayCause::MayBeUsedBy(_) | StayCause::OddName(_) | StayCause::Children)
 }
 
-/// The cause without what is only true of one.
+/// The cause in general words, without what is true of one thing only.
 fn in_short(spared: &Spared) -> String {
     let what = match spared.thing {
         Thing::Image { .. } => "of the images stay",

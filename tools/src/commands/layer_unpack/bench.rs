@@ -1,4 +1,4 @@
-//! `--bench`: the same unpacking again and again, each time to where nothing is.
+//! `--bench`: the same unpacking again and again, each time into an empty place.
 //!
 //! For each number of threads one run warms up, and shows how much memory it takes; then come the runs that count; then one
 //! with clocks in it, which says where the time goes. What a run made is removed before the next, outside the measured
@@ -30,18 +30,18 @@ use measuring::file_system;
 /// How to measure.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// Runs that count, with each number of threads.
+    /// How many runs count, with each number of threads.
     pub(super) runs: u16,
     /// Numbers of threads.
     pub(super) threads: Vec<usize>,
-    /// Say nothing of how it goes.
+    /// Report no progress.
     pub(super) quiet: bool,
 }
 
 /// Measures `job` in the directory `to`, which must not exist or be empty, and is left as it was.
 pub(super) fn run(job: &Job<'_>, to: &Path, options: &Options<'_>, plan: &Plan) -> anyhow::Result<Report> {
     let archive_bytes = readable_again(job.archive)?;
-    // What is no archive, or an empty file, is said before a directory is made.
+    // Report an archive that cannot be read, or is empty, before a directory is made.
     let compression = match input::open(job.archive)? {
         Opened::Compressed(_, compression) => Some(compression.to_string()),
         Opened::Archive(_) | Opened::LayerTar(_) | Opened::Pipe(_) => None,
@@ -75,13 +75,13 @@ pub(super) fn run(job: &Job<'_>, to: &Path, options: &Options<'_>, plan: &Plan) 
     })
 }
 
-/// The length of an archive that can be read as often as one likes.
+/// The length of an archive that can be read again and again; a pipe is refused.
 fn readable_again(archive: &Path) -> anyhow::Result<u64> {
     let refused = || Usage(format!("--bench reads the archive several times: {} is not a file", archive.display()));
     if archive.as_os_str() == "-" {
         return Err(refused().into());
     }
-    // A missing file is complained about as always, by whoever opens it.
+    // Whoever opens the archive reports that it is missing, so the message is the same as without `--bench`.
     let Ok(metadata) = std::fs::metadata(archive) else { return Ok(0) };
     if metadata.is_dir() {
         return Ok(length_of_files(archive)?);
@@ -125,7 +125,7 @@ impl Bench<'_> {
         let counted = if threads == 1 { "1 thread".into() } else { format!("{threads} threads") };
         let runs = self.plan.runs;
         self.tell(&format!("{counted}: warming up"));
-        // Warnings are the same each time: they are told once.
+        // Each run has the same warnings, so only the first run prints them.
         let observer: &dyn Observer = if found.is_none() { &Progress::new(NAME, true) } else { &Silent };
         let (first, peak) = with_peak_memory(|| self.once(&options, observer));
         let first = *found.get_or_insert(first?);
@@ -159,13 +159,13 @@ impl Bench<'_> {
         Ok(Run::new(&samples, content, peak, &metered))
     }
 
-    /// One run.
+    /// Makes one run.
     fn once(&self, options: &Options<'_>, observer: &dyn Observer) -> anyhow::Result<Found> {
         let done = self.job.unpack(&self.scratch.run(), options, observer)?;
         Ok((done.format(), Content::of(done.layers().into_iter())))
     }
 
-    /// Removes what the last run made. An interrupt that came after it is noticed here.
+    /// Removes what the last run made, and ends with an error if the user has asked to stop meanwhile.
     fn next(&self) -> anyhow::Result<()> {
         self.scratch.clear()?;
         if self.options.interrupted.load(Ordering::Relaxed) {
@@ -174,7 +174,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Says to a person how it goes. Nothing is drawn while a run is measured.
+    /// Tells a person how the measurement goes. Nothing is drawn while a run is measured.
     fn tell(&self, what: &str) {
         if !self.plan.quiet && std::io::stderr().is_terminal() {
             output::complain(NAME, what);

@@ -1,4 +1,4 @@
-//! What keeps a run from being faster, in a sentence.
+//! What keeps a run from being faster, told in a sentence.
 //!
 //! All threads together have *thread time*: their number times the length of the metered run. What of it is not work on a
 //! processor is lost, in one of four ways:
@@ -14,43 +14,43 @@
 //! at. Otherwise the greatest loss decides. Where there is too little work, and all of the input is one compressed stream
 //! whose decoding took four fifths of the run, it is still the decoding.
 //!
-//! Who holds threads up is told by those stages that only compute: they are held up where there is no free processor, and
-//! the others with them, by the same share of their time. If most of what is held goes beyond that in the stages that ask
-//! the file system for something, then that is it.
+//! Whether the file system or other work on the processors holds threads up is told by the stages that only compute. These
+//! are held up only if no processor is free, and then all other stages lose the same share of their time. If the stages that
+//! ask the file system for something lose more than that, and this is most of the loss, the file system is the cause.
 
 use layerfs::meter::{Cost, Stage};
 
 use super::figures::{Costs, ratio};
 
-/// Losses below this share of the thread time are none.
+/// If less than this share of the thread time is lost, nothing is.
 const BUSY: f64 = 0.05;
 
-/// A run in which one stream is decoded for this share of it waits for that.
+/// If one stream was decoded for this share of the run, the run waited for the decoding.
 const DECODING: f64 = 0.8;
 
-/// A metered run.
+/// A run that was measured with clocks in each stage.
 #[derive(Debug)]
 pub(super) struct Metered<'c> {
     pub(super) threads: usize,
-    /// Processors that the program may use.
+    /// The number of processors that the program may use.
     pub(super) processors: usize,
-    /// Its length, in seconds.
+    /// The length of the run in seconds.
     pub(super) wall: f64,
     pub(super) costs: &'c Costs,
     /// The archive, or the only layer, is one compressed stream.
     pub(super) one_stream: bool,
-    /// Bytes of the layers' tars, and of the longest one.
+    /// The bytes of the layers' tars together, and of the longest one.
     pub(super) tar_bytes: u64,
     pub(super) longest: u64,
 }
 
 impl Metered<'_> {
-    /// Seconds that all threads have together.
+    /// The seconds that all threads have together: their number times the length of the run.
     pub(super) fn thread_time(&self) -> f64 {
         self.threads as f64 * self.wall
     }
 
-    /// Seconds in which a thread was not there, since one alone had something to do.
+    /// The seconds for which threads were missing, since one thread alone had something to do.
     pub(super) fn alone(&self) -> f64 {
         (self.thread_time() - self.costs.attached()).max(0.0)
     }
@@ -60,7 +60,7 @@ impl Metered<'_> {
         self.costs.work().map(|(_, cost)| held(cost)).sum()
     }
 
-    /// What of it is due to the file system, and the stage with the most of that.
+    /// How many of these seconds are due to the file system, and the stage that lost the most of them.
     fn held_by_file_system(&self) -> (f64, &'static str) {
         let computing =
             self.costs.work().filter(|(stage, _)| matches!(stage, Stage::Decode | Stage::Hash | Stage::Journal));
@@ -75,7 +75,7 @@ impl Metered<'_> {
         (sum, most.1)
     }
 
-    /// The sentence.
+    /// The sentence about the bottleneck.
     pub(super) fn bottleneck(&self) -> String {
         let (input, work) = (self.seconds(Stage::Input), self.seconds(Stage::Idle) + self.seconds(Stage::Digest));
         let (alone, held) = (self.alone(), self.held());
@@ -133,7 +133,7 @@ impl Metered<'_> {
     }
 }
 
-/// By how much a stage took longer than it computed.
+/// How many seconds longer than its processor time a stage took.
 fn held(cost: Cost) -> f64 {
     cost.wall.saturating_sub(cost.cpu).as_secs_f64()
 }

@@ -1,20 +1,20 @@
-//! From what runs took to what is said of them.
+//! How the figures of a report are computed from what was measured.
 
 use layerfs::meter::{Cost, Stage};
 
 use measuring::Spread;
 
-/// How much of `amount` went through in a second, in runs that took `walls` seconds.
+/// How much of `amount` was done in a second, in runs that took `walls` seconds.
 pub(super) fn rates(amount: f64, walls: &[f64]) -> Spread {
     spread(walls.iter().map(|&wall| ratio(amount, wall)))
 }
 
-/// The spread of figures; of none, nothing is zero.
+/// The spread of figures; all zeros if there are none.
 pub(super) fn spread(figures: impl IntoIterator<Item = f64>) -> Spread {
     Spread::of(figures).unwrap_or_default()
 }
 
-/// `part` in units of `whole`; nothing of nothing is nothing.
+/// `part` divided by `whole`; zero if `whole` is zero.
 pub(super) fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
@@ -29,7 +29,7 @@ impl Costs {
         self.0.iter().find(|(found, _)| *found == stage).map(|(_, cost)| *cost).unwrap_or_default()
     }
 
-    /// The stages in which something is done.
+    /// The stages in which a thread works.
     pub(super) fn work(&self) -> impl Iterator<Item = (Stage, Cost)> {
         self.0.iter().copied().filter(|(stage, _)| !stage.is_wait())
     }
@@ -39,7 +39,7 @@ impl Costs {
         self.0.iter().copied().filter(|(stage, _)| stage.is_wait())
     }
 
-    /// Seconds of all threads, while they were there.
+    /// The seconds of all threads together, while they were there.
     pub(super) fn attached(&self) -> f64 {
         self.0.iter().map(|(_, cost)| cost.wall.as_secs_f64()).sum()
     }
@@ -61,8 +61,8 @@ impl Costs {
     }
 }
 
-/// What becomes of a time of `first` seconds with `first_threads` threads when it is `now` seconds with `threads`: how many
-/// times as fast, and which share that is of what more threads could give.
+/// What more threads have gained: `first` seconds with `first_threads` threads have become `now` seconds with `threads`.
+/// Returns how many times as fast that is, and which share that is of the most that the added threads could give.
 pub(super) fn scaling((first_threads, first): (usize, f64), (threads, now): (usize, f64)) -> (f64, f64) {
     let faster = ratio(first, now);
     (faster, ratio(faster * first_threads as f64, threads as f64))

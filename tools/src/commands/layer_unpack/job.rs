@@ -1,4 +1,4 @@
-//! What to unpack, into what: once, or as often as a benchmark wants it.
+//! What to unpack, and into what: once, or as often as a benchmark needs it.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use images::unpack::{UnpackForm, UnpackReport};
 
 use crate::input;
 
-/// What is made of an archive.
+/// What to make of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
     /// Images in a data-root.
@@ -20,7 +20,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// The option that asks for it, without its dashes.
+    /// The option that asks for this target, without its dashes.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Root => "root",
@@ -30,7 +30,7 @@ impl Target {
     }
 }
 
-/// All but where to, and how.
+/// What to unpack, without the place to unpack to and the options.
 #[derive(Debug)]
 pub(super) struct Job<'j> {
     pub(super) archive: &'j Path,
@@ -38,7 +38,7 @@ pub(super) struct Job<'j> {
     pub(super) select: &'j Select,
 }
 
-/// What was done.
+/// What was unpacked.
 #[derive(Debug)]
 pub(super) enum Done {
     /// Into a data-root.

@@ -18,7 +18,7 @@ pub(super) struct Sample {
     pub(super) system: f64,
 }
 
-/// Runs `work`, and says what it took: this whole process, which does nothing else meanwhile.
+/// Runs `work` and measures it. What is measured is this whole process, which does nothing else meanwhile.
 pub(super) fn timed<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(T, Sample)> {
     let before = usage()?;
     let start = Instant::now();
@@ -39,13 +39,14 @@ fn duration(time: TimeVal) -> Duration {
     Duration::from_secs(positive(time.tv_sec())) + Duration::from_micros(positive(time.tv_usec()))
 }
 
-/// Runs `work`, and says how much anonymous memory this process had at most, as a thread saw it that looked now and then.
+/// Runs `work`, and returns the most anonymous memory that this process had, as seen by a thread that looks every few
+/// milliseconds.
 pub(super) fn with_peak_memory<T>(work: impl FnOnce() -> T) -> (T, u64) {
     let (stop, stopped) = channel::<()>();
     std::thread::scope(|scope| {
         let watch = move || {
             let mut peak = anonymous_memory();
-            // Ends when the other end is dropped, by a panic, too.
+            // The loop ends when the other end of the channel is dropped, also by a panic.
             while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 peak = peak.max(anonymous_memory());
             }

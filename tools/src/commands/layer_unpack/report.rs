@@ -36,7 +36,7 @@ use super::figures::{rates, ratio, spread};
 use super::measure::Sample;
 use measuring::{Machine, Spread};
 
-/// All of it.
+/// The whole report.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) archive: String,
@@ -64,7 +64,7 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// Of layers with so many bytes and entries.
+    /// The content of layers that have so many bytes and entries each.
     pub(super) fn of(layers: impl Iterator<Item = (u64, u64)>) -> Self {
         let none = Self { layers: 0, entries: 0, tar_bytes: 0, longest_layer_bytes: 0 };
         layers.fold(none, |sum, (bytes, entries)| Self {
@@ -92,7 +92,7 @@ pub(super) struct StageCost {
     pub(super) bytes: u64,
 }
 
-/// Time in which threads waited.
+/// The time that threads waited.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Wait {
     pub(super) stage: &'static str,
@@ -119,7 +119,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Draws the figures from what was measured.
+    /// Computes the figures from what was measured.
     pub(super) fn new(samples: &[Sample], content: Content, peak_rss_anon_bytes: u64, metered: &Metered<'_>) -> Self {
         let walls: Vec<f64> = samples.iter().map(|sample| sample.wall).collect();
         let wall_seconds = spread(walls.iter().copied());

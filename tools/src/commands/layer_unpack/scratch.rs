@@ -19,13 +19,13 @@ use snapshot::dir::Dir;
 const PREFIX: &str = ".layerfs-bench-";
 const RUN: &str = "run";
 
-/// Removes everything that was made when it is dropped.
+/// Removes, when it is dropped, everything that was made.
 #[derive(Debug)]
 pub(super) struct Scratch {
     dir: Dir,
-    /// As it was, unless it was made here.
+    /// The directory's metadata before; `None` if it was made here.
     before: Option<Metadata>,
-    /// Directories made on the way to it, itself included.
+    /// The directories that were made: this one, and those that lead to it.
     _made: Made,
     name: String,
     base: Dir,
@@ -54,7 +54,7 @@ impl Scratch {
         &self.base
     }
 
-    /// Where a run may make something. Nothing is there.
+    /// The path at which a run may make something. Nothing is there before.
     pub(super) fn run(&self) -> PathBuf {
         self.base.join(RUN)
     }
@@ -73,7 +73,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Nobody is there to tell: the failure before is what matters.
+        // Ignore the error: nobody can be told, and the failure before this one matters more.
         let _ = self.dir.remove_tree(&self.name);
         if let Some(before) = &self.before {
             let _ = restore_times(&self.dir, before);
@@ -86,7 +86,7 @@ fn restore_times(dir: &Dir, before: &Metadata) -> anyhow::Result<()> {
     Ok(File::from(dir.owned_fd()?).set_times(times)?)
 }
 
-/// Directories made, the outermost first; those still empty are removed when it is dropped.
+/// Directories that were made, the outermost first. Those that are still empty are removed when this is dropped.
 #[derive(Debug)]
 struct Made(Vec<PathBuf>);
 

@@ -5,7 +5,7 @@ use super::report::{Report, Run, StageCost};
 use docker_format::size::size;
 use measuring::Spread;
 
-/// Its lines.
+/// The lines of the report.
 pub(super) fn lines(report: &Report) -> Vec<String> {
     let mut lines = head(report);
     if report.runs.len() > 1 {
@@ -65,7 +65,7 @@ fn table(runs: &[Run]) -> Vec<String> {
     std::iter::once(title.to_owned()).chain(runs.iter().map(row)).collect()
 }
 
-/// All that is known of one number of threads.
+/// Everything that is known of the runs with one number of threads.
 fn details(run: &Run, tar_bytes: u64) -> Vec<String> {
     let threads = if run.threads == 1 { "1 thread".into() } else { format!("{} threads", run.threads) };
     let Spread { median, min, max, .. } = run.wall_seconds;
@@ -113,7 +113,7 @@ fn stage(cost: &StageCost, all: f64) -> String {
     format!("{start} {:>9} {:>8}", size(cost.bytes), rate(speed))
 }
 
-/// A time with as many digits as say something.
+/// A time with as many digits as are significant.
 fn seconds(seconds: f64) -> String {
     match seconds {
         0.1.. => format!("{seconds:.2} s"),
@@ -121,7 +121,7 @@ fn seconds(seconds: f64) -> String {
     }
 }
 
-/// So much a second, with as many digits as say something.
+/// An amount per second, with as many digits as are significant.
 fn rate(rate: f64) -> String {
     if rate < 100.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
 }

@@ -21,10 +21,10 @@ use crate::output;
 use crate::progress::Progress;
 use crate::signals;
 
-/// The status for what could not be looked at.
+/// The exit status if something could not be looked at.
 const NOT_CHECKED: u8 = 2;
 
-/// The status of every command that was asked to stop.
+/// The exit status of every command that the user has asked to stop.
 const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, clap::Args)]
@@ -57,7 +57,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     match check(args, root, driver) {
         Ok(code) => Ok(code),
-        // Not even looked at: that is no finding.
+        // Nothing was looked at, so this is no finding.
         Err(error) if error.is::<output::Lost>() => Err(error),
         Err(error) => {
             let hint = crate::hints::hint(&error).map_or_else(String::new, |hint| format!("; {hint}"));
@@ -96,7 +96,7 @@ fn check(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitC
     Ok(status(&report))
 }
 
-/// Shows how each layer is read.
+/// Shows how far each layer is read.
 struct Watch<'v> {
     progress: Progress,
     view: &'v View,
@@ -109,7 +109,7 @@ impl<'v> Watch<'v> {
         Self { progress: Progress::new(NAME, quiet), view, numbers }
     }
 
-    /// The number of a layer, by which its bar is known.
+    /// The number of a layer, which says which bar is its own.
     fn number(&self, layer: &LayerRecord) -> usize {
         self.numbers.get(&layer.chain_id).copied().unwrap_or_default()
     }
@@ -132,7 +132,7 @@ impl ReadObserver for Watch<'_> {
     }
 }
 
-/// The images that were asked for; `None` for all.
+/// The images that the user named; `None` for all.
 fn wanted(args: &Args, view: &View) -> anyhow::Result<Option<Vec<ImageId>>> {
     if args.images.is_empty() {
         return Ok(None);

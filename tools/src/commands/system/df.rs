@@ -31,7 +31,7 @@ pub(crate) struct Args {
     format: String,
 }
 
-/// What sizes are taken from.
+/// What the tables are made from.
 struct Usage {
     view: View,
     cache: BuildCache,
@@ -76,7 +76,7 @@ impl Usage {
             ("Containers", df::containers(catalog, written)),
             ("Local Volumes", df::volumes(catalog, |name| sizes::measure_volume(&self.view.root, name))),
         ];
-        // Of containerd's store neither images nor the build cache are read.
+        // This program reads neither images nor the build cache of containerd's store.
         let known = |kind: &str| !catalog.images_elsewhere || kind != "Images";
         let mut shown: Vec<Row> = rows
             .into_iter()
@@ -109,14 +109,14 @@ impl Usage {
         for ((title, (kind, template)), rows) in titles.iter().zip(presets::DISK_USAGE_TABLES).zip(others) {
             text += &format!("\n{title}\n\n{}", kind.render(template, &rows)?);
         }
-        // The client 20.10.24 ends its table of the build cache so, if there is one.
+        // The client 20.10.24 prints an empty line after the table of the build cache, if there is one.
         if !self.cache.records.is_empty() {
             text.push('\n');
         }
         Ok(text)
     }
 
-    /// All of it through one template.
+    /// All four kinds through one template.
     fn document(&self, format: &str) -> anyhow::Result<String> {
         let fields = KINDS.into_iter().zip(self.rows(true)).map(|((name, kind), rows)| {
             let items: Vec<Value> = rows.iter().map(|row| kind.value(row)).collect();
@@ -137,7 +137,7 @@ impl Usage {
         Ok(template.execute(&Value::Struct(Arc::new(context)), MissingKey::Nothing)?)
     }
 
-    /// The images, with the first of their tags only.
+    /// The images, each with its first tag only.
     fn images(&self, whole: bool) -> Vec<Row> {
         let sizes = df::image_sizes(&self.view.catalog);
         let mut images: Vec<_> =

@@ -1,4 +1,5 @@
-//! `layerfs system`: `docker system`, offline; whose a directory is, and mending a store.
+//! `layerfs system`: `docker system`, offline; and commands that docker does not have: who owns a directory, checking a
+//! store, mending it.
 
 pub(crate) mod check;
 pub(crate) mod df;

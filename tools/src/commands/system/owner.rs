@@ -26,17 +26,17 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What is known of one subject. The JSON form is the same.
+/// What is known of one subject. Its JSON form has the same fields.
 #[derive(Debug, Default, Serialize)]
 struct Answer {
-    /// As it was asked for.
+    /// The text that the user gave.
     asked: String,
-    /// What it is, in a few words.
+    /// What the subject is, in a few words.
     what: String,
-    /// The entry of the driver's home.
+    /// The entry of the driver's home to which the subject belongs.
     #[serde(skip_serializing_if = "Option::is_none")]
     entry: Option<PathBuf>,
-    /// What of the entry was asked for.
+    /// The part of the entry that the user asked about.
     #[serde(skip_serializing_if = "Option::is_none")]
     below: Option<PathBuf>,
     /// `live`, `orphan`, `unknown` or `service`.
@@ -85,7 +85,7 @@ struct ImageAnswer {
 struct ContainerAnswer {
     id: String,
     name: String,
-    /// What the subject is to it.
+    /// What the subject is to the image or container.
     role: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     damage: Option<String>,
@@ -122,7 +122,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// What answers are taken from.
+/// What answers are made from.
 struct Asker<'a> {
     view: &'a View,
     catalog: &'a Catalog,

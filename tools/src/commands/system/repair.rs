@@ -37,19 +37,19 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// The report as a program gets it.
+/// The report for a program.
 #[derive(Debug, Serialize)]
 struct Report<'r> {
     /// Whether `steps` were done, or only would be.
     applied: bool,
     steps: Vec<StepReport<'r>>,
-    /// What is damaged and cannot be mended like this.
+    /// What is damaged and cannot be mended by this program.
     unmended: Vec<UnmendedReport<'r>>,
 }
 
 #[derive(Debug, Serialize)]
 struct StepReport<'r> {
-    /// A stable name of what is done.
+    /// The stable name of the repair.
     repair: &'static str,
     #[serde(flatten)]
     subject: SubjectReport,
@@ -75,7 +75,7 @@ struct UnmendedReport<'r> {
     subject: SubjectReport,
     /// What is wrong, in words.
     reason: &'r str,
-    /// A stable name of what helps.
+    /// The stable name of what would help.
     advice: &'static str,
 }
 
@@ -87,7 +87,7 @@ struct SubjectReport {
     id: Option<String>,
 }
 
-/// Status 0 if nothing is wrong, or all of it was mended; 1 if anything is left.
+/// The exit status is 0 if nothing is wrong, or all of it was mended, and 1 if anything is left.
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let driver = writable(driver)?;
     if args.apply {
@@ -132,7 +132,7 @@ fn status(good: bool) -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// All of it for a program; for a person what comes after the steps.
+/// Prints the whole report for a program, or, for a person, what comes after the steps.
 fn end(args: &Args, steps: &[Step], unmended: &[Unmended]) -> anyhow::Result<()> {
     if args.json {
         let steps = steps.iter().map(StepReport::new).collect();

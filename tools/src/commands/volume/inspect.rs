@@ -43,7 +43,7 @@ pub(crate) fn find<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c Volume> {
 pub(crate) fn document(root: &DataRoot, catalog: &Catalog, volume: &Volume) -> Value {
     let record = documents::read_volume(&root.dir, &volume.name).unwrap_or_default();
     let path = mountpoint(catalog, volume);
-    // When the directory was changed last, which docker calls its creation.
+    // docker calls the last change of the directory its creation.
     let changed = std::fs::symlink_metadata(&path)
         .ok()
         .and_then(|stat| Timestamp::from_second(std::os::unix::fs::MetadataExt::ctime(&stat)).ok());

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// `true` and `1`, `false` and `0` (moby v20.10.24 `volume/service/service.go`).
+/// The value of the `dangling` filter: `true` or `1`, `false` or `0` (moby v20.10.24 `volume/service/service.go`).
 fn dangling(filters: &Filters) -> Result<Option<bool>, filter::Error> {
     let values = filters.get("dangling");
     let one_of = |words: [&str; 2]| values.iter().any(|value| words.contains(&value.as_str()));
@@ -78,7 +78,7 @@ fn row(catalog: &Catalog, volume: &Volume) -> Row {
         ("Scope", "local".to_owned()),
         ("Mountpoint", output::name(&mountpoint(catalog, volume)).into_owned()),
         ("Labels", joined(&volume.labels)),
-        // docker's listing does not count them either.
+        // docker's listing does not count links either.
         ("Links", "N/A".to_owned()),
         ("Size", "N/A".to_owned()),
     ])

@@ -8,10 +8,10 @@ use snapshot::view::View;
 
 use crate::output::{self, counted};
 
-/// Files of a layer that are named.
+/// How many files of a layer are named.
 const FILES: usize = 20;
 
-/// Notes of one kind that are listed.
+/// How many notes of one kind are listed.
 const NOTES: usize = 20;
 
 pub(super) fn print(view: &View, report: &Report, read: Option<ReadSoFar>) -> anyhow::Result<()> {
@@ -85,7 +85,7 @@ fn print_finding(view: &View, finding: &Finding) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a finding is about, by the name that people know.
+/// The name by which people know the thing that a finding is about.
 fn place(view: &View, place: &Place) -> String {
     match place {
         Place::References => view.root.images_dir.as_ref().map_or_else(

@@ -1,4 +1,5 @@
-//! Blocks of a stream, compressed by several threads, in order.
+//! Blocks of a stream, compressed by several threads, in order. `layerfs::compress::encode` says how long a block is and how it is
+//! compressed.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,4 +1,5 @@
-//! What becomes of `.wh.` members.
+//! What becomes of `.wh.` members, by the [`WhiteoutMode`] that the driver chooses: a device or an attribute, a deletion, or a
+//! note for later.
 
 use rustix::fs::{FileType, Gid, Mode, Uid, XattrFlags};
 use rustix::io::Errno;

@@ -32,7 +32,7 @@
 //!
 //! Mending a damaged store (`mend.rs`) goes through the same door and the same lock. Each of its steps is whole by itself and may
 //! be done again, so that it has no record: a file is replaced by a rename, a layer is staged as any other, and a record on its
-//! way out is one of step 10.
+//! way out goes as in steps 11 and 12.
 //!
 //! Nothing is deleted that anybody else may need: [`crate::liveness`] knows who claims what, and a record that cannot be read counts as
 //! one that claims everything it might name.

@@ -1,9 +1,9 @@
 //! Deleting trees as fast as the kernel allows: several threads, a directory at a time, by descriptors only.
 //!
-//! No symlink is followed and no mount is entered. The number of open descriptors is bounded whatever the depth: while [this
-//! many](work) directories are open, a subtree is deleted by one thread, which goes back up through `..`. Memory is bounded
-//! whatever the width: while too many names wait, no directory is read on. An entry that cannot be deleted stays, with the
-//! directories above it, and everything else goes all the same.
+//! No symlink is followed and no mount is entered. The number of open descriptors is bounded whatever the depth: when a few
+//! hundred directories are open (`MOST_OPEN` in `work.rs`), a further subtree is deleted by one thread, which goes back up
+//! through `..`. Memory is bounded whatever the width: while too many names wait, no directory is read on. An entry that
+//! cannot be deleted stays, with the directories above it, and everything else goes all the same.
 
 mod error;
 mod names;

@@ -50,7 +50,7 @@ impl TreeNode {
 }
 
 /// The tree of these files, which are in the order of their paths; what is smaller than `smallest` bytes is counted and left
-/// out. The result has at most [`DEEPEST`] nodes for each `smallest` bytes.
+/// out. The result has at most `DEEPEST` nodes for each `smallest` bytes.
 #[must_use]
 pub fn build_tree<'p>(files: impl IntoIterator<Item = PathSize<'p>>, smallest: u64) -> TreeNode {
     // From the root to the directory that the last file was in.

@@ -1,4 +1,4 @@
-//! Which images go by a policy.
+//! Which images go by a policy, and when each was used last: stored, tagged, or stood on by something new.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

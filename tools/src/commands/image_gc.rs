@@ -189,19 +189,19 @@ fn why_not(root: &std::path::Path, driver: Option<&str>) -> anyhow::Result<Optio
 fn complain(shown: &Shown<'_>) {
     let plan = shown.plan;
     for doubt in &plan.doubts {
-        output::complain(NAME, &format!("nothing goes, since it cannot be told who needs what: {doubt}"));
+        output::complain(NAME, &format!("nothing is removed, since it is not known who needs what: {doubt}"));
     }
     for pattern in &plan.unused_patterns {
         output::complain(NAME, &format!("--keep {pattern} means no image"));
     }
     if plan.unread > 0 {
         let entries = output::entries(plan.unread);
-        output::complain(NAME, &format!("{entries} could not be read and count as nothing"));
+        output::complain(NAME, &format!("{entries} could not be read: the bytes do not include this"));
     }
     if plan.may_share_blocks {
         output::complain(NAME, "files may share blocks on this file system: less may be freed than is said");
     }
     if let Some(refusal) = &shown.refusal {
-        output::complain(NAME, &format!("it could not be removed now: {refusal}"));
+        output::complain(NAME, &format!("this plan could not be carried out now: {refusal}"));
     }
 }

@@ -119,13 +119,13 @@ fn commit(
     } else {
         // The layer's tar is made on another thread while this one unpacks it.
         std::thread::scope(|scope| {
-            let (reader, writer) = std::io::pipe().context("a pipe")?;
+            let (reader, writer) = std::io::pipe().context("making a pipe")?;
             let (ended, end) = sync_channel(1);
             let (tree, stop) = (&tree, &*interrupted);
             let write = move || {
                 let _ = ended.send(write_layer(tree, layers, writer, stop));
             };
-            std::thread::Builder::new().spawn_scoped(scope, write).context("a thread")?;
+            std::thread::Builder::new().spawn_scoped(scope, write).context("starting a thread")?;
             let layer = Box::new(BufReader::with_capacity(128 << 10, Whole { reader, end: Some(end) }));
             anyhow::Ok(store_image(root, &image.diff_ids, Some(layer), &request, describe)?)
         })?

@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let mut config = RunConfig::default();
     images::change::apply(&mut config, &args.change)?;
     if args.file.as_os_str() == "-" && std::io::stdin().is_terminal() {
-        return Err(Usage("nothing is imported from a terminal".into()).into());
+        return Err(Usage("refusing to read a tar from a terminal: give a file, or redirect".into()).into());
     }
     rootless::check(root, "")?;
     let interrupted = signals::interrupted()?;

@@ -32,7 +32,10 @@ pub(super) fn restore(cli: &Cli, quarantine: &Path) -> anyhow::Result<ExitCode> 
         output::complain(NAME, &format!("{} stays in the quarantine: something else is there now", place.display()));
     }
     for name in &restored.lost_names {
-        output::complain(NAME, &format!("{name} is not given back: another image has it, or its own is not there"));
+        output::complain(
+            NAME,
+            &format!("the name {name} is not put back: another image has it, or its own image is not in the store"),
+        );
     }
     Ok(ExitCode::from(u8::from(!restored.occupied.is_empty() || !restored.lost_names.is_empty())))
 }

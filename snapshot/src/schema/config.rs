@@ -1,4 +1,5 @@
-//! Image configs: what dockerd decodes one into, and what it refuses. The config itself is its bytes.
+//! Image configs: what dockerd reads from one, and which ones it refuses. The image's id is the digest of the config's
+//! bytes, so those are kept as they are.
 //!
 //! Follows moby v20.10.24 `image/image.go` and `image/rootfs.go`.
 
@@ -15,8 +16,8 @@ pub const MAX_CONFIG: usize = 8 << 20;
 /// Layers that Docker stacks (moby `layer/layer_store.go`, `maxLayerDepth`).
 pub const MAX_LAYERS: usize = 125;
 
-/// Steps of a history that are read. Docker has no limit; a file of nothing but empty steps would take thirty times its
-/// size in memory.
+/// The most steps of a history that are read. Docker has no limit; a file of nothing but empty steps would take thirty
+/// times its size in memory.
 const MAX_STEPS: usize = 100_000;
 
 go_struct! {
@@ -24,7 +25,7 @@ go_struct! {
     pub struct ImageFields {
         id: Checked<String> = "id",
         parent: Checked<String> = "parent",
-        /// What was said when it was made.
+        /// The comment that was given when it was made.
         pub comment: String = "comment",
         /// When it was made.
         pub created: Time = "created",
@@ -36,7 +37,7 @@ go_struct! {
         pub docker_version: String = "docker_version",
         /// Who made it.
         pub author: String = "author",
-        /// What its containers run with; `None` where it has none, which filters treat apart.
+        /// What its containers run with; `None` where the key is missing, which filters tell from an empty one.
         pub config: Option<RunConfig> = "config",
         /// The processor it is for; empty where the config has none.
         pub architecture: String = "architecture",
@@ -60,7 +61,7 @@ go_struct! {
     pub struct RootFs {
         /// `layers`; docker does not look at it.
         pub kind: String = "type",
-        /// The digests of the layers, base first, as they are written.
+        /// The diff ids of the layers, base first, as they are written.
         pub diff_ids: Vec<String> = "diff_ids",
     }
 }
@@ -75,7 +76,7 @@ go_struct! {
         pub author: String = "author",
         /// By which command.
         pub created_by: String = "created_by",
-        /// What was said about it.
+        /// The comment that was given for this step.
         pub comment: String = "comment",
         /// Whether it made no layer.
         pub empty_layer: bool = "empty_layer",
@@ -121,7 +122,7 @@ pub struct ImageConfig {
     pub diff_ids: Vec<DiffId>,
     /// All that the config says.
     pub fields: ImageFields,
-    /// Empty texts before the first layer: dockerd's chain ids begin after them.
+    /// How many empty texts stand before the first diff id. dockerd skips them when it computes chain ids.
     empty_diff_ids: usize,
 }
 
@@ -129,7 +130,7 @@ pub struct ImageConfig {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidConfig {
-    /// It is not decoded.
+    /// dockerd's decoder refuses it.
     #[error("{0}")]
     Decode(DecodeError),
     /// It has no `rootfs`.
@@ -140,7 +141,7 @@ pub enum InvalidConfig {
     DiffId {
         /// Its place, from 0.
         at: usize,
-        /// What is there, or its beginning.
+        /// The text found there, or its beginning.
         found: String,
     },
     /// The operating system is spelled in a way at which dockerd 20.10 crashes, at every start.
@@ -152,7 +153,7 @@ pub enum InvalidConfig {
     /// It is for another operating system.
     #[error("cannot load {os} image on linux")]
     Os {
-        /// Which.
+        /// The operating system that it is for.
         os: String,
     },
     /// It has more layers than Docker stacks.

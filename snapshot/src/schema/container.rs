@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! containers/<id>/config.v2.json    the container, state included
-//! containers/<id>/hostconfig.json   what it was given of the host; may be missing
+//! containers/<id>/hostconfig.json   mounts, ports, limits: what it uses of the host; may be missing
 //! ```
 //!
 //! dockerd decodes the first JSON value of each file into its structs; a container whose files it cannot decode is not
@@ -21,10 +21,10 @@ use crate::ids::{ContainerId, ImageId};
 pub const CONTAINERS: &str = "containers";
 /// The file that holds a container's config and state.
 pub const CONFIG: &str = "config.v2.json";
-/// The file that holds what a container was given of the host.
+/// The file that holds a container's host config: mounts, ports, limits.
 pub const HOST_CONFIG: &str = "hostconfig.json";
 
-/// The type of a mount point that shows an image (from version 28 on).
+/// The type of a mount point that shows an image (Docker 28 and later).
 const IMAGE: &str = "image";
 
 /// Bytes of the largest file that is read. Docker has no limit of its own.
@@ -50,13 +50,13 @@ pub enum ContainerFault {
     },
 }
 
-/// What a container's files say at which dockerd crashes.
+/// Something in a container's files that makes dockerd crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Crash {
     /// What it is.
     pub cause: CrashCause,
-    /// Whether dockerd crashes while it reads the files, and not only once it has found the container's writable layer:
-    /// then it does so whatever else is wrong with the container.
+    /// Whether dockerd crashes while it reads the files: then it crashes whatever else is wrong with the container.
+    /// Otherwise it crashes only after it has found the container's writable layer.
     pub on_read: bool,
 }
 
@@ -110,7 +110,7 @@ pub struct ContainerRecord {
     pub driver: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// What its state is on disk.
+    /// Its state as the disk has it.
     pub state: State,
     /// Volumes and directories it has mounted.
     pub mount_points: Vec<MountPoint>,
@@ -120,7 +120,7 @@ pub struct ContainerRecord {
     pub ports: Vec<Port>,
     /// The operating system it was made for.
     pub os: String,
-    /// What its files say at which dockerd crashes when it has loaded the container: it does not start then.
+    /// What in its files makes dockerd crash at its start, if anything does.
     pub crash: Option<Crash>,
 }
 
@@ -146,7 +146,7 @@ pub struct MountPoint {
     pub source: String,
     /// Where it is in the container.
     pub destination: String,
-    /// Of an image: the entry of `layerdb/mounts` that shows it (moby v28.5.2 `daemon/volumes_unix.go`).
+    /// For an image: the entry of `layerdb/mounts` that shows it (moby v28.5.2 `daemon/volumes_unix.go`).
     pub mount: String,
 }
 
@@ -186,7 +186,7 @@ pub enum Status {
     Paused,
     /// It waits to be started again.
     Restarting,
-    /// The disk says that it runs, and there is no such process: the daemon or the machine has gone since.
+    /// The disk says that it runs, but its process does not exist: the daemon or the machine has stopped since.
     Interrupted,
     /// It ended.
     Exited,
@@ -275,7 +275,7 @@ pub fn read(own: &Dir, id: &ContainerId) -> Result<ContainerRecord, ContainerFau
 }
 
 impl ContainerRecord {
-    /// What is known of a container whose config cannot be read.
+    /// The record of a container whose config cannot be read: only its id is known.
     pub(crate) fn unread(id: ContainerId) -> Self {
         Self { crash: None, ..Self::new(id, ConfigFile::default()) }
     }
@@ -323,7 +323,7 @@ impl ContainerRecord {
     }
 }
 
-/// One port for each address it is published at, or one that is not.
+/// One [`Port`] for each address at which the port is published, or a single one without an address.
 fn ports(port: &str, hosts: Vec<super::containerfile::PortBinding>) -> Vec<Port> {
     if hosts.is_empty() {
         return vec![Port { port: port.to_owned(), host: None }];

@@ -1,4 +1,4 @@
-//! `metadata.db` of a snapshotter of containerd's: which directory is whose.
+//! `metadata.db` of a snapshotter of containerd's: which snapshot is in which directory.
 //!
 //! ```text
 //! v1/snapshots/<namespace>/<number>/<key>/    one bucket, its name with slashes
@@ -23,7 +23,7 @@ const FILE: &str = "metadata.db";
 
 const ACTIVE: u8 = 2;
 
-/// How many snapshots stand on each other at most, should they stand on themselves.
+/// The longest chain of parents that is followed, so that a cycle in a damaged database comes to an end.
 const MAX_DEPTH: usize = 1000;
 
 /// What the snapshotter knows.
@@ -52,7 +52,8 @@ impl ContainerdSnapshots {
         Ok(Self { by_name: read.transpose().map_err(invalid)?.unwrap_or_default() })
     }
 
-    /// The directory that a container writes to, below the snapshotter's, and the bytes of what it stands on.
+    /// The directory that a container writes to, as names below the snapshotter's, and the bytes of all snapshots below
+    /// it.
     #[must_use]
     pub fn of_container(&self, id: &str) -> Option<([String; 3], u64)> {
         let own = |name: &str| name.rsplit_once('/').is_some_and(|(_, key)| key == id);
@@ -87,7 +88,7 @@ fn snapshot(bucket: &Bucket<'_>) -> Result<Snapshot, BoltError> {
             b"id" => snapshot.id = varint(&value),
             b"kind" => snapshot.active = *value == [ACTIVE],
             b"parent" => snapshot.parent = Some(String::from_utf8_lossy(&value).into_owned()),
-            // Go's signed form: zigzag.
+            // Go writes a signed number in zigzag form: the lowest bit is the sign.
             b"size" => snapshot.size = varint(&value) >> 1,
             _ => {}
         }
@@ -95,7 +96,7 @@ fn snapshot(bucket: &Bucket<'_>) -> Result<Snapshot, BoltError> {
     Ok(snapshot)
 }
 
-/// Go's `binary.Uvarint`, as far as it goes.
+/// Decodes a number as Go's `binary.Uvarint` does; if the bytes end too early, the digits so far count.
 fn varint(bytes: &[u8]) -> u64 {
     let digits = bytes.iter().zip((0_u32..64).step_by(7));
     digits.fold(0, |number, (byte, shift)| number | (u64::from(byte & 0x7f) << shift))

@@ -1,5 +1,6 @@
-//! The structs of a container's files as dockerd decodes them, every field with its type: what nothing shows is checked and
-//! not kept.
+//! The structs into which dockerd decodes a container's files. Every field of dockerd's is here with its type, since a
+//! value of the wrong type keeps dockerd from loading the container; a field that no command shows is checked and not
+//! kept.
 //!
 //! Follows moby v20.10.24 `container/container.go`, `container/state.go`, `volume/mounts/mounts.go`,
 //! `daemon/network/settings.go`, `api/types/container/host_config.go`, `api/types/mount/mount.go`.
@@ -17,7 +18,8 @@ type Number = Checked<i64>;
 type Texts = Checked<Vec<String>>;
 type TextMap = Checked<BTreeMap<String, String>>;
 
-/// A pointer that points to something before it is decoded: only `null` makes it none.
+/// A pointer that dockerd sets before it decodes the file: if the key is missing, the value set before stays; `null`
+/// removes it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Preset<T>(pub(super) Option<T>);
 
@@ -37,7 +39,8 @@ impl<T: Decode> Decode for Preset<T> {
     }
 }
 
-/// A text that has another value before it is decoded: `null` leaves that one.
+/// A text that has a default before dockerd decodes the file: `None` if the key is missing or `null`, so that the
+/// default stays.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Given(pub(super) Option<String>);
 

@@ -11,14 +11,14 @@ use crate::error::StoreError;
 /// way to the entry at hand are in memory.
 pub(crate) const MAX_DATABASE: usize = 256 << 20;
 
-/// How often a database is read that is written to meanwhile. A build commits many transactions in a row, so each wait is
-/// a millisecond longer than the one before, and all of them are little more than a second.
+/// How often we read a database again that changed while we read it. A build commits many transactions in a row, so
+/// each wait is a millisecond longer than the one before; all waits together are little more than a second.
 const ATTEMPTS: u64 = 50;
 
 /// Runs `read` on the database `name`, and returns what it returns; `None` if there is no such file.
 ///
-/// A running daemon is no hindrance. It never writes to a page that the last committed transaction uses, so what was read
-/// is good if that transaction is still the last one afterwards. If it is not, `read` runs again.
+/// This works while a daemon runs. The daemon never writes to a page that the last committed transaction uses, so what
+/// was read is valid if that transaction is still the last one afterwards. If it is not, `read` runs again.
 ///
 /// # Errors
 /// [`StoreError::Database`] if the file is no database, [`StoreError::Invalid`] if it is too long or changes each time it

@@ -1,4 +1,4 @@
-//! `distribution`: which registry blobs held which layer. A cache of dockerd's that it may lose.
+//! `distribution`: which registry blobs held which layer. It is a cache of dockerd's: nothing breaks if it is lost.
 //!
 //! ```text
 //! distribution/diffid-by-digest/sha256/<blob>      sha256:<diff id>
@@ -39,7 +39,7 @@ go_struct! {
 pub(crate) const BLOBS: [&str; 3] = ["distribution", "diffid-by-digest", "sha256"];
 pub(crate) const SOURCES: [&str; 3] = ["distribution", "v2metadata-by-diffid", "sha256"];
 
-/// The layers of which it is known which registries have them.
+/// The layers for which dockerd remembers registries that have them.
 ///
 /// # Errors
 /// [`StoreError`]
@@ -48,7 +48,7 @@ pub(crate) fn sources(image_root: &Dir) -> Result<Vec<DiffId>, StoreError> {
     Ok(names.iter().filter_map(|name| Digest::from_hex(name).ok().map(DiffId)).collect())
 }
 
-/// The blobs of which it is known which layer they held.
+/// The blobs for which dockerd remembers the layer that they held.
 ///
 /// # Errors
 /// [`StoreError`]

@@ -1,4 +1,5 @@
-//! What containers and volumes have on record, as it is written: for those who show all of it, as `docker inspect` does.
+//! The records of containers and volumes as they are written, for commands that show all of them, as `docker inspect`
+//! does.
 
 use bolt::BoltError;
 use serde_json::{Map, Value};
@@ -34,15 +35,15 @@ pub fn read_container(root: &Dir, id: &ContainerId) -> Result<ContainerDocuments
         let Some(bytes) = own.read(name, MAX_DOCUMENT)? else { return Ok(None) };
         let invalid =
             |error: serde_json::Error| StoreError::Invalid { path: own.join(name), reason: error.to_string() };
-        // dockerd reads one value and looks no further.
+        // dockerd reads the first value and ignores what follows it.
         let first = serde_json::Deserializer::from_slice(&bytes).into_iter().next();
         first.transpose().map_err(invalid)
     };
     Ok(ContainerDocuments { config: document(CONFIG)?.ok_or_else(missing)?, host: document(HOST_CONFIG)? })
 }
 
-/// What the database of volumes says of one: `Labels` and `Options` among others; `None` if it cannot be read, or does not
-/// know the volume.
+/// What the database of volumes says about one volume: `Labels` and `Options` among others; `None` if it cannot be
+/// read, or does not know the volume.
 #[must_use]
 pub fn read_volume(root: &Dir, name: &VolumeName) -> Option<Map<String, Value>> {
     let dir = root.sub(VOLUMES).ok()??;

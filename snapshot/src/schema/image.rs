@@ -1,4 +1,4 @@
-//! `imagedb`: image configs, which are the images, and what Docker adds to them.
+//! `imagedb`: image configs (an image is its config), and the metadata that Docker keeps beside them.
 //!
 //! ```text
 //! imagedb/content/sha256/<image id>     the config, byte for byte; its digest is the id
@@ -20,7 +20,7 @@ use crate::schema::paths::{CONFIGS, METADATA};
 const PARENT: &str = "parent";
 const LAST_UPDATED: &str = "lastUpdated";
 
-/// More than any of the small files may have.
+/// Bytes of the largest metadata file that is read; Docker writes less than a hundred.
 const SMALL_FILE: usize = 4096;
 
 /// The images of one driver.
@@ -31,7 +31,7 @@ pub struct ImageStore {
 }
 
 impl ImageStore {
-    /// Opens `imagedb`; it may be missing.
+    /// Opens `imagedb`; a missing one counts as empty.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -59,7 +59,7 @@ impl ImageStore {
         Ok(bytes.filter(|bytes| Digest::hash(bytes) == id.0))
     }
 
-    /// A file of what Docker adds to an image, as it stands; `None` if there is none, or it is not text.
+    /// A metadata file of an image, as it stands; `None` if it does not exist or is not text.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -68,13 +68,15 @@ impl ImageStore {
         Ok(dir.read(name, SMALL_FILE)?.and_then(|bytes| String::from_utf8(bytes).ok()))
     }
 
-    /// What the image was built from, whatever the file says; `None` if it is missing, empty or cannot be read.
+    /// The text of the file that names the image's parent, unchecked; `None` if the file is missing, empty or cannot be
+    /// read.
     #[must_use]
     pub fn parent(&self, id: ImageId) -> Option<String> {
         self.metadata(id, PARENT).ok().flatten().filter(|text| !text.is_empty())
     }
 
-    /// When the image was tagged last, whatever the file says; `None` if it is missing, empty or cannot be read.
+    /// The text of the file that says when the image was tagged last, unchecked; `None` if the file is missing, empty
+    /// or cannot be read.
     pub(crate) fn last_updated(&self, id: ImageId) -> Option<String> {
         self.metadata(id, LAST_UPDATED).ok().flatten().filter(|text| !text.is_empty())
     }
@@ -90,7 +92,7 @@ impl ImageStore {
         Ok(ids)
     }
 
-    /// All images with metadata, whether there is such an image or not.
+    /// The ids of all metadata directories, whether an image of that id exists or not.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -138,7 +140,7 @@ impl ImageStore {
         Ok(self.content_dir().stat(&id.0.hex())?.map(|stat| crate::dir::modified(&stat)))
     }
 
-    /// Makes it durable which images there are.
+    /// Syncs the directory of configs: which images exist is then durable.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         self.content_dir().sync()
     }
@@ -161,7 +163,7 @@ impl ImageStore {
         self.metadata_dir().remove_tree(&id.0.hex())
     }
 
-    /// The images of which anything is noted.
+    /// The ids of all metadata directories, whether an image of that id exists or not.
     ///
     /// # Errors
     /// [`StoreError::Io`]

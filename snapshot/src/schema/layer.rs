@@ -10,8 +10,9 @@
 //! layerdb/tmp/write-set-<digits>/    a layer on its way; renamed to its place in one step
 //! ```
 //!
-//! Follows moby v20.10.24 `layer/filestore.go`. A write-set of ours is named `write-set-layerfs-*` until then, and has
-//! its `cache-id` before the directory of that name exists: so whoever finds one after a crash knows what to remove.
+//! Follows moby v20.10.24 `layer/filestore.go`. Our own write-sets are named `write-set-layerfs-*`. A write-set gets
+//! its `cache-id` before the directory of that name is made in the driver's home, so after a crash the write-set tells
+//! which directory to remove.
 
 use std::fs::File;
 
@@ -30,13 +31,13 @@ const DIFF: &str = "diff";
 const PARENT: &str = "parent";
 const SIZE: &str = "size";
 
-/// How all write-sets begin.
+/// The prefix of the names of all write-sets.
 pub(crate) const WRITE_SET: &str = "write-set-";
 
-/// How write-sets of ours begin; those of dockerd have digits there.
+/// The prefix of the names of our write-sets; dockerd's have digits after `write-set-`.
 const OUR_WRITE_SET: &str = "write-set-layerfs-";
 
-/// More than any of the small files may have.
+/// Bytes of the largest small file that is read; Docker writes less than a hundred.
 const SMALL_FILE: usize = 4096;
 
 /// One layer as registered.
@@ -80,7 +81,7 @@ impl Field {
     }
 }
 
-/// The files of a layer's record, each on its own: what it says, or what is wrong with it.
+/// The files of a layer's record, each read on its own: its value, or what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RecordFields {
     pub(crate) diff_id: Result<DiffId, String>,
@@ -101,7 +102,7 @@ pub struct LayerStore {
 }
 
 impl LayerStore {
-    /// Opens `layerdb`; everything in it may be missing.
+    /// Opens `layerdb`; a missing directory in it counts as empty.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -181,7 +182,8 @@ impl LayerStore {
         }))
     }
 
-    /// What `size` says but for the blanks around it, which dockerd does not take; `None` if that is no number.
+    /// The number in `size`, without the white space around it that keeps dockerd from reading it; `None` if the rest
+    /// is no number.
     pub(crate) fn untrimmed_size(&self, chain_id: ChainId) -> Option<u64> {
         let dir = self.layers.as_ref()?.sub(&chain_id.0.hex()).ok()??;
         parse_size(String::from_utf8(dir.read(SIZE, SMALL_FILE).ok()??).ok()?.trim())
@@ -194,7 +196,7 @@ impl LayerStore {
         dir.replace(field.file(), text.as_bytes(), 0o644, sync)
     }
 
-    /// Takes a file of a layer's record away.
+    /// Removes a file of a layer's record.
     pub(crate) fn unset_field(&self, chain: ChainId, field: Field, sync: bool) -> Result<(), StoreError> {
         let dir = self.registered(chain)?;
         dir.unlink(field.file())?;
@@ -208,7 +210,7 @@ impl LayerStore {
         dir.replace(JOURNAL, gzip, 0o644, sync)
     }
 
-    /// Moves the journal of a layer on its way to a registered layer, whose own it replaces in one step.
+    /// Moves the journal of a staged layer to a registered layer and replaces that layer's journal by it, in one step.
     pub(crate) fn move_journal(&self, set: &WriteSet, chain: ChainId, sync: bool) -> Result<(), StoreError> {
         let (from, to) = (self.open_set(set)?, self.registered(chain)?);
         if from.stat(JOURNAL)?.is_none() {
@@ -218,7 +220,7 @@ impl LayerStore {
         if sync { to.sync() } else { Ok(()) }
     }
 
-    /// Gives a registered layer the chain id that it has by its content.
+    /// Moves the record of a registered layer to another chain id: the one that follows from its content.
     pub(crate) fn rename(&self, from: ChainId, to: ChainId) -> Result<(), StoreError> {
         let layers = self.layers()?;
         layers.rename(&from.0.hex(), layers, &to.0.hex())
@@ -265,33 +267,35 @@ impl LayerStore {
         self.mounts.as_ref()
     }
 
-    /// Starts a layer: a write-set that already tells which directory belongs to it. A failure leaves nothing.
+    /// Begins a layer: makes a write-set that names the layer's directory, which does not exist yet. A failure leaves
+    /// nothing behind.
     pub(crate) fn begin(&self, cache_id: &CacheId, sync: bool) -> Result<WriteSet, StoreError> {
         let set = WriteSet { name: write_set_name(cache_id), cache_id: cache_id.clone() };
         let dir = self.tmp()?.create(&set.name, 0o700)?;
         let named = name_directory(&dir, cache_id, sync);
         if named.is_err() {
-            // The first error is the one to report. The handle goes first: it may be the last descriptor there was.
+            // The first error is the one to report. Close the directory before the cleanup, which needs a descriptor:
+            // this may have been the last one that the process could have.
             drop(dir);
             let _ = self.abandon(&set);
         }
         named.map(|()| set)
     }
 
-    /// Opens a write-set's directory. None stays open meanwhile: an import may have more layers than a process has
-    /// descriptors.
+    /// Opens a write-set's directory. It is opened for each use and not kept open: an import may have more layers than
+    /// a process may have descriptors.
     fn open_set(&self, set: &WriteSet) -> Result<Dir, StoreError> {
         let tmp = self.tmp()?;
         let missing = || StoreError::Invalid { path: tmp.join(&set.name), reason: "missing".into() };
         tmp.sub(&set.name)?.ok_or_else(missing)
     }
 
-    /// Where the journal of a layer on its way goes.
+    /// The file that the journal of a staged layer is written to.
     pub(crate) fn staged_journal(&self, set: &WriteSet) -> Result<JournalFile, StoreError> {
         Ok(JournalFile { dir: self.open_set(set)?.owned_fd()?, name: JOURNAL })
     }
 
-    /// Opens the journal of a layer on its way; `None` if it has none.
+    /// Opens the journal of a staged layer; `None` if it has none.
     pub(crate) fn open_staged_journal(&self, set: &WriteSet) -> Result<Option<File>, StoreError> {
         self.open_set(set)?.open_file(JOURNAL)
     }
@@ -323,14 +327,15 @@ impl LayerStore {
         self.tmp()?.sync()
     }
 
-    /// A name for a layer whose removal begins, as dockerd draws them: it takes such an entry for no layer, and finishes its
-    /// removal itself (moby v20.10.24 `layer/filestore.go: Remove, getOrphan`).
+    /// Draws the name under which a layer's record waits for its removal, in dockerd's form. dockerd does not load a
+    /// record of such a name as a layer, and finishes the removal itself (moby v20.10.24 `layer/filestore.go: Remove,
+    /// getOrphan`).
     pub(crate) fn removing_name(chain_id: ChainId) -> String {
         format!("{}-{}{REMOVING}", chain_id.0.hex(), CacheId::random())
     }
 
-    /// Begins the removal of a registered layer, in one step: `name` is from [`LayerStore::removing_name`]. One that is not
-    /// registered is fine.
+    /// Begins the removal of a registered layer, in one step, by renaming its record to `name`, which is from
+    /// [`LayerStore::removing_name`]. Does nothing if the layer is not registered.
     pub(crate) fn withdraw(&self, chain_id: ChainId, name: &str) -> Result<(), StoreError> {
         let layers = self.layers()?;
         let hex = chain_id.0.hex();
@@ -353,10 +358,10 @@ impl LayerStore {
         cache_id_in(self.layers()?, &chain_id.0.hex())
     }
 
-    /// The contents of all registered layers.
+    /// The diff ids of all registered layers.
     ///
     /// # Errors
-    /// [`StoreError`], also if the record of one does not tell.
+    /// [`StoreError`], also if the record of any layer has no readable diff id.
     pub(crate) fn diff_ids(&self) -> Result<std::collections::HashSet<DiffId>, StoreError> {
         let content = |chain_id: ChainId| {
             let damaged = |reason: String| StoreError::DamagedLayer { chain_id, reason };
@@ -378,7 +383,8 @@ impl LayerStore {
         Ok(Some(ChainId(String::from_utf8_lossy(&bytes).trim().parse().map_err(damaged)?)))
     }
 
-    /// Unfinished registrations, ours and dockerd's, with the directories they name, as far as they do.
+    /// Unfinished registrations, ours and dockerd's, each with the directory that it names. Those that name none are
+    /// left out.
     pub(crate) fn unfinished(&self) -> Result<Vec<(String, CacheId)>, StoreError> {
         let Some(tmp) = &self.tmp else { return Ok(Vec::new()) };
         let named = |name: String| cache_id_in(tmp, &name).ok().flatten().map(|id| (name, id));
@@ -401,7 +407,7 @@ impl LayerStore {
         registration.starts_with(OUR_WRITE_SET)
     }
 
-    /// Takes a write-set away.
+    /// Removes a write-set.
     pub(crate) fn abandon(&self, set: &WriteSet) -> Result<(), StoreError> {
         self.tmp()?.remove_tree(&set.name)
     }
@@ -412,7 +418,7 @@ impl LayerStore {
         Ok(names.into_iter().filter(|name| name.starts_with(OUR_WRITE_SET)).collect())
     }
 
-    /// The directory that a write-set names, if it came so far.
+    /// The directory that a write-set names; `None` if the crash came before it was written down.
     pub(crate) fn leftover_cache_id(&self, name: &str) -> Result<Option<CacheId>, StoreError> {
         cache_id_in(self.tmp()?, name)
     }
@@ -427,14 +433,15 @@ impl LayerStore {
     }
 }
 
-/// A size as Go's `strconv.ParseInt` takes it: nothing around it, perhaps a sign. dockerd loads a layer of negative size; it
-/// counts as empty here.
+/// Parses a size as Go's `strconv.ParseInt` does: digits, perhaps with a sign, and nothing around them. dockerd loads a
+/// layer with a negative size; here that counts as 0.
 fn parse_size(text: &str) -> Option<u64> {
     let size: i64 = text.parse().ok()?;
     Some(u64::try_from(size).unwrap_or(0))
 }
 
-/// Whether Go's `digest.Parse` takes a text: SHA-256, and SHA-384 and SHA-512, which no file of a layer has in practice.
+/// Whether Go's `digest.Parse` accepts a text. It also accepts SHA-384 and SHA-512, which no file of a layer has in
+/// practice.
 pub(super) fn is_digest(text: &str) -> bool {
     let Some((algorithm, hex)) = text.split_once(':') else { return false };
     let digits = match algorithm {
@@ -464,7 +471,7 @@ pub(crate) fn cache_id_in(records: &Dir, name: &str) -> Result<Option<CacheId>, 
     text.trim().parse().map(Some).map_err(|error: crate::ids::InvalidId| invalid(error.to_string()))
 }
 
-/// Writes down which directory belongs to a write-set.
+/// Writes the `cache-id` of a write-set: the name of the layer's directory.
 fn name_directory(dir: &Dir, cache_id: &CacheId, sync: bool) -> Result<(), StoreError> {
     let file = dir.write_new(CACHE_ID, cache_id.as_str().as_bytes(), 0o644)?;
     if sync {

@@ -9,9 +9,9 @@
 //!
 //! Follows moby v20.10.24 `layer/filestore.go: GetMountID, GetInitID, GetMountParent`, `layer/layer_store.go: loadMount`.
 //!
-//! Docker 28 mounts images into containers and names such a mount after both and the place, slashes included: then the entry
-//! is some directories further down, and its `mount-id` may be a path. Whatever is wrong with one entry is told with the
-//! entry; it never keeps the others from being read.
+//! Docker 28 can mount an image into a container. It names such a mount after the image, the container and the mount
+//! point, slashes included, so the entry is some directories further down, and its `mount-id` may be a path. Damage of
+//! one entry is reported with that entry; it never keeps the others from being read.
 
 use layerfs::ChainId;
 
@@ -26,7 +26,7 @@ pub(crate) const MOUNT_ID: &str = "mount-id";
 pub(crate) const INIT_ID: &str = "init-id";
 pub(crate) const PARENT: &str = "parent";
 
-/// Directories that a name with slashes may have.
+/// How many directories deep the name of a mount may be.
 const MAX_DEPTH: usize = 32;
 
 /// One mount.
@@ -40,9 +40,10 @@ pub struct MountRecord {
     pub init_id: Option<CacheId>,
     /// The layer below.
     pub parent: Option<ChainId>,
-    /// Names in the driver's home that `mount-id` or `init-id` begin with although they are no ids of their own.
+    /// First names of a `mount-id` or `init-id` that is a path: the mount owns these directories of the driver's home
+    /// as well.
     pub also_names: Vec<String>,
-    /// What is wrong with it. dockerd does not load a mount with which anything is.
+    /// What is wrong with it. dockerd does not load a mount with any damage.
     pub damage: Vec<MountDamage>,
 }
 
@@ -116,7 +117,8 @@ pub(crate) fn find<'m>(mounts: &'m [MountRecord], container: &ContainerId) -> Op
     mounts.get(at)
 }
 
-/// Reads the entry `name` of `dir`, or those in it where it is only the beginning of a name with slashes.
+/// Reads the entry `name` of `dir`. Where that is only the beginning of a name with slashes, reads the entries below
+/// it.
 fn read_entry(dir: &Dir, name: &str, full_name: MountName, depth: usize, records: &mut Vec<MountRecord>) {
     let mut record = MountRecord {
         name: full_name,
@@ -165,9 +167,10 @@ fn read_entry(dir: &Dir, name: &str, full_name: MountName, depth: usize, records
     records.push(record);
 }
 
-/// The directories of a mount, the upper one first.
+/// The directories of a mount in the driver's home: the writable layer's, then that of the init files.
 pub(crate) fn directories(record: &MountRecord) -> Vec<CacheId> {
-    // As in the rules of claims: where `init-id` is missing, `<mount-id>-init` belongs to the mount all the same.
+    // Even where `init-id` is missing, `<mount-id>-init` belongs to the mount; [`crate::liveness`] counts it so as
+    // well.
     let init = record.init_id.clone().or_else(|| format!("{}-init", record.mount_id.as_ref()?).parse().ok());
     record.mount_id.clone().into_iter().chain(init).collect()
 }
@@ -200,7 +203,7 @@ fn is_directory(stat: &rustix::fs::Stat) -> bool {
     rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory
 }
 
-/// A small file, trimmed as dockerd trims it; `None` if it is missing, or cannot be read, which is noted.
+/// Reads a small file, trimmed as dockerd trims it; `None` if it is missing, or cannot be read, which adds to `damage`.
 fn text(dir: &Dir, file: &'static str, damage: &mut Vec<MountDamage>) -> Option<String> {
     match dir.read(file, SMALL_FILE) {
         Ok(bytes) => Some(String::from_utf8_lossy(&bytes?).trim().to_owned()),
@@ -211,7 +214,8 @@ fn text(dir: &Dir, file: &'static str, damage: &mut Vec<MountDamage>) -> Option<
     }
 }
 
-/// An id, also one that dockerd does not take. Of a path below the driver's home the first name is owned.
+/// Parses an id, also one that dockerd would refuse. Of a path below the driver's home, the mount owns the directory of
+/// the first name.
 fn id(file: &'static str, text: &str, record: &mut MountRecord) -> Option<CacheId> {
     if !is_mount_id(text) {
         record.damage.push(invalid(file, text));

@@ -9,15 +9,15 @@ use super::container::CONTAINERS;
 use super::references;
 use super::volume::{DATABASE, VOLUMES};
 
-/// The directory of what is known of images and layers, one directory in it for each driver.
+/// The directory of the records of images and layers. It has one directory for each driver.
 pub(crate) const IMAGE: &str = "image";
 
 const LAYERDB: &str = "layerdb";
 const IMAGEDB: &str = "imagedb";
 
-/// Records of layers, below `image/<driver>`, as all that follow.
+/// The directory of layer records. This path and the four that follow are below `image/<driver>`.
 pub(crate) const LAYER_RECORDS: [&str; 2] = [LAYERDB, "sha256"];
-/// Layers on their way, and records of intent.
+/// The directory of layers that are being registered, and of records of intent.
 pub(crate) const WRITE_SETS: [&str; 2] = [LAYERDB, "tmp"];
 /// Layers that containers and builds write to.
 pub(crate) const MOUNTS: [&str; 2] = [LAYERDB, "mounts"];
@@ -26,17 +26,18 @@ pub(crate) const CONFIGS: [&str; 3] = [IMAGEDB, "content", "sha256"];
 /// What Docker adds to images.
 pub(crate) const METADATA: [&str; 3] = [IMAGEDB, "metadata", "sha256"];
 
-/// How records end of layers whose removal was begun.
+/// The suffix of the name of a layer's record once the layer's removal was begun.
 pub(crate) const REMOVING: &str = "-removing";
-/// How the names of files begin that are about to replace another.
+/// The prefix of the names of files that are about to replace another file.
 pub(crate) const TEMPORARY: &str = ".tmp-";
 
-/// What tells `image/<driver>` from any other directory.
+/// Entries that tell `image/<driver>` from any other directory.
 pub(crate) const IMAGE_STORE_MARKS: [(&str, FileType); 3] =
     [(LAYERDB, FileType::Directory), (IMAGEDB, FileType::Directory), (references::FILE, FileType::RegularFile)];
 
-/// What no directory but a data-root has, homes of drivers apart. dockerd makes the first two at each start; the rest is what is
-/// left where somebody has removed parts, or of versions that never made them.
+/// Entries that only a data-root has; those in drivers' homes are [elsewhere](crate::driver). dockerd makes the first
+/// two at each start; the others still tell a root from which somebody has removed parts, or one of a version that
+/// never made the first two.
 pub(crate) const DATA_ROOT_MARKS: [(&[&str], FileType); 10] = [
     (&[VOLUMES, DATABASE], FileType::RegularFile),
     (&["network", "files", "local-kv.db"], FileType::RegularFile),
@@ -51,7 +52,7 @@ pub(crate) const DATA_ROOT_MARKS: [(&[&str], FileType); 10] = [
     (&["linkgraph.db"], FileType::RegularFile),
 ];
 
-/// What dockerd calls the directories of a data-root, homes of drivers apart.
+/// The names that dockerd gives to directories of a data-root, without the drivers' homes.
 pub(crate) const TOP_DIRECTORIES: [&str; 12] = [
     BUILDKIT,
     "containerd",
@@ -80,7 +81,7 @@ pub(crate) fn of_driver<'a>(driver: &'a str, below: &[&'a str]) -> Vec<&'a str> 
     [&[IMAGE, driver], below].concat()
 }
 
-/// Whose a path below the root is, by its names alone.
+/// What a path below the root belongs to, told by its names alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RootPath<'p> {
     /// The root, or a directory of it in which things of several owners are.
@@ -89,21 +90,21 @@ pub(crate) enum RootPath<'p> {
     Images {
         /// The driver.
         driver: &'p [u8],
-        /// Whose it is.
+        /// What it belongs to.
         of: ImagesPath<'p>,
     },
     /// In a container's directory.
     Container {
         /// Its name.
         id: &'p [u8],
-        /// What of it.
+        /// The names below that directory.
         below: &'p [&'p [u8]],
     },
     /// In a volume's directory.
     Volume {
         /// Its name.
         name: &'p [u8],
-        /// What of it.
+        /// The names below that directory.
         below: &'p [&'p [u8]],
     },
     /// BuildKit's.
@@ -112,14 +113,14 @@ pub(crate) enum RootPath<'p> {
     Other,
 }
 
-/// Whose a path below `image/<driver>` is.
+/// What a path below `image/<driver>` belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ImagesPath<'p> {
     /// A directory in which things of several owners are.
     Directory,
-    /// The record of a layer, or of one whose removal was begun: its name.
+    /// The record of a layer, or of a layer whose removal was begun: the record's name.
     LayerRecord(&'p [u8]),
-    /// A mount: the first name of it.
+    /// A mount: the first component of its name.
     Mount(&'p [u8]),
     /// A layer on its way, or a record of intent: its name.
     WriteSet(&'p [u8]),
@@ -129,7 +130,7 @@ pub(crate) enum ImagesPath<'p> {
     Other,
 }
 
-/// Says whose a path below the root is.
+/// Says what a path below the root belongs to.
 pub(crate) fn whose<'p>(names: &'p [&'p [u8]]) -> RootPath<'p> {
     let is = |name: &[u8], known: &str| name == known.as_bytes();
     match names {
@@ -143,7 +144,7 @@ pub(crate) fn whose<'p>(names: &'p [&'p [u8]]) -> RootPath<'p> {
     }
 }
 
-/// Makes what a name in a place is.
+/// Turns a name found in a directory into what it stands for.
 type Named<'p> = fn(&'p [u8]) -> ImagesPath<'p>;
 
 fn whose_of_images<'p>(names: &'p [&'p [u8]]) -> ImagesPath<'p> {

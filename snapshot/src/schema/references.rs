@@ -5,8 +5,9 @@
 //! ```
 //!
 //! Compact, sorted, no newline, mode 0600. dockerd reads only the first JSON value of the file and does not start if it
-//! cannot decode that, or if it is `null` (moby v20.10.24 `reference/store.go: reload`). Names and values that are no
-//! references or digests are kept as they are, as dockerd keeps them; keys beside `Repositories` go, as they do there.
+//! cannot decode that, or if it is `null` (moby v20.10.24 `reference/store.go: reload`). Names that are not references
+//! and values that are not digests are kept as they are, as dockerd keeps them. Other keys beside `Repositories` are
+//! lost when the file is written, as they are with dockerd.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,7 @@ pub const FILE: &str = "repositories.json";
 /// Bytes of the largest file that is read. Docker has no limit of its own.
 pub(crate) const MAX_FILE: usize = 64 << 20;
 
-/// The value of a reference: an image, or whatever text there is.
+/// The value of a reference: an image, or any other text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Named {
     Image(ImageId),
@@ -77,7 +78,7 @@ go_struct! {
     struct File { repositories: Repositories = "Repositories" }
 }
 
-/// The whole document: dockerd decodes it into a pointer, which `null` makes none.
+/// The whole document: dockerd decodes it into a pointer, which `null` sets to nil.
 type Document = Option<File>;
 
 /// All names of one driver's images.
@@ -130,7 +131,7 @@ impl References {
         serde_json::to_vec(&self.file).expect("maps of strings always serialise")
     }
 
-    /// The image that a reference names; of a tag and a digest the digest counts.
+    /// The image that a reference names; if it has both a tag and a digest, the digest counts.
     #[must_use]
     pub fn get(&self, reference: &Reference) -> Option<ImageId> {
         let reference = reference.clone().stored();
@@ -150,7 +151,7 @@ impl References {
         }
     }
 
-    /// Takes a name away; a repository without any goes with its last one. Returns the image that had it.
+    /// Takes a name away, and with its last name the repository. Returns the image that had the name.
     pub(crate) fn untag(&mut self, reference: &Reference) -> Option<ImageId> {
         let before = self.get(reference)?;
         let name = reference.familiar_name();

@@ -1,6 +1,6 @@
 //! What a container runs with: in image configs and in container files (moby v20.10.24 `api/types/container/config.go`).
 //!
-//! Written, it has docker's fields in docker's order, those left out that docker leaves out.
+//! It is written with docker's fields in docker's order, without the empty fields that docker leaves out.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::gojson::{Empty, StrSlice};
 use crate::go_struct;
 
-/// A list that may be none at all, which Go writes as `null`.
+/// A list that may be missing, which Go writes as `null`.
 pub type List = Option<Vec<String>>;
 
-/// A map that may be none at all, which Go writes as `null`.
+/// A map that may be missing, which Go writes as `null`.
 pub type Map<T> = Option<BTreeMap<String, T>>;
 
 go_struct! {
@@ -39,16 +39,16 @@ go_struct! {
         pub tty: bool = "Tty",
         /// Whether the standard input stays open.
         pub open_stdin: bool = "OpenStdin",
-        /// Whether it is closed after the first client.
+        /// Whether the standard input is closed when the first client detaches.
         pub stdin_once: bool = "StdinOnce",
         /// Environment variables: `NAME=value`.
         pub env: List = "Env",
         /// The command, or the arguments of the entry point.
         pub cmd: StrSlice = "Cmd",
-        /// How to see that it is well.
+        /// The health check.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub healthcheck: Option<HealthConfig> = "Healthcheck",
-        /// Of Windows.
+        /// Only used on Windows: whether the arguments are escaped already.
         #[serde(skip_serializing_if = "is_false")]
         pub args_escaped: bool = "ArgsEscaped",
         /// The image, as it was named.
@@ -65,7 +65,7 @@ go_struct! {
         /// The address of its network card.
         #[serde(skip_serializing_if = "String::is_empty")]
         pub mac_address: String = "MacAddress",
-        /// What a build on it does first.
+        /// Instructions that a build on this image runs first.
         pub on_build: List = "OnBuild",
         /// Labels.
         pub labels: Map<String> = "Labels",
@@ -75,14 +75,14 @@ go_struct! {
         /// How long it may take to stop, in seconds; zero is not the same as nothing.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub stop_timeout: Option<i64> = "StopTimeout",
-        /// The shell of commands that are one text.
+        /// The shell that runs commands given as one string.
         #[serde(skip_serializing_if = "is_empty_list")]
         pub shell: StrSlice = "Shell",
     }
 }
 
 go_struct! {
-    /// How to see that a container is well (`container.HealthConfig`).
+    /// How Docker checks the health of a container (`container.HealthConfig`).
     #[derive(Eq, serde::Serialize)]
     #[serde(rename_all = "PascalCase")]
     pub struct HealthConfig {
@@ -95,10 +95,10 @@ go_struct! {
         /// How long a test may take, in nanoseconds.
         #[serde(skip_serializing_if = "is_zero")]
         pub timeout: i64 = "Timeout",
-        /// How long failures do not count, in nanoseconds.
+        /// How long after the start of the container failures do not count, in nanoseconds.
         #[serde(skip_serializing_if = "is_zero")]
         pub start_period: i64 = "StartPeriod",
-        /// Failures after which it is not well.
+        /// After how many failures in a row the container is unhealthy.
         #[serde(skip_serializing_if = "is_zero")]
         pub retries: i64 = "Retries",
     }

@@ -1,8 +1,9 @@
-//! Times as Go reads and writes them in JSON: RFC 3339, by the rules of `time.Parse` of Go 1.19, which built dockerd 20.10.24.
+//! Times as Go reads and writes them in JSON: RFC 3339, by the rules of `time.Parse` of Go 1.19, with which dockerd
+//! 20.10.24 was built.
 //!
-//! Go takes more than the standard says: one digit for the hour, a comma before the fraction, a fraction of any length (what
-//! is below a nanosecond is cut off), offsets of any two digits and even with a sign in them. It takes less as well: neither
-//! `t`, `z` nor a leap second. Later versions of Go refuse some of it.
+//! Go takes more than the standard says: one digit for the hour, a comma before the fraction, a fraction of any length
+//! (what is below a nanosecond is cut off), offsets of any two digits and even with a sign in them. It also refuses
+//! what the standard allows: lower-case `t` and `z`, and a leap second. Later versions of Go refuse some of it.
 
 use std::fmt;
 
@@ -45,7 +46,8 @@ impl Time {
         if at.0.is_empty() { Ok(time) } else { Err(InvalidTime) }
     }
 
-    /// Whether it is no time, as `time.Time.IsZero` says: the first moment of year 1, in any zone.
+    /// Whether it stands for no time, as `time.Time.IsZero` says: whether it is the first moment of year 1, in any
+    /// zone.
     #[must_use]
     pub fn is_zero(self) -> bool {
         self.seconds == -ZERO_TO_UNIX && self.nanos == 0
@@ -101,8 +103,8 @@ impl fmt::Display for Time {
     }
 }
 
-/// Go's `time.Time` decodes itself: an error in it ends the decoding. It looks at the literal as it stands, so an escape in
-/// the string is no part of a time.
+/// Go's `time.Time` decodes itself: an error in it ends the decoding. It reads the literal without resolving escapes,
+/// so a string with an escape in it is never a time.
 impl Decode for Time {
     fn expected() -> Expected {
         Expected::Time
@@ -160,7 +162,7 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// One digit or two; two if `fixed`.
+    /// Reads a number of one or two digits; exactly two if `fixed`.
     fn number(&mut self, fixed: bool) -> Option<i64> {
         let first = digit_value(*self.0.first()?)?;
         let second = self.0.get(1).copied().and_then(digit_value);
@@ -173,7 +175,7 @@ impl Reader<'_> {
         Some(number)
     }
 
-    /// The nanoseconds, if there is a fraction at all.
+    /// Reads a fraction as nanoseconds; 0 if there is no fraction.
     fn fraction(&mut self) -> u32 {
         let [b'.' | b',', digits @ ..] = self.0 else { return 0 };
         let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();

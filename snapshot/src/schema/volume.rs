@@ -60,11 +60,11 @@ go_struct! {
 /// A local volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
-    /// Its name, of its directory too.
+    /// Its name, which is also its directory's.
     pub name: VolumeName,
     /// Its labels; none if the database cannot be read.
     pub labels: BTreeMap<String, String>,
-    /// Whether its content is elsewhere and mounted on use.
+    /// Whether its content is elsewhere, and dockerd mounts it when a container uses it.
     pub mounted_on_use: bool,
     /// What is wrong with its options, so that dockerd does not start; `None` if nothing is.
     pub fault: Option<DecodeError>,
@@ -95,7 +95,7 @@ pub fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
     for name in dir.names()? {
         let Ok(name) = name.parse::<VolumeName>() else { continue };
         let Ok(Some(own)) = dir.sub(name.as_str()) else { continue };
-        // dockerd passes over options that it cannot read.
+        // dockerd ignores an options file that it cannot read, unlike one that it cannot decode.
         let options = own.read(OPTIONS, MAX_OPTIONS).ok().flatten();
         let options: Result<Options, _> =
             options.map_or_else(|| Ok(Options::default()), |bytes| gojson::from_slice(&bytes));

@@ -8,7 +8,7 @@
 //!   cache.blobonly             true: nothing was unpacked for this record
 //!   cache.recordType           source.local, exec.cachemount, ...; none for a regular one
 //!   cache.description  cache.createdAt  cache.lastUsedAt  cache.usageCount      times in nanoseconds since 1970
-//!   cache.deleted              true: on its way out
+//!   cache.deleted        true: BuildKit was about to delete the record
 //!   snapshot.size              -1 or none until it was asked for
 //!   snapshot.committed         true: immutable
 //! _index/ _external/           not read
@@ -37,7 +37,7 @@ use crate::ids::CacheId;
 use bolt::{Bolt, Bucket, Entry};
 
 const FILE: &str = "metadata_v2.db";
-/// Before Docker 20.10, which turns it into the other when it starts.
+/// The name of the database before Docker 20.10, which converts it to `metadata_v2.db` when it starts.
 const OLD_FILE: &str = "metadata.db";
 
 /// The type of a record that has none.
@@ -54,7 +54,7 @@ pub struct CacheRecord {
     pub kind: String,
     /// Which step made it.
     pub description: String,
-    /// How large it is, without those below.
+    /// How large it is, without the records below it.
     pub size: CacheSize,
     /// When it was made.
     pub created: Option<Timestamp>,
@@ -62,7 +62,7 @@ pub struct CacheRecord {
     pub last_used: Option<Timestamp>,
     /// How many builds used it.
     pub usage_count: u64,
-    /// Whether it, or one that was made upon it, is a layer of an image.
+    /// Whether this record, or a record that was made upon it, is a layer of an image.
     pub shared: bool,
     /// Whether it is still writable.
     pub mutable: bool,
@@ -92,11 +92,11 @@ impl CacheSize {
 pub struct CacheSummary {
     /// TOTAL: all records.
     pub total: usize,
-    /// ACTIVE: those that a running build uses. Always 0 here.
+    /// ACTIVE: records that a running build uses. Always 0 here.
     pub active: usize,
-    /// SIZE, and RECLAIMABLE too: all that are in no image.
+    /// SIZE and RECLAIMABLE: the bytes of all records that are in no image.
     pub size: u64,
-    /// How many of these are not in `size`, because theirs is not known yet.
+    /// How many records `size` leaves out, because their size is not known yet.
     pub unmeasured: usize,
 }
 
@@ -108,8 +108,8 @@ pub struct BuildCache {
 }
 
 impl BuildCache {
-    /// Reads it from a data-root. `in_image` says whether a layer is in the layer store and belongs to an image, which may
-    /// be an intermediate or untagged one.
+    /// Reads the build cache of a data-root. `in_image` says whether a layer is in the layer store and belongs to an
+    /// image, which may be an intermediate or untagged one.
     ///
     /// # Errors
     /// [`StoreError::Database`] and [`StoreError::Invalid`] for a damaged or unknown database, [`StoreError::Io`]
@@ -153,7 +153,7 @@ impl BuildCache {
         Ok(cache)
     }
 
-    /// What is in an image is shared, and with it all that it was made upon.
+    /// Marks each record as shared whose layer is in an image, and all records below it.
     fn mark_shared(&mut self, snapshots: &Snapshots, in_image: impl Fn(&ChainId) -> bool) {
         let places: HashMap<_, _> =
             self.records.iter().enumerate().map(|(at, record)| (record.id.clone(), at)).collect();
@@ -222,7 +222,7 @@ impl Item {
         let mut item = Self::default();
         for entry in &bucket {
             match entry? {
-                // One that was taken back is left empty.
+                // BuildKit empties a value that it takes back, and leaves the key.
                 Entry::Value(key, value) if !value.is_empty() => item.set(&key, &value)?,
                 _ => {}
             }
@@ -230,7 +230,8 @@ impl Item {
         Ok(item)
     }
 
-    /// A value of the wrong type counts as none, one that is no JSON at all keeps BuildKit from starting.
+    /// A value of the wrong type counts as missing; one that is no JSON at all is an error, since BuildKit does not
+    /// start with it.
     fn set(&mut self, key: &[u8], stored: &[u8]) -> Result<(), Unreadable> {
         if !key.starts_with(b"cache.") && !key.starts_with(b"snapshot.") {
             return Ok(());
@@ -261,7 +262,8 @@ impl Item {
     }
 }
 
-/// The records that dockerd would load: those it was about to delete go, and whatever depends on one that is missing.
+/// The ids of the records that dockerd would load. It drops a record that it was about to delete, and every record that
+/// depends on one that is dropped or missing.
 fn loaded(items: &BTreeMap<String, Item>) -> HashSet<&str> {
     let mut known: HashMap<&str, bool> = HashMap::new();
     for id in items.keys() {
@@ -286,7 +288,7 @@ fn loaded(items: &BTreeMap<String, Item>) -> HashSet<&str> {
     known.into_iter().filter_map(|(id, good)| good.then_some(id)).collect()
 }
 
-/// What dockerd would say, and where it would look before it measures.
+/// The size that dockerd has on record, searched in dockerd's order; else the directory that it would measure.
 fn size(id: &str, item: &Item, twin: Option<&Item>, snapshots: &Snapshots) -> Result<CacheSize, Unreadable> {
     if let Some(size) = item.size.or(twin.and_then(|twin| twin.size)) {
         return Ok(CacheSize::Known(size));

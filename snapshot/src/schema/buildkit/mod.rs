@@ -8,9 +8,9 @@
 //!   containerdmeta.db  leases, which only a running daemon acts upon                   not read
 //! ```
 //!
-//! All are bbolt databases (the crate `bolt`). A database that is not there was never written: there is nothing in it. One that
-//! cannot be read is an error, and whoever asks has to take it for "unknown": the directories it names look like
-//! nobody's.
+//! All are bbolt databases (the crate `bolt`). A database that does not exist was never written, so it holds nothing. A
+//! database that cannot be read is an error, and the caller must treat its contents as unknown: the directories that it
+//! names would otherwise look as if nobody owned them.
 
 pub mod cache;
 pub mod snapshots;
@@ -24,11 +24,11 @@ use crate::schema::database;
 use bolt::{Bolt, BoltError};
 
 pub(crate) const BUILDKIT: &str = "buildkit";
-/// Which build step has which result: looked at only for its lock.
+/// The database of the results of build steps. We look only at its lock, which a running dockerd holds.
 pub(crate) const CACHE_DATABASE: &str = "cache.db";
 pub(crate) use snapshots::FILE as SNAPSHOTS_DATABASE;
 
-/// Why a database is of no use.
+/// Why a database cannot be used.
 enum Unreadable {
     Bolt(BoltError),
     /// A key or value that BuildKit would not have written.

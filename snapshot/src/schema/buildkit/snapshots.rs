@@ -10,8 +10,9 @@
 //! ```
 //!
 //! BuildKit makes a directory in the driver's home, named as the key, before there is any layer; exporting an image
-//! registers the same directory as a layer. Keys may outlive what they stand for: a dockerd that was restarted leaves some
-//! behind when it prunes the cache, so a name here need not exist. Follows moby v20.10.24 `builder/builder-next/adapters/snapshot`.
+//! registers the same directory as a layer. A key may outlive its directory or layer: a dockerd that was restarted
+//! leaves some keys behind when it prunes the cache, so a directory named here need not exist. Follows moby v20.10.24
+//! `builder/builder-next/adapters/snapshot`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +27,7 @@ use bolt::{Bolt, Bucket, Entry};
 /// The file, below `buildkit`.
 pub(crate) const FILE: &str = "snapshots.db";
 
-/// How keys begin that are chain ids.
+/// The prefix of the keys that are chain ids.
 const CHAIN: &str = "sha256:";
 
 /// One snapshot.
@@ -73,7 +74,8 @@ impl Snapshots {
             };
             let key = text(&key)?;
             let snapshot = Snapshot::from_bucket(bucket)?;
-            // A parent is a key of its own, unless its bucket was lost; so much the better to keep it.
+            // A parent usually has a bucket of its own. Where that bucket was lost, this line still counts the parent
+            // as BuildKit's.
             for name in [Some(key), snapshot.parent.as_deref()].into_iter().flatten() {
                 snapshots.own(name)?;
             }
@@ -104,7 +106,7 @@ impl Snapshots {
         self.by_key.iter().map(|(key, snapshot)| (key.as_str(), snapshot))
     }
 
-    /// Whether there are none.
+    /// Whether BuildKit has no snapshots.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()
@@ -123,7 +125,7 @@ impl Snapshots {
         self.chains.contains(chain)
     }
 
-    /// Every layer that BuildKit holds; those below them are held by them.
+    /// Every layer that BuildKit names. The layers below these are not listed, because these hold them.
     #[must_use]
     pub fn chains(&self) -> &BTreeSet<ChainId> {
         &self.chains
@@ -205,14 +207,14 @@ mod tests {
             let (key, parent) = (record["ID"].as_str().unwrap(), record["Parent"].as_str().unwrap());
             let snapshot = snapshots.get(key).unwrap();
             assert!(snapshots.driver_ids().contains(&key.parse().unwrap()), "{key}");
-            // Of one that became a layer the size is known to the layer store.
+            // The layer store knows the size of a snapshot that became a layer.
             assert!(snapshot.size.is_none_or(|size| record["Size"] == size), "{key}");
             let Some(committed) = &snapshot.committed else { continue };
             assert!(snapshots.driver_ids().contains(committed), "{key}");
             let made = snapshots.get(committed.as_str()).unwrap();
             assert!(made.is_committed && made.chain_id.is_none(), "{key}");
             let below = snapshots.get(parent).and_then(|parent| parent.chain_id);
-            // Upon a layer that was there before, or upon a record.
+            // It stands on a layer that existed before the build, or on another record.
             let upon = made.parent.as_deref().unwrap();
             assert!(upon == parent || Some(upon.to_owned()) == below.map(|chain| chain.to_string()), "{key}");
         }
@@ -260,7 +262,7 @@ mod tests {
         assert!(error.to_string().contains("longer than"), "{error}");
     }
 
-    /// What is not as Docker writes it may name a directory that must not be removed.
+    /// A value that Docker would not write may still name a directory that must not be removed, so it is an error.
     #[test]
     fn strange_values_are_errors() {
         let replaced = |from: &str, to: &str| {

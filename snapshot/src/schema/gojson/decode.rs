@@ -10,10 +10,11 @@ use super::string::unquote;
 
 /// A type that Go's decoder fills from JSON.
 ///
-/// A value is decoded into what is there already: so the second of two equal keys changes what the first has set. A value of
-/// the wrong kind is remembered by the decoder and leaves the target as it is; decoding goes on, as Go's does.
+/// A value is decoded into what the target holds already, so the second of two equal keys changes what the first has
+/// set. A value of the wrong kind is remembered by the decoder and leaves the target as it is; decoding goes on, as
+/// Go's does.
 pub trait Decode: Default {
-    /// What belongs here.
+    /// What kind of value belongs here.
     fn expected() -> Expected;
 
     /// Decodes the value that begins at the decoder's place.
@@ -220,7 +221,7 @@ impl<'b> JsonDecoder<'b> {
         }
     }
 
-    /// The value at this place, as it is written; passed over.
+    /// Passes over the value at this place and returns it as it is written.
     pub(in crate::schema) fn raw(&mut self) -> &'b [u8] {
         let start = self.at;
         self.skip();
@@ -237,7 +238,7 @@ impl<'b> JsonDecoder<'b> {
         }
     }
 
-    /// Remembers that something else was found, unless something was before.
+    /// Remembers a value of the wrong kind, unless an earlier one is remembered: Go reports the first.
     pub(super) fn mismatch(&mut self, expected: Expected, found: &str, offset: usize) {
         if self.first.is_none() {
             self.first = Some(self.error(expected, found, offset));
@@ -283,7 +284,7 @@ impl Decode for String {
     }
 }
 
-/// What [`unquote`] gives is UTF-8.
+/// Makes a `String` of what [`unquote`] returns, which is UTF-8.
 fn text(bytes: Cow<'_, [u8]>) -> String {
     String::from_utf8(bytes.into_owned()).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
@@ -319,7 +320,7 @@ macro_rules! numbers {
 
 numbers!(i64 => Int, i32 => Int, u64 => Uint, u32 => Uint, u16 => Uint);
 
-/// A text of the document for a message.
+/// Shortens a text of the document for an error message.
 pub(in crate::schema) fn shortened(text: &str) -> Cow<'_, str> {
     const LONGEST: usize = 100;
     match text.char_indices().nth(LONGEST) {
@@ -328,7 +329,7 @@ pub(in crate::schema) fn shortened(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A pointer: `null` is nothing, everything else is decoded into what it points to.
+/// A pointer: `null` makes it `None`, every other value is decoded into what it points to.
 impl<T: Decode> Decode for Option<T> {
     fn expected() -> Expected {
         T::expected()
@@ -354,7 +355,8 @@ impl<T: Decode> Decode for Box<T> {
     }
 }
 
-/// A slice. Elements are decoded into those that an earlier list has left, as Go does; what is beyond the end goes.
+/// A slice. Elements are decoded into those that an earlier list has left there, as Go does; those beyond the end of
+/// the new list are dropped.
 impl<T: Decode> Decode for Vec<T> {
     fn expected() -> Expected {
         Expected::List
@@ -376,7 +378,7 @@ impl<T: Decode> Decode for Vec<T> {
     }
 }
 
-/// An array of fixed length: what is beyond it is passed over, what is missing is zero.
+/// An array of fixed length: elements beyond its length are passed over, missing ones are zero.
 impl<T: Decode + Copy, const N: usize> Decode for [T; N]
 where
     Self: Default,
@@ -398,7 +400,7 @@ where
     }
 }
 
-/// A map: keys add up, a value replaces the one before.
+/// A map: keys of a second object are added, and a value replaces the one that its key had before.
 impl<T: Decode> Decode for BTreeMap<String, T> {
     fn expected() -> Expected {
         Expected::Object
@@ -418,7 +420,7 @@ impl<T: Decode> Decode for BTreeMap<String, T> {
     }
 }
 
-/// Go's `struct{}`: an object, whatever it holds.
+/// Go's `struct{}`: any object; its members are ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Empty;
 
@@ -486,7 +488,7 @@ impl Decode for StrSlice {
     }
 }
 
-/// Declares a struct and how it is decoded: the names are those of the JSON keys.
+/// Declares a struct and its decoding: the text after each `=` is the field's JSON key.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! go_struct {

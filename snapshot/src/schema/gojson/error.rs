@@ -1,4 +1,4 @@
-//! Why a document is not what Go's decoder would take.
+//! Why Go's decoder would refuse a document.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expected {
-    /// JSON at all; the words are those of Go's syntax errors.
+    /// Valid JSON; the text is Go's syntax error.
     Json(String),
     /// `true` or `false`.
     Flag,
@@ -22,9 +22,9 @@ pub enum Expected {
     Object,
     /// A time as RFC 3339 writes it.
     Time,
-    /// The field itself.
+    /// The field itself: it is missing.
     Field,
-    /// What the text says in the words of the rule.
+    /// A value that keeps the rule that this text states.
     Rule(&'static str),
 }
 
@@ -57,7 +57,7 @@ pub struct DecodeError {
     pub expected: Expected,
     /// What is there: `number`, `number 1.5`, `string`, `bool`, `array`, `object`, or the text that is no time.
     pub found: String,
-    /// The byte after which the error shows, counted from the beginning of the file.
+    /// How many bytes from the beginning of the file Go has read when it notices the error.
     pub offset: usize,
 }
 

@@ -1,16 +1,18 @@
-//! JSON as Go's `encoding/json` of Go 1.19 decodes it, which built dockerd 20.10.24: what dockerd takes of a file, and what it
-//! does not.
+//! A JSON decoder that accepts and refuses what dockerd 20.10.24 does: it follows `encoding/json` of Go 1.19, with
+//! which that was built.
 //!
-//! - Syntax first: a document with an error anywhere is refused before anything of it is used ([`from_slice`]), or as far as
-//!   its first value reaches ([`first_value`], where dockerd uses a `json.JsonDecoder`). At most 10,000 levels.
+//! - Syntax is checked first: [`from_slice`] refuses a document with an error anywhere before it uses any of it;
+//!   [`first_value`], for files that dockerd reads with a `json.Decoder`, checks only as far as the first value
+//!   reaches. At most 10,000 levels.
 //! - A key means the field of that name, else the first one whose name differs only in case. Unknown keys are passed over.
 //!   Of equal keys the last wins, but objects are decoded into what the earlier one has set, and maps add up.
 //! - `null` empties pointers, lists and maps, and leaves everything else as it is.
-//! - Whole numbers are digits: `1.0` and `1e2` are none, and what does not fit is refused.
+//! - A whole number is written in digits alone: `1.0` and `1e2` are refused, and so is a number that does not fit its
+//!   type.
 //! - The first value of the wrong kind is reported, with its field; the rest is decoded nevertheless.
 //!
-//! Nothing is kept but what the target's type keeps: there is no tree of values in between. `testdata/gojson/` has what Go
-//! says to some hundred documents, with the program that asked it.
+//! Values go straight into the target: there is no tree of values in between. `testdata/gojson/` has Go's answers to
+//! some hundred documents, with the program that produced them.
 
 mod decode;
 mod error;

@@ -2,17 +2,18 @@
 
 use super::error::{DecodeError, Expected};
 
-/// Lists and objects within one another that Go reads.
+/// How deep lists and objects may be nested for Go to read them.
 const MAX_DEPTH: usize = 10_000;
 
-/// What is open around the value being read.
+/// A list or object that encloses the value being read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Open {
     List,
     Object,
 }
 
-/// Finds the end of the value at the beginning of `bytes`, white space before it included. Nothing is kept but what is open.
+/// Finds the end of the value at the beginning of `bytes`, white space before it included. Only the open lists and
+/// objects are kept in memory.
 ///
 /// # Errors
 /// [`DecodeError`] where Go reports a syntax error.
@@ -66,7 +67,7 @@ impl Scanner<'_> {
                 b'n' => self.literal("null")?,
                 _ => return Err(self.unexpected("looking for beginning of value")),
             }
-            // A value has ended; so may what is around it.
+            // A value has ended; the lists and objects around it may end here as well.
             loop {
                 let Some(open) = self.open.last().copied() else { return Ok(self.at) };
                 self.skip_space();
@@ -209,7 +210,7 @@ impl Scanner<'_> {
         })
     }
 
-    /// The byte that must not be here; Go counts it as read.
+    /// The error for a byte that must not be here. Go counts that byte as read.
     fn unexpected(&self, context: &str) -> DecodeError {
         let byte = self.bytes.get(self.at).copied().unwrap_or_default();
         DecodeError {

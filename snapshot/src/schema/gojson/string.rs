@@ -1,4 +1,4 @@
-//! Strings of JSON as Go reads them: what is no UTF-8, or half of a surrogate pair, becomes U+FFFD.
+//! Strings of JSON as Go reads them: a byte that is not UTF-8, or half of a surrogate pair, becomes U+FFFD.
 
 use std::borrow::Cow;
 
@@ -22,7 +22,7 @@ pub(super) fn unquote(raw: &[u8]) -> Cow<'_, [u8]> {
     text.into_bytes().into()
 }
 
-/// Adds what an escape stands for and says how long it is.
+/// Adds the character that an escape stands for, and returns the escape's length.
 fn escape(bytes: &[u8], text: &mut String) -> usize {
     let plain = match bytes[1] {
         b'b' => '\u{8}',
@@ -36,7 +36,7 @@ fn escape(bytes: &[u8], text: &mut String) -> usize {
                 text.push(c);
                 return 6;
             }
-            // A high surrogate and a low one are one character; anything else is none.
+            // A high surrogate and a low one after it make one character; any other surrogate makes none.
             let low = bytes.get(6..).and_then(code_unit).filter(|low| (0xdc00..0xe000).contains(low));
             if let Some(low) = low
                 && unit < 0xdc00

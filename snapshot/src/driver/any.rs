@@ -1,4 +1,4 @@
-//! The driver of a data-root, whichever it is.
+//! The driver of a data-root, as one type for all drivers.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ impl AnyDriver {
     /// # Errors
     /// [`StoreError::Io`]
     pub fn open(root: &Dir, name: &str) -> Result<Option<Self>, StoreError> {
-        // Readers set no attributes.
+        // A reader sets no attributes, so any namespace will do if the right one cannot be found out.
         let namespace = xattr_namespace().unwrap_or(XattrNamespace::Trusted);
         match name {
             "overlay2" => Ok(Overlay2::open("overlay2", root, namespace)?.map(Self::Overlay2)),
@@ -64,15 +64,16 @@ impl AnyDriver {
     }
 }
 
-/// Where overlayfs keeps its attributes: in a user namespace where users may write.
+/// The namespace of the extended attributes of overlayfs: `user.` inside a user namespace, which may not set
+/// `trusted.`.
 ///
 /// # Errors
-/// [`StoreError::Io`] if it cannot be found out whether this is one.
+/// [`StoreError::Io`] if it cannot be found out whether this process is in a user namespace.
 pub fn xattr_namespace() -> Result<XattrNamespace, StoreError> {
     const MAP: &str = "/proc/self/uid_map";
     let map = match std::fs::read_to_string(MAP) {
         Ok(map) => map,
-        // A kernel without user namespaces has no map, but the rest of the directory.
+        // A kernel without user namespaces has no `uid_map`, but it has the other files of `/proc/self`.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && Path::new("/proc/self/status").exists() => {
             return Ok(XattrNamespace::Trusted);
         }

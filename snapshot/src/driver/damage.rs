@@ -16,9 +16,9 @@ pub enum LayerPart {
     Links,
     /// The file that lists what the layer stands on.
     Lower,
-    /// The directory that a mount to be written to needs.
+    /// The directory that the kernel needs to mount the layer for writing.
     Work,
-    /// The mark of a layer on which others stand.
+    /// The file that marks a layer on which other layers stand.
     Committed,
 }
 
@@ -34,7 +34,7 @@ pub enum LayerDamage {
         /// Which part that is.
         part: LayerPart,
     },
-    /// A part of the layer is not what it must be.
+    /// A part of the layer has the wrong type or content.
     #[error("{}: {reason}", .path.display())]
     Invalid {
         /// The file.
@@ -50,7 +50,7 @@ pub enum LayerDamage {
         /// The link that must lead to the layer.
         link: PathBuf,
     },
-    /// The layer stands on a short name that leads nowhere.
+    /// The layer stands on a short name that leads to no layer.
     #[error("{} stands on {link}, which leads to no layer", .path.display())]
     Dangling {
         /// The file that lists what the layer stands on.
@@ -93,7 +93,7 @@ pub enum LayerDamage {
     OnAnother {
         /// The file that lists what the layer stands on.
         path: PathBuf,
-        /// The layer there by the records; nothing if there are no more.
+        /// The layer that the records have at this place; empty if they have none.
         expected: String,
         /// The layer that the file names.
         found: CacheId,

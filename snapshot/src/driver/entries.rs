@@ -12,7 +12,7 @@ use crate::error::StoreError;
 pub enum EntryKind {
     /// A layer, or what could be one by its name.
     Layer,
-    /// The driver's own, or left by its probing: not a layer.
+    /// Not a layer: the driver keeps it for itself, or its probing left it behind.
     Service,
 }
 
@@ -21,9 +21,9 @@ pub enum EntryKind {
 pub struct HomeEntry {
     /// What it is.
     pub kind: EntryKind,
-    /// The entries it stands on, the nearest first, as far as they exist; or why that cannot be read.
+    /// The existing entries that it stands on, the nearest first; or why they cannot be read.
     pub parents: Result<Vec<Arc<str>>, UnknownParents>,
-    /// Short names that it stands on and that lead to nothing.
+    /// Short names that it stands on although they lead to no entry.
     pub missing_links: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ pub struct HomeEntry {
 pub struct UnknownParents {
     /// In words.
     pub cause: String,
-    /// A system call failed: the next time it may be known.
+    /// Whether a system call failed, so that another try may succeed.
     pub failed: bool,
 }
 
@@ -48,7 +48,7 @@ pub struct HomeEntries {
 }
 
 impl HomeEntries {
-    /// The names in the home of a driver of which nothing else is known.
+    /// Reads the names alone, for a driver that is not implemented here: what stands on what is not known then.
     ///
     /// # Errors
     /// [`StoreError::Io`]

@@ -1,4 +1,4 @@
-//! Two directories that change places.
+//! Exchanges two directories.
 
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
@@ -6,8 +6,8 @@ use rustix::io::Errno;
 use crate::dir::Dir;
 use crate::error::StoreError;
 
-/// Moves `from`/`name` to `to`/`new_name`; what is there comes to `from`/`name`, in one step where the file system can. Where
-/// it cannot, a crash in between leaves both below `from`.
+/// Exchanges `from`/`name` and `to`/`new_name`, in one step where the file system can do that. Where it cannot, a crash
+/// in between leaves both below `from`. If `to`/`new_name` does not exist, `from`/`name` is only moved there.
 pub(super) fn exchange(from: &Dir, name: &str, to: &Dir, new_name: &str) -> Result<(), StoreError> {
     let failed = || StoreError::io(to.join(new_name), "exchanging");
     match rustix::fs::renameat_with(from, name, to, new_name, RenameFlags::EXCHANGE) {

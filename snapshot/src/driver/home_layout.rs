@@ -1,16 +1,17 @@
 //! The form of a driver's home: where its layers' directories are, and what is where in them.
 
-/// Where a driver keeps layers. Known also for drivers that are not implemented here, as far as one directory is one layer.
+/// Where a driver keeps layers. It is known for some drivers that are not implemented here as well: those that keep
+/// each layer in one directory or file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HomeLayout {
     /// The home below the data-root.
     pub home: &'static [&'static str],
-    /// The directory of links in the home, if there are such.
+    /// The directory of links in the home, if the driver has one.
     pub links: Option<&'static str>,
     /// Where a layer's own files are below its directory.
     pub content: &'static [&'static str],
-    /// Whether these files are the layer's changes alone, with whiteouts as overlayfs has them. Otherwise what they are is
-    /// not known here, or they are the whole tree that the layer shows.
+    /// Whether these files are the layer's changes alone, with whiteouts in the form of overlayfs. If not, they are the
+    /// whole tree that the layer shows, or have a form that is not known here.
     pub changes: bool,
 }
 
@@ -30,9 +31,9 @@ impl HomeLayout {
             "vfs" => Some(whole(&["vfs", "dir"])),
             "btrfs" => Some(whole(&["btrfs", "subvolumes"])),
             "zfs" => Some(whole(&["zfs", "graph"])),
-            // With whiteouts of its own.
+            // aufs has a form of whiteouts of its own, so its files do not count as `changes`.
             "aufs" => Some(whole(&["aufs", "diff"])),
-            // A file for each layer; its content is on a device.
+            // devicemapper has a file for each layer here; the layer's content is on a device.
             "devicemapper" => Some(whole(&["devicemapper", "metadata"])),
             _ => None,
         }
@@ -43,8 +44,8 @@ impl HomeLayout {
         Self::of_driver(driver).map_or_else(|| vec![driver], |layout| layout.home.to_vec())
     }
 
-    /// Whether a directory of the home is a service of this driver and no layer: left by its probing, or its links (moby
-    /// `daemon/graphdriver/overlay2`, `pkg/fsutils`).
+    /// Whether an entry of this driver's home is not a layer, but its directory of links or something that its probing
+    /// left behind (moby `daemon/graphdriver/overlay2`, `pkg/fsutils`).
     pub(crate) fn is_service(driver: &str, name: &str) -> bool {
         const PROBES: [&str; 6] = [
             "backingFsBlockDev",

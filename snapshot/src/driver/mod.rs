@@ -1,9 +1,9 @@
-//! Where a layer's content lives, and how it becomes visible.
+//! Where a layer's content is stored, and how a layer is shown with all layers below it.
 //!
 //! ```text
-//! prepare(id, parent) -> Prepared -> target() is filled -> commit(parent) keeps the layer; a drop takes it back
+//! prepare(id, parent) -> Prepared -> target() is filled -> commit(parent) keeps the layer; a drop removes it
 //! mount(id, access)   -> MountGuard    -> the layer with everything below it, until the drop
-//! entries()           -> what the driver's home holds, and what stands on what
+//! entries()           -> what the driver's home holds, and which entries stand on which
 //! ```
 //!
 //! No code outside of this module names a driver or spells a path below a driver's home: it asks the trait, or the
@@ -56,23 +56,23 @@ pub enum Order {
 /// A layer is [prepared](Driver::prepare), its [target](Prepared::target) is filled, and it is
 /// [committed](Prepared::commit) on top of its parent. Until then nothing refers to its directory.
 pub trait Driver: std::fmt::Debug + Send + Sync {
-    /// The name by which Docker knows it, and of its directories in the data-root.
+    /// Docker's name for it, which is also the name of its directories in the data-root.
     fn name(&self) -> &'static str;
 
-    /// In which order layers can be filled.
+    /// In which order the layers of an image can be filled.
     fn order(&self) -> Order;
 
     /// Begins a layer. With [`Order::ParentFirst`] `parent` must be complete, and the new layer begins as a copy of it;
     /// with [`Order::Independent`] `parent` is not looked at.
     ///
     /// # Errors
-    /// [`StoreError`], also if there is a layer of this id; nothing is left then of what was made.
+    /// [`StoreError`], also if a layer of this id exists. Everything that was made is removed then.
     fn prepare(&self, id: &CacheId, parent: Option<&CacheId>) -> Result<Prepared, StoreError>;
 
     /// Shows a layer with everything below it, until the guard is dropped.
     ///
     /// # Errors
-    /// [`StoreError::Invalid`] for a layer that others stand on and that was asked for to be written to.
+    /// [`StoreError::Invalid`] if `access` is to write and other layers stand on this one.
     fn mount(&self, id: &CacheId, access: Access) -> Result<MountGuard, StoreError>;
 
     /// The directory in which a layer's own files are, in the driver's [layout](HomeLayout).
@@ -87,14 +87,14 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// [`StoreError::Io`] if the home cannot be listed. A single entry that cannot be read says so itself.
     fn entries(&self) -> Result<HomeEntries, StoreError>;
 
-    /// What is free where layers go.
+    /// How much room is free on the file system that holds the layers.
     ///
     /// # Errors
     /// [`StoreError::Io`]
     fn room(&self) -> Result<Room, StoreError>;
 
-    /// Whether the short name of a layer leads to nothing that is there; so does one that is not there. Drivers without such names
-    /// have none.
+    /// Whether a short name leads to no existing layer; a name that does not exist counts as such. A driver without
+    /// short names has no stale ones.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -102,14 +102,15 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
         Ok(true)
     }
 
-    /// What there is of a layer, complete or not, below the home, in the order in which it may go.
+    /// The paths, below the home, of everything that exists of a layer, complete or not, in the order in which they may
+    /// be removed.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Invalid`] for a layer that is mounted.
     fn belongings(&self, id: &CacheId) -> Result<Vec<PathBuf>, StoreError>;
 
-    /// When something was last made on top of a layer, a container or another layer, in seconds since 1970; `None` where the
-    /// driver keeps no trace of that.
+    /// When a container or another layer was last made on top of a layer, in seconds since 1970; `None` if that never
+    /// happened, or if the driver keeps no trace of it.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -117,27 +118,29 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Removes a layer, complete or not, with whatever belongs to it, as `deletion` says; a missing one is fine. [Liveness](crate::liveness) has said
-    /// that nobody needs it.
+    /// Removes a layer, complete or not, with everything that belongs to it, as `deletion` says. Does nothing if the
+    /// layer is missing. `dead` proves that [liveness](crate::liveness) found nobody who needs it.
     ///
     /// # Errors
-    /// [`StoreError`]; [`StoreError::Invalid`] for a layer that is mounted, of which nothing is removed then.
+    /// [`StoreError`]; [`StoreError::Invalid`] for a mounted layer, of which nothing is removed.
     fn remove(&self, dead: &Dead<CacheId>, deletion: &Deletion) -> Result<(), StoreError>;
 
-    /// Why a layer cannot be used on top of `parents`, which is the chain of its records, the nearest first.
+    /// Why a layer cannot be used on top of `parents`; `None` if it can. `parents` are the layers below it by the
+    /// records, the nearest first.
     ///
     /// # Errors
     /// [`StoreError`] if that cannot be found out.
     fn damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError>;
 
-    /// The same for the writable layer of a container, which needs more than a layer that is only read.
+    /// Why the writable layer of a container cannot be used on top of `parents`; `None` if it can. It needs more parts
+    /// than a layer that is only read.
     ///
     /// # Errors
     /// [`StoreError`] if that cannot be found out.
     fn writable_damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError>;
 
-    /// What dockerd would have made of a layer that has layers below it or above it, and that is not there. A layer that is
-    /// only read does without.
+    /// The parts of a layer that dockerd would have made and that are missing. `parents` says whether it has layers
+    /// below it, `children` whether it has layers above. A layer that is only read can be used without these parts.
     ///
     /// # Errors
     /// [`StoreError`] if that cannot be found out.
@@ -155,21 +158,21 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// [`StoreError`]
     fn metadata(&self, id: &CacheId) -> Result<Option<Vec<(&'static str, String)>>, StoreError>;
 
-    /// What is missing or wrong beside the contents of layers so that each of `stacks` can be mounted on what is below it, in the
-    /// order in which it is to be written. A layer whose content is missing is left out.
+    /// What has to be written, beside the contents of layers, so that the layer of each of `stacks` can be mounted on
+    /// the layers below it; in the order of writing. A layer whose content is missing is left out.
     ///
     /// # Errors
     /// [`StoreError::Io`]
     fn restacking(&self, stacks: &[Stack]) -> Result<Vec<Restacking>, StoreError>;
 
-    /// Writes one of these, in one step, and durably if `sync`.
+    /// Writes one item of [`restacking`](Driver::restacking), in one step, and durably if `sync`.
     ///
     /// # Errors
     /// [`StoreError`]
     fn restack(&self, what: &Restacking, sync: bool) -> Result<(), StoreError>;
 
-    /// Exchanges the content of a layer with that of one that was [prepared](Driver::prepare) and filled, in one step where
-    /// the file system can. The layer's own content, or its directory, need not be there.
+    /// Exchanges the content of the layer `id` with the content of `with`, which was [prepared](Driver::prepare) and
+    /// filled, in one step where the file system can do that. The content of `id`, or its directory, may be missing.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Invalid`] for a layer that is mounted.
@@ -181,6 +184,6 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// [`StoreError::Io`]
     fn sync(&self) -> Result<(), StoreError>;
 
-    /// The directory that holds the layers' directories: on its file system layers take up room.
+    /// The directory that holds the layers' directories.
     fn home(&self) -> &Dir;
 }

@@ -1,4 +1,4 @@
-//! A layer that is shown with everything below it.
+//! A mounted layer: shown with everything below it.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::error::StoreError;
 /// What is going to be done with a mounted layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// It is read. Nothing in the data-root changes for it, where the kernel can mount without a mount point.
+    /// It is read. Where the kernel can mount without a mount point, nothing in the data-root changes.
     ReadOnly,
     /// It is written to, as a container's layer is.
     ReadWrite,
@@ -32,7 +32,7 @@ impl MountGuard {
         Self { dir, point: None }
     }
 
-    /// A mount at `parent`/`name`, which goes with the mount.
+    /// A mount at `parent`/`name`, a directory that is removed when the mount ends.
     pub(super) fn at(dir: Dir, parent: Dir, name: &'static str) -> Self {
         Self { dir, point: Some((parent, name)) }
     }
@@ -65,12 +65,14 @@ impl MountGuard {
 
 impl Drop for MountGuard {
     fn drop(&mut self) {
-        // Drop cannot return the error. A mount that stays is found by the guard, which looks for mounts below the home.
+        // Drop cannot return the error. If the mount stays, the guard of the root finds it: it looks for mounts below
+        // the home.
         let _ = self.end();
     }
 }
 
-/// Unmounts `parent`/`name` and removes the mount point; not mounted, or not there, is fine.
+/// Unmounts `parent`/`name` and removes the mount point. Succeeds too if nothing is mounted there, or if it does not
+/// exist.
 pub(super) fn unmount(parent: &Dir, name: &str) -> Result<(), StoreError> {
     let path: PathBuf = parent.join(name);
     match rustix::mount::unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
@@ -83,7 +85,7 @@ pub(super) fn unmount(parent: &Dir, name: &str) -> Result<(), StoreError> {
     }
 }
 
-/// Refuses a layer on which something is mounted: `dir`/`name` itself.
+/// Refuses the directory `dir`/`name` of a layer if something is mounted on it.
 pub(super) fn refuse_mounted(dir: &Dir, name: &str) -> Result<(), StoreError> {
     use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;

@@ -5,7 +5,7 @@ use layerfs::apply::Target;
 use crate::error::StoreError;
 use crate::ids::CacheId;
 
-/// What a driver does for a layer that was begun. None of it holds a descriptor for longer than a call.
+/// What a driver does for a layer that was begun. An implementation keeps no descriptor open between calls.
 pub(super) trait Begun: std::fmt::Debug + Send + Sync {
     /// Opens the directory to fill.
     fn target(&self) -> Result<Target, StoreError>;
@@ -23,7 +23,7 @@ pub(super) trait Begun: std::fmt::Debug + Send + Sync {
 #[derive(Debug)]
 #[must_use = "dropped, the layer is removed again"]
 pub struct Prepared {
-    /// `None` once it was decided what becomes of it.
+    /// `None` once the layer was kept or removed.
     layer: Option<Box<dyn Begun>>,
 }
 
@@ -36,7 +36,7 @@ impl Prepared {
         self.layer.as_deref().expect("only commit, discard and drop take it, and all of them end the guard")
     }
 
-    /// Opens the directory to fill. To be asked for when the filling begins: a target holds descriptors.
+    /// Opens the directory to fill. Call this only when the filling begins, since a target holds descriptors.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -44,7 +44,7 @@ impl Prepared {
         self.layer().target()
     }
 
-    /// Keeps the layer, on top of its parent. Not durable before the next [sync](super::Driver::sync).
+    /// Keeps the layer, on top of its parent. This is durable only after the next [sync](super::Driver::sync).
     ///
     /// With [`ParentFirst`](super::Order::ParentFirst) the parent must be the one that was given when it was prepared.
     ///

@@ -19,7 +19,7 @@ pub struct Stack {
     pub writable: bool,
 }
 
-/// What is to be at a place of a driver's home.
+/// What belongs at a place in a driver's home.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// A file with this text.
@@ -34,22 +34,22 @@ pub enum Wanted {
     Nothing,
 }
 
-/// One thing that is missing or wrong beside a layer's content.
+/// One thing to be written because it is missing or wrong beside a layer's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restacking {
     /// The layer it belongs to.
     pub id: CacheId,
-    /// The directories to the place, below the driver's home.
+    /// The directories, below the driver's home, that lead to the place.
     pub(super) dirs: Vec<String>,
-    /// The name there.
+    /// The name in the last of these directories.
     pub(super) name: String,
-    /// What is to be there.
+    /// What belongs there.
     pub wanted: Wanted,
     /// What is wrong there.
     pub reason: &'static str,
 }
 
-/// How a symlink on its way is named.
+/// The prefix of the temporary name of a symlink, before it is renamed to its place.
 const TEMPORARY: &str = ".tmp-layerfs-";
 
 impl Restacking {
@@ -65,7 +65,7 @@ impl Restacking {
         self.name == super::overlay2::LOWER
     }
 
-    /// Writes it, in one step, and durably if `sync`. May be done again.
+    /// Writes it, in one step, and durably if `sync`. Writing it twice does no harm.
     pub(super) fn write(&self, home: &Dir, sync: bool) -> Result<(), StoreError> {
         let dirs: Vec<&str> = self.dirs.iter().map(String::as_str).collect();
         let missing =
@@ -97,8 +97,8 @@ impl Restacking {
     }
 }
 
-/// Takes away what is in the way of a rename: a directory where none is to be, a file in place of a directory. A directory
-/// that holds something stays, and the error says so.
+/// Removes what is in the way of a rename: a directory where none belongs, or a file in place of a directory. A
+/// directory that is not empty stays, and is an error.
 fn clear(dir: &Dir, name: &str, wanted: FileType) -> Result<(), StoreError> {
     let Some(stat) = dir.stat(name)? else { return Ok(()) };
     let flags = match (FileType::from_raw_mode(stat.st_mode), wanted) {

@@ -10,7 +10,7 @@ pub struct Room {
     pub block: u64,
     /// Bytes that may be written.
     pub bytes: u64,
-    /// Inodes that may be made; the most there is where the file system makes them as needed.
+    /// Inodes that may be made; `u64::MAX` where the file system makes them as needed.
     pub inodes: u64,
 }
 

@@ -7,9 +7,9 @@
 //!     .tmp-layerfs-<cache id> 0700 while a layer is being filled: files that its journal still needs
 //! ```
 //!
-//! A layer begins as a copy of its parent, so its parent must be complete before; whiteouts delete. Nothing refers from one
-//! layer to another. Follows moby v20.10.24 `daemon/graphdriver/vfs/driver.go`, but copies extended attributes, which dockerd
-//! loses, and gives no SELinux label.
+//! A layer begins as a copy of its parent, so the parent must be complete before; whiteouts delete files of that copy.
+//! No layer refers to another one. Follows moby v20.10.24 `daemon/graphdriver/vfs/driver.go`, but copies extended
+//! attributes, which dockerd loses, and gives no SELinux label.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ const NAME: &str = "vfs";
 /// The directory of layers in the driver's own.
 const LAYERS: &str = "dir";
 
-/// The driver over one `vfs` directory.
+/// The driver of one `vfs` directory.
 #[derive(Debug, Clone)]
 pub struct Vfs(Arc<Dir>);
 
@@ -49,13 +49,13 @@ impl Vfs {
     }
 }
 
-/// A layer, or what is missing of it.
+/// Opens a layer's directory; an error if it does not exist.
 fn layer(home: &Dir, id: &CacheId) -> Result<Dir, StoreError> {
     let missing = || StoreError::Invalid { path: home.join(id.as_str()), reason: "missing".into() };
     home.sub(id.as_str())?.ok_or_else(missing)
 }
 
-/// Where a layer's journal keeps what it still needs.
+/// The name of the directory that holds files which a layer's journal still needs.
 fn scratch(id: &CacheId) -> String {
     format!(".tmp-layerfs-{id}")
 }

@@ -10,12 +10,12 @@ use crate::driver::{LayerDamage, LayerPart};
 use crate::error::StoreError;
 use crate::ids::{CacheId, LinkId};
 
-/// Where links lead. A deep chain asks for the same ones again and again.
+/// Remembers where links lead, since a deep chain asks for the same links again and again.
 #[derive(Debug, Default)]
 pub(super) struct LinkCache(Mutex<HashMap<LinkId, Option<CacheId>>>);
 
 impl LinkCache {
-    /// To be called before links change.
+    /// Forgets all answers. To be called before links change.
     pub(super) fn forget(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -37,7 +37,7 @@ impl LinkCache {
     }
 }
 
-/// Why the layer cannot be mounted on top of `parents`, or nothing.
+/// Why the layer cannot be mounted on top of `parents`; `None` if it can.
 pub(super) fn damage(home: &Home, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
     let missing = |path: PathBuf, part| Ok(Some(LayerDamage::Missing { path, part }));
     let Some(layer) = home.dir.sub(id.as_str())? else {
@@ -68,7 +68,7 @@ pub(super) fn damage(home: &Home, id: &CacheId, parents: &[CacheId]) -> Result<O
     Ok(compare(id, &found, parents, layer.join(layout::LOWER)))
 }
 
-/// A file that is wrong is damage; one that cannot be read is an error.
+/// Tells damage from errors: a file with wrong content is damage, a file that cannot be read is an error.
 fn said(error: StoreError, part: LayerPart) -> Result<Option<LayerDamage>, StoreError> {
     match error {
         StoreError::Invalid { path, reason } => Ok(Some(LayerDamage::Invalid { path, part, reason })),

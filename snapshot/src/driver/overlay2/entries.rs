@@ -1,4 +1,4 @@
-//! What an overlay2 home holds, with what stands on what.
+//! What an overlay2 home holds, and which entries stand on which.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) fn read(driver: &str, home: &Dir, links: Option<&Dir>) -> Result<Home
     if let Some(links) = links {
         for link in links.names()? {
             let target = links.read_link(&link).unwrap_or_else(|error| {
-                // What is no symlink leads nowhere.
+                // An entry that is no symlink leads nowhere.
                 if !links.stat(&link).is_ok_and(|stat| stat.is_none_or(|stat| !is(&stat, FileType::Symlink))) {
                     unread.insert(link.clone(), with_causes(&error));
                 }
@@ -38,7 +38,7 @@ pub(super) fn read(driver: &str, home: &Dir, links: Option<&Dir>) -> Result<Home
     for (name, entry) in all.entries.iter_mut().filter(|(_, entry)| entry.kind == EntryKind::Layer) {
         let below = match home.sub(&**name) {
             Ok(Some(layer)) => layout::lower(&layer),
-            // One that has gone since stands on nothing.
+            // A layer that was removed since the names were read stands on nothing.
             Ok(None) => continue,
             // A file or a symlink is no layer.
             Err(_) if home.stat(&**name).is_ok_and(|stat| !stat.is_some_and(|stat| is(&stat, FileType::Directory))) => {

@@ -17,7 +17,7 @@ pub(super) const COMMITTED: &str = "committed";
 /// Layers below one layer that Docker allows (`overlay.go`, `maxDepth`).
 const MAX_LOWER: usize = 128;
 
-/// More than any `link` or `lower` may have.
+/// Bytes of the largest `link` or `lower` that is read: more than any valid one has.
 const SMALL_FILE: usize = 64 << 10;
 
 /// What `l/<link id>` must point to.
@@ -37,10 +37,10 @@ pub(super) fn layer_of(target: &Path) -> Option<CacheId> {
     (target == link_target(&id)).then_some(id)
 }
 
-/// Draws a link id and writes it in both places.
+/// Draws a link id and writes it to `link` and to `l/`.
 pub(super) fn create_link(layer: &Dir, links: &Dir, id: &CacheId) -> Result<LinkId, StoreError> {
     let link = LinkId::random();
-    // The file first: what has one can be removed completely.
+    // The file `link` is written first: it tells a removal which entry of `l/` belongs to the layer.
     layer.write_new(LINK, link.as_str().as_bytes(), 0o644)?;
     links.symlink(link.as_str(), &format!("../{id}/{DIFF}"))?;
     Ok(link)
@@ -90,12 +90,13 @@ pub(super) fn is_committed(layer: &Dir) -> Result<bool, StoreError> {
     Ok(layer.stat(COMMITTED)?.is_some())
 }
 
-/// When something was last made on the layer, in seconds since 1970; `None` if nothing ever was.
+/// When something was last made on top of the layer, in seconds since 1970; `None` if nothing ever was.
 pub(super) fn committed(layer: &Dir) -> Result<Option<i64>, StoreError> {
     Ok(layer.stat(COMMITTED)?.map(|stat| crate::dir::modified(&stat).0))
 }
 
-/// `GraphDriver.Data`: paths, whether they exist or not, and `LowerDir` for layers that have one.
+/// `GraphDriver.Data` as Docker shows it: paths, whether they exist or not; `LowerDir` only for a layer with layers
+/// below it.
 pub(super) fn metadata(home: &Dir, layer: &Dir) -> Result<Vec<(&'static str, String)>, StoreError> {
     let path = |name: &str| layer.join(name).display().to_string();
     let mut data = Vec::new();

@@ -40,7 +40,7 @@ use crate::ids::{CacheId, LinkId};
 use crate::liveness::Dead;
 use chain::LinkCache;
 
-/// The driver over one `overlay2` directory, or one of the same form.
+/// The driver of one `overlay2` directory, or of another driver's home of the same form.
 #[derive(Debug, Clone)]
 pub struct Overlay2(Arc<Home>);
 
@@ -92,7 +92,7 @@ impl Home {
         layer.sub(DIFF)?.ok_or_else(missing)
     }
 
-    /// Exchanges the contents of two layers, of which the first need not be there.
+    /// Exchanges the contents of two layers. The content of the first may be missing.
     fn exchange(&self, id: &CacheId, with: &CacheId) -> Result<(), StoreError> {
         let other = self.layer(with)?;
         let layer = match self.dir.sub(id.as_str())? {
@@ -108,18 +108,18 @@ impl Home {
         let Some(layer) = self.dir.sub(id.as_str())? else { return Ok(()) };
         refuse_mounted(&layer, layout::MERGED)?;
         self.resolved.forget();
-        // The link first: one that leads nowhere is never cleaned by anybody.
+        // The link in `l/` goes first: if a crash left a link that leads nowhere, dockerd would never remove it.
         if let (Some(links), Some(link)) = (&self.links, self.own_link(&layer, id)?) {
             links.unlink(link.as_str())?;
         }
         self.dir.delete_tree(id.as_str(), deletion)
     }
 
-    /// The short name of a layer, if it leads there.
+    /// The short name of a layer, if it leads to the layer.
     fn own_link(&self, layer: &Dir, id: &CacheId) -> Result<Option<LinkId>, StoreError> {
         let link = match layout::link(layer) {
             Ok(link) => link,
-            // Missing or damaged: the layer does not tell its link.
+            // The file `link` is missing or damaged, so the layer does not tell its short name.
             Err(StoreError::Invalid { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
@@ -213,7 +213,7 @@ impl Driver for Overlay2 {
     fn is_stale_link(&self, link: &str) -> Result<bool, StoreError> {
         let Some(links) = &self.0.links else { return Ok(true) };
         let Some(stat) = links.stat(link)? else { return Ok(true) };
-        // What is no symlink was not made by a driver.
+        // A driver makes only symlinks here, so anything else is not its short name.
         if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
             return Ok(false);
         }
@@ -225,7 +225,8 @@ impl Driver for Overlay2 {
         Ok(!leads_somewhere)
     }
 
-    /// `committed` is written each time (moby v20.10.24 `overlay.go: create`), and its content never changes.
+    /// dockerd writes the empty file `committed` each time it makes something on top of the layer (moby v20.10.24
+    /// `overlay.go: create`), so the file's time says when that was last.
     fn last_stood_on(&self, id: &CacheId) -> Result<Option<i64>, StoreError> {
         let Some(layer) = self.0.dir.sub(id.as_str())? else { return Ok(None) };
         layout::committed(&layer)

@@ -1,7 +1,7 @@
 //! Overlay mounts of a layer and everything below it.
 //!
-//! With the new mount API every lower directory is a call of its own, so no page-size limit on the options applies;
-//! where the kernel lacks `lowerdir+` (before 6.8) the classic option string is used.
+//! With the new mount API each lower directory is given in a call of its own, so the options need not fit a page. Where
+//! the kernel lacks `lowerdir+` (before 6.8), the classic option string is used.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -25,8 +25,8 @@ const MAX_OPTIONS: usize = 4095;
 
 /// Shows `layer` with everything below it. A layer without any below is shown as it is, without a mount.
 ///
-/// To be read it is mounted without a mount point, if the kernel can do that, and without an upper directory; to be written
-/// to at its `merged`, as dockerd has it.
+/// For reading, it is mounted without an upper directory, and without a mount point if the kernel can do that. For
+/// writing, it is mounted at its `merged`, as dockerd does.
 pub(super) fn mount(
     home: &Dir,
     layer: Dir,
@@ -55,7 +55,7 @@ pub(super) fn mount(
     let mounted = match overlay.detached() {
         Ok(mounted) if access == Access::ReadOnly => return Ok(MountGuard::plain(Dir::unnamed(mounted))),
         Ok(mounted) => Some(mounted),
-        // These calls are newer than overlay2 itself.
+        // The kernel may be older than these calls, though it has overlayfs: then use the classic mount call below.
         Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => None,
         Err(errno) => return Err(StoreError::io(layer.path(), "mounting")(errno)),
     };
@@ -72,7 +72,7 @@ pub(super) fn mount(
         let _ = rustix::fs::unlinkat(&layer, layout::MERGED, rustix::fs::AtFlags::REMOVEDIR);
         return Err(StoreError::io(point.path(), "mounting an overlay at")(errno));
     }
-    // Opened anew: what is open is the directory below the mount.
+    // Open the directory once more: the handle at hand shows the directory that the mount covers.
     match layer.sub(layout::MERGED) {
         Ok(Some(dir)) => Ok(MountGuard::at(dir, layer, layout::MERGED)),
         opened => {
@@ -87,7 +87,7 @@ pub(super) fn mount(
 struct Overlay {
     /// Topmost first.
     lower: Vec<PathBuf>,
-    /// What is written to, and a directory for the kernel's work.
+    /// The upper directory, which is written to, and the kernel's work directory.
     upper: Option<(PathBuf, PathBuf)>,
     user: bool,
 }
@@ -115,7 +115,7 @@ impl Overlay {
         fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
     }
 
-    /// Mounts it at `point` with the call of all kernels.
+    /// Mounts it at `point` with the classic mount call, which all kernels have.
     fn with_string(&self, point: &Path) -> Result<(), Errno> {
         let mut options = b"index=off,".to_vec();
         if self.user {

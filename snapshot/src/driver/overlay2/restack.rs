@@ -1,8 +1,9 @@
-//! What is missing or wrong of `link`, `l/`, `lower` and `work`, and what belongs there.
+//! Finds what is missing or wrong of `link`, `l/`, `lower` and `work`, and says what belongs there.
 //!
-//! A layer's short name is what its `link` says, if no other layer has that name; else what leads to it in `l/`; else what
-//! its children's `lower` have at its place, where that leads nowhere; else a new one. So as little as possible changes, and
-//! what stands on the layer without a record, as BuildKit's snapshots do, still finds it.
+//! The short name of a layer is chosen in this order: the name in its `link`, if no other layer has that name; a name
+//! in `l/` that leads to the layer; the name that its children's `lower` have at its place, if that leads to no other
+//! layer; a new name. So as little as possible changes, and a directory that stands on the layer without having a
+//! record, as BuildKit's snapshots do, still finds it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -19,22 +20,22 @@ struct Names {
     links: BTreeMap<String, PathBuf>,
     /// What each layer's `lower` has.
     lowers: HashMap<CacheId, Option<Vec<LinkId>>>,
-    /// The name that each layer has, or will have.
+    /// The short name that each layer has, or will have.
     chosen: HashMap<CacheId, LinkId>,
-    /// The layer that has, or will have, each name.
+    /// The layer that has, or will have, each short name.
     taken: HashMap<LinkId, CacheId>,
     /// All layers.
     known: HashSet<CacheId>,
 }
 
-/// What has to be written so that each of `stacks` can be mounted. Layers without content are left out, with those above whose
-/// `lower` cannot be known without them: they come when the content is there.
+/// What has to be written so that each of `stacks` can be mounted. Left out are layers without content, and layers
+/// above them whose `lower` cannot be known without them: they are for a later plan, when the content is there.
 pub(super) fn plan(home: &Home, stacks: &[Stack]) -> Result<Vec<Restacking>, StoreError> {
     let known = stacks.iter().map(|stack| stack.id.clone()).collect();
     let mut names = Names { known, ..Names::default() };
     if let Some(links) = &home.links {
         for name in links.names()? {
-            // What is no symlink leads nowhere.
+            // An entry that is no symlink leads nowhere.
             if let Ok(Some(target)) = links.read_link(&name) {
                 names.links.insert(name, target);
             }
@@ -83,7 +84,8 @@ pub(super) fn plan(home: &Home, stacks: &[Stack]) -> Result<Vec<Restacking>, Sto
     }
     for (stack, layer) in &there {
         fixes.extend(names.lower(stack, layer.stat(layout::LOWER)?.is_some()));
-        // A directory that was made again. One of an old engine, which had no such mark, is left as it is.
+        // Only a directory that was made again gets the mark `committed`. Old versions of Docker did not write that
+        // mark, so a layer of theirs is left as it is.
         let is_new = layer.stat(layout::LINK)?.is_none();
         if is_new && stacks.iter().any(|above| above.below.first() == Some(&stack.id)) && !layout::is_committed(layer)?
         {
@@ -121,7 +123,7 @@ impl Names {
         !self.taken.contains_key(name) && leads_to.is_none_or(|other| other == *id || !self.known.contains(&other))
     }
 
-    /// The name of a layer, if anything says it.
+    /// The short name of a layer, by the order that the module states; `None` if it needs a new one.
     fn choose(&self, stack: &Stack, own: Option<&LinkId>, stacks: &[Stack]) -> Option<LinkId> {
         if let Some(own) = own.filter(|own| self.is_free(own, &stack.id)) {
             return Some(own.clone());
@@ -137,14 +139,14 @@ impl Names {
         })
     }
 
-    /// What the `lower` of a layer above has at the place of this one.
+    /// The short name that the `lower` of the layer `above` has at the place of this layer.
     fn place_in(&self, above: &Stack, stack: &Stack) -> Option<LinkId> {
         let at = above.below.iter().position(|id| *id == stack.id)?;
         let lower = self.lowers.get(&above.id)?.as_ref()?;
         (lower.len() == above.below.len()).then(|| lower[at].clone())
     }
 
-    /// What has to become of a layer's `lower`.
+    /// What a layer's `lower` has to become; `None` if it is right.
     fn lower(&self, stack: &Stack, exists: bool) -> Option<Restacking> {
         let says = self.lowers.get(&stack.id)?;
         let will_lead_to = |name: &LinkId| {

@@ -17,7 +17,8 @@ use crate::error::StoreError;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Opens `name` in `dir` without a trace in its access time, where the kernel allows it: to its owner, and to root.
+/// Opens `name` in `dir` without changing its access time, if the kernel allows that to this process: it must be root
+/// or the owner.
 fn open_unseen(dir: impl AsFd, name: impl rustix::path::Arg + Copy, flags: OFlags) -> Result<OwnedFd, Errno> {
     match rustix::fs::openat(&dir, name, flags | OFlags::NOATIME, Mode::empty()) {
         Err(Errno::PERM) => rustix::fs::openat(dir, name, flags, Mode::empty()),
@@ -25,13 +26,14 @@ fn open_unseen(dir: impl AsFd, name: impl rustix::path::Arg + Copy, flags: OFlag
     }
 }
 
-/// How temporary files begin: with `.tmp-` as dockerd's, so that it ignores them, then with our name.
+/// The prefix of our temporary files: `.tmp-`, as dockerd's have, so that dockerd ignores them; then our name.
 const TEMPORARY: &str = ".tmp-layerfs-";
 
 /// An open directory, with its path for messages.
 ///
-/// Symlinks in it are not followed, with one exception: those that the user has made in place of the directories of a
-/// data-root (`overlay2`, `volumes`) are directly in a directory that was opened by its path, and are followed as dockerd does.
+/// Symlinks in it are not followed, with one exception. A user may put a symlink in place of a directory of the
+/// data-root (`overlay2`, `volumes`), and dockerd follows it. So in a directory that was opened by its path,
+/// [`Dir::sub`] follows symlinks.
 #[derive(Debug)]
 pub struct Dir {
     fd: OwnedFd,
@@ -60,7 +62,8 @@ impl Dir {
         Self { fd, path, by_path: false }
     }
 
-    /// Opens a directory by its path, which is made absolute; here symlinks are followed, for it is the user's own.
+    /// Opens a directory by its path, which is made absolute. Symlinks in the path are followed, since the user has
+    /// named it.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -95,7 +98,7 @@ impl Dir {
         }
     }
 
-    /// What the relative path `path` leads to, symlinks followed; `None` if to nothing.
+    /// The type of the file that the relative path `path` leads to, symlinks followed; `None` if nothing is there.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -141,7 +144,8 @@ impl Dir {
     /// Opens the directory `name`; `None` if it does not exist.
     ///
     /// # Errors
-    /// [`StoreError::Io`], also for a symlink, unless this directory was opened by its path: then for one that leads nowhere.
+    /// [`StoreError::Io`], also for a symlink; if this directory was opened by its path, only for a symlink that leads
+    /// nowhere.
     pub fn sub(&self, name: &(impl AsRef<OsStr> + ?Sized)) -> Result<Option<Self>, StoreError> {
         let name = name.as_ref();
         let flags = if self.by_path { DIRECTORY.difference(OFlags::NOFOLLOW) } else { DIRECTORY };
@@ -173,7 +177,7 @@ impl Dir {
     /// Creates the directory `name` with exactly `mode`.
     ///
     /// # Errors
-    /// [`StoreError::Io`], also if it exists; nothing is left then that was not there before.
+    /// [`StoreError::Io`], also if it exists. A failure leaves no new directory behind.
     pub fn create(&self, name: &(impl AsRef<OsStr> + ?Sized), mode: u32) -> Result<Self, StoreError> {
         let name = name.as_ref();
         let mode = Mode::from_raw_mode(mode);
@@ -191,7 +195,7 @@ impl Dir {
         })
     }
 
-    /// The names in it, without `.` and `..`. Names that are not UTF-8 are none of Docker's and are left out.
+    /// The names in it, without `.` and `..`. Names that are not UTF-8 are left out: Docker makes none.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -206,7 +210,7 @@ impl Dir {
     pub(crate) fn all_names(&self) -> Result<Vec<OsString>, StoreError> {
         let failed = || StoreError::io(&self.path, "reading");
         let mut names = Vec::new();
-        // A descriptor of its own: reading moves the offset.
+        // Open the directory once more: reading the names moves the offset of the descriptor.
         let fd = open_unseen(&self.fd, ".", DIRECTORY).map_err(failed())?;
         for entry in rustix::fs::Dir::new(fd).map_err(failed())? {
             let entry = entry.map_err(failed())?;
@@ -245,8 +249,8 @@ impl Dir {
     /// [`StoreError::Io`]; [`StoreError::Invalid`] if it is longer or not a regular file.
     pub fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, StoreError> {
         let Some((mut file, length)) = self.open_with_length(name)? else { return Ok(None) };
-        // One byte more than it is long: a read that does not fill this has met the end, and no second one is needed. A
-        // store has hundreds of thousands of small files.
+        // The buffer is one byte longer than the file: a read that does not fill it has met the end, so no second read
+        // is needed. That matters in a store with hundreds of thousands of small files.
         let mut bytes = vec![0; length.min(limit) + 1];
         let mut filled = 0;
         loop {
@@ -264,7 +268,7 @@ impl Dir {
                 break;
             }
             if filled == bytes.len() {
-                // It has grown since.
+                // The file has grown since its length was read.
                 bytes.resize(filled.saturating_mul(2).min(limit + 1), 0);
             }
         }
@@ -277,7 +281,7 @@ impl Dir {
         Ok(self.open_with_length(name)?.map(|(file, _)| file))
     }
 
-    /// The same, with the file's length in bytes.
+    /// Opens the regular file `name` for reading, and returns its length in bytes as well.
     fn open_with_length(&self, name: &str) -> Result<Option<(File, usize)>, StoreError> {
         let path = || self.join(name);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -307,7 +311,8 @@ impl Dir {
         Ok(file)
     }
 
-    /// Creates a file without a name on its file system, to be read and written. It goes when it is closed, and with a crash.
+    /// Creates a file without a name on its file system, to be read and written. It disappears when it is closed, and
+    /// also if the process crashes.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -317,7 +322,8 @@ impl Dir {
         let failed = || StoreError::io(&self.path, "creating a temporary file in");
         match rustix::fs::openat(&self.fd, ".", flags | OFlags::TMPFILE, mode) {
             Ok(fd) => Ok(fd.into()),
-            // Not all file systems can do that, and then a crash in between leaves an empty file.
+            // Some file systems cannot do that. There the file has a name for a moment, and a crash in that moment
+            // leaves an empty file.
             Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
                 let name = format!("{TEMPORARY}unnamed-{}", std::process::id());
                 let created = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
@@ -393,7 +399,7 @@ impl Dir {
         }
     }
 
-    /// Removes the file `name`; missing is fine.
+    /// Removes the file `name`, if it exists.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -404,7 +410,7 @@ impl Dir {
         }
     }
 
-    /// Removes `name` and everything below it, as far as that can be; missing is fine. Never enters a mount.
+    /// Removes `name`, if it exists, and everything below it, as far as that is possible. Never enters a mount.
     ///
     /// # Errors
     /// [`StoreError::Undeletable`]
@@ -412,7 +418,8 @@ impl Dir {
         self.delete_tree(name, &Deletion::default())
     }
 
-    /// The same, with threads and counted as `deletion` says.
+    /// Removes `name` as [`Dir::remove_tree`] does, with as many threads as `deletion` says, and counts there what was
+    /// removed.
     ///
     /// # Errors
     /// [`StoreError::Undeletable`]
@@ -448,7 +455,7 @@ pub(crate) fn modified(stat: &Stat) -> (i64, u64) {
     (stat.st_mtime as i64, stat.st_mtime_nsec as u64)
 }
 
-/// Directories made on the way, so that a failure can take them away again.
+/// Remembers directories that were made, so that a failure can remove them again.
 #[derive(Debug, Default)]
 pub struct Skeleton {
     made: Vec<(Dir, OsString)>,
@@ -466,14 +473,14 @@ impl Skeleton {
         Ok(dir)
     }
 
-    /// Keeps what was made.
+    /// Keeps the directories that were made.
     pub fn keep(mut self) {
         self.made.clear();
     }
 }
 
 impl Drop for Skeleton {
-    /// Removes what was made and is still empty.
+    /// Removes the directories that were made and are still empty.
     fn drop(&mut self) {
         for (parent, name) in self.made.drain(..).rev() {
             let _ = rustix::fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR);

@@ -19,7 +19,7 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
-    /// Files that were to go cannot be deleted; whatever else was to go is gone.
+    /// Some files cannot be deleted; everything else that was to be deleted is gone.
     #[error(transparent)]
     Undeletable(layerfs::delete::DeleteError),
     /// A file does not hold what Docker would read from it.
@@ -39,7 +39,7 @@ pub enum StoreError {
         #[source]
         source: bolt::BoltError,
     },
-    /// Writing would harm the root, or a daemon that uses it.
+    /// Writing is refused: it would harm the root, or a daemon that uses it.
     #[error("{} is not written to: {refusal}", .root.display())]
     Refused {
         /// The data-root.
@@ -47,7 +47,7 @@ pub enum StoreError {
         /// Why, and what to do about it.
         refusal: Refusal,
     },
-    /// What was taken for a data-root is none.
+    /// The path does not lead to a data-root.
     #[error("{}: {reason}", .path.display())]
     NoRoot {
         /// Its path.
@@ -55,7 +55,7 @@ pub enum StoreError {
         /// What is there, if anything.
         reason: &'static str,
     },
-    /// The root cannot be read as what it was taken for.
+    /// The directory exists, but no data-root can be read there, or it is not clear which one.
     #[error("{}: {reason}", .root.display())]
     Unreadable {
         /// The data-root.
@@ -79,7 +79,8 @@ pub enum StoreError {
         /// containerd's root; `None` for the system's containerd.
         store: Option<PathBuf>,
     },
-    /// A layer is registered but unusable; registering it again would fail in dockerd for ever.
+    /// A layer is registered but cannot be used. Registering it again is no way out: in dockerd that would fail for
+    /// ever.
     #[error("layer {chain_id} is in the store but damaged: {reason}")]
     DamagedLayer {
         /// The layer.
@@ -87,7 +88,7 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The change was made, but cleaning up after it failed.
+    /// The change was made, but clearing away what it left behind failed.
     #[error("the change was made, but cleaning up after it failed; the next command that writes finishes it")]
     Unfinished {
         /// What failed.

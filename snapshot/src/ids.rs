@@ -1,4 +1,5 @@
-//! Names of things in a data-root, checked where they are read, so that none leads anywhere else.
+//! Names of things in a data-root. They are checked when they are read, so that none, used as a path, leads out of its
+//! directory.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -7,7 +8,7 @@ use std::str::FromStr;
 
 use layerfs::Digest;
 
-/// An id that Docker would not have written.
+/// A text that is not a valid id or name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is not a valid {what}")]
 pub struct InvalidId {
@@ -21,7 +22,7 @@ impl InvalidId {
     }
 }
 
-/// The longest id accepted: `<64 hex>-init` and BuildKit's are shorter.
+/// Bytes of the longest cache id that is accepted: `<64 hex>-init` and BuildKit's ids are shorter.
 const MAX_ID: usize = 128;
 
 fn is_plain(text: &str) -> bool {
@@ -34,13 +35,13 @@ fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let mut filled = 0;
     while filled < N {
-        // Can fail only where the call does not exist, long before any kernel with overlayfs.
+        // The call fails only in kernels that do not have it, and those are far older than overlayfs.
         filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
     }
     bytes
 }
 
-/// The name of a layer's directory in a driver's home. Docker draws 64 hex digits; any plain name is read.
+/// The name of a layer's directory in a driver's home. Docker draws 64 hexadecimal digits; any plain name is accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CacheId(String);
@@ -94,7 +95,7 @@ impl fmt::Display for CacheId {
     }
 }
 
-/// The short name of an overlay2 layer, by which mount options stay short: `l/<link id>` leads to its `diff`.
+/// The short name of an overlay2 layer, which keeps mount options short: `l/<link id>` leads to its `diff`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LinkId(String);
 
@@ -138,12 +139,12 @@ impl fmt::Debug for ImageId {
     }
 }
 
-/// Whether `text` is one step of a path that leads down: what can be the name of a directory.
+/// Whether `text` is a single path component that leads down, and so can be the name of a directory.
 fn is_component(text: &str) -> bool {
     !matches!(text, "" | "." | "..") && text.len() <= 255 && !text.contains(['/', '\0'])
 }
 
-/// Whether `text` is a path that leads down and nowhere else.
+/// Whether `text` is a relative path that leads down, without any `.` or `..`.
 fn is_path_down(text: &str) -> bool {
     text.len() < 4096 && text.split('/').all(is_component)
 }
@@ -185,7 +186,7 @@ macro_rules! directory_name {
             }
         }
 
-        /// Read as a text it is one like any other.
+        /// Gives a name the methods of `str`.
         impl Deref for $name {
             type Target = str;
 
@@ -221,13 +222,13 @@ macro_rules! directory_name {
 }
 
 directory_name! {
-    /// A container: the name of its directory. Docker draws 64 hexadecimal digits and reads whatever a directory is called.
+    /// A container: the name of its directory. Docker draws 64 hexadecimal digits, but reads a directory of any name.
     ContainerId, "container id", is_component
 }
 
 directory_name! {
-    /// A volume: the name of its directory. Docker makes only `[a-zA-Z0-9][a-zA-Z0-9_.-]*` and reads whatever a directory is
-    /// called.
+    /// A volume: the name of its directory. Docker makes only names of the form `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, but reads
+    /// a directory of any name.
     VolumeName, "volume name", is_component
 }
 

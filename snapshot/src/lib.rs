@@ -2,19 +2,19 @@
 //!
 //! | module | what it answers |
 //! |---|---|
-//! | [`root`] | may this directory be read or written, and who else is at work on it |
+//! | [`root`] | whether this directory may be read or written, and who else uses it |
 //! | [`schema`] | how each file on disk is spelled and decoded |
-//! | [`driver`] | where a layer's content lives, and how it becomes visible |
+//! | [`driver`] | where a layer's content is stored, and how a layer is mounted |
 //! | [`catalog`] | what images, layers, containers and volumes there are, as dockerd sees them, and what is damaged |
-//! | [`liveness`] | who needs which directory, and what goes if something goes |
-//! | [`view`] | all of this, read once, at one moment: begin here to read |
+//! | [`liveness`] | who needs which directory, and what can be deleted if something is removed |
+//! | [`view`] | all of the above, read once, at one moment: begin here to read a store |
 //! | [`check`] | what is wrong, whom it affects, and what would mend it |
-//! | [`edit`] | changes, all of a transaction's or none: begin here to write |
-//! | [`gc`] | what may go, and why: a plan |
+//! | [`edit`] | transactions, which make all of their changes or none: begin here to write to a store |
+//! | [`gc`] | what garbage collection may remove, and why: a plan |
 //! | [`repair`] | what can be mended of a damaged store, and how |
-//! | [`usage`] | where the bytes are |
+//! | [`usage`] | how many bytes each part takes up |
 //!
-//! [`mod@reference`] and [`ids`] are the names of things, checked where they are read.
+//! [`mod@reference`] and [`ids`] are the types of names; a name is checked when it is read.
 
 pub mod catalog;
 pub mod check;

@@ -1,4 +1,4 @@
-//! Many small pieces of work, done by several threads where that pays.
+//! Does many small pieces of work with several threads, where that is faster.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +14,7 @@ const BLOCK: usize = 64;
 
 /// Calls `work` on each item and returns the results in the order of the items.
 ///
-/// A thread that cannot be started is done without: the others take its share.
+/// If a thread cannot be started, the other threads do its share.
 pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = processors.min(MOST_THREADS).min(items.len() / WORTH_A_THREAD);

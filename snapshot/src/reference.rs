@@ -13,10 +13,12 @@
 //! The part before the first slash is a domain if it is `localhost`, has a dot, a colon or an upper-case letter. Otherwise
 //! the domain is `docker.io`, and a path there without a slash gets `library/` in front.
 //!
-//! This is the grammar of Docker 24 and later. dockerd 20.10 takes neither IPv6 addresses nor a first component in upper case
-//! for a domain, and counts the domain to the 255 characters of a name: it shows an image of such a name without it.
+//! This is the grammar of Docker 24 and later. dockerd 20.10 accepts neither an IPv6 address nor a first component in
+//! upper case as a domain, and it counts the domain towards the 255 characters of a name. It shows an image with such a
+//! name as if the image did not have that name.
 //!
-//! Stricter than the original: digests are SHA-256 only, and the name `sha256` is refused here, not when it is stored.
+//! Two things are stricter than in the original: digests are SHA-256 only, and the name `sha256` is refused when it is
+//! read, not when it is stored.
 
 #[cfg(test)]
 mod tests;
@@ -103,7 +105,8 @@ impl Reference {
         let (domain, path) = if is_domain(domain) {
             (domain.to_owned(), path.to_owned())
         } else {
-            // As the original's expression has it: what only looked like a domain may still be the first component.
+            // The original's regular expression does the same: a text that looked like a domain but is none may still
+            // be the first component of the path.
             (String::new(), format!("{domain}/{path}"))
         };
         if !path.split('/').all(is_path_component) || !tag.is_none_or(is_tag) {
@@ -217,7 +220,8 @@ impl fmt::Display for Reference {
     }
 }
 
-/// The original's `splitDockerDomain`: domain, and the rest with `library/` in front where that is the default.
+/// The original's `splitDockerDomain`: returns the domain, and the rest with `library/` in front where that is the
+/// default.
 fn split_domain(text: &str) -> (&str, String) {
     let (domain, rest) = match text.split_once('/') {
         Some((LEGACY_DOMAIN, rest)) => (DEFAULT_DOMAIN, rest),

@@ -47,7 +47,7 @@ use lock::Locks;
 /// ```
 #[derive(Debug)]
 pub struct DataRoot {
-    /// The root itself; of a daemon that maps users, the directory of the mapped ids in it.
+    /// The root itself; for a daemon that maps users, the directory `<uid>.<gid>` in it.
     pub dir: Dir,
     /// The storage driver.
     pub driver_name: String,
@@ -57,28 +57,30 @@ pub struct DataRoot {
     pub home: Option<Dir>,
     /// The driver; `None` if it was never used, or is not implemented here.
     pub driver: Option<AnyDriver>,
-    /// containerd's image store, if it was ever used here. Without a storage driver beside it, the snapshotter's name stands as
-    /// the driver's.
+    /// containerd's image store, if it was ever used here. If the root has no storage driver beside it, `driver_name`
+    /// is the snapshotter's name.
     pub containerd: Option<Containerd>,
 }
 
-/// A directory of the root that is not where it stands.
+/// An entry of the root whose content is elsewhere: a symlink, or a mount point of another file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Elsewhere {
-    /// Where it stands.
+    /// The path of the entry.
     pub place: PathBuf,
-    /// Where the symlink leads that stands there; `None` for a file system of its own.
+    /// Where the symlink leads; `None` for a mount point.
     pub leads_to: Option<PathBuf>,
-    /// Whether an account of the root counts what is there.
+    /// Whether the disk usage of the root includes that content.
     pub counted: bool,
 }
 
 impl DataRoot {
-    /// Opens whatever Docker has at `path`, for reading: of a daemon that maps users, the directory of its ids; of several
-    /// storage drivers the one asked for, else the one that has something.
+    /// Opens the data-root at `path`, for reading. If its daemon maps users, opens the directory for the mapping. If it
+    /// has several storage drivers, `driver` chooses; without a choice, the only driver that has images or layers is
+    /// taken.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; [`StoreError::Unreadable`] for a root that is not of this kind, or that leaves a choice.
+    /// [`StoreError::Io`]; [`StoreError::Unreadable`] for a directory that is no data-root, or that holds several roots
+    /// or drivers to choose from.
     pub fn find(path: &Path, driver: Option<&str>) -> Result<Self, StoreError> {
         let found = locate::locate(Dir::open(path).map_err(locate::missing)?, driver)?;
         Self::with_driver(found.dir, &found.driver)
@@ -98,10 +100,10 @@ impl DataRoot {
         self.containerd.is_some() && self.images_dir.is_none() && self.home.is_none()
     }
 
-    /// For whoever asks about images.
+    /// To be called by commands about images: an error if the images cannot be read.
     ///
     /// # Errors
-    /// [`StoreError::InContainerd`] if all are where they cannot be read.
+    /// [`StoreError::InContainerd`] if all images are in containerd's store.
     pub fn expect_images(&self) -> Result<(), StoreError> {
         let store = || self.containerd.as_ref().and_then(|containerd| containerd.store.clone());
         if self.is_containerd_only() {
@@ -110,8 +112,8 @@ impl DataRoot {
         Ok(())
     }
 
-    /// What stands directly in the root and is elsewhere: symlinks, and file systems of their own. dockerd follows them, and
-    /// so does reading.
+    /// The entries directly in the root whose content is elsewhere: symlinks, and mount points of other file systems.
+    /// dockerd follows them, and so do we when we read.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -133,8 +135,8 @@ impl DataRoot {
         Ok(found)
     }
 
-    /// The directories of docker's that a walk over the root's file system does not come to, by their names in the root: no two of
-    /// them are in each other, and none is in the root.
+    /// Docker's directories that a walk over the root's file system does not reach, each with its name in the root.
+    /// None of them lies in another one, nor in the root.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -145,14 +147,14 @@ impl DataRoot {
         let mut found: Vec<(PathBuf, Dir, String)> = Vec::new();
         for name in [IMAGE, CONTAINERS, VOLUMES, BUILDKIT, home] {
             let Some(stat) = self.dir.stat(name)? else { continue };
-            // A symlink that leads nowhere has nothing to be counted.
+            // A symlink that leads nowhere has no content to count.
             let Ok(Some(dir)) = self.dir.sub(name) else { continue };
             let (real, symlink) = (dir.real_path()?, FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
             if symlink && !real.starts_with(&root) && !root.starts_with(&real) || !symlink && stat.st_dev != device {
                 found.push((real, dir, name.to_owned()));
             }
         }
-        // Those above come first.
+        // After sorting, a directory comes before those that lie in it.
         found.sort_by(|one, other| one.0.cmp(&other.0));
         let mut kept: Vec<(PathBuf, Dir, String)> = Vec::new();
         for (real, dir, name) in found {
@@ -163,7 +165,7 @@ impl DataRoot {
         Ok(kept.into_iter().map(|(_, dir, name)| (dir, name)).collect())
     }
 
-    /// The form of the driver's home, as far as it is known.
+    /// The form of the driver's home; `None` if it is not known.
     #[must_use]
     pub fn home_layout(&self) -> Option<HomeLayout> {
         HomeLayout::of_driver(&self.driver_name)
@@ -191,7 +193,7 @@ impl DataRoot {
         layer.descend(self.home_layout().map_or(&[], |layout| layout.content))
     }
 
-    /// Its layers.
+    /// Opens the records of its layers; `None` if it has no images.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -199,7 +201,7 @@ impl DataRoot {
         self.images_dir.as_ref().map(LayerStore::open).transpose()
     }
 
-    /// Its images.
+    /// Opens its images; `None` if it has none.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -207,7 +209,7 @@ impl DataRoot {
         self.images_dir.as_ref().map(ImageStore::open).transpose()
     }
 
-    /// Its names.
+    /// Reads the names of its images.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -216,20 +218,20 @@ impl DataRoot {
     }
 }
 
-/// A data-root that is ours to write to: nobody else does as long as this lives.
+/// A data-root that this process may write to. Nobody else writes to it as long as this value lives.
 #[derive(Debug)]
 pub struct WritableRoot {
     /// `image/<driver>`.
     pub images_dir: Dir,
     /// The storage driver.
     pub driver: AnyDriver,
-    /// Its layers.
+    /// The records of its layers.
     pub layers: LayerStore,
     /// Its images.
     pub images: ImageStore,
-    /// How layers are deleted, and how many files of them were.
+    /// How layers are deleted, and how many files were deleted so far.
     pub deletion: Deletion,
-    /// What did not exist before; goes away again unless kept.
+    /// The directories that opening the root has made. They are removed again unless they are kept.
     pub(crate) skeleton: Skeleton,
     /// `image`
     image: Dir,
@@ -242,7 +244,8 @@ pub struct WritableRoot {
 impl WritableRoot {
     /// Opens the data-root at `path` for writing, creating what is missing of it.
     ///
-    /// `driver` is the one that the user named: then a root that could belong to containerd's store is taken.
+    /// `driver` is the driver that the user named, if any. With a named driver, a root is accepted that might belong to
+    /// containerd's store.
     ///
     /// # Errors
     /// [`StoreError::Refused`] where writing would do harm; nothing is changed then.
@@ -256,7 +259,7 @@ impl WritableRoot {
         Ok(Self { images_dir, driver, layers, images, deletion: Deletion::default(), skeleton, image, dir, locks, new })
     }
 
-    /// Whether it was made now, or was empty.
+    /// Whether it was made by this process, or was empty before.
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.new
@@ -268,7 +271,8 @@ impl WritableRoot {
         &self.dir
     }
 
-    /// Looks once more whether a daemon has come: where its databases did not exist, nothing kept it away.
+    /// Looks once more whether a daemon has started. We keep a daemon away by locking its databases, so one could start
+    /// if these did not exist.
     ///
     /// # Errors
     /// [`StoreError::Refused`]
@@ -283,7 +287,7 @@ impl WritableRoot {
     }
 }
 
-/// Opens a directory; where it does not exist, creates it with `mode`, and those above it.
+/// Opens a directory. If it does not exist, creates it with `mode`, and so the missing directories above it.
 pub fn open_or_create(path: &Path, mode: u32, skeleton: &mut Skeleton) -> Result<Dir, StoreError> {
     let absolute = std::path::absolute(path).map_err(StoreError::io(path, "opening"))?;
     let mut missing = Vec::new();
@@ -313,8 +317,9 @@ fn id_pair(name: &str) -> Option<(u32, u32)> {
     Some((number(uid)?, number(gid)?))
 }
 
-/// Whether a directory of this name and group is for a mapping of users. dockerd gives it to the mapped group at once;
-/// one that was copied without its owners is known by numbers that no version has, such as `20.10`.
+/// Whether a directory of this name and group is for a mapping of users. dockerd gives it to the mapped group at once.
+/// A directory that was copied without its owner is recognised by numbers of at least 10,000; smaller ones, such as
+/// `20.10`, may be a version.
 fn is_mapping(name: &str, group: u32) -> bool {
     const NO_VERSION: u32 = 10_000;
     id_pair(name).is_some_and(|(uid, gid)| gid == group && gid != 0 || uid >= NO_VERSION && gid >= NO_VERSION)

@@ -1,7 +1,7 @@
-//! A data-root at one moment: what every command speaks of.
+//! A data-root at one moment: all that a command says is about this moment.
 //!
-//! Records are read once and in a fixed order, and everything that is asked afterwards is answered from them. So two parts of
-//! a report never speak of two states of a store that changes meanwhile.
+//! Records are read once and in a fixed order, and every later question is answered from them. So two parts of a report
+//! never show two different states of a store that changes meanwhile.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -27,13 +27,13 @@ use crate::schema::paths::{CONFIGS, LAYER_RECORDS, METADATA, REMOVING, TEMPORARY
 /// What a command needs to know. What it does not need is not read.
 #[derive(Debug, Clone, Copy)]
 pub struct Needs<'t> {
-    /// Only the images that these texts mean, with their layers; otherwise everything that the records tell.
+    /// Read only the images that these texts name, with their layers. `None`: read all records.
     pub images: Option<&'t [String]>,
-    /// Whether each layer is of use: looks at each layer's directory.
+    /// Find the layers that cannot be used, for which each layer's directory is looked at.
     pub faults: bool,
-    /// Who needs which directory of the driver's home.
+    /// Find out who needs which directory of the driver's home.
     pub liveness: bool,
-    /// BuildKit's records. Liveness reads them anyway.
+    /// Read BuildKit's records. They are read for `liveness` in any case.
     pub build_cache: bool,
 }
 
@@ -44,7 +44,7 @@ impl<'t> Needs<'t> {
     /// All records, and what is wrong with the layers: for a listing.
     pub const LISTING: Self = Self { faults: true, ..Self::RECORDS };
 
-    /// A listing that tells of the build cache as well.
+    /// A listing with the build cache.
     pub const DISK_USAGE: Self = Self { build_cache: true, ..Self::LISTING };
 
     /// All records, and who needs what.
@@ -53,7 +53,7 @@ impl<'t> Needs<'t> {
     /// Everything.
     pub const ALL: Self = Self { faults: true, ..Self::LIVENESS };
 
-    /// Only the images that these texts mean.
+    /// Only the images that these texts name.
     #[must_use]
     pub fn only(texts: &'t [String]) -> Self {
         Self { images: Some(texts), faults: false, liveness: false, build_cache: false }
@@ -67,7 +67,7 @@ pub struct View {
     pub root: DataRoot,
     /// Images, layers, containers and volumes, as dockerd would see them at its start.
     pub catalog: Catalog,
-    /// Who needs what of the driver's home; knows nothing if it was not wanted.
+    /// Who needs what of the driver's home; empty if [`Needs`] did not ask for it.
     pub liveness: Liveness,
     snapshots: Result<Snapshots, StoreError>,
     faults: Vec<(ChainId, LayerFault)>,
@@ -80,7 +80,7 @@ impl View {
     /// Finds and reads the data-root at `path`. Nothing is written or locked.
     ///
     /// # Errors
-    /// As of [`DataRoot::find`] and [`View::read_root`].
+    /// Those of [`DataRoot::find`] and [`View::read_root`].
     pub fn read(path: &Path, driver: Option<&str>, needs: Needs<'_>) -> Result<Self, StoreError> {
         Self::read_root(DataRoot::find(path, driver)?, needs)
     }
@@ -90,8 +90,9 @@ impl View {
     /// # Errors
     /// [`StoreError::Io`] where a directory cannot be listed. Damage of single files is no error.
     pub fn read_root(root: DataRoot, needs: Needs<'_>) -> Result<Self, StoreError> {
-        // Look for a writer before and after reading, to notice one that began or ended meanwhile. Some network file systems
-        // have no locks; nobody can write there, so an error means "no writer".
+        // Look for a writer before and after reading, to notice one that began or ended meanwhile. Some network file
+        // systems have no locks. No process of ours writes there, since it could not take its lock, so an error means
+        // that there is no writer.
         let writing = || lock::writer(&root.dir).unwrap_or(None);
         let before = writing();
         if needs.images.is_some() {
@@ -117,12 +118,13 @@ impl View {
     /// BuildKit's records.
     ///
     /// # Errors
-    /// Why they cannot be read.
+    /// The error why they cannot be read.
     pub fn snapshots(&self) -> Result<&Snapshots, &StoreError> {
         self.snapshots.as_ref()
     }
 
-    /// Where containerd keeps what a container writes, and the bytes of what it stands on; `None` where that cannot be told.
+    /// The directory where containerd keeps what a container writes, and the bytes of all snapshots below it; `None` if
+    /// that cannot be found out.
     #[must_use]
     pub fn containerd_layer(&self, container: &ContainerId) -> Option<(Dir, u64)> {
         let snapshotter = self.root.containerd.as_ref()?.snapshots(&self.root.dir).ok()??;
@@ -131,13 +133,13 @@ impl View {
         Some((snapshotter.descend(&[&place, &number, &content]).ok()??, below))
     }
 
-    /// The process of ours that was writing to the root while it was read.
+    /// The other layerfs process that was writing to the root while it was read.
     #[must_use]
     pub fn writer(&self) -> Option<WriterInfo> {
         self.writer
     }
 
-    /// Who holds what.
+    /// Which images, containers and build-cache records hold which layers.
     #[must_use]
     pub fn holders(&self) -> Holders<'_> {
         Holders::new(&self.catalog, self.snapshots())
@@ -148,7 +150,7 @@ impl View {
         self.snapshots().map_or(true, |snapshots| snapshots.holds_chain(&chain))
     }
 
-    /// Everything that is wrong, as far as it was looked for.
+    /// Everything that is wrong, as far as [`Needs`] asked to look for it.
     #[must_use]
     pub fn damage(&self) -> Vec<Damage> {
         let mut damage = self.catalog.damage();
@@ -160,13 +162,14 @@ impl View {
         damage
     }
 
-    /// What is wrong with layers that dockerd would load, if it was looked for.
+    /// What is wrong with layers that dockerd would load, if [`Needs`] asked to look for it.
     #[must_use]
     pub fn faults(&self) -> &[(ChainId, LayerFault)] {
         &self.faults
     }
 
-    /// What a crash has left among the records, or what the [writer](View::writer) has not finished yet. Directories of the driver are [`Liveness`]'s.
+    /// What a crash has left among the records, or what the [writer](View::writer) has not finished yet. Directories
+    /// left in the driver's home are found by [`Liveness`].
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -191,7 +194,7 @@ impl View {
     }
 }
 
-/// Something that a crash has left and that dockerd never removes, or only when it stops.
+/// Something that a crash has left behind. dockerd never removes it, or only when it stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// Where it is.
@@ -221,8 +224,8 @@ impl std::fmt::Display for LeftoverKind {
     }
 }
 
-/// Looks at each layer that dockerd would load: its name, its journal, and whether the driver could mount it. dockerd
-/// checks none of this when it starts. Nothing of the content is read.
+/// Looks at each layer that dockerd would load: at its chain id, at its journal, and at whether the driver could mount
+/// it. dockerd checks none of this when it starts. No content is read.
 fn faults(root: &DataRoot, catalog: &Catalog) -> Vec<(ChainId, LayerFault)> {
     let records = root.images_dir.as_ref().and_then(|dir| dir.descend(&LAYER_RECORDS).ok().flatten());
     let layers: Vec<_> = catalog.layers.values().flatten().collect();
@@ -244,8 +247,8 @@ fn faults(root: &DataRoot, catalog: &Catalog) -> Vec<(ChainId, LayerFault)> {
     layers.iter().zip(found).flat_map(|(layer, found)| found.into_iter().map(|fault| (layer.chain_id, fault))).collect()
 }
 
-/// Containers that dockerd shows and cannot mount, each with what is wrong in its own layers. What is wrong below these is its
-/// image's, and told there.
+/// Containers that dockerd shows but cannot mount, each with what is wrong in its own two layers. Damage of the layers
+/// below is reported for the image.
 fn unmountable(
     root: &DataRoot,
     catalog: &Catalog,
@@ -274,7 +277,7 @@ fn unmountable(
 }
 
 fn journal_fault(records: &Dir, chain: ChainId) -> Option<LayerFault> {
-    // Its directory was read before: it is no symlink.
+    // The record was read before, so its directory is no symlink, and this path stays inside the store.
     match records.stat(&format!("{}/{JOURNAL}", chain.0.hex())).ok()? {
         None => Some(LayerFault::JournalMissing),
         Some(stat) if stat.st_size == 0 => Some(LayerFault::JournalEmpty),

@@ -1,16 +1,16 @@
-//! containerd's image store in a data-root: where it is, and whether a dockerd uses it or the storage driver's.
+//! containerd's image store in a data-root: where it is, and whether dockerd uses this store or the storage driver's.
 //!
 //! ```text
-//! containerd/daemon/                                   of the containerd that dockerd runs itself; the system's has its own root
-//!   io.containerd.content.v1.content/blobs             manifests, configs, layers as they came
+//! containerd/daemon/                                   of the containerd that dockerd runs; the system's is elsewhere
+//!   io.containerd.content.v1.content/blobs             manifests, configs, layers as they were pulled
 //!   io.containerd.metadata.v1.bolt/meta.db             names of images, and who needs what
 //!   io.containerd.snapshotter.v1.<name>/snapshots/<n>  layers, and what containers have written
-//! rootfs/<name>/<container>                            where containers that run are mounted
+//! rootfs/<name>/<container>                            where the containers that run are mounted
 //! ```
 //!
-//! A dockerd up to version 28 uses it where `features.containerd-snapshotter` says so (moby v28.5.2
-//! `daemon/daemon.go: UsesSnapshotter`). From version 29 on one uses it unless the root has layers of a storage driver, or the feature
-//! is off (moby b985e231 `daemon/daemon.go: determineImageStoreChoice`).
+//! dockerd up to version 28 uses containerd's store if `features.containerd-snapshotter` is on (moby v28.5.2
+//! `daemon/daemon.go: UsesSnapshotter`). From version 29 on, dockerd uses it unless the root has layers of a storage
+//! driver, or the feature is off (moby b985e231 `daemon/daemon.go: determineImageStoreChoice`).
 
 use std::path::{Path, PathBuf};
 
@@ -23,13 +23,13 @@ use crate::error::StoreError;
 /// containerd's own root in a data-root.
 const DAEMON: &[&str] = &["containerd", "daemon"];
 
-/// How the directories of snapshotters begin.
+/// The prefix of the directories of snapshotters.
 const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1.";
 
 /// The usual snapshotter.
 const OVERLAYFS: &str = "overlayfs";
 
-/// A configuration of a daemon is short.
+/// Bytes of the largest configuration of a daemon that is read.
 const MAX_CONFIG: u64 = 1 << 20;
 
 /// containerd's image store in a data-root.
@@ -37,14 +37,14 @@ const MAX_CONFIG: u64 = 1 << 20;
 pub struct Containerd {
     /// containerd's root; `None` if it is the system's, which is elsewhere.
     pub store: Option<PathBuf>,
-    /// The snapshotter, which stands where others have a storage driver.
+    /// The snapshotter, which has the place of a storage driver.
     pub snapshotter: String,
-    /// The configuration that says whether dockerd uses it, and what it says.
+    /// The daemon's configuration file that says whether dockerd uses this store, and whether it does.
     pub config: Option<(PathBuf, bool)>,
 }
 
 impl Containerd {
-    /// Looks for it; `None` if it was never used here.
+    /// Looks for containerd's store in `root`; `None` if it was never used here.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -68,7 +68,8 @@ impl Containerd {
         Ok(Some(Self { store, snapshotter: snapshotter.unwrap_or_else(|| OVERLAYFS.to_owned()), config }))
     }
 
-    /// Where the snapshotter keeps its database and directories, in a data-root; `None` if the system's containerd has them.
+    /// The directory of the snapshotter, with its database and snapshots, in a data-root; `None` if the system's
+    /// containerd has it elsewhere.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -94,8 +95,9 @@ struct Features {
     snapshotter: Option<bool>,
 }
 
-/// What the daemon's configuration says, if it can be told which one it is: of `/mnt/var/lib/docker` it is `/mnt/etc/docker/daemon.json`,
-/// of a root elsewhere the one of this system if it names that root.
+/// Reads from the configuration of the root's daemon whether it uses containerd's store. For a root
+/// `/mnt/var/lib/docker`, that is `/mnt/etc/docker/daemon.json`; for a root at any other path, it is this system's
+/// configuration if that names the root. `None` if that does not say.
 fn configured(root: &Path) -> Option<(PathBuf, bool)> {
     const USUAL: &str = "var/lib/docker";
     const CONFIG: &str = "etc/docker/daemon.json";

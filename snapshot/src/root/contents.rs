@@ -1,4 +1,4 @@
-//! What a directory is that somebody wants to write images to: empty, a data-root, or something else.
+//! Recognises the directory that somebody wants to write images to: it is empty, a data-root, or something else.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::schema::volume::{DATA, VOLUMES};
 pub(super) enum Recognized {
     /// It holds nothing that anybody could miss. A fresh ext4 is empty, although it has `lost+found`.
     Empty,
-    /// dockerd or we have made it, or what is left of it.
+    /// dockerd or we have made it; it may have lost parts since.
     DataRoot,
     /// Something else.
     Foreign(Foreign),
@@ -27,7 +27,7 @@ pub(super) enum Recognized {
 
 const DIRECTORY: FileType = FileType::Directory;
 
-/// How deep a tree of empty directories may be.
+/// How deep a tree of empty directories may be to count as empty.
 const MAX_DEPTH: usize = 8;
 
 /// How many names a message shows.
@@ -65,8 +65,8 @@ pub(super) fn recognize(dir: &Dir) -> Result<Recognized, StoreError> {
     Ok(Recognized::Foreign(Foreign { kind, names: shown, more, meant: meant(dir, &names) }))
 }
 
-/// The data-root that `path` lies in, `path` itself excepted. A volume in it is its user's own, for example a daemon's that
-/// runs in a container.
+/// The data-root that `path` lies in, `path` itself excepted. A directory in a volume does not count: a volume belongs
+/// to its user, who may run a daemon in a container and keep that daemon's data-root there.
 ///
 /// # Errors
 /// [`StoreError::Io`] if that cannot be found out.
@@ -99,7 +99,7 @@ fn in_volume(inside: &Path) -> bool {
     parts.next().is_some_and(|part| part == VOLUMES) && parts.nth(1).is_some_and(|part| part == DATA)
 }
 
-/// What the names of a directory say that it is, where they are known to be something else than a data-root.
+/// What a directory is by the names in it; `None` unless they are known to belong to something else than a data-root.
 fn kind(names: &[OsString]) -> Option<&'static str> {
     let has = |name: &str| names.iter().any(|other| other == name);
     let some = |test: &dyn Fn(&str) -> bool| names.iter().filter_map(|name| name.to_str()).any(test);
@@ -118,7 +118,7 @@ fn kind(names: &[OsString]) -> Option<&'static str> {
     (has("layerdb") || has("imagedb")).then_some("a part of a data-root")
 }
 
-/// Whether something is there that only a data-root has.
+/// Whether `dir` has an entry that only a data-root has.
 fn has_marks(dir: &Dir) -> Result<bool, StoreError> {
     for (path, kind) in DATA_ROOT_MARKS {
         if is(dir, path.iter().collect::<PathBuf>(), kind)? {
@@ -141,7 +141,7 @@ fn has_marks(dir: &Dir) -> Result<bool, StoreError> {
             }
         }
     }
-    // Of a daemon that maps users.
+    // A daemon that maps users keeps all of its things in such a directory.
     for name in dir.names()?.into_iter().filter(|name| id_pair(name).is_some()) {
         if is_remapped(dir, &name)? {
             return Ok(true);
@@ -172,7 +172,8 @@ fn only_directories(dir: &Dir, depth: usize) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// The data-root that may have been meant: the one that `dir` lies in, or the only one in it. A hint needs no certainty.
+/// The data-root that the user may have meant: the one that `dir` lies in, or the only one in it. It is only shown as a
+/// hint, so a failure to read counts as "none".
 fn meant(dir: &Dir, names: &[OsString]) -> Option<PathBuf> {
     const MOST: usize = 1000;
     if let Some(outer) = dir.real_path().ok().and_then(|path| enclosing(&path).ok().flatten()) {

@@ -1,12 +1,13 @@
-//! May images be written to this directory? Who wants to write asks here, and gets a [`Permit`] or the reason why not.
+//! Decides whether images may be written to a directory. Every writer asks here, and gets a [`Permit`] or the reason
+//! why not.
 //!
-//! A failure to find something out is a no. In this order:
+//! If anything cannot be found out, the answer is no. These conditions are checked in this order:
 //!
-//! 1. it is a directory, or a new name in one, and everything that would be written to can be
-//! 2. it is empty, or a data-root
-//! 3. no other process of ours writes to it, and no daemon runs on it: their locks
-//! 4. no layer of it is mounted, as a container's would be that has survived its daemon
-//! 5. a dockerd that starts on it afterwards finds its own things as before, and ours
+//! 1. the path is a directory, or a new name in an existing one, and everything that would be written to is writable
+//! 2. the directory is empty, or a data-root
+//! 3. no other process of ours writes to it, and no daemon runs on it: nobody holds their locks
+//! 4. no layer of it is mounted; the layer of a container that has survived its daemon would be
+//! 5. a dockerd that starts on it afterwards will see its own images as before, and ours as well
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -24,10 +25,11 @@ use crate::driver::{DEFAULT, FOUND_BY_HOME, HomeLayout, NEVER_FOUND};
 use crate::error::StoreError;
 use crate::schema::paths::{CONFIGS, LAYER_RECORDS, METADATA, WRITE_SETS, of_driver};
 
-/// containerd's snapshots, in a root whose daemon runs its own containerd.
+/// The snapshots of the containerd that a root's daemon runs itself.
 const CONTAINERD_SNAPSHOTS: &[&str] = &["containerd", "daemon", "io.containerd.snapshotter.v1.overlayfs", "snapshots"];
 
-/// What a Docker before version 1.10 has, of any driver: a file of names, and its database of links.
+/// Prefixes of files that only Docker before version 1.10 made, with any driver: the names of images, and the database
+/// of links.
 const BEFORE_CONTENT_ADDRESSES: [&str; 2] = ["repositories-", "linkgraph.db"];
 
 pub(super) fn refused(root: &Dir, refusal: Refusal) -> StoreError {
@@ -37,8 +39,8 @@ pub(super) fn refused(root: &Dir, refusal: Refusal) -> StoreError {
 /// Says whether a directory may be written to.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Guard {
-    /// The storage driver to write for, if the user named one of [`crate::driver::WRITABLE`]; else what the root holds. If it
-    /// was named, a root that could belong to containerd's store is taken.
+    /// The storage driver to write for, if the user named one of [`crate::driver::WRITABLE`]; `None` for the one that
+    /// the root holds. With a named driver, a root is accepted that might belong to containerd's store.
     pub driver: Option<&'static str>,
 }
 
@@ -52,9 +54,9 @@ pub struct Permit {
 
 #[derive(Debug)]
 enum RootPlace {
-    /// A directory, locked.
+    /// The directory exists; we hold its locks.
     There { dir: Dir, empty: bool, locks: Locks, driver: &'static str },
-    /// To be made.
+    /// The directory does not exist and is to be made.
     New { path: PathBuf, parent: Dir, name: OsString },
 }
 
@@ -62,7 +64,7 @@ enum RootPlace {
 pub(super) struct OpenedRoot {
     pub(super) dir: Dir,
     pub(super) locks: Locks,
-    /// Holds the directory if it was made just now.
+    /// Holds the directory if it was made just now, so that a failure removes it again.
     pub(super) skeleton: Skeleton,
     pub(super) new: bool,
     /// The storage driver to write for.
@@ -160,7 +162,8 @@ impl Permit {
 /// Asks whether a directory may be made at `path`, where nothing is.
 fn ask_new(path: &Path) -> Result<RootPlace, StoreError> {
     let refused = |refusal| Err(StoreError::Refused { root: path.to_path_buf(), refusal });
-    // Without a slash at its end, which would make of a dangling link the directory that it should lead to.
+    // Strip a slash at the end: with it, the path of a dangling link would mean the directory that the link should lead
+    // to.
     let bare: PathBuf = path.components().collect();
     if let Ok(target) = std::fs::read_link(&bare) {
         return refused(Refusal::DanglingLink { target });
@@ -191,7 +194,7 @@ fn first_missing(path: &Path) -> PathBuf {
     missing.last().unwrap_or(path).to_path_buf()
 }
 
-/// What a directory that cannot be opened means for whoever wants to write to it.
+/// Turns the error of opening a directory into the reason why it cannot be written to.
 fn explained(path: &Path, error: StoreError) -> StoreError {
     let StoreError::Io { source, .. } = &error else { return error };
     let refusal = match Errno::from_io_error(source) {
@@ -205,7 +208,7 @@ fn explained(path: &Path, error: StoreError) -> StoreError {
     StoreError::Refused { root: path.to_path_buf(), refusal }
 }
 
-/// Checks that an empty directory does not lie in a data-root, nor is one for a mapping of users.
+/// Checks that an empty directory neither lies in a data-root nor is the directory for a mapping of users.
 fn check_place(dir: &Dir) -> Result<(), StoreError> {
     match enclosing(&dir.real_path()?)? {
         None => Ok(()),
@@ -213,7 +216,7 @@ fn check_place(dir: &Dir) -> Result<(), StoreError> {
     }
 }
 
-/// Checks that directories can be made wherever we make some.
+/// Checks that directories can be made in all places where a writer makes some.
 fn check_writable(root: &Dir, driver: &str) -> Result<(), StoreError> {
     let home = HomeLayout::home_path(driver);
     let links = HomeLayout::of_driver(driver).and_then(|layout| layout.links);
@@ -240,7 +243,7 @@ fn check_writable(root: &Dir, driver: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Why nothing can be made in a directory; `None` if that is possible. Nothing is tried.
+/// Why nothing can be made in a directory; `None` if something can. This only asks; it makes nothing.
 fn unwritable(dir: &Dir) -> Result<Option<String>, StoreError> {
     match rustix::fs::accessat(dir, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
         Ok(()) => Ok(None),
@@ -264,7 +267,7 @@ pub(super) fn check_mounts(root: &Dir, driver: &str) -> Result<(), StoreError> {
     }
 }
 
-/// Checks that a dockerd that starts on the root afterwards finds its own things as before, and ours.
+/// Checks that a dockerd that starts on the root afterwards will see its own images as before, and ours as well.
 ///
 /// # Errors
 /// [`StoreError::Refused`]
@@ -295,7 +298,8 @@ pub(super) fn old_name(root: &Dir) -> Result<Option<String>, StoreError> {
     Ok(names.pop())
 }
 
-/// Checks that dockerd goes on to show the images of the drivers that have some, and will show those of `own`.
+/// Checks that dockerd will go on showing the images of the drivers that have some, and will show those of the driver
+/// `own`.
 fn check_drivers(root: &Dir, own: &'static str) -> Result<(), StoreError> {
     let images_of = |driver: &str| has_entries(root, &of_driver(driver, &CONFIGS));
     let default_state = has_entries(root, &[DEFAULT])?;
@@ -327,12 +331,12 @@ pub(super) fn is_containerd(root: &Dir) -> Result<bool, StoreError> {
     Ok(has_entries(root, CONTAINERD_SNAPSHOTS)? || has_entries(root, &["rootfs"])?)
 }
 
-/// Whether there is such a directory with anything in it.
+/// Whether the directory at this path exists and has anything in it.
 pub(super) fn has_entries(root: &Dir, path: &[&str]) -> Result<bool, StoreError> {
     root.descend(path)?.map_or(Ok(false), |dir| Ok(!dir.is_empty()?))
 }
 
-/// Whether the root is the directory of a mapping of users: by its real name, whatever it was called.
+/// Whether the root is the directory of a mapping of users, by its real name: the path given may be a symlink.
 fn is_mapped(root: &Dir) -> Result<bool, StoreError> {
     let real = root.real_path()?;
     let stat = rustix::fs::fstat(root).map_err(StoreError::io(root.path(), "stat"))?;

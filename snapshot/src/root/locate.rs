@@ -1,4 +1,4 @@
-//! What a directory holds of Docker's, for those who only read.
+//! Finds the data-root in a directory, and its driver, for reading.
 
 use rustix::io::Errno;
 
@@ -11,7 +11,7 @@ use crate::schema::container::CONTAINERS;
 use crate::schema::paths::{CONFIGS, LAYER_RECORDS, of_driver};
 use crate::schema::volume::VOLUMES;
 
-/// Where to read.
+/// The directory and the driver to read.
 #[derive(Debug)]
 pub(super) struct Located {
     pub(super) dir: Dir,
@@ -71,7 +71,7 @@ fn instead(drivers: &[String]) -> String {
     if drivers.is_empty() { String::new() } else { format!("; it has {}", drivers.join(", ")) }
 }
 
-/// Goes into the directory of a daemon that maps users, if that is where the images are.
+/// Enters the directory for a mapping of users, if the images are there.
 fn mapped(root: Dir) -> Result<Dir, StoreError> {
     if root.sub(IMAGE)?.is_some() {
         return Ok(root);
@@ -94,7 +94,8 @@ fn mapped(root: Dir) -> Result<Dir, StoreError> {
     }
 }
 
-/// The drivers that have images or layers there, sorted. One that has is not outdone by one that has none.
+/// The drivers that have images or layers in `root`, sorted. If none has any, and `image` has the directory of only one
+/// driver, that driver.
 fn drivers(root: &Dir) -> Result<Vec<String>, StoreError> {
     let Some(image) = root.sub(IMAGE)? else { return Ok(Vec::new()) };
     let mut names: Vec<String> = image.names()?;
@@ -110,7 +111,8 @@ fn drivers(root: &Dir) -> Result<Vec<String>, StoreError> {
     Ok(if full.is_empty() && names.len() == 1 { names } else { full })
 }
 
-/// The driver that is written for where none is named: the default, unless only another one that can be written has images.
+/// The driver to write for if the user names none: the default, unless another driver that can be written is the only
+/// one with images.
 pub(super) fn writable(root: &Dir) -> Result<&'static str, StoreError> {
     if has_entries(root, &[DEFAULT])? || has_entries(root, &of_driver(DEFAULT, &CONFIGS))? {
         return Ok(DEFAULT);
@@ -123,7 +125,7 @@ pub(super) fn writable(root: &Dir) -> Result<&'static str, StoreError> {
     Ok(DEFAULT)
 }
 
-/// The driver of a root that has no images yet, if it is one at all.
+/// The driver of a data-root that has no images yet; `None` if the directory is no data-root.
 fn empty(root: &Dir) -> Result<Option<String>, StoreError> {
     let names = root.names()?;
     let known = |name: &str| names.iter().any(|other| other == name);

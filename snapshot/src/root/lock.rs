@@ -1,7 +1,8 @@
-//! Who is at work on a data-root: our own lock, and those of a running daemon.
+//! The locks that tell who is using a data-root: our own, and those of a running daemon.
 //!
-//! A process of ours that writes holds `flock(2)` on the root directory itself, so that nothing has to be made for it and
-//! nothing is left of it. Reading takes no lock; it may look for one, which takes the lock in common for an instant.
+//! A process of ours that writes holds `flock(2)` on the root directory itself, so no lock file has to be made and none
+//! is left behind. A reader takes no lock. It may ask whether somebody writes, for which it takes a shared lock for an
+//! instant.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,14 +20,15 @@ use crate::driver::HomeLayout;
 use crate::error::StoreError;
 use crate::schema::paths::DAEMON_DATABASES;
 
-/// How often our own lock is tried, and the pause between: a process that only looks for it holds it for less.
+/// How often we try to take our own lock, and the pause between two tries: a process that only asks holds it for less
+/// time.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// A process of ours that is writing to a root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriterInfo {
-    /// Its process id, where this process may know it: not from within another PID namespace.
+    /// Its process id; `None` if it cannot be known, as for a process of another PID namespace.
     pub pid: Option<u32>,
 }
 
@@ -44,7 +46,7 @@ impl fmt::Display for WriterInfo {
 pub fn writer(root: &Dir) -> Result<Option<WriterInfo>, StoreError> {
     let own = File::from(root.reopen()?);
     match rustix::fs::flock(&own, FlockOperation::NonBlockingLockShared) {
-        // Dropped at once.
+        // The lock was free. It is released at once, when the file is closed.
         Ok(()) => Ok(None),
         Err(Errno::WOULDBLOCK) => {
             Ok(Some(WriterInfo { pid: holder(&own) }).filter(|writer| writer.pid != Some(std::process::id())))
@@ -59,12 +61,13 @@ pub(super) struct Locks {
     _own: File,
     /// The driver's home, where it exists: it may be a symlink or a mount that several roots share.
     _home: Option<File>,
-    /// By their number in [`DAEMON_DATABASES`].
+    /// The locked databases, by their index in [`DAEMON_DATABASES`].
     databases: BTreeMap<usize, File>,
 }
 
 impl Locks {
-    /// Takes our own lock, on the root and on the home of the driver that is written, and those of a running daemon.
+    /// Takes our own lock, on the root and on the home of the driver that is written, and the locks that a running
+    /// daemon would hold.
     ///
     /// # Errors
     /// [`StoreError::Refused`] if somebody holds one.
@@ -76,7 +79,8 @@ impl Locks {
         Ok(locks)
     }
 
-    /// Takes the locks of a running daemon on the databases that are not locked yet, as far as they exist.
+    /// Takes the locks that a running daemon would hold on those databases that exist now and that we have not locked
+    /// yet.
     ///
     /// # Errors
     /// [`StoreError::Refused`] if the daemon holds one.
@@ -94,7 +98,8 @@ impl Locks {
 
 /// Takes our lock on a directory of a root.
 fn take_own(dir: &Dir, root: &Dir) -> Result<File, StoreError> {
-    // A descriptor of its own: a duplicate would share the lock with the directory that the caller keeps.
+    // Open the directory once more: a duplicated descriptor would share the lock with the directory that the caller
+    // keeps open.
     let own = File::from(dir.reopen()?);
     for _ in 1..TRIES {
         if lock(&own, root)? {
@@ -167,7 +172,7 @@ mod tests {
         let locks = Locks::take(&dir, "overlay2").unwrap();
         assert_eq!(locks.databases.len(), 1);
         assert!(Locks::take(&dir, "overlay2").unwrap_err().to_string().contains("another layerfs process"));
-        // Whoever has the lock does not take itself for another.
+        // The process that holds the lock does not report itself as another writer.
         assert_eq!(writer(&dir).unwrap(), None);
         drop(locks);
         assert_eq!(writer(&dir).unwrap(), None);

@@ -1,7 +1,7 @@
 //! What the kernel has mounted: the one reader of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
 //!
-//! Paths are bytes, with the octal escapes undone. A table that cannot be read whole is an error and never "nothing is
-//! mounted": whoever asks whether something may be written or deleted must not take silence for a yes.
+//! Paths are bytes, with the octal escapes undone. A table that cannot be read completely is an error and never
+//! "nothing is mounted": the answer decides whether something may be written or deleted.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,7 +23,7 @@ const PROC_MAGIC: u64 = 0x9fa0;
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountInfo {
-    /// Its number, unique among the mounts of now.
+    /// Its number, unique among the mounts that exist at this moment.
     pub id: u64,
     /// The number of the mount that its mount point is in.
     pub parent: u64,
@@ -67,10 +67,10 @@ impl Mounts {
         Self::parse(&bytes).map_err(invalid)
     }
 
-    /// Reads a table; says what is wrong with it where any line is not understood.
+    /// Parses a table. If any line is not understood, returns what is wrong with it.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let Some(lines) = bytes.strip_suffix(b"\n") else {
-            // /proc itself is mounted, so that there is always a line.
+            // /proc itself is mounted, so a complete table has at least one line.
             return Err(if bytes.is_empty() { "empty".into() } else { "its last line is cut off".into() });
         };
         let mount = |(number, line): (usize, &[u8])| {
@@ -101,7 +101,7 @@ impl Mounts {
         })
     }
 
-    /// What is mounted below `dir`, whatever path leads there: each mount with its place in `dir`.
+    /// What is mounted below `dir`, by whatever path that is reached: each mount with its path relative to `dir`.
     ///
     /// # Errors
     /// As [`Mounts::holding`].
@@ -115,7 +115,7 @@ impl Mounts {
         let place = mount.root.join(real.strip_prefix(&mount.point).map_err(|_| unknown())?);
         let by_id: HashMap<u64, &MountInfo> = self.mounts.iter().map(|mount| (mount.id, mount)).collect();
         let within = |above: &MountInfo| {
-            // The root of all has no mount above it.
+            // The topmost mount has no parent in the table.
             let parent = by_id.get(&above.parent)?;
             let inside = parent.root.join(above.point.strip_prefix(&parent.point).ok()?);
             let rest = inside.strip_prefix(&place).ok().filter(|_| parent.device == mount.device)?;
@@ -128,7 +128,7 @@ impl Mounts {
 
 impl MountInfo {
     fn parse(line: &[u8]) -> Option<Self> {
-        // Options are last: there are file systems that do not escape spaces in them (WSL's).
+        // The options come last, and some file systems (WSL's) do not escape spaces in them.
         let hyphen = line.windows(3).position(|three| three == b" - ")?;
         let mut fields = line[..hyphen].split(|&byte| byte == b' ');
         let mut of_system = line[hyphen + 3..].splitn(3, |&byte| byte == b' ');
@@ -137,7 +137,7 @@ impl MountInfo {
         let (major, minor) = std::str::from_utf8(fields.next()?).ok()?.split_once(':')?;
         let device = (major.parse().ok()?, minor.parse().ok()?);
         let (root, point) = (path(fields.next()?)?, path(fields.next()?)?);
-        // What follows are optional fields, which are of no use here.
+        // The optional fields that follow are not needed here.
         let options = fields.next()?;
         let (kind, source, file_system_options) = (of_system.next()?, of_system.next()?, of_system.next()?);
         if !point.is_absolute() || kind.is_empty() || file_system_options.is_empty() {
@@ -161,7 +161,7 @@ impl MountInfo {
     }
 
     /// The directories that an overlay shows, as they were given when it was mounted; nothing for other file systems.
-    /// Relative ones are relative to wherever the one who mounted it was.
+    /// A relative one is relative to the working directory of the process that mounted it.
     pub(crate) fn overlay_directories(&self) -> Vec<PathBuf> {
         if self.kind != b"overlay" && self.kind != b"fuse.fuse-overlayfs" {
             return Vec::new();
@@ -190,7 +190,7 @@ fn lower_directories(list: &[u8]) -> Vec<PathBuf> {
             byte => last.push(byte),
         }
     }
-    // Two colons begin the layers of which only the content is used.
+    // Two colons begin the data-only layers, so a list may have empty parts.
     directories.into_iter().filter(|directory| !directory.is_empty()).map(bytes_path).collect()
 }
 
@@ -237,7 +237,8 @@ fn octal(digits: &[u8]) -> Option<u8> {
     u8::try_from(digits.iter().try_fold(0, add)?).ok()
 }
 
-/// Where something is mounted below `home`, or an overlay that shows a directory below it, if there is any.
+/// The mount point of anything that is mounted below `home`, or of an overlay anywhere that shows a directory below it;
+/// `None` if there is neither.
 ///
 /// # Errors
 /// [`StoreError`] if that cannot be found out.
@@ -257,7 +258,7 @@ pub(super) fn in_use(home: &Dir) -> Result<Option<PathBuf>, StoreError> {
     Ok(None)
 }
 
-/// Says of paths whether they lead into a directory, by whatever name.
+/// Tells whether a path leads into a certain directory, by whatever name.
 struct Ways<'a> {
     home: &'a Dir,
     identity: (u64, u64),
@@ -275,7 +276,7 @@ impl<'a> Ways<'a> {
 
     fn lead_into(&mut self, directory: &Path) -> Result<bool, StoreError> {
         if !directory.is_absolute() {
-            // dockerd mounts from within its home where the options would be too long otherwise.
+            // A relative path: dockerd mounts from within its home if the options would be too long otherwise.
             return Ok(self.home.kind_behind(directory)?.is_some());
         }
         if directory.starts_with(&self.real) {
@@ -288,7 +289,7 @@ impl<'a> Ways<'a> {
         if let Some(&known) = self.known.get(path) {
             return known;
         }
-        // What cannot be reached by that path is not there for this process; the directory itself was opened.
+        // If this process cannot reach the path, the path is not the directory, which it has opened.
         let found = rustix::fs::stat(path).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == self.identity);
         self.known.insert(path.to_path_buf(), found);
         found

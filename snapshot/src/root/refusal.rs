@@ -11,14 +11,14 @@ use super::lock::WriterInfo;
 pub enum Refusal {
     /// Another process of ours is writing to it.
     Busy(WriterInfo),
-    /// A daemon runs on it: this database of its is locked, named relative to the root.
+    /// A daemon runs on it: the daemon has locked this database.
     DaemonRuns {
-        /// The database.
+        /// The database, by its path below the root.
         database: String,
     },
     /// A layer of it is mounted.
     LayerMounted {
-        /// Where.
+        /// The mount point.
         point: PathBuf,
     },
     /// Whether a layer of it is mounted cannot be found out.
@@ -26,21 +26,21 @@ pub enum Refusal {
         /// The reason, with its causes.
         reason: String,
     },
-    /// Its daemon maps users and keeps everything in a directory for the mapping.
+    /// It belongs to a daemon that maps users, which keeps everything in a directory for the mapping.
     MapsUsers {
         /// The directory's name.
         directory: String,
     },
     /// It is the directory of a mapping of users.
     IsMapped,
-    /// It has state of another storage driver, beside which dockerd would not start with this one.
+    /// It has state of another storage driver. With this driver's beside it, dockerd would not start.
     OtherDriver {
         /// The other driver.
         driver: String,
         /// The driver that was to be written for.
         own: &'static str,
     },
-    /// It has state of another storage driver, with which dockerd would start, so that it would not show what is written.
+    /// It has state of another storage driver. dockerd would start with that one and not show what is written.
     DriverComesFirst {
         /// The other driver.
         driver: String,
@@ -52,7 +52,8 @@ pub enum Refusal {
         /// The driver.
         driver: String,
     },
-    /// Its images belong to a storage driver that dockerd takes only if it is told to, and would no longer use.
+    /// Its images belong to a storage driver that dockerd uses only if it is configured to. After the write, dockerd
+    /// would no longer use it.
     VfsImages {
         /// That driver.
         driver: &'static str,
@@ -83,7 +84,7 @@ pub enum Refusal {
         /// That data-root.
         outer: PathBuf,
     },
-    /// Something that would be written cannot be.
+    /// A directory that would be written to is not writable.
     NotWritable {
         /// The directory.
         path: PathBuf,
@@ -95,18 +96,18 @@ pub enum Refusal {
 /// What a directory that is no data-root holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Foreign {
-    /// What it is, where that can be told.
+    /// What it is; `None` if that cannot be recognised.
     pub kind: Option<&'static str>,
     /// Some names of what is in it, sorted.
     pub names: Vec<String>,
-    /// How many more there are.
+    /// How many names are left out.
     pub more: usize,
     /// A data-root that it holds or lies in, which may have been meant.
     pub meant: Option<PathBuf>,
 }
 
 impl Refusal {
-    /// A name for programs, which stays the same.
+    /// A name for programs, which does not change between versions.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

@@ -13,10 +13,10 @@ use crate::reference::Reference;
 /// How a store is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteOptions {
-    /// The storage driver, if the user named one of [`crate::driver::WRITABLE`]; else what the root holds. If it was named, a
-    /// root that could belong to containerd's store is taken.
+    /// The storage driver to write for, if the user named one of [`crate::driver::WRITABLE`]; `None` for the one that
+    /// the root holds. With a named driver, a root is accepted that might belong to containerd's store.
     pub driver: Option<&'static str>,
-    /// Each step is made durable before the next.
+    /// Whether each step is made durable before the next.
     pub sync: bool,
 }
 
@@ -43,24 +43,25 @@ pub enum Edit {
         diff_id: DiffId,
         /// The layer below.
         parent: Option<ChainId>,
-        /// Docker's size of it, in bytes.
+        /// Its size in bytes, as Docker counts it.
         size: u64,
     },
-    /// Stores an image, whose layers are in the store or are added by the same transaction. One that is there stays.
+    /// Stores an image, whose layers are in the store or are added by the same transaction. An image that exists
+    /// already stays as it is.
     AddImage {
         /// Its config, byte for byte.
         config: Arc<[u8]>,
-        /// The image it was built from, to be recorded.
+        /// The image that it was built from, which is recorded in its metadata.
         parent: Option<ImageId>,
     },
-    /// Gives a name to an image; another image that has it loses it.
+    /// Gives a name to an image. If another image has the name, that one loses it.
     SetTag {
         /// The name.
         reference: Reference,
         /// The image.
         image: ImageId,
     },
-    /// Takes a name away. One that is not there is fine.
+    /// Takes a name away, if it exists.
     Untag {
         /// The name.
         reference: Reference,
@@ -72,29 +73,30 @@ pub enum Edit {
         /// The time as Go prints it: RFC 3339.
         time: String,
     },
-    /// Clears away what is left of something that is gone. What somebody has come to need stays, and [`Summary`] says so.
+    /// Clears away what is left of something that is gone. It stays if somebody has come to need it since, and
+    /// [`Summary`] says so.
     Clear {
         /// What it is.
         remains: Remains,
     },
-    /// Takes an image away; its names and layers are edits of their own. One that is not there is fine.
+    /// Removes an image, if it exists. Its names and its layers are removed by edits of their own.
     RemoveImage {
         /// The image.
         image: ImageId,
     },
-    /// Takes a layer away, unless somebody still needs it: children come before their parents.
+    /// Removes a layer, unless somebody still needs it. Add these edits for children before their parents.
     RemoveLayer {
         /// The layer with all below it.
         chain_id: ChainId,
     },
 }
 
-/// A layer that was to go and did not.
+/// A layer that was to be removed and stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptLayer {
     /// The layer.
     pub chain_id: ChainId,
-    /// Who needs it, or what could not be read that might.
+    /// Who needs it, or which record cannot be read and might need it.
     pub reason: LayerStays,
 }
 
@@ -107,7 +109,7 @@ pub struct Summary {
     pub added_images: Vec<ImageId>,
     /// Layers that are gone.
     pub removed_layers: Vec<ChainId>,
-    /// Layers that stay although they were to go.
+    /// Layers that stay although they were to be removed.
     pub kept: Vec<KeptLayer>,
     /// Remains that stay although they were to be cleared away.
     pub kept_remains: Vec<KeptRemains>,

@@ -1,4 +1,4 @@
-//! How remains are cleared away: each is looked at once more, and stays where somebody has come to need it.
+//! Clears remains away. Each is looked at once more, and stays if somebody has come to need it.
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
@@ -29,7 +29,7 @@ pub struct KeptRemains {
 /// Why remains stay.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RemainsStay {
-    /// Somebody needs a directory, or may need it.
+    /// Somebody needs one of its directories, or may need it.
     #[error(transparent)]
     Directory(#[from] StillAlive),
     /// Somebody uses it again.
@@ -38,12 +38,12 @@ pub enum RemainsStay {
     /// It cannot be found out whether somebody uses it.
     #[error("it may be in use: {0}")]
     Unknown(String),
-    /// It is not what Docker makes there.
+    /// It is not what Docker makes at this place.
     #[error("it is not what Docker makes there")]
     Odd,
 }
 
-/// Those of the mounts in `remains` that nobody uses, and the others.
+/// Splits the mounts in `remains`: first those that nobody uses, then those that stay, with the reason.
 pub(super) fn orphan_mounts(
     root: &WritableRoot,
     remains: &[Remains],
@@ -72,7 +72,7 @@ fn mount_name(remains: &Remains) -> Option<&MountName> {
     }
 }
 
-/// Clears mounts away: before the layers that only they need.
+/// Clears mounts away. This comes before the removal of layers, since a mount may be the last to need a layer.
 pub(super) fn clear_mounts(
     root: &WritableRoot,
     remains: &[Remains],
@@ -88,7 +88,7 @@ pub(super) fn clear_mounts(
     Clearing::new(root, &owners, disposal).all(&going, kept)
 }
 
-/// Clears everything else away: after the layers that go.
+/// Clears everything but mounts away. This comes after the removal of layers.
 pub(super) fn clear_rest(
     root: &WritableRoot,
     remains: &[Remains],
@@ -102,14 +102,14 @@ pub(super) fn clear_rest(
     Clearing::new(root, &owners, disposal).all(&rest, Vec::new())
 }
 
-/// Remains on their way out, with the answers that are asked for once.
+/// Clears remains away, and keeps the answers to questions that many of them ask.
 struct Clearing<'r> {
     root: &'r WritableRoot,
     disposal: &'r Disposal,
     directories: Directories<'r>,
-    /// Short names that lead to nothing and that something in the home stands on.
+    /// Short names that lead to no layer although something in the home stands on them.
     wanted_links: OnceCell<HashSet<String>>,
-    /// The layers there are, or why that is not known.
+    /// The diff ids of all layers, or why they are not known.
     layers: OnceCell<Result<HashSet<DiffId>, String>>,
 }
 
@@ -124,7 +124,8 @@ impl<'r> Clearing<'r> {
         }
     }
 
-    /// Goes on with the others where one cannot be removed, and returns the first error at the end.
+    /// Clears all of `remains` away. If one cannot be removed, goes on with the others and returns the first error at
+    /// the end.
     fn all(&self, remains: &[Remains], mut kept: Vec<KeptRemains>) -> Result<Vec<KeptRemains>, StoreError> {
         let mut failed = None;
         for one in remains {
@@ -142,7 +143,7 @@ impl<'r> Clearing<'r> {
         match remains {
             Remains::Mount(name) => return self.clear_mount(name),
             Remains::Removal(name) => {
-                // A record that cannot be read stays: only it says which directory was the layer's.
+                // A record that cannot be read stays, since nothing else says which directory was the layer's.
                 let id = match root.layers.removing_cache_id(name) {
                     Err(error @ StoreError::Invalid { .. }) => {
                         return Ok(Err(RemainsStay::Unknown(with_causes(&error))));
@@ -157,7 +158,7 @@ impl<'r> Clearing<'r> {
             }
             Remains::Registration(name) => {
                 let id = match root.layers.leftover_cache_id(name) {
-                    // Cut short before there was a directory.
+                    // The registration was cut short before the directory was made.
                     Err(StoreError::Invalid { .. }) => None,
                     id => id?,
                 };
@@ -198,7 +199,8 @@ impl<'r> Clearing<'r> {
         self.disposal.remove(root, &remains.place(root.driver.name())).map(Ok)
     }
 
-    /// Removes a directory. One that is another's is fine where it is a record that goes.
+    /// Removes a directory. Where a record is cleared away, it is no failure that somebody else owns the directory:
+    /// only the record goes then.
     fn clear_directory(
         &self,
         id: &CacheId,
@@ -212,13 +214,14 @@ impl<'r> Clearing<'r> {
         }
     }
 
-    /// As dockerd releases a mount: its directory, its init files, its record.
+    /// Clears a mount away in the order in which dockerd releases one: its directory, the directory of its init files,
+    /// its record.
     fn clear_mount(&self, name: &MountName) -> Result<Result<(), RemainsStay>, StoreError> {
         let mounts = self.root.layers.mounts();
         let Some(record) = mount::list(mounts)?.into_iter().find(|mount| mount.name == *name) else {
             return Ok(Ok(()));
         };
-        // One that does not tell all its directories stays: only it says that they are its own.
+        // A mount that does not tell all of its directories stays, since nothing else says that they are its own.
         if let Some(cause) = record.damage.iter().find(|_| record.unknown_layer().or(record.unknown_init()).is_some()) {
             return Ok(Err(RemainsStay::Unknown(cause.to_string())));
         }
@@ -228,7 +231,7 @@ impl<'r> Clearing<'r> {
             }
         }
         match (self.disposal, mounts) {
-            // A name with slashes leaves directories that are empty.
+            // For a name with slashes this also removes the directories that are empty then.
             (Disposal::Delete, Some(mounts)) => mount::remove(mounts, name)?,
             _ => self.disposal.remove(self.root, &Remains::Mount(name.clone()).place(self.root.driver.name()))?,
         }
@@ -244,7 +247,7 @@ impl<'r> Clearing<'r> {
         Ok(self.wanted_links.get_or_init(|| wanted))
     }
 
-    /// Why what is known of a layer stays.
+    /// Why the cached facts about a layer stay; `None` if no such layer exists.
     fn has_layer(&self, id: DiffId) -> Result<Option<RemainsStay>, StoreError> {
         if self.layers.get().is_none() {
             let layers = self.root.layers.diff_ids();

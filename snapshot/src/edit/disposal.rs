@@ -1,15 +1,16 @@
-//! Where things go that a change takes away: nowhere, or into a quarantine, from which they can be put back.
+//! What a change does with things that it removes: it deletes them, or moves them into a quarantine, from which they
+//! can be put back.
 //!
 //! ```text
 //! <quarantine>/
 //!   quarantine.json       {"layerfs-quarantine":1,"root":"...","driver":"...","names":{"app:1":"sha256:..."}}
-//!   overlay2/<cache id>/                        as it was below the root
+//!   overlay2/<cache id>/                        each thing at the path that it had below the root
 //!   overlay2/l/<link id>
 //!   image/overlay2/layerdb/sha256/<chain id>/   and so on
 //! ```
 //!
-//! Things are moved by renames, so a quarantine is on the file system of the root, and the same mount of it. It is written down in the
-//! record of intent: recovery moves the rest there, too, and deletes nothing.
+//! Things are moved by renames, so a quarantine must be on the root's file system, and on the same mount of it. The
+//! record of intent names the quarantine, so recovery moves the remaining things there as well, and deletes nothing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,15 +26,15 @@ use crate::ids::{CacheId, ImageId};
 use crate::liveness::Dead;
 use crate::root::{IMAGE, WritableRoot};
 
-/// The name of the file that says what a quarantine is.
+/// The name of the file that describes a quarantine.
 pub(super) const CONTENTS: &str = "quarantine.json";
 
-/// Bytes of the largest such file.
+/// Bytes of the largest such file that is read.
 const MAX_CONTENTS: usize = 64 << 20;
 
 const VERSION: u32 = 1;
 
-/// What a quarantine says of itself.
+/// The description of a quarantine: the content of its `quarantine.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Contents {
     #[serde(rename = "layerfs-quarantine")]
@@ -69,27 +70,27 @@ impl Contents {
     }
 }
 
-/// What becomes of what goes.
+/// What a change does with the things that it removes.
 #[derive(Debug)]
 pub(super) enum Disposal {
-    /// It is deleted.
+    /// It deletes them.
     Delete,
-    /// It is moved into this quarantine.
+    /// It moves them into this quarantine.
     Keep(Dir),
 }
 
 impl Disposal {
-    /// What a record of a change says.
+    /// The way that the record of a change names.
     pub(super) fn of_record(record: &Record) -> Result<Self, StoreError> {
         record.quarantine.as_deref().map_or(Ok(Self::Delete), |path| Dir::open(Path::new(path)).map(Self::Keep))
     }
 
-    /// Takes away what is at a place below the root; what is not there is fine.
+    /// Removes what is at a place below the root, if anything is.
     pub(super) fn remove(&self, root: &WritableRoot, place: &Path) -> Result<(), StoreError> {
         self.remove_as(root, place, place)
     }
 
-    /// The same; a quarantine has it at another place.
+    /// Removes what is at a place below the root, if anything is. In a quarantine it comes to the place `kept_as`.
     pub(super) fn remove_as(&self, root: &WritableRoot, place: &Path, kept_as: &Path) -> Result<(), StoreError> {
         let (parents, name) = split(place);
         let Some(parent) = root.dir().descend(&parents)? else { return Ok(()) };
@@ -105,7 +106,7 @@ impl Disposal {
         }
     }
 
-    /// Takes away a directory of the driver's home, with what belongs to it.
+    /// Removes a layer's directory from the driver's home, with everything that belongs to it.
     pub(super) fn remove_directory(&self, root: &WritableRoot, dead: &Dead<CacheId>) -> Result<(), StoreError> {
         if matches!(self, Self::Delete) {
             return root.driver.remove(dead, &root.deletion);
@@ -122,7 +123,7 @@ pub(super) fn split(place: &Path) -> (Vec<&str>, &str) {
     (parts, name)
 }
 
-/// Opens a directory below another one, and makes what is missing of it.
+/// Opens the directory at the path `parents` below `dir`, and makes the directories that are missing.
 pub(super) fn ensure(dir: &Dir, parents: &[&str], mode: u32) -> Result<Dir, StoreError> {
     let mut at = dir.duplicate()?;
     for name in parents {
@@ -134,7 +135,7 @@ pub(super) fn ensure(dir: &Dir, parents: &[&str], mode: u32) -> Result<Dir, Stor
     Ok(at)
 }
 
-/// Makes a new quarantine in `dir`, which is made where it is missing.
+/// Makes a new quarantine in `dir`, which is made if it does not exist.
 pub(super) fn create(root: &WritableRoot, dir: &Path, sync: bool) -> Result<Dir, StoreError> {
     let invalid = |reason: String| StoreError::Invalid { path: dir.to_path_buf(), reason };
     let absolute = std::path::absolute(dir).map_err(StoreError::io(dir, "opening"))?;
@@ -153,7 +154,7 @@ pub(super) fn create(root: &WritableRoot, dir: &Path, sync: bool) -> Result<Dir,
     }
     let name = format!("quarantine-{}", &CacheId::random().as_str()[..12]);
     let quarantine = parent.create(&name, 0o700)?;
-    // Whether things can be moved there is known once something was.
+    // Only a move that succeeds proves that things can be moved there.
     let tried = [root.driver.home(), &root.images_dir].into_iter().try_for_each(|from| try_move(from, &quarantine));
     if let Err(error) = tried {
         drop(quarantine);
@@ -173,7 +174,7 @@ pub(super) fn create(root: &WritableRoot, dir: &Path, sync: bool) -> Result<Dir,
     Ok(quarantine)
 }
 
-/// Moves an empty directory there, and takes it away again.
+/// Makes an empty directory in `from`, moves it to `to`, and removes it again.
 fn try_move(from: &Dir, to: &Dir) -> Result<(), StoreError> {
     let name = format!(".tmp-layerfs-probe-{}", std::process::id());
     drop(from.create(&name, 0o700)?);

@@ -1,6 +1,6 @@
-//! What happens after the commit point: metadata of images that were there, and the way out of images and layers.
+//! The steps after the commit point: they write metadata of images that existed before, and remove images and layers.
 //!
-//! Each step may be done again, so that recovery calls what the transaction itself calls.
+//! Doing a step twice does no harm, so recovery calls the same functions as the transaction itself.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use crate::ids::{CacheId, ImageId};
 use crate::liveness::{Claim, Dead, Departing, Directories, Owners, StillAlive};
 use crate::root::WritableRoot;
 
-/// Does steps 8 to 13 of the [order](super). Returns what stays of what was to be cleared away.
+/// Does steps 8 to 13 of the [order](super). Returns the remains that were to be cleared away and stay.
 pub(super) fn finish(root: &WritableRoot, record: &Record, sync: bool) -> Result<Vec<KeptRemains>, StoreError> {
     let disposal = Disposal::of_record(record)?;
     for (image, note) in &record.notes {
@@ -35,14 +35,15 @@ pub(super) fn finish(root: &WritableRoot, record: &Record, sync: bool) -> Result
     if sync && !record.removed_images.is_empty() {
         root.images.sync()?;
     }
-    // Mounts first: layers may be there for them alone.
+    // Mounts first: one of them may be the only one that needs a layer.
     let mut kept = clear_mounts(root, &record.cleared, &disposal)?;
     remove_layers(root, &record.removed_layers, &disposal, sync)?;
     kept.extend(clear_rest(root, &record.cleared, &disposal)?);
     Ok(kept)
 }
 
-/// Removes layers, children before parents: first all are out of dockerd's sight, then their directories go.
+/// Removes layers, children before parents. First all records are renamed, so that dockerd no longer sees the layers;
+/// then their directories are removed.
 pub(super) fn remove_layers(
     root: &WritableRoot,
     layers: &[(ChainId, String)],
@@ -62,7 +63,7 @@ pub(super) fn remove_layers(
     remove_remains(root, &Owners::read_all(root, &Departing::default())?, &names, disposal)
 }
 
-/// Removes the directories of layers that are out of dockerd's sight already, and their records.
+/// Removes the directories and then the records of layers whose records were renamed already.
 pub(super) fn remove_remains(
     root: &WritableRoot,
     owners: &Owners,
@@ -80,7 +81,8 @@ pub(super) fn remove_remains(
     failed.map_or(Ok(()), Err)
 }
 
-/// Removes the directory of a layer on its way out, and its record. A directory that somebody else may need stays.
+/// Removes the directory of a layer whose record was renamed, and then the record. A directory that somebody else may
+/// need stays.
 fn remove_directory(
     root: &WritableRoot,
     directories: &Directories<'_>,
@@ -101,12 +103,12 @@ fn remove_directory(
         }
     }
     let place = Remains::Removal(removing.to_owned()).place(root.driver.name());
-    // In a quarantine it is the layer that it was.
+    // In a quarantine, the record has the name that it had before its removal was begun.
     let chain = removing.get(..64).unwrap_or(removing);
     disposal.remove_as(root, &place, &place.with_file_name(chain))
 }
 
-/// Takes an image away. The config goes first: with it the image is gone.
+/// Removes an image. The config goes first: without it there is no image.
 fn remove_image(root: &WritableRoot, image: ImageId, disposal: &Disposal) -> Result<(), StoreError> {
     if matches!(disposal, Disposal::Delete) {
         return root.images.remove(image);
@@ -117,13 +119,14 @@ fn remove_image(root: &WritableRoot, image: ImageId, disposal: &Disposal) -> Res
     [config, metadata].iter().try_for_each(|place| disposal.remove(root, place))
 }
 
-/// Removes a directory. It is the only place where a change to a store does.
+/// Deletes a layer's directory. All deletions by a change come through here, except that a staged layer which is
+/// dropped removes its own.
 pub(super) fn delete(root: &WritableRoot, dead: &Dead<CacheId>) -> Result<(), StoreError> {
     root.driver.remove(dead, &root.deletion)
 }
 
-/// Whether a directory has another owner, or is none of a layer: then it stays without the record that named it. One that is
-/// only mounted has none.
+/// Whether a directory stays because somebody else owns it, or because it is no layer's. The record that named it can
+/// be removed then. For a directory that only is mounted the answer is no.
 pub(super) fn is_anothers(reason: &StillAlive) -> bool {
     match reason {
         StillAlive::Claimed(claims) => claims.iter().any(|claim| !matches!(claim, Claim::Mounted(_))),

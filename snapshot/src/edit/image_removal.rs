@@ -1,12 +1,14 @@
-//! Removing images as `docker rmi` and `docker image prune` do, request by request, before anything is written.
+//! Plans the removal of images as `docker rmi` and `docker image prune` do it, request by request. Nothing is written.
 //!
-//! [`ImageRemoval`] holds what a dockerd would hold in memory: names, images with their children, and how many hold each layer.
-//! Each request changes that, and adds the [`Edit`]s that make it so. Requests that docker would refuse change nothing.
+//! [`ImageRemoval`] holds what dockerd would hold in memory: names, images with their children, and for each layer how
+//! many hold it. Each request changes these, and adds the [`Edit`]s that make the same change to the store. A request
+//! that docker would refuse changes nothing.
 //!
 //! Follows moby v20.10.24 `daemon/images/image_delete.go: ImageDelete, imageDeleteHelper, checkImageDeleteConflict`,
-//! `image_prune.go: ImagesPrune`, `image/store.go: Delete`, `layer/layer_store.go: releaseLayer`. Different from there: no
-//! container runs on a root that may be written to, so those that the disk says are running count as stopped, as they do for
-//! a dockerd that starts on it; and where docker takes any of several containers for its message, ours is the first by id.
+//! `image_prune.go: ImagesPrune`, `image/store.go: Delete`, `layer/layer_store.go: releaseLayer`. Two things differ
+//! from moby. No container runs on a root that may be written to, so a container that is running according to the disk
+//! counts as stopped, as it does for a dockerd that starts on the root. And where docker names any one of several
+//! containers in its message, we name the first by id.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,11 +23,11 @@ use crate::schema::references::References;
 /// One thing that a removal did, in docker's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removed {
-    /// A name went: as docker shows it.
+    /// A name was removed: the name as docker shows it.
     Untagged(String),
-    /// An image went.
+    /// An image was removed.
     Image(ImageId),
-    /// A layer went, which no image or container holds any more.
+    /// A layer was removed, because no image or container holds it any more.
     Layer(ChainId),
 }
 
@@ -39,7 +41,7 @@ pub enum RemovalError {
         /// What was asked for, with the tag that docker adds.
         name: String,
     },
-    /// What was asked for is no reference.
+    /// The text that was asked for is no reference.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
     /// The name is an image's only one, and a container uses the image.
@@ -64,7 +66,7 @@ pub enum RemovalError {
         /// What needs it.
         conflict: Conflict,
     },
-    /// The parent that an image's metadata names is not there.
+    /// The parent that an image's metadata names does not exist.
     #[error("unrecognized image ID {id}")]
     UnknownParent {
         /// As the metadata has it.
@@ -113,13 +115,13 @@ pub struct ImageRemoval<'c> {
     children: BTreeMap<ImageId, BTreeSet<ImageId>>,
     /// The first container of each image.
     containers: BTreeMap<ImageId, ContainerId>,
-    /// How many hold each layer.
+    /// How many images, containers and layers above hold each layer.
     holders: BTreeMap<ChainId, usize>,
     edits: Vec<Edit>,
 }
 
 impl<'c> ImageRemoval<'c> {
-    /// Begins with what the catalog says. `cached` says which layers BuildKit holds.
+    /// Begins with the images, names and containers of the catalog. `cached` says which layers BuildKit holds.
     #[must_use]
     pub fn new(catalog: &'c Catalog, cached: impl Fn(ChainId) -> bool) -> Self {
         let mut removal = Self {
@@ -133,7 +135,7 @@ impl<'c> ImageRemoval<'c> {
             edits: Vec::new(),
         };
         for (name, id) in catalog.references.iter() {
-            // dockerd passes over a name that it cannot read.
+            // dockerd ignores a name that it cannot read.
             if let Ok(name) = Reference::parse(name) {
                 removal.names.entry(id).or_default().push(name);
             }
@@ -167,18 +169,19 @@ impl<'c> ImageRemoval<'c> {
         *self.holders.entry(layer).or_default() += 1;
     }
 
-    /// The edits that do what was removed so far.
+    /// The edits that make all removals so far.
     #[must_use]
     pub fn into_edits(self) -> Vec<Edit> {
         self.edits
     }
 
-    /// Removes what `docker rmi TEXT` would: a name, and with its last name the image. `force` takes an image from stopped
-    /// containers and away from several names; `prune` removes the images it was built from, as far as nobody needs them.
+    /// Removes what `docker rmi TEXT` would: a name, and with its last name the image. `force` removes an image
+    /// although stopped containers use it, or although it has several names; `prune` also removes the images that it
+    /// was built from, as far as nobody needs them.
     ///
     /// # Errors
-    /// [`RemovalError`]. After [`RemovalError::UnknownParent`] what comes before the parent is removed, as docker has it; after
-    /// any other nothing is.
+    /// [`RemovalError`]. After [`RemovalError::UnknownParent`], what comes before the parent is removed, as docker does
+    /// it; after any other error nothing is removed.
     pub fn remove(&mut self, text: &str, force: bool, prune: bool) -> Result<Vec<Removed>, RemovalError> {
         let id = self.find(text)?;
         let mut removed = Vec::new();
@@ -199,7 +202,7 @@ impl<'c> ImageRemoval<'c> {
                 return Ok(removed);
             }
         } else if self.has_single_name(id) {
-            // What refers to it is about to go.
+            // Its names do not count in this check: they are removed next.
             self.check(id, force, false)?;
             for name in self.names.get(&id).cloned().unwrap_or_default() {
                 self.untag(&name, &mut removed);
@@ -209,13 +212,14 @@ impl<'c> ImageRemoval<'c> {
         Ok(removed)
     }
 
-    /// Removes what `docker image prune` would: images without a tag and without children; with `all` every image, unless a
-    /// container uses it; only those that `selects` takes. Goes by id, where docker's order is random.
+    /// Removes the images that `docker image prune` would, as far as `selects` accepts them: those without a tag and
+    /// without children, or with `all` every image that no container uses. The order is by id, where docker's is
+    /// random.
     pub fn prune(&mut self, all: bool, selects: impl Fn(&Image) -> bool) -> Vec<Removed> {
         let mut candidates = Vec::new();
         for image in self.catalog.images.values() {
             let has_children = self.has_children(image.id);
-            // With children and without a name, it is a step of a build.
+            // An image with children and without a name is a step of a build.
             let considered = if all { self.has_names(image.id) || !has_children } else { !has_children };
             if considered && selects(image) {
                 candidates.push(image.id);
@@ -235,7 +239,8 @@ impl<'c> ImageRemoval<'c> {
         removed
     }
 
-    /// The image that docker takes `text` for: a whole id, a name, the beginning of an id (`daemon/images/image.go: GetImage`).
+    /// The image that docker takes `text` to mean: by its whole id, by its name, or by the beginning of its id
+    /// (`daemon/images/image.go: GetImage`).
     fn find(&self, text: &str) -> Result<ImageId, RemovalError> {
         let not_found = |name: String| RemovalError::NotFound { name };
         let hex = text.strip_prefix("sha256:").unwrap_or(text);
@@ -265,7 +270,7 @@ impl<'c> ImageRemoval<'c> {
         self.children.get(&id).is_some_and(|children| !children.is_empty())
     }
 
-    /// At most one tag, and all names in one repository (`isSingleReference`).
+    /// Whether an image has at most one tag, and all of its names in one repository (`isSingleReference`).
     fn has_single_name(&self, id: ImageId) -> bool {
         let names = self.names.get(&id).map(Vec::as_slice).unwrap_or_default();
         let [first, _, ..] = names else { return true };
@@ -276,7 +281,7 @@ impl<'c> ImageRemoval<'c> {
         more.is_none() && repositories.len() == 1 && repositories.contains(&tag.unwrap_or(first).name())
     }
 
-    /// Takes a name away; whether it was there.
+    /// Takes a name away. Returns whether it existed.
     fn untag(&mut self, name: &Reference, removed: &mut Vec<Removed>) -> bool {
         let key = without_tag_beside_digest(name);
         let Some(id) = self.references.untag(&key) else { return false };
@@ -288,7 +293,7 @@ impl<'c> ImageRemoval<'c> {
         true
     }
 
-    /// With the last tag of a repository, its names with digests go as well.
+    /// If `name` was the last tag in its repository, takes away the image's names with digests there as well.
     fn untag_digests_without_tag(&mut self, id: ImageId, name: &Reference, removed: &mut Vec<Removed>) {
         let names = self.names.get(&id).cloned().unwrap_or_default();
         let same: Vec<&Reference> = names.iter().filter(|other| other.name() == name.name()).collect();
@@ -299,7 +304,7 @@ impl<'c> ImageRemoval<'c> {
         }
     }
 
-    /// Why an image must not go. `names` says whether its names count.
+    /// Fails if an image must not be removed. `names` says whether its names count as a reason.
     fn check(&self, id: ImageId, force: bool, names: bool) -> Result<(), RemovalError> {
         let conflict = |conflict| Err(RemovalError::Conflict { image: id, conflict });
         if self.has_children(id) {
@@ -317,7 +322,8 @@ impl<'c> ImageRemoval<'c> {
         }
     }
 
-    /// Removes an image, then, if `prune`, those it was built from. `quiet` ones stay in silence where something needs them.
+    /// Removes an image, then, if `prune`, those it was built from. With `quiet`, it is no error if something needs the
+    /// image: the image stays.
     fn delete(
         &mut self,
         id: ImageId,
@@ -358,7 +364,7 @@ impl<'c> ImageRemoval<'c> {
         Ok(())
     }
 
-    /// One holder less; with the last one the layer goes, and holds the one below no more.
+    /// Takes one holder from a layer. With its last holder the layer is removed, and no longer holds the layer below.
     fn release(&mut self, layer: ChainId, removed: &mut Vec<Removed>) {
         let mut next = Some(layer);
         while let Some(chain_id) = next.take() {
@@ -379,7 +385,8 @@ fn is_id_prefix(id: ImageId, text: &str) -> bool {
     id.to_string().starts_with(text) || id.0.hex().starts_with(text)
 }
 
-/// With both, the digest alone counts (`reference/store.go: favorDigest`).
+/// The reference without its tag if it has a digest as well: then the digest alone counts (`reference/store.go:
+/// favorDigest`).
 fn without_tag_beside_digest(reference: &Reference) -> Reference {
     match (reference.tag(), reference.digest()) {
         (Some(_), Some(digest)) => Reference::parse(&format!("{}@{digest}", reference.name())),

@@ -1,4 +1,4 @@
-//! Steps that mend a damaged store. Each is durable before the next, and may be done again.
+//! Steps that mend a damaged store. Each is durable before the next. Doing a step twice does no harm.
 
 use std::fs::File;
 
@@ -15,17 +15,17 @@ use crate::liveness::{Departing, Owners};
 use crate::schema::layer::{Field, LayerRecord, LayerStore};
 use crate::schema::mount;
 
-/// What of a layer is replaced.
+/// Which parts of a layer are replaced.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Refill<'d> {
-    /// The directory whose content is, if it is.
+    /// The directory whose content is replaced; `None` if the content stays.
     pub(crate) directory: Option<&'d CacheId>,
-    /// Whether the journal is.
+    /// Whether the journal is replaced.
     pub(crate) journal: bool,
 }
 
 impl Transaction {
-    /// Looks once more whether a daemon has come.
+    /// Looks once more whether a daemon has started.
     pub(crate) fn check_again(&mut self) -> Result<(), StoreError> {
         self.root.check_again()
     }
@@ -35,7 +35,7 @@ impl Transaction {
         self.sync
     }
 
-    /// Replaces a file of a layer's record; without a value it goes.
+    /// Replaces a file of a layer's record; removes it if there is no value.
     pub(crate) fn set_field(&self, layer: ChainId, field: Field, value: Option<&str>) -> Result<(), StoreError> {
         match value {
             Some(value) => self.root.layers.set_field(layer, field, value, self.sync),
@@ -43,18 +43,18 @@ impl Transaction {
         }
     }
 
-    /// Moves a layer's record to another name, which nobody has.
+    /// Moves a layer's record to another name, which no record has.
     pub(crate) fn rename_record(&self, from: ChainId, to: ChainId) -> Result<(), StoreError> {
         self.root.layers.rename(from, to)?;
         if self.sync { self.root.layers.sync() } else { Ok(()) }
     }
 
-    /// Takes a record away, and the directory that it names, if nobody else may need that.
+    /// Removes a record, and the directory that it names if nobody else may need that.
     pub(crate) fn drop_record(&self, layer: ChainId) -> Result<(), StoreError> {
         remove_layers(&self.root, &[(layer, LayerStore::removing_name(layer))], &Disposal::Delete, self.sync)
     }
 
-    /// Finishes the removal of a layer, if nobody may need its directory.
+    /// Finishes the removal of a layer, unless somebody may need its directory.
     pub(crate) fn finish_removal(&self, record: &str) -> Result<(), StoreError> {
         remove_remains(
             &self.root,
@@ -86,7 +86,7 @@ impl Transaction {
         mount::set(self.root.layers.mounts().ok_or_else(missing)?, name, file, value, self.sync)
     }
 
-    /// Writes what a layer lacks to stand on its parents.
+    /// Writes a file or link that a layer lacks to stand on its parents.
     pub(crate) fn restack(&self, what: &Restacking) -> Result<(), StoreError> {
         self.root.driver.restack(what, self.sync)
     }
@@ -96,7 +96,7 @@ impl Transaction {
         self.root.layers.open_staged_journal(self.set(slot))
     }
 
-    /// Registers a staged layer at once: its content is durable first.
+    /// Registers a staged layer at once, after its content was made durable.
     pub(crate) fn register(
         &mut self,
         slot: Slot,
@@ -124,10 +124,12 @@ impl Transaction {
         Ok(())
     }
 
-    /// Puts a staged layer's content, its journal, or both, in the place of those of a registered one, which go.
+    /// Replaces the content of a registered layer, its journal, or both, by those of a staged layer. The old ones are
+    /// removed.
     ///
-    /// Until the contents change places the old one is where it was; then it is where the write-set says that a layer was
-    /// begun, so that a crash leaves what recovery removes.
+    /// A crash is harmless at any moment: before the two contents are exchanged, the write-set names the directory of
+    /// the new content; afterwards it names the directory in which the old content is. Recovery removes the directory
+    /// that a write-set names.
     pub(crate) fn refill(&mut self, slot: Slot, layer: ChainId, what: Refill<'_>) -> Result<(), StoreError> {
         self.sync_content()?;
         let set = self.set(slot);

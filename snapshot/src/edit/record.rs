@@ -1,25 +1,26 @@
-//! The record of intent: what a transaction is about to change, written down before it does.
+//! The record of intent: a transaction writes down what it is about to change before it changes anything.
 //!
 //! ```text
 //! layerdb/tmp/layerfs-intent-<random>     until the commit point
-//! layerdb/tmp/layerfs-commit-<random>     from then on, where anything is left to do
+//! layerdb/tmp/layerfs-commit-<random>     after the commit point, while steps are left to do
 //!
-//!   {"layerfs-intent":2}                                  the version of this form
+//!   {"layerfs-intent":2}                                  the version of this format
 //!   {"add-layer":"sha256:<chain id>"}                     parents before children
 //!   {"add-image":"sha256:<image id>"}                     only images that were not there
-//!   {"name":{"name":"app:1","image":"sha256:..."}}        as `repositories.json` has it afterwards; no image: the name goes
+//!   {"name":{"name":"app:1","image":"sha256:..."}}        as `repositories.json` will have it; no image: the name goes
 //!   {"parent":{"image":"sha256:...","parent":"sha256:..."}}
 //!   {"last-updated":{"image":"sha256:...","time":"..."}}
 //!   {"remove-image":"sha256:<image id>"}
 //!   {"remove-layer":{"chain":"sha256:...","removing":"<name>"}}   children before parents
-//!   {"quarantine":"<path>"}                               what is taken away is moved there and not deleted
+//!   {"quarantine":"<path>"}                               what is removed is moved there and not deleted
 //!   {"clear":{"directory":"<name>"}}                      remains of things that are gone, of any kind
 //!   {"end":8}                                             lines between the first and this one
 //! ```
 //!
-//! The version before wrote the array of chain ids of a record's layers, which is read as well. A record without its end was cut
-//! short by a power cut under `--no-sync`; what it has counts. An unknown version, or a line that is none of these, is an
-//! error: nobody can say what else it means. What is written is bounded by the same length as what is read.
+//! The version before this one wrote only an array of the chain ids of the added layers; such a record is still read. A
+//! record without its last line was cut short by a power cut, with durability turned off; the lines that it has count.
+//! An unknown version or an unknown line is an error, since nobody knows what the record asks for. No record is written
+//! that would be too long to be read.
 
 use std::path::PathBuf;
 
@@ -61,7 +62,7 @@ enum Line {
     End(usize),
 }
 
-/// Something that is recorded of an image beside its config.
+/// A metadata file of an image that is to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Note {
     /// The image it was built from.
@@ -75,19 +76,19 @@ pub(super) enum Note {
 pub(super) struct Record {
     /// Layers that are added, parents before children.
     pub(super) added_layers: Vec<ChainId>,
-    /// Images that are added and were not there.
+    /// Images that are added and did not exist before.
     pub(super) added_images: Vec<ImageId>,
     /// Names as they are afterwards.
     pub(super) names: Vec<(Reference, Option<ImageId>)>,
-    /// What is noted of images.
+    /// Metadata to be written, by image.
     pub(super) notes: Vec<(ImageId, Note)>,
-    /// Images that go.
+    /// Images that are removed.
     pub(super) removed_images: Vec<ImageId>,
-    /// Layers that go, children before parents, with the names they have meanwhile.
+    /// Layers that are removed, children before parents, each with the name of its record during the removal.
     pub(super) removed_layers: Vec<(ChainId, String)>,
-    /// What is cleared away, in the order in which it is.
+    /// Remains that are cleared away, in this order.
     pub(super) cleared: Vec<Remains>,
-    /// Where what goes is moved to, if it is not deleted.
+    /// The path of the quarantine into which removed things are moved; `None` if they are deleted.
     pub(super) quarantine: Option<String>,
 }
 
@@ -97,12 +98,12 @@ impl Record {
         *self == Self::default()
     }
 
-    /// Whether remains are cleared away, and nothing else is done.
+    /// Whether the transaction does nothing but clear remains away.
     pub(super) fn only_clears(&self) -> bool {
         *self == Self { cleared: self.cleared.clone(), ..Self::default() } && self.quarantine.is_none()
     }
 
-    /// Whether anything is left to do after the commit point.
+    /// Whether any step follows the commit point.
     pub(super) fn has_sequel(&self) -> bool {
         !(self.notes.is_empty()
             && self.removed_images.is_empty()
@@ -192,7 +193,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// A name for a record that is to be written.
+    /// Draws a name for a record that is to be written.
     pub(super) fn new() -> Self {
         Self { name: format!("{INTENT}{}", &CacheId::random().as_str()[..20]), written: None }
     }
@@ -210,12 +211,12 @@ impl Stored {
         Ok(records)
     }
 
-    /// Whether the commit point is behind it.
+    /// Whether the record says that the commit point was passed.
     pub(super) fn is_committed(&self) -> bool {
         self.name.starts_with(COMMIT)
     }
 
-    /// Writes it; a failure may leave it.
+    /// Writes the record. After a failure the file may exist.
     pub(super) fn write(&self, tmp: &Dir, record: &Record, sync: bool) -> Result<(), StoreError> {
         let bytes = record.to_bytes();
         if bytes.len() > MAX_RECORD {
@@ -225,7 +226,7 @@ impl Stored {
         tmp.replace(&self.name, &bytes, 0o600, sync)
     }
 
-    /// Reads it.
+    /// Reads the record.
     pub(super) fn read(&self, tmp: &Dir) -> Result<Record, StoreError> {
         let bytes = tmp.read(&self.name, MAX_RECORD)?.unwrap_or_default();
         Record::parse(&bytes).map_err(|what| {
@@ -241,7 +242,7 @@ impl Stored {
         tmp.join(&self.name)
     }
 
-    /// Passes the commit point, or goes back before it, in one step.
+    /// Renames the record, in one step: to say that the commit point was passed, or that it was not.
     pub(super) fn rename(&mut self, tmp: &Dir, committed: bool) -> Result<(), StoreError> {
         let random = self.name.strip_prefix(INTENT).or_else(|| self.name.strip_prefix(COMMIT)).unwrap_or(&self.name);
         let name = format!("{}{random}", if committed { COMMIT } else { INTENT });
@@ -250,7 +251,7 @@ impl Stored {
         Ok(())
     }
 
-    /// Removes it: nothing is left to do.
+    /// Removes the record, when nothing is left to do.
     pub(super) fn remove(&self, tmp: &Dir, sync: bool) -> Result<(), StoreError> {
         tmp.unlink(&self.name)?;
         if sync { tmp.sync() } else { Ok(()) }

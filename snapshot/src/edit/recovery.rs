@@ -1,7 +1,7 @@
-//! Recovery: what a transaction that was killed has left is finished or taken back, before the next one begins.
+//! Recovery: before a transaction begins, what a killed one has left is finished or taken back.
 //!
-//! It asks nobody but the store: which records of intent and write-sets of ours are there, and, before anything is deleted,
-//! who needs it ([`crate::liveness`]). A dockerd may have run in between, and have come to use what was left.
+//! Only the store is asked: which of our records of intent and write-sets it has and, before anything is deleted, who
+//! needs it ([`crate::liveness`]). A dockerd may have run since the crash, and may use what was left.
 
 use std::collections::HashSet;
 
@@ -39,7 +39,7 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
     remove_write_sets(root)
 }
 
-/// Whether the names of images are as the transaction was to leave them: then only what follows is missing.
+/// Whether `repositories.json` has the names as the transaction was to leave them: then the commit point was passed.
 fn is_visible(root: &WritableRoot, record: &Record) -> Result<bool, StoreError> {
     if record.names.is_empty() {
         return Ok(false);
@@ -48,7 +48,8 @@ fn is_visible(root: &WritableRoot, record: &Record) -> Result<bool, StoreError> 
     Ok(record.names.iter().all(|(name, image)| references.get(name) == *image))
 }
 
-/// What is left to do of a change that was made, without what somebody has come to need since.
+/// The steps that are left of a change past its commit point, without the removal of what somebody has come to need
+/// since.
 fn still_wanted(root: &WritableRoot, stored: &Stored, mut record: Record) -> Result<Record, StoreError> {
     if !record.removed_images.is_empty() {
         let needed = images::named_or_built_on(root, &record.removed_images)?;
@@ -78,8 +79,8 @@ fn still_wanted(root: &WritableRoot, stored: &Stored, mut record: Record) -> Res
     Ok(record)
 }
 
-/// Removes write-sets with the directories they name. One that names what somebody needs is stale, or forged: it goes alone.
-/// Where that cannot be found out, both stay.
+/// Removes write-sets with the directories that they name. If somebody needs the directory, the write-set is stale or
+/// forged, and only the write-set is removed. If that cannot be found out, both stay.
 fn remove_write_sets(root: &WritableRoot) -> Result<(), StoreError> {
     let leftovers = root.layers.leftovers()?;
     if leftovers.is_empty() {
@@ -94,7 +95,7 @@ fn remove_write_sets(root: &WritableRoot) -> Result<(), StoreError> {
                 Err(reason) if is_anothers(&reason) => {}
                 Err(_) => continue,
             },
-            // Cut short by a power cut, before there was a directory.
+            // A power cut came before the directory was named, so there is none.
             Ok(None) | Err(StoreError::Invalid { .. }) => {}
             Err(error) => return Err(error),
         }

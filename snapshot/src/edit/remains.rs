@@ -1,4 +1,4 @@
-//! What is left in a store of things that are gone: each can be removed on its own, and nothing stands on it.
+//! Remains: what is left in a store of things that are gone. Each can be removed on its own, and nothing stands on it.
 
 use std::path::PathBuf;
 
@@ -10,11 +10,11 @@ use crate::ids::{CacheId, ImageId, MountName};
 use crate::schema::distribution::{BLOBS, SOURCES};
 use crate::schema::layer::WRITE_SET;
 use crate::schema::paths;
-// How names of temporary files begin: dockerd passes over such files and never removes them.
+// The prefix of temporary files: dockerd ignores such files and never removes them.
 pub(crate) use crate::schema::paths::TEMPORARY;
 
-/// Something that is left of a thing that is gone. It is removed only if that is still so at that moment; one that is not there
-/// is fine.
+/// Something that is left of a thing that is gone. Just before it is removed, we check that this is still so. It is no
+/// error if it does not exist any more.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Remains {
@@ -26,13 +26,13 @@ pub enum Remains {
     Registration(String),
     /// A directory of the driver's home that nobody claims.
     Directory(CacheId),
-    /// A short name of a layer that leads to no layer.
+    /// A short name that leads to no layer.
     Link(String),
-    /// What Docker noted of an image that is gone.
+    /// The metadata of an image that is gone.
     Metadata(ImageId),
-    /// Which registries had a layer that is gone.
+    /// The file that says which registries had a layer that is gone.
     Sources(DiffId),
-    /// Which layer a registry's blob held, of a layer that is gone.
+    /// The file that says that a registry's blob held a layer which is gone.
     Blob(Digest),
     /// A file that was being replaced.
     Temporary {
@@ -43,7 +43,7 @@ pub enum Remains {
     },
 }
 
-/// Where files are replaced through temporary ones.
+/// The directories in which files are replaced through temporary files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TemporaryPlace {
@@ -57,7 +57,7 @@ impl TemporaryPlace {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Names, Self::Configs];
 
-    /// Its directories below `image/<driver>`.
+    /// Its path below `image/<driver>`.
     #[must_use]
     pub fn path(self) -> &'static [&'static str] {
         match self {
@@ -68,8 +68,8 @@ impl TemporaryPlace {
 }
 
 impl Remains {
-    /// Whether its name is one that such a thing can have. Records of changes are files of a store that somebody else may have
-    /// written.
+    /// Whether its name is one that such a thing can have. Names come from records of intent too, and somebody else may
+    /// have written such a file.
     pub(super) fn is_valid(&self) -> bool {
         let plain = |name: &str| !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']);
         match self {

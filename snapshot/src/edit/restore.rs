@@ -1,7 +1,7 @@
-//! What a quarantine holds, put back where it was.
+//! Puts back what a quarantine holds.
 //!
-//! Directories come before their records, layers before images, images before names. So a restore that is killed leaves a store that
-//! dockerd starts on, and the rest in the quarantine: the next one goes on.
+//! Directories come before their records, layers before images, images before names. So a restore that is killed leaves
+//! a store that dockerd can start on; the next restore puts back the rest, which is still in the quarantine.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -22,24 +22,24 @@ use crate::schema::references::References;
 /// What a restore has done.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Restored {
-    /// What was put back, below the data-root.
+    /// The paths, below the data-root, of what was put back.
     pub places: Vec<PathBuf>,
     /// Names that images have again.
     pub names: Vec<String>,
-    /// What stays in the quarantine since something else is in its place now.
+    /// The paths of what stays in the quarantine, because something else is in its place now.
     pub occupied: Vec<PathBuf>,
-    /// Names that are not given back: another image has them, or theirs is not there.
+    /// Names that are not given back: another image has the name now, or the image does not exist.
     pub lost_names: Vec<String>,
 }
 
 /// Puts back what is in `quarantine`, which is removed once it is empty.
 ///
 /// # Errors
-/// [`StoreError`]; what was put back until then is in its place, the rest in the quarantine.
+/// [`StoreError`]. What was put back until then stays in its place; the rest is still in the quarantine.
 pub fn restore(root: &Path, quarantine: &Path, options: WriteOptions) -> Result<Restored, StoreError> {
     let dir = Dir::open(quarantine)?;
     let contents = Contents::read(&dir)?;
-    // A root from which everything went does not tell its driver any more.
+    // A root from which everything was removed does not show its driver any more, so the quarantine names it.
     let kept = WRITABLE.into_iter().find(|name| *name == contents.driver && *name != DEFAULT);
     let options = WriteOptions { driver: options.driver.or(kept), ..options };
     let mut transaction = Transaction::begin(root, options)?;
@@ -57,7 +57,8 @@ pub fn restore(root: &Path, quarantine: &Path, options: WriteOptions) -> Result<
         let to = ensure(transaction.root().dir(), &parts, mode)?;
         let mut names = from.names()?;
         names.sort();
-        // What has places of its own, and what the quarantine says of itself.
+        // Entries that are not moved as a whole: directories above the places of things, and the quarantine's
+        // description.
         let inner: HashSet<PathBuf> = places(driver).into_iter().flat_map(|(place, _)| ancestors(&place)).collect();
         for name in names.into_iter().filter(|name| !inner.contains(&place.join(name))) {
             let own = place.join(&name);
@@ -81,7 +82,8 @@ pub fn restore(root: &Path, quarantine: &Path, options: WriteOptions) -> Result<
     Ok(restored)
 }
 
-/// Where things of a driver's store can be, in the order in which they are put back, with the mode of a directory that is missing.
+/// The directories in which removed things can have been, in the order in which things are put back, each with the mode
+/// with which it is made if it is missing.
 fn places(driver: &str) -> Vec<(PathBuf, u32)> {
     let home: PathBuf = HomeLayout::home_path(driver).into_iter().collect();
     let links = HomeLayout::of_driver(driver).and_then(|layout| layout.links).map(|links| (home.join(links), 0o700));
@@ -108,7 +110,8 @@ fn ancestors(place: &Path) -> Vec<PathBuf> {
     place.ancestors().filter(|path| !path.as_os_str().is_empty()).map(Path::to_path_buf).collect()
 }
 
-/// The directories of layers that are registered again meanwhile, with their short names: they would be orphans.
+/// The directories, with their short names, of layers that were registered again since. If they were put back, nobody
+/// would own them.
 fn unwanted(root: &Dir, quarantine: &Dir, driver: &str) -> Result<HashSet<PathBuf>, StoreError> {
     let records = ["image", driver, "layerdb", "sha256"];
     let mut skipped = HashSet::new();
@@ -171,6 +174,6 @@ fn remove_empty(path: &Path) {
             remove_empty(&path.join(name));
         }
     }
-    // One that is not empty stays.
+    // This fails for a directory that is not empty, which then stays.
     let _ = rustix::fs::rmdir(path);
 }

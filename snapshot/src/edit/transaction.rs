@@ -1,4 +1,4 @@
-//! A change to a store in progress; its order of steps is that of the [module above](super).
+//! A change to a store in progress. The order of its steps is in the [module above](super).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -24,15 +24,15 @@ use crate::root::WritableRoot;
 use crate::schema::layer::{LayerRecord, LayerStore, WriteSet};
 use crate::schema::references::{FILE as REFERENCES, MAX_FILE, References};
 
-/// A layer on its way: its record, and its directory from when that is prepared until it is completed.
+/// A staged layer: its write-set, and its directory from its preparation until the layer is completed.
 #[derive(Debug)]
 pub(super) struct Staged {
     set: WriteSet,
     layer: OnceLock<Prepared>,
 }
 
-/// Changes to a store in progress. Dropped before [`commit`](Transaction::commit) has passed its commit point, it takes
-/// everything back.
+/// Changes to a store in progress. If it is dropped before [`commit`](Transaction::commit) has passed the commit point,
+/// it takes everything back.
 #[derive(Debug)]
 pub struct Transaction {
     pub(super) root: WritableRoot,
@@ -41,15 +41,16 @@ pub struct Transaction {
     /// `None` once published or discarded.
     pub(super) sets: Vec<Option<Staged>>,
     record: Record,
-    /// The record as it is in the store, or may be.
+    /// The record of intent that is in the store, or may be.
     stored: Option<Stored>,
-    /// What `repositories.json` was, from the moment at which it is replaced; `None` inside for none.
+    /// The old content of `repositories.json`, once it is being replaced; the inner `None` means that there was no
+    /// file.
     replaced: Option<Option<Vec<u8>>>,
-    /// Where what goes is moved to, if it is not deleted.
+    /// The quarantine into which removed things are moved; `None` if they are deleted.
     quarantine: Option<Dir>,
-    /// The commit point is passed.
+    /// Whether the commit point is passed.
     done: bool,
-    /// What a test does to the store at the last moment.
+    /// What a test does to the store just before the commit point.
     #[cfg(test)]
     pub(super) before_commit_point: Option<Interference>,
 }
@@ -65,7 +66,7 @@ impl std::fmt::Debug for Interference {
 }
 
 impl Transaction {
-    /// Opens the root for writing, which is created if it does not exist, and finishes or takes back what a crashed
+    /// Opens the root for writing, and creates it if it does not exist. Finishes or takes back what a crashed
     /// transaction has left.
     ///
     /// # Errors
@@ -94,8 +95,9 @@ impl Transaction {
         &self.root
     }
 
-    /// Moves what goes into a new quarantine in the directory `parent`, instead of deleting it. Returns where that is; after a commit
-    /// [`restore`](super::restore) puts back what is there.
+    /// Makes a new quarantine in the directory `parent`, into which this transaction moves what it removes, instead of
+    /// deleting it. Returns the quarantine's path, from which [`restore`](super::restore) can put everything back after
+    /// the commit.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Invalid`] if things of the root cannot be moved there.
@@ -104,7 +106,7 @@ impl Transaction {
         Ok(self.quarantine.insert(quarantine).path().to_path_buf())
     }
 
-    /// Begins a layer: writes down which directory will be its own.
+    /// Begins a layer: makes a write-set that names the layer's future directory.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -114,7 +116,7 @@ impl Transaction {
         Ok(Slot(self.sets.len() - 1))
     }
 
-    /// Makes durable what was written down of all layers begun so far, so that their directories may be made.
+    /// Makes the write-sets of all layers begun so far durable. Only then may their directories be made.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -179,11 +181,11 @@ impl Transaction {
         &self.staged(slot).set
     }
 
-    /// Does all edits, in the order of the [module](super) whatever the order in which they were added.
+    /// Makes all edits, in the order of the [module](super), whatever order they were added in.
     ///
     /// # Errors
-    /// [`StoreError::Unfinished`] if the change was made and something that it leaves behind could not be cleared away. After
-    /// any other error the store is as it was before.
+    /// [`StoreError::Unfinished`] if the change was made, but a step after the commit point failed. After any other
+    /// error the store is as it was before.
     pub fn commit(mut self) -> Result<Summary, StoreError> {
         self.root.check_again()?;
         let edits = std::mem::take(&mut self.edits);
@@ -205,7 +207,8 @@ impl Transaction {
         if !self.record.is_empty() {
             let stored = Stored::new();
             match stored.write(self.root.layers.tmp()?, &self.record, self.sync) {
-                // What is only cleared away makes room, and each of it is safe on its own.
+                // On a full file system, remains are cleared away even without a record of intent: that makes room, and
+                // each of them can be removed on its own.
                 Err(error) if error.is_no_space() && self.record.only_clears() => {}
                 written => {
                     self.stored = Some(stored);
@@ -261,7 +264,7 @@ impl Transaction {
         Ok(layers)
     }
 
-    /// What the edits change but for what they take away, and the names as they will be.
+    /// Plans everything but the removals: fills the record, and returns the names as they will be.
     fn plan(
         &self,
         edits: &[Edit],
@@ -309,7 +312,7 @@ impl Transaction {
         Ok((record, after))
     }
 
-    /// Which layers and remains the edits take away, and what stays although it was to go.
+    /// Plans the removals: which layers and remains go, and which stay although they were to go.
     fn plan_removals(
         &self,
         edits: &[Edit],
@@ -366,7 +369,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Replaces `repositories.json`, where it does not say the same already.
+    /// Replaces `repositories.json`, unless it has the same names already.
     fn replace_references(&mut self, before: &References, after: &References) -> Result<(), StoreError> {
         let old = self.root.images_dir.read(REFERENCES, MAX_FILE)?;
         if old.is_some() && after == before {
@@ -376,8 +379,8 @@ impl Transaction {
         self.root.images_dir.replace(REFERENCES, &after.to_bytes(), 0o600, self.sync)
     }
 
-    /// With names that changed, the change can be seen already; the record is renamed where they do not tell, and where more
-    /// is to be done.
+    /// If names changed, `repositories.json` already shows that the commit point is passed. If none did, or if more
+    /// steps follow, the record is renamed to say so.
     fn pass_commit_point(&mut self) -> Result<(), StoreError> {
         let Some(stored) = self.stored.as_mut() else { return Ok(()) };
         if self.record.names.is_empty() || self.record.has_sequel() {
@@ -401,7 +404,7 @@ impl Transaction {
         Ok(kept)
     }
 
-    /// Takes back what was done. What fails here is left to the next transaction, with the record that tells of it.
+    /// Takes back what was done. If that fails, the record stays, and the next transaction takes the change back.
     fn roll_back(&mut self) {
         // If a dockerd has started meanwhile, keep the directories that were created: it may already use them.
         if self.root.check_again().is_err() {
@@ -409,7 +412,7 @@ impl Transaction {
         }
         let undone = self.undo();
         if let Some(quarantine) = self.quarantine.take() {
-            // Nothing was moved there: things go only after the commit point.
+            // The quarantine is still empty but for its description: things are removed only after the commit point.
             let _ = quarantine.unlink(disposal::CONTENTS);
             let _ = rustix::fs::rmdir(quarantine.path());
         }
@@ -427,11 +430,11 @@ impl Transaction {
 
     fn undo(&mut self) -> Result<(), StoreError> {
         let Some(stored) = self.stored.as_mut() else { return self.restore_references() };
-        // From here on, recovery takes back as well.
+        // Say so in the record first: if this process dies from here on, recovery takes the change back as well.
         if stored.is_committed() {
             stored.rename(self.root.layers.tmp()?, false)?;
         }
-        // Names first: none may be left of an image that goes.
+        // Names first: no name may be left of an image that is removed next.
         self.restore_references()?;
         take_back(&self.root, &self.record, self.sync)
     }

@@ -1,4 +1,4 @@
-//! The way back from anywhere before the commit point.
+//! Takes a change back from anywhere before its commit point.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use crate::liveness::{Departing, Owners, images};
 use crate::root::WritableRoot;
 use crate::schema::layer::LayerStore;
 
-/// Takes back the images and layers that a transaction has added, as far as nobody needs them. Both may be there or not.
+/// Removes the images and layers that a transaction was to add, as far as they exist and nobody needs them.
 pub(super) fn take_back(root: &WritableRoot, record: &Record, sync: bool) -> Result<(), StoreError> {
     let needed =
         if record.added_images.is_empty() { HashSet::new() } else { images::needed(root, &record.added_images)? };

@@ -1,4 +1,4 @@
-//! A data-root counted: what each of its parts takes up.
+//! Counts a data-root: what each of its parts takes up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
@@ -19,21 +19,22 @@ use crate::view::View;
 pub struct Account<'v> {
     /// What the root holds, and who owns what.
     pub view: &'v View,
-    /// What could not be counted: the first of them.
+    /// The first of the entries that could not be counted.
     pub errors: Vec<Unreadable>,
-    /// How much could not be counted.
+    /// How many entries could not be counted.
     pub error_count: u64,
     /// Entries that went away while they were read.
     pub vanished: u64,
-    /// What containers have written, where that is not what their layers hold.
+    /// Bytes that containers have written, where that is not the count of their writable layers.
     pub(super) written: BTreeMap<ContainerId, u64>,
     parts: BTreeMap<Part, u32>,
     buckets: Vec<Usage>,
-    /// Of each walk: inodes of several file systems have nothing to do with each other.
+    /// The links found by each walk. They are kept apart, since each walk is on a file system of its own with its own
+    /// inode numbers.
     links: Vec<Links>,
 }
 
-/// What walks have counted together.
+/// The sums of all walks.
 #[derive(Debug, Default)]
 struct Counts {
     buckets: Vec<Usage>,
@@ -60,7 +61,7 @@ impl Counts {
 pub struct Freed {
     /// Bytes that the file system gets back.
     pub allocated: u64,
-    /// What would go.
+    /// What would be removed.
     pub removal: RemovalPlan,
 }
 
@@ -73,10 +74,10 @@ impl<'v> Account<'v> {
         Self::count_and_visit(path, view, threads, || ()).map(|(account, _)| account)
     }
 
-    /// The same, with a visitor for each thread.
+    /// Counts as [`Account::count`] does, with a visitor for each thread.
     ///
     /// # Errors
-    /// As of [`Account::count`].
+    /// Those of [`Account::count`].
     pub fn count_and_visit<V: Visit>(
         path: &Path,
         view: &'v View,
@@ -126,7 +127,7 @@ impl<'v> Account<'v> {
         Ok((account, visitors))
     }
 
-    /// All of it.
+    /// What all parts take up together.
     #[must_use]
     pub fn total(&self) -> Usage {
         self.buckets.iter().copied().sum()
@@ -143,7 +144,7 @@ impl<'v> Account<'v> {
         self.parts.iter().map(|(part, number)| (part, self.buckets[*number as usize]))
     }
 
-    /// The bytes that go with these parts: an inode goes with the last of its links.
+    /// The bytes that would be freed if these parts were removed: an inode is freed with the last of its links.
     pub(crate) fn freed_with<'p>(&self, parts: impl IntoIterator<Item = &'p Part>) -> u64 {
         let numbers: BTreeSet<u32> = parts.into_iter().filter_map(|part| self.parts.get(part).copied()).collect();
         let inside = |number: u32| numbers.contains(&number);
@@ -164,14 +165,14 @@ impl<'v> Account<'v> {
     }
 }
 
-/// A path of the view, all of which are absolute, below the directory that is walked, which may be relative. Empty for one that is
-/// not below it.
+/// Makes an absolute `path` of the view relative to the walked directory, which may be given by a relative path. Empty
+/// if `path` is not below it.
 pub(super) fn path_below(path: &Path, walked: &Path) -> PathBuf {
     let walked = std::path::absolute(walked).unwrap_or_else(|_| walked.to_path_buf());
     path.strip_prefix(walked).map(Path::to_path_buf).unwrap_or_default()
 }
 
-/// The parts that go in a removal.
+/// The parts that a removal removes.
 pub(super) fn parts_of(removal: &RemovalPlan) -> Vec<Part> {
     let images = removal.images.iter().map(|id| Part::Image(*id));
     let layers = removal.layers.iter().map(|chain| Part::Layer(*chain));

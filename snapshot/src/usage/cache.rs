@@ -5,11 +5,12 @@ use crate::ids::CacheId;
 use crate::schema::buildkit::{BuildCache, CacheSize, Snapshots};
 use crate::view::View;
 
-/// The build cache as `docker system df` shows it: dockerd measures what has no size when it is asked, and so do we. What
-/// cannot be measured stays unmeasured.
+/// The build cache as `docker system df` shows it. dockerd measures each record that has no size yet when it is asked,
+/// and so do we. A record that cannot be measured stays without a size.
 ///
 /// # Errors
-/// As of [`BuildCache::read`]. Where the view could not read BuildKit's records, they are read once more for the reason.
+/// Those of [`BuildCache::read`]. If the view could not read BuildKit's records, they are read once more to return the
+/// error.
 pub fn build_cache(view: &View) -> Result<BuildCache, StoreError> {
     measured(view, |id| {
         let content = view.root.content(id).ok().flatten();

@@ -25,12 +25,12 @@ pub struct UsageRow {
     pub active: usize,
     /// Bytes.
     pub size: u64,
-    /// Bytes of those that are not in use. Can be below zero, as docker's.
+    /// Bytes of those that are not in use. It can be below zero, as it can in docker.
     pub reclaimable: i64,
 }
 
 impl UsageRow {
-    /// The share of what can be reclaimed, cut to a whole number as the client does; none where there is nothing.
+    /// The share that can be reclaimed in percent, rounded down as the client does; `None` if the size is zero.
     #[must_use]
     pub fn percent(&self) -> Option<i64> {
         (self.size > 0).then(|| (self.reclaimable as f64 * 100.0 / self.size as f64) as i64)
@@ -56,7 +56,7 @@ impl ImageSize {
     }
 }
 
-/// The images that docker lists: all but those that have no name and are only there for others.
+/// The images that docker lists: all but those without a name that other images were built from.
 fn listed(catalog: &Catalog) -> impl Iterator<Item = &Image> {
     catalog.images.values().filter(|image| !catalog.is_intermediate(image))
 }
@@ -80,7 +80,7 @@ pub fn image_sizes(catalog: &Catalog) -> BTreeMap<ImageId, ImageSize> {
 /// The row of images.
 #[must_use]
 pub fn images(catalog: &Catalog) -> UsageRow {
-    // Each layer once: below one that was counted, all are.
+    // Count each layer once: if a layer was counted, all layers below it were.
     let mut layers: BTreeSet<ChainId> = BTreeSet::new();
     let mut size = 0_u64;
     for top in listed(catalog).filter_map(|image| image.chain.last()) {
@@ -109,7 +109,7 @@ pub fn containers(catalog: &Catalog, size: impl Fn(&Container) -> u64) -> UsageR
     row
 }
 
-/// The row of local volumes: `size` says what one holds. Those that are mounted on use have no row.
+/// The row of local volumes: `size` says what one holds. Volumes that are mounted on use are not counted.
 #[must_use]
 pub fn volumes(catalog: &Catalog, size: impl Fn(&VolumeName) -> u64) -> UsageRow {
     let mut row = UsageRow::default();
@@ -125,7 +125,7 @@ pub fn volumes(catalog: &Catalog, size: impl Fn(&VolumeName) -> u64) -> UsageRow
     row
 }
 
-/// How many containers have each volume that any has.
+/// For each volume that is in use, how many containers have it.
 #[must_use]
 pub fn volume_links(catalog: &Catalog) -> HashMap<&str, usize> {
     let mut links: HashMap<&str, usize> = HashMap::new();
@@ -167,7 +167,7 @@ impl Account<'_> {
     /// The row of the build cache.
     ///
     /// # Errors
-    /// As of [`BuildCache::read`](crate::schema::buildkit::BuildCache::read).
+    /// Those of [`BuildCache::read`](crate::schema::buildkit::BuildCache::read).
     pub fn cache_row(&self) -> Result<UsageRow, StoreError> {
         let content = |id: &CacheId| Some(self.usage(&Part::CacheData(id.to_string())).apparent);
         let summary = measured(self.view, content)?.summary();

@@ -1,20 +1,20 @@
-//! Where the bytes of a data-root are.
+//! How many bytes each part of a data-root takes up.
 //!
 //! ```text
 //! walk/       counts a tree into buckets, each inode once
-//! parts.rs    what the buckets are: images, layers, containers, ..., what nobody owns
+//! parts.rs    the parts that are counted apart: images, layers, containers, ..., what nobody owns
 //! place.rs    path -> part
-//! account.rs  all of it together, and what a removal would free
-//! staying.rs  what of an image stays when it is removed, and for whom
-//! report.rs   what people are told: images, layers, containers, the rest, and the sum
-//! files/      what files layers have: the largest, the hidden, the identical
+//! account.rs  the sums of all parts, and what a removal would free
+//! staying.rs  the layers of an image that stay when it is removed, and who needs them
+//! report.rs   the report: images, layers, containers, the rest, and the sum
+//! files/      the files of layers: the largest, the hidden, the identical
 //! df.rs       the four rows of `docker system df`
 //! sizes.rs    what containers have written and volumes hold, as docker measures it
 //! cache.rs    the build cache with the sizes that BuildKit has not measured
 //! ```
 //!
-//! Invariant: parts do not overlap and leave nothing out, so that they add up to what `du -x` says of the root, and of
-//! what stands in it and is elsewhere.
+//! Invariant: parts do not overlap and leave nothing out. So they add up to what `du -x` says for the root, together
+//! with the directories that are elsewhere and have a symlink or a mount point in the root.
 
 mod account;
 mod cache;

@@ -1,4 +1,4 @@
-//! What a data-root consists of: every inode is in one of these parts.
+//! The parts of a data-root. Every inode is in one of them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,23 +7,23 @@ use layerfs::ChainId;
 
 use crate::ids::{ContainerId, ImageId, MountName, VolumeName};
 
-/// A part of a data-root. Where an inode has links in several, the first in this order counts it, names beyond the records
-/// last.
+/// A part of a data-root. If an inode has links in several parts, the first part in this order counts it; parts without
+/// a record come last.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Part {
-    /// Directories of the stores, their indices, names of images.
+    /// What belongs to no single thing: the directories of the stores, their indices, the names of images.
     Store,
     /// An image's config and metadata.
     Image(ImageId),
     /// A layer's directory, its link and its record.
     Layer(ChainId),
-    /// A container's directory, init layer and record, and its writable layer but for the content.
+    /// A container's directory, init layer and record, and its writable layer without its content.
     Container(ContainerId),
     /// What a container has written.
     Writable(ContainerId),
     /// What a container has logged.
     Log(ContainerId),
-    /// A writable layer that no container has, or what is left of one.
+    /// A mount that no container has, or what is left of one.
     Mount(MountName),
     /// A volume's directory.
     Volume(VolumeName),
@@ -31,27 +31,27 @@ pub enum Part {
     VolumeData(VolumeName),
     /// Databases and content of the build cache.
     BuildKit,
-    /// A directory of the build cache that is in no layer, but for its content.
+    /// A directory of the build cache that is no layer's, without its content.
     Cache(String),
-    /// The content of a directory of the build cache that is in no layer.
+    /// The content of a directory of the build cache that is no layer's.
     CacheData(String),
-    /// What is left of a layer whose deletion was begun: the record's name or the directory's.
+    /// What is left of a layer whose removal was begun, by the name of its record or of its directory.
     Removing(String),
-    /// A layer on its way, or what a crash has left of one: the write-set's name.
+    /// A layer that is being registered, or what a crash has left of one, by the name of its write-set.
     Unfinished(String),
     /// A directory that nobody claims.
     Orphan(String),
-    /// A directory that has no record of its own; others are above it, or it is mounted.
+    /// A directory that has no record, but is needed: another one stands on it, or it is mounted.
     Referred(String),
     /// Links that lead nowhere.
     StaleLinks,
-    /// Something in a place of layers or records of which it cannot be told what it is.
+    /// Something among the layers or records that cannot be recognised.
     Unknown(Vec<u8>),
     /// Everything else, by its place below the root.
     Other(Vec<u8>),
 }
 
-/// What parts there are, each with the number of its bucket.
+/// The parts found so far, each with the number of its bucket.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     inner: Mutex<Inner>,
@@ -64,7 +64,7 @@ struct Inner {
 }
 
 impl Registry {
-    /// The number of a part, a new one if it has none.
+    /// The number of a part. A part that has none gets a new one.
     pub(super) fn number(&self, part: Part) -> u32 {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let next = u32::try_from(inner.parts.len()).expect("parts are fewer than four thousand millions");

@@ -1,8 +1,8 @@
-//! Which part of a data-root a path belongs to.
+//! Tells which part of a data-root a path belongs to.
 //!
 //! ```text
 //! <root>/[<uid>.<gid>/]
-//!   <home>/<name>              whose the ownership module says it is; a link goes with what it leads to
+//!   <home>/<name>              what its owner is by `liveness`; a link goes with the directory it leads to
 //!   image/<driver>/layerdb/    sha256/<chain>: the layer; mounts/<id>: the container; tmp/<write-set>: unfinished
 //!   image/<driver>/imagedb/    content/sha256/<id>, metadata/sha256/<id>: the image
 //!   containers/<id>/           the container; its logs apart
@@ -24,15 +24,16 @@ use crate::schema::container;
 use crate::schema::paths::{self, ImagesPath, RootPath};
 use crate::schema::volume::DATA;
 
-/// A data-root as far as places in it are concerned.
+/// What is known of a data-root to tell what a path belongs to.
 #[derive(Debug)]
 pub(super) struct Places<'a> {
-    /// Where the data-root is below the directory that is walked: for a daemon that maps users one level.
+    /// The path of the data-root below the directory that is walked: `<uid>.<gid>` for a daemon that maps users,
+    /// otherwise empty.
     pub(super) prefix: Vec<Vec<u8>>,
-    /// Where the driver's home is in the data-root.
+    /// The path of the driver's home in the data-root.
     pub(super) home: Vec<Vec<u8>>,
     pub(super) driver: &'a str,
-    /// Of the driver's home.
+    /// The layout of the driver's home.
     pub(super) layout: Option<HomeLayout>,
     pub(super) liveness: &'a Liveness,
     catalog: &'a Catalog,
@@ -41,7 +42,7 @@ pub(super) struct Places<'a> {
     pub(super) registry: Registry,
 }
 
-/// A part, and whether what is below may be in another.
+/// A part, and whether entries below may belong to another part.
 type Found = (Part, bool);
 
 /// containerd's images: their content, their records, and their layers with what containers have written.
@@ -64,7 +65,7 @@ impl<'a> Places<'a> {
             volumes: catalog.volumes.iter().map(|volume| (volume.name.as_str(), &volume.name)).collect(),
             registry: Registry::default(),
         };
-        // In their order, whichever thread comes first to one of them.
+        // Number the parts in their order now, so that the numbers do not depend on which thread meets a part first.
         places.registry.number(Part::Store);
         let images = catalog.images.keys().chain(catalog.damaged_images.keys()).copied();
         let layers = catalog.layers.keys().copied();
@@ -83,7 +84,7 @@ impl<'a> Places<'a> {
         places
     }
 
-    /// The place of a path below the directory that is walked.
+    /// The part of a path, which is relative to the directory that is walked.
     pub(super) fn find_place(&self, path: &[u8]) -> BucketChoice {
         let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
         let (part, ask_below) = match starts(&names, &self.prefix) {
@@ -122,7 +123,8 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// What a driver keeps of a layer beside its home, under the same name: where it is mounted, what it stands on.
+    /// The part of a path that a driver keeps for a layer beside its home, under the layer's name: its mount point, or
+    /// the list of what it stands on.
     fn beside_home(&self, names: &[&[u8]]) -> Option<Found> {
         let [top, _, ..] = self.home.as_slice() else { return None };
         if names.first()? != top {
@@ -158,7 +160,8 @@ impl<'a> Places<'a> {
                 }
             }
             [name, rest @ ..] => match (self.entry(name), rest) {
-                // An init layer is the container's, and an image that it has mounted, but nothing that it has written.
+                // An init layer belongs to the container, and so does an image that it has mounted, but neither is
+                // something that the container has written.
                 (Part::Container(id), _) if name.ends_with(b"-init") || !self.is_writable(name) => {
                     (Part::Container(id), SETTLED)
                 }
@@ -171,7 +174,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Whose an entry of the driver's home is.
+    /// Which part an entry of the driver's home belongs to.
     fn entry(&self, name: &[u8]) -> Part {
         let unknown = || Part::Unknown(name.to_vec());
         let Some(known) = text(name) else { return unknown() };
@@ -190,7 +193,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Whether an entry is what a container writes to, and not an image that it only shows.
+    /// Whether an entry is a directory that a container writes to, and not an image that is mounted into the container.
     fn is_writable(&self, name: &[u8]) -> bool {
         let claims = text(name).and_then(|name| self.liveness.entry(name)).map_or(&[][..], |entry| &entry.claims);
         claims.iter().any(|claim| matches!(claim, Claim::Mount(name) if self.container(name.as_str()).is_some()))
@@ -241,10 +244,10 @@ impl<'a> Places<'a> {
     }
 }
 
-/// What no owner is known of: by its first name.
+/// The part of a path without a known owner: it is named after the first component of the path.
 fn in_other(names: &[&[u8]]) -> Found {
     match names {
-        // What is large in containerd's store has a line of its own.
+        // The large parts of containerd's store are counted apart.
         [b"containerd"] | [b"containerd", b"daemon"] => (Part::Other(b"containerd".to_vec()), ASK),
         [b"containerd", b"daemon", plugin, ..] if CONTAINERD_PARTS.contains(plugin) => {
             (Part::Other(names[..3].join(&b'/')), SETTLED)
@@ -261,7 +264,7 @@ fn text(name: &[u8]) -> Option<&str> {
     std::str::from_utf8(name).ok()
 }
 
-/// What follows in `names` after `first`.
+/// The rest of `names` after `first`; `None` if they do not begin with it.
 fn starts<'n>(names: &'n [&'n [u8]], first: &[Vec<u8>]) -> Option<&'n [&'n [u8]]> {
     let (head, tail) = names.split_at_checked(first.len())?;
     head.iter().zip(first).all(|(a, b)| a == b).then_some(tail)

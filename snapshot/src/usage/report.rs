@@ -1,4 +1,4 @@
-//! What people are told: each image, layer, container and volume, the rest, and the sum.
+//! The report on disk usage: each image, layer, container and volume, the rest, and the sum.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,15 +12,15 @@ use crate::catalog::{ContainerDamage, ImageDamage, RecordDamage};
 use crate::ids::{CacheId, ContainerId, ImageId, VolumeName};
 use crate::liveness::removal_plan::{Certainty, Holders, RemovalRequest};
 
-/// What a thing takes up, and what of it goes with it.
+/// What a thing takes up, and how much of that would be freed with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Sizes {
     /// All of it.
     #[serde(flatten)]
     pub usage: Usage,
-    /// Bytes of it that stay if exactly this goes.
+    /// Bytes of it that stay if only this thing is removed.
     pub shared: u64,
-    /// Bytes freed if exactly this goes.
+    /// Bytes that are freed if only this thing is removed.
     pub unique: u64,
 }
 
@@ -31,7 +31,7 @@ pub struct ImageUsage {
     pub id: ImageId,
     /// Its names.
     pub names: Vec<String>,
-    /// Without a name, and others are built on it.
+    /// Whether it has no name and other images were built from it.
     pub intermediate: bool,
     /// Config, metadata and layers.
     #[serde(flatten)]
@@ -42,7 +42,7 @@ pub struct ImageUsage {
     pub layers: Vec<ChainId>,
     /// Why dockerd would not show it.
     pub damage: Option<String>,
-    /// The same for programs.
+    /// The same as a word for programs.
     pub damage_code: Option<&'static str>,
     /// Why dockerd would not remove it.
     pub kept: Option<String>,
@@ -68,7 +68,7 @@ pub struct LayerUsage {
     pub build_cache: bool,
     /// Why dockerd would not load it.
     pub damage: Option<String>,
-    /// The same for programs.
+    /// The same as a word for programs.
     pub damage_code: Option<&'static str>,
 }
 
@@ -79,7 +79,7 @@ pub struct ContainerUsage {
     pub id: ContainerId,
     /// Its name.
     pub name: String,
-    /// The image as it was named.
+    /// The image as the user named it.
     pub image: String,
     /// Everything of it, logs included.
     #[serde(flatten)]
@@ -90,7 +90,7 @@ pub struct ContainerUsage {
     pub logs: u64,
     /// Why dockerd would not show it.
     pub damage: Option<String>,
-    /// The same for programs.
+    /// The same as a word for programs.
     pub damage_code: Option<&'static str>,
 }
 
@@ -113,9 +113,9 @@ pub enum RestKind {
     BuildCache,
     /// Logs of containers.
     Logs,
-    /// Deletions of layers that were begun.
+    /// Layers whose removal was begun.
     Removing,
-    /// Layers on their way, or left by a crash.
+    /// Layers that are being registered, or that a crash has left unfinished.
     Unfinished,
     /// Directories of layers that nobody claims.
     Orphans,
@@ -125,11 +125,11 @@ pub enum RestKind {
     Referred,
     /// Links that lead nowhere.
     StaleLinks,
-    /// What cannot be told.
+    /// What cannot be recognised.
     Unknown,
-    /// The stores' own.
+    /// What the stores keep for themselves.
     Store,
-    /// Something else in the root: its place.
+    /// Something else in the root, by its path.
     Other(Vec<u8>),
 }
 
@@ -177,14 +177,14 @@ pub struct DiskReport {
     pub volumes: Vec<VolumeUsage>,
     /// The rest.
     pub lines: Vec<RestLine>,
-    /// What `du -x` says, too.
+    /// The sum of everything, which is what `du -x` says.
     pub total: Usage,
     /// The total less what is in images, layers, containers, volumes and lines. Always 0.
     pub unaccounted: u64,
 }
 
 impl DiskReport {
-    /// Makes it.
+    /// Makes the report.
     #[must_use]
     pub fn new(account: &Account<'_>) -> Self {
         let holders = account.view.holders();
@@ -205,7 +205,7 @@ impl DiskReport {
     }
 }
 
-/// The ids of all parts of a kind, those included that the catalog does not know.
+/// The ids of all parts of one kind, including those that the catalog does not know.
 fn of_kind<T: Ord>(account: &Account<'_>, select: impl Fn(&Part) -> Option<T>) -> BTreeSet<T> {
     account.parts().filter_map(|(part, _)| select(part)).collect()
 }
@@ -284,7 +284,7 @@ fn layers(account: &Account<'_>) -> Vec<LayerUsage> {
     layers
 }
 
-/// What `docker rm` of a container asks for.
+/// The removal of a container as `docker rm` does it.
 fn removing(container: &ContainerId) -> RemovalRequest {
     RemovalRequest { images: Vec::new(), containers: vec![container.clone()], certainty: Certainty::AsDockerd }
 }

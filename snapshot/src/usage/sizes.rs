@@ -14,12 +14,12 @@ use crate::view::View;
 pub struct ContainerSize {
     /// What it has written; `None` if that cannot be told.
     pub written: Option<u64>,
-    /// The layers that it stands on.
+    /// Bytes of the layers that it stands on.
     pub image: u64,
 }
 
-/// Measures a container, by docker's rule: the length of the files in its own layer; in containerd's store their blocks, the
-/// directory's own included (containerd v2.1.9 `plugins/snapshots/overlay`).
+/// Measures a container by docker's rule: the sum of the lengths of the files in its own layer; in containerd's store,
+/// the blocks of these files and of the directory itself (containerd v2.1.9 `plugins/snapshots/overlay`).
 #[must_use]
 pub fn measure_container(view: &View, container: &Container) -> ContainerSize {
     if view.root.is_containerd_only() {
@@ -36,7 +36,7 @@ pub fn measure_container(view: &View, container: &Container) -> ContainerSize {
     }
 }
 
-/// Measures a local volume: the length of the files in it; nothing if it cannot be read.
+/// Measures a local volume: the sum of the lengths of its files; 0 if it cannot be read.
 #[must_use]
 pub fn measure_volume(root: &DataRoot, name: &VolumeName) -> u64 {
     let content = volume::data(&root.dir, name).ok().flatten();

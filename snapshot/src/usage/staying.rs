@@ -1,4 +1,4 @@
-//! What of an image stays when it is removed, and for whom.
+//! Tells which layers of an image stay when the image is removed, and who needs them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -21,11 +21,11 @@ pub struct StayingLayer {
     pub needed_by: NeededBy,
 }
 
-/// Who needs a layer. Where it is nobody, a layer that no image has stands on it, or nobody did before: dockerd removes a layer only
-/// with the last of those that need it.
+/// Who needs a layer. If all lists are empty, a layer that belongs to no image stands on it, or nobody needed it even
+/// before: dockerd removes a layer only together with the last one who needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct NeededBy {
-    /// Images that have it, and are not removed.
+    /// Images that have it and are not removed.
     pub images: Vec<ImageId>,
     /// Ids of containers that stand on it or on a layer above it.
     pub containers: Vec<ContainerId>,
@@ -35,7 +35,7 @@ pub struct NeededBy {
     pub build_cache: bool,
 }
 
-/// What stays of `images`, and of the images that a removal takes besides: their layers, base first, that it leaves.
+/// The layers, base first, that stay of `images` and of the other images that the removal takes.
 #[must_use]
 pub fn find_staying_layers(account: &Account<'_>, removal: &RemovalPlan, images: &[ImageId]) -> Vec<StayingLayer> {
     let catalog = &account.view.catalog;

@@ -18,9 +18,9 @@ use crate::view::View;
 pub struct Identical {
     /// The BLAKE3 digest of the content.
     pub digest: [u8; 32],
-    /// Bytes of each.
+    /// Bytes of each of the files.
     pub size: u64,
-    /// Where it is: layers, and paths in them.
+    /// Where the files are: the layer, and the path in it.
     pub places: Vec<(ChainId, Vec<u8>)>,
 }
 
@@ -35,7 +35,7 @@ impl Identical {
 /// What comparing files has found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Comparison {
-    /// Contents that several layers have, those first that would save most.
+    /// Contents that several layers have, those first with which one copy would save most.
     pub identical: Vec<Identical>,
     /// Files that could not be read.
     pub unread: u64,
@@ -43,14 +43,15 @@ pub struct Comparison {
     pub sparse: u64,
 }
 
-/// Bytes of holes that a file may have to be compared. Holes are not read, but they are part of the content, and so hashed.
+/// Files with more bytes of holes than this are not compared. Holes are not read, but they are hashed as part of the
+/// content, and that takes time.
 pub const MAX_HOLES: u64 = 64 << 20;
 
 /// Places by length and digest.
 type ByContent<'f> = BTreeMap<(u64, [u8; 32]), Vec<(ChainId, &'f [u8])>>;
 
-/// Finds files of the same content in different layers, with `threads` threads. Only files of which several layers have one
-/// of the same length are read, and of them only the data. One descriptor is open for each thread.
+/// Finds files of the same content in different layers, with `threads` threads. A file is read only if another layer
+/// has a file of the same length; holes are not read. Each thread has one descriptor open.
 #[must_use]
 pub fn compare_files(files: &Files, view: &View, threads: usize) -> Comparison {
     let mut by_size: BTreeMap<u64, Vec<(ChainId, &[u8])>> = BTreeMap::new();
@@ -95,7 +96,7 @@ pub fn compare_files(files: &Files, view: &View, threads: usize) -> Comparison {
     Comparison { identical, unread: unread.into_inner() as u64, sparse: sparse.into_inner() as u64 }
 }
 
-/// The driver's home, and where a file of a layer is in it.
+/// The driver's home, and the path in it of a file of a layer.
 fn place_in_home<'v>(view: &'v View, layer: ChainId, path: &[u8]) -> Result<(BorrowedFd<'v>, Vec<u8>), Errno> {
     let record = view.catalog.layer(layer).ok_or(Errno::NOENT)?;
     let (home, layout) = view.root.home.as_ref().zip(view.root.home_layout()).ok_or(Errno::NOENT)?;
@@ -107,7 +108,8 @@ fn place_in_home<'v>(view: &'v View, layer: ChainId, path: &[u8]) -> Result<(Bor
     Ok((home.as_fd(), place))
 }
 
-/// The digest of a file's content; nothing if it has too many holes, an error where it is not what it was any more.
+/// The digest of a file's content; `None` if it has too many holes, an error if the file has changed since it was
+/// found.
 fn digest(home: BorrowedFd<'_>, path: &[u8], size: u64) -> Result<Option<[u8; 32]>, Errno> {
     let file = std::fs::File::from(open(home, path)?);
     let stat = rustix::fs::fstat(&file)?;
@@ -118,7 +120,7 @@ fn digest(home: BorrowedFd<'_>, path: &[u8], size: u64) -> Result<Option<[u8; 32
     let mut holes = 0;
     while hasher.count() < size {
         let at = hasher.count();
-        // A file system that knows no holes says that all is data.
+        // A file system without holes reports the whole file as data.
         let data = match rustix::fs::seek(&file, SeekFrom::Data(at)) {
             Ok(data) => data.min(size),
             Err(Errno::NXIO) => size,
@@ -132,7 +134,7 @@ fn digest(home: BorrowedFd<'_>, path: &[u8], size: u64) -> Result<Option<[u8; 32
         if data < size {
             let end = rustix::fs::seek(&file, SeekFrom::Hole(data))?.min(size);
             rustix::fs::seek(&file, SeekFrom::Start(data))?;
-            // No further than it was long: a log may grow.
+            // Read no further than the length found before: a log may grow meanwhile.
             let read = hasher.update_reader((&file).take(end - data));
             read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
             if hasher.count() != end {
@@ -168,7 +170,8 @@ mod tests {
 
     use super::*;
 
-    /// Holes count as what they are read as, and files with too many are left out in no time.
+    /// Holes count as the zeros that a read of them gives, and files with too many holes are left out without reading
+    /// them.
     #[test]
     fn holes_are_content_and_are_not_read() {
         let dir = tempfile::tempdir().unwrap();

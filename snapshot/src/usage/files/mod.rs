@@ -1,6 +1,6 @@
-//! What files the layers of images have: the largest, those that upper layers hide, those that are in several layers.
+//! The files of layers: the largest ones, those that upper layers hide, those that are in several layers.
 //!
-//! Only for drivers of overlay2's form, where each layer is a tree of its own changes.
+//! This works only for drivers like overlay2, where each layer's directory holds only its own changes.
 
 mod identical;
 mod tree;
@@ -23,14 +23,14 @@ use super::account::path_below;
 use super::walk::Visit;
 use crate::view::View;
 
-/// A file as one of the largest.
+/// One of the largest files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Large {
     /// Bytes allocated.
     pub allocated: u64,
     /// Bytes long.
     pub apparent: u64,
-    /// Its path below the root that was walked: of one with several links, one of them.
+    /// Its path below the root that was walked; for a file with several links, the path of one of them.
     pub path: Vec<u8>,
     inode: u64,
 }
@@ -40,9 +40,9 @@ pub struct Large {
 enum What {
     /// A file, symlink or device. All but regular files count as empty, as in a layer's tar.
     File,
-    /// The entry of the layers below is deleted.
+    /// The layer deletes what the layers below have at this path.
     Whiteout,
-    /// What the layers below have in this directory is hidden.
+    /// A directory that hides what the layers below have in it.
     Opaque,
 }
 
@@ -51,9 +51,9 @@ struct LayerFile {
     path: Box<[u8]>,
     what: What,
     size: u64,
-    /// Bytes allocated; of a file with several links in a layer, by each of them.
+    /// Bytes allocated. If a file has several links in a layer, each of them has all of its bytes.
     allocated: u64,
-    /// Of a regular file, 0 for others.
+    /// The inode of a regular file; 0 for others.
     inode: u64,
 }
 
@@ -81,7 +81,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// One for the data-root of `view`, found at `path`, that keeps the `keep` largest files.
+    /// Makes a collector for the data-root of `view`, found at `path`, that keeps the `keep` largest files.
     #[must_use]
     pub fn new(path: &Path, view: &View, keep: usize) -> Self {
         let (root, catalog) = (&view.root, &view.catalog);
@@ -93,7 +93,7 @@ impl Collector {
         // Skip drivers whose layer directories hold more than the layer's own changes.
         let records = catalog.layers.values().flatten().filter(|_| layout.is_some());
         let directories = records.map(|layer| (layer.cache_id.as_str().as_bytes().to_vec(), layer.chain_id)).collect();
-        // In all these forms the path of the content has one component.
+        // For all of these drivers, the path of the content in a layer's directory has one component.
         let content = layout.and_then(|layout| layout.content.first().copied()).unwrap_or_default();
         let content = format!("/{content}/").into_bytes();
         Self { home, content, directories, layers: BTreeMap::new(), largest: BinaryHeap::new(), keep }
@@ -161,8 +161,8 @@ impl Visit for Collector {
 pub struct LayerEntry(LayerFile);
 
 impl LayerEntry {
-    /// What a member of this path says, where `path` is relative and clean: a file of `size` bytes or, by its name, that what is below is
-    /// deleted. `None` for a mark that means nothing.
+    /// What a member of a layer's tar means; `path` is relative and clean. It is a file of `size` bytes, or a whiteout
+    /// by its name. `None` for a name that looks like a whiteout and means nothing.
     #[must_use]
     pub fn of_member(path: &[u8], size: u64) -> Option<Self> {
         const WHITEOUT: &[u8] = b".wh.";
@@ -178,7 +178,7 @@ impl LayerEntry {
         Some(Self(LayerFile { path: path.into(), what, size, allocated: size, inode: 0 }))
     }
 
-    /// The path that it says something of.
+    /// The path that it is about: for a whiteout, what is deleted.
     #[must_use]
     pub fn path(&self) -> &[u8] {
         &self.0.path
@@ -186,12 +186,12 @@ impl LayerEntry {
 }
 
 impl Files {
-    /// Adds a layer by what its tar has, in the order of paths, each path once.
+    /// Adds a layer by the members of its tar, which are sorted by path, each path once.
     pub fn add_layer(&mut self, layer: ChainId, entries: Vec<LayerEntry>) {
         self.layers.insert(layer, entries.into_iter().map(|entry| entry.0).collect());
     }
 
-    /// Puts together what several threads have found.
+    /// Joins what several threads have found.
     #[must_use]
     pub fn merge(found: Vec<Collector>, keep: usize) -> Self {
         let mut files = Self::default();
@@ -218,7 +218,8 @@ impl Files {
         files
     }
 
-    /// The tree of a layer's own files, without those smaller than `smallest` bytes. Of hard links the first by name counts.
+    /// The tree of a layer's own files, without those smaller than `smallest` bytes. If a file has several hard links,
+    /// the first by name counts.
     #[must_use]
     pub fn tree_of(&self, layer: ChainId, smallest: u64) -> TreeNode {
         let files = self.files_of(layer).iter().filter(|file| file.what == What::File);
@@ -239,7 +240,7 @@ impl Files {
             for file in self.files_of(*layer).iter().filter(|file| file.what == What::File) {
                 let LayerFile { path, size, allocated, .. } = file;
                 largest.push((*layer, PathSize { path, allocated: *allocated, apparent: *size }));
-                // Sorting now and then costs little for each file, and holds no more than some of them.
+                // Sort and cut the list only now and then: that costs little for each file, and the list stays short.
                 if largest.len() > 2 * most + 1_000 {
                     keep(&mut largest);
                 }

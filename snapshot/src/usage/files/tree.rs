@@ -1,8 +1,9 @@
-//! Files as a tree of what is large: directories with what is in them, small things left out.
+//! Makes a tree of large files and directories, without the small ones.
 
 use std::cmp::Reverse;
 
-/// Directories within each other that are told apart. What is deeper counts for the last of them: no path costs more than this.
+/// How many directories deep the tree is. Deeper files count for the last of these directories, so that a long path
+/// does not cost more.
 const DEEPEST: usize = 16;
 
 /// A file by its path, with slashes between names and none before the first.
@@ -19,7 +20,7 @@ pub struct PathSize<'p> {
 /// A directory with the large things in it, or a file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TreeNode {
-    /// Its name; of directories that hold nothing but one directory, their names with slashes between them.
+    /// Its name. If a directory holds only one directory, the two are one node, with a slash between their names.
     pub name: Vec<u8>,
     /// Whether it is a directory.
     pub is_directory: bool,
@@ -29,7 +30,7 @@ pub struct TreeNode {
     pub apparent: u64,
     /// How many files are in it.
     pub files: u64,
-    /// What is large in it, in the order of names.
+    /// The large files and directories in it, sorted by name.
     pub children: Vec<Self>,
 }
 
@@ -49,11 +50,11 @@ impl TreeNode {
     }
 }
 
-/// The tree of these files, which are in the order of their paths; what is smaller than `smallest` bytes is counted and left
-/// out. The result has at most `DEEPEST` nodes for each `smallest` bytes.
+/// Makes the tree of these files, which are sorted by path. What is smaller than `smallest` bytes is counted in the
+/// directories above, but has no node. The result has at most `DEEPEST` nodes for each `smallest` bytes.
 #[must_use]
 pub fn build_tree<'p>(files: impl IntoIterator<Item = PathSize<'p>>, smallest: u64) -> TreeNode {
-    // From the root to the directory that the last file was in.
+    // The directories from the root to the one that the last file was in.
     let mut open = vec![TreeNode::named(b"", true)];
     for file in files {
         let mut names: Vec<&[u8]> = file.path.split(|byte| *byte == b'/').take(DEEPEST + 1).collect();
@@ -77,7 +78,7 @@ pub fn build_tree<'p>(files: impl IntoIterator<Item = PathSize<'p>>, smallest: u
     open.remove(0)
 }
 
-/// Puts the last directory into the one above it.
+/// Puts the last open directory into the one above it.
 fn close(open: &mut Vec<TreeNode>, smallest: u64) {
     let Some(mut node) = open.pop() else { return };
     let Some(above) = open.last_mut() else { return };
@@ -85,7 +86,7 @@ fn close(open: &mut Vec<TreeNode>, smallest: u64) {
     if node.size() < smallest {
         return;
     }
-    // A directory that holds nothing else is no step of its own.
+    // A directory that holds only one directory becomes one node with it.
     if let [only] = node.children.as_mut_slice()
         && only.is_directory
         && (only.allocated, only.apparent, only.files) == (node.allocated, node.apparent, node.files)
@@ -97,7 +98,8 @@ fn close(open: &mut Vec<TreeNode>, smallest: u64) {
     above.children.push(node);
 }
 
-/// The largest directories of a tree, with their paths: the longest part of a path that holds as much. The root is none.
+/// The largest directories of a tree, with their paths, without the root. A directory that holds only one directory is
+/// one node with it, so only the longer path is listed.
 #[must_use]
 pub fn largest_directories(tree: &TreeNode, most: usize) -> Vec<(Vec<u8>, &TreeNode)> {
     let mut found: Vec<(Vec<u8>, &TreeNode)> = Vec::new();

@@ -8,8 +8,8 @@
 //! - wasted bytes: all sizes of the paths that are in more than one layer
 //! - wasted user percent: wasted bytes divided by the sizes of all layers but the first
 //!
-//! Two things are different. An opaque directory counts like the deletion of what the layers below have in it, where dive
-//! gives up on the layer; and of hard links the first by name counts, where dive takes the first in the archive.
+//! Two things differ from dive. An opaque directory counts like the deletion of what the layers below have in it; dive
+//! gives up on such a layer. And of several hard links the first by name counts; dive takes the first in the archive.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -26,7 +26,7 @@ pub struct Repeated {
     pub path: Vec<u8>,
     /// Its sizes in all layers.
     pub bytes: u64,
-    /// How many layers have or delete it.
+    /// How many layers have the path or delete it.
     pub layers: usize,
 }
 
@@ -48,7 +48,7 @@ pub struct Waste {
 }
 
 impl Waste {
-    /// Wasted bytes as a share of those of all layers but the first. Nothing of nothing is no number.
+    /// Wasted bytes as a share of the bytes of all layers but the first. If both are zero, the result is not a number.
     #[must_use]
     pub fn user_share(&self) -> f64 {
         self.wasted as f64 / self.user as f64
@@ -68,11 +68,11 @@ pub fn waste(files: &Files, image: &Image) -> Waste {
     measure_chain(files, &image.chain)
 }
 
-/// What these layers waste, base first.
+/// What a chain of layers wastes. `chain` begins with the base layer.
 #[must_use]
 pub fn measure_chain(files: &Files, chain: &[ChainId]) -> Waste {
     let mut paths: BTreeMap<&[u8], Sizes> = BTreeMap::new();
-    // What can be seen from above the layers so far.
+    // The files that are visible on top of the layers so far, with their bytes.
     let mut visible: BTreeMap<&[u8], u64> = BTreeMap::new();
     let (mut user, mut hidden, mut hidden_files) = (0, 0, 0);
     for (place, layer) in chain.iter().enumerate() {
@@ -89,7 +89,7 @@ pub fn measure_chain(files: &Files, chain: &[ChainId]) -> Waste {
             sizes.sum += size;
             sizes.layers += 1;
         };
-        // What a layer deletes was below it.
+        // Deletions first: a layer deletes only what is below it, not its own files.
         for entry in entries {
             match entry.what {
                 What::File => {}
@@ -131,17 +131,18 @@ pub fn measure_chain(files: &Files, chain: &[ChainId]) -> Waste {
     }
 }
 
-/// Takes away what is below a path, and the path itself if `itself`. Returns bytes and number of files.
+/// Removes from `visible` what is below a path, and the path itself if `itself`. Returns the bytes and the number of
+/// the removed files.
 fn take_below(visible: &mut BTreeMap<&[u8], u64>, path: &[u8], itself: bool) -> (u64, usize) {
     let own = if itself { visible.remove(path) } else { None };
     if path.is_empty() {
-        // The root of the layer: all that is below.
+        // The path is the layer's root, so everything is below it.
         return std::mem::take(visible)
             .into_values()
             .chain(own)
             .fold((0, 0), |(bytes, files), size| (bytes + size, files + 1));
     }
-    // From "path/" up to "path0", the next character.
+    // All names from "path/" up to "path0": `0` is the character after `/`.
     let (mut from, mut to) = (path.to_vec(), path.to_vec());
     from.push(b'/');
     to.push(b'/' + 1);

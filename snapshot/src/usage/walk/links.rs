@@ -1,4 +1,4 @@
-//! Inodes with several links: counted once, and freed only with the last link.
+//! Inodes with several links. Each is counted once, and is freed only with its last link.
 
 use super::Usage;
 
@@ -17,13 +17,13 @@ struct Link {
     apparent: u64,
 }
 
-/// In place of the bucket: all links are in one.
+/// Stands in `counted_in` for an inode whose links are all in one bucket.
 const SETTLED: u32 = u32::MAX;
 
-/// Links that change hands at a time.
+/// How many links are moved at a time from one thread's list to another's.
 const PIECE: usize = 1 << 15;
 
-/// Links that one thread has seen, or all of them.
+/// The links that one thread has seen, or that all threads have.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     links: Vec<Link>,
@@ -33,7 +33,8 @@ impl Seen {
     pub(super) fn add(&mut self, bucket: u32, stat: &rustix::fs::Stat, counted: (u64, u64)) {
         if self.links.len() == self.links.capacity() {
             self.compact();
-            // Room for as many again: so compaction is paid for by what comes between.
+            // Make room for as many links again, so that the cost of each compaction is spread over the links that come
+            // before the next.
             self.links.reserve_exact(self.links.len().max(1024));
         }
         let links = u32::try_from(stat.st_nlink).unwrap_or(u32::MAX);
@@ -41,7 +42,8 @@ impl Seen {
         self.links.push(Link { inode: stat.st_ino, bucket, seen: 1, links, counted_in: SETTLED, allocated, apparent });
     }
 
-    /// Takes over what another thread has seen, piece by piece: there may be no room for all of it twice.
+    /// Takes over the links that another thread has seen, piece by piece: there may be no memory for two copies of all
+    /// of them.
     pub(super) fn append(&mut self, mut other: Self) {
         if self.links.is_empty() {
             *self = other;
@@ -81,7 +83,7 @@ impl Seen {
                 link.counted_in = if settled { SETTLED } else { first.bucket };
             }
         }
-        // In place: there may be as many as inodes.
+        // In place, since there may be as many as there are inodes.
         self.links.retain(|link| link.counted_in != SETTLED);
         self.links.sort_unstable_by_key(|link| (link.counted_in, link.inode));
         self.links.shrink_to_fit();
@@ -97,7 +99,8 @@ pub struct Links {
 }
 
 impl Links {
-    /// Bytes counted in `bucket` that stay when all buckets for which `set` holds go: some link is in another, or outside.
+    /// The bytes counted in `bucket` that stay when all buckets in `set` are removed, because the inode has another
+    /// link in a bucket that stays, or outside of what was walked.
     pub(crate) fn held_elsewhere(&self, bucket: u32, set: &dyn Fn(u32) -> bool) -> u64 {
         let start = self.links.partition_point(|link| link.counted_in < bucket);
         let end = self.links.partition_point(|link| link.counted_in <= bucket);

@@ -1,11 +1,11 @@
 //! Counts a tree: every inode once, by several threads, into buckets that the caller chooses.
 //!
-//! It counts what `du -x` counts: all that has the device number of the root, directories and the root included, an inode
-//! with several links once. No symlink is followed. A mount of another file system is left out with its mount point; what
-//! is mounted from the same file system is counted where it is mounted, as `du` does.
+//! It counts what `du -x` counts: everything with the device number of the root, including directories and the root
+//! itself, and an inode with several links once. No symlink is followed. A mount of another file system is left out
+//! with its mount point; what is mounted from the same file system is counted where it is mounted, as `du` does.
 //!
 //! - allocated: blocks of 512 bytes that the file system has given it (`st_blocks`)
-//! - apparent: the length of regular files and symlinks; of others it says nothing about space
+//! - apparent: the length of regular files and symlinks; for other types the length says nothing about space
 //!
 //! Memory: a few bytes for each directory that waits to be read, and a record for each inode with several links. Descriptors
 //! are few, however deep the tree is (`node.rs`).
@@ -35,7 +35,7 @@ use worker::Worker;
 pub struct BucketChoice {
     /// The bucket.
     pub bucket: u32,
-    /// Whether what is below is asked for too; else all of it is in the same bucket.
+    /// Whether the entries below are decided one by one. Otherwise they are all in the same bucket.
     pub ask_below: bool,
 }
 
@@ -88,7 +88,7 @@ pub struct Unreadable {
 /// What a walk has counted.
 #[derive(Debug, Default)]
 pub struct Walked {
-    /// By bucket. An inode with links in several buckets is counted in the lowest of them.
+    /// What each bucket takes up. An inode with links in several buckets is counted in the lowest of them.
     pub buckets: Vec<Usage>,
     /// Inodes that no single bucket has all links of.
     pub links: Links,
@@ -96,19 +96,19 @@ pub struct Walked {
     pub errors: Vec<Unreadable>,
     /// How many could not be read.
     pub error_count: u64,
-    /// Entries that went away while they were read.
+    /// Entries that disappeared while they were read.
     pub vanished: u64,
 }
 
-/// Errors that are kept; the rest is only counted.
+/// How many errors are kept; further ones are only counted.
 pub const MAX_REPORTED: usize = 1000;
 
-/// Looks at each entry; `path` makes its path below the root.
+/// Is called for the entries of the tree; `path` returns an entry's path below the root.
 pub trait Visit: Send {
-    /// Called for each name of what is not a directory.
+    /// Called for each name of everything that is not a directory.
     fn file(&mut self, _stat: &Stat, _path: &dyn Fn() -> Vec<u8>) {}
 
-    /// Called for each directory that can be read, but for the root, before what is in it.
+    /// Called for each directory that can be read, except the root, before the entries in it.
     fn directory(&mut self, _dir: BorrowedFd<'_>, _path: &dyn Fn() -> Vec<u8>) {}
 }
 
@@ -138,10 +138,10 @@ pub fn walk<V: Visit>(
     walk_as(root, b"", threads, decide, visitor)
 }
 
-/// The same of a directory that belongs elsewhere: paths begin with `path`.
+/// Counts a tree as [`walk()`] does, for a directory that has another place in the whole: all paths begin with `path`.
 ///
 /// # Errors
-/// As of [`walk()`].
+/// Those of [`walk()`].
 pub fn walk_as<V: Visit>(
     root: &Dir,
     path: &[u8],
@@ -166,7 +166,7 @@ pub fn walk_as<V: Visit>(
             let Ok(other) = std::thread::Builder::new().spawn_scoped(scope, || worker.run()) else { break };
             others.push(other);
         }
-        // Where the system refuses to make more threads, those there are count the whole tree.
+        // If the system refuses to start more threads, the existing ones count the whole tree.
         pool.set_threads(1 + others.len());
         let own = first.run();
         let joined = others.into_iter().map(|other| match other.join() {

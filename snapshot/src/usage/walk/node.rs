@@ -1,7 +1,8 @@
-//! A directory on the way down, and how to open it again.
+//! A directory of the walk, and how it is opened again.
 //!
-//! A directory whose subdirectories wait keeps its descriptor as long as there are few; then only each 256th level does, and
-//! the others are opened again from the nearest one above. So a tree may be as deep as it likes.
+//! A directory whose subdirectories are still to be read keeps its descriptor while few descriptors are open. When
+//! there are many, only each 256th level keeps its own, and a directory between is opened again from the nearest one
+//! above that has one. So a tree may be of any depth.
 
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
@@ -14,15 +15,16 @@ use rustix::process::Resource;
 
 use super::BucketChoice;
 
-/// Levels that keep their descriptor even if there are many.
+/// Each directory whose depth is a multiple of this keeps its descriptor in any case.
 const MILESTONE: u32 = 256;
 
-/// Bytes of a path that the kernel takes at a time.
+/// Bytes of the longest path that the kernel accepts in one call.
 const PATH_MAX: usize = 4096;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Opens a directory, without a trace in its access time where the kernel allows it: to its owner, and to root.
+/// Opens a directory without changing its access time, if the kernel allows that to this process: it must be root or
+/// the owner.
 pub(super) fn open(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     match rustix::fs::openat(dir, name, DIRECTORY | OFlags::NOATIME, Mode::empty()) {
         Err(Errno::PERM) => rustix::fs::openat(dir, name, DIRECTORY, Mode::empty()),
@@ -30,11 +32,11 @@ pub(super) fn open(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Descriptors that may be kept.
+/// Counts the descriptors that are kept, up to a limit.
 #[derive(Debug)]
 pub(super) struct Slots {
     kept: AtomicUsize,
-    /// As many for all levels.
+    /// How many descriptors may be kept for all levels together.
     limit: usize,
 }
 
@@ -46,7 +48,7 @@ impl Slots {
     }
 }
 
-/// A descriptor that counts.
+/// An open descriptor that is counted in its [`Slots`].
 #[derive(Debug)]
 struct CountedFd {
     fd: OwnedFd,
@@ -77,13 +79,13 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// The directory that a walk begins at, and what paths begin with there.
+    /// Makes the node of the directory at which a walk begins; `path` is what all paths begin with.
     pub(super) fn root(fd: OwnedFd, path: CString, place: BucketChoice, slots: &Arc<Slots>) -> Arc<Self> {
         let kept = Some(CountedFd::new(fd, slots));
         Arc::new(Self { parent: None, name: path, depth: 0, place, kept })
     }
 
-    /// A directory below. Its descriptor is handed back if it is not kept.
+    /// Makes the node of a subdirectory. Returns its descriptor if the node does not keep it.
     pub(super) fn below(
         parent: &Arc<Self>,
         name: &CStr,
@@ -176,7 +178,8 @@ fn descend(from: BorrowedFd<'_>, names: &[&CStr]) -> Result<OwnedFd, Errno> {
 }
 
 impl Drop for Node {
-    /// Drops those above one after the other: a recursion would need a stack as deep as the tree.
+    /// Drops the directories above one after the other: dropping them recursively would need a stack as deep as the
+    /// tree.
     fn drop(&mut self) {
         let mut next = self.parent.take();
         while let Some(mut node) = next.and_then(Arc::into_inner) {

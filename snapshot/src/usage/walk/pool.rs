@@ -1,4 +1,4 @@
-//! Work that goes from threads that have too much to those that have none.
+//! Moves work from threads that have much to threads that have none.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::node::Node;
 
-/// Names one after the other, each with the NUL that ends it.
+/// A list of names in one buffer, each ended by a NUL.
 #[derive(Debug, Default)]
 pub(super) struct Names(Vec<u8>);
 
@@ -29,7 +29,7 @@ impl Names {
         true
     }
 
-    /// Takes about half of them away, at least one; the last one only with `all`.
+    /// Takes away about half of the names, but at least one. A single name is taken only with `all`.
     pub(super) fn split(&mut self, all: bool) -> Self {
         let middle = self.0.len() / 2;
         let end = self.0[middle..].iter().position(|byte| *byte == 0).map_or(self.0.len(), |nul| middle + nul + 1);
@@ -37,7 +37,7 @@ impl Names {
             let rest = self.0.split_off(end);
             return Self(std::mem::replace(&mut self.0, rest));
         }
-        // The last one begins before the middle: those before it, if there are any.
+        // The last name begins before the middle: take the names before it, if there are any.
         let start = self.0[..end.saturating_sub(1)].iter().rposition(|byte| *byte == 0).map_or(0, |nul| nul + 1);
         if start > 0 {
             let rest = self.0.split_off(start);
@@ -54,12 +54,12 @@ pub(super) struct Batch {
     pub(super) names: Names,
 }
 
-/// Where threads meet.
+/// The work that threads hand to each other.
 #[derive(Debug)]
 pub(super) struct Pool {
     state: Mutex<State>,
     wake: Condvar,
-    /// Threads for which no work is there.
+    /// How many threads are without work.
     hungry: AtomicUsize,
 }
 
@@ -67,9 +67,9 @@ pub(super) struct Pool {
 struct State {
     batches: Vec<Batch>,
     waiting: usize,
-    /// All that work on it, or soon will.
+    /// How many threads take part, or soon will.
     threads: usize,
-    /// Nobody has work, and nobody will.
+    /// No thread has work left, so none will get any.
     over: bool,
 }
 
@@ -79,7 +79,8 @@ impl Pool {
         Self { state: Mutex::new(state), wake: Condvar::new(), hungry: AtomicUsize::new(0) }
     }
 
-    /// Corrects the number of threads before the first one could know that all wait: the caller is one that still works.
+    /// Corrects the number of threads. It is called by a thread that still works, so the others cannot yet have
+    /// concluded that all threads wait.
     pub(super) fn set_threads(&self, threads: usize) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).threads = threads;
     }
@@ -118,7 +119,7 @@ impl Pool {
         }
     }
 
-    /// A thread ends by a panic: the others must not wait for it.
+    /// Called when a thread ends by a panic, so that the others do not wait for it.
     pub(super) fn give_up(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).over = true;
         self.wake.notify_all();

@@ -13,14 +13,14 @@ use super::node::{self, Node, Slots};
 use super::pool::{Batch, Names, Pool};
 use super::{BucketChoice, Decide, Found, MAX_REPORTED, Unreadable, Usage, Visit, Walked, links};
 
-/// Bytes of entries that the kernel fills at a time.
+/// Bytes of the buffer that the kernel fills with directory entries.
 const BUFFER: usize = 64 << 10;
 
-/// A directory whose subdirectories wait.
+/// A directory whose subdirectories are still to be read.
 struct Level {
     node: Arc<Node>,
     names: Names,
-    /// Its descriptor while it is the deepest one, if the node has not kept it.
+    /// Its descriptor, if the node has not kept it, while it is the deepest level.
     fd: Option<OwnedFd>,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Worker<'w, 'd, V> {
     decide: &'w Decide<'d>,
     pool: &'w Pool,
     slots: &'w Arc<Slots>,
-    /// The deepest one last; none without names.
+    /// The levels, the deepest last. Each has at least one name left.
     levels: VecDeque<Level>,
     buffer: Vec<MaybeUninit<u8>>,
     found: Found<V>,
@@ -74,10 +74,10 @@ impl<'w, 'd, V: Visit> Worker<'w, 'd, V> {
         self.found
     }
 
-    /// Reads the root, and leaves its subdirectories to whoever is first.
+    /// Reads the root, and returns its subdirectories as work for the first thread that takes it.
     pub(super) fn read_root(&mut self, root: &Arc<Node>) -> Option<Batch> {
         let fd = root.fd()?;
-        // A descriptor of its own: reading moves the offset.
+        // Open the directory once more: reading its entries moves the offset of the descriptor.
         match node::open(fd, c".") {
             Ok(fd) => {
                 let names = self.read(fd.as_fd(), root.place, &|| root.path());
@@ -101,7 +101,7 @@ impl<'w, 'd, V: Visit> Worker<'w, 'd, V> {
             match level.node.open_again() {
                 Ok(fd) => level.fd = Some(fd),
                 Err(errno) => {
-                    // Everything left in it is lost.
+                    // The directory cannot be opened again, so its remaining subdirectories are not counted.
                     self.fail(errno, || level.node.path());
                     return true;
                 }
@@ -110,7 +110,7 @@ impl<'w, 'd, V: Visit> Worker<'w, 'd, V> {
         let parent = level.node.fd().or(level.fd.as_ref().map(AsFd::as_fd)).expect("it was opened above");
         let below = self.enter(&level.node, parent, name);
         if below.is_some() {
-            // Not the deepest one any more.
+            // This level is no longer the deepest one.
             level.fd = None;
         }
         if !level.names.is_empty() {
@@ -127,7 +127,7 @@ impl<'w, 'd, V: Visit> Worker<'w, 'd, V> {
         let (stat, fd) = match opened {
             Ok((stat, fd)) => (stat, Some(fd)),
             Err(errno) => match self.stat(dir, name, path) {
-                // It is there, and must not be read.
+                // It exists, but it cannot be opened.
                 Some(stat) => {
                     if stat.st_dev == self.device && is_directory(&stat) {
                         self.fail(errno, path);
@@ -247,7 +247,7 @@ impl<'w, 'd, V: Visit> Worker<'w, 'd, V> {
         }
     }
 
-    /// Gives away what is nearest to the root: most is below it.
+    /// Gives away the names nearest to the root, since most of the work is below them.
     fn share(&mut self) {
         let only = self.levels.len() == 1;
         let Some(first) = self.levels.front_mut() else { return };
@@ -266,7 +266,7 @@ fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
-/// Blocks are of 512 bytes, whatever the file system's are.
+/// `st_blocks` counts blocks of 512 bytes, whatever the block size of the file system.
 fn allocated(stat: &Stat) -> u64 {
     u64::try_from(stat.st_blocks).unwrap_or_default() * 512
 }

@@ -1,17 +1,18 @@
-//! docker-gc's file of images that must stay: each line is a basic regular expression as `grep` takes it, for the name with its tag
-//! or for the id.
+//! docker-gc's file of images that must stay. Each line is a basic regular expression as `grep` reads it, which is
+//! matched against an image's name with its tag, or its id.
 //!
-//! docker-gc puts a blank before and after each line, writes a line ` NAME:TAG ID ` for each row of `docker images`, with the first
-//! twelve digits of the id, and looks for the one in the other (spotify/docker-gc `docker-gc: compute_exclude_ids`). So `app:.*` means
-//! all tags of `app`, and `9681260c3ad5` one image. Lines of blanks alone mean nothing.
+//! docker-gc puts a blank before and after each line, writes a line ` NAME:TAG ID ` for each row of `docker images`,
+//! with the first twelve digits of the id, and searches each row for each line (spotify/docker-gc `docker-gc:
+//! compute_exclude_ids`). So `app:.*` means all tags of `app`, and `9681260c3ad5` means one image. A line of blanks
+//! alone is ignored.
 //!
-//! Of basic regular expressions, what such files have is understood: characters, `.`, `*`, brackets, a backslash before a
-//! character that would mean something else, `^` and `$`. Groups, bounds, alternatives and classes by name are an error: a line that
-//! is not understood must not let an image go.
+//! We understand the parts of basic regular expressions that such files use: characters, `.`, `*`, brackets, a
+//! backslash before a special character, `^` and `$`. Groups, bounds, alternatives and named classes are an error,
+//! since a line that is not understood must not let an image be removed.
 
 use crate::ids::ImageId;
 
-/// The lines of such a file.
+/// The lines of a file of excludes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Excludes(Vec<Vec<Piece>>);
 
@@ -19,13 +20,13 @@ pub struct Excludes(Vec<Vec<Piece>>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub struct ExcludeError {
-    /// Its number, from 1.
+    /// The line's number, from 1.
     pub line: usize,
-    /// What about it.
+    /// What is wrong with it.
     pub what: &'static str,
 }
 
-/// A part of an expression, and whether it may stand there any number of times.
+/// A part of an expression, and whether a star after it lets it repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Piece {
     one: One,
@@ -56,14 +57,14 @@ impl Excludes {
         Ok(Self(lines))
     }
 
-    /// Whether a line means this image, which has these names.
+    /// Whether a line matches this image, which has these names.
     #[must_use]
     pub fn matches(&self, id: ImageId, names: &[&str]) -> bool {
         let short = id.0.short();
         let none = ["<none>:<none>"];
         let names = if names.is_empty() { &none[..] } else { names };
         names.iter().any(|name| {
-            // `docker images` shows no tag where a name has a digest.
+            // `docker images` shows `<none>` as the tag of a name with a digest.
             let shown = name.split_once('@').map_or_else(|| (*name).to_owned(), |(name, _)| format!("{name}:<none>"));
             self.matches_row(&format!(" {shown} {short} "))
         })
@@ -99,7 +100,8 @@ fn expression(text: &[u8]) -> Result<Vec<Piece>, &'static str> {
                 }
                 One::Byte(escaped)
             }
-            // In the middle of an expression, where the blank has put it, it stands for itself in `grep`; before a star as well.
+            // Every other byte stands for itself. So do `^` and `$` here: with the blanks around the line, they are
+            // never at the start or the end of the expression.
             other => One::Byte(other),
         };
         pieces.push(Piece { one, any_number: false });
@@ -144,7 +146,8 @@ impl One {
     }
 }
 
-/// Whether the expression is anywhere in the text: all ways at once, so that its work is bounded by the product of both lengths.
+/// Whether the expression matches anywhere in the text. All possible matches are followed at once, so the work is at
+/// most the product of both lengths.
 fn finds(pieces: &[Piece], text: &[u8]) -> bool {
     let mut states = vec![false; pieces.len() + 1];
     let advance = |states: &mut [bool]| {

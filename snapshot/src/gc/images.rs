@@ -1,4 +1,4 @@
-//! Which images go by a policy, and when each was used last: stored, tagged, or stood on by something new.
+//! Which images a policy removes, and when each was used last: stored, tagged, or had something made on top of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -11,22 +11,22 @@ use crate::ids::ImageId;
 use crate::reference::Reference;
 use crate::view::View;
 
-/// The images of a view, and which of them may go.
+/// The images of a view, and which of them may be removed.
 #[derive(Debug)]
 pub(super) struct Images<'v> {
     view: &'v View,
     policy: &'v Policy,
-    /// Images that containers use: the name or the id of the first.
+    /// Images that containers use, each with the name or id of the first container.
     users: HashMap<ImageId, String>,
-    /// A container that may use any image.
+    /// A container that may use any image, because it is not known which one it uses.
     unknown_user: Option<String>,
-    /// The newest of each repository, and that repository.
+    /// The newest images of each repository, each with that repository.
     last: HashMap<ImageId, String>,
     last_used: HashMap<ImageId, i64>,
     going: HashSet<ImageId>,
 }
 
-/// An image that may go, if those that were built from it do.
+/// An image that may be removed, if all images that were built from it are.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
     pub(super) id: ImageId,
@@ -41,7 +41,7 @@ impl<'v> Images<'v> {
             let known = if container.name.is_empty() { container.id.as_str() } else { container.name.as_str() };
             match container.image {
                 Some(image) => drop(users.entry(image).or_insert_with(|| known.to_owned())),
-                // dockerd would not show it, and what it was made from is not known either.
+                // dockerd would not show this container, and it does not tell its image.
                 None => drop(unknown_user.get_or_insert_with(|| known.to_owned())),
             }
         }
@@ -52,7 +52,8 @@ impl<'v> Images<'v> {
         Ok(images)
     }
 
-    /// When images were used last: stored, tagged, or stood on by a new container or a new layer.
+    /// Finds out when each image was used last: when it was stored or tagged, or when a container or layer was made on
+    /// top of it.
     fn read_last_used(&mut self) -> Result<(), StoreError> {
         let Some(store) = self.view.root.images()? else { return Ok(()) };
         for image in self.view.catalog.images.values().filter(|image| !self.users.contains_key(&image.id)) {
@@ -74,17 +75,18 @@ impl<'v> Images<'v> {
         self.last_used.get(&id).copied()
     }
 
-    /// Takes note that an image goes.
+    /// Notes that an image is removed.
     pub(super) fn remove(&mut self, id: ImageId) {
         self.going.insert(id);
     }
 
-    /// The images that go.
+    /// The images that are removed.
     pub(super) fn going(&self) -> &HashSet<ImageId> {
         &self.going
     }
 
-    /// Images that the policy lets go, the least recently used first, and those it does not.
+    /// First the images that the policy removes, the least recently used first; then those that it keeps, with the
+    /// cause.
     pub(super) fn candidates(&self) -> (Vec<Candidate>, Vec<(ImageId, StayCause)>) {
         let (mut candidates, mut spared) = (Vec::new(), Vec::new());
         for image in self.view.catalog.images.values() {
@@ -104,7 +106,7 @@ impl<'v> Images<'v> {
         (candidates, spared)
     }
 
-    /// Whether all images that were built from it go.
+    /// Whether all images that were built from it are removed.
     pub(super) fn is_childless(&self, id: ImageId) -> bool {
         let children = self.view.catalog.images.get(&id).map(|image| image.children.as_slice()).unwrap_or_default();
         children.iter().all(|child| self.going.contains(child))
@@ -114,7 +116,7 @@ impl<'v> Images<'v> {
         !self.view.catalog.names_of(id).is_empty()
     }
 
-    /// Why the policy, or a container, keeps an image.
+    /// Why the policy, or a container, keeps an image; `None` if neither does.
     fn stays(&self, image: &Image) -> Option<StayCause> {
         let (policy, names) = (self.policy, self.view.catalog.names_of(image.id));
         if let Some(container) = self.users.get(&image.id) {
@@ -139,7 +141,8 @@ impl<'v> Images<'v> {
         if let Some(repository) = self.last.get(&image.id) {
             return Some(StayCause::AmongLast(repository.clone()));
         }
-        // An image that does not say when it was made is as old as can be, as for `docker image prune`.
+        // An image that does not say when it was made counts as older than any time, as it does for `docker image
+        // prune`.
         if policy.created_before.is_some_and(|before| image.created.is_some_and(|created| created > before)) {
             return Some(StayCause::TooNew);
         }
@@ -152,7 +155,7 @@ impl<'v> Images<'v> {
     }
 }
 
-/// The newest images of each repository, and one of the repositories in which they are so.
+/// The newest images of each repository, each with one repository in which it is among the newest.
 fn newest(view: &View, count: usize) -> HashMap<ImageId, String> {
     let mut repositories: BTreeMap<String, BTreeSet<ImageId>> = BTreeMap::new();
     for (name, id) in view.catalog.references.iter() {

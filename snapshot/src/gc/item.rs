@@ -1,4 +1,4 @@
-//! The entries of a plan: what goes and why, and what stays although it was looked at.
+//! The entries of a plan: what is removed and why, and what was looked at and stays.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::edit::Remains;
 use crate::ids::{CacheId, ImageId};
 use crate::liveness::{Doubt, StillAlive};
 
-/// Something in a store that may go.
+/// Something in a store that may be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Thing {
     /// An image, with its names.
@@ -25,15 +25,15 @@ pub enum Thing {
         chain_id: ChainId,
         /// Its directory.
         cache_id: CacheId,
-        /// The image that was the last to need it, of those that go; `None` if none did.
+        /// The last of the removed images that needed it; `None` if none did.
         with: Option<ImageId>,
     },
     /// What is left of something that is gone.
     Remains(Remains),
-    /// A change of ours that was not finished: its record in `layerdb/tmp`. Whoever writes to the store next finishes it, or takes
-    /// it back, before anything else.
+    /// A transaction of ours that was not finished, by its record in `layerdb/tmp`. The next command that writes to the
+    /// store first finishes it or takes it back.
     Change(String),
-    /// Something in the driver's home that is no layer's directory, or has no name that one can have.
+    /// Something in the driver's home that is not a directory, or has a name that no layer's directory can have.
     Odd(String),
 }
 
@@ -59,16 +59,16 @@ impl Thing {
     }
 }
 
-/// Why something goes.
+/// Why something is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// The image has no name, and nothing uses it.
     Dangling,
     /// No container uses the image.
     Unused,
-    /// Only images that go were built from this image.
+    /// All images that were built from this image are removed.
     Parent,
-    /// Only images that go have the layer.
+    /// All images that have the layer are removed.
     WithImage,
     /// No image, container or build has the layer.
     Unneeded,
@@ -93,7 +93,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// A name of it for programs, which does not change between versions.
+    /// A name for programs, which does not change between versions.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
@@ -136,19 +136,19 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Something that goes.
+/// Something that is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
     /// What.
     pub thing: Thing,
     /// Why.
     pub reason: Reason,
-    /// Bytes that the file system gets back when this goes after those before it in the plan: a file with several links is
-    /// counted where its last link goes, and not at all if one stays.
+    /// Bytes that the file system gets back when this is removed after the items before it in the plan. A file with
+    /// several links is counted where its last link is removed, and not at all if a link stays.
     pub bytes: u64,
     /// Where it is, below the data-root.
     pub paths: Vec<PathBuf>,
-    /// When an image was used last, as far as the store tells, in seconds since 1970.
+    /// When an image was used last, in seconds since 1970; `None` if the store does not tell.
     pub last_used: Option<i64>,
 }
 
@@ -170,40 +170,40 @@ pub enum StayCause {
     MayBeUsedBy(String),
     /// Images that stay were built from it.
     Children,
-    /// It has a name, and images with names were not asked for.
+    /// It has a name, and the policy does not remove images with names.
     Named,
-    /// It has a name or an id that is to be kept: by what.
+    /// It has a name or an id that is to be kept, by this pattern.
     Kept(String),
-    /// It has a label that is to be kept: by what.
+    /// It has this label, which is to be kept.
     Label(String),
-    /// The file of excludes has it.
+    /// A line of the file of excludes matches it.
     Excluded,
-    /// It is among the last of this repository.
+    /// It is among the newest images of this repository.
     AmongLast(String),
-    /// It was made too late.
+    /// It was made after the time that the policy names.
     TooNew,
-    /// It was used too late.
+    /// It was used after the time that the policy names.
     UsedRecently,
-    /// Enough goes without it.
+    /// The target is reached without removing it.
     EnoughGoes,
     /// It has a name that no reference can have.
     OddName(String),
     /// It changed so many seconds ago.
     Young(u64),
-    /// A directory stands on it that nobody claims and that changed lately.
+    /// This directory stands on it. Nobody claims the directory, but it changed a short time ago.
     BelowYoung(String),
     /// A layer or a container stands on it.
     Needed(StillAlive),
-    /// Who needs what cannot be told.
+    /// It cannot be told who needs what.
     Doubt(Doubt),
-    /// A layer that stays stands on this link, which leads to nothing.
+    /// A layer that stays stands on this link, although the link leads to nothing.
     WantedLink,
-    /// It is no directory, or its name is none that a layer's directory can have.
+    /// It is no directory, or it has a name that no layer's directory can have.
     NotOfDocker,
 }
 
 impl StayCause {
-    /// A name of it for programs, which does not change between versions.
+    /// A name for programs, which does not change between versions.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

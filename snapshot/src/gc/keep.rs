@@ -5,30 +5,31 @@ use std::collections::BTreeMap;
 use crate::ids::ImageId;
 use crate::reference::Reference;
 
-/// Fewer digits could be meant as a name.
+/// The beginning of an id needs this many digits; a shorter text is taken for a name.
 const SHORTEST_ID: usize = 4;
 
-/// A name with `*` for any characters and `?` for one, an image's id or its beginning, or a digest of a name.
+/// A pattern of images to keep: a name in which `*` stands for any characters and `?` for one, an image's id or its
+/// beginning, or the digest in a name.
 ///
-/// A name is compared as docker shows it, with and without its tag, and as it is written in full. `*` stands for `/`, too: a
-/// pattern that is understood too widely keeps too much, and never too little.
+/// A name is compared as docker shows it, with and without its tag, and as it is written in full. `*` also stands for
+/// `/`: a pattern that matches too many images only keeps too much.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// Takes any text.
+    /// Makes a pattern of any text.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(text.to_owned())
     }
 
-    /// As it was given.
+    /// The text that it was made of.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it means this image, which has these names.
+    /// Whether it matches this image, which has these names.
     #[must_use]
     pub fn matches(&self, id: ImageId, names: &[&str]) -> bool {
         let hex = self.0.strip_prefix("sha256:").unwrap_or(&self.0);
@@ -46,10 +47,10 @@ impl Pattern {
     }
 }
 
-/// Whether a pattern with `*` and `?` means the whole text. Its work is bounded by the product of both lengths.
+/// Whether a pattern with `*` and `?` matches the whole text. The work is at most the product of both lengths.
 fn is_match(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut pos) = (0, 0);
-    // Where the last star stands, and how much of the text it has taken.
+    // The position of the last star, and how much of the text has been matched up to there.
     let mut star: Option<(usize, usize)> = None;
     while pos < text.len() {
         match pattern.get(at) {
@@ -77,7 +78,7 @@ pub struct Label {
 }
 
 impl Label {
-    /// `KEY` or `KEY=VALUE`.
+    /// Reads `KEY` or `KEY=VALUE`.
     #[must_use]
     pub fn new(text: &str) -> Self {
         match text.split_once('=') {
@@ -86,7 +87,7 @@ impl Label {
         }
     }
 
-    /// Whether these labels have it.
+    /// Whether it is among these labels.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         labels.get(&self.key).is_some_and(|value| self.value.as_ref().is_none_or(|wanted| wanted == value))

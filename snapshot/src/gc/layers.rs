@@ -1,4 +1,4 @@
-//! Which layers nobody needs once images and mounts are gone.
+//! Which layers nobody needs once some images and mounts are removed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,11 +9,11 @@ use crate::ids::{ImageId, MountName};
 use crate::liveness::Doubt;
 use crate::view::View;
 
-/// Who needs each layer, as a count of images that have it, and whether anything else does.
+/// For each layer, how many images have it, and whether anything else needs it.
 #[derive(Debug)]
 pub(super) struct Layers<'v> {
     view: &'v View,
-    /// By the layer's number in the graph.
+    /// How many images have each layer, by the layer's number in the graph.
     images: Vec<u32>,
     pinned: Vec<bool>,
     gone: Vec<bool>,
@@ -22,7 +22,7 @@ pub(super) struct Layers<'v> {
 }
 
 impl<'v> Layers<'v> {
-    /// Counts. `going` are mounts that nobody uses.
+    /// Counts who needs each layer. `going` are mounts that will be removed, so they do not count.
     pub(super) fn new(view: &'v View, going: &HashSet<MountName>) -> Self {
         let catalog = &view.catalog;
         let length = catalog.graph().len();
@@ -42,7 +42,7 @@ impl<'v> Layers<'v> {
         mounts.filter_map(|mount| mount.parent).for_each(|parent| layers.pin(parent));
         match view.snapshots() {
             Ok(snapshots) => snapshots.chains().iter().for_each(|chain| layers.pin(*chain)),
-            // A doubt besides: nothing goes then.
+            // This error is also a doubt, with which nothing at all is removed.
             Err(_) => layers.pinned.fill(true),
         }
         for id in catalog.damaged_images.keys() {
@@ -54,7 +54,7 @@ impl<'v> Layers<'v> {
         layers
     }
 
-    /// What cannot be read and might need any layer.
+    /// The records that cannot be read and might need any layer.
     pub(super) fn doubts(view: &View) -> Vec<Doubt> {
         let catalog = &view.catalog;
         let images = catalog.damaged_images.iter().filter(|(id, _)| catalog.layers_of_damaged(**id).is_none());
@@ -67,7 +67,8 @@ impl<'v> Layers<'v> {
 
     fn numbers_of(&self, image: &Image) -> Vec<u32> {
         let graph = self.view.catalog.graph();
-        // By the records of the layers, as far as they go, and by the config: both may say something that the other does not.
+        // Count the layers by their records, as far as these can be read, and by the image's config: either may name a
+        // layer that the other does not.
         let mut numbers: Vec<u32> = image.chain.iter().filter_map(|chain| graph.number(*chain)).collect();
         let mut next = image.chain.last().and_then(|top| graph.number(*top));
         while let Some(number) = next {
@@ -79,7 +80,7 @@ impl<'v> Layers<'v> {
         numbers
     }
 
-    /// Somebody else needs a layer, and so all below it.
+    /// Notes that something other than an image needs a layer, and so all layers below it.
     pub(super) fn pin(&mut self, chain: ChainId) {
         let graph = self.view.catalog.graph();
         let mut next = graph.number(chain);
@@ -89,7 +90,7 @@ impl<'v> Layers<'v> {
         }
     }
 
-    /// Layers that nobody needs now, children before parents.
+    /// The layers that nobody needs now, children before parents.
     pub(super) fn unneeded(&self) -> Vec<ChainId> {
         let free = (0_u32..).zip(&self.images).filter(|(number, images)| **images == 0 && self.is_free(*number));
         self.sorted(free.map(|(number, _)| number).collect())
@@ -99,7 +100,7 @@ impl<'v> Layers<'v> {
         !self.pinned[number as usize] && !self.gone[number as usize]
     }
 
-    /// Takes an image away. Returns the layers that nobody needs any more, children before parents.
+    /// Notes that an image is removed. Returns the layers that nobody needs any more, children before parents.
     pub(super) fn remove(&mut self, image: &Image) -> Vec<ChainId> {
         let mut free = Vec::new();
         for number in self.numbers_of(image) {
@@ -119,13 +120,13 @@ impl<'v> Layers<'v> {
         self.with.get(&chain).copied()
     }
 
-    /// These layers, children before parents.
+    /// Sorts these layers, children before parents.
     pub(super) fn children_first(&self, chains: &HashSet<ChainId>) -> Vec<ChainId> {
         let graph = self.view.catalog.graph();
         self.sorted(chains.iter().filter_map(|chain| graph.number(*chain)).collect())
     }
 
-    /// Children before parents.
+    /// Sorts layers, children before parents.
     fn sorted(&self, numbers: Vec<u32>) -> Vec<ChainId> {
         let graph = self.view.catalog.graph();
         let depth = |number: u32| std::iter::successors(Some(number), |number| graph.parent(*number)).count();

@@ -1,7 +1,8 @@
-//! The bytes that the file system gets back.
+//! Measures the bytes that the file system gets back.
 //!
-//! An inode goes with its last link. So an inode that has links where nothing goes frees nothing, and one whose links all go is
-//! counted where the last of them does. Nothing but what goes has to be read for that: an inode says how many links it has.
+//! An inode is freed with its last link. So an inode with a link that stays frees nothing, and an inode whose links are
+//! all removed is counted where the last of them is. For that, only what is removed has to be read: an inode says how
+//! many links it has.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ pub(super) struct Measured {
 struct Linked {
     /// Links seen.
     seen: u64,
-    /// Links that there are.
+    /// Links that the inode has in all.
     links: u64,
     bytes: u64,
 }
@@ -67,12 +68,12 @@ impl Measured {
     }
 }
 
-/// What went before, for inodes with several links.
+/// For inodes with several links, how many links were removed with the things before.
 #[derive(Debug, Default)]
 pub(super) struct Freed(HashMap<Inode, u64>);
 
 impl Freed {
-    /// The bytes that go with a thing, after those that went before.
+    /// The bytes that are freed with a thing, when it is removed after those added before.
     pub(super) fn add(&mut self, measured: &Measured) -> u64 {
         let mut freed = measured.alone;
         for (inode, linked) in &measured.linked {
@@ -87,7 +88,7 @@ impl Freed {
 }
 
 impl Freed {
-    /// What things take up in all, whoever else has links to their files.
+    /// The bytes that things take up together, even if their files have links elsewhere.
     pub(super) fn total(measured: &[Measured]) -> u64 {
         let mut linked = HashMap::new();
         let mut alone = 0_u64;
@@ -99,7 +100,8 @@ impl Freed {
     }
 }
 
-/// What is found below a directory. Directories have several links, but no name of theirs can be elsewhere.
+/// Collects what is below a directory. A directory has several links as well, but none of them can be elsewhere, so
+/// only other files need care.
 #[derive(Debug, Default)]
 struct Finder(Measured);
 
@@ -109,7 +111,7 @@ impl Visit for Finder {
     }
 }
 
-/// Measures things, each of which is at several paths below the root. What is not there takes up nothing.
+/// Measures things. Each is given by its paths below the root; a path that does not exist takes up nothing.
 pub(super) fn measure(root: &Dir, things: &[Vec<PathBuf>]) -> Vec<Measured> {
     parallel::map(things, |paths| {
         let mut measured = Measured::default();
@@ -137,7 +139,7 @@ fn measure_path(root: &Dir, path: &Path) -> Result<Measured, StoreError> {
     let all = BucketChoice { bucket: 0, ask_below: false };
     let (walked, finders) = walk::walk(&dir, 1, &|_, _| all, Finder::default)?;
     finders.into_iter().for_each(|finder| measured.join(finder.0));
-    // What the walk has counted besides are directories.
+    // The rest of what the walk has counted are directories.
     let total: u64 = walked.buckets.iter().map(|usage| usage.allocated).sum();
     let files = measured.alone + measured.linked.values().map(|linked| linked.bytes).sum::<u64>();
     measured.alone += total.saturating_sub(files);
@@ -145,7 +147,8 @@ fn measure_path(root: &Dir, path: &Path) -> Result<Measured, StoreError> {
     Ok(measured)
 }
 
-/// Whether files on this file system may have blocks in common that nobody can see: then what goes frees at most what it takes up.
+/// Whether files on this file system may share blocks without any link between them. Then removing files frees at most
+/// what they take up, and perhaps less.
 pub(super) fn may_share_blocks(dir: &Dir) -> bool {
     /// btrfs, xfs, bcachefs, overlayfs over either, ocfs2, zfs (statfs(2), and the kernel's `magic.h`).
     const SHARING: [i64; 6] = [0x9123_683e, 0x5846_5342, 0xca45_1a4e, 0x794c_7630, 0x7461_636f, 0x2fc1_2fc1];

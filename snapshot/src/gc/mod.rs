@@ -1,22 +1,22 @@
-//! What may go from a store, and why: a plan, made from one [view](crate::view::View), for whoever deletes.
+//! Garbage collection: plans what may be removed from a store, and why, from one [view](crate::view::View).
 //!
 //! ```text
-//! policy.rs      what is wanted: which images, how old, how much is to be free
-//! keep.rs        what must stay: names, ids, labels;  exclude.rs: docker-gc's file of what it must not remove
-//! images.rs      which images go by the policy, least recently used first
+//! policy.rs      what the user wants: which images, how old, how much is to be free
+//! keep.rs        what must stay: names, ids, labels;  exclude.rs: docker-gc's file of images that must stay
+//! images.rs      which images the policy removes, least recently used first
 //! layers.rs      which layers nobody needs then
 //! remains.rs     what is left of things that are gone
 //! measure.rs     the bytes that the file system gets back
 //! item.rs        the plan's entries, and those that stay
-//! plan.rs        all of it together, and the edits that carry it out;  planner.rs: how it is made;  trial.rs: what is freed so far
+//! plan.rs        the plan, and the edits that carry it out;  planner.rs: how it is made;  trial.rs: what is freed so far
 //! ```
 //!
 //! A plan is data: a dry run prints it, a real run adds its [edits](Plan::edits) to a [transaction](crate::edit::Transaction),
-//! which looks once more at each thing before it goes.
+//! which looks once more at each thing before it removes it.
 //!
-//! Invariant: while any owner's records cannot be read, nothing goes. Invariant: nothing goes that [`crate::liveness`] does not
-//! call dead. Invariant: the bytes of a plan's items add up to what the file system gets back, where it does not share blocks
-//! between files behind our back ([`Plan::may_share_blocks`]).
+//! Invariant: while any owner's records cannot be read, nothing is removed. Invariant: nothing is removed that
+//! [`crate::liveness`] does not call dead. Invariant: the bytes of a plan's items add up to what the file system gets
+//! back, unless files share blocks there ([`Plan::may_share_blocks`]).
 
 mod exclude;
 mod images;

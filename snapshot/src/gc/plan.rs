@@ -1,4 +1,4 @@
-//! All that goes by a policy, in the order in which it does, and all that stays.
+//! A plan: everything that a policy removes, in order, and everything that stays.
 
 use std::path::Path;
 
@@ -12,26 +12,26 @@ use crate::liveness::Doubt;
 use crate::reference::Reference;
 use crate::view::View;
 
-/// What goes and what stays, at one moment.
+/// What is removed and what stays, as of one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// What goes, in this order.
+    /// What is removed, in this order.
     pub items: Vec<Item>,
     /// What was looked at and stays.
     pub spared: Vec<Spared>,
-    /// Why it cannot be told who needs what: while there is such a reason, nothing goes.
+    /// Why it cannot be told who needs what. If there is any such reason, nothing is removed.
     pub doubts: Vec<Doubt>,
-    /// What the policy wanted to be free, and what that comes to.
+    /// How much the policy's target asks to be freed, and how much the plan frees; `None` without a target.
     pub goal: Option<Goal>,
-    /// Whether files may have blocks in common on this file system, so that less may be freed than the plan says.
+    /// Whether files may share blocks on this file system, so that less may be freed than the plan says.
     pub may_share_blocks: bool,
-    /// Entries that could not be read when they were measured: they count as nothing.
+    /// How many entries could not be read when they were measured; they count as 0 bytes.
     pub unread: u64,
-    /// Patterns to keep that mean no image: a misspelt one keeps nothing.
+    /// Patterns to keep that match no image, which may be misspelt.
     pub unused_patterns: Vec<String>,
 }
 
-/// What a target comes to, in bytes.
+/// A target, and how far the plan reaches it, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Goal {
     /// What is to be freed.
@@ -52,7 +52,7 @@ impl Plan {
     /// Makes a plan from a view that was read with [`Needs::LIVENESS`](crate::view::Needs::LIVENESS) or more. Nothing is written.
     ///
     /// # Errors
-    /// [`StoreError::Io`] where something cannot be listed. What cannot be read of single things keeps them.
+    /// [`StoreError::Io`] where a directory cannot be listed. A single thing that cannot be read is kept.
     pub fn make(view: &View, policy: &Policy) -> Result<Self, StoreError> {
         Planner::new(view, policy).plan()
     }
@@ -78,7 +78,8 @@ impl Plan {
                 Thing::Remains(remains) => edits.push(Edit::Clear { remains: remains.clone() }),
                 Thing::Change(_) | Thing::Odd(_) => {}
             }
-            // A layer has one short name; others that lead to its directory lead to nothing afterwards.
+            // The driver removes a layer's own short name. Other short names that lead to its directory lead to nothing
+            // afterwards, so they are cleared as links.
             let links = item.paths.iter().filter_map(|path| link_name(path));
             edits.extend(links.map(|name| Edit::Clear { remains: Remains::Link(name) }));
         }
@@ -86,7 +87,7 @@ impl Plan {
     }
 }
 
-/// The short name that a path of an item is.
+/// The short name whose link is at this path; `None` if the path is no link's.
 fn link_name(path: &Path) -> Option<String> {
     let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
     let [driver, links, name] = parts.as_slice() else { return None };

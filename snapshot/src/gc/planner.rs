@@ -1,4 +1,4 @@
-//! How a plan is made: what goes first, what follows from it, and the bytes of all of it.
+//! Makes a plan: chooses what is removed, adds what follows from that, and measures all of it.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ pub(super) struct Planner<'v> {
     policy: &'v Policy,
     plan: Plan,
     freed: Freed,
-    /// Short names by the entry they lead to.
+    /// The short names that lead to each entry.
     links: HashMap<&'v str, Vec<&'v str>>,
 }
 
@@ -61,7 +61,8 @@ impl<'v> Planner<'v> {
                 layers.pin(layer.chain_id);
             }
         }
-        // Layers that no image has anyway; young ones keep what they stand on.
+        // Layers that nobody needs even before an image is removed. One that is too young stays, and so do the layers
+        // below it.
         for chain in layers.unneeded() {
             if let Some(young) = self.age_of_layer(chain, ages)? {
                 layers.pin(chain);
@@ -75,7 +76,7 @@ impl<'v> Planner<'v> {
         for (id, cause) in spared {
             self.spare(self.image_thing(id), cause);
         }
-        // First what goes anyway: images without a name, or all of them where there is no target.
+        // First the images that are removed in any case: those without a name, or all candidates if there is no target.
         let is_first = |candidate: &&Candidate| self.policy.target.is_none() || candidate.reason != Reason::Unused;
         let (first, later): (Vec<&Candidate>, Vec<&Candidate>) = candidates.iter().partition(is_first);
         let mut chosen = Vec::new();
@@ -85,7 +86,7 @@ impl<'v> Planner<'v> {
             None => None,
         };
         if let Some(wanted) = goal {
-            // What goes without these is measured as it would be at the end.
+            // Measure what is freed even without further images, as it will be at the end.
             let mut trial = Trial::new(&self, &departure, &found, &named, &young)?;
             trial.add(&self, &chosen, &layers.children_first(&departure.layers));
             let mut waiting: Vec<&Candidate> = later.clone();
@@ -94,7 +95,7 @@ impl<'v> Planner<'v> {
                 let candidate = waiting.remove(at);
                 let before = chosen.len();
                 let mut new_layers = choose(view, &[candidate], &mut images, &mut layers, &mut departure, &mut chosen);
-                // Images that this one was built from, and that have no name, are left without a use.
+                // Once this image is removed, images without a name from which it was built may have no use left.
                 if view.catalog.images.get(&candidate.id).is_some_and(|image| image.parent.is_some()) {
                     let more = choose(view, &first, &mut images, &mut layers, &mut departure, &mut chosen);
                     new_layers.extend(more);
@@ -126,7 +127,7 @@ impl<'v> Planner<'v> {
         Ok(self.plan)
     }
 
-    /// Everything stays: it cannot be told who needs what.
+    /// The plan that removes nothing, because it cannot be told who needs what.
     fn nothing_goes(mut self, found: Found, images: &Images<'_>) -> Result<Plan, StoreError> {
         let doubt = StayCause::Doubt(self.plan.doubts[0].clone());
         let (candidates, spared) = images.candidates();
@@ -182,7 +183,7 @@ impl<'v> Planner<'v> {
         }
     }
 
-    /// Bytes that are to be freed.
+    /// The bytes that are to be freed to reach a target.
     fn goal(&self, target: Target) -> Result<u64, StoreError> {
         let Some(home) = &self.view.root.home else { return Ok(0) };
         match target {
@@ -219,7 +220,7 @@ impl<'v> Planner<'v> {
         paths
     }
 
-    /// A directory of the home, and the short names that lead to it.
+    /// The paths of a directory of the driver's home and of the short names that lead to it.
     fn paths_of_directory(&self, id: &CacheId) -> Vec<PathBuf> {
         let driver = &self.view.root.driver_name;
         let links = self.links.get(id.as_str()).into_iter().flatten();
@@ -227,7 +228,7 @@ impl<'v> Planner<'v> {
         std::iter::once(Remains::Directory(id.clone()).place(driver)).chain(links).collect()
     }
 
-    /// Where a thing is that goes. A directory that somebody else needs stays.
+    /// The paths of a thing that is removed, without those of a directory that somebody else needs.
     pub(super) fn paths(&self, thing: &Thing, gone: &OnceGone<'_>) -> Result<Vec<PathBuf>, StoreError> {
         let driver = &self.view.root.driver_name;
         let dead = |ids: Vec<CacheId>| ids.into_iter().filter(|id| gone.dead(id).is_ok()).collect::<Vec<_>>();
@@ -267,7 +268,7 @@ impl<'v> Planner<'v> {
         })
     }
 
-    /// Puts everything in the order in which it goes, and measures it.
+    /// Puts everything into the order of its removal, and measures it.
     fn collect(
         &mut self,
         chosen: &[Candidate],
@@ -285,7 +286,7 @@ impl<'v> Planner<'v> {
             things.push((self.layer_thing(chain, with), reason));
         }
         things.extend(found.going);
-        // Two records may name one directory: it is counted once.
+        // Two records may name the same directory, which is counted once.
         let mut seen = HashSet::new();
         let mut paths = Vec::with_capacity(things.len());
         for (thing, _) in &things {
@@ -307,7 +308,7 @@ impl<'v> Planner<'v> {
     }
 }
 
-/// Everything that cannot be read and might need something.
+/// Every record that cannot be read and might need something.
 fn doubts(view: &View, departure: &Departure) -> Vec<Doubt> {
     let mut doubts = Vec::new();
     if let Some(cause) = &view.catalog.damaged_references {
@@ -321,14 +322,14 @@ fn doubts(view: &View, departure: &Departure) -> Vec<Doubt> {
     doubts
 }
 
-/// The directories of layers and mounts that go.
+/// The directories of layers and mounts that are removed.
 pub(super) fn directories_of(view: &View, departure: &Departure) -> HashSet<CacheId> {
     let layers = departure.layers.iter().filter_map(|chain| Some(view.catalog.layer(*chain)?.cache_id.clone()));
     let mounts = view.catalog.mounts.iter().filter(|mount| departure.mounts.contains(&mount.name));
     layers.chain(mounts.flat_map(crate::schema::mount::directories)).collect()
 }
 
-/// The names of directories that go.
+/// The names of directories that are removed.
 fn going_directories(found: &Found, gone: &OnceGone<'_>, named: &HashSet<CacheId>) -> HashSet<String> {
     let named = named.iter().filter(|id| gone.dead(id).is_ok()).map(ToString::to_string);
     let orphans = found.going.iter().filter_map(|(thing, _)| match thing {
@@ -338,8 +339,8 @@ fn going_directories(found: &Found, gone: &OnceGone<'_>, named: &HashSet<CacheId
     named.chain(orphans).collect()
 }
 
-/// Takes those of the candidates that nothing is built on any more, and then those that are left without children by that. Returns
-/// the layers that nobody needs any more.
+/// Removes the candidates that no image is built on any more, then those that lose their last child by that, and so on.
+/// Returns the layers that nobody needs any more.
 fn choose(
     view: &View,
     candidates: &[&Candidate],

@@ -1,4 +1,4 @@
-//! What somebody wants to go.
+//! The policy: what the user wants to be removed.
 
 use std::time::Duration;
 
@@ -7,37 +7,38 @@ use jiff::Timestamp;
 use super::exclude::Excludes;
 use super::keep::{Label, Pattern};
 
-/// Directories and files that changed later than so long ago stay, unless asked otherwise: somebody may be at work whom we do not
-/// know. docker-gc has the same time.
+/// By default, directories and files that changed less than this time ago stay, since an unknown program may still be
+/// using them. docker-gc uses the same time.
 pub const DEFAULT_MIN_AGE: Duration = Duration::from_secs(3600);
 
-/// Which images go, and how old remains must be. Remains go whatever the rest says.
+/// Which images are removed, and how old remains must be. Remains are removed whatever the policy says about images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// The moment at which ages are counted.
+    /// The moment from which ages are counted.
     pub now: Timestamp,
-    /// Images with a name go, too, if no container uses them. Otherwise only those without one.
+    /// Whether images with a name are removed as well, if no container uses them. Otherwise only images without a name
+    /// are.
     pub named: bool,
-    /// Only images that were made before.
+    /// Only images that were made before this time are removed.
     pub created_before: Option<Timestamp>,
-    /// Only images that were used last before.
+    /// Only images that were last used before this time are removed.
     pub unused_since: Option<Timestamp>,
     /// Images of these names or ids stay.
     pub keep: Vec<Pattern>,
     /// Images with one of these labels stay.
     pub keep_labels: Vec<Label>,
-    /// Images that these lines mean stay.
+    /// Images that these lines match stay.
     pub excludes: Excludes,
-    /// The newest images of each repository stay, as many as this.
+    /// This many of the newest images of each repository stay.
     pub keep_last: Option<usize>,
-    /// Only as many images with a name go as this needs, the least recently used first.
+    /// Images with a name are removed, the least recently used first, only until this target is reached.
     pub target: Option<Target>,
     /// How old remains must be.
     pub min_age: Duration,
 }
 
 impl Policy {
-    /// Images without a name, and remains of the usual age.
+    /// The policy that removes images without a name, and remains of the default age.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         Self {
@@ -58,18 +59,18 @@ impl Policy {
 /// How much is to be free, or how much images may take up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// So much of the file system of the layers is to be free, if less than `unless` is free now.
+    /// If less than `unless` is free now on the file system of the layers, `wanted` is to be free there.
     Free {
-        /// What is to be free in the end.
+        /// How much is to be free in the end.
         wanted: Amount,
-        /// If at least so much is free, no image goes.
+        /// If at least this much is free, no image is removed for the target.
         unless: Amount,
     },
-    /// Images and their layers may take up so many bytes.
+    /// Images and their layers may take up this many bytes.
     Size(u64),
 }
 
-/// So many bytes, or a part of the whole.
+/// A number of bytes, or a part of the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Amount {
     /// Bytes.
@@ -79,12 +80,12 @@ pub enum Amount {
 }
 
 impl Amount {
-    /// In bytes, of a whole of so many.
+    /// The amount in bytes; `whole` is the size of the whole.
     #[must_use]
     pub fn of(self, whole: u64) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes,
-            // Rounded up: no less is asked for than was said.
+            // Rounded up, so that never less is asked for than the user said.
             Self::PerMille(part) => {
                 (u128::from(whole) * u128::from(part)).div_ceil(1000).try_into().unwrap_or(u64::MAX)
             }

@@ -1,4 +1,4 @@
-//! What is left in a store of things that are gone.
+//! Finds remains: what is left in a store of things that are gone.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,7 +17,7 @@ use crate::schema::layer::LayerStore;
 use crate::schema::{distribution, mount};
 use crate::view::View;
 
-/// How old something is.
+/// Tells whether something is too young to be removed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ages {
     now: i64,
@@ -29,16 +29,18 @@ impl Ages {
         Self { now: policy.now.as_second(), min_age: policy.min_age.as_secs() }
     }
 
-    /// Why something stays that changed then, in whatever way: that time cannot be set.
+    /// Why something with this `stat` stays, if it is too young. The time of its last change of any kind counts
+    /// (`ctime`), which no program can set.
     fn of_stat(self, stat: &Stat) -> Option<StayCause> {
         #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the types differ between platforms")]
         let changed = stat.st_ctime as i64;
-        // A time to come is as young as can be.
+        // A time in the future has an age of 0.
         let age = u64::try_from(self.now.saturating_sub(changed)).unwrap_or(0);
         (age < self.min_age).then_some(StayCause::Young(age))
     }
 
-    /// The same of an entry of a directory, and of what is directly in it. What is not there is as old as can be.
+    /// Why an entry of a directory stays, if it or anything directly in it is too young. An entry that does not exist
+    /// is old enough.
     pub(super) fn of_entry(self, dir: &Dir, name: &str) -> Result<Option<StayCause>, StoreError> {
         let Some(stat) = dir.stat(name)? else { return Ok(None) };
         let own = self.of_stat(&stat);
@@ -72,7 +74,7 @@ impl Found {
     }
 }
 
-/// Mounts that nobody uses, and those that may be used or are too young.
+/// Finds the mounts that nobody uses. Those that may be in use or are too young are added to the spared ones.
 pub(super) fn mounts(view: &View, ages: Ages, found: &mut Found) -> Result<HashSet<MountName>, StoreError> {
     let names = view.catalog.mounts.iter().map(|mount| &mount.name);
     let orphans = orphan_mounts::find(&view.root.dir, names, view.snapshots())?;
@@ -114,7 +116,7 @@ pub(super) fn mounts(view: &View, ages: Ages, found: &mut Found) -> Result<HashS
     Ok(going)
 }
 
-/// Removals and registrations that were begun and not finished, with the directories that they name.
+/// Finds removals and registrations that were begun and not finished, with the directories that they name.
 pub(super) fn begun(
     view: &View,
     ages: Ages,
@@ -154,11 +156,12 @@ pub(super) fn begun(
     Ok((removals, directories))
 }
 
-/// Directories that nobody claims and that are too young to go, with those that they stand on: whoever makes them needs these.
+/// Directories that nobody claims and that are too young to be removed, and the directories that they stand on, which
+/// the unknown program that made them needs.
 #[derive(Debug, Default)]
 pub(super) struct YoungDirectories {
     young: HashMap<String, StayCause>,
-    /// By what stands on it.
+    /// For each directory that must stay, a young one that stands on it.
     below: HashMap<String, String>,
 }
 
@@ -166,7 +169,7 @@ impl YoungDirectories {
     pub(super) fn find(view: &View, ages: Ages, found: &Found) -> Result<Self, StoreError> {
         let mut all = Self::default();
         let Some(home) = &view.root.home else { return Ok(all) };
-        // The directory of a registration that stays is as young.
+        // The directory of a registration that is too young counts as too young as well.
         let registrations: HashMap<&str, &StayCause> = found.spared.iter().filter_map(registration).collect();
         let unclaimed = |entry: &&(&str, &OwnedEntry)| entry.1.kind == EntryKind::Layer && entry.1.claims.is_empty();
         for (name, entry) in view.liveness.entries().filter(|entry| unclaimed(&entry)) {
@@ -183,7 +186,7 @@ impl YoungDirectories {
         Ok(all)
     }
 
-    /// Why a directory stays for the sake of young ones.
+    /// Why a directory stays because of young ones; `None` if it need not.
     pub(super) fn stays(&self, name: &str) -> Option<StayCause> {
         let young = self.young.get(name).cloned();
         young.or_else(|| self.below.get(name).map(|above| StayCause::BelowYoung(above.clone())))
@@ -197,7 +200,8 @@ fn registration((thing, cause): &(Thing, StayCause)) -> Option<(&str, &StayCause
     }
 }
 
-/// Directories that nobody claims. `named` are those that other remains name, or layers that go: they go with them.
+/// Finds directories that nobody claims. `named` are directories named by other remains or by layers that are removed;
+/// they are removed with those.
 pub(super) fn directories(
     view: &View,
     young: &YoungDirectories,
@@ -225,7 +229,7 @@ pub(super) fn directories(
         }
         match gone.dead(&id) {
             Ok(_) => found.decide(Remains::Directory(id), Reason::Orphan, young.stays(name)),
-            // What is claimed, and not just looks so, is nothing to speak of.
+            // A directory with a claim is in normal use, so it is not reported.
             Err(_) if is_claimed => {}
             Err(reason) => found.decide(Remains::Directory(id), Reason::Orphan, Some(StayCause::Needed(reason))),
         }
@@ -233,7 +237,7 @@ pub(super) fn directories(
     Ok(())
 }
 
-/// Short names that lead to nothing, and nothing that stays stands on them.
+/// Finds short names that lead to nothing and that nothing which stays stands on.
 pub(super) fn links(view: &View, stays: &dyn Fn(&str) -> bool, found: &mut Found) -> Result<(), StoreError> {
     let staying = view.liveness.entries().filter(|(name, _)| stays(name));
     let wanted: HashSet<&str> = staying.flat_map(|(_, entry)| &entry.missing_links).map(String::as_str).collect();
@@ -253,12 +257,13 @@ pub(super) fn links(view: &View, stays: &dyn Fn(&str) -> bool, found: &mut Found
     Ok(())
 }
 
-/// What Docker noted of images and layers that are gone. `layers` are those that stay; `None` if that is not known.
+/// Finds metadata of images and cached facts about layers that are gone. `layers` are the layers that stay; `None` if
+/// they are not known.
 pub(super) fn notes(view: &View, layers: Option<&HashSet<DiffId>>, found: &mut Found) -> Result<(), StoreError> {
     let Some(images_dir) = &view.root.images_dir else { return Ok(()) };
     if let Some(images) = view.root.images()? {
         let stored: HashSet<_> = images.list()?.into_iter().collect();
-        // A name may bring the image back: then what was noted of it counts again.
+        // While a name points to the image, the image may come back, and then its metadata counts again.
         let named: HashSet<_> = view.catalog.references.iter().map(|(_, id)| id).collect();
         let mut noted = images.noted()?;
         noted.retain(|id| !stored.contains(id) && !named.contains(id));
@@ -274,7 +279,7 @@ pub(super) fn notes(view: &View, layers: Option<&HashSet<DiffId>>, found: &mut F
     let mut blobs = distribution::blobs(images_dir)?;
     blobs.sort();
     for blob in blobs {
-        // One that does not tell its layer may be of any.
+        // A file that does not tell its layer may belong to any layer, so it stays.
         if let Ok(Some(id)) = distribution::diff_id_of(images_dir, blob)
             && !layers.contains(&id)
         {
@@ -284,7 +289,7 @@ pub(super) fn notes(view: &View, layers: Option<&HashSet<DiffId>>, found: &mut F
     Ok(())
 }
 
-/// Files that were to replace others.
+/// Finds temporary files that were to replace others.
 pub(super) fn temporaries(view: &View, ages: Ages, found: &mut Found) -> Result<(), StoreError> {
     let Some(images_dir) = &view.root.images_dir else { return Ok(()) };
     for place in TemporaryPlace::ALL {

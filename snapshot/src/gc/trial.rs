@@ -1,4 +1,4 @@
-//! What would be freed so far, while images are chosen for a target.
+//! Measures what would be freed so far, while images are chosen to reach a target.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    /// With the remains, which go anyway.
+    /// Begins with the remains, which are removed in any case.
     pub(super) fn new(
         planner: &Planner<'_>,
         departure: &Departure,
@@ -49,7 +49,7 @@ impl Trial {
         self.bytes += measured.iter().map(|one| self.freed.add(one)).sum::<u64>();
     }
 
-    /// Images and layers besides.
+    /// Adds images and layers.
     pub(super) fn add(&mut self, planner: &Planner<'_>, images: &[Candidate], layers: &[ChainId]) {
         let mut paths: Vec<Vec<PathBuf>> = images.iter().map(|image| planner.paths_of_image(image.id)).collect();
         let records = layers.iter().filter_map(|chain| planner.view.catalog.layer(*chain));

@@ -1,4 +1,4 @@
-//! Containers, their mounts and writable layers, and volumes.
+//! Checks containers, their mounts and writable layers, and volumes.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The directories of a container that has lost its mount.
+/// The directories found for a container that has lost its mount.
 struct Adopted {
     container: ContainerId,
     mount_id: String,
@@ -86,7 +86,8 @@ fn adopt(findings: &Findings<'_>) -> Vec<Adopted> {
     adopted
 }
 
-/// A container that dockerd would not show. Where that is for what it stands on, that is the cause.
+/// Adds the finding for a container that dockerd would not show. If the reason is damage of what the container stands
+/// on, the container is only added to those whom that damage affects.
 fn damaged(findings: &mut Findings<'_>, container: &Container, damage: &ContainerDamage, adopted: &[Adopted]) {
     let affected = Affected::container(&container.id);
     let known = match damage {
@@ -96,7 +97,7 @@ fn damaged(findings: &mut Findings<'_>, container: &Container, damage: &Containe
         ContainerDamage::LayerBelow(UnusableLayer::Damaged { layer, cause }) => {
             join_cause(findings, *layer, cause, &affected)
         }
-        // Told with the mount.
+        // The finding about the mount tells this.
         ContainerDamage::MountInvalid { .. } => true,
         _ => false,
     };
@@ -116,7 +117,7 @@ fn damaged(findings: &mut Findings<'_>, container: &Container, damage: &Containe
         _ => None,
     };
     let severity = match damage {
-        // Another driver's container, or another system's: dockerd passes over it, and that is meant.
+        // A container of another driver or another operating system: dockerd ignores it on purpose.
         ContainerDamage::OtherDriver { .. } | ContainerDamage::OtherSystem { .. } => Severity::Note,
         _ => Severity::Damage,
     };
@@ -156,7 +157,7 @@ fn check_mount(findings: &mut Findings<'_>, mount: &MountRecord) {
         let repair = restore(mount, INIT_ID, format!("{id}-init"));
         findings.add(Severity::Damage, place.clone(), Cause::MountInitMissing, affected.clone(), repair);
     }
-    // One that cannot be loaded for another reason has that said.
+    // A container that cannot be loaded for another reason has a finding for that reason already.
     if container.damage.is_none() {
         writable_layer(findings, mount, top, &place, &affected);
     }
@@ -166,7 +167,8 @@ fn restore(mount: &MountRecord, file: &'static str, value: String) -> Option<Rep
     Some(Repair::RestoreMountFile { mount: mount.name.clone(), file, value })
 }
 
-/// What would mend a file of a mount: the other files, the driver's home and the container tell.
+/// The repair of a file of a mount. Its right content follows from the other files, the driver's home and the
+/// container.
 fn restored(
     findings: &Findings<'_>,
     mount: &MountRecord,
@@ -189,7 +191,7 @@ fn image_top(findings: &Findings<'_>, container: &Container) -> Option<ChainId> 
     findings.catalog().images.get(&container.image?)?.chain.last().copied()
 }
 
-/// The directories that a container writes to, and that of its init files.
+/// Checks the directory that a container writes to, and the directory of its init files.
 fn writable_layer(
     findings: &mut Findings<'_>,
     mount: &MountRecord,
@@ -202,7 +204,7 @@ fn writable_layer(
     let top = mount.parent.or(image_top);
     let chain: Vec<CacheId> =
         top.into_iter().flat_map(|top| catalog.chain(top)).map(|layer| layer.cache_id.clone()).collect();
-    // One without `init-id` may have one all the same.
+    // Without the file `init-id`, the directory of init files may exist all the same, under the usual name.
     let by_name: Option<CacheId> = format!("{id}-init").parse().ok();
     let by_name = by_name.filter(|init| findings.view.liveness.entry(init.as_str()).is_some());
     let init = mount.init_id.clone().or(by_name);
@@ -227,7 +229,7 @@ fn writable_layer(
         let layers: Vec<ChainId> = top.map_or_else(Vec::new, |top| findings.standing.chain(top));
         let below_known = follows(&damage)
             && (layers.into_iter().any(|layer| findings.join(&Place::Layer(layer), affected))
-                // Of the two directories the lower one is the cause.
+                // If both directories are damaged, the lower one is the cause.
                 || findings.is_damaged(place));
         let unsure = disagrees(&damage) && (mount.parent.is_none() || top.is_some_and(|top| findings.is_misnamed(top)));
         if below_known || unsure || init_is_gone(&damage, &directory, id) {
@@ -238,7 +240,8 @@ fn writable_layer(
     }
 }
 
-/// Whether it is the writable layer that only says that its init layer is not there: that one says it itself.
+/// Whether the damage of the writable layer is only that its init layer is missing: then the init layer has the
+/// finding.
 fn init_is_gone(damage: &LayerDamage, directory: &CacheId, mount_id: &CacheId) -> bool {
     directory == mount_id && follows(damage)
 }

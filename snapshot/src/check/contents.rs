@@ -1,4 +1,4 @@
-//! The files of layers, each layer against its journal and its diff id.
+//! Checks the files of layers against each layer's journal and diff id.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::BufReader;
@@ -22,31 +22,31 @@ use crate::ids::ImageId;
 use crate::schema::layer::{LayerRecord, LayerStore};
 use crate::view::View;
 
-/// Faults of one layer that are told; of more only the number is.
+/// How many faults of one layer are reported one by one; of further faults only the number is.
 const MOST_FAULTS: usize = 1000;
 
-/// Is told how far reading has come, from any thread.
+/// Is told about the progress of reading, from any thread.
 pub trait ReadObserver: Sync {
-    /// A layer is begun.
+    /// The reading of a layer begins.
     fn begin(&self, layer: &LayerRecord);
 
-    /// So many bytes more of its tar have been made.
+    /// This many further bytes of the layer's tar have been reproduced.
     fn advance(&self, layer: &LayerRecord, bytes: u64);
 
-    /// A layer is done.
+    /// The reading of a layer ends.
     fn end(&self, layer: &LayerRecord);
 }
 
 /// How the files of layers are to be read.
 #[derive(Clone, Copy)]
 pub struct Reading<'r> {
-    /// Layers that are read at once.
+    /// How many layers are read at the same time.
     pub threads: NonZeroUsize,
     /// Only the layers of these images; `None` for all layers.
     pub images: Option<&'r [ImageId]>,
-    /// Is told how far it has come.
+    /// Is told about the progress.
     pub observer: &'r dyn ReadObserver,
-    /// Becomes true when reading is to stop.
+    /// Set to true from outside when reading is to stop.
     pub interrupted: &'r AtomicBool,
 }
 
@@ -114,8 +114,8 @@ pub fn contents(view: &View, report: &mut Report, reading: &Reading<'_>) -> Resu
     Ok((!interrupted).then_some(so_far))
 }
 
-/// The layers to be read, the largest first: so no thread begins with a large one when the others are done. Where the records
-/// say already that there is nothing to compare, nothing is read.
+/// The layers to be read, the largest first, so that no thread begins a large one when the others are almost done.
+/// Layers are left out whose records already say that there is nothing to compare.
 fn wanted<'v>(view: &'v View, report: &Report, images: Option<&[ImageId]>) -> Vec<&'v LayerRecord> {
     let told = |finding: &&Finding| {
         matches!(finding.repair, Some(Repair::RebuildJournal { .. } | Repair::ReextractLayer { .. }))
@@ -136,8 +136,8 @@ fn wanted<'v>(view: &'v View, report: &Report, images: Option<&[ImageId]>) -> Ve
     layers
 }
 
-/// Whether files have the owners that layers say: where a daemon maps users, or where a user who is not root has written, they
-/// have others.
+/// Whether files should have the owners that the layers' tars say. They have other owners if the daemon maps users, or
+/// if a user other than root has written them.
 pub(crate) fn keeps_owners(home: Option<&Dir>) -> bool {
     let root = home.and_then(|home| rustix::fs::fstat(home).ok());
     root.is_some_and(|home| (home.st_uid, home.st_gid) == (0, 0))
@@ -181,7 +181,7 @@ fn read(
     verify(journal, &comparison, &advance, reading.interrupted).map_err(Failure::Verify)
 }
 
-/// What has been found of a layer, if anything.
+/// The finding for a layer; `None` if nothing is wrong.
 fn finding(view: &View, standing: &Standing<'_>, layer: ChainId, found: Result<Verified, Failure>) -> Option<Finding> {
     let diff_id = view.catalog.layer(layer)?.diff_id;
     let unknown = |reason| (Severity::Unknown, Cause::Unknown { reason }, None);
@@ -192,7 +192,8 @@ fn finding(view: &View, standing: &Standing<'_>, layer: ChainId, found: Result<V
         Err(Failure::Verify(error)) => unknown(with_causes(&error)),
         Err(Failure::Store(error)) => unknown(with_causes(&error)),
         Ok(Verified { faults, more, diff_id: found, .. }) if !faults.is_empty() => {
-            // A digest that differs although all that is wrong are headers is one thing more: the journal's.
+            // If only metadata of files is wrong, journal and files still make the diff id. If they do not, the journal
+            // is wrong as well, so the digest is reported.
             let found = found.filter(|found| *found != diff_id);
             let repair = if more == 0 && found.is_none() {
                 let mut files: Vec<Vec<u8>> = faults.iter().map(|fault| fault.path.clone()).collect();

@@ -1,4 +1,4 @@
-//! What a check finds: one finding for each cause, with everything that suffers from it.
+//! What a check finds: one finding for each cause, with everything that it affects.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ pub enum Severity {
     Damage,
     /// It could not be found out whether something is damaged.
     Unknown,
-    /// Nothing fails: it takes up room, or is not as dockerd writes it.
+    /// Nothing fails, but something only takes up room, or is not as dockerd writes it.
     Note,
 }
 
@@ -55,7 +55,7 @@ pub enum Place {
     Directory(String),
     /// A link of the driver's home, by its name.
     Link(String),
-    /// A record of `layerdb` that is no layer's any more, or not yet: its name.
+    /// A record in `layerdb` of a layer that is being removed or registered, by the record's name.
     Record(String),
     /// Some other file, by its path.
     File(PathBuf),
@@ -85,31 +85,32 @@ impl Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// What every reader of the store meets.
+    /// Damage that every command meets when it reads the store.
     Damage(Damage),
     /// Images, containers or layers need a layer that has no record.
     LayerMissing,
-    /// A layer's record has no files at all, or none that says anything: a registration that was interrupted.
+    /// A layer's record has no files, or only empty ones: its registration was interrupted.
     RecordEmpty,
     /// A file of a layer's record is missing or wrong.
     Field {
         /// Which.
         field: Field,
-        /// How.
+        /// What is wrong with it.
         reason: String,
     },
-    /// A layer's journal cannot be read to its end, or is none.
+    /// A layer's journal cannot be read to its end, or is no journal at all.
     JournalInvalid {
         /// Why.
         reason: String,
     },
-    /// The content of a layer is not what its journal and its diff id say.
+    /// The content of a layer does not match its journal and its diff id.
     Content {
-        /// Files that are not as the journal has them, the first ones of them.
+        /// The first files that do not match the journal.
         files: Vec<FileFault>,
         /// How many more there are.
         more: u64,
-        /// The digest of what is there, if all of it could be read; nothing if the files say enough.
+        /// The digest that journal and files make together; `None` if they could not all be read, or if `files` says
+        /// enough.
         found: Option<DiffId>,
     },
     /// The directory of the writable layer of a container cannot be used.
@@ -117,36 +118,36 @@ pub enum Cause {
         /// Why.
         damage: crate::driver::LayerDamage,
     },
-    /// A layer's directory lacks `work`: it cannot be mounted to be written to.
+    /// A layer's directory lacks `work`, without which it cannot be mounted for writing.
     WorkMissing,
     /// A layer's directory lacks `committed`, although others stand on it.
     CommittedMissing,
-    /// `repositories.json` is missing although there are images: they all lose their names.
+    /// `repositories.json` is missing although there are images, so none of them has a name.
     ReferencesMissing,
-    /// A name of an image that cannot be resolved or removed, though it is listed.
+    /// A name of an image is listed, but cannot be resolved or removed.
     NameUnusable {
         /// The name.
         name: String,
     },
-    /// `metadata/parent` of an image is no id, or that of an image that is not there.
+    /// `metadata/parent` of an image is no id, or the id of an image that does not exist.
     ImageParent {
-        /// What it says.
+        /// The content of the file.
         found: String,
     },
     /// `metadata/lastUpdated` of an image is no time: `docker inspect` fails.
     ImageTime {
-        /// What it says.
+        /// The content of the file.
         found: String,
     },
     /// The history of an image has more steps that made layers than there are layers: `docker history` fails.
     ImageHistory,
-    /// Metadata of an image that is not there.
+    /// Metadata of an image that does not exist.
     MetadataWithoutImage,
     /// A container's mount has no `parent`: nothing keeps the layers below it from being removed.
     MountParentMissing,
     /// A container's mount has no `init-id` although there is an init layer.
     MountInitMissing,
-    /// A mount that no container has: it keeps its layers.
+    /// A mount that no container has. The layers below it are kept for it.
     MountWithoutContainer,
     /// A layer that no image, container or build cache needs.
     LayerUnused,
@@ -154,18 +155,18 @@ pub enum Cause {
     Orphan,
     /// A link that leads nowhere.
     StaleLink,
-    /// Something that a crash has left.
+    /// Something that a crash has left behind.
     Leftover(LeftoverKind),
     /// A cache entry of `distribution` that cannot be decoded.
     Distribution,
-    /// It could not be looked at.
+    /// It could not be checked.
     Unknown {
         /// Why.
         reason: String,
     },
 }
 
-/// Everything that a cause makes unusable, incomplete or wrong.
+/// The images and containers that a cause makes unusable, incomplete or wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Affected {
     /// Images, sorted.
@@ -190,7 +191,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// A name of the cause for programs, which does not change between versions.
+    /// A word for the cause, for programs, which does not change between versions.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.cause.code()
@@ -198,7 +199,7 @@ impl Finding {
 }
 
 impl Cause {
-    /// As [`Finding::code`].
+    /// The word that [`Finding::code`] returns.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -294,7 +295,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// A damage without the name of the thing that it is about.
+/// Writes a damage without the name of the thing that it is about.
 fn fmt_damage(damage: &Damage, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match damage {
         Damage::References { cause } | Damage::Volume { cause, .. } => write!(f, "dockerd would not start: {cause}"),

@@ -1,4 +1,4 @@
-//! Findings while they are collected: what has the same cause becomes one.
+//! Collects findings, and joins those with the same cause.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,13 +16,13 @@ pub(super) struct Findings<'v> {
     pub(super) view: &'v View,
     pub(super) standing: &'v Standing<'v>,
     found: Vec<Finding>,
-    /// Where the findings about a thing are.
+    /// The indices of the findings about each thing.
     by_place: HashMap<Place, Vec<usize>>,
-    /// Layers that are missing under their name, and the name that their record has.
+    /// Layers without a record under their chain id, and the chain id under which their record is.
     renamed: HashMap<ChainId, ChainId>,
-    /// Layers whose chains are not known, since a record on them is not at its place.
+    /// Layers whose chains are not known, because a record in the chain is under a wrong chain id.
     misnamed: HashSet<ChainId>,
-    /// Directories that a container has lost.
+    /// Directories of containers that have lost their mounts.
     pub(super) adopted: HashSet<String>,
 }
 
@@ -43,7 +43,7 @@ impl<'v> Findings<'v> {
         &self.view.catalog
     }
 
-    /// Adds a finding; to one that is there already, whom it affects.
+    /// Adds a finding. If there is one with the same cause already, only adds whom it affects.
     pub(super) fn add(
         &mut self,
         severity: Severity,
@@ -61,7 +61,7 @@ impl<'v> Findings<'v> {
         self.found.push(Finding { severity, place, cause, affected, repair });
     }
 
-    /// Adds whom the findings about a thing affect, if there are any that are damage. Returns whether there are.
+    /// Adds `affected` to those whom the damage of a thing affects. Returns whether any damage of the thing was found.
     pub(super) fn join(&mut self, place: &Place, affected: &Affected) -> bool {
         let mut known = false;
         let renamed = match place {
@@ -78,13 +78,13 @@ impl<'v> Findings<'v> {
         known
     }
 
-    /// Whether there is damage of a thing.
+    /// Whether damage of a thing was found.
     pub(super) fn is_damaged(&self, place: &Place) -> bool {
         let at_place = self.by_place.get(place).into_iter().flatten();
         at_place.into_iter().any(|at| self.found[*at].severity == Severity::Damage)
     }
 
-    /// Notes that a layer has its record under another name.
+    /// Notes that the record of a layer is under another chain id.
     pub(super) fn note_renamed(&mut self, missing: ChainId, record: ChainId) {
         self.renamed.insert(missing, record);
     }

@@ -1,4 +1,4 @@
-//! Images: their configs, their metadata, their names.
+//! Checks images: their configs, their metadata, their names.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     metadata(findings)
 }
 
-/// `repositories.json`, and what is in it.
+/// Checks `repositories.json` and the names in it.
 fn names(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     let catalog = findings.catalog();
     let place = Place::References;
@@ -36,7 +36,7 @@ fn names(findings: &mut Findings<'_>) -> Result<(), StoreError> {
         return Ok(());
     }
     for (name, id) in catalog.references.iter() {
-        // What docker looks for is the familiar form of a name, stored under itself.
+        // docker looks a name up in its familiar form, so only a name that is stored in that form can be found.
         let usable = Reference::parse(name).is_ok_and(|reference| catalog.references.get(&reference) == Some(id));
         if !usable {
             let affected = findings.standing.on_image(id);
@@ -47,7 +47,8 @@ fn names(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Images that dockerd would not show. Where that is for their layers, the layers are the cause.
+/// Adds the findings for images that dockerd would not show. If the reason is damage of a layer, the image is only
+/// added to those whom that damage affects.
 fn damaged(findings: &mut Findings<'_>) {
     let catalog = findings.catalog();
     for (image, damage) in &catalog.damaged_images {
@@ -67,7 +68,7 @@ fn damaged(findings: &mut Findings<'_>) {
             ImageDamage::ConfigMissing | ImageDamage::DigestDiffers | ImageDamage::ConfigUnreadable { .. } => {
                 (Severity::Damage, reload)
             }
-            // Made so, and not by a crash: dockerd passes over it.
+            // The image was made for another system and is not damaged: dockerd ignores it.
             ImageDamage::OtherSystem { .. } => (Severity::Note, None),
             _ => (Severity::Damage, None),
         };
@@ -76,7 +77,7 @@ fn damaged(findings: &mut Findings<'_>) {
     }
 }
 
-/// What docker adds to images.
+/// Checks the metadata that docker keeps beside an image's config.
 fn metadata(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     let catalog = findings.catalog();
     for image in catalog.images.values() {

@@ -1,4 +1,4 @@
-//! Layers: their records, their chains, and what the driver has of them.
+//! Checks layers: their records, their chains, and their directories in the driver's home.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -36,7 +36,7 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Layers whose own record dockerd would not load: each file that is wrong.
+/// Adds a finding for each wrong file of the records that dockerd would not load.
 fn records(findings: &mut Findings<'_>, store: &LayerStore) -> Result<(), StoreError> {
     let catalog = findings.catalog();
     for (layer, damage) in catalog.damaged_layers() {
@@ -65,7 +65,7 @@ fn records(findings: &mut Findings<'_>, store: &LayerStore) -> Result<(), StoreE
     Ok(())
 }
 
-/// Each file of a record that is wrong. Returns whether any is.
+/// Adds a finding for each wrong file of a record. Returns whether there is any.
 fn fields_of(findings: &mut Findings<'_>, layer: ChainId, fields: &RecordFields, affected: &Affected) -> bool {
     let place = Place::Layer(layer);
     if fields.empty {
@@ -84,7 +84,8 @@ fn fields_of(findings: &mut Findings<'_>, layer: ChainId, fields: &RecordFields,
         wrong.push((Field::Diff, reason, known.and_then(|known| restore(Field::Diff, Some(known)))));
     }
     if let Err(reason) = &fields.cache_id {
-        // Which directory was its own is not known any more: it can be loaded again when the record is gone.
+        // Nothing says any more which directory is the layer's. Once the record is removed, the layer can be loaded
+        // again.
         wrong.push((Field::CacheId, reason, Some(Repair::DropRecord { layer })));
     }
     if let Err(reason) = &fields.parent {
@@ -122,8 +123,8 @@ fn missing(findings: &Findings<'_>) -> BTreeSet<ChainId> {
     missing
 }
 
-/// Layers whose records are not where their content says: a name or a file of theirs is wrong. Of those that are `missing` the
-/// record is found then.
+/// Adds a finding for each record whose chain id is not the one that follows from its files: either the chain id or a
+/// file is wrong. A `missing` layer may have such a record, and is not missing then.
 fn misnamed(findings: &mut Findings<'_>, missing: &mut BTreeSet<ChainId>) {
     let catalog = findings.catalog();
     let faults = findings.view.faults().iter();
@@ -151,7 +152,7 @@ fn misnamed(findings: &mut Findings<'_>, missing: &mut BTreeSet<ChainId>) {
     }
 }
 
-/// Which file of a record that is not at its place is the wrong one, if images tell.
+/// The repair of a record that is under a wrong chain id: the file that is wrong, if the configs of images tell.
 fn wrong_file(findings: &Findings<'_>, layer: ChainId) -> Option<Repair> {
     let record = findings.catalog().layer(layer)?;
     let below = findings.standing.below_by_config(layer)?;
@@ -163,7 +164,8 @@ fn wrong_file(findings: &Findings<'_>, layer: ChainId) -> Option<Repair> {
     Some(Repair::RestoreField { layer, field: Field::Diff, value: Some(known.to_string()) })
 }
 
-/// The diff id of a layer, if the config of an image says it: the layer's name proves that it is right.
+/// The diff id of a layer, if the config of an image says it. The layer's chain id, which is a hash of it, proves that
+/// it is right.
 fn diff_id(findings: &Findings<'_>, layer: ChainId) -> Option<DiffId> {
     let catalog = findings.catalog();
     let images: Vec<ImageId> = findings.standing.on_layer(layer).images;
@@ -180,7 +182,7 @@ fn diff_id(findings: &Findings<'_>, layer: ChainId) -> Option<DiffId> {
     })
 }
 
-/// Journals that are missing, or that are none by their first bytes.
+/// Adds findings for journals that are missing, or whose first bytes are not those of a gzip file.
 fn journals(findings: &mut Findings<'_>, store: &LayerStore) {
     let catalog = findings.catalog();
     let bad: HashSet<ChainId> =
@@ -211,7 +213,8 @@ pub(super) fn journal_finding(findings: &mut Findings<'_>, layer: ChainId, cause
     findings.add(Severity::Damage, Place::Layer(layer), cause, affected, Some(Repair::RebuildJournal { layer }));
 }
 
-/// What the driver has of each layer. Where a layer below is damaged in a way that shows above as well, that is one finding.
+/// Checks the directory of each layer in the driver's home. If damage of a layer below also shows in the layers above,
+/// that is one finding.
 fn directories(findings: &mut Findings<'_>) {
     let catalog = findings.catalog();
     let mut faults: BTreeMap<ChainId, &LayerFault> = BTreeMap::new();
@@ -220,7 +223,7 @@ fn directories(findings: &mut Findings<'_>) {
             faults.insert(*layer, fault);
         }
     }
-    // Those that are wrong themselves come before those that only stand on them.
+    // Layers that are damaged themselves come before layers that only stand on them.
     let own = |fault: &LayerFault| matches!(fault, LayerFault::CannotMount { cause } if !follows(cause));
     let (first, then): (Vec<_>, Vec<_>) = faults.into_iter().partition(|(_, fault)| own(fault));
     for (layer, fault) in first.into_iter().chain(then) {
@@ -231,7 +234,7 @@ fn directories(findings: &mut Findings<'_>) {
             findings.add(Severity::Unknown, place, cause, affected, None);
             continue;
         };
-        // What a file names that no record confirms is not known to be wrong.
+        // The chain by the records is not known here, so what the file names is not known to be wrong.
         if findings.is_misnamed(layer) && disagrees(damage) {
             continue;
         }
@@ -247,12 +250,12 @@ fn directories(findings: &mut Findings<'_>) {
     }
 }
 
-/// Whether a damage may only follow from that of a layer below.
+/// Whether a damage may be only a consequence of damage of a layer below.
 pub(super) fn follows(damage: &LayerDamage) -> bool {
     matches!(damage, LayerDamage::Dangling { .. })
 }
 
-/// Whether a damage is that a layer's files say something else than the records.
+/// Whether a damage is that the files in a layer's directory disagree with the records.
 pub(super) fn disagrees(damage: &LayerDamage) -> bool {
     matches!(
         damage,
@@ -263,7 +266,7 @@ pub(super) fn disagrees(damage: &LayerDamage) -> bool {
     )
 }
 
-/// What would mend a layer's directory; `content` is what would bring back its files.
+/// The repair of a layer's directory. `content` is the repair that would bring back its files.
 pub(super) fn repair_of(
     damage: &LayerDamage,
     directory: &CacheId,
@@ -285,7 +288,8 @@ pub(super) fn repair_of(
     }
 }
 
-/// What dockerd would have made, and does without as long as the layer is only read.
+/// Adds notes for parts of a layer's directory that dockerd would have made, but does not need while the layer is only
+/// read.
 fn lacking(findings: &mut Findings<'_>) {
     let catalog = findings.catalog();
     let Some(driver) = &findings.view.root.driver else { return };
@@ -297,7 +301,8 @@ fn lacking(findings: &mut Findings<'_>) {
         let (below, above) = (record.parent.is_some(), parents.contains(&record.chain_id));
         driver.lacks(&record.cache_id, below, above).unwrap_or_default()
     });
-    // Engines before 2019 made no such marks.
+    // Docker before 2019 did not make the file `committed`, so if all layers below others lack it, that is not worth a
+    // note.
     let old = |part: &LayerPart| {
         *part == LayerPart::Committed && found.iter().filter(|parts| parts.contains(part)).count() == parents.len()
     };
@@ -318,7 +323,7 @@ fn lacking(findings: &mut Findings<'_>) {
     }
 }
 
-/// Joins whom the cause of a damaged layer affects. Returns whether the cause is known.
+/// Adds `affected` to those whom the cause of a damaged layer affects. Returns whether that cause was found.
 pub(super) fn join_cause(
     findings: &mut Findings<'_>,
     layer: ChainId,

@@ -1,19 +1,19 @@
-//! What is wrong with a store: findings, each with its cause, whom it affects, and what would mend it.
+//! Checks a store. It returns findings, each with its cause, whom it affects, and what would mend it.
 //!
-//! [`records`] reads what a [view](crate::view::View) has read, and what nobody but a check looks at. Nothing of the content of
-//! layers is read. What follows from something else is no finding of its own: it is among those whom the cause
-//! affects. So a layer whose record has lost a file is one finding, whatever stands on it.
+//! [`records`] looks at what a [view](crate::view::View) has read, and at some files that only a check reads. It does
+//! not read the content of layers. A consequence is no finding of its own: the cause is the finding, and lists whom it
+//! affects. So a layer whose record has lost a file is one finding, whatever stands on that layer.
 //!
 //! | what | where it is looked at |
 //! |---|---|
 //! | records of layers, their chains, the driver's directories and links | `layers.rs` |
 //! | images, their configs and metadata, names | `images.rs` |
 //! | containers, mounts, writable layers, volumes | `containers.rs` |
-//! | files of layers, by their journals and diff ids | `contents.rs`, by [`contents`] |
+//! | files of layers, compared with journals and diff ids | `contents.rs`, by [`contents()`] |
 //! | what nobody needs, what a crash has left, caches | `rest.rs` |
 //!
-//! What is not damage but worth knowing is a [note](Severity::Note): what takes up room (collecting garbage is `liveness`'s
-//! business) and what dockerd would have written and does without.
+//! Something that is not damage but worth knowing is a [note](Severity::Note): things that only take up room (which
+//! [`crate::gc`] removes), and things that dockerd would have written and does not need.
 
 mod containers;
 mod contents;
@@ -45,7 +45,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// The most that any finding matters; `None` if there is none.
+    /// The highest severity of all findings; `None` if there are none.
     #[must_use]
     pub fn severity(&self) -> Option<Severity> {
         self.findings.iter().map(|finding| finding.severity).min()

@@ -1,4 +1,4 @@
-//! What would mend a finding. A check names it; whoever repairs does it.
+//! What would mend a finding. A check only names it; [`crate::repair`] mends.
 
 use std::fmt;
 
@@ -12,7 +12,8 @@ use crate::ids::{CacheId, ContainerId, ImageId, MountName};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Repair {
-    /// Write `link` of a layer's directory and the link that leads to it anew, and then `lower` of all that stand on it.
+    /// Write anew the file `link` of a layer's directory and the link in `l/` that leads to it, and then `lower` of all
+    /// directories that stand on it.
     RelinkLayer {
         /// The directory.
         directory: CacheId,
@@ -21,7 +22,7 @@ pub enum Repair {
     RewriteLower {
         /// The directory.
         directory: CacheId,
-        /// The directories of the layers below by the records, the nearest first.
+        /// The directories of the layers below, by the records, the nearest first.
         below: Vec<CacheId>,
     },
     /// Make the directory `work` of a layer's directory.
@@ -34,7 +35,7 @@ pub enum Repair {
         /// The directory.
         directory: CacheId,
     },
-    /// Take away a layer's record, so that the layer can be loaded again.
+    /// Remove a layer's record, so that the layer can be loaded again.
     DropRecord {
         /// The layer.
         layer: ChainId,
@@ -45,14 +46,15 @@ pub enum Repair {
         layer: ChainId,
         /// The file.
         field: Field,
-        /// What it must say, where others say so: the layer's name, configs of images. `None` for a size, which the content tells.
+        /// The right content, which the layer's chain id or the configs of images prove. `None` for a size, which has
+        /// to be measured from the layer's content.
         value: Option<String>,
     },
-    /// Move a layer's record to the name that its content has.
+    /// Move a layer's record to the chain id that follows from its files.
     RenameRecord {
-        /// The name it has.
+        /// The chain id that it is under.
         layer: ChainId,
-        /// The name it must have.
+        /// The chain id that it must be under.
         to: ChainId,
     },
     /// Make a layer's journal anew, from an archive or from the files.
@@ -72,7 +74,7 @@ pub enum Repair {
         /// Their names in the layer.
         files: Vec<Vec<u8>>,
     },
-    /// Write `repositories.json` anew, from what is known.
+    /// Write `repositories.json` anew, with the names that can be found elsewhere.
     RewriteReferences,
     /// Load an image's config again, from an archive or another store.
     ReloadImage {
@@ -119,12 +121,12 @@ pub enum Repair {
         /// Its name.
         link: String,
     },
-    /// Remove what nobody needs, which collecting garbage does.
+    /// Collect garbage, which removes what nobody needs.
     Collect,
 }
 
 impl Repair {
-    /// A name of it for programs, which does not change between versions.
+    /// A word for programs, which does not change between versions.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

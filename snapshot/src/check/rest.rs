@@ -1,4 +1,5 @@
-//! What nobody needs, what a crash has left, and caches: notes, since nothing fails for it.
+//! Finds what nobody needs, what a crash has left, and damaged caches. These are notes, since nothing fails because of
+//! them.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -23,7 +24,7 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
         let place = Place::Directory(findings.view.root.driver_name.clone());
         findings.add(Severity::Unknown, place, Cause::Unknown { reason }, Affected::default(), None);
     }
-    // What another process of ours is writing now looks like what a crash has left.
+    // While another process of ours is writing, its unfinished work looks like what a crash has left.
     if findings.view.writer().is_none() {
         leftovers(findings)?;
         entries(findings);
@@ -45,11 +46,12 @@ fn leftovers(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Directories and links of the driver's home that are nobody's.
+/// Finds directories and links of the driver's home that nobody owns.
 fn entries(findings: &mut Findings<'_>) {
     let liveness = &findings.view.liveness;
     for (name, entry) in liveness.entries() {
-        // What an unfinished registration names goes with it; what a container has lost is told with that.
+        // A directory that an unfinished registration names is reported with the registration, and one that a container
+        // has lost with the container.
         let told = entry.unfinished.is_some() || findings.adopted.contains(name);
         if liveness.verdict_on(entry) == EntryVerdict::Orphan && !told {
             let place = Place::Directory(name.to_owned());
@@ -57,7 +59,7 @@ fn entries(findings: &mut Findings<'_>) {
         }
     }
     for link in liveness.links().iter().filter(|(_, entry)| entry.is_none()).map(|(link, _)| link) {
-        // Whose directory is missing is told with the directory.
+        // If the link names a missing directory that somebody claims, the finding about that directory tells it.
         let claimed = liveness.named_by_stale(link).is_some_and(|name| !liveness.claims_on_absent(name).is_empty());
         if !claimed {
             let (place, repair) = (Place::Link(link.clone()), Repair::RemoveStaleLink { link: link.clone() });
@@ -66,7 +68,7 @@ fn entries(findings: &mut Findings<'_>) {
     }
 }
 
-/// Layers that nobody needs. Where an image does not tell its layers, it may need any.
+/// Finds layers that nobody needs. If it cannot be told which layers an image has, it may need any.
 fn unused(findings: &mut Findings<'_>) {
     let (view, catalog) = (findings.view, findings.catalog());
     let untold =
@@ -77,7 +79,7 @@ fn unused(findings: &mut Findings<'_>) {
     let records: Vec<(ChainId, Option<ChainId>)> =
         catalog.layers.values().flatten().map(|record| (record.chain_id, record.parent)).collect();
     let below: BTreeMap<ChainId, Option<ChainId>> = records.iter().copied().collect();
-    // What the build cache has, and all below.
+    // The layers that the build cache has, and all layers below these.
     let mut held: HashSet<ChainId> = HashSet::new();
     for (layer, _) in &records {
         if !view.held_by_build_cache(*layer) {
@@ -96,7 +98,8 @@ fn unused(findings: &mut Findings<'_>) {
     }
 }
 
-/// What dockerd remembers of registries. Entries of layers that are gone stay in normal life.
+/// Checks what dockerd remembers of registries. In normal use, entries stay when their layers are removed, so those are
+/// not reported.
 fn caches(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     let Some(images_dir) = &findings.view.root.images_dir else { return Ok(()) };
     for path in distribution::undecodable(images_dir)? {

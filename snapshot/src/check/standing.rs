@@ -1,4 +1,4 @@
-//! Which images and containers need a layer, whatever of its record can be read.
+//! Tells which images and containers need a layer, even if its record cannot be read.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,13 +8,14 @@ use super::finding::Affected;
 use crate::catalog::{Catalog, RecordDamage};
 use crate::ids::{ContainerId, ImageId, MountName};
 
-/// Who stands on which layer: by the configs of images first, which have their layers' names, then by the records.
+/// Who stands on which layer: first by the configs of images, from which their layers' chain ids follow, then by the
+/// records.
 #[derive(Debug)]
 pub(super) struct Standing<'c> {
     catalog: &'c Catalog,
-    /// Images that have a layer, those included that dockerd would not show.
+    /// The images that have each layer, including images that dockerd would not show.
     images: HashMap<ChainId, Vec<ImageId>>,
-    /// Containers whose mounts are right on a layer, or on one above it.
+    /// The containers whose mounts stand on each layer, or on a layer above it.
     containers: HashMap<ChainId, Vec<&'c MountName>>,
     /// The layer below each layer.
     below: HashMap<ChainId, Option<ChainId>>,
@@ -49,7 +50,7 @@ impl<'c> Standing<'c> {
         standing
     }
 
-    /// A layer and all below it, as far as they are known, topmost first.
+    /// A layer and the known layers below it, topmost first.
     pub(super) fn chain(&self, top: ChainId) -> Vec<ChainId> {
         let (mut chain, mut seen, mut next) = (Vec::new(), BTreeSet::new(), Some(top));
         while let Some(layer) = next.filter(|layer| seen.insert(*layer)) {
@@ -59,7 +60,7 @@ impl<'c> Standing<'c> {
         chain
     }
 
-    /// The layer below a layer, as the configs of images have it; `None` if none of them has the layer.
+    /// The layer below a layer by the configs of images; `None` if none of them has the layer.
     pub(super) fn below_by_config(&self, layer: ChainId) -> Option<Option<ChainId>> {
         self.images.contains_key(&layer).then(|| self.below.get(&layer).copied().flatten())
     }
@@ -69,7 +70,7 @@ impl<'c> Standing<'c> {
         self.images.contains_key(&layer) || self.containers.contains_key(&layer)
     }
 
-    /// Whoever has a layer, or stands on it.
+    /// The images that have a layer, and the containers that stand on it.
     pub(super) fn on_layer(&self, layer: ChainId) -> Affected {
         let images = self.images.get(&layer).into_iter().flatten().copied();
         let mounts = self.containers.get(&layer).into_iter().flatten();
@@ -85,14 +86,14 @@ impl<'c> Standing<'c> {
 }
 
 impl Affected {
-    /// Sorts them, and has each once.
+    /// Sorts both lists and removes duplicates.
     fn new(images: impl IntoIterator<Item = ImageId>, containers: impl IntoIterator<Item = ContainerId>) -> Self {
         let images: BTreeSet<ImageId> = images.into_iter().collect();
         let containers: BTreeSet<ContainerId> = containers.into_iter().collect();
         Self { images: images.into_iter().collect(), containers: containers.into_iter().collect() }
     }
 
-    /// These and those.
+    /// Adds those whom `other` lists.
     pub(super) fn join(&mut self, other: Self) {
         let own = std::mem::take(self);
         *self =
@@ -105,7 +106,7 @@ impl Affected {
     }
 }
 
-/// The layer with which the damage of a chain begins.
+/// The lowest layer of a chain with damage, which is the cause of the damage above.
 pub(super) fn root_of(layer: ChainId, damage: &RecordDamage) -> ChainId {
     match damage {
         RecordDamage::Record { .. } | RecordDamage::Circle => layer,

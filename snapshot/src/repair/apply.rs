@@ -1,4 +1,4 @@
-//! Doing what a plan says, and planning again until nothing is left that helps.
+//! Does the steps of a plan, and plans again until no further step helps.
 
 use std::fs::File;
 use std::path::Path;
@@ -22,7 +22,8 @@ use crate::root::{DataRoot, Guard};
 use crate::schema::layer::{Field, LayerRecord};
 use crate::view::{Needs, View};
 
-/// Rounds of planning and doing. What one mends may show what the next one does; more than a few never help.
+/// How many rounds of planning and mending there are at most. What one round mends may show what the next can mend, but
+/// more than a few rounds never help.
 const ROUNDS: usize = 6;
 
 /// How to repair.
@@ -30,22 +31,23 @@ const ROUNDS: usize = 6;
 pub struct RepairOptions<'o> {
     /// How the store is written to.
     pub write: WriteOptions,
-    /// Busy threads while a layer is unpacked.
+    /// How many threads work while a layer is unpacked.
     pub threads: usize,
-    /// Becomes true when the user asks to stop: what was begun is finished, and nothing else is begun.
+    /// Set to true from outside when the user asks to stop: the step that was begun is finished, and no other is begun.
     pub interrupted: &'o AtomicBool,
 }
 
 /// What was mended, and what was not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Repaired {
-    /// What was done, in this order.
+    /// The steps that were done, in this order.
     pub done: Vec<Step>,
     /// What is still wrong.
     pub unmended: Vec<Unmended>,
 }
 
-/// Says what [`repair`] would do first. Writes nothing; asks for the same permit, which a running daemon keeps it from.
+/// Plans what [`repair`] would do in its first round. Writes nothing, but asks for the same permit, so it fails while a
+/// daemon runs.
 ///
 /// # Errors
 /// [`RepairError`]
@@ -53,14 +55,14 @@ pub fn plan(root: &Path, donors: &Donors, scope: Scope<'_>, driver: Option<&'sta
     Ok(look(root, donors, scope, driver)?.0)
 }
 
-/// The plan, and whether a change of ours was left unfinished.
+/// Returns the plan, and whether a transaction of ours was left unfinished.
 fn look(
     root: &Path,
     donors: &Donors,
     scope: Scope<'_>,
     driver: Option<&'static str>,
 ) -> Result<(Plan, bool), RepairError> {
-    // A root that is not there is not made for this.
+    // Fails if the root does not exist: the guard would let it be made.
     DataRoot::find(root, driver)?;
     let permit = Guard { driver }.ask(root)?;
     let view = View::read(root, driver, Needs::ALL)?;
@@ -71,12 +73,12 @@ fn look(
     Ok((plan, unfinished))
 }
 
-/// Mends what can be mended of the data-root at `root`. A store with which nothing is wrong is not touched.
+/// Mends what can be mended of the data-root at `root`. A store without any damage is not touched.
 ///
-/// `observer` is told of each step when it is done.
+/// `observer` is told about each step when it is done.
 ///
 /// # Errors
-/// [`RepairError`]; what was done before stays done, and doing it again does the rest.
+/// [`RepairError`]. The steps done before stay done, and the next repair does the rest.
 pub fn repair(
     root: &Path,
     donors: &Donors,
@@ -119,7 +121,7 @@ pub fn repair(
     Ok(work.end(plan))
 }
 
-/// What of a layer need not be replaced.
+/// Which parts of a layer are good and need not be replaced.
 #[derive(Debug, Default)]
 struct Good {
     journal: bool,
@@ -135,7 +137,7 @@ struct Work<'w> {
 }
 
 impl Work<'_> {
-    /// What was done, and what the last plan still finds.
+    /// The result: what was done, and what the last plan still finds damaged.
     fn end(self, plan: Plan) -> Repaired {
         let mut unmended = plan.unmended;
         unmended.extend(plan.steps.into_iter().map(|step| {
@@ -150,19 +152,19 @@ impl Work<'_> {
             }
         }));
         let done = self.done.into_iter().filter(|step| {
-            // What had no effect was not done.
+            // A step that had no effect does not count as done.
             !unmended.iter().any(|left| left.subject == step.subject && left.reason.starts_with(&step.cause))
         });
         Repaired { done: done.collect(), unmended }
     }
 
-    /// Does a step. Returns whether it was done: one that needs another first waits for the next round.
+    /// Does a step. Returns whether it was done: a step that needs another step first waits for the next round.
     fn perform(&mut self, step: &Step) -> Result<bool, RepairError> {
         let transaction = &self.transaction;
         match &step.mending {
             Mending::FinishRemoval { record } => {
                 transaction.finish_removal(record)?;
-                // Where somebody may need its directory, it stays.
+                // The record stays if somebody may need its directory.
                 return Ok(!transaction.root().layers.removing()?.contains(record));
             }
             Mending::RewriteNames { names } => {
@@ -209,14 +211,15 @@ impl Work<'_> {
         let good = self.what_is_good(slot, &record)?;
         let directory = (!good.content).then_some(&record.cache_id);
         self.transaction.refill(slot, layer, Refill { directory, journal: !good.journal })?;
-        // A size that could not be measured while there was no content.
+        // The size could not be measured while the content was missing.
         if record.size == 0 && unpacked.size > 0 {
             self.transaction.set_field(layer, Field::Size, Some(&unpacked.size.to_string()))?;
         }
         Ok(true)
     }
 
-    /// Which of a layer's journal and content makes the layer with the other one's fresh copy: that one stays.
+    /// Which of a layer's journal and content is good: the one that makes the layer's diff id together with the fresh
+    /// copy of the other.
     fn what_is_good(&self, fresh: Slot, record: &LayerRecord) -> Result<Good, StoreError> {
         let root = self.transaction.root();
         let makes_it = |journal: Option<File>, content: Option<Dir>| {
@@ -235,11 +238,12 @@ impl Work<'_> {
             }
             (fresh, content) => makes_it(fresh, content.ok()),
         };
-        // Each is good with the other's copy, and not with the other itself.
+        // Each is good with the copy of the other, but the two do not make the layer together: replace both.
         if journal && content { Ok(Good::default()) } else { Ok(Good { journal, content }) }
     }
 
-    /// The directories of a layer and of all below it, the nearest first; `None` if it cannot be stood on yet.
+    /// The directories of a layer and of all layers below it, the nearest first; `None` if a new layer cannot be put on
+    /// top of it yet.
     fn usable_parents(&self, parent: Option<ChainId>) -> Result<Option<Vec<CacheId>>, StoreError> {
         let root = self.transaction.root();
         let (mut below, mut next) = (Vec::new(), parent);
@@ -256,7 +260,7 @@ impl Work<'_> {
         Ok(sound.then_some(below))
     }
 
-    /// Unpacks a layer from the first source that has it as its diff id says.
+    /// Unpacks a layer from the first source whose copy has the layer's diff id.
     fn unpack(
         &mut self,
         layer: ChainId,
@@ -271,7 +275,7 @@ impl Work<'_> {
                 Ok(unpacked) => return Ok((slot, unpacked)),
                 Err(error) => {
                     self.transaction.discard(slot)?;
-                    // A store that cannot be written to is not the source's fault.
+                    // If the store cannot be written to, another source would not help.
                     if matches!(error, RepairError::Store(_)) {
                         return Err(error);
                     }

@@ -1,4 +1,4 @@
-//! Whether a layer's content is what its diff id says, and what can be saved of a journal that is broken.
+//! Compares a layer's content with its diff id, and saves what can be read of a broken journal.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -14,15 +14,15 @@ use tarsplit::journal::{EntryReader, gzip};
 
 use crate::dir::Dir;
 
-/// Bytes of the largest journal, uncompressed, that is mended.
+/// Bytes, uncompressed, of the largest journal that is mended.
 const MAX_JOURNAL: usize = 256 << 20;
 
 /// What is wrong with a layer's journal or content.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The journal is at fault.
+    /// The journal is wrong.
     Journal(String),
-    /// The content is at fault.
+    /// The content is wrong.
     Content(String),
 }
 
@@ -60,8 +60,8 @@ fn blame(error: &JournalError) -> Fault {
     }
 }
 
-/// What keeps a layer of changes from being as it was written: a journal and a directory that do not make the diff id, or a file
-/// that the journal does not know, or that has other metadata.
+/// Checks that a layer's directory, which holds only its changes, is as it was written: journal and directory make the
+/// diff id, and no file is unknown to the journal or has other metadata.
 ///
 /// # Errors
 /// [`Fault`]
@@ -80,7 +80,7 @@ pub(super) fn compare(journal: impl Read, content: &Dir, owners: bool, diff_id: 
     }
 }
 
-/// Whether a journal begins as one.
+/// Checks the beginning of a journal.
 pub(super) fn begins_well(journal: File) -> Result<(), String> {
     match EntryReader::new(BufReader::new(journal)).next() {
         Some(Ok(_)) => Ok(()),
@@ -89,7 +89,7 @@ pub(super) fn begins_well(journal: File) -> Result<(), String> {
     }
 }
 
-/// The sum of the sizes of all members, as drivers whose layers are whole trees count a layer.
+/// The sum of the sizes of all members, which is a layer's size for drivers whose layers are whole trees.
 pub(super) fn member_sizes(journal: impl Read) -> Option<u64> {
     let mut sum: u64 = 0;
     for entry in EntryReader::new(BufReader::new(journal)) {
@@ -100,8 +100,9 @@ pub(super) fn member_sizes(journal: impl Read) -> Option<u64> {
     Some(sum)
 }
 
-/// What a broken journal still says, as a whole one: where the gzip was cut short or lost the checksum at its end, or where the
-/// text was left uncompressed. It proves nothing: whoever uses it replays it. `None` if nothing can be read.
+/// Makes a whole journal of what can be read of a broken one: its gzip was cut short, or lost the checksum at its end,
+/// or its text was left uncompressed. Nothing proves that the result is complete, so the caller must replay it. `None`
+/// if nothing can be read.
 pub(super) fn salvage(journal: impl Read) -> Option<Vec<u8>> {
     const GZIP: u8 = 0x1f;
     let mut reader = BufReader::new(journal);
@@ -112,7 +113,7 @@ pub(super) fn salvage(journal: impl Read) -> Option<Vec<u8>> {
         _ => return None,
     };
     let (mut text, mut piece) = (Vec::new(), vec![0; 64 << 10]);
-    // An error is the end of what can be read.
+    // What comes before an error can be used, so an error only ends the reading.
     while let Ok(read @ 1..) = decoded.read(&mut piece) {
         text.extend_from_slice(&piece[..read]);
         if text.len() > MAX_JOURNAL {

@@ -1,4 +1,4 @@
-//! Where good content comes from: archives, layouts, other stores.
+//! Sources of good content: archives, layouts, other stores.
 
 use std::io::Read;
 
@@ -7,15 +7,15 @@ use layerfs::DiffId;
 use crate::ids::ImageId;
 use crate::reference::Reference;
 
-/// Why a source cannot be read: whatever it says.
+/// Why a source cannot be read: an error of any type.
 pub type DonorError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A source of good content. What it gives is checked before it replaces anything.
+/// A source of good content. Content from a source is checked before it replaces anything.
 pub trait Donor: std::fmt::Debug + Sync {
-    /// What people call it, such as its path.
+    /// Its name in messages, such as its path.
     fn name(&self) -> String;
 
-    /// The config of an image, if it has that.
+    /// The config of an image; `None` if the source does not have it.
     ///
     /// # Errors
     /// [`DonorError`]
@@ -24,7 +24,7 @@ pub trait Donor: std::fmt::Debug + Sync {
     /// The names of its images.
     fn names(&self) -> Vec<(Reference, ImageId)>;
 
-    /// Whether it says that it has a layer.
+    /// Whether it claims to have a layer.
     fn has_layer(&self, diff_id: DiffId) -> bool;
 
     /// The uncompressed tar of a layer; `None` if it has none.
@@ -39,13 +39,13 @@ pub trait Donor: std::fmt::Debug + Sync {
 pub struct Donors(Vec<Box<dyn Donor>>);
 
 impl Donors {
-    /// These sources.
+    /// Makes the list of these sources.
     #[must_use]
     pub fn new(donors: Vec<Box<dyn Donor>>) -> Self {
         Self(donors)
     }
 
-    /// Whether there are none.
+    /// Whether there are no sources.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -55,12 +55,13 @@ impl Donors {
         self.0.iter().any(|donor| donor.has_layer(diff_id))
     }
 
-    /// Those that say that they have a layer.
+    /// The sources that claim to have a layer.
     pub(super) fn with_layer(&self, diff_id: DiffId) -> impl Iterator<Item = &dyn Donor> {
         self.0.iter().map(AsRef::as_ref).filter(move |donor| donor.has_layer(diff_id))
     }
 
-    /// A config with the digest that it is asked for by. A source that cannot be read has none.
+    /// The config of an image, from the first source whose config has the right digest. A source that cannot be read is
+    /// passed over.
     pub(super) fn config(&self, image: ImageId) -> Option<Vec<u8>> {
         let configs = self.0.iter().filter_map(|donor| donor.config(image).ok().flatten());
         configs.into_iter().find(|config| layerfs::Digest::hash(config) == image.0)

@@ -5,14 +5,14 @@ use layerfs::{ChainId, DiffId, UnpackError};
 use super::donor::DonorError;
 use crate::error::StoreError;
 
-/// Why a repair ended. What was mended before stays so.
+/// Why a repair ended. What was mended before stays mended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RepairError {
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A text that was to choose an image means none.
+    /// A text that was to choose an image matches none.
     #[error("no such image: {text}")]
     NoSuchImage {
         /// What was asked for.
@@ -38,7 +38,7 @@ pub enum RepairError {
         #[source]
         source: Box<UnpackError>,
     },
-    /// A layer of a source is not what it was taken for.
+    /// A layer of a source has another diff id than the source says.
     #[error("layer {layer} from {donor} has the diff id {found}, not {expected}")]
     DiffId {
         /// The layer.

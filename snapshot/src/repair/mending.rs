@@ -1,4 +1,4 @@
-//! What a repair does, step by step, and what it cannot do.
+//! The steps of a repair, and what a repair cannot mend.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub enum NameSource {
     File,
     /// A file that dockerd or we were about to put in its place.
     TemporaryFile,
-    /// A container that was made of the image by this name.
+    /// A container that was made from the image, which the user named so.
     Container,
     /// A source of good content.
     Donor,
@@ -36,7 +36,7 @@ impl NameSource {
     }
 }
 
-/// One thing that a repair does. Each is whole by itself, and may be done again.
+/// One thing that a repair does. Each is complete by itself, and doing it twice does no harm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mending {
@@ -50,14 +50,14 @@ pub enum Mending {
         /// The names, and where each comes from.
         names: Vec<(Reference, ImageId, NameSource)>,
     },
-    /// Moves a layer's record to the name that its content has.
+    /// Moves a layer's record to the chain id that follows from its files.
     RenameRecord {
-        /// The name it has.
+        /// The chain id that it is under.
         from: ChainId,
-        /// The name it must have.
+        /// The chain id that it must be under.
         to: ChainId,
     },
-    /// Takes away a record that nothing can complete, with the directory that only it names.
+    /// Removes a record that nothing can complete, with its directory if nothing else names that.
     DropRecord {
         /// The layer.
         layer: ChainId,
@@ -68,7 +68,7 @@ pub enum Mending {
         layer: ChainId,
         /// The file.
         field: Field,
-        /// What it says then; `None` for the `parent` of a base layer, which has none.
+        /// Its new content; `None` removes `parent`, which a base layer does not have.
         value: Option<String>,
     },
     /// Stores the config of an image again.
@@ -80,17 +80,17 @@ pub enum Mending {
     AddLayer {
         /// The layer.
         layer: ChainId,
-        /// Its own content.
+        /// Its diff id.
         diff_id: DiffId,
         /// The layer below.
         parent: Option<ChainId>,
     },
-    /// Makes a layer's journal whole from what is left of it.
+    /// Writes a layer's journal anew from what can be read of it.
     SalvageJournal {
         /// The layer.
         layer: ChainId,
     },
-    /// Unpacks a layer again, and puts it in the place of its content and its journal.
+    /// Unpacks a layer again, and replaces its content and its journal by the result.
     RefillLayer {
         /// The layer.
         layer: ChainId,
@@ -101,7 +101,7 @@ pub enum Mending {
         mount: MountName,
         /// The file.
         file: &'static str,
-        /// What it says then.
+        /// Its new content.
         value: String,
     },
     /// Writes what a layer's directory lacks to stand on its parents.
@@ -114,7 +114,7 @@ pub enum Mending {
 }
 
 impl Mending {
-    /// A name of it for programs, which does not change between versions.
+    /// A word for programs, which does not change between versions.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -226,8 +226,8 @@ impl Advice {
 pub struct Unmended {
     /// What is damaged.
     pub subject: Subject,
-    /// How, and why it cannot be mended.
+    /// What is wrong with it, and why it cannot be mended.
     pub reason: String,
-    /// What helps.
+    /// What the user can do.
     pub advice: Advice,
 }

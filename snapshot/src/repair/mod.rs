@@ -1,11 +1,12 @@
-//! Mending a store that a crash, a full disk or a clean-up script has damaged.
+//! Mends a store that a crash, a full disk or a clean-up script has damaged.
 //!
-//! [`Plan::make`] reads a [view](crate::view::View) and says what can be mended, why and how, and what cannot. Nothing is
-//! written. [`repair`] does it, under the writer's lock, and plans again until nothing is left that helps.
+//! [`Plan::make`] reads a [view](crate::view::View) and says what can be mended, why and how, and what cannot. It
+//! writes nothing. [`repair`] does what the plan says, under the writer's lock, and plans again until no further step
+//! helps.
 //!
-//! Nothing is mended by guessing. A record's `diff` and `parent` are proven by the layer's name, which is their hash; a
-//! `cache-id` by replaying the journal over the directory to the diff id, or by what stands on it; content by its diff id,
-//! before it replaces anything.
+//! Nothing is mended by guessing. The layer's chain id, which is a hash of them, proves a record's `diff` and `parent`.
+//! A `cache-id` is proven if journal and directory replay to the diff id, or by what stands on the directory. New
+//! content is proven by its diff id before it replaces anything.
 //!
 //! | step | what a crash in it leaves |
 //! |---|---|
@@ -14,7 +15,7 @@
 //! | a layer's content | a write-set that names the directory in which the new content is made, or in which the old one is after both have changed places: recovery removes it |
 //! | a record that is dropped | a record that ends in `-removing`: recovery finishes the removal, and so does dockerd |
 //!
-//! Each step may be done again, so a repair that was killed is finished by the next one. A broken `repositories.json` is
+//! Doing a step twice does no harm, so the next repair finishes one that was killed. A broken `repositories.json` is
 //! kept beside the new one.
 
 mod apply;

@@ -1,4 +1,4 @@
-//! The names of images, found again where `repositories.json` is broken or gone.
+//! Finds the names of images again if `repositories.json` is broken or missing.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,11 @@ use crate::ids::ImageId;
 use crate::reference::Reference;
 use crate::schema::references::{FILE, MAX_FILE, References};
 
-/// How files begin that dockerd, or we, were about to put in the place of `repositories.json`.
+/// The prefixes of temporary files with which dockerd, or we, were about to replace `repositories.json`.
 const TEMPORARY: [&str; 2] = [".tmp-repositories.json", ".tmp-layerfs-repositories.json"];
 
-/// All names that are known, each with where it comes from: what stands first in [`NameSource`] counts.
+/// All names that were found, each with its source. If several sources have a name, the first in the order of
+/// [`NameSource`] counts.
 #[derive(Debug, Default)]
 pub(super) struct Names(BTreeMap<Reference, (ImageId, NameSource)>);
 
@@ -25,11 +26,11 @@ impl Names {
         }
     }
 
-    /// What the damaged file still says: every name with its image that is there whole.
+    /// Adds the names in a damaged file: every name that is there completely, with its image.
     pub(super) fn salvage(&mut self, bytes: &[u8], source: NameSource) {
         let text = String::from_utf8_lossy(bytes);
         let parts: Vec<&str> = text.split('"').collect();
-        // The last part is cut short, or outside of quotes.
+        // The last part is not closed by a quote, or is outside of quotes.
         for [name, between, image] in parts[..parts.len() - 1].windows(3).filter_map(|three| three.as_array()) {
             let (Ok(reference), true, Ok(id)) = (Reference::parse(name), between.trim() == ":", image.parse()) else {
                 continue;
@@ -40,7 +41,7 @@ impl Names {
         }
     }
 
-    /// Files that were about to replace it, as far as they are whole.
+    /// Adds the names in temporary files that were about to replace it, as far as these are complete.
     pub(super) fn add_temporary_files(&mut self, images_dir: &Dir) -> Result<(), StoreError> {
         for file in images_dir.names()? {
             if TEMPORARY.iter().any(|beginning| file.starts_with(beginning))
@@ -53,7 +54,7 @@ impl Names {
         Ok(())
     }
 
-    /// The names by which containers were made, of the images that they were made from.
+    /// Adds the names under which users made containers from images.
     pub(super) fn add_containers(&mut self, catalog: &Catalog, is_stored: impl Fn(ImageId) -> bool) {
         for container in &catalog.containers {
             let Some(image) = container.image.filter(|image| is_stored(*image)) else { continue };
@@ -65,7 +66,7 @@ impl Names {
         }
     }
 
-    /// The names that sources have for images of this store.
+    /// Adds the names that sources have for images of this store.
     pub(super) fn add_donors(
         &mut self,
         names: impl Iterator<Item = (Reference, ImageId)>,
@@ -76,27 +77,27 @@ impl Names {
         }
     }
 
-    /// All of them, sorted.
+    /// All names, sorted.
     pub(super) fn into_list(self) -> Vec<(Reference, ImageId, NameSource)> {
         self.0.into_iter().map(|(name, (image, source))| (name, image, source)).collect()
     }
 }
 
-/// What dockerd makes of `repositories.json`.
+/// The state of `repositories.json`, as dockerd sees it.
 pub(super) enum NamesFile {
-    /// It can read it.
+    /// dockerd can read it.
     Good,
-    /// It does not start, or crashes when a name is given.
+    /// dockerd does not start with it, or crashes when it gives a name to an image.
     Broken {
-        /// What is in it, or nothing if that cannot be read.
+        /// The file's content; `None` if it cannot be read.
         bytes: Option<Vec<u8>>,
         cause: String,
     },
-    /// It is not there.
+    /// The file does not exist.
     Missing,
 }
 
-/// Looks at the file.
+/// Reads the file and judges it as dockerd would.
 pub(super) fn look(images_dir: &Dir) -> Result<NamesFile, StoreError> {
     let bytes = match images_dir.read(FILE, MAX_FILE) {
         Ok(None) => return Ok(NamesFile::Missing),
@@ -115,7 +116,8 @@ pub(super) fn look(images_dir: &Dir) -> Result<NamesFile, StoreError> {
     }
 }
 
-/// Writes the file anew. The old one is kept beside it, by a name that its content has, so that doing it again keeps one copy.
+/// Writes the file anew. The old one is kept beside it, under a name that follows from its content, so that doing this
+/// twice keeps only one copy.
 pub(super) fn rewrite(
     images_dir: &Dir,
     names: &[(Reference, ImageId, NameSource)],
@@ -159,7 +161,7 @@ mod tests {
         let file = format!(r#"{{"Repositories":{{"app":{{"app:1":"{A}","app@{B}":"{A}"}},"b/c":{{"b/c:2":"{B}"}}}}}}"#);
         let all = [("app:1", A), (&format!("app@{B}"), A), ("b/c:2", B)].map(|(a, b)| (a.to_owned(), b.to_owned()));
         assert_eq!(found(&file), all);
-        // Wherever it was cut, what was whole before is there, and nothing else.
+        // Wherever the file was cut, all names that are complete before the cut are found, and nothing else.
         for length in 0..file.len() {
             let found = found(&file[..length]);
             assert!(all.starts_with(&found) || found.iter().all(|one| all.contains(one)), "{found:?}");

@@ -16,7 +16,7 @@ use crate::reference::Reference;
 use crate::root::DataRoot;
 use crate::schema::layer::LayerRecord;
 
-/// Another data-root. It is only read, whoever else uses it.
+/// Another data-root. It is only read, so it may be in use.
 #[derive(Debug)]
 pub struct RootDonor {
     root: DataRoot,
@@ -28,7 +28,7 @@ impl RootDonor {
     /// Opens the data-root at `path`.
     ///
     /// # Errors
-    /// [`StoreError`] if there is none, or it cannot be listed.
+    /// [`StoreError`] if there is no data-root, or if it cannot be listed.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let root = DataRoot::find(path, None)?;
         let catalog = Catalog::read(&root)?;
@@ -58,7 +58,8 @@ impl Donor for RootDonor {
         self.layers.contains_key(&diff_id)
     }
 
-    /// Replays the layer in a thread, through a pipe: one that is damaged there ends early, and has another digest.
+    /// Replays the layer in a thread, through a pipe. If the layer is damaged in that store, the tar ends early or has
+    /// another digest, so it is refused.
     fn layer(&self, diff_id: DiffId) -> Result<Option<Box<dyn Read + Send + '_>>, DonorError> {
         let Some(layers) = self.root.layers()? else { return Ok(None) };
         for record in self.layers.get(&diff_id).into_iter().flatten() {
@@ -69,7 +70,7 @@ impl Donor for RootDonor {
             };
             let (reader, writer) = std::io::pipe()?;
             let files = LayerFiles::new(content.into());
-            // The thread ends when its layer does, or when nobody reads any more.
+            // The thread ends with its layer, or when nobody reads from the pipe any more.
             std::thread::Builder::new().spawn(move || {
                 let _ = assemble(EntryReader::new(BufReader::new(journal)), &files, BufWriter::new(writer));
             })?;

@@ -1,4 +1,4 @@
-//! Contents of layers and their journals.
+//! Plans the repair of layers' contents and journals.
 
 use std::fs::File;
 
@@ -17,19 +17,19 @@ use crate::schema::layer::LayerRecord;
 /// What is wrong with a layer's content or journal.
 enum Found {
     Nothing,
-    /// The content is gone, or not what it was.
+    /// The content is missing, or has changed.
     Content(String),
-    /// The journal is; the content cannot be told without one.
+    /// The journal is missing or broken. Without it, the content cannot be judged.
     Journal(String),
-    /// The journal is, and what is left of it makes the layer.
+    /// The journal is broken, but what can be read of it makes the layer.
     Salvageable(String),
-    /// It cannot be looked at.
+    /// It cannot be checked.
     Unknown(String),
 }
 
 impl Planner<'_> {
-    /// Looks at the layers that have, or will have, a record: whether there is content and a journal, and, where it was asked
-    /// for or a source could help, whether both make the diff id.
+    /// Looks at the layers that have, or will have, a record: whether they have content and a journal. If the user
+    /// asked for that, or if a source could help, also checks that both make the diff id.
     pub(super) fn plan_contents(&mut self) -> Result<(), RepairError> {
         if self.view.root.driver.is_none() {
             return Ok(());
@@ -72,7 +72,7 @@ impl Planner<'_> {
             Ok(None) => return Found::Content(format!("the content of its directory {} is missing", record.cache_id)),
             Err(error) => return Found::Unknown(crate::catalog::with_causes(&error)),
         };
-        // A record that moves has its journal under the name that it has now.
+        // If the record will be moved, its journal is still under the chain id that it has now.
         let journal = match self.layers.journal(self.name_now(record.chain_id)) {
             Ok(journal) => journal,
             Err(error) => return Found::Unknown(crate::catalog::with_causes(&error)),
@@ -92,8 +92,8 @@ impl Planner<'_> {
         }
     }
 
-    /// What keeps a journal and a directory from being the layer. Where a directory shows the layers below as well, files that
-    /// are none of the layer's are not told apart.
+    /// Why a journal and a directory do not match the layer; `None` if they do. If the driver's directories contain the
+    /// layers below as well, files that do not belong to this layer cannot be found.
     fn compare(&self, record: &LayerRecord, journal: File, content: Dir) -> Option<Fault> {
         if self.view.root.home_layout().is_some_and(|layout| layout.changes) {
             let owners = keeps_owners(self.view.root.home.as_ref());
@@ -110,7 +110,7 @@ impl Planner<'_> {
         moved.unwrap_or(layer)
     }
 
-    /// Whether what is left of a journal makes the layer.
+    /// Whether what can be read of a broken journal makes the layer.
     fn is_salvageable(&self, record: &LayerRecord) -> bool {
         let journal = self.layers.journal(self.name_now(record.chain_id)).ok().flatten();
         let content = self.view.root.content(&record.cache_id).ok().flatten();
@@ -119,7 +119,7 @@ impl Planner<'_> {
     }
 }
 
-/// What keeps a journal and a directory from making the layer.
+/// Why a journal and a directory do not make the layer's diff id; `None` if they do.
 fn replay(record: &LayerRecord, journal: File, content: Dir) -> Option<Fault> {
     match content::replay(journal, content) {
         Ok(found) if found == record.diff_id => None,

@@ -1,4 +1,4 @@
-//! Images: configs that a source has, layers that have no record, parents that there are not.
+//! Plans the repair of images: damaged configs that a source has, layers without a record, parents that do not exist.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::repair::mending::{Advice, Mending};
 use crate::schema::config::ImageConfig;
 
 impl Planner<'_> {
-    /// What the configs of images prove of layers, those included that a source has in the place of a damaged one.
+    /// Reads what the configs of images prove about layers. For a damaged config, that of a source is read.
     pub(super) fn read_configs(&mut self) -> Result<(), RepairError> {
         for image in self.images.list()? {
             if let Ok(Some(config)) = self.images.config(image) {
@@ -38,7 +38,7 @@ impl Planner<'_> {
         self.chains.insert(image, chain);
     }
 
-    /// Images whose config is not there, or not what it was.
+    /// Images whose config is missing or has changed.
     fn damaged_configs(&self) -> Vec<ImageId> {
         let lost = |damage: &ImageDamage| {
             matches!(
@@ -50,7 +50,7 @@ impl Planner<'_> {
         damaged.filter(|(_, damage)| lost(damage)).map(|(image, _)| *image).collect()
     }
 
-    /// Stores configs again that a source has.
+    /// Plans to store damaged configs again that a source has.
     pub(super) fn plan_configs(&mut self) {
         let lost: BTreeSet<ImageId> = self.damaged_configs().into_iter().collect();
         let damaged: Vec<(ImageId, ImageDamage)> =
@@ -71,7 +71,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Layers that images need and that have no record, or will have none.
+    /// Plans to add the layers that images need and that have no record, or will have none.
     pub(super) fn plan_missing_layers(&mut self) {
         let chains: Vec<(ImageId, Vec<ChainId>)> = self
             .chains
@@ -104,7 +104,8 @@ impl Planner<'_> {
         self.donors.has_layer(diff_id) && (!self.broken.contains_key(&layer) || dropped(layer))
     }
 
-    /// Parents of images that are no ids, or that nobody has: dockerd cannot remove such an image without an error.
+    /// Plans to forget parents of images that are no ids, or whose image does not exist: dockerd cannot remove such an
+    /// image without an error.
     pub(super) fn plan_image_parents(&mut self) {
         let images: Vec<ImageId> = self.chains.keys().copied().filter(|image| self.is_chosen_image(*image)).collect();
         for image in images {

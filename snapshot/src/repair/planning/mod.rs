@@ -1,7 +1,8 @@
-//! What can be mended, in the order in which it is done, and what cannot.
+//! Plans what can be mended, in the order in which that is done, and says what cannot be.
 //!
-//! Records come first: what each layer is, as it says itself or as its name, the configs of images and its content prove it.
-//! All that follows, which content belongs where and what stands on what, goes by the records as they will be.
+//! Records come first. They say what each layer is; what they lack is proven by the layer's chain id, the configs of
+//! images and the layer's content. Everything that follows (which content belongs where, and what stands on what) is
+//! planned by the records as they will be.
 
 mod contents;
 mod images;
@@ -28,22 +29,22 @@ use crate::view::View;
 /// What a repair looks at.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Scope<'s> {
-    /// The images, by name or id, with their layers; none for everything.
+    /// The images to look at, with their layers, by name or id. If empty, everything is looked at.
     pub images: &'s [String],
-    /// Whether to look at the content of every layer. Otherwise that is done of those only that a source has.
+    /// Whether to read the content of every layer. Otherwise only the content of layers that a source has is read.
     pub deep: bool,
 }
 
 /// What can be mended, and what cannot.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// What is done, in this order.
+    /// The steps, in the order in which they are done.
     pub steps: Vec<Step>,
-    /// What is not.
+    /// The damage that no step mends.
     pub unmended: Vec<Unmended>,
 }
 
-/// What a plan is made from, and as far as it is made.
+/// A plan in the making, and what it is made from.
 struct Planner<'p> {
     view: &'p View,
     donors: &'p Donors,
@@ -53,7 +54,7 @@ struct Planner<'p> {
     home: HomeEntries,
     /// The layers and images that are looked at; `None` for all.
     chosen: Option<(HashSet<ChainId>, BTreeSet<ImageId>)>,
-    /// What the configs of images prove of layers: for each its own content, and the one below.
+    /// What the configs of images prove about layers: for each layer its diff id, and the layer below.
     proven: HashMap<ChainId, (DiffId, Option<ChainId>)>,
     /// The layers of each image whose config is known.
     chains: BTreeMap<ImageId, Vec<ChainId>>,
@@ -61,7 +62,7 @@ struct Planner<'p> {
     records: BTreeMap<ChainId, LayerRecord>,
     /// Layers of `records` whose content can be used, now or after a step.
     filled: HashSet<ChainId>,
-    /// Layers that have no record, or will have none, and come from a source.
+    /// Layers that have no record, or will have none, and are added from a source.
     added: HashSet<ChainId>,
     /// Layers whose records stay broken, and why.
     broken: BTreeMap<ChainId, String>,
@@ -74,7 +75,8 @@ impl Plan {
     /// Looks at a store. Its view must have been read with [`Needs::ALL`](crate::view::Needs::ALL).
     ///
     /// # Errors
-    /// [`RepairError::NoSuchImage`] for a text that chooses none, [`RepairError::Store`] where a directory cannot be listed.
+    /// [`RepairError::NoSuchImage`] for a text that matches no image, [`RepairError::Store`] where a directory cannot
+    /// be listed.
     pub fn make(view: &View, donors: &Donors, scope: Scope<'_>) -> Result<Self, RepairError> {
         let (Some(layers), Some(images)) = (view.root.layers()?, view.root.images()?) else {
             return Ok(Self::default());
@@ -112,7 +114,7 @@ impl Plan {
         Ok(planner.plan)
     }
 
-    /// Whether there is nothing to do and nothing to tell.
+    /// Whether nothing is damaged: there are no steps, and nothing is left unmended.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.unmended.is_empty()
@@ -140,7 +142,8 @@ impl Planner<'_> {
         self.chosen.as_ref().is_none_or(|(_, images)| images.contains(&image))
     }
 
-    /// `repositories.json`, without which dockerd does not start. Returns the names that are found again.
+    /// Plans the repair of `repositories.json`; dockerd does not start with a broken one. Returns the names that were
+    /// found again.
     fn plan_names(&mut self) -> Result<Vec<(Reference, ImageId, NameSource)>, RepairError> {
         let Some(images_dir) = &self.view.root.images_dir else { return Ok(Vec::new()) };
         let (bytes, cause) = match names::look(images_dir)? {
@@ -162,14 +165,14 @@ impl Planner<'_> {
         names.add_containers(&self.view.catalog, is_stored);
         names.add_donors(self.donors.names(), is_stored);
         let names = names.into_list();
-        // A store of images without names has no such file.
+        // A store in which no image has a name may have no such file.
         if bytes.is_some() || !names.is_empty() {
             self.step(Subject::References, cause, Mending::RewriteNames { names: names.clone() });
         }
         Ok(names)
     }
 
-    /// Finds the images that texts mean.
+    /// Finds the images that the texts name.
     fn choose(&mut self, texts: &[String], names: &[(Reference, ImageId, NameSource)]) -> Result<(), RepairError> {
         if texts.is_empty() {
             return Ok(());
@@ -190,7 +193,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Removals that a crash has cut short.
+    /// Plans to finish removals that a crash has cut short.
     fn plan_removals(&mut self) -> Result<(), RepairError> {
         for record in self.layers.removing()? {
             let layer = record.get(..64).and_then(|hex| layerfs::Digest::from_hex(hex).ok()).map(ChainId);
@@ -202,7 +205,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The directories of a layer and of all below it, the nearest first; `None` if one has no record.
+    /// The directories of a layer and of all layers below it, the nearest first; `None` if one of them has no record.
     fn directories_from(&self, parent: Option<ChainId>) -> Option<Vec<CacheId>> {
         let mut below = Vec::new();
         let mut next = parent;
@@ -218,8 +221,8 @@ impl Planner<'_> {
         Some(below)
     }
 
-    /// Puts the steps in the order in which each finds what it needs: names; records; what
-    /// stands on what; contents, parents before children.
+    /// Sorts the steps, so that each finds what it needs: names; records; what stands on what; contents, parents before
+    /// children.
     fn sort_steps(&mut self) {
         let mut steps = std::mem::take(&mut self.plan.steps);
         steps.sort_by_cached_key(|step| match &step.mending {
@@ -234,13 +237,13 @@ impl Planner<'_> {
             Mending::RestoreMountFile { .. } => (6, 0),
             Mending::Restack(_) => (7, 0),
             Mending::ForgetImageParent { .. } => (9, 0),
-            // When all records can be read, more is known to be dead.
+            // Removals come last: once all records can be read, more directories are known to be dead.
             Mending::FinishRemoval { .. } => (10, 0),
         });
         self.plan.steps = steps;
     }
 
-    /// Layers below this one.
+    /// How many layers are below this one.
     fn depth(&self, layer: ChainId) -> usize {
         let parent = |layer: &ChainId| {
             let recorded = self.records.get(layer).map(|record| record.parent);
@@ -250,7 +253,7 @@ impl Planner<'_> {
         std::iter::successors(parent(&layer), parent).take(most).count()
     }
 
-    /// What the catalog knows to be damaged, and no step mends.
+    /// Adds the damage that the catalog knows and that no step mends.
     fn tell_the_rest(&mut self) {
         for damage in self.view.damage() {
             let (subject, reason) = (damage.subject(), damage.to_string());

@@ -1,4 +1,4 @@
-//! Writable layers of containers, and what each layer stands on.
+//! Plans the repair of containers' writable layers, and of what each layer stands on.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,8 @@ use crate::repair::mending::{Advice, Mending};
 use crate::schema::mount::{INIT_ID, MOUNT_ID, MountRecord, PARENT};
 
 impl Planner<'_> {
-    /// Files of mounts that the other files, or what the directories stand on, prove.
+    /// Plans to write files of mounts whose content is proven by the mount's other files, or by what its directories
+    /// stand on.
     pub(super) fn plan_mounts(&mut self) {
         let mut mounts = std::mem::take(&mut self.mounts);
         let layers: HashMap<&str, ChainId> =
@@ -54,12 +55,13 @@ impl Planner<'_> {
         }
     }
 
-    /// The container that a mount is of.
+    /// The container that a mount belongs to.
     fn container_of(&self, mount: &MountRecord) -> Option<&Container> {
         self.view.catalog.container(&mount.name.parse().ok()?)
     }
 
-    /// The layer that a mount stands on: by its init layer's directory or its own, or else the image of its container.
+    /// The layer that a mount stands on: by the directory of its init layer, by its own directory, or else by the image
+    /// of its container.
     fn stands_on(&self, mount: &MountRecord, layers: &HashMap<&str, ChainId>) -> Option<ChainId> {
         let below = |id: &CacheId| self.home.entries.get(id.as_str())?.parents.as_ref().ok()?.first().cloned();
         let lowest = mount.init_id.as_ref().or(mount.mount_id.as_ref());
@@ -70,7 +72,7 @@ impl Planner<'_> {
         })
     }
 
-    /// What each layer's and each container's directory lacks to stand on what is below it.
+    /// Plans to write what the directories of layers and containers lack to stand on the layers below.
     pub(super) fn plan_stacks(&mut self) -> Result<(), RepairError> {
         let Some(driver) = &self.view.root.driver else { return Ok(()) };
         let (mut stacks, mut subjects) = (Vec::new(), HashMap::new());
@@ -79,7 +81,7 @@ impl Planner<'_> {
             subjects.insert(record.cache_id.clone(), (Subject::Layer(record.chain_id), record.chain_id));
             stacks.push(Stack { id: record.cache_id.clone(), below, writable: false });
         }
-        // Those below first: what they are called is what those above stand on.
+        // Lower layers first: their short names are what the layers above name in `lower`.
         stacks.sort_by_key(|stack| stack.below.len());
         for mount in &self.mounts {
             let (Some(id), Some(parent)) = (&mount.mount_id, mount.parent) else { continue };
@@ -119,7 +121,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// A container that dockerd would not show, if no step mends it.
+    /// Adds a container that dockerd would not show to the unmended ones, if no step mends it.
     pub(super) fn tell_container(&mut self, container: &ContainerId, cause: &ContainerDamage) {
         let mended = |layer: &ChainId| self.records.contains_key(layer) || self.added.contains(layer);
         let advice = match cause {

@@ -1,4 +1,4 @@
-//! What a layer's record says, what it must say, and where that is proven.
+//! Plans the repair of layers' records: what each says, what it must say, and what proves that.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use crate::repair::error::RepairError;
 use crate::repair::mending::{Advice, Mending};
 use crate::schema::layer::{Field, LayerRecord, RecordFields};
 
-/// What stands in the way of a whole record.
+/// Why a record cannot be completed.
 enum Lack {
     /// Nothing proves which content is the layer's, or what it stands on.
     Identity,
@@ -23,7 +23,7 @@ enum Lack {
 }
 
 impl Planner<'_> {
-    /// Every record that is registered: whole, to be completed, or to be dropped.
+    /// Looks at every registered record: it is complete, will be completed, or will be dropped.
     pub(super) fn plan_records(&mut self) -> Result<(), RepairError> {
         let registered = self.layers.list()?;
         let names: HashSet<ChainId> = registered.iter().copied().collect();
@@ -37,7 +37,7 @@ impl Planner<'_> {
                 left.push(layer);
             }
         }
-        // What is above a broken layer may be whole itself.
+        // The catalog loads no layer above a broken one, though the record of such a layer may be complete itself.
         let mut broken = Vec::new();
         for layer in left {
             let said = match self.layers.fields(layer) {
@@ -75,7 +75,8 @@ impl Planner<'_> {
         self.cannot(Subject::Layer(layer), reason, Advice::LookAtFile);
     }
 
-    /// The chain id that a record's own files make, where its name is no layer that an image has and that one is.
+    /// The chain id that follows from a record's own files, if an image has that layer, and no image has the layer of
+    /// the chain id that the record is under.
     fn other_name(&self, layer: ChainId, said: &RecordFields, names: &HashSet<ChainId>) -> Option<ChainId> {
         let (Ok(diff_id), Ok(parent)) = (&said.diff_id, &said.parent) else { return None };
         let (diff_id, parent) = (*diff_id, *parent);
@@ -91,7 +92,8 @@ impl Planner<'_> {
                 self.restore_fields(layer, said, &record);
                 self.records.insert(layer, record);
             }
-            // dockerd loads it all the same: it is no harm, and no image's.
+            // dockerd loads this record in spite of its wrong chain id. It belongs to no image and does no harm, so it
+            // stays.
             Err(Lack::Identity) if is_readable(said) => {
                 let reason = "its name is not the hash of what its record says, and no image needs it";
                 self.broken.insert(layer, reason.to_owned());
@@ -129,7 +131,8 @@ impl Planner<'_> {
         Ok(LayerRecord { chain_id: layer, diff_id, parent, cache_id, size })
     }
 
-    /// The layer on which this content makes that layer: the chain id is a hash of both. `None` if it is none that is known.
+    /// The parent with which this diff id makes the layer's chain id, which is a hash of both. `None` if no known layer
+    /// is.
     fn parent_of(&self, layer: ChainId, diff_id: DiffId, names: &HashSet<ChainId>) -> Option<Option<ChainId>> {
         if ChainId::next(None, diff_id) == layer {
             return Some(None);
@@ -138,14 +141,14 @@ impl Planner<'_> {
         known.find(|parent| ChainId::next(Some(**parent), diff_id) == layer).map(|parent| Some(*parent))
     }
 
-    /// The diff id that a layer's journal and a directory make.
+    /// The diff id that a layer's journal and a directory make together.
     fn replayed(&self, layer: ChainId, directory: &CacheId) -> Option<DiffId> {
         let journal = self.layers.journal(layer).ok()??;
         let content = self.view.root.content(directory).ok()??;
         content::replay(journal, content).ok()
     }
 
-    /// A layer's size by the rule of the driver: from its content, or else from its journal.
+    /// A layer's size by the driver's rule: measured from its content, or else from its journal.
     fn measure(&self, layer: ChainId, directory: &CacheId) -> Option<u64> {
         if self.view.root.home_layout().is_some_and(|layout| layout.changes)
             && let Ok(Some(content)) = self.view.root.content(directory)
@@ -155,8 +158,8 @@ impl Planner<'_> {
         content::member_sizes(self.layers.journal(layer).ok()??)
     }
 
-    /// The directory of a layer whose record has lost it: what its children or containers stand on, or one that nobody else
-    /// has and that replays to the layer.
+    /// Finds the directory of a layer whose record does not name it any more: the one that its children or containers
+    /// stand on, or one that nobody else has and that makes the layer's diff id.
     fn find_directory(&self, layer: ChainId, diff_id: DiffId) -> Option<CacheId> {
         let below = |id: &str| self.home.entries.get(id)?.parents.as_ref().ok()?.first().cloned();
         let children = self.records.values().filter(|record| record.parent == Some(layer));
@@ -173,7 +176,8 @@ impl Planner<'_> {
         named.and_then(|id| id.parse().ok()).or_else(by_content)
     }
 
-    /// Whether a directory is another layer's or a container's. BuildKit may have it, too: a layer of a build is its own.
+    /// Whether a directory belongs to another layer or a container. A claim by BuildKit does not count, since BuildKit
+    /// shares the directories of the layers that it has built.
     fn has_another_owner(&self, layer: ChainId, id: &str) -> bool {
         let claims = self.view.liveness.entry(id).map(|entry| entry.claims.as_slice()).unwrap_or_default();
         claims.iter().any(|claim| match claim {
@@ -205,7 +209,7 @@ fn is_readable(said: &RecordFields) -> bool {
     said.diff_id.is_ok() && said.parent.is_ok() && said.cache_id.is_ok() && said.size.is_ok()
 }
 
-/// A record in which nothing is missing.
+/// The record, if all of its files can be read.
 fn whole(layer: ChainId, said: &RecordFields) -> Option<LayerRecord> {
     let (Ok(diff_id), Ok(parent)) = (&said.diff_id, &said.parent) else { return None };
     let (Ok(cache_id), Ok(size)) = (&said.cache_id, &said.size) else { return None };
@@ -214,7 +218,7 @@ fn whole(layer: ChainId, said: &RecordFields) -> Option<LayerRecord> {
     (ChainId::next(record.parent, record.diff_id) == layer).then_some(record)
 }
 
-/// What is wrong with a file, if anything.
+/// What is wrong with a file; `None` if nothing is.
 fn how<T: PartialEq>(said: &Result<T, String>, proven: &T) -> Option<String> {
     match said {
         Ok(said) if said == proven => None,

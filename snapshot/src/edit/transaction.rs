@@ -96,7 +96,7 @@ impl Transaction {
     }
 
     /// Makes a new quarantine in the directory `parent`, into which this transaction moves what it removes, instead of
-    /// deleting it. Returns the quarantine's path, from which [`restore`](super::restore) can put everything back after
+    /// deleting it. Returns the quarantine's path, from which [`restore`](super::restore()) can put everything back after
     /// the commit.
     ///
     /// # Errors

@@ -150,13 +150,13 @@ impl Record {
         match serde_json::from_slice(first) {
             Ok(Line::LayerfsIntent(VERSION)) => {}
             Ok(Line::LayerfsIntent(version)) => return Err(format!("its version is {version}, not {VERSION}")),
-            _ => return Err("its first line is not of this form".into()),
+            _ => return Err("its first line does not name a version".into()),
         }
         for (number, line) in lines.enumerate() {
             let Some(line) = line.strip_suffix(b"\n") else { break };
             let invalid = |what: String| format!("line {}: {what}", number + 2);
             match serde_json::from_slice(line).map_err(|error| invalid(error.to_string()))? {
-                Line::LayerfsIntent(_) => return Err(invalid("a second beginning".into())),
+                Line::LayerfsIntent(_) => return Err(invalid("a second line that names a version".into())),
                 Line::AddLayer(chain_id) => record.added_layers.push(chain_id),
                 Line::AddImage(id) => record.added_images.push(id),
                 Line::Name { name, image } => {
@@ -175,7 +175,7 @@ impl Record {
                 }
                 Line::Quarantine(path) => record.quarantine = Some(path),
                 Line::Clear(remains) if remains.is_valid() => record.cleared.push(remains),
-                Line::Clear(remains) => return Err(invalid(format!("{remains:?} is not the name of such a thing"))),
+                Line::Clear(remains) => return Err(invalid(format!("{remains:?} has a name that no such thing has"))),
                 Line::End(count) if count == number => break,
                 Line::End(count) => return Err(invalid(format!("{count} lines were written, {number} are here"))),
             }

@@ -15,7 +15,7 @@ use crate::root::DataRoot;
 
 const OPTIONS: WriteOptions = WriteOptions { driver: None, sync: false };
 
-/// A data-root of a test's own.
+/// A data-root that belongs to one test.
 struct Store {
     temp: tempfile::TempDir,
 }
@@ -43,7 +43,8 @@ impl Store {
         Transaction::begin(&self.path(), OPTIONS).unwrap()
     }
 
-    /// Adds an image with these layers, named by their contents, those that are not there yet included.
+    /// Adds an image with these layers, which are named by their contents. Layers that do not exist yet are added as
+    /// well.
     fn add(&self, tag: Option<&str>, layers: &[&str]) -> ImageId {
         let mut transaction = self.begin();
         let mut parent = None;
@@ -64,7 +65,7 @@ impl Store {
         id
     }
 
-    /// Adds layers that no image has, as an import leaves them that was killed.
+    /// Adds layers that no image has, as a killed import leaves them.
     fn add_layers(&self, layers: &[&str]) -> Vec<ChainId> {
         let id = self.add(None, layers);
         std::fs::remove_file(self.at(&format!("image/overlay2/imagedb/content/sha256/{}", id.0.hex()))).unwrap();
@@ -88,7 +89,7 @@ impl Store {
         DataRoot::find(&self.path(), None).unwrap().references().unwrap().get(&name(tag))
     }
 
-    /// Every path below the root, without those of the test's own.
+    /// Every path below the root, without the paths that the test itself has made.
     fn listing(&self) -> BTreeSet<PathBuf> {
         let (mut found, mut left) = (BTreeSet::new(), vec![self.path()]);
         while let Some(dir) = left.pop() {
@@ -152,7 +153,7 @@ fn an_image_goes_with_its_name_and_its_layers() {
         summary.kept[0].chain_id == layers[0] && summary.kept[0].reason == LayerStays::Held(Holder::Image(kept)),
         "{summary:?}"
     );
-    // The mark that something stood on the base is all that is left.
+    // Only the mark that something once stood on the base is left.
     assert_eq!(store.listing(), before);
     assert_eq!((store.image_of("kept:1"), store.image_of("app:1")), (Some(kept), None));
 }
@@ -173,12 +174,12 @@ fn a_transaction_that_is_dropped_changes_nothing() {
     assert_eq!(std::fs::read(store.at("image/overlay2/repositories.json")).unwrap(), references);
 }
 
-/// Something is in the way of the last step before the commit point: names come back byte for byte.
+/// The last step before the commit point fails: the old names are put back byte for byte.
 #[test]
 fn names_come_back_when_a_later_step_fails() {
     let store = Store::new();
     let old = store.add(Some("app:1"), &["base"]);
-    // As another program may have written it.
+    // Another program may have written the file in this form.
     let file = store.at("image/overlay2/repositories.json");
     let references = format!("{{\n \"Repositories\": {{\"app\": {{\"app:1\": \"{old}\"}}}}\n}}\n");
     std::fs::write(&file, &references).unwrap();
@@ -186,7 +187,8 @@ fn names_come_back_when_a_later_step_fails() {
     let (id, config) = image(&[]);
     transaction.add(Edit::AddImage { config, parent: None });
     transaction.add(Edit::SetTag { reference: name("app:1"), image: id });
-    // A note makes the record be renamed after the names were set; it is taken away at the last moment.
+    // Metadata to be written makes the transaction rename its record after the names were set. The record is removed
+    // just before that.
     transaction.add(Edit::SetLastUpdated { image: id, time: "2026-01-01T00:00:00Z".into() });
     let watched = store.at("image/overlay2/layerdb/tmp");
     transaction.before_commit_point = Some(transaction::Interference(Box::new(move || {
@@ -198,7 +200,7 @@ fn names_come_back_when_a_later_step_fails() {
     assert!(store.has_image(old) && !store.has_image(id));
 }
 
-/// A stale or forged write-set names what a container writes to: the old recovery removed that.
+/// A stale or forged write-set names a container's writable layer, which an earlier version of recovery removed.
 #[test]
 fn a_write_set_removes_nothing_that_somebody_needs() {
     let store = Store::new();
@@ -222,13 +224,13 @@ fn a_write_set_removes_nothing_that_somebody_needs() {
     assert!(store.at(&format!("overlay2/{writable}-init/diff/precious")).exists());
     assert!(store.at(&format!("overlay2/{base}/diff")).exists());
     assert_eq!(store.leftovers(), 0);
-    // Nobody claims this one.
+    // Nobody claims this directory.
     forge(7, &lost);
     drop(store.begin());
     assert!(!store.at(&format!("overlay2/{lost}")).exists());
 }
 
-/// What cannot be read keeps everything that it might name.
+/// A record that cannot be read keeps everything that it might name.
 #[test]
 fn unreadable_records_keep_what_they_might_name() {
     type Spoil = fn(&Store);
@@ -280,7 +282,7 @@ fn unreadable_records_keep_what_they_might_name() {
         assert!(layers.iter().all(|layer| store.has_layer(*layer)), "{what}");
         assert_eq!(store.at(&format!("overlay2/{orphan}")).exists(), directories, "{what}");
     }
-    // With everything readable, all of it goes.
+    // If every record can be read, everything is removed.
     let store = Store::new();
     let layers = store.add_layers(&["base", "top"]);
     old_intent(&store, &layers);
@@ -289,7 +291,8 @@ fn unreadable_records_keep_what_they_might_name() {
     assert_eq!(store.leftovers(), 0);
 }
 
-/// The driver knows of owners that no record names: what a live directory stands on is needed, whatever the layers say.
+/// The driver knows of needs that no record names: a directory on which a live one stands is needed, whatever the
+/// layers' records say.
 #[test]
 fn what_live_directories_stand_on_stays() {
     let store = Store::new();
@@ -300,7 +303,7 @@ fn what_live_directories_stand_on_stays() {
     store.write(&format!("overlay2/{writable}/lower"), format!("l/{link}"));
     store.write("image/overlay2/layerdb/mounts/container/mount-id", &writable);
     store.write("image/overlay2/layerdb/mounts/container/parent", chain(&["other"])[0].to_string());
-    // As an edit, as a record of intent, and as a write-set where the layer's record was lost.
+    // The removal is asked for by an edit, by a record of intent, and by a write-set after the layer's record was lost.
     let mut transaction = store.begin();
     layers.iter().rev().for_each(|&chain_id| transaction.add(Edit::RemoveLayer { chain_id }));
     let summary = transaction.commit().unwrap();
@@ -316,14 +319,15 @@ fn what_live_directories_stand_on_stays() {
     drop(store.begin());
     assert!(store.at(&format!("overlay2/{base}/diff")).exists());
     assert_eq!(store.leftovers(), 0);
-    // With the container, all of it may go.
+    // Once the container is gone, everything may be removed.
     std::fs::remove_dir_all(store.at("image/overlay2/layerdb/mounts/container")).unwrap();
     store.write("image/overlay2/layerdb/tmp/write-set-layerfs-1/cache-id", &base);
     drop(store.begin());
     assert!(!store.at(&format!("overlay2/{base}")).exists());
 }
 
-/// A live directory that does not tell what it stands on may stand on any. One that is to go itself keeps nothing.
+/// A live directory that does not tell what it stands on may stand on any directory. A directory that is to be removed
+/// itself keeps nothing.
 #[test]
 fn an_unreadable_lower_keeps_what_it_might_name() {
     for live in [true, false] {
@@ -331,7 +335,7 @@ fn an_unreadable_lower_keeps_what_it_might_name() {
         let layers = store.add_layers(&["base", "top"]);
         let (orphans, writable) = (["e".repeat(64), "f".repeat(64)], "a".repeat(64));
         for (number, id) in orphans.iter().enumerate() {
-            // As a power cut leaves it under --no-sync.
+            // A power cut can leave the file empty if writes were not synced.
             store.write(&format!("overlay2/{id}/lower"), "");
             store.write(&format!("image/overlay2/layerdb/tmp/write-set-layerfs-{number}/cache-id"), id);
         }
@@ -362,7 +366,7 @@ fn what_is_the_drivers_own_is_not_removed() {
     assert_eq!(store.leftovers(), 0);
 }
 
-/// What the version before this one leaves when it is killed: write-sets, and the array of the layers it registers.
+/// What the version before this one leaves when it is killed: write-sets, and an array of the layers that it registers.
 #[test]
 fn a_crash_of_the_version_before_is_recovered() {
     let store = Store::new();
@@ -374,7 +378,7 @@ fn a_crash_of_the_version_before_is_recovered() {
     store.write(&format!("image/overlay2/layerdb/tmp/write-set-layerfs-{}/cache-id", &orphan[..20]), &orphan);
     std::fs::create_dir(store.at(&format!("image/overlay2/layerdb/tmp/write-set-layerfs-{}", "1".repeat(20)))).unwrap();
     store.write("image/overlay2/.tmp-layerfs-repositories.json-1-0", "{");
-    // Its record has all layers of the import, more than it could read itself.
+    // That version wrote all layers of the import into its record, even if it could not read so long a record itself.
     let many: Vec<ChainId> = (0..20_000_u32).map(|number| ChainId(Digest::hash(&number.to_le_bytes()))).collect();
     old_intent(&store, &[many.as_slice(), &layers].concat());
     drop(store.begin());
@@ -405,7 +409,7 @@ fn what_was_committed_is_finished() {
     store.write("image/overlay2/layerdb/tmp/layerfs-commit-1", lines.map(|line| line + "\n").concat());
     drop(store.begin());
     assert!(!store.has_image(gone) && !store.has_layer(layers[0]));
-    // Somebody has given it a name since.
+    // Somebody has given the image a name since.
     assert!(store.has_image(retagged) && store.has_layer(layers[1]));
     assert_eq!(store.leftovers(), 0);
 }
@@ -475,7 +479,7 @@ fn a_record_that_cannot_be_read_stops_the_next_change_and_says_what_to_do() {
     drop(store.begin());
 }
 
-/// Layers on their way cost no descriptor: the limit is said to be 1,024 for most users.
+/// A layer that is being registered keeps no descriptor open: most users may have only 1,024.
 #[test]
 fn staged_layers_are_not_kept_open() {
     let store = Store::new();
@@ -486,7 +490,7 @@ fn staged_layers_are_not_kept_open() {
         let slot = transaction.stage().unwrap();
         drop(transaction.prepare(slot, None).unwrap());
     }
-    // Other tests of this process open files as well, but not that many.
+    // Other tests of this process open files at the same time, but not that many.
     assert!(open() < before + 150, "{} before, {} now", before, open());
     drop(transaction);
     assert_eq!(std::fs::read_dir(store.temp.path()).unwrap().count(), 0);

@@ -120,8 +120,8 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::Dangling => "it has no name, and nothing uses it",
             Self::Unused => "no container uses it",
-            Self::Parent => "only images that go were built from it",
-            Self::WithImage => "only images that go have it",
+            Self::Parent => "all images that were built from it are removed as well",
+            Self::WithImage => "all images that have it are removed as well",
             Self::Unneeded => "no image, container or build has it",
             Self::NoContainer => "no container has it",
             Self::RemovalBegun => "its removal was begun and not finished",
@@ -249,7 +249,7 @@ impl fmt::Display for StayCause {
             Self::Young(seconds) => write!(f, "it changed {seconds} seconds ago"),
             Self::BelowYoung(name) => write!(f, "{name} stands on it, which changed lately"),
             Self::Needed(reason) => reason.fmt(f),
-            Self::Doubt(doubt) => write!(f, "who needs what cannot be told: {doubt}"),
+            Self::Doubt(doubt) => write!(f, "it cannot be told who needs what: {doubt}"),
             Self::WantedLink => f.write_str("a layer stands on it, although it leads to nothing"),
             Self::NotOfDocker => f.write_str("it is not what Docker makes there"),
         }

@@ -144,10 +144,10 @@ proptest::proptest! {
     }
 }
 
-/// What docker's own parser says; `testdata/references/README.md`.
+/// The answers of docker's own parser; see `testdata/references/README.md`.
 const TABLE: &str = include_str!("../../../testdata/references/table.jsonl");
 
-/// Why our parser may say something else than that of dockerd 20.10; `None` where it may not.
+/// Why our parser may differ from that of dockerd 20.10 for this text; `None` if it must not.
 fn meant(text: &str, path: &str, domain: &str) -> Option<&'static str> {
     let first = text.split_once('/').map_or("", |(first, _)| first);
     match () {

@@ -44,7 +44,7 @@ pub struct Guard {
     pub driver: Option<&'static str>,
 }
 
-/// The guard's yes. As long as it lives, nobody else writes to the root.
+/// The guard's permission to write. As long as it lives, nobody else writes to the root.
 #[derive(Debug)]
 #[must_use]
 pub struct Permit {

@@ -18,7 +18,7 @@ pub(super) struct Located {
     pub(super) driver: String,
 }
 
-/// Finds the directory and the driver whose images are meant.
+/// Finds the directory and the driver to read. `wanted` is the driver that the user named, if any.
 pub(super) fn locate(root: Dir, wanted: Option<&str>) -> Result<Located, StoreError> {
     let root = mapped(root)?;
     let unreadable = |reason: String| StoreError::Unreadable { root: root.path().to_path_buf(), reason };

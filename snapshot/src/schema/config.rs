@@ -13,7 +13,7 @@ use crate::go_struct;
 /// Bytes of the largest config that is read. Docker has no limit of its own.
 pub const MAX_CONFIG: usize = 8 << 20;
 
-/// Layers that Docker stacks (moby `layer/layer_store.go`, `maxLayerDepth`).
+/// The most layers that Docker stacks (moby `layer/layer_store.go`, `maxLayerDepth`).
 pub const MAX_LAYERS: usize = 125;
 
 /// The most steps of a history that are read. Docker has no limit; a file of nothing but empty steps would take thirty
@@ -212,7 +212,8 @@ impl ImageConfig {
         let os = self.fields.os.clone();
         match os.as_str() {
             "" | "linux" => Ok(()),
-            // Stored, it would crash dockerd 20.10 at every start (moby v20.10.24 `image/store.go: restore`).
+            // If the image were stored, dockerd 20.10 would crash at every start (moby v20.10.24 `image/store.go:
+            // restore`).
             _ if os.eq_ignore_ascii_case("linux") => Err(InvalidConfig::OsCase { os }),
             _ => Err(InvalidConfig::Os { os }),
         }

@@ -157,7 +157,7 @@ impl ImageStore {
         Ok(())
     }
 
-    /// Takes an image away; its layers stay. The config goes first: with it the image is gone.
+    /// Removes an image; its layers stay. The config goes first: without it there is no image.
     pub(crate) fn remove(&self, id: ImageId) -> Result<(), StoreError> {
         self.content_dir().unlink(&id.0.hex())?;
         self.metadata_dir().remove_tree(&id.0.hex())

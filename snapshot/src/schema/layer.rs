@@ -7,7 +7,7 @@
 //!   cache-id             name of the layer's directory in the driver's home
 //!   parent               sha256:<chain id>; absent for a base layer
 //!   tar-split.json.gz    the journal
-//! layerdb/tmp/write-set-<digits>/    a layer on its way; renamed to its place in one step
+//! layerdb/tmp/write-set-<digits>/    a layer that is being registered; renamed to its place in one step
 //! ```
 //!
 //! Follows moby v20.10.24 `layer/filestore.go`. Our own write-sets are named `write-set-layerfs-*`. A write-set gets
@@ -481,7 +481,7 @@ fn name_directory(dir: &Dir, cache_id: &CacheId, sync: bool) -> Result<(), Store
     Ok(())
 }
 
-/// A layer on its way into the store.
+/// The write-set of a layer that is being registered.
 #[derive(Debug)]
 pub(crate) struct WriteSet {
     name: String,

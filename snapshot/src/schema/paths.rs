@@ -122,7 +122,7 @@ pub(crate) enum ImagesPath<'p> {
     LayerRecord(&'p [u8]),
     /// A mount: the first component of its name.
     Mount(&'p [u8]),
-    /// A layer on its way, or a record of intent: its name.
+    /// A layer that is being registered, or a record of intent: its name.
     WriteSet(&'p [u8]),
     /// The config or the metadata of an image: its name.
     Image(&'p [u8]),

@@ -14,7 +14,7 @@ pub(in crate::driver) const LOWER: &str = "lower";
 pub(super) const LINK: &str = "link";
 pub(super) const COMMITTED: &str = "committed";
 
-/// Layers below one layer that Docker allows (`overlay.go`, `maxDepth`).
+/// The most layers below one layer that Docker allows (`overlay.go`, `maxDepth`).
 const MAX_LOWER: usize = 128;
 
 /// Bytes of the largest `link` or `lower` that is read: more than any valid one has.
@@ -31,7 +31,7 @@ pub(super) fn entry_of(target: &Path) -> Option<String> {
     Some(first.as_os_str().to_str()?.to_owned())
 }
 
-/// The layer whose content a link with this target is.
+/// The layer to whose content a link with this target leads.
 pub(super) fn layer_of(target: &Path) -> Option<CacheId> {
     let id: CacheId = entry_of(target)?.parse().ok()?;
     (target == link_target(&id)).then_some(id)

@@ -103,7 +103,7 @@ impl Planner<'_> {
                 let cause = match lack {
                     _ if said.empty => "its record is empty: loading the layer again fails with \"file exists\"",
                     Lack::Identity => "its record does not say which layer it is, and nothing else proves it",
-                    Lack::Directory => "its record does not say where its content is, and no directory proves to be it",
+                    Lack::Directory => "its record does not say where its content is, and nothing proves where it is",
                 };
                 self.broken.insert(layer, cause.to_owned());
                 self.step(Subject::Layer(layer), cause, Mending::DropRecord { layer });

@@ -3,7 +3,7 @@
 //! ```text
 //! _main/<record id>/           a bucket for each record; values are JSON: {"value": ..., "index": ...}
 //!   cache.parent               the record below
-//!   cache.equalMutable         on an immutable record: the writable one that still has its data
+//!   cache.equalMutable         on an immutable record: the writable record that still holds its data
 //!   cache.snapshot             the key in snapshots.db, if it is not the record's id
 //!   cache.blobonly             true: nothing was unpacked for this record
 //!   cache.recordType           source.local, exec.cachemount, ...; none for a regular one
@@ -18,7 +18,8 @@
 //! nothing was built upon it, both are there and the writable one is listed. Follows BuildKit as vendored by moby v20.10.24
 //! (`cache/manager.go` `DiskUsage`, `cache/refs.go` `Size`, `cache/metadata.go`), and `builder/builder-next`.
 //!
-//! Not here: whether a record is in use. The daemon counts that in memory, and without a build running none is.
+//! The database does not say whether a record is in use: the daemon counts that in memory, and while no build runs, no
+//! record is.
 
 #[cfg(test)]
 mod tests;
@@ -116,7 +117,7 @@ impl BuildCache {
     pub fn read(root: &Dir, snapshots: &Snapshots, in_image: impl Fn(&ChainId) -> bool) -> Result<Self, StoreError> {
         let Some(items) = with_database(root, FILE, read_items)? else {
             let old = root.sub(BUILDKIT)?.map_or(Ok(None), |dir| dir.stat(OLD_FILE))?;
-            let reason = || "it is of a Docker before 20.10; a newer one turns it into another when it starts".into();
+            let reason = || "it is of a Docker before 20.10; a newer Docker converts it when it starts".into();
             return match old {
                 None => Ok(Self::default()),
                 Some(_) => Err(StoreError::Invalid { path: root.join(BUILDKIT).join(OLD_FILE), reason: reason() }),

@@ -256,7 +256,7 @@ impl<'b> JsonDecoder<'b> {
     }
 }
 
-/// The field that a key means: the one of that name, else the first whose name is the same but for case.
+/// The field that a key stands for: the field of that name, else the first field whose name differs only in case.
 #[must_use]
 pub fn find<'n>(names: &[&'n str], key: &[u8]) -> Option<&'n str> {
     let exact = names.iter().find(|name| name.as_bytes() == key);
@@ -435,7 +435,7 @@ impl Decode for Empty {
     }
 }
 
-/// A value whose type is checked and which is not kept.
+/// A value whose type is checked, but which is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checked<T>(PhantomData<T>);
 

@@ -1,4 +1,4 @@
-//! The syntax of JSON as `encoding/json/scanner.go` has it: its words, its offsets, its bound on depth.
+//! Checks the syntax of JSON as `encoding/json/scanner.go` does, with the same error texts, offsets and limit on depth.
 
 use super::error::{DecodeError, Expected};
 

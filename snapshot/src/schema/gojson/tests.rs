@@ -6,7 +6,7 @@ use super::super::time::Time;
 use super::*;
 use crate::go_struct;
 
-/// What Go says; `testdata/gojson/README.md`.
+/// Go's answers to the documents; see `testdata/gojson/README.md`.
 const TABLE: &str = include_str!("../../../../testdata/gojson/table.jsonl");
 
 go_struct! {
@@ -14,7 +14,7 @@ go_struct! {
 }
 
 go_struct! {
-    /// The same as `target` of `testdata/gojson/record.go`.
+    /// The same fields as `target` in `testdata/gojson/record.go`.
     struct Target {
         text: String = "Text",
         flag: bool = "Flag",
@@ -68,7 +68,7 @@ fn expected_kind(expected: &Expected) -> String {
     }
 }
 
-/// What our decoder says, in the words of the table.
+/// Our decoder's answer, in the form of the table.
 fn ours(document: &[u8], by: &str) -> Value {
     let decoded = if by == "Decoder" { first_value::<Target>(document) } else { from_slice::<Target>(document) };
     let error = match decoded {
@@ -76,7 +76,7 @@ fn ours(document: &[u8], by: &str) -> Value {
         Err(error) => error,
     };
     match &error.expected {
-        // Where a file ends too early, the two ways differ in words only.
+        // If a file ends too early, the two ways to decode differ only in the error's text.
         Expected::Json(what) if by != "Unmarshal" && what.starts_with("unexpected end") => json!({ "Kind": "end" }),
         Expected::Json(what) => json!({ "Kind": "syntax", "Error": what, "Offset": error.offset }),
         Expected::Time => json!({ "Kind": "time" }),
@@ -86,7 +86,7 @@ fn ours(document: &[u8], by: &str) -> Value {
     }
 }
 
-/// Go's answer, without what only Go can say.
+/// Go's answer, without the parts that our decoder cannot have.
 fn go(mut answer: Value) -> Value {
     let object = answer.as_object_mut().unwrap();
     object.remove("Document");
@@ -95,7 +95,7 @@ fn go(mut answer: Value) -> Value {
     if kind != "syntax" {
         object.remove("Error");
     }
-    // These types decode a part of the document on their own, and Go counts from its beginning there.
+    // These types decode a part of the document on their own, and Go counts offsets from the beginning of that part.
     if matches!(kind.as_str(), "time" | "end") {
         object.retain(|key, _| key == "Kind");
     }
@@ -122,7 +122,7 @@ fn says_what_go_says() {
                 answer.as_object_mut().unwrap().remove("Offset");
             }
         }
-        // At the end of the file Go feeds its scanner a blank and complains of that one.
+        // At the end of the file, Go feeds a blank to its scanner, and reports that blank as the invalid character.
         if go["Offset"] == document.len() && go["Error"].as_str().is_some_and(|error| error.contains("' '")) {
             go["Error"] = "unexpected end of JSON input".into();
         }

@@ -12,7 +12,7 @@ fn in_one(root: &Path, threads: usize) -> Walked {
     walk(&dir, threads, &|_, _| BucketChoice { bucket: 0, ask_below: false }, || ()).unwrap().0
 }
 
-/// What GNU `du` says.
+/// The bytes that GNU `du` counts.
 fn du(root: &Path) -> u64 {
     let out = Command::new("du").args(["-x", "-s", "-B1"]).arg(root).output().unwrap();
     assert!(out.status.success(), "{out:?}");
@@ -90,7 +90,7 @@ fn a_tree_may_be_deeper_than_descriptors_and_paths() {
     let mut at = Dir::open(dir.path()).unwrap().owned_fd().unwrap();
     for level in 0..DEPTH {
         let make = |name| rustix::fs::mkdirat(&at, name, rustix::fs::Mode::RWXU).unwrap();
-        // Others beside it, so that each level is come back to.
+        // Make other directories beside it, so that the walk comes back to each level.
         make(c"a");
         make(c"m");
         if level % 2 == 0 {
@@ -153,11 +153,11 @@ proptest! {
             std::fs::create_dir(dir.path().join(top)).unwrap();
         }
         let at = |directories: &[std::path::PathBuf], index: usize, name: &str| {
-            // Not in the root, whose entries tell the bucket.
+            // Never directly in the root, where the name of an entry decides its bucket.
             directories[1 + index % (directories.len() - 1)].join(name)
         };
         for step in steps {
-            // What is there already stays.
+            // A name that exists already stays as it is.
             match step {
                 Make::Directory(index, name) => {
                     let path = at(&directories, index, &name);
@@ -184,7 +184,7 @@ proptest! {
         let (walked, _) = walk(&root, threads, &by_name, || ()).unwrap();
         let total: Usage = walked.buckets.iter().copied().sum();
         prop_assert_eq!(total.allocated, du(dir.path()));
-        // What going costs: the buckets' own, and du's answer once they are gone.
+        // Compare what we say that a removal frees with what `du` counts before and after the removal.
         let held = walked.links.held_elsewhere(1, &|bucket| bucket == 1);
         let freed = walked.buckets[1].allocated - held;
         std::fs::remove_dir_all(dir.path().join("1")).unwrap();

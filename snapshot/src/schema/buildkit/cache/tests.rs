@@ -1,4 +1,4 @@
-//! Against what a daemon recorded, and what only a damaged database has.
+//! Compares our reading with what a daemon reported, and reads damaged databases.
 
 use std::fs;
 use std::io::Read;
@@ -12,7 +12,7 @@ const RECORDED: &str = include_str!("../../../../../testdata/buildkit/RECORDED.j
 const DF: &str = include_str!("../../../../../testdata/buildkit/df.txt");
 const DF_V: &str = include_str!("../../../../../testdata/buildkit/df-v.txt");
 
-/// The snapshots and the records at one moment.
+/// The two databases, copied at one moment.
 const FRESH: (&[u8], &[u8]) = (
     include_bytes!("../../../../../testdata/buildkit/snapshots-fresh.db"),
     include_bytes!("../../../../../testdata/buildkit/metadata_v2-fresh.db.xz"),
@@ -63,7 +63,7 @@ fn read(databases: (&[u8], &[u8])) -> BuildCache {
     read_with(databases, in_image).1
 }
 
-/// As the daemon's API has it, but without the size.
+/// A record in the form of the daemon's API, without the size.
 fn as_json(record: &CacheRecord) -> Value {
     serde_json::json!({
         "ID": record.id,
@@ -78,7 +78,7 @@ fn as_json(record: &CacheRecord) -> Value {
     })
 }
 
-/// Compares all but the sizes, which are returned: ours with the daemon's.
+/// Compares everything but the sizes, of which it returns pairs: ours and the daemon's.
 fn compare(cache: &BuildCache, recorded: &Value) -> Vec<(CacheSize, u64)> {
     let mut wanted: BTreeMap<_, _> =
         recorded.as_array().unwrap().iter().map(|record| (record["ID"].as_str().unwrap(), record.clone())).collect();
@@ -130,13 +130,13 @@ fn fresh_ones_have_no_size_yet() {
             }
         }
     }
-    // The base image's; those that were exported; the rest.
+    // Known: the base image's records. Layers: the records that were exported. Directories: the rest.
     assert_eq!((known, layers, directories), (3, 4, 6));
     let summary = cache.summary();
     assert_eq!((summary.total, summary.unmeasured), (13, 7), "the directories, and the layer whose image is gone");
 }
 
-/// What an image's layer was made upon counts as shared, whether or not it is known to be a layer itself.
+/// Every record below an image's layer counts as shared, whether or not it is a layer itself.
 #[test]
 fn shared_with_all_below() {
     let cache = read(MEASURED);
@@ -158,7 +158,7 @@ fn nothing_or_unknown() {
     let old = read(&[(OLD_FILE, b"")]).unwrap_err();
     assert!(old.to_string().contains("before 20.10"), "{old}");
     let bytes = unpacked(MEASURED.1);
-    // Both are there after an upgrade.
+    // After an upgrade, both databases exist.
     assert_eq!(read(&[(OLD_FILE, b""), (FILE, &bytes)]).unwrap().records.len(), 13);
     let alone = read(&[(FILE, &bytes)]).unwrap();
     assert!(alone.records.iter().all(|record| !record.shared), "no snapshot is known to be a layer");
@@ -171,7 +171,7 @@ fn nothing_or_unknown() {
     assert!(matches!(read(&[(FILE, &damaged)]), Err(StoreError::Invalid { .. })));
 }
 
-/// Whatever one wrong byte does, it is no panic. What is in no page of use is left out: that is most of the file.
+/// No single wrong byte leads to a panic. Bytes outside of the pages in use, which are most of the file, are not tried.
 #[test]
 fn every_byte_may_be_wrong() {
     let mut bytes = unpacked(MEASURED.1);
@@ -233,7 +233,7 @@ fn what_dockerd_would_not_load() {
     assert_eq!(good(&[("a", deleted()), ("b", upon("a")), ("d", Item::default())]), "d");
     assert_eq!(good(&[("a", Item::default()), ("b", twin_of("a")), ("c", twin_of("x"))]), "ab");
     assert_eq!(good(&[("a", upon("b")), ("b", upon("a")), ("c", upon("a")), ("d", upon("d"))]), "", "rings");
-    // As deep as a file can make it.
+    // A chain of parents as long as a file can hold.
     let ids: Vec<_> = (0..200_000).map(|number| format!("{number:06}")).collect();
     let chain = ids.windows(2).map(|pair| (pair[0].clone(), upon(&pair[1])));
     let chain: BTreeMap<_, _> = chain.chain([("199999".to_owned(), Item::default())]).collect();

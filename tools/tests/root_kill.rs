@@ -23,12 +23,26 @@ fn root_survives_a_kill() {
         return;
     }
     let kills = if testkit::full_sweep() { 200 } else { 26 };
-    let workshop = Workshop::new(60 << 20, 3000);
+    kill_often(&Workshop::new(60 << 20, 3000), kills);
+}
+
+/// Layers of vfs are copies of their parents, made one after the other.
+#[test]
+fn root_survives_a_kill_on_vfs() {
+    if !testkit::is_root() {
+        return;
+    }
+    let kills = if testkit::full_sweep() { 200 } else { 12 };
+    kill_often(&Workshop::of_driver("vfs", 20 << 20, 600), kills);
+}
+
+/// Kills imports all over their time, with and without syncs.
+fn kill_often(workshop: &Workshop, kills: u64) {
     let (mut report, mut seen) = (Vec::new(), Vec::new());
     for sync in [true, false] {
         let duration = workshop.duration(sync);
         for moment in kill::moments(kills / 2, duration, 1 + u64::from(sync)) {
-            let (left, running, found) = kill(&workshop, moment, sync);
+            let (left, running, found) = kill(workshop, moment, sync);
             report.extend(found);
             seen.push((left, running, matches!(moment, Moment::Intent(_))));
         }

@@ -37,6 +37,7 @@ pub enum Left {
 pub struct Workshop {
     dir: TempDir,
     archive: PathBuf,
+    driver: &'static str,
     /// The id of the image in the archive.
     image: String,
 }
@@ -44,22 +45,27 @@ pub struct Workshop {
 const ORIGINAL: &str = "busybox-20.10.tar";
 
 impl Workshop {
-    /// With an archive of about `bytes` bytes and `files` files.
+    /// With an archive of about `bytes` bytes and `files` files, for roots of overlay2.
     pub fn new(bytes: usize, files: usize) -> Self {
+        Self::of_driver("overlay2", bytes, files)
+    }
+
+    /// The same for roots of a storage driver.
+    pub fn of_driver(driver: &'static str, bytes: usize, files: usize) -> Self {
         let dir = super::scratch();
         let archive = dir.path().join("archive.tar");
         std::fs::write(&archive, synthetic::archive(bytes, files)).unwrap();
         let root = dir.path().join("first");
-        run::run(import(&archive, &root, false), Input::Nothing).ok();
+        run::run(import(&archive, &root, driver, false), Input::Nothing).ok();
         let image = Store::read(&root).images.keys().next().unwrap().clone();
         std::fs::remove_dir_all(&root).unwrap();
-        Self { dir, archive, image }
+        Self { dir, archive, driver, image }
     }
 
     /// A new root that holds the original image.
     pub fn root(&self, name: &str) -> Root<'_> {
         let path = self.dir.path().join(name);
-        run::run(import(&super::golden(ORIGINAL), &path, false), Input::Nothing).ok();
+        run::run(import(&super::golden(ORIGINAL), &path, self.driver, false), Input::Nothing).ok();
         let store = Store::read(&path);
         let original = store.images.keys().next().unwrap().clone();
         let paths = store.paths_of(&original);
@@ -79,8 +85,9 @@ impl Workshop {
     }
 }
 
-fn import(archive: &Path, root: &Path, sync: bool) -> Command {
+fn import(archive: &Path, root: &Path, driver: &str, sync: bool) -> Command {
     let mut command = layer_unpack(&[archive.as_os_str(), "--root".as_ref(), root.as_os_str()]);
+    command.args(["--storage-driver", driver]);
     if !sync {
         command.arg("--no-sync");
     }
@@ -101,12 +108,12 @@ pub struct Root<'w> {
 impl Root<'_> {
     /// Imports the archive to the end.
     pub fn import(&self, sync: bool) -> run::Ran {
-        run::run(import(&self.workshop.archive, &self.path, sync), Input::Nothing)
+        run::run(import(&self.workshop.archive, &self.path, self.workshop.driver, sync), Input::Nothing)
     }
 
     /// Starts an import and kills it. Returns whether it was still running.
     pub fn kill(&self, moment: Moment, sync: bool) -> bool {
-        let command = import(&self.workshop.archive, &self.path, sync);
+        let command = import(&self.workshop.archive, &self.path, self.workshop.driver, sync);
         if let Moment::Call(call, number) = moment {
             return run::run(killed_at(call, number, &command), Input::Nothing).code.is_none();
         }
@@ -114,7 +121,7 @@ impl Root<'_> {
         match moment {
             Moment::Start(delay) => wait(delay),
             Moment::Intent(delay) => {
-                let tmp = self.path.join("image/overlay2/layerdb/tmp");
+                let tmp = self.path.join("image").join(self.workshop.driver).join("layerdb/tmp");
                 let intended = || names(&tmp).iter().any(|name| name.starts_with("layerfs-intent"));
                 while !intended() && is_running(&mut child) {}
                 wait(delay);

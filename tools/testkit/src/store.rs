@@ -16,6 +16,8 @@ use tarsplit::journal::EntryReader;
 #[derive(Debug, Default)]
 pub struct Store {
     root: PathBuf,
+    /// Whether its layers are copies in directories, and not overlay2's.
+    is_vfs: bool,
     /// Image id, and the chain ids of its layers.
     pub images: BTreeMap<String, Vec<String>>,
     /// Chain id, and what its record says.
@@ -37,9 +39,9 @@ pub struct Layer {
 }
 
 impl Store {
-    /// Reads the data-root at `root`; one that does not exist is empty.
+    /// Reads the data-root at `root`, of overlay2 or of vfs alone; one that does not exist is empty.
     pub fn read(root: &Path) -> Self {
-        let mut store = Self { root: root.to_owned(), ..Self::default() };
+        let mut store = Self { root: root.to_owned(), is_vfs: is_dir(&root.join("image/vfs")), ..Self::default() };
         store.read_layers();
         store.read_images();
         store.read_tags();
@@ -47,16 +49,26 @@ impl Store {
     }
 
     fn image_dir(&self) -> PathBuf {
-        self.root.join("image/overlay2")
+        self.root.join(if self.is_vfs { "image/vfs" } else { "image/overlay2" })
+    }
+
+    /// Where the directories of layers are.
+    fn home(&self) -> PathBuf {
+        self.root.join(if self.is_vfs { "vfs/dir" } else { "overlay2" })
     }
 
     fn layer_dir(&self, layer: &Layer) -> PathBuf {
-        self.root.join("overlay2").join(&layer.cache_id)
+        self.home().join(&layer.cache_id)
+    }
+
+    fn content(&self, layer: &Layer) -> PathBuf {
+        let dir = self.layer_dir(layer);
+        if self.is_vfs { dir } else { dir.join("diff") }
     }
 
     /// Where the content of each layer is, by diff id.
     pub fn diffs(&self) -> BTreeMap<String, PathBuf> {
-        self.layers.iter().map(|(chain, layer)| (chain.clone(), self.layer_dir(layer).join("diff"))).collect()
+        self.layers.iter().map(|(chain, layer)| (chain.clone(), self.content(layer))).collect()
     }
 
     fn read_layers(&mut self) {
@@ -88,8 +100,14 @@ impl Store {
         if expected != chain {
             return fault(format!("its chain id is {expected}"));
         }
-        if !is_dir(&home.join("diff")) {
-            return fault(format!("no {}", home.join("diff").display()));
+        if !is_dir(&self.content(layer)) {
+            return fault(format!("no {}", self.content(layer).display()));
+        }
+        if self.is_vfs {
+            return match parent {
+                Some((parent, None)) => fault(format!("its parent {parent} is missing")),
+                _ => None,
+            };
         }
         let (own, lower) = (text(&home.join("link")), text(&home.join("lower")).ok());
         let Ok(own) = own else { return fault("no link".into()) };
@@ -171,7 +189,7 @@ impl Store {
 
     fn replay(&self, chain: &str, layer: &Layer) -> Result<String, String> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let diff = rustix::fs::open(self.layer_dir(layer).join("diff"), flags, Mode::empty()).unwrap();
+        let diff = rustix::fs::open(self.content(layer), flags, Mode::empty()).unwrap();
         let mut tar = Hashing(layerfs::Hasher::default());
         let files = layerfs::LayerFiles::new(diff);
         let journal = self.journal(chain).map_err(|error| error.to_string())?;
@@ -208,15 +226,17 @@ impl Store {
 
     /// What is in the data-root and belongs to no image.
     pub fn unreferenced(&self) -> Vec<String> {
-        let (home, image) = (self.root.join("overlay2"), self.image_dir());
+        let (home, image) = (self.home(), self.image_dir());
         let used: BTreeSet<&String> = self.images.values().flatten().collect();
         let layers = self.layers.keys().filter(|chain| !used.contains(chain));
         let mut found: Vec<String> = layers.map(|chain| format!("layer {chain} is no image's")).collect();
         let cache_ids: BTreeSet<&str> = self.layers.values().map(|layer| layer.cache_id.as_str()).collect();
         let known = |name: &String| name == "l" || cache_ids.contains(name.as_str());
-        found.extend(names(&home).into_iter().filter(|name| !known(name)).map(|name| format!("overlay2/{name}")));
+        found.extend(
+            names(&home).into_iter().filter(|name| !known(name)).map(|name| format!("{}", home.join(name).display())),
+        );
         let links = names(&home.join("l"));
-        if links.len() != self.layers.len() {
+        if !self.is_vfs && links.len() != self.layers.len() {
             found.push(format!("{} links, {} layers", links.len(), self.layers.len()));
         }
         let dead = links.iter().filter(|link| !is_dir(&home.join("l").join(link)));

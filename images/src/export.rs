@@ -74,11 +74,11 @@ impl<W> std::fmt::Debug for Exporter<'_, W> {
 }
 
 /// The attribute that docker keeps.
-const CAPABILITY: &[u8] = b"security.capability";
+pub(crate) const CAPABILITY: &[u8] = b"security.capability";
 
 /// Turns a capability of version 3 into one of version 2: version 3 adds a user namespace, which means nothing elsewhere
 /// (moby v20.10.24 `pkg/archive/archive.go: ReadSecurityXattrToTarHeader`).
-fn without_namespace(value: &[u8]) -> Vec<u8> {
+pub(crate) fn without_namespace(value: &[u8]) -> Vec<u8> {
     const VERSION: usize = 3;
     const SECOND: usize = 20;
     let mut value = value.to_vec();

@@ -5,13 +5,15 @@
 //! container), and [`change`] applies Dockerfile instructions to them.
 //!
 //! Out: [`save`] writes images of a store into an archive that every tool reads; [`export`] writes one tree of files as a
-//! tar; [`output`] is how both write a file that nobody sees before it is whole.
+//! tar, and [`copy`] puts single files and directories onto the host; [`output`] is how the first two write a file that nobody
+//! sees before it is whole.
 //!
 //! Without a store, or beside it: [`unpack`] puts one image into plain directories; [`tree`] reads what is in an image
 //! without unpacking it; [`measure`] says what the layers of an archive hold; [`mend`] opens the sources from which a damaged
 //! store is repaired.
 
 pub mod change;
+pub mod copy;
 pub mod export;
 pub mod load;
 pub mod make;

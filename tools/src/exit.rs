@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use images::copy::CopyError;
 use images::export::ExportError;
 use images::load::ImportError;
 use images::save::SaveError;
@@ -38,7 +39,8 @@ pub fn run(name: &str, command: impl FnOnce() -> anyhow::Result<ExitCode>) -> Ex
     output::complain(name, &format!("{error:#}{hint}"));
     let interrupted = matches!(error.downcast_ref(), Some(ImportError::Interrupted))
         || matches!(error.downcast_ref(), Some(SaveError::Interrupted))
-        || matches!(error.downcast_ref(), Some(ExportError::Interrupted));
+        || matches!(error.downcast_ref(), Some(ExportError::Interrupted))
+        || matches!(error.downcast_ref(), Some(CopyError::Interrupted));
     ExitCode::from(match () {
         () if interrupted => 130,
         () if error.is::<Usage>() => 2,

@@ -251,3 +251,102 @@ fn hostile_images_lead_nowhere() {
     let output = layerfs(&root, &["image", "export", "hostile:1"]);
     assert!(output.status.code() == Some(1) && !output.stdout.windows(10).any(|part| part == b"TOP SECRET"));
 }
+
+/// Copies stay in their destination: no link of the image, and none that is there before, is a way out of it.
+#[test]
+fn hostile_images_are_copied_nowhere_else() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, archive) = (dir.path().join("root"), dir.path().join("archive.tar"));
+    let outside = dir.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("file"), "before").unwrap();
+    let deep: Vec<u8> = [b"deep/".to_vec(), b"d/".repeat(1900), b"file".to_vec()].concat();
+    let out = text(&outside);
+    let layer = tarfile::tar(&[
+        tarfile::dir("up/"),
+        tarfile::file("up/first", "first"),
+        tarfile::symlink("up/link", "../../outside/file"),
+        tarfile::dir("swap/"),
+        tarfile::symlink("swap/a", out),
+        tarfile::file("swap/b", "b"),
+        tarfile::symlink("there", out),
+        tarfile::dir("over/"),
+        tarfile::file("over/file", "after"),
+        tarfile::dir("over/sub/"),
+        tarfile::file("over/sub/file", "after"),
+        tarfile::file("over/whole", "whole"),
+        tarfile::hard_link("over/again", "over/whole"),
+        tarfile::file(deep, "deep"),
+        tarfile::file("large", vec![b'x'; 1 << 20]),
+    ]);
+    std::fs::write(&archive, DockerArchive::new("hostile:1", &[layer]).build()).unwrap();
+    testkit::import(&archive, &root);
+    let untouched = || {
+        let names: Vec<_> = std::fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["file"], "something was written outside");
+        assert_eq!(std::fs::read(outside.join("file")).unwrap(), b"before");
+    };
+    for (number, from) in [&[][..], &["--archive", text(&archive)]].into_iter().enumerate() {
+        let to = dir.path().join(format!("to{number}"));
+        std::fs::create_dir(&to).unwrap();
+        let copy = |path: &str, to: &Path| layerfs(&root, &[&["image", "cp", path, text(to)], from].concat());
+        let refused = |path: &str, to: &Path, said: &str| {
+            let output = copy(path, to);
+            let says = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.code() == Some(1) && says.contains(said), "{path}: {says}");
+            untouched();
+        };
+        // Nothing at all is written of a directory with a way out.
+        refused("hostile:1:/up", &to, "invalid symlink");
+        refused("hostile:1:/up/link", &to, "invalid symlink");
+        assert!(std::fs::read_dir(&to).unwrap().next().is_none());
+        // An absolute link is copied, but nothing is written through it.
+        testkit::succeeded("cp", copy("hostile:1:/swap/.", &to));
+        assert_eq!(std::fs::read_link(to.join("a")).unwrap(), outside);
+        // Links that are there before: one in the place of a directory, one in the place of a file.
+        std::os::unix::fs::symlink(&outside, to.join("over")).unwrap();
+        refused("hostile:1:/over", &to, "cannot overwrite non-directory");
+        std::fs::remove_file(to.join("over")).unwrap();
+        std::fs::create_dir(to.join("over")).unwrap();
+        std::os::unix::fs::symlink(outside.join("file"), to.join("over/file")).unwrap();
+        testkit::succeeded("cp", copy("hostile:1:/over", &to));
+        assert_eq!(std::fs::read(to.join("over/file")).unwrap(), b"after");
+        std::fs::remove_dir_all(to.join("over/sub")).unwrap();
+        std::os::unix::fs::symlink(&outside, to.join("over/sub")).unwrap();
+        refused("hostile:1:/over", &to, "cannot overwrite non-directory");
+        // A link followed within the image leads into the image.
+        let output = layerfs(&root, &[&["image", "cp", "-L", "hostile:1:/there", text(&to)], from].concat());
+        assert!(String::from_utf8_lossy(&output.stderr).contains("No such image:path: hostile:1:/there"), "{output:?}");
+        testkit::succeeded("cp", copy("hostile:1:/deep", &to));
+        assert!(to.join("deep/d/d").is_dir());
+        untouched();
+        let names = std::fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(names.collect::<BTreeSet<_>>(), ["a", "b", "deep", "over"].map(String::from).into());
+    }
+    // A file that cannot be written whole leaves what was there.
+    let to = dir.path().join("limited");
+    std::fs::create_dir(&to).unwrap();
+    std::fs::write(to.join("large"), "before").unwrap();
+    let limited = Command::new("prlimit")
+        .arg("--fsize=65536")
+        .arg(testkit::program("layerfs"))
+        .args(["--root", text(&root), "image", "cp", "hostile:1:/large", text(&to)])
+        .output()
+        .unwrap();
+    assert_eq!(limited.status.code(), Some(1), "{limited:?}");
+    assert_eq!(std::fs::read(to.join("large")).unwrap(), b"before");
+    assert_eq!(std::fs::read_dir(&to).unwrap().count(), 1, "a part of a file is left");
+    // A file of the store that was replaced by a way out is not read, and leaves nothing.
+    let layers = testkit::root::Root::read(&root).layers;
+    let home = root.join("overlay2").join(&layers.values().next().unwrap().cache_id).join("diff");
+    std::fs::remove_file(home.join("swap/b")).unwrap();
+    std::os::unix::fs::symlink(outside.join("file"), home.join("swap/b")).unwrap();
+    let to = dir.path().join("last");
+    std::fs::create_dir(&to).unwrap();
+    let output = layerfs(&root, &["image", "cp", "hostile:1:/swap/b", text(&to)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(std::fs::read_dir(&to).unwrap().next().is_none(), "a part of a file is left");
+}

@@ -59,6 +59,7 @@ const MANUAL: Manual = Manual {
             ("save", "layerfs image save"),
             ("import", "layerfs image import"),
             ("commit", "layerfs container commit"),
+            ("cp", "layerfs container cp"),
             ("diff", "layerfs container diff"),
             ("export", "layerfs container export"),
             ("ps", "layerfs container ls"),
@@ -106,6 +107,8 @@ enum Command {
     #[command(hide = true)]
     Commit(container::commit::Args),
     #[command(hide = true)]
+    Cp(container::cp::Args),
+    #[command(hide = true)]
     Import(image::import::Args),
     #[command(hide = true)]
     Diff(container::diff::Args),
@@ -145,6 +148,8 @@ enum Image {
     Export(image::export::Args),
     /// Write files of an image to standard output
     Cat(image::cat::Args),
+    /// Copy files and directories of an image to the host, or write them as a tar
+    Cp(image::cp::Args),
     /// Make an image of a tar of files
     Import(image::import::Args),
     /// Give an image a name
@@ -165,6 +170,8 @@ enum Container {
     Ls(container::list::Args),
     /// Make an image of what a container has written
     Commit(container::commit::Args),
+    /// Copy files and directories of a container to the host, or write them as a tar
+    Cp(container::cp::Args),
     /// Show what containers have added, changed and deleted
     Diff(container::diff::Args),
     /// Write all files of a container as a tar
@@ -231,6 +238,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             container::export::run(&args, &cli.root, driver)
         }
         Command::Image(Image::Cat(args)) => image::cat::run(&args, &cli.root, driver),
+        Command::Image(Image::Cp(args)) => image::cp::run(&args, &cli.root, driver),
+        Command::Container(Container::Cp(args)) | Command::Cp(args) => container::cp::run(&args, &cli.root, driver),
         Command::Image(Image::Import(args)) | Command::Import(args) => image::import::run(&args, &cli.root, driver),
         Command::Container(Container::Commit(args)) | Command::Commit(args) => {
             container::commit::run(&args, &cli.root, driver)

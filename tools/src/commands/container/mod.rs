@@ -2,6 +2,7 @@
 
 pub(crate) mod commit;
 mod content;
+pub(crate) mod cp;
 pub(crate) mod diff;
 pub(crate) mod document;
 pub(crate) mod export;

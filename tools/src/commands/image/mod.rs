@@ -3,6 +3,7 @@
 pub(crate) mod cat;
 pub(crate) mod change;
 mod content;
+pub(crate) mod cp;
 pub(crate) mod diff;
 mod document;
 pub(crate) mod export;
@@ -16,6 +17,7 @@ pub(crate) mod prune;
 pub(crate) mod rm;
 pub(crate) mod save;
 mod select;
+pub(crate) use content::shown;
 pub(crate) use document::inspect_image;
 pub(crate) use select::seconds;
 pub(crate) mod tag;

@@ -1,0 +1,327 @@
+//! A part of a tree onto the host. Everything is done below one directory that is open, name by name, and no symlink is followed
+//! there: neither one that the copy has made nor one that was there before.
+//!
+//! A file is written under another name beside its own and renamed when it is whole. Directories get their mode and time last.
+//! As with docker (moby v20.10.24 `pkg/archive/archive.go: Unpack` with `NoLchown` and `NoOverwriteDirNonDir`): the caller owns all,
+//! modes and times in whole seconds are kept, and of extended attributes `security.capability`.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
+use rustix::io::Errno;
+use tarsplit::pax::Time;
+
+use super::destination::clean;
+use super::{CopyError, Destination, Source};
+use crate::export::{CAPABILITY, without_namespace};
+use crate::tree::{Kind, Layers, Node, NodeId, Tree, TreeError};
+
+const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Of the directories on the way to the last one, each of this number stays open: going up from a deep one is cheap then, and
+/// descriptors do not run out.
+const KEPT: usize = 32;
+
+/// Copies `source` to `destination`.
+///
+/// A symlink that would lead out of the destination's directory is refused, as docker refuses it, but before anything is written.
+///
+/// # Errors
+/// [`CopyError`]; what was written before stays, whole.
+pub fn extract(
+    tree: &Tree,
+    layers: &dyn Layers,
+    source: &Source,
+    destination: &Destination,
+    interrupted: &AtomicBool,
+) -> Result<(), CopyError> {
+    check_links(tree, source, destination)?;
+    let flags = DIR.difference(OFlags::NOFOLLOW);
+    let base = rustix::fs::open(&destination.dir, flags, Mode::empty());
+    let base = base.map_err(CopyError::io(&destination.dir, "opening"))?;
+    let mut random = [0; 6];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        .map_err(CopyError::io(&destination.dir, "naming"))?;
+    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut extraction = Extraction {
+        tree,
+        layers,
+        into: &destination.dir,
+        base,
+        open: Vec::new(),
+        directories: Vec::new(),
+        written: HashMap::new(),
+        temporary: format!(".layerfs-{digits}").into_bytes(),
+        piece: vec![0; 256 << 10],
+        interrupted,
+    };
+    let copied = extraction.all(source, destination);
+    // Directories are as they shall be even where something in them is missing.
+    let finished = extraction.finish();
+    copied.and(finished)
+}
+
+/// What is copied: its path in the tree, the one below the destination's directory, and what it is.
+fn each(
+    tree: &Tree,
+    source: &Source,
+    destination: &Destination,
+    mut visit: impl FnMut(&[u8], &[u8], NodeId) -> Result<(), CopyError>,
+) -> Result<(), CopyError> {
+    let name = if destination.name == b"." { &b""[..] } else { &destination.name };
+    // The directory that is copied into keeps what it is.
+    if !name.is_empty() {
+        visit(&source.path, name, source.id)?;
+    }
+    let mut walk = tree.walk_below(source.id, &source.path);
+    while let Some((path, id)) = walk.next() {
+        let rest = &path[source.path.len()..];
+        let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+        let to = if name.is_empty() { rest.to_vec() } else { [name, b"/", rest].concat() };
+        visit(path, &to, id)?;
+    }
+    Ok(())
+}
+
+/// As docker judges a link: by its text, and an absolute one as if it began where the link is.
+fn check_links(tree: &Tree, source: &Source, destination: &Destination) -> Result<(), CopyError> {
+    let into = clean(destination.dir.as_os_str().as_bytes());
+    each(tree, source, destination, |_, to, id| {
+        let Kind::Symlink { target } = &tree.node(id).kind else { return Ok(()) };
+        let dir = split(to).0;
+        let leads = clean(&[into.as_slice(), b"/", dir, b"/", target].concat());
+        let rest = leads.strip_prefix(into.as_slice());
+        let within = into == b"/" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
+        if within {
+            return Ok(());
+        }
+        Err(CopyError::Symlink { path: on_host(&destination.dir, to), target: target.clone() })
+    })
+}
+
+fn on_host(into: &Path, below: &[u8]) -> PathBuf {
+    let into = PathBuf::from(OsString::from_vec(clean(into.as_os_str().as_bytes())));
+    if below.is_empty() { into } else { into.join(OsString::from_vec(below.to_vec())) }
+}
+
+/// The directory and the name in it.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    path.iter().rposition(|&byte| byte == b'/').map_or((b"", path), |slash| (&path[..slash], &path[slash + 1..]))
+}
+
+/// What comes behind a directory in a path that is in it, or is it.
+fn rest_below<'p>(path: &'p [u8], dir: &[u8]) -> Option<&'p [u8]> {
+    if dir.is_empty() {
+        return Some(path);
+    }
+    path.strip_prefix(dir).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+struct Extraction<'e> {
+    tree: &'e Tree,
+    layers: &'e dyn Layers,
+    into: &'e Path,
+    base: OwnedFd,
+    /// The directory that was used last, by its path, and some of those above it, the topmost first.
+    open: Vec<(Vec<u8>, OwnedFd)>,
+    /// Directories whose mode and time are still to be set, parents first.
+    directories: Vec<(Vec<u8>, NodeId)>,
+    /// Where files of several names are.
+    written: HashMap<NodeId, Vec<u8>>,
+    temporary: Vec<u8>,
+    piece: Vec<u8>,
+    interrupted: &'e AtomicBool,
+}
+
+impl Extraction<'_> {
+    fn all(&mut self, source: &Source, destination: &Destination) -> Result<(), CopyError> {
+        let tree = self.tree;
+        each(tree, source, destination, |path, to, id| self.one(path, to, id))
+    }
+
+    fn failed(&self, path: &[u8], call: &'static str) -> impl FnOnce(Errno) -> CopyError + use<> {
+        CopyError::io(on_host(self.into, path), call)
+    }
+
+    /// The directory at a path below, opened name by name, beginning with the last open one on the way.
+    fn dir(&mut self, path: &[u8]) -> Result<OwnedFd, CopyError> {
+        let failed = |errno: Errno| CopyError::io(on_host(self.into, path), "opening")(errno);
+        let again = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(failed);
+        while self.open.last().is_some_and(|(at, _)| rest_below(path, at).is_none()) {
+            self.open.pop();
+        }
+        let (mut at, mut dir) = match self.open.last() {
+            Some((at, fd)) => (at.clone(), again(fd)?),
+            None => (Vec::new(), again(&self.base)?),
+        };
+        let mut depth = at.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).count();
+        let left = rest_below(path, &at).unwrap_or(path);
+        for name in left.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+            dir = rustix::fs::openat(&dir, name, DIR, Mode::empty()).map_err(failed)?;
+            // Of those on the way only some stay open, and the last one.
+            if depth % KEPT != 0 {
+                self.open.pop_if(|(kept, _)| *kept == at);
+            }
+            if !at.is_empty() {
+                at.push(b'/');
+            }
+            at.extend_from_slice(name);
+            depth += 1;
+            if depth % KEPT == 0 || at == path {
+                self.open.push((at.clone(), again(&dir)?));
+            }
+        }
+        Ok(dir)
+    }
+
+    fn one(&mut self, path: &[u8], to: &[u8], id: NodeId) -> Result<(), CopyError> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(CopyError::Interrupted);
+        }
+        let (above, name) = split(to);
+        let dir = self.dir(above)?;
+        let node = self.tree.node(id);
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let there = match rustix::fs::statat(&dir, name, flags) {
+            Ok(stat) => Some(FileType::from_raw_mode(stat.st_mode)),
+            Err(Errno::NOENT) => None,
+            Err(errno) => return Err(self.failed(to, "lstat")(errno)),
+        };
+        if node.children().is_some() {
+            if there.is_some_and(|there| there != FileType::Directory) {
+                return Err(CopyError::OverOther { path: on_host(self.into, to), into: on_host(self.into, b"") });
+            }
+            if there.is_none() {
+                rustix::fs::mkdirat(&dir, name, Mode::RWXU).map_err(self.failed(to, "mkdir"))?;
+            }
+            self.directories.push((to.to_vec(), id));
+            return Ok(());
+        }
+        if there == Some(FileType::Directory) {
+            return Err(CopyError::OverDirectory { path: on_host(self.into, to), into: on_host(self.into, b"") });
+        }
+        let temporary = self.temporary.clone();
+        let made = self.make(&dir, &temporary, path, to, id).and_then(|()| {
+            rustix::fs::renameat(&dir, temporary.as_slice(), &dir, name).map_err(self.failed(to, "renaming"))
+        });
+        if made.is_err() {
+            // The error that led here is the one to report.
+            let _ = rustix::fs::unlinkat(&dir, temporary.as_slice(), AtFlags::empty());
+        }
+        made?;
+        if node.names > 1 {
+            self.written.entry(id).or_insert_with(|| to.to_vec());
+        }
+        Ok(())
+    }
+
+    /// Makes what is no directory under the name `name`.
+    fn make(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8], to: &[u8], id: NodeId) -> Result<(), CopyError> {
+        let node = self.tree.node(id);
+        if let Some(first) = self.written.get(&id).cloned() {
+            let (above, base) = split(&first);
+            let from = self.dir(above)?;
+            return rustix::fs::linkat(&from, base, dir, name, AtFlags::empty()).map_err(self.failed(to, "linking"));
+        }
+        let special = |kind, major: i64, minor: i64| {
+            let number = |value: i64| u32::try_from(value).map_err(|_| Errno::INVAL);
+            let device = rustix::fs::makedev(number(major)?, number(minor)?);
+            rustix::fs::mknodat(dir, name, kind, Mode::RUSR | Mode::WUSR, device)
+        };
+        match &node.kind {
+            Kind::File { size, .. } => return self.file(dir, name, (path, to), node, *size, id),
+            Kind::Symlink { target } => {
+                rustix::fs::symlinkat(target.as_slice(), dir, name).map_err(self.failed(to, "symlink"))?;
+            }
+            Kind::CharDevice(major, minor) => {
+                special(FileType::CharacterDevice, *major, *minor).map_err(self.failed(to, "mknod"))?;
+            }
+            Kind::BlockDevice(major, minor) => {
+                special(FileType::BlockDevice, *major, *minor).map_err(self.failed(to, "mknod"))?;
+            }
+            Kind::Fifo => special(FileType::Fifo, 0, 0).map_err(self.failed(to, "mkfifo"))?,
+            Kind::Directory { .. } | Kind::Whiteout => return Ok(()),
+        }
+        if !matches!(node.kind, Kind::Symlink { .. }) {
+            // Nobody else knows the name; what has it was made just now.
+            rustix::fs::chmodat(dir, name, mode(node), AtFlags::empty()).map_err(self.failed(to, "chmod"))?;
+        }
+        rustix::fs::utimensat(dir, name, &times(node), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(self.failed(to, "setting times"))
+    }
+
+    fn file(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        (path, to): (&[u8], &[u8]),
+        node: &Node,
+        expected: u64,
+        id: NodeId,
+    ) -> Result<(), CopyError> {
+        let mut body = self.tree.open(self.layers, path, id)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file =
+            rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR).map_err(self.failed(to, "creating"))?;
+        let mut file = File::from(file);
+        let mut found = 0;
+        loop {
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Err(CopyError::Interrupted);
+            }
+            let read = body.read(&mut self.piece);
+            let read = read.map_err(|source| TreeError::File { path: path.to_vec(), source })?;
+            found += read as u64;
+            if read == 0 || found > expected {
+                break;
+            }
+            file.write_all(&self.piece[..read]).map_err(CopyError::io(on_host(self.into, to), "writing"))?;
+        }
+        if found != expected {
+            return Err(CopyError::Size { path: path.to_vec(), expected, found });
+        }
+        set_capability(&file, node).map_err(self.failed(to, "setting security.capability of"))?;
+        rustix::fs::fchmod(&file, mode(node)).map_err(self.failed(to, "chmod"))?;
+        rustix::fs::futimens(&file, &times(node)).map_err(self.failed(to, "setting times"))
+    }
+
+    /// Gives directories their mode and time: what is in them first.
+    fn finish(&mut self) -> Result<(), CopyError> {
+        let mut result = Ok(());
+        while let Some((path, id)) = self.directories.pop() {
+            let node = self.tree.node(id);
+            let set = self.dir(&path).and_then(|dir| {
+                rustix::fs::fchmod(&dir, mode(node)).map_err(self.failed(&path, "chmod"))?;
+                rustix::fs::futimens(&dir, &times(node)).map_err(self.failed(&path, "setting times"))
+            });
+            result = result.and(set);
+        }
+        result
+    }
+}
+
+/// Whoever may not set it, and a file system without it, goes without, as with docker.
+fn set_capability(file: impl AsFd, node: &Node) -> Result<(), Errno> {
+    let Some((_, value)) = node.xattrs.iter().find(|(name, _)| name == CAPABILITY) else { return Ok(()) };
+    match rustix::fs::fsetxattr(file, CAPABILITY, &without_namespace(value), XattrFlags::empty()) {
+        Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn mode(node: &Node) -> Mode {
+    Mode::from_raw_mode(node.mode & 0o7777)
+}
+
+fn times(node: &Node) -> Timestamps {
+    let Time { seconds, .. } = node.mtime;
+    let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    Timestamps { last_access: time, last_modification: time }
+}

@@ -21,7 +21,12 @@ done
 
 # shellcheck source=/dev/null
 . /etc/os-release
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Release: $VERSION_CODENAME" 'Component: main' | head -n 1)
+mirror() {
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Release: $VERSION_CODENAME" 'Component: main' | head -n 1
+}
+# Where apt's lists were cleaned away it does not know its own mirror.
+[ -n "$(mirror)" ] || apt-get -qq update
+mirror=$(mirror)
 [ -n "$mirror" ] || { echo "engines.sh: apt has no source for Debian $VERSION_CODENAME" >&2; exit 1; }
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
 

@@ -18,6 +18,7 @@ use crate::edit::Remains;
 use crate::error::StoreError;
 use crate::ids::{CacheId, ImageId};
 use crate::liveness::{Departure, Doubt, OnceGone};
+use crate::schema::paths::{CONFIGS, LAYER_RECORDS, METADATA, WRITE_SETS, of_driver};
 use crate::view::View;
 
 pub(super) struct Planner<'v> {
@@ -176,7 +177,7 @@ impl<'v> Planner<'v> {
 
     fn age_of_layer(&self, chain: ChainId, ages: Ages) -> Result<Option<StayCause>, StoreError> {
         let images_dir = self.view.root.images_dir.as_ref();
-        let records = images_dir.map_or(Ok(None), |dir| dir.descend(&["layerdb", "sha256"]))?;
+        let records = images_dir.map_or(Ok(None), |dir| dir.descend(&LAYER_RECORDS))?;
         match records {
             Some(records) => ages.of_entry(&records, &chain.0.hex()),
             None => Ok(None),
@@ -208,16 +209,19 @@ impl<'v> Planner<'v> {
     }
 
     pub(super) fn paths_of_image(&self, id: ImageId) -> Vec<PathBuf> {
-        let image: PathBuf = ["image", self.view.root.driver_name.as_str(), "imagedb"].iter().collect();
-        ["content", "metadata"].iter().map(|part| image.join(part).join("sha256").join(id.0.hex())).collect()
+        let id = id.0.hex();
+        [CONFIGS, METADATA].iter().map(|directory| self.in_images(directory, &id)).collect()
     }
 
     pub(super) fn paths_of_layer(&self, chain: ChainId, id: &CacheId) -> Vec<PathBuf> {
-        let record: PathBuf =
-            ["image", self.view.root.driver_name.as_str(), "layerdb", "sha256", &chain.0.hex()].iter().collect();
-        let mut paths = vec![record];
+        let mut paths = vec![self.in_images(&LAYER_RECORDS, &chain.0.hex())];
         paths.extend(self.paths_of_directory(id));
         paths
+    }
+
+    /// The path of an entry of a directory below `image/<driver>`, as one below the root.
+    fn in_images(&self, directory: &[&str], name: &str) -> PathBuf {
+        of_driver(self.view.root.driver_name.as_str(), directory).into_iter().chain([name]).collect()
     }
 
     /// The paths of a directory of the driver's home and of the short names that lead to it.
@@ -262,7 +266,7 @@ impl<'v> Planner<'v> {
                 with(remains.place(driver), ids)
             }
             Thing::Change(name) => {
-                vec![["image", driver.as_str(), "layerdb", "tmp", name].iter().collect()]
+                vec![self.in_images(&WRITE_SETS, name)]
             }
             Thing::Odd(_) => Vec::new(),
         })

@@ -103,7 +103,7 @@ fn name(thing: &Thing, driver: &str) -> String {
 /// everything is named.
 fn staying(shown: &Shown<'_>, out: &mut String) {
     let mut rows = Vec::new();
-    let mut more: BTreeMap<String, u64> = BTreeMap::new();
+    let mut more: BTreeMap<(&str, String), u64> = BTreeMap::new();
     for spared in &shown.plan.spared {
         let is_shown = shown.verbose || (is_surprising(spared) && rows.len() < NAMED);
         if is_shown {
@@ -118,8 +118,8 @@ fn staying(shown: &Shown<'_>, out: &mut String) {
         rows.iter().for_each(|row| table.push_str(&cells(row)));
         out.push_str(&align(&table));
     }
-    for (why, count) in more {
-        let _ = writeln!(out, "{count} {why}");
+    for ((what, why), count) in more {
+        let _ = writeln!(out, "{what}: {count}, as {why}");
     }
     if !shown.plan.spared.is_empty() {
         out.push('\n');
@@ -132,10 +132,10 @@ fn is_surprising(spared: &Spared) -> bool {
 }
 
 /// The cause in general words, without what is true of one thing only.
-fn in_short(spared: &Spared) -> String {
+fn in_short(spared: &Spared) -> (&'static str, String) {
     let what = match spared.thing {
-        Thing::Image { .. } => "of the images stay",
-        _ => "of the rest stay",
+        Thing::Image { .. } => "images that stay",
+        _ => "other things that stay",
     };
     let why = match &spared.cause {
         StayCause::UsedBy(_) => "containers use them".to_owned(),
@@ -145,15 +145,15 @@ fn in_short(spared: &Spared) -> String {
         StayCause::Label(_) => "--keep-label means them".to_owned(),
         StayCause::Excluded => "the file of excludes has them".to_owned(),
         StayCause::AmongLast(_) => "they are the newest of their repositories".to_owned(),
-        StayCause::TooNew => "they were made too late".to_owned(),
-        StayCause::UsedRecently => "they were used too late".to_owned(),
-        StayCause::EnoughGoes => "enough goes without them".to_owned(),
+        StayCause::TooNew => "they were made more recently than --until allows".to_owned(),
+        StayCause::UsedRecently => "they were used more recently than --unused-for allows".to_owned(),
+        StayCause::EnoughGoes => "enough is freed without them".to_owned(),
         StayCause::Children => "images that stay were built from them".to_owned(),
-        StayCause::Young(_) => "they changed too late; --min-age says when".to_owned(),
+        StayCause::Young(_) => "they changed more recently than --min-age allows".to_owned(),
         StayCause::Doubt(_) => "it cannot be told who needs what".to_owned(),
         other => other.to_string(),
     };
-    format!("{what}: {why}")
+    (what, why)
 }
 
 fn sum(shown: &Shown<'_>, out: &mut String) {

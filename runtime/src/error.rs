@@ -1,0 +1,107 @@
+//! What can go wrong with a container.
+
+use std::io;
+use std::path::PathBuf;
+
+/// How far a container came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It could not be set up: Docker's exit status 125.
+    Setup,
+    /// The program is there and cannot be run: 126.
+    NotExecutable,
+    /// The program is not there: 127.
+    NotThere,
+}
+
+impl Stage {
+    /// The exit status of `docker run`.
+    #[must_use]
+    pub fn status(self) -> u8 {
+        match self {
+            Self::Setup => 125,
+            Self::NotExecutable => 126,
+            Self::NotThere => 127,
+        }
+    }
+
+    /// What Docker concludes from the text of an error (moby v20.10.24 `daemon/start.go`, `translateContainerdStartErr`).
+    pub(crate) fn of_text(text: &str) -> Self {
+        let has = |part: &str| text.contains(part);
+        if has("executable file not found") || has("no such file or directory") || has("system cannot find the file") {
+            Self::NotThere
+        } else if has("permission denied") || has("is a directory") {
+            Self::NotExecutable
+        } else {
+            Self::Setup
+        }
+    }
+}
+
+/// What can go wrong with a container.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// No program is called so.
+    #[error("no runtime {0:?} is installed")]
+    NotFound(String),
+    /// The container could not be created or started.
+    #[error("{message}")]
+    Start {
+        /// How far it came.
+        stage: Stage,
+        /// What the runtime says.
+        message: String,
+    },
+    /// The specification asks for something that the built-in runtime does not do.
+    #[error("the built-in runtime does not do this: {0}; use crun or runc")]
+    Refused(String),
+    /// The runtime's program failed.
+    #[error("{program} {command}: {message}")]
+    Program {
+        /// Its path.
+        program: PathBuf,
+        /// Which of its commands.
+        command: String,
+        /// What it says.
+        message: String,
+    },
+    /// No container of this id is known.
+    #[error("container {0} does not exist")]
+    Unknown(String),
+    /// The container has ended.
+    #[error("container {0} is not running")]
+    NotRunning(String),
+    /// The bundle's specification.
+    #[error("{path}: {message}")]
+    Spec {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A system call.
+    #[error("{doing}: {}", crate::words(source))]
+    Io {
+        /// What was tried.
+        doing: String,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl RuntimeError {
+    /// Names what was tried.
+    pub(crate) fn io<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let doing = doing.into();
+        move |source| Self::Io { doing, source: source.into() }
+    }
+
+    /// The exit status of `docker run` after this error.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Start { stage, .. } => stage.status(),
+            _ => Stage::Setup.status(),
+        }
+    }
+}

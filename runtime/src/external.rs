@@ -1,0 +1,250 @@
+//! Runtimes that are programs of their own: crun, runc, youki. Their command line is runc's.
+
+use std::fs::{self, File};
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio as Pipe};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use serde::Deserialize;
+
+use crate::error::{RuntimeError, Stage};
+use crate::state::{State, Status};
+use crate::stdio::Stdio;
+use crate::versions::Version;
+use crate::{Created, oci};
+
+/// By name, the fastest first.
+pub(crate) const KNOWN: [&str; 3] = ["crun", "runc", "youki"];
+
+/// Where Debian has them, though not every user's `PATH` does.
+const ELSEWHERE: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+#[derive(Debug)]
+pub(crate) struct External {
+    program: PathBuf,
+    root: PathBuf,
+}
+
+/// A program by its path, or by its name in `PATH`.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    let runs = |path: &PathBuf| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+    if name.contains('/') {
+        return Some(PathBuf::from(name)).filter(runs);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = std::env::split_paths(&path).chain(ELSEWHERE.map(PathBuf::from));
+    dirs.filter(|dir| dir.is_absolute()).map(|dir| dir.join(name)).find(runs)
+}
+
+/// Files of one call: the log, the number of the process, the specification, the socket for a terminal.
+#[derive(Debug)]
+struct Files(PathBuf);
+
+impl Files {
+    fn new(root: &Path) -> io::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let dir = root.join(format!("call-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir_all(root)?;
+        fs::create_dir(&dir)?;
+        Ok(Self(dir))
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        // What stays is in a directory for such things, and in nobody's way.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What runc and crun answer to `state`.
+#[derive(Deserialize)]
+struct Answer {
+    status: Status,
+    #[serde(default)]
+    pid: i32,
+    bundle: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct LogLine {
+    msg: String,
+}
+
+impl External {
+    pub(crate) fn new(program: PathBuf, state: &Path) -> Self {
+        let name = program.file_name().unwrap_or_default();
+        let root = state.join(name);
+        Self { program, root }
+    }
+
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    fn file_name(&self) -> String {
+        self.program.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    pub(crate) fn version(&self) -> Result<Version, RuntimeError> {
+        let failed = RuntimeError::io(format!("running {}", self.program.display()));
+        let output = Command::new(&self.program).arg("--version").stdin(Pipe::null()).output().map_err(failed)?;
+        Ok(Version::of(&self.file_name(), &String::from_utf8_lossy(&output.stdout)))
+    }
+
+    pub(crate) fn create(&self, bundle: &Path, id: &str, stdio: Stdio) -> Result<Created, RuntimeError> {
+        let bundle_text = bundle.as_os_str().to_owned();
+        self.launch(&["create".into(), "--bundle".into(), bundle_text], id, stdio)
+    }
+
+    pub(crate) fn exec(&self, id: &str, process: &oci::Process, stdio: Stdio) -> Result<Created, RuntimeError> {
+        let files = Files::new(&self.root).map_err(RuntimeError::io("making a directory for a call"))?;
+        let path = files.at("process.json");
+        let json = serde_json::to_vec(process).map_err(io::Error::other);
+        json.and_then(|json| fs::write(&path, json)).map_err(RuntimeError::io("writing a specification"))?;
+        self.launch(&["exec".into(), "--detach".into(), "--process".into(), path.into_os_string()], id, stdio)
+    }
+
+    /// Runs a command that makes a process, which becomes a child of this one.
+    fn launch(&self, arguments: &[std::ffi::OsString], id: &str, stdio: Stdio) -> Result<Created, RuntimeError> {
+        crate::sys::adopt_orphans().map_err(RuntimeError::io("becoming the parent of the container's processes"))?;
+        let files = Files::new(&self.root).map_err(RuntimeError::io("making a directory for a call"))?;
+        let mut command = Command::new(&self.program);
+        command.arg("--root").arg(&self.root).arg("--log").arg(files.at("log")).args(["--log-format", "json"]);
+        command.args(arguments).arg("--pid-file").arg(files.at("pid"));
+        let mut listener = None;
+        match stdio {
+            Stdio::Files { stdin, stdout, stderr } => {
+                command.stdin(stdin).stdout(stdout).stderr(stderr);
+            }
+            Stdio::Terminal { .. } => {
+                let path = files.at("console");
+                listener = Some(UnixListener::bind(&path).map_err(RuntimeError::io("making a socket"))?);
+                command.arg("--console-socket").arg(path);
+                command.stdin(Pipe::null()).stdout(Pipe::null()).stderr(Pipe::null());
+            }
+        }
+        let running = RuntimeError::io(format!("running {}", self.program.display()));
+        let status = command.arg(id).status().map_err(running)?;
+        if !status.success() {
+            let message = last_line(&files.at("log")).unwrap_or_else(|| format!("ended with {status}"));
+            return Err(RuntimeError::Start { stage: Stage::of_text(&message), message });
+        }
+        let pid = fs::read_to_string(files.at("pid")).ok().and_then(|text| text.trim().parse().ok());
+        let pid = pid.ok_or_else(|| self.failed("create", "wrote no number of a process"))?;
+        let terminal = match listener {
+            None => None,
+            Some(listener) => {
+                // The program has ended well, so it has sent the terminal.
+                let sent = listener.accept().and_then(|(socket, _)| receive(&socket));
+                Some(sent.map_err(RuntimeError::io("receiving the terminal"))?)
+            }
+        };
+        Ok(Created { pid, terminal, waiting: None })
+    }
+
+    pub(crate) fn start(&self, id: &str) -> Result<(), RuntimeError> {
+        let message = self.call("start", &[id])?;
+        message.map_or(Ok(()), |message| Err(RuntimeError::Start { stage: Stage::of_text(&message), message }))
+    }
+
+    pub(crate) fn kill(&self, id: &str, signal: i32, all: bool) -> Result<(), RuntimeError> {
+        let number = signal.to_string();
+        let mut arguments = vec![id, &number];
+        if all {
+            arguments.insert(0, "--all");
+        }
+        match self.call("kill", &arguments)? {
+            None => Ok(()),
+            Some(message) if message.contains("not running") || message.contains("already finished") => {
+                Err(RuntimeError::NotRunning(id.to_owned()))
+            }
+            Some(message) => Err(self.unknown_or("kill", id, &message)),
+        }
+    }
+
+    pub(crate) fn delete(&self, id: &str, force: bool) -> Result<(), RuntimeError> {
+        let arguments: &[&str] = if force { &["--force", id] } else { &[id] };
+        match self.call("delete", arguments)? {
+            None => Ok(()),
+            Some(message) if message.contains("does not exist") => Ok(()),
+            Some(message) => Err(self.failed("delete", &message)),
+        }
+    }
+
+    pub(crate) fn state(&self, id: &str) -> Result<State, RuntimeError> {
+        let failed = RuntimeError::io(format!("running {}", self.program.display()));
+        let output = Command::new(&self.program).arg("--root").arg(&self.root).args(["state", id]).output();
+        let output = output.map_err(failed)?;
+        if !output.status.success() {
+            return Err(self.unknown_or("state", id, &String::from_utf8_lossy(&output.stderr)));
+        }
+        let answer: Answer =
+            serde_json::from_slice(&output.stdout).map_err(|error| self.failed("state", &error.to_string()))?;
+        Ok(State { status: answer.status, pid: answer.pid, bundle: answer.bundle })
+    }
+
+    /// Runs a command that makes no process. Returns what it says if it fails.
+    fn call(&self, name: &str, arguments: &[&str]) -> Result<Option<String>, RuntimeError> {
+        let failed = RuntimeError::io(format!("running {}", self.program.display()));
+        let files = Files::new(&self.root).map_err(RuntimeError::io("making a directory for a call"))?;
+        let log = files.at("log");
+        let status = Command::new(&self.program)
+            .arg("--root")
+            .arg(&self.root)
+            .arg("--log")
+            .arg(&log)
+            .args(["--log-format", "json", name])
+            .args(arguments)
+            .stdin(Pipe::null())
+            .stdout(Pipe::null())
+            .stderr(Pipe::null())
+            .status()
+            .map_err(failed)?;
+        Ok((!status.success()).then(|| last_line(&log).unwrap_or_else(|| format!("ended with {status}"))))
+    }
+
+    fn unknown_or(&self, command: &str, id: &str, message: &str) -> RuntimeError {
+        if message.contains("does not exist") || message.contains("no such file or directory") {
+            return RuntimeError::Unknown(id.to_owned());
+        }
+        self.failed(command, message.trim())
+    }
+
+    fn failed(&self, command: &str, message: &str) -> RuntimeError {
+        RuntimeError::Program {
+            program: self.program.clone(),
+            command: command.to_owned(),
+            message: message.to_owned(),
+        }
+    }
+}
+
+/// The last message of a log, which is the one about the failure.
+fn last_line(log: &Path) -> Option<String> {
+    let text = io::read_to_string(File::open(log).ok()?).ok()?;
+    let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+    let message = serde_json::from_str::<LogLine>(line).map(|line| line.msg);
+    Some(message.unwrap_or_else(|_| line.to_owned()))
+}
+
+/// One descriptor that comes through a socket.
+fn receive(socket: &UnixStream) -> io::Result<OwnedFd> {
+    let mut bytes = [0; 256];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    recvmsg(socket.as_fd(), &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let rights = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    rights.last().ok_or_else(|| io::Error::other("no descriptor came"))
+}

@@ -1,0 +1,218 @@
+//! Containers, between what Docker's files say of them and a process that runs.
+//!
+//! The OCI runtime specification divides this crate: [`spec::make`] turns [`Settings`] into what dockerd tells its runtime,
+//! and a [`Runtime`] runs it: crun, runc or youki where they are installed, else one of our own, which needs no other program.
+//!
+//! ```text
+//! Settings -> spec::make -> config.json -> Runtime::create -> start -> wait -> delete
+//! ```
+//!
+//! The crate knows no store: where a container's files are, and what is written there, is its caller's business.
+
+#![expect(dead_code, reason = "the built-in runtime, which comes next, uses it")]
+
+mod accounts;
+pub mod builtin;
+mod capability;
+mod error;
+mod external;
+mod settings;
+pub mod spec;
+mod state;
+mod stdio;
+mod sys;
+mod versions;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+pub use accounts::AccountError;
+pub use error::{RuntimeError, Stage};
+pub use oci_spec::runtime as oci;
+pub use settings::{Device, Ipc, Mount, MountKind, Network, NetworkFiles, Resources, Seccomp, Settings, Ulimit};
+pub use state::{State, Status};
+pub use stdio::{Stdio, WindowSize};
+pub use versions::Version;
+
+use builtin::Builtin;
+use external::External;
+
+/// What runs containers. Whoever creates containers with it is made the [parent](nix::sys::prctl::set_child_subreaper) of
+/// their first processes, and must [wait](Runtime::wait) for them.
+#[derive(Debug)]
+pub struct Runtime(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Builtin(Builtin),
+    External(External),
+}
+
+/// A container that was created and waits for its start, or a process that was started in one.
+#[derive(Debug)]
+#[must_use = "a container that is not started waits for ever"]
+pub struct Created {
+    /// The first process, as this process numbers it.
+    pub pid: i32,
+    /// The other end of the terminal, if there is one.
+    pub terminal: Option<OwnedFd>,
+    waiting: Option<builtin::Waiting>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// With this status.
+    Status(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl Exit {
+    /// As shells and Docker say it: 128 and the signal's number.
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Status(code) => code,
+            Self::Signal(number) => 128 + number,
+        }
+    }
+}
+
+impl Runtime {
+    /// Finds a runtime by what the user calls it: `builtin`, a name or path of a program, or `auto` for the first of crun,
+    /// runc and youki that is installed, else the built-in one. `state` is a directory for what is known of running
+    /// containers; it is made when it is needed.
+    ///
+    /// # Errors
+    /// [`RuntimeError::NotFound`]
+    pub fn find(wanted: &str, state: &Path) -> Result<Self, RuntimeError> {
+        let external = |program: PathBuf| Self(Kind::External(External::new(program, state)));
+        match wanted {
+            "builtin" => Ok(Self(Kind::Builtin(Builtin::new(state)))),
+            "auto" => {
+                let found = external::KNOWN.iter().find_map(|name| external::find(name));
+                Ok(found.map_or_else(|| Self(Kind::Builtin(Builtin::new(state))), external))
+            }
+            name => {
+                let not_found = || RuntimeError::NotFound(name.to_owned());
+                external::find(name).map(external).ok_or_else(not_found)
+            }
+        }
+    }
+
+    /// The program's path, or `builtin`.
+    #[must_use]
+    pub fn name(&self) -> &Path {
+        match &self.0 {
+            Kind::Builtin(_) => Path::new("builtin"),
+            Kind::External(external) => external.program(),
+        }
+    }
+
+    /// The version, and a warning about one with known holes.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] if the program does not say it.
+    pub fn version(&self) -> Result<Version, RuntimeError> {
+        match &self.0 {
+            Kind::Builtin(_) => Ok(Version::own()),
+            Kind::External(external) => external.version(),
+        }
+    }
+
+    /// Creates the container of a bundle: a directory with `config.json`. Its first process waits for its start.
+    ///
+    /// # Errors
+    /// [`RuntimeError`]; nothing is left then.
+    pub fn create(&self, bundle: &Path, id: &str, stdio: Stdio) -> Result<Created, RuntimeError> {
+        match &self.0 {
+            Kind::Builtin(builtin) => builtin.create(bundle, id, stdio),
+            Kind::External(external) => external.create(bundle, id, stdio),
+        }
+    }
+
+    /// Lets a container go that this process has created.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] if the program cannot be run; the first process has ended then.
+    pub fn start(&self, id: &str, created: &mut Created) -> Result<(), RuntimeError> {
+        match &self.0 {
+            Kind::Builtin(builtin) => builtin.start(id, created),
+            Kind::External(external) => external.start(id),
+        }
+    }
+
+    /// Sends a signal to the first process, or, with `all`, to every process of the container.
+    ///
+    /// # Errors
+    /// [`RuntimeError`], also if it does not run.
+    pub fn kill(&self, id: &str, signal: i32, all: bool) -> Result<(), RuntimeError> {
+        match &self.0 {
+            Kind::Builtin(builtin) => builtin.kill(id, signal, all),
+            Kind::External(external) => external.kill(id, signal, all),
+        }
+    }
+
+    /// What is known of a container.
+    ///
+    /// # Errors
+    /// [`RuntimeError`], also if nothing is known.
+    pub fn state(&self, id: &str) -> Result<State, RuntimeError> {
+        match &self.0 {
+            Kind::Builtin(builtin) => builtin.state(id),
+            Kind::External(external) => external.state(id),
+        }
+    }
+
+    /// Forgets a container that has ended, with its control groups; with `force` it is killed before. Does nothing if there is
+    /// none.
+    ///
+    /// # Errors
+    /// [`RuntimeError`]
+    pub fn delete(&self, id: &str, force: bool) -> Result<(), RuntimeError> {
+        match &self.0 {
+            Kind::Builtin(builtin) => builtin.delete(id, force),
+            Kind::External(external) => external.delete(id, force),
+        }
+    }
+
+    /// Runs one more process in a container.
+    ///
+    /// # Errors
+    /// [`RuntimeError`], also if the program cannot be run.
+    pub fn exec(&self, id: &str, process: &oci::Process, stdio: Stdio) -> Result<Created, RuntimeError> {
+        match &self.0 {
+            Kind::Builtin(builtin) => builtin.exec(id, process, stdio),
+            Kind::External(external) => external.exec(id, process, stdio),
+        }
+    }
+
+    /// The processes of a container, as this process numbers them.
+    ///
+    /// # Errors
+    /// [`RuntimeError`], also if it does not run.
+    pub fn processes(&self, id: &str) -> Result<Vec<i32>, RuntimeError> {
+        state::processes(self.state(id)?.pid)
+    }
+
+    /// Waits for the end of a process that [`create`](Self::create) or [`exec`](Self::exec) has made, and takes it.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] if this process is not its parent.
+    pub fn wait(&self, pid: i32) -> Result<Exit, RuntimeError> {
+        state::wait(pid)
+    }
+}
+
+/// Reads a signal as `docker kill -s` does: a name with or without `SIG`, or a number.
+#[must_use]
+pub fn signal_number(text: &str) -> Option<i32> {
+    state::signal_number(text)
+}
+
+/// What the system says, in its words and without the number.
+pub(crate) fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words).to_lowercase()
+}

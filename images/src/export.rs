@@ -12,7 +12,7 @@ use tarsplit::pax::Time;
 use tarsplit::write::{END, NewMember, padding};
 
 use crate::output::OutputError;
-use crate::tree::{Kind, Layers, Node, NodeId, Tree, TreeError};
+use crate::tree::{ChangeKind, Kind, Layers, Node, NodeId, Tree, TreeError};
 
 /// Why a tree was not written.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +51,10 @@ pub enum ExportError {
 pub enum Form {
     /// Everything that a container sees.
     Seen,
-    /// A layer: a deleted name is a whiteout, and an opaque directory has its mark.
+    /// A layer, as docker commits one: a deleted name is a whiteout, and an opaque directory has its mark.
     Layer,
+    /// A layer that holds what other layers hold: with all extended attributes, and times as exact as theirs.
+    Exact,
 }
 
 /// Writes trees to `out`.
@@ -148,10 +150,9 @@ impl<'e, W: Write> Exporter<'e, W> {
             self.written.insert(id, name.to_vec());
         }
         match &node.kind {
-            Kind::Directory { opaque, explicit, .. } => {
+            Kind::Directory { opaque, .. } => {
                 let name = [name, b"/"].concat();
                 self.member(node, b'5', &name, b"", 0, (0, 0))?;
-                let _ = explicit;
                 if *opaque && self.form == Form::Layer {
                     let mark = Node { mtime: Time::default(), xattrs: Vec::new(), ..node.clone_without_children() };
                     self.member(&mark, b'0', &[&name, &b".wh..wh..opq"[..]].concat(), b"", 0, (0, 0))?;
@@ -167,14 +168,35 @@ impl<'e, W: Write> Exporter<'e, W> {
             Kind::CharDevice(major, minor) => self.member(node, b'3', name, b"", 0, (*major, *minor)),
             Kind::BlockDevice(major, minor) => self.member(node, b'4', name, b"", 0, (*major, *minor)),
             Kind::Fifo => self.member(node, b'6', name, b"", 0, (0, 0)),
-            Kind::Whiteout if self.form == Form::Layer => {
-                let at = name.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
-                let name = [&name[..at], b".wh.", &name[at..]].concat();
-                let mark = Node { mode: 0o600, ..node.clone() };
-                self.member(&mark, b'0', &name, b"", 0, (0, 0))
-            }
-            Kind::Whiteout => Ok(()),
+            Kind::Whiteout if self.form == Form::Seen => Ok(()),
+            Kind::Whiteout => self.whiteout(&Node { mode: 0o600, ..node.clone() }, name),
         }
+    }
+
+    /// Writes what has changed, as a layer: `changes` are paths of `tree`, in the order of a walk, and names that it has not any
+    /// more.
+    ///
+    /// # Errors
+    /// [`ExportError`]
+    pub fn changes(
+        &mut self,
+        tree: &Tree,
+        layers: &dyn Layers,
+        changes: &[(ChangeKind, Vec<u8>)],
+    ) -> Result<(), ExportError> {
+        for (kind, path) in changes {
+            match tree.at(path).filter(|_| *kind != ChangeKind::Deleted) {
+                Some(id) => self.one(tree, layers, path, id, path)?,
+                None => self.whiteout(&Node { mode: 0o600, ..Node::implied(0, Tree::ROOT) }, path)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn whiteout(&mut self, mark: &Node, name: &[u8]) -> Result<(), ExportError> {
+        let at = name.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+        let name = [&name[..at], b".wh.", &name[at..]].concat();
+        self.member(mark, b'0', &name, b"", 0, (0, 0))
     }
 
     fn member(
@@ -186,12 +208,14 @@ impl<'e, W: Write> Exporter<'e, W> {
         size: u64,
         device: (i64, i64),
     ) -> Result<(), ExportError> {
-        let capabilities = node.xattrs.iter().filter(|(name, _)| name == CAPABILITY);
-        let kept: Vec<(Vec<u8>, Vec<u8>)> =
-            capabilities.map(|(name, value)| (name.clone(), without_namespace(value))).collect();
+        let exact = self.form == Form::Exact;
+        let attributes = node.xattrs.iter().filter(|(name, _)| exact || name == CAPABILITY);
+        let value = |value: &[u8]| if exact { value.to_vec() } else { without_namespace(value) };
+        let kept: Vec<(Vec<u8>, Vec<u8>)> = attributes.map(|(name, old)| (name.clone(), value(old))).collect();
         // A hard link has the attributes of the file that it links to.
         let xattrs = if typeflag == b'1' { &[][..] } else { &kept };
-        let mtime = Time { seconds: node.mtime.seconds, nanoseconds: 0 };
+        let nanoseconds = if exact { node.mtime.nanoseconds } else { 0 };
+        let mtime = Time { seconds: node.mtime.seconds, nanoseconds };
         let (mode, uid, gid) = (node.mode, node.uid, node.gid);
         self.header.clear();
         NewMember { typeflag, name, linkname, mode, uid, gid, size, mtime, device, xattrs }.write(&mut self.header);

@@ -2,7 +2,8 @@
 //!
 //! In: [`source`] says which images an archive, a layout or a pipe has and where the bytes of a layer come from; [`load`]
 //! imports them into a data-root; [`make`] writes the configs of images that are made here (import of a tar, commit of a
-//! container), and [`change`] applies Dockerfile instructions to them.
+//! container), [`change`] applies Dockerfile instructions to them, [`flatten`] makes one layer of several, and [`pipe`] brings a
+//! layer that is being written to whoever unpacks it.
 //!
 //! Out: [`save`] writes images of a store into an archive that every tool reads; [`export`] writes one tree of files as a
 //! tar, and [`copy`] puts single files and directories onto the host; [`output`] is how the first two write a file that nobody
@@ -15,11 +16,13 @@
 pub mod change;
 pub mod copy;
 pub mod export;
+pub mod flatten;
 pub mod load;
 pub mod make;
 pub mod measure;
 pub mod mend;
 pub mod output;
+pub mod pipe;
 pub mod save;
 pub mod source;
 pub mod tree;

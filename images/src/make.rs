@@ -1,10 +1,13 @@
 //! Images made here: of a tar of files, and of what a container has written.
 //!
 //! The configs are those that dockerd 20.10 writes (moby v20.10.24 `daemon/images/image_import.go`, `daemon/commit.go`,
-//! `image/image.go: NewChildImage`), keys sorted, but without `docker_version`: no Docker made them.
+//! `image/image.go: NewChildImage`, `daemon/images/image_squash.go`), keys sorted, but without `docker_version` where no Docker has
+//! made anything of them.
 
 use layerfs::DiffId;
 use serde_json::{Map, Value, json};
+use snapshot::ids::ImageId;
+use snapshot::schema::config::{ImageConfig, InvalidConfig};
 use snapshot::schema::runconfig::RunConfig;
 
 use crate::source::Platform;
@@ -92,6 +95,82 @@ pub fn committed_config(
     Ok(finish(object, commit.created, &platform))
 }
 
+/// What an image is flattened onto.
+#[derive(Debug, Clone)]
+pub struct Onto<'b> {
+    /// What it is called in the history: an image's or a layer's id; `None` if everything becomes one layer.
+    pub name: Option<String>,
+    /// The layers that stay.
+    pub layers: &'b [DiffId],
+    /// How many steps of the history stay as they are; those after them count as steps without a layer.
+    pub steps: usize,
+}
+
+/// The config of an image whose layers above `onto` are one, `layer`. `image` and `config` are the image as it was, and
+/// `parent` is the image it was made from, if that is known.
+///
+/// # Errors
+/// Where the config is not one that dockerd shows.
+pub fn flattened_config(
+    image: ImageId,
+    config: &[u8],
+    parent: Option<ImageId>,
+    onto: &Onto<'_>,
+    layer: DiffId,
+    created: &str,
+) -> Result<Vec<u8>, InvalidConfig> {
+    let known = ImageConfig::parse(config)?.fields;
+    // Of what is not kept of a config only texts and lists are left over, which need no second look.
+    let other: Value = serde_json::from_slice(config).unwrap_or_default();
+    let mut object = Map::new();
+    let mut text = |key: &str, text: &str| {
+        if !text.is_empty() {
+            object.insert(key.into(), text.into());
+        }
+    };
+    text("author", &known.author);
+    text("comment", &known.comment);
+    text("container", &known.container);
+    text("docker_version", &known.docker_version);
+    text("id", other["id"].as_str().unwrap_or_default());
+    text("os.version", &known.os_version);
+    text("parent", &parent.map_or_else(String::new, |parent| parent.to_string()));
+    text("variant", &known.variant);
+    text("architecture", &known.architecture);
+    text("os", &known.os);
+    object.insert("created".into(), created.into());
+    if let Some(features) = other["os.features"].as_array().filter(|features| !features.is_empty()) {
+        object.insert("os.features".into(), features.clone().into());
+    }
+    if let Some(config) = &known.config {
+        object.insert("config".into(), value(config));
+    }
+    object.insert("container_config".into(), value(&known.container_config));
+    let mut history: Vec<Value> = Vec::with_capacity(known.history.0.len() + 1);
+    for (at, step) in known.history.0.iter().enumerate() {
+        let mut object = Map::new();
+        object.insert("created".into(), step.created.to_string().into());
+        for (key, text) in [("author", &step.author), ("created_by", &step.created_by), ("comment", &step.comment)] {
+            if !text.is_empty() {
+                object.insert(key.into(), text.clone().into());
+            }
+        }
+        if step.empty_layer || at >= onto.steps {
+            object.insert("empty_layer".into(), true.into());
+        }
+        history.push(object.into());
+    }
+    let comment = match &onto.name {
+        Some(name) => format!("merge {image} to {name}"),
+        None => format!("create new from {image}"),
+    };
+    history.push(json!({"created": created, "comment": comment}));
+    object.insert("history".into(), history.into());
+    let diff_ids: Vec<DiffId> = onto.layers.iter().copied().chain([layer]).collect();
+    object.insert("rootfs".into(), json!({"type": "layers", "diff_ids": diff_ids}));
+    Ok(sorted(object))
+}
+
 /// Fills the gaps of `config` from what the container ran with (moby v20.10.24 `daemon/commit.go: merge`).
 pub fn merge(config: &mut RunConfig, from: &RunConfig) {
     if config.user.is_empty() {
@@ -152,6 +231,10 @@ fn finish(mut object: Map<String, Value>, created: &str, platform: &Platform) ->
     }
     object.insert("created".into(), created.into());
     object.insert("os".into(), platform.os.clone().into());
+    sorted(object)
+}
+
+fn sorted(object: Map<String, Value>) -> Vec<u8> {
     let mut entries: Vec<(String, Value)> = object.into_iter().collect();
     entries.sort_by(|one, other| one.0.cmp(&other.0));
     let object: Map<String, Value> = entries.into_iter().collect();

@@ -40,9 +40,15 @@ fn made(root: &Path, arguments: &[&str]) -> String {
     testkit::succeeded(&format!("layerfs {arguments:?}"), layerfs(root, arguments)).trim().to_owned()
 }
 
+/// Where the driver of a root keeps what it knows of images.
+fn image_home(root: &Path) -> std::path::PathBuf {
+    let homes = ["overlay2", "vfs"].map(|driver| root.join("image").join(driver));
+    homes.into_iter().find(|home| home.exists()).unwrap()
+}
+
 /// The config of an image, without what is another one for each: times, and who made it.
 fn config(root: &Path, id: &str) -> Value {
-    let file = root.join("image/overlay2/imagedb/content/sha256").join(id.trim_start_matches("sha256:"));
+    let file = image_home(root).join("imagedb/content/sha256").join(id.trim_start_matches("sha256:"));
     let mut config: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     let keys: Vec<String> = config.as_object().unwrap().keys().cloned().collect();
     assert!(keys.is_sorted(), "{keys:?}");
@@ -54,7 +60,7 @@ fn config(root: &Path, id: &str) -> Value {
 }
 
 fn metadata(root: &Path, id: &str, name: &str) -> Option<String> {
-    let dir = root.join("image/overlay2/imagedb/metadata/sha256").join(id.trim_start_matches("sha256:"));
+    let dir = image_home(root).join("imagedb/metadata/sha256").join(id.trim_start_matches("sha256:"));
     std::fs::read_to_string(dir.join(name)).ok()
 }
 
@@ -170,6 +176,54 @@ fn docker_commit() {
     assert_eq!(run("ours/plain:1", &["cat", "/new", "/var/log/again", "/tmp"]), "new\nagain\na file now\n");
     assert_eq!(run("ours/with:1", &[]), "hi\n");
     assert_eq!(run("ours/entry:1", &["x"]), "x\n");
+    daemon.remove_everything();
+}
+
+/// With vfs the container's directory holds the image as well: what is different becomes the layer.
+#[test]
+fn docker_commit_vfs() {
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
+    let daemon = Dockerd::start_with(&root, &["--storage-driver=vfs"]);
+    daemon.load(&testkit::golden("busybox-20.10.tar"));
+    daemon.ok(&["run", "--name", "edited", "--network", "none", IMAGE, "sh", "-c", CHANGES]);
+    daemon.ok(&["create", "--name", "fresh", IMAGE, "sh"]);
+    let dockers = ["edited", "fresh"].map(|name| daemon.ok(&["commit", name]).trim().to_owned());
+    daemon.stop();
+    let ours = ["edited", "fresh"].map(|name| made(&root, &["commit", name, &format!("ours/{name}:1")]));
+    for (ours, dockers) in ours.iter().zip(&dockers) {
+        let (mut have, mut want) = (config(&root, ours), config(&root, dockers));
+        let layers = |config: &Value| config["rootfs"]["diff_ids"].as_array().unwrap().len();
+        assert_eq!(layers(&have), layers(&want));
+        (have["rootfs"], want["rootfs"]) = (Value::Null, Value::Null);
+        assert_eq!(have, want, "{have:#}\n{want:#}");
+    }
+    let top = |id: &str| {
+        let top = config(&root, id)["rootfs"]["diff_ids"].as_array().unwrap().last().unwrap().clone();
+        let records =
+            std::fs::read_dir(root.join("image/vfs/layerdb/sha256")).unwrap().map(|entry| entry.unwrap().path());
+        let read = |record: &Path, name: &str| std::fs::read_to_string(record.join(name)).unwrap();
+        let record = records.into_iter().find(|record| read(record, "diff") == top.as_str().unwrap()).unwrap();
+        let mut tree = tree::walk(&root.join("vfs/dir").join(read(&record, "cache-id")));
+        for entry in &mut tree {
+            // The copy of the layer below has new times of directories in docker, and no attributes and no links of symlinks.
+            (entry.mtime, entry.links) = match entry.kind {
+                'd' => (None, entry.links),
+                'l' => (entry.mtime, 1),
+                _ => (entry.mtime, entry.links),
+            };
+            entry.xattrs.clear();
+        }
+        tree
+    };
+    let (have, want) = (top(&ours[0]), top(&dockers[0]));
+    assert!(have.len() > 60, "{}", have.len());
+    testkit::assert_none("the committed layer", &testkit::tree_changes(&want, &have));
+    let daemon = Dockerd::start_with(&root, &["--storage-driver=vfs"]);
+    let shown =
+        daemon.ok(&["run", "--rm", "--network", "none", "ours/edited:1", "cat", "/new", "/var/log/again", "/tmp"]);
+    assert_eq!(shown, "new\nagain\na file now\n");
     daemon.remove_everything();
 }
 

@@ -108,10 +108,19 @@ fn sorted(text: &[u8]) -> Vec<String> {
 
 #[test]
 fn docker_export_and_diff() {
+    export_and_diff("overlay2");
+}
+
+#[test]
+fn docker_export_and_diff_vfs() {
+    export_and_diff("vfs");
+}
+
+fn export_and_diff(driver: &str) {
     let Some(_turn) = testkit::docker() else { return };
     let dir = testkit::scratch();
     let root = testkit::empty_root(&dir, "root");
-    let daemon = Dockerd::start(&root);
+    let daemon = Dockerd::start_with(&root, &[&format!("--storage-driver={driver}")]);
     daemon.load(&testkit::golden("busybox-20.10.tar"));
     daemon.ok(&["create", "--name", "fresh", IMAGE, "sh"]);
     daemon.ok(&["run", "--name", "edited", "--network", "none", IMAGE, "sh", "-c", CHANGES]);

@@ -87,9 +87,7 @@ impl Tree {
     /// `.wh.<hidden>`: of the names that aufs keeps for itself only the one that makes a directory opaque means something.
     fn whiteout(&mut self, dir: NodeId, base: &[u8], hidden: &[u8], layer: usize) {
         if base == b".wh..wh..opq" {
-            if let Kind::Directory { opaque, .. } = &mut self.nodes[dir].kind {
-                *opaque = true;
-            }
+            self.set_opaque(dir, true);
         } else if !hidden.starts_with(b".wh.") && !hidden.is_empty() && self.child(dir, hidden).is_none() {
             let node = Node { kind: Kind::Whiteout, ..Node::implied(layer, dir) };
             let id = self.add(node);

@@ -1,5 +1,7 @@
 //! What is different between two trees.
 
+use std::io::{self, Read};
+
 use super::Tree;
 use super::node::{Kind, NodeId};
 
@@ -131,4 +133,32 @@ fn differences<E>(
         what.push("xattrs");
     }
     Ok(what)
+}
+
+/// Whether two readers have the same bytes.
+///
+/// # Errors
+/// Where one of them cannot be read.
+pub fn same_bytes(mut one: impl Read, mut other: impl Read) -> io::Result<bool> {
+    let (mut here, mut there) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    loop {
+        let (a, b) = (fill(&mut one, &mut here)?, fill(&mut other, &mut there)?);
+        if here[..a] != there[..b] {
+            return Ok(false);
+        }
+        if a == 0 {
+            return Ok(true);
+        }
+    }
+}
+
+fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..])? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
 }

@@ -1,12 +1,14 @@
 //! Where the layers of an image are: their headers, and the bytes of their files.
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 
 use layerfs::compress::{Compression, Decompressor};
 use layerfs::{ChainId, DiffId, LayerFiles};
 use rustix::fd::OwnedFd;
 use snapshot::StoreError;
 use snapshot::catalog::{Catalog, Image};
+use snapshot::driver::{Driver, Order};
 use snapshot::ids::CacheId;
 use snapshot::root::DataRoot;
 use snapshot::schema::layer::LayerStore;
@@ -51,26 +53,40 @@ pub trait Layers: Sync {
 /// # Errors
 /// [`TreeError`]
 pub fn read_tree(layers: &dyn Layers, removed: Option<&mut Vec<Removed>>) -> Result<Tree, TreeError> {
-    read_trees(layers, 0, removed)
+    read_trees(layers, 0..layers.len(), removed)
 }
 
-/// Like [`read_tree`], but begins with the layer whose number is `first`.
+/// Like [`read_tree`], but of some of the layers.
 ///
 /// # Errors
 /// [`TreeError`]
 pub fn read_trees(
     layers: &dyn Layers,
-    first: usize,
-    mut removed: Option<&mut Vec<Removed>>,
+    which: Range<usize>,
+    removed: Option<&mut Vec<Removed>>,
 ) -> Result<Tree, TreeError> {
     let mut tree = Tree::empty();
-    for number in first..layers.len() {
-        tree.stack(layers.tree(number)?, number, removed.as_deref_mut());
-    }
+    tree.stack_layers(layers, which, removed)?;
     Ok(tree)
 }
 
 impl Tree {
+    /// Puts the trees of layers on top. Names that a layer takes away are added to `removed`.
+    ///
+    /// # Errors
+    /// [`TreeError`]
+    pub fn stack_layers(
+        &mut self,
+        layers: &dyn Layers,
+        which: Range<usize>,
+        mut removed: Option<&mut Vec<Removed>>,
+    ) -> Result<(), TreeError> {
+        for number in which {
+            self.stack(layers.tree(number)?, number, removed.as_deref_mut());
+        }
+        Ok(())
+    }
+
     /// The bytes of a regular file, by a path that means it.
     ///
     /// # Errors
@@ -150,6 +166,8 @@ pub struct LayersOfContainer<'r> {
     below: LayersOfStore<'r>,
     /// Directories of the container itself, which have no journal.
     own: Vec<CacheId>,
+    /// Whether each of them holds everything that is to be seen, and not only what is new.
+    whole: bool,
 }
 
 impl<'r> LayersOfContainer<'r> {
@@ -167,7 +185,14 @@ impl<'r> LayersOfContainer<'r> {
         let mut layers: Vec<_> =
             records.map(|record| (record.diff_id, record.chain_id, record.cache_id.clone())).collect();
         layers.reverse();
-        Ok(Self { below: LayersOfStore { root, store: root.layers()?, layers }, own })
+        let whole = root.driver.as_ref().is_some_and(|driver| driver.order() == Order::ParentFirst);
+        Ok(Self { below: LayersOfStore { root, store: root.layers()?, layers }, own, whole })
+    }
+
+    /// Whether the directory of a container holds everything that it sees, as with vfs, and not only what it has written.
+    #[must_use]
+    pub fn are_whole(&self) -> bool {
+        self.whole
     }
 
     /// How many layers the image has.
@@ -193,9 +218,13 @@ impl Layers for LayersOfContainer<'_> {
 
     fn tree(&self, layer: usize) -> Result<Tree, TreeError> {
         if layer < self.below.len() {
-            return self.below.tree(layer);
+            // What the init files stand on need not be read where their directory holds all of it.
+            let hidden = self.whole && self.own.len() > 1;
+            return if hidden { Ok(Tree::empty()) } else { self.below.tree(layer) };
         }
-        super::read_directory(self.directory(layer)?, layer)
+        let mut tree = super::read_directory(self.directory(layer)?, layer)?;
+        tree.set_opaque(Tree::ROOT, self.whole);
+        Ok(tree)
     }
 
     fn open(&self, layer: usize, path: &[u8], size: u64, body: &Body) -> Result<Bytes<'_>, TreeError> {

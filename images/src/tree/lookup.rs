@@ -19,6 +19,13 @@ pub enum LookupError {
 }
 
 impl Tree {
+    /// What a path without symlinks and without a slash in front means.
+    #[must_use]
+    pub fn at(&self, path: &[u8]) -> Option<NodeId> {
+        let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+        names.into_iter().try_fold(Self::ROOT, |dir, name| self.child(dir, name))
+    }
+
     /// Finds `path`, absolute or from the root, through symlinks, never above the root. The last one is followed where `follow`
     /// says so, or where a slash comes behind it. Returns the path without links as well.
     ///

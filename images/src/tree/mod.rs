@@ -8,6 +8,7 @@
 //! its tar, when somebody wants them. Nothing is ever looked up through a symlink of the system: links are followed here, in the tree.
 
 mod apply;
+mod changes;
 mod compare;
 mod content;
 mod directory;
@@ -21,7 +22,8 @@ use std::io;
 use layerfs::{DiffId, InvalidDigest};
 use tarsplit::{JournalError, TarError};
 
-pub use compare::{Change, ChangeKind, SameContent, compare};
+pub use changes::{AlsoChanged, docker_changes};
+pub use compare::{Change, ChangeKind, SameContent, compare, same_bytes};
 pub use content::{Bytes, Layers, LayersOfArchive, LayersOfContainer, LayersOfStore, read_tree, read_trees};
 pub use directory::read_directory;
 pub use lookup::LookupError;
@@ -125,6 +127,13 @@ impl Tree {
     #[must_use]
     pub fn child(&self, dir: NodeId, name: &[u8]) -> Option<NodeId> {
         self.nodes[dir].children()?.get(name).copied()
+    }
+
+    /// Says whether a directory hides what the layers below have in it.
+    fn set_opaque(&mut self, dir: NodeId, hides: bool) {
+        if let Kind::Directory { opaque, .. } = &mut self.nodes[dir].kind {
+            *opaque = hides;
+        }
     }
 
     fn add(&mut self, node: Node) -> NodeId {

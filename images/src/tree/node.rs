@@ -78,7 +78,7 @@ pub struct Node {
 
 impl Node {
     /// A directory that a layer has only because something is in it: as dockerd makes it, but without a time.
-    pub(super) fn implied(layer: usize, parent: NodeId) -> Self {
+    pub(crate) fn implied(layer: usize, parent: NodeId) -> Self {
         Self {
             kind: Kind::Directory { children: BTreeMap::new(), opaque: false, explicit: false },
             mode: 0o755,

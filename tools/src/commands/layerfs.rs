@@ -152,6 +152,8 @@ enum Image {
     Cp(image::cp::Args),
     /// Make an image of a tar of files
     Import(image::import::Args),
+    /// Make one layer of the layers of an image, or of those above one of them
+    Flatten(image::flatten::Args),
     /// Give an image a name
     Tag(image::tag::Args),
     /// Remove images and names of images
@@ -244,6 +246,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Container(Container::Commit(args)) | Command::Commit(args) => {
             container::commit::run(&args, &cli.root, driver)
         }
+        Command::Image(Image::Flatten(args)) => image::flatten::run(&args, &cli.root, driver),
         Command::Image(Image::Tag(args)) | Command::Tag(args) => image::tag::run(&args, &cli.root, driver),
         Command::Image(Image::Rm(args)) | Command::Rmi(args) => image::rm::run(&args, &cli.root, driver),
         Command::Image(Image::Prune(args)) => image::prune::run(&args, &cli.root, driver),

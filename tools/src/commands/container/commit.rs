@@ -1,17 +1,17 @@
 //! `layerfs container commit`: `docker container commit`, offline.
 
-use std::io::{BufReader, PipeReader, Read};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{Receiver, sync_channel};
 
 use anyhow::{Context, anyhow, bail};
 use images::export::{ExportError, Exporter, Form};
 use images::load::{ImportRequest, NewImage, store_image};
 use images::make::{Commit, committed_config, merge};
+use images::pipe::{LayerWriter, piped};
 use images::source::{Platform, Select};
-use images::tree::{Layers, Tree};
+use images::tree::{ChangeKind, Layers, LayersOfContainer, Tree, TreeError, docker_changes, read_trees};
 use jiff::Zoned;
 use layerfs::DiffId;
 use snapshot::catalog::Container;
@@ -72,7 +72,7 @@ fn commit(
     root: &Path,
     driver: Option<&str>,
     (view, container): (&View, &Container),
-    layers: &dyn Layers,
+    layers: &LayersOfContainer<'_>,
 ) -> anyhow::Result<ExitCode> {
     let name = args.name.as_deref().map(|text| match snapshot::reference::Reference::parse(text) {
         Ok(name) if name.digest().is_some() => bail!("refusing to create a tag with a digest reference"),
@@ -111,63 +111,53 @@ fn commit(
         let config = config.expect("a config that dockerd shows is JSON");
         NewImage { config, parent: Some(parent), tag: name.clone().map(|name| (name, rfc3339_nano(&now))) }
     };
-    let last = layers.len() - 1;
-    let tree = layers.tree(last)?;
-    let is_empty = tree.node(Tree::ROOT).children().is_none_or(std::collections::BTreeMap::is_empty);
-    let id = if is_empty {
+    let written = Written::read(layers)?;
+    let id = if written.is_nothing() {
         store_image(root, &image.diff_ids, None, &request, describe)?
     } else {
-        // The layer's tar is made on another thread while this one unpacks it.
-        std::thread::scope(|scope| {
-            let (reader, writer) = std::io::pipe().context("making a pipe")?;
-            let (ended, end) = sync_channel(1);
-            let (tree, stop) = (&tree, &*interrupted);
-            let write = move || {
-                let _ = ended.send(write_layer(tree, layers, writer, stop));
-            };
-            std::thread::Builder::new().spawn_scoped(scope, write).context("starting a thread")?;
-            let layer = Box::new(BufReader::with_capacity(128 << 10, Whole { reader, end: Some(end) }));
-            anyhow::Ok(store_image(root, &image.diff_ids, Some(layer), &request, describe)?)
-        })?
+        let write = |out: LayerWriter| written.write(layers, out, &interrupted);
+        let store = |layer| store_image(root, &image.diff_ids, Some(layer), &request, describe);
+        piped(write, store).context("starting to write the layer")??
     };
     drop(progress);
     output::say(&id.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a layer that holds what the container has written.
-fn write_layer(
-    tree: &Tree,
-    layers: &dyn Layers,
-    writer: std::io::PipeWriter,
-    stop: &AtomicBool,
-) -> Result<(), ExportError> {
-    let writer = std::io::BufWriter::with_capacity(256 << 10, writer);
-    let mut exporter = Exporter::new(writer, Form::Layer, stop);
-    exporter.all(tree, layers)?;
-    exporter.finish().map(drop)
+/// What a container has written.
+struct Written {
+    tree: Tree,
+    /// Where the container's directory holds everything: what is different. docker, too, compares it with what it was made from.
+    changes: Option<Vec<(ChangeKind, Vec<u8>)>>,
 }
 
-/// A tar from a pipe. Its end counts as the end only if the thread that writes it has come to its end as well.
-struct Whole {
-    reader: PipeReader,
-    end: Option<Receiver<Result<(), ExportError>>>,
-}
-
-impl Read for Whole {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.reader.read(buffer)?;
-        if read == 0
-            && !buffer.is_empty()
-            && let Some(end) = self.end.take()
-        {
-            match end.recv() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(std::io::Error::other(error)),
-                Err(_) => return Err(std::io::Error::other("the layer was not written to its end")),
-            }
+impl Written {
+    fn read(layers: &LayersOfContainer<'_>) -> Result<Self, TreeError> {
+        let last = layers.len() - 1;
+        let tree = layers.tree(last)?;
+        if !layers.are_whole() {
+            return Ok(Self { tree, changes: None });
         }
-        Ok(read)
+        let before = read_trees(layers, 0..last, None)?;
+        let changes = docker_changes::<TreeError>(&before, &tree, last, &mut |_, _, _| Ok(false))?;
+        Ok(Self { tree, changes: Some(changes) })
+    }
+
+    fn is_nothing(&self) -> bool {
+        match &self.changes {
+            Some(changes) => changes.is_empty(),
+            None => self.tree.node(Tree::ROOT).children().is_none_or(std::collections::BTreeMap::is_empty),
+        }
+    }
+
+    /// Writes it as a layer.
+    fn write(&self, layers: &dyn Layers, out: impl Write, stop: &AtomicBool) -> Result<(), ExportError> {
+        let mut exporter = Exporter::new(out, Form::Layer, stop);
+        match &self.changes {
+            Some(changes) => exporter.changes(&self.tree, layers, changes)?,
+            None => exporter.all(&self.tree, layers)?,
+        }
+        exporter.finish().map(drop)
     }
 }
 

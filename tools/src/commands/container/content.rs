@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::{anyhow, bail};
 use images::tree::LayersOfContainer;
 use snapshot::catalog::Container;
-use snapshot::driver::{Driver, Order};
 use snapshot::view::{Needs, View};
 
 use super::inspect::find;
@@ -27,9 +26,8 @@ pub(super) fn with_layers<T>(
 /// The layers of a container.
 pub(super) fn of<'v>(view: &'v View, container: &Container) -> anyhow::Result<LayersOfContainer<'v>> {
     let mount = container.mount.as_ref().ok_or_else(|| anyhow!("container {} has no writable layer", container.id))?;
-    match &view.root.driver {
-        Some(driver) if driver.order() == Order::Independent => {}
-        _ => bail!("what a container has written cannot be told with storage driver {}", view.root.driver_name),
+    if view.root.driver.is_none() {
+        bail!("what a container has written cannot be told with storage driver {}", view.root.driver_name);
     }
     let own = mount.init_id.iter().chain(&mount.mount_id).cloned().collect();
     Ok(LayersOfContainer::new(&view.root, &view.catalog, mount.parent, own)?)

@@ -8,10 +8,11 @@ use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
 use images::copy::{CopyError, Destination, Source, extract};
-use images::export::{ExportError, Exporter, Form};
+use images::export::{Exporter, Form};
 use images::tree::{Layers, Tree, read_tree};
 
 use super::content::ContentFlags;
+use super::export::lost;
 use crate::{output, signals};
 
 #[derive(Debug, clap::Args)]
@@ -102,14 +103,6 @@ impl<'a> Copy<'a> {
             bail!("cowardly refusing to write a tar to a terminal. Use a directory or redirect");
         }
         Ok(())
-    }
-}
-
-/// A reader that hangs up has read enough.
-fn lost(error: ExportError) -> anyhow::Error {
-    match error {
-        ExportError::Write { source } => output::Lost::new(source).into(),
-        other => other.into(),
     }
 }
 

@@ -1,11 +1,10 @@
 //! `layerfs image diff`: what is different between two images, read from their layers.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use images::tree::{Change, ChangeKind, Layers, NodeId, Tree, TreeError, compare};
+use images::tree::{Change, ChangeKind, NodeId, Tree, TreeError, compare, read_trees, same_bytes};
 use layerfs::DiffId;
 use serde::Serialize;
 
@@ -48,8 +47,12 @@ fn diff(args: &Args, before: &Content<'_>, after: &Content<'_>) -> anyhow::Resul
     let (old, new) = if before.diff_ids == after.diff_ids {
         (Tree::empty(), Tree::empty())
     } else {
-        let base = read_base(before.layers, common)?;
-        (on_top(before.layers, common, base.clone())?, on_top(after.layers, common, base)?)
+        // Of the layers that both have only the names are read.
+        let base = read_trees(before.layers, 0..common, None)?;
+        let mut trees = (base.clone(), base);
+        trees.0.stack_layers(before.layers, common..before.layers.len(), None)?;
+        trees.1.stack_layers(after.layers, common..after.layers.len(), None)?;
+        trees
     };
     let mut same = |path: &[u8], one: NodeId, other: NodeId| {
         // If both names are from the same common layer, they are the same file.
@@ -91,23 +94,6 @@ fn diff(args: &Args, before: &Content<'_>, after: &Content<'_>) -> anyhow::Resul
     }
     output::page(&text)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The content of the layers that both images have. They are read only if another layer needs to know what is in them.
-fn read_base(layers: &dyn Layers, common: usize) -> Result<Tree, TreeError> {
-    let mut tree = Tree::empty();
-    for layer in 0..common {
-        tree.stack(layers.tree(layer)?, layer, None);
-    }
-    Ok(tree)
-}
-
-fn on_top(layers: &dyn Layers, common: usize, base: Tree) -> Result<Tree, TreeError> {
-    let mut tree = base;
-    for layer in common..layers.len() {
-        tree.stack(layers.tree(layer)?, layer, None);
-    }
-    Ok(tree)
 }
 
 #[derive(Serialize)]
@@ -171,28 +157,4 @@ fn stat(
         output::say(&format!("{mark} {id}  +{added} ~{changed} -{deleted}  {:>8}  {step}", size::size(bytes)))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn same_bytes(mut one: impl Read, mut other: impl Read) -> std::io::Result<bool> {
-    let (mut here, mut there) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    loop {
-        let (a, b) = (fill(&mut one, &mut here)?, fill(&mut other, &mut there)?);
-        if here[..a] != there[..b] {
-            return Ok(false);
-        }
-        if a == 0 {
-            return Ok(true);
-        }
-    }
-}
-
-fn fill(from: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match from.read(&mut buffer[filled..])? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    Ok(filled)
 }

@@ -56,7 +56,7 @@ impl To {
             exporter.finish().map(drop)
         };
         match &self.output {
-            None => write(&mut output::binary()?)?,
+            None => write(&mut output::binary()?).map_err(lost)?,
             Some(path) => {
                 let mut file = std::io::BufWriter::with_capacity(256 << 10, NewFile::create(path.clone())?);
                 write(&mut file)?;
@@ -65,5 +65,13 @@ impl To {
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What was not written to standard output. A reader that hangs up has read enough.
+pub(crate) fn lost(error: ExportError) -> anyhow::Error {
+    match error {
+        ExportError::Write { source } => output::Lost::new(source).into(),
+        other => other.into(),
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod diff;
 mod document;
 pub(crate) mod export;
 pub(crate) mod files;
+pub(crate) mod flatten;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod inspect;

@@ -1,0 +1,124 @@
+//! `layerfs image flatten`: what `docker build --squash` does at its end, offline and for any image.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow, bail};
+use images::flatten::write_layer;
+use images::load::{ImportRequest, NewImage, store_image};
+use images::make::{Onto, flattened_config};
+use images::pipe::{LayerWriter, piped};
+use images::source::Select;
+use images::tree::LayersOfStore;
+use jiff::Zoned;
+use layerfs::DiffId;
+use snapshot::catalog::{Catalog, Image, Resolved};
+use snapshot::view::{Needs, View};
+
+use super::change::reference_error;
+use super::import::created;
+use super::no_such_image;
+use super::tag::rfc3339_nano;
+use crate::commands::layerfs::NAME;
+use crate::flags::writable;
+use crate::progress::Progress;
+use crate::{output, rootless, signals};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The image, by name or id
+    image: String,
+
+    /// The layer that stays, with all below it: an image that this one was made from, or a diff id or chain id [default: none stays]
+    #[arg(long, value_name = "LAYER")]
+    from: Option<String>,
+
+    /// The name of the new image
+    #[arg(short, long, value_name = "REPOSITORY[:TAG]")]
+    tag: Option<String>,
+
+    /// Do not wait until the data is on the disk
+    #[arg(long)]
+    no_sync: bool,
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let writable = writable(driver)?;
+    let name = args.tag.as_deref().map(|text| match snapshot::reference::Reference::parse(text) {
+        Ok(name) if name.digest().is_some() => bail!("refusing to create a tag with a digest reference"),
+        Ok(name) => Ok(name.with_default_tag()),
+        Err(error) => bail!(reference_error(&error)),
+    });
+    let name = name.transpose()?;
+    rootless::check(root, "")?;
+    let view = View::read(root, driver, Needs::RECORDS)?;
+    let image = find(&view.catalog, &args.image)?;
+    let onto = args.from.as_deref().map_or_else(
+        || Ok(Onto { name: None, layers: &image.diff_ids[..0], steps: 0 }),
+        |text| onto(&view.catalog, image, text),
+    )?;
+    let config = view.root.images()?.map_or(Ok(None), |images| images.config(image.id))?;
+    let config = config.ok_or_else(|| anyhow!("the config of image {} cannot be read", image.id))?;
+    let layers = LayersOfStore::new(&view.root, &view.catalog, image)?;
+    let interrupted = signals::interrupted()?;
+    let progress = Progress::new(NAME, true);
+    let mut options = images::load::Options::new(&interrupted);
+    (options.driver, options.sync) = (writable, !args.no_sync);
+    let archive = Path::new("the flattened layer");
+    let request = ImportRequest { archive, select: &Select::default(), options: &options, observer: &progress };
+    let now = Zoned::now();
+    let describe = |layer: Option<DiffId>| {
+        let layer = layer.expect("a layer is always written");
+        let config = flattened_config(image.id, &config, image.parent_id(), &onto, layer, &created(&now));
+        let config = config.expect("the catalog has the images whose configs can be read");
+        NewImage { config, parent: None, tag: name.map(|name| (name, rfc3339_nano(&now))) }
+    };
+    let first = onto.layers.len();
+    let write = |out: LayerWriter| write_layer(&layers, first, out, &interrupted).map(drop);
+    let store = |layer| store_image(root, onto.layers, Some(layer), &request, describe);
+    let id = piped(write, store).context("starting to write the layer")??;
+    drop(progress);
+    output::say(&id.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn find<'c>(catalog: &'c Catalog, text: &str) -> anyhow::Result<&'c Image> {
+    match catalog.resolve(text) {
+        Resolved::Image(id) => Ok(&catalog.images[&id]),
+        Resolved::Damaged(id) => bail!("{text}: damaged image {id}: {}", catalog.damaged_images[&id]),
+        Resolved::Nothing => Err(no_such_image(text)),
+    }
+}
+
+/// What `--from` means: a layer of the image, by its diff id or chain id or the beginning of one, or an image whose layers are the
+/// lowest of this one.
+fn onto<'i>(catalog: &Catalog, image: &'i Image, text: &str) -> anyhow::Result<Onto<'i>> {
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    let starts = |digest: layerfs::Digest| digest.hex().starts_with(hex);
+    let layers = image.diff_ids.iter().zip(&image.chain).enumerate();
+    let layers: Vec<usize> =
+        layers.filter(|(_, (diff_id, chain))| starts(diff_id.0) || starts(chain.0)).map(|(number, _)| number).collect();
+    let (name, count, steps) = match (catalog.resolve(text), layers.as_slice()) {
+        (Resolved::Image(id), _) => {
+            let base = &catalog.images[&id];
+            if !image.diff_ids.starts_with(&base.diff_ids) {
+                bail!("{text}: the layers of that image are not the lowest layers of {}", image.id);
+            }
+            (id.to_string(), base.diff_ids.len(), base.history().len())
+        }
+        (_, [number]) => (image.diff_ids[*number].to_string(), number + 1, steps_of(image, number + 1)),
+        (_, []) => bail!("{text}: neither an image nor a layer of {}", image.id),
+        _ => bail!("{text}: more than one layer of {} begins like this", image.id),
+    };
+    if count >= image.diff_ids.len() {
+        bail!("{text}: there is no layer of {} above it", image.id);
+    }
+    Ok(Onto { name: Some(name), layers: &image.diff_ids[..count], steps })
+}
+
+/// How many steps of the history made the lowest `layers` layers.
+fn steps_of(image: &Image, layers: usize) -> usize {
+    let made = |(at, step): (usize, &snapshot::catalog::History)| (!step.empty_layer).then_some(at + 1);
+    let ends: Vec<usize> = image.history().iter().enumerate().filter_map(made).collect();
+    ends.get(layers - 1).copied().unwrap_or(image.history().len())
+}

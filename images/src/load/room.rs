@@ -61,14 +61,13 @@ impl Need {
 
     /// The most that the rest of a layer, `left` bytes that are not read yet, may need.
     ///
-    /// A member may need many directories that have no member of their own. The rest of a long layer is assumed to need no
-    /// more such directories than it has members, which is true of every layer that a program wrote. Without this assumption,
-    /// all headers of every layer would have to be read.
+    /// A member may need many directories that have no member of their own. The rest of a long layer is assumed to have one
+    /// such directory at most for each file with content: a header and a block of content for a file and a directory, so that
+    /// each block of 512 bytes still stands for one node and wastes less than one block. It is true of every layer that a
+    /// program wrote. Without this assumption, all headers of every layer would have to be read.
     fn most(left: u64, block: u64) -> Self {
-        // Every member has a header of 512 bytes, and wastes less than a block.
-        let members = left / 512;
-        let implied = if left <= SHORT { members.saturating_mul(MOST_IMPLIED) } else { members };
-        let nodes = members.saturating_add(implied);
+        let blocks = left / 512;
+        let nodes = if left <= SHORT { blocks.saturating_mul(1 + MOST_IMPLIED) } else { blocks };
         Self { bytes: left.saturating_add(nodes.saturating_mul(block)), inodes: nodes, lower_bound: false }
     }
 
@@ -94,6 +93,8 @@ const MOST_IMPLIED: u64 = (layerfs::path::MAX_PATH as u64 / 2).div_ceil(10);
 struct Directories {
     seen: HashSet<u64>,
     key: RandomState,
+    /// The parent of the last member: the next one mostly has the same.
+    parent: Vec<u8>,
 }
 
 impl Directories {
@@ -105,6 +106,14 @@ impl Directories {
             return 0;
         }
         let directory = member.kind == MemberKind::Directory;
+        if !directory {
+            let parent = path.iter().rposition(|&byte| byte == b'/').map_or(&path[..0], |slash| &path[..slash]);
+            if parent == self.parent {
+                return 0;
+            }
+            self.parent.clear();
+            self.parent.extend_from_slice(parent);
+        }
         let (mut hasher, mut new) = (self.key.build_hasher(), 0);
         let mut parts = path.split(|&byte| byte == b'/').peekable();
         while let Some(part) = parts.next() {
@@ -188,6 +197,9 @@ fn unless_sure(layers: &[&Blob], room: &Room) -> Option<Need> {
         // A compressed layer may unpack to any size. Ask for its compressed length, the only known figure.
         _ => Need { bytes: layer.len() as u64, ..Need::default() },
     };
+    // Short layers first: until their headers are read, each may need very many directories.
+    let (short, long): (Vec<&Blob>, Vec<&Blob>) = layers.iter().partition(|layer| layer.len() as u64 <= SHORT);
+    let layers = [short, long].concat();
     // For each layer, the most that all layers after it may need.
     let mut later: Vec<Need> = Vec::with_capacity(layers.len());
     for layer in layers.iter().rev() {

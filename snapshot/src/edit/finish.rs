@@ -39,6 +39,7 @@ pub(super) fn finish(root: &WritableRoot, record: &Record, sync: bool) -> Result
     let mut kept = clear_mounts(root, &record.cleared, &disposal)?;
     remove_layers(root, &record.removed_layers, &disposal, sync)?;
     kept.extend(clear_rest(root, &record.cleared, &disposal)?);
+    super::containers::finish(root, record, &disposal, sync)?;
     Ok(kept)
 }
 

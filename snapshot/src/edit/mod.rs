@@ -35,14 +35,19 @@
 //! itself and may be done twice, so it needs no record of intent: a file is replaced by a rename, a layer is staged as
 //! any other, and the record of a layer to be removed goes as in steps 11 and 12.
 //!
+//! Containers and volumes (`containers.rs`) come, change and go by steps of their own, through the same lock and with records of the
+//! same form.
+//!
 //! Nothing is deleted that anybody else may need: [`crate::liveness`] knows who claims what, and a record that cannot
 //! be read counts as a claim on everything that it might name.
 
 mod changes;
 mod clear;
+mod containers;
 mod disposal;
 mod finish;
 mod image_removal;
+mod init_layer;
 mod mend;
 mod record;
 mod recovery;
@@ -55,6 +60,7 @@ mod undo;
 
 pub use changes::{Edit, KeptLayer, Slot, Summary, WriteOptions};
 pub use clear::{KeptRemains, RemainsStay};
+pub use containers::NewContainer;
 pub use image_removal::{Conflict, ImageRemoval, RemovalError, Removed};
 pub(crate) use mend::Refill;
 pub(crate) use record::is_change_record;

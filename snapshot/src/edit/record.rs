@@ -14,7 +14,11 @@
 //!   {"remove-layer":{"chain":"sha256:...","removing":"<name>"}}   children before parents
 //!   {"quarantine":"<path>"}                               what is removed is moved there and not deleted
 //!   {"clear":{"directory":"<name>"}}                      remains of things that are gone, of any kind
-//!   {"end":8}                                             lines between the first and this one
+//!   {"add-container":{"container":"<id>","mount":"<name>"}}   with the directory of its writable layer
+//!   {"add-volume":"<name>"}
+//!   {"remove-container":"<id>"}
+//!   {"remove-volume":"<name>"}
+//!   {"end":12}                                            lines between the first and this one
 //! ```
 //!
 //! The version before this one wrote only an array of the chain ids of the added layers; such a record is still read. A
@@ -27,10 +31,11 @@ use std::path::PathBuf;
 use layerfs::ChainId;
 use serde::{Deserialize, Serialize};
 
+use super::containers::AddedContainer;
 use super::remains::Remains;
 use crate::dir::{Dir, modified};
 use crate::error::StoreError;
-use crate::ids::{CacheId, ImageId};
+use crate::ids::{CacheId, ContainerId, ImageId, VolumeName};
 use crate::reference::Reference;
 
 const INTENT: &str = "layerfs-intent-";
@@ -59,6 +64,10 @@ enum Line {
     RemoveLayer { chain: ChainId, removing: String },
     Quarantine(String),
     Clear(Remains),
+    AddContainer(AddedContainer),
+    AddVolume(VolumeName),
+    RemoveContainer(ContainerId),
+    RemoveVolume(VolumeName),
     End(usize),
 }
 
@@ -90,6 +99,14 @@ pub(super) struct Record {
     pub(super) cleared: Vec<Remains>,
     /// The path of the quarantine into which removed things are moved; `None` if they are deleted.
     pub(super) quarantine: Option<String>,
+    /// Containers that are added.
+    pub(super) added_containers: Vec<AddedContainer>,
+    /// Volumes that are added with them.
+    pub(super) added_volumes: Vec<VolumeName>,
+    /// Containers that are removed.
+    pub(super) removed_containers: Vec<ContainerId>,
+    /// Volumes that are removed, unless somebody uses them.
+    pub(super) removed_volumes: Vec<VolumeName>,
 }
 
 impl Record {
@@ -126,6 +143,10 @@ impl Record {
         lines.extend(removed.map(|(chain, removing)| Line::RemoveLayer { chain: *chain, removing: removing.clone() }));
         lines.extend(self.quarantine.clone().map(Line::Quarantine));
         lines.extend(self.cleared.iter().cloned().map(Line::Clear));
+        lines.extend(self.added_containers.iter().cloned().map(Line::AddContainer));
+        lines.extend(self.added_volumes.iter().cloned().map(Line::AddVolume));
+        lines.extend(self.removed_containers.iter().cloned().map(Line::RemoveContainer));
+        lines.extend(self.removed_volumes.iter().cloned().map(Line::RemoveVolume));
         lines.push(Line::End(lines.len() - 1));
         let mut bytes = Vec::new();
         for line in &lines {
@@ -176,6 +197,10 @@ impl Record {
                 Line::Quarantine(path) => record.quarantine = Some(path),
                 Line::Clear(remains) if remains.is_valid() => record.cleared.push(remains),
                 Line::Clear(remains) => return Err(invalid(format!("{remains:?} has a name that no such thing has"))),
+                Line::AddContainer(added) => record.added_containers.push(added),
+                Line::AddVolume(name) => record.added_volumes.push(name),
+                Line::RemoveContainer(id) => record.removed_containers.push(id),
+                Line::RemoveVolume(name) => record.removed_volumes.push(name),
                 Line::End(count) if count == number => break,
                 Line::End(count) => return Err(invalid(format!("{count} lines were written, {number} are here"))),
             }

@@ -28,6 +28,7 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
             drop(finish(root, &still_wanted(root, &stored, record)?, sync)?);
         } else {
             take_back(root, &record, sync)?;
+            super::containers::take_back(root, &record)?;
         }
         // Also finish layers that an earlier, interrupted recovery renamed to `-removing`.
         let removing = root.layers.removing()?;

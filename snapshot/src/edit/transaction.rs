@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use layerfs::apply::Target;
 use layerfs::{ChainId, JournalFile};
@@ -20,7 +21,7 @@ use crate::error::StoreError;
 use crate::ids::{CacheId, ImageId};
 use crate::liveness::{Dead, Departing, Owners};
 use crate::reference::Reference;
-use crate::root::WritableRoot;
+use crate::root::{Refusal, WritableRoot};
 use crate::schema::layer::{LayerRecord, LayerStore, WriteSet};
 use crate::schema::references::{FILE as REFERENCES, MAX_FILE, References};
 
@@ -87,6 +88,24 @@ impl Transaction {
             #[cfg(test)]
             before_commit_point: None,
         })
+    }
+
+    /// Opens the root as [`begin`](Self::begin) does, and waits up to `patience` for another process of ours that writes
+    /// to it.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_waiting(root: &Path, options: WriteOptions, patience: Duration) -> Result<Self, StoreError> {
+        const PAUSE: Duration = Duration::from_millis(5);
+        let begun = Instant::now();
+        loop {
+            match Self::begin(root, options) {
+                Err(StoreError::Refused { refusal: Refusal::Busy(_), .. }) if begun.elapsed() < patience => {
+                    std::thread::sleep(PAUSE);
+                }
+                begun => return begun,
+            }
+        }
     }
 
     /// The root that is written to.

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use super::containerfile::{ConfigFile, HostConfigFile};
+use super::containerfile::{ConfigFile, HostConfig, HostConfigFile};
 use super::gojson::{self, DecodeError};
 use super::time::Time;
 use crate::dir::Dir;
@@ -40,6 +40,9 @@ pub enum ContainerFault {
     /// A file cannot be read.
     #[error("{}", crate::catalog::with_causes(.0))]
     Unreadable(StoreError),
+    /// dockerd would crash over it.
+    #[error("{0}")]
+    Crash(Crash),
     /// A file is not what dockerd decodes.
     #[error("{file}: {error}")]
     Decode {
@@ -242,6 +245,41 @@ pub(crate) fn raw_config(own: &Dir) -> Result<Option<Vec<u8>>, StoreError> {
     own.read(CONFIG, MAX_FILE)
 }
 
+/// Which volumes the containers of a root use.
+#[derive(Debug, Default)]
+pub(crate) struct UsedVolumes {
+    names: std::collections::HashSet<String>,
+    /// Configs that dockerd would not decode: they may name any volume.
+    unread: Vec<Vec<u8>>,
+    /// Whether a config could not even be read.
+    unknown: bool,
+}
+
+impl UsedVolumes {
+    /// Whether a container uses the volume, or may use it.
+    pub(crate) fn is_used(&self, name: &str) -> bool {
+        let named = |bytes: &Vec<u8>| bytes.windows(name.len()).any(|part| part == name.as_bytes());
+        self.unknown || self.names.contains(name) || self.unread.iter().any(named)
+    }
+}
+
+/// Reads which volumes are used. A container without a config is none.
+pub(crate) fn used_volumes(root: &Dir) -> Result<UsedVolumes, StoreError> {
+    let mut used = UsedVolumes::default();
+    let Some(containers) = open(root)? else { return Ok(used) };
+    for id in containers.all_names()? {
+        match containers.sub(&id).and_then(|own| own.map_or(Ok(None), |own| raw_config(&own))) {
+            Ok(Some(bytes)) => match gojson::first_value::<ConfigFile>(&bytes) {
+                Ok(config) => used.names.extend(config.mount_points.into_values().flatten().map(|point| point.name)),
+                Err(_) => used.unread.push(bytes),
+            },
+            Ok(None) => {}
+            Err(_) => used.unknown = true,
+        }
+    }
+    Ok(used)
+}
+
 /// Whether a file of a container's directory is its log: `<id>-json.log*` of json-file, `local-logs` of local,
 /// `container-cached.log*` of drivers that cannot be read back.
 pub(crate) fn is_log(id: &ContainerId, name: &[u8]) -> bool {
@@ -274,6 +312,67 @@ pub fn read(own: &Dir, id: &ContainerId) -> Result<ContainerRecord, ContainerFau
     Ok(record)
 }
 
+/// Both files of a container, with all that they say.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ContainerFiles {
+    /// `config.v2.json`
+    pub config: ConfigFile,
+    /// `hostconfig.json`
+    pub host: HostConfig,
+}
+
+impl ContainerFiles {
+    /// Reads both files of a container's directory.
+    ///
+    /// # Errors
+    /// [`ContainerFault`] where dockerd would not load the container, or would crash over it.
+    pub fn read(own: &Dir) -> Result<Self, ContainerFault> {
+        let file = |name| own.read(name, MAX_FILE).map_err(ContainerFault::Unreadable);
+        let decode = |file| move |error| ContainerFault::Decode { file, error };
+        let bytes = file(CONFIG)?.ok_or(ContainerFault::Missing)?;
+        let config: ConfigFile = gojson::first_value(&bytes).map_err(decode(CONFIG))?;
+        let host: HostConfigFile = match file(HOST_CONFIG)? {
+            Some(bytes) => gojson::first_value(&bytes).map_err(decode(HOST_CONFIG))?,
+            None => HostConfigFile::default(),
+        };
+        if let Some(crash) = find_crash(&config) {
+            return Err(ContainerFault::Crash(crash));
+        }
+        let Some(host) = host.0 else {
+            return Err(ContainerFault::Crash(Crash { cause: CrashCause::HostConfig, on_read: true }));
+        };
+        Ok(Self { config, host })
+    }
+
+    /// Writes both files in the order in which dockerd writes them: `hostconfig.json` first, `config.v2.json` last, each
+    /// in one step (moby v20.10.24 `container/container.go: toDisk`).
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn write(&self, own: &Dir, sync: bool) -> Result<(), StoreError> {
+        own.remove_temporaries()?;
+        own.replace(HOST_CONFIG, gojson::to_line(&self.host).as_bytes(), 0o644, sync)?;
+        own.replace(CONFIG, gojson::to_line(&self.config).as_bytes(), 0o600, sync)
+    }
+
+    /// The state; dockerd has one for every container that it loads.
+    pub fn state(&mut self) -> &mut super::containerfile::StateFile {
+        self.config.state.0.get_or_insert_default()
+    }
+}
+
+/// What in a config makes dockerd crash.
+fn find_crash(file: &ConfigFile) -> Option<Crash> {
+    let cause = match () {
+        () if file.state.0.is_none() => Some(CrashCause::State),
+        () if file.config.is_none() => Some(CrashCause::Config),
+        () if file.stream_config.0.is_none() => Some(CrashCause::StreamConfig),
+        () if file.mount_points.values().any(Option::is_none) => Some(CrashCause::MountPoint),
+        () => None,
+    };
+    cause.map(|cause| Crash { cause, on_read: false })
+}
+
 impl ContainerRecord {
     /// The record of a container whose config cannot be read: only its id is known.
     pub(crate) fn unread(id: ContainerId) -> Self {
@@ -281,14 +380,7 @@ impl ContainerRecord {
     }
 
     fn new(id: ContainerId, file: ConfigFile) -> Self {
-        let crash = match () {
-            () if file.state.0.is_none() => Some(CrashCause::State),
-            () if file.config.is_none() => Some(CrashCause::Config),
-            () if file.stream_config.0.is_none() => Some(CrashCause::StreamConfig),
-            () if file.mount_points.values().any(Option::is_none) => Some(CrashCause::MountPoint),
-            () => None,
-        };
-        let crash = crash.map(|cause| Crash { cause, on_read: false });
+        let crash = find_crash(&file);
         let config = file.config.unwrap_or_default();
         let settings = file.network_settings.unwrap_or_default();
         let points = file.mount_points.into_iter().filter_map(|(destination, point)| {
@@ -315,8 +407,13 @@ impl ContainerRecord {
             labels: config.labels.unwrap_or_default(),
             state: file.state.0.map(State::from).unwrap_or_default(),
             mount_points: points.collect(),
-            networks: settings.networks.into_keys().collect(),
-            ports: settings.ports.into_iter().flat_map(|(port, hosts)| ports(&port, hosts)).collect(),
+            networks: settings.networks.unwrap_or_default().into_keys().collect(),
+            ports: settings
+                .ports
+                .unwrap_or_default()
+                .into_iter()
+                .flat_map(|(port, hosts)| ports(&port, hosts.unwrap_or_default()))
+                .collect(),
             os: if file.os.is_empty() { "linux".into() } else { file.os },
             crash,
         }

@@ -1,27 +1,26 @@
-//! The structs into which dockerd decodes a container's files. Every field of dockerd's is here with its type, since a
-//! value of the wrong type keeps dockerd from loading the container; a field that no command shows is checked and not
-//! kept.
+//! The structs into which dockerd decodes a container's files, and from which it writes them. Every field of dockerd's
+//! is here with its type, since a value of the wrong type keeps dockerd from loading the container. A file that dockerd
+//! 20.10 wrote is written again byte for byte.
 //!
 //! Follows moby v20.10.24 `container/container.go`, `container/state.go`, `volume/mounts/mounts.go`,
 //! `daemon/network/settings.go`, `api/types/container/host_config.go`, `api/types/mount/mount.go`.
 
+#![expect(missing_docs, reason = "the fields have docker's names, and docker's API describes them")]
+
 use std::collections::BTreeMap;
 
-use super::gojson::{Checked, Decode, DecodeError, Empty, Expected, JsonDecoder, StrSlice};
+use super::gojson::{Decode, Encode, DecodeError, Empty, Expected, JsonDecoder, StrSlice};
 use super::runconfig::RunConfig;
 use super::time::Time;
-use crate::go_struct;
+use crate::go_file;
 
-type Text = Checked<String>;
-type Flag = Checked<bool>;
-type Number = Checked<i64>;
-type Texts = Checked<Vec<String>>;
-type TextMap = Checked<BTreeMap<String, String>>;
+type Texts = Option<Vec<String>>;
+type TextMap = Option<BTreeMap<String, String>>;
 
 /// A pointer that dockerd sets before it decodes the file: if the key is missing, the value set before stays; `null`
 /// removes it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Preset<T>(pub(super) Option<T>);
+pub struct Preset<T>(pub Option<T>);
 
 impl<T: Default> Default for Preset<T> {
     fn default() -> Self {
@@ -42,7 +41,7 @@ impl<T: Decode> Decode for Preset<T> {
 /// A text that has a default before dockerd decodes the file: `None` if the key is missing or `null`, so that the
 /// default stays.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Given(pub(super) Option<String>);
+pub struct Given(pub Option<String>);
 
 impl Decode for Given {
     fn expected() -> Expected {
@@ -54,239 +53,251 @@ impl Decode for Given {
     }
 }
 
-go_struct! {
+go_file! {
     /// `config.v2.json` (`container.Container`).
-    pub(super) struct ConfigFile {
-        pub(super) stream_config: Preset<Empty> = "StreamConfig",
-        pub(super) state: Preset<StateFile> = "State",
-        pub(super) id: Given = "ID",
-        pub(super) created: Time = "Created",
-        managed: Flag = "Managed",
-        pub(super) path: String = "Path",
-        pub(super) args: Vec<String> = "Args",
-        pub(super) config: Option<RunConfig> = "Config",
-        pub(super) image: String = "Image",
-        pub(super) network_settings: Option<NetworkSettings> = "NetworkSettings",
-        log_path: Text = "LogPath",
-        pub(super) name: String = "Name",
-        pub(super) driver: String = "Driver",
-        pub(super) os: String = "OS",
-        mount_label: Text = "MountLabel",
-        process_label: Text = "ProcessLabel",
-        restart_count: Number = "RestartCount",
-        has_been_started_before: Flag = "HasBeenStartedBefore",
-        has_been_manually_stopped: Flag = "HasBeenManuallyStopped",
-        pub(super) mount_points: BTreeMap<String, Option<MountPointFile>> = "MountPoints",
-        secret_references: Checked<Vec<Option<SecretReference>>> = "SecretReferences",
-        config_references: Checked<Vec<Option<ConfigReference>>> = "ConfigReferences",
-        app_armor_profile: Text = "AppArmorProfile",
-        hostname_path: Text = "HostnamePath",
-        hosts_path: Text = "HostsPath",
-        shm_path: Text = "ShmPath",
-        resolv_conf_path: Text = "ResolvConfPath",
-        seccomp_profile: Text = "SeccompProfile",
-        no_new_privileges: Flag = "NoNewPrivileges",
-        local_log_cache_meta: Checked<LocalLogCacheMeta> = "LocalLogCacheMeta",
+    pub struct ConfigFile {
+        pub stream_config: Preset<Empty> = "StreamConfig",
+        pub state: Preset<StateFile> = "State",
+        pub id: Given = "ID",
+        pub created: Time = "Created",
+        pub managed: bool = "Managed",
+        pub path: String = "Path",
+        pub args: Vec<String> = "Args",
+        pub config: Option<RunConfig> = "Config",
+        pub image: String = "Image",
+        pub network_settings: Option<NetworkSettings> = "NetworkSettings",
+        pub log_path: String = "LogPath",
+        pub name: String = "Name",
+        pub driver: String = "Driver",
+        pub os: String = "OS",
+        pub mount_label: String = "MountLabel",
+        pub process_label: String = "ProcessLabel",
+        pub restart_count: i64 = "RestartCount",
+        pub has_been_started_before: bool = "HasBeenStartedBefore",
+        pub has_been_manually_stopped: bool = "HasBeenManuallyStopped",
+        pub mount_points: BTreeMap<String, Option<MountPointFile>> = "MountPoints",
+        pub secret_references: Option<Vec<Option<SecretReference>>> = "SecretReferences",
+        pub config_references: Option<Vec<Option<ConfigReference>>> = "ConfigReferences",
+        pub app_armor_profile: String = "AppArmorProfile",
+        pub hostname_path: String = "HostnamePath",
+        pub hosts_path: String = "HostsPath",
+        pub shm_path: String = "ShmPath",
+        pub resolv_conf_path: String = "ResolvConfPath",
+        pub seccomp_profile: String = "SeccompProfile",
+        pub no_new_privileges: bool = "NoNewPrivileges",
+        pub local_log_cache_meta: LocalLogCacheMeta = "LocalLogCacheMeta",
     }
 }
 
-go_struct! {
-    struct LocalLogCacheMeta { have_notify_enabled: Flag = "HaveNotifyEnabled" }
+go_file! {
+    pub struct LocalLogCacheMeta { pub have_notify_enabled: bool = "HaveNotifyEnabled" }
 }
 
-go_struct! {
+go_file! {
     /// `State` (`container.State`).
-    pub(super) struct StateFile {
-        pub(super) running: bool = "Running",
-        pub(super) paused: bool = "Paused",
-        pub(super) restarting: bool = "Restarting",
-        oom_killed: Flag = "OOMKilled",
-        pub(super) removing: bool = "RemovalInProgress",
-        pub(super) dead: bool = "Dead",
-        pub(super) pid: i64 = "Pid",
-        pub(super) exit_code: i64 = "ExitCode",
-        error: Text = "Error",
-        pub(super) started: Time = "StartedAt",
-        pub(super) finished: Time = "FinishedAt",
-        pub(super) health: Option<HealthFile> = "Health",
+    pub struct StateFile {
+        pub running: bool = "Running",
+        pub paused: bool = "Paused",
+        pub restarting: bool = "Restarting",
+        pub oom_killed: bool = "OOMKilled",
+        pub removing: bool = "RemovalInProgress",
+        pub dead: bool = "Dead",
+        pub pid: i64 = "Pid",
+        pub exit_code: i64 = "ExitCode",
+        pub error: String = "Error",
+        pub started: Time = "StartedAt",
+        pub finished: Time = "FinishedAt",
+        pub health: Option<HealthFile> = "Health",
     }
 }
 
-go_struct! {
+go_file! {
     /// `State.Health` (`types.Health`).
-    pub(super) struct HealthFile {
-        pub(super) status: String = "Status",
-        failing_streak: Number = "FailingStreak",
-        log: Checked<Vec<Option<HealthcheckResult>>> = "Log",
+    pub struct HealthFile {
+        pub status: String = "Status",
+        pub failing_streak: i64 = "FailingStreak",
+        pub log: Option<Vec<Option<HealthcheckResult>>> = "Log",
     }
 }
 
-go_struct! {
-    struct HealthcheckResult {
-        start: Checked<Time> = "Start",
-        end: Checked<Time> = "End",
-        exit_code: Number = "ExitCode",
-        output: Text = "Output",
+go_file! {
+    pub struct HealthcheckResult {
+        pub start: Time = "Start",
+        pub end: Time = "End",
+        pub exit_code: i64 = "ExitCode",
+        pub output: String = "Output",
     }
 }
 
-go_struct! {
+go_file! {
     /// A value of `MountPoints` (`mounts.MountPoint`).
-    pub(super) struct MountPointFile {
-        pub(super) source: String = "Source",
-        destination: Text = "Destination",
-        rw: Flag = "RW",
-        pub(super) name: String = "Name",
-        pub(super) driver: String = "Driver",
-        pub(super) kind: String = "Type",
-        mode: Text = "Relabel",
-        propagation: Text = "Propagation",
-        pub(super) id: String = "ID",
-        spec: Checked<ServiceMount> = "Spec",
-        skip_mountpoint_creation: Flag = "SkipMountpointCreation",
+    pub struct MountPointFile {
+        pub source: String = "Source",
+        pub destination: String = "Destination",
+        pub rw: bool = "RW",
+        pub name: String = "Name",
+        pub driver: String = "Driver",
+        pub kind: String = "Type" omitempty,
+        pub mode: String = "Relabel" omitempty,
+        pub propagation: String = "Propagation" omitempty,
+        pub id: String = "ID" omitempty,
+        pub spec: ServiceMount = "Spec",
+        pub skip_mountpoint_creation: bool = "SkipMountpointCreation",
     }
 }
 
-go_struct! {
+go_file! {
     /// `mount.Mount`
-    struct ServiceMount {
-        kind: Text = "Type",
-        source: Text = "Source",
-        target: Text = "Target",
-        read_only: Flag = "ReadOnly",
-        consistency: Text = "Consistency",
-        bind_options: Checked<Option<BindOptions>> = "BindOptions",
-        volume_options: Checked<Option<VolumeOptions>> = "VolumeOptions",
-        tmpfs_options: Checked<Option<TmpfsOptions>> = "TmpfsOptions",
+    pub struct ServiceMount {
+        pub kind: String = "Type" omitempty,
+        pub source: String = "Source" omitempty,
+        pub target: String = "Target" omitempty,
+        pub read_only: bool = "ReadOnly" omitempty,
+        pub consistency: String = "Consistency" omitempty,
+        pub bind_options: Option<BindOptions> = "BindOptions" omitempty,
+        pub volume_options: Option<VolumeOptions> = "VolumeOptions" omitempty,
+        pub tmpfs_options: Option<TmpfsOptions> = "TmpfsOptions" omitempty,
     }
 }
 
-go_struct! {
-    struct BindOptions { propagation: Text = "Propagation", non_recursive: Flag = "NonRecursive" }
+go_file! {
+    pub struct BindOptions { pub propagation: String = "Propagation" omitempty, pub non_recursive: bool = "NonRecursive" omitempty }
 }
 
-go_struct! {
-    struct VolumeOptions {
-        no_copy: Flag = "NoCopy",
-        labels: TextMap = "Labels",
-        driver_config: Checked<Option<DriverConfig>> = "DriverConfig",
+go_file! {
+    pub struct VolumeOptions {
+        pub no_copy: bool = "NoCopy" omitempty,
+        pub labels: TextMap = "Labels" omitnil,
+        pub driver_config: Option<DriverConfig> = "DriverConfig" omitempty,
     }
 }
 
-go_struct! {
-    struct DriverConfig { name: Text = "Name", options: TextMap = "Options" }
+go_file! {
+    pub struct DriverConfig { pub name: String = "Name" omitempty, pub options: TextMap = "Options" omitnil }
 }
 
-go_struct! {
-    struct TmpfsOptions { size_bytes: Number = "SizeBytes", mode: Checked<u32> = "Mode" }
+go_file! {
+    pub struct TmpfsOptions { pub size_bytes: i64 = "SizeBytes" omitempty, pub mode: u32 = "Mode" omitempty }
 }
 
-go_struct! {
+go_file! {
     /// `NetworkSettings` (`network.Settings`).
-    pub(super) struct NetworkSettings {
-        bridge: Text = "Bridge",
-        sandbox_id: Text = "SandboxID",
-        hairpin_mode: Flag = "HairpinMode",
-        link_local_ipv6_address: Text = "LinkLocalIPv6Address",
-        link_local_ipv6_prefix_len: Number = "LinkLocalIPv6PrefixLen",
-        pub(super) networks: BTreeMap<String, Checked<Option<EndpointSettings>>> = "Networks",
-        service: Checked<Option<ServiceConfig>> = "Service",
-        pub(super) ports: BTreeMap<String, Vec<PortBinding>> = "Ports",
-        sandbox_key: Text = "SandboxKey",
-        secondary_ip_addresses: Checked<Vec<Address>> = "SecondaryIPAddresses",
-        secondary_ipv6_addresses: Checked<Vec<Address>> = "SecondaryIPv6Addresses",
-        is_anonymous_endpoint: Flag = "IsAnonymousEndpoint",
-        has_swarm_endpoint: Flag = "HasSwarmEndpoint",
+    pub struct NetworkSettings {
+        pub bridge: String = "Bridge",
+        pub sandbox_id: String = "SandboxID",
+        pub hairpin_mode: bool = "HairpinMode",
+        pub link_local_ipv6_address: String = "LinkLocalIPv6Address",
+        pub link_local_ipv6_prefix_len: i64 = "LinkLocalIPv6PrefixLen",
+        pub networks: Option<BTreeMap<String, Option<EndpointSettings>>> = "Networks",
+        pub service: Option<ServiceConfig> = "Service",
+        pub ports: Option<BTreeMap<String, Option<Vec<PortBinding>>>> = "Ports",
+        pub sandbox_key: String = "SandboxKey",
+        pub secondary_ip_addresses: Option<Vec<Address>> = "SecondaryIPAddresses",
+        pub secondary_ipv6_addresses: Option<Vec<Address>> = "SecondaryIPv6Addresses",
+        pub is_anonymous_endpoint: bool = "IsAnonymousEndpoint",
+        pub has_swarm_endpoint: bool = "HasSwarmEndpoint",
     }
 }
 
-go_struct! {
+go_file! {
     /// Where a port is published (`nat.PortBinding`).
-    pub(super) struct PortBinding { pub(super) ip: String = "HostIp", pub(super) port: String = "HostPort" }
+    pub struct PortBinding { pub ip: String = "HostIp", pub port: String = "HostPort" }
 }
 
-go_struct! {
-    pub(super) struct EndpointSettings {
-        ipam_config: Checked<Option<EndpointIpamConfig>> = "IPAMConfig",
-        links: Texts = "Links",
-        aliases: Texts = "Aliases",
-        network_id: Text = "NetworkID",
-        endpoint_id: Text = "EndpointID",
-        gateway: Text = "Gateway",
-        ip_address: Text = "IPAddress",
-        ip_prefix_len: Number = "IPPrefixLen",
-        ipv6_gateway: Text = "IPv6Gateway",
-        global_ipv6_address: Text = "GlobalIPv6Address",
-        global_ipv6_prefix_len: Number = "GlobalIPv6PrefixLen",
-        mac_address: Text = "MacAddress",
-        driver_opts: TextMap = "DriverOpts",
-        ipam_operational: Flag = "IPAMOperational",
+go_file! {
+    pub struct EndpointSettings {
+        pub ipam_config: Option<EndpointIpamConfig> = "IPAMConfig",
+        pub links: Texts = "Links",
+        pub aliases: Texts = "Aliases",
+        pub network_id: String = "NetworkID",
+        pub endpoint_id: String = "EndpointID",
+        pub gateway: String = "Gateway",
+        pub ip_address: String = "IPAddress",
+        pub ip_prefix_len: i64 = "IPPrefixLen",
+        pub ipv6_gateway: String = "IPv6Gateway",
+        pub global_ipv6_address: String = "GlobalIPv6Address",
+        pub global_ipv6_prefix_len: i64 = "GlobalIPv6PrefixLen",
+        pub mac_address: String = "MacAddress",
+        pub driver_opts: TextMap = "DriverOpts",
+        pub ipam_operational: bool = "IPAMOperational",
     }
 }
 
-go_struct! {
-    struct EndpointIpamConfig {
-        ipv4_address: Text = "IPv4Address",
-        ipv6_address: Text = "IPv6Address",
-        link_local_ips: Texts = "LinkLocalIPs",
+go_file! {
+    pub struct EndpointIpamConfig {
+        pub ipv4_address: String = "IPv4Address" omitempty,
+        pub ipv6_address: String = "IPv6Address" omitempty,
+        pub link_local_ips: Texts = "LinkLocalIPs" omitnil,
     }
 }
 
-go_struct! {
-    struct Address { addr: Text = "Addr", prefix_len: Number = "PrefixLen" }
+go_file! {
+    pub struct Address { pub addr: String = "Addr", pub prefix_len: i64 = "PrefixLen" }
 }
 
-go_struct! {
-    struct ServiceConfig {
-        id: Text = "ID",
-        name: Text = "Name",
-        aliases: Checked<BTreeMap<String, Vec<String>>> = "Aliases",
-        virtual_addresses: Checked<BTreeMap<String, Option<VirtualAddress>>> = "VirtualAddresses",
-        exposed_ports: Checked<Vec<Option<PortConfig>>> = "ExposedPorts",
+go_file! {
+    pub struct ServiceConfig {
+        pub id: String = "ID",
+        pub name: String = "Name",
+        pub aliases: Option<BTreeMap<String, Vec<String>>> = "Aliases",
+        pub virtual_addresses: Option<BTreeMap<String, Option<VirtualAddress>>> = "VirtualAddresses",
+        pub exposed_ports: Option<Vec<Option<PortConfig>>> = "ExposedPorts",
     }
 }
 
-go_struct! {
-    struct VirtualAddress { ipv4: Text = "IPv4", ipv6: Text = "IPv6" }
+go_file! {
+    pub struct VirtualAddress { pub ipv4: String = "IPv4", pub ipv6: String = "IPv6" }
 }
 
-go_struct! {
-    struct PortConfig {
-        name: Text = "Name",
-        protocol: Checked<i32> = "Protocol",
-        target_port: Checked<u32> = "TargetPort",
-        published_port: Checked<u32> = "PublishedPort",
+go_file! {
+    pub struct PortConfig {
+        pub name: String = "Name",
+        pub protocol: i32 = "Protocol",
+        pub target_port: u32 = "TargetPort",
+        pub published_port: u32 = "PublishedPort",
     }
 }
 
-go_struct! {
-    struct ReferenceTarget { name: Text = "Name", uid: Text = "UID", gid: Text = "GID", mode: Checked<u32> = "Mode" }
+go_file! {
+    pub struct ReferenceTarget { pub name: String = "Name", pub uid: String = "UID", pub gid: String = "GID", pub mode: u32 = "Mode" }
 }
 
-go_struct! {
-    struct SecretReference {
-        file: Checked<Option<ReferenceTarget>> = "File",
-        secret_id: Text = "SecretID",
-        secret_name: Text = "SecretName",
+go_file! {
+    pub struct SecretReference {
+        pub file: Option<ReferenceTarget> = "File",
+        pub secret_id: String = "SecretID",
+        pub secret_name: String = "SecretName",
     }
 }
 
-go_struct! {
-    struct ConfigReference {
-        file: Checked<Option<ReferenceTarget>> = "File",
-        runtime: Checked<Option<Empty>> = "Runtime",
-        config_id: Text = "ConfigID",
-        config_name: Text = "ConfigName",
+go_file! {
+    pub struct ConfigReference {
+        pub file: Option<ReferenceTarget> = "File",
+        pub runtime: Option<Empty> = "Runtime",
+        pub config_id: String = "ConfigID",
+        pub config_name: String = "ConfigName",
     }
 }
 
 /// `hostconfig.json`: dockerd decodes it into a pointer to a fresh `container.HostConfig`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct HostConfigFile(pub(super) Option<HostConfig>);
+pub struct HostConfigFile(pub Option<HostConfig>);
 
 impl Default for HostConfigFile {
     fn default() -> Self {
         Self(Some(HostConfig::default()))
+    }
+}
+
+impl<T: Encode> Encode for Preset<T> {
+    fn encode(&self, out: &mut String) {
+        self.0.encode(out);
+    }
+}
+
+impl Encode for Given {
+    fn encode(&self, out: &mut String) {
+        self.0.as_deref().unwrap_or_default().to_owned().encode(out);
     }
 }
 
@@ -300,116 +311,116 @@ impl Decode for HostConfigFile {
     }
 }
 
-go_struct! {
+go_file! {
     /// What a container was given of the host (`container.HostConfig`, with `container.Resources` in it).
-    pub(super) struct HostConfig {
-        binds: Texts = "Binds",
-        container_id_file: Text = "ContainerIDFile",
-        log_config: Checked<LogConfig> = "LogConfig",
-        network_mode: Text = "NetworkMode",
-        port_bindings: Checked<BTreeMap<String, Vec<PortBinding>>> = "PortBindings",
-        restart_policy: Checked<RestartPolicy> = "RestartPolicy",
-        auto_remove: Flag = "AutoRemove",
-        volume_driver: Text = "VolumeDriver",
-        volumes_from: Texts = "VolumesFrom",
-        cap_add: Checked<StrSlice> = "CapAdd",
-        cap_drop: Checked<StrSlice> = "CapDrop",
-        cgroupns_mode: Text = "CgroupnsMode",
-        dns: Texts = "Dns",
-        dns_options: Texts = "DnsOptions",
-        dns_search: Texts = "DnsSearch",
-        extra_hosts: Texts = "ExtraHosts",
-        group_add: Texts = "GroupAdd",
-        ipc_mode: Text = "IpcMode",
-        cgroup: Text = "Cgroup",
-        links: Texts = "Links",
-        oom_score_adj: Number = "OomScoreAdj",
-        pid_mode: Text = "PidMode",
-        privileged: Flag = "Privileged",
-        publish_all_ports: Flag = "PublishAllPorts",
-        readonly_rootfs: Flag = "ReadonlyRootfs",
-        security_opt: Texts = "SecurityOpt",
-        storage_opt: TextMap = "StorageOpt",
-        tmpfs: TextMap = "Tmpfs",
-        uts_mode: Text = "UTSMode",
-        userns_mode: Text = "UsernsMode",
-        shm_size: Number = "ShmSize",
-        sysctls: TextMap = "Sysctls",
-        runtime: Text = "Runtime",
-        console_size: Checked<[u64; 2]> = "ConsoleSize",
-        isolation: Text = "Isolation",
-        cpu_shares: Number = "CpuShares",
-        memory: Number = "Memory",
-        nano_cpus: Number = "NanoCpus",
-        cgroup_parent: Text = "CgroupParent",
-        blkio_weight: Checked<u16> = "BlkioWeight",
-        blkio_weight_device: Checked<Vec<Option<WeightDevice>>> = "BlkioWeightDevice",
-        blkio_device_read_bps: Checked<Vec<Option<ThrottleDevice>>> = "BlkioDeviceReadBps",
-        blkio_device_write_bps: Checked<Vec<Option<ThrottleDevice>>> = "BlkioDeviceWriteBps",
-        blkio_device_read_iops: Checked<Vec<Option<ThrottleDevice>>> = "BlkioDeviceReadIOps",
-        blkio_device_write_iops: Checked<Vec<Option<ThrottleDevice>>> = "BlkioDeviceWriteIOps",
-        cpu_period: Number = "CpuPeriod",
-        cpu_quota: Number = "CpuQuota",
-        cpu_realtime_period: Number = "CpuRealtimePeriod",
-        cpu_realtime_runtime: Number = "CpuRealtimeRuntime",
-        cpuset_cpus: Text = "CpusetCpus",
-        cpuset_mems: Text = "CpusetMems",
-        devices: Checked<Vec<DeviceMapping>> = "Devices",
-        device_cgroup_rules: Texts = "DeviceCgroupRules",
-        device_requests: Checked<Vec<DeviceRequest>> = "DeviceRequests",
-        kernel_memory: Number = "KernelMemory",
-        kernel_memory_tcp: Number = "KernelMemoryTCP",
-        memory_reservation: Number = "MemoryReservation",
-        memory_swap: Number = "MemorySwap",
-        memory_swappiness: Checked<Option<i64>> = "MemorySwappiness",
-        oom_kill_disable: Checked<Option<bool>> = "OomKillDisable",
-        pids_limit: Checked<Option<i64>> = "PidsLimit",
-        ulimits: Checked<Vec<Option<Ulimit>>> = "Ulimits",
-        cpu_count: Number = "CpuCount",
-        cpu_percent: Number = "CpuPercent",
-        io_maximum_iops: Checked<u64> = "IOMaximumIOps",
-        io_maximum_bandwidth: Checked<u64> = "IOMaximumBandwidth",
-        mounts: Checked<Vec<ServiceMount>> = "Mounts",
-        masked_paths: Texts = "MaskedPaths",
-        readonly_paths: Texts = "ReadonlyPaths",
-        init: Checked<Option<bool>> = "Init",
+    pub struct HostConfig {
+        pub binds: Texts = "Binds",
+        pub container_id_file: String = "ContainerIDFile",
+        pub log_config: LogConfig = "LogConfig",
+        pub network_mode: String = "NetworkMode",
+        pub port_bindings: Option<BTreeMap<String, Option<Vec<PortBinding>>>> = "PortBindings",
+        pub restart_policy: RestartPolicy = "RestartPolicy",
+        pub auto_remove: bool = "AutoRemove",
+        pub volume_driver: String = "VolumeDriver",
+        pub volumes_from: Texts = "VolumesFrom",
+        pub cap_add: StrSlice = "CapAdd",
+        pub cap_drop: StrSlice = "CapDrop",
+        pub cgroupns_mode: String = "CgroupnsMode",
+        pub dns: Texts = "Dns",
+        pub dns_options: Texts = "DnsOptions",
+        pub dns_search: Texts = "DnsSearch",
+        pub extra_hosts: Texts = "ExtraHosts",
+        pub group_add: Texts = "GroupAdd",
+        pub ipc_mode: String = "IpcMode",
+        pub cgroup: String = "Cgroup",
+        pub links: Texts = "Links",
+        pub oom_score_adj: i64 = "OomScoreAdj",
+        pub pid_mode: String = "PidMode",
+        pub privileged: bool = "Privileged",
+        pub publish_all_ports: bool = "PublishAllPorts",
+        pub readonly_rootfs: bool = "ReadonlyRootfs",
+        pub security_opt: Texts = "SecurityOpt",
+        pub storage_opt: TextMap = "StorageOpt" omitnil,
+        pub tmpfs: TextMap = "Tmpfs" omitnil,
+        pub uts_mode: String = "UTSMode",
+        pub userns_mode: String = "UsernsMode",
+        pub shm_size: i64 = "ShmSize",
+        pub sysctls: TextMap = "Sysctls" omitnil,
+        pub runtime: String = "Runtime" omitempty,
+        pub console_size: [u64; 2] = "ConsoleSize",
+        pub isolation: String = "Isolation",
+        pub cpu_shares: i64 = "CpuShares",
+        pub memory: i64 = "Memory",
+        pub nano_cpus: i64 = "NanoCpus",
+        pub cgroup_parent: String = "CgroupParent",
+        pub blkio_weight: u16 = "BlkioWeight",
+        pub blkio_weight_device: Option<Vec<Option<WeightDevice>>> = "BlkioWeightDevice",
+        pub blkio_device_read_bps: Option<Vec<Option<ThrottleDevice>>> = "BlkioDeviceReadBps",
+        pub blkio_device_write_bps: Option<Vec<Option<ThrottleDevice>>> = "BlkioDeviceWriteBps",
+        pub blkio_device_read_iops: Option<Vec<Option<ThrottleDevice>>> = "BlkioDeviceReadIOps",
+        pub blkio_device_write_iops: Option<Vec<Option<ThrottleDevice>>> = "BlkioDeviceWriteIOps",
+        pub cpu_period: i64 = "CpuPeriod",
+        pub cpu_quota: i64 = "CpuQuota",
+        pub cpu_realtime_period: i64 = "CpuRealtimePeriod",
+        pub cpu_realtime_runtime: i64 = "CpuRealtimeRuntime",
+        pub cpuset_cpus: String = "CpusetCpus",
+        pub cpuset_mems: String = "CpusetMems",
+        pub devices: Option<Vec<DeviceMapping>> = "Devices",
+        pub device_cgroup_rules: Texts = "DeviceCgroupRules",
+        pub device_requests: Option<Vec<DeviceRequest>> = "DeviceRequests",
+        pub kernel_memory: i64 = "KernelMemory",
+        pub kernel_memory_tcp: i64 = "KernelMemoryTCP",
+        pub memory_reservation: i64 = "MemoryReservation",
+        pub memory_swap: i64 = "MemorySwap",
+        pub memory_swappiness: Option<i64> = "MemorySwappiness",
+        pub oom_kill_disable: Option<bool> = "OomKillDisable",
+        pub pids_limit: Option<i64> = "PidsLimit",
+        pub ulimits: Option<Vec<Option<Ulimit>>> = "Ulimits",
+        pub cpu_count: i64 = "CpuCount",
+        pub cpu_percent: i64 = "CpuPercent",
+        pub io_maximum_iops: u64 = "IOMaximumIOps",
+        pub io_maximum_bandwidth: u64 = "IOMaximumBandwidth",
+        pub mounts: Option<Vec<ServiceMount>> = "Mounts" omitnil,
+        pub masked_paths: Texts = "MaskedPaths",
+        pub readonly_paths: Texts = "ReadonlyPaths",
+        pub init: Option<bool> = "Init" omitempty,
     }
 }
 
-go_struct! {
-    struct LogConfig { kind: Text = "Type", config: TextMap = "Config" }
+go_file! {
+    pub struct LogConfig { pub kind: String = "Type", pub config: TextMap = "Config" }
 }
 
-go_struct! {
-    struct RestartPolicy { name: Text = "Name", maximum_retry_count: Number = "MaximumRetryCount" }
+go_file! {
+    pub struct RestartPolicy { pub name: String = "Name", pub maximum_retry_count: i64 = "MaximumRetryCount" }
 }
 
-go_struct! {
-    struct WeightDevice { path: Text = "Path", weight: Checked<u16> = "Weight" }
+go_file! {
+    pub struct WeightDevice { pub path: String = "Path", pub weight: u16 = "Weight" }
 }
 
-go_struct! {
-    struct ThrottleDevice { path: Text = "Path", rate: Checked<u64> = "Rate" }
+go_file! {
+    pub struct ThrottleDevice { pub path: String = "Path", pub rate: u64 = "Rate" }
 }
 
-go_struct! {
-    struct DeviceMapping {
-        path_on_host: Text = "PathOnHost",
-        path_in_container: Text = "PathInContainer",
-        cgroup_permissions: Text = "CgroupPermissions",
+go_file! {
+    pub struct DeviceMapping {
+        pub path_on_host: String = "PathOnHost",
+        pub path_in_container: String = "PathInContainer",
+        pub cgroup_permissions: String = "CgroupPermissions",
     }
 }
 
-go_struct! {
-    struct DeviceRequest {
-        driver: Text = "Driver",
-        count: Number = "Count",
-        device_ids: Texts = "DeviceIDs",
-        capabilities: Checked<Vec<Vec<String>>> = "Capabilities",
-        options: TextMap = "Options",
+go_file! {
+    pub struct DeviceRequest {
+        pub driver: String = "Driver",
+        pub count: i64 = "Count",
+        pub device_ids: Texts = "DeviceIDs",
+        pub capabilities: Option<Vec<Vec<String>>> = "Capabilities",
+        pub options: TextMap = "Options",
     }
 }
 
-go_struct! {
-    struct Ulimit { name: Text = "Name", hard: Number = "Hard", soft: Number = "Soft" }
+go_file! {
+    pub struct Ulimit { pub name: String = "Name", pub hard: i64 = "Hard", pub soft: i64 = "Soft" }
 }

@@ -19,7 +19,7 @@ pub mod buildkit;
 pub mod config;
 pub mod container;
 pub mod containerd;
-mod containerfile;
+pub mod containerfile;
 pub mod database;
 pub mod distribution;
 pub mod documents;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::gojson::{Empty, StrSlice};
-use crate::go_struct;
+use crate::go_file;
 
 /// A list that may be missing, which Go writes as `null`.
 pub type List = Option<Vec<String>>;
@@ -15,7 +15,7 @@ pub type List = Option<Vec<String>>;
 /// A map that may be missing, which Go writes as `null`.
 pub type Map<T> = Option<BTreeMap<String, T>>;
 
-go_struct! {
+go_file! {
     /// What a container runs with (`container.Config`).
     #[derive(Eq, serde::Serialize)]
     #[serde(rename_all = "PascalCase")]
@@ -34,7 +34,7 @@ go_struct! {
         pub attach_stderr: bool = "AttachStderr",
         /// Ports that it listens at: `80/tcp`.
         #[serde(skip_serializing_if = "is_empty_map")]
-        pub exposed_ports: Map<Empty> = "ExposedPorts",
+        pub exposed_ports: Map<Empty> = "ExposedPorts" omitnil,
         /// Whether it has a terminal.
         pub tty: bool = "Tty",
         /// Whether the standard input stays open.
@@ -47,10 +47,10 @@ go_struct! {
         pub cmd: StrSlice = "Cmd",
         /// The health check.
         #[serde(skip_serializing_if = "Option::is_none")]
-        pub healthcheck: Option<HealthConfig> = "Healthcheck",
+        pub healthcheck: Option<HealthConfig> = "Healthcheck" omitempty,
         /// Only used on Windows: whether the arguments are escaped already.
         #[serde(skip_serializing_if = "is_false")]
-        pub args_escaped: bool = "ArgsEscaped",
+        pub args_escaped: bool = "ArgsEscaped" omitempty,
         /// The image, as it was named.
         pub image: String = "Image",
         /// Where volumes are mounted.
@@ -61,46 +61,46 @@ go_struct! {
         pub entrypoint: StrSlice = "Entrypoint",
         /// Whether it has no network.
         #[serde(skip_serializing_if = "is_false")]
-        pub network_disabled: bool = "NetworkDisabled",
+        pub network_disabled: bool = "NetworkDisabled" omitempty,
         /// The address of its network card.
         #[serde(skip_serializing_if = "String::is_empty")]
-        pub mac_address: String = "MacAddress",
+        pub mac_address: String = "MacAddress" omitempty,
         /// Instructions that a build on this image runs first.
         pub on_build: List = "OnBuild",
         /// Labels.
         pub labels: Map<String> = "Labels",
         /// How it is stopped.
         #[serde(skip_serializing_if = "String::is_empty")]
-        pub stop_signal: String = "StopSignal",
+        pub stop_signal: String = "StopSignal" omitempty,
         /// How long it may take to stop, in seconds; zero is not the same as nothing.
         #[serde(skip_serializing_if = "Option::is_none")]
-        pub stop_timeout: Option<i64> = "StopTimeout",
+        pub stop_timeout: Option<i64> = "StopTimeout" omitempty,
         /// The shell that runs commands given as one string.
         #[serde(skip_serializing_if = "is_empty_list")]
-        pub shell: StrSlice = "Shell",
+        pub shell: StrSlice = "Shell" omitempty,
     }
 }
 
-go_struct! {
+go_file! {
     /// How Docker checks the health of a container (`container.HealthConfig`).
     #[derive(Eq, serde::Serialize)]
     #[serde(rename_all = "PascalCase")]
     pub struct HealthConfig {
         /// The test; its first word says how it is run.
         #[serde(skip_serializing_if = "is_none_or_empty")]
-        pub test: List = "Test",
+        pub test: List = "Test" omitnil,
         /// Time between two tests, in nanoseconds.
         #[serde(skip_serializing_if = "is_zero")]
-        pub interval: i64 = "Interval",
+        pub interval: i64 = "Interval" omitempty,
         /// How long a test may take, in nanoseconds.
         #[serde(skip_serializing_if = "is_zero")]
-        pub timeout: i64 = "Timeout",
+        pub timeout: i64 = "Timeout" omitempty,
         /// How long after the start of the container failures do not count, in nanoseconds.
         #[serde(skip_serializing_if = "is_zero")]
-        pub start_period: i64 = "StartPeriod",
+        pub start_period: i64 = "StartPeriod" omitempty,
         /// After how many failures in a row the container is unhealthy.
         #[serde(skip_serializing_if = "is_zero")]
-        pub retries: i64 = "Retries",
+        pub retries: i64 = "Retries" omitempty,
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::gojson::{Decode, DecodeError, Expected, JsonDecoder, shortened};
+use super::gojson::{Decode, Encode, DecodeError, Expected, JsonDecoder, shortened};
 
 /// Seconds from year 1, Go's zero time, to 1970.
 const ZERO_TO_UNIX: i64 = 62_135_596_800;
@@ -123,6 +123,14 @@ impl Decode for Time {
             }
             _ => Err(decoder.error(Expected::Time, &shortened(&raw), decoder.at())),
         }
+    }
+}
+
+impl Encode for Time {
+    fn encode(&self, out: &mut String) {
+        out.push('"');
+        out.push_str(&self.to_string());
+        out.push('"');
     }
 }
 

@@ -15,6 +15,7 @@
 //! some hundred documents, with the program that produced them.
 
 mod decode;
+mod encode;
 mod error;
 mod scan;
 mod string;
@@ -24,6 +25,7 @@ mod tests;
 
 pub(in crate::schema) use decode::shortened;
 pub use decode::{Checked, Decode, Empty, JsonDecoder, StrSlice, find};
+pub use encode::{Encode, is_nil_or_empty, quote, to_line};
 pub use error::{DecodeError, Expected};
 
 /// Decodes a whole document, as `json.Unmarshal` does.

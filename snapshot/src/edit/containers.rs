@@ -1,0 +1,297 @@
+//! Containers and volumes: how they come, change and go.
+//!
+//! | step of adding | what a crash after it leaves, and what becomes of it |
+//! |---|---|
+//! | 1. the record of intent, with the name of the writable layer and of new volumes | the record: removed |
+//! | 2. the directories of the init layer and of the writable layer | directories that the record names: removed |
+//! | 3. `layerdb/mounts/<id>` | a mount without a container: removed, with its directories |
+//! | 4. new volumes, and what the caller writes into the writable layer | the same, and volumes that nobody uses: removed |
+//! | 5. `containers/<id>/hostconfig.json`, then `config.v2.json` | **with `config.v2.json`, the container counts as made** |
+//! | 6. the record is unlinked | nothing |
+//!
+//! Removing goes through a record that counts as committed from the beginning, so that a crash at any step is followed by the
+//! rest: the config says that the container is being removed (dockerd then shows it as dead, and removes it on request), then
+//! the writable layer, the init layer, the mount and the container's directory go, in dockerd's order, then volumes.
+//!
+//! Follows moby v20.10.24 `daemon/create.go`, `layer/layer_store.go: CreateRWLayer`, `daemon/delete.go`.
+
+use layerfs::ChainId;
+
+use super::disposal::Disposal;
+use super::init_layer;
+use super::record::{Record, Stored};
+use super::transaction::Transaction;
+use crate::dir::Dir;
+use crate::driver::{Access, Driver, MountGuard};
+use crate::error::StoreError;
+use crate::ids::{CacheId, ContainerId, MountName, VolumeName};
+use crate::liveness::{Departing, Owners};
+use crate::root::WritableRoot;
+use crate::schema::container::{self, CONTAINERS, ContainerFiles};
+use crate::schema::layer::LayerStore;
+use crate::schema::mount::{self, INIT_ID, MOUNT_ID, PARENT};
+use crate::schema::paths::MOUNTS;
+use crate::schema::volume::{DATA, VOLUMES};
+
+/// A container that is to be added.
+#[derive(Debug, Clone)]
+pub struct NewContainer {
+    /// Its id.
+    pub id: ContainerId,
+    /// The topmost layer of its image; `None` for an image without layers.
+    pub layer: Option<ChainId>,
+    /// Volumes that are made with it.
+    pub volumes: Vec<VolumeName>,
+}
+
+/// A container that a record names.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct AddedContainer {
+    pub(super) container: ContainerId,
+    /// The directory of its writable layer.
+    pub(super) mount: CacheId,
+}
+
+impl Transaction {
+    /// Adds a container. `prepare` is called with its mounted writable layer and its new volumes in place, and returns the
+    /// container's files; what it writes there is in the container from the beginning.
+    ///
+    /// # Errors
+    /// [`StoreError`], or what `prepare` returns. Nothing of the container is left then.
+    pub fn add_container<E: From<StoreError>>(
+        &mut self,
+        new: &NewContainer,
+        prepare: impl FnOnce(&MountGuard) -> Result<ContainerFiles, E>,
+    ) -> Result<(), E> {
+        self.root.check_again()?;
+        let mount = CacheId::random();
+        let record = Record {
+            added_containers: vec![AddedContainer { container: new.id.clone(), mount: mount.clone() }],
+            added_volumes: new.volumes.clone(),
+            ..Record::default()
+        };
+        let stored = Stored::new();
+        let tmp = self.root.layers.tmp()?;
+        stored.write(tmp, &record, self.sync)?;
+        let made = self.make_container(new, &mount, prepare);
+        // A container whose config was written is there, even if an fsync after that has failed.
+        let undone = if made.is_err() { take_back(&self.root, &record) } else { Ok(()) };
+        if undone.is_ok() {
+            stored.remove(tmp, self.sync)?;
+        }
+        std::mem::take(&mut self.root.skeleton).keep();
+        made
+    }
+
+    fn make_container<E: From<StoreError>>(
+        &self,
+        new: &NewContainer,
+        mount: &CacheId,
+        prepare: impl FnOnce(&MountGuard) -> Result<ContainerFiles, E>,
+    ) -> Result<(), E> {
+        let root = &self.root;
+        let below = new.layer.map(|layer| registered(&root.layers, layer)).transpose()?;
+        let init = init_id(mount);
+        root.driver.prepare(&init, below.as_ref())?.commit(below.as_ref())?;
+        let filled = root.driver.mount(&init, Access::ReadWrite)?;
+        init_layer::fill(filled.dir())?;
+        filled.unmount()?;
+        root.driver.prepare(mount, Some(&init))?.commit(Some(&init))?;
+        let mounts = ensure(&root.images_dir, &MOUNTS, 0o755)?;
+        let entry = mounts.create(new.id.as_str(), 0o755)?;
+        entry.write_new(MOUNT_ID, mount.as_str().as_bytes(), 0o644)?;
+        entry.write_new(INIT_ID, init.as_str().as_bytes(), 0o644)?;
+        if let Some(layer) = new.layer {
+            entry.write_new(PARENT, layer.to_string().as_bytes(), 0o644)?;
+        }
+        for volume in &new.volumes {
+            make_volume(root, volume)?;
+        }
+        let writable = root.driver.mount(mount, Access::ReadWrite)?;
+        let files = prepare(&writable)?;
+        writable.unmount()?;
+        if self.sync {
+            root.driver.sync()?;
+            root.images_dir.sync_file_system()?;
+        }
+        let all = ensure(root.dir(), &[CONTAINERS], 0o710)?;
+        let own = all.create(new.id.as_str(), 0o710)?;
+        own.create("checkpoints", 0o700)?;
+        if self.sync {
+            all.sync()?;
+            root.dir().sync()?;
+        }
+        Ok(files.write(&own, self.sync)?)
+    }
+
+    /// Writes the files of a container that exists.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Invalid`] if the container is gone.
+    pub fn set_container(&mut self, id: &ContainerId, files: &ContainerFiles) -> Result<(), StoreError> {
+        self.root.check_again()?;
+        let own = own_directory(self.root.dir(), id)?;
+        files.write(&own, self.sync)
+    }
+
+    /// Removes a container and `volumes`, as far as no other container uses them.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what is left then is removed by the next transaction.
+    pub fn remove_container(&mut self, id: &ContainerId, volumes: &[VolumeName]) -> Result<(), StoreError> {
+        self.remove(Record {
+            removed_containers: vec![id.clone()],
+            removed_volumes: volumes.to_vec(),
+            ..Record::default()
+        })
+    }
+
+    /// Adds a volume: an empty directory.
+    ///
+    /// # Errors
+    /// [`StoreError`], also if it exists.
+    pub fn add_volume(&mut self, name: &VolumeName) -> Result<(), StoreError> {
+        self.root.check_again()?;
+        make_volume(&self.root, name)?;
+        if self.sync {
+            ensure(self.root.dir(), &[VOLUMES, name.as_str()], 0o701)?.sync()?;
+            ensure(self.root.dir(), &[VOLUMES], 0o701)?.sync()?;
+        }
+        std::mem::take(&mut self.root.skeleton).keep();
+        Ok(())
+    }
+
+    /// Removes volumes, as far as no container uses them.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what is left then is removed by the next transaction.
+    pub fn remove_volumes(&mut self, names: &[VolumeName]) -> Result<(), StoreError> {
+        self.remove(Record { removed_volumes: names.to_vec(), ..Record::default() })
+    }
+
+    fn remove(&mut self, record: Record) -> Result<(), StoreError> {
+        self.root.check_again()?;
+        let mut stored = Stored::new();
+        let tmp = self.root.layers.tmp()?;
+        stored.write(tmp, &record, self.sync)?;
+        stored.rename(tmp, true)?;
+        if self.sync {
+            tmp.sync()?;
+        }
+        finish(&self.root, &record, &Disposal::Delete, self.sync)?;
+        stored.remove(tmp, self.sync)
+    }
+}
+
+/// The directory of a container.
+///
+/// # Errors
+/// [`StoreError::Invalid`] if it does not exist.
+fn own_directory(root: &Dir, id: &ContainerId) -> Result<Dir, StoreError> {
+    let gone = || StoreError::Invalid { path: root.join(CONTAINERS).join(id.as_str()), reason: "it is gone".into() };
+    root.descend(&[CONTAINERS, id.as_str()])?.ok_or_else(gone)
+}
+
+fn init_id(mount: &CacheId) -> CacheId {
+    format!("{mount}-init").parse().expect("an id that was drawn stays one with an ending")
+}
+
+fn registered(layers: &LayerStore, layer: ChainId) -> Result<CacheId, StoreError> {
+    let missing = || StoreError::DamagedLayer { chain_id: layer, reason: "missing".into() };
+    Ok(layers.get(layer)?.ok_or_else(missing)?.cache_id)
+}
+
+/// Makes a volume, as `volume/local/local.go: Create` does.
+fn make_volume(root: &WritableRoot, name: &VolumeName) -> Result<(), StoreError> {
+    let volumes = ensure(root.dir(), &[VOLUMES], 0o701)?;
+    volumes.create(name.as_str(), 0o701)?.create(DATA, 0o755).map(drop)
+}
+
+/// Takes back the containers and volumes that a record was to add. A container that has a config counts as made: its volumes
+/// stay as well.
+pub(super) fn take_back(root: &WritableRoot, record: &Record) -> Result<(), StoreError> {
+    let containers = container::open(root.dir())?;
+    let mut all_gone = true;
+    for AddedContainer { container: id, mount } in &record.added_containers {
+        if let Some(containers) = &containers
+            && let Some(own) = containers.sub(id.as_str())?
+        {
+            if own.stat(container::CONFIG)?.is_some() {
+                all_gone = false;
+                continue;
+            }
+            containers.remove_tree(id.as_str())?;
+        }
+        remove_mount(root, id, &[mount.clone(), init_id(mount)], &Disposal::Delete)?;
+    }
+    if all_gone {
+        remove_volumes(root, &record.added_volumes)?;
+    }
+    Ok(())
+}
+
+/// Finishes the removal of the containers and volumes that a record names.
+pub(super) fn finish(root: &WritableRoot, record: &Record, disposal: &Disposal, sync: bool) -> Result<(), StoreError> {
+    for id in &record.removed_containers {
+        let containers = container::open(root.dir())?;
+        let own = containers.as_ref().map_or(Ok(None), |all| all.sub(id.as_str()))?;
+        if let Some(own) = &own {
+            // What cannot be decoded cannot be changed, and is removed all the same.
+            if let Ok(mut files) = ContainerFiles::read(own) {
+                (files.state().removing, files.state().dead) = (true, true);
+                files.write(own, sync)?;
+            }
+        }
+        let mounts = mount::list(mounts(root)?.as_ref())?;
+        let of = mount::find(&mounts, id).map(mount::directories).unwrap_or_default();
+        remove_mount(root, id, &of, disposal)?;
+        if let Some(containers) = &containers {
+            containers.remove_tree(id.as_str())?;
+        }
+    }
+    remove_volumes(root, &record.removed_volumes)
+}
+
+/// Removes the directories of a container's writable layer, and the mount that names them. A directory that somebody else may
+/// need stays.
+fn remove_mount(
+    root: &WritableRoot,
+    id: &ContainerId,
+    directories: &[CacheId],
+    disposal: &Disposal,
+) -> Result<(), StoreError> {
+    let going = Departing { mounts: [MountName::from(id.clone())].into(), ..Departing::default() };
+    // Each answer is read anew: the init layer is needed as long as the writable layer stands on it.
+    for directory in directories {
+        let owners = Owners::read(root, &going)?;
+        if let Ok(dead) = owners.directories().dead(directory, None) {
+            disposal.remove_directory(root, &dead)?;
+        }
+    }
+    match mounts(root)? {
+        Some(mounts) => mounts.remove_tree(id.as_str()),
+        None => Ok(()),
+    }
+}
+
+fn mounts(root: &WritableRoot) -> Result<Option<Dir>, StoreError> {
+    root.images_dir.descend(&MOUNTS)
+}
+
+/// Removes volumes that no container uses.
+fn remove_volumes(root: &WritableRoot, names: &[VolumeName]) -> Result<(), StoreError> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let used = container::used_volumes(root.dir())?;
+    let Some(volumes) = root.dir().sub(VOLUMES)? else { return Ok(()) };
+    for name in names.iter().filter(|name| !used.is_used(name)) {
+        volumes.remove_tree(name.as_str())?;
+    }
+    Ok(())
+}
+
+/// Opens a directory below `dir`, and makes what is missing of it.
+fn ensure(dir: &Dir, path: &[&str], mode: u32) -> Result<Dir, StoreError> {
+    super::disposal::ensure(dir, path, mode)
+}

@@ -300,6 +300,10 @@ mod tests {
             removed_layers: vec![(chain, crate::schema::layer::LayerStore::removing_name(chain))],
             quarantine: Some("/away".into()),
             cleared: vec![Remains::Mount("c1".parse().unwrap()), Remains::Link("AB".into()), Remains::Metadata(image)],
+            added_containers: vec![AddedContainer { container: "c2".parse().unwrap(), mount: CacheId::random() }],
+            added_volumes: vec!["v1".parse().unwrap()],
+            removed_containers: vec!["c3".parse().unwrap()],
+            removed_volumes: vec!["v2".parse().unwrap()],
         }
     }
 
@@ -308,13 +312,14 @@ mod tests {
         let bytes = record().to_bytes();
         assert_eq!(Record::parse(&bytes).unwrap(), record_like(&bytes));
         let text = String::from_utf8(bytes).unwrap();
-        assert!(text.starts_with("{\"layerfs-intent\":2}\n") && text.ends_with("{\"end\":12}\n"), "{text}");
+        assert!(text.starts_with("{\"layerfs-intent\":2}\n") && text.ends_with("{\"end\":16}\n"), "{text}");
     }
 
     /// The random name is the only part that differs between two records.
     fn record_like(bytes: &[u8]) -> Record {
         let mut expected = record();
         expected.removed_layers = Record::parse(bytes).unwrap().removed_layers;
+        expected.added_containers = Record::parse(bytes).unwrap().added_containers;
         assert_eq!(expected.removed_layers[0].0, record().removed_layers[0].0);
         expected
     }

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::gojson::{Decode, Encode, DecodeError, Empty, Expected, JsonDecoder, StrSlice};
+use super::gojson::{Decode, DecodeError, Empty, Encode, Expected, JsonDecoder, StrSlice};
 use super::runconfig::RunConfig;
 use super::time::Time;
 use crate::go_file;

@@ -9,7 +9,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::gojson::{Decode, Encode, DecodeError, Expected, JsonDecoder, shortened};
+use super::gojson::{Decode, DecodeError, Encode, Expected, JsonDecoder, shortened};
 
 /// Seconds from year 1, Go's zero time, to 1970.
 const ZERO_TO_UNIX: i64 = 62_135_596_800;

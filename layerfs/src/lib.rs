@@ -54,6 +54,7 @@ pub mod delete;
 mod digest;
 mod error;
 pub mod flatten;
+pub mod mend;
 pub mod meter;
 pub mod path;
 pub mod pool;

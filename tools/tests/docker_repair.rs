@@ -8,6 +8,7 @@ mod damagesupport;
 mod repairsupport;
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use damagesupport::small::{BASE, CHILD, Store};
@@ -43,7 +44,7 @@ fn ends(name: &str) -> (End, End) {
         | "layers without image"
         | "stale link"
         | "temporary file" => (Untouched, Untouched),
-        "container without mount" | "container's directory missing" | "container's config empty" => (Left, Left),
+        "container's directory missing" | "container's config empty" => (Left, Left),
         "lowest record missing" | "record of no content" => (Left, Sound),
         "journal missing" | "journal empty" | "journal no gzip" => (Left, Sound),
         "layer directory missing" | "config of another hash" | "config empty" | "config missing" => (Left, Restored),
@@ -238,6 +239,90 @@ fn docker_runs_and_saves_after_many_damages() {
     }
     report.extend(judge(&store, bench.dir.path(), &[BASE, CHILD]));
     testkit::assert_none("repair", &report);
+}
+
+/// Damage of single files of layers, what mends it, and whether that takes a source.
+type Harm = (&'static str, fn(&Store), &'static [&'static str], bool);
+
+const HARMS: &[Harm] = &[
+    ("bits", |s| change(&s.at("overlay2/LOWEST-CACHE/diff/bin/busybox")), &["reextract-files"], true),
+    ("no bytes", |s| fs::write(s.at("overlay2/LOWEST-CACHE/diff/etc/group"), "").unwrap(), &["reextract-files"], true),
+    (
+        "a file that is gone",
+        |s| fs::remove_file(s.at("overlay2/LOWEST-CACHE/diff/etc/group")).unwrap(),
+        &["reextract-files"],
+        true,
+    ),
+    (
+        "a directory that is gone",
+        |s| fs::remove_dir_all(s.at("overlay2/LOWEST-CACHE/diff/etc")).unwrap(),
+        &["reextract-files"],
+        true,
+    ),
+    (
+        "a mode of a directory",
+        |s| fs::set_permissions(s.at("overlay2/LOWEST-CACHE/diff/etc"), fs::Permissions::from_mode(0o777)).unwrap(),
+        &["reextract-files"],
+        true,
+    ),
+    (
+        "a link in place of a file",
+        |s| {
+            fs::remove_file(s.at("overlay2/TOP-CACHE/diff/child")).unwrap();
+            std::os::unix::fs::symlink("/etc/passwd", s.at("overlay2/TOP-CACHE/diff/child")).unwrap();
+        },
+        &["reextract-files"],
+        true,
+    ),
+    ("a file more", |s| fs::write(s.at("overlay2/TOP-CACHE/diff/evil"), "x").unwrap(), &["remove-extra-files"], false),
+    (
+        "a directory more",
+        |s| {
+            fs::create_dir_all(s.at("overlay2/LOWEST-CACHE/diff/etc/more/in")).unwrap();
+            fs::write(s.at("overlay2/LOWEST-CACHE/diff/etc/more/in/file"), "x").unwrap();
+        },
+        &["remove-extra-files"],
+        false,
+    ),
+];
+
+fn change(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[100] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// Only the files that are damaged are replaced: all others are the files that they were.
+#[test]
+fn docker_single_files_are_mended() {
+    let Some(_turn) = testkit::docker() else { return };
+    let bench = Bench::new();
+    let mut report = Vec::new();
+    for (name, harm, repairs, needs_source) in HARMS {
+        let store = bench.damaged(harm);
+        let inodes = |file: &str| fs::symlink_metadata(store.at(file)).map(|found| found.ino()).ok();
+        // Sound ones of both layers.
+        let sound = ["overlay2/LOWEST-CACHE/diff/bin", "overlay2/LOWEST-CACHE/diff/root", "overlay2/TOP-CACHE/diff"];
+        let before = sound.map(inodes);
+        if *needs_source {
+            let alone = repair(&store.root, &[], &["--deep", "--apply"]);
+            if alone.status != Some(1) || alone.count("unmended") == 0 {
+                report.push(format!("{name}: without a source: {:?} {}", alone.status, alone.report));
+            }
+        }
+        let sources = if *needs_source { bench.archives() } else { Vec::new() };
+        let planned = repair(&store.root, &sources, &["--deep"]);
+        if planned.repairs() != *repairs {
+            report.push(format!("{name}: {}", planned.report));
+        }
+        let mut wrong = mend(&store, &sources, &["--deep"], Restored);
+        wrong.extend(bench.changes(&store));
+        if sound.map(inodes) != before {
+            wrong.push("sound files were replaced".into());
+        }
+        report.extend(wrong.into_iter().map(|line| format!("{name}: {line}")));
+    }
+    testkit::assert_none("single files", &report);
 }
 
 /// Without a source a record that is empty goes, and dockerd can load the image again, which it could not before.

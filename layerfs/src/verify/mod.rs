@@ -267,7 +267,7 @@ fn anchor(tree: impl AsFd) -> Result<OwnedFd, VerifyError> {
 }
 
 impl VerifyError {
-    fn tree(call: &'static str, path: &[u8]) -> impl Fn(Errno) -> Self + use<> {
+    pub(crate) fn tree(call: &'static str, path: &[u8]) -> impl Fn(Errno) -> Self + use<> {
         let path = path.to_vec();
         move |errno| Self::Tree { call, path: path.clone(), errno }
     }

@@ -12,7 +12,7 @@ use crate::ids::{ContainerId, ImageId, MountName, VolumeName};
 use crate::schema::container::Crash;
 
 /// The thing that is damaged.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
     /// The names of all images, `repositories.json`.
     References,

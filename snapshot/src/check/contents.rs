@@ -1,13 +1,14 @@
 //! Checks the files of layers against each layer's journal and diff id.
 
 use std::collections::{BTreeSet, HashSet};
+use std::fs::File;
 use std::io::BufReader;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use layerfs::ChainId;
-use layerfs::verify::{Comparison, Shows, Verified, VerifyError, verify};
+use layerfs::verify::{Comparison, FaultKind, Shows, Verified, VerifyError, verify};
 use rustix::fd::AsFd;
 
 use super::Report;
@@ -18,8 +19,8 @@ use crate::catalog::with_causes;
 use crate::dir::Dir;
 use crate::driver::{Driver, xattr_namespace};
 use crate::error::StoreError;
-use crate::ids::ImageId;
-use crate::schema::layer::{LayerRecord, LayerStore};
+use crate::ids::{CacheId, ImageId};
+use crate::schema::layer::LayerRecord;
 use crate::view::View;
 
 /// How many faults of one layer are reported one by one; of further faults only the number is.
@@ -42,8 +43,6 @@ pub trait ReadObserver: Sync {
 pub struct Reading<'r> {
     /// How many layers are read at the same time.
     pub threads: NonZeroUsize,
-    /// Only the layers of these images; `None` for all layers.
-    pub images: Option<&'r [ImageId]>,
     /// Is told about the progress.
     pub observer: &'r dyn ReadObserver,
     /// Set to true from outside when reading is to stop.
@@ -52,13 +51,8 @@ pub struct Reading<'r> {
 
 impl std::fmt::Debug for Reading<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { threads, images, observer: _, interrupted } = self;
-        let mut shown = f.debug_struct("Reading");
-        shown
-            .field("threads", threads)
-            .field("images", images)
-            .field("interrupted", interrupted)
-            .finish_non_exhaustive()
+        let Self { threads, observer: _, interrupted } = self;
+        f.debug_struct("Reading").field("threads", threads).field("interrupted", interrupted).finish_non_exhaustive()
     }
 }
 
@@ -71,47 +65,71 @@ pub struct ReadSoFar {
     pub bytes: u64,
 }
 
-/// Reads each file of each layer that dockerd would load, and adds to a report of the [records](super::records) what is found.
+/// Reads each file of each layer that dockerd would load, or of each layer of these images, and adds to a report of the
+/// [records](super::records) what is found.
 ///
 /// Returns `None` if it was interrupted; the report then has what was found until then.
 ///
 /// # Errors
 /// [`StoreError::Io`] where a directory cannot be listed.
-pub fn contents(view: &View, report: &mut Report, reading: &Reading<'_>) -> Result<Option<ReadSoFar>, StoreError> {
+pub fn contents(
+    view: &View,
+    report: &mut Report,
+    images: Option<&[ImageId]>,
+    reading: &Reading<'_>,
+) -> Result<Option<ReadSoFar>, StoreError> {
     let Some(store) = view.root.layers()? else { return Ok(Some(ReadSoFar::default())) };
     let standing = Standing::new(&view.catalog);
-    let layers = wanted(view, report, reading.images);
-    let owners = keeps_owners(view.root.home.as_ref());
+    let layers = wanted(view, report, images);
+    let found = read_each(&layers, reading, |record| {
+        let below = record.parent.and_then(|parent| view.catalog.layer(parent)).map(|below| &below.cache_id);
+        let journal = store.journal(record.chain_id)?;
+        read(view, record, journal, below, reading)
+    });
+    let mut so_far = ReadSoFar::default();
+    let mut interrupted = reading.interrupted.load(Ordering::Relaxed);
+    for (record, found) in layers.iter().zip(found) {
+        match found {
+            None | Some(Err(Failure::Verify(VerifyError::Interrupted))) => interrupted = true,
+            Some(found) => {
+                so_far.layers += 1;
+                so_far.bytes += found.as_ref().map_or(0, |verified| verified.bytes);
+                if let Some(Judged { severity, cause, repair }) = judge(record, found) {
+                    let (place, affected) = (Place::Layer(record.chain_id), standing.on_layer(record.chain_id));
+                    report.findings.push(Finding { severity, place, cause, affected, repair });
+                }
+            }
+        }
+    }
+    report.sort();
+    Ok((!interrupted).then_some(so_far))
+}
+
+/// Calls `look` on each record with the threads of `reading`, and returns the results in the order of the records. Those
+/// that no thread came to before reading was interrupted are `None`.
+pub(crate) fn read_each<R: Send>(
+    records: &[&LayerRecord],
+    reading: &Reading<'_>,
+    look: impl Fn(&LayerRecord) -> R + Sync,
+) -> Vec<Option<R>> {
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let run = || {
-        while let Some(record) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if reading.interrupted.load(Ordering::Relaxed) {
-                return;
-            }
-            reading.observer.begin(record);
-            let found = read(view, &store, record, owners, reading);
-            reading.observer.end(record);
-            done.lock().unwrap_or_else(PoisonError::into_inner).push((record.chain_id, found));
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(record) = records.get(at).filter(|_| !reading.interrupted.load(Ordering::Relaxed)) else { return };
+            let found = look(record);
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((at, found));
         }
     };
     std::thread::scope(|scope| {
         layerfs::pool::spawn_helpers(scope, reading.threads.get() - 1, run);
         run();
     });
-    let mut so_far = ReadSoFar::default();
-    let mut interrupted = reading.interrupted.load(Ordering::Relaxed);
-    for (layer, found) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        match found {
-            Err(Failure::Verify(VerifyError::Interrupted)) => interrupted = true,
-            found => {
-                so_far.layers += 1;
-                so_far.bytes += found.as_ref().map_or(0, |verified| verified.bytes);
-                report.findings.extend(finding(view, &standing, layer, found));
-            }
-        }
+    let mut results: Vec<Option<R>> = records.iter().map(|_| None).collect();
+    for (at, found) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        results[at] = Some(found);
     }
-    report.sort();
-    Ok((!interrupted).then_some(so_far))
+    results
 }
 
 /// The layers to be read, the largest first, so that no thread begins a large one when the others are almost done.
@@ -144,8 +162,11 @@ pub(crate) fn keeps_owners(home: Option<&Dir>) -> bool {
         && xattr_namespace().is_ok_and(|namespace| namespace == layerfs::apply::XattrNamespace::Trusted)
 }
 
-enum Failure {
+/// Why the files of a layer could not be compared.
+pub(crate) enum Failure {
+    /// The store cannot be read.
     Store(StoreError),
+    /// The layer cannot be read.
     Verify(VerifyError),
 }
 
@@ -155,61 +176,78 @@ impl From<StoreError> for Failure {
     }
 }
 
-fn read(
+/// Compares the files of a layer with its journal. `below` is the directory of the layer below, for drivers whose
+/// directories show that layer as well.
+pub(crate) fn read(
     view: &View,
-    store: &LayerStore,
     record: &LayerRecord,
-    owners: bool,
+    journal: Option<File>,
+    below: Option<&CacheId>,
     reading: &Reading<'_>,
 ) -> Result<Verified, Failure> {
     let Some(driver) = &view.root.driver else {
         let reason = "its storage driver is not known here".to_owned();
         return Err(StoreError::Invalid { path: view.root.dir.join(&view.root.driver_name), reason }.into());
     };
-    let tree = driver.content(&record.cache_id)?;
-    let shows = if view.root.home_layout().is_none_or(|layout| layout.changes) {
-        Shows::LayerAlone
-    } else {
-        let below = record.parent.and_then(|parent| view.catalog.layer(parent));
-        Shows::Below(below.map(|below| driver.content(&below.cache_id)).transpose()?.map(Into::into))
+    reading.observer.begin(record);
+    let compare = || {
+        let tree = driver.content(&record.cache_id)?;
+        let shows = if view.root.home_layout().is_none_or(|layout| layout.changes) {
+            Shows::LayerAlone
+        } else {
+            Shows::Below(below.map(|below| driver.content(below)).transpose()?.map(Into::into))
+        };
+        let missing = || VerifyError::Journal { reason: "it is missing".into() };
+        let journal = BufReader::with_capacity(128 << 10, journal.ok_or_else(missing).map_err(Failure::Verify)?);
+        let owners = keeps_owners(view.root.home.as_ref());
+        let comparison = Comparison { tree: tree.as_fd(), shows, owners, most: MOST_FAULTS };
+        let advance = |bytes| reading.observer.advance(record, bytes);
+        verify(journal, &comparison, &advance, reading.interrupted).map_err(Failure::Verify)
     };
-    let journal = store.journal(record.chain_id)?;
-    let missing = || VerifyError::Journal { reason: "it is missing".into() };
-    let journal = BufReader::with_capacity(128 << 10, journal.ok_or_else(missing).map_err(Failure::Verify)?);
-    let comparison = Comparison { tree: tree.as_fd(), shows, owners, most: MOST_FAULTS };
-    let advance = |bytes| reading.observer.advance(record, bytes);
-    verify(journal, &comparison, &advance, reading.interrupted).map_err(Failure::Verify)
+    let found = compare();
+    reading.observer.end(record);
+    found
 }
 
-/// The finding for a layer; `None` if nothing is wrong.
-fn finding(view: &View, standing: &Standing<'_>, layer: ChainId, found: Result<Verified, Failure>) -> Option<Finding> {
-    let diff_id = view.catalog.layer(layer)?.diff_id;
-    let unknown = |reason| (Severity::Unknown, Cause::Unknown { reason }, None);
-    let (severity, cause, repair) = match found {
+/// What is wrong with a layer whose files were read.
+pub(crate) struct Judged {
+    pub(crate) severity: Severity,
+    pub(crate) cause: Cause,
+    pub(crate) repair: Option<Repair>,
+}
+
+/// Judges what was read of a layer; `None` if nothing is wrong.
+pub(crate) fn judge(record: &LayerRecord, found: Result<Verified, Failure>) -> Option<Judged> {
+    let (layer, diff_id) = (record.chain_id, record.diff_id);
+    let unknown = |reason| Judged { severity: Severity::Unknown, cause: Cause::Unknown { reason }, repair: None };
+    let damage = |cause, repair| Judged { severity: Severity::Damage, cause, repair: Some(repair) };
+    Some(match found {
         Err(Failure::Verify(VerifyError::Journal { reason })) => {
-            (Severity::Damage, Cause::JournalInvalid { reason }, Some(Repair::RebuildJournal { layer }))
+            damage(Cause::JournalInvalid { reason }, Repair::RebuildJournal { layer })
         }
         Err(Failure::Verify(error)) => unknown(with_causes(&error)),
         Err(Failure::Store(error)) => unknown(with_causes(&error)),
         Ok(Verified { faults, more, diff_id: found, .. }) if !faults.is_empty() => {
+            let only_extra = found == Some(diff_id) && faults.iter().all(|fault| fault.kind == FaultKind::Extra);
             // If only metadata of files is wrong, journal and files still make the diff id. If they do not, the journal
             // is wrong as well, so the digest is reported.
             let found = found.filter(|found| *found != diff_id);
             let repair = if more == 0 && found.is_none() {
                 let mut files: Vec<Vec<u8>> = faults.iter().map(|fault| fault.path.clone()).collect();
                 files.dedup();
-                Repair::ReextractFiles { layer, files }
+                if only_extra {
+                    Repair::RemoveExtraFiles { layer, files }
+                } else {
+                    Repair::ReextractFiles { layer, files }
+                }
             } else {
                 Repair::ReextractLayer { layer }
             };
-            (Severity::Damage, Cause::Content { files: faults, more, found }, Some(repair))
+            damage(Cause::Content { files: faults, more, found }, repair)
         }
         Ok(Verified { diff_id: Some(found), .. }) if found == diff_id => return None,
         Ok(Verified { diff_id: found, .. }) => {
-            let cause = Cause::Content { files: Vec::new(), more: 0, found };
-            (Severity::Damage, cause, Some(Repair::ReextractLayer { layer }))
+            damage(Cause::Content { files: Vec::new(), more: 0, found }, Repair::ReextractLayer { layer })
         }
-    };
-    let affected = standing.on_layer(layer);
-    Some(Finding { severity, place: Place::Layer(layer), cause, affected, repair })
+    })
 }

@@ -28,7 +28,7 @@ mod standing;
 use crate::error::StoreError;
 use crate::view::View;
 
-pub(crate) use contents::keeps_owners;
+pub(crate) use contents::{Failure, Judged, judge, keeps_owners, read, read_each};
 pub use contents::{ReadObserver, ReadSoFar, Reading, contents};
 pub use finding::{Affected, Cause, Finding, Place, Severity};
 pub use layerfs::verify::{FaultKind, FileFault};

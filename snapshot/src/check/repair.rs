@@ -74,6 +74,13 @@ pub enum Repair {
         /// Their names in the layer.
         files: Vec<Vec<u8>>,
     },
+    /// Remove files of a layer's directory that are not the layer's.
+    RemoveExtraFiles {
+        /// The layer.
+        layer: ChainId,
+        /// Their paths in the layer.
+        files: Vec<Vec<u8>>,
+    },
     /// Write `repositories.json` anew, with the names that can be found elsewhere.
     RewriteReferences,
     /// Load an image's config again, from an archive or another store.
@@ -116,13 +123,10 @@ pub enum Repair {
         /// The name of its record in `layerdb/sha256`.
         record: String,
     },
-    /// Remove a link that leads nowhere.
-    RemoveStaleLink {
-        /// Its name.
-        link: String,
-    },
-    /// Collect garbage, which removes what nobody needs.
+    /// Collect garbage, which removes what nobody needs: the work of [`crate::gc`] and not of a repair.
     Collect,
+    /// Have the daemon remove the build cache, whose records nobody else writes.
+    PruneBuildCache,
 }
 
 impl Repair {
@@ -140,6 +144,7 @@ impl Repair {
             Self::RebuildJournal { .. } => "rebuild-journal",
             Self::ReextractLayer { .. } => "reextract-layer",
             Self::ReextractFiles { .. } => "reextract-files",
+            Self::RemoveExtraFiles { .. } => "remove-extra-files",
             Self::RewriteReferences => "rewrite-references",
             Self::ReloadImage { .. } => "reload-image",
             Self::DropImageParent { .. } => "drop-image-parent",
@@ -147,8 +152,8 @@ impl Repair {
             Self::RestoreMountFile { .. } => "restore-mount-file",
             Self::RestoreMount { .. } => "restore-mount",
             Self::FinishRemoval { .. } => "finish-removal",
-            Self::RemoveStaleLink { .. } => "remove-stale-link",
             Self::Collect => "collect",
+            Self::PruneBuildCache => "prune-build-cache",
         }
     }
 
@@ -176,6 +181,8 @@ impl fmt::Display for Repair {
                 1 => f.write_str("unpack the file again from an archive or another store"),
                 _ => f.write_str("unpack the files again from an archive or another store"),
             },
+            Self::RemoveExtraFiles { files, .. } if files.len() == 1 => f.write_str("remove the file"),
+            Self::RemoveExtraFiles { .. } => f.write_str("remove the files"),
             Self::RewriteReferences => f.write_str("write repositories.json anew from what is known"),
             Self::ReloadImage { .. } => f.write_str("load the image again from an archive or another store"),
             Self::DropImageParent { .. } => f.write_str("forget what it was built from"),
@@ -183,8 +190,8 @@ impl fmt::Display for Repair {
             Self::RestoreMountFile { file, value, .. } => write!(f, "write {file} anew: {value}"),
             Self::RestoreMount { mount_id, .. } => write!(f, "write its mount anew, with {mount_id}"),
             Self::FinishRemoval { .. } => f.write_str("finish the removal"),
-            Self::RemoveStaleLink { .. } => f.write_str("remove the link"),
             Self::Collect => f.write_str("collect garbage"),
+            Self::PruneBuildCache => f.write_str("have dockerd remove the build cache"),
         }
     }
 }

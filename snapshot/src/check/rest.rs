@@ -17,7 +17,8 @@ use crate::view::LeftoverKind;
 pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     if let Err(error) = findings.view.snapshots() {
         let cause = Cause::Damage(Damage::BuildCache { cause: with_causes(error) });
-        findings.add(Severity::Damage, Place::BuildCache, cause, Affected::default(), None);
+        let repair = Some(Repair::PruneBuildCache);
+        findings.add(Severity::Damage, Place::BuildCache, cause, Affected::default(), repair);
     }
     if findings.view.root.driver.is_none() && findings.view.root.home.is_some() {
         let reason = format!("the storage driver {} is not known here", findings.view.root.driver_name);
@@ -62,8 +63,8 @@ fn entries(findings: &mut Findings<'_>) {
         // If the link names a missing directory that somebody claims, the finding about that directory tells it.
         let claimed = liveness.named_by_stale(link).is_some_and(|name| !liveness.claims_on_absent(name).is_empty());
         if !claimed {
-            let (place, repair) = (Place::Link(link.clone()), Repair::RemoveStaleLink { link: link.clone() });
-            findings.add(Severity::Note, place, Cause::StaleLink, Affected::default(), Some(repair));
+            let place = Place::Link(link.clone());
+            findings.add(Severity::Note, place, Cause::StaleLink, Affected::default(), Some(Repair::Collect));
         }
     }
 }

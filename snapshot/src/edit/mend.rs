@@ -2,7 +2,10 @@
 
 use std::fs::File;
 
+use layerfs::mend::replace_files;
+use layerfs::verify::VerifyError;
 use layerfs::{ChainId, DiffId};
+use rustix::fd::AsFd;
 
 use super::changes::Slot;
 use super::disposal::Disposal;
@@ -10,7 +13,7 @@ use super::finish::{remove_layers, remove_remains};
 use super::transaction::Transaction;
 use crate::driver::{Driver, Restacking};
 use crate::error::StoreError;
-use crate::ids::{CacheId, ImageId};
+use crate::ids::{CacheId, ContainerId, ImageId};
 use crate::liveness::{Departing, Owners};
 use crate::schema::layer::{Field, LayerRecord, LayerStore};
 use crate::schema::mount;
@@ -72,6 +75,27 @@ impl Transaction {
     /// Forgets what an image was built from.
     pub(crate) fn forget_image_parent(&self, image: ImageId) -> Result<(), StoreError> {
         self.root.images.forget_parent(image, self.sync)
+    }
+
+    /// Forgets when an image was tagged last.
+    pub(crate) fn forget_image_time(&self, image: ImageId) -> Result<(), StoreError> {
+        self.root.images.forget_last_updated(image, self.sync)
+    }
+
+    /// Writes the record of a container's mount again.
+    pub(crate) fn restore_mount(
+        &self,
+        container: &ContainerId,
+        mount_id: &CacheId,
+        init_id: &CacheId,
+        parent: ChainId,
+    ) -> Result<(), StoreError> {
+        let files = [
+            (mount::MOUNT_ID, mount_id.to_string()),
+            (mount::INIT_ID, init_id.to_string()),
+            (mount::PARENT, parent.to_string()),
+        ];
+        self.root.layers.put_mount(&self.root.images_dir, container.as_str(), &files, self.sync)
     }
 
     /// Replaces the journal of a layer.
@@ -141,6 +165,32 @@ impl Transaction {
         }
         self.sync_content()?;
         self.discard(slot)
+    }
+
+    /// Replaces some files of a registered layer by those of a staged layer, and removes the old ones. Returns `false`,
+    /// without having changed anything, if [they cannot be replaced one by one](layerfs::mend::replace_files); the layer
+    /// is then still staged.
+    ///
+    /// A crash is harmless at any moment: each file is the old one or the new one, and the write-set names the directory
+    /// in which the others are.
+    pub(crate) fn refill_files(
+        &mut self,
+        slot: Slot,
+        directory: &CacheId,
+        files: &[Vec<u8>],
+    ) -> Result<bool, StoreError> {
+        self.sync_content()?;
+        let (fresh, old) = (self.root.driver.content(&self.set(slot).cache_id)?, self.root.driver.content(directory)?);
+        let failed = |error: VerifyError| match error {
+            VerifyError::Tree { errno, .. } => StoreError::io(old.path(), "replacing files in")(errno),
+            error => StoreError::Invalid { path: old.path().to_owned(), reason: error.to_string() },
+        };
+        if !replace_files(fresh.as_fd(), old.as_fd(), files).map_err(failed)? {
+            return Ok(false);
+        }
+        self.sync_content()?;
+        self.discard(slot)?;
+        Ok(true)
     }
 
     fn sync_content(&self) -> Result<(), StoreError> {

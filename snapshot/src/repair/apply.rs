@@ -1,8 +1,9 @@
 //! Does the steps of a plan, and plans again until no further step helps.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use layerfs::{ChainId, DiffId, Source, Unpacked, Unpacking};
 
@@ -11,8 +12,8 @@ use super::donor::{Donor, Donors};
 use super::error::RepairError;
 use super::mending::{Advice, Mending, Step, Unmended};
 use super::names;
-use super::planning::{Plan, Scope};
-use crate::check::keeps_owners;
+use super::planning::{Known, Plan, Scope};
+use crate::check::{ReadObserver, Reading, keeps_owners};
 use crate::dir::Dir;
 use crate::driver::{Driver, HomeLayout};
 use crate::edit::{Refill, Slot, Transaction, WriteOptions};
@@ -28,13 +29,11 @@ const ROUNDS: usize = 6;
 
 /// How to repair.
 #[derive(Debug, Clone, Copy)]
-pub struct RepairOptions<'o> {
+pub struct RepairOptions {
     /// How the store is written to.
     pub write: WriteOptions,
     /// How many threads work while a layer is unpacked.
     pub threads: usize,
-    /// Set to true from outside when the user asks to stop: the step that was begun is finished, and no other is begun.
-    pub interrupted: &'o AtomicBool,
 }
 
 /// What was mended, and what was not.
@@ -52,7 +51,7 @@ pub struct Repaired {
 /// # Errors
 /// [`RepairError`]
 pub fn plan(root: &Path, donors: &Donors, scope: Scope<'_>, driver: Option<&'static str>) -> Result<Plan, RepairError> {
-    Ok(look(root, donors, scope, driver)?.0)
+    Ok(look(root, donors, scope, driver, &mut Known::default())?.0)
 }
 
 /// Returns the plan, and whether a transaction of ours was left unfinished.
@@ -61,12 +60,13 @@ fn look(
     donors: &Donors,
     scope: Scope<'_>,
     driver: Option<&'static str>,
+    known: &mut Known,
 ) -> Result<(Plan, bool), RepairError> {
     // Fails if the root does not exist: the guard would let it be made.
     DataRoot::find(root, driver)?;
     let permit = Guard { driver }.ask(root)?;
     let view = View::read(root, driver, Needs::ALL)?;
-    let plan = Plan::make(&view, donors, scope)?;
+    let plan = Plan::make_again(&view, donors, scope, known)?;
     let ours = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().contains("layerfs-"));
     let unfinished = view.leftovers()?.iter().any(|leftover| ours(&leftover.path));
     drop(permit);
@@ -75,7 +75,8 @@ fn look(
 
 /// Mends what can be mended of the data-root at `root`. A store without any damage is not touched.
 ///
-/// `observer` is told about each step when it is done.
+/// `observer` is told about each step when it is done. When the flag of [`Scope::reading`] asks to stop, the step that
+/// was begun is finished, and no other is begun.
 ///
 /// # Errors
 /// [`RepairError`]. The steps done before stay done, and the next repair does the rest.
@@ -83,19 +84,20 @@ pub fn repair(
     root: &Path,
     donors: &Donors,
     scope: Scope<'_>,
-    options: RepairOptions<'_>,
+    options: RepairOptions,
     observer: &mut dyn FnMut(&Step),
 ) -> Result<Repaired, RepairError> {
     let driver = options.write.driver;
-    let (plan, unfinished) = look(root, donors, scope, driver)?;
+    let mut known = Known::default();
+    let (plan, unfinished) = look(root, donors, scope, driver, &mut known)?;
     if plan.steps.is_empty() && !unfinished {
         return Ok(Repaired { done: Vec::new(), unmended: plan.unmended });
     }
     let transaction = Transaction::begin(root, options.write)?;
-    let mut work = Work { transaction, donors, options, done: Vec::new() };
+    let mut work = Work { transaction, donors, reading: scope.reading, options, done: Vec::new() };
     for _ in 0..ROUNDS {
         let view = View::read(root, driver, Needs::ALL)?;
-        let plan = Plan::make(&view, donors, scope)?;
+        let plan = Plan::make_again(&view, donors, scope, &mut known)?;
         drop(view);
         let new: Vec<&Step> = plan.steps.iter().filter(|step| !work.done.contains(step)).collect();
         if new.is_empty() {
@@ -104,7 +106,7 @@ pub fn repair(
         work.transaction.check_again()?;
         let before = work.done.len();
         for step in new {
-            if options.interrupted.load(Ordering::Relaxed) {
+            if scope.reading.interrupted.load(Ordering::Relaxed) {
                 return Err(RepairError::Interrupted);
             }
             if work.perform(step)? {
@@ -117,7 +119,7 @@ pub fn repair(
         }
     }
     let view = View::read(root, driver, Needs::ALL)?;
-    let plan = Plan::make(&view, donors, scope)?;
+    let plan = Plan::make_again(&view, donors, scope, &mut known)?;
     Ok(work.end(plan))
 }
 
@@ -132,7 +134,8 @@ struct Good {
 struct Work<'w> {
     transaction: Transaction,
     donors: &'w Donors,
-    options: RepairOptions<'w>,
+    reading: Reading<'w>,
+    options: RepairOptions,
     done: Vec<Step>,
 }
 
@@ -183,22 +186,32 @@ impl Work<'_> {
                 let Some(saved) = journal.and_then(content::salvage) else { return Ok(false) };
                 transaction.set_journal(*layer, &saved)?;
             }
-            Mending::RefillLayer { layer } => return self.refill(*layer),
+            Mending::RefillLayer { layer } => return self.refill(*layer, &[]),
+            Mending::RefillFiles { layer, files } => return self.refill(*layer, files),
+            Mending::RemoveExtraFiles { layer, files } => return self.remove_extra(*layer, files),
+            Mending::RestoreMount { container, mount_id, init_id, parent } => {
+                transaction.restore_mount(container, mount_id, init_id, *parent)?;
+            }
             Mending::RestoreMountFile { mount, file, value } => transaction.set_mount_file(mount, file, value)?,
             Mending::Restack(what) => transaction.restack(what)?,
             Mending::ForgetImageParent { image } => transaction.forget_image_parent(*image)?,
+            Mending::ForgetImageTime { image } => transaction.forget_image_time(*image)?,
         }
         Ok(true)
     }
 
     fn add(&mut self, layer: ChainId, diff_id: DiffId, parent: Option<ChainId>) -> Result<bool, RepairError> {
         let Some(below) = self.usable_parents(parent)? else { return Ok(false) };
-        let (slot, unpacked) = self.unpack(layer, diff_id, below.first())?;
+        let cache_id = CacheId::random();
+        let (slot, unpacked) =
+            self.unpack(&LayerRecord { chain_id: layer, diff_id, parent, cache_id, size: 0 }, below.first())?;
         self.transaction.register(slot, layer, diff_id, parent, unpacked.size)?;
         Ok(true)
     }
 
-    fn refill(&mut self, layer: ChainId) -> Result<bool, RepairError> {
+    /// Unpacks a layer again and replaces these files of it, or all of it if none are named or they cannot be replaced
+    /// one by one.
+    fn refill(&mut self, layer: ChainId, files: &[Vec<u8>]) -> Result<bool, RepairError> {
         let Some(record) = self.transaction.root().layers.get(layer)? else { return Ok(false) };
         let below = match self.transaction.root().driver.order() {
             crate::driver::Order::Independent => Vec::new(),
@@ -207,7 +220,10 @@ impl Work<'_> {
                 None => return Ok(false),
             },
         };
-        let (slot, unpacked) = self.unpack(layer, record.diff_id, below.first())?;
+        let (slot, unpacked) = self.unpack(&record, below.first())?;
+        if !files.is_empty() && self.transaction.refill_files(slot, &record.cache_id, files)? {
+            return Ok(true);
+        }
         let good = self.what_is_good(slot, &record)?;
         let directory = (!good.content).then_some(&record.cache_id);
         self.transaction.refill(slot, layer, Refill { directory, journal: !good.journal })?;
@@ -218,13 +234,26 @@ impl Work<'_> {
         Ok(true)
     }
 
+    /// Removes files that are not the layer's.
+    fn remove_extra(&mut self, layer: ChainId, files: &[Vec<u8>]) -> Result<bool, RepairError> {
+        let Some(record) = self.transaction.root().layers.get(layer)? else { return Ok(false) };
+        let slot = self.transaction.stage()?;
+        self.transaction.announce()?;
+        drop(self.transaction.prepare(slot, None)?);
+        let removed = self.transaction.refill_files(slot, &record.cache_id, files)?;
+        if !removed {
+            self.transaction.discard(slot)?;
+        }
+        Ok(removed)
+    }
+
     /// Which of a layer's journal and content is good: the one that makes the layer's diff id together with the fresh
     /// copy of the other.
     fn what_is_good(&self, fresh: Slot, record: &LayerRecord) -> Result<Good, StoreError> {
         let root = self.transaction.root();
         let makes_it = |journal: Option<File>, content: Option<Dir>| {
             let (Some(journal), Some(content)) = (journal, content) else { return false };
-            content::replay(journal, content).is_ok_and(|found| found == record.diff_id)
+            content::replay(journal, content) == Some(record.diff_id)
         };
         let fresh_content = root.driver.content(self.transaction.cache_id(fresh))?;
         let journal = makes_it(root.layers.journal(record.chain_id).ok().flatten(), Some(fresh_content));
@@ -234,7 +263,7 @@ impl Work<'_> {
                 if HomeLayout::of_driver(root.driver.name()).is_some_and(|layout| layout.changes) =>
             {
                 let owners = keeps_owners(Some(root.driver.home()));
-                content::compare(fresh, &content, owners, record.diff_id).is_ok()
+                content::is_as_written(fresh, &content, owners, record.diff_id)
             }
             (fresh, content) => makes_it(fresh, content.ok()),
         };
@@ -260,17 +289,15 @@ impl Work<'_> {
         Ok(sound.then_some(below))
     }
 
-    /// Unpacks a layer from the first source whose copy has the layer's diff id.
-    fn unpack(
-        &mut self,
-        layer: ChainId,
-        diff_id: DiffId,
-        below: Option<&CacheId>,
-    ) -> Result<(Slot, Unpacked), RepairError> {
+    /// Unpacks a layer from the first source whose copy has the layer's diff id. Of `record` only that counts what says
+    /// which layer it is.
+    fn unpack(&mut self, record: &LayerRecord, below: Option<&CacheId>) -> Result<(Slot, Unpacked), RepairError> {
         let mut failed = None;
-        for donor in self.donors.with_layer(diff_id) {
+        for donor in self.donors.with_layer(record.diff_id) {
             let slot = self.transaction.stage()?;
-            let unpacked = self.unpack_from(donor, slot, layer, diff_id, below);
+            self.reading.observer.begin(record);
+            let unpacked = self.unpack_from(donor, slot, record, below);
+            self.reading.observer.end(record);
             match unpacked {
                 Ok(unpacked) => return Ok((slot, unpacked)),
                 Err(error) => {
@@ -283,8 +310,10 @@ impl Work<'_> {
                 }
             }
         }
-        let gone =
-            || RepairError::Donor { donor: "no source has it any more".into(), source: layer.to_string().into() };
+        let gone = || RepairError::Donor {
+            donor: "no source has it any more".into(),
+            source: record.chain_id.to_string().into(),
+        };
         Err(failed.unwrap_or_else(gone))
     }
 
@@ -292,15 +321,16 @@ impl Work<'_> {
         &self,
         donor: &dyn Donor,
         slot: Slot,
-        layer: ChainId,
-        expected: DiffId,
+        record: &LayerRecord,
         below: Option<&CacheId>,
     ) -> Result<Unpacked, RepairError> {
+        let (layer, expected) = (record.chain_id, record.diff_id);
         self.transaction.announce()?;
         let (target, journal) = self.transaction.prepare(slot, below)?;
         let cannot = |source| RepairError::Donor { donor: donor.name(), source };
         let tar = donor.layer(expected).map_err(cannot)?.ok_or_else(|| cannot("it has lost a layer".into()))?;
-        let unpacked = Unpacking::begin(Source::Plain(tar), target, Some(journal))
+        let tar = Watched { tar, record, observer: self.reading.observer };
+        let unpacked = Unpacking::begin(Source::Plain(Box::new(tar)), target, Some(journal))
             .and_then(|unpacking| unpacking.run(self.options.threads));
         let unpacked =
             unpacked.map_err(|source| RepairError::Unpack { layer, donor: donor.name(), source: Box::new(source) })?;
@@ -309,5 +339,20 @@ impl Work<'_> {
             return Err(RepairError::DiffId { layer, donor: donor.name(), expected, found });
         }
         Ok(unpacked)
+    }
+}
+
+/// A tar of which an observer is told how much was read.
+struct Watched<'w> {
+    tar: Box<dyn Read + Send + 'w>,
+    record: &'w LayerRecord,
+    observer: &'w dyn ReadObserver,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.tar.read(buffer)?;
+        self.observer.advance(self.record, count as u64);
+        Ok(count)
     }
 }

@@ -5,10 +5,9 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::atomic::AtomicBool;
 
 use flate2::bufread::GzDecoder;
-use layerfs::verify::{Comparison, Shows, VerifyError, verify};
+use layerfs::verify::{Comparison, Shows, verify};
 use layerfs::{DiffId, Hasher, LayerFiles};
 use rustix::fd::AsFd;
-use tarsplit::JournalError;
 use tarsplit::assemble::assemble;
 use tarsplit::journal::{EntryReader, gzip};
 
@@ -16,15 +15,6 @@ use crate::dir::Dir;
 
 /// Bytes, uncompressed, of the largest journal that is mended.
 const MAX_JOURNAL: usize = 256 << 20;
-
-/// What is wrong with a layer's journal or content.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// The journal is wrong.
-    Journal(String),
-    /// The content is wrong.
-    Content(String),
-}
 
 struct HashingWriter(Hasher);
 
@@ -39,45 +29,21 @@ impl Write for HashingWriter {
     }
 }
 
-/// The diff id that a journal and a directory make together.
-///
-/// # Errors
-/// [`Fault`]
-pub(super) fn replay(journal: impl Read, content: Dir) -> Result<DiffId, Fault> {
+/// The diff id that a journal and a directory make together, if they make any.
+pub(super) fn replay(journal: impl Read, content: Dir) -> Option<DiffId> {
     let mut out = HashingWriter(Hasher::default());
     let entries = EntryReader::new(BufReader::with_capacity(128 << 10, journal));
-    match assemble(entries, &LayerFiles::new(content.into()), &mut out) {
-        Ok(_) => Ok(DiffId(out.0.finish())),
-        Err(error) => Err(blame(&error)),
-    }
+    assemble(entries, &LayerFiles::new(content.into()), &mut out).ok()?;
+    Some(DiffId(out.0.finish()))
 }
 
-fn blame(error: &JournalError) -> Fault {
-    let said = crate::catalog::with_causes(error);
-    match error {
-        JournalError::File { .. } | JournalError::Size { .. } | JournalError::Checksum { .. } => Fault::Content(said),
-        _ => Fault::Journal(said),
-    }
-}
-
-/// Checks that a layer's directory, which holds only its changes, is as it was written: journal and directory make the
+/// Whether a layer's directory, which holds only its changes, is as it was written: journal and directory make the
 /// diff id, and no file is unknown to the journal or has other metadata.
-///
-/// # Errors
-/// [`Fault`]
-pub(super) fn compare(journal: impl Read, content: &Dir, owners: bool, diff_id: DiffId) -> Result<(), Fault> {
+pub(super) fn is_as_written(journal: impl Read, content: &Dir, owners: bool, diff_id: DiffId) -> bool {
     let comparison = Comparison { tree: content.as_fd(), shows: Shows::LayerAlone, owners, most: 1 };
     let journal = BufReader::with_capacity(128 << 10, journal);
-    match verify(journal, &comparison, &|_| {}, &AtomicBool::new(false)) {
-        Err(VerifyError::Journal { reason }) => Err(Fault::Journal(format!("tar-split.json.gz: {reason}"))),
-        Err(error) => Err(Fault::Content(crate::catalog::with_causes(&error))),
-        Ok(found) => match found.faults.first() {
-            Some(fault) if found.more == 0 => Err(Fault::Content(fault.to_string())),
-            Some(fault) => Err(Fault::Content(format!("{fault}, and {} more", found.more))),
-            None if found.diff_id == Some(diff_id) => Ok(()),
-            None => Err(Fault::Content(format!("its files and its journal do not make {diff_id}"))),
-        },
-    }
+    let found = verify(journal, &comparison, &|_| {}, &AtomicBool::new(false));
+    found.is_ok_and(|found| found.faults.is_empty() && found.diff_id == Some(diff_id))
 }
 
 /// Checks the beginning of a journal.

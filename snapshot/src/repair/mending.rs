@@ -6,7 +6,7 @@ use layerfs::{ChainId, DiffId};
 
 use crate::catalog::Subject;
 use crate::driver::{Restacking, Wanted};
-use crate::ids::{ImageId, MountName};
+use crate::ids::{CacheId, ContainerId, ImageId, MountName};
 use crate::reference::Reference;
 use crate::schema::layer::Field;
 
@@ -95,6 +95,32 @@ pub enum Mending {
         /// The layer.
         layer: ChainId,
     },
+    /// Unpacks a layer again beside its directory, and puts some files of the result in the place of those that are
+    /// there. If they cannot be replaced one by one, it does what [`RefillLayer`](Self::RefillLayer) does.
+    RefillFiles {
+        /// The layer.
+        layer: ChainId,
+        /// The paths of the files in the layer.
+        files: Vec<Vec<u8>>,
+    },
+    /// Removes files of a layer's directory that are not the layer's: journal and all other files make its diff id.
+    RemoveExtraFiles {
+        /// The layer.
+        layer: ChainId,
+        /// Their paths in the layer.
+        files: Vec<Vec<u8>>,
+    },
+    /// Writes the record of a container's mount again.
+    RestoreMount {
+        /// The container.
+        container: ContainerId,
+        /// The directory that it writes to.
+        mount_id: CacheId,
+        /// The directory of its init files.
+        init_id: CacheId,
+        /// The layer below.
+        parent: ChainId,
+    },
     /// Writes a file of a mount's record.
     RestoreMountFile {
         /// The mount.
@@ -108,6 +134,11 @@ pub enum Mending {
     Restack(Restacking),
     /// Forgets what an image was built from.
     ForgetImageParent {
+        /// The image.
+        image: ImageId,
+    },
+    /// Forgets when an image was tagged last.
+    ForgetImageTime {
         /// The image.
         image: ImageId,
     },
@@ -127,6 +158,9 @@ impl Mending {
             Self::AddLayer { .. } => "add-layer",
             Self::SalvageJournal { .. } => "rebuild-journal",
             Self::RefillLayer { .. } => "reextract-layer",
+            Self::RefillFiles { .. } => "reextract-files",
+            Self::RemoveExtraFiles { .. } => "remove-extra-files",
+            Self::RestoreMount { .. } => "restore-mount",
             Self::RestoreMountFile { .. } => "restore-mount-file",
             Self::Restack(what) => match (&what.wanted, what.is_list_of_parents()) {
                 (Wanted::Directory(_), _) => "create-work",
@@ -135,6 +169,7 @@ impl Mending {
                 _ => "relink-layer",
             },
             Self::ForgetImageParent { .. } => "drop-image-parent",
+            Self::ForgetImageTime { .. } => "drop-image-time",
         }
     }
 }
@@ -158,6 +193,9 @@ impl fmt::Display for Mending {
             Self::AddLayer { .. } => f.write_str("unpack it and register it"),
             Self::SalvageJournal { .. } => f.write_str("make tar-split.json.gz whole from what is left of it"),
             Self::RefillLayer { .. } => f.write_str("unpack it again in the place of what is there"),
+            Self::RefillFiles { files, .. } => write!(f, "unpack {} again", List(files)),
+            Self::RemoveExtraFiles { files, .. } => write!(f, "remove {}", List(files)),
+            Self::RestoreMount { mount_id, .. } => write!(f, "write its mount anew, with the directory {mount_id}"),
             Self::RestoreMountFile { file, value, .. } => write!(f, "write {value} to {file}"),
             Self::Restack(what) => {
                 let place = what.place();
@@ -170,7 +208,22 @@ impl fmt::Display for Mending {
                 }
             }
             Self::ForgetImageParent { .. } => f.write_str("forget which image it was built from"),
+            Self::ForgetImageTime { .. } => f.write_str("forget when it was tagged"),
         }
+    }
+}
+
+/// The first paths of a list, for people.
+struct List<'l>(&'l [Vec<u8>]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 5;
+        let (first, more) = self.0.split_at(self.0.len().min(SHOWN));
+        for (number, path) in first.iter().enumerate() {
+            write!(f, "{}{}", if number == 0 { "" } else { ", " }, path.escape_ascii())?;
+        }
+        if more.is_empty() { Ok(()) } else { write!(f, " and {} more", more.len()) }
     }
 }
 

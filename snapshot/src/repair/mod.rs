@@ -4,6 +4,10 @@
 //! writes nothing. [`repair`] does what the plan says, under the writer's lock, and plans again until no further step
 //! helps.
 //!
+//! What is wrong is what [a check](crate::check) finds, and a finding's [repair](crate::check::Repair) is what is done, where
+//! nothing has to be proven first. Damage of which no step is known is said, with the next step for the user. What only
+//! takes up room is left to [`crate::gc`].
+//!
 //! Nothing is mended by guessing. The layer's chain id, which is a hash of them, proves a record's `diff` and `parent`.
 //! A `cache-id` is proven if journal and directory replay to the diff id, or by what stands on the directory. New
 //! content is proven by its diff id before it replaces anything.
@@ -12,6 +16,7 @@
 //! |---|---|
 //! | a small file of a record, `link`, `lower`, a config, `repositories.json` | the old file or the new one: it is replaced by a rename |
 //! | a symlink in `l/` | the old one or the new one, by a rename |
+//! | single files of a layer | each is the old or the new one, and a write-set names the directory in which the others are |
 //! | a layer's content | a write-set that names the directory in which the new content is made, or in which the old one is after both have changed places: recovery removes it |
 //! | a record that is dropped | a record that ends in `-removing`: recovery finishes the removal, and so does dockerd |
 //!

@@ -120,8 +120,17 @@ impl ImageStore {
 
     /// Forgets the image that `id` was built from.
     pub(crate) fn forget_parent(&self, id: ImageId, sync: bool) -> Result<(), StoreError> {
+        self.forget(id, PARENT, sync)
+    }
+
+    /// Forgets when `id` was tagged last.
+    pub(crate) fn forget_last_updated(&self, id: ImageId, sync: bool) -> Result<(), StoreError> {
+        self.forget(id, LAST_UPDATED, sync)
+    }
+
+    fn forget(&self, id: ImageId, name: &str, sync: bool) -> Result<(), StoreError> {
         let Some(dir) = self.metadata_dir().sub(&id.0.hex())? else { return Ok(()) };
-        dir.unlink(PARENT)?;
+        dir.unlink(name)?;
         if sync { dir.sync() } else { Ok(()) }
     }
 

@@ -267,6 +267,39 @@ impl LayerStore {
         self.mounts.as_ref()
     }
 
+    /// Writes the record of a mount that has none, in one step. A crash leaves nothing, or a write-set that names no
+    /// directory.
+    pub(crate) fn put_mount(
+        &self,
+        image_root: &Dir,
+        name: &str,
+        files: &[(&str, String)],
+        sync: bool,
+    ) -> Result<(), StoreError> {
+        let mounts = match &self.mounts {
+            Some(mounts) => mounts.duplicate()?,
+            None => {
+                let [database, own] = MOUNTS;
+                let missing = || StoreError::Invalid { path: image_root.join(database), reason: "missing".into() };
+                let database = image_root.sub(database)?.ok_or_else(missing)?;
+                match database.sub(own)? {
+                    Some(mounts) => mounts,
+                    None => database.create(own, 0o755)?,
+                }
+            }
+        };
+        let temporary = write_set_name(&CacheId::random());
+        let record = self.tmp()?.create(&temporary, 0o755)?;
+        let written = files.iter().try_for_each(|(file, text)| record.replace(file, text.as_bytes(), 0o644, sync));
+        let placed = written.and_then(|()| self.tmp()?.rename(&temporary, &mounts, name));
+        if placed.is_err() {
+            // The first error is the one to report.
+            let _ = self.tmp()?.remove_tree(&temporary);
+        }
+        placed?;
+        if sync { mounts.sync() } else { Ok(()) }
+    }
+
     /// Begins a layer: makes a write-set that names the layer's directory, which does not exist yet. A failure leaves
     /// nothing behind.
     pub(crate) fn begin(&self, cache_id: &CacheId, sync: bool) -> Result<WriteSet, StoreError> {

@@ -200,6 +200,10 @@ enum System {
     /// Say whose a directory, a file, a link or an id is, and why it is kept
     Owner(system::owner::Args),
     /// Mend a damaged store: say how, and do it with --apply
+    ///
+    /// Exit status: 0 nothing is damaged or all of it was mended, 1 something is left to be done or it failed, 2 usage, 130
+    /// interrupted: the step that was begun was finished. What is replaced is kept until its replacement is complete and
+    /// proven by the layer's digest. Files of a layer's directory that are not the layer's are removed.
     Repair(system::repair::Args),
     /// Say what is wrong with the data-root, whom it affects, and what would mend it
     ///

@@ -91,7 +91,7 @@ const EXPECTED: &[(&str, Row)] = &[
     ("write-set left", ("note", "registration-unfinished", "record", "write-set-1", Nobody, "collect")),
     ("removal not finished", ("note", "removal-unfinished", "record", "TOP-1234-removing", Nobody, "finish-removal")),
     ("layers without image", ("note", "layer-unused", "layer", "TOP", Nobody, "collect")),
-    ("stale link", ("note", "link-stale", "link", "STALESTALESTALESTALESTALES", Nobody, "remove-stale-link")),
+    ("stale link", ("note", "link-stale", "link", "STALESTALESTALESTALESTALES", Nobody, "collect")),
     ("temporary file", ("note", "temporary-file", "file", "image/overlay2/.tmp-repositories.json1", Nobody, "collect")),
 ];
 

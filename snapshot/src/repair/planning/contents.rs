@@ -1,30 +1,33 @@
-//! Plans the repair of layers' contents and journals.
+//! Plans the repair of layers' contents and journals. What is wrong, and what mends it, is what a
+//! [check](crate::check::contents()) finds.
 
 use std::fs::File;
 
 use layerfs::ChainId;
+use layerfs::verify::VerifyError;
 
 use super::Planner;
-use crate::catalog::Subject;
-use crate::check::keeps_owners;
-use crate::dir::Dir;
-use crate::parallel;
-use crate::repair::content::{self, Fault};
+use crate::catalog::{Subject, with_causes};
+use crate::check::{Cause, Failure, Judged, Repair, judge, read, read_each};
+use crate::repair::content;
 use crate::repair::error::RepairError;
 use crate::repair::mending::{Advice, Mending};
 use crate::schema::layer::LayerRecord;
 
-/// What is wrong with a layer's content or journal.
+/// What was found in a layer's directory and its journal.
 enum Found {
     Nothing,
-    /// The content is missing, or has changed.
-    Content(String),
-    /// The journal is missing or broken. Without it, the content cannot be judged.
-    Journal(String),
-    /// The journal is broken, but what can be read of it makes the layer.
-    Salvageable(String),
-    /// It cannot be checked.
-    Unknown(String),
+    /// The files were read, and are the layer's.
+    Sound,
+    /// The whole content is missing.
+    NoContent(String),
+    /// What a check finds, and whether what can be read of the journal makes the layer.
+    Wrong {
+        cause: String,
+        repair: Option<Repair>,
+        salvageable: bool,
+    },
+    Interrupted,
 }
 
 impl Planner<'_> {
@@ -34,72 +37,120 @@ impl Planner<'_> {
         if self.view.root.driver.is_none() {
             return Ok(());
         }
-        let records: Vec<LayerRecord> =
+        let mut records: Vec<LayerRecord> =
             self.records.values().filter(|record| self.is_chosen(record.chain_id)).cloned().collect();
+        // The largest first, so that no thread begins a large one when the others are almost done.
+        records.sort_by_key(|record| (std::cmp::Reverse(record.size), record.chain_id));
+        let each: Vec<&LayerRecord> = records.iter().collect();
         let found = {
             let this = &*self;
-            parallel::map(&records, |record| this.look_at(record))
+            read_each(&each, &this.reading, |record| this.look_at(record))
         };
         for (record, found) in records.iter().zip(found) {
             let (layer, subject) = (record.chain_id, Subject::Layer(record.chain_id));
             let has_source = self.donors.has_layer(record.diff_id);
-            if !matches!(found, Found::Content(_) | Found::Unknown(_)) || has_source {
+            let found = found.unwrap_or(Found::Interrupted);
+            let lost = matches!(found, Found::NoContent(_) | Found::Wrong { repair: None, .. });
+            if !lost || has_source {
                 self.filled.insert(layer);
             }
-            match found {
-                Found::Nothing => {}
-                Found::Salvageable(cause) => self.step(subject, cause, Mending::SalvageJournal { layer }),
-                Found::Content(cause) | Found::Journal(cause) if has_source => {
-                    self.step(subject, cause, Mending::RefillLayer { layer });
+            let (cause, repair, salvageable) = match found {
+                Found::Interrupted => return Err(RepairError::Interrupted),
+                Found::Nothing => continue,
+                Found::Sound => {
+                    self.known.sound.insert(record.cache_id.clone());
+                    continue;
                 }
-                Found::Content(reason) => {
-                    let used = self.view.catalog.uses(layer).next().is_some();
-                    self.cannot(subject, reason, if used { Advice::LoadAgain } else { Advice::CollectLater });
+                Found::NoContent(cause) => (cause, Some(Repair::ReextractLayer { layer }), false),
+                Found::Wrong { cause, repair, salvageable } => (cause, repair, salvageable),
+            };
+            match repair {
+                Some(_) if salvageable => {
+                    self.step(subject, cause, Mending::SalvageJournal { layer });
                 }
-                Found::Journal(reason) => {
-                    let reason = format!("{reason}: it runs, but cannot be saved or pushed");
+                Some(Repair::RemoveExtraFiles { files, .. }) if self.has_single_files() => {
+                    self.step(subject, cause, Mending::RemoveExtraFiles { layer, files });
+                }
+                Some(Repair::ReextractFiles { files, .. }) if has_source && self.has_single_files() => {
+                    self.step(subject, cause, Mending::RefillFiles { layer, files });
+                }
+                Some(_) if has_source => self.step(subject, cause, Mending::RefillLayer { layer }),
+                Some(Repair::RebuildJournal { .. }) => {
+                    let reason = format!("{cause}: it runs, but cannot be saved or pushed");
                     self.cannot(subject, reason, Advice::NameSource);
                 }
-                Found::Unknown(reason) => self.cannot(subject, reason, Advice::LookAtFile),
+                Some(_) => {
+                    let used = self.view.catalog.uses(layer).next().is_some();
+                    self.cannot(subject, cause, if used { Advice::LoadAgain } else { Advice::CollectLater });
+                }
+                None => self.cannot(subject, cause, Advice::LookAtFile),
             }
         }
         Ok(())
     }
 
-    fn look_at(&self, record: &LayerRecord) -> Found {
-        let content = match self.view.root.content(&record.cache_id) {
-            Ok(Some(content)) => content,
-            Ok(None) => return Found::Content(format!("the content of its directory {} is missing", record.cache_id)),
-            Err(error) => return Found::Unknown(crate::catalog::with_causes(&error)),
-        };
-        // If the record will be moved, its journal is still under the chain id that it has now.
-        let journal = match self.layers.journal(self.name_now(record.chain_id)) {
-            Ok(journal) => journal,
-            Err(error) => return Found::Unknown(crate::catalog::with_causes(&error)),
-        };
-        let Some(journal) = journal else { return Found::Journal("tar-split.json.gz is missing".into()) };
-        let thorough = self.deep || self.donors.has_layer(record.diff_id);
-        let fault = if thorough {
-            self.compare(record, journal, content)
-        } else {
-            content::begins_well(journal).err().map(Fault::Journal)
-        };
-        match fault {
-            None => Found::Nothing,
-            Some(Fault::Content(cause)) => Found::Content(cause),
-            Some(Fault::Journal(cause)) if self.is_salvageable(record) => Found::Salvageable(cause),
-            Some(Fault::Journal(cause)) => Found::Journal(cause),
-        }
+    /// Whether a layer's directory has only the layer's own files, so that one of them can be replaced by itself. Where a
+    /// directory shows the layers below as well, those above have copies of each file.
+    fn has_single_files(&self) -> bool {
+        self.view.root.home_layout().is_some_and(|layout| layout.changes)
     }
 
-    /// Why a journal and a directory do not match the layer; `None` if they do. If the driver's directories contain the
-    /// layers below as well, files that do not belong to this layer cannot be found.
-    fn compare(&self, record: &LayerRecord, journal: File, content: Dir) -> Option<Fault> {
-        if self.view.root.home_layout().is_some_and(|layout| layout.changes) {
-            let owners = keeps_owners(self.view.root.home.as_ref());
-            return content::compare(journal, &content, owners, record.diff_id).err();
+    fn look_at(&self, record: &LayerRecord) -> Found {
+        let layer = record.chain_id;
+        let unknown =
+            |error: &crate::StoreError| Found::Wrong { cause: with_causes(error), repair: None, salvageable: false };
+        match self.view.root.content(&record.cache_id) {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                return Found::NoContent(format!("the content of its directory {} is missing", record.cache_id));
+            }
+            Err(error) => return unknown(&error),
         }
-        replay(record, journal, content)
+        // If the record will be moved, its journal is still under the chain id that it has now.
+        let journal = match self.layers.journal(self.name_now(layer)) {
+            Ok(journal) => journal,
+            Err(error) => return unknown(&error),
+        };
+        let broken = |cause| Found::Wrong {
+            cause,
+            repair: Some(Repair::RebuildJournal { layer }),
+            salvageable: self.is_salvageable(record),
+        };
+        let Some(journal) = journal else { return broken("tar-split.json.gz is missing".into()) };
+        if !self.deep && !self.donors.has_layer(record.diff_id) {
+            let begun = content::begins_well(journal);
+            return begun.map_or_else(|reason| broken(format!("tar-split.json.gz: {reason}")), |()| Found::Nothing);
+        }
+        if self.known.sound.contains(&record.cache_id) {
+            return Found::Nothing;
+        }
+        self.compare(record, journal)
+    }
+
+    fn compare(&self, record: &LayerRecord, journal: File) -> Found {
+        if !self.has_single_files() {
+            // The layer's own files only: if those below that show here differ from the layer below, that layer may be
+            // the damaged one.
+            let content = self.view.root.content(&record.cache_id).ok().flatten();
+            let found = content.and_then(|content| content::replay(journal, content));
+            if found == Some(record.diff_id) {
+                return Found::Sound;
+            }
+            let cause = Cause::Content { files: Vec::new(), more: 0, found }.to_string();
+            let repair = Some(Repair::ReextractLayer { layer: record.chain_id });
+            return Found::Wrong { cause, repair, salvageable: self.is_salvageable(record) };
+        }
+        let found = read(self.view, record, Some(journal), None, &self.reading);
+        if matches!(found, Err(Failure::Verify(VerifyError::Interrupted))) {
+            return Found::Interrupted;
+        }
+        let Some(Judged { cause, repair, .. }) = judge(record, found) else { return Found::Sound };
+        let salvageable = matches!(repair, Some(Repair::RebuildJournal { .. })) && self.is_salvageable(record);
+        let cause = match cause {
+            Cause::JournalInvalid { reason } => format!("tar-split.json.gz: {reason}"),
+            cause => cause.to_string(),
+        };
+        Found::Wrong { cause, repair, salvageable }
     }
 
     fn name_now(&self, layer: ChainId) -> ChainId {
@@ -115,15 +166,6 @@ impl Planner<'_> {
         let journal = self.layers.journal(self.name_now(record.chain_id)).ok().flatten();
         let content = self.view.root.content(&record.cache_id).ok().flatten();
         let (Some(saved), Some(content)) = (journal.and_then(content::salvage), content) else { return false };
-        content::replay(saved.as_slice(), content).is_ok_and(|found| found == record.diff_id)
-    }
-}
-
-/// Why a journal and a directory do not make the layer's diff id; `None` if they do.
-fn replay(record: &LayerRecord, journal: File, content: Dir) -> Option<Fault> {
-    match content::replay(journal, content) {
-        Ok(found) if found == record.diff_id => None,
-        Ok(found) => Some(Fault::Content(format!("its files and its journal make {found}, not {}", record.diff_id))),
-        Err(fault) => Some(fault),
+        content::replay(saved.as_slice(), content) == Some(record.diff_id)
     }
 }

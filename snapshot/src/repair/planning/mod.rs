@@ -5,6 +5,7 @@
 //! planned by the records as they will be.
 
 mod contents;
+mod findings;
 mod images;
 mod mounts;
 mod records;
@@ -18,6 +19,7 @@ use super::error::RepairError;
 use super::mending::{Advice, Mending, NameSource, Step, Unmended};
 use super::names::{self, Names, NamesFile};
 use crate::catalog::{Damage, Resolved, Subject};
+use crate::check::Reading;
 use crate::driver::HomeEntries;
 use crate::ids::{CacheId, ImageId};
 use crate::reference::Reference;
@@ -27,12 +29,21 @@ use crate::schema::mount::MountRecord;
 use crate::view::View;
 
 /// What a repair looks at.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Scope<'s> {
     /// The images to look at, with their layers, by name or id. If empty, everything is looked at.
     pub images: &'s [String],
     /// Whether to read the content of every layer. Otherwise only the content of layers that a source has is read.
     pub deep: bool,
+    /// How content is read, and who is told how far.
+    pub reading: Reading<'s>,
+}
+
+/// What earlier plans of the same repair have found out.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Directories of layers whose files were read and are sound: they are not read again.
+    pub(super) sound: HashSet<CacheId>,
 }
 
 /// What can be mended, and what cannot.
@@ -49,6 +60,8 @@ struct Planner<'p> {
     view: &'p View,
     donors: &'p Donors,
     deep: bool,
+    reading: Reading<'p>,
+    known: &'p mut Known,
     layers: LayerStore,
     images: ImageStore,
     home: HomeEntries,
@@ -78,6 +91,16 @@ impl Plan {
     /// [`RepairError::NoSuchImage`] for a text that matches no image, [`RepairError::Store`] where a directory cannot
     /// be listed.
     pub fn make(view: &View, donors: &Donors, scope: Scope<'_>) -> Result<Self, RepairError> {
+        Self::make_again(view, donors, scope, &mut Known::default())
+    }
+
+    /// Plans with what earlier plans have found out.
+    pub(super) fn make_again(
+        view: &View,
+        donors: &Donors,
+        scope: Scope<'_>,
+        known: &mut Known,
+    ) -> Result<Self, RepairError> {
         let (Some(layers), Some(images)) = (view.root.layers()?, view.root.images()?) else {
             return Ok(Self::default());
         };
@@ -85,6 +108,8 @@ impl Plan {
             view,
             donors,
             deep: scope.deep,
+            reading: scope.reading,
+            known,
             layers,
             images,
             home: view.root.entries()?,
@@ -110,6 +135,7 @@ impl Plan {
         planner.plan_stacks()?;
         planner.plan_image_parents();
         planner.tell_the_rest();
+        planner.plan_findings()?;
         planner.sort_steps();
         Ok(planner.plan)
     }
@@ -231,12 +257,14 @@ impl Planner<'_> {
             Mending::RestoreField { .. } => (3, 0),
             Mending::DropRecord { .. } => (4, 0),
             Mending::RestoreConfig { .. } => (5, 0),
-            Mending::AddLayer { layer, .. } | Mending::SalvageJournal { layer } | Mending::RefillLayer { layer } => {
-                (8, self.depth(*layer))
-            }
-            Mending::RestoreMountFile { .. } => (6, 0),
+            Mending::AddLayer { layer, .. }
+            | Mending::SalvageJournal { layer }
+            | Mending::RefillLayer { layer }
+            | Mending::RefillFiles { layer, .. }
+            | Mending::RemoveExtraFiles { layer, .. } => (8, self.depth(*layer)),
+            Mending::RestoreMount { .. } | Mending::RestoreMountFile { .. } => (6, 0),
             Mending::Restack(_) => (7, 0),
-            Mending::ForgetImageParent { .. } => (9, 0),
+            Mending::ForgetImageParent { .. } | Mending::ForgetImageTime { .. } => (9, 0),
             // Removals come last: once all records can be read, more directories are known to be dead.
             Mending::FinishRemoval { .. } => (10, 0),
         });

@@ -145,7 +145,7 @@ impl Planner<'_> {
     fn replayed(&self, layer: ChainId, directory: &CacheId) -> Option<DiffId> {
         let journal = self.layers.journal(layer).ok()??;
         let content = self.view.root.content(directory).ok()??;
-        content::replay(journal, content).ok()
+        content::replay(journal, content)
     }
 
     /// A layer's size by the driver's rule: measured from its content, or else from its journal.

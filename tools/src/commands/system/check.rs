@@ -3,22 +3,18 @@
 mod json;
 mod text;
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 
-use images::load::{Announced, Observer};
-use layerfs::ChainId;
 use snapshot::catalog::Resolved;
-use snapshot::check::{ReadObserver, Reading, Report, Severity};
+use snapshot::check::{Reading, Report, Severity};
 use snapshot::ids::ImageId;
-use snapshot::schema::layer::LayerRecord;
 use snapshot::view::{Needs, View};
 
+use super::watch::Watch;
 use crate::commands::layerfs::NAME;
 use crate::output;
-use crate::progress::Progress;
 use crate::signals;
 
 /// The exit status if something could not be looked at.
@@ -74,11 +70,11 @@ fn check(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitC
     let mut read = None;
     if args.deep {
         let interrupted = signals::interrupted()?;
-        let watch = Watch::new(&view, args.quiet);
+        let watch = Watch::new(Some(&view), args.quiet);
         let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = args.threads.and_then(|count| NonZeroUsize::new(count.into())).unwrap_or(processors);
-        let reading = Reading { threads, images: wanted.as_deref(), observer: &watch, interrupted: &interrupted };
-        read = snapshot::check::contents(&view, &mut report, &reading)?;
+        let reading = Reading { threads, observer: &watch, interrupted: &interrupted };
+        read = snapshot::check::contents(&view, &mut report, wanted.as_deref(), &reading)?;
         drop(watch);
         if read.is_none() {
             output::complain(NAME, "interrupted");
@@ -94,42 +90,6 @@ fn check(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitC
         text::print(&view, &report, read)?;
     }
     Ok(status(&report))
-}
-
-/// Shows how far each layer is read.
-struct Watch<'v> {
-    progress: Progress,
-    view: &'v View,
-    numbers: HashMap<ChainId, usize>,
-}
-
-impl<'v> Watch<'v> {
-    fn new(view: &'v View, quiet: bool) -> Self {
-        let numbers = view.catalog.layers.keys().copied().zip(0..).collect();
-        Self { progress: Progress::new(NAME, quiet), view, numbers }
-    }
-
-    /// The number of a layer, which says which bar is its own.
-    fn number(&self, layer: &LayerRecord) -> usize {
-        self.numbers.get(&layer.chain_id).copied().unwrap_or_default()
-    }
-}
-
-impl ReadObserver for Watch<'_> {
-    fn begin(&self, layer: &LayerRecord) {
-        let used = self.view.catalog.uses(layer.chain_id).find_map(|used| used.step());
-        let step = used.map(|step| step.created_by.as_str());
-        let announced = Announced { name: "", diff_id: Some(layer.diff_id), step, total: Some(layer.size) };
-        self.progress.begin(self.number(layer), &announced);
-    }
-
-    fn advance(&self, layer: &LayerRecord, bytes: u64) {
-        self.progress.advance(self.number(layer), bytes);
-    }
-
-    fn end(&self, layer: &LayerRecord) {
-        self.progress.end(self.number(layer));
-    }
 }
 
 /// The images that the user named; `None` for all.

@@ -7,3 +7,4 @@ pub(crate) mod info;
 pub(crate) mod owner;
 pub(crate) mod repair;
 pub(crate) mod version;
+mod watch;

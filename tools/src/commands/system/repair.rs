@@ -1,5 +1,19 @@
 //! `layerfs system repair`: what can be mended of a damaged store, and mending it.
+//!
+//! The report for a program is one JSON object. Fields may be added, none changes its meaning; codes do not change.
+//!
+//! ```text
+//! applied     whether the steps were done, or only would be
+//! steps       [{repair, subject, id?, cause, what, names?}]: in the order in which they are done
+//!   repair      what is done, with the codes that `system check --json` has for repairs, and add-layer
+//!   subject     references, image, layer, container, mount, volume or build_cache; id: its id or name
+//!   cause, what in words, which may change
+//!   names       [{name, image, from}]: names that are written again; from: file, temporary-file, container or source
+//! unmended    [{subject, id?, reason, advice}]: what is damaged and is not mended
+//!   advice      name-source, load-again, remove-image, remove-container, prune-build-cache, look-at-file or collect-later
+//! ```
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,9 +22,11 @@ use images::load::ImportError;
 use images::mend;
 use serde::Serialize;
 use snapshot::catalog::Subject;
+use snapshot::check::Reading;
 use snapshot::edit::WriteOptions;
 use snapshot::repair::{Advice, Donors, Mending, RepairError, RepairOptions, Scope, Step, Unmended, plan, repair};
 
+use super::watch::Watch;
 use crate::flags::writable;
 use crate::{output, rootless, signals};
 
@@ -32,9 +48,17 @@ pub(crate) struct Args {
     #[arg(long)]
     deep: bool,
 
+    /// Layers to read at once, and threads that unpack one [default: as many as there are processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+
     /// Report as JSON
     #[arg(long)]
     json: bool,
+
+    /// Do not show progress
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 /// The report for a program.
@@ -98,34 +122,41 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         donors.push(mend::open(path).with_context(|| format!("--from {}", path.display()))?);
     }
     let donors = Donors::new(donors);
-    let scope = Scope { images: &args.images, deep: args.deep };
+    let interrupted = signals::interrupted()?;
+    let watch = Watch::new(None, args.quiet);
+    let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let threads = args.threads.and_then(|count| NonZeroUsize::new(count.into())).unwrap_or(processors);
+    let reading = Reading { threads, observer: &watch, interrupted: &interrupted };
+    let scope = Scope { images: &args.images, deep: args.deep, reading };
     if !args.apply {
-        let plan = plan(root, &donors, scope, driver)?;
+        let plan = plan(root, &donors, scope, driver).map_err(ended)?;
         if !args.json {
             plan.steps.iter().try_for_each(|step| output::say(&sentence(step)))?;
         }
         end(args, &plan.steps, &plan.unmended)?;
         return Ok(status(plan.is_empty()));
     }
-    let interrupted = signals::interrupted()?;
     let write = WriteOptions { driver, ..WriteOptions::default() };
-    let threads = std::thread::available_parallelism().map_or(1, Into::into);
-    let options = RepairOptions { write, threads, interrupted: &interrupted };
+    let options = RepairOptions { write, threads: threads.get() };
     let mut lost = None;
     let repaired = repair(root, &donors, scope, options, &mut |step| {
         if !args.json && lost.is_none() {
             lost = output::say(&sentence(step)).err();
         }
     });
-    let repaired = repaired.map_err(|error| match error {
-        RepairError::Interrupted => ImportError::Interrupted.into(),
-        error => anyhow::Error::from(error),
-    })?;
+    let repaired = repaired.map_err(ended)?;
     if let Some(lost) = lost {
         return Err(lost.into());
     }
     end(args, &repaired.done, &repaired.unmended)?;
     Ok(status(repaired.unmended.is_empty()))
+}
+
+fn ended(error: RepairError) -> anyhow::Error {
+    match error {
+        RepairError::Interrupted => ImportError::Interrupted.into(),
+        error => error.into(),
+    }
 }
 
 fn status(good: bool) -> ExitCode {

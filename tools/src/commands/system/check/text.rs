@@ -1,7 +1,7 @@
 //! The report for people: each cause, whom it affects, and what would mend it.
 
 use docker_format::size::size;
-use snapshot::check::{Cause, Finding, Place, ReadSoFar, Report, Severity};
+use snapshot::check::{Cause, Finding, Place, ReadSoFar, Repair, Report, Severity};
 
 use snapshot::ids::ContainerId;
 use snapshot::view::View;
@@ -78,11 +78,27 @@ fn print_finding(view: &View, finding: &Finding) -> anyhow::Result<()> {
         line("container", &container(view, id))?;
     }
     match &finding.repair {
-        Some(repair) => line("repair", &repair.to_string())?,
+        Some(repair) => line("repair", &format!("{repair}: {}", command(view, repair)))?,
         None if finding.severity == Severity::Damage => line("repair", "none that is known")?,
         None => {}
     }
     Ok(())
+}
+
+/// The command that does what a repair says.
+fn command(view: &View, repair: &Repair) -> String {
+    let path = view.root.dir.path().display().to_string();
+    let plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+@%".contains(&byte));
+    let root = if plain { path } else { format!("'{}'", path.replace('\'', "'\\''")) };
+    match repair {
+        Repair::Collect => format!("image-gc --root {root} --apply"),
+        Repair::PruneBuildCache => "docker builder prune -a".to_owned(),
+        repair if repair.needs_source() => {
+            format!("layerfs --root {root} system repair --from ARCHIVE|LAYOUT|ROOT --apply")
+        }
+        Repair::RemoveExtraFiles { .. } => format!("layerfs --root {root} system repair --deep --apply"),
+        _ => format!("layerfs --root {root} system repair --apply"),
+    }
 }
 
 /// The name by which people know the thing that a finding is about.

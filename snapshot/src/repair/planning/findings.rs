@@ -1,0 +1,99 @@
+//! Carries out what a check says would mend a finding, where nothing has to be proven first, and makes sure that no
+//! finding is passed over: each has a step that mends it, or words that say what helps.
+
+use std::collections::HashSet;
+
+use super::Planner;
+use crate::catalog::Subject;
+use crate::check::{Finding, Place, Repair, Severity, records};
+use crate::repair::error::RepairError;
+use crate::repair::mending::{Advice, Mending};
+
+impl Planner<'_> {
+    /// Adds the steps and the unmended damage that only a check of the records has found.
+    pub(super) fn plan_findings(&mut self) -> Result<(), RepairError> {
+        let findings = records(self.view)?.findings;
+        // A container has findings about its mount, too.
+        let known = self.plan.steps.iter().map(|step| &step.subject);
+        let mut known: HashSet<Subject> =
+            known.chain(self.plan.unmended.iter().map(|left| &left.subject)).map(about_container).collect();
+        known.extend(self.plan.steps.iter().filter_map(|step| match step.mending {
+            Mending::RenameRecord { from, .. } => Some(Subject::Layer(from)),
+            _ => None,
+        }));
+        for finding in findings {
+            if !self.is_chosen_finding(&finding) {
+                continue;
+            }
+            let Some(subject) = subject_of(&finding.place) else { continue };
+            if let Some(mending) = mending_of(finding.repair.as_ref()) {
+                if !self.plan.steps.iter().any(|step| step.mending == mending) {
+                    let about = about_container(&subject);
+                    self.plan.unmended.retain(|left| about_container(&left.subject) != about);
+                    self.step(subject, finding.cause.to_string(), mending);
+                }
+                continue;
+            }
+            // A layer that is lost is said of the images that have it.
+            let images = finding.affected.images.iter().filter(|_| matches!(finding.place, Place::Layer(_)));
+            let said = known.contains(&about_container(&subject))
+                || images.into_iter().any(|image| known.contains(&Subject::Image(*image)));
+            if finding.severity != Severity::Note && !said {
+                self.cannot(subject, finding.cause.to_string(), advice_on(&finding));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_chosen_finding(&self, finding: &Finding) -> bool {
+        self.chosen.as_ref().is_none_or(|(_, images)| finding.affected.images.iter().any(|id| images.contains(id)))
+    }
+}
+
+/// The step that carries out a repair which needs no further proof.
+fn mending_of(repair: Option<&Repair>) -> Option<Mending> {
+    Some(match repair? {
+        Repair::DropImageTime { image } => Mending::ForgetImageTime { image: *image },
+        Repair::RestoreMount { container, mount_id, init_id, parent } => Mending::RestoreMount {
+            container: container.clone(),
+            mount_id: mount_id.parse().ok()?,
+            init_id: init_id.parse().ok()?,
+            parent: *parent,
+        },
+        _ => return None,
+    })
+}
+
+fn advice_on(finding: &Finding) -> Advice {
+    match (&finding.repair, &finding.place) {
+        (Some(Repair::PruneBuildCache), _) | (_, Place::BuildCache) => Advice::PruneBuildCache,
+        (Some(Repair::Collect), _) => Advice::CollectLater,
+        (Some(repair), _) if repair.needs_source() => Advice::NameSource,
+        (_, Place::Image(_)) => Advice::RemoveImage,
+        (_, Place::Container(_)) => Advice::RemoveContainer,
+        _ => Advice::LookAtFile,
+    }
+}
+
+/// What a finding is about; `None` for what only takes up room, which garbage collection removes.
+fn subject_of(place: &Place) -> Option<Subject> {
+    Some(match place {
+        Place::References => Subject::References,
+        Place::Image(id) => Subject::Image(*id),
+        Place::Layer(id) => Subject::Layer(*id),
+        Place::Container(id) => Subject::Container(id.clone()),
+        Place::Mount(name) => Subject::Mount(name.clone()),
+        Place::Volume(name) => Subject::Volume(name.clone()),
+        Place::BuildCache => Subject::BuildCache,
+        Place::Directory(_) | Place::Link(_) | Place::Record(_) | Place::File(_) => return None,
+    })
+}
+
+/// The container of a mount in place of the mount.
+fn about_container(subject: &Subject) -> Subject {
+    let container = match subject {
+        Subject::Mount(name) => name.parse().ok().map(Subject::Container),
+        _ => None,
+    };
+    container.unwrap_or_else(|| subject.clone())
+}

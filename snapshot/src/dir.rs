@@ -27,7 +27,7 @@ fn open_unseen(dir: impl AsFd, name: impl rustix::path::Arg + Copy, flags: OFlag
 }
 
 /// The prefix of our temporary files: `.tmp-`, as dockerd's have, so that dockerd ignores them; then our name.
-const TEMPORARY: &str = ".tmp-layerfs-";
+pub(crate) const TEMPORARY: &str = ".tmp-layerfs-";
 
 /// An open directory, with its path for messages.
 ///
@@ -367,7 +367,19 @@ impl Dir {
     /// # Errors
     /// [`StoreError::Io`]
     pub(crate) fn remove_temporaries(&self) -> Result<(), StoreError> {
-        self.names()?.iter().filter(|name| name.starts_with(TEMPORARY)).try_for_each(|name| self.unlink(name))
+        self.names()?.iter().filter(|name| name.starts_with(TEMPORARY)).try_for_each(|name| self.remove_temporary(name))
+    }
+
+    fn remove_temporary(&self, name: &str) -> Result<(), StoreError> {
+        let is_directory = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if !self.stat(name)?.is_some_and(is_directory) {
+            return self.unlink(name);
+        }
+        // Our own directories of such names are empty.
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::BUSY) => Ok(()),
+            Err(error) => Err(StoreError::io(self.join(name), "removing")(error)),
+        }
     }
 
     /// Moves `name` to `to`/`new_name`.

@@ -3,276 +3,20 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
+mod rmsupport;
+
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::Value;
-use tempfile::TempDir;
+use rmsupport::{GROUPS, Group, Store};
 use testkit::dockerd::Dockerd;
 use testkit::tree::walk;
 
-const BASE: &str = "layerfs-test/busybox:1";
-
-/// Commands, each with what it is told on standard input; `{NAME}` is the id of the image of that name, `{NAME/12}` its first
-/// digits, `{NAME/sha}` with its algorithm, `{NAME/up}` the image it was built from, `{dangling}` the one without a name.
-type Group = &'static [&'static str];
-
-/// Each group is for a store of its own, and one command stands on what those before it have left.
-const GROUPS: &[Group] = &[
-    // Names, known and unknown.
-    &[
-        "rmi nosuch",
-        "rmi -f nosuch",
-        "rmi app",
-        "rmi -f nosuch NOSUCH",
-        "rmi 0123456789ab",
-        "rmi 0000000000000000000000000000000000000000000000000000000000000000",
-        "rmi sha256:0000000000000000000000000000000000000000000000000000000000000000",
-        "rmi docker.io/library/app:2",
-        "rmi app:1 nosuch:1 other:1",
-        "rmi many:a",
-        "rmi many:b many:b",
-        "rmi else:1",
-        "rmi -f again:1 nosuch",
-    ],
-    // Ids, of images with one name and with several.
-    &[
-        "rmi {many:a/12}",
-        "rmi {many:a/sha}",
-        "rmi {app:2/12}",
-        "rmi {dangling}",
-        "rmi {app:1/3}",
-        "rmi -f {many:a/12}",
-        "rmi {app:1}",
-        "rmi {app:1}",
-        "rmi s",
-        "rmi -f {used:1/12} {other:1/12}",
-    ],
-    // Children: the base of others, steps of builds.
-    &[
-        "rmi {app:1/up}",
-        "rmi -f {app:1/up}",
-        "rmi {base/12}",
-        "rmi -f {base/12}",
-        "rmi layerfs-test/busybox:1",
-        "rmi {base/12}",
-        "rmi --no-prune app:1",
-        "rmi {app:1/up}",
-        "rmi app:2",
-        "rmi -f many:a many:b else:1",
-        "rmi -f used:1 other:1 again:1 {dangling/12}",
-    ],
-    // Containers.
-    &[
-        "rmi used:1",
-        "rmi {used:1/12}",
-        "rmi ran:1 used:1",
-        "rmi -f used:1",
-        "rmi -f ran:1 ran:2",
-        "rmi twice:1",
-        "rmi {twice:1/12}",
-        "rmi twice:2",
-        "rmi -f {twice:1}",
-        "rmi {ran:1}",
-        "rmi -f {ran:1}",
-    ],
-    // Digests.
-    &[
-        "rmi digests@sha256:1111111111111111111111111111111111111111111111111111111111111111",
-        "rmi digests:1",
-        "rmi {only/12}",
-        "rmi mixed:1",
-        "rmi mixed:2@sha256:3333333333333333333333333333333333333333333333333333333333333333",
-        "rmi mixed:2",
-        "rmi {apart/12}",
-        "rmi apart:1",
-        "rmi -f {apart/12}",
-    ],
-    // Prunes of images without a tag.
-    &[
-        "image prune --filter nonsense=1 -f",
-        "image prune -f --filter dangling=maybe",
-        "image prune -f --filter until=2001-01-01",
-        "image prune -f --filter label=nosuch",
-        "image prune -f --filter label!=step",
-        "image prune < n",
-        "image prune -f --filter label=step",
-        "image prune < Y",
-        "image prune -f",
-        "rmi app:1",
-        "image prune -f",
-    ],
-    // Prunes of all.
-    &[
-        "image prune -a < no",
-        "image prune -a -f --filter label=step=two",
-        "image prune -a -f --filter until=2001-01-01",
-        "image prune -a -f",
-        "image prune -a -f",
-        "rmi -f twice:1 twice:2",
-        "image prune --all --force",
-    ],
-    // Tags.
-    &[
-        "tag app:1 new",
-        "tag app:1 new",
-        "tag {app:2/12} reg.example:5000/x/y:1",
-        "tag {app:2/sha} second",
-        "tag nosuch x:1",
-        "tag 0123456789ab x:1",
-        "tag app:1 APP:1",
-        "tag APP:1 x",
-        "tag app:1 a@sha256:1111111111111111111111111111111111111111111111111111111111111111",
-        "tag app:1 sha256",
-        "tag app:1 x:-bad",
-        "tag app:1 0000000000000000000000000000000000000000000000000000000000000000",
-        "tag app:1 many:a",
-        "tag digests@sha256:1111111111111111111111111111111111111111111111111111111111111111 copy:1",
-        "tag {dangling} found:1",
-        "rmi new",
-        "rmi app:1",
-        "rmi {app:1/12}",
-        "rmi -f {app:1/12}",
-        "rmi second",
-        "rmi reg.example:5000/x/y:1",
-        "rmi {app:2}",
-        "rmi found:1",
-    ],
-];
-
-/// A store as a dockerd left it.
-struct Store {
-    dir: TempDir,
-    ids: BTreeMap<String, String>,
-    parents: BTreeMap<String, String>,
-}
-
-impl Store {
-    fn make() -> Self {
-        let dir = testkit::scratch();
-        let root = testkit::empty_root(&dir, "original");
-        let daemon = Dockerd::start(&root);
-        daemon.load(&testkit::golden("busybox-20.10.tar"));
-        let build = |tag: Option<&str>, steps: &str| {
-            let context = dir.path().join("context");
-            std::fs::create_dir_all(&context).unwrap();
-            std::fs::write(context.join("Dockerfile"), format!("FROM {BASE}\n{steps}\n")).unwrap();
-            std::fs::write(context.join("file"), steps).unwrap();
-            let mut arguments = vec!["build", "-q"];
-            arguments.extend(tag.iter().flat_map(|tag| ["-t", tag]));
-            arguments.push(context.to_str().unwrap());
-            daemon.ok(&arguments).trim().trim_start_matches("sha256:").to_owned()
-        };
-        let mut ids = BTreeMap::new();
-        let mut make = |name: &str, steps: &str| {
-            let tag = name.contains(':').then_some(name);
-            ids.insert(name.to_owned(), build(tag, steps));
-        };
-        make("app:1", "LABEL step=one\nCOPY file /one\nLABEL more=1\nCOPY file /two");
-        make("app:2", "COPY file /app2");
-        make("other:1", "LABEL step=one\nCOPY file /one\nCOPY file /other");
-        make("again:1", "LABEL step=two");
-        make("many:a", "COPY file /many");
-        make("used:1", "COPY file /used");
-        make("ran:1", "COPY file /ran\nCMD [\"true\"]");
-        make("twice:1", "COPY file /twice");
-        make("dangling", "LABEL step=three\nCOPY file /dangling");
-        make("digests:1", "COPY file /digests");
-        make("only", "COPY file /only");
-        make("mixed:1", "COPY file /mixed");
-        make("apart:1", "COPY file /apart");
-        let unnamed = build(None, "COPY file /unnamed");
-        for (source, target) in [
-            ("many:a", "many:b"),
-            ("many:a", "else:1"),
-            ("ran:1", "ran:2"),
-            ("twice:1", "twice:2"),
-            ("mixed:1", "mixed:2"),
-        ] {
-            daemon.ok(&["tag", source, target]);
-        }
-        daemon.ok(&["create", "--name", "used", "used:1"]);
-        daemon.ok(&["run", "--network", "none", "--name", "ran", "ran:1"]);
-        daemon.ok(&["create", "--name", "twice", "twice:1"]);
-        daemon.ok(&["create", "--name", "unnamed", &unnamed]);
-        // An image without layers. The mount of its container names none, and keeps nobody from removing others.
-        let scratch = dir.path().join("scratch");
-        std::fs::create_dir_all(&scratch).unwrap();
-        std::fs::write(scratch.join("Dockerfile"), "FROM scratch\nLABEL empty=yes\n").unwrap();
-        daemon.ok(&["build", "-q", "-t", "empty:1", scratch.to_str().unwrap()]);
-        daemon.ok(&["create", "--name", "empty", "empty:1", "true"]);
-        ids.insert(
-            "base".into(),
-            daemon.ok(&["inspect", "-f", "{{.Id}}", BASE]).trim().trim_start_matches("sha256:").into(),
-        );
-        let parent = |id: &String| {
-            daemon.ok(&["inspect", "-f", "{{.Parent}}", id]).trim().trim_start_matches("sha256:").to_owned()
-        };
-        let parents = ids.iter().map(|(name, id)| (name.clone(), parent(id))).collect();
-        ids.insert("apart".into(), ids["apart:1"].clone());
-        daemon.stop();
-        add_digests(&root, &ids);
-        // As a daemon leaves it that was killed.
-        let config = names(&root.join("containers"))
-            .into_iter()
-            .map(|id| root.join("containers").join(id).join("config.v2.json"));
-        for config in config.filter(|config| std::fs::read_to_string(config).unwrap().contains("\"/twice\"")) {
-            let text = std::fs::read_to_string(&config).unwrap();
-            std::fs::write(
-                config,
-                text.replace("\"Running\":false", "\"Running\":true").replace("\"Pid\":0", "\"Pid\":4194303"),
-            )
-            .unwrap();
-        }
-        Self { dir, ids, parents }
-    }
-
-    fn copy(&self, name: &str) -> PathBuf {
-        let to = self.dir.path().join(name);
-        let status = Command::new("cp").arg("-a").arg(self.dir.path().join("original")).arg(&to).status();
-        assert!(status.unwrap().success());
-        to
-    }
-
-    /// A word of a command, with ids in place.
-    fn word(&self, word: &str) -> String {
-        let Some(inner) = word.strip_prefix('{').and_then(|word| word.strip_suffix('}')) else {
-            return word.to_owned();
-        };
-        let (name, form) = inner.split_once('/').unwrap_or((inner, ""));
-        let id = &self.ids[name];
-        match form {
-            "" => id.clone(),
-            "sha" => format!("sha256:{id}"),
-            "up" => self.parents[name].clone(),
-            digits => id[..digits.parse().unwrap()].to_owned(),
-        }
-    }
-}
-
-/// Names with digests, as a pull leaves them.
-fn add_digests(root: &Path, ids: &BTreeMap<String, String>) {
-    let file = root.join("image/overlay2/repositories.json");
-    let mut all: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    let mut add = |repository: &str, digit: &str, image: &str| {
-        let name = format!("{repository}@sha256:{}", digit.repeat(64));
-        all["Repositories"][repository][name] = format!("sha256:{}", ids[image]).into();
-    };
-    add("digests", "1", "digests:1");
-    add("digests", "2", "digests:1");
-    add("only", "1", "only");
-    add("mixed", "3", "mixed:1");
-    add("mixed", "4", "mixed:1");
-    add("distant", "5", "apart:1");
-    std::fs::write(&file, serde_json::to_vec(&all).unwrap()).unwrap();
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten();
-    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-}
+/// How many stores are worked on at once: most of the time daemons are waited for.
+const WORKERS: usize = 3;
 
 fn run(mut command: Command, input: Option<&str>) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -391,7 +135,14 @@ fn docker_and_layerfs_remove_the_same() {
     let commands: usize = GROUPS.iter().map(|group| group.len()).sum();
     assert!(commands >= 60, "{commands}");
     let store = Store::make();
-    let report: Vec<String> =
-        GROUPS.iter().enumerate().flat_map(|(number, group)| compare(&store, number, group)).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < GROUPS.len());
+        std::iter::from_fn(take).flat_map(|number| compare(&store, number, GROUPS[number])).collect::<Vec<String>>()
+    };
+    let report: Vec<String> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
     testkit::assert_none("after the same commands", &report);
 }

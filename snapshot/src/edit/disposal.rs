@@ -29,6 +29,9 @@ use crate::root::{IMAGE, WritableRoot};
 /// The name of the file that describes a quarantine.
 pub(super) const CONTENTS: &str = "quarantine.json";
 
+/// How the name of a quarantine begins.
+pub(super) const NAME: &str = "quarantine-";
+
 /// Bytes of the largest such file that is read.
 const MAX_CONTENTS: usize = 64 << 20;
 
@@ -152,7 +155,7 @@ pub(super) fn create(root: &WritableRoot, dir: &Path, sync: bool) -> Result<Dir,
             store.display()
         )));
     }
-    let name = format!("quarantine-{}", &CacheId::random().as_str()[..12]);
+    let name = format!("{NAME}{}", &CacheId::random().as_str()[..12]);
     let quarantine = parent.create(&name, 0o700)?;
     // Only a move that succeeds proves that things can be moved there.
     let tried = [root.driver.home(), &root.images_dir].into_iter().try_for_each(|from| try_move(from, &quarantine));

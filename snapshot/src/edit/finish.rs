@@ -60,22 +60,36 @@ pub(super) fn remove_layers(
     if sync {
         root.layers.sync()?;
     }
-    let names: Vec<String> = layers.iter().map(|(_, removing)| removing.clone()).collect();
-    remove_remains(root, &Owners::read_all(root, &Departing::default())?, &names, disposal)
+    let owners = Owners::read_all(root, &Departing::default())?;
+    // In a quarantine, a record has the name that it had before.
+    let names = layers.iter().map(|(chain_id, removing)| (removing.as_str(), chain_id.0.hex()));
+    remove_withdrawn(root, &owners, names, disposal)
 }
 
-/// Removes the directories and then the records of layers whose records were renamed already.
+/// Removes the directories and then the records of layers whose removal somebody else has begun. In a quarantine their records
+/// keep their names: what they hold may be less than a layer needs.
 pub(super) fn remove_remains(
     root: &WritableRoot,
     owners: &Owners,
     names: &[String],
     disposal: &Disposal,
 ) -> Result<(), StoreError> {
+    remove_withdrawn(root, owners, names.iter().map(|name| (name.as_str(), name.clone())), disposal)
+}
+
+/// Removes the directories and then the records of layers whose records were renamed already; each with the name that the
+/// record has in a quarantine.
+fn remove_withdrawn<'n>(
+    root: &WritableRoot,
+    owners: &Owners,
+    names: impl Iterator<Item = (&'n str, String)>,
+    disposal: &Disposal,
+) -> Result<(), StoreError> {
     let directories = owners.directories();
     let mut failed = None;
-    for name in names {
+    for (name, kept_as) in names {
         // If one directory cannot be removed, go on with the others and return the first error at the end.
-        if let Err(error) = remove_directory(root, &directories, name, disposal) {
+        if let Err(error) = remove_directory(root, &directories, name, &kept_as, disposal) {
             failed.get_or_insert(error);
         }
     }
@@ -88,6 +102,7 @@ fn remove_directory(
     root: &WritableRoot,
     directories: &Directories<'_>,
     removing: &str,
+    kept_as: &str,
     disposal: &Disposal,
 ) -> Result<(), StoreError> {
     let id = match root.layers.removing_cache_id(removing) {
@@ -104,9 +119,7 @@ fn remove_directory(
         }
     }
     let place = Remains::Removal(removing.to_owned()).place(root.driver.name());
-    // In a quarantine, the record has the name that it had before its removal was begun.
-    let chain = removing.get(..64).unwrap_or(removing);
-    disposal.remove_as(root, &place, &place.with_file_name(chain))
+    disposal.remove_as(root, &place, &place.with_file_name(kept_as))
 }
 
 /// Removes an image. The config goes first: without it there is no image.

@@ -248,18 +248,29 @@ impl<'c> ImageRemoval<'c> {
             let id = ImageId(digest);
             return if self.images.contains(&id) { Ok(id) } else { Err(not_found(id.to_string())) };
         }
-        let reference = Reference::parse(text)?.with_default_tag();
-        let key = without_tag_beside_digest(&reference);
-        if let Some(id) = self.references.get(&key).filter(|id| self.images.contains(id)) {
-            return Ok(id);
+        if text.is_empty() {
+            return Err(not_found(String::new()));
         }
+        let name = match Reference::parse(text) {
+            Ok(reference) => {
+                let reference = reference.with_default_tag();
+                let key = without_tag_beside_digest(&reference);
+                if let Some(id) = self.references.get(&key).filter(|id| self.images.contains(id)) {
+                    return Ok(id);
+                }
+                reference.familiar()
+            }
+            // No image can have such a name, but `sha256:` and some digits are the beginning of an id.
+            Err(ReferenceError::NamedLikeAlgorithm { .. }) => text.to_owned(),
+            Err(error) => return Err(error.into()),
+        };
         if !hex.is_empty() && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
             let mut matching = self.images.iter().filter(|id| id.0.hex().starts_with(hex));
             if let (Some(id), None) = (matching.next(), matching.next()) {
                 return Ok(*id);
             }
         }
-        Err(not_found(reference.familiar()))
+        Err(not_found(name))
     }
 
     fn has_names(&self, id: ImageId) -> bool {

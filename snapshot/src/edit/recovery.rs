@@ -10,6 +10,7 @@ use super::disposal::Disposal;
 use super::finish::{delete, finish, is_anothers, remove_remains};
 use super::record::{Record, Stored};
 use super::undo::take_back;
+use crate::driver::Driver;
 use crate::error::StoreError;
 use crate::liveness::{Departing, Owners, images};
 use crate::root::WritableRoot;
@@ -18,6 +19,7 @@ use crate::schema::references::References;
 /// Finishes or takes back what crashed transactions have left.
 pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError> {
     let tmp = root.layers.tmp()?;
+    root.driver.home().remove_temporaries()?;
     root.images_dir.remove_temporaries()?;
     root.images.remove_temporaries()?;
     tmp.remove_temporaries()?;

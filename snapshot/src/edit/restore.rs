@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 
 use super::changes::{Edit, WriteOptions};
-use super::disposal::{CONTENTS, Contents, ensure, split};
+use super::disposal::{CONTENTS, Contents, NAME, ensure, split};
 use super::transaction::Transaction;
-use crate::dir::Dir;
+use crate::dir::{Dir, TEMPORARY};
 use crate::driver::{DEFAULT, Driver, HomeLayout, WRITABLE};
 use crate::error::StoreError;
 use crate::ids::ImageId;
@@ -38,6 +38,11 @@ pub struct Restored {
 /// [`StoreError`]. What was put back until then stays in its place; the rest is still in the quarantine.
 pub fn restore(root: &Path, quarantine: &Path, options: WriteOptions) -> Result<Restored, StoreError> {
     let dir = Dir::open(quarantine)?;
+    if is_unbegun(&dir)? {
+        dir.remove_temporaries()?;
+        remove_empty(quarantine);
+        return Ok(Restored::default());
+    }
     let contents = Contents::read(&dir)?;
     // A root from which everything was removed does not show its driver any more, so the quarantine names it.
     let kept = WRITABLE.into_iter().find(|name| *name == contents.driver && *name != DEFAULT);
@@ -80,6 +85,12 @@ pub fn restore(root: &Path, quarantine: &Path, options: WriteOptions) -> Result<
         remove_empty(quarantine);
     }
     Ok(restored)
+}
+
+/// Whether this is a quarantine whose maker was killed before it had described it. Nothing was moved into it then.
+fn is_unbegun(dir: &Dir) -> Result<bool, StoreError> {
+    let is_ours = dir.path().file_name().is_some_and(|name| name.to_string_lossy().starts_with(NAME));
+    Ok(is_ours && dir.all_names()?.iter().all(|name| name.to_string_lossy().starts_with(TEMPORARY)))
 }
 
 /// The directories in which removed things can have been, in the order in which things are put back, each with the mode

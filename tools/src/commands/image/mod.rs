@@ -44,6 +44,11 @@ pub(crate) fn no_such_image(text: &str) -> anyhow::Error {
             anyhow!("invalid reference format: repository name must be lowercase")
         }
         Err(ReferenceError::Format { .. } | ReferenceError::Digest { .. }) => anyhow!("invalid reference format"),
+        // No image has such a name, but it may be the beginning of an id.
+        Err(ReferenceError::NamedLikeAlgorithm { .. }) => {
+            let tag = if text.contains(':') { "" } else { ":latest" };
+            anyhow!("No such image: {text}{tag}")
+        }
         Err(other) => other.into(),
     }
 }

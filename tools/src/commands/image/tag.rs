@@ -26,8 +26,11 @@ pub(crate) struct Args {
 /// Docker's checks in docker's order (docker/cli v20.10.24 `client/image_tag.go`, moby `daemon/images/image_tag.go`).
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let is_id = |text: &str| layerfs::Digest::from_hex(text.strip_prefix("sha256:").unwrap_or(text)).is_ok();
-    if let (false, Err(error)) = (is_id(&args.source), Reference::parse(&args.source)) {
-        return Err(not_valid(&args.source, &error));
+    match Reference::parse(&args.source) {
+        // `sha256:` and some digits are the beginning of an id.
+        Ok(_) | Err(ReferenceError::NamedLikeAlgorithm { .. }) => {}
+        Err(_) if is_id(&args.source) => {}
+        Err(error) => return Err(not_valid(&args.source, &error)),
     }
     let target = match Reference::parse(&args.target) {
         Ok(target) if target.digest().is_some() => bail!("refusing to create a tag with a digest reference"),

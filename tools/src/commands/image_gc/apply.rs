@@ -11,6 +11,7 @@ use snapshot::root::DataRoot;
 use snapshot::view::{Needs, View};
 
 use super::{Cli, NAME};
+use crate::deleting::Deleting;
 use crate::flags::writable;
 use crate::{output, signals};
 
@@ -75,6 +76,7 @@ pub(super) fn apply(
 
 fn commit(mut transaction: Transaction, edits: &[Edit]) -> Result<Summary, StoreError> {
     edits.iter().for_each(|edit| transaction.add(edit.clone()));
+    let _counted = Deleting::watch(&transaction.root().deletion);
     transaction.commit()
 }
 

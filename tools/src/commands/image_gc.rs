@@ -23,6 +23,9 @@ use policy::PolicyFlags;
 
 const NAME: &str = "image-gc";
 
+/// How many reasons why nothing goes are named; if there are more, they are only counted.
+const DOUBTS: usize = 5;
+
 /// Say what may go from a Docker data-root and why, and remove it
 ///
 /// A plan comes first: images that nobody uses, layers that no image needs, directories that nobody claims, and what else is
@@ -188,8 +191,12 @@ fn why_not(root: &std::path::Path, driver: Option<&str>) -> anyhow::Result<Optio
 
 fn complain(shown: &Shown<'_>) {
     let plan = shown.plan;
-    for doubt in &plan.doubts {
+    let doubts = if shown.verbose { plan.doubts.len() } else { DOUBTS };
+    for doubt in plan.doubts.iter().take(doubts) {
         output::complain(NAME, &format!("nothing is removed, since it is not known who needs what: {doubt}"));
+    }
+    if let Some(more) = plan.doubts.len().checked_sub(doubts).filter(|more| *more > 0) {
+        output::complain(NAME, &format!("and {}; --verbose names them", output::counted(more as u64, "more reason")));
     }
     for pattern in &plan.unused_patterns {
         output::complain(NAME, &format!("--keep {pattern} means no image"));

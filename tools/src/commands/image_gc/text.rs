@@ -8,6 +8,7 @@ use docker_format::size::size;
 use docker_format::table::align;
 use snapshot::gc::{Item, Spared, StayCause, Thing};
 use snapshot::ids::ImageId;
+use snapshot::liveness::StillAlive;
 
 use super::{Shown, json};
 use crate::output::{self, counted, escape};
@@ -105,7 +106,9 @@ fn staying(shown: &Shown<'_>, out: &mut String) {
     let mut rows = Vec::new();
     let mut more: BTreeMap<(&str, String), u64> = BTreeMap::new();
     for spared in &shown.plan.spared {
-        let is_shown = shown.verbose || (is_surprising(spared) && rows.len() < NAMED);
+        // If it cannot be told who needs what, this is said once and not of each thing.
+        let is_doubted = matches!(spared.cause, StayCause::Doubt(_) | StayCause::Needed(StillAlive::Unknown(_)));
+        let is_shown = shown.verbose || (is_surprising(spared) && !is_doubted && rows.len() < NAMED);
         if is_shown {
             let kind = spared.thing.code().to_owned();
             rows.push([kind, name(&spared.thing, &shown.driver), spared.cause.to_string()]);
@@ -150,7 +153,9 @@ fn in_short(spared: &Spared) -> (&'static str, String) {
         StayCause::EnoughGoes => "enough is freed without them".to_owned(),
         StayCause::Children => "images that stay were built from them".to_owned(),
         StayCause::Young(_) => "they changed more recently than --min-age allows".to_owned(),
-        StayCause::Doubt(_) => "it cannot be told who needs what".to_owned(),
+        StayCause::Doubt(_) | StayCause::Needed(StillAlive::Unknown(_)) => {
+            "it cannot be told who needs what".to_owned()
+        }
         other => other.to_string(),
     };
     (what, why)

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use benches::corpus::{self, Compression, Format, Kind, Options, Written};
+use benches::corpus::{self, CorpusCompression, CorpusFormat, CorpusKind, CorpusOptions, Written};
 use layerfs::Digest;
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
 use layerfs::compress::Decompressor;
@@ -17,15 +17,26 @@ use serde_json::Value;
 use tar::EntryType;
 use tempfile::TempDir;
 
-const KINDS: [Kind; 6] =
-    [Kind::ManySmall, Kind::FewLarge, Kind::Typical, Kind::DeepAndWide, Kind::HundredLayers, Kind::OneLarge];
-const COMPRESSIONS: [Compression; 5] =
-    [Compression::None, Compression::Gzip, Compression::Zstd, Compression::Pigz, Compression::Members];
+const KINDS: [CorpusKind; 6] = [
+    CorpusKind::ManySmall,
+    CorpusKind::FewLarge,
+    CorpusKind::Typical,
+    CorpusKind::DeepAndWide,
+    CorpusKind::HundredLayers,
+    CorpusKind::OneLarge,
+];
+const COMPRESSIONS: [CorpusCompression; 5] = [
+    CorpusCompression::None,
+    CorpusCompression::Gzip,
+    CorpusCompression::Zstd,
+    CorpusCompression::Pigz,
+    CorpusCompression::Members,
+];
 
-fn options(kind: Kind) -> Options {
+fn options(kind: CorpusKind) -> CorpusOptions {
     // Small enough to be quick, large enough that every part of a kind is there.
-    let scale = if kind == Kind::Typical { 0.01 } else { 0.003 };
-    Options { kind, scale, seed: 1, format: Format::Docker, compression: Compression::None }
+    let scale = if kind == CorpusKind::Typical { 0.01 } else { 0.003 };
+    CorpusOptions { kind, scale, seed: 1, format: CorpusFormat::Docker, compression: CorpusCompression::None }
 }
 
 /// A corpus in a scratch directory, with what was said of its layers.
@@ -35,7 +46,7 @@ struct Made {
     layers: BTreeMap<usize, Written>,
 }
 
-fn make(options: &Options) -> Made {
+fn make(options: &CorpusOptions) -> Made {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("corpus.tar");
     let mut layers = BTreeMap::new();
@@ -80,8 +91,8 @@ fn decoded(stored: &[u8]) -> Vec<u8> {
 }
 
 /// Whether a compression can be tried here.
-fn possible(compression: Compression) -> bool {
-    let there = compression != Compression::Pigz || Command::new("pigz").arg("--version").output().is_ok();
+fn possible(compression: CorpusCompression) -> bool {
+    let there = compression != CorpusCompression::Pigz || Command::new("pigz").arg("--version").output().is_ok();
     if !there {
         eprintln!("skipped: pigz is not installed");
     }
@@ -94,10 +105,10 @@ fn the_same_arguments_make_the_same_bytes() {
         let options = options(kind);
         let made = make(&options).bytes();
         assert!(made == make(&options).bytes(), "{kind} differs from itself");
-        assert!(made != make(&Options { seed: 2, ..options }).bytes(), "{kind} is the same with another seed");
+        assert!(made != make(&CorpusOptions { seed: 2, ..options }).bytes(), "{kind} is the same with another seed");
     }
     for compression in COMPRESSIONS.into_iter().filter(|&compression| possible(compression)) {
-        let options = Options { compression, format: Format::Oci, ..options(Kind::Typical) };
+        let options = CorpusOptions { compression, format: CorpusFormat::Oci, ..options(CorpusKind::Typical) };
         assert!(make(&options).bytes() == make(&options).bytes(), "{compression:?} differs from itself");
     }
 }
@@ -106,7 +117,7 @@ fn the_same_arguments_make_the_same_bytes() {
 /// changes the generator on purpose changes this, and measures again.
 #[test]
 fn the_bytes_are_those_of_the_last_version() {
-    let tar = make(&options(Kind::Typical)).bytes();
+    let tar = make(&options(CorpusKind::Typical)).bytes();
     assert_eq!(Digest::hash(&tar).short(), "24935a836760");
 }
 
@@ -127,8 +138,8 @@ fn gnu_tar_reads_every_kind() {
 
 #[test]
 fn docker_archives_say_the_digests_of_their_layers() {
-    for compression in [Compression::None, Compression::Gzip] {
-        let made = make(&Options { compression, ..options(Kind::Typical) });
+    for compression in [CorpusCompression::None, CorpusCompression::Gzip] {
+        let made = make(&CorpusOptions { compression, ..options(CorpusKind::Typical) });
         let files = made.files();
         let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
         let name = manifest[0]["Config"].as_str().unwrap();
@@ -146,7 +157,7 @@ fn docker_archives_say_the_digests_of_their_layers() {
 #[test]
 fn oci_layouts_say_the_digests_of_their_layers() {
     for compression in COMPRESSIONS.into_iter().filter(|&compression| possible(compression)) {
-        let made = make(&Options { compression, format: Format::Oci, ..options(Kind::Typical) });
+        let made = make(&CorpusOptions { compression, format: CorpusFormat::Oci, ..options(CorpusKind::Typical) });
         let files = made.files();
         let blob = |descriptor: &Value| {
             let digest = descriptor["digest"].as_str().unwrap();
@@ -160,8 +171,8 @@ fn oci_layouts_say_the_digests_of_their_layers() {
         let manifest: Value = serde_json::from_slice(blob(&index["manifests"][0])).unwrap();
         let config: Value = serde_json::from_slice(blob(&manifest["config"])).unwrap();
         let kind = match compression {
-            Compression::None => "application/vnd.oci.image.layer.v1.tar",
-            Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+            CorpusCompression::None => "application/vnd.oci.image.layer.v1.tar",
+            CorpusCompression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
             _ => "application/vnd.oci.image.layer.v1.tar+gzip",
         };
         let mut diff_ids = Vec::new();
@@ -175,19 +186,22 @@ fn oci_layouts_say_the_digests_of_their_layers() {
 
 #[test]
 fn a_bare_layer_is_the_one_of_the_image() {
-    let whole = make(&options(Kind::OneLarge)).layers().remove(0);
+    let whole = make(&options(CorpusKind::OneLarge)).layers().remove(0);
     for compression in COMPRESSIONS.into_iter().filter(|&compression| possible(compression)) {
-        let bare = make(&Options { compression, format: Format::Layer, ..options(Kind::OneLarge) }).bytes();
+        let bare =
+            make(&CorpusOptions { compression, format: CorpusFormat::Layer, ..options(CorpusKind::OneLarge) }).bytes();
         assert!(decoded(&bare) == whole, "{compression:?}");
         let members = bare.windows(4).filter(|&four| four == b"\x1f\x8b\x08\x00").count();
         match compression {
             // Random bytes may look like a beginning, hardly ever twice.
-            Compression::Gzip | Compression::Pigz => assert!((1..3).contains(&members), "{compression:?}: {members}"),
-            Compression::Members => assert!(members >= whole.len().div_ceil(1 << 20), "{members}"),
-            Compression::None | Compression::Zstd => {}
+            CorpusCompression::Gzip | CorpusCompression::Pigz => {
+                assert!((1..3).contains(&members), "{compression:?}: {members}");
+            }
+            CorpusCompression::Members => assert!(members >= whole.len().div_ceil(1 << 20), "{members}"),
+            CorpusCompression::None | CorpusCompression::Zstd => {}
         }
     }
-    let several = Options { format: Format::Layer, ..options(Kind::Typical) };
+    let several = CorpusOptions { format: CorpusFormat::Layer, ..options(CorpusKind::Typical) };
     let dir = tempfile::tempdir().unwrap();
     let refused = corpus::make(&several, &dir.path().join("out"), &mut |_, _| {}).unwrap_err();
     assert_eq!(refused.to_string(), "typical has 7 layers: no bare layer can hold them");
@@ -196,7 +210,7 @@ fn a_bare_layer_is_the_one_of_the_image() {
 
 #[test]
 fn typical_follows_the_tables() {
-    let made = make(&Options { scale: 0.1, ..options(Kind::Typical) });
+    let made = make(&CorpusOptions { scale: 0.1, ..options(CorpusKind::Typical) });
     let (mut sizes, mut links, mut directories, mut hard) = (Vec::new(), 0u64, 0u64, 0u64);
     let (mut whiteouts, mut opaque, mut capable, mut set_id, mut others) = (0, 0, 0, 0, 0);
     for layer in made.layers() {
@@ -243,7 +257,7 @@ fn typical_follows_the_tables() {
 
 #[test]
 fn the_deepest_paths_can_still_be_walked() {
-    let made = make(&options(Kind::DeepAndWide));
+    let made = make(&options(CorpusKind::DeepAndWide));
     let layer = made.layers().remove(0);
     let mut archive = tar::Archive::new(layer.as_slice());
     let lengths = archive.entries().unwrap().map(|entry| entry.unwrap().path_bytes().len());

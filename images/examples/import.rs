@@ -9,7 +9,7 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use images::load::{Announced, ImportRequest, Observer, Options, import};
+use images::load::{Announced, ImportOptions, ImportRequest, Observer, import};
 use images::source::{Archive, Select};
 
 /// Hears how it goes, from several threads at once.
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let archive = Path::new(&archive);
     // A program that wants to stop sets this; everything is then taken back.
     let interrupted = AtomicBool::new(false);
-    let (options, select, progress) = (Options::new(&interrupted), Select::default(), Progress::default());
+    let (options, select, progress) = (ImportOptions::new(&interrupted), Select::default(), Progress::default());
     let request = ImportRequest { archive, select: &select, options: &options, observer: &progress };
     let report = import(Archive::open(archive)?, Path::new(&root), &request)?;
     for image in &report.images {

@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tarsplit::pax::Time;
+use tarsplit::pax::PaxTime;
 use tarsplit::write::{END, NewMember, padding};
 
 use crate::output::OutputError;
-use crate::tree::{ChangeKind, Kind, Layers, Node, NodeId, Tree, TreeError};
+use crate::tree::{ChangeKind, Layers, Node, NodeId, NodeKind, Tree, TreeError};
 
 /// Why a tree was not written.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,7 @@ pub enum ExportError {
 
 /// Which form a tree is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum ExportForm {
     /// Everything that a container sees.
     Seen,
     /// A layer, as docker commits one: a deleted name is a whiteout, and an opaque directory has its mark.
@@ -60,7 +60,7 @@ pub enum Form {
 /// Writes trees to `out`.
 pub struct Exporter<'e, W> {
     out: W,
-    form: Form,
+    form: ExportForm,
     interrupted: &'e AtomicBool,
     piece: Vec<u8>,
     /// For a file of several names, the name under which it was written.
@@ -93,7 +93,7 @@ pub(crate) fn without_namespace(value: &[u8]) -> Vec<u8> {
 
 impl<'e, W: Write> Exporter<'e, W> {
     /// Writes to `out`.
-    pub fn new(out: W, form: Form, interrupted: &'e AtomicBool) -> Self {
+    pub fn new(out: W, form: ExportForm, interrupted: &'e AtomicBool) -> Self {
         let (piece, header) = (vec![0; 256 << 10], Vec::new());
         Self { out, form, interrupted, piece, written: HashMap::new(), header, members: 0 }
     }
@@ -150,26 +150,26 @@ impl<'e, W: Write> Exporter<'e, W> {
             self.written.insert(id, name.to_vec());
         }
         match &node.kind {
-            Kind::Directory { opaque, .. } => {
+            NodeKind::Directory { opaque, .. } => {
                 let name = [name, b"/"].concat();
                 self.member(node, b'5', &name, b"", 0, (0, 0))?;
-                if *opaque && self.form == Form::Layer {
-                    let mark = Node { mtime: Time::default(), xattrs: Vec::new(), ..node.clone_without_children() };
+                if *opaque && self.form == ExportForm::Layer {
+                    let mark = Node { mtime: PaxTime::default(), xattrs: Vec::new(), ..node.clone_without_children() };
                     self.member(&mark, b'0', &[&name, &b".wh..wh..opq"[..]].concat(), b"", 0, (0, 0))?;
                 }
                 Ok(())
             }
-            Kind::File { size, .. } => {
+            NodeKind::File { size, .. } => {
                 let mut body = tree.open(layers, path, id)?;
                 self.member(node, b'0', name, b"", *size, (0, 0))?;
                 self.body(&mut body, path, *size)
             }
-            Kind::Symlink { target } => self.member(node, b'2', name, target, 0, (0, 0)),
-            Kind::CharDevice(major, minor) => self.member(node, b'3', name, b"", 0, (*major, *minor)),
-            Kind::BlockDevice(major, minor) => self.member(node, b'4', name, b"", 0, (*major, *minor)),
-            Kind::Fifo => self.member(node, b'6', name, b"", 0, (0, 0)),
-            Kind::Whiteout if self.form == Form::Seen => Ok(()),
-            Kind::Whiteout => self.whiteout(&Node { mode: 0o600, ..node.clone() }, name),
+            NodeKind::Symlink { target } => self.member(node, b'2', name, target, 0, (0, 0)),
+            NodeKind::CharDevice(major, minor) => self.member(node, b'3', name, b"", 0, (*major, *minor)),
+            NodeKind::BlockDevice(major, minor) => self.member(node, b'4', name, b"", 0, (*major, *minor)),
+            NodeKind::Fifo => self.member(node, b'6', name, b"", 0, (0, 0)),
+            NodeKind::Whiteout if self.form == ExportForm::Seen => Ok(()),
+            NodeKind::Whiteout => self.whiteout(&Node { mode: 0o600, ..node.clone() }, name),
         }
     }
 
@@ -208,14 +208,14 @@ impl<'e, W: Write> Exporter<'e, W> {
         size: u64,
         device: (i64, i64),
     ) -> Result<(), ExportError> {
-        let exact = self.form == Form::Exact;
+        let exact = self.form == ExportForm::Exact;
         let attributes = node.xattrs.iter().filter(|(name, _)| exact || name == CAPABILITY);
         let value = |value: &[u8]| if exact { value.to_vec() } else { without_namespace(value) };
         let kept: Vec<(Vec<u8>, Vec<u8>)> = attributes.map(|(name, old)| (name.clone(), value(old))).collect();
         // A hard link has the attributes of the file that it links to.
         let xattrs = if typeflag == b'1' { &[][..] } else { &kept };
         let nanoseconds = if exact { node.mtime.nanoseconds } else { 0 };
-        let mtime = Time { seconds: node.mtime.seconds, nanoseconds };
+        let mtime = PaxTime { seconds: node.mtime.seconds, nanoseconds };
         let (mode, uid, gid) = (node.mode, node.uid, node.gid);
         self.header.clear();
         NewMember { typeflag, name, linkname, mode, uid, gid, size, mtime, device, xattrs }.write(&mut self.header);

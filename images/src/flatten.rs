@@ -6,8 +6,8 @@
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
 
-use crate::export::{ExportError, Exporter, Form};
-use crate::tree::{Kind, Layers, NodeId, TreeError, docker_changes, read_trees, same_bytes};
+use crate::export::{ExportError, ExportForm, Exporter};
+use crate::tree::{Layers, NodeId, NodeKind, TreeError, docker_changes, read_trees, same_bytes};
 
 /// Writes what the layers from number `first` on change of the layers below, as the tar of one layer. Returns the number of its
 /// members.
@@ -34,19 +34,19 @@ pub fn write_layer(
             return Ok(true);
         }
         match (&one.kind, &other.kind) {
-            (Kind::File { .. }, Kind::File { .. }) => {
+            (NodeKind::File { .. }, NodeKind::File { .. }) => {
                 let (one, other) = (before.open(layers, path, old)?, after.open(layers, path, new)?);
                 same_bytes(one, other)
                     .map(|same| !same)
                     .map_err(|source| TreeError::File { path: path.to_vec(), source })
             }
-            (Kind::Symlink { target: one }, Kind::Symlink { target: other }) => Ok(one != other),
+            (NodeKind::Symlink { target: one }, NodeKind::Symlink { target: other }) => Ok(one != other),
             _ => Ok(false),
         }
     };
     let changes = docker_changes(&before, &after, first, &mut differs)?;
     drop(before);
-    let mut exporter = Exporter::new(out, Form::Exact, interrupted);
+    let mut exporter = Exporter::new(out, ExportForm::Exact, interrupted);
     exporter.changes(&after, layers, &changes)?;
     exporter.finish().map(|(members, _)| members)
 }

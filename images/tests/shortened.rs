@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use images::load::{self, Announced, ImportError, ImportRequest, Observer, Options};
+use images::load::{self, Announced, ImportError, ImportOptions, ImportRequest, Observer};
 use images::source::{Archive, Select};
 use images::unpack::{self, UnpackForm};
 
@@ -33,8 +33,11 @@ fn cut(golden: &str, unpack: impl Fn(Archive, &Path, &ImportRequest<'_>) -> Resu
             let to = dir.path().join("to");
             let opened = Archive::open(&path).unwrap();
             let images::source::Opened::Archive(archive) = opened else { panic!("{golden} is an image archive") };
-            let (options, observer, select) =
-                (Options { threads, sync: false, ..Options::new(&interrupted) }, Cut(&path, length), Select::default());
+            let (options, observer, select) = (
+                ImportOptions { threads, sync: false, ..ImportOptions::new(&interrupted) },
+                Cut(&path, length),
+                Select::default(),
+            );
             let request = ImportRequest { archive: &path, select: &select, options: &options, observer: &observer };
             let error = unpack(archive, &to, &request).unwrap_err();
             assert!(matches!(error, ImportError::Layer { .. }), "{golden} {parts}: {error:?}");

@@ -29,7 +29,7 @@ pub fn merge(lower: &OwnedFd, upper: &OwnedFd, outcome: &Outcome) -> Result<(), 
     for path in &outcome.opaque {
         match open_dir(lower, path) {
             Ok(dir) => {
-                for name in entries(&dir)? {
+                for name in read_names(&dir)? {
                     remove_tree(&dir, &name)?;
                 }
             }
@@ -122,7 +122,7 @@ fn hide(lower: &OwnedFd, path: &[u8]) -> Result<(), Errno> {
 /// Moves the entries of a directory that is in both trees. Returns the names of those that are directories in both.
 fn move_entries(from: &OwnedFd, to: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
     let mut both = Vec::new();
-    for name in entries(from)? {
+    for name in read_names(from)? {
         if move_entry(from, to, &name)? {
             both.push(name);
         }
@@ -199,7 +199,7 @@ fn attributes(fd: impl AsFd) -> Result<Attributes, Errno> {
 ///
 /// # Errors
 /// Those of reading it.
-pub fn entries(dir: impl AsFd) -> Result<Vec<Vec<u8>>, Errno> {
+pub fn read_names(dir: impl AsFd) -> Result<Vec<Vec<u8>>, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut names = Vec::new();
     for entry in Dir::new(rustix::fs::openat(dir, ".", flags, Mode::empty())?)? {

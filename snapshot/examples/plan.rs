@@ -9,7 +9,7 @@ use std::error::Error;
 use std::path::Path;
 
 use jiff::Timestamp;
-use snapshot::gc::{Pattern, Plan, Policy};
+use snapshot::gc::{GcPlan, Pattern, Policy};
 use snapshot::view::{Needs, View};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Images that no container uses, whether they have a name or not, but for those of one registry.
     let policy =
         Policy { named: true, keep: vec![Pattern::new("registry.example/*")], ..Policy::new(Timestamp::now()) };
-    let plan = Plan::make(&view, &policy)?;
+    let plan = GcPlan::make(&view, &policy)?;
     for item in &plan.items {
         println!("{} goes, {} bytes, {}: {:?}", item.thing.code(), item.bytes, item.reason, item.paths);
     }

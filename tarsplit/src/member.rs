@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::block::{self, Fields};
 use crate::error::TarErrorKind;
-use crate::pax::{self, Time};
+use crate::pax::{self, PaxTime};
 use crate::sparse::{self, PaxSparse, SparseMap};
 
 const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
@@ -95,9 +95,9 @@ pub struct Member {
     /// Body bytes that follow in the archive; `size` unless the file is sparse.
     pub stored: u64,
     /// Modification time.
-    pub mtime: Time,
+    pub mtime: PaxTime,
     /// Access time, where the archive has one.
-    pub atime: Option<Time>,
+    pub atime: Option<PaxTime>,
     /// Device major and minor number, unchecked.
     pub device: (i64, i64),
     /// Extended attributes: name without the `SCHILY.xattr.` prefix, and value.
@@ -156,8 +156,8 @@ impl Extensions {
 
     /// Resolves a header block with everything collected: PAX over the header, GNU long names over PAX.
     pub(crate) fn resolve(self, fields: Fields, position: u64) -> Result<Resolved, TarErrorKind> {
-        let mtime = self.parsed("mtime", pax::time)?.unwrap_or(Time::from_seconds(fields.mtime));
-        let atime = self.parsed("atime", pax::time)?.or(fields.atime.map(Time::from_seconds));
+        let mtime = self.parsed("mtime", pax::time)?.unwrap_or(PaxTime::from_seconds(fields.mtime));
+        let atime = self.parsed("atime", pax::time)?.or(fields.atime.map(PaxTime::from_seconds));
         self.parsed("ctime", pax::time)?;
         let (uid, gid) = (self.integer("uid", fields.uid)?, self.integer("gid", fields.gid)?);
         let mut size = self.integer("size", fields.size)?;
@@ -223,7 +223,7 @@ pub(crate) fn global_header(fields: Fields, data: &[u8], position: u64) -> Resul
         gid: 0,
         size: 0,
         stored: 0,
-        mtime: Time::default(),
+        mtime: PaxTime::default(),
         atime: None,
         device: (0, 0),
         xattrs: Vec::new(),

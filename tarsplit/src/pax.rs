@@ -58,14 +58,14 @@ pub(crate) fn integer(text: &[u8]) -> Option<i64> {
 
 /// A point in time: seconds since 1970 and nanoseconds that count forward from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Time {
+pub struct PaxTime {
     /// Seconds since 1970, negative before.
     pub seconds: i64,
     /// 0 to 999,999,999.
     pub nanoseconds: u32,
 }
 
-impl Time {
+impl PaxTime {
     /// Whole seconds.
     #[must_use]
     pub fn from_seconds(seconds: i64) -> Self {
@@ -75,7 +75,7 @@ impl Time {
 
 /// A PAX time: decimal seconds with an optional fraction, which is cut after nine digits (Go's `parsePAXTime`).
 #[must_use]
-pub(crate) fn time(text: &[u8]) -> Option<Time> {
+pub(crate) fn time(text: &[u8]) -> Option<PaxTime> {
     let (whole, fraction) = match text.iter().position(|&b| b == b'.') {
         Some(dot) => (&text[..dot], &text[dot + 1..]),
         None => (text, &[][..]),
@@ -86,9 +86,9 @@ pub(crate) fn time(text: &[u8]) -> Option<Time> {
     }
     let nanoseconds = (0..9).fold(0, |value, at| value * 10 + fraction.get(at).map_or(0, |&b| u32::from(b - b'0')));
     Some(if whole.first() == Some(&b'-') && nanoseconds > 0 {
-        Time { seconds: seconds.checked_sub(1)?, nanoseconds: 1_000_000_000 - nanoseconds }
+        PaxTime { seconds: seconds.checked_sub(1)?, nanoseconds: 1_000_000_000 - nanoseconds }
     } else {
-        Time { seconds, nanoseconds }
+        PaxTime { seconds, nanoseconds }
     })
 }
 
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn times_as_go_reads_them() {
-        let at = |seconds, nanoseconds| Some(Time { seconds, nanoseconds });
+        let at = |seconds, nanoseconds| Some(PaxTime { seconds, nanoseconds });
         assert_eq!(time(b"1350244992.023960108"), at(1_350_244_992, 23_960_108));
         assert_eq!(time(b"1350244992.0239601089999"), at(1_350_244_992, 23_960_108));
         assert_eq!(time(b"-1.5"), at(-2, 500_000_000));

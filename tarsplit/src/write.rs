@@ -3,7 +3,7 @@
 //! Owner and group have numbers and no names, the mode has permissions and no type, as dockerd writes them from version 24 on.
 
 use crate::block::BLOCK;
-use crate::pax::Time;
+use crate::pax::PaxTime;
 
 /// Two empty blocks end a tar.
 pub const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
@@ -35,7 +35,7 @@ pub struct NewMember<'m> {
     /// Bytes that follow.
     pub size: u64,
     /// When it was modified.
-    pub mtime: Time,
+    pub mtime: PaxTime,
     /// Device numbers.
     pub device: (i64, i64),
     /// Extended attributes.
@@ -167,8 +167,8 @@ fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 /// A time with its fraction, without zeros at the end.
-fn decimal(time: Time) -> Vec<u8> {
-    let Time { seconds, nanoseconds } = time;
+fn decimal(time: PaxTime) -> Vec<u8> {
+    let PaxTime { seconds, nanoseconds } = time;
     let mut text = if seconds < 0 && nanoseconds > 0 {
         // The fraction counts away from zero.
         let (whole, rest) = (-(seconds + 1), 1_000_000_000 - nanoseconds);

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use tarsplit::frame::{Frame, Framer};
-use tarsplit::pax::Time;
+use tarsplit::pax::PaxTime;
 use tarsplit::write::{NewMember, padding};
 use tarsplit::{Member, MemberKind};
 
@@ -38,7 +38,7 @@ proptest! {
         let name = tarsplit::names::clean(&name).into_owned();
         prop_assume!(!name.contains(&0) && name != b"." && name != b"/");
         let xattrs = vec![(b"user.x".to_vec(), value)];
-        let mtime = Time { seconds, nanoseconds };
+        let mtime = PaxTime { seconds, nanoseconds };
         let member = NewMember {
             typeflag: if symlink { b'2' } else { b'0' }, name: &name, linkname: if symlink { &linkname } else { b"" },
             mode, uid, gid: uid / 2, size: if symlink { 0 } else { size }, mtime, device: (0, 0), xattrs: &xattrs,
@@ -77,7 +77,7 @@ fn a_long_name_is_split_or_recorded() {
         uid: 0,
         gid: 0,
         size: 0,
-        mtime: Time::default(),
+        mtime: PaxTime::default(),
         device: (0, 0),
         xattrs: &[],
     };

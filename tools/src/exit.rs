@@ -14,7 +14,7 @@ use crate::output::{self, Lost};
 /// A request that cannot even begin; its exit status is 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Usage(pub(crate) String);
+pub(crate) struct UsageError(pub(crate) String);
 
 /// Runs a command and turns its result into an exit status. An error goes to standard error with all its causes, and with a
 /// hint what to do about it, if there is one.
@@ -43,7 +43,7 @@ pub fn run(name: &str, command: impl FnOnce() -> anyhow::Result<ExitCode>) -> Ex
         || matches!(error.downcast_ref(), Some(CopyError::Interrupted));
     ExitCode::from(match () {
         () if interrupted => 130,
-        () if error.is::<Usage>() => 2,
+        () if error.is::<UsageError>() => 2,
         () => 1,
     })
 }

@@ -3,12 +3,12 @@
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use images::load::Options;
+use images::load::ImportOptions;
 use images::source::{Platform, Select};
 use snapshot::driver::WRITABLE;
 use snapshot::reference::Reference;
 
-use crate::exit::Usage;
+use crate::exit::UsageError;
 
 /// Flags of every command that unpacks.
 #[derive(Debug, Clone, Args)]
@@ -34,8 +34,8 @@ pub(crate) struct UnpackFlags {
 
 impl UnpackFlags {
     /// If `threads` is not given, all processors are used.
-    pub(crate) fn options<'o>(&self, threads: Option<u16>, interrupted: &'o AtomicBool) -> Options<'o> {
-        let mut options = Options::new(interrupted);
+    pub(crate) fn options<'o>(&self, threads: Option<u16>, interrupted: &'o AtomicBool) -> ImportOptions<'o> {
+        let mut options = ImportOptions::new(interrupted);
         options.threads = threads.map_or(options.threads, Into::into);
         options.sync = !self.no_sync;
         options.preflight = !self.no_preflight;
@@ -68,7 +68,7 @@ pub(crate) struct StoreFlags {
 }
 
 impl StoreFlags {
-    pub(crate) fn apply(&self, options: &mut Options<'_>) -> Result<(), Usage> {
+    pub(crate) fn apply(&self, options: &mut ImportOptions<'_>) -> Result<(), UsageError> {
         options.driver = writable(self.storage_driver.as_deref())?;
         options.retag = !self.no_retag;
         Ok(())
@@ -76,11 +76,12 @@ impl StoreFlags {
 }
 
 /// The storage driver to write for, if the user named one.
-pub(crate) fn writable(driver: Option<&str>) -> Result<Option<&'static str>, Usage> {
+pub(crate) fn writable(driver: Option<&str>) -> Result<Option<&'static str>, UsageError> {
     let Some(wanted) = driver else { return Ok(None) };
     let known = WRITABLE.into_iter().find(|name| *name == wanted);
     let known = known.map(Some);
-    known.ok_or_else(|| Usage(format!("storage driver {wanted} cannot be written; {} can", WRITABLE.join(" and "))))
+    known
+        .ok_or_else(|| UsageError(format!("storage driver {wanted} cannot be written; {} can", WRITABLE.join(" and "))))
 }
 
 /// A truth value, in the forms that Go's flags accept.

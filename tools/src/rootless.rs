@@ -18,7 +18,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Gid, Pid, Uid, User, setgid, setgroups, setuid};
 use signal_hook::iterator::Signals;
 
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::signals;
 
 /// An environment variable that is set for the child, so that it knows that it is the child.
@@ -29,11 +29,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Whether this process may write a data-root or overlay directories, with `advice` if not.
-pub(crate) fn check(path: &Path, advice: &str) -> Result<(), Usage> {
+pub(crate) fn check(path: &Path, advice: &str) -> Result<(), UsageError> {
     if Uid::effective().is_root() {
         return Ok(());
     }
-    Err(Usage(format!("writing {} needs root{advice}", path.display())))
+    Err(UsageError(format!("writing {} needs root{advice}", path.display())))
 }
 
 /// The advice of commands that have the flag.
@@ -158,7 +158,7 @@ impl SubordinateIds {
         let read = |path: &str| {
             let text = std::fs::read_to_string(path).unwrap_or_default();
             first_range(&text, &name, uid.as_raw()).ok_or_else(|| {
-                Usage(format!("--rootless needs subordinate ids: {path} has none for {name} (usermod adds them)"))
+                UsageError(format!("--rootless needs subordinate ids: {path} has none for {name} (usermod adds them)"))
             })
         };
         Ok(Self { uids: read("/etc/subuid")?, gids: read("/etc/subgid")? })

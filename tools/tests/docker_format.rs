@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::process::Output;
 
 use docker_format::filter::{Command, Filters};
-use docker_format::listing::{Kind, Row};
+use docker_format::listing::{ListingKind, Row};
 use docker_format::presets::{self, DISK_USAGE, HISTORY, IMAGES};
 use docker_format::{inspect, pattern};
 use serde_json::Value;
@@ -65,7 +65,13 @@ const FOR_ALL: [&str; 46] = [
 ];
 
 /// What differs between docker's text and ours for every template and every one of these fields.
-fn compare(daemon: &Dockerd, arguments: &[&str], kind: &Kind, named: impl Fn(&str) -> String, wrong: &mut Vec<String>) {
+fn compare(
+    daemon: &Dockerd,
+    arguments: &[&str],
+    kind: &ListingKind,
+    named: impl Fn(&str) -> String,
+    wrong: &mut Vec<String>,
+) {
     let run = |format: &str| daemon.docker(&[arguments, &["--format", format]].concat());
     let rows = || -> Vec<Row> {
         let text = text(&run("{{json .}}").stdout);
@@ -93,7 +99,7 @@ fn compare(daemon: &Dockerd, arguments: &[&str], kind: &Kind, named: impl Fn(&st
     panic!("the rows change all the time");
 }
 
-fn differs(docker: &Output, kind: &Kind, template: &str, rows: &[Row]) -> Option<String> {
+fn differs(docker: &Output, kind: &ListingKind, template: &str, rows: &[Row]) -> Option<String> {
     let (out, err, code) = match kind.render(template, rows) {
         Ok(text) => (text, String::new(), 0),
         Err(error) => (String::new(), format!("{error}\n"), 1),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use snapshot::edit::{Transaction, WriteOptions};
-use snapshot::gc::{Plan, Policy};
+use snapshot::gc::{GcPlan, Policy};
 use snapshot::view::{Needs, View};
 use testkit::cases::Expected;
 use testkit::littered::Littered;
@@ -36,13 +36,13 @@ fn du(root: &Path) -> u64 {
     total
 }
 
-fn plan(root: &Path, policy: &Policy) -> (View, Plan) {
+fn plan(root: &Path, policy: &Policy) -> (View, GcPlan) {
     let view = View::read(root, None, Needs::LIVENESS).unwrap();
-    let plan = Plan::make(&view, policy).unwrap();
+    let plan = GcPlan::make(&view, policy).unwrap();
     (view, plan)
 }
 
-fn apply(root: &Path, plan: &Plan) -> Vec<String> {
+fn apply(root: &Path, plan: &GcPlan) -> Vec<String> {
     let mut transaction = Transaction::begin(root, WriteOptions { driver: None, sync: false }).unwrap();
     plan.edits().into_iter().for_each(|edit| transaction.add(edit));
     let summary = transaction.commit().unwrap();

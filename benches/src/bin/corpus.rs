@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use benches::corpus::{self, Compression, Format, Kind, Options};
+use benches::corpus::{self, CorpusCompression, CorpusFormat, CorpusKind, CorpusOptions};
 use clap::Parser;
 
 /// Makes an image archive for benchmarks: the same bytes from the same arguments, always.
@@ -13,7 +13,7 @@ use clap::Parser;
 #[command(name = "corpus")]
 struct Arguments {
     /// What to make
-    kind: Kind,
+    kind: CorpusKind,
     /// Where to write it
     out: PathBuf,
     /// Times as many files and bytes
@@ -24,15 +24,15 @@ struct Arguments {
     seed: u64,
     /// What is around the layers
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: CorpusFormat,
     /// How layers are compressed
     #[arg(long, value_enum, default_value_t)]
-    compress: Compression,
+    compress: CorpusCompression,
 }
 
 fn main() -> anyhow::Result<()> {
     let Arguments { kind, out, scale, seed, format, compress } = Arguments::parse();
-    let options = Options { kind, scale, seed, format, compression: compress };
+    let options = CorpusOptions { kind, scale, seed, format, compression: compress };
     let (mut layers, mut files, mut tar_bytes, mut bytes) = (0, 0, 0, 0);
     corpus::make(&options, &out, &mut |number, layer| {
         eprintln!("layer {}: {} files, {} bytes, {} stored", number + 1, layer.files, layer.tar_bytes, layer.bytes);

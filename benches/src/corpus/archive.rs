@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 
 use super::content::Class;
-use super::entry::{Entry, Kind, day};
+use super::entry::{Entry, EntryKind, day};
 use super::member::{self, Style};
 
 /// Of a header, and of what everything is rounded up to.
@@ -20,7 +20,7 @@ impl Archive {
     }
 
     pub(super) fn directory(&mut self, path: &str) -> io::Result<()> {
-        member::write(&mut self.0, Style::Go, &Entry::new(path, Kind::Directory, day(0)))
+        member::write(&mut self.0, Style::Go, &Entry::new(path, EntryKind::Directory, day(0)))
     }
 
     pub(super) fn file(&mut self, path: &str, content: &[u8]) -> io::Result<()> {
@@ -52,7 +52,7 @@ impl Archive {
     }
 
     fn header(&mut self, path: &str, length: u64) -> io::Result<()> {
-        let kind = Kind::File { size: length, class: Class::Packed };
+        let kind = EntryKind::File { size: length, class: Class::Packed };
         member::write(&mut self.0, Style::Go, &Entry::new(path, kind, day(0)))
     }
 }

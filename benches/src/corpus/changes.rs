@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Error;
 use super::content::Class;
-use super::entry::{Entry, Kind, day};
+use super::entry::{Entry, EntryKind, day};
 use super::kinds::Image;
 use super::random::Random;
 use super::tree::Visit;
@@ -42,12 +42,15 @@ impl Changes {
         let plan = self.plan(image, &mut random)?;
         for (path, change) in &plan.members {
             let mtime = day(730) + random.below(600);
-            let mut entry = Entry::new(path, Kind::Directory, mtime);
+            let mut entry = Entry::new(path, EntryKind::Directory, mtime);
             match change {
                 Change::Directory => {}
-                Change::Whiteout => (entry.kind, entry.mode) = (Kind::File { size: 0, class: Class::Prose }, 0o600),
+                Change::Whiteout => {
+                    (entry.kind, entry.mode) = (EntryKind::File { size: 0, class: Class::Prose }, 0o600);
+                }
                 Change::File => {
-                    (entry.kind, entry.mode) = (Kind::File { size: random.below(6_000), class: Class::Prose }, 0o644);
+                    (entry.kind, entry.mode) =
+                        (EntryKind::File { size: random.below(6_000), class: Class::Prose }, 0o644);
                 }
             }
             visit(&entry)?;
@@ -61,8 +64,8 @@ impl Changes {
     fn plan(&self, image: &Image, random: &mut Random) -> Result<Plan, Error> {
         let (mut files, mut directories) = (0, 0);
         self.below_visit(image, &mut |entry| match entry.kind {
-            Kind::File { .. } => files += 1,
-            Kind::Directory => directories += 1,
+            EntryKind::File { .. } => files += 1,
+            EntryKind::Directory => directories += 1,
             _ => {}
         })?;
         let mut of_files = Every::new(files, self.deleted + self.replaced, random);
@@ -71,7 +74,7 @@ impl Changes {
         self.below_visit(image, &mut |entry| {
             let Some((parent, name)) = entry.path.rsplit_once('/') else { return };
             match entry.kind {
-                Kind::File { .. } if of_files.hit() => {
+                EntryKind::File { .. } if of_files.hit() => {
                     // In turn, in the proportion asked for.
                     if deleted * self.replaced.max(1) <= replaced * self.deleted && deleted < self.deleted {
                         deleted += 1;
@@ -86,7 +89,7 @@ impl Changes {
                     }
                 }
                 // Not the ones near the top: their content is most of the image.
-                Kind::Directory if of_directories.hit() && entry.path.matches('/').count() > 2 => {
+                EntryKind::Directory if of_directories.hit() && entry.path.matches('/').count() > 2 => {
                     plan.add(&format!("{}/.wh..wh..opq", entry.path), Change::Whiteout);
                     plan.add(&format!("{}/README", entry.path), Change::File);
                 }

@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 use flate2::write::GzEncoder;
 use flate2::{Compression as Level, GzBuilder};
 
-use super::{Compression, Error};
+use super::{CorpusCompression, Error};
 
-/// What one gzip member of [`Compression::Members`] holds.
+/// What one gzip member of [`CorpusCompression::Members`] holds.
 const MEMBER: usize = 1 << 20;
 
 /// A sink that compresses into another one.
@@ -22,17 +22,17 @@ pub(super) enum Encoder<W: Write + Send + 'static> {
 }
 
 impl<W: Write + Send + 'static> Encoder<W> {
-    pub(super) fn new(compression: Compression, out: W) -> Result<Self, Error> {
+    pub(super) fn new(compression: CorpusCompression, out: W) -> Result<Self, Error> {
         Ok(match compression {
-            Compression::None => Self::None(out),
-            Compression::Gzip => Self::Gzip(Box::new(gzip(out))),
-            Compression::Members => Self::Members(Members { current: Some(gzip(out)), room: MEMBER }),
-            Compression::Zstd => {
+            CorpusCompression::None => Self::None(out),
+            CorpusCompression::Gzip => Self::Gzip(Box::new(gzip(out))),
+            CorpusCompression::Members => Self::Members(Members { current: Some(gzip(out)), room: MEMBER }),
+            CorpusCompression::Zstd => {
                 let mut encoder = zstd::Encoder::new(out, 3)?;
                 encoder.include_checksum(true)?;
                 Self::Zstd(encoder)
             }
-            Compression::Pigz => Self::Pigz(Pigz::start(out)?),
+            CorpusCompression::Pigz => Self::Pigz(Pigz::start(out)?),
         })
     }
 

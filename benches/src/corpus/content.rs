@@ -121,7 +121,7 @@ struct Draws {
 impl Stream {
     fn new(class: Class, seed: u64) -> Self {
         let mut random = Random::new(seed, 0x436f_6e74 + class as u64);
-        let model = models::of(class);
+        let model = models::find_model(class);
         let fresh = models::fresh(class, &mut random);
         let draws = Draws {
             runs: spread(model.map_or(&[1], |model| &model.runs)),

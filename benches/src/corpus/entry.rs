@@ -7,7 +7,7 @@ use super::content::Class;
 pub(super) struct Entry<'a> {
     /// Without a slash at either end.
     pub(super) path: &'a str,
-    pub(super) kind: Kind,
+    pub(super) kind: EntryKind,
     /// Permissions, with setuid, setgid and sticky bits.
     pub(super) mode: u32,
     pub(super) uid: u64,
@@ -18,7 +18,7 @@ pub(super) struct Entry<'a> {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum EntryKind {
     Directory,
     File {
         size: u64,
@@ -44,11 +44,11 @@ pub(super) fn day(drawn: u64) -> u64 {
 
 impl<'a> Entry<'a> {
     /// A member of root's with usual permissions.
-    pub(super) fn new(path: &'a str, kind: Kind, mtime: u64) -> Self {
+    pub(super) fn new(path: &'a str, kind: EntryKind, mtime: u64) -> Self {
         let mode = match kind {
-            Kind::Directory => 0o755,
-            Kind::Symlink { .. } => 0o777,
-            Kind::File { .. } | Kind::Hardlink { .. } | Kind::Fifo => 0o644,
+            EntryKind::Directory => 0o755,
+            EntryKind::Symlink { .. } => 0o777,
+            EntryKind::File { .. } | EntryKind::Hardlink { .. } | EntryKind::Fifo => 0o644,
         };
         Self { path, kind, mode, uid: 0, gid: 0, mtime, capable: false }
     }

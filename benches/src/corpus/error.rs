@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::Kind;
+use super::CorpusKind;
 
 /// Why a corpus cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub enum Error {
     #[error("{kind} has {layers} layers: no bare layer can hold them")]
     NotOneLayer {
         /// The kind.
-        kind: Kind,
+        kind: CorpusKind,
         /// How many it has.
         layers: usize,
     },

@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::content::Class;
-use super::entry::{Entry, Kind, day};
+use super::entry::{Entry, EntryKind, day};
 use super::measured::NAME_LENGTHS;
 use super::names::Words;
 use super::random::Random;
@@ -30,11 +30,11 @@ impl Extremes {
     pub(super) fn walk(&self, seed: u64, visit: &mut Visit<'_>) -> Result<(), Error> {
         let mut random = Random::new(seed, 3);
         let words = Words::new(&mut random);
-        visit(&Entry::new("deep", Kind::Directory, day(0)))?;
+        visit(&Entry::new("deep", EntryKind::Directory, day(0)))?;
         for chain in 0..self.chains {
             self.chain(chain, &words, &mut random, visit)?;
         }
-        visit(&Entry::new("wide", Kind::Directory, day(0)))?;
+        visit(&Entry::new("wide", EntryKind::Directory, day(0)))?;
         for name in WIDE {
             self.wide(name, &mut random, visit)?;
         }
@@ -45,7 +45,7 @@ impl Extremes {
     fn chain(&self, chain: u64, words: &Words, random: &mut Random, visit: &mut Visit<'_>) -> Result<(), Error> {
         let mut path = format!("deep/chain-{chain:03}");
         for level in 0..self.depth {
-            visit(&Entry::new(&path, Kind::Directory, day(level)))?;
+            visit(&Entry::new(&path, EntryKind::Directory, day(level)))?;
             let length = match chain % 3 {
                 0 => 3,
                 1 => 255,
@@ -55,7 +55,11 @@ impl Extremes {
             if room >= 1 {
                 // Sorts before the directory: a walk would show it first.
                 let file = format!("{path}/0");
-                visit(&Entry::new(&file, Kind::File { size: random.below(200), class: Class::Prose }, day(level)))?;
+                visit(&Entry::new(
+                    &file,
+                    EntryKind::File { size: random.below(200), class: Class::Prose },
+                    day(level),
+                ))?;
             }
             // With a slash at its end, as directories are written.
             let length = length.min(room.saturating_sub(1));
@@ -70,22 +74,22 @@ impl Extremes {
 
     fn wide(&self, name: &str, random: &mut Random, visit: &mut Visit<'_>) -> Result<(), Error> {
         let above = format!("wide/{name}");
-        visit(&Entry::new(&above, Kind::Directory, day(0)))?;
+        visit(&Entry::new(&above, EntryKind::Directory, day(0)))?;
         let mut last = None;
         for number in 0..self.width {
             let path = format!("{above}/entry-{number:06}");
-            let file = Kind::File { size: random.below(300), class: Class::Prose };
-            let link = Kind::Symlink { target: format!("../files/entry-{:06}", random.below(self.width)) };
+            let file = EntryKind::File { size: random.below(300), class: Class::Prose };
+            let link = EntryKind::Symlink { target: format!("../files/entry-{:06}", random.below(self.width)) };
             let kind = match (name, number % 4) {
-                ("directories", _) | ("mixed", 0) => Kind::Directory,
+                ("directories", _) | ("mixed", 0) => EntryKind::Directory,
                 ("links", _) | ("mixed", 1) => link,
                 ("mixed", 2) => match last.clone() {
-                    Some(target) => Kind::Hardlink { target },
+                    Some(target) => EntryKind::Hardlink { target },
                     None => file,
                 },
                 _ => file,
             };
-            if matches!(kind, Kind::File { .. }) {
+            if matches!(kind, EntryKind::File { .. }) {
                 last = Some(path.clone());
             }
             visit(&Entry::new(&path, kind, day(number)))?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::archive::Archive;
 use super::kinds::Image;
 use super::layer::{self, Written};
-use super::{Compression, Error, Options};
+use super::{CorpusCompression, CorpusOptions, Error};
 
 /// All times that documents say.
 const CREATED: &str = "2022-05-01T00:00:00Z";
@@ -20,7 +20,7 @@ pub(super) type Report<'r> = dyn FnMut(usize, &Written) + 'r;
 
 /// `docker save` of 20.10: a directory for each layer, in the order of their names. These are drawn, where docker hashes
 /// a document; nobody checks them, and so layers need not be known before they are written.
-pub(super) fn docker(image: &Image, options: &Options, file: File, report: &mut Report<'_>) -> Result<(), Error> {
+pub(super) fn docker(image: &Image, options: &CorpusOptions, file: File, report: &mut Report<'_>) -> Result<(), Error> {
     let kind = options.kind.to_string();
     let ids: Vec<String> = (0..image.layers.len())
         .map(|number| Digest::hash(format!("{kind} {} {number}", options.seed).as_bytes()).hex())
@@ -72,7 +72,7 @@ fn version_one(ids: &[String], number: usize) -> Vec<u8> {
 }
 
 /// An OCI layout in a tar.
-pub(super) fn oci(image: &Image, options: &Options, file: File, report: &mut Report<'_>) -> Result<(), Error> {
+pub(super) fn oci(image: &Image, options: &CorpusOptions, file: File, report: &mut Report<'_>) -> Result<(), Error> {
     let mut archive = Archive::new(file);
     archive.directory("blobs")?;
     archive.directory("blobs/sha256")?;
@@ -97,11 +97,13 @@ pub(super) fn oci(image: &Image, options: &Options, file: File, report: &mut Rep
     Ok(archive.finish()?)
 }
 
-fn layer_type(compression: Compression) -> &'static str {
+fn layer_type(compression: CorpusCompression) -> &'static str {
     match compression {
-        Compression::None => "application/vnd.oci.image.layer.v1.tar",
-        Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
-        Compression::Gzip | Compression::Pigz | Compression::Members => "application/vnd.oci.image.layer.v1.tar+gzip",
+        CorpusCompression::None => "application/vnd.oci.image.layer.v1.tar",
+        CorpusCompression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+        CorpusCompression::Gzip | CorpusCompression::Pigz | CorpusCompression::Members => {
+            "application/vnd.oci.image.layer.v1.tar+gzip"
+        }
     }
 }
 
@@ -117,7 +119,7 @@ fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Value {
 }
 
 /// One layer and nothing around it.
-pub(super) fn bare(image: &Image, options: &Options, file: File, report: &mut Report<'_>) -> Result<(), Error> {
+pub(super) fn bare(image: &Image, options: &CorpusOptions, file: File, report: &mut Report<'_>) -> Result<(), Error> {
     if image.layers.len() != 1 {
         return Err(Error::NotOneLayer { kind: options.kind, layers: image.layers.len() });
     }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use super::changes::Changes;
 use super::content::Class;
-use super::entry::{Entry, Kind as EntryKind, day};
+use super::entry::{Entry, EntryKind, day};
 use super::extremes::Extremes;
 use super::measured::{BASE, BINS, DOCUMENTS, LANGUAGES, LIBRARIES, SAMPLES, Spec, TOOLCHAIN, WHOLE};
 use super::member::Style;
 use super::random::{Random, mix};
 use super::tree::{Tree, Visit};
-use super::{Error, Kind};
+use super::{CorpusKind, Error};
 
 /// Small files are below 8 KiB: the bins of three files in four.
 const SMALL_BINS: usize = 14;
@@ -40,25 +40,25 @@ enum Shape {
 }
 
 impl Image {
-    pub(super) fn new(kind: Kind, scale: f64, seed: u64) -> Self {
+    pub(super) fn new(kind: CorpusKind, scale: f64, seed: u64) -> Self {
         let layers = match kind {
-            Kind::ManySmall => vec![Shape::Tree(many_small(scale))],
-            Kind::FewLarge => {
+            CorpusKind::ManySmall => vec![Shape::Tree(many_small(scale))],
+            CorpusKind::FewLarge => {
                 vec![Shape::Few(times(1_000_000_000, scale), &["srv/data/disk.img", "srv/data/records.db"])]
             }
-            Kind::Typical => [&BASE, &TOOLCHAIN, &LANGUAGES, &DOCUMENTS, &LIBRARIES, &SAMPLES]
+            CorpusKind::Typical => [&BASE, &TOOLCHAIN, &LANGUAGES, &DOCUMENTS, &LIBRARIES, &SAMPLES]
                 .map(|spec| Shape::Tree(tree(spec, scale)))
                 .into_iter()
                 .chain([Shape::Nothing])
                 .collect(),
             // Less by the headers, so that the layer has 1.1 GB.
-            Kind::OneLarge => vec![Shape::Tree(tree(&WHOLE, scale * 0.7424))],
-            Kind::DeepAndWide => vec![Shape::Extremes(Extremes {
+            CorpusKind::OneLarge => vec![Shape::Tree(tree(&WHOLE, scale * 0.7424))],
+            CorpusKind::DeepAndWide => vec![Shape::Extremes(Extremes {
                 chains: times(9, scale).max(3),
                 depth: times(1_000, scale).clamp(100, 1_000),
                 width: times(50_000, scale),
             })],
-            Kind::HundredLayers => hundred(scale, seed),
+            CorpusKind::HundredLayers => hundred(scale, seed),
         };
         let numbered = (0..).zip(layers);
         let layers = numbered.map(|(number, shape)| Layer::new(kind, number, shape, scale, seed)).collect();
@@ -77,22 +77,22 @@ impl Image {
 }
 
 impl Layer {
-    fn new(kind: Kind, number: usize, shape: Shape, scale: f64, seed: u64) -> Self {
+    fn new(kind: CorpusKind, number: usize, shape: Shape, scale: f64, seed: u64) -> Self {
         let changes = match kind {
-            Kind::Typical if number == 6 => Some(Changes {
+            CorpusKind::Typical if number == 6 => Some(Changes {
                 below: 0..6,
                 deleted: times(121, scale),
                 replaced: times(112, scale),
                 emptied: times(3, scale),
             }),
             // Every fifth changes what the one before it brought.
-            Kind::HundredLayers if number % 5 == 4 => {
+            CorpusKind::HundredLayers if number % 5 == 4 => {
                 Some(Changes { below: number - 1..number, deleted: 5, replaced: 10, emptied: 1 })
             }
             _ => None,
         };
         let seed = mix(seed ^ mix(number as u64 ^ (kind as u64) << 32));
-        let style = if kind == Kind::Typical && number == 0 { Style::Gnu } else { Style::Go };
+        let style = if kind == CorpusKind::Typical && number == 0 { Style::Gnu } else { Style::Go };
         Self { seed, style, shape, changes }
     }
 

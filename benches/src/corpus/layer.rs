@@ -6,10 +6,10 @@ use layerfs::{Digest, Hasher};
 
 use super::compress::Encoder;
 use super::content::Content;
-use super::entry::Kind;
+use super::entry::EntryKind;
 use super::kinds::Image;
 use super::member;
-use super::{Compression, Error};
+use super::{CorpusCompression, Error};
 
 /// A layer that was written.
 #[derive(Debug, Clone, Copy)]
@@ -32,18 +32,18 @@ pub struct Written {
 pub(super) fn write<W: Write + Send + 'static>(
     image: &Image,
     number: usize,
-    compression: Compression,
+    compression: CorpusCompression,
     out: W,
 ) -> Result<(W, Written), Error> {
     let layer = &image.layers[number];
-    let stored = Measured::new(out, compression != Compression::None);
+    let stored = Measured::new(out, compression != CorpusCompression::None);
     let mut tar = Measured::new(Encoder::new(compression, stored)?, true);
     let mut content = Content::new(layer.seed);
     let (mut members, mut files) = (0, 0);
     image.walk(number, &mut |entry| {
         members += 1;
         member::write(&mut tar, layer.style, entry)?;
-        if let Kind::File { size, class } = entry.kind {
+        if let EntryKind::File { size, class } = entry.kind {
             files += 1;
             content.write(class, size, &mut tar)?;
             member::pad(&mut tar, size)?;
@@ -53,7 +53,7 @@ pub(super) fn write<W: Write + Send + 'static>(
     member::finish(&mut tar)?;
     let (encoder, diff_id, tar_bytes) = tar.finish();
     let (out, digest, bytes) = encoder.finish()?.finish();
-    let digest = if compression == Compression::None { diff_id } else { digest };
+    let digest = if compression == CorpusCompression::None { diff_id } else { digest };
     Ok((out, Written { diff_id, tar_bytes, digest, bytes, members, files }))
 }
 

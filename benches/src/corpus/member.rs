@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use tar::{EntryType, Header};
 
-use super::entry::{Entry, Kind};
+use super::entry::{Entry, EntryKind};
 
 /// Whose tar it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +24,11 @@ const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 /// Writes the header of an entry, and what has to stand before it.
 pub(super) fn write(out: &mut dyn Write, style: Style, entry: &Entry<'_>) -> io::Result<()> {
     let (kind, size, link, type_bits) = match &entry.kind {
-        Kind::Directory => (EntryType::Directory, 0, "", 0o040_000),
-        Kind::File { size, .. } => (EntryType::Regular, *size, "", 0o100_000),
-        Kind::Symlink { target } => (EntryType::Symlink, 0, target.as_str(), 0o120_000),
-        Kind::Hardlink { target } => (EntryType::Link, 0, target.as_str(), 0o100_000),
-        Kind::Fifo => (EntryType::Fifo, 0, "", 0o010_000),
+        EntryKind::Directory => (EntryType::Directory, 0, "", 0o040_000),
+        EntryKind::File { size, .. } => (EntryType::Regular, *size, "", 0o100_000),
+        EntryKind::Symlink { target } => (EntryType::Symlink, 0, target.as_str(), 0o120_000),
+        EntryKind::Hardlink { target } => (EntryType::Link, 0, target.as_str(), 0o100_000),
+        EntryKind::Fifo => (EntryType::Fifo, 0, "", 0o010_000),
     };
     let mut path = entry.path.to_owned();
     if kind == EntryType::Directory {

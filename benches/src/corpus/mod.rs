@@ -6,7 +6,7 @@
 //! # What they follow
 //!
 //! Measured on Debian bookworm's packages, the image of `testdata/make-big-image.sh`: seven layers, 1.48 GB, 75,328 members.
-//! The tables are in `measured.rs` and `models.rs`; beside them, what [`Kind::Typical`] with seed 1 has of it:
+//! The tables are in `measured.rs` and `models.rs`; beside them, what [`CorpusKind::Typical`] with seed 1 has of it:
 //!
 //! | | real | generated |
 //! |---|---:|---:|
@@ -28,7 +28,7 @@
 //!
 //! More than was found there: hard links (one in four hundred files), `security.capability`, long and non-ASCII names, a few
 //! fifos. Every image has some of what an unpacker must know, and too little of it to be slowed down.
-//! The gzip of [`Compression::Gzip`] is zlib-rs's, which compresses a little less than `gzip -6`.
+//! The gzip of [`CorpusCompression::Gzip`] is zlib-rs's, which compresses a little less than `gzip -6`.
 //!
 //! # How they are made
 //!
@@ -69,7 +69,7 @@ use kinds::Image;
 
 /// What the corpus is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+pub enum CorpusKind {
     /// 200,000 files below 8 KiB in one layer
     ManySmall,
     /// Two files of 1 GB in one layer
@@ -86,7 +86,7 @@ pub enum Kind {
 
 /// What is around the layers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum CorpusFormat {
     /// An archive as `docker save` of 20.10 writes it
     #[default]
     Docker,
@@ -98,7 +98,7 @@ pub enum Format {
 
 /// How layers are compressed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Compression {
+pub enum CorpusCompression {
     /// Not at all
     #[default]
     None,
@@ -114,20 +114,20 @@ pub enum Compression {
 
 /// What to make.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub struct CorpusOptions {
     /// Which corpus.
-    pub kind: Kind,
+    pub kind: CorpusKind,
     /// Times as many files and bytes.
     pub scale: f64,
     /// Another seed is another corpus with the same figures.
     pub seed: u64,
     /// What is around the layers.
-    pub format: Format,
+    pub format: CorpusFormat,
     /// How layers are compressed.
-    pub compression: Compression,
+    pub compression: CorpusCompression,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for CorpusKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.to_possible_value();
         f.write_str(name.as_ref().map_or("", clap::builder::PossibleValue::get_name))
@@ -140,7 +140,7 @@ impl fmt::Display for Kind {
 ///
 /// # Errors
 /// [`Error`]
-pub fn make(options: &Options, out: &Path, report: &mut dyn FnMut(usize, &Written)) -> Result<(), Error> {
+pub fn make(options: &CorpusOptions, out: &Path, report: &mut dyn FnMut(usize, &Written)) -> Result<(), Error> {
     if !(0.000_1..=1_000.0).contains(&options.scale) {
         return Err(Error::Scale { scale: options.scale });
     }
@@ -151,9 +151,9 @@ pub fn make(options: &Options, out: &Path, report: &mut dyn FnMut(usize, &Writte
     let failed = |source| Error::Write { path: part.clone(), source };
     let file = File::create(&part).map_err(failed)?;
     let made = match options.format {
-        Format::Docker => formats::docker(&image, options, file, report),
-        Format::Oci => formats::oci(&image, options, file, report),
-        Format::Layer => formats::bare(&image, options, file, report),
+        CorpusFormat::Docker => formats::docker(&image, options, file, report),
+        CorpusFormat::Oci => formats::oci(&image, options, file, report),
+        CorpusFormat::Layer => formats::bare(&image, options, file, report),
     };
     let made =
         made.and_then(|()| std::fs::rename(&part, out).map_err(|source| Error::Write { path: out.to_owned(), source }));

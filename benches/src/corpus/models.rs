@@ -68,7 +68,7 @@ const LIBRARY: Model = Model {
 };
 
 /// The model of a class; `None` for what does not repeat.
-pub(super) fn of(class: Class) -> Option<&'static Model> {
+pub(super) fn find_model(class: Class) -> Option<&'static Model> {
     match class {
         Class::Source => Some(&SOURCE),
         Class::Prose => Some(&PROSE),

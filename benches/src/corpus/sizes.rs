@@ -42,7 +42,7 @@ impl Sizes {
     }
 
     /// The size of file `number`, and whether it is one of the large ones.
-    pub(super) fn of(&self, number: u64) -> (u64, bool) {
+    pub(super) fn size_of(&self, number: u64) -> (u64, bool) {
         let large = self.large.len() as u64;
         let before = number * large / self.files.max(1);
         if (number + 1) * large / self.files.max(1) > before {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Error;
 use super::content::Class;
-use super::entry::{Entry, Kind, day};
+use super::entry::{Entry, EntryKind, day};
 use super::measured::{DIRECTORIES_PER_DIRECTORY, FILES_PER_DIRECTORY, Spec};
 use super::names::Words;
 use super::random::{Random, evenly, index_at, mix, scaled};
@@ -149,7 +149,7 @@ impl Walker<'_> {
         for (end, _) in path.match_indices('/') {
             let parent = &path[..end];
             if !self.taken.contains(parent) && self.emitted.insert(parent.to_owned()) {
-                visit(&Entry::new(parent, Kind::Directory, day(0)))?;
+                visit(&Entry::new(parent, EntryKind::Directory, day(0)))?;
             }
         }
         Ok(())
@@ -159,7 +159,7 @@ impl Walker<'_> {
     fn directory(&mut self, dirs: u64, visit: &mut Visit<'_>) -> Result<(), Error> {
         let mtime = day(self.random.next());
         if !self.taken.contains(&self.path) {
-            let mut entry = Entry::new(&self.path, Kind::Directory, mtime);
+            let mut entry = Entry::new(&self.path, EntryKind::Directory, mtime);
             (entry.uid, entry.gid) = (self.tree.spec.owner, self.tree.spec.owner);
             entry.mode = match self.random.below(900) {
                 0 => 0o1777,
@@ -261,19 +261,19 @@ impl Walker<'_> {
         let mut linked = None;
         let (mut entry, is_file) = if self.random.below(all.max(1)) >= files - self.files {
             let target = self.target();
-            (Entry::new(&self.path, Kind::Symlink { target }, mtime), false)
+            (Entry::new(&self.path, EntryKind::Symlink { target }, mtime), false)
         } else {
             self.files += 1;
             match self.earlier.take_if(|_| self.random.one_in(400)) {
                 Some(Earlier { path: target, mode, gid, mtime }) => {
                     linked = Some((mode, gid));
-                    (Entry::new(&self.path, Kind::Hardlink { target }, mtime), false)
+                    (Entry::new(&self.path, EntryKind::Hardlink { target }, mtime), false)
                 }
-                None if self.random.one_in(30_000) => (Entry::new(&self.path, Kind::Fifo, mtime), false),
+                None if self.random.one_in(30_000) => (Entry::new(&self.path, EntryKind::Fifo, mtime), false),
                 None => {
-                    let (size, large) = self.sizes.of(self.files - 1);
+                    let (size, large) = self.sizes.size_of(self.files - 1);
                     let class = if large { self.shares[1].next(size) } else { class };
-                    (Entry::new(&self.path, Kind::File { size, class }, mtime), true)
+                    (Entry::new(&self.path, EntryKind::File { size, class }, mtime), true)
                 }
             }
         };

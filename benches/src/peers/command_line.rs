@@ -109,7 +109,7 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Run { inputs, out, rows, on, peers, runs, unpack, disk, limit } => {
             let rows = if rows.is_empty() { Row::value_variants().to_vec() } else { rows };
             let (disk, limit) = (disk << 30, Duration::from_secs(limit));
-            run::run(&run::Options { rows, on, peers, runs, unpack, inputs, disk, limit }, &out)
+            run::run(&run::RunOptions { rows, on, peers, runs, unpack, inputs, disk, limit }, &out)
         }
         Command::Render { results, into, plots } => render(&results, &into, &plots),
         Command::Sha256 { files } => sha::sums(&files),

@@ -92,7 +92,7 @@ impl Tools {
 
 /// Where a job runs, and on what.
 #[derive(Debug)]
-pub struct Place<'a> {
+pub struct Workplace<'a> {
     /// The programs.
     pub tools: &'a Tools,
     /// What is unpacked.
@@ -122,7 +122,7 @@ pub struct Prepared {
     pub daemon: Option<Daemon>,
 }
 
-impl Place<'_> {
+impl Workplace<'_> {
     /// Makes directories, starts the daemon if it takes one, and returns the job.
     ///
     /// # Errors

@@ -7,17 +7,17 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::contender::Tools;
-use super::record::Machine;
+use super::record::MachineRecord;
 
 /// Describes this machine.
 ///
 /// # Errors
 ///
 /// If `/proc` cannot be read.
-pub fn describe() -> Result<Machine> {
+pub fn describe() -> Result<MachineRecord> {
     let machine = measuring::Machine::read()?;
     let model = machine.family_and_model.map(|(family, model)| format!(", family {family} model {model}"));
-    Ok(Machine {
+    Ok(MachineRecord {
         cpu: machine.cpu + &model.unwrap_or_default(),
         cores: std::thread::available_parallelism()?.get(),
         sha_instructions: machine.sha_instructions,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::plots::Picture;
-use super::record::{Machine, Results};
+use super::record::{MachineRecord, Results};
 use super::rows::Workload;
 use super::tables;
 
@@ -60,7 +60,7 @@ pub fn report(results: &[Results], files: &[PathBuf], into: &Path, plots: &Path,
 /// Machines, dates, raw files, inputs and versions.
 fn whereabouts(results: &[Results], files: &[PathBuf], link: impl Fn(&Path) -> String) -> String {
     let mut text = String::new();
-    let mut machines: Vec<&Machine> = Vec::new();
+    let mut machines: Vec<&MachineRecord> = Vec::new();
     for (results, file) in results.iter().zip(files) {
         let commit = results.commit.get(..12).unwrap_or(&results.commit);
         let dirty = if results.commit.ends_with("-dirty") { " with changes" } else { "" };

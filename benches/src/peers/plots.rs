@@ -7,7 +7,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use measuring::Spread;
 
 use super::record::Results;
-use super::rows::{Form, On, Row, Sync, Workload, contenders};
+use super::rows::{GoalForm, On, Row, Sync, Workload, contenders};
 use super::tables;
 use super::verdict::{costs, verdicts};
 
@@ -87,7 +87,7 @@ fn goals(results: &[Results]) -> Result<Option<Picture>> {
             let goal = verdict.goal;
             let against = tables::comparison(verdict);
             let beyond =
-                |ratio: f64| if goal.form == Form::TimesAsFast { ratio / goal.must } else { goal.must / ratio };
+                |ratio: f64| if goal.form == GoalForm::TimesAsFast { ratio / goal.must } else { goal.must / ratio };
             let (one, other) = (beyond(verdict.ratio.min), beyond(verdict.ratio.max));
             let median = beyond(verdict.ratio.median);
             let must = tables::figure(goal.form, goal.must);

@@ -23,7 +23,7 @@ pub struct Results {
     /// Commit that `layer-unpack` was built from, with `-dirty` where the tree had changes.
     pub commit: String,
     /// Where it ran.
-    pub machine: Machine,
+    pub machine: MachineRecord,
     /// First line of what each program says to `--version`.
     pub versions: BTreeMap<String, String>,
     /// The archives.
@@ -47,7 +47,7 @@ pub const FORMAT: u32 = 1;
 
 /// The machine, as far as it matters for the figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Machine {
+pub struct MachineRecord {
     /// Model name of the processor.
     pub cpu: String,
     /// Processors that can be used.

@@ -234,7 +234,7 @@ impl Row {
 
 /// How a goal is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum GoalForm {
     /// Their time divided by ours: at least so much.
     TimesAsFast,
     /// Our time divided by theirs: at most so much.
@@ -247,7 +247,7 @@ pub enum Form {
 
 /// One line of the table of goals.
 #[derive(Debug, Clone, Copy)]
-pub struct Goal {
+pub struct SpeedGoal {
     /// The row it belongs to.
     pub row: Row,
     /// Whose figures are judged.
@@ -255,7 +255,7 @@ pub struct Goal {
     /// Against whom; the sum, where there are several.
     pub against: &'static [Peer],
     /// How it is said.
-    pub form: Form,
+    pub form: GoalForm,
     /// What must be reached.
     pub must: f64,
     /// What the hardware is thought to allow.
@@ -263,25 +263,32 @@ pub struct Goal {
 }
 
 /// The goals, but for memory: [`MEMORY_MUST`].
-pub const GOALS: &[Goal] = &[
-    goal(Row::Image, Peer::LayerUnpack, &[Peer::Dockerd], Form::TimesAsFast, 13.0, "15 to 16"),
-    goal(Row::Image, Peer::LayerUnpack, &[Peer::GnuTar], Form::ShareOfTime, 0.68, "0.58"),
-    goal(Row::Image, Peer::LayerUnpackOneThread, &[Peer::GnuTar], Form::ShareOfTime, 1.3, "1.1"),
-    goal(Row::ImageGzip, Peer::LayerUnpack, &[Peer::Umoci], Form::TimesAsFast, 9.0, "10"),
-    goal(Row::ImageGzip, Peer::LayerUnpack, &[Peer::Containerd], Form::TimesAsFast, 8.0, "9"),
-    goal(Row::LayerGzip, Peer::LayerUnpack, &[Peer::IgzipTar], Form::ShareOfTime, 0.62, "0.50"),
-    goal(Row::LayerZstd, Peer::LayerUnpack, &[Peer::ZstdTar], Form::ShareOfTime, 0.70, "0.60"),
-    goal(Row::Small, Peer::LayerUnpack, &[Peer::GnuTar], Form::ShareOfTime, 0.60, "0.48"),
-    goal(Row::Cpu, Peer::LayerUnpack, &[Peer::GnuTar, Peer::Sha256], Form::ShareOfCpu, 0.92, "0.80"),
-    goal(Row::Scaling, Peer::LayerUnpack, &[Peer::LayerUnpackOneThread], Form::TimesAsFast, 1.75, "2.0"),
-    goal(Row::Warm, Peer::LayerUnpackWarm, &[], Form::Seconds, 0.030, ""),
+pub const GOALS: &[SpeedGoal] = &[
+    goal(Row::Image, Peer::LayerUnpack, &[Peer::Dockerd], GoalForm::TimesAsFast, 13.0, "15 to 16"),
+    goal(Row::Image, Peer::LayerUnpack, &[Peer::GnuTar], GoalForm::ShareOfTime, 0.68, "0.58"),
+    goal(Row::Image, Peer::LayerUnpackOneThread, &[Peer::GnuTar], GoalForm::ShareOfTime, 1.3, "1.1"),
+    goal(Row::ImageGzip, Peer::LayerUnpack, &[Peer::Umoci], GoalForm::TimesAsFast, 9.0, "10"),
+    goal(Row::ImageGzip, Peer::LayerUnpack, &[Peer::Containerd], GoalForm::TimesAsFast, 8.0, "9"),
+    goal(Row::LayerGzip, Peer::LayerUnpack, &[Peer::IgzipTar], GoalForm::ShareOfTime, 0.62, "0.50"),
+    goal(Row::LayerZstd, Peer::LayerUnpack, &[Peer::ZstdTar], GoalForm::ShareOfTime, 0.70, "0.60"),
+    goal(Row::Small, Peer::LayerUnpack, &[Peer::GnuTar], GoalForm::ShareOfTime, 0.60, "0.48"),
+    goal(Row::Cpu, Peer::LayerUnpack, &[Peer::GnuTar, Peer::Sha256], GoalForm::ShareOfCpu, 0.92, "0.80"),
+    goal(Row::Scaling, Peer::LayerUnpack, &[Peer::LayerUnpackOneThread], GoalForm::TimesAsFast, 1.75, "2.0"),
+    goal(Row::Warm, Peer::LayerUnpackWarm, &[], GoalForm::Seconds, 0.030, ""),
 ];
 
 /// Anonymous memory that no input may exceed, in bytes.
 pub const MEMORY_MUST: u64 = 128_000_000;
 
-const fn goal(row: Row, ours: Peer, against: &'static [Peer], form: Form, must: f64, bound: &'static str) -> Goal {
-    Goal { row, ours, against, form, must, bound }
+const fn goal(
+    row: Row,
+    ours: Peer,
+    against: &'static [Peer],
+    form: GoalForm,
+    must: f64,
+    bound: &'static str,
+) -> SpeedGoal {
+    SpeedGoal { row, ours, against, form, must, bound }
 }
 
 /// The peers that a choice of rows needs for one workload, each once, in the order of the rows.

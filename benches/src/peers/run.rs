@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::contender::{Place, Tools};
+use super::contender::{Tools, Workplace};
 use super::inputs::Staged;
 use super::interrupt::Interrupt;
 use super::measure::{Job, Measured, measure, messages};
@@ -20,7 +20,7 @@ use super::{crates, machine, memory};
 
 /// What to measure.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct RunOptions {
     /// The rows that are wanted.
     pub rows: Vec<Row>,
     /// The file systems.
@@ -41,7 +41,7 @@ pub struct Options {
 
 /// A run in progress.
 struct Run<'a> {
-    options: &'a Options,
+    options: &'a RunOptions,
     out: &'a Path,
     interrupt: Interrupt,
     base: Base,
@@ -54,7 +54,7 @@ struct Run<'a> {
 /// # Errors
 ///
 /// If not run as root, an archive is missing, or a file system cannot be made. Peers that fail are in the results.
-pub fn run(options: &Options, out: &Path) -> Result<()> {
+pub fn run(options: &RunOptions, out: &Path) -> Result<()> {
     ensure!(nix::unistd::geteuid().is_root(), "must run as root: every measurement mounts a fresh file system");
     ensure!(options.unpack.is_file(), "{} is missing: build it, or use --unpack", options.unpack.display());
     let workloads: Vec<Workload> =
@@ -90,7 +90,7 @@ pub fn run(options: &Options, out: &Path) -> Result<()> {
     Ok(())
 }
 
-fn wants_crates(options: &Options) -> bool {
+fn wants_crates(options: &RunOptions) -> bool {
     let crates = [Peer::OciImage, Peer::TarCrate, Peer::TokioTar];
     let wanted = |peer: &Peer| crates.contains(peer) && (options.peers.is_empty() || options.peers.contains(peer));
     options.rows.iter().any(|row| row.peers().iter().any(wanted))
@@ -175,7 +175,7 @@ impl Run<'_> {
         // podman leaves files there; the next one starts without.
         let _ = std::fs::remove_dir_all(&state);
         let interrupt = self.interrupt.clone();
-        let place = Place {
+        let place = Workplace {
             tools: &self.tools,
             workload,
             staged,
@@ -228,7 +228,7 @@ impl Run<'_> {
     /// What the stages cost, if `layer-unpack` can tell.
     fn stages(&mut self, workload: Workload, staged: &Staged, on: On) -> Result<()> {
         let target = self.base.fresh(on, self.options.disk)?;
-        let place = Place {
+        let place = Workplace {
             tools: &self.tools,
             workload,
             staged,

@@ -39,7 +39,7 @@ pub struct BenchRun {
     /// Time of the whole, over the repetitions.
     pub wall_seconds: Wall,
     /// The stages.
-    pub stages: Vec<Stage>,
+    pub stages: Vec<StageRow>,
 }
 
 /// A time over several repetitions.
@@ -55,7 +55,7 @@ pub struct Wall {
 
 /// What one stage took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Stage {
+pub struct StageRow {
     /// Its name.
     pub stage: String,
     /// Seconds on the clock, of all threads that were in it.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use measuring::Spread;
 
 use super::record::{Absence, Measurement, Results};
-use super::rows::{Form, MEMORY_MUST, On, Peer, Row, Sync, Workload, contenders};
+use super::rows::{GoalForm, MEMORY_MUST, On, Peer, Row, Sync, Workload, contenders};
 use super::stats::Seconds;
 use super::verdict::{Verdict, above, costs, rounds, spread, verdicts};
 
@@ -69,12 +69,12 @@ pub fn row_name(row: Row) -> &'static str {
 }
 
 /// A figure of a goal in the goal's unit.
-pub fn figure(form: Form, figure: f64) -> String {
+pub fn figure(form: GoalForm, figure: f64) -> String {
     match form {
-        Form::TimesAsFast if figure < 3.0 => format!("{figure:.2}x"),
-        Form::TimesAsFast => format!("{figure:.1}x"),
-        Form::ShareOfTime | Form::ShareOfCpu => format!("{figure:.2}"),
-        Form::Seconds => Seconds(figure).to_string(),
+        GoalForm::TimesAsFast if figure < 3.0 => format!("{figure:.2}x"),
+        GoalForm::TimesAsFast => format!("{figure:.1}x"),
+        GoalForm::ShareOfTime | GoalForm::ShareOfCpu => format!("{figure:.2}"),
+        GoalForm::Seconds => Seconds(figure).to_string(),
     }
 }
 
@@ -198,7 +198,7 @@ fn peer_line(results: &[Results], workload: Workload, peer: Peer, at: (On, Sync)
 pub fn share(results: &[Results], workload: Workload, peer: Peer, (on, sync): (On, Sync)) -> Option<Spread> {
     let ours = rounds(results, workload, Peer::LayerUnpack, on, sync);
     let theirs = rounds(results, workload, peer, on, sync);
-    Spread::of(ours.iter().filter_map(|(round, one)| Some(one.wall / theirs.get(round)?.wall)))
+    Spread::from_figures(ours.iter().filter_map(|(round, one)| Some(one.wall / theirs.get(round)?.wall)))
 }
 
 /// Stage costs, their sum, and how far above it we are.

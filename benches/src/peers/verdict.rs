@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use measuring::Spread;
 
 use super::record::{Measurement, Results};
-use super::rows::{Form, GOALS, Goal, On, Peer, Sync, Workload};
+use super::rows::{GOALS, GoalForm, On, Peer, SpeedGoal, Sync, Workload};
 use super::stages::{BenchOutput, BenchRun};
 
 /// A round of one file of results: what can be compared.
@@ -18,7 +18,7 @@ type Round = (usize, u32);
 #[derive(Debug, Clone, Copy)]
 pub struct Verdict {
     /// The goal.
-    pub goal: &'static Goal,
+    pub goal: &'static SpeedGoal,
     /// Where.
     pub on: On,
     /// Whether the data had to be on the disk.
@@ -41,10 +41,10 @@ impl Verdict {
 }
 
 /// Whether a figure is good enough for a goal.
-fn reaches(goal: &Goal, figure: f64) -> bool {
+fn reaches(goal: &SpeedGoal, figure: f64) -> bool {
     match goal.form {
-        Form::TimesAsFast => figure >= goal.must,
-        Form::ShareOfTime | Form::ShareOfCpu | Form::Seconds => figure <= goal.must,
+        GoalForm::TimesAsFast => figure >= goal.must,
+        GoalForm::ShareOfTime | GoalForm::ShareOfCpu | GoalForm::Seconds => figure <= goal.must,
     }
 }
 
@@ -76,7 +76,7 @@ pub fn spread(
     (on, sync): (On, Sync),
     figure: impl Fn(&Measurement) -> f64,
 ) -> Option<Spread> {
-    Spread::of(rounds(results, workload, peer, on, sync).values().map(|measurement| figure(measurement)))
+    Spread::from_figures(rounds(results, workload, peer, on, sync).values().map(|measurement| figure(measurement)))
 }
 
 /// All goals for which something was measured, in the order of the goals, file system by file system.
@@ -87,9 +87,9 @@ pub fn verdicts(results: &[Results]) -> Vec<Verdict> {
 }
 
 /// One goal in one place; nothing if not everybody was measured there.
-pub fn verdict(results: &[Results], goal: &'static Goal, on: On, sync: Sync) -> Option<Verdict> {
+pub fn verdict(results: &[Results], goal: &'static SpeedGoal, on: On, sync: Sync) -> Option<Verdict> {
     let workload = goal.row.workload()?;
-    let figure = if goal.form == Form::ShareOfCpu { Measurement::cpu } else { |one: &Measurement| one.wall };
+    let figure = if goal.form == GoalForm::ShareOfCpu { Measurement::cpu } else { |one: &Measurement| one.wall };
     let of = |peer| rounds(results, workload, peer, on, sync);
     let ours = of(goal.ours);
     let others: Vec<_> = goal.against.iter().map(|peer| of(*peer)).collect();
@@ -102,17 +102,17 @@ pub fn verdict(results: &[Results], goal: &'static Goal, on: On, sync: Sync) -> 
         })
         .collect();
     let ratio = |&(ours, theirs): &(f64, f64)| match goal.form {
-        Form::TimesAsFast => theirs / ours,
-        Form::ShareOfTime | Form::ShareOfCpu => ours / theirs,
-        Form::Seconds => ours,
+        GoalForm::TimesAsFast => theirs / ours,
+        GoalForm::ShareOfTime | GoalForm::ShareOfCpu => ours / theirs,
+        GoalForm::Seconds => ours,
     };
     Some(Verdict {
         goal,
         on,
         sync,
-        theirs: if goal.against.is_empty() { None } else { Spread::of(pairs.iter().map(|pair| pair.1)) },
-        ours: Spread::of(pairs.iter().map(|pair| pair.0))?,
-        ratio: Spread::of(pairs.iter().map(ratio))?,
+        theirs: if goal.against.is_empty() { None } else { Spread::from_figures(pairs.iter().map(|pair| pair.1)) },
+        ours: Spread::from_figures(pairs.iter().map(|pair| pair.0))?,
+        ratio: Spread::from_figures(pairs.iter().map(ratio))?,
         rounds_reached: pairs.iter().filter(|pair| reaches(goal, ratio(pair))).count(),
     })
 }

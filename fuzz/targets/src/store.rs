@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bolt::{Bolt, BoltError, Bucket, Entry};
+use bolt::{Bolt, BoltError, Bucket, BucketEntry};
 use snapshot::dir::Dir;
 use snapshot::reference::Reference;
 use snapshot::schema::config::ImageConfig;
@@ -25,8 +25,8 @@ pub fn bolt(bytes: &[u8]) {
 fn walk(bucket: &Bucket<'_>, depth: usize, found: &mut usize) -> Result<(), BoltError> {
     for entry in bucket {
         match entry? {
-            Entry::Value(key, value) => *found += key.len() + value.len(),
-            Entry::Bucket(key, inner) => {
+            BucketEntry::Value(key, value) => *found += key.len() + value.len(),
+            BucketEntry::Bucket(key, inner) => {
                 *found += key.len();
                 if depth > 0 {
                     walk(&inner, depth - 1, found)?;

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use super::{CopyError, Source};
+use super::{CopyError, CopySource};
 use crate::tree::Tree;
 
 /// Symlinks that docker follows from a destination.
@@ -14,7 +14,7 @@ const MAX_LINKS: usize = 10;
 
 /// A directory that exists, and the name in it; `.` where the content goes into the directory itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Destination {
+pub struct CopyDestination {
     /// The directory.
     pub dir: PathBuf,
     /// The name of the copy.
@@ -79,7 +79,7 @@ struct Place {
     is_dir: Option<bool>,
 }
 
-impl Destination {
+impl CopyDestination {
     /// Checks what can be said of `given` before anything is read, as the client does first.
     ///
     /// # Errors
@@ -104,7 +104,7 @@ impl Destination {
     ///
     /// # Errors
     /// [`CopyError`]
-    pub fn new(given: &Path, tree: &Tree, source: &Source) -> Result<Self, CopyError> {
+    pub fn new(given: &Path, tree: &Tree, source: &CopySource) -> Result<Self, CopyError> {
         Self::check(given)?;
         let place = Place::find(absolute(given)?)?;
         let (dir, name) = place.path.split();

@@ -16,12 +16,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
-use tarsplit::pax::Time;
+use tarsplit::pax::PaxTime;
 
 use super::destination::clean;
-use super::{CopyError, Destination, Source};
+use super::{CopyDestination, CopyError, CopySource};
 use crate::export::{CAPABILITY, without_namespace};
-use crate::tree::{Kind, Layers, Node, NodeId, Tree, TreeError};
+use crate::tree::{Layers, Node, NodeId, NodeKind, Tree, TreeError};
 
 const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -38,8 +38,8 @@ const KEPT: usize = 32;
 pub fn extract(
     tree: &Tree,
     layers: &dyn Layers,
-    source: &Source,
-    destination: &Destination,
+    source: &CopySource,
+    destination: &CopyDestination,
     interrupted: &AtomicBool,
 ) -> Result<(), CopyError> {
     check_links(tree, source, destination)?;
@@ -71,8 +71,8 @@ pub fn extract(
 /// What is copied: its path in the tree, the one below the destination's directory, and what it is.
 fn each(
     tree: &Tree,
-    source: &Source,
-    destination: &Destination,
+    source: &CopySource,
+    destination: &CopyDestination,
     mut visit: impl FnMut(&[u8], &[u8], NodeId) -> Result<(), CopyError>,
 ) -> Result<(), CopyError> {
     let name = if destination.name == b"." { &b""[..] } else { &destination.name };
@@ -91,10 +91,10 @@ fn each(
 }
 
 /// As docker judges a link: by its text, and an absolute one as if it began where the link is.
-fn check_links(tree: &Tree, source: &Source, destination: &Destination) -> Result<(), CopyError> {
+fn check_links(tree: &Tree, source: &CopySource, destination: &CopyDestination) -> Result<(), CopyError> {
     let into = clean(destination.dir.as_os_str().as_bytes());
     each(tree, source, destination, |_, to, id| {
-        let Kind::Symlink { target } = &tree.node(id).kind else { return Ok(()) };
+        let NodeKind::Symlink { target } = &tree.node(id).kind else { return Ok(()) };
         let dir = split(to).0;
         let leads = clean(&[into.as_slice(), b"/", dir, b"/", target].concat());
         let rest = leads.strip_prefix(into.as_slice());
@@ -141,7 +141,7 @@ struct Extraction<'e> {
 }
 
 impl Extraction<'_> {
-    fn all(&mut self, source: &Source, destination: &Destination) -> Result<(), CopyError> {
+    fn all(&mut self, source: &CopySource, destination: &CopyDestination) -> Result<(), CopyError> {
         let tree = self.tree;
         each(tree, source, destination, |path, to, id| self.one(path, to, id))
     }
@@ -236,20 +236,20 @@ impl Extraction<'_> {
             rustix::fs::mknodat(dir, name, kind, Mode::RUSR | Mode::WUSR, device)
         };
         match &node.kind {
-            Kind::File { size, .. } => return self.file(dir, name, (path, to), node, *size, id),
-            Kind::Symlink { target } => {
+            NodeKind::File { size, .. } => return self.file(dir, name, (path, to), node, *size, id),
+            NodeKind::Symlink { target } => {
                 rustix::fs::symlinkat(target.as_slice(), dir, name).map_err(self.failed(to, "symlink"))?;
             }
-            Kind::CharDevice(major, minor) => {
+            NodeKind::CharDevice(major, minor) => {
                 special(FileType::CharacterDevice, *major, *minor).map_err(self.failed(to, "mknod"))?;
             }
-            Kind::BlockDevice(major, minor) => {
+            NodeKind::BlockDevice(major, minor) => {
                 special(FileType::BlockDevice, *major, *minor).map_err(self.failed(to, "mknod"))?;
             }
-            Kind::Fifo => special(FileType::Fifo, 0, 0).map_err(self.failed(to, "mkfifo"))?,
-            Kind::Directory { .. } | Kind::Whiteout => return Ok(()),
+            NodeKind::Fifo => special(FileType::Fifo, 0, 0).map_err(self.failed(to, "mkfifo"))?,
+            NodeKind::Directory { .. } | NodeKind::Whiteout => return Ok(()),
         }
-        if !matches!(node.kind, Kind::Symlink { .. }) {
+        if !matches!(node.kind, NodeKind::Symlink { .. }) {
             // Nobody else knows the name; what has it was made just now.
             rustix::fs::chmodat(dir, name, mode(node), AtFlags::empty()).map_err(self.failed(to, "chmod"))?;
         }
@@ -321,7 +321,7 @@ fn mode(node: &Node) -> Mode {
 }
 
 fn times(node: &Node) -> Timestamps {
-    let Time { seconds, .. } = node.mtime;
+    let PaxTime { seconds, .. } = node.mtime;
     let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
     Timestamps { last_access: time, last_modification: time }
 }

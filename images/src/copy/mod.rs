@@ -14,11 +14,11 @@ mod extract;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-pub use destination::Destination;
+pub use destination::CopyDestination;
 pub use extract::extract;
 
 use crate::export::{ExportError, Exporter};
-use crate::tree::{Kind, Layers, LookupError, NodeId, Tree, TreeError};
+use crate::tree::{Layers, LookupError, NodeId, NodeKind, Tree, TreeError};
 
 /// Why something was not copied.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ pub enum CopyError {
     },
     /// The path leads through something that is no directory, or round in circles.
     #[error("lstat {}: {cause}", .path.escape_ascii())]
-    Source {
+    CopySource {
         /// The path as dockerd cleans it.
         path: Vec<u8>,
         /// What is wrong.
@@ -130,7 +130,7 @@ impl CopyError {
 
 /// What is to be copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct CopySource {
     /// Its path in the tree, without symlinks and without a slash in front.
     pub path: Vec<u8>,
     /// What it is.
@@ -141,7 +141,7 @@ pub struct Source {
     pub name_in_tar: Vec<u8>,
 }
 
-impl Source {
+impl CopySource {
     /// Finds what `given` means: absolute or from the root. A link at its end is copied itself, but where `follow` says otherwise,
     /// or `/` or `/.` comes behind it.
     ///
@@ -151,11 +151,11 @@ impl Source {
         let (cleaned, name) = clean_source(given)?;
         let failed = |error| match error {
             LookupError::Missing => CopyError::NoSource { path: cleaned.clone() },
-            LookupError::NotADirectory => CopyError::Source { path: cleaned.clone(), cause: "not a directory" },
-            LookupError::Circle => CopyError::Source { path: cleaned.clone(), cause: "too many links" },
+            LookupError::NotADirectory => CopyError::CopySource { path: cleaned.clone(), cause: "not a directory" },
+            LookupError::Circle => CopyError::CopySource { path: cleaned.clone(), cause: "too many links" },
         };
         let (path, id) = tree.find(&cleaned, false).map_err(failed)?;
-        if !follow || !matches!(tree.node(id).kind, Kind::Symlink { .. }) {
+        if !follow || !matches!(tree.node(id).kind, NodeKind::Symlink { .. }) {
             return Ok(Self { path, id, name_in_tar: name.clone(), name });
         }
         let (path, id) = tree.find(&cleaned, true).map_err(failed)?;

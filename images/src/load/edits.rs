@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::error::ImportError;
 use super::layers::Staged;
 use super::options::ImportRequest;
-use super::plan::{MissingLayer, Plan, PlannedImage};
+use super::plan::{ImportPlan, MissingLayer, PlannedImage};
 use super::report::{ImportReport, TagReport};
 use crate::source::SourceContents;
 use snapshot::edit::{Edit, Transaction};
@@ -15,7 +15,7 @@ use snapshot::schema::references::References;
 /// Registers what was unpacked, and names it.
 pub(super) fn commit(
     mut transaction: Transaction,
-    plan: &Plan,
+    plan: &ImportPlan,
     staged: &[Staged],
     contents: SourceContents,
     request: &ImportRequest<'_>,
@@ -42,7 +42,7 @@ pub(super) fn commit(
 }
 
 /// Sets the tags of all images, in the archive's order.
-pub(super) fn tag_all(plan: &Plan, mut references: References, retag: bool) -> (References, Vec<Vec<TagReport>>) {
+pub(super) fn tag_all(plan: &ImportPlan, mut references: References, retag: bool) -> (References, Vec<Vec<TagReport>>) {
     let mut tag = |image: &PlannedImage, reference: &Reference| {
         let before = references.get(reference).filter(|&id| id != image.id);
         let kept = before.is_some() && !retag;

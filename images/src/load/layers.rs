@@ -9,7 +9,7 @@ use tarsplit::journal::EntryReader;
 
 use super::error::ImportError;
 use super::options::ImportRequest;
-use super::plan::{MissingLayer, Plan};
+use super::plan::{ImportPlan, MissingLayer};
 use super::room;
 use super::schedule::{Content, LayerTarget, Work, unpack_all, unpack_ordered};
 use super::stream::Arrivals;
@@ -48,7 +48,7 @@ impl Slots {
 
 /// Unpacks the missing layers of a plan, in the order of the driver; those that are unpacked already are checked, and kept or discarded.
 pub(super) fn stage(
-    plan: &Plan,
+    plan: &ImportPlan,
     source: &dyn ImageSource,
     slots: Slots,
     transaction: &mut Transaction,
@@ -125,7 +125,7 @@ fn check_diff_id(missing: &MissingLayer, unpacked: &Unpacked) -> Result<(), Impo
 }
 
 fn unpack_fresh(
-    plan: &Plan,
+    plan: &ImportPlan,
     fresh: Vec<(usize, Slot, Work<'_>)>,
     transaction: &Transaction,
     request: &ImportRequest<'_>,

@@ -13,7 +13,7 @@ use super::edits::commit;
 use super::error::ImportError;
 use super::layers::{Slots, stage};
 use super::options::ImportRequest;
-use super::plan::Plan;
+use super::plan::ImportPlan;
 use super::schedule::{Content, LayerTarget, Work, unpack_all};
 use super::stream::Arrivals;
 use super::write_back::WriteBack;
@@ -92,7 +92,7 @@ pub fn store_image<'l>(
         parent: None,
         origin: "made here".into(),
     };
-    let mut plan = Plan::new(vec![image], None, existing(transaction.root()))?;
+    let mut plan = ImportPlan::new(vec![image], None, existing(transaction.root()))?;
     plan.images.iter_mut().for_each(|image| image.parent = parent);
     let staged = stage(&plan, &Made, slots, &mut transaction, request)?;
     if let Some((_, time)) = tag {

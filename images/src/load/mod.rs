@@ -32,7 +32,7 @@ use layerfs::meter::Meter;
 
 pub use error::ImportError;
 pub use made::{NewImage, store_image};
-pub use options::{Announced, ImportRequest, Observer, Options, Silent};
+pub use options::{Announced, ImportOptions, ImportRequest, Observer, Silent};
 pub use plan::PlannedLayer;
 pub(crate) use plan::checked_config;
 pub use report::{ImageReport, ImportReport, NewLayer, TagReport};
@@ -43,7 +43,7 @@ pub(crate) use write_back::WriteBack;
 use crate::source::{Archive, ArchiveError, ImageSource, LayerBytes, Opened, SourceContents, SourceImage};
 use edits::{commit, tag_all};
 use layers::Slots;
-use plan::{Existing, Plan};
+use plan::{Existing, ImportPlan};
 use schedule::LayerTarget;
 use snapshot::StoreError;
 use snapshot::dir::Dir;
@@ -61,12 +61,12 @@ use stream::{Stream, collect, decoded};
 /// use std::path::Path;
 /// use std::sync::atomic::AtomicBool;
 ///
-/// use images::load::{Options, ImportRequest, Silent, import};
+/// use images::load::{ImportOptions, ImportRequest, Silent, import};
 /// use images::source::{Archive, Select};
 ///
 /// let archive = Path::new("app.tar");
 /// let interrupted = AtomicBool::new(false);
-/// let (select, options) = (Select::default(), Options::new(&interrupted));
+/// let (select, options) = (Select::default(), ImportOptions::new(&interrupted));
 /// let request = ImportRequest { archive, select: &select, options: &options, observer: &Silent };
 /// let report = import(Archive::open(archive)?, Path::new("docker-root"), &request)?;
 /// println!("{} images", report.images.len());
@@ -148,7 +148,7 @@ pub fn dry_run(opened: Opened, root: &Path, request: &ImportRequest<'_>) -> Resu
     let existing = Existing { layers: layers.as_ref(), images: image_store.as_ref(), driver };
     let references = root.as_ref().map_or_else(|| Ok(References::default()), DataRoot::references)?;
     let mut contents = images(&*source, request)?;
-    let plan = Plan::new(std::mem::take(&mut contents.images), request.options.tag.as_ref(), existing)?;
+    let plan = ImportPlan::new(std::mem::take(&mut contents.images), request.options.tag.as_ref(), existing)?;
     let mut need = Need::default();
     for missing in &plan.missing {
         match source.layer(&missing.source)? {
@@ -238,7 +238,7 @@ fn import_from(
 ) -> Result<ImportReport, ImportError> {
     let mut contents = images(source, request)?;
     let images = std::mem::take(&mut contents.images);
-    let plan = Plan::new(images, request.options.tag.as_ref(), existing(transaction.root()))?;
+    let plan = ImportPlan::new(images, request.options.tag.as_ref(), existing(transaction.root()))?;
     let staged = layers::stage(&plan, source, slots, &mut transaction, request)?;
     commit(transaction, &plan, &staged, contents, request)
 }

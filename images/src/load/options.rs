@@ -12,7 +12,7 @@ use snapshot::reference::Reference;
 
 /// How to unpack and store. The defaults are what most users want.
 #[derive(Debug, Clone)]
-pub struct Options<'o> {
+pub struct ImportOptions<'o> {
     /// Busy threads, decoding and hashing included.
     pub threads: usize,
     /// Make everything durable before it is registered. Without this, a power cut soon after the import may leave layers that
@@ -33,7 +33,7 @@ pub struct Options<'o> {
     pub meter: Option<&'o Meter>,
 }
 
-impl<'o> Options<'o> {
+impl<'o> ImportOptions<'o> {
     /// The defaults: all threads, durable, checked.
     #[must_use]
     pub fn new(interrupted: &'o AtomicBool) -> Self {
@@ -88,7 +88,7 @@ pub struct ImportRequest<'r> {
     /// Which images of the archive to take.
     pub select: &'r Select,
     /// How to unpack and store them.
-    pub options: &'r Options<'r>,
+    pub options: &'r ImportOptions<'r>,
     /// Who is told how it goes.
     pub observer: &'r dyn Observer,
 }

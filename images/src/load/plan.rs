@@ -56,7 +56,7 @@ pub(crate) struct MissingLayer {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
+pub(crate) struct ImportPlan {
     pub(crate) images: Vec<PlannedImage>,
     pub(crate) missing: Vec<MissingLayer>,
     /// The directories of the layers that the store has and on which missing layers stand.
@@ -93,7 +93,7 @@ impl Existing<'_> {
     }
 }
 
-impl Plan {
+impl ImportPlan {
     /// Checks the images of an archive and compares them with the store.
     pub(crate) fn new(
         images: Vec<SourceImage>,

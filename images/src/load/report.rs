@@ -4,7 +4,7 @@ use layerfs::ChainId;
 use serde::Serialize;
 
 use super::layers::Staged;
-use super::plan::{Plan, PlannedLayer};
+use super::plan::{ImportPlan, PlannedLayer};
 use super::room::Need;
 use crate::source::{Format, SourceContents, UnusableName};
 use snapshot::ids::ImageId;
@@ -72,7 +72,7 @@ pub struct ImportReport {
 
 impl ImportReport {
     pub(crate) fn new(
-        plan: &Plan,
+        plan: &ImportPlan,
         staged: &[Staged],
         tags: Vec<Vec<TagReport>>,
         contents: SourceContents,

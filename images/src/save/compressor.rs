@@ -134,5 +134,5 @@ impl Compressor {
 
 fn compress(encoding: Encoding, before: Option<&Arc<Vec<u8>>>, block: &[u8]) -> io::Result<Done> {
     let bytes = encoding.block(before.map(|before| before.as_slice()), block)?;
-    Ok(Done { bytes, sum: Sum::of(block) })
+    Ok(Done { bytes, sum: Sum::of_block(block) })
 }

@@ -18,7 +18,7 @@ use serde::Serialize;
 use snapshot::ids::ImageId;
 use snapshot::reference::Reference;
 
-use super::plan::PlannedImage;
+use super::plan::ImageToSave;
 
 /// The only version there is.
 pub(super) const OCI_LAYOUT: (&str, &[u8]) = ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
@@ -123,7 +123,7 @@ impl<'p> Documents<'p> {
     /// Adds an image whose config has `config_size` bytes. Returns its OCI manifest, a blob.
     pub(super) fn add(
         &mut self,
-        image: &'p PlannedImage,
+        image: &'p ImageToSave,
         config_size: u64,
         layers: &BTreeMap<DiffId, SavedLayer>,
     ) -> Vec<u8> {

@@ -40,8 +40,8 @@ use tarsplit::journal::EntryReader;
 pub use documents::SavedLayer;
 pub use error::SaveError;
 pub use have::chains_of;
-pub use output::Destination;
-pub use plan::{Plan, PlannedImage, PlannedLayer};
+pub use output::SaveDestination;
+pub use plan::{ImageToSave, LayerToSave, SavePlan};
 pub use select::{SelectError, Selection, select, select_all, texts_to_read};
 
 use crate::load::{Announced, Observer};
@@ -51,7 +51,7 @@ use output::Output;
 
 /// Which documents there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Form {
+pub enum SaveForm {
     /// Those of `docker save` and those of an OCI image layout.
     #[default]
     Docker,
@@ -61,9 +61,9 @@ pub enum Form {
 
 /// How to save.
 #[derive(Clone, Copy)]
-pub struct Options<'o> {
+pub struct SaveOptions<'o> {
     /// Which documents there are.
-    pub form: Form,
+    pub form: SaveForm,
     /// How layers are compressed.
     pub encoding: Encoding,
     /// Busy threads.
@@ -74,7 +74,7 @@ pub struct Options<'o> {
     pub observer: &'o dyn Observer,
 }
 
-impl std::fmt::Debug for Options<'_> {
+impl std::fmt::Debug for SaveOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut text = f.debug_struct("Options");
         text.field("form", &self.form).field("encoding", &self.encoding).field("threads", &self.threads);
@@ -86,7 +86,7 @@ impl std::fmt::Debug for Options<'_> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SaveReport {
     /// The images.
-    pub images: Vec<PlannedImage>,
+    pub images: Vec<ImageToSave>,
     /// Their layers.
     pub layers: Vec<SavedLayer>,
 }
@@ -97,9 +97,9 @@ pub struct SaveReport {
 /// [`SaveError`]; there is no output then, but for what has gone through a stream.
 pub fn save(
     root: &DataRoot,
-    plan: &Plan,
-    destination: Destination<'_>,
-    options: &Options<'_>,
+    plan: &SavePlan,
+    destination: SaveDestination<'_>,
+    options: &SaveOptions<'_>,
 ) -> Result<SaveReport, SaveError> {
     let images = root.images()?;
     let layers = root.layers()?;
@@ -120,7 +120,7 @@ pub fn save(
 }
 
 /// What the documents say of a layer that is left out since the receiver has it: they describe its uncompressed tar.
-fn left_out(store: &LayerStore, layer: &PlannedLayer) -> Result<SavedLayer, SaveError> {
+fn left_out(store: &LayerStore, layer: &LayerToSave) -> Result<SavedLayer, SaveError> {
     let size = tar_length(journal(store, layer)?, layer.diff_id)?;
     let (diff_id, digest) = (layer.diff_id, layer.diff_id.0);
     Ok(SavedLayer { diff_id, digest, size, media: Encoding::None.into(), left_out: true })
@@ -131,7 +131,7 @@ fn tar_length(journal: File, diff_id: DiffId) -> Result<u64, SaveError> {
     tarsplit::assemble::length(entries).map_err(|source| SaveError::Layer { diff_id, source })
 }
 
-fn journal(store: &LayerStore, layer: &PlannedLayer) -> Result<File, SaveError> {
+fn journal(store: &LayerStore, layer: &LayerToSave) -> Result<File, SaveError> {
     let missing = || SaveError::Missing { diff_id: layer.diff_id, what: "the journal of its tar (tar-split.json.gz)" };
     store.journal(layer.chain_id)?.ok_or_else(missing)
 }
@@ -139,9 +139,9 @@ fn journal(store: &LayerStore, layer: &PlannedLayer) -> Result<File, SaveError> 
 fn write_layer(
     root: &DataRoot,
     store: &LayerStore,
-    (number, layer): (usize, &PlannedLayer),
+    (number, layer): (usize, &LayerToSave),
     output: &mut Output<'_>,
-    options: &Options<'_>,
+    options: &SaveOptions<'_>,
 ) -> Result<SavedLayer, SaveError> {
     let diff_id = layer.diff_id;
     let missing = || SaveError::Missing { diff_id, what: "the directory of its files" };
@@ -193,10 +193,10 @@ fn through_a_file(stored: Stored, output: &mut Output<'_>, writing: &Writing<'_>
 /// Configs and OCI manifests in the order of the images, then what names them.
 fn write_documents(
     images: Option<&ImageStore>,
-    plan: &Plan,
+    plan: &SavePlan,
     saved: &BTreeMap<DiffId, SavedLayer>,
     output: &mut Output<'_>,
-    options: &Options<'_>,
+    options: &SaveOptions<'_>,
 ) -> Result<(), SaveError> {
     let mut documents = Documents::default();
     // Each image has a config of its own, and its manifest is made from that config: no document is written twice.
@@ -209,7 +209,7 @@ fn write_documents(
     }
     let (index, manifest) = documents.finish();
     output.add(INDEX, &index).map_err(output.failed())?;
-    if options.form == Form::Docker {
+    if options.form == SaveForm::Docker {
         output.add(MANIFEST, &manifest).map_err(output.failed())?;
     }
     output.add(OCI_LAYOUT.0, OCI_LAYOUT.1).map_err(output.failed())?;

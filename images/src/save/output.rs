@@ -16,7 +16,7 @@ use super::ustar;
 use crate::output::{NewFile, OutputError, name_beside, parent};
 
 /// Where an archive goes.
-pub enum Destination<'d> {
+pub enum SaveDestination<'d> {
     /// A file. When it is whole, it replaces the file that has its name.
     File(PathBuf),
     /// A new directory.
@@ -25,7 +25,7 @@ pub enum Destination<'d> {
     Stream(&'d mut (dyn Write + Send)),
 }
 
-impl std::fmt::Debug for Destination<'_> {
+impl std::fmt::Debug for SaveDestination<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
@@ -43,11 +43,11 @@ pub(super) enum Output<'d> {
 }
 
 impl<'d> Output<'d> {
-    pub(super) fn open(destination: Destination<'d>) -> Result<Self, SaveError> {
+    pub(super) fn open(destination: SaveDestination<'d>) -> Result<Self, SaveError> {
         Ok(match destination {
-            Destination::File(path) => Self::Tar(TarFile { file: NewFile::create(path)?, header: 0 }),
-            Destination::Directory(path) => Self::Directory(NewDirectory::create(path)?),
-            Destination::Stream(stream) => Self::Stream(stream),
+            SaveDestination::File(path) => Self::Tar(TarFile { file: NewFile::create(path)?, header: 0 }),
+            SaveDestination::Directory(path) => Self::Directory(NewDirectory::create(path)?),
+            SaveDestination::Stream(stream) => Self::Stream(stream),
         })
     }
 

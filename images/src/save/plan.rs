@@ -12,7 +12,7 @@ use super::select::Selection;
 
 /// An image that is saved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PlannedImage {
+pub struct ImageToSave {
     /// Its id.
     pub id: ImageId,
     /// The names it is saved by, as docker shows them.
@@ -31,7 +31,7 @@ pub struct PlannedImage {
 
 /// A layer's own content, saved once however many images have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PlannedLayer {
+pub struct LayerToSave {
     /// Its content.
     pub diff_id: DiffId,
     /// The layer of the store that it is read from.
@@ -47,28 +47,28 @@ pub struct PlannedLayer {
 
 /// What goes into an archive: a function of the images, their names and what the receiver has, and of nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Plan {
+pub struct SavePlan {
     /// Images without a name come first, ordered by id, then the others, ordered by name: a daemon that loads the archive
     /// prints names only if the last image has one.
-    pub images: Vec<PlannedImage>,
+    pub images: Vec<ImageToSave>,
     /// The layers, ordered by diff id.
-    pub layers: Vec<PlannedLayer>,
+    pub layers: Vec<LayerToSave>,
 }
 
-impl Plan {
+impl SavePlan {
     /// Plans the saving of `selection` for a receiver that has the layers in `have`.
     ///
     /// A layer is left out only if the receiver has it wherever an image needs it: a daemon looks for what it has by chain ids.
     #[must_use]
     pub fn new(catalog: &Catalog, selection: &Selection, have: &BTreeSet<ChainId>) -> Self {
-        let mut layers: BTreeMap<DiffId, PlannedLayer> = BTreeMap::new();
+        let mut layers: BTreeMap<DiffId, LayerToSave> = BTreeMap::new();
         let mut images = Vec::new();
         for (&id, names) in selection {
             let image = &catalog.images[&id];
             for (&diff_id, &chain_id) in image.diff_ids.iter().zip(&image.chain) {
                 let record = catalog.layer(chain_id).expect("an image counts only if all its layers do");
                 let has = have.contains(&chain_id);
-                let layer = layers.entry(diff_id).or_insert_with(|| PlannedLayer {
+                let layer = layers.entry(diff_id).or_insert_with(|| LayerToSave {
                     diff_id,
                     chain_id,
                     size: record.size,
@@ -81,7 +81,7 @@ impl Plan {
                     (layer.chain_id, layer.size, layer.cache_id) = (chain_id, record.size, record.cache_id.clone());
                 }
             }
-            images.push(PlannedImage {
+            images.push(ImageToSave {
                 id,
                 names: names.iter().map(Reference::familiar).collect(),
                 references: names.iter().cloned().collect(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use layerfs::path::LayerPath;
 use tarsplit::{Member, MemberKind};
 
-use super::node::{Body, Kind, Node, NodeId};
+use super::node::{Body, Node, NodeId, NodeKind};
 use super::{Tree, TreeError};
 
 /// How many symlinks are followed in one path; Linux's limit.
@@ -42,16 +42,16 @@ impl Tree {
         let kind = match member.kind {
             MemberKind::Directory => {
                 if let Some(existing) = self.child(dir, base).filter(|&id| self.nodes[id].children().is_some()) {
-                    let node = self.node_of(member, layer, dir, Kind::Fifo);
+                    let node = self.node_of(member, layer, dir, NodeKind::Fifo);
                     let old = &mut self.nodes[existing];
                     (old.mode, old.uid, old.gid, old.mtime, old.xattrs) =
                         (node.mode, node.uid, node.gid, node.mtime, node.xattrs);
-                    if let Kind::Directory { explicit, .. } = &mut old.kind {
+                    if let NodeKind::Directory { explicit, .. } = &mut old.kind {
                         *explicit = true;
                     }
                     return Ok(());
                 }
-                Kind::Directory { children: BTreeMap::new(), opaque: false, explicit: true }
+                NodeKind::Directory { children: BTreeMap::new(), opaque: false, explicit: true }
             }
             MemberKind::HardLink => {
                 let target = path(&member.linkname)?.ok_or_else(|| refused("a link to the root"))?;
@@ -65,12 +65,12 @@ impl Tree {
             }
             MemberKind::Regular | MemberKind::GnuSparse => {
                 let (stored, sparse) = (member.stored, member.sparse.clone());
-                Kind::File { size: member.size, body: Body { offset, stored, sparse } }
+                NodeKind::File { size: member.size, body: Body { offset, stored, sparse } }
             }
-            MemberKind::Symlink => Kind::Symlink { target: member.linkname.clone() },
-            MemberKind::CharDevice => Kind::CharDevice(member.device.0, member.device.1),
-            MemberKind::BlockDevice => Kind::BlockDevice(member.device.0, member.device.1),
-            MemberKind::Fifo => Kind::Fifo,
+            MemberKind::Symlink => NodeKind::Symlink { target: member.linkname.clone() },
+            MemberKind::CharDevice => NodeKind::CharDevice(member.device.0, member.device.1),
+            MemberKind::BlockDevice => NodeKind::BlockDevice(member.device.0, member.device.1),
+            MemberKind::Fifo => NodeKind::Fifo,
             MemberKind::GlobalHeader | MemberKind::Other(_) => return Err(refused("its type is unknown")),
         };
         let node = self.node_of(member, layer, dir, kind);
@@ -79,7 +79,7 @@ impl Tree {
         Ok(())
     }
 
-    fn node_of(&self, member: &Member, layer: usize, parent: NodeId, kind: Kind) -> Node {
+    fn node_of(&self, member: &Member, layer: usize, parent: NodeId, kind: NodeKind) -> Node {
         let (mode, mtime, xattrs) = (member.mode & 0o7777, member.mtime, member.xattrs.clone());
         Node { kind, mode, uid: member.uid, gid: member.gid, mtime, xattrs, layer, parent, names: 1 }
     }
@@ -89,7 +89,7 @@ impl Tree {
         if base == b".wh..wh..opq" {
             self.set_opaque(dir, true);
         } else if !hidden.starts_with(b".wh.") && !hidden.is_empty() && self.child(dir, hidden).is_none() {
-            let node = Node { kind: Kind::Whiteout, ..Node::implied(layer, dir) };
+            let node = Node { kind: NodeKind::Whiteout, ..Node::implied(layer, dir) };
             let id = self.add(node);
             self.put(dir, hidden, id);
         }
@@ -129,8 +129,8 @@ impl Tree {
             }
             at = match self.child(at, &name) {
                 Some(id) => match &self.nodes[id].kind {
-                    Kind::Directory { .. } => id,
-                    Kind::Symlink { target } => {
+                    NodeKind::Directory { .. } => id,
+                    NodeKind::Symlink { target } => {
                         links += 1;
                         if links > MAX_LINKS {
                             return None;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::Tree;
 use super::compare::ChangeKind;
-use super::node::{Kind, Node, NodeId};
+use super::node::{Node, NodeId, NodeKind};
 
 /// Says whether what docker takes for unchanged is changed all the same. It is given the path, and the nodes before and after.
 pub type AlsoChanged<'a, E> = dyn FnMut(&[u8], NodeId, NodeId) -> Result<bool, E> + 'a;
@@ -75,15 +75,15 @@ fn path_of(key: &[u8]) -> Vec<u8> {
 }
 
 fn is_changed(old: &Node, new: &Node) -> bool {
-    let is_dir = |node: &Node| matches!(node.kind, Kind::Directory { .. });
+    let is_dir = |node: &Node| matches!(node.kind, NodeKind::Directory { .. });
     let same_kind = match (&old.kind, &new.kind) {
-        (Kind::Directory { .. }, Kind::Directory { .. })
-        | (Kind::File { .. }, Kind::File { .. })
-        | (Kind::Symlink { .. }, Kind::Symlink { .. }) => true,
+        (NodeKind::Directory { .. }, NodeKind::Directory { .. })
+        | (NodeKind::File { .. }, NodeKind::File { .. })
+        | (NodeKind::Symlink { .. }, NodeKind::Symlink { .. }) => true,
         (one, other) => one == other,
     };
     let size = |node: &Node| match &node.kind {
-        Kind::Symlink { target } => target.len() as u64,
+        NodeKind::Symlink { target } => target.len() as u64,
         _ => node.size(),
     };
     let capability = |node: &Node| {

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use super::Tree;
-use super::node::{Kind, NodeId};
+use super::node::{NodeId, NodeKind};
 
 /// What happened to a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,17 +98,18 @@ fn differences<E>(
     let (old, new) = (before.node(old_id), after.node(new_id));
     let mut what = Vec::new();
     match (&old.kind, &new.kind) {
-        (Kind::Directory { .. }, Kind::Directory { .. }) | (Kind::Fifo, Kind::Fifo) => {}
-        (Kind::File { size: one, .. }, Kind::File { size: other, .. }) => {
+        (NodeKind::Directory { .. }, NodeKind::Directory { .. }) | (NodeKind::Fifo, NodeKind::Fifo) => {}
+        (NodeKind::File { size: one, .. }, NodeKind::File { size: other, .. }) => {
             if one != other {
                 what.extend(["content", "size"]);
             } else if *one > 0 && !same(path, old_id, new_id)? {
                 what.push("content");
             }
         }
-        (Kind::Symlink { target: one }, Kind::Symlink { target: other }) if one == other => {}
-        (Kind::Symlink { .. }, Kind::Symlink { .. }) => what.push("target"),
-        (Kind::CharDevice(..), Kind::CharDevice(..)) | (Kind::BlockDevice(..), Kind::BlockDevice(..)) => {
+        (NodeKind::Symlink { target: one }, NodeKind::Symlink { target: other }) if one == other => {}
+        (NodeKind::Symlink { .. }, NodeKind::Symlink { .. }) => what.push("target"),
+        (NodeKind::CharDevice(..), NodeKind::CharDevice(..))
+        | (NodeKind::BlockDevice(..), NodeKind::BlockDevice(..)) => {
             if old.kind != new.kind {
                 what.push("device");
             }

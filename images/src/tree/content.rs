@@ -17,13 +17,13 @@ use tarsplit::frame::{Frame, Framer};
 use tarsplit::journal::EntryReader;
 use tarsplit::{Entry, JournalError};
 
-use super::node::{Body, Kind, NodeId};
-use super::stack::Removed;
+use super::node::{Body, NodeId, NodeKind};
+use super::stack::HiddenName;
 use super::{Tree, TreeError};
 use crate::source::{Archive, ArchiveError, Blob, ImageSource, LayerBytes, LayerRef};
 
 /// Bytes of a layer's file, which is read once.
-pub type Bytes<'l> = Box<dyn Read + 'l>;
+pub type FileBytes<'l> = Box<dyn Read + 'l>;
 
 /// The layers of one image, base first.
 pub trait Layers: Sync {
@@ -45,14 +45,14 @@ pub trait Layers: Sync {
     ///
     /// # Errors
     /// [`TreeError`]
-    fn open(&self, layer: usize, path: &[u8], size: u64, body: &Body) -> Result<Bytes<'_>, TreeError>;
+    fn open(&self, layer: usize, path: &[u8], size: u64, body: &Body) -> Result<FileBytes<'_>, TreeError>;
 }
 
 /// Reads all layers, and puts them on top of each other. Names that a layer takes away are added to `removed`.
 ///
 /// # Errors
 /// [`TreeError`]
-pub fn read_tree(layers: &dyn Layers, removed: Option<&mut Vec<Removed>>) -> Result<Tree, TreeError> {
+pub fn read_tree(layers: &dyn Layers, removed: Option<&mut Vec<HiddenName>>) -> Result<Tree, TreeError> {
     read_trees(layers, 0..layers.len(), removed)
 }
 
@@ -63,7 +63,7 @@ pub fn read_tree(layers: &dyn Layers, removed: Option<&mut Vec<Removed>>) -> Res
 pub fn read_trees(
     layers: &dyn Layers,
     which: Range<usize>,
-    removed: Option<&mut Vec<Removed>>,
+    removed: Option<&mut Vec<HiddenName>>,
 ) -> Result<Tree, TreeError> {
     let mut tree = Tree::empty();
     tree.stack_layers(layers, which, removed)?;
@@ -79,7 +79,7 @@ impl Tree {
         &mut self,
         layers: &dyn Layers,
         which: Range<usize>,
-        mut removed: Option<&mut Vec<Removed>>,
+        mut removed: Option<&mut Vec<HiddenName>>,
     ) -> Result<(), TreeError> {
         for number in which {
             self.stack(layers.tree(number)?, number, removed.as_deref_mut());
@@ -91,10 +91,10 @@ impl Tree {
     ///
     /// # Errors
     /// [`TreeError`]
-    pub fn open<'l>(&self, layers: &'l dyn Layers, path: &[u8], id: NodeId) -> Result<Bytes<'l>, TreeError> {
+    pub fn open<'l>(&self, layers: &'l dyn Layers, path: &[u8], id: NodeId) -> Result<FileBytes<'l>, TreeError> {
         match &self.node(id).kind {
-            Kind::File { size: 0, .. } => Ok(Box::new(io::empty())),
-            Kind::File { size, body } => layers.open(self.node(id).layer, path, *size, body),
+            NodeKind::File { size: 0, .. } => Ok(Box::new(io::empty())),
+            NodeKind::File { size, body } => layers.open(self.node(id).layer, path, *size, body),
             _ => Err(TreeError::File { path: path.to_vec(), source: io::Error::other("not a regular file") }),
         }
     }
@@ -146,7 +146,7 @@ impl Layers for LayersOfStore<'_> {
         Ok(tree)
     }
 
-    fn open(&self, layer: usize, path: &[u8], size: u64, _body: &Body) -> Result<Bytes<'_>, TreeError> {
+    fn open(&self, layer: usize, path: &[u8], size: u64, _body: &Body) -> Result<FileBytes<'_>, TreeError> {
         let (diff_id, _, cache_id) = &self.layers[layer];
         let missing = || TreeError::Missing { diff_id: *diff_id, what: "the directory of its files" };
         let failed = |source| TreeError::File { path: path.to_vec(), source };
@@ -227,7 +227,7 @@ impl Layers for LayersOfContainer<'_> {
         Ok(tree)
     }
 
-    fn open(&self, layer: usize, path: &[u8], size: u64, body: &Body) -> Result<Bytes<'_>, TreeError> {
+    fn open(&self, layer: usize, path: &[u8], size: u64, body: &Body) -> Result<FileBytes<'_>, TreeError> {
         if layer < self.below.len() {
             return self.below.open(layer, path, size, body);
         }
@@ -288,10 +288,10 @@ impl Layers for LayersOfArchive<'_> {
         Ok(tree)
     }
 
-    fn open(&self, layer: usize, path: &[u8], size: u64, body: &Body) -> Result<Bytes<'_>, TreeError> {
+    fn open(&self, layer: usize, path: &[u8], size: u64, body: &Body) -> Result<FileBytes<'_>, TreeError> {
         let failed = |source| TreeError::File { path: path.to_vec(), source };
         let blob = self.blob(layer)?;
-        let stored: Bytes<'_> = if blob.compression() == Compression::None {
+        let stored: FileBytes<'_> = if blob.compression() == Compression::None {
             let range = || {
                 let (start, length) = (usize::try_from(body.offset).ok()?, usize::try_from(body.stored).ok()?);
                 blob.slice(start..start.checked_add(length)?)
@@ -312,9 +312,9 @@ impl Layers for LayersOfArchive<'_> {
 }
 
 /// The bytes of a sparse file: zeros, and what is stored, in turn.
-fn expand<'l>(stored: Bytes<'l>, runs: impl Iterator<Item = (u64, u64)>, size: u64) -> Bytes<'l> {
+fn expand<'l>(stored: FileBytes<'l>, runs: impl Iterator<Item = (u64, u64)>, size: u64) -> FileBytes<'l> {
     struct Sparse<'l> {
-        stored: Bytes<'l>,
+        stored: FileBytes<'l>,
         /// Zeros and bytes that are still to come, the next ones last.
         left: Vec<(bool, u64)>,
     }

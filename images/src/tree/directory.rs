@@ -16,9 +16,9 @@ use std::path::PathBuf;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
-use tarsplit::pax::Time;
+use tarsplit::pax::PaxTime;
 
-use super::node::{Body, Kind, Node, NodeId};
+use super::node::{Body, Node, NodeId, NodeKind};
 use super::{Tree, TreeError};
 
 /// Names and values of extended attributes.
@@ -73,27 +73,27 @@ pub fn read_directory(root: OwnedFd, layer: usize) -> Result<Tree, TreeError> {
             let device = (i64::from(stat.stx_rdev_major), i64::from(stat.stx_rdev_minor));
             let kind = match FileType::from_raw_mode(stat.stx_mode.into()) {
                 FileType::Directory => {
-                    Kind::Directory { children: std::collections::BTreeMap::new(), opaque, explicit: true }
+                    NodeKind::Directory { children: std::collections::BTreeMap::new(), opaque, explicit: true }
                 }
-                FileType::RegularFile => Kind::File { size: stat.stx_size, body: Body::default() },
+                FileType::RegularFile => NodeKind::File { size: stat.stx_size, body: Body::default() },
                 FileType::Symlink => {
                     let target = rustix::fs::readlinkat(&dir, name.as_slice(), Vec::new()).map_err(failed)?;
-                    Kind::Symlink { target: target.into_bytes() }
+                    NodeKind::Symlink { target: target.into_bytes() }
                 }
-                FileType::CharacterDevice if device == (0, 0) => Kind::Whiteout,
-                FileType::CharacterDevice => Kind::CharDevice(device.0, device.1),
-                FileType::BlockDevice => Kind::BlockDevice(device.0, device.1),
-                FileType::Fifo => Kind::Fifo,
+                FileType::CharacterDevice if device == (0, 0) => NodeKind::Whiteout,
+                FileType::CharacterDevice => NodeKind::CharDevice(device.0, device.1),
+                FileType::BlockDevice => NodeKind::BlockDevice(device.0, device.1),
+                FileType::Fifo => NodeKind::Fifo,
                 _ => continue,
             };
-            let is_dir = matches!(kind, Kind::Directory { .. });
-            let several = stat.stx_nlink > 1 && !is_dir && kind != Kind::Whiteout;
+            let is_dir = matches!(kind, NodeKind::Directory { .. });
+            let several = stat.stx_nlink > 1 && !is_dir && kind != NodeKind::Whiteout;
             let node = Node {
                 kind,
                 mode: u32::from(stat.stx_mode) & 0o7777,
                 uid: stat.stx_uid.into(),
                 gid: stat.stx_gid.into(),
-                mtime: Time { seconds: stat.stx_mtime.tv_sec, nanoseconds: stat.stx_mtime.tv_nsec },
+                mtime: PaxTime { seconds: stat.stx_mtime.tv_sec, nanoseconds: stat.stx_mtime.tv_nsec },
                 xattrs,
                 layer,
                 parent: id,

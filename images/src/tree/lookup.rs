@@ -2,7 +2,7 @@
 
 use super::Tree;
 use super::apply::MAX_LINKS;
-use super::node::{Kind, NodeId};
+use super::node::{NodeId, NodeKind};
 
 /// A path that leads to nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +52,7 @@ impl Tree {
             }
             let id = self.child(at, &name).ok_or(LookupError::Missing)?;
             match &self.node(id).kind {
-                Kind::Symlink { target } if follow || !left.is_empty() => {
+                NodeKind::Symlink { target } if follow || !left.is_empty() => {
                     links += 1;
                     if links > MAX_LINKS {
                         return Err(LookupError::Circle);

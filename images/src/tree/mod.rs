@@ -24,11 +24,11 @@ use tarsplit::{JournalError, TarError};
 
 pub use changes::{AlsoChanged, docker_changes};
 pub use compare::{Change, ChangeKind, SameContent, compare, same_bytes};
-pub use content::{Bytes, Layers, LayersOfArchive, LayersOfContainer, LayersOfStore, read_tree, read_trees};
+pub use content::{FileBytes, Layers, LayersOfArchive, LayersOfContainer, LayersOfStore, read_tree, read_trees};
 pub use directory::read_directory;
 pub use lookup::LookupError;
-pub use node::{Body, Kind, Node, NodeId};
-pub use stack::Removed;
+pub use node::{Body, Node, NodeId, NodeKind};
+pub use stack::HiddenName;
 pub use walk::Walk;
 
 use crate::source::ArchiveError;
@@ -131,7 +131,7 @@ impl Tree {
 
     /// Says whether a directory hides what the layers below have in it.
     fn set_opaque(&mut self, dir: NodeId, hides: bool) {
-        if let Kind::Directory { opaque, .. } = &mut self.nodes[dir].kind {
+        if let NodeKind::Directory { opaque, .. } = &mut self.nodes[dir].kind {
             *opaque = hides;
         }
     }

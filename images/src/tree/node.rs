@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tarsplit::pax::Time;
+use tarsplit::pax::PaxTime;
 use tarsplit::sparse::SparseMap;
 
 /// The number of a node in its [`Tree`](super::Tree).
@@ -10,7 +10,7 @@ pub type NodeId = usize;
 
 /// What a node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum NodeKind {
     /// A directory.
     Directory {
         /// What is in it, by name.
@@ -57,7 +57,7 @@ pub struct Body {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// What it is.
-    pub kind: Kind,
+    pub kind: NodeKind,
     /// Permissions, with set-user-id and the like.
     pub mode: u32,
     /// Owner.
@@ -65,7 +65,7 @@ pub struct Node {
     /// Group.
     pub gid: i64,
     /// When it was modified.
-    pub mtime: Time,
+    pub mtime: PaxTime,
     /// Extended attributes.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// The layer that it is from, base first.
@@ -80,11 +80,11 @@ impl Node {
     /// A directory that a layer has only because something is in it: as dockerd makes it, but without a time.
     pub(crate) fn implied(layer: usize, parent: NodeId) -> Self {
         Self {
-            kind: Kind::Directory { children: BTreeMap::new(), opaque: false, explicit: false },
+            kind: NodeKind::Directory { children: BTreeMap::new(), opaque: false, explicit: false },
             mode: 0o755,
             uid: 0,
             gid: 0,
-            mtime: Time::default(),
+            mtime: PaxTime::default(),
             xattrs: Vec::new(),
             layer,
             parent,
@@ -96,14 +96,14 @@ impl Node {
     #[must_use]
     pub fn children(&self) -> Option<&BTreeMap<Vec<u8>, NodeId>> {
         match &self.kind {
-            Kind::Directory { children, .. } => Some(children),
+            NodeKind::Directory { children, .. } => Some(children),
             _ => None,
         }
     }
 
     pub(super) fn children_mut(&mut self) -> Option<&mut BTreeMap<Vec<u8>, NodeId>> {
         match &mut self.kind {
-            Kind::Directory { children, .. } => Some(children),
+            NodeKind::Directory { children, .. } => Some(children),
             _ => None,
         }
     }
@@ -112,8 +112,8 @@ impl Node {
     #[must_use]
     pub(crate) fn clone_without_children(&self) -> Self {
         let kind = match &self.kind {
-            Kind::Directory { opaque, explicit, .. } => {
-                Kind::Directory { children: BTreeMap::new(), opaque: *opaque, explicit: *explicit }
+            NodeKind::Directory { opaque, explicit, .. } => {
+                NodeKind::Directory { children: BTreeMap::new(), opaque: *opaque, explicit: *explicit }
             }
             kind => kind.clone(),
         };
@@ -126,7 +126,7 @@ impl Node {
     #[must_use]
     pub fn size(&self) -> u64 {
         match self.kind {
-            Kind::File { size, .. } => size,
+            NodeKind::File { size, .. } => size,
             _ => 0,
         }
     }

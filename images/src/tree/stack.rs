@@ -1,11 +1,11 @@
 //! Layers on top of each other, as overlayfs shows them.
 
 use super::Tree;
-use super::node::{Kind, NodeId};
+use super::node::{NodeId, NodeKind};
 
 /// A name that a layer took away, or gave to something else.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Removed {
+pub struct HiddenName {
     /// Its path, without a slash in front.
     pub path: Vec<u8>,
     /// The layer that it was from.
@@ -18,7 +18,7 @@ pub struct Removed {
 
 impl Tree {
     /// Puts the tree of the next layer on top. What it takes away is told to `removed`, if somebody wants to know.
-    pub fn stack(&mut self, layer: Self, number: usize, mut removed: Option<&mut Vec<Removed>>) {
+    pub fn stack(&mut self, layer: Self, number: usize, mut removed: Option<&mut Vec<HiddenName>>) {
         let shift = self.nodes.len();
         self.nodes.extend(layer.nodes);
         for node in &mut self.nodes[shift..] {
@@ -30,7 +30,7 @@ impl Tree {
         // Directories that both have, and directories of the layer alone, in which whiteouts hide nothing.
         let (mut both, mut alone) = (vec![(Self::ROOT, shift)], Vec::new());
         while let Some((below, above)) = both.pop() {
-            let opaque = matches!(self.nodes[above].kind, Kind::Directory { opaque: true, .. });
+            let opaque = matches!(self.nodes[above].kind, NodeKind::Directory { opaque: true, .. });
             if opaque {
                 let hidden = std::mem::take(self.nodes[below].children_mut().expect("a directory"));
                 for (name, id) in hidden {
@@ -57,7 +57,7 @@ impl Tree {
                     }
                     None => {}
                 }
-                if self.nodes[id].kind == Kind::Whiteout {
+                if self.nodes[id].kind == NodeKind::Whiteout {
                     continue;
                 }
                 if is_dir_kind(&self.nodes[id].kind) {
@@ -72,20 +72,20 @@ impl Tree {
                 self.nodes[dir].children().into_iter().flatten().map(|(name, id)| (name.clone(), *id)).collect();
             for (name, id) in children {
                 match &self.nodes[id].kind {
-                    Kind::Whiteout => {
+                    NodeKind::Whiteout => {
                         self.nodes[dir].children_mut().expect("a directory").remove(&name);
                     }
-                    Kind::Directory { .. } => alone.push(id),
+                    NodeKind::Directory { .. } => alone.push(id),
                     _ => {}
                 }
             }
         }
     }
 
-    fn take_away(&mut self, dir: NodeId, name: &[u8], id: NodeId, by: usize, removed: Option<&mut Vec<Removed>>) {
+    fn take_away(&mut self, dir: NodeId, name: &[u8], id: NodeId, by: usize, removed: Option<&mut Vec<HiddenName>>) {
         if let Some(removed) = removed {
             let path = self.path_of(dir, name);
-            removed.push(Removed { path, from: self.nodes[id].layer, by, size: self.size_of(id) });
+            removed.push(HiddenName { path, from: self.nodes[id].layer, by, size: self.size_of(id) });
         }
         // What is below a directory has one name less, too.
         let mut left = vec![id];
@@ -106,11 +106,11 @@ impl Tree {
     }
 }
 
-fn is_dir_kind(kind: &Kind) -> bool {
-    matches!(kind, Kind::Directory { .. })
+fn is_dir_kind(kind: &NodeKind) -> bool {
+    matches!(kind, NodeKind::Directory { .. })
 }
 
-type Metadata = (u32, i64, i64, tarsplit::pax::Time, Vec<(Vec<u8>, Vec<u8>)>, usize);
+type Metadata = (u32, i64, i64, tarsplit::pax::PaxTime, Vec<(Vec<u8>, Vec<u8>)>, usize);
 
 impl super::node::Node {
     fn clone_metadata(&self) -> Metadata {

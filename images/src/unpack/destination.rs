@@ -124,7 +124,7 @@ impl Destination {
             layerfs::flatten::merge(&tree_fd, &diff.owned_fd()?, &unpacked.outcome).map_err(failed())?;
             directories.push(unpacked.outcome.directories.clone());
         }
-        for name in layerfs::flatten::entries(&tree_fd).map_err(failed())? {
+        for name in layerfs::flatten::read_names(&tree_fd).map_err(failed())? {
             let moved = rustix::fs::renameat(&tree_fd, name.as_slice(), &self.dir, name.as_slice());
             moved.map_err(failed())?;
         }
@@ -155,7 +155,7 @@ impl Drop for Destination {
             return;
         }
         // The directory was empty before, so everything in it is ours.
-        if let Ok(names) = layerfs::flatten::entries(&self.dir) {
+        if let Ok(names) = layerfs::flatten::read_names(&self.dir) {
             for name in names {
                 let _ = Deletion::default().delete(&self.dir, &name);
             }

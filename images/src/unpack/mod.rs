@@ -17,7 +17,7 @@ use layerfs::Unpacked;
 use layerfs::meter::Meter;
 
 pub use destination::{UnpackForm, list_path};
-pub use report::{LayerEntry, UnpackReport};
+pub use report::{UnpackReport, UnpackedLayer};
 
 use crate::load::schedule::{Content, Work, unpack_all};
 use crate::load::stream::{Arrivals, collect, decoded};

@@ -10,7 +10,7 @@ use snapshot::reference::Reference;
 
 /// One unpacked layer. The JSON form is an entry of `layers.json`.
 #[derive(Debug, Clone, Serialize)]
-pub struct LayerEntry {
+pub struct UnpackedLayer {
     /// Its directory, relative to the list; absent when layers were flattened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
@@ -40,7 +40,7 @@ pub struct UnpackReport {
     /// Names that the archive gives it and that it cannot have, each with the reason.
     pub unusable_names: Vec<UnusableName>,
     /// Its layers, base first.
-    pub layers: Vec<LayerEntry>,
+    pub layers: Vec<UnpackedLayer>,
     /// Parts of the archive that were left out, in sentences.
     pub skipped: Vec<String>,
     /// Oddities of the archive that did not stop the unpacking, in sentences.
@@ -60,7 +60,7 @@ impl UnpackReport {
         form: UnpackForm,
     ) -> Self {
         let diff_ids: Vec<DiffId> = unpacked.iter().map(|layer| layer.diff_id).collect();
-        let entry = |(index, (layer, chain_id)): (usize, (&&Unpacked, ChainId))| LayerEntry {
+        let entry = |(index, (layer, chain_id)): (usize, (&&Unpacked, ChainId))| UnpackedLayer {
             directory: (form == UnpackForm::Layers).then(|| directory_name(index, layer.diff_id)),
             diff_id: layer.diff_id,
             chain_id,

@@ -29,7 +29,7 @@ impl<'a> Applier<'a> {
         mut member: Box<Member>,
         pool: &Pool<'a>,
     ) -> Result<(), ApplyError> {
-        let metadata = Metadata::of(&mut member, self.target.ownership)?;
+        let metadata = Metadata::from_member(&mut member, self.target.ownership)?;
         let name = member.name.as_slice();
         match member.kind {
             MemberKind::Directory => self.create_directory(parent, base, real, &metadata, name),

@@ -3,7 +3,7 @@
 use rustix::fs::{Gid, Mode, Timestamps, Uid};
 use rustix::io::Errno;
 use tarsplit::Member;
-use tarsplit::pax::Time;
+use tarsplit::pax::PaxTime;
 
 use super::error::ApplyError;
 use super::target::Ownership;
@@ -24,7 +24,7 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
-    pub(crate) fn of(member: &mut Member, ownership: Ownership) -> Result<Self, ApplyError> {
+    pub(crate) fn from_member(member: &mut Member, ownership: Ownership) -> Result<Self, ApplyError> {
         let id = |field, found: i64| match found {
             -1 | 0xffff_ffff => Ok(None),
             _ => u32::try_from(found).map(Some).map_err(|_| ApplyError::Owner { field, found }),
@@ -61,8 +61,8 @@ impl Metadata {
     }
 }
 
-/// Times before 1970 or beyond Go's clock become 1970 (moby `boundTime`).
-pub(crate) fn bounded(time: Time) -> (i64, u32) {
+/// Times before 1970 or beyond Go's clock become 1970 (moby `boundPaxTime`).
+pub(crate) fn bounded(time: PaxTime) -> (i64, u32) {
     let beyond = time.seconds > LAST_SECOND || (time.seconds == LAST_SECOND && time.nanoseconds > 854_775_807);
     if time.seconds < 0 || beyond { (0, 0) } else { (time.seconds, time.nanoseconds) }
 }

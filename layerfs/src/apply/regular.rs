@@ -105,7 +105,7 @@ impl<'a> Applier<'a> {
         pool: &Pool<'a>,
     ) -> Result<Keep, ApplyError> {
         let Named { real, plain, first, alone } = *named;
-        let metadata = Metadata::of(&mut member, self.target.ownership)?;
+        let metadata = Metadata::from_member(&mut member, self.target.ownership)?;
         let (stored, sparse) = (member.stored, member.sparse.take());
         let wanted = Wanted {
             set_owner: self.must_set_owner(parent, &metadata),

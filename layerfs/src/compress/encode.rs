@@ -146,7 +146,7 @@ pub struct Sum(Crc);
 impl Sum {
     /// Of one block.
     #[must_use]
-    pub fn of(block: &[u8]) -> Self {
+    pub fn of_block(block: &[u8]) -> Self {
         let mut sum = Self::default();
         sum.0.update(block);
         sum
@@ -169,7 +169,7 @@ mod tests {
         let (mut before, mut sum) = (None, Sum::default());
         for block in data.chunks(block) {
             out.extend(encoding.block(before, block).unwrap());
-            sum.append(&Sum::of(block));
+            sum.append(&Sum::of_block(block));
             before = Some(block);
         }
         if data.is_empty() && encoding.needs_a_block() {

@@ -94,7 +94,7 @@ pub enum VerifyError {
 }
 
 /// Is told how many bytes were read.
-pub type Progress<'p> = &'p (dyn Fn(u64) + Sync);
+pub type OnProgress<'p> = &'p (dyn Fn(u64) + Sync);
 
 /// Bytes that are read at once.
 const PIECE: usize = 256 << 10;
@@ -106,7 +106,7 @@ const PIECE: usize = 256 << 10;
 pub fn verify(
     journal: impl BufRead,
     comparison: &Comparison<'_>,
-    progress: Progress<'_>,
+    progress: OnProgress<'_>,
     interrupted: &AtomicBool,
 ) -> Result<Verified, VerifyError> {
     let mut pass = Pass {
@@ -151,7 +151,7 @@ struct Pass<'l, 'p> {
     headers: Headers<'l>,
     buffer: Vec<u8>,
     bytes: u64,
-    progress: Progress<'p>,
+    progress: OnProgress<'p>,
     /// The body of the current member, if it stands in the journal: bytes left, and the checksum so far.
     inline: Option<(u64, Crc64)>,
 }

@@ -1,8 +1,8 @@
 //! Walking through the pages of a bucket.
 
 use super::page::{BRANCH, BUCKET_HEADER, ELEMENT, IS_BUCKET, LEAF, PAGE_HEADER, Page, Tree, size_at, u32_at, u64_at};
-use super::source::Bytes;
-use super::{Bolt, BoltError, Bucket, Entry, Problem};
+use super::source::PageBytes;
+use super::{Bolt, BoltError, Bucket, BucketEntry, Problem};
 
 /// How deep a tree of pages may be. bbolt's branch at least in two at each level, so this is far beyond any file.
 pub(super) const MAX_DEPTH: usize = 40;
@@ -15,7 +15,7 @@ pub struct Entries<'a> {
     first: Option<Tree>,
     /// The pages from the root to the one being read.
     open: Vec<Open>,
-    last: Option<Bytes>,
+    last: Option<PageBytes>,
 }
 
 /// A page that is being read.
@@ -51,7 +51,7 @@ impl Open {
     }
 
     /// The entry that comes next.
-    fn entry<'a>(&mut self, bolt: &'a Bolt<'a>) -> Result<Entry<'a>, BoltError> {
+    fn entry<'a>(&mut self, bolt: &'a Bolt<'a>) -> Result<BucketEntry<'a>, BoltError> {
         let index = self.advance();
         let (page, at) = (&self.page, PAGE_HEADER + index * ELEMENT);
         let failed = || page.failed(Problem::Element { index });
@@ -62,7 +62,7 @@ impl Open {
         let after = position.checked_add(key_length).ok_or_else(failed)?;
         let (start, value) = page.data(index, after, value_length, &mut self.free)?;
         if flags & IS_BUCKET == 0 {
-            return Ok(Entry::Value(key, value));
+            return Ok(BucketEntry::Value(key, value));
         }
         let referred = page.start + start;
         let tree = match (u64_at(&value, 0), value.part(BUCKET_HEADER..value.len())) {
@@ -70,7 +70,7 @@ impl Open {
             (Some(id), Some(_)) => Tree::Page { id, referred },
             _ => return Err(failed()),
         };
-        Ok(Entry::Bucket(key, Bucket { bolt, tree }))
+        Ok(BucketEntry::Bucket(key, Bucket { bolt, tree }))
     }
 
     fn advance(&mut self) -> usize {
@@ -92,7 +92,7 @@ impl<'a> Entries<'a> {
         Ok(())
     }
 
-    fn step(&mut self) -> Result<Option<Entry<'a>>, BoltError> {
+    fn step(&mut self) -> Result<Option<BucketEntry<'a>>, BoltError> {
         match self.first.take() {
             Some(Tree::Page { id, referred }) => self.descend(id, referred)?,
             Some(Tree::Inline(page)) => self.open.push(Open::new(page, false)?),
@@ -106,7 +106,7 @@ impl<'a> Entries<'a> {
                 self.descend(id, referred)?;
             } else {
                 let entry = open.entry(self.bolt)?;
-                let (Entry::Value(key, _) | Entry::Bucket(key, _)) = &entry;
+                let (BucketEntry::Value(key, _) | BucketEntry::Bucket(key, _)) = &entry;
                 if self.last.as_ref().is_some_and(|last| **last >= **key) {
                     return Err(open.page.failed(Problem::Order { index: open.next - 1 }));
                 }
@@ -119,7 +119,7 @@ impl<'a> Entries<'a> {
 }
 
 impl<'a> Iterator for Entries<'a> {
-    type Item = Result<Entry<'a>, BoltError>;
+    type Item = Result<BucketEntry<'a>, BoltError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let step = self.step();

@@ -39,7 +39,7 @@ pub use entries::Entries;
 pub use error::{BoltError, Problem};
 use meta::Meta;
 use page::{PAGE_HEADER, Page, Tree, u32_at, u64_at};
-pub use source::Bytes;
+pub use source::PageBytes;
 use source::Source;
 
 /// A database.
@@ -47,14 +47,14 @@ use source::Source;
 /// # Examples
 ///
 /// ```
-/// use bolt::{Bolt, Entry};
+/// use bolt::{Bolt, BucketEntry};
 ///
 /// # let content = include_bytes!("../../../testdata/buildkit/snapshots-measured.db");
 /// let database = Bolt::parse(content)?;
 /// for entry in &database.root() {
 ///     match entry? {
-///         Entry::Bucket(name, bucket) => println!("{}: {} entries", name.escape_ascii(), bucket.iter().count()),
-///         Entry::Value(key, value) => println!("{} = {}", key.escape_ascii(), value.escape_ascii()),
+///         BucketEntry::Bucket(name, bucket) => println!("{}: {} entries", name.escape_ascii(), bucket.iter().count()),
+///         BucketEntry::Value(key, value) => println!("{} = {}", key.escape_ascii(), value.escape_ascii()),
 ///     }
 /// }
 /// # Ok::<(), bolt::BoltError>(())
@@ -161,11 +161,11 @@ pub struct Bucket<'a> {
 
 /// One entry of a bucket.
 #[derive(Debug, Clone)]
-pub enum Entry<'a> {
+pub enum BucketEntry<'a> {
     /// A key and its value.
-    Value(Bytes, Bytes),
+    Value(PageBytes, PageBytes),
     /// A bucket and its name.
-    Bucket(Bytes, Bucket<'a>),
+    Bucket(PageBytes, Bucket<'a>),
 }
 
 impl<'a> Bucket<'a> {
@@ -181,7 +181,7 @@ impl<'a> Bucket<'a> {
     /// [`BoltError`]
     pub fn bucket(&self, name: &[u8]) -> Result<Option<Self>, BoltError> {
         let found = self.iter().find_map(|entry| match entry {
-            Ok(Entry::Bucket(key, bucket)) if *key == *name => Some(Ok(bucket)),
+            Ok(BucketEntry::Bucket(key, bucket)) if *key == *name => Some(Ok(bucket)),
             Ok(_) => None,
             Err(error) => Some(Err(error)),
         });
@@ -192,9 +192,9 @@ impl<'a> Bucket<'a> {
     ///
     /// # Errors
     /// [`BoltError`]
-    pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, BoltError> {
+    pub fn get(&self, key: &[u8]) -> Result<Option<PageBytes>, BoltError> {
         let found = self.iter().find_map(|entry| match entry {
-            Ok(Entry::Value(found, value)) if *found == *key => Some(Ok(value)),
+            Ok(BucketEntry::Value(found, value)) if *found == *key => Some(Ok(value)),
             Ok(_) => None,
             Err(error) => Some(Err(error)),
         });
@@ -203,7 +203,7 @@ impl<'a> Bucket<'a> {
 }
 
 impl<'a> IntoIterator for &Bucket<'a> {
-    type Item = Result<Entry<'a>, BoltError>;
+    type Item = Result<BucketEntry<'a>, BoltError>;
     type IntoIter = Entries<'a>;
 
     fn into_iter(self) -> Entries<'a> {

@@ -1,6 +1,6 @@
 //! The bytes of a page, and numbers in them.
 
-use super::source::Bytes;
+use super::source::PageBytes;
 use super::{BoltError, Problem};
 
 pub(super) const PAGE_HEADER: usize = 16;
@@ -53,7 +53,7 @@ pub(super) struct Page {
     pub(super) id: u64,
     /// Where in the file it begins.
     pub(super) start: usize,
-    pub(super) bytes: Bytes,
+    pub(super) bytes: PageBytes,
 }
 
 impl Page {
@@ -79,7 +79,7 @@ impl Page {
         position: usize,
         length: usize,
         free: &mut usize,
-    ) -> Result<(usize, Bytes), BoltError> {
+    ) -> Result<(usize, PageBytes), BoltError> {
         let start = (PAGE_HEADER + index * ELEMENT).checked_add(position);
         let range = start.and_then(|start| Some(start..start.checked_add(length)?));
         let range = range.filter(|range| range.start >= *free);

@@ -13,12 +13,12 @@ pub(super) const MAX_PAGE: usize = 16 << 20;
 
 /// Bytes of a page, which stay in memory as long as something refers to them.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Bytes {
+pub struct PageBytes {
     page: Arc<[u8]>,
     range: Range<usize>,
 }
 
-impl Bytes {
+impl PageBytes {
     pub(super) fn new(page: Arc<[u8]>) -> Self {
         Self { range: 0..page.len(), page }
     }
@@ -31,7 +31,7 @@ impl Bytes {
     }
 }
 
-impl Deref for Bytes {
+impl Deref for PageBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -39,13 +39,13 @@ impl Deref for Bytes {
     }
 }
 
-impl AsRef<[u8]> for Bytes {
+impl AsRef<[u8]> for PageBytes {
     fn as_ref(&self) -> &[u8] {
         self
     }
 }
 
-impl std::fmt::Debug for Bytes {
+impl std::fmt::Debug for PageBytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "b\"{}\"", self.escape_ascii())
     }
@@ -77,7 +77,7 @@ impl Source<'_> {
     }
 
     /// `length` bytes from `at` on, for page `id`.
-    pub(super) fn bytes(&self, id: u64, at: usize, length: usize) -> Result<Bytes, BoltError> {
+    pub(super) fn bytes(&self, id: u64, at: usize, length: usize) -> Result<PageBytes, BoltError> {
         let failed = |problem| BoltError { page: id, problem };
         let there = self.length(id)?;
         if at.checked_add(length).is_none_or(|end| end > there) {
@@ -87,7 +87,7 @@ impl Source<'_> {
             return Err(failed(Problem::Long { found: length }));
         }
         let mut bytes = vec![0; length];
-        if self.read(id, at, &mut bytes)? { Ok(Bytes::new(bytes.into())) } else { Err(failed(Problem::Beyond)) }
+        if self.read(id, at, &mut bytes)? { Ok(PageBytes::new(bytes.into())) } else { Err(failed(Problem::Beyond)) }
     }
 
     /// Fills `to` from `at` on. Returns false if the database ends before.

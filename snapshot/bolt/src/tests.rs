@@ -91,8 +91,10 @@ fn walk(bytes: &[u8]) -> Result<Vec<String>, BoltError> {
 fn walk_bucket(name: &str, bucket: &Bucket<'_>, found: &mut Vec<String>) -> Result<(), BoltError> {
     for entry in bucket {
         match entry? {
-            Entry::Value(key, value) => found.push(format!("{name}{}={}", key.escape_ascii(), value.escape_ascii())),
-            Entry::Bucket(key, inner) => {
+            BucketEntry::Value(key, value) => {
+                found.push(format!("{name}{}={}", key.escape_ascii(), value.escape_ascii()));
+            }
+            BucketEntry::Bucket(key, inner) => {
                 let name = format!("{name}{}/", key.escape_ascii());
                 found.push(name.clone());
                 walk_bucket(&name, &inner, found)?;

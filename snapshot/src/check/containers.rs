@@ -20,10 +20,10 @@ const PARENT: &str = "parent";
 
 pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     let catalog = findings.catalog();
-    let adopted = adopt(findings);
+    let adopted = find_adopted(findings);
     for container in &catalog.containers {
         if let Some(damage) = &container.damage {
-            damaged(findings, container, damage, &adopted);
+            add_damaged(findings, container, damage, &adopted);
         }
     }
     for mount in &catalog.mounts {
@@ -53,7 +53,7 @@ struct Adopted {
 
 /// Finds the writable layers of containers that have lost their mounts, among the directories that nobody owns: a pair that
 /// stands on the layers of the container's image and on nothing else, if there is only one such pair and one such container.
-fn adopt(findings: &Findings<'_>) -> Vec<Adopted> {
+fn find_adopted(findings: &Findings<'_>) -> Vec<Adopted> {
     let catalog = findings.catalog();
     let liveness = &findings.view.liveness;
     let lost: Vec<(&Container, ChainId)> = catalog
@@ -88,7 +88,7 @@ fn adopt(findings: &Findings<'_>) -> Vec<Adopted> {
 
 /// Adds the finding for a container that dockerd would not show. If the reason is damage of what the container stands
 /// on, the container is only added to those whom that damage affects.
-fn damaged(findings: &mut Findings<'_>, container: &Container, damage: &ContainerDamage, adopted: &[Adopted]) {
+fn add_damaged(findings: &mut Findings<'_>, container: &Container, damage: &ContainerDamage, adopted: &[Adopted]) {
     let affected = Affected::container(&container.id);
     let known = match damage {
         ContainerDamage::LayerBelow(UnusableLayer::Missing { layer }) => {

@@ -11,7 +11,7 @@ use layerfs::ChainId;
 use layerfs::verify::{Comparison, FaultKind, Shows, Verified, VerifyError, verify};
 use rustix::fd::AsFd;
 
-use super::Report;
+use super::CheckReport;
 use super::finding::{Cause, Finding, Place, Severity};
 use super::repair::Repair;
 use super::standing::Standing;
@@ -74,7 +74,7 @@ pub struct ReadSoFar {
 /// [`StoreError::Io`] where a directory cannot be listed.
 pub fn contents(
     view: &View,
-    report: &mut Report,
+    report: &mut CheckReport,
     images: Option<&[ImageId]>,
     reading: &Reading<'_>,
 ) -> Result<Option<ReadSoFar>, StoreError> {
@@ -134,7 +134,7 @@ pub(crate) fn read_each<R: Send>(
 
 /// The layers to be read, the largest first, so that no thread begins a large one when the others are almost done.
 /// Layers are left out whose records already say that there is nothing to compare.
-fn wanted<'v>(view: &'v View, report: &Report, images: Option<&[ImageId]>) -> Vec<&'v LayerRecord> {
+fn wanted<'v>(view: &'v View, report: &CheckReport, images: Option<&[ImageId]>) -> Vec<&'v LayerRecord> {
     let told = |finding: &&Finding| {
         matches!(finding.repair, Some(Repair::RebuildJournal { .. } | Repair::ReextractLayer { .. }))
     };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use layerfs::verify::FileFault;
 use layerfs::{ChainId, DiffId};
 
-use super::repair::{Field, Repair};
+use super::repair::{RecordField, Repair};
 use crate::catalog::Damage;
 use crate::ids::{ContainerId, ImageId, MountName, VolumeName};
 use crate::view::LeftoverKind;
@@ -94,7 +94,7 @@ pub enum Cause {
     /// A file of a layer's record is missing or wrong.
     Field {
         /// Which.
-        field: Field,
+        field: RecordField,
         /// What is wrong with it.
         reason: String,
     },
@@ -207,10 +207,10 @@ impl Cause {
             Self::LayerMissing => "layer-record-missing",
             Self::RecordEmpty => "layer-record-empty",
             Self::Field { field, .. } => match field {
-                Field::Size => "layer-size-invalid",
-                Field::Diff => "layer-diff-invalid",
-                Field::CacheId => "layer-cache-id-invalid",
-                Field::Parent => "layer-parent-invalid",
+                RecordField::Size => "layer-size-invalid",
+                RecordField::Diff => "layer-diff-invalid",
+                RecordField::CacheId => "layer-cache-id-invalid",
+                RecordField::Parent => "layer-parent-invalid",
             },
             Self::JournalInvalid { .. } => "layer-journal-invalid",
             Self::Content { files, .. } if files.is_empty() => "layer-digest-differs",

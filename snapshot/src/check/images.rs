@@ -14,13 +14,13 @@ use crate::schema::references;
 use crate::schema::time::Time;
 
 pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
-    names(findings)?;
-    damaged(findings);
-    metadata(findings)
+    check_names(findings)?;
+    add_damaged(findings);
+    check_metadata(findings)
 }
 
 /// Checks `repositories.json` and the names in it.
-fn names(findings: &mut Findings<'_>) -> Result<(), StoreError> {
+fn check_names(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     let catalog = findings.catalog();
     let place = Place::References;
     let all = || Affected { images: catalog.images.keys().copied().collect(), containers: Vec::new() };
@@ -49,7 +49,7 @@ fn names(findings: &mut Findings<'_>) -> Result<(), StoreError> {
 
 /// Adds the findings for images that dockerd would not show. If the reason is damage of a layer, the image is only
 /// added to those whom that damage affects.
-fn damaged(findings: &mut Findings<'_>) {
+fn add_damaged(findings: &mut Findings<'_>) {
     let catalog = findings.catalog();
     for (image, damage) in &catalog.damaged_images {
         let affected = findings.standing.on_image(*image);
@@ -78,7 +78,7 @@ fn damaged(findings: &mut Findings<'_>) {
 }
 
 /// Checks the metadata that docker keeps beside an image's config.
-fn metadata(findings: &mut Findings<'_>) -> Result<(), StoreError> {
+fn check_metadata(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     let catalog = findings.catalog();
     for image in catalog.images.values() {
         let (id, place) = (image.id, Place::Image(image.id));

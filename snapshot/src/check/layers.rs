@@ -6,7 +6,7 @@ use layerfs::{ChainId, DiffId};
 
 use super::finding::{Affected, Cause, Place, Severity};
 use super::findings::Findings;
-use super::repair::{Field, Repair};
+use super::repair::{RecordField, Repair};
 use super::standing::root_of;
 use crate::catalog::{ContainerDamage, Damage, ImageDamage, LayerFault, RecordDamage, UnusableLayer, with_causes};
 use crate::driver::{Driver, LayerDamage, LayerPart};
@@ -19,25 +19,25 @@ use crate::schema::layer::{LayerStore, RecordFields};
 pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     let store = findings.view.root.layers()?;
     if let Some(store) = &store {
-        records(findings, store)?;
+        check_records(findings, store)?;
     }
-    let mut missing = missing(findings);
-    misnamed(findings, &mut missing);
+    let mut missing = find_missing(findings);
+    add_misnamed(findings, &mut missing);
     for layer in missing {
         let affected = findings.standing.on_layer(layer);
         let repair = Some(Repair::ReextractLayer { layer });
         findings.add(Severity::Damage, Place::Layer(layer), Cause::LayerMissing, affected, repair);
     }
     if let Some(store) = &store {
-        journals(findings, store);
+        check_journals(findings, store);
     }
-    directories(findings);
-    lacking(findings);
+    check_directories(findings);
+    add_lacking(findings);
     Ok(())
 }
 
 /// Adds a finding for each wrong file of the records that dockerd would not load.
-fn records(findings: &mut Findings<'_>, store: &LayerStore) -> Result<(), StoreError> {
+fn check_records(findings: &mut Findings<'_>, store: &LayerStore) -> Result<(), StoreError> {
     let catalog = findings.catalog();
     for (layer, damage) in catalog.damaged_layers() {
         let affected = findings.standing.on_layer(layer);
@@ -47,14 +47,14 @@ fn records(findings: &mut Findings<'_>, store: &LayerStore) -> Result<(), StoreE
             RecordDamage::Circle => {
                 let repair = findings.standing.below_by_config(layer).flatten().map(|below| Repair::RestoreField {
                     layer,
-                    field: Field::Parent,
+                    field: RecordField::Parent,
                     value: Some(below.to_string()),
                 });
                 findings.add(Severity::Damage, Place::Layer(layer), as_it_is(damage), affected, repair);
             }
             RecordDamage::Record { .. } => match store.fields(layer) {
                 Ok(Some(fields)) => {
-                    if !fields_of(findings, layer, &fields, &affected) {
+                    if !check_fields(findings, layer, &fields, &affected) {
                         findings.add(Severity::Damage, Place::Layer(layer), as_it_is(damage), affected, None);
                     }
                 }
@@ -66,7 +66,7 @@ fn records(findings: &mut Findings<'_>, store: &LayerStore) -> Result<(), StoreE
 }
 
 /// Adds a finding for each wrong file of a record. Returns whether there is any.
-fn fields_of(findings: &mut Findings<'_>, layer: ChainId, fields: &RecordFields, affected: &Affected) -> bool {
+fn check_fields(findings: &mut Findings<'_>, layer: ChainId, fields: &RecordFields, affected: &Affected) -> bool {
     let place = Place::Layer(layer);
     if fields.empty {
         let repair = Some(Repair::DropRecord { layer });
@@ -75,22 +75,22 @@ fn fields_of(findings: &mut Findings<'_>, layer: ChainId, fields: &RecordFields,
     }
     let restore = |field, value| Some(Repair::RestoreField { layer, field, value });
     let below = findings.standing.below_by_config(layer).flatten();
-    let mut wrong: Vec<(Field, &String, Option<Repair>)> = Vec::new();
+    let mut wrong: Vec<(RecordField, &String, Option<Repair>)> = Vec::new();
     if let Err(reason) = &fields.size {
-        wrong.push((Field::Size, reason, restore(Field::Size, None)));
+        wrong.push((RecordField::Size, reason, restore(RecordField::Size, None)));
     }
     if let Err(reason) = &fields.diff_id {
         let known = diff_id(findings, layer).map(|diff_id| diff_id.to_string());
-        wrong.push((Field::Diff, reason, known.and_then(|known| restore(Field::Diff, Some(known)))));
+        wrong.push((RecordField::Diff, reason, known.and_then(|known| restore(RecordField::Diff, Some(known)))));
     }
     if let Err(reason) = &fields.cache_id {
         // Nothing says any more which directory is the layer's. Once the record is removed, the layer can be loaded
         // again.
-        wrong.push((Field::CacheId, reason, Some(Repair::DropRecord { layer })));
+        wrong.push((RecordField::CacheId, reason, Some(Repair::DropRecord { layer })));
     }
     if let Err(reason) = &fields.parent {
         let value = below.map(|below| below.to_string());
-        wrong.push((Field::Parent, reason, value.and_then(|value| restore(Field::Parent, Some(value)))));
+        wrong.push((RecordField::Parent, reason, value.and_then(|value| restore(RecordField::Parent, Some(value)))));
     }
     let any = !wrong.is_empty();
     for (field, reason, repair) in wrong {
@@ -101,7 +101,7 @@ fn fields_of(findings: &mut Findings<'_>, layer: ChainId, fields: &RecordFields,
 }
 
 /// Layers that something needs and that have no record.
-fn missing(findings: &Findings<'_>) -> BTreeSet<ChainId> {
+fn find_missing(findings: &Findings<'_>) -> BTreeSet<ChainId> {
     let catalog = findings.catalog();
     let mut missing = BTreeSet::new();
     for (_, damage) in catalog.damaged_layers() {
@@ -125,7 +125,7 @@ fn missing(findings: &Findings<'_>) -> BTreeSet<ChainId> {
 
 /// Adds a finding for each record whose chain id is not the one that follows from its files: either the chain id or a
 /// file is wrong. A `missing` layer may have such a record, and is not missing then.
-fn misnamed(findings: &mut Findings<'_>, missing: &mut BTreeSet<ChainId>) {
+fn add_misnamed(findings: &mut Findings<'_>, missing: &mut BTreeSet<ChainId>) {
     let catalog = findings.catalog();
     let faults = findings.view.faults().iter();
     let layers: Vec<ChainId> =
@@ -158,10 +158,10 @@ fn wrong_file(findings: &Findings<'_>, layer: ChainId) -> Option<Repair> {
     let below = findings.standing.below_by_config(layer)?;
     if record.parent != below {
         let value = below.map(|below| below.to_string())?;
-        return Some(Repair::RestoreField { layer, field: Field::Parent, value: Some(value) });
+        return Some(Repair::RestoreField { layer, field: RecordField::Parent, value: Some(value) });
     }
     let known = diff_id(findings, layer).filter(|known| *known != record.diff_id)?;
-    Some(Repair::RestoreField { layer, field: Field::Diff, value: Some(known.to_string()) })
+    Some(Repair::RestoreField { layer, field: RecordField::Diff, value: Some(known.to_string()) })
 }
 
 /// The diff id of a layer, if the config of an image says it. The layer's chain id, which is a hash of it, proves that
@@ -183,7 +183,7 @@ fn diff_id(findings: &Findings<'_>, layer: ChainId) -> Option<DiffId> {
 }
 
 /// Adds findings for journals that are missing, or whose first bytes are not those of a gzip file.
-fn journals(findings: &mut Findings<'_>, store: &LayerStore) {
+fn check_journals(findings: &mut Findings<'_>, store: &LayerStore) {
     let catalog = findings.catalog();
     let bad: HashSet<ChainId> =
         findings.view.faults().iter().filter_map(|(layer, fault)| is_journal(fault).then_some(*layer)).collect();
@@ -215,7 +215,7 @@ pub(super) fn journal_finding(findings: &mut Findings<'_>, layer: ChainId, cause
 
 /// Checks the directory of each layer in the driver's home. If damage of a layer below also shows in the layers above,
 /// that is one finding.
-fn directories(findings: &mut Findings<'_>) {
+fn check_directories(findings: &mut Findings<'_>) {
     let catalog = findings.catalog();
     let mut faults: BTreeMap<ChainId, &LayerFault> = BTreeMap::new();
     for (layer, fault) in findings.view.faults() {
@@ -290,7 +290,7 @@ pub(super) fn repair_of(
 
 /// Adds notes for parts of a layer's directory that dockerd would have made, but does not need while the layer is only
 /// read.
-fn lacking(findings: &mut Findings<'_>) {
+fn add_lacking(findings: &mut Findings<'_>) {
     let catalog = findings.catalog();
     let Some(driver) = &findings.view.root.driver else { return };
     let mounted = catalog.mounts.iter().filter_map(|mount| mount.parent);

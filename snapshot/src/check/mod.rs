@@ -32,19 +32,19 @@ pub(crate) use contents::{Failure, Judged, judge, keeps_owners, read, read_each}
 pub use contents::{ReadObserver, ReadSoFar, Reading, contents};
 pub use finding::{Affected, Cause, Finding, Place, Severity};
 pub use layerfs::verify::{FaultKind, FileFault};
-pub use repair::{Field, Repair};
+pub use repair::{RecordField, Repair};
 
 use findings::Findings;
 use standing::Standing;
 
 /// What a check has found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Report {
+pub struct CheckReport {
     /// Findings: damage first, then in the order of what they are about.
     pub findings: Vec<Finding>,
 }
 
-impl Report {
+impl CheckReport {
     /// The highest severity of all findings; `None` if there are none.
     #[must_use]
     pub fn severity(&self) -> Option<Severity> {
@@ -60,14 +60,14 @@ impl Report {
 ///
 /// # Errors
 /// [`StoreError::Io`] where a directory cannot be listed.
-pub fn records(view: &View) -> Result<Report, StoreError> {
+pub fn records(view: &View) -> Result<CheckReport, StoreError> {
     let standing = Standing::new(&view.catalog);
     let mut findings = Findings::new(view, &standing);
     layers::check(&mut findings)?;
     images::check(&mut findings)?;
     containers::check(&mut findings)?;
     rest::check(&mut findings)?;
-    let mut report = Report { findings: findings.all() };
+    let mut report = CheckReport { findings: findings.all() };
     report.sort();
     Ok(report)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use layerfs::ChainId;
 
-pub use crate::schema::layer::Field;
+pub use crate::schema::layer::RecordField;
 
 use crate::ids::{CacheId, ContainerId, ImageId, MountName};
 
@@ -45,7 +45,7 @@ pub enum Repair {
         /// The layer.
         layer: ChainId,
         /// The file.
-        field: Field,
+        field: RecordField,
         /// The right content, which the layer's chain id or the configs of images prove. `None` for a size, which has
         /// to be measured from the layer's content.
         value: Option<String>,

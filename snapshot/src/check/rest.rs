@@ -27,14 +27,14 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     }
     // While another process of ours is writing, its unfinished work looks like what a crash has left.
     if findings.view.writer().is_none() {
-        leftovers(findings)?;
-        entries(findings);
+        add_leftovers(findings)?;
+        add_unowned(findings);
     }
-    unused(findings);
-    caches(findings)
+    add_unused(findings);
+    check_caches(findings)
 }
 
-fn leftovers(findings: &mut Findings<'_>) -> Result<(), StoreError> {
+fn add_leftovers(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     for left in findings.view.leftovers()? {
         let name = left.path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         let (place, repair) = match left.kind {
@@ -48,7 +48,7 @@ fn leftovers(findings: &mut Findings<'_>) -> Result<(), StoreError> {
 }
 
 /// Finds directories and links of the driver's home that nobody owns.
-fn entries(findings: &mut Findings<'_>) {
+fn add_unowned(findings: &mut Findings<'_>) {
     let liveness = &findings.view.liveness;
     for (name, entry) in liveness.entries() {
         // A directory that an unfinished registration names is reported with the registration, and one that a container
@@ -70,7 +70,7 @@ fn entries(findings: &mut Findings<'_>) {
 }
 
 /// Finds layers that nobody needs. If it cannot be told which layers an image has, it may need any.
-fn unused(findings: &mut Findings<'_>) {
+fn add_unused(findings: &mut Findings<'_>) {
     let (view, catalog) = (findings.view, findings.catalog());
     let untold =
         |(_, damage): (_, &ImageDamage)| !matches!(damage, ImageDamage::TopLayer(_) | ImageDamage::OtherSystem { .. });
@@ -101,7 +101,7 @@ fn unused(findings: &mut Findings<'_>) {
 
 /// Checks what dockerd remembers of registries. In normal use, entries stay when their layers are removed, so those are
 /// not reported.
-fn caches(findings: &mut Findings<'_>) -> Result<(), StoreError> {
+fn check_caches(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     let Some(images_dir) = &findings.view.root.images_dir else { return Ok(()) };
     for path in distribution::undecodable(images_dir)? {
         let repair = Some(Repair::Collect);

@@ -225,7 +225,7 @@ impl<'r> Clearing<'r> {
         if let Some(cause) = record.damage.iter().find(|_| record.unknown_layer().or(record.unknown_init()).is_some()) {
             return Ok(Err(RemainsStay::Unknown(cause.to_string())));
         }
-        for id in mount::directories(&record) {
+        for id in mount::named_directories(&record) {
             if let Err(reason) = self.clear_directory(&id, None, false)? {
                 return Ok(Err(reason));
             }

@@ -243,7 +243,7 @@ pub(super) fn finish(root: &WritableRoot, record: &Record, disposal: &Disposal, 
             }
         }
         let mounts = mount::list(mounts(root)?.as_ref())?;
-        let of = mount::find(&mounts, id).map(mount::directories).unwrap_or_default();
+        let of = mount::find(&mounts, id).map(mount::named_directories).unwrap_or_default();
         remove_mount(root, id, &of, disposal)?;
         if let Some(containers) = &containers {
             containers.remove_tree(id.as_str())?;

@@ -22,7 +22,7 @@ use crate::schema::references::References;
 
 /// One thing that a removal did, in docker's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Removed {
+pub enum RemovedItem {
     /// A name was removed: the name as docker shows it.
     Untagged(String),
     /// An image was removed.
@@ -182,7 +182,7 @@ impl<'c> ImageRemoval<'c> {
     /// # Errors
     /// [`RemovalError`]. After [`RemovalError::UnknownParent`], what comes before the parent is removed, as docker does
     /// it; after any other error nothing is removed.
-    pub fn remove(&mut self, text: &str, force: bool, prune: bool) -> Result<Vec<Removed>, RemovalError> {
+    pub fn remove(&mut self, text: &str, force: bool, prune: bool) -> Result<Vec<RemovedItem>, RemovalError> {
         let id = self.find(text)?;
         let mut removed = Vec::new();
         let by_name = !is_id_prefix(id, text);
@@ -215,7 +215,7 @@ impl<'c> ImageRemoval<'c> {
     /// Removes the images that `docker image prune` would, as far as `selects` accepts them: those without a tag and
     /// without children, or with `all` every image that no container uses. The order is by id, where docker's is
     /// random.
-    pub fn prune(&mut self, all: bool, selects: impl Fn(&Image) -> bool) -> Vec<Removed> {
+    pub fn prune(&mut self, all: bool, selects: impl Fn(&Image) -> bool) -> Vec<RemovedItem> {
         let mut candidates = Vec::new();
         for image in self.catalog.images.values() {
             let has_children = self.has_children(image.id);
@@ -293,19 +293,19 @@ impl<'c> ImageRemoval<'c> {
     }
 
     /// Takes a name away. Returns whether it existed.
-    fn untag(&mut self, name: &Reference, removed: &mut Vec<Removed>) -> bool {
+    fn untag(&mut self, name: &Reference, removed: &mut Vec<RemovedItem>) -> bool {
         let key = without_tag_beside_digest(name);
         let Some(id) = self.references.untag(&key) else { return false };
         if let Some(names) = self.names.get_mut(&id) {
             names.retain(|other| *other != key);
         }
         self.edits.push(Edit::Untag { reference: key });
-        removed.push(Removed::Untagged(name.familiar()));
+        removed.push(RemovedItem::Untagged(name.familiar()));
         true
     }
 
     /// If `name` was the last tag in its repository, takes away the image's names with digests there as well.
-    fn untag_digests_without_tag(&mut self, id: ImageId, name: &Reference, removed: &mut Vec<Removed>) {
+    fn untag_digests_without_tag(&mut self, id: ImageId, name: &Reference, removed: &mut Vec<RemovedItem>) {
         let names = self.names.get(&id).cloned().unwrap_or_default();
         let same: Vec<&Reference> = names.iter().filter(|other| other.name() == name.name()).collect();
         if same.iter().all(|other| other.digest().is_some()) {
@@ -338,7 +338,7 @@ impl<'c> ImageRemoval<'c> {
     fn delete(
         &mut self,
         id: ImageId,
-        removed: &mut Vec<Removed>,
+        removed: &mut Vec<RemovedItem>,
         force: bool,
         prune: bool,
         quiet: bool,
@@ -358,7 +358,7 @@ impl<'c> ImageRemoval<'c> {
             }
             let image = &self.catalog.images[&id];
             self.edits.push(Edit::RemoveImage { image: id });
-            removed.push(Removed::Image(id));
+            removed.push(RemovedItem::Image(id));
             image.chain.last().into_iter().for_each(|top| self.release(*top, removed));
             let Some(text) = image.parent.as_deref() else { continue };
             match image.parent_id() {
@@ -376,7 +376,7 @@ impl<'c> ImageRemoval<'c> {
     }
 
     /// Takes one holder from a layer. With its last holder the layer is removed, and no longer holds the layer below.
-    fn release(&mut self, layer: ChainId, removed: &mut Vec<Removed>) {
+    fn release(&mut self, layer: ChainId, removed: &mut Vec<RemovedItem>) {
         let mut next = Some(layer);
         while let Some(chain_id) = next.take() {
             let Some(left) = self.holders.get_mut(&chain_id) else { return };
@@ -384,7 +384,7 @@ impl<'c> ImageRemoval<'c> {
             if *left == 0 {
                 self.holders.remove(&chain_id);
                 self.edits.push(Edit::RemoveLayer { chain_id });
-                removed.push(Removed::Layer(chain_id));
+                removed.push(RemovedItem::Layer(chain_id));
                 next = self.catalog.layer(chain_id).and_then(|layer| layer.parent);
             }
         }

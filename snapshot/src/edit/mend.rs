@@ -15,7 +15,7 @@ use crate::driver::{Driver, Restacking};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ContainerId, ImageId};
 use crate::liveness::{Departing, Owners};
-use crate::schema::layer::{Field, LayerRecord, LayerStore};
+use crate::schema::layer::{LayerRecord, LayerStore, RecordField};
 use crate::schema::mount;
 
 /// Which parts of a layer are replaced.
@@ -39,7 +39,7 @@ impl Transaction {
     }
 
     /// Replaces a file of a layer's record; removes it if there is no value.
-    pub(crate) fn set_field(&self, layer: ChainId, field: Field, value: Option<&str>) -> Result<(), StoreError> {
+    pub(crate) fn set_field(&self, layer: ChainId, field: RecordField, value: Option<&str>) -> Result<(), StoreError> {
         match value {
             Some(value) => self.root.layers.set_field(layer, field, value, self.sync),
             None => self.root.layers.unset_field(layer, field, self.sync),

@@ -61,7 +61,7 @@ mod undo;
 pub use changes::{Edit, KeptLayer, Slot, Summary, WriteOptions};
 pub use clear::{KeptRemains, RemainsStay};
 pub use containers::NewContainer;
-pub use image_removal::{Conflict, ImageRemoval, RemovalError, Removed};
+pub use image_removal::{Conflict, ImageRemoval, RemovalError, RemovedItem};
 pub(crate) use mend::Refill;
 pub(crate) use record::is_change_record;
 pub(crate) use remains::TEMPORARY;

@@ -16,7 +16,7 @@
 //!
 //! Invariant: while any owner's records cannot be read, nothing is removed. Invariant: nothing is removed that
 //! [`crate::liveness`] does not call dead. Invariant: the bytes of a plan's items add up to what the file system gets
-//! back, unless files share blocks there ([`Plan::may_share_blocks`]).
+//! back, unless files share blocks there ([`GcPlan::may_share_blocks`]).
 
 mod exclude;
 mod images;
@@ -33,5 +33,5 @@ mod trial;
 pub use exclude::{ExcludeError, Excludes};
 pub use item::{Item, Reason, Spared, StayCause, Thing};
 pub use keep::{Label, Pattern};
-pub use plan::{Goal, Plan};
-pub use policy::{Amount, DEFAULT_MIN_AGE, Policy, Target};
+pub use plan::{GcPlan, Goal};
+pub use policy::{Amount, DEFAULT_MIN_AGE, Policy, SpaceTarget};

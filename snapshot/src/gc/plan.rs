@@ -14,7 +14,7 @@ use crate::view::View;
 
 /// What is removed and what stays, as of one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Plan {
+pub struct GcPlan {
     /// What is removed, in this order.
     pub items: Vec<Item>,
     /// What was looked at and stays.
@@ -48,7 +48,7 @@ impl Goal {
     }
 }
 
-impl Plan {
+impl GcPlan {
     /// Makes a plan from a view that was read with [`Needs::LIVENESS`](crate::view::Needs::LIVENESS) or more. Nothing is written.
     ///
     /// # Errors

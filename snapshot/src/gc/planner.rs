@@ -9,8 +9,8 @@ use super::images::{Candidate, Images};
 use super::item::{Item, Reason, Spared, StayCause, Thing};
 use super::layers::Layers;
 use super::measure::{Freed, may_share_blocks, measure};
-use super::plan::{Goal, Plan};
-use super::policy::{Policy, Target};
+use super::plan::{GcPlan, Goal};
+use super::policy::{Policy, SpaceTarget};
 use super::remains::{self, Ages, Found, YoungDirectories};
 use super::trial::Trial;
 use crate::catalog::Image;
@@ -24,7 +24,7 @@ use crate::view::View;
 pub(super) struct Planner<'v> {
     pub(super) view: &'v View,
     policy: &'v Policy,
-    plan: Plan,
+    plan: GcPlan,
     freed: Freed,
     /// The short names that lead to each entry.
     links: HashMap<&'v str, Vec<&'v str>>,
@@ -39,11 +39,11 @@ impl<'v> Planner<'v> {
             }
         }
         let may_share_blocks = view.root.home.as_ref().is_some_and(may_share_blocks);
-        let plan = Plan { may_share_blocks, ..Plan::default() };
+        let plan = GcPlan { may_share_blocks, ..GcPlan::default() };
         Self { view, policy, plan, freed: Freed::default(), links }
     }
 
-    pub(super) fn plan(mut self) -> Result<Plan, StoreError> {
+    pub(super) fn plan(mut self) -> Result<GcPlan, StoreError> {
         let (view, ages) = (self.view, Ages::new(self.policy));
         let mut found = Found::default();
         let mounts = remains::mounts(view, ages, &mut found)?;
@@ -114,7 +114,7 @@ impl<'v> Planner<'v> {
         }
         named.extend(directories_of(view, &departure));
         let gone = view.liveness.once_gone(&departure);
-        remains::directories(view, &young, &gone, &named, &mut found)?;
+        remains::add_orphans(view, &young, &gone, &named, &mut found)?;
         let goes = going_directories(&found, &gone, &named);
         remains::links(view, &|name| !goes.contains(name), &mut found)?;
         let staying =
@@ -129,7 +129,7 @@ impl<'v> Planner<'v> {
     }
 
     /// The plan that removes nothing, because it cannot be told who needs what.
-    fn nothing_goes(mut self, found: Found, images: &Images<'_>) -> Result<Plan, StoreError> {
+    fn nothing_goes(mut self, found: Found, images: &Images<'_>) -> Result<GcPlan, StoreError> {
         let doubt = StayCause::Doubt(self.plan.doubts[0].clone());
         let (candidates, spared) = images.candidates();
         for (id, cause) in spared {
@@ -147,7 +147,7 @@ impl<'v> Planner<'v> {
         let departure = Departure::default();
         let gone = self.view.liveness.once_gone(&departure);
         let mut found = Found::default();
-        remains::directories(self.view, &YoungDirectories::default(), &gone, &HashSet::new(), &mut found)?;
+        remains::add_orphans(self.view, &YoungDirectories::default(), &gone, &HashSet::new(), &mut found)?;
         for (thing, cause) in found.spared {
             self.spare(thing, cause);
         }
@@ -185,16 +185,16 @@ impl<'v> Planner<'v> {
     }
 
     /// The bytes that are to be freed to reach a target.
-    fn goal(&self, target: Target) -> Result<u64, StoreError> {
+    fn goal(&self, target: SpaceTarget) -> Result<u64, StoreError> {
         let Some(home) = &self.view.root.home else { return Ok(0) };
         match target {
-            Target::Free { wanted, unless } => {
+            SpaceTarget::Free { wanted, unless } => {
                 let stat = rustix::fs::fstatvfs(home).map_err(StoreError::io(home.path(), "statvfs"))?;
                 let whole = stat.f_blocks.saturating_mul(stat.f_frsize);
                 let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-                Ok(if free >= unless.of(whole) { 0 } else { wanted.of(whole).saturating_sub(free) })
+                Ok(if free >= unless.in_bytes(whole) { 0 } else { wanted.in_bytes(whole).saturating_sub(free) })
             }
-            Target::Size(most) => {
+            SpaceTarget::Size(most) => {
                 let catalog = &self.view.catalog;
                 let mut things: Vec<Vec<PathBuf>> = catalog
                     .layers
@@ -255,7 +255,7 @@ impl<'v> Planner<'v> {
                 let ids = match (remains, layers) {
                     (Remains::Mount(name), _) => {
                         let mount = self.view.catalog.mounts.iter().find(|mount| mount.name == *name);
-                        mount.map(crate::schema::mount::directories).unwrap_or_default()
+                        mount.map(crate::schema::mount::named_directories).unwrap_or_default()
                     }
                     (Remains::Removal(name), Some(layers)) => layers.removing_cache_id(name)?.into_iter().collect(),
                     (Remains::Registration(name), Some(layers)) => {
@@ -330,7 +330,7 @@ fn doubts(view: &View, departure: &Departure) -> Vec<Doubt> {
 pub(super) fn directories_of(view: &View, departure: &Departure) -> HashSet<CacheId> {
     let layers = departure.layers.iter().filter_map(|chain| Some(view.catalog.layer(*chain)?.cache_id.clone()));
     let mounts = view.catalog.mounts.iter().filter(|mount| departure.mounts.contains(&mount.name));
-    layers.chain(mounts.flat_map(crate::schema::mount::directories)).collect()
+    layers.chain(mounts.flat_map(crate::schema::mount::named_directories)).collect()
 }
 
 /// The names of directories that are removed.

@@ -32,7 +32,7 @@ pub struct Policy {
     /// This many of the newest images of each repository stay.
     pub keep_last: Option<usize>,
     /// Images with a name are removed, the least recently used first, only until this target is reached.
-    pub target: Option<Target>,
+    pub target: Option<SpaceTarget>,
     /// How old remains must be.
     pub min_age: Duration,
 }
@@ -58,7 +58,7 @@ impl Policy {
 
 /// How much is to be free, or how much images may take up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
+pub enum SpaceTarget {
     /// If less than `unless` is free now on the file system of the layers, `wanted` is to be free there.
     Free {
         /// How much is to be free in the end.
@@ -82,7 +82,7 @@ pub enum Amount {
 impl Amount {
     /// The amount in bytes; `whole` is the size of the whole.
     #[must_use]
-    pub fn of(self, whole: u64) -> u64 {
+    pub fn in_bytes(self, whole: u64) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes,
             // Rounded up, so that never less is asked for than the user said.

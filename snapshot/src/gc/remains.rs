@@ -100,7 +100,7 @@ pub(super) fn mounts(view: &View, ages: Ages, found: &mut Found) -> Result<HashS
                 stays = ages.of_entry(&dir, name)?;
             }
         }
-        for id in mount::directories(mount) {
+        for id in mount::named_directories(mount) {
             if let (None, Some(home)) = (&stays, &view.root.home) {
                 stays = ages.of_entry(home, id.as_str())?;
             }
@@ -202,7 +202,7 @@ fn registration((thing, cause): &(Thing, StayCause)) -> Option<(&str, &StayCause
 
 /// Finds directories that nobody claims. `named` are directories named by other remains or by layers that are removed;
 /// they are removed with those.
-pub(super) fn directories(
+pub(super) fn add_orphans(
     view: &View,
     young: &YoungDirectories,
     gone: &OnceGone<'_>,

@@ -32,7 +32,7 @@ impl Trial {
         let named = named.union(&directories_of(view, departure)).cloned().collect();
         let gone = view.liveness.once_gone(departure);
         let mut orphans = Found::default();
-        remains::directories(view, young, &gone, &named, &mut orphans)?;
+        remains::add_orphans(view, young, &gone, &named, &mut orphans)?;
         let mut seen = HashSet::new();
         let mut paths: Vec<Vec<PathBuf>> = Vec::new();
         for (thing, _) in found.going.iter().chain(&orphans.going) {

@@ -139,7 +139,7 @@ impl Liveness {
         liveness.links = links.into_iter().map(|(link, to)| (link, to.as_deref().map(str::to_owned))).collect();
         if let Some(home) = home {
             let links = layout.and_then(|layout| layout.links).map(|name| (name, &liveness.links));
-            match mounted::entries(home, links) {
+            match mounted::mounted_entries(home, links) {
                 Ok(mounted) => mounted.into_iter().for_each(|(name, at)| claims.add(&name, Claim::Mounted(at))),
                 Err(error) => {
                     claims.doubts.push(Doubt::Mounts { cause: with_causes(&error) });

@@ -14,7 +14,7 @@ type Links<'l> = Option<(&'l str, &'l BTreeMap<String, Option<String>>)>;
 ///
 /// # Errors
 /// [`StoreError`] if that cannot be found out.
-pub(super) fn entries(home: &Dir, links: Links<'_>) -> Result<Vec<(String, String)>, StoreError> {
+pub(super) fn mounted_entries(home: &Dir, links: Links<'_>) -> Result<Vec<(String, String)>, StoreError> {
     let mounts = Mounts::read()?;
     let real = home.real_path()?;
     let mut found = Vec::new();

@@ -10,9 +10,9 @@ use layerfs::{ChainId, DiffId, Source, Unpacked, Unpacking};
 use super::content;
 use super::donor::{Donor, Donors};
 use super::error::RepairError;
-use super::mending::{Advice, Mending, Step, Unmended};
+use super::mending::{Advice, Mending, RepairStep, Unmended};
 use super::names;
-use super::planning::{Known, Plan, Scope};
+use super::planning::{Known, RepairPlan, Scope};
 use crate::check::{ReadObserver, Reading, keeps_owners};
 use crate::dir::Dir;
 use crate::driver::{Driver, HomeLayout};
@@ -20,7 +20,7 @@ use crate::edit::{Refill, Slot, Transaction, WriteOptions};
 use crate::error::StoreError;
 use crate::ids::CacheId;
 use crate::root::{DataRoot, Guard};
-use crate::schema::layer::{Field, LayerRecord};
+use crate::schema::layer::{LayerRecord, RecordField};
 use crate::view::{Needs, View};
 
 /// How many rounds of planning and mending there are at most. What one round mends may show what the next can mend, but
@@ -40,7 +40,7 @@ pub struct RepairOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Repaired {
     /// The steps that were done, in this order.
-    pub done: Vec<Step>,
+    pub done: Vec<RepairStep>,
     /// What is still wrong.
     pub unmended: Vec<Unmended>,
 }
@@ -50,7 +50,12 @@ pub struct Repaired {
 ///
 /// # Errors
 /// [`RepairError`]
-pub fn plan(root: &Path, donors: &Donors, scope: Scope<'_>, driver: Option<&'static str>) -> Result<Plan, RepairError> {
+pub fn plan(
+    root: &Path,
+    donors: &Donors,
+    scope: Scope<'_>,
+    driver: Option<&'static str>,
+) -> Result<RepairPlan, RepairError> {
     Ok(look(root, donors, scope, driver, &mut Known::default())?.0)
 }
 
@@ -61,12 +66,12 @@ fn look(
     scope: Scope<'_>,
     driver: Option<&'static str>,
     known: &mut Known,
-) -> Result<(Plan, bool), RepairError> {
+) -> Result<(RepairPlan, bool), RepairError> {
     // Fails if the root does not exist: the guard would let it be made.
     DataRoot::find(root, driver)?;
     let permit = Guard { driver }.ask(root)?;
     let view = View::read(root, driver, Needs::ALL)?;
-    let plan = Plan::make_again(&view, donors, scope, known)?;
+    let plan = RepairPlan::make_again(&view, donors, scope, known)?;
     let ours = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().contains("layerfs-"));
     let unfinished = view.leftovers()?.iter().any(|leftover| ours(&leftover.path));
     drop(permit);
@@ -85,7 +90,7 @@ pub fn repair(
     donors: &Donors,
     scope: Scope<'_>,
     options: RepairOptions,
-    observer: &mut dyn FnMut(&Step),
+    observer: &mut dyn FnMut(&RepairStep),
 ) -> Result<Repaired, RepairError> {
     let driver = options.write.driver;
     let mut known = Known::default();
@@ -97,9 +102,9 @@ pub fn repair(
     let mut work = Work { transaction, donors, reading: scope.reading, options, done: Vec::new() };
     for _ in 0..ROUNDS {
         let view = View::read(root, driver, Needs::ALL)?;
-        let plan = Plan::make_again(&view, donors, scope, &mut known)?;
+        let plan = RepairPlan::make_again(&view, donors, scope, &mut known)?;
         drop(view);
-        let new: Vec<&Step> = plan.steps.iter().filter(|step| !work.done.contains(step)).collect();
+        let new: Vec<&RepairStep> = plan.steps.iter().filter(|step| !work.done.contains(step)).collect();
         if new.is_empty() {
             return Ok(work.end(plan));
         }
@@ -119,7 +124,7 @@ pub fn repair(
         }
     }
     let view = View::read(root, driver, Needs::ALL)?;
-    let plan = Plan::make_again(&view, donors, scope, &mut known)?;
+    let plan = RepairPlan::make_again(&view, donors, scope, &mut known)?;
     Ok(work.end(plan))
 }
 
@@ -136,12 +141,12 @@ struct Work<'w> {
     donors: &'w Donors,
     reading: Reading<'w>,
     options: RepairOptions,
-    done: Vec<Step>,
+    done: Vec<RepairStep>,
 }
 
 impl Work<'_> {
     /// The result: what was done, and what the last plan still finds damaged.
-    fn end(self, plan: Plan) -> Repaired {
+    fn end(self, plan: RepairPlan) -> Repaired {
         let mut unmended = plan.unmended;
         unmended.extend(plan.steps.into_iter().map(|step| {
             let advice = match step.mending {
@@ -162,7 +167,7 @@ impl Work<'_> {
     }
 
     /// Does a step. Returns whether it was done: a step that needs another step first waits for the next round.
-    fn perform(&mut self, step: &Step) -> Result<bool, RepairError> {
+    fn perform(&mut self, step: &RepairStep) -> Result<bool, RepairError> {
         let transaction = &self.transaction;
         match &step.mending {
             Mending::FinishRemoval { record } => {
@@ -229,7 +234,7 @@ impl Work<'_> {
         self.transaction.refill(slot, layer, Refill { directory, journal: !good.journal })?;
         // The size could not be measured while the content was missing.
         if record.size == 0 && unpacked.size > 0 {
-            self.transaction.set_field(layer, Field::Size, Some(&unpacked.size.to_string()))?;
+            self.transaction.set_field(layer, RecordField::Size, Some(&unpacked.size.to_string()))?;
         }
         Ok(true)
     }

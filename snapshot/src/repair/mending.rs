@@ -8,7 +8,7 @@ use crate::catalog::Subject;
 use crate::driver::{Restacking, Wanted};
 use crate::ids::{CacheId, ContainerId, ImageId, MountName};
 use crate::reference::Reference;
-use crate::schema::layer::Field;
+use crate::schema::layer::RecordField;
 
 /// Where a name of an image comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,7 +67,7 @@ pub enum Mending {
         /// The layer.
         layer: ChainId,
         /// The file.
-        field: Field,
+        field: RecordField,
         /// Its new content; `None` removes `parent`, which a base layer does not have.
         value: Option<String>,
     },
@@ -229,7 +229,7 @@ impl fmt::Display for List<'_> {
 
 /// One step of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct RepairStep {
     /// What is damaged.
     pub subject: Subject,
     /// How.

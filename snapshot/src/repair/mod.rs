@@ -1,6 +1,6 @@
 //! Mends a store that a crash, a full disk or a clean-up script has damaged.
 //!
-//! [`Plan::make`] reads a [view](crate::view::View) and says what can be mended, why and how, and what cannot. It
+//! [`RepairPlan::make`] reads a [view](crate::view::View) and says what can be mended, why and how, and what cannot. It
 //! writes nothing. [`repair`] does what the plan says, under the writer's lock, and plans again until no further step
 //! helps.
 //!
@@ -35,6 +35,6 @@ mod root_donor;
 pub use apply::{RepairOptions, Repaired, plan, repair};
 pub use donor::{Donor, DonorError, Donors};
 pub use error::RepairError;
-pub use mending::{Advice, Mending, NameSource, Step, Unmended};
-pub use planning::{Plan, Scope};
+pub use mending::{Advice, Mending, NameSource, RepairStep, Unmended};
+pub use planning::{RepairPlan, Scope};
 pub use root_donor::RootDonor;

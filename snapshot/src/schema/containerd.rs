@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use bolt::{Bolt, BoltError, Bucket, Entry};
+use bolt::{Bolt, BoltError, Bucket, BucketEntry};
 
 use super::database;
 use crate::dir::Dir;
@@ -73,7 +73,7 @@ fn by_name(bolt: &Bolt<'_>) -> Result<BTreeMap<String, Snapshot>, BoltError> {
     let Some(version) = bolt.root().bucket(b"v1")? else { return Ok(found) };
     let Some(snapshots) = version.bucket(b"snapshots")? else { return Ok(found) };
     for entry in &snapshots {
-        if let Entry::Bucket(name, bucket) = entry? {
+        if let BucketEntry::Bucket(name, bucket) = entry? {
             found.insert(String::from_utf8_lossy(&name).into_owned(), snapshot(&bucket)?);
         }
     }
@@ -83,7 +83,7 @@ fn by_name(bolt: &Bolt<'_>) -> Result<BTreeMap<String, Snapshot>, BoltError> {
 fn snapshot(bucket: &Bucket<'_>) -> Result<Snapshot, BoltError> {
     let mut snapshot = Snapshot::default();
     for entry in bucket {
-        let Entry::Value(key, value) = entry? else { continue };
+        let BucketEntry::Value(key, value) = entry? else { continue };
         match &*key {
             b"id" => snapshot.id = varint(&value),
             b"kind" => snapshot.active = *value == [ACTIVE],

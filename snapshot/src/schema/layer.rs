@@ -57,7 +57,7 @@ pub struct LayerRecord {
 
 /// A file of a layer's record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Field {
+pub enum RecordField {
     /// `size`
     Size,
     /// `diff`
@@ -68,7 +68,7 @@ pub enum Field {
     Parent,
 }
 
-impl Field {
+impl RecordField {
     /// The file's name.
     #[must_use]
     pub fn file(self) -> &'static str {
@@ -190,14 +190,20 @@ impl LayerStore {
     }
 
     /// Replaces a file of a layer's record in one step.
-    pub(crate) fn set_field(&self, chain: ChainId, field: Field, text: &str, sync: bool) -> Result<(), StoreError> {
+    pub(crate) fn set_field(
+        &self,
+        chain: ChainId,
+        field: RecordField,
+        text: &str,
+        sync: bool,
+    ) -> Result<(), StoreError> {
         let dir = self.registered(chain)?;
         dir.remove_temporaries()?;
         dir.replace(field.file(), text.as_bytes(), 0o644, sync)
     }
 
     /// Removes a file of a layer's record.
-    pub(crate) fn unset_field(&self, chain: ChainId, field: Field, sync: bool) -> Result<(), StoreError> {
+    pub(crate) fn unset_field(&self, chain: ChainId, field: RecordField, sync: bool) -> Result<(), StoreError> {
         let dir = self.registered(chain)?;
         dir.unlink(field.file())?;
         if sync { dir.sync() } else { Ok(()) }

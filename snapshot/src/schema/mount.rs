@@ -168,7 +168,7 @@ fn read_entry(dir: &Dir, name: &str, full_name: MountName, depth: usize, records
 }
 
 /// The directories of a mount in the driver's home: the writable layer's, then that of the init files.
-pub(crate) fn directories(record: &MountRecord) -> Vec<CacheId> {
+pub(crate) fn named_directories(record: &MountRecord) -> Vec<CacheId> {
     // Even where `init-id` is missing, `<mount-id>-init` belongs to the mount; [`crate::liveness`] counts it so as
     // well.
     let init = record.init_id.clone().or_else(|| format!("{}-init", record.mount_id.as_ref()?).parse().ok());

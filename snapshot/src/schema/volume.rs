@@ -19,7 +19,7 @@ use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::go_struct;
 use crate::ids::VolumeName;
-use bolt::{Bolt, BoltError, Entry};
+use bolt::{Bolt, BoltError, BucketEntry};
 
 /// The directory of volumes in a data-root.
 pub const VOLUMES: &str = "volumes";
@@ -115,7 +115,7 @@ fn all_labels(database: &Bolt<'_>) -> Result<BTreeMap<String, BTreeMap<String, S
     let mut all = BTreeMap::new();
     let Some(bucket) = database.root().bucket(b"volumes")? else { return Ok(all) };
     for entry in &bucket {
-        if let Entry::Value(name, record) = entry?
+        if let BucketEntry::Value(name, record) = entry?
             && let (Ok(name), Some(labels)) = (std::str::from_utf8(&name), labels(&record))
         {
             all.insert(name.to_owned(), labels);

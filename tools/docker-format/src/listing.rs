@@ -8,7 +8,7 @@ use super::template::{self, Field, MissingKey, Struct, Template, Value};
 
 /// What is listed: the Go type that errors name, and the fields with their headers.
 #[derive(Debug, Clone, Copy)]
-pub struct Kind {
+pub struct ListingKind {
     /// Of a row, without the `*`.
     pub go_type: &'static str,
     /// A field's name and its header; a field without header has none in a table either.
@@ -30,7 +30,7 @@ impl From<template::Error> for Error {
     }
 }
 
-impl Kind {
+impl ListingKind {
     /// The rows as `format` says: all of them, or an error and nothing.
     ///
     /// `format` begins with `table` or is a template; docker's names for formats are in [`presets`](super::presets).

@@ -4,14 +4,14 @@
 //! client 20.10 takes for a template without actions, means `{{json .}}` as for newer ones. Anything else is what the
 //! user wrote.
 
-use super::listing::Kind;
+use super::listing::ListingKind;
 
 /// `docker image ls`
-pub const IMAGES: Kind = Kind { go_type: "formatter.imageContext", fields: IMAGE_FIELDS };
+pub const IMAGES: ListingKind = ListingKind { go_type: "formatter.imageContext", fields: IMAGE_FIELDS };
 /// The images of `docker system df -v`
-pub const DISK_USAGE_IMAGES: Kind = Kind { go_type: "formatter.imageContext", fields: IMAGE_FIELDS };
+pub const DISK_USAGE_IMAGES: ListingKind = ListingKind { go_type: "formatter.imageContext", fields: IMAGE_FIELDS };
 /// `docker history`
-pub const HISTORY: Kind = Kind {
+pub const HISTORY: ListingKind = ListingKind {
     go_type: "image.historyContext",
     fields: &[
         ("ID", Some("IMAGE")),
@@ -23,7 +23,7 @@ pub const HISTORY: Kind = Kind {
     ],
 };
 /// `docker system df`
-pub const DISK_USAGE: Kind = Kind {
+pub const DISK_USAGE: ListingKind = ListingKind {
     go_type: "formatter.diskUsageImagesContext",
     fields: &[
         ("Type", Some("TYPE")),
@@ -35,7 +35,7 @@ pub const DISK_USAGE: Kind = Kind {
 };
 
 /// `docker container ls`
-pub const CONTAINERS: Kind = Kind {
+pub const CONTAINERS: ListingKind = ListingKind {
     go_type: "formatter.ContainerContext",
     fields: &[
         ("ID", Some("CONTAINER ID")),
@@ -55,7 +55,7 @@ pub const CONTAINERS: Kind = Kind {
     ],
 };
 /// `docker volume ls`, and the volumes of `docker system df -v`
-pub const VOLUMES: Kind = Kind {
+pub const VOLUMES: ListingKind = ListingKind {
     go_type: "formatter.volumeContext",
     fields: &[
         ("Name", Some("VOLUME NAME")),
@@ -68,7 +68,7 @@ pub const VOLUMES: Kind = Kind {
     ],
 };
 /// The build cache of `docker system df -v`
-pub const BUILD_CACHE: Kind = Kind {
+pub const BUILD_CACHE: ListingKind = ListingKind {
     go_type: "formatter.buildCacheContext",
     fields: &[
         ("ID", Some("CACHE ID")),
@@ -187,7 +187,7 @@ pub fn volumes(format: &str, quiet: bool) -> String {
 }
 
 /// The tables of `docker system df -v` after that of the images: containers, volumes, build cache.
-pub const DISK_USAGE_TABLES: [(Kind, &str); 3] = [
+pub const DISK_USAGE_TABLES: [(ListingKind, &str); 3] = [
     (
         CONTAINERS,
         r"table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}",

@@ -169,7 +169,7 @@ struct Layout {
 
 impl Layout {
     /// Which layout docker takes from the look of a value.
-    fn of(value: &str) -> Self {
+    fn from_value(value: &str) -> Self {
         let zone = value.contains(['z', 'Z', '+']) || value.matches('-').count() == 3;
         let fraction = value.contains('.');
         let mut colons = value.matches(':').count();
@@ -192,7 +192,7 @@ impl Layout {
 }
 
 fn date(value: &str, local: &TimeZone) -> Result<Timestamp, Error> {
-    let layout = Layout::of(value);
+    let layout = Layout::from_value(value);
     let mut rest = value;
     let unreadable = |rest: &str, element: &'static str| Error::Unreadable {
         value: value.to_owned(),

@@ -5,7 +5,7 @@
 //! ```
 //! use measuring::Spread;
 //!
-//! let seconds = Spread::of([1.75, 1.5, 2.5]).expect("there are figures");
+//! let seconds = Spread::from_figures([1.75, 1.5, 2.5]).expect("there are figures");
 //! assert_eq!((seconds.min, seconds.median, seconds.max), (1.5, 1.75, 2.5));
 //! ```
 #![forbid(unsafe_code)]

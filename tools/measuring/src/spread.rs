@@ -18,7 +18,7 @@ pub struct Spread {
 
 impl Spread {
     /// Of some figures; nothing if there are none.
-    pub fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
+    pub fn from_figures(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = figures.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.len() / 2;
@@ -34,13 +34,16 @@ mod tests {
 
     #[test]
     fn the_median_of_an_even_number_is_between_two() {
-        assert_eq!(Spread::of([4.0, 1.0, 3.0, 2.0]).map(|spread| spread.median), Some(2.5));
-        assert_eq!(Spread::of([8.0, 1.0, 3.0, 4.0]), Some(Spread { median: 3.5, min: 1.0, max: 8.0, count: 4 }));
-        assert_eq!(Spread::of([3.0]), Some(Spread { median: 3.0, min: 3.0, max: 3.0, count: 1 }));
+        assert_eq!(Spread::from_figures([4.0, 1.0, 3.0, 2.0]).map(|spread| spread.median), Some(2.5));
         assert_eq!(
-            Spread::of([5.0, 1.0, 3.0]).map(|spread| (spread.min, spread.median, spread.max)),
+            Spread::from_figures([8.0, 1.0, 3.0, 4.0]),
+            Some(Spread { median: 3.5, min: 1.0, max: 8.0, count: 4 })
+        );
+        assert_eq!(Spread::from_figures([3.0]), Some(Spread { median: 3.0, min: 3.0, max: 3.0, count: 1 }));
+        assert_eq!(
+            Spread::from_figures([5.0, 1.0, 3.0]).map(|spread| (spread.min, spread.median, spread.max)),
             Some((1.0, 3.0, 5.0))
         );
-        assert_eq!(Spread::of([]), None);
+        assert_eq!(Spread::from_figures([]), None);
     }
 }

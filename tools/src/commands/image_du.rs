@@ -25,7 +25,7 @@ use snapshot::usage::report::{DiskReport, ImageUsage, LayerUsage};
 use snapshot::usage::{Account, Freed, StayingLayer, df, find_staying_layers};
 use snapshot::view::{Needs, View};
 
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::generate::Generate;
 use crate::manual::Manual;
 use crate::{damage, output};
@@ -237,7 +237,7 @@ fn about_archive(cli: &Cli, path: &str) -> anyhow::Result<ExitCode> {
         (cli.csv, "--csv"),
     ];
     if let Some((_, what)) = refused.iter().find(|(given, _)| *given) {
-        return Err(Usage(format!("{path} is an archive, which does not go with {what}")).into());
+        return Err(UsageError(format!("{path} is an archive, which does not go with {what}")).into());
     }
     let (files, rules) = (cli.files || cli.rules.any(), cli.rules.rules()?);
     let wanted = archive::Wanted { files, rules: &rules, top: cli.top.unwrap_or(files::SHOWN), json: cli.json };
@@ -245,16 +245,16 @@ fn about_archive(cli: &Cli, path: &str) -> anyhow::Result<ExitCode> {
 }
 
 /// The images that `names` mean, each once.
-fn find_images(view: &View, names: &[String]) -> Result<Vec<ImageId>, Usage> {
+fn find_images(view: &View, names: &[String]) -> Result<Vec<ImageId>, UsageError> {
     let mut ids = Vec::new();
     for name in names {
         match view.catalog.resolve(name) {
             Resolved::Image(id) | Resolved::Damaged(id) if ids.contains(&id) => {}
             Resolved::Image(id) | Resolved::Damaged(id) => ids.push(id),
             Resolved::Nothing if Path::new(name).is_file() => {
-                return Err(Usage(format!("no such image: {name}; for the file write ./{name}")));
+                return Err(UsageError(format!("no such image: {name}; for the file write ./{name}")));
             }
-            Resolved::Nothing => return Err(Usage(format!("no such image: {name}"))),
+            Resolved::Nothing => return Err(UsageError(format!("no such image: {name}"))),
         }
     }
     Ok(ids)

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use snapshot::StoreError;
-use snapshot::gc::Plan;
+use snapshot::gc::GcPlan;
 use snapshot::root::{DataRoot, Guard};
 use snapshot::view::{Needs, View};
 
@@ -128,7 +128,7 @@ pub fn main() -> ExitCode {
 struct Shown<'a> {
     root: PathBuf,
     driver: String,
-    plan: &'a Plan,
+    plan: &'a GcPlan,
     now: jiff::Timestamp,
     /// Whether the plan was carried out, and not just made.
     applied: bool,
@@ -149,7 +149,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let policy = cli.policy.policy()?;
     let driver = cli.storage_driver.as_deref();
     let view = View::read_root(DataRoot::find(&cli.root, driver)?, Needs::LIVENESS)?;
-    let mut plan = Plan::make(&view, &policy)?;
+    let mut plan = GcPlan::make(&view, &policy)?;
     let root = view.root.dir.path().to_path_buf();
     let name = view.root.driver_name.clone();
     let (mut refusal, mut kept, mut quarantine) = (None, false, None);

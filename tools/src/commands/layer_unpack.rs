@@ -13,12 +13,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use images::load::{ImportReport, ImportRequest, Options, dry_run};
+use images::load::{ImportOptions, ImportReport, ImportRequest, dry_run};
 use images::source::{Select, UnusableName};
 use images::unpack::UnpackReport;
 use snapshot::reference::Reference;
 
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::flags::{StoreFlags, UnpackFlags, parse_tag};
 use crate::generate::Generate;
 use crate::manual::Manual;
@@ -132,7 +132,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Some(what) = cli.generate {
         return what.print::<Cli>(&MANUAL);
     }
-    let Some(archive) = cli.archive else { return Err(Usage("no archive".into()).into()) };
+    let Some(archive) = cli.archive else { return Err(UsageError("no archive".into()).into()) };
     if let Some(level) = cli.dump {
         return crate::commands::dump::dump(input::open(&archive)?, level);
     }
@@ -142,7 +142,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return Ok(code);
     }
     if cli.bench.is_none() && cli.threads.len() > 1 {
-        return Err(Usage("--threads takes several numbers only with --bench".into()).into());
+        return Err(UsageError("--threads takes several numbers only with --bench".into()).into());
     }
     let interrupted = signals::interrupted()?;
     let mut options = cli.unpack.options(cli.threads.first().copied(), &interrupted);
@@ -153,12 +153,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         To { root: Some(root), .. } => (root, Target::Root),
         To { layers: Some(layers), .. } => (layers, Target::Layers),
         To { rootfs: Some(rootfs), .. } => (rootfs, Target::Rootfs),
-        To { .. } => return Err(Usage("where to? give --root, --layers or --rootfs (--help explains)".into()).into()),
+        To { .. } => {
+            return Err(UsageError("where to? give --root, --layers or --rootfs (--help explains)".into()).into());
+        }
     };
     let json = cli.store.json;
     if cli.store.dry_run {
         if target != Target::Root {
-            return Err(Usage("--dry-run goes with --root".into()).into());
+            return Err(UsageError("--dry-run goes with --root".into()).into());
         }
         let observer = &Progress::new(NAME, cli.unpack.quiet);
         let request = ImportRequest { archive: &archive, select: &select, options: &options, observer };
@@ -170,7 +172,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let job = Job { archive: &archive, target, select: &select };
     if let Some(runs) = cli.bench {
         let threads = threads(&cli.threads, &options);
-        let plan = bench::Plan { runs, threads, quiet: cli.unpack.quiet };
+        let plan = bench::BenchPlan { runs, threads, quiet: cli.unpack.quiet };
         return print_bench(&bench::run(&job, &to, &options, &plan)?, json);
     }
     match job.unpack(&to, &options, &Progress::new(NAME, cli.unpack.quiet))? {
@@ -180,11 +182,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// The numbers of threads to measure with.
-fn threads(given: &[u16], options: &Options<'_>) -> Vec<usize> {
+fn threads(given: &[u16], options: &ImportOptions<'_>) -> Vec<usize> {
     if given.is_empty() { vec![options.threads] } else { given.iter().copied().map(usize::from).collect() }
 }
 
-fn print_bench(report: &report::Report, json: bool) -> anyhow::Result<ExitCode> {
+fn print_bench(report: &report::BenchReport, json: bool) -> anyhow::Result<ExitCode> {
     if json {
         output::json(report)?;
     } else {

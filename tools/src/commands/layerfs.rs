@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{container, image, inspect, system, volume};
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::generate::Generate;
 use crate::manual::Manual;
 
@@ -226,7 +226,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let driver = cli.storage_driver.as_deref();
     let Some(command) = cli.command else {
-        return Err(Usage("no command; --help lists them".into()).into());
+        return Err(UsageError("no command; --help lists them".into()).into());
     };
     match command {
         Command::Image(Image::Ls(args)) | Command::Images(args) => image::list::run(&args, &cli.root, driver),

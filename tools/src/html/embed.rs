@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Kind, Node};
+use super::{PageNode, PageNodeKind};
 use crate::output::escape;
 
 /// The longest note that is kept, in characters.
@@ -47,8 +47,8 @@ pub(super) fn text(text: &str) -> String {
 /// The tree as JSON for a data block. It is a flat list, so that depth costs nothing; each parent comes before its children.
 ///
 /// `{"kinds": [name...], "nodes": [[parent, kind, allocated, apparent, files, name, note or null, unique?]...]}`
-pub(super) fn data(root: &Node) -> String {
-    let kinds = json(&Kind::ALL.map(Kind::name));
+pub(super) fn data(root: &PageNode) -> String {
+    let kinds = json(&PageNodeKind::ALL.map(PageNodeKind::name));
     let mut out = format!("{{\"kinds\":{kinds},\"nodes\":[");
     let mut left = vec![(root, -1)];
     let mut number = 0;
@@ -99,11 +99,11 @@ mod tests {
 
     use super::*;
 
-    fn node(name: &str, note: Option<&str>, children: Vec<Node>) -> Node {
+    fn node(name: &str, note: Option<&str>, children: Vec<PageNode>) -> PageNode {
         let note = note.map(str::to_owned);
-        Node {
+        PageNode {
             name: name.to_owned(),
-            kind: Kind::Layer,
+            kind: PageNodeKind::Layer,
             allocated: 4096,
             apparent: 7,
             files: 1,

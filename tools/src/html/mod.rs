@@ -32,16 +32,16 @@ pub struct Page {
     /// The table below the heading, its head first; none if there is nothing in it.
     pub rows: Vec<[String; 5]>,
     /// The box that holds all others.
-    pub root: Node,
+    pub root: PageNode,
 }
 
 /// A box of the map. Its sizes include its children's; what they leave is shown as "not itemised".
 #[derive(Debug)]
-pub struct Node {
+pub struct PageNode {
     /// Control and reordering characters are made visible by the page.
     pub name: String,
     /// Decides the colour; directories and files have the colour of what they belong to.
-    pub kind: Kind,
+    pub kind: PageNodeKind,
     /// Bytes on disk.
     pub allocated: u64,
     /// Bytes as the lengths of files say.
@@ -59,7 +59,7 @@ pub struct Node {
 /// What a box of the map is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the meanings")]
-pub enum Kind {
+pub enum PageNodeKind {
     DataRoot,
     Images,
     Image,
@@ -74,7 +74,7 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl PageNodeKind {
     /// In the order of the declaration: the number of a kind is its place in this list.
     const ALL: [Self; 12] = [
         Self::DataRoot,
@@ -110,7 +110,7 @@ impl Kind {
     }
 }
 
-impl Drop for Node {
+impl Drop for PageNode {
     /// Images may nest directories as deep as they like, so children are dropped in a loop and not by recursion.
     fn drop(&mut self) {
         let mut left = std::mem::take(&mut self.children);
@@ -175,10 +175,10 @@ fn rows(out: &mut String, page: &Page) {
 mod tests {
     use super::*;
 
-    fn node(name: &str, children: Vec<Node>) -> Node {
-        Node {
+    fn node(name: &str, children: Vec<PageNode>) -> PageNode {
+        PageNode {
             name: name.to_owned(),
-            kind: Kind::Other,
+            kind: PageNodeKind::Other,
             allocated: 1,
             apparent: 2,
             files: 3,
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn kinds_are_numbered_by_their_place() {
-        for (place, kind) in Kind::ALL.into_iter().enumerate() {
+        for (place, kind) in PageNodeKind::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, place);
         }
     }

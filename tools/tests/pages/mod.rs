@@ -1,6 +1,6 @@
 //! A data-root made up for the page: some images as they are, and one whose author means no good.
 
-use tools::html::{Kind, Node, Page};
+use tools::html::{Page, PageNode, PageNodeKind};
 
 /// Names and notes that try to leave their place, and how the page must show them.
 pub(crate) const HOSTILE: [(&str, &str); 9] = [
@@ -51,40 +51,44 @@ pub(crate) fn page() -> Page {
         let layer = |(place, (step, size)): (usize, &(&str, u64))| {
             let id = format!("{:06x}{:06x}", dice.roll(1 << 24), dice.roll(1 << 24));
             let made = tree(&mut dice, size * MB, if place == 0 { &SYSTEM } else { &SYSTEM[place % 2..] });
-            noted(sum(step, Kind::Layer, made), &format!("{id} · {step}"))
+            noted(sum(step, PageNodeKind::Layer, made), &format!("{id} · {step}"))
         };
-        let image = sum(name, Kind::Image, layers.iter().enumerate().map(layer).collect());
+        let image = sum(name, PageNodeKind::Image, layers.iter().enumerate().map(layer).collect());
         let mut image = noted(image, &format!("tagged {name}"));
         image.unique = Some(image.allocated - image.children[0].allocated);
         image
     });
     let mut images = images.collect::<Vec<_>>();
     images.push(hostile());
-    let mut images = sum("images", Kind::Images, images);
+    let mut images = sum("images", PageNodeKind::Images, images);
     images.allocated += 3 * MB;
     let containers = [("shop-web", 31), ("shop-db", 12), ("eager_curie", 2)].map(|(name, size)| {
-        let logs = leaf("container-json.log", Kind::Logs, size * MB * 2 / 3, 1);
-        sum(name, Kind::Container, vec![logs, sum("upper", Kind::Directory, tree(&mut dice, size * MB, &SYSTEM[3..]))])
+        let logs = leaf("container-json.log", PageNodeKind::Logs, size * MB * 2 / 3, 1);
+        sum(
+            name,
+            PageNodeKind::Container,
+            vec![logs, sum("upper", PageNodeKind::Directory, tree(&mut dice, size * MB, &SYSTEM[3..]))],
+        )
     });
     let volumes = [("shop_pgdata", 412), ("shop_uploads", 96), ("npm_cache", 61)];
-    let volumes = volumes.map(|(name, size)| sum(name, Kind::Volume, tree(&mut dice, size * MB, &DATA)));
+    let volumes = volumes.map(|(name, size)| sum(name, PageNodeKind::Volume, tree(&mut dice, size * MB, &DATA)));
     let cache = (0..24).map(|number| {
-        let record = leaf(&format!("mount {number:02} from exec"), Kind::BuildCache, dice.roll(14 * MB), 20);
+        let record = leaf(&format!("mount {number:02} from exec"), PageNodeKind::BuildCache, dice.roll(14 * MB), 20);
         noted(record, "RUN --mount=type=cache,target=/root/.npm npm ci")
     });
-    let cache = sum("build cache", Kind::BuildCache, cache.collect());
-    let orphan = sum("overlay2/9f2c41d07b3e", Kind::Orphan, tree(&mut dice, 88 * MB, &SYSTEM));
+    let cache = sum("build cache", PageNodeKind::BuildCache, cache.collect());
+    let orphan = sum("overlay2/9f2c41d07b3e", PageNodeKind::Orphan, tree(&mut dice, 88 * MB, &SYSTEM));
     let orphan = noted(orphan, "no image, container or build record names this directory");
     let root = sum(
         "/var/lib/docker",
-        Kind::DataRoot,
+        PageNodeKind::DataRoot,
         vec![
             images,
-            sum("containers", Kind::Container, containers.into()),
-            sum("volumes", Kind::Volume, volumes.into()),
+            sum("containers", PageNodeKind::Container, containers.into()),
+            sum("volumes", PageNodeKind::Volume, volumes.into()),
             cache,
-            sum("orphans", Kind::Orphan, vec![orphan]),
-            leaf("network, plugins, swarm", Kind::Other, MB / 2, 40),
+            sum("orphans", PageNodeKind::Orphan, vec![orphan]),
+            leaf("network, plugins, swarm", PageNodeKind::Other, MB / 2, 40),
         ],
     );
     let facts = [("Data-root", "/var/lib/docker"), ("Read", "2026-11-21 09:45 UTC"), ("Unaccounted", "0B")];
@@ -105,17 +109,19 @@ pub(crate) fn many() -> Page {
     let mut dice = Dice(11);
     let files = (0..20_000).map(|number| {
         let size = 1 + dice.roll(1000) * dice.roll(1000) * u64::from(number % 97 == 0) + dice.roll(50);
-        leaf(&format!("file-{number:05}"), Kind::File, size * 512, 1)
+        leaf(&format!("file-{number:05}"), PageNodeKind::File, size * 512, 1)
     });
-    let root = sum("many", Kind::Directory, files.collect());
+    let root = sum("many", PageNodeKind::Directory, files.collect());
     Page { title: "Many".to_owned(), facts: Vec::new(), rows: Vec::new(), root }
 }
 
-fn hostile() -> Node {
-    let files =
-        HOSTILE.iter().zip(1..).map(|(&(name, _), place)| noted(leaf(name, Kind::File, place * 100_000, 1), name));
-    let layer = sum("bad0bad0bad0", Kind::Layer, files.collect());
-    sum("mallory/</title>:1", Kind::Image, vec![layer])
+fn hostile() -> PageNode {
+    let files = HOSTILE
+        .iter()
+        .zip(1..)
+        .map(|(&(name, _), place)| noted(leaf(name, PageNodeKind::File, place * 100_000, 1), name));
+    let layer = sum("bad0bad0bad0", PageNodeKind::Layer, files.collect());
+    sum("mallory/</title>:1", PageNodeKind::Image, vec![layer])
 }
 
 /// A directory, its share of the whole, and what is in it.
@@ -137,21 +143,25 @@ const DATA: [Place; 4] = [
 ];
 
 /// These places in their shares of `size`.
-fn tree(dice: &mut Dice, size: u64, places: &[Place]) -> Vec<Node> {
+fn tree(dice: &mut Dice, size: u64, places: &[Place]) -> Vec<PageNode> {
     let whole = places.iter().map(|(_, share, _)| share).sum::<u64>();
     let nodes = places.iter().map(|(name, share, within)| {
         let size = size * share / whole;
         let parts = within.len() as u64 + 1;
-        let part = |name: &&str| leaf(name, Kind::File, size / parts / 2 + dice.roll(size / parts + 1), 1);
+        let part = |name: &&str| leaf(name, PageNodeKind::File, size / parts / 2 + dice.roll(size / parts + 1), 1);
         let within = within.iter().map(part).collect::<Vec<_>>();
-        if within.is_empty() { leaf(name, Kind::Directory, size, 30) } else { sum(name, Kind::Directory, within) }
+        if within.is_empty() {
+            leaf(name, PageNodeKind::Directory, size, 30)
+        } else {
+            sum(name, PageNodeKind::Directory, within)
+        }
     });
     nodes.collect()
 }
 
-fn leaf(name: &str, kind: Kind, size: u64, files: u64) -> Node {
+fn leaf(name: &str, kind: PageNodeKind, size: u64, files: u64) -> PageNode {
     let allocated = size.next_multiple_of(4096);
-    Node {
+    PageNode {
         name: name.to_owned(),
         kind,
         allocated,
@@ -163,7 +173,7 @@ fn leaf(name: &str, kind: Kind, size: u64, files: u64) -> Node {
     }
 }
 
-fn sum(name: &str, kind: Kind, children: Vec<Node>) -> Node {
+fn sum(name: &str, kind: PageNodeKind, children: Vec<PageNode>) -> PageNode {
     let mut node = leaf(name, kind, 0, 0);
     for child in &children {
         node.allocated += child.allocated;
@@ -174,7 +184,7 @@ fn sum(name: &str, kind: Kind, children: Vec<Node>) -> Node {
     node
 }
 
-fn noted(mut node: Node, note: &str) -> Node {
+fn noted(mut node: PageNode, note: &str) -> PageNode {
     node.note = Some(note.to_owned());
     node
 }

@@ -5,7 +5,7 @@ use super::*;
 const CONFIG: &[u8] = br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
 
 fn archive(manifest: &str) -> Fixture {
-    Fixture::of(&[("c.json", CONFIG), ("l/layer.tar", b"layer"), ("manifest.json", manifest.as_bytes())])
+    Fixture::with_files(&[("c.json", CONFIG), ("l/layer.tar", b"layer"), ("manifest.json", manifest.as_bytes())])
 }
 
 #[test]
@@ -109,7 +109,8 @@ fn names_that_cannot_be_used_are_told() {
 fn one_image_of_several_is_chosen() {
     let other = br#"{"os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
     let manifest = br#"[{"Config":"c.json","RepoTags":["app:1","X:y"]},{"Config":"d.json","RepoTags":["app:2"]}]"#;
-    let contents = Fixture::of(&[("c.json", CONFIG), ("d.json", other), ("manifest.json", manifest)]).images().unwrap();
+    let contents =
+        Fixture::with_files(&[("c.json", CONFIG), ("d.json", other), ("manifest.json", manifest)]).images().unwrap();
     let (first, second) = (Digest::hash(CONFIG), Digest::hash(other));
     for (wanted, id) in [("app:1", first), ("X:y", first), ("app:2", second), ("docker.io/library/app:2", second)] {
         assert_eq!(contents.one(Some(wanted)).unwrap().id, id, "{wanted}");
@@ -128,7 +129,7 @@ fn one_image_of_several_is_chosen() {
 fn a_config_must_be_an_object() {
     for config in ["[]", "null", "{", "{} {}", ""] {
         let manifest = br#"[{"Config":"c.json"}]"#;
-        let message = Fixture::of(&[("c.json", config.as_bytes()), ("manifest.json", manifest)]).error();
+        let message = Fixture::with_files(&[("c.json", config.as_bytes()), ("manifest.json", manifest)]).error();
         assert!(message.starts_with("c.json: "), "{config}: {message}");
     }
 }
@@ -137,7 +138,7 @@ fn a_config_must_be_an_object() {
 #[test]
 fn a_missing_layer_is_an_error_when_it_is_read() {
     let manifest = br#"[{"Config":"c.json","Layers":["gone.tar","to-shadow","loop","dir","a/../../etc/shadow",""]}]"#;
-    let archive = Fixture::of(&[("c.json", CONFIG), ("manifest.json", manifest)])
+    let archive = Fixture::with_files(&[("c.json", CONFIG), ("manifest.json", manifest)])
         .symlink("to-shadow", "../../etc/shadow")
         .symlink("loop", "loop")
         .entry("dir/", tar::EntryType::Directory, "", b"")
@@ -161,13 +162,16 @@ fn large_json_is_refused_unread() {
     let mut manifest = br#"[{"Config":"c.json"}]"#.to_vec();
     let limit = usize::try_from(MAX_JSON).unwrap();
     manifest.resize(limit, b' ');
-    assert_eq!(Fixture::of(&[("c.json", CONFIG), ("manifest.json", &manifest)]).images().unwrap().images.len(), 1);
+    assert_eq!(
+        Fixture::with_files(&[("c.json", CONFIG), ("manifest.json", &manifest)]).images().unwrap().images.len(),
+        1
+    );
     manifest.push(b' ');
-    let message = Fixture::of(&[("c.json", CONFIG), ("manifest.json", &manifest)]).error();
+    let message = Fixture::with_files(&[("c.json", CONFIG), ("manifest.json", &manifest)]).error();
     assert_eq!(message, "manifest.json: 8388609 bytes are more than the 8388608 allowed for a JSON file");
     let config = vec![b' '; limit + 1];
     let manifest = br#"[{"Config":"c.json"}]"#;
-    let message = Fixture::of(&[("c.json", &config), ("manifest.json", manifest)]).error();
+    let message = Fixture::with_files(&[("c.json", &config), ("manifest.json", manifest)]).error();
     assert!(message.starts_with("c.json: 8388609 bytes are more"), "{message}");
 }
 
@@ -178,11 +182,13 @@ fn json_is_limited_in_sum() {
     config.resize(4 << 20, b' ');
     let names: Vec<String> = (0..100).map(|number| format!("{number}")).collect();
     let items: Vec<String> = names.iter().map(|name| format!(r#"{{"Config":"{name}"}}"#)).collect();
-    let fixture = Fixture::of(&[("c.json", &config), ("manifest.json", format!("[{}]", items.join(",")).as_bytes())]);
+    let fixture =
+        Fixture::with_files(&[("c.json", &config), ("manifest.json", format!("[{}]", items.join(",")).as_bytes())]);
     let message = names.iter().fold(fixture, |fixture, name| fixture.symlink(name, "c.json")).error();
     assert_eq!(message, "15: the JSON files of this archive have more than 67108864 bytes together");
     let items = vec![r#"{"Config":"c.json"}"#; 100].join(",");
-    let images = Fixture::of(&[("c.json", &config), ("manifest.json", format!("[{items}]").as_bytes())]).images();
+    let images =
+        Fixture::with_files(&[("c.json", &config), ("manifest.json", format!("[{items}]").as_bytes())]).images();
     assert_eq!(images.unwrap().images.len(), 100);
 }
 

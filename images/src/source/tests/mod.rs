@@ -21,7 +21,7 @@ impl Fixture {
     }
 
     /// The archive with these files.
-    fn of(files: &[(&str, &[u8])]) -> Self {
+    fn with_files(files: &[(&str, &[u8])]) -> Self {
         files.iter().fold(Self::new(), |fixture, (name, data)| fixture.file(name, data))
     }
 

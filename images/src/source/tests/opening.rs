@@ -6,7 +6,7 @@ const MANIFEST: &[u8] = br#"[{"Config":"c.json","Layers":["layer.tar"]}]"#;
 
 #[test]
 fn files_are_told_apart() {
-    let layer = Fixture::of(&[("etc/passwd", b"root")]).bytes();
+    let layer = Fixture::with_files(&[("etc/passwd", b"root")]).bytes();
     assert_eq!(open(b"").unwrap_err().to_string(), "X: is empty: neither an image archive nor a layer");
     for tar in [&layer[..], &[0; 1024], &[0; 512]] {
         assert!(matches!(open(tar).unwrap(), Opened::LayerTar(blob) if *blob == *tar));
@@ -28,13 +28,13 @@ fn a_pipe_and_a_file_half_read_are_to_be_streamed() {
     let file = File::from(std::os::fd::OwnedFd::from(reader));
     assert!(matches!(Archive::from_file(file, Path::new("-")).unwrap(), Opened::Pipe(_)));
     let mut file = tempfile::tempfile().unwrap();
-    std::io::Write::write_all(&mut file, &Fixture::of(&[("manifest.json", b"[]")]).bytes()).unwrap();
+    std::io::Write::write_all(&mut file, &Fixture::with_files(&[("manifest.json", b"[]")]).bytes()).unwrap();
     assert!(matches!(Archive::from_file(file, Path::new("-")).unwrap(), Opened::Pipe(_)));
 }
 
 #[test]
 fn a_truncated_archive_names_the_entry() {
-    let tar = Fixture::of(&[("manifest.json", b"[]"), ("l/layer.tar", &[1; 5000])]).bytes();
+    let tar = Fixture::with_files(&[("manifest.json", b"[]"), ("l/layer.tar", &[1; 5000])]).bytes();
     // Two headers, one block of manifest, ten of layer.
     for length in [1537, 6000, 6535] {
         let error = open(&tar[..length]).unwrap_err().to_string();
@@ -53,7 +53,7 @@ fn a_truncated_archive_names_the_entry() {
 
 #[test]
 fn a_size_beyond_any_file_is_a_truncation() {
-    let mut tar = Fixture::of(&[("manifest.json", b"[]"), ("huge", b"")]).bytes();
+    let mut tar = Fixture::with_files(&[("manifest.json", b"[]"), ("huge", b"")]).bytes();
     let header = &mut tar[1024..1536];
     header[124..136].copy_from_slice(&[0x80, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
     header[148..156].fill(b' ');
@@ -65,7 +65,7 @@ fn a_size_beyond_any_file_is_a_truncation() {
 
 #[test]
 fn damage_behind_the_first_header_has_a_place() {
-    let mut tar = Fixture::of(&[("manifest.json", b"[]"), ("a", b"")]).bytes();
+    let mut tar = Fixture::with_files(&[("manifest.json", b"[]"), ("a", b"")]).bytes();
     tar[1024] ^= 1;
     let error = full(&open(&tar).unwrap_err());
     assert!(error.starts_with("X: damaged tar archive: at byte 1024: invalid tar header: checksum"), "{error}");
@@ -73,14 +73,14 @@ fn damage_behind_the_first_header_has_a_place() {
 
 #[test]
 fn a_member_that_leaves_the_archive_is_refused_in_an_image_archive_only() {
-    let error = open(&Fixture::of(&[("../x", b""), ("manifest.json", b"[]")]).bytes()).unwrap_err();
+    let error = open(&Fixture::with_files(&[("../x", b""), ("manifest.json", b"[]")]).bytes()).unwrap_err();
     assert_eq!(error.to_string(), "../x: name leaves the archive");
-    assert!(matches!(open(&Fixture::of(&[("../x", b"")]).bytes()).unwrap(), Opened::LayerTar(_)));
+    assert!(matches!(open(&Fixture::with_files(&[("../x", b"")]).bytes()).unwrap(), Opened::LayerTar(_)));
 }
 
 #[test]
 fn names_and_duplicates_as_an_unpacked_archive_would_have_them() {
-    let archive = Fixture::of(&[
+    let archive = Fixture::with_files(&[
         ("./manifest.json", b"junk"),
         ("manifest.json", MANIFEST),
         ("dir//real.json", b"{}"),
@@ -140,7 +140,7 @@ proptest::proptest! {
     /// Whatever a file holds, opening it ends with an answer; a damaged archive never panics.
     #[test]
     fn damage_never_panics(at in 0usize..4096, byte: u8, length in 0usize..8192) {
-        let mut tar = Fixture::of(&[("c.json", b"{}"), ("layer.tar", b"x"), ("manifest.json", MANIFEST)]).bytes();
+        let mut tar = Fixture::with_files(&[("c.json", b"{}"), ("layer.tar", b"x"), ("manifest.json", MANIFEST)]).bytes();
         let at = at % tar.len();
         tar[at] = byte;
         tar.truncate(length);
@@ -162,7 +162,7 @@ fn a_long_tar_without_a_familiar_name_is_a_layer() {
         let mut members: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
         members.insert(0, (familiar, b"x"));
         members.push(("manifest.json", MANIFEST));
-        Fixture::of(&members).bytes()
+        Fixture::with_files(&members).bytes()
     };
     assert!(matches!(open(&tar(254, "etc/passwd")).unwrap(), Opened::Archive(_)));
     assert!(matches!(open(&tar(255, "etc/passwd")).unwrap(), Opened::LayerTar(_)));

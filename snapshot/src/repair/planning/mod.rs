@@ -16,7 +16,7 @@ use layerfs::{ChainId, DiffId};
 
 use super::donor::Donors;
 use super::error::RepairError;
-use super::mending::{Advice, Mending, NameSource, Step, Unmended};
+use super::mending::{Advice, Mending, NameSource, RepairStep, Unmended};
 use super::names::{self, Names, NamesFile};
 use crate::catalog::{Damage, Resolved, Subject};
 use crate::check::Reading;
@@ -48,9 +48,9 @@ pub(super) struct Known {
 
 /// What can be mended, and what cannot.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Plan {
+pub struct RepairPlan {
     /// The steps, in the order in which they are done.
-    pub steps: Vec<Step>,
+    pub steps: Vec<RepairStep>,
     /// The damage that no step mends.
     pub unmended: Vec<Unmended>,
 }
@@ -81,10 +81,10 @@ struct Planner<'p> {
     broken: BTreeMap<ChainId, String>,
     /// Mounts as they will be.
     mounts: Vec<MountRecord>,
-    plan: Plan,
+    plan: RepairPlan,
 }
 
-impl Plan {
+impl RepairPlan {
     /// Looks at a store. Its view must have been read with [`Needs::ALL`](crate::view::Needs::ALL).
     ///
     /// # Errors
@@ -149,7 +149,7 @@ impl Plan {
 
 impl Planner<'_> {
     fn step(&mut self, subject: Subject, cause: impl Into<String>, mending: Mending) {
-        self.plan.steps.push(Step { subject, cause: cause.into(), mending });
+        self.plan.steps.push(RepairStep { subject, cause: cause.into(), mending });
     }
 
     fn cannot(&mut self, subject: Subject, reason: impl Into<String>, advice: Advice) {

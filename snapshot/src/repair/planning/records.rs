@@ -12,7 +12,7 @@ use crate::liveness::Claim;
 use crate::repair::content;
 use crate::repair::error::RepairError;
 use crate::repair::mending::{Advice, Mending};
-use crate::schema::layer::{Field, LayerRecord, RecordFields};
+use crate::schema::layer::{LayerRecord, RecordField, RecordFields};
 
 /// Why a record cannot be completed.
 enum Lack {
@@ -190,10 +190,10 @@ impl Planner<'_> {
     fn restore_fields(&mut self, layer: ChainId, said: &RecordFields, record: &LayerRecord) {
         let parent = record.parent.map(|parent| parent.to_string());
         let fields = [
-            (Field::Diff, how(&said.diff_id, &record.diff_id), Some(record.diff_id.to_string())),
-            (Field::Parent, how(&said.parent, &record.parent), parent),
-            (Field::CacheId, how(&said.cache_id, &record.cache_id), Some(record.cache_id.to_string())),
-            (Field::Size, how(&said.size, &record.size), Some(record.size.to_string())),
+            (RecordField::Diff, how(&said.diff_id, &record.diff_id), Some(record.diff_id.to_string())),
+            (RecordField::Parent, how(&said.parent, &record.parent), parent),
+            (RecordField::CacheId, how(&said.cache_id, &record.cache_id), Some(record.cache_id.to_string())),
+            (RecordField::Size, how(&said.size, &record.size), Some(record.size.to_string())),
         ];
         for (field, how, value) in fields {
             if let Some(how) = how {

@@ -35,7 +35,7 @@ use super::{BUILDKIT, Snapshots, Unreadable, with_database};
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::CacheId;
-use bolt::{Bolt, Bucket, Entry};
+use bolt::{Bolt, Bucket, BucketEntry};
 
 const FILE: &str = "metadata_v2.db";
 /// The name of the database before Docker 20.10, which converts it to `metadata_v2.db` when it starts.
@@ -211,7 +211,7 @@ fn read_items(bolt: &Bolt<'_>) -> Result<BTreeMap<String, Item>, Unreadable> {
     let mut items = BTreeMap::new();
     let Some(main) = bolt.root().bucket(b"_main")? else { return Ok(items) };
     for entry in &main {
-        if let Entry::Bucket(id, bucket) = entry? {
+        if let BucketEntry::Bucket(id, bucket) = entry? {
             items.insert(text(&id)?.to_owned(), Item::from_bucket(bucket)?);
         }
     }
@@ -224,7 +224,7 @@ impl Item {
         for entry in &bucket {
             match entry? {
                 // BuildKit empties a value that it takes back, and leaves the key.
-                Entry::Value(key, value) if !value.is_empty() => item.set(&key, &value)?,
+                BucketEntry::Value(key, value) if !value.is_empty() => item.set(&key, &value)?,
                 _ => {}
             }
         }

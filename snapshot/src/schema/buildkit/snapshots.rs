@@ -22,7 +22,7 @@ use super::{Unreadable, with_database};
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::CacheId;
-use bolt::{Bolt, Bucket, Entry};
+use bolt::{Bolt, Bucket, BucketEntry};
 
 /// The file, below `buildkit`.
 pub(crate) const FILE: &str = "snapshots.db";
@@ -69,8 +69,8 @@ impl Snapshots {
         let mut snapshots = Self::default();
         for entry in &bolt.root() {
             let (key, bucket) = match entry? {
-                Entry::Bucket(key, bucket) => (key, bucket),
-                Entry::Value(key, _) => return Err(unknown("value", &key)),
+                BucketEntry::Bucket(key, bucket) => (key, bucket),
+                BucketEntry::Value(key, _) => return Err(unknown("value", &key)),
             };
             let key = text(&key)?;
             let snapshot = Snapshot::from_bucket(bucket)?;
@@ -137,8 +137,8 @@ impl Snapshot {
         let mut snapshot = Self::default();
         for entry in &bucket {
             let (key, value) = match entry? {
-                Entry::Value(key, value) => (key, value),
-                Entry::Bucket(key, _) => return Err(unknown("bucket", &key)),
+                BucketEntry::Value(key, value) => (key, value),
+                BucketEntry::Bucket(key, _) => return Err(unknown("bucket", &key)),
             };
             let value = text(&value)?;
             match &*key {

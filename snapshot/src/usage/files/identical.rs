@@ -34,7 +34,7 @@ impl Identical {
 
 /// What comparing files has found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Comparison {
+pub struct IdenticalFiles {
     /// Contents that several layers have, those first with which one copy would save most.
     pub identical: Vec<Identical>,
     /// Files that could not be read.
@@ -53,7 +53,7 @@ type ByContent<'f> = BTreeMap<(u64, [u8; 32]), Vec<(ChainId, &'f [u8])>>;
 /// Finds files of the same content in different layers, with `threads` threads. A file is read only if another layer
 /// has a file of the same length; holes are not read. Each thread has one descriptor open.
 #[must_use]
-pub fn compare_files(files: &Files, view: &View, threads: usize) -> Comparison {
+pub fn compare_files(files: &Files, view: &View, threads: usize) -> IdenticalFiles {
     let mut by_size: BTreeMap<u64, Vec<(ChainId, &[u8])>> = BTreeMap::new();
     for (layer, entries) in &files.layers {
         for entry in entries.iter().filter(|entry| entry.size > 0 && entry.inode != 0) {
@@ -93,7 +93,7 @@ pub fn compare_files(files: &Files, view: &View, threads: usize) -> Comparison {
         })
         .collect();
     identical.sort_by(|a, b| b.saved().cmp(&a.saved()).then_with(|| a.places.cmp(&b.places)));
-    Comparison { identical, unread: unread.into_inner() as u64, sparse: sparse.into_inner() as u64 }
+    IdenticalFiles { identical, unread: unread.into_inner() as u64, sparse: sparse.into_inner() as u64 }
 }
 
 /// The driver's home, and the path in it of a file of a layer.

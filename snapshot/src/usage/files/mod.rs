@@ -15,7 +15,7 @@ use layerfs::ChainId;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{FileType, Stat};
 
-pub use identical::{Comparison, Identical, MAX_HOLES, compare_files};
+pub use identical::{Identical, IdenticalFiles, MAX_HOLES, compare_files};
 pub use tree::{PathSize, TreeNode, build_tree, largest_directories};
 pub use waste::{Repeated, Waste, measure_chain, waste};
 

@@ -9,7 +9,7 @@ const DIFFERENT: &str = "incompatible types for comparison";
 
 /// What can be compared with what.
 #[derive(PartialEq)]
-enum Kind {
+enum TokenKind {
     Bool,
     Int,
     Float,
@@ -17,13 +17,13 @@ enum Kind {
     Other,
 }
 
-fn kind(value: &Value) -> Kind {
+fn kind(value: &Value) -> TokenKind {
     match value {
-        Value::Bool(_) => Kind::Bool,
-        Value::Int(..) => Kind::Int,
-        Value::Float(_) => Kind::Float,
-        Value::Text(..) => Kind::Text,
-        _ => Kind::Other,
+        Value::Bool(_) => TokenKind::Bool,
+        Value::Int(..) => TokenKind::Int,
+        Value::Float(_) => TokenKind::Float,
+        Value::Text(..) => TokenKind::Text,
+        _ => TokenKind::Other,
     }
 }
 
@@ -74,7 +74,7 @@ pub(super) fn ne(args: &[Value]) -> Result<Value, String> {
 }
 
 fn ordered(args: &[Value]) -> Result<Option<Ordering>, String> {
-    if [&args[0], &args[1]].iter().any(|arg| kind(arg) == Kind::Other) {
+    if [&args[0], &args[1]].iter().any(|arg| kind(arg) == TokenKind::Other) {
         return Err(BAD_TYPE.to_owned());
     }
     match (&args[0], &args[1]) {

@@ -2,7 +2,7 @@
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TokenKind {
     /// The text of the token says what is wrong; nothing follows.
     Error,
     Bool,
@@ -33,7 +33,7 @@ pub(super) enum Kind {
 /// A token of a template.
 #[derive(Debug, Clone)]
 pub(super) struct Token {
-    pub(super) kind: Kind,
+    pub(super) kind: TokenKind,
     /// Where it starts, in bytes.
     pub(super) pos: usize,
     /// The line it starts in, from one.
@@ -45,9 +45,9 @@ impl Token {
     /// As errors name it.
     pub(super) fn described(&self) -> String {
         match self.kind {
-            Kind::End => "EOF".to_owned(),
-            Kind::Error => self.text.clone(),
-            Kind::Keyword | Kind::Nil | Kind::Dot => format!("<{}>", self.text),
+            TokenKind::End => "EOF".to_owned(),
+            TokenKind::Error => self.text.clone(),
+            TokenKind::Keyword | TokenKind::Nil | TokenKind::Dot => format!("<{}>", self.text),
             _ if self.text.len() > 10 => {
                 format!("{}...", super::quote::quoted(&self.text.chars().take(10).collect::<String>()))
             }
@@ -57,7 +57,7 @@ impl Token {
 
     /// Whether it is that word of the language.
     pub(super) fn is(&self, keyword: &str) -> bool {
-        self.kind == Kind::Keyword && self.text == keyword
+        self.kind == TokenKind::Keyword && self.text == keyword
     }
 }
 
@@ -69,9 +69,9 @@ const KEYWORDS: [&str; 10] = ["block", "break", "continue", "define", "else", "e
 pub(super) fn tokens(text: &str) -> Vec<Token> {
     let mut lexer = Lexer { text, at: 0, line: 1, tokens: Vec::new() };
     if let Err(message) = lexer.all() {
-        lexer.emit(Kind::Error, lexer.at, message);
+        lexer.emit(TokenKind::Error, lexer.at, message);
     } else {
-        lexer.emit(Kind::End, text.len(), String::new());
+        lexer.emit(TokenKind::End, text.len(), String::new());
     }
     lexer.tokens
 }
@@ -89,12 +89,12 @@ impl<'a> Lexer<'a> {
         &self.text[self.at..]
     }
 
-    fn emit(&mut self, kind: Kind, pos: usize, text: String) {
+    fn emit(&mut self, kind: TokenKind, pos: usize, text: String) {
         self.tokens.push(Token { kind, pos, line: self.line, text });
     }
 
     /// Emits the next `length` bytes.
-    fn take(&mut self, kind: Kind, length: usize) {
+    fn take(&mut self, kind: TokenKind, length: usize) {
         let text = self.rest()[..length].to_owned();
         self.emit(kind, self.at, text);
         self.skip(length);
@@ -108,7 +108,7 @@ impl<'a> Lexer<'a> {
     fn all(&mut self) -> Result<(), String> {
         while !self.rest().is_empty() {
             let Some(action) = self.rest().find(LEFT) else {
-                self.take(Kind::Text, self.rest().len());
+                self.take(TokenKind::Text, self.rest().len());
                 return Ok(());
             };
             let inside = &self.rest()[action + LEFT.len()..];
@@ -116,7 +116,7 @@ impl<'a> Lexer<'a> {
             let text = &self.rest()[..action];
             let kept = if trims { text.trim_end_matches(is_space).len() } else { action };
             if kept > 0 {
-                self.take(Kind::Text, kept);
+                self.take(TokenKind::Text, kept);
             }
             self.skip(action - kept);
             let marker = if trims { 2 } else { 0 };
@@ -124,7 +124,7 @@ impl<'a> Lexer<'a> {
                 self.skip(LEFT.len() + marker);
                 self.comment()?;
             } else {
-                self.take(Kind::LeftDelim, LEFT.len());
+                self.take(TokenKind::LeftDelim, LEFT.len());
                 self.skip(marker);
                 self.action()?;
             }
@@ -170,7 +170,7 @@ impl<'a> Lexer<'a> {
                 }
                 let trims = self.right_trim();
                 self.skip(trims);
-                self.take(Kind::RightDelim, RIGHT.len());
+                self.take(TokenKind::RightDelim, RIGHT.len());
                 if trims > 0 {
                     self.trim();
                 }
@@ -180,29 +180,29 @@ impl<'a> Lexer<'a> {
             let Some(first) = rest.chars().next() else { return Err("unclosed action".to_owned()) };
             match first {
                 ' ' | '\t' | '\r' | '\n' => self.space(),
-                '=' => self.take(Kind::Assign, 1),
-                ':' if rest.starts_with(":=") => self.take(Kind::Declare, 2),
+                '=' => self.take(TokenKind::Assign, 1),
+                ':' if rest.starts_with(":=") => self.take(TokenKind::Declare, 2),
                 ':' => return Err("expected :=".to_owned()),
-                '|' => self.take(Kind::Pipe, 1),
-                '"' => self.quoted('"', Kind::String, "unterminated quoted string")?,
-                '\'' => self.quoted('\'', Kind::CharConstant, "unterminated character constant")?,
+                '|' => self.take(TokenKind::Pipe, 1),
+                '"' => self.quoted('"', TokenKind::String, "unterminated quoted string")?,
+                '\'' => self.quoted('\'', TokenKind::CharConstant, "unterminated character constant")?,
                 '`' => {
                     let end = rest[1..].find('`').ok_or("unterminated raw quoted string")?;
-                    self.take(Kind::RawString, end + 2);
+                    self.take(TokenKind::RawString, end + 2);
                 }
-                '$' => self.name(Kind::Variable)?,
-                '.' if !rest[1..].starts_with(|next: char| next.is_ascii_digit()) => self.name(Kind::Field)?,
+                '$' => self.name(TokenKind::Variable)?,
+                '.' if !rest[1..].starts_with(|next: char| next.is_ascii_digit()) => self.name(TokenKind::Field)?,
                 '.' | '+' | '-' | '0'..='9' => self.number()?,
                 '(' => {
-                    self.take(Kind::LeftParen, 1);
+                    self.take(TokenKind::LeftParen, 1);
                     depth += 1;
                 }
                 ')' => {
                     depth -= 1;
-                    self.take(Kind::RightParen, 1);
+                    self.take(TokenKind::RightParen, 1);
                 }
                 _ if is_word(first) => self.word()?,
-                _ if first.is_ascii_graphic() => self.take(Kind::Char, 1),
+                _ if first.is_ascii_graphic() => self.take(TokenKind::Char, 1),
                 _ => return Err(format!("unrecognized character in action: {}", code_point(first))),
             }
         }
@@ -215,10 +215,10 @@ impl<'a> Lexer<'a> {
         if rest[length..].starts_with("-}}") {
             length -= 1;
         }
-        self.take(Kind::Space, length);
+        self.take(TokenKind::Space, length);
     }
 
-    fn quoted(&mut self, quote: char, kind: Kind, unterminated: &str) -> Result<(), String> {
+    fn quoted(&mut self, quote: char, kind: TokenKind, unterminated: &str) -> Result<(), String> {
         let mut escaped = true;
         for (at, char) in self.rest().char_indices() {
             match char {
@@ -236,10 +236,10 @@ impl<'a> Lexer<'a> {
     }
 
     /// `.Name` or `$name`, or the dot or dollar alone.
-    fn name(&mut self, kind: Kind) -> Result<(), String> {
+    fn name(&mut self, kind: TokenKind) -> Result<(), String> {
         let length = 1 + word_length(&self.rest()[1..]);
         if length == 1 && self.ends_word(1) {
-            self.take(if kind == Kind::Field { Kind::Dot } else { kind }, 1);
+            self.take(if kind == TokenKind::Field { TokenKind::Dot } else { kind }, 1);
             return Ok(());
         }
         self.checked_end(length)?;
@@ -251,10 +251,10 @@ impl<'a> Lexer<'a> {
         let length = word_length(self.rest());
         self.checked_end(length)?;
         let kind = match &self.rest()[..length] {
-            "true" | "false" => Kind::Bool,
-            "nil" => Kind::Nil,
-            word if KEYWORDS.contains(&word) => Kind::Keyword,
-            _ => Kind::Identifier,
+            "true" | "false" => TokenKind::Bool,
+            "nil" => TokenKind::Nil,
+            word if KEYWORDS.contains(&word) => TokenKind::Keyword,
+            _ => TokenKind::Identifier,
         };
         self.take(kind, length);
         Ok(())
@@ -287,7 +287,7 @@ impl<'a> Lexer<'a> {
         if !good {
             return Err(format!("bad number syntax: {}", super::quote::quoted(&rest[..length])));
         }
-        self.take(Kind::Number, length);
+        self.take(TokenKind::Number, length);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::lex::{self, Kind, Token};
+use super::lex::{self, Token, TokenKind};
 use super::node::{Branch, Command, Loop, Node, Number, Pipe, Term, TermKind};
 use super::quote::{quoted, unquoted};
 use super::{Error, funcs};
@@ -24,8 +24,8 @@ pub(super) fn parse(text: &str) -> Result<(Nodes, BTreeMap<String, Nodes>), Erro
         defined: BTreeMap::new(),
     };
     let mut nodes = Nodes::new();
-    while parser.peek().kind != Kind::End {
-        if parser.peek().kind == Kind::LeftDelim {
+    while parser.peek().kind != TokenKind::End {
+        if parser.peek().kind == TokenKind::LeftDelim {
             let before = parser.next;
             parser.advance();
             if parser.next_solid().is("define") {
@@ -75,7 +75,7 @@ impl Parser {
     }
 
     fn skip_space(&mut self) {
-        while self.peek().kind == Kind::Space {
+        while self.peek().kind == TokenKind::Space {
             self.next += 1;
         }
     }
@@ -101,7 +101,7 @@ impl Parser {
     }
 
     fn unexpected(&self, token: &Token, context: &str) -> Error {
-        if token.kind == Kind::Error {
+        if token.kind == TokenKind::Error {
             let mut message = token.text.clone();
             if self.action_line != 0 && self.action_line != token.line {
                 let place = format!(" started at :{}", self.action_line);
@@ -112,7 +112,7 @@ impl Parser {
         Self::error_at(token, &format!("unexpected {} in {context}", token.described()))
     }
 
-    fn expect(&mut self, kind: Kind, context: &str) -> Result<Token, Error> {
+    fn expect(&mut self, kind: TokenKind, context: &str) -> Result<Token, Error> {
         let token = self.next_solid();
         if token.kind == kind { Ok(token) } else { Err(self.unexpected(&token, context)) }
     }
@@ -125,8 +125,8 @@ impl Parser {
     fn text_or_action(&mut self) -> Result<Item, Error> {
         let token = self.next_solid();
         match token.kind {
-            Kind::Text => Ok(Item::Node(Node::Text(token.text))),
-            Kind::LeftDelim => {
+            TokenKind::Text => Ok(Item::Node(Node::Text(token.text))),
+            TokenKind::LeftDelim => {
                 self.action_line = token.line;
                 let item = self.action();
                 self.action_line = 0;
@@ -138,7 +138,7 @@ impl Parser {
 
     fn action(&mut self) -> Result<Item, Error> {
         let token = self.next_solid();
-        if token.kind == Kind::Keyword {
+        if token.kind == TokenKind::Keyword {
             return match token.text.as_str() {
                 "if" => self.branch(Loop::If, token.pos),
                 "with" => self.branch(Loop::With, token.pos),
@@ -150,23 +150,23 @@ impl Parser {
                 "else" => {
                     // What follows `else if` is another action.
                     if !self.peek_solid().is("if") {
-                        self.expect(Kind::RightDelim, "else")?;
+                        self.expect(TokenKind::RightDelim, "else")?;
                     }
                     Ok(Item::Else)
                 }
-                "end" => self.expect(Kind::RightDelim, "end").map(|_| Item::End),
+                "end" => self.expect(TokenKind::RightDelim, "end").map(|_| Item::End),
                 _ => Err(self.unexpected(&token, "command")),
             };
         }
         self.next -= 1;
         let pos = self.peek().pos;
-        let pipe = self.pipeline("command", Kind::RightDelim)?;
+        let pipe = self.pipeline("command", TokenKind::RightDelim)?;
         Ok(Item::Node(Node::Action { pos, pipe }))
     }
 
     fn leave(&mut self, keyword: &Token, node: Node) -> Result<Item, Error> {
         let token = self.next_solid();
-        if token.kind != Kind::RightDelim {
+        if token.kind != TokenKind::RightDelim {
             return Err(self.unexpected(&token, &node.to_string()));
         }
         if self.ranges == 0 {
@@ -179,7 +179,7 @@ impl Parser {
     fn list(&mut self) -> Result<(Nodes, Item), Error> {
         self.deeper()?;
         let mut nodes = Nodes::new();
-        while self.peek_solid().kind != Kind::End {
+        while self.peek_solid().kind != TokenKind::End {
             match self.text_or_action()? {
                 Item::Node(node) => nodes.push(node),
                 last => {
@@ -193,7 +193,7 @@ impl Parser {
 
     fn branch(&mut self, kind: Loop, pos: usize) -> Result<Item, Error> {
         let visible = self.variables.len();
-        let pipe = self.pipeline(kind.name(), Kind::RightDelim)?;
+        let pipe = self.pipeline(kind.name(), TokenKind::RightDelim)?;
         self.ranges += usize::from(kind == Loop::Range);
         let (body, mut last) = self.list()?;
         self.ranges -= usize::from(kind == Loop::Range);
@@ -223,7 +223,7 @@ impl Parser {
     /// The name in quotes that follows.
     fn name(&mut self, context: &str) -> Result<(String, String), Error> {
         let token = self.next_solid();
-        if !matches!(token.kind, Kind::String | Kind::RawString) {
+        if !matches!(token.kind, TokenKind::String | TokenKind::RawString) {
             return Err(self.unexpected(&token, context));
         }
         let name = unquoted(&token.text).ok_or_else(|| Self::error_at(&token, "invalid syntax"))?;
@@ -235,23 +235,23 @@ impl Parser {
         let pos = self.peek().pos;
         let (quoted, name) = self.name("template clause")?;
         let mut pipe = None;
-        if self.next_solid().kind != Kind::RightDelim {
+        if self.next_solid().kind != TokenKind::RightDelim {
             self.next -= 1;
-            pipe = Some(self.pipeline("template clause", Kind::RightDelim)?);
+            pipe = Some(self.pipeline("template clause", TokenKind::RightDelim)?);
         }
         Ok(Item::Node(Node::Template { pos, name, quoted, pipe }))
     }
 
     fn block(&mut self, keyword: &Token) -> Result<Item, Error> {
         let (quoted, name) = self.name("block clause")?;
-        let pipe = Some(self.pipeline("block clause", Kind::RightDelim)?);
+        let pipe = Some(self.pipeline("block clause", TokenKind::RightDelim)?);
         self.body(&name, "block clause")?;
         Ok(Item::Node(Node::Template { pos: keyword.pos, name, quoted, pipe }))
     }
 
     fn definition(&mut self) -> Result<(), Error> {
         let (_, name) = self.name("define clause")?;
-        self.expect(Kind::RightDelim, "define clause")?;
+        self.expect(TokenKind::RightDelim, "define clause")?;
         self.body(&name, "define clause")
     }
 
@@ -276,7 +276,7 @@ impl Parser {
         Ok(())
     }
 
-    fn pipeline(&mut self, context: &str, end: Kind) -> Result<Pipe, Error> {
+    fn pipeline(&mut self, context: &str, end: TokenKind) -> Result<Pipe, Error> {
         let pos = self.peek_solid().pos;
         let mut pipe = Pipe { pos, assigns: false, variables: Vec::new(), commands: Vec::new() };
         self.declarations(&mut pipe, context)?;
@@ -284,17 +284,17 @@ impl Parser {
             let token = self.next_solid();
             match token.kind {
                 kind if kind == end => break,
-                Kind::Bool
-                | Kind::CharConstant
-                | Kind::Dot
-                | Kind::Field
-                | Kind::Identifier
-                | Kind::Number
-                | Kind::Nil
-                | Kind::RawString
-                | Kind::String
-                | Kind::Variable
-                | Kind::LeftParen => {
+                TokenKind::Bool
+                | TokenKind::CharConstant
+                | TokenKind::Dot
+                | TokenKind::Field
+                | TokenKind::Identifier
+                | TokenKind::Number
+                | TokenKind::Nil
+                | TokenKind::RawString
+                | TokenKind::String
+                | TokenKind::Variable
+                | TokenKind::LeftParen => {
                     self.next -= 1;
                     let command = self.command()?;
                     pipe.commands.push(command);
@@ -317,27 +317,27 @@ impl Parser {
     /// `$x :=`, `$x =` or `$i, $x :=`.
     fn declarations(&mut self, pipe: &mut Pipe, context: &str) -> Result<(), Error> {
         loop {
-            if self.peek_solid().kind != Kind::Variable {
+            if self.peek_solid().kind != TokenKind::Variable {
                 return Ok(());
             }
             let before = self.next;
             let variable = self.advance();
             let follows = self.peek_solid().clone();
             match follows.kind {
-                Kind::Assign | Kind::Declare => {
-                    pipe.assigns = follows.kind == Kind::Assign;
+                TokenKind::Assign | TokenKind::Declare => {
+                    pipe.assigns = follows.kind == TokenKind::Assign;
                     self.advance();
                     pipe.variables.push(variable.text.clone());
                     self.variables.push(variable.text);
                     return Ok(());
                 }
-                Kind::Char if follows.text == "," => {
+                TokenKind::Char if follows.text == "," => {
                     self.advance();
                     pipe.variables.push(variable.text.clone());
                     self.variables.push(variable.text);
                     if context == "range" && pipe.variables.len() < 2 {
                         match self.peek_solid().kind {
-                            Kind::Variable | Kind::RightDelim | Kind::RightParen => continue,
+                            TokenKind::Variable | TokenKind::RightDelim | TokenKind::RightParen => continue,
                             _ => return Err(self.error("range can only initialize variables")),
                         }
                     }
@@ -360,9 +360,9 @@ impl Parser {
             }
             let token = self.advance();
             match token.kind {
-                Kind::Space => continue,
-                Kind::RightDelim | Kind::RightParen => self.next -= 1,
-                Kind::Pipe => {}
+                TokenKind::Space => continue,
+                TokenKind::RightDelim | TokenKind::RightParen => self.next -= 1,
+                TokenKind::Pipe => {}
                 _ => return Err(self.unexpected(&token, "operand")),
             }
             break;
@@ -373,12 +373,12 @@ impl Parser {
     /// A term with the fields that follow it.
     fn operand(&mut self) -> Result<Option<Term>, Error> {
         let Some(mut term) = self.term()? else { return Ok(None) };
-        if self.peek().kind != Kind::Field {
+        if self.peek().kind != TokenKind::Field {
             return Ok(Some(term));
         }
         let pos = self.peek().pos;
         let mut more = Vec::new();
-        while self.peek().kind == Kind::Field {
+        while self.peek().kind == TokenKind::Field {
             more.push(self.advance().text[1..].to_owned());
         }
         match &mut term.kind {
@@ -397,33 +397,33 @@ impl Parser {
     fn term(&mut self) -> Result<Option<Term>, Error> {
         let token = self.next_solid();
         let kind = match token.kind {
-            Kind::Identifier => {
+            TokenKind::Identifier => {
                 if !funcs::exists(&token.text) {
                     return Err(self.error(&format!("function {} not defined", quoted(&token.text))));
                 }
                 TermKind::Function(token.text)
             }
-            Kind::Dot => TermKind::Dot,
-            Kind::Nil => TermKind::Nil,
-            Kind::Variable => {
+            TokenKind::Dot => TermKind::Dot,
+            TokenKind::Nil => TermKind::Nil,
+            TokenKind::Variable => {
                 if !self.variables.contains(&token.text) {
                     return Err(self.error(&format!("undefined variable {}", quoted(&token.text))));
                 }
                 TermKind::Variable { name: token.text, fields: Vec::new() }
             }
-            Kind::Field => TermKind::Field(vec![token.text[1..].to_owned()]),
-            Kind::Bool => TermKind::Bool(token.text == "true"),
-            Kind::CharConstant | Kind::Number => {
+            TokenKind::Field => TermKind::Field(vec![token.text[1..].to_owned()]),
+            TokenKind::Bool => TermKind::Bool(token.text == "true"),
+            TokenKind::CharConstant | TokenKind::Number => {
                 let value = number(&token).map_err(|message| Self::error_at(&token, &message))?;
                 TermKind::Number { text: token.text, value }
             }
-            Kind::LeftParen => {
+            TokenKind::LeftParen => {
                 self.deeper()?;
-                let pipe = self.pipeline("parenthesized pipeline", Kind::RightParen)?;
+                let pipe = self.pipeline("parenthesized pipeline", TokenKind::RightParen)?;
                 self.depth -= 1;
                 TermKind::Pipe(pipe)
             }
-            Kind::String | Kind::RawString => {
+            TokenKind::String | TokenKind::RawString => {
                 let text = unquoted(&token.text).ok_or_else(|| Self::error_at(&token, "invalid syntax"))?;
                 TermKind::Text { quoted: token.text, text }
             }
@@ -439,7 +439,7 @@ impl Parser {
 fn number(token: &Token) -> Result<Number, String> {
     let text = token.text.as_str();
     let bad = || format!("illegal number syntax: {}", quoted(text));
-    if token.kind == Kind::CharConstant {
+    if token.kind == TokenKind::CharConstant {
         let inner = unquoted(text).ok_or_else(|| "invalid syntax".to_owned())?;
         let mut chars = inner.chars();
         return match (chars.next(), chars.next()) {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, anyhow, bail};
-use images::export::{ExportError, Exporter, Form};
+use images::export::{ExportError, ExportForm, Exporter};
 use images::load::{ImportRequest, NewImage, store_image};
 use images::make::{Commit, committed_config, merge};
 use images::pipe::{LayerWriter, piped};
@@ -92,7 +92,7 @@ fn commit(
     merge(&mut after, &before);
     let interrupted = signals::interrupted()?;
     let progress = Progress::new(NAME, true);
-    let mut options = images::load::Options::new(&interrupted);
+    let mut options = images::load::ImportOptions::new(&interrupted);
     (options.driver, options.sync) = (writable(driver)?, !args.no_sync);
     let archive = Path::new("the container's layer");
     let request = ImportRequest { archive, select: &Select::default(), options: &options, observer: &progress };
@@ -152,7 +152,7 @@ impl Written {
 
     /// Writes it as a layer.
     fn write(&self, layers: &dyn Layers, out: impl Write, stop: &AtomicBool) -> Result<(), ExportError> {
-        let mut exporter = Exporter::new(out, Form::Layer, stop);
+        let mut exporter = Exporter::new(out, ExportForm::Layer, stop);
         match &self.changes {
             Some(changes) => exporter.changes(&self.tree, layers, changes)?,
             None => exporter.all(&self.tree, layers)?,

@@ -19,12 +19,12 @@ pub(super) fn with_layers<T>(
 ) -> anyhow::Result<T> {
     let view = View::read(root, driver, Needs::RECORDS)?;
     let container = find(&view.catalog, text).ok_or_else(|| anyhow!("No such container: {text}"))?;
-    let layers = of(&view, container)?;
+    let layers = layers_of(&view, container)?;
     work(&view, container, &layers)
 }
 
 /// The layers of a container.
-pub(super) fn of<'v>(view: &'v View, container: &Container) -> anyhow::Result<LayersOfContainer<'v>> {
+pub(super) fn layers_of<'v>(view: &'v View, container: &Container) -> anyhow::Result<LayersOfContainer<'v>> {
     let mount = container.mount.as_ref().ok_or_else(|| anyhow!("container {} has no writable layer", container.id))?;
     if view.root.driver.is_none() {
         bail!("what a container has written cannot be told with storage driver {}", view.root.driver_name);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use images::copy::Source;
+use images::copy::CopySource;
 use images::tree::read_tree;
 use snapshot::catalog::Container;
 
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     with_layers(&name, root, driver, |_, container, layers| {
         let tree = read_tree(layers, None)?;
         let mounts = mounts(container);
-        let found = Source::find(&tree, path, args.follow_link).ok().map(|source| source.path);
+        let found = CopySource::find(&tree, path, args.follow_link).ok().map(|source| source.path);
         for path in found.into_iter().chain([clean(path)]) {
             if let Some(mount) = mounts.iter().find(|mount| is_below(&path, &mount.at)) {
                 bail!(

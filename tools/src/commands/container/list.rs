@@ -10,7 +10,7 @@ use snapshot::view::{Needs, View};
 
 use super::row::{self, Sizes, Style, state_word};
 use crate::commands::layerfs::NAME;
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::{damage, output};
 use docker_format::filter::{self, Filters};
 use docker_format::listing::Row;
@@ -62,10 +62,10 @@ pub(crate) struct Args {
 const FILTERS: [&str; 5] = ["id", "name", "label", "status", "exited"];
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let filters = Filters::parse(&args.filter).map_err(|error| Usage(format!("--filter: {error}")))?;
+    let filters = Filters::parse(&args.filter).map_err(|error| UsageError(format!("--filter: {error}")))?;
     filters.check(filter::Command::ContainerList)?;
     if let Some(name) = filters.names().find(|name| !FILTERS.contains(name)) {
-        return Err(Usage(format!("the filter {name} is not supported here; {} are", FILTERS.join(", "))).into());
+        return Err(UsageError(format!("the filter {name} is not supported here; {} are", FILTERS.join(", "))).into());
     }
     let view = View::read(root, driver, Needs::LISTING)?;
     let last = if args.latest { 1 } else { args.last };

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use images::load::ImportError;
 use snapshot::StoreError;
 use snapshot::catalog::Catalog;
-use snapshot::edit::{ImageRemoval, KeptLayer, RemovalError, Removed, Transaction, WriteOptions};
+use snapshot::edit::{ImageRemoval, KeptLayer, RemovalError, RemovedItem, Transaction, WriteOptions};
 use snapshot::reference::ReferenceError;
 use snapshot::root::DataRoot;
 use snapshot::schema::buildkit::Snapshots;
@@ -73,8 +73,8 @@ pub(super) fn removal<'c>(catalog: &'c Catalog, snapshots: &Snapshots) -> ImageR
 }
 
 /// Whether it is true that this was removed, although the layers in `kept` stay.
-pub(super) fn is_gone(removed: &Removed, kept: &[KeptLayer]) -> bool {
-    !matches!(removed, Removed::Layer(chain_id) if kept.iter().any(|kept| kept.chain_id == *chain_id))
+pub(super) fn is_gone(removed: &RemovedItem, kept: &[KeptLayer]) -> bool {
+    !matches!(removed, RemovedItem::Layer(chain_id) if kept.iter().any(|kept| kept.chain_id == *chain_id))
 }
 
 /// dockerd's message about a text that is no reference.

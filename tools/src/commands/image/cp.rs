@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
-use images::copy::{CopyError, Destination, Source, extract};
-use images::export::{Exporter, Form};
+use images::copy::{CopyDestination, CopyError, CopySource, extract};
+use images::export::{ExportForm, Exporter};
 use images::tree::{Layers, Tree, read_tree};
 
 use super::content::ContentFlags;
@@ -75,7 +75,7 @@ impl<'a> Copy<'a> {
     /// Copies `path` of a tree. Returns where it is in the tree.
     pub(crate) fn run(&self, tree: &Tree, layers: &dyn Layers, path: &[u8], owner: &str) -> anyhow::Result<Vec<u8>> {
         self.check_destination()?;
-        let source = Source::find(tree, path, self.follow_link).map_err(|error| match error {
+        let source = CopySource::find(tree, path, self.follow_link).map_err(|error| match error {
             // The words of docker's client.
             CopyError::NoSource { path } => {
                 anyhow!("No such {owner}:{}", output::escape(&String::from_utf8_lossy(&path)))
@@ -84,11 +84,11 @@ impl<'a> Copy<'a> {
         })?;
         let interrupted = signals::interrupted()?;
         if self.destination == "-" {
-            let mut exporter = Exporter::new(output::binary()?, Form::Seen, &interrupted);
+            let mut exporter = Exporter::new(output::binary()?, ExportForm::Seen, &interrupted);
             source.write_tar(&mut exporter, tree, layers).map_err(lost)?;
             exporter.finish().map_err(lost)?;
         } else {
-            let destination = Destination::new(Path::new(self.destination), tree, &source)?;
+            let destination = CopyDestination::new(Path::new(self.destination), tree, &source)?;
             extract(tree, layers, &source, &destination, &interrupted)?;
         }
         Ok(source.path)
@@ -97,7 +97,7 @@ impl<'a> Copy<'a> {
     /// Whether anything can be written there.
     pub(crate) fn check_destination(&self) -> anyhow::Result<()> {
         if self.destination != "-" {
-            return Ok(Destination::check(Path::new(self.destination))?);
+            return Ok(CopyDestination::check(Path::new(self.destination))?);
         }
         if std::io::stdout().is_terminal() {
             bail!("cowardly refusing to write a tar to a terminal. Use a directory or redirect");

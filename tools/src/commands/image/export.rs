@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
-use images::export::{ExportError, Exporter, Form};
+use images::export::{ExportError, ExportForm, Exporter};
 use images::output::NewFile;
 use images::tree::{Layers, read_tree};
 
@@ -51,7 +51,7 @@ impl To {
         let interrupted = signals::interrupted()?;
         let tree = read_tree(layers, None)?;
         let write = |out: &mut dyn Write| -> Result<(), ExportError> {
-            let mut exporter = Exporter::new(out, Form::Seen, &interrupted);
+            let mut exporter = Exporter::new(out, ExportForm::Seen, &interrupted);
             exporter.all(&tree, layers)?;
             exporter.finish().map(drop)
         };

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use images::tree::{Kind, Node, Removed, Tree, read_tree};
+use images::tree::{HiddenName, Node, NodeKind, Tree, read_tree};
 use serde::Serialize;
 
 use super::content::{Content, ContentFlags, JsonPath, short_step, shown};
@@ -127,7 +127,7 @@ struct RemovedLine {
 fn line(args: &Args, content: &Content<'_>, tree: &Tree, path: &[u8], node: &Node) -> anyhow::Result<String> {
     let (letter, kind) = kind(node);
     let target = match &node.kind {
-        Kind::Symlink { target } => Some(target),
+        NodeKind::Symlink { target } => Some(target),
         _ => None,
     };
     if args.json {
@@ -159,7 +159,7 @@ fn line(args: &Args, content: &Content<'_>, tree: &Tree, path: &[u8], node: &Nod
     });
     let owner = format!("{}:{}", node.uid, node.gid);
     let size = match node.kind {
-        Kind::CharDevice(major, minor) | Kind::BlockDevice(major, minor) => format!("{major}, {minor}"),
+        NodeKind::CharDevice(major, minor) | NodeKind::BlockDevice(major, minor) => format!("{major}, {minor}"),
         _ => node.size().to_string(),
     };
     let time = jiff::Timestamp::from_second(node.mtime.seconds)
@@ -177,7 +177,7 @@ fn layer(content: &Content<'_>, number: usize) -> (String, String) {
     (id, output::escape(&short_step(content.steps.get(number).and_then(Option::as_ref), STEP)))
 }
 
-fn removed_line(args: &Args, content: &Content<'_>, removed: &Removed) -> anyhow::Result<String> {
+fn removed_line(args: &Args, content: &Content<'_>, removed: &HiddenName) -> anyhow::Result<String> {
     if args.json {
         let line = RemovedLine {
             path: JsonPath::new(&removed.path),
@@ -199,13 +199,13 @@ fn removed_line(args: &Args, content: &Content<'_>, removed: &Removed) -> anyhow
 /// The type of a node: the letter of `ls`, and a word for programs.
 fn kind(node: &Node) -> (char, &'static str) {
     match node.kind {
-        Kind::Directory { .. } => ('d', "directory"),
-        Kind::File { .. } => ('-', "file"),
-        Kind::Symlink { .. } => ('l', "symlink"),
-        Kind::CharDevice(..) => ('c', "character device"),
-        Kind::BlockDevice(..) => ('b', "block device"),
-        Kind::Fifo => ('p', "pipe"),
-        Kind::Whiteout => ('w', "whiteout"),
+        NodeKind::Directory { .. } => ('d', "directory"),
+        NodeKind::File { .. } => ('-', "file"),
+        NodeKind::Symlink { .. } => ('l', "symlink"),
+        NodeKind::CharDevice(..) => ('c', "character device"),
+        NodeKind::BlockDevice(..) => ('b', "block device"),
+        NodeKind::Fifo => ('p', "pipe"),
+        NodeKind::Whiteout => ('w', "whiteout"),
     }
 }
 

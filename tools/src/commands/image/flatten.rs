@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let layers = LayersOfStore::new(&view.root, &view.catalog, image)?;
     let interrupted = signals::interrupted()?;
     let progress = Progress::new(NAME, true);
-    let mut options = images::load::Options::new(&interrupted);
+    let mut options = images::load::ImportOptions::new(&interrupted);
     (options.driver, options.sync) = (writable, !args.no_sync);
     let archive = Path::new("the flattened layer");
     let request = ImportRequest { archive, select: &Select::default(), options: &options, observer: &progress };

@@ -18,7 +18,7 @@ use snapshot::schema::runconfig::RunConfig;
 use super::change::reference_error;
 use super::tag::rfc3339_nano;
 use crate::commands::layerfs::NAME;
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::flags::writable;
 use crate::progress::Progress;
 use crate::{output, rootless, signals};
@@ -53,9 +53,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let driver = writable(driver)?;
     if args.file.to_string_lossy().contains("://") && !args.file.exists() {
-        return Err(
-            Usage("no URL is imported: nothing here asks the network; download it and import the file".into()).into()
-        );
+        return Err(UsageError(
+            "no URL is imported: nothing here asks the network; download it and import the file".into(),
+        )
+        .into());
     }
     let platform = args.platform.clone().unwrap_or_else(Platform::host);
     if platform.os != "linux" {
@@ -65,12 +66,12 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let mut config = RunConfig::default();
     images::change::apply(&mut config, &args.change)?;
     if args.file.as_os_str() == "-" && std::io::stdin().is_terminal() {
-        return Err(Usage("refusing to read a tar from a terminal: give a file, or redirect".into()).into());
+        return Err(UsageError("refusing to read a tar from a terminal: give a file, or redirect".into()).into());
     }
     rootless::check(root, "")?;
     let interrupted = signals::interrupted()?;
     let progress = Progress::new(NAME, true);
-    let mut options = images::load::Options::new(&interrupted);
+    let mut options = images::load::ImportOptions::new(&interrupted);
     (options.driver, options.sync) = (driver, !args.no_sync);
     let request =
         ImportRequest { archive: &args.file, select: &Select::default(), options: &options, observer: &progress };

@@ -13,7 +13,7 @@ use snapshot::view::{Needs, View};
 use super::select::{Selection, Shown, seconds};
 use super::{no_such_image, shown_id};
 use crate::commands::layerfs::NAME;
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::{damage, output};
 use docker_format::filter::Filters;
 use docker_format::listing::Row;
@@ -55,7 +55,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let mut filters = Filters::parse(&args.filter).map_err(|error| Usage(format!("--filter: {error}")))?;
+    let mut filters = Filters::parse(&args.filter).map_err(|error| UsageError(format!("--filter: {error}")))?;
     if let Some(reference) = args.reference.as_ref().filter(|reference| !reference.is_empty()) {
         filters.add("reference", reference);
     }

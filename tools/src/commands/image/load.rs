@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use images::load::{ImportReport, ImportRequest, import};
 
 use crate::commands::layerfs::NAME;
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::flags::{UnpackFlags, writable};
 use crate::progress::Progress;
 use crate::{input, output, rootless, signals};
@@ -33,7 +33,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let driver = writable(driver)?;
     if args.input.is_none() && std::io::stdin().is_terminal() {
-        return Err(Usage("requested load from stdin, but stdin is empty".into()).into());
+        return Err(UsageError("requested load from stdin, but stdin is empty".into()).into());
     }
     rootless::check(root, "")?;
     let interrupted = signals::interrupted()?;

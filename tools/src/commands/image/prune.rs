@@ -8,10 +8,10 @@ use docker_format::filter::{Command, Filters};
 use docker_format::size::size4;
 use jiff::Timestamp;
 use snapshot::catalog::{Catalog, Image};
-use snapshot::edit::Removed;
+use snapshot::edit::RemovedItem;
 
 use super::change::{change, is_gone, removal};
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::output;
 
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub(crate) struct Args {
 
 /// Docker's questions and lines (docker/cli v20.10.24 `cli/command/image/prune.go`).
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let mut filters = Filters::parse(&args.filter).map_err(|error| Usage(format!("--filter: {error}")))?;
+    let mut filters = Filters::parse(&args.filter).map_err(|error| UsageError(format!("--filter: {error}")))?;
     filters.add("dangling", if args.all { "false" } else { "true" });
     if !args.force && !is_sure(args.all)? {
         return print(&[], 0);
@@ -61,18 +61,18 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     )
 }
 
-fn size_of(catalog: &Catalog, removed: &Removed) -> u64 {
+fn size_of(catalog: &Catalog, removed: &RemovedItem) -> u64 {
     match removed {
-        Removed::Layer(chain_id) => catalog.layer(*chain_id).map_or(0, |layer| layer.size),
-        Removed::Untagged(_) | Removed::Image(_) => 0,
+        RemovedItem::Layer(chain_id) => catalog.layer(*chain_id).map_or(0, |layer| layer.size),
+        RemovedItem::Untagged(_) | RemovedItem::Image(_) => 0,
     }
 }
 
-fn line(removed: &Removed) -> String {
+fn line(removed: &RemovedItem) -> String {
     match removed {
-        Removed::Untagged(name) => format!("untagged: {name}"),
-        Removed::Image(id) => format!("deleted: {id}"),
-        Removed::Layer(chain_id) => format!("deleted: {chain_id}"),
+        RemovedItem::Untagged(name) => format!("untagged: {name}"),
+        RemovedItem::Image(id) => format!("deleted: {id}"),
+        RemovedItem::Layer(chain_id) => format!("deleted: {chain_id}"),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use snapshot::edit::{RemovalError, Removed};
+use snapshot::edit::{RemovalError, RemovedItem};
 
 use super::change::{change, is_gone, removal, removal_error};
 use crate::commands::layerfs::NAME;
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         driver,
         |catalog, snapshots, edits| {
             let mut removal = removal(catalog, snapshots);
-            let removed: Vec<Result<Vec<Removed>, (String, bool)>> = args
+            let removed: Vec<Result<Vec<RemovedItem>, (String, bool)>> = args
                 .images
                 .iter()
                 .map(|text| {
@@ -46,9 +46,9 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         |removed, kept| {
             for removed in removed.iter().flatten().flatten().filter(|removed| is_gone(removed, kept)) {
                 match removed {
-                    Removed::Untagged(name) => output::say(&format!("Untagged: {name}"))?,
-                    Removed::Image(id) => output::say(&format!("Deleted: {id}"))?,
-                    Removed::Layer(chain_id) => output::say(&format!("Deleted: {chain_id}"))?,
+                    RemovedItem::Untagged(name) => output::say(&format!("Untagged: {name}"))?,
+                    RemovedItem::Image(id) => output::say(&format!("Deleted: {id}"))?,
+                    RemovedItem::Layer(chain_id) => output::say(&format!("Deleted: {chain_id}"))?,
                 }
             }
             let errors: Vec<&(String, bool)> = removed.iter().filter_map(|removed| removed.as_ref().err()).collect();

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use images::save::{self, Destination, Form, Options, Plan, SaveReport, SelectError, Selection, select_all};
+use images::save::{
+    self, SaveDestination, SaveForm, SaveOptions, SavePlan, SaveReport, SelectError, Selection, select_all,
+};
 use layerfs::ChainId;
 use layerfs::compress::encode::Encoding;
 use snapshot::catalog::Catalog;
@@ -15,7 +17,7 @@ use snapshot::view::{Needs, View};
 
 use super::change::reference_error;
 use crate::commands::layerfs::NAME;
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::progress::Progress;
 use crate::{damage, output, signals};
 use docker_format::size;
@@ -36,7 +38,7 @@ pub(crate) struct Args {
 
     /// `docker`: for every tool, an OCI layout with docker's manifest; `oci`: an OCI layout alone
     #[arg(long, value_name = "FORMAT", default_value = "docker", value_parser = parse_form)]
-    format: Form,
+    format: SaveForm,
 
     /// Compress layers: none, gzip[=LEVEL] or zstd[=LEVEL]; dockerd loads zstd from version 23 on
     #[arg(long, value_name = "CODEC", default_value = "none")]
@@ -71,10 +73,10 @@ pub(crate) struct Args {
     quiet: bool,
 }
 
-fn parse_form(text: &str) -> Result<Form, String> {
+fn parse_form(text: &str) -> Result<SaveForm, String> {
     match text {
-        "docker" => Ok(Form::Docker),
-        "oci" => Ok(Form::Oci),
+        "docker" => Ok(SaveForm::Docker),
+        "oci" => Ok(SaveForm::Oci),
         _ => Err("neither docker nor oci".into()),
     }
 }
@@ -85,7 +87,9 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
         bail!("cowardly refusing to save to a terminal. Use the -o flag or redirect");
     }
     if to_stdout && args.json {
-        return Err(Usage("--json needs -o or --directory: the archive itself goes to standard output".into()).into());
+        return Err(
+            UsageError("--json needs -o or --directory: the archive itself goes to standard output".into()).into()
+        );
     }
     let interrupted = signals::interrupted()?;
     let root = DataRoot::find(root, driver)?;
@@ -99,7 +103,7 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
     };
     let complete = !args.all || report_left_out(&view, &selection);
     let have = receiver_has(&args, &view.root)?;
-    let plan = Plan::new(&view.catalog, &selection, &have);
+    let plan = SavePlan::new(&view.catalog, &selection, &have);
     if args.dry_run {
         if args.json {
             output::json(&plan)?;
@@ -109,7 +113,7 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
         return Ok(status(complete));
     }
     let progress = Progress::new(NAME, args.quiet);
-    let options = Options {
+    let options = SaveOptions {
         form: args.format,
         encoding: args.compress,
         threads: args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, Into::into), Into::into),
@@ -117,11 +121,11 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
         observer: &progress,
     };
     let report = match (args.output, args.directory) {
-        (Some(file), _) => save::save(&view.root, &plan, Destination::File(file), &options)?,
-        (None, Some(directory)) => save::save(&view.root, &plan, Destination::Directory(directory), &options)?,
+        (Some(file), _) => save::save(&view.root, &plan, SaveDestination::File(file), &options)?,
+        (None, Some(directory)) => save::save(&view.root, &plan, SaveDestination::Directory(directory), &options)?,
         (None, None) => {
             let mut stdout = output::binary()?;
-            save::save(&view.root, &plan, Destination::Stream(&mut stdout), &options)?
+            save::save(&view.root, &plan, SaveDestination::Stream(&mut stdout), &options)?
         }
     };
     drop(progress);
@@ -206,7 +210,7 @@ fn read_list(path: &Path) -> anyhow::Result<Vec<ChainId>> {
 }
 
 /// Tells a person what would be written.
-fn tell(plan: &Plan) -> anyhow::Result<()> {
+fn tell(plan: &SavePlan) -> anyhow::Result<()> {
     for image in &plan.images {
         let names = if image.names.is_empty() { "<none>".to_owned() } else { image.names.join(", ") };
         output::say(&format!("image {} {names}", image.id.0.short()))?;

@@ -7,11 +7,11 @@ use images::measure::Measured;
 use layerfs::ChainId;
 use snapshot::ids::ImageId;
 use snapshot::reference::Reference;
-use snapshot::usage::files::{self, Collector, Comparison, Files, Identical, Waste, compare_files, waste};
+use snapshot::usage::files::{self, Collector, Files, Identical, IdenticalFiles, Waste, compare_files, waste};
 use snapshot::usage::{Account, Part};
 
 use super::rules::{Rules, Verdict};
-use crate::exit::Usage;
+use crate::exit::UsageError;
 
 /// How many entries of each list are shown if `--top` does not say.
 pub(super) const SHOWN: usize = 20;
@@ -95,7 +95,7 @@ impl FileReport {
         let files = Files::merge(found, top);
         for id in only {
             if let Some(reason) = catalog.damaged_images.get(id) {
-                return Err(Usage(format!("image {} is damaged: {reason}", id.0.short())).into());
+                return Err(UsageError(format!("image {} is damaged: {reason}", id.0.short())).into());
             }
         }
         let mut ids = only.to_vec();
@@ -114,7 +114,7 @@ impl FileReport {
             })
             .collect();
         images.sort_by(|a, b| b.waste.wasted.cmp(&a.waste.wasted).then_with(|| a.id.cmp(&b.id)));
-        let Comparison { identical, unread, sparse } = compare_files(&files, account.view, threads);
+        let IdenticalFiles { identical, unread, sparse } = compare_files(&files, account.view, threads);
         let layers: BTreeSet<ChainId> =
             ids.iter().filter_map(|id| catalog.images.get(id)).flat_map(|image| image.chain.iter().copied()).collect();
         let bytes_of = |layer| {

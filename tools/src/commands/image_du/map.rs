@@ -14,7 +14,7 @@ use snapshot::usage::{Account, Part};
 
 use super::files::FileReport;
 use super::text;
-use crate::html::{Kind, Node, Page, render};
+use crate::html::{Page, PageNode, PageNodeKind, render};
 use crate::steps;
 
 /// Writes the page; a file that is there is replaced.
@@ -50,24 +50,30 @@ fn root_of(account: &Account<'_>) -> String {
     std::path::absolute(root).unwrap_or_else(|_| root.clone()).display().to_string()
 }
 
-fn node(name: impl Into<String>, kind: Kind, usage: &Usage, note: Option<String>, children: Vec<Node>) -> Node {
+fn node(
+    name: impl Into<String>,
+    kind: PageNodeKind,
+    usage: &Usage,
+    note: Option<String>,
+    children: Vec<PageNode>,
+) -> PageNode {
     let (allocated, apparent, files) = (usage.allocated, usage.apparent, usage.files);
-    Node { name: name.into(), kind, allocated, apparent, files, unique: None, note, children }
+    PageNode { name: name.into(), kind, allocated, apparent, files, unique: None, note, children }
 }
 
 /// The same for what can be removed.
-fn removable(node: Node, sizes: &Sizes) -> Node {
+fn removable(node: PageNode, sizes: &Sizes) -> PageNode {
     let mut node = node;
     node.unique = Some(sizes.unique);
     node
 }
 
 /// A box that is as large as its children together.
-fn group(name: &str, kind: Kind, children: Vec<Node>) -> Option<Node> {
+fn group(name: &str, kind: PageNodeKind, children: Vec<PageNode>) -> Option<PageNode> {
     if children.is_empty() {
         return None;
     }
-    let sum = |of: fn(&Node) -> u64| children.iter().map(of).sum();
+    let sum = |of: fn(&PageNode) -> u64| children.iter().map(of).sum();
     let usage = Usage {
         allocated: sum(|child| child.allocated),
         apparent: sum(|child| child.apparent),
@@ -89,12 +95,12 @@ struct Tree<'a> {
 
 impl Tree<'_> {
     /// The tree has every byte once: a layer that several images have stands beside them, and not in one of them.
-    fn tree(&self) -> Node {
+    fn tree(&self) -> PageNode {
         let Self { account, report, .. } = self;
         let all: u64 = report.layers.iter().map(|layer| layer.sizes.usage.allocated).sum();
         let smallest = (all / FILE_NODES).max(4096);
-        let mut shared: Vec<Node> = Vec::new();
-        let mut alone: Vec<Node> = Vec::new();
+        let mut shared: Vec<PageNode> = Vec::new();
+        let mut alone: Vec<PageNode> = Vec::new();
         for layer in report.layers.iter().filter(|layer| layer.images != 1) {
             let place = if layer.images > 1 { &mut shared } else { &mut alone };
             place.push(self.layer(layer, smallest));
@@ -102,7 +108,7 @@ impl Tree<'_> {
         let by_id: HashMap<ChainId, &LayerUsage> = report.layers.iter().map(|layer| (layer.id, layer)).collect();
         let images = report.images.iter().map(|image| {
             let own = image.layers.iter().filter_map(|id| by_id.get(id)).filter(|layer| layer.images == 1);
-            let children: Vec<Node> = own.map(|layer| self.layer(layer, smallest)).collect();
+            let children: Vec<PageNode> = own.map(|layer| self.layer(layer, smallest)).collect();
             let records = account.usage(&Part::Image(image.id));
             let usage = Usage {
                 allocated: records.allocated + children.iter().map(|child| child.allocated).sum::<u64>(),
@@ -116,30 +122,32 @@ impl Tree<'_> {
             let kept = image.kept.as_ref().map(|reason| format!("stays if removed: {reason}"));
             let damage = image.damage.as_ref().map(|reason| format!("damaged: {reason}"));
             let note: Vec<String> = [Some(image.id.to_string()), damage, also, kept].into_iter().flatten().collect();
-            removable(node(name, Kind::Image, &usage, Some(note.join(" · ")), children), &image.sizes)
+            removable(node(name, PageNodeKind::Image, &usage, Some(note.join(" · ")), children), &image.sizes)
         });
-        let mut images: Vec<Node> = images.collect();
-        images.extend(group("layers of several images", Kind::Layer, shared));
-        images.extend(group("layers of no image", Kind::Layer, alone));
+        let mut images: Vec<PageNode> = images.collect();
+        images.extend(group("layers of several images", PageNodeKind::Layer, shared));
+        images.extend(group("layers of no image", PageNodeKind::Layer, alone));
         let groups = [
-            group("images", Kind::Images, images),
-            group("containers", Kind::Container, self.containers()),
-            group("local volumes", Kind::Volume, self.volumes()),
+            group("images", PageNodeKind::Images, images),
+            group("containers", PageNodeKind::Container, self.containers()),
+            group("local volumes", PageNodeKind::Volume, self.volumes()),
         ];
-        let mut children: Vec<Node> = groups.into_iter().flatten().collect();
+        let mut children: Vec<PageNode> = groups.into_iter().flatten().collect();
         children.extend(report.lines.iter().map(|line| {
             let kind = match line.kind {
-                Rest::BuildCache => Kind::BuildCache,
-                Rest::Logs => Kind::Logs,
-                Rest::Orphans | Rest::Unfinished | Rest::Removing | Rest::Mounts | Rest::StaleLinks => Kind::Orphan,
-                Rest::Referred | Rest::Unknown | Rest::Store | Rest::Other(_) => Kind::Other,
+                Rest::BuildCache => PageNodeKind::BuildCache,
+                Rest::Logs => PageNodeKind::Logs,
+                Rest::Orphans | Rest::Unfinished | Rest::Removing | Rest::Mounts | Rest::StaleLinks => {
+                    PageNodeKind::Orphan
+                }
+                Rest::Referred | Rest::Unknown | Rest::Store | Rest::Other(_) => PageNodeKind::Other,
             };
             node(line.kind.title(), kind, &line.usage, None, Vec::new())
         }));
-        node(root_of(account), Kind::DataRoot, &report.total, None, children)
+        node(root_of(account), PageNodeKind::DataRoot, &report.total, None, children)
     }
 
-    fn containers(&self) -> Vec<Node> {
+    fn containers(&self) -> Vec<PageNode> {
         let one = |container: &ContainerUsage| {
             let mut usage = container.sizes.usage;
             let logs = self.account.usage(&Part::Log(container.id.clone()));
@@ -150,21 +158,24 @@ impl Tree<'_> {
             let note = container.damage.as_ref().map(|reason| format!("damaged: {reason}"));
             let name = if container.name.is_empty() { container.id.as_str() } else { &container.name };
             let note = note.or_else(|| Some(format!("of the image {}", container.image)));
-            removable(node(name, Kind::Container, &usage, note, Vec::new()), &container.sizes)
+            removable(node(name, PageNodeKind::Container, &usage, note, Vec::new()), &container.sizes)
         };
         self.report.containers.iter().map(one).collect()
     }
 
-    fn volumes(&self) -> Vec<Node> {
+    fn volumes(&self) -> Vec<PageNode> {
         let one = |volume: &VolumeUsage| {
             let note = (volume.containers == 0).then(|| "in no container".to_owned());
-            removable(node(volume.name.as_str(), Kind::Volume, &volume.sizes.usage, note, Vec::new()), &volume.sizes)
+            removable(
+                node(volume.name.as_str(), PageNodeKind::Volume, &volume.sizes.usage, note, Vec::new()),
+                &volume.sizes,
+            )
         };
         self.report.volumes.iter().map(one).collect()
     }
 
     /// A layer, named after the step that made it, with its files if they were read.
-    fn layer(&self, layer: &LayerUsage, smallest: u64) -> Node {
+    fn layer(&self, layer: &LayerUsage, smallest: u64) -> PageNode {
         let id = layer.id.0.short();
         let step = steps::readable(&layer.created_by);
         let name = if step.is_empty() { id.clone() } else { step };
@@ -173,15 +184,15 @@ impl Tree<'_> {
         let cache = layer.build_cache.then(|| "in the build cache".to_owned());
         let note: Vec<String> = [Some(id), damage, cache, made].into_iter().flatten().collect();
         let children = self.files.map(|files| from_tree(files.files.tree_of(layer.id, smallest))).unwrap_or_default();
-        removable(node(name, Kind::Layer, &layer.sizes.usage, Some(note.join(" · ")), children), &layer.sizes)
+        removable(node(name, PageNodeKind::Layer, &layer.sizes.usage, Some(note.join(" · ")), children), &layer.sizes)
     }
 }
 
 /// The boxes of what is in a directory. The tree of directories is not deep, so recursion is safe.
-fn from_tree(tree: TreeNode) -> Vec<Node> {
+fn from_tree(tree: TreeNode) -> Vec<PageNode> {
     let one = |child: TreeNode| {
-        let kind = if child.is_directory { Kind::Directory } else { Kind::File };
-        Node {
+        let kind = if child.is_directory { PageNodeKind::Directory } else { PageNodeKind::File };
+        PageNode {
             name: String::from_utf8_lossy(&child.name).into_owned(),
             kind,
             allocated: child.allocated,

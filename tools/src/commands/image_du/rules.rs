@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use snapshot::usage::files::Waste;
 
-use crate::exit::Usage;
+use crate::exit::UsageError;
 
 /// Flags of the thresholds. Each takes a number or `disabled`.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -80,9 +80,9 @@ impl RuleFlags {
 }
 
 impl Rules {
-    fn set(&mut self, rule: &str, value: &str) -> Result<(), Usage> {
+    fn set(&mut self, rule: &str, value: &str) -> Result<(), UsageError> {
         let off = matches!(value.trim().to_lowercase().as_str(), "" | "disabled" | "off" | "false");
-        let invalid = || Usage(format!("{rule}: {value:?} is neither a threshold nor \"disabled\""));
+        let invalid = || UsageError(format!("{rule}: {value:?} is neither a threshold nor \"disabled\""));
         let share = || match value.trim().parse::<f64>() {
             Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
             _ => Err(invalid()),
@@ -98,7 +98,7 @@ impl Rules {
 
     fn read(&mut self, path: &Path) -> anyhow::Result<()> {
         use std::io::Read;
-        let could_not = || Usage(format!("cannot read {}", path.display()));
+        let could_not = || UsageError(format!("cannot read {}", path.display()));
         let mut text = String::new();
         let file = std::fs::File::open(path).with_context(could_not)?;
         file.take(MAX_FILE).read_to_string(&mut text).with_context(could_not)?;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use images::load::ImportError;
 use snapshot::StoreError;
 use snapshot::edit::{Edit, KeptLayer, KeptRemains, Remains, Summary, Transaction, WriteOptions};
-use snapshot::gc::{Item, Plan, Policy, Thing};
+use snapshot::gc::{GcPlan, Item, Policy, Thing};
 use snapshot::root::DataRoot;
 use snapshot::view::{Needs, View};
 
@@ -21,7 +21,7 @@ pub(super) fn apply(
     cli: &Cli,
     before: View,
     policy: &Policy,
-    plan: &mut Plan,
+    plan: &mut GcPlan,
 ) -> anyhow::Result<(bool, Option<PathBuf>)> {
     // Close every descriptor of the root: a second opening by this process would be refused its own lock.
     drop(before);
@@ -30,7 +30,7 @@ pub(super) fn apply(
     // This finishes, or takes back, a change that was interrupted.
     let mut transaction = Transaction::begin(&cli.root, WriteOptions { driver, sync: !cli.no_sync })?;
     let view = View::read_root(DataRoot::find(&cli.root, cli.storage_driver.as_deref())?, Needs::LIVENESS)?;
-    let current = Plan::make(&view, policy)?;
+    let current = GcPlan::make(&view, policy)?;
     let finished = finished(plan, &current);
     *plan = current;
     plan.items.splice(0..0, finished);
@@ -90,7 +90,7 @@ fn explained(error: StoreError) -> anyhow::Error {
 }
 
 /// The remains of interrupted changes that were in the first plan and are gone since: clearing them was part of the work.
-fn finished(plan: &Plan, current: &Plan) -> Vec<Item> {
+fn finished(plan: &GcPlan, current: &GcPlan) -> Vec<Item> {
     let is_ours = |item: &&Item| {
         matches!(item.thing, Thing::Change(_) | Thing::Remains(Remains::Registration(_) | Remains::Removal(_)))
     };

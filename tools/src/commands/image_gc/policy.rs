@@ -7,9 +7,9 @@ use anyhow::Context;
 use clap::Args;
 use docker_format::until;
 use jiff::Timestamp;
-use snapshot::gc::{Amount, Excludes, Label, Pattern, Policy, Target};
+use snapshot::gc::{Amount, Excludes, Label, Pattern, Policy, SpaceTarget};
 
-use crate::exit::Usage;
+use crate::exit::UsageError;
 
 /// The most bytes of a file of excludes that are read.
 const MAX_FILE: u64 = 1 << 20;
@@ -75,7 +75,7 @@ impl PolicyFlags {
         let now = Timestamp::now();
         let mut policy = Policy::new(now);
         if let Some(text) = &self.until {
-            let time = until::parse(text, now).map_err(|error| Usage(format!("--until: {error}")))?;
+            let time = until::parse(text, now).map_err(|error| UsageError(format!("--until: {error}")))?;
             policy.created_before = Some(time);
         }
         if let Some(text) = &self.unused_for {
@@ -94,14 +94,15 @@ impl PolicyFlags {
         Ok(policy)
     }
 
-    fn target(&self) -> Result<Option<Target>, Usage> {
+    fn target(&self) -> Result<Option<SpaceTarget>, UsageError> {
         if let Some(text) = &self.target_free {
             let wanted = amount("--target-free", text)?;
-            return Ok(Some(Target::Free { wanted, unless: wanted }));
+            return Ok(Some(SpaceTarget::Free { wanted, unless: wanted }));
         }
         if let Some(text) = &self.target_size {
-            let most = bytes(text).ok_or_else(|| Usage(format!("--target-size: {text:?} is no size such as 100GB")))?;
-            return Ok(Some(Target::Size(most)));
+            let most =
+                bytes(text).ok_or_else(|| UsageError(format!("--target-size: {text:?} is no size such as 100GB")))?;
+            return Ok(Some(SpaceTarget::Size(most)));
         }
         if self.high_threshold.is_none() && self.low_threshold.is_none() {
             return Ok(None);
@@ -109,10 +110,14 @@ impl PolicyFlags {
         let high = used("--high-threshold", self.high_threshold.as_deref().unwrap_or(HIGH_THRESHOLD))?;
         let low = used("--low-threshold", self.low_threshold.as_deref().unwrap_or(LOW_THRESHOLD))?;
         if low > high {
-            return Err(Usage(format!("--low-threshold {}% is above --high-threshold {}%", tenth(low), tenth(high))));
+            return Err(UsageError(format!(
+                "--low-threshold {}% is above --high-threshold {}%",
+                tenth(low),
+                tenth(high)
+            )));
         }
         let free = |used: u16| Amount::PerMille(1000 - used);
-        Ok(Some(Target::Free { wanted: free(low), unless: free(high) }))
+        Ok(Some(SpaceTarget::Free { wanted: free(low), unless: free(high) }))
     }
 }
 
@@ -120,9 +125,9 @@ fn tenth(per_mille: u16) -> String {
     format!("{}.{}", per_mille / 10, per_mille % 10)
 }
 
-fn age(flag: &str, text: &str) -> Result<Duration, Usage> {
+fn age(flag: &str, text: &str) -> Result<Duration, UsageError> {
     let nanos = until::duration(text).and_then(|nanos| u64::try_from(nanos).ok());
-    nanos.map(Duration::from_nanos).ok_or_else(|| Usage(format!("{flag}: {text:?} is no age such as 90m or 24h")))
+    nanos.map(Duration::from_nanos).ok_or_else(|| UsageError(format!("{flag}: {text:?} is no age such as 90m or 24h")))
 }
 
 /// Thousandths of `N%`.
@@ -136,17 +141,19 @@ fn per_mille(text: &str) -> Option<u16> {
     Some(part).filter(|part| *part <= 1000)
 }
 
-fn used(flag: &str, text: &str) -> Result<u16, Usage> {
+fn used(flag: &str, text: &str) -> Result<u16, UsageError> {
     let percent = per_mille(text.strip_suffix('%').unwrap_or(text));
-    percent.ok_or_else(|| Usage(format!("{flag}: {text:?} is no percentage such as 85")))
+    percent.ok_or_else(|| UsageError(format!("{flag}: {text:?} is no percentage such as 85")))
 }
 
-fn amount(flag: &str, text: &str) -> Result<Amount, Usage> {
+fn amount(flag: &str, text: &str) -> Result<Amount, UsageError> {
     let amount = match text.strip_suffix('%') {
         Some(percent) => per_mille(percent).map(Amount::PerMille),
         None => bytes(text).map(Amount::Bytes),
     };
-    amount.ok_or_else(|| Usage(format!("{flag}: {text:?} is neither a percentage such as 20% nor a size such as 50GB")))
+    amount.ok_or_else(|| {
+        UsageError(format!("{flag}: {text:?} is neither a percentage such as 20% nor a size such as 50GB"))
+    })
 }
 
 /// A size with a unit as docker prints and takes them: `GB` is 1000 MB, `GiB` 1024 MiB; without a unit, bytes.
@@ -184,15 +191,15 @@ fn bytes(text: &str) -> Option<u64> {
 
 fn excludes(path: &PathBuf) -> anyhow::Result<Excludes> {
     use std::io::Read;
-    let could_not = || Usage(format!("cannot read {}", path.display()));
+    let could_not = || UsageError(format!("cannot read {}", path.display()));
     let mut text = String::new();
     let file = std::fs::File::open(path).with_context(could_not)?;
     file.take(MAX_FILE + 1).read_to_string(&mut text).with_context(could_not)?;
     // A line that was cut off might be one that keeps an image.
     if text.len() as u64 > MAX_FILE {
-        return Err(Usage(format!("{}: longer than {MAX_FILE} bytes", path.display())).into());
+        return Err(UsageError(format!("{}: longer than {MAX_FILE} bytes", path.display())).into());
     }
-    Ok(Excludes::parse(&text).map_err(|error| Usage(format!("{}: {error}", path.display())))?)
+    Ok(Excludes::parse(&text).map_err(|error| UsageError(format!("{}: {error}", path.display())))?)
 }
 
 #[cfg(test)]

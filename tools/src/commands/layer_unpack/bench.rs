@@ -11,17 +11,17 @@ use std::sync::atomic::Ordering;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use images::load::{ImportError, Observer, Options, Silent};
+use images::load::{ImportError, ImportOptions, Observer, Silent};
 use images::source::{Format, Opened};
 use layerfs::meter::Meter;
 
 use super::bottleneck::Metered;
 use super::figures::Costs;
 use super::measure::{timed, with_peak_memory};
-use super::report::{Content, Report, Run};
+use super::report::{BenchReport, Content, Run};
 use super::scratch::Scratch;
 use super::{Job, NAME};
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::progress::Progress;
 use crate::{input, output};
 use measuring::Machine;
@@ -29,7 +29,7 @@ use measuring::file_system;
 
 /// How to measure.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct BenchPlan {
     /// How many runs count, with each number of threads.
     pub(super) runs: u16,
     /// Numbers of threads.
@@ -39,7 +39,12 @@ pub(super) struct Plan {
 }
 
 /// Measures `job` in the directory `to`, which must not exist or be empty, and is left as it was.
-pub(super) fn run(job: &Job<'_>, to: &Path, options: &Options<'_>, plan: &Plan) -> anyhow::Result<Report> {
+pub(super) fn run(
+    job: &Job<'_>,
+    to: &Path,
+    options: &ImportOptions<'_>,
+    plan: &BenchPlan,
+) -> anyhow::Result<BenchReport> {
     let archive_bytes = readable_again(job.archive)?;
     // Report an archive that cannot be read, or is empty, before a directory is made.
     let compression = match input::open(job.archive)? {
@@ -52,10 +57,10 @@ pub(super) fn run(job: &Job<'_>, to: &Path, options: &Options<'_>, plan: &Plan) 
     let mut found = None;
     let runs = plan.threads.iter().map(|&threads| bench.measure(threads, &mut found));
     let runs = runs.collect::<anyhow::Result<Vec<Run>>>()?;
-    let (format, content) = found.ok_or_else(|| Usage("--threads is empty".into()))?;
+    let (format, content) = found.ok_or_else(|| UsageError("--threads is empty".into()))?;
     let file_system = file_system(scratch.base())?;
     scratch.remove()?;
-    Ok(Report {
+    Ok(BenchReport {
         archive: job.archive.display().to_string(),
         archive_raw: job.archive.to_str().is_none().then(|| BASE64_STANDARD.encode(job.archive.as_os_str().as_bytes())),
         archive_bytes,
@@ -77,7 +82,8 @@ pub(super) fn run(job: &Job<'_>, to: &Path, options: &Options<'_>, plan: &Plan) 
 
 /// The length of an archive that can be read again and again; a pipe is refused.
 fn readable_again(archive: &Path) -> anyhow::Result<u64> {
-    let refused = || Usage(format!("--bench reads the archive several times: {} is not a file", archive.display()));
+    let refused =
+        || UsageError(format!("--bench reads the archive several times: {} is not a file", archive.display()));
     if archive.as_os_str() == "-" {
         return Err(refused().into());
     }
@@ -112,8 +118,8 @@ type Found = (Option<Format>, Content);
 
 struct Bench<'b> {
     job: &'b Job<'b>,
-    options: &'b Options<'b>,
-    plan: &'b Plan,
+    options: &'b ImportOptions<'b>,
+    plan: &'b BenchPlan,
     scratch: &'b Scratch,
     one_stream: bool,
 }
@@ -121,7 +127,7 @@ struct Bench<'b> {
 impl Bench<'_> {
     /// All runs with one number of threads.
     fn measure(&self, threads: usize, found: &mut Option<Found>) -> anyhow::Result<Run> {
-        let options = Options { threads, ..self.options.clone() };
+        let options = ImportOptions { threads, ..self.options.clone() };
         let counted = if threads == 1 { "1 thread".into() } else { format!("{threads} threads") };
         let runs = self.plan.runs;
         self.tell(&format!("{counted}: warming up"));
@@ -142,7 +148,7 @@ impl Bench<'_> {
         let meter = Meter::default();
         let (again, metered) = timed(|| {
             let _attached = meter.attach();
-            self.once(&Options { meter: Some(&meter), ..options.clone() }, &Silent)
+            self.once(&ImportOptions { meter: Some(&meter), ..options.clone() }, &Silent)
         })?;
         same(first, again)?;
         self.next()?;
@@ -160,9 +166,9 @@ impl Bench<'_> {
     }
 
     /// Makes one run.
-    fn once(&self, options: &Options<'_>, observer: &dyn Observer) -> anyhow::Result<Found> {
+    fn once(&self, options: &ImportOptions<'_>, observer: &dyn Observer) -> anyhow::Result<Found> {
         let done = self.job.unpack(&self.scratch.run(), options, observer)?;
-        Ok((done.format(), Content::of(done.layers().into_iter())))
+        Ok((done.format(), Content::of_layers(done.layers().into_iter())))
     }
 
     /// Removes what the last run made, and ends with an error if the user has asked to stop meanwhile.

@@ -129,7 +129,7 @@ impl Metered<'_> {
     }
 
     fn seconds(&self, stage: Stage) -> f64 {
-        self.costs.of(stage).wall.as_secs_f64()
+        self.costs.cost_of(stage).wall.as_secs_f64()
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) fn rates(amount: f64, walls: &[f64]) -> Spread {
 
 /// The spread of figures; all zeros if there are none.
 pub(super) fn spread(figures: impl IntoIterator<Item = f64>) -> Spread {
-    Spread::of(figures).unwrap_or_default()
+    Spread::from_figures(figures).unwrap_or_default()
 }
 
 /// `part` divided by `whole`; zero if `whole` is zero.
@@ -25,7 +25,7 @@ pub(super) struct Costs(pub(super) Vec<(Stage, Cost)>);
 
 impl Costs {
     /// What one stage cost.
-    pub(super) fn of(&self, stage: Stage) -> Cost {
+    pub(super) fn cost_of(&self, stage: Stage) -> Cost {
         self.0.iter().find(|(found, _)| *found == stage).map(|(_, cost)| *cost).unwrap_or_default()
     }
 

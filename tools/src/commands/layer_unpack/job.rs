@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use images::load::{ImportReport, ImportRequest, Observer, Options, import};
+use images::load::{ImportOptions, ImportReport, ImportRequest, Observer, import};
 use images::source::{Format, Select};
 use images::unpack::{UnpackForm, UnpackReport};
 
@@ -49,7 +49,12 @@ pub(super) enum Done {
 
 impl Job<'_> {
     /// Opens the archive and unpacks it to `to`.
-    pub(super) fn unpack(&self, to: &Path, options: &Options<'_>, observer: &dyn Observer) -> anyhow::Result<Done> {
+    pub(super) fn unpack(
+        &self,
+        to: &Path,
+        options: &ImportOptions<'_>,
+        observer: &dyn Observer,
+    ) -> anyhow::Result<Done> {
         let request = ImportRequest { archive: self.archive, select: self.select, options, observer };
         let opened = input::open(self.archive)?;
         let form = match self.target {

@@ -38,7 +38,7 @@ use measuring::{Machine, Spread};
 
 /// The whole report.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct BenchReport {
     pub(super) archive: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) archive_raw: Option<String>,
@@ -65,7 +65,7 @@ pub(super) struct Content {
 
 impl Content {
     /// The content of layers that have so many bytes and entries each.
-    pub(super) fn of(layers: impl Iterator<Item = (u64, u64)>) -> Self {
+    pub(super) fn of_layers(layers: impl Iterator<Item = (u64, u64)>) -> Self {
         let none = Self { layers: 0, entries: 0, tar_bytes: 0, longest_layer_bytes: 0 };
         layers.fold(none, |sum, (bytes, entries)| Self {
             layers: sum.layers + 1,
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn figures_follow_from_what_was_measured() {
-        let content = Content::of([(3_000_000, 20), (9_000_000, 40)].into_iter());
+        let content = Content::of_layers([(3_000_000, 20), (9_000_000, 40)].into_iter());
         assert_eq!((content.layers, content.entries), (2, 60));
         assert_eq!((content.tar_bytes, content.longest_layer_bytes), (12_000_000, 9_000_000));
         // Two threads: one second of work each, one waits for 0.5 seconds, and one is not there for as long.

@@ -1,12 +1,12 @@
 //! The report of a benchmark as a person reads it.
 
 use super::figures::{ratio, scaling};
-use super::report::{Report, Run, StageCost};
+use super::report::{BenchReport, Run, StageCost};
 use docker_format::size::size;
 use measuring::Spread;
 
 /// The lines of the report.
-pub(super) fn lines(report: &Report) -> Vec<String> {
+pub(super) fn lines(report: &BenchReport) -> Vec<String> {
     let mut lines = head(report);
     if report.runs.len() > 1 {
         lines.push(String::new());
@@ -20,7 +20,7 @@ pub(super) fn lines(report: &Report) -> Vec<String> {
 }
 
 /// What was measured, where, and on what.
-fn head(report: &Report) -> Vec<String> {
+fn head(report: &BenchReport) -> Vec<String> {
     let content = &report.content;
     let compression = report.compression.as_ref().map(|name| format!(", {name}")).unwrap_or_default();
     let layers = if content.layers == 1 { "1 layer".into() } else { format!("{} layers", content.layers) };

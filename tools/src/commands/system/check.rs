@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use snapshot::catalog::Resolved;
-use snapshot::check::{Reading, Report, Severity};
+use snapshot::check::{CheckReport, Reading, Severity};
 use snapshot::ids::ImageId;
 use snapshot::view::{Needs, View};
 
@@ -104,7 +104,7 @@ fn wanted(args: &Args, view: &View) -> anyhow::Result<Option<Vec<ImageId>>> {
     args.images.iter().map(resolve).collect::<anyhow::Result<_>>().map(Some)
 }
 
-fn status(report: &Report) -> ExitCode {
+fn status(report: &CheckReport) -> ExitCode {
     match report.severity() {
         Some(Severity::Damage) => ExitCode::FAILURE,
         Some(Severity::Unknown) => ExitCode::from(NOT_CHECKED),

@@ -16,7 +16,7 @@ use crate::commands::image::{seconds, shown_id};
 use crate::commands::layerfs::NAME;
 use crate::commands::volume::mountpoint;
 use crate::{damage, output};
-use docker_format::listing::{Kind, Row};
+use docker_format::listing::{ListingKind, Row};
 use docker_format::template::{Field, List, MissingKey, Struct, Template, Value};
 use docker_format::{ago, presets, size};
 
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 /// What the tables are made from.
-struct Usage {
+struct UsageError {
     view: View,
     cache: BuildCache,
     now: Timestamp,
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let view = View::read(root, driver, Needs::DISK_USAGE)?;
     let cache = build_cache(&view);
     let unknown = cache.as_ref().err().map(|error| format!("the build cache is not known: {error}"));
-    let usage = Usage { view, cache: cache.unwrap_or_default(), now: Timestamp::now() };
+    let usage = UsageError { view, cache: cache.unwrap_or_default(), now: Timestamp::now() };
     let text = match (args.verbose, args.format.as_str()) {
         (true, "" | "table") => usage.tables()?,
         (true, format) => usage.document(format)?,
@@ -59,14 +59,14 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
 }
 
 /// The names of the four kinds in a template.
-const KINDS: [(&str, Kind); 4] = [
+const KINDS: [(&str, ListingKind); 4] = [
     ("Images", presets::DISK_USAGE_IMAGES),
     ("Containers", presets::CONTAINERS),
     ("Volumes", presets::VOLUMES),
     ("BuildCache", presets::BUILD_CACHE),
 ];
 
-impl Usage {
+impl UsageError {
     fn summary(&self) -> Vec<Row> {
         let catalog = &self.view.catalog;
         let cache = self.cache.summary();

@@ -24,7 +24,9 @@ use serde::Serialize;
 use snapshot::catalog::Subject;
 use snapshot::check::Reading;
 use snapshot::edit::WriteOptions;
-use snapshot::repair::{Advice, Donors, Mending, RepairError, RepairOptions, Scope, Step, Unmended, plan, repair};
+use snapshot::repair::{
+    Advice, Donors, Mending, RepairError, RepairOptions, RepairStep, Scope, Unmended, plan, repair,
+};
 
 use super::watch::Watch;
 use crate::flags::writable;
@@ -164,7 +166,7 @@ fn status(good: bool) -> ExitCode {
 }
 
 /// Prints the whole report for a program, or, for a person, what comes after the steps.
-fn end(args: &Args, steps: &[Step], unmended: &[Unmended]) -> anyhow::Result<()> {
+fn end(args: &Args, steps: &[RepairStep], unmended: &[Unmended]) -> anyhow::Result<()> {
     if args.json {
         let steps = steps.iter().map(StepReport::new).collect();
         let unmended = unmended.iter().map(UnmendedReport::new).collect();
@@ -187,7 +189,7 @@ fn end(args: &Args, steps: &[Step], unmended: &[Unmended]) -> anyhow::Result<()>
     Ok(())
 }
 
-fn sentence(step: &Step) -> String {
+fn sentence(step: &RepairStep) -> String {
     format!("{}: {}: {}", subject(&step.subject), step.cause, step.mending)
 }
 
@@ -236,7 +238,7 @@ impl SubjectReport {
 }
 
 impl<'r> StepReport<'r> {
-    fn new(step: &'r Step) -> Self {
+    fn new(step: &'r RepairStep) -> Self {
         let names = match &step.mending {
             Mending::RewriteNames { names } => names.as_slice(),
             _ => &[],

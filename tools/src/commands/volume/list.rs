@@ -13,7 +13,7 @@ use snapshot::view::{Needs, View};
 use super::mountpoint;
 use crate::commands::container::row::joined;
 use crate::commands::layerfs::NAME;
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::output;
 
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let filters = Filters::parse(&args.filter).map_err(|error| Usage(format!("--filter: {error}")))?;
+    let filters = Filters::parse(&args.filter).map_err(|error| UsageError(format!("--filter: {error}")))?;
     filters.check(filter::Command::VolumeList)?;
     let dangling = dangling(&filters)?;
     let view = View::read(root, driver, Needs::RECORDS)?;

@@ -21,10 +21,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use snapshot::check::{Cause, FileFault, Finding, ReadSoFar, Report, Severity};
+use snapshot::check::{Cause, CheckReport, FileFault, Finding, ReadSoFar, Severity};
 use snapshot::view::View;
 
-pub(super) fn value(view: &View, report: &Report, read: Option<ReadSoFar>) -> Value {
+pub(super) fn value(view: &View, report: &CheckReport, read: Option<ReadSoFar>) -> Value {
     let count = |severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
     json!({
         "root": view.root.dir.path(),

@@ -1,7 +1,7 @@
 //! The report for people: each cause, whom it affects, and what would mend it.
 
 use docker_format::size::size;
-use snapshot::check::{Cause, Finding, Place, ReadSoFar, Repair, Report, Severity};
+use snapshot::check::{Cause, CheckReport, Finding, Place, ReadSoFar, Repair, Severity};
 
 use snapshot::ids::ContainerId;
 use snapshot::view::View;
@@ -14,7 +14,7 @@ const FILES: usize = 20;
 /// How many notes of one kind are listed.
 const NOTES: usize = 20;
 
-pub(super) fn print(view: &View, report: &Report, read: Option<ReadSoFar>) -> anyhow::Result<()> {
+pub(super) fn print(view: &View, report: &CheckReport, read: Option<ReadSoFar>) -> anyhow::Result<()> {
     let mut listed = std::collections::HashMap::<&str, usize>::new();
     for finding in &report.findings {
         let of_kind = listed.entry(finding.code()).or_default();

@@ -78,6 +78,18 @@ impl CacheId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is a name that Docker draws: 64 hexadecimal digits (moby `pkg/stringid`) or BuildKit's 25 characters (buildkit
+    /// `identity/randomid.go`), with or without an ending such as `-init`. The driver takes directories of any name.
+    #[must_use]
+    pub fn is_drawn(&self) -> bool {
+        let drawn = self.0.split('-').next().unwrap_or_default();
+        match drawn.len() {
+            64 => drawn.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+            25 => drawn.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z')),
+            _ => false,
+        }
+    }
 }
 
 impl FromStr for CacheId {

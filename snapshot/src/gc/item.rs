@@ -33,7 +33,7 @@ pub enum Thing {
     /// A transaction of ours that was not finished, by its record in `layerdb/tmp`. The next command that writes to the
     /// store first finishes it or takes it back.
     Change(String),
-    /// Something in the driver's home that is not a directory, or has a name that no layer's directory can have.
+    /// Something in the driver's home that is not a directory, or has a name that Docker gives to no layer's directory.
     Odd(String),
 }
 
@@ -198,7 +198,7 @@ pub enum StayCause {
     Doubt(Doubt),
     /// A layer that stays stands on this link, although the link leads to nothing.
     WantedLink,
-    /// It is no directory, or it has a name that no layer's directory can have.
+    /// It is no directory, or it has a name that Docker gives to no layer's directory.
     NotOfDocker,
 }
 

@@ -228,6 +228,8 @@ pub(super) fn add_orphans(
             continue;
         }
         match gone.dead(&id) {
+            // Somebody may have put it there by hand.
+            Ok(_) if !id.is_drawn() => found.spared.push((Thing::Odd(name.to_owned()), StayCause::NotOfDocker)),
             Ok(_) => found.decide(Remains::Directory(id), Reason::Orphan, young.stays(name)),
             // A directory with a claim is in normal use, so it is not reported.
             Err(_) if is_claimed => {}

@@ -198,6 +198,9 @@ fn complain(shown: &Shown<'_>) {
     if let Some(more) = plan.doubts.len().checked_sub(doubts).filter(|more| *more > 0) {
         output::complain(NAME, &format!("and {}; --verbose names them", output::counted(more as u64, "more reason")));
     }
+    if !plan.doubts.is_empty() {
+        output::complain(NAME, "layerfs system check says whom this affects, and what mends it");
+    }
     for pattern in &plan.unused_patterns {
         output::complain(NAME, &format!("--keep {pattern} means no image"));
     }

@@ -50,6 +50,8 @@ row "system df" "$bin/layerfs" --root ROOT system df
 row "system owner" "$bin/layerfs" --root ROOT system owner big/app3:1
 row "image inspect" "$bin/layerfs" --root ROOT image inspect big/app3:1
 row "image history" "$bin/layerfs" --root ROOT image history big/app3:1
+row "image-gc" "$bin/image-gc" --root ROOT
+row "system check" "$bin/layerfs" --root ROOT system check
 row "image-du --threads 1" "$bin/image-du" --root ROOT --threads 1
 row "image-du --threads 2" "$bin/image-du" --root ROOT --threads 2
 row "du -s" du -s ROOT

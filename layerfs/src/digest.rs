@@ -54,7 +54,9 @@ impl Digest {
     #[must_use]
     pub fn hex(&self) -> String {
         let digit = |nibble: u8| char::from(HEX[usize::from(nibble)]);
-        self.0.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+        let mut hex = String::with_capacity(2 * self.0.len());
+        hex.extend(self.0.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte & 15)]));
+        hex
     }
 
     /// The first twelve hex digits, as Docker abbreviates ids.
@@ -71,11 +73,21 @@ impl Digest {
     /// [`InvalidDigest`] for anything else.
     pub fn from_hex(hex: &str) -> Result<Self, InvalidDigest> {
         let invalid = || InvalidDigest { found: hex.chars().take(100).collect() };
-        let nibble = |digit: u8| HEX.iter().position(|&h| h == digit).map(|at| at as u8);
+        let nibble = |digit: u8| match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            _ => None,
+        };
+        // A store of 5,000 images has more than 100,000 of them.
         let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
-        let bytes: Option<Vec<u8>> = pairs.iter().map(|&[high, low]| Some(nibble(high)? << 4 | nibble(low)?)).collect();
-        let bytes = bytes.filter(|_| rest.is_empty()).ok_or_else(invalid)?;
-        Ok(Self(bytes.try_into().map_err(|_| invalid())?))
+        let mut bytes = [0; 32];
+        if pairs.len() != bytes.len() || !rest.is_empty() {
+            return Err(invalid());
+        }
+        for (byte, &[high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = nibble(high).zip(nibble(low)).map(|(high, low)| high << 4 | low).ok_or_else(invalid)?;
+        }
+        Ok(Self(bytes))
     }
 }
 

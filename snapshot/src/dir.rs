@@ -26,6 +26,15 @@ fn open_unseen(dir: impl AsFd, name: impl rustix::path::Arg + Copy, flags: OFlag
     }
 }
 
+/// Bytes that hold most files of a store whole, and one more.
+const SMALL: usize = 512;
+
+/// Opens the file `name` in `dir` for reading. What it is must be found out by whoever reads it: a special file does not block.
+pub(crate) fn open_small(dir: impl AsFd, name: &str) -> Result<File, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    open_unseen(dir, name, flags).map(File::from)
+}
+
 /// The prefix of our temporary files: `.tmp-`, as dockerd's have, so that dockerd ignores them; then our name.
 pub(crate) const TEMPORARY: &str = ".tmp-layerfs-";
 
@@ -248,24 +257,35 @@ impl Dir {
     /// # Errors
     /// [`StoreError::Io`]; [`StoreError::Invalid`] if it is longer or not a regular file.
     pub fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some((mut file, length)) = self.open_with_length(name)? else { return Ok(None) };
-        // The buffer is one byte longer than the file: a read that does not fill it has met the end, so no second read
-        // is needed. That matters in a store with hundreds of thousands of small files.
-        let mut bytes = vec![0; length.min(limit) + 1];
-        let mut filled = 0;
+        // Nearly all files of a store are small, and a store has hundreds of thousands of them: one that leaves room in this buffer
+        // has met its end, and needs neither its length nor a second read. A special file gives nothing or an error here.
+        let mut start = [0; SMALL];
+        let mut file = match open_small(&self.fd, name) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(StoreError::io(self.join(name), "opening")(errno)),
+        };
+        let mut filled = file.read(&mut start).unwrap_or(0);
+        if (1..SMALL).contains(&filled) && filled <= limit {
+            return Ok(Some(start[..filled].to_vec()));
+        }
+        let length = self.length(&file, name)?;
+        let mut bytes = start[..filled].to_vec();
+        // The buffer is one byte longer than the file: a read that does not fill it has met the end.
+        bytes.resize(length.min(limit).max(filled) + 1, 0);
         loop {
-            match file.read(&mut bytes[filled..]) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(StoreError::io(self.join(name), "reading")(error)),
-            }
             if filled > limit {
                 let reason = format!("longer than {limit} bytes");
                 return Err(StoreError::Invalid { path: self.join(name), reason });
             }
             if filled == length {
                 break;
+            }
+            match file.read(&mut bytes[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(StoreError::io(self.join(name), "reading")(error)),
             }
             if filled == bytes.len() {
                 // The file has grown since its length was read.
@@ -278,23 +298,25 @@ impl Dir {
 
     /// Opens the regular file `name` for reading; `None` if it does not exist.
     pub(crate) fn open_file(&self, name: &str) -> Result<Option<File>, StoreError> {
-        Ok(self.open_with_length(name)?.map(|(file, _)| file))
+        let file = match open_small(&self.fd, name) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(StoreError::io(self.join(name), "opening")(errno)),
+        };
+        self.length(&file, name)?;
+        Ok(Some(file))
     }
 
-    /// Opens the regular file `name` for reading, and returns its length in bytes as well.
-    fn open_with_length(&self, name: &str) -> Result<Option<(File, usize)>, StoreError> {
-        let path = || self.join(name);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match open_unseen(&self.fd, name, flags) {
-            Ok(fd) => File::from(fd),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(StoreError::io(path(), "opening")(errno)),
-        };
-        let stat = rustix::fs::fstat(&file).map_err(StoreError::io(path(), "stat"))?;
+    /// The length in bytes of the open file `name`.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] if it is not a regular file.
+    fn length(&self, file: &File, name: &str) -> Result<usize, StoreError> {
+        let stat = rustix::fs::fstat(file).map_err(StoreError::io(self.join(name), "stat"))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(StoreError::Invalid { path: path(), reason: "not a regular file".into() });
+            return Err(StoreError::Invalid { path: self.join(name), reason: "not a regular file".into() });
         }
-        Ok(Some((file, usize::try_from(stat.st_size).unwrap_or_default())))
+        Ok(usize::try_from(stat.st_size).unwrap_or_default())
     }
 
     /// Creates the file `name` with exactly `mode` and fills it. Not durable before a sync of the file system.

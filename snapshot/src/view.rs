@@ -11,7 +11,7 @@ use layerfs::ChainId;
 
 use crate::catalog::{Catalog, Container, Damage, LayerFault, with_causes};
 use crate::dir::Dir;
-use crate::driver::{Driver, LayerDamage};
+use crate::driver::{Driver, LayerDamage, Stacked};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ContainerId};
 use crate::liveness::removal_plan::Holders;
@@ -21,7 +21,7 @@ use crate::root::DataRoot;
 use crate::root::lock::{self, WriterInfo};
 use crate::schema::buildkit::Snapshots;
 use crate::schema::containerd::ContainerdSnapshots;
-use crate::schema::layer::JOURNAL;
+use crate::schema::layer::{JOURNAL, LayerRecord};
 use crate::schema::paths::{CONFIGS, LAYER_RECORDS, METADATA, REMOVING, TEMPORARY, WRITE_SETS};
 
 /// What a command needs to know. What it does not need is not read.
@@ -229,22 +229,45 @@ impl std::fmt::Display for LeftoverKind {
 fn faults(root: &DataRoot, catalog: &Catalog) -> Vec<(ChainId, LayerFault)> {
     let records = root.images_dir.as_ref().and_then(|dir| dir.descend(&LAYER_RECORDS).ok().flatten());
     let layers: Vec<_> = catalog.layers.values().flatten().collect();
-    let found = parallel::map(&layers, |layer| {
+    let sound = sound(root, catalog, &layers);
+    let numbered: Vec<_> = layers.iter().zip(sound).collect();
+    let found = parallel::map(&numbered, |(layer, sound)| {
         let mut found = Vec::new();
         if ChainId::next(layer.parent, layer.diff_id) != layer.chain_id {
             found.push(LayerFault::WrongName);
         }
         found.extend(records.as_ref().and_then(|records| journal_fault(records, layer.chain_id)));
+        let Some(driver) = root.driver.as_ref().filter(|_| !sound) else { return found };
         let below: Vec<CacheId> =
             layer.parent.into_iter().flat_map(|top| catalog.chain(top)).map(|layer| layer.cache_id.clone()).collect();
-        match root.driver.as_ref().map(|driver| driver.damage(&layer.cache_id, &below)) {
-            Some(Ok(Some(cause))) => found.push(LayerFault::CannotMount { cause }),
-            Some(Err(error)) => found.push(LayerFault::MountUnknown { cause: with_causes(&error) }),
-            Some(Ok(None)) | None => {}
+        match driver.damage(&layer.cache_id, &below) {
+            Ok(Some(cause)) => found.push(LayerFault::CannotMount { cause }),
+            Err(error) => found.push(LayerFault::MountUnknown { cause: with_causes(&error) }),
+            Ok(None) => {}
         }
         found
     });
     layers.iter().zip(found).flat_map(|(layer, found)| found.into_iter().map(|fault| (layer.chain_id, fault))).collect()
+}
+
+/// Which of these layers the driver can certainly mount, so that they need no closer look.
+fn sound(root: &DataRoot, catalog: &Catalog, layers: &[&LayerRecord]) -> Vec<bool> {
+    let Some(driver) = &root.driver else { return vec![false; layers.len()] };
+    let graph = catalog.graph();
+    let mut positions = vec![None; graph.len()];
+    let numbers: Vec<Option<u32>> = layers.iter().map(|layer| graph.number(layer.chain_id)).collect();
+    for (at, number) in numbers.iter().enumerate() {
+        if let Some(position) = number.and_then(|number| positions.get_mut(number as usize)) {
+            *position = Some(at);
+        }
+    }
+    let below = |number: u32| positions[graph.parent(number)? as usize];
+    let stacked: Vec<Stacked<'_>> = layers
+        .iter()
+        .zip(&numbers)
+        .map(|(layer, number)| Stacked { id: &layer.cache_id, parent: number.and_then(below) })
+        .collect();
+    driver.certainly_sound(&stacked)
 }
 
 /// Containers that dockerd shows but cannot mount, each with what is wrong in its own two layers. Damage of the layers

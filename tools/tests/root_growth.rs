@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 const LAYERFS: &str = env!("CARGO_BIN_EXE_layerfs");
+const IMAGE_GC: &str = env!("CARGO_BIN_EXE_image-gc");
 const IMAGE_DU: &str = env!("CARGO_BIN_EXE_image-du");
 
 /// How many system calls a command makes, with all its threads.
@@ -17,7 +18,9 @@ fn calls(program: &str, root: &Path, arguments: &[&str]) -> f64 {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-c", "-U", "calls", "-o"]).arg(&log).arg(program).arg("--root").arg(root).args(arguments);
     let output = strace.output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    // 1 says that something was found.
+    let done = matches!(output.status.code(), Some(0 | 1)) && !output.stdout.is_empty();
+    assert!(done, "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     let text = std::fs::read_to_string(&log).unwrap();
     let mut numbers = text.lines().filter_map(|line| line.split_whitespace().next()?.parse::<f64>().ok());
     // The last line is the sum.
@@ -35,12 +38,15 @@ fn root_calls_grow_straight() {
     // The shared layers are the same in both, so that less than twice is right.
     big_store::write(&small, 30, 10).unwrap();
     big_store::write(&large, 60, 10).unwrap();
-    let listings: [&[&str]; 5] = [
+    let listings: [&[&str]; 8] = [
         &["image", "ls", "-q"],
         &["image", "tree", "--json"],
         &["container", "ls", "-a"],
         &["system", "df"],
         &["system", "owner", "big/app3:1"],
+        &["system", "check"],
+        &["system", "check", "--quick"],
+        &["system", "repair"],
     ];
     let one: [&[&str]; 2] = [&["image", "inspect", "big/app3:1"], &["image", "history", "big/app3:1"]];
     let mut report = Vec::new();
@@ -57,11 +63,13 @@ fn root_calls_grow_straight() {
         grows(LAYERFS, arguments, 1.1);
     }
     grows(IMAGE_DU, &["--threads", "1", "--json"], 2.1);
+    grows(IMAGE_GC, &["--all"], 2.1);
+    grows(IMAGE_GC, &["--json"], 2.1);
     grows(IMAGE_DU, &["--files", "--threads", "1", "--json"], 2.1);
-    // What a listing reads of a layer is bounded: five files and what the driver has of it.
+    // What a listing reads of a layer is bounded: four small files, and the link and the stack that the driver has of it.
     let layers = 60.0 * 10.0 + 300.0;
-    let each = calls(LAYERFS, &large, &["image", "ls", "-q"]) / layers;
-    assert!(each < 75.0, "{each} calls for each layer");
+    let each = calls(LAYERFS, &large, &["image", "ls"]) / layers;
+    assert!(each < 40.0, "{each} calls for each layer");
     assert!(report.is_empty(), "{}", report.join("\n"));
 }
 

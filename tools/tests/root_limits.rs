@@ -299,3 +299,83 @@ fn root_layers_may_be_more_than_files_may_be_open() {
     let text = |number: usize| std::fs::read_to_string(dir.path().join("--rootfs").join(format!("f{number}"))).unwrap();
     assert!((0..LAYERS).all(|number| text(number) == format!("7 {number}")));
 }
+
+/// `{"Repositories":...}` with one name for each text, all of one image.
+fn repositories(names: impl Iterator<Item = String>, image: &str) -> String {
+    let all: Vec<String> = names.map(|name| format!("\"{name}\":{{\"{name}:1\":\"{image}\"}}")).collect();
+    format!("{{\"Repositories\":{{{}}}}}", all.join(","))
+}
+
+/// Each file is within its own limit, and all of them together would fill gigabytes.
+#[test]
+fn root_many_large_records_are_not_kept_in_memory() {
+    const CONFIG: &str = r#""os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}"#;
+    if !ready() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let pairs = |count: usize| (0..count).map(|number| format!("\"k{number}\":\"\"")).collect::<Vec<_>>().join(",");
+    let empty_root = |name: &str| {
+        let root = dir.path().join(name);
+        for place in ["imagedb/content/sha256", "imagedb/metadata/sha256", "layerdb/sha256", "layerdb/mounts"] {
+            std::fs::create_dir_all(root.join("image/overlay2").join(place)).unwrap();
+        }
+        for place in ["overlay2/l", "containers"] {
+            std::fs::create_dir_all(root.join(place)).unwrap();
+        }
+        root
+    };
+    let put = |root: &Path, config: &str| {
+        let id = layerfs::Digest::hash(config.as_bytes());
+        std::fs::write(root.join("image/overlay2/imagedb/content/sha256").join(id.hex()), config).unwrap();
+        id.to_string()
+    };
+    let configs = empty_root("configs");
+    let labels = pairs(500_000);
+    for number in 0..6 {
+        put(&configs, &format!(r#"{{{CONFIG},"author":"{number}","config":{{"Labels":{{{labels}}}}}}}"#));
+    }
+    let containers = empty_root("containers");
+    let labels = pairs(900_000);
+    for number in 0..4 {
+        let id = layerfs::Digest::hash(&[number]).hex();
+        let own = containers.join("containers").join(&id);
+        std::fs::create_dir(&own).unwrap();
+        let config = format!(r#"{{"ID":"{id}","Name":"/c{number}","State":{{}},"Config":{{"Labels":{{{labels}}}}}}}"#);
+        std::fs::write(own.join("config.v2.json"), config).unwrap();
+    }
+    let references = |name: &str, count: usize| {
+        let root = empty_root(name);
+        let id = put(&root, &format!("{{{CONFIG}}}"));
+        let text = repositories((0..count).map(|number| format!("r{number}")), &id);
+        std::fs::write(root.join("image/overlay2/repositories.json"), text).unwrap();
+        root
+    };
+    let (some, too_many) = (references("some", 160_000), references("too many", 600_000));
+    let mut report = Vec::new();
+    // What is not read is named.
+    let cases = [
+        (&configs, "imagedb/content/sha256/", "not read"),
+        (&containers, "config.v2.json", "not read"),
+        (&some, "", ""),
+        (&too_many, "repositories.json", "longer than"),
+    ];
+    for (root, file, reason) in cases {
+        for words in [&["layerfs", "image", "ls"][..], &["layerfs", "system", "check"], &["image-gc"], &["image-du"]] {
+            let mut command = Command::new(testkit::program(words[0]));
+            command.arg("--root").arg(root).args(&words[1..]);
+            let (ran, memory) = caged(&command);
+            eprintln!("{}, {words:?}: {:?}, {} MiB", root.display(), ran.time, memory >> 20);
+            if memory > 256 << 20 || ran.time > Duration::from_secs(60) || !matches!(ran.code, Some(0 | 1)) {
+                report.push(format!("{words:?}: {:?}, {:?}, {} MiB", ran.code, ran.time, memory >> 20));
+            }
+            if words[0] == "layerfs" && !(ran.stderr.contains(file) || ran.stdout.contains(file)) {
+                report.push(format!("{words:?}: does not name {file}"));
+            }
+            if words[0] == "layerfs" && !(ran.stderr.contains(reason) || ran.stdout.contains(reason)) {
+                report.push(format!("{words:?}: does not say why"));
+            }
+        }
+    }
+    testkit::assert_none("memory", &report);
+}

@@ -5,6 +5,7 @@ use std::path::Path;
 
 pub use crate::schema::container::{ContainerRecord, MountPoint, Port, State, Status};
 
+use super::budget;
 use super::damage::{ContainerDamage, UnusableLayer};
 use super::layers::Layers;
 use crate::error::StoreError;
@@ -61,11 +62,22 @@ impl Container {
 /// `layer/layer_store.go: loadMount`).
 pub(super) fn list(root: &DataRoot, mounts: &[MountRecord], layers: &Layers) -> Result<Vec<Container>, StoreError> {
     let Some(dir) = container::open(&root.dir)? else { return Ok(Vec::new()) };
-    let ids: Vec<ContainerId> = dir.names()?.iter().filter_map(|name| name.parse().ok()).collect();
-    let mut containers: Vec<Container> = parallel::map(&ids, |id| {
-        let own = dir.sub(id.as_str()).ok().flatten()?;
+    let mut ids: Vec<ContainerId> = dir.names()?.iter().filter_map(|name| name.parse().ok()).collect();
+    // By their names, so that it is the same ones that are not read where they are too much.
+    ids.sort_unstable();
+    let own = |id: &ContainerId| dir.sub(id.as_str()).ok().flatten();
+    let lengths = parallel::map(&ids, |id| own(id).map_or(0, |own| container::length(&own)));
+    let admitted = budget::admit(&lengths);
+    let ids: Vec<(ContainerId, u64, bool)> =
+        ids.into_iter().zip(lengths).zip(admitted).map(|((id, length), fits)| (id, length, fits)).collect();
+    let mut containers: Vec<Container> = parallel::map(&ids, |(id, length, fits)| {
+        let own = own(id)?;
         let mount = mount::find(mounts, id).cloned();
-        let (record, damage) = match container::read(&own, id) {
+        let read = match fits {
+            true => container::read(&own, id),
+            false => Err(container::not_read(&own, budget::refusal(*length))),
+        };
+        let (record, damage) = match read {
             Ok(record) => {
                 let damage = find_damage(&record, root, layers, mount.as_ref());
                 (record, damage)

@@ -11,6 +11,7 @@
 //! What dockerd would pass over in silence is here too, with the reason (moby v20.10.24 `layer/layer_store.go: loadLayer`,
 //! `image/store.go: restore`, `daemon/daemon.go: restore`).
 
+mod budget;
 mod container;
 mod damage;
 mod graph;
@@ -101,7 +102,19 @@ impl Catalog {
         }
         if let Some(images) = root.images()? {
             let ids = images.list()?;
-            let read = parallel::map(&ids, |id| image::read(&images, *id));
+            let lengths = parallel::map(&ids, |id| images.config_length(*id));
+            let admitted: Vec<(ImageId, u64, bool)> = ids
+                .iter()
+                .zip(&lengths)
+                .zip(budget::admit(&lengths))
+                .map(|((id, length), fits)| (*id, *length, fits))
+                .collect();
+            let read = parallel::map(&admitted, |(id, length, fits)| match fits {
+                true => image::read(&images, *id),
+                false => {
+                    Err(ImageDamage::ConfigUnreadable { cause: images.config_not_read(*id, budget::refusal(*length)) })
+                }
+            });
             catalog.add_images(ids.into_iter().zip(read));
         }
         for (_, id) in catalog.references.iter() {

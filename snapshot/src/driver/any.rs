@@ -8,7 +8,7 @@ use layerfs::delete::Deletion;
 use super::overlay2::Overlay2;
 use super::vfs::Vfs;
 use super::{
-    Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Order, Prepared, Restacking, Room, Stack,
+    Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Order, Prepared, Restacking, Room, Stack, Stacked,
 };
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
@@ -130,6 +130,10 @@ impl Driver for AnyDriver {
 
     fn damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
         self.driver().damage(id, parents)
+    }
+
+    fn certainly_sound(&self, layers: &[Stacked<'_>]) -> Vec<bool> {
+        self.driver().certainly_sound(layers)
     }
 
     fn writable_damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {

@@ -20,6 +20,7 @@ mod overlay2;
 mod prepared;
 mod restack;
 mod room;
+mod stacked;
 mod vfs;
 
 pub use any::{AnyDriver, xattr_namespace};
@@ -32,6 +33,7 @@ pub use mount::{Access, MountGuard};
 pub use prepared::Prepared;
 pub use restack::{Restacking, Stack, Wanted};
 pub use room::Room;
+pub use stacked::Stacked;
 
 use layerfs::delete::Deletion;
 
@@ -131,6 +133,12 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`] if that cannot be found out.
     fn damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError>;
+
+    /// For each layer whether it can certainly be used on those below it. `false` says nothing: [`damage`](Driver::damage)
+    /// has to be asked. For many layers this is much faster.
+    fn certainly_sound(&self, layers: &[Stacked<'_>]) -> Vec<bool> {
+        vec![false; layers.len()]
+    }
 
     /// Why the writable layer of a container cannot be used on top of `parents`; `None` if it can. It needs more parts
     /// than a layer that is only read.

@@ -287,6 +287,17 @@ pub(crate) fn is_log(id: &ContainerId, name: &[u8]) -> bool {
     json || name == b"local-logs" || name.starts_with(b"container-cached.log")
 }
 
+/// Bytes of the files that [`read`] reads.
+pub(crate) fn length(own: &Dir) -> u64 {
+    let of_file = |name| own.stat(name).ok().flatten().map_or(0, |stat| stat.st_size.unsigned_abs());
+    of_file(CONFIG).saturating_add(of_file(HOST_CONFIG))
+}
+
+/// The fault of a container whose files are not read.
+pub(crate) fn not_read(own: &Dir, reason: String) -> ContainerFault {
+    ContainerFault::Unreadable(StoreError::Invalid { path: own.join(CONFIG), reason })
+}
+
 /// Reads the container `id` from its directory.
 ///
 /// # Errors

@@ -49,6 +49,18 @@ impl ImageStore {
         Ok(Self { content: Some(ensure(CONFIGS)?), metadata: Some(ensure(METADATA)?) })
     }
 
+    /// Bytes of a config's file, 0 if there is none.
+    pub(crate) fn config_length(&self, id: ImageId) -> u64 {
+        let stat = self.content.as_ref().and_then(|content| content.stat(&id.0.hex()).ok()?);
+        stat.map_or(0, |stat| stat.st_size.unsigned_abs())
+    }
+
+    /// What to say of a config that is not read.
+    pub(crate) fn config_not_read(&self, id: ImageId, reason: String) -> String {
+        let path = self.content.as_ref().map(|content| content.join(&id.0.hex())).unwrap_or_default();
+        StoreError::Invalid { path, reason }.to_string()
+    }
+
     /// Reads a config; `None` if there is none or its digest is not its name: dockerd does not see such an image either.
     ///
     /// # Errors

@@ -23,8 +23,8 @@ use crate::reference::Reference;
 /// The file's name.
 pub const FILE: &str = "repositories.json";
 
-/// Bytes of the largest file that is read. Docker has no limit of its own.
-pub(crate) const MAX_FILE: usize = 64 << 20;
+/// Bytes of the largest file that is read: more than 100,000 names. Docker has no limit of its own.
+pub(crate) const MAX_FILE: usize = 16 << 20;
 
 /// The value of a reference: an image, or any other text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,66 @@ impl Serialize for Named {
     }
 }
 
-type Repositories = BTreeMap<String, Option<BTreeMap<String, Named>>>;
+/// The names of one repository, sorted. Nearly all repositories have one or two, and a map takes up a node of eleven for
+/// each.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Names(Vec<(Box<str>, Named)>);
+
+impl Names {
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(known, _)| (**known).cmp(name))
+    }
+
+    fn get(&self, name: &str) -> Option<&Named> {
+        self.find(name).ok().and_then(|at| self.0.get(at)).map(|(_, target)| target)
+    }
+
+    fn insert(&mut self, name: &str, target: Named) {
+        match self.find(name) {
+            Ok(at) => self.0[at].1 = target,
+            Err(at) => self.0.insert(at, (name.into(), target)),
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        if let Ok(at) = self.find(name) {
+            self.0.remove(at);
+        }
+    }
+}
+
+impl Decode for Names {
+    fn expected() -> Expected {
+        Expected::Object
+    }
+
+    fn null(&mut self) {
+        self.0.clear();
+    }
+
+    fn object(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
+        decoder.members(|decoder, key| {
+            let mut target = Named::default();
+            target.value(decoder)?;
+            self.0.push((gojson::text(key.into()).into(), target));
+            Ok(())
+        })?;
+        // Of a name that is there more than once the last counts, as in a map of Go.
+        self.0.reverse();
+        self.0.sort_by(|(one, _), (other, _)| one.cmp(other));
+        self.0.dedup_by(|(later, _), (kept, _)| later == kept);
+        self.0.shrink_to_fit();
+        Ok(())
+    }
+}
+
+impl Serialize for Names {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, target)| (name, target)))
+    }
+}
+
+type Repositories = BTreeMap<String, Option<Names>>;
 
 go_struct! {
     /// The file (`reference.store`).
@@ -143,7 +202,7 @@ impl References {
         let before = self.get(reference);
         let reference = reference.clone().stored();
         let repository = self.file.repositories.entry(reference.familiar_name()).or_default();
-        repository.get_or_insert_default().insert(reference.familiar(), Named::Image(id));
+        repository.get_or_insert_default().insert(&reference.familiar(), Named::Image(id));
         match before {
             None => Tagged::New,
             Some(from) if from == id => Tagged::Unchanged,
@@ -157,7 +216,7 @@ impl References {
         let name = reference.familiar_name();
         let repository = self.file.repositories.get_mut(&name)?.as_mut()?;
         repository.remove(&reference.familiar());
-        if repository.is_empty() {
+        if repository.0.is_empty() {
             self.file.repositories.remove(&name);
         }
         Some(before)
@@ -165,8 +224,8 @@ impl References {
 
     /// All references and the images they name, sorted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, ImageId)> {
-        let entries = self.file.repositories.values().flatten().flatten();
-        entries.filter_map(|(name, target)| Some((name.as_str(), target.image()?)))
+        let entries = self.file.repositories.values().flatten().flat_map(|names| &names.0);
+        entries.filter_map(|(name, target)| Some((&**name, target.image()?)))
     }
 }
 
@@ -229,6 +288,8 @@ mod tests {
         }
         let said = load(r#"{"Repositories":{"a":{"a:1":7}}}"#).unwrap_err().to_string();
         assert!(said.ends_with("Repositories must be a string, not a number (byte 29)"), "{said}");
+        let twice = load(&format!(r#"{{"Repositories":{{"a":{{"a:2":"{A}","a:1":"x","a:2":"{B}"}}}}}}"#)).unwrap();
+        assert_eq!(twice.iter().collect::<Vec<_>>(), [("a:2", ImageId(B.parse().unwrap()))]);
         let fine = [
             "{}",
             r#"{"Repositories":null}"#,

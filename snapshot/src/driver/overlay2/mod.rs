@@ -19,6 +19,7 @@ mod entries;
 mod layout;
 mod mount;
 mod restack;
+mod sound;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use super::exchange::exchange;
 use super::mount::refuse_mounted;
 use super::prepared::Begun;
 use super::restack::{Restacking, Stack};
-use super::{Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Order, Prepared, Room};
+use super::{Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Order, Prepared, Room, Stacked};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::{CacheId, LinkId};
@@ -234,6 +235,10 @@ impl Driver for Overlay2 {
 
     fn damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
         chain::damage(&self.0, id, parents)
+    }
+
+    fn certainly_sound(&self, layers: &[Stacked<'_>]) -> Vec<bool> {
+        sound::certainly(&self.0, layers)
     }
 
     fn writable_damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {

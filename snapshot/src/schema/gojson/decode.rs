@@ -285,7 +285,7 @@ impl Decode for String {
 }
 
 /// Makes a `String` of what [`unquote`] returns, which is UTF-8.
-fn text(bytes: Cow<'_, [u8]>) -> String {
+pub(crate) fn text(bytes: Cow<'_, [u8]>) -> String {
     String::from_utf8(bytes.into_owned()).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 

@@ -24,6 +24,7 @@ mod string;
 mod tests;
 
 pub(in crate::schema) use decode::shortened;
+pub(crate) use decode::text;
 pub use decode::{Checked, Decode, Empty, JsonDecoder, StrSlice, find};
 pub use encode::{Encode, is_nil_or_empty, quote, to_line};
 pub use error::{DecodeError, Expected};

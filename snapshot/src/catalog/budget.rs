@@ -1,0 +1,47 @@
+//! How much is read of many files whose contents are kept: each has a limit of its own, and so have all of them together.
+//!
+//! In memory a file takes up to ten times what it is long. The bound grows with the number of files, so that a store may have
+//! as many as it likes; docker has no bound.
+
+/// Bytes that all files together may have beyond their [shares](SHARE).
+const TOGETHER: u64 = 16 << 20;
+
+/// Bytes that may be read for each file on average; docker's are a few thousand bytes long.
+const SHARE: u64 = 64 << 10;
+
+/// For each file whether it is read, by the lengths of all of them: those that come first have precedence.
+pub(super) fn admit(lengths: &[u64]) -> Vec<bool> {
+    let mut left = TOGETHER;
+    let each = |length: &u64| {
+        left = left.saturating_add(SHARE);
+        let fits = *length <= left;
+        if fits {
+            left -= length;
+        }
+        fits
+    };
+    lengths.iter().map(each).collect()
+}
+
+/// Why a file is not read, for whoever looks for it.
+pub(super) fn refusal(length: u64) -> String {
+    format!(
+        "not read: it has {length} bytes, and with the files of its kind before it that is more than is kept in memory"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_files_are_read_whatever_their_number() {
+        assert!(admit(&vec![SHARE; 10_000]).into_iter().all(|read| read));
+    }
+
+    #[test]
+    fn large_files_are_read_until_they_are_too_much() {
+        let read = admit(&[8 << 20, 8 << 20, 8 << 20, 4096, 8 << 20, u64::MAX]);
+        assert_eq!(read, [true, true, false, true, false, false]);
+    }
+}

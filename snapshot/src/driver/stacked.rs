@@ -1,0 +1,62 @@
+//! Layers by number, each with the one below it.
+
+use crate::ids::CacheId;
+
+/// A layer among others, by the records.
+#[derive(Debug, Clone, Copy)]
+pub struct Stacked<'l> {
+    /// The layer.
+    pub id: &'l CacheId,
+    /// The position, among the same layers, of the layer below; `None` for a base layer.
+    pub parent: Option<usize>,
+}
+
+/// For each layer whether `holds` is true for it and for all layers below it. Each layer is asked at most once. Layers in a
+/// circle hold nothing.
+pub(super) fn down_to_the_base(layers: &[Stacked<'_>], holds: impl Fn(usize) -> bool) -> Vec<bool> {
+    let mut known: Vec<Option<bool>> = vec![None; layers.len()];
+    let mut path = Vec::new();
+    for start in 0..layers.len() {
+        let mut next = Some(start);
+        let mut sound = true;
+        while let Some(at) = next {
+            match known.get(at).copied() {
+                Some(None) => {}
+                Some(Some(found)) => {
+                    sound = found;
+                    break;
+                }
+                // A parent that is not among the layers.
+                None => {
+                    sound = false;
+                    break;
+                }
+            }
+            // A layer that is met again before it has its answer is in a circle, and keeps this one.
+            known[at] = Some(false);
+            path.push(at);
+            next = layers[at].parent;
+        }
+        while let Some(at) = path.pop() {
+            sound = sound && holds(at);
+            known[at] = Some(sound);
+        }
+    }
+    known.into_iter().map(|known| known == Some(true)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_below_is_wrong_above() {
+        let id = CacheId::random();
+        let on = |parent| Stacked { id: &id, parent };
+        let layers = [on(Some(1)), on(Some(2)), on(None), on(Some(0)), on(Some(5)), on(Some(4)), on(Some(99))];
+        let all = down_to_the_base(&layers, |_| true);
+        assert_eq!(all, [true, true, true, true, false, false, false]);
+        assert_eq!(down_to_the_base(&layers, |at| at != 1), [false, false, true, false, false, false, false]);
+        assert_eq!(down_to_the_base(&layers, |at| at != 2), [false; 7]);
+    }
+}

@@ -63,6 +63,7 @@ const MANUAL: Manual = Manual {
             ("diff", "layerfs container diff"),
             ("export", "layerfs container export"),
             ("ps", "layerfs container ls"),
+            ("run, create, start, ...", "layerfs container run, create, start, ..."),
             ("info", "layerfs system info"),
         ],
     ),
@@ -116,6 +117,32 @@ enum Command {
     Export(container::export::Args),
     #[command(hide = true)]
     Ps(container::list::Args),
+    #[command(hide = true, disable_help_flag = true)]
+    Run(Box<container::run::Args>),
+    #[command(hide = true, disable_help_flag = true)]
+    Create(Box<container::create::Args>),
+    #[command(hide = true)]
+    Start(container::start::Args),
+    #[command(hide = true)]
+    Restart(container::start::RestartArgs),
+    #[command(hide = true)]
+    Attach(container::start::AttachArgs),
+    #[command(hide = true)]
+    Stop(container::verbs::StopArgs),
+    #[command(hide = true)]
+    Kill(container::verbs::KillArgs),
+    #[command(hide = true)]
+    Wait(container::verbs::WaitArgs),
+    #[command(hide = true)]
+    Rename(container::verbs::RenameArgs),
+    #[command(hide = true)]
+    Rm(container::verbs::RmArgs),
+    #[command(hide = true)]
+    Top(container::verbs::TopArgs),
+    #[command(hide = true)]
+    Logs(container::logs::Args),
+    #[command(hide = true)]
+    Exec(container::exec::Args),
     #[command(hide = true)]
     Info(system::info::Args),
 
@@ -180,6 +207,37 @@ enum Container {
     Export(container::export::Args),
     /// Show everything about containers, as far as the disk tells of them
     Inspect(container::inspect::Args),
+    /// Make a container
+    #[command(disable_help_flag = true)]
+    Create(Box<container::create::Args>),
+    /// Make a container and start it
+    #[command(disable_help_flag = true)]
+    Run(Box<container::run::Args>),
+    /// Start containers
+    Start(container::start::Args),
+    /// Stop containers and start them again
+    Restart(container::start::RestartArgs),
+    /// Show what a running container writes, and pass input and signals on
+    Attach(container::start::AttachArgs),
+    /// Run a command in a running container
+    Exec(container::exec::Args),
+    /// Stop containers: their stop signal, and after a while a kill
+    Stop(container::verbs::StopArgs),
+    /// Send a signal to containers
+    Kill(container::verbs::KillArgs),
+    /// Wait for the end of containers, and print their exit codes
+    Wait(container::verbs::WaitArgs),
+    /// Give a container another name
+    Rename(container::verbs::RenameArgs),
+    /// Remove containers
+    #[command(visible_alias = "remove")]
+    Rm(container::verbs::RmArgs),
+    /// Remove all containers that do not run
+    Prune(container::verbs::PruneArgs),
+    /// Show the processes of a container
+    Top(container::verbs::TopArgs),
+    /// Show what a container has written
+    Logs(container::logs::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -189,6 +247,13 @@ enum Volume {
     Ls(volume::list::Args),
     /// Show everything about volumes
     Inspect(volume::inspect::Args),
+    /// Make a volume
+    Create(volume::change::CreateArgs),
+    /// Remove volumes
+    #[command(visible_alias = "remove")]
+    Rm(volume::change::RmArgs),
+    /// Remove all volumes that no container uses
+    Prune(volume::change::PruneArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -214,10 +279,21 @@ enum System {
 /// Runs the command with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(containers::MONITOR) {
+        return monitor(arguments.next().as_deref());
+    }
     match MANUAL.parse(plain_flags(&Cli::command(), std::env::args_os())) {
         Ok(cli) => crate::run(NAME, || run(cli)),
         Err(code) => code,
     }
+}
+
+/// Becomes the monitor of a container. Whoever has started this process reads from its standard output what goes wrong.
+fn monitor(order: Option<&str>) -> ExitCode {
+    let order = order.and_then(|order| serde_json::from_str(order).ok());
+    let ran = order.is_some_and(|order| containers::monitor::run(&order).is_ok());
+    if ran { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -257,6 +333,45 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Image(Image::Tree(args)) => image::tree::run(&args, &cli.root, driver),
         Command::Container(Container::Ls(args)) | Command::Ps(args) => container::list::run(&args, &cli.root, driver),
         Command::Container(Container::Inspect(args)) => container::inspect::run(&args, &cli.root, driver),
+        Command::Container(Container::Create(args)) | Command::Create(args) => {
+            container::create::run(&args, &cli.root, driver)
+        }
+        Command::Container(Container::Run(args)) | Command::Run(args) => container::run::run(&args, &cli.root, driver),
+        Command::Container(Container::Start(args)) | Command::Start(args) => {
+            container::start::run(&args, &cli.root, driver)
+        }
+        Command::Container(Container::Restart(args)) | Command::Restart(args) => {
+            container::start::restart(&args, &cli.root, driver)
+        }
+        Command::Container(Container::Attach(args)) | Command::Attach(args) => {
+            container::start::attach(&args, &cli.root, driver)
+        }
+        Command::Container(Container::Exec(args)) | Command::Exec(args) => {
+            container::exec::run(&args, &cli.root, driver)
+        }
+        Command::Container(Container::Stop(args)) | Command::Stop(args) => {
+            container::verbs::stop(&args, &cli.root, driver)
+        }
+        Command::Container(Container::Kill(args)) | Command::Kill(args) => {
+            container::verbs::kill(&args, &cli.root, driver)
+        }
+        Command::Container(Container::Wait(args)) | Command::Wait(args) => {
+            container::verbs::wait(&args, &cli.root, driver)
+        }
+        Command::Container(Container::Rename(args)) | Command::Rename(args) => {
+            container::verbs::rename(&args, &cli.root, driver)
+        }
+        Command::Container(Container::Rm(args)) | Command::Rm(args) => container::verbs::rm(&args, &cli.root, driver),
+        Command::Container(Container::Top(args)) | Command::Top(args) => {
+            container::verbs::top(&args, &cli.root, driver)
+        }
+        Command::Container(Container::Logs(args)) | Command::Logs(args) => {
+            container::logs::run(&args, &cli.root, driver)
+        }
+        Command::Container(Container::Prune(args)) => container::verbs::prune(&args, &cli.root, driver),
+        Command::Volume(Volume::Create(args)) => volume::change::create(&args, &cli.root, driver),
+        Command::Volume(Volume::Rm(args)) => volume::change::rm(&args, &cli.root, driver),
+        Command::Volume(Volume::Prune(args)) => volume::change::prune(&args, &cli.root, driver),
         Command::Volume(Volume::Ls(args)) => volume::list::run(&args, &cli.root, driver),
         Command::Volume(Volume::Inspect(args)) => volume::inspect::run(&args, &cli.root, driver),
         Command::Inspect(args) => inspect::run(&args, &cli.root, driver),

@@ -3,9 +3,17 @@
 pub(crate) mod commit;
 mod content;
 pub(crate) mod cp;
+pub(crate) mod create;
 pub(crate) mod diff;
 pub(crate) mod document;
+pub(crate) mod exec;
 pub(crate) mod export;
+mod flags;
 pub(crate) mod inspect;
 pub(crate) mod list;
+pub(crate) mod logs;
 pub(crate) mod row;
+pub(crate) mod run;
+mod session;
+pub(crate) mod start;
+pub(crate) mod verbs;

@@ -1,5 +1,6 @@
 //! `layerfs volume`: `docker volume`, offline.
 
+pub(crate) mod change;
 pub(crate) mod inspect;
 pub(crate) mod list;
 

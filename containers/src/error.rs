@@ -1,0 +1,70 @@
+//! What can go wrong with a container.
+
+use std::path::PathBuf;
+
+use runtime::RuntimeError;
+use runtime::spec::SpecError;
+use snapshot::StoreError;
+
+/// Why something could not be done with a container or a volume. Where Docker has words for it, these are the words.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContainerError {
+    /// The store has no image of this name.
+    #[error("No such image: {0}")]
+    NoImage(String),
+    /// No container has this name or id.
+    #[error("No such container: {0}")]
+    NoContainer(String),
+    /// The beginning of an id is that of several.
+    #[error("Multiple IDs found with provided prefix: {0}")]
+    Ambiguous(String),
+    /// What was asked for is not possible; Docker's words.
+    #[error("{0}")]
+    Invalid(String),
+    /// The program could not be started: Docker's exit status for that.
+    #[error("{message}")]
+    Start {
+        /// The exit status of `docker run`.
+        status: u8,
+        /// What the runtime says.
+        message: String,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The runtime.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// What the container is to be.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A system call.
+    #[error("{doing} {}", .path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+impl ContainerError {
+    pub(crate) fn io<E: Into<std::io::Error>>(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(E) -> Self {
+        let path = path.into();
+        move |source| Self::Io { doing, path, source: source.into() }
+    }
+
+    /// The exit status of `docker run` after this error.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Start { status, .. } => *status,
+            Self::Runtime(error) => error.status(),
+            Self::Spec(SpecError::Device { .. }) => 127,
+            _ => 125,
+        }
+    }
+}

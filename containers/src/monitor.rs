@@ -1,0 +1,520 @@
+//! The process that stays with a running container: it keeps the log, passes input and output on to whoever is attached, and
+//! writes down how the container ended.
+//!
+//! It mounts the container's layers in a mount namespace of its own, so that the mount goes with the last process of the
+//! container, whoever is killed. It is told what to do through its standard input and its socket ([`crate::protocol`]), and
+//! answers the one who started it on standard output: an empty line when its socket is there, or a message.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use runtime::{Created, NetworkFiles, Runtime, Stdio, WindowSize};
+use snapshot::driver::{Access, Driver, MountGuard};
+use snapshot::edit::{Transaction, WriteOptions};
+use snapshot::ids::{CacheId, ContainerId};
+use snapshot::root::DataRoot;
+use snapshot::schema::container::ContainerFiles;
+use snapshot::schema::time::Time;
+
+use crate::create::{PATIENCE, read};
+use crate::log::{Lines, Log};
+use crate::place::{self, Place};
+use crate::protocol::Message;
+use crate::{ContainerError, lifecycle, settings};
+
+/// How long a container waits for its start.
+const START: Duration = Duration::from_secs(60);
+/// How long output is read after the first process has ended: another process may have it open still.
+const OUTPUT: Duration = Duration::from_secs(10);
+
+/// What a monitor is told when it is started.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Order {
+    /// The data-root.
+    pub root: PathBuf,
+    /// The storage driver, if the user named one.
+    pub driver: Option<String>,
+    /// The container.
+    pub id: String,
+    /// The runtime, as the user named it.
+    pub runtime: String,
+    /// The size of the user's terminal.
+    pub size: Option<WindowSize>,
+}
+
+/// Those who are attached.
+type Clients = Arc<Mutex<Vec<UnixStream>>>;
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a monitor to its end. To be called in a process of its own with one thread.
+///
+/// # Errors
+/// [`ContainerError`], which was also written to standard output.
+pub fn run(order: &Order) -> Result<(), ContainerError> {
+    let ended = Monitor::new(order).and_then(|mut monitor| monitor.run());
+    if let Err(error) = &ended {
+        let _ = Message::Failed(error.status(), error_text(error)).send(&mut io::stdout());
+        let _ = io::stdout().flush();
+    }
+    ended
+}
+
+fn error_text(error: &ContainerError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        if !text.contains(&source.to_string()) {
+            text.push_str(&format!(": {source}"));
+        }
+        cause = source.source();
+    }
+    text
+}
+
+struct Monitor<'o> {
+    order: &'o Order,
+    id: ContainerId,
+    root: DataRoot,
+    root_path: PathBuf,
+    place: Place,
+    _lock: File,
+    runtime: Runtime,
+    clients: Clients,
+}
+
+impl<'o> Monitor<'o> {
+    fn new(order: &'o Order) -> Result<Self, ContainerError> {
+        let id: ContainerId = order.id.parse().map_err(|_| ContainerError::NoContainer(order.id.clone()))?;
+        // Its own session, so that signals of a terminal do not reach it.
+        let _ = nix::unistd::setsid();
+        let namespace = |errno: nix::errno::Errno| ContainerError::io("making a mount namespace for", &order.id)(errno);
+        unshare(CloneFlags::CLONE_NEWNS).map_err(namespace)?;
+        let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+        mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(namespace)?;
+        nix::sys::prctl::set_child_subreaper(true).map_err(namespace)?;
+        let place = Place::of(&id);
+        let taken = place.take()?;
+        let lock = taken.ok_or_else(|| ContainerError::Invalid(format!("container {id} is being started already")))?;
+        let root = DataRoot::find(&order.root, order.driver.as_deref())?;
+        let root_path = root.dir.path().to_path_buf();
+        let runtime = Runtime::find(&order.runtime, &place::state())?;
+        place.note_runtime(runtime.name()).map_err(ContainerError::io("writing", &place.dir))?;
+        Ok(Self { order, id, root, root_path, place, _lock: lock, runtime, clients: Clients::default() })
+    }
+
+    fn run(&mut self) -> Result<(), ContainerError> {
+        let result = self.watch();
+        let _ = self.runtime.delete(self.id.as_str(), true);
+        if result.is_err() {
+            self.place.remove();
+        }
+        result
+    }
+
+    fn own(&self) -> PathBuf {
+        self.root_path.join("containers").join(self.id.as_str())
+    }
+
+    fn watch(&mut self) -> Result<(), ContainerError> {
+        let mut files = read(&self.root.dir, &self.id)?;
+        let mounted = self.mount()?;
+        let network_files = self.network_files(&files)?;
+        let started = self.create(&files, &mounted, network_files.clone());
+        // The container has a mount of its own from here on. With ours, the store would count as in use.
+        let rootfs = mounted.path().to_path_buf();
+        drop(mounted);
+        // runc goes to this directory whenever it runs something in the container.
+        let _ = fs::create_dir(&rootfs);
+        let (mut created, output) = started.inspect_err(|error| {
+            let _ = fs::remove_dir(&rootfs);
+            self.note_failure(error);
+        })?;
+        let own = self.own();
+        let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        files.config.hostname_path = text(&network_files.hostname);
+        files.config.hosts_path = text(&network_files.hosts);
+        files.config.resolv_conf_path = text(&network_files.resolv_conf);
+        let log = self.log(&files)?;
+        if log.is_some() {
+            files.config.log_path = own.join(format!("{}-json.log", self.id)).display().to_string();
+        }
+        let (events, happened) = mpsc::channel();
+        self.listen(&events, output.input, created.terminal.as_ref())?;
+        println_stdout()?;
+        if happened.recv_timeout(START).is_err() {
+            return Err(ContainerError::Invalid("nobody has asked for the start".into()));
+        }
+        if let Err(error) = self.runtime.start(self.id.as_str(), &mut created) {
+            let error = ContainerError::from(error);
+            let _ = fs::remove_dir(&rootfs);
+            self.note_failure(&error);
+            self.tell(&Message::Failed(error.status(), error_text(&error)));
+            return Err(error);
+        }
+        let state = files.state();
+        *state = snapshot::schema::containerfile::StateFile {
+            running: true,
+            pid: i64::from(created.pid),
+            started: Time::from(Timestamp::now()),
+            finished: state.finished,
+            health: None,
+            ..Default::default()
+        };
+        files.config.has_been_started_before = true;
+        files.config.has_been_manually_stopped = false;
+        self.write(&files)?;
+        self.tell(&Message::Started);
+        let copiers = copy_output(output.streams, &self.clients, log);
+        let exit = self.runtime.wait(created.pid);
+        let _ = self.runtime.kill(self.id.as_str(), nix::libc::SIGKILL, true);
+        let _ = copiers.recv_timeout(OUTPUT);
+        let _ = self.runtime.delete(self.id.as_str(), true);
+        let _ = fs::remove_dir(&rootfs);
+        drop(events);
+        let code = exit.as_ref().map_or(255, |exit| exit.code());
+        self.note_exit(code)?;
+        self.place.remove();
+        self.tell(&Message::Exited(code));
+        Ok(())
+    }
+
+    fn mount(&self) -> Result<MountGuard, ContainerError> {
+        let missing = || ContainerError::Invalid(format!("container {}: mount does not exist", self.id));
+        let mount = self
+            .root
+            .images_dir
+            .as_ref()
+            .map_or(Ok(None), |dir| dir.descend(&["layerdb", "mounts", self.id.as_str()]))?;
+        let text = mount.ok_or_else(missing)?.read("mount-id", 4096)?.ok_or_else(missing)?;
+        let id: CacheId = String::from_utf8_lossy(&text).trim().parse().map_err(|_| missing())?;
+        let driver = self.root.driver.as_ref().ok_or_else(missing)?;
+        lifecycle::remove_mount_point(driver, &id);
+        Ok(driver.mount(&id, Access::ReadWrite)?)
+    }
+
+    /// Writes the files that appear in `/etc`, as dockerd does at each start.
+    fn network_files(&self, files: &ContainerFiles) -> Result<NetworkFiles, ContainerError> {
+        let own = self.own();
+        let is_host = files.host.network_mode == "host";
+        let write = |name: &str, text: &[u8]| -> Result<PathBuf, ContainerError> {
+            let path = own.join(name);
+            fs::write(&path, text).map_err(ContainerError::io("writing", &path))?;
+            Ok(path)
+        };
+        let host = &files.host;
+        let resolv = resolv_conf(host);
+        let hosts = if is_host { fs::read("/etc/hosts").unwrap_or_default() } else { hosts(host).into_bytes() };
+        let name = files.config.config.as_ref().map(|config| config.hostname.clone()).unwrap_or_default();
+        write("resolv.conf.hash", layerfs::Digest::hash(&resolv).to_string().as_bytes())?;
+        Ok(NetworkFiles {
+            hosts: Some(write("hosts", &hosts)?),
+            resolv_conf: Some(write("resolv.conf", &resolv)?),
+            hostname: Some(write("hostname", format!("{name}\n").as_bytes())?),
+        })
+    }
+
+    fn create(
+        &self,
+        files: &ContainerFiles,
+        mounted: &MountGuard,
+        network_files: NetworkFiles,
+    ) -> Result<(Created, Output), ContainerError> {
+        let settings = settings::of(&self.root_path, files, mounted.path().to_path_buf(), network_files)?;
+        let spec = runtime::spec::make(&settings)?;
+        let path = self.place.bundle().join("config.json");
+        let bytes = serde_json::to_vec(&spec).map_err(|error| ContainerError::Invalid(error.to_string()))?;
+        fs::write(&path, bytes).map_err(ContainerError::io("writing", &path))?;
+        let config = files.config.config.clone().unwrap_or_default();
+        let pipe = || io::pipe().map_err(ContainerError::io("making a pipe for", &path));
+        if config.tty {
+            let created = self.runtime.create(
+                &self.place.bundle(),
+                self.id.as_str(),
+                Stdio::Terminal { size: self.order.size },
+            )?;
+            let terminal = created
+                .terminal
+                .as_ref()
+                .ok_or_else(|| ContainerError::Invalid("the runtime gave no terminal".into()))?;
+            let copy =
+                || terminal.try_clone().map(File::from).map_err(ContainerError::io("copying a terminal of", &path));
+            let output =
+                Output { input: config.open_stdin.then(copy).transpose()?, streams: vec![("stdout", copy()?)] };
+            return Ok((created, output));
+        }
+        let (out, stdout) = pipe()?;
+        let (errors, stderr) = pipe()?;
+        let (stdin, input): (OwnedFd, Option<File>) = if config.open_stdin {
+            let (stdin, input) = pipe()?;
+            (stdin.into(), Some(File::from(OwnedFd::from(input))))
+        } else {
+            (File::open("/dev/null").map_err(ContainerError::io("opening", "/dev/null"))?.into(), None)
+        };
+        let stdio = Stdio::Files { stdin, stdout: stdout.into(), stderr: stderr.into() };
+        let created = self.runtime.create(&self.place.bundle(), self.id.as_str(), stdio)?;
+        let streams = vec![("stdout", File::from(OwnedFd::from(out))), ("stderr", File::from(OwnedFd::from(errors)))];
+        Ok((created, Output { input, streams }))
+    }
+
+    fn log(&self, files: &ContainerFiles) -> Result<Option<Log>, ContainerError> {
+        if files.host.log_config.kind != "json-file" {
+            return Ok(None);
+        }
+        let path = self.own().join(format!("{}-json.log", self.id));
+        let log = Log::open(&path, &files.host.log_config, attributes(files));
+        log.map(Some).map_err(ContainerError::io("opening", &path))
+    }
+
+    /// Answers whoever connects to the socket.
+    fn listen(
+        &self,
+        events: &Sender<()>,
+        input: Option<File>,
+        terminal: Option<&OwnedFd>,
+    ) -> Result<(), ContainerError> {
+        let path = self.place.socket();
+        let _ = fs::remove_file(&path);
+        let listener = bind(&path)?;
+        let once = self.config_says_once();
+        let shared = Arc::new(Shared {
+            input: Mutex::new(input),
+            terminal: terminal
+                .map(|terminal| terminal.try_clone())
+                .transpose()
+                .map_err(ContainerError::io("copying a terminal of", &path))?,
+            id: self.id.to_string(),
+            runtime: self.runtime.name().to_path_buf(),
+            once,
+        });
+        let (clients, events) = (Arc::clone(&self.clients), events.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let Ok(copy) = stream.try_clone() else { continue };
+                // One who does not read must not hold up the container for ever.
+                let _ = copy.set_write_timeout(Some(Duration::from_secs(30)));
+                locked(&clients).push(copy);
+                let (shared, events) = (Arc::clone(&shared), events.clone());
+                std::thread::spawn(move || serve(stream, &shared, &events));
+            }
+        });
+        Ok(())
+    }
+
+    fn config_says_once(&self) -> bool {
+        read(&self.root.dir, &self.id).is_ok_and(|files| files.config.config.is_some_and(|config| config.stdin_once))
+    }
+
+    /// Sends a message to all who are attached.
+    fn tell(&self, message: &Message) {
+        locked(&self.clients).retain_mut(|client| message.send(client).is_ok());
+    }
+
+    fn transaction(&self) -> Result<Transaction, ContainerError> {
+        let options = WriteOptions { sync: true, driver: None };
+        Ok(Transaction::begin_waiting(&self.order.root, options, PATIENCE)?)
+    }
+
+    fn write(&self, files: &ContainerFiles) -> Result<(), ContainerError> {
+        Ok(self.transaction()?.set_container(&self.id, files)?)
+    }
+
+    /// Writes down that the container could not be started. If that fails, the reason for that is not the one to report.
+    fn note_failure(&self, error: &ContainerError) {
+        let _ = (|| -> Result<(), ContainerError> {
+            let mut transaction = self.transaction()?;
+            let mut files = read(&self.root.dir, &self.id)?;
+            let code = match error.status() {
+                125 => 128,
+                status => i64::from(status),
+            };
+            let state = files.state();
+            (state.exit_code, state.error) = (code, error_text(error));
+            transaction.set_container(&self.id, &files)?;
+            Ok(())
+        })();
+    }
+
+    /// Writes down how the container ended, and removes it if it is to be removed.
+    fn note_exit(&self, code: i32) -> Result<(), ContainerError> {
+        let mut transaction = self.transaction()?;
+        let mut files = read(&self.root.dir, &self.id)?;
+        lifecycle::end(&mut files, i64::from(code), Timestamp::now());
+        transaction.set_container(&self.id, &files)?;
+        if files.host.auto_remove {
+            transaction.remove_container(&self.id, &lifecycle::anonymous_volumes(&files))?;
+        }
+        Ok(())
+    }
+}
+
+/// The ends of what the container reads and writes.
+struct Output {
+    input: Option<File>,
+    streams: Vec<(&'static str, File)>,
+}
+
+/// What those who serve a client share.
+struct Shared {
+    input: Mutex<Option<File>>,
+    terminal: Option<OwnedFd>,
+    id: String,
+    runtime: PathBuf,
+    /// Whether the input ends with the first client's.
+    once: bool,
+}
+
+fn bind(path: &Path) -> Result<UnixListener, ContainerError> {
+    // The path of a socket may have 107 bytes only, and this one has fewer with every id that Docker draws.
+    UnixListener::bind(path).map_err(ContainerError::io("listening at", path))
+}
+
+fn println_stdout() -> Result<(), ContainerError> {
+    let mut out = io::stdout();
+    out.write_all(b"\n").and_then(|()| out.flush()).map_err(ContainerError::io("writing to", "standard output"))
+}
+
+/// Does what a client asks for, until it goes.
+fn serve(mut stream: UnixStream, shared: &Shared, events: &Sender<()>) {
+    while let Ok(Some(message)) = Message::receive(&mut stream) {
+        match message {
+            Message::Start => drop(events.send(())),
+            Message::Input(bytes) => {
+                let mut input = locked(&shared.input);
+                if input.as_mut().is_some_and(|input| input.write_all(&bytes).is_err()) {
+                    *input = None;
+                }
+            }
+            Message::InputEnds if shared.once && shared.terminal.is_none() => *locked(&shared.input) = None,
+            Message::Size(rows, columns) => {
+                if let Some(terminal) = &shared.terminal {
+                    let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+                    let _ = rustix::termios::tcsetwinsize(terminal, size);
+                }
+            }
+            Message::Signal(number) => {
+                let runtime = Runtime::find(&shared.runtime.to_string_lossy(), &place::state());
+                let _ = runtime.and_then(|runtime| runtime.kill(&shared.id, number, false));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Copies what the container writes to the log and to all who are attached. The receiver hears when all has come to its end.
+fn copy_output(streams: Vec<(&'static str, File)>, clients: &Clients, log: Option<Log>) -> Receiver<()> {
+    let (done, ended) = mpsc::channel();
+    let log = Arc::new(Mutex::new(log));
+    let threads: Vec<_> = streams
+        .into_iter()
+        .map(|(name, mut from)| {
+            let (clients, log) = (Arc::clone(clients), Arc::clone(&log));
+            std::thread::spawn(move || {
+                let mut lines = Lines::default();
+                let mut buffer = vec![0; 32 << 10];
+                let keep = |line: &[u8], time| {
+                    // A log that cannot be written must not stop the container.
+                    let _ = locked(&log).as_mut().map(|log| log.write(name, line, time));
+                };
+                loop {
+                    let read = match from.read(&mut buffer) {
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                        // The other end of a terminal is closed.
+                        Err(_) | Ok(0) => break,
+                        Ok(read) => read,
+                    };
+                    let bytes = buffer[..read].to_vec();
+                    lines.take(&bytes, keep);
+                    let message = if name == "stderr" { Message::ErrorOutput(bytes) } else { Message::Output(bytes) };
+                    locked(&clients).retain_mut(|client| message.send(client).is_ok());
+                }
+                lines.end(keep);
+            })
+        })
+        .collect();
+    std::thread::spawn(move || {
+        for thread in threads {
+            let _ = thread.join();
+        }
+        let _ = done.send(());
+    });
+    ended
+}
+
+/// What `--log-opt` adds to each record, as JSON; empty for nothing.
+fn attributes(files: &ContainerFiles) -> String {
+    let options = files.host.log_config.config.clone().unwrap_or_default();
+    let config = files.config.config.clone().unwrap_or_default();
+    let mut found = BTreeMap::new();
+    let listed = |name: &str| options.get(name).cloned().unwrap_or_default();
+    for label in listed("labels").split(',').filter(|label| !label.is_empty()) {
+        if let Some(value) = config.labels.as_ref().and_then(|labels| labels.get(label)) {
+            found.insert(label.to_owned(), value.clone());
+        }
+    }
+    for name in listed("env").split(',').filter(|name| !name.is_empty()) {
+        let value = config.env.iter().flatten().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='));
+        found.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+    }
+    if found.is_empty() {
+        return String::new();
+    }
+    let mut out = String::new();
+    snapshot::schema::gojson::Encode::encode(&found, &mut out);
+    out
+}
+
+/// `/etc/hosts` of a container without a network.
+fn hosts(host: &snapshot::schema::containerfile::HostConfig) -> String {
+    let mut text = String::from(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\n\
+         ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
+    );
+    for entry in host.extra_hosts.iter().flatten() {
+        if let Some((name, address)) = entry.split_once(':') {
+            text.push_str(&format!("{address}\t{name}\n"));
+        }
+    }
+    text
+}
+
+/// `/etc/resolv.conf`: the host's, or what `--dns` and its like say.
+fn resolv_conf(host: &snapshot::schema::containerfile::HostConfig) -> Vec<u8> {
+    let own = fs::read("/etc/resolv.conf").unwrap_or_default();
+    let given = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+    let (servers, search, options) = (given(&host.dns), given(&host.dns_search), given(&host.dns_options));
+    if servers.is_empty() && search.is_empty() && options.is_empty() {
+        return own;
+    }
+    let of_host = |key: &str| -> Vec<String> {
+        let text = String::from_utf8_lossy(&own).into_owned();
+        let lines = text.lines().filter_map(|line| line.trim().strip_prefix(key).map(|rest| rest.trim().to_owned()));
+        lines.flat_map(|rest| rest.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+    };
+    let or_host = |given: Vec<String>, key: &str| if given.is_empty() { of_host(key) } else { given };
+    let mut text = String::new();
+    let search = or_host(search, "search ");
+    if !search.is_empty() && search != ["."] {
+        text.push_str(&format!("search {}\n", search.join(" ")));
+    }
+    for server in or_host(servers, "nameserver ") {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    let options = or_host(options, "options ");
+    if !options.is_empty() {
+        text.push_str(&format!("options {}\n", options.join(" ")));
+    }
+    text.into_bytes()
+}

@@ -1,0 +1,292 @@
+//! What a container has mounted: from the texts of `-v`, `--mount` and the image's volumes to the entries of `MountPoints`.
+//!
+//! Follows moby v20.10.24 `volume/mounts/linux_parser.go`, `daemon/volumes.go: registerMountPoints`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use snapshot::catalog::Catalog;
+use snapshot::ids::{CacheId, VolumeName};
+use snapshot::schema::containerfile::{BindOptions, HostConfig, MountPointFile, ServiceMount, VolumeOptions};
+use snapshot::schema::runconfig::RunConfig;
+use snapshot::schema::volume;
+
+use crate::ContainerError;
+use crate::names;
+
+/// The mount points of a new container, and the volumes that it needs and that do not exist.
+#[derive(Debug, Default)]
+pub(crate) struct MountPoints {
+    pub(crate) points: BTreeMap<String, Option<MountPointFile>>,
+    pub(crate) new: Vec<VolumeName>,
+    /// Destinations of volumes that are filled from the image where they are empty.
+    pub(crate) filled: Vec<(String, VolumeName)>,
+}
+
+fn invalid<T>(message: String) -> Result<T, ContainerError> {
+    Err(ContainerError::Invalid(message))
+}
+
+impl MountPoints {
+    /// Puts together what the config, the host config and containers named by `--volumes-from` ask for.
+    pub(crate) fn collect(
+        root: &Path,
+        catalog: &Catalog,
+        config: &RunConfig,
+        host: &HostConfig,
+        from: Vec<(MountPointFile, bool)>,
+    ) -> Result<Self, ContainerError> {
+        let mut all = Self::default();
+        for (mut point, writable) in from {
+            point.rw &= writable;
+            all.points.insert(point.destination.clone(), Some(point));
+        }
+        let mut explicit: Vec<String> = Vec::new();
+        let mut take = |all: &mut Self, point: MountPointFile| {
+            if explicit.contains(&point.destination)
+                || host.tmpfs.iter().flatten().any(|(at, _)| *at == point.destination)
+            {
+                return invalid(format!("Duplicate mount point: {}", point.destination));
+            }
+            explicit.push(point.destination.clone());
+            all.points.insert(point.destination.clone(), Some(point));
+            Ok(())
+        };
+        for text in host.binds.iter().flatten() {
+            let point = parse_bind(text)?;
+            take(&mut all, point)?;
+        }
+        for mount in host.mounts.iter().flatten() {
+            let point = of_mount(mount)?;
+            take(&mut all, point)?;
+        }
+        for destination in config.volumes.iter().flatten().map(|(at, _)| clean(at)) {
+            if !destination.starts_with('/') {
+                return invalid(format!(
+                    "invalid volume specification: '{destination}': invalid mount path: '{destination}' mount path must be absolute"
+                ));
+            }
+            if destination == "/" {
+                return invalid(
+                    "invalid volume specification: '/': invalid specification: destination can't be '/'".into(),
+                );
+            }
+            let tmpfs = host.tmpfs.iter().flatten().any(|(at, _)| *at == destination);
+            if all.points.contains_key(&destination) || tmpfs {
+                continue;
+            }
+            let point = MountPointFile { destination: destination.clone(), rw: true, ..volume_point("") };
+            all.points.insert(destination, Some(point));
+        }
+        all.resolve(root, catalog)?;
+        Ok(all)
+    }
+
+    /// Names the volumes, and makes the sources of binds.
+    fn resolve(&mut self, root: &Path, catalog: &Catalog) -> Result<(), ContainerError> {
+        for point in self.points.values_mut().flatten() {
+            match point.kind.as_str() {
+                "bind" => {
+                    let there = Path::new(&point.source).exists();
+                    if !there && point.skip_mountpoint_creation {
+                        let source = &point.source;
+                        return invalid(format!(
+                            "invalid mount config for type \"bind\": bind source path does not exist: {source}"
+                        ));
+                    }
+                }
+                "volume" => {
+                    if point.name.is_empty() {
+                        point.name = CacheId::random().to_string();
+                    }
+                    let name: VolumeName = point
+                        .name
+                        .parse()
+                        .map_err(|_| ContainerError::Invalid(format!("get {}: no such volume", point.name)))?;
+                    if !catalog.volumes.iter().any(|volume| volume.name == name) && !self.new.contains(&name) {
+                        self.new.push(name.clone());
+                    }
+                    if point.id.is_empty() {
+                        point.id = CacheId::random().to_string();
+                    }
+                    let no_copy = point.spec.volume_options.as_ref().is_some_and(|options| options.no_copy);
+                    if !no_copy {
+                        self.filled.push((point.destination.clone(), name.clone()));
+                    }
+                    debug_assert!(volume::content_path(root, &name).is_absolute() || root.is_relative());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn volume_point(name: &str) -> MountPointFile {
+    MountPointFile { name: name.to_owned(), driver: "local".into(), kind: "volume".into(), ..MountPointFile::default() }
+}
+
+/// A path without what changes nothing.
+pub(crate) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    let absolute = path.starts_with('/');
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+            ".." if absolute => {}
+            part => parts.push(part),
+        }
+    }
+    let joined = parts.join("/");
+    if absolute { format!("/{joined}") } else { joined }
+}
+
+const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "slave", "rslave", "shared", "rshared"];
+
+/// `source:destination[:mode]`
+fn parse_bind(text: &str) -> Result<MountPointFile, ContainerError> {
+    let fail = |why: String| invalid(format!("invalid volume specification: '{text}': {why}"));
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, destination, mode) = match parts[..] {
+        [source, destination] => (source, destination, ""),
+        [source, destination, mode] => (source, destination, mode),
+        _ => return invalid(format!("invalid volume specification: '{text}'")),
+    };
+    if source.is_empty() || destination.is_empty() {
+        return invalid(format!("invalid volume specification: '{text}'"));
+    }
+    let is_bind = source.starts_with('/');
+    let mut seen: Vec<&str> = Vec::new();
+    for option in mode.split(',').filter(|_| !mode.is_empty()) {
+        let class = match option {
+            "ro" | "rw" => "access",
+            "z" | "Z" => "label",
+            "nocopy" if !is_bind => "copy",
+            "consistent" | "cached" | "delegated" | "default" => "consistency",
+            option if is_bind && PROPAGATIONS.contains(&option) => "propagation",
+            _ => return invalid(format!("invalid mode: {mode}")),
+        };
+        if seen.contains(&class) {
+            return invalid(format!("invalid mode: {mode}"));
+        }
+        seen.push(class);
+    }
+    let options: Vec<&str> = mode.split(',').collect();
+    let writable = !options.contains(&"ro");
+    let kind = if is_bind { "bind" } else { "volume" };
+    let cleaned = clean(destination);
+    if !cleaned.starts_with('/') {
+        return fail(format!(
+            "invalid mount config for type \"{kind}\": invalid mount path: '{destination}' mount path must be absolute"
+        ));
+    }
+    if cleaned == "/" {
+        return fail(format!(
+            "invalid mount config for type \"{kind}\": invalid specification: destination can't be '/'"
+        ));
+    }
+    if is_bind {
+        let named = options.iter().find(|option| PROPAGATIONS.contains(option));
+        let given = named.map_or_else(String::new, |name| (*name).to_owned());
+        let propagation = if given.is_empty() { "rprivate".to_owned() } else { given.clone() };
+        let source = clean(source);
+        let spec = ServiceMount {
+            kind: "bind".into(),
+            source: source.clone(),
+            target: cleaned.clone(),
+            read_only: !writable,
+            bind_options: (!given.is_empty()).then(|| BindOptions { propagation: given, non_recursive: false }),
+            ..ServiceMount::default()
+        };
+        return Ok(MountPointFile {
+            source,
+            destination: cleaned,
+            rw: writable,
+            kind: "bind".into(),
+            mode: mode.to_owned(),
+            propagation,
+            spec,
+            ..MountPointFile::default()
+        });
+    }
+    if !names::is_valid(source) || source.starts_with('/') {
+        let advice = "If you intended to pass a host directory, use absolute path";
+        return invalid(format!(
+            "create {source}: \"{source}\" includes invalid characters for a local volume name, only \
+             \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. {advice}"
+        ));
+    }
+    let no_copy = options.contains(&"nocopy");
+    let spec = ServiceMount {
+        kind: "volume".into(),
+        source: source.to_owned(),
+        target: cleaned.clone(),
+        read_only: !writable,
+        volume_options: no_copy.then(|| VolumeOptions { no_copy: true, ..VolumeOptions::default() }),
+        ..ServiceMount::default()
+    };
+    let mode = if mode.is_empty() { "z".to_owned() } else { mode.to_owned() };
+    Ok(MountPointFile { destination: cleaned, rw: writable, mode, spec, ..volume_point(source) })
+}
+
+/// A mount of `--mount`.
+fn of_mount(mount: &ServiceMount) -> Result<MountPointFile, ContainerError> {
+    let kind = mount.kind.as_str();
+    let fail = |why: String| invalid(format!("invalid mount config for type \"{kind}\": {why}"));
+    if mount.target.is_empty() {
+        return fail("field Target must not be empty".into());
+    }
+    let destination = clean(&mount.target);
+    if !destination.starts_with('/') {
+        return fail(format!("invalid mount path: '{}' mount path must be absolute", mount.target));
+    }
+    if destination == "/" {
+        return fail("invalid specification: destination can't be '/'".into());
+    }
+    let point = MountPointFile {
+        destination,
+        rw: !mount.read_only,
+        kind: kind.to_owned(),
+        spec: mount.clone(),
+        ..MountPointFile::default()
+    };
+    match kind {
+        "bind" => {
+            if mount.source.is_empty() {
+                return fail("field Source must not be empty".into());
+            }
+            let given = mount.bind_options.as_ref().map(|options| options.propagation.clone()).unwrap_or_default();
+            let propagation = if given.is_empty() { "rprivate".to_owned() } else { given };
+            Ok(MountPointFile { source: clean(&mount.source), propagation, skip_mountpoint_creation: true, ..point })
+        }
+        "volume" => {
+            if !mount.source.is_empty() && !names::is_valid(&mount.source) {
+                let source = &mount.source;
+                return invalid(format!(
+                    "create {source}: \"{source}\" includes invalid characters for a local volume name, only \
+                     \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
+                ));
+            }
+            let driver = mount.volume_options.as_ref().and_then(|options| options.driver_config.as_ref());
+            let driver = driver.map(|config| config.name.clone()).filter(|name| !name.is_empty());
+            let mode = if mount.source.is_empty() { String::new() } else { "z".to_owned() };
+            Ok(MountPointFile {
+                name: mount.source.clone(),
+                driver: driver.unwrap_or_else(|| "local".into()),
+                mode,
+                ..point
+            })
+        }
+        "tmpfs" => Ok(point),
+        _ => invalid(format!("mount type unknown: {kind:?}")),
+    }
+}
+
+/// Where a mount point's content is on the host.
+pub(crate) fn source(root: &Path, point: &MountPointFile) -> PathBuf {
+    match point.name.parse::<VolumeName>() {
+        Ok(name) if point.kind != "bind" => volume::content_path(root, &name),
+        _ => PathBuf::from(&point.source),
+    }
+}

@@ -1,0 +1,84 @@
+//! `layerfs container create`: `docker container create`, offline.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use containers::{ContainerError, Store};
+use snapshot::ids::ContainerId;
+use snapshot::reference::Reference;
+
+use super::flags::CreateFlags;
+use crate::commands::layerfs::NAME;
+use crate::{flags, output, rootless};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    flags: CreateFlags,
+}
+
+/// The store that the command line names.
+pub(crate) fn store(root: &Path, driver: Option<&str>) -> anyhow::Result<Store> {
+    rootless::check(root, "")?;
+    Ok(Store { root: root.to_path_buf(), driver: flags::writable(driver)? })
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let store = store(root, driver)?;
+    match make(&store, &args.flags, false, false) {
+        Ok(id) => {
+            output::say(&id)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            complain(&error, &args.flags);
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Makes the container that the flags describe.
+pub(super) fn make(store: &Store, flags: &CreateFlags, detach: bool, is_run: bool) -> anyhow::Result<ContainerId> {
+    let request = flags.request(detach, is_run)?;
+    let mut file = match &flags.cidfile {
+        None => None,
+        Some(path) => {
+            if path.exists() {
+                anyhow::bail!(
+                    "Container ID file found, make sure the other container isn't running or delete {}",
+                    path.display()
+                );
+            }
+            Some(std::fs::File::create_new(path)?)
+        }
+    };
+    let made = containers::create(&store.root, store.driver, request);
+    if made.is_err()
+        && let Some(path) = &flags.cidfile
+    {
+        let _ = std::fs::remove_file(path);
+    }
+    let id = made?;
+    if let Some(file) = &mut file {
+        file.write_all(id.as_str().as_bytes())?;
+    }
+    Ok(id)
+}
+
+/// Says why there is no container.
+pub(super) fn complain(error: &anyhow::Error, flags: &CreateFlags) {
+    if let Some(ContainerError::NoImage(_)) = error.downcast_ref() {
+        let name = Reference::parse(flags.image()).map(|name| name.with_default_tag().familiar());
+        let name = name.unwrap_or_else(|_| flags.image().to_owned());
+        output::complain(NAME, &format!("Unable to find image '{name}' locally"));
+        return;
+    }
+    output::complain(NAME, &message(error));
+}
+
+/// An error with its causes, each once.
+pub(super) fn message(error: &anyhow::Error) -> String {
+    let hint = crate::hints::hint(error).map_or_else(String::new, |hint| format!("; {hint}"));
+    format!("{error:#}{hint}")
+}

@@ -1,0 +1,129 @@
+//! A terminal, or what stands for one, attached to a running container.
+
+use std::io::{IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+
+use containers::{Attached, Heard, Speaker};
+use runtime::WindowSize;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+
+/// How one is attached.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    /// Input is passed on.
+    pub(super) input: bool,
+    /// The container has a terminal.
+    pub(super) tty: bool,
+    /// Signals are passed on.
+    pub(super) signals: bool,
+}
+
+/// The size of the user's terminal.
+pub(super) fn window() -> Option<WindowSize> {
+    let size = tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_row > 0).then_some(WindowSize { rows: size.ws_row, columns: size.ws_col })
+}
+
+/// Keys pass a terminal as they are until this is dropped.
+#[derive(Debug)]
+struct Raw(Termios);
+
+impl Raw {
+    fn enter() -> Option<Self> {
+        let stdin = std::io::stdin();
+        let before = tcgetattr(stdin.as_fd()).ok()?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(stdin.as_fd(), OptionalActions::Now, &raw).ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = tcsetattr(std::io::stdin().as_fd(), OptionalActions::Now, &self.0);
+    }
+}
+
+/// `-t` with `-i` needs a terminal.
+pub(super) fn check_terminal(how: How) -> anyhow::Result<()> {
+    if how.tty && how.input && !std::io::stdin().is_terminal() {
+        anyhow::bail!("the input device is not a TTY");
+    }
+    Ok(())
+}
+
+/// Passes signals on from now on: from before the container starts, so that none gets lost.
+pub(super) fn forward_signals(attached: &Attached, how: How) -> anyhow::Result<()> {
+    if !how.signals {
+        return Ok(());
+    }
+    let mut speaker = attached.speaker()?;
+    let all = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT];
+    let mut signals = signal_hook::iterator::Signals::new(all)?;
+    std::thread::spawn(move || {
+        for number in signals.forever() {
+            let sent = match (number, window()) {
+                (SIGWINCH, Some(size)) if how.tty => speaker.size(size),
+                (number, _) => speaker.signal(number),
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Passes input and output on until the container ends, and returns its exit code; `None` if the user has detached, or if the
+/// monitor is gone.
+pub(super) fn follow(mut attached: Attached, how: How) -> anyhow::Result<Option<i32>> {
+    let raw = if how.tty && how.input { Raw::enter() } else { None };
+    if how.input {
+        let speaker = attached.speaker()?;
+        let is_raw = raw.is_some();
+        std::thread::spawn(move || pass_input(speaker, is_raw));
+    }
+    let (mut out, mut errors) = (crate::output::binary()?, std::io::stderr());
+    while let Some(heard) = attached.hear()? {
+        let written = match heard {
+            Heard::Output(bytes) => out.write_all(&bytes),
+            Heard::ErrorOutput(bytes) => errors.write_all(&bytes),
+            Heard::Exited(code) => return Ok(Some(code)),
+        };
+        if let Err(error) = written
+            && error.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            return Err(crate::output::Lost::new(error).into());
+        }
+    }
+    Ok(None)
+}
+
+/// Ctrl-P and Ctrl-Q, by which a user of a terminal detaches.
+const DETACH: [u8; 2] = [16, 17];
+
+fn pass_input(mut speaker: Speaker, is_raw: bool) {
+    let mut buffer = vec![0; 32 << 10];
+    let mut first_key = false;
+    let mut stdin = std::io::stdin().lock();
+    loop {
+        let read = match stdin.read(&mut buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(_) | Ok(0) => break,
+            Ok(read) => read,
+        };
+        if is_raw {
+            if first_key && buffer[0] == DETACH[1] || buffer[..read].windows(2).any(|keys| keys == DETACH) {
+                speaker.hang_up();
+                return;
+            }
+            first_key = buffer[read - 1] == DETACH[0];
+        }
+        if speaker.input(&buffer[..read]).is_err() {
+            return;
+        }
+    }
+    let _ = speaker.end_input();
+}

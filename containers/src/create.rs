@@ -286,7 +286,7 @@ fn check(config: &RunConfig, host: &HostConfig) -> Result<(), ContainerError> {
     if host.nano_cpus < 0 || host.nano_cpus > i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000) {
         return invalid(format!("Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"));
     }
-    if host.log_config.kind != "" && host.log_config.kind != "json-file" && host.log_config.kind != "none" {
+    if !matches!(host.log_config.kind.as_str(), "" | "json-file" | "none") {
         return invalid(format!("logger: no log driver named '{}' is registered", host.log_config.kind));
     }
     for text in host.security_opt.iter().flatten() {

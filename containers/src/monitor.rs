@@ -292,7 +292,7 @@ impl<'o> Monitor<'o> {
         let shared = Arc::new(Shared {
             input: Mutex::new(input),
             terminal: terminal
-                .map(|terminal| terminal.try_clone())
+                .map(OwnedFd::try_clone)
                 .transpose()
                 .map_err(ContainerError::io("copying a terminal of", &path))?,
             id: self.id.to_string(),

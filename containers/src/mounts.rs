@@ -196,7 +196,7 @@ fn parse_bind(text: &str) -> Result<MountPointFile, ContainerError> {
             source: source.clone(),
             target: cleaned.clone(),
             read_only: !writable,
-            bind_options: (!given.is_empty()).then(|| BindOptions { propagation: given, non_recursive: false }),
+            bind_options: (!given.is_empty()).then_some(BindOptions { propagation: given, non_recursive: false }),
             ..ServiceMount::default()
         };
         return Ok(MountPointFile {

@@ -20,6 +20,7 @@ use snapshot::schema::runconfig::RunConfig;
 use snapshot::schema::time::Time;
 use snapshot::schema::volume;
 
+use crate::lifecycle::settle;
 use crate::mounts::{MountPoints, clean};
 use crate::{ContainerError, inside, names};
 
@@ -67,7 +68,10 @@ pub(crate) fn open(root: &Path, driver: Option<&'static str>) -> Result<(Transac
 /// # Errors
 /// [`ContainerError`]; nothing is left of it then.
 pub fn create(root: &Path, driver: Option<&'static str>, request: Request) -> Result<ContainerId, ContainerError> {
-    let (mut transaction, catalog) = open(root, driver)?;
+    let (mut transaction, mut catalog) = open(root, driver)?;
+    if settle(&mut transaction, &catalog)? {
+        catalog = Catalog::read(&DataRoot::find(root, driver)?)?;
+    }
     let Request { name, mut config, mut host } = request;
     let Resolved::Image(image) = catalog.resolve(&config.image) else {
         return Err(ContainerError::NoImage(config.image));

@@ -446,7 +446,7 @@ fn is_up(container: &Container) -> bool {
 }
 
 /// Kills the containers of monitors that are gone, and writes down that they have ended. Returns whether there were any.
-fn settle(transaction: &mut Transaction, catalog: &Catalog) -> Result<bool, ContainerError> {
+pub(crate) fn settle(transaction: &mut Transaction, catalog: &Catalog) -> Result<bool, ContainerError> {
     let mut changed = false;
     for container in &catalog.containers {
         let place = Place::of(&container.id);

@@ -10,7 +10,7 @@ use snapshot::schema::containerfile::{
 use snapshot::schema::gojson::{Empty, StrSlice};
 use snapshot::schema::runconfig::{HealthConfig, RunConfig};
 
-use crate::exit::Usage;
+use crate::exit::UsageError;
 
 /// Flags of docker's that need a daemon, or that nobody has needed yet.
 const UNSUPPORTED: [&str; 22] = [
@@ -39,12 +39,12 @@ const UNSUPPORTED: [&str; 22] = [
 ];
 
 /// Refuses a flag of docker's by its name.
-pub(crate) fn refuse_unsupported(arguments: &[String]) -> Result<(), Usage> {
+pub(crate) fn refuse_unsupported(arguments: &[String]) -> Result<(), UsageError> {
     for argument in arguments {
         let Some(name) = argument.strip_prefix("--") else { continue };
         let name = name.split('=').next().unwrap_or_default();
         if UNSUPPORTED.contains(&name) {
-            return Err(Usage(format!("--{name} is a flag of docker that is not supported here")));
+            return Err(UsageError(format!("--{name} is a flag of docker that is not supported here")));
         }
     }
     Ok(())

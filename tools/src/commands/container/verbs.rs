@@ -13,7 +13,7 @@ use snapshot::view::{Needs, View};
 
 use super::create::{message, store};
 use crate::commands::layerfs::NAME;
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::output;
 
 /// Does something with each container, prints the names of those with which it worked, and reports the others.
@@ -130,7 +130,7 @@ pub(crate) struct RmArgs {
 
 pub(crate) fn rm(args: &RmArgs, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     if args.link {
-        return Err(Usage("--link is a flag of docker that is not supported here".into()).into());
+        return Err(UsageError("--link is a flag of docker that is not supported here".into()).into());
     }
     let store = store(root, driver)?;
     let mut status = ExitCode::SUCCESS;
@@ -160,7 +160,7 @@ pub(crate) struct PruneArgs {
 }
 
 pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let filters = Filters::parse(&args.filter).map_err(|error| Usage(format!("--filter: {error}")))?;
+    let filters = Filters::parse(&args.filter).map_err(|error| UsageError(format!("--filter: {error}")))?;
     if !args.force && !is_sure("all stopped containers")? {
         output::say("Total reclaimed space: 0B")?;
         return Ok(ExitCode::SUCCESS);

@@ -9,7 +9,7 @@ use docker_format::size::size4;
 use crate::commands::container::create::store;
 use crate::commands::container::verbs::is_sure;
 use crate::commands::layerfs::NAME;
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::output;
 
 #[derive(Debug, clap::Args)]
@@ -73,7 +73,7 @@ pub(crate) struct PruneArgs {
 }
 
 pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let filters = Filters::parse(&args.filter).map_err(|error| Usage(format!("--filter: {error}")))?;
+    let filters = Filters::parse(&args.filter).map_err(|error| UsageError(format!("--filter: {error}")))?;
     if !args.force && !is_sure("all local volumes not used by at least one container")? {
         output::say("Total reclaimed space: 0B")?;
         return Ok(ExitCode::SUCCESS);

@@ -2,7 +2,7 @@
 //! writes down how the container ended.
 //!
 //! It mounts the container's layers in a mount namespace of its own, so that the mount goes with the last process of the
-//! container, whoever is killed. It is told what to do through its standard input and its socket ([`crate::protocol`]), and
+//! container, whoever is killed. It is told what to do through its standard input and its socket (`protocol.rs`), and
 //! answers the one who started it on standard output: an empty line when its socket is there, or a message.
 
 use std::collections::BTreeMap;

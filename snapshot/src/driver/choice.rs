@@ -13,17 +13,6 @@ pub const WRITABLE: [&str; 2] = [DEFAULT, NEVER_FOUND];
 /// Drivers besides [`DEFAULT`] whose directory in the root makes dockerd use them.
 pub(crate) const FOUND_BY_HOME: [&str; 6] = ["btrfs", "zfs", "fuse-overlayfs", "aufs", "overlay", "devicemapper"];
 
-/// Directories below the root that only a driver makes: any of them shows a data-root.
-pub(crate) const HOME_MARKS: [&str; 7] = [
-    "overlay2/l",
-    "fuse-overlayfs/l",
-    "vfs/dir",
-    "btrfs/subvolumes",
-    "zfs/graph",
-    "aufs/layers",
-    "devicemapper/metadata",
-];
-
 /// The files in which Docker before version 1.10 kept the names of a driver's images.
 pub(crate) const OLD_REPOSITORIES: [&str; 3] =
     ["repositories-aufs", "repositories-devicemapper", "repositories-overlay"];

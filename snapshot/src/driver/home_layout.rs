@@ -18,6 +18,17 @@ pub struct HomeLayout {
 const OVERLAY2: &[&str] = &["overlay2"];
 const FUSE_OVERLAYFS: &[&str] = &["fuse-overlayfs"];
 
+/// Directories below the root that only a driver makes: any of them shows a data-root.
+pub(crate) const HOME_MARKS: [&str; 7] = [
+    "overlay2/l",
+    "fuse-overlayfs/l",
+    "vfs/dir",
+    "btrfs/subvolumes",
+    "zfs/graph",
+    "aufs/layers",
+    "devicemapper/metadata",
+];
+
 impl HomeLayout {
     /// The form of the home of the driver of this name; `None` for a driver whose home is just named after it.
     #[must_use]
@@ -61,5 +72,30 @@ impl HomeLayout {
         }
         let links = Self::of_driver(driver).and_then(|layout| layout.links);
         links == Some(name) || PROBES.iter().any(|probe| name.starts_with(probe))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::HOME_NAMES;
+
+    /// A driver whose home has a form shows its data-root by what that form says, so the guard knows every such home.
+    #[test]
+    fn marks_are_the_homes_of_the_forms() {
+        for driver in HOME_NAMES {
+            let marks: Vec<&str> =
+                HOME_MARKS.into_iter().filter(|mark| mark.starts_with(&format!("{driver}/"))).collect();
+            let expected = HomeLayout::of_driver(driver).map(|layout| {
+                // aufs keeps what its layers stand on beside their content, and makes both directories.
+                let parts = if driver == "aufs" {
+                    vec!["aufs", "layers"]
+                } else {
+                    [layout.home, layout.links.as_slice()].concat()
+                };
+                parts.join("/")
+            });
+            assert_eq!(marks, expected.as_deref().into_iter().collect::<Vec<&str>>(), "{driver}");
+        }
     }
 }

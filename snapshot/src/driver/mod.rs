@@ -25,9 +25,10 @@ mod vfs;
 
 pub use any::{AnyDriver, xattr_namespace};
 pub use choice::{DEFAULT, WRITABLE};
-pub(crate) use choice::{FOUND_BY_HOME, HOME_MARKS, HOME_NAMES, NEVER_FOUND, OLD_REPOSITORIES};
+pub(crate) use choice::{FOUND_BY_HOME, HOME_NAMES, NEVER_FOUND, OLD_REPOSITORIES};
 pub use damage::{LayerDamage, LayerPart};
 pub use entries::{EntryKind, HomeEntries, HomeEntry, UnknownParents};
+pub(crate) use home_layout::HOME_MARKS;
 pub use home_layout::HomeLayout;
 pub use mount::{Access, MountGuard};
 pub use prepared::Prepared;

@@ -216,7 +216,7 @@ byId('more').addEventListener('click', () => {
 
 byId('measure').addEventListener('change', (event) => {
   measure = event.target.value;
-  // A bundle is of the smallest by the other measure.
+  // A bundle holds the smallest children by the old measure, so it has no meaning by the new one: its parent is opened.
   if (open.bundled) history.replaceState(null, '', `#n${open.parent.id}`);
   show();
   search();

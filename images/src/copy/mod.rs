@@ -32,7 +32,7 @@ pub enum CopyError {
     },
     /// The path leads through something that is no directory, or round in circles.
     #[error("lstat {}: {cause}", .path.escape_ascii())]
-    CopySource {
+    Source {
         /// The path as dockerd cleans it.
         path: Vec<u8>,
         /// What is wrong.
@@ -151,8 +151,8 @@ impl CopySource {
         let (cleaned, name) = clean_source(given)?;
         let failed = |error| match error {
             LookupError::Missing => CopyError::NoSource { path: cleaned.clone() },
-            LookupError::NotADirectory => CopyError::CopySource { path: cleaned.clone(), cause: "not a directory" },
-            LookupError::Circle => CopyError::CopySource { path: cleaned.clone(), cause: "too many links" },
+            LookupError::NotADirectory => CopyError::Source { path: cleaned.clone(), cause: "not a directory" },
+            LookupError::Circle => CopyError::Source { path: cleaned.clone(), cause: "too many links" },
         };
         let (path, id) = tree.find(&cleaned, false).map_err(failed)?;
         if !follow || !matches!(tree.node(id).kind, NodeKind::Symlink { .. }) {

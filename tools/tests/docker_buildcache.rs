@@ -72,6 +72,15 @@ fn chains(daemon: &Dockerd) -> BTreeSet<ChainId> {
     daemon.images().iter().flat_map(layers).collect()
 }
 
+/// The codes of what `system check` calls damaged.
+fn damage(root: &Path) -> Vec<String> {
+    let mut check = std::process::Command::new(testkit::program("layerfs"));
+    let output = check.arg("--root").arg(root).args(["system", "check", "--json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap().iter().filter(|finding| finding["severity"] != "note");
+    findings.map(|finding| finding["code"].as_str().unwrap().to_owned()).collect()
+}
+
 fn ours(root: &Path, chains: &BTreeSet<ChainId>) -> (Snapshots, BuildCache) {
     let root = Dir::open(root).unwrap();
     let snapshots = Snapshots::read(&root).unwrap();
@@ -202,6 +211,16 @@ fn docker_lists_the_same_build_cache() {
     let usage = disk_usage(&daemon);
     daemon.stop();
     testkit::assert_none("stopped", &differences(&ours(&root, &BTreeSet::new()).1, &usage, &root));
+    assert_eq!(damage(&root), Vec::<String>::new());
+    // A clean-up script has removed a directory of the cache: that is found, and with it back nothing is wrong.
+    let (snapshots, _) = ours(&root, &BTreeSet::new());
+    let own = snapshots.iter().filter(|(_, found)| found.chain_id.is_none());
+    let mut own = own.filter_map(|(_, found)| found.committed.clone());
+    let own = root.join("overlay2").join(own.next().unwrap().as_str());
+    let aside = root.join("aside");
+    fs::rename(&own, &aside).unwrap();
+    assert_eq!(damage(&root), ["build-cache-directory-missing"]);
+    fs::rename(&aside, &own).unwrap();
     let daemon = Dockerd::start(&root);
     testkit::assert_none("restarted", &differences(&ours(&root, &BTreeSet::new()).1, &disk_usage(&daemon), &root));
 
@@ -212,6 +231,8 @@ fn docker_lists_the_same_build_cache() {
     let there = |id: &CacheId| root.join("overlay2").join(id.as_str()).exists();
     assert!(!snapshots.driver_ids().iter().any(there), "{snapshots:#?}");
     testkit::assert_none("left behind", &live::leftovers(&root));
+    daemon.stop();
+    assert_eq!(damage(&root), Vec::<String>::new());
 }
 
 /// A build writes to the databases all the time.

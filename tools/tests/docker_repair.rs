@@ -325,6 +325,91 @@ fn docker_single_files_are_mended() {
     testkit::assert_none("single files", &report);
 }
 
+/// Damage beside the table's: what a check must call it, and what a repair with sources comes to.
+type Other = (&'static str, fn(&Store), &'static str, End);
+
+const OTHERS: &[Other] = &[
+    (
+        "a record in the middle",
+        |s| fs::remove_dir_all(s.at("LAYERDB").join(middle(s))).unwrap(),
+        "layer-record-missing",
+        Sound,
+    ),
+    (
+        "two records with one directory",
+        |s| fs::write(s.at("LAYERDB/TOP/cache-id"), &s.lowest.cache).unwrap(),
+        "layer-directory-shared",
+        Sound,
+    ),
+    (
+        "a time of tagging",
+        |s| {
+            let dir = s.at("image/overlay2/imagedb/metadata/sha256/CHILD");
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("lastUpdated"), "yesterday").unwrap();
+        },
+        "image-time-invalid",
+        Sound,
+    ),
+    (
+        "capabilities",
+        |s| {
+            let mut value = [0_u8; 20];
+            (value[3], value[4]) = (2, 1);
+            let file = s.at("overlay2/LOWEST-CACHE/diff/bin/busybox");
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(file, "security.capability", &value, flags).unwrap();
+        },
+        "layer-content-differs",
+        Restored,
+    ),
+    (
+        "the build cache's records",
+        |s| fs::write(s.at("buildkit/snapshots.db"), "no").unwrap(),
+        "build-cache-unreadable",
+        Left,
+    ),
+    (
+        "options of a volume",
+        |s| {
+            fs::create_dir_all(s.at("volumes/harmed/_data")).unwrap();
+            fs::write(s.at("volumes/harmed/opts.json"), "no").unwrap();
+        },
+        "volume-options-invalid",
+        Left,
+    ),
+];
+
+/// The chain id of the layer below the topmost one.
+fn middle(store: &Store) -> String {
+    let parent = fs::read_to_string(store.at("LAYERDB/TOP/parent")).unwrap();
+    parent.trim_start_matches("sha256:").to_owned()
+}
+
+/// From the finding to a dockerd that runs the images.
+#[test]
+fn docker_other_damage_is_found_and_mended() {
+    let Some(_turn) = testkit::docker() else { return };
+    let bench = Bench::new();
+    let mut report = Vec::new();
+    for (name, harm, code, end) in OTHERS {
+        let store = bench.damaged(harm);
+        let found = damage(&store.root);
+        let mut wrong = Vec::new();
+        if found.is_empty() || !found.iter().all(|line| line.contains(&format!("\"code\":\"{code}\""))) {
+            wrong.push(format!("{found:?}"));
+        }
+        wrong.extend(mend(&store, &bench.archives(), &["--deep"], *end));
+        match end {
+            Restored => wrong.extend(bench.changes(&store)),
+            Sound => wrong.extend(judge(&store, bench.dir.path(), &[BASE, CHILD])),
+            Untouched | Left => {}
+        }
+        report.extend(wrong.into_iter().map(|line| format!("{name}: {line}")));
+    }
+    testkit::assert_none("other damage", &report);
+}
+
 /// Without a source a record that is empty goes, and dockerd can load the image again, which it could not before.
 #[test]
 fn docker_loads_again_what_an_empty_record_kept_out() {

@@ -27,6 +27,12 @@ pub(crate) fn chown(dir: impl AsFd, base: &[u8], uid: Option<Uid>, gid: Option<G
     rustix::fs::chownat(dir, base, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
 }
 
+/// Reads an attribute of `base` itself, with one call.
+pub(crate) fn get_xattr(dir: impl AsFd, base: &[u8], name: &str, value: &mut [u8]) -> Result<usize, Errno> {
+    let path = [format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).as_bytes(), base].concat();
+    rustix::fs::lgetxattr(path, name, value)
+}
+
 /// Sets access and modification time.
 pub(crate) fn set_times(dir: impl AsFd, base: &[u8], times: &Timestamps) -> Result<(), Errno> {
     rustix::fs::utimensat(dir, base, times, AtFlags::SYMLINK_NOFOLLOW)

@@ -55,6 +55,9 @@ pub enum FaultKind {
     Target,
     /// A directory is not opaque any more: it shows what it must hide of the layers below.
     NotOpaque,
+    /// It has other capabilities than the journal says, or has some or none against what the journal says: running it gives
+    /// other rights.
+    Capability,
     /// It cannot be read.
     Unreadable {
         /// The system's answer.
@@ -77,6 +80,7 @@ impl FaultKind {
             Self::Time { .. } => "time",
             Self::Target => "target",
             Self::NotOpaque => "not-opaque",
+            Self::Capability => "capability",
             Self::Unreadable { .. } => "unreadable",
         }
     }
@@ -103,6 +107,7 @@ impl fmt::Display for FaultKind {
             Self::Time { expected, found } => write!(f, "modified at {found}, not at {expected}"),
             Self::Target => f.write_str("it leads elsewhere"),
             Self::NotOpaque => f.write_str("it is not opaque: files of the layers below show"),
+            Self::Capability => f.write_str("its capabilities are not those of the layer"),
             Self::Unreadable { cause } => f.write_str(cause),
         }
     }

@@ -119,7 +119,10 @@ impl Suspects {
         for key in spot.inode.and_then(|inode| self.by_inode.remove(&inode)).unwrap_or_default() {
             let Some((_, faults)) = self.by_key.get_mut(&key) else { continue };
             faults.retain(|fault| {
-                !matches!(fault, FaultKind::Mode { .. } | FaultKind::Owner { .. } | FaultKind::Time { .. })
+                !matches!(
+                    fault,
+                    FaultKind::Mode { .. } | FaultKind::Owner { .. } | FaultKind::Time { .. } | FaultKind::Capability
+                )
             });
             if faults.is_empty() {
                 self.remove(&key);

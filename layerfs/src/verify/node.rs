@@ -7,7 +7,7 @@ use tarsplit::{Member, MemberKind};
 
 use super::fault::FaultKind;
 use crate::apply::bounded;
-use crate::sys::node::file_type;
+use crate::sys::node::{file_type, get_xattr};
 
 /// The differences between a member and the node in its place, but for the content.
 pub(super) fn differences(
@@ -66,6 +66,16 @@ pub(super) fn differences(
             faults.push(FaultKind::Owner { expected, found: (found.st_uid, found.st_gid) });
         }
     }
+    // The header of a hard link says nothing of attributes. Who may not set owners may not set capabilities, either.
+    if owners && kind == FileType::RegularFile && member.kind != MemberKind::HardLink {
+        let expected =
+            member.xattrs.iter().find(|(name, _)| name == CAPABILITY.as_bytes()).map(|(_, value)| value.as_slice());
+        if let Some(found) = capability(&dir, base)?
+            && found.as_deref() != expected
+        {
+            faults.push(FaultKind::Capability);
+        }
+    }
     // A hard link to a symlink leaves the symlink's times.
     let timed = kind != FileType::Directory && !(member.kind == MemberKind::HardLink && kind == FileType::Symlink);
     let expected = bounded(member.mtime);
@@ -73,6 +83,21 @@ pub(super) fn differences(
         faults.push(FaultKind::Time { expected: expected.0, found: found.st_mtime });
     }
     Ok(faults)
+}
+
+/// The attribute that holds a program's capabilities.
+const CAPABILITY: &str = "security.capability";
+
+/// The capabilities of a file. The outer `None` means that they cannot be compared: the file system has
+/// none, or they cannot be asked for.
+fn capability(dir: impl AsFd, base: &[u8]) -> Result<Option<Option<Vec<u8>>>, Errno> {
+    let mut value = [0; 64];
+    match get_xattr(dir, base, CAPABILITY, &mut value) {
+        Ok(length) => Ok(Some(Some(value[..length].to_vec()))),
+        Err(Errno::NODATA) => Ok(Some(None)),
+        Err(Errno::OPNOTSUPP | Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// The differences between a node and the node of which it is a copy, but for the content of files.

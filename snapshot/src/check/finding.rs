@@ -118,6 +118,16 @@ pub enum Cause {
         /// Why.
         damage: crate::driver::LayerDamage,
     },
+    /// Two layers' records name the same directory: one of them has the other's files.
+    DirectoryShared {
+        /// The other layer.
+        with: ChainId,
+    },
+    /// The build cache has a record of a directory that is gone: a build that needs it fails.
+    BuildCacheDirectoryMissing {
+        /// The directory.
+        directory: String,
+    },
     /// A layer's directory lacks `work`, without which it cannot be mounted for writing.
     WorkMissing,
     /// A layer's directory lacks `committed`, although others stand on it.
@@ -216,6 +226,8 @@ impl Cause {
             Self::Content { files, .. } if files.is_empty() => "layer-digest-differs",
             Self::Content { .. } => "layer-content-differs",
             Self::WritableLayer { .. } => "container-layer-unusable",
+            Self::DirectoryShared { .. } => "layer-directory-shared",
+            Self::BuildCacheDirectoryMissing { .. } => "build-cache-directory-missing",
             Self::WorkMissing => "work-missing",
             Self::CommittedMissing => "committed-missing",
             Self::ReferencesMissing => "references-missing",
@@ -260,6 +272,10 @@ impl fmt::Display for Cause {
                 }
             },
             Self::WritableLayer { damage } => write!(f, "its writable layer cannot be used: {damage}"),
+            Self::DirectoryShared { with } => write!(f, "its record names the directory of the layer {with}, too"),
+            Self::BuildCacheDirectoryMissing { directory } => {
+                write!(f, "its directory {directory} is gone: a build that needs it fails")
+            }
             Self::WorkMissing => f.write_str("work is missing: it cannot be mounted to be written to"),
             Self::CommittedMissing => {
                 f.write_str("committed is missing: dockerd mounts it to be written to when it saves the image")

@@ -91,7 +91,7 @@ impl<'v> Findings<'v> {
 
     /// Notes layers whose chains are not known.
     pub(super) fn note_misnamed(&mut self, layers: HashSet<ChainId>) {
-        self.misnamed = layers;
+        self.misnamed.extend(layers);
     }
 
     /// Whether it is not known what is below a layer.

@@ -1,6 +1,7 @@
 //! Checks layers: their records, their chains, and their directories in the driver's home.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use layerfs::{ChainId, DiffId};
 
@@ -31,6 +32,7 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     if let Some(store) = &store {
         check_journals(findings, store);
     }
+    check_shared(findings);
     check_directories(findings);
     add_lacking(findings);
     Ok(())
@@ -211,6 +213,31 @@ fn is_journal(fault: &LayerFault) -> bool {
 pub(super) fn journal_finding(findings: &mut Findings<'_>, layer: ChainId, cause: Cause) {
     let affected = findings.standing.on_layer(layer);
     findings.add(Severity::Damage, Place::Layer(layer), cause, affected, Some(Repair::RebuildJournal { layer }));
+}
+
+/// Finds layers whose records name the same directory. Which of them it belongs to is only known from the files, so each
+/// is reported.
+fn check_shared(findings: &mut Findings<'_>) {
+    let catalog = findings.catalog();
+    let mut first: HashMap<&CacheId, ChainId> = HashMap::new();
+    let mut pairs = Vec::new();
+    for record in catalog.layers.values().flatten() {
+        match first.entry(&record.cache_id) {
+            Entry::Vacant(place) => drop(place.insert(record.chain_id)),
+            Entry::Occupied(other) => pairs.push((record.chain_id, *other.get())),
+        }
+    }
+    // What stands on them is not known to be wrong.
+    let layers: HashSet<ChainId> = pairs.iter().flat_map(|(one, other)| [*one, *other]).collect();
+    if !layers.is_empty() {
+        let on_them = |top: &ChainId| findings.standing.chain(*top).iter().any(|layer| layers.contains(layer));
+        findings.note_misnamed(catalog.layers.keys().copied().filter(on_them).collect());
+    }
+    for (layer, with) in pairs.into_iter().flat_map(|(one, other)| [(one, other), (other, one)]) {
+        let affected = findings.standing.on_layer(layer);
+        let repair = Some(Repair::ReextractLayer { layer });
+        findings.add(Severity::Damage, Place::Layer(layer), Cause::DirectoryShared { with }, affected, repair);
+    }
 }
 
 /// Checks the directory of each layer in the driver's home. If damage of a layer below also shows in the layers above,

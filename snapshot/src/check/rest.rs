@@ -1,7 +1,7 @@
 //! Finds what nobody needs, what a crash has left, and damaged caches. These are notes, since nothing fails because of
 //! them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use layerfs::ChainId;
 
@@ -10,6 +10,7 @@ use super::findings::Findings;
 use super::repair::Repair;
 use crate::catalog::{Damage, ImageDamage, with_causes};
 use crate::error::StoreError;
+use crate::ids::CacheId;
 use crate::liveness::EntryVerdict;
 use crate::schema::distribution;
 use crate::view::LeftoverKind;
@@ -20,6 +21,7 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
         let repair = Some(Repair::PruneBuildCache);
         findings.add(Severity::Damage, Place::BuildCache, cause, Affected::default(), repair);
     }
+    add_gone_of_build_cache(findings);
     if findings.view.root.driver.is_none() && findings.view.root.home.is_some() {
         let reason = format!("the storage driver {} is not known here", findings.view.root.driver_name);
         let place = Place::Directory(findings.view.root.driver_name.clone());
@@ -32,6 +34,23 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     }
     add_unused(findings);
     check_caches(findings)
+}
+
+/// Finds records of the build cache whose directories are gone. If the directory is a layer's as well, the finding about
+/// the layer tells it. Of what has become a layer, BuildKit keeps the record after the directory went with the layer.
+fn add_gone_of_build_cache(findings: &mut Findings<'_>) {
+    let view = findings.view;
+    let Ok(snapshots) = view.snapshots() else { return };
+    let is_there = |id: &CacheId| view.liveness.entry(id.as_str()).is_some();
+    let own = snapshots.iter().filter(|(_, snapshot)| snapshot.chain_id.is_none());
+    let missing = own.filter_map(|(_, snapshot)| snapshot.committed.as_ref());
+    let missing: BTreeSet<&CacheId> = missing.filter(|id| !is_there(id)).collect();
+    let layers: HashSet<&CacheId> = view.catalog.layers.values().flatten().map(|record| &record.cache_id).collect();
+    for directory in missing.into_iter().filter(|id| !layers.contains(id)) {
+        let cause = Cause::BuildCacheDirectoryMissing { directory: directory.to_string() };
+        let repair = Some(Repair::PruneBuildCache);
+        findings.add(Severity::Damage, Place::BuildCache, cause, Affected::default(), repair);
+    }
 }
 
 fn add_leftovers(findings: &mut Findings<'_>) -> Result<(), StoreError> {

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 
 use super::Planner;
 use crate::catalog::Subject;
-use crate::check::{Finding, Place, Repair, Severity, records};
+use crate::check::{Cause, Finding, Place, Repair, Severity, records};
 use crate::repair::error::RepairError;
-use crate::repair::mending::{Advice, Mending};
+use crate::repair::mending::{Advice, Mending, RepairStep};
 
 impl Planner<'_> {
     /// Adds the steps and the unmended damage that only a check of the records has found.
@@ -22,7 +22,9 @@ impl Planner<'_> {
             _ => None,
         }));
         for finding in findings {
-            if !self.is_chosen_finding(&finding) {
+            // Of two layers that share a directory, the record of the other is dropped.
+            let parted = |step: &RepairStep| matches!((&step.mending, &finding.cause), (Mending::DropRecord { layer }, Cause::DirectoryShared { with }) if layer == with);
+            if !self.is_chosen_finding(&finding) || self.plan.steps.iter().any(parted) {
                 continue;
             }
             let Some(subject) = subject_of(&finding.place) else { continue };

@@ -1,6 +1,6 @@
 //! Plans the repair of layers' records: what each says, what it must say, and what proves that.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use layerfs::{ChainId, DiffId};
 
@@ -53,6 +53,7 @@ impl Planner<'_> {
                 None => broken.push((layer, said)),
             }
         }
+        self.part_shared_directories();
         for (layer, said) in broken {
             let other = self.other_name(layer, &said, &names);
             if !self.is_chosen(other.unwrap_or(layer)) {
@@ -67,6 +68,30 @@ impl Planner<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Of the records that name the same directory, keeps the one whose files are in it. The others are dropped, and their
+    /// layers can be added again. If none has its files there, nothing is done.
+    fn part_shared_directories(&mut self) {
+        let mut by_directory: BTreeMap<CacheId, Vec<ChainId>> = BTreeMap::new();
+        for record in self.records.values() {
+            by_directory.entry(record.cache_id.clone()).or_default().push(record.chain_id);
+        }
+        for (directory, layers) in by_directory.into_iter().filter(|(_, layers)| layers.len() > 1) {
+            let is_owner =
+                |layer: &ChainId| self.replayed(*layer, &directory) == self.records.get(layer).map(|own| own.diff_id);
+            let owner = layers.iter().copied().find(is_owner);
+            let cause = "another layer's record names the same directory";
+            for layer in layers.into_iter().filter(|layer| Some(*layer) != owner) {
+                self.records.remove(&layer);
+                self.broken.insert(layer, cause.to_owned());
+                if owner.is_some() {
+                    self.step(Subject::Layer(layer), cause, Mending::DropRecord { layer });
+                } else {
+                    self.cannot(Subject::Layer(layer), cause, Advice::LookAtFile);
+                }
+            }
+        }
     }
 
     fn tell_unreadable(&mut self, layer: ChainId, error: &crate::StoreError) {

@@ -4,7 +4,7 @@ set -eu
 dir=$1 prefix=$2
 generated=$(mktemp -d)
 trap 'rm -rf "$generated"' EXIT
-for program in layer-unpack layerfs image-du image-gc; do
+for program in layer-unpack layerfs image-du image-gc layer-run; do
     install -D -m 755 "$dir/$program" "$prefix/bin/$program"
     for kind in man bash zsh fish; do
         "$dir/$program" --generate "$kind" > "$generated/$kind"

@@ -9,8 +9,6 @@
 //!
 //! The crate knows no store: where a container's files are, and what is written there, is its caller's business.
 
-#![expect(dead_code, reason = "the built-in runtime, which comes next, uses it")]
-
 mod accounts;
 pub mod builtin;
 mod capability;
@@ -99,6 +97,15 @@ impl Runtime {
                 external::find(name).map(external).ok_or_else(not_found)
             }
         }
+    }
+
+    /// Containers that are created from now on end with this process, however it ends. Only the built-in runtime does this.
+    #[must_use]
+    pub fn tied(mut self) -> Self {
+        if let Kind::Builtin(builtin) = &mut self.0 {
+            builtin.tied = true;
+        }
+        self
     }
 
     /// The program's path, or `builtin`.

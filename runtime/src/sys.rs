@@ -89,3 +89,18 @@ pub(crate) fn install_filter(program: &[libc::sock_filter], flags: u64) -> io::R
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, std::ptr::from_ref(&filter)) };
     check(result).map(drop)
 }
+
+/// Sends a signal, a real-time one or another, to the process of a descriptor.
+pub(crate) fn send_signal(process: impl AsFd, signal: i32) -> io::Result<()> {
+    // SAFETY: the call takes numbers and a null pointer, which stands for what kill(2) would say of the sender.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            process.as_fd().as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    check(result).map(drop)
+}

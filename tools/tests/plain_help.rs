@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use testkit::program;
 
-const PROGRAMS: [&str; 4] = ["layerfs", "layer-unpack", "image-du", "image-gc"];
+const PROGRAMS: [&str; 5] = ["layerfs", "layer-unpack", "image-du", "image-gc", "layer-run"];
 
 fn run(name: &str, arguments: &[&str]) -> Output {
     Command::new(program(name)).args(arguments).output().unwrap()

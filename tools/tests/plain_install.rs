@@ -14,7 +14,7 @@ fn everything_is_installed() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("install.sh");
     let status = Command::new(script).arg(programs.parent().unwrap()).arg(&prefix).status().unwrap();
     assert!(status.success());
-    for name in ["layer-unpack", "layerfs", "image-du", "image-gc"] {
+    for name in ["layer-unpack", "layerfs", "image-du", "image-gc", "layer-run"] {
         let version = Command::new(prefix.join("bin").join(name)).arg("--version").output().unwrap();
         assert!(String::from_utf8(version.stdout).unwrap().starts_with(&format!("{name} ")));
         for (file, has) in [

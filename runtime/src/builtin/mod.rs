@@ -1,41 +1,360 @@
 //! Our own runtime.
+//!
+//! The caller may have threads and open files; the container's first process must have neither. So the program starts itself
+//! once more, twice: see [`outer`] and [`inner`]. Whoever uses this runtime calls [`enter`] first of all in `main`.
+//!
+//! While they work, the program's file is seen through a mount that cannot be written to, so that nobody in a container
+//! can change it by way of `/proc/<pid>/exe` (CVE-2019-5736).
+//!
+//! It needs Linux 5.12: everything is mounted by descriptor.
 
+mod devices;
+mod filesystems;
+mod filter;
+mod groups;
+mod identity;
+mod inner;
+mod loopback;
+mod message;
+mod outer;
+mod procfs;
+mod program;
+mod supported;
+mod terminal;
+mod tree;
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio as Pipe};
 
-use crate::error::RuntimeError;
-use crate::state::State;
+use nix::sched::CloneFlags;
+use rustix::fs::CWD;
+use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use self::groups::Groups;
+use self::message::{Inner, Outer, Report, Start, pair, receive, send};
+use crate::error::{RuntimeError, Stage};
+use crate::oci::{self, LinuxNamespaceType, Spec};
+use crate::state::{self, Record, State, Status};
 use crate::stdio::Stdio;
-use crate::{Created, oci};
+use crate::{Created, sys};
+
+const SELF: &str = "/proc/self/exe";
+/// The hidden first argument of a stage.
+const STAGE: &str = "runtime-stage";
+const OUTER: &str = "outer";
+const INNER: &str = "inner";
+
+/// Does the work of a stage, if this process is one; returns its exit status then. To be called first of all in `main`.
+#[must_use]
+pub fn enter() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next()? != STAGE {
+        return None;
+    }
+    let stage = arguments.next()?;
+    let run = || {
+        // First of all, before anything is open: what the caller's caller has left open is not for a container.
+        sys::close_from(3)?;
+        let socket = io::stdin().as_fd().try_clone_to_owned()?;
+        rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+        io::Result::Ok(if stage == INNER { inner::run(&socket) } else { outer::run(&socket) })
+    };
+    let status = run().unwrap_or(1);
+    Some(ExitCode::from(u8::try_from(status).unwrap_or(1)))
+}
 
 /// What a created container waits with.
 #[derive(Debug)]
-pub(crate) struct Waiting;
+pub(crate) struct Waiting(OwnedFd);
 
 #[derive(Debug)]
 pub(crate) struct Builtin {
     state: PathBuf,
+    /// Whether a container ends with the process that has created it.
+    pub(crate) tied: bool,
 }
 
 impl Builtin {
     pub(crate) fn new(state: &Path) -> Self {
-        Self { state: state.to_owned() }
+        Self { state: state.to_owned(), tied: false }
     }
-    pub(crate) fn create(&self, _: &Path, _: &str, _: Stdio) -> Result<Created, RuntimeError> {
-        Err(RuntimeError::Refused("everything, so far".to_owned()))
+
+    pub(crate) fn create(&self, bundle: &Path, id: &str, stdio: Stdio) -> Result<Created, RuntimeError> {
+        let (path, spec) = read_spec(bundle)?;
+        if let Ok(record) = Record::read(&self.state, id)
+            && record.is_alive()
+        {
+            return Err(RuntimeError::Start {
+                stage: Stage::Setup,
+                message: format!("container with given ID already exists: {id}"),
+            });
+        }
+        let groups = Groups::make(&spec)?;
+        let (make, join) = spaces(&spec);
+        let outer = Outer { make, join, groups: groups.dirs.clone() };
+        let devices_guarded = groups.devices_guarded;
+        let inner = |size| Inner::Create { spec: path, devices_guarded, groups: groups.dirs.clone(), size };
+        let created = launch(&outer, inner, None, stdio)?;
+        let record = Record {
+            pid: created.pid,
+            started: state::started(created.pid).unwrap_or(0),
+            bundle: fs::canonicalize(bundle).unwrap_or_else(|_| bundle.to_owned()),
+            created: true,
+            groups: groups.dirs.clone(),
+        };
+        record.write(&self.state, id).inspect_err(|_| end(created.pid))?;
+        let _ = groups.keep();
+        Ok(created)
     }
-    pub(crate) fn start(&self, id: &str, _: &mut Created) -> Result<(), RuntimeError> {
-        Err(RuntimeError::Unknown(id.to_owned()))
+
+    pub(crate) fn start(&self, id: &str, created: &mut Created) -> Result<(), RuntimeError> {
+        let waiting = created.waiting.take().ok_or_else(|| RuntimeError::NotRunning(id.to_owned()))?;
+        begin(&waiting, self.tied)?;
+        let mut record = Record::read(&self.state, id)?;
+        record.created = false;
+        record.write(&self.state, id)
     }
-    pub(crate) fn kill(&self, id: &str, _: i32, _: bool) -> Result<(), RuntimeError> {
-        Err(RuntimeError::Unknown(id.to_owned()))
-    }
-    pub(crate) fn state(&self, id: &str) -> Result<State, RuntimeError> {
-        Err(RuntimeError::Unknown(id.to_owned()))
-    }
-    pub(crate) fn delete(&self, _: &str, _: bool) -> Result<(), RuntimeError> {
+
+    pub(crate) fn kill(&self, id: &str, signal: i32, all: bool) -> Result<(), RuntimeError> {
+        let record = Record::read(&self.state, id)?;
+        if !record.is_alive() {
+            return Err(RuntimeError::NotRunning(id.to_owned()));
+        }
+        let pids = if all { state::processes(record.pid)? } else { vec![record.pid] };
+        for pid in pids {
+            match send_signal(pid, signal, || pid != record.pid || record.is_alive()) {
+                Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
+                    return Err(RuntimeError::io(format!("sending signal {signal} to process {pid}"))(error));
+                }
+                // One that has ended needs none.
+                _ => {}
+            }
+        }
         Ok(())
     }
-    pub(crate) fn exec(&self, id: &str, _: &oci::Process, _: Stdio) -> Result<Created, RuntimeError> {
-        Err(RuntimeError::Unknown(id.to_owned()))
+
+    pub(crate) fn state(&self, id: &str) -> Result<State, RuntimeError> {
+        let record = Record::read(&self.state, id)?;
+        let status = match (record.is_alive(), record.created) {
+            (false, _) => Status::Stopped,
+            (true, true) => Status::Created,
+            (true, false) => Status::Running,
+        };
+        let pid = if status == Status::Stopped { 0 } else { record.pid };
+        Ok(State { status, pid, bundle: record.bundle })
     }
+
+    pub(crate) fn delete(&self, id: &str, force: bool) -> Result<(), RuntimeError> {
+        let record = match Record::read(&self.state, id) {
+            Err(RuntimeError::Unknown(_)) => return Ok(()),
+            result => result?,
+        };
+        if record.is_alive() {
+            if !force {
+                let reason = io::Error::other("it still runs");
+                return Err(RuntimeError::io(format!("deleting container {id}"))(reason));
+            }
+            // It may end by itself meanwhile.
+            let _ = self.kill(id, libc::SIGKILL, true);
+            for _ in 0..1000 {
+                if !record.is_alive() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
+        groups::remove(&record.groups);
+        let dir = Record::dir(&self.state, id)?;
+        fs::remove_dir_all(&dir).map_err(RuntimeError::io(format!("removing {}", dir.display())))
+    }
+
+    pub(crate) fn exec(&self, id: &str, process: &oci::Process, stdio: Stdio) -> Result<Created, RuntimeError> {
+        let record = Record::read(&self.state, id)?;
+        if !record.is_alive() {
+            return Err(RuntimeError::NotRunning(id.to_owned()));
+        }
+        let (_, spec) = read_spec(&record.bundle)?;
+        let of = |kind: &str| PathBuf::from(format!("/proc/{}/ns/{kind}", record.pid));
+        let mount = File::open(of("mnt")).map_err(RuntimeError::io("opening the mount name space"))?;
+        // One that is the same as ours need not be joined, and that of users may not.
+        let differs =
+            |kind: &&&str| fs::read_link(of(kind)).ok() != fs::read_link(format!("/proc/self/ns/{kind}")).ok();
+        let join = ["user", "ipc", "uts", "net", "cgroup", "pid"].iter().filter(differs).map(|kind| of(kind)).collect();
+        if !record.is_alive() {
+            return Err(RuntimeError::NotRunning(id.to_owned()));
+        }
+        let outer = Outer { make: 0, join, groups: record.groups };
+        let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()).map(Box::new);
+        let process = Box::new(process.clone());
+        let mut created = launch(&outer, |size| Inner::Join { process, seccomp, size }, Some(mount.as_fd()), stdio)?;
+        if let Some(waiting) = created.waiting.take() {
+            begin(&waiting, false).inspect_err(|_| end(created.pid))?;
+        }
+        Ok(created)
+    }
+}
+
+fn read_spec(bundle: &Path) -> Result<(PathBuf, Spec), RuntimeError> {
+    let path = bundle.join("config.json");
+    let path = fs::canonicalize(&path).unwrap_or(path);
+    let failed = |message: String| RuntimeError::Spec { path: path.clone(), message };
+    let bytes = fs::read(&path).map_err(|error| failed(crate::words(&error)))?;
+    let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
+    if let Some(what) = supported::refusal(&json) {
+        return Err(RuntimeError::Refused(what));
+    }
+    let spec: Spec = serde_json::from_value(json).map_err(|error| failed(error.to_string()))?;
+    Ok((path, spec))
+}
+
+/// The name spaces that a specification asks for: to make, and to join.
+fn spaces(spec: &Spec) -> (i32, Vec<PathBuf>) {
+    let mut make = CloneFlags::empty();
+    let mut join = Vec::new();
+    for space in spec.linux().iter().flat_map(|linux| linux.namespaces().iter().flatten()) {
+        let flag = match space.typ() {
+            LinuxNamespaceType::Mount => CloneFlags::CLONE_NEWNS,
+            LinuxNamespaceType::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+            LinuxNamespaceType::Uts => CloneFlags::CLONE_NEWUTS,
+            LinuxNamespaceType::Ipc => CloneFlags::CLONE_NEWIPC,
+            LinuxNamespaceType::Pid => CloneFlags::CLONE_NEWPID,
+            LinuxNamespaceType::Network => CloneFlags::CLONE_NEWNET,
+            LinuxNamespaceType::User | LinuxNamespaceType::Time => continue,
+        };
+        match space.path() {
+            Some(path) if !path.as_os_str().is_empty() => join.push(path.clone()),
+            _ => make |= flag,
+        }
+    }
+    (make.bits(), join)
+}
+
+/// Starts the stages and waits until the inner one is ready.
+fn launch(
+    outer: &Outer,
+    inner: impl FnOnce(Option<crate::WindowSize>) -> Inner,
+    space: Option<BorrowedFd<'_>>,
+    stdio: Stdio,
+) -> Result<Created, RuntimeError> {
+    sys::adopt_orphans().map_err(RuntimeError::io("becoming the parent of the container's processes"))?;
+    let (socket, theirs) = pair().map_err(RuntimeError::io("making a socket"))?;
+    let (size, streams) = match &stdio {
+        Stdio::Files { stdin, stdout, stderr } => (None, vec![stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]),
+        Stdio::Terminal { size } => (*size, Vec::new()),
+    };
+    let descriptors: Vec<_> = space.into_iter().chain(streams).collect();
+    let program = unwritable_self();
+    let path = program
+        .as_ref()
+        .map_or_else(|| PathBuf::from(SELF), |file| format!("/proc/self/fd/{}", file.as_raw_fd()).into());
+    let mut stage = Command::new(path)
+        .args([STAGE, OUTER])
+        .stdin(theirs)
+        .stdout(Pipe::null())
+        .env_clear()
+        .spawn()
+        .map_err(RuntimeError::io("starting the built-in runtime"))?;
+    let sent = send(&socket, outer, &[]).and_then(|()| send(&socket, &inner(size), &descriptors));
+    drop(stdio);
+    let mut pid = None;
+    let result =
+        sent.map_err(RuntimeError::io("talking to the built-in runtime")).and_then(|()| ready(&socket, &mut pid));
+    take(&mut stage);
+    match (result, pid) {
+        (Ok(terminal), Some(pid)) => Ok(Created { pid, terminal, waiting: Some(Waiting(socket)) }),
+        (result, pid) => {
+            pid.into_iter().for_each(end);
+            Err(result.err().unwrap_or_else(ended))
+        }
+    }
+}
+
+/// Waits until the container is ready; returns the other end of its terminal.
+fn ready(socket: &OwnedFd, pid: &mut Option<i32>) -> Result<Option<OwnedFd>, RuntimeError> {
+    let mut terminal = None;
+    loop {
+        let report = receive::<Report>(socket).map_err(RuntimeError::io("talking to the built-in runtime"))?;
+        let (report, mut descriptors) = report.ok_or_else(ended)?;
+        match report {
+            Report::Pid(number) => *pid = Some(number),
+            Report::Terminal => terminal = descriptors.pop(),
+            Report::Ready if pid.is_some() => return Ok(terminal),
+            // The inner stage may be faster than the outer one.
+            Report::Ready => {
+                let report = receive::<Report>(socket).map_err(RuntimeError::io("talking to the built-in runtime"))?;
+                if let Some((Report::Pid(number), _)) = report {
+                    *pid = Some(number);
+                }
+                return Ok(terminal);
+            }
+            Report::Failed { status, message } => {
+                // The number of the process may be on its way.
+                if pid.is_none()
+                    && let Ok(Some((Report::Pid(number), _))) = receive::<Report>(socket)
+                {
+                    *pid = Some(number);
+                }
+                return Err(failure(status, message));
+            }
+        }
+    }
+}
+
+/// Lets a container go. What comes back is the end of the conversation, or why it did not start.
+fn begin(waiting: &Waiting, tied: bool) -> Result<(), RuntimeError> {
+    send(&waiting.0, &Start { tied }, &[]).map_err(RuntimeError::io("starting the container"))?;
+    match receive::<Report>(&waiting.0) {
+        Ok(Some((Report::Failed { status, message }, _))) => Err(failure(status, message)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(RuntimeError::io("starting the container")(error)),
+    }
+}
+
+fn failure(status: u8, message: String) -> RuntimeError {
+    let stages = [Stage::NotExecutable, Stage::NotThere];
+    let stage = stages.into_iter().find(|stage| stage.status() == status).unwrap_or(Stage::Setup);
+    RuntimeError::Start { stage, message }
+}
+
+fn ended() -> RuntimeError {
+    RuntimeError::Start { stage: Stage::Setup, message: "the built-in runtime ended without a word".to_owned() }
+}
+
+fn take(stage: &mut Child) {
+    // It ends by itself as soon as it has started the next one.
+    let _ = stage.wait();
+}
+
+/// Ends a process that could not become a container.
+fn end(pid: i32) {
+    let _ = send_signal(pid, libc::SIGKILL, || true);
+    let _ = state::wait(pid);
+}
+
+/// Sends a signal by a descriptor, so that it cannot reach another process that got the number meanwhile.
+fn send_signal(pid: i32, signal: i32, still: impl FnOnce() -> bool) -> io::Result<()> {
+    let gone = || io::Error::from_raw_os_error(libc::ESRCH);
+    let process = pidfd_open(Pid::from_raw(pid).ok_or_else(gone)?, PidfdFlags::empty())?;
+    if !still() {
+        return Err(gone());
+    }
+    sys::send_signal(&process, signal)
+}
+
+/// This program's file by a mount of its own that is read-only; `None` where that cannot be made, as without root.
+fn unwritable_self() -> Option<OwnedFd> {
+    let path = std::env::current_exe().ok()?;
+    let mount = open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC).ok()?;
+    let (own, found) = (fs::metadata(SELF).ok()?, rustix::fs::fstat(&mount).ok()?);
+    if (own.dev(), own.ino()) != (found.st_dev, found.st_ino) {
+        return None;
+    }
+    let set = u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits());
+    sys::change_mount(&mount, false, &sys::MountChange { set, ..sys::MountChange::default() }).ok()?;
+    Some(mount)
 }

@@ -2,5 +2,9 @@
 #![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {
+    // The built-in runtime starts this program once more, in the container.
+    if let Some(status) = runtime::builtin::enter() {
+        return status;
+    }
     tools::commands::layerfs::main()
 }

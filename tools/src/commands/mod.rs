@@ -6,6 +6,7 @@ mod image;
 pub mod image_du;
 pub mod image_gc;
 mod inspect;
+pub mod layer_run;
 pub mod layer_unpack;
 pub mod layerfs;
 mod system;

@@ -1,0 +1,339 @@
+//! Control groups: limits of memory, processors and processes, and which devices may be used.
+//!
+//! ```text
+//! /sys/fs/cgroup/<controller>/docker/<id>    version 1, a directory in each hierarchy
+//! /sys/fs/cgroup/docker/<id>                 version 2
+//! ```
+//!
+//! Where nothing can be written, a container has none of its own; a limit that is asked for is an error then.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::RuntimeError;
+use crate::oci::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources, Spec};
+
+/// Where a hierarchy is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Hierarchy {
+    /// Version 1, with its controllers.
+    Named { mount: PathBuf, controllers: Vec<String> },
+    /// Version 2.
+    Unified(PathBuf),
+}
+
+impl Hierarchy {
+    fn mount(&self) -> &Path {
+        match self {
+            Self::Named { mount, .. } | Self::Unified(mount) => mount,
+        }
+    }
+
+    fn has(&self, controller: &str) -> bool {
+        matches!(self, Self::Named { controllers, .. } if controllers.iter().any(|one| one == controller))
+    }
+}
+
+/// The directories of one container; what was made is removed on drop unless it was kept.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    pub(super) dirs: Vec<PathBuf>,
+    /// Whether a group says which devices may be used.
+    pub(super) devices_guarded: bool,
+    kept: bool,
+}
+
+/// The hierarchies of this machine, from the table of mounts.
+pub(super) fn hierarchies() -> Vec<Hierarchy> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    table.lines().filter_map(hierarchy).collect()
+}
+
+fn hierarchy(line: &str) -> Option<Hierarchy> {
+    let (head, tail) = line.split_once(" - ")?;
+    let mount = PathBuf::from(head.split(' ').nth(4)?);
+    let mut tail = tail.split(' ');
+    match tail.next()? {
+        "cgroup2" => Some(Hierarchy::Unified(mount)),
+        "cgroup" => {
+            let options = tail.nth(1)?.split(',');
+            let not = ["rw", "ro", "xattr", "noprefix", "clone_children"];
+            let controllers = options.filter(|option| !not.contains(option)).map(str::to_owned).collect();
+            Some(Hierarchy::Named { mount, controllers })
+        }
+        _ => None,
+    }
+}
+
+/// The directories of a container in all hierarchies, by what was recorded.
+pub(super) fn with_dirs(dirs: &[PathBuf]) -> Vec<(Hierarchy, PathBuf)> {
+    let mut all = Vec::new();
+    for hierarchy in hierarchies() {
+        if let Some(dir) = dirs.iter().find(|dir| dir.starts_with(hierarchy.mount())) {
+            all.push((hierarchy, dir.clone()));
+        }
+    }
+    // With hierarchies of version 1, that of version 2 controls nothing, and Docker's runtime does not show it.
+    if all.iter().any(|(hierarchy, _)| matches!(hierarchy, Hierarchy::Named { .. })) {
+        all.retain(|(hierarchy, _)| matches!(hierarchy, Hierarchy::Named { .. }));
+    }
+    all
+}
+
+impl Groups {
+    /// Makes the groups that a specification asks for.
+    pub(super) fn make(spec: &Spec) -> Result<Self, RuntimeError> {
+        let mut groups = Self::default();
+        let linux = spec.linux().as_ref();
+        let path = linux.and_then(|linux| linux.cgroups_path().clone());
+        let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
+        let wanted = asks(&resources);
+        let Some(path) = path else {
+            return refuse_limits(wanted).map(|()| groups);
+        };
+        let below: PathBuf = path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();
+        if below.as_os_str().is_empty() {
+            return refuse_limits(wanted).map(|()| groups);
+        }
+        for hierarchy in hierarchies() {
+            let dir = hierarchy.mount().join(&below);
+            if fs::create_dir_all(&dir).is_err() {
+                continue;
+            }
+            groups.dirs.push(dir.clone());
+            let failed = |error| RuntimeError::io(format!("setting limits in {}", dir.display()))(error);
+            match &hierarchy {
+                Hierarchy::Named { .. } => {
+                    groups.devices_guarded |= version1(&hierarchy, &dir, &resources).map_err(failed)?;
+                }
+                Hierarchy::Unified(mount) => {
+                    if hierarchies().iter().all(|other| matches!(other, Hierarchy::Unified(_))) {
+                        enable(mount, &below, wanted).and_then(|()| version2(&dir, &resources)).map_err(failed)?;
+                    }
+                }
+            }
+        }
+        if groups.dirs.is_empty() {
+            refuse_limits(wanted)?;
+        }
+        // Who may use every device needs no guard.
+        let everything = resources.devices().iter().flatten().last().is_none_or(|rule| {
+            rule.allow() && rule.major().is_none() && rule.typ().is_none_or(|kind| kind == LinuxDeviceType::A)
+        });
+        groups.devices_guarded |= everything && resources.devices().iter().flatten().next().is_some();
+        Ok(groups)
+    }
+
+    /// They stay until [`remove`] is called.
+    pub(super) fn keep(mut self) -> Vec<PathBuf> {
+        self.kept = true;
+        std::mem::take(&mut self.dirs)
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        if !self.kept {
+            remove(&self.dirs);
+        }
+    }
+}
+
+/// Removes directories of control groups. The kernel may need a moment after the last process has ended.
+pub(super) fn remove(dirs: &[PathBuf]) {
+    const TRIES: u32 = 200;
+    for dir in dirs {
+        for _ in 0..TRIES {
+            match fs::remove_dir(dir) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+                // Gone, or made by somebody else's container meanwhile.
+                _ => break,
+            }
+        }
+    }
+}
+
+/// Whether a limit is asked for. Rules about devices have another way without groups.
+fn asks(resources: &LinuxResources) -> bool {
+    let memory = resources.memory().as_ref().is_some_and(|memory| {
+        [memory.limit(), memory.reservation(), memory.swap()].into_iter().flatten().any(|value| value > 0)
+            || memory.swappiness().is_some()
+            || memory.disable_oom_killer() == Some(true)
+    });
+    let cpu = resources.cpu().as_ref().is_some_and(|cpu| {
+        cpu.shares().is_some_and(|shares| shares > 0)
+            || cpu.quota().is_some_and(|quota| quota > 0)
+            || cpu.cpus().as_ref().is_some_and(|cpus| !cpus.is_empty())
+            || cpu.mems().as_ref().is_some_and(|mems| !mems.is_empty())
+    });
+    memory || cpu || resources.pids().as_ref().is_some_and(|pids| pids.limit() > 0)
+}
+
+fn refuse_limits(wanted: bool) -> Result<(), RuntimeError> {
+    if !wanted {
+        return Ok(());
+    }
+    let reason = io::Error::new(io::ErrorKind::Unsupported, "no hierarchy of control groups can be written to");
+    Err(RuntimeError::io("setting limits")(reason))
+}
+
+fn write(dir: &Path, name: &str, value: &str) -> io::Result<()> {
+    let path = dir.join(name);
+    super::procfs::is_groups(&path)?;
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{value} to {name}: {error}"));
+    fs::write(&path, value).map_err(named)
+}
+
+/// Sets what one hierarchy of version 1 controls. Says whether that was the devices.
+fn version1(hierarchy: &Hierarchy, dir: &Path, resources: &LinuxResources) -> io::Result<bool> {
+    if hierarchy.has("memory")
+        && let Some(memory) = resources.memory()
+    {
+        let value = |value: Option<i64>| value.filter(|&value| value > 0).map(|value| value.to_string());
+        if let Some(limit) = value(memory.limit()) {
+            write(dir, "memory.limit_in_bytes", &limit)?;
+        }
+        let swap = "memory.memsw.limit_in_bytes";
+        // Kernels without accounting of swap space do not have the file, and Docker warns and goes on.
+        if let Some(limit) = value(memory.swap())
+            && dir.join(swap).exists()
+        {
+            write(dir, swap, &limit)?;
+        }
+        if let Some(limit) = value(memory.reservation()) {
+            write(dir, "memory.soft_limit_in_bytes", &limit)?;
+        }
+        if let Some(swappiness) = memory.swappiness() {
+            write(dir, "memory.swappiness", &swappiness.to_string())?;
+        }
+        if memory.disable_oom_killer() == Some(true) {
+            write(dir, "memory.oom_control", "1")?;
+        }
+    }
+    if hierarchy.has("cpu")
+        && let Some(cpu) = resources.cpu()
+    {
+        for (name, value) in [
+            ("cpu.shares", cpu.shares().filter(|&shares| shares > 0).map(|value| value.to_string())),
+            ("cpu.cfs_period_us", cpu.period().filter(|&period| period > 0).map(|value| value.to_string())),
+            ("cpu.cfs_quota_us", cpu.quota().filter(|&quota| quota != 0).map(|value| value.to_string())),
+        ] {
+            if let Some(value) = value {
+                write(dir, name, &value)?;
+            }
+        }
+    }
+    if hierarchy.has("cpuset") {
+        // A group without processors or memory takes no process: what is not set is its parent's.
+        inherit(hierarchy.mount(), dir)?;
+        for (name, value) in [
+            ("cpuset.cpus", resources.cpu().as_ref().and_then(|cpu| cpu.cpus().clone())),
+            ("cpuset.mems", resources.cpu().as_ref().and_then(|cpu| cpu.mems().clone())),
+        ] {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                write(dir, name, &value)?;
+            }
+        }
+    }
+    if hierarchy.has("pids")
+        && let Some(limit) = resources.pids().as_ref().map(crate::oci::LinuxPids::limit)
+    {
+        write(dir, "pids.max", &if limit > 0 { limit.to_string() } else { "max".to_owned() })?;
+    }
+    if !hierarchy.has("devices") {
+        return Ok(false);
+    }
+    // What runc allows besides what the specification says (v1.1.5 `libcontainer/specconv`): all nodes may be made, none of
+    // which can be used, and terminals.
+    let rules = resources.devices().iter().flatten().map(rule);
+    let own = ["c *:* m", "b *:* m", "c 1:7 rwm", "c 5:2 rwm", "c 136:* rwm"].map(|text| (true, text.to_owned()));
+    for (allow, text) in rules.chain(own) {
+        write(dir, if allow { "devices.allow" } else { "devices.deny" }, &text)?;
+    }
+    Ok(true)
+}
+
+fn rule(rule: &LinuxDeviceCgroup) -> (bool, String) {
+    let kind = match rule.typ() {
+        Some(LinuxDeviceType::B) => "b",
+        Some(LinuxDeviceType::C | LinuxDeviceType::U) => "c",
+        _ => return (rule.allow(), "a".to_owned()),
+    };
+    let number = |number: Option<i64>| {
+        number.filter(|&number| number >= 0).map_or_else(|| "*".to_owned(), |number| number.to_string())
+    };
+    let access = rule.access().as_deref().unwrap_or("rwm");
+    (rule.allow(), format!("{kind} {}:{} {access}", number(rule.major()), number(rule.minor())))
+}
+
+fn inherit(mount: &Path, dir: &Path) -> io::Result<()> {
+    let mut missing: Vec<&Path> = dir.ancestors().take_while(|above| *above != mount).collect();
+    missing.reverse();
+    for group in missing {
+        for name in ["cpuset.cpus", "cpuset.mems"] {
+            let own = fs::read_to_string(group.join(name))?;
+            if own.trim().is_empty()
+                && let Some(above) = group.parent()
+            {
+                write(group, name, fs::read_to_string(above.join(name))?.trim())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Hands controllers down to the group, level by level.
+fn enable(mount: &Path, below: &Path, wanted: bool) -> io::Result<()> {
+    let available = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
+    let mut dir = mount.to_owned();
+    for part in below.components() {
+        for controller in ["cpu", "cpuset", "memory", "pids"] {
+            if available.split_whitespace().any(|one| one == controller) {
+                let enabled = write(&dir, "cgroup.subtree_control", &format!("+{controller}"));
+                if wanted {
+                    enabled?;
+                }
+            }
+        }
+        dir.push(part);
+    }
+    Ok(())
+}
+
+fn version2(dir: &Path, resources: &LinuxResources) -> io::Result<()> {
+    if let Some(memory) = resources.memory() {
+        let limit = memory.limit().filter(|&limit| limit > 0);
+        if let Some(limit) = limit {
+            write(dir, "memory.max", &limit.to_string())?;
+        }
+        if let Some(swap) = memory.swap().filter(|&swap| swap > 0) {
+            write(dir, "memory.swap.max", &(swap - limit.unwrap_or(0)).max(0).to_string())?;
+        }
+        if let Some(reservation) = memory.reservation().filter(|&value| value > 0) {
+            write(dir, "memory.low", &reservation.to_string())?;
+        }
+    }
+    if let Some(cpu) = resources.cpu() {
+        if let Some(shares) = cpu.shares().filter(|&shares| shares > 0) {
+            // From 2..262144 to 1..10000, as runc does it.
+            let weight = 1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142;
+            write(dir, "cpu.weight", &weight.to_string())?;
+        }
+        let period = cpu.period().filter(|&period| period > 0).unwrap_or(100_000);
+        if let Some(quota) = cpu.quota().filter(|&quota| quota > 0) {
+            write(dir, "cpu.max", &format!("{quota} {period}"))?;
+        }
+        for (name, value) in [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())] {
+            if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
+                write(dir, name, value)?;
+            }
+        }
+    }
+    if let Some(limit) = resources.pids().as_ref().map(crate::oci::LinuxPids::limit).filter(|&limit| limit > 0) {
+        write(dir, "pids.max", &limit.to_string())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! What the caller and the stages tell each other, packet by packet, through a socket that is a stage's standard input.
+//!
+//! ```text
+//! caller -> outer stage    Outer                   which name spaces, which control groups
+//! caller -> inner stage    Inner, with descriptors what to run
+//! outer  -> caller         Pid                     of the inner stage
+//! inner  -> caller         Terminal, with one      its other end, if there is one
+//! inner  -> caller         Ready or Failed
+//! caller -> inner          Start
+//! inner  -> caller         Failed, or the end: the program has taken its place
+//! ```
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Stage;
+use crate::oci;
+use crate::stdio::WindowSize;
+
+/// What the outer stage does.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Outer {
+    /// `CLONE_NEW*` of the name spaces to make.
+    pub(super) make: i32,
+    /// Files of name spaces to join.
+    pub(super) join: Vec<PathBuf>,
+    /// Directories of control groups to join.
+    pub(super) groups: Vec<PathBuf>,
+}
+
+/// What the inner stage does.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Inner {
+    /// Makes a container.
+    Create {
+        /// The file of its specification.
+        spec: PathBuf,
+        /// Whether a control group says which devices may be used; otherwise nodes of devices are of no use.
+        devices_guarded: bool,
+        /// The directories of its control groups.
+        groups: Vec<PathBuf>,
+        /// The size of its terminal, if it has one that is not the usual.
+        size: Option<WindowSize>,
+    },
+    /// Joins a container, whose mount name space comes as the first descriptor.
+    Join {
+        /// What is run in it.
+        process: Box<oci::Process>,
+        /// The filter of system calls, the container's own.
+        seccomp: Option<Box<oci::LinuxSeccomp>>,
+        /// The size of its terminal.
+        size: Option<WindowSize>,
+    },
+}
+
+/// What the stages report.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Report {
+    Pid(i32),
+    Terminal,
+    Ready,
+    Failed { status: u8, message: String },
+}
+
+/// What lets a container begin.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Start {
+    /// Whether it ends with its parent.
+    pub(super) tied: bool,
+}
+
+impl Report {
+    pub(super) fn failed(stage: Stage, message: String) -> Self {
+        Self::Failed { status: stage.status(), message }
+    }
+}
+
+/// The largest packet. Sockets of this kind take about 200 KiB.
+const LARGEST: usize = 192 << 10;
+/// The most descriptors in one packet.
+const DESCRIPTORS: usize = 4;
+
+pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+pub(super) fn send(socket: impl AsFd, what: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let bytes = serde_json::to_vec(what)?;
+    if bytes.len() > LARGEST {
+        return Err(io::Error::other("the process has too many arguments or variables"));
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// The next packet with its descriptors; `None` when nobody can send one any more.
+pub(super) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut bytes = vec![0; LARGEST];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        match recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            // The other side has ended with packets unread.
+            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            result => break result?,
+        }
+    };
+    let mut descriptors = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
+        }
+    }
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    Ok(Some((serde_json::from_slice(&bytes[..received.bytes])?, descriptors)))
+}

@@ -1,0 +1,174 @@
+//! `layer-run`: a command in an image; nothing of it stays.
+//!
+//! Everything is mounted in a name space of mounts of this process's own, on a file system in memory: what was written is gone
+//! with the last process, however this one ends.
+
+mod attach;
+mod place;
+mod settings;
+mod source;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use images::source::Platform;
+use runtime::{Runtime, RuntimeError, Stdio};
+
+use crate::generate::Generate;
+use crate::manual::Manual;
+use crate::{output, rootless};
+use place::Place;
+
+pub(crate) const NAME: &str = "layer-run";
+
+/// Run a command in an image, without a daemon; nothing of it stays
+///
+/// SOURCE is an archive (`docker save`, an OCI layout as a tar or a directory), a directory with a root file system, or, if no such
+/// file exists, an image of DATA_ROOT. What the command writes is in memory and gone at the end, unless --keep is given.
+///
+/// There is no network but a loop-back device, unless --network host is given. Without root, a user namespace is used.
+#[derive(Debug, Parser)]
+#[command(name = NAME, version, max_term_width = 100)]
+struct Cli {
+    /// An archive, a layout, a directory, or an image of the data-root
+    #[arg(required_unless_present_any = ["generate", "bundle"])]
+    source: Option<String>,
+
+    /// Command and arguments [default: the image's]
+    #[arg(last = true)]
+    command: Vec<String>,
+
+    /// Docker data-root
+    #[arg(long, value_name = "DATA_ROOT", default_value = "/var/lib/docker")]
+    root: PathBuf,
+
+    /// Storage driver of the data-root [default: what the root holds]
+    #[arg(long, value_name = "DRIVER")]
+    storage_driver: Option<String>,
+
+    /// Image to take of an archive with several, by name or id
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
+
+    /// Image to take of an archive with several platforms [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+
+    /// Keep what is written in DIR/diff, as overlay2 would hold it; DIR is new or empty
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+
+    /// Runtime: builtin, auto (crun, runc or youki, else builtin), or a program
+    #[arg(long, value_name = "RUNTIME", default_value = "builtin")]
+    runtime: String,
+
+    #[command(flatten, next_help_heading = "The command")]
+    wanted: settings::Flags,
+
+    /// Run this OCI bundle instead, for tests and measurements
+    #[arg(long, value_name = "DIR", hide = true, conflicts_with_all = ["source", "keep"])]
+    bundle: Option<PathBuf>,
+
+    /// Print the manual page, or a shell's completions
+    #[arg(long, value_name = "WHAT")]
+    generate: Option<Generate>,
+}
+
+const MANUAL: Manual = Manual {
+    name: NAME,
+    examples: &[
+        ("layer-run app.tar -ti -- sh", "a shell in the image of an archive, with nothing imported"),
+        ("layer-run alpine:3 -- cat /etc/os-release", "a command in an image of /var/lib/docker"),
+        ("layer-run app.tar -v \"$PWD:/work\" -w /work -- make", "with a directory of the host"),
+        ("layer-run app.tar --keep changes -- apk add curl", "keep what it writes in changes/diff"),
+        ("layer-run /mnt/disk --read-only -- ls /", "in a directory with a root file system"),
+    ],
+    more: ("", &[]),
+    statuses: &[
+        (0, "done"),
+        (2, "usage"),
+        (125, "the container could not be set up"),
+        (126, "the command cannot be executed"),
+        (127, "the command was not found"),
+        (128, "and more: the command ended by a signal"),
+    ],
+    see_also: &["layerfs", "layer-unpack"],
+};
+
+/// Runs the command with the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match MANUAL.parse::<Cli>(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let mut failed = None;
+    let code = crate::run(NAME, || match run(&cli) {
+        Err(error) if !error.is::<crate::exit::UsageError>() => {
+            // Docker's statuses: 125 and more tell a failure of ours from one of the command.
+            let status = error.downcast_ref::<RuntimeError>().map_or(125, RuntimeError::status);
+            failed = Some(status);
+            Err(error)
+        }
+        result => result,
+    });
+    failed.map_or(code, ExitCode::from)
+}
+
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if let Some(what) = cli.generate {
+        return what.print::<Cli>(&MANUAL);
+    }
+    if let Some(code) = rootless::enter()? {
+        return Ok(code);
+    }
+    let mut used: Vec<PathBuf> = cli.wanted.host_paths();
+    used.extend([&cli.keep, &cli.bundle].into_iter().flatten().cloned());
+    used.extend([cli.root.clone(), PathBuf::from(cli.source.as_deref().unwrap_or_default())]);
+    let place = Place::make(&used)?;
+    let runtime = Runtime::find(&cli.runtime, &place.dir("state")?)?.tied();
+    if let Some(warning) = runtime.version().ok().and_then(|version| version.warning) {
+        output::complain(NAME, &format!("warning: {warning}"));
+    }
+    let bundle = match &cli.bundle {
+        Some(bundle) => bundle.clone(),
+        None => bundle(cli, &place)?,
+    };
+    let id = format!("layer-run-{}", std::process::id());
+    let stdio = attach::stdio(cli.wanted.tty, cli.wanted.interactive)?;
+    let status = run_in(&runtime, &bundle, &id, stdio, cli.wanted.interactive);
+    let deleted = runtime.delete(&id, true);
+    let status = status?;
+    deleted?;
+    Ok(ExitCode::from(u8::try_from(status).unwrap_or(125)))
+}
+
+fn run_in(runtime: &Runtime, bundle: &Path, id: &str, stdio: Stdio, input: bool) -> anyhow::Result<i32> {
+    let signals = attach::Signals::hold()?;
+    let mut created = runtime.create(bundle, id, stdio)?;
+    let attached = attach::Attached::begin(created.terminal.take(), input)?;
+    if let Err(error) = runtime.start(id, &mut created) {
+        let _ = runtime.wait(created.pid);
+        return Err(error.into());
+    }
+    let passing_on = signals.pass_on(created.pid, attached.terminal());
+    let exit = runtime.wait(created.pid)?;
+    drop(passing_on);
+    drop(attached);
+    Ok(exit.code())
+}
+
+/// Makes the root file system and the bundle.
+fn bundle(cli: &Cli, place: &Place) -> anyhow::Result<PathBuf> {
+    let text = cli.source.as_deref().unwrap_or_default();
+    let found = source::find(cli, text, place)?;
+    let bundle = place.dir("bundle")?;
+    let settings = cli.wanted.settings(&found, place, &cli.command)?;
+    let mut spec = runtime::spec::make(&settings)?;
+    cli.wanted.finish(&mut spec);
+    let json = serde_json::to_vec(&spec)?;
+    std::fs::write(bundle.join("config.json"), json).context("writing config.json")?;
+    Ok(bundle)
+}

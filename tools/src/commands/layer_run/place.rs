@@ -1,0 +1,112 @@
+//! Where everything is while a command runs: a file system in memory that only this process and the container see.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::Uid;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
+};
+
+/// Directories that nearly every system has. The file system hides what is in one of them, for this process only.
+const POINTS: [&str; 8] = ["/mnt", "/media", "/srv", "/opt", "/run", "/var/tmp", "/tmp", "/dev/shm"];
+
+#[derive(Debug)]
+pub(super) struct Place {
+    base: PathBuf,
+}
+
+impl Place {
+    /// Makes one that hides none of `used`.
+    pub(super) fn make(used: &[PathBuf]) -> anyhow::Result<Self> {
+        let used: Vec<PathBuf> = used.iter().filter_map(|path| existing(path)).collect();
+        let is_free = |point: &&&str| {
+            let Ok(point) = fs::canonicalize(**point) else { return false };
+            point.is_dir() && !used.iter().any(|path| path.starts_with(&point))
+        };
+        let Some(point) = POINTS.iter().find(is_free) else { bail!("there is no directory to mount on: make /mnt") };
+        unshare(CloneFlags::CLONE_NEWNS).context("making a name space of mounts")?;
+        let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+        mount_change("/", flags).context("separating the mounts from the host's")?;
+        let memory = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).context("making a file system in memory")?;
+        fsconfig_set_string(&memory, "source", NAME)?;
+        fsconfig_set_string(&memory, "mode", "0711")?;
+        // Large enough for every image; what is not written takes up nothing.
+        fsconfig_set_string(&memory, "size", "90%")?;
+        fsconfig_create(&memory).context("making a file system in memory")?;
+        let mount = fsmount(&memory, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+        attach(&mount, Path::new(point))?;
+        Ok(Self { base: PathBuf::from(point) })
+    }
+
+    /// A directory of this name in it.
+    pub(super) fn dir(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let path = self.base.join(name);
+        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Shows `lower` with a layer above it that is written to: in `keep`, or in memory.
+    pub(super) fn above(&self, lower: &Path, keep: Option<&Path>) -> anyhow::Result<PathBuf> {
+        let own = self.base.join("layer");
+        let layer = keep.unwrap_or(&own);
+        let (upper, work) = (layer.join("diff"), layer.join("work"));
+        for dir in [&upper, &work] {
+            fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+        }
+        let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context("mounting an overlay")?;
+        let set = |key: &str, value: &Path| {
+            fsconfig_set_string(&overlay, key, value)
+                .with_context(|| format!("mounting an overlay with {}", value.display()))
+        };
+        if fsconfig_set_string(&overlay, "lowerdir+", lower).is_err() {
+            set("lowerdir", lower)?;
+        }
+        set("upperdir", &upper)?;
+        set("workdir", &work)?;
+        set("index", Path::new("off"))?;
+        if in_user_namespace() {
+            fsconfig_set_flag(&overlay, "userxattr")?;
+        }
+        fsconfig_create(&overlay).with_context(|| format!("mounting an overlay on {}", lower.display()))?;
+        let mount = fsmount(&overlay, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+        let root = self.dir("root")?;
+        attach(&mount, &root)?;
+        Ok(root)
+    }
+}
+
+const NAME: &str = super::NAME;
+
+/// Whether ids are mapped, so that trusted attributes cannot be had.
+pub(super) fn in_user_namespace() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let whole = map.split_whitespace().map(str::parse::<u64>).collect::<Result<Vec<_>, _>>();
+    !Uid::effective().is_root() || whole != Ok(vec![0, 0, 4_294_967_295])
+}
+
+/// Puts a mount at a path.
+pub(super) fn attach(mount: impl std::os::fd::AsFd, point: &Path) -> anyhow::Result<()> {
+    let failed = || format!("mounting at {}", point.display());
+    let dir = rustix::fs::openat(CWD, point, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).with_context(failed)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, "", dir, "", flags).with_context(failed)
+}
+
+/// A path without links, as far as it exists.
+fn existing(path: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(path).ok()?;
+    let mut rest: Vec<OsString> = Vec::new();
+    for above in absolute.ancestors() {
+        if let Ok(real) = fs::canonicalize(above) {
+            return Some(rest.iter().rev().fold(real, |path, name| path.join(name)));
+        }
+        rest.push(above.file_name()?.to_owned());
+    }
+    None
+}

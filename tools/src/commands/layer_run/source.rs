@@ -1,0 +1,106 @@
+//! The root file system, and what the image says of its command.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, bail};
+use images::load::{ImportOptions, ImportRequest};
+use images::source::{Archive, ImageSource, Opened, Select};
+use images::unpack::{UnpackForm, unpack};
+use snapshot::catalog::Resolved;
+use snapshot::driver::{Access, Driver};
+use snapshot::schema::config::ImageConfig;
+use snapshot::schema::runconfig::RunConfig;
+use snapshot::view::{Needs, View};
+
+use super::{Cli, Place, place};
+use crate::input;
+use crate::progress::Progress;
+
+/// A root file system that is mounted.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) root: PathBuf,
+    pub(super) config: RunConfig,
+}
+
+/// Files in a directory that make it an image.
+const MARKS: [&str; 3] = ["manifest.json", "index.json", "oci-layout"];
+
+pub(super) fn find(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found> {
+    let path = Path::new(text);
+    let keep = cli.keep.as_deref();
+    if let Some(dir) = keep
+        && std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
+    {
+        bail!("{}: the directory is not empty", dir.display());
+    }
+    if text == "-" || path.is_file() || MARKS.iter().any(|mark| path.join(mark).is_file()) {
+        return archive(cli, path, place);
+    }
+    if path.is_dir() {
+        let lower = std::fs::canonicalize(path).with_context(|| format!("opening {text}"))?;
+        return Ok(Found { root: place.above(&lower, keep)?, config: RunConfig::default() });
+    }
+    if text.starts_with(['/', '.']) {
+        bail!("{text}: no such file or directory");
+    }
+    stored(cli, text, place)
+}
+
+/// An image of a data-root. Its layers are read where they are.
+fn stored(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found> {
+    let texts = [text.to_owned()];
+    let view = View::read(&cli.root, cli.storage_driver.as_deref(), Needs::only(&texts))?;
+    let image = match view.catalog.resolve(text) {
+        Resolved::Image(id) => &view.catalog.images[&id],
+        Resolved::Damaged(id) => bail!("{text}: damaged image {id}: {}", view.catalog.damaged_images[&id]),
+        Resolved::Nothing => bail!("{text}: no such file, and no such image in {}", cli.root.display()),
+    };
+    let config = image.config.config.clone().unwrap_or_default();
+    let lower = place.dir("image")?;
+    if let Some(top) = image.chain.last() {
+        let driver = view.root.driver.as_ref().context("the storage driver of this data-root is not known here")?;
+        let layer = view.catalog.layers.get(top).and_then(|layer| layer.as_ref().ok());
+        let layer = layer.with_context(|| format!("{text}: layer {top} is damaged or missing"))?;
+        let mounted = driver.mount(&layer.cache_id, Access::ReadOnly)?;
+        // A mount that is nowhere gets a path; a directory has one.
+        if place::attach(mounted.dir(), &lower).is_err() {
+            let root = place.above(mounted.path(), cli.keep.as_deref())?;
+            return Ok(Found { root, config });
+        }
+    }
+    Ok(Found { root: place.above(&lower, cli.keep.as_deref())?, config })
+}
+
+/// An image of an archive, unpacked into memory.
+fn archive(cli: &Cli, path: &Path, place: &Place) -> anyhow::Result<Found> {
+    let opened = input::open(path)?;
+    let select = Select { platform: cli.platform.clone(), image: cli.image.clone() };
+    let config = match &opened {
+        Opened::Archive(archive) => config(archive, &select)?,
+        Opened::LayerTar(_) => RunConfig::default(),
+        Opened::Compressed(..) | Opened::Pipe(_) => {
+            bail!("{}: only a plain tar or a directory can be run; decompress it first", path.display());
+        }
+    };
+    let interrupted = AtomicBool::new(false);
+    let mut options = ImportOptions::new(&interrupted);
+    options.sync = false;
+    let progress = Progress::new(super::NAME, true);
+    let request = ImportRequest { archive: path, select: &select, options: &options, observer: &progress };
+    let name = if cli.keep.is_some() { "image" } else { "root" };
+    let root = place.dir(name)?;
+    unpack(opened, &root, UnpackForm::Rootfs, &request)?;
+    let root = match &cli.keep {
+        Some(keep) => place.above(&root, Some(keep))?,
+        None => root,
+    };
+    Ok(Found { root, config })
+}
+
+fn config(archive: &Archive, select: &Select) -> anyhow::Result<RunConfig> {
+    let contents = archive.images(select)?;
+    let image = contents.one(select.image.as_deref())?;
+    Ok(ImageConfig::parse(&image.config)?.fields.config.unwrap_or_default())
+}

@@ -1,0 +1,260 @@
+//! `layer-run`: what a command sees, how it ends, and that nothing of it stays or gets out.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use testkit::run::{Input, Ran, run};
+use testkit::{golden, is_root, program, scratch};
+
+fn layer_run(arguments: &[&str]) -> Command {
+    let mut command = Command::new(program("layer-run"));
+    command.args(arguments);
+    command
+}
+
+fn archive() -> PathBuf {
+    golden("busybox-20.10.tar")
+}
+
+/// A shell's lines in the golden busybox, with flags before.
+fn shell(flags: &[&str], script: &str) -> Ran {
+    let archive = archive();
+    let mut arguments = vec![archive.to_str().unwrap()];
+    arguments.extend(flags);
+    arguments.extend(["--", "sh", "-c", script]);
+    run(layer_run(&arguments), Input::Nothing)
+}
+
+/// The statuses and texts are those of docker 20.10 (containers.md, section 8).
+#[test]
+fn a_command_ends_as_with_docker() {
+    if !is_root() {
+        return;
+    }
+    let archive = archive();
+    let archive = archive.to_str().unwrap();
+    for (command, code, said) in [
+        (&["true"][..], 0, ""),
+        (&["sh", "-c", "exit 7"], 7, ""),
+        (&["sh", "-c", "kill -TERM $$; kill -KILL $$; exit 3"], 3, ""),
+        (&["nosuch"], 127, "exec: \"nosuch\": executable file not found in $PATH"),
+        (&["/nosuch"], 127, "exec: \"/nosuch\": stat /nosuch: no such file or directory"),
+        (&["/etc"], 126, "exec: \"/etc\": permission denied"),
+    ] {
+        let ran = run(layer_run(&[&[archive, "--"], command].concat()), Input::Nothing);
+        assert_eq!(ran.code, Some(code), "{command:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(said), "{command:?}: {}", ran.stderr);
+    }
+    let ran = run(layer_run(&[archive, "-u", "nosuch", "--", "true"]), Input::Nothing);
+    assert_eq!(ran.code, Some(125));
+    assert!(ran.stderr.contains("unable to find user nosuch: no matching entries in passwd file"), "{}", ran.stderr);
+}
+
+#[test]
+fn flags_do_what_they_say() {
+    if !is_root() {
+        return;
+    }
+    let dir = scratch();
+    std::fs::write(dir.path().join("file"), "from the host\n").unwrap();
+    let volume = format!("{}:/m:ro", dir.path().display());
+    for (flags, script, printed) in [
+        (&["-e", "A=b c"][..], "echo $A $LAYERFS", "b c busybox\n"),
+        (&["-w", "/new/dir"], "pwd", "/new/dir\n"),
+        (&["-u", "5:6"], "id -u; id -g; grep CapEff /proc/self/status", "5\n6\nCapEff:\t0000000000000000\n"),
+        (&["--hostname", "foo"], "hostname", "foo\n"),
+        (&["-v", &volume], "cat /m/file; touch /m/x 2>/dev/null || echo refused", "from the host\nrefused\n"),
+        (&["--read-only"], "touch /x 2>/dev/null || echo refused", "refused\n"),
+        (&["--cap-drop", "ALL"], "grep CapBnd /proc/self/status", "CapBnd:\t0000000000000000\n"),
+        (
+            &[],
+            "grep -E 'CapEff|CapInh|Seccomp:|NoNew' /proc/self/status",
+            "CapInh:\t0000000000000000\nCapEff:\t00000000a80425fb\nNoNewPrivs:\t0\nSeccomp:\t2\n",
+        ),
+        (
+            &["--security-opt", "no-new-privileges"],
+            "grep -E 'Seccomp:|NoNew' /proc/self/status",
+            "NoNewPrivs:\t1\nSeccomp:\t2\n",
+        ),
+        (&["--security-opt", "seccomp=unconfined"], "grep Seccomp: /proc/self/status", "Seccomp:\t0\n"),
+        (&["--ulimit", "nofile=100:200"], "ulimit -n; ulimit -Hn", "100\n200\n"),
+        (&["--pids-limit", "50"], "cat /sys/fs/cgroup/pids/pids.max", "50\n"),
+        (&[], "cat /sys/class/net/lo/flags; ls /sys/class/net", "0x9\nlo\n"),
+        (&[], "echo $$; ls /proc | grep -c '^[0-9]'", "1\n3\n"),
+        (
+            &["-t"],
+            "tty; ls -l /dev/console | cut -c1; stty size >/dev/null && echo sized",
+            "/dev/pts/0\r\nc\r\nsized\r\n",
+        ),
+    ] {
+        let ran = shell(flags, script);
+        assert_eq!(ran.stdout, printed, "{flags:?} {script}: {}", ran.stderr);
+    }
+    let ran =
+        run(layer_run(&[archive().to_str().unwrap(), "-i", "--", "cat"]), Input::Pipe(b"through the container\n"));
+    assert_eq!(ran.ok().stdout, "through the container\n");
+}
+
+/// A root directory is the source, and what is written is kept, or gone.
+#[test]
+fn what_is_written_is_kept_if_asked_and_the_source_is_as_before() {
+    if !is_root() {
+        return;
+    }
+    let dir = scratch();
+    let (root, kept) = (dir.path().join("rootfs"), dir.path().join("kept"));
+    testkit::succeeded(
+        "layer-unpack",
+        Command::new(program("layer-unpack")).arg(archive()).arg("--rootfs").arg(&root).arg("-q").output().unwrap(),
+    );
+    let before = testkit::listing(&root);
+    let source = root.to_str().unwrap();
+    run(layer_run(&[source, "--", "/bin/sh", "-c", "echo x > /new; rm /bin/busybox"]), Input::Nothing).ok();
+    assert_eq!(testkit::listing(&root), before);
+    let keep = kept.to_str().unwrap();
+    run(layer_run(&[source, "--keep", keep, "--", "/bin/sh", "-c", "echo x > /new"]), Input::Nothing).ok();
+    assert_eq!(std::fs::read_to_string(kept.join("diff/new")).unwrap(), "x\n");
+    assert_eq!(testkit::listing(&root), before);
+    let again = run(layer_run(&[source, "--keep", keep, "--", "/bin/true"]), Input::Nothing);
+    assert_eq!(again.code, Some(125), "{}", again.stderr);
+}
+
+/// Mounts, processes and control groups that name us.
+fn traces() -> Vec<String> {
+    let mut found = Vec::new();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    found.extend(mounts.lines().filter(|line| line.contains("layer-run")).map(str::to_owned));
+    for controller in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+        let groups = std::fs::read_dir(controller.path().join("layer-run")).into_iter().flatten().flatten();
+        found.extend(groups.filter(|group| group.path().is_dir()).map(|group| group.path().display().to_string()));
+    }
+    found
+}
+
+fn marked(mark: &str) -> Vec<String> {
+    let pids = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    pids.filter(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(mark)
+    })
+    .collect()
+}
+
+/// Many in a row and at once; LAYERFS_SWEEP=full: 1,000 and 50.
+#[test]
+fn many_leave_nothing() {
+    if !is_root() {
+        return;
+    }
+    let (row, at_once) = if testkit::full_sweep() { (1000, 50) } else { (10, 8) };
+    for _ in 0..row {
+        shell(&["--pids-limit", "20"], "echo x > /x").ok();
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| shell(&["--pids-limit", "20"], "sleep 0.1").ok());
+        }
+    });
+    assert_eq!(traces(), Vec::<String>::new());
+}
+
+/// However it ends, the command ends with it, and no mount stays.
+#[test]
+fn a_kill_takes_the_command_with_it() {
+    if !is_root() {
+        return;
+    }
+    for round in 0..4u64 {
+        let mark = format!("86{}{round}", std::process::id());
+        let mut command = layer_run(&[archive().to_str().unwrap(), "--", "sleep", &mark]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(100 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let begun = Instant::now();
+        while !marked(&mark).is_empty() && begun.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(marked(&mark), Vec::<String>::new(), "round {round}");
+        assert_eq!(traces(), Vec::<String>::new(), "round {round}");
+    }
+}
+
+/// Threats, section 10.
+#[test]
+fn nothing_gets_out() {
+    if !is_root() {
+        return;
+    }
+    // C01, CVE-2024-21626: a descriptor of the host's is no working directory, whatever the caller has left open.
+    for number in 3..12 {
+        let script = "exec 9</; exec \"$@\"".to_owned();
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh"]).arg(program("layer-run")).arg(archive());
+        command.args(["-w", &format!("/proc/self/fd/{number}"), "--", "pwd"]);
+        let ran = run(command, Input::Nothing);
+        assert_ne!(ran.code, Some(0), "{number}: {}", ran.stdout);
+    }
+    let leaked = {
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec 7</ 8</etc/passwd; exec \"$@\"", "sh"]).arg(program("layer-run")).arg(archive());
+        command.args(["--", "sh", "-c", "ls /proc/self/fd | wc -l"]);
+        run(command, Input::Nothing).ok().stdout
+    };
+    assert_eq!(leaked.trim(), "4", "0, 1, 2 and the directory that ls reads");
+    // C02: what is hidden is hidden, and the kernel's settings cannot be written to.
+    let ran = shell(
+        &[],
+        "for f in /proc/sysrq-trigger /proc/sys/kernel/core_pattern; do (echo x > $f) 2>/dev/null && echo wrote $f; done
+         wc -c < /proc/keys; ls /sys/firmware | wc -l; (mkdir /sys/x) 2>/dev/null && echo made; echo end",
+    );
+    assert_eq!(ran.ok().stdout, "0\n0\nend\n");
+    // A node of the host's disk leads nowhere, wherever it is made.
+    let ran = shell(
+        &[],
+        "for d in / /dev /tmp /dev/shm; do mknod $d/disk b 254 0 && (head -c1 $d/disk >/dev/null) 2>/dev/null && echo read $d; done
+         mount -t tmpfs x /mnt 2>/dev/null && echo mounted; unshare -U true 2>/dev/null && echo unshared; echo end",
+    );
+    assert_eq!(ran.stdout, "end\n", "{}", ran.stderr);
+}
+
+/// C03, CVE-2026-41579 and C04: links in the image where something is mounted stay in the container.
+#[test]
+fn links_in_an_image_lead_nowhere() {
+    if !is_root() {
+        return;
+    }
+    use std::os::unix::fs::symlink;
+    let dir = scratch();
+    let victim = dir.path().join("victim");
+    std::fs::create_dir(&victim).unwrap();
+    std::fs::write(victim.join("ptmx"), "precious").unwrap();
+    let before = testkit::listing(&victim);
+    for (name, target) in [
+        ("dev", victim.to_str().unwrap()),
+        ("proc", victim.to_str().unwrap()),
+        ("sys", "../../../../../../tmp"),
+        ("etc", victim.to_str().unwrap()),
+        ("m", victim.to_str().unwrap()),
+    ] {
+        let root = dir.path().join(format!("root-{name}"));
+        testkit::succeeded(
+            "layer-unpack",
+            Command::new(program("layer-unpack")).arg(archive()).arg("--rootfs").arg(&root).arg("-q").output().unwrap(),
+        );
+        let link = root.join(name);
+        if link.exists() {
+            std::fs::rename(&link, root.join(format!("{name}.old"))).unwrap();
+        }
+        symlink(target, &link).unwrap();
+        let volume = format!("{}:/m/x/y", dir.path().display());
+        let source = root.to_str().unwrap();
+        // Whether it runs or is refused, the host's directory is as before.
+        let _ =
+            run(layer_run(&[source, "-v", &volume, "--", "/bin/sh", "-c", "echo > /dev/own; true"]), Input::Nothing);
+        assert_eq!(testkit::listing(&victim), before, "{name}");
+        assert!(Path::new("/dev/null").exists());
+    }
+}

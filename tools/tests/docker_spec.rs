@@ -123,7 +123,7 @@ const CASES: &[(&[&str], Change)] = &[
         s.network = Network::Host;
         s.hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().into();
     }),
-    (&["-v", "/dev:/dev"], |s| s.mounts = vec![bind("/dev", "/dev", false)]),
+    (&["-v", "/usr:/dev"], |s| s.mounts = vec![bind("/usr", "/dev", false)]),
 ];
 
 fn texts(texts: &[&str]) -> Vec<String> {

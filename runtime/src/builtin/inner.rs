@@ -134,6 +134,11 @@ fn create(
         // Nodes of devices, which an image may hold or its root may make, lead nowhere.
         let change = MountChange { set: NODEV, ..MountChange::default() };
         sys::change_mount(&tree, true, &change).map_err(failed("forbidding devices"))?;
+        // Terminals are devices, and in this file system nobody can make any others.
+        if let Some(pts) = &mounted.pts {
+            let change = MountChange { clear: NODEV, ..MountChange::default() };
+            sys::change_mount(pts, false, &change).map_err(failed("allowing terminals"))?;
+        }
     }
     if let Some(dev) = &mounted.dev {
         let wanted = linux.devices().as_deref().unwrap_or_default();

@@ -30,12 +30,18 @@ pub(crate) fn close_from_at_exec(first: u32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) }).map(drop)
 }
 
-/// Every signal does what it does by default: those that are ignored stay ignored in a new program.
+/// Every signal does what it does by default: those that are ignored stay ignored in a new program. The C library refuses two
+/// numbers that it uses itself, so the kernel is asked.
 pub(crate) fn reset_signals() {
+    // The kernel's `struct sigaction`: handler, flags, restorer, mask. All zero is the default action.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const MASK_BYTES: usize = 8;
     for number in 1..=64 {
-        // SAFETY: no handler is installed, so no code of ours can be called by a signal. Some numbers are refused (KILL,
-        // STOP and those of the C library), and that changes nothing.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        // SAFETY: no handler is installed, so no code of ours can be called by a signal; the structure is as long as the
+        // kernel reads. KILL and STOP are refused, and that changes nothing.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, number, DEFAULT.as_ptr(), std::ptr::null_mut::<u64>(), MASK_BYTES);
+        }
     }
 }
 

@@ -249,7 +249,8 @@ fn version1(hierarchy: &Hierarchy, dir: &Path, resources: &LinuxResources) -> io
     // What runc allows besides what the specification says (v1.1.5 `libcontainer/specconv`): all nodes may be made, none of
     // which can be used, and terminals.
     let rules = resources.devices().iter().flatten().map(rule);
-    let own = ["c *:* m", "b *:* m", "c 1:7 rwm", "c 5:2 rwm", "c 136:* rwm"].map(|text| (true, text.to_owned()));
+    let own = ["c *:* m", "b *:* m", "c 1:7 rwm", "c 5:2 rwm", "c 136:* rwm", "c 10:200 rwm"]
+        .map(|text| (true, text.to_owned()));
     for (allow, text) in rules.chain(own) {
         write(dir, if allow { "devices.allow" } else { "devices.deny" }, &text)?;
     }

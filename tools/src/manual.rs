@@ -9,6 +9,9 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::output;
 
+/// The line above what `--json` prints.
+pub(crate) const REPORT: &str = "What --json prints, one object:";
+
 /// What help and manual page say besides what clap knows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manual {
@@ -22,12 +25,20 @@ pub(crate) struct Manual {
     pub(crate) statuses: &'static [(u8, &'static str)],
     /// Manual pages to look at: of these programs, and of nothing else.
     pub(crate) see_also: &'static [&'static str],
+    /// What `--json` prints, in lines, where the whole program has one report; empty for none.
+    pub(crate) report: &'static str,
 }
 
 impl Manual {
     /// The command line of a program, with everything that its help says.
     pub(crate) fn command<C: CommandFactory>(&self) -> clap::Command {
-        C::command().after_help(self.after_help())
+        let help = self.after_help();
+        let command = C::command();
+        if self.report.is_empty() {
+            return command.after_help(help);
+        }
+        let long = format!("{help}\n\n{REPORT}\n\n{}", self.report);
+        command.after_help(help).after_long_help(long)
     }
 
     /// Reads a command line. Help, version and usage errors are printed here.
@@ -95,6 +106,7 @@ impl Manual {
             text += &format!(".SH {}\n", quoted(&title.to_uppercase()));
             text.extend(lines.iter().map(|(short, long)| format!(".TP\n\\fB{}\\fR\n{}\n", roff(short), roff(long))));
         }
+        text += &literal(self.report);
         text += ".SH EXAMPLES\n";
         text.extend(self.examples.iter().map(|(line, what)| format!(".TP\n\\fB{}\\fR\n{}\n", roff(line), roff(what))));
         text += ".SH \"EXIT STATUS\"\n";
@@ -129,9 +141,19 @@ fn section(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
     let synopsis = body(&|out| man.render_synopsis_section(out))?;
     let description = body(&|out| man.render_description_section(out))?;
     let options = body(&|out| man.render_options_section(out))?;
-    let text = format!(".SH {}\n{synopsis}.PP\n{description}{options}", quoted(&path.to_uppercase()));
+    let more = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+    let more = literal(more.strip_prefix(REPORT).unwrap_or(&more));
+    let text = format!(".SH {}\n{synopsis}.PP\n{description}{options}{more}", quoted(&path.to_uppercase()));
     page.extend_from_slice(text.as_bytes());
     Ok(())
+}
+
+/// Lines of a report, as they are; nothing for none.
+fn literal(report: &str) -> String {
+    if report.is_empty() {
+        return String::new();
+    }
+    format!(".PP\n{}\n.PP\n.nf\n{}\n.fi\n", roff(REPORT), roff(report.trim()))
 }
 
 fn quoted(text: &str) -> String {

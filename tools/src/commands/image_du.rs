@@ -127,6 +127,7 @@ const MANUAL: Manual = Manual {
     ),
     statuses: &[(0, "done"), (1, "something could not be read, or a threshold is not kept"), (2, "usage")],
     see_also: &["layerfs", "layer-unpack", "image-gc"],
+    report: "",
 };
 
 /// Runs the command with the process's arguments.

@@ -113,6 +113,7 @@ const MANUAL: Manual = Manual {
         (130, "interrupted"),
     ],
     see_also: &["image-du", "layerfs", "layer-unpack"],
+    report: include_str!("image_gc/json.txt"),
 };
 
 /// Runs the command with the process's arguments.

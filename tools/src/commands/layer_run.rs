@@ -95,6 +95,7 @@ const MANUAL: Manual = Manual {
         (128, "and more: the command ended by a signal"),
     ],
     see_also: &["layerfs", "layer-unpack"],
+    report: "",
 };
 
 /// Runs the command with the process's arguments.

@@ -117,6 +117,7 @@ const MANUAL: Manual = Manual {
     more: ("", &[]),
     statuses: &[(0, "done"), (1, "failed"), (2, "usage, or it could not start"), (130, "interrupted")],
     see_also: &["layerfs", "image-du", "image-gc"],
+    report: "",
 };
 
 /// Runs the command with the process's arguments.

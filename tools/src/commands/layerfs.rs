@@ -74,6 +74,7 @@ const MANUAL: Manual = Manual {
         (130, "interrupted"),
     ],
     see_also: &["layer-unpack", "image-du", "image-gc"],
+    report: "",
 };
 
 #[derive(Debug, Subcommand)]

@@ -1,24 +1,6 @@
 //! The plan as one JSON object. Numbers are bytes, or seconds since 1970; fields may be added, none changes its meaning.
 //!
-//! ```text
-//! root, storage_driver
-//! applied            whether it was carried out; then items are what is gone
-//! bytes              what the file system gets back: the sum of the items
-//! may_share_blocks   files may share blocks on this file system, so that less may be freed
-//! unread             entries that could not be measured, which count as nothing
-//! items      [{kind, id, names, reason, reason_text, bytes, paths, last_used, image}], in the order in which they go
-//! spared     [{kind, id, names, cause, cause_text}]: what was looked at and stays
-//! doubts     [{code, text}]: why it cannot be told who needs what; with any, nothing goes
-//! goal       {wanted, freed, reached}, or null without a target
-//! quarantine where what is gone was moved to, or null if it was deleted
-//! refusal    why it could not be carried out now, or null
-//!
-//! kind    image layer directory link removal registration mount metadata sources blob temporary-file change; in spared also odd
-//! reason  dangling unused parent with-image unneeded no-container removal-begun registration-begun orphan stale no-image no-layer
-//!         temporary unfinished
-//! cause   used-by-container may-be-used-by-container children named kept label excluded among-last too-new used-recently
-//!         enough-goes odd-name young below-young needed doubt wanted-link not-of-docker
-//! ```
+#![doc = concat!("```text\n", include_str!("json.txt"), "```")]
 //!
 //! `bytes` of an item are those that go with it after the items before it: an inode with several links is counted where its last
 //! link goes. `names` is empty but for images; `image` is the last image that had a layer, else null; `last_used` is known of

@@ -24,6 +24,7 @@ const NOT_CHECKED: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = concat!("What --json prints, one object:\n\n", include_str!("check/json.txt")))]
 pub(crate) struct Args {
     /// Images to check, with their layers and containers [default: the whole store]
     #[arg(value_name = "IMAGE")]

@@ -2,16 +2,7 @@
 //!
 //! The report for a program is one JSON object. Fields may be added, none changes its meaning; codes do not change.
 //!
-//! ```text
-//! applied     whether the steps were done, or only would be
-//! steps       [{repair, subject, id?, cause, what, names?}]: in the order in which they are done
-//!   repair      what is done, with the codes that `system check --json` has for repairs, and add-layer
-//!   subject     references, image, layer, container, mount, volume or build_cache; id: its id or name
-//!   cause, what in words, which may change
-//!   names       [{name, image, from}]: names that are written again; from: file, temporary-file, container or source
-//! unmended    [{subject, id?, reason, advice}]: what is damaged and is not mended
-//!   advice      name-source, load-again, remove-image, remove-container, prune-build-cache, look-at-file or collect-later
-//! ```
+#![doc = concat!("```text\n", include_str!("repair.json.txt"), "```")]
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -33,6 +24,7 @@ use crate::flags::writable;
 use crate::{output, rootless, signals};
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = concat!("What --json prints, one object:\n\n", include_str!("repair.json.txt")))]
 pub(crate) struct Args {
     /// Images, by name or id, to mend alone, with their layers [default: everything]
     #[arg(value_name = "IMAGE")]

@@ -1,20 +1,6 @@
 //! The report as one JSON object. Fields may be added, none changes its meaning; codes do not change.
 //!
-//! ```text
-//! root, storage_driver
-//! mode        quick or deep
-//! read        {layers, bytes}: how much was read, or null
-//! damage, unknown, notes    how many findings there are of each severity
-//! findings    [{code, severity, subject: {kind, id, name?}, cause, files, more_files, found_diff_id, images, containers, repair}]
-//!   severity    damage: something is lost, wrong or fails; unknown: it could not be looked at; note: nothing fails
-//!   subject     kind: references, image, layer, container, mount, volume, build_cache, directory, link, record or file;
-//!               id: its id, name or path, null where there is one alone
-//!   cause       in words, which may change
-//!   files       [{path, path_raw?, code, cause}]: of a layer whose content differs; more_files is how many are not listed
-//!   images      [{id, names}]: images that are affected
-//!   containers  [{id, name}]: containers that are affected
-//!   repair      {code, text, needs_source}, or null: what would mend it, and whether that takes an archive or another store
-//! ```
+#![doc = concat!("```text\n", include_str!("json.txt"), "```")]
 //!
 //! `path_raw` is base64, for what is not UTF-8; the text beside it has U+FFFD then.
 

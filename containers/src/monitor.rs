@@ -105,12 +105,13 @@ impl<'o> Monitor<'o> {
         let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
         mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(namespace)?;
         nix::sys::prctl::set_child_subreaper(true).map_err(namespace)?;
-        let place = Place::of(&id);
-        let taken = place.take()?;
-        let lock = taken.ok_or_else(|| ContainerError::Invalid(format!("container {id} is being started already")))?;
+        // What can fail comes before the container's place is taken, so that nothing stays there.
         let root = DataRoot::find(&order.root, order.driver.as_deref())?;
         let root_path = root.dir.path().to_path_buf();
         let runtime = Runtime::find(&order.runtime, &place::state())?;
+        let place = Place::of(&id);
+        let taken = place.take()?;
+        let lock = taken.ok_or_else(|| ContainerError::Invalid(format!("container {id} is being started already")))?;
         place.note_runtime(runtime.name()).map_err(ContainerError::io("writing", &place.dir))?;
         Ok(Self { order, id, root, root_path, place, _lock: lock, runtime, clients: Clients::default() })
     }

@@ -204,10 +204,14 @@ fn where_no_runtime_is_installed_our_own_is_taken() {
         id=$(layerfs run -d $image sleep 100)
         cat /run/layerfs/$id/runtime; echo
         layerfs exec $id echo inside; layerfs rm -f $id >/dev/null; echo $?
+        layerfs create --name unstarted $image true >/dev/null
+        id=$(layerfs container inspect -f '{{.Id}}' unstarted)
+        layerfs start --runtime runc unstarted; echo $?
+        [ ! -e /run/layerfs/$id ] && echo nothing stays
     "#;
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", script, "sh"]).arg(testkit::program("layerfs")).arg(&root).arg(IMAGE);
     let ran = run(command, Input::Nothing);
-    assert_eq!(ran.stdout, "125\nran\n3\nbuiltin\ninside\n0\n", "{}", ran.stderr);
+    assert_eq!(ran.stdout, "125\nran\n3\nbuiltin\ninside\n0\n1\nnothing stays\n", "{}", ran.stderr);
     assert!(ran.stderr.contains("no runtime \"runc\" is installed"), "{}", ran.stderr);
 }

@@ -41,7 +41,7 @@ screenshots:
     LAYERFS_SCREENSHOTS={{ justfile_directory() }}/target/screenshots LAYERFS_REQUIRE=browser cargo test -p tools --test browser_page
     pngquant --force --output testdata/screenshots/image-du.png target/screenshots/tip.png
 
-# The transcript of a first hour, written anew; needs root. `git diff` shows what has changed.
+# The transcripts of a first hour and of errors, written anew; needs root. `git diff` shows what has changed.
 transcript:
     LAYERFS_WRITE_TRANSCRIPT=1 LAYERFS_REQUIRE=root cargo test -p tools --test root_first_hour each
 

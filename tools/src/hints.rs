@@ -2,11 +2,15 @@
 
 use std::io::ErrorKind;
 
+use images::export::ExportError;
 use images::load::ImportError;
+use images::mend::OpenError;
 use images::save::SaveError;
-use images::source::SelectionError;
+use images::source::{ArchiveError, SelectionError};
+use images::tree::TreeError;
 use layerfs::delete::Obstacle;
 use snapshot::StoreError;
+use snapshot::repair::RepairError;
 use snapshot::root::Refusal;
 
 /// How to get at the images in containerd's store, which this program does not read.
@@ -16,23 +20,81 @@ pub(crate) const IN_CONTAINERD: &str = "while the daemon runs, `ctr -a SOCKET -n
 
 /// What to do next, if anything is known to help.
 pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
-    error.chain().find_map(|cause| {
-        let import = cause.downcast_ref::<ImportError>().and_then(of_import);
-        let save = || match cause.downcast_ref() {
-            Some(SaveError::Store(store)) => of_store(store),
-            _ => None,
-        };
-        let store = || cause.downcast_ref::<StoreError>().and_then(of_store);
-        // An error that is the source of another one is stored in a box.
-        let boxed = || cause.downcast_ref::<Box<StoreError>>().and_then(|store| of_store(store));
-        let io = || cause.downcast_ref::<std::io::Error>().and_then(of_io);
-        import.or_else(save).or_else(store).or_else(boxed).or_else(io)
-    })
+    error.chain().find_map(of_cause)
+}
+
+/// What to do about one error of a chain. An error that passes another one on as it is, is not followed by that one in the
+/// chain, so that the inner one is asked for here.
+fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let import = || cause.downcast_ref().and_then(of_import);
+    let save = || match cause.downcast_ref()? {
+        SaveError::Store(store) => of_store(store),
+        SaveError::Archive(archive) => of_archive(archive),
+        SaveError::Layer { .. } | SaveError::Missing { .. } | SaveError::Differs { .. } => {
+            Some("`layerfs system repair --from ARCHIVE` takes the layer from an archive that has it".into())
+        }
+        _ => None,
+    };
+    let repair = || match cause.downcast_ref()? {
+        RepairError::Store(store) => of_store(store),
+        _ => None,
+    };
+    let open = || match cause.downcast_ref()? {
+        OpenError::Archive(archive) => of_archive(archive),
+        _ => None,
+    };
+    let tree = || match cause.downcast_ref() {
+        Some(ExportError::Tree(tree)) => of_tree(tree),
+        _ => cause.downcast_ref().and_then(of_tree),
+    };
+    let archive = || cause.downcast_ref().and_then(of_archive);
+    let store = || cause.downcast_ref().and_then(of_store);
+    // An error that is the source of another one is stored in a box.
+    let boxed = || cause.downcast_ref::<Box<StoreError>>().and_then(|store| of_store(store));
+    let io = || cause.downcast_ref().and_then(of_io);
+    import()
+        .or_else(save)
+        .or_else(repair)
+        .or_else(open)
+        .or_else(tree)
+        .or_else(archive)
+        .or_else(store)
+        .or_else(boxed)
+        .or_else(io)
+}
+
+fn of_tree(error: &TreeError) -> Option<String> {
+    match error {
+        TreeError::Store(store) => of_store(store),
+        TreeError::Archive(archive) => of_archive(archive),
+        _ => None,
+    }
+}
+
+fn of_archive(error: &ArchiveError) -> Option<String> {
+    match error {
+        ArchiveError::Open { source, .. } if source.kind() == ErrorKind::NotFound => {
+            Some("`docker save -o FILE IMAGE` makes an archive; images are not fetched from a registry".into())
+        }
+        ArchiveError::Empty { .. } | ArchiveError::Truncated { .. } => {
+            Some("copy or save it again, since it is not whole".into())
+        }
+        ArchiveError::NotAnImageArchive { .. } => {
+            Some("`layerfs image import FILE NAME` makes an image of the tar of a root file system".into())
+        }
+        ArchiveError::Digest { .. } | ArchiveError::Size { .. } => {
+            Some("copy or save the archive again, since it was changed after it was made".into())
+        }
+        _ => None,
+    }
 }
 
 fn of_import(error: &ImportError) -> Option<String> {
     match error {
         ImportError::Space { .. } => Some("--no-preflight tries all the same".into()),
+        ImportError::DiffId { .. } => {
+            Some("copy or save the archive again, since it was changed after it was made".into())
+        }
         ImportError::Selection(SelectionError::SeveralImages { .. }) => Some("--image chooses one".into()),
         ImportError::Selection(SelectionError::NameForSeveral { .. }) => {
             Some("--image chooses the one to give it to".into())
@@ -42,6 +104,7 @@ fn of_import(error: &ImportError) -> Option<String> {
         }
         ImportError::NeedsRoot { .. } => Some("--rootless does it in a user namespace".into()),
         ImportError::Store(store) => of_store(store),
+        ImportError::Archive(archive) => of_archive(archive),
         _ => None,
     }
 }
@@ -59,6 +122,9 @@ fn of_store(error: &StoreError) -> Option<String> {
         },
         StoreError::NoRoot { .. } => Some("--root names the data-root, which `docker info` shows".into()),
         StoreError::InContainerd { .. } => Some(IN_CONTAINERD.into()),
+        StoreError::DamagedLayer { .. } => {
+            Some("`layerfs system repair --from ARCHIVE --apply` puts the archive's layer in its place".into())
+        }
         StoreError::SeveralDrivers { .. } => Some("--storage-driver chooses one".into()),
         _ => None,
     }

@@ -72,6 +72,9 @@ fn engines_containerd_root_is_read_but_for_its_images() {
     daemon.stop();
     let account = Command::new(env!("CARGO_BIN_EXE_image-du")).arg("--root").arg(&root).arg("--json").output().unwrap();
     let account: Value = serde_json::from_slice(&account.stdout).unwrap();
+    assert_eq!((&account["docker"]["images"], &account["docker"]["build_cache"]), (&Value::Null, &Value::Null));
+    assert_eq!(account["docker"]["volumes"]["total"], 1, "{}", account["docker"]);
+    assert_eq!(account["containerd"]["store"], store, "{}", account["containerd"]);
     let line = |name: &str| {
         let line = account["unowned"].as_array().unwrap().iter().find(|line| line["name"] == *name);
         line.and_then(|line| line["allocated"].as_u64()).unwrap_or_default()
@@ -107,6 +110,11 @@ fn engines_two_stores_are_told_apart() {
         &["volume", "ls"],
         &["system", "df"],
         &["info"],
+        &["inspect", "gone"],
+        &["image", "inspect", IMAGE],
+        &["image", "history", IMAGE],
+        &["container", "inspect", "gone"],
+        &["volume", "inspect", "named"],
     ];
     let warned = |said: &str| {
         let unsaid = listings.iter().filter(|listing| !text(&layerfs(&root, listing).stderr).contains(said));

@@ -1,7 +1,7 @@
-//! A new user's first hour, as a transcript: each command prints what `transcript/first-hour.txt` says, and the samples in
-//! README.md are from there.
+//! Transcripts: each command prints what the files in `transcript/` say. `first-hour.txt` is a new user's first hour, and the
+//! samples in README.md are from there; `errors.txt` has commands that fail.
 //!
-//! With `LAYERFS_WRITE_TRANSCRIPT=1` the transcript is written anew.
+//! With `LAYERFS_WRITE_TRANSCRIPT=1` the transcripts are written anew.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
 use std::fmt::Write as _;
@@ -14,8 +14,8 @@ use testkit::mounts::Mounted;
 use testkit::program;
 use testkit::tarfile::{dir, file, symlink, tar};
 
-fn transcript() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcript/first-hour.txt")
+fn transcript(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcript").join(name)
 }
 
 /// Bytes that do not look made up, the same each time.
@@ -184,13 +184,24 @@ fn kept(command: &str, line: &str) -> String {
 
 #[test]
 fn each_command_prints_what_the_transcript_says() {
+    replay("first-hour.txt");
+}
+
+/// Each error names its input, the place in it, and, where something can be done, what to do.
+#[test]
+fn each_error_says_what_the_transcript_says() {
+    replay("errors.txt");
+}
+
+/// Runs the commands of a transcript one after the other in one directory.
+fn replay(name: &str) {
     if !testkit::is_root() {
         return;
     }
     // What files take up depends on the file system.
     let disk = Mounted::tmpfs("size=256m");
     std::fs::write(disk.path().join("app.tar"), archive()).unwrap();
-    let text = std::fs::read_to_string(transcript()).unwrap();
+    let text = std::fs::read_to_string(transcript(name)).unwrap();
     let write = std::env::var_os("LAYERFS_WRITE_TRANSCRIPT").is_some();
     let (mut anew, mut differences) = (String::new(), Vec::new());
     for (before, command, expected) in parts(&text) {
@@ -208,9 +219,9 @@ fn each_command_prints_what_the_transcript_says() {
         }
     }
     if write {
-        std::fs::write(transcript(), anew).unwrap();
+        std::fs::write(transcript(name), anew).unwrap();
     } else {
-        testkit::assert_none("the transcript", &differences);
+        testkit::assert_none(name, &differences);
     }
 }
 
@@ -218,7 +229,7 @@ fn each_command_prints_what_the_transcript_says() {
 #[test]
 fn samples_in_the_readme_are_from_the_transcript() {
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
-    let text = std::fs::read_to_string(transcript()).unwrap();
+    let text = std::fs::read_to_string(transcript("first-hour.txt")).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let blocks: Vec<&str> = readme.split("```text\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert!(blocks.len() > 2, "{}", blocks.len());

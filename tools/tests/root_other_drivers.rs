@@ -148,7 +148,7 @@ fn no_root_is_said_in_these_words() {
     for (name, reason) in [
         ("nosuch", "there is no such directory"),
         ("file", "it is not a directory"),
-        ("loop", "it is a symlink that leads nowhere"),
+        ("loop", "it is a symlink that leads back to itself"),
         ("other", "it does not look like a Docker data-root"),
     ] {
         let root = dir.path().join(name);

@@ -1,5 +1,7 @@
 //! Why an archive was not imported.
 
+use std::path::Path;
+
 use layerfs::{DiffId, UnpackError};
 
 use crate::source::{ArchiveError, SelectionError, UnusableName};
@@ -98,4 +100,20 @@ pub enum ImportError {
     /// The user asked to stop.
     #[error("interrupted, nothing was changed")]
     Interrupted,
+}
+
+impl ImportError {
+    /// Whether the message says what is wrong inside `archive`, and does not name it.
+    #[must_use]
+    pub fn is_inside(&self, archive: &Path) -> bool {
+        match self {
+            Self::Archive(error) => error.is_inside(archive),
+            Self::Config { .. }
+            | Self::LayerCount { .. }
+            | Self::Layer { .. }
+            | Self::DiffId { .. }
+            | Self::Parent { .. } => true,
+            _ => false,
+        }
+    }
 }

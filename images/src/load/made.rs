@@ -36,7 +36,7 @@ pub struct NewImage {
 }
 
 /// The name of the new layer, here and in messages.
-const NEW: &str = "the new layer";
+const NEW: &str = "to be made";
 
 /// Stores an image made of the layers `below`, base first, which the store has, and of a new layer on top, if there is one,
 /// whose tar, perhaps compressed, is read from `layer`. `describe` is given the diff id of the new layer and returns the

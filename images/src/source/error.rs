@@ -1,7 +1,7 @@
 //! What can be wrong with an image archive.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::namespace::NameError;
 
@@ -72,8 +72,7 @@ pub enum ArchiveError {
     },
     /// The archive describes no images.
     #[error(
-        "{}: neither manifest.json nor index.json: not an image archive (docker save before 1.10, or a plain root file \
-         system: use docker import)",
+        "{}: neither manifest.json nor index.json: not an image archive (docker save before 1.10, or a plain root file system)",
         path.display()
     )]
     NotAnImageArchive {
@@ -166,4 +165,23 @@ pub enum ArchiveError {
         /// Why each was left out.
         reasons: Vec<String>,
     },
+}
+
+impl ArchiveError {
+    /// Whether the message says what is wrong inside `archive`, and does not name it.
+    #[must_use]
+    pub fn is_inside(&self, archive: &Path) -> bool {
+        // A compressed archive is read as a whole.
+        let is_whole = matches!(self, Self::Read { file, .. } if Path::new(file) == archive);
+        !is_whole
+            && !matches!(
+                self,
+                Self::Open { .. }
+                    | Self::Empty { .. }
+                    | Self::NotATar { .. }
+                    | Self::Tar { .. }
+                    | Self::Truncated { .. }
+                    | Self::NotAnImageArchive { .. }
+            )
+    }
 }

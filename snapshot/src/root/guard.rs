@@ -199,7 +199,7 @@ fn explained(path: &Path, error: StoreError) -> StoreError {
     let StoreError::Io { source, .. } = &error else { return error };
     let refusal = match Errno::from_io_error(source) {
         Some(Errno::NOTDIR) => Refusal::NotADirectory,
-        Some(Errno::LOOP) => Refusal::DanglingLink { target: std::fs::read_link(path).unwrap_or_default() },
+        Some(Errno::LOOP) => Refusal::LoopingLink,
         Some(errno @ (Errno::ACCESS | Errno::PERM)) => {
             Refusal::NotWritable { path: path.to_path_buf(), reason: std::io::Error::from(errno).to_string() }
         }

@@ -59,9 +59,10 @@ pub(super) fn locate(root: Dir, wanted: Option<&str>) -> Result<Located, StoreEr
 pub(super) fn missing(error: StoreError) -> StoreError {
     let StoreError::Io { path, source, .. } = &error else { return error };
     let reason = match Errno::from_io_error(source) {
+        Some(Errno::NOENT) if path.is_symlink() => "it is a symlink to something that does not exist",
         Some(Errno::NOENT) => "there is no such directory",
         Some(Errno::NOTDIR) => "it is not a directory",
-        Some(Errno::LOOP) => "it is a symlink that leads nowhere",
+        Some(Errno::LOOP) => "it is a symlink that leads back to itself",
         _ => return error,
     };
     StoreError::NoRoot { path: path.clone(), reason }

@@ -72,6 +72,8 @@ pub enum Refusal {
         /// Where it should lead.
         target: PathBuf,
     },
+    /// It is a symlink that leads back to itself.
+    LoopingLink,
     /// It does not exist, nor does the directory that it would be made in.
     NoParent {
         /// The first missing directory.
@@ -125,6 +127,7 @@ impl Refusal {
             Self::BeforeContentAddresses { .. } => "before-content-addresses",
             Self::NotADirectory => "not-a-directory",
             Self::DanglingLink { .. } => "dangling-link",
+            Self::LoopingLink => "looping-link",
             Self::NoParent { .. } => "no-parent",
             Self::Foreign(_) => "foreign",
             Self::InsideDataRoot { .. } => "inside-data-root",
@@ -171,6 +174,7 @@ impl fmt::Display for Refusal {
             Self::DanglingLink { target } => {
                 write!(f, "it is a symlink to {}, which does not exist", target.display())
             }
+            Self::LoopingLink => f.write_str("it is a symlink that leads back to itself"),
             Self::NoParent { missing } => {
                 write!(f, "{} does not exist (mkdir -p makes it)", missing.display())
             }

@@ -11,7 +11,7 @@ use snapshot::view::{Needs, View};
 
 use super::layerfs::NAME;
 use super::{container, image, volume};
-use crate::output;
+use crate::{damage, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -40,7 +40,9 @@ enum Kind {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let View { root, catalog, .. } = View::read(root, driver, Needs::RECORDS)?;
+    let view = View::read(root, driver, Needs::RECORDS)?;
+    damage::report_two_stores(NAME, &view);
+    let View { root, catalog, .. } = view;
     let kinds = args.kind.map_or_else(|| vec![Kind::Container, Kind::Image, Kind::Volume], |kind| vec![kind]);
     let found = args.names.iter().map(|name| {
         let found = kinds.iter().find_map(|kind| find(&root, &catalog, *kind, name));

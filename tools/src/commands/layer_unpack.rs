@@ -165,7 +165,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         let observer = &Progress::new(NAME, cli.unpack.quiet);
         let request = ImportRequest { archive: &archive, select: &select, options: &options, observer };
-        return print_report(&dry_run(input::open(&archive)?, &to, &request)?, json, true);
+        let report = dry_run(input::open(&archive)?, &to, &request).map_err(input::with_name(&archive))?;
+        return print_report(&report, json, true);
     }
     if target != Target::Rootfs {
         rootless::check(&to, rootless::ADVICE)?;

@@ -99,11 +99,7 @@ fn names_and_duplicates_as_an_unpacked_archive_would_have_them() {
 fn a_directory_is_read_like_an_archive() {
     let dir = tempfile::tempdir().unwrap();
     let error = Archive::open(dir.path()).unwrap_err().to_string();
-    assert!(
-        error.ends_with(
-            "not an image archive (docker save before 1.10, or a plain root file system: use docker import)"
-        )
-    );
+    assert!(error.ends_with("not an image archive (docker save before 1.10, or a plain root file system)"));
     std::fs::write(
         dir.path().join("manifest.json"),
         br#"[{"Config":"c.json","Layers":["layer.tar","up","fifo","sub","loop","a/../../x"]}]"#,

@@ -8,6 +8,8 @@ use snapshot::view::{Needs, View};
 
 use super::document::document;
 use crate::commands::inspect::print;
+use crate::commands::layerfs::NAME;
+use crate::damage;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -21,7 +23,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let View { root, catalog, .. } = View::read(root, driver, Needs::RECORDS)?;
+    let view = View::read(root, driver, Needs::RECORDS)?;
+    damage::report_two_stores(NAME, &view);
+    let View { root, catalog, .. } = view;
     let found = args.containers.iter().map(|name| {
         let container = find(&catalog, name).ok_or_else(|| anyhow::anyhow!("No such container: {name}"));
         container.and_then(|container| document(&root, &catalog, container))

@@ -10,7 +10,8 @@ use snapshot::view::{Needs, View};
 
 use super::select::seconds_of;
 use super::{no_such_image, shown_id};
-use crate::output;
+use crate::commands::layerfs::NAME;
+use crate::{damage, output};
 use docker_format::listing::Row;
 use docker_format::{ago, presets, size};
 
@@ -42,6 +43,7 @@ const COMMAND: usize = 45;
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let view = View::read(root, driver, Needs::only(std::slice::from_ref(&args.image)))?;
+    damage::report_two_stores(NAME, &view);
     let catalog = &view.catalog;
     let image = match catalog.resolve(&args.image) {
         Resolved::Image(id) => &catalog.images[&id],

@@ -21,7 +21,7 @@ use crate::commands::layerfs::NAME;
 use crate::exit::UsageError;
 use crate::flags::writable;
 use crate::progress::Progress;
-use crate::{output, rootless, signals};
+use crate::{input, output, rootless, signals};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         let config = imported_config(layer, &config, comment, &created(&now), &platform);
         NewImage { config, parent: None, tag: name.map(|name| (name, rfc3339_nano(&now))) }
     };
-    let id = store_image(root, &[], Some(stream), &request, describe)?;
+    let id = store_image(root, &[], Some(stream), &request, describe).map_err(input::with_name(&args.file))?;
     drop(progress);
     output::say(&id.to_string())?;
     Ok(ExitCode::SUCCESS)

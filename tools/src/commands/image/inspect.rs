@@ -8,7 +8,7 @@ use snapshot::view::{Needs, View};
 
 use super::{document, no_such_image};
 use crate::commands::layerfs::NAME;
-use crate::output;
+use crate::{damage, output};
 use docker_format::inspect;
 
 #[derive(Debug, clap::Args)]
@@ -24,6 +24,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let view = View::read(root, driver, Needs::only(&args.images))?;
+    damage::report_two_stores(NAME, &view);
     let catalog = &view.catalog;
     let (mut documents, mut errors) = (Vec::new(), Vec::new());
     for text in &args.images {

@@ -44,7 +44,7 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
     let archive = args.input.unwrap_or_else(|| PathBuf::from("-"));
     let select = args.unpack.select();
     let request = ImportRequest { archive: &archive, select: &select, options: &options, observer: &progress };
-    let report = import(input::open(&archive)?, root, &request)?;
+    let report = import(input::open(&archive)?, root, &request).map_err(input::with_name(&archive))?;
     for skipped in &report.skipped {
         output::complain(NAME, &format!("left out: {skipped}"));
     }

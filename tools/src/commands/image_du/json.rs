@@ -5,6 +5,8 @@
 //! total_allocated, total_apparent, unaccounted     bytes; total_allocated is what `du -x -B1` says of the root
 //! total_files, total_directories, total_inodes
 //! docker      {images, containers, volumes, build_cache}: {total, active, size, reclaimable}, as `docker system df`
+//!             images and build_cache are null where they are all in containerd's store, which is not read
+//! containerd  null without containerd's store, else {store: its directory, or null for the system's, has_all_images}
 //! images      [{id, names, intermediate, SIZES, records, layers, damage, damage_code, kept}]
 //! layers      [{id, cache_id, SIZES, images, names, created_by, build_cache, damage, damage_code}]
 //! containers  [{id, name, image, SIZES, writable, logs, damage, damage_code}]
@@ -52,7 +54,16 @@ pub(super) fn raw(bytes: &[u8]) -> Option<String> {
 fn value(shown: &Shown<'_>) -> anyhow::Result<Value> {
     let (report, account) = (&shown.report, shown.account);
     let total = &report.total;
-    let rows = |name: &str| shown.rows.iter().find(|(kind, _)| *kind == name).map(|(_, row)| *row).unwrap_or_default();
+    let row = |name: &str| shown.rows.iter().find(|(kind, _)| *kind == name).map(|(_, row)| *row).unwrap_or_default();
+    let root = &account.view.root;
+    // What is not read is not 0.
+    let read = |name: &str| (!root.is_containerd_only()).then(|| row(name));
+    let containerd = root.containerd.as_ref().map(|containerd| {
+        json!({
+            "store": containerd.store.as_ref().map(|store| store.display().to_string()),
+            "has_all_images": root.is_containerd_only(),
+        })
+    });
     let mut unowned = Vec::new();
     for line in &report.lines {
         let mut object = serde_json::Map::new();
@@ -88,11 +99,12 @@ fn value(shown: &Shown<'_>) -> anyhow::Result<Value> {
         "total_directories": total.directories,
         "total_inodes": total.inodes,
         "docker": {
-            "images": rows("Images"),
-            "containers": rows("Containers"),
-            "volumes": rows("Local Volumes"),
-            "build_cache": rows("Build Cache"),
+            "images": read("Images"),
+            "containers": row("Containers"),
+            "volumes": row("Local Volumes"),
+            "build_cache": read("Build Cache"),
         },
+        "containerd": containerd,
         "images": report.images,
         "layers": report.layers,
         "containers": report.containers,

@@ -57,12 +57,13 @@ impl Job<'_> {
     ) -> anyhow::Result<Done> {
         let request = ImportRequest { archive: self.archive, select: self.select, options, observer };
         let opened = input::open(self.archive)?;
+        let named = input::with_name(self.archive);
         let form = match self.target {
-            Target::Root => return Ok(Done::Import(import(opened, to, &request)?)),
+            Target::Root => return import(opened, to, &request).map(Done::Import).map_err(named),
             Target::Layers => UnpackForm::Layers,
             Target::Rootfs => UnpackForm::Rootfs,
         };
-        Ok(Done::Directories(images::unpack::unpack(opened, to, form, &request)?))
+        images::unpack::unpack(opened, to, form, &request).map(Done::Directories).map_err(named)
     }
 }
 

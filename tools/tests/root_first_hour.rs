@@ -175,7 +175,12 @@ fn kept(command: &str, line: &str) -> String {
     if command.contains("--bench") {
         let words: Vec<String> = line
             .split_whitespace()
-            .map(|word| if word.parse::<f64>().is_ok() { "{n}".to_owned() } else { word.to_owned() })
+            .map(|word| match word {
+                _ if word.parse::<f64>().is_ok() => "{n}".to_owned(),
+                // On a busy machine milliseconds become parts of a second.
+                "ms" | "s" => "{word}".to_owned(),
+                word => word.to_owned(),
+            })
             .collect();
         return if words.iter().any(|word| word == "{n}") { words.join(" ") } else { line.to_owned() };
     }

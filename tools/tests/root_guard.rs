@@ -174,7 +174,7 @@ fn root_paths_that_are_no_directory_of_ours() {
         ("file/below", "not a directory"),
         ("dangling", "symlink to nowhere, which does not exist"),
         ("dangling/", "symlink to nowhere, which does not exist"),
-        ("loop", "symlink to loop"),
+        ("loop", "symlink that leads back to itself"),
         ("to-etc", "neither empty"),
         ("odd", "neither empty"),
         ("missing/new", "missing does not exist (mkdir -p makes it)"),

@@ -8,7 +8,8 @@ use snapshot::catalog::Container;
 use snapshot::usage::sizes;
 use snapshot::view::{Needs, View};
 
-use super::row::{self, Sizes, Style, state_word};
+use super::row::{self, Sizes, Style};
+use super::selection;
 use crate::commands::layerfs::NAME;
 use crate::exit::UsageError;
 use crate::{damage, output};
@@ -22,7 +23,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     all: bool,
 
-    /// Only containers that: id=, name=, label=KEY[=VALUE], status=, exited=CODE
+    /// Only containers that: ancestor=IMAGE, before=, since=, exited=CODE, health=, id=, is-task=, label=KEY[=VALUE], name=, network=, status=, volume=
     #[arg(short, long, value_name = "FILTER")]
     filter: Vec<String>,
 
@@ -58,27 +59,19 @@ pub(crate) struct Args {
     size: bool,
 }
 
-/// Filters that need no daemon.
-const FILTERS: [&str; 5] = ["id", "name", "label", "status", "exited"];
-
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let filters = Filters::parse(&args.filter).map_err(|error| UsageError(format!("--filter: {error}")))?;
     filters.check(filter::Command::ContainerList)?;
-    if let Some(name) = filters.names().find(|name| !FILTERS.contains(name)) {
-        return Err(UsageError(format!("the filter {name} is not supported here; {} are", FILTERS.join(", "))).into());
-    }
+    selection::check(&filters)?;
     let view = View::read(root, driver, Needs::LISTING)?;
     let last = if args.latest { 1 } else { args.last };
-    let all = args.all || last > 0 || filters.contains("status") || filters.contains("exited");
-    let mut shown: Vec<&Container> = view
-        .catalog
-        .live_containers()
-        .filter(|container| all || container.status().is_up())
-        .filter(|container| passes(&filters, container))
-        .collect();
-    shown.sort_by_key(|container| {
+    let all = args.all || last > 0 || filters.contains("status");
+    let mut known: Vec<&Container> = view.catalog.live_containers().collect();
+    known.sort_by_key(|container| {
         std::cmp::Reverse((container.created.moment().unwrap_or(Timestamp::MIN), container.id.clone()))
     });
+    let mut shown = selection::select(&view, &filters, known)?;
+    shown.retain(|container| all || container.status().is_up());
     if let Ok(last) = usize::try_from(last)
         && last > 0
     {
@@ -97,22 +90,6 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     output::raw(&presets::CONTAINERS.render(&format, &rows)?)?;
     damage::report(NAME, &view);
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether the filters let a container pass. docker matches ids and names as regular expressions; here the beginning of an id
-/// and a part of a name match.
-fn passes(filters: &Filters, container: &Container) -> bool {
-    let any = |name: &str, matches: &dyn Fn(&str) -> bool| {
-        !filters.contains(name) || filters.get(name).iter().any(|value| matches(value))
-    };
-    any("id", &|value| container.id.starts_with(value))
-        && any("name", &|value| container.name.contains(value.trim_start_matches(['^', '/'])))
-        && any("status", &|value| state_word(container.status()) == value)
-        && any("exited", &|value| {
-            let ended = !container.state.started.is_zero() && !container.status().is_up();
-            ended && value.parse() == Ok(container.state.exit_code)
-        })
-        && filters.labels_match(&container.labels)
 }
 
 /// How much a container has written, and how much that is with its image: -1 where it cannot be told, as in docker.

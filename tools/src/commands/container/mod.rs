@@ -14,6 +14,7 @@ pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod row;
 pub(crate) mod run;
+mod selection;
 mod session;
 pub(crate) mod start;
 pub(crate) mod verbs;

@@ -1,0 +1,126 @@
+//! Which containers `container ls --filter` takes: dockerd's rules (moby v20.10.24 `daemon/list.go: foldFilter,
+//! includeContainerInList`, `api/types/filters/parse.go`), answered from disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use docker_format::filter::Filters;
+use regex::Regex;
+use snapshot::catalog::{Catalog, Container, Resolved};
+use snapshot::ids::ImageId;
+use snapshot::schema::container::ContainerFiles;
+use snapshot::view::View;
+
+use super::row::state_word;
+use crate::exit::UsageError;
+
+/// Filters that need more of a container than a listing reads.
+const FROM_FILES: [&str; 2] = ["is-task", "network"];
+
+/// The words for states and results of health checks that dockerd knows.
+const STATES: [&str; 7] = ["paused", "restarting", "running", "removing", "dead", "created", "exited"];
+const HEALTH: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
+
+/// Refuses values that no container can have.
+pub(super) fn check(filters: &Filters) -> Result<(), UsageError> {
+    let refuse = |name: &str, value: &str| Err(UsageError(format!("Invalid filter '{name}={value}'")));
+    // A state that only the disk knows is one of ours.
+    let states =
+        filters.get("status").iter().find(|value| !STATES.contains(&value.as_str()) && *value != "interrupted");
+    let health = filters.get("health").iter().find(|value| !HEALTH.contains(&value.as_str()));
+    let codes = filters.get("exited").iter().find(|value| value.parse::<i64>().is_err());
+    let tasks = filters.get("is-task").iter().find(|value| !matches!(value.as_str(), "true" | "false"));
+    let named = [("status", states), ("health", health), ("exited", codes), ("is-task", tasks)];
+    for (name, value) in named {
+        if let Some(value) = value {
+            return refuse(name, value);
+        }
+    }
+    // Which ports a container has by dockerd's count is not known well enough; isolation is of Windows.
+    match ["publish", "expose", "isolation"].into_iter().find(|name| filters.contains(name)) {
+        Some(name) => Err(UsageError(format!("the filter {name} is not supported here"))),
+        None => Ok(()),
+    }
+}
+
+/// The containers of `all`, the newest first, that the filters take.
+pub(super) fn select<'v>(
+    view: &'v View,
+    filters: &Filters,
+    all: Vec<&'v Container>,
+) -> anyhow::Result<Vec<&'v Container>> {
+    let catalog = &view.catalog;
+    let place = |name: &str| -> anyhow::Result<Option<usize>> {
+        let Some(value) = filters.get(name).last() else { return Ok(None) };
+        let found = containers::find(catalog, value)?;
+        Ok(all.iter().position(|container| container.id == found.id))
+    };
+    // Those before one are older, those since it are newer.
+    let from = place("before")?.map_or(0, |place| place + 1);
+    let to = place("since")?.unwrap_or(all.len());
+    let images = filters.contains("ancestor").then(|| descendants(catalog, filters.get("ancestor")));
+    let within = all.get(from..to.max(from)).unwrap_or_default();
+    let takes = |container: &&Container| passes(view, filters, images.as_ref(), container);
+    Ok(within.iter().copied().filter(takes).collect())
+}
+
+/// These images, and those that were built on them: that is in their configs' `parent`.
+fn descendants(catalog: &Catalog, names: &[String]) -> BTreeSet<ImageId> {
+    let resolved = names.iter().filter_map(|name| match catalog.resolve(name) {
+        Resolved::Image(id) => Some(id),
+        _ => None,
+    });
+    let mut found: BTreeSet<ImageId> = resolved.collect();
+    loop {
+        let before = found.len();
+        let children =
+            catalog.images.iter().filter(|(_, image)| image.parent_id().is_some_and(|id| found.contains(&id)));
+        let children: Vec<ImageId> = children.map(|(id, _)| *id).collect();
+        found.extend(children);
+        if found.len() == before {
+            return found;
+        }
+    }
+}
+
+fn passes(view: &View, filters: &Filters, images: Option<&BTreeSet<ImageId>>, container: &Container) -> bool {
+    let any = |name: &str, matches: &dyn Fn(&str) -> bool| {
+        !filters.contains(name) || filters.get(name).iter().any(|value| matches(value))
+    };
+    let expression = |value: &str, text: &str| value == text || Regex::new(value).is_ok_and(|one| one.is_match(text));
+    let slashed = format!("/{}", container.name);
+    any("id", &|value| expression(value, &container.id))
+        && any("name", &|value| expression(value, &container.name) || expression(value, &slashed))
+        && any("status", &|value| state_word(container.status()) == value)
+        && any("exited", &|value| {
+            let ended = !container.state.started.is_zero() && !container.status().is_up();
+            ended && value.parse() == Ok(container.state.exit_code)
+        })
+        && any("health", &|value| {
+            let health = container.state.health.as_str();
+            value == if health.is_empty() { "none" } else { health }
+        })
+        && any("volume", &|value| {
+            let named = |name: &str, source: &str| if name.is_empty() { source == value } else { name == value };
+            container.mount_points.iter().any(|point| point.destination == value || named(&point.name, &point.source))
+        })
+        && images.is_none_or(|images| container.image.is_some_and(|image| images.contains(&image)))
+        && filters.labels_match(&container.labels)
+        && (!FROM_FILES.iter().any(|name| filters.contains(name)) || files_pass(view, filters, container))
+}
+
+fn files_pass(view: &View, filters: &Filters, container: &Container) -> bool {
+    let own = view.root.dir.descend(&["containers", container.id.as_str()]).ok().flatten();
+    let Some(files) = own.and_then(|own| ContainerFiles::read(&own).ok()) else { return false };
+    let none = BTreeMap::new();
+    let settings = files.config.network_settings.as_ref();
+    let networks = settings.and_then(|settings| settings.networks.as_ref()).unwrap_or(&none);
+    let in_network = |value: &String| {
+        let has_id = |id: &str| id.starts_with(value.as_str());
+        networks
+            .iter()
+            .any(|(name, network)| name == value || network.as_ref().is_some_and(|network| has_id(&network.network_id)))
+    };
+    let tasks = filters.get("is-task");
+    (tasks.is_empty() || tasks.iter().any(|value| (value == "true") == files.config.managed))
+        && (!filters.contains("network") || filters.get("network").iter().any(in_network))
+}

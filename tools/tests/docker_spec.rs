@@ -227,6 +227,10 @@ fn normal(spec: &Value) -> Value {
         .take_while(|mount| mount["type"] != "bind" && !["/tt", "/q"].iter().any(|path| mount["destination"] == *path));
     let own = own.count();
     mounts[own..].sort_by_key(key);
+    // dockerd keeps additional groups in a map, so they come in any order; that of the user is first.
+    if let Some(groups) = spec.pointer_mut("/process/user/additionalGids").and_then(Value::as_array_mut) {
+        groups[1..].sort_by_key(Value::as_u64);
+    }
     // What asks for nothing.
     prune(&mut spec);
     spec

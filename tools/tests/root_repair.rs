@@ -41,10 +41,34 @@ fn import(archive: &Path, root: &Path, flags: &[&str]) {
 /// Without what differs although it says the same: compressed journals.
 fn lasting(root: &Path) -> Vec<Expected> {
     let mut found = outline(root);
+    // As long as the names that they stand for.
+    let mut drawn = Vec::new();
+    for (chain, layer) in &Store::read(root).layers {
+        let hex = chain.trim_start_matches("sha256:");
+        drawn.push((layer.cache_id.clone(), hex.to_owned()));
+        let link = fs::read_to_string(root.join("overlay2").join(&layer.cache_id).join("link"));
+        drawn.extend(link.map(|link| (link, hex[..26].to_owned())));
+    }
     found.retain(|entry| !entry.path.ends_with(b"tar-split.json.gz"));
     // Of an image whose parent was forgotten.
     found.retain(|entry| !entry.path.starts_with(b"image/overlay2/imagedb/metadata/sha256/"));
+    found.iter_mut().for_each(|entry| by_chain(entry, &drawn));
     found
+}
+
+/// Names a layer's directory and link by its chain, as a repair that could not read a file may have replaced the whole layer.
+fn by_chain(entry: &mut Expected, drawn: &[(String, String)]) {
+    let rename = |bytes: &mut Vec<u8>| {
+        if let Ok(mut text) = String::from_utf8(bytes.clone()) {
+            drawn.iter().for_each(|(name, lasting)| text = text.replace(name, lasting));
+            *bytes = text.into_bytes();
+        }
+    };
+    rename(&mut entry.path);
+    entry.target.iter_mut().for_each(rename);
+    if [&b"/cache-id"[..], b"/link", b"/lower"].iter().any(|end| entry.path.ends_with(end)) {
+        entry.data.iter_mut().for_each(rename);
+    }
 }
 
 impl Bench {

@@ -1,7 +1,7 @@
 //! Our own runtime.
 //!
 //! The caller may have threads and open files; the container's first process must have neither. So the program starts itself
-//! once more, twice: see [`outer`] and [`inner`]. Whoever uses this runtime calls [`enter`] first of all in `main`.
+//! once more, twice: see `outer.rs` and `inner.rs`. Whoever uses this runtime calls [`enter`] first of all in `main`.
 //!
 //! While they work, the program's file is seen through a mount that cannot be written to, so that nobody in a container
 //! can change it by way of `/proc/<pid>/exe` (CVE-2019-5736).

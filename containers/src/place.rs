@@ -51,17 +51,47 @@ impl Place {
     }
 
     /// Takes the place for a monitor; `None` if another monitor has it.
+    ///
+    /// It is made aside and renamed with its lock held, so that whoever clears away places that nobody watches never meets
+    /// one that is being made. What a dead monitor left is removed.
     pub(crate) fn take(&self) -> Result<Option<File>, ContainerError> {
         let fail = |error: io::Error| ContainerError::io("making", &self.dir)(error);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).map_err(fail)?;
-        let lock = File::create(self.dir.join("lock")).map_err(fail)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-            Err(errno) => return Err(fail(errno.into())),
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
+        let made = Self { dir: base().join(format!(".starting-{name}-{}", std::process::id())) };
+        // Another command may remove the empty directory above at any moment.
+        let mut result = made.fill();
+        for _ in 0..10 {
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => result = made.fill(),
+                _ => break,
+            }
         }
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(self.bundle()).map_err(fail)?;
-        Ok(Some(lock))
+        let lock = result.map_err(fail)?;
+        for _ in 0..10 {
+            match fs::rename(&made.dir, &self.dir) {
+                Ok(()) => return Ok(Some(lock)),
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                    if self.is_watched() {
+                        break;
+                    }
+                    let _ = fs::remove_dir_all(&self.dir);
+                }
+                Err(error) => {
+                    made.remove();
+                    return Err(fail(error));
+                }
+            }
+        }
+        made.remove();
+        Ok(None)
+    }
+
+    /// Makes the directory and what is in it; the lock is held.
+    fn fill(&self) -> io::Result<File> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(self.bundle())?;
+        let lock = File::create(self.dir.join("lock"))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(lock)
     }
 
     /// Whether a monitor lives.

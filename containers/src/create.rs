@@ -27,21 +27,6 @@ use crate::{ContainerError, inside, names};
 /// How long a command waits for another one that writes to the store.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Paths of the kernel that are hidden from a container, and those that it may only read.
-const MASKED: [&str; 10] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-];
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
 /// What somebody wants made: the config and the host config as docker's client sends them.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
@@ -333,10 +318,10 @@ fn fill_host(host: &mut HostConfig) {
     let texts = |paths: &[&str]| Some(paths.iter().map(|path| (*path).to_owned()).collect());
     if !host.privileged {
         if host.masked_paths.is_none() {
-            host.masked_paths = texts(&MASKED);
+            host.masked_paths = texts(&runtime::spec::MASKED);
         }
         if host.readonly_paths.is_none() {
-            host.readonly_paths = texts(&READ_ONLY);
+            host.readonly_paths = texts(&runtime::spec::READONLY);
         }
     }
     if host.privileged || host.pid_mode == "host" || host.ipc_mode == "host" {

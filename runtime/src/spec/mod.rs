@@ -18,14 +18,16 @@ use crate::accounts::{AccountError, Accounts};
 use crate::capability;
 use crate::settings::{Ipc, Network, Seccomp, Settings};
 
+pub use resources::LIMITS;
+
 /// Where programs are looked for unless the image says otherwise.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where `--init` puts its program.
 pub(crate) const INIT: &str = "/sbin/docker-init";
 
-/// Paths of the kernel that a container does not see.
-const MASKED: [&str; 10] = [
+/// Paths of the kernel that Docker hides from a container that asks for nothing else (moby v20.10.24, `oci/defaults.go`).
+pub const MASKED: [&str; 10] = [
     "/proc/asound",
     "/proc/acpi",
     "/proc/kcore",
@@ -38,8 +40,8 @@ const MASKED: [&str; 10] = [
     "/sys/firmware",
 ];
 
-/// Paths of the kernel that a container may only read.
-const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+/// Paths of the kernel that Docker lets such a container only read.
+pub const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Why there is no specification for these settings. Where Docker has a text for it, this is the text.
 #[derive(Debug, thiserror::Error)]

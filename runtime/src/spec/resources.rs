@@ -51,7 +51,7 @@ pub(super) fn resources(settings: &Settings) -> Result<Value, SpecError> {
 }
 
 /// The kinds of limits that Docker knows (docker/go-units `ulimit.go`).
-const KINDS: [&str; 15] = [
+pub const LIMITS: [&str; 15] = [
     "core",
     "cpu",
     "data",
@@ -75,7 +75,7 @@ pub(super) fn rlimits(ulimits: &[Ulimit]) -> Result<Vec<Value>, SpecError> {
     sorted
         .into_iter()
         .map(|limit| {
-            if !KINDS.contains(&limit.name.as_str()) {
+            if !LIMITS.contains(&limit.name.as_str()) {
                 return Err(SpecError::Ulimit(limit.name.clone()));
             }
             // Minus one is the largest number, and that is no limit.

@@ -662,29 +662,10 @@ fn device(text: &str) -> anyhow::Result<DeviceMapping> {
     })
 }
 
-/// The limits that docker knows.
-const LIMITS: [&str; 15] = [
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
 fn ulimit(text: &str) -> anyhow::Result<Ulimit> {
     let fail = |why: String| invalid("--ulimit", text, why);
     let (name, values) = text.split_once('=').ok_or_else(|| fail(format!("invalid ulimit argument: {text}")))?;
-    if !LIMITS.contains(&name) {
+    if !runtime::spec::LIMITS.contains(&name) {
         return Err(fail(format!("invalid ulimit type: {name}")));
     }
     let number = |value: &str| {

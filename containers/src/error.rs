@@ -16,6 +16,9 @@ pub enum ContainerError {
     /// No container has this name or id.
     #[error("No such container: {0}")]
     NoContainer(String),
+    /// No volume has this name.
+    #[error("get {0}: no such volume")]
+    NoVolume(String),
     /// The beginning of an id is that of several.
     #[error("Multiple IDs found with provided prefix: {0}")]
     Ambiguous(String),

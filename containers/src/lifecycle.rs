@@ -394,7 +394,7 @@ impl Store {
     pub fn remove_volume(&self, text: &str) -> Result<(), ContainerError> {
         let (mut transaction, catalog) = self.open()?;
         let volume = catalog.volumes.iter().find(|volume| volume.name == text);
-        let volume = volume.ok_or_else(|| ContainerError::Invalid(format!("get {text}: no such volume")))?;
+        let volume = volume.ok_or_else(|| ContainerError::NoVolume(text.to_owned()))?;
         let users: Vec<&str> = users(&catalog, &volume.name).map(|container| container.id.as_str()).collect();
         if !users.is_empty() {
             return Err(ContainerError::Invalid(format!("remove {text}: volume is in use - [{}]", users.join(", "))));

@@ -99,10 +99,8 @@ impl MountPoints {
                     if point.name.is_empty() {
                         point.name = CacheId::random().to_string();
                     }
-                    let name: VolumeName = point
-                        .name
-                        .parse()
-                        .map_err(|_| ContainerError::Invalid(format!("get {}: no such volume", point.name)))?;
+                    let name: VolumeName =
+                        point.name.parse().map_err(|_| ContainerError::NoVolume(point.name.clone()))?;
                     if !catalog.volumes.iter().any(|volume| volume.name == name) && !self.new.contains(&name) {
                         self.new.push(name.clone());
                     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use containers::ContainerError;
 use docker_format::filter::{Command, Filters};
 use docker_format::size::size4;
 
@@ -48,12 +49,13 @@ pub(crate) fn rm(args: &RmArgs, root: &Path, driver: Option<&str>) -> anyhow::Re
     for name in &args.volumes {
         match store.remove_volume(name) {
             Ok(()) => output::say(name)?,
-            Err(error) if args.force && error.to_string().ends_with("no such volume") => output::say(name)?,
+            Err(ContainerError::NoVolume(_)) if args.force => output::say(name)?,
             Err(error) => {
-                let text = error.to_string();
-                let text = text.strip_prefix("get ").filter(|_| text.ends_with("no such volume"));
-                let missing = text.map(|_| format!("No such volume: {name}"));
-                output::complain(NAME, &missing.unwrap_or_else(|| format!("{:#}", anyhow::Error::from(error))));
+                let text = match error {
+                    ContainerError::NoVolume(_) => format!("No such volume: {name}"),
+                    error => format!("{:#}", anyhow::Error::from(error)),
+                };
+                output::complain(NAME, &text);
                 status = ExitCode::FAILURE;
             }
         }

@@ -46,6 +46,9 @@ pub enum ImportError {
         #[source]
         source: UnpackError,
     },
+    /// The layer of an image that is made here, not loaded, cannot be unpacked: it has no name.
+    #[error("the new layer")]
+    NewLayer(#[source] UnpackError),
     /// A layer is not the one that the config names.
     #[error("layer {layer}: invalid diffID for layer {index}: expected \"{expected}\", got \"{found}\"")]
     DiffId {
@@ -111,6 +114,7 @@ impl ImportError {
             Self::Config { .. }
             | Self::LayerCount { .. }
             | Self::Layer { .. }
+            | Self::NewLayer(_)
             | Self::DiffId { .. }
             | Self::Parent { .. } => true,
             _ => false,

@@ -35,8 +35,8 @@ pub struct NewImage {
     pub tag: Option<(Reference, String)>,
 }
 
-/// The name of the new layer, here and in messages.
-const NEW: &str = "to be made";
+/// What the new layer is called in a report of progress. It has no name.
+const NEW: &str = "new";
 
 /// Stores an image made of the layers `below`, base first, which the store has, and of a new layer on top, if there is one,
 /// whose tar, perhaps compressed, is read from `layer`. `describe` is given the diff id of the new layer and returns the
@@ -70,7 +70,11 @@ pub fn store_image<'l>(
         };
         let content = Content::Stream(stream);
         let work = Work { name: NEW.into(), index: below.len(), diff_id: None, digest: None, step: None, content };
-        let unpacked = unpack_all(vec![work], request, &give)?.pop().expect("one layer, one result");
+        let unpacked = unpack_all(vec![work], request, &give).map_err(|error| match error {
+            ImportError::Layer { source, .. } => ImportError::NewLayer(source),
+            other => other,
+        })?;
+        let unpacked = unpacked.into_iter().next().expect("one layer, one result");
         drop(write_back);
         diff_ids.push(unpacked.diff_id);
         new = Some(unpacked.diff_id);

@@ -23,4 +23,4 @@ mod settings;
 pub use create::{Request, create};
 pub use error::ContainerError;
 pub use lifecycle::{Attached, Heard, MONITOR, Speaker, Store};
-pub use names::{find, is_valid};
+pub use names::find;

@@ -87,7 +87,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ContainerError`]
-    pub fn settle(&self) -> Result<(), ContainerError> {
+    pub(crate) fn settle(&self) -> Result<(), ContainerError> {
         self.open().map(drop)
     }
 

@@ -19,7 +19,7 @@ const SURNAMES: [&str; 32] = [
 
 /// Whether Docker accepts a name: at least two of its characters.
 #[must_use]
-pub fn is_valid(name: &str) -> bool {
+pub(crate) fn is_valid(name: &str) -> bool {
     let name = name.strip_prefix('/').unwrap_or(name);
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     name.len() > 1 && name.bytes().all(plain) && name.as_bytes()[0].is_ascii_alphanumeric()

@@ -110,7 +110,7 @@ impl<'e, W: Write> Exporter<'e, W> {
     ///
     /// # Errors
     /// [`ExportError`]
-    pub fn below(
+    pub(crate) fn below(
         &mut self,
         tree: &Tree,
         layers: &dyn Layers,
@@ -131,7 +131,7 @@ impl<'e, W: Write> Exporter<'e, W> {
     ///
     /// # Errors
     /// [`ExportError`]
-    pub fn one(
+    pub(crate) fn one(
         &mut self,
         tree: &Tree,
         layers: &dyn Layers,

@@ -7,7 +7,7 @@
 //!
 //! | codec | several streams | after the last stream | checksum |
 //! |---|---|---|---|
-//! | gzip | members | ignored, see [`Decompressor::trailing_garbage`] (as `unpigz` and `gzip` do) | CRC-32, length, header CRC |
+//! | gzip | members | ignored, with a warning (as `unpigz` and `gzip` do) | CRC-32, length, header CRC |
 //! | bzip2 | streams | error (as Go's `compress/bzip2`) | CRC-32 of blocks and stream |
 //! | xz | streams, padding | error | what the stream names; unknown ones are refused |
 //! | zstd | frames, skippable frames | error | XXH64 where the frame has one |
@@ -79,7 +79,7 @@ impl fmt::Display for Compression {
 /// The payload of the [`io::Error`]s that a [`Decompressor`] makes itself; errors of the reader below pass unchanged.
 #[derive(Debug, thiserror::Error)]
 #[error("{compression}: {reason} (after {consumed} compressed bytes)")]
-pub struct DecompressError {
+pub(crate) struct DecompressError {
     /// The codec that gave up.
     pub compression: Compression,
     /// What it says.
@@ -152,7 +152,8 @@ impl<R: BufRead> Decompressor<R> {
     ///
     /// # Errors
     /// The allocation of a codec.
-    pub fn with_compression(reader: R, compression: Compression) -> io::Result<Self> {
+    #[cfg(test)]
+    pub(crate) fn with_compression(reader: R, compression: Compression) -> io::Result<Self> {
         Self::over(Vec::new(), reader, compression)
     }
 
@@ -178,7 +179,8 @@ impl<R> Decompressor<R> {
 
     /// How many bytes of the compressed stream are decoded.
     #[must_use]
-    pub fn consumed(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn consumed(&self) -> u64 {
         self.consumed
     }
 
@@ -186,7 +188,7 @@ impl<R> Decompressor<R> {
     ///
     /// Worth a warning to the user. docker accepts them too where `unpigz` is installed.
     #[must_use]
-    pub fn trailing_garbage(&self) -> Option<u64> {
+    pub(crate) fn trailing_garbage(&self) -> Option<u64> {
         match &self.engine {
             Engine::Gzip(gzip) => gzip.trailing_garbage(),
             _ => None,
@@ -194,7 +196,7 @@ impl<R> Decompressor<R> {
     }
 
     /// The reader below. What was taken to tell the compression does not come again.
-    pub fn get_mut(&mut self) -> &mut R {
+    pub(crate) fn get_mut(&mut self) -> &mut R {
         self.input.get_mut().1
     }
 

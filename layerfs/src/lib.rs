@@ -72,7 +72,7 @@ pub use copy::copy_tree;
 pub use digest::{ChainId, DiffId, Digest, Hasher, HashingReader, InvalidDigest};
 pub use error::{MemberError, UnpackError};
 pub use replay::LayerFiles;
-pub use source::{LayerStream, Source};
+pub use source::Source;
 pub use sys::remove::remove_tree;
 pub use unpack::{JournalFile, Step, Unpacked, Unpacking};
 pub use usage::{changed_size, tree_size};

@@ -43,7 +43,7 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in the order in which a layer passes them; the last three are waits.
-    pub const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Decode,
         Self::Hash,
         Self::Journal,
@@ -204,7 +204,7 @@ pub fn enter(stage: Stage) -> Entered {
 }
 
 /// Counts bytes that went through `stage`.
-pub fn count(stage: Stage, bytes: usize) {
+pub(crate) fn count(stage: Stage, bytes: usize) {
     RUNNING.with_borrow_mut(|running| {
         if let Some(running) = running {
             running.costs[stage as usize].bytes += bytes as u64;

@@ -20,7 +20,7 @@ use tap::Tap;
 const PIECE: usize = 256 << 10;
 
 /// A compressed or plain stream.
-pub type LayerStream<'a> = Decompressor<Box<dyn BufRead + Send + 'a>>;
+pub(crate) type LayerStream<'a> = Decompressor<Box<dyn BufRead + Send + 'a>>;
 
 /// The tar of a layer.
 ///

@@ -17,7 +17,7 @@ pub enum Stage {
 impl Stage {
     /// The exit status of `docker run`.
     #[must_use]
-    pub fn status(self) -> u8 {
+    pub(crate) fn status(self) -> u8 {
         match self {
             Self::Setup => 125,
             Self::NotExecutable => 126,

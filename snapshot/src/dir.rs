@@ -42,7 +42,7 @@ pub(crate) const TEMPORARY: &str = ".tmp-layerfs-";
 ///
 /// Symlinks in it are not followed, with one exception. A user may put a symlink in place of a directory of the
 /// data-root (`overlay2`, `volumes`), and dockerd follows it. So in a directory that was opened by its path,
-/// [`Dir::sub`] follows symlinks.
+/// a symlink in place of a subdirectory is followed.
 #[derive(Debug)]
 pub struct Dir {
     fd: OwnedFd,
@@ -129,7 +129,7 @@ impl Dir {
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn duplicate(&self) -> Result<Self, StoreError> {
+    pub(crate) fn duplicate(&self) -> Result<Self, StoreError> {
         Ok(Self { fd: self.owned_fd()?, path: self.path.clone(), by_path: self.by_path })
     }
 
@@ -155,7 +155,7 @@ impl Dir {
     /// # Errors
     /// [`StoreError::Io`], also for a symlink; if this directory was opened by its path, only for a symlink that leads
     /// nowhere.
-    pub fn sub(&self, name: &(impl AsRef<OsStr> + ?Sized)) -> Result<Option<Self>, StoreError> {
+    pub(crate) fn sub(&self, name: &(impl AsRef<OsStr> + ?Sized)) -> Result<Option<Self>, StoreError> {
         let name = name.as_ref();
         let flags = if self.by_path { DIRECTORY.difference(OFlags::NOFOLLOW) } else { DIRECTORY };
         match open_unseen(&self.fd, name, flags) {
@@ -363,7 +363,7 @@ impl Dir {
     ///
     /// # Errors
     /// [`StoreError::Io`]; the old content is then still there.
-    pub fn replace(&self, name: &str, bytes: &[u8], mode: u32, sync: bool) -> Result<(), StoreError> {
+    pub(crate) fn replace(&self, name: &str, bytes: &[u8], mode: u32, sync: bool) -> Result<(), StoreError> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let temporary = format!("{TEMPORARY}{name}-{}-{number}", std::process::id());
@@ -417,7 +417,7 @@ impl Dir {
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn symlink(&self, name: &str, target: &str) -> Result<(), StoreError> {
+    pub(crate) fn symlink(&self, name: &str, target: &str) -> Result<(), StoreError> {
         rustix::fs::symlinkat(target, &self.fd, name).map_err(StoreError::io(self.join(name), "creating"))
     }
 
@@ -425,7 +425,7 @@ impl Dir {
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn read_link(&self, name: &str) -> Result<Option<PathBuf>, StoreError> {
+    pub(crate) fn read_link(&self, name: &str) -> Result<Option<PathBuf>, StoreError> {
         match rustix::fs::readlinkat(&self.fd, name, Vec::new()) {
             Ok(target) => Ok(Some(PathBuf::from(OsStr::from_bytes(target.as_bytes())))),
             Err(Errno::NOENT) => Ok(None),
@@ -437,7 +437,7 @@ impl Dir {
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn unlink(&self, name: &str) -> Result<(), StoreError> {
+    pub(crate) fn unlink(&self, name: &str) -> Result<(), StoreError> {
         match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(StoreError::io(self.join(name), "removing")(errno)),
@@ -457,7 +457,7 @@ impl Dir {
     ///
     /// # Errors
     /// [`StoreError::Undeletable`]
-    pub fn delete_tree(&self, name: &str, deletion: &Deletion) -> Result<(), StoreError> {
+    pub(crate) fn delete_tree(&self, name: &str, deletion: &Deletion) -> Result<(), StoreError> {
         deletion.delete(&self.fd, name.as_bytes()).map_err(|mut error| {
             error.path = self.path.join(OsStr::from_bytes(&error.path)).into_os_string().into_encoded_bytes();
             StoreError::Undeletable(error)
@@ -468,7 +468,7 @@ impl Dir {
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn sync(&self) -> Result<(), StoreError> {
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
         let _syncing = meter::enter(Stage::Sync);
         rustix::fs::fsync(&self.fd).map_err(StoreError::io(&self.path, "fsync"))
     }
@@ -497,7 +497,12 @@ pub struct Skeleton {
 
 impl Skeleton {
     /// Opens `name` in `parent`, creating it with `mode`.
-    pub fn ensure(&mut self, parent: &Dir, name: &(impl AsRef<OsStr> + ?Sized), mode: u32) -> Result<Dir, StoreError> {
+    pub(crate) fn ensure(
+        &mut self,
+        parent: &Dir,
+        name: &(impl AsRef<OsStr> + ?Sized),
+        mode: u32,
+    ) -> Result<Dir, StoreError> {
         let name = name.as_ref();
         if let Some(dir) = parent.sub(name)? {
             return Ok(dir);

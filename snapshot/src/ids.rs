@@ -82,7 +82,7 @@ impl CacheId {
     /// Whether it is a name that Docker draws: 64 hexadecimal digits (moby `pkg/stringid`) or BuildKit's 25 characters (buildkit
     /// `identity/randomid.go`), with or without an ending such as `-init`. The driver takes directories of any name.
     #[must_use]
-    pub fn is_drawn(&self) -> bool {
+    pub(crate) fn is_drawn(&self) -> bool {
         let drawn = self.0.split('-').next().unwrap_or_default();
         match drawn.len() {
             64 => drawn.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
@@ -109,19 +109,19 @@ impl fmt::Display for CacheId {
 
 /// The short name of an overlay2 layer, which keeps mount options short: `l/<link id>` leads to its `diff`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct LinkId(String);
+pub(crate) struct LinkId(String);
 
 impl LinkId {
     /// A new one, as Docker draws it: 26 characters of base32 (moby `daemon/graphdriver/overlay2/randomid.go`).
     #[must_use]
-    pub fn random() -> Self {
+    pub(crate) fn random() -> Self {
         const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
         Self(random::<26>().iter().map(|&byte| char::from(ALPHABET[usize::from(byte & 31)])).collect())
     }
 
     /// The name.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

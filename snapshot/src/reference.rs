@@ -187,7 +187,7 @@ impl Reference {
 
     /// The form that docker stores: without the tag if there is a digest as well (`favorDigest`).
     #[must_use]
-    pub fn stored(mut self) -> Self {
+    pub(crate) fn stored(mut self) -> Self {
         if self.digest.is_some() {
             self.tag = None;
         }

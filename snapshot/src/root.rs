@@ -1,11 +1,11 @@
 //! A data-root: what is in it, and whether it may be written to.
 
-pub mod containerd;
+pub(crate) mod containerd;
 mod contents;
 mod guard;
 mod locate;
-pub mod lock;
-pub mod mounts;
+pub(crate) mod lock;
+pub(crate) mod mounts;
 mod refusal;
 
 use std::path::{Path, PathBuf};
@@ -175,7 +175,7 @@ impl DataRoot {
     ///
     /// # Errors
     /// [`StoreError::Io`] if the home cannot be listed.
-    pub fn entries(&self) -> Result<HomeEntries, StoreError> {
+    pub(crate) fn entries(&self) -> Result<HomeEntries, StoreError> {
         match (&self.driver, &self.home) {
             (Some(driver), _) => driver.entries(),
             (None, Some(home)) => HomeEntries::named(&self.driver_name, home),

@@ -119,14 +119,14 @@ impl View {
     ///
     /// # Errors
     /// The error why they cannot be read.
-    pub fn snapshots(&self) -> Result<&Snapshots, &StoreError> {
+    pub(crate) fn snapshots(&self) -> Result<&Snapshots, &StoreError> {
         self.snapshots.as_ref()
     }
 
     /// The directory where containerd keeps what a container writes, and the bytes of all snapshots below it; `None` if
     /// that cannot be found out.
     #[must_use]
-    pub fn containerd_layer(&self, container: &ContainerId) -> Option<(Dir, u64)> {
+    pub(crate) fn containerd_layer(&self, container: &ContainerId) -> Option<(Dir, u64)> {
         let snapshotter = self.root.containerd.as_ref()?.snapshots(&self.root.dir).ok()??;
         let known = self.containerd.get_or_init(|| ContainerdSnapshots::read(&snapshotter).unwrap_or_default());
         let ([place, number, content], below) = known.of_container(container.as_str())?;
@@ -164,7 +164,7 @@ impl View {
 
     /// What is wrong with layers that dockerd would load, if [`Needs`] asked to look for it.
     #[must_use]
-    pub fn faults(&self) -> &[(ChainId, LayerFault)] {
+    pub(crate) fn faults(&self) -> &[(ChainId, LayerFault)] {
         &self.faults
     }
 

@@ -166,7 +166,7 @@ impl CopySource {
 
     /// Whether it is a directory.
     #[must_use]
-    pub fn is_dir(&self, tree: &Tree) -> bool {
+    pub(crate) fn is_dir(&self, tree: &Tree) -> bool {
         tree.node(self.id).children().is_some()
     }
 

@@ -30,7 +30,7 @@ impl Need {
     ///
     /// Of an uncompressed layer, the headers are read and nothing else. If one cannot be read, the layer counts as far as it
     /// was read: unpacking will report the error.
-    pub fn add(&mut self, layer: &Blob, block: u64) {
+    pub(crate) fn add(&mut self, layer: &Blob, block: u64) {
         self.add_until(layer, block, |_, _| false);
     }
 

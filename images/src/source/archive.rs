@@ -99,7 +99,7 @@ impl Archive {
 
     /// The path it was opened by.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 

@@ -14,7 +14,7 @@ use super::map::Map;
 /// A part of a regular file, shared and cheap to clone.
 ///
 /// Looking at its bytes looks at a memory map, which suits a header here and there. Whoever wants all of them, or many
-/// headers, [reads](Blob::reader) them: a system call that copies into a buffer that is used again costs less than the page
+/// headers, reads them: a system call that copies into a buffer that is used again costs less than the page
 /// faults of a map.
 #[derive(Debug, Clone)]
 pub struct Blob {
@@ -83,7 +83,7 @@ impl Blob {
     ///
     /// # Errors
     /// Those of `fstat(2)` and `mmap(2)`.
-    pub fn map(file: File) -> io::Result<Self> {
+    pub(crate) fn map(file: File) -> io::Result<Self> {
         let map = Map::new(&file)?;
         let range = 0..map.bytes().len();
         Ok(Self { mapped: Arc::new(Mapped { map, file: Handle::Kept(file) }), range })
@@ -105,7 +105,7 @@ impl Blob {
 
     /// A part of this blob. `None` if it reaches beyond the end.
     #[must_use]
-    pub fn slice(&self, range: Range<usize>) -> Option<Self> {
+    pub(crate) fn slice(&self, range: Range<usize>) -> Option<Self> {
         self.as_slice().get(range.clone())?;
         let start = self.range.start;
         Some(Self { mapped: Arc::clone(&self.mapped), range: start + range.start..start + range.end })
@@ -113,25 +113,19 @@ impl Blob {
 
     /// The bytes, mapped.
     #[must_use]
-    pub fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         &self.mapped.map.bytes()[self.range.clone()]
     }
 
     /// The number of bytes.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.range.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.range.is_empty()
     }
 
     /// Reads the bytes from the front.
     #[must_use]
-    pub fn reader(&self) -> BlobReader<'_> {
+    pub(crate) fn reader(&self) -> BlobReader<'_> {
         BlobReader { blob: self, opened: None, at: 0 }
     }
 
@@ -160,7 +154,7 @@ impl Blob {
     /// How the bytes are compressed, according to the first ones, which are read. An error is ignored here: whoever reads the
     /// blob meets it again.
     #[must_use]
-    pub fn compression(&self) -> Compression {
+    pub(crate) fn compression(&self) -> Compression {
         let mut head = Vec::new();
         let read = self.reader().take(SNIFF_LEN as u64).read_to_end(&mut head);
         Compression::sniff(read.map(|_| head.as_slice()).unwrap_or_default())
@@ -183,7 +177,7 @@ impl AsRef<[u8]> for Blob {
 
 /// Reads a [`Blob`], wherever the file's own position is.
 #[derive(Debug)]
-pub struct BlobReader<'a> {
+pub(crate) struct BlobReader<'a> {
     blob: &'a Blob,
     /// What was opened for this reader.
     opened: Option<File>,
@@ -327,7 +321,7 @@ mod tests {
     #[test]
     fn an_empty_file_is_an_empty_blob() {
         let blob = Blob::map(tempfile::tempfile().unwrap()).unwrap();
-        assert!(blob.is_empty());
+        assert!(blob.as_slice().is_empty());
         assert_eq!(blob.reader().read(&mut [0; 10]).unwrap(), 0);
     }
 }

@@ -170,7 +170,7 @@ pub enum ArchiveError {
 impl ArchiveError {
     /// Whether the message says what is wrong inside `archive`, and does not name it.
     #[must_use]
-    pub fn is_inside(&self, archive: &Path) -> bool {
+    pub(crate) fn is_inside(&self, archive: &Path) -> bool {
         // A compressed archive is read as a whole.
         let is_whole = matches!(self, Self::Read { file, .. } if Path::new(file) == archive);
         !is_whole

@@ -96,7 +96,7 @@ pub struct Descriptor {
 }
 
 /// Gives the content of a regular file of an archive by name, links resolved, or `None` if there is none.
-pub type ReadFile<'f> = dyn FnMut(&str) -> Result<Option<Vec<u8>>, ArchiveError> + 'f;
+pub(crate) type ReadFile<'f> = dyn FnMut(&str) -> Result<Option<Vec<u8>>, ArchiveError> + 'f;
 
 /// Reads the images of an archive: `manifest.json` where there is one, else `index.json`, as `docker load` does with the
 /// first (moby `image/tarexport/load.go`) and containerd with the second.

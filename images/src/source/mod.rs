@@ -38,11 +38,11 @@ mod tests;
 use std::sync::Arc;
 
 pub use archive::{Archive, Opened};
-pub use blob::{Blob, BlobReader};
+pub use blob::Blob;
+pub(crate) use blob::BlobReader;
 pub use choice::SelectionError;
 pub use error::ArchiveError;
-pub use image::{Descriptor, Format, LayerRef, Select, SourceContents, SourceImage};
-pub use image::{ReadFile, contents};
+pub use image::{Descriptor, Format, LayerRef, Select, SourceContents, SourceImage, contents};
 pub(crate) use index::is_archive_name;
 pub use json::MAX_JSON;
 pub use names::{NameProblem, UnusableName};

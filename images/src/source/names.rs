@@ -58,7 +58,7 @@ impl Serialize for NameProblem {
 impl UnusableName {
     /// Whether dockerd, too, loads the image and leaves out this name. Any other unusable name is an error for dockerd.
     #[must_use]
-    pub fn is_left_out_by_docker(&self) -> bool {
+    pub(crate) fn is_left_out_by_docker(&self) -> bool {
         match self.problem {
             NameProblem::Invalid(_) | NameProblem::NoTag => false,
             NameProblem::TagWithDigest | NameProblem::LikeADigest | NameProblem::OnlyATag => true,

@@ -78,7 +78,7 @@ impl Platform {
     ///
     /// A newer arm or amd64 runs what was built for an older one, and the newest of those is best.
     #[must_use]
-    pub fn rank(&self, other: &Self) -> Option<u32> {
+    pub(crate) fn rank(&self, other: &Self) -> Option<u32> {
         if (&self.os, &self.architecture) != (&other.os, &other.architecture) {
             return None;
         }

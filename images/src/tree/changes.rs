@@ -11,7 +11,7 @@ use super::compare::ChangeKind;
 use super::node::{Node, NodeId, NodeKind};
 
 /// Says whether what docker takes for unchanged is changed all the same. It is given the path, and the nodes before and after.
-pub type AlsoChanged<'a, E> = dyn FnMut(&[u8], NodeId, NodeId) -> Result<bool, E> + 'a;
+pub(crate) type AlsoChanged<'a, E> = dyn FnMut(&[u8], NodeId, NodeId) -> Result<bool, E> + 'a;
 
 /// What is still to be compared: a path, and what it means before and after.
 type Pair = (Vec<u8>, Option<NodeId>, Option<NodeId>);

@@ -32,7 +32,7 @@ pub struct Change {
 }
 
 /// Says whether two files of the same length have the same bytes. It is given the path that both have, and the two nodes.
-pub type SameContent<'s, E> = dyn FnMut(&[u8], NodeId, NodeId) -> Result<bool, E> + 's;
+pub(crate) type SameContent<'s, E> = dyn FnMut(&[u8], NodeId, NodeId) -> Result<bool, E> + 's;
 
 /// Compares two trees, in the order of a walk. Every added name is listed; of a deleted directory, only the directory itself.
 ///

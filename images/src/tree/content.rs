@@ -23,7 +23,7 @@ use super::{Tree, TreeError};
 use crate::source::{Archive, ArchiveError, Blob, ImageSource, LayerBytes, LayerRef};
 
 /// Bytes of a layer's file, which is read once.
-pub type FileBytes<'l> = Box<dyn Read + 'l>;
+pub(crate) type FileBytes<'l> = Box<dyn Read + 'l>;
 
 /// The layers of one image, base first.
 pub trait Layers: Sync {
@@ -193,12 +193,6 @@ impl<'r> LayersOfContainer<'r> {
     #[must_use]
     pub fn are_whole(&self) -> bool {
         self.whole
-    }
-
-    /// How many layers the image has.
-    #[must_use]
-    pub fn image_layers(&self) -> usize {
-        self.below.len()
     }
 
     fn directory(&self, layer: usize) -> Result<OwnedFd, TreeError> {

@@ -31,7 +31,7 @@ const OVERLAY: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 ///
 /// # Errors
 /// [`TreeError::File`] where something cannot be read, or is of a kind that a layer cannot hold.
-pub fn read_directory(root: OwnedFd, layer: usize) -> Result<Tree, TreeError> {
+pub(crate) fn read_directory(root: OwnedFd, layer: usize) -> Result<Tree, TreeError> {
     let mut tree = Tree::empty();
     let mut links: HashMap<(u64, u64), NodeId> = HashMap::new();
     // Directories to be read: each is opened by its path from the root, so that as few are open as there can be.

@@ -22,10 +22,10 @@ use std::io;
 use layerfs::{DiffId, InvalidDigest};
 use tarsplit::{JournalError, TarError};
 
-pub use changes::{AlsoChanged, docker_changes};
-pub use compare::{Change, ChangeKind, SameContent, compare, same_bytes};
-pub use content::{FileBytes, Layers, LayersOfArchive, LayersOfContainer, LayersOfStore, read_tree, read_trees};
-pub use directory::read_directory;
+pub use changes::docker_changes;
+pub use compare::{Change, ChangeKind, compare, same_bytes};
+pub use content::{Layers, LayersOfArchive, LayersOfContainer, LayersOfStore, read_tree, read_trees};
+pub(crate) use directory::read_directory;
 pub use lookup::LookupError;
 pub use node::{Body, Node, NodeId, NodeKind};
 pub use stack::HiddenName;
@@ -125,7 +125,7 @@ impl Tree {
 
     /// What is in a directory under a name.
     #[must_use]
-    pub fn child(&self, dir: NodeId, name: &[u8]) -> Option<NodeId> {
+    pub(crate) fn child(&self, dir: NodeId, name: &[u8]) -> Option<NodeId> {
         self.nodes[dir].children()?.get(name).copied()
     }
 
@@ -150,7 +150,7 @@ impl Tree {
 
     /// The path of something in a directory, without a slash in front.
     #[must_use]
-    pub fn path_of(&self, mut dir: NodeId, name: &[u8]) -> Vec<u8> {
+    pub(crate) fn path_of(&self, mut dir: NodeId, name: &[u8]) -> Vec<u8> {
         let mut names = vec![name.to_vec()];
         while dir != Self::ROOT {
             let parent = self.nodes[dir].parent;

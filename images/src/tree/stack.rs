@@ -18,7 +18,7 @@ pub struct HiddenName {
 
 impl Tree {
     /// Puts the tree of the next layer on top. What it takes away is told to `removed`, if somebody wants to know.
-    pub fn stack(&mut self, layer: Self, number: usize, mut removed: Option<&mut Vec<HiddenName>>) {
+    pub(crate) fn stack(&mut self, layer: Self, number: usize, mut removed: Option<&mut Vec<HiddenName>>) {
         let shift = self.nodes.len();
         self.nodes.extend(layer.nodes);
         for node in &mut self.nodes[shift..] {

@@ -20,12 +20,6 @@ impl Tree {
         let open = self.node(dir).children().map(|children| (children.iter(), path.len()));
         Walk { tree: self, open: open.into_iter().collect(), path: path.to_vec() }
     }
-
-    /// Everything there is.
-    #[must_use]
-    pub fn walk_all(&self) -> Walk<'_> {
-        self.walk_below(Self::ROOT, b"")
-    }
 }
 
 impl Walk<'_> {

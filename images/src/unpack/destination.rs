@@ -5,7 +5,7 @@
 //! DIR/.layerfs-unpacking/tree             the layers so far, being merged
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
 use layerfs::delete::Deletion;
@@ -161,10 +161,4 @@ impl Drop for Destination {
             }
         }
     }
-}
-
-/// The path of the list of layers below `dir`.
-#[must_use]
-pub fn list_path(dir: &Path) -> PathBuf {
-    dir.join(LIST)
 }

@@ -16,7 +16,7 @@ use std::path::Path;
 use layerfs::Unpacked;
 use layerfs::meter::Meter;
 
-pub use destination::{UnpackForm, list_path};
+pub use destination::UnpackForm;
 pub use report::{UnpackReport, UnpackedLayer};
 
 use crate::load::schedule::{Content, Work, unpack_all};

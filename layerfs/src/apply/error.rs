@@ -93,7 +93,7 @@ impl ApplyError {
 
     /// The system's answer, if a system call failed.
     #[must_use]
-    pub fn errno(&self) -> Option<Errno> {
+    pub(crate) fn errno(&self) -> Option<Errno> {
         match self {
             Self::System { errno, .. } | Self::Xattr { errno, .. } => Some(*errno),
             _ => None,

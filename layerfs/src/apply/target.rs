@@ -26,7 +26,7 @@ pub enum XattrNamespace {
 impl XattrNamespace {
     /// The attribute that makes a directory opaque.
     #[must_use]
-    pub fn opaque(self) -> &'static str {
+    pub(crate) fn opaque(self) -> &'static str {
         match self {
             Self::Trusted => "trusted.overlay.opaque",
             Self::User => "user.overlay.opaque",

@@ -94,7 +94,7 @@ pub enum VerifyError {
 }
 
 /// Is told how many bytes were read.
-pub type OnProgress<'p> = &'p (dyn Fn(u64) + Sync);
+pub(crate) type OnProgress<'p> = &'p (dyn Fn(u64) + Sync);
 
 /// Bytes that are read at once.
 const PIECE: usize = 256 << 10;

@@ -21,7 +21,7 @@ use crate::settings::{Ipc, Network, Seccomp, Settings};
 pub use resources::LIMITS;
 
 /// Where programs are looked for unless the image says otherwise.
-pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where `--init` puts its program.
 pub(crate) const INIT: &str = "/sbin/docker-init";

@@ -301,7 +301,7 @@ impl Damage {
 impl ImageDamage {
     /// As [`Damage::code`].
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::ConfigMissing => "image-config-missing",
             Self::DigestDiffers => "image-digest-differs",
@@ -318,7 +318,7 @@ impl ImageDamage {
 impl RecordDamage {
     /// As [`Damage::code`].
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Record { .. } => "layer-record-invalid",
             Self::BelowMissing { .. } => "layer-below-missing",
@@ -331,7 +331,7 @@ impl RecordDamage {
 impl LayerFault {
     /// As [`Damage::code`].
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::WrongName => "layer-wrong-name",
             Self::JournalMissing => "layer-journal-missing",
@@ -365,7 +365,7 @@ impl ContainerDamage {
 impl MountDamage {
     /// As [`Damage::code`].
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NotADirectory => "mount-not-a-directory",
             Self::Unreadable { .. } => "mount-unreadable",
@@ -379,7 +379,7 @@ impl MountDamage {
 impl MountDamage {
     /// The file that it is about, if it is about one.
     #[must_use]
-    pub fn file(&self) -> Option<&'static str> {
+    pub(crate) fn file(&self) -> Option<&'static str> {
         match self {
             Self::FileMissing { file } | Self::FileUnreadable { file, .. } | Self::FileInvalid { file, .. } => {
                 Some(file)

@@ -210,7 +210,7 @@ impl Catalog {
 
     /// Everything that is wrong with the records, in the order of its subjects.
     #[must_use]
-    pub fn damage(&self) -> Vec<Damage> {
+    pub(crate) fn damage(&self) -> Vec<Damage> {
         let references = self.damaged_references.iter().map(|cause| Damage::References { cause: cause.clone() });
         let images = self.damaged_images.iter();
         let images = images.map(|(image, cause)| Damage::Image { image: *image, cause: cause.clone() });

@@ -211,7 +211,7 @@ impl Finding {
 impl Cause {
     /// The word that [`Finding::code`] returns.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Damage(damage) => damage.code(),
             Self::LayerMissing => "layer-record-missing",

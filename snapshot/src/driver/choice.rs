@@ -2,7 +2,7 @@
 //! `daemon/graphdriver/driver.go: New, scanPriorDrivers`).
 
 /// The driver for a data-root that has none yet; it is dockerd's default too.
-pub const DEFAULT: &str = "overlay2";
+pub(crate) const DEFAULT: &str = "overlay2";
 
 /// The driver that dockerd never chooses by what the data-root holds, but only if it is configured to.
 pub(crate) const NEVER_FOUND: &str = "vfs";

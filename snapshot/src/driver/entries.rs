@@ -52,7 +52,7 @@ impl HomeEntries {
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn named(driver: &str, home: &Dir) -> Result<Self, StoreError> {
+    pub(crate) fn named(driver: &str, home: &Dir) -> Result<Self, StoreError> {
         let entry = |name: String| {
             let kind = if HomeLayout::is_service(driver, &name) { EntryKind::Service } else { EntryKind::Layer };
             (Arc::from(name), HomeEntry { kind, parents: Ok(Vec::new()), missing_links: Vec::new() })

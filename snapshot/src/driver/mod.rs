@@ -24,8 +24,8 @@ mod stacked;
 mod vfs;
 
 pub use any::{AnyDriver, xattr_namespace};
-pub use choice::{DEFAULT, WRITABLE};
-pub(crate) use choice::{FOUND_BY_HOME, HOME_NAMES, NEVER_FOUND, OLD_REPOSITORIES};
+pub use choice::WRITABLE;
+pub(crate) use choice::{DEFAULT, FOUND_BY_HOME, HOME_NAMES, NEVER_FOUND, OLD_REPOSITORIES};
 pub use damage::{LayerDamage, LayerPart};
 pub use entries::{EntryKind, HomeEntries, HomeEntry, UnknownParents};
 pub(crate) use home_layout::HOME_MARKS;

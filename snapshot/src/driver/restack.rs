@@ -55,13 +55,13 @@ const TEMPORARY: &str = ".tmp-layerfs-";
 impl Restacking {
     /// The place, below the driver's home.
     #[must_use]
-    pub fn place(&self) -> PathBuf {
+    pub(crate) fn place(&self) -> PathBuf {
         self.dirs.iter().chain([&self.name]).collect()
     }
 
     /// Whether it is the list of what the layer stands on.
     #[must_use]
-    pub fn is_list_of_parents(&self) -> bool {
+    pub(crate) fn is_list_of_parents(&self) -> bool {
         self.name == super::overlay2::LOWER
     }
 

@@ -55,11 +55,11 @@ pub enum TemporaryPlace {
 
 impl TemporaryPlace {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Names, Self::Configs];
+    pub(crate) const ALL: [Self; 2] = [Self::Names, Self::Configs];
 
     /// Its path below `image/<driver>`.
     #[must_use]
-    pub fn path(self) -> &'static [&'static str] {
+    pub(crate) fn path(self) -> &'static [&'static str] {
         match self {
             Self::Names => &[],
             Self::Configs => &paths::CONFIGS,

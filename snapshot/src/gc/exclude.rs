@@ -59,7 +59,7 @@ impl Excludes {
 
     /// Whether a line matches this image, which has these names.
     #[must_use]
-    pub fn matches(&self, id: ImageId, names: &[&str]) -> bool {
+    pub(crate) fn matches(&self, id: ImageId, names: &[&str]) -> bool {
         let short = id.0.short();
         let none = ["<none>:<none>"];
         let names = if names.is_empty() { &none[..] } else { names };

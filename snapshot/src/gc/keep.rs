@@ -25,13 +25,13 @@ impl Pattern {
 
     /// The text that it was made of.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Whether it matches this image, which has these names.
     #[must_use]
-    pub fn matches(&self, id: ImageId, names: &[&str]) -> bool {
+    pub(crate) fn matches(&self, id: ImageId, names: &[&str]) -> bool {
         let hex = self.0.strip_prefix("sha256:").unwrap_or(&self.0);
         let is_id = hex.len() >= SHORTEST_ID && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if is_id && id.0.hex().starts_with(hex) {
@@ -89,7 +89,7 @@ impl Label {
 
     /// Whether it is among these labels.
     #[must_use]
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub(crate) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         labels.get(&self.key).is_some_and(|value| self.value.as_ref().is_none_or(|wanted| wanted == value))
     }
 }

@@ -34,4 +34,4 @@ pub use exclude::{ExcludeError, Excludes};
 pub use item::{Item, Reason, Spared, StayCause, Thing};
 pub use keep::{Label, Pattern};
 pub use plan::{GcPlan, Goal};
-pub use policy::{Amount, DEFAULT_MIN_AGE, Policy, SpaceTarget};
+pub use policy::{Amount, Policy, SpaceTarget};

@@ -9,7 +9,7 @@ use super::keep::{Label, Pattern};
 
 /// By default, directories and files that changed less than this time ago stay, since an unknown program may still be
 /// using them. docker-gc uses the same time.
-pub const DEFAULT_MIN_AGE: Duration = Duration::from_secs(3600);
+pub(crate) const DEFAULT_MIN_AGE: Duration = Duration::from_secs(3600);
 
 /// Which images are removed, and how old remains must be. Remains are removed whatever the policy says about images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub enum Amount {
 impl Amount {
     /// The amount in bytes; `whole` is the size of the whole.
     #[must_use]
-    pub fn in_bytes(self, whole: u64) -> u64 {
+    pub(crate) fn in_bytes(self, whole: u64) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes,
             // Rounded up, so that never less is asked for than the user said.

@@ -23,11 +23,6 @@ impl<T> Dead<T> {
     pub fn get(&self) -> &T {
         &self.0
     }
-
-    /// What it is.
-    pub fn into_inner(self) -> T {
-        self.0
-    }
 }
 
 impl Dead<CacheId> {
@@ -93,7 +88,7 @@ impl Liveness {
 
     /// What nobody needs once `departure` is gone. Found out once for many questions.
     #[must_use]
-    pub fn once_gone<'l>(&'l self, departure: &'l Departure) -> OnceGone<'l> {
+    pub(crate) fn once_gone<'l>(&'l self, departure: &'l Departure) -> OnceGone<'l> {
         OnceGone { after: self.after(|claim| departure.leaves(claim)), departure }
     }
 
@@ -113,7 +108,7 @@ impl Liveness {
 
 /// What is about to go, and claims nothing any more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Departure {
+pub(crate) struct Departure {
     /// Layers.
     pub layers: HashSet<ChainId>,
     /// Entries of `layerdb/mounts`.
@@ -136,7 +131,7 @@ impl Departure {
 
 /// What nobody needs once a [`Departure`] has taken place.
 #[derive(Debug)]
-pub struct OnceGone<'l> {
+pub(crate) struct OnceGone<'l> {
     after: After<'l>,
     departure: &'l Departure,
 }
@@ -146,13 +141,13 @@ impl OnceGone<'_> {
     ///
     /// # Errors
     /// [`StillAlive`] where it must stay.
-    pub fn dead(&self, id: &CacheId) -> Result<Dead<CacheId>, StillAlive> {
+    pub(crate) fn dead(&self, id: &CacheId) -> Result<Dead<CacheId>, StillAlive> {
         self.after.dead(id, |claim| self.departure.leaves(claim))
     }
 
     /// Why not all is known: while there is a doubt, nothing is dead.
     #[must_use]
-    pub fn doubts(&self) -> Vec<Doubt> {
+    pub(crate) fn doubts(&self) -> Vec<Doubt> {
         self.after.doubts().iter().copied().cloned().collect()
     }
 }

@@ -33,7 +33,8 @@ use std::sync::Arc;
 
 use layerfs::ChainId;
 
-pub use dead::{Dead, Departure, OnceGone, StillAlive};
+pub use dead::{Dead, StillAlive};
+pub(crate) use dead::{Departure, OnceGone};
 pub use doubt::Doubt;
 pub(crate) use owners::{Departing, Directories, Owners};
 pub use owners::{Holder, LayerStays};
@@ -117,7 +118,7 @@ impl Liveness {
     ///
     /// # Errors
     /// [`StoreError::Io`] if a directory cannot be listed.
-    pub fn read(
+    pub(crate) fn read(
         root: &DataRoot,
         catalog: &Catalog,
         snapshots: Result<&Snapshots, &StoreError>,
@@ -234,7 +235,7 @@ impl Liveness {
     }
 
     /// All entries, sorted by name.
-    pub fn entries(&self) -> impl Iterator<Item = (&str, &OwnedEntry)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &OwnedEntry)> {
         self.names.iter().map(|name| &**name).zip(&self.entries)
     }
 
@@ -268,18 +269,18 @@ impl Liveness {
 
     /// The entry that a link names which leads nowhere.
     #[must_use]
-    pub fn named_by_stale(&self, link: &str) -> Option<&str> {
+    pub(crate) fn named_by_stale(&self, link: &str) -> Option<&str> {
         self.stale.get(link).map(String::as_str)
     }
 
     /// Claims on an entry that is not there.
     #[must_use]
-    pub fn claims_on_absent(&self, name: &str) -> &[Claim] {
+    pub(crate) fn claims_on_absent(&self, name: &str) -> &[Claim] {
         self.absent.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// The entries that an entry stands on.
-    pub fn below_entry(&self, name: &str) -> impl Iterator<Item = &str> {
+    pub(crate) fn below_entry(&self, name: &str) -> impl Iterator<Item = &str> {
         let parents = self.entry(name).into_iter().flat_map(|entry| &entry.parents);
         parents.map(|parent| &*self.names[*parent as usize])
     }

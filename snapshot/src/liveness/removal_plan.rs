@@ -106,7 +106,7 @@ pub struct Holders<'c> {
 impl<'c> Holders<'c> {
     /// Counts. `snapshots` are BuildKit's records; where they cannot be read BuildKit may hold everything.
     #[must_use]
-    pub fn new(catalog: &'c Catalog, snapshots: Result<&Snapshots, &StoreError>) -> Self {
+    pub(crate) fn new(catalog: &'c Catalog, snapshots: Result<&Snapshots, &StoreError>) -> Self {
         let graph = catalog.graph();
         let mut holders = vec![0_u32; graph.len()];
         let mut hold = |chain: ChainId| {

@@ -45,12 +45,6 @@ impl Donors {
         Self(donors)
     }
 
-    /// Whether there are no sources.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(super) fn has_layer(&self, diff_id: DiffId) -> bool {
         self.0.iter().any(|donor| donor.has_layer(diff_id))
     }

@@ -73,7 +73,7 @@ impl Containerd {
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn snapshots(&self, root: &Dir) -> Result<Option<Dir>, StoreError> {
+    pub(crate) fn snapshots(&self, root: &Dir) -> Result<Option<Dir>, StoreError> {
         if self.store.is_none() {
             return Ok(None);
         }

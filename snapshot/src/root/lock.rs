@@ -43,7 +43,7 @@ impl fmt::Display for WriterInfo {
 ///
 /// # Errors
 /// [`StoreError::Io`] if the root cannot be opened or locked.
-pub fn writer(root: &Dir) -> Result<Option<WriterInfo>, StoreError> {
+pub(crate) fn writer(root: &Dir) -> Result<Option<WriterInfo>, StoreError> {
     let own = File::from(root.reopen()?);
     match rustix::fs::flock(&own, FlockOperation::NonBlockingLockShared) {
         // The lock was free. It is released at once, when the file is closed.

@@ -22,7 +22,7 @@ const PROC_MAGIC: u64 = 0x9fa0;
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MountInfo {
+pub(crate) struct MountInfo {
     /// Its number, unique among the mounts that exist at this moment.
     pub id: u64,
     /// The number of the mount that its mount point is in.
@@ -45,7 +45,7 @@ pub struct MountInfo {
 
 /// All mounts that this process can reach, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mounts {
+pub(crate) struct Mounts {
     mounts: Vec<MountInfo>,
 }
 
@@ -55,7 +55,7 @@ impl Mounts {
     /// # Errors
     /// [`StoreError::Io`] if there is no such file; [`StoreError::Invalid`] if it is not the kernel's, or any part of it
     /// is not understood.
-    pub fn read() -> Result<Self, StoreError> {
+    pub(crate) fn read() -> Result<Self, StoreError> {
         let mut file = File::open(MOUNTINFO).map_err(StoreError::io(MOUNTINFO, "opening"))?;
         let system = rustix::fs::fstatfs(&file).map_err(StoreError::io(MOUNTINFO, "statfs"))?;
         let invalid = |reason: String| StoreError::Invalid { path: MOUNTINFO.into(), reason };
@@ -82,7 +82,7 @@ impl Mounts {
     }
 
     /// All of them, in the kernel's order.
-    pub fn iter(&self) -> impl Iterator<Item = &MountInfo> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &MountInfo> {
         self.mounts.iter()
     }
 
@@ -90,7 +90,7 @@ impl Mounts {
     ///
     /// # Errors
     /// [`StoreError`] if that cannot be found out: some mounts are outside of what this process can reach.
-    pub fn holding(&self, dir: &Dir) -> Result<&MountInfo, StoreError> {
+    pub(crate) fn holding(&self, dir: &Dir) -> Result<&MountInfo, StoreError> {
         let path = format!("/proc/self/fdinfo/{}", dir.as_fd().as_raw_fd());
         let text = std::fs::read_to_string(&path).map_err(StoreError::io(&path, "reading"))?;
         let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
@@ -105,7 +105,7 @@ impl Mounts {
     ///
     /// # Errors
     /// As [`Mounts::holding`].
-    pub fn below(&self, dir: &Dir) -> Result<Vec<(PathBuf, &MountInfo)>, StoreError> {
+    pub(crate) fn below(&self, dir: &Dir) -> Result<Vec<(PathBuf, &MountInfo)>, StoreError> {
         let mount = self.holding(dir)?;
         let unknown = || StoreError::Invalid {
             path: dir.path().to_path_buf(),

@@ -108,33 +108,7 @@ pub struct Foreign {
     pub meant: Option<PathBuf>,
 }
 
-impl Refusal {
-    /// A name for programs, which does not change between versions.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Busy(_) => "busy",
-            Self::DaemonRuns { .. } => "daemon-runs",
-            Self::LayerMounted { .. } => "layer-mounted",
-            Self::MountsUnknown { .. } => "mounts-unknown",
-            Self::MapsUsers { .. } => "maps-users",
-            Self::IsMapped => "is-mapped",
-            Self::OtherDriver { .. } => "other-driver",
-            Self::DriverComesFirst { .. } => "driver-comes-first",
-            Self::UnknownDriver { .. } => "unknown-driver",
-            Self::VfsImages { .. } => "vfs-images",
-            Self::ContainerdStore => "containerd-store",
-            Self::BeforeContentAddresses { .. } => "before-content-addresses",
-            Self::NotADirectory => "not-a-directory",
-            Self::DanglingLink { .. } => "dangling-link",
-            Self::LoopingLink => "looping-link",
-            Self::NoParent { .. } => "no-parent",
-            Self::Foreign(_) => "foreign",
-            Self::InsideDataRoot { .. } => "inside-data-root",
-            Self::NotWritable { .. } => "not-writable",
-        }
-    }
-}
+impl Refusal {}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

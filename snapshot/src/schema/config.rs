@@ -11,10 +11,10 @@ use super::time::Time;
 use crate::go_struct;
 
 /// Bytes of the largest config that is read. Docker has no limit of its own.
-pub const MAX_CONFIG: usize = 8 << 20;
+pub(crate) const MAX_CONFIG: usize = 8 << 20;
 
 /// The most layers that Docker stacks (moby `layer/layer_store.go`, `maxLayerDepth`).
-pub const MAX_LAYERS: usize = 125;
+pub(crate) const MAX_LAYERS: usize = 125;
 
 /// The most steps of a history that are read. Docker has no limit; a file of nothing but empty steps would take thirty
 /// times its size in memory.

@@ -18,11 +18,11 @@ use crate::error::StoreError;
 use crate::ids::{ContainerId, ImageId};
 
 /// The directory of containers in a data-root.
-pub const CONTAINERS: &str = "containers";
+pub(crate) const CONTAINERS: &str = "containers";
 /// The file that holds a container's config and state.
-pub const CONFIG: &str = "config.v2.json";
+pub(crate) const CONFIG: &str = "config.v2.json";
 /// The file that holds a container's host config: mounts, ports, limits.
-pub const HOST_CONFIG: &str = "hostconfig.json";
+pub(crate) const HOST_CONFIG: &str = "hostconfig.json";
 
 /// The type of a mount point that shows an image (Docker 28 and later).
 const IMAGE: &str = "image";
@@ -210,7 +210,7 @@ impl Status {
 impl State {
     /// The state as the disk says, checked with `alive` where it says that the process runs.
     #[must_use]
-    pub fn status(&self, alive: bool) -> Status {
+    pub(crate) fn status(&self, alive: bool) -> Status {
         if self.running {
             return match () {
                 () if !alive && self.restarting => Status::Restarting,
@@ -233,7 +233,7 @@ impl State {
 ///
 /// # Errors
 /// [`StoreError::Io`]
-pub fn open(root: &Dir) -> Result<Option<Dir>, StoreError> {
+pub(crate) fn open(root: &Dir) -> Result<Option<Dir>, StoreError> {
     root.sub(CONTAINERS)
 }
 
@@ -360,7 +360,7 @@ impl ContainerFiles {
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn write(&self, own: &Dir, sync: bool) -> Result<(), StoreError> {
+    pub(crate) fn write(&self, own: &Dir, sync: bool) -> Result<(), StoreError> {
         own.remove_temporaries()?;
         own.replace(HOST_CONFIG, gojson::to_line(&self.host).as_bytes(), 0o644, sync)?;
         own.replace(CONFIG, gojson::to_line(&self.config).as_bytes(), 0o600, sync)

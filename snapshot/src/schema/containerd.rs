@@ -28,7 +28,7 @@ const MAX_DEPTH: usize = 1000;
 
 /// What the snapshotter knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ContainerdSnapshots {
+pub(crate) struct ContainerdSnapshots {
     by_name: BTreeMap<String, Snapshot>,
 }
 
@@ -46,7 +46,7 @@ impl ContainerdSnapshots {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn read(snapshotter: &Dir) -> Result<Self, StoreError> {
+    pub(crate) fn read(snapshotter: &Dir) -> Result<Self, StoreError> {
         let invalid = |source| StoreError::Database { path: snapshotter.join(FILE), source };
         let read = database::read(snapshotter, FILE, by_name)?;
         Ok(Self { by_name: read.transpose().map_err(invalid)?.unwrap_or_default() })
@@ -55,7 +55,7 @@ impl ContainerdSnapshots {
     /// The directory that a container writes to, as names below the snapshotter's, and the bytes of all snapshots below
     /// it.
     #[must_use]
-    pub fn of_container(&self, id: &str) -> Option<([String; 3], u64)> {
+    pub(crate) fn of_container(&self, id: &str) -> Option<([String; 3], u64)> {
         let own = |name: &str| name.rsplit_once('/').is_some_and(|(_, key)| key == id);
         let (_, snapshot) = self.by_name.iter().find(|(name, snapshot)| snapshot.active && own(name))?;
         let below = std::iter::successors(self.below(snapshot), |snapshot| self.below(snapshot));

@@ -23,7 +23,7 @@ const ATTEMPTS: u64 = 50;
 /// # Errors
 /// [`StoreError::Database`] if the file is no database, [`StoreError::Invalid`] if it is too long or changes each time it
 /// is read, [`StoreError::Io`].
-pub fn read<T, E>(
+pub(crate) fn read<T, E>(
     dir: &Dir,
     name: &str,
     read: impl Fn(&Bolt<'_>) -> Result<T, E>,

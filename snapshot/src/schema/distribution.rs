@@ -18,15 +18,6 @@ use crate::parallel;
 /// Bytes of the largest file that is read; Docker keeps 50 entries.
 const MAX_FILE: usize = 1 << 20;
 
-/// One place a layer was pulled from or pushed to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct V2Metadata {
-    /// The blob.
-    pub digest: Digest,
-    /// The repository's full name.
-    pub source_repository: String,
-}
-
 go_struct! {
     /// An entry of the file (`metadata.V2Metadata`).
     struct KnownBlob {
@@ -61,33 +52,17 @@ pub(crate) fn blobs(image_root: &Dir) -> Result<Vec<Digest>, StoreError> {
 ///
 /// # Errors
 /// [`StoreError`]
-pub fn diff_id_of(image_root: &Dir, blob: Digest) -> Result<Option<DiffId>, StoreError> {
+pub(crate) fn diff_id_of(image_root: &Dir, blob: Digest) -> Result<Option<DiffId>, StoreError> {
     let Some(dir) = image_root.descend(&BLOBS)? else { return Ok(None) };
     let text = dir.read(&blob.hex(), MAX_FILE)?.and_then(|bytes| String::from_utf8(bytes).ok());
     Ok(text.and_then(|text| text.trim().parse().ok()))
-}
-
-/// The blobs known to hold a layer, oldest first. What cannot be parsed is passed over, as dockerd does.
-///
-/// # Errors
-/// [`StoreError`]
-pub fn blobs_of(image_root: &Dir, diff_id: DiffId) -> Result<Vec<V2Metadata>, StoreError> {
-    let Some(dir) = image_root.descend(&SOURCES)? else {
-        return Ok(Vec::new());
-    };
-    let bytes = dir.read(&diff_id.0.hex(), MAX_FILE)?.unwrap_or_default();
-    let entries: Vec<KnownBlob> = gojson::from_slice(&bytes).unwrap_or_default();
-    let known = |entry: KnownBlob| {
-        Some(V2Metadata { digest: entry.digest.parse().ok()?, source_repository: entry.source_repository })
-    };
-    Ok(entries.into_iter().filter_map(known).collect())
 }
 
 /// Files that dockerd passes over since it cannot decode them.
 ///
 /// # Errors
 /// [`StoreError::Io`] if a directory cannot be listed.
-pub fn undecodable(image_root: &Dir) -> Result<Vec<PathBuf>, StoreError> {
+pub(crate) fn undecodable(image_root: &Dir) -> Result<Vec<PathBuf>, StoreError> {
     let is_diff_id = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok_and(|text| text.trim().parse::<DiffId>().is_ok());
     let is_list = |bytes: &[u8]| gojson::from_slice::<Vec<KnownBlob>>(bytes).is_ok();
     let mut found = undecodable_in(image_root, "diffid-by-digest", is_diff_id)?;

@@ -35,7 +35,7 @@ impl ImageStore {
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn open(image_root: &Dir) -> Result<Self, StoreError> {
+    pub(crate) fn open(image_root: &Dir) -> Result<Self, StoreError> {
         Ok(Self { content: image_root.descend(&CONFIGS)?, metadata: image_root.descend(&METADATA)? })
     }
 
@@ -75,7 +75,7 @@ impl ImageStore {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn metadata(&self, id: ImageId, name: &str) -> Result<Option<String>, StoreError> {
+    pub(crate) fn metadata(&self, id: ImageId, name: &str) -> Result<Option<String>, StoreError> {
         let Some(dir) = self.metadata.as_ref().map_or(Ok(None), |all| all.sub(&id.0.hex()))? else { return Ok(None) };
         Ok(dir.read(name, SMALL_FILE)?.and_then(|bytes| String::from_utf8(bytes).ok()))
     }
@@ -83,7 +83,7 @@ impl ImageStore {
     /// The text of the file that names the image's parent, unchecked; `None` if the file is missing, empty or cannot be
     /// read.
     #[must_use]
-    pub fn parent(&self, id: ImageId) -> Option<String> {
+    pub(crate) fn parent(&self, id: ImageId) -> Option<String> {
         self.metadata(id, PARENT).ok().flatten().filter(|text| !text.is_empty())
     }
 
@@ -97,7 +97,7 @@ impl ImageStore {
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn list(&self) -> Result<Vec<ImageId>, StoreError> {
+    pub(crate) fn list(&self) -> Result<Vec<ImageId>, StoreError> {
         let names = self.content.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
         let mut ids: Vec<ImageId> = names.iter().filter_map(|name| Digest::from_hex(name).ok().map(ImageId)).collect();
         ids.sort();
@@ -108,7 +108,7 @@ impl ImageStore {
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn list_metadata(&self) -> Result<Vec<ImageId>, StoreError> {
+    pub(crate) fn list_metadata(&self) -> Result<Vec<ImageId>, StoreError> {
         let names = self.metadata.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
         Ok(names.iter().filter_map(|name| Digest::from_hex(name).ok().map(ImageId)).collect())
     }

@@ -24,7 +24,7 @@ use crate::ids::CacheId;
 use crate::schema::paths::{LAYER_RECORDS, MOUNTS, REMOVING, WRITE_SETS};
 
 /// The journal's name in a layer's directory.
-pub const JOURNAL: &str = "tar-split.json.gz";
+pub(crate) const JOURNAL: &str = "tar-split.json.gz";
 
 const CACHE_ID: &str = "cache-id";
 const DIFF: &str = "diff";
@@ -71,7 +71,7 @@ pub enum RecordField {
 impl RecordField {
     /// The file's name.
     #[must_use]
-    pub fn file(self) -> &'static str {
+    pub(crate) fn file(self) -> &'static str {
         match self {
             Self::Size => SIZE,
             Self::Diff => DIFF,
@@ -242,7 +242,7 @@ impl LayerStore {
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn list(&self) -> Result<Vec<ChainId>, StoreError> {
+    pub(crate) fn list(&self) -> Result<Vec<ChainId>, StoreError> {
         let names = self.layers.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
         Ok(names.iter().filter_map(|name| layerfs::Digest::from_hex(name).ok().map(ChainId)).collect())
     }

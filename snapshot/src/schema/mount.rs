@@ -99,7 +99,7 @@ pub(crate) fn set(mounts: &Dir, mount: &str, file: &str, text: &str, sync: bool)
 ///
 /// # Errors
 /// [`StoreError`] if the directory itself cannot be listed.
-pub fn list(mounts: Option<&Dir>) -> Result<Vec<MountRecord>, StoreError> {
+pub(crate) fn list(mounts: Option<&Dir>) -> Result<Vec<MountRecord>, StoreError> {
     let Some(mounts) = mounts else { return Ok(Vec::new()) };
     let mut records = Vec::new();
     for name in mounts.names()? {

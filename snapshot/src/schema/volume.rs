@@ -22,13 +22,13 @@ use crate::ids::VolumeName;
 use bolt::{Bolt, BoltError, BucketEntry};
 
 /// The directory of volumes in a data-root.
-pub const VOLUMES: &str = "volumes";
+pub(crate) const VOLUMES: &str = "volumes";
 /// The directory of a volume's content, in its own.
-pub const DATA: &str = "_data";
+pub(crate) const DATA: &str = "_data";
 /// The file that says how a volume is mounted.
-pub const OPTIONS: &str = "opts.json";
+pub(crate) const OPTIONS: &str = "opts.json";
 /// The database of all volumes.
-pub const DATABASE: &str = "metadata.db";
+pub(crate) const DATABASE: &str = "metadata.db";
 
 /// Bytes of the largest `opts.json` that is read. Docker has no limit of its own.
 const MAX_OPTIONS: usize = 1 << 20;
@@ -74,7 +74,7 @@ pub struct Volume {
 ///
 /// # Errors
 /// [`StoreError::Io`]
-pub fn data(root: &Dir, name: &VolumeName) -> Result<Option<Dir>, StoreError> {
+pub(crate) fn data(root: &Dir, name: &VolumeName) -> Result<Option<Dir>, StoreError> {
     root.descend(&[VOLUMES, name.as_str(), DATA])
 }
 
@@ -88,7 +88,7 @@ pub fn content_path(root: &Path, name: &VolumeName) -> PathBuf {
 ///
 /// # Errors
 /// [`StoreError::Io`] where the directory cannot be listed.
-pub fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
+pub(crate) fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
     let Some(dir) = root.sub(VOLUMES)? else { return Ok(Vec::new()) };
     let mut volumes = Vec::new();
     let known = database::read(&dir, DATABASE, all_labels).ok().flatten().and_then(Result::ok).unwrap_or_default();

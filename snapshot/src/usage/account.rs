@@ -129,7 +129,7 @@ impl<'v> Account<'v> {
 
     /// What all parts take up together.
     #[must_use]
-    pub fn total(&self) -> Usage {
+    pub(crate) fn total(&self) -> Usage {
         self.buckets.iter().copied().sum()
     }
 
@@ -140,7 +140,7 @@ impl<'v> Account<'v> {
     }
 
     /// All parts and what they take up, in the order of parts.
-    pub fn parts(&self) -> impl Iterator<Item = (&Part, Usage)> {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&Part, Usage)> {
         self.parts.iter().map(|(part, number)| (part, self.buckets[*number as usize]))
     }
 

@@ -151,7 +151,7 @@ pub(super) fn written(view: &View, container: &Container) -> Option<u64> {
 impl Account<'_> {
     /// What a container has written, as `docker ps -s` says it.
     #[must_use]
-    pub fn written(&self, container: &Container) -> u64 {
+    pub(crate) fn written(&self, container: &Container) -> u64 {
         let counted = || self.usage(&Part::Writable(container.id.clone())).apparent;
         self.written.get(&container.id).copied().unwrap_or_else(counted)
     }

@@ -53,7 +53,7 @@ pub enum Command {
 impl Command {
     /// The names it knows.
     #[must_use]
-    pub fn names(self) -> &'static [&'static str] {
+    pub(crate) fn names(self) -> &'static [&'static str] {
         match self {
             Self::ImageList => &["dangling", "label", "before", "since", "reference"],
             Self::ImagePrune => &["dangling", "label", "label!", "until"],
@@ -131,11 +131,6 @@ impl Filters {
         }
     }
 
-    /// The names of the filters that are given.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
-    }
-
     /// The values of a filter.
     #[must_use]
     pub fn get(&self, name: &str) -> &[String] {
@@ -209,7 +204,7 @@ impl Filters {
 
 /// Whether there is the label `k`, or the label `k` with the value of `k=v`.
 #[must_use]
-pub fn label_matches(filter: &str, labels: &BTreeMap<String, String>) -> bool {
+pub(crate) fn label_matches(filter: &str, labels: &BTreeMap<String, String>) -> bool {
     match filter.split_once('=') {
         Some((key, value)) => labels.get(key).is_some_and(|other| other == value),
         None => labels.contains_key(filter),

@@ -6,12 +6,11 @@
 use std::io;
 
 use serde::Serialize;
-use serde_json::Value;
 use serde_json::ser::{CharEscape, Formatter, PrettyFormatter, Serializer};
 
 /// Whether `<`, `>` and `&` are written as `\u003c` and the like. U+2028 and U+2029 always are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Html {
+pub(crate) enum Html {
     /// What `json.Marshal` does: docker's own files, and the rows of its listings.
     Escaped,
     /// What docker's API and the `json` function of its templates do.
@@ -23,7 +22,7 @@ pub enum Html {
 /// # Errors
 ///
 /// Whatever the value's own serialisation fails with.
-pub fn compact(value: &(impl Serialize + ?Sized), html: Html) -> serde_json::Result<String> {
+pub(crate) fn compact(value: &(impl Serialize + ?Sized), html: Html) -> serde_json::Result<String> {
     written(value, Go { layout: serde_json::ser::CompactFormatter, html })
 }
 
@@ -32,33 +31,19 @@ pub fn compact(value: &(impl Serialize + ?Sized), html: Html) -> serde_json::Res
 /// # Errors
 ///
 /// As for [`compact`].
-pub fn indented(value: &(impl Serialize + ?Sized), html: Html) -> serde_json::Result<String> {
+pub(crate) fn indented(value: &(impl Serialize + ?Sized), html: Html) -> serde_json::Result<String> {
     written(value, Go { layout: PrettyFormatter::with_indent(b"    "), html })
 }
 
 /// The text of a string as JSON, with its quotes.
 #[must_use]
-pub fn string(text: &str, html: Html) -> String {
+pub(crate) fn string(text: &str, html: Html) -> String {
     compact(text, html).unwrap_or_default()
-}
-
-/// An object with its keys sorted, as Go writes a map; objects within it too.
-#[must_use]
-pub fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Object(object) => {
-            let mut entries: Vec<_> = object.iter().map(|(key, value)| (key.clone(), sorted(value))).collect();
-            entries.sort_by(|a, b| a.0.cmp(&b.0));
-            Value::Object(entries.into_iter().collect())
-        }
-        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
-        other => other.clone(),
-    }
 }
 
 /// A number as Go writes a `float64`: fixed but for the very small and the very large.
 #[must_use]
-pub fn float(value: f64) -> String {
+pub(crate) fn float(value: f64) -> String {
     let size = value.abs();
     if size == 0.0 || (1e-6..1e21).contains(&size) {
         return format!("{value}");
@@ -184,10 +169,9 @@ mod tests {
     }
 
     #[test]
-    fn objects_keep_their_order_unless_they_are_maps() {
+    fn objects_keep_their_order() {
         let value = json!({"b": [1, {"z": null, "y": true}], "a": {}, "c": []});
         assert_eq!(compact(&value, Html::Plain).unwrap(), r#"{"b":[1,{"z":null,"y":true}],"a":{},"c":[]}"#);
-        assert_eq!(compact(&sorted(&value), Html::Plain).unwrap(), r#"{"a":{},"b":[1,{"y":true,"z":null}],"c":[]}"#);
         let text = "{\n    \"b\": [\n        1,\n        {\n            \"z\": null,\n            \"y\": true\n        }\n    ],\n    \"a\": {},\n    \"c\": []\n}";
         assert_eq!(indented(&value, Html::Plain).unwrap(), text);
     }

@@ -6,7 +6,7 @@
 pub mod ago;
 pub mod filter;
 pub mod inspect;
-pub mod json;
+mod json;
 pub mod listing;
 pub mod natural;
 pub mod pattern;

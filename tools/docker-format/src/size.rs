@@ -30,7 +30,7 @@ pub fn human_size(bytes: f64, digits: usize) -> String {
 
 /// A number as Go's and C's `%.Ng` print it: fixed while the exponent fits the digits, scientific beyond.
 #[must_use]
-pub fn general(value: f64, digits: usize) -> String {
+pub(crate) fn general(value: f64, digits: usize) -> String {
     if !value.is_finite() {
         return match value {
             _ if value.is_nan() => "NaN",

@@ -59,7 +59,7 @@ pub fn parse(value: &str, now: Timestamp) -> Result<Timestamp, Error> {
 /// # Errors
 ///
 /// As for [`parse`].
-pub fn parse_in(value: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, Error> {
+pub(crate) fn parse_in(value: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, Error> {
     let neither = || Error::Neither(value.to_owned());
     if let Some(nanos) = duration(value) {
         return now.checked_sub(SignedDuration::from_nanos(nanos)).map_err(|_| neither());

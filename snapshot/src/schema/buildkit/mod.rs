@@ -12,8 +12,8 @@
 //! database that cannot be read is an error, and the caller must treat its contents as unknown: the directories that it
 //! names would otherwise look as if nobody owned them.
 
-pub mod cache;
-pub mod snapshots;
+pub(crate) mod cache;
+pub(crate) mod snapshots;
 
 pub use cache::{BuildCache, CacheRecord, CacheSize, CacheSummary};
 pub use snapshots::Snapshots;

@@ -97,19 +97,13 @@ impl Snapshots {
 
     /// The snapshot with this key.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<&Snapshot> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Snapshot> {
         self.by_key.get(key)
     }
 
     /// All snapshots by their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Snapshot)> {
         self.by_key.iter().map(|(key, snapshot)| (key.as_str(), snapshot))
-    }
-
-    /// Whether BuildKit has no snapshots.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
     }
 
     /// Every directory in the driver's home that BuildKit owns, whether or not a layer has it too. Some have never
@@ -127,7 +121,7 @@ impl Snapshots {
 
     /// Every layer that BuildKit names. The layers below these are not listed, because these hold them.
     #[must_use]
-    pub fn chains(&self) -> &BTreeSet<ChainId> {
+    pub(crate) fn chains(&self) -> &BTreeSet<ChainId> {
         &self.chains
     }
 }
@@ -239,8 +233,8 @@ mod tests {
     fn never_used_is_not_unreadable() {
         let temporary = tempfile::tempdir().unwrap();
         let nothing = Snapshots::read(&Dir::open(temporary.path()).unwrap()).unwrap();
-        assert!(nothing.is_empty() && nothing.driver_ids().is_empty());
-        assert!(Snapshots::read(&root(None).1).unwrap().is_empty());
+        assert!(nothing.iter().next().is_none() && nothing.driver_ids().is_empty());
+        assert!(Snapshots::read(&root(None).1).unwrap().iter().next().is_none());
         for bytes in [b"".as_slice(), b"text", &[0; 32768], &GOLDEN[..8192]] {
             let error = read(bytes).unwrap_err();
             assert!(matches!(error, StoreError::Database { .. }), "{error}");

@@ -112,7 +112,7 @@ impl<'b> JsonDecoder<'b> {
     ///
     /// # Errors
     /// What `member` returns.
-    pub fn members(
+    pub(crate) fn members(
         &mut self,
         mut member: impl FnMut(&mut Self, &[u8]) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
@@ -141,7 +141,7 @@ impl<'b> JsonDecoder<'b> {
     ///
     /// # Errors
     /// What `element` returns.
-    pub fn elements(
+    pub(crate) fn elements(
         &mut self,
         mut element: impl FnMut(&mut Self, usize) -> Result<(), DecodeError>,
     ) -> Result<usize, DecodeError> {
@@ -168,7 +168,7 @@ impl<'b> JsonDecoder<'b> {
     ///
     /// # Errors
     /// As [`Decode::value`].
-    pub fn field<T: Decode>(&mut self, name: &'static str, into: &mut T) -> Result<(), DecodeError> {
+    pub(crate) fn field<T: Decode>(&mut self, name: &'static str, into: &mut T) -> Result<(), DecodeError> {
         self.path.push(name);
         let decoded = into.value(self);
         self.path.pop();
@@ -199,7 +199,7 @@ impl<'b> JsonDecoder<'b> {
     }
 
     /// Passes over a value of any kind.
-    pub fn skip(&mut self) {
+    pub(crate) fn skip(&mut self) {
         let mut depth = 0_usize;
         loop {
             self.skip_space();
@@ -258,7 +258,7 @@ impl<'b> JsonDecoder<'b> {
 
 /// The field that a key stands for: the field of that name, else the first field whose name differs only in case.
 #[must_use]
-pub fn find<'n>(names: &[&'n str], key: &[u8]) -> Option<&'n str> {
+pub(crate) fn find<'n>(names: &[&'n str], key: &[u8]) -> Option<&'n str> {
     let exact = names.iter().find(|name| name.as_bytes() == key);
     exact.or_else(|| names.iter().find(|name| equal_but_for_case(name, key))).copied()
 }
@@ -437,7 +437,7 @@ impl Decode for Empty {
 
 /// A value whose type is checked, but which is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Checked<T>(PhantomData<T>);
+pub(crate) struct Checked<T>(PhantomData<T>);
 
 impl<T> Default for Checked<T> {
     fn default() -> Self {

@@ -18,7 +18,7 @@ pub trait Encode {
 
 /// The document of a value, as `json.NewEncoder(..).Encode` writes it: with a newline at its end.
 #[must_use]
-pub fn to_line(value: &impl Encode) -> String {
+pub(crate) fn to_line(value: &impl Encode) -> String {
     let mut out = String::new();
     value.encode(&mut out);
     out.push('\n');
@@ -26,7 +26,7 @@ pub fn to_line(value: &impl Encode) -> String {
 }
 
 /// Writes a string in quotes. `<`, `>`, `&`, control characters and the two line separators of Unicode are escaped.
-pub fn quote(text: &str, out: &mut String) {
+pub(crate) fn quote(text: &str, out: &mut String) {
     out.push('"');
     for char in text.chars() {
         match char {
@@ -145,7 +145,7 @@ impl Encode for StrSlice {
 }
 
 /// A list or map that Go may have as `nil`: `omitempty` leaves it out if it is `nil` or empty.
-pub fn is_nil_or_empty<T: Encode>(value: Option<&T>) -> bool {
+pub(crate) fn is_nil_or_empty<T: Encode>(value: Option<&T>) -> bool {
     value.is_none_or(Encode::is_left_out)
 }
 

@@ -24,9 +24,10 @@ mod string;
 mod tests;
 
 pub(in crate::schema) use decode::shortened;
-pub(crate) use decode::text;
-pub use decode::{Checked, Decode, Empty, JsonDecoder, StrSlice, find};
-pub use encode::{Encode, is_nil_or_empty, quote, to_line};
+pub(crate) use decode::{Checked, find, text};
+pub use decode::{Decode, Empty, JsonDecoder, StrSlice};
+pub use encode::Encode;
+pub(crate) use encode::{is_nil_or_empty, to_line};
 pub use error::{DecodeError, Expected};
 
 /// Decodes a whole document, as `json.Unmarshal` does.

@@ -16,7 +16,8 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::{FileType, Stat};
 
 pub use identical::{Identical, IdenticalFiles, MAX_HOLES, compare_files};
-pub use tree::{PathSize, TreeNode, build_tree, largest_directories};
+pub(crate) use tree::build_tree;
+pub use tree::{PathSize, TreeNode, largest_directories};
 pub use waste::{Repeated, Waste, measure_chain, waste};
 
 use super::account::path_below;

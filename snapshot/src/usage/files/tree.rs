@@ -53,7 +53,7 @@ impl TreeNode {
 /// Makes the tree of these files, which are sorted by path. What is smaller than `smallest` bytes is counted in the
 /// directories above, but has no node. The result has at most `DEEPEST` nodes for each `smallest` bytes.
 #[must_use]
-pub fn build_tree<'p>(files: impl IntoIterator<Item = PathSize<'p>>, smallest: u64) -> TreeNode {
+pub(crate) fn build_tree<'p>(files: impl IntoIterator<Item = PathSize<'p>>, smallest: u64) -> TreeNode {
     // The directories from the root to the one that the last file was in.
     let mut open = vec![TreeNode::named(b"", true)];
     for file in files {

@@ -93,7 +93,7 @@ impl Seen {
 
 /// Inodes that no single bucket has all links of.
 #[derive(Debug, Default)]
-pub struct Links {
+pub(crate) struct Links {
     /// By the bucket that counts the inode, then by inode.
     links: Vec<Link>,
 }

@@ -22,7 +22,7 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::Stat;
 use rustix::io::Errno;
 
-pub use links::Links;
+pub(crate) use links::Links;
 
 use crate::dir::Dir;
 use crate::error::StoreError;
@@ -32,7 +32,7 @@ use worker::Worker;
 
 /// Where an entry is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BucketChoice {
+pub(crate) struct BucketChoice {
     /// The bucket.
     pub bucket: u32,
     /// Whether the entries below are decided one by one. Otherwise they are all in the same bucket.
@@ -40,7 +40,7 @@ pub struct BucketChoice {
 }
 
 /// Decides where an entry is counted: its path below the root, and whether it is a directory.
-pub type Decide<'a> = dyn Fn(&[u8], bool) -> BucketChoice + Sync + 'a;
+pub(crate) type Decide<'a> = dyn Fn(&[u8], bool) -> BucketChoice + Sync + 'a;
 
 /// What something takes up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -87,7 +87,7 @@ pub struct Unreadable {
 
 /// What a walk has counted.
 #[derive(Debug, Default)]
-pub struct Walked {
+pub(crate) struct Walked {
     /// What each bucket takes up. An inode with links in several buckets is counted in the lowest of them.
     pub buckets: Vec<Usage>,
     /// Inodes that no single bucket has all links of.
@@ -101,7 +101,7 @@ pub struct Walked {
 }
 
 /// How many errors are kept; further ones are only counted.
-pub const MAX_REPORTED: usize = 1000;
+pub(crate) const MAX_REPORTED: usize = 1000;
 
 /// Is called for the entries of the tree; `path` returns an entry's path below the root.
 pub trait Visit: Send {
@@ -118,7 +118,7 @@ impl Visit for () {}
 ///
 /// # Errors
 /// [`StoreError::Io`] if the root cannot be read.
-pub fn allocated(root: &Dir) -> Result<u64, StoreError> {
+pub(crate) fn allocated(root: &Dir) -> Result<u64, StoreError> {
     let (walked, _) = walk(root, 1, &|_, _| BucketChoice { bucket: 0, ask_below: false }, || ())?;
     Ok(walked.buckets.iter().map(|bucket| bucket.allocated).sum())
 }
@@ -129,7 +129,7 @@ pub fn allocated(root: &Dir) -> Result<u64, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Io`] if the root itself cannot be read. What is wrong below is in [`Walked::errors`].
-pub fn walk<V: Visit>(
+pub(crate) fn walk<V: Visit>(
     root: &Dir,
     threads: usize,
     decide: &Decide<'_>,
@@ -142,7 +142,7 @@ pub fn walk<V: Visit>(
 ///
 /// # Errors
 /// Those of [`walk()`].
-pub fn walk_as<V: Visit>(
+pub(crate) fn walk_as<V: Visit>(
     root: &Dir,
     path: &[u8],
     threads: usize,

@@ -7,7 +7,7 @@ use crate::json::Html;
 
 /// Which of docker's functions a template gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Functions {
+pub(crate) enum Functions {
     /// Those that change values.
     Values,
     /// Those of the header of a table, which return their first argument.

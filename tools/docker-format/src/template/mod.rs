@@ -22,7 +22,7 @@ mod verbs;
 
 use std::collections::BTreeMap;
 
-pub use funcs::Functions;
+pub(crate) use funcs::Functions;
 pub use quote::quoted;
 pub use value::{Field, List, Struct, Value};
 
@@ -64,7 +64,7 @@ impl Template {
 
     /// The same template with docker's functions for a table's header, which leave the words as they are.
     #[must_use]
-    pub fn with_header_functions(mut self) -> Self {
+    pub(crate) fn with_header_functions(mut self) -> Self {
         self.functions = Functions::Header;
         self
     }

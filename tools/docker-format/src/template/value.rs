@@ -92,19 +92,19 @@ const INTERFACE_MAP: &str = "map[string]interface {}";
 impl Value {
     /// A `string`.
     #[must_use]
-    pub fn text(text: &str) -> Self {
+    pub(crate) fn text(text: &str) -> Self {
         Self::Text(text.into(), "string")
     }
 
     /// An `int`.
     #[must_use]
-    pub fn int(value: i64) -> Self {
+    pub(crate) fn int(value: i64) -> Self {
         Self::Int(value, "int")
     }
 
     /// A `[]string` as long as it can be.
     #[must_use]
-    pub fn strings<'a>(items: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn strings<'a>(items: impl IntoIterator<Item = &'a str>) -> Self {
         let items: Vec<Self> = items.into_iter().map(Self::text).collect();
         let capacity = items.len();
         Self::List(Arc::new(List { items, go_type: "[]string", capacity }))
@@ -112,7 +112,7 @@ impl Value {
 
     /// A slice that Go's JSON decoder has filled.
     #[must_use]
-    pub fn decoded(items: Vec<Self>, go_type: &'static str) -> Self {
+    pub(crate) fn decoded(items: Vec<Self>, go_type: &'static str) -> Self {
         let mut capacity = 0;
         while capacity < items.len() {
             capacity = usize::max(capacity + capacity / 2, 4);
@@ -148,7 +148,7 @@ impl Value {
 
     /// Its type as Go names it.
     #[must_use]
-    pub fn go_type(&self) -> String {
+    pub(crate) fn go_type(&self) -> String {
         match self {
             Self::Missing | Self::Nil => INTERFACE.to_owned(),
             Self::NilPointer(go_type) => format!("*{go_type}"),
@@ -173,7 +173,7 @@ impl Value {
 
     /// Whether `if` takes it for true.
     #[must_use]
-    pub fn truth(&self) -> bool {
+    pub(crate) fn truth(&self) -> bool {
         match self {
             Self::Missing | Self::Nil | Self::NilPointer(_) | Self::NilList(_) | Self::NilMap(_) => false,
             Self::Bool(value) => *value,
@@ -189,7 +189,7 @@ impl Value {
 
     /// Its text as `%v` prints it.
     #[must_use]
-    pub fn display(&self) -> String {
+    pub(crate) fn display(&self) -> String {
         let mut out = String::new();
         self.display_into(&mut out, 0);
         out
@@ -235,7 +235,7 @@ impl Value {
 
     /// Its JSON.
     #[must_use]
-    pub fn json(&self, html: Html) -> String {
+    pub(crate) fn json(&self, html: Html) -> String {
         let mut out = String::new();
         self.json_into(&mut out, html);
         out

@@ -8,6 +8,10 @@ pub(crate) mod diff;
 pub(crate) mod document;
 pub(crate) mod exec;
 pub(crate) mod export;
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the comments on flags are help text, with brackets as in `HOST[:CONTAINER]`"
+)]
 mod flags;
 pub(crate) mod inspect;
 pub(crate) mod list;

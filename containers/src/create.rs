@@ -11,7 +11,7 @@ use snapshot::edit::{NewContainer, Transaction, WriteOptions};
 use snapshot::ids::{CacheId, ContainerId};
 use snapshot::root::DataRoot;
 use snapshot::schema::config::ImageConfig;
-use snapshot::schema::container::ContainerFiles;
+use snapshot::schema::container::{ContainerFiles, open_own};
 use snapshot::schema::containerfile::{
     ConfigFile, EndpointSettings, Given, HostConfig, MountPointFile, NetworkSettings, Preset, StateFile,
 };
@@ -62,7 +62,7 @@ pub fn create(root: &Path, driver: Option<&'static str>, request: Request) -> Re
         return Err(ContainerError::NoImage(config.image));
     };
     let bytes =
-        transaction.root().images.config(image)?.ok_or_else(|| ContainerError::NoImage(config.image.clone()))?;
+        transaction.root().images().config(image)?.ok_or_else(|| ContainerError::NoImage(config.image.clone()))?;
     let fields = ImageConfig::parse(&bytes).map_err(|error| ContainerError::Invalid(error.to_string()))?.fields;
     merge(&mut config, &fields.config.unwrap_or_default())?;
     let id: ContainerId = CacheId::random().as_str().parse().expect("64 digits are a name");
@@ -76,7 +76,7 @@ pub fn create(root: &Path, driver: Option<&'static str>, request: Request) -> Re
     let from = volumes_from(&transaction, &catalog, &host)?;
     let root_path = transaction.root().dir().path().to_path_buf();
     let mounts = MountPoints::collect(&root_path, &catalog, &config, &host, from)?;
-    let layer = catalog.images.get(&image).and_then(|image| layerfs::ChainId::chain(&image.diff_ids).last().copied());
+    let layer = catalog.images().get(&image).and_then(|image| layerfs::ChainId::chain(&image.diff_ids).last().copied());
     let new = NewContainer { id: id.clone(), layer, volumes: mounts.new.clone() };
     transaction.add_container(&new, |mounted| {
         let destination = clean(&config.working_dir);
@@ -105,7 +105,7 @@ pub fn create(root: &Path, driver: Option<&'static str>, request: Request) -> Re
 }
 
 fn driver_of(catalog: &Catalog) -> String {
-    catalog.driver.clone()
+    catalog.driver().to_owned()
 }
 
 /// The files of a container that was never started.
@@ -358,7 +358,7 @@ fn volumes_from(
 
 /// Reads the files of a container.
 pub(crate) fn read(root: &snapshot::dir::Dir, id: &ContainerId) -> Result<ContainerFiles, ContainerError> {
-    let own = root.descend(&["containers", id.as_str()])?.ok_or_else(|| ContainerError::NoContainer(id.to_string()))?;
+    let own = open_own(root, id)?.ok_or_else(|| ContainerError::NoContainer(id.to_string()))?;
     ContainerFiles::read(&own).map_err(|fault| ContainerError::Invalid(format!("container {id}: {fault}")))
 }
 

@@ -104,7 +104,7 @@ impl Store {
     /// # Errors
     /// [`ContainerError`]
     pub fn files(&self, id: &ContainerId) -> Result<ContainerFiles, ContainerError> {
-        read(&self.reader()?.0.dir, id)
+        read(self.reader()?.0.dir(), id)
     }
 
     /// Starts a monitor for a container. Its process waits for [`Attached::start`].
@@ -381,7 +381,7 @@ impl Store {
         }
         let (mut transaction, catalog) = self.open()?;
         let name: VolumeName = name.parse().map_err(|_| ContainerError::Invalid(format!("no name: {name}")))?;
-        if !catalog.volumes.iter().any(|volume| volume.name == name) {
+        if !catalog.volumes().iter().any(|volume| volume.name == name) {
             transaction.add_volume(&name)?;
         }
         Ok(name)
@@ -393,7 +393,7 @@ impl Store {
     /// [`ContainerError`]
     pub fn remove_volume(&self, text: &str) -> Result<(), ContainerError> {
         let (mut transaction, catalog) = self.open()?;
-        let volume = catalog.volumes.iter().find(|volume| volume.name == text);
+        let volume = catalog.volumes().iter().find(|volume| volume.name == text);
         let volume = volume.ok_or_else(|| ContainerError::NoVolume(text.to_owned()))?;
         let users: Vec<&str> = users(&catalog, &volume.name).map(|container| container.id.as_str()).collect();
         if !users.is_empty() {
@@ -413,7 +413,7 @@ impl Store {
         measure: impl Fn(&Path, &VolumeName) -> T,
     ) -> Result<Vec<(VolumeName, T)>, ContainerError> {
         let (mut transaction, catalog) = self.open()?;
-        let unused = catalog.volumes.iter().filter(|volume| users(&catalog, &volume.name).next().is_none());
+        let unused = catalog.volumes().iter().filter(|volume| users(&catalog, &volume.name).next().is_none());
         let going: Vec<VolumeName> =
             unused.filter(|volume| selects(volume)).map(|volume| volume.name.clone()).collect();
         let root = transaction.root().dir().path().to_path_buf();
@@ -448,7 +448,7 @@ fn is_up(container: &Container) -> bool {
 /// Kills the containers of monitors that are gone, and writes down that they have ended. Returns whether there were any.
 pub(crate) fn settle(transaction: &mut Transaction, catalog: &Catalog) -> Result<bool, ContainerError> {
     let mut changed = false;
-    for container in &catalog.containers {
+    for container in catalog.containers() {
         let place = Place::of(&container.id);
         let is_ours = place.dir.exists();
         if is_ours && !place.is_watched() {
@@ -458,7 +458,7 @@ pub(crate) fn settle(transaction: &mut Transaction, catalog: &Catalog) -> Result
             }
             place.remove();
             if let Some(mount) = container.mount.as_ref().and_then(|mount| mount.mount_id.as_ref()) {
-                remove_mount_point(&transaction.root().driver, mount);
+                remove_mount_point(transaction.root().driver(), mount);
             }
             if container.state.running {
                 let mut files = read(transaction.root().dir(), &container.id)?;

@@ -21,9 +21,9 @@ use nix::sched::{CloneFlags, unshare};
 use runtime::{Created, NetworkFiles, Runtime, Stdio, WindowSize};
 use snapshot::driver::{Access, Driver, MountGuard};
 use snapshot::edit::{Transaction, WriteOptions};
-use snapshot::ids::{CacheId, ContainerId};
+use snapshot::ids::ContainerId;
 use snapshot::root::DataRoot;
-use snapshot::schema::container::ContainerFiles;
+use snapshot::schema::container::{ContainerFiles, own_path};
 use snapshot::schema::time::Time;
 
 use crate::create::{PATIENCE, read};
@@ -107,7 +107,7 @@ impl<'o> Monitor<'o> {
         nix::sys::prctl::set_child_subreaper(true).map_err(namespace)?;
         // What can fail comes before the container's place is taken, so that nothing stays there.
         let root = DataRoot::find(&order.root, order.driver.as_deref())?;
-        let root_path = root.dir.path().to_path_buf();
+        let root_path = root.dir().path().to_path_buf();
         let runtime = Runtime::find(&order.runtime, &place::state())?;
         let place = Place::of(&id);
         let taken = place.take()?;
@@ -126,11 +126,11 @@ impl<'o> Monitor<'o> {
     }
 
     fn own(&self) -> PathBuf {
-        self.root_path.join("containers").join(self.id.as_str())
+        own_path(&self.root_path, &self.id)
     }
 
     fn watch(&mut self) -> Result<(), ContainerError> {
-        let mut files = read(&self.root.dir, &self.id)?;
+        let mut files = read(self.root.dir(), &self.id)?;
         let mounted = self.mount()?;
         let network_files = self.network_files(&files)?;
         let started = self.create(&files, &mounted, network_files.clone());
@@ -194,14 +194,8 @@ impl<'o> Monitor<'o> {
 
     fn mount(&self) -> Result<MountGuard, ContainerError> {
         let missing = || ContainerError::Invalid(format!("container {}: mount does not exist", self.id));
-        let mount = self
-            .root
-            .images_dir
-            .as_ref()
-            .map_or(Ok(None), |dir| dir.descend(&["layerdb", "mounts", self.id.as_str()]))?;
-        let text = mount.ok_or_else(missing)?.read("mount-id", 4096)?.ok_or_else(missing)?;
-        let id: CacheId = String::from_utf8_lossy(&text).trim().parse().map_err(|_| missing())?;
-        let driver = self.root.driver.as_ref().ok_or_else(missing)?;
+        let id = self.root.writable_layer(&self.id)?.ok_or_else(missing)?;
+        let driver = self.root.driver().ok_or_else(missing)?;
         lifecycle::remove_mount_point(driver, &id);
         Ok(driver.mount(&id, Access::ReadWrite)?)
     }
@@ -315,7 +309,7 @@ impl<'o> Monitor<'o> {
     }
 
     fn config_says_once(&self) -> bool {
-        read(&self.root.dir, &self.id).is_ok_and(|files| files.config.config.is_some_and(|config| config.stdin_once))
+        read(self.root.dir(), &self.id).is_ok_and(|files| files.config.config.is_some_and(|config| config.stdin_once))
     }
 
     /// Sends a message to all who are attached.
@@ -336,7 +330,7 @@ impl<'o> Monitor<'o> {
     fn note_failure(&self, error: &ContainerError) {
         let _ = (|| -> Result<(), ContainerError> {
             let mut transaction = self.transaction()?;
-            let mut files = read(&self.root.dir, &self.id)?;
+            let mut files = read(self.root.dir(), &self.id)?;
             let code = match error.status() {
                 125 => 128,
                 status => i64::from(status),
@@ -351,7 +345,7 @@ impl<'o> Monitor<'o> {
     /// Writes down how the container ended, and removes it if it is to be removed.
     fn note_exit(&self, code: i32) -> Result<(), ContainerError> {
         let mut transaction = self.transaction()?;
-        let mut files = read(&self.root.dir, &self.id)?;
+        let mut files = read(self.root.dir(), &self.id)?;
         lifecycle::end(&mut files, i64::from(code), Timestamp::now());
         transaction.set_container(&self.id, &files)?;
         if files.host.auto_remove {

@@ -101,7 +101,7 @@ impl MountPoints {
                     }
                     let name: VolumeName =
                         point.name.parse().map_err(|_| ContainerError::NoVolume(point.name.clone()))?;
-                    if !catalog.volumes.iter().any(|volume| volume.name == name) && !self.new.contains(&name) {
+                    if !catalog.volumes().iter().any(|volume| volume.name == name) && !self.new.contains(&name) {
                         self.new.push(name.clone());
                     }
                     if point.id.is_empty() {

@@ -62,7 +62,7 @@ pub(crate) fn reserve(catalog: &Catalog, wanted: &str) -> Result<String, Contain
 
 /// All containers count, those too that dockerd would not show.
 fn holder<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c Container> {
-    catalog.containers.iter().find(|container| container.name == name)
+    catalog.containers().iter().find(|container| container.name == name)
 }
 
 /// The container that a text means: its id, its name, or the beginning of only one id (moby v20.10.24

@@ -16,11 +16,11 @@ fn main() -> Result<(), StoreError> {
     // No driver is named: the one that the root holds.
     let root = DataRoot::find(Path::new(&path), None)?;
     let catalog = Catalog::read(&root)?;
-    for image in catalog.images.values() {
+    for image in catalog.images().values() {
         let names = catalog.names_of(image.id).join(", ");
         println!("{}  {:>12} bytes  {names}", image.id, catalog.image_size(image));
     }
-    for (id, damage) in &catalog.damaged_images {
+    for (id, damage) in catalog.damaged_images() {
         println!("{id}  damaged: {damage}");
     }
     Ok(())

@@ -18,12 +18,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: owner DATA_ROOT PATH_OR_ID".into());
     };
     let view = View::read(Path::new(&root), None, Needs::LIVENESS)?;
-    let Some(target) = find_item(&view.root, &view.catalog, &view.liveness, &asked)? else {
+    let Some(target) = find_item(view.root(), view.catalog(), view.liveness(), &asked)? else {
         return Err(format!("{asked} is nothing of this data-root").into());
     };
     println!("{target:?}");
     if let StoreItem::Entry { name, .. } = &target {
-        match view.liveness.verdict(name) {
+        match view.liveness().verdict(name) {
             None => println!("the driver's home has no such entry"),
             Some(EntryVerdict::Live(claims)) => claims.iter().for_each(|claim| println!("needed: {claim:?}")),
             Some(EntryVerdict::Service) => println!("the driver's own"),

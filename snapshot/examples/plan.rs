@@ -19,13 +19,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let policy =
         Policy { named: true, keep: vec![Pattern::new("registry.example/*")], ..Policy::new(Timestamp::now()) };
     let plan = GcPlan::make(&view, &policy)?;
-    for item in &plan.items {
+    for item in plan.items() {
         println!("{} goes, {} bytes, {}: {:?}", item.thing.code(), item.bytes, item.reason, item.paths);
     }
-    for spared in &plan.spared {
+    for spared in plan.spared() {
         println!("{} stays, {}", spared.thing.code(), spared.cause);
     }
-    for doubt in &plan.doubts {
+    for doubt in plan.doubts() {
         println!("nothing goes: {doubt}");
     }
     // To carry it out, these edits are added to an `edit::Transaction` on the same root, which asks again who needs what.

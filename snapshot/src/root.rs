@@ -20,11 +20,12 @@ pub use refusal::{Foreign, Refusal};
 use crate::dir::{Dir, Skeleton};
 use crate::driver::{AnyDriver, Driver, HomeEntries, HomeLayout};
 use crate::error::StoreError;
-use crate::ids::CacheId;
+use crate::ids::{CacheId, ContainerId};
 use crate::schema::buildkit::BUILDKIT;
 use crate::schema::container::CONTAINERS;
 use crate::schema::image::ImageStore;
 use crate::schema::layer::LayerStore;
+use crate::schema::mount;
 pub(crate) use crate::schema::paths::IMAGE;
 use crate::schema::references::References;
 use crate::schema::volume::VOLUMES;
@@ -48,18 +49,18 @@ use lock::Locks;
 #[derive(Debug)]
 pub struct DataRoot {
     /// The root itself; for a daemon that maps users, the directory `<uid>.<gid>` in it.
-    pub dir: Dir,
+    pub(crate) dir: Dir,
     /// The storage driver.
-    pub driver_name: String,
+    pub(crate) driver_name: String,
     /// `image/<driver>`; `None` if there are no images.
-    pub images_dir: Option<Dir>,
+    pub(crate) images_dir: Option<Dir>,
     /// The directory of the driver's layers; `None` if it was never used.
-    pub home: Option<Dir>,
+    pub(crate) home: Option<Dir>,
     /// The driver; `None` if it was never used, or is not implemented here.
-    pub driver: Option<AnyDriver>,
+    pub(crate) driver: Option<AnyDriver>,
     /// containerd's image store, if it was ever used here. If the root has no storage driver beside it, `driver_name`
     /// is the snapshotter's name.
-    pub containerd: Option<Containerd>,
+    pub(crate) containerd: Option<Containerd>,
 }
 
 /// An entry of the root whose content is elsewhere: a symlink, or a mount point of another file system.
@@ -92,6 +93,43 @@ impl DataRoot {
         let home = dir.descend(&HomeLayout::home_path(name))?;
         let containerd = Containerd::find(&dir)?;
         Ok(Self { dir, driver_name: name.to_owned(), images_dir, home, driver, containerd })
+    }
+
+    /// The root itself; for a daemon that maps users, the directory `<uid>.<gid>` in it.
+    #[must_use]
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// The storage driver.
+    #[must_use]
+    pub fn driver_name(&self) -> &str {
+        &self.driver_name
+    }
+
+    /// `image/<driver>`; `None` if there are no images.
+    #[must_use]
+    pub fn images_dir(&self) -> Option<&Dir> {
+        self.images_dir.as_ref()
+    }
+
+    /// The directory of the driver's layers; `None` if it was never used.
+    #[must_use]
+    pub fn home(&self) -> Option<&Dir> {
+        self.home.as_ref()
+    }
+
+    /// The driver; `None` if it was never used, or is not implemented here.
+    #[must_use]
+    pub fn driver(&self) -> Option<&AnyDriver> {
+        self.driver.as_ref()
+    }
+
+    /// containerd's image store, if it was ever used here. If the root has no storage driver beside it, `driver_name` is
+    /// the snapshotter's name.
+    #[must_use]
+    pub fn containerd(&self) -> Option<&Containerd> {
+        self.containerd.as_ref()
     }
 
     /// Whether all images are in containerd's store, which is not read here.
@@ -201,6 +239,14 @@ impl DataRoot {
         self.images_dir.as_ref().map(LayerStore::open).transpose()
     }
 
+    /// The directory of a container's writable layer in the driver's home; `None` if no record says which it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn writable_layer(&self, container: &ContainerId) -> Result<Option<CacheId>, StoreError> {
+        mount::mount_id(self.layers()?.as_ref().and_then(LayerStore::mounts), container)
+    }
+
     /// Opens its images; `None` if it has none.
     ///
     /// # Errors
@@ -222,15 +268,15 @@ impl DataRoot {
 #[derive(Debug)]
 pub struct WritableRoot {
     /// `image/<driver>`.
-    pub images_dir: Dir,
+    pub(crate) images_dir: Dir,
     /// The storage driver.
-    pub driver: AnyDriver,
+    pub(crate) driver: AnyDriver,
     /// The records of its layers.
-    pub layers: LayerStore,
+    pub(crate) layers: LayerStore,
     /// Its images.
-    pub images: ImageStore,
+    pub(crate) images: ImageStore,
     /// How layers are deleted, and how many files were deleted so far.
-    pub deletion: Deletion,
+    pub(crate) deletion: Deletion,
     /// The directories that opening the root has made. They are removed again unless they are kept.
     pub(crate) skeleton: Skeleton,
     /// `image`
@@ -257,6 +303,36 @@ impl WritableRoot {
         let images = ImageStore::create(&images_dir, &mut skeleton)?;
         let driver = AnyDriver::create(&dir, driver, &mut skeleton)?;
         Ok(Self { images_dir, driver, layers, images, deletion: Deletion::default(), skeleton, image, dir, locks, new })
+    }
+
+    /// `image/<driver>`.
+    #[must_use]
+    pub fn images_dir(&self) -> &Dir {
+        &self.images_dir
+    }
+
+    /// The storage driver.
+    #[must_use]
+    pub fn driver(&self) -> &AnyDriver {
+        &self.driver
+    }
+
+    /// The records of its layers.
+    #[must_use]
+    pub fn layers(&self) -> &LayerStore {
+        &self.layers
+    }
+
+    /// Its images.
+    #[must_use]
+    pub fn images(&self) -> &ImageStore {
+        &self.images
+    }
+
+    /// How layers are deleted, and how many files were deleted so far.
+    #[must_use]
+    pub fn deletion(&self) -> &Deletion {
+        &self.deletion
     }
 
     /// Whether it was made by this process, or was empty before.

@@ -28,13 +28,13 @@ use crate::schema::paths::{CONFIGS, LAYER_RECORDS, METADATA, REMOVING, TEMPORARY
 #[derive(Debug, Clone, Copy)]
 pub struct Needs<'t> {
     /// Read only the images that these texts name, with their layers. `None`: read all records.
-    pub images: Option<&'t [String]>,
+    images: Option<&'t [String]>,
     /// Find the layers that cannot be used, for which each layer's directory is looked at.
-    pub faults: bool,
+    faults: bool,
     /// Find out who needs which directory of the driver's home.
-    pub liveness: bool,
+    liveness: bool,
     /// Read BuildKit's records. They are read for `liveness` in any case.
-    pub build_cache: bool,
+    build_cache: bool,
 }
 
 impl<'t> Needs<'t> {
@@ -60,15 +60,16 @@ impl<'t> Needs<'t> {
     }
 }
 
-/// A data-root at one moment. See the [module](self).
+/// A data-root at one moment. See the [module](self). Its parts were read together and are only read from then on, since each
+/// speaks of the others.
 #[derive(Debug)]
 pub struct View {
     /// The data-root.
-    pub root: DataRoot,
+    pub(crate) root: DataRoot,
     /// Images, layers, containers and volumes, as dockerd would see them at its start.
-    pub catalog: Catalog,
+    pub(crate) catalog: Catalog,
     /// Who needs what of the driver's home; empty if [`Needs`] did not ask for it.
-    pub liveness: Liveness,
+    pub(crate) liveness: Liveness,
     snapshots: Result<Snapshots, StoreError>,
     faults: Vec<(ChainId, LayerFault)>,
     unmountable: Vec<(ContainerId, LayerDamage)>,
@@ -113,6 +114,24 @@ impl View {
             liveness.doubt(Doubt::Writer(writer));
         }
         Ok(Self { root, catalog, liveness, snapshots, faults, unmountable, writer, containerd: OnceLock::new() })
+    }
+
+    /// The data-root.
+    #[must_use]
+    pub fn root(&self) -> &DataRoot {
+        &self.root
+    }
+
+    /// Images, layers, containers and volumes, as dockerd would see them at its start.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Who needs what of the driver's home; empty if [`Needs`] did not ask for it.
+    #[must_use]
+    pub fn liveness(&self) -> &Liveness {
+        &self.liveness
     }
 
     /// BuildKit's records.

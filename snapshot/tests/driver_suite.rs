@@ -57,7 +57,7 @@ impl Store {
     /// Asks whether nobody needs a layer: only what is dead can be removed.
     fn dead(&self, id: &CacheId) -> Dead<CacheId> {
         let root = DataRoot::find(self.temp.path(), Some(self.name)).unwrap();
-        View::read_root(root, Needs::LIVENESS).unwrap().liveness.dead(id).unwrap()
+        View::read_root(root, Needs::LIVENESS).unwrap().liveness().dead(id).unwrap()
     }
 
     /// Begins a layer and fills it with the members of a tar.

@@ -19,7 +19,7 @@ fn write(root: &Path, path: &str, content: &str) {
 fn may_remove_orphan(root: &Path, driver: &str, orphan: &str) -> bool {
     let root = DataRoot::find(root, Some(driver)).unwrap();
     let view = View::read_root(root, Needs::LIVENESS).unwrap();
-    match view.liveness.dead(&orphan.parse::<CacheId>().unwrap()) {
+    match view.liveness().dead(&orphan.parse::<CacheId>().unwrap()) {
         Ok(_) => true,
         Err(StillAlive::Unknown(_)) => false,
         Err(other) => panic!("{other}"),

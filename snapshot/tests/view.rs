@@ -70,14 +70,17 @@ fn a_sound_store_has_no_damage_and_no_doubts() {
     let store = Store::new();
     let view = store.view();
     assert_eq!(codes(&view), [""; 0]);
-    assert_eq!(view.liveness.doubts(), []);
-    assert_eq!((view.catalog.images.len(), view.catalog.layers.len(), view.catalog.containers.len()), (3, 60, 2));
-    assert_eq!(view.liveness.orphans().count(), 0);
+    assert_eq!(view.liveness().doubts(), []);
+    assert_eq!(
+        (view.catalog().images().len(), view.catalog().layers().len(), view.catalog().containers().len()),
+        (3, 60, 2)
+    );
+    assert_eq!(view.liveness().orphans().count(), 0);
     let orphan = store.orphan();
     let view = store.view();
-    assert_eq!(view.liveness.orphans().collect::<Vec<_>>(), ["nobodys"]);
-    assert_eq!(view.liveness.dead(&orphan).unwrap().get(), &orphan);
-    assert!(matches!(view.liveness.verdict("l"), Some(EntryVerdict::Service)));
+    assert_eq!(view.liveness().orphans().collect::<Vec<_>>(), ["nobodys"]);
+    assert_eq!(view.liveness().dead(&orphan).unwrap().get(), &orphan);
+    assert!(matches!(view.liveness().verdict("l"), Some(EntryVerdict::Service)));
 }
 
 /// Whatever is in use is never given out as dead, whoever asks.
@@ -89,24 +92,24 @@ fn what_is_claimed_is_not_dead() {
     let (writable, content) = (read(&store.at(&mount).join("mount-id")), read(&store.at(&layer).join("cache-id")));
     let view = store.view();
     for (id, wanted) in [(&writable, "Mount"), (&content, "Layer")] {
-        let Err(StillAlive::Claimed(claims)) = view.liveness.dead(id) else { panic!("{id}") };
+        let Err(StillAlive::Claimed(claims)) = view.liveness().dead(id) else { panic!("{id}") };
         assert!(format!("{:?}", claims[0]).starts_with(wanted), "{claims:?}");
     }
     // What is claimed and not there is not dead either: it may be about to come.
     fs::remove_dir_all(store.at("overlay2").join(writable.as_str())).unwrap();
-    assert!(matches!(store.view().liveness.dead(&writable), Err(StillAlive::Claimed(_))));
+    assert!(matches!(store.view().liveness().dead(&writable), Err(StillAlive::Claimed(_))));
     // Once all that claims it is gone, it is.
-    let image = *view.catalog.images.keys().next().unwrap();
+    let image = *view.catalog().images().keys().next().unwrap();
     let name = mount.rsplit('/').next().unwrap().parse().unwrap();
     let request = RemovalRequest { images: Vec::new(), containers: vec![name], certainty: Certainty::Proven };
     let removal = view.holders().if_removed(&request);
-    assert!(view.liveness.dead_after(&writable, &removal).is_ok());
-    let bare = view.catalog.images.keys().find(|id| view.catalog.containers_of(**id).next().is_none()).unwrap();
+    assert!(view.liveness().dead_after(&writable, &removal).is_ok());
+    let bare = view.catalog().images().keys().find(|id| view.catalog().containers_of(**id).next().is_none()).unwrap();
     let request = RemovalRequest { images: vec![*bare], ..RemovalRequest::default() };
     let removal = view.holders().if_removed(&request);
     assert_eq!(removal.layers.len(), 20, "{removal:?}");
     for layer in &removal.layers {
-        assert!(view.liveness.dead_after(&view.catalog.layer(*layer).unwrap().cache_id, &removal).is_ok());
+        assert!(view.liveness().dead_after(&view.catalog().layer(*layer).unwrap().cache_id, &removal).is_ok());
     }
     let _ = image;
 }
@@ -138,13 +141,13 @@ fn doubts_keep_everything() {
         let orphan = store.orphan();
         damage(&store);
         let view = store.view();
-        let verdict = view.liveness.verdict("nobodys").unwrap();
+        let verdict = view.liveness().verdict("nobodys").unwrap();
         assert_eq!(matches!(verdict, EntryVerdict::Unknown(_)), directories, "{name}: {verdict:?}");
         // A mount whose layer is not known makes no orphan doubtful in a report; whoever deletes waits.
-        assert_eq!(view.liveness.dead(&orphan).is_err(), directories || name == "parent", "{name}");
-        let images: Vec<_> = view.catalog.images.keys().copied().collect();
+        assert_eq!(view.liveness().dead(&orphan).is_err(), directories || name == "parent", "{name}");
+        let images: Vec<_> = view.catalog().images().keys().copied().collect();
         let remove = |certainty| {
-            let containers = view.catalog.containers.iter().map(|container| container.id.clone()).collect();
+            let containers = view.catalog().containers().iter().map(|container| container.id.clone()).collect();
             view.holders().if_removed(&RemovalRequest { images: images.clone(), containers, certainty })
         };
         let proven = remove(Certainty::Proven);
@@ -162,7 +165,7 @@ fn odd_entries_are_findings() {
     fs::create_dir_all(store.at("image/overlay2/layerdb/mounts/special/mount-id")).unwrap();
     let view = store.view();
     assert_eq!(codes(&view), ["mount-file-unreadable", "mount-not-a-directory"]);
-    assert_eq!(view.catalog.live_containers().count(), 2);
+    assert_eq!(view.catalog().live_containers().count(), 2);
 }
 
 /// Image mounts of Docker 28: the name of the mount and its id may have slashes.
@@ -172,11 +175,11 @@ fn image_mounts_are_owned() {
     store.orphan();
     store.write("image/overlay2/layerdb/mounts/c-src=busybox-dst=/mnt/x/mount-id", "nobodys");
     let view = store.view();
-    let Some(EntryVerdict::Live(claims)) = view.liveness.verdict("nobodys") else { panic!() };
+    let Some(EntryVerdict::Live(claims)) = view.liveness().verdict("nobodys") else { panic!() };
     assert_eq!(claims, [Claim::Mount("c-src=busybox-dst=/mnt/x".parse().unwrap())]);
     fs::create_dir_all(store.at("overlay2/other-dst=/mnt/x/diff")).unwrap();
     store.write("image/overlay2/layerdb/mounts/d/mount-id", "other-dst=/mnt/x");
-    assert!(matches!(store.view().liveness.verdict("other-dst="), Some(EntryVerdict::Live(_))));
+    assert!(matches!(store.view().liveness().verdict("other-dst="), Some(EntryVerdict::Live(_))));
 }
 
 /// Of drivers whose claims are not known here nothing is an orphan.
@@ -194,9 +197,9 @@ fn unknown_drivers_have_no_orphans() {
         fs::remove_dir_all(store.at("overlay2")).unwrap();
         fs::create_dir_all(store.at(home).join("anything")).unwrap();
         let view = store.view();
-        assert_eq!(view.liveness.orphans().count(), 0, "{driver}");
-        assert!(matches!(view.liveness.verdict("anything"), Some(EntryVerdict::Unknown(_))), "{driver}");
-        assert!(view.liveness.doubts().iter().any(|doubt| matches!(doubt, Doubt::Driver { .. })), "{driver}");
+        assert_eq!(view.liveness().orphans().count(), 0, "{driver}");
+        assert!(matches!(view.liveness().verdict("anything"), Some(EntryVerdict::Unknown(_))), "{driver}");
+        assert!(view.liveness().doubts().iter().any(|doubt| matches!(doubt, Doubt::Driver { .. })), "{driver}");
     }
 }
 
@@ -226,8 +229,8 @@ fn containers_that_dockerd_drops() {
         let store = Store::new();
         damage(&store);
         let view = store.view();
-        assert_eq!(view.catalog.live_containers().count(), 1, "{code}");
-        let dropped = view.catalog.containers.iter().find_map(|one| one.damage.as_ref()).map(ContainerDamage::code);
+        assert_eq!(view.catalog().live_containers().count(), 1, "{code}");
+        let dropped = view.catalog().containers().iter().find_map(|one| one.damage.as_ref()).map(ContainerDamage::code);
         assert_eq!(dropped, Some(code));
         assert!(codes(&view).contains(&code), "{code}: {:?}", codes(&view));
     }
@@ -238,18 +241,18 @@ fn containers_that_dockerd_drops() {
 fn one_image_is_read_alone() {
     let store = Store::new();
     let whole = store.view();
-    let ids: Vec<String> = whole.catalog.images.keys().map(ToString::to_string).collect();
+    let ids: Vec<String> = whole.catalog().images().keys().map(ToString::to_string).collect();
     let nothing = ["no".to_owned(), "0".repeat(64), format!("sha256:{}", "0".repeat(64))];
     let texts = [ids[0].clone(), ids[1].replace("sha256:", ""), ids[2][7..19].to_owned(), "big/app1:1".into()];
     for text in texts.iter().chain(&nothing) {
         let only = [text.clone()];
         let view = View::read(&store.root(), None, Needs::only(&only)).unwrap();
-        assert_eq!(view.catalog.resolve(text), whole.catalog.resolve(text), "{text}");
+        assert_eq!(view.catalog().resolve(text), whole.catalog().resolve(text), "{text}");
         assert_eq!(view.damage(), [], "{text}");
-        let read = (view.catalog.images.len(), view.catalog.layers.len());
+        let read = (view.catalog().images().len(), view.catalog().layers().len());
         assert_eq!(read, if nothing.contains(text) { (0, 0) } else { (1, 20) }, "{text}");
-        for (id, image) in &view.catalog.images {
-            assert_eq!(view.catalog.image_size(image), whole.catalog.image_size(&whole.catalog.images[id]));
+        for (id, image) in view.catalog().images() {
+            assert_eq!(view.catalog().image_size(image), whole.catalog().image_size(&whole.catalog().images()[id]));
         }
     }
 }

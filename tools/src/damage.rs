@@ -14,7 +14,7 @@ const NAMED: usize = 20;
 pub(crate) fn report(name: &str, view: &View) {
     report_two_stores(name, view);
     for damage in view.damage() {
-        output::complain(name, &in_words(&view.catalog, &damage));
+        output::complain(name, &in_words(view.catalog(), &damage));
     }
 }
 
@@ -27,8 +27,8 @@ pub(crate) fn report_two_stores(name: &str, view: &View) {
 
 /// Which images dockerd shows, where those of a storage driver and containerd's are in one root.
 fn two_stores(view: &View) -> Option<String> {
-    let containerd = view.root.containerd.as_ref().filter(|_| !view.root.is_containerd_only())?;
-    let (driver, empty) = (&view.root.driver_name, view.root.home.is_none());
+    let containerd = view.root().containerd().filter(|_| !view.root().is_containerd_only())?;
+    let (driver, empty) = (view.root().driver_name(), view.root().home().is_none());
     let place = containerd.store.as_ref().map_or_else(String::new, |store| format!(" in {}", store.display()));
     let used = match &containerd.config {
         Some((path, true)) => format!("{} says that dockerd uses containerd's: it shows none of these", path.display()),
@@ -45,7 +45,7 @@ fn two_stores(view: &View) -> Option<String> {
 
 /// Says where the images are, if a listing of other things does not have them.
 pub(crate) fn report_elsewhere(name: &str, view: &View) {
-    if let Err(error) = view.root.expect_images() {
+    if let Err(error) = view.root().expect_images() {
         output::complain(name, &format!("{error}; {}", crate::hints::IN_CONTAINERD));
     }
 }
@@ -92,13 +92,13 @@ pub(crate) fn report_leftovers(name: &str, view: &View) -> anyhow::Result<()> {
     let why = view.writer().map_or_else(|| "left by a crash".into(), |writer| format!("{writer} is writing now"));
     let mut left: Vec<String> =
         leftovers.map(|left| format!("{}: {}, {why}", left.path.display(), left.kind)).collect();
-    let links = view.root.home_layout().and_then(|layout| layout.links).unwrap_or_default();
-    let stale = view.liveness.links().iter().filter(|(_, entry)| entry.is_none());
-    if let Some(home) = &view.root.home {
-        left.extend(view.liveness.orphans().map(|entry| format!("{}: nobody owns it", home.join(entry).display())));
+    let links = view.root().home_layout().and_then(|layout| layout.links).unwrap_or_default();
+    let stale = view.liveness().links().iter().filter(|(_, entry)| entry.is_none());
+    if let Some(home) = view.root().home() {
+        left.extend(view.liveness().orphans().map(|entry| format!("{}: nobody owns it", home.join(entry).display())));
         left.extend(stale.map(|(link, _)| format!("{}: it leads nowhere", home.join(links).join(link).display())));
     }
-    for one in view.root.elsewhere()? {
+    for one in view.root().elsewhere()? {
         let what = one
             .leads_to
             .map_or_else(|| "is a file system of its own".into(), |to| format!("leads to {}", to.display()));

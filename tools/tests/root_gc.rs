@@ -67,7 +67,7 @@ fn needed(store: &Littered) -> Vec<Expected> {
 fn judge(store: &Littered, policy: &Policy) -> Vec<String> {
     let before = (needed(store), du(&store.root));
     let (_, plan) = plan(&store.root, policy);
-    let mut wrong: Vec<String> = plan.doubts.iter().map(|doubt| format!("doubt: {doubt}")).collect();
+    let mut wrong: Vec<String> = plan.doubts().iter().map(|doubt| format!("doubt: {doubt}")).collect();
     wrong.extend(apply(&store.root, &plan));
     wrong.extend(store.wrong());
     let freed = before.1 - du(&store.root);
@@ -76,7 +76,7 @@ fn judge(store: &Littered, policy: &Policy) -> Vec<String> {
     }
     wrong.extend(tree_changes(&before.0, &needed(store)));
     let (_, again) = self::plan(&store.root, policy);
-    wrong.extend(again.items.iter().map(|item| format!("a second run would take {:?}", item.thing)));
+    wrong.extend(again.items().iter().map(|item| format!("a second run would take {:?}", item.thing)));
     wrong
 }
 

@@ -23,7 +23,7 @@ pub(super) fn commit(
     if request.is_interrupted() {
         return Err(ImportError::Interrupted);
     }
-    let (references, tags) = tag_all(plan, References::load(&transaction.root().images_dir)?, request.options.retag);
+    let (references, tags) = tag_all(plan, References::load(transaction.root().images_dir())?, request.options.retag);
     let report = ImportReport::new(plan, staged, tags, contents, None);
     for Staged { missing, slot, unpacked } in staged {
         let &MissingLayer { chain_id, diff_id, parent, .. } = missing;

@@ -58,7 +58,7 @@ pub(super) fn stage(
     let bytes = plan.missing.iter().map(|missing| source.layer(&missing.source)).collect::<Result<Vec<_>, _>>()?;
     if request.options.preflight {
         let files: Vec<&Blob> = bytes.iter().filter_map(file_of).collect();
-        let driver = &transaction.root().driver;
+        let driver = transaction.root().driver();
         room::check(&files, driver.home().path(), driver.room()?)?;
     }
     let mut staged: HashMap<usize, Staged> = HashMap::new();
@@ -146,8 +146,8 @@ fn unpack_fresh(
         let (target, journal) = transaction.prepare(slot, parent)?;
         Ok(LayerTarget { target, journal: Some(journal) })
     };
-    let write_back = WriteBack::begin(transaction.root().driver.home(), request.options.sync)?;
-    let unpacked = unpack_ordered(works, transaction.root().driver.order(), request, &place)?;
+    let write_back = WriteBack::begin(transaction.root().driver().home(), request.options.sync)?;
+    let unpacked = unpack_ordered(works, transaction.root().driver().order(), request, &place)?;
     drop(write_back);
     let stage = |((at, slot), unpacked): ((usize, Slot), Unpacked)| {
         (at, Staged { missing: plan.missing[at].clone(), slot, unpacked })
@@ -163,7 +163,7 @@ fn unpack_again(
     transaction: &mut Transaction,
     request: &ImportRequest<'_>,
 ) -> Result<Staged, ImportError> {
-    let files = LayerFiles::new(transaction.root().driver.content(transaction.cache_id(original))?.into());
+    let files = LayerFiles::new(transaction.root().driver().content(transaction.cache_id(original))?.into());
     let journal = transaction.journal(original)?;
     let broken = |source| ImportError::Archive(ArchiveError::Read { file: missing.source.name.clone(), source });
     let journal = rustix::fs::openat(&journal.dir, journal.name, rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty());

@@ -57,8 +57,8 @@ pub fn store_image<'l>(
     let mut new = None;
     if let Some(stream) = layer {
         let parent = ChainId::chain(below).last().copied();
-        let parent = parent.map_or(Ok(None), |chain| transaction.root().layers.get(chain))?;
-        let write_back = WriteBack::begin(transaction.root().driver.home(), request.options.sync)?;
+        let parent = parent.map_or(Ok(None), |chain| transaction.root().layers().get(chain))?;
+        let write_back = WriteBack::begin(transaction.root().driver().home(), request.options.sync)?;
         let slot = transaction.stage()?;
         let number = slots.add(slot);
         transaction.announce()?;

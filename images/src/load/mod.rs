@@ -144,7 +144,7 @@ pub fn dry_run(opened: Opened, root: &Path, request: &ImportRequest<'_>) -> Resu
         Some(root) => (root.layers()?, root.images()?),
         None => (None, None),
     };
-    let driver = root.as_ref().and_then(|root| root.driver.as_ref()).map(|driver| driver as &dyn Driver);
+    let driver = root.as_ref().and_then(|root| root.driver()).map(|driver| driver as &dyn Driver);
     let existing = Existing { layers: layers.as_ref(), images: image_store.as_ref(), driver };
     let references = root.as_ref().map_or_else(|| Ok(References::default()), DataRoot::references)?;
     let mut contents = images(&*source, request)?;
@@ -173,17 +173,17 @@ fn begin(root: &Path, request: &ImportRequest<'_>) -> Result<Transaction, Import
 const BLOCK: u64 = 4096;
 
 fn existing(root: &WritableRoot) -> Existing<'_> {
-    Existing { layers: Some(&root.layers), images: Some(&root.images), driver: Some(&root.driver) }
+    Existing { layers: Some(root.layers()), images: Some(root.images()), driver: Some(root.driver()) }
 }
 
 /// Imports an archive that can be read only from its beginning to its end.
 fn import_unseekable(file: File, root: &Path, request: &ImportRequest<'_>) -> Result<ImportReport, ImportError> {
     let input = decoded(file, request)?;
     let transaction = begin(root, request)?;
-    match transaction.root().driver.order() {
+    match transaction.root().driver().order() {
         Order::Independent => import_stream(input, transaction, request),
         Order::ParentFirst => {
-            let kept = keep(input, transaction.root().driver.home())?;
+            let kept = keep(input, transaction.root().driver().home())?;
             match Archive::from_file(kept, request.archive)? {
                 Opened::Archive(archive) => import_from(&archive, Slots::default(), transaction, request),
                 _ => Err(ArchiveError::NotAnImageArchive { path: request.archive.to_path_buf() }.into()),
@@ -215,7 +215,7 @@ fn import_stream(
     mut transaction: Transaction,
     request: &ImportRequest<'_>,
 ) -> Result<ImportReport, ImportError> {
-    let write_back = WriteBack::begin(transaction.root().driver.home(), request.options.sync)?;
+    let write_back = WriteBack::begin(transaction.root().driver().home(), request.options.sync)?;
     let mut slots = Slots::default();
     let (stream, arrivals): (Stream, _) = collect(input, request, || {
         let slot = transaction.stage()?;

@@ -64,7 +64,7 @@ impl SavePlan {
         let mut layers: BTreeMap<DiffId, LayerToSave> = BTreeMap::new();
         let mut images = Vec::new();
         for (&id, names) in selection {
-            let image = &catalog.images[&id];
+            let image = &catalog.images()[&id];
             for (&diff_id, &chain_id) in image.diff_ids.iter().zip(&image.chain) {
                 let record = catalog.layer(chain_id).expect("an image counts only if all its layers do");
                 let has = have.contains(&chain_id);
@@ -89,7 +89,7 @@ impl SavePlan {
                 needed: Vec::new(),
                 parent: image
                     .parent_id()
-                    .filter(|parent| selection.contains_key(parent) && is_child(image, &catalog.images[parent])),
+                    .filter(|parent| selection.contains_key(parent) && is_child(image, &catalog.images()[parent])),
             });
         }
         for image in &mut images {

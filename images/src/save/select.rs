@@ -80,7 +80,7 @@ fn tags_of(argument: &str, references: &References) -> Vec<(Reference, ImageId)>
 pub fn select(catalog: &Catalog, arguments: &[String]) -> Result<Selection, SelectError> {
     let mut selection = Selection::new();
     for text in arguments {
-        let tags = tags_of(text, &catalog.references);
+        let tags = tags_of(text, catalog.references());
         if !tags.is_empty() {
             for (name, id) in tags {
                 add(&mut selection, catalog, text, id, Some(name))?;
@@ -89,7 +89,7 @@ pub fn select(catalog: &Catalog, arguments: &[String]) -> Result<Selection, Sele
         }
         match Reference::parse(text) {
             Ok(name) if name.tag().is_some() || name.digest().is_some() => {
-                let found = catalog.references.get(&name);
+                let found = catalog.references().get(&name);
                 let id = found.ok_or_else(|| SelectError::NoSuchReference { text: text.clone() })?;
                 add(&mut selection, catalog, text, id, Some(name))?;
             }
@@ -114,7 +114,7 @@ fn add_by_id(selection: &mut Selection, catalog: &Catalog, text: &str) -> Result
 /// them.
 #[must_use]
 pub fn select_all(catalog: &Catalog) -> Selection {
-    let shown = catalog.images.values().filter(|image| !image.chain.is_empty());
+    let shown = catalog.images().values().filter(|image| !image.chain.is_empty());
     let names = |id| catalog.names_of(id).into_iter().filter_map(|name| Reference::parse(name).ok()).filter(is_tag);
     shown.map(|image| (image.id, names(image.id).collect())).collect()
 }
@@ -131,8 +131,8 @@ fn add(
     id: ImageId,
     name: Option<Reference>,
 ) -> Result<(), SelectError> {
-    let Some(image) = catalog.images.get(&id) else {
-        let cause = catalog.damaged_images.get(&id).cloned().unwrap_or(ImageDamage::ConfigMissing);
+    let Some(image) = catalog.images().get(&id) else {
+        let cause = catalog.damaged_images().get(&id).cloned().unwrap_or(ImageDamage::ConfigMissing);
         return Err(SelectError::Damaged { text: text.to_owned(), image: id, cause: Box::new(cause) });
     };
     if image.chain.is_empty() {

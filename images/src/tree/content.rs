@@ -185,7 +185,7 @@ impl<'r> LayersOfContainer<'r> {
         let mut layers: Vec<_> =
             records.map(|record| (record.diff_id, record.chain_id, record.cache_id.clone())).collect();
         layers.reverse();
-        let whole = root.driver.as_ref().is_some_and(|driver| driver.order() == Order::ParentFirst);
+        let whole = root.driver().is_some_and(|driver| driver.order() == Order::ParentFirst);
         Ok(Self { below: LayersOfStore { root, store: root.layers()?, layers }, own, whole })
     }
 
@@ -198,7 +198,7 @@ impl<'r> LayersOfContainer<'r> {
     fn directory(&self, layer: usize) -> Result<OwnedFd, TreeError> {
         let id = &self.own[layer - self.below.len()];
         let missing = || StoreError::Invalid {
-            path: self.below.root.home.as_ref().map_or_else(|| id.as_str().into(), |home| home.join(id.as_str())),
+            path: self.below.root.home().map_or_else(|| id.as_str().into(), |home| home.join(id.as_str())),
             reason: "the directory of a container's layer is missing".into(),
         };
         Ok(self.below.root.content(id)?.ok_or_else(missing)?.into())

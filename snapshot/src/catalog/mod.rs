@@ -13,6 +13,7 @@
 
 mod budget;
 mod container;
+mod contents;
 mod damage;
 mod graph;
 mod image;
@@ -57,33 +58,33 @@ use crate::schema::volume;
 #[derive(Debug)]
 pub struct Catalog {
     /// The data-root: of a daemon that maps users, the directory of the mapped ids.
-    pub root: PathBuf,
+    pub(crate) root: PathBuf,
     /// The storage driver, by its name.
-    pub driver: String,
+    pub(crate) driver: String,
     /// Layers, or why dockerd would not load them.
-    pub layers: BTreeMap<ChainId, Result<LayerRecord, RecordDamage>>,
+    pub(crate) layers: BTreeMap<ChainId, Result<LayerRecord, RecordDamage>>,
     /// Images that dockerd would show.
-    pub images: BTreeMap<ImageId, Image>,
+    pub(crate) images: BTreeMap<ImageId, Image>,
     /// Images that it would not show, named or stored, and why.
-    pub damaged_images: BTreeMap<ImageId, ImageDamage>,
+    pub(crate) damaged_images: BTreeMap<ImageId, ImageDamage>,
     /// What layers stand on that cannot be loaded, as far as their own record tells.
     damaged_parents: BTreeMap<ChainId, Option<ChainId>>,
     /// The layers of those damaged images whose config could be read.
     damaged_chains: BTreeMap<ImageId, Vec<ChainId>>,
     /// Names of images; none if the file is damaged.
-    pub references: References,
+    pub(crate) references: References,
     /// What [`Catalog::names_of`] answers.
     names: BTreeMap<ImageId, Vec<String>>,
     /// Why dockerd would not start: what is wrong with `repositories.json`.
-    pub damaged_references: Option<String>,
+    pub(crate) damaged_references: Option<String>,
     /// Whether all images are in containerd's store, so that none is known here.
-    pub images_elsewhere: bool,
+    pub(crate) images_elsewhere: bool,
     /// Writable layers.
-    pub mounts: Vec<MountRecord>,
+    pub(crate) mounts: Vec<MountRecord>,
     /// Containers, those that dockerd would not show included.
-    pub containers: Vec<Container>,
+    pub(crate) containers: Vec<Container>,
     /// Local volumes.
-    pub volumes: Vec<Volume>,
+    pub(crate) volumes: Vec<Volume>,
     /// Made when it is first asked for.
     graph: OnceLock<graph::Graph>,
 }

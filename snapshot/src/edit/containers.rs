@@ -188,8 +188,8 @@ impl Transaction {
 /// # Errors
 /// [`StoreError::Invalid`] if it does not exist.
 fn own_directory(root: &Dir, id: &ContainerId) -> Result<Dir, StoreError> {
-    let gone = || StoreError::Invalid { path: root.join(CONTAINERS).join(id.as_str()), reason: "it is gone".into() };
-    root.descend(&[CONTAINERS, id.as_str()])?.ok_or_else(gone)
+    let gone = || StoreError::Invalid { path: container::own_path(root.path(), id), reason: "it is gone".into() };
+    container::open_own(root, id)?.ok_or_else(gone)
 }
 
 fn init_id(mount: &CacheId) -> CacheId {

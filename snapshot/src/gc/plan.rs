@@ -6,7 +6,7 @@ use super::item::{Item, Spared, Thing};
 use super::planner::Planner;
 use super::policy::Policy;
 use crate::driver::HomeLayout;
-use crate::edit::{Edit, Remains};
+use crate::edit::{Edit, KeptRemains, Remains, Summary};
 use crate::error::StoreError;
 use crate::liveness::Doubt;
 use crate::reference::Reference;
@@ -16,19 +16,19 @@ use crate::view::View;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GcPlan {
     /// What is removed, in this order.
-    pub items: Vec<Item>,
+    pub(super) items: Vec<Item>,
     /// What was looked at and stays.
-    pub spared: Vec<Spared>,
+    pub(super) spared: Vec<Spared>,
     /// Why it cannot be told who needs what. If there is any such reason, nothing is removed.
-    pub doubts: Vec<Doubt>,
+    pub(super) doubts: Vec<Doubt>,
     /// How much the policy's target asks to be freed, and how much the plan frees; `None` without a target.
-    pub goal: Option<Goal>,
+    pub(super) goal: Option<Goal>,
     /// Whether files may share blocks on this file system, so that less may be freed than the plan says.
-    pub may_share_blocks: bool,
+    pub(super) may_share_blocks: bool,
     /// How many entries could not be read when they were measured; they count as 0 bytes.
-    pub unread: u64,
+    pub(super) unread: u64,
     /// Patterns to keep that match no image, which may be misspelt.
-    pub unused_patterns: Vec<String>,
+    pub(super) unused_patterns: Vec<String>,
 }
 
 /// A target, and how far the plan reaches it, in bytes.
@@ -55,6 +55,74 @@ impl GcPlan {
     /// [`StoreError::Io`] where a directory cannot be listed. A single thing that cannot be read is kept.
     pub fn make(view: &View, policy: &Policy) -> Result<Self, StoreError> {
         Planner::new(view, policy).plan()
+    }
+
+    /// What is removed, in this order.
+    #[must_use]
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// What was looked at and stays.
+    #[must_use]
+    pub fn spared(&self) -> &[Spared] {
+        &self.spared
+    }
+
+    /// Why it cannot be told who needs what. If there is any such reason, nothing is removed.
+    #[must_use]
+    pub fn doubts(&self) -> &[Doubt] {
+        &self.doubts
+    }
+
+    /// How much the policy's target asks to be freed, and how much the plan frees; `None` without a target.
+    #[must_use]
+    pub fn goal(&self) -> Option<Goal> {
+        self.goal
+    }
+
+    /// Whether files may share blocks on this file system, so that less may be freed than the plan says.
+    #[must_use]
+    pub fn may_share_blocks(&self) -> bool {
+        self.may_share_blocks
+    }
+
+    /// How many entries could not be read when they were measured; they count as 0 bytes.
+    #[must_use]
+    pub fn unread(&self) -> u64 {
+        self.unread
+    }
+
+    /// Patterns to keep that match no image, which may be misspelt.
+    #[must_use]
+    pub fn unused_patterns(&self) -> &[String] {
+        &self.unused_patterns
+    }
+
+    /// Puts first what was to be cleared by an earlier plan and is gone already: the remains of interrupted changes, which
+    /// beginning a transaction has finished or taken back.
+    pub fn include_finished(&mut self, earlier: &Self) {
+        let is_ours = |item: &&Item| {
+            matches!(item.thing, Thing::Change(_) | Thing::Remains(Remains::Registration(_) | Remains::Removal(_)))
+        };
+        let is_gone = |item: &&Item| !self.items.iter().any(|now| now.thing == item.thing);
+        let finished: Vec<Item> = earlier.items.iter().filter(is_ours).filter(is_gone).cloned().collect();
+        self.items.splice(0..0, finished);
+    }
+
+    /// Takes out what a transaction has kept, so that the plan says what is gone. Returns the kept remains that were in the plan;
+    /// a second name of a directory that is in use again was not.
+    pub fn leave_out_kept<'s>(&mut self, summary: &'s Summary) -> Vec<&'s KeptRemains> {
+        let is_planned = |kept: &&KeptRemains| {
+            self.items.iter().any(|item| matches!(&item.thing, Thing::Remains(remains) if *remains == kept.remains))
+        };
+        let kept: Vec<&KeptRemains> = summary.kept_remains.iter().filter(is_planned).collect();
+        self.items.retain(|item| match &item.thing {
+            Thing::Layer { chain_id, .. } => !summary.kept.iter().any(|kept| kept.chain_id == *chain_id),
+            Thing::Remains(remains) => !kept.iter().any(|kept| kept.remains == *remains),
+            Thing::Image { .. } | Thing::Change(_) | Thing::Odd(_) => true,
+        });
+        kept
     }
 
     /// Bytes that the file system gets back.

@@ -9,6 +9,7 @@
 //! loaded. Follows moby v20.10.24 `container/container.go: FromDisk`, `container/state.go`.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::containerfile::{ConfigFile, HostConfig, HostConfigFile};
 use super::gojson::{self, DecodeError};
@@ -235,6 +236,20 @@ impl State {
 /// [`StoreError::Io`]
 pub(crate) fn open(root: &Dir) -> Result<Option<Dir>, StoreError> {
     root.sub(CONTAINERS)
+}
+
+/// Opens a container's own directory; `None` if there is none.
+///
+/// # Errors
+/// [`StoreError::Io`]
+pub fn open_own(root: &Dir, id: &ContainerId) -> Result<Option<Dir>, StoreError> {
+    root.descend(&[CONTAINERS, id.as_str()])
+}
+
+/// The path of a container's own directory in the data-root at `root`, whether it exists or not.
+#[must_use]
+pub fn own_path(root: &Path, id: &ContainerId) -> PathBuf {
+    root.join(CONTAINERS).join(id.as_str())
 }
 
 /// A container's config, byte for byte; `None` if it has none.

@@ -4,7 +4,7 @@
 use bolt::BoltError;
 use serde_json::{Map, Value};
 
-use super::container::{CONFIG, CONTAINERS, HOST_CONFIG};
+use super::container::{self, CONFIG, HOST_CONFIG};
 use super::database;
 use super::volume::{DATABASE, VOLUMES};
 use crate::dir::Dir;
@@ -28,9 +28,9 @@ pub struct ContainerDocuments {
 /// # Errors
 /// [`StoreError`] where a file cannot be read, or is no JSON object.
 pub fn read_container(root: &Dir, id: &ContainerId) -> Result<ContainerDocuments, StoreError> {
-    let path = || root.join(CONTAINERS).join(id.as_str());
+    let path = || container::own_path(root.path(), id);
     let missing = || StoreError::Invalid { path: path().join(CONFIG), reason: "it is missing".into() };
-    let own = root.descend(&[CONTAINERS, id.as_str()])?.ok_or_else(missing)?;
+    let own = container::open_own(root, id)?.ok_or_else(missing)?;
     let document = |name: &str| -> Result<Option<Map<String, Value>>, StoreError> {
         let Some(bytes) = own.read(name, MAX_DOCUMENT)? else { return Ok(None) };
         let invalid =

@@ -111,6 +111,16 @@ pub(crate) fn list(mounts: Option<&Dir>) -> Result<Vec<MountRecord>, StoreError>
     Ok(records)
 }
 
+/// The directory of a container's writable layer in the driver's home; `None` if the mount has none that can be read.
+///
+/// # Errors
+/// [`StoreError`] if the file exists and cannot be read.
+pub(crate) fn mount_id(mounts: Option<&Dir>, container: &ContainerId) -> Result<Option<CacheId>, StoreError> {
+    let own = mounts.map_or(Ok(None), |mounts| mounts.sub(container.as_str()))?;
+    let text = own.map_or(Ok(None), |own| own.read(MOUNT_ID, SMALL_FILE))?;
+    Ok(text.and_then(|text| String::from_utf8_lossy(&text).trim().parse().ok()))
+}
+
 /// The mount of a container, in a list that is sorted by name as [`list`] sorts it.
 pub(crate) fn find<'m>(mounts: &'m [MountRecord], container: &ContainerId) -> Option<&'m MountRecord> {
     let at = mounts.binary_search_by(|mount| mount.name.as_str().cmp(container.as_str())).ok()?;

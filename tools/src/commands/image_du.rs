@@ -249,7 +249,7 @@ fn about_archive(cli: &Cli, path: &str) -> anyhow::Result<ExitCode> {
 fn find_images(view: &View, names: &[String]) -> Result<Vec<ImageId>, UsageError> {
     let mut ids = Vec::new();
     for name in names {
-        match view.catalog.resolve(name) {
+        match view.catalog().resolve(name) {
             Resolved::Image(id) | Resolved::Damaged(id) if ids.contains(&id) => {}
             Resolved::Image(id) | Resolved::Damaged(id) => ids.push(id),
             Resolved::Nothing if Path::new(name).is_file() => {
@@ -280,11 +280,11 @@ fn complain(account: &Account<'_>) -> bool {
     if more > 0 {
         output::complain(NAME, &format!("{more} more could not be read"));
     }
-    for doubt in account.view.liveness.doubts() {
+    for doubt in account.view.liveness().doubts() {
         output::complain(
             NAME,
             &format!("not all owners of directories are known, so no directory is called an orphan: {doubt}"),
         );
     }
-    account.error_count > 0 || !account.view.liveness.doubts().is_empty()
+    account.error_count > 0 || !account.view.liveness().doubts().is_empty()
 }

@@ -151,8 +151,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let driver = cli.storage_driver.as_deref();
     let view = View::read_root(DataRoot::find(&cli.root, driver)?, Needs::LIVENESS)?;
     let mut plan = GcPlan::make(&view, &policy)?;
-    let root = view.root.dir.path().to_path_buf();
-    let name = view.root.driver_name.clone();
+    let root = view.root().dir().path().to_path_buf();
+    let name = view.root().driver_name().to_owned();
     let (mut refusal, mut kept, mut quarantine) = (None, false, None);
     if cli.apply {
         rootless::check(&cli.root, "")?;
@@ -175,9 +175,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     } else {
         text::print(&shown)?;
     }
-    let missed = plan.goal.is_some_and(|goal| !goal.is_reached());
+    let missed = plan.goal().is_some_and(|goal| !goal.is_reached());
     complain(&shown);
-    Ok(ExitCode::from(u8::from(kept || missed || !plan.doubts.is_empty() || plan.unread > 0)))
+    Ok(ExitCode::from(u8::from(kept || missed || !plan.doubts().is_empty() || plan.unread() > 0)))
 }
 
 /// Why the plan cannot be carried out now, or `None` if it can.
@@ -192,24 +192,24 @@ fn why_not(root: &std::path::Path, driver: Option<&str>) -> anyhow::Result<Optio
 
 fn complain(shown: &Shown<'_>) {
     let plan = shown.plan;
-    let doubts = if shown.verbose { plan.doubts.len() } else { DOUBTS };
-    for doubt in plan.doubts.iter().take(doubts) {
+    let doubts = if shown.verbose { plan.doubts().len() } else { DOUBTS };
+    for doubt in plan.doubts().iter().take(doubts) {
         output::complain(NAME, &format!("nothing is removed, since it is not known who needs what: {doubt}"));
     }
-    if let Some(more) = plan.doubts.len().checked_sub(doubts).filter(|more| *more > 0) {
+    if let Some(more) = plan.doubts().len().checked_sub(doubts).filter(|more| *more > 0) {
         output::complain(NAME, &format!("and {}; --verbose names them", output::counted(more as u64, "more reason")));
     }
-    if !plan.doubts.is_empty() {
+    if !plan.doubts().is_empty() {
         output::complain(NAME, "layerfs system check says whom this affects, and what mends it");
     }
-    for pattern in &plan.unused_patterns {
+    for pattern in plan.unused_patterns() {
         output::complain(NAME, &format!("--keep {pattern} means no image"));
     }
-    if plan.unread > 0 {
-        let entries = output::entries(plan.unread);
+    if plan.unread() > 0 {
+        let entries = output::entries(plan.unread());
         output::complain(NAME, &format!("{entries} could not be read: the bytes do not include this"));
     }
-    if plan.may_share_blocks {
+    if plan.may_share_blocks() {
         output::complain(NAME, "files may share blocks on this file system: less may be freed than is said");
     }
     if let Some(refusal) = &shown.refusal {

@@ -42,10 +42,10 @@ enum Kind {
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let view = View::read(root, driver, Needs::RECORDS)?;
     damage::report_two_stores(NAME, &view);
-    let View { root, catalog, .. } = view;
+    let (root, catalog) = (view.root(), view.catalog());
     let kinds = args.kind.map_or_else(|| vec![Kind::Container, Kind::Image, Kind::Volume], |kind| vec![kind]);
     let found = args.names.iter().map(|name| {
-        let found = kinds.iter().find_map(|kind| find(&root, &catalog, *kind, name));
+        let found = kinds.iter().find_map(|kind| find(root, catalog, *kind, name));
         found.unwrap_or_else(|| {
             let what = match args.kind {
                 None => "object",
@@ -68,9 +68,9 @@ fn find(root: &DataRoot, catalog: &Catalog, kind: Kind, name: &str) -> Option<an
             container::inspect::find(catalog, name).map(|found| container::document::document(root, catalog, found))
         }
         Kind::Image => match catalog.resolve(name) {
-            Resolved::Image(id) => Some(image::inspect_image(root, catalog, &catalog.images[&id])),
+            Resolved::Image(id) => Some(image::inspect_image(root, catalog, &catalog.images()[&id])),
             Resolved::Damaged(id) => {
-                Some(Err(anyhow::anyhow!("{name}: damaged image {id}: {}", catalog.damaged_images[&id])))
+                Some(Err(anyhow::anyhow!("{name}: damaged image {id}: {}", catalog.damaged_images()[&id])))
             }
             Resolved::Nothing => None,
         },

@@ -15,8 +15,8 @@ use images::tree::{ChangeKind, Layers, LayersOfContainer, Tree, TreeError, docke
 use jiff::Zoned;
 use layerfs::DiffId;
 use snapshot::catalog::Container;
-use snapshot::schema::gojson;
 use snapshot::schema::runconfig::RunConfig;
+use snapshot::schema::{documents, gojson};
 use snapshot::view::View;
 
 use super::content::with_layers;
@@ -81,10 +81,10 @@ fn commit(
     });
     let name = name.transpose()?;
     let parent = container.image.ok_or_else(|| anyhow!("container {} was made from no image", container.id))?;
-    let image = view.catalog.images.get(&parent).ok_or_else(|| {
+    let image = view.catalog().images().get(&parent).ok_or_else(|| {
         anyhow!("the image {parent} that container {} was made from is not there any more", container.id)
     })?;
-    let config = view.root.images()?.map_or(Ok(None), |images| images.config(parent))?;
+    let config = view.root().images()?.map_or(Ok(None), |images| images.config(parent))?;
     let parent_config = config.ok_or_else(|| anyhow!("the config of image {parent} cannot be read"))?;
     let before = run_config(view, container)?;
     let mut after = before.clone();
@@ -163,10 +163,6 @@ impl Written {
 
 /// What the container runs with, as its config file has it.
 fn run_config(view: &View, container: &Container) -> anyhow::Result<RunConfig> {
-    const FILE: &str = "config.v2.json";
-    const MOST: usize = 8 << 20;
-    let dir = view.root.dir.descend(&["containers", container.id.as_str()])?;
-    let bytes = dir.map_or(Ok(None), |dir| dir.read(FILE, MOST))?.ok_or_else(|| anyhow!("{FILE} is gone"))?;
-    let document: serde_json::Value = serde_json::from_slice(&bytes).context(FILE)?;
-    Ok(gojson::from_slice(&serde_json::to_vec(&document["Config"])?)?)
+    let config = documents::read_container(view.root().dir(), &container.id)?.config;
+    Ok(gojson::from_slice(&serde_json::to_vec(&config.get("Config"))?)?)
 }

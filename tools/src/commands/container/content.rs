@@ -18,7 +18,7 @@ pub(super) fn with_layers<T>(
     work: impl FnOnce(&View, &Container, &LayersOfContainer<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let view = View::read(root, driver, Needs::RECORDS)?;
-    let container = find(&view.catalog, text).ok_or_else(|| anyhow!("No such container: {text}"))?;
+    let container = find(view.catalog(), text).ok_or_else(|| anyhow!("No such container: {text}"))?;
     let layers = layers_of(&view, container)?;
     work(&view, container, &layers)
 }
@@ -26,9 +26,9 @@ pub(super) fn with_layers<T>(
 /// The layers of a container.
 pub(super) fn layers_of<'v>(view: &'v View, container: &Container) -> anyhow::Result<LayersOfContainer<'v>> {
     let mount = container.mount.as_ref().ok_or_else(|| anyhow!("container {} has no writable layer", container.id))?;
-    if view.root.driver.is_none() {
-        bail!("what a container has written cannot be told with storage driver {}", view.root.driver_name);
+    if view.root().driver().is_none() {
+        bail!("what a container has written cannot be told with storage driver {}", view.root().driver_name());
     }
     let own = mount.init_id.iter().chain(&mount.mount_id).cloned().collect();
-    Ok(LayersOfContainer::new(&view.root, &view.catalog, mount.parent, own)?)
+    Ok(LayersOfContainer::new(view.root(), view.catalog(), mount.parent, own)?)
 }

@@ -30,7 +30,7 @@ const DEFAULT_NETWORK: [&str; 8] = [
 /// # Errors
 /// Where its files cannot be read.
 pub(crate) fn document(root: &DataRoot, catalog: &Catalog, container: &Container) -> anyhow::Result<Value> {
-    let ContainerDocuments { config, host } = documents::read_container(&root.dir, &container.id)?;
+    let ContainerDocuments { config, host } = documents::read_container(root.dir(), &container.id)?;
     let own = |key: &str| get(&config, key).cloned().unwrap_or(Value::Null);
     let graph = json!({ "Data": driver_data(root, container)?, "Name": own("Driver") });
     Ok(json!({
@@ -77,7 +77,7 @@ fn state(container: &Container, given: Option<&Value>) -> Value {
 /// The driver's paths of the container's own layer.
 fn driver_data(root: &DataRoot, container: &Container) -> anyhow::Result<Value> {
     let id = container.mount.as_ref().and_then(|mount| mount.mount_id.as_ref());
-    let (Some(id), Some(driver)) = (id, &root.driver) else { return Ok(Value::Null) };
+    let (Some(id), Some(driver)) = (id, root.driver()) else { return Ok(Value::Null) };
     let Some(pairs) = driver.metadata(id)? else { return Ok(Value::Null) };
     Ok(pairs.into_iter().map(|(key, value)| (key.to_owned(), Value::String(value))).collect::<Map<_, _>>().into())
 }
@@ -96,7 +96,7 @@ fn mounts(catalog: &Catalog, given: Option<&Value>) -> Value {
         };
         optional("Type");
         optional("Name");
-        let named = catalog.volumes.iter().find(|volume| volume.name == *text("Name"));
+        let named = catalog.volumes().iter().find(|volume| volume.name == *text("Name"));
         let source =
             named.map_or_else(|| text("Source"), |volume| crate::commands::volume::mountpoint(catalog, volume));
         mount.insert("Source".into(), source.into());

@@ -25,10 +25,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let view = View::read(root, driver, Needs::RECORDS)?;
     damage::report_two_stores(NAME, &view);
-    let View { root, catalog, .. } = view;
+    let (root, catalog) = (view.root(), view.catalog());
     let found = args.containers.iter().map(|name| {
-        let container = find(&catalog, name).ok_or_else(|| anyhow::anyhow!("No such container: {name}"));
-        container.and_then(|container| document(&root, &catalog, container))
+        let container = find(catalog, name).ok_or_else(|| anyhow::anyhow!("No such container: {name}"));
+        container.and_then(|container| document(root, catalog, container))
     });
     print(found.collect(), args.format.as_deref())
 }

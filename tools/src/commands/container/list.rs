@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let view = View::read(root, driver, Needs::LISTING)?;
     let last = if args.latest { 1 } else { args.last };
     let all = args.all || last > 0 || filters.contains("status");
-    let mut known: Vec<&Container> = view.catalog.live_containers().collect();
+    let mut known: Vec<&Container> = view.catalog().live_containers().collect();
     known.sort_by_key(|container| {
         std::cmp::Reverse((container.created.moment().unwrap_or(Timestamp::MIN), container.id.clone()))
     });
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         .into_iter()
         .map(|container| {
             let sizes = if sizes { measure(&view, container) } else { Sizes::default() };
-            row::row(&view.catalog, container, sizes, style)
+            row::row(view.catalog(), container, sizes, style)
         })
         .collect();
     output::raw(&presets::CONTAINERS.render(&format, &rows)?)?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 use snapshot::catalog::{Container, Status};
+use snapshot::schema::container::own_path;
 use snapshot::schema::time::Time;
 use snapshot::view::{Needs, View};
 
@@ -75,12 +76,12 @@ fn moment<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Timestamp
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let view = View::read(root, driver, Needs::RECORDS)?;
-    let container = containers::find(&view.catalog, &args.container)?;
+    let container = containers::find(view.catalog(), &args.container)?;
     if matches!(container.status(), Status::Removing | Status::Dead) {
         anyhow::bail!("can not get logs from container which is dead or marked for removal");
     }
-    let own = view.root.dir.join("containers").join(container.id.as_str());
-    let host = snapshot::schema::documents::read_container(&view.root.dir, &container.id)?.host.unwrap_or_default();
+    let own = own_path(view.root().dir().path(), &container.id);
+    let host = snapshot::schema::documents::read_container(view.root().dir(), &container.id)?.host.unwrap_or_default();
     match host.get("LogConfig").and_then(|config| config.get("Type")).and_then(serde_json::Value::as_str) {
         None | Some("json-file" | "") => {}
         Some("none") => anyhow::bail!("configured logging driver does not support reading"),
@@ -145,7 +146,7 @@ fn follow(
     }
     loop {
         let view = View::read(root, driver, Needs::RECORDS)?;
-        let is_up = containers::find(&view.catalog, container.id.as_str()).is_ok_and(|found| found.status().is_up());
+        let is_up = containers::find(view.catalog(), container.id.as_str()).is_ok_and(|found| found.status().is_up());
         if reader.is_none() {
             reader = open(&path)?;
         }

@@ -89,7 +89,7 @@ fn command(container: &Container) -> String {
 fn image(catalog: &Catalog, container: &Container, whole: bool) -> String {
     let Some(id) = container.image else { return "<no image>".to_owned() };
     let name = container.image_name.as_str();
-    let valid = !name.is_empty() && (catalog.images_elsewhere || catalog.resolve(name) == Resolved::Image(id));
+    let valid = !name.is_empty() && (catalog.images_elsewhere() || catalog.resolve(name) == Resolved::Image(id));
     let id = id.to_string();
     let shown = if valid { name } else { &id };
     if whole {

@@ -7,7 +7,7 @@ use docker_format::filter::Filters;
 use regex::Regex;
 use snapshot::catalog::{Catalog, Container, Resolved};
 use snapshot::ids::ImageId;
-use snapshot::schema::container::ContainerFiles;
+use snapshot::schema::container::{ContainerFiles, open_own};
 use snapshot::view::View;
 
 use super::row::state_word;
@@ -48,7 +48,7 @@ pub(super) fn select<'v>(
     filters: &Filters,
     all: Vec<&'v Container>,
 ) -> anyhow::Result<Vec<&'v Container>> {
-    let catalog = &view.catalog;
+    let catalog = view.catalog();
     let place = |name: &str| -> anyhow::Result<Option<usize>> {
         let Some(value) = filters.get(name).last() else { return Ok(None) };
         let found = containers::find(catalog, value)?;
@@ -73,7 +73,7 @@ fn descendants(catalog: &Catalog, names: &[String]) -> BTreeSet<ImageId> {
     loop {
         let before = found.len();
         let children =
-            catalog.images.iter().filter(|(_, image)| image.parent_id().is_some_and(|id| found.contains(&id)));
+            catalog.images().iter().filter(|(_, image)| image.parent_id().is_some_and(|id| found.contains(&id)));
         let children: Vec<ImageId> = children.map(|(id, _)| *id).collect();
         found.extend(children);
         if found.len() == before {
@@ -109,7 +109,7 @@ fn passes(view: &View, filters: &Filters, images: Option<&BTreeSet<ImageId>>, co
 }
 
 fn files_pass(view: &View, filters: &Filters, container: &Container) -> bool {
-    let own = view.root.dir.descend(&["containers", container.id.as_str()]).ok().flatten();
+    let own = open_own(view.root().dir(), &container.id).ok().flatten();
     let Some(files) = own.and_then(|own| ContainerFiles::read(&own).ok()) else { return false };
     let none = BTreeMap::new();
     let settings = files.config.network_settings.as_ref();

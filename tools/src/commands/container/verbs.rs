@@ -173,7 +173,7 @@ pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyh
         until.is_none_or(|until| container.created.moment().is_none_or(|created| created <= until))
             && filters.labels_match(&container.labels)
     };
-    let going = view.catalog.live_containers().filter(|container| !container.status().is_up() && selects(container));
+    let going = view.catalog().live_containers().filter(|container| !container.status().is_up() && selects(container));
     let sizes: std::collections::BTreeMap<_, _> =
         going.map(|one| (one.id.clone(), sizes::measure_container(&view, one).written.unwrap_or(0))).collect();
     let gone = store.prune(selects)?;

@@ -35,10 +35,10 @@ pub(super) fn change<T>(
     let mut transaction = Transaction::begin(root, WriteOptions { driver, ..WriteOptions::default() })?;
     let data_root = DataRoot::find(root, driver)?;
     let catalog = Catalog::read(&data_root)?;
-    if let Some(reason) = &catalog.damaged_references {
+    if let Some(reason) = catalog.damaged_references() {
         anyhow::bail!("the names of images cannot be read: {reason}");
     }
-    let snapshots = Snapshots::read(&data_root.dir)?;
+    let snapshots = Snapshots::read(data_root.dir())?;
     let mut edits = Vec::new();
     let made = edit(&catalog, &snapshots, &mut edits)?;
     if edits.is_empty() {
@@ -49,7 +49,7 @@ pub(super) fn change<T>(
         return Err(ImportError::Interrupted.into());
     }
     edits.into_iter().for_each(|edit| transaction.add(edit));
-    let deleting = Deleting::watch(&transaction.root().deletion);
+    let deleting = Deleting::watch(transaction.root().deletion());
     let committed = transaction.commit();
     drop(deleting);
     match committed {

@@ -58,12 +58,12 @@ impl ContentFlags {
         }
         let texts = [text.to_owned()];
         let view = View::read(root, driver, Needs::only(&texts))?;
-        let image = match view.catalog.resolve(text) {
-            Resolved::Image(id) => &view.catalog.images[&id],
-            Resolved::Damaged(id) => bail!("{text}: damaged image {id}: {}", view.catalog.damaged_images[&id]),
+        let image = match view.catalog().resolve(text) {
+            Resolved::Image(id) => &view.catalog().images()[&id],
+            Resolved::Damaged(id) => bail!("{text}: damaged image {id}: {}", view.catalog().damaged_images()[&id]),
             Resolved::Nothing => return Err(no_such_image(text)),
         };
-        let layers = LayersOfStore::new(&view.root, &view.catalog, image)?;
+        let layers = LayersOfStore::new(view.root(), view.catalog(), image)?;
         let steps = steps(image.history(), image.diff_ids.len());
         work(&Content { layers: &layers, diff_ids: &image.diff_ids, steps: &steps })
     }

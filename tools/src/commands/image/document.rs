@@ -46,7 +46,7 @@ pub(crate) fn inspect_image(root: &DataRoot, catalog: &Catalog, image: &Image) -
     }
     add("Size", size.into());
     add("VirtualSize", size.into());
-    add("GraphDriver", json!({ "Data": driver_data(root, catalog, image)?, "Name": catalog.driver }));
+    add("GraphDriver", json!({ "Data": driver_data(root, catalog, image)?, "Name": catalog.driver() }));
     add("RootFS", root_fs(image));
     add("Metadata", json!({ "LastTagTime": last_tagged(image)? }));
     Ok(document)
@@ -72,7 +72,7 @@ fn root_fs(image: &Image) -> Value {
 /// `GraphDriver.Data`: the driver's paths of the top layer.
 fn driver_data(root: &DataRoot, catalog: &Catalog, image: &Image) -> anyhow::Result<Value> {
     let Some(top) = image.chain.last().and_then(|top| catalog.layer(*top)) else { return Ok(Value::Null) };
-    let Some(driver) = &root.driver else { return Ok(Value::Null) };
+    let Some(driver) = root.driver() else { return Ok(Value::Null) };
     let Some(pairs) = driver.metadata(&top.cache_id)? else { return Ok(Value::Null) };
     Ok(pairs.into_iter().map(|(key, value)| (key.to_owned(), Value::String(value))).collect::<Map<_, _>>().into())
 }

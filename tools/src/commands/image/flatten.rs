@@ -52,14 +52,14 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let name = name.transpose()?;
     rootless::check(root, "")?;
     let view = View::read(root, driver, Needs::RECORDS)?;
-    let image = find(&view.catalog, &args.image)?;
+    let image = find(view.catalog(), &args.image)?;
     let onto = args.from.as_deref().map_or_else(
         || Ok(Onto { name: None, layers: &image.diff_ids[..0], steps: 0 }),
-        |text| onto(&view.catalog, image, text),
+        |text| onto(view.catalog(), image, text),
     )?;
-    let config = view.root.images()?.map_or(Ok(None), |images| images.config(image.id))?;
+    let config = view.root().images()?.map_or(Ok(None), |images| images.config(image.id))?;
     let config = config.ok_or_else(|| anyhow!("the config of image {} cannot be read", image.id))?;
-    let layers = LayersOfStore::new(&view.root, &view.catalog, image)?;
+    let layers = LayersOfStore::new(view.root(), view.catalog(), image)?;
     let interrupted = signals::interrupted()?;
     let progress = Progress::new(NAME, true);
     let mut options = images::load::ImportOptions::new(&interrupted);
@@ -84,8 +84,8 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
 
 fn find<'c>(catalog: &'c Catalog, text: &str) -> anyhow::Result<&'c Image> {
     match catalog.resolve(text) {
-        Resolved::Image(id) => Ok(&catalog.images[&id]),
-        Resolved::Damaged(id) => bail!("{text}: damaged image {id}: {}", catalog.damaged_images[&id]),
+        Resolved::Image(id) => Ok(&catalog.images()[&id]),
+        Resolved::Damaged(id) => bail!("{text}: damaged image {id}: {}", catalog.damaged_images()[&id]),
         Resolved::Nothing => Err(no_such_image(text)),
     }
 }
@@ -100,7 +100,7 @@ fn onto<'i>(catalog: &Catalog, image: &'i Image, text: &str) -> anyhow::Result<O
         layers.filter(|(_, (diff_id, chain))| starts(diff_id.0) || starts(chain.0)).map(|(number, _)| number).collect();
     let (name, count, steps) = match (catalog.resolve(text), layers.as_slice()) {
         (Resolved::Image(id), _) => {
-            let base = &catalog.images[&id];
+            let base = &catalog.images()[&id];
             if !image.diff_ids.starts_with(&base.diff_ids) {
                 bail!("{text}: the layers of that image are not the lowest layers of {}", image.id);
             }

@@ -44,10 +44,10 @@ const COMMAND: usize = 45;
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let view = View::read(root, driver, Needs::only(std::slice::from_ref(&args.image)))?;
     damage::report_two_stores(NAME, &view);
-    let catalog = &view.catalog;
+    let catalog = view.catalog();
     let image = match catalog.resolve(&args.image) {
-        Resolved::Image(id) => &catalog.images[&id],
-        Resolved::Damaged(id) => bail!("{}: damaged image {id}: {}", args.image, catalog.damaged_images[&id]),
+        Resolved::Image(id) => &catalog.images()[&id],
+        Resolved::Damaged(id) => bail!("{}: damaged image {id}: {}", args.image, catalog.damaged_images()[&id]),
         Resolved::Nothing => return Err(no_such_image(&args.image)),
     };
     let rows = rows(catalog, image, args)?;
@@ -81,7 +81,7 @@ fn rows(catalog: &Catalog, image: &Image, args: &Args) -> anyhow::Result<Vec<Row
     }
     rows.reverse();
     // The image itself, and the images from which it was built, one for each step, as far as the store knows them.
-    let known = std::iter::successors(Some(image), |image| catalog.images.get(&image.parent_id()?));
+    let known = std::iter::successors(Some(image), |image| catalog.images().get(&image.parent_id()?));
     for (row, image) in rows.iter_mut().zip(known) {
         row.insert("ID", shown_id(image.id, args.no_trunc));
     }

@@ -25,13 +25,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let view = View::read(root, driver, Needs::only(&args.images))?;
     damage::report_two_stores(NAME, &view);
-    let catalog = &view.catalog;
+    let catalog = view.catalog();
     let (mut documents, mut errors) = (Vec::new(), Vec::new());
     for text in &args.images {
         let found = match catalog.resolve(text) {
-            Resolved::Image(id) => document::inspect_image(&view.root, catalog, &catalog.images[&id]),
+            Resolved::Image(id) => document::inspect_image(view.root(), catalog, &catalog.images()[&id]),
             Resolved::Damaged(id) => {
-                Err(anyhow::anyhow!("{text}: damaged image {id}: {}", catalog.damaged_images[&id]))
+                Err(anyhow::anyhow!("{text}: damaged image {id}: {}", catalog.damaged_images()[&id]))
             }
             Resolved::Nothing => Err(not_found(text)),
         };

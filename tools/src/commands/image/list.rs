@@ -62,11 +62,11 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     // dockerd has this filter from version 25 on.
     filters.check_with(docker_format::filter::Command::ImageList, &["until"])?;
     let view = View::read(root, driver, Needs::LISTING)?;
-    view.root.expect_images()?;
+    view.root().expect_images()?;
     if args.layers {
         return list_layers(&view);
     }
-    let catalog = &view.catalog;
+    let catalog = view.catalog();
     let selection = selection(catalog, &filters, args.all)?;
     for pattern in &selection.references {
         pattern::matches(pattern, "")?;
@@ -98,8 +98,9 @@ fn list_layers(view: &View) -> anyhow::Result<ExitCode> {
     };
     let faulty: BTreeSet<ChainId> = view.damage().iter().filter_map(faulty).collect();
     // A layer that stands on an unusable layer cannot be used either.
-    let is_whole = |layer: ChainId| view.catalog.chain(layer).all(|below| !faulty.contains(&below.chain_id));
-    for layer in view.catalog.layers.values().flatten().map(|layer| layer.chain_id).filter(|layer| is_whole(*layer)) {
+    let is_whole = |layer: ChainId| view.catalog().chain(layer).all(|below| !faulty.contains(&below.chain_id));
+    for layer in view.catalog().layers().values().flatten().map(|layer| layer.chain_id).filter(|layer| is_whole(*layer))
+    {
         output::say(&layer.to_string())?;
     }
     damage::report(NAME, view);
@@ -110,7 +111,7 @@ fn list_layers(view: &View) -> anyhow::Result<ExitCode> {
 fn selection<'f>(catalog: &Catalog, filters: &'f Filters, all: bool) -> anyhow::Result<Selection<'f>> {
     let times = |name: &str| -> anyhow::Result<Vec<Timestamp>> {
         let time = |text: &String| match catalog.resolve(text) {
-            Resolved::Image(id) => Ok(catalog.images[&id].created.unwrap_or(Timestamp::MIN)),
+            Resolved::Image(id) => Ok(catalog.images()[&id].created.unwrap_or(Timestamp::MIN)),
             _ => Err(no_such_image(text)),
         };
         filters.get(name).iter().map(time).collect()

@@ -97,13 +97,13 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
     let needs = if args.all { Needs::RECORDS } else { Needs::only(&texts) };
     let view = View::read_root(root, needs)?;
     let selection = if args.all {
-        select_all(&view.catalog)
+        select_all(view.catalog())
     } else {
-        save::select(&view.catalog, &args.images).map_err(in_dockers_words)?
+        save::select(view.catalog(), &args.images).map_err(in_dockers_words)?
     };
     let complete = !args.all || report_left_out(&view, &selection);
-    let have = receiver_has(&args, &view.root)?;
-    let plan = SavePlan::new(&view.catalog, &selection, &have);
+    let have = receiver_has(&args, view.root())?;
+    let plan = SavePlan::new(view.catalog(), &selection, &have);
     if args.dry_run {
         if args.json {
             output::json(&plan)?;
@@ -121,11 +121,11 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
         observer: &progress,
     };
     let report = match (args.output, args.directory) {
-        (Some(file), _) => save::save(&view.root, &plan, SaveDestination::File(file), &options)?,
-        (None, Some(directory)) => save::save(&view.root, &plan, SaveDestination::Directory(directory), &options)?,
+        (Some(file), _) => save::save(view.root(), &plan, SaveDestination::File(file), &options)?,
+        (None, Some(directory)) => save::save(view.root(), &plan, SaveDestination::Directory(directory), &options)?,
         (None, None) => {
             let mut stdout = output::binary()?;
-            save::save(&view.root, &plan, SaveDestination::Stream(&mut stdout), &options)?
+            save::save(view.root(), &plan, SaveDestination::Stream(&mut stdout), &options)?
         }
     };
     drop(progress);
@@ -153,9 +153,9 @@ fn status(complete: bool) -> ExitCode {
 /// Says which images of a whole store cannot be saved. Returns whether all can be.
 fn report_left_out(view: &View, selection: &Selection) -> bool {
     damage::report(NAME, view);
-    let empty = view.catalog.images.keys().filter(|id| !selection.contains_key(id));
+    let empty = view.catalog().images().keys().filter(|id| !selection.contains_key(id));
     let left_out = empty.map(|id| output::complain(NAME, &format!("left out: image {id} has no layers"))).count();
-    left_out == 0 && view.catalog.damaged_images.is_empty()
+    left_out == 0 && view.catalog().damaged_images().is_empty()
 }
 
 fn say_what_is_needed(report: &SaveReport) {
@@ -187,7 +187,7 @@ fn receiver_has(args: &Args, root: &DataRoot) -> anyhow::Result<BTreeSet<ChainId
     if !names.is_empty() {
         let catalog = Catalog::read_images(root, &save::texts_to_read(&names, &root.references()?))?;
         let images = save::select(&catalog, &names).context("--have: neither a file nor an image")?;
-        have.extend(images.keys().flat_map(|id| &catalog.images[id].chain));
+        have.extend(images.keys().flat_map(|id| &catalog.images()[id].chain));
     }
     Ok(have)
 }
@@ -198,7 +198,7 @@ fn is_layout(path: &Path) -> bool {
 
 /// The layers that a daemon would load, which are those that can be used.
 fn usable_layers(catalog: &Catalog) -> impl Iterator<Item = ChainId> {
-    catalog.layers.values().flatten().map(|layer| layer.chain_id)
+    catalog.layers().values().flatten().map(|layer| layer.chain_id)
 }
 
 /// A list of layers: an id on each line; empty lines and what begins with `#` are passed over.

@@ -43,7 +43,7 @@ impl Selection<'_> {
         matches: impl Fn(&str, &Reference) -> bool,
     ) -> Vec<Shown<'c>> {
         let mut shown: Vec<Shown<'c>> =
-            catalog.images.values().filter_map(|image| self.show(catalog, image, &matches)).collect();
+            catalog.images().values().filter_map(|image| self.show(catalog, image, &matches)).collect();
         // Docker's order among images of one second is random; ours is by id.
         shown.sort_by_key(|shown| (Reverse(seconds(shown.image)), shown.image.id));
         shown

@@ -97,8 +97,8 @@ struct Named {
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let view = View::read(root, driver, Needs::LISTING)?;
-    view.root.expect_images()?;
-    let catalog = &view.catalog;
+    view.root().expect_images()?;
+    let catalog = view.catalog();
     let mut missing = false;
     let mut wanted = Vec::new();
     for text in &args.images {
@@ -106,7 +106,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
             snapshot::catalog::Resolved::Image(id) => wanted.push(id),
             snapshot::catalog::Resolved::Damaged(id) => {
                 missing = true;
-                output::complain(NAME, &format!("{text}: damaged: {}", catalog.damaged_images[&id]));
+                output::complain(NAME, &format!("{text}: damaged: {}", catalog.damaged_images()[&id]));
             }
             snapshot::catalog::Resolved::Nothing => {
                 missing = true;
@@ -130,10 +130,10 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
 
 /// The layers of some images, or all layers: each after the one it stands on.
 fn tree(catalog: &Catalog, wanted: &[ImageId]) -> Vec<Node> {
-    let chosen: HashSet<ChainId> = wanted.iter().flat_map(|id| catalog.images[id].chain.iter().copied()).collect();
+    let chosen: HashSet<ChainId> = wanted.iter().flat_map(|id| catalog.images()[id].chain.iter().copied()).collect();
     let shown = |chain: &ChainId| wanted.is_empty() || chosen.contains(chain);
     let mut children: BTreeMap<Option<ChainId>, Vec<ChainId>> = BTreeMap::new();
-    for (chain, layer) in catalog.layers.iter().filter(|(chain, _)| shown(chain)) {
+    for (chain, layer) in catalog.layers().iter().filter(|(chain, _)| shown(chain)) {
         // A damaged layer has no parent that is known.
         let parent = layer.as_ref().ok().and_then(|layer| layer.parent);
         children.entry(parent).or_default().push(*chain);
@@ -219,7 +219,7 @@ fn node<'c>(catalog: &'c Catalog, placed: &Placed, below: u64, steps: &mut Steps
             })
             .collect(),
         containers: containers.map(|container| container.name.clone()).collect(),
-        damage: catalog.layers.get(&chain).and_then(|layer| layer.as_ref().err()).map(ToString::to_string),
+        damage: catalog.layers().get(&chain).and_then(|layer| layer.as_ref().err()).map(ToString::to_string),
         branch,
     }
 }

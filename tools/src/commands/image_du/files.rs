@@ -91,21 +91,21 @@ impl FileReport {
         (only, rules): (&[ImageId], &Rules),
         (top, threads): (usize, usize),
     ) -> anyhow::Result<Self> {
-        let catalog = &account.view.catalog;
+        let catalog = account.view.catalog();
         let files = Files::merge(found, top);
         for id in only {
-            if let Some(reason) = catalog.damaged_images.get(id) {
+            if let Some(reason) = catalog.damaged_images().get(id) {
                 return Err(UsageError(format!("image {} is damaged: {reason}", id.0.short())).into());
             }
         }
         let mut ids = only.to_vec();
         if only.is_empty() {
-            let listed = catalog.images.values().filter(|image| !catalog.is_intermediate(image));
+            let listed = catalog.images().values().filter(|image| !catalog.is_intermediate(image));
             ids.extend(listed.map(|image| image.id));
         }
         let mut images: Vec<ImageWaste> = ids
             .iter()
-            .filter_map(|id| catalog.images.get(id))
+            .filter_map(|id| catalog.images().get(id))
             .map(|image| {
                 let waste = waste(&files, image);
                 let verdicts = rules.judge(&waste);
@@ -115,8 +115,11 @@ impl FileReport {
             .collect();
         images.sort_by(|a, b| b.waste.wasted.cmp(&a.waste.wasted).then_with(|| a.id.cmp(&b.id)));
         let IdenticalFiles { identical, unread, sparse } = compare_files(&files, account.view, threads);
-        let layers: BTreeSet<ChainId> =
-            ids.iter().filter_map(|id| catalog.images.get(id)).flat_map(|image| image.chain.iter().copied()).collect();
+        let layers: BTreeSet<ChainId> = ids
+            .iter()
+            .filter_map(|id| catalog.images().get(id))
+            .flat_map(|image| image.chain.iter().copied())
+            .collect();
         let bytes_of = |layer| {
             let usage = account.usage(&Part::Layer(layer));
             usage.allocated.max(usage.apparent)

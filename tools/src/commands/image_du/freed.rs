@@ -17,7 +17,7 @@ const NAMES: usize = 3;
 
 pub(super) fn print(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
     let Some((freed, stays)) = &shown.freed else { return };
-    let catalog = &shown.account.view.catalog;
+    let catalog = shown.account.view.catalog();
     let removal = &freed.removal;
     let [images, layers] =
         [(removal.images.len(), "image"), (removal.layers.len(), "layer")].map(|(n, what)| counted(n as u64, what));
@@ -67,7 +67,7 @@ pub(super) fn names(catalog: &Catalog, ids: impl Iterator<Item = ImageId>) -> Ve
 fn why(catalog: &Catalog, id: ImageId, reason: &ImageStays) -> String {
     match reason {
         ImageStays::HasChildren => {
-            let children = catalog.images.get(&id).map(|image| image.children.as_slice()).unwrap_or_default();
+            let children = catalog.images().get(&id).map(|image| image.children.as_slice()).unwrap_or_default();
             let children = names(catalog, children.iter().copied());
             some("image", &children).map_or_else(|| reason.to_string(), |names| format!("built on it: {names}"))
         }

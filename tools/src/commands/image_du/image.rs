@@ -20,7 +20,7 @@ const OTHERS: usize = 2;
 
 pub(super) fn print(shown: &Shown<'_>, id: ImageId, room: Option<usize>, out: &mut String) {
     let Some(image) = shown.asked.iter().find(|image| image.id == id) else { return };
-    let catalog = &shown.account.view.catalog;
+    let catalog = shown.account.view.catalog();
     let called = if image.names.is_empty() { "<none>".to_owned() } else { image.names.join(", ") };
     let (usage, sizes) = (&image.sizes.usage, &image.sizes);
     let _ = writeln!(out, "\n{}  {}", escape(&called), id.0.short());

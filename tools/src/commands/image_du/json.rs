@@ -55,10 +55,10 @@ fn value(shown: &Shown<'_>) -> anyhow::Result<Value> {
     let (report, account) = (&shown.report, shown.account);
     let total = &report.total;
     let row = |name: &str| shown.rows.iter().find(|(kind, _)| *kind == name).map(|(_, row)| *row).unwrap_or_default();
-    let root = &account.view.root;
+    let root = account.view.root();
     // What is not read is not 0.
     let read = |name: &str| (!root.is_containerd_only()).then(|| row(name));
-    let containerd = root.containerd.as_ref().map(|containerd| {
+    let containerd = root.containerd().map(|containerd| {
         json!({
             "store": containerd.store.as_ref().map(|store| store.display().to_string()),
             "has_all_images": root.is_containerd_only(),
@@ -90,8 +90,8 @@ fn value(shown: &Shown<'_>) -> anyhow::Result<Value> {
         account.errors.iter().map(|error| with_path(&error.path, json!({"error": error.errno.to_string()})));
     let unreadable: Vec<Value> = unreadable.collect();
     Ok(json!({
-        "root": account.view.catalog.root.display().to_string(),
-        "storage_driver": account.view.catalog.driver,
+        "root": account.view.catalog().root().display().to_string(),
+        "storage_driver": account.view.catalog().driver(),
         "total_allocated": total.allocated,
         "total_apparent": total.apparent,
         "unaccounted": report.unaccounted,
@@ -115,7 +115,7 @@ fn value(shown: &Shown<'_>) -> anyhow::Result<Value> {
         "unreadable": unreadable,
         "unreadable_count": account.error_count,
         "vanished": account.vanished,
-        "unknown_owners": account.view.liveness.doubts().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "unknown_owners": account.view.liveness().doubts().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "damage": account.view.damage().iter().map(damage).collect::<Vec<_>>(),
     }))
 }

@@ -25,11 +25,11 @@ pub(super) fn write(
     rows: &[(&str, UsageRow)],
     files: Option<&FileReport>,
 ) -> anyhow::Result<()> {
-    let catalog = &account.view.catalog;
+    let catalog = account.view.catalog();
     let read = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
     let facts = [
         ("Data-root", root_of(account)),
-        ("Storage driver", catalog.driver.clone()),
+        ("Storage driver", catalog.driver().to_owned()),
         ("Read", read),
         ("Unaccounted", format!("{} B", report.unaccounted)),
     ];
@@ -46,8 +46,8 @@ pub(super) fn write(
 
 /// The absolute path of the data-root.
 fn root_of(account: &Account<'_>) -> String {
-    let root = &account.view.catalog.root;
-    std::path::absolute(root).unwrap_or_else(|_| root.clone()).display().to_string()
+    let root = account.view.catalog().root();
+    std::path::absolute(root).unwrap_or_else(|_| root.to_owned()).display().to_string()
 }
 
 fn node(

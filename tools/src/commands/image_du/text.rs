@@ -66,7 +66,7 @@ pub(super) fn row_cells(kind: &str, row: &UsageRow) -> [String; 5] {
 }
 
 fn rows(shown: &Shown<'_>, out: &mut String) {
-    let elsewhere = shown.account.view.catalog.images_elsewhere;
+    let elsewhere = shown.account.view.catalog().images_elsewhere();
     let known = shown.rows.iter().filter(|(kind, _)| !elsewhere || !matches!(*kind, "Images" | BUILD_CACHE));
     let mut table = ROWS.join("\t") + "\n";
     for (kind, row) in known {

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use images::load::ImportError;
 use snapshot::StoreError;
-use snapshot::edit::{Edit, KeptLayer, KeptRemains, Remains, Summary, Transaction, WriteOptions};
-use snapshot::gc::{GcPlan, Item, Policy, Thing};
+use snapshot::edit::{Edit, KeptLayer, KeptRemains, Summary, Transaction, WriteOptions};
+use snapshot::gc::{GcPlan, Policy};
 use snapshot::root::DataRoot;
 use snapshot::view::{Needs, View};
 
@@ -31,9 +31,8 @@ pub(super) fn apply(
     let mut transaction = Transaction::begin(&cli.root, WriteOptions { driver, sync: !cli.no_sync })?;
     let view = View::read_root(DataRoot::find(&cli.root, cli.storage_driver.as_deref())?, Needs::LIVENESS)?;
     let current = GcPlan::make(&view, policy)?;
-    let finished = finished(plan, &current);
-    *plan = current;
-    plan.items.splice(0..0, finished);
+    let earlier = std::mem::replace(plan, current);
+    plan.include_finished(&earlier);
     let edits = plan.edits();
     if interrupted.load(Ordering::Relaxed) {
         return Err(ImportError::Interrupted.into());
@@ -57,26 +56,18 @@ pub(super) fn apply(
     for KeptLayer { chain_id, reason } in &summary.kept {
         output::complain(NAME, &format!("layer {chain_id} stays: {reason}"));
     }
-    let name = view.root.driver_name.as_str();
-    // A second name of a directory that is in use again need not be mentioned.
-    let stays = |kept: &&KeptRemains| plan.items.iter().any(|item| item.thing == Thing::Remains(kept.remains.clone()));
-    let kept: Vec<&KeptRemains> = summary.kept_remains.iter().filter(stays).collect();
+    let name = view.root().driver_name();
+    let kept = plan.leave_out_kept(&summary);
     for KeptRemains { remains, reason } in &kept {
         output::complain(NAME, &format!("{} stays: {reason}", remains.place(name).display()));
     }
     let is_kept = !summary.kept.is_empty() || !kept.is_empty();
-    let remains: Vec<Remains> = kept.into_iter().map(|kept| kept.remains.clone()).collect();
-    plan.items.retain(|item| match &item.thing {
-        Thing::Layer { chain_id, .. } => !summary.kept.iter().any(|kept| kept.chain_id == *chain_id),
-        Thing::Remains(own) => !remains.contains(own),
-        Thing::Image { .. } | Thing::Change(_) | Thing::Odd(_) => true,
-    });
     Ok((is_kept, quarantine))
 }
 
 fn commit(mut transaction: Transaction, edits: &[Edit]) -> Result<Summary, StoreError> {
     edits.iter().for_each(|edit| transaction.add(edit.clone()));
-    let _counted = Deleting::watch(&transaction.root().deletion);
+    let _counted = Deleting::watch(transaction.root().deletion());
     transaction.commit()
 }
 
@@ -87,13 +78,4 @@ fn explained(error: StoreError) -> anyhow::Error {
         }
         error => error.into(),
     }
-}
-
-/// The remains of interrupted changes that were in the first plan and are gone since: clearing them was part of the work.
-fn finished(plan: &GcPlan, current: &GcPlan) -> Vec<Item> {
-    let is_ours = |item: &&Item| {
-        matches!(item.thing, Thing::Change(_) | Thing::Remains(Remains::Registration(_) | Remains::Removal(_)))
-    };
-    let is_gone = |item: &&Item| !current.items.iter().any(|now| now.thing == item.thing);
-    plan.items.iter().filter(is_ours).filter(is_gone).cloned().collect()
 }

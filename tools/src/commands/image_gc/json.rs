@@ -19,17 +19,18 @@ pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
 
 fn value(shown: &Shown<'_>) -> Value {
     let plan = shown.plan;
-    let goal = plan.goal.map(|goal| json!({"wanted": goal.wanted, "freed": goal.freed, "reached": goal.is_reached()}));
-    let doubts = plan.doubts.iter().map(|doubt| json!({"code": doubt.code(), "text": doubt.to_string()}));
+    let goal =
+        plan.goal().map(|goal| json!({"wanted": goal.wanted, "freed": goal.freed, "reached": goal.is_reached()}));
+    let doubts = plan.doubts().iter().map(|doubt| json!({"code": doubt.code(), "text": doubt.to_string()}));
     json!({
         "root": shown.root.display().to_string(),
         "storage_driver": shown.driver,
         "applied": shown.applied,
         "bytes": plan.bytes(),
-        "may_share_blocks": plan.may_share_blocks,
-        "unread": plan.unread,
-        "items": plan.items.iter().map(item).collect::<Vec<_>>(),
-        "spared": plan.spared.iter().map(spared).collect::<Vec<_>>(),
+        "may_share_blocks": plan.may_share_blocks(),
+        "unread": plan.unread(),
+        "items": plan.items().iter().map(item).collect::<Vec<_>>(),
+        "spared": plan.spared().iter().map(spared).collect::<Vec<_>>(),
         "doubts": doubts.collect::<Vec<_>>(),
         "goal": goal,
         "quarantine": shown.quarantine.as_ref().map(|path| path.display().to_string()),

@@ -32,7 +32,7 @@ fn cells(cells: &[String]) -> String {
 }
 
 fn going(shown: &Shown<'_>, out: &mut String) {
-    let items = &shown.plan.items;
+    let items = shown.plan.items();
     // The layers that go with an image are counted with it, and listed by themselves only if everything is named.
     let mut with: HashMap<ImageId, (u64, u64)> = HashMap::new();
     for item in items {
@@ -105,7 +105,7 @@ fn name(thing: &Thing, driver: &str) -> String {
 fn staying(shown: &Shown<'_>, out: &mut String) {
     let mut rows = Vec::new();
     let mut more: BTreeMap<(&str, String), u64> = BTreeMap::new();
-    for spared in &shown.plan.spared {
+    for spared in shown.plan.spared() {
         // If it cannot be told who needs what, this is said once and not of each thing.
         let is_doubted = matches!(spared.cause, StayCause::Doubt(_) | StayCause::Needed(StillAlive::Unknown(_)));
         let is_shown = shown.verbose || (is_surprising(spared) && !is_doubted && rows.len() < NAMED);
@@ -124,7 +124,7 @@ fn staying(shown: &Shown<'_>, out: &mut String) {
     for ((what, why), count) in more {
         let _ = writeln!(out, "{what}: {count}, as {why}");
     }
-    if !shown.plan.spared.is_empty() {
+    if !shown.plan.spared().is_empty() {
         out.push('\n');
     }
 }
@@ -164,7 +164,7 @@ fn in_short(spared: &Spared) -> (&'static str, String) {
 fn sum(shown: &Shown<'_>, out: &mut String) {
     let plan = shown.plan;
     let freed = size(plan.bytes());
-    let _ = match (shown.applied, plan.items.is_empty()) {
+    let _ = match (shown.applied, plan.items().is_empty()) {
         (_, true) => writeln!(out, "Nothing goes from {}.", escape(&shown.root.display().to_string())),
         (true, false) => match &shown.quarantine {
             None => writeln!(out, "Freed {freed}."),
@@ -175,7 +175,7 @@ fn sum(shown: &Shown<'_>, out: &mut String) {
         },
         (false, false) => writeln!(out, "{freed} would be freed; --apply does it."),
     };
-    if let Some(goal) = plan.goal {
+    if let Some(goal) = plan.goal() {
         let _ = match () {
             () if goal.wanted == 0 => writeln!(out, "Enough is free already."),
             () if goal.is_reached() => writeln!(out, "{} was to be freed.", size(goal.wanted)),

@@ -52,16 +52,16 @@ pub(super) fn find(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found
 fn stored(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found> {
     let texts = [text.to_owned()];
     let view = View::read(&cli.root, cli.storage_driver.as_deref(), Needs::only(&texts))?;
-    let image = match view.catalog.resolve(text) {
-        Resolved::Image(id) => &view.catalog.images[&id],
-        Resolved::Damaged(id) => bail!("{text}: damaged image {id}: {}", view.catalog.damaged_images[&id]),
+    let image = match view.catalog().resolve(text) {
+        Resolved::Image(id) => &view.catalog().images()[&id],
+        Resolved::Damaged(id) => bail!("{text}: damaged image {id}: {}", view.catalog().damaged_images()[&id]),
         Resolved::Nothing => bail!("{text}: no such file, and no such image in {}", cli.root.display()),
     };
     let config = image.config.config.clone().unwrap_or_default();
     let lower = place.dir("image")?;
     if let Some(top) = image.chain.last() {
-        let driver = view.root.driver.as_ref().context("the storage driver of this data-root is not known here")?;
-        let layer = view.catalog.layers.get(top).and_then(|layer| layer.as_ref().ok());
+        let driver = view.root().driver().context("the storage driver of this data-root is not known here")?;
+        let layer = view.catalog().layers().get(top).and_then(|layer| layer.as_ref().ok());
         let layer = layer.with_context(|| format!("{text}: layer {top} is damaged or missing"))?;
         let mounted = driver.mount(&layer.cache_id, Access::ReadOnly)?;
         // A mount that is nowhere gets a path; a directory has one.

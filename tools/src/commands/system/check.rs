@@ -98,7 +98,7 @@ fn wanted(args: &Args, view: &View) -> anyhow::Result<Option<Vec<ImageId>>> {
     if args.images.is_empty() {
         return Ok(None);
     }
-    let resolve = |text: &String| match view.catalog.resolve(text) {
+    let resolve = |text: &String| match view.catalog().resolve(text) {
         Resolved::Image(id) | Resolved::Damaged(id) => Ok(id),
         Resolved::Nothing => Err(anyhow::anyhow!("No such image: {text}")),
     };

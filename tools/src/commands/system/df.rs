@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     if let Some(unknown) = &unknown {
         output::complain(NAME, unknown);
     }
-    let complete = unknown.is_none() && !usage.view.catalog.images_elsewhere;
+    let complete = unknown.is_none() && !usage.view.catalog().images_elsewhere();
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -68,16 +68,16 @@ const KINDS: [(&str, ListingKind); 4] = [
 
 impl UsageError {
     fn summary(&self) -> Vec<Row> {
-        let catalog = &self.view.catalog;
+        let catalog = self.view.catalog();
         let cache = self.cache.summary();
         let written = |one: &_| u64::try_from(measure(&self.view, one).written).unwrap_or_default();
         let rows = [
             ("Images", df::images(catalog)),
             ("Containers", df::containers(catalog, written)),
-            ("Local Volumes", df::volumes(catalog, |name| sizes::measure_volume(&self.view.root, name))),
+            ("Local Volumes", df::volumes(catalog, |name| sizes::measure_volume(self.view.root(), name))),
         ];
         // This program reads neither images nor the build cache of containerd's store.
-        let known = |kind: &str| !catalog.images_elsewhere || kind != "Images";
+        let known = |kind: &str| !catalog.images_elsewhere() || kind != "Images";
         let mut shown: Vec<Row> = rows
             .into_iter()
             .filter(|(kind, _)| known(kind))
@@ -87,7 +87,7 @@ impl UsageError {
                 summary(kind, row.total, row.active, row.size, reclaimable + &percent)
             })
             .collect();
-        if catalog.images_elsewhere {
+        if catalog.images_elsewhere() {
             return shown;
         }
         shown.push(summary("Build Cache", cache.total, cache.active, cache.size, size::size4(cache.size)));
@@ -139,12 +139,12 @@ impl UsageError {
 
     /// The images, each with its first tag only.
     fn images(&self, whole: bool) -> Vec<Row> {
-        let sizes = df::image_sizes(&self.view.catalog);
+        let sizes = df::image_sizes(self.view.catalog());
         let mut images: Vec<_> =
-            sizes.iter().filter_map(|(id, sizes)| Some((self.view.catalog.images.get(id)?, sizes))).collect();
+            sizes.iter().filter_map(|(id, sizes)| Some((self.view.catalog().images().get(id)?, sizes))).collect();
         images.sort_by_key(|(image, _)| (std::cmp::Reverse(seconds(image)), image.id));
         let row = |(image, sizes): (&snapshot::catalog::Image, &df::ImageSize)| {
-            let names = self.view.catalog.names_of(image.id);
+            let names = self.view.catalog().names_of(image.id);
             let tag = names.into_iter().filter(|name| !name.contains('@')).find_map(|name| name.rsplit_once(':'));
             let (repository, tag) = tag.unwrap_or(("<none>", "<none>"));
             let created = seconds(image);
@@ -166,30 +166,30 @@ impl UsageError {
     }
 
     fn containers(&self, whole: bool) -> Vec<Row> {
-        let mut containers: Vec<_> = self.view.catalog.live_containers().collect();
+        let mut containers: Vec<_> = self.view.catalog().live_containers().collect();
         containers.sort_by_key(|one| std::cmp::Reverse(one.created.moment().unwrap_or(Timestamp::MIN)));
         let style = Style { whole, now: self.now };
         let row = |one| {
             let sizes = Sizes { with_image: 0, ..measure(&self.view, one) };
-            container::row(&self.view.catalog, one, sizes, style)
+            container::row(self.view.catalog(), one, sizes, style)
         };
         containers.into_iter().map(row).collect()
     }
 
     fn volumes(&self) -> Vec<Row> {
-        let links = df::volume_links(&self.view.catalog);
+        let links = df::volume_links(self.view.catalog());
         let row = |volume: &Volume| {
             Row::from([
                 ("Name", output::name(&volume.name).into_owned()),
                 ("Driver", "local".to_owned()),
                 ("Scope", "local".to_owned()),
-                ("Mountpoint", mountpoint(&self.view.catalog, volume)),
+                ("Mountpoint", mountpoint(self.view.catalog(), volume)),
                 ("Labels", container::joined(&volume.labels)),
                 ("Links", links.get(volume.name.as_str()).copied().unwrap_or_default().to_string()),
-                ("Size", size::size4(sizes::measure_volume(&self.view.root, &volume.name))),
+                ("Size", size::size4(sizes::measure_volume(self.view.root(), &volume.name))),
             ])
         };
-        self.view.catalog.volumes.iter().filter(|volume| !volume.mounted_on_use).map(row).collect()
+        self.view.catalog().volumes().iter().filter(|volume| !volume.mounted_on_use).map(row).collect()
     }
 
     fn records(&self, whole: bool) -> Vec<Row> {

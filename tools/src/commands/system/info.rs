@@ -20,11 +20,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let view = View::read(root, driver, Needs::LISTING)?;
-    let (root, catalog) = (&view.root, &view.catalog);
+    let (root, catalog) = (view.root(), view.catalog());
     let count = |wanted: Status| catalog.live_containers().filter(|one| one.status() == wanted).count();
     let (all, running, paused) = (catalog.live_containers().count(), count(Status::Running), count(Status::Paused));
-    let (stopped, images) = (all - running - paused, (!catalog.images_elsewhere).then_some(catalog.images.len()));
-    let place = std::path::absolute(root.dir.path())?.display().to_string();
+    let (stopped, images) = (all - running - paused, (!catalog.images_elsewhere()).then_some(catalog.images().len()));
+    let place = std::path::absolute(root.dir().path())?.display().to_string();
     match args.format.as_deref() {
         None | Some("") => {
             for line in [
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
                 format!("  Paused: {paused}"),
                 format!("  Stopped: {stopped}"),
                 format!(" Images: {}", images.map_or_else(|| "unknown".to_owned(), |images| images.to_string())),
-                format!(" Storage Driver: {}", catalog.driver),
+                format!(" Storage Driver: {}", catalog.driver()),
                 format!(" Docker Root Dir: {place}"),
             ] {
                 output::say(&line)?;
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
                 "ContainersPaused": paused,
                 "ContainersStopped": stopped,
                 "Images": images,
-                "Driver": catalog.driver,
+                "Driver": catalog.driver(),
                 "DockerRootDir": place,
             });
             print(&info, format)?;

@@ -95,15 +95,15 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let view = View::read(root, driver, Needs::LIVENESS)?;
     let (mut answers, mut missing) = (Vec::new(), false);
     for asked in &args.subjects {
-        match find_item(&view.root, &view.catalog, &view.liveness, asked)? {
-            Some(target) => answers.push(Asker { view: &view, catalog: &view.catalog }.answer(asked, target)),
+        match find_item(view.root(), view.catalog(), view.liveness(), asked)? {
+            Some(target) => answers.push(Asker { view: &view, catalog: view.catalog() }.answer(asked, target)),
             None => {
                 missing = true;
                 output::complain(
                     NAME,
                     &format!(
                         "{asked}: {} has no directory, layer, image, container or volume of this name",
-                        view.root.dir.path().display()
+                        view.root().dir().path().display()
                     ),
                 );
             }
@@ -146,7 +146,7 @@ impl Asker<'_> {
                 answer.what = "a layer's record".into();
                 if let Some(layer) = self.catalog.layer(chain) {
                     let name = layer.cache_id.to_string();
-                    if let Some(entry) = self.view.liveness.entry(&name) {
+                    if let Some(entry) = self.view.liveness().entry(&name) {
                         self.judge(&mut answer, entry);
                         answer.entry = self.path_of(&name);
                     }
@@ -167,7 +167,7 @@ impl Asker<'_> {
                 answer.what = format!("local volume {name}");
                 let uses =
                     |container: &&Container| container.mount_points.iter().any(|point| name == point.name.as_str());
-                for container in self.catalog.containers.iter().filter(uses) {
+                for container in self.catalog.containers().iter().filter(uses) {
                     answer.containers.push(named(container, "has it mounted"));
                 }
             }
@@ -177,14 +177,14 @@ impl Asker<'_> {
     }
 
     fn path_of(&self, name: &str) -> Option<PathBuf> {
-        Some(self.view.root.home.as_ref()?.join(name))
+        Some(self.view.root().home()?.join(name))
     }
 
     fn entry(&self, answer: &mut Answer, name: &str, below: PathBuf) {
-        let Some(entry) = self.view.liveness.entry(name) else { return };
+        let Some(entry) = self.view.liveness().entry(name) else { return };
         answer.entry = self.path_of(name);
         answer.below = Some(below).filter(|below| !below.as_os_str().is_empty());
-        answer.what = what(entry, self.view.liveness.verdict_on(entry)).to_owned();
+        answer.what = what(entry, self.view.liveness().verdict_on(entry)).to_owned();
         self.judge(answer, entry);
         for claim in &entry.claims {
             match claim {
@@ -197,7 +197,7 @@ impl Asker<'_> {
     }
 
     fn judge(&self, answer: &mut Answer, entry: &OwnedEntry) {
-        let verdict = self.view.liveness.verdict_on(entry);
+        let verdict = self.view.liveness().verdict_on(entry);
         answer.verdict = Some(match verdict {
             EntryVerdict::Live(_) => "live",
             EntryVerdict::Service => "service",
@@ -228,7 +228,7 @@ impl Asker<'_> {
             diff_id: record.map(|record| record.diff_id.to_string()),
             cache_id: record.map(|record| record.cache_id.to_string()),
             size: record.map(|record| record.size),
-            damage: self.catalog.layers.get(&chain).and_then(|layer| layer.as_ref().err()).map(ToString::to_string),
+            damage: self.catalog.layers().get(&chain).and_then(|layer| layer.as_ref().err()).map(ToString::to_string),
         });
         for used in self.catalog.uses(chain) {
             let mut image = self.image(used.image.id, Some(used.place + 1));
@@ -244,7 +244,7 @@ impl Asker<'_> {
                 .and_then(|mount| mount.parent)
                 .is_some_and(|top| self.catalog.chain(top).any(|layer| layer.chain_id == chain))
         };
-        for container in self.catalog.containers.iter().filter(holds) {
+        for container in self.catalog.containers().iter().filter(holds) {
             answer.containers.push(named(container, "stands on it"));
         }
     }
@@ -254,9 +254,9 @@ impl Asker<'_> {
             id,
             names: self.catalog.names_of(id).into_iter().map(str::to_owned).collect(),
             layer,
-            layers: self.catalog.images.get(&id).map_or(0, |image| image.chain.len()),
+            layers: self.catalog.images().get(&id).map_or(0, |image| image.chain.len()),
             created_by: None,
-            damage: self.catalog.damaged_images.get(&id).map(ToString::to_string),
+            damage: self.catalog.damaged_images().get(&id).map(ToString::to_string),
         }
     }
 

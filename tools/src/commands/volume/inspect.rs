@@ -31,21 +31,21 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let view = View::read(root, driver, Needs::RECORDS)?;
     damage::report_two_stores(NAME, &view);
-    let View { root, catalog, .. } = view;
+    let (root, catalog) = (view.root(), view.catalog());
     let found = args.volumes.iter().map(|name| {
-        let volume = find(&catalog, name).ok_or_else(|| anyhow::anyhow!("No such volume: {name}"));
-        volume.map(|volume| document(&root, &catalog, volume))
+        let volume = find(catalog, name).ok_or_else(|| anyhow::anyhow!("No such volume: {name}"));
+        volume.map(|volume| document(root, catalog, volume))
     });
     print(found.collect(), args.format.as_deref())
 }
 
 pub(crate) fn find<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c Volume> {
-    catalog.volumes.iter().find(|volume| volume.name == name)
+    catalog.volumes().iter().find(|volume| volume.name == name)
 }
 
 /// A volume as dockerd describes it (moby v20.10.24 `volume/service/convert.go: volumeToAPIType`).
 pub(crate) fn document(root: &DataRoot, catalog: &Catalog, volume: &Volume) -> Value {
-    let record = documents::read_volume(&root.dir, &volume.name).unwrap_or_default();
+    let record = documents::read_volume(root.dir(), &volume.name).unwrap_or_default();
     let path = mountpoint(catalog, volume);
     // docker calls the last change of the directory its creation.
     let changed = std::fs::symlink_metadata(&path)

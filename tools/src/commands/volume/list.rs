@@ -36,9 +36,9 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     filters.check(filter::Command::VolumeList)?;
     let dangling = dangling(&filters)?;
     let view = View::read(root, driver, Needs::RECORDS)?;
-    let catalog = &view.catalog;
+    let catalog = view.catalog();
     let links = df::volume_links(catalog);
-    let mut volumes: Vec<&Volume> = catalog.volumes.iter().collect();
+    let mut volumes: Vec<&Volume> = catalog.volumes().iter().collect();
     volumes.sort_by(|one, other| natural::compare(&one.name, &other.name));
     let shown = volumes
         .into_iter()

@@ -13,8 +13,8 @@ use snapshot::view::View;
 pub(super) fn value(view: &View, report: &CheckReport, read: Option<ReadSoFar>) -> Value {
     let count = |severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
     json!({
-        "root": view.root.dir.path(),
-        "storage_driver": view.root.driver_name,
+        "root": view.root().dir().path(),
+        "storage_driver": view.root().driver_name(),
         "mode": if read.is_some() { "deep" } else { "quick" },
         "read": read.map(|read| json!({ "layers": read.layers, "bytes": read.bytes })),
         "damage": count(Severity::Damage),
@@ -25,7 +25,7 @@ pub(super) fn value(view: &View, report: &CheckReport, read: Option<ReadSoFar>) 
 }
 
 fn finding_value(view: &View, finding: &Finding) -> Value {
-    let catalog = &view.catalog;
+    let catalog = view.catalog();
     let (kind, id) = finding.place.kind_and_name();
     let (files, more, found) = match &finding.cause {
         Cause::Content { files, more, found } => (files.as_slice(), *more, found.map(|id| id.to_string())),

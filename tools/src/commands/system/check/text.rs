@@ -38,8 +38,8 @@ pub(super) fn print(view: &View, report: &CheckReport, read: Option<ReadSoFar>) 
     if notes > 0 {
         line += &format!(", {}", counted(notes, "note"));
     }
-    let (layers, images) = (view.catalog.layers.len() as u64, view.catalog.images.len() as u64);
-    let containers = view.catalog.containers.len() as u64;
+    let (layers, images) = (view.catalog().layers().len() as u64, view.catalog().images().len() as u64);
+    let containers = view.catalog().containers().len() as u64;
     let of = [counted(images, "image"), counted(layers, "layer"), counted(containers, "container")].join(", ");
     let read = read
         .map_or_else(String::new, |read| format!(", {} of {} read", size(read.bytes), counted(read.layers, "layer")));
@@ -87,7 +87,7 @@ fn print_finding(view: &View, finding: &Finding) -> anyhow::Result<()> {
 
 /// The command that does what a repair says.
 fn command(view: &View, repair: &Repair) -> String {
-    let path = view.root.dir.path().display().to_string();
+    let path = view.root().dir().path().display().to_string();
     let plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+@%".contains(&byte));
     let root = if plain { path } else { format!("'{}'", path.replace('\'', "'\\''")) };
     match repair {
@@ -104,7 +104,7 @@ fn command(view: &View, repair: &Repair) -> String {
 /// The name by which people know the thing that a finding is about.
 fn place(view: &View, place: &Place) -> String {
     match place {
-        Place::References => view.root.images_dir.as_ref().map_or_else(
+        Place::References => view.root().images_dir().map_or_else(
             || "repositories.json".to_owned(),
             |dir| dir.join(snapshot::schema::references::FILE).display().to_string(),
         ),
@@ -116,7 +116,7 @@ fn place(view: &View, place: &Place) -> String {
         Place::BuildCache => "build cache".to_owned(),
         Place::Directory(name) => in_home(view, &[name]),
         Place::Link(name) => {
-            in_home(view, &[view.root.home_layout().and_then(|layout| layout.links).unwrap_or("l"), name])
+            in_home(view, &[view.root().home_layout().and_then(|layout| layout.links).unwrap_or("l"), name])
         }
         Place::Record(name) => format!("layerdb record {name}"),
         Place::File(path) => path.display().to_string(),
@@ -124,16 +124,16 @@ fn place(view: &View, place: &Place) -> String {
 }
 
 fn in_home(view: &View, names: &[&str]) -> String {
-    let home = view.root.home.as_ref().map(|home| home.path().to_path_buf()).unwrap_or_default();
+    let home = view.root().home().map(|home| home.path().to_path_buf()).unwrap_or_default();
     names.iter().fold(home, |path, name| path.join(name)).display().to_string()
 }
 
 fn image(view: &View, id: snapshot::ids::ImageId) -> String {
-    let names = view.catalog.names_of(id).join(", ");
+    let names = view.catalog().names_of(id).join(", ");
     if names.is_empty() { id.to_string() } else { format!("{names} ({id})") }
 }
 
 fn container(view: &View, id: &ContainerId) -> String {
-    let name = view.catalog.container(id).map(|known| known.name.as_str()).unwrap_or_default();
+    let name = view.catalog().container(id).map(|known| known.name.as_str()).unwrap_or_default();
     if name.is_empty() { id.to_string() } else { format!("{name} ({id})") }
 }

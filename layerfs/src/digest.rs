@@ -41,6 +41,18 @@ pub struct InvalidDigest {
 const ALGORITHM: &str = "sha256:";
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// The value of each byte as a hex digit in lower case; [`NO_DIGIT`] for all others.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut at = 0;
+    while at < HEX.len() {
+        values[HEX[at] as usize] = at as u8;
+        at += 1;
+    }
+    values
+};
+const NO_DIGIT: u8 = 0xff;
+
 impl Digest {
     /// The digest of `bytes`.
     #[must_use]
@@ -53,10 +65,16 @@ impl Digest {
     /// The 64 hex digits, without the algorithm: how Docker names files and directories.
     #[must_use]
     pub fn hex(&self) -> String {
-        let digit = |nibble: u8| char::from(HEX[usize::from(nibble)]);
-        let mut hex = String::with_capacity(2 * self.0.len());
-        hex.extend(self.0.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte & 15)]));
-        hex
+        self.with_hex(str::to_owned)
+    }
+
+    /// Hands out the hex digits without an allocation.
+    fn with_hex<T>(&self, use_them: impl FnOnce(&str) -> T) -> T {
+        let mut digits = [[0; 2]; 32];
+        for (pair, byte) in digits.iter_mut().zip(self.0) {
+            *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+        }
+        use_them(std::str::from_utf8(digits.as_flattened()).expect("hex digits are text"))
     }
 
     /// The first twelve hex digits, as Docker abbreviates ids.
@@ -73,11 +91,6 @@ impl Digest {
     /// [`InvalidDigest`] for anything else.
     pub fn from_hex(hex: &str) -> Result<Self, InvalidDigest> {
         let invalid = || InvalidDigest { found: hex.chars().take(100).collect() };
-        let nibble = |digit: u8| match digit {
-            b'0'..=b'9' => Some(digit - b'0'),
-            b'a'..=b'f' => Some(digit - b'a' + 10),
-            _ => None,
-        };
         // A store of 5,000 images has more than 100,000 of them.
         let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
         let mut bytes = [0; 32];
@@ -85,7 +98,11 @@ impl Digest {
             return Err(invalid());
         }
         for (byte, &[high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = nibble(high).zip(nibble(low)).map(|(high, low)| high << 4 | low).ok_or_else(invalid)?;
+            let (high, low) = (VALUES[usize::from(high)], VALUES[usize::from(low)]);
+            if high == NO_DIGIT || low == NO_DIGIT {
+                return Err(invalid());
+            }
+            *byte = high << 4 | low;
         }
         Ok(Self(bytes))
     }
@@ -103,7 +120,8 @@ impl FromStr for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{ALGORITHM}{}", self.hex())
+        f.write_str(ALGORITHM)?;
+        self.with_hex(|hex| f.write_str(hex))
     }
 }
 
@@ -200,7 +218,18 @@ impl ChainId {
     pub fn next(parent: Option<Self>, diff_id: DiffId) -> Self {
         match parent {
             None => Self(diff_id.0),
-            Some(parent) => Self(Digest::hash(format!("{parent} {diff_id}").as_bytes())),
+            Some(parent) => {
+                // A listing computes one for each layer of each image.
+                let mut texts = [0; 2 * (ALGORITHM.len() + 64) + 1];
+                let (below, rest) = texts.split_at_mut(ALGORITHM.len() + 64);
+                rest[0] = b' ';
+                for (text, id) in [(below, parent.0), (&mut rest[1..], diff_id.0)] {
+                    let (algorithm, digits) = text.split_at_mut(ALGORITHM.len());
+                    algorithm.copy_from_slice(ALGORITHM.as_bytes());
+                    id.with_hex(|hex| digits.copy_from_slice(hex.as_bytes()));
+                }
+                Self(Digest::hash(&texts))
+            }
         }
     }
 

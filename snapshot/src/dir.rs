@@ -15,6 +15,8 @@ use rustix::io::Errno;
 
 use crate::error::StoreError;
 
+pub(crate) mod quick;
+
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Opens `name` in `dir` without changing its access time, if the kernel allows that to this process: it must be root
@@ -217,18 +219,27 @@ impl Dir {
     /// # Errors
     /// [`StoreError::Io`]
     pub(crate) fn all_names(&self) -> Result<Vec<OsString>, StoreError> {
-        let failed = || StoreError::io(&self.path, "reading");
         let mut names = Vec::new();
+        self.each_name(|name| {
+            names.push(name.to_owned());
+            true
+        })?;
+        Ok(names)
+    }
+
+    /// Hands out all names in it, without `.` and `..`, until `more` says that it wants no more.
+    fn each_name(&self, mut more: impl FnMut(&OsStr) -> bool) -> Result<(), StoreError> {
+        let failed = || StoreError::io(&self.path, "reading");
         // Open the directory once more: reading the names moves the offset of the descriptor.
         let fd = open_unseen(&self.fd, ".", DIRECTORY).map_err(failed())?;
         for entry in rustix::fs::Dir::new(fd).map_err(failed())? {
             let entry = entry.map_err(failed())?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name != "." && name != ".." {
-                names.push(name.to_owned());
+            if name != "." && name != ".." && !more(name) {
+                break;
             }
         }
-        Ok(names)
+        Ok(())
     }
 
     /// Whether it has no entries, of whatever name.
@@ -236,7 +247,12 @@ impl Dir {
     /// # Errors
     /// [`StoreError::Io`]
     pub fn is_empty(&self) -> Result<bool, StoreError> {
-        Ok(self.all_names()?.is_empty())
+        let mut empty = true;
+        self.each_name(|_| {
+            empty = false;
+            false
+        })?;
+        Ok(empty)
     }
 
     /// `lstat` of `name`; `None` if it does not exist.

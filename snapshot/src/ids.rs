@@ -119,6 +119,11 @@ impl LinkId {
         Self(random::<26>().iter().map(|&byte| char::from(ALPHABET[usize::from(byte & 31)])).collect())
     }
 
+    /// Whether a text could be one.
+    pub(crate) fn is_valid(text: &str) -> bool {
+        is_plain(text)
+    }
+
     /// The name.
     #[must_use]
     pub(crate) fn as_str(&self) -> &str {
@@ -130,7 +135,7 @@ impl FromStr for LinkId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        if is_plain(text) { Ok(Self(text.to_owned())) } else { Err(InvalidId::new("link id", text)) }
+        if Self::is_valid(text) { Ok(Self(text.to_owned())) } else { Err(InvalidId::new("link id", text)) }
     }
 }
 

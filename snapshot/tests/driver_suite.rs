@@ -261,7 +261,7 @@ fn root_entries_tell_what_stands_on_what() {
         assert_eq!(layers, expected);
         assert_eq!(held.entries["backingFsBlockDev"].kind, EntryKind::Service);
         let parents = held.entries[top.as_str()].parents.as_ref().unwrap();
-        let parents: Vec<&str> = parents.iter().map(|name| &**name).collect();
+        let parents: Vec<&str> = parents.iter().map(|number| &*held.names[*number as usize]).collect();
         match store.driver.order() {
             Order::Independent => assert_eq!(parents, [middle.as_str(), base.as_str()]),
             // Copies stand on nothing.

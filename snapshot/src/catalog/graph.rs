@@ -152,7 +152,7 @@ impl<'c> LayerUse<'c> {
     /// The step that made the layer, where the history tells: its entries that made layers are in the layers' order.
     #[must_use]
     pub fn step(&self) -> Option<&'c History> {
-        self.image.history().iter().filter(|step| !step.empty_layer).nth(self.place)
+        self.image.step_of_layer(self.place)
     }
 }
 

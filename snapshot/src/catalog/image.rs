@@ -30,6 +30,10 @@ pub struct Image {
     pub last_tagged: Option<String>,
     /// Images whose parent it is.
     pub children: Vec<ImageId>,
+    /// The places in the history of the steps that made layers.
+    layer_steps: Vec<u32>,
+    /// Empty texts that stand before the first diff id in its config.
+    empty_diff_ids: usize,
 }
 
 impl Image {
@@ -37,6 +41,20 @@ impl Image {
     #[must_use]
     pub fn history(&self) -> &[History] {
         &self.config.history.0
+    }
+
+    /// The step that made the layer of this place, 0 for the base, where the history tells: its entries that made layers are in the
+    /// layers' order.
+    #[must_use]
+    pub fn step_of_layer(&self, place: usize) -> Option<&History> {
+        self.history().get(*self.layer_steps.get(place)? as usize)
+    }
+
+    /// The diff ids as its config has them: docker shows those, too, that name no layer. They are not kept twice, so
+    /// [`RootFs::diff_ids`](crate::schema::config::RootFs) is empty in [`Image::config`].
+    pub fn written_diff_ids(&self) -> impl Iterator<Item = String> {
+        let empty = std::iter::repeat_n(String::new(), self.empty_diff_ids);
+        empty.chain(self.diff_ids.iter().map(ToString::to_string))
     }
 
     /// Its labels. `None` where it has no `config`, which filters treat apart.
@@ -57,7 +75,7 @@ pub(super) fn read(store: &ImageStore, id: ImageId) -> Result<Image, ImageDamage
     let bytes = store.config(id).map_err(|error| ImageDamage::ConfigUnreadable { cause: with_causes(&error) })?;
     let bytes = bytes.ok_or(ImageDamage::DigestDiffers)?;
     let invalid = |error: InvalidConfig| ImageDamage::ConfigInvalid { cause: error.to_string() };
-    let parsed = ImageConfig::parse(&bytes).map_err(invalid)?;
+    let mut parsed = ImageConfig::parse(&bytes).map_err(invalid)?;
     drop(bytes);
     let chain: Vec<ChainId> = ChainId::chain(&parsed.diff_ids);
     if parsed.check_os().is_err() {
@@ -70,8 +88,16 @@ pub(super) fn read(store: &ImageStore, id: ImageId) -> Result<Image, ImageDamage
             return Err(ImageDamage::SystemSpelling { os });
         }
     }
+    // A store has thousands of images: their diff ids are kept once, as digests.
+    let empty_diff_ids = parsed.empty_diff_ids();
+    if let Some(rootfs) = &mut parsed.fields.rootfs {
+        rootfs.diff_ids = Vec::new();
+    }
+    let steps = parsed.fields.history.0.iter().zip(0_u32..);
     Ok(Image {
         id,
+        layer_steps: steps.filter(|(step, _)| !step.empty_layer).map(|(_, at)| at).collect(),
+        empty_diff_ids,
         diff_ids: parsed.diff_ids,
         chain,
         created: parsed.fields.created.moment(),

@@ -1,6 +1,6 @@
 //! Layers as dockerd loads them: each with all below it, or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use layerfs::ChainId;
@@ -49,66 +49,68 @@ fn record(store: &LayerStore, id: ChainId) -> Option<Result<LayerRecord, RecordD
     Some(Err(RecordDamage::Record { cause }))
 }
 
-/// Where a walk down a chain ended.
-enum Bottom {
-    /// At a base layer, or at one known to be sound.
-    Sound,
-    /// At a layer that is damaged itself, or below which something is.
-    Damaged(ChainId, Arc<RecordDamage>),
+/// What a layer stands on, by its own record.
+enum Below {
+    Nothing,
+    /// The layer of this number.
+    Layer(usize),
     Missing(ChainId),
-    Circle,
+    /// Its own record is damaged.
+    Damaged(RecordDamage),
 }
 
 /// What is wrong with a layer is wrong with all above it. Each layer is visited once. Returns what those stand on whose own
 /// record is sound.
 fn spread_damage(layers: &mut Layers) -> BTreeMap<ChainId, Option<ChainId>> {
-    // A layer that is in here has its final verdict: nothing, or the lowest layer that is damaged and its damage.
-    let mut verdicts: BTreeMap<ChainId, Option<RecordDamage>> = BTreeMap::new();
     let ids: Vec<ChainId> = layers.keys().copied().collect();
+    let numbers: HashMap<ChainId, usize> = ids.iter().copied().zip(0..).collect();
+    let below = |layer: &Result<LayerRecord, RecordDamage>| match layer {
+        Err(own) => Below::Damaged(own.clone()),
+        Ok(LayerRecord { parent: None, .. }) => Below::Nothing,
+        Ok(LayerRecord { parent: Some(parent), .. }) => {
+            numbers.get(parent).map_or(Below::Missing(*parent), |number| Below::Layer(*number))
+        }
+    };
+    let below: Vec<Below> = layers.values().map(below).collect();
+    // A layer that has a verdict has its final one: nothing, or what is wrong.
+    let mut verdicts: Vec<Option<Option<RecordDamage>>> = vec![None; ids.len()];
     // In which walk each layer was passed. A walk that comes to a layer of its own has found a circle.
-    let mut passed: BTreeMap<ChainId, ChainId> = BTreeMap::new();
-    for start in ids {
-        let (mut path, mut at) = (Vec::new(), start);
-        let bottom = loop {
-            if let Some(known) = verdicts.get(&at) {
-                break match known {
-                    None => Bottom::Sound,
-                    Some(RecordDamage::BelowDamaged { below, cause }) => Bottom::Damaged(*below, Arc::clone(cause)),
-                    Some(RecordDamage::BelowMissing { below }) => Bottom::Missing(*below),
-                    Some(RecordDamage::Circle) => Bottom::Circle,
-                    Some(own @ RecordDamage::Record { .. }) => Bottom::Damaged(at, Arc::new(own.clone())),
-                };
+    let mut passed: Vec<Option<usize>> = vec![None; ids.len()];
+    let mut path = Vec::new();
+    for start in 0..ids.len() {
+        let mut at = start;
+        let above_damaged =
+            |at: usize, own: &RecordDamage| RecordDamage::BelowDamaged { below: ids[at], cause: Arc::new(own.clone()) };
+        let verdict = loop {
+            match &verdicts[at] {
+                Some(Some(own @ RecordDamage::Record { .. })) => break Some(above_damaged(at, own)),
+                Some(known) => break known.clone(),
+                None => {}
             }
-            if passed.insert(at, start) == Some(start) {
-                break Bottom::Circle;
+            if passed[at].replace(start) == Some(start) {
+                break Some(RecordDamage::Circle);
             }
-            match layers.get(&at) {
-                None => break Bottom::Missing(at),
-                Some(Err(own)) => {
-                    verdicts.insert(at, Some(own.clone()));
-                    break Bottom::Damaged(at, Arc::new(own.clone()));
-                }
-                Some(Ok(record)) => {
-                    path.push(at);
-                    let Some(parent) = record.parent else { break Bottom::Sound };
-                    at = parent;
-                }
+            if let Below::Damaged(own) = &below[at] {
+                verdicts[at] = Some(Some(own.clone()));
+                break Some(above_damaged(at, own));
+            }
+            path.push(at);
+            match &below[at] {
+                Below::Layer(parent) => at = *parent,
+                Below::Missing(below) => break Some(RecordDamage::BelowMissing { below: *below }),
+                Below::Nothing | Below::Damaged(_) => break None,
             }
         };
-        let verdict = match bottom {
-            Bottom::Sound => None,
-            Bottom::Damaged(below, cause) => Some(RecordDamage::BelowDamaged { below, cause }),
-            Bottom::Missing(below) => Some(RecordDamage::BelowMissing { below }),
-            Bottom::Circle => Some(RecordDamage::Circle),
-        };
-        verdicts.extend(path.into_iter().map(|layer| (layer, verdict.clone())));
+        for layer in path.drain(..) {
+            verdicts[layer] = Some(verdict.clone());
+        }
     }
     let mut parents = BTreeMap::new();
-    for (id, verdict) in verdicts {
-        if let (Some(damage), Some(layer)) = (verdict, layers.get_mut(&id))
+    for ((id, layer), verdict) in layers.iter_mut().zip(verdicts) {
+        if let Some(damage) = verdict.flatten()
             && let Ok(record) = std::mem::replace(layer, Err(damage))
         {
-            parents.insert(id, record.parent);
+            parents.insert(*id, record.parent);
         }
     }
     parents

@@ -21,8 +21,9 @@ pub enum EntryKind {
 pub struct HomeEntry {
     /// What it is.
     pub kind: EntryKind,
-    /// The existing entries that it stands on, the nearest first; or why they cannot be read.
-    pub parents: Result<Vec<Arc<str>>, UnknownParents>,
+    /// The existing entries that it stands on, the nearest first, by their places in [`HomeEntries::names`]; or why they
+    /// cannot be read.
+    pub parents: Result<Vec<u32>, UnknownParents>,
     /// Short names that it stands on although they lead to no entry.
     pub missing_links: Vec<String>,
 }
@@ -39,6 +40,8 @@ pub struct UnknownParents {
 /// Everything that a driver's home holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HomeEntries {
+    /// The names of all entries, sorted.
+    pub names: Vec<Arc<str>>,
     /// All entries by name.
     pub entries: BTreeMap<Arc<str>, HomeEntry>,
     /// The short names of layers, and the entry each leads to; `None` if it leads to none. Empty for drivers without.
@@ -57,6 +60,13 @@ impl HomeEntries {
             let kind = if HomeLayout::is_service(driver, &name) { EntryKind::Service } else { EntryKind::Layer };
             (Arc::from(name), HomeEntry { kind, parents: Ok(Vec::new()), missing_links: Vec::new() })
         };
-        Ok(Self { entries: home.names()?.into_iter().map(entry).collect(), ..Self::default() })
+        let entries: BTreeMap<Arc<str>, HomeEntry> = home.names()?.into_iter().map(entry).collect();
+        Ok(Self { names: entries.keys().cloned().collect(), entries, ..Self::default() })
+    }
+
+    /// The entry that an entry stands on directly, where that is known.
+    pub(crate) fn nearest_below(&self, name: &str) -> Option<&Arc<str>> {
+        let parents = self.entries.get(name)?.parents.as_ref().ok()?;
+        self.names.get(*parents.first()? as usize)
     }
 }

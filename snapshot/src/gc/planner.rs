@@ -35,7 +35,7 @@ impl<'v> Planner<'v> {
         let mut links: HashMap<&str, Vec<&str>> = HashMap::new();
         for (link, entry) in view.liveness.links() {
             if let Some(entry) = entry {
-                links.entry(entry).or_default().push(link);
+                links.entry(&**entry).or_default().push(link);
             }
         }
         let may_share_blocks = view.root.home.as_ref().is_some_and(may_share_blocks);

@@ -215,9 +215,13 @@ pub(super) fn add_orphans(
             continue;
         }
         let is_claimed = !entry.claims.is_empty();
+        let id: Option<CacheId> = name.parse().ok();
+        // Nearly all directories are in normal use, so those are passed over before anything is asked of the file system.
+        if is_claimed && id.as_ref().is_none_or(|id| named.contains(id) || gone.dead(id).is_err()) {
+            continue;
+        }
         let stat = home.stat(name)?;
         let is_directory = stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
-        let id: Option<CacheId> = name.parse().ok();
         let (Some(id), true) = (id, is_directory) else {
             if !is_claimed {
                 found.spared.push((Thing::Odd(name.to_owned()), StayCause::NotOfDocker));
@@ -231,8 +235,6 @@ pub(super) fn add_orphans(
             // Somebody may have put it there by hand.
             Ok(_) if !id.is_drawn() => found.spared.push((Thing::Odd(name.to_owned()), StayCause::NotOfDocker)),
             Ok(_) => found.decide(Remains::Directory(id), Reason::Orphan, young.stays(name)),
-            // A directory with a claim is in normal use, so it is not reported.
-            Err(_) if is_claimed => {}
             Err(reason) => found.decide(Remains::Directory(id), Reason::Orphan, Some(StayCause::Needed(reason))),
         }
     }

@@ -78,10 +78,11 @@ impl Claims {
             claims.add(record.cache_id.as_str(), Claim::Layer(record.chain_id));
         }
         if let Some(layers) = root.layers()? {
-            for chain_id in layers.list()?.into_iter().filter(|id| catalog.layer(*id).is_none()) {
+            let (registered, removing) = layers.list_with_removals()?;
+            for chain_id in registered.into_iter().filter(|id| catalog.layer(*id).is_none()) {
                 claims.registered(&layers, chain_id);
             }
-            claims.removing(&layers)?;
+            claims.removing(&layers, removing);
             claims.unfinished = layers.unfinished()?.into_iter().map(|(name, id)| (id.to_string(), name)).collect();
         }
         catalog.mounts.iter().for_each(|mount| claims.mount(mount));
@@ -111,8 +112,8 @@ impl Claims {
     }
 
     /// Layers whose removal was begun.
-    pub(super) fn removing(&mut self, layers: &LayerStore) -> Result<(), StoreError> {
-        for record in layers.removing()? {
+    pub(super) fn removing(&mut self, layers: &LayerStore, records: Vec<String>) {
+        for record in records {
             match layers.removing_cache_id(&record) {
                 Ok(Some(id)) => self.add(id.as_str(), Claim::Removing(record)),
                 // A removal deletes the directory first, so a `-removing` record without a cache-id claims nothing.
@@ -123,7 +124,6 @@ impl Claims {
                 }
             }
         }
-        Ok(())
     }
 
     /// An entry of `layerdb/mounts`.

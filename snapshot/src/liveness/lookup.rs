@@ -133,7 +133,7 @@ fn in_home(layout: Option<HomeLayout>, liveness: &Liveness, below: &Path) -> Opt
         return known.then(|| StoreItem::Entry { name, below: parts.as_path().to_path_buf() });
     }
     let id = text_of(parts.next()?);
-    let entry = liveness.links().get(&id)?.clone();
+    let entry = liveness.links().get(&id)?.as_deref().map(str::to_owned);
     // `l/<id>/x` is in the layer.
     match entry {
         Some(name) if parts.clone().next().is_some() => {
@@ -198,7 +198,7 @@ fn volume_named(catalog: &Catalog, name: &str) -> Option<VolumeName> {
 /// Ids, whole or their beginning; one that several things begin with is none.
 fn by_id(catalog: &Catalog, liveness: &Liveness, text: &str) -> Option<StoreItem> {
     if let Some(entry) = liveness.links().get(text) {
-        return Some(StoreItem::Link { id: text.to_owned(), entry: entry.clone() });
+        return Some(StoreItem::Link { id: text.to_owned(), entry: entry.as_deref().map(str::to_owned) });
     }
     if liveness.entry(text).is_some() {
         return Some(StoreItem::Entry { name: text.to_owned(), below: PathBuf::new() });

@@ -103,7 +103,7 @@ pub struct Liveness {
     entries: Vec<OwnedEntry>,
     /// Claims of directories that are not there.
     absent: HashMap<String, Vec<Claim>>,
-    links: BTreeMap<String, Option<String>>,
+    links: BTreeMap<String, Option<Arc<str>>>,
     /// Links that lead nowhere, and the entry that each names.
     stale: BTreeMap<String, String>,
     doubts: Vec<Doubt>,
@@ -135,9 +135,10 @@ impl Liveness {
     /// Joins the entries of the driver's home with their claims. The first system call that failed is noted in `claims`.
     fn build(home: Option<&Dir>, layout: Option<HomeLayout>, held: HomeEntries, claims: &mut Claims) -> Self {
         let mut liveness = Self::default();
-        let HomeEntries { entries, links, stale } = held;
+        let HomeEntries { names, entries, links, stale } = held;
         liveness.stale = stale;
-        liveness.links = links.into_iter().map(|(link, to)| (link, to.as_deref().map(str::to_owned))).collect();
+        liveness.links = links;
+        liveness.names = names;
         if let Some(home) = home {
             let links = layout.and_then(|layout| layout.links).map(|name| (name, &liveness.links));
             match mounted::mounted_entries(home, links) {
@@ -148,7 +149,6 @@ impl Liveness {
                 }
             }
         }
-        liveness.names = entries.keys().cloned().collect();
         liveness.numbers = liveness.names.iter().cloned().zip(0..).collect();
         for (name, entry) in entries {
             let parents = entry.parents.unwrap_or_else(|unknown| {
@@ -160,7 +160,6 @@ impl Liveness {
                 liveness.unread.push((liveness.numbers[&name], doubt));
                 Vec::new()
             });
-            let parents = parents.iter().filter_map(|parent| liveness.numbers.get(parent).copied()).collect();
             let unfinished = claims.unfinished.remove(&*name);
             let claims = claims.by_name.remove(&*name).unwrap_or_default();
             let missing_links = entry.missing_links;
@@ -263,7 +262,7 @@ impl Liveness {
 
     /// The short names of layers, and the entry each leads to; `None` if it leads nowhere.
     #[must_use]
-    pub fn links(&self) -> &BTreeMap<String, Option<String>> {
+    pub fn links(&self) -> &BTreeMap<String, Option<Arc<str>>> {
         &self.links
     }
 

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::root::mounts::{MountInfo, Mounts};
 
 /// The home's directory of links, and where each of them leads.
-type Links<'l> = Option<(&'l str, &'l BTreeMap<String, Option<String>>)>;
+type Links<'l> = Option<(&'l str, &'l BTreeMap<String, Option<Arc<str>>>)>;
 
 /// Entries of `home` that are part of a mount, each with a mount point.
 ///
@@ -50,7 +51,7 @@ fn entry(place: &Path, links: Links<'_>) -> Option<String> {
     });
     let name = parts.next()??.to_owned();
     match links {
-        Some((directory, links)) if name == directory => links.get(parts.next()??)?.clone(),
+        Some((directory, links)) if name == directory => links.get(parts.next()??)?.as_deref().map(str::to_owned),
         _ => Some(name),
     }
 }
@@ -61,7 +62,7 @@ mod tests {
 
     #[test]
     fn overlays_name_all_their_layers() {
-        let links = BTreeMap::from([("AB".to_owned(), Some("base".to_owned())), ("CD".to_owned(), None)]);
+        let links = BTreeMap::from([("AB".to_owned(), Some("base".into())), ("CD".to_owned(), None)]);
         let links = Some(("l", &links));
         let home = Path::new("/r t/overlay2");
         let names = |line: &str| {

@@ -112,7 +112,7 @@ impl Owners {
             let id: Option<CacheId> = name.parse().ok();
             owners.directories.extend(layers.filter_map(|chain| Some((chain, id.clone()?))));
         }
-        claims.removing(&root.layers)?;
+        claims.removing(&root.layers, root.layers.removing()?);
         let mounts = crate::schema::mount::list(root.layers.mounts())?;
         for mount in mounts.into_iter().filter(|mount| !going.mounts.contains(&mount.name)) {
             claims.mount(&mount);

@@ -111,6 +111,7 @@ impl Decode for Steps {
             self.0[at].value(decoder)
         })?;
         self.0.truncate(count);
+        self.0.shrink_to_fit();
         Ok(())
     }
 }
@@ -183,6 +184,11 @@ impl ImageConfig {
         };
         let diff_ids = texts.iter().enumerate().skip(empty).map(id).collect::<Result<_, _>>()?;
         Ok(Self { diff_ids, fields, empty_diff_ids: empty })
+    }
+
+    /// How many empty texts stand before the first diff id.
+    pub(crate) fn empty_diff_ids(&self) -> usize {
+        self.empty_diff_ids
     }
 
     /// Whether dockerd on Linux would take the image.

@@ -14,6 +14,8 @@
 //! its `cache-id` before the directory of that name is made in the driver's home, so after a crash the write-set tells
 //! which directory to remove.
 
+mod quick;
+
 use std::fs::File;
 
 use layerfs::{ChainId, DiffId, JournalFile};
@@ -127,6 +129,9 @@ impl LayerStore {
     /// [`StoreError::DamagedLayer`] where dockerd would not load it.
     pub fn get(&self, chain_id: ChainId) -> Result<Option<LayerRecord>, StoreError> {
         let Some(layers) = &self.layers else { return Ok(None) };
+        if let Some(record) = quick::record(layers, chain_id) {
+            return Ok(Some(record));
+        }
         let Some(dir) = layers.sub(&chain_id.0.hex())? else { return Ok(None) };
         let damaged = |name: &str, reason: String| StoreError::DamagedLayer {
             chain_id,
@@ -243,8 +248,14 @@ impl LayerStore {
     /// # Errors
     /// [`StoreError::Io`]
     pub(crate) fn list(&self) -> Result<Vec<ChainId>, StoreError> {
+        Ok(self.list_with_removals()?.0)
+    }
+
+    /// The chain ids of all registered layers, and the names of the records of those whose removal was begun.
+    pub(crate) fn list_with_removals(&self) -> Result<(Vec<ChainId>, Vec<String>), StoreError> {
         let names = self.layers.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
-        Ok(names.iter().filter_map(|name| layerfs::Digest::from_hex(name).ok().map(ChainId)).collect())
+        let ids = names.iter().filter_map(|name| layerfs::Digest::from_hex(name).ok().map(ChainId)).collect();
+        Ok((ids, names.into_iter().filter(|name| name.ends_with(REMOVING)).collect()))
     }
 
     /// Opens the journal of a layer; `None` if it has none.
@@ -388,8 +399,7 @@ impl LayerStore {
 
     /// Layers whose removal was begun, by the names of their records.
     pub(crate) fn removing(&self) -> Result<Vec<String>, StoreError> {
-        let names = self.layers.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
-        Ok(names.into_iter().filter(|name| name.ends_with(REMOVING)).collect())
+        Ok(self.list_with_removals()?.1)
     }
 
     /// The directory of a registered layer, whatever else its record lacks; `None` if the record has lost it.

@@ -60,10 +60,15 @@ pub(super) fn lower(layer: &Dir) -> Result<Vec<LinkId>, StoreError> {
     let Some(bytes) = layer.read(LOWER, SMALL_FILE)? else { return Ok(Vec::new()) };
     let text = std::str::from_utf8(&bytes).map_err(|error| invalid(error.to_string()))?;
     let id = |part: &str| {
-        let link = part.strip_prefix("l/").ok_or_else(|| invalid(format!("{part:?} is not l/<link id>")))?;
+        let link = link_name(part).ok_or_else(|| invalid(format!("{part:?} is not l/<link id>")))?;
         link.parse().map_err(|error: crate::ids::InvalidId| invalid(error.to_string()))
     };
     text.trim().split(':').map(id).collect()
+}
+
+/// What stands for a link id in a part of `lower`; `None` if the part has another form.
+pub(super) fn link_name(part: &str) -> Option<&str> {
+    part.strip_prefix("l/")
 }
 
 /// The `lower` of a layer on top of `parent`.

@@ -6,12 +6,12 @@
 //! key, so that memory does not grow with the depth either.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::Read;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType};
 
 use super::{Home, layout};
 use crate::dir::Dir;
+use crate::dir::quick::{self, Small};
 use crate::driver::Stacked;
 use crate::ids::{CacheId, LinkId};
 use crate::parallel;
@@ -47,38 +47,25 @@ pub(super) fn certainly(home: &Home, layers: &[Stacked<'_>]) -> Vec<bool> {
 
 /// What the files of a layer say; `None` if anything is other than dockerd leaves it.
 fn said(home: &Home, links: &Dir, id: &CacheId, keys: &RandomState) -> Option<Said> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let layer = rustix::fs::openat(&home.dir, id.as_str(), flags, Mode::empty()).ok()?;
+    let layer = quick::reach(&home.dir, id.as_str())?;
     let content = rustix::fs::statat(&layer, layout::DIFF, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     if FileType::from_raw_mode(content.st_mode) != FileType::Directory {
         return None;
     }
     let mut buffer = [0; LONGEST];
-    let link: LinkId = text(&layer, layout::LINK, &mut buffer)??.parse().ok()?;
+    let link: LinkId = quick::read(&layer, layout::LINK, &mut buffer).text()?.parse().ok()?;
     let target = rustix::fs::readlinkat(links, link.as_str(), Vec::with_capacity(128)).ok()?;
     let leads = target.to_bytes().strip_prefix(b"../").and_then(|rest| rest.strip_prefix(id.as_str().as_bytes()));
     if leads.and_then(|rest| rest.strip_prefix(b"/")) != Some(layout::DIFF.as_bytes()) {
         return None;
     }
-    let Some(lower) = text(&layer, layout::LOWER, &mut buffer)? else {
-        return Some(Said { link, lower: None, parent: None });
+    let lower = match quick::read(&layer, layout::LOWER, &mut buffer) {
+        Small::Text(lower) => lower,
+        Small::Missing => return Some(Said { link, lower: None, parent: None }),
+        Small::Other => return None,
     };
     let (first, rest) = lower.split_once(':').map_or((lower, None), |(first, rest)| (first, Some(rest)));
     let parent = first.strip_prefix(layout::LINKS)?.strip_prefix('/')?.parse().ok()?;
     let hash = |text: &str| keys.hash_one(text);
     Some(Said { link, lower: Some(hash(lower)), parent: Some((parent, rest.map(hash))) })
-}
-
-/// The content of a small regular file. The outer `None` means that the file is something else, the inner that it does not
-/// exist.
-fn text<'b>(layer: &rustix::fd::OwnedFd, name: &str, buffer: &'b mut [u8; LONGEST]) -> Option<Option<&'b str>> {
-    let mut file = match crate::dir::open_small(layer, name) {
-        Ok(file) => file,
-        Err(rustix::io::Errno::NOENT) => return Some(None),
-        Err(_) => return None,
-    };
-    let length = file.read(buffer).ok()?;
-    // What fills the buffer may be longer; an empty file may be no regular one.
-    let text = buffer.get(..length).filter(|text| !text.is_empty() && text.len() < LONGEST)?;
-    std::str::from_utf8(text).ok().map(Some)
 }

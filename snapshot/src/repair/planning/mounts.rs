@@ -63,7 +63,7 @@ impl Planner<'_> {
     /// The layer that a mount stands on: by the directory of its init layer, by its own directory, or else by the image
     /// of its container.
     fn stands_on(&self, mount: &MountRecord, layers: &HashMap<&str, ChainId>) -> Option<ChainId> {
-        let below = |id: &CacheId| self.home.entries.get(id.as_str())?.parents.as_ref().ok()?.first().cloned();
+        let below = |id: &CacheId| self.home.nearest_below(id.as_str()).cloned();
         let lowest = mount.init_id.as_ref().or(mount.mount_id.as_ref());
         let by_directory = lowest.and_then(below).and_then(|id| layers.get(&*id).copied());
         by_directory.or_else(|| {

@@ -186,7 +186,7 @@ impl Planner<'_> {
     /// Finds the directory of a layer whose record does not name it any more: the one that its children or containers
     /// stand on, or one that nobody else has and that makes the layer's diff id.
     fn find_directory(&self, layer: ChainId, diff_id: DiffId) -> Option<CacheId> {
-        let below = |id: &str| self.home.entries.get(id)?.parents.as_ref().ok()?.first().cloned();
+        let below = |id: &str| self.home.nearest_below(id).cloned();
         let children = self.records.values().filter(|record| record.parent == Some(layer));
         let children = children.map(|record| record.cache_id.as_str());
         let mounts = self.mounts.iter().filter(|mount| mount.parent == Some(layer));

@@ -63,7 +63,8 @@ fn root_fs(image: &Image) -> Value {
     let rootfs = image.config.rootfs.as_ref();
     let mut root_fs = json!({ "Type": rootfs.map_or("", |rootfs| rootfs.kind.as_str()) });
     // docker shows the digests as they are written, even those that name no layer.
-    if let Some(layers) = rootfs.map(|rootfs| &rootfs.diff_ids).filter(|layers| !layers.is_empty()) {
+    let layers: Vec<String> = image.written_diff_ids().collect();
+    if !layers.is_empty() {
         root_fs["Layers"] = json!(layers);
     }
     root_fs

@@ -1,0 +1,89 @@
+//! What the entries of an overlay2 home stand on, whatever their files look like: the quick way of reading them and the thorough one
+//! give one answer.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use snapshot::dir::Dir;
+use snapshot::driver::{AnyDriver, Driver, HomeEntries};
+
+/// A layer with a short name and, perhaps, a `lower`.
+fn layer(home: &Path, name: &str, link: &str, lower: Option<&str>) {
+    fs::create_dir_all(home.join(name).join("diff")).unwrap();
+    fs::write(home.join(name).join("link"), link).unwrap();
+    symlink(format!("../{name}/diff"), home.join("l").join(link)).unwrap();
+    if let Some(lower) = lower {
+        fs::write(home.join(name).join("lower"), lower).unwrap();
+    }
+}
+
+fn entries(root: &Path) -> HomeEntries {
+    let driver = AnyDriver::open(&Dir::open(root).unwrap(), "overlay2").unwrap().unwrap();
+    driver.entries().unwrap()
+}
+
+/// The entries that `name` stands on, or why that is not known; and the short names that lead to nothing.
+fn below(held: &HomeEntries, name: &str) -> (Result<Vec<String>, String>, Vec<String>) {
+    let entry = &held.entries[name];
+    let parents = entry.parents.as_ref().map_err(|unknown| unknown.cause.clone());
+    let parents = parents.map(|parents| parents.iter().map(|at| held.names[*at as usize].to_string()).collect());
+    (parents, entry.missing_links.clone())
+}
+
+#[test]
+fn odd_files_are_read_as_they_always_were() {
+    let root = tempfile::tempdir().unwrap();
+    let home = root.path().join("overlay2");
+    fs::create_dir_all(home.join("l")).unwrap();
+    layer(&home, "base", "BASE", None);
+    layer(&home, "plain", "PLAIN", Some("l/BASE"));
+    layer(&home, "spaced", "SPACED", Some(" l/PLAIN:l/BASE\n"));
+    layer(&home, "gone", "GONE", Some("l/PLAIN:l/NOWHERE:l/BASE"));
+    layer(&home, "no-link", "NOLINK", Some("l/BASE:m/PLAIN"));
+    layer(&home, "odd-link", "ODDLINK", Some("l/BASE:l/.odd"));
+    layer(&home, "empty", "EMPTY", Some(""));
+    // More than Docker stacks, and more than the quick way reads.
+    let long = vec!["l/BASE"; 1000].join(":");
+    layer(&home, "long", "LONG", Some(&long));
+    layer(&home, "special", "SPECIAL", None);
+    fs::create_dir(home.join("special/lower")).unwrap();
+    // A name in `l` that no `lower` can have, a file in the place of a link, and a link to nothing.
+    symlink("../base/diff", home.join("l/.odd")).unwrap();
+    fs::write(home.join("l/FILE"), "").unwrap();
+    layer(&home, "on-file", "ONFILE", Some("l/FILE:l/BASE"));
+    symlink("../away/diff", home.join("l/AWAY")).unwrap();
+    fs::write(home.join("stray"), "").unwrap();
+    symlink("base", home.join("alias")).unwrap();
+
+    let held = entries(root.path());
+    let on = |names: &[&str]| Ok(names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>());
+    let none = Vec::<String>::new();
+    for (name, parents, missing) in [
+        ("base", on(&[]), none.clone()),
+        ("plain", on(&["base"]), none.clone()),
+        ("spaced", on(&["plain", "base"]), none.clone()),
+        ("gone", on(&["plain", "base"]), vec!["NOWHERE".to_owned()]),
+        ("on-file", on(&["base"]), vec!["FILE".to_owned()]),
+        ("long", on(&["base"; 1000]), none.clone()),
+        ("stray", on(&[]), none.clone()),
+        ("alias", on(&[]), none),
+    ] {
+        assert_eq!(below(&held, name), (parents, missing), "{name}");
+    }
+    for (name, reason) in [
+        ("no-link", "\"m/PLAIN\" is not l/<link id>"),
+        ("odd-link", "\".odd\" is not a valid link id"),
+        ("empty", "\"\" is not l/<link id>"),
+        ("special", "not a regular file"),
+    ] {
+        let (parents, _) = below(&held, name);
+        assert!(parents.as_ref().is_err_and(|cause| cause.contains(reason)), "{name}: {parents:?}");
+    }
+    assert_eq!(held.links["BASE"].as_deref(), Some("base"));
+    assert_eq!((&held.links["FILE"], &held.links["AWAY"]), (&None, &None));
+    assert_eq!(held.stale["AWAY"], "away");
+    assert!(!held.stale.contains_key("FILE"));
+    assert!(held.names.iter().is_sorted() && held.names.len() == held.entries.len());
+}

@@ -39,6 +39,15 @@ pub enum StoreError {
         #[source]
         source: bolt::BoltError,
     },
+    /// The metadata of a thin pool is damaged, or is none.
+    #[error("{}", .path.display())]
+    Pool {
+        /// The file or block device.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: dm::PoolError,
+    },
     /// Writing is refused: it would harm the root, or a daemon that uses it.
     #[error("{} is not written to: {refusal}", .root.display())]
     Refused {

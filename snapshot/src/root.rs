@@ -224,9 +224,12 @@ impl DataRoot {
     /// The directory of a layer's own files, in the driver's form; `None` if it is not there.
     ///
     /// # Errors
-    /// [`StoreError::Io`]
+    /// [`StoreError`]
     pub fn content(&self, id: &CacheId) -> Result<Option<Dir>, StoreError> {
         let Some(home) = &self.home else { return Ok(None) };
+        if let Some(driver) = self.driver.as_ref().filter(|driver| !driver.keeps_directories()) {
+            return if home.stat(id.as_str())?.is_some() { driver.content(id).map(Some) } else { Ok(None) };
+        }
         let Some(layer) = home.sub(id.as_str())? else { return Ok(None) };
         layer.descend(self.home_layout().map_or(&[], |layout| layout.content))
     }

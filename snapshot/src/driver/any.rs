@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use layerfs::apply::XattrNamespace;
 use layerfs::delete::Deletion;
 
+use super::devicemapper::DeviceMapper;
 use super::overlay2::Overlay2;
 use super::vfs::Vfs;
 use super::{
@@ -23,6 +24,8 @@ pub enum AnyDriver {
     Overlay2(Overlay2),
     /// `vfs`.
     Vfs(Vfs),
+    /// `devicemapper`, which is only read.
+    DeviceMapper(DeviceMapper),
 }
 
 impl AnyDriver {
@@ -37,6 +40,7 @@ impl AnyDriver {
             "overlay2" => Ok(Overlay2::open("overlay2", root, namespace)?.map(Self::Overlay2)),
             "fuse-overlayfs" => Ok(Overlay2::open("fuse-overlayfs", root, namespace)?.map(Self::Overlay2)),
             "vfs" => Ok(Vfs::open(root)?.map(Self::Vfs)),
+            "devicemapper" => Ok(DeviceMapper::open(root)?.map(Self::DeviceMapper)),
             _ => Ok(None),
         }
     }
@@ -60,6 +64,7 @@ impl AnyDriver {
         match self {
             Self::Overlay2(driver) => driver,
             Self::Vfs(driver) => driver,
+            Self::DeviceMapper(driver) => driver,
         }
     }
 }
@@ -102,6 +107,10 @@ impl Driver for AnyDriver {
 
     fn content(&self, id: &CacheId) -> Result<Dir, StoreError> {
         self.driver().content(id)
+    }
+
+    fn keeps_directories(&self) -> bool {
+        self.driver().keeps_directories()
     }
 
     fn entries(&self) -> Result<HomeEntries, StoreError> {

@@ -12,6 +12,7 @@
 mod any;
 mod choice;
 mod damage;
+mod devicemapper;
 mod entries;
 mod exchange;
 mod home_layout;
@@ -27,6 +28,7 @@ pub use any::{AnyDriver, xattr_namespace};
 pub use choice::WRITABLE;
 pub(crate) use choice::{DEFAULT, FOUND_BY_HOME, HOME_NAMES, NEVER_FOUND, OLD_REPOSITORIES};
 pub use damage::{LayerDamage, LayerPart};
+pub use devicemapper::{DeviceMapper, Pool};
 pub use entries::{EntryKind, HomeEntries, HomeEntry, UnknownParents};
 pub(crate) use home_layout::HOME_MARKS;
 pub use home_layout::HomeLayout;
@@ -83,6 +85,11 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`] if it is not there.
     fn content(&self, id: &CacheId) -> Result<Dir, StoreError>;
+
+    /// Whether a layer's own files are in a directory below the home. If not, only [`content`](Driver::content) shows them.
+    fn keeps_directories(&self) -> bool {
+        true
+    }
 
     /// Everything that the home holds.
     ///

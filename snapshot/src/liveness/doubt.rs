@@ -99,7 +99,7 @@ impl fmt::Display for Doubt {
             Self::Writer(writer) => write!(f, "{writer} is writing now"),
             Self::Container { container, cause } => write!(f, "the container {container}: {cause}"),
             Self::Names { cause } => write!(f, "the names of images: {cause}"),
-            Self::Driver { name } => write!(f, "how the storage driver {name} keeps layers is not known here"),
+            Self::Driver { name } => write!(f, "what the storage driver {name} keeps is not all known here"),
         }
     }
 }

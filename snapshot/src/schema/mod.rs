@@ -21,6 +21,7 @@ pub mod container;
 pub(crate) mod containerd;
 pub mod containerfile;
 pub(crate) mod database;
+pub mod devicemapper;
 pub(crate) mod distribution;
 pub mod documents;
 pub mod gojson;

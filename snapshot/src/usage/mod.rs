@@ -11,6 +11,7 @@
 //! df.rs       the four rows of `docker system df`
 //! sizes.rs    what containers have written and volumes hold, as docker measures it
 //! cache.rs    the build cache with the sizes that BuildKit has not measured
+//! pool.rs     the blocks of a thin pool, and which layer holds them
 //! ```
 //!
 //! Invariant: parts do not overlap and leave nothing out. So they add up to what `du -x` says for the root, together
@@ -22,6 +23,7 @@ pub mod df;
 pub mod files;
 mod parts;
 mod place;
+pub mod pool;
 pub mod report;
 pub mod sizes;
 mod staying;

@@ -265,6 +265,12 @@ enum System {
     Info(system::info::Args),
     /// Say whose a directory, a file, a link or an id is, and why it is kept
     Owner(system::owner::Args),
+    /// Show the thin pool of the storage driver devicemapper: its devices, and who uses them
+    ///
+    /// The pool is read without the kernel's device mapper, so it must not be active. `layerfs image save --all`,
+    /// `image export`, `container export` and all other commands that read work on such a data-root as well. Exit status: 0
+    /// no damage, 1 damage, 2 usage.
+    Pool(system::pool::Args),
     /// Mend a damaged store: say how, and do it with --apply
     ///
     /// Exit status: 0 nothing is damaged or all of it was mended, 1 something is left to be done or it failed, 2 usage, 130
@@ -380,6 +386,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Version(args) => system::version::run(&args),
         Command::System(System::Df(args)) => system::df::run(&args, &cli.root, driver),
         Command::System(System::Check(args)) => system::check::run(&args, &cli.root, driver),
+        Command::System(System::Pool(args)) => system::pool::run(&args, &cli.root, driver),
         Command::System(System::Owner(args)) => system::owner::run(&args, &cli.root, driver),
         Command::System(System::Repair(args)) => system::repair::run(&args, &cli.root, driver),
     }

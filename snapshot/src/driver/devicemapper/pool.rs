@@ -1,0 +1,175 @@
+//! A pool that is read from its files or devices.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use dm::{Device, Devices, LoopDevice, ThinPool, Volume};
+use rustix::fs::{CWD, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+};
+
+use super::NAME;
+use crate::dir::{Dir, open_unseen};
+use crate::error::StoreError;
+use crate::schema::devicemapper::DeviceFile;
+
+/// The directory of everything that a layer shows, in its file system.
+const CONTENT: &str = "rootfs";
+
+/// A thin pool that is not active.
+#[derive(Debug)]
+pub struct Pool {
+    metadata: File,
+    metadata_path: PathBuf,
+    data: File,
+    data_path: PathBuf,
+}
+
+impl Pool {
+    /// Opens the pool that dockerd keeps in two files of its directory ("loop-lvm").
+    pub(super) fn in_files(own: &Dir) -> Result<Self, StoreError> {
+        let (metadata, data) = ("metadata", "data");
+        let missing = || StoreError::Invalid {
+            path: own.path().to_path_buf(),
+            reason: "its pool is not in files here but on block devices, which have to be named".into(),
+        };
+        let dir = own.sub(NAME)?.ok_or_else(missing)?;
+        if dir.stat(metadata)?.is_none() || dir.stat(data)?.is_none() {
+            return Err(missing());
+        }
+        Self::open(&dir.join(metadata), &dir.join(data))
+    }
+
+    /// Opens the pool in two files or block devices: one of metadata, one of data.
+    ///
+    /// # Errors
+    /// [`StoreError`], also if a loop device shows one of them: then the pool may be active.
+    pub fn open(metadata: &Path, data: &Path) -> Result<Self, StoreError> {
+        let open = |path: &Path| -> Result<File, StoreError> {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+            let file = open_unseen(CWD, path, flags).map_err(StoreError::io(path, "opening"))?.into();
+            if let Some(device) = dm::shown_by(&file).map_err(StoreError::io("/sys/block", "reading"))? {
+                let reason = format!("{} shows it, so its pool may be active; stop the daemon first", device.display());
+                return Err(StoreError::Invalid { path: path.to_path_buf(), reason });
+            }
+            Ok(file)
+        };
+        Ok(Self {
+            metadata: open(metadata)?,
+            metadata_path: metadata.to_path_buf(),
+            data: open(data)?,
+            data_path: data.to_path_buf(),
+        })
+    }
+
+    /// The pool's metadata.
+    ///
+    /// # Errors
+    /// [`StoreError::Pool`] if it is no pool, or damaged at its root.
+    pub fn thin(&self) -> Result<ThinPool<'_>, StoreError> {
+        ThinPool::open(&self.metadata).map_err(|source| StoreError::Pool { path: self.metadata_path.clone(), source })
+    }
+
+    /// The file or block device that holds the data.
+    pub(crate) fn data(&self) -> &File {
+        &self.data
+    }
+
+    /// Where the data is.
+    pub(crate) fn data_path(&self) -> &Path {
+        &self.data_path
+    }
+
+    /// The thin device of a file, and its content.
+    fn volume(&self, file: &DeviceFile) -> Result<Volume, StoreError> {
+        let pool = self.thin()?;
+        let Devices { by_id, lost_mappings, .. } = pool.devices();
+        let invalid = |reason: String| StoreError::Invalid { path: self.metadata_path.clone(), reason };
+        let device = file.thin_id().and_then(|id| by_id.get(&id)).filter(|device: &&Device| device.is_mapped());
+        let Some(device) = device else {
+            let reason = match lost_mappings.first() {
+                Some(damage) => format!("device {} is lost: block {} {}", file.id, damage.block, damage.problem),
+                None => format!("the pool has no device {}", file.id),
+            };
+            return Err(invalid(reason));
+        };
+        Ok(Volume::read(&pool, device, file.size))
+    }
+
+    /// Writes the block image of a device to `to`, an empty file. What the pool's damage has lost becomes zeros; it is
+    /// returned as the volume's [`lost`](Volume::lost) parts.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn copy(&self, file: &DeviceFile, to: &File, progress: impl FnMut(u64)) -> Result<Volume, StoreError> {
+        let volume = self.volume(file)?;
+        volume.copy_to(&self.data, to, progress).map_err(StoreError::io(&self.data_path, "copying a device from"))?;
+        Ok(volume)
+    }
+
+    /// Mounts a layer's file system, rebuilt in a temporary file, and opens the directory of its content.
+    pub(super) fn show(&self, file: &DeviceFile) -> Result<Dir, StoreError> {
+        let place = std::env::temp_dir();
+        let image = Dir::open(&place)?.unnamed_file()?;
+        let volume = self.copy(file, &image, |_| ())?;
+        let invalid = |reason: String| StoreError::Invalid { path: self.data_path.clone(), reason };
+        if let Some(damage) = volume.lost().first() {
+            let what = format!("device {}, blocks {} to {}", file.id, damage.keys.start, damage.keys.end);
+            return Err(invalid(format!("{what} are lost: block {} of the metadata {}", damage.block, damage.problem)));
+        }
+        let kind = FileSystem::of(&image).map_err(StoreError::io(&place, "reading a temporary file in"))?;
+        let kind = kind.ok_or_else(|| invalid(format!("device {} holds neither ext4 nor xfs", file.id)))?;
+        let device =
+            LoopDevice::attach(&image).map_err(StoreError::io("/dev/loop-control", "making a loop device by"))?;
+        let mounted = kind.mount(&device);
+        let mounted = mounted.map_err(StoreError::io(device.path(), "mounting the file system of a layer from"))?;
+        let missing = || invalid(format!("device {} has no directory {CONTENT}", file.id));
+        let content = mounted.sub(CONTENT)?.ok_or_else(missing)?;
+        Ok(Dir::unnamed(content.into()))
+    }
+}
+
+/// A file system that dockerd makes on its devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FileSystem {
+    Ext4,
+    Xfs,
+}
+
+impl FileSystem {
+    /// The file system in an image, by its magic number; `None` for any other.
+    fn of(image: &File) -> std::io::Result<Option<Self>> {
+        use std::os::unix::fs::FileExt;
+        let mut start = [0; 2048];
+        match image.read_exact_at(&mut start, 0) {
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read?,
+        }
+        if start.starts_with(b"XFSB") {
+            return Ok(Some(Self::Xfs));
+        }
+        // `s_magic` of the superblock, which begins at byte 1024.
+        Ok((start[1024 + 56..][..2] == [0x53, 0xef]).then_some(Self::Ext4))
+    }
+
+    /// Mounts it read-only, without a mount point. The device can be written to, so the kernel finishes what the journal
+    /// has begun: in the temporary file.
+    fn mount(self, device: &LoopDevice) -> Result<Dir, Errno> {
+        let fs = fsopen(if self == Self::Xfs { "xfs" } else { "ext4" }, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(&fs, "source", device.path())?;
+        fsconfig_set_flag(&fs, "ro")?;
+        if self == Self::Xfs {
+            // All layers have the UUID of the base device, and xfs is mounted only once by a UUID.
+            fsconfig_set_flag(&fs, "nouuid")?;
+        }
+        fsconfig_create(&fs)?;
+        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+            | MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC
+            | MountAttrFlags::MOUNT_ATTR_NOATIME;
+        fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map(Dir::unnamed)
+    }
+}

@@ -1,0 +1,186 @@
+//! `layerfs system pool`: the thin pool of the storage driver devicemapper, read without the kernel's device mapper.
+
+mod report;
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use snapshot::catalog::Resolved;
+use snapshot::driver::{AnyDriver, DeviceMapper, Pool};
+use snapshot::ids::CacheId;
+use snapshot::schema::devicemapper::DeviceFile;
+use snapshot::usage::pool::PoolUsage;
+use snapshot::view::{Needs, View};
+
+use crate::commands::layerfs::NAME;
+use crate::exit::UsageError;
+use crate::output;
+use docker_format::size;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    place: Place,
+
+    /// Report as JSON, with sizes in bytes
+    #[arg(long)]
+    json: bool,
+
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// The file or block device with the pool's metadata, where it is not in the data-root
+    #[arg(long, value_name = "FILE", global = true)]
+    metadata: Option<PathBuf>,
+
+    /// The file or block device with the pool's data, where it is not in the data-root
+    #[arg(long, value_name = "FILE", global = true)]
+    data: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Copy the file system of a layer or container out of the pool, as an image of its block device
+    Copy(CopyArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct CopyArgs {
+    /// An image, a container, a cache id or its first digits, or the number of a device
+    #[arg(value_name = "IMAGE|CONTAINER|CACHE-ID|NUMBER")]
+    what: String,
+
+    /// The new file. Blocks that are not in use become holes
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// Bytes of the device, where no file of the data-root says it
+    #[arg(long, value_name = "BYTES")]
+    size: Option<u64>,
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    if args.place.metadata.is_some() != args.place.data.is_some() {
+        return Err(UsageError("--metadata and --data name the two parts of one pool: give both".into()).into());
+    }
+    // A pool that is named needs no data-root, but if there is one, it says what the devices hold.
+    let view = match View::read(root, driver, Needs::LIVENESS) {
+        Ok(view) => Some(view),
+        Err(_) if args.place.metadata.is_some() => None,
+        Err(error) => return Err(error.into()),
+    };
+    let mapper = view.as_ref().and_then(|view| match view.root().driver() {
+        Some(AnyDriver::DeviceMapper(mapper)) => Some(mapper),
+        _ => None,
+    });
+    let pool = match (&args.place.metadata, &args.place.data, mapper) {
+        (Some(metadata), Some(data), _) => Pool::open(metadata, data)?,
+        (.., Some(mapper)) => mapper.pool()?,
+        _ => bail!("{}: it has no thin pool: that is of the storage driver devicemapper", root.display()),
+    };
+    let store = view.as_ref().zip(mapper);
+    match &args.what {
+        None => list(args, &pool, store),
+        Some(What::Copy(copy)) => copy_out(copy, &pool, store),
+    }
+}
+
+fn list(args: &Args, pool: &Pool, store: Option<(&View, &DeviceMapper)>) -> anyhow::Result<ExitCode> {
+    let usage = PoolUsage::read(pool, store.map(|(_, mapper)| mapper))?;
+    let report = report::report(&usage, store.map(|(view, _)| view));
+    if args.json {
+        output::json(&report)?;
+    } else {
+        report::print(&report)?;
+    }
+    let devices = report.devices.iter();
+    let damage = report.damage.iter().cloned().chain(devices.flat_map(|device| {
+        let number = device.device;
+        device.damage.iter().map(move |damage| format!("device {number}: {damage}"))
+    }));
+    let mut sound = true;
+    for damage in damage {
+        sound = false;
+        output::complain(NAME, &damage);
+    }
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn copy_out(args: &CopyArgs, pool: &Pool, store: Option<(&View, &DeviceMapper)>) -> anyhow::Result<ExitCode> {
+    let mut file = find(&args.what, pool, store)?;
+    if let Some(size) = args.size {
+        file.size = size;
+    }
+    if file.size == 0 {
+        return Err(
+            UsageError(format!("no file of a data-root says how large device {} is: --size does", file.id)).into()
+        );
+    }
+    let shown = || args.output.display().to_string();
+    let to = OpenOptions::new().read(true).write(true).create_new(true).open(&args.output).with_context(shown)?;
+    let copied = pool
+        .copy(&file, &to, |_| ())
+        .and_then(|volume| to.sync_all().map(|()| volume).map_err(snapshot::StoreError::io(&args.output, "writing")));
+    let volume = match copied {
+        Ok(volume) => volume,
+        Err(error) => {
+            // The error is the one to report.
+            let _ = std::fs::remove_file(&args.output);
+            return Err(error.into());
+        }
+    };
+    for lost in volume.lost() {
+        let blocks = format!("its blocks {} to {} are zeros", lost.keys.start, lost.keys.end.saturating_sub(1));
+        output::complain(
+            NAME,
+            &format!("device {}: {blocks}: block {} of the metadata {}", file.id, lost.block, lost.problem),
+        );
+    }
+    let (mapped, all) = (size::size(volume.mapped()), size::size(volume.size()));
+    output::say(&format!("{}: device {}, {all}, {mapped} of it in use", args.output.display(), file.id))?;
+    Ok(if volume.lost().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The device that the user means.
+fn find(what: &str, pool: &Pool, store: Option<(&View, &DeviceMapper)>) -> anyhow::Result<DeviceFile> {
+    if let Some((view, mapper)) = store {
+        if let Some(name) = layer_of(what, view) {
+            return mapper
+                .device(name.as_str())?
+                .with_context(|| format!("{name}: no file says which device holds it"));
+        }
+        let files = mapper.files()?;
+        if let Some(file) = files.get(what) {
+            return Ok(file.clone());
+        }
+        let number = what.parse::<u64>().ok();
+        if let Some(file) = files.values().find(|file| number.is_some() && file.thin_id() == number) {
+            return Ok(file.clone());
+        }
+        let begin: Vec<_> = files.iter().filter(|(name, _)| name.starts_with(what)).collect();
+        match begin.as_slice() {
+            [(_, file)] => return Ok((*file).clone()),
+            [] => {}
+            _ => bail!("{what}: {} begin so", output::counted(begin.len() as u64, "cache id")),
+        }
+    }
+    let devices = pool.thin()?;
+    let found = what.parse::<u64>().ok().filter(|id| devices.devices().by_id.contains_key(id));
+    let found = found.with_context(|| format!("{what}: no such image, container, cache id or device"))?;
+    Ok(DeviceFile { id: i64::try_from(found)?, ..DeviceFile::default() })
+}
+
+/// The layer that shows all of an image or a container.
+fn layer_of(what: &str, view: &View) -> Option<CacheId> {
+    if let Resolved::Image(image) = view.catalog().resolve(what) {
+        let top = view.catalog().images().get(&image).and_then(|image| image.chain.last().copied());
+        return top.and_then(|top| view.catalog().layer(top)).map(|layer| layer.cache_id.clone());
+    }
+    let container = crate::commands::container::inspect::find(view.catalog(), what)?;
+    container.mount.as_ref().and_then(|mount| mount.mount_id.clone())
+}

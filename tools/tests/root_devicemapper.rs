@@ -1,0 +1,386 @@
+//! Stores that dockerd 20.10.24 wrote with its driver devicemapper, read without dockerd and without the device mapper.
+//!
+//! `testdata/devicemapper` has two: one of a daemon that was stopped, with ext4, and one of a machine whose power was cut
+//! while a container was writing, with xfs. Beside the store is what docker said of it.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use testkit::{quiet, saved};
+
+/// `/etc/motd` of one of the images.
+const MOTD: &str = "layerfs test image";
+
+const STORES: [&str; 2] = ["ext4", "xfs"];
+
+/// A store, unpacked: its root, and what docker said of it.
+struct Store {
+    /// One test at a time: each looks at the loop devices that are left.
+    _turn: MutexGuard<'static, ()>,
+    dir: tempfile::TempDir,
+    root: PathBuf,
+    said: PathBuf,
+}
+
+impl Store {
+    fn unpack(name: &str) -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = testkit::scratch_for(256 << 20);
+        let archive = testkit::testdata(&format!("devicemapper/{name}.tar.xz"));
+        let unpacked = Command::new("tar").arg("-xJSf").arg(archive).arg("-C").arg(dir.path()).status().unwrap();
+        assert!(unpacked.success());
+        let (root, said) = (dir.path().join("docker"), dir.path().join("docker/oracle"));
+        // Beside the root, so that it is no part of it.
+        let aside = dir.path().join("oracle");
+        std::fs::rename(said, &aside).unwrap();
+        Self { _turn: turn, dir, root, said: aside }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn said(&self, name: &str) -> String {
+        std::fs::read_to_string(self.said.join(name)).unwrap()
+    }
+
+    fn pool(&self, part: &str) -> PathBuf {
+        self.root.join("devicemapper/devicemapper").join(part)
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        Command::new(testkit::program(program)).arg("--root").arg(&self.root).args(arguments).output().unwrap()
+    }
+
+    fn ok(&self, arguments: &[&str]) -> String {
+        testkit::succeeded("layerfs", self.run("layerfs", arguments))
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// The members of a tar: name, what tar says of it, and its content.
+fn members(tar: &Path) -> Vec<(String, String, Vec<u8>)> {
+    let mut archive = tar::Archive::new(File::open(tar).unwrap());
+    let entries = archive.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let header = entry.header();
+        let told = format!(
+            "{:?} {:o} {}:{} {} {:?}",
+            header.entry_type(),
+            header.mode().unwrap() & 0o7777,
+            header.uid().unwrap(),
+            header.gid().unwrap(),
+            header.mtime().unwrap(),
+            entry.link_name().unwrap()
+        );
+        let name = entry.path().unwrap().display().to_string();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        (name, told, content)
+    });
+    let mut members: Vec<_> = entries.collect();
+    members.sort();
+    members
+}
+
+/// Loop devices that show a file which has been deleted: what reading a layer would leave.
+fn loops_left() -> Vec<String> {
+    let devices = std::fs::read_dir("/sys/block").unwrap().map(|device| device.unwrap().path());
+    let behind = devices.filter_map(|device| std::fs::read_to_string(device.join("loop/backing_file")).ok());
+    behind.filter(|file| file.contains("(deleted)")).collect()
+}
+
+/// Each listing says what docker said of the same store, and nothing is written.
+#[test]
+fn root_listings_are_dockers() {
+    if !testkit::is_root() {
+        return;
+    }
+    for name in STORES {
+        let store = Store::unpack(name);
+        let before = quiet::Snapshot::take(&store.root);
+        let ours =
+            store.ok(&["image", "ls", "-a", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}} {{.Size}}"]);
+        assert_eq!(sorted(&ours), sorted(&store.said("images.txt")), "{name}");
+        let ours = store.ok(&[
+            "container",
+            "ls",
+            "-a",
+            "--size",
+            "--no-trunc",
+            "--filter",
+            "status=exited",
+            "--filter",
+            "status=created",
+            "--format",
+            "{{.ID}} {{.Names}} {{.Size}}",
+        ]);
+        let theirs = store.said("ps.txt");
+        for line in sorted(&theirs) {
+            assert!(sorted(&ours).contains(&line), "{name}: {line} is not in\n{ours}");
+        }
+        for container in ["edited", "fresh"] {
+            let ours = store.ok(&["container", "diff", container]);
+            assert_eq!(sorted(&ours), sorted(&store.said(&format!("{container}.diff"))), "{name}: {container}");
+            let (ours, theirs): (Value, Value) = (
+                serde_json::from_str(&store.ok(&["container", "inspect", container])).unwrap(),
+                serde_json::from_str(&store.said(&format!("{container}.json"))).unwrap(),
+            );
+            let mut driver = theirs[0]["GraphDriver"].clone();
+            // The device's name has the inode of the directory, which is another one here.
+            let device = ours[0]["GraphDriver"]["Data"]["DeviceName"].clone();
+            assert!(device.as_str().unwrap().starts_with("docker-"), "{device}");
+            driver["Data"]["DeviceName"] = device;
+            assert_eq!(ours[0]["GraphDriver"], driver, "{name}: {container}");
+        }
+        if name == "ext4" {
+            let format = "{{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}";
+            assert_eq!(store.ok(&["system", "df", "--format", format]), store.said("df.txt"));
+        }
+        let usage = store.run("image-du", &[]);
+        let (usage, said) = (String::from_utf8(usage.stdout).unwrap(), String::from_utf8(usage.stderr).unwrap());
+        assert!(usage.contains("unaccounted 0 B") && !usage.contains("nobody"), "{usage}");
+        // What is on the devices is not all seen by its home, so an unknown file is not called an orphan.
+        assert!(said.starts_with("image-du: not all owners of directories are known"), "{said}");
+        testkit::assert_none(name, &before.changes(&quiet::Snapshot::take(&store.root)));
+    }
+}
+
+/// Layers come out byte for byte, and the trees of containers are those that docker exported.
+#[test]
+fn root_everything_comes_out() {
+    if !testkit::is_root() {
+        return;
+    }
+    for name in STORES {
+        let store = Store::unpack(name);
+        let before = quiet::Snapshot::take(&store.root);
+        let (ours, theirs) = (store.at("ours.tar"), store.said.join("named.tar"));
+        let names = store.ok(&["image", "ls", "--filter", "dangling=false", "--format", "{{.Repository}}:{{.Tag}}"]);
+        let names: Vec<&str> = names.lines().collect();
+        store.ok(&[&["image", "save", "-o", text(&ours)], &names[..]].concat());
+        let (layers, wrong) = saved::check_layers(&ours);
+        assert!(layers > 15, "{layers}");
+        testkit::assert_none(name, &wrong);
+        let configs = |file: &Path| {
+            let mut found: Vec<(String, Vec<u8>)> = members(file)
+                .into_iter()
+                .filter(|(_, _, content)| content.starts_with(b"{\"architecture\""))
+                .map(|(_, _, content)| (layerfs::Digest::hash(&content).to_string(), content))
+                .collect();
+            found.sort();
+            found.dedup();
+            found
+        };
+        assert_eq!(configs(&ours), configs(&theirs), "{name}");
+        for container in ["edited", "fresh"] {
+            let file = store.at(container);
+            store.ok(&["container", "export", "-o", text(&file), container]);
+            let theirs = members(&store.said.join(format!("{container}.tar")));
+            let ours = members(&file);
+            let names = |members: &[(String, String, Vec<u8>)]| {
+                members.iter().map(|(name, told, _)| format!("{name} {told}")).collect::<Vec<_>>()
+            };
+            assert_eq!(names(&ours), names(&theirs), "{name}: {container}");
+            assert!(ours == theirs, "{name}: {container}: other contents");
+        }
+        let check = store.ok(&["system", "check", "--deep"]);
+        assert!(check.starts_with("no damage: 7 images, 14 layers"), "{name}: {check}");
+        testkit::assert_none(name, &loops_left());
+        testkit::assert_none(name, &before.changes(&quiet::Snapshot::take(&store.root)));
+    }
+}
+
+/// The pool's devices are those that `thin_ls` lists, and all bytes in use belong to one.
+#[test]
+fn root_the_pool_is_shown() {
+    if !testkit::is_root() {
+        return;
+    }
+    let store = Store::unpack("ext4");
+    let report: Value = serde_json::from_str(&store.ok(&["system", "pool", "--json"])).unwrap();
+    let block = report["block_size"].as_u64().unwrap();
+    let ours: Vec<String> = report["devices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|device| {
+            let blocks = |key: &str| device[key].as_u64().unwrap() / block;
+            let (mapped, exclusive, shared) = (blocks("mapped"), blocks("exclusive"), blocks("shared"));
+            format!("{} {mapped} {exclusive} {shared} {}", device["device"], device["transaction"])
+        })
+        .collect();
+    let theirs = store.said("thin_ls.txt");
+    let theirs: Vec<String> =
+        theirs.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(ours, theirs);
+    assert_eq!((report["data_unaccounted"].as_u64(), report["damage"].as_array().unwrap().len()), (Some(0), 0));
+    let users = |wanted: &str| {
+        let devices = report["devices"].as_array().unwrap().iter();
+        devices.filter(|device| device["used_by"].as_array().unwrap().contains(&wanted.into())).count()
+    };
+    assert_eq!(
+        (users("layerfs-test/busybox:1"), users("container layer of edited"), users("init layer of fresh")),
+        (3, 1, 1)
+    );
+    // Without a data-root, the devices have only numbers.
+    let (metadata, data) = (store.pool("metadata"), store.pool("data"));
+    let named = Command::new(testkit::program("layerfs"))
+        .args([
+            "--root",
+            text(&store.at("none")),
+            "system",
+            "pool",
+            "--json",
+            "--metadata",
+            text(&metadata),
+            "--data",
+            text(&data),
+        ])
+        .output()
+        .unwrap();
+    let named: Value = serde_json::from_str(&testkit::succeeded("layerfs", named)).unwrap();
+    assert_eq!(named["data_used"], report["data_used"]);
+    assert_eq!(named["devices"].as_array().unwrap().len(), ours.len());
+}
+
+/// A device that is copied out is a file system without an error, with the container's files.
+#[test]
+fn root_a_device_is_copied_out() {
+    if !testkit::is_root() {
+        return;
+    }
+    let store = Store::unpack("ext4");
+    let image = store.at("image");
+    store.ok(&["system", "pool", "copy", "edited", "-o", text(&image)]);
+    let check = Command::new("e2fsck").args(["-fn", text(&image)]).output().unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+    let shown = Command::new("debugfs").args(["-R", "cat rootfs/new", text(&image)]).output().unwrap();
+    assert_eq!(shown.stdout, b"new\n");
+    let again = store.run("layerfs", &["system", "pool", "copy", "edited", "-o", text(&image)]);
+    assert!(!again.status.success(), "an existing file is not overwritten");
+    let unknown = store.run("layerfs", &["system", "pool", "copy", "nobody", "-o", text(&store.at("other"))]);
+    let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert_eq!(said, "layerfs: nobody: no such image, container, cache id or device\n");
+    assert!(!store.at("other").exists());
+}
+
+/// Damage of the pool and of the files beside it is named, and what is sound comes out all the same.
+#[test]
+fn root_damage_is_named() {
+    if !testkit::is_root() {
+        return;
+    }
+    let store = Store::unpack("ext4");
+    let files = store.root.join("devicemapper/metadata");
+    let complaints = |store: &Store| {
+        let output = store.run("layerfs", &["system", "pool"]);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    // A device that nothing names, as a power cut leaves it, and a file of a device that is gone.
+    let report: Value = serde_json::from_str(&store.ok(&["system", "pool", "--json"])).unwrap();
+    let devices = report["devices"].as_array().unwrap();
+    let of = |user: &str| {
+        devices.iter().find(|device| device["used_by"].as_array().unwrap().contains(&user.into())).unwrap()
+    };
+    let fresh = of("container layer of fresh");
+    let name = fresh["files"][0].as_str().unwrap();
+    std::fs::rename(files.join(name), store.at("kept")).unwrap();
+    let lost = "f".repeat(64);
+    std::fs::write(
+        files.join(&lost),
+        r#"{"device_id":77,"size":268435456,"transaction_id":78,"initialized":false,"deleted":false}"#,
+    )
+    .unwrap();
+    let said = complaints(&store);
+    let leaked = format!(
+        "layerfs: device {}: no file names it: nothing can use it, and nothing will remove it\n",
+        fresh["device"]
+    );
+    assert_eq!(said, format!("{leaked}layerfs: device 77: a file names it, but the pool does not have it\n"));
+    let owner = store.ok(&["system", "owner", &lost]);
+    assert!(owner.contains("unknown") && !owner.contains("orphan"), "{owner}");
+    std::fs::remove_file(files.join(&lost)).unwrap();
+    std::fs::rename(store.at("kept"), files.join(name)).unwrap();
+    // A file that dockerd cannot decode keeps it from starting.
+    let layer = of("layerfs-test/app:1")["files"][0].as_str().unwrap().to_owned();
+    let kept = std::fs::read(files.join(&layer)).unwrap();
+    std::fs::write(files.join(&layer), r#"{"device_id":"x"}"#).unwrap();
+    let check = store.run("layerfs", &["system", "check"]);
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(check.status.code() == Some(1) && said.contains("device_id must be a whole number"), "{said}");
+    std::fs::write(files.join(&layer), kept).unwrap();
+    // Other bytes in a file of a layer: the deep check names the file.
+    let data = OpenOptions::new().read(true).write(true).open(store.pool("data")).unwrap();
+    // The pool fills its data from the beginning.
+    let mut bytes = vec![0; 64 << 20];
+    data.read_exact_at(&mut bytes, 0).unwrap();
+    let motd = MOTD.as_bytes();
+    let places: Vec<u64> =
+        (0..bytes.len()).step_by(512).filter(|at| bytes[*at..].starts_with(motd)).map(|at| at as u64).collect();
+    assert!(!places.is_empty(), "the file is in the pool");
+    for at in &places {
+        data.write_all_at(b"X", *at).unwrap();
+    }
+    let check = store.run("layerfs", &["system", "check", "--deep"]);
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(check.status.code() == Some(1) && said.contains("etc/motd"), "{said}");
+    for at in &places {
+        data.write_all_at(&motd[..1], *at).unwrap();
+    }
+    assert!(store.ok(&["system", "check", "--deep"]).starts_with("no damage"));
+    // A damaged superblock is the end, with the reason.
+    let metadata = OpenOptions::new().write(true).open(store.pool("metadata")).unwrap();
+    metadata.write_all_at(b"x", 50).unwrap();
+    let output = store.run("layerfs", &["system", "pool"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(1) && said.contains("block 0 of the pool's metadata has the checksum"),
+        "{said}"
+    );
+}
+
+/// A pool that may be active is not read: the kernel is changing it. And nothing is written with this driver.
+#[test]
+fn root_what_is_refused() {
+    if !testkit::is_root() {
+        return;
+    }
+    let store = Store::unpack("ext4");
+    let attached = Command::new("losetup").args(["-f", "--show"]).arg(store.pool("data")).output().unwrap();
+    let device = testkit::succeeded("losetup", attached).trim().to_owned();
+    let refused = store.run("layerfs", &["system", "pool"]);
+    assert!(Command::new("losetup").args(["-d", &device]).status().unwrap().success());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let wanted = format!("{device} shows it, so its pool may be active; stop the daemon first");
+    assert!(refused.status.code() == Some(1) && said.contains(&wanted), "{said}");
+    let before = quiet::Snapshot::take(&store.root);
+    for arguments in [
+        &["image", "rm", "layerfs-test/app:1"][..],
+        &["image", "tag", "layerfs-test/app:1", "a:1"],
+        &["system", "repair", "--apply"],
+    ] {
+        let output = store.run("layerfs", arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains("devicemapper"), "{arguments:?}: {said}");
+    }
+    testkit::assert_none("refused", &before.changes(&quiet::Snapshot::take(&store.root)));
+}

@@ -27,7 +27,7 @@ use crate::{ContainerError, inside, names};
 /// How long a command waits for another one that writes to the store.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What somebody wants made: the config and the host config as docker's client sends them.
+/// A request for a container: the config and the host config as docker's client sends them.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     /// The name; `None` for one that is drawn.

@@ -1,4 +1,4 @@
-//! What can go wrong with a container.
+//! Why something could not be done with a container or a volume, and the exit status that Docker has for it.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub enum ContainerError {
     /// No volume has this name.
     #[error("get {0}: no such volume")]
     NoVolume(String),
-    /// The beginning of an id is that of several.
+    /// Several ids begin with this text.
     #[error("Multiple IDs found with provided prefix: {0}")]
     Ambiguous(String),
     /// What was asked for is not possible; Docker's words.

@@ -153,7 +153,7 @@ impl Store {
             let place = Place::of(id);
             let stream =
                 UnixStream::connect(place.socket()).map_err(ContainerError::io("connecting to", place.socket()))?;
-            // The monitor stays; whoever asks for the container's end waits for its word.
+            // The monitor lives on. A command that waits for the container's end is told by it.
             return Ok(Attached { stream, monitor: Some(child) });
         }
         let mut rest = first[..read].to_vec();
@@ -338,7 +338,7 @@ impl Store {
             drop(transaction);
             self.kill(id.as_str(), nix::libc::SIGKILL)?;
             (transaction, catalog) = self.open()?;
-            // With `--rm` it is gone already.
+            // A container that was made with `--rm` is gone already.
             if names::find(&catalog, &id).is_err() {
                 return Ok(());
             }
@@ -462,7 +462,7 @@ pub(crate) fn settle(transaction: &mut Transaction, catalog: &Catalog) -> Result
             }
             if container.state.running {
                 let mut files = read(transaction.root().dir(), &container.id)?;
-                // What the process itself said at its end, nobody has heard.
+                // Nobody was there to take the process's exit status.
                 end(&mut files, if was_alive { 137 } else { 255 }, Timestamp::now());
                 transaction.set_container(&container.id, &files)?;
                 if files.host.auto_remove {
@@ -475,7 +475,7 @@ pub(crate) fn settle(transaction: &mut Transaction, catalog: &Catalog) -> Result
             && container.status() == Status::Interrupted
             && container.damage.is_none()
         {
-            // Another daemon's, or the machine has stopped since.
+            // The container is another daemon's, or the machine has stopped since.
             let mut files = read(transaction.root().dir(), &container.id)?;
             end(&mut files, 255, Timestamp::now());
             transaction.set_container(&container.id, &files)?;
@@ -492,14 +492,14 @@ pub struct Attached {
     monitor: Option<std::process::Child>,
 }
 
-/// What an attached container does.
+/// What a monitor tells somebody who is attached to its container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     /// It has written to standard output.
     Output(Vec<u8>),
     /// It has written to standard error.
     ErrorOutput(Vec<u8>),
-    /// It has ended.
+    /// It has ended, with this exit code.
     Exited(i32),
 }
 
@@ -551,7 +551,7 @@ impl Attached {
         }
     }
 
-    /// Another handle, to speak with while one listens.
+    /// A second handle of the connection, so that one thread sends while another one receives.
     ///
     /// # Errors
     /// [`ContainerError::Io`]
@@ -561,7 +561,7 @@ impl Attached {
     }
 }
 
-/// What is said to an attached container.
+/// What somebody who is attached tells the monitor of the container.
 #[derive(Debug)]
 pub struct Speaker(UnixStream);
 
@@ -598,7 +598,7 @@ impl Speaker {
         Message::Signal(number).send(&mut self.0)
     }
 
-    /// Hangs up: whoever listens on this connection hears its end.
+    /// Ends the connection: a thread that waits for a message on it gets `None`.
     pub fn hang_up(&mut self) {
         let _ = self.0.flush();
         let _ = self.0.shutdown(Shutdown::Both);

@@ -137,12 +137,12 @@ fn quote(bytes: &[u8], out: &mut String) {
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     rest: Vec<u8>,
-    /// The time of the first piece of a line that is not at its end yet.
+    /// When the first piece of the present line came, if the line has not ended yet.
     begun: Option<Timestamp>,
 }
 
 impl Lines {
-    /// Takes more bytes, and gives away what is complete.
+    /// Takes more bytes, and hands over the records that are complete.
     pub(crate) fn take(&mut self, bytes: &[u8], mut record: impl FnMut(&[u8], Timestamp)) {
         self.rest.extend(bytes);
         let mut at = 0;
@@ -162,7 +162,7 @@ impl Lines {
         self.rest.drain(..at);
     }
 
-    /// What is left at the end.
+    /// Hands over the last line, which has no newline.
     pub(crate) fn end(&mut self, mut record: impl FnMut(&[u8], Timestamp)) {
         if !self.rest.is_empty() {
             record(&self.rest, self.begun.unwrap_or_else(Timestamp::now));

@@ -105,7 +105,7 @@ impl<'o> Monitor<'o> {
         let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
         mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(namespace)?;
         nix::sys::prctl::set_child_subreaper(true).map_err(namespace)?;
-        // What can fail comes before the container's place is taken, so that nothing stays there.
+        // Whatever can fail is done before the container's directory is made, so that a failure leaves nothing there.
         let root = DataRoot::find(&order.root, order.driver.as_deref())?;
         let root_path = root.dir().path().to_path_buf();
         let runtime = Runtime::find(&order.runtime, &place::state())?;
@@ -298,7 +298,7 @@ impl<'o> Monitor<'o> {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let Ok(copy) = stream.try_clone() else { continue };
-                // One who does not read must not hold up the container for ever.
+                // A client that does not read must not hold up the container for ever.
                 let _ = copy.set_write_timeout(Some(Duration::from_secs(30)));
                 locked(&clients).push(copy);
                 let (shared, events) = (Arc::clone(&shared), events.clone());
@@ -361,13 +361,13 @@ struct Output {
     streams: Vec<(&'static str, File)>,
 }
 
-/// What those who serve a client share.
+/// What the threads that each serve a client share.
 struct Shared {
     input: Mutex<Option<File>>,
     terminal: Option<OwnedFd>,
     id: String,
     runtime: PathBuf,
-    /// Whether the input ends with the first client's.
+    /// Whether the container's input ends when that of the first client ends (`StdinOnce`).
     once: bool,
 }
 

@@ -124,7 +124,7 @@ fn volume_point(name: &str) -> MountPointFile {
     MountPointFile { name: name.to_owned(), driver: "local".into(), kind: "volume".into(), ..MountPointFile::default() }
 }
 
-/// A path without what changes nothing.
+/// A path without empty components and dots.
 pub(crate) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     let absolute = path.starts_with('/');

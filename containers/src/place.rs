@@ -1,4 +1,5 @@
-//! Where what belongs to a running container is: gone with the machine, like the container.
+//! The directory of a running container's lock, socket and bundle. It is in memory, so that it goes with the machine, as the
+//! container does.
 //!
 //! ```text
 //! /run/layerfs/                      0700; $XDG_RUNTIME_DIR/layerfs for others than root

@@ -1,4 +1,4 @@
-//! What can go wrong with a container.
+//! Why a container could not be made, started or asked, and at which stage.
 
 use std::io;
 use std::path::PathBuf;

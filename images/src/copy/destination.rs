@@ -21,7 +21,7 @@ pub struct CopyDestination {
     pub name: Vec<u8>,
 }
 
-/// A path on the host that is absolute, and clean but for a `/` or `/.` at its end.
+/// An absolute path on the host, without `..` and doubled slashes. A `/` or `/.` at its end is kept, since it has a meaning.
 #[derive(Debug, Clone)]
 struct HostPath(Vec<u8>);
 

@@ -25,8 +25,8 @@ use crate::tree::{Layers, Node, NodeId, NodeKind, Tree, TreeError};
 
 const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Of the directories on the way to the last one, each of this number stays open: going up from a deep one is cheap then, and
-/// descriptors do not run out.
+/// Of the directories on the way to the last one, every one whose depth is a multiple of this number stays open. So going up
+/// from a deep directory is cheap, and descriptors do not run out.
 const KEPT: usize = 32;
 
 /// Copies `source` to `destination`.
@@ -116,7 +116,7 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     path.iter().rposition(|&byte| byte == b'/').map_or((b"", path), |slash| (&path[..slash], &path[slash + 1..]))
 }
 
-/// What comes behind a directory in a path that is in it, or is it.
+/// The rest of a path below a directory; empty if the path is the directory.
 fn rest_below<'p>(path: &'p [u8], dir: &[u8]) -> Option<&'p [u8]> {
     if dir.is_empty() {
         return Some(path);
@@ -222,7 +222,7 @@ impl Extraction<'_> {
         Ok(())
     }
 
-    /// Makes what is no directory under the name `name`.
+    /// Makes a file, symlink or device with the name `name`.
     fn make(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8], to: &[u8], id: NodeId) -> Result<(), CopyError> {
         let node = self.tree.node(id);
         if let Some(first) = self.written.get(&id).cloned() {
@@ -250,7 +250,7 @@ impl Extraction<'_> {
             NodeKind::Directory { .. } | NodeKind::Whiteout => return Ok(()),
         }
         if !matches!(node.kind, NodeKind::Symlink { .. }) {
-            // Nobody else knows the name; what has it was made just now.
+            // The name was drawn by this process, so the file with it was made just now.
             rustix::fs::chmodat(dir, name, mode(node), AtFlags::empty()).map_err(self.failed(to, "chmod"))?;
         }
         rustix::fs::utimensat(dir, name, &times(node), AtFlags::SYMLINK_NOFOLLOW)
@@ -307,7 +307,7 @@ impl Extraction<'_> {
     }
 }
 
-/// Whoever may not set it, and a file system without it, goes without, as with docker.
+/// Where the user may not set an attribute, or the file system does not have it, it is left out, as docker does.
 fn set_capability(file: impl AsFd, node: &Node) -> Result<(), Errno> {
     let Some((_, value)) = node.xattrs.iter().find(|(name, _)| name == CAPABILITY) else { return Ok(()) };
     match rustix::fs::fsetxattr(file, CAPABILITY, &without_namespace(value), XattrFlags::empty()) {

@@ -53,16 +53,16 @@ pub enum CopyError {
         /// The destination.
         path: PathBuf,
     },
-    /// The destination is a symlink that leads on and on.
+    /// The destination is a symlink that leads to another one, and so on, without an end.
     #[error("too many symlinks in {}", .path.display())]
     TooManyLinks {
         /// The destination.
         path: PathBuf,
     },
-    /// A directory, where the destination is something else.
+    /// What is copied is a directory, and the destination exists and is none.
     #[error("cannot copy directory")]
     OntoFile,
-    /// No directory, where the destination asks for one that does not exist.
+    /// What is copied is no directory, and the destination asks for a directory that does not exist.
     #[error("no such directory")]
     NoSuchDirectory,
     /// What the destination would be in is no directory.
@@ -111,9 +111,9 @@ pub enum CopyError {
     Size {
         /// Its path in the tree.
         path: Vec<u8>,
-        /// As the tree says.
+        /// The bytes that the tree says.
         expected: u64,
-        /// As there are, or one more than expected where there are more.
+        /// The bytes that were found; one more than expected if there are more than that.
         found: u64,
     },
     /// The user asked to stop.

@@ -1,4 +1,5 @@
-//! What is in `/dev`, and what of the kernel's files is hidden.
+//! Makes the nodes in `/dev`, and covers the files of the kernel that the specification hides. Which ones these are is said in
+//! `spec`: `spec/mod.rs` has the hidden paths, `spec/devices.rs` the devices.
 //!
 //! Everything is made relative to the file system in memory that was mounted at `/dev` a moment ago, never by a path: an image
 //! may hold a link there (CVE-2026-41579), and another container may exchange what is hidden (CVE-2025-31133).

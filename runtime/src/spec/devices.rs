@@ -1,4 +1,4 @@
-//! Devices: their nodes, and who may use them.
+//! Which devices a container gets: their nodes, and who may use them. `builtin/devices.rs` makes the nodes.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};

@@ -46,7 +46,7 @@ pub const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sy
 /// Why there is no specification for these settings. Where Docker has a text for it, this is the text.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
-    /// No capability is called so.
+    /// No capability has this name.
     #[error("invalid {field}: unknown capability: {name:?}")]
     UnknownCapability {
         /// `CapAdd` or `CapDrop`.

@@ -47,7 +47,8 @@ const REGULAR: &str = "regular";
 /// One record of the build cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheRecord {
-    /// Its id, of which docker prints the first twelve characters.
+    /// Its id, of which docker prints the first twelve characters. It is a text, since BuildKit draws it freely, and nothing here
+    /// opens a path by it.
     pub id: String,
     /// The record it was made upon.
     pub parent: Option<String>,

@@ -23,12 +23,12 @@ install prefix="/usr/local":
     cargo build --locked --profile dist -p tools --bins
     tools/install.sh target/dist {{ quote(prefix) }}
 
-# The long sweeps: 200 kills, a full disk at every 2 % of the need, each system call of an import, a tag and an rm failing in turn, 45
+# The long sweeps: 200 kills of an import and of each way out of a store, a full disk at every 2 % of the need, each system call of an import, a tag and an rm failing in turn, 45
 # power cuts on ext4 and on XFS, 1,000 stores cleared
 # of litter and 1,000 sound ones checked, every config and record of a store with each change that the tests know, an odd entry at each place
 # of a store.
 sweep:
-    LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker cargo test --release -p tools --test root_kill --test root_nospace --test root_faults --test root_repair --test root_power --test root_gc --test root_gc_faults --test root_rm_faults --test root_gc_quarantine --test docker_configs --test docker_records --test root_hostile --test root_check
+    LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker cargo test --release -p tools --test root_kill --test root_nospace --test root_faults --test root_repair --test root_power --test root_save --test root_ended_early --test root_gc --test root_gc_faults --test root_rm_faults --test root_gc_quarantine --test docker_configs --test docker_records --test root_hostile --test root_check
 
 # Build an image of 1.4 GB and 63,000 files with a real dockerd, and import it with a real dockerd as judge.
 big-image archive="/tmp/layerfs-big.tar":
@@ -99,6 +99,11 @@ bench-store runs="5":
 bench-check runs="7":
     cargo build --release -p tools -p benches -p snapshot --bin layerfs --bin corpus --example big-store
     benches/check.sh {{ runs }}
+
+# Save, export, commit, diff and single files against docker and tar, on tmpfs: rows for BENCHMARKS.md. Needs root and docker.io.
+bench-save runs="7":
+    cargo build --release -p tools -p benches --bin layerfs --bin layer-unpack --bin corpus
+    benches/save.sh {{ runs }}
 
 # An image archive to measure on: benches/README.md lists the kinds and flags. `debian` needs what big-image needs.
 corpus kind out *flags:

@@ -4,15 +4,17 @@
 //! is written under the first one, and the others are links to it. Owners are numbers. Times have whole seconds, as dockerd writes
 //! them; of extended attributes there is `security.capability`, as with dockerd. The bytes depend on nothing but the tree.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tarsplit::pax::PaxTime;
 use tarsplit::write::{END, NewMember, padding};
 
+use crate::blocks::written_beside;
+use crate::load::{Announced, Observer};
 use crate::output::OutputError;
-use crate::tree::{ChangeKind, Layers, Node, NodeId, NodeKind, Tree, TreeError};
+use crate::tree::{ChangeKind, Layers, Node, NodeId, NodeKind, Tree, TreeError, read_tree};
 
 /// Why a tree was not written.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,7 @@ pub struct Exporter<'e, W> {
     written: HashMap<NodeId, Vec<u8>>,
     header: Vec<u8>,
     members: u64,
+    observer: Option<&'e dyn Observer>,
 }
 
 impl<W> std::fmt::Debug for Exporter<'_, W> {
@@ -91,11 +94,56 @@ pub(crate) fn without_namespace(value: &[u8]) -> Vec<u8> {
     value
 }
 
+/// Writes everything that a container of these layers sees to `out`, on a thread of its own while the files are read; `observer` is
+/// told of it as of one layer. Returns the number of members.
+///
+/// # Errors
+/// [`ExportError`]
+pub fn export(
+    layers: &dyn Layers,
+    out: impl Write + Send,
+    interrupted: &AtomicBool,
+    observer: &dyn Observer,
+) -> Result<u64, ExportError> {
+    let tree = read_tree(layers, None)?;
+    let total = Some(content_length(&tree));
+    observer.begin(0, &Announced { name: "files", diff_id: None, step: None, total });
+    let write = |out: &mut dyn Write| {
+        let mut exporter = Exporter::new(out, ExportForm::Seen, interrupted).observed(observer);
+        exporter.all(&tree, layers)?;
+        exporter.finish().map(|(members, _)| members)
+    };
+    let members = written_beside(out, write, |source| ExportError::Write { source })?;
+    observer.end(0);
+    Ok(members)
+}
+
+/// The lengths of all files together, each counted once however many names it has.
+fn content_length(tree: &Tree) -> u64 {
+    let mut walk = tree.walk_below(Tree::ROOT, b"");
+    let (mut seen, mut total) = (HashSet::new(), 0_u64);
+    while let Some((_, id)) = walk.next() {
+        let node = tree.node(id);
+        if let NodeKind::File { size, .. } = node.kind
+            && (node.names < 2 || seen.insert(id))
+        {
+            total = total.saturating_add(size);
+        }
+    }
+    total
+}
+
 impl<'e, W: Write> Exporter<'e, W> {
     /// Writes to `out`.
     pub fn new(out: W, form: ExportForm, interrupted: &'e AtomicBool) -> Self {
         let (piece, header) = (vec![0; 256 << 10], Vec::new());
-        Self { out, form, interrupted, piece, written: HashMap::new(), header, members: 0 }
+        Self { out, form, interrupted, piece, written: HashMap::new(), header, members: 0, observer: None }
+    }
+
+    /// Tells `observer` of the bytes of files that are written, as of a layer with the number zero.
+    #[must_use]
+    pub fn observed(self, observer: &'e dyn Observer) -> Self {
+        Self { observer: Some(observer), ..self }
     }
 
     /// Writes everything below the root.
@@ -239,6 +287,9 @@ impl<'e, W: Write> Exporter<'e, W> {
                 break;
             }
             self.out.write_all(&self.piece[..read]).map_err(|source| ExportError::Write { source })?;
+            if let Some(observer) = self.observer {
+                observer.advance(0, read as u64);
+            }
         }
         if found != expected {
             return Err(ExportError::Size { path: path.to_vec(), expected, found });

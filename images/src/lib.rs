@@ -13,6 +13,7 @@
 //! without unpacking it; [`measure`] says what the layers of an archive hold; [`mend`] opens the sources from which a damaged
 //! store is repaired.
 
+mod blocks;
 pub mod change;
 pub mod copy;
 pub mod export;

@@ -1,14 +1,22 @@
-//! The files of an unpacked layer, for rebuilding its tar from the journal.
+//! The files of an unpacked layer, for rebuilding its tar from the journal, and that rebuilding on the threads of a pool.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufReader};
+use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use tarsplit::assemble::FileGetter;
+use tarsplit::JournalError;
+use tarsplit::assemble::{self, Assembler, FileGetter};
+use tarsplit::journal::EntryReader;
 
+use crate::bytes::Bytes;
+use crate::chain::Chain;
+use crate::digest::DiffId;
 use crate::path::LayerPath;
+use crate::pool::Pool;
+use crate::source::buffers::Buffers;
 use crate::sys::node;
 
 /// Opens a layer's files by the names in its journal, never anything outside its directory.
@@ -46,5 +54,57 @@ impl FileGetter for LayerFiles {
             FileType::RegularFile => Ok(file),
             other => Err(io::Error::other(format!("a regular file is expected, found {other:?}"))),
         }
+    }
+}
+
+fn entries(journal: File) -> EntryReader<BufReader<File>> {
+    EntryReader::new(BufReader::new(journal))
+}
+
+/// The length of the tar that `journal` (`tar-split.json.gz`) describes, in bytes. No file of the layer is looked at.
+///
+/// # Errors
+/// [`JournalError`] where the journal cannot be read.
+pub fn tar_length(journal: File) -> Result<u64, JournalError> {
+    assemble::length(entries(journal))
+}
+
+/// A layer's tar, put together a piece at a time. Its digest is made beside, together with those of other layers.
+pub struct Rebuilding<'a> {
+    assembler: Assembler<BufReader<File>, LayerFiles>,
+    buffers: Buffers,
+    chain: Arc<Chain<'a>>,
+}
+
+impl std::fmt::Debug for Rebuilding<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rebuilding").field("assembler", &self.assembler).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Rebuilding<'a> {
+    /// Begins with the tar that `journal` (`tar-split.json.gz`) describes.
+    #[must_use]
+    pub fn new(journal: File, files: LayerFiles) -> Self {
+        Self { assembler: Assembler::new(entries(journal), files), buffers: Buffers::default(), chain: Arc::default() }
+    }
+
+    /// Puts the next piece together; it is empty at the end of the tar.
+    ///
+    /// # Errors
+    /// Those of [`tarsplit::assemble::assemble`].
+    pub fn next_piece(&mut self) -> Result<Arc<Vec<u8>>, JournalError> {
+        self.buffers.fill(|buffer| self.assembler.fill(buffer))
+    }
+
+    /// Lets the threads of `pool` hash a piece, once it was used: in the order in which they came.
+    pub fn hash(&self, piece: Arc<Vec<u8>>, pool: &Pool<'a>) {
+        self.chain.add(Bytes::whole(piece), pool);
+    }
+
+    /// The digest of all pieces that were given to [`Self::hash`].
+    #[must_use]
+    pub fn finish(self) -> DiffId {
+        DiffId(self.chain.finish())
     }
 }

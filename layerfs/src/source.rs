@@ -1,6 +1,6 @@
 //! Where a layer's bytes come from: memory, or something that is read, and perhaps decoded, ahead.
 
-mod buffers;
+pub(crate) mod buffers;
 mod stream;
 mod tap;
 

@@ -24,8 +24,25 @@ touch /many/a-b /many/a.b '/many/a b' /many/a; mkdir /many/a-; touch /many/a-/x
 printf x >/$(printf 'caf\351'); printf x >/'ünicode'; ln -s $(printf %0200d 4) /longlink
 mkdir -p /long/$(printf %0100d 1)/$(printf %0100d 2); echo long >/long/$(printf %0100d 1)/$(printf %0100d 2)/$(printf %0120d 3)
 chown 2097152:3000000 /many/0; chmod 0 /many/1; mkdir /gone; rmdir /gone; rm /bin/vi /bin/ls; cp /bin/busybox /bin/ls
-head -c 3000000 /dev/zero >/large; mkdir /.wh; touch -d @2000000000 /future
+head -c 3000000 /dev/zero >/large; mkdir /.wh; touch -d @2000000000 /future; ln /etc/passwd /linked; ln /linked /many/across
+cp /bin/busybox /capable; mkdir /attributes
 ";
+
+/// Sets attributes that the programs of the image cannot set, in a container that runs: one that docker keeps, and some that it does not.
+fn set_attributes(container: &Path) {
+    // Version 2, effective, `cap_net_bind_service`.
+    let mut capability = [0; 20];
+    (capability[0], capability[3], capability[5]) = (1, 2, 4);
+    for (file, name, value) in [
+        ("capable", "security.capability", &capability[..]),
+        ("bin/ls", "security.capability", &capability),
+        ("etc/motd", "user.note", b"a word"),
+        ("attributes", "user.note", b"a word"),
+        ("attributes", "trusted.note", b"another"),
+    ] {
+        rustix::fs::setxattr(container.join(file), name, value, rustix::fs::XattrFlags::empty()).unwrap();
+    }
+}
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -92,7 +109,31 @@ fn docker_commit() {
     let root = testkit::empty_root(&dir, "root");
     let daemon = Dockerd::start(&root);
     daemon.load(&testkit::golden("busybox-20.10.tar"));
-    daemon.ok(&["run", "--name", "edited", "--network", "none", "-e", "A=1", "-w", "/etc", IMAGE, "sh", "-c", CHANGES]);
+    let waits = format!("{CHANGES}touch /done; exec sleep 1000");
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "edited",
+        "--network",
+        "none",
+        "-e",
+        "A=1",
+        "-w",
+        "/etc",
+        IMAGE,
+        "sh",
+        "-c",
+        &waits,
+    ]);
+    let process = daemon.ok(&["inspect", "-f", "{{.State.Pid}}", "edited"]);
+    let inside = Path::new("/proc").join(process.trim()).join("root");
+    while !inside.join("done").exists() {
+        assert!(inside.exists(), "{}", daemon.ok(&["logs", "edited"]));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    set_attributes(&inside);
+    daemon.ok(&["kill", "edited"]);
     daemon.ok(&["create", "--name", "fresh", "-l", "a=b", IMAGE, "sh"]);
     let with: &[&str] = &[
         "-a",
@@ -152,6 +193,7 @@ fn docker_commit() {
         if container == &"edited" {
             let (have, want) = (layer(&root, &id), layer(&root, dockers));
             assert!(have.len() > 60, "{}", have.len());
+            assert!(have.iter().any(|entry| entry.xattrs.contains_key("security.capability")));
             testkit::assert_none(name, &testkit::tree_changes(&want, &have));
         }
         ours.push(id);

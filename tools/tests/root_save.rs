@@ -69,9 +69,9 @@ fn saved_and_imported_it_is_the_same() {
     if !testkit::is_root() {
         return;
     }
+    let since = testkit::now();
     let workshop = Workshop::new(5 << 20);
     let path = |name: &str| workshop.dir.path().join(name);
-    let since = testkit::now();
     for golden in testkit::GOLDENS {
         testkit::import(&testkit::golden(golden), &workshop.root);
     }

@@ -19,13 +19,14 @@ mod error;
 mod have;
 mod layer;
 mod output;
+mod plain;
 mod plan;
 mod select;
 mod ustar;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::{Read, Seek};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use layerfs::compress::encode::Encoding;
@@ -35,7 +36,6 @@ use snapshot::ids::ImageId;
 use snapshot::root::DataRoot;
 use snapshot::schema::image::ImageStore;
 use snapshot::schema::layer::LayerStore;
-use tarsplit::journal::EntryReader;
 
 pub use documents::SavedLayer;
 pub use error::SaveError;
@@ -104,36 +104,67 @@ pub fn save(
     let images = root.images()?;
     let layers = root.layers()?;
     let mut output = Output::open(destination)?;
-    let mut saved = BTreeMap::new();
-    for (number, layer) in plan.layers.iter().enumerate() {
-        let store = layers.as_ref().ok_or(SaveError::Missing { diff_id: layer.diff_id, what: "its record" })?;
-        let written = if layer.left_out {
-            left_out(store, layer)?
-        } else {
-            write_layer(root, store, (number, layer), &mut output, options)?
-        };
-        saved.insert(layer.diff_id, written);
-    }
+    let saved = if options.encoding == Encoding::None && !output.is_stream() {
+        plain::write_layers(root, layers.as_ref(), plan, &mut output, options)?
+    } else {
+        write_layers(root, layers.as_ref(), plan, &mut output, options)?
+    };
     write_documents(images.as_ref(), plan, &saved, &mut output, options)?;
     output.finish()?;
     Ok(SaveReport { images: plan.images.clone(), layers: saved.into_values().collect() })
 }
 
-/// What the documents say of a layer that is left out since the receiver has it: they describe its uncompressed tar.
-fn left_out(store: &LayerStore, layer: &LayerToSave) -> Result<SavedLayer, SaveError> {
-    let size = tar_length(journal(store, layer)?, layer.diff_id)?;
-    let (diff_id, digest) = (layer.diff_id, layer.diff_id.0);
-    Ok(SavedLayer { diff_id, digest, size, media: Encoding::None.into(), left_out: true })
+/// Writes the layers one after the other.
+fn write_layers(
+    root: &DataRoot,
+    layers: Option<&LayerStore>,
+    plan: &SavePlan,
+    output: &mut Output<'_>,
+    options: &SaveOptions<'_>,
+) -> Result<BTreeMap<DiffId, SavedLayer>, SaveError> {
+    let mut saved = BTreeMap::new();
+    for (number, layer) in plan.layers.iter().enumerate() {
+        let store = record_of(layers, layer)?;
+        let written = if layer.left_out {
+            as_tar(layer, tar_length(store, layer)?)
+        } else {
+            write_layer(root, store, (number, layer), output, options)?
+        };
+        saved.insert(layer.diff_id, written);
+    }
+    Ok(saved)
 }
 
-fn tar_length(journal: File, diff_id: DiffId) -> Result<u64, SaveError> {
-    let entries = EntryReader::new(BufReader::new(journal));
-    tarsplit::assemble::length(entries).map_err(|source| SaveError::Layer { diff_id, source })
+fn record_of<'s>(layers: Option<&'s LayerStore>, layer: &LayerToSave) -> Result<&'s LayerStore, SaveError> {
+    layers.ok_or(SaveError::Missing { diff_id: layer.diff_id, what: "its record" })
+}
+
+/// What the documents say of an uncompressed layer. They say the same of one that is left out, since the receiver has it.
+fn as_tar(layer: &LayerToSave, size: u64) -> SavedLayer {
+    let LayerToSave { diff_id, left_out, .. } = *layer;
+    SavedLayer { diff_id, digest: diff_id.0, size, media: Encoding::None.into(), left_out }
+}
+
+/// The length of a layer's tar.
+fn tar_length(store: &LayerStore, layer: &LayerToSave) -> Result<u64, SaveError> {
+    layerfs::tar_length(journal(store, layer)?).map_err(|source| SaveError::Layer { diff_id: layer.diff_id, source })
 }
 
 fn journal(store: &LayerStore, layer: &LayerToSave) -> Result<File, SaveError> {
     let missing = || SaveError::Missing { diff_id: layer.diff_id, what: "the journal of its tar (tar-split.json.gz)" };
     store.journal(layer.chain_id)?.ok_or_else(missing)
+}
+
+/// Opens what a layer's tar is put together from.
+fn open_layer(root: &DataRoot, store: &LayerStore, layer: &LayerToSave) -> Result<Stored, SaveError> {
+    let diff_id = layer.diff_id;
+    let missing = || SaveError::Missing { diff_id, what: "the directory of its files" };
+    let files = root.content(&layer.cache_id)?.ok_or_else(missing)?.owned_fd()?;
+    Ok(Stored { diff_id, journal: journal(store, layer)?, files })
+}
+
+fn announced(layer: &LayerToSave) -> Announced<'static> {
+    Announced { name: "", diff_id: Some(layer.diff_id), step: None, total: Some(layer.size) }
 }
 
 fn write_layer(
@@ -144,11 +175,8 @@ fn write_layer(
     options: &SaveOptions<'_>,
 ) -> Result<SavedLayer, SaveError> {
     let diff_id = layer.diff_id;
-    let missing = || SaveError::Missing { diff_id, what: "the directory of its files" };
-    let files = root.content(&layer.cache_id)?.ok_or_else(missing)?.owned_fd()?;
-    let stored = Stored { diff_id, journal: journal(store, layer)?, files };
-    let announced = Announced { name: "", diff_id: Some(diff_id), step: None, total: Some(layer.size) };
-    options.observer.begin(number, &announced);
+    let stored = open_layer(root, store, layer)?;
+    options.observer.begin(number, &announced(layer));
     let writing = Writing {
         encoding: options.encoding,
         threads: options.threads,
@@ -159,7 +187,7 @@ fn write_layer(
         output.begin(None).map_err(output.failed())?;
         layer::write(stored, To::Output(output), &writing)?
     } else if options.encoding == Encoding::None {
-        let size = tar_length(journal(store, layer)?, diff_id)?;
+        let size = tar_length(store, layer)?;
         output.begin(Some((diff_id.0, size))).map_err(output.failed())?;
         layer::write(stored, To::Output(output), &writing)?
     } else {

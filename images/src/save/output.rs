@@ -70,6 +70,24 @@ impl<'d> Output<'d> {
         matches!(self, Self::Stream(_))
     }
 
+    /// Makes room for blobs whose digests and lengths are known, one after the other. Returns where each begins in its file.
+    pub(super) fn lay_out(&mut self, blobs: &[(Digest, u64)]) -> io::Result<Vec<u64>> {
+        match self {
+            Self::Tar(tar) => tar.lay_out(blobs),
+            Self::Directory(_) => Ok(vec![0; blobs.len()]),
+            Self::Stream(_) => unreachable!("the caller asks whether it is a stream"),
+        }
+    }
+
+    /// The files of the blobs for which there is [room](Self::lay_out).
+    pub(super) fn files(&self) -> Files<'_> {
+        match self {
+            Self::Tar(tar) => Files { path: &tar.file.path, one: Ok(&tar.file.file) },
+            Self::Directory(directory) => Files { path: &directory.path, one: Err(&directory.blobs) },
+            Self::Stream(_) => unreachable!("the caller asks whether it is a stream"),
+        }
+    }
+
     /// Begins a blob. A stream needs to be told what it will be.
     pub(super) fn begin(&mut self, known: Option<(Digest, u64)>) -> io::Result<()> {
         match self {
@@ -122,6 +140,28 @@ impl<'d> Output<'d> {
     }
 }
 
+/// The files of blobs that several threads write.
+pub(super) struct Files<'o> {
+    path: &'o Path,
+    /// One file for all of them, or a directory for files of their own.
+    one: Result<&'o File, &'o Dir>,
+}
+
+impl Files<'_> {
+    /// Opens the file of a blob.
+    pub(super) fn open(&self, digest: Digest) -> io::Result<File> {
+        match self.one {
+            Ok(file) => file.try_clone(),
+            Err(blobs) => blobs.write_new(&digest.hex(), b"", 0o644).map_err(io::Error::other),
+        }
+    }
+
+    /// Makes a failed write into an error.
+    pub(super) fn failed(&self) -> impl FnOnce(io::Error) -> SaveError + use<> {
+        SaveError::output(self.path, "writing")
+    }
+}
+
 /// A tar whose members' headers are filled in when their lengths are known.
 pub(super) struct TarFile {
     file: NewFile,
@@ -130,6 +170,17 @@ pub(super) struct TarFile {
 }
 
 impl TarFile {
+    fn lay_out(&mut self, blobs: &[(Digest, u64)]) -> io::Result<Vec<u64>> {
+        let mut begins = Vec::with_capacity(blobs.len());
+        for &(digest, size) in blobs {
+            self.file.file.write_all(&ustar::header(&blob_name(digest), size))?;
+            begins.push(self.file.file.stream_position()?);
+            let end = i64::try_from(size + ustar::padding(size).len() as u64).map_err(io::Error::other)?;
+            self.file.file.seek(SeekFrom::Current(end))?;
+        }
+        Ok(begins)
+    }
+
     fn begin(&mut self) -> io::Result<()> {
         self.header = self.file.file.stream_position()?;
         self.file.file.write_all(&[0; ustar::BLOCK])

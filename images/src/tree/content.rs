@@ -1,7 +1,8 @@
 //! Where the layers of an image are: their headers, and the bytes of their files.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::ops::Range;
+use std::sync::OnceLock;
 
 use layerfs::compress::{Compression, Decompressor};
 use layerfs::{ChainId, DiffId, LayerFiles};
@@ -11,14 +12,13 @@ use snapshot::catalog::{Catalog, Image};
 use snapshot::driver::{Driver, Order};
 use snapshot::ids::CacheId;
 use snapshot::root::DataRoot;
-use snapshot::schema::layer::LayerStore;
+use snapshot::schema::layer::{LayerRecord, LayerStore};
 use tarsplit::assemble::FileGetter;
 use tarsplit::frame::{Frame, Framer};
 use tarsplit::journal::EntryReader;
 use tarsplit::{Entry, JournalError};
 
 use super::node::{Body, NodeId, NodeKind};
-use super::stack::HiddenName;
 use super::{Tree, TreeError};
 use crate::source::{Archive, ArchiveError, Blob, ImageSource, LayerBytes, LayerRef};
 
@@ -48,45 +48,7 @@ pub trait Layers: Sync {
     fn open(&self, layer: usize, path: &[u8], size: u64, body: &Body) -> Result<FileBytes<'_>, TreeError>;
 }
 
-/// Reads all layers, and puts them on top of each other. Names that a layer takes away are added to `removed`.
-///
-/// # Errors
-/// [`TreeError`]
-pub fn read_tree(layers: &dyn Layers, removed: Option<&mut Vec<HiddenName>>) -> Result<Tree, TreeError> {
-    read_trees(layers, 0..layers.len(), removed)
-}
-
-/// Like [`read_tree`], but of some of the layers.
-///
-/// # Errors
-/// [`TreeError`]
-pub fn read_trees(
-    layers: &dyn Layers,
-    which: Range<usize>,
-    removed: Option<&mut Vec<HiddenName>>,
-) -> Result<Tree, TreeError> {
-    let mut tree = Tree::empty();
-    tree.stack_layers(layers, which, removed)?;
-    Ok(tree)
-}
-
 impl Tree {
-    /// Puts the trees of layers on top. Names that a layer takes away are added to `removed`.
-    ///
-    /// # Errors
-    /// [`TreeError`]
-    pub fn stack_layers(
-        &mut self,
-        layers: &dyn Layers,
-        which: Range<usize>,
-        mut removed: Option<&mut Vec<HiddenName>>,
-    ) -> Result<(), TreeError> {
-        for number in which {
-            self.stack(layers.tree(number)?, number, removed.as_deref_mut());
-        }
-        Ok(())
-    }
-
     /// The bytes of a regular file, by a path that means it.
     ///
     /// # Errors
@@ -105,7 +67,41 @@ impl Tree {
 pub struct LayersOfStore<'r> {
     root: &'r DataRoot,
     store: Option<LayerStore>,
-    layers: Vec<(DiffId, ChainId, CacheId)>,
+    layers: Vec<StoredLayer>,
+}
+
+#[derive(Debug)]
+struct StoredLayer {
+    diff_id: DiffId,
+    chain: ChainId,
+    cache_id: CacheId,
+    files: OpenedFiles,
+}
+
+/// The directory of a layer's files, opened when the first one is wanted.
+type OpenedFiles = OnceLock<LayerFiles>;
+
+/// Opens a file below a directory that `open` opens, if it is the first one there.
+fn open_in(
+    files: &OpenedFiles,
+    path: &[u8],
+    open: impl FnOnce() -> Result<OwnedFd, TreeError>,
+) -> Result<File, TreeError> {
+    let files = match files.get() {
+        Some(files) => files,
+        None => {
+            let opened = LayerFiles::new(open()?);
+            files.get_or_init(|| opened)
+        }
+    };
+    files.open(path).map_err(|source| TreeError::File { path: path.to_vec(), source })
+}
+
+impl StoredLayer {
+    fn new(record: &LayerRecord) -> Self {
+        let (diff_id, chain) = (record.diff_id, record.chain_id);
+        Self { diff_id, chain, cache_id: record.cache_id.clone(), files: OnceLock::new() }
+    }
 }
 
 impl<'r> LayersOfStore<'r> {
@@ -114,11 +110,8 @@ impl<'r> LayersOfStore<'r> {
     /// # Errors
     /// [`TreeError::Store`]
     pub fn new(root: &'r DataRoot, catalog: &Catalog, image: &Image) -> Result<Self, TreeError> {
-        let of = |(&diff_id, &chain): (&DiffId, &ChainId)| {
-            let record = catalog.layer(chain).expect("an image counts only if all its layers do");
-            (diff_id, chain, record.cache_id.clone())
-        };
-        let layers = image.diff_ids.iter().zip(&image.chain).map(of).collect();
+        let record = |&chain| catalog.layer(chain).expect("an image counts only if all its layers do");
+        let layers = image.chain.iter().map(record).map(StoredLayer::new).collect();
         Ok(Self { root, store: root.layers()?, layers })
     }
 }
@@ -129,7 +122,7 @@ impl Layers for LayersOfStore<'_> {
     }
 
     fn tree(&self, layer: usize) -> Result<Tree, TreeError> {
-        let (diff_id, chain, _) = &self.layers[layer];
+        let StoredLayer { diff_id, chain, .. } = &self.layers[layer];
         let missing = || TreeError::Missing { diff_id: *diff_id, what: "the journal of its tar (tar-split.json.gz)" };
         let journal = self.store.as_ref().map_or(Ok(None), |store| store.journal(*chain))?.ok_or_else(missing)?;
         let mut tree = Tree::empty();
@@ -147,11 +140,10 @@ impl Layers for LayersOfStore<'_> {
     }
 
     fn open(&self, layer: usize, path: &[u8], size: u64, _body: &Body) -> Result<FileBytes<'_>, TreeError> {
-        let (diff_id, _, cache_id) = &self.layers[layer];
+        let StoredLayer { diff_id, cache_id, files, .. } = &self.layers[layer];
         let missing = || TreeError::Missing { diff_id: *diff_id, what: "the directory of its files" };
         let failed = |source| TreeError::File { path: path.to_vec(), source };
-        let dir = self.root.content(cache_id)?.ok_or_else(missing)?;
-        let file = LayerFiles::new(dir.into()).open(path).map_err(failed)?;
+        let file = open_in(files, path, || Ok(self.root.content(cache_id)?.ok_or_else(missing)?.into()))?;
         let found = file.metadata().map_err(failed)?.len();
         if found != size {
             return Err(failed(io::Error::other(format!("{found} bytes on disk, {size} in the journal"))));
@@ -165,7 +157,7 @@ impl Layers for LayersOfStore<'_> {
 pub struct LayersOfContainer<'r> {
     below: LayersOfStore<'r>,
     /// Directories of the container itself, which have no journal.
-    own: Vec<CacheId>,
+    own: Vec<(CacheId, OpenedFiles)>,
     /// Whether each of them holds everything that is to be seen, and not only what is new.
     whole: bool,
 }
@@ -182,9 +174,9 @@ impl<'r> LayersOfContainer<'r> {
         own: Vec<CacheId>,
     ) -> Result<Self, TreeError> {
         let records = top.into_iter().flat_map(|top| catalog.chain(top));
-        let mut layers: Vec<_> =
-            records.map(|record| (record.diff_id, record.chain_id, record.cache_id.clone())).collect();
+        let mut layers: Vec<_> = records.map(StoredLayer::new).collect();
         layers.reverse();
+        let own = own.into_iter().map(|id| (id, OnceLock::new())).collect();
         let whole = root.driver().is_some_and(|driver| driver.order() == Order::ParentFirst);
         Ok(Self { below: LayersOfStore { root, store: root.layers()?, layers }, own, whole })
     }
@@ -196,7 +188,7 @@ impl<'r> LayersOfContainer<'r> {
     }
 
     fn directory(&self, layer: usize) -> Result<OwnedFd, TreeError> {
-        let id = &self.own[layer - self.below.len()];
+        let id = &self.own[layer - self.below.len()].0;
         let missing = || StoreError::Invalid {
             path: self.below.root.home().map_or_else(|| id.as_str().into(), |home| home.join(id.as_str())),
             reason: "the directory of a container's layer is missing".into(),
@@ -225,9 +217,8 @@ impl Layers for LayersOfContainer<'_> {
         if layer < self.below.len() {
             return self.below.open(layer, path, size, body);
         }
-        let failed = |source| TreeError::File { path: path.to_vec(), source };
-        let file = LayerFiles::new(self.directory(layer)?).open(path).map_err(failed)?;
-        Ok(Box::new(file))
+        let files = &self.own[layer - self.below.len()].1;
+        Ok(Box::new(open_in(files, path, || self.directory(layer))?))
     }
 }
 

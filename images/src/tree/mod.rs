@@ -14,6 +14,7 @@ mod content;
 mod directory;
 mod lookup;
 mod node;
+mod read;
 mod stack;
 mod walk;
 
@@ -24,10 +25,11 @@ use tarsplit::{JournalError, TarError};
 
 pub use changes::docker_changes;
 pub use compare::{Change, ChangeKind, compare, same_bytes};
-pub use content::{Layers, LayersOfArchive, LayersOfContainer, LayersOfStore, read_tree, read_trees};
+pub use content::{Layers, LayersOfArchive, LayersOfContainer, LayersOfStore};
 pub(crate) use directory::read_directory;
 pub use lookup::LookupError;
 pub use node::{Body, Node, NodeId, NodeKind};
+pub use read::{read_tree, read_trees};
 pub use stack::HiddenName;
 pub use walk::Walk;
 

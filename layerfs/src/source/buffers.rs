@@ -8,33 +8,42 @@ use super::PIECE;
 /// How many buffers are kept for use again. More may be in use; those are freed when their last user drops them.
 const REMEMBERED: usize = 32;
 
-/// Reads whole pieces from one reader after the other.
+/// Fills whole pieces from one source after the other.
 #[derive(Default)]
-pub(super) struct Buffers {
+pub(crate) struct Buffers {
     used: Vec<Arc<Vec<u8>>>,
 }
 
 impl Buffers {
-    /// Reads the next piece: shorter than [`PIECE`] at the end only, and then perhaps empty.
-    pub(super) fn fill(&mut self, reader: &mut (impl Read + ?Sized)) -> io::Result<Arc<Vec<u8>>> {
+    /// Lets `fill` fill the next piece and return how much it has. It is shorter than [`PIECE`] at the end only, and then
+    /// perhaps empty.
+    pub(crate) fn fill<E>(&mut self, fill: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<Arc<Vec<u8>>, E> {
         // The one that was filled last is still in the cache.
         let free = self.used.iter_mut().rposition(|buffer| Arc::get_mut(buffer).is_some());
         let mut shared = free.map_or_else(Arc::default, |at| self.used.swap_remove(at));
         let buffer = Arc::get_mut(&mut shared).expect("nobody else holds a new or a free buffer");
         buffer.resize(PIECE, 0);
-        let mut filled = 0;
-        while filled < PIECE {
-            match reader.read(&mut buffer[filled..]) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let filled = fill(buffer)?;
         buffer.truncate(filled);
         if self.used.len() < REMEMBERED {
             self.used.push(Arc::clone(&shared));
         }
         Ok(shared)
+    }
+
+    /// Reads the next piece.
+    pub(super) fn read(&mut self, reader: &mut (impl Read + ?Sized)) -> io::Result<Arc<Vec<u8>>> {
+        self.fill(|buffer| {
+            let mut filled = 0;
+            while filled < PIECE {
+                match reader.read(&mut buffer[filled..]) {
+                    Ok(0) => break,
+                    Ok(read) => filled += read,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(filled)
+        })
     }
 }

@@ -177,8 +177,8 @@ impl Reader<'_> {
         }
         let _decoding = meter::enter(Stage::Decode);
         let piece = match &mut self.input {
-            Input::Plain(reader) => self.buffers.fill(reader)?,
-            Input::Decoded(stream) => self.buffers.fill(stream)?,
+            Input::Plain(reader) => self.buffers.read(reader)?,
+            Input::Decoded(stream) => self.buffers.read(stream)?,
         };
         meter::count(Stage::Decode, piece.len());
         self.ended = piece.len() < PIECE;

@@ -29,7 +29,7 @@ impl<R: Read> BufRead for Tap<'_, R> {
             // Dropped before the next one is read, so that its buffer can be filled again.
             self.current = Arc::default();
             self.at = 0;
-            self.current = self.buffers.fill(&mut self.inner)?;
+            self.current = self.buffers.read(&mut self.inner)?;
             if !self.current.is_empty() {
                 self.chain.keep(Bytes::whole(Arc::clone(&self.current)));
             }

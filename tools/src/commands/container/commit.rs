@@ -91,7 +91,7 @@ fn commit(
     images::change::apply(&mut after, &args.change)?;
     merge(&mut after, &before);
     let interrupted = signals::interrupted()?;
-    let progress = Progress::new(NAME, true);
+    let progress = Progress::new(NAME, false);
     let mut options = images::load::ImportOptions::new(&interrupted);
     (options.driver, options.sync) = (writable(driver)?, !args.no_sync);
     let archive = Path::new("the container's layer");

@@ -1,15 +1,17 @@
 //! `layerfs image export` and `layerfs container export`: a tree as a tar, as `docker export` writes it.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
-use images::export::{ExportError, ExportForm, Exporter};
+use images::export::{ExportError, export};
 use images::output::NewFile;
-use images::tree::{Layers, read_tree};
+use images::tree::Layers;
 
 use super::content::ContentFlags;
+use crate::commands::layerfs::NAME;
+use crate::progress::Progress;
 use crate::{output, signals};
 
 #[derive(Debug, clap::Args)]
@@ -49,18 +51,12 @@ impl To {
     /// Writes the tree that the layers make together.
     pub(crate) fn export(&self, layers: &dyn Layers) -> anyhow::Result<ExitCode> {
         let interrupted = signals::interrupted()?;
-        let tree = read_tree(layers, None)?;
-        let write = |out: &mut dyn Write| -> Result<(), ExportError> {
-            let mut exporter = Exporter::new(out, ExportForm::Seen, &interrupted);
-            exporter.all(&tree, layers)?;
-            exporter.finish().map(drop)
-        };
+        let progress = Progress::new(NAME, false);
         match &self.output {
-            None => write(&mut output::binary()?).map_err(lost)?,
+            None => drop(export(layers, output::binary()?, &interrupted, &progress).map_err(lost)?),
             Some(path) => {
-                let mut file = std::io::BufWriter::with_capacity(256 << 10, NewFile::create(path.clone())?);
-                write(&mut file)?;
-                let file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+                let mut file = NewFile::create(path.clone())?;
+                export(layers, &mut file, &interrupted, &progress)?;
                 file.finish()?;
             }
         }

@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let config = config.ok_or_else(|| anyhow!("the config of image {} cannot be read", image.id))?;
     let layers = LayersOfStore::new(view.root(), view.catalog(), image)?;
     let interrupted = signals::interrupted()?;
-    let progress = Progress::new(NAME, true);
+    let progress = Progress::new(NAME, false);
     let mut options = images::load::ImportOptions::new(&interrupted);
     (options.driver, options.sync) = (writable, !args.no_sync);
     let archive = Path::new("the flattened layer");

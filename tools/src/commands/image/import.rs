@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     }
     rootless::check(root, "")?;
     let interrupted = signals::interrupted()?;
-    let progress = Progress::new(NAME, true);
+    let progress = Progress::new(NAME, false);
     let mut options = images::load::ImportOptions::new(&interrupted);
     (options.driver, options.sync) = (driver, !args.no_sync);
     let request =

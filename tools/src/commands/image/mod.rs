@@ -18,7 +18,7 @@ pub(crate) mod prune;
 pub(crate) mod rm;
 pub(crate) mod save;
 mod select;
-pub(crate) use content::shown;
+pub(crate) use content::{JsonPath, shown};
 pub(crate) use document::inspect_image;
 pub(crate) use select::seconds;
 pub(crate) mod tag;

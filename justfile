@@ -12,7 +12,7 @@ test:
 
 # All tests, and every tier must run: needs root and Debian's docker.io, chromium, strace and valgrind.
 test-all: engines
-    LAYERFS_REQUIRE=root,docker,engines,browser,valgrind cargo test --workspace
+    LAYERFS_REQUIRE=plain,root,docker,engines,browser,valgrind cargo test --workspace
 
 # Docker 26.1 and 28.5 for the tests of that tier: packages of Debian's trixie and sid, unpacked below target and never installed.
 engines:

@@ -79,7 +79,7 @@ impl fmt::Display for Compression {
 /// The payload of the [`io::Error`]s that a [`Decompressor`] makes itself; errors of the reader below pass unchanged.
 #[derive(Debug, thiserror::Error)]
 #[error("{compression}: {reason} (after {consumed} compressed bytes)")]
-pub(crate) struct DecompressError {
+pub struct DecompressError {
     /// The codec that gave up.
     pub compression: Compression,
     /// What it says.

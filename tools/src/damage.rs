@@ -6,6 +6,21 @@ use snapshot::view::View;
 
 use crate::output;
 
+/// An image that was asked for and cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}: damaged image {image}: {cause}")]
+pub(crate) struct DamagedImage {
+    text: String,
+    image: ImageId,
+    cause: String,
+}
+
+/// The error for a command that needs the image `text`, which is among the damaged ones of `catalog`.
+pub(crate) fn damaged_image(catalog: &Catalog, text: &str, image: ImageId) -> anyhow::Error {
+    let cause = catalog.damaged_images().get(&image).map(ToString::to_string).unwrap_or_default();
+    DamagedImage { text: text.to_owned(), image, cause }.into()
+}
+
 /// How many leftovers are named; if there are more, they are only counted.
 const NAMED: usize = 20;
 

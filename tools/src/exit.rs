@@ -35,8 +35,7 @@ pub fn run(name: &str, command: impl FnOnce() -> anyhow::Result<ExitCode>) -> Ex
     if error.downcast_ref().is_some_and(Lost::is_broken_pipe) {
         return ExitCode::SUCCESS;
     }
-    let hint = hints::hint(&error).map_or_else(String::new, |hint| format!("; {hint}"));
-    output::complain(name, &format!("{error:#}{hint}"));
+    output::complain(name, &hints::with_hint(&error));
     let interrupted = matches!(error.downcast_ref(), Some(ImportError::Interrupted))
         || matches!(error.downcast_ref(), Some(SaveError::Interrupted))
         || matches!(error.downcast_ref(), Some(ExportError::Interrupted))

@@ -5,22 +5,45 @@ use std::io::ErrorKind;
 use images::export::ExportError;
 use images::load::ImportError;
 use images::mend::OpenError;
-use images::save::SaveError;
-use images::source::{ArchiveError, SelectionError};
+use images::save::{SaveError, SelectError};
+use images::source::{ArchiveError, NameError, SelectionError};
 use images::tree::TreeError;
+use layerfs::apply::ApplyError;
+use layerfs::compress::DecompressError;
 use layerfs::delete::Obstacle;
 use snapshot::StoreError;
 use snapshot::repair::RepairError;
 use snapshot::root::Refusal;
+
+use crate::damage::DamagedImage;
 
 /// How to get at the images in containerd's store, which this program does not read.
 pub(crate) const IN_CONTAINERD: &str = "while the daemon runs, `ctr -a SOCKET -n moby images ls` lists them (SOCKET is /run/containerd/containerd.sock, or \
      /run/docker/containerd/containerd.sock of a containerd that dockerd has started itself), and `docker save` writes them to a file that \
      `layer-unpack FILE --root DATA_ROOT` reads";
 
-/// What to do next, if anything is known to help.
-pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
-    error.chain().find_map(of_cause)
+/// What to do about an archive of which a part is missing or unreadable.
+const NOT_WHOLE: &str = "copy or save it again, since it is not whole";
+
+/// What to do about one that cannot be understood.
+const DAMAGED: &str = "copy or save it again, since it is damaged";
+
+/// What to do about one that is as its maker wanted it, and that nobody takes.
+const REFUSED: &str = "dockerd does not take it either: have it made again by what has made it";
+
+/// What to do about a layer of a store of which something is lost.
+const FROM_ARCHIVE: &str = "`layerfs system repair --from ARCHIVE` takes the layer from an archive that has it";
+
+/// What to do about an archive with content that does not have the digest it must have.
+const CHANGED: &str = "copy or save the archive again, since it was changed after it was made";
+
+/// What to do about something in a store that is damaged.
+const REPAIR: &str = "`layerfs system check` says what is damaged, and `layerfs system repair` what would mend it";
+
+/// An error with all its causes, and with what to do next, if anything is known to help.
+pub(crate) fn with_hint(error: &anyhow::Error) -> String {
+    let hint = error.chain().find_map(of_cause).map_or_else(String::new, |hint| format!("; {hint}"));
+    format!("{error:#}{hint}")
 }
 
 /// What to do about one error of a chain. An error that passes another one on as it is, is not followed by that one in the
@@ -30,9 +53,8 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     let save = || match cause.downcast_ref()? {
         SaveError::Store(store) => of_store(store),
         SaveError::Archive(archive) => of_archive(archive),
-        SaveError::Layer { .. } | SaveError::Missing { .. } | SaveError::Differs { .. } => {
-            Some("`layerfs system repair --from ARCHIVE` takes the layer from an archive that has it".into())
-        }
+        SaveError::Select(SelectError::Damaged { .. }) => Some(REPAIR.into()),
+        SaveError::Layer { .. } | SaveError::Missing { .. } | SaveError::Differs { .. } => Some(FROM_ARCHIVE.into()),
         _ => None,
     };
     let repair = || match cause.downcast_ref()? {
@@ -41,8 +63,23 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     };
     let open = || match cause.downcast_ref()? {
         OpenError::Archive(archive) => of_archive(archive),
+        OpenError::Decompress { .. } => Some(NOT_WHOLE.into()),
         _ => None,
     };
+    let damaged = || cause.is::<DamagedImage>().then(|| REPAIR.into());
+    let damaged_tar = || cause.is::<tarsplit::TarError>().then(|| DAMAGED.into());
+    let refused = || match cause.downcast_ref()? {
+        ApplyError::Name(_)
+        | ApplyError::Whiteout(_)
+        | ApplyError::Escape { .. }
+        | ApplyError::HardLinkTarget { .. } => Some(REFUSED.into()),
+        _ => None,
+    };
+    let selected = || match cause.downcast_ref()? {
+        SelectError::Damaged { .. } => Some(REPAIR.into()),
+        _ => None,
+    };
+    let selection = || cause.downcast_ref().and_then(of_selection);
     let tree = || match cause.downcast_ref() {
         Some(ExportError::Tree(tree)) => of_tree(tree),
         _ => cause.downcast_ref().and_then(of_tree),
@@ -60,6 +97,11 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         .or_else(archive)
         .or_else(store)
         .or_else(boxed)
+        .or_else(damaged)
+        .or_else(damaged_tar)
+        .or_else(refused)
+        .or_else(selected)
+        .or_else(selection)
         .or_else(io)
 }
 
@@ -67,6 +109,7 @@ fn of_tree(error: &TreeError) -> Option<String> {
     match error {
         TreeError::Store(store) => of_store(store),
         TreeError::Archive(archive) => of_archive(archive),
+        TreeError::Missing { .. } | TreeError::Journal { .. } => Some(FROM_ARCHIVE.into()),
         _ => None,
     }
 }
@@ -76,15 +119,36 @@ fn of_archive(error: &ArchiveError) -> Option<String> {
         ArchiveError::Open { source, .. } if source.kind() == ErrorKind::NotFound => {
             Some("`docker save -o FILE IMAGE` makes an archive; images are not fetched from a registry".into())
         }
-        ArchiveError::Empty { .. } | ArchiveError::Truncated { .. } => {
-            Some("copy or save it again, since it is not whole".into())
+        ArchiveError::Open { source, .. } => of_io(source),
+        ArchiveError::Empty { .. }
+        | ArchiveError::Truncated { .. }
+        | ArchiveError::Name(NameError::Missing { .. }) => Some(NOT_WHOLE.into()),
+        ArchiveError::Tar { .. }
+        | ArchiveError::Json { .. }
+        | ArchiveError::Field { .. }
+        | ArchiveError::NullManifest => Some(DAMAGED.into()),
+        ArchiveError::NotATar { .. } | ArchiveError::NotALayer { .. } => {
+            Some("an archive is what `docker save`, skopeo or podman has written, plain or compressed".into())
         }
-        ArchiveError::NotAnImageArchive { .. } => {
-            Some("`layerfs image import FILE NAME` makes an image of the tar of a root file system".into())
+        ArchiveError::Name(_) => Some("whatever has written this archive must write it without such names".into()),
+        ArchiveError::NotAnImageArchive { .. } => Some(
+            "`layerfs image import FILE NAME` makes an image of the tar of a root file system; what a docker before 1.10 has \
+             saved, a dockerd can load and save again"
+                .into(),
+        ),
+        ArchiveError::Digest { .. } | ArchiveError::Size { .. } => Some(CHANGED.into()),
+        ArchiveError::ForeignLayer { .. } => {
+            Some("`docker pull` fetches it; skopeo or `docker save` on that machine then writes an archive that has it".into())
         }
-        ArchiveError::Digest { .. } | ArchiveError::Size { .. } => {
-            Some("copy or save the archive again, since it was changed after it was made".into())
-        }
+        ArchiveError::NoImage { .. } => Some("--platform OS/ARCH takes one of another platform".into()),
+        _ => None,
+    }
+}
+
+fn of_selection(error: &SelectionError) -> Option<String> {
+    match error {
+        SelectionError::SeveralImages { .. } => Some("--image chooses one".into()),
+        SelectionError::NameForSeveral { .. } => Some("--image chooses the one to give it to".into()),
         _ => None,
     }
 }
@@ -92,13 +156,9 @@ fn of_archive(error: &ArchiveError) -> Option<String> {
 fn of_import(error: &ImportError) -> Option<String> {
     match error {
         ImportError::Space { .. } => Some("--no-preflight tries all the same".into()),
-        ImportError::DiffId { .. } => {
-            Some("copy or save the archive again, since it was changed after it was made".into())
-        }
-        ImportError::Selection(SelectionError::SeveralImages { .. }) => Some("--image chooses one".into()),
-        ImportError::Selection(SelectionError::NameForSeveral { .. }) => {
-            Some("--image chooses the one to give it to".into())
-        }
+        ImportError::DiffId { .. } => Some(CHANGED.into()),
+        ImportError::Config { .. } | ImportError::LayerCount { .. } => Some(REFUSED.into()),
+        ImportError::Selection(selection) => of_selection(selection),
         ImportError::Name(_) => {
             Some("layer-unpack --root DATA_ROOT --tag NAME[:TAG] imports the image under another name".into())
         }
@@ -126,14 +186,29 @@ fn of_store(error: &StoreError) -> Option<String> {
             Some("`layerfs system repair --from ARCHIVE --apply` puts the archive's layer in its place".into())
         }
         StoreError::SeveralDrivers { .. } => Some("--storage-driver chooses one".into()),
+        StoreError::Invalid { .. } | StoreError::Database { .. } => Some(REPAIR.into()),
+        StoreError::Io { source, .. } => of_io(source),
         _ => None,
     }
 }
 
 fn of_io(error: &std::io::Error) -> Option<String> {
+    if let Some(inner) = error.get_ref()
+        && inner.is::<DecompressError>()
+    {
+        return Some(DAMAGED.into());
+    }
     match error.kind() {
+        ErrorKind::IsADirectory => Some("it is a directory where a file is needed".into()),
         ErrorKind::PermissionDenied if !nix::unistd::Uid::effective().is_root() => Some("run as root".into()),
         ErrorKind::ReadOnlyFilesystem => Some("it is mounted read-only".into()),
+        ErrorKind::NotADirectory => {
+            Some("a part of this path, or its end, is a file where a directory is needed".into())
+        }
+        // "Too many levels of symbolic links" is what the system says of a single link, too.
+        _ if error.raw_os_error() == Some(nix::libc::ELOOP) => {
+            Some("a symlink of this path leads back to itself, or is one where a directory is needed".into())
+        }
         _ => None,
     }
 }

@@ -6,21 +6,43 @@ use std::path::Path;
 
 use anyhow::Context;
 use images::load::ImportError;
-use images::source::{Archive, Opened};
+use images::source::{Archive, ArchiveError, Opened};
 
 /// Opens the archive at `path`. `-` is standard input; if that is a file, it is read by offset like any other file.
 pub(crate) fn open(path: &Path) -> anyhow::Result<Opened> {
     if path.as_os_str() != "-" {
-        return Ok(Archive::open(path)?);
+        return Archive::open(path).map_err(inside(path));
     }
     let stdin = std::io::stdin();
     let file = File::from(stdin.as_fd().try_clone_to_owned().context("standard input")?);
-    Ok(Archive::from_file(file, path)?)
+    Archive::from_file(file, path).map_err(inside(path))
 }
 
-/// Puts the archive's name before an error that only tells what is wrong inside it.
+/// Puts the archive's name before an error of an import that only tells what is wrong inside it.
 pub(crate) fn with_name(path: &Path) -> impl FnOnce(ImportError) -> anyhow::Error + use<> {
-    let path = path.to_path_buf();
-    let name = if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
+    let (path, name) = (path.to_path_buf(), name(path));
     move |error| if error.is_inside(&path) { anyhow::Error::new(error).context(name) } else { error.into() }
+}
+
+/// The same for an error of an archive that is only looked into.
+pub(crate) fn inside(path: &Path) -> impl FnOnce(ArchiveError) -> anyhow::Error + use<> {
+    let (path, name) = (path.to_path_buf(), name(path));
+    move |error| if error.is_inside(&path) { anyhow::Error::new(error).context(name) } else { error.into() }
+}
+
+/// A directory that holds nothing can be taken for a data-root in which nothing is yet. Where something is to be taken from
+/// it, that is a mistake, and an error.
+pub(crate) fn expect_content(path: &Path) -> anyhow::Result<()> {
+    let is_empty = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    anyhow::ensure!(
+        !is_empty,
+        "{}: an empty directory, and so neither an archive nor a layout nor a data-root",
+        path.display()
+    );
+    Ok(())
+}
+
+/// How an archive is called in messages.
+fn name(path: &Path) -> String {
+    if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() }
 }

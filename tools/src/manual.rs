@@ -91,7 +91,7 @@ impl Manual {
     pub(crate) fn page(&self, mut command: clap::Command) -> std::io::Result<Vec<u8>> {
         command.build();
         let mut page = Vec::new();
-        let man = clap_mangen::Man::new(command.clone());
+        let man = clap_mangen::Man::new(command.clone()).title(self.name.to_uppercase());
         man.render_title(&mut page)?;
         man.render_name_section(&mut page)?;
         man.render_synopsis_section(&mut page)?;
@@ -114,8 +114,20 @@ impl Manual {
         let others: Vec<String> = self.see_also.iter().map(|name| format!("\\fB{}\\fR(1)", roff(name))).collect();
         text += &format!(".SH \"SEE ALSO\"\n{}\n", others.join(", "));
         page.extend_from_slice(text.as_bytes());
-        Ok(page)
+        Ok(tidy(&String::from_utf8_lossy(&page)).into_bytes())
     }
+}
+
+/// The page without what its renderer leaves behind: blanks at the end of lines, and line breaks beside a space, which do nothing.
+fn tidy(page: &str) -> String {
+    let lines: Vec<&str> = page.lines().map(str::trim_end).collect();
+    let is_space =
+        |place: Option<usize>| place.and_then(|at| lines.get(at)).is_some_and(|line| matches!(*line, ".sp" | ""));
+    let kept = lines
+        .iter()
+        .enumerate()
+        .filter(|(at, line)| **line != ".br" || !(is_space(at.checked_sub(1)) || is_space(at.checked_add(1))));
+    kept.map(|(_, line)| format!("{line}\n")).collect()
 }
 
 /// The commands that do something, in the order of the help; hidden ones are other names of these and are left out.

@@ -94,31 +94,93 @@ fn manual_pages_are_whole() {
             assert!(PROGRAMS.iter().any(|name| line.replace('\\', "").contains(name)), "{name}: {line}");
         }
         if groff {
-            let mut check = Command::new("groff")
-                .args(["-man", "-Tutf8", "-ww", "-z"])
-                .stdin(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            check.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
-            let output = check.wait_with_output().unwrap();
-            assert_eq!(text(&output.stderr), "", "{name}");
+            assert_eq!(complaints(&["groff", "-man", "-Tutf8", "-ww", "-z"], &page), "", "{name}");
+        }
+        assert_eq!(without_text(&page), [""; 0], "{name}: what is this, and what for?");
+    }
+}
+
+/// mandoc sees more than groff does. What it calls style is a matter of taste, and that the page has no date is so.
+#[test]
+fn manual_pages_pass_mandocs_lint() {
+    if !testkit::tier("plain", Path::new("/usr/bin/mandoc").exists(), "install mandoc") {
+        return;
+    }
+    for name in PROGRAMS {
+        let page = text(&run(name, &["--generate", "man"]).stdout);
+        let says = complaints(&["mandoc", "-Tlint", "-Wwarning"], &page);
+        let lines: Vec<&str> = says.lines().filter(|line| !line.contains("cannot parse date")).collect();
+        assert_eq!(lines, [""; 0], "{name}");
+    }
+}
+
+/// What a checker of manual pages prints.
+fn complaints(command: &[&str], page: &str) -> String {
+    let mut check = Command::new(command[0])
+        .args(&command[1..])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A page is longer than what a pipe holds, and so is what may be said about it.
+    let mut input = check.stdin.take().unwrap();
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || input.write_all(page.as_bytes()).unwrap());
+        check.wait_with_output().unwrap()
+    });
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+/// The options, arguments and commands of a page of which nothing is said.
+fn without_text(page: &str) -> Vec<String> {
+    let lines: Vec<&str> = page.lines().collect();
+    let tagged =
+        lines.windows(3).filter(|three| three[0] == ".TP" && (three[2].is_empty() || three[2].starts_with('.')));
+    let mut found: Vec<String> = tagged.map(|three| three[1].to_owned()).collect();
+    for section in page.split("\n.SH \"LAYERFS ").skip(1) {
+        // The synopsis, then a paragraph, then the options.
+        let description = section.split(".PP\n").nth(1).unwrap_or_default().lines().next().unwrap_or_default();
+        if description.is_empty() || description.starts_with('.') {
+            found.push(section.lines().next().unwrap().to_owned());
         }
     }
+    found
+}
+
+/// The commands below one, as its help lists them.
+fn commands(of: &[&str]) -> Vec<String> {
+    let help = text(&run("layerfs", &[of, &["--help"]].concat()).stdout);
+    let list = help.split("Commands:\n").nth(1).unwrap_or_default().lines().take_while(|line| !line.is_empty());
+    let names = list.filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()));
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+/// The page has a section for each command that the help lists, and each command prints help of its own.
+#[test]
+fn each_command_has_its_section_and_its_help() {
     let page = text(&run("layerfs", &["--generate", "man"]).stdout);
-    for command in [
-        "IMAGE LS",
-        "IMAGE INSPECT",
-        "CONTAINER LS",
-        "CONTAINER INSPECT",
-        "VOLUME LS",
-        "SYSTEM OWNER",
-        "SYSTEM CHECK",
-        "INSPECT",
-        "VERSION",
-    ] {
-        assert!(page.contains(&format!(".SH \"LAYERFS {command}\"")), "{command}: {page}");
+    let mut seen = 0;
+    for group in commands(&[]) {
+        let below = commands(&[&group]);
+        let paths = if below.is_empty() {
+            vec![vec![group]]
+        } else {
+            below.into_iter().map(|sub| vec![group.clone(), sub]).collect()
+        };
+        for path in paths {
+            let arguments: Vec<&str> = path.iter().map(String::as_str).collect();
+            let heading = format!(".SH \"LAYERFS {}\"", arguments.join(" ").to_uppercase());
+            assert!(page.contains(&heading), "{heading}");
+            let output = run("layerfs", &[&arguments[..], &["--help"]].concat());
+            let help = text(&output.stdout);
+            let usage = format!("Usage: layerfs {}", arguments.join(" "));
+            assert!(output.status.success() && help.contains(&usage), "{usage}: {help}");
+            assert!(help.lines().next().is_some_and(|line| line.len() > 10), "{usage}: {help}");
+            seen += 1;
+        }
     }
+    assert!(seen > 40, "{seen}");
 }
 
 /// One status wherever a root cannot be used, and a word on what to do.
@@ -131,6 +193,10 @@ fn a_root_that_is_missing_is_status_1() {
         ("layerfs", &["system", "df"]),
         ("layerfs", &["volume", "ls"]),
         ("layerfs", &["info"]),
+        ("layerfs", &["system", "check"]),
+        ("layerfs", &["system", "check", "--json"]),
+        ("layerfs", &["system", "repair"]),
+        ("layerfs", &["container", "ls"]),
         ("image-du", &[]),
         ("image-du", &["--json"]),
         ("image-gc", &[]),

@@ -116,7 +116,8 @@ impl ImportError {
             | Self::Layer { .. }
             | Self::NewLayer(_)
             | Self::DiffId { .. }
-            | Self::Parent { .. } => true,
+            | Self::Parent { .. }
+            | Self::Name(_) => true,
             _ => false,
         }
     }

@@ -1,8 +1,9 @@
 //! Archives that can be read by offset: a plain tar, or a directory.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{Read, Seek};
 use std::ops::Range;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -75,6 +76,9 @@ impl Archive {
         if metadata.is_file() && metadata.len() == 0 {
             return Err(ArchiveError::Empty { path: path.into() });
         }
+        if is_endless(&metadata) {
+            return Err(ArchiveError::Zeros { path: path.into() });
+        }
         let regular = metadata.is_file();
         if !regular || file.stream_position().map_err(failed)? != 0 {
             return Ok(Opened::Pipe(file));
@@ -88,7 +92,7 @@ impl Archive {
         }
         let blob = Blob::map(file).map_err(failed)?;
         let index::Index { names, refused } = index::index(path, &blob)?;
-        if !names.has(docker::MANIFEST) && !names.has(oci::INDEX) {
+        if !names.has(docker::MANIFEST)? && !names.has(oci::INDEX)? {
             return Ok(Opened::LayerTar(blob));
         }
         match refused {
@@ -154,6 +158,12 @@ impl ImageSource for Archive {
         layer.check_size(blob.len() as u64)?;
         Ok(LayerBytes::File(blob))
     }
+}
+
+/// Whether this is /dev/zero. Zeros are the end of a tar, and what follows it is read to its end, which this does not have.
+#[must_use]
+pub fn is_endless(metadata: &Metadata) -> bool {
+    metadata.file_type().is_char_device() && metadata.rdev() == rustix::fs::makedev(1, 5)
 }
 
 fn layout_file(layout: &Layout, file: &str) -> Result<File, ArchiveError> {

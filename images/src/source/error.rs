@@ -34,6 +34,12 @@ pub enum ArchiveError {
         /// Its path.
         path: PathBuf,
     },
+    /// The device that gives zeros without end.
+    #[error("{}: zeros without end: neither an image archive nor a layer", path.display())]
+    Zeros {
+        /// Its path.
+        path: PathBuf,
+    },
     /// The file starts with neither a tar header nor the magic of a compression that we know.
     #[error("{}: neither a tar archive nor compressed in a known way", path.display())]
     NotATar {
@@ -170,7 +176,7 @@ pub enum ArchiveError {
 impl ArchiveError {
     /// Whether the message says what is wrong inside `archive`, and does not name it.
     #[must_use]
-    pub(crate) fn is_inside(&self, archive: &Path) -> bool {
+    pub fn is_inside(&self, archive: &Path) -> bool {
         // A compressed archive is read as a whole.
         let is_whole = matches!(self, Self::Read { file, .. } if Path::new(file) == archive);
         !is_whole
@@ -178,6 +184,7 @@ impl ArchiveError {
                 self,
                 Self::Open { .. }
                     | Self::Empty { .. }
+                    | Self::Zeros { .. }
                     | Self::NotATar { .. }
                     | Self::Tar { .. }
                     | Self::Truncated { .. }

@@ -37,7 +37,7 @@ mod tests;
 
 use std::sync::Arc;
 
-pub use archive::{Archive, Opened};
+pub use archive::{Archive, Opened, is_endless};
 pub use blob::Blob;
 pub(crate) use blob::BlobReader;
 pub use choice::SelectionError;

@@ -57,7 +57,7 @@ pub enum NameError {
         link: String,
     },
     /// Links lead to each other, or there are too many.
-    #[error("{file}: too many links")]
+    #[error("{file}: symbolic links lead to each other, or there are too many")]
     Loop {
         /// The name.
         file: String,
@@ -179,8 +179,14 @@ impl<T> Namespace<T> {
     }
 
     /// Whether `name` leads to a regular file.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.resolve(name).is_ok()
+    ///
+    /// # Errors
+    /// [`NameError::Loop`]: whether it does will never be known.
+    pub(crate) fn has(&self, name: &str) -> Result<bool, NameError> {
+        match self.resolve(name) {
+            Err(error @ NameError::Loop { .. }) => Err(error),
+            found => Ok(found.is_ok()),
+        }
     }
 }
 

@@ -69,9 +69,7 @@ fn find(root: &DataRoot, catalog: &Catalog, kind: Kind, name: &str) -> Option<an
         }
         Kind::Image => match catalog.resolve(name) {
             Resolved::Image(id) => Some(image::inspect_image(root, catalog, &catalog.images()[&id])),
-            Resolved::Damaged(id) => {
-                Some(Err(anyhow::anyhow!("{name}: damaged image {id}: {}", catalog.damaged_images()[&id])))
-            }
+            Resolved::Damaged(id) => Some(Err(crate::damage::damaged_image(catalog, name, id))),
             Resolved::Nothing => None,
         },
         Kind::Volume => {
@@ -86,7 +84,7 @@ pub(crate) fn print(found: Vec<anyhow::Result<Value>>, format: Option<&str>) -> 
     for one in found {
         match one {
             Ok(document) => documents.push(document),
-            Err(error) => errors.push(format!("{error:#}")),
+            Err(error) => errors.push(crate::hints::with_hint(&error)),
         }
     }
     match format {

@@ -116,7 +116,7 @@ const MANUAL: Manual = Manual {
     ],
     more: ("", &[]),
     statuses: &[(0, "done"), (1, "failed"), (2, "usage, or it could not start"), (130, "interrupted")],
-    see_also: &["layerfs", "image-du", "image-gc"],
+    see_also: &["layerfs", "layer-run", "image-du", "image-gc"],
     report: "",
 };
 

@@ -63,7 +63,12 @@ const MANUAL: Manual = Manual {
             ("diff", "layerfs container diff"),
             ("export", "layerfs container export"),
             ("ps", "layerfs container ls"),
-            ("run, create, start, ...", "layerfs container run, create, start, ..."),
+            ("run", "layerfs container run"),
+            ("create, start, restart", "layerfs container create, start, restart"),
+            ("attach, exec, logs, top", "layerfs container attach, exec, logs, top"),
+            ("stop, kill, wait", "layerfs container stop, kill, wait"),
+            ("rename, rm", "layerfs container rename, rm"),
+            ("rmi, tag", "layerfs image rm, tag"),
             ("info", "layerfs system info"),
         ],
     ),
@@ -71,9 +76,15 @@ const MANUAL: Manual = Manual {
         (0, "done"),
         (1, "the request failed, or something that it asks for is damaged"),
         (2, "usage"),
+        (
+            125,
+            "of run: the container could not be made or started; else run, start --attach, attach and exec end as the command does",
+        ),
+        (126, "of run and exec: the command cannot be executed"),
+        (127, "of run and exec: the command was not found"),
         (130, "interrupted"),
     ],
-    see_also: &["layer-unpack", "image-du", "image-gc"],
+    see_also: &["layer-unpack", "layer-run", "image-du", "image-gc"],
     report: "",
 };
 
@@ -279,7 +290,7 @@ enum System {
     Repair(system::repair::Args),
     /// Say what is wrong with the data-root, whom it affects, and what would mend it
     ///
-    /// Exit status: 0 no damage, 1 damage, 2 not everything could be checked.
+    /// Exit status: 0 no damage, 1 damage, or there is no such data-root, 2 not everything could be checked, 130 interrupted.
     Check(system::check::Args),
 }
 
@@ -418,4 +429,21 @@ fn plain_flags(command: &clap::Command, arguments: impl Iterator<Item = OsString
         }
     };
     arguments.filter_map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Short forms have no line of their own among the commands, so the help lists them apart, and no others.
+    #[test]
+    fn all_short_forms_are_listed() {
+        let command = Cli::command();
+        let hidden = command.get_subcommands().filter(|sub| sub.is_hide_set());
+        let mut hidden: Vec<&str> = hidden.map(clap::Command::get_name).collect();
+        let mut listed: Vec<&str> = MANUAL.more.1.iter().flat_map(|(short, _)| short.split(", ")).collect();
+        hidden.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(hidden, listed);
+    }
 }

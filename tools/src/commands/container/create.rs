@@ -79,6 +79,5 @@ pub(super) fn complain(error: &anyhow::Error, flags: &CreateFlags) {
 
 /// An error with its causes, each once.
 pub(super) fn message(error: &anyhow::Error) -> String {
-    let hint = crate::hints::hint(error).map_or_else(String::new, |hint| format!("; {hint}"));
-    format!("{error:#}{hint}")
+    crate::hints::with_hint(error)
 }

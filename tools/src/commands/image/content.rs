@@ -1,9 +1,11 @@
 //! An image whose files are wanted: of the data-root, or of an archive that is not unpacked for it.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
-use images::source::{Archive, ImageSource, Opened, Select};
+use anyhow::{anyhow, bail};
+use images::source::{Archive, ArchiveError, ImageSource, Opened, Select, SelectionError};
 use images::tree::{Layers, LayersOfArchive, LayersOfStore};
 use layerfs::DiffId;
 use snapshot::catalog::Resolved;
@@ -12,12 +14,14 @@ use snapshot::view::{Needs, View};
 
 use super::no_such_image;
 use crate::commands::layerfs::NAME;
-use crate::output;
+use crate::damage::damaged_image;
+use crate::exit::UsageError;
+use crate::{input, output};
 
 /// Where the image is.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ContentFlags {
-    /// Look into this archive or layout instead of the data-root; it is not unpacked
+    /// Look into this archive or layout instead of the data-root; it is not unpacked. IMAGE may be left out where it has one
     #[arg(long, value_name = "FILE")]
     archive: Option<PathBuf>,
 }
@@ -31,36 +35,50 @@ pub(crate) struct Content<'c> {
 }
 
 impl ContentFlags {
-    /// Finds the image that `text` means, and calls `work` with its content.
+    /// Whether `text`, in the place of an image, is a path already: of an archive with one image, its name may be left out.
+    pub(super) fn is_path(&self, text: &OsStr) -> bool {
+        self.archive.is_some() && text.as_bytes().starts_with(b"/")
+    }
+
+    /// Finds the image that `text` means, and calls `work` with its content. Without a text it is the only one of the archive.
     pub(crate) fn open<T>(
         &self,
-        text: &str,
+        text: Option<&str>,
         root: &Path,
         driver: Option<&str>,
         work: impl FnOnce(&Content<'_>) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         if let Some(path) = &self.archive {
-            let Opened::Archive(archive) = Archive::open(path)? else {
-                bail!(
-                    "{}: only a plain tar or a directory can be looked into; layer-unpack takes compressed archives",
+            let archive = match Archive::open(path).map_err(input::inside(path))? {
+                Opened::Archive(archive) => archive,
+                Opened::LayerTar(_) => return Err(ArchiveError::NotAnImageArchive { path: path.clone() }.into()),
+                Opened::Compressed(..) | Opened::Pipe(_) => bail!(
+                    "{}: only a plain tar or a directory can be looked into; decompress it into a file first",
                     path.display()
-                );
+                ),
             };
-            let contents = archive.images(&Select { platform: None, image: Some(text.to_owned()) })?;
+            let select = Select { platform: None, image: text.map(str::to_owned) };
+            let contents = archive.images(&select).map_err(input::inside(path))?;
             for skipped in &contents.skipped {
                 output::complain(NAME, &format!("left out: {skipped}"));
             }
-            let image = contents.one(Some(text))?;
+            let image = contents.one(text).map_err(|error| match error {
+                SelectionError::SeveralImages { .. } => {
+                    anyhow!("{}: {error}; name one of them after {}", path.display(), path.display())
+                }
+                other => anyhow::Error::from(other).context(path.display().to_string()),
+            })?;
             let config = ImageConfig::parse(&image.config)?;
             let steps = steps(&config.fields.history.0, config.diff_ids.len());
             let layers = LayersOfArchive::new(&archive, image.layers.clone());
             return work(&Content { layers: &layers, diff_ids: &config.diff_ids, steps: &steps });
         }
+        let text = text.ok_or_else(|| UsageError("which image? give its name or id".into()))?;
         let texts = [text.to_owned()];
         let view = View::read(root, driver, Needs::only(&texts))?;
         let image = match view.catalog().resolve(text) {
             Resolved::Image(id) => &view.catalog().images()[&id],
-            Resolved::Damaged(id) => bail!("{text}: damaged image {id}: {}", view.catalog().damaged_images()[&id]),
+            Resolved::Damaged(id) => return Err(damaged_image(view.catalog(), text, id)),
             Resolved::Nothing => return Err(no_such_image(text)),
         };
         let layers = LayersOfStore::new(view.root(), view.catalog(), image)?;

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         bail!("must specify an image and a path as the source: IMAGE:PATH");
     };
     let image = OsStr::from_bytes(image).to_str().ok_or_else(|| anyhow!("invalid reference format"))?;
-    args.from.open(image, root, driver, |content| {
+    args.from.open(Some(image), root, driver, |content| {
         let tree = read_tree(content.layers, None)?;
         copy.run(&tree, content.layers, path, &format!("image:path: {image}")).map(|_| ExitCode::SUCCESS)
     })

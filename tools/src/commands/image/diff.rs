@@ -36,8 +36,8 @@ pub(crate) struct Args {
 const STEP: usize = 40;
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    args.from.open(&args.before, root, driver, |before| {
-        args.from.open(&args.after, root, driver, |after| diff(args, before, after))
+    args.from.open(Some(&args.before), root, driver, |before| {
+        args.from.open(Some(&args.after), root, driver, |after| diff(args, before, after))
     })
 }
 

@@ -17,7 +17,8 @@ use crate::{output, signals};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The image, by name or id
-    image: String,
+    #[arg(required_unless_present = "archive")]
+    image: Option<String>,
 
     #[command(flatten)]
     to: To,
@@ -36,7 +37,7 @@ pub(crate) struct To {
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     args.to.check()?;
-    args.from.open(&args.image, root, driver, |content| args.to.export(content.layers))
+    args.from.open(args.image.as_deref(), root, driver, |content| args.to.export(content.layers))
 }
 
 impl To {

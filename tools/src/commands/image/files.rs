@@ -1,6 +1,6 @@
 //! `layerfs image files`: what is in an image, and which layer put it there.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,12 +10,14 @@ use images::tree::{HiddenName, Node, NodeKind, Tree, read_tree};
 use serde::Serialize;
 
 use super::content::{Content, ContentFlags, JsonPath, short_step, shown};
+use crate::exit::UsageError;
 use crate::output;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The image, by name or id
-    image: String,
+    #[arg(required_unless_present = "archive")]
+    image: Option<String>,
 
     /// Only what is at this path and below it
     path: Option<OsString>,
@@ -43,13 +45,23 @@ const STEP: usize = 30;
 const TOGETHER: usize = 64 << 10;
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    args.from.open(&args.image, root, driver, |content| list(args, content))
+    let image = args.image.as_deref();
+    let (image, path) = match image {
+        Some(text) if args.from.is_path(text.as_ref()) => {
+            if args.path.is_some() {
+                return Err(UsageError(format!("two paths: {text}, and one behind it")).into());
+            }
+            (None, Some(OsStr::new(text)))
+        }
+        image => (image, args.path.as_deref()),
+    };
+    args.from.open(image, root, driver, |content| list(args, path, content))
 }
 
-fn list(args: &Args, content: &Content<'_>) -> anyhow::Result<ExitCode> {
+fn list(args: &Args, path: Option<&OsStr>, content: &Content<'_>) -> anyhow::Result<ExitCode> {
     let mut removed = Vec::new();
     let tree = read_tree(content.layers, args.deleted.then_some(&mut removed))?;
-    let given = args.path.as_ref().map_or(&b""[..], |path| path.as_bytes());
+    let given = path.map_or(&b""[..], OsStrExt::as_bytes);
     let (path, id) = match tree.find(given, false) {
         Ok(found) => found,
         // The path may be among those that layers have taken away.

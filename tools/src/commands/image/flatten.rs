@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
 fn find<'c>(catalog: &'c Catalog, text: &str) -> anyhow::Result<&'c Image> {
     match catalog.resolve(text) {
         Resolved::Image(id) => Ok(&catalog.images()[&id]),
-        Resolved::Damaged(id) => bail!("{text}: damaged image {id}: {}", catalog.damaged_images()[&id]),
+        Resolved::Damaged(id) => Err(crate::damage::damaged_image(catalog, text, id)),
         Resolved::Nothing => Err(no_such_image(text)),
     }
 }

@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let catalog = view.catalog();
     let image = match catalog.resolve(&args.image) {
         Resolved::Image(id) => &catalog.images()[&id],
-        Resolved::Damaged(id) => bail!("{}: damaged image {id}: {}", args.image, catalog.damaged_images()[&id]),
+        Resolved::Damaged(id) => return Err(damage::damaged_image(catalog, &args.image, id)),
         Resolved::Nothing => return Err(no_such_image(&args.image)),
     };
     let rows = rows(catalog, image, args)?;

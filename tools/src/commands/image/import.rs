@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use images::load::{ImportRequest, NewImage, store_image};
 use images::make::imported_config;
-use images::source::{Platform, Select};
+use images::source::{ArchiveError, Platform, Select, is_endless};
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 use layerfs::{DiffId, Digest};
@@ -79,6 +79,9 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         Box::new(BufReader::with_capacity(128 << 10, std::io::stdin()))
     } else {
         let file = File::open(&args.file).with_context(|| args.file.display().to_string())?;
+        if file.metadata().is_ok_and(|metadata| is_endless(&metadata)) {
+            return Err(ArchiveError::Zeros { path: args.file.clone() }.into());
+        }
         Box::new(BufReader::with_capacity(128 << 10, file))
     };
     let now = Zoned::now();

@@ -30,14 +30,12 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     for text in &args.images {
         let found = match catalog.resolve(text) {
             Resolved::Image(id) => document::inspect_image(view.root(), catalog, &catalog.images()[&id]),
-            Resolved::Damaged(id) => {
-                Err(anyhow::anyhow!("{text}: damaged image {id}: {}", catalog.damaged_images()[&id]))
-            }
+            Resolved::Damaged(id) => Err(damage::damaged_image(catalog, text, id)),
             Resolved::Nothing => Err(not_found(text)),
         };
         match found {
             Ok(document) => documents.push(document),
-            Err(error) => errors.push(format!("{error:#}")),
+            Err(error) => errors.push(crate::hints::with_hint(&error)),
         }
     }
     match args.format.as_deref() {

@@ -19,7 +19,7 @@ use super::change::reference_error;
 use crate::commands::layerfs::NAME;
 use crate::exit::UsageError;
 use crate::progress::Progress;
-use crate::{damage, output, signals};
+use crate::{damage, input, output, signals};
 use docker_format::size;
 
 #[derive(Debug, clap::Args)]
@@ -178,6 +178,7 @@ fn receiver_has(args: &Args, root: &DataRoot) -> anyhow::Result<BTreeSet<ChainId
         match path.metadata() {
             Err(_) => names.push(text.clone()),
             Ok(found) if found.is_dir() && !is_layout(path) => {
+                input::expect_content(path).context("--have")?;
                 let other = DataRoot::find(path, None).with_context(|| format!("--have {text}"))?;
                 have.extend(usable_layers(&Catalog::read(&other)?));
             }
@@ -186,7 +187,9 @@ fn receiver_has(args: &Args, root: &DataRoot) -> anyhow::Result<BTreeSet<ChainId
     }
     if !names.is_empty() {
         let catalog = Catalog::read_images(root, &save::texts_to_read(&names, &root.references()?))?;
-        let images = save::select(&catalog, &names).context("--have: neither a file nor an image")?;
+        let images = save::select(&catalog, &names).context(
+            "--have takes an archive, a layout, a data-root or an image of this one, and this is none of them",
+        )?;
         have.extend(images.keys().flat_map(|id| &catalog.images()[id].chain));
     }
     Ok(have)

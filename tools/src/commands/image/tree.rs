@@ -22,7 +22,7 @@ use snapshot::view::{Needs, View};
 
 use crate::columns::{self, Fit, Table};
 use crate::commands::layerfs::NAME;
-use crate::{output, steps};
+use crate::{damage, hints, output, steps};
 use docker_format::size;
 
 #[derive(Debug, clap::Args)]
@@ -106,7 +106,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
             snapshot::catalog::Resolved::Image(id) => wanted.push(id),
             snapshot::catalog::Resolved::Damaged(id) => {
                 missing = true;
-                output::complain(NAME, &format!("{text}: damaged: {}", catalog.damaged_images()[&id]));
+                output::complain(NAME, &hints::with_hint(&damage::damaged_image(catalog, text, id)));
             }
             snapshot::catalog::Resolved::Nothing => {
                 missing = true;

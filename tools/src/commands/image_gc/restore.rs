@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::{anyhow, bail};
+use snapshot::StoreError;
 use snapshot::edit::{WriteOptions, restore as put_back};
 use snapshot::root::DataRoot;
 
@@ -18,7 +20,18 @@ pub(super) fn restore(cli: &Cli, quarantine: &Path) -> anyhow::Result<ExitCode> 
     let driver = writable(cli.storage_driver.as_deref())?;
     // Fails if there is no root: this command must not make one.
     drop(DataRoot::find(&cli.root, driver)?);
-    let restored = put_back(&cli.root, quarantine, WriteOptions { driver, sync: !cli.no_sync })?;
+    if !quarantine.is_dir() {
+        bail!(
+            "{}: there is no such directory; --restore takes one that --apply --quarantine has made and named",
+            quarantine.display()
+        );
+    }
+    let restored = put_back(&cli.root, quarantine, WriteOptions { driver, sync: !cli.no_sync });
+    let restored = restored.map_err(|error| match error {
+        // What is wrong is not in the store, where a repair could help.
+        StoreError::Invalid { path, reason } => anyhow!("{}: {reason}", path.display()),
+        other => other.into(),
+    })?;
     for place in restored.places.iter().take(NAMED) {
         output::say(&place.display().to_string())?;
     }

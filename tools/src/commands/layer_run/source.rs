@@ -51,10 +51,11 @@ pub(super) fn find(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found
 /// An image of a data-root. Its layers are read where they are.
 fn stored(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found> {
     let texts = [text.to_owned()];
-    let view = View::read(&cli.root, cli.storage_driver.as_deref(), Needs::only(&texts))?;
+    let view = View::read(&cli.root, cli.storage_driver.as_deref(), Needs::only(&texts));
+    let view = view.with_context(|| format!("{text} is no file, so it is taken for an image"))?;
     let image = match view.catalog().resolve(text) {
         Resolved::Image(id) => &view.catalog().images()[&id],
-        Resolved::Damaged(id) => bail!("{text}: damaged image {id}: {}", view.catalog().damaged_images()[&id]),
+        Resolved::Damaged(id) => return Err(crate::damage::damaged_image(view.catalog(), text, id)),
         Resolved::Nothing => bail!("{text}: no such file, and no such image in {}", cli.root.display()),
     };
     let config = image.config.config.clone().unwrap_or_default();

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 
+use snapshot::StoreError;
 use snapshot::catalog::Resolved;
 use snapshot::check::{CheckReport, Reading, Severity};
 use snapshot::ids::ImageId;
@@ -14,8 +15,7 @@ use snapshot::view::{Needs, View};
 
 use super::watch::Watch;
 use crate::commands::layerfs::NAME;
-use crate::output;
-use crate::signals;
+use crate::{hints, output, signals};
 
 /// The exit status if something could not be looked at.
 const NOT_CHECKED: u8 = 2;
@@ -54,14 +54,18 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     match check(args, root, driver) {
         Ok(code) => Ok(code),
+        // Of a root that is not there, or not to be read here, every command says the same.
+        Err(error) if error.is::<output::Lost>() || error.downcast_ref().is_some_and(is_no_root) => Err(error),
         // Nothing was looked at, so this is no finding.
-        Err(error) if error.is::<output::Lost>() => Err(error),
         Err(error) => {
-            let hint = crate::hints::hint(&error).map_or_else(String::new, |hint| format!("; {hint}"));
-            output::complain(NAME, &format!("{error:#}{hint}"));
+            output::complain(NAME, &hints::with_hint(&error));
             Ok(ExitCode::from(NOT_CHECKED))
         }
     }
+}
+
+fn is_no_root(error: &StoreError) -> bool {
+    matches!(error, StoreError::NoRoot { .. } | StoreError::SeveralDrivers { .. } | StoreError::InContainerd { .. })
 }
 
 fn check(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {

@@ -21,7 +21,7 @@ use snapshot::repair::{
 
 use super::watch::Watch;
 use crate::flags::writable;
-use crate::{output, rootless, signals};
+use crate::{input, output, rootless, signals};
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = concat!("What --json prints, one object:\n\n", include_str!("repair.json.txt")))]
@@ -113,6 +113,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     }
     let mut donors = Vec::new();
     for path in &args.from {
+        input::expect_content(path).context("--from")?;
         donors.push(mend::open(path).with_context(|| format!("--from {}", path.display()))?);
     }
     let donors = Donors::new(donors);

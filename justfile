@@ -105,6 +105,15 @@ bench-save runs="7":
     cargo build --release -p tools -p benches --bin layerfs --bin layer-unpack --bin corpus
     benches/save.sh {{ runs }}
 
+# `layer-run` against `crun run`, `runc run` and `docker run`; with an archive also against `docker load` and `docker run`. Needs root.
+bench-run runs="15" archive="":
+    cargo build --release -p tools --bins
+    benches/run.sh {{ runs }} {{ archive }}
+
+# 1,000 runs in a row, 50 at once, 200 kills at random moments: no mount, process, directory or control group is left. Needs root and docker.io.
+sweep-run:
+    LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker cargo test --release -p tools --test root_layer_run --test docker_run_kill --test root_run_escapes --test docker_same_inside --test docker_containers
+
 # An image archive to measure on: benches/README.md lists the kinds and flags. `debian` needs what big-image needs.
 corpus kind out *flags:
     {{ if kind == "debian" { "testdata/make-big-image.sh" } else { "cargo run --release -p benches --bin corpus -- " + kind } }} {{ quote(out) }} {{ flags }}

@@ -20,8 +20,8 @@ use snapshot::schema::runconfig::RunConfig;
 use snapshot::schema::time::Time;
 use snapshot::schema::volume;
 
-use crate::lifecycle::settle;
 use crate::mounts::{MountPoints, clean};
+use crate::settle::settle;
 use crate::{ContainerError, inside, names};
 
 /// How long a command waits for another one that writes to the store.

@@ -8,19 +8,29 @@
 //! The store's files are Docker's own, so that a dockerd that starts on the root adopts the containers. While one runs, a
 //! [monitor](monitor::run) stays with it.
 
+mod attached;
 mod create;
 mod error;
+mod etc;
+mod exec;
+mod helper;
 mod inside;
 mod lifecycle;
 mod log;
 pub mod monitor;
 mod mounts;
 mod names;
+mod output;
 mod place;
 mod protocol;
 mod settings;
+mod settle;
+mod volumes;
 
+pub use attached::{Attached, Heard, Speaker};
 pub use create::{Request, create};
 pub use error::ContainerError;
-pub use lifecycle::{Attached, Heard, MONITOR, Speaker, Store};
+pub use exec::Running;
+pub use helper::enter;
+pub use lifecycle::Store;
 pub use names::find;

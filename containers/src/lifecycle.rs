@@ -1,32 +1,24 @@
 //! Starting, stopping, removing: what a command asks of a container, and of its monitor.
 
-use std::io::{self, Read, Write};
-use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use runtime::{Runtime, WindowSize};
 use snapshot::catalog::{Catalog, Container, Status};
-use snapshot::driver::Driver;
 use snapshot::edit::Transaction;
-use snapshot::ids::{CacheId, ContainerId, VolumeName};
+use snapshot::ids::ContainerId;
 use snapshot::root::DataRoot;
 use snapshot::schema::container::ContainerFiles;
-use snapshot::schema::containerfile::StateFile;
-use snapshot::schema::time::Time;
 
+use crate::attached::Attached;
 use crate::create::{open, read};
+use crate::helper::{self, Helper};
 use crate::monitor::Order;
 use crate::place::{self, Place};
 use crate::protocol::Message;
+use crate::settle::{anonymous_volumes, settle};
 use crate::{ContainerError, names};
-
-/// The hidden argument with which a program of ours becomes a monitor.
-pub const MONITOR: &str = "__container-monitor";
 
 /// A data-root, as the command line names it.
 #[derive(Debug, Clone)]
@@ -37,39 +29,8 @@ pub struct Store {
     pub driver: Option<&'static str>,
 }
 
-/// Writes the end of a process into a container's files.
-pub(crate) fn end(files: &mut ContainerFiles, code: i64, finished: Timestamp) {
-    let state = files.state();
-    *state = StateFile {
-        exit_code: code,
-        started: state.started,
-        finished: Time::from(finished),
-        health: state.health.take(),
-        ..StateFile::default()
-    };
-}
-
-/// Volumes that go with their container: those that nobody has named (moby v20.10.24 `daemon/delete.go`,
-/// `daemon/mounts.go: removeMountPoints`).
-pub(crate) fn anonymous_volumes(files: &ContainerFiles) -> Vec<VolumeName> {
-    let points = files.config.mount_points.values().flatten();
-    let anonymous =
-        points.filter(|point| point.kind != "bind" && point.kind != "tmpfs" && point.spec.source.is_empty());
-    anonymous.filter_map(|point| point.name.parse().ok()).collect()
-}
-
-/// Removes a mount point that a killed monitor has left.
-pub(crate) fn remove_mount_point(driver: &impl Driver, id: &CacheId) {
-    if let Ok(Some(data)) = driver.metadata(id)
-        && let Some((_, path)) = data.iter().find(|(key, _)| *key == "MergedDir")
-    {
-        // If something is mounted there, or in it, this fails, and so does the mount that follows.
-        let _ = rustix::fs::rmdir(path);
-    }
-}
-
 impl Store {
-    fn open(&self) -> Result<(Transaction, Catalog), ContainerError> {
+    pub(crate) fn open(&self) -> Result<(Transaction, Catalog), ContainerError> {
         let (mut transaction, mut catalog) = open(&self.root, self.driver)?;
         if settle(&mut transaction, &catalog)? {
             catalog = Catalog::read(&DataRoot::find(&self.root, self.driver)?)?;
@@ -132,7 +93,6 @@ impl Store {
             _ => {}
         }
         drop(transaction);
-        let program = std::env::current_exe().map_err(ContainerError::io("finding", "this program"))?;
         let root = std::path::absolute(&self.root).map_err(ContainerError::io("finding", &self.root))?;
         let order = Order {
             root,
@@ -141,28 +101,11 @@ impl Store {
             runtime: runtime.to_owned(),
             size,
         };
-        let order = serde_json::to_string(&order).map_err(|error| ContainerError::Invalid(error.to_string()))?;
-        let mut command = Command::new(&program);
-        command.arg(MONITOR).arg(order).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        command.current_dir("/").process_group(0);
-        let mut child = command.spawn().map_err(ContainerError::io("starting", &program))?;
-        let mut answer = child.stdout.take().expect("standard output is a pipe");
-        let mut first = [0; 1];
-        let read = answer.read(&mut first).map_err(ContainerError::io("reading from", "the monitor"))?;
-        if read == 1 && first == *b"\n" {
-            let place = Place::of(id);
-            let stream =
-                UnixStream::connect(place.socket()).map_err(ContainerError::io("connecting to", place.socket()))?;
-            // The monitor lives on. A command that waits for the container's end is told by it.
-            return Ok(Attached { stream, monitor: Some(child) });
-        }
-        let mut rest = first[..read].to_vec();
-        let _ = answer.read_to_end(&mut rest);
-        let _ = child.wait();
-        Err(match Message::receive(&mut rest.as_slice()) {
-            Ok(Some(Message::Failed(status, message))) => ContainerError::Start { status, message },
-            _ => ContainerError::Start { status: 125, message: "the container's monitor has died".into() },
-        })
+        let monitor = helper::start(Helper::Monitor, &order)?;
+        let socket = Place::of(id).socket();
+        let stream = UnixStream::connect(&socket).map_err(ContainerError::io("connecting to", &socket))?;
+        // The monitor stays; whoever asks for the container's end waits for its word.
+        Ok(Attached { stream, monitor: Some(monitor) })
     }
 
     /// Attaches to a running container.
@@ -365,63 +308,6 @@ impl Store {
         Ok(gone)
     }
 
-    /// Makes a volume; one that exists stays as it is. Without a name, draws one.
-    ///
-    /// # Errors
-    /// [`ContainerError`]
-    pub fn create_volume(&self, name: Option<&str>) -> Result<VolumeName, ContainerError> {
-        let drawn = CacheId::random().to_string();
-        let name = name.unwrap_or(&drawn);
-        if !names::is_valid(name) || name.starts_with('/') {
-            let message = format!(
-                "create {name}: \"{name}\" includes invalid characters for a local volume name, only \
-                 \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
-            );
-            return Err(ContainerError::Invalid(message));
-        }
-        let (mut transaction, catalog) = self.open()?;
-        let name: VolumeName = name.parse().map_err(|_| ContainerError::Invalid(format!("no name: {name}")))?;
-        if !catalog.volumes().iter().any(|volume| volume.name == name) {
-            transaction.add_volume(&name)?;
-        }
-        Ok(name)
-    }
-
-    /// Removes a volume that nobody uses.
-    ///
-    /// # Errors
-    /// [`ContainerError`]
-    pub fn remove_volume(&self, text: &str) -> Result<(), ContainerError> {
-        let (mut transaction, catalog) = self.open()?;
-        let volume = catalog.volumes().iter().find(|volume| volume.name == text);
-        let volume = volume.ok_or_else(|| ContainerError::NoVolume(text.to_owned()))?;
-        let users: Vec<&str> = users(&catalog, &volume.name).map(|container| container.id.as_str()).collect();
-        if !users.is_empty() {
-            return Err(ContainerError::Invalid(format!("remove {text}: volume is in use - [{}]", users.join(", "))));
-        }
-        Ok(transaction.remove_volumes(std::slice::from_ref(&volume.name))?)
-    }
-
-    /// Removes the volumes that `selects` takes and that nobody uses. `measure` is called with each one before; its answers
-    /// are returned.
-    ///
-    /// # Errors
-    /// [`ContainerError`]
-    pub fn prune_volumes<T>(
-        &self,
-        selects: impl Fn(&snapshot::catalog::Volume) -> bool,
-        measure: impl Fn(&Path, &VolumeName) -> T,
-    ) -> Result<Vec<(VolumeName, T)>, ContainerError> {
-        let (mut transaction, catalog) = self.open()?;
-        let unused = catalog.volumes().iter().filter(|volume| users(&catalog, &volume.name).next().is_none());
-        let going: Vec<VolumeName> =
-            unused.filter(|volume| selects(volume)).map(|volume| volume.name.clone()).collect();
-        let root = transaction.root().dir().path().to_path_buf();
-        let measured = going.iter().map(|name| (name.clone(), measure(&root, name))).collect();
-        transaction.remove_volumes(&going)?;
-        Ok(measured)
-    }
-
     /// The runtime of a running container.
     ///
     /// # Errors
@@ -431,176 +317,11 @@ impl Store {
     }
 }
 
-fn users<'c>(catalog: &'c Catalog, name: &'c VolumeName) -> impl Iterator<Item = &'c Container> {
-    let uses = move |container: &&Container| container.mount_points.iter().any(|point| point.name == name.as_str());
-    catalog.live_containers().filter(uses)
-}
-
-fn own_runtime(place: &Place) -> Result<Runtime, ContainerError> {
+pub(crate) fn own_runtime(place: &Place) -> Result<Runtime, ContainerError> {
     Ok(Runtime::find(&place.runtime(), &place::state())?)
 }
 
 /// Whether a container's process is there, or its monitor starts it just now.
 fn is_up(container: &Container) -> bool {
     container.status().is_up() || (container.state.running && Place::of(&container.id).is_watched())
-}
-
-/// Kills the containers of monitors that are gone, and writes down that they have ended. Returns whether there were any.
-pub(crate) fn settle(transaction: &mut Transaction, catalog: &Catalog) -> Result<bool, ContainerError> {
-    let mut changed = false;
-    for container in catalog.containers() {
-        let place = Place::of(&container.id);
-        let is_ours = place.dir.exists();
-        if is_ours && !place.is_watched() {
-            let was_alive = container.status() == Status::Running;
-            if let Ok(runtime) = own_runtime(&place) {
-                let _ = runtime.delete(container.id.as_str(), true);
-            }
-            place.remove();
-            if let Some(mount) = container.mount.as_ref().and_then(|mount| mount.mount_id.as_ref()) {
-                remove_mount_point(transaction.root().driver(), mount);
-            }
-            if container.state.running {
-                let mut files = read(transaction.root().dir(), &container.id)?;
-                // Nobody was there to take the process's exit status.
-                end(&mut files, if was_alive { 137 } else { 255 }, Timestamp::now());
-                transaction.set_container(&container.id, &files)?;
-                if files.host.auto_remove {
-                    transaction.remove_container(&container.id, &anonymous_volumes(&files))?;
-                }
-            }
-            changed = true;
-        } else if !is_ours
-            && container.state.running
-            && container.status() == Status::Interrupted
-            && container.damage.is_none()
-        {
-            // The container is another daemon's, or the machine has stopped since.
-            let mut files = read(transaction.root().dir(), &container.id)?;
-            end(&mut files, 255, Timestamp::now());
-            transaction.set_container(&container.id, &files)?;
-            changed = true;
-        }
-    }
-    Ok(changed)
-}
-
-/// A connection to the monitor of a container.
-#[derive(Debug)]
-pub struct Attached {
-    stream: UnixStream,
-    monitor: Option<std::process::Child>,
-}
-
-/// What a monitor tells somebody who is attached to its container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
-    /// It has written to standard output.
-    Output(Vec<u8>),
-    /// It has written to standard error.
-    ErrorOutput(Vec<u8>),
-    /// It has ended, with this exit code.
-    Exited(i32),
-}
-
-impl Attached {
-    /// Starts the container, and returns when it runs.
-    ///
-    /// # Errors
-    /// [`ContainerError::Start`]
-    pub fn start(&mut self) -> Result<(), ContainerError> {
-        self.send(&Message::Start)?;
-        match self.next()? {
-            Some(Message::Started) => Ok(()),
-            Some(Message::Failed(status, message)) => {
-                if let Some(monitor) = &mut self.monitor {
-                    let _ = monitor.wait();
-                }
-                Err(ContainerError::Start { status, message })
-            }
-            _ => Err(ContainerError::Start { status: 125, message: "the container's monitor has died".into() }),
-        }
-    }
-
-    fn send(&mut self, message: &Message) -> Result<(), ContainerError> {
-        message.send(&mut self.stream).map_err(ContainerError::io("writing to", "the container's monitor"))
-    }
-
-    fn next(&mut self) -> Result<Option<Message>, ContainerError> {
-        Message::receive(&mut self.stream).map_err(ContainerError::io("reading from", "the container's monitor"))
-    }
-
-    /// What the container does next; `None` if its monitor is gone.
-    ///
-    /// # Errors
-    /// [`ContainerError::Io`]
-    pub fn hear(&mut self) -> Result<Option<Heard>, ContainerError> {
-        loop {
-            return Ok(Some(match self.next()? {
-                None => return Ok(None),
-                Some(Message::Output(bytes)) => Heard::Output(bytes),
-                Some(Message::ErrorOutput(bytes)) => Heard::ErrorOutput(bytes),
-                Some(Message::Exited(code)) => {
-                    if let Some(monitor) = &mut self.monitor {
-                        let _ = monitor.wait();
-                    }
-                    Heard::Exited(code)
-                }
-                Some(_) => continue,
-            }));
-        }
-    }
-
-    /// A second handle of the connection, so that one thread sends while another one receives.
-    ///
-    /// # Errors
-    /// [`ContainerError::Io`]
-    pub fn speaker(&self) -> Result<Speaker, ContainerError> {
-        let copy = self.stream.try_clone();
-        copy.map(Speaker).map_err(ContainerError::io("copying", "a connection to the container's monitor"))
-    }
-}
-
-/// What somebody who is attached tells the monitor of the container.
-#[derive(Debug)]
-pub struct Speaker(UnixStream);
-
-impl Speaker {
-    /// Input.
-    ///
-    /// # Errors
-    /// [`io::Error`]
-    pub fn input(&mut self, bytes: &[u8]) -> io::Result<()> {
-        bytes.chunks(64 << 10).try_for_each(|part| Message::Input(part.to_vec()).send(&mut self.0))
-    }
-
-    /// There is no more input.
-    ///
-    /// # Errors
-    /// [`io::Error`]
-    pub fn end_input(&mut self) -> io::Result<()> {
-        Message::InputEnds.send(&mut self.0)
-    }
-
-    /// The terminal's size.
-    ///
-    /// # Errors
-    /// [`io::Error`]
-    pub fn size(&mut self, size: WindowSize) -> io::Result<()> {
-        Message::Size(size.rows, size.columns).send(&mut self.0)
-    }
-
-    /// A signal for the first process.
-    ///
-    /// # Errors
-    /// [`io::Error`]
-    pub fn signal(&mut self, number: i32) -> io::Result<()> {
-        Message::Signal(number).send(&mut self.0)
-    }
-
-    /// Ends the connection: a thread that waits for a message on it gets `None`.
-    pub fn hang_up(&mut self) {
-        let _ = self.0.flush();
-        let _ = self.0.shutdown(Shutdown::Both);
-    }
 }

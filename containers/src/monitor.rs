@@ -5,14 +5,13 @@
 //! container, whoever is killed. It is told what to do through its standard input and its socket (`protocol.rs`), and
 //! answers the one who started it on standard output: an empty line when its socket is there, or a message.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -27,10 +26,11 @@ use snapshot::schema::container::{ContainerFiles, own_path};
 use snapshot::schema::time::Time;
 
 use crate::create::{PATIENCE, read};
-use crate::log::{Lines, Log};
+use crate::log::Log;
+use crate::output::{Clients, attributes, copy_output, locked};
 use crate::place::{self, Place};
 use crate::protocol::Message;
-use crate::{ContainerError, lifecycle, settings};
+use crate::{ContainerError, etc, helper, settings, settle};
 
 /// How long a container waits for its start.
 const START: Duration = Duration::from_secs(60);
@@ -52,13 +52,6 @@ pub struct Order {
     pub size: Option<WindowSize>,
 }
 
-/// Those who are attached.
-type Clients = Arc<Mutex<Vec<UnixStream>>>;
-
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Runs a monitor to its end. To be called in a process of its own with one thread.
 ///
 /// # Errors
@@ -66,22 +59,10 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub fn run(order: &Order) -> Result<(), ContainerError> {
     let ended = Monitor::new(order).and_then(|mut monitor| monitor.run());
     if let Err(error) = &ended {
-        let _ = Message::Failed(error.status(), error_text(error)).send(&mut io::stdout());
+        let _ = Message::Failed(error.status(), helper::text(error)).send(&mut io::stdout());
         let _ = io::stdout().flush();
     }
     ended
-}
-
-fn error_text(error: &ContainerError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(source) = cause {
-        if !text.contains(&source.to_string()) {
-            text.push_str(&format!(": {source}"));
-        }
-        cause = source.source();
-    }
-    text
 }
 
 struct Monitor<'o> {
@@ -154,7 +135,7 @@ impl<'o> Monitor<'o> {
         }
         let (events, happened) = mpsc::channel();
         self.listen(&events, output.input, created.terminal.as_ref())?;
-        println_stdout()?;
+        helper::ready()?;
         if happened.recv_timeout(START).is_err() {
             return Err(ContainerError::Invalid("nobody has asked for the start".into()));
         }
@@ -162,7 +143,7 @@ impl<'o> Monitor<'o> {
             let error = ContainerError::from(error);
             let _ = fs::remove_dir(&rootfs);
             self.note_failure(&error);
-            self.tell(&Message::Failed(error.status(), error_text(&error)));
+            self.tell(&Message::Failed(error.status(), helper::text(&error)));
             return Err(error);
         }
         let state = files.state();
@@ -196,7 +177,7 @@ impl<'o> Monitor<'o> {
         let missing = || ContainerError::Invalid(format!("container {}: mount does not exist", self.id));
         let id = self.root.writable_layer(&self.id)?.ok_or_else(missing)?;
         let driver = self.root.driver().ok_or_else(missing)?;
-        lifecycle::remove_mount_point(driver, &id);
+        settle::remove_mount_point(driver, &id);
         Ok(driver.mount(&id, Access::ReadWrite)?)
     }
 
@@ -210,8 +191,8 @@ impl<'o> Monitor<'o> {
             Ok(path)
         };
         let host = &files.host;
-        let resolv = resolv_conf(host);
-        let hosts = if is_host { fs::read("/etc/hosts").unwrap_or_default() } else { hosts(host).into_bytes() };
+        let resolv = etc::resolv_conf(host);
+        let hosts = if is_host { fs::read("/etc/hosts").unwrap_or_default() } else { etc::hosts(host).into_bytes() };
         let name = files.config.config.as_ref().map(|config| config.hostname.clone()).unwrap_or_default();
         write("resolv.conf.hash", layerfs::Digest::hash(&resolv).to_string().as_bytes())?;
         Ok(NetworkFiles {
@@ -336,7 +317,18 @@ impl<'o> Monitor<'o> {
                 status => i64::from(status),
             };
             let state = files.state();
-            (state.exit_code, state.error) = (code, error_text(error));
+            (state.exit_code, state.error) = (code, helper::text(error));
+            // These are there from the first try on.
+            let own = self.own();
+            let path = |name: &str| own.join(name).exists().then(|| own.join(name).display().to_string());
+            let config = &mut files.config;
+            for (name, field) in [
+                ("hostname", &mut config.hostname_path),
+                ("hosts", &mut config.hosts_path),
+                ("resolv.conf", &mut config.resolv_conf_path),
+            ] {
+                *field = path(name).unwrap_or_default();
+            }
             transaction.set_container(&self.id, &files)?;
             Ok(())
         })();
@@ -346,10 +338,10 @@ impl<'o> Monitor<'o> {
     fn note_exit(&self, code: i32) -> Result<(), ContainerError> {
         let mut transaction = self.transaction()?;
         let mut files = read(self.root.dir(), &self.id)?;
-        lifecycle::end(&mut files, i64::from(code), Timestamp::now());
+        settle::end(&mut files, i64::from(code), Timestamp::now());
         transaction.set_container(&self.id, &files)?;
         if files.host.auto_remove {
-            transaction.remove_container(&self.id, &lifecycle::anonymous_volumes(&files))?;
+            transaction.remove_container(&self.id, &settle::anonymous_volumes(&files))?;
         }
         Ok(())
     }
@@ -374,11 +366,6 @@ struct Shared {
 fn bind(path: &Path) -> Result<UnixListener, ContainerError> {
     // The path of a socket may have 107 bytes only, and this one has fewer with every id that Docker draws.
     UnixListener::bind(path).map_err(ContainerError::io("listening at", path))
-}
-
-fn println_stdout() -> Result<(), ContainerError> {
-    let mut out = io::stdout();
-    out.write_all(b"\n").and_then(|()| out.flush()).map_err(ContainerError::io("writing to", "standard output"))
 }
 
 /// Does what a client asks for, until it goes.
@@ -406,110 +393,4 @@ fn serve(mut stream: UnixStream, shared: &Shared, events: &Sender<()>) {
             _ => {}
         }
     }
-}
-
-/// Copies what the container writes to the log and to all who are attached. The receiver hears when all has come to its end.
-fn copy_output(streams: Vec<(&'static str, File)>, clients: &Clients, log: Option<Log>) -> Receiver<()> {
-    let (done, ended) = mpsc::channel();
-    let log = Arc::new(Mutex::new(log));
-    let threads: Vec<_> = streams
-        .into_iter()
-        .map(|(name, mut from)| {
-            let (clients, log) = (Arc::clone(clients), Arc::clone(&log));
-            std::thread::spawn(move || {
-                let mut lines = Lines::default();
-                let mut buffer = vec![0; 32 << 10];
-                let keep = |line: &[u8], time| {
-                    // A log that cannot be written must not stop the container.
-                    let _ = locked(&log).as_mut().map(|log| log.write(name, line, time));
-                };
-                loop {
-                    let read = match from.read(&mut buffer) {
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                        // The other end of a terminal is closed.
-                        Err(_) | Ok(0) => break,
-                        Ok(read) => read,
-                    };
-                    let bytes = buffer[..read].to_vec();
-                    lines.take(&bytes, keep);
-                    let message = if name == "stderr" { Message::ErrorOutput(bytes) } else { Message::Output(bytes) };
-                    locked(&clients).retain_mut(|client| message.send(client).is_ok());
-                }
-                lines.end(keep);
-            })
-        })
-        .collect();
-    std::thread::spawn(move || {
-        for thread in threads {
-            let _ = thread.join();
-        }
-        let _ = done.send(());
-    });
-    ended
-}
-
-/// What `--log-opt` adds to each record, as JSON; empty for nothing.
-fn attributes(files: &ContainerFiles) -> String {
-    let options = files.host.log_config.config.clone().unwrap_or_default();
-    let config = files.config.config.clone().unwrap_or_default();
-    let mut found = BTreeMap::new();
-    let listed = |name: &str| options.get(name).cloned().unwrap_or_default();
-    for label in listed("labels").split(',').filter(|label| !label.is_empty()) {
-        if let Some(value) = config.labels.as_ref().and_then(|labels| labels.get(label)) {
-            found.insert(label.to_owned(), value.clone());
-        }
-    }
-    for name in listed("env").split(',').filter(|name| !name.is_empty()) {
-        let value = config.env.iter().flatten().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='));
-        found.extend(value.map(|value| (name.to_owned(), value.to_owned())));
-    }
-    if found.is_empty() {
-        return String::new();
-    }
-    let mut out = String::new();
-    snapshot::schema::gojson::Encode::encode(&found, &mut out);
-    out
-}
-
-/// `/etc/hosts` of a container without a network.
-fn hosts(host: &snapshot::schema::containerfile::HostConfig) -> String {
-    let mut text = String::from(
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\n\
-         ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
-    );
-    for entry in host.extra_hosts.iter().flatten() {
-        if let Some((name, address)) = entry.split_once(':') {
-            text.push_str(&format!("{address}\t{name}\n"));
-        }
-    }
-    text
-}
-
-/// `/etc/resolv.conf`: the host's, or what `--dns` and its like say.
-fn resolv_conf(host: &snapshot::schema::containerfile::HostConfig) -> Vec<u8> {
-    let own = fs::read("/etc/resolv.conf").unwrap_or_default();
-    let given = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
-    let (servers, search, options) = (given(&host.dns), given(&host.dns_search), given(&host.dns_options));
-    if servers.is_empty() && search.is_empty() && options.is_empty() {
-        return own;
-    }
-    let of_host = |key: &str| -> Vec<String> {
-        let text = String::from_utf8_lossy(&own).into_owned();
-        let lines = text.lines().filter_map(|line| line.trim().strip_prefix(key).map(|rest| rest.trim().to_owned()));
-        lines.flat_map(|rest| rest.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
-    };
-    let or_host = |given: Vec<String>, key: &str| if given.is_empty() { of_host(key) } else { given };
-    let mut text = String::new();
-    let search = or_host(search, "search ");
-    if !search.is_empty() && search != ["."] {
-        text.push_str(&format!("search {}\n", search.join(" ")));
-    }
-    for server in or_host(servers, "nameserver ") {
-        text.push_str(&format!("nameserver {server}\n"));
-    }
-    let options = or_host(options, "options ");
-    if !options.is_empty() {
-        text.push_str(&format!("options {}\n", options.join(" ")));
-    }
-    text.into_bytes()
 }

@@ -53,11 +53,11 @@ impl MountPoints {
             Ok(())
         };
         for text in host.binds.iter().flatten() {
-            let point = parse_bind(text)?;
+            let point = beside_the_root(parse_bind(text)?, root)?;
             take(&mut all, point)?;
         }
         for mount in host.mounts.iter().flatten() {
-            let point = of_mount(mount)?;
+            let point = beside_the_root(of_mount(mount)?, root)?;
             take(&mut all, point)?;
         }
         for destination in config.volumes.iter().flatten().map(|(at, _)| clean(at)) {
@@ -118,6 +118,28 @@ impl MountPoints {
         }
         Ok(())
     }
+}
+
+/// A bind that shows the data-root, or is in it, must not keep mounts there that dockerd has taken away: it follows the host
+/// (moby v20.10.24 `daemon/volumes_linux.go: validateBindDaemonRoot`, which compares the texts).
+fn beside_the_root(mut point: MountPointFile, root: &Path) -> Result<MountPointFile, ContainerError> {
+    let root = root.to_string_lossy();
+    let source = &point.spec.source;
+    if point.kind != "bind" || !(source.starts_with(&*root) || root.starts_with(source.as_str())) {
+        return Ok(point);
+    }
+    let given = point.spec.bind_options.as_ref().map_or("", |options| options.propagation.as_str());
+    match given {
+        "" => point.propagation = "rslave".into(),
+        "rslave" | "rshared" => {}
+        given => {
+            return invalid(format!(
+                "invalid mount config: must use either propagation mode \"rslave\" or \"rshared\" when mount source is \
+                 within the daemon root, daemon root: \"{root}\", bind mount source: \"{source}\", propagation: {given}"
+            ));
+        }
+    }
+    Ok(point)
 }
 
 fn volume_point(name: &str) -> MountPointFile {

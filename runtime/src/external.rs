@@ -20,6 +20,21 @@ use crate::{Created, oci};
 /// By name, the fastest first.
 pub(crate) const KNOWN: [&str; 3] = ["crun", "runc", "youki"];
 
+/// Whether a runtime can work on this machine: crun refuses control groups of both versions at once (1.8.1, "cgroups in hybrid mode
+/// not supported").
+pub(crate) fn works_here(name: &str) -> bool {
+    name != "crun" || !is_hybrid(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+}
+
+/// Whether control groups of both versions are mounted below the usual directory.
+fn is_hybrid(mountinfo: &str) -> bool {
+    let has = |kind: &str| {
+        let mut below = mountinfo.lines().filter(|line| line.contains(" /sys/fs/cgroup/"));
+        below.any(|line| line.split_once(" - ").is_some_and(|(_, tail)| tail.split(' ').next() == Some(kind)))
+    };
+    has("cgroup") && has("cgroup2")
+}
+
 /// Where Debian has them, though not every user's `PATH` does.
 const ELSEWHERE: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
@@ -102,7 +117,7 @@ impl External {
 
     pub(crate) fn create(&self, bundle: &Path, id: &str, stdio: Stdio) -> Result<Created, RuntimeError> {
         let bundle_text = bundle.as_os_str().to_owned();
-        self.launch(&["create".into(), "--bundle".into(), bundle_text], id, stdio)
+        self.launch(&["create".into(), "--bundle".into(), bundle_text], id, stdio, None)
     }
 
     pub(crate) fn exec(&self, id: &str, process: &oci::Process, stdio: Stdio) -> Result<Created, RuntimeError> {
@@ -110,11 +125,26 @@ impl External {
         let path = files.at("process.json");
         let json = serde_json::to_vec(process).map_err(io::Error::other);
         json.and_then(|json| fs::write(&path, json)).map_err(RuntimeError::io("writing a specification"))?;
-        self.launch(&["exec".into(), "--detach".into(), "--process".into(), path.into_os_string()], id, stdio)
+        // runc says on the process's standard error, too, why there is no process, so that is a pipe until there is one.
+        let (stdio, relay) = match stdio {
+            Stdio::Files { stdin, stdout, stderr } => {
+                let (from, to) = io::pipe().map_err(RuntimeError::io("making a pipe"))?;
+                (Stdio::Files { stdin, stdout, stderr: to.into() }, Some((from, File::from(stderr))))
+            }
+            terminal => (terminal, None),
+        };
+        let arguments = ["exec".into(), "--detach".into(), "--process".into(), path.into_os_string()];
+        self.launch(&arguments, id, stdio, relay)
     }
 
     /// Runs a command that makes a process, which becomes a child of this one.
-    fn launch(&self, arguments: &[std::ffi::OsString], id: &str, stdio: Stdio) -> Result<Created, RuntimeError> {
+    fn launch(
+        &self,
+        arguments: &[std::ffi::OsString],
+        id: &str,
+        stdio: Stdio,
+        relay: Option<(io::PipeReader, File)>,
+    ) -> Result<Created, RuntimeError> {
         crate::sys::adopt_orphans().map_err(RuntimeError::io("becoming the parent of the container's processes"))?;
         let files = Files::new(&self.root).map_err(RuntimeError::io("making a directory for a call"))?;
         let mut command = Command::new(&self.program);
@@ -134,6 +164,7 @@ impl External {
         }
         let running = RuntimeError::io(format!("running {}", self.program.display()));
         let status = command.arg(id).status().map_err(running)?;
+        drop(command);
         if !status.success() {
             let message = last_line(&files.at("log")).unwrap_or_else(|| format!("ended with {status}"));
             return Err(RuntimeError::Start { stage: Stage::of_text(&message), message });
@@ -148,7 +179,8 @@ impl External {
                 Some(sent.map_err(RuntimeError::io("receiving the terminal"))?)
             }
         };
-        Ok(Created { pid, terminal, waiting: None })
+        let relay = relay.map(|(mut from, mut to)| std::thread::spawn(move || drop(io::copy(&mut from, &mut to))));
+        Ok(Created { pid, terminal, relay, waiting: None, guard: None })
     }
 
     pub(crate) fn start(&self, id: &str) -> Result<(), RuntimeError> {
@@ -247,4 +279,20 @@ fn receive(socket: &UnixStream) -> io::Result<OwnedFd> {
         _ => None,
     });
     rights.last().ok_or_else(|| io::Error::other("no descriptor came"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_versions_of_control_groups_at_once_are_noticed() {
+        let old = "30 24 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
+        let new = "31 24 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let only_new = "31 24 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        assert!(is_hybrid(&format!("{old}{new}")));
+        for one in [old, new, only_new, ""] {
+            assert!(!is_hybrid(one), "{one}");
+        }
+    }
 }

@@ -54,7 +54,19 @@ pub struct Created {
     pub pid: i32,
     /// The other end of the terminal, if there is one.
     pub terminal: Option<OwnedFd>,
+    /// Copies what the process writes to its standard error.
+    relay: Option<std::thread::JoinHandle<()>>,
     waiting: Option<builtin::Waiting>,
+    /// Ends the container when this is dropped, if it is tied to this process.
+    guard: Option<builtin::Guard>,
+}
+
+impl Created {
+    /// Waits until all that the process and those it has left behind write has been passed on. To be called after
+    /// [`Runtime::wait`].
+    pub fn finish_output(&mut self) {
+        let _ = self.relay.take().map(std::thread::JoinHandle::join);
+    }
 }
 
 /// How a process ended.
@@ -89,7 +101,8 @@ impl Runtime {
         match wanted {
             "builtin" => Ok(Self(Kind::Builtin(Builtin::new(state)))),
             "auto" => {
-                let found = external::KNOWN.iter().find_map(|name| external::find(name));
+                let found = external::KNOWN.iter().filter(|name| external::works_here(name));
+                let found = found.filter_map(|name| external::find(name)).next();
                 Ok(found.map_or_else(|| Self(Kind::Builtin(Builtin::new(state))), external))
             }
             name => {

@@ -77,6 +77,13 @@ fn without_drawn(value: &mut Value, id: &str, root: &str) {
                 match key.as_str() {
                     "Created" | "StartedAt" | "FinishedAt" | "Pid" | "LowerDir" | "UpperDir" | "MergedDir"
                     | "WorkDir" | "NetworkID" | "EndpointID" | "SandboxID" | "SandboxKey" => *value = Value::Null,
+                    // What docker says around the reason.
+                    "Error" => {
+                        let text = value.as_str().unwrap_or_default();
+                        let reason =
+                            text.rsplit_once("unable to start container process: ").map_or(text, |(_, why)| why);
+                        *value = reason.trim_end_matches(": unknown").into();
+                    }
                     _ => without_drawn(value, id, root),
                 }
             }
@@ -232,6 +239,63 @@ fn what_dockerd_left_is_settled_and_runs_here() {
     assert_eq!(ours(&root, &["logs", "ran"]).ok().stdout, "one\none\n");
     assert_eq!(ours(&root, &["rm", "-v", "made", "ran"]).ok().stdout, "made\nran\n");
     assert_eq!(ours(&root, &["volume", "ls", "-q"]).ok().stdout, "");
+}
+
+/// A daemon that was killed leaves its containers running. They are called running, nothing here touches them, and when they have
+/// ended, the store says so.
+#[test]
+fn what_a_killed_daemon_left_running_is_left_alone() {
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = root(&dir, "root");
+    let mut daemon = Dockerd::start(&root);
+    let id = daemon.ok(&["run", "-d", "--network", "none", "--name", "runs", IMAGE, "sleep", "1000"]);
+    daemon.docker(&["run", "--network", "none", "--name", "ended", IMAGE, "sh", "-c", "echo one; exit 4"]);
+    let pid = daemon.ok(&["inspect", "-f", "{{.State.Pid}}", "runs"]).trim().to_owned();
+    daemon.kill();
+    let states = || ours(&root, &["ps", "-a", "--format", "{{.Names}} {{.State}}"]).ok().stdout;
+    assert_eq!(states(), "ended exited\nruns running\n");
+    let is_alive = || std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"sleep"));
+    let before = files(&root);
+    for words in [
+        &["start", "runs"][..],
+        &["start", "ended"],
+        &["rm", "-f", "runs"],
+        &["rm", "ended"],
+        &["stop", "-t", "0", "runs"],
+        &["kill", "runs"],
+        &["restart", "runs"],
+        &["exec", "runs", "true"],
+        &["attach", "runs"],
+        &["rename", "runs", "other"],
+        &["run", "--rm", IMAGE, "true"],
+        &["container", "prune", "-f"],
+    ] {
+        let refused = ours(&root, words);
+        assert!(!matches!(refused.code, Some(0) | None), "{words:?}: {}", refused.stdout);
+        let told = ["is mounted", "is in use", "not started here", "is not running", "docker"];
+        assert!(told.iter().any(|text| refused.stderr.contains(text)), "{words:?}: {}", refused.stderr);
+        assert!(is_alive(), "{words:?} has ended a container of docker's");
+    }
+    assert_eq!(files(&root), before);
+    // What can be read is read.
+    assert_eq!(ours(&root, &["logs", "ended"]).ok().stdout, "one\n");
+    let running = ours(&root, &["inspect", "-f", "{{.State.Running}} {{.State.Pid}}", "runs"]).ok().stdout;
+    assert_eq!(running.trim(), format!("true {pid}"));
+    // The machine has stopped since.
+    daemon.stop();
+    let begun = std::time::Instant::now();
+    while is_alive() && begun.elapsed() < std::time::Duration::from_secs(20) {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(!is_alive());
+    assert_eq!(states(), "ended exited\nruns interrupted\n", "{id}");
+    ours(&root, &["rename", "runs", "ran"]).ok();
+    let settled = ours(&root, &["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.State.Pid}}", "ran"]);
+    assert_eq!(settled.ok().stdout.trim(), "exited 255 0");
+    ours(&root, &["start", "ran"]).ok();
+    ours(&root, &["rm", "-f", "ran", "ended"]).ok();
+    assert!(std::fs::read_dir(root.join("containers")).unwrap().next().is_none());
 }
 
 #[test]

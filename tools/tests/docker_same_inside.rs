@@ -1,24 +1,25 @@
-//! What a container sees, and what the commands say of it, is the same with the built-in runtime as with runc.
+//! What a container sees is the same with docker, with the built-in runtime and with other runtimes; and what the commands say of it
+//! is the same with all runtimes.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::process::Command;
 
+use testkit::dockerd::Dockerd;
 use testkit::run::{Input, Ran, layerfs, run};
 
 const IMAGE: &str = "layerfs-test/busybox:1";
 const RUNTIMES: [&str; 2] = ["builtin", "runc"];
 
 /// Tells what there is. The device numbers and ids of mounts are drawn, and so are the directories of the overlay.
-/// Two known differences are left out: runc opens `/dev/null` again, to be read and written, where it is the standard input, and leaves
-/// signals ignored that its caller ignores.
+/// A known difference is left out: runc leaves signals ignored that its caller ignores.
 const PROBE: &str = r#"
 env; id; pwd; hostname; umask
 grep -E '^(Cap|Seccomp|NoNewPrivs|Uid|Gid|Groups|SigBlk)' /proc/self/status
 cat /proc/self/limits /proc/self/oom_score_adj /proc/self/cgroup /proc/self/uid_map /proc/self/setgroups
 cut -d ' ' -f 4- /proc/self/mountinfo | sed -e 's/ \(master\|shared\):[0-9]*//g' -e 's/lowerdir.*//'
-ls -l /dev /dev/pts /proc/self/fd/ | sed -e 's/ [A-Z][a-z][a-z] .*:[0-9][0-9] / /' -e 's/\[[0-9]*\]//' -e 's,/proc/[0-9]*/fd,FD,' -e 's/^l[rwx-]* .* 0 -> /0 -> /'
+ls -l /dev /dev/pts /proc/self/fd/ | sed -e 's/ [A-Z][a-z][a-z] .*:[0-9][0-9] / /' -e 's/\[[0-9]*\]//' -e 's,/proc/[0-9]*/fd,FD,'
 ls -ld / /proc /sys /dev /dev/shm /tmp /etc /etc/hosts /etc/hostname /etc/resolv.conf | sed 's/^\(.\{10\}\) *[0-9]* \(.\{18\}\).* /\1 \2 /'
 cat /etc/hosts /etc/hostname /etc/resolv.conf
 for path in /x /proc/sys/x /sys/x /dev/x /t/x /v/x /proc/sys/kernel/shmmax /proc/sysrq-trigger; do
@@ -40,64 +41,200 @@ fn ours(root: &Path, arguments: &[&str]) -> Ran {
     run(layerfs(&all), Input::Nothing)
 }
 
-fn root(dir: &tempfile::TempDir) -> std::path::PathBuf {
-    let root = testkit::empty_root(dir, "root");
+fn root(dir: &tempfile::TempDir, name: &str) -> std::path::PathBuf {
+    let root = testkit::empty_root(dir, name);
     let archive = testkit::golden("busybox-20.10.tar");
     ours(&root, &["load", "-q", "-i", archive.to_str().unwrap()]).ok();
     root
 }
 
-/// The sorted lines of the probe, and the exit status, with some flags.
-fn probe(root: &Path, runtime: &str, flags: &[&str]) -> (Option<i32>, Vec<String>) {
-    let id = ours(root, &[&["create"], flags, &[IMAGE, "sh", "-c", PROBE]].concat()).ok().stdout.trim().to_owned();
-    let ran = ours(root, &["start", "-a", "--runtime", runtime, &id]);
-    ours(root, &["rm", "-v", &id]).ok();
-    let text = format!("{}\n{}", ran.stdout, ran.stderr).replace(&id, "ID").replace(&id[..12], "SHORT");
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    lines.sort();
-    (ran.code, lines)
+/// Who runs the probe: docker, or one of our runtimes.
+#[derive(Debug, Clone, Copy)]
+enum Who<'a> {
+    Docker(&'a Dockerd),
+    Ours(&'a Path, &'a str),
 }
 
+/// The sorted lines of the probe, and the exit status, with some flags.
+fn probe(who: Who<'_>, dir: &Path, flags: &[&str]) -> (Option<i32>, Vec<String>) {
+    let create = [&["create"], flags, &[IMAGE, "sh", "-c", PROBE]].concat();
+    let (id, code, printed) = match who {
+        Who::Ours(root, runtime) => {
+            let id = ours(root, &create).ok().stdout.trim().to_owned();
+            let ran = ours(root, &["start", "-a", "--runtime", runtime, &id]);
+            ours(root, &["rm", "-v", &id]).ok();
+            (id, ran.code, format!("{}\n{}", ran.stdout, ran.stderr))
+        }
+        Who::Docker(daemon) => {
+            let network: &[&str] = if flags.contains(&"--network") { &[] } else { &["--network", "none"] };
+            let create = [&["create"], network, &create[1..]].concat();
+            let id = daemon.ok(&create).trim().to_owned();
+            let ran = daemon.docker(&["start", "-a", &id]);
+            daemon.ok(&["rm", "-v", &id]);
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            (id, ran.status.code(), format!("{}\n{}", text(ran.stdout), text(ran.stderr)))
+        }
+    };
+    let text = printed.replace(&id, "ID").replace(&id[..12], "SHORT");
+    let text = ["own", "dockers"].iter().fold(text, |text, name| {
+        let root = dir.join(name).display().to_string();
+        // Where a directory is mounted from, its path is one in its file system.
+        let parts: Vec<&str> = root.split('/').skip(1).collect();
+        (1..parts.len() - 1).rev().fold(text.replace(&root, "ROOT"), |text, start| {
+            text.replace(&format!("/{}", parts[parts.len() - 1 - start..].join("/")), "ROOT")
+        })
+    });
+    // The names of anonymous volumes.
+    let drawn = |part: &str| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let plain = |line: &str| -> String {
+        let parts: Vec<&str> = line.split('/').map(|part| if drawn(part) { "DRAWN" } else { part }).collect();
+        parts.join("/")
+    };
+    let mut lines: Vec<String> = text.lines().map(plain).collect();
+    lines.sort();
+    (code, lines)
+}
+
+/// Sets of flags; `DIR` is a directory of the host.
+const FLAGS: &[&[&str]] = &[
+    &[],
+    &["-t"],
+    &["-i"],
+    &["-e", "A=b c", "-e", "PATH=/bin"],
+    &["-e", "HOSTNAME=x", "-e", "HOME=/h"],
+    &["-w", "/new/dir"],
+    &["-u", "5:6", "--group-add", "7"],
+    &["-u", "root"],
+    &["-u", "77"],
+    &["-u", "0:5"],
+    &["-h", "box", "--domainname", "dom.example"],
+    &["--read-only"],
+    &["--read-only", "--tmpfs", "/tmp"],
+    &["--cap-drop", "ALL", "--cap-add", "CHOWN"],
+    &["--cap-drop", "MKNOD", "--cap-drop", "CHOWN"],
+    &["--cap-add", "ALL"],
+    &["--cap-add", "SYS_ADMIN", "--security-opt", "no-new-privileges"],
+    &["--cap-add", "NET_ADMIN", "-u", "5"],
+    &["--security-opt", "no-new-privileges", "-u", "5"],
+    &["--tmpfs", "/t", "--tmpfs", "/v:size=1m,exec"],
+    &["--mount", "type=tmpfs,target=/v,tmpfs-size=1m,tmpfs-mode=1770"],
+    &["-v", "DIR:/v"],
+    &["-v", "DIR:/v:ro"],
+    &["-v", "DIR:/v:rslave"],
+    &["--mount", "type=bind,source=DIR,target=/v,readonly"],
+    &["-v", "named:/v"],
+    &["-v", "named:/v:ro", "-v", "/t"],
+    &["--ulimit", "nofile=100:200", "--ulimit", "core=0"],
+    &["--ulimit", "nproc=500"],
+    &["--init"],
+    &["--shm-size", "1m", "--oom-score-adj", "100"],
+    &["--security-opt", "seccomp=unconfined"],
+    &["--security-opt", "systempaths=unconfined"],
+    &["--ipc", "host", "--uts", "host"],
+    &["--ipc", "none"],
+    &["--pid", "host"],
+    &["--privileged"],
+    &["--device", "/dev/zero:/dev/x:r"],
+    &["--device-cgroup-rule", "c 1:5 rwm"],
+    &["-m", "64m", "--memory-reservation", "32m"],
+    &["--cpus", ".5", "--cpu-shares", "512", "--cpuset-cpus", "0"],
+    &["--pids-limit", "50"],
+    &["--sysctl", "net.core.somaxconn=99", "--sysctl", "kernel.shmmax=1000000"],
+    &["--add-host", "h:1.2.3.4", "--dns", "9.9.9.9", "--dns-search", "s.example"],
+    &["--cgroup-parent", "/foo"],
+    &["--entrypoint", "/bin/busybox"],
+    &["--network", "host"],
+];
+
+/// What a host says that has not all the capabilities to give.
+const DENIED: &str = "unable to apply caps: operation not permitted";
+
+/// Every second set; LAYERFS_SWEEP=full: all of them, and more runtimes.
 #[test]
-fn a_container_sees_what_it_sees_with_runc() {
+fn a_container_sees_what_it_sees_with_docker() {
     let Some(_turn) = testkit::docker() else { return };
     let dir = testkit::scratch();
-    let root = root(&dir);
+    let (own, dockers) = (root(&dir, "own"), root(&dir, "dockers"));
+    let daemon = Dockerd::start_with(&dockers, &["--storage-driver", "overlay2"]);
     let shared = dir.path().join("shared");
     std::fs::create_dir(&shared).unwrap();
-    let (bind, bind_read_only) = (format!("{}:/v", shared.display()), format!("{}:/v:ro", shared.display()));
+    let shared = shared.display().to_string();
+    let mut runtimes = vec!["builtin", "runc"];
+    if testkit::full_sweep() {
+        runtimes.extend(["crun", "/usr/local/libexec/crun"].into_iter().filter(|name| has(&own, name)));
+    }
     let mut differences = Vec::new();
-    for flags in [
-        &[][..],
-        &["-t"],
-        &["-e", "A=b c", "-e", "PATH=/bin"],
-        &["-w", "/new/dir"],
-        &["-u", "5:6", "--group-add", "7"],
-        &["-h", "box", "--domainname", "dom.example"],
-        &["--read-only"],
-        &["--cap-drop", "ALL", "--cap-add", "CHOWN"],
-        &["--cap-add", "SYS_ADMIN", "--security-opt", "no-new-privileges"],
-        &["--tmpfs", "/t", "--tmpfs", "/v:size=1m,exec"],
-        &["-v", &bind],
-        &["-v", &bind_read_only],
-        &["-v", "named:/v"],
-        &["--ulimit", "nofile=100:200", "--ulimit", "core=0"],
-        &["--init"],
-        &["--shm-size", "1m", "--oom-score-adj", "100"],
-        &["--security-opt", "seccomp=unconfined"],
-        &["--ipc", "host", "--uts", "host"],
-    ] {
-        let [(code, lines), (expected_code, expected)] = RUNTIMES.map(|runtime| probe(&root, runtime, flags));
-        assert!(expected.len() > 60, "the probe tells nothing with {flags:?}: {expected:?}");
-        let only = |some: &[String], others: &[String]| -> Vec<String> {
-            some.iter().filter(|line| !others.contains(line)).cloned().collect()
-        };
-        if (code, &lines) != (expected_code, &expected) {
-            let (here, there) = (only(&lines, &expected), only(&expected, &lines));
-            differences.push(format!("{flags:?}: {code:?} {here:#?}\n  runc: {expected_code:?} {there:#?}"));
+    for (number, flags) in FLAGS.iter().enumerate() {
+        if !testkit::full_sweep() && number % 2 == 1 {
+            continue;
+        }
+        let flags: Vec<String> = flags.iter().map(|flag| flag.replace("DIR", &shared)).collect();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let (expected_code, expected) = probe(Who::Docker(&daemon), dir.path(), &flags);
+        // What the host itself has no right to, it cannot give: then nobody starts the container, for the same reason.
+        let is_denied = |lines: &[String]| lines.iter().any(|line| line.contains(DENIED));
+        let tells = expected.len() > 60 || flags.contains(&"--entrypoint") || is_denied(&expected);
+        assert!(tells, "{flags:?} tells nothing: {expected:?}");
+        for runtime in &runtimes {
+            let (code, lines) = probe(Who::Ours(&own, runtime), dir.path(), &flags);
+            if is_denied(&expected) && is_denied(&lines) && code == expected_code {
+                continue;
+            }
+            let only = |some: &[String], others: &[String]| -> Vec<String> {
+                some.iter().filter(|line| !others.contains(line)).cloned().collect()
+            };
+            if (code, &lines) != (expected_code, &expected) {
+                let (here, there) = (only(&lines, &expected), only(&expected, &lines));
+                differences.push(format!(
+                    "{flags:?} with {runtime}: {code:?} {here:#?}\n  docker: {expected_code:?} {there:#?}"
+                ));
+            }
         }
     }
+    // Later processes, too.
+    let id = daemon.ok(&["run", "-d", "--network", "none", IMAGE, "sleep", "1000"]).trim().to_owned();
+    let shown = "id; pwd; env; grep -E '^(Cap|Seccomp|NoNew|Groups)' /proc/self/status; cat /proc/self/limits";
+    let all = [
+        &[][..],
+        &["-u", "5:7"],
+        &["-u", "0"],
+        &["--privileged"],
+        &["-u", "5", "--privileged"],
+        &["-w", "/tmp", "-e", "A=b"],
+    ];
+    for runtime in &runtimes {
+        let own_id =
+            ours(&own, &["run", "-d", "--runtime", runtime, IMAGE, "sleep", "1000"]).ok().stdout.trim().to_owned();
+        for flags in all {
+            let words = |id: &str| -> Vec<String> {
+                [&["exec"], flags, &[id, "sh", "-c", shown]].concat().into_iter().map(str::to_owned).collect()
+            };
+            let (own_words, words) = (words(&own_id), words(&id));
+            let as_words =
+                |words: &[String]| -> Ran { ours(&own, &words.iter().map(String::as_str).collect::<Vec<_>>()) };
+            let one = as_words(&own_words);
+            let two = daemon.docker(&words.iter().map(String::as_str).collect::<Vec<_>>());
+            let two_text = String::from_utf8_lossy(&two.stdout).replace(&id[..12], "SHORT");
+            let one_text = one.stdout.replace(&own_id[..12], "SHORT");
+            let denied = |text: &str| text.contains(DENIED);
+            if denied(&one.stderr) && denied(&two_text) && one.code != Some(0) && !two.status.success() {
+                continue;
+            }
+            if (one.code, &one_text) != (two.status.code(), &two_text) {
+                differences
+                    .push(format!("exec {flags:?} with {runtime}: {one_text}{}\n  docker: {two_text}", one.stderr));
+            }
+        }
+        ours(&own, &["rm", "-f", &own_id]).ok();
+    }
+    daemon.ok(&["rm", "-f", &id]);
+    daemon.stop();
     assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// Whether a runtime is installed and works on this machine.
+fn has(root: &Path, runtime: &str) -> bool {
+    ours(root, &["run", "--rm", "--runtime", runtime, IMAGE, "true"]).code == Some(0)
 }
 
 /// What the commands print and how they end, in the order in which somebody uses them.
@@ -128,6 +265,11 @@ fn verbs(root: &Path, runtime: &str) -> Vec<String> {
         ],
         &["exec", "one", "cat", "/proc/self/cgroup", "/proc/1/cgroup"],
         &["exec", "-t", "one", "tty"],
+        &["exec", "-u", "5:7", "-e", "HOSTNAME", "one", "sh", "-c", "id; env; grep -E 'Cap|NoNew' /proc/self/status"],
+        &["exec", "-u", "nosuch", "one", "true"],
+        &["exec", "-d", "one", "sh", "-c", "echo done > /done"],
+        &["exec", "one", "sh", "-c", "until [ -s /done ]; do sleep 0.01; done; cat /done"],
+        &["exec", "-d", "one", "nosuch"],
         &["exec", "one", "/etc"],
         &["exec", "one", "nosuch"],
         &["rm", "one"],
@@ -144,7 +286,7 @@ fn verbs(root: &Path, runtime: &str) -> Vec<String> {
         &["ps", "-a", "-q"],
     ] {
         let ran = ours(root, words);
-        if words.contains(&"-d") {
+        if words[..1] == ["run"] && words.contains(&"-d") {
             id = ran.stdout.trim().to_owned();
             // Before its trap is set, a shell of number 1 hears no signal.
             let begun = (0..1000).any(|_| {
@@ -155,13 +297,11 @@ fn verbs(root: &Path, runtime: &str) -> Vec<String> {
         }
         // runc's own words stand before those that are docker's.
         let own = ["runc create failed: ", "unable to start container process: ", "exec failed: "];
-        let mut errors: Vec<String> = ran
+        let errors: Vec<String> = ran
             .stderr
             .lines()
             .map(|line| own.iter().fold(line.to_owned(), |line, own| line.replace(own, "")))
             .collect();
-        // runc says it as well.
-        errors.retain(|line| words[0] != "exec" || line.starts_with("layerfs: ") || !line.starts_with("exec: "));
         said.push(format!("{:?}: {:?} {:?} {errors:?}", &words[..1], ran.code, ran.stdout).replace(runtime, "RUNTIME"));
         if !id.is_empty() {
             said.iter_mut().for_each(|text| *text = text.replace(&id, "ID").replace(&id[..12], "SHORT"));
@@ -174,16 +314,17 @@ fn verbs(root: &Path, runtime: &str) -> Vec<String> {
 fn the_commands_say_what_they_say_with_runc() {
     let Some(_turn) = testkit::docker() else { return };
     let dir = testkit::scratch();
-    let root = root(&dir);
+    let root = root(&dir, "root");
     let [said, expected] = RUNTIMES.map(|runtime| verbs(&root, runtime));
-    assert_eq!(said, expected);
+    let differing: Vec<_> = said.iter().zip(&expected).filter(|(one, two)| one != two).collect();
+    assert!(differing.is_empty() && said.len() == expected.len(), "{differing:#?}");
     let code = |verb: &str| -> Vec<String> {
         let of = expected.iter().filter(|text| text.starts_with(&format!("[{verb:?}]")));
         of.map(|text| text.split(' ').nth(1).unwrap().to_owned()).collect()
     };
     let some = |codes: &[i32]| -> Vec<String> { codes.iter().map(|code| format!("Some({code})")).collect() };
     assert_eq!(code("run"), some(&[0, 3, 7, 125, 126, 127, 0]));
-    assert_eq!(code("exec"), some(&[7, 0, 0, 0, 126, 127, 1]));
+    assert_eq!(code("exec"), some(&[7, 0, 0, 0, 0, 1, 0, 0, 127, 126, 127, 1]));
     assert!(expected.iter().any(|text| text.contains(r#""5\n""#)), "the trap has run: {expected:#?}");
 }
 
@@ -192,7 +333,7 @@ fn the_commands_say_what_they_say_with_runc() {
 fn where_no_runtime_is_installed_our_own_is_taken() {
     let Some(_turn) = testkit::docker() else { return };
     let dir = testkit::scratch();
-    let root = root(&dir);
+    let root = root(&dir, "root");
     let script = r#"
         program=$1 root=$2 image=$3
         for dir in /usr/local/sbin /usr/sbin /sbin; do

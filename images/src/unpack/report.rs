@@ -48,6 +48,9 @@ pub struct UnpackReport {
     /// How the archive describes the image; absent for a bare layer.
     #[serde(skip)]
     pub format: Option<Format>,
+    /// The image's config, as it is in the archive; absent for a bare layer.
+    #[serde(skip)]
+    pub config: Option<std::sync::Arc<[u8]>>,
 }
 
 impl UnpackReport {
@@ -78,6 +81,7 @@ impl UnpackReport {
             skipped: contents.skipped.clone(),
             warnings: contents.warnings.clone(),
             format: contents.format,
+            config: image.map(|image| image.config.clone()),
         }
     }
 }

@@ -145,6 +145,31 @@ pub(super) fn hide(tree: &Tree, dev: Option<&OwnedFd>, paths: &[String]) -> io::
     Ok(())
 }
 
+/// Where a stream is the host's null device, the container's takes its place, to be read and written, as runc does it
+/// (v1.1.5 `libcontainer/rootfs_linux.go: reOpenDevNull`). A container without one keeps the host's.
+pub(super) fn open_null_again(stream: OwnedFd) -> io::Result<OwnedFd> {
+    let is_null = |file: &OwnedFd| -> io::Result<bool> {
+        let found = rustix::fs::fstat(file)?;
+        let is_device = FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice;
+        Ok(is_device && found.st_rdev == makedev(1, 3))
+    };
+    if !is_null(&stream)? {
+        return Ok(stream);
+    }
+    // What is there may be anything, a named pipe for example, at which an open without this flag waits.
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    match rustix::fs::open("/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(found) if is_null(&found)? => {}
+        _ => return Ok(stream),
+    }
+    let own = rustix::fs::open("/dev/null", flags, Mode::empty())?;
+    if !is_null(&own)? {
+        return Ok(stream);
+    }
+    rustix::fs::fcntl_setfl(&own, OFlags::empty())?;
+    Ok(own)
+}
+
 /// Makes files and directories of the kernel read-only.
 pub(super) fn protect(tree: &Tree, paths: &[String]) -> io::Result<()> {
     for path in paths {

@@ -81,21 +81,27 @@ pub(super) fn with_dirs(dirs: &[PathBuf]) -> Vec<(Hierarchy, PathBuf)> {
     all
 }
 
+/// Where a container's group is below a hierarchy; `None` if it has none of its own.
+fn below(spec: &Spec) -> Option<PathBuf> {
+    let path = spec.linux().as_ref()?.cgroups_path().as_ref()?;
+    let below: PathBuf = path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();
+    Some(below).filter(|below| !below.as_os_str().is_empty())
+}
+
+/// The directories that [`Groups::make`] may make.
+pub(super) fn places(spec: &Spec) -> Vec<PathBuf> {
+    let Some(below) = below(spec) else { return Vec::new() };
+    hierarchies().iter().map(|hierarchy| hierarchy.mount().join(&below)).collect()
+}
+
 impl Groups {
     /// Makes the groups that a specification asks for.
     pub(super) fn make(spec: &Spec) -> Result<Self, RuntimeError> {
         let mut groups = Self::default();
         let linux = spec.linux().as_ref();
-        let path = linux.and_then(|linux| linux.cgroups_path().clone());
         let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
         let wanted = asks(&resources);
-        let Some(path) = path else {
-            return refuse_limits(wanted).map(|()| groups);
-        };
-        let below: PathBuf = path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();
-        if below.as_os_str().is_empty() {
-            return refuse_limits(wanted).map(|()| groups);
-        }
+        let Some(below) = below(spec) else { return refuse_limits(wanted).map(|()| groups) };
         for hierarchy in hierarchies() {
             let dir = hierarchy.mount().join(&below);
             if fs::create_dir_all(&dir).is_err() {

@@ -179,6 +179,8 @@ fn create(
         make_readonly(&tree).map_err(failed("making the root read-only"))?;
     }
     drop((tree, proc, mounted.dev, mounted.pts));
+    let stdio = stdio.into_iter().map(devices::open_null_again).collect::<io::Result<_>>();
+    let stdio = stdio.map_err(failed("opening /dev/null"))?;
     finish(socket, process, linux.seccomp().as_ref(), terminal, stdio)
 }
 

@@ -8,6 +8,8 @@
 //! inner  -> caller         Ready or Failed
 //! caller -> inner          Start
 //! inner  -> caller         Failed, or the end: the program has taken its place
+//!
+//! caller -> guard          Watch, with one         what ends when the caller does
 //! ```
 
 use std::io::{self, IoSlice, IoSliceMut};

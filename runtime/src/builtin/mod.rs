@@ -12,6 +12,7 @@ mod devices;
 mod filesystems;
 mod filter;
 mod groups;
+mod guard;
 mod identity;
 mod inner;
 mod loopback;
@@ -36,6 +37,7 @@ use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use self::groups::Groups;
+pub(crate) use self::guard::Guard;
 use self::message::{Inner, Outer, Report, Start, pair, receive, send};
 use crate::error::{RuntimeError, Stage};
 use crate::oci::{self, LinuxNamespaceType, Spec};
@@ -48,6 +50,7 @@ const SELF: &str = "/proc/self/exe";
 const STAGE: &str = "runtime-stage";
 const OUTER: &str = "outer";
 const INNER: &str = "inner";
+const GUARD: &str = "guard";
 
 /// Does the work of a stage, if this process is one; returns its exit status then. To be called first of all in `main`.
 #[must_use]
@@ -57,12 +60,17 @@ pub fn enter() -> Option<ExitCode> {
         return None;
     }
     let stage = arguments.next()?;
+    let work = match &*stage.to_string_lossy() {
+        INNER => inner::run,
+        GUARD => guard::run,
+        _ => outer::run,
+    };
     let run = || {
         // First of all, before anything is open: what the caller's caller has left open is not for a container.
         sys::close_from(3)?;
         let socket = io::stdin().as_fd().try_clone_to_owned()?;
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-        io::Result::Ok(if stage == INNER { inner::run(&socket) } else { outer::run(&socket) })
+        io::Result::Ok(work(&socket))
     };
     let status = run().unwrap_or(1);
     Some(ExitCode::from(u8::try_from(status).unwrap_or(1)))
@@ -94,12 +102,23 @@ impl Builtin {
                 message: format!("container with given ID already exists: {id}"),
             });
         }
+        let guard = if self.tied {
+            let guard = Guard::start(&groups::places(&spec));
+            Some(guard.map_err(RuntimeError::io("starting the built-in runtime"))?)
+        } else {
+            None
+        };
         let groups = Groups::make(&spec)?;
         let (make, join) = spaces(&spec);
         let outer = Outer { make, join, groups: groups.dirs.clone() };
         let devices_guarded = groups.devices_guarded;
         let inner = |size| Inner::Create { spec: path, devices_guarded, groups: groups.dirs.clone(), size };
-        let created = launch(&outer, inner, None, stdio)?;
+        let mut created = launch(&outer, inner, None, stdio)?;
+        if let Some(guard) = guard {
+            let watched = guard.watch(created.pid).map_err(RuntimeError::io("guarding the container"));
+            watched.inspect_err(|_| end(created.pid))?;
+            created.guard = Some(guard);
+        }
         let record = Record {
             pid: created.pid,
             started: state::started(created.pid).unwrap_or(0),
@@ -266,7 +285,9 @@ fn launch(
         sent.map_err(RuntimeError::io("talking to the built-in runtime")).and_then(|()| ready(&socket, &mut pid));
     take(&mut stage);
     match (result, pid) {
-        (Ok(terminal), Some(pid)) => Ok(Created { pid, terminal, waiting: Some(Waiting(socket)) }),
+        (Ok(terminal), Some(pid)) => {
+            Ok(Created { pid, terminal, relay: None, waiting: Some(Waiting(socket)), guard: None })
+        }
         (result, pid) => {
             pid.into_iter().for_each(end);
             Err(result.err().unwrap_or_else(ended))

@@ -4,6 +4,7 @@
 //! to its network library (moby v20.10.24 `daemon/oci_linux.go`).
 
 mod devices;
+mod exec;
 mod mounts;
 mod profile;
 mod resources;
@@ -18,6 +19,7 @@ use crate::accounts::{AccountError, Accounts};
 use crate::capability;
 use crate::settings::{Ipc, Network, Seccomp, Settings};
 
+pub use exec::{Exec, exec};
 pub use resources::LIMITS;
 
 /// Where programs are looked for unless the image says otherwise.
@@ -160,7 +162,13 @@ fn environment(settings: &Settings) -> Vec<String> {
     if settings.tty {
         variables.push("TERM=xterm".to_owned());
     }
-    for variable in &settings.env {
+    replace(&mut variables, &settings.env);
+    variables
+}
+
+/// Takes other variables over: a name that is there keeps its place, and one without a value goes.
+fn replace(variables: &mut Vec<String>, with: &[String]) {
+    for variable in with {
         let name = |text: &str| text.split_once('=').map_or(text, |(name, _)| name).to_owned();
         let wanted = name(variable);
         let old = variables.iter().position(|one| name(one) == wanted);
@@ -171,7 +179,6 @@ fn environment(settings: &Settings) -> Vec<String> {
             (None, false) => {}
         }
     }
-    variables
 }
 
 fn linux(settings: &Settings, capabilities: &[String]) -> Result<Value, SpecError> {

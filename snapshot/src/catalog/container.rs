@@ -48,6 +48,12 @@ impl Container {
             return false;
         }
         let of_process = Path::new("/proc").join(self.state.pid.to_string());
+        // One that has ended, and that nobody has waited for, is still there by its number.
+        let status = std::fs::read(of_process.join("stat")).unwrap_or_default();
+        let status = String::from_utf8_lossy(&status).into_owned();
+        if status.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X'])) {
+            return false;
+        }
         let names = |file: &str, what: &str| {
             std::fs::read_to_string(of_process.join(file)).is_ok_and(|text| text.contains(what))
         };

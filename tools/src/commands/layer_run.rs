@@ -130,13 +130,15 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     used.extend([cli.root.clone(), PathBuf::from(cli.source.as_deref().unwrap_or_default())]);
     let place = Place::make(&used)?;
     let runtime = Runtime::find(&cli.runtime, &place.dir("state")?)?.tied();
-    if let Some(warning) = runtime.version().ok().and_then(|version| version.warning) {
-        output::complain(NAME, &format!("warning: {warning}"));
-    }
-    let bundle = match &cli.bundle {
-        Some(bundle) => bundle.clone(),
-        None => bundle(cli, &place)?,
-    };
+    // Another program takes a while to say its version.
+    let bundle = std::thread::scope(|scope| {
+        let version = scope.spawn(|| runtime.version().ok());
+        let bundle = cli.bundle.clone().map_or_else(|| bundle(cli, &place), Ok);
+        if let Some(warning) = version.join().ok().flatten().and_then(|version| version.warning) {
+            output::complain(NAME, &format!("warning: {warning}"));
+        }
+        bundle
+    })?;
     let id = format!("layer-run-{}", std::process::id());
     let stdio = attach::stdio(cli.wanted.tty, cli.wanted.interactive)?;
     let status = run_in(&runtime, &bundle, &id, stdio, cli.wanted.interactive);

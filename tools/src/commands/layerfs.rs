@@ -297,21 +297,14 @@ enum System {
 /// Runs the command with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() == Some(containers::MONITOR) {
-        return monitor(arguments.next().as_deref());
+    // Containers start this program once more, to stay with them.
+    if let Some(done) = containers::enter() {
+        return if done { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     match MANUAL.parse(plain_flags(&Cli::command(), std::env::args_os())) {
         Ok(cli) => crate::run(NAME, || run(cli)),
         Err(code) => code,
     }
-}
-
-/// Becomes the monitor of a container. Whoever has started this process reads from its standard output what goes wrong.
-fn monitor(order: Option<&str>) -> ExitCode {
-    let order = order.and_then(|order| serde_json::from_str(order).ok());
-    let ran = order.is_some_and(|order| containers::monitor::run(&order).is_ok());
-    if ran { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {

@@ -27,6 +27,7 @@ pub struct Dockerd {
     home: TempDir,
     data_root: PathBuf,
     ended: bool,
+    killed: bool,
 }
 
 impl Dockerd {
@@ -91,7 +92,14 @@ impl Dockerd {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut daemon = Self { process, engine: engine.clone(), home, data_root: data_root.to_owned(), ended: false };
+        let mut daemon = Self {
+            process,
+            engine: engine.clone(),
+            home,
+            data_root: data_root.to_owned(),
+            ended: false,
+            killed: false,
+        };
         let started = Instant::now();
         while !daemon.docker(&["version"]).status.success() {
             if daemon.process.try_wait().unwrap().is_some() || started.elapsed() > limit {
@@ -166,6 +174,13 @@ impl Dockerd {
         }
     }
 
+    /// Kills the daemon, so that its containers run on. They end with the value.
+    pub fn kill(&mut self) {
+        self.killed = true;
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
     /// Ends the daemon and waits for all it started.
     pub fn stop(mut self) {
         self.end();
@@ -175,14 +190,25 @@ impl Dockerd {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        let _ = rustix::process::kill_process(Pid::from_child(&self.process), Signal::TERM);
+        // One that has been killed and waited for has no number any more.
+        if self.process.try_wait().is_ok_and(|status| status.is_none()) {
+            let _ = rustix::process::kill_process(Pid::from_child(&self.process), Signal::TERM);
+        }
         if !wait(STOP, || self.process.try_wait().is_ok_and(|status| status.is_some())) {
             let _ = self.process.kill();
             let _ = self.process.wait();
         }
         // containerd follows it; shims and containers remain only after a kill.
-        if !wait(STOP, || self.relatives().is_empty()) {
+        let patience = if self.killed { Duration::ZERO } else { STOP };
+        if !wait(patience, || self.relatives().is_empty()) {
             for pid in self.relatives() {
+                // The first processes of containers are their shims' children.
+                let number = pid.as_raw_nonzero();
+                let children = std::fs::read_to_string(format!("/proc/{number}/task/{number}/children"));
+                let children = children.unwrap_or_default();
+                for pid in children.split_whitespace().filter_map(|number| Pid::from_raw(number.parse().ok()?)) {
+                    let _ = rustix::process::kill_process(pid, Signal::KILL);
+                }
                 let _ = rustix::process::kill_process(pid, Signal::KILL);
             }
         }

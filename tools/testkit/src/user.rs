@@ -71,6 +71,13 @@ impl User {
         Self { name, uid, gid, home, tools, _turn: turn }
     }
 
+    /// One more tool that the user can run.
+    #[must_use]
+    pub fn with_tool(self, tool: &str) -> Self {
+        std::fs::copy(super::program(tool), self.tools.path().join(tool)).unwrap();
+        self
+    }
+
     /// A directory that the user owns.
     pub fn home(&self) -> &Path {
         self.home.path()

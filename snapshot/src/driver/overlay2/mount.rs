@@ -96,6 +96,8 @@ impl Overlay {
     /// Mounts it without a mount point.
     fn detached(&self) -> Result<OwnedFd, Errno> {
         let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        // What stands in the table of mounts, as with dockerd.
+        fsconfig_set_string(&fs, "source", "overlay")?;
         for dir in &self.lower {
             fsconfig_set_string(&fs, "lowerdir+", dir)?;
         }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use containers::{Attached, Heard, Speaker};
 use runtime::WindowSize;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 
 /// How one is attached.
@@ -73,6 +73,32 @@ pub(super) fn forward_signals(attached: &Attached, how: How) -> anyhow::Result<(
             }
         }
     });
+    Ok(())
+}
+
+/// Passes a terminal's output to standard output until nobody has its other end open, and the user's keys and the size of
+/// the user's window to it.
+pub(super) fn show_terminal(terminal: std::fs::File, how: How) -> anyhow::Result<()> {
+    let _raw = if how.input { Raw::enter() } else { None };
+    if how.input {
+        let mut to = terminal.try_clone()?;
+        std::thread::spawn(move || std::io::copy(&mut std::io::stdin().lock(), &mut to));
+    }
+    let resized = terminal.try_clone()?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGWINCH])?;
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            if let Some(size) = window() {
+                let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+                let _ = tcsetwinsize(&resized, size);
+            }
+        }
+    });
+    let (mut from, mut out) = (terminal, crate::output::binary()?);
+    let mut buffer = vec![0; 32 << 10];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        out.write_all(&buffer[..read])?;
+    }
     Ok(())
 }
 

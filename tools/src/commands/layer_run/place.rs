@@ -67,6 +67,7 @@ impl Place {
         if fsconfig_set_string(&overlay, "lowerdir+", lower).is_err() {
             set("lowerdir", lower)?;
         }
+        set("source", Path::new("overlay"))?;
         set("upperdir", &upper)?;
         set("workdir", &work)?;
         set("index", Path::new("off"))?;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use runtime::{Mount, MountKind, Network, Resources, Seccomp, Settings, Ulimit, oci};
 
-use super::Place;
 use super::source::Found;
+use super::{Place, place};
 use crate::exit::UsageError;
 
 #[derive(Debug, clap::Args)]
@@ -179,6 +179,12 @@ impl Flags {
         if let Some(mut linux) = spec.linux().clone() {
             let group = PathBuf::from(format!("/layer-run/{}", std::process::id()));
             linux.set_cgroups_path(limited.then_some(group));
+            if place::in_user_namespace()
+                && let Some(sysctl) = linux.sysctl_mut()
+            {
+                // Not all its groups have a number in a user namespace (moby v20.10.24 `daemon/oci_linux.go` leaves it out, too).
+                sysctl.remove("net.ipv4.ping_group_range");
+            }
             spec.set_linux(Some(linux));
         }
     }

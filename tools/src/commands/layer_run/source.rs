@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
 use images::load::{ImportOptions, ImportRequest};
-use images::source::{Archive, ImageSource, Opened, Select};
+use images::source::Select;
 use images::unpack::{UnpackForm, unpack};
 use snapshot::catalog::Resolved;
 use snapshot::driver::{Access, Driver};
@@ -78,13 +78,6 @@ fn stored(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found> {
 fn archive(cli: &Cli, path: &Path, place: &Place) -> anyhow::Result<Found> {
     let opened = input::open(path)?;
     let select = Select { platform: cli.platform.clone(), image: cli.image.clone() };
-    let config = match &opened {
-        Opened::Archive(archive) => config(archive, &select)?,
-        Opened::LayerTar(_) => RunConfig::default(),
-        Opened::Compressed(..) | Opened::Pipe(_) => {
-            bail!("{}: only a plain tar or a directory can be run; decompress it first", path.display());
-        }
-    };
     let interrupted = AtomicBool::new(false);
     let mut options = ImportOptions::new(&interrupted);
     options.sync = false;
@@ -92,16 +85,14 @@ fn archive(cli: &Cli, path: &Path, place: &Place) -> anyhow::Result<Found> {
     let request = ImportRequest { archive: path, select: &select, options: &options, observer: &progress };
     let name = if cli.keep.is_some() { "image" } else { "root" };
     let root = place.dir(name)?;
-    unpack(opened, &root, UnpackForm::Rootfs, &request)?;
+    let report = unpack(opened, &root, UnpackForm::Rootfs, &request).map_err(input::with_name(path))?;
+    let config = match report.config {
+        Some(config) => ImageConfig::parse(&config)?.fields.config.unwrap_or_default(),
+        None => RunConfig::default(),
+    };
     let root = match &cli.keep {
         Some(keep) => place.above(&root, Some(keep))?,
         None => root,
     };
     Ok(Found { root, config })
-}
-
-fn config(archive: &Archive, select: &Select) -> anyhow::Result<RunConfig> {
-    let contents = archive.images(select)?;
-    let image = contents.one(select.image.as_deref())?;
-    Ok(ImageConfig::parse(&image.config)?.fields.config.unwrap_or_default())
 }

@@ -1,0 +1,48 @@
+//! The files that appear in a container's `/etc`, as dockerd writes them at each start.
+
+use std::fs;
+
+use snapshot::schema::containerfile::HostConfig;
+
+/// `/etc/hosts` of a container without a network.
+pub(crate) fn hosts(host: &HostConfig) -> String {
+    let mut text = String::from(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\n\
+         ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
+    );
+    for entry in host.extra_hosts.iter().flatten() {
+        if let Some((name, address)) = entry.split_once(':') {
+            text.push_str(&format!("{address}\t{name}\n"));
+        }
+    }
+    text
+}
+
+/// `/etc/resolv.conf`: the host's, or what `--dns` and its like say.
+pub(crate) fn resolv_conf(host: &HostConfig) -> Vec<u8> {
+    let own = fs::read("/etc/resolv.conf").unwrap_or_default();
+    let given = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+    let (servers, search, options) = (given(&host.dns), given(&host.dns_search), given(&host.dns_options));
+    if servers.is_empty() && search.is_empty() && options.is_empty() {
+        return own;
+    }
+    let of_host = |key: &str| -> Vec<String> {
+        let text = String::from_utf8_lossy(&own).into_owned();
+        let lines = text.lines().filter_map(|line| line.trim().strip_prefix(key).map(|rest| rest.trim().to_owned()));
+        lines.flat_map(|rest| rest.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+    };
+    let or_host = |given: Vec<String>, key: &str| if given.is_empty() { of_host(key) } else { given };
+    let mut text = String::new();
+    let search = or_host(search, "search ");
+    if !search.is_empty() && search != ["."] {
+        text.push_str(&format!("search {}\n", search.join(" ")));
+    }
+    for server in or_host(servers, "nameserver ") {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    let options = or_host(options, "options ");
+    if !options.is_empty() {
+        text.push_str(&format!("options {}\n", options.join(" ")));
+    }
+    text.into_bytes()
+}

@@ -1,0 +1,86 @@
+//! What is done about containers whose monitor, daemon or machine has ended before them.
+
+use jiff::Timestamp;
+use snapshot::catalog::{Catalog, Status};
+use snapshot::driver::Driver;
+use snapshot::edit::Transaction;
+use snapshot::ids::{CacheId, VolumeName};
+use snapshot::schema::container::ContainerFiles;
+use snapshot::schema::containerfile::StateFile;
+use snapshot::schema::time::Time;
+
+use crate::ContainerError;
+use crate::create::read;
+use crate::lifecycle::own_runtime;
+use crate::place::Place;
+
+/// Writes the end of a process into a container's files.
+pub(crate) fn end(files: &mut ContainerFiles, code: i64, finished: Timestamp) {
+    let state = files.state();
+    *state = StateFile {
+        exit_code: code,
+        started: state.started,
+        finished: Time::from(finished),
+        health: state.health.take(),
+        ..StateFile::default()
+    };
+}
+
+/// Volumes that go with their container: those that nobody has named (moby v20.10.24 `daemon/delete.go`,
+/// `daemon/mounts.go: removeMountPoints`).
+pub(crate) fn anonymous_volumes(files: &ContainerFiles) -> Vec<VolumeName> {
+    let points = files.config.mount_points.values().flatten();
+    let anonymous =
+        points.filter(|point| point.kind != "bind" && point.kind != "tmpfs" && point.spec.source.is_empty());
+    anonymous.filter_map(|point| point.name.parse().ok()).collect()
+}
+
+/// Removes a mount point that a killed monitor has left.
+pub(crate) fn remove_mount_point(driver: &impl Driver, id: &CacheId) {
+    if let Ok(Some(data)) = driver.metadata(id)
+        && let Some((_, path)) = data.iter().find(|(key, _)| *key == "MergedDir")
+    {
+        // If something is mounted there, or in it, this fails, and so does the mount that follows.
+        let _ = rustix::fs::rmdir(path);
+    }
+}
+
+/// Kills the containers of monitors that are gone, and writes down that they have ended. Returns whether there were any.
+pub(crate) fn settle(transaction: &mut Transaction, catalog: &Catalog) -> Result<bool, ContainerError> {
+    let mut changed = false;
+    for container in catalog.containers() {
+        let place = Place::of(&container.id);
+        let is_ours = place.dir.exists();
+        if is_ours && !place.is_watched() {
+            let was_alive = container.status() == Status::Running;
+            if let Ok(runtime) = own_runtime(&place) {
+                let _ = runtime.delete(container.id.as_str(), true);
+            }
+            place.remove();
+            if let Some(mount) = container.mount.as_ref().and_then(|mount| mount.mount_id.as_ref()) {
+                remove_mount_point(transaction.root().driver(), mount);
+            }
+            if container.state.running {
+                let mut files = read(transaction.root().dir(), &container.id)?;
+                // What the process itself said at its end, nobody has heard.
+                end(&mut files, if was_alive { 137 } else { 255 }, Timestamp::now());
+                transaction.set_container(&container.id, &files)?;
+                if files.host.auto_remove {
+                    transaction.remove_container(&container.id, &anonymous_volumes(&files))?;
+                }
+            }
+            changed = true;
+        } else if !is_ours
+            && container.state.running
+            && container.status() == Status::Interrupted
+            && container.damage.is_none()
+        {
+            // Another daemon's, or the machine has stopped since.
+            let mut files = read(transaction.root().dir(), &container.id)?;
+            end(&mut files, 255, Timestamp::now());
+            transaction.set_container(&container.id, &files)?;
+            changed = true;
+        }
+    }
+    Ok(changed)
+}

@@ -1,0 +1,72 @@
+//! Volumes: made, and removed where nobody uses them.
+
+use std::path::Path;
+
+use snapshot::catalog::{Catalog, Container};
+use snapshot::ids::{CacheId, VolumeName};
+
+use crate::{ContainerError, Store, names};
+
+impl Store {
+    /// Makes a volume; one that exists stays as it is. Without a name, draws one.
+    ///
+    /// # Errors
+    /// [`ContainerError`]
+    pub fn create_volume(&self, name: Option<&str>) -> Result<VolumeName, ContainerError> {
+        let drawn = CacheId::random().to_string();
+        let name = name.unwrap_or(&drawn);
+        if !names::is_valid(name) || name.starts_with('/') {
+            let message = format!(
+                "create {name}: \"{name}\" includes invalid characters for a local volume name, only \
+                 \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
+            );
+            return Err(ContainerError::Invalid(message));
+        }
+        let (mut transaction, catalog) = self.open()?;
+        let name: VolumeName = name.parse().map_err(|_| ContainerError::Invalid(format!("no name: {name}")))?;
+        if !catalog.volumes().iter().any(|volume| volume.name == name) {
+            transaction.add_volume(&name)?;
+        }
+        Ok(name)
+    }
+
+    /// Removes a volume that nobody uses.
+    ///
+    /// # Errors
+    /// [`ContainerError`]
+    pub fn remove_volume(&self, text: &str) -> Result<(), ContainerError> {
+        let (mut transaction, catalog) = self.open()?;
+        let volume = catalog.volumes().iter().find(|volume| volume.name == text);
+        let volume = volume.ok_or_else(|| ContainerError::NoVolume(text.to_owned()))?;
+        let users: Vec<&str> = users(&catalog, &volume.name).map(|container| container.id.as_str()).collect();
+        if !users.is_empty() {
+            return Err(ContainerError::Invalid(format!("remove {text}: volume is in use - [{}]", users.join(", "))));
+        }
+        Ok(transaction.remove_volumes(std::slice::from_ref(&volume.name))?)
+    }
+
+    /// Removes the volumes that `selects` takes and that nobody uses. `measure` is called with each one before; its answers
+    /// are returned.
+    ///
+    /// # Errors
+    /// [`ContainerError`]
+    pub fn prune_volumes<T>(
+        &self,
+        selects: impl Fn(&snapshot::catalog::Volume) -> bool,
+        measure: impl Fn(&Path, &VolumeName) -> T,
+    ) -> Result<Vec<(VolumeName, T)>, ContainerError> {
+        let (mut transaction, catalog) = self.open()?;
+        let unused = catalog.volumes().iter().filter(|volume| users(&catalog, &volume.name).next().is_none());
+        let going: Vec<VolumeName> =
+            unused.filter(|volume| selects(volume)).map(|volume| volume.name.clone()).collect();
+        let root = transaction.root().dir().path().to_path_buf();
+        let measured = going.iter().map(|name| (name.clone(), measure(&root, name))).collect();
+        transaction.remove_volumes(&going)?;
+        Ok(measured)
+    }
+}
+
+fn users<'c>(catalog: &'c Catalog, name: &'c VolumeName) -> impl Iterator<Item = &'c Container> {
+    let uses = move |container: &&Container| container.mount_points.iter().any(|point| point.name == name.as_str());
+    catalog.live_containers().filter(uses)
+}

@@ -1,0 +1,100 @@
+//! A process that outlives the one whose containers end with it, for as long as it takes to end them.
+//!
+//! The kernel can kill a process when its parent ends, but forgets about it when that process becomes another user or starts a
+//! program that gains privileges, and it removes no control groups. So a process of our own waits beside: it has one end of a
+//! socket, and when nobody has the other end any more, it kills the container, by a descriptor, and removes its groups.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio as Pipe};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
+
+use super::message::{pair, receive, send};
+use super::{GUARD, SELF, STAGE, groups};
+use crate::sys;
+
+/// How long a guard tries to remove the groups: a stage that is in one may have to end first.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a guard is told.
+#[derive(Debug, Serialize, Deserialize)]
+enum Watch {
+    /// These directories of control groups are about to be made.
+    Groups(Vec<PathBuf>),
+    /// This is the container's first process, with its descriptor.
+    Process,
+}
+
+/// A guard that watches. When this is dropped, or the process has ended, what it guards ends.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    socket: Option<OwnedFd>,
+    process: Child,
+}
+
+impl Guard {
+    /// Starts one. `groups` are directories that are made afterwards.
+    pub(super) fn start(groups: &[PathBuf]) -> io::Result<Self> {
+        let (socket, theirs) = pair()?;
+        let process = Command::new(SELF)
+            .args([STAGE, GUARD])
+            .stdin(theirs)
+            .stdout(Pipe::null())
+            .stderr(Pipe::null())
+            .current_dir("/")
+            .env_clear()
+            .spawn()?;
+        let guard = Self { socket: Some(socket), process };
+        if !groups.is_empty() {
+            guard.tell(&Watch::Groups(groups.to_vec()), None)?;
+        }
+        Ok(guard)
+    }
+
+    /// Guards a process that has not begun yet.
+    pub(super) fn watch(&self, pid: i32) -> io::Result<()> {
+        let gone = || io::Error::from_raw_os_error(libc::ESRCH);
+        let process = pidfd_open(Pid::from_raw(pid).ok_or_else(gone)?, PidfdFlags::empty())?;
+        self.tell(&Watch::Process, Some(&process))
+    }
+
+    fn tell(&self, what: &Watch, process: Option<&OwnedFd>) -> io::Result<()> {
+        let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let descriptors: Vec<_> = process.into_iter().map(AsFd::as_fd).collect();
+        send(socket, what, &descriptors)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.socket.take());
+        // It has nothing to do any more, or does it now.
+        let _ = self.process.wait();
+    }
+}
+
+/// The stage.
+pub(super) fn run(socket: &OwnedFd) -> i32 {
+    // Signals to the group of the one who has started this are not for this.
+    let _ = rustix::process::setsid();
+    let (mut dirs, mut watched): (Vec<PathBuf>, Option<OwnedFd>) = (Vec::new(), None);
+    while let Ok(Some((what, mut descriptors))) = receive::<Watch>(socket) {
+        match what {
+            Watch::Groups(named) => dirs = named,
+            Watch::Process => watched = descriptors.pop(),
+        }
+    }
+    if let Some(process) = &watched {
+        // It has ended already where all went well.
+        let _ = sys::send_signal(process, libc::SIGKILL);
+    }
+    let begun = Instant::now();
+    while dirs.iter().any(|dir| dir.exists()) && begun.elapsed() < PATIENCE {
+        groups::remove(&dirs);
+    }
+    0
+}

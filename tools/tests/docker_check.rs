@@ -87,6 +87,17 @@ fn docker_check_of_vfs() {
     assert_eq!(found.containers, [container]);
     // Without reading files there is nothing to be seen.
     assert_eq!(Checked::of(&root, &["--quick"]).findings, []);
+    // What is wrong in the lowest layer is no fault of the layers with right copies of it.
+    fs::write(&tool, fs::read(directory(base).1.join("bin/busybox")).unwrap()).unwrap();
+    let (lowest, dir) = directory(base);
+    flip(&dir.join("bin/busybox"));
+    chmod(&dir.join("etc"), 0o777);
+    fs::remove_file(dir.join("etc/group")).unwrap();
+    fs::write(dir.join("evil"), "x").unwrap();
+    let checked = Checked::of(&root, &["--deep"]);
+    let [found] = checked.findings.as_slice() else { panic!("{:?}", checked.findings) };
+    assert_eq!((found.code.as_str(), &found.id), ("layer-content-differs", &lowest));
+    assert_eq!(found.files, ["content bin/busybox", "mode etc", "missing etc/group", "extra evil"]);
 }
 
 /// What happens to the files of a layer that dockerd wrote, named by `TOP` or `LOWEST`, and what must be found.

@@ -6,6 +6,8 @@
 mod damagesupport;
 #[allow(dead_code, reason = "not every test asks everything")]
 mod repairsupport;
+#[path = "repairsupport/rows.rs"]
+mod rows;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -13,47 +15,13 @@ use std::path::{Path, PathBuf};
 
 use damagesupport::small::{BASE, CHILD, Store};
 use damagesupport::table::{Dockerd as Verdict, SITUATIONS};
-use repairsupport::{damage, outline, repair};
+use repairsupport::{collect, damage, outline, repair};
+use rows::{End, ROWS, ends};
 use testkit::cases::Expected;
 use testkit::dockerd::Dockerd;
 use testkit::{quiet, saved};
 
-/// What a repair of a situation of the table comes to.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum End {
-    /// There is nothing to mend: the store is not touched.
-    Untouched,
-    /// The store is as dockerd wrote it.
-    Restored,
-    /// The store is sound again, and not the same: dockerd has to say so.
-    Sound,
-    /// It is said that something is left.
-    Left,
-}
-
-use End::{Left, Restored, Sound, Untouched};
-
-/// What becomes of each without a source, and with one.
-fn ends(name: &str) -> (End, End) {
-    match name {
-        "work missing"
-        | "committed missing"
-        | "mount without container"
-        | "directory of nobody"
-        | "write-set left"
-        | "layers without image"
-        | "stale link"
-        | "temporary file" => (Untouched, Untouched),
-        "container's directory missing" | "container's config empty" => (Left, Left),
-        "lowest record missing" | "record of no content" => (Left, Sound),
-        "journal missing" | "journal empty" | "journal no gzip" => (Left, Sound),
-        "layer directory missing" | "config of another hash" | "config empty" | "config missing" => (Left, Restored),
-        // Without a source only the name is known that a container was made by.
-        "names empty" | "names truncated" | "names garbage" | "names missing" => (Sound, Restored),
-        "parent image unknown" | "parent image garbled" => (Sound, Sound),
-        _ => (Restored, Restored),
-    }
-}
+use End::{Cleared, Collected, Left, Restored, Sound};
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -104,11 +72,12 @@ fn mend(store: &Store, sources: &[PathBuf], flags: &[&str], end: End) -> Vec<Str
         }
     }
     match end {
-        Untouched => {
+        Collected | Cleared => {
             report.extend(untouched.into_iter().map(|line| format!("a healthy store is touched: {line}")));
             if !planned.is_clean() || !applied.is_clean() {
                 report.push(format!("it is not clean: {} {}", planned.report, applied.report));
             }
+            report.extend(collect(&store.root));
         }
         Restored | Sound => {
             if planned.status != Some(1) || planned.count("steps") == 0 || planned.report["applied"] != false {
@@ -131,8 +100,24 @@ fn mend(store: &Store, sources: &[PathBuf], flags: &[&str], end: End) -> Vec<Str
     report
 }
 
-/// dockerd starts, runs both images and the container, and saves what has the diff ids of the configs.
-fn judge(store: &Store, dir: &Path, names: &[&str]) -> Vec<String> {
+/// What dockerd must be able to do after a walk to its end: where something is left, with what is whole.
+fn judge_end(store: &Store, dir: &Path, situation: &str, end: End) -> Vec<String> {
+    match (end, situation) {
+        (Restored | Collected, _) => judge(store, dir, &[BASE, CHILD], true),
+        // Names are found again as far as anything tells them.
+        (Sound, _) => judge(store, dir, &[&store.base, &store.child], true),
+        // No image has a name there, so that all go; dockerd starts on what is left.
+        (Cleared, "layers without image") => judge(store, dir, &[], false),
+        (Cleared, _) => judge(store, dir, &[BASE, CHILD], false),
+        (Left, _) if situation.starts_with("container") => judge(store, dir, &[BASE, CHILD], false),
+        (Left, _) if situation == "lowest record missing" => judge(store, dir, &[], false),
+        (Left, _) if situation.starts_with("journal") => judge(store, dir, &[BASE], true),
+        (Left, _) => judge(store, dir, &[BASE], false),
+    }
+}
+
+/// dockerd starts, runs the images and, if there is one, the container, and saves what has the diff ids of the configs.
+fn judge(store: &Store, dir: &Path, names: &[&str], container: bool) -> Vec<String> {
     let daemon = match Dockerd::try_start(&store.root, std::time::Duration::from_secs(60)) {
         Ok(daemon) => daemon,
         Err(log) => return vec![format!("dockerd does not start: {log}")],
@@ -151,7 +136,13 @@ fn judge(store: &Store, dir: &Path, names: &[&str]) -> Vec<String> {
         let expected = if file == "/child" { "child\n" } else { "layerfs test image\n" };
         ask(&["run", "--rm", "--network", "none", name, "cat", file], expected);
     }
-    ask(&["start", "-a", "kept"], "");
+    if container {
+        ask(&["start", "-a", "kept"], "");
+    }
+    if names.is_empty() {
+        daemon.stop();
+        return report;
+    }
     let file = dir.join("saved.tar");
     let save = daemon.docker(&[&["save", "-o", file.to_str().unwrap()], names].concat());
     if save.status.success() {
@@ -163,6 +154,21 @@ fn judge(store: &Store, dir: &Path, names: &[&str]) -> Vec<String> {
     report
 }
 
+/// Each row has cases that exist, and each case belongs to a row.
+#[test]
+fn plain_every_row_has_its_cases() {
+    let cases: Vec<&str> = ROWS.iter().flat_map(|(_, cases)| *cases).copied().collect();
+    let planted = |name: &str| {
+        SITUATIONS.iter().any(|situation| situation.name == name) || HARMS.iter().any(|(harm, ..)| *harm == name)
+    };
+    let missing: Vec<&str> = cases.iter().filter(|case| !planted(case)).copied().collect();
+    let names = SITUATIONS.iter().map(|situation| situation.name);
+    let unused: Vec<&str> = names.filter(|name| !cases.contains(name)).collect();
+    assert_eq!((missing, unused), (vec![], vec![]));
+    assert!(ROWS.iter().all(|(_, cases)| !cases.is_empty()));
+}
+
+/// Every row, walked to its end: found, mended or collected, found clean. In the sweep dockerd starts on each, and runs the images again.
 #[test]
 fn docker_store_is_restored_from_every_damage() {
     let Some(_turn) = testkit::docker() else { return };
@@ -178,8 +184,11 @@ fn docker_store_is_restored_from_every_damage() {
         for (sources, end) in [(&[][..], alone), (&archives, helped), (root, helped)].into_iter().take(runs) {
             let store = bench.damaged(situation.damage);
             let mut wrong = mend(&store, sources, &[], end);
-            if end == Restored {
+            if matches!(end, Restored | Collected) {
                 wrong.extend(bench.changes(&store));
+            }
+            if testkit::full_sweep() {
+                wrong.extend(judge_end(&store, bench.dir.path(), situation.name, end));
             }
             let title = format!("{}, {} sources", situation.name, sources.len());
             report.extend(wrong.into_iter().map(|line| format!("{title}: {line}")));
@@ -196,12 +205,17 @@ fn docker_runs_and_saves_what_was_mended() {
     let mut report = Vec::new();
     // Of those that are mended in the same way, one.
     let same = ["journal empty", "journal no gzip", "parent image garbled"];
-    let judged =
-        SITUATIONS.iter().filter(|situation| ends(situation.name).1 == Sound && !same.contains(&situation.name));
-    for situation in judged {
+    for situation in SITUATIONS.iter().filter(|situation| !same.contains(&situation.name)) {
+        let end = ends(situation.name).1;
+        if !matches!(end, Sound | Cleared) {
+            continue;
+        }
         let store = bench.damaged(situation.damage);
-        let mut wrong = mend(&store, &bench.archives(), &[], Sound);
-        wrong.extend(judge(&store, bench.dir.path(), &[BASE, CHILD]));
+        let mut wrong = mend(&store, &bench.archives(), &[], end);
+        wrong.extend(match end {
+            Sound => judge(&store, bench.dir.path(), &[BASE, CHILD], true),
+            _ => judge_end(&store, bench.dir.path(), situation.name, end),
+        });
         report.extend(wrong.into_iter().map(|line| format!("{}: {line}", situation.name)));
         assert!(situation.dockerd != Verdict::Refuses, "the table has a situation more");
     }
@@ -237,7 +251,7 @@ fn docker_runs_and_saves_after_many_damages() {
     if orphan.exists() {
         report.push("the directory of a removal is left".into());
     }
-    report.extend(judge(&store, bench.dir.path(), &[BASE, CHILD]));
+    report.extend(judge(&store, bench.dir.path(), &[BASE, CHILD], true));
     testkit::assert_none("repair", &report);
 }
 
@@ -402,12 +416,35 @@ fn docker_other_damage_is_found_and_mended() {
         wrong.extend(mend(&store, &bench.archives(), &["--deep"], *end));
         match end {
             Restored => wrong.extend(bench.changes(&store)),
-            Sound => wrong.extend(judge(&store, bench.dir.path(), &[BASE, CHILD])),
-            Untouched | Left => {}
+            Sound => wrong.extend(judge(&store, bench.dir.path(), &[BASE, CHILD], true)),
+            Collected | Cleared | Left => {}
         }
         report.extend(wrong.into_iter().map(|line| format!("{name}: {line}")));
     }
     testkit::assert_none("other damage", &report);
+}
+
+/// `image-gc` takes nothing that a repair could bring back: a container's directories whose mount is gone, and those of a layer
+/// whose record names another's.
+#[test]
+fn docker_gc_leaves_what_a_repair_brings_back() {
+    let Some(_turn) = testkit::docker() else { return };
+    let bench = Bench::new();
+    let mut report = Vec::new();
+    for name in ["container without mount", "container of an empty mount", "directory of a container"] {
+        let situation = SITUATIONS.iter().find(|situation| situation.name == name).unwrap();
+        let store = bench.damaged(situation.damage);
+        let mut gc = std::process::Command::new(testkit::program("image-gc"));
+        gc.arg("--root").arg(&store.root).args(["--apply", "--min-age", "0s"]);
+        let status = gc.output().unwrap().status.code();
+        let mut wrong = mend(&store, &[], &[], Restored);
+        if !matches!(status, Some(0 | 1)) {
+            wrong.push(format!("image-gc ends with {status:?}"));
+        }
+        wrong.extend(bench.changes(&store));
+        report.extend(wrong.into_iter().map(|line| format!("{name}: {line}")));
+    }
+    testkit::assert_none("gc before a repair", &report);
 }
 
 /// Without a source a record that is empty goes, and dockerd can load the image again, which it could not before.

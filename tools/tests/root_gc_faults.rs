@@ -111,15 +111,7 @@ fn root_a_full_disk_is_cleared() {
         let mounted = Mounted::tmpfs("size=16m");
         let root = mounted.path().join("root");
         let store = store(&root, seed);
-        let mut left = 16 << 20;
-        // To the last byte.
-        while left > 0 {
-            let file = std::fs::OpenOptions::new().create(true).append(true).open(mounted.path().join("ballast"));
-            if std::io::Write::write_all(&mut file.unwrap(), &vec![1; left]).is_err() {
-                left /= 2;
-            }
-        }
-        assert_eq!(mounted.free().0, 0);
+        mounted.fill(0);
         let Ran { code, stderr, .. } = run(gc(&root, &ALL), Input::Nothing);
         if code != Some(0) {
             wrong.push(format!("store {seed}: {code:?} {stderr}"));
@@ -150,6 +142,8 @@ fn do_harm(root: &Path, outside: &Path, unreadable: bool) {
         assert!(Command::new("mknod").arg(inner.join(name)).args(kind).status().unwrap().success());
     }
     symlink(out, image.join(".tmp-out")).unwrap();
+    // Where a directory of an image's metadata would be: it keeps nobody from writing, and goes as a link.
+    symlink(out, image.join("imagedb/metadata/sha256").join(&hex)).unwrap();
     if !unreadable {
         return;
     }
@@ -163,7 +157,6 @@ fn do_harm(root: &Path, outside: &Path, unreadable: bool) {
     }
     symlink(out, image.join("layerdb/tmp/write-set-77")).unwrap();
     symlink(out, image.join(format!("layerdb/sha256/{hex}-77-removing"))).unwrap();
-    symlink(out, image.join("imagedb/metadata/sha256").join(&hex)).unwrap();
 }
 
 #[test]
@@ -227,7 +220,9 @@ fn root_nothing_outside_of_a_hostile_store_is_touched() {
         drop(bound);
         try_all(again);
         // What was planted is gone, and not only left alone, unless it cannot be told who needs it.
-        let is_left = [orphan, root.join("overlay2").join("d".repeat(64))].iter().any(|path| path.exists());
+        let metadata = root.join("image/overlay2/imagedb/metadata/sha256").join("e".repeat(64));
+        let planted = [orphan, root.join("overlay2").join("d".repeat(64)), metadata];
+        let is_left = planted.iter().any(|path| path.symlink_metadata().is_ok());
         if is_left != unreadable {
             wrong.push(format!("store {seed}: planted directories are left: {is_left}"));
         }

@@ -14,6 +14,7 @@ use std::process::Command;
 use repairsupport::{command, damage, outline, repair};
 use tempfile::TempDir;
 use testkit::cases::Expected;
+use testkit::dockerd::Dockerd;
 use testkit::run::{Input, layer_unpack, run};
 use testkit::{Random, kill, store::Store};
 
@@ -173,8 +174,13 @@ impl Bench {
         CHANGES.iter().map(|call| (*call, u32::try_from(count(call)).unwrap())).collect()
     }
 
-    /// What is wrong after a repair in which something was injected in place of a call, and the one after it.
-    fn disturbed(&self, call: &str, number: u32, what: &str) -> Vec<String> {
+    /// What is wrong after a repair in which something was injected in place of a call, and the one after it. `look` is called
+    /// after each.
+    fn disturbed(
+        &self,
+        (call, number, what): (&str, u32, &str),
+        look: impl Fn(&Path, bool) -> Vec<String>,
+    ) -> Vec<String> {
         let root = self.copy();
         let mut strace = Command::new("strace");
         strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
@@ -182,7 +188,43 @@ impl Bench {
         let repair = command(&root, &[archive()], &["--apply"]);
         strace.arg(repair.get_program()).args(repair.get_args());
         run(strace, Input::Nothing);
-        self.after_repair(&root).into_iter().map(|line| format!("{what} at {call} {number}: {line}")).collect()
+        let mut report = look(&root, false);
+        report.extend(self.after_repair(&root));
+        report.extend(look(&root, true));
+        report.into_iter().map(|line| format!("{what} at {call} {number}: {line}")).collect()
+    }
+
+    /// All moments at which something may happen to a repair, each with one of the things that may.
+    fn moments(&self) -> Vec<(&'static str, u32, &'static str)> {
+        let faults = ["signal=SIGKILL", "error=ENOSPC", "error=EIO", "signal=SIGKILL"];
+        let of_call =
+            |(call, count)| (1..=count).map(move |number| (call, number, faults[number as usize % faults.len()]));
+        self.calls().into_iter().flat_map(of_call).collect()
+    }
+
+    /// Starts a dockerd on a copy of a store, since it leaves traces.
+    fn dockerd(&self, root: &Path, is_mended: bool) -> Vec<String> {
+        let names = fs::read(root.join("image/overlay2/repositories.json")).unwrap_or_else(|_| b"{}".to_vec());
+        if serde_json::from_slice::<serde_json::Value>(&names).is_err() {
+            // The damage that it began with, which dockerd does not start on.
+            return if is_mended { vec!["repositories.json is still broken".into()] } else { Vec::new() };
+        }
+        let looked = self.dir.path().join("looked");
+        let _ = fs::remove_dir_all(&looked);
+        copy(root, &looked);
+        let daemon = match Dockerd::try_start(&looked, std::time::Duration::from_secs(120)) {
+            Ok(daemon) => daemon,
+            Err(log) => return vec![format!("dockerd does not start, mended {is_mended}: {log}")],
+        };
+        let mut report = Vec::new();
+        if is_mended {
+            let ran = daemon.docker(&["run", "--rm", "--network", "none", NAME, "cat", "/etc/motd"]);
+            if !ran.status.success() || !ran.stdout.starts_with(b"layerfs") {
+                report.push(format!("it does not run: {}", String::from_utf8_lossy(&ran.stderr)));
+            }
+        }
+        daemon.stop();
+        report
     }
 }
 
@@ -209,12 +251,7 @@ fn root_repair_is_finished_after_kills_and_failing_calls() {
         return;
     }
     let bench = Bench::new();
-    let faults = ["signal=SIGKILL", "error=ENOSPC", "error=EIO", "signal=SIGKILL"];
-    let mut moments: Vec<(&str, u32, &str)> = bench
-        .calls()
-        .into_iter()
-        .flat_map(|(call, count)| (1..=count).map(move |number| (call, number, faults[number as usize % faults.len()])))
-        .collect();
+    let mut moments = bench.moments();
     let all = moments.len();
     if !testkit::full_sweep() {
         // Most calls read and fill files: as many of those that change names are taken.
@@ -227,9 +264,25 @@ fn root_repair_is_finished_after_kills_and_failing_calls() {
         moments = [take(&rare), take(&common)].concat();
     }
     eprintln!("{} of {all} moments", moments.len());
-    let report: Vec<String> =
-        moments.iter().flat_map(|(call, number, what)| bench.disturbed(call, *number, what)).collect();
+    let report: Vec<String> = moments.iter().flat_map(|moment| bench.disturbed(*moment, |_, _| Vec::new())).collect();
     testkit::assert_none("after a repair that was disturbed", &report);
+}
+
+/// A dockerd may come before the next repair, and must run the image after it.
+#[test]
+fn docker_starts_where_a_repair_was_disturbed() {
+    let Some(_turn) = testkit::docker() else { return };
+    if !testkit::tier("root", kill::can_count_calls(), "install strace") {
+        return;
+    }
+    let bench = Bench::new();
+    let moments = bench.moments();
+    let mut random = Random::new(13);
+    let count = if testkit::full_sweep() { 200 } else { 4 };
+    let chosen = (0..count).map(|_| moments[random.below(moments.len() as u64) as usize]);
+    let look = |root: &Path, is_mended: bool| bench.dockerd(root, is_mended);
+    let report: Vec<String> = chosen.flat_map(|moment| bench.disturbed(moment, look)).collect();
+    testkit::assert_none("where a repair was disturbed", &report);
 }
 
 /// Each layer of vfs holds those below it: a damaged one, and one that is gone, are made from a source and their parents.

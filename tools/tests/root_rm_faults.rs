@@ -8,6 +8,7 @@ use std::process::Command;
 
 use testkit::cases::Expected;
 use testkit::dockerd::Dockerd;
+use testkit::mounts::Mounted;
 use testkit::run::{Input, layerfs, run};
 use testkit::store::Store;
 use testkit::tree::walk;
@@ -149,6 +150,51 @@ fn root_removals_that_are_killed_or_fail_are_finished_by_the_next_run() {
         return;
     }
     faults(if testkit::full_sweep() { 200 } else { 20 }, |_| Vec::new());
+}
+
+/// A disk that is full from the beginning, or becomes so at the first blocks that are written: all is done, or nothing, and once there
+/// is room the second run completes.
+#[test]
+fn root_a_full_disk_at_any_block_changes_nothing_by_halves() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let original = dir.path().join("original");
+    GOLDENS.iter().for_each(|name| drop(import(&golden(name), &original)));
+    let (mut report, mut refused) = (Vec::new(), 0);
+    for (words, names) in COMMANDS {
+        let whole = dir.path().join("whole");
+        copy(&original, &whole);
+        assert_eq!(run(command(&whole, words), Input::Nothing).code, Some(0));
+        for blocks in [0, 1, 2, 3, 5] {
+            let mounted = Mounted::tmpfs("size=32m");
+            let root = mounted.path().join("root");
+            copy(&original, &root);
+            mounted.fill(blocks * 4096);
+            let ran = run(command(&root, words), Input::Nothing);
+            let full = ran.code == Some(1) && ran.stderr.contains("No space left on device");
+            let expected = if full { &original } else { &whole };
+            let mut found = wrong(&root, names);
+            found.extend(tree_changes(&tree(expected), &tree(&root)));
+            if !full && ran.code != Some(0) {
+                found.push(format!("{:?} {}", ran.code, ran.stderr));
+            }
+            refused += u32::from(full);
+            mounted.empty();
+            if full {
+                let again = run(command(&root, words), Input::Nothing);
+                if again.code != Some(0) {
+                    found.push(format!("the second run: {:?} {}", again.code, again.stderr));
+                }
+                found.extend(tree_changes(&tree(&whole), &tree(&root)));
+            }
+            report.extend(found.into_iter().map(|line| format!("{words:?}, {blocks} blocks: {line}")));
+        }
+        std::fs::remove_dir_all(&whole).unwrap();
+    }
+    assert_none("on a full disk", &report);
+    assert!(refused >= 4, "{refused}");
 }
 
 /// A dockerd may come before our next run.

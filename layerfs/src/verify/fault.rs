@@ -9,6 +9,8 @@ pub struct FileFault {
     pub path: Vec<u8>,
     /// What is wrong.
     pub kind: FaultKind,
+    /// Whether the layer itself has no such file: what stands there is wrong only by what the layer below has.
+    pub by_below: bool,
 }
 
 /// What is wrong with a file of a layer.

@@ -382,7 +382,9 @@ impl<'l> Headers<'l> {
         let suspects = std::mem::take(&mut self.suspects);
         let each = suspects.by_key.into_values();
         let mut faults: Vec<FileFault> = each
-            .flat_map(|(path, kinds)| kinds.into_iter().map(move |kind| FileFault { path: path.clone(), kind }))
+            .flat_map(|(path, kinds)| {
+                kinds.into_iter().map(move |kind| FileFault { path: path.clone(), kind, by_below: false })
+            })
             .collect();
         faults.sort_by(|a, b| (&a.path, a.kind.code()).cmp(&(&b.path, b.kind.code())));
         faults

@@ -41,7 +41,7 @@ pub(super) fn finish(mut headers: Headers<'_>, interrupted: &AtomicBool) -> Resu
         if directory {
             whole = Some(join(&path, b""));
         }
-        faults.push(FileFault { path, kind: FaultKind::Extra });
+        faults.push(FileFault { path, kind: FaultKind::Extra, by_below: true });
     }
     faults.sort_by(|a, b| (&a.path, a.kind.code()).cmp(&(&b.path, b.kind.code())));
     Ok(faults)
@@ -155,7 +155,7 @@ impl Walk<'_, '_> {
 
     fn keep(&mut self, path: Vec<u8>, kind: FaultKind) {
         if self.found.len() < MOST {
-            self.found.push(FileFault { path, kind });
+            self.found.push(FileFault { path, kind, by_below: true });
         }
     }
 

@@ -133,7 +133,7 @@ fn find_damage(
     if root.is_containerd_only() {
         return container.crash.map(|crash| ContainerDamage::Crash { crash });
     }
-    let Some(mount) = mount else { return Some(ContainerDamage::MountMissing) };
+    let Some(mount) = mount.filter(|mount| !mount.is_empty()) else { return Some(ContainerDamage::MountMissing) };
     if let Some(cause) = mount.damage.first() {
         return Some(ContainerDamage::MountInvalid { cause: cause.clone() });
     }

@@ -238,6 +238,8 @@ pub enum ContainerDamage {
 pub enum MountDamage {
     /// It is not a directory; dockerd passes over it.
     NotADirectory,
+    /// It is an empty directory, which names nothing; dockerd passes over it.
+    Empty,
     /// It cannot be opened.
     Unreadable {
         /// The system's answer.
@@ -368,6 +370,7 @@ impl MountDamage {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NotADirectory => "mount-not-a-directory",
+            Self::Empty => "mount-empty",
             Self::Unreadable { .. } => "mount-unreadable",
             Self::FileMissing { .. } => "mount-file-missing",
             Self::FileUnreadable { .. } => "mount-file-unreadable",
@@ -384,7 +387,7 @@ impl MountDamage {
             Self::FileMissing { file } | Self::FileUnreadable { file, .. } | Self::FileInvalid { file, .. } => {
                 Some(file)
             }
-            Self::NotADirectory | Self::Unreadable { .. } => None,
+            Self::NotADirectory | Self::Empty | Self::Unreadable { .. } => None,
         }
     }
 }
@@ -439,7 +442,7 @@ impl fmt::Display for RecordDamage {
             Self::Record { cause } => f.write_str(cause),
             Self::BelowMissing { below } => write!(f, "the layer below it, {below}, is missing"),
             Self::BelowDamaged { below, cause } => write!(f, "the layer below it, {below}, is damaged: {cause}"),
-            Self::Circle => f.write_str("its parents form a circle"),
+            Self::Circle => f.write_str("its parents form a circle, so that dockerd does not start"),
         }
     }
 }
@@ -483,6 +486,7 @@ impl fmt::Display for MountDamage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotADirectory => f.write_str("it is not a directory"),
+            Self::Empty => f.write_str("it is an empty directory"),
             Self::Unreadable { cause } => f.write_str(cause),
             Self::FileMissing { file } => write!(f, "{file} is missing"),
             Self::FileUnreadable { file, cause } => write!(f, "{file}: {cause}"),

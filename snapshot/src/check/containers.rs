@@ -12,6 +12,7 @@ use crate::catalog::{Container, ContainerDamage, Damage, MountDamage, UnusableLa
 use crate::driver::{Driver, LayerDamage};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ContainerId};
+use crate::liveness::{Claim, OwnedEntry};
 use crate::schema::mount::MountRecord;
 
 const MOUNT_ID: &str = "mount-id";
@@ -51,7 +52,7 @@ struct Adopted {
     parent: ChainId,
 }
 
-/// Finds the writable layers of containers that have lost their mounts, among the directories that nobody owns: a pair that
+/// Finds the writable layers of containers that have lost their mounts, among the directories that nobody else owns: a pair that
 /// stands on the layers of the container's image and on nothing else, if there is only one such pair and one such container.
 fn find_adopted(findings: &Findings<'_>) -> Vec<Adopted> {
     let catalog = findings.catalog();
@@ -65,7 +66,9 @@ fn find_adopted(findings: &Findings<'_>) -> Vec<Adopted> {
     if lost.is_empty() {
         return Vec::new();
     }
-    let orphans: BTreeSet<&str> = liveness.orphans().collect();
+    let is_lost = |entry: &OwnedEntry| entry.claims.iter().any(|claim| matches!(claim, Claim::Lost(_)));
+    let orphans: BTreeSet<&str> =
+        liveness.entries().filter(|(_, entry)| is_lost(entry)).map(|(name, _)| name).collect();
     let mut adopted = Vec::new();
     for (container, top) in &lost {
         let chain: Vec<&str> = catalog.chain(*top).map(|record| record.cache_id.as_str()).collect();
@@ -132,6 +135,14 @@ fn check_mount(findings: &mut Findings<'_>, mount: &MountRecord) {
         Some(container) => Place::Container(container.id.clone()),
         None => Place::Mount(mount.name.clone()),
     };
+    if mount.is_empty() {
+        // If there is a container, its finding tells that it has no writable layer.
+        if container.is_none() {
+            let cause = Cause::Damage(Damage::Mount { mount: mount.name.clone(), cause: MountDamage::Empty });
+            findings.add(Severity::Note, place, cause, affected, Some(Repair::Collect));
+        }
+        return;
+    }
     for damage in &mount.damage {
         let cause = Cause::Damage(Damage::Mount { mount: mount.name.clone(), cause: damage.clone() });
         let severity = if *damage == MountDamage::NotADirectory { Severity::Note } else { Severity::Damage };

@@ -1,6 +1,6 @@
 //! Checks the files of layers against each layer's journal and diff id.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::BufReader;
 use std::num::NonZeroUsize;
@@ -81,11 +81,14 @@ pub fn contents(
     let Some(store) = view.root.layers()? else { return Ok(Some(ReadSoFar::default())) };
     let standing = Standing::new(&view.catalog);
     let layers = wanted(view, report, images);
-    let found = read_each(&layers, reading, |record| {
+    let mut found = read_each(&layers, reading, |record| {
         let below = record.parent.and_then(|parent| view.catalog.layer(parent)).map(|below| &below.cache_id);
         let journal = store.journal(record.chain_id)?;
         read(view, record, journal, below, reading)
     });
+    if view.root.home_layout().is_some_and(|layout| !layout.changes) {
+        drop_consequences(&layers, &mut found);
+    }
     let mut so_far = ReadSoFar::default();
     let mut interrupted = reading.interrupted.load(Ordering::Relaxed);
     for (record, found) in layers.iter().zip(found) {
@@ -103,6 +106,29 @@ pub fn contents(
     }
     report.sort();
     Ok((!interrupted).then_some(so_far))
+}
+
+/// Where directories show the layers below as well, takes away the faults of a layer that are only faults of the layer below:
+/// its copy is right, and the file that it was compared with is not.
+fn drop_consequences(layers: &[&LayerRecord], found: &mut [Option<Result<Verified, Failure>>]) {
+    let mut paths: HashMap<ChainId, (HashSet<Vec<u8>>, bool)> = HashMap::new();
+    for (record, found) in layers.iter().zip(&*found) {
+        if let Some(Ok(verified)) = found
+            && !verified.faults.is_empty()
+        {
+            let faults = verified.faults.iter().map(|fault| fault.path.clone()).collect();
+            paths.insert(record.chain_id, (faults, verified.more > 0));
+        }
+    }
+    for (record, found) in layers.iter().zip(found) {
+        let Some((below, more)) = record.parent.and_then(|below| paths.get(&below)) else { continue };
+        let Some(Ok(verified)) = found else { continue };
+        verified.faults.retain(|fault| !fault.by_below || !(*more || below.contains(&fault.path)));
+        // What is not listed can only be a consequence, too, if all that is listed was.
+        if *more && verified.faults.is_empty() && verified.diff_id == Some(record.diff_id) {
+            verified.more = 0;
+        }
+    }
 }
 
 /// Calls `look` on each record with the threads of `reading`, and returns the results in the order of the records. Those
@@ -227,7 +253,7 @@ pub(crate) fn judge(record: &LayerRecord, found: Result<Verified, Failure>) -> O
         }
         Err(Failure::Verify(error)) => unknown(with_causes(&error)),
         Err(Failure::Store(error)) => unknown(with_causes(&error)),
-        Ok(Verified { faults, more, diff_id: found, .. }) if !faults.is_empty() => {
+        Ok(Verified { faults, more, diff_id: found, .. }) if !faults.is_empty() || more > 0 => {
             let only_extra = found == Some(diff_id) && faults.iter().all(|fault| fault.kind == FaultKind::Extra);
             // If only metadata of files is wrong, journal and files still make the diff id. If they do not, the journal
             // is wrong as well, so the digest is reported.

@@ -123,6 +123,11 @@ pub enum Cause {
         /// The other layer.
         with: ChainId,
     },
+    /// A layer's record names the directory of a container.
+    DirectoryOfMount {
+        /// The container's mount.
+        mount: MountName,
+    },
     /// The build cache has a record of a directory that is gone: a build that needs it fails.
     BuildCacheDirectoryMissing {
         /// The directory.
@@ -163,6 +168,11 @@ pub enum Cause {
     LayerUnused,
     /// A directory that nobody claims.
     Orphan,
+    /// A directory that nobody claims, but that may be what a container has written which has lost its mount.
+    LostByContainer {
+        /// The container, or one of them.
+        container: ContainerId,
+    },
     /// A link that leads nowhere.
     StaleLink,
     /// Something that a crash has left behind.
@@ -227,6 +237,7 @@ impl Cause {
             Self::Content { .. } => "layer-content-differs",
             Self::WritableLayer { .. } => "container-layer-unusable",
             Self::DirectoryShared { .. } => "layer-directory-shared",
+            Self::DirectoryOfMount { .. } => "layer-directory-of-container",
             Self::BuildCacheDirectoryMissing { .. } => "build-cache-directory-missing",
             Self::WorkMissing => "work-missing",
             Self::CommittedMissing => "committed-missing",
@@ -241,6 +252,7 @@ impl Cause {
             Self::MountWithoutContainer => "mount-without-container",
             Self::LayerUnused => "layer-unused",
             Self::Orphan => "directory-orphan",
+            Self::LostByContainer { .. } => "directory-lost",
             Self::StaleLink => "link-stale",
             Self::Leftover(LeftoverKind::Registration) => "registration-unfinished",
             Self::Leftover(LeftoverKind::Removal) => "removal-unfinished",
@@ -273,6 +285,7 @@ impl fmt::Display for Cause {
             },
             Self::WritableLayer { damage } => write!(f, "its writable layer cannot be used: {damage}"),
             Self::DirectoryShared { with } => write!(f, "its record names the directory of the layer {with}, too"),
+            Self::DirectoryOfMount { mount } => write!(f, "its record names the directory of container {mount}"),
             Self::BuildCacheDirectoryMissing { directory } => {
                 write!(f, "its directory {directory} is gone: a build that needs it fails")
             }
@@ -303,6 +316,9 @@ impl fmt::Display for Cause {
                 f.write_str("no image, container or build cache needs it, and dockerd never removes it")
             }
             Self::Orphan => f.write_str("nobody owns it"),
+            Self::LostByContainer { container } => {
+                write!(f, "it may be what container {container} has written, which has lost its mount")
+            }
             Self::StaleLink => f.write_str("it leads nowhere"),
             Self::Leftover(kind) => write!(f, "{kind}, left by a crash"),
             Self::Distribution => f.write_str("it cannot be decoded; dockerd passes over it"),

@@ -12,10 +12,11 @@ use super::standing::root_of;
 use crate::catalog::{ContainerDamage, Damage, ImageDamage, LayerFault, RecordDamage, UnusableLayer, with_causes};
 use crate::driver::{Driver, LayerDamage, LayerPart};
 use crate::error::StoreError;
-use crate::ids::{CacheId, ImageId};
+use crate::ids::{CacheId, ImageId, MountName};
 use crate::parallel;
 use crate::schema::config::ImageConfig;
 use crate::schema::layer::{LayerStore, RecordFields};
+use crate::schema::mount::named_directories;
 
 pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     let store = findings.view.root.layers()?;
@@ -41,16 +42,23 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
 /// Adds a finding for each wrong file of the records that dockerd would not load.
 fn check_records(findings: &mut Findings<'_>, store: &LayerStore) -> Result<(), StoreError> {
     let catalog = findings.catalog();
+    let bent = find_bent(findings, store);
     for (layer, damage) in catalog.damaged_layers() {
         let affected = findings.standing.on_layer(layer);
         let as_it_is = |damage: &RecordDamage| Cause::Damage(Damage::Layer { layer, cause: damage.clone() });
         match damage {
             RecordDamage::BelowMissing { .. } | RecordDamage::BelowDamaged { .. } => continue,
             RecordDamage::Circle => {
-                let repair = findings.standing.below_by_config(layer).flatten().map(|below| Repair::RestoreField {
+                let is_cause = bent.contains(&layer);
+                // The finding about the record that closes the circle tells it.
+                if !is_cause && findings.standing.chain(layer).iter().any(|below| bent.contains(below)) {
+                    continue;
+                }
+                let below = findings.standing.below_by_config(layer).filter(|_| is_cause);
+                let repair = below.map(|below| Repair::RestoreField {
                     layer,
                     field: RecordField::Parent,
-                    value: Some(below.to_string()),
+                    value: below.map(|below| below.to_string()),
                 });
                 findings.add(Severity::Damage, Place::Layer(layer), as_it_is(damage), affected, repair);
             }
@@ -65,6 +73,17 @@ fn check_records(findings: &mut Findings<'_>, store: &LayerStore) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Layers in circles whose record names another parent than the configs of images do.
+fn find_bent(findings: &Findings<'_>, store: &LayerStore) -> HashSet<ChainId> {
+    let layers = findings.catalog().damaged_layers().filter(|(_, damage)| **damage == RecordDamage::Circle);
+    let is_bent = |layer: &ChainId| {
+        let Some(below) = findings.standing.below_by_config(*layer) else { return false };
+        let fields = store.fields(*layer).ok().flatten();
+        fields.is_none_or(|fields| fields.parent != Ok(below))
+    };
+    layers.map(|(layer, _)| layer).filter(is_bent).collect()
 }
 
 /// Adds a finding for each wrong file of a record. Returns whether there is any.
@@ -227,11 +246,26 @@ fn check_shared(findings: &mut Findings<'_>) {
             Entry::Occupied(other) => pairs.push((record.chain_id, *other.get())),
         }
     }
+    let mounts: HashMap<CacheId, &MountName> = catalog
+        .mounts
+        .iter()
+        .flat_map(|mount| named_directories(mount).into_iter().map(move |id| (id, &mount.name)))
+        .collect();
+    let records = catalog.layers.values().flatten();
+    let of_mounts: Vec<(ChainId, &MountName)> =
+        records.filter_map(|record| Some((record.chain_id, *mounts.get(&record.cache_id)?))).collect();
     // What stands on them is not known to be wrong.
-    let layers: HashSet<ChainId> = pairs.iter().flat_map(|(one, other)| [*one, *other]).collect();
+    let mut layers: HashSet<ChainId> = pairs.iter().flat_map(|(one, other)| [*one, *other]).collect();
+    layers.extend(of_mounts.iter().map(|(layer, _)| *layer));
     if !layers.is_empty() {
         let on_them = |top: &ChainId| findings.standing.chain(*top).iter().any(|layer| layers.contains(layer));
         findings.note_misnamed(catalog.layers.keys().copied().filter(on_them).collect());
+    }
+    for (layer, mount) in of_mounts {
+        let affected = findings.standing.on_layer(layer);
+        let repair = Some(Repair::RestoreField { layer, field: RecordField::CacheId, value: None });
+        let cause = Cause::DirectoryOfMount { mount: mount.clone() };
+        findings.add(Severity::Damage, Place::Layer(layer), cause, affected, repair);
     }
     for (layer, with) in pairs.into_iter().flat_map(|(one, other)| [(one, other), (other, one)]) {
         let affected = findings.standing.on_layer(layer);
@@ -357,5 +391,8 @@ pub(super) fn join_cause(
     damage: &RecordDamage,
     affected: &Affected,
 ) -> bool {
+    let in_circle = || findings.standing.chain(layer).into_iter().skip(1);
     findings.join(&Place::Layer(root_of(layer, damage)), affected)
+        || (*damage == RecordDamage::Circle
+            && in_circle().collect::<Vec<_>>().into_iter().any(|below| findings.join(&Place::Layer(below), affected)))
 }

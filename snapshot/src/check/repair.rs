@@ -46,8 +46,8 @@ pub enum Repair {
         layer: ChainId,
         /// The file.
         field: RecordField,
-        /// The right content, which the layer's chain id or the configs of images prove. `None` for a size, which has
-        /// to be measured from the layer's content.
+        /// The right content, which the layer's chain id or the configs of images prove. `None` for what has to be found
+        /// in the driver's home: a size, and the directory; and for `parent` of a base layer, which has none.
         value: Option<String>,
     },
     /// Move a layer's record to the chain id that follows from its files.
@@ -173,6 +173,7 @@ impl fmt::Display for Repair {
             Self::MarkCommitted { directory } => write!(f, "mark {directory} as committed"),
             Self::DropRecord { .. } => f.write_str("drop its record, so that it can be loaded again"),
             Self::RestoreField { field, value: Some(value), .. } => write!(f, "write {} anew: {value}", field.file()),
+            Self::RestoreField { field: RecordField::Parent, value: None, .. } => f.write_str("remove parent"),
             Self::RestoreField { field, value: None, .. } => write!(f, "write {} anew", field.file()),
             Self::RenameRecord { to, .. } => write!(f, "move its record to {to}"),
             Self::RebuildJournal { .. } => f.write_str("make its journal anew"),

@@ -11,7 +11,7 @@ use super::repair::Repair;
 use crate::catalog::{Damage, ImageDamage, with_causes};
 use crate::error::StoreError;
 use crate::ids::CacheId;
-use crate::liveness::EntryVerdict;
+use crate::liveness::{Claim, EntryVerdict};
 use crate::schema::distribution;
 use crate::view::LeftoverKind;
 
@@ -72,10 +72,15 @@ fn add_unowned(findings: &mut Findings<'_>) {
     for (name, entry) in liveness.entries() {
         // A directory that an unfinished registration names is reported with the registration, and one that a container
         // has lost with the container.
-        let told = entry.unfinished.is_some() || findings.adopted.contains(name);
-        if liveness.verdict_on(entry) == EntryVerdict::Orphan && !told {
-            let place = Place::Directory(name.to_owned());
+        if entry.unfinished.is_some() || findings.adopted.contains(name) {
+            continue;
+        }
+        let place = Place::Directory(name.to_owned());
+        if liveness.verdict_on(entry) == EntryVerdict::Orphan {
             findings.add(Severity::Note, place, Cause::Orphan, Affected::default(), Some(Repair::Collect));
+        } else if let Some(Claim::Lost(container)) = entry.claims.first() {
+            let cause = Cause::LostByContainer { container: container.clone() };
+            findings.add(Severity::Note, place, cause, Affected::default(), None);
         }
     }
     for link in liveness.links().iter().filter(|(_, entry)| entry.is_none()).map(|(link, _)| link) {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, FileType};
 
+use super::damage::LayerPart;
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::CacheId;
@@ -53,6 +54,17 @@ pub struct Restacking {
 const TEMPORARY: &str = ".tmp-layerfs-";
 
 impl Restacking {
+    /// What a directory of overlay2 lacks that is made without knowing more; `None` for other parts.
+    pub(crate) fn missing(id: &CacheId, part: LayerPart) -> Option<Self> {
+        let (name, wanted) = match part {
+            LayerPart::Work => (super::overlay2::WORK, Wanted::Directory(0o700)),
+            LayerPart::Committed => (super::overlay2::COMMITTED, Wanted::Mark),
+            _ => return None,
+        };
+        let (dirs, name) = (vec![id.to_string()], name.to_owned());
+        Some(Self { id: id.clone(), dirs, name, wanted, reason: "it is missing" })
+    }
+
     /// The place, below the driver's home.
     #[must_use]
     pub(crate) fn place(&self) -> PathBuf {

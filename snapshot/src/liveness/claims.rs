@@ -9,19 +9,23 @@
 //! | the `parent` of a layer | a reservation |
 //! | a mount's `mount-id` or `init-id` | a doubt |
 //! | a mount's `parent`, and an entry of the mounts that is no directory | a reservation |
+//! | a directory of two owners, one of them a layer, so that one record is wrong | a reservation |
+//! | an entry of the mounts that a container must have | none: pairs of directories that might be its own are claimed |
 //! | a `parent` that is not there, of a mount whose directory stands on layers by what the driver says, or is not there | a reservation |
 //! | `buildkit/snapshots.db` | a doubt |
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use layerfs::ChainId;
 
 use super::{Claim, Doubt};
 use crate::catalog::{Catalog, MountDamage, with_causes};
+use crate::dir::Dir;
 use crate::error::StoreError;
-use crate::ids::CacheId;
+use crate::ids::{CacheId, ContainerId};
 use crate::root::DataRoot;
 use crate::schema::buildkit::Snapshots;
+use crate::schema::container::{self, ContainerFault};
 use crate::schema::layer::LayerStore;
 use crate::schema::mount::MountRecord;
 
@@ -37,6 +41,8 @@ pub(super) struct Claims {
     pub(super) reservations: Vec<Doubt>,
     /// Mounts without a `parent`. An image without layers has such containers, so that the driver is asked what they stand on.
     pub(super) without_parent: Vec<WithoutParent>,
+    /// A container whose entry of the mounts is gone, so that nothing says which directories are its own.
+    pub(super) lost: Option<ContainerId>,
     /// The first call that failed, and may not the next time.
     pub(super) failed: Option<StoreError>,
 }
@@ -86,6 +92,7 @@ impl Claims {
             claims.unfinished = layers.unfinished()?.into_iter().map(|(name, id)| (id.to_string(), name)).collect();
         }
         catalog.mounts.iter().for_each(|mount| claims.mount(mount));
+        claims.find_lost(&root.dir, &root.driver_name, &catalog.mounts)?;
         claims.build_cache(snapshots);
         Ok(claims)
     }
@@ -126,8 +133,34 @@ impl Claims {
         }
     }
 
+    /// Finds a container that has none of the entries of `layerdb/mounts`.
+    pub(super) fn find_lost(&mut self, root: &Dir, driver: &str, mounts: &[MountRecord]) -> Result<(), StoreError> {
+        let Some(containers) = container::open(root)? else { return Ok(()) };
+        for name in containers.names()? {
+            let Ok(id) = name.parse::<ContainerId>() else { continue };
+            if mounts.iter().any(|mount| mount.name.as_str() == name && !mount.is_empty()) {
+                continue;
+            }
+            let Ok(Some(own)) = containers.sub(&name) else { continue };
+            // Without a config there is no container, and one of another driver has its directories there.
+            let is_lost = match container::read(&own, &id) {
+                Ok(container) => container.driver == driver,
+                Err(ContainerFault::Missing) => false,
+                Err(_) => true,
+            };
+            if is_lost {
+                self.lost = Some(id);
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// An entry of `layerdb/mounts`.
     pub(super) fn mount(&mut self, mount: &MountRecord) {
+        if mount.is_empty() {
+            return;
+        }
         if let Some(id) = &mount.mount_id {
             self.add(id.as_str(), Claim::Mount(mount.name.clone()));
             // If `init-id` is missing, `<mount-id>-init` still belongs to this mount.
@@ -163,5 +196,41 @@ impl Claims {
             }
             Err(error) => self.doubts.push(Doubt::BuildCache { cause: with_causes(error) }),
         }
+    }
+
+    /// Directories that belong to a layer and to somebody else.
+    pub(super) fn shared(&self) -> Vec<Doubt> {
+        let owners = |claims: &[Claim]| {
+            let is_owner = |claim: &&Claim| matches!(claim, Claim::Layer(_) | Claim::Mount(_) | Claim::Init(_));
+            let mut owners: Vec<&Claim> = claims.iter().filter(is_owner).collect();
+            owners.sort();
+            owners.dedup();
+            // Several mounts may be in one directory: newer daemons mount images so.
+            owners.len() > 1 && matches!(owners[0], Claim::Layer(_))
+        };
+        let mut shared: Vec<Doubt> = self
+            .by_name
+            .iter()
+            .filter(|(_, claims)| owners(claims))
+            .map(|(entry, claims)| Doubt::Shared { entry: entry.clone(), claims: claims.clone() })
+            .collect();
+        shared.sort_by_cached_key(ToString::to_string);
+        shared
+    }
+
+    /// Takes the directories that may be those of a container which has lost its record: pairs of a writable layer and its
+    /// init files that nobody else claims.
+    pub(super) fn claim_lost<'n>(&mut self, names: impl Iterator<Item = &'n str> + Clone) {
+        let Some(container) = self.lost.take() else { return };
+        let names: HashSet<&str> = names.collect();
+        let free = |name: &str| names.contains(name) && !self.by_name.contains_key(name);
+        let is_drawn = |name: &str| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let init = |name: &str| format!("{name}-init");
+        let pairs: Vec<String> = names
+            .iter()
+            .filter(|name| is_drawn(name) && free(name) && free(&init(name)))
+            .flat_map(|name| [(*name).to_owned(), init(name)])
+            .collect();
+        pairs.iter().for_each(|name| self.add(name, Claim::Lost(container.clone())));
     }
 }

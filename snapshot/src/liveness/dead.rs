@@ -58,6 +58,9 @@ impl std::fmt::Display for Claim {
             Self::Init(id) => write!(f, "it holds the init files of {id}"),
             Self::BuildKit(id) => write!(f, "BuildKit has it in its cache as {id}"),
             Self::Removing(record) => write!(f, "dockerd removes it when it stops: layerdb/sha256/{record}"),
+            Self::Lost(id) => {
+                write!(f, "it may be what the container {id} has written: its entry in layerdb/mounts is gone")
+            }
             Self::Below(name) => write!(f, "it is below {name}"),
             Self::Mounted(at) => write!(f, "it is mounted at {at}"),
         }
@@ -81,7 +84,7 @@ impl Liveness {
         let stays = |claim: &Claim| match claim {
             Claim::Layer(chain) => !removal.layers.contains(chain),
             Claim::Mount(name) | Claim::Init(name) => !removal.takes_mount(name),
-            Claim::Below(_) | Claim::BuildKit(_) | Claim::Removing(_) | Claim::Mounted(_) => true,
+            Claim::Below(_) | Claim::BuildKit(_) | Claim::Removing(_) | Claim::Lost(_) | Claim::Mounted(_) => true,
         };
         self.after(stays).dead(id, stays)
     }
@@ -124,7 +127,7 @@ impl Departure {
             Claim::Layer(chain) => !self.layers.contains(chain),
             Claim::Mount(name) | Claim::Init(name) => !self.mounts.contains(name),
             Claim::Removing(record) => !self.removals.contains(record),
-            Claim::Below(_) | Claim::BuildKit(_) | Claim::Mounted(_) => true,
+            Claim::Below(_) | Claim::BuildKit(_) | Claim::Lost(_) | Claim::Mounted(_) => true,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Claim;
 use crate::catalog::MountDamage;
 use crate::ids::{ImageId, MountName};
 use crate::root::lock::WriterInfo;
@@ -22,6 +23,13 @@ pub enum Doubt {
         mount: MountName,
         /// Why.
         cause: MountDamage,
+    },
+    /// A directory of the driver's home belongs to a layer and to somebody else: one of their records is wrong.
+    Shared {
+        /// Its name.
+        entry: String,
+        /// Whose it is.
+        claims: Vec<Claim>,
     },
     /// An image does not tell its layers.
     Image {
@@ -75,6 +83,7 @@ impl Doubt {
         match self {
             Self::LayerRecord { .. } => "layer-record",
             Self::Mount { .. } => "mount",
+            Self::Shared { .. } => "shared-directory",
             Self::Image { .. } => "image",
             Self::BuildCache { .. } => "build-cache",
             Self::Parents { .. } => "parents",
@@ -92,6 +101,10 @@ impl fmt::Display for Doubt {
         match self {
             Self::LayerRecord { record, cause } => write!(f, "layerdb/sha256/{record}: {cause}"),
             Self::Mount { mount, cause } => write!(f, "layerdb/mounts/{mount}: {cause}"),
+            Self::Shared { entry, claims } => {
+                let claims: Vec<String> = claims.iter().map(ToString::to_string).collect();
+                write!(f, "the directory {entry} has several owners: {}", claims.join("; "))
+            }
             Self::Image { image, cause } => write!(f, "image {image}: {cause}"),
             Self::BuildCache { cause } => write!(f, "the build cache's records: {cause}"),
             Self::Parents { entry, cause } => write!(f, "what {entry} stands on: {cause}"),

@@ -43,7 +43,7 @@ use crate::catalog::{Catalog, with_causes};
 use crate::dir::Dir;
 use crate::driver::{Driver as _, EntryKind, HomeEntries, HomeLayout};
 use crate::error::StoreError;
-use crate::ids::MountName;
+use crate::ids::{ContainerId, MountName};
 use crate::root::DataRoot;
 use crate::schema::buildkit::Snapshots;
 use claims::{Claims, WithoutParent};
@@ -61,6 +61,8 @@ pub enum Claim {
     BuildKit(String),
     /// It belongs to a layer whose deletion was begun: the name of the record.
     Removing(String),
+    /// It may be the writable layer of this container, or its init files, whose entry in `layerdb/mounts` is gone.
+    Lost(ContainerId),
     /// It is below a live entry.
     Below(Arc<str>),
     /// It is part of a mount: where that is.
@@ -150,6 +152,8 @@ impl Liveness {
                 }
             }
         }
+        claims.reservations.extend(claims.shared());
+        claims.claim_lost(entries.iter().filter(|(_, entry)| entry.kind == EntryKind::Layer).map(|(name, _)| &**name));
         liveness.numbers = liveness.names.iter().cloned().zip(0..).collect();
         for (name, entry) in entries {
             let parents = entry.parents.unwrap_or_else(|unknown| {

@@ -114,8 +114,9 @@ impl Owners {
         }
         claims.removing(&root.layers, root.layers.removing()?);
         let mounts = crate::schema::mount::list(root.layers.mounts())?;
-        for mount in mounts.into_iter().filter(|mount| !going.mounts.contains(&mount.name)) {
-            claims.mount(&mount);
+        claims.find_lost(root.dir(), root.driver.name(), &mounts)?;
+        for mount in mounts.iter().filter(|mount| !going.mounts.contains(&mount.name)) {
+            claims.mount(mount);
             mount.parent.into_iter().for_each(|parent| owners.hold(parent, || Holder::Mount(mount.name.clone())));
         }
         owners.read_images(root, going, &mut claims)?;

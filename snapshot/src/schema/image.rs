@@ -10,6 +10,7 @@
 //! Follows moby v20.10.24 `image/fs.go`.
 
 use layerfs::Digest;
+use rustix::fs::FileType;
 
 use super::config::MAX_CONFIG;
 use crate::dir::{Dir, Skeleton};
@@ -171,7 +172,10 @@ impl ImageStore {
         self.content_dir().remove_temporaries()?;
         let metadata = self.metadata_dir();
         for name in metadata.names()? {
-            if let Some(dir) = metadata.sub(&name)? {
+            // Something else than a directory may have got there; it is in nobody's way.
+            let stat = metadata.stat(&name)?;
+            let is_directory = stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+            if let Some(dir) = if is_directory { metadata.sub(&name)? } else { None } {
                 dir.remove_temporaries()?;
             }
         }

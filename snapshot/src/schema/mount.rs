@@ -48,6 +48,11 @@ pub struct MountRecord {
 }
 
 impl MountRecord {
+    /// Whether its directory is empty, so that it names nothing: to dockerd that is the same as if it were missing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.damage == [MountDamage::Empty]
+    }
+
     /// Why it is not known which directory is the writable layer's.
     pub(crate) fn unknown_layer(&self) -> Option<&MountDamage> {
         self.unknown(MOUNT_ID).filter(|_| self.mount_id.is_none() && self.also_names.is_empty())
@@ -69,7 +74,7 @@ impl MountRecord {
             | MountDamage::FileUnreadable { file, .. }
             | MountDamage::FileInvalid { file, .. } => *file == wanted,
             MountDamage::Unreadable { .. } => true,
-            MountDamage::NotADirectory => false,
+            MountDamage::NotADirectory | MountDamage::Empty => false,
         })
     }
 }
@@ -153,6 +158,10 @@ fn read_entry(dir: &Dir, name: &str, full_name: MountName, depth: usize, records
     };
     let mount_id = text(&own, MOUNT_ID, &mut record.damage);
     if mount_id.is_none() && record.damage.is_empty() {
+        if own.is_empty().unwrap_or(false) {
+            record.damage.push(MountDamage::Empty);
+            return records.push(record);
+        }
         let below = own.names().unwrap_or_default();
         let further = |name: &&String| own.stat(name).is_ok_and(|stat| stat.is_some_and(|stat| is_directory(&stat)));
         let below: Vec<&String> = below.iter().filter(further).collect();
@@ -307,7 +316,8 @@ mod tests {
         assert_eq!(get("image-src=busybox-dst=/mnt/x").mount_id.as_ref().unwrap().as_str(), "a5");
         assert_eq!(get("stray").damage, [MountDamage::NotADirectory]);
         assert!(get("stray").unknown_parent().is_none(), "a file holds no layer");
-        for name in ["long", "none", "special"] {
+        assert!(get("none").is_empty() && get("none").unknown_layer().is_none(), "an empty directory names nothing");
+        for name in ["long", "special"] {
             assert!(get(name).unknown_layer().is_some(), "{name}: {:?}", get(name));
         }
         for name in ["garbled", "binary"] {

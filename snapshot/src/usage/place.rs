@@ -185,7 +185,7 @@ impl<'a> Places<'a> {
             (Some(Claim::Mount(id) | Claim::Init(id)), _) => self.mount(id),
             (Some(Claim::BuildKit(_)), _) => Part::Cache(name()),
             (Some(Claim::Removing(record)), _) => Part::Removing(record.clone()),
-            (Some(Claim::Below(_) | Claim::Mounted(_)), _) => Part::Referred(name()),
+            (Some(Claim::Lost(_) | Claim::Below(_) | Claim::Mounted(_)), _) => Part::Referred(name()),
             (None, EntryVerdict::Service) => Part::Store,
             (None, _) if entry.unfinished.is_some() => Part::Unfinished(entry.unfinished.clone().unwrap_or_default()),
             (None, EntryVerdict::Orphan) => Part::Orphan(name()),

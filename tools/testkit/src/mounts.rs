@@ -34,6 +34,26 @@ impl Mounted {
         Self { point, _dir: dir }
     }
 
+    /// Fills it but for so many bytes.
+    pub fn fill(&self, spare: u64) {
+        let ballast = self.point.join("ballast");
+        let mut left = 64 << 20;
+        while left > 0 {
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(&ballast);
+            if std::io::Write::write_all(&mut file.unwrap(), &vec![1; left]).is_err() {
+                left /= 2;
+            }
+        }
+        assert_eq!(self.free().0, 0);
+        let file = std::fs::OpenOptions::new().write(true).open(&ballast).unwrap();
+        file.set_len(file.metadata().unwrap().len().saturating_sub(spare)).unwrap();
+    }
+
+    /// Takes away what [`fill`](Self::fill) has written.
+    pub fn empty(&self) {
+        std::fs::remove_file(self.point.join("ballast")).unwrap();
+    }
+
     /// A tmpfs, with options such as `size=1m`.
     pub fn tmpfs(options: &str) -> Self {
         Self::new("tmpfs", options, |_| "layerfs-test".into())

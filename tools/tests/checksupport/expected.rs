@@ -38,6 +38,10 @@ const EXPECTED: &[(&str, Row)] = &[
     ("cache-id missing", ("damage", "layer-cache-id-invalid", "layer", "TOP", Child, "drop-record")),
     ("cache-id empty", ("damage", "layer-cache-id-invalid", "layer", "TOP", Child, "drop-record")),
     ("parent empty", ("damage", "layer-parent-invalid", "layer", "TOP", Child, "restore-field")),
+    ("diff cut short", ("damage", "layer-diff-invalid", "layer", "TOP", Child, "restore-field")),
+    ("parent cut short", ("damage", "layer-parent-invalid", "layer", "TOP", Child, "restore-field")),
+    ("parents in a circle", ("damage", "layer-circle", "layer", "LOWEST", All, "restore-field")),
+    ("directory of a container", ("damage", "layer-directory-of-container", "layer", "TOP", Child, "restore-field")),
     ("parent missing", ("damage", "layer-wrong-name", "layer", "TOP", Child, "restore-field")),
     ("lowest size missing", ("damage", "layer-size-invalid", "layer", "LOWEST", All, "restore-field")),
     ("lowest record missing", ("damage", "layer-record-missing", "layer", "LOWEST", All, "reextract-layer")),
@@ -72,6 +76,21 @@ const EXPECTED: &[(&str, Row)] = &[
     ("parent image unknown", ("damage", "image-parent-invalid", "image", "CHILD", ChildAlone, "drop-image-parent")),
     ("parent image garbled", ("damage", "image-parent-invalid", "image", "CHILD", ChildAlone, "drop-image-parent")),
     ("mount without container", ("note", "mount-without-container", "mount", "CONTAINER", Nobody, "collect")),
+    (
+        "empty mount without container",
+        (
+            "note",
+            "mount-empty",
+            "mount",
+            "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc",
+            Nobody,
+            "collect",
+        ),
+    ),
+    (
+        "container of an empty mount",
+        ("damage", "container-mount-missing", "container", "CONTAINER", Container, "restore-mount"),
+    ),
     (
         "container without mount",
         ("damage", "container-mount-missing", "container", "CONTAINER", Container, "restore-mount"),

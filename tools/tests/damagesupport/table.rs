@@ -56,6 +56,22 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     situation("cache-id missing", |s| remove(s, "LAYERDB/TOP/cache-id"), Loses, &["cache-id"], None),
     situation("cache-id empty", |s| write(s, "LAYERDB/TOP/cache-id", ""), Loses, &["cache-id"], None),
     situation("parent empty", |s| write(s, "LAYERDB/TOP/parent", ""), Loses, &["parent"], None),
+    situation("diff cut short", |s| cut(s, "LAYERDB/TOP/diff"), Loses, &["diff"], None),
+    situation("parent cut short", |s| cut(s, "LAYERDB/TOP/parent"), Loses, &["parent"], None),
+    situation(
+        "parents in a circle",
+        |s| write(s, "LAYERDB/LOWEST/parent", &format!("sha256:{}", s.top.chain)),
+        Refuses,
+        &["circle"],
+        None,
+    ),
+    situation(
+        "directory of a container",
+        |s| write(s, "LAYERDB/TOP/cache-id", &s.mount),
+        Lists,
+        &["TOP"],
+        Some(("overlay2/MOUNT", "container")),
+    ),
     situation("parent missing", |s| remove(s, "LAYERDB/TOP/parent"), Lists, &["parent"], None),
     situation("lowest size missing", |s| remove(s, "LAYERDB/LOWEST/size"), LosesBoth, &["size"], None),
     situation("lowest record missing", |s| remove_all(s, "LAYERDB/LOWEST"), LosesBoth, &["LOWEST"], None),
@@ -117,6 +133,18 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         |s| remove_all(s, "containers/CONTAINER"),
         Copes,
         &["MOUNT"],
+        Some(("overlay2/MOUNT", "container")),
+    ),
+    situation("empty mount without container", |s| make(s, &format!("MOUNTS/{}", "c".repeat(64))), Copes, &[], None),
+    situation(
+        "container of an empty mount",
+        |s| {
+            for file in ["mount-id", "init-id", "parent"] {
+                remove(s, &format!("MOUNTS/CONTAINER/{file}"));
+            }
+        },
+        Copes,
+        &["CONTAINER"],
         Some(("overlay2/MOUNT", "container")),
     ),
     situation("container without mount", |s| remove_all(s, "MOUNTS/CONTAINER"), Copes, &["CONTAINER"], None),
@@ -183,6 +211,11 @@ fn write(store: &Store, path: &str, content: &str) {
     let parent: &Path = path.parent().unwrap();
     assert!(parent.is_dir(), "{}", parent.display());
     fs::write(path, content).unwrap();
+}
+
+fn cut(store: &Store, path: &str) {
+    let whole = fs::read_to_string(store.at(path)).unwrap();
+    write(store, path, &whole[..whole.len() - 7]);
 }
 
 fn parent_image(store: &Store, id: &str) {

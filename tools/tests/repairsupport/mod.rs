@@ -76,3 +76,19 @@ impl Said {
         self.report["steps"].as_array().unwrap().iter().map(|step| step["repair"].as_str().unwrap()).collect()
     }
 }
+
+/// What is wrong with how `image-gc` collects what a check names, and what a check still finds.
+pub(crate) fn collect(root: &Path) -> Vec<String> {
+    let mut gc = Command::new(testkit::program("image-gc"));
+    let collected = gc.arg("--root").arg(root).args(["--apply", "--min-age", "0s"]).output().unwrap();
+    let mut report = Vec::new();
+    if collected.status.code() != Some(0) {
+        report.push(format!("image-gc: {}", String::from_utf8_lossy(&collected.stderr)));
+    }
+    let mut check = Command::new(testkit::program("layerfs"));
+    let checked =
+        check.arg("--root").arg(root).args(["system", "check", "--deep", "--quiet", "--json"]).output().unwrap();
+    let found: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    report.extend(found["findings"].as_array().unwrap().iter().map(|finding| format!("still found: {finding}")));
+    report
+}

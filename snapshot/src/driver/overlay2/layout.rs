@@ -8,11 +8,11 @@ use crate::ids::{CacheId, LinkId};
 
 pub(in crate::driver) const LINKS: &str = "l";
 pub(in crate::driver) const DIFF: &str = "diff";
-pub(super) const WORK: &str = "work";
+pub(in crate::driver) const WORK: &str = "work";
 pub(super) const MERGED: &str = "merged";
 pub(in crate::driver) const LOWER: &str = "lower";
 pub(super) const LINK: &str = "link";
-pub(super) const COMMITTED: &str = "committed";
+pub(in crate::driver) const COMMITTED: &str = "committed";
 
 /// The most layers below one layer that Docker allows (`overlay.go`, `maxDepth`).
 const MAX_LOWER: usize = 128;

@@ -28,7 +28,7 @@ use layerfs::apply::{Ownership, Target, WhiteoutMode, XattrNamespace};
 use layerfs::delete::Deletion;
 use rustix::fs::FileType;
 
-pub(super) use layout::{DIFF, LINKS, LOWER};
+pub(super) use layout::{COMMITTED, DIFF, LINKS, LOWER, WORK};
 
 use super::exchange::exchange;
 use super::mount::refuse_mounted;

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use super::Planner;
 use crate::catalog::Subject;
 use crate::check::{Cause, Finding, Place, Repair, Severity, records};
+use crate::driver::{LayerPart, Restacking};
 use crate::repair::error::RepairError;
 use crate::repair::mending::{Advice, Mending, RepairStep};
 
@@ -55,6 +56,8 @@ impl Planner<'_> {
 /// The step that carries out a repair which needs no further proof.
 fn mending_of(repair: Option<&Repair>) -> Option<Mending> {
     Some(match repair? {
+        Repair::CreateWork { directory } => Mending::Restack(Restacking::missing(directory, LayerPart::Work)?),
+        Repair::MarkCommitted { directory } => Mending::Restack(Restacking::missing(directory, LayerPart::Committed)?),
         Repair::DropImageTime { image } => Mending::ForgetImageTime { image: *image },
         Repair::RestoreMount { container, mount_id, init_id, parent } => Mending::RestoreMount {
             container: container.clone(),

@@ -7,12 +7,13 @@ use layerfs::{ChainId, DiffId};
 use super::Planner;
 use crate::catalog::Subject;
 use crate::driver::EntryKind;
-use crate::ids::CacheId;
+use crate::ids::{CacheId, MountName};
 use crate::liveness::Claim;
 use crate::repair::content;
 use crate::repair::error::RepairError;
 use crate::repair::mending::{Advice, Mending};
 use crate::schema::layer::{LayerRecord, RecordField, RecordFields};
+use crate::schema::mount::{MountRecord, named_directories};
 
 /// Why a record cannot be completed.
 enum Lack {
@@ -31,6 +32,7 @@ impl Planner<'_> {
         for layer in registered {
             if let Some(Ok(record)) = self.view.catalog.layers.get(&layer)
                 && ChainId::next(record.parent, record.diff_id) == layer
+                && self.mount_of(&record.cache_id).is_none()
             {
                 self.records.insert(layer, record.clone());
             } else {
@@ -41,7 +43,13 @@ impl Planner<'_> {
         let mut broken = Vec::new();
         for layer in left {
             let said = match self.layers.fields(layer) {
-                Ok(Some(said)) => said,
+                Ok(Some(mut said)) => {
+                    let mount = said.cache_id.as_ref().ok().and_then(|id| self.mount_of(id));
+                    if let Some(mount) = mount {
+                        said.cache_id = Err(format!("it is the directory of container {mount}"));
+                    }
+                    said
+                }
                 Ok(None) => continue,
                 Err(error) => {
                     self.tell_unreadable(layer, &error);
@@ -92,6 +100,12 @@ impl Planner<'_> {
                 }
             }
         }
+    }
+
+    /// The mount that a directory belongs to. A container writes to it, so it is no layer's.
+    fn mount_of(&self, id: &CacheId) -> Option<&MountName> {
+        let own = |mount: &&MountRecord| named_directories(mount).contains(id);
+        self.mounts.iter().find(own).map(|mount| &mount.name)
     }
 
     fn tell_unreadable(&mut self, layer: ChainId, error: &crate::StoreError) {

@@ -300,6 +300,7 @@ fn what(entry: &OwnedEntry, verdict: EntryVerdict<'_>) -> &'static str {
         (_, Some(Claim::Init(_))) => "a container's init layer",
         (_, Some(Claim::BuildKit(_))) => "build cache",
         (_, Some(Claim::Removing(_))) => "a layer that is being removed",
+        (_, Some(Claim::Lost(_))) => "a container's writable layer that has lost its record",
         (_, Some(Claim::Below(_) | Claim::Mounted(_))) => "a directory in use that has no record",
         (EntryVerdict::Service, None) => "the driver's own",
         (EntryVerdict::Orphan, None) => "a directory without an owner",

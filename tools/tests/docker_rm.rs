@@ -129,6 +129,56 @@ fn compare(store: &Store, number: usize, group: Group) -> Vec<String> {
     report.into_iter().map(|line| format!("group {number}: {line}")).collect()
 }
 
+/// An image of a container that runs, with docker and with us: what is said and what is left, the container's id aside.
+#[test]
+fn docker_and_layerfs_keep_what_runs() {
+    const COMMANDS: [&[&str]; 7] = [
+        &["rmi", "app:2"],
+        &["rmi", "-f", "{app:2/12}"],
+        &["rmi", "{app:2/12}"],
+        &["image", "prune", "-a", "-f", "--filter", "label!=step"],
+        &["rmi", "-f", "app:2"],
+        &["rmi", "-f", "{app:2/12}"],
+        &["image", "prune", "-f", "--filter", "label!=step"],
+    ];
+    let Some(_turn) = testkit::docker() else { return };
+    let store = Store::make();
+    let (dockers, ours) = (store.copy("docker-runs"), store.copy("layerfs-runs"));
+    let layerfs = |words: &[&str]| {
+        let mut command = Command::new(testkit::program("layerfs"));
+        command.arg("--root").arg(&ours).args(words);
+        command
+    };
+    let start = ["run", "-d", "--network", "none", "--name", "live", "app:2", "/bin/busybox", "sleep", "600"];
+    let daemon = Dockerd::start(&dockers);
+    let theirs = daemon.ok(&start).trim().to_owned();
+    let started = run(layerfs(&start), None);
+    assert!(started.status.success(), "{started:?}");
+    let own = String::from_utf8(started.stdout).unwrap().trim().to_owned();
+    let mut report = Vec::new();
+    for words in COMMANDS {
+        let words: Vec<String> = words.iter().map(|word| store.word(word)).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let same = |output: &Output, id: &str| {
+            let (code, stdout, stderr) = said(output, true);
+            let plain = |line: String| line.replace(&id[..12], "CONTAINER");
+            (code, stdout, stderr.into_iter().map(plain).collect::<Vec<_>>())
+        };
+        let expected = same(&run(daemon.client(&words), None), &theirs);
+        let found = same(&run(layerfs(&words), None), &own);
+        if found != expected {
+            report.push(format!("{words:?}:\n  docker  {expected:?}\n  layerfs {found:?}"));
+        }
+    }
+    daemon.ok(&["rm", "-f", "live"]);
+    assert!(run(layerfs(&["rm", "-f", "live"]), None).status.success());
+    daemon.stop();
+    let daemon = Dockerd::start(&ours);
+    daemon.stop();
+    report.extend(differences(&dockers, &ours));
+    testkit::assert_none("while a container runs", &report);
+}
+
 #[test]
 fn docker_and_layerfs_remove_the_same() {
     let Some(_turn) = testkit::docker() else { return };

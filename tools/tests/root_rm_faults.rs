@@ -167,8 +167,8 @@ fn root_a_full_disk_at_any_block_changes_nothing_by_halves() {
         let whole = dir.path().join("whole");
         copy(&original, &whole);
         assert_eq!(run(command(&whole, words), Input::Nothing).code, Some(0));
-        for blocks in [0, 1, 2, 3, 5] {
-            let mounted = Mounted::tmpfs("size=32m");
+        for blocks in [0, 1, 3] {
+            let mounted = Mounted::tmpfs("size=16m");
             let root = mounted.path().join("root");
             copy(&original, &root);
             mounted.fill(blocks * 4096);

@@ -6,9 +6,9 @@
 //!
 //! Follows moby v20.10.24 `daemon/images/image_delete.go: ImageDelete, imageDeleteHelper, checkImageDeleteConflict`,
 //! `image_prune.go: ImagesPrune`, `image/store.go: Delete`, `layer/layer_store.go: releaseLayer`. Two things differ
-//! from moby. No container runs on a root that may be written to, so a container that is running according to the disk
-//! counts as stopped, as it does for a dockerd that starts on the root. And where docker names any one of several
-//! containers in its message, we name the first by id.
+//! from moby. A container counts as running if its process is there; one that is running according to the disk alone counts as
+//! stopped, as it does for a dockerd that starts on the root. And where docker names any one of several containers in its message,
+//! we name the first by id.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +18,7 @@ use super::changes::Edit;
 use crate::catalog::{Catalog, Image};
 use crate::ids::{ContainerId, ImageId};
 use crate::reference::{Reference, ReferenceError};
+use crate::schema::container::Status;
 use crate::schema::references::References;
 
 /// One thing that a removal did, in docker's order.
@@ -87,6 +88,12 @@ pub enum Conflict {
     /// It has names in several repositories, or several tags.
     #[error("image is referenced in multiple repositories")]
     Names,
+    /// A container that runs uses it.
+    #[error("image is being used by running container {}", .container.short())]
+    Running {
+        /// The container.
+        container: ContainerId,
+    },
     /// A container uses it.
     #[error("image is being used by stopped container {}", .container.short())]
     Container {
@@ -98,7 +105,7 @@ pub enum Conflict {
 impl Conflict {
     fn remedy(&self) -> &'static str {
         match self {
-            Self::Children => "cannot be forced",
+            Self::Children | Self::Running { .. } => "cannot be forced",
             Self::Names | Self::Container { .. } => "must be forced",
         }
     }
@@ -115,6 +122,8 @@ pub struct ImageRemoval<'c> {
     children: BTreeMap<ImageId, BTreeSet<ImageId>>,
     /// The first container of each image.
     containers: BTreeMap<ImageId, ContainerId>,
+    /// The first container of each image that runs now.
+    running: BTreeMap<ImageId, ContainerId>,
     /// How many images, containers and layers above hold each layer.
     holders: BTreeMap<ChainId, usize>,
     edits: Vec<Edit>,
@@ -131,6 +140,7 @@ impl<'c> ImageRemoval<'c> {
             images: catalog.images.keys().copied().collect(),
             children: BTreeMap::new(),
             containers: BTreeMap::new(),
+            running: BTreeMap::new(),
             holders: BTreeMap::new(),
             edits: Vec::new(),
         };
@@ -146,6 +156,9 @@ impl<'c> ImageRemoval<'c> {
         for container in catalog.live_containers() {
             if let Some(image) = container.image {
                 removal.containers.entry(image).or_insert_with(|| container.id.clone());
+                if matches!(container.status(), Status::Running | Status::Paused) {
+                    removal.running.entry(image).or_insert_with(|| container.id.clone());
+                }
             }
         }
         for image in catalog.images.values() {
@@ -321,6 +334,9 @@ impl<'c> ImageRemoval<'c> {
         if self.has_children(id) {
             return conflict(Conflict::Children);
         }
+        if let Some(container) = self.running.get(&id) {
+            return conflict(Conflict::Running { container: container.clone() });
+        }
         if force {
             return Ok(());
         }
@@ -346,7 +362,10 @@ impl<'c> ImageRemoval<'c> {
         let mut next = Some((id, force, quiet));
         while let Some((id, force, quiet)) = next.take() {
             if let Err(error) = self.check(id, force, true) {
-                let used = matches!(error, RemovalError::Conflict { conflict: Conflict::Container { .. }, .. });
+                let used = matches!(
+                    error,
+                    RemovalError::Conflict { conflict: Conflict::Container { .. } | Conflict::Running { .. }, .. }
+                );
                 let dangling = !self.has_names(id) && !self.has_children(id);
                 return if quiet && (!dangling || used) { Ok(()) } else { Err(error) };
             }

@@ -1,5 +1,6 @@
 //! Making a container: what dockerd does with a request (moby v20.10.24 `daemon/create.go`, `daemon/container.go`).
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -174,7 +175,7 @@ fn merge(config: &mut RunConfig, image: &RunConfig) -> Result<(), ContainerError
     let key = |text: &str| text.split('=').next().unwrap_or_default().to_owned();
     match &mut config.env {
         Some(own) if !own.is_empty() => {
-            let known: Vec<String> = own.iter().map(|text| key(text)).collect();
+            let known: HashSet<String> = own.iter().map(|text| key(text)).collect();
             let more = image.env.iter().flatten().filter(|text| !known.contains(&key(text))).cloned();
             own.extend(more);
         }

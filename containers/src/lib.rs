@@ -21,8 +21,11 @@ pub mod monitor;
 mod mounts;
 mod names;
 mod output;
+#[doc(hidden)]
+pub mod parsers;
 mod place;
 mod protocol;
+mod reading;
 mod settings;
 mod settle;
 mod volumes;
@@ -34,3 +37,4 @@ pub use exec::Running;
 pub use helper::enter;
 pub use lifecycle::Store;
 pub use names::find;
+pub use reading::{LogReader, LogRecord, MAX_RECORD, Next};

@@ -67,6 +67,24 @@ impl Log {
         Ok(())
     }
 
+    /// The numbers of older files, the highest first.
+    fn rotated(&self) -> io::Result<Vec<u32>> {
+        let (Some(dir), Some(name)) = (self.path.parent(), self.path.file_name()) else { return Ok(Vec::new()) };
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?.file_name();
+            let rest = entry.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
+            let digits =
+                rest.and_then(|rest| rest.strip_prefix(b".")).and_then(|digits| std::str::from_utf8(digits).ok());
+            let number = digits.and_then(|digits| Some((digits, digits.parse::<u32>().ok()?)));
+            numbers.extend(
+                number.filter(|(digits, number)| *number > 0 && number.to_string() == *digits).map(|found| found.1),
+            );
+        }
+        numbers.sort_unstable_by(|one, other| other.cmp(one));
+        Ok(numbers)
+    }
+
     fn rotate(&mut self) -> io::Result<()> {
         let numbered = |number: u32| {
             let mut name = self.path.clone().into_os_string();
@@ -76,7 +94,8 @@ impl Log {
         if self.max_files < 2 {
             self.file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o640).open(&self.path)?;
         } else {
-            for number in (1..self.max_files - 1).rev() {
+            // Those that there are: `max-file` may be thousands of millions.
+            for number in self.rotated()?.into_iter().filter(|number| *number < self.max_files - 1) {
                 match fs::rename(numbered(number), numbered(number + 1)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     _ => {}
@@ -211,5 +230,23 @@ mod tests {
         names.sort();
         assert_eq!(names, ["c-json.log", "c-json.log.1", "c-json.log.2"]);
         assert!(fs::metadata(temp.path().join("c-json.log.1")).unwrap().len() >= 1000);
+    }
+
+    /// Each number up to the last that is allowed took a call of the system.
+    #[test]
+    fn the_number_of_files_that_are_allowed_costs_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("c-json.log");
+        fs::write(temp.path().join("c-json.log.4"), "old").unwrap();
+        fs::write(temp.path().join("c-json.log.x"), "no number").unwrap();
+        let config = [("max-size".to_owned(), "1".to_owned()), ("max-file".to_owned(), "4000000000".to_owned())].into();
+        let config = LogConfig { kind: "json-file".into(), config: Some(config) };
+        let mut log = Log::open(&path, &config, String::new()).unwrap();
+        for _ in 0..3 {
+            log.write("stdout", b"x\n", Timestamp::now()).unwrap();
+        }
+        let mut names: Vec<_> = fs::read_dir(temp.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["c-json.log", "c-json.log.1", "c-json.log.2", "c-json.log.6", "c-json.log.x"]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Follows moby v20.10.24 `volume/mounts/linux_parser.go`, `daemon/volumes.go: registerMountPoints`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use snapshot::catalog::Catalog;
@@ -41,14 +41,13 @@ impl MountPoints {
             point.rw &= writable;
             all.points.insert(point.destination.clone(), Some(point));
         }
-        let mut explicit: Vec<String> = Vec::new();
+        let mut explicit: HashSet<String> = HashSet::new();
         let mut take = |all: &mut Self, point: MountPointFile| {
-            if explicit.contains(&point.destination)
+            if !explicit.insert(point.destination.clone())
                 || host.tmpfs.iter().flatten().any(|(at, _)| *at == point.destination)
             {
                 return invalid(format!("Duplicate mount point: {}", point.destination));
             }
-            explicit.push(point.destination.clone());
             all.points.insert(point.destination.clone(), Some(point));
             Ok(())
         };
@@ -84,6 +83,8 @@ impl MountPoints {
 
     /// Names the volumes, and makes the sources of binds.
     fn resolve(&mut self, root: &Path, catalog: &Catalog) -> Result<(), ContainerError> {
+        // A config may name a hundred thousand.
+        let mut known: HashSet<VolumeName> = catalog.volumes().iter().map(|volume| volume.name.clone()).collect();
         for point in self.points.values_mut().flatten() {
             match point.kind.as_str() {
                 "bind" => {
@@ -101,7 +102,7 @@ impl MountPoints {
                     }
                     let name: VolumeName =
                         point.name.parse().map_err(|_| ContainerError::NoVolume(point.name.clone()))?;
-                    if !catalog.volumes().iter().any(|volume| volume.name == name) && !self.new.contains(&name) {
+                    if known.insert(name.clone()) {
                         self.new.push(name.clone());
                     }
                     if point.id.is_empty() {
@@ -165,7 +166,7 @@ pub(crate) fn clean(path: &str) -> String {
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "slave", "rslave", "shared", "rshared"];
 
 /// `source:destination[:mode]`
-fn parse_bind(text: &str) -> Result<MountPointFile, ContainerError> {
+pub(crate) fn parse_bind(text: &str) -> Result<MountPointFile, ContainerError> {
     let fail = |why: String| invalid(format!("invalid volume specification: '{text}': {why}"));
     let parts: Vec<&str> = text.split(':').collect();
     let (source, destination, mode) = match parts[..] {

@@ -4,7 +4,7 @@
 //! instructions in this file, in upper or lower case. Variables are not expanded: an instruction in which dockerd would
 //! expand one is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use snapshot::schema::gojson::{Empty, StrSlice};
 use snapshot::schema::runconfig::{HealthConfig, RunConfig};
@@ -30,17 +30,37 @@ pub enum ChangeError {
     Syntax(&'static str, String),
 }
 
+/// What is known between two instructions.
+#[derive(Debug, Default)]
+struct Progress {
+    command_given: bool,
+    /// Where the first variable of each name is in `Env`, and how many variables were looked at.
+    variables: (HashMap<String, usize>, usize),
+}
+
+impl Progress {
+    /// The place of a variable, so that a hundred thousand instructions need not look through as many variables each.
+    fn place_of(&mut self, env: &[String], key: &str) -> Option<usize> {
+        let (places, known) = &mut self.variables;
+        for (place, variable) in env.iter().enumerate().skip(*known) {
+            places.entry(variable.split('=').next().unwrap_or_default().to_owned()).or_insert(place);
+        }
+        *known = env.len();
+        places.get(key).copied()
+    }
+}
+
 /// Applies changes, one after the other.
 ///
 /// # Errors
 /// [`ChangeError`] of the first change that cannot be applied.
 pub fn apply(config: &mut RunConfig, changes: &[String]) -> Result<(), ChangeError> {
-    let mut command_given = false;
+    let mut progress = Progress::default();
     for change in changes {
         let mut any = false;
         for line in change.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
             any = true;
-            one(config, line, &mut command_given)?;
+            one(config, line, &mut progress)?;
         }
         if !any {
             return Err(ChangeError::Empty);
@@ -49,27 +69,26 @@ pub fn apply(config: &mut RunConfig, changes: &[String]) -> Result<(), ChangeErr
     Ok(())
 }
 
-fn one(config: &mut RunConfig, line: &str, command_given: &mut bool) -> Result<(), ChangeError> {
+fn one(config: &mut RunConfig, line: &str, progress: &mut Progress) -> Result<(), ChangeError> {
     let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let rest = rest.trim();
     match name.to_ascii_uppercase().as_str() {
         "CMD" => {
             config.cmd = StrSlice(Some(command(rest)));
-            *command_given = true;
+            progress.command_given = true;
         }
         "ENTRYPOINT" => {
             config.entrypoint = StrSlice(Some(command(rest)).filter(|words| !words.is_empty()));
-            if !*command_given {
+            if !progress.command_given {
                 config.cmd = StrSlice(None);
             }
         }
         "ENV" => {
+            let env = config.env.get_or_insert_default();
             for (key, value) in pairs("ENV", rest)? {
                 let variable = format!("{key}={value}");
-                let env = config.env.get_or_insert_default();
-                let is_it = |known: &&mut String| known.split('=').next() == Some(key.as_str());
-                match env.iter_mut().find(is_it) {
-                    Some(known) => *known = variable,
+                match progress.place_of(env, &key) {
+                    Some(place) => env[place] = variable,
                     None => env.push(variable),
                 }
             }

@@ -62,7 +62,12 @@ const LONGEST: u64 = 16 << 20;
 impl Accounts {
     /// Reads the files of the container whose root is `root`. Links are followed inside of it.
     pub(crate) fn read(root: &Path) -> Self {
-        Self { users: users(&text(root, "etc/passwd")), groups: groups(&text(root, "etc/group")) }
+        Self::parse(&text(root, "etc/passwd"), &text(root, "etc/group"))
+    }
+
+    /// The contents of both files.
+    pub(crate) fn parse(passwd: &str, group: &str) -> Self {
+        Self { users: users(passwd), groups: groups(group) }
     }
 
     /// As whom `user[:group]` runs, with more groups.

@@ -14,6 +14,8 @@ pub mod builtin;
 mod capability;
 mod error;
 mod external;
+#[doc(hidden)]
+pub mod parsers;
 mod settings;
 pub mod spec;
 mod state;

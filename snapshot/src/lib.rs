@@ -26,6 +26,8 @@ pub mod gc;
 pub mod ids;
 pub mod liveness;
 mod parallel;
+#[doc(hidden)]
+pub mod parsers;
 pub mod reference;
 pub mod repair;
 pub mod root;

@@ -29,7 +29,18 @@ pub(crate) fn interrupted() -> anyhow::Result<Arc<AtomicBool>> {
     }
     signal_hook::flag::register(PASSED_ON as i32, Arc::clone(&flag))?;
     signal_hook::flag::register(SIGXCPU, Arc::clone(&flag))?;
-    // A handler that does nothing is enough: with it, the write fails with an error of its own.
-    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
+    writes_fail()?;
     Ok(flag)
+}
+
+/// Over the limit on the size of a file, a write fails, and the process goes on.
+pub(crate) fn writes_fail() -> anyhow::Result<()> {
+    // A handler that does nothing is enough. Programs that are started do not inherit it.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
+    Ok(())
+}
+
+/// For changes that are short: a request to stop waits until what was begun is done, and a second one ends the process.
+pub(crate) fn wait_for_the_end() -> anyhow::Result<()> {
+    interrupted().map(drop)
 }

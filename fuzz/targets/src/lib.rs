@@ -7,13 +7,15 @@
 #![allow(clippy::unwrap_used, reason = "a target fails by panicking")]
 
 mod archive;
+mod containers;
 mod format;
 mod store;
 mod tar;
 
 pub use archive::{index, manifest};
-pub use format::{pattern, template, until};
-pub use store::{bolt, config, gojson, reference, repositories};
+pub use containers::{accounts, bind, container, log, profile};
+pub use format::{change, exclude, filter, keep, pattern, size, template, until};
+pub use store::{bolt, config, gojson, mountinfo, record, reference, repositories};
 pub use tar::{framer, journal};
 
 /// The type of all targets.
@@ -34,4 +36,16 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("template", template),
     ("pattern", pattern),
     ("until", until),
+    ("filter", filter),
+    ("size", size),
+    ("exclude", exclude),
+    ("keep", keep),
+    ("change", change),
+    ("record", record),
+    ("mountinfo", mountinfo),
+    ("container", container),
+    ("accounts", accounts),
+    ("profile", profile),
+    ("bind", bind),
+    ("log", log),
 ];

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bolt::{Bolt, BoltError, Bucket, BucketEntry};
 use snapshot::dir::Dir;
+use snapshot::parsers::{intent_record, mount_table};
 use snapshot::reference::Reference;
 use snapshot::schema::config::ImageConfig;
 use snapshot::schema::gojson::{DecodeError, first_value, from_slice};
@@ -75,6 +76,18 @@ pub fn repositories(bytes: &[u8]) {
     let again = load().unwrap();
     assert_eq!(again.to_bytes(), written);
     assert!(again.iter().eq(references.iter()));
+}
+
+/// A record of intent: what is written for what was read is read as the same.
+pub fn record(bytes: &[u8]) {
+    let Some(written) = intent_record(bytes) else { return };
+    assert_eq!(intent_record(&written).as_ref(), Some(&written));
+}
+
+/// The kernel's table of mounts: as many as it has lines.
+pub fn mountinfo(bytes: &[u8]) {
+    let Some(count) = mount_table(bytes) else { return };
+    assert_eq!(count, bytes.split(|&byte| byte == b'\n').count() - 1);
 }
 
 /// A reference: its canonical form is read as the same.

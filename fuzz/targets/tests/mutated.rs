@@ -5,7 +5,7 @@ use std::path::Path;
 
 use fuzz_targets::TARGETS;
 
-/// Inputs made of the kept ones of each target.
+/// Inputs made of the kept ones of each target; a hundred times as many for a sweep.
 const COUNT: u64 = 300;
 
 /// Longer inputs are left to cargo-fuzz.
@@ -55,13 +55,15 @@ fn mutated(bytes: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
 
 #[test]
 fn changed_inputs_keep_the_promises() {
+    let full = std::env::var("LAYERFS_SWEEP").is_ok_and(|sweep| sweep == "full");
+    let count = if full { 100 * COUNT } else { COUNT };
     for (name, target) in TARGETS {
         let dir = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../corpus")).join(name);
         let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()).collect();
         files.sort();
         let kept: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
         let kept: Vec<&Vec<u8>> = kept.iter().filter(|bytes| bytes.len() <= LONGEST).collect();
-        for seed in 0..COUNT {
+        for seed in 0..count {
             let mut random = Random(seed);
             let (one, other) = (kept[random.below(kept.len())], kept[random.below(kept.len())]);
             let bytes = mutated(one, other, &mut random);

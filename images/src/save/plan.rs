@@ -104,7 +104,7 @@ impl SavePlan {
     /// The bytes of the files of all layers that are written, as the store has them recorded.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.layers.iter().filter(|layer| !layer.left_out).map(|layer| layer.size).sum()
+        self.layers.iter().filter(|layer| !layer.left_out).map(|layer| layer.size).fold(0, u64::saturating_add)
     }
 }
 

@@ -97,9 +97,9 @@ impl Tree {
 
     /// Bytes of a file, or of all files in a directory, each name counted.
     fn size_of(&self, id: NodeId) -> u64 {
-        let (mut size, mut left) = (0, vec![id]);
+        let (mut size, mut left) = (0_u64, vec![id]);
         while let Some(id) = left.pop() {
-            size += self.nodes[id].size();
+            size = size.saturating_add(self.nodes[id].size());
             left.extend(self.nodes[id].children().into_iter().flatten().map(|(_, id)| *id));
         }
         size

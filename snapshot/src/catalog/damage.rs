@@ -106,6 +106,11 @@ pub enum ImageDamage {
         /// The system's answer.
         cause: String,
     },
+    /// The config is longer than what is read of such files, alone or with the others. dockerd, which has no bound, may read it.
+    ConfigNotRead {
+        /// The file, and its length.
+        cause: String,
+    },
     /// The config is none that dockerd can decode.
     ConfigInvalid {
         /// The field, and what is wrong with it.
@@ -308,6 +313,7 @@ impl ImageDamage {
             Self::ConfigMissing => "image-config-missing",
             Self::DigestDiffers => "image-digest-differs",
             Self::ConfigUnreadable { .. } => "image-config-unreadable",
+            Self::ConfigNotRead { .. } => "image-config-not-read",
             Self::ConfigInvalid { .. } => "image-config-invalid",
             Self::OtherSystem { .. } => "image-other-system",
             Self::SystemSpelling { .. } => "image-system-spelling",
@@ -417,7 +423,9 @@ impl fmt::Display for ImageDamage {
             Self::DigestDiffers => {
                 f.write_str("its config is damaged: the content does not have the digest it is named after")
             }
-            Self::ConfigUnreadable { cause } | Self::ConfigInvalid { cause } => f.write_str(cause),
+            Self::ConfigUnreadable { cause } | Self::ConfigNotRead { cause } | Self::ConfigInvalid { cause } => {
+                f.write_str(cause)
+            }
             Self::OtherSystem { os } => write!(f, "it is for the operating system {os}"),
             Self::SystemSpelling { os } => {
                 write!(f, "os is {os:?}, not \"linux\": dockerd 20.10 crashes at its start")

@@ -8,7 +8,7 @@ use layerfs::{ChainId, DiffId};
 use super::{ImageDamage, with_causes};
 use crate::ids::ImageId;
 pub use crate::schema::config::History;
-use crate::schema::config::{ImageConfig, ImageFields, InvalidConfig};
+use crate::schema::config::{ImageConfig, ImageFields, InvalidConfig, MAX_CONFIG};
 use crate::schema::image::ImageStore;
 
 /// An image that dockerd would show.
@@ -72,7 +72,10 @@ impl Image {
 
 /// Reads an image as far as its own files tell: whether its layers can be loaded is not looked at.
 pub(super) fn read(store: &ImageStore, id: ImageId) -> Result<Image, ImageDamage> {
-    let bytes = store.config(id).map_err(|error| ImageDamage::ConfigUnreadable { cause: with_causes(&error) })?;
+    let bytes = store.config(id).map_err(|error| match with_causes(&error) {
+        cause if store.config_length(id) > MAX_CONFIG as u64 => ImageDamage::ConfigNotRead { cause },
+        cause => ImageDamage::ConfigUnreadable { cause },
+    })?;
     let bytes = bytes.ok_or(ImageDamage::DigestDiffers)?;
     let invalid = |error: InvalidConfig| ImageDamage::ConfigInvalid { cause: error.to_string() };
     let mut parsed = ImageConfig::parse(&bytes).map_err(invalid)?;

@@ -113,7 +113,7 @@ impl Catalog {
             let read = parallel::map(&admitted, |(id, length, fits)| match fits {
                 true => image::read(&images, *id),
                 false => {
-                    Err(ImageDamage::ConfigUnreadable { cause: images.config_not_read(*id, budget::refusal(*length)) })
+                    Err(ImageDamage::ConfigNotRead { cause: images.config_not_read(*id, budget::refusal(*length)) })
                 }
             });
             catalog.add_images(ids.into_iter().zip(read));

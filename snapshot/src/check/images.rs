@@ -69,7 +69,8 @@ fn add_damaged(findings: &mut Findings<'_>) {
                 (Severity::Damage, reload)
             }
             // The image was made for another system and is not damaged: dockerd ignores it.
-            ImageDamage::OtherSystem { .. } => (Severity::Note, None),
+            // Nor is a config damaged because it is longer than what is read here.
+            ImageDamage::OtherSystem { .. } | ImageDamage::ConfigNotRead { .. } => (Severity::Note, None),
             _ => (Severity::Damage, None),
         };
         let cause = Cause::Damage(Damage::Image { image: *image, cause: damage.clone() });

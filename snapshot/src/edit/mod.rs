@@ -63,7 +63,7 @@ pub use clear::{KeptRemains, RemainsStay};
 pub use containers::NewContainer;
 pub use image_removal::{Conflict, ImageRemoval, RemovalError, RemovedItem};
 pub(crate) use mend::Refill;
-pub(crate) use record::is_change_record;
+pub(crate) use record::{is_change_record, reread as reread_record};
 pub(crate) use remains::TEMPORARY;
 pub use remains::{Remains, TemporaryPlace};
 pub use restore::{Restored, restore};

@@ -209,6 +209,11 @@ impl Record {
     }
 }
 
+/// Reads a record, and writes it anew.
+pub(crate) fn reread(bytes: &[u8]) -> Option<Vec<u8>> {
+    Record::parse(bytes).ok().map(|record| record.to_bytes())
+}
+
 /// A record in the store.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stored {

@@ -70,7 +70,9 @@ pub fn image_sizes(catalog: &Catalog) -> BTreeMap<ImageId, ImageSize> {
     }
     let size = |image: &Image| {
         let shared = image.chain.iter().filter(|chain| uses.get(chain).is_some_and(|uses| *uses > 1));
-        let shared = shared.filter_map(|chain| catalog.layer(*chain)).map(|layer| layer.size).sum();
+        let shared = shared.filter_map(|chain| catalog.layer(*chain)).map(|layer| layer.size);
+        // The record of a layer may name any size.
+        let shared = shared.fold(0, u64::saturating_add);
         let containers = catalog.containers_of(image.id).filter(|container| container.damage.is_none()).count();
         (image.id, ImageSize { size: catalog.image_size(image), shared, containers })
     };
@@ -90,7 +92,7 @@ pub fn images(catalog: &Catalog) -> UsageRow {
     }
     let sizes = image_sizes(catalog);
     let active = sizes.values().filter(|image| image.containers > 0);
-    let used: u64 = active.clone().map(ImageSize::unique).sum();
+    let used: u64 = active.clone().map(ImageSize::unique).fold(0, u64::saturating_add);
     UsageRow { total: sizes.len(), active: active.count(), size, reclaimable: signed(size) - signed(used) }
 }
 

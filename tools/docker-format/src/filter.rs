@@ -1,6 +1,6 @@
 //! `--filter NAME=VALUE`, as the client reads it and dockerd checks it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -83,7 +83,14 @@ impl Command {
 
 /// Filters by name, with all their values in the order they were given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filters(BTreeMap<String, Vec<String>>);
+pub struct Filters(BTreeMap<String, Values>);
+
+/// The values of a filter in their order, and all of them to look one up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Values {
+    ordered: Vec<String>,
+    known: HashSet<String>,
+}
 
 impl Filters {
     /// Reads the values of `--filter`. Names are in lower case, blanks around either side do not count, an empty filter
@@ -104,8 +111,8 @@ impl Filters {
     /// Adds a value, unless it is there.
     pub fn add(&mut self, name: &str, value: &str) {
         let values = self.0.entry(name.to_owned()).or_default();
-        if !values.iter().any(|other| other == value) {
-            values.push(value.to_owned());
+        if values.known.insert(value.to_owned()) {
+            values.ordered.push(value.to_owned());
         }
     }
 
@@ -134,7 +141,7 @@ impl Filters {
     /// The values of a filter.
     #[must_use]
     pub fn get(&self, name: &str) -> &[String] {
-        self.0.get(name).map_or(&[], Vec::as_slice)
+        self.0.get(name).map_or(&[], |values| values.ordered.as_slice())
     }
 
     /// Whether there is such a filter.
@@ -144,7 +151,7 @@ impl Filters {
     }
 
     fn has(&self, name: &str, value: &str) -> bool {
-        self.get(name).iter().any(|other| other == value)
+        self.0.get(name).is_some_and(|values| values.known.contains(value))
     }
 
     fn bad(&self, name: &'static str) -> Error {

@@ -51,6 +51,53 @@ pub(crate) fn general(value: f64, digits: usize) -> String {
     format!("{}e{}{:02}", trimmed(mantissa), if exponent < 0 { '-' } else { '+' }, exponent.abs())
 }
 
+/// A size with a unit as docker prints and takes them: `GB` is 1000 MB, `GiB` 1024 MiB; without a unit, bytes.
+#[must_use]
+pub fn parse(text: &str) -> Option<u64> {
+    let end = text.find(|char: char| !char.is_ascii_digit() && char != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = unit.trim_start().to_ascii_lowercase();
+    let (letter, rest) = unit.split_at(unit.len().min(usize::from(unit.starts_with(['k', 'm', 'g', 't', 'p']))));
+    let base: u64 = match rest {
+        "" | "b" => 1000,
+        "ib" if !letter.is_empty() => 1024,
+        _ => return None,
+    };
+    let power = match letter {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        _ => 5,
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() || fraction.len() > 6 {
+        return None;
+    }
+    let unit = base.checked_pow(power)?;
+    let part = match fraction {
+        "" => 0,
+        digits => {
+            u64::try_from(digits.parse::<u128>().ok()? * u128::from(unit) / 10_u128.pow(digits.len() as u32)).ok()?
+        }
+    };
+    whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(part)
+}
+
+/// Bytes in powers of 1024, as docker's client takes them: `64m`, `1.5GiB`, `7` (docker/go-units v0.4.0 `RAMInBytes`).
+#[must_use]
+pub fn ram_in_bytes(text: &str) -> Option<i64> {
+    let lower = text.to_lowercase();
+    let number = lower.trim_end_matches("ib").trim_end_matches('b');
+    let (digits, shift) = [('k', 10), ('m', 20), ('g', 30), ('t', 40), ('p', 50)]
+        .into_iter()
+        .find_map(|(unit, shift)| Some((number.strip_suffix(unit)?, shift)))
+        .unwrap_or((number, 0));
+    let value: f64 = digits.trim().parse().ok()?;
+    (!value.is_sign_negative() && value.is_finite()).then_some((value * (1_i64 << shift) as f64) as i64)
+}
+
 /// Without zeros at the end of its decimals.
 fn trimmed(number: &str) -> &str {
     if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number }

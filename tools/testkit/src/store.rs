@@ -203,6 +203,16 @@ impl Store {
         Ok(EntryReader::new(std::io::BufReader::new(std::fs::File::open(path)?)))
     }
 
+    /// The directories of each container, by its id.
+    fn containers(&self) -> BTreeMap<String, Vec<String>> {
+        let records = self.image_dir().join("layerdb/mounts");
+        let dirs = |id: &String| {
+            let files = ["mount-id", "init-id"].map(|file| text(&records.join(id).join(file)).ok());
+            files.into_iter().flatten().collect()
+        };
+        names(&records).into_iter().map(|id| (id.clone(), dirs(&id))).collect()
+    }
+
     /// Type, mode and owner of everything but the contents of layers, with lasting names for random ones.
     pub fn outline(&self) -> Vec<String> {
         let mut lasting = BTreeMap::new();
@@ -231,14 +241,20 @@ impl Store {
         let layers = self.layers.keys().filter(|chain| !used.contains(chain));
         let mut found: Vec<String> = layers.map(|chain| format!("layer {chain} is no image's")).collect();
         let cache_ids: BTreeSet<&str> = self.layers.values().map(|layer| layer.cache_id.as_str()).collect();
-        let known = |name: &String| name == "l" || cache_ids.contains(name.as_str());
+        let containers = self.containers();
+        let mounts: BTreeSet<&str> = containers.values().flatten().map(String::as_str).collect();
+        let known = |name: &String| name == "l" || cache_ids.contains(name.as_str()) || mounts.contains(name.as_str());
         found.extend(
             names(&home).into_iter().filter(|name| !known(name)).map(|name| format!("{}", home.join(name).display())),
         );
         let links = names(&home.join("l"));
-        if !self.is_vfs && links.len() != self.layers.len() {
-            found.push(format!("{} links, {} layers", links.len(), self.layers.len()));
+        if !self.is_vfs && links.len() != self.layers.len() + mounts.len() {
+            found.push(format!("{} links, {} layers, {} mounts", links.len(), self.layers.len(), mounts.len()));
         }
+        found.extend(mounts.iter().filter(|name| !is_dir(&home.join(name))).map(|name| format!("no directory {name}")));
+        let records: BTreeSet<String> = containers.into_keys().collect();
+        let own: BTreeSet<String> = names(&self.root.join("containers")).into_iter().collect();
+        found.extend(records.symmetric_difference(&own).map(|id| format!("container {id} is there by half")));
         let dead = links.iter().filter(|link| !is_dir(&home.join("l").join(link)));
         found.extend(dead.map(|link| format!("overlay2/l/{link} leads nowhere")));
         found.extend(names(&image.join("layerdb/tmp")).into_iter().map(|name| format!("layerdb/tmp/{name}")));

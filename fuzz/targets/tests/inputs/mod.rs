@@ -78,4 +78,86 @@ pub(crate) const INPUTS: &[Input] = &[
     ("a class of a pattern", 20_000, "pattern", |size| format!("[{}]*", "a-b".repeat(size)).into()),
     ("a duration", 2000, "until", |size| "1h1m".repeat(size).into()),
     ("digits of a time", 20_000, "until", |size| "1".repeat(size).into()),
+    ("filters", 2000, "filter", |size| lines(size, |at| format!("label=key{at}=value"))),
+    ("digits of a size", 50_000, "size", |size| "1".repeat(size).into()),
+    ("blanks of a size", 20_000, "size", |size| format!("1{}k", " ".repeat(size)).into()),
+    ("units of a size", 100_000, "size", |size| format!("1{}", "ib".repeat(size)).into()),
+    ("lines of excludes", 500, "exclude", |size| lines(size, |at| format!("app{at}:[0-9]*"))),
+    ("a long exclude", 1000, "exclude", |size| "x[a-f]*".repeat(size).into()),
+    ("a long bracket", 4000, "exclude", |size| format!("app[{}]", "a-f".repeat(size)).into()),
+    ("a long name to keep", 20_000, "keep", |size| format!("*a*a*b\0{}", "a".repeat(size)).into()),
+    ("a long pattern to keep", 20_000, "keep", |size| format!("{0}\0{0}", "a".repeat(size)).into()),
+    ("variables of a change", 1000, "change", |size| {
+        format!("ENV {}", (0..size).map(|at| format!("k{at}=v ")).collect::<String>()).into()
+    }),
+    ("changes of a variable each", 400, "change", |size| lines(size, |at| format!("ENV k{at}=v"))),
+    ("labels of a change", 1000, "change", |size| {
+        format!("LABEL {}", (0..size).map(|at| format!("k{at}=\"v\" ")).collect::<String>()).into()
+    }),
+    ("quotes of a change", 10_000, "change", |size| format!("USER {}", "'a'\\b\"c\"".repeat(size)).into()),
+    ("words of a change", 2000, "change", |size| {
+        format!("VOLUME [{}\"/z\"]", (0..size).map(|at| format!("\"/v{at}\",")).collect::<String>()).into()
+    }),
+    ("ports of a change", 1000, "change", |size| {
+        format!("EXPOSE {}", (0..size).map(|at| format!("{} ", at % 60_000)).collect::<String>()).into()
+    }),
+    ("a path of a change", 20_000, "change", |size| format!("WORKDIR {}", "a/../b/".repeat(size)).into()),
+    ("flags of a check", 1000, "change", |size| format!("HEALTHCHECK {}CMD x", "--retries=1 ".repeat(size)).into()),
+    ("a record of intent", 500, "record", |size| {
+        let layer = |at| format!("{{\"add-layer\":\"sha256:{at:064x}\"}}\n");
+        let all: String = (0..size).map(layer).collect();
+        format!("{{\"layerfs-intent\":2}}\n{all}{{\"end\":{size}}}\n").into()
+    }),
+    ("mounts", 1000, "mountinfo", |size| {
+        lines(size, |at| format!("{at} 1 0:{at} /a\\040b /m/{at} rw shared:{at} - ext4 /dev/x rw,a=\\054"))
+    }),
+    ("options of a mount", 10_000, "mountinfo", |size| {
+        format!("1 1 0:1 / /m rw - overlay o {}rw\n", "lowerdir=/a\\054,".repeat(size)).into()
+    }),
+    ("variables of a container", 2000, "container", |size| {
+        format!(
+            "{{\"ID\":\"a\",\"Config\":{{\"Env\":[{}\"Z=1\"]}}}}\0{{\"NetworkMode\":\"none\"}}",
+            "\"A=b\",".repeat(size)
+        )
+        .into()
+    }),
+    ("mounts of a container", 500, "container", |size| {
+        let point = |at| format!("\"/m{at}\":{{\"Destination\":\"/m{at}\",\"Type\":\"volume\",\"Name\":\"v{at}\"}},");
+        let points: String = (0..size).map(point).collect();
+        format!("{{\"ID\":\"a\",\"Config\":{{}},\"Path\":\"x\",\"MountPoints\":{{{points}\"/z\":null}}}}\0{{\"NetworkMode\":\"none\"}}").into()
+    }),
+    ("paths hidden from a container", 4000, "container", |size| {
+        let paths = "\"/proc/a\",".repeat(size);
+        format!("{{\"ID\":\"a\",\"Config\":{{}},\"Path\":\"x\"}}\0{{\"NetworkMode\":\"none\",\"MaskedPaths\":[{paths}\"/z\"]}}").into()
+    }),
+    ("users", 2000, "accounts", |size| {
+        [lines(size, |at| format!("u{at}:x:{at}:{at}::/home/{at}:")), b"\0\0nosuch".to_vec()].concat()
+    }),
+    ("members of a group", 4000, "accounts", |size| {
+        format!("u:x:1:1::/:\n\0g:x:5:{}\0u", (0..size).map(|at| format!("m{at},")).collect::<String>()).into()
+    }),
+    ("rules of a profile", 200, "profile", |size| {
+        let rule = |at| {
+            format!(
+                "{{\"names\":[\"call{at}\"],\"action\":\"SCMP_ACT_ALLOW\",\"includes\":{{\"caps\":[\"CAP_CHOWN\"]}}}},"
+            )
+        };
+        let rules: String = (0..size).map(rule).collect();
+        format!("{{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"syscalls\":[{rules}{{\"action\":\"x\"}}]}}").into()
+    }),
+    ("names of a rule", 4000, "profile", |size| {
+        let names = "\"read\",".repeat(size);
+        format!("{{\"defaultAction\":\"x\",\"syscalls\":[{{\"names\":[{names}\"write\"],\"action\":\"y\"}}]}}").into()
+    }),
+    ("a path to mount at", 20_000, "bind", |size| format!("v:/{}", "a/../b/".repeat(size)).into()),
+    ("a log", 400, "log", |size| {
+        "{\"log\":\"a\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-02T03:04:05.12Z\"}\n".repeat(size).into()
+    }),
+    ("a long line of a log", 100_000, "log", |size| {
+        format!("{{\"log\":\"{}\",\"time\":\"2026-01-02T03:04:05Z\"}}\n", "\\u00e9".repeat(size)).into()
+    }),
 ];
+
+fn lines(count: usize, line: impl Fn(usize) -> String) -> Vec<u8> {
+    (0..count).flat_map(|at| (line(at) + "\n").into_bytes()).collect()
+}

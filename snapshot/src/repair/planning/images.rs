@@ -65,7 +65,8 @@ impl Planner<'_> {
                     self.step(subject, damage.to_string(), Mending::RestoreConfig { image });
                 }
                 _ if lost.contains(&image) => self.cannot(subject, damage.to_string(), Advice::NameSource),
-                ImageDamage::TopLayer(_) => {}
+                // The same config would be no shorter.
+                ImageDamage::TopLayer(_) | ImageDamage::ConfigNotRead { .. } => {}
                 _ => self.cannot(subject, damage.to_string(), Advice::RemoveImage),
             }
         }

@@ -28,7 +28,7 @@ impl Identical {
     /// Bytes that one copy would save.
     #[must_use]
     pub fn saved(&self) -> u64 {
-        self.size * (self.places.len() as u64 - 1)
+        self.size.saturating_mul(self.places.len() as u64 - 1)
     }
 }
 

@@ -74,19 +74,19 @@ pub fn measure_chain(files: &Files, chain: &[ChainId]) -> Waste {
     let mut paths: BTreeMap<&[u8], Sizes> = BTreeMap::new();
     // The files that are visible on top of the layers so far, with their bytes.
     let mut visible: BTreeMap<&[u8], u64> = BTreeMap::new();
-    let (mut user, mut hidden, mut hidden_files) = (0, 0, 0);
+    let (mut user, mut hidden, mut hidden_files) = (0_u64, 0_u64, 0);
     for (place, layer) in chain.iter().enumerate() {
         let entries = files.files_of(*layer);
         let mut hide = |visible: &mut BTreeMap<&[u8], u64>, path: &[u8], itself: bool| {
             let gone = take_below(visible, path, itself);
-            hidden += gone.0;
+            hidden = hidden.saturating_add(gone.0);
             hidden_files += gone.1;
             gone.0
         };
         let mut note = |path, size| {
             let sizes = paths.entry(path).or_default();
             sizes.smallest = if sizes.layers == 0 { size } else { sizes.smallest.min(size) };
-            sizes.sum += size;
+            sizes.sum = sizes.sum.saturating_add(size);
             sizes.layers += 1;
         };
         // Deletions first: a layer deletes only what is below it, not its own files.
@@ -110,20 +110,20 @@ pub fn measure_chain(files: &Files, chain: &[ChainId]) -> Waste {
             hide(&mut visible, &entry.path, true);
             note(&*entry.path, entry.size);
             if place > 0 {
-                user += entry.size;
+                user = user.saturating_add(entry.size);
             }
             visible.insert(&entry.path, entry.size);
         }
     }
-    let all: u64 = paths.values().map(|sizes| sizes.sum).sum();
-    let needed: u64 = paths.values().map(|sizes| sizes.smallest).sum();
+    let all: u64 = paths.values().fold(0, |all, sizes| all.saturating_add(sizes.sum));
+    let needed: u64 = paths.values().fold(0, |all, sizes| all.saturating_add(sizes.smallest));
     let several = paths.iter().filter(|(_, sizes)| sizes.layers > 1);
     let mut repeated: Vec<Repeated> =
         several.map(|(path, sizes)| Repeated { path: path.to_vec(), bytes: sizes.sum, layers: sizes.layers }).collect();
     repeated.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
     Waste {
         efficiency: if all == 0 { 1.0 } else { needed as f64 / all as f64 },
-        wasted: repeated.iter().map(|path| path.bytes).sum(),
+        wasted: repeated.iter().fold(0, |all, path| all.saturating_add(path.bytes)),
         user,
         hidden,
         hidden_files,

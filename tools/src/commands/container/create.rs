@@ -10,7 +10,7 @@ use snapshot::reference::Reference;
 
 use super::flags::CreateFlags;
 use crate::commands::layerfs::NAME;
-use crate::{flags, output, rootless};
+use crate::{flags, output, rootless, signals};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -21,11 +21,13 @@ pub(crate) struct Args {
 /// The store that the command line names.
 pub(crate) fn store(root: &Path, driver: Option<&str>) -> anyhow::Result<Store> {
     rootless::check(root, "")?;
+    signals::writes_fail()?;
     Ok(Store { root: root.to_path_buf(), driver: flags::writable(driver)? })
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let store = store(root, driver)?;
+    signals::wait_for_the_end()?;
     match make(&store, &args.flags, false, false) {
         Ok(id) => {
             output::say(&id)?;

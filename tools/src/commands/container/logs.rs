@@ -1,17 +1,16 @@
 //! `layerfs container logs`: `docker container logs`, from the files of json-file.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
+use containers::{LogReader, LogRecord, Next};
 use jiff::Timestamp;
-use serde::Deserialize;
 use snapshot::catalog::{Container, Status};
 use snapshot::schema::container::own_path;
-use snapshot::schema::time::Time;
 use snapshot::view::{Needs, View};
 
 use super::flags::duration;
@@ -55,25 +54,6 @@ pub(crate) struct Args {
     container: String,
 }
 
-/// One record.
-#[derive(Debug, Deserialize)]
-struct Record {
-    #[serde(default)]
-    log: String,
-    #[serde(default)]
-    stream: String,
-    #[serde(default)]
-    attrs: BTreeMap<String, String>,
-    #[serde(deserialize_with = "moment")]
-    time: Timestamp,
-}
-
-fn moment<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let time = Time::parse(&text).map_err(serde::de::Error::custom)?;
-    time.moment().ok_or_else(|| serde::de::Error::custom("no time"))
-}
-
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let view = View::read(root, driver, Needs::RECORDS)?;
     let container = containers::find(view.catalog(), &args.container)?;
@@ -89,44 +69,63 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     }
     let since = args.since.as_deref().map(|text| time("--since", text)).transpose()?;
     let until = args.until.as_deref().map(|text| time("--until", text)).transpose()?;
-    let shows = |record: &Record| {
+    let shows = |record: &LogRecord| {
         since.is_none_or(|since| record.time >= since) && until.is_none_or(|until| record.time <= until)
     };
-    let tail = args.tail.parse::<usize>().ok();
+    let files = files(&own, container);
+    // Records are counted first and printed then, so that memory does not grow with the log.
+    let skipped = match args.tail.parse::<usize>() {
+        Err(_) => 0,
+        Ok(most) => {
+            let mut count = 0_usize;
+            read(&files, &mut |record| {
+                count += usize::from(shows(record));
+                Ok(())
+            })?;
+            count.saturating_sub(most)
+        }
+    };
     let mut printer = Printer { args, out: output::binary()?, errors: std::io::stderr() };
-    let mut waiting = std::collections::VecDeque::new();
-    let mut broken = false;
-    for path in files(&own, container) {
-        let mut reader = open(&path)?;
-        loop {
-            match next(&mut reader)? {
-                Next::Record(record) if shows(&record) => match tail {
-                    None => printer.print(&record)?,
-                    Some(most) => {
-                        waiting.push_back(record);
-                        if waiting.len() > most {
-                            waiting.pop_front();
-                        }
-                    }
-                },
-                Next::Record(_) => {}
+    let mut count = 0;
+    let (is_whole, last) = read(&files, &mut |record| {
+        if shows(record) {
+            count += 1;
+            if count > skipped {
+                printer.print(record)?;
+            }
+        }
+        Ok(())
+    })?;
+    if args.follow {
+        return follow(args, root, driver, container, (last, log_path(&own, container)), &mut printer, shows);
+    }
+    if !is_whole {
+        output::complain(NAME, "error from daemon in stream: Error grabbing logs: unexpected EOF");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads all files of a log. Returns whether each of them is whole, and the last one where it ended.
+fn read(
+    files: &[PathBuf],
+    each: &mut dyn FnMut(&LogRecord) -> anyhow::Result<()>,
+) -> anyhow::Result<(bool, Option<LogReader<File>>)> {
+    let (mut is_whole, mut reader) = (true, None);
+    for path in files {
+        reader = open(path)?;
+        while let Some(reader) = &mut reader {
+            match reader.next_record()? {
+                Next::Record(record) => each(&record)?,
                 Next::Broken => {
-                    broken = true;
+                    is_whole = false;
                     break;
                 }
                 Next::End => break,
             }
         }
     }
-    waiting.iter().try_for_each(|record| printer.print(record))?;
-    if args.follow {
-        return follow(args, root, driver, container, &own, &mut printer, shows);
-    }
-    if broken {
-        output::complain(NAME, "error from daemon in stream: Error grabbing logs: unexpected EOF");
-        return Ok(ExitCode::FAILURE);
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok((is_whole, reader))
 }
 
 fn follow(
@@ -134,23 +133,20 @@ fn follow(
     root: &Path,
     driver: Option<&str>,
     container: &Container,
-    own: &Path,
+    (mut reader, path): (Option<LogReader<File>>, PathBuf),
     printer: &mut Printer<'_>,
-    shows: impl Fn(&Record) -> bool,
+    shows: impl Fn(&LogRecord) -> bool,
 ) -> anyhow::Result<ExitCode> {
     const PAUSE: Duration = Duration::from_millis(100);
-    let path = log_path(own, container);
-    let mut reader = open(&path)?;
-    if let Some(reader) = &mut reader {
-        reader.seek(SeekFrom::End(0))?;
-    }
     loop {
         let view = View::read(root, driver, Needs::RECORDS)?;
         let is_up = containers::find(view.catalog(), container.id.as_str()).is_ok_and(|found| found.status().is_up());
         if reader.is_none() {
             reader = open(&path)?;
         }
-        while let Next::Record(record) = next(&mut reader)? {
+        while let Some(reader) = &mut reader
+            && let Next::Record(record) = reader.next_record()?
+        {
             if shows(&record) {
                 printer.print(&record)?;
             }
@@ -184,36 +180,8 @@ fn files(own: &Path, container: &Container) -> Vec<PathBuf> {
     rotated.into_iter().rev().chain([last]).collect()
 }
 
-fn open(path: &Path) -> anyhow::Result<Option<BufReader<File>>> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(BufReader::new(file))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(anyhow::Error::new(error).context(path.display().to_string())),
-    }
-}
-
-enum Next {
-    Record(Record),
-    /// What is left is no whole record.
-    Broken,
-    End,
-}
-
-fn next(reader: &mut Option<BufReader<File>>) -> anyhow::Result<Next> {
-    let Some(reader) = reader else { return Ok(Next::End) };
-    let mut line = Vec::new();
-    let read = reader.read_until(b'\n', &mut line)?;
-    if read == 0 {
-        return Ok(Next::End);
-    }
-    match serde_json::from_slice(&line) {
-        Ok(record) => Ok(Next::Record(record)),
-        Err(_) => {
-            // It may be written just now.
-            reader.seek_relative(-i64::try_from(read)?)?;
-            Ok(Next::Broken)
-        }
-    }
+fn open(path: &Path) -> anyhow::Result<Option<LogReader<File>>> {
+    LogReader::open(path).with_context(|| path.display().to_string())
 }
 
 struct Printer<'a> {
@@ -223,7 +191,7 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    fn print(&mut self, record: &Record) -> anyhow::Result<()> {
+    fn print(&mut self, record: &LogRecord) -> anyhow::Result<()> {
         let mut line = String::new();
         if self.args.timestamps {
             line.push_str(&record.time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ ").to_string());

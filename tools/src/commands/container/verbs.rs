@@ -14,7 +14,7 @@ use snapshot::view::{Needs, View};
 use super::create::{message, store};
 use crate::commands::layerfs::NAME;
 use crate::exit::UsageError;
-use crate::output;
+use crate::{output, signals};
 
 /// Does something with each container, prints the names of those with which it worked, and reports the others.
 pub(super) fn each(
@@ -133,6 +133,7 @@ pub(crate) fn rm(args: &RmArgs, root: &Path, driver: Option<&str>) -> anyhow::Re
         return Err(UsageError("--link is a flag of docker that is not supported here".into()).into());
     }
     let store = store(root, driver)?;
+    signals::wait_for_the_end()?;
     let mut status = ExitCode::SUCCESS;
     for name in &args.containers {
         match store.remove(name.trim_end_matches('/'), args.force, args.volumes) {
@@ -166,6 +167,7 @@ pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyh
         return Ok(ExitCode::SUCCESS);
     }
     filters.check(Command::ContainerPrune)?;
+    signals::wait_for_the_end()?;
     let until = filters.until(Timestamp::now())?;
     let store = store(root, driver)?;
     let view = View::read(root, driver, Needs::LISTING)?;

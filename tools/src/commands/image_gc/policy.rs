@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use docker_format::until;
+use docker_format::{size, until};
 use jiff::Timestamp;
 use snapshot::gc::{Amount, Excludes, Label, Pattern, Policy, SpaceTarget};
 
@@ -100,8 +100,8 @@ impl PolicyFlags {
             return Ok(Some(SpaceTarget::Free { wanted, unless: wanted }));
         }
         if let Some(text) = &self.target_size {
-            let most =
-                bytes(text).ok_or_else(|| UsageError(format!("--target-size: {text:?} is no size such as 100GB")))?;
+            let most = size::parse(text)
+                .ok_or_else(|| UsageError(format!("--target-size: {text:?} is no size such as 100GB")))?;
             return Ok(Some(SpaceTarget::Size(most)));
         }
         if self.high_threshold.is_none() && self.low_threshold.is_none() {
@@ -149,44 +149,11 @@ fn used(flag: &str, text: &str) -> Result<u16, UsageError> {
 fn amount(flag: &str, text: &str) -> Result<Amount, UsageError> {
     let amount = match text.strip_suffix('%') {
         Some(percent) => per_mille(percent).map(Amount::PerMille),
-        None => bytes(text).map(Amount::Bytes),
+        None => size::parse(text).map(Amount::Bytes),
     };
     amount.ok_or_else(|| {
         UsageError(format!("{flag}: {text:?} is neither a percentage such as 20% nor a size such as 50GB"))
     })
-}
-
-/// A size with a unit as docker prints and takes them: `GB` is 1000 MB, `GiB` 1024 MiB; without a unit, bytes.
-fn bytes(text: &str) -> Option<u64> {
-    let end = text.find(|char: char| !char.is_ascii_digit() && char != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let unit = unit.trim_start().to_ascii_lowercase();
-    let (letter, rest) = unit.split_at(unit.len().min(usize::from(unit.starts_with(['k', 'm', 'g', 't', 'p']))));
-    let base: u64 = match rest {
-        "" | "b" => 1000,
-        "ib" if !letter.is_empty() => 1024,
-        _ => return None,
-    };
-    let power = match letter {
-        "" => 0,
-        "k" => 1,
-        "m" => 2,
-        "g" => 3,
-        "t" => 4,
-        _ => 5,
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || fraction.len() > 6 {
-        return None;
-    }
-    let unit = base.checked_pow(power)?;
-    let part = match fraction {
-        "" => 0,
-        digits => {
-            u64::try_from(digits.parse::<u128>().ok()? * u128::from(unit) / 10_u128.pow(digits.len() as u32)).ok()?
-        }
-    };
-    whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(part)
 }
 
 fn excludes(path: &PathBuf) -> anyhow::Result<Excludes> {
@@ -222,7 +189,7 @@ mod tests {
             ("1x", None),
             ("99999999999PB", None),
         ] {
-            assert_eq!(bytes(text), size, "{text}");
+            assert_eq!(size::parse(text), size, "{text}");
         }
         for (text, part) in
             [("20", Some(200)), ("12.5", Some(125)), ("100", Some(1000)), ("101", None), ("", None), ("1.25", None)]

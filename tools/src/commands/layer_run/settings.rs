@@ -1,5 +1,6 @@
 //! Flags of the command, which are docker's, and what they make of the image's own settings.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -203,15 +204,16 @@ fn new_id() -> anyhow::Result<String> {
 /// The given variables, and those of the image that are not given. A name alone takes the caller's value.
 fn environment(given: &[String], image: &[String]) -> Vec<String> {
     let name = |text: &str| text.split_once('=').map_or(text, |(name, _)| name).to_owned();
-    let mut all: Vec<String> = Vec::new();
-    for variable in given {
-        all.retain(|one| name(one) != name(variable));
-        let value = (!variable.contains('=')).then(|| std::env::var(variable).ok()).flatten();
-        all.push(value.map_or_else(|| variable.clone(), |value| format!("{variable}={value}")));
+    let mut known = HashSet::new();
+    // The last of a name counts, and keeps its place.
+    let mut all: Vec<String> = given.iter().rev().filter(|variable| known.insert(name(variable))).cloned().collect();
+    all.reverse();
+    for variable in all.iter_mut().filter(|variable| !variable.contains('=')) {
+        if let Ok(value) = std::env::var(&*variable) {
+            *variable = format!("{variable}={value}");
+        }
     }
-    let missing: Vec<String> =
-        image.iter().filter(|one| !all.iter().any(|given| name(given) == name(one))).cloned().collect();
-    all.extend(missing);
+    all.extend(image.iter().filter(|variable| !known.contains(&name(variable))).cloned());
     all
 }
 
@@ -242,20 +244,9 @@ fn parse_tmpfs(text: &str) -> Result<Mount, String> {
     Ok(Mount { destination: dir.to_owned(), kind: MountKind::Tmpfs { options }, readonly: false })
 }
 
-/// `64m`, in powers of 1,024 as docker has it.
+/// `64m`, as docker has it.
 fn parse_bytes(text: &str) -> Result<i64, String> {
-    let lower = text.to_lowercase();
-    let digits = lower.trim_end_matches(|char: char| char.is_ascii_alphabetic());
-    let shift = match lower[digits.len()..].trim_end_matches('b').trim_end_matches('i') {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return Err("want a number with b, k, m or g".to_owned()),
-    };
-    let number: i64 = digits.parse().map_err(|_| "want a number with b, k, m or g".to_owned())?;
-    let bytes = number.checked_mul(1 << shift).ok_or("too large")?;
+    let bytes = docker_format::size::ram_in_bytes(text).ok_or_else(|| format!("invalid size: '{text}'"))?;
     if bytes < 6 << 20 { Err("Minimum memory limit allowed is 6MB".to_owned()) } else { Ok(bytes) }
 }
 

@@ -11,7 +11,7 @@ use crate::commands::container::create::store;
 use crate::commands::container::verbs::is_sure;
 use crate::commands::layerfs::NAME;
 use crate::exit::UsageError;
-use crate::output;
+use crate::{output, signals};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CreateArgs {
@@ -45,6 +45,7 @@ pub(crate) struct RmArgs {
 
 pub(crate) fn rm(args: &RmArgs, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let store = store(root, driver)?;
+    signals::wait_for_the_end()?;
     let mut status = ExitCode::SUCCESS;
     for name in &args.volumes {
         match store.remove_volume(name) {
@@ -81,6 +82,7 @@ pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyh
         return Ok(ExitCode::SUCCESS);
     }
     filters.check(Command::VolumePrune)?;
+    signals::wait_for_the_end()?;
     let measure = |root: &Path, name: &snapshot::ids::VolumeName| {
         snapshot::dir::Dir::open(&snapshot::schema::volume::content_path(root, name))
             .ok()

@@ -12,21 +12,7 @@ pub(super) fn invalid(flag: &str, value: &str, why: impl std::fmt::Display) -> a
 
 /// Bytes in powers of 1024, as docker's `-m` has them.
 pub(crate) fn bytes(flag: &str, text: &str) -> anyhow::Result<i64> {
-    let fail = || invalid(flag, text, format!("invalid size: '{text}'"));
-    let lower = text.to_lowercase();
-    let number = lower.trim_end_matches("ib").trim_end_matches('b');
-    let (digits, shift) = match number.as_bytes().last() {
-        Some(b'k') => (&number[..number.len() - 1], 10),
-        Some(b'm') => (&number[..number.len() - 1], 20),
-        Some(b'g') => (&number[..number.len() - 1], 30),
-        Some(b't') => (&number[..number.len() - 1], 40),
-        _ => (number, 0),
-    };
-    let value: f64 = digits.trim().parse().map_err(|_| fail())?;
-    if value.is_sign_negative() || !value.is_finite() {
-        return Err(fail());
-    }
-    Ok((value * (1_i64 << shift) as f64) as i64)
+    docker_format::size::ram_in_bytes(text).ok_or_else(|| invalid(flag, text, format!("invalid size: '{text}'")))
 }
 
 /// A Go duration, in nanoseconds.

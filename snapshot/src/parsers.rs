@@ -1,0 +1,30 @@
+//! Parsers that only this crate uses, for those who feed them anything (`fuzz/targets`). No part of the interface.
+
+use crate::gc::{Excludes, Pattern};
+use crate::ids::ImageId;
+use crate::schema::container::ContainerFiles;
+use crate::schema::gojson::to_line;
+
+/// Reads a record of intent, and writes it anew; `None` if it cannot be read.
+#[must_use]
+pub fn intent_record(bytes: &[u8]) -> Option<Vec<u8>> {
+    crate::edit::reread_record(bytes)
+}
+
+/// What is written for the files of a container.
+#[must_use]
+pub fn container_lines(files: &ContainerFiles) -> [String; 2] {
+    [to_line(&files.config), to_line(&files.host)]
+}
+
+/// Whether excludes or a pattern to keep match an image of these names.
+#[must_use]
+pub fn keeps(excludes: &Excludes, pattern: &Pattern, id: ImageId, names: &[&str]) -> (bool, bool) {
+    (excludes.matches(id, names), pattern.matches(id, names))
+}
+
+/// Reads the kernel's table of mounts; how many there are, or `None` if a line is not understood.
+#[must_use]
+pub fn mount_table(bytes: &[u8]) -> Option<usize> {
+    crate::root::mounts::Mounts::parse(bytes).ok().map(|mounts| mounts.iter().count())
+}

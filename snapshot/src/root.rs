@@ -43,7 +43,7 @@ use lock::Locks;
 /// use snapshot::root::DataRoot;
 ///
 /// let root = DataRoot::find(Path::new("/var/lib/docker"), None)?;
-/// println!("{} has {} images", root.dir.path().display(), Catalog::read(&root)?.images.len());
+/// println!("{} has {} images", root.dir().path().display(), Catalog::read(&root)?.images().len());
 /// # Ok::<(), snapshot::StoreError>(())
 /// ```
 #[derive(Debug)]

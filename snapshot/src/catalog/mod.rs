@@ -50,7 +50,7 @@ use crate::schema::volume;
 /// ```no_run
 /// # let root = snapshot::root::DataRoot::find(std::path::Path::new("/var/lib/docker"), None)?;
 /// let catalog = snapshot::catalog::Catalog::read(&root)?;
-/// for image in catalog.images.values() {
+/// for image in catalog.images().values() {
 ///     println!("{} {} {}", image.id, catalog.image_size(image), catalog.names_of(image.id).join(", "));
 /// }
 /// # Ok::<(), snapshot::StoreError>(())

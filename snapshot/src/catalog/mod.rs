@@ -40,7 +40,7 @@ use crate::reference::Reference;
 use crate::root::DataRoot;
 use crate::schema::layer::LayerRecord;
 use crate::schema::mount::{self, MountRecord};
-use crate::schema::references::References;
+use crate::schema::references::{self, References};
 use crate::schema::volume;
 
 /// What a data-root holds. See the [module](self).
@@ -315,11 +315,13 @@ impl Catalog {
     }
 }
 
-/// The references of each image that has any, in docker's order.
+/// The references of each image that has any, in docker's order. What is no reference is no name for dockerd.
 fn names(references: &References) -> BTreeMap<ImageId, Vec<String>> {
     let mut names: BTreeMap<ImageId, Vec<String>> = BTreeMap::new();
-    for (name, id) in references.iter() {
-        names.entry(id).or_default().push(name.to_owned());
+    for (key, id) in references.iter() {
+        if let Some(name) = references::shown(key) {
+            names.entry(id).or_default().push(name);
+        }
     }
     for of_image in names.values_mut() {
         of_image

@@ -104,6 +104,8 @@ pub struct ContainerRecord {
     pub name: String,
     /// The image it was made from.
     pub image: Option<ImageId>,
+    /// The same as it is written, which may be no id.
+    pub image_text: String,
     /// The image as the user typed it.
     pub image_name: String,
     /// What it runs.
@@ -424,8 +426,9 @@ impl ContainerRecord {
         Self {
             id,
             other_id: None,
-            name: file.name.trim_start_matches('/').to_owned(),
+            name: file.name.strip_prefix('/').unwrap_or(&file.name).to_owned(),
             image: file.image.parse().ok().map(ImageId),
+            image_text: file.image,
             image_name: config.image,
             command: path.into_iter().chain(file.args).collect(),
             created: file.created,

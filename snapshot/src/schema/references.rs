@@ -18,7 +18,7 @@ use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::go_struct;
 use crate::ids::ImageId;
-use crate::reference::Reference;
+use crate::reference::{Reference, ReferenceError};
 
 /// The file's name.
 pub const FILE: &str = "repositories.json";
@@ -222,10 +222,28 @@ impl References {
         Some(before)
     }
 
-    /// All references and the images they name, sorted.
+    /// All keys and the images they name, sorted; some may be no references. [`shown`] says what dockerd makes of one.
     pub fn iter(&self) -> impl Iterator<Item = (&str, ImageId)> {
         let entries = self.file.repositories.values().flatten().flat_map(|names| &names.0);
         entries.filter_map(|(name, target)| Some((&**name, target.image()?)))
+    }
+}
+
+/// How dockerd shows an image's name that is written so; `None` if it is no reference, which dockerd passes over.
+#[must_use]
+pub(crate) fn shown(key: &str) -> Option<String> {
+    match Reference::parse(key) {
+        Ok(reference) => Some(reference.familiar()),
+        // Two kinds that dockerd reads and this program does not give to images.
+        Err(ReferenceError::NamedLikeAlgorithm { .. }) => Some(key.to_owned()),
+        Err(ReferenceError::Digest { .. }) => key.split_once('@').and_then(|(named, digest)| {
+            let (algorithm, hex) = digest.split_once(':')?;
+            let length = [("sha384", 96), ("sha512", 128)].iter().find(|(name, _)| *name == algorithm)?.1;
+            let is_digest = hex.len() == length && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            let named = Reference::parse(named).ok().filter(|_| is_digest)?;
+            Some(format!("{}@{digest}", named.familiar()))
+        }),
+        Err(_) => None,
     }
 }
 
@@ -276,6 +294,19 @@ mod tests {
         let written = String::from_utf8(references.to_bytes()).unwrap();
         for kept in [r#""odd":"7""#, r#""x":null"#, "docker.io/library/nf", r#""b:2""#] {
             assert!(written.contains(kept), "{written}");
+        }
+    }
+
+    #[test]
+    fn keys_are_shown_as_dockerd_shows_them() {
+        let long = "a".repeat(128);
+        let (digest, other) = (format!("x@{A}"), format!("x@sha512:{long}"));
+        for same in ["app:1", "ghcr.io/a/b:1", "app", "sha256:1", &digest, &other] {
+            assert_eq!(shown(same).as_deref(), Some(same));
+        }
+        assert_eq!(shown("docker.io/library/app:1").as_deref(), Some("app:1"));
+        for none in ["", "A B:1", "x:", "x@sha256:aa", "<none>:<none>", "ZZ:1", &format!("x:{long}1")] {
+            assert_eq!(shown(none), None, "{none}");
         }
     }
 

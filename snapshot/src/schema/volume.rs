@@ -3,7 +3,7 @@
 //! ```text
 //! volumes/<name>/_data       its content
 //! volumes/<name>/opts.json   how it is mounted, for those that are not plain directories
-//! volumes/metadata.db        a bbolt database: bucket `volumes`, name -> JSON with the labels
+//! volumes/metadata.db        a bbolt database: bucket `volumes`, name -> JSON with labels and options
 //! ```
 //!
 //! dockerd does not start with an `opts.json` that it cannot decode. Follows moby v20.10.24 `volume/local/local.go: New`,
@@ -36,9 +36,9 @@ const MAX_OPTIONS: usize = 1 << 20;
 go_struct! {
     /// `opts.json` (`local.optsConfig`).
     struct Options {
-        mount_type: String = "MountType",
+        mount_type: Checked<String> = "MountType",
         mount_opts: Checked<String> = "MountOpts",
-        mount_device: String = "MountDevice",
+        mount_device: Checked<String> = "MountDevice",
         quota: Checked<Quota> = "Quota",
     }
 }
@@ -53,7 +53,7 @@ go_struct! {
         name: Checked<String> = "Name",
         driver: Checked<String> = "Driver",
         labels: Map<String> = "Labels",
-        options: Checked<Map<String>> = "Options",
+        options: Map<String> = "Options",
     }
 }
 
@@ -64,8 +64,8 @@ pub struct Volume {
     pub name: VolumeName,
     /// Its labels; none if the database cannot be read.
     pub labels: BTreeMap<String, String>,
-    /// Whether its content is elsewhere, and dockerd mounts it when a container uses it.
-    pub mounted_on_use: bool,
+    /// Whether it was made with options, as the database has it; no if the database cannot be read.
+    pub has_options: bool,
     /// What is wrong with its options, so that dockerd does not start; `None` if nothing is.
     pub fault: Option<DecodeError>,
 }
@@ -91,7 +91,7 @@ pub fn content_path(root: &Path, name: &VolumeName) -> PathBuf {
 pub(crate) fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
     let Some(dir) = root.sub(VOLUMES)? else { return Ok(Vec::new()) };
     let mut volumes = Vec::new();
-    let known = database::read(&dir, DATABASE, all_labels).ok().flatten().and_then(Result::ok).unwrap_or_default();
+    let known = database::read(&dir, DATABASE, all_known).ok().flatten().and_then(Result::ok).unwrap_or_default();
     for name in dir.names()? {
         let Ok(name) = name.parse::<VolumeName>() else { continue };
         let Ok(Some(own)) = dir.sub(name.as_str()) else { continue };
@@ -99,33 +99,29 @@ pub(crate) fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
         let options = own.read(OPTIONS, MAX_OPTIONS).ok().flatten();
         let options: Result<Options, _> =
             options.map_or_else(|| Ok(Options::default()), |bytes| gojson::from_slice(&bytes));
-        let (mounted_on_use, fault) = match options {
-            Ok(options) => (!options.mount_type.is_empty() || !options.mount_device.is_empty(), None),
-            Err(error) => (false, Some(error)),
-        };
-        let labels = known.get(name.as_str()).cloned().unwrap_or_default();
-        volumes.push(Volume { name, labels, mounted_on_use, fault });
+        let (labels, has_options) = known.get(name.as_str()).cloned().unwrap_or_default();
+        volumes.push(Volume { name, labels, has_options, fault: options.err() });
     }
     volumes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(volumes)
 }
 
-/// The labels of all volumes by their names.
-fn all_labels(database: &Bolt<'_>) -> Result<BTreeMap<String, BTreeMap<String, String>>, BoltError> {
+/// The labels of a volume, and whether it has options.
+type Known = (BTreeMap<String, String>, bool);
+
+/// What is known of all volumes by their names.
+fn all_known(database: &Bolt<'_>) -> Result<BTreeMap<String, Known>, BoltError> {
     let mut all = BTreeMap::new();
     let Some(bucket) = database.root().bucket(b"volumes")? else { return Ok(all) };
     for entry in &bucket {
         if let BucketEntry::Value(name, record) = entry?
-            && let (Ok(name), Some(labels)) = (std::str::from_utf8(&name), labels(&record))
+            && let (Ok(name), Ok(record)) = (std::str::from_utf8(&name), gojson::from_slice::<Metadata>(&record))
         {
-            all.insert(name.to_owned(), labels);
+            let has_options = record.options.is_some_and(|options| !options.is_empty());
+            all.insert(name.to_owned(), (record.labels.unwrap_or_default(), has_options));
         }
     }
     Ok(all)
-}
-
-fn labels(record: &[u8]) -> Option<BTreeMap<String, String>> {
-    gojson::from_slice::<Metadata>(record).ok()?.labels
 }
 
 #[cfg(test)]
@@ -140,15 +136,15 @@ mod tests {
             std::fs::create_dir_all(&own).unwrap();
             std::fs::write(own.join(OPTIONS), options).unwrap();
             let volume = list(&Dir::open(dir.path()).unwrap()).unwrap().pop().unwrap();
-            (volume.mounted_on_use, volume.fault.map(|fault| fault.to_string()))
+            volume.fault.map(|fault| fault.to_string())
         };
-        assert_eq!(volume(r#"{"MountType":"","MountOpts":"","MountDevice":"","Quota":{"Size":0}}"#), (false, None));
-        assert_eq!(volume(r#"{"mounttype":"nfs"}"#), (true, None));
-        assert_eq!(volume("null"), (false, None));
-        assert_eq!(volume("").1.unwrap(), "unexpected end of JSON input (byte 0)");
-        assert_eq!(volume(r#"{"MountType":1}"#).1.unwrap(), "MountType must be a string, not a number (byte 14)");
+        assert_eq!(volume(r#"{"MountType":"","MountOpts":"","MountDevice":"","Quota":{"Size":0}}"#), None);
+        assert_eq!(volume(r#"{"mounttype":"nfs"}"#), None);
+        assert_eq!(volume("null"), None);
+        assert_eq!(volume("").unwrap(), "unexpected end of JSON input (byte 0)");
+        assert_eq!(volume(r#"{"MountType":1}"#).unwrap(), "MountType must be a string, not a number (byte 14)");
         let negative = "Quota.Size must be a whole number of 64 bits without sign, not number -1 (byte 19)";
-        assert_eq!(volume(r#"{"Quota":{"Size":-1}}"#).1.unwrap(), negative);
-        assert!(volume("{} x").1.is_some());
+        assert_eq!(volume(r#"{"Quota":{"Size":-1}}"#).unwrap(), negative);
+        assert!(volume("{} x").is_some());
     }
 }

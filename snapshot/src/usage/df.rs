@@ -49,10 +49,10 @@ pub struct ImageSize {
 }
 
 impl ImageSize {
-    /// UNIQUE SIZE
+    /// UNIQUE SIZE. It is below zero, in docker too, where a layer without its `parent` file hides what is below it.
     #[must_use]
-    pub fn unique(&self) -> u64 {
-        self.size.saturating_sub(self.shared)
+    pub fn unique(&self) -> i64 {
+        signed(self.size) - signed(self.shared)
     }
 }
 
@@ -82,41 +82,40 @@ pub fn image_sizes(catalog: &Catalog) -> BTreeMap<ImageId, ImageSize> {
 /// The row of images.
 #[must_use]
 pub fn images(catalog: &Catalog) -> UsageRow {
-    // Count each layer once: if a layer was counted, all layers below it were.
-    let mut layers: BTreeSet<ChainId> = BTreeSet::new();
-    let mut size = 0_u64;
-    for top in listed(catalog).filter_map(|image| image.chain.last()) {
-        for layer in catalog.chain(*top).take_while(|layer| layers.insert(layer.chain_id)) {
-            size = size.saturating_add(layer.size);
-        }
-    }
+    // Each layer once, by the chain ids that configs give: a `parent` file that is missing takes nothing away.
+    let layers: BTreeSet<ChainId> = listed(catalog).flat_map(|image| &image.chain).copied().collect();
+    let sizes_of_layers = layers.into_iter().filter_map(|chain| catalog.layer(chain)).map(|layer| layer.size);
+    let size = sizes_of_layers.fold(0, u64::saturating_add);
     let sizes = image_sizes(catalog);
     let active = sizes.values().filter(|image| image.containers > 0);
-    let used: u64 = active.clone().map(ImageSize::unique).fold(0, u64::saturating_add);
-    UsageRow { total: sizes.len(), active: active.count(), size, reclaimable: signed(size) - signed(used) }
+    let used = active.clone().map(ImageSize::unique).fold(0, i64::saturating_add);
+    UsageRow { total: sizes.len(), active: active.count(), size, reclaimable: signed(size).saturating_sub(used) }
 }
 
-/// The row of containers: `size` says what one has written.
+/// The row of containers: `size` says what one has written, -1 where that cannot be told, which docker adds, too.
 #[must_use]
-pub fn containers(catalog: &Catalog, size: impl Fn(&Container) -> u64) -> UsageRow {
+pub fn containers(catalog: &Catalog, size: impl Fn(&Container) -> i64) -> UsageRow {
     let mut row = UsageRow::default();
+    let mut all = 0_i64;
     for container in catalog.live_containers() {
         let active = container.status().is_up();
         let size = size(container);
         row.total += 1;
         row.active += usize::from(active);
-        row.size += size;
-        row.reclaimable += if active { 0 } else { signed(size) };
+        all = all.saturating_add(size);
+        row.reclaimable = row.reclaimable.saturating_add(if active { 0 } else { size });
     }
+    row.size = u64::try_from(all).unwrap_or_default();
     row
 }
 
-/// The row of local volumes: `size` says what one holds. Volumes that are mounted on use are not counted.
+/// The row of local volumes: `size` says what one holds. Volumes with options are not counted (moby v20.10.24
+/// `volume/service/service.go: LocalVolumesSize`).
 #[must_use]
 pub fn volumes(catalog: &Catalog, size: impl Fn(&VolumeName) -> u64) -> UsageRow {
     let mut row = UsageRow::default();
     let links = volume_links(catalog);
-    for volume in catalog.volumes.iter().filter(|volume| !volume.mounted_on_use) {
+    for volume in catalog.volumes.iter().filter(|volume| !volume.has_options) {
         let used = links.contains_key(volume.name.as_str());
         let size = size(&volume.name);
         row.total += 1;
@@ -127,12 +126,13 @@ pub fn volumes(catalog: &Catalog, size: impl Fn(&VolumeName) -> u64) -> UsageRow
     row
 }
 
-/// For each volume that is in use, how many containers have it.
+/// For each volume that is in use, how many containers have it. dockerd asks a volume's driver for it, whatever the kind of
+/// the mount is said to be (moby v20.10.24 `daemon/volumes.go: lazyInitializeVolume`).
 #[must_use]
 pub fn volume_links(catalog: &Catalog) -> HashMap<&str, usize> {
     let mut links: HashMap<&str, usize> = HashMap::new();
     for container in catalog.live_containers() {
-        let volumes = container.mount_points.iter().filter(|point| point.kind == "volume");
+        let volumes = container.mount_points.iter().filter(|point| !point.driver.is_empty() && point.kind != "image");
         let volumes: BTreeSet<&str> = volumes.map(|point| point.name.as_str()).collect();
         for volume in volumes {
             *links.entry(volume).or_default() += 1;
@@ -163,7 +163,7 @@ impl Account<'_> {
     pub fn rows(&self) -> [UsageRow; 3] {
         let data = |name: &VolumeName| self.usage(&Part::VolumeData(name.clone())).apparent;
         let catalog = &self.view.catalog;
-        [images(catalog), containers(catalog, |one| self.written(one)), volumes(catalog, data)]
+        [images(catalog), containers(catalog, |one| signed(self.written(one))), volumes(catalog, data)]
     }
 
     /// The row of the build cache.

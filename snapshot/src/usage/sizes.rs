@@ -14,8 +14,8 @@ use crate::view::View;
 pub struct ContainerSize {
     /// What it has written; `None` if that cannot be told.
     pub written: Option<u64>,
-    /// Bytes of the layers that it stands on.
-    pub image: u64,
+    /// Bytes of the layers that it stands on; `None` if it stands on none.
+    pub image: Option<u64>,
 }
 
 /// Measures a container by docker's rule: the sum of the lengths of the files in its own layer; in containerd's store,
@@ -26,13 +26,13 @@ pub fn measure_container(view: &View, container: &Container) -> ContainerSize {
         let own = view.containerd_layer(&container.id);
         return ContainerSize {
             written: own.as_ref().and_then(|(content, _)| walk::allocated(content).ok()),
-            image: own.map_or(0, |(_, below)| below),
+            image: own.map(|(_, below)| below),
         };
     }
     let parent = container.mount.as_ref().and_then(|mount| mount.parent);
     ContainerSize {
         written: super::df::written(view, container),
-        image: parent.map_or(0, |top| view.catalog.size_with_below(top)),
+        image: parent.map(|top| view.catalog.size_with_below(top)),
     }
 }
 

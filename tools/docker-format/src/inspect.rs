@@ -130,7 +130,7 @@ fn config(of: &Source<'_>) -> Vec<Field> {
         of.list("OnBuild", "[]string"),
         of.map("Labels", "map[string]string"),
         omitted(of.text("StopSignal", "StopSignal")),
-        omitted(of.optional_int("StopTimeout")),
+        of.optional_int("StopTimeout"),
         omitted(of.list("Shell", "strslice.StrSlice")),
     ]
 }
@@ -169,8 +169,12 @@ impl Source<'_> {
         field(name, Value::Int(self.0[name].as_i64().unwrap_or(0), go_type))
     }
 
+    /// A pointer to a number, which `omitempty` omits if it is nil, and not if the number is 0.
     fn optional_int(&self, name: &'static str) -> Field {
-        field(name, self.0[name].as_i64().map_or(Value::NilPointer("int"), Value::int))
+        match self.0[name].as_i64() {
+            Some(number) => field(name, Value::int(number)),
+            None => omitted(field(name, Value::NilPointer("int"))),
+        }
     }
 
     fn list(&self, name: &'static str, go_type: &'static str) -> Field {

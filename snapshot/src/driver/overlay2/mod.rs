@@ -262,7 +262,22 @@ impl Driver for Overlay2 {
         Ok(lacking)
     }
 
-    fn written(&self, id: &CacheId, _parent: Option<&CacheId>) -> Result<u64, StoreError> {
+    /// Where `lower` does not begin with the parent, dockerd mounts both and compares them (moby v20.10.24
+    /// `daemon/graphdriver/overlay2/overlay.go: DiffSize`), which fails if a link or the parent is gone.
+    fn written(&self, id: &CacheId, parent: Option<&CacheId>) -> Result<u64, StoreError> {
+        let layer = self.0.layer(id)?;
+        let invalid = |reason: String| StoreError::Invalid { path: layer.join(layout::LOWER), reason };
+        let mut first = None;
+        for link in layout::lower(&layer)? {
+            let target = self.0.links.as_ref().map_or(Ok(None), |links| links.read_link(link.as_str()))?;
+            let target = target.ok_or_else(|| invalid(format!("{}/{} is missing", layout::LINKS, link.as_str())))?;
+            first = first.or(Some(layout::layer_of(&target)));
+        }
+        if let Some(parent) = parent.filter(|parent| first.flatten().as_ref() != Some(parent))
+            && self.0.dir.sub(parent.as_str())?.is_none()
+        {
+            return Err(invalid(format!("{parent}, on which it stands, is missing")));
+        }
         let content = self.0.content(id)?;
         layerfs::tree_size(&content).map_err(StoreError::io(content.path(), "measuring"))
     }

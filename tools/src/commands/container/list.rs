@@ -97,5 +97,5 @@ pub(crate) fn measure(view: &View, container: &Container) -> Sizes {
     let size = sizes::measure_container(view, container);
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let written = size.written.map_or(-1, signed);
-    Sizes { written, with_image: signed(size.image).saturating_add(written.max(0)) }
+    Sizes { written, with_image: size.image.map_or(0, |image| signed(image).saturating_add(written.max(0))) }
 }

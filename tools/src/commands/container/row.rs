@@ -87,17 +87,19 @@ fn command(container: &Container) -> String {
 
 /// The image's name if it still means the container's image, else its id.
 fn image(catalog: &Catalog, container: &Container, whole: bool) -> String {
-    let Some(id) = container.image else { return "<no image>".to_owned() };
-    let name = container.image_name.as_str();
-    let valid = !name.is_empty() && (catalog.images_elsewhere() || catalog.resolve(name) == Resolved::Image(id));
-    let id = id.to_string();
-    let shown = if valid { name } else { &id };
+    let (name, id) = (container.image_name.as_str(), container.image_text.as_str());
+    let means_it = |image| catalog.images_elsewhere() || catalog.resolve(name) == Resolved::Image(image);
+    let valid = !name.is_empty() && container.image.is_some_and(means_it);
+    let shown = if valid { name } else { id };
+    if shown.is_empty() {
+        return "<no image>".to_owned();
+    }
     if whole {
         return shown.to_owned();
     }
     let bare = |text: &str| short(text.strip_prefix("sha256:").unwrap_or(text)).to_owned();
-    if bare(shown) == bare(&id) {
-        return bare(&id);
+    if bare(shown) == bare(id) {
+        return bare(id);
     }
     match Reference::parse(shown) {
         Ok(reference) => {

@@ -8,13 +8,17 @@ use snapshot::driver::Driver;
 use snapshot::root::DataRoot;
 use snapshot::schema::time::Time;
 
+use super::select::tag;
+
 /// The document of an image.
 ///
 /// # Errors
 /// Where the driver's files of its top layer cannot be read, as docker fails there.
 pub(crate) fn inspect_image(root: &DataRoot, catalog: &Catalog, image: &Image) -> anyhow::Result<Value> {
     let names = catalog.names_of(image.id);
-    let (digests, tags): (Vec<&str>, Vec<&str>) = names.into_iter().partition(|name| name.contains('@'));
+    // One with both counts as a tag here, and as either in a list.
+    let (tags, others): (Vec<&str>, Vec<&str>) = names.into_iter().partition(|name| tag(name).is_some());
+    let digests: Vec<&str> = others.into_iter().filter(|name| name.contains('@')).collect();
     let config = &image.config;
     let comment = match config.comment.as_str() {
         "" => image.history().last().map_or("", |step| step.comment.as_str()),

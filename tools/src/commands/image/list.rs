@@ -10,7 +10,7 @@ use snapshot::catalog::{Catalog, Damage, Resolved};
 use snapshot::reference::Reference;
 use snapshot::view::{Needs, View};
 
-use super::select::{Selection, Shown, seconds};
+use super::select::{Selection, Shown, seconds, tag};
 use super::{no_such_image, shown_id};
 use crate::commands::layerfs::NAME;
 use crate::exit::UsageError;
@@ -150,10 +150,11 @@ struct Digests {
 fn names<'c>(shown: &Shown<'c>, digests: Digests) -> Vec<Name<'c>> {
     let mut tags: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (repository, tag) in shown.tags.iter().filter_map(|name| name.rsplit_once(':')) {
+    for (repository, tag) in shown.tags.iter().filter_map(|name| tag(name)) {
         tags.entry(repository).or_default().push(tag);
     }
-    for (repository, digest) in shown.digests.iter().filter_map(|name| name.split_once('@')) {
+    for (named, digest) in shown.digests.iter().filter_map(|name| name.split_once('@')) {
+        let repository = tag(named).map_or(named, |(repository, _)| repository);
         of.entry(repository).or_default().push(digest);
     }
     let mut rows = Vec::new();

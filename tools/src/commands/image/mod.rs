@@ -20,7 +20,7 @@ pub(crate) mod save;
 mod select;
 pub(crate) use content::{JsonPath, shown};
 pub(crate) use document::inspect_image;
-pub(crate) use select::seconds;
+pub(crate) use select::{seconds, tag};
 pub(crate) mod tag;
 pub(crate) mod tree;
 

@@ -70,7 +70,9 @@ impl Selection<'_> {
                 || Reference::parse(name)
                     .is_ok_and(|reference| self.references.iter().any(|pattern| matches(pattern, &reference)))
         });
-        let (digests, tags): (Vec<&str>, Vec<&str>) = names.partition(|name| name.contains('@'));
+        let names: Vec<&str> = names.collect();
+        let digests: Vec<&str> = names.iter().copied().filter(|name| name.contains('@')).collect();
+        let tags: Vec<&str> = names.into_iter().filter(|name| tag(name).is_some()).collect();
         let named = !digests.is_empty() || !tags.is_empty();
         let show = match (named, self.dangling) {
             (true, Some(true)) => tags.is_empty(),
@@ -91,6 +93,12 @@ impl Selection<'_> {
             .iter()
             .all(|(key, value)| labels.get(*key).is_some_and(|has| value.is_none_or(|value| has == value)))
     }
+}
+
+/// The repository and the tag of a name, which may have a digest besides.
+pub(crate) fn tag(name: &str) -> Option<(&str, &str)> {
+    let named = name.split_once('@').map_or(name, |(named, _)| named);
+    named.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'))
 }
 
 /// When an image was made, as the API says it.

@@ -12,7 +12,7 @@ use snapshot::view::{Needs, View};
 
 use crate::commands::container::list::measure;
 use crate::commands::container::row::{self as container, Sizes, Style};
-use crate::commands::image::{seconds, shown_id};
+use crate::commands::image::{seconds, shown_id, tag};
 use crate::commands::layerfs::NAME;
 use crate::commands::volume::mountpoint;
 use crate::{damage, output};
@@ -70,7 +70,7 @@ impl UsageError {
     fn summary(&self) -> Vec<Row> {
         let catalog = self.view.catalog();
         let cache = self.cache.summary();
-        let written = |one: &_| u64::try_from(measure(&self.view, one).written).unwrap_or_default();
+        let written = |one: &_| measure(&self.view, one).written;
         let rows = [
             ("Images", df::images(catalog)),
             ("Containers", df::containers(catalog, written)),
@@ -145,7 +145,7 @@ impl UsageError {
         images.sort_by_key(|(image, _)| (std::cmp::Reverse(seconds(image)), image.id));
         let row = |(image, sizes): (&snapshot::catalog::Image, &df::ImageSize)| {
             let names = self.view.catalog().names_of(image.id);
-            let tag = names.into_iter().filter(|name| !name.contains('@')).find_map(|name| name.rsplit_once(':'));
+            let tag = names.into_iter().find_map(tag);
             let (repository, tag) = tag.unwrap_or(("<none>", "<none>"));
             let created = seconds(image);
             Row::from([
@@ -159,7 +159,7 @@ impl UsageError {
                 ("Containers", sizes.containers.to_string()),
                 ("VirtualSize", size::size4(sizes.size)),
                 ("SharedSize", size::size4(sizes.shared)),
-                ("UniqueSize", size::size4(sizes.unique())),
+                ("UniqueSize", size::human_size(sizes.unique() as f64, 4)),
             ])
         };
         images.into_iter().map(row).collect()
@@ -189,7 +189,7 @@ impl UsageError {
                 ("Size", size::size4(sizes::measure_volume(self.view.root(), &volume.name))),
             ])
         };
-        self.view.catalog().volumes().iter().filter(|volume| !volume.mounted_on_use).map(row).collect()
+        self.view.catalog().volumes().iter().filter(|volume| !volume.has_options).map(row).collect()
     }
 
     fn records(&self, whole: bool) -> Vec<Row> {

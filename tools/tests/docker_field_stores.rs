@@ -1,0 +1,164 @@
+//! Stores that are damaged in one place each: dockerd and we list the same images, containers and volumes, and the same rows of
+//! `system df`.
+//!
+//! Damage to an image or a container concerns nobody else, so that one daemon judges many such patients in one store. Damage to
+//! what all share has a store of its own.
+
+#![recursion_limit = "256"]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+mod fieldsupport;
+mod mutants;
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use fieldsupport::alone::ALONE;
+use fieldsupport::damage::{DAMAGE, Damage, LOSING};
+use fieldsupport::patient::{Patient, write_names};
+use mutants::sample;
+use testkit::dockerd::Dockerd;
+
+/// Stores of their own in one run that is no sweep.
+const STORES: usize = 4;
+
+/// What both are asked. The rows come first: to answer them dockerd takes and releases layers, and forgets those that nothing else holds.
+const QUESTIONS: [&[&str]; 6] = [
+    &["system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}"],
+    &["image", "ls", "-a", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}} {{.Digest}} {{.Size}}"],
+    &["image", "ls", "-q", "--filter", "dangling=true"],
+    &["container", "ls", "-a", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.Image}} {{.State}} {{.Mounts}}"],
+    &["container", "ls", "-a", "-s", "--format", "{{.Names}} {{.Size}} {{.LocalVolumes}}"],
+    &["volume", "ls", "--format", "{{.Name}} {{.Driver}} {{.Mountpoint}}"],
+];
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn layerfs(root: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_layerfs")).arg("--root").arg(root).args(arguments).output().unwrap()
+}
+
+/// The lines of each that the other does not have, named by the damage.
+fn differences(question: &[&str], ours: &Output, theirs: &Output, name: impl Fn(&str) -> String) -> Vec<String> {
+    let sorted = |output: &Output| {
+        let mut lines: Vec<String> = text(&output.stdout).lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    let (a, b) = (sorted(ours), sorted(theirs));
+    let only = |who: &str, these: &[String], others: &[String]| -> Vec<String> {
+        let lines = these.iter().filter(|line| !others.contains(line));
+        lines.map(|line| format!("{:?}: {who} only: {line}{}", &question[..2], name(line))).collect()
+    };
+    let mut found = only("we", &a, &b);
+    found.extend(only("docker", &b, &a));
+    if !theirs.status.success() {
+        found.push(format!("{question:?}: docker fails: {}", text(&theirs.stderr)));
+    }
+    found
+}
+
+/// A daemon on this store, or why there is none. That containerd took too long to come up says nothing of the store.
+fn verdict(root: &Path) -> Result<Dockerd, String> {
+    let slow = |log: &String| log.contains("timeout waiting for containerd to start");
+    let mut started = Dockerd::try_start(root, Duration::from_secs(60));
+    for _ in 0..3 {
+        if !started.as_ref().is_err_and(slow) {
+            break;
+        }
+        started = Dockerd::try_start(root, Duration::from_secs(60));
+    }
+    started
+}
+
+/// Answers of both on a store of these patients.
+fn judge(damages: &[Damage], questions: &[&[&str]]) -> Vec<String> {
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
+    let patients: Vec<Patient> = (0..damages.len()).map(|number| Patient::plant(&root, number)).collect();
+    write_names(&root, &patients);
+    for (patient, damage) in patients.iter().zip(damages) {
+        (damage.inflict)(patient);
+    }
+    let ours: Vec<Output> = questions.iter().map(|question| layerfs(&root, question)).collect();
+    let daemon = Dockerd::start(&root);
+    let name = |line: &str| {
+        let about = patients.iter().zip(damages).filter(|(patient, _)| patient.is_named_in(line));
+        about.map(|(_, damage)| format!(" [{}]", damage.name)).collect()
+    };
+    let mut report = Vec::new();
+    for (question, ours) in questions.iter().zip(&ours) {
+        report.extend(differences(question, ours, &daemon.docker(question), name));
+    }
+    daemon.stop();
+    // Whatever docker drops is named.
+    let listed = [&ours[1], &ours[3]].map(|output| text(&output.stdout)).concat();
+    let said = [&ours[1], &ours[3]].map(|output| text(&output.stderr)).concat();
+    for (patient, damage) in patients.iter().zip(damages) {
+        let names = [(&patient.image, "image"), (&patient.container, "container")];
+        for (id, kind) in names.into_iter().filter(|(id, _)| !listed.contains(id.as_str())) {
+            if !patient.is_named_in(&said) {
+                report.push(format!("{}: its {kind} {id} is dropped without a word", damage.name));
+            }
+        }
+    }
+    report
+}
+
+#[test]
+fn docker_damaged_patients_are_listed_alike() {
+    let Some(_turn) = testkit::docker() else { return };
+    testkit::assert_none("patients", &judge(DAMAGE, &QUESTIONS));
+}
+
+/// Layers that have lost their parent: what is below them goes as soon as dockerd has looked at it.
+#[test]
+fn docker_patients_without_parents_are_counted_alike() {
+    let Some(_turn) = testkit::docker() else { return };
+    testkit::assert_none("patients without parents", &judge(LOSING, &QUESTIONS[..4]));
+}
+
+#[test]
+fn docker_damage_to_what_all_share() {
+    let Some(_turn) = testkit::docker() else { return };
+    let mut report = Vec::new();
+    for damage in sample(ALONE.iter().collect(), STORES, 31) {
+        let dir = testkit::scratch();
+        let root = testkit::empty_root(&dir, "root");
+        let patients: Vec<Patient> = (0..3).map(|number| Patient::plant(&root, number)).collect();
+        write_names(&root, &patients);
+        (damage.inflict)(&patients[0]);
+        let ours: Vec<Output> = QUESTIONS.iter().map(|question| layerfs(&root, question)).collect();
+        // What dockerd cannot read at all we cannot read either.
+        let refuses = ours.iter().any(|output| {
+            let said = text(&output.stderr);
+            let fails = !output.status.success() && output.stdout.is_empty();
+            fails || said.contains("dockerd would not start") || said.contains("dockerd crashes at its start")
+        });
+        match verdict(&root) {
+            Err(log) if !refuses => {
+                let last: Vec<&str> = log.lines().rev().take(3).collect();
+                report.push(format!(
+                    "{}: dockerd does not start: {last:?}; we: {}",
+                    damage.name,
+                    text(&ours[0].stderr)
+                ));
+            }
+            Err(_) => {}
+            Ok(daemon) => {
+                if refuses {
+                    report.push(format!("{}: dockerd starts; we: {}", damage.name, text(&ours[0].stderr)));
+                }
+                for (question, ours) in QUESTIONS.iter().zip(&ours) {
+                    let found = differences(question, ours, &daemon.docker(question), |_| String::new());
+                    report.extend(found.into_iter().map(|line| format!("{}: {line}", damage.name)));
+                }
+                daemon.stop();
+            }
+        }
+    }
+    testkit::assert_none("what all share", &report);
+}

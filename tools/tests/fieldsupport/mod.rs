@@ -1,0 +1,5 @@
+//! For tests of damaged stores: patients, and what is done to them.
+
+pub(crate) mod alone;
+pub(crate) mod damage;
+pub(crate) mod patient;

@@ -97,8 +97,8 @@ impl Manual {
         man.render_synopsis_section(&mut page)?;
         man.render_description_section(&mut page)?;
         man.render_options_section(&mut page)?;
-        for command in leaves(&command) {
-            section(command, &mut page)?;
+        for (command, depth) in doers(&command, 1) {
+            section(command, depth, &mut page)?;
         }
         let mut text = String::new();
         let (title, lines) = self.more;
@@ -131,15 +131,21 @@ fn tidy(page: &str) -> String {
 }
 
 /// The commands that do something, in the order of the help; hidden ones are other names of these and are left out.
-fn leaves(command: &clap::Command) -> Vec<&clap::Command> {
-    let below = || command.get_subcommands().filter(|sub| sub.get_name() != "help" && !sub.is_hide_set());
-    below().flat_map(|sub| if sub.has_subcommands() { leaves(sub) } else { vec![sub] }).collect()
+/// One that has commands below it may do something itself. With each comes how deep below the program it is; those of
+/// `command` are at `depth`.
+fn doers(command: &clap::Command, depth: usize) -> Vec<(&clap::Command, usize)> {
+    let below = command.get_subcommands().filter(|sub| sub.get_name() != "help" && !sub.is_hide_set());
+    let with_below = below.flat_map(|sub| {
+        let own = (!sub.has_subcommands() || !sub.is_subcommand_required_set()).then_some((sub, depth));
+        own.into_iter().chain(doers(sub, depth + 1))
+    });
+    with_below.collect()
 }
 
 /// A section with the whole of a command: what it does, how it is called, its options.
-fn section(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
+fn section(command: &clap::Command, depth: usize, page: &mut Vec<u8>) -> std::io::Result<()> {
     let path = command.get_bin_name().unwrap_or(command.get_name()).replace('-', " ");
-    let path = command.get_display_name().map_or(path, |name| name.replacen('-', " ", 2));
+    let path = command.get_display_name().map_or(path, |name| name.replacen('-', " ", depth));
     let man = clap_mangen::Man::new(command.clone());
     let body = |render: &dyn Fn(&mut Vec<u8>) -> std::io::Result<()>| -> std::io::Result<String> {
         let mut bytes = Vec::new();

@@ -181,6 +181,8 @@ fn each_command_has_its_section_and_its_help() {
         }
     }
     assert!(seen > 40, "{seen}");
+    // One that does something and has a command below it has a section, and so has that.
+    assert!(page.contains(".SH \"LAYERFS SYSTEM POOL COPY\""));
 }
 
 /// One status wherever a root cannot be used, and a word on what to do.

@@ -205,6 +205,149 @@ fn dockerd_adopts_what_was_made_here() {
     assert_eq!(std::fs::read_dir(own.join("overlay2")).unwrap().count(), 1, "only the directory of links is left");
 }
 
+/// How a container comes to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    ByItself,
+    Stopped,
+    Killed,
+}
+
+/// The flags and the command of a set, where a container that is to be stopped runs until then.
+fn words_for<'a>(words: &[&'a str], end: End) -> Vec<&'a str> {
+    let image = words.iter().position(|word| *word == "IMAGE").unwrap();
+    let mut all = with_image(words);
+    if end != End::ByItself {
+        all.truncate(image + 1);
+        all.extend(["sh", "-c", "echo up; exec sleep 1000"]);
+    }
+    all
+}
+
+/// The sets to run, and how each ends; LAYERFS_SWEEP=full: all of them.
+fn to_run() -> Vec<(usize, &'static [&'static str], End)> {
+    let ends = [End::ByItself, End::Stopped, End::Killed];
+    let all = CREATED.iter().enumerate().map(|(number, words)| {
+        let takes_its_own = words.contains(&"--entrypoint");
+        (number, *words, if takes_its_own { End::ByItself } else { ends[number % 3] })
+    });
+    // Debian's kernel here has no rights over the CPUs of a container, and health is docker's business while one runs.
+    let step = if testkit::full_sweep() { 1 } else { 4 };
+    all.filter(|(number, ..)| number % step == 0).collect()
+}
+
+/// Makes, starts and ends a container with the words of one program, by name. Returns what is said at the end.
+fn live(say: &dyn Fn(&[&str]) -> Ran, create: &[&str], name: &str, end: End) -> String {
+    say(create).ok();
+    // The host may not be able to give what is asked for, or the image has no such group.
+    let started = say(&["start", name]);
+    if started.code != Some(0) {
+        return format!("not started: {:?}", started.code);
+    }
+    // Before the program has taken its place, runc itself hears the signal.
+    let is_up = || end == End::ByItself || say(&["logs", name]).stdout.trim() == "up";
+    assert!(
+        (0..500).any(|_| is_up() || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            false
+        }),
+        "{name}"
+    );
+    match end {
+        End::ByItself => {}
+        End::Stopped => drop(say(&["stop", "-t", "0", name]).ok()),
+        End::Killed => drop(say(&["kill", name]).ok()),
+    }
+    say(&["wait", name]).ok().stdout
+}
+
+/// A command of docker's client, as one of ours is run.
+fn client(daemon: &Dockerd, words: &[&str]) -> Ran {
+    run(daemon.client(words), Input::Nothing)
+}
+
+#[test]
+fn dockerd_says_of_what_ran_here_what_it_says_of_its_own() {
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let (own, dockers) = (root(&dir, "own"), root(&dir, "dockers"));
+    let name = |number: usize| format!("ran{number}");
+    let mut ended = Vec::new();
+    for (number, words, end) in to_run() {
+        let name = name(number);
+        let create = [&["create", "--name", &name], &words_for(words, end)[..]].concat();
+        ended.push(live(&|words: &[&str]| ours(&own, words), &create, &name, end));
+    }
+    let before = files(&own);
+    let daemon = Dockerd::start_with(&own, &["--storage-driver", "overlay2"]);
+    let other = Dockerd::start_with(&dockers, &["--storage-driver", "overlay2"]);
+    assert_eq!(files(&own), before, "dockerd writes our files as they were");
+    let mut differences = Vec::new();
+    for ((number, words, end), ended) in to_run().into_iter().zip(ended) {
+        let name = name(number);
+        let create = [&["create", "--network", "none", "--name", &name], &words_for(words, end)[..]].concat();
+        let expected = live(&|words: &[&str]| client(&other, words), &create, &name, end);
+        let mut differ = |what: &str, one: String, two: String| {
+            if one != two {
+                differences.push(format!("{words:?}, {end:?}, {what}: {one} / {two}"));
+            }
+        };
+        differ("exit code", ended, expected);
+        let (one, two) = (inspection(&daemon, &name, &own), inspection(&other, &name, &dockers));
+        differ("inspect", differing(&one, &two), String::new());
+        // What we say of it is what the daemon says.
+        let here: Value = serde_json::from_str(&ours(&own, &["container", "inspect", &name]).ok().stdout).unwrap();
+        let there: Value = serde_json::from_str(&daemon.ok(&["container", "inspect", &name])).unwrap();
+        let sorted = |value: &Value| {
+            let mut one = value[0].clone();
+            let id = one["Id"].as_str().unwrap().to_owned();
+            without_drawn(&mut one, &id, own.to_str().unwrap());
+            one
+        };
+        differ("our inspect", differing(&sorted(&here), &sorted(&there)), String::new());
+        let mut both = |what: &str, words: &[&str]| {
+            let [one, two] = [(&daemon, &own), (&other, &dockers)].map(|(daemon, root)| {
+                let ran = client(daemon, words);
+                let id = daemon.docker(&["inspect", "-f", "{{.Id}}", &name]).stdout;
+                let id = String::from_utf8(id).unwrap().trim().to_owned();
+                // How an overlay is mounted is the kernel's business, and its directories are drawn.
+                let lines: Vec<&str> = ran.stdout.lines().filter(|line| !line.starts_with("overlay on / ")).collect();
+                let said = format!("{:?} {lines:?} {:?}", ran.code, ran.stderr);
+                let said = said.replace(root.to_str().unwrap(), "ROOT");
+                if id.is_empty() { said } else { said.replace(&id, "ID").replace(&id[..12], "SHORT") }
+            });
+            differ(what, one, two);
+        };
+        both("ps", &["ps", "-a", "--no-trunc", "--filter", &format!("name=^/{name}$"), "--format", PS]);
+        both("logs", &["logs", &name]);
+        both("diff", &["diff", &name]);
+        let is_started = daemon.docker(&["start", &name]).status.success();
+        assert_eq!(is_started, other.docker(&["start", &name]).status.success(), "{words:?}");
+        if !is_started {
+            continue;
+        }
+        if end == End::ByItself {
+            both("wait", &["wait", &name]);
+        } else {
+            both("exec", &["exec", &name, "sh", "-c", "id; pwd; grep Cap /proc/self/status; cat /proc/1/cmdline"]);
+            both("stop", &["stop", "-t", "0", &name]);
+        }
+        both("logs again", &["logs", &name]);
+        daemon.ok(&["commit", &name, &format!("{name}:made")]);
+        other.ok(&["commit", &name, &format!("{name}:made")]);
+        both("commit", &["image", "inspect", "-f", "{{json .Config}} {{len .RootFS.Layers}}", &format!("{name}:made")]);
+        both("rm", &["rm", "-v", &name]);
+    }
+    daemon.remove_everything();
+    daemon.stop();
+    other.stop();
+    assert!(differences.is_empty(), "ours and docker's:\n{}", differences.join("\n"));
+    assert_eq!(std::fs::read_dir(own.join("overlay2")).unwrap().count(), 1, "only the directory of links is left");
+}
+
+/// What `ps` says, but for times and for labels, whose order is drawn.
+const PS: &str = "{{.Names}} {{.Image}} {{.Command}} {{.State}} {{.Ports}} {{.Mounts}} {{.Networks}}";
+
 fn differing(one: &Value, two: &Value) -> String {
     match (one, two) {
         (Value::Object(one), Value::Object(two)) => {

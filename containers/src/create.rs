@@ -22,6 +22,7 @@ use snapshot::schema::time::Time;
 use snapshot::schema::volume;
 
 use crate::mounts::{MountPoints, clean};
+use crate::namespace::own_mounts;
 use crate::settle::settle;
 use crate::{ContainerError, inside, names};
 
@@ -49,11 +50,15 @@ pub(crate) fn open(root: &Path, driver: Option<&'static str>) -> Result<(Transac
     Ok((transaction, catalog))
 }
 
-/// Makes a container.
+/// Makes a container. This thread has a mount namespace of its own from then on, so that the layers which are mounted meanwhile do
+/// not stay mounted if the process is killed: no command writes to a root with a mount in it.
 ///
 /// # Errors
 /// [`ContainerError`]; nothing is left of it then.
 pub fn create(root: &Path, driver: Option<&'static str>, request: Request) -> Result<ContainerId, ContainerError> {
+    // Before any directory is opened: nothing can be mounted at one of another namespace. Whoever may not do this may not mount
+    // either, and with some drivers need not.
+    let _ = own_mounts();
     let (mut transaction, mut catalog) = open(root, driver)?;
     if settle(&mut transaction, &catalog)? {
         catalog = Catalog::read(&DataRoot::find(root, driver)?)?;

@@ -20,6 +20,7 @@ mod log;
 pub mod monitor;
 mod mounts;
 mod names;
+mod namespace;
 mod output;
 #[doc(hidden)]
 pub mod parsers;

@@ -15,8 +15,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use runtime::{Created, NetworkFiles, Runtime, Stdio, WindowSize};
 use snapshot::driver::{Access, Driver, MountGuard};
 use snapshot::edit::{Transaction, WriteOptions};
@@ -27,6 +25,7 @@ use snapshot::schema::time::Time;
 
 use crate::create::{PATIENCE, read};
 use crate::log::Log;
+use crate::namespace::own_mounts;
 use crate::output::{Clients, attributes, copy_output, locked};
 use crate::place::{self, Place};
 use crate::protocol::Message;
@@ -82,9 +81,7 @@ impl<'o> Monitor<'o> {
         // Its own session, so that signals of a terminal do not reach it.
         let _ = nix::unistd::setsid();
         let namespace = |errno: nix::errno::Errno| ContainerError::io("making a mount namespace for", &order.id)(errno);
-        unshare(CloneFlags::CLONE_NEWNS).map_err(namespace)?;
-        let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
-        mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(namespace)?;
+        own_mounts().map_err(namespace)?;
         nix::sys::prctl::set_child_subreaper(true).map_err(namespace)?;
         // Whatever can fail is done before the container's directory is made, so that a failure leaves nothing there.
         let root = DataRoot::find(&order.root, order.driver.as_deref())?;

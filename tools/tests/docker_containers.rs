@@ -305,13 +305,19 @@ fn dockerd_says_of_what_ran_here_what_it_says_of_its_own() {
             one
         };
         differ("our inspect", differing(&sorted(&here), &sorted(&there)), String::new());
+        // In which order dockerd mounts several of one kind is drawn.
+        let of_mounts = words.last() == Some(&"mount");
         let mut both = |what: &str, words: &[&str]| {
             let [one, two] = [(&daemon, &own), (&other, &dockers)].map(|(daemon, root)| {
                 let ran = client(daemon, words);
                 let id = daemon.docker(&["inspect", "-f", "{{.Id}}", &name]).stdout;
                 let id = String::from_utf8(id).unwrap().trim().to_owned();
                 // How an overlay is mounted is the kernel's business, and its directories are drawn.
-                let lines: Vec<&str> = ran.stdout.lines().filter(|line| !line.starts_with("overlay on / ")).collect();
+                let mut lines: Vec<&str> =
+                    ran.stdout.lines().filter(|line| !line.starts_with("overlay on / ")).collect();
+                if of_mounts {
+                    lines.sort_unstable();
+                }
                 let said = format!("{:?} {lines:?} {:?}", ran.code, ran.stderr);
                 let said = said.replace(root.to_str().unwrap(), "ROOT");
                 if id.is_empty() { said } else { said.replace(&id, "ID").replace(&id[..12], "SHORT") }

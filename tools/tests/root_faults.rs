@@ -287,7 +287,7 @@ fn root_is_put_right_after_a_kill_at_each_call() {
     }
     let mut report = Vec::new();
     let often = [Deed::Tag, Deed::Remove];
-    for deed in often.into_iter().chain([Deed::Commit, Deed::Flatten, Deed::RemoveContainer]) {
+    for deed in often.into_iter().chain([Deed::Commit, Deed::Flatten, Deed::Create, Deed::RemoveContainer]) {
         let bench = Bench::new(deed);
         let step = if often.contains(&deed) || testkit::full_sweep() { 1 } else { 4 };
         let mut kills = 0;

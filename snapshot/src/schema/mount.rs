@@ -270,7 +270,8 @@ mod tests {
         let (init, parent) = (format!("{ID}-init"), format!("sha256:{ID}\n"));
         assert_eq!(fault(&[("mount-id", ID), ("init-id", &init), ("parent", &parent)]), None);
         assert_eq!(fault(&[("mount-id", &format!(" {ID}\n"))]), None);
-        assert_eq!(fault(&[]).unwrap(), "mount-id is missing");
+        assert_eq!(fault(&[]).unwrap(), "it is an empty directory");
+        assert_eq!(fault(&[("parent", &parent)]).unwrap(), "mount-id is missing");
         for (file, text) in [
             ("mount-id", ""),
             ("mount-id", "odd"),

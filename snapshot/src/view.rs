@@ -19,10 +19,11 @@ use crate::liveness::{Doubt, Liveness};
 use crate::parallel;
 use crate::root::DataRoot;
 use crate::root::lock::{self, WriterInfo};
-use crate::schema::buildkit::Snapshots;
+use crate::schema::buildkit::{SNAPSHOTS_DATABASE, Snapshots};
 use crate::schema::containerd::ContainerdSnapshots;
+use crate::schema::database;
 use crate::schema::layer::{JOURNAL, LayerRecord};
-use crate::schema::paths::{CONFIGS, LAYER_RECORDS, METADATA, REMOVING, TEMPORARY, WRITE_SETS};
+use crate::schema::paths::{CONFIGS, DAEMON_DATABASES, LAYER_RECORDS, METADATA, REMOVING, TEMPORARY, WRITE_SETS};
 
 /// What a command needs to know. What it does not need is not read.
 #[derive(Debug, Clone, Copy)]
@@ -178,7 +179,19 @@ impl View {
         let containers = self.unmountable.iter().cloned();
         damage.extend(containers.map(|(container, cause)| Damage::WritableLayer { container, cause }));
         damage.extend(self.snapshots.as_ref().err().map(|error| Damage::BuildCache { cause: with_causes(error) }));
+        damage.extend(self.damaged_databases());
         damage
+    }
+
+    /// The daemon's databases that it could not open, but for BuildKit's records if they were asked for: those are damage of the
+    /// build cache.
+    pub(crate) fn damaged_databases(&self) -> Vec<Damage> {
+        let asked = |path: &[&str]| self.snapshots.is_err() && path.last() == Some(&SNAPSHOTS_DATABASE);
+        let faults = DAEMON_DATABASES.iter().filter(|path| !asked(path)).filter_map(|path| {
+            let cause = with_causes(&database::fault(&self.root.dir, path)?);
+            Some(Damage::Database { database: path.join("/"), cause })
+        });
+        faults.collect()
     }
 
     /// What is wrong with layers that dockerd would load, if [`Needs`] asked to look for it.

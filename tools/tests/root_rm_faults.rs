@@ -213,7 +213,7 @@ fn docker_starts_where_a_removal_was_killed() {
             .filter(|id| !listed.iter().any(|one| one.contains(*id)))
             .map(|id| format!("dockerd does not show {id}"))
             .collect();
-        wrong.extend(daemon.log().lines().filter(|line| line.contains("level=error")).map(str::to_owned));
+        wrong.extend(daemon.errors());
         daemon.stop();
         wrong
     });

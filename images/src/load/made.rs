@@ -17,7 +17,7 @@ use super::plan::ImportPlan;
 use super::schedule::{Content, LayerTarget, Work, unpack_all};
 use super::stream::Arrivals;
 use super::write_back::WriteBack;
-use super::{begin, existing};
+use super::{begin, existing, or_interrupted};
 use crate::source::{ArchiveError, ImageSource, LayerBytes, LayerRef, Select, SourceContents, SourceImage};
 use snapshot::driver::Driver;
 use snapshot::edit::Edit;
@@ -71,7 +71,8 @@ pub fn store_image<'l>(
         let content = Content::Stream(stream);
         let work = Work { name: NEW.into(), index: below.len(), diff_id: None, digest: None, step: None, content };
         let unpacked = unpack_all(vec![work], request, &give).map_err(|error| match error {
-            ImportError::Layer { source, .. } => ImportError::NewLayer(source),
+            // What the stream is made from is interrupted, too, and may say so first.
+            ImportError::Layer { source, .. } => or_interrupted(ImportError::NewLayer(source), request),
             other => other,
         })?;
         let unpacked = unpacked.into_iter().next().expect("one layer, one result");

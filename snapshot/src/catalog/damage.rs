@@ -28,6 +28,8 @@ pub enum Subject {
     Volume(VolumeName),
     /// BuildKit's records.
     BuildCache,
+    /// A database of the daemon's, by its path below the root.
+    Database(String),
 }
 
 /// Something that is wrong with the records of a data-root.
@@ -90,6 +92,13 @@ pub enum Damage {
     /// BuildKit's records cannot be read: what they name is not known.
     BuildCache {
         /// Why.
+        cause: String,
+    },
+    /// dockerd would not start: it cannot open one of its databases.
+    Database {
+        /// The database, by its path below the root.
+        database: String,
+        /// What is wrong with it.
         cause: String,
     },
 }
@@ -285,6 +294,7 @@ impl Damage {
             Self::Mount { mount, .. } => Subject::Mount(mount.clone()),
             Self::Volume { volume, .. } => Subject::Volume(volume.clone()),
             Self::BuildCache { .. } => Subject::BuildCache,
+            Self::Database { database, .. } => Subject::Database(database.clone()),
         }
     }
 
@@ -301,6 +311,7 @@ impl Damage {
             Self::Mount { cause, .. } => cause.code(),
             Self::Volume { .. } => "volume-options-invalid",
             Self::BuildCache { .. } => "build-cache-unreadable",
+            Self::Database { .. } => "database-invalid",
         }
     }
 }
@@ -412,6 +423,7 @@ impl fmt::Display for Damage {
             Self::Mount { mount, cause } => write!(f, "layerdb/mounts/{mount}: {cause}"),
             Self::Volume { volume, cause } => write!(f, "volume {volume}: dockerd would not start: {cause}"),
             Self::BuildCache { cause } => write!(f, "the build cache's records cannot be read: {cause}"),
+            Self::Database { database, cause } => write!(f, "{database}: dockerd would not start: {cause}"),
         }
     }
 }

@@ -330,7 +330,9 @@ impl fmt::Display for Cause {
 /// Writes a damage without the name of the thing that it is about.
 fn fmt_damage(damage: &Damage, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match damage {
-        Damage::References { cause } | Damage::Volume { cause, .. } => write!(f, "dockerd would not start: {cause}"),
+        Damage::References { cause } | Damage::Volume { cause, .. } | Damage::Database { cause, .. } => {
+            write!(f, "dockerd would not start: {cause}")
+        }
         Damage::Image { cause, .. } => write!(f, "{cause}"),
         Damage::Layer { cause, .. } => write!(f, "{cause}"),
         Damage::LayerFault { fault, .. } => write!(f, "{fault}"),

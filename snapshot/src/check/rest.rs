@@ -21,6 +21,12 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
         let repair = Some(Repair::PruneBuildCache);
         findings.add(Severity::Damage, Place::BuildCache, cause, Affected::default(), repair);
     }
+    for damage in findings.view.damaged_databases() {
+        if let Damage::Database { database, .. } = &damage {
+            let place = Place::File(database.into());
+            findings.add(Severity::Damage, place, Cause::Damage(damage), Affected::default(), None);
+        }
+    }
     add_gone_of_build_cache(findings);
     if findings.view.root.driver.is_none() && findings.view.root.home.is_some() {
         let reason = format!("the storage driver {} is not known here", findings.view.root.driver_name);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bolt::Bolt;
+use bolt::{Bolt, BoltError, Problem};
 
 use crate::dir::Dir;
 use crate::error::StoreError;
@@ -11,9 +11,31 @@ use crate::error::StoreError;
 /// way to the entry at hand are in memory.
 pub(crate) const MAX_DATABASE: usize = 256 << 20;
 
+/// Bytes of two pages, the fewest of a database.
+const SMALLEST: i64 = 2 * 4096;
+
 /// How often we read a database again that changed while we read it. A build commits many transactions in a row, so
 /// each wait is a millisecond longer than the one before; all waits together are little more than a second.
 const ATTEMPTS: u64 = 50;
+
+/// Why dockerd could not open the database at `path`, and so would not start; `None` if it could, or if there is none: it makes a
+/// new one in the place of a missing or empty file.
+pub(crate) fn fault(root: &Dir, path: &[&str]) -> Option<StoreError> {
+    let (name, above) = path.split_last()?;
+    let dir = root.descend(above).ok().flatten()?;
+    let length = dir.stat(name).ok().flatten().map_or(0, |stat| stat.st_size);
+    let error = match length {
+        0 => None,
+        // bbolt wants both pages that say where the last transaction is (bbolt `db.go: mmap`).
+        1..SMALLEST => {
+            let source = BoltError { page: 1, problem: Problem::Beyond };
+            Some(StoreError::Database { path: dir.join(name), source })
+        }
+        _ => read(&dir, name, |_| Ok::<_, BoltError>(())).err(),
+    };
+    // What we cannot or will not read says nothing of dockerd.
+    error.filter(|error| matches!(error, StoreError::Database { .. }))
+}
 
 /// Runs `read` on the database `name`, and returns what it returns; `None` if there is no such file.
 ///
@@ -44,4 +66,28 @@ pub(crate) fn read<T, E>(
         }
     }
     Err(StoreError::Invalid { path: path(), reason: "it changed each time it was read".into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: [&str; 2] = ["volumes", "metadata.db"];
+
+    #[test]
+    fn a_database_that_dockerd_cannot_open_has_a_fault() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Dir::open(temp.path()).unwrap();
+        let fault = |content: &[u8]| {
+            std::fs::create_dir_all(temp.path().join("volumes")).unwrap();
+            std::fs::write(temp.path().join("volumes/metadata.db"), content).unwrap();
+            super::fault(&root, &PATH).map(|error| crate::catalog::with_causes(&error))
+        };
+        assert!(super::fault(&root, &PATH).is_none(), "there is none");
+        assert_eq!(fault(b""), None, "dockerd begins a new one");
+        let sound = include_bytes!("../../../testdata/buildkit/snapshots-measured.db");
+        assert_eq!(fault(sound), None);
+        assert!(fault(&b"no database".repeat(1000)).unwrap().ends_with("the file is damaged, or of another kind"));
+        assert!(fault(&sound[..100]).is_some(), "cut short");
+    }
 }

@@ -115,6 +115,16 @@ impl Dockerd {
         String::from_utf8_lossy(&std::fs::read(self.home.path().join("log")).unwrap()).into_owned()
     }
 
+    /// The errors that it has logged about its root. dockerd starts its containerd anew if its socket was there a moment before it
+    /// listened, as happens on a busy machine.
+    pub fn errors(&self) -> Vec<String> {
+        let about_containerd =
+            |line: &str| ["module=libcontainerd", "module=grpc"].iter().any(|module| line.contains(module));
+        let log = self.log();
+        let errors = log.lines().filter(|line| line.contains("level=error") && !about_containerd(line));
+        errors.map(str::to_owned).collect()
+    }
+
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
         self.home.path().join("sock")

@@ -286,7 +286,7 @@ impl Planner<'_> {
         for damage in self.view.damage() {
             let (subject, reason) = (damage.subject(), damage.to_string());
             match &damage {
-                Damage::Volume { .. } => self.cannot(subject, reason, Advice::LookAtFile),
+                Damage::Volume { .. } | Damage::Database { .. } => self.cannot(subject, reason, Advice::LookAtFile),
                 Damage::BuildCache { .. } => self.cannot(subject, reason, Advice::PruneBuildCache),
                 Damage::Container { container, cause } if self.chosen.is_none() => {
                     self.tell_container(container, cause);

@@ -130,6 +130,7 @@ fn damage(damage: &Damage) -> Value {
         Subject::Mount(name) => ("mount", String::from(name).into()),
         Subject::Volume(name) => ("volume", String::from(name).into()),
         Subject::BuildCache => ("build_cache", Value::Null),
+        Subject::Database(path) => ("database", path.into()),
     };
     json!({"subject": kind, "id": id, "code": damage.code(), "text": damage.to_string()})
 }

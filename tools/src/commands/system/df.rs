@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 /// What the tables are made from.
-struct UsageError {
+struct Tables {
     view: View,
     cache: BuildCache,
     now: Timestamp,
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let view = View::read(root, driver, Needs::DISK_USAGE)?;
     let cache = build_cache(&view);
     let unknown = cache.as_ref().err().map(|error| format!("the build cache is not known: {error}"));
-    let usage = UsageError { view, cache: cache.unwrap_or_default(), now: Timestamp::now() };
+    let usage = Tables { view, cache: cache.unwrap_or_default(), now: Timestamp::now() };
     let text = match (args.verbose, args.format.as_str()) {
         (true, "" | "table") => usage.tables()?,
         (true, format) => usage.document(format)?,
@@ -66,7 +66,7 @@ const KINDS: [(&str, ListingKind); 4] = [
     ("BuildCache", presets::BUILD_CACHE),
 ];
 
-impl UsageError {
+impl Tables {
     fn summary(&self) -> Vec<Row> {
         let catalog = self.view.catalog();
         let cache = self.cache.summary();

@@ -225,6 +225,7 @@ impl SubjectReport {
             Subject::Mount(name) => ("mount", Some(name.to_string())),
             Subject::Volume(name) => ("volume", Some(name.to_string())),
             Subject::BuildCache => ("build_cache", None),
+            Subject::Database(path) => ("database", Some(path.clone())),
         };
         Self { subject, id }
     }

@@ -222,7 +222,7 @@ impl References {
         Some(before)
     }
 
-    /// All keys and the images they name, sorted; some may be no references. [`shown`] says what dockerd makes of one.
+    /// All keys and the images they name, sorted; some may be no references. `shown` says what dockerd makes of one.
     pub fn iter(&self) -> impl Iterator<Item = (&str, ImageId)> {
         let entries = self.file.repositories.values().flatten().flat_map(|names| &names.0);
         entries.filter_map(|(name, target)| Some((&**name, target.image()?)))

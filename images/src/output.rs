@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 /// Why an output cannot be written. Nothing is left of it.
@@ -122,11 +122,29 @@ impl NewFile {
         Ok(Self { path, file, temporary })
     }
 
-    /// Gives the file its name.
+    /// The file, to be written to.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Gives the file its name, in the place of what has that name.
     ///
     /// # Errors
     /// [`OutputError`]
-    pub fn finish(mut self) -> Result<(), OutputError> {
+    pub fn finish(self) -> Result<(), OutputError> {
+        self.name(RenameFlags::empty())
+    }
+
+    /// Gives the file its name, which nothing has.
+    ///
+    /// # Errors
+    /// [`OutputError`], also if something has the name.
+    pub fn finish_new(self) -> Result<(), OutputError> {
+        self.name(RenameFlags::NOREPLACE)
+    }
+
+    fn name(mut self, how: RenameFlags) -> Result<(), OutputError> {
         let path = self.path.clone();
         let failed = |call| OutputError::output::<Errno>(&path, call);
         let mode = Mode::RUSR | Mode::WUSR;
@@ -137,13 +155,12 @@ impl NewFile {
                 use std::os::fd::AsRawFd;
                 let name = name_beside(&path)?;
                 let open = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-                rustix::fs::linkat(rustix::fs::CWD, open, rustix::fs::CWD, &name, AtFlags::SYMLINK_FOLLOW)
-                    .map_err(failed("naming"))?;
+                rustix::fs::linkat(CWD, open, CWD, &name, AtFlags::SYMLINK_FOLLOW).map_err(failed("naming"))?;
                 self.temporary = Some(name.clone());
                 name
             }
         };
-        rustix::fs::rename(&temporary, &path).map_err(failed("renaming to"))?;
+        rustix::fs::renameat_with(CWD, &temporary, CWD, &path, how).map_err(failed("renaming to"))?;
         self.temporary = None;
         Ok(())
     }

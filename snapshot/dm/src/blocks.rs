@@ -9,7 +9,7 @@ use crc_fast::CrcAlgorithm;
 use crate::error::{PoolError, Problem};
 
 /// Bytes of a block of the metadata.
-pub(crate) const BLOCK: usize = 4096;
+pub const BLOCK: usize = 4096;
 
 /// What a block holds. Its checksum is mixed with a number for this, so that no block is taken for one of another kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

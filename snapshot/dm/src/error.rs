@@ -13,7 +13,8 @@ pub struct PoolError {
 }
 
 /// A part of the metadata that cannot be read, and what is lost for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("block {block} of the metadata {problem}")]
 pub struct Damage {
     /// The block of the metadata.
     pub block: u64,

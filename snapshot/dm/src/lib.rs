@@ -36,6 +36,7 @@ mod volume;
 
 use std::fs::File;
 
+pub use blocks::BLOCK as METADATA_BLOCK;
 use blocks::Blocks;
 pub use devices::{Details, Device, Devices};
 pub use error::{Damage, PoolError, Problem};

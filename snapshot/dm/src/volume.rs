@@ -63,17 +63,15 @@ impl Volume {
     }
 
     /// Writes the device to `to`, an empty file, from the pool's `data`. Blocks that are not mapped become holes. On a
-    /// file system that can share blocks between files, and if `data` is a file there, no data is copied. `progress` is
-    /// told the bytes of each part.
+    /// file system that can share blocks between files, and if `data` is a file there, no data is copied.
     ///
     /// # Errors
     /// Of reading and writing; [`io::ErrorKind::UnexpectedEof`] if the data ends before a block that is mapped.
-    pub fn copy_to(&self, data: &File, to: &File, mut progress: impl FnMut(u64)) -> io::Result<()> {
+    pub fn copy_to(&self, data: &File, to: &File) -> io::Result<()> {
         to.set_len(self.size)?;
         let mut buffer = Vec::new();
         for (at, from, length) in self.pieces() {
             let mut done = copy_by_kernel(data, from, to, at, length)?;
-            progress(done);
             while done < length {
                 buffer.resize(PIECE, 0);
                 let part = (length - done).min(PIECE as u64) as usize;
@@ -81,7 +79,6 @@ impl Volume {
                 data.read_exact_at(piece, from + done)?;
                 to.write_all_at(piece, at + done)?;
                 done += part as u64;
-                progress(part as u64);
             }
         }
         Ok(())

@@ -300,10 +300,10 @@ fn root_a_volume_is_made_of_its_blocks() {
         let size = last * BLOCK + BLOCK / 2;
         let volume = Volume::read(&read, &read.devices().by_id[id], size);
         let to = tempfile::tempfile().unwrap();
-        let mut told = 0;
-        volume.copy_to(&data, &to, |bytes| told += bytes).unwrap();
+        volume.copy_to(&data, &to).unwrap();
         assert_eq!(to.metadata().unwrap().len(), size);
-        assert_eq!(told, volume.mapped());
+        let blocks = mapped.len() as u64;
+        assert_eq!(volume.mapped(), (blocks * BLOCK).saturating_sub(if blocks > 0 { BLOCK / 2 } else { 0 }));
         let mut content = vec![0; size as usize];
         to.read_exact_at(&mut content, 0).unwrap();
         for block in 0..=last {
@@ -317,7 +317,7 @@ fn root_a_volume_is_made_of_its_blocks() {
     let (id, mapped) = pool.iter().max_by_key(|(_, mapped)| mapped.len()).unwrap();
     let size = (mapped.keys().next_back().unwrap() + 1) * BLOCK;
     let volume = Volume::read(&read, &read.devices().by_id[id], size);
-    let error = volume.copy_to(&data, &tempfile::tempfile().unwrap(), |_| ()).unwrap_err();
+    let error = volume.copy_to(&data, &tempfile::tempfile().unwrap()).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
 }
 

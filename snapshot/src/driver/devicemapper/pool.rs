@@ -90,7 +90,7 @@ impl Pool {
         let device = file.thin_id().and_then(|id| by_id.get(&id)).filter(|device: &&Device| device.is_mapped());
         let Some(device) = device else {
             let reason = match lost_mappings.first() {
-                Some(damage) => format!("device {} is lost: block {} {}", file.id, damage.block, damage.problem),
+                Some(damage) => format!("device {} is lost: {damage}", file.id),
                 None => format!("the pool has no device {}", file.id),
             };
             return Err(invalid(reason));
@@ -103,9 +103,9 @@ impl Pool {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn copy(&self, file: &DeviceFile, to: &File, progress: impl FnMut(u64)) -> Result<Volume, StoreError> {
+    pub fn copy(&self, file: &DeviceFile, to: &File) -> Result<Volume, StoreError> {
         let volume = self.volume(file)?;
-        volume.copy_to(&self.data, to, progress).map_err(StoreError::io(&self.data_path, "copying a device from"))?;
+        volume.copy_to(&self.data, to).map_err(StoreError::io(&self.data_path, "copying a device from"))?;
         Ok(volume)
     }
 
@@ -113,11 +113,12 @@ impl Pool {
     pub(super) fn show(&self, file: &DeviceFile) -> Result<Dir, StoreError> {
         let place = std::env::temp_dir();
         let image = Dir::open(&place)?.unnamed_file()?;
-        let volume = self.copy(file, &image, |_| ())?;
+        let volume = self.copy(file, &image)?;
         let invalid = |reason: String| StoreError::Invalid { path: self.data_path.clone(), reason };
         if let Some(damage) = volume.lost().first() {
-            let what = format!("device {}, blocks {} to {}", file.id, damage.keys.start, damage.keys.end);
-            return Err(invalid(format!("{what} are lost: block {} of the metadata {}", damage.block, damage.problem)));
+            let last = damage.keys.end.saturating_sub(1);
+            let what = format!("device {}, blocks {} to {last}", file.id, damage.keys.start);
+            return Err(invalid(format!("{what} are lost: {damage}")));
         }
         let kind = FileSystem::of(&image).map_err(StoreError::io(&place, "reading a temporary file in"))?;
         let kind = kind.ok_or_else(|| invalid(format!("device {} holds neither ext4 nor xfs", file.id)))?;

@@ -2,11 +2,12 @@
 
 mod report;
 
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use images::output::NewFile;
+use rustix::io::Errno;
 use snapshot::catalog::Resolved;
 use snapshot::driver::{AnyDriver, DeviceMapper, Pool};
 use snapshot::ids::CacheId;
@@ -122,24 +123,16 @@ fn copy_out(args: &CopyArgs, pool: &Pool, store: Option<(&View, &DeviceMapper)>)
         );
     }
     let shown = || args.output.display().to_string();
-    let to = OpenOptions::new().read(true).write(true).create_new(true).open(&args.output).with_context(shown)?;
-    let copied = pool
-        .copy(&file, &to, |_| ())
-        .and_then(|volume| to.sync_all().map(|()| volume).map_err(snapshot::StoreError::io(&args.output, "writing")));
-    let volume = match copied {
-        Ok(volume) => volume,
-        Err(error) => {
-            // The error is the one to report.
-            let _ = std::fs::remove_file(&args.output);
-            return Err(error.into());
-        }
-    };
+    // Before anything is copied; that nobody makes it meanwhile is seen to when it gets its name.
+    if args.output.symlink_metadata().is_ok() {
+        return Err(std::io::Error::from(Errno::EXIST)).with_context(shown);
+    }
+    let to = NewFile::create(args.output.clone())?;
+    let volume = pool.copy(&file, to.file())?;
+    to.file().sync_all().with_context(shown)?;
+    to.finish_new()?;
     for lost in volume.lost() {
-        let blocks = format!("its blocks {} to {} are zeros", lost.keys.start, lost.keys.end.saturating_sub(1));
-        output::complain(
-            NAME,
-            &format!("device {}: {blocks}: block {} of the metadata {}", file.id, lost.block, lost.problem),
-        );
+        output::complain(NAME, &format!("device {}: its blocks {} are zeros: {lost}", file.id, report::keys(lost)));
     }
     let (mapped, all) = (size::size(volume.mapped()), size::size(volume.size()));
     output::say(&format!("{}: device {}, {all}, {mapped} of it in use", args.output.display(), file.id))?;

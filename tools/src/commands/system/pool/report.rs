@@ -1,6 +1,6 @@
 //! What `layerfs system pool` says of a pool.
 
-use dm::Details;
+use dm::{Damage, Details, METADATA_BLOCK};
 use serde::Serialize;
 use snapshot::liveness::Claim;
 use snapshot::schema::devicemapper::BASE;
@@ -58,18 +58,12 @@ pub(super) struct PoolReport {
 }
 
 pub(super) fn report(usage: &PoolUsage, view: Option<&View>) -> PoolReport {
-    const METADATA_BLOCK: u64 = 4096;
     let superblock = &usage.superblock;
     let block = superblock.block_size;
     let bytes = |blocks: u64| blocks.saturating_mul(block);
-    let mut damage: Vec<String> = usage
-        .lost
-        .iter()
-        .map(|lost| {
-            let devices = format!("devices {} to {}", lost.keys.start, lost.keys.end.saturating_sub(1));
-            format!("{devices} may be lost: block {} of the metadata {}", lost.block, lost.problem)
-        })
-        .collect();
+    let of_metadata = |blocks: u64| blocks.saturating_mul(METADATA_BLOCK as u64);
+    let mut damage: Vec<String> =
+        usage.lost.iter().map(|lost| format!("devices {} may be lost: {lost}", keys(lost))).collect();
     if superblock.needs_check {
         damage.push("the kernel asks for a check of the pool: thin_check does it".into());
     }
@@ -79,8 +73,8 @@ pub(super) fn report(usage: &PoolUsage, view: Option<&View>) -> PoolReport {
         data_total: bytes(superblock.data_blocks),
         data_used: bytes(superblock.data_used),
         data_unaccounted: bytes(superblock.data_used.saturating_sub(usage.mapped)),
-        metadata_total: superblock.metadata_blocks.saturating_mul(METADATA_BLOCK),
-        metadata_used: superblock.metadata_used.saturating_mul(METADATA_BLOCK),
+        metadata_total: of_metadata(superblock.metadata_blocks),
+        metadata_used: of_metadata(superblock.metadata_used),
         needs_check: superblock.needs_check,
         data_file: usage.data_file.map(|(apparent, allocated)| FileReport { apparent, allocated }),
         devices: usage
@@ -102,17 +96,15 @@ pub(super) fn report(usage: &PoolUsage, view: Option<&View>) -> PoolReport {
     }
 }
 
+/// The first and the last key that may be lost.
+pub(super) fn keys(lost: &Damage) -> String {
+    format!("{} to {}", lost.keys.start, lost.keys.end.saturating_sub(1))
+}
+
 /// What is wrong with a device.
 fn faults(device: &PoolDevice, view: Option<&View>) -> Vec<String> {
-    let mut faults: Vec<String> = device
-        .share
-        .lost
-        .iter()
-        .map(|lost| {
-            let blocks = format!("its blocks {} to {}", lost.keys.start, lost.keys.end.saturating_sub(1));
-            format!("{blocks} may be lost: block {} of the metadata {}", lost.block, lost.problem)
-        })
-        .collect();
+    let mut faults: Vec<String> =
+        device.share.lost.iter().map(|lost| format!("its blocks {} may be lost: {lost}", keys(lost))).collect();
     if !device.exists {
         faults.push("a file names it, but the pool does not have it".into());
     }

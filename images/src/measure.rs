@@ -7,8 +7,6 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use layerfs::compress::{Compression, Decompressor};
 use layerfs::path::LayerPath;
@@ -170,24 +168,13 @@ const BUFFER: usize = 256 << 10;
 
 /// Reads the layers, several at a time.
 fn read_all(archive: &Archive, sources: &[LayerRef], with_paths: bool) -> Vec<Result<LayerSizes, LayerUnread>> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(sources.len());
-    let (next, read) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(source) = sources.get(at) else { break };
-                    let sizes = read_layer(archive, source, with_paths)
-                        .map_err(|cause| LayerUnread { name: source.name.clone(), cause });
-                    read.lock().unwrap_or_else(PoisonError::into_inner).push((at, sizes));
-                }
-            });
-        }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let read = layerfs::pool::map(sources.len(), threads, |at| {
+        let source = &sources[at];
+        let sizes = read_layer(archive, source, with_paths);
+        Some(sizes.map_err(|cause| LayerUnread { name: source.name.clone(), cause }))
     });
-    let mut read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
-    read.sort_by_key(|(at, _)| *at);
-    read.into_iter().map(|(_, sizes)| sizes).collect()
+    read.into_iter().flatten().collect()
 }
 
 fn read_layer(archive: &Archive, source: &LayerRef, with_paths: bool) -> Result<LayerSizes, UnreadCause> {

@@ -267,6 +267,28 @@ pub fn spawn_helpers<'scope, 'env, T: Send + 'scope>(
     (0..count).map_while(|_| Builder::new().spawn_scoped(scope, work.clone()).ok()).collect()
 }
 
+/// Calls `work` with each number below `count`, on up to `threads` threads of which this is one, and returns the results in order. A
+/// thread whose work has no result takes no more numbers: what nobody came to has none either.
+pub fn map<R: Send>(count: usize, threads: usize, work: impl Fn(usize) -> Option<R> + Sync) -> Vec<Option<R>> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let run = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(result) = Some(at).filter(|at| *at < count).and_then(&work) else { return };
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
+        }
+    };
+    std::thread::scope(|scope| {
+        spawn_helpers(scope, threads.min(count).saturating_sub(1), run);
+        run();
+    });
+    let mut results: Vec<Option<R>> = (0..count).map(|_| None).collect();
+    for (at, result) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        results[at] = Some(result);
+    }
+    results
+}
+
 /// Lets the other threads end when one panics.
 struct OnPanic<'pool, 'env>(&'pool Pool<'env>);
 
@@ -323,6 +345,29 @@ impl Drop for OutstandingGuard {
         *count -= 1;
         if *count == 0 {
             self.0.zero.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_in_order_and_nobody_goes_on_without_one() {
+        for threads in [0, 1, 2, 5] {
+            for count in [0, 1, 7, 300] {
+                let doubled: Vec<Option<usize>> = (0..count).map(|at| Some(at * 2)).collect();
+                assert_eq!(map(count, threads, |at| Some(at * 2)), doubled);
+            }
+            let (begun, most) = (AtomicUsize::new(0), 10);
+            let some = map(1000, threads, |at| (begun.fetch_add(1, Ordering::Relaxed) < most).then_some(at));
+            assert_eq!(some.iter().flatten().count(), most);
+            assert!(
+                begun.into_inner() <= most + threads.max(1),
+                "each thread ends at its first number without a result"
+            );
+            assert!(some.iter().enumerate().all(|(at, found)| found.is_none_or(|found| found == at)));
         }
     }
 }

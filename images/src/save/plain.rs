@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use layerfs::pool::{BoxedTask, Pool, Task, spawn_helpers};
+use layerfs::pool::{BoxedTask, Pool, Task};
 use layerfs::{DiffId, LayerFiles, Rebuilding};
 use snapshot::root::DataRoot;
 use snapshot::schema::layer::LayerStore;
@@ -63,27 +63,15 @@ fn first_error(errors: Results) -> Result<(), SaveError> {
 
 /// The lengths of all layers' tars.
 fn measure(store: Option<&LayerStore>, plan: &SavePlan, options: &SaveOptions<'_>) -> Result<Vec<u64>, SaveError> {
-    let (next, lengths, errors) = (AtomicUsize::new(0), Mutex::new(vec![0; plan.layers.len()]), Results::default());
-    let run = || {
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(layer) = plan.layers.get(number) else { return };
-            if options.interrupted.load(Ordering::Relaxed) {
-                errors.lock().unwrap_or_else(PoisonError::into_inner).insert(number, SaveError::Interrupted);
-                return;
-            }
-            match record_of(store, layer).and_then(|store| tar_length(store, layer)) {
-                Ok(length) => lengths.lock().unwrap_or_else(PoisonError::into_inner)[number] = length,
-                Err(error) => drop(errors.lock().unwrap_or_else(PoisonError::into_inner).insert(number, error)),
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        spawn_helpers(scope, options.threads.min(plan.layers.len()).saturating_sub(1), run);
-        run();
+    let lengths = layerfs::pool::map(plan.layers.len(), options.threads, |number| {
+        let layer = &plan.layers[number];
+        let is_stopped = options.interrupted.load(Ordering::Relaxed);
+        (!is_stopped).then(|| record_of(store, layer).and_then(|store| tar_length(store, layer)))
     });
-    first_error(errors)?;
-    Ok(lengths.into_inner().unwrap_or_else(PoisonError::into_inner))
+    // An error of a layer's own says more than that others were not read.
+    let (read, unread): (Vec<_>, Vec<_>) = lengths.into_iter().partition(Option::is_some);
+    let read = read.into_iter().flatten().collect::<Result<_, _>>()?;
+    if unread.is_empty() { Ok(read) } else { Err(SaveError::Interrupted) }
 }
 
 /// What all layers share.

@@ -4,8 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::BufReader;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use layerfs::ChainId;
 use layerfs::verify::{Comparison, FaultKind, Shows, Verified, VerifyError, verify};
@@ -138,24 +137,10 @@ pub(crate) fn read_each<R: Send>(
     reading: &Reading<'_>,
     look: impl Fn(&LayerRecord) -> R + Sync,
 ) -> Vec<Option<R>> {
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let run = || {
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(record) = records.get(at).filter(|_| !reading.interrupted.load(Ordering::Relaxed)) else { return };
-            let found = look(record);
-            done.lock().unwrap_or_else(PoisonError::into_inner).push((at, found));
-        }
-    };
-    std::thread::scope(|scope| {
-        layerfs::pool::spawn_helpers(scope, reading.threads.get() - 1, run);
-        run();
-    });
-    let mut results: Vec<Option<R>> = records.iter().map(|_| None).collect();
-    for (at, found) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        results[at] = Some(found);
-    }
-    results
+    layerfs::pool::map(records.len(), reading.threads.get(), |at| {
+        let is_stopped = reading.interrupted.load(Ordering::Relaxed);
+        (!is_stopped).then(|| look(records[at]))
+    })
 }
 
 /// The layers to be read, the largest first, so that no thread begins a large one when the others are almost done.

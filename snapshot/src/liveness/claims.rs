@@ -136,9 +136,11 @@ impl Claims {
     /// Finds a container that has none of the entries of `layerdb/mounts`.
     pub(super) fn find_lost(&mut self, root: &Dir, driver: &str, mounts: &[MountRecord]) -> Result<(), StoreError> {
         let Some(containers) = container::open(root)? else { return Ok(()) };
+        let known: HashSet<&str> =
+            mounts.iter().filter(|mount| !mount.is_empty()).map(|mount| mount.name.as_str()).collect();
         for name in containers.names()? {
             let Ok(id) = name.parse::<ContainerId>() else { continue };
-            if mounts.iter().any(|mount| mount.name.as_str() == name && !mount.is_empty()) {
+            if known.contains(name.as_str()) {
                 continue;
             }
             let Ok(Some(own)) = containers.sub(&name) else { continue };

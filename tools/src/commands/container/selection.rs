@@ -59,7 +59,11 @@ pub(super) fn select<'v>(
     let to = place("since")?.unwrap_or(all.len());
     let images = filters.contains("ancestor").then(|| descendants(catalog, filters.get("ancestor")));
     let within = all.get(from..to.max(from)).unwrap_or_default();
-    let takes = |container: &&Container| passes(view, filters, images.as_ref(), container);
+    let (ids, names) = (Expressions::new(filters.get("id")), Expressions::new(filters.get("name")));
+    let is_called = |container: &Container| {
+        ids.take(&[container.id.as_str()]) && names.take(&[container.name.as_str(), &format!("/{}", container.name)])
+    };
+    let takes = |container: &&Container| is_called(container) && passes(view, filters, images.as_ref(), container);
     Ok(within.iter().copied().filter(takes).collect())
 }
 
@@ -69,16 +73,28 @@ fn descendants(catalog: &Catalog, names: &[String]) -> BTreeSet<ImageId> {
         Resolved::Image(id) => Some(id),
         _ => None,
     });
-    let mut found: BTreeSet<ImageId> = resolved.collect();
-    loop {
-        let before = found.len();
-        let children =
-            catalog.images().iter().filter(|(_, image)| image.parent_id().is_some_and(|id| found.contains(&id)));
-        let children: Vec<ImageId> = children.map(|(id, _)| *id).collect();
-        found.extend(children);
-        if found.len() == before {
-            return found;
+    let (mut found, mut next) = (BTreeSet::new(), resolved.collect::<Vec<ImageId>>());
+    while let Some(id) = next.pop() {
+        if found.insert(id) {
+            next.extend(catalog.images().get(&id).iter().flat_map(|image| &image.children));
         }
+    }
+    found
+}
+
+/// What a container's id or name is held against: a text, and what it is as an expression.
+struct Expressions<'f>(Vec<(&'f str, Option<Regex>)>);
+
+impl<'f> Expressions<'f> {
+    fn new(values: &'f [String]) -> Self {
+        Self(values.iter().map(|value| (value.as_str(), Regex::new(value).ok())).collect())
+    }
+
+    /// Whether one of them, if there is any, takes one of `texts`.
+    fn take(&self, texts: &[&str]) -> bool {
+        let takes =
+            |value: &str, one: Option<&Regex>, text: &str| value == text || one.is_some_and(|one| one.is_match(text));
+        self.0.is_empty() || self.0.iter().any(|(value, one)| texts.iter().any(|text| takes(value, one.as_ref(), text)))
     }
 }
 
@@ -86,11 +102,7 @@ fn passes(view: &View, filters: &Filters, images: Option<&BTreeSet<ImageId>>, co
     let any = |name: &str, matches: &dyn Fn(&str) -> bool| {
         !filters.contains(name) || filters.get(name).iter().any(|value| matches(value))
     };
-    let expression = |value: &str, text: &str| value == text || Regex::new(value).is_ok_and(|one| one.is_match(text));
-    let slashed = format!("/{}", container.name);
-    any("id", &|value| expression(value, &container.id))
-        && any("name", &|value| expression(value, &container.name) || expression(value, &slashed))
-        && any("status", &|value| state_word(container.status()) == value)
+    any("status", &|value| state_word(container.status()) == value)
         && any("exited", &|value| {
             let ended = !container.state.started.is_zero() && !container.status().is_up();
             ended && value.parse() == Ok(container.state.exit_code)

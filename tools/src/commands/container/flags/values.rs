@@ -15,32 +15,10 @@ pub(crate) fn bytes(flag: &str, text: &str) -> anyhow::Result<i64> {
     docker_format::size::ram_in_bytes(text).ok_or_else(|| invalid(flag, text, format!("invalid size: '{text}'")))
 }
 
-/// A Go duration, in nanoseconds.
+/// A Go duration that is not negative, in nanoseconds.
 pub(crate) fn duration(flag: &str, text: &str) -> anyhow::Result<i64> {
-    let fail = || invalid(flag, text, format!("time: invalid duration {text:?}"));
-    if text == "0" {
-        return Ok(0);
-    }
-    let (mut rest, mut total) = (text, 0.0);
-    if rest.is_empty() {
-        return Err(fail());
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(fail)?;
-        let value: f64 = rest[..digits].parse().map_err(|_| fail())?;
-        rest = &rest[digits..];
-        let units = [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 6e10), ("h", 3.6e12)];
-        let (unit, factor) = units
-            .into_iter()
-            .find(|(unit, _)| {
-                rest.strip_prefix(unit)
-                    .is_some_and(|left| left.is_empty() || left.starts_with(|c: char| c.is_ascii_digit() || c == '.'))
-            })
-            .ok_or_else(fail)?;
-        rest = &rest[unit.len()..];
-        total += value * factor;
-    }
-    Ok(total as i64)
+    let nanos = docker_format::until::duration(text).filter(|nanos| *nanos >= 0);
+    nanos.ok_or_else(|| invalid(flag, text, format!("time: invalid duration {text:?}")))
 }
 
 pub(super) fn pairs(list: &[String]) -> BTreeMap<String, String> {

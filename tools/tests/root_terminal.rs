@@ -122,11 +122,13 @@ struct Session {
 }
 
 impl Session {
-    /// Runs a line of a shell, in which the programs are called by their names.
+    /// Runs a line of a shell, in which the programs are called by their names. The shell lives on after a Ctrl-C.
     fn start(line: &str, place: &Path) -> Self {
         let path = format!("{}:{}", program("layerfs").parent().unwrap().display(), std::env::var("PATH").unwrap());
         let mut child = Command::new("script")
-            .args(["-qec", &format!("stty cols 80 rows 24 -echo; {line}; echo status $?"), "/dev/null"])
+            .args(["-qec", &format!("stty cols 80 rows 24 -echo; trap : INT; {line}; echo status $?"), "/dev/null"])
+            // Else `script` takes the caller's, and each shell has its own way after a Ctrl-C.
+            .env("SHELL", "/bin/sh")
             .env("PATH", path)
             .env("TERM", "xterm")
             .env_remove("COLUMNS")

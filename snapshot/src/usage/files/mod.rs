@@ -7,7 +7,7 @@ mod tree;
 mod waste;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -24,16 +24,23 @@ use super::account::path_below;
 use super::walk::Visit;
 use crate::view::View;
 
-/// One of the largest files.
+/// One of the largest files. They are ordered as they are shown: by size, the largest first, then by path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Large {
-    /// Bytes allocated.
-    pub allocated: u64,
+    allocated: Reverse<u64>,
+    /// Its path below the root that was walked; for a file with several links, the first by name.
+    pub path: Vec<u8>,
     /// Bytes long.
     pub apparent: u64,
-    /// Its path below the root that was walked; for a file with several links, the path of one of them.
-    pub path: Vec<u8>,
     inode: u64,
+}
+
+impl Large {
+    /// Bytes allocated.
+    #[must_use]
+    pub fn allocated(&self) -> u64 {
+        self.allocated.0
+    }
 }
 
 /// What a layer's tree has at a path.
@@ -77,7 +84,7 @@ pub struct Collector {
     /// Layers by their directories.
     directories: HashMap<Vec<u8>, ChainId>,
     layers: BTreeMap<ChainId, Vec<LayerFile>>,
-    largest: BinaryHeap<Reverse<Large>>,
+    largest: BTreeSet<Large>,
     keep: usize,
 }
 
@@ -97,7 +104,7 @@ impl Collector {
         // For all of these drivers, the path of the content in a layer's directory has one component.
         let content = layout.and_then(|layout| layout.content.first().copied()).unwrap_or_default();
         let content = format!("/{content}/").into_bytes();
-        Self { home, content, directories, layers: BTreeMap::new(), largest: BinaryHeap::new(), keep }
+        Self { home, content, directories, layers: BTreeMap::new(), largest: BTreeSet::new(), keep }
     }
 
     /// Records a file that lies in the content of a layer; every other path is ignored.
@@ -112,20 +119,27 @@ impl Collector {
         }
     }
 
+    /// Keeps a file if it is one of the largest. What is kept does not depend on the order in which files are found.
     fn rank(&mut self, stat: &Stat, path: &[u8]) {
-        let allocated = allocated_of(stat);
-        let smallest = self.largest.peek().map_or(0, |large| large.0.allocated);
-        if self.largest.len() >= self.keep && allocated <= smallest {
+        let allocated = Reverse(allocated_of(stat));
+        let is_full = self.largest.len() >= self.keep;
+        if is_full && self.largest.last().is_none_or(|last| (allocated, path) > (last.allocated, &last.path)) {
             return;
         }
         let inode = stat.st_ino;
-        if stat.st_nlink > 1 && self.largest.iter().any(|large| large.0.inode == inode) {
-            return;
+        if stat.st_nlink > 1
+            && let Some(other) = self.largest.iter().find(|large| large.inode == inode)
+        {
+            if other.path.as_slice() <= path {
+                return;
+            }
+            let other = other.clone();
+            self.largest.remove(&other);
         }
         let apparent = u64::try_from(stat.st_size).unwrap_or_default();
-        self.largest.push(Reverse(Large { allocated, apparent, path: path.to_vec(), inode }));
+        self.largest.insert(Large { allocated, path: path.to_vec(), apparent, inode });
         if self.largest.len() > self.keep {
-            self.largest.pop();
+            self.largest.pop_last();
         }
     }
 }
@@ -200,7 +214,7 @@ impl Files {
             for (layer, entries) in collector.layers {
                 files.layers.entry(layer).or_default().extend(entries);
             }
-            files.largest.extend(collector.largest.into_iter().map(|large| large.0));
+            files.largest.extend(collector.largest);
         }
         for entries in files.layers.values_mut() {
             entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -212,7 +226,7 @@ impl Files {
                 }
             }
         }
-        files.largest.sort_by(|a, b| b.allocated.cmp(&a.allocated).then_with(|| a.path.cmp(&b.path)));
+        files.largest.sort_unstable();
         let mut seen = HashSet::new();
         files.largest.retain(|large| seen.insert(large.inode));
         files.largest.truncate(keep);

@@ -66,3 +66,43 @@ fn a_file_in_the_place_of_a_directory_hides_it() {
     let layers: [&[(&str, u64)]; 2] = [&[("d/x", 8), ("d/y", 1)], &[("d", 2)]];
     assert_eq!((waste(&layers).hidden, waste(&layers).hidden_files), (9, 2));
 }
+
+/// The largest files are the same ones in whatever order, and by however many threads, they are found: also among files
+/// of one size, and for a file with several links.
+#[test]
+fn the_largest_do_not_depend_on_the_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| dir.path().join(name);
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        std::fs::write(place(name), [b'x'; 3000]).unwrap();
+    }
+    std::fs::write(place("big"), [b'x'; 9000]).unwrap();
+    std::fs::hard_link(place("big"), place("same")).unwrap();
+    std::fs::hard_link(place("e"), place("aa")).unwrap();
+    let names = ["a", "aa", "b", "c", "d", "e", "f", "big", "same"];
+    let found = names.map(|name| (name, rustix::fs::stat(place(name)).unwrap()));
+    let collect = |order: &[usize]| {
+        let layers = BTreeMap::new();
+        let (home, content, directories) = (Vec::new(), Vec::new(), HashMap::new());
+        let mut collector = Collector { home, content, directories, layers, largest: BTreeSet::new(), keep: 4 };
+        for index in order {
+            collector.rank(&found[*index].1, found[*index].0.as_bytes());
+        }
+        collector
+    };
+    for turn in 0..names.len() {
+        let mut order: Vec<usize> = (0..names.len()).collect();
+        order.rotate_left(turn);
+        for reversed in [false, true] {
+            if reversed {
+                order.reverse();
+            }
+            let (one, other) = order.split_at(turn);
+            for threads in [vec![collect(&order)], vec![collect(one), collect(other)]] {
+                let largest = Files::merge(threads, 4).largest;
+                let paths: Vec<&[u8]> = largest.iter().map(|large| large.path.as_slice()).collect();
+                assert_eq!(paths, [b"big".as_slice(), b"a", b"aa", b"b"], "{order:?}");
+            }
+        }
+    }
+}

@@ -146,8 +146,8 @@ fn with_path(path: &[u8], mut object: Value) -> Value {
 
 pub(super) fn files(report: &FileReport, top: usize) -> Value {
     let largest = report.files.largest.iter();
-    let largest =
-        largest.map(|large| with_path(&large.path, json!({"allocated": large.allocated, "apparent": large.apparent})));
+    let largest = largest
+        .map(|large| with_path(&large.path, json!({"allocated": large.allocated(), "apparent": large.apparent})));
     let in_layers = report.files.largest_of(&report.layers, top).into_iter().map(|(layer, file)| {
         let PathSize { path, allocated, apparent } = file;
         with_path(path, json!({"layer": layer, "allocated": allocated, "apparent": apparent}))

@@ -49,7 +49,7 @@ pub(super) fn print(report: &FileReport, top: usize, room: Option<usize>, out: &
         }
     } else {
         for large in &report.files.largest {
-            table.push([size(large.allocated), size(large.apparent), String::new(), path(&large.path)]);
+            table.push([size(large.allocated()), size(large.apparent), String::new(), path(&large.path)]);
         }
     }
     titled("Largest files", &table, room, out);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use runtime::{Runtime, WindowSize};
-use snapshot::catalog::{Catalog, Container, Status};
+use snapshot::catalog::{Catalog, Container, ContainerStatus};
 use snapshot::edit::Transaction;
 use snapshot::ids::ContainerId;
 use snapshot::root::DataRoot;
@@ -81,13 +81,13 @@ impl Store {
         let (transaction, catalog) = self.open()?;
         let container = names::find(&catalog, id)?;
         match container.status() {
-            Status::Removing | Status::Dead => {
+            ContainerStatus::Removing | ContainerStatus::Dead => {
                 return Err(ContainerError::Invalid("container is marked for removal and cannot be started".into()));
             }
-            Status::Paused => {
+            ContainerStatus::Paused => {
                 return Err(ContainerError::Invalid("cannot start a paused container, try unpause instead".into()));
             }
-            Status::Running | Status::Restarting => {
+            ContainerStatus::Running | ContainerStatus::Restarting => {
                 return Err(ContainerError::Invalid(format!("container {id} is running already")));
             }
             _ => {}
@@ -102,7 +102,7 @@ impl Store {
             size,
         };
         let monitor = helper::start(Helper::Monitor, &order)?;
-        let socket = Place::of(id).socket();
+        let socket = Place::for_container(id).socket();
         let stream = UnixStream::connect(&socket).map_err(ContainerError::io("connecting to", &socket))?;
         // The monitor stays; whoever asks for the container's end waits for its word.
         Ok(Attached { stream, monitor: Some(monitor) })
@@ -116,8 +116,8 @@ impl Store {
         let (_, catalog) = self.reader()?;
         let container = names::find(&catalog, text)?;
         match container.status() {
-            Status::Running => {}
-            Status::Paused => {
+            ContainerStatus::Running => {}
+            ContainerStatus::Paused => {
                 return Err(ContainerError::Invalid(
                     "You cannot attach to a paused container, unpause it first".into(),
                 ));
@@ -130,7 +130,7 @@ impl Store {
     }
 
     fn connect(&self, id: &ContainerId) -> Result<Attached, ContainerError> {
-        let place = Place::of(id);
+        let place = Place::for_container(id);
         match UnixStream::connect(place.socket()) {
             Ok(stream) => Ok(Attached { stream, monitor: None }),
             Err(error) if !place.dir.exists() => {
@@ -157,7 +157,7 @@ impl Store {
         files.config.has_been_manually_stopped = true;
         transaction.set_container(&id, &files)?;
         drop(transaction);
-        let place = Place::of(&id);
+        let place = Place::for_container(&id);
         own_runtime(&place)?.kill(id.as_str(), signal, false)?;
         if signal == nix::libc::SIGKILL {
             self.wait_for_end(&id, Duration::from_secs(10))?;
@@ -183,7 +183,7 @@ impl Store {
         let config = files.config.config.unwrap_or_default();
         let signal = runtime::signal_number(&config.stop_signal).unwrap_or(nix::libc::SIGTERM);
         let seconds = timeout.or(config.stop_timeout).unwrap_or(10);
-        let runtime = own_runtime(&Place::of(&id))?;
+        let runtime = own_runtime(&Place::for_container(&id))?;
         // It may have ended by itself meanwhile.
         let _ = runtime.kill(id.as_str(), signal, false);
         let patience = u64::try_from(seconds).map_or(Duration::MAX, Duration::from_secs);
@@ -203,7 +203,7 @@ impl Store {
 
     /// Whether a container ends within `patience`: its monitor is gone then, and the store says how it ended.
     fn has_ended(&self, id: &ContainerId, patience: Duration) -> bool {
-        let place = Place::of(id);
+        let place = Place::for_container(id);
         let begun = Instant::now();
         while place.is_watched() {
             if begun.elapsed() >= patience {
@@ -267,7 +267,7 @@ impl Store {
         let id = container.id.clone();
         if is_up(container) {
             if !force {
-                let message = if container.status() == Status::Paused {
+                let message = if container.status() == ContainerStatus::Paused {
                     format!(
                         "You cannot remove a paused container {id}. Unpause and then stop the container before attempting removal or force remove"
                     )
@@ -313,7 +313,7 @@ impl Store {
     /// # Errors
     /// [`ContainerError`]
     pub fn runtime_of(&self, id: &ContainerId) -> Result<Runtime, ContainerError> {
-        own_runtime(&Place::of(id))
+        own_runtime(&Place::for_container(id))
     }
 }
 
@@ -323,5 +323,5 @@ pub(crate) fn own_runtime(place: &Place) -> Result<Runtime, ContainerError> {
 
 /// Whether a container's process is there, or its monitor starts it just now.
 fn is_up(container: &Container) -> bool {
-    container.status().is_up() || (container.state.running && Place::of(&container.id).is_watched())
+    container.status().is_up() || (container.state.running && Place::for_container(&container.id).is_watched())
 }

@@ -87,7 +87,7 @@ impl<'o> Monitor<'o> {
         let root = DataRoot::find(&order.root, order.driver.as_deref())?;
         let root_path = root.dir().path().to_path_buf();
         let runtime = Runtime::find(&order.runtime, &place::state())?;
-        let place = Place::of(&id);
+        let place = Place::for_container(&id);
         let taken = place.take()?;
         let lock = taken.ok_or_else(|| ContainerError::Invalid(format!("container {id} is being started already")))?;
         place.note_runtime(runtime.name()).map_err(ContainerError::io("writing", &place.dir))?;
@@ -205,7 +205,7 @@ impl<'o> Monitor<'o> {
         mounted: &MountGuard,
         network_files: NetworkFiles,
     ) -> Result<(Created, Output), ContainerError> {
-        let settings = settings::of(&self.root_path, files, mounted.path().to_path_buf(), network_files)?;
+        let settings = settings::from_files(&self.root_path, files, mounted.path().to_path_buf(), network_files)?;
         let spec = runtime::spec::make(&settings)?;
         let path = self.place.bundle().join("config.json");
         let bytes = serde_json::to_vec(&spec).map_err(|error| ContainerError::Invalid(error.to_string()))?;

@@ -14,5 +14,5 @@ pub fn bind(text: &str) -> Option<String> {
 /// What the runtime is told of a container with these files; `None` if it cannot be started.
 #[must_use]
 pub fn settings(files: &ContainerFiles) -> Option<Settings> {
-    crate::settings::of(Path::new("/root"), files, "/rootfs".into(), NetworkFiles::default()).ok()
+    crate::settings::from_files(Path::new("/root"), files, "/rootfs".into(), NetworkFiles::default()).ok()
 }

@@ -39,7 +39,7 @@ pub(crate) fn state() -> PathBuf {
 }
 
 impl Place {
-    pub(crate) fn of(id: &ContainerId) -> Self {
+    pub(crate) fn for_container(id: &ContainerId) -> Self {
         Self { dir: base().join(id.as_str()) }
     }
 

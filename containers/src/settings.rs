@@ -13,7 +13,7 @@ use crate::mounts::source;
 const INIT: &str = "/usr/bin/docker-init";
 
 /// The settings of a container whose root file system is mounted at `rootfs`.
-pub(crate) fn of(
+pub(crate) fn from_files(
     root: &Path,
     files: &ContainerFiles,
     rootfs: PathBuf,

@@ -1,7 +1,7 @@
 //! What is done about containers whose monitor, daemon or machine has ended before them.
 
 use jiff::Timestamp;
-use snapshot::catalog::{Catalog, Status};
+use snapshot::catalog::{Catalog, ContainerStatus};
 use snapshot::driver::Driver;
 use snapshot::edit::Transaction;
 use snapshot::ids::{CacheId, VolumeName};
@@ -49,10 +49,10 @@ pub(crate) fn remove_mount_point(driver: &impl Driver, id: &CacheId) {
 pub(crate) fn settle(transaction: &mut Transaction, catalog: &Catalog) -> Result<bool, ContainerError> {
     let mut changed = false;
     for container in catalog.containers() {
-        let place = Place::of(&container.id);
+        let place = Place::for_container(&container.id);
         let is_ours = place.dir.exists();
         if is_ours && !place.is_watched() {
-            let was_alive = container.status() == Status::Running;
+            let was_alive = container.status() == ContainerStatus::Running;
             if let Ok(runtime) = own_runtime(&place) {
                 let _ = runtime.delete(container.id.as_str(), true);
             }
@@ -72,7 +72,7 @@ pub(crate) fn settle(transaction: &mut Transaction, catalog: &Catalog) -> Result
             changed = true;
         } else if !is_ours
             && container.state.running
-            && container.status() == Status::Interrupted
+            && container.status() == ContainerStatus::Interrupted
             && container.damage.is_none()
         {
             // Another daemon's, or the machine has stopped since.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::bytes::Bytes;
 use crate::digest::{Digest, Hasher};
-use crate::meter::{self, Stage};
+use crate::meter::{self, UnpackStage};
 use crate::pool::Pool;
 
 /// How many pieces may wait. A thread that brings one more hashes first: pieces that wait take up memory, and leave the
@@ -35,7 +35,7 @@ impl<'a> Chain<'a> {
         if let Ok(hasher) = self.hasher.try_lock() {
             return hasher;
         }
-        let _waiting = meter::enter(Stage::Digest);
+        let _waiting = meter::enter(UnpackStage::Digest);
         self.hasher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -90,9 +90,9 @@ impl<'a> Chain<'a> {
     fn hash_all(&self) -> MutexGuard<'_, Hasher> {
         let mut hasher = self.hasher();
         let pieces = self.take(usize::MAX);
-        let _hashing = meter::enter(Stage::Hash);
+        let _hashing = meter::enter(UnpackStage::Hash);
         for piece in pieces {
-            meter::count(Stage::Hash, piece.as_slice().len());
+            meter::count(UnpackStage::Hash, piece.as_slice().len());
             hasher.update(piece.as_slice());
         }
         hasher
@@ -124,13 +124,13 @@ pub(crate) fn hash<'a>(chains: &[Arc<Chain<'a>>], extent: Extent, pool: &Pool<'a
     };
     let turns = turns.unwrap_or(0);
     let mut held: Vec<_> = hashers.into_iter().zip(chains.iter().map(|chain| chain.take(turns))).collect();
-    let hashing = meter::enter(Stage::Hash);
+    let hashing = meter::enter(UnpackStage::Hash);
     for turn in 0..turns {
         let mut streams: Vec<(&mut Hasher, &[u8])> = held
             .iter_mut()
             .filter_map(|(hasher, pieces)| Some((&mut **hasher, pieces.get(turn)?.as_slice())))
             .collect();
-        meter::count(Stage::Hash, streams.iter().map(|(_, bytes)| bytes.len()).sum());
+        meter::count(UnpackStage::Hash, streams.iter().map(|(_, bytes)| bytes.len()).sum());
         Hasher::update_together(&mut streams);
     }
     drop(hashing);

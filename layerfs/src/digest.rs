@@ -8,7 +8,7 @@ mod hasher;
 
 pub use hasher::Hasher;
 
-use crate::meter::{self, Stage};
+use crate::meter::{self, UnpackStage};
 
 /// Streams that are worth hashing together on this processor.
 pub(crate) fn lanes() -> usize {
@@ -167,8 +167,8 @@ impl<R: std::io::Read> HashingReader<R> {
 impl<R: std::io::Read> std::io::Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        let _hashing = meter::enter(Stage::Hash);
-        meter::count(Stage::Hash, read);
+        let _hashing = meter::enter(UnpackStage::Hash);
+        meter::count(UnpackStage::Hash, read);
         self.hasher.update(&buffer[..read]);
         self.bytes += read as u64;
         Ok(read)

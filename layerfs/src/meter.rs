@@ -16,7 +16,7 @@ use rustix::time::ClockId;
 
 /// What a thread is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub enum UnpackStage {
     /// Reading a layer, and decompressing it where it is compressed.
     Decode,
     /// SHA-256.
@@ -41,7 +41,7 @@ pub enum Stage {
     Idle,
 }
 
-impl Stage {
+impl UnpackStage {
     /// All of them, in the order in which a layer passes them; the last three are waits.
     pub(crate) const ALL: [Self; 11] = [
         Self::Decode,
@@ -95,7 +95,7 @@ pub struct Cost {
     pub copied: u64,
 }
 
-type Costs = [Cost; Stage::ALL.len()];
+type Costs = [Cost; UnpackStage::ALL.len()];
 
 /// Adds up the costs of all threads that were attached to it.
 #[derive(Debug, Default)]
@@ -112,7 +112,7 @@ const MOST_AHEAD: Duration = Duration::from_millis(1);
 
 /// The clocks of an attached thread.
 struct Running {
-    stage: Stage,
+    stage: UnpackStage,
     wall: Instant,
     /// The CPU clock when it was last asked.
     cpu: Duration,
@@ -126,7 +126,7 @@ thread_local! {
 }
 
 impl Running {
-    fn switch(&mut self, stage: Stage) -> Stage {
+    fn switch(&mut self, stage: UnpackStage) -> UnpackStage {
         let wall = Instant::now();
         let passed = wall - self.wall;
         let cost = &mut self.costs[self.stage as usize];
@@ -152,14 +152,14 @@ fn thread_cpu() -> Duration {
 }
 
 impl Meter {
-    /// Starts this thread's clocks, in [`Stage::Other`]; they stop when the guard is dropped. A thread that is attached
+    /// Starts this thread's clocks, in [`UnpackStage::Other`]; they stop when the guard is dropped. A thread that is attached
     /// stays with what it is attached to.
     #[must_use]
-    pub fn attach(&self) -> Attached<'_> {
+    pub fn attach(&self) -> ThreadClocks<'_> {
         let fresh = RUNNING.with_borrow_mut(|running| {
             let fresh = running.is_none();
             running.get_or_insert_with(|| Running {
-                stage: Stage::Other,
+                stage: UnpackStage::Other,
                 wall: Instant::now(),
                 cpu: thread_cpu(),
                 ahead: Duration::ZERO,
@@ -167,26 +167,26 @@ impl Meter {
             });
             fresh
         });
-        Attached(fresh.then_some(self))
+        ThreadClocks(fresh.then_some(self))
     }
 
     /// What each stage has cost so far, but for threads still attached.
     #[must_use]
-    pub fn costs(&self) -> Vec<(Stage, Cost)> {
+    pub fn costs(&self) -> Vec<(UnpackStage, Cost)> {
         let costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
-        Stage::ALL.into_iter().zip(costs.iter().copied()).collect()
+        UnpackStage::ALL.into_iter().zip(costs.iter().copied()).collect()
     }
 }
 
 /// Stops a thread's clocks.
 #[derive(Debug)]
-pub struct Attached<'m>(Option<&'m Meter>);
+pub struct ThreadClocks<'m>(Option<&'m Meter>);
 
-impl Drop for Attached<'_> {
+impl Drop for ThreadClocks<'_> {
     fn drop(&mut self) {
         let Some(meter) = self.0 else { return };
         let Some(mut running) = RUNNING.take() else { return };
-        running.switch(Stage::Other);
+        running.switch(UnpackStage::Other);
         let mut costs = meter.costs.lock().unwrap_or_else(PoisonError::into_inner);
         for (sum, cost) in costs.iter_mut().zip(running.costs) {
             sum.wall += cost.wall;
@@ -199,12 +199,12 @@ impl Drop for Attached<'_> {
 
 /// Enters `stage`, until the guard is dropped.
 #[must_use]
-pub fn enter(stage: Stage) -> Entered {
+pub fn enter(stage: UnpackStage) -> Entered {
     Entered(RUNNING.with_borrow_mut(|running| running.as_mut().map(|running| running.switch(stage))))
 }
 
 /// Counts bytes that went through `stage`.
-pub(crate) fn count(stage: Stage, bytes: usize) {
+pub(crate) fn count(stage: UnpackStage, bytes: usize) {
     RUNNING.with_borrow_mut(|running| {
         if let Some(running) = running {
             running.costs[stage as usize].bytes += bytes as u64;
@@ -223,7 +223,7 @@ pub fn copied(bytes: usize) {
 
 /// Returns to the stage before.
 #[derive(Debug)]
-pub struct Entered(Option<Stage>);
+pub struct Entered(Option<UnpackStage>);
 
 impl Drop for Entered {
     fn drop(&mut self) {
@@ -247,12 +247,12 @@ mod tests {
         let attached = meter.attach();
         let inside = Instant::now();
         {
-            let _hash = enter(Stage::Hash);
+            let _hash = enter(UnpackStage::Hash);
             let spun = Instant::now();
             while spun.elapsed() < Duration::from_millis(20) {}
-            let _idle = enter(Stage::Idle);
+            let _idle = enter(UnpackStage::Idle);
             std::thread::sleep(Duration::from_millis(30));
-            count(Stage::Hash, 7);
+            count(UnpackStage::Hash, 7);
         }
         let inner = Meter::default();
         drop(inner.attach());
@@ -262,9 +262,9 @@ mod tests {
         let of = |stage| costs.iter().find(|(found, _)| *found == stage).unwrap().1;
         let wall: Duration = costs.iter().map(|(_, cost)| cost.wall).sum();
         assert!(inside <= wall && wall <= outside, "{inside:?} {wall:?} {outside:?}");
-        assert!(of(Stage::Hash).wall >= Duration::from_millis(20) && of(Stage::Hash).bytes == 7);
-        assert!(of(Stage::Idle).wall >= Duration::from_millis(30));
-        assert!(of(Stage::Idle).cpu < Duration::from_millis(15), "{:?}", of(Stage::Idle));
+        assert!(of(UnpackStage::Hash).wall >= Duration::from_millis(20) && of(UnpackStage::Hash).bytes == 7);
+        assert!(of(UnpackStage::Idle).wall >= Duration::from_millis(30));
+        assert!(of(UnpackStage::Idle).cpu < Duration::from_millis(15), "{:?}", of(UnpackStage::Idle));
         assert!(inner.costs().iter().all(|(_, cost)| *cost == Cost::default()));
     }
 
@@ -275,9 +275,9 @@ mod tests {
         let before = thread_cpu();
         while thread_cpu() - before < Duration::from_millis(30) {
             // Far shorter than what the CPU clock is asked for.
-            let _create = enter(Stage::Create);
+            let _create = enter(UnpackStage::Create);
             copied(3);
-            let _write = enter(Stage::Write);
+            let _write = enter(UnpackStage::Write);
         }
         std::thread::sleep(Duration::from_millis(20));
         let spent = thread_cpu() - before;
@@ -286,15 +286,15 @@ mod tests {
         let cpu: Duration = costs.iter().map(|(_, cost)| cost.cpu).sum();
         assert!(cpu.abs_diff(spent) < Duration::from_millis(5), "{cpu:?} of {spent:?}");
         let of = |stage| costs.iter().find(|(found, _)| *found == stage).unwrap().1;
-        assert!(of(Stage::Create).cpu > Duration::from_millis(1) && of(Stage::Create).copied % 3 == 0);
-        assert!(of(Stage::Other).wall >= Duration::from_millis(20) && of(Stage::Write).copied == 0);
+        assert!(of(UnpackStage::Create).cpu > Duration::from_millis(1) && of(UnpackStage::Create).copied % 3 == 0);
+        assert!(of(UnpackStage::Other).wall >= Duration::from_millis(20) && of(UnpackStage::Write).copied == 0);
     }
 
     #[test]
     fn a_thread_that_is_not_attached_counts_nothing() {
         let meter = Meter::default();
-        drop(enter(Stage::Write));
-        count(Stage::Write, 1);
+        drop(enter(UnpackStage::Write));
+        count(UnpackStage::Write, 1);
         assert!(meter.costs().iter().all(|(_, cost)| *cost == Cost::default()));
     }
 }

@@ -21,7 +21,7 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use crate::chain::{Chain, Extent, hash};
 use crate::digest::lanes;
-use crate::meter::{self, Meter, Stage};
+use crate::meter::{self, Meter, UnpackStage};
 
 /// A piece of work without a result.
 pub(crate) type Job<'env> = Box<dyn FnOnce(&Pool<'env>) + Send + 'env>;
@@ -206,7 +206,7 @@ impl<'env> Pool<'env> {
                 return Some(work);
             }
             state.idle += 1;
-            let _idle = meter::enter(Stage::Idle);
+            let _idle = meter::enter(UnpackStage::Idle);
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.idle -= 1;
         }
@@ -322,7 +322,7 @@ impl Outstanding {
                 continue;
             }
             // The queue is empty: what is left of ours is being done by other threads.
-            let _waiting = meter::enter(Stage::Idle);
+            let _waiting = meter::enter(UnpackStage::Idle);
             let mut count = self.lock();
             while *count > 0 {
                 count = self.zero.wait(count).unwrap_or_else(PoisonError::into_inner);

@@ -15,7 +15,7 @@ use crate::apply::{Applier, Applying, Filler, Outcome, Shared, Target};
 use crate::chain::Chain;
 use crate::digest::{DiffId, Digest};
 use crate::error::UnpackError;
-use crate::meter::{self, Stage};
+use crate::meter::{self, UnpackStage};
 use crate::pool::{Outstanding, Pool, Task};
 use crate::source::{Next, Pieces, Source};
 use crate::warning::{Warning, Warnings};
@@ -219,8 +219,8 @@ impl<'a> Pass<'a> {
         let bytes = piece.as_slice();
         let mut applying = Applying { applier: &mut self.applier, piece: &piece, pool };
         {
-            let _framing = meter::enter(Stage::Journal);
-            meter::count(Stage::Journal, bytes.len());
+            let _framing = meter::enter(UnpackStage::Journal);
+            meter::count(UnpackStage::Journal, bytes.len());
             self.disassembler.push(bytes, &mut applying).map_err(failed)?;
         }
         applying.end();
@@ -237,7 +237,7 @@ impl<'a> Pass<'a> {
         }
         let members = self.disassembler.members();
         if !shared.has_failed() {
-            let _journal = meter::enter(Stage::Journal);
+            let _journal = meter::enter(UnpackStage::Journal);
             if let Some(gzip) = self.disassembler.finish().map_err(failed)? {
                 // The trailer: on a full disk this is where it shows.
                 let finished = gzip.finish();

@@ -8,8 +8,8 @@ use std::io::Read;
 
 use layerfs::apply::WhiteoutMode;
 use support::How;
-use testkit::cases::Outcome;
-use testkit::tarfile::of_names;
+use testkit::cases::CaseOutcome;
+use testkit::tarfile::tar_of_names;
 use testkit::tree;
 
 const HOW: How = How { threads: 2, whiteouts: WhiteoutMode::Delete, stream: false };
@@ -39,10 +39,10 @@ fn root_delete_mode_cases() {
         }
         let dir = tempfile::tempdir().unwrap();
         let lines = match (expected, support::unpack(&case.archive, dir.path(), HOW)) {
-            (Outcome::Refused, Err(_)) => Vec::new(),
-            (Outcome::Refused, Ok(_)) => vec!["accepted, but must be refused".into()],
-            (Outcome::Accepted { .. }, Err(error)) => vec![format!("refused: {error:?}")],
-            (Outcome::Accepted { tree: want, .. }, Ok(_)) => {
+            (CaseOutcome::Refused, Err(_)) => Vec::new(),
+            (CaseOutcome::Refused, Ok(_)) => vec!["accepted, but must be refused".into()],
+            (CaseOutcome::Accepted { .. }, Err(error)) => vec![format!("refused: {error:?}")],
+            (CaseOutcome::Accepted { tree: want, .. }, Ok(_)) => {
                 let mut lines = tree::differences(&want, &tree::walk(&dir.path().join("diff")));
                 let mut tar = Vec::new();
                 let mut decoder = layerfs::compress::Decompressor::new(case.archive.as_slice()).unwrap();
@@ -76,9 +76,9 @@ fn root_whiteouts_delete_what_is_below() {
     if !testkit::is_root() {
         return;
     }
-    let lower = || of_names(&["d/", "d/old", "d/sub/", "d/sub/deep", "f", "keep"]);
+    let lower = || tar_of_names(&["d/", "d/old", "d/sub/", "d/sub/deep", "f", "keep"]);
     let paths =
-        |upper: &[&str]| stack(&[lower(), of_names(upper)]).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+        |upper: &[&str]| stack(&[lower(), tar_of_names(upper)]).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
     let cases: &[(&[&str], &[&str])] = &[
         (&[".wh.f", ".wh.d"], &["keep"]),
         (&[".wh.d", "d/", "d/new"], &["d", "d/new", "f", "keep"]),
@@ -103,12 +103,12 @@ fn root_empty_directories_of_the_same_layer_stay() {
     if !testkit::is_root() {
         return;
     }
-    let lower = || of_names(&["d/", "d/old", "d/empty/", "d/empty/old", "d/gone/", "d/gone/empty/"]);
+    let lower = || tar_of_names(&["d/", "d/old", "d/empty/", "d/empty/old", "d/gone/", "d/gone/empty/"]);
     let paths = |layers: &[Vec<u8>]| stack(layers).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
-    let own = of_names(&["d/", "d/empty/", "d/new/", "d/new/empty/", "d/kept", "d/.wh..wh..opq"]);
+    let own = tar_of_names(&["d/", "d/empty/", "d/new/", "d/new/empty/", "d/kept", "d/.wh..wh..opq"]);
     let left = ["d", "d/empty", "d/kept", "d/new", "d/new/empty"];
     assert_eq!(paths(&[lower(), own]), left);
-    let after = of_names(&["d/.wh..wh..opq", "d/empty/", "d/new/", "d/new/empty/", "d/kept"]);
+    let after = tar_of_names(&["d/.wh..wh..opq", "d/empty/", "d/new/", "d/new/empty/", "d/kept"]);
     assert_eq!(paths(&[lower(), after]), left);
 }
 
@@ -121,7 +121,7 @@ fn root_opaque_markers_cost_linear_time() {
         let files: Vec<String> = (0..count).map(|n| format!("a/{n}")).collect();
         let mut names: Vec<&str> = files.iter().map(String::as_str).collect();
         names.extend(std::iter::repeat_n("a/.wh..wh..opq", count));
-        let layer = of_names(&names);
+        let layer = tar_of_names(&names);
         let start = std::time::Instant::now();
         assert_eq!(stack(&[layer]).len(), count + 1);
         start.elapsed()

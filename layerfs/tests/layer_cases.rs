@@ -7,7 +7,7 @@ mod support;
 
 use layerfs::apply::{WhiteoutMode, XattrNamespace};
 use support::How;
-use testkit::cases::{Case, Expected, Outcome};
+use testkit::cases::{Case, CaseOutcome, TreeEntry};
 use testkit::tree;
 
 const DOCKERD: &str = "docker_20_10_24_import";
@@ -52,22 +52,24 @@ const DEVIATIONS: &[(u64, Deviation)] = &[
     (225, Deviation::Tree(&[("BZhfile", 'f')])),
 ];
 
-fn expected(case: &Case) -> Outcome {
+fn expected(case: &Case) -> CaseOutcome {
     let column = if FOLLOW_HEAD.iter().any(|&(number, _)| number == case.number) { HEAD } else { DOCKERD };
     let outcome = case.outcome(column).expect("every case has both columns");
     match DEVIATIONS.iter().find(|(number, _)| *number == case.number) {
         None => outcome,
         Some((_, Deviation::LastWins)) => case.outcome(HEAD).expect("recorded"),
         Some((_, Deviation::Xattr { path, name, value })) => {
-            let Outcome::Accepted { mut tree, diff_id, size } = outcome else { panic!("{} is accepted", case.title) };
+            let CaseOutcome::Accepted { mut tree, diff_id, size } = outcome else {
+                panic!("{} is accepted", case.title)
+            };
             let entry = tree.iter_mut().find(|entry| entry.path == path.as_bytes()).expect("in the tree");
             match value {
                 Some(value) => entry.xattrs.insert((*name).to_owned(), value.as_bytes().to_vec()),
                 None => entry.xattrs.remove(*name),
             };
-            Outcome::Accepted { tree, diff_id, size }
+            CaseOutcome::Accepted { tree, diff_id, size }
         }
-        Some((_, Deviation::Tree(entries))) => Outcome::Accepted {
+        Some((_, Deviation::Tree(entries))) => CaseOutcome::Accepted {
             tree: entries.iter().map(|&(path, kind)| bare(path, kind)).collect(),
             diff_id: None,
             size: None,
@@ -76,8 +78,8 @@ fn expected(case: &Case) -> Outcome {
 }
 
 /// An entry of which only path and type count.
-fn bare(path: &str, kind: char) -> Expected {
-    Expected {
+fn bare(path: &str, kind: char) -> TreeEntry {
+    TreeEntry {
         kind,
         mode: u32::MAX,
         owner: (0, 0),
@@ -96,16 +98,16 @@ fn check(case: &Case, how: How) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let unpacked = support::unpack(&case.archive, dir.path(), how);
     let (expected, unpacked) = match (expected(case), unpacked) {
-        (Outcome::Refused, Err(_)) => return Vec::new(),
-        (Outcome::Refused, Ok(_)) => return vec!["accepted, but must be refused".into()],
-        (Outcome::Accepted { .. }, Err(error)) => return vec![format!("refused: {:?}", error)],
-        (expected @ Outcome::Accepted { .. }, Ok(unpacked)) => (expected, unpacked),
+        (CaseOutcome::Refused, Err(_)) => return Vec::new(),
+        (CaseOutcome::Refused, Ok(_)) => return vec!["accepted, but must be refused".into()],
+        (CaseOutcome::Accepted { .. }, Err(error)) => return vec![format!("refused: {:?}", error)],
+        (expected @ CaseOutcome::Accepted { .. }, Ok(unpacked)) => (expected, unpacked),
     };
-    let Outcome::Accepted { tree: want, diff_id, size } = expected else { unreachable!() };
+    let CaseOutcome::Accepted { tree: want, diff_id, size } = expected else { unreachable!() };
     // The only one that no walker by path reaches; replay below does.
     let found = if case.number == 162 { want.clone() } else { tree::walk(&dir.path().join("diff")) };
     let mut report = if want.iter().any(|entry| entry.mode == u32::MAX) {
-        let outline = |tree: &[Expected]| tree.iter().map(|e| (e.path.clone(), e.kind)).collect::<Vec<_>>();
+        let outline = |tree: &[TreeEntry]| tree.iter().map(|e| (e.path.clone(), e.kind)).collect::<Vec<_>>();
         let below: Vec<_> = found.iter().filter(|entry| entry.path != b".").cloned().collect();
         if outline(&want) == outline(&below) { Vec::new() } else { vec![format!("found {found:?}")] }
     } else {

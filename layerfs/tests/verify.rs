@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 use layerfs::apply::{WhiteoutMode, XattrNamespace};
 use layerfs::verify::{Comparison, Shows, Verified, VerifyError, verify};
 use support::How;
-use testkit::tarfile::{char_device, dir, fifo, file, hard_link, of_names, symlink, tar};
+use testkit::tarfile::{char_device, dir, fifo, file, hard_link, symlink, tar, tar_of_names};
 
 const OVERLAY: How = How { threads: 2, stream: false, whiteouts: WhiteoutMode::Overlay(XattrNamespace::Trusted) };
 const DELETE: How = How { threads: 2, stream: false, whiteouts: WhiteoutMode::Delete };
@@ -348,7 +348,7 @@ fn root_faults_beyond_a_number_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     let names: Vec<String> = (0..250).map(|number| format!("f{number:03}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    support::unpack(&of_names(&names), dir.path(), OVERLAY).unwrap();
+    support::unpack(&tar_of_names(&names), dir.path(), OVERLAY).unwrap();
     for name in &names {
         fs::remove_file(dir.path().join("diff").join(name)).unwrap();
     }

@@ -112,7 +112,7 @@ impl External {
     pub(crate) fn version(&self) -> Result<Version, RuntimeError> {
         let failed = RuntimeError::io(format!("running {}", self.program.display()));
         let output = Command::new(&self.program).arg("--version").stdin(Pipe::null()).output().map_err(failed)?;
-        Ok(Version::of(&self.file_name(), &String::from_utf8_lossy(&output.stdout)))
+        Ok(Version::parse(&self.file_name(), &String::from_utf8_lossy(&output.stdout)))
     }
 
     pub(crate) fn create(&self, bundle: &Path, id: &str, stdio: Stdio) -> Result<Created, RuntimeError> {

@@ -23,7 +23,7 @@ impl Version {
     }
 
     /// What `PROGRAM --version` prints, with a warning if it is an old one.
-    pub(crate) fn of(program: &str, output: &str) -> Self {
+    pub(crate) fn parse(program: &str, output: &str) -> Self {
         let text = output.lines().next().unwrap_or_default().trim().to_owned();
         let fixed = FIXED.iter().find(|(name, _)| *name == program).map(|(_, fixed)| *fixed);
         let warning = fixed.zip(numbers(&text)).filter(|(fixed, found)| is_old(fixed, *found)).map(|(fixed, _)| {
@@ -77,7 +77,7 @@ mod tests {
             ("other", "other version 0.1.0", false),
             ("runc", "nonsense", false),
         ] {
-            assert_eq!(Version::of(program, text).warning.is_some(), old, "{text}");
+            assert_eq!(Version::parse(program, text).warning.is_some(), old, "{text}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use layerfs::delete::Deletion;
-use layerfs::meter::{self, Stage};
+use layerfs::meter::{self, UnpackStage};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -390,7 +390,7 @@ impl Dir {
         let write = || {
             let file = self.write_new(&temporary, bytes, mode)?;
             if sync {
-                let _syncing = meter::enter(Stage::Sync);
+                let _syncing = meter::enter(UnpackStage::Sync);
                 file.sync_all().map_err(StoreError::io(self.join(&temporary), "fsync"))?;
             }
             self.rename(&temporary, self, name)?;
@@ -489,7 +489,7 @@ impl Dir {
     /// # Errors
     /// [`StoreError::Io`]
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        let _syncing = meter::enter(Stage::Sync);
+        let _syncing = meter::enter(UnpackStage::Sync);
         rustix::fs::fsync(&self.fd).map_err(StoreError::io(&self.path, "fsync"))
     }
 
@@ -498,7 +498,7 @@ impl Dir {
     /// # Errors
     /// [`StoreError::Io`], also for a write that failed after it was accepted.
     pub fn sync_file_system(&self) -> Result<(), StoreError> {
-        let _syncing = meter::enter(Stage::Sync);
+        let _syncing = meter::enter(UnpackStage::Sync);
         rustix::fs::syncfs(&self.fd).map_err(StoreError::io(&self.path, "syncfs"))
     }
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use layerfs::delete::Deletion;
 use layerfs::{Source, Unpacking};
 use snapshot::dir::{Dir, Skeleton};
-use snapshot::driver::{Access, AnyDriver, Driver, EntryKind, HomeLayout, LayerDamage, LayerPart, Order, Prepared};
+use snapshot::driver::{
+    Access, AnyDriver, Driver, EntryKind, HomeLayout, LayerDamage, LayerOrder, LayerPart, Prepared,
+};
 use snapshot::ids::CacheId;
 use snapshot::liveness::Dead;
 use snapshot::root::DataRoot;
@@ -63,7 +65,7 @@ impl Store {
     /// Begins a layer and fills it with the members of a tar.
     fn fill(&self, id: &CacheId, parent: Option<&CacheId>, members: &[&str]) -> Prepared {
         let prepared = self.driver.prepare(id, parent).unwrap();
-        let tar = testkit::tarfile::of_names(members);
+        let tar = testkit::tarfile::tar_of_names(members);
         let unpacking = Unpacking::begin(Source::Slice(&tar), prepared.target().unwrap(), None).unwrap();
         unpacking.run(1).unwrap();
         prepared
@@ -150,7 +152,7 @@ fn root_what_is_written_to_a_mount_is_in_the_layer() {
 fn root_a_layer_that_others_stand_on_is_not_written_to() {
     each(|store| {
         let [_, middle, _] = store.chain();
-        if store.driver.order() == Order::Independent {
+        if store.driver.order() == LayerOrder::Independent {
             let error = store.driver.mount(&middle, Access::ReadWrite).unwrap_err();
             assert!(error.to_string().contains("other layers stand on it"), "{error}");
         }
@@ -170,8 +172,8 @@ fn root_a_dropped_layer_leaves_nothing() {
         // A commit that fails takes the layer back as well: its parent has gone meanwhile.
         let gone = CacheId::random();
         let prepared = match store.driver.order() {
-            Order::Independent => store.fill(&id, None, &["x"]),
-            Order::ParentFirst => store.fill(&id, Some(&top), &["x"]),
+            LayerOrder::Independent => store.fill(&id, None, &["x"]),
+            LayerOrder::ParentFirst => store.fill(&id, Some(&top), &["x"]),
         };
         prepared.commit(Some(&gone)).unwrap_err();
         assert_eq!(store.files(), before, "{}", store.name);
@@ -263,9 +265,9 @@ fn root_entries_tell_what_stands_on_what() {
         let parents = held.entries[top.as_str()].parents.as_ref().unwrap();
         let parents: Vec<&str> = parents.iter().map(|number| &*held.names[*number as usize]).collect();
         match store.driver.order() {
-            Order::Independent => assert_eq!(parents, [middle.as_str(), base.as_str()]),
+            LayerOrder::Independent => assert_eq!(parents, [middle.as_str(), base.as_str()]),
             // Copies stand on nothing.
-            Order::ParentFirst => assert!(parents.is_empty()),
+            LayerOrder::ParentFirst => assert!(parents.is_empty()),
         }
     });
 }

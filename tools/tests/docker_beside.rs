@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use testkit::dockerd::Dockerd;
-use testkit::root::Root;
+use testkit::root::RootContents;
 use testkit::{live, saved};
 
 const BUSYBOX: &str = "busybox-20.10.tar";
@@ -44,7 +44,7 @@ fn runs(daemon: &Dockerd, dir: &TempDir) {
 
 /// The layers' directories by chain id.
 fn cache_ids(root: &Path) -> Vec<(String, String)> {
-    Root::read(root).layers.into_iter().map(|(chain, layer)| (chain, layer.cache_id)).collect()
+    RootContents::read(root).layers.into_iter().map(|(chain, layer)| (chain, layer.cache_id)).collect()
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn docker_layers_are_built_upon() {
     let all = cache_ids(&dockers_on_ours);
     assert!(base.iter().all(|layer| all.contains(layer)), "{base:?} of ours are in {all:?}");
 
-    let (one, two) = (Root::read(&ours_on_dockers), Root::read(&dockers_on_ours));
+    let (one, two) = (RootContents::read(&ours_on_dockers), RootContents::read(&dockers_on_ours));
     testkit::assert_none("on disk", &testkit::root::differences(&one, &two, testkit::now() - 600));
     let other = Dockerd::start(&ours_on_dockers);
     let (one, two) = (live::report(&other, &ours_on_dockers), live::report(&daemon, &dockers_on_ours));

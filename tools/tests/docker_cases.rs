@@ -5,8 +5,8 @@
 use std::io::Read;
 
 use layerfs::Digest;
-use testkit::archive::{self, Image};
-use testkit::cases::{Case, Outcome};
+use testkit::archive::{self, ArchiveImage};
+use testkit::cases::{Case, CaseOutcome};
 use testkit::dockerd::Dockerd;
 use testkit::saved;
 
@@ -21,13 +21,13 @@ const REFUSED: &[(u64, &str)] = &[
 ];
 
 /// The case as the only layer of an image.
-fn image(case: &Case) -> Image {
+fn image(case: &Case) -> ArchiveImage {
     let mut tar = Vec::new();
     let decoded =
         layerfs::compress::Decompressor::new(case.archive.as_slice()).and_then(|mut it| it.read_to_end(&mut tar));
     // Where it cannot be decoded, no id is right.
     let diff_id = decoded.map_or(Digest::hash(&case.archive), |_| Digest::hash(&tar));
-    Image {
+    ArchiveImage {
         tag: format!("case/{:03}:1", case.number),
         layers: vec![case.archive.clone()],
         diff_ids: vec![diff_id],
@@ -47,7 +47,7 @@ fn docker_saves_layer_cases() {
         let image = image(&case);
         archive::write(&file, &[image]);
         let output = testkit::layer_unpack(&file, &root);
-        let dockers = matches!(case.outcome("docker_20_10_24_import"), Some(Outcome::Accepted { .. }));
+        let dockers = matches!(case.outcome("docker_20_10_24_import"), Some(CaseOutcome::Accepted { .. }));
         let expected = dockers && !REFUSED.iter().any(|(number, _)| *number == case.number);
         match output.status.code() {
             Some(0) => imported.push(case),

@@ -12,8 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use checksupport::Checked;
-use damagesupport::small::Store;
+use checksupport::CheckOutput;
+use damagesupport::small::SmallStore;
 use damagesupport::table::SITUATIONS;
 use testkit::dockerd::Dockerd;
 
@@ -21,10 +21,10 @@ use testkit::dockerd::Dockerd;
 fn docker_check_finds_what_is_planted() {
     let Some(_turn) = testkit::docker() else { return };
     let dir = testkit::scratch();
-    let template = Store::make(dir.path());
+    let template = SmallStore::make(dir.path());
     let mut report = Vec::new();
     for mode in ["--quick", "--deep"] {
-        let sound = Checked::of(&template.root, &[mode]);
+        let sound = CheckOutput::run(&template.root, &[mode]);
         let unread = mode == "--deep" && sound.layers_read == 0;
         if !sound.findings.is_empty() || sound.status != Some(0) || unread {
             report.push(format!("sound, {mode}: {sound:?}"));
@@ -33,7 +33,7 @@ fn docker_check_finds_what_is_planted() {
     for (number, situation) in SITUATIONS.iter().enumerate() {
         let store = template.copy(&dir.path().join(format!("damaged-{number}")));
         (situation.damage)(&store);
-        let found = Checked::of(&store.root, &["--quick"]);
+        let found = CheckOutput::run(&store.root, &["--quick"]);
         let wrong = expected::compare(situation.name, &store, &found);
         report.extend(wrong.into_iter().map(|line| format!("{}: {line}", situation.name)));
         std::fs::remove_dir_all(&store.root).unwrap();
@@ -57,7 +57,7 @@ fn docker_check_of_vfs() {
     let diff_ids = daemon.ok(&["inspect", "-f", "{{join .RootFS.Layers \" \"}}", "layerfs-test/busybox:1"]);
     daemon.stop();
     for mode in ["--quick", "--deep"] {
-        let checked = Checked::of(&root, &[mode]);
+        let checked = CheckOutput::run(&root, &[mode]);
         assert_eq!((checked.status, checked.findings), (Some(0), vec![]), "{mode}");
     }
     let records = root.join("image/vfs/layerdb/sha256");
@@ -76,7 +76,7 @@ fn docker_check_of_vfs() {
     let mut bytes = std::fs::read(&tool).unwrap();
     bytes[1000] ^= 1;
     std::fs::write(&tool, bytes).unwrap();
-    let checked = Checked::of(&root, &["--deep"]);
+    let checked = CheckOutput::run(&root, &["--deep"]);
     assert_eq!(checked.status, Some(1));
     let found: Vec<_> = checked.findings.iter().filter(|found| found.id == chain).collect();
     let [found] = found.as_slice() else { panic!("{:?}", checked.findings) };
@@ -86,7 +86,7 @@ fn docker_check_of_vfs() {
     );
     assert_eq!(found.containers, [container]);
     // Without reading files there is nothing to be seen.
-    assert_eq!(Checked::of(&root, &["--quick"]).findings, []);
+    assert_eq!(CheckOutput::run(&root, &["--quick"]).findings, []);
     // What is wrong in the lowest layer is no fault of the layers with right copies of it.
     fs::write(&tool, fs::read(directory(base).1.join("bin/busybox")).unwrap()).unwrap();
     let (lowest, dir) = directory(base);
@@ -94,14 +94,14 @@ fn docker_check_of_vfs() {
     chmod(&dir.join("etc"), 0o777);
     fs::remove_file(dir.join("etc/group")).unwrap();
     fs::write(dir.join("evil"), "x").unwrap();
-    let checked = Checked::of(&root, &["--deep"]);
+    let checked = CheckOutput::run(&root, &["--deep"]);
     let [found] = checked.findings.as_slice() else { panic!("{:?}", checked.findings) };
     assert_eq!((found.code.as_str(), &found.id), ("layer-content-differs", &lowest));
     assert_eq!(found.files, ["content bin/busybox", "mode etc", "missing etc/group", "extra evil"]);
 }
 
 /// What happens to the files of a layer that dockerd wrote, named by `TOP` or `LOWEST`, and what must be found.
-type Harm = (&'static str, fn(&Store), &'static str, &'static str, &'static [&'static str]);
+type Harm = (&'static str, fn(&SmallStore), &'static str, &'static str, &'static [&'static str]);
 
 const HARMS: &[Harm] = &[
     (
@@ -172,12 +172,12 @@ fn chmod(path: &Path, mode: u32) {
 fn docker_check_deep_names_the_file() {
     let Some(_turn) = testkit::docker() else { return };
     let dir = testkit::scratch();
-    let template = Store::make(dir.path());
+    let template = SmallStore::make(dir.path());
     let mut report = Vec::new();
     for (number, (name, harm, layer, code, files)) in HARMS.iter().enumerate() {
         let store = template.copy(&dir.path().join(format!("harmed-{number}")));
         harm(&store);
-        let checked = Checked::of(&store.root, &["--deep"]);
+        let checked = CheckOutput::run(&store.root, &["--deep"]);
         let right = match checked.findings.as_slice() {
             [found] => {
                 found.code == *code
@@ -194,7 +194,7 @@ fn docker_check_deep_names_the_file() {
             report.push(format!("{name}: {checked:#?}"));
         }
         // Of an image that does not have the layer, nothing is said.
-        let of_base = Checked::of(&store.root, &["--deep", damagesupport::small::BASE]);
+        let of_base = CheckOutput::run(&store.root, &["--deep", damagesupport::small::BASE]);
         if of_base.findings.is_empty() != (*layer == "TOP") {
             report.push(format!("{name}: of the base image, {of_base:#?}"));
         }

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use testkit::dockerd::Dockerd;
-use testkit::root::Root;
+use testkit::root::RootContents;
 use testkit::tree;
 
 const IMAGE: &str = "layerfs-test/busybox:1";
@@ -82,10 +82,10 @@ fn metadata(root: &Path, id: &str, name: &str) -> Option<String> {
 }
 
 /// The files of the topmost layer of an image, without the times that are finer than a tar has them.
-fn layer(root: &Path, id: &str) -> Vec<testkit::cases::Expected> {
+fn layer(root: &Path, id: &str) -> Vec<testkit::cases::TreeEntry> {
     let config = config(root, id);
     let top = config["rootfs"]["diff_ids"].as_array().unwrap().last().unwrap().as_str().unwrap().to_owned();
-    let layers = Root::read(root).layers;
+    let layers = RootContents::read(root).layers;
     let layer = layers.values().find(|layer| layer.diff_id == top).unwrap();
     let mut tree = tree::walk(&root.join("overlay2").join(&layer.cache_id).join("diff"));
     tree.retain(|entry| entry.path != b".");

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use damagesupport::small::{BASE, CHILD, Store};
-use damagesupport::table::{Dockerd, SITUATIONS, Situation};
+use damagesupport::small::{BASE, CHILD, SmallStore};
+use damagesupport::table::{SITUATIONS, Situation, WithDockerd};
 use testkit::dockerd;
 
 /// How long dockerd may take, or is given until it must have failed.
@@ -51,23 +51,23 @@ impl Said {
 }
 
 /// What is wrong with what is said about a situation.
-fn findings(situation: &Situation, store: &Store) -> Vec<String> {
+fn findings(situation: &Situation, store: &SmallStore) -> Vec<String> {
     let ls = ask(LAYERFS, &store.root, &["image", "ls", "-a"]);
     let mut report = Vec::new();
     // Findings may show in the status.
     if ls.status != Some(0)
-        && !(ls.status == Some(1) && (ls.text.contains("damaged") || situation.dockerd == Dockerd::Refuses))
+        && !(ls.status == Some(1) && (ls.text.contains("damaged") || situation.dockerd == WithDockerd::Refuses))
     {
         report.push(format!("{} ends with {:?}", ls.command, ls.status));
     }
-    let gone = matches!(situation.dockerd, Dockerd::Refuses | Dockerd::Untags);
+    let gone = matches!(situation.dockerd, WithDockerd::Refuses | WithDockerd::Untags);
     if !gone && !ls.names(CHILD) && !ls.names(&store.child) {
         report.push(format!("{} drops {CHILD}", ls.command));
     }
-    if matches!(situation.dockerd, Dockerd::Loses | Dockerd::LosesBoth) && !ls.damaged(CHILD, &store.child) {
+    if matches!(situation.dockerd, WithDockerd::Loses | WithDockerd::LosesBoth) && !ls.damaged(CHILD, &store.child) {
         report.push(format!("{} does not call {CHILD} damaged", ls.command));
     }
-    if situation.dockerd == Dockerd::LosesBoth && !ls.damaged(BASE, &store.base) {
+    if situation.dockerd == WithDockerd::LosesBoth && !ls.damaged(BASE, &store.base) {
         report.push(format!("{} does not call {BASE} damaged", ls.command));
     }
     let mut all = vec![ls];
@@ -97,7 +97,7 @@ fn findings(situation: &Situation, store: &Store) -> Vec<String> {
 fn docker_damaged_is_said() {
     let Some(_turn) = testkit::docker() else { return };
     let dir = testkit::scratch();
-    let template = Store::make(dir.path());
+    let template = SmallStore::make(dir.path());
     let mut report = findings_of_none(&template);
     for (number, situation) in SITUATIONS.iter().enumerate() {
         let store = template.copy(&dir.path().join(format!("damaged-{number}")));
@@ -110,7 +110,7 @@ fn docker_damaged_is_said() {
 }
 
 /// Nothing is damaged in the store that is not.
-fn findings_of_none(store: &Store) -> Vec<String> {
+fn findings_of_none(store: &SmallStore) -> Vec<String> {
     let ls = ask(LAYERFS, &store.root, &["image", "ls", "-a"]);
     let sound = ls.status == Some(0) && ls.names(&store.child) && ls.names(&store.base) && !ls.text.contains("damaged");
     if sound { Vec::new() } else { vec![format!("sound: {:?}\n{}", ls.status, ls.text)] }
@@ -122,7 +122,7 @@ fn findings_of_none(store: &Store) -> Vec<String> {
 fn docker_damaged_table_is_right() {
     let Some(_turn) = testkit::docker() else { return };
     let dir = testkit::scratch();
-    let template = Store::make(dir.path());
+    let template = SmallStore::make(dir.path());
     let mut report = Vec::new();
     for (number, situation) in SITUATIONS.iter().enumerate() {
         let store = template.copy(&dir.path().join(format!("damaged-{number}")));
@@ -142,11 +142,11 @@ fn docker_damaged_table_is_right() {
             }
         };
         let expected = match situation.dockerd {
-            Dockerd::Loses => "lost",
-            Dockerd::LosesBoth => "nothing there",
-            Dockerd::Lists | Dockerd::Copes => "all there",
-            Dockerd::Untags => "untagged",
-            Dockerd::Refuses => "it does not start",
+            WithDockerd::Loses => "lost",
+            WithDockerd::LosesBoth => "nothing there",
+            WithDockerd::Lists | WithDockerd::Copes => "all there",
+            WithDockerd::Untags => "untagged",
+            WithDockerd::Refuses => "it does not start",
         };
         if found != expected {
             report.push(format!("{}: {found}, not {expected}", situation.name));

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-use testkit::archive::{self, Image};
+use testkit::archive::{self, ArchiveImage};
 use testkit::dockerd::Dockerd;
 use testkit::{live, saved};
 
@@ -10,13 +10,13 @@ use testkit::{live, saved};
 const MOST: usize = 125;
 
 /// An image of `depth` layers, busybox at the bottom.
-fn image(depth: usize) -> Image {
+fn image(depth: usize) -> ArchiveImage {
     let mut layers = archive::layers(&testkit::golden("busybox-20.10.tar"));
     for number in layers.len()..depth {
         layers.push(archive::layer(&format!("layer-{number}"), &number.to_string()));
     }
     let (layers, diff_ids) = layers.into_iter().unzip();
-    Image { tag: format!("deep:{depth}"), layers, diff_ids, comment: String::new() }
+    ArchiveImage { tag: format!("deep:{depth}"), layers, diff_ids, comment: String::new() }
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use testkit::cases::Expected;
+use testkit::cases::TreeEntry;
 use testkit::dockerd::Dockerd;
-use testkit::root::Root;
+use testkit::root::RootContents;
 use testkit::tree;
 
 const IMAGE: &str = "layerfs-test/busybox:1";
@@ -55,10 +55,10 @@ fn comparable(root: &Path, id: &str) -> Value {
 }
 
 /// The files of the topmost layer of an image.
-fn layer(root: &Path, id: &str) -> BTreeMap<Vec<u8>, Expected> {
+fn layer(root: &Path, id: &str) -> BTreeMap<Vec<u8>, TreeEntry> {
     let config = config(root, id);
     let top = config["rootfs"]["diff_ids"].as_array().unwrap().last().unwrap().as_str().unwrap().to_owned();
-    let layers = Root::read(root).layers;
+    let layers = RootContents::read(root).layers;
     let layer = layers.values().find(|layer| layer.diff_id == top).unwrap();
     let mut tree = tree::walk(&root.join("overlay2").join(&layer.cache_id).join("diff"));
     tree.retain(|entry| entry.path != b".");
@@ -73,7 +73,7 @@ fn layer(root: &Path, id: &str) -> BTreeMap<Vec<u8>, Expected> {
 }
 
 /// All that a container of an image sees.
-fn rootfs(root: &Path, image: &str, to: &Path) -> Vec<Expected> {
+fn rootfs(root: &Path, image: &str, to: &Path) -> Vec<TreeEntry> {
     let archive = to.with_extension("tar");
     made(root, &["image", "save", "-o", text(&archive), image]);
     let output =

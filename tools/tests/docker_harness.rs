@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use testkit::dockerd::Dockerd;
-use testkit::root::{self, Root};
+use testkit::root::{self, RootContents};
 use testkit::{live, saved};
 
 const LAYERS: &str = "layers-20.10.tar";
@@ -93,7 +93,7 @@ fn copy(from: &Path, to: &Path) {
 
 /// The base layer of a root: its content and its record.
 fn base(root: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
-    let layers = Root::read(root).layers;
+    let layers = RootContents::read(root).layers;
     let (chain, layer) = layers.iter().find(|(chain, layer)| layer.diff_id.ends_with(chain.as_str())).unwrap();
     let record = root.join("image/overlay2/layerdb/sha256").join(chain);
     (root.join("overlay2").join(&layer.cache_id).join("diff"), record)
@@ -105,16 +105,16 @@ fn docker_damage_on_disk_is_seen() {
     let dir = testkit::scratch();
     let (one, two) = (loaded(&dir, "one"), loaded(&dir, "two"));
     let copied = dir.path().join("copy");
-    let two = Root::read(&two);
+    let two = RootContents::read(&two);
     let since = 1_750_000_000;
     copy(&one, &copied);
-    testkit::assert_none("two loads", &root::differences(&Root::read(&copied), &two, since));
+    testkit::assert_none("two loads", &root::differences(&RootContents::read(&copied), &two, since));
     let mut unseen = Vec::new();
     for (what, damage) in ON_DISK {
         copy(&one, &copied);
         let (diff, record) = base(&copied);
         damage(&diff, &record);
-        let seen = std::panic::catch_unwind(|| root::differences(&Root::read(&copied), &two, since));
+        let seen = std::panic::catch_unwind(|| root::differences(&RootContents::read(&copied), &two, since));
         if seen.is_ok_and(|lines| lines.is_empty()) {
             unseen.push((*what).to_owned());
         }

@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
-use testkit::archive::{self, Image};
+use testkit::archive::{self, ArchiveImage};
 use testkit::dockerd::Dockerd;
 use testkit::live;
 
@@ -92,7 +92,8 @@ fn used(dir: &tempfile::TempDir) -> PathBuf {
     let root = testkit::empty_root(dir, "root");
     let file = dir.path().join("first.tar");
     let (layer, digest) = archive::layer("first", "first");
-    let image = Image { tag: "first:1".into(), layers: vec![layer], diff_ids: vec![digest], comment: String::new() };
+    let image =
+        ArchiveImage { tag: "first:1".into(), layers: vec![layer], diff_ids: vec![digest], comment: String::new() };
     archive::write(&file, &[image]);
     let daemon = Dockerd::start(&root);
     daemon.load(&file);

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use testkit::archive::{self, Image};
+use testkit::archive::{self, ArchiveImage};
 use testkit::dockerd::Dockerd;
 use testkit::live;
 
@@ -14,9 +14,9 @@ fn load(archive: &Path, root: &Path) -> String {
 }
 
 /// An image of one layer, always the same; another one with another comment.
-fn image(tag: &str, comment: &str) -> Image {
+fn image(tag: &str, comment: &str) -> ArchiveImage {
     let (layer, digest) = archive::layer("base", "base");
-    Image { tag: tag.into(), layers: vec![layer], diff_ids: vec![digest], comment: comment.into() }
+    ArchiveImage { tag: tag.into(), layers: vec![layer], diff_ids: vec![digest], comment: comment.into() }
 }
 
 #[test]

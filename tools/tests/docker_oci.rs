@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use testkit::dockerd::Dockerd;
-use testkit::root::Root;
+use testkit::root::RootContents;
 use testkit::{live, saved};
 
 /// The only tag that a daemon lists.
@@ -26,7 +26,7 @@ fn docker_uses_oci_images() {
         testkit::import(&testkit::golden("busybox-20.10.tar"), &reference);
         let root = testkit::empty_root(&dir, "root");
         testkit::import(&testkit::golden(golden), &root);
-        let chains = |root: &Path| Root::read(root).layers.into_keys().collect::<Vec<_>>();
+        let chains = |root: &Path| RootContents::read(root).layers.into_keys().collect::<Vec<_>>();
         assert_eq!(chains(&root), chains(&reference), "{golden}");
 
         let daemon = Dockerd::start(&root);
@@ -58,7 +58,7 @@ fn docker_uses_umoci_images() {
     assert_eq!(saved::check_layers(&file), (1 + 3, Vec::new()));
     // skopeo made its archive from the second: dockerd has its layers already.
     daemon.load(&testkit::golden("docker-archive-skopeo.tar"));
-    assert_eq!(Root::read(&root).layers.len(), 3);
+    assert_eq!(RootContents::read(&root).layers.len(), 3);
     daemon.remove_everything();
     testkit::assert_none("left behind", &live::leftovers(&root));
 }
@@ -72,7 +72,7 @@ fn docker_archive_in_a_pipe() {
     let since = testkit::now() - 1;
     let daemon = Dockerd::start(&dockers);
     daemon.load(&golden);
-    let dockers = Root::read(&dockers);
+    let dockers = RootContents::read(&dockers);
     for (name, program) in
         [("plain", "cat"), ("gzip", "gzip -c"), ("xz", "xz -0c"), ("bzip2", "bzip2 -c"), ("zstd", "zstd -c")]
     {
@@ -88,7 +88,7 @@ fn docker_archive_in_a_pipe() {
         import.args(["-", "--no-sync", "--root"]).arg(&root).stdin(wrapped.stdout.take().unwrap());
         testkit::succeeded(name, import.output().unwrap());
         assert!(wrapped.wait().unwrap().success());
-        testkit::assert_none(name, &testkit::root::differences(&Root::read(&root), &dockers, since));
+        testkit::assert_none(name, &testkit::root::differences(&RootContents::read(&root), &dockers, since));
     }
 }
 

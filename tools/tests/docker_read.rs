@@ -12,7 +12,7 @@ use std::process::Command;
 
 use readsupport::ask::{Examiner, Row, Subject, watched};
 use readsupport::{table, table_inspect, table_ls};
-use testkit::quiet::Snapshot;
+use testkit::quiet::Stamps;
 use testkit::zoo;
 
 /// Rows of a group.
@@ -208,14 +208,14 @@ fn docker_read_harness_sees_traces() {
     for name in ["read", "written", "gone"] {
         std::fs::write(path(name), "content").unwrap();
     }
-    let before = Snapshot::take(dir.path());
-    assert!(before.changes(&Snapshot::take(dir.path())).is_empty());
+    let before = Stamps::take(dir.path());
+    assert!(before.changes(&Stamps::take(dir.path())).is_empty());
     std::thread::sleep(std::time::Duration::from_millis(20));
     std::fs::read(path("read")).unwrap();
     std::fs::write(path("written"), "CONTENT").unwrap();
     std::fs::remove_file(path("gone")).unwrap();
     std::fs::write(path("new"), "").unwrap();
-    let seen = before.changes(&Snapshot::take(dir.path()));
+    let seen = before.changes(&Stamps::take(dir.path()));
     assert_eq!(seen, ["gone: gone", "written: ", "new: new", "read with a trace: read", "written: written"]);
-    assert!(Snapshot::take(&zoo.root).count() > 500);
+    assert!(Stamps::take(&zoo.root).count() > 500);
 }

@@ -13,11 +13,11 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use damagesupport::small::{BASE, CHILD, Store};
-use damagesupport::table::{Dockerd as Verdict, SITUATIONS};
+use damagesupport::small::{BASE, CHILD, SmallStore};
+use damagesupport::table::{SITUATIONS, WithDockerd};
 use repairsupport::{collect, damage, outline, repair};
 use rows::{End, ROWS, ends};
-use testkit::cases::Expected;
+use testkit::cases::TreeEntry;
 use testkit::dockerd::Dockerd;
 use testkit::{quiet, saved};
 
@@ -25,19 +25,19 @@ use End::{Cleared, Collected, Left, Restored, Sound};
 
 struct Bench {
     dir: tempfile::TempDir,
-    template: Store,
-    before: Vec<Expected>,
+    template: SmallStore,
+    before: Vec<TreeEntry>,
 }
 
 impl Bench {
     fn new() -> Self {
         let dir = testkit::scratch();
-        let template = Store::make(dir.path());
+        let template = SmallStore::make(dir.path());
         let before = outline(&template.root);
         Self { dir, template, before }
     }
 
-    fn damaged(&self, damage: impl FnOnce(&Store)) -> Store {
+    fn damaged(&self, damage: impl FnOnce(&SmallStore)) -> SmallStore {
         let to = self.dir.path().join("damaged");
         let _ = fs::remove_dir_all(&to);
         let store = self.template.copy(&to);
@@ -51,20 +51,20 @@ impl Bench {
     }
 
     /// What differs from what dockerd wrote.
-    fn changes(&self, store: &Store) -> Vec<String> {
+    fn changes(&self, store: &SmallStore) -> Vec<String> {
         testkit::tree_changes(&self.before, &outline(&store.root))
     }
 }
 
 /// Mends a store, and says what is wrong with how that went.
-fn mend(store: &Store, sources: &[PathBuf], flags: &[&str], end: End) -> Vec<String> {
+fn mend(store: &SmallStore, sources: &[PathBuf], flags: &[&str], end: End) -> Vec<String> {
     let mut report = Vec::new();
-    let before = quiet::Snapshot::take(&store.root);
+    let before = quiet::Stamps::take(&store.root);
     let planned = repair(&store.root, sources, flags);
-    let trace = before.changes(&quiet::Snapshot::take(&store.root));
+    let trace = before.changes(&quiet::Stamps::take(&store.root));
     report.extend(trace.into_iter().map(|line| format!("a plan leaves a trace: {line}")));
     let applied = repair(&store.root, sources, &[flags, &["--apply"]].concat());
-    let untouched = before.changes(&quiet::Snapshot::take(&store.root));
+    let untouched = before.changes(&quiet::Stamps::take(&store.root));
     let again = repair(&store.root, sources, &[flags, &["--apply"]].concat());
     for (what, said) in [("plan", &planned), ("repair", &applied), ("second repair", &again)] {
         if !said.report.is_object() || !said.stderr.is_empty() {
@@ -101,7 +101,7 @@ fn mend(store: &Store, sources: &[PathBuf], flags: &[&str], end: End) -> Vec<Str
 }
 
 /// What dockerd must be able to do after a walk to its end: where something is left, with what is whole.
-fn judge_end(store: &Store, dir: &Path, situation: &str, end: End) -> Vec<String> {
+fn judge_end(store: &SmallStore, dir: &Path, situation: &str, end: End) -> Vec<String> {
     match (end, situation) {
         (Restored | Collected, _) => judge(store, dir, &[BASE, CHILD], true),
         // Names are found again as far as anything tells them.
@@ -117,7 +117,7 @@ fn judge_end(store: &Store, dir: &Path, situation: &str, end: End) -> Vec<String
 }
 
 /// dockerd starts, runs the images and, if there is one, the container, and saves what has the diff ids of the configs.
-fn judge(store: &Store, dir: &Path, names: &[&str], container: bool) -> Vec<String> {
+fn judge(store: &SmallStore, dir: &Path, names: &[&str], container: bool) -> Vec<String> {
     let daemon = match Dockerd::try_start(&store.root, std::time::Duration::from_secs(60)) {
         Ok(daemon) => daemon,
         Err(log) => return vec![format!("dockerd does not start: {log}")],
@@ -217,12 +217,12 @@ fn docker_runs_and_saves_what_was_mended() {
             _ => judge_end(&store, bench.dir.path(), situation.name, end),
         });
         report.extend(wrong.into_iter().map(|line| format!("{}: {line}", situation.name)));
-        assert!(situation.dockerd != Verdict::Refuses, "the table has a situation more");
+        assert!(situation.dockerd != WithDockerd::Refuses, "the table has a situation more");
     }
     testkit::assert_none("repair", &report);
 }
 
-fn empty_record(store: &Store) {
+fn empty_record(store: &SmallStore) {
     let record = store.at("LAYERDB/TOP");
     fs::read_dir(&record).unwrap().for_each(|file| fs::remove_file(file.unwrap().path()).unwrap());
 }
@@ -256,7 +256,7 @@ fn docker_runs_and_saves_after_many_damages() {
 }
 
 /// Damage of single files of layers, what mends it, and whether that takes a source.
-type Harm = (&'static str, fn(&Store), &'static [&'static str], bool);
+type Harm = (&'static str, fn(&SmallStore), &'static [&'static str], bool);
 
 const HARMS: &[Harm] = &[
     ("bits", |s| change(&s.at("overlay2/LOWEST-CACHE/diff/bin/busybox")), &["reextract-files"], true),
@@ -340,7 +340,7 @@ fn docker_single_files_are_mended() {
 }
 
 /// Damage beside the table's: what a check must call it, and what a repair with sources comes to.
-type Other = (&'static str, fn(&Store), &'static str, End);
+type Other = (&'static str, fn(&SmallStore), &'static str, End);
 
 const OTHERS: &[Other] = &[
     (
@@ -395,7 +395,7 @@ const OTHERS: &[Other] = &[
 ];
 
 /// The chain id of the layer below the topmost one.
-fn middle(store: &Store) -> String {
+fn middle(store: &SmallStore) -> String {
     let parent = fs::read_to_string(store.at("LAYERDB/TOP/parent")).unwrap();
     parent.trim_start_matches("sha256:").to_owned()
 }
@@ -452,7 +452,7 @@ fn docker_gc_leaves_what_a_repair_brings_back() {
 fn docker_loads_again_what_an_empty_record_kept_out() {
     let Some(_turn) = testkit::docker() else { return };
     let bench = Bench::new();
-    let damage = |store: &Store| {
+    let damage = |store: &SmallStore| {
         empty_record(store);
         // Its container is gone: nothing says any more which directory is the layer's.
         fs::remove_dir_all(store.at("containers/CONTAINER")).unwrap();
@@ -460,7 +460,7 @@ fn docker_loads_again_what_an_empty_record_kept_out() {
     };
     let store = bench.damaged(damage);
     let archive = bench.dir.path().join("child.tar");
-    let load = |store: &Store| {
+    let load = |store: &SmallStore| {
         let daemon = Dockerd::start(&store.root);
         let output = daemon.docker(&["load", "-i", archive.to_str().unwrap()]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rmsupport::{GROUPS, Group, Store};
+use rmsupport::{GROUPS, Group, RmStore};
 use testkit::dockerd::Dockerd;
 use testkit::tree::walk;
 
@@ -82,7 +82,7 @@ fn differences(dockers: &Path, ours: &Path) -> Vec<String> {
 }
 
 /// Runs a group on two copies; what differs.
-fn compare(store: &Store, number: usize, group: Group) -> Vec<String> {
+fn compare(store: &RmStore, number: usize, group: Group) -> Vec<String> {
     let (dockers, ours) = (store.copy(&format!("docker-{number}")), store.copy(&format!("layerfs-{number}")));
     let mut report = Vec::new();
     let daemon = Dockerd::start(&dockers);
@@ -142,7 +142,7 @@ fn docker_and_layerfs_keep_what_runs() {
         &["image", "prune", "-f", "--filter", "label!=step"],
     ];
     let Some(_turn) = testkit::docker() else { return };
-    let store = Store::make();
+    let store = RmStore::make();
     let (dockers, ours) = (store.copy("docker-runs"), store.copy("layerfs-runs"));
     let layerfs = |words: &[&str]| {
         let mut command = Command::new(testkit::program("layerfs"));
@@ -184,7 +184,7 @@ fn docker_and_layerfs_remove_the_same() {
     let Some(_turn) = testkit::docker() else { return };
     let commands: usize = GROUPS.iter().map(|group| group.len()).sum();
     assert!(commands >= 60, "{commands}");
-    let store = Store::make();
+    let store = RmStore::make();
     let next = AtomicUsize::new(0);
     let work = || {
         let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < GROUPS.len());

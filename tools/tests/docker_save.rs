@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
-use testkit::archive::{self, Image};
-use testkit::cases::Outcome;
+use testkit::archive::{self, ArchiveImage};
+use testkit::cases::CaseOutcome;
 use testkit::dockerd::Dockerd;
 use testkit::{live, saved};
 
@@ -92,13 +92,13 @@ fn docker_loads_saved_layer_cases() {
     let file = dir.path().join("cases.tar");
     let mut images = Vec::new();
     for case in testkit::cases::load() {
-        let accepted = matches!(case.outcome("docker_20_10_24_import"), Some(Outcome::Accepted { .. }));
+        let accepted = matches!(case.outcome("docker_20_10_24_import"), Some(CaseOutcome::Accepted { .. }));
         let mut tar = Vec::new();
         let decoded =
             layerfs::compress::Decompressor::new(case.archive.as_slice()).and_then(|mut it| it.read_to_end(&mut tar));
         if accepted && decoded.is_ok() && !REFUSED.contains(&case.number) {
             let (tag, diff_ids) = (format!("case/{:03}:1", case.number), vec![layerfs::Digest::hash(&tar)]);
-            images.push(Image { tag, diff_ids, layers: vec![case.archive], comment: case.title });
+            images.push(ArchiveImage { tag, diff_ids, layers: vec![case.archive], comment: case.title });
         }
     }
     assert!(images.len() > 150, "{}", images.len());
@@ -111,9 +111,9 @@ fn docker_loads_saved_layer_cases() {
 }
 
 /// An image of some layers that are the same in all of these.
-fn image(tag: &str, layers: &[&str]) -> Image {
+fn image(tag: &str, layers: &[&str]) -> ArchiveImage {
     let (layers, diff_ids) = layers.iter().map(|name| archive::layer(name, name)).unzip();
-    Image { tag: tag.into(), layers, diff_ids, comment: tag.into() }
+    ArchiveImage { tag: tag.into(), layers, diff_ids, comment: tag.into() }
 }
 
 #[test]

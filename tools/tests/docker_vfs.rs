@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use testkit::cases::{Case, Expected, Outcome};
+use testkit::cases::{Case, CaseOutcome, TreeEntry};
 use testkit::dockerd::Dockerd;
 use testkit::{archive, saved, tree};
 
@@ -21,7 +21,7 @@ fn load(file: &Path, root: &Path) -> String {
 }
 
 /// Of each layer of a root, what its record says, and everything that its directory shows.
-fn layers(root: &Path) -> BTreeMap<String, (Vec<String>, Vec<Expected>)> {
+fn layers(root: &Path) -> BTreeMap<String, (Vec<String>, Vec<TreeEntry>)> {
     let records = root.join("image/vfs/layerdb/sha256");
     let layer = |chain: PathBuf| {
         let text = |name: &str| std::fs::read_to_string(chain.join(name)).unwrap_or_default();
@@ -41,7 +41,7 @@ fn names(dir: &Path) -> Vec<String> {
 
 /// What dockerd 20.10 should have made of a member: it gives directories that no member describes the mode 0600 (0755 since
 /// 24.0).
-fn as_it_should_be(mut want: Expected) -> Expected {
+fn as_it_should_be(mut want: TreeEntry) -> TreeEntry {
     if want.kind == 'd' && want.mode == 0o600 {
         want.mode = 0o755;
     }
@@ -50,7 +50,7 @@ fn as_it_should_be(mut want: Expected) -> Expected {
 
 /// Makes equal what may differ: dockerd 20.10 applies a member for the layer's root (not since 24.0), its copies of a layer
 /// lose extended attributes and hard links of symlinks, and directories that no member describes have the time of unpacking.
-fn allow(want: &Expected, have: &mut Expected) {
+fn allow(want: &TreeEntry, have: &mut TreeEntry) {
     if want.path == b"." {
         (have.mode, have.owner, have.mtime) = (want.mode, want.owner, want.mtime);
     }
@@ -93,7 +93,7 @@ fn dockerd_starts_on_it() {
         if record != own_record {
             report.push(format!("{chain}: {own_record:?} instead of {record:?}"));
         }
-        let tree: Vec<Expected> = tree.iter().cloned().map(as_it_should_be).collect();
+        let tree: Vec<TreeEntry> = tree.iter().cloned().map(as_it_should_be).collect();
         let mut own_tree = own_tree.clone();
         for (want, have) in tree.iter().zip(&mut own_tree) {
             allow(want, have);
@@ -144,7 +144,7 @@ fn a_pipe_and_a_compressed_file_do_as_well() {
         for (chain, (record, tree)) in &expected {
             assert_eq!(record, &found[chain].0);
             // Directories that no member describes have the time of unpacking.
-            let differs = |a: &Expected, b: &Expected| {
+            let differs = |a: &TreeEntry, b: &TreeEntry| {
                 (&a.path, a.kind, a.mode, &a.data, &a.target) != (&b.path, b.kind, b.mode, &b.data, &b.target)
             };
             let pairs = tree.iter().zip(&found[chain].1);
@@ -166,13 +166,13 @@ fn a_pipe_and_a_compressed_file_do_as_well() {
 const REFUSED: &[u64] = &[87, 88, 89, 91, 105, 142];
 
 /// On top of a layer that has something to lose.
-fn image(case: &Case) -> archive::Image {
+fn image(case: &Case) -> archive::ArchiveImage {
     let mut tar = Vec::new();
     let decoded = layerfs::compress::Decompressor::new(case.archive.as_slice())
         .and_then(|mut decoder| std::io::Read::read_to_end(&mut decoder, &mut tar));
     let diff_id = layerfs::Digest::hash(if decoded.is_ok() { &tar } else { &case.archive });
     let (base, base_id) = archive::layer("base", "of all");
-    archive::Image {
+    archive::ArchiveImage {
         tag: format!("case/{:03}:1", case.number),
         layers: vec![base, case.archive.clone()],
         diff_ids: vec![base_id, diff_id],
@@ -193,7 +193,7 @@ fn dockerd_saves_the_layer_cases() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_layer-unpack"));
         command.arg(&file).args(["--no-sync", "--storage-driver", "vfs", "--root"]).arg(&root);
         let output = command.output().unwrap();
-        let dockers = matches!(case.outcome("docker_20_10_24_import"), Some(Outcome::Accepted { .. }));
+        let dockers = matches!(case.outcome("docker_20_10_24_import"), Some(CaseOutcome::Accepted { .. }));
         let expected = dockers && !REFUSED.contains(&case.number);
         match output.status.code() {
             Some(0) => imported.push(case),

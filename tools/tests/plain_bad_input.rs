@@ -7,7 +7,7 @@ use std::path::Path;
 
 use testkit::bad::{self, Bad};
 use testkit::run::{Input, Ran, layer_unpack, run};
-use testkit::{Snapshot, cut, image, tarfile};
+use testkit::{TreeState, cut, image, tarfile};
 
 /// What to do with an archive: into one tree, for which nobody needs to be root, or nothing at all.
 const WAYS: [&[&str]; 2] = [&["--rootfs"], &["--dry-run", "--root"]];
@@ -33,7 +33,7 @@ fn refused(dir: &Path, title: &str, archive: &[u8], words: &[&str], piped: &[&st
     let new = |way: &[&str]| if way.contains(&"--root") { &new_root } else { &new };
     for (way, to) in ways.iter().flat_map(|way| [(way, new(way)), (way, &empty)]) {
         for (archive, input, words) in inputs {
-            let before = Snapshot::of(&empty).without_directory_times();
+            let before = TreeState::read(&empty).without_directory_times();
             let mut found = attempt(archive, way, to, input).complaints(words);
             for left in [dir.join("some"), new_root.clone()] {
                 if left.exists() {
@@ -41,7 +41,7 @@ fn refused(dir: &Path, title: &str, archive: &[u8], words: &[&str], piped: &[&st
                     std::fs::remove_dir_all(left).unwrap();
                 }
             }
-            let changes = before.changes(&Snapshot::of(&empty).without_directory_times());
+            let changes = before.changes(&TreeState::read(&empty).without_directory_times());
             if !changes.is_empty() {
                 found.extend(changes);
                 std::fs::remove_dir_all(&empty).unwrap();
@@ -83,7 +83,8 @@ fn plain_cut_archives_leave_nothing() {
     let mut report = Vec::new();
     for (golden, every) in [("docker-archive-skopeo.tar", 5), ("layers-20.10.tar", 53)] {
         let whole = std::fs::read(testkit::golden(golden)).unwrap();
-        for cut in cut::cuts(&whole, every).into_iter().filter(|cut| cut.outcome == cut::Outcome::Refused && cut.at > 0)
+        for cut in
+            cut::cuts(&whole, every).into_iter().filter(|cut| cut.outcome == cut::CutOutcome::Refused && cut.at > 0)
         {
             let title = format!("{golden} cut at {}", cut.at);
             report.extend(refused(dir.path(), &title, &whole[..cut.at], cut::WORDS, cut::WORDS, &WAYS[..1]));
@@ -111,7 +112,7 @@ fn plain_cut_layers_leave_nothing() {
     let words = ["unexpected end of|truncated: entry|neither a tar archive nor"];
     for cut::Cut { at, outcome } in cut::layer_cuts(&layer) {
         let title = format!("a layer cut at {at}");
-        if outcome == cut::Outcome::Refused {
+        if outcome == cut::CutOutcome::Refused {
             report.extend(refused(dir.path(), &title, &layer[..at], &words, &words, &WAYS[..1]));
             continue;
         }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use testkit::run::{Input, Ran, layer_unpack, run};
-use testkit::{Snapshot, golden};
+use testkit::{TreeState, golden};
 
 const BUSYBOX: &str = "busybox-20.10.tar";
 
@@ -57,7 +57,7 @@ fn the_report_is_consistent_and_says_what_is_in_the_archive() {
     let dir = testkit::scratch();
     let to = dir.path().join("to");
     std::fs::create_dir(&to).unwrap();
-    let before = Snapshot::of(dir.path());
+    let before = TreeState::read(dir.path());
     let archive = golden(BUSYBOX);
     let report = json(bench(&archive, &to, &["--bench", "3", "--threads", "1,2", "--no-sync", "--json"]));
     let (count, bytes, entries) = layers(&archive);
@@ -97,7 +97,7 @@ fn the_report_is_consistent_and_says_what_is_in_the_archive() {
     let walls: f64 = stages.iter().map(|stage| number(&stage["wall_seconds"])).sum();
     let metered = number(&runs[0]["metered_wall_seconds"]);
     assert!((walls - metered).abs() < 0.005 + metered / 20.0, "{walls} of {metered}");
-    assert_eq!(before.changes(&Snapshot::of(dir.path())), [""; 0]);
+    assert_eq!(before.changes(&TreeState::read(dir.path())), [""; 0]);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn what_cannot_be_measured_is_refused() {
     let pipe = dir.path().join("pipe");
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
     let pipe = pipe.to_str().unwrap();
-    let before = Snapshot::of(dir.path());
+    let before = TreeState::read(dir.path());
     let rows: [(&[&str], &str); 7] = [
         (&["-", "--rootfs", to, "--bench"], "- is not a file"),
         (&[pipe, "--rootfs", to, "--bench"], "pipe is not a file"),
@@ -159,7 +159,7 @@ fn what_cannot_be_measured_is_refused() {
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{arguments:?}: {}", ran.stderr);
         assert!(ran.stderr.contains(words), "{arguments:?}: {}", ran.stderr);
     }
-    assert_eq!(before.changes(&Snapshot::of(dir.path())), [""; 0]);
+    assert_eq!(before.changes(&TreeState::read(dir.path())), [""; 0]);
 }
 
 #[test]
@@ -168,12 +168,12 @@ fn a_directory_with_something_in_it_is_not_touched() {
     let used = dir.path().join("used");
     std::fs::create_dir_all(used.join(".layerfs-bench-1/run")).unwrap();
     std::fs::write(used.join("file"), "mine").unwrap();
-    let before = Snapshot::of(dir.path());
+    let before = TreeState::read(dir.path());
     let to_used = bench(&golden(BUSYBOX), &used, &["--bench", "1"]);
     assert_eq!(to_used.complaints(&["used is not empty", ".layerfs-bench-1"]), [""; 0]);
     let to_file = bench(&golden(BUSYBOX), &used.join("file"), &["--bench", "1"]);
     assert_eq!(to_file.complaints(&["used/file", "Not a directory"]), [""; 0]);
-    assert_eq!(before.changes(&Snapshot::of(dir.path())), [""; 0]);
+    assert_eq!(before.changes(&TreeState::read(dir.path())), [""; 0]);
 }
 
 #[test]
@@ -186,12 +186,12 @@ fn a_failure_leaves_nothing() {
     std::fs::write(&archive, bytes).unwrap();
     let empty = dir.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
-    let before = Snapshot::of(dir.path());
+    let before = TreeState::read(dir.path());
     for to in [empty, dir.path().join("new/directory")] {
         let ran = bench(&archive, &to, &["--bench", "1"]);
         assert_eq!(ran.complaints(&["layer"]), [""; 0]);
         // The directory above has new times where something was made in it.
-        let (before, now) = (before.clone(), Snapshot::of(dir.path()));
+        let (before, now) = (before.clone(), TreeState::read(dir.path()));
         assert_eq!(before.without_directory_times().changes(&now.without_directory_times()), [""; 0]);
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use testkit::bad::{self, Bad};
 use testkit::run::{Input, Ran, layer_unpack, layerfs, run};
-use testkit::{Snapshot, cut, tarfile};
+use testkit::{TreeState, cut, tarfile};
 
 /// A directory with a data-root that holds an image, and place for one that does not exist.
 struct Roots {
@@ -25,9 +25,9 @@ impl Roots {
     /// What is wrong after `attempt` was made with either root. `exact` says that nothing may have been tried out.
     fn after(&self, exact: bool, attempt: impl Fn(&Path) -> Vec<String>) -> Vec<String> {
         let (used, new) = (self.dir.path().join("used"), self.dir.path().join("new"));
-        let mut before = Snapshot::of(&used);
+        let mut before = TreeState::read(&used);
         let mut report: Vec<String> = [&used, &new].into_iter().flat_map(|root| attempt(root)).collect();
-        let mut now = Snapshot::of(&used);
+        let mut now = TreeState::read(&used);
         if !exact {
             (before, now) = (before.without_directory_times(), now.without_directory_times());
         }
@@ -89,7 +89,7 @@ fn root_is_not_changed_by_a_cut_archive() {
         let whole = std::fs::read(testkit::golden(golden)).unwrap();
         for cut::Cut { at, outcome } in cut::cuts(&whole, every) {
             let title = format!("{golden} cut at {at}");
-            if outcome == cut::Outcome::Whole {
+            if outcome == cut::CutOutcome::Whole {
                 let root = roots.dir.path().join("whole");
                 let path = roots.dir.path().join("cut.tar");
                 std::fs::write(&path, &whole[..at]).unwrap();

@@ -10,7 +10,7 @@ use serde_json::Value;
 use testkit::image::DockerArchive;
 use testkit::run::{Input, finish, layer_unpack, run, start};
 use testkit::user::{self, User};
-use testkit::{Random, Snapshot, synthetic, tarfile};
+use testkit::{Random, TreeState, synthetic, tarfile};
 
 const TARGETS: [&str; 3] = ["--root", "--layers", "--rootfs"];
 
@@ -31,7 +31,7 @@ fn root_every_target_is_measured_and_left_as_it_was() {
     let dir = testkit::scratch();
     let to = dir.path().join("to");
     std::fs::create_dir(&to).unwrap();
-    let before = Snapshot::of(dir.path());
+    let before = TreeState::read(dir.path());
     let archive = testkit::golden("layers-20.10.tar");
     for target in TARGETS {
         let arguments = [archive.to_str().unwrap(), target, to.to_str().unwrap(), "--bench", "2", "--json"];
@@ -41,7 +41,7 @@ fn root_every_target_is_measured_and_left_as_it_was() {
         assert_eq!(report["synced"], true);
         assert_eq!(report["runs"][0]["samples"].as_array().unwrap().len(), 2);
         assert!(report["entries"].as_u64().unwrap() > 0);
-        assert_eq!(before.changes(&Snapshot::of(dir.path())), [""; 0], "{target}");
+        assert_eq!(before.changes(&TreeState::read(dir.path())), [""; 0], "{target}");
     }
 }
 
@@ -61,7 +61,7 @@ fn root_a_signal_in_the_middle_leaves_nothing() {
         for (signal, to) in
             [(Signal::INT, &empty), (Signal::TERM, &dir.path().join("new/directory")), (Signal::HUP, &empty)]
         {
-            let before = Snapshot::of(dir.path()).without_directory_times();
+            let before = TreeState::read(dir.path()).without_directory_times();
             let arguments =
                 [archive.to_str().unwrap(), target, to.to_str().unwrap(), "--bench", "1000", "--threads", "1,2"];
             let started = Instant::now();
@@ -76,7 +76,7 @@ fn root_a_signal_in_the_middle_leaves_nothing() {
             let asked = Instant::now();
             let ran = finish(child, started);
             let took = asked.elapsed();
-            let changes = before.changes(&Snapshot::of(dir.path()).without_directory_times());
+            let changes = before.changes(&TreeState::read(dir.path()).without_directory_times());
             report.extend(changes.into_iter().map(|change| format!("{target} {signal:?}: {change}")));
             if ran.code != Some(130) || !ran.stderr.ends_with(": interrupted, nothing was changed\n") || took > SOON {
                 report.push(format!("{target} {signal:?} {took:?}: {ran:?}"));
@@ -106,7 +106,7 @@ fn root_a_user_can_measure_too() {
     ];
     let archive = user.at("archive.tar");
     std::fs::write(&archive, DockerArchive::new("layerfs-test/user:1", &[tarfile::tar(&members)]).build()).unwrap();
-    let before = Snapshot::of(user.home()).without_directory_times();
+    let before = TreeState::read(user.home()).without_directory_times();
     let mut report = Vec::new();
     for (target, more) in [("--rootfs", None), ("--layers", Some("--rootless")), ("--root", Some("--rootless"))] {
         let arguments = [archive.to_str().unwrap(), target, "new/directory", "--bench", "2", "--json"];
@@ -115,7 +115,7 @@ fn root_a_user_can_measure_too() {
         if ran.code != Some(0) || entries != Some(members.len() as u64) {
             report.push(format!("{target}: {ran:?}"));
         }
-        report.extend(before.changes(&Snapshot::of(user.home()).without_directory_times()));
+        report.extend(before.changes(&TreeState::read(user.home()).without_directory_times()));
     }
     testkit::assert_none("a user's benchmark", &report);
 }

@@ -7,10 +7,10 @@ mod checksupport;
 use std::path::Path;
 use std::process::Command;
 
-use checksupport::Checked;
+use checksupport::CheckOutput;
 use testkit::Random;
 use testkit::image::DockerArchive;
-use testkit::tarfile::{self, Member};
+use testkit::tarfile::{self, TarMember};
 
 /// Stores in CI, and in the sweep.
 const SAMPLE: u64 = 12;
@@ -20,13 +20,13 @@ const DIRECTORIES: [&str; 5] = ["", "a/", "a/b/", "c/", "implied/deep/"];
 
 /// A layer with what layers have, and now and then what they seldom have.
 fn layer(random: &mut Random) -> Vec<u8> {
-    let (mut members, mut files): (Vec<Member>, Vec<String>) = (Vec::new(), Vec::new());
+    let (mut members, mut files): (Vec<TarMember>, Vec<String>) = (Vec::new(), Vec::new());
     let mut names = std::collections::BTreeSet::new();
     for number in 0..random.below(24) {
         let directory = DIRECTORIES[random.below(5) as usize];
         let name = format!("{directory}n{}", random.below(30));
         let fresh = names.insert(name.clone());
-        let dressed = |member: Member, random: &mut Random| {
+        let dressed = |member: TarMember, random: &mut Random| {
             let member =
                 member.mtime(random.below(2_000_000_000)).owner(random.below(3) as u32, random.below(70_000) as u32);
             if random.below(6) == 0 {
@@ -108,7 +108,7 @@ fn root_sound_stores_are_clean() {
         let root = dir.path().join("root");
         refused += make(dir.path(), &root, seed);
         for mode in ["--quick", "--deep"] {
-            let checked = Checked::of(&root, &[mode]);
+            let checked = CheckOutput::run(&root, &[mode]);
             if checked.status != Some(0) || !checked.findings.is_empty() {
                 report.push(format!("seed {seed}, {mode}: {checked:#?}"));
             }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use testkit::cases::Expected;
+use testkit::cases::TreeEntry;
 use testkit::image::DockerArchive;
 use testkit::{synthetic, tarfile};
 
@@ -26,7 +26,7 @@ fn ok(root: &Path, arguments: &[&str]) -> Vec<u8> {
 }
 
 /// What `layer-unpack --rootfs` makes of the image of an archive.
-fn unpacked(archive: &Path, image: &str, to: &Path) -> BTreeMap<Vec<u8>, Expected> {
+fn unpacked(archive: &Path, image: &str, to: &Path) -> BTreeMap<Vec<u8>, TreeEntry> {
     let output = Command::new(testkit::program("layer-unpack"))
         .arg(archive)
         .args(["--image", image, "--no-sync", "--rootfs"])
@@ -98,7 +98,7 @@ fn an_image_is_what_is_unpacked() {
         let unseen = want.keys().filter(|path| std::str::from_utf8(path).is_ok() && !seen.contains(*path));
         report.extend(unseen.map(|path| format!("{image}: {} is not listed", path.escape_ascii())));
         // The bytes of some of its files, from everywhere.
-        let files: Vec<&Expected> = want
+        let files: Vec<&TreeEntry> = want
             .values()
             .filter(|entry| entry.kind == 'f' && std::str::from_utf8(&entry.path).is_ok())
             .step_by(17)
@@ -242,7 +242,7 @@ fn hostile_images_lead_nowhere() {
         assert_eq!(String::from_utf8(listed.stdout).unwrap().lines().count(), 8 + 2001);
     }
     // A file of the store that was replaced by a way out.
-    let layers = testkit::root::Root::read(&root).layers;
+    let layers = testkit::root::RootContents::read(&root).layers;
     let home = root.join("overlay2").join(&layers.values().next().unwrap().cache_id).join("diff");
     std::fs::remove_file(home.join("real")).unwrap();
     std::os::unix::fs::symlink(&secret, home.join("real")).unwrap();
@@ -340,7 +340,7 @@ fn hostile_images_are_copied_nowhere_else() {
     assert_eq!(std::fs::read(to.join("large")).unwrap(), b"before");
     assert_eq!(std::fs::read_dir(&to).unwrap().count(), 1, "a part of a file is left");
     // A file of the store that was replaced by a way out is not read, and leaves nothing.
-    let layers = testkit::root::Root::read(&root).layers;
+    let layers = testkit::root::RootContents::read(&root).layers;
     let home = root.join("overlay2").join(&layers.values().next().unwrap().cache_id).join("diff");
     std::fs::remove_file(home.join("swap/b")).unwrap();
     std::os::unix::fs::symlink(outside.join("file"), home.join("swap/b")).unwrap();

@@ -115,7 +115,7 @@ fn root_listings_are_dockers() {
     }
     for name in STORES {
         let store = Store::unpack(name);
-        let before = quiet::Snapshot::take(&store.root);
+        let before = quiet::Stamps::take(&store.root);
         let ours =
             store.ok(&["image", "ls", "-a", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}} {{.Size}}"]);
         assert_eq!(sorted(&ours), sorted(&store.said("images.txt")), "{name}");
@@ -159,7 +159,7 @@ fn root_listings_are_dockers() {
         assert!(usage.contains("unaccounted 0 B") && !usage.contains("nobody"), "{usage}");
         // What is on the devices is not all seen by its home, so an unknown file is not called an orphan.
         assert!(said.starts_with("image-du: not all owners of directories are known"), "{said}");
-        testkit::assert_none(name, &before.changes(&quiet::Snapshot::take(&store.root)));
+        testkit::assert_none(name, &before.changes(&quiet::Stamps::take(&store.root)));
     }
 }
 
@@ -171,7 +171,7 @@ fn root_everything_comes_out() {
     }
     for name in STORES {
         let store = Store::unpack(name);
-        let before = quiet::Snapshot::take(&store.root);
+        let before = quiet::Stamps::take(&store.root);
         let (ours, theirs) = (store.at("ours.tar"), store.said.join("named.tar"));
         let names = store.ok(&["image", "ls", "--filter", "dangling=false", "--format", "{{.Repository}}:{{.Tag}}"]);
         let names: Vec<&str> = names.lines().collect();
@@ -204,7 +204,7 @@ fn root_everything_comes_out() {
         let check = store.ok(&["system", "check", "--deep"]);
         assert!(check.starts_with("no damage: 7 images, 14 layers"), "{name}: {check}");
         testkit::assert_none(name, &loops_left());
-        testkit::assert_none(name, &before.changes(&quiet::Snapshot::take(&store.root)));
+        testkit::assert_none(name, &before.changes(&quiet::Stamps::take(&store.root)));
     }
 }
 
@@ -372,7 +372,7 @@ fn root_what_is_refused() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     let wanted = format!("{device} shows it, so its pool may be active; stop the daemon first");
     assert!(refused.status.code() == Some(1) && said.contains(&wanted), "{said}");
-    let before = quiet::Snapshot::take(&store.root);
+    let before = quiet::Stamps::take(&store.root);
     for arguments in [
         &["image", "rm", "layerfs-test/app:1"][..],
         &["image", "tag", "layerfs-test/app:1", "a:1"],
@@ -382,5 +382,5 @@ fn root_what_is_refused() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(1) && said.contains("devicemapper"), "{arguments:?}: {said}");
     }
-    testkit::assert_none("refused", &before.changes(&quiet::Snapshot::take(&store.root)));
+    testkit::assert_none("refused", &before.changes(&quiet::Stamps::take(&store.root)));
 }

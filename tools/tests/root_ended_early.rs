@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use testkit::mounts::Mounted;
 use testkit::run::{self, Input, Ran, layerfs};
-use testkit::store::Store;
-use testkit::{Random, Snapshot, synthetic};
+use testkit::store::StoreFiles;
+use testkit::{Random, TreeState, synthetic};
 
 /// A tmpfs with a store that has an image and a container, and with a tar to import.
 struct Workshop {
@@ -91,21 +91,21 @@ impl Workshop {
         run::run(self.command(arguments), Input::Nothing)
     }
 
-    fn snapshot(&self) -> Snapshot {
-        Snapshot::of(self.mounted.path()).without_directory_times()
+    fn state(&self) -> TreeState {
+        TreeState::read(self.mounted.path()).without_directory_times()
     }
 
     /// What is in the store that nothing there speaks of, but for the container's directories.
     fn unreferenced(&self) -> Vec<String> {
-        let store = Store::read(&self.root());
+        let store = StoreFiles::read(&self.root());
         // There are more links than layers: the container's.
         let found = store.unreferenced().into_iter().filter(|line| !line.contains(" links, "));
         found.chain(store.wrong).collect()
     }
 
     /// What is wrong with the store after an image was begun: there is one more or none more, and the next time it is made.
-    fn after(&self, arguments: &[&str], before: &Store, unreferenced: &[String]) -> Vec<String> {
-        let store = Store::read(&self.root());
+    fn after(&self, arguments: &[&str], before: &StoreFiles, unreferenced: &[String]) -> Vec<String> {
+        let store = StoreFiles::read(&self.root());
         let mut report = [store.not_replayable(), store.wrong].concat();
         if !before.images.keys().all(|id| store.images.contains_key(id)) || store.images.len() > before.images.len() + 1
         {
@@ -157,9 +157,9 @@ fn nothing_half_written_is_seen() {
     let (mut report, mut early) = (Vec::new(), 0);
     for (number, arguments) in OUT.into_iter().enumerate() {
         let time = workshop.run(arguments).ok().time;
-        let whole = workshop.snapshot();
+        let whole = workshop.state();
         workshop.begin_anew();
-        let before = workshop.snapshot();
+        let before = workshop.state();
         for (signal, delay) in moments(number as u64, time) {
             let Some(ran) = end_early(workshop.command(arguments), delay, signal) else {
                 workshop.begin_anew();
@@ -172,11 +172,11 @@ fn nothing_half_written_is_seen() {
                 found.extend(half_copied(&workshop, signal));
                 let _ = std::fs::remove_dir_all(workshop.mounted.path().join("copy"));
             }
-            found.extend(before.changes(&workshop.snapshot()));
+            found.extend(before.changes(&workshop.state()));
             report.extend(found.into_iter().map(|line| format!("{arguments:?}, {signal:?}: {line}")));
         }
         workshop.run(arguments).ok();
-        report.extend(whole.changes(&workshop.snapshot()).into_iter().filter(|line| !line.contains("mtime")));
+        report.extend(whole.changes(&workshop.state()).into_iter().filter(|line| !line.contains("mtime")));
         workshop.begin_anew();
     }
     assert!(early > 3, "only {early} were ended early");
@@ -186,7 +186,7 @@ fn nothing_half_written_is_seen() {
 /// Files of a copy that are not whole.
 fn half_copied(workshop: &Workshop, signal: Signal) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(workshop.mounted.path().join("copy")) else { return Vec::new() };
-    let homes: Vec<PathBuf> = Store::read(&workshop.root()).diffs().into_values().collect();
+    let homes: Vec<PathBuf> = StoreFiles::read(&workshop.root()).diffs().into_values().collect();
     let mut report = Vec::new();
     for entry in entries {
         let name = entry.unwrap().file_name().into_string().unwrap();
@@ -214,7 +214,7 @@ fn an_image_is_made_or_it_is_not() {
         let time = workshop.run(arguments).ok().time;
         workshop.begin_anew();
         let (before, snapshot, unreferenced) =
-            (Store::read(&workshop.root()), workshop.snapshot(), workshop.unreferenced());
+            (StoreFiles::read(&workshop.root()), workshop.state(), workshop.unreferenced());
         for (signal, delay) in moments(10 + number as u64, time) {
             let Some(ran) = end_early(workshop.command(arguments), delay, signal) else {
                 workshop.begin_anew();
@@ -223,7 +223,7 @@ fn an_image_is_made_or_it_is_not() {
             early += 1;
             let mut found: Vec<String> = wrong_end(&ran, signal).into_iter().collect();
             if ran.code == Some(130) {
-                found.extend(snapshot.changes(&workshop.snapshot()));
+                found.extend(snapshot.changes(&workshop.state()));
             }
             found.extend(workshop.after(arguments, &before, &unreferenced));
             report.extend(found.into_iter().map(|line| format!("{arguments:?}, {signal:?} after {delay:?}: {line}")));
@@ -243,8 +243,8 @@ fn a_full_disk_leaves_things_as_they_were() {
     let mut report = Vec::new();
     for arguments in OUT.into_iter().chain(IN) {
         workshop.begin_anew();
-        let (before, free) = (workshop.snapshot(), workshop.mounted.free());
-        let (store, unreferenced) = (Store::read(&workshop.root()), workshop.unreferenced());
+        let (before, free) = (workshop.state(), workshop.mounted.free());
+        let (store, unreferenced) = (StoreFiles::read(&workshop.root()), workshop.unreferenced());
         workshop.run(arguments).ok();
         let need = free.0 - workshop.mounted.free().0;
         workshop.begin_anew();
@@ -256,7 +256,7 @@ fn a_full_disk_leaves_things_as_they_were() {
                 found.extend(half_copied(&workshop, Signal::TERM));
                 let _ = std::fs::remove_dir_all(workshop.mounted.path().join("copy"));
             }
-            found.extend(before.changes(&workshop.snapshot()));
+            found.extend(before.changes(&workshop.state()));
             workshop.mounted.remount(&format!("size={SIZE}"));
             if workshop.mounted.free().0 != free.0 {
                 found.push(format!("{:?} are free, before it were {free:?}", workshop.mounted.free()));

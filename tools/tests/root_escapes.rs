@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use testkit::image::DockerArchive;
 use testkit::run::{Input, layer_unpack, run};
-use testkit::store::Store;
-use testkit::tarfile::{Member, char_device, dir, fifo, file, hard_link, symlink};
-use testkit::{Snapshot, tarfile};
+use testkit::store::StoreFiles;
+use testkit::tarfile::{TarMember, char_device, dir, fifo, file, hard_link, symlink};
+use testkit::{TreeState, tarfile};
 
 /// What is to become of a layer.
-enum Expected {
+enum TreeEntry {
     /// The message has this word.
     Refused(&'static str),
     /// It is unpacked, and this holds of its tree, or something is said. The flag says that whiteouts are applied.
@@ -23,7 +23,7 @@ enum Expected {
     Either,
 }
 
-use Expected::{Either, Inside, Refused};
+use TreeEntry::{Either, Inside, Refused};
 
 /// A place with things that must stay as they are.
 struct Place {
@@ -55,24 +55,24 @@ impl Place {
         self.dir.path().join(name)
     }
 
-    fn snapshots(&self) -> [Snapshot; 2] {
-        ["victim", "out-evil"].map(|name| Snapshot::of(&self.at(name)))
+    fn states(&self) -> [TreeState; 2] {
+        ["victim", "out-evil"].map(|name| TreeState::read(&self.at(name)))
     }
 
     /// Unpacks layers in one way. Returns what is wrong.
-    fn attempt(&self, layers: &[Vec<u8>], way: &str, piped: bool, threads: &str, expected: &Expected) -> Vec<String> {
+    fn attempt(&self, layers: &[Vec<u8>], way: &str, piped: bool, threads: &str, expected: &TreeEntry) -> Vec<String> {
         let (archive, out) = (self.at("archive.tar"), self.at("out"));
         let bytes = match layers {
             [layer] if way != "--root" => layer.clone(),
             layers => DockerArchive::new("layerfs-test/escape:1", layers).build(),
         };
         std::fs::write(&archive, &bytes).unwrap();
-        let before = self.snapshots();
+        let before = self.states();
         let (name, input) =
             if piped { ("-", Input::Pipe(&bytes)) } else { (archive.to_str().unwrap(), Input::Nothing) };
         let ran = run(layer_unpack(&[name, way, out.to_str().unwrap(), "--no-sync", "--threads", threads]), input);
         let mut report: Vec<String> =
-            before.iter().zip(&self.snapshots()).flat_map(|(before, now)| before.changes(now)).collect();
+            before.iter().zip(&self.states()).flat_map(|(before, now)| before.changes(now)).collect();
         report.iter_mut().for_each(|line| line.insert_str(0, "escaped: "));
         if bytes.windows(9).any(|part| part == b".overlay.")
             && !ran.stderr.contains("left out: it would steer overlayfs")
@@ -107,7 +107,7 @@ fn trees(out: &Path, way: &str) -> Vec<PathBuf> {
     match way {
         "--rootfs" => vec![out.to_owned()],
         "--root" => {
-            let store = Store::read(out);
+            let store = StoreFiles::read(out);
             store.images.values().filter_map(|chains| store.diffs().remove(chains.last()?)).collect()
         }
         _ => {
@@ -146,7 +146,7 @@ fn steers(tree: &Path) -> bool {
     testkit::tree::walk(tree).iter().any(|entry| entry.xattrs.keys().any(overlay))
 }
 
-type Case = (&'static str, Vec<Member>, Expected);
+type Case = (&'static str, Vec<TarMember>, TreeEntry);
 
 fn names(v: &str) -> Vec<Case> {
     let out = "leads out of the layer";
@@ -295,7 +295,7 @@ fn markers(v: &str) -> Vec<Case> {
             vec![dir(".wh.x/"), symlink(".wh.y", v), symlink("d/.wh.z", v)],
             Inside(|tree, _, _| {
                 let is_marker = |path: &[u8]| path.windows(4).any(|part| part == b".wh.");
-                let fault = |entry: &testkit::cases::Expected| entry.kind == 'l' || is_marker(&entry.path);
+                let fault = |entry: &testkit::cases::TreeEntry| entry.kind == 'l' || is_marker(&entry.path);
                 is(!testkit::tree::walk(tree).iter().any(fault), "no link and no marker")
             }),
         ),
@@ -309,7 +309,7 @@ fn markers(v: &str) -> Vec<Case> {
             "M01 opaque",
             overlay("trusted.overlay.opaque", "y"),
             Inside(|tree, _, _| {
-                let opaque = |entry: &testkit::cases::Expected| entry.xattrs.contains_key("trusted.overlay.opaque");
+                let opaque = |entry: &testkit::cases::TreeEntry| entry.xattrs.contains_key("trusted.overlay.opaque");
                 is(!testkit::tree::walk(tree).iter().any(opaque), "no opaque directory")
             }),
         ),
@@ -351,7 +351,7 @@ fn root_layers_do_not_help_each_other() {
     let place = Place::new();
     let v = &place.victim;
     let f = format!("{v}/f");
-    let stacks: [(&str, Vec<Vec<Member>>); 6] = [
+    let stacks: [(&str, Vec<Vec<TarMember>>); 6] = [
         ("E10", vec![vec![symlink("x", v)], vec![file("x/f", "new")]]),
         ("E10 relative", vec![vec![symlink("x", "../victim")], vec![file("x/f", "new")]]),
         ("E10 in the other order", vec![vec![file("x/f", "new")], vec![symlink("x", v)]]),

@@ -10,8 +10,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 use testkit::run::{Input, Ran, layer_unpack, layerfs, run};
-use testkit::store::Store;
-use testkit::{Random, Snapshot, kill, synthetic};
+use testkit::store::StoreFiles;
+use testkit::{Random, TreeState, kill, synthetic};
 
 /// Calls that open, read, change, or make durable what is in a store.
 const CALLS: &[&str] = &[
@@ -101,7 +101,7 @@ struct State {
 
 impl State {
     fn read(root: &Path, deed: Deed) -> Self {
-        let store = Store::read(root);
+        let store = StoreFiles::read(root);
         let leftovers = [store.wrong.clone(), store.unreferenced()].concat();
         let references = std::fs::read_to_string(root.join("image/overlay2/repositories.json")).unwrap();
         let same = |text: String| if deed.draws_names() { without_ids(&text) } else { text };
@@ -133,7 +133,7 @@ struct Bench {
     deed: Deed,
     before: State,
     complete: State,
-    exactly: Snapshot,
+    exactly: TreeState,
 }
 
 impl Bench {
@@ -162,7 +162,7 @@ impl Bench {
             std::fs::write(original.join("overlay2").join(own).join("diff/written"), "written").unwrap();
         }
         let before = State::read(&original, deed);
-        let exactly = Snapshot::of(&original).without_directory_times();
+        let exactly = TreeState::read(&original).without_directory_times();
         let mut bench = Self { dir, archive, deed, complete: before.clone(), before, exactly };
         let root = bench.copy();
         run(deed.command(&bench.archive, &root), Input::Nothing).ok();
@@ -212,7 +212,7 @@ impl Bench {
         let wrong = match (ran.code, now == self.before, now == self.complete) {
             (Some(0), _, true) => None,
             (Some(code), true, _) if code != 0 => {
-                let mut changes = self.exactly.changes(&Snapshot::of(&root).without_directory_times());
+                let mut changes = self.exactly.changes(&TreeState::read(&root).without_directory_times());
                 // The old names were put back, byte for byte, into a new file.
                 changes.retain(|line| !line.contains(" image/overlay2/repositories.json "));
                 (!changes.is_empty()).then(|| format!("not as before: {changes:?}"))
@@ -228,7 +228,7 @@ impl Bench {
         let root = self.copy();
         let ran = self.faulty(&root, call, number, "signal=SIGKILL");
         let mut report = Vec::new();
-        let store = Store::read(&root);
+        let store = StoreFiles::read(&root);
         // What a dockerd that starts now would trip over.
         report.extend(store.wrong);
         // Any command that writes, which changes nothing itself.

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use snapshot::edit::{Transaction, WriteOptions};
 use snapshot::gc::{GcPlan, Policy};
 use snapshot::view::{Needs, View};
-use testkit::cases::Expected;
+use testkit::cases::TreeEntry;
 use testkit::littered::Littered;
 use testkit::tree::walk;
 use testkit::{assert_none, tree_changes};
@@ -51,7 +51,7 @@ fn apply(root: &Path, plan: &GcPlan) -> Vec<String> {
 }
 
 /// All there is of what must stay, but for how many links a file has, and times of directories.
-fn needed(store: &Littered) -> Vec<Expected> {
+fn needed(store: &Littered) -> Vec<TreeEntry> {
     let mut tree = walk(&store.root);
     tree.retain(|entry| {
         let path = Path::new(std::ffi::OsStr::from_bytes(&entry.path));

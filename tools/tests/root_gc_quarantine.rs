@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use testkit::cases::Expected;
+use testkit::cases::TreeEntry;
 use testkit::littered::Littered;
 use testkit::mounts::Mounted;
 use testkit::run::{Input, Ran, layerfs, run};
@@ -25,9 +25,9 @@ fn text(path: &Path) -> &str {
 }
 
 /// All there is, but for the times of directories, and of the file of names, which is written again.
-fn tree(root: &Path) -> Vec<Expected> {
+fn tree(root: &Path) -> Vec<TreeEntry> {
     let mut tree = walk(root);
-    let is_written = |entry: &&mut Expected| entry.kind == 'd' || entry.path.ends_with(b"/repositories.json");
+    let is_written = |entry: &&mut TreeEntry| entry.kind == 'd' || entry.path.ends_with(b"/repositories.json");
     for entry in tree.iter_mut().filter(is_written) {
         entry.mtime = None;
     }

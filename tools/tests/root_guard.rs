@@ -10,7 +10,7 @@ use std::process::Command;
 
 use testkit::mounts::{Bound, Mounted};
 use testkit::run::{Input, Ran, layer_unpack, run};
-use testkit::{Snapshot, golden, is_root, program, tier};
+use testkit::{TreeState, golden, is_root, program, tier};
 
 const ARCHIVE: &str = "busybox-20.10.tar";
 
@@ -49,13 +49,13 @@ fn refused(title: &str, watched: &Path, root: &OsStr, word: &str) -> Vec<String>
 
 /// The same, with these options.
 fn refused_with(options: &[&str], title: &str, watched: &Path, root: &OsStr, word: &str) -> Vec<String> {
-    let before = Snapshot::of(watched);
+    let before = TreeState::read(watched);
     let (dry, real) = (attempt(root, options, true), attempt(root, options, false));
     let mut report = real.complaints(&["is not written to", word]);
     if (dry.code, &dry.stderr) != (real.code, &real.stderr) {
         report.push(format!("a dry run says something else: {:?} {}", dry.code, dry.stderr));
     }
-    report.extend(before.changes(&Snapshot::of(watched)));
+    report.extend(before.changes(&TreeState::read(watched)));
     report.into_iter().map(|line| format!("{title}: {line}")).collect()
 }
 
@@ -460,7 +460,7 @@ fn root_unknown_mounts_refuse() {
         ("an empty table", bind(&fake)),
         ("a table that is cut off", bind(&cut)),
     ] {
-        let before = Snapshot::of(&root);
+        let before = TreeState::read(&root);
         let mut said = Vec::new();
         for options in [&[][..], &["--dry-run"]] {
             let ran = in_namespace(&script, &root, options);
@@ -472,7 +472,7 @@ fn root_unknown_mounts_refuse() {
         if said[0] != said[1] {
             report.push(format!("{title}: a dry run says something else: {said:?}"));
         }
-        report.extend(before.changes(&Snapshot::of(&root)).into_iter().map(|line| format!("{title}: {line}")));
+        report.extend(before.changes(&TreeState::read(&root)).into_iter().map(|line| format!("{title}: {line}")));
     }
     // As it is, the same root is taken.
     let ran = in_namespace("exec \"$@\"", &root, &[]);
@@ -582,10 +582,10 @@ fn root_parts_may_be_elsewhere() {
     for name in ["overlay2", "image"] {
         let broken = dir.path().join(format!("broken-{name}"));
         plant(&broken, &["engine-id", &format!("{name} -> nowhere")]);
-        let before = Snapshot::of(&broken);
+        let before = TreeState::read(&broken);
         let ran = attempt(broken.as_os_str(), &[], false);
         report.extend(ran.complaints(&["a symlink that leads nowhere"]));
-        report.extend(before.changes(&Snapshot::of(&broken)));
+        report.extend(before.changes(&TreeState::read(&broken)));
     }
     testkit::assert_none("parts elsewhere", &report);
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use testkit::run::{self, Input, Ran, layer_unpack, layerfs};
-use testkit::{Random, Snapshot, image, synthetic};
+use testkit::{Random, TreeState, image, synthetic};
 
 const SIGNALS: [(&str, Signal); 5] = [
     ("SIGINT", Signal::INT),
@@ -61,8 +61,8 @@ impl Workshop {
         }
     }
 
-    fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.to()).without_directory_times()
+    fn state(&self) -> TreeState {
+        TreeState::read(&self.to()).without_directory_times()
     }
 }
 
@@ -84,7 +84,7 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 /// What is wrong with how a process ended that was told to stop.
-fn complaints(ran: &Ran, before: &Snapshot, now: &Snapshot) -> Vec<String> {
+fn complaints(ran: &Ran, before: &TreeState, now: &TreeState) -> Vec<String> {
     let mut report = before.changes(now);
     if ran.code != Some(130) || !ran.stderr.ends_with(": interrupted, nothing was changed\n") {
         report.push(format!("{ran:?}"));
@@ -104,7 +104,7 @@ fn root_is_as_before_after_a_signal() {
     for way in WAYS {
         let time = run::run(workshop.command(way, workshop.archive.to_str().unwrap(), false), Input::Nothing).ok().time;
         std::fs::remove_dir_all(workshop.to().join("new")).unwrap();
-        let before = workshop.snapshot();
+        let before = workshop.state();
         let mut interrupted = 0;
         for (number, (name, kind)) in (0..tries).flat_map(|number| SIGNALS.map(|signal| (number, signal))) {
             let used = number % 2 == 0;
@@ -124,7 +124,7 @@ fn root_is_as_before_after_a_signal() {
                 continue;
             }
             interrupted += 1;
-            let found = complaints(&ran, &before, &workshop.snapshot());
+            let found = complaints(&ran, &before, &workshop.state());
             report.extend(found.into_iter().map(|line| format!("{way}, {name} after {delay:?} of {time:?}: {line}")));
             let _ = std::fs::remove_dir_all(workshop.to().join("new"));
         }
@@ -135,7 +135,7 @@ fn root_is_as_before_after_a_signal() {
 
 /// Gives `bytes` to a command and nothing more, then tells it to stop.
 fn stalled(workshop: &Workshop, command: Command, bytes: &[u8], kind: Signal) -> Vec<String> {
-    let before = workshop.snapshot();
+    let before = workshop.state();
     let mut command = command;
     let started = Instant::now();
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -157,7 +157,7 @@ fn stalled(workshop: &Workshop, command: Command, bytes: &[u8], kind: Signal) ->
         return vec![format!("still running after {SOON:?}; when the pipe ended: {:?} {}", ran.code, ran.stderr)];
     }
     let ran = run::finish(child, started);
-    let report = complaints(&ran, &before, &workshop.snapshot());
+    let report = complaints(&ran, &before, &workshop.state());
     let _ = std::fs::remove_dir_all(workshop.to().join("new"));
     report
 }
@@ -223,7 +223,7 @@ fn root_signal_while_bytes_trickle_in() {
     let archive = std::fs::read(&workshop.archive).unwrap();
     let mut report = Vec::new();
     for way in WAYS {
-        let before = workshop.snapshot();
+        let before = workshop.state();
         let started = Instant::now();
         let mut command = workshop.command(way, "-", false);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -243,7 +243,7 @@ fn root_signal_while_bytes_trickle_in() {
             signal(&child, Signal::INT);
             run::finish(child, started)
         });
-        let mut found = complaints(&ran, &before, &workshop.snapshot());
+        let mut found = complaints(&ran, &before, &workshop.state());
         if ran.time > Duration::from_millis(300) + SOON {
             found.push(format!("took {:?}", ran.time));
         }
@@ -266,7 +266,7 @@ fn root_signal_leaves_what_was_there() {
         std::os::unix::fs::chown(directory, Some(7), Some(8)).unwrap();
     };
     make();
-    let before = workshop.snapshot();
+    let before = workshop.state();
     let mut report = Vec::new();
     for way in ["--layers", "--rootfs"] {
         let interrupted = [30, 20, 10, 0].into_iter().find_map(|delay| {
@@ -283,7 +283,7 @@ fn root_signal_leaves_what_was_there() {
             }
             Some(ran)
         });
-        report.extend(complaints(&interrupted.expect("no signal came in time"), &before, &workshop.snapshot()));
+        report.extend(complaints(&interrupted.expect("no signal came in time"), &before, &workshop.state()));
     }
     testkit::assert_none("an empty directory", &report);
 }
@@ -295,7 +295,7 @@ fn root_is_as_before_where_files_must_be_small() {
         return;
     }
     let workshop = Workshop::new();
-    let before = workshop.snapshot();
+    let before = workshop.state();
     let mut report = Vec::new();
     for (number, way) in WAYS.into_iter().enumerate() {
         let command = workshop.command(way, workshop.archive.to_str().unwrap(), number % 2 == 0);
@@ -303,7 +303,7 @@ fn root_is_as_before_where_files_must_be_small() {
         // In blocks of 512 bytes: less than the largest files have.
         limited.args(["-c", "ulimit -f 1000; exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
         let mut found = run::run(limited, Input::Nothing).complaints(&["File too large"]);
-        found.extend(before.changes(&workshop.snapshot()));
+        found.extend(before.changes(&workshop.state()));
         report.extend(found.into_iter().map(|line| format!("{way}: {line}")));
         let _ = std::fs::remove_dir_all(workshop.to().join("new"));
     }

@@ -4,13 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
 use testkit::dockerd::Dockerd;
-use testkit::kill::{self, Left, Moment, Root, Workshop};
+use testkit::kill::{self, KillRoot, Left, Moment, Workshop};
 use testkit::synthetic;
 
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 
 /// What a daemon that starts on the root does not like.
-fn check(root: &Root<'_>) -> Vec<String> {
+fn check(root: &KillRoot<'_>) -> Vec<String> {
     let (left, mut report) = root.left();
     let daemon = Dockerd::start(&root.path);
     let mut images = daemon.ok(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);

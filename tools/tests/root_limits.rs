@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use testkit::image::{self, DockerArchive};
 use testkit::run::{self, Input, Ran, layer_unpack};
-use testkit::store::Store;
+use testkit::store::StoreFiles;
 use testkit::tarfile;
 
 /// Address space for a process that must not need much: a bug may not take the machine with it.
@@ -123,7 +123,7 @@ fn root_time_is_linear() {
 
 /// A file below so many directories, none of which has a member (R11): up to 2000 by its name, more through symlinks, each
 /// of which adds 2000.
-fn deep(levels: usize) -> Vec<tarfile::Member> {
+fn deep(levels: usize) -> Vec<tarfile::TarMember> {
     if levels <= STEP {
         return vec![tarfile::file(format!("{}f", "a/".repeat(levels)), "deep")];
     }
@@ -247,7 +247,7 @@ fn root_padding_is_not_kept_in_memory() {
             report.push(format!("{way}: {:?}, {} MiB, {}", ran.code, memory >> 20, ran.stderr));
         }
         if way == "--root" {
-            let store = Store::read(&dir.path().join("to"));
+            let store = StoreFiles::read(&dir.path().join("to"));
             report.extend(store.not_replayable());
             report.extend(store.wrong);
         }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use testkit::mounts::Mounted;
 use testkit::run::{Input, Ran, layer_unpack, run};
-use testkit::store::Store;
-use testkit::{Snapshot, synthetic};
+use testkit::store::StoreFiles;
+use testkit::{TreeState, synthetic};
 
 const BLOCK: u64 = 4096;
 const EXT4: u64 = 40 << 20;
@@ -72,7 +72,7 @@ fn ways(part: u64) -> &'static [&'static str] {
 fn fails(workshop: &Workshop, mounted: &Mounted, ways: &[&str]) -> Vec<String> {
     let archive = workshop.archive.to_str().unwrap();
     let bytes = std::fs::read(&workshop.archive).unwrap();
-    let before = Snapshot::of(mounted.path()).without_directory_times();
+    let before = TreeState::read(mounted.path()).without_directory_times();
     let free = mounted.free();
     let mut report = Vec::new();
     for (archive, input) in [(archive, Input::Nothing), ("-", Input::Pipe(&bytes))] {
@@ -80,7 +80,7 @@ fn fails(workshop: &Workshop, mounted: &Mounted, ways: &[&str]) -> Vec<String> {
             let to = if *way == "--root" { root(mounted) } else { mounted.path().join("some/where") };
             let command = layer_unpack(&[archive, way, to.to_str().unwrap(), "--no-preflight"]);
             let mut found = run(command, input).complaints(FULL);
-            found.extend(before.changes(&Snapshot::of(mounted.path()).without_directory_times()));
+            found.extend(before.changes(&TreeState::read(mounted.path()).without_directory_times()));
             if mounted.free() != free {
                 found.push(format!("{:?} are free, before it were {free:?}", mounted.free()));
             }
@@ -95,7 +95,7 @@ fn succeeds(workshop: &Workshop, mounted: &Mounted) -> Vec<String> {
     if ran.code != Some(0) {
         return vec![format!("with enough room: {}", ran.stderr)];
     }
-    let store = Store::read(&root(mounted));
+    let store = StoreFiles::read(&root(mounted));
     let mut report = store.unreferenced();
     report.extend(store.not_replayable());
     report.extend(store.wrong);
@@ -204,7 +204,7 @@ fn root_is_not_touched_when_the_need_is_known() {
             let (bytes, inodes) = mounted.free();
             let free = format!("{what}, {} are free", if what == "bytes" { bytes } else { inodes });
             for way in WAYS.iter().copied() {
-                let before = Snapshot::of(mounted.path());
+                let before = TreeState::read(mounted.path());
                 let to = if way == "--root" { "root" } else { "some/where" };
                 let to = mounted.path().join(to);
                 let command = layer_unpack(&[workshop.archive.as_os_str(), way.as_ref(), to.as_os_str()]);
@@ -213,9 +213,9 @@ fn root_is_not_touched_when_the_need_is_known() {
                 let free = if way == "--root" { free.as_str() } else { what.as_str() };
                 let mut found = run(command, Input::Nothing).complaints(&["needs at least", free, " are free"]);
                 let (before, now) = match way {
-                    "--root" => (before, Snapshot::of(mounted.path())),
+                    "--root" => (before, TreeState::read(mounted.path())),
                     // Made and removed again.
-                    _ => (before.without_directory_times(), Snapshot::of(mounted.path()).without_directory_times()),
+                    _ => (before.without_directory_times(), TreeState::read(mounted.path()).without_directory_times()),
                 };
                 found.extend(before.changes(&now));
                 report.extend(titled(&format!("{way}, {options}"), found));
@@ -254,14 +254,14 @@ fn root_is_as_before_when_there_is_no_room_to_tag_or_remove() {
                 _ => format!("nr_inodes={}", 1000 - free.1 + number),
             });
             let title = format!("{arguments:?} with {number} {} free", ["blocks", "inodes"][limit]);
-            let before = Snapshot::of(mounted.path()).without_directory_times();
+            let before = TreeState::read(mounted.path()).without_directory_times();
             let ran = change(&mounted);
             if ran.code != Some(0) {
                 failures[limit] += 1;
                 let mut found = ran.complaints(FULL);
                 let is_made = records(&mounted).iter().any(|name| name.starts_with("layerfs-commit-"));
                 if !is_made {
-                    found.extend(before.changes(&Snapshot::of(mounted.path()).without_directory_times()));
+                    found.extend(before.changes(&TreeState::read(mounted.path()).without_directory_times()));
                 }
                 mounted.remount("size=64m,nr_inodes=1000");
                 let again = change(&mounted);
@@ -272,7 +272,7 @@ fn root_is_as_before_when_there_is_no_room_to_tag_or_remove() {
                 found.extend(records(&mounted).into_iter().map(|name| format!("{name} is left")));
                 report.extend(titled(&title, found));
             }
-            let store = Store::read(&root(&mounted));
+            let store = StoreFiles::read(&root(&mounted));
             report.extend(titled(&title, store.unreferenced()));
             report.extend(titled(&title, store.wrong));
         }

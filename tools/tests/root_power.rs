@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use testkit::run::{Input, layer_unpack, layerfs, run, start};
-use testkit::store::Store;
+use testkit::store::StoreFiles;
 use testkit::{Random, synthetic};
 
 /// A file system on a loop device that can lose its power.
@@ -101,7 +101,7 @@ impl Deed {
     }
 
     /// Whether it was done; or neither done nor not.
-    fn is_done(self, store: &Store) -> Option<bool> {
+    fn is_done(self, store: &StoreFiles) -> Option<bool> {
         let image = store.tags.get(synthetic::TAG);
         match self {
             Self::Import | Self::Remove => {
@@ -147,13 +147,13 @@ fn cut(kind: &'static str, deed: Deed, after: Option<Duration>) -> (bool, Vec<St
         }
     };
     disk.restart();
-    let mut report = Store::read(&disk.root()).wrong;
+    let mut report = StoreFiles::read(&disk.root()).wrong;
     let next = ["image", "rm", "--root", disk.root().to_str().unwrap(), "nosuch"].map(str::to_owned);
     let next = run(layerfs(&next), Input::Nothing);
     if next.code != Some(1) || !next.stderr.contains("No such image: nosuch") {
         report.push(format!("the next command: {}", next.stderr));
     }
-    let store = Store::read(&disk.root());
+    let store = StoreFiles::read(&disk.root());
     match deed.is_done(&store) {
         None => report.push(format!("half done: {:?} {:?}", store.images.keys(), store.tags)),
         Some(false) if ended => report.push("it had ended, and is undone".into()),

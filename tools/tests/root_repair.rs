@@ -13,10 +13,10 @@ use std::process::Command;
 
 use repairsupport::{command, damage, outline, repair};
 use tempfile::TempDir;
-use testkit::cases::Expected;
+use testkit::cases::TreeEntry;
 use testkit::dockerd::Dockerd;
 use testkit::run::{Input, layer_unpack, run};
-use testkit::{Random, kill, store::Store};
+use testkit::{Random, kill, store::StoreFiles};
 
 const NAME: &str = "layerfs-test/busybox:1";
 
@@ -27,7 +27,7 @@ const CHANGES: &[&str] =
 /// A store with an image of several layers, whole and damaged.
 struct Bench {
     dir: TempDir,
-    before: Vec<Expected>,
+    before: Vec<TreeEntry>,
     image: String,
     /// Chain ids and directories, the lowest first.
     layers: Vec<(String, PathBuf)>,
@@ -40,11 +40,11 @@ fn import(archive: &Path, root: &Path, flags: &[&str]) {
 }
 
 /// Without what differs although it says the same: compressed journals.
-fn lasting(root: &Path) -> Vec<Expected> {
+fn lasting(root: &Path) -> Vec<TreeEntry> {
     let mut found = outline(root);
     // As long as the names that they stand for.
     let mut drawn = Vec::new();
-    for (chain, layer) in &Store::read(root).layers {
+    for (chain, layer) in &StoreFiles::read(root).layers {
         let hex = chain.trim_start_matches("sha256:");
         drawn.push((layer.cache_id.clone(), hex.to_owned()));
         let link = fs::read_to_string(root.join("overlay2").join(&layer.cache_id).join("link"));
@@ -58,7 +58,7 @@ fn lasting(root: &Path) -> Vec<Expected> {
 }
 
 /// Names a layer's directory and link by its chain, as a repair that could not read a file may have replaced the whole layer.
-fn by_chain(entry: &mut Expected, drawn: &[(String, String)]) {
+fn by_chain(entry: &mut TreeEntry, drawn: &[(String, String)]) {
     let rename = |bytes: &mut Vec<u8>| {
         if let Ok(mut text) = String::from_utf8(bytes.clone()) {
             drawn.iter().for_each(|(name, lasting)| text = text.replace(name, lasting));
@@ -77,7 +77,7 @@ impl Bench {
         let dir = testkit::scratch();
         let original = dir.path().join("original");
         import(&archive(), &original, &[]);
-        let store = Store::read(&original);
+        let store = StoreFiles::read(&original);
         let image = store.tags[NAME].clone();
         let diffs = store.diffs();
         let text = |chain: &str, file: &str| {
@@ -150,7 +150,7 @@ impl Bench {
             report.push(format!("not mended: {:?} {} {}", said.status, said.report, said.stderr));
         }
         report.extend(testkit::tree_changes(&self.before, &lasting(root)));
-        let store = Store::read(root);
+        let store = StoreFiles::read(root);
         report.extend(store.not_replayable());
         report.extend(store.unreferenced());
         report.extend(damage(root));

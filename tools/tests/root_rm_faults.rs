@@ -6,11 +6,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use testkit::cases::Expected;
+use testkit::cases::TreeEntry;
 use testkit::dockerd::Dockerd;
 use testkit::mounts::Mounted;
 use testkit::run::{Input, layerfs, run};
-use testkit::store::Store;
+use testkit::store::StoreFiles;
 use testkit::tree::walk;
 use testkit::{Random, assert_none, golden, import, kill, tree_changes};
 
@@ -47,7 +47,7 @@ fn traced(command: &Command, flags: &[&str]) -> Command {
 }
 
 /// All there is, without what differs from run to run: times, and the time of a tag.
-fn tree(root: &Path) -> Vec<Expected> {
+fn tree(root: &Path) -> Vec<TreeEntry> {
     let mut tree = walk(root);
     // dockerd makes the directory of its notes on registries.
     let is_store = |path: &[u8]| path.starts_with(b"image/") || path.starts_with(b"overlay2/");
@@ -63,7 +63,7 @@ fn tree(root: &Path) -> Vec<Expected> {
 
 /// What of the images that are named, or of any image, is not as it must be.
 fn wrong(root: &Path, names: &[&str]) -> Vec<String> {
-    let store = Store::read(root);
+    let store = StoreFiles::read(root);
     let mut wrong = store.not_replayable();
     let missing = names.iter().filter(|name| !store.tags.contains_key(**name));
     wrong.extend(missing.map(|name| format!("the name {name} is gone")));
@@ -94,7 +94,7 @@ fn survive(
     root: &Path,
     (words, names): (&[&str], &[&str]),
     fault: &Fault,
-    expected: &[Expected],
+    expected: &[TreeEntry],
     look: impl FnOnce(&Path) -> Vec<String>,
 ) -> (bool, Vec<String>) {
     let inject = format!("inject={}:{}:when={}", fault.call, fault.what, fault.number);
@@ -207,7 +207,7 @@ fn docker_starts_where_a_removal_was_killed() {
     faults(if testkit::full_sweep() { 50 } else { 5 }, |root| {
         let daemon = Dockerd::start(root);
         let listed = daemon.images();
-        let there = Store::read(root).images;
+        let there = StoreFiles::read(root).images;
         let mut wrong: Vec<String> = there
             .keys()
             .filter(|id| !listed.iter().any(|one| one.contains(*id)))

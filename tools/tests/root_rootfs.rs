@@ -7,14 +7,14 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use testkit::cases::Expected;
+use testkit::cases::TreeEntry;
 use testkit::image::DockerArchive;
 use testkit::mounts::Mounted;
 use testkit::run::{Input, layer_unpack, run};
-use testkit::{Snapshot, synthetic, tarfile};
+use testkit::{TreeState, synthetic, tarfile};
 
 /// Paths below `root` that are one file, by its inode.
-fn linked(root: &Path, tree: &[Expected]) -> BTreeSet<Vec<PathBuf>> {
+fn linked(root: &Path, tree: &[TreeEntry]) -> BTreeSet<Vec<PathBuf>> {
     let mut inodes: BTreeMap<(u64, u64), Vec<PathBuf>> = BTreeMap::new();
     for entry in tree.iter().filter(|entry| entry.kind != 'd' && entry.links > 1) {
         let path = PathBuf::from(std::ffi::OsString::from(String::from_utf8_lossy(&entry.path).into_owned()));
@@ -137,7 +137,7 @@ fn base() -> Vec<u8> {
 }
 
 /// Upper layers, one for each question that a merge has to answer.
-fn uppers() -> Vec<(&'static str, Vec<tarfile::Member>)> {
+fn uppers() -> Vec<(&'static str, Vec<tarfile::TarMember>)> {
     let opaque = |dir: &str| tarfile::file(format!("{dir}.wh..wh..opq"), "");
     let white = |name: &str| tarfile::file(name, "");
     vec![
@@ -217,16 +217,16 @@ fn root_rootfs_refuses_and_leaves_nothing() {
         let unpack = |archive: &Path, to: &Path| {
             run(layer_unpack(&[archive.as_os_str(), way.as_ref(), to.as_os_str()]), Input::Nothing)
         };
-        let before = Snapshot::of(dir.path()).without_directory_times();
+        let before = TreeState::read(dir.path()).without_directory_times();
         let ran = unpack(&archive, &dir.path().join("new/directory"));
         report.extend(ran.complaints(&["layer.tar", "\"h\"", "No such file or directory"]));
-        report.extend(before.changes(&Snapshot::of(dir.path()).without_directory_times()));
-        let before = Snapshot::of(dir.path());
+        report.extend(before.changes(&TreeState::read(dir.path()).without_directory_times()));
+        let before = TreeState::read(dir.path());
         let ran = unpack(&testkit::golden("busybox-20.10.tar"), &used);
         report.extend(ran.complaints(&["used", "is not empty"]));
         let ran = unpack(&testkit::golden("busybox-20.10.tar"), &used.join("file"));
         report.extend(ran.complaints(&["used/file", "Not a directory"]));
-        report.extend(before.changes(&Snapshot::of(dir.path())));
+        report.extend(before.changes(&TreeState::read(dir.path())));
     }
     testkit::assert_none("refusals", &report);
 }

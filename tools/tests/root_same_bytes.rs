@@ -8,10 +8,10 @@ use std::process::Command;
 
 use serde_json::Value;
 use tarsplit::Entry;
-use testkit::cases::Expected;
+use testkit::cases::TreeEntry;
 use testkit::image::{self, DockerArchive, OciLayout};
 use testkit::run::{Input, layer_unpack, run};
-use testkit::store::Store;
+use testkit::store::StoreFiles;
 use testkit::{synthetic, tarfile};
 
 const PACKERS: [&str; 4] = ["gzip", "zstd", "xz", "bzip2"];
@@ -21,13 +21,13 @@ const PACKERS: [&str; 4] = ["gzip", "zstd", "xz", "bzip2"];
 struct Made {
     images: Vec<String>,
     outline: Vec<String>,
-    trees: BTreeMap<String, Vec<Expected>>,
+    trees: BTreeMap<String, Vec<TreeEntry>>,
     journals: BTreeMap<String, Vec<Entry>>,
 }
 
 impl Made {
     fn in_root(root: &Path, since: i64) -> Self {
-        let store = Store::read(root);
+        let store = StoreFiles::read(root);
         testkit::assert_none("the store", &[store.wrong.clone(), store.not_replayable()].concat());
         let tree = |(chain, diff): (String, PathBuf)| (chain, testkit::lasting_walk(&diff, since));
         let journal = |chain: &String| (chain.clone(), gathered(store.journal(chain).unwrap().map(Result::unwrap)));
@@ -305,8 +305,8 @@ fn root_does_not_depend_on_the_umask() {
             shell.args(["-c", "umask $0 && exec \"$@\"", umask]).arg(plain.get_program()).args(plain.get_args());
             run(shell, Input::Nothing).ok();
             let tree = testkit::lasting_walk(&to, since);
-            let outline = if way == "--root" { Store::read(&to).outline() } else { Vec::new() };
-            let trees = Store::read(&to).diffs().into_values().map(|diff| testkit::lasting_walk(&diff, since));
+            let outline = if way == "--root" { StoreFiles::read(&to).outline() } else { Vec::new() };
+            let trees = StoreFiles::read(&to).diffs().into_values().map(|diff| testkit::lasting_walk(&diff, since));
             let trees: Vec<_> = if way == "--root" { trees.collect() } else { vec![tree] };
             std::fs::remove_dir_all(dir.path().join("some")).unwrap();
             (outline, trees)

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use testkit::mounts::Mounted;
-use testkit::root::{self, Root};
+use testkit::root::{self, RootContents};
 use testkit::run::{self, Input, layerfs};
 use testkit::{Random, synthetic};
 
@@ -100,7 +100,10 @@ fn saved_and_imported_it_is_the_same() {
         assert!(compared.status.success(), "{how:?}: {}", String::from_utf8_lossy(&compared.stdout));
         testkit::import(if number == 1 { &directory } else { &file }, &root);
         assert!(all(&root, &[]) == bytes, "{how:?}: saved again, other bytes");
-        testkit::assert_none("trees", &root::differences(&Root::read(&root), &Root::read(&workshop.root), since));
+        testkit::assert_none(
+            "trees",
+            &root::differences(&RootContents::read(&root), &RootContents::read(&workshop.root), since),
+        );
     }
 }
 
@@ -140,7 +143,7 @@ fn a_layer_that_differs_is_not_saved() {
         return;
     }
     let workshop = Workshop::new(1 << 20);
-    let layers = Root::read(&workshop.root).layers;
+    let layers = RootContents::read(&workshop.root).layers;
     let home = |file: &str| {
         let homes = layers.values().map(|layer| workshop.root.join("overlay2").join(&layer.cache_id).join("diff"));
         homes.map(|home| home.join(file)).find(|path| path.exists()).unwrap()

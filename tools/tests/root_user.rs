@@ -7,12 +7,12 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::cases::Expected;
+use testkit::cases::TreeEntry;
 use testkit::image::DockerArchive;
 use testkit::run::{self, Input, Ran, layer_unpack, run};
-use testkit::store::{Store, names};
+use testkit::store::{StoreFiles, names};
 use testkit::user::User;
-use testkit::{Snapshot, synthetic, tarfile};
+use testkit::{TreeState, synthetic, tarfile};
 
 fn ready() -> bool {
     let need = "install passwd, util-linux and uidmap";
@@ -77,7 +77,7 @@ fn unpack(user: &User, archive: &Path, way: &str, to: &Path, options: &[&str]) -
 }
 
 /// A walk of both trees, that of root changed by `change`, which may leave entries out.
-fn differences(root: &Path, users: &Path, since: i64, change: impl Fn(&mut Expected) -> bool) -> Vec<String> {
+fn differences(root: &Path, users: &Path, since: i64, change: impl Fn(&mut TreeEntry) -> bool) -> Vec<String> {
     let mut want = testkit::lasting_walk(root, since);
     want.retain_mut(change);
     // The kernel marks an attribute with the user namespace it is from.
@@ -142,7 +142,7 @@ fn root_user_has_nothing_left_of_a_failure() {
         tarfile::hard_link("h", "nothing"),
     ]));
     let archive = archive(&user, &bad);
-    let before = Snapshot::of(user.home()).without_directory_times();
+    let before = TreeState::read(user.home()).without_directory_times();
     let mut report = Vec::new();
     for (way, options) in [
         ("--rootfs", &[][..]),
@@ -153,7 +153,7 @@ fn root_user_has_nothing_left_of_a_failure() {
         // Directories above a data-root are not made.
         let to = user.at(if way == "--root" { "new" } else { "new/directory" });
         let mut found = unpack(&user, &archive, way, &to, options).complaints(&["\"h\""]);
-        found.extend(before.changes(&Snapshot::of(user.home()).without_directory_times()));
+        found.extend(before.changes(&TreeState::read(user.home()).without_directory_times()));
         report.extend(found.into_iter().map(|line| format!("{way} {options:?}: {line}")));
         let _ = std::fs::remove_dir_all(user.at("new"));
     }
@@ -182,7 +182,7 @@ fn root_user_is_told_what_is_missing() {
     }
     let user = User::new(false);
     let archive = archive(&user, &layers());
-    let before = Snapshot::of(user.home());
+    let before = TreeState::read(user.home());
     let to = user.at("new");
     let mut report = Vec::new();
     for way in ["--root", "--layers"] {
@@ -208,7 +208,7 @@ fn root_user_is_told_what_is_missing() {
     if ran.code != Some(0) {
         report.push(format!("--dry-run: {}", ran.stderr));
     }
-    report.extend(before.changes(&Snapshot::of(user.home())));
+    report.extend(before.changes(&TreeState::read(user.home())));
     drop(user);
 
     let user = User::new(true);
@@ -228,7 +228,7 @@ fn root_user_with_subordinate_ids() {
     }
     let (user, since) = (User::new(true), testkit::now() - 1);
     let archive = archive(&user, &layers());
-    let mapped = |entry: &mut Expected| {
+    let mapped = |entry: &mut TreeEntry| {
         entry.owner = (User::mapped(user.uid, entry.owner.0), User::mapped(user.gid, entry.owner.1));
         if let Some(opaque) = entry.xattrs.remove("trusted.overlay.opaque") {
             entry.xattrs.insert("user.overlay.opaque".into(), opaque);
@@ -260,7 +260,7 @@ fn root_user_with_subordinate_ids() {
 
     as_root(&archive, "--root", &user.at("root-store"));
     unpack(&user, &archive, "--root", &user.at("store"), &["--rootless"]).ok();
-    let (theirs, ours) = (Store::read(&user.at("root-store")), Store::read(&user.at("store")));
+    let (theirs, ours) = (StoreFiles::read(&user.at("root-store")), StoreFiles::read(&user.at("store")));
     assert_eq!(theirs.tags, ours.tags);
     for (chain, diff) in ours.diffs() {
         let found = differences(&theirs.diffs()[&chain], &diff, since, mapped);
@@ -280,12 +280,12 @@ fn root_user_with_too_few_ids() {
     }
     let user = User::new(true);
     let archive = archive(&user, &[tarfile::tar(&[tarfile::file("f", "f").owner(70_000, 0)])]);
-    let before = Snapshot::of(user.home()).without_directory_times();
+    let before = TreeState::read(user.home()).without_directory_times();
     let mut report = Vec::new();
     for way in ["--layers", "--rootfs", "--root"] {
         let ran = unpack(&user, &archive, way, &user.at("new"), &["--rootless"]);
         let mut found = ran.complaints(&["\"f\"", "70000"]);
-        found.extend(before.changes(&Snapshot::of(user.home()).without_directory_times()));
+        found.extend(before.changes(&TreeState::read(user.home()).without_directory_times()));
         report.extend(found.into_iter().map(|line| format!("{way}: {line}")));
     }
     testkit::assert_none("too few ids", &report);
@@ -317,7 +317,7 @@ fn root_user_stops_what_was_started() {
     let user = User::new(true);
     let archive = user.at("archive.tar");
     std::fs::write(&archive, synthetic::archive(48 << 20, 3000)).unwrap();
-    let before = Snapshot::of(user.home()).without_directory_times();
+    let before = TreeState::read(user.home()).without_directory_times();
     let mut report = Vec::new();
     let ways = [
         ("SIGTERM", vec![(false, Signal::TERM)]),
@@ -348,7 +348,7 @@ fn root_user_stops_what_was_started() {
         if ran.code != if killed { None } else { Some(130) } || !ran.stderr.contains("nothing was changed") {
             found.push(format!("{ran:?}"));
         }
-        found.extend(before.changes(&Snapshot::of(user.home()).without_directory_times()));
+        found.extend(before.changes(&TreeState::read(user.home()).without_directory_times()));
         report.extend(found.into_iter().map(|line| format!("{title}: {line}")));
         let _ = std::fs::remove_dir_all(user.at("new"));
     }

@@ -47,7 +47,7 @@ use plan::{Existing, ImportPlan};
 use schedule::LayerTarget;
 use snapshot::StoreError;
 use snapshot::dir::Dir;
-use snapshot::driver::{Driver, Order};
+use snapshot::driver::{Driver, LayerOrder};
 use snapshot::edit::Transaction;
 use snapshot::root::{DataRoot, Guard, WritableRoot};
 use snapshot::schema::references::References;
@@ -181,8 +181,8 @@ fn import_unseekable(file: File, root: &Path, request: &ImportRequest<'_>) -> Re
     let input = decoded(file, request)?;
     let transaction = begin(root, request)?;
     match transaction.root().driver().order() {
-        Order::Independent => import_stream(input, transaction, request),
-        Order::ParentFirst => {
+        LayerOrder::Independent => import_stream(input, transaction, request),
+        LayerOrder::ParentFirst => {
             let kept = keep(input, transaction.root().driver().home())?;
             match Archive::from_file(kept, request.archive)? {
                 Opened::Archive(archive) => import_from(&archive, Slots::default(), transaction, request),

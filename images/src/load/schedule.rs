@@ -13,7 +13,7 @@ use layerfs::{DiffId, Digest, JournalFile, Source, Step, UnpackError, Unpacked, 
 use super::error::ImportError;
 use super::options::{Announced, ImportRequest};
 use crate::source::{ArchiveError, Blob};
-use snapshot::driver::Order;
+use snapshot::driver::LayerOrder;
 
 /// A layer to unpack.
 pub(crate) struct Work<'a> {
@@ -112,13 +112,13 @@ pub(crate) struct LayerTarget {
 /// in the order of `works`.
 pub(crate) fn unpack_ordered<'a>(
     works: Vec<Work<'a>>,
-    order: Order,
+    order: LayerOrder,
     request: &ImportRequest<'_>,
     place: &LayerTargets<'_>,
 ) -> Result<Vec<Unpacked>, ImportError> {
     match order {
-        Order::Independent => unpack_all(works, request, place),
-        Order::ParentFirst => {
+        LayerOrder::Independent => unpack_all(works, request, place),
+        LayerOrder::ParentFirst => {
             let mut all = Vec::with_capacity(works.len());
             for (number, work) in works.into_iter().enumerate() {
                 all.extend(unpack_together(vec![work], number, request, place)?);

@@ -9,7 +9,7 @@ use layerfs::{ChainId, DiffId, LayerFiles};
 use rustix::fd::OwnedFd;
 use snapshot::StoreError;
 use snapshot::catalog::{Catalog, Image};
-use snapshot::driver::{Driver, Order};
+use snapshot::driver::{Driver, LayerOrder};
 use snapshot::ids::CacheId;
 use snapshot::root::DataRoot;
 use snapshot::schema::layer::{LayerRecord, LayerStore};
@@ -177,7 +177,7 @@ impl<'r> LayersOfContainer<'r> {
         let mut layers: Vec<_> = records.map(StoredLayer::new).collect();
         layers.reverse();
         let own = own.into_iter().map(|id| (id, OnceLock::new())).collect();
-        let whole = root.driver().is_some_and(|driver| driver.order() == Order::ParentFirst);
+        let whole = root.driver().is_some_and(|driver| driver.order() == LayerOrder::ParentFirst);
         Ok(Self { below: LayersOfStore { root, store: root.layers()?, layers }, own, whole })
     }
 

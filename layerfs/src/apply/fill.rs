@@ -13,7 +13,7 @@ use super::metadata::Metadata;
 use super::regular::Planned;
 use crate::bytes::Bytes;
 use crate::error::MemberError;
-use crate::meter::{self, Stage};
+use crate::meter::{self, UnpackStage};
 use crate::pool::{Outstanding, Pool};
 use crate::warning::{Warning, Warnings};
 use crate::xattr::{self, Skipped};
@@ -196,21 +196,21 @@ impl Part<'_> {
 }
 
 fn write_whole(planned: &Planned, data: &[u8], shared: &Shared) -> Result<(), ApplyError> {
-    let creating = meter::enter(Stage::Create);
+    let creating = meter::enter(UnpackStage::Create);
     let file = planned.create().map_err(ApplyError::system("creating the file"))?;
     drop(creating);
     if !data.is_empty() {
         write(&file, 0, data)?;
     }
-    let _setting = meter::enter(Stage::Metadata);
+    let _setting = meter::enter(UnpackStage::Metadata);
     finish(&file, &planned.wanted, shared)?;
     drop(file);
     Ok(())
 }
 
 fn write(file: &File, offset: u64, data: &[u8]) -> Result<(), ApplyError> {
-    let _writing = meter::enter(Stage::Write);
-    meter::count(Stage::Write, data.len());
+    let _writing = meter::enter(UnpackStage::Write);
+    meter::count(UnpackStage::Write, data.len());
     meter::copied(data.len());
     let written = file.write_all_at(data, offset);
     written.map_err(|source| ApplyError::System { call: "writing", errno: errno_of(&source) })
@@ -219,7 +219,7 @@ fn write(file: &File, offset: u64, data: &[u8]) -> Result<(), ApplyError> {
 /// Ends one part of `file`. The thread that ends the last one sets the file's metadata.
 fn end_part(file: Arc<OpenFile>, shared: &Shared) {
     if file.parts.fetch_sub(1, Ordering::AcqRel) == 1 {
-        let _setting = meter::enter(Stage::Metadata);
+        let _setting = meter::enter(UnpackStage::Metadata);
         if !shared.has_failed()
             && let Err(source) = finish(&file.file, &file.wanted, shared)
         {

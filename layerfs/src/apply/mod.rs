@@ -52,7 +52,7 @@ pub use target::{Ownership, Target, WhiteoutMode, XattrNamespace};
 
 use crate::bytes::Bytes;
 use crate::error::MemberError;
-use crate::meter::{self, Stage};
+use crate::meter::{self, UnpackStage};
 use crate::path::LayerPath;
 use crate::pool::Pool;
 use crate::whiteout::Marker;
@@ -178,7 +178,7 @@ impl<'a> Applier<'a> {
     /// Waits for all bodies, then sets the times of directories.
     pub(crate) fn finish(mut self, pool: &Pool<'a>) -> Result<Outcome, ApplyError> {
         self.filler.barrier(pool);
-        let _creating = meter::enter(Stage::Create);
+        let _creating = meter::enter(UnpackStage::Create);
         if self.target.whiteouts == WhiteoutMode::Delete {
             self.remove_aufs_metadata()?;
         }
@@ -312,7 +312,7 @@ impl Sink for Applying<'_, '_> {
     type Error = MemberError;
 
     fn member(&mut self, member: Box<Member>, first: bool) -> Result<Keep, MemberError> {
-        let _creating = meter::enter(Stage::Create);
+        let _creating = meter::enter(UnpackStage::Create);
         let position = member.position;
         self.applier.name.clone_from(&member.name);
         if matches!(member.kind, MemberKind::Regular | MemberKind::GnuSparse) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::buffers::Buffers;
 use super::{LayerStream, PIECE};
-use crate::meter::{self, Stage};
+use crate::meter::{self, UnpackStage};
 use crate::pool::{Outstanding, Pool};
 
 /// How many pieces may be read ahead. More would leave the cache before they are wanted; with fewer, threads would wait.
@@ -76,7 +76,7 @@ impl<'a> Stream<'a> {
         }
         drop(ahead);
         if !pool.help_beside_reading() {
-            let _waiting = meter::enter(Stage::Input);
+            let _waiting = meter::enter(UnpackStage::Input);
             let ahead = self.ahead();
             let read = self.arrived.wait_while(ahead, |ahead| ahead.reading && ahead.pieces.is_empty());
             drop(read.unwrap_or_else(PoisonError::into_inner));
@@ -175,12 +175,12 @@ impl Reader<'_> {
         if self.ended {
             return Ok(Piece::default());
         }
-        let _decoding = meter::enter(Stage::Decode);
+        let _decoding = meter::enter(UnpackStage::Decode);
         let piece = match &mut self.input {
             Input::Plain(reader) => self.buffers.read(reader)?,
             Input::Decoded(stream) => self.buffers.read(stream)?,
         };
-        meter::count(Stage::Decode, piece.len());
+        meter::count(UnpackStage::Decode, piece.len());
         self.ended = piece.len() < PIECE;
         Ok(piece)
     }

@@ -2,7 +2,7 @@
 
 use super::page::{BRANCH, BUCKET_HEADER, ELEMENT, IS_BUCKET, LEAF, PAGE_HEADER, Page, Tree, size_at, u32_at, u64_at};
 use super::source::PageBytes;
-use super::{Bolt, BoltError, Bucket, BucketEntry, Problem};
+use super::{Bolt, BoltError, Bucket, BucketEntry, PageProblem};
 
 /// How deep a tree of pages may be. bbolt's branch at least in two at each level, so this is far beyond any file.
 pub(super) const MAX_DEPTH: usize = 40;
@@ -35,7 +35,7 @@ impl Open {
         let branch = match flags {
             BRANCH if may_branch && count > 0 => true,
             LEAF => false,
-            _ => return Err(page.failed(Problem::Kind { found: flags })),
+            _ => return Err(page.failed(PageProblem::Kind { found: flags })),
         };
         Ok(Self { page, branch, count, next: 0, free: PAGE_HEADER + count * ELEMENT })
     }
@@ -45,7 +45,7 @@ impl Open {
         let index = self.advance();
         let (page, at) = (&self.page, PAGE_HEADER + index * ELEMENT);
         let read = || Some((size_at(&page.bytes, at)?, size_at(&page.bytes, at + 4)?, u64_at(&page.bytes, at + 8)?));
-        let (position, key, id) = read().ok_or_else(|| page.failed(Problem::Element { index }))?;
+        let (position, key, id) = read().ok_or_else(|| page.failed(PageProblem::Element { index }))?;
         page.data(index, position, key, &mut self.free)?;
         Ok((id, page.start + at + 8))
     }
@@ -54,7 +54,7 @@ impl Open {
     fn entry<'a>(&mut self, bolt: &'a Bolt<'a>) -> Result<BucketEntry<'a>, BoltError> {
         let index = self.advance();
         let (page, at) = (&self.page, PAGE_HEADER + index * ELEMENT);
-        let failed = || page.failed(Problem::Element { index });
+        let failed = || page.failed(PageProblem::Element { index });
         let read = || Some((u32_at(&page.bytes, at)?, size_at(&page.bytes, at + 4)?, size_at(&page.bytes, at + 8)?));
         let (flags, position, key_length) = read().ok_or_else(failed)?;
         let value_length = size_at(&page.bytes, at + 12).ok_or_else(failed)?;
@@ -86,7 +86,7 @@ impl<'a> Entries<'a> {
 
     fn descend(&mut self, id: u64, referred: usize) -> Result<(), BoltError> {
         if self.open.len() >= MAX_DEPTH {
-            return Err(BoltError { page: id, problem: Problem::Deep });
+            return Err(BoltError { page: id, problem: PageProblem::Deep });
         }
         self.open.push(Open::new(self.bolt.page(id, referred)?, true)?);
         Ok(())
@@ -108,7 +108,7 @@ impl<'a> Entries<'a> {
                 let entry = open.entry(self.bolt)?;
                 let (BucketEntry::Value(key, _) | BucketEntry::Bucket(key, _)) = &entry;
                 if self.last.as_ref().is_some_and(|last| **last >= **key) {
-                    return Err(open.page.failed(Problem::Order { index: open.next - 1 }));
+                    return Err(open.page.failed(PageProblem::Order { index: open.next - 1 }));
                 }
                 self.last = Some(key.clone());
                 return Ok(Some(entry));

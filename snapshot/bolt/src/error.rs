@@ -7,13 +7,13 @@ pub struct BoltError {
     /// Where.
     pub page: u64,
     /// What.
-    pub problem: Problem,
+    pub problem: PageProblem,
 }
 
 /// What is wrong with a page.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Problem {
+pub enum PageProblem {
     /// Neither of the first two pages is valid.
     #[error("and the next are no valid metadata of bbolt: the file is damaged, or of another kind")]
     NoMeta,

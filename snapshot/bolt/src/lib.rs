@@ -36,7 +36,7 @@ use std::collections::HashMap;
 use std::fs::File;
 
 pub use entries::Entries;
-pub use error::{BoltError, Problem};
+pub use error::{BoltError, PageProblem};
 use meta::Meta;
 use page::{PAGE_HEADER, Page, Tree, u32_at, u64_at};
 pub use source::PageBytes;
@@ -115,7 +115,7 @@ impl<'a> Bolt<'a> {
     /// The bytes of a page that is referred to at `referred`, and where they begin.
     fn page(&self, id: u64, referred: usize) -> Result<Page, BoltError> {
         let failed = |problem| BoltError { page: id, problem };
-        let beyond = || failed(Problem::Beyond);
+        let beyond = || failed(PageProblem::Beyond);
         if id < 2 || id >= self.meta.pages {
             return Err(beyond());
         }
@@ -123,7 +123,7 @@ impl<'a> Bolt<'a> {
         let header: [u8; PAGE_HEADER] = self.source.array(id, start)?.ok_or_else(beyond)?;
         let found = u64_at(&header, 0).ok_or_else(beyond)?;
         if found != id {
-            return Err(failed(Problem::OtherPage { found }));
+            return Err(failed(PageProblem::OtherPage { found }));
         }
         let overflow = u32_at(&header, 12).ok_or_else(beyond)?;
         let after = id + u64::from(overflow) + 1;
@@ -145,7 +145,7 @@ impl<'a> Bolt<'a> {
         }
         for page in id..after {
             if references.insert(page, referred).is_some() {
-                return Err(BoltError { page, problem: Problem::UsedTwice });
+                return Err(BoltError { page, problem: PageProblem::UsedTwice });
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::page::{PAGE_HEADER, number, u32_at, u64_at};
 use super::source::Source;
-use super::{BoltError, Problem};
+use super::{BoltError, PageProblem};
 
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
@@ -41,7 +41,7 @@ impl Meta {
             (Ok(Some(first)), Ok(Some(second))) if second.transaction > first.transaction => Ok(second),
             (Ok(Some(meta)), _) | (_, Ok(Some(meta))) => Ok(meta),
             (Err(error), _) | (_, Err(error)) => Err(error),
-            (Ok(None), Ok(None)) => Err(BoltError { page: 0, problem: Problem::NoMeta }),
+            (Ok(None), Ok(None)) => Err(BoltError { page: 0, problem: PageProblem::NoMeta }),
         }
     }
 
@@ -58,7 +58,7 @@ impl Meta {
             Some(VERSION) => {}
             found => {
                 let found = found.unwrap_or_default();
-                return Err(BoltError { page: u64::from(offset > 0), problem: Problem::Version { found } });
+                return Err(BoltError { page: u64::from(offset > 0), problem: PageProblem::Version { found } });
             }
         }
         let read = || {

@@ -1,7 +1,7 @@
 //! The bytes of a page, and numbers in them.
 
 use super::source::PageBytes;
-use super::{BoltError, Problem};
+use super::{BoltError, PageProblem};
 
 pub(super) const PAGE_HEADER: usize = 16;
 pub(super) const ELEMENT: usize = 16;
@@ -57,17 +57,17 @@ pub(super) struct Page {
 }
 
 impl Page {
-    pub(super) fn failed(&self, problem: Problem) -> BoltError {
+    pub(super) fn failed(&self, problem: PageProblem) -> BoltError {
         BoltError { page: self.id, problem }
     }
 
     /// Its flags and the number of its elements, which are all inside.
     pub(super) fn header(&self) -> Result<(u16, usize), BoltError> {
-        let short = || self.failed(Problem::Short);
+        let short = || self.failed(PageProblem::Short);
         let flags = u16_at(&self.bytes, 8).ok_or_else(short)?;
         let count = usize::from(u16_at(&self.bytes, 10).ok_or_else(short)?);
         if PAGE_HEADER + count * ELEMENT > self.bytes.len() {
-            return Err(self.failed(Problem::Count { found: count }));
+            return Err(self.failed(PageProblem::Count { found: count }));
         }
         Ok((flags, count))
     }
@@ -84,7 +84,7 @@ impl Page {
         let range = start.and_then(|start| Some(start..start.checked_add(length)?));
         let range = range.filter(|range| range.start >= *free);
         let bytes = range.and_then(|range| Some((range.start, self.bytes.part(range)?)));
-        let (start, bytes) = bytes.ok_or_else(|| self.failed(Problem::Element { index }))?;
+        let (start, bytes) = bytes.ok_or_else(|| self.failed(PageProblem::Element { index }))?;
         *free = start + length;
         Ok((start, bytes))
     }

@@ -6,7 +6,7 @@ use std::ops::{Deref, Range};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::{BoltError, Problem};
+use super::{BoltError, PageProblem};
 
 /// The longest page, with the pages that belong to it, that is read into memory. Real ones are a few pages long.
 pub(super) const MAX_PAGE: usize = 16 << 20;
@@ -81,13 +81,13 @@ impl Source<'_> {
         let failed = |problem| BoltError { page: id, problem };
         let there = self.length(id)?;
         if at.checked_add(length).is_none_or(|end| end > there) {
-            return Err(failed(Problem::Beyond));
+            return Err(failed(PageProblem::Beyond));
         }
         if length > MAX_PAGE {
-            return Err(failed(Problem::Long { found: length }));
+            return Err(failed(PageProblem::Long { found: length }));
         }
         let mut bytes = vec![0; length];
-        if self.read(id, at, &mut bytes)? { Ok(PageBytes::new(bytes.into())) } else { Err(failed(Problem::Beyond)) }
+        if self.read(id, at, &mut bytes)? { Ok(PageBytes::new(bytes.into())) } else { Err(failed(PageProblem::Beyond)) }
     }
 
     /// Fills `to` from `at` on. Returns false if the database ends before.
@@ -107,5 +107,5 @@ impl Source<'_> {
 }
 
 fn unreadable(page: u64, error: &io::Error) -> BoltError {
-    BoltError { page, problem: Problem::Unreadable { kind: error.kind() } }
+    BoltError { page, problem: PageProblem::Unreadable { kind: error.kind() } }
 }

@@ -104,7 +104,7 @@ fn walk_bucket(name: &str, bucket: &Bucket<'_>, found: &mut Vec<String>) -> Resu
     Ok(())
 }
 
-fn failure(pages: &[Vec<u8>]) -> (u64, Problem) {
+fn failure(pages: &[Vec<u8>]) -> (u64, PageProblem) {
     let error = walk(&database(pages)).unwrap_err();
     assert!(error.to_string().contains(&format!("page {}", error.page)));
     (error.page, error.problem)
@@ -152,34 +152,34 @@ fn the_last_whole_transaction_counts() {
     assert_eq!(state(file(older(0), broken(newer(1)))).unwrap(), "state=old", "as bbolt does");
     assert_eq!(state(file(broken(older(0)), newer(1))).unwrap(), "state=new");
     assert_eq!(state(file(vec![0; PAGE], newer(1))).unwrap(), "state=new", "the page size is found");
-    let nothing = BoltError { page: 0, problem: Problem::NoMeta };
+    let nothing = BoltError { page: 0, problem: PageProblem::NoMeta };
     assert_eq!(state(file(broken(older(0)), broken(newer(1)))).unwrap_err(), nothing);
     assert_eq!(state(Vec::new()).unwrap_err(), nothing);
     assert_eq!(state(vec![0; 8 * PAGE]).unwrap_err(), nothing);
-    let version = BoltError { page: 0, problem: Problem::Version { found: 3 } };
+    let version = BoltError { page: 0, problem: PageProblem::Version { found: 3 } };
     assert_eq!(state(file(meta(0, 3, 2, 4, 8), meta(1, 3, 3, 4, 9))).unwrap_err(), version);
 }
 
 #[test]
 fn loops_end() {
-    assert_eq!(failure(&[branch(2, &[(b"a", 2)])]), (2, Problem::UsedTwice));
+    assert_eq!(failure(&[branch(2, &[(b"a", 2)])]), (2, PageProblem::UsedTwice));
     let back = [branch(2, &[(b"a", 3)]), branch(3, &[(b"a", 2)])];
-    assert_eq!(failure(&back), (2, Problem::UsedTwice));
-    assert_eq!(failure(&[leaf(2, &[(1, b"a", bucket_at(2))])]), (2, Problem::UsedTwice));
+    assert_eq!(failure(&back), (2, PageProblem::UsedTwice));
+    assert_eq!(failure(&[leaf(2, &[(1, b"a", bucket_at(2))])]), (2, PageProblem::UsedTwice));
     // Doubling at each level: 2^30 leaves in 30 pages, if each use were followed.
     let mut pages: Vec<_> = (2..32).map(|id| branch(id, &[(b"a", id + 1), (b"b", id + 1)])).collect();
     pages.push(leaf(32, &[(0, b"a", value(""))]));
-    assert_eq!(failure(&pages), (32, Problem::UsedTwice));
+    assert_eq!(failure(&pages), (32, PageProblem::UsedTwice));
     // Many buckets in one place.
     let same = [leaf(2, &[(1, b"a", bucket_at(3)), (1, b"b", bucket_at(3))]), leaf(3, &[])];
-    assert_eq!(failure(&same), (3, Problem::UsedTwice));
+    assert_eq!(failure(&same), (3, PageProblem::UsedTwice));
 }
 
 #[test]
 fn depth_is_limited() {
     let mut pages: Vec<_> = (2..200).map(|id| branch(id, &[(b"a", id + 1)])).collect();
     pages.push(leaf(200, &[(0, b"a", value(""))]));
-    assert_eq!(failure(&pages), (2 + MAX_DEPTH as u64, Problem::Deep));
+    assert_eq!(failure(&pages), (2 + MAX_DEPTH as u64, PageProblem::Deep));
 }
 
 #[test]
@@ -190,43 +190,43 @@ fn pages_are_what_they_claim() {
         page[at..at + bytes.len()].copy_from_slice(bytes);
         failure(&[page])
     };
-    assert_eq!(with(0, &[9]), (2, Problem::OtherPage { found: 9 }));
-    assert_eq!(with(8, &[0x10]), (2, Problem::Kind { found: 0x10 }), "the list of free pages");
-    assert_eq!(with(10, &[0xff, 0xff]), (2, Problem::Count { found: 0xffff }));
-    assert_eq!(with(12, &[1]), (2, Problem::Beyond));
-    assert_eq!(with(12, &[0xff; 4]), (2, Problem::Beyond));
+    assert_eq!(with(0, &[9]), (2, PageProblem::OtherPage { found: 9 }));
+    assert_eq!(with(8, &[0x10]), (2, PageProblem::Kind { found: 0x10 }), "the list of free pages");
+    assert_eq!(with(10, &[0xff, 0xff]), (2, PageProblem::Count { found: 0xffff }));
+    assert_eq!(with(12, &[1]), (2, PageProblem::Beyond));
+    assert_eq!(with(12, &[0xff; 4]), (2, PageProblem::Beyond));
     // Of the first element: position, key, value.
-    assert_eq!(with(20, &[0xff; 4]), (2, Problem::Element { index: 0 }));
-    assert_eq!(with(20, &[31]), (2, Problem::Element { index: 0 }), "the key is among the elements");
-    assert_eq!(with(24, &[0xff; 4]), (2, Problem::Element { index: 0 }));
-    assert_eq!(with(28, &[0xff; 4]), (2, Problem::Element { index: 0 }));
+    assert_eq!(with(20, &[0xff; 4]), (2, PageProblem::Element { index: 0 }));
+    assert_eq!(with(20, &[31]), (2, PageProblem::Element { index: 0 }), "the key is among the elements");
+    assert_eq!(with(24, &[0xff; 4]), (2, PageProblem::Element { index: 0 }));
+    assert_eq!(with(28, &[0xff; 4]), (2, PageProblem::Element { index: 0 }));
     // Both values are the same 3 bytes.
-    assert_eq!(with(28, &[3]), (2, Problem::Element { index: 1 }), "data that overlaps");
+    assert_eq!(with(28, &[3]), (2, PageProblem::Element { index: 1 }), "data that overlaps");
     // In the file, but not in use.
     let mut bytes = database(&[leaf(2, &[(0, b"a", value(&"v".repeat(PAGE)))])]);
     bytes[..PAGE].copy_from_slice(&meta(0, 2, 2, 3, 7));
-    assert_eq!(walk(&bytes).unwrap_err(), BoltError { page: 2, problem: Problem::Beyond });
+    assert_eq!(walk(&bytes).unwrap_err(), BoltError { page: 2, problem: PageProblem::Beyond });
     let order = leaf(2, &[(0, b"b", value("")), (0, b"a", value(""))]);
-    assert_eq!(failure(&[order]), (2, Problem::Order { index: 1 }));
+    assert_eq!(failure(&[order]), (2, PageProblem::Order { index: 1 }));
     let twice = [branch(2, &[(b"a", 3), (b"b", 4)]), leaf(3, &[(0, b"b", vec![])]), leaf(4, &[(0, b"b", vec![])])];
-    assert_eq!(failure(&twice), (4, Problem::Order { index: 0 }), "across pages");
+    assert_eq!(failure(&twice), (4, PageProblem::Order { index: 0 }), "across pages");
     for id in [0, 1, 3, 1 << 40, u64::MAX] {
-        assert_eq!(failure(&[branch(2, &[(b"a", id)])]), (id, Problem::Beyond));
+        assert_eq!(failure(&[branch(2, &[(b"a", id)])]), (id, PageProblem::Beyond));
     }
-    assert_eq!(failure(&[branch(2, &[])]), (2, Problem::Kind { found: BRANCH }), "a branch to nowhere");
+    assert_eq!(failure(&[branch(2, &[])]), (2, PageProblem::Kind { found: BRANCH }), "a branch to nowhere");
 }
 
 #[test]
 fn inline_buckets_are_what_they_claim() {
     let of = |value: Vec<u8>| failure(&[leaf(2, &[(1, b"a", value)])]);
-    assert_eq!(of(vec![0; 15]), (2, Problem::Element { index: 0 }));
-    assert_eq!(of(bucket_at(0)), (2, Problem::Short));
+    assert_eq!(of(vec![0; 15]), (2, PageProblem::Element { index: 0 }));
+    assert_eq!(of(bucket_at(0)), (2, PageProblem::Short));
     let mut branching = inline(&[(0, b"a", value("1"))]);
     branching[BUCKET_HEADER + 8] = 1;
-    assert_eq!(of(branching), (2, Problem::Kind { found: BRANCH }));
+    assert_eq!(of(branching), (2, PageProblem::Kind { found: BRANCH }));
     let mut reaching_out = inline(&[(0, b"a", value("1"))]);
     reaching_out[BUCKET_HEADER + PAGE_HEADER + 12] = 2;
-    assert_eq!(of(reaching_out), (2, Problem::Element { index: 0 }));
+    assert_eq!(of(reaching_out), (2, PageProblem::Element { index: 0 }));
 }
 
 /// Values of overlapping pages would be read again and again.
@@ -238,7 +238,7 @@ fn overflow_is_used_once() {
     // A page within the overflow of another, with a header of its own.
     let inner = leaf(4, &[(0, b"b", value("1"))]);
     pages[2 * PAGE..3 * PAGE].copy_from_slice(&inner);
-    assert_eq!(failure(&[pages]), (4, Problem::UsedTwice));
+    assert_eq!(failure(&[pages]), (4, PageProblem::UsedTwice));
 }
 
 #[test]
@@ -345,11 +345,11 @@ fn a_long_file_is_read_by_page() {
     std::os::unix::fs::FileExt::write_all_at(&file, &endless, 2 * PAGE as u64).unwrap();
     let bolt = Bolt::open(&file).unwrap();
     let error = bolt.root().iter().next().unwrap().unwrap_err();
-    assert!(matches!(error.problem, Problem::Long { .. }), "{error}");
+    assert!(matches!(error.problem, PageProblem::Long { .. }), "{error}");
     // Cut off.
     file.set_len(2 * PAGE as u64 + 100).unwrap();
     let error = Bolt::open(&file).unwrap().root().iter().next().unwrap().unwrap_err();
-    assert_eq!(error.problem, Problem::Beyond);
+    assert_eq!(error.problem, PageProblem::Beyond);
 }
 
 /// The most memory this process had, in bytes.

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use crc_fast::CrcAlgorithm;
 
-use crate::error::{PoolError, Problem};
+use crate::error::{BlockProblem, PoolError};
 
 /// Bytes of a block of the metadata.
 pub const BLOCK: usize = 4096;
@@ -41,34 +41,34 @@ impl<'a> Blocks<'a> {
     pub(crate) fn open(file: &'a File) -> Result<Self, PoolError> {
         let mut end = file;
         let length = end.seek(SeekFrom::End(0)).map_err(|error| {
-            let problem = Problem::Unreadable { kind: error.kind() };
+            let problem = BlockProblem::Unreadable { kind: error.kind() };
             PoolError { block: 0, problem }
         })?;
         Ok(Self { file, count: length / BLOCK as u64 })
     }
 
     /// A block whose number and checksum are right.
-    pub(crate) fn read(&self, number: u64, kind: Kind) -> Result<Block, Problem> {
+    pub(crate) fn read(&self, number: u64, kind: Kind) -> Result<Block, BlockProblem> {
         let block = self.raw(number)?;
         let made = !(crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, &block[4..]) as u32) ^ kind.mixed_in();
         let found = u32_at(&*block, 0);
         if made != found {
-            return Err(Problem::Checksum { found, made });
+            return Err(BlockProblem::Checksum { found, made });
         }
         match u64_at(&*block, 8) {
             found if found == number => Ok(block),
-            found => Err(Problem::OtherBlock { found }),
+            found => Err(BlockProblem::OtherBlock { found }),
         }
     }
 
     /// A block, whatever it is.
-    pub(crate) fn raw(&self, number: u64) -> Result<Block, Problem> {
+    pub(crate) fn raw(&self, number: u64) -> Result<Block, BlockProblem> {
         if number >= self.count {
-            return Err(Problem::Beyond { blocks: self.count });
+            return Err(BlockProblem::Beyond { blocks: self.count });
         }
         let mut block = Box::new([0; BLOCK]);
         let read = self.file.read_exact_at(&mut block[..], number * BLOCK as u64);
-        read.map_err(|error| Problem::Unreadable { kind: error.kind() })?;
+        read.map_err(|error| BlockProblem::Unreadable { kind: error.kind() })?;
         Ok(block)
     }
 }

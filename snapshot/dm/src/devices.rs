@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::blocks::{Blocks, u32_at, u64_at};
-use crate::error::Damage;
+use crate::error::MetadataDamage;
 use crate::superblock::Superblock;
 use crate::tree::Entries;
 
 /// One thin device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
+pub struct ThinDevice {
     /// Its number in the pool.
     pub id: u64,
     /// What the pool notes about it; `None` if that is lost.
@@ -18,7 +18,7 @@ pub struct Device {
     pub(crate) root: Option<u64>,
 }
 
-impl Device {
+impl ThinDevice {
     /// Whether the pool knows which blocks the device has.
     #[must_use]
     pub fn is_mapped(&self) -> bool {
@@ -43,11 +43,11 @@ pub struct Details {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Devices {
     /// By their number.
-    pub by_id: BTreeMap<u64, Device>,
+    pub by_id: BTreeMap<u64, ThinDevice>,
     /// Parts of the tree of mappings that are lost; the keys are numbers of devices.
-    pub lost_mappings: Vec<Damage>,
+    pub lost_mappings: Vec<MetadataDamage>,
     /// Parts of the tree of details that are lost; the keys are numbers of devices.
-    pub lost_details: Vec<Damage>,
+    pub lost_details: Vec<MetadataDamage>,
 }
 
 pub(crate) fn read(blocks: &Blocks<'_>, superblock: &Superblock) -> Devices {
@@ -55,7 +55,7 @@ pub(crate) fn read(blocks: &Blocks<'_>, superblock: &Superblock) -> Devices {
     for entry in Entries::<8>::new(blocks, Some(superblock.mapping_root)) {
         match entry {
             Ok((id, root)) => {
-                devices.by_id.insert(id, Device { id, details: None, root: Some(u64_at(&root, 0)) });
+                devices.by_id.insert(id, ThinDevice { id, details: None, root: Some(u64_at(&root, 0)) });
             }
             Err(damage) => devices.lost_mappings.push(damage),
         }
@@ -69,7 +69,7 @@ pub(crate) fn read(blocks: &Blocks<'_>, superblock: &Superblock) -> Devices {
                     created: u32_at(&value, 16),
                     snapshotted: u32_at(&value, 20),
                 };
-                devices.by_id.entry(id).or_insert(Device { id, details: None, root: None }).details = Some(details);
+                devices.by_id.entry(id).or_insert(ThinDevice { id, details: None, root: None }).details = Some(details);
             }
             Err(damage) => devices.lost_details.push(damage),
         }

@@ -9,17 +9,17 @@ pub struct PoolError {
     /// Where.
     pub block: u64,
     /// What.
-    pub problem: Problem,
+    pub problem: BlockProblem,
 }
 
 /// A part of the metadata that cannot be read, and what is lost for it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("block {block} of the metadata {problem}")]
-pub struct Damage {
+pub struct MetadataDamage {
     /// The block of the metadata.
     pub block: u64,
     /// What is wrong with it.
-    pub problem: Problem,
+    pub problem: BlockProblem,
     /// The keys that it may have held: thin ids, or blocks of a device.
     pub keys: Range<u64>,
 }
@@ -27,7 +27,7 @@ pub struct Damage {
 /// What is wrong with a block of the metadata.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Problem {
+pub enum BlockProblem {
     /// It is not in the file.
     #[error("is not there: the metadata has {blocks} blocks")]
     Beyond {

@@ -1,7 +1,7 @@
 //! Thin pools of Linux's device mapper, read from their metadata and data, without the kernel that made them.
 //!
 //! It knows nothing of Docker. A pool has two files or block devices: one holds the metadata, the other the data of all
-//! thin devices in blocks of one size. [`ThinPool::open`] reads the metadata, [`Volume`] shows one device.
+//! thin devices in blocks of one size. [`ThinPool::open`] reads the metadata, [`ThinVolume`] shows one device.
 //!
 //! ```text
 //! metadata    blocks of 4096 bytes, little-endian; each begins with the CRC-32C of its other bytes, mixed with a number
@@ -38,13 +38,13 @@ use std::fs::File;
 
 pub use blocks::BLOCK as METADATA_BLOCK;
 use blocks::Blocks;
-pub use devices::{Details, Device, Devices};
-pub use error::{Damage, PoolError, Problem};
+pub use devices::{Details, Devices, ThinDevice};
+pub use error::{BlockProblem, MetadataDamage, PoolError};
 pub use loops::{LoopDevice, shown_by};
-pub use mappings::{Mappings, Run};
+pub use mappings::{MappedRun, Mappings};
 pub use sharing::{Share, Sharing};
 pub use superblock::Superblock;
-pub use volume::Volume;
+pub use volume::ThinVolume;
 
 /// Bytes of a sector, the unit of sizes in the device mapper.
 pub const SECTOR: u64 = 512;
@@ -83,7 +83,7 @@ impl<'a> ThinPool<'a> {
 
     /// The mapped blocks of a device, in the order of the device's blocks. Ends at once for a device without a tree.
     #[must_use]
-    pub fn mappings(&self, device: &Device) -> Mappings<'_> {
+    pub fn mappings(&self, device: &ThinDevice) -> Mappings<'_> {
         Mappings::new(&self.blocks, device.root)
     }
 

@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 
 use crate::blocks::{Blocks, u64_at};
-use crate::error::Damage;
+use crate::error::MetadataDamage;
 use crate::tree::Entries;
 
 /// Bits of a mapping that hold the time; the block of the data is above them.
@@ -11,7 +11,7 @@ const TIME_BITS: u32 = 24;
 
 /// Blocks of a device that follow each other, in the device and in the data, and that were mapped at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
+pub struct MappedRun {
     /// The first block of the device.
     pub origin: u64,
     /// The block of the data that holds it.
@@ -32,21 +32,21 @@ impl<'a> Mappings<'a> {
     }
 }
 
-fn one((origin, value): (u64, [u8; 8])) -> Run {
+fn one((origin, value): (u64, [u8; 8])) -> MappedRun {
     let value = u64_at(&value, 0);
     let time = value & ((1 << TIME_BITS) - 1);
-    Run { origin, data: value >> TIME_BITS, length: 1, time: time as u32 }
+    MappedRun { origin, data: value >> TIME_BITS, length: 1, time: time as u32 }
 }
 
 impl Iterator for Mappings<'_> {
-    type Item = Result<Run, Damage>;
+    type Item = Result<MappedRun, MetadataDamage>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut run = match self.0.next()? {
             Ok(entry) => one(entry),
             Err(damage) => return Some(Err(damage)),
         };
-        let follows = |run: &Run, next: Run| {
+        let follows = |run: &MappedRun, next: MappedRun| {
             next.origin == run.origin + run.length && next.data == run.data + run.length && next.time == run.time
         };
         while self.0.next_if(|next| next.as_ref().is_ok_and(|next| follows(&run, one(*next)))).is_some() {

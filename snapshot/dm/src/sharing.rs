@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::ThinPool;
 use crate::devices::Devices;
-use crate::error::Damage;
+use crate::error::MetadataDamage;
 
 /// The blocks of one device.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,7 +14,7 @@ pub struct Share {
     /// Blocks that other devices use too.
     pub shared: u64,
     /// Parts of the device's mappings that are lost; the keys are blocks of the device.
-    pub lost: Vec<Damage>,
+    pub lost: Vec<MetadataDamage>,
 }
 
 /// The blocks of all devices.

@@ -2,7 +2,7 @@
 
 use crate::SECTOR;
 use crate::blocks::{BLOCK, Blocks, Kind, u32_at, u64_at};
-use crate::error::{PoolError, Problem};
+use crate::error::{BlockProblem, PoolError};
 
 const MAGIC: u64 = 27_022_010;
 
@@ -42,25 +42,25 @@ impl Superblock {
         let failed = |problem| PoolError { block: 0, problem };
         let raw = blocks.raw(0).map_err(failed)?;
         if raw.iter().all(|byte| *byte == 0) {
-            return Err(failed(Problem::Empty));
+            return Err(failed(BlockProblem::Empty));
         }
         let magic = u64_at(&*raw, 32);
         if magic != MAGIC {
-            return Err(failed(Problem::Magic { found: magic }));
+            return Err(failed(BlockProblem::Magic { found: magic }));
         }
         let block = blocks.read(0, Kind::Superblock).map_err(failed)?;
         let (u32_at, u64_at) = (|at| u32_at(&*block, at), |at| u64_at(&*block, at));
         let version = u32_at(40);
         if !(1..=2).contains(&version) {
-            return Err(failed(Problem::Version { found: version }));
+            return Err(failed(BlockProblem::Version { found: version }));
         }
         let block_size = u64::from(u32_at(336)) * SECTOR;
         if !DATA_BLOCK.contains(&block_size) || !block_size.is_multiple_of(*DATA_BLOCK.start()) {
-            return Err(failed(Problem::Size { what: "a data block size", found: block_size }));
+            return Err(failed(BlockProblem::Size { what: "a data block size", found: block_size }));
         }
         let metadata_block_size = u64::from(u32_at(340)) * SECTOR;
         if metadata_block_size != BLOCK as u64 {
-            return Err(failed(Problem::Size { what: "a metadata block size", found: metadata_block_size }));
+            return Err(failed(BlockProblem::Size { what: "a metadata block size", found: metadata_block_size }));
         }
         Ok(Self {
             transaction: u64_at(48),

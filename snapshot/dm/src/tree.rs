@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::blocks::{Blocks, u64_at};
-use crate::error::{Damage, Problem};
+use crate::error::{BlockProblem, MetadataDamage};
 use crate::node::Node;
 
 /// The most levels of a tree: with two entries a node, more than any tree with keys of 64 bits has.
@@ -34,17 +34,17 @@ impl<'a, const N: usize> Entries<'a, N> {
     }
 
     /// Reads the node `block`, and goes there.
-    fn descend(&mut self, block: u64, keys: Range<u64>) -> Result<(), Damage> {
-        let failed = |problem| Damage { block, problem, keys: keys.clone() };
+    fn descend(&mut self, block: u64, keys: Range<u64>) -> Result<(), MetadataDamage> {
+        let failed = |problem| MetadataDamage { block, problem, keys: keys.clone() };
         if self.levels.len() == LEVELS {
-            return Err(failed(Problem::Deep));
+            return Err(failed(BlockProblem::Deep));
         }
         let node = Node::read(self.blocks, block, N).map_err(failed)?;
         if let Some(last) = node.entries.checked_sub(1) {
             // The last key of all is never in use: a device has fewer blocks, and there are fewer devices.
             let outside = [0, last].into_iter().find(|index| !keys.contains(&node.key(*index)));
             if let Some(index) = outside {
-                return Err(failed(Problem::Order { index }));
+                return Err(failed(BlockProblem::Order { index }));
             }
         }
         self.levels.push(Level { node, next: 0, keys });
@@ -53,7 +53,7 @@ impl<'a, const N: usize> Entries<'a, N> {
 }
 
 impl<const N: usize> Iterator for Entries<'_, N> {
-    type Item = Result<(u64, [u8; N]), Damage>;
+    type Item = Result<(u64, [u8; N]), MetadataDamage>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(root) = self.root.take()

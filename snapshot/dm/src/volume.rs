@@ -5,26 +5,26 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use crate::ThinPool;
-use crate::devices::Device;
-use crate::error::Damage;
-use crate::mappings::Run;
+use crate::devices::ThinDevice;
+use crate::error::MetadataDamage;
+use crate::mappings::MappedRun;
 
 /// Bytes that are copied at a time where the kernel cannot copy between the files itself.
 const PIECE: usize = 1 << 20;
 
 /// A device as its mappings say: which parts of the data make its content. What is not mapped reads as zeros.
 #[derive(Debug, Clone)]
-pub struct Volume {
-    runs: Vec<Run>,
-    lost: Vec<Damage>,
+pub struct ThinVolume {
+    runs: Vec<MappedRun>,
+    lost: Vec<MetadataDamage>,
     block_size: u64,
     size: u64,
 }
 
-impl Volume {
+impl ThinVolume {
     /// Reads the mappings of a device of `size` bytes. The pool does not record the size: its user does.
     #[must_use]
-    pub fn read(pool: &ThinPool<'_>, device: &Device, size: u64) -> Self {
+    pub fn read(pool: &ThinPool<'_>, device: &ThinDevice, size: u64) -> Self {
         let (mut runs, mut lost) = (Vec::new(), Vec::new());
         for run in pool.mappings(device) {
             match run {
@@ -43,7 +43,7 @@ impl Volume {
 
     /// The parts of the mappings that are lost: their blocks read as zeros. The keys are blocks of the device.
     #[must_use]
-    pub fn lost(&self) -> &[Damage] {
+    pub fn lost(&self) -> &[MetadataDamage] {
         &self.lost
     }
 

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use dm::{Damage, Problem, Run, ThinPool, Volume};
+use dm::{BlockProblem, MappedRun, MetadataDamage, ThinPool, ThinVolume};
 use testkit::Random;
 
 const BLOCK: u64 = 64 << 10;
@@ -95,7 +95,7 @@ fn dumped(pool: &ThinPool<'_>) -> String {
         )
         .unwrap();
         for run in pool.mappings(device) {
-            let Run { origin, data, length, time } = run.unwrap();
+            let MappedRun { origin, data, length, time } = run.unwrap();
             if length == 1 {
                 writeln!(xml, "    <single_mapping origin_block=\"{origin}\" data_block=\"{data}\" time=\"{time}\"/>")
             } else {
@@ -168,14 +168,14 @@ fn root_a_damaged_pool_is_read_but_for_the_damage() {
         file.write_all_at(&damaged, block * 4096).unwrap();
         let read = ThinPool::open(&file).unwrap();
         let devices = read.devices();
-        let mut damages: Vec<Damage> = devices.lost_details.clone();
+        let mut damages: Vec<MetadataDamage> = devices.lost_details.clone();
         damages.extend(devices.lost_mappings.clone());
         for (id, mapped) in &pool {
             let Some(device) = devices.by_id.get(id).filter(|device| device.is_mapped()) else {
                 assert!(devices.lost_mappings.iter().any(|damage| damage.keys.contains(id)), "block {block}: {id}");
                 continue;
             };
-            let volume = Volume::read(&read, device, u64::MAX);
+            let volume = ThinVolume::read(&read, device, u64::MAX);
             let mut found = BTreeMap::new();
             for run in read.mappings(device).flatten() {
                 (0..run.length).for_each(|step| {
@@ -197,7 +197,7 @@ fn root_a_damaged_pool_is_read_but_for_the_damage() {
         }
         harmless += usize::from(damages.is_empty());
         for damage in damages {
-            assert!(damage.block == block && matches!(damage.problem, Problem::Checksum { .. }), "{damage:?}");
+            assert!(damage.block == block && matches!(damage.problem, BlockProblem::Checksum { .. }), "{damage:?}");
         }
         file.write_all_at(&kept, block * 4096).unwrap();
     }
@@ -298,7 +298,7 @@ fn root_a_volume_is_made_of_its_blocks() {
         let last = mapped.keys().next_back().copied().unwrap_or(0);
         // The last block is only half in the device.
         let size = last * BLOCK + BLOCK / 2;
-        let volume = Volume::read(&read, &read.devices().by_id[id], size);
+        let volume = ThinVolume::read(&read, &read.devices().by_id[id], size);
         let to = tempfile::tempfile().unwrap();
         volume.copy_to(&data, &to).unwrap();
         assert_eq!(to.metadata().unwrap().len(), size);
@@ -316,7 +316,7 @@ fn root_a_volume_is_made_of_its_blocks() {
     data.set_len(BLOCK).unwrap();
     let (id, mapped) = pool.iter().max_by_key(|(_, mapped)| mapped.len()).unwrap();
     let size = (mapped.keys().next_back().unwrap() + 1) * BLOCK;
-    let volume = Volume::read(&read, &read.devices().by_id[id], size);
+    let volume = ThinVolume::read(&read, &read.devices().by_id[id], size);
     let error = volume.copy_to(&data, &tempfile::tempfile().unwrap()).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
 }

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::path::Path;
 
-pub use crate::schema::container::{ContainerRecord, MountPoint, Port, State, Status};
+pub use crate::schema::container::{ContainerRecord, ContainerState, ContainerStatus, MountPoint, Port};
 
 use super::budget;
 use super::damage::{ContainerDamage, UnusableLayer};
@@ -37,7 +37,7 @@ impl Deref for Container {
 impl Container {
     /// What can be said of its state on this machine.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> ContainerStatus {
         self.state.status(self.state.running && self.process_is_its_own())
     }
 

@@ -27,7 +27,7 @@ use std::sync::OnceLock;
 use layerfs::ChainId;
 
 pub use crate::schema::volume::Volume;
-pub use container::{Container, ContainerRecord, MountPoint, Port, State, Status};
+pub use container::{Container, ContainerRecord, ContainerState, ContainerStatus, MountPoint, Port};
 pub use damage::{ContainerDamage, Damage, ImageDamage, LayerFault, MountDamage, RecordDamage, Subject, UnusableLayer};
 pub use graph::{LayerUse, Uses};
 pub use image::{History, Image};

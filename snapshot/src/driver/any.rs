@@ -9,7 +9,8 @@ use super::devicemapper::DeviceMapper;
 use super::overlay2::Overlay2;
 use super::vfs::Vfs;
 use super::{
-    Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Order, Prepared, Restacking, Room, Stack, Stacked,
+    Access, Driver, HomeEntries, LayerDamage, LayerOrder, LayerPart, MountGuard, Prepared, Restacking, Room, Stack,
+    Stacked,
 };
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
@@ -93,7 +94,7 @@ impl Driver for AnyDriver {
         self.driver().name()
     }
 
-    fn order(&self) -> Order {
+    fn order(&self) -> LayerOrder {
         self.driver().order()
     }
 

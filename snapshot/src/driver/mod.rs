@@ -28,7 +28,7 @@ pub use any::{AnyDriver, xattr_namespace};
 pub use choice::WRITABLE;
 pub(crate) use choice::{DEFAULT, FOUND_BY_HOME, HOME_NAMES, NEVER_FOUND, OLD_REPOSITORIES};
 pub use damage::{LayerDamage, LayerPart};
-pub use devicemapper::{DeviceMapper, Pool};
+pub use devicemapper::{DeviceMapper, InactivePool};
 pub use entries::{EntryKind, HomeEntries, HomeEntry, UnknownParents};
 pub(crate) use home_layout::HOME_MARKS;
 pub use home_layout::HomeLayout;
@@ -49,7 +49,7 @@ use crate::liveness::Dead;
 
 /// In which order the layers of an image can be filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub enum LayerOrder {
     /// A layer does not need its parent, so all layers can be filled at once.
     Independent,
     /// A layer begins as its parent's content, so the parent must be complete before the layer is prepared.
@@ -65,10 +65,10 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     fn name(&self) -> &'static str;
 
     /// In which order the layers of an image can be filled.
-    fn order(&self) -> Order;
+    fn order(&self) -> LayerOrder;
 
-    /// Begins a layer. With [`Order::ParentFirst`] `parent` must be complete, and the new layer begins as a copy of it;
-    /// with [`Order::Independent`] `parent` is not looked at.
+    /// Begins a layer. With [`LayerOrder::ParentFirst`] `parent` must be complete, and the new layer begins as a copy of it;
+    /// with [`LayerOrder::Independent`] `parent` is not looked at.
     ///
     /// # Errors
     /// [`StoreError`], also if a layer of this id exists. Everything that was made is removed then.

@@ -46,7 +46,7 @@ impl Prepared {
 
     /// Keeps the layer, on top of its parent. This is durable only after the next [sync](super::Driver::sync).
     ///
-    /// With [`ParentFirst`](super::Order::ParentFirst) the parent must be the one that was given when it was prepared.
+    /// With [`ParentFirst`](super::LayerOrder::ParentFirst) the parent must be the one that was given when it was prepared.
     ///
     /// # Errors
     /// [`StoreError`]; the layer is removed then.

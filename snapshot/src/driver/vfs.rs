@@ -21,7 +21,7 @@ use super::exchange::exchange;
 use super::mount::refuse_mounted;
 use super::prepared::Begun;
 use super::restack::{Restacking, Stack};
-use super::{Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Order, Prepared, Room};
+use super::{Access, Driver, HomeEntries, LayerDamage, LayerOrder, LayerPart, MountGuard, Prepared, Room};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::CacheId;
@@ -107,8 +107,8 @@ impl Driver for Vfs {
         NAME
     }
 
-    fn order(&self) -> Order {
-        Order::ParentFirst
+    fn order(&self) -> LayerOrder {
+        LayerOrder::ParentFirst
     }
 
     fn prepare(&self, id: &CacheId, parent: Option<&CacheId>) -> Result<Prepared, StoreError> {

@@ -18,7 +18,7 @@ use super::changes::Edit;
 use crate::catalog::{Catalog, Image};
 use crate::ids::{ContainerId, ImageId};
 use crate::reference::{Reference, ReferenceError};
-use crate::schema::container::Status;
+use crate::schema::container::ContainerStatus;
 use crate::schema::references::References;
 
 /// One thing that a removal did, in docker's order.
@@ -156,7 +156,7 @@ impl<'c> ImageRemoval<'c> {
         for container in catalog.live_containers() {
             if let Some(image) = container.image {
                 removal.containers.entry(image).or_insert_with(|| container.id.clone());
-                if matches!(container.status(), Status::Running | Status::Paused) {
+                if matches!(container.status(), ContainerStatus::Running | ContainerStatus::Paused) {
                     removal.running.entry(image).or_insert_with(|| container.id.clone());
                 }
             }

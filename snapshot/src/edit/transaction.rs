@@ -144,7 +144,7 @@ impl Transaction {
     }
 
     /// Creates the directory of a layer. `parent` is the directory of the layer below, which must be complete if the driver
-    /// wants [parents first](crate::driver::Order::ParentFirst).
+    /// wants [parents first](crate::driver::LayerOrder::ParentFirst).
     ///
     /// # Errors
     /// [`StoreError`]

@@ -138,7 +138,7 @@ impl fmt::Display for Reason {
 
 /// Something that is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
+pub struct GcItem {
     /// What.
     pub thing: Thing,
     /// Why.

@@ -11,7 +11,7 @@ use crate::view::View;
 
 /// For each layer, how many images have it, and whether anything else needs it.
 #[derive(Debug)]
-pub(super) struct Layers<'v> {
+pub(super) struct LayerNeeds<'v> {
     view: &'v View,
     /// How many images have each layer, by the layer's number in the graph.
     images: Vec<u32>,
@@ -21,7 +21,7 @@ pub(super) struct Layers<'v> {
     with: HashMap<ChainId, ImageId>,
 }
 
-impl<'v> Layers<'v> {
+impl<'v> LayerNeeds<'v> {
     /// Counts who needs each layer. `going` are mounts that will be removed, so they do not count.
     pub(super) fn new(view: &'v View, going: &HashSet<MountName>) -> Self {
         let catalog = &view.catalog;

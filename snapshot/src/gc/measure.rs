@@ -70,9 +70,9 @@ impl Measured {
 
 /// For inodes with several links, how many links were removed with the things before.
 #[derive(Debug, Default)]
-pub(super) struct Freed(HashMap<Inode, u64>);
+pub(super) struct LinksRemoved(HashMap<Inode, u64>);
 
-impl Freed {
+impl LinksRemoved {
     /// The bytes that are freed with a thing, when it is removed after those added before.
     pub(super) fn add(&mut self, measured: &Measured) -> u64 {
         let mut freed = measured.alone;
@@ -87,7 +87,7 @@ impl Freed {
     }
 }
 
-impl Freed {
+impl LinksRemoved {
     /// The bytes that things take up together, even if their files have links elsewhere.
     pub(super) fn total(measured: &[Measured]) -> u64 {
         let mut linked = HashMap::new();

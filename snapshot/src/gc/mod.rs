@@ -31,7 +31,7 @@ mod remains;
 mod trial;
 
 pub use exclude::{ExcludeError, Excludes};
-pub use item::{Item, Reason, Spared, StayCause, Thing};
+pub use item::{GcItem, Reason, Spared, StayCause, Thing};
 pub use keep::{Label, Pattern};
 pub use plan::{GcPlan, Goal};
 pub use policy::{Amount, Policy, SpaceTarget};

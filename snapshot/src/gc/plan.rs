@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::item::{Item, Spared, Thing};
-use super::planner::Planner;
+use super::item::{GcItem, Spared, Thing};
+use super::planner::GcPlanner;
 use super::policy::Policy;
 use crate::driver::HomeLayout;
 use crate::edit::{Edit, KeptRemains, Remains, Summary};
@@ -16,7 +16,7 @@ use crate::view::View;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GcPlan {
     /// What is removed, in this order.
-    pub(super) items: Vec<Item>,
+    pub(super) items: Vec<GcItem>,
     /// What was looked at and stays.
     pub(super) spared: Vec<Spared>,
     /// Why it cannot be told who needs what. If there is any such reason, nothing is removed.
@@ -54,12 +54,12 @@ impl GcPlan {
     /// # Errors
     /// [`StoreError::Io`] where a directory cannot be listed. A single thing that cannot be read is kept.
     pub fn make(view: &View, policy: &Policy) -> Result<Self, StoreError> {
-        Planner::new(view, policy).plan()
+        GcPlanner::new(view, policy).plan()
     }
 
     /// What is removed, in this order.
     #[must_use]
-    pub fn items(&self) -> &[Item] {
+    pub fn items(&self) -> &[GcItem] {
         &self.items
     }
 
@@ -102,11 +102,11 @@ impl GcPlan {
     /// Puts first what was to be cleared by an earlier plan and is gone already: the remains of interrupted changes, which
     /// beginning a transaction has finished or taken back.
     pub fn include_finished(&mut self, earlier: &Self) {
-        let is_ours = |item: &&Item| {
+        let is_ours = |item: &&GcItem| {
             matches!(item.thing, Thing::Change(_) | Thing::Remains(Remains::Registration(_) | Remains::Removal(_)))
         };
-        let is_gone = |item: &&Item| !self.items.iter().any(|now| now.thing == item.thing);
-        let finished: Vec<Item> = earlier.items.iter().filter(is_ours).filter(is_gone).cloned().collect();
+        let is_gone = |item: &&GcItem| !self.items.iter().any(|now| now.thing == item.thing);
+        let finished: Vec<GcItem> = earlier.items.iter().filter(is_ours).filter(is_gone).cloned().collect();
         self.items.splice(0..0, finished);
     }
 

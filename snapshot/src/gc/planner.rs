@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use layerfs::{ChainId, DiffId};
 
 use super::images::{Candidate, Images};
-use super::item::{Item, Reason, Spared, StayCause, Thing};
-use super::layers::Layers;
-use super::measure::{Freed, may_share_blocks, measure};
+use super::item::{GcItem, Reason, Spared, StayCause, Thing};
+use super::layers::LayerNeeds;
+use super::measure::{LinksRemoved, may_share_blocks, measure};
 use super::plan::{GcPlan, Goal};
 use super::policy::{Policy, SpaceTarget};
-use super::remains::{self, Ages, Found, YoungDirectories};
+use super::remains::{self, Ages, RemainsFound, YoungDirectories};
 use super::trial::Trial;
 use crate::catalog::Image;
 use crate::edit::Remains;
@@ -21,16 +21,16 @@ use crate::liveness::{Departure, Doubt, OnceGone};
 use crate::schema::paths::{CONFIGS, LAYER_RECORDS, METADATA, WRITE_SETS, of_driver};
 use crate::view::View;
 
-pub(super) struct Planner<'v> {
+pub(super) struct GcPlanner<'v> {
     pub(super) view: &'v View,
     policy: &'v Policy,
     plan: GcPlan,
-    freed: Freed,
+    freed: LinksRemoved,
     /// The short names that lead to each entry.
     links: HashMap<&'v str, Vec<&'v str>>,
 }
 
-impl<'v> Planner<'v> {
+impl<'v> GcPlanner<'v> {
     pub(super) fn new(view: &'v View, policy: &'v Policy) -> Self {
         let mut links: HashMap<&str, Vec<&str>> = HashMap::new();
         for (link, entry) in view.liveness.links() {
@@ -40,12 +40,12 @@ impl<'v> Planner<'v> {
         }
         let may_share_blocks = view.root.home.as_ref().is_some_and(may_share_blocks);
         let plan = GcPlan { may_share_blocks, ..GcPlan::default() };
-        Self { view, policy, plan, freed: Freed::default(), links }
+        Self { view, policy, plan, freed: LinksRemoved::default(), links }
     }
 
     pub(super) fn plan(mut self) -> Result<GcPlan, StoreError> {
         let (view, ages) = (self.view, Ages::new(self.policy));
-        let mut found = Found::default();
+        let mut found = RemainsFound::default();
         let mounts = remains::mounts(view, ages, &mut found)?;
         let (removals, mut named) = remains::begun(view, ages, &mut found)?;
         let mut departure = Departure { mounts, removals, layers: HashSet::new() };
@@ -55,7 +55,7 @@ impl<'v> Planner<'v> {
         if !self.plan.doubts.is_empty() {
             return self.nothing_goes(found, &images);
         }
-        let mut layers = Layers::new(view, &departure.mounts);
+        let mut layers = LayerNeeds::new(view, &departure.mounts);
         let young = YoungDirectories::find(view, ages, &found)?;
         for layer in view.catalog.layers.values().flatten() {
             if young.stays(layer.cache_id.as_str()).is_some() {
@@ -129,7 +129,7 @@ impl<'v> Planner<'v> {
     }
 
     /// The plan that removes nothing, because it cannot be told who needs what.
-    fn nothing_goes(mut self, found: Found, images: &Images<'_>) -> Result<GcPlan, StoreError> {
+    fn nothing_goes(mut self, found: RemainsFound, images: &Images<'_>) -> Result<GcPlan, StoreError> {
         let doubt = StayCause::Doubt(self.plan.doubts[0].clone());
         let (candidates, spared) = images.candidates();
         for (id, cause) in spared {
@@ -146,7 +146,7 @@ impl<'v> Planner<'v> {
         }
         let departure = Departure::default();
         let gone = self.view.liveness.once_gone(&departure);
-        let mut found = Found::default();
+        let mut found = RemainsFound::default();
         remains::add_orphans(self.view, &YoungDirectories::default(), &gone, &HashSet::new(), &mut found)?;
         for (thing, cause) in found.spared {
             self.spare(thing, cause);
@@ -203,7 +203,7 @@ impl<'v> Planner<'v> {
                     .map(|layer| self.paths_of_layer(layer.chain_id, &layer.cache_id))
                     .collect();
                 things.extend(catalog.images.keys().map(|id| self.paths_of_image(*id)));
-                Ok(Freed::total(&measure(&self.view.root.dir, &things)).saturating_sub(most))
+                Ok(LinksRemoved::total(&measure(&self.view.root.dir, &things)).saturating_sub(most))
             }
         }
     }
@@ -277,9 +277,9 @@ impl<'v> Planner<'v> {
         &mut self,
         chosen: &[Candidate],
         images: &Images<'_>,
-        layers: &Layers<'_>,
+        layers: &LayerNeeds<'_>,
         departure: &Departure,
-        found: Found,
+        found: RemainsFound,
         gone: &OnceGone<'_>,
     ) -> Result<(), StoreError> {
         let mut things: Vec<(Thing, Reason)> =
@@ -303,7 +303,7 @@ impl<'v> Planner<'v> {
             let last_used = if let Thing::Image { id, .. } = &thing { images.last_used(*id) } else { None };
             let bytes = self.freed.add(measured);
             self.plan.unread += measured.unread;
-            self.plan.items.push(Item { thing, reason, bytes, paths, last_used });
+            self.plan.items.push(GcItem { thing, reason, bytes, paths, last_used });
         }
         for (thing, cause) in found.spared {
             self.spare(thing, cause);
@@ -318,7 +318,7 @@ fn doubts(view: &View, departure: &Departure) -> Vec<Doubt> {
     if let Some(cause) = &view.catalog.damaged_references {
         doubts.push(Doubt::Names { cause: cause.clone() });
     }
-    for doubt in view.liveness.once_gone(departure).doubts().into_iter().chain(Layers::doubts(view)) {
+    for doubt in view.liveness.once_gone(departure).doubts().into_iter().chain(LayerNeeds::doubts(view)) {
         if !doubts.contains(&doubt) {
             doubts.push(doubt);
         }
@@ -334,7 +334,7 @@ pub(super) fn directories_of(view: &View, departure: &Departure) -> HashSet<Cach
 }
 
 /// The names of directories that are removed.
-fn going_directories(found: &Found, gone: &OnceGone<'_>, named: &HashSet<CacheId>) -> HashSet<String> {
+fn going_directories(found: &RemainsFound, gone: &OnceGone<'_>, named: &HashSet<CacheId>) -> HashSet<String> {
     let named = named.iter().filter(|id| gone.dead(id).is_ok()).map(ToString::to_string);
     let orphans = found.going.iter().filter_map(|(thing, _)| match thing {
         Thing::Remains(Remains::Directory(id)) => Some(id.to_string()),
@@ -349,7 +349,7 @@ fn choose(
     view: &View,
     candidates: &[&Candidate],
     images: &mut Images<'_>,
-    layers: &mut Layers<'_>,
+    layers: &mut LayerNeeds<'_>,
     departure: &mut Departure,
     chosen: &mut Vec<Candidate>,
 ) -> Vec<ChainId> {

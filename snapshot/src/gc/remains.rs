@@ -59,12 +59,12 @@ impl Ages {
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct RemainsFound {
     pub(super) going: Vec<(Thing, Reason)>,
     pub(super) spared: Vec<(Thing, StayCause)>,
 }
 
-impl Found {
+impl RemainsFound {
     fn decide(&mut self, remains: Remains, reason: Reason, stays: Option<StayCause>) {
         let thing = Thing::Remains(remains);
         match stays {
@@ -75,7 +75,7 @@ impl Found {
 }
 
 /// Finds the mounts that nobody uses. Those that may be in use or are too young are added to the spared ones.
-pub(super) fn mounts(view: &View, ages: Ages, found: &mut Found) -> Result<HashSet<MountName>, StoreError> {
+pub(super) fn mounts(view: &View, ages: Ages, found: &mut RemainsFound) -> Result<HashSet<MountName>, StoreError> {
     let names = view.catalog.mounts.iter().map(|mount| &mount.name);
     let orphans = orphan_mounts::find(&view.root.dir, names, view.snapshots())?;
     if let Some((container, cause)) = orphans.doubt {
@@ -120,7 +120,7 @@ pub(super) fn mounts(view: &View, ages: Ages, found: &mut Found) -> Result<HashS
 pub(super) fn begun(
     view: &View,
     ages: Ages,
-    found: &mut Found,
+    found: &mut RemainsFound,
 ) -> Result<(HashSet<String>, HashSet<CacheId>), StoreError> {
     let (mut removals, mut directories) = (HashSet::new(), HashSet::new());
     let Some(layers) = view.root.layers()? else { return Ok((removals, directories)) };
@@ -166,7 +166,7 @@ pub(super) struct YoungDirectories {
 }
 
 impl YoungDirectories {
-    pub(super) fn find(view: &View, ages: Ages, found: &Found) -> Result<Self, StoreError> {
+    pub(super) fn find(view: &View, ages: Ages, found: &RemainsFound) -> Result<Self, StoreError> {
         let mut all = Self::default();
         let Some(home) = &view.root.home else { return Ok(all) };
         // The directory of a registration that is too young counts as too young as well.
@@ -207,7 +207,7 @@ pub(super) fn add_orphans(
     young: &YoungDirectories,
     gone: &OnceGone<'_>,
     named: &HashSet<CacheId>,
-    found: &mut Found,
+    found: &mut RemainsFound,
 ) -> Result<(), StoreError> {
     let Some(home) = &view.root.home else { return Ok(()) };
     for (name, entry) in view.liveness.entries() {
@@ -242,7 +242,7 @@ pub(super) fn add_orphans(
 }
 
 /// Finds short names that lead to nothing and that nothing which stays stands on.
-pub(super) fn links(view: &View, stays: &dyn Fn(&str) -> bool, found: &mut Found) -> Result<(), StoreError> {
+pub(super) fn links(view: &View, stays: &dyn Fn(&str) -> bool, found: &mut RemainsFound) -> Result<(), StoreError> {
     let staying = view.liveness.entries().filter(|(name, _)| stays(name));
     let wanted: HashSet<&str> = staying.flat_map(|(_, entry)| &entry.missing_links).map(String::as_str).collect();
     let place = view.root.home_layout().and_then(|layout| layout.links);
@@ -263,7 +263,7 @@ pub(super) fn links(view: &View, stays: &dyn Fn(&str) -> bool, found: &mut Found
 
 /// Finds metadata of images and cached facts about layers that are gone. `layers` are the layers that stay; `None` if
 /// they are not known.
-pub(super) fn notes(view: &View, layers: Option<&HashSet<DiffId>>, found: &mut Found) -> Result<(), StoreError> {
+pub(super) fn notes(view: &View, layers: Option<&HashSet<DiffId>>, found: &mut RemainsFound) -> Result<(), StoreError> {
     let Some(images_dir) = &view.root.images_dir else { return Ok(()) };
     if let Some(images) = view.root.images()? {
         let stored: HashSet<_> = images.list()?.into_iter().collect();
@@ -294,7 +294,7 @@ pub(super) fn notes(view: &View, layers: Option<&HashSet<DiffId>>, found: &mut F
 }
 
 /// Finds temporary files that were to replace others.
-pub(super) fn temporaries(view: &View, ages: Ages, found: &mut Found) -> Result<(), StoreError> {
+pub(super) fn temporaries(view: &View, ages: Ages, found: &mut RemainsFound) -> Result<(), StoreError> {
     let Some(images_dir) = &view.root.images_dir else { return Ok(()) };
     for place in TemporaryPlace::ALL {
         let Some(dir) = images_dir.descend(place.path())? else { continue };

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use layerfs::ChainId;
 
 use super::images::Candidate;
-use super::measure::{Freed, Measured, measure};
-use super::planner::{Planner, directories_of};
-use super::remains::{self, Found, YoungDirectories};
+use super::measure::{LinksRemoved, Measured, measure};
+use super::planner::{GcPlanner, directories_of};
+use super::remains::{self, RemainsFound, YoungDirectories};
 use crate::error::StoreError;
 use crate::ids::CacheId;
 use crate::liveness::Departure;
@@ -16,22 +16,22 @@ use crate::liveness::Departure;
 /// The bytes that are freed so far.
 pub(super) struct Trial {
     pub(super) bytes: u64,
-    freed: Freed,
+    freed: LinksRemoved,
 }
 
 impl Trial {
     /// Begins with the remains, which are removed in any case.
     pub(super) fn new(
-        planner: &Planner<'_>,
+        planner: &GcPlanner<'_>,
         departure: &Departure,
-        found: &Found,
+        found: &RemainsFound,
         named: &HashSet<CacheId>,
         young: &YoungDirectories,
     ) -> Result<Self, StoreError> {
         let view = planner.view;
         let named = named.union(&directories_of(view, departure)).cloned().collect();
         let gone = view.liveness.once_gone(departure);
-        let mut orphans = Found::default();
+        let mut orphans = RemainsFound::default();
         remains::add_orphans(view, young, &gone, &named, &mut orphans)?;
         let mut seen = HashSet::new();
         let mut paths: Vec<Vec<PathBuf>> = Vec::new();
@@ -40,7 +40,7 @@ impl Trial {
             own.retain(|path| seen.insert(path.clone()));
             paths.push(own);
         }
-        let mut trial = Self { bytes: 0, freed: Freed::default() };
+        let mut trial = Self { bytes: 0, freed: LinksRemoved::default() };
         trial.take(&measure(&view.root.dir, &paths));
         Ok(trial)
     }
@@ -50,7 +50,7 @@ impl Trial {
     }
 
     /// Adds images and layers.
-    pub(super) fn add(&mut self, planner: &Planner<'_>, images: &[Candidate], layers: &[ChainId]) {
+    pub(super) fn add(&mut self, planner: &GcPlanner<'_>, images: &[Candidate], layers: &[ChainId]) {
         let mut paths: Vec<Vec<PathBuf>> = images.iter().map(|image| planner.paths_of_image(image.id)).collect();
         let records = layers.iter().filter_map(|chain| planner.view.catalog.layer(*chain));
         paths.extend(records.map(|layer| planner.paths_of_layer(layer.chain_id, &layer.cache_id)));

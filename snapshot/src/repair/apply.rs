@@ -219,8 +219,8 @@ impl Work<'_> {
     fn refill(&mut self, layer: ChainId, files: &[Vec<u8>]) -> Result<bool, RepairError> {
         let Some(record) = self.transaction.root().layers.get(layer)? else { return Ok(false) };
         let below = match self.transaction.root().driver.order() {
-            crate::driver::Order::Independent => Vec::new(),
-            crate::driver::Order::ParentFirst => match self.usable_parents(record.parent)? {
+            crate::driver::LayerOrder::Independent => Vec::new(),
+            crate::driver::LayerOrder::ParentFirst => match self.usable_parents(record.parent)? {
                 Some(below) => below,
                 None => return Ok(false),
             },

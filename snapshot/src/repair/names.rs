@@ -16,9 +16,9 @@ const TEMPORARY: [&str; 2] = [".tmp-repositories.json", ".tmp-layerfs-repositori
 /// All names that were found, each with its source. If several sources have a name, the first in the order of
 /// [`NameSource`] counts.
 #[derive(Debug, Default)]
-pub(super) struct Names(BTreeMap<Reference, (ImageId, NameSource)>);
+pub(super) struct NamesFound(BTreeMap<Reference, (ImageId, NameSource)>);
 
-impl Names {
+impl NamesFound {
     fn add(&mut self, name: Reference, image: ImageId, source: NameSource) {
         let known = self.0.entry(name.stored()).or_insert((image, source));
         if source < known.1 {
@@ -148,7 +148,7 @@ mod tests {
     const B: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     fn found(bytes: &str) -> Vec<(String, String)> {
-        let mut names = Names::default();
+        let mut names = NamesFound::default();
         names.salvage(bytes.as_bytes(), NameSource::File);
         let list = names.into_list().into_iter();
         let mut found: Vec<_> = list.map(|(name, image, _)| (name.familiar(), image.to_string())).collect();
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_the_file_says_counts_first() {
-        let mut names = Names::default();
+        let mut names = NamesFound::default();
         let name = Reference::parse("app:1").unwrap();
         let (a, b) = (ImageId(A.parse().unwrap()), ImageId(B.parse().unwrap()));
         names.add_donors([(name.clone(), b)].into_iter(), |_| true);

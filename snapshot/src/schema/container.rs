@@ -117,7 +117,7 @@ pub struct ContainerRecord {
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Its state as the disk has it.
-    pub state: State,
+    pub state: ContainerState,
     /// Volumes and directories it has mounted.
     pub mount_points: Vec<MountPoint>,
     /// Its networks, by name.
@@ -158,7 +158,7 @@ pub struct MountPoint {
 
 /// A container's state as it was written last: it is true only while the daemon lives that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct State {
+pub struct ContainerState {
     /// The process was started and has not ended.
     pub running: bool,
     /// It is frozen.
@@ -183,7 +183,7 @@ pub struct State {
 
 /// What can be said of a container without asking a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Status {
+pub enum ContainerStatus {
     /// Never started.
     Created,
     /// Its process exists.
@@ -202,7 +202,7 @@ pub enum Status {
     Dead,
 }
 
-impl Status {
+impl ContainerStatus {
     /// Whether docker lists it without `-a`: its process is there, or will be again.
     #[must_use]
     pub fn is_up(self) -> bool {
@@ -210,24 +210,24 @@ impl Status {
     }
 }
 
-impl State {
+impl ContainerState {
     /// The state as the disk says, checked with `alive` where it says that the process runs.
     #[must_use]
-    pub(crate) fn status(&self, alive: bool) -> Status {
+    pub(crate) fn status(&self, alive: bool) -> ContainerStatus {
         if self.running {
             return match () {
-                () if !alive && self.restarting => Status::Restarting,
-                () if !alive => Status::Interrupted,
-                () if self.paused => Status::Paused,
-                () if self.restarting => Status::Restarting,
-                () => Status::Running,
+                () if !alive && self.restarting => ContainerStatus::Restarting,
+                () if !alive => ContainerStatus::Interrupted,
+                () if self.paused => ContainerStatus::Paused,
+                () if self.restarting => ContainerStatus::Restarting,
+                () => ContainerStatus::Running,
             };
         }
         match () {
-            () if self.removing => Status::Removing,
-            () if self.dead => Status::Dead,
-            () if self.started.is_zero() => Status::Created,
-            () => Status::Exited,
+            () if self.removing => ContainerStatus::Removing,
+            () if self.dead => ContainerStatus::Dead,
+            () if self.started.is_zero() => ContainerStatus::Created,
+            () => ContainerStatus::Exited,
         }
     }
 }
@@ -434,7 +434,7 @@ impl ContainerRecord {
             created: file.created,
             driver: file.driver,
             labels: config.labels.unwrap_or_default(),
-            state: file.state.0.map(State::from).unwrap_or_default(),
+            state: file.state.0.map(ContainerState::from).unwrap_or_default(),
             mount_points: points.collect(),
             networks: settings.networks.unwrap_or_default().into_keys().collect(),
             ports: settings
@@ -458,7 +458,7 @@ fn ports(port: &str, hosts: Vec<super::containerfile::PortBinding>) -> Vec<Port>
     hosts.into_iter().map(|one| Port { port: port.to_owned(), host: Some(host(one)) }).collect()
 }
 
-impl From<super::containerfile::StateFile> for State {
+impl From<super::containerfile::StateFile> for ContainerState {
     fn from(file: super::containerfile::StateFile) -> Self {
         let health = file.health.unwrap_or_default().status;
         Self {

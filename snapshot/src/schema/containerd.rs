@@ -29,12 +29,12 @@ const MAX_DEPTH: usize = 1000;
 /// What the snapshotter knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ContainerdSnapshots {
-    by_name: BTreeMap<String, Snapshot>,
+    by_name: BTreeMap<String, ContainerdSnapshot>,
 }
 
 /// One snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Snapshot {
+struct ContainerdSnapshot {
     id: u64,
     active: bool,
     parent: Option<String>,
@@ -63,12 +63,12 @@ impl ContainerdSnapshots {
         Some((["snapshots".into(), snapshot.id.to_string(), "fs".into()], size))
     }
 
-    fn below(&self, snapshot: &Snapshot) -> Option<&Snapshot> {
+    fn below(&self, snapshot: &ContainerdSnapshot) -> Option<&ContainerdSnapshot> {
         self.by_name.get(snapshot.parent.as_ref()?)
     }
 }
 
-fn by_name(bolt: &Bolt<'_>) -> Result<BTreeMap<String, Snapshot>, BoltError> {
+fn by_name(bolt: &Bolt<'_>) -> Result<BTreeMap<String, ContainerdSnapshot>, BoltError> {
     let mut found = BTreeMap::new();
     let Some(version) = bolt.root().bucket(b"v1")? else { return Ok(found) };
     let Some(snapshots) = version.bucket(b"snapshots")? else { return Ok(found) };
@@ -80,8 +80,8 @@ fn by_name(bolt: &Bolt<'_>) -> Result<BTreeMap<String, Snapshot>, BoltError> {
     Ok(found)
 }
 
-fn snapshot(bucket: &Bucket<'_>) -> Result<Snapshot, BoltError> {
-    let mut snapshot = Snapshot::default();
+fn snapshot(bucket: &Bucket<'_>) -> Result<ContainerdSnapshot, BoltError> {
+    let mut snapshot = ContainerdSnapshot::default();
     for entry in bucket {
         let BucketEntry::Value(key, value) = entry? else { continue };
         match &*key {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bolt::{Bolt, BoltError, Problem};
+use bolt::{Bolt, BoltError, PageProblem};
 
 use crate::dir::Dir;
 use crate::error::StoreError;
@@ -28,7 +28,7 @@ pub(crate) fn fault(root: &Dir, path: &[&str]) -> Option<StoreError> {
         0 => None,
         // bbolt wants both pages that say where the last transaction is (bbolt `db.go: mmap`).
         1..SMALLEST => {
-            let source = BoltError { page: 1, problem: Problem::Beyond };
+            let source = BoltError { page: 1, problem: PageProblem::Beyond };
             Some(StoreError::Database { path: dir.join(name), source })
         }
         _ => read(&dir, name, |_| Ok::<_, BoltError>(())).err(),

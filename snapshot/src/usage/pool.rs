@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 
-use dm::{Damage, Details, Share, Superblock};
+use dm::{Details, MetadataDamage, Share, Superblock};
 
-use crate::driver::{DeviceMapper, Pool};
+use crate::driver::{DeviceMapper, InactivePool};
 use crate::error::StoreError;
 use crate::schema::devicemapper::DeviceFile;
 
@@ -22,7 +22,7 @@ pub struct PoolUsage {
     /// Blocks of the data that at least one device uses.
     pub mapped: u64,
     /// Parts of the pool's own lists that are lost; the keys are numbers of devices.
-    pub lost: Vec<Damage>,
+    pub lost: Vec<MetadataDamage>,
 }
 
 /// One device of a pool.
@@ -43,7 +43,7 @@ impl PoolUsage {
     ///
     /// # Errors
     /// [`StoreError`], also for a file of a layer that cannot be decoded.
-    pub fn read(pool: &Pool, driver: Option<&DeviceMapper>) -> Result<Self, StoreError> {
+    pub fn read(pool: &InactivePool, driver: Option<&DeviceMapper>) -> Result<Self, StoreError> {
         let thin = pool.thin()?;
         let found = thin.devices();
         let mut sharing = thin.sharing(&found);

@@ -8,7 +8,7 @@ use super::until;
 
 /// What is wrong with a filter, in docker's words; those of dockerd follow `Error response from daemon: `.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub enum FilterError {
     /// The client's word, in which it names the flag too, and after which it exits with 125.
     #[error("bad format of filter (expected name=value)")]
     Form,
@@ -28,7 +28,7 @@ pub enum Error {
     SeveralTimes,
     /// A time that is none.
     #[error(transparent)]
-    Time(#[from] until::Error),
+    Time(#[from] until::UntilError),
 }
 
 /// A command that takes filters.
@@ -98,11 +98,11 @@ impl Filters {
     ///
     /// # Errors
     ///
-    /// [`Error::Form`] if there is no `=`.
-    pub fn parse<S: AsRef<str>>(values: &[S]) -> Result<Self, Error> {
+    /// [`FilterError::Form`] if there is no `=`.
+    pub fn parse<S: AsRef<str>>(values: &[S]) -> Result<Self, FilterError> {
         let mut filters = Self::default();
         for value in values.iter().map(AsRef::as_ref).filter(|value| !value.is_empty()) {
-            let (name, value) = value.split_once('=').ok_or(Error::Form)?;
+            let (name, value) = value.split_once('=').ok_or(FilterError::Form)?;
             filters.add(name.to_lowercase().trim(), value.trim());
         }
         Ok(filters)
@@ -120,8 +120,8 @@ impl Filters {
     ///
     /// # Errors
     ///
-    /// [`Error::Name`] for the first by the alphabet; dockerd takes any.
-    pub fn check(&self, command: Command) -> Result<(), Error> {
+    /// [`FilterError::Name`] for the first by the alphabet; dockerd takes any.
+    pub fn check(&self, command: Command) -> Result<(), FilterError> {
         self.check_with(command, &[])
     }
 
@@ -130,10 +130,10 @@ impl Filters {
     /// # Errors
     ///
     /// As for [`Filters::check`].
-    pub fn check_with(&self, command: Command, more: &[&str]) -> Result<(), Error> {
+    pub fn check_with(&self, command: Command, more: &[&str]) -> Result<(), FilterError> {
         let known = |name: &str| command.names().contains(&name) || more.contains(&name);
         match self.0.keys().find(|name| !known(name)) {
-            Some(name) => Err(Error::Name(name.clone())),
+            Some(name) => Err(FilterError::Name(name.clone())),
             None => Ok(()),
         }
     }
@@ -154,16 +154,16 @@ impl Filters {
         self.0.get(name).is_some_and(|values| values.known.contains(value))
     }
 
-    fn bad(&self, name: &'static str) -> Error {
-        Error::Value { name, values: self.get(name).to_vec() }
+    fn bad(&self, name: &'static str) -> FilterError {
+        FilterError::Value { name, values: self.get(name).to_vec() }
     }
 
     /// `dangling` of `image ls`: `true` or `false` to the letter, and `true` if both.
     ///
     /// # Errors
     ///
-    /// [`Error::Value`] for anything else.
-    pub fn dangling(&self) -> Result<Option<bool>, Error> {
+    /// [`FilterError::Value`] for anything else.
+    pub fn dangling(&self) -> Result<Option<bool>, FilterError> {
         match () {
             () if !self.contains("dangling") => Ok(None),
             () if self.has("dangling", "true") => Ok(Some(true)),
@@ -178,8 +178,8 @@ impl Filters {
     ///
     /// # Errors
     ///
-    /// [`Error::Value`] for anything else.
-    pub fn dangling_to_prune(&self) -> Result<bool, Error> {
+    /// [`FilterError::Value`] for anything else.
+    pub fn dangling_to_prune(&self) -> Result<bool, FilterError> {
         match () {
             () if !self.contains("dangling") => Ok(true),
             () if self.has("dangling", "false") || self.has("dangling", "0") => Ok(false),
@@ -192,12 +192,12 @@ impl Filters {
     ///
     /// # Errors
     ///
-    /// [`Error::SeveralTimes`] and [`Error::Time`].
-    pub fn until(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+    /// [`FilterError::SeveralTimes`] and [`FilterError::Time`].
+    pub fn until(&self, now: Timestamp) -> Result<Option<Timestamp>, FilterError> {
         match self.get("until") {
             [] => Ok(None),
             [value] => Ok(Some(until::parse(value, now)?)),
-            _ => Err(Error::SeveralTimes),
+            _ => Err(FilterError::SeveralTimes),
         }
     }
 
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn filters_as_the_client_reads_them() {
-        assert_eq!(Filters::parse(&["x"]), Err(Error::Form));
+        assert_eq!(Filters::parse(&["x"]), Err(FilterError::Form));
         assert_eq!(Filters::parse(&[""]), Ok(Filters::default()));
         let filters = Filters::parse(&[" Dangling = true ", "label=a=b", "label=a=b", "label=c"]).unwrap();
         assert_eq!(filters.get("dangling"), ["true"]);

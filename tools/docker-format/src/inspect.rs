@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 
 use super::json::{self, Html};
-use super::listing::Error;
+use super::listing::ListingError;
 use super::template::{Field, MissingKey, Struct, Template, Value};
 use super::{ago, until};
 
@@ -18,7 +18,7 @@ pub struct Inspection {
     /// For standard output.
     pub output: String,
     /// For standard error, a line each; the exit status is 1 if there are any.
-    pub errors: Vec<Error>,
+    pub errors: Vec<ListingError>,
 }
 
 /// The images as JSON, indented as docker's answer: what there is without `--format`.
@@ -35,7 +35,7 @@ pub fn indented(values: &[Json]) -> String {
 /// # Errors
 ///
 /// If the template cannot be read, after which docker exits with 64.
-pub fn inspect_template(values: &[Json], template: &str) -> Result<Inspection, Error> {
+pub fn inspect_template(values: &[Json], template: &str) -> Result<Inspection, ListingError> {
     inspected(values, template, Some(image))
 }
 
@@ -44,11 +44,11 @@ pub fn inspect_template(values: &[Json], template: &str) -> Result<Inspection, E
 /// # Errors
 ///
 /// As [`inspect_template`].
-pub fn inspect_raw(values: &[Json], template: &str) -> Result<Inspection, Error> {
+pub fn inspect_raw(values: &[Json], template: &str) -> Result<Inspection, ListingError> {
     inspected(values, template, None)
 }
 
-fn inspected(values: &[Json], template: &str, typed: Option<fn(&Json) -> Value>) -> Result<Inspection, Error> {
+fn inspected(values: &[Json], template: &str, typed: Option<fn(&Json) -> Value>) -> Result<Inspection, ListingError> {
     if template.is_empty() {
         return Ok(Inspection { output: indented(values), errors: Vec::new() });
     }

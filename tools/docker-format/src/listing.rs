@@ -21,11 +21,11 @@ pub type Row = BTreeMap<&'static str, String>;
 /// A template that cannot be read, or evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("template parsing error: {0}")]
-pub struct Error(pub template::Error);
+pub struct ListingError(pub template::TemplateError);
 
 // Not its source: it is in the message already.
-impl From<template::Error> for Error {
-    fn from(error: template::Error) -> Self {
+impl From<template::TemplateError> for ListingError {
+    fn from(error: template::TemplateError) -> Self {
         Self(error)
     }
 }
@@ -48,9 +48,9 @@ impl ListingKind {
     /// let row = Row::from([("ID", "0123456789ab".to_owned()), ("Tag", "<none>".to_owned())]);
     /// let text = presets::IMAGES.render(r"table {{.ID}}\t{{.Tag}}", &[row])?;
     /// assert_eq!(text, "IMAGE ID       TAG\n0123456789ab   <none>\n");
-    /// # Ok::<(), docker_format::listing::Error>(())
+    /// # Ok::<(), docker_format::listing::ListingError>(())
     /// ```
-    pub fn render(&self, format: &str, rows: &[Row]) -> Result<String, Error> {
+    pub fn render(&self, format: &str, rows: &[Row]) -> Result<String, ListingError> {
         let (in_table, text) = match format.strip_prefix("table") {
             Some(rest) => (true, rest),
             None => (false, format),

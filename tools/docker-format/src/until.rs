@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 /// Why a value of `until` is none: dockerd's own text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub enum UntilError {
     /// Neither a duration nor a time.
     #[error("failed to parse value as time or duration: {}", go_quote(.0))]
     Neither(String),
@@ -50,7 +50,7 @@ fn go_quote(text: &str) -> String {
 /// # Errors
 ///
 /// dockerd's own text.
-pub fn parse(value: &str, now: Timestamp) -> Result<Timestamp, Error> {
+pub fn parse(value: &str, now: Timestamp) -> Result<Timestamp, UntilError> {
     parse_in(value, now, &TimeZone::system())
 }
 
@@ -59,8 +59,8 @@ pub fn parse(value: &str, now: Timestamp) -> Result<Timestamp, Error> {
 /// # Errors
 ///
 /// As for [`parse`].
-pub(crate) fn parse_in(value: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, Error> {
-    let neither = || Error::Neither(value.to_owned());
+pub(crate) fn parse_in(value: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, UntilError> {
+    let neither = || UntilError::Neither(value.to_owned());
     if let Some(nanos) = duration(value) {
         return now.checked_sub(SignedDuration::from_nanos(nanos)).map_err(|_| neither());
     }
@@ -191,23 +191,23 @@ impl Layout {
     }
 }
 
-fn date(value: &str, local: &TimeZone) -> Result<Timestamp, Error> {
+fn date(value: &str, local: &TimeZone) -> Result<Timestamp, UntilError> {
     let layout = Layout::from_value(value);
     let mut rest = value;
-    let unreadable = |rest: &str, element: &'static str| Error::Unreadable {
+    let unreadable = |rest: &str, element: &'static str| UntilError::Unreadable {
         value: value.to_owned(),
         layout: layout.name(),
         rest: rest.to_owned(),
         element,
     };
-    let out_of_range = |what: &'static str| Error::OutOfRange { value: value.to_owned(), what };
-    let number = |rest: &mut &str, length: usize, element: &'static str| -> Result<i16, Error> {
+    let out_of_range = |what: &'static str| UntilError::OutOfRange { value: value.to_owned(), what };
+    let number = |rest: &mut &str, length: usize, element: &'static str| -> Result<i16, UntilError> {
         let digits = rest.get(..length).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let number = digits.and_then(|text| text.parse().ok()).ok_or_else(|| unreadable(rest, element))?;
         *rest = &rest[length..];
         Ok(number)
     };
-    let literal = |rest: &mut &str, text: &'static str| -> Result<(), Error> {
+    let literal = |rest: &mut &str, text: &'static str| -> Result<(), UntilError> {
         *rest = rest.strip_prefix(text).ok_or_else(|| unreadable(rest, text))?;
         Ok(())
     };
@@ -242,7 +242,7 @@ fn date(value: &str, local: &TimeZone) -> Result<Timestamp, Error> {
         (zone, rest) = offset(rest).ok_or_else(|| unreadable(rest, "Z07:00"))?;
     }
     if !rest.is_empty() {
-        return Err(Error::Extra { value: value.to_owned(), rest: rest.to_owned() });
+        return Err(UntilError::Extra { value: value.to_owned(), rest: rest.to_owned() });
     }
     let day = i8::try_from(day).unwrap_or(0);
     let date = Date::new(year, month, day).map_err(|_| out_of_range("day"))?;

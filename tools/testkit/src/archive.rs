@@ -11,7 +11,7 @@ use tar::{Builder, EntryType, Header};
 
 /// One image to be written.
 #[derive(Debug)]
-pub struct Image {
+pub struct ArchiveImage {
     /// Its name.
     pub tag: String,
     /// Base first; compressed or not.
@@ -22,7 +22,7 @@ pub struct Image {
     pub comment: String,
 }
 
-impl Image {
+impl ArchiveImage {
     fn config(&self) -> Vec<u8> {
         let created = "2023-11-14T22:13:20Z";
         let step = |_| json!({"created": created, "created_by": "layerfs test"});
@@ -40,15 +40,18 @@ impl Image {
 }
 
 /// Writes an archive of the images, in this order.
-pub fn write(path: &Path, images: &[Image]) {
-    let item =
-        |image: &Image| Item { config: image.config(), tags: vec![image.tag.clone()], layers: image.layers.clone() };
+pub fn write(path: &Path, images: &[ArchiveImage]) {
+    let item = |image: &ArchiveImage| ArchiveItem {
+        config: image.config(),
+        tags: vec![image.tag.clone()],
+        layers: image.layers.clone(),
+    };
     write_items(path, &images.iter().map(item).collect::<Vec<_>>());
 }
 
 /// One image with a config of any kind.
 #[derive(Debug)]
-pub struct Item {
+pub struct ArchiveItem {
     /// The config, whatever it says.
     pub config: Vec<u8>,
     /// Its names.
@@ -58,7 +61,7 @@ pub struct Item {
 }
 
 /// Writes an archive of the items, in this order.
-pub fn write_items(path: &Path, items: &[Item]) {
+pub fn write_items(path: &Path, items: &[ArchiveItem]) {
     let mut archive = Builder::new(File::create(path).unwrap());
     let mut manifest = Vec::new();
     for (number, item) in items.iter().enumerate() {

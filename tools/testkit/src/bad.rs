@@ -4,7 +4,7 @@ use layerfs::Digest;
 use serde_json::{Value, json};
 
 use super::image::{self, CONFIG, DockerArchive, OciLayout, layer_name};
-use super::tarfile::{self, Member};
+use super::tarfile::{self, TarMember};
 
 /// An archive with something wrong in it.
 #[derive(Debug)]
@@ -107,12 +107,12 @@ fn names() -> Vec<Bad> {
         archive.manifest[0]["Layers"][1] = name.into();
         archive.build()
     };
-    let instead = |member: Member| {
+    let instead = |member: TarMember| {
         let mut archive = docker();
         archive.layers[1] = member;
         archive.build()
     };
-    let more = |member: Member| {
+    let more = |member: TarMember| {
         let mut archive = docker();
         archive.more = vec![member];
         archive.build()

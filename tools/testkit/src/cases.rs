@@ -19,13 +19,13 @@ pub struct Case {
 
 /// What an implementation did.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum CaseOutcome {
     /// Nothing was unpacked.
     Refused,
     /// The tree was made.
     Accepted {
         /// Every entry that the recorder saw.
-        tree: Vec<Expected>,
+        tree: Vec<TreeEntry>,
         /// Where the implementation tells it.
         diff_id: Option<String>,
         /// Bytes of all files, where the implementation tells it.
@@ -35,7 +35,7 @@ pub enum Outcome {
 
 /// One line of a recorded tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expected {
+pub struct TreeEntry {
     /// `f`, `d`, `l`, `c`, `b` or `p`.
     pub kind: char,
     /// Permissions, with the three special bits.
@@ -84,13 +84,13 @@ pub fn load() -> Vec<Case> {
 
 impl Case {
     /// The recorded outcome of one implementation; `None` where it was not run.
-    pub fn outcome(&self, column: &str) -> Option<Outcome> {
+    pub fn outcome(&self, column: &str) -> Option<CaseOutcome> {
         let outcome = self.outcomes.get(column)?;
         if outcome["ok"] != Value::Bool(true) {
-            return Some(Outcome::Refused);
+            return Some(CaseOutcome::Refused);
         }
         let lines = outcome["tree"].as_array().unwrap().iter().map(|line| line.as_str().unwrap());
-        Some(Outcome::Accepted {
+        Some(CaseOutcome::Accepted {
             tree: lines.filter(|line| !line.starts_with("walk failed")).map(parse_line).collect(),
             diff_id: outcome["diff_id"].as_str().map(str::to_owned),
             size: outcome["size"].as_u64(),
@@ -99,7 +99,7 @@ impl Case {
 }
 
 /// `f 0644 0:0 sz=6 nl=1 mt=1700000000.000000000 b'a' data=b'..' x[user.foo]=b'..'`
-fn parse_line(line: &str) -> Expected {
+fn parse_line(line: &str) -> TreeEntry {
     let (head, mut rest) = line.split_at(line.find(" b'").or(line.find(" b\"")).unwrap());
     let fields: Vec<&str> = head.split(' ').collect();
     let pair = |text: &str| {
@@ -107,7 +107,7 @@ fn parse_line(line: &str) -> Expected {
         (a.parse().unwrap(), b.parse().unwrap())
     };
     let mtime = fields[5].strip_prefix("mt=").unwrap();
-    let mut expected = Expected {
+    let mut expected = TreeEntry {
         kind: fields[0].chars().next().unwrap(),
         mode: u32::from_str_radix(fields[1], 8).unwrap(),
         owner: pair(fields[2]),

@@ -4,7 +4,7 @@ use tarsplit::frame::{Frame, Framer};
 
 /// What is to be expected of a cut archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CutOutcome {
     /// Only what nobody needs is missing.
     Whole,
     /// It must be refused.
@@ -22,7 +22,7 @@ pub struct Cut {
     /// The length that is left.
     pub at: usize,
     /// What must come of it.
-    pub outcome: Outcome,
+    pub outcome: CutOutcome,
 }
 
 /// Where to cut `archive`: at every block, or every `every`th one in a sample, and in the middle of some.
@@ -74,12 +74,12 @@ pub fn layer_cuts(layer: &[u8]) -> Vec<Cut> {
     let last = members.last().unwrap().next();
     let outcome = |at: usize| {
         let inside = members.iter().any(|member| member.start < at && at < member.end);
-        if inside || (at > last && !at.is_multiple_of(512)) { Outcome::Refused } else { Outcome::Whole }
+        if inside || (at > last && !at.is_multiple_of(512)) { CutOutcome::Refused } else { CutOutcome::Whole }
     };
     at.map(|at| Cut { at, outcome: outcome(at) }).collect()
 }
 
-fn outcome(members: &[Member], at: usize) -> Outcome {
+fn outcome(members: &[Member], at: usize) -> CutOutcome {
     let needed = |member: &&Member| {
         let name = member.name.trim_start_matches("./");
         let legacy = ["VERSION", "json", "repositories", "oci-layout"];
@@ -90,5 +90,5 @@ fn outcome(members: &[Member], at: usize) -> Outcome {
     let last = members.last().unwrap().next();
     let inside = members.iter().any(|member| member.start < at && at < member.end);
     let inside = inside || (at > last && at < last + 1024 && !at.is_multiple_of(512));
-    if all && !inside { Outcome::Whole } else { Outcome::Refused }
+    if all && !inside { CutOutcome::Whole } else { CutOutcome::Refused }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::dockerd::Dockerd;
-use super::root::{self, Root};
+use super::root::{self, RootContents};
 use super::{live, saved};
 
 /// The two roots of an archive.
@@ -43,7 +43,7 @@ impl Roots {
 
     /// Compares what is on disk. Before anything is mounted: the kernel leaves marks.
     pub fn on_disk(&self) -> Vec<String> {
-        let (ours, dockers) = (Root::read(&self.ours), Root::read(&self.dockers));
+        let (ours, dockers) = (RootContents::read(&self.ours), RootContents::read(&self.dockers));
         assert!(!dockers.layers.is_empty(), "dockerd has loaded nothing");
         root::differences(&ours, &dockers, self.since)
     }
@@ -75,7 +75,7 @@ impl Roots {
     }
 
     /// A daemon's report on its root, and its images as it saves them: each by id, and each with all of its tags.
-    fn ask(&self, daemon: &Dockerd, root: &Path) -> (live::Report, Vec<PathBuf>) {
+    fn ask(&self, daemon: &Dockerd, root: &Path) -> (live::DaemonWords, Vec<PathBuf>) {
         let report = live::report(daemon, root);
         let mut archives = Vec::new();
         for id in daemon.images() {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use layerfs::Digest;
 use serde_json::{Value, json};
 
-use super::tarfile::{self, Member};
+use super::tarfile::{self, TarMember};
 
 /// An archive as `docker save` writes it, in parts.
 #[derive(Debug)]
@@ -16,9 +16,9 @@ pub struct DockerArchive {
     /// `manifest.json`
     pub manifest: Value,
     /// The layers' files, or what stands in their place.
-    pub layers: Vec<Member>,
+    pub layers: Vec<TarMember>,
     /// What else is in it.
-    pub more: Vec<Member>,
+    pub more: Vec<TarMember>,
 }
 
 /// The config's name.
@@ -146,7 +146,8 @@ impl OciLayout {
 
     /// The layout as a tar.
     pub fn build(&self) -> Vec<u8> {
-        let files: Vec<Member> = self.files().into_iter().map(|(name, content)| tarfile::file(name, content)).collect();
+        let files: Vec<TarMember> =
+            self.files().into_iter().map(|(name, content)| tarfile::file(name, content)).collect();
         tarfile::tar(&files)
     }
 }

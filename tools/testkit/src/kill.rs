@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::run::{self, Input, layer_unpack};
-use super::store::{Store, names};
-use super::{Random, Snapshot, synthetic};
+use super::store::{StoreFiles, names};
+use super::{Random, TreeState, synthetic};
 
 /// When to kill an import.
 #[derive(Debug, Clone, Copy)]
@@ -57,20 +57,20 @@ impl Workshop {
         std::fs::write(&archive, synthetic::archive(bytes, files)).unwrap();
         let root = dir.path().join("first");
         run::run(import(&archive, &root, driver, false), Input::Nothing).ok();
-        let image = Store::read(&root).images.keys().next().unwrap().clone();
+        let image = StoreFiles::read(&root).images.keys().next().unwrap().clone();
         std::fs::remove_dir_all(&root).unwrap();
         Self { dir, archive, driver, image }
     }
 
     /// A new root that holds the original image.
-    pub fn root(&self, name: &str) -> Root<'_> {
+    pub fn root(&self, name: &str) -> KillRoot<'_> {
         let path = self.dir.path().join(name);
         run::run(import(&super::golden(ORIGINAL), &path, self.driver, false), Input::Nothing).ok();
-        let store = Store::read(&path);
+        let store = StoreFiles::read(&path);
         let original = store.images.keys().next().unwrap().clone();
         let paths = store.paths_of(&original);
-        let before = paths.iter().map(|path| Snapshot::of(path)).collect();
-        Root { workshop: self, path, original, paths, before }
+        let before = paths.iter().map(|path| TreeState::read(path)).collect();
+        KillRoot { workshop: self, path, original, paths, before }
     }
 
     /// The time of a whole import: the shortest of three.
@@ -96,16 +96,16 @@ fn import(archive: &Path, root: &Path, driver: &str, sync: bool) -> Command {
 
 /// A data-root with an image that is not to be touched.
 #[derive(Debug)]
-pub struct Root<'w> {
+pub struct KillRoot<'w> {
     workshop: &'w Workshop,
     /// Where it is.
     pub path: PathBuf,
     original: String,
     paths: Vec<PathBuf>,
-    before: Vec<Snapshot>,
+    before: Vec<TreeState>,
 }
 
-impl Root<'_> {
+impl KillRoot<'_> {
     /// Imports the archive to the end.
     pub fn import(&self, sync: bool) -> run::Ran {
         run::run(import(&self.workshop.archive, &self.path, self.workshop.driver, sync), Input::Nothing)
@@ -136,7 +136,7 @@ impl Root<'_> {
 
     /// What there is of the archive's image, and what is wrong with anything.
     pub fn left(&self) -> (Left, Vec<String>) {
-        let store = Store::read(&self.path);
+        let store = StoreFiles::read(&self.path);
         let mut report = self.original_changes();
         let tag = store.tags.get(synthetic::TAG);
         let left = match (store.images.contains_key(&self.workshop.image), tag == Some(&self.workshop.image)) {
@@ -154,11 +154,11 @@ impl Root<'_> {
 
     /// Takes the other image as it is now: a dockerd that used it has left a mark.
     pub fn settle(&mut self) {
-        self.before = self.paths.iter().map(|path| Snapshot::of(path)).collect();
+        self.before = self.paths.iter().map(|path| TreeState::read(path)).collect();
     }
 
     fn original_changes(&self) -> Vec<String> {
-        let now = self.paths.iter().map(|path| Snapshot::of(path));
+        let now = self.paths.iter().map(|path| TreeState::read(path));
         self.before.iter().zip(now).flat_map(|(before, now)| before.changes(&now)).collect()
     }
 
@@ -172,7 +172,7 @@ impl Root<'_> {
         if left != Left::Complete {
             report.push(format!("after the next import the image is {left:?}"));
         }
-        report.extend(Store::read(&self.path).unreferenced());
+        report.extend(StoreFiles::read(&self.path).unreferenced());
         report
     }
 

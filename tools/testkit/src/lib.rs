@@ -10,7 +10,7 @@
 //! - [`run`], [`user`], [`mounts`], [`kill`]: our programs, as whom and where they run, and how they are stopped
 //! - [`littered`]: a store with litter of every kind, and what of it somebody needs; [`bolt`]: its database
 //! - [`store`], [`root`], [`live`], [`saved`]: what is in a data-root, by its files or by a daemon's word
-//! - [`quiet`], [`Snapshot`], [`listing()`]: what has changed
+//! - [`quiet`], [`TreeState`], [`listing()`]: what has changed
 //! - [`cases`], [`tree`]: the layer cases, and a full walk of a tree
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
@@ -37,12 +37,12 @@ pub mod root;
 pub mod run;
 pub mod saved;
 mod scratch;
-mod snapshot;
 pub mod store;
 pub mod synthetic;
 pub mod tarfile;
 mod tier;
 pub mod tree;
+mod tree_state;
 pub mod user;
 pub mod zoo;
 mod zoo_archive;
@@ -55,8 +55,8 @@ pub use listing::{changes, listing};
 pub use programs::{import, layer_unpack, layerfs, program, succeeded};
 pub use random::Random;
 pub use scratch::{USUAL_ROOM, empty_root, scratch, scratch_for};
-pub use snapshot::{Snapshot, lasting_walk, tree_changes};
 pub use tier::{Turn, docker, is_root, tier};
+pub use tree_state::{TreeState, lasting_walk, tree_changes};
 
 /// The goldens that dockerd 20.10 can load.
 pub const GOLDENS: [&str; 5] =

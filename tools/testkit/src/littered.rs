@@ -15,7 +15,7 @@ use super::bolt;
 
 /// A layer of the store.
 #[derive(Debug, Clone)]
-struct Layer {
+struct LitteredLayer {
     chain: String,
     diff_id: DiffId,
     cache_id: String,
@@ -25,7 +25,7 @@ struct Layer {
 
 /// An image of the store.
 #[derive(Debug, Clone)]
-struct Image {
+struct LitteredImage {
     id: String,
     top: usize,
     is_named: bool,
@@ -39,8 +39,8 @@ pub struct Littered {
     /// Where it is.
     pub root: PathBuf,
     random: Random,
-    layers: Vec<Layer>,
-    images: Vec<Image>,
+    layers: Vec<LitteredLayer>,
+    images: Vec<LitteredImage>,
     /// Layers on which something stands that is not an image: mounts, build cache, young directories.
     held: BTreeSet<usize>,
     /// Paths below the root that go whatever the policy, and such that stay.
@@ -150,7 +150,7 @@ impl Littered {
         if let Some(parent) = parent {
             write(&record.join("parent"), format!("sha256:{}", self.layers[parent].chain));
         }
-        self.layers.push(Layer { chain, diff_id, cache_id, link, parent });
+        self.layers.push(LitteredLayer { chain, diff_id, cache_id, link, parent });
     }
 
     fn add_image(&mut self) {
@@ -171,7 +171,7 @@ impl Littered {
             write(&metadata.join("lastUpdated"), "2020-02-01T00:00:00Z");
         }
         let is_named = self.chance(50);
-        self.images.push(Image { id, top, is_named, parent, used: false });
+        self.images.push(LitteredImage { id, top, is_named, parent, used: false });
     }
 
     fn write_names(&self) {

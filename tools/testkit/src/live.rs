@@ -6,15 +6,15 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::dockerd::Dockerd;
-use super::root::Root;
+use super::root::RootContents;
 
 /// All that dockerd says about images, by the command that says it.
-pub type Report = BTreeMap<String, String>;
+pub type DaemonWords = BTreeMap<String, String>;
 
 /// Asks the daemon on `root` everything.
-pub fn report(daemon: &Dockerd, root: &Path) -> Report {
-    let root = Root::read(root);
-    let mut report = Report::new();
+pub fn report(daemon: &Dockerd, root: &Path) -> DaemonWords {
+    let root = RootContents::read(root);
+    let mut report = DaemonWords::new();
     let columns = "{{.Repository}} {{.Tag}} {{.Digest}} {{.ID}} {{.CreatedAt}} {{.Size}}";
     let images = daemon.ok(&["images", "-a", "--digests", "--no-trunc", "--format", columns]);
     report.insert("images".into(), sorted(images.lines()));
@@ -42,12 +42,12 @@ pub fn report(daemon: &Dockerd, root: &Path) -> Report {
 }
 
 /// Where two reports differ.
-pub fn differences(ours: &Report, dockers: &Report) -> Vec<String> {
+pub fn differences(ours: &DaemonWords, dockers: &DaemonWords) -> Vec<String> {
     let commands: std::collections::BTreeSet<&String> = ours.keys().chain(dockers.keys()).collect();
     let different = commands.into_iter().filter(|&command| ours.get(command) != dockers.get(command));
     different
         .map(|command| {
-            let lines = |report: &Report| -> Vec<String> {
+            let lines = |report: &DaemonWords| -> Vec<String> {
                 report.get(command).map_or_else(Vec::new, |text| text.lines().map(str::to_owned).collect())
             };
             let (have, want) = (lines(ours), lines(dockers));

@@ -22,9 +22,9 @@ struct State {
 
 /// Everything below a directory, on its file system, by path.
 #[derive(Debug)]
-pub struct Snapshot(BTreeMap<PathBuf, State>);
+pub struct Stamps(BTreeMap<PathBuf, State>);
 
-impl Snapshot {
+impl Stamps {
     /// Takes it without leaving a trace itself.
     pub fn take(root: &Path) -> Self {
         let mut found = BTreeMap::new();

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use tarsplit::Entry;
 use tarsplit::journal::EntryReader;
 
-use super::cases::Expected;
+use super::cases::TreeEntry;
 use super::tree;
 
 const JOURNAL: &str = "tar-split.json.gz";
@@ -20,7 +20,7 @@ const MADE_AT_START: &[&str] = &["<root>/image/overlay2/distribution"];
 
 /// A layer as its record in `layerdb` names it.
 #[derive(Debug)]
-pub struct Layer {
+pub struct LayerContents {
     /// Of its tar.
     pub diff_id: String,
     /// The name of its directory.
@@ -31,15 +31,15 @@ pub struct Layer {
 
 /// A data-root with its layers by the hex digits of their chain ids.
 #[derive(Debug)]
-pub struct Root {
+pub struct RootContents {
     path: PathBuf,
     /// By chain id.
-    pub layers: BTreeMap<String, Layer>,
+    pub layers: BTreeMap<String, LayerContents>,
     /// Names that are drawn at random, and the lasting ones they stand for.
     names: HashMap<String, String>,
 }
 
-impl Root {
+impl RootContents {
     /// Reads the records of the layers in `path`.
     pub fn read(path: &Path) -> Self {
         let records = path.join("image/overlay2/layerdb/sha256");
@@ -53,7 +53,7 @@ impl Root {
             names.insert(cache_id.clone(), format!("<cache of {chain}>"));
             names.insert(link, format!("<link of {chain}>"));
             let diff_id = std::fs::read_to_string(record.join("diff")).unwrap();
-            layers.insert(chain, Layer { diff_id, cache_id, record, home });
+            layers.insert(chain, LayerContents { diff_id, cache_id, record, home });
         }
         assert_eq!(names.len(), 2 * layers.len(), "cache ids and links are unique");
         Self { path: path.to_owned(), layers, names }
@@ -118,7 +118,7 @@ impl Node {
     }
 }
 
-impl Layer {
+impl LayerContents {
     /// The journal's entries.
     fn journal(&self) -> Vec<Entry> {
         let file = std::fs::File::open(self.record.join(JOURNAL)).unwrap();
@@ -148,7 +148,7 @@ impl Layer {
 }
 
 /// What is different in the root that we wrote and in the one that dockerd wrote, both later than `since`.
-pub fn differences(ours: &Root, dockers: &Root, since: i64) -> Vec<String> {
+pub fn differences(ours: &RootContents, dockers: &RootContents, since: i64) -> Vec<String> {
     let (have, want) = (ours.outline(), dockers.outline());
     let mut report = Vec::new();
     for path in have.keys().chain(want.keys()).collect::<BTreeSet<_>>() {
@@ -168,7 +168,7 @@ pub fn differences(ours: &Root, dockers: &Root, since: i64) -> Vec<String> {
     report
 }
 
-fn layer_differences(ours: &Layer, dockers: &Layer, since: i64) -> Vec<String> {
+fn layer_differences(ours: &LayerContents, dockers: &LayerContents, since: i64) -> Vec<String> {
     let journal = dockers.journal();
     let (have, want) = (tree::walk(&ours.home.join("diff")), tree::walk(&dockers.home.join("diff")));
     let mut report = tree_differences(&have, &want, &recorded(&journal), since);
@@ -208,9 +208,9 @@ fn recorded(journal: &[Entry]) -> BTreeSet<Vec<u8>> {
     journal.iter().filter_map(name).filter(|name| !whiteout(name)).collect()
 }
 
-fn tree_differences(have: &[Expected], want: &[Expected], recorded: &BTreeSet<Vec<u8>>, since: i64) -> Vec<String> {
-    let by_path = |tree: &[Expected]| tree.iter().map(|entry| (entry.path.clone(), entry.clone())).collect();
-    let (have, want): (BTreeMap<_, _>, BTreeMap<_, Expected>) = (by_path(have), by_path(want));
+fn tree_differences(have: &[TreeEntry], want: &[TreeEntry], recorded: &BTreeSet<Vec<u8>>, since: i64) -> Vec<String> {
+    let by_path = |tree: &[TreeEntry]| tree.iter().map(|entry| (entry.path.clone(), entry.clone())).collect();
+    let (have, want): (BTreeMap<_, _>, BTreeMap<_, TreeEntry>) = (by_path(have), by_path(want));
     let mut report = Vec::new();
     for path in have.keys().chain(want.keys()).collect::<BTreeSet<_>>() {
         let name = path.escape_ascii();
@@ -237,11 +237,11 @@ fn tree_differences(have: &[Expected], want: &[Expected], recorded: &BTreeSet<Ve
 }
 
 /// Whether dockerd makes this only for an entry of the archive.
-fn entry_of_its_own(entry: &Expected) -> bool {
+fn entry_of_its_own(entry: &TreeEntry) -> bool {
     entry.kind != 'd' && entry.device != Some((0, 0))
 }
 
-fn describe(entry: &Expected) -> String {
+fn describe(entry: &TreeEntry) -> String {
     let mut short = entry.clone();
     short.data = entry.data.as_ref().map(|data| Digest::hash(data).short().into_bytes());
     format!("{short:?}")

@@ -14,14 +14,14 @@ use tarsplit::journal::EntryReader;
 
 /// What is in a data-root.
 #[derive(Debug, Default)]
-pub struct Store {
+pub struct StoreFiles {
     root: PathBuf,
     /// Whether its layers are copies in directories, and not overlay2's.
     is_vfs: bool,
     /// Image id, and the chain ids of its layers.
     pub images: BTreeMap<String, Vec<String>>,
     /// Chain id, and what its record says.
-    pub layers: BTreeMap<String, Layer>,
+    pub layers: BTreeMap<String, LayerFiles>,
     /// Name, and image id.
     pub tags: BTreeMap<String, String>,
     /// What is not as it must be for a dockerd.
@@ -30,7 +30,7 @@ pub struct Store {
 
 /// What the record of a layer says.
 #[derive(Debug)]
-pub struct Layer {
+pub struct LayerFiles {
     /// Of its tar.
     pub diff_id: String,
     /// The name of its directory.
@@ -38,7 +38,7 @@ pub struct Layer {
     parent: Option<String>,
 }
 
-impl Store {
+impl StoreFiles {
     /// Reads the data-root at `root`, of overlay2 or of vfs alone; one that does not exist is empty.
     pub fn read(root: &Path) -> Self {
         let mut store = Self { root: root.to_owned(), is_vfs: is_dir(&root.join("image/vfs")), ..Self::default() };
@@ -57,11 +57,11 @@ impl Store {
         self.root.join(if self.is_vfs { "vfs/dir" } else { "overlay2" })
     }
 
-    fn layer_dir(&self, layer: &Layer) -> PathBuf {
+    fn layer_dir(&self, layer: &LayerFiles) -> PathBuf {
         self.home().join(&layer.cache_id)
     }
 
-    fn content(&self, layer: &Layer) -> PathBuf {
+    fn content(&self, layer: &LayerFiles) -> PathBuf {
         let dir = self.layer_dir(layer);
         if self.is_vfs { dir } else { dir.join("diff") }
     }
@@ -89,7 +89,7 @@ impl Store {
         }
     }
 
-    fn layer_fault(&self, chain: &str, layer: &Layer) -> Option<String> {
+    fn layer_fault(&self, chain: &str, layer: &LayerFiles) -> Option<String> {
         let fault = |reason: String| Some(format!("layer {chain}: {reason}"));
         let home = self.layer_dir(layer);
         let parent = layer.parent.as_ref().map(|parent| (parent, self.layers.get(parent)));
@@ -180,14 +180,14 @@ impl Store {
 
     /// Layers whose journal and files do not give their tar again.
     pub fn not_replayable(&self) -> Vec<String> {
-        let replay = |(chain, layer): (&String, &Layer)| match self.replay(chain, layer) {
+        let replay = |(chain, layer): (&String, &LayerFiles)| match self.replay(chain, layer) {
             Ok(digest) if digest == layer.diff_id => None,
             other => Some(format!("layer {chain} replays to {other:?} and not to {}", layer.diff_id)),
         };
         self.layers.iter().filter_map(replay).collect()
     }
 
-    fn replay(&self, chain: &str, layer: &Layer) -> Result<String, String> {
+    fn replay(&self, chain: &str, layer: &LayerFiles) -> Result<String, String> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let diff = rustix::fs::open(self.content(layer), flags, Mode::empty()).unwrap();
         let mut tar = Hashing(layerfs::Hasher::default());
@@ -299,7 +299,7 @@ impl Write for Hashing {
     }
 }
 
-fn read_layer(record: &Path) -> Result<Layer, String> {
+fn read_layer(record: &Path) -> Result<LayerFiles, String> {
     let read = |name: &str| text(&record.join(name)).map_err(|error| format!("{name}: {error}"));
     let (diff_id, size, cache_id) = (read("diff")?, read("size")?, read("cache-id")?);
     if diff_id.parse::<Digest>().is_err() || size.is_empty() || !size.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -312,7 +312,7 @@ fn read_layer(record: &Path) -> Result<Layer, String> {
         Ok(parent) => Some(parent.strip_prefix("sha256:").ok_or("parent is no digest")?.to_owned()),
         Err(_) => None,
     };
-    Ok(Layer { diff_id, cache_id, parent })
+    Ok(LayerFiles { diff_id, cache_id, parent })
 }
 
 fn text(path: &Path) -> std::io::Result<String> {

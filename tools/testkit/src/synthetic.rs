@@ -2,7 +2,7 @@
 
 use super::Random;
 use super::image::DockerArchive;
-use super::tarfile::{self, Member};
+use super::tarfile::{self, TarMember};
 
 /// Its name.
 pub const TAG: &str = "layerfs-test/synthetic:1";
@@ -17,9 +17,9 @@ pub fn layers(bytes: usize, files: usize) -> Vec<Vec<u8>> {
         let words: Vec<[u8; 8]> = (0..64).map(|_| random.below(u64::MAX).to_le_bytes()).collect();
         (0..length.div_ceil(8)).flat_map(|_| words[random.below(64) as usize]).take(length).collect()
     };
-    let mut base: Vec<Member> =
+    let mut base: Vec<TarMember> =
         vec![tarfile::dir("usr/"), tarfile::dir("usr/share/"), tarfile::dir("var/").mode(0o1777)];
-    let mut second: Vec<Member> = vec![tarfile::dir("opt/")];
+    let mut second: Vec<TarMember> = vec![tarfile::dir("opt/")];
     for number in 0..files {
         let (members, top) = if number % 3 == 0 { (&mut second, "opt") } else { (&mut base, "usr/share") };
         let dir = format!("{top}/package-{}", number / 40);
@@ -34,7 +34,7 @@ pub fn layers(bytes: usize, files: usize) -> Vec<Vec<u8>> {
     }
     base.push(tarfile::hard_link("usr/large-link", "usr/large-0").mode(0o755));
     base.push(tarfile::symlink("usr/link", "share/package-0"));
-    let third: Vec<Member> = (0..files / 20)
+    let third: Vec<TarMember> = (0..files / 20)
         .map(|number| tarfile::file(format!("usr/share/package-{number}/.wh.file-{}", number * 40 + 1), ""))
         .chain([tarfile::dir("opt/package-0/"), tarfile::file("opt/package-0/.wh..wh..opq", "")])
         .chain([tarfile::file("opt/package-0/new", "new"), tarfile::file("usr/.wh.link", "")])

@@ -2,7 +2,7 @@
 
 /// One member.
 #[derive(Debug, Clone)]
-pub struct Member {
+pub struct TarMember {
     typeflag: u8,
     name: Vec<u8>,
     link: Vec<u8>,
@@ -19,8 +19,8 @@ pub const MTIME: u64 = 1_700_000_000;
 
 const BLOCK: usize = 512;
 
-fn member(typeflag: u8, name: impl AsRef<[u8]>, mode: u32) -> Member {
-    Member {
+fn member(typeflag: u8, name: impl AsRef<[u8]>, mode: u32) -> TarMember {
+    TarMember {
         typeflag,
         name: name.as_ref().to_vec(),
         link: Vec::new(),
@@ -34,41 +34,41 @@ fn member(typeflag: u8, name: impl AsRef<[u8]>, mode: u32) -> Member {
 }
 
 /// A regular file.
-pub fn file(name: impl AsRef<[u8]>, content: impl Into<Vec<u8>>) -> Member {
-    Member { content: content.into(), ..member(b'0', name, 0o644) }
+pub fn file(name: impl AsRef<[u8]>, content: impl Into<Vec<u8>>) -> TarMember {
+    TarMember { content: content.into(), ..member(b'0', name, 0o644) }
 }
 
 /// A directory; its name ends with a slash.
-pub fn dir(name: impl AsRef<[u8]>) -> Member {
+pub fn dir(name: impl AsRef<[u8]>) -> TarMember {
     member(b'5', name, 0o755)
 }
 
 /// A symlink.
-pub fn symlink(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Member {
-    Member { link: target.as_ref().to_vec(), ..member(b'2', name, 0o777) }
+pub fn symlink(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> TarMember {
+    TarMember { link: target.as_ref().to_vec(), ..member(b'2', name, 0o777) }
 }
 
 /// A hard link.
-pub fn hard_link(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Member {
-    Member { link: target.as_ref().to_vec(), ..member(b'1', name, 0o644) }
+pub fn hard_link(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> TarMember {
+    TarMember { link: target.as_ref().to_vec(), ..member(b'1', name, 0o644) }
 }
 
 /// A character device.
-pub fn char_device(name: impl AsRef<[u8]>, device: (u32, u32)) -> Member {
-    Member { device, ..member(b'3', name, 0o666) }
+pub fn char_device(name: impl AsRef<[u8]>, device: (u32, u32)) -> TarMember {
+    TarMember { device, ..member(b'3', name, 0o666) }
 }
 
 /// A block device.
-pub fn block_device(name: impl AsRef<[u8]>, device: (u32, u32)) -> Member {
-    Member { device, ..member(b'4', name, 0o660) }
+pub fn block_device(name: impl AsRef<[u8]>, device: (u32, u32)) -> TarMember {
+    TarMember { device, ..member(b'4', name, 0o660) }
 }
 
 /// A named pipe.
-pub fn fifo(name: impl AsRef<[u8]>) -> Member {
+pub fn fifo(name: impl AsRef<[u8]>) -> TarMember {
     member(b'6', name, 0o644)
 }
 
-impl Member {
+impl TarMember {
     /// The same with these permissions.
     pub fn mode(self, mode: u32) -> Self {
         Self { mode, ..self }
@@ -146,14 +146,14 @@ fn record(key: &str, value: &[u8]) -> Vec<u8> {
 }
 
 /// A tar of these members without its end.
-pub fn open_tar<'m>(members: impl IntoIterator<Item = &'m Member>) -> Vec<u8> {
+pub fn open_tar<'m>(members: impl IntoIterator<Item = &'m TarMember>) -> Vec<u8> {
     let mut out = Vec::new();
     members.into_iter().for_each(|member| member.write(&mut out));
     out
 }
 
 /// A whole tar.
-pub fn tar<'m>(members: impl IntoIterator<Item = &'m Member>) -> Vec<u8> {
+pub fn tar<'m>(members: impl IntoIterator<Item = &'m TarMember>) -> Vec<u8> {
     let mut out = open_tar(members);
     out.resize(out.len() + 2 * BLOCK, 0);
     out
@@ -161,7 +161,7 @@ pub fn tar<'m>(members: impl IntoIterator<Item = &'m Member>) -> Vec<u8> {
 
 /// A tar of files that hold their own names; a name that ends in a slash is a directory.
 #[must_use]
-pub fn of_names(names: &[&str]) -> Vec<u8> {
+pub fn tar_of_names(names: &[&str]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for name in names {
         let mut header = tar::Header::new_ustar();

@@ -5,13 +5,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use super::cases::Expected;
+use super::cases::TreeEntry;
 
 /// Files longer than this are described by their digest only.
 const INLINE: u64 = 64 << 10;
 
 /// Every entry below `root` and `root` itself, as `.`, in path order.
-pub fn walk(root: &Path) -> Vec<Expected> {
+pub fn walk(root: &Path) -> Vec<TreeEntry> {
     let mut found = Vec::new();
     let mut left = vec![b".".to_vec()];
     while let Some(path) = left.pop() {
@@ -31,7 +31,7 @@ pub fn walk(root: &Path) -> Vec<Expected> {
     found
 }
 
-fn describe(full: &Path, path: Vec<u8>) -> Expected {
+fn describe(full: &Path, path: Vec<u8>) -> TreeEntry {
     let meta = std::fs::symlink_metadata(full).unwrap();
     let kind = meta.file_type();
     let letter = match kind {
@@ -49,7 +49,7 @@ fn describe(full: &Path, path: Vec<u8>) -> Expected {
         let bytes = std::fs::read(full).unwrap();
         if bytes.len() as u64 > INLINE { layerfs::Digest::hash(&bytes).to_string().into_bytes() } else { bytes }
     });
-    Expected {
+    TreeEntry {
         kind: letter,
         mode: meta.mode() & 0o7777,
         owner: (meta.uid(), meta.gid()),
@@ -77,7 +77,7 @@ fn xattrs(full: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Compares a recorded tree with one found; what the recorder masked or left out is not compared. Returns differences.
-pub fn differences(expected: &[Expected], found: &[Expected]) -> Vec<String> {
+pub fn differences(expected: &[TreeEntry], found: &[TreeEntry]) -> Vec<String> {
     let mut report = Vec::new();
     let by_path: BTreeMap<_, _> = found.iter().map(|entry| (&entry.path, entry)).collect();
     for want in expected {

@@ -6,7 +6,7 @@ use layerfs::Digest;
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
-use super::archive::{self, Item};
+use super::archive::{self, ArchiveItem};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
@@ -49,7 +49,7 @@ impl Plan {
         Self { config, ..self }
     }
 
-    fn item(self, base: &[(Vec<u8>, Digest)]) -> Item {
+    fn item(self, base: &[(Vec<u8>, Digest)]) -> ArchiveItem {
         let layers: Vec<(Vec<u8>, Digest)> = base.iter().filter(|_| self.base).cloned().chain(self.more).collect();
         let mut history = Vec::new();
         for (number, _) in layers.iter().enumerate() {
@@ -74,7 +74,7 @@ impl Plan {
         for (key, value) in self.config.as_object().unwrap() {
             config[key] = value.clone();
         }
-        Item {
+        ArchiveItem {
             config: serde_json::to_vec(&config).unwrap(),
             tags: self.tags.iter().map(|&tag| tag.to_owned()).collect(),
             layers: layers.into_iter().map(|(layer, _)| layer).collect(),

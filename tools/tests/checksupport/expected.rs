@@ -1,7 +1,7 @@
 //! What a check must find in each situation of a damaged store, and nothing else.
 
-use crate::checksupport::{Checked, Found};
-use crate::damagesupport::small::Store;
+use crate::checksupport::{CheckOutput, FindingRow};
+use crate::damagesupport::small::SmallStore;
 
 /// Whom a finding affects.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -115,7 +115,7 @@ const EXPECTED: &[(&str, Row)] = &[
 ];
 
 /// What is not as it must be.
-pub(crate) fn compare(situation: &str, store: &Store, checked: &Checked) -> Vec<String> {
+pub(crate) fn compare(situation: &str, store: &SmallStore, checked: &CheckOutput) -> Vec<String> {
     let Some((_, row)) = EXPECTED.iter().find(|(name, _)| *name == situation) else {
         return vec![format!("nobody says what must be found; found {checked:#?}")];
     };
@@ -130,7 +130,7 @@ pub(crate) fn compare(situation: &str, store: &Store, checked: &Checked) -> Vec<
         Container => (vec![], vec![container]),
     };
     images.sort();
-    let mut wanted = Found {
+    let mut wanted = FindingRow {
         severity: severity.into(),
         code: code.into(),
         kind: kind.into(),

@@ -7,16 +7,16 @@ use serde_json::Value;
 
 /// What a check has said.
 #[derive(Debug)]
-pub(crate) struct Checked {
+pub(crate) struct CheckOutput {
     pub(crate) status: Option<i32>,
     /// Layers whose files were read.
     pub(crate) layers_read: u64,
-    pub(crate) findings: Vec<Found>,
+    pub(crate) findings: Vec<FindingRow>,
 }
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Found {
+pub(crate) struct FindingRow {
     pub(crate) severity: String,
     pub(crate) code: String,
     pub(crate) kind: String,
@@ -29,15 +29,15 @@ pub(crate) struct Found {
     pub(crate) files: Vec<String>,
 }
 
-impl Checked {
+impl CheckOutput {
     /// Checks a store.
-    pub(crate) fn of(root: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn run(root: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(testkit::program("layerfs"));
         let output =
             command.arg("--root").arg(root).args(["system", "check", "--json"]).args(arguments).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
-        let findings = json["findings"].as_array().unwrap().iter().map(Found::read).collect();
+        let findings = json["findings"].as_array().unwrap().iter().map(FindingRow::read).collect();
         Self {
             status: output.status.code(),
             layers_read: json["read"]["layers"].as_u64().unwrap_or_default(),
@@ -46,7 +46,7 @@ impl Checked {
     }
 }
 
-impl Found {
+impl FindingRow {
     fn read(json: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let bare = |value: &Value| text(value).trim_start_matches("sha256:").to_owned();

@@ -6,9 +6,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use testkit::archive::{self, Image};
+use testkit::archive::{self, ArchiveImage};
 use testkit::dockerd::Dockerd;
-use testkit::{root::Root, succeeded};
+use testkit::{root::RootContents, succeeded};
 
 /// An image, one upon it, and a container of that.
 pub(crate) const BASE: &str = "layerfs-test/busybox:1";
@@ -16,13 +16,13 @@ pub(crate) const CHILD: &str = "damage/child:1";
 
 /// A root and the names of what is in it: all ids as hex digits alone.
 #[derive(Clone)]
-pub(crate) struct Store {
+pub(crate) struct SmallStore {
     pub(crate) root: PathBuf,
     pub(crate) base: String,
     pub(crate) child: String,
     /// The layer that [`CHILD`] adds, and the lowest one of all.
-    pub(crate) top: Layer,
-    pub(crate) lowest: Layer,
+    pub(crate) top: LayerNames,
+    pub(crate) lowest: LayerNames,
     pub(crate) container: String,
     /// The directory of what the container writes.
     pub(crate) mount: String,
@@ -30,13 +30,13 @@ pub(crate) struct Store {
 
 /// A layer's names.
 #[derive(Clone)]
-pub(crate) struct Layer {
+pub(crate) struct LayerNames {
     pub(crate) chain: String,
     pub(crate) cache: String,
     pub(crate) link: String,
 }
 
-impl Store {
+impl SmallStore {
     /// Makes it in `dir`.
     pub(crate) fn make(dir: &Path) -> Self {
         let root = dir.join("template");
@@ -47,7 +47,7 @@ impl Store {
         let mut layers = archive::layers(&golden);
         layers.push(archive::layer("child", "child\n"));
         let (layers, diff_ids) = layers.into_iter().unzip();
-        let image = Image { tag: CHILD.into(), layers, diff_ids, comment: "child".into() };
+        let image = ArchiveImage { tag: CHILD.into(), layers, diff_ids, comment: "child".into() };
         archive::write(&dir.join("child.tar"), &[image]);
         daemon.load(&dir.join("child.tar"));
         let container = daemon.ok(&["create", "--network", "none", "--name", "kept", CHILD, "sh"]).trim().to_owned();
@@ -56,12 +56,12 @@ impl Store {
         let diff_ids: Value =
             serde_json::from_str(&daemon.ok(&["inspect", "-f", "{{json .RootFS.Layers}}", CHILD])).unwrap();
         daemon.stop();
-        let read = Root::read(&root);
+        let read = RootContents::read(&root);
         let layer = |diff_id: &Value| {
             let (chain, layer) =
                 read.layers.iter().find(|(_, layer)| layer.diff_id == diff_id.as_str().unwrap()).unwrap();
             let link = fs::read_to_string(root.join("overlay2").join(&layer.cache_id).join("link")).unwrap();
-            Layer { chain: chain.clone(), cache: layer.cache_id.clone(), link }
+            LayerNames { chain: chain.clone(), cache: layer.cache_id.clone(), link }
         };
         let (lowest, top) = (layer(&diff_ids[0]), layer(&diff_ids[3]));
         let mount = root.join("image/overlay2/layerdb/mounts").join(&container).join("mount-id");

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use super::small::Store;
+use super::small::SmallStore;
 
 /// What dockerd makes of the image that is damaged.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Dockerd {
+pub(crate) enum WithDockerd {
     /// It does not list it any more.
     Loses,
     /// It loses the base as well.
@@ -22,11 +22,11 @@ pub(crate) enum Dockerd {
     Refuses,
 }
 
-/// A situation. Paths and words may have placeholders, see [`Store::named`].
+/// A situation. Paths and words may have placeholders, see [`SmallStore::named`].
 pub(crate) struct Situation {
     pub(crate) name: &'static str,
-    pub(crate) damage: fn(&Store),
-    pub(crate) dockerd: Dockerd,
+    pub(crate) damage: fn(&SmallStore),
+    pub(crate) dockerd: WithDockerd,
     /// Each of them, or the twelve digits that it begins with, must be in what is said.
     pub(crate) says: &'static [&'static str],
     /// A path to ask for its owner, and words in the answer.
@@ -35,15 +35,15 @@ pub(crate) struct Situation {
 
 const fn situation(
     name: &'static str,
-    damage: fn(&Store),
-    dockerd: Dockerd,
+    damage: fn(&SmallStore),
+    dockerd: WithDockerd,
     says: &'static [&'static str],
     owner: Option<(&'static str, &'static str)>,
 ) -> Situation {
     Situation { name, damage, dockerd, says, owner }
 }
 
-use Dockerd::{Copes, Lists, Loses, LosesBoth, Refuses, Untags};
+use WithDockerd::{Copes, Lists, Loses, LosesBoth, Refuses, Untags};
 
 pub(crate) const SITUATIONS: &[Situation] = &[
     situation("size missing", |s| remove(s, "LAYERDB/TOP/size"), Loses, &["size"], None),
@@ -190,35 +190,35 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     situation("temporary file", |s| write(s, "image/overlay2/.tmp-repositories.json1", "x"), Copes, &[".tmp-"], None),
 ];
 
-fn remove(store: &Store, path: &str) {
+fn remove(store: &SmallStore, path: &str) {
     fs::remove_file(store.at(path)).unwrap();
 }
 
-fn remove_all(store: &Store, path: &str) {
+fn remove_all(store: &SmallStore, path: &str) {
     fs::remove_dir_all(store.at(path)).unwrap();
 }
 
-fn rename(store: &Store, from: &str, to: &str) {
+fn rename(store: &SmallStore, from: &str, to: &str) {
     fs::rename(store.at(from), store.at(to)).unwrap();
 }
 
-fn make(store: &Store, path: &str) {
+fn make(store: &SmallStore, path: &str) {
     fs::create_dir_all(store.at(path)).unwrap();
 }
 
-fn write(store: &Store, path: &str, content: &str) {
+fn write(store: &SmallStore, path: &str, content: &str) {
     let path = store.at(path);
     let parent: &Path = path.parent().unwrap();
     assert!(parent.is_dir(), "{}", parent.display());
     fs::write(path, content).unwrap();
 }
 
-fn cut(store: &Store, path: &str) {
+fn cut(store: &SmallStore, path: &str) {
     let whole = fs::read_to_string(store.at(path)).unwrap();
     write(store, path, &whole[..whole.len() - 7]);
 }
 
-fn parent_image(store: &Store, id: &str) {
+fn parent_image(store: &SmallStore, id: &str) {
     let dir = store.at("image/overlay2/imagedb/metadata/sha256/CHILD");
     fs::create_dir_all(&dir).unwrap();
     fs::write(dir.join("parent"), id).unwrap();

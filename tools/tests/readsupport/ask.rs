@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use super::ages::is_between;
 use super::canonical::{Random, Tags, canonical};
-use testkit::quiet::Snapshot;
+use testkit::quiet::Stamps;
 use testkit::zoo::Zoo;
 
 /// Only rows whose command line contains the text in this variable.
@@ -138,9 +138,9 @@ impl<'a> Examiner<'a> {
 /// Runs it and says what it leaves behind; twice, because a daemon at work may have left the first traces.
 pub(crate) fn watched<T>(root: &Path, run: impl Fn() -> T) -> (T, Vec<String>) {
     let once = || {
-        let before = Snapshot::take(root);
+        let before = Stamps::take(root);
         let output = run();
-        (output, before.changes(&Snapshot::take(root)))
+        (output, before.changes(&Stamps::take(root)))
     };
     let (output, traces) = once();
     if traces.is_empty() {

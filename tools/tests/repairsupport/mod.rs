@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use testkit::cases::Expected;
+use testkit::cases::TreeEntry;
 use testkit::tree;
 
 /// What a repair said.
@@ -16,7 +16,7 @@ pub(crate) struct Said {
 }
 
 /// Everything of a store but for the times of what is not a layer's content.
-pub(crate) fn outline(root: &Path) -> Vec<Expected> {
+pub(crate) fn outline(root: &Path) -> Vec<TreeEntry> {
     let mut found = tree::walk(root);
     let parts = [&b"image"[..], b"overlay2", b"vfs", b"containers"];
     // What a repair keeps of a broken file.

@@ -4,4 +4,4 @@ mod commands;
 mod store;
 
 pub(crate) use commands::{GROUPS, Group};
-pub(crate) use store::Store;
+pub(crate) use store::RmStore;

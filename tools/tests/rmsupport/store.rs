@@ -11,13 +11,13 @@ use testkit::dockerd::Dockerd;
 const BASE: &str = "layerfs-test/busybox:1";
 
 /// A store as a dockerd left it.
-pub(crate) struct Store {
+pub(crate) struct RmStore {
     dir: TempDir,
     ids: BTreeMap<String, String>,
     parents: BTreeMap<String, String>,
 }
 
-impl Store {
+impl RmStore {
     pub(crate) fn make() -> Self {
         let dir = testkit::scratch();
         let root = testkit::empty_root(&dir, "original");

@@ -24,13 +24,13 @@ use layerfs::delete::Deletion;
 use rustix::fs::{major, minor};
 
 use super::restack::{Restacking, Stack};
-use super::{Access, Driver, HomeEntries, HomeLayout, LayerDamage, LayerPart, MountGuard, Order, Prepared, Room};
+use super::{Access, Driver, HomeEntries, HomeLayout, LayerDamage, LayerOrder, LayerPart, MountGuard, Prepared, Room};
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::CacheId;
 use crate::liveness::Dead;
 use crate::schema::devicemapper::{BASE, DEVICES, DeviceFile, MAX_DEVICE};
-pub use pool::Pool;
+pub use pool::InactivePool;
 use shown::Shown;
 
 /// Docker's name for the driver, and the name of its directory.
@@ -61,8 +61,8 @@ impl DeviceMapper {
     ///
     /// # Errors
     /// [`StoreError`], also if the pool is active, or is not in files.
-    pub fn pool(&self) -> Result<Pool, StoreError> {
-        Pool::in_files(&self.0.own)
+    pub fn pool(&self) -> Result<InactivePool, StoreError> {
+        InactivePool::in_files(&self.0.own)
     }
 
     /// The thin device of a layer, by the layer's file; `None` if there is no file.
@@ -119,8 +119,8 @@ impl Driver for DeviceMapper {
         NAME
     }
 
-    fn order(&self) -> Order {
-        Order::ParentFirst
+    fn order(&self) -> LayerOrder {
+        LayerOrder::ParentFirst
     }
 
     fn prepare(&self, _id: &CacheId, _parent: Option<&CacheId>) -> Result<Prepared, StoreError> {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use dm::{Device, Devices, LoopDevice, ThinPool, Volume};
+use dm::{Devices, LoopDevice, ThinDevice, ThinPool, ThinVolume};
 use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -20,14 +20,14 @@ const CONTENT: &str = "rootfs";
 
 /// A thin pool that is not active.
 #[derive(Debug)]
-pub struct Pool {
+pub struct InactivePool {
     metadata: File,
     metadata_path: PathBuf,
     data: File,
     data_path: PathBuf,
 }
 
-impl Pool {
+impl InactivePool {
     /// Opens the pool that dockerd keeps in two files of its directory ("loop-lvm").
     pub(super) fn in_files(own: &Dir) -> Result<Self, StoreError> {
         let (metadata, data) = ("metadata", "data");
@@ -83,11 +83,11 @@ impl Pool {
     }
 
     /// The thin device of a file, and its content.
-    fn volume(&self, file: &DeviceFile) -> Result<Volume, StoreError> {
+    fn volume(&self, file: &DeviceFile) -> Result<ThinVolume, StoreError> {
         let pool = self.thin()?;
         let Devices { by_id, lost_mappings, .. } = pool.devices();
         let invalid = |reason: String| StoreError::Invalid { path: self.metadata_path.clone(), reason };
-        let device = file.thin_id().and_then(|id| by_id.get(&id)).filter(|device: &&Device| device.is_mapped());
+        let device = file.thin_id().and_then(|id| by_id.get(&id)).filter(|device: &&ThinDevice| device.is_mapped());
         let Some(device) = device else {
             let reason = match lost_mappings.first() {
                 Some(damage) => format!("device {} is lost: {damage}", file.id),
@@ -95,15 +95,15 @@ impl Pool {
             };
             return Err(invalid(reason));
         };
-        Ok(Volume::read(&pool, device, file.size))
+        Ok(ThinVolume::read(&pool, device, file.size))
     }
 
     /// Writes the block image of a device to `to`, an empty file. What the pool's damage has lost becomes zeros; it is
-    /// returned as the volume's [`lost`](Volume::lost) parts.
+    /// returned as the volume's [`lost`](ThinVolume::lost) parts.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn copy(&self, file: &DeviceFile, to: &File) -> Result<Volume, StoreError> {
+    pub fn copy(&self, file: &DeviceFile, to: &File) -> Result<ThinVolume, StoreError> {
         let volume = self.volume(file)?;
         volume.copy_to(&self.data, to).map_err(StoreError::io(&self.data_path, "copying a device from"))?;
         Ok(volume)
@@ -120,7 +120,7 @@ impl Pool {
             let what = format!("device {}, blocks {} to {last}", file.id, damage.keys.start);
             return Err(invalid(format!("{what} are lost: {damage}")));
         }
-        let kind = FileSystem::of(&image).map_err(StoreError::io(&place, "reading a temporary file in"))?;
+        let kind = FileSystem::detect(&image).map_err(StoreError::io(&place, "reading a temporary file in"))?;
         let kind = kind.ok_or_else(|| invalid(format!("device {} holds neither ext4 nor xfs", file.id)))?;
         let device =
             LoopDevice::attach(&image).map_err(StoreError::io("/dev/loop-control", "making a loop device by"))?;
@@ -141,7 +141,7 @@ enum FileSystem {
 
 impl FileSystem {
     /// The file system in an image, by its magic number; `None` for any other.
-    fn of(image: &File) -> std::io::Result<Option<Self>> {
+    fn detect(image: &File) -> std::io::Result<Option<Self>> {
         use std::os::unix::fs::FileExt;
         let mut start = [0; 2048];
         match image.read_exact_at(&mut start, 0) {

@@ -34,7 +34,7 @@ use super::exchange::exchange;
 use super::mount::refuse_mounted;
 use super::prepared::Begun;
 use super::restack::{Restacking, Stack};
-use super::{Access, Driver, HomeEntries, LayerDamage, LayerPart, MountGuard, Order, Prepared, Room, Stacked};
+use super::{Access, Driver, HomeEntries, LayerDamage, LayerOrder, LayerPart, MountGuard, Prepared, Room, Stacked};
 use crate::dir::{Dir, Skeleton};
 use crate::error::StoreError;
 use crate::ids::{CacheId, LinkId};
@@ -171,8 +171,8 @@ impl Driver for Overlay2 {
         self.0.name
     }
 
-    fn order(&self) -> Order {
-        Order::Independent
+    fn order(&self) -> LayerOrder {
+        LayerOrder::Independent
     }
 
     fn prepare(&self, id: &CacheId, _parent: Option<&CacheId>) -> Result<Prepared, StoreError> {

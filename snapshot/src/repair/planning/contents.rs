@@ -6,7 +6,7 @@ use std::fs::File;
 use layerfs::ChainId;
 use layerfs::verify::VerifyError;
 
-use super::Planner;
+use super::RepairPlanner;
 use crate::catalog::{Subject, with_causes};
 use crate::check::{Cause, Failure, Judged, Repair, judge, read, read_each};
 use crate::repair::content;
@@ -30,7 +30,7 @@ enum Found {
     Interrupted,
 }
 
-impl Planner<'_> {
+impl RepairPlanner<'_> {
     /// Looks at the layers that have, or will have, a record: whether they have content and a journal. If the user
     /// asked for that, or if a source could help, also checks that both make the diff id.
     pub(super) fn plan_contents(&mut self) -> Result<(), RepairError> {

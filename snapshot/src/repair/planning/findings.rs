@@ -3,14 +3,14 @@
 
 use std::collections::HashSet;
 
-use super::Planner;
+use super::RepairPlanner;
 use crate::catalog::Subject;
 use crate::check::{Cause, Finding, Place, Repair, Severity, records};
 use crate::driver::{LayerPart, Restacking};
 use crate::repair::error::RepairError;
 use crate::repair::mending::{Advice, Mending, RepairStep};
 
-impl Planner<'_> {
+impl RepairPlanner<'_> {
     /// Adds the steps and the unmended damage that only a check of the records has found.
     pub(super) fn plan_findings(&mut self) -> Result<(), RepairError> {
         let findings = records(self.view)?.findings;

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use layerfs::{ChainId, DiffId};
 
-use super::Planner;
+use super::RepairPlanner;
 use crate::catalog::{ImageDamage, Subject};
 use crate::ids::ImageId;
 use crate::repair::error::RepairError;
 use crate::repair::mending::{Advice, Mending};
 use crate::schema::config::ImageConfig;
 
-impl Planner<'_> {
+impl RepairPlanner<'_> {
     /// Reads what the configs of images prove about layers. For a damaged config, that of a source is read.
     pub(super) fn read_configs(&mut self) -> Result<(), RepairError> {
         for image in self.images.list()? {

@@ -17,7 +17,7 @@ use layerfs::{ChainId, DiffId};
 use super::donor::Donors;
 use super::error::RepairError;
 use super::mending::{Advice, Mending, NameSource, RepairStep, Unmended};
-use super::names::{self, Names, NamesFile};
+use super::names::{self, NamesFile, NamesFound};
 use crate::catalog::{Damage, Resolved, Subject};
 use crate::check::Reading;
 use crate::driver::HomeEntries;
@@ -56,7 +56,7 @@ pub struct RepairPlan {
 }
 
 /// A plan in the making, and what it is made from.
-struct Planner<'p> {
+struct RepairPlanner<'p> {
     view: &'p View,
     donors: &'p Donors,
     deep: bool,
@@ -104,7 +104,7 @@ impl RepairPlan {
         let (Some(layers), Some(images)) = (view.root.layers()?, view.root.images()?) else {
             return Ok(Self::default());
         };
-        let mut planner = Planner {
+        let mut planner = RepairPlanner {
             view,
             donors,
             deep: scope.deep,
@@ -147,7 +147,7 @@ impl RepairPlan {
     }
 }
 
-impl Planner<'_> {
+impl RepairPlanner<'_> {
     fn step(&mut self, subject: Subject, cause: impl Into<String>, mending: Mending) {
         self.plan.steps.push(RepairStep { subject, cause: cause.into(), mending });
     }
@@ -183,7 +183,7 @@ impl Planner<'_> {
         };
         let stored: BTreeSet<ImageId> = self.images.list()?.into_iter().collect();
         let is_stored = |image: ImageId| stored.contains(&image);
-        let mut names = Names::default();
+        let mut names = NamesFound::default();
         if let Some(bytes) = &bytes {
             names.salvage(bytes, NameSource::File);
         }

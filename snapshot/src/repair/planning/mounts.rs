@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use layerfs::ChainId;
 
-use super::Planner;
+use super::RepairPlanner;
 use crate::catalog::{Container, ContainerDamage, Subject, UnusableLayer};
 use crate::driver::{Driver, Stack};
 use crate::ids::{CacheId, ContainerId, MountName};
@@ -12,7 +12,7 @@ use crate::repair::error::RepairError;
 use crate::repair::mending::{Advice, Mending};
 use crate::schema::mount::{INIT_ID, MOUNT_ID, MountRecord, PARENT};
 
-impl Planner<'_> {
+impl RepairPlanner<'_> {
     /// Plans to write files of mounts whose content is proven by the mount's other files, or by what its directories
     /// stand on.
     pub(super) fn plan_mounts(&mut self) {

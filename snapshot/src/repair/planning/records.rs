@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use layerfs::{ChainId, DiffId};
 
-use super::Planner;
+use super::RepairPlanner;
 use crate::catalog::Subject;
 use crate::driver::EntryKind;
 use crate::ids::{CacheId, MountName};
@@ -23,7 +23,7 @@ enum Lack {
     Directory,
 }
 
-impl Planner<'_> {
+impl RepairPlanner<'_> {
     /// Looks at every registered record: it is complete, will be completed, or will be dropped.
     pub(super) fn plan_records(&mut self) -> Result<(), RepairError> {
         let registered = self.layers.list()?;

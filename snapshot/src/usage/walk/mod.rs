@@ -27,7 +27,7 @@ pub(crate) use links::Links;
 use crate::dir::Dir;
 use crate::error::StoreError;
 use node::{Node, Slots};
-use pool::Pool;
+use pool::WorkPool;
 use worker::Worker;
 
 /// Where an entry is counted.
@@ -152,7 +152,7 @@ pub(crate) fn walk_as<V: Visit>(
     let stat = rustix::fs::fstat(root).map_err(StoreError::io(root.path(), "stat"))?;
     let threads = threads.max(1);
     let slots = Arc::new(Slots::new());
-    let pool = Pool::new(threads);
+    let pool = WorkPool::new(threads);
     let place = decide(path, true);
     let path = CString::new(path).map_err(|_| StoreError::io(root.path(), "naming")(Errno::INVAL))?;
     let node = Node::root(root.owned_fd()?, path, place, &slots);

@@ -56,7 +56,7 @@ pub(super) struct Batch {
 
 /// The work that threads hand to each other.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(super) struct WorkPool {
     state: Mutex<State>,
     wake: Condvar,
     /// How many threads are without work.
@@ -73,7 +73,7 @@ struct State {
     over: bool,
 }
 
-impl Pool {
+impl WorkPool {
     pub(super) fn new(threads: usize) -> Self {
         let state = State { threads, ..State::default() };
         Self { state: Mutex::new(state), wake: Condvar::new(), hungry: AtomicUsize::new(0) }

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, FileType, RawDir, Stat};
 use rustix::io::Errno;
 
 use super::node::{self, Node, Slots};
-use super::pool::{Batch, Names, Pool};
+use super::pool::{Batch, Names, WorkPool};
 use super::{BucketChoice, Decide, Found, MAX_REPORTED, Unreadable, Usage, Visit, Walked, links};
 
 /// Bytes of the buffer that the kernel fills with directory entries.
@@ -27,7 +27,7 @@ struct Level {
 pub(super) struct Worker<'w, 'd, V> {
     device: u64,
     decide: &'w Decide<'d>,
-    pool: &'w Pool,
+    pool: &'w WorkPool,
     slots: &'w Arc<Slots>,
     /// The levels, the deepest last. Each has at least one name left.
     levels: VecDeque<Level>,
@@ -36,7 +36,7 @@ pub(super) struct Worker<'w, 'd, V> {
 }
 
 /// Tells the others when a thread ends by a panic.
-struct Alarm<'p>(&'p Pool);
+struct Alarm<'p>(&'p WorkPool);
 
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {
@@ -47,7 +47,13 @@ impl Drop for Alarm<'_> {
 }
 
 impl<'w, 'd, V: Visit> Worker<'w, 'd, V> {
-    pub(super) fn new(device: u64, decide: &'w Decide<'d>, pool: &'w Pool, slots: &'w Arc<Slots>, visitor: V) -> Self {
+    pub(super) fn new(
+        device: u64,
+        decide: &'w Decide<'d>,
+        pool: &'w WorkPool,
+        slots: &'w Arc<Slots>,
+        visitor: V,
+    ) -> Self {
         Self {
             device,
             decide,

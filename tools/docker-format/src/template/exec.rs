@@ -4,13 +4,13 @@ use super::funcs::{self, Function, Param};
 use super::node::{At, Branch, Command, Loop, Node, Number, Pipe, Term, TermKind};
 use super::quote::quoted;
 use super::value::INTERFACE;
-use super::{Error, MissingKey, Template, Value};
+use super::{MissingKey, Template, TemplateError, Value};
 
 /// How deep branches and calls of templates may nest: Go goes further, on a stack that grows.
 const DEEPEST: usize = 400;
 
 /// Prints the template over `dot` as far as it goes.
-pub(super) fn execute(template: &Template, dot: Value, missing: MissingKey) -> (String, Result<(), Error>) {
+pub(super) fn execute(template: &Template, dot: Value, missing: MissingKey) -> (String, Result<(), TemplateError>) {
     let mut state = State {
         template,
         name: String::new(),
@@ -30,7 +30,7 @@ pub(super) fn execute(template: &Template, dot: Value, missing: MissingKey) -> (
 
 /// Why a walk does not go on.
 enum Stop {
-    Error(Error),
+    Error(TemplateError),
     Break,
     Continue,
 }
@@ -54,13 +54,13 @@ struct State<'a> {
 impl<'a> State<'a> {
     fn error<T>(&self, message: &str) -> Step<T> {
         let Some(at) = self.at else {
-            return Err(Stop::Error(Error(format!("template: {}: {message}", self.name))));
+            return Err(Stop::Error(TemplateError(format!("template: {}: {message}", self.name))));
         };
         let before = &self.template.text[..at.pos()];
         let line = 1 + before.matches('\n').count();
         let column = before.len() - before.rfind('\n').map_or(0, |end| end + 1);
         let name = quoted(&self.name);
-        Err(Stop::Error(Error(format!("template: :{line}:{column}: executing {name} at <{at}>: {message}"))))
+        Err(Stop::Error(TemplateError(format!("template: :{line}:{column}: executing {name} at <{at}>: {message}"))))
     }
 
     fn list(&mut self, dot: &Value, nodes: &'a [Node]) -> Step<()> {

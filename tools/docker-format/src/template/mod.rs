@@ -31,7 +31,7 @@ use node::Node;
 /// Why a template is no template, or cannot be evaluated: Go's own text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Error(pub(crate) String);
+pub struct TemplateError(pub(crate) String);
 
 /// What a field is that a map does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Template {
     /// # Errors
     ///
     /// What Go says about the first mistake.
-    pub fn parse(text: &str) -> Result<Self, Error> {
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let (main, defined) = parse::parse(text)?;
         Ok(Self { text: text.to_owned(), functions: Functions::Values, main, defined })
     }
@@ -74,13 +74,13 @@ impl Template {
     /// # Errors
     ///
     /// What Go says about the first failure.
-    pub fn execute(&self, dot: &Value, missing: MissingKey) -> Result<String, Error> {
+    pub fn execute(&self, dot: &Value, missing: MissingKey) -> Result<String, TemplateError> {
         let (out, result) = self.execute_as_far(dot, missing);
         result.map(|()| out)
     }
 
     /// Evaluates over `dot` as far as it goes: what is printed until then, and how it ends.
-    pub fn execute_as_far(&self, dot: &Value, missing: MissingKey) -> (String, Result<(), Error>) {
+    pub fn execute_as_far(&self, dot: &Value, missing: MissingKey) -> (String, Result<(), TemplateError>) {
         exec::execute(self, dot.clone(), missing)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::lex::{self, Token, TokenKind};
 use super::node::{Branch, Command, Loop, Node, Number, Pipe, Term, TermKind};
 use super::quote::{quoted, unquoted};
-use super::{Error, funcs};
+use super::{TemplateError, funcs};
 
 type Nodes = Vec<Node>;
 
@@ -13,7 +13,7 @@ type Nodes = Vec<Node>;
 const DEEPEST: usize = 200;
 
 /// The text's own nodes, and those of the templates that it defines.
-pub(super) fn parse(text: &str) -> Result<(Nodes, BTreeMap<String, Nodes>), Error> {
+pub(super) fn parse(text: &str) -> Result<(Nodes, BTreeMap<String, Nodes>), TemplateError> {
     let mut parser = Parser {
         tokens: lex::tokens(text),
         next: 0,
@@ -91,16 +91,16 @@ impl Parser {
     }
 
     /// An error at the token that was looked at last.
-    fn error(&self, message: &str) -> Error {
+    fn error(&self, message: &str) -> TemplateError {
         let last = self.next.saturating_sub(1).min(self.tokens.len() - 1);
-        Error(format!("template: :{}: {message}", self.tokens[last].line))
+        TemplateError(format!("template: :{}: {message}", self.tokens[last].line))
     }
 
-    fn error_at(token: &Token, message: &str) -> Error {
-        Error(format!("template: :{}: {message}", token.line))
+    fn error_at(token: &Token, message: &str) -> TemplateError {
+        TemplateError(format!("template: :{}: {message}", token.line))
     }
 
-    fn unexpected(&self, token: &Token, context: &str) -> Error {
+    fn unexpected(&self, token: &Token, context: &str) -> TemplateError {
         if token.kind == TokenKind::Error {
             let mut message = token.text.clone();
             if self.action_line != 0 && self.action_line != token.line {
@@ -112,17 +112,17 @@ impl Parser {
         Self::error_at(token, &format!("unexpected {} in {context}", token.described()))
     }
 
-    fn expect(&mut self, kind: TokenKind, context: &str) -> Result<Token, Error> {
+    fn expect(&mut self, kind: TokenKind, context: &str) -> Result<Token, TemplateError> {
         let token = self.next_solid();
         if token.kind == kind { Ok(token) } else { Err(self.unexpected(&token, context)) }
     }
 
-    fn deeper(&mut self) -> Result<(), Error> {
+    fn deeper(&mut self) -> Result<(), TemplateError> {
         self.depth += 1;
         if self.depth > DEEPEST { Err(self.error("template nests too deep")) } else { Ok(()) }
     }
 
-    fn text_or_action(&mut self) -> Result<Item, Error> {
+    fn text_or_action(&mut self) -> Result<Item, TemplateError> {
         let token = self.next_solid();
         match token.kind {
             TokenKind::Text => Ok(Item::Node(Node::Text(token.text))),
@@ -136,7 +136,7 @@ impl Parser {
         }
     }
 
-    fn action(&mut self) -> Result<Item, Error> {
+    fn action(&mut self) -> Result<Item, TemplateError> {
         let token = self.next_solid();
         if token.kind == TokenKind::Keyword {
             return match token.text.as_str() {
@@ -164,7 +164,7 @@ impl Parser {
         Ok(Item::Node(Node::Action { pos, pipe }))
     }
 
-    fn leave(&mut self, keyword: &Token, node: Node) -> Result<Item, Error> {
+    fn leave(&mut self, keyword: &Token, node: Node) -> Result<Item, TemplateError> {
         let token = self.next_solid();
         if token.kind != TokenKind::RightDelim {
             return Err(self.unexpected(&token, &node.to_string()));
@@ -176,7 +176,7 @@ impl Parser {
     }
 
     /// Nodes until `{{end}}` or `{{else}}`.
-    fn list(&mut self) -> Result<(Nodes, Item), Error> {
+    fn list(&mut self) -> Result<(Nodes, Item), TemplateError> {
         self.deeper()?;
         let mut nodes = Nodes::new();
         while self.peek_solid().kind != TokenKind::End {
@@ -191,7 +191,7 @@ impl Parser {
         Err(Self::error_at(self.peek(), "unexpected EOF"))
     }
 
-    fn branch(&mut self, kind: Loop, pos: usize) -> Result<Item, Error> {
+    fn branch(&mut self, kind: Loop, pos: usize) -> Result<Item, TemplateError> {
         let visible = self.variables.len();
         let pipe = self.pipeline(kind.name(), TokenKind::RightDelim)?;
         self.ranges += usize::from(kind == Loop::Range);
@@ -221,7 +221,7 @@ impl Parser {
     }
 
     /// The name in quotes that follows.
-    fn name(&mut self, context: &str) -> Result<(String, String), Error> {
+    fn name(&mut self, context: &str) -> Result<(String, String), TemplateError> {
         let token = self.next_solid();
         if !matches!(token.kind, TokenKind::String | TokenKind::RawString) {
             return Err(self.unexpected(&token, context));
@@ -230,7 +230,7 @@ impl Parser {
         Ok((quoted(&name), name))
     }
 
-    fn call(&mut self) -> Result<Item, Error> {
+    fn call(&mut self) -> Result<Item, TemplateError> {
         self.skip_space();
         let pos = self.peek().pos;
         let (quoted, name) = self.name("template clause")?;
@@ -242,21 +242,21 @@ impl Parser {
         Ok(Item::Node(Node::Template { pos, name, quoted, pipe }))
     }
 
-    fn block(&mut self, keyword: &Token) -> Result<Item, Error> {
+    fn block(&mut self, keyword: &Token) -> Result<Item, TemplateError> {
         let (quoted, name) = self.name("block clause")?;
         let pipe = Some(self.pipeline("block clause", TokenKind::RightDelim)?);
         self.body(&name, "block clause")?;
         Ok(Item::Node(Node::Template { pos: keyword.pos, name, quoted, pipe }))
     }
 
-    fn definition(&mut self) -> Result<(), Error> {
+    fn definition(&mut self) -> Result<(), TemplateError> {
         let (_, name) = self.name("define clause")?;
         self.expect(TokenKind::RightDelim, "define clause")?;
         self.body(&name, "define clause")
     }
 
     /// The nodes of a template of its own, with its own variables.
-    fn body(&mut self, name: &str, context: &str) -> Result<(), Error> {
+    fn body(&mut self, name: &str, context: &str) -> Result<(), TemplateError> {
         let outside = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
         let ranges = std::mem::take(&mut self.ranges);
         let (nodes, last) = self.list()?;
@@ -276,7 +276,7 @@ impl Parser {
         Ok(())
     }
 
-    fn pipeline(&mut self, context: &str, end: TokenKind) -> Result<Pipe, Error> {
+    fn pipeline(&mut self, context: &str, end: TokenKind) -> Result<Pipe, TemplateError> {
         let pos = self.peek_solid().pos;
         let mut pipe = Pipe { pos, assigns: false, variables: Vec::new(), commands: Vec::new() };
         self.declarations(&mut pipe, context)?;
@@ -315,7 +315,7 @@ impl Parser {
     }
 
     /// `$x :=`, `$x =` or `$i, $x :=`.
-    fn declarations(&mut self, pipe: &mut Pipe, context: &str) -> Result<(), Error> {
+    fn declarations(&mut self, pipe: &mut Pipe, context: &str) -> Result<(), TemplateError> {
         loop {
             if self.peek_solid().kind != TokenKind::Variable {
                 return Ok(());
@@ -351,7 +351,7 @@ impl Parser {
         }
     }
 
-    fn command(&mut self) -> Result<Command, Error> {
+    fn command(&mut self) -> Result<Command, TemplateError> {
         let mut command = Command { pos: self.peek_solid().pos, terms: Vec::new() };
         loop {
             self.skip_space();
@@ -371,7 +371,7 @@ impl Parser {
     }
 
     /// A term with the fields that follow it.
-    fn operand(&mut self) -> Result<Option<Term>, Error> {
+    fn operand(&mut self) -> Result<Option<Term>, TemplateError> {
         let Some(mut term) = self.term()? else { return Ok(None) };
         if self.peek().kind != TokenKind::Field {
             return Ok(Some(term));
@@ -394,7 +394,7 @@ impl Parser {
         }
     }
 
-    fn term(&mut self) -> Result<Option<Term>, Error> {
+    fn term(&mut self) -> Result<Option<Term>, TemplateError> {
         let token = self.next_solid();
         let kind = match token.kind {
             TokenKind::Identifier => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use containers::{LogReader, LogRecord, Next};
 use jiff::Timestamp;
-use snapshot::catalog::{Container, Status};
+use snapshot::catalog::{Container, ContainerStatus};
 use snapshot::schema::container::own_path;
 use snapshot::view::{Needs, View};
 
@@ -57,7 +57,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let view = View::read(root, driver, Needs::RECORDS)?;
     let container = containers::find(view.catalog(), &args.container)?;
-    if matches!(container.status(), Status::Removing | Status::Dead) {
+    if matches!(container.status(), ContainerStatus::Removing | ContainerStatus::Dead) {
         anyhow::bail!("can not get logs from container which is dead or marked for removal");
     }
     let own = own_path(view.root().dir().path(), &container.id);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use snapshot::catalog::{Catalog, Container, Resolved, Status};
+use snapshot::catalog::{Catalog, Container, ContainerStatus, Resolved};
 use snapshot::reference::Reference;
 use snapshot::schema::time::Time;
 
@@ -111,20 +111,20 @@ fn image(catalog: &Catalog, container: &Container, whole: bool) -> String {
 }
 
 /// docker's word for a state. docker has none for a state that only the disk knows.
-pub(crate) fn state_word(status: Status) -> &'static str {
+pub(crate) fn state_word(status: ContainerStatus) -> &'static str {
     match status {
-        Status::Created => "created",
-        Status::Running => "running",
-        Status::Paused => "paused",
-        Status::Restarting => "restarting",
-        Status::Interrupted => "interrupted",
-        Status::Exited => "exited",
-        Status::Removing => "removing",
-        Status::Dead => "dead",
+        ContainerStatus::Created => "created",
+        ContainerStatus::Running => "running",
+        ContainerStatus::Paused => "paused",
+        ContainerStatus::Restarting => "restarting",
+        ContainerStatus::Interrupted => "interrupted",
+        ContainerStatus::Exited => "exited",
+        ContainerStatus::Removing => "removing",
+        ContainerStatus::Dead => "dead",
     }
 }
 
-fn status(container: &Container, status: Status, now: Timestamp) -> String {
+fn status(container: &Container, status: ContainerStatus, now: Timestamp) -> String {
     let state = &container.state;
     let since = |time: Time| {
         let seconds = time.moment().map(|time| (now - time).total(jiff::Unit::Second).unwrap_or(0.0));
@@ -132,18 +132,20 @@ fn status(container: &Container, status: Status, now: Timestamp) -> String {
     };
     match status {
         // dockerd writes the result of a health check only together with other changes: `starting` may be old.
-        Status::Running if !matches!(state.health.as_str(), "" | "starting") => {
+        ContainerStatus::Running if !matches!(state.health.as_str(), "" | "starting") => {
             format!("Up {} ({})", since(state.started), state.health)
         }
-        Status::Running => format!("Up {}", since(state.started)),
-        Status::Paused => format!("Up {} (Paused)", since(state.started)),
-        Status::Restarting => format!("Restarting ({}) {} ago", state.exit_code, since(state.finished)),
-        Status::Interrupted => format!("Recorded as up since {} ago, no such process here", since(state.started)),
-        Status::Removing => "Removal In Progress".to_owned(),
-        Status::Dead => "Dead".to_owned(),
-        Status::Created => "Created".to_owned(),
-        Status::Exited if state.finished.is_zero() => String::new(),
-        Status::Exited => format!("Exited ({}) {} ago", state.exit_code, since(state.finished)),
+        ContainerStatus::Running => format!("Up {}", since(state.started)),
+        ContainerStatus::Paused => format!("Up {} (Paused)", since(state.started)),
+        ContainerStatus::Restarting => format!("Restarting ({}) {} ago", state.exit_code, since(state.finished)),
+        ContainerStatus::Interrupted => {
+            format!("Recorded as up since {} ago, no such process here", since(state.started))
+        }
+        ContainerStatus::Removing => "Removal In Progress".to_owned(),
+        ContainerStatus::Dead => "Dead".to_owned(),
+        ContainerStatus::Created => "Created".to_owned(),
+        ContainerStatus::Exited if state.finished.is_zero() => String::new(),
+        ContainerStatus::Exited => format!("Exited ({}) {} ago", state.exit_code, since(state.finished)),
     }
 }
 

@@ -8,7 +8,7 @@
 
 use serde_json::{Value, json};
 use snapshot::edit::Remains;
-use snapshot::gc::{Item, Spared, Thing};
+use snapshot::gc::{GcItem, Spared, Thing};
 
 use super::Shown;
 use crate::output;
@@ -38,7 +38,7 @@ fn value(shown: &Shown<'_>) -> Value {
     })
 }
 
-fn item(item: &Item) -> Value {
+fn item(item: &GcItem) -> Value {
     let paths: Vec<String> = item.paths.iter().map(|path| path.display().to_string()).collect();
     let image = if let Thing::Layer { with, .. } = &item.thing { *with } else { None };
     json!({

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use docker_format::ago::ago;
 use docker_format::size::size;
 use docker_format::table::align;
-use snapshot::gc::{Item, Spared, StayCause, Thing};
+use snapshot::gc::{GcItem, Spared, StayCause, Thing};
 use snapshot::ids::ImageId;
 use snapshot::liveness::StillAlive;
 
@@ -75,7 +75,7 @@ fn going(shown: &Shown<'_>, out: &mut String) {
     out.push('\n');
 }
 
-fn row(item: &Item, with: &HashMap<ImageId, (u64, u64)>, shown: &Shown<'_>) -> [String; 4] {
+fn row(item: &GcItem, with: &HashMap<ImageId, (u64, u64)>, shown: &Shown<'_>) -> [String; 4] {
     let (mut bytes, mut reason) = (item.bytes, item.reason.to_string());
     if let Thing::Image { id, .. } = &item.thing {
         if let Some(used) = item.last_used {

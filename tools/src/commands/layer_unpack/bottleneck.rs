@@ -18,7 +18,7 @@
 //! are held up only if no processor is free, and then all other stages lose the same share of their time. If the stages that
 //! ask the file system for something lose more than that, and this is most of the loss, the file system is the cause.
 
-use layerfs::meter::{Cost, Stage};
+use layerfs::meter::{Cost, UnpackStage};
 
 use super::figures::{Costs, ratio};
 
@@ -62,12 +62,16 @@ impl Metered<'_> {
 
     /// How many of these seconds are due to the file system, and the stage that lost the most of them.
     fn held_by_file_system(&self) -> (f64, &'static str) {
-        let computing =
-            self.costs.work().filter(|(stage, _)| matches!(stage, Stage::Decode | Stage::Hash | Stage::Journal));
+        let computing = self
+            .costs
+            .work()
+            .filter(|(stage, _)| matches!(stage, UnpackStage::Decode | UnpackStage::Hash | UnpackStage::Journal));
         let (crowded, time) =
             computing.fold((0.0, 0.0), |(sum, wall), (_, cost)| (sum + held(cost), wall + cost.wall.as_secs_f64()));
         let crowded = ratio(crowded, time);
-        let asking = |stage: &Stage| matches!(stage, Stage::Create | Stage::Write | Stage::Metadata | Stage::Sync);
+        let asking = |stage: &UnpackStage| {
+            matches!(stage, UnpackStage::Create | UnpackStage::Write | UnpackStage::Metadata | UnpackStage::Sync)
+        };
         let asking = self.costs.work().filter(|(stage, _)| asking(stage));
         let beyond = asking.map(|(stage, cost)| (held(cost) - crowded * cost.wall.as_secs_f64(), stage.name()));
         let none = (0.0, (0.0, "none"));
@@ -77,7 +81,8 @@ impl Metered<'_> {
 
     /// The sentence about the bottleneck.
     pub(super) fn bottleneck(&self) -> String {
-        let (input, work) = (self.seconds(Stage::Input), self.seconds(Stage::Idle) + self.seconds(Stage::Digest));
+        let (input, work) =
+            (self.seconds(UnpackStage::Input), self.seconds(UnpackStage::Idle) + self.seconds(UnpackStage::Digest));
         let (alone, held) = (self.alone(), self.held());
         let share = |seconds: f64| format!("{:.0} % of thread time", 100.0 * ratio(seconds, self.thread_time()));
         let lost = [input, work, alone, held];
@@ -85,7 +90,7 @@ impl Metered<'_> {
             return self.busy();
         }
         let greatest = lost.iter().copied().fold(0.0, f64::max);
-        let decoding = self.one_stream && self.seconds(Stage::Decode) >= DECODING * self.wall;
+        let decoding = self.one_stream && self.seconds(UnpackStage::Decode) >= DECODING * self.wall;
         if greatest == input || (greatest == work && decoding) {
             let waiting = share(input + work);
             return format!(
@@ -128,7 +133,7 @@ impl Metered<'_> {
         format!("{who}; the most expensive stage is {stage} ({share:.0} % of CPU)")
     }
 
-    fn seconds(&self, stage: Stage) -> f64 {
+    fn seconds(&self, stage: UnpackStage) -> f64 {
         self.costs.cost_of(stage).wall.as_secs_f64()
     }
 }
@@ -144,7 +149,7 @@ mod tests {
     use super::*;
 
     /// Two threads for one second, on two processors.
-    fn sentence(stages: &[(Stage, u64, u64)], change: impl FnOnce(&mut Metered<'_>)) -> String {
+    fn sentence(stages: &[(UnpackStage, u64, u64)], change: impl FnOnce(&mut Metered<'_>)) -> String {
         let costs = costs(stages);
         let mut metered = Metered {
             threads: 2,
@@ -161,29 +166,34 @@ mod tests {
 
     #[test]
     fn busy_threads_name_the_dearest_stage() {
-        let stages = [(Stage::Hash, 600, 600), (Stage::Write, 1300, 1290), (Stage::Idle, 95, 0)];
+        let stages = [(UnpackStage::Hash, 600, 600), (UnpackStage::Write, 1300, 1290), (UnpackStage::Idle, 95, 0)];
         // 0.095 idle, 0.01 held, 0.005 alone: more than a twentieth of two seconds.
         assert!(sentence(&stages, |_| {}).starts_with("not enough independent work"));
         // 0.07 idle, 0.01 held, none alone: less.
-        let stages = [(Stage::Hash, 600, 600), (Stage::Write, 1310, 1300), (Stage::Idle, 70, 0)];
+        let stages = [(UnpackStage::Hash, 600, 600), (UnpackStage::Write, 1310, 1300), (UnpackStage::Idle, 70, 0)];
         let busy = sentence(&stages, |metered| metered.wall = 0.99);
         assert_eq!(busy, "all threads are busy; the most expensive stage is write (68 % of CPU)");
-        let one = [(Stage::Hash, 300, 300), (Stage::Write, 100, 100)];
+        let one = [(UnpackStage::Hash, 300, 300), (UnpackStage::Write, 100, 100)];
         let one = sentence(&one, |metered| (metered.threads, metered.wall) = (1, 0.4));
         assert_eq!(one, "the thread is busy; the most expensive stage is hash (75 % of CPU)");
     }
 
     #[test]
     fn waits_say_who_is_waited_for() {
-        let stages = [(Stage::Decode, 950, 950), (Stage::Hash, 250, 250), (Stage::Input, 750, 0), (Stage::Idle, 50, 0)];
+        let stages = [
+            (UnpackStage::Decode, 950, 950),
+            (UnpackStage::Hash, 250, 250),
+            (UnpackStage::Input, 750, 0),
+            (UnpackStage::Idle, 50, 0),
+        ];
         let decoding = "reading or decoding is the bottleneck: one thread at a time does it for a layer, the others wait (40 % of thread time)";
         assert_eq!(sentence(&stages, |_| {}), decoding);
         let stages = [
-            (Stage::Decode, 950, 950),
-            (Stage::Hash, 250, 250),
-            (Stage::Input, 50, 0),
-            (Stage::Idle, 700, 0),
-            (Stage::Digest, 50, 0),
+            (UnpackStage::Decode, 950, 950),
+            (UnpackStage::Hash, 250, 250),
+            (UnpackStage::Input, 50, 0),
+            (UnpackStage::Idle, 700, 0),
+            (UnpackStage::Digest, 50, 0),
         ];
         assert_eq!(sentence(&stages, |metered| metered.one_stream = true), decoding);
         let work = "not enough independent work for 2 threads, which wait for work (38 % of thread time): \
@@ -193,11 +203,11 @@ mod tests {
 
     #[test]
     fn time_on_one_thread_is_told() {
-        let stages = [(Stage::Hash, 500, 500), (Stage::Sync, 900, 890)];
+        let stages = [(UnpackStage::Hash, 500, 500), (UnpackStage::Sync, 900, 890)];
         let alone = "60 % of the run pass before and after the layers, on one thread";
         assert_eq!(sentence(&stages, |_| {}), alone);
         // One of four threads for half of the time: three times half a second is missing.
-        let stages = [(Stage::Hash, 2500, 2500)];
+        let stages = [(UnpackStage::Hash, 2500, 2500)];
         let alone = sentence(&stages, |metered| (metered.threads, metered.processors) = (4, 4));
         assert_eq!(alone, "50 % of the run pass before and after the layers, on one thread");
     }
@@ -205,11 +215,11 @@ mod tests {
     #[test]
     fn threads_are_held_up_by_the_file_system_or_by_others() {
         // Hashing is held up for a tenth of its time, so a tenth of the sync is, too; the other 0.8 s are the disk's.
-        let stages = [(Stage::Hash, 1000, 900), (Stage::Sync, 1000, 100)];
+        let stages = [(UnpackStage::Hash, 1000, 900), (UnpackStage::Sync, 1000, 100)];
         let disk = "threads wait for the file system, most of all in stage sync (50 % of thread time)";
         assert_eq!(sentence(&stages, |_| {}), disk);
         // Both by half: nothing is left for the file system.
-        let stages = [(Stage::Hash, 1000, 500), (Stage::Write, 1000, 500)];
+        let stages = [(UnpackStage::Hash, 1000, 500), (UnpackStage::Write, 1000, 500)];
         let others = "threads are held up in all stages (50 % of thread time): \
                       other programs run on this machine, or the input has to be read from a disk";
         assert_eq!(sentence(&stages, |_| {}), others);

@@ -1,6 +1,6 @@
 //! How the figures of a report are computed from what was measured.
 
-use layerfs::meter::{Cost, Stage};
+use layerfs::meter::{Cost, UnpackStage};
 
 use measuring::Spread;
 
@@ -21,21 +21,21 @@ pub(super) fn ratio(part: f64, whole: f64) -> f64 {
 
 /// What the stages of a metered run cost.
 #[derive(Debug)]
-pub(super) struct Costs(pub(super) Vec<(Stage, Cost)>);
+pub(super) struct Costs(pub(super) Vec<(UnpackStage, Cost)>);
 
 impl Costs {
     /// What one stage cost.
-    pub(super) fn cost_of(&self, stage: Stage) -> Cost {
+    pub(super) fn cost_of(&self, stage: UnpackStage) -> Cost {
         self.0.iter().find(|(found, _)| *found == stage).map(|(_, cost)| *cost).unwrap_or_default()
     }
 
     /// The stages in which a thread works.
-    pub(super) fn work(&self) -> impl Iterator<Item = (Stage, Cost)> {
+    pub(super) fn work(&self) -> impl Iterator<Item = (UnpackStage, Cost)> {
         self.0.iter().copied().filter(|(stage, _)| !stage.is_wait())
     }
 
     /// The stages in which a thread waits for another.
-    pub(super) fn waits(&self) -> impl Iterator<Item = (Stage, Cost)> {
+    pub(super) fn waits(&self) -> impl Iterator<Item = (UnpackStage, Cost)> {
         self.0.iter().copied().filter(|(stage, _)| stage.is_wait())
     }
 
@@ -75,8 +75,8 @@ pub(super) mod tests {
     use super::*;
 
     /// Costs of stages: wall and processor time in milliseconds.
-    pub(in super::super) fn costs(stages: &[(Stage, u64, u64)]) -> Costs {
-        let cost = |&(stage, wall, cpu): &(Stage, u64, u64)| {
+    pub(in super::super) fn costs(stages: &[(UnpackStage, u64, u64)]) -> Costs {
+        let cost = |&(stage, wall, cpu): &(UnpackStage, u64, u64)| {
             let (wall, cpu) = (Duration::from_millis(wall), Duration::from_millis(cpu));
             (stage, Cost { wall, cpu, bytes: 10, copied: 5 })
         };
@@ -92,7 +92,8 @@ pub(super) mod tests {
 
     #[test]
     fn the_bound_is_all_work_on_all_threads() {
-        let costs = costs(&[(Stage::Hash, 700, 600), (Stage::Write, 500, 400), (Stage::Idle, 800, 0)]);
+        let costs =
+            costs(&[(UnpackStage::Hash, 700, 600), (UnpackStage::Write, 500, 400), (UnpackStage::Idle, 800, 0)]);
         assert_eq!((costs.cpu(), costs.attached(), costs.copied()), (1.0, 2.0, 15));
         assert_eq!((costs.bound(1, 2), costs.bound(2, 2)), (1.0, 0.5));
         // More threads than processors make nothing faster.

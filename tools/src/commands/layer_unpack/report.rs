@@ -28,7 +28,7 @@
 //! Times are in seconds; all threads' times are added up in stages and waits. So the times of all stages and waits of a
 //! run are together its threads times `metered_wall_seconds`.
 
-use layerfs::meter::{Cost, Stage};
+use layerfs::meter::{Cost, UnpackStage};
 use serde::Serialize;
 
 use super::bottleneck::Metered;
@@ -149,7 +149,7 @@ impl Run {
 }
 
 impl StageCost {
-    fn new((stage, cost): (Stage, Cost)) -> Self {
+    fn new((stage, cost): (UnpackStage, Cost)) -> Self {
         let (wall_seconds, cpu_seconds) = (cost.wall.as_secs_f64(), cost.cpu.as_secs_f64());
         Self { stage: stage.name(), wall_seconds, cpu_seconds, bytes: cost.bytes }
     }
@@ -166,7 +166,8 @@ mod tests {
         assert_eq!((content.layers, content.entries), (2, 60));
         assert_eq!((content.tar_bytes, content.longest_layer_bytes), (12_000_000, 9_000_000));
         // Two threads: one second of work each, one waits for 0.5 seconds, and one is not there for as long.
-        let costs = costs(&[(Stage::Hash, 600, 600), (Stage::Write, 1400, 1400), (Stage::Idle, 500, 0)]);
+        let costs =
+            costs(&[(UnpackStage::Hash, 600, 600), (UnpackStage::Write, 1400, 1400), (UnpackStage::Idle, 500, 0)]);
         let metered = Metered {
             threads: 2,
             processors: 2,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use docker_format::inspect;
 use serde_json::json;
-use snapshot::catalog::Status;
+use snapshot::catalog::ContainerStatus;
 use snapshot::view::{Needs, View};
 
 use crate::commands::layerfs::NAME;
@@ -21,8 +21,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let view = View::read(root, driver, Needs::LISTING)?;
     let (root, catalog) = (view.root(), view.catalog());
-    let count = |wanted: Status| catalog.live_containers().filter(|one| one.status() == wanted).count();
-    let (all, running, paused) = (catalog.live_containers().count(), count(Status::Running), count(Status::Paused));
+    let count = |wanted: ContainerStatus| catalog.live_containers().filter(|one| one.status() == wanted).count();
+    let (all, running, paused) =
+        (catalog.live_containers().count(), count(ContainerStatus::Running), count(ContainerStatus::Paused));
     let (stopped, images) = (all - running - paused, (!catalog.images_elsewhere()).then_some(catalog.images().len()));
     let place = std::path::absolute(root.dir().path())?.display().to_string();
     match args.format.as_deref() {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use images::output::NewFile;
 use rustix::io::Errno;
 use snapshot::catalog::Resolved;
-use snapshot::driver::{AnyDriver, DeviceMapper, Pool};
+use snapshot::driver::{AnyDriver, DeviceMapper, InactivePool};
 use snapshot::ids::CacheId;
 use snapshot::schema::devicemapper::DeviceFile;
 use snapshot::usage::pool::PoolUsage;
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         _ => None,
     });
     let pool = match (&args.place.metadata, &args.place.data, mapper) {
-        (Some(metadata), Some(data), _) => Pool::open(metadata, data)?,
+        (Some(metadata), Some(data), _) => InactivePool::open(metadata, data)?,
         (.., Some(mapper)) => mapper.pool()?,
         _ => bail!("{}: it has no thin pool: that is of the storage driver devicemapper", root.display()),
     };
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     }
 }
 
-fn list(args: &Args, pool: &Pool, store: Option<(&View, &DeviceMapper)>) -> anyhow::Result<ExitCode> {
+fn list(args: &Args, pool: &InactivePool, store: Option<(&View, &DeviceMapper)>) -> anyhow::Result<ExitCode> {
     let usage = PoolUsage::read(pool, store.map(|(_, mapper)| mapper))?;
     let report = report::report(&usage, store.map(|(view, _)| view));
     if args.json {
@@ -112,7 +112,7 @@ fn list(args: &Args, pool: &Pool, store: Option<(&View, &DeviceMapper)>) -> anyh
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn copy_out(args: &CopyArgs, pool: &Pool, store: Option<(&View, &DeviceMapper)>) -> anyhow::Result<ExitCode> {
+fn copy_out(args: &CopyArgs, pool: &InactivePool, store: Option<(&View, &DeviceMapper)>) -> anyhow::Result<ExitCode> {
     let mut file = find(&args.what, pool, store)?;
     if let Some(size) = args.size {
         file.size = size;
@@ -140,7 +140,7 @@ fn copy_out(args: &CopyArgs, pool: &Pool, store: Option<(&View, &DeviceMapper)>)
 }
 
 /// The device that the user means.
-fn find(what: &str, pool: &Pool, store: Option<(&View, &DeviceMapper)>) -> anyhow::Result<DeviceFile> {
+fn find(what: &str, pool: &InactivePool, store: Option<(&View, &DeviceMapper)>) -> anyhow::Result<DeviceFile> {
     if let Some((view, mapper)) = store {
         if let Some(name) = layer_of(what, view) {
             return mapper

@@ -51,14 +51,14 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
 }
 
 /// The value of the `dangling` filter: `true` or `1`, `false` or `0` (moby v20.10.24 `volume/service/service.go`).
-fn dangling(filters: &Filters) -> Result<Option<bool>, filter::Error> {
+fn dangling(filters: &Filters) -> Result<Option<bool>, filter::FilterError> {
     let values = filters.get("dangling");
     let one_of = |words: [&str; 2]| values.iter().any(|value| words.contains(&value.as_str()));
     match () {
         () if values.is_empty() => Ok(None),
         () if one_of(["true", "1"]) => Ok(Some(true)),
         () if one_of(["false", "0"]) => Ok(Some(false)),
-        () => Err(filter::Error::Value { name: "dangling", values: values.to_vec() }),
+        () => Err(filter::FilterError::Value { name: "dangling", values: values.to_vec() }),
     }
 }
 

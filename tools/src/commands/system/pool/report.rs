@@ -1,6 +1,6 @@
 //! What `layerfs system pool` says of a pool.
 
-use dm::{Damage, Details, METADATA_BLOCK};
+use dm::{Details, METADATA_BLOCK, MetadataDamage};
 use serde::Serialize;
 use snapshot::liveness::Claim;
 use snapshot::schema::devicemapper::BASE;
@@ -34,7 +34,7 @@ pub(super) struct DeviceReport {
 
 /// The file that holds the data.
 #[derive(Debug, Serialize)]
-pub(super) struct FileReport {
+pub(super) struct PoolFileReport {
     apparent: u64,
     allocated: u64,
 }
@@ -52,7 +52,7 @@ pub(super) struct PoolReport {
     metadata_used: u64,
     needs_check: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data_file: Option<FileReport>,
+    data_file: Option<PoolFileReport>,
     pub(super) devices: Vec<DeviceReport>,
     pub(super) damage: Vec<String>,
 }
@@ -76,7 +76,7 @@ pub(super) fn report(usage: &PoolUsage, view: Option<&View>) -> PoolReport {
         metadata_total: of_metadata(superblock.metadata_blocks),
         metadata_used: of_metadata(superblock.metadata_used),
         needs_check: superblock.needs_check,
-        data_file: usage.data_file.map(|(apparent, allocated)| FileReport { apparent, allocated }),
+        data_file: usage.data_file.map(|(apparent, allocated)| PoolFileReport { apparent, allocated }),
         devices: usage
             .devices
             .iter()
@@ -97,7 +97,7 @@ pub(super) fn report(usage: &PoolUsage, view: Option<&View>) -> PoolReport {
 }
 
 /// The first and the last key that may be lost.
-pub(super) fn keys(lost: &Damage) -> String {
+pub(super) fn keys(lost: &MetadataDamage) -> String {
     format!("{} to {}", lost.keys.start, lost.keys.end.saturating_sub(1))
 }
 
@@ -157,7 +157,7 @@ pub(super) fn print(report: &PoolReport) -> anyhow::Result<()> {
         size::size(report.block_size)
     ))?;
     output::say(&format!("Metadata:  {}", of(report.metadata_used, report.metadata_total)))?;
-    if let Some(FileReport { apparent, allocated }) = report.data_file {
+    if let Some(PoolFileReport { apparent, allocated }) = report.data_file {
         let wasted = allocated.saturating_sub(report.data_used);
         let wasted = if wasted > 0 { format!(", {} of it not in use", size::size(wasted)) } else { String::new() };
         output::say(&format!(

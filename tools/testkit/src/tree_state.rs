@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use crate::cases::Expected;
+use crate::cases::TreeEntry;
 use crate::tree;
 
 /// What is at a path: nothing, or a tree with all that can be seen of it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Snapshot(Option<Vec<Expected>>);
+pub struct TreeState(Option<Vec<TreeEntry>>);
 
-impl Snapshot {
-    /// Of what is at `path` now.
-    pub fn of(path: &Path) -> Self {
+impl TreeState {
+    /// Reads what is at `path` now.
+    pub fn read(path: &Path) -> Self {
         Self(path.symlink_metadata().is_ok().then(|| tree::walk(path)))
     }
 
@@ -35,7 +35,7 @@ impl Snapshot {
 }
 
 /// A full walk without the times that are not from an archive but from after `since`.
-pub fn lasting_walk(root: &Path, since: i64) -> Vec<Expected> {
+pub fn lasting_walk(root: &Path, since: i64) -> Vec<TreeEntry> {
     let mut tree = tree::walk(root);
     for entry in &mut tree {
         entry.mtime = entry.mtime.filter(|mtime| mtime.0 < since);
@@ -44,8 +44,8 @@ pub fn lasting_walk(root: &Path, since: i64) -> Vec<Expected> {
 }
 
 /// What two trees do not have in common.
-pub fn tree_changes(before: &[Expected], now: &[Expected]) -> Vec<String> {
-    let missing = |these: &[Expected], those: &[Expected], mark: &str| -> Vec<String> {
+pub fn tree_changes(before: &[TreeEntry], now: &[TreeEntry]) -> Vec<String> {
+    let missing = |these: &[TreeEntry], those: &[TreeEntry], mark: &str| -> Vec<String> {
         let there: std::collections::BTreeMap<_, _> = those.iter().map(|entry| (&entry.path, entry)).collect();
         let only = these.iter().filter(|entry| there.get(&entry.path) != Some(entry));
         only.map(|entry| format!("{mark} {}", describe(entry))).collect()
@@ -56,7 +56,7 @@ pub fn tree_changes(before: &[Expected], now: &[Expected]) -> Vec<String> {
 }
 
 /// An entry on one line, its content only where it is short.
-fn describe(entry: &Expected) -> String {
+fn describe(entry: &TreeEntry) -> String {
     let mut entry = entry.clone();
     entry.data = entry.data.map(|data| data.into_iter().take(40).collect());
     let (path, data) = (entry.path.escape_ascii().to_string(), entry.data.as_deref().unwrap_or_default());

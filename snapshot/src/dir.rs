@@ -16,6 +16,9 @@ use rustix::io::Errno;
 use crate::error::StoreError;
 
 pub(crate) mod quick;
+mod shortage;
+
+use shortage::Shortage;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -55,6 +58,7 @@ pub struct Dir {
     path: PathBuf,
     /// Whether it was opened by its path.
     by_path: bool,
+    shortage: Shortage,
 }
 
 impl AsFd for Dir {
@@ -74,7 +78,7 @@ impl Dir {
     #[must_use]
     pub(crate) fn unnamed(fd: OwnedFd) -> Self {
         let path = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd)));
-        Self { fd, path, by_path: false }
+        Self { fd, path, by_path: false, shortage: Shortage::default() }
     }
 
     /// Opens a directory by its path, which is made absolute. Symlinks in the path are followed, since the user has
@@ -86,7 +90,7 @@ impl Dir {
         let path = std::path::absolute(path).map_err(StoreError::io(path, "opening"))?;
         let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
         let fd = open_unseen(rustix::fs::CWD, &path, flags).map_err(StoreError::io(&path, "opening"))?;
-        Ok(Self { fd, path, by_path: true })
+        Ok(Self { fd, path, by_path: true, shortage: Shortage::default() })
     }
 
     /// Where it is.
@@ -131,12 +135,40 @@ impl Dir {
         self.path.join(name.as_ref())
     }
 
+    /// A directory that was opened from this one.
+    fn below(&self, fd: OwnedFd, path: PathBuf) -> Self {
+        Self { fd, path, by_path: false, shortage: self.shortage.clone() }
+    }
+
+    /// Makes an errno into an error, and takes note of it if the process has run out of something.
+    fn failed(&self, path: impl Into<PathBuf>, call: &'static str) -> impl FnOnce(Errno) -> StoreError {
+        let path = path.into();
+        move |errno| {
+            self.shortage.note(errno, || path.clone());
+            StoreError::io(path, call)(errno)
+        }
+    }
+
+    /// Takes note that something below could not be opened since the process has run out of something.
+    pub(crate) fn note_shortage(&self, errno: Errno) {
+        self.shortage.note(errno, || self.path.clone());
+    }
+
+    /// Fails if anything below the directory that was opened first could not be opened for want of descriptors or memory: then
+    /// nothing that was read since is to be believed.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], about the first such file or directory.
+    pub(crate) fn check_shortage(&self) -> Result<(), StoreError> {
+        self.shortage.check()
+    }
+
     /// Another handle on the same directory.
     ///
     /// # Errors
     /// [`StoreError::Io`]
     pub(crate) fn duplicate(&self) -> Result<Self, StoreError> {
-        Ok(Self { fd: self.owned_fd()?, path: self.path.clone(), by_path: self.by_path })
+        Ok(Self { by_path: self.by_path, ..self.below(self.owned_fd()?, self.path.clone()) })
     }
 
     /// Another descriptor of the same directory.
@@ -144,7 +176,7 @@ impl Dir {
     /// # Errors
     /// [`StoreError::Io`]
     pub fn owned_fd(&self) -> Result<OwnedFd, StoreError> {
-        rustix::io::fcntl_dupfd_cloexec(&self.fd, 3).map_err(StoreError::io(&self.path, "opening"))
+        rustix::io::fcntl_dupfd_cloexec(&self.fd, 3).map_err(self.failed(&self.path, "opening"))
     }
 
     /// The same directory, opened once more.
@@ -153,7 +185,7 @@ impl Dir {
     /// [`StoreError::Io`]
     pub fn reopen(&self) -> Result<OwnedFd, StoreError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.fd, ".", flags, Mode::empty()).map_err(StoreError::io(&self.path, "opening"))
+        rustix::fs::openat(&self.fd, ".", flags, Mode::empty()).map_err(self.failed(&self.path, "opening"))
     }
 
     /// Opens the directory `name`; `None` if it does not exist.
@@ -165,12 +197,12 @@ impl Dir {
         let name = name.as_ref();
         let flags = if self.by_path { DIRECTORY.difference(OFlags::NOFOLLOW) } else { DIRECTORY };
         match open_unseen(&self.fd, name, flags) {
-            Ok(fd) => Ok(Some(Self { fd, path: self.join(name), by_path: false })),
+            Ok(fd) => Ok(Some(self.below(fd, self.join(name)))),
             Err(Errno::NOENT) if self.by_path && self.stat(name)?.is_some() => {
                 Err(StoreError::Invalid { path: self.join(name), reason: "a symlink that leads nowhere".into() })
             }
             Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(StoreError::io(self.join(name), "opening")(errno)),
+            Err(errno) => Err(self.failed(self.join(name), "opening")(errno)),
         }
     }
 
@@ -200,9 +232,9 @@ impl Dir {
         created.map_err(StoreError::io(self.join(name), "creating"))?;
         let open = || {
             let fd = rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty());
-            let fd = fd.map_err(StoreError::io(self.join(name), "opening"))?;
+            let fd = fd.map_err(self.failed(self.join(name), "opening"))?;
             rustix::fs::fchmod(&fd, mode).map_err(StoreError::io(self.join(name), "chmod"))?;
-            Ok(Self { fd, path: self.join(name), by_path: false })
+            Ok(self.below(fd, self.join(name)))
         };
         open().inspect_err(|_| {
             // The first error is the one to report.
@@ -233,7 +265,7 @@ impl Dir {
 
     /// Hands out all names in it, without `.` and `..`, until `more` says that it wants no more.
     fn each_name(&self, mut more: impl FnMut(&OsStr) -> bool) -> Result<(), StoreError> {
-        let failed = || StoreError::io(&self.path, "reading");
+        let failed = || self.failed(&self.path, "reading");
         // Open the directory once more: reading the names moves the offset of the descriptor.
         let fd = open_unseen(&self.fd, ".", DIRECTORY).map_err(failed())?;
         for entry in rustix::fs::Dir::new(fd).map_err(failed())? {
@@ -283,7 +315,7 @@ impl Dir {
         let mut file = match open_small(&self.fd, name) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(StoreError::io(self.join(name), "opening")(errno)),
+            Err(errno) => return Err(self.failed(self.join(name), "opening")(errno)),
         };
         let mut filled = file.read(&mut start).unwrap_or(0);
         if (1..SMALL).contains(&filled) && filled <= limit {
@@ -321,7 +353,7 @@ impl Dir {
         let file = match open_small(&self.fd, name) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(StoreError::io(self.join(name), "opening")(errno)),
+            Err(errno) => return Err(self.failed(self.join(name), "opening")(errno)),
         };
         self.length(&file, name)?;
         Ok(Some(file))

@@ -90,7 +90,8 @@ impl View {
     /// Reads a data-root.
     ///
     /// # Errors
-    /// [`StoreError::Io`] where a directory cannot be listed. Damage of single files is no error.
+    /// [`StoreError::Io`] where a directory cannot be listed, or where this process has no descriptors or memory left. Damage of
+    /// single files is no error.
     pub fn read_root(root: DataRoot, needs: Needs<'_>) -> Result<Self, StoreError> {
         // Look for a writer before and after reading, to notice one that began or ended meanwhile. Some network file
         // systems have no locks. No process of ours writes there, since it could not take its lock, so an error means
@@ -110,6 +111,8 @@ impl View {
             if needs.liveness { Liveness::read(&root, &catalog, snapshots.as_ref())? } else { Liveness::default() };
         let faults = if needs.faults { faults(&root, &catalog) } else { Vec::new() };
         let unmountable = if needs.faults { unmountable(&root, &catalog, &faults) } else { Vec::new() };
+        // What could not be opened for want of a descriptor is no damage.
+        root.dir.check_shortage()?;
         let writer = before.or_else(writing);
         if let Some(writer) = writer {
             liveness.doubt(Doubt::Writer(writer));

@@ -14,7 +14,7 @@ use tarsplit::{Member, MemberKind};
 
 use super::fault::{FaultKind, FileFault};
 use super::place::{Parent, Places, open_file, open_in};
-use super::{Comparison, Shows, VerifyError, anchor, node};
+use super::{Comparison, Shows, VerifyError, anchor, is_shortage, node, unreadable};
 use crate::apply::XattrNamespace;
 use crate::path::{LayerPath, join};
 use crate::sys::node::{file_type, is_whiteout, stat};
@@ -302,10 +302,14 @@ impl<'l> Headers<'l> {
             return Ok(());
         }
         let spot = Spot { path: dir.to_vec(), key: [b"opaque".as_slice(), dir].concat(), inode: None };
-        let opaque = parent.is_some_and(|_| {
+        let opaque = parent.map(|_| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            open_in(self.places.root(), dir, flags).is_ok_and(is_opaque)
+            open_in(self.places.root(), dir, flags).map(is_opaque)
         });
+        let opaque = match opaque {
+            Some(Err(errno)) if is_shortage(errno) => return Err(VerifyError::tree("opening", dir)(errno)),
+            opaque => opaque.is_some_and(|opaque| opaque.unwrap_or(false)),
+        };
         if !opaque {
             self.suspects.add(&spot, [FaultKind::NotOpaque]);
         }
@@ -313,22 +317,30 @@ impl<'l> Headers<'l> {
     }
 
     /// Opens the file whose body the journal calls `name`.
-    pub(super) fn open(&self, name: &[u8]) -> Result<File, FaultKind> {
-        let unreadable = |errno: Errno| match errno {
-            Errno::NOENT | Errno::NOTDIR => FaultKind::Missing,
-            errno => FaultKind::Unreadable { cause: std::io::Error::from(errno).to_string() },
-        };
-        match self.current.as_ref().filter(|current| current.name == name).map(|current| &current.found) {
-            Some(Place::File(parent, base)) => open_file(&parent.fd, base).map(File::from).map_err(unreadable),
-            Some(Place::Nothing) => Err(FaultKind::Missing),
-            Some(Place::Other) => Err(FaultKind::Type),
+    ///
+    /// # Errors
+    /// [`VerifyError`] if that fails for a reason that is not the file's.
+    pub(super) fn open(&self, name: &[u8]) -> Result<Result<File, FaultKind>, VerifyError> {
+        let found = self.current.as_ref().filter(|current| current.name == name).map(|current| &current.found);
+        let opened = match found {
+            Some(Place::File(parent, base)) => open_file(&parent.fd, base).map(File::from),
+            Some(Place::Nothing) => return Ok(Err(FaultKind::Missing)),
+            Some(Place::Other) => return Ok(Err(FaultKind::Type)),
             None => {
-                let path = LayerPath::parse(name).ok().flatten().ok_or(FaultKind::Type)?;
+                let Ok(Some(path)) = LayerPath::parse(name) else { return Ok(Err(FaultKind::Type)) };
                 let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-                let fd = open_in(self.places.root(), path.as_bytes(), flags).map_err(unreadable)?;
-                let found = rustix::fs::fstat(&fd).map_err(unreadable)?;
-                if file_type(&found) == FileType::RegularFile { Ok(fd.into()) } else { Err(FaultKind::Type) }
+                let opened = open_in(self.places.root(), path.as_bytes(), flags);
+                match opened.and_then(|fd| Ok((file_type(&rustix::fs::fstat(&fd)?), fd))) {
+                    Ok((FileType::RegularFile, fd)) => Ok(fd.into()),
+                    Ok(_) => return Ok(Err(FaultKind::Type)),
+                    Err(errno) => Err(errno),
+                }
             }
+        };
+        match opened {
+            Ok(file) => Ok(Ok(file)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(Err(FaultKind::Missing)),
+            Err(errno) => unreadable(&errno.into(), name).map(Err),
         }
     }
 
@@ -372,7 +384,7 @@ impl<'l> Headers<'l> {
         match read {
             Ok(found) if found == crc64 => {}
             Ok(_) => self.fault_in(&name, FaultKind::Content),
-            Err(error) => self.fault_in(&name, FaultKind::Unreadable { cause: error.to_string() }),
+            Err(error) => self.fault_in(&name, unreadable(&error, &name)?),
         }
         Ok(())
     }

@@ -79,7 +79,7 @@ pub enum VerifyError {
         reason: String,
     },
     /// The layer's directory cannot be read.
-    #[error("{call} \"{}\": {errno}", .path.escape_ascii())]
+    #[error("{call} {}: {errno}", in_tree(.path))]
     Tree {
         /// What was being done.
         call: &'static str,
@@ -91,6 +91,20 @@ pub enum VerifyError {
     /// It was asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// Whether a system call failed since this process, or the machine, has no descriptor or memory left, whatever it was about.
+#[must_use]
+pub fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
+}
+
+/// A file of a layer that cannot be read is a fault of the layer, unless this process has run out of something.
+fn unreadable(error: &std::io::Error, path: &[u8]) -> Result<FaultKind, VerifyError> {
+    match Errno::from_io_error(error) {
+        Some(errno) if is_shortage(errno) => Err(VerifyError::tree("opening", path)(errno)),
+        _ => Ok(FaultKind::Unreadable { cause: error.to_string() }),
+    }
 }
 
 /// Is told how many bytes were read.
@@ -136,6 +150,11 @@ pub fn verify(
     let more = faults.len().saturating_sub(comparison.most) as u64;
     let faults = faults.into_iter().take(comparison.most).collect();
     Ok(Verified { diff_id, bytes, faults, more })
+}
+
+/// A path in a layer, for messages.
+fn in_tree(path: &[u8]) -> String {
+    if path.is_empty() { "the layer's directory".to_owned() } else { format!("\"{}\"", path.escape_ascii()) }
 }
 
 fn in_words(error: &dyn std::error::Error) -> String {
@@ -205,7 +224,7 @@ impl Pass<'_, '_> {
     fn file(&mut self, name: &[u8], size: u64, crc64: Option<[u8; 8]>) -> Result<(), VerifyError> {
         self.inline = None;
         let mut read = 0;
-        let fault = match self.headers.open(name) {
+        let fault = match self.headers.open(name)? {
             Ok(mut file) => {
                 let mut crc = Crc64::default();
                 loop {
@@ -226,7 +245,7 @@ impl Pass<'_, '_> {
                         }
                         Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                         Err(error) => {
-                            self.headers.fault_in(name, FaultKind::Unreadable { cause: error.to_string() });
+                            self.headers.fault_in(name, unreadable(&error, name)?);
                             break;
                         }
                     }
@@ -267,6 +286,16 @@ fn anchor(tree: impl AsFd) -> Result<OwnedFd, VerifyError> {
 }
 
 impl VerifyError {
+    /// What failed, if it failed since this process, or the machine, has no descriptor or memory left. That says nothing about the
+    /// layer.
+    #[must_use]
+    pub fn shortage(&self) -> Option<Errno> {
+        match self {
+            Self::Tree { errno, .. } => Some(*errno).filter(|errno| is_shortage(*errno)),
+            Self::Journal { .. } | Self::Interrupted => None,
+        }
+    }
+
     pub(crate) fn tree(call: &'static str, path: &[u8]) -> impl Fn(Errno) -> Self + use<> {
         let path = path.to_vec();
         move |errno| Self::Tree { call, path: path.clone(), errno }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::fault::{FaultKind, FileFault};
 use super::headers::Headers;
 use super::place::{key, open_file};
-use super::{Shows, VerifyError, node};
+use super::{Shows, VerifyError, node, unreadable};
 use crate::path::join;
 use crate::sys::beneath::open_dir;
 use crate::sys::node::{file_type, stat};
@@ -191,14 +191,13 @@ impl Walk<'_, '_> {
                 if same_kind && found.st_size == original.st_size && found.st_ino != original.st_ino =>
             {
                 let same = same_content(dir, under, name);
-                let unreadable = |error: std::io::Error| FaultKind::Unreadable { cause: error.to_string() };
                 match same {
                     Ok(true) => {}
                     Ok(false) => {
                         faults.retain(|fault| !matches!(fault, FaultKind::Time { .. }));
                         faults.push(FaultKind::Content);
                     }
-                    Err(error) => faults.push(unreadable(error)),
+                    Err(error) => faults.push(unreadable(&error, path)?),
                 }
             }
             _ => {}

@@ -124,6 +124,7 @@ impl Catalog {
             }
         }
         catalog.containers = container::list(root, &catalog.mounts, &catalog.layers)?;
+        root.dir.check_shortage()?;
         Ok(catalog)
     }
 
@@ -155,6 +156,7 @@ impl Catalog {
             catalog.layers = layers::read_chains(&layers, tops);
         }
         catalog.add_images(read);
+        root.dir.check_shortage()?;
         Ok(catalog)
     }
 

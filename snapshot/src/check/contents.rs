@@ -216,6 +216,11 @@ pub(crate) fn read(
         verify(journal, &comparison, &advance, reading.interrupted).map_err(Failure::Verify)
     };
     let found = compare();
+    if let Err(Failure::Verify(error)) = &found
+        && let Some(errno) = error.shortage()
+    {
+        view.root.dir.note_shortage(errno);
+    }
     reading.observer.end(record);
     found
 }

@@ -59,7 +59,7 @@ impl CheckReport {
 /// Looks at all records of a store. The view must have been read with [`Needs::ALL`](crate::view::Needs::ALL).
 ///
 /// # Errors
-/// [`StoreError::Io`] where a directory cannot be listed.
+/// [`StoreError::Io`] where a directory cannot be listed, or where this process has no descriptors or memory left.
 pub fn records(view: &View) -> Result<CheckReport, StoreError> {
     let standing = Standing::new(&view.catalog);
     let mut findings = Findings::new(view, &standing);
@@ -67,6 +67,7 @@ pub fn records(view: &View) -> Result<CheckReport, StoreError> {
     images::check(&mut findings)?;
     containers::check(&mut findings)?;
     rest::check(&mut findings)?;
+    view.root.dir.check_shortage()?;
     let mut report = CheckReport { findings: findings.all() };
     report.sort();
     Ok(report)

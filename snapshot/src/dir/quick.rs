@@ -34,7 +34,8 @@ impl<'b> Small<'b> {
 /// there, or no directory.
 pub(crate) fn reach(dir: &Dir, name: &str) -> Option<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, name, flags, Mode::empty()).ok()
+    let opened = rustix::fs::openat(dir, name, flags, Mode::empty());
+    opened.inspect_err(|errno| dir.shortage.note(*errno, || dir.join(name))).ok()
 }
 
 /// Reads a small file into `buffer`, with one read: what leaves room in the buffer is whole. An empty file may be no regular one, so

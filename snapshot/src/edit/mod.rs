@@ -52,6 +52,7 @@ mod mend;
 mod record;
 mod recovery;
 mod remains;
+mod reserve;
 mod restore;
 #[cfg(test)]
 mod tests;

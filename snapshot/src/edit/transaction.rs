@@ -14,6 +14,7 @@ use super::disposal::{self, Contents};
 use super::finish::{delete, finish};
 use super::record::{Note, Record, Stored};
 use super::recovery::recover;
+use super::reserve::Reserve;
 use super::undo::take_back;
 use crate::dir::Dir;
 use crate::driver::{Driver, Prepared};
@@ -49,6 +50,8 @@ pub struct Transaction {
     replaced: Option<Option<Vec<u8>>>,
     /// The quarantine into which removed things are moved; `None` if they are deleted.
     quarantine: Option<Dir>,
+    /// What going back takes where the process has no descriptors left.
+    reserve: Reserve,
     /// Whether the commit point is passed.
     done: bool,
     /// What a test does to the store just before the commit point.
@@ -75,7 +78,9 @@ impl Transaction {
     pub fn begin(root: &Path, options: WriteOptions) -> Result<Self, StoreError> {
         let root = WritableRoot::open(root, options.driver)?;
         recover(&root, options.sync)?;
+        let reserve = Reserve::take(root.dir(), root.dir().path())?;
         Ok(Self {
+            reserve,
             root,
             sync: options.sync,
             edits: Vec::new(),
@@ -130,7 +135,13 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`]
     pub fn stage(&mut self) -> Result<Slot, StoreError> {
-        let set = self.root.layers.begin(&CacheId::random(), self.sync)?;
+        let cache_id = CacheId::random();
+        let begun = self.root.layers.begin(&cache_id, self.sync);
+        let set = begun.inspect_err(|_| {
+            // It has removed what it could. If it had no descriptor for that, there are some now.
+            self.reserve.give_back();
+            let _ = self.root.layers.abandon(&WriteSet::of_layer(&cache_id));
+        })?;
         self.sets.push(Some(Staged { set, layer: OnceLock::new() }));
         Ok(Slot(self.sets.len() - 1))
     }
@@ -425,6 +436,7 @@ impl Transaction {
 
     /// Takes back what was done. If that fails, the record stays, and the next transaction takes the change back.
     fn roll_back(&mut self) {
+        self.reserve.give_back();
         // If a dockerd has started meanwhile, keep the directories that were created: it may already use them.
         if self.root.check_again().is_err() {
             std::mem::take(&mut self.root.skeleton).keep();

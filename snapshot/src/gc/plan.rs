@@ -52,9 +52,12 @@ impl GcPlan {
     /// Makes a plan from a view that was read with [`Needs::LIVENESS`](crate::view::Needs::LIVENESS) or more. Nothing is written.
     ///
     /// # Errors
-    /// [`StoreError::Io`] where a directory cannot be listed. A single thing that cannot be read is kept.
+    /// [`StoreError::Io`] where a directory cannot be listed, or where this process has no descriptors or memory left. A single
+    /// thing that cannot be read is kept.
     pub fn make(view: &View, policy: &Policy) -> Result<Self, StoreError> {
-        GcPlanner::new(view, policy).plan()
+        let plan = GcPlanner::new(view, policy).plan()?;
+        view.root.dir.check_shortage()?;
+        Ok(plan)
     }
 
     /// What is removed, in this order.

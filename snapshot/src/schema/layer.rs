@@ -320,7 +320,7 @@ impl LayerStore {
     /// Begins a layer: makes a write-set that names the layer's directory, which does not exist yet. A failure leaves
     /// nothing behind.
     pub(crate) fn begin(&self, cache_id: &CacheId, sync: bool) -> Result<WriteSet, StoreError> {
-        let set = WriteSet { name: write_set_name(cache_id), cache_id: cache_id.clone() };
+        let set = WriteSet::of_layer(cache_id);
         let dir = self.tmp()?.create(&set.name, 0o700)?;
         let named = name_directory(&dir, cache_id, sync);
         if named.is_err() {
@@ -535,6 +535,13 @@ fn name_directory(dir: &Dir, cache_id: &CacheId, sync: bool) -> Result<(), Store
 pub(crate) struct WriteSet {
     name: String,
     pub(crate) cache_id: CacheId,
+}
+
+impl WriteSet {
+    /// The one that is made for a layer whose directory will have this name.
+    pub(crate) fn of_layer(cache_id: &CacheId) -> Self {
+        Self { name: write_set_name(cache_id), cache_id: cache_id.clone() }
+    }
 }
 
 #[cfg(test)]

@@ -137,6 +137,7 @@ impl RepairPlan {
         planner.tell_the_rest();
         planner.plan_findings()?;
         planner.sort_steps();
+        view.root.dir.check_shortage()?;
         Ok(planner.plan)
     }
 

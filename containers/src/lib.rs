@@ -9,6 +9,7 @@
 //! [monitor](monitor::run) stays with it.
 
 mod attached;
+mod copy_in;
 mod create;
 mod error;
 mod etc;
@@ -32,6 +33,7 @@ mod settle;
 mod volumes;
 
 pub use attached::{Attached, Heard, Speaker};
+pub use copy_in::CopyIn;
 pub use create::{Request, create};
 pub use error::ContainerError;
 pub use exec::Running;

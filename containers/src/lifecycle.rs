@@ -15,6 +15,7 @@ use crate::attached::Attached;
 use crate::create::{open, read};
 use crate::helper::{self, Helper};
 use crate::monitor::Order;
+use crate::namespace::own_mounts;
 use crate::place::{self, Place};
 use crate::protocol::Message;
 use crate::settle::{anonymous_volumes, settle};
@@ -36,6 +37,12 @@ impl Store {
             catalog = Catalog::read(&DataRoot::find(&self.root, self.driver)?)?;
         }
         Ok((transaction, catalog))
+    }
+
+    /// As [`Self::open`], for this thread with mounts of its own.
+    pub(crate) fn open_alone(&self) -> Result<(Transaction, Catalog), ContainerError> {
+        own_mounts().map_err(ContainerError::io("making a mount namespace for", &self.root))?;
+        self.open()
     }
 
     fn reader(&self) -> Result<(DataRoot, Catalog), ContainerError> {

@@ -98,6 +98,7 @@ impl<'o> Monitor<'o> {
         let result = self.watch();
         let _ = self.runtime.delete(self.id.as_str(), true);
         if result.is_err() {
+            self.runtime.clear(&self.place.bundle(), self.id.as_str());
             self.place.remove();
         }
         result

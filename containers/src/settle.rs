@@ -55,6 +55,7 @@ pub(crate) fn settle(transaction: &mut Transaction, catalog: &Catalog) -> Result
             let was_alive = container.status() == ContainerStatus::Running;
             if let Ok(runtime) = own_runtime(&place) {
                 let _ = runtime.delete(container.id.as_str(), true);
+                runtime.clear(&place.bundle(), container.id.as_str());
             }
             place.remove();
             if let Some(mount) = container.mount.as_ref().and_then(|mount| mount.mount_id.as_ref()) {

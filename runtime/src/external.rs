@@ -3,10 +3,12 @@
 use std::fs::{self, File};
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio as Pipe};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde::Deserialize;
@@ -15,7 +17,7 @@ use crate::error::{RuntimeError, Stage};
 use crate::state::{State, Status};
 use crate::stdio::Stdio;
 use crate::versions::Version;
-use crate::{Created, oci};
+use crate::{Created, Exit, builtin, oci};
 
 /// By name, the fastest first.
 pub(crate) const KNOWN: [&str; 3] = ["crun", "runc", "youki"];
@@ -80,6 +82,18 @@ impl Drop for Files {
     }
 }
 
+/// A call that runs a container to its end, and its log.
+#[derive(Debug)]
+pub(crate) struct Whole(Files);
+
+impl Whole {
+    /// Why there was no container, if there was none: then the program has ended by itself, with a message in its log.
+    pub(crate) fn failure(&self, exit: Exit) -> Option<RuntimeError> {
+        let message = (exit != Exit::Status(0)).then(|| last_line(&self.0.at("log"))).flatten()?;
+        Some(RuntimeError::Start { stage: Stage::of_text(&message), message })
+    }
+}
+
 /// What runc and crun answer to `state`.
 #[derive(Deserialize)]
 struct Answer {
@@ -113,6 +127,27 @@ impl External {
         let failed = RuntimeError::io(format!("running {}", self.program.display()));
         let output = Command::new(&self.program).arg("--version").stdin(Pipe::null()).output().map_err(failed)?;
         Ok(Version::parse(&self.file_name(), &String::from_utf8_lossy(&output.stdout)))
+    }
+
+    /// Whether one call can make a container, let it go and wait for it, with the caller's own descriptors. Of crun this is known; runc
+    /// puts pipes between, so that a command would see other descriptors than it is given.
+    pub(crate) fn runs_whole(&self, stdio: &Stdio) -> bool {
+        self.file_name() == "crun" && matches!(stdio, Stdio::Files { .. })
+    }
+
+    /// Runs a container to its end by one call: the program is the process to wait for.
+    pub(crate) fn run_whole(&self, bundle: &Path, id: &str, stdio: Stdio) -> Result<Created, RuntimeError> {
+        let files = Files::new(&self.root).map_err(RuntimeError::io("making a directory for a call"))?;
+        let Stdio::Files { stdin, stdout, stderr } = stdio else {
+            return Err(self.failed("run", "needs files and not a terminal"));
+        };
+        let mut command = Command::new(&self.program);
+        command.arg("--root").arg(&self.root).arg("--log").arg(files.at("log")).args(["--log-format", "json"]);
+        command.args(["run", "--bundle"]).arg(bundle).arg(id).stdin(stdin).stdout(stdout).stderr(stderr);
+        let running = RuntimeError::io(format!("running {}", self.program.display()));
+        let child = command.spawn().map_err(running)?;
+        let pid = i32::try_from(child.id()).map_err(|_| self.failed("run", "has no number"))?;
+        Ok(Created { whole: Some(Whole(files)), ..Created::of(pid) })
     }
 
     pub(crate) fn create(&self, bundle: &Path, id: &str, stdio: Stdio) -> Result<Created, RuntimeError> {
@@ -180,7 +215,7 @@ impl External {
             }
         };
         let relay = relay.map(|(mut from, mut to)| std::thread::spawn(move || drop(io::copy(&mut from, &mut to))));
-        Ok(Created { pid, terminal, relay, waiting: None, guard: None })
+        Ok(Created { terminal, relay, ..Created::of(pid) })
     }
 
     pub(crate) fn start(&self, id: &str) -> Result<(), RuntimeError> {
@@ -204,12 +239,50 @@ impl External {
     }
 
     pub(crate) fn delete(&self, id: &str, force: bool) -> Result<(), RuntimeError> {
+        // What each of them knows of a container is in a directory of its name.
+        if !self.root.join(id).exists() {
+            return Ok(());
+        }
         let arguments: &[&str] = if force { &["--force", id] } else { &[id] };
         match self.call("delete", arguments)? {
             None => Ok(()),
             Some(message) if message.contains("does not exist") => Ok(()),
             Some(message) => Err(self.failed("delete", &message)),
         }
+    }
+
+    /// Ends calls for a container whose caller was killed, and removes what such a call, or one that was killed itself, has left: the program
+    /// writes down what it has made only when it is done.
+    pub(crate) fn clear(&self, bundle: &Path, id: &str) {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let begun = Instant::now();
+        loop {
+            let found = self.calls(id);
+            if found.is_empty() || begun.elapsed() > PATIENCE {
+                break;
+            }
+            for pid in found {
+                // Its number may be another process's by now.
+                let _ = builtin::send_signal(pid, libc::SIGKILL, || self.is_call(pid, id));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        builtin::clear_groups(bundle);
+    }
+
+    /// The processes of this program that were called for a container.
+    fn calls(&self, id: &str) -> Vec<i32> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        pids.filter(|&pid| self.is_call(pid, id)).collect()
+    }
+
+    fn is_call(&self, pid: i32, id: &str) -> bool {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|&byte| byte == 0).collect();
+        words.first() == Some(&self.program.as_os_str().as_bytes())
+            && words.contains(&self.root.as_os_str().as_bytes())
+            && words.contains(&id.as_bytes())
     }
 
     pub(crate) fn state(&self, id: &str) -> Result<State, RuntimeError> {

@@ -61,9 +61,24 @@ pub struct Created {
     waiting: Option<builtin::Waiting>,
     /// Ends the container when this is dropped, if it is tied to this process.
     guard: Option<builtin::Guard>,
+    /// The call that does everything, if the process is a runtime that runs a container to its end.
+    whole: Option<external::Whole>,
 }
 
 impl Created {
+    fn of(pid: i32) -> Self {
+        Self { pid, terminal: None, relay: None, waiting: None, guard: None, whole: None }
+    }
+
+    /// How the container's first process ended, from how the process of [`pid`](Self::pid) did: that may be a runtime, which ends
+    /// with the same status.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Start`] if the runtime ended because it could not start the container.
+    pub fn outcome(&self, exit: Exit) -> Result<Exit, RuntimeError> {
+        self.whole.as_ref().and_then(|whole| whole.failure(exit)).map_or(Ok(exit), Err)
+    }
+
     /// Waits until all that the process and those it has left behind write has been passed on. To be called after
     /// [`Runtime::wait`].
     pub fn finish_output(&mut self) {
@@ -154,6 +169,18 @@ impl Runtime {
         }
     }
 
+    /// Creates the container of a bundle, and lets it go by the same call where the runtime can do that with the caller's own
+    /// descriptors: [`start`](Self::start) does nothing then, and [`Created::outcome`] says whether there was a container.
+    ///
+    /// # Errors
+    /// [`RuntimeError`]; nothing is left then.
+    pub fn create_to_run(&self, bundle: &Path, id: &str, stdio: Stdio) -> Result<Created, RuntimeError> {
+        match &self.0 {
+            Kind::External(external) if external.runs_whole(&stdio) => external.run_whole(bundle, id, stdio),
+            _ => self.create(bundle, id, stdio),
+        }
+    }
+
     /// Lets a container go that this process has created.
     ///
     /// # Errors
@@ -161,6 +188,7 @@ impl Runtime {
     pub fn start(&self, id: &str, created: &mut Created) -> Result<(), RuntimeError> {
         match &self.0 {
             Kind::Builtin(builtin) => builtin.start(id, created),
+            Kind::External(_) if created.whole.is_some() => Ok(()),
             Kind::External(external) => external.start(id),
         }
     }
@@ -196,6 +224,14 @@ impl Runtime {
         match &self.0 {
             Kind::Builtin(builtin) => builtin.delete(id, force),
             Kind::External(external) => external.delete(id, force),
+        }
+    }
+
+    /// After [`delete`](Self::delete): takes away what is left of a container because this process's predecessor, or another runtime's
+    /// program, was killed while it made it. `bundle` is the container's.
+    pub fn clear(&self, bundle: &Path, id: &str) {
+        if let Kind::External(external) = &self.0 {
+            external.clear(bundle, id);
         }
     }
 

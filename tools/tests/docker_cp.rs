@@ -221,7 +221,7 @@ fn copies_are_those_of_docker() {
         (["cc:/data", "-"], "the volume vol is mounted there"),
         (["cc:/s/root/data/.", "dir"], "the volume vol is mounted there"),
         (["cc:/etc/hosts", "dir"], "docker's own is mounted there"),
-        (["file", "cc:/s"], "copying into a container is not supported"),
+        (["file", "cc:/s"], "a running dockerd uses it"),
         (["nosuch:/x", "dir"], "no such container: nosuch"),
         (["cc:", "dir"], "path cannot be empty"),
     ] {

@@ -162,6 +162,27 @@ pub(super) fn remove(dirs: &[PathBuf]) {
     }
 }
 
+/// Kills what is in groups that were made for a container, until nothing is.
+pub(super) fn clear(dirs: &[PathBuf]) {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+    let begun = std::time::Instant::now();
+    loop {
+        let members = |dir: &PathBuf| fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        let texts: Vec<String> = dirs.iter().map(members).collect();
+        let found: std::collections::BTreeSet<i32> =
+            texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.parse().ok()).collect();
+        if found.is_empty() || begun.elapsed() > PATIENCE {
+            return;
+        }
+        for pid in found {
+            // It may have left or ended since; then it is not touched.
+            let still = || dirs.iter().any(|dir| members(dir).lines().any(|line| line.parse() == Ok(pid)));
+            let _ = super::send_signal(pid, libc::SIGKILL, still);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 /// Whether a limit is asked for. Rules about devices have another way without groups.
 fn asks(resources: &LinuxResources) -> bool {
     let memory = resources.memory().as_ref().is_some_and(|memory| {

@@ -29,7 +29,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio as Pipe};
+use std::process::{Command, ExitCode, ExitStatus, Stdio as Pipe};
 
 use nix::sched::CloneFlags;
 use rustix::fs::CWD;
@@ -108,8 +108,39 @@ impl Builtin {
         } else {
             None
         };
-        let groups = Groups::make(&spec)?;
-        let (make, join) = spaces(&spec);
+        let mut record = Record {
+            pid: 0,
+            started: 0,
+            bundle: fs::canonicalize(bundle).unwrap_or_else(|_| bundle.to_owned()),
+            created: true,
+            groups: groups::places(&spec),
+        };
+        // If this process is killed from here on, somebody has to know of the groups.
+        record.write(&self.state, id)?;
+        let made = self.make(&spec, path, guard, &mut record, stdio).and_then(|(created, groups)| {
+            record.write(&self.state, id).inspect_err(|_| end(created.pid))?;
+            let _ = groups.keep();
+            Ok(created)
+        });
+        if made.is_err()
+            && let Ok(dir) = Record::dir(&self.state, id)
+        {
+            let _ = fs::remove_dir_all(dir);
+        }
+        made
+    }
+
+    /// Makes the control groups and the first process, and completes the record.
+    fn make(
+        &self,
+        spec: &Spec,
+        path: PathBuf,
+        guard: Option<Guard>,
+        record: &mut Record,
+        stdio: Stdio,
+    ) -> Result<(Created, Groups), RuntimeError> {
+        let groups = Groups::make(spec)?;
+        let (make, join) = spaces(spec);
         let outer = Outer { make, join, groups: groups.dirs.clone() };
         let devices_guarded = groups.devices_guarded;
         let inner = |size| Inner::Create { spec: path, devices_guarded, groups: groups.dirs.clone(), size };
@@ -119,16 +150,10 @@ impl Builtin {
             watched.inspect_err(|_| end(created.pid))?;
             created.guard = Some(guard);
         }
-        let record = Record {
-            pid: created.pid,
-            started: state::started(created.pid).unwrap_or(0),
-            bundle: fs::canonicalize(bundle).unwrap_or_else(|_| bundle.to_owned()),
-            created: true,
-            groups: groups.dirs.clone(),
-        };
-        record.write(&self.state, id).inspect_err(|_| end(created.pid))?;
-        let _ = groups.keep();
-        Ok(created)
+        record.pid = created.pid;
+        record.started = state::started(created.pid).unwrap_or(0);
+        record.groups.clone_from(&groups.dirs);
+        Ok((created, groups))
     }
 
     pub(crate) fn start(&self, id: &str, created: &mut Created) -> Result<(), RuntimeError> {
@@ -187,6 +212,10 @@ impl Builtin {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
         }
+        if record.pid == 0 {
+            // Whoever was making it was killed; a stage that nobody talks to any more ends, but it may not be there yet.
+            groups::clear(&record.groups);
+        }
         groups::remove(&record.groups);
         let dir = Record::dir(&self.state, id)?;
         fs::remove_dir_all(&dir).map_err(RuntimeError::io(format!("removing {}", dir.display())))
@@ -229,6 +258,14 @@ fn read_spec(bundle: &Path) -> Result<(PathBuf, Spec), RuntimeError> {
     }
     let spec: Spec = serde_json::from_value(json).map_err(|error| failed(error.to_string()))?;
     Ok((path, spec))
+}
+
+/// Kills what is in the control groups of a bundle's specification, and removes them.
+pub(crate) fn clear_groups(bundle: &Path) {
+    let spec = fs::read(bundle.join("config.json")).ok().and_then(|bytes| serde_json::from_slice::<Spec>(&bytes).ok());
+    let dirs: Vec<PathBuf> = spec.iter().flat_map(groups::places).filter(|dir| dir.exists()).collect();
+    groups::clear(&dirs);
+    groups::remove(&dirs);
 }
 
 /// The name spaces that a specification asks for: to make, and to join.
@@ -280,14 +317,14 @@ fn launch(
         .map_err(RuntimeError::io("starting the built-in runtime"))?;
     let sent = send(&socket, outer, &[]).and_then(|()| send(&socket, &inner(size), &descriptors));
     drop(stdio);
+    // It ends by itself as soon as it has started the next stage, and waits for nobody.
+    let ended_as = stage.wait().map_err(RuntimeError::io("waiting for the built-in runtime"));
     let mut pid = None;
-    let result =
-        sent.map_err(RuntimeError::io("talking to the built-in runtime")).and_then(|()| ready(&socket, &mut pid));
-    take(&mut stage);
+    let result = sent
+        .map_err(RuntimeError::io("talking to the built-in runtime"))
+        .and_then(|()| ready(&socket, has_spoken(ended_as?), &mut pid));
     match (result, pid) {
-        (Ok(terminal), Some(pid)) => {
-            Ok(Created { pid, terminal, relay: None, waiting: Some(Waiting(socket)), guard: None })
-        }
+        (Ok(terminal), Some(pid)) => Ok(Created { terminal, waiting: Some(Waiting(socket)), ..Created::of(pid) }),
         (result, pid) => {
             pid.into_iter().for_each(end);
             Err(result.err().unwrap_or_else(ended))
@@ -295,8 +332,17 @@ fn launch(
     }
 }
 
-/// Waits until the container is ready; returns the other end of its terminal.
-fn ready(socket: &OwnedFd, pid: &mut Option<i32>) -> Result<Option<OwnedFd>, RuntimeError> {
+/// Whether the outer stage, which has ended like this, has sent the number of the inner one, or why there is none. One that was killed
+/// may have started the inner one and said nothing: then nothing more comes, although the inner one holds the socket.
+fn has_spoken(status: ExitStatus) -> bool {
+    matches!(status.code(), Some(outer::SENT | outer::FAILED))
+}
+
+/// Waits until the container is ready; returns the other end of its terminal. The inner stage ends when the socket is closed.
+fn ready(socket: &OwnedFd, spoken: bool, pid: &mut Option<i32>) -> Result<Option<OwnedFd>, RuntimeError> {
+    if !spoken {
+        return Err(ended());
+    }
     let mut terminal = None;
     loop {
         let report = receive::<Report>(socket).map_err(RuntimeError::io("talking to the built-in runtime"))?;
@@ -346,11 +392,6 @@ fn ended() -> RuntimeError {
     RuntimeError::Start { stage: Stage::Setup, message: "the built-in runtime ended without a word".to_owned() }
 }
 
-fn take(stage: &mut Child) {
-    // It ends by itself as soon as it has started the next one.
-    let _ = stage.wait();
-}
-
 /// Ends a process that could not become a container.
 fn end(pid: i32) {
     let _ = send_signal(pid, libc::SIGKILL, || true);
@@ -358,7 +399,7 @@ fn end(pid: i32) {
 }
 
 /// Sends a signal by a descriptor, so that it cannot reach another process that got the number meanwhile.
-fn send_signal(pid: i32, signal: i32, still: impl FnOnce() -> bool) -> io::Result<()> {
+pub(crate) fn send_signal(pid: i32, signal: i32, still: impl FnOnce() -> bool) -> io::Result<()> {
     let gone = || io::Error::from_raw_os_error(libc::ESRCH);
     let process = pidfd_open(Pid::from_raw(pid).ok_or_else(gone)?, PidfdFlags::empty())?;
     if !still() {
@@ -378,4 +419,29 @@ fn unwritable_self() -> Option<OwnedFd> {
     let set = u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits());
     sys::change_mount(&mount, false, &sys::MountChange { set, ..sys::MountChange::default() }).ok()?;
     Some(mount)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The outer stage is killed between its two last steps: the inner one is there, is ready, and holds the socket.
+    #[test]
+    fn an_outer_stage_that_was_killed_is_not_waited_for() {
+        let (socket, theirs) = pair().unwrap();
+        send(&theirs, &Report::Ready, &[]).unwrap();
+        let mut stage = Command::new("/bin/sleep").arg("100").spawn().unwrap();
+        stage.kill().unwrap();
+        let status = stage.wait().unwrap();
+        let (done, waits) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut pid = None;
+            let result = ready(&socket, has_spoken(status), &mut pid);
+            let _ = done.send(result.is_err() && pid.is_none());
+        });
+        assert_eq!(waits.recv_timeout(Duration::from_secs(60)), Ok(true));
+        drop(theirs);
+    }
 }

@@ -13,13 +13,23 @@ use super::message::{Outer, Report, receive, send};
 use super::{SELF, loopback};
 use crate::error::{RuntimeError, Stage};
 
+/// The exit status of a stage that has sent the number of the inner one.
+pub(super) const SENT: i32 = 0;
+/// Of one that has no inner one, and has said why.
+pub(super) const FAILED: i32 = 1;
+/// Of one that could not send the number.
+const UNHEARD: i32 = 2;
+
 pub(super) fn run(socket: &OwnedFd) -> i32 {
     match work(socket) {
-        Ok(pid) => i32::from(send(socket, &Report::Pid(pid), &[]).is_err()),
+        Ok(pid) => match send(socket, &Report::Pid(pid), &[]) {
+            Ok(()) => SENT,
+            Err(_) => UNHEARD,
+        },
         Err(error) => {
             // If nobody listens, nobody needs to know.
             let _ = send(socket, &Report::failed(Stage::Setup, error.to_string()), &[]);
-            1
+            FAILED
         }
     }
 }

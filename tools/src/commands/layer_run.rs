@@ -130,19 +130,21 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     used.extend([cli.root.clone(), PathBuf::from(cli.source.as_deref().unwrap_or_default())]);
     let place = Place::make(&used)?;
     let runtime = Runtime::find(&cli.runtime, &place.dir("state")?)?.tied();
-    // Another program takes a while to say its version.
-    let bundle = std::thread::scope(|scope| {
-        let version = scope.spawn(|| runtime.version().ok());
-        let bundle = cli.bundle.clone().map_or_else(|| bundle(cli, &place), Ok);
-        if let Some(warning) = version.join().ok().flatten().and_then(|version| version.warning) {
-            output::complain(NAME, &format!("warning: {warning}"));
-        }
-        bundle
-    })?;
     let id = format!("layer-run-{}", std::process::id());
-    let stdio = attach::stdio(cli.wanted.tty, cli.wanted.interactive)?;
-    let status = run_in(&runtime, &bundle, &id, stdio, cli.wanted.interactive);
-    let deleted = runtime.delete(&id, true);
+    // Another program takes a while to say its version: nobody waits for that.
+    let (status, deleted) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            if let Some(warning) = runtime.version().ok().and_then(|version| version.warning) {
+                output::complain(NAME, &format!("warning: {warning}"));
+            }
+        });
+        let status = (|| {
+            let bundle = cli.bundle.clone().map_or_else(|| bundle(cli, &place), Ok)?;
+            let stdio = attach::stdio(cli.wanted.tty, cli.wanted.interactive)?;
+            run_in(&runtime, &bundle, &id, stdio, cli.wanted.interactive)
+        })();
+        (status, runtime.delete(&id, true))
+    });
     let status = status?;
     deleted?;
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(125)))
@@ -150,7 +152,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
 
 fn run_in(runtime: &Runtime, bundle: &Path, id: &str, stdio: Stdio, input: bool) -> anyhow::Result<i32> {
     let signals = attach::Signals::hold()?;
-    let mut created = runtime.create(bundle, id, stdio)?;
+    let mut created = runtime.create_to_run(bundle, id, stdio)?;
     let attached = attach::Attached::begin(created.terminal.take(), input)?;
     if let Err(error) = runtime.start(id, &mut created) {
         let _ = runtime.wait(created.pid);
@@ -160,7 +162,7 @@ fn run_in(runtime: &Runtime, bundle: &Path, id: &str, stdio: Stdio, input: bool)
     let exit = runtime.wait(created.pid)?;
     drop(passing_on);
     drop(attached);
-    Ok(exit.code())
+    Ok(created.outcome(exit)?.code())
 }
 
 /// Makes the root file system and the bundle.

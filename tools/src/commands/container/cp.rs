@@ -1,4 +1,4 @@
-//! `layerfs container cp`: `docker container cp` out of a container, offline and without a mount.
+//! `layerfs container cp`: `docker container cp`, offline: out of a container without a mount, and into one.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
+use containers::CopyIn;
 use images::copy::CopySource;
 use images::tree::read_tree;
 use snapshot::catalog::Container;
@@ -18,19 +19,19 @@ use crate::output;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The container, by name or id, and what to copy; behind a directory `/.` means what is in it
-    #[arg(value_name = "CONTAINER:PATH")]
+    /// What to copy: a container, by name or id, and a path in it, or a path of the host; behind a directory `/.` means what is in it
+    #[arg(value_name = "CONTAINER:PATH|PATH")]
     source: OsString,
 
-    /// Where to, or `-` for a tar on standard output
-    #[arg(value_name = "DEST|-")]
+    /// Where to: a path of the host, `-` for a tar on standard output, or a container and a path in it
+    #[arg(value_name = "DEST|-|CONTAINER:PATH")]
     destination: OsString,
 
-    /// Accepted as docker does: what is copied to the host belongs to the caller with it and without
+    /// What is copied into a container belongs to its user; what is copied out of it belongs to the caller with it and without
     #[arg(short, long)]
     archive: bool,
 
-    /// If PATH is a symlink, copy what it leads to
+    /// If what is to be copied is a symlink, copy what it leads to
     #[arg(short = 'L', long)]
     follow_link: bool,
 }
@@ -39,10 +40,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let copy = Copy::check(&args.source, &args.destination, args.follow_link)?;
     let (name, path) = match (split(&args.source), split(&args.destination)) {
         (Some(_), Some(_)) => bail!("copying between containers is not supported"),
-        (None, Some(_)) => bail!(
-            "copying into a container is not supported: what a container has written is changed by the daemon alone; \
-             `docker cp` does it"
-        ),
+        (None, Some((name, to))) => return copy_in(args, name, to, root, driver),
         (None, None) => bail!("must specify at least one container source"),
         (Some(source), None) => source,
     };
@@ -72,6 +70,20 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+fn copy_in(args: &Args, name: &[u8], to: &[u8], root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    if args.source == "-" {
+        bail!("a tar from standard input is not copied into a container here: unpack it, and copy what is in it");
+    }
+    if to.is_empty() {
+        bail!("no such directory");
+    }
+    let how = CopyIn { follow_link: args.follow_link, as_user: args.archive };
+    let store = super::create::store(root, driver)?;
+    crate::signals::wait_for_the_end()?;
+    store.copy_in(&String::from_utf8_lossy(name), Path::new(&args.source), to, how)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `CONTAINER:PATH`, but neither `/a:b` nor `./a:b` (docker/cli v20.10.24 `cli/command/container/cp.go: splitCpArg`).

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -69,18 +70,22 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     }
     let since = args.since.as_deref().map(|text| time("--since", text)).transpose()?;
     let until = args.until.as_deref().map(|text| time("--until", text)).transpose()?;
-    let shows = |record: &LogRecord| {
-        since.is_none_or(|since| record.time >= since) && until.is_none_or(|until| record.time <= until)
+    // The first record that is too late ends it, wherever the clock was before or is after that.
+    let shows = |record: &LogRecord| match () {
+        () if since.is_some_and(|since| record.time < since) => Shows::Not,
+        () if until.is_some_and(|until| record.time > until) => Shows::NoMore,
+        () => Shows::This,
     };
     let files = files(&own, container);
-    // Records are counted first and printed then, so that memory does not grow with the log.
+    // Records are counted first and printed then, so that memory does not grow with the log. The last ones are taken of all, and the
+    // times are looked at then (moby v20.10.24 `daemon/logger/loggerutils/logfile.go: tailFiles`).
     let skipped = match args.tail.parse::<usize>() {
         Err(_) => 0,
         Ok(most) => {
             let mut count = 0_usize;
-            read(&files, &mut |record| {
-                count += usize::from(shows(record));
-                Ok(())
+            read(&files, &mut |_| {
+                count += 1;
+                Ok(ControlFlow::Continue(()))
             })?;
             count.saturating_sub(most)
         }
@@ -88,13 +93,16 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let mut printer = Printer { args, out: output::binary()?, errors: std::io::stderr() };
     let mut count = 0;
     let (is_whole, last) = read(&files, &mut |record| {
-        if shows(record) {
-            count += 1;
-            if count > skipped {
-                printer.print(record)?;
-            }
+        count += 1;
+        if count <= skipped {
+            return Ok(ControlFlow::Continue(()));
         }
-        Ok(())
+        match shows(record) {
+            Shows::This => printer.print(record)?,
+            Shows::Not => {}
+            Shows::NoMore => return Ok(ControlFlow::Break(())),
+        }
+        Ok(ControlFlow::Continue(()))
     })?;
     if args.follow {
         return follow(args, root, driver, container, (last, log_path(&own, container)), &mut printer, shows);
@@ -106,17 +114,30 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads all files of a log. Returns whether each of them is whole, and the last one where it ended.
+/// What becomes of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shows {
+    This,
+    Not,
+    /// Neither this one nor any that comes after it.
+    NoMore,
+}
+
+/// Reads the files of a log, until `each` has enough. Returns whether each of them is whole, and the last one where it ended.
 fn read(
     files: &[PathBuf],
-    each: &mut dyn FnMut(&LogRecord) -> anyhow::Result<()>,
+    each: &mut dyn FnMut(&LogRecord) -> anyhow::Result<ControlFlow<()>>,
 ) -> anyhow::Result<(bool, Option<LogReader<File>>)> {
     let (mut is_whole, mut reader) = (true, None);
     for path in files {
         reader = open(path)?;
         while let Some(reader) = &mut reader {
             match reader.next_record()? {
-                Next::Record(record) => each(&record)?,
+                Next::Record(record) => {
+                    if each(&record)?.is_break() {
+                        return Ok((true, None));
+                    }
+                }
                 Next::Broken => {
                     is_whole = false;
                     break;
@@ -135,7 +156,7 @@ fn follow(
     container: &Container,
     (mut reader, path): (Option<LogReader<File>>, PathBuf),
     printer: &mut Printer<'_>,
-    shows: impl Fn(&LogRecord) -> bool,
+    shows: impl Fn(&LogRecord) -> Shows,
 ) -> anyhow::Result<ExitCode> {
     const PAUSE: Duration = Duration::from_millis(100);
     loop {
@@ -147,8 +168,10 @@ fn follow(
         while let Some(reader) = &mut reader
             && let Next::Record(record) = reader.next_record()?
         {
-            if shows(&record) {
-                printer.print(&record)?;
+            match shows(&record) {
+                Shows::This => printer.print(&record)?,
+                Shows::Not => {}
+                Shows::NoMore => return Ok(ExitCode::SUCCESS),
             }
         }
         // After a rotation the path leads to another file.

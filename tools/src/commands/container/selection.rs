@@ -8,13 +8,17 @@ use regex::Regex;
 use snapshot::catalog::{Catalog, Container, Resolved};
 use snapshot::ids::ImageId;
 use snapshot::schema::container::{ContainerFiles, open_own};
+use snapshot::schema::containerfile::PortBinding;
 use snapshot::view::View;
 
 use super::row::state_word;
 use crate::exit::UsageError;
 
 /// Filters that need more of a container than a listing reads.
-const FROM_FILES: [&str; 2] = ["is-task", "network"];
+const FROM_FILES: [&str; 4] = ["is-task", "network", "publish", "expose"];
+
+/// Filters whose values are ports.
+const PORTS: [&str; 2] = ["publish", "expose"];
 
 /// The words for states and results of health checks that dockerd knows.
 const STATES: [&str; 7] = ["paused", "restarting", "running", "removing", "dead", "created", "exited"];
@@ -35,11 +39,44 @@ pub(super) fn check(filters: &Filters) -> Result<(), UsageError> {
             return refuse(name, value);
         }
     }
-    // Which ports a container has by dockerd's count is not known well enough; isolation is of Windows.
-    match ["publish", "expose", "isolation"].into_iter().find(|name| filters.contains(name)) {
-        Some(name) => Err(UsageError(format!("the filter {name} is not supported here"))),
-        None => Ok(()),
+    for name in PORTS {
+        for value in filters.get(name) {
+            ports(name, value)?;
+        }
     }
+    Ok(())
+}
+
+/// The ports that a value of `publish` or `expose` means: `80`, `80/udp` or `80-90/tcp` (moby v20.10.24 `daemon/list.go: portOp`,
+/// docker/go-connections v0.4.0 `nat/nat.go`).
+fn ports(name: &str, value: &str) -> Result<(std::ops::RangeInclusive<u16>, String), UsageError> {
+    if value.contains(':') {
+        return Err(UsageError(format!("filter for '{name}' should not contain ':': {value}")));
+    }
+    let failed = |why: String| UsageError(format!("error while looking up for {name} {value}: {why}"));
+    let (range, kind) = value.split_once('/').unwrap_or((value, "tcp"));
+    let number = |text: &str| {
+        let why = match text.parse::<u128>() {
+            Ok(number) => match u16::try_from(number) {
+                Ok(port) => return Ok(port),
+                Err(_) => "value out of range",
+            },
+            Err(_) => "invalid syntax",
+        };
+        Err(failed(format!("strconv.ParseUint: parsing {}: {why}", docker_format::quoted(text))))
+    };
+    if range.is_empty() {
+        return Err(failed("Empty string specified for ports.".to_owned()));
+    }
+    let (first, last) = match range.split_once('-') {
+        Some((first, last)) => (number(first)?, number(last)?),
+        None => (number(range)?, number(range)?),
+    };
+    if first > last {
+        return Err(failed(format!("Invalid range specified for the Port: {range}")));
+    }
+    let kind = if kind.is_empty() { "tcp" } else { kind };
+    Ok((first..=last, kind.to_ascii_lowercase()))
 }
 
 /// The containers of `all`, the newest first, that the filters take.
@@ -132,7 +169,30 @@ fn files_pass(view: &View, filters: &Filters, container: &Container) -> bool {
             .iter()
             .any(|(name, network)| name == value || network.as_ref().is_some_and(|network| has_id(&network.network_id)))
     };
+    let published = settings.and_then(|settings| settings.ports.as_ref());
     let tasks = filters.get("is-task");
-    (tasks.is_empty() || tasks.iter().any(|value| (value == "true") == files.config.managed))
+    (!PORTS.iter().any(|name| filters.contains(name)) || has_port(filters, published))
+        && (tasks.is_empty() || tasks.iter().any(|value| (value == "true") == files.config.managed))
         && (!filters.contains("network") || filters.get("network").iter().any(in_network))
+}
+
+/// `NetworkSettings.Ports`: ports of the container, and where each is published.
+type Published = BTreeMap<String, Option<Vec<PortBinding>>>;
+
+/// Whether a container has a port that one of the filters takes: one of its own for `expose`, one of the host for `publish`, by what dockerd has
+/// written down when it ran last. A port that is not published has the number 0 on the host.
+fn has_port(filters: &Filters, known: Option<&Published>) -> bool {
+    let takes = |name: &str, port: u16, kind: &str| {
+        let wanted = filters.get(name).iter().filter_map(|value| ports(name, value).ok());
+        wanted.into_iter().any(|(range, of)| range.contains(&port) && of == kind)
+    };
+    known.into_iter().flatten().any(|(text, bindings)| {
+        let (port, kind) = text.split_once('/').unwrap_or((text, "tcp"));
+        let host: Vec<u16> = match bindings.as_deref() {
+            None | Some([]) => vec![0],
+            Some(bindings) => bindings.iter().filter_map(|binding| binding.port.parse().ok()).collect(),
+        };
+        port.parse().is_ok_and(|port| !host.is_empty() && takes("expose", port, kind))
+            || host.into_iter().any(|port| takes("publish", port, kind))
+    })
 }

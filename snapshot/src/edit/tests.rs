@@ -291,6 +291,57 @@ fn unreadable_records_keep_what_they_might_name() {
     assert_eq!(store.leftovers(), 0);
 }
 
+/// Whatever a mount's `parent` is instead of a chain id, the mount may stand on any layer, so that none is removed.
+#[test]
+fn a_parent_that_names_no_layer_keeps_every_layer() {
+    const PARENT: &str = "image/overlay2/layerdb/mounts/c/parent";
+    type Make = fn(&Path);
+    let text = |text: &[u8]| -> Box<dyn Fn(&Path)> {
+        let text = text.to_vec();
+        Box::new(move |path| std::fs::write(path, &text).unwrap())
+    };
+    let node = |make: Make| -> Box<dyn Fn(&Path)> { Box::new(make) };
+    let real = chain(&["base"])[0].to_string();
+    let kinds: Vec<(&str, Box<dyn Fn(&Path)>)> = vec![
+        ("empty", text(b"")),
+        ("spaces", text(b" \n\t")),
+        ("NULs, as a power cut leaves them", text(&[0; 71])),
+        ("cut off", text(&real.as_bytes()[..40])),
+        ("in capitals", text(real.to_uppercase().as_bytes())),
+        ("without its algorithm", text(&real.as_bytes()[7..])),
+        ("of another algorithm", text(real.replace("sha256", "sha512").as_bytes())),
+        ("twice", text(format!("{real}\n{real}\n").as_bytes())),
+        ("with a NUL behind", text(format!("{real}\0").as_bytes())),
+        ("no UTF-8", text(b"sha256:\xff\xfe")),
+        ("too long", text(&[b'a'; 1 << 16])),
+        ("a directory", node(|path| std::fs::create_dir(path).unwrap())),
+        ("a link to itself", node(|path| std::os::unix::fs::symlink("parent", path).unwrap())),
+        ("a link to nowhere", node(|path| std::os::unix::fs::symlink("nowhere", path).unwrap())),
+        ("a link to a chain id", node(|path| std::os::unix::fs::symlink("mount-id", path).unwrap())),
+        (
+            "a named pipe",
+            node(|path| {
+                let mode = rustix::fs::Mode::RUSR;
+                rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+            }),
+        ),
+    ];
+    for (what, make) in kinds {
+        let store = Store::new();
+        let layers = store.add_layers(&["base", "top"]);
+        old_intent(&store, &layers);
+        store.write("image/overlay2/layerdb/mounts/c/mount-id", "a".repeat(64));
+        make(&store.at(PARENT));
+        drop(store.begin());
+        assert!(layers.iter().all(|layer| store.has_layer(*layer)), "{what}");
+        // Once the mount is gone, nothing keeps them.
+        std::fs::remove_dir_all(store.at("image/overlay2/layerdb/mounts/c")).unwrap();
+        old_intent(&store, &layers);
+        drop(store.begin());
+        assert!(!layers.iter().any(|layer| store.has_layer(*layer)), "{what}: still there afterwards");
+    }
+}
+
 /// The driver knows of needs that no record names: a directory on which a live one stands is needed, whatever the
 /// layers' records say.
 #[test]

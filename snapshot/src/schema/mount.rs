@@ -163,7 +163,8 @@ fn read_entry(dir: &Dir, name: &str, full_name: MountName, depth: usize, records
             return records.push(record);
         }
         let below = own.names().unwrap_or_default();
-        let further = |name: &&String| own.stat(name).is_ok_and(|stat| stat.is_some_and(|stat| is_directory(&stat)));
+        // What cannot be looked at is read as well, and says so.
+        let further = |name: &&String| !matches!(own.stat(name), Ok(Some(stat)) if !is_directory(&stat));
         let below: Vec<&String> = below.iter().filter(further).collect();
         if !below.is_empty() && depth < MAX_DEPTH {
             for name in below {

@@ -15,6 +15,7 @@ mod input;
 mod manual;
 mod output;
 mod progress;
+mod pruning;
 mod rootless;
 mod signals;
 mod steps;

@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use testkit::dockerd::Dockerd;
 use testkit::root::RootContents;
-use testkit::tree;
+use testkit::{layerfs_on as layerfs, made_by_layerfs as made, tree};
 
 const IMAGE: &str = "layerfs-test/busybox:1";
 
@@ -46,15 +46,6 @@ fn set_attributes(container: &Path) {
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-fn layerfs(root: &Path, arguments: &[&str]) -> Output {
-    Command::new(testkit::program("layerfs")).arg("--root").arg(root).args(arguments).output().unwrap()
-}
-
-/// The id that a command prints.
-fn made(root: &Path, arguments: &[&str]) -> String {
-    testkit::succeeded(&format!("layerfs {arguments:?}"), layerfs(root, arguments)).trim().to_owned()
 }
 
 /// Where the driver of a root keeps what it knows of images.

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 use testkit::cases::TreeEntry;
 use testkit::dockerd::Dockerd;
 use testkit::root::RootContents;
-use testkit::tree;
+use testkit::{layerfs_on as layerfs, made_by_layerfs as made, tree};
 
 const IMAGE: &str = "layerfs-test/busybox:1";
 
@@ -29,15 +29,6 @@ CMD ["cat", "/dir/again"]
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-fn layerfs(root: &Path, arguments: &[&str]) -> Output {
-    Command::new(testkit::program("layerfs")).arg("--root").arg(root).args(arguments).output().unwrap()
-}
-
-/// The id that a command prints.
-fn made(root: &Path, arguments: &[&str]) -> String {
-    testkit::succeeded(&format!("layerfs {arguments:?}"), layerfs(root, arguments)).trim().to_owned()
 }
 
 fn config(root: &Path, id: &str) -> Value {

@@ -37,6 +37,16 @@ pub fn layerfs<S: AsRef<OsStr>>(arguments: &[S]) -> String {
     succeeded("layerfs", Command::new(program("layerfs")).args(arguments).output().unwrap())
 }
 
+/// `layerfs --root ROOT ARGUMENTS`
+pub fn layerfs_on(root: &Path, arguments: &[&str]) -> Output {
+    Command::new(program("layerfs")).arg("--root").arg(root).args(arguments).output().unwrap()
+}
+
+/// What [`layerfs_on`] prints, without the space around it; it must succeed. For commands that print an id.
+pub fn made_by_layerfs(root: &Path, arguments: &[&str]) -> String {
+    succeeded(&format!("layerfs {arguments:?}"), layerfs_on(root, arguments)).trim().to_owned()
+}
+
 /// The standard output of a program that must have succeeded.
 pub fn succeeded(program: &str, output: Output) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use layerfs::ChainId;
 use rustix::fd::{AsFd, BorrowedFd};
@@ -65,26 +63,21 @@ pub fn compare_files(files: &Files, view: &View, threads: usize) -> IdenticalFil
         .into_iter()
         .flat_map(|(size, places)| places.into_iter().map(move |(layer, path)| (size, layer, path)))
         .collect();
-    let (next, unread, sparse) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-    let found: Mutex<ByContent<'_>> = Mutex::default();
-    let work = || {
-        while let Some((size, layer, path)) = candidates.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match place_in_home(view, *layer, path).and_then(|(home, place)| digest(home, &place, *size)) {
-                Ok(Some(digest)) => {
-                    let mut found = found.lock().expect("nothing panics that holds it");
-                    found.entry((*size, digest)).or_default().push((*layer, path));
-                }
-                Ok(None) => drop(sparse.fetch_add(1, Ordering::Relaxed)),
-                Err(_) => drop(unread.fetch_add(1, Ordering::Relaxed)),
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        layerfs::pool::spawn_helpers(scope, threads.saturating_sub(1), work);
-        work();
+    let digests = layerfs::pool::map(candidates.len(), threads, |at| {
+        let (size, layer, path) = candidates[at];
+        Some(place_in_home(view, layer, path).and_then(|(home, place)| digest(home, &place, size)))
     });
-    let found = found.into_inner().expect("nothing panics that holds it").into_iter();
+    let (mut unread, mut sparse) = (0, 0);
+    let mut found = ByContent::new();
+    for ((size, layer, path), digest) in candidates.into_iter().zip(digests) {
+        match digest {
+            Some(Ok(Some(digest))) => found.entry((size, digest)).or_default().push((layer, path)),
+            Some(Ok(None)) => sparse += 1,
+            Some(Err(_)) | None => unread += 1,
+        }
+    }
     let mut identical: Vec<Identical> = found
+        .into_iter()
         .filter(|(_, places)| places.iter().any(|(layer, _)| *layer != places[0].0))
         .map(|((size, digest), mut places)| {
             places.sort_unstable();
@@ -93,7 +86,7 @@ pub fn compare_files(files: &Files, view: &View, threads: usize) -> IdenticalFil
         })
         .collect();
     identical.sort_by(|a, b| b.saved().cmp(&a.saved()).then_with(|| a.places.cmp(&b.places)));
-    IdenticalFiles { identical, unread: unread.into_inner() as u64, sparse: sparse.into_inner() as u64 }
+    IdenticalFiles { identical, unread, sparse }
 }
 
 /// The driver's home, and the path in it of a file of a layer.

@@ -1,12 +1,10 @@
 //! `layerfs container stop`, `kill`, `wait`, `rename`, `rm`, `prune`, `top`: docker's, offline.
 
-use std::io::{BufRead, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use containers::ContainerError;
-use docker_format::filter::{Command, Filters};
-use docker_format::size::size4;
+use docker_format::filter::Command;
 use jiff::Timestamp;
 use snapshot::usage::sizes;
 use snapshot::view::{Needs, View};
@@ -14,7 +12,10 @@ use snapshot::view::{Needs, View};
 use super::create::{message, store};
 use crate::commands::layerfs::NAME;
 use crate::exit::UsageError;
+use crate::pruning::{self, is_sure};
 use crate::{output, signals};
+
+const TITLE: &str = "Deleted Containers:";
 
 /// Does something with each container, prints the names of those with which it worked, and reports the others.
 pub(super) fn each(
@@ -161,10 +162,9 @@ pub(crate) struct PruneArgs {
 }
 
 pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let filters = Filters::parse(&args.filter).map_err(|error| UsageError(format!("--filter: {error}")))?;
+    let filters = pruning::filters(&args.filter)?;
     if !args.force && !is_sure("all stopped containers")? {
-        output::say("Total reclaimed space: 0B")?;
-        return Ok(ExitCode::SUCCESS);
+        return pruning::say_removed(TITLE, &[], 0);
     }
     filters.check(Command::ContainerPrune)?;
     signals::wait_for_the_end()?;
@@ -179,23 +179,9 @@ pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyh
     let sizes: std::collections::BTreeMap<_, _> =
         going.map(|one| (one.id.clone(), sizes::measure_container(&view, one).written.unwrap_or(0))).collect();
     let gone = store.prune(selects)?;
-    if !gone.is_empty() {
-        output::say("Deleted Containers:")?;
-        gone.iter().try_for_each(|id| output::say(id))?;
-        output::say("")?;
-    }
     let reclaimed: u64 = gone.iter().filter_map(|id| sizes.get(id)).sum();
-    output::say(&format!("Total reclaimed space: {}", size4(reclaimed)))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Asks before something is removed; the end of the input means no.
-pub(crate) fn is_sure(what: &str) -> anyhow::Result<bool> {
-    write!(std::io::stdout(), "WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] ")?;
-    std::io::stdout().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim_end_matches(['\r', '\n']).eq_ignore_ascii_case("y"))
+    let lines: Vec<String> = gone.iter().map(ToString::to_string).collect();
+    pruning::say_removed(TITLE, &lines, reclaimed)
 }
 
 #[derive(Debug, clap::Args)]

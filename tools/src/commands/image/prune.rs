@@ -1,18 +1,17 @@
 //! `layerfs image prune`: `docker image prune`, offline.
 
-use std::io::{BufRead, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use docker_format::filter::{Command, Filters};
-use docker_format::size::size4;
+use docker_format::filter::Command;
 use jiff::Timestamp;
 use snapshot::catalog::{Catalog, Image};
 use snapshot::edit::RemovedItem;
 
 use super::change::{change, is_gone, removal};
-use crate::exit::UsageError;
-use crate::output;
+use crate::pruning::{self, is_sure};
+
+const TITLE: &str = "Deleted Images:";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -29,12 +28,13 @@ pub(crate) struct Args {
     force: bool,
 }
 
-/// Docker's questions and lines (docker/cli v20.10.24 `cli/command/image/prune.go`).
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let mut filters = Filters::parse(&args.filter).map_err(|error| UsageError(format!("--filter: {error}")))?;
+    let mut filters = pruning::filters(&args.filter)?;
     filters.add("dangling", if args.all { "false" } else { "true" });
-    if !args.force && !is_sure(args.all)? {
-        return print(&[], 0);
+    let what =
+        if args.all { "all images without at least one container associated to them" } else { "all dangling images" };
+    if !args.force && !is_sure(what)? {
+        return pruning::say_removed(TITLE, &[], 0);
     }
     filters.check(Command::ImagePrune)?;
     let all = !filters.dangling_to_prune()?;
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         |(removed, sizes), kept| {
             let gone = removed.iter().zip(sizes).filter(|(removed, _)| is_gone(removed, kept));
             let (lines, sizes): (Vec<String>, Vec<u64>) = gone.map(|(removed, size)| (line(removed), size)).unzip();
-            print(&lines, sizes.iter().fold(0, |sum, size| sum.saturating_add(*size)))
+            pruning::say_removed(TITLE, &lines, sizes.iter().fold(0, |sum, size| sum.saturating_add(*size)))
         },
     )
 }
@@ -74,23 +74,4 @@ fn line(removed: &RemovedItem) -> String {
         RemovedItem::Image(id) => format!("deleted: {id}"),
         RemovedItem::Layer(chain_id) => format!("deleted: {chain_id}"),
     }
-}
-
-fn print(lines: &[String], reclaimed: u64) -> anyhow::Result<ExitCode> {
-    if !lines.is_empty() {
-        output::say("Deleted Images:")?;
-        lines.iter().try_for_each(|line| output::say(line))?;
-        output::say("")?;
-    }
-    output::say(&format!("Total reclaimed space: {}", size4(reclaimed)))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn is_sure(all: bool) -> anyhow::Result<bool> {
-    let what = if all { "all images without at least one container associated to them" } else { "all dangling images" };
-    write!(std::io::stdout(), "WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] ")?;
-    std::io::stdout().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim_end_matches(['\r', '\n']).eq_ignore_ascii_case("y"))
 }

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use containers::ContainerError;
-use docker_format::filter::{Command, Filters};
-use docker_format::size::size4;
+use docker_format::filter::Command;
 
 use crate::commands::container::create::store;
-use crate::commands::container::verbs::is_sure;
 use crate::commands::layerfs::NAME;
-use crate::exit::UsageError;
+use crate::pruning::{self, is_sure};
 use crate::{output, signals};
+
+const TITLE: &str = "Deleted Volumes:";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CreateArgs {
@@ -76,10 +76,9 @@ pub(crate) struct PruneArgs {
 }
 
 pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let filters = Filters::parse(&args.filter).map_err(|error| UsageError(format!("--filter: {error}")))?;
+    let filters = pruning::filters(&args.filter)?;
     if !args.force && !is_sure("all local volumes not used by at least one container")? {
-        output::say("Total reclaimed space: 0B")?;
-        return Ok(ExitCode::SUCCESS);
+        return pruning::say_removed(TITLE, &[], 0);
     }
     filters.check(Command::VolumePrune)?;
     signals::wait_for_the_end()?;
@@ -90,12 +89,7 @@ pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyh
             .unwrap_or(0)
     };
     let gone = store(root, driver)?.prune_volumes(|volume| filters.labels_match(&volume.labels), measure)?;
-    if !gone.is_empty() {
-        output::say("Deleted Volumes:")?;
-        gone.iter().try_for_each(|(name, _)| output::say(name))?;
-        output::say("")?;
-    }
     let reclaimed: u64 = gone.iter().map(|(_, size)| *size).sum();
-    output::say(&format!("Total reclaimed space: {}", size4(reclaimed)))?;
-    Ok(ExitCode::SUCCESS)
+    let lines: Vec<String> = gone.iter().map(|(name, _)| name.to_string()).collect();
+    pruning::say_removed(TITLE, &lines, reclaimed)
 }

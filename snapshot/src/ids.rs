@@ -1,5 +1,20 @@
 //! Names of things in a data-root. They are checked when they are read, so that none, used as a path, leads out of its
 //! directory.
+//!
+//! # Names that stay text
+//!
+//! A type here says that its value is a name which the thing may have. Some names say less, and stay plain text:
+//!
+//! - the entries of a driver's home ([`HomeEntries`](crate::driver::HomeEntries)). The home holds whatever was put there: layers,
+//!   the driver's own `l` and `backingFsBlockDev`, a daemon's leftovers, the files of a stranger. Accounts and verdicts
+//!   speak of all of them. Whoever deletes an entry as a layer parses its name into a [`CacheId`] first, and must ask
+//!   [`Liveness`](crate::liveness::Liveness) with that; an entry with any other name is never deleted as a layer.
+//!   Names that are not UTF-8 are not among the entries: Docker makes none, and nobody deletes them.
+//! - BuildKit's names for its records (`schema/buildkit`). Such a key is an id of BuildKit's own or `sha256:` and a chain id, it
+//!   may outlive what it named, and it is compared and shown, but never used as a path. The directories and layers that
+//!   a record names are typed: [`CacheId`] and [`layerfs::ChainId`].
+//! - the names of records that dockerd has begun to remove (`layerdb/sha256/<hex>-<random>-removing`), since only
+//!   their beginning means something.
 
 use std::borrow::Borrow;
 use std::fmt;

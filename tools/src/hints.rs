@@ -29,7 +29,7 @@ const NOT_WHOLE: &str = "copy or save it again, since it is not whole";
 const DAMAGED: &str = "copy or save it again, since it is damaged";
 
 /// What to do about one that is as its maker wanted it, and that nobody takes.
-const REFUSED: &str = "dockerd does not take it either: have it made again by what has made it";
+const REFUSED: &str = "dockerd refuses it, too: the program that made it has to make it anew";
 
 /// What to do about a layer of a store of which something is lost.
 const FROM_ARCHIVE: &str = "`layerfs system repair --from ARCHIVE` takes the layer from an archive that has it";
@@ -172,12 +172,12 @@ fn of_import(error: &ImportError) -> Option<String> {
 fn of_store(error: &StoreError) -> Option<String> {
     match error {
         StoreError::Refused { refusal: Refusal::ContainerdStore, .. } => {
-            Some("--storage-driver overlay2 writes it all the same".into())
+            Some("--storage-driver overlay2 writes to it all the same".into())
         }
         StoreError::Undeletable(error) => match error.obstacle {
-            Some(Obstacle::Immutable) => Some("chattr -i takes that away".into()),
-            Some(Obstacle::AppendOnly) => Some("chattr -a takes that away".into()),
-            Some(Obstacle::Mounted) => Some("umount, then do it again".into()),
+            Some(Obstacle::Immutable) => Some("`chattr -i` takes that attribute away".into()),
+            Some(Obstacle::AppendOnly) => Some("`chattr -a` takes that attribute away".into()),
+            Some(Obstacle::Mounted) => Some("unmount it, then do it again".into()),
             _ => None,
         },
         StoreError::NoRoot { .. } => Some("--root names the data-root, which `docker info` shows".into()),

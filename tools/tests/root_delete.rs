@@ -45,7 +45,8 @@ fn root_what_cannot_be_deleted_is_named() {
     let output = rm(&root, "layerfs-test/first:1");
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let expected = format!("removing {}: it is immutable (chattr +i); chattr -i takes that away", file.display());
+    let expected =
+        format!("removing {}: it is immutable (chattr +i); `chattr -i` takes that attribute away", file.display());
     assert!(stderr.contains(&expected), "{stderr}");
     assert!(stderr.contains("the change was made"), "{stderr}");
     // The image is gone, and all of its layer but what stands in the way.

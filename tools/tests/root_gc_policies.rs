@@ -99,7 +99,7 @@ fn root_each_policy_takes_what_it_says() {
         }
     }
     let misspelt = gc(&root, &["-a", "--keep", "layerfs-test/nosuch*"]);
-    assert!(misspelt.stderr.contains("--keep layerfs-test/nosuch* means no image"), "{}", misspelt.stderr);
+    assert!(misspelt.stderr.contains("--keep layerfs-test/nosuch*: no image has such a name"), "{}", misspelt.stderr);
     for (arguments, why) in [
         (&["--keep-label", "x", "--min-age", "x"][..], "is no age"),
         (&["--target-free", "120%"], "neither a percentage"),

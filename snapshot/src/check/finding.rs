@@ -317,7 +317,7 @@ impl fmt::Display for Cause {
             }
             Self::Orphan => f.write_str("nobody owns it"),
             Self::LostByContainer { container } => {
-                write!(f, "it may be what container {container} has written, which has lost its mount")
+                write!(f, "it may hold what container {container} has written, whose entry in layerdb/mounts is gone")
             }
             Self::StaleLink => f.write_str("it leads nowhere"),
             Self::Leftover(kind) => write!(f, "{kind}, left by a crash"),

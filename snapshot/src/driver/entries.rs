@@ -37,7 +37,7 @@ pub struct UnknownParents {
     pub failed: bool,
 }
 
-/// Everything that a driver's home holds.
+/// Everything that a driver's home holds, by names that are [plain text](crate::ids#names-that-stay-text).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HomeEntries {
     /// The names of all entries, sorted.

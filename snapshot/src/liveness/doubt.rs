@@ -106,12 +106,12 @@ impl fmt::Display for Doubt {
                 write!(f, "the directory {entry} has several owners: {}", claims.join("; "))
             }
             Self::Image { image, cause } => write!(f, "image {image}: {cause}"),
-            Self::BuildCache { cause } => write!(f, "the build cache's records: {cause}"),
-            Self::Parents { entry, cause } => write!(f, "what {entry} stands on: {cause}"),
+            Self::BuildCache { cause } => write!(f, "the build cache's records cannot be read: {cause}"),
+            Self::Parents { entry, cause } => write!(f, "what the directory {entry} stands on is not known: {cause}"),
             Self::Mounts { cause } => write!(f, "what is mounted: {cause}"),
             Self::Writer(writer) => write!(f, "{writer} is writing now"),
             Self::Container { container, cause } => write!(f, "the container {container}: {cause}"),
-            Self::Names { cause } => write!(f, "the names of images: {cause}"),
+            Self::Names { cause } => write!(f, "the names of images cannot be read: {cause}"),
             Self::Driver { name } => write!(f, "what the storage driver {name} keeps is not all known here"),
         }
     }

@@ -57,7 +57,7 @@ pub enum Claim {
     Mount(MountName),
     /// It holds the init files of the container of this mount.
     Init(MountName),
-    /// It is in BuildKit's cache, under this key.
+    /// It is in BuildKit's cache, under this key, which is [plain text](crate::ids#names-that-stay-text).
     BuildKit(String),
     /// It belongs to a layer whose deletion was begun: the name of the record.
     Removing(String),

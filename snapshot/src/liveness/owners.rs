@@ -36,8 +36,8 @@ pub enum LayerStays {
     /// A layer that stays stands on it.
     #[error("layer {0} stands on it")]
     Below(ChainId),
-    /// Its directory cannot go.
-    #[error("its directory cannot go: {0}")]
+    /// Its directory must stay.
+    #[error("its directory must stay: {0}")]
     Directory(Claim),
     /// A record that cannot be read may need it.
     #[error("it may be needed: {0}")]

@@ -203,7 +203,7 @@ fn complain(shown: &Shown<'_>) {
         output::complain(NAME, "layerfs system check says whom this affects, and what mends it");
     }
     for pattern in plan.unused_patterns() {
-        output::complain(NAME, &format!("--keep {pattern} means no image"));
+        output::complain(NAME, &format!("--keep {pattern}: no image has such a name"));
     }
     if plan.unread() > 0 {
         let entries = output::entries(plan.unread());

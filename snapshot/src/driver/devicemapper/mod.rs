@@ -75,7 +75,7 @@ impl DeviceMapper {
         let device = DeviceFile::decode(&bytes).map_err(|error| invalid(error.to_string()))?;
         match device.thin_id() {
             Some(_) => Ok(Some(device)),
-            None => Err(invalid(format!("device_id {} is none of a thin pool", device.id))),
+            None => Err(invalid(format!("device_id {} is no number that a thin pool gives a device", device.id))),
         }
     }
 

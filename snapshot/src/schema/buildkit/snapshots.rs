@@ -33,8 +33,7 @@ const CHAIN: &str = "sha256:";
 /// One snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The key of the snapshot it was made upon. A key stays a text, because it is an id of BuildKit's or
-    /// `sha256:` and a chain id; what it names is typed in the fields below.
+    /// The key of the snapshot it was made upon: [plain text](crate::ids#names-that-stay-text).
     pub parent: Option<String>,
     /// The directory it was committed from, by its id in the driver's home.
     pub committed: Option<CacheId>,

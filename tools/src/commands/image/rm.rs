@@ -11,7 +11,7 @@ use crate::output;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Images, by name or id; of an image with several names, a name only takes that away
+    /// Images, by name or id; if an image has several names, giving one of them removes only that name
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
 

@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let pool = match (&args.place.metadata, &args.place.data, mapper) {
         (Some(metadata), Some(data), _) => InactivePool::open(metadata, data)?,
         (.., Some(mapper)) => mapper.pool()?,
-        _ => bail!("{}: it has no thin pool: that is of the storage driver devicemapper", root.display()),
+        _ => bail!("{} has no thin pool: only data-roots of the storage driver devicemapper have one", root.display()),
     };
     let store = view.as_ref().zip(mapper);
     match &args.what {
@@ -118,9 +118,11 @@ fn copy_out(args: &CopyArgs, pool: &InactivePool, store: Option<(&View, &DeviceM
         file.size = size;
     }
     if file.size == 0 {
-        return Err(
-            UsageError(format!("no file of a data-root says how large device {} is: --size does", file.id)).into()
-        );
+        return Err(UsageError(format!(
+            "no file of a data-root says how large device {} is; give its size with --size",
+            file.id
+        ))
+        .into());
     }
     let shown = || args.output.display().to_string();
     // Before anything is copied; that nobody makes it meanwhile is seen to when it gets its name.

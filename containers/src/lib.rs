@@ -7,6 +7,20 @@
 //!
 //! The store's files are Docker's own, so that a dockerd that starts on the root adopts the containers. While one runs, a
 //! [monitor](monitor::run) stays with it.
+//!
+//! [`Store`] is the type to meet first. A program that starts containers calls [`enter`] first of all in `main`, because
+//! monitors are the same program, started once more.
+//!
+//! ```no_run
+//! use std::path::PathBuf;
+//!
+//! use containers::Store;
+//!
+//! let store = Store { root: PathBuf::from("/var/lib/docker"), driver: None };
+//! store.stop("web", Some(10))?;
+//! println!("it ended with {}", store.wait("web")?);
+//! # Ok::<(), containers::ContainerError>(())
+//! ```
 
 mod attached;
 mod copy_in;

@@ -12,6 +12,22 @@
 //! Without a store, or beside it: [`unpack`] puts one image into plain directories; [`tree`] reads what is in an image
 //! without unpacking it; [`measure`] says what the layers of an archive hold; [`mend`] opens the sources from which a damaged
 //! store is repaired.
+//!
+//! # Examples
+//!
+//! What is in an archive. [`load::import`] has an example of how it gets into a data-root.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use images::source::{Archive, ImageSource as _, Opened, Select};
+//!
+//! let Opened::Archive(archive) = Archive::open(Path::new("app.tar"))? else { return Ok(()) };
+//! for image in archive.images(&Select::default())?.images {
+//!     println!("{} layers", image.layers.len());
+//! }
+//! # Ok::<(), images::source::ArchiveError>(())
+//! ```
 
 mod blocks;
 pub mod change;

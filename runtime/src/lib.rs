@@ -8,6 +8,18 @@
 //! ```
 //!
 //! The crate knows no store: where a container's files are, and what is written there, is its caller's business.
+//!
+//! # Examples
+//!
+//! What a runtime is told of a container. [`Settings`] is the type to meet first.
+//!
+//! ```
+//! use runtime::{Settings, spec};
+//!
+//! let settings = Settings::new("c1", "/srv/rootfs", vec!["echo".to_owned(), "hello".to_owned()]);
+//! let config = spec::make(&settings).expect("root needs no file of the container");
+//! assert_eq!(config.process().as_ref().unwrap().args().as_ref().unwrap(), &["echo", "hello"]);
+//! ```
 
 mod accounts;
 pub mod builtin;

@@ -15,6 +15,34 @@
 //! | [`usage`] | how many bytes each part takes up |
 //!
 //! [`mod@reference`] and [`ids`] are the types of names; a name is checked when it is read.
+//!
+//! # Examples
+//!
+//! The images of a data-root, and what it would be to give one of them another name. A reader needs no permission; a
+//! [`Transaction`](edit::Transaction) begins by asking the guard of [`root`], which refuses while a daemon runs.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use snapshot::edit::{Edit, Transaction, WriteOptions};
+//! use snapshot::view::{Needs, View};
+//!
+//! let root = Path::new("/var/lib/docker");
+//! let view = View::read(root, None, Needs::LISTING)?;
+//! let catalog = view.catalog();
+//! for image in catalog.images().values() {
+//!     println!("{} {} bytes {:?}", image.id, catalog.image_size(image), catalog.names_of(image.id));
+//! }
+//!
+//! if let Some(image) = catalog.images().values().next() {
+//!     let mut transaction = Transaction::begin(root, WriteOptions { driver: None, sync: true })?;
+//!     transaction.add(Edit::SetTag { reference: "example:1".parse()?, image: image.id });
+//!     transaction.commit()?;
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `examples/` has whole programs: `images`, `owner`, `plan` and `check`.
 
 pub mod catalog;
 pub mod check;

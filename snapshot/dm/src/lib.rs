@@ -22,6 +22,26 @@
 //!
 //! Snapshots share whole subtrees, so a block of the metadata may belong to many devices. What is damaged is named with the
 //! keys that are lost for it, and everything else is still read.
+//!
+//! # Examples
+//!
+//! The first device of a pool that is not active, as a file that a loop device can show:
+//!
+//! ```no_run
+//! use std::fs::File;
+//!
+//! use dm::{ThinPool, ThinVolume};
+//!
+//! let (metadata, data) = (File::open("devicemapper/metadata")?, File::open("devicemapper/data")?);
+//! let pool = ThinPool::open(&metadata)?;
+//! let devices = pool.devices();
+//! if let Some(device) = devices.by_id.values().next() {
+//!     let volume = ThinVolume::read(&pool, device, 10 << 30);
+//!     println!("device {}: {} bytes are mapped, {} parts are lost", device.id, volume.mapped(), volume.lost().len());
+//!     volume.copy_to(&data, &File::create_new("device.img")?)?;
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod blocks;
 mod devices;

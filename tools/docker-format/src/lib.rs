@@ -2,6 +2,17 @@
 //!
 //! Nothing here knows a store. Everything is measured against the client 20.10.24, byte for byte;
 //! `tools/tests/docker_format.rs` holds the comparison.
+//!
+//! [`listing`] makes what `--format` asks for, [`filter`] reads what `--filter` says; the other modules are what these are
+//! made of.
+//!
+//! ```
+//! use docker_format::{ago, size, table};
+//!
+//! assert_eq!(size::size(4_860_873), "4.86MB");
+//! assert_eq!(ago::human_duration(7200.0), "2 hours");
+//! assert_eq!(table::align("NAME\tSIZE\nbusybox\t1B\n"), "NAME      SIZE\nbusybox   1B\n");
+//! ```
 
 pub mod ago;
 pub mod filter;

@@ -295,14 +295,14 @@ fn unreadable_records_keep_what_they_might_name() {
 #[test]
 fn a_parent_that_names_no_layer_keeps_every_layer() {
     const PARENT: &str = "image/overlay2/layerdb/mounts/c/parent";
-    type Make = fn(&Path);
-    let text = |text: &[u8]| -> Box<dyn Fn(&Path)> {
+    type Make = Box<dyn Fn(&Path)>;
+    let text = |text: &[u8]| -> Make {
         let text = text.to_vec();
         Box::new(move |path| std::fs::write(path, &text).unwrap())
     };
-    let node = |make: Make| -> Box<dyn Fn(&Path)> { Box::new(make) };
+    let node = |make: fn(&Path)| -> Make { Box::new(make) };
     let real = chain(&["base"])[0].to_string();
-    let kinds: Vec<(&str, Box<dyn Fn(&Path)>)> = vec![
+    let kinds: Vec<(&str, Make)> = vec![
         ("empty", text(b"")),
         ("spaces", text(b" \n\t")),
         ("NULs, as a power cut leaves them", text(&[0; 71])),

@@ -15,6 +15,7 @@ use crate::attached::Attached;
 use crate::create::{open, read};
 use crate::helper::{self, Helper};
 use crate::monitor::Order;
+use crate::mounts::check_propagation;
 use crate::namespace::own_mounts;
 use crate::place::{self, Place};
 use crate::protocol::Message;
@@ -99,6 +100,8 @@ impl Store {
             }
             _ => {}
         }
+        let files = read(transaction.root().dir(), id)?;
+        check_propagation(files.config.mount_points.values().flatten())?;
         drop(transaction);
         let root = std::path::absolute(&self.root).map_err(ContainerError::io("finding", &self.root))?;
         let order = Order {

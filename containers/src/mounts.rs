@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 use snapshot::catalog::Catalog;
 use snapshot::ids::{CacheId, VolumeName};
 use snapshot::schema::containerfile::{BindOptions, HostConfig, MountPointFile, ServiceMount, VolumeOptions};
@@ -310,4 +311,33 @@ pub(crate) fn source(root: &Path, point: &MountPointFile) -> PathBuf {
         Ok(name) if point.kind != "bind" => volume::content_path(root, &name),
         _ => PathBuf::from(&point.source),
     }
+}
+
+/// A bind can only follow the host's mounts where the host passes them on (moby v20.10.24 `daemon/oci_linux.go: ensureShared,
+/// ensureSharedOrSlave`). To be asked before this process has mounts of its own.
+pub(crate) fn check_propagation<'p>(points: impl Iterator<Item = &'p MountPointFile>) -> Result<(), ContainerError> {
+    let mut mountinfo = None;
+    for point in points.filter(|point| point.kind == "bind") {
+        let (passes, wanted): (&[&str], &str) = match point.propagation.as_str() {
+            "shared" | "rshared" => (&["shared:"], "shared"),
+            "slave" | "rslave" => (&["shared:", "master:"], "shared or slave"),
+            _ => continue,
+        };
+        let read = || std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let text: &String = mountinfo.get_or_insert_with(read);
+        let held = rustix::fs::statx(CWD, &point.source, AtFlags::empty(), StatxFlags::MNT_ID);
+        // One that is not there is another error.
+        let Ok(held) = held else { continue };
+        // `36 35 98:0 /root /point options optional-fields... - type`
+        let id = held.stx_mnt_id.to_string();
+        let fields =
+            |line: &str| line.split(" - ").next().map(|head| head.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        let found = text.lines().filter_map(fields).find(|fields| fields.first() == Some(&id));
+        let Some(fields) = found else { continue };
+        let (at, optional) = (fields.get(4).map_or("", String::as_str), fields.get(6..).unwrap_or_default());
+        if !optional.iter().any(|field| passes.iter().any(|tag| field.starts_with(tag))) {
+            return invalid(format!("path {} is mounted on {at} but it is not a {wanted} mount", point.source));
+        }
+    }
+    Ok(())
 }

@@ -206,6 +206,15 @@ impl Dir {
         }
     }
 
+    /// As [`Dir::sub`], but a regular file in its place counts as missing, too.
+    pub(crate) fn sub_unless_file(&self, name: &str) -> Result<Option<Self>, StoreError> {
+        let is_file = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        match self.sub(name) {
+            Err(_) if self.stat(name)?.is_some_and(is_file) => Ok(None),
+            opened => opened,
+        }
+    }
+
     /// Opens a chain of directories below; `None` if one does not exist.
     ///
     /// # Errors
@@ -302,6 +311,13 @@ impl Dir {
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(errno) => Err(StoreError::io(self.join(name), "stat")(errno)),
         }
+    }
+
+    /// Whether `name` is a symlink that leads to nothing.
+    pub(crate) fn leads_nowhere(&self, name: &str) -> bool {
+        let is_link = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
+        is_link && matches!(rustix::fs::statat(&self.fd, name, AtFlags::empty()), Err(Errno::NOENT))
     }
 
     /// Reads the regular file `name`, of at most `limit` bytes; `None` if it does not exist.

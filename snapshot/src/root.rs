@@ -221,7 +221,7 @@ impl DataRoot {
         }
     }
 
-    /// The directory of a layer's own files, in the driver's form; `None` if it is not there.
+    /// The directory of a layer's own files, in the driver's form; `None` if it is not there, or a file is in its place.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -231,7 +231,10 @@ impl DataRoot {
             return if home.stat(id.as_str())?.is_some() { driver.content(id).map(Some) } else { Ok(None) };
         }
         let Some(layer) = home.sub(id.as_str())? else { return Ok(None) };
-        layer.descend(self.home_layout().map_or(&[], |layout| layout.content))
+        match self.home_layout().map_or(&[][..], |layout| layout.content) {
+            [own] => layer.sub_unless_file(own),
+            path => layer.descend(path),
+        }
     }
 
     /// Opens the records of its layers; `None` if it has no images.

@@ -87,9 +87,12 @@ impl Observer for Progress {
         }
     }
 
+    /// The bar is forgotten as well: a store may have ten thousand layers.
     fn end(&self, layer: usize) {
-        if let Some(bar) = self.bar(layer) {
+        let bar = self.layers.lock().unwrap_or_else(PoisonError::into_inner).remove(&layer);
+        if let Some(bar) = bar {
             bar.finish_and_clear();
+            self.bars.remove(&bar);
         }
     }
 

@@ -116,15 +116,17 @@ fn findings_of_none(store: &SmallStore) -> Vec<String> {
     if sound { Vec::new() } else { vec![format!("sound: {:?}\n{}", ls.status, ls.text)] }
 }
 
-/// dockerd makes of each situation what the table says.
+/// dockerd makes of each situation what the table says: of every 14th, or of all in a sweep.
 #[test]
-#[ignore = "starts a daemon on every damaged store"]
 fn docker_damaged_table_is_right() {
     let Some(_turn) = testkit::docker() else { return };
     let dir = testkit::scratch();
     let template = SmallStore::make(dir.path());
     let mut report = Vec::new();
     for (number, situation) in SITUATIONS.iter().enumerate() {
+        if !testkit::full_sweep() && number % 14 != 5 {
+            continue;
+        }
         let store = template.copy(&dir.path().join(format!("damaged-{number}")));
         (situation.damage)(&store);
         let found = match dockerd::Dockerd::try_start(&store.root, START) {

@@ -49,6 +49,9 @@ pub enum ImportError {
     /// The layer of an image that is made here, not loaded, cannot be unpacked: it has no name.
     #[error("the new layer")]
     NewLayer(#[source] UnpackError),
+    /// The one layer that a file is, and that has no other name than the file, cannot be unpacked.
+    #[error("the layer")]
+    BareLayer(#[source] UnpackError),
     /// A layer is not the one that the config names.
     #[error("layer {layer}: invalid diffID for layer {index}: expected \"{expected}\", got \"{found}\"")]
     DiffId {
@@ -115,6 +118,7 @@ impl ImportError {
             | Self::LayerCount { .. }
             | Self::Layer { .. }
             | Self::NewLayer(_)
+            | Self::BareLayer(_)
             | Self::DiffId { .. }
             | Self::Parent { .. }
             | Self::Name(_) => true,

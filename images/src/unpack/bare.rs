@@ -61,7 +61,11 @@ fn fill(
     request: &ImportRequest<'_>,
 ) -> Result<Vec<Unpacked>, ImportError> {
     let work = Work { name: name(request), index: 0, diff_id: None, digest: None, step: None, content };
-    unpack_all(vec![work], request, &|_| destination.place(SLOT))
+    unpack_all(vec![work], request, &|_| destination.place(SLOT)).map_err(|error| match error {
+        // Whoever says what is wrong names the file first.
+        ImportError::Layer { source, .. } => ImportError::BareLayer(source),
+        other => other,
+    })
 }
 
 /// Moves the layer to where it was asked for.

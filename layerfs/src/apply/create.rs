@@ -128,10 +128,14 @@ impl<'a> Applier<'a> {
         let target = LayerPath::parse(&member.linkname).map_err(|_| invalid())?.ok_or_else(invalid)?;
         ApplyError::check_length(&target)?;
         let (target_dir, target_base) = target.split();
-        let target_parent = self.tree.existing(target_dir)?;
-        let stat = node::stat(&target_parent.fd, target_base).map_err(ApplyError::system("hard link target"))?;
+        let unusable = |errno| ApplyError::HardLink { target: member.linkname.clone(), errno };
+        let target_parent = self.tree.existing(target_dir).map_err(|error| match error {
+            ApplyError::System { errno, .. } => unusable(errno),
+            error => error,
+        })?;
+        let stat = node::stat(&target_parent.fd, target_base).map_err(unusable)?;
         if node::is_whiteout(&stat) && self.whiteouts.contains(&target_parent.path_of(target_base)) {
-            return Err(ApplyError::System { call: "hard link target", errno: Errno::NOENT });
+            return Err(unusable(Errno::NOENT));
         }
         let link = || rustix::fs::linkat(&target_parent.fd, target_base, &parent.fd, base, AtFlags::empty());
         self.replacing(parent, base, real, "link", link)?;

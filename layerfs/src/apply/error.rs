@@ -39,6 +39,14 @@ pub enum ApplyError {
         /// The target as the archive has it.
         target: Vec<u8>,
     },
+    /// What a hard link leads to cannot be used.
+    #[error("hard link to \"{}\": {errno}", .target.escape_ascii())]
+    HardLink {
+        /// The target as the archive has it.
+        target: Vec<u8>,
+        /// The system's answer.
+        errno: Errno,
+    },
     /// A device number that no system has.
     #[error("device number {major}:{minor} is out of range")]
     DeviceNumber {
@@ -95,7 +103,7 @@ impl ApplyError {
     #[must_use]
     pub(crate) fn errno(&self) -> Option<Errno> {
         match self {
-            Self::System { errno, .. } | Self::Xattr { errno, .. } => Some(*errno),
+            Self::System { errno, .. } | Self::Xattr { errno, .. } | Self::HardLink { errno, .. } => Some(*errno),
             _ => None,
         }
     }

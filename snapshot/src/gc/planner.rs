@@ -1,7 +1,7 @@
 //! Makes a plan: chooses what is removed, adds what follows from that, and measures all of it.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use layerfs::{ChainId, DiffId};
 
@@ -290,15 +290,13 @@ impl<'v> GcPlanner<'v> {
             things.push((self.layer_thing(chain, with), reason));
         }
         things.extend(found.going);
-        // Two records may name the same directory, which is counted once.
-        let mut seen = HashSet::new();
         let mut paths = Vec::with_capacity(things.len());
         for (thing, _) in &things {
-            let mut own = self.paths(thing, gone)?;
-            own.retain(|path| seen.insert(path.clone()));
-            paths.push(own);
+            paths.push(self.paths(thing, gone)?.into_iter().map(exact).collect());
         }
+        leave_out_repeated(&mut paths);
         let measured = measure(&self.view.root.dir, &paths);
+        self.plan.items.reserve_exact(things.len());
         for (((thing, reason), paths), measured) in things.into_iter().zip(paths).zip(&measured) {
             let last_used = if let Thing::Image { id, .. } = &thing { images.last_used(*id) } else { None };
             let bytes = self.freed.add(measured);
@@ -309,6 +307,26 @@ impl<'v> GcPlanner<'v> {
             self.spare(thing, cause);
         }
         Ok(())
+    }
+}
+
+/// A path without room to grow: a plan keeps three of them for each layer.
+fn exact(mut path: PathBuf) -> PathBuf {
+    path.shrink_to_fit();
+    path
+}
+
+/// Leaves each path with the first thing that has it: two records may name the same directory, which is counted once.
+fn leave_out_repeated(things: &mut [Vec<PathBuf>]) {
+    let mut seen: HashSet<&Path> = HashSet::new();
+    let mut repeated = Vec::new();
+    for (thing, paths) in things.iter().enumerate() {
+        let again = paths.iter().enumerate().filter(|(_, path)| !seen.insert(path.as_path()));
+        repeated.extend(again.map(|(at, _)| (thing, at)));
+    }
+    // From the end, so that the places before stay what they are.
+    for (thing, at) in repeated.into_iter().rev() {
+        things[thing].remove(at);
     }
 }
 

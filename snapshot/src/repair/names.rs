@@ -8,7 +8,7 @@ use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::ImageId;
 use crate::reference::Reference;
-use crate::schema::references::{FILE, MAX_FILE, References};
+use crate::schema::references::{self, FILE, MAX_FILE, References};
 
 /// The prefixes of temporary files with which dockerd, or we, were about to replace `repositories.json`.
 const TEMPORARY: [&str; 2] = [".tmp-repositories.json", ".tmp-layerfs-repositories.json"];
@@ -99,7 +99,7 @@ pub(super) enum NamesFile {
 
 /// Reads the file and judges it as dockerd would.
 pub(super) fn look(images_dir: &Dir) -> Result<NamesFile, StoreError> {
-    let bytes = match images_dir.read(FILE, MAX_FILE) {
+    let bytes = match references::read(images_dir) {
         Ok(None) => return Ok(NamesFile::Missing),
         Ok(Some(bytes)) => bytes,
         Err(StoreError::Invalid { reason, .. }) => return Ok(NamesFile::Broken { bytes: None, cause: reason }),
@@ -123,7 +123,7 @@ pub(super) fn rewrite(
     names: &[(Reference, ImageId, NameSource)],
     sync: bool,
 ) -> Result<(), StoreError> {
-    if let Some(old) = images_dir.read(FILE, MAX_FILE)?
+    if let Some(old) = references::read(images_dir)?
         && !old.is_empty()
     {
         images_dir.replace(&kept_name(&old), &old, 0o600, sync)?;

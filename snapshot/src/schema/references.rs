@@ -160,13 +160,22 @@ pub enum Tagged {
     },
 }
 
+/// The bytes of the file; `None` if it is missing. A symlink in its place that leads to nothing counts as missing: dockerd opens
+/// what it leads to, and puts a file in its place when it stores a name.
+pub(crate) fn read(image_root: &Dir) -> Result<Option<Vec<u8>>, StoreError> {
+    match image_root.read(FILE, MAX_FILE) {
+        Err(_) if image_root.leads_nowhere(FILE) => Ok(None),
+        read => read,
+    }
+}
+
 impl References {
     /// Reads the file; a missing one is empty.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] where dockerd would not start.
     pub fn load(image_root: &Dir) -> Result<Self, StoreError> {
-        let Some(bytes) = image_root.read(FILE, MAX_FILE)? else { return Ok(Self::default()) };
+        let Some(bytes) = read(image_root)? else { return Ok(Self::default()) };
         let invalid =
             |error: DecodeError| StoreError::Invalid { path: image_root.join(FILE), reason: error.to_string() };
         let null = DecodeError { field: String::new(), expected: Expected::Object, found: "null".into(), offset: 4 };
@@ -258,6 +267,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE), text).unwrap();
         References::load(&Dir::open(dir.path()).unwrap())
+    }
+
+    #[test]
+    fn a_symlink_that_leads_to_nothing_is_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join(FILE);
+        std::os::unix::fs::symlink("gone", &place).unwrap();
+        let here = Dir::open(dir.path()).unwrap();
+        assert_eq!(References::load(&here).unwrap().to_bytes(), References::default().to_bytes());
+        // One that leads to something, or to itself, is not read.
+        for target in [FILE, "/dev/null"] {
+            std::fs::remove_file(&place).unwrap();
+            std::os::unix::fs::symlink(target, &place).unwrap();
+            assert!(References::load(&here).is_err(), "{target}");
+        }
     }
 
     #[test]

@@ -23,8 +23,8 @@ pub struct UsageRow {
     pub total: usize,
     /// How many of them are in use.
     pub active: usize,
-    /// Bytes.
-    pub size: u64,
+    /// Bytes. It is below zero, as it is in docker, where containers cannot be measured: each counts as -1.
+    pub size: i64,
     /// Bytes of those that are not in use. It can be below zero, as it can in docker.
     pub reclaimable: i64,
 }
@@ -89,23 +89,26 @@ pub fn images(catalog: &Catalog) -> UsageRow {
     let sizes = image_sizes(catalog);
     let active = sizes.values().filter(|image| image.containers > 0);
     let used = active.clone().map(ImageSize::unique).fold(0, i64::saturating_add);
-    UsageRow { total: sizes.len(), active: active.count(), size, reclaimable: signed(size).saturating_sub(used) }
+    UsageRow {
+        total: sizes.len(),
+        active: active.count(),
+        size: signed(size),
+        reclaimable: signed(size).saturating_sub(used),
+    }
 }
 
 /// The row of containers: `size` says what one has written, -1 where that cannot be told, which docker adds, too.
 #[must_use]
 pub fn containers(catalog: &Catalog, size: impl Fn(&Container) -> i64) -> UsageRow {
     let mut row = UsageRow::default();
-    let mut all = 0_i64;
     for container in catalog.live_containers() {
         let active = container.status().is_up();
         let size = size(container);
         row.total += 1;
         row.active += usize::from(active);
-        all = all.saturating_add(size);
+        row.size = row.size.saturating_add(size);
         row.reclaimable = row.reclaimable.saturating_add(if active { 0 } else { size });
     }
-    row.size = u64::try_from(all).unwrap_or_default();
     row
 }
 
@@ -117,11 +120,11 @@ pub fn volumes(catalog: &Catalog, size: impl Fn(&VolumeName) -> u64) -> UsageRow
     let links = volume_links(catalog);
     for volume in catalog.volumes.iter().filter(|volume| !volume.has_options) {
         let used = links.contains_key(volume.name.as_str());
-        let size = size(&volume.name);
+        let size = signed(size(&volume.name));
         row.total += 1;
         row.active += usize::from(used);
         row.size += size;
-        row.reclaimable += if used { 0 } else { signed(size) };
+        row.reclaimable += if used { 0 } else { size };
     }
     row
 }
@@ -174,7 +177,7 @@ impl Account<'_> {
         let content = |id: &CacheId| Some(self.usage(&Part::CacheData(id.to_string())).apparent);
         let summary = measured(self.view, content)?.summary();
         let reclaimable = signed(summary.size);
-        Ok(UsageRow { total: summary.total, active: summary.active, size: summary.size, reclaimable })
+        Ok(UsageRow { total: summary.total, active: summary.active, size: signed(summary.size), reclaimable })
     }
 }
 

@@ -101,13 +101,30 @@ impl Dockerd {
             killed: false,
         };
         let started = Instant::now();
-        while !daemon.docker(&["version"]).status.success() {
+        while !daemon.answers(|| started.elapsed() > limit) {
             if daemon.process.try_wait().unwrap().is_some() || started.elapsed() > limit {
                 return Err(daemon.log());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(daemon)
+    }
+
+    /// Whether the daemon answers. It listens before it has read its root, so that a client of one that never comes to an end with
+    /// that waits forever: asking ends when it is too late, or when the daemon has ended.
+    fn answers(&mut self, is_late: impl Fn() -> bool) -> bool {
+        let mut client = self.client(&["version"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        loop {
+            if let Some(status) = client.try_wait().unwrap() {
+                return status.success();
+            }
+            if is_late() || self.process.try_wait().unwrap().is_some() {
+                let _ = client.kill();
+                let _ = client.wait();
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// What the daemon has logged.

@@ -188,6 +188,16 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         Some(("overlay2/l/STALESTALESTALESTALESTALES", "orphan")),
     ),
     situation("temporary file", |s| write(s, "image/overlay2/.tmp-repositories.json1", "x"), Copes, &[".tmp-"], None),
+    situation(
+        "a file for what a container has written",
+        |s| {
+            remove_all(s, "overlay2/MOUNT/diff");
+            write(s, "overlay2/MOUNT/diff", "");
+        },
+        Lists,
+        &["a file where a directory belongs"],
+        None,
+    ),
 ];
 
 fn remove(store: &SmallStore, path: &str) {

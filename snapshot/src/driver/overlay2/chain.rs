@@ -43,8 +43,13 @@ pub(super) fn damage(home: &Home, id: &CacheId, parents: &[CacheId]) -> Result<O
     let Some(layer) = home.dir.sub(id.as_str())? else {
         return missing(home.dir.join(id.as_str()), LayerPart::Content);
     };
-    if layer.sub(layout::DIFF)?.is_none() {
-        return missing(layer.join(layout::DIFF), LayerPart::Content);
+    if layer.sub_unless_file(layout::DIFF)?.is_none() {
+        let path = layer.join(layout::DIFF);
+        if layer.stat(layout::DIFF)?.is_none() {
+            return missing(path, LayerPart::Content);
+        }
+        let reason = "a file where a directory belongs".to_owned();
+        return Ok(Some(LayerDamage::Invalid { path, part: LayerPart::Content, reason }));
     }
     let (own, below) = match (layout::link(&layer), layout::lower(&layer)) {
         (Ok(own), Ok(below)) => (own, below),

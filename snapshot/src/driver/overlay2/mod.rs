@@ -90,7 +90,7 @@ impl Home {
     fn content(&self, id: &CacheId) -> Result<Dir, StoreError> {
         let layer = self.layer(id)?;
         let missing = || StoreError::Invalid { path: layer.join(DIFF), reason: "missing".into() };
-        layer.sub(DIFF)?.ok_or_else(missing)
+        layer.sub_unless_file(DIFF)?.ok_or_else(missing)
     }
 
     /// Exchanges the contents of two layers. The content of the first may be missing.

@@ -40,7 +40,7 @@ pub(super) fn mount(
     let lower = layout::lower(&layer)?;
     if lower.is_empty() {
         let missing = || StoreError::Invalid { path: layer.join(layout::DIFF), reason: "missing".into() };
-        return Ok(MountGuard::plain(layer.sub(layout::DIFF)?.ok_or_else(missing)?));
+        return Ok(MountGuard::plain(layer.sub_unless_file(layout::DIFF)?.ok_or_else(missing)?));
     }
     let links = home.join(layout::LINKS);
     let mut overlay = Overlay {

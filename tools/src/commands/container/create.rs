@@ -71,6 +71,10 @@ pub(super) fn make(store: &Store, flags: &CreateFlags, detach: bool, is_run: boo
 /// Says why there is no container.
 pub(super) fn complain(error: &anyhow::Error, flags: &CreateFlags) {
     if let Some(ContainerError::NoImage(_)) = error.downcast_ref() {
+        if flags.image().is_empty() {
+            output::complain(NAME, "invalid reference format");
+            return;
+        }
         let name = Reference::parse(flags.image()).map(|name| name.with_default_tag().familiar());
         let name = name.unwrap_or_else(|_| flags.image().to_owned());
         output::complain(NAME, &format!("Unable to find image '{name}' locally"));

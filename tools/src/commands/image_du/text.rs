@@ -9,7 +9,7 @@ use super::{BUILD_CACHE, Question, Shown, freed, image, text_files};
 use crate::columns::{self, Fit, Table};
 use crate::output::{self, counted, escape};
 use crate::steps;
-use docker_format::size::{human_size, size, size4};
+use docker_format::size::{human_size, size};
 use docker_format::table::align;
 
 /// Characters of a command that are shown.
@@ -62,7 +62,7 @@ pub(super) const ROWS: [&str; 5] = ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMA
 
 /// One of docker's rows.
 pub(super) fn row_cells(kind: &str, row: &UsageRow) -> [String; 5] {
-    [kind.into(), row.total.to_string(), row.active.to_string(), size4(row.size), reclaimable(kind, row)]
+    [kind.into(), row.total.to_string(), row.active.to_string(), human_size(row.size as f64, 4), reclaimable(kind, row)]
 }
 
 fn rows(shown: &Shown<'_>, out: &mut String) {

@@ -56,6 +56,7 @@ fn stored(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found> {
     let image = match view.catalog().resolve(text) {
         Resolved::Image(id) => &view.catalog().images()[&id],
         Resolved::Damaged(id) => return Err(crate::damage::damaged_image(view.catalog(), text, id)),
+        Resolved::Nothing if text.is_empty() => bail!("the image's name is empty"),
         Resolved::Nothing => bail!("{text}: no such file, and no such image in {}", cli.root.display()),
     };
     let config = image.config.config.clone().unwrap_or_default();

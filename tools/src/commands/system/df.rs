@@ -90,7 +90,8 @@ impl Tables {
         if catalog.images_elsewhere() {
             return shown;
         }
-        shown.push(summary("Build Cache", cache.total, cache.active, cache.size, size::size4(cache.size)));
+        let bytes = i64::try_from(cache.size).unwrap_or(i64::MAX);
+        shown.push(summary("Build Cache", cache.total, cache.active, bytes, size::size4(cache.size)));
         shown
     }
 
@@ -219,12 +220,12 @@ impl Tables {
     }
 }
 
-fn summary(kind: &str, total: usize, active: usize, bytes: u64, reclaimable: String) -> Row {
+fn summary(kind: &str, total: usize, active: usize, bytes: i64, reclaimable: String) -> Row {
     Row::from([
         ("Type", kind.to_owned()),
         ("TotalCount", total.to_string()),
         ("Active", active.to_string()),
-        ("Size", size::size4(bytes)),
+        ("Size", size::human_size(bytes as f64, 4)),
         ("Reclaimable", reclaimable),
     ])
 }

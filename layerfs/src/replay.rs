@@ -34,12 +34,12 @@ impl LayerFiles {
     pub fn new(root: OwnedFd) -> Self {
         Self { root }
     }
-}
 
-impl FileGetter for LayerFiles {
-    type File = File;
-
-    fn open(&self, name: &[u8]) -> io::Result<File> {
+    /// Opens a file, and says how long it is.
+    ///
+    /// # Errors
+    /// Those of [`FileGetter::open`].
+    pub fn open_sized(&self, name: &[u8]) -> io::Result<(File, u64)> {
         let path = LayerPath::parse(name).map_err(io::Error::other)?.ok_or(io::ErrorKind::IsADirectory)?;
         // Nothing but a regular file blocks or has side effects when it is opened like this.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -50,10 +50,19 @@ impl FileGetter for LayerFiles {
             Err(Errno::PERM) => open(flags)?,
             opened => opened?,
         });
-        match node::file_type(&rustix::fs::fstat(&file)?) {
-            FileType::RegularFile => Ok(file),
+        let stat = rustix::fs::fstat(&file)?;
+        match node::file_type(&stat) {
+            FileType::RegularFile => Ok((file, stat.st_size.unsigned_abs())),
             other => Err(io::Error::other(format!("a regular file is expected, found {other:?}"))),
         }
+    }
+}
+
+impl FileGetter for LayerFiles {
+    type File = File;
+
+    fn open(&self, name: &[u8]) -> io::Result<File> {
+        self.open_sized(name).map(|(file, _)| file)
     }
 }
 

@@ -133,6 +133,26 @@ pub(crate) fn parse(block: &Block) -> Result<Fields, TarErrorKind> {
     Ok(fields)
 }
 
+/// The type, the name and the prefix of a header whose checksum holds and whose dialect leaves no doubt about them.
+pub(crate) fn plain_fields(block: &Block) -> Option<(u8, &[u8], &[u8])> {
+    let prefix = match dialect(block) {
+        Dialect::Ustar => until_nul(&block[PREFIX]),
+        Dialect::Gnu if block[GNU_ATIME.start] == 0 && block[GNU_CTIME.start] == 0 => b"",
+        _ => return None,
+    };
+    checksum_holds(block).then(|| (block[TYPE], until_nul(&block[NAME]), prefix))
+}
+
+/// The size field.
+pub(crate) fn plain_size(block: &Block) -> Option<i64> {
+    numeric(&block[SIZE])
+}
+
+/// The link's target.
+pub(crate) fn plain_linkname(block: &Block) -> &[u8] {
+    until_nul(&block[LINKNAME])
+}
+
 /// Go before 1.8 wrote a ustar prefix under the GNU magic; its reader recovers it where the times are not numbers.
 fn gnu_times_or_prefix<'b>(block: &'b Block, fields: &mut Fields) -> &'b [u8] {
     let time = |range: Range<usize>| (block[range.start] != 0).then(|| numeric(&block[range]));

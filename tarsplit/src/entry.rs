@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::Simd;
-use base64::engine::general_purpose::{PAD, STANDARD};
+use base64::engine::general_purpose::PAD;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 /// One entry of a journal, in replay order.
@@ -73,7 +73,7 @@ fn append(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a vector takes everything");
 }
 
-/// The encoder with vector instructions: most of a journal is headers in base64.
+/// With vector instructions: most of a journal is headers in base64.
 static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
 
 fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -101,9 +101,12 @@ fn push_escaped(out: &mut Vec<u8>, text: &str) {
 
 /// Decodes base64 as Go does: padding required, line breaks ignored.
 fn decode_base64<E: serde::de::Error>(text: &str) -> Result<Vec<u8>, E> {
-    let text: Cow<'_, str> =
-        if text.contains(['\r', '\n']) { text.replace(['\r', '\n'], "").into() } else { text.into() };
-    STANDARD.decode(text.as_bytes()).map_err(|error| E::custom(format_args!("illegal base64 data: {error}")))
+    let failed = |error| E::custom(format_args!("illegal base64 data: {error}"));
+    BASE64.decode(text).or_else(|error| {
+        // Nobody writes such text, so that it is not looked for in all of it beforehand.
+        let without = text.replace(['\r', '\n'], "");
+        if without.len() == text.len() { Err(failed(error)) } else { BASE64.decode(without).map_err(failed) }
+    })
 }
 
 impl<'de> Deserialize<'de> for Entry {
@@ -128,13 +131,14 @@ impl<'de> Visitor<'de> for EntryVisitor {
         let mut name: Cow<'de, str> = Cow::Borrowed("");
         let (mut name_raw, mut payload) = (Vec::new(), Vec::new());
         while let Some(key) = map.next_key::<Text<'de>>()? {
-            match key.0.to_ascii_lowercase().as_str() {
-                "type" => kind = map.next_value::<Option<i64>>()?.unwrap_or(kind),
-                "size" => size = map.next_value::<Option<i64>>()?.unwrap_or(size),
-                "name" => name = map.next_value::<Option<Text<'de>>>()?.map_or(name, |text| text.0),
-                "name_raw" => name_raw = bytes(map.next_value()?)?,
-                "payload" => payload = bytes(map.next_value()?)?,
-                _ => {
+            let is = |name: &str| key.0.eq_ignore_ascii_case(name);
+            match () {
+                () if is("type") => kind = map.next_value::<Option<i64>>()?.unwrap_or(kind),
+                () if is("size") => size = map.next_value::<Option<i64>>()?.unwrap_or(size),
+                () if is("name") => name = map.next_value::<Option<Text<'de>>>()?.map_or(name, |text| text.0),
+                () if is("name_raw") => name_raw = bytes(map.next_value()?)?,
+                () if is("payload") => payload = bytes(map.next_value()?)?,
+                () => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }

@@ -176,6 +176,26 @@ impl Framer {
         left
     }
 
+    /// Whether something was found that [`Self::next`] has not told yet.
+    pub(crate) fn owes_a_frame(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Passes over padding. Whether the next block is the first header of a member, or an end.
+    pub(crate) fn is_before_header(&mut self) -> bool {
+        let between = matches!(self.state, State::Header) && self.partial_len == 0;
+        if between {
+            self.advance_by(self.padding);
+            self.padding = 0;
+        }
+        between && self.extensions.count == 0
+    }
+
+    /// Goes on by so many bytes, which nobody gave to it.
+    pub(crate) fn advance_by(&mut self, bytes: u64) {
+        self.position = self.position.saturating_add(bytes);
+    }
+
     /// Tells the framer that the input has ended.
     ///
     /// Returns whether [`Frame::End`] was still owed, that is, the archive has no end-of-archive marker.

@@ -92,6 +92,7 @@ pub mod limits;
 pub mod member;
 pub mod names;
 pub mod pax;
+pub mod plain;
 pub mod sparse;
 pub mod write;
 

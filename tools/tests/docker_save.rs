@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 use testkit::archive::{self, ArchiveImage};
 use testkit::cases::CaseOutcome;
 use testkit::dockerd::Dockerd;
+use testkit::root::RootContents;
 use testkit::{live, saved};
 
 /// Cases that dockerd 20.10 imports and we refuse, as moby HEAD does.
@@ -83,6 +85,20 @@ fn docker_loads_what_was_saved() {
     assert!(std::fs::read(one).unwrap() == std::fs::read(other).unwrap(), "the order of arguments counts");
 }
 
+/// Everything in the layers of a root, but for the times that directories get that no layer speaks of.
+fn trees(root: &Path) -> BTreeMap<String, Vec<String>> {
+    let lines = |cache_id: &str| {
+        let walked = testkit::tree::walk(&root.join("overlay2").join(cache_id).join("diff"));
+        let line = |entry: testkit::cases::TreeEntry| {
+            let path = entry.path.escape_ascii().to_string();
+            let data = (entry.data, entry.target, entry.size, entry.links);
+            format!("{path} {} {:o} {:?} {data:?} {:?}", entry.kind, entry.mode, entry.owner, entry.xattrs)
+        };
+        walked.into_iter().map(line).collect()
+    };
+    RootContents::read(root).layers.iter().map(|(chain, layer)| (chain.clone(), lines(&layer.cache_id))).collect()
+}
+
 /// All layer cases: odd headers, names, orders and types.
 #[test]
 fn docker_loads_saved_layer_cases() {
@@ -107,7 +123,17 @@ fn docker_loads_saved_layer_cases() {
     let all = save(&ours, &dir, "all.tar", &["--all"]);
     let daemon = Dockerd::start(&dockers);
     assert_eq!(daemon.load(&all).lines().count(), images.len());
-    assert_eq!(daemon.images().len(), images.len());
+    let same: BTreeSet<String> = daemon.images().into_iter().collect();
+    daemon.stop();
+    let listed = testkit::layerfs(&["--root", text(&ours), "image", "ls", "-aq", "--no-trunc"]);
+    assert_eq!(same, listed.lines().map(str::to_owned).collect());
+    assert_eq!(same.len(), images.len());
+    // Into a second root of ours: the same layers and trees, and the same bytes when it is saved again.
+    let again = testkit::empty_root(&dir, "again");
+    testkit::import(&all, &again);
+    assert_eq!(trees(&again), trees(&ours));
+    let saved_again = save(&again, &dir, "again.tar", &["--all", "--threads", "3"]);
+    assert!(std::fs::read(saved_again).unwrap() == std::fs::read(all).unwrap(), "saved again, other bytes");
 }
 
 /// An image of some layers that are the same in all of these.

@@ -185,6 +185,13 @@ pub(crate) struct BlobReader<'a> {
     at: u64,
 }
 
+impl BlobReader<'_> {
+    /// Goes on at a byte, which may be behind the last one.
+    pub(crate) fn go_to(&mut self, at: u64) {
+        self.at = at;
+    }
+}
+
 impl Seek for BlobReader<'_> {
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] for a position before the first byte. One behind the last reads as the end.

@@ -31,15 +31,18 @@ pub struct Change {
     pub what: Vec<&'static str>,
 }
 
-/// Says whether two files of the same length have the same bytes. It is given the path that both have, and the two nodes.
-pub(crate) type SameContent<'s, E> = dyn FnMut(&[u8], NodeId, NodeId) -> Result<bool, E> + 's;
+/// A path that means a file in both trees, and the two files, which have the same length.
+pub(crate) type Pair = (Vec<u8>, NodeId, NodeId);
+
+/// Says of each pair whether the files have the same bytes.
+pub(crate) type SameContent<'s, E> = dyn FnMut(&[Pair]) -> Result<Vec<bool>, E> + 's;
 
 /// Compares two trees, in the order of a walk. Every added name is listed; of a deleted directory, only the directory itself.
 ///
 /// # Errors
 /// Those of `same`.
-pub fn compare<E>(before: &Tree, after: &Tree, same: &mut SameContent<'_, E>) -> Result<Vec<Change>, E> {
-    let mut changes = Vec::new();
+pub(super) fn compare<E>(before: &Tree, after: &Tree, same: &mut SameContent<'_, E>) -> Result<Vec<Change>, E> {
+    let (mut changes, mut pairs) = (Vec::new(), Vec::new());
     // What is still to be compared, the next one last.
     let mut left: Vec<(Vec<u8>, Option<NodeId>, Option<NodeId>)> =
         vec![(Vec::new(), Some(Tree::ROOT), Some(Tree::ROOT))];
@@ -47,8 +50,11 @@ pub fn compare<E>(before: &Tree, after: &Tree, same: &mut SameContent<'_, E>) ->
         match (old, new) {
             (Some(old_id), Some(new_id)) => {
                 if !path.is_empty() {
-                    let what = differences(before, after, &path, (old_id, new_id), same)?;
-                    if !what.is_empty() {
+                    let (what, is_pair) = differences(before, after, (old_id, new_id));
+                    if is_pair {
+                        pairs.push((changes.len(), (path.clone(), old_id, new_id)));
+                    }
+                    if is_pair || !what.is_empty() {
                         changes.push(Change {
                             path: path.clone(),
                             kind: ChangeKind::Changed,
@@ -85,25 +91,28 @@ pub fn compare<E>(before: &Tree, after: &Tree, same: &mut SameContent<'_, E>) ->
             left.push((below, old_children.and_then(|all| all.get(name).copied()), new_children.get(name).copied()));
         }
     }
+    let (numbers, pairs): (Vec<usize>, Vec<Pair>) = pairs.into_iter().unzip();
+    for (number, is_same) in numbers.into_iter().zip(same(&pairs)?) {
+        if !is_same {
+            changes[number].what.insert(0, "content");
+        }
+    }
+    // What has been compared and is the same.
+    changes.retain(|change| change.kind != ChangeKind::Changed || !change.what.is_empty());
     Ok(changes)
 }
 
-fn differences<E>(
-    before: &Tree,
-    after: &Tree,
-    path: &[u8],
-    (old_id, new_id): (NodeId, NodeId),
-    same: &mut SameContent<'_, E>,
-) -> Result<Vec<&'static str>, E> {
+/// What differs, and whether the bytes have to be compared, too.
+fn differences(before: &Tree, after: &Tree, (old_id, new_id): (NodeId, NodeId)) -> (Vec<&'static str>, bool) {
     let (old, new) = (before.node(old_id), after.node(new_id));
-    let mut what = Vec::new();
+    let (mut what, mut is_pair) = (Vec::new(), false);
     match (&old.kind, &new.kind) {
         (NodeKind::Directory { .. }, NodeKind::Directory { .. }) | (NodeKind::Fifo, NodeKind::Fifo) => {}
         (NodeKind::File { size: one, .. }, NodeKind::File { size: other, .. }) => {
             if one != other {
                 what.extend(["content", "size"]);
-            } else if *one > 0 && !same(path, old_id, new_id)? {
-                what.push("content");
+            } else {
+                is_pair = *one > 0;
             }
         }
         (NodeKind::Symlink { target: one }, NodeKind::Symlink { target: other }) if one == other => {}
@@ -130,10 +139,10 @@ fn differences<E>(
         xattrs.sort();
         xattrs
     };
-    if sorted(&old.xattrs) != sorted(&new.xattrs) {
+    if old.xattrs != new.xattrs && sorted(&old.xattrs) != sorted(&new.xattrs) {
         what.push("xattrs");
     }
-    Ok(what)
+    (what, is_pair)
 }
 
 /// Whether two readers have the same bytes.

@@ -1,8 +1,9 @@
 //! Where the layers of an image are: their headers, and the bytes of their files.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use layerfs::compress::{Compression, Decompressor};
 use layerfs::{ChainId, DiffId, LayerFiles};
@@ -13,12 +14,12 @@ use snapshot::driver::{Driver, LayerOrder};
 use snapshot::ids::CacheId;
 use snapshot::root::DataRoot;
 use snapshot::schema::layer::{LayerRecord, LayerStore};
-use tarsplit::assemble::FileGetter;
-use tarsplit::frame::{Frame, Framer};
 use tarsplit::journal::EntryReader;
 use tarsplit::{Entry, JournalError};
 
+use super::members::MemberReader;
 use super::node::{Body, NodeId, NodeKind};
+use super::wanted::WantedPaths;
 use super::{Tree, TreeError};
 use crate::source::{Archive, ArchiveError, Blob, ImageSource, LayerBytes, LayerRef};
 
@@ -40,6 +41,20 @@ pub trait Layers: Sync {
     /// # Errors
     /// [`TreeError`]
     fn tree(&self, layer: usize) -> Result<Tree, TreeError>;
+
+    /// What is in a layer, at least as far as it concerns the paths that are wanted. Where that can be told without it, the rest is
+    /// not read. If somebody says stop, the result is of no use.
+    ///
+    /// # Errors
+    /// [`TreeError`]
+    fn part(&self, layer: usize, _wanted: &WantedPaths, _stop: &AtomicBool) -> Result<Tree, TreeError> {
+        self.tree(layer)
+    }
+
+    /// Says how long it takes to read a layer, in comparison to others.
+    fn weight(&self, _layer: usize) -> usize {
+        0
+    }
 
     /// The bytes of the regular file `path` of a layer, without a slash in front.
     ///
@@ -81,12 +96,12 @@ struct StoredLayer {
 /// The directory of a layer's files, opened when the first one is wanted.
 type OpenedFiles = OnceLock<LayerFiles>;
 
-/// Opens a file below a directory that `open` opens, if it is the first one there.
+/// Opens a file below a directory that `open` opens, if it is the first one there. Returns its length as well.
 fn open_in(
     files: &OpenedFiles,
     path: &[u8],
     open: impl FnOnce() -> Result<OwnedFd, TreeError>,
-) -> Result<File, TreeError> {
+) -> Result<(File, u64), TreeError> {
     let files = match files.get() {
         Some(files) => files,
         None => {
@@ -94,7 +109,7 @@ fn open_in(
             files.get_or_init(|| opened)
         }
     };
-    files.open(path).map_err(|source| TreeError::File { path: path.to_vec(), source })
+    files.open_sized(path).map_err(|source| TreeError::File { path: path.to_vec(), source })
 }
 
 impl StoredLayer {
@@ -139,12 +154,27 @@ impl Layers for LayersOfStore<'_> {
         Ok(tree)
     }
 
+    /// Looks the paths up in the layer's directory, where it has one of its own that is owned as its tar says. Its journal is only
+    /// read if that fails.
+    fn part(&self, layer: usize, wanted: &WantedPaths, _stop: &AtomicBool) -> Result<Tree, TreeError> {
+        let is_its_own = self.root.driver().is_some_and(|driver| driver.order() == LayerOrder::Independent);
+        if !is_its_own || !rustix::process::geteuid().is_root() {
+            return self.tree(layer);
+        }
+        let Ok(Some(dir)) = self.root.content(&self.layers[layer].cache_id) else { return self.tree(layer) };
+        let dir = OwnedFd::from(dir);
+        // Where ids are mapped, the owner of a file on the disk is another one than in the tar.
+        if !rustix::fs::fstat(&dir).is_ok_and(|stat| stat.st_uid == 0) {
+            return self.tree(layer);
+        }
+        super::directory::read_part(&dir, layer, wanted).or_else(|_| self.tree(layer))
+    }
+
     fn open(&self, layer: usize, path: &[u8], size: u64, _body: &Body) -> Result<FileBytes<'_>, TreeError> {
         let StoredLayer { diff_id, cache_id, files, .. } = &self.layers[layer];
         let missing = || TreeError::Missing { diff_id: *diff_id, what: "the directory of its files" };
         let failed = |source| TreeError::File { path: path.to_vec(), source };
-        let file = open_in(files, path, || Ok(self.root.content(cache_id)?.ok_or_else(missing)?.into()))?;
-        let found = file.metadata().map_err(failed)?.len();
+        let (file, found) = open_in(files, path, || Ok(self.root.content(cache_id)?.ok_or_else(missing)?.into()))?;
         if found != size {
             return Err(failed(io::Error::other(format!("{found} bytes on disk, {size} in the journal"))));
         }
@@ -208,7 +238,7 @@ impl Layers for LayersOfContainer<'_> {
             let hidden = self.whole && self.own.len() > 1;
             return if hidden { Ok(Tree::empty()) } else { self.below.tree(layer) };
         }
-        let mut tree = super::read_directory(self.directory(layer)?, layer)?;
+        let mut tree = super::read_directory(&self.directory(layer)?, layer)?;
         tree.set_opaque(Tree::ROOT, self.whole);
         Ok(tree)
     }
@@ -218,7 +248,8 @@ impl Layers for LayersOfContainer<'_> {
             return self.below.open(layer, path, size, body);
         }
         let files = &self.own[layer - self.below.len()].1;
-        Ok(Box::new(open_in(files, path, || self.directory(layer))?))
+        let (file, _) = open_in(files, path, || self.directory(layer))?;
+        Ok(Box::new(file))
     }
 }
 
@@ -271,6 +302,22 @@ impl Layers for LayersOfArchive<'_> {
             })
         }?;
         Ok(tree)
+    }
+
+    fn part(&self, layer: usize, wanted: &WantedPaths, stop: &AtomicBool) -> Result<Tree, TreeError> {
+        let blob = self.blob(layer)?;
+        if blob.compression() == Compression::None {
+            let members = MemberReader::new(self.layers[layer].name.clone(), layer);
+            let part = members.read_part(&blob, wanted, stop)?;
+            if let Some(part) = part.or_else(|| stop.load(Ordering::Relaxed).then(Tree::empty)) {
+                return Ok(part);
+            }
+        }
+        self.tree(layer)
+    }
+
+    fn weight(&self, layer: usize) -> usize {
+        self.blob(layer).map_or(0, |blob| blob.len())
     }
 
     fn open(&self, layer: usize, path: &[u8], size: u64, body: &Body) -> Result<FileBytes<'_>, TreeError> {
@@ -351,92 +398,4 @@ impl Read for OwnedReader {
         self.at += read as u64;
         Ok(read)
     }
-}
-
-/// Puts the members of a layer into a tree; bodies are passed over.
-struct MemberReader {
-    name: String,
-    layer: usize,
-    framer: Framer,
-    /// Whether the tar has ended: what follows its end is ignored.
-    ended: bool,
-}
-
-impl MemberReader {
-    fn new(name: String, layer: usize) -> Self {
-        Self { name, layer, framer: Framer::new(), ended: false }
-    }
-
-    /// Gives `bytes` to the parser, up to the next thing that it finds. Returns how many bytes it took, and what it found.
-    fn step(&mut self, bytes: &[u8], tree: &mut Tree) -> Result<(usize, Step), TreeError> {
-        let failed = |source| TreeError::Tar { layer: self.name.clone(), source };
-        let (taken, frame) = self.framer.next(bytes).map_err(failed)?;
-        Ok(match frame {
-            Some(Frame::Member(member)) => {
-                tree.apply(&member, self.framer.position(), self.layer)?;
-                (taken, Step::Member)
-            }
-            Some(Frame::End) => {
-                self.ended = true;
-                (taken, Step::Other)
-            }
-            Some(_) => (taken, Step::Other),
-            None => (taken, Step::WantsMore),
-        })
-    }
-
-    /// Takes bytes of the tar that stand in the journal, which may include bodies.
-    fn take(&mut self, mut bytes: &[u8], tree: &mut Tree) -> Result<(), TreeError> {
-        while !self.ended {
-            let (taken, step) = self.step(bytes, tree)?;
-            bytes = &bytes[taken..];
-            if step == Step::WantsMore && bytes.is_empty() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Passes over a body that does not stand in the journal.
-    fn pass_over(&mut self, size: u64) -> Result<(), TreeError> {
-        if size > 0 && !self.ended && self.framer.skip_body() != size {
-            let source = io::Error::other("the journal has a body of another length than its header says");
-            return Err(TreeError::Read { layer: self.name.clone(), source });
-        }
-        Ok(())
-    }
-
-    /// Reads a whole tar; `skip` takes the reader past each body.
-    fn read<R: BufRead>(
-        &mut self,
-        reader: &mut R,
-        tree: &mut Tree,
-        mut skip: impl FnMut(&mut R, u64) -> io::Result<()>,
-    ) -> Result<(), TreeError> {
-        let name = self.name.clone();
-        let failed = |source| TreeError::Read { layer: name.clone(), source };
-        while !self.ended {
-            let buffer = reader.fill_buf().map_err(failed)?;
-            let at_end = buffer.is_empty();
-            let (taken, step) = self.step(buffer, tree)?;
-            reader.consume(taken);
-            match step {
-                Step::Member => skip(reader, self.framer.skip_body()).map_err(failed)?,
-                Step::WantsMore if at_end => {
-                    self.framer.finish().map_err(|source| TreeError::Tar { layer: name.clone(), source })?;
-                    break;
-                }
-                Step::WantsMore | Step::Other => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What the parser found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Member,
-    Other,
-    WantsMore,
 }

@@ -13,12 +13,14 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use layerfs::path::MAX_PATH;
 use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 use tarsplit::pax::PaxTime;
 
 use super::node::{Body, Node, NodeId, NodeKind};
+use super::wanted::{Part, WantedPaths};
 use super::{Tree, TreeError};
 
 /// Names and values of extended attributes.
@@ -31,26 +33,37 @@ const OVERLAY: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 ///
 /// # Errors
 /// [`TreeError::File`] where something cannot be read, or is of a kind that a layer cannot hold.
-pub(crate) fn read_directory(root: OwnedFd, layer: usize) -> Result<Tree, TreeError> {
+pub(crate) fn read_directory(root: &OwnedFd, layer: usize) -> Result<Tree, TreeError> {
+    let mut everything = WantedPaths::default();
+    everything.add_layer(&Tree::opaque());
+    read_part(root, layer, &everything)
+}
+
+/// Like [`read_directory`], but only looks up what is wanted.
+///
+/// # Errors
+/// [`TreeError::File`]
+pub(super) fn read_part(root: &OwnedFd, layer: usize, wanted: &WantedPaths) -> Result<Tree, TreeError> {
     let mut tree = Tree::empty();
     let mut links: HashMap<(u64, u64), NodeId> = HashMap::new();
     // Directories to be read: each is opened by its path from the root, so that as few are open as there can be.
-    let mut left: Vec<(Vec<u8>, NodeId)> = vec![(Vec::new(), Tree::ROOT)];
-    while let Some((path, id)) = left.pop() {
+    let mut left: Vec<(Vec<u8>, NodeId, Part)> = vec![(Vec::new(), Tree::ROOT, wanted.root())];
+    while let Some((path, id, part)) = left.pop() {
         let failed = |errno: Errno| TreeError::File { path: path.clone(), source: errno.into() };
-        let dir = open_dir(&root, &path).map_err(failed)?;
-        let mut names: Vec<Vec<u8>> = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&dir).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
-            if name != b"." && name != b".." {
-                names.push(name);
-            }
-        }
+        let dir = open_dir(root, &path).map_err(failed)?;
+        let names = match wanted.names(part) {
+            Some(names) => names.cloned().collect(),
+            None => names_in(&dir).map_err(failed)?,
+        };
         for name in names {
             let below = if path.is_empty() { name.clone() } else { [path.as_slice(), b"/", &name].concat() };
             let failed = |errno: Errno| TreeError::File { path: below.clone(), source: errno.into() };
             let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-            let stat = rustix::fs::statx(&dir, name.as_slice(), flags, StatxFlags::BASIC_STATS).map_err(failed)?;
+            let stat = match rustix::fs::statx(&dir, name.as_slice(), flags, StatxFlags::BASIC_STATS) {
+                // Not every name that is wanted is there; one that was listed is.
+                Err(Errno::NOENT | Errno::NAMETOOLONG | Errno::INVAL) if part != Part::All => continue,
+                stat => stat.map_err(failed)?,
+            };
             let inode = ((u64::from(stat.stx_dev_major) << 32) | u64::from(stat.stx_dev_minor), stat.stx_ino);
             if let Some(&known) = links.get(&inode) {
                 tree.nodes[known].names += 1;
@@ -104,22 +117,35 @@ pub(crate) fn read_directory(root: OwnedFd, layer: usize) -> Result<Tree, TreeEr
             if several {
                 links.insert(inode, new);
             }
-            if is_dir {
-                left.push((below, new));
+            if is_dir && let Some(part) = wanted.below(part, &name) {
+                if below.len() > MAX_PATH {
+                    return Err(failed(Errno::NAMETOOLONG));
+                }
+                left.push((below, new, part));
             }
         }
     }
     Ok(tree)
 }
 
-/// Opens a directory below `root`, component by component.
-fn open_dir(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut dir = rustix::fs::openat(root, ".", flags, Mode::empty())?;
-    for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
-        dir = rustix::fs::openat(&dir, name, flags, Mode::empty())?;
+/// The names in a directory.
+fn names_in(dir: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut names: Vec<Vec<u8>> = Vec::new();
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
     }
-    Ok(dir)
+    Ok(names)
+}
+
+/// Opens a directory below `root`, through no symlink, and on its file system.
+fn open_dir(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let path = if path.is_empty() { b"." } else { path };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)
 }
 
 /// The extended attributes of something in a directory, itself and not what it leads to.

@@ -4,6 +4,9 @@ use super::Tree;
 use super::apply::MAX_LINKS;
 use super::node::{NodeId, NodeKind};
 
+/// Hears of the names on the way to something, and of those still to come.
+pub(super) type Visit<'v> = dyn FnMut(&[&[u8]], &[Vec<u8>]) + 'v;
+
 /// A path that leads to nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
@@ -32,6 +35,17 @@ impl Tree {
     /// # Errors
     /// [`LookupError`]
     pub fn find(&self, path: &[u8], follow: bool) -> Result<(Vec<u8>, NodeId), LookupError> {
+        self.find_on_the_way(path, follow, &mut |_, _| {})
+    }
+
+    /// Like [`Self::find`]. `visit` is given each path that is looked up, and what is still to be looked up below it, the next name
+    /// last.
+    pub(super) fn find_on_the_way(
+        &self,
+        path: &[u8],
+        follow: bool,
+        visit: &mut Visit<'_>,
+    ) -> Result<(Vec<u8>, NodeId), LookupError> {
         let split = |path: &[u8]| path.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
         let mut left = split(path);
         // The way from the root: names and what they mean.
@@ -50,6 +64,8 @@ impl Tree {
                 }
                 _ => {}
             }
+            let names: Vec<&[u8]> = way.iter().map(|(name, _)| name.as_slice()).chain([name.as_slice()]).collect();
+            visit(&names, &left);
             let id = self.child(at, &name).ok_or(LookupError::Missing)?;
             match &self.node(id).kind {
                 NodeKind::Symlink { target } if follow || !left.is_empty() => {

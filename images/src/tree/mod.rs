@@ -11,12 +11,15 @@ mod apply;
 mod changes;
 mod compare;
 mod content;
+mod difference;
 mod directory;
 mod lookup;
+mod members;
 mod node;
 mod read;
 mod stack;
 mod walk;
+mod wanted;
 
 use std::io;
 
@@ -24,14 +27,16 @@ use layerfs::{DiffId, InvalidDigest};
 use tarsplit::{JournalError, TarError};
 
 pub use changes::docker_changes;
-pub use compare::{Change, ChangeKind, compare, same_bytes};
+pub use compare::{Change, ChangeKind, same_bytes};
 pub use content::{Layers, LayersOfArchive, LayersOfContainer, LayersOfStore};
+pub use difference::{ImageDifference, difference};
 pub(crate) use directory::read_directory;
 pub use lookup::LookupError;
 pub use node::{Body, Node, NodeId, NodeKind};
-pub use read::{read_tree, read_trees};
+pub use read::{read_for, read_tree, read_trees};
 pub use stack::HiddenName;
 pub use walk::Walk;
+pub use wanted::WantedPaths;
 
 use crate::source::ArchiveError;
 use snapshot::StoreError;
@@ -119,6 +124,13 @@ impl Tree {
         Self { nodes: vec![Node::implied(0, Self::ROOT)] }
     }
 
+    /// A root with nothing in it, which hides everything below.
+    pub(crate) fn opaque() -> Self {
+        let mut tree = Self::empty();
+        tree.set_opaque(Self::ROOT, true);
+        tree
+    }
+
     /// The node with this number.
     #[must_use]
     pub fn node(&self, id: NodeId) -> &Node {
@@ -148,19 +160,5 @@ impl Tree {
         if let Some(old) = children.insert(name.to_vec(), id) {
             self.nodes[old].names -= 1;
         }
-    }
-
-    /// The path of something in a directory, without a slash in front.
-    #[must_use]
-    pub(crate) fn path_of(&self, mut dir: NodeId, name: &[u8]) -> Vec<u8> {
-        let mut names = vec![name.to_vec()];
-        while dir != Self::ROOT {
-            let parent = self.nodes[dir].parent;
-            let name = self.nodes[parent].children().and_then(|all| all.iter().find(|(_, id)| **id == dir));
-            names.extend(name.map(|(name, _)| name.clone()));
-            dir = parent;
-        }
-        names.reverse();
-        names.join(&b'/')
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use images::tree::read_tree;
+use images::tree::read_for;
 
 use super::content::{Content, ContentFlags};
 use crate::commands::layerfs::NAME;
@@ -43,7 +43,8 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
 
 /// Like `cat`: shows every file that it can, and complains about the others.
 fn cat(paths: &[&OsStr], content: &Content<'_>) -> anyhow::Result<ExitCode> {
-    let tree = read_tree(content.layers, None)?;
+    let names: Vec<&[u8]> = paths.iter().map(|path| path.as_bytes()).collect();
+    let tree = read_for(content.layers, &names)?;
     let mut out = output::binary()?;
     let mut code = ExitCode::SUCCESS;
     for path in paths {

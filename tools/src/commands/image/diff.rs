@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
-use images::tree::{Change, ChangeKind, NodeId, Tree, TreeError, compare, read_trees, same_bytes};
+use images::tree::{Change, ChangeKind, ImageDifference, NodeId, Tree, difference};
 use layerfs::DiffId;
 use serde::Serialize;
 
@@ -42,27 +42,11 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
 }
 
 fn diff(args: &Args, before: &Content<'_>, after: &Content<'_>) -> anyhow::Result<ExitCode> {
-    // The layers that both images begin with hold no difference, unless another layer takes something of them away.
+    // The layers that both images begin with hold no difference, unless another layer says something about it.
     let common = before.diff_ids.iter().zip(after.diff_ids).take_while(|(one, other)| one == other).count();
-    let (old, new) = if before.diff_ids == after.diff_ids {
-        (Tree::empty(), Tree::empty())
-    } else {
-        // Of the layers that both have only the names are read.
-        let base = read_trees(before.layers, 0..common, None)?;
-        let mut trees = (base.clone(), base);
-        trees.0.stack_layers(before.layers, common..before.layers.len(), None)?;
-        trees.1.stack_layers(after.layers, common..after.layers.len(), None)?;
-        trees
-    };
-    let mut same = |path: &[u8], one: NodeId, other: NodeId| {
-        // If both names are from the same common layer, they are the same file.
-        if old.node(one).layer == new.node(other).layer && old.node(one).layer < common {
-            return Ok(true);
-        }
-        let (one, other) = (old.open(before.layers, path, one)?, new.open(after.layers, path, other)?);
-        same_bytes(one, other).map_err(|source| TreeError::File { path: path.to_vec(), source })
-    };
-    let changes = compare(&old, &new, &mut same)?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let ImageDifference { before: old, after: new, changes } =
+        difference(before.layers, after.layers, common, threads)?;
     if args.stat {
         return stat(&changes, &old, &new, before, after);
     }

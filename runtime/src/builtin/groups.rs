@@ -332,36 +332,90 @@ fn enable(mount: &Path, below: &Path, wanted: bool) -> io::Result<()> {
 }
 
 fn version2(dir: &Path, resources: &LinuxResources) -> io::Result<()> {
+    unified_files(resources).into_iter().try_for_each(|(name, value)| write(dir, name, &value))
+}
+
+/// The files of version 2 and what is written to them, as runc does it (v1.1.5 `libcontainer/cgroups/fs2`, `cgroups/utils.go`).
+fn unified_files(resources: &LinuxResources) -> Vec<(&'static str, String)> {
+    let mut files = Vec::new();
+    let mut set = |name, value: String| files.push((name, value));
     if let Some(memory) = resources.memory() {
         let limit = memory.limit().filter(|&limit| limit > 0);
         if let Some(limit) = limit {
-            write(dir, "memory.max", &limit.to_string())?;
+            set("memory.max", limit.to_string());
         }
         if let Some(swap) = memory.swap().filter(|&swap| swap > 0) {
-            write(dir, "memory.swap.max", &(swap - limit.unwrap_or(0)).max(0).to_string())?;
+            set("memory.swap.max", (swap - limit.unwrap_or(0)).max(0).to_string());
         }
         if let Some(reservation) = memory.reservation().filter(|&value| value > 0) {
-            write(dir, "memory.low", &reservation.to_string())?;
+            set("memory.low", reservation.to_string());
         }
     }
     if let Some(cpu) = resources.cpu() {
         if let Some(shares) = cpu.shares().filter(|&shares| shares > 0) {
-            // From 2..262144 to 1..10000, as runc does it.
+            // From 2..262144 to 1..10000.
             let weight = 1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142;
-            write(dir, "cpu.weight", &weight.to_string())?;
+            set("cpu.weight", weight.to_string());
         }
-        let period = cpu.period().filter(|&period| period > 0).unwrap_or(100_000);
-        if let Some(quota) = cpu.quota().filter(|&quota| quota > 0) {
-            write(dir, "cpu.max", &format!("{quota} {period}"))?;
+        let (quota, period) = (cpu.quota().filter(|&quota| quota > 0), cpu.period().filter(|&period| period > 0));
+        if quota.is_some() || period.is_some() {
+            let quota = quota.map_or_else(|| "max".to_owned(), |quota| quota.to_string());
+            set("cpu.max", format!("{quota} {}", period.unwrap_or(100_000)));
         }
         for (name, value) in [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())] {
-            if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
-                write(dir, name, value)?;
+            if let Some(value) = value.clone().filter(|value| !value.is_empty()) {
+                set(name, value);
             }
         }
     }
     if let Some(limit) = resources.pids().as_ref().map(crate::oci::LinuxPids::limit).filter(|&limit| limit > 0) {
-        write(dir, "pids.max", &limit.to_string())?;
+        set("pids.max", limit.to_string());
     }
-    Ok(())
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What runc 1.1.5 writes for these limits of Docker's on version 2.
+    #[test]
+    fn limits_of_version_2_are_those_of_runc() {
+        for (resources, files) in [
+            (r#"{}"#, &[][..]),
+            (
+                r#"{"memory": {"limit": 67108864, "swap": 134217728, "reservation": 33554432}}"#,
+                &[("memory.max", "67108864"), ("memory.swap.max", "67108864"), ("memory.low", "33554432")],
+            ),
+            (
+                r#"{"memory": {"limit": 67108864, "swap": 67108864}}"#,
+                &[("memory.max", "67108864"), ("memory.swap.max", "0")],
+            ),
+            (r#"{"memory": {"limit": 67108864, "swap": -1}}"#, &[("memory.max", "67108864")]),
+            (r#"{"cpu": {"shares": 2}}"#, &[("cpu.weight", "1")]),
+            (r#"{"cpu": {"shares": 1024}}"#, &[("cpu.weight", "39")]),
+            (r#"{"cpu": {"shares": 262144}}"#, &[("cpu.weight", "10000")]),
+            (r#"{"cpu": {"quota": 50000, "period": 100000}}"#, &[("cpu.max", "50000 100000")]),
+            (r#"{"cpu": {"quota": 50000}}"#, &[("cpu.max", "50000 100000")]),
+            (r#"{"cpu": {"period": 20000}}"#, &[("cpu.max", "max 20000")]),
+            (r#"{"cpu": {"cpus": "0-1", "mems": "0"}}"#, &[("cpuset.cpus", "0-1"), ("cpuset.mems", "0")]),
+            (r#"{"pids": {"limit": 50}}"#, &[("pids.max", "50")]),
+            (r#"{"pids": {"limit": -1}}"#, &[]),
+        ] {
+            let parsed: LinuxResources = serde_json::from_str(resources).unwrap();
+            let found = unified_files(&parsed);
+            let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            assert_eq!(found, files, "{resources}");
+        }
+    }
+
+    /// What is mounted over the place of a group is not the kernel's, and is not written to.
+    #[test]
+    fn nothing_is_written_to_a_directory_that_is_no_group() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("pids.max"), "untouched").unwrap();
+        let limited: LinuxResources = serde_json::from_str(r#"{"pids": {"limit": 50}}"#).unwrap();
+        assert!(version2(dir.path(), &limited).is_err());
+        assert_eq!(fs::read_to_string(dir.path().join("pids.max")).unwrap(), "untouched");
+    }
 }

@@ -27,6 +27,8 @@ impl Stage {
 
     /// What Docker concludes from the text of an error (moby v20.10.24 `daemon/start.go`, `translateContainerdStartErr`).
     pub(crate) fn of_text(text: &str) -> Self {
+        // crun begins the system's words with a capital letter, which moby does not look at either.
+        let text = text.to_lowercase();
         let has = |part: &str| text.contains(part);
         if has("executable file not found") || has("no such file or directory") || has("system cannot find the file") {
             Self::NotThere
@@ -102,6 +104,26 @@ impl RuntimeError {
         match self {
             Self::Start { stage, .. } => stage.status(),
             _ => Stage::Setup.status(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What runc 1.1.5 and crun 1.8.1 say.
+    #[test]
+    fn the_words_of_runtimes_are_understood() {
+        for (text, stage) in [
+            ("exec: \"nosuch\": executable file not found in $PATH", Stage::NotThere),
+            ("exec: \"/nosuch\": stat /nosuch: no such file or directory", Stage::NotThere),
+            ("executable file `nosuch` not found in $PATH: No such file or directory", Stage::NotThere),
+            ("exec: \"/etc\": permission denied", Stage::NotExecutable),
+            ("open executable: Permission denied", Stage::NotExecutable),
+            ("open executable: Operation not permitted", Stage::Setup),
+        ] {
+            assert_eq!(Stage::of_text(text), stage, "{text}");
         }
     }
 }

@@ -15,9 +15,11 @@ use rustix::io::Errno;
 
 use crate::error::StoreError;
 
+mod created;
 pub(crate) mod quick;
 mod shortage;
 
+pub use created::CreatedDirectories;
 use shortage::Shortage;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -555,42 +557,4 @@ impl Dir {
 pub(crate) fn modified(stat: &Stat) -> (i64, u64) {
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the types differ between platforms")]
     (stat.st_mtime as i64, stat.st_mtime_nsec as u64)
-}
-
-/// Remembers directories that were made, so that a failure can remove them again.
-#[derive(Debug, Default)]
-pub struct Skeleton {
-    made: Vec<(Dir, OsString)>,
-}
-
-impl Skeleton {
-    /// Opens `name` in `parent`, creating it with `mode`.
-    pub(crate) fn ensure(
-        &mut self,
-        parent: &Dir,
-        name: &(impl AsRef<OsStr> + ?Sized),
-        mode: u32,
-    ) -> Result<Dir, StoreError> {
-        let name = name.as_ref();
-        if let Some(dir) = parent.sub(name)? {
-            return Ok(dir);
-        }
-        let dir = parent.create(name, mode)?;
-        self.made.push((parent.duplicate()?, name.to_owned()));
-        Ok(dir)
-    }
-
-    /// Keeps the directories that were made.
-    pub fn keep(mut self) {
-        self.made.clear();
-    }
-}
-
-impl Drop for Skeleton {
-    /// Removes the directories that were made and are still empty.
-    fn drop(&mut self) {
-        for (parent, name) in self.made.drain(..).rev() {
-            let _ = rustix::fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR);
-        }
-    }
 }

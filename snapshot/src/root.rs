@@ -17,7 +17,7 @@ pub use containerd::Containerd;
 pub use guard::{Guard, Permit};
 pub use refusal::{Foreign, Refusal};
 
-use crate::dir::{Dir, Skeleton};
+use crate::dir::{CreatedDirectories, Dir};
 use crate::driver::{AnyDriver, Driver, HomeEntries, HomeLayout};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ContainerId};
@@ -284,7 +284,7 @@ pub struct WritableRoot {
     /// How layers are deleted, and how many files were deleted so far.
     pub(crate) deletion: Deletion,
     /// The directories that opening the root has made. They are removed again unless they are kept.
-    pub(crate) skeleton: Skeleton,
+    pub(crate) created: CreatedDirectories,
     /// `image`
     image: Dir,
     /// The root itself.
@@ -302,13 +302,13 @@ impl WritableRoot {
     /// # Errors
     /// [`StoreError::Refused`] where writing would do harm; nothing is changed then.
     pub(crate) fn open(path: &Path, driver: Option<&'static str>) -> Result<Self, StoreError> {
-        let OpenedRoot { dir, locks, mut skeleton, new, driver } = Guard { driver }.ask(path)?.open()?;
-        let image = skeleton.ensure(&dir, IMAGE, 0o700)?;
-        let images_dir = skeleton.ensure(&image, driver, 0o700)?;
-        let layers = LayerStore::create(&images_dir, &mut skeleton)?;
-        let images = ImageStore::create(&images_dir, &mut skeleton)?;
-        let driver = AnyDriver::create(&dir, driver, &mut skeleton)?;
-        Ok(Self { images_dir, driver, layers, images, deletion: Deletion::default(), skeleton, image, dir, locks, new })
+        let OpenedRoot { dir, locks, mut created, new, driver } = Guard { driver }.ask(path)?.open()?;
+        let image = created.ensure(&dir, IMAGE, 0o700)?;
+        let images_dir = created.ensure(&image, driver, 0o700)?;
+        let layers = LayerStore::create(&images_dir, &mut created)?;
+        let images = ImageStore::create(&images_dir, &mut created)?;
+        let driver = AnyDriver::create(&dir, driver, &mut created)?;
+        Ok(Self { images_dir, driver, layers, images, deletion: Deletion::default(), created, image, dir, locks, new })
     }
 
     /// `image/<driver>`.
@@ -370,7 +370,7 @@ impl WritableRoot {
 }
 
 /// Opens a directory. If it does not exist, creates it with `mode`, and so the missing directories above it.
-pub fn open_or_create(path: &Path, mode: u32, skeleton: &mut Skeleton) -> Result<Dir, StoreError> {
+pub fn open_or_create(path: &Path, mode: u32, created: &mut CreatedDirectories) -> Result<Dir, StoreError> {
     let absolute = std::path::absolute(path).map_err(StoreError::io(path, "opening"))?;
     let mut missing = Vec::new();
     let mut existing = absolute.as_path();
@@ -387,7 +387,7 @@ pub fn open_or_create(path: &Path, mode: u32, skeleton: &mut Skeleton) -> Result
     }
     let mut dir = Dir::open(existing)?;
     while let Some(name) = missing.pop() {
-        dir = skeleton.ensure(&dir, &name, if missing.is_empty() { mode } else { 0o755 })?;
+        dir = created.ensure(&dir, &name, if missing.is_empty() { mode } else { 0o755 })?;
     }
     Ok(dir)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use layerfs::delete::Deletion;
 use layerfs::{Source, Unpacking};
-use snapshot::dir::{Dir, Skeleton};
+use snapshot::dir::{CreatedDirectories, Dir};
 use snapshot::driver::{
     Access, AnyDriver, Driver, EntryKind, HomeLayout, LayerDamage, LayerOrder, LayerPart, Prepared,
 };
@@ -27,9 +27,9 @@ struct Store {
 impl Store {
     fn new(name: &'static str) -> Self {
         let temp = tempfile::tempdir().unwrap();
-        let mut skeleton = Skeleton::default();
-        let driver = AnyDriver::create(&Dir::open(temp.path()).unwrap(), name, &mut skeleton).unwrap();
-        skeleton.keep();
+        let mut created = CreatedDirectories::default();
+        let driver = AnyDriver::create(&Dir::open(temp.path()).unwrap(), name, &mut created).unwrap();
+        created.keep();
         assert_eq!(driver.name(), name);
         Self { temp, driver, name }
     }

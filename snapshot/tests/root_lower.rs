@@ -1,7 +1,7 @@
 //! An overlay2 layer's `lower` and `link` against the chain that its records say.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-use snapshot::dir::{Dir, Skeleton};
+use snapshot::dir::{CreatedDirectories, Dir};
 use snapshot::driver::{AnyDriver, Driver};
 use snapshot::ids::CacheId;
 
@@ -37,9 +37,9 @@ fn root_lower_must_name_the_chain() {
     }
     let temp = tempfile::tempdir().unwrap();
     let root = Dir::open(temp.path()).unwrap();
-    let mut skeleton = Skeleton::default();
-    let driver = AnyDriver::create(&root, "overlay2", &mut skeleton).unwrap();
-    skeleton.keep();
+    let mut created = CreatedDirectories::default();
+    let driver = AnyDriver::create(&root, "overlay2", &mut created).unwrap();
+    created.keep();
     let ids = chain(&driver);
     let layer = |id: &CacheId| temp.path().join("overlay2").join(id.as_str());
     let links = ids.clone().map(|id| std::fs::read_to_string(layer(&id).join("link")).unwrap());

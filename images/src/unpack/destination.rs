@@ -15,7 +15,7 @@ use super::report::UnpackReport;
 use crate::load::ImportError;
 use crate::load::schedule::LayerTarget;
 use snapshot::StoreError;
-use snapshot::dir::{Dir, Skeleton};
+use snapshot::dir::{CreatedDirectories, Dir};
 use snapshot::driver::xattr_namespace;
 
 /// The list of layers in a directory of them.
@@ -47,14 +47,14 @@ pub(super) struct Destination {
     pub(super) form: UnpackForm,
     ownership: Ownership,
     sync: bool,
-    skeleton: Option<Skeleton>,
+    created: Option<CreatedDirectories>,
     done: bool,
 }
 
 impl Destination {
     pub(super) fn open(path: &Path, form: UnpackForm, sync: bool) -> Result<Self, ImportError> {
-        let mut skeleton = Skeleton::default();
-        let dir = snapshot::root::open_or_create(path, 0o755, &mut skeleton)?;
+        let mut created = CreatedDirectories::default();
+        let dir = snapshot::root::open_or_create(path, 0o755, &mut created)?;
         if !dir.is_empty()? {
             return Err(ImportError::NotEmpty { path: path.to_path_buf() });
         }
@@ -64,7 +64,7 @@ impl Destination {
         }
         let ownership = if root { Ownership::Layer } else { Ownership::Caller };
         let staging = dir.create(STAGING, 0o700)?;
-        Ok(Self { dir, staging, form, ownership, sync, skeleton: Some(skeleton), done: false })
+        Ok(Self { dir, staging, form, ownership, sync, created: Some(created), done: false })
     }
 
     pub(super) fn place(&self, number: usize) -> Result<LayerTarget, ImportError> {
@@ -142,8 +142,8 @@ impl Destination {
             self.dir.sync_file_system()?;
         }
         self.done = true;
-        if let Some(skeleton) = self.skeleton.take() {
-            skeleton.keep();
+        if let Some(created) = self.created.take() {
+            created.keep();
         }
         Ok(())
     }

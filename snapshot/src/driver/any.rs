@@ -12,7 +12,7 @@ use super::{
     Access, Driver, HomeEntries, LayerDamage, LayerOrder, LayerPart, MountGuard, Prepared, Restacking, Room, Stack,
     Stacked,
 };
-use crate::dir::{Dir, Skeleton};
+use crate::dir::{CreatedDirectories, Dir};
 use crate::error::StoreError;
 use crate::ids::CacheId;
 use crate::liveness::Dead;
@@ -50,10 +50,10 @@ impl AnyDriver {
     ///
     /// # Errors
     /// [`StoreError::Io`]; [`StoreError::Refused`] for a driver that cannot be written.
-    pub fn create(root: &Dir, name: &str, skeleton: &mut Skeleton) -> Result<Self, StoreError> {
+    pub fn create(root: &Dir, name: &str, created: &mut CreatedDirectories) -> Result<Self, StoreError> {
         match name {
-            "overlay2" => Ok(Self::Overlay2(Overlay2::create(root, xattr_namespace()?, skeleton)?)),
-            "vfs" => Ok(Self::Vfs(Vfs::create(root, skeleton)?)),
+            "overlay2" => Ok(Self::Overlay2(Overlay2::create(root, xattr_namespace()?, created)?)),
+            "vfs" => Ok(Self::Vfs(Vfs::create(root, created)?)),
             other => Err(StoreError::Refused {
                 root: root.path().to_path_buf(),
                 refusal: Refusal::UnknownDriver { driver: other.to_owned() },

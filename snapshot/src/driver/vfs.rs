@@ -22,7 +22,7 @@ use super::mount::refuse_mounted;
 use super::prepared::Begun;
 use super::restack::{Restacking, Stack};
 use super::{Access, Driver, HomeEntries, LayerDamage, LayerOrder, LayerPart, MountGuard, Prepared, Room};
-use crate::dir::{Dir, Skeleton};
+use crate::dir::{CreatedDirectories, Dir};
 use crate::error::StoreError;
 use crate::ids::CacheId;
 use crate::liveness::Dead;
@@ -43,9 +43,9 @@ impl Vfs {
     }
 
     /// Opens or creates the home.
-    pub(super) fn create(root: &Dir, skeleton: &mut Skeleton) -> Result<Self, StoreError> {
-        let own = skeleton.ensure(root, NAME, 0o710)?;
-        Ok(Self(Arc::new(skeleton.ensure(&own, LAYERS, 0o710)?)))
+    pub(super) fn create(root: &Dir, created: &mut CreatedDirectories) -> Result<Self, StoreError> {
+        let own = created.ensure(root, NAME, 0o710)?;
+        Ok(Self(Arc::new(created.ensure(&own, LAYERS, 0o710)?)))
     }
 }
 

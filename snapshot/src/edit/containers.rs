@@ -79,7 +79,7 @@ impl Transaction {
         if undone.is_ok() {
             stored.remove(tmp, self.sync)?;
         }
-        std::mem::take(&mut self.root.skeleton).keep();
+        std::mem::take(&mut self.root.created).keep();
         made
     }
 
@@ -157,7 +157,7 @@ impl Transaction {
             ensure(self.root.dir(), &[VOLUMES, name.as_str()], 0o701)?.sync()?;
             ensure(self.root.dir(), &[VOLUMES], 0o701)?.sync()?;
         }
-        std::mem::take(&mut self.root.skeleton).keep();
+        std::mem::take(&mut self.root.created).keep();
         Ok(())
     }
 

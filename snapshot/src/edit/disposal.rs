@@ -145,8 +145,8 @@ pub(super) fn create(root: &WritableRoot, dir: &Path, sync: bool) -> Result<Dir,
     if absolute.to_str().is_none() {
         return Err(invalid("a quarantine's path must be text".into()));
     }
-    let mut skeleton = crate::dir::Skeleton::default();
-    let parent = crate::root::open_or_create(&absolute, 0o700, &mut skeleton)?;
+    let mut created = crate::dir::CreatedDirectories::default();
+    let parent = crate::root::open_or_create(&absolute, 0o700, &mut created)?;
     let real = parent.real_path()?;
     let stores = [root.driver.home().real_path()?, root.dir().real_path()?.join(IMAGE)];
     if let Some(store) = stores.iter().find(|store| real.starts_with(store)) {
@@ -173,7 +173,7 @@ pub(super) fn create(root: &WritableRoot, dir: &Path, sync: bool) -> Result<Dir,
     if sync {
         parent.sync()?;
     }
-    skeleton.keep();
+    created.keep();
     Ok(quarantine)
 }
 

@@ -255,7 +255,7 @@ impl Transaction {
         }
         self.pass_commit_point()?;
         self.done = true;
-        std::mem::take(&mut self.root.skeleton).keep();
+        std::mem::take(&mut self.root.created).keep();
         let finished = self.finish().or_else(|_| self.finish());
         let kept_remains = finished.map_err(|source| StoreError::Unfinished { source: Box::new(source) })?;
         let record = std::mem::take(&mut self.record);
@@ -439,7 +439,7 @@ impl Transaction {
         self.reserve.give_back();
         // If a dockerd has started meanwhile, keep the directories that were created: it may already use them.
         if self.root.check_again().is_err() {
-            std::mem::take(&mut self.root.skeleton).keep();
+            std::mem::take(&mut self.root.created).keep();
         }
         let undone = self.undo();
         if let Some(quarantine) = self.quarantine.take() {

@@ -20,7 +20,7 @@ use super::locate::writable;
 use super::lock::Locks;
 use super::{DataRoot, IMAGE, Refusal, is_mapping, mounts};
 use crate::catalog::with_causes;
-use crate::dir::{Dir, Skeleton};
+use crate::dir::{CreatedDirectories, Dir};
 use crate::driver::{DEFAULT, FOUND_BY_HOME, HomeLayout, NEVER_FOUND};
 use crate::error::StoreError;
 use crate::schema::paths::{CONFIGS, LAYER_RECORDS, METADATA, WRITE_SETS, of_driver};
@@ -65,7 +65,7 @@ pub(super) struct OpenedRoot {
     pub(super) dir: Dir,
     pub(super) locks: Locks,
     /// Holds the directory if it was made just now, so that a failure removes it again.
-    pub(super) skeleton: Skeleton,
+    pub(super) created: CreatedDirectories,
     pub(super) new: bool,
     /// The storage driver to write for.
     pub(super) driver: &'static str,
@@ -143,17 +143,17 @@ impl Permit {
     /// [`StoreError`]
     pub(super) fn open(self) -> Result<OpenedRoot, StoreError> {
         let new = self.is_new();
-        let mut skeleton = Skeleton::default();
+        let mut created = CreatedDirectories::default();
         let place = match self.place {
             RootPlace::New { parent, name, .. } => {
-                let dir = skeleton.ensure(&parent, &name, ROOT_MODE)?;
+                let dir = created.ensure(&parent, &name, ROOT_MODE)?;
                 // Another process may have created the directory first, so it is checked like an existing one.
                 self.guard.ask_existing(dir)?
             }
             there @ RootPlace::There { .. } => there,
         };
         match place {
-            RootPlace::There { dir, locks, driver, .. } => Ok(OpenedRoot { dir, locks, skeleton, new, driver }),
+            RootPlace::There { dir, locks, driver, .. } => Ok(OpenedRoot { dir, locks, created, new, driver }),
             RootPlace::New { .. } => unreachable!("an existing directory was asked about"),
         }
     }

@@ -13,7 +13,7 @@ use layerfs::Digest;
 use rustix::fs::FileType;
 
 use super::config::MAX_CONFIG;
-use crate::dir::{Dir, Skeleton};
+use crate::dir::{CreatedDirectories, Dir};
 use crate::error::StoreError;
 use crate::ids::ImageId;
 use crate::schema::paths::{CONFIGS, METADATA};
@@ -41,11 +41,11 @@ impl ImageStore {
     }
 
     /// Opens or creates `imagedb`.
-    pub(crate) fn create(image_root: &Dir, skeleton: &mut Skeleton) -> Result<Self, StoreError> {
+    pub(crate) fn create(image_root: &Dir, created: &mut CreatedDirectories) -> Result<Self, StoreError> {
         let mut ensure = |[database, kind, algorithm]: [&str; 3]| {
-            let database = skeleton.ensure(image_root, database, 0o700)?;
-            let kind = skeleton.ensure(&database, kind, 0o700)?;
-            skeleton.ensure(&kind, algorithm, 0o700)
+            let database = created.ensure(image_root, database, 0o700)?;
+            let kind = created.ensure(&database, kind, 0o700)?;
+            created.ensure(&kind, algorithm, 0o700)
         };
         Ok(Self { content: Some(ensure(CONFIGS)?), metadata: Some(ensure(METADATA)?) })
     }

@@ -20,7 +20,7 @@ use std::fs::File;
 
 use layerfs::{ChainId, DiffId, JournalFile};
 
-use crate::dir::{Dir, Skeleton};
+use crate::dir::{CreatedDirectories, Dir};
 use crate::error::StoreError;
 use crate::ids::CacheId;
 use crate::schema::paths::{LAYER_RECORDS, MOUNTS, REMOVING, WRITE_SETS};
@@ -114,10 +114,10 @@ impl LayerStore {
     }
 
     /// Opens or creates `layerdb`.
-    pub(crate) fn create(image_root: &Dir, skeleton: &mut Skeleton) -> Result<Self, StoreError> {
+    pub(crate) fn create(image_root: &Dir, created: &mut CreatedDirectories) -> Result<Self, StoreError> {
         let mut ensure = |[database, name]: [&str; 2]| {
-            let database = skeleton.ensure(image_root, database, 0o700)?;
-            skeleton.ensure(&database, name, 0o755)
+            let database = created.ensure(image_root, database, 0o700)?;
+            created.ensure(&database, name, 0o755)
         };
         let (layers, tmp) = (ensure(LAYER_RECORDS)?, ensure(WRITE_SETS)?);
         Ok(Self { layers: Some(layers), tmp: Some(tmp), mounts: image_root.descend(&MOUNTS)? })

@@ -11,7 +11,9 @@
 //!     tmp/write-set-*/          0755/0700   layer
 //!     mounts/<container>/       0755   mount
 //!   distribution/               0700   distribution
+//! buildkit/                     0711   buildkit
 //! containers/<container>/       0710   container
+//! devicemapper/metadata/*       0600   devicemapper
 //! volumes/<name>/               0701   volume
 //! ```
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! devicemapper/                        0700
-//!   metadata/<cache id>                0600  which device holds the layer
+//!   metadata/<cache id>                0600  which device holds the layer (`schema/devicemapper.rs`)
 //!   metadata/base                      0600  the device that all layers without a parent were made from
 //!   devicemapper/data, metadata        0600  the pool, where it is in files ("loop-lvm")
 //! ```

@@ -35,7 +35,7 @@ use super::mount::refuse_mounted;
 use super::prepared::Begun;
 use super::restack::{Restacking, Stack};
 use super::{Access, Driver, HomeEntries, LayerDamage, LayerOrder, LayerPart, MountGuard, Prepared, Room, Stacked};
-use crate::dir::{Dir, Skeleton};
+use crate::dir::{CreatedDirectories, Dir};
 use crate::error::StoreError;
 use crate::ids::{CacheId, LinkId};
 use crate::liveness::Dead;
@@ -64,10 +64,14 @@ impl Overlay2 {
     }
 
     /// Opens or creates the home.
-    pub(super) fn create(root: &Dir, namespace: XattrNamespace, skeleton: &mut Skeleton) -> Result<Self, StoreError> {
+    pub(super) fn create(
+        root: &Dir,
+        namespace: XattrNamespace,
+        created: &mut CreatedDirectories,
+    ) -> Result<Self, StoreError> {
         let name = "overlay2";
-        let dir = skeleton.ensure(root, name, 0o710)?;
-        let links = skeleton.ensure(&dir, LINKS, 0o700)?;
+        let dir = created.ensure(root, name, 0o710)?;
+        let links = created.ensure(&dir, LINKS, 0o700)?;
         Ok(Self::over(name, dir, Some(links), namespace))
     }
 

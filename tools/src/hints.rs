@@ -117,7 +117,7 @@ fn of_tree(error: &TreeError) -> Option<String> {
 fn of_archive(error: &ArchiveError) -> Option<String> {
     match error {
         ArchiveError::Open { source, .. } if source.kind() == ErrorKind::NotFound => {
-            Some("`docker save -o FILE IMAGE` makes an archive; images are not fetched from a registry".into())
+            Some("`docker save -o FILE IMAGE` makes an archive, and `layerfs image pull` fetches an image from a registry".into())
         }
         ArchiveError::Open { source, .. } => of_io(source),
         ArchiveError::Empty { .. }

@@ -24,6 +24,7 @@ pub(super) fn commit(
         return Err(ImportError::Interrupted);
     }
     let (references, tags) = tag_all(plan, References::load(transaction.root().images_dir())?, request.options.retag);
+    let repository = contents.repository.clone();
     let report = ImportReport::new(plan, staged, tags, contents, None);
     for Staged { missing, slot, unpacked } in staged {
         let &MissingLayer { chain_id, diff_id, parent, .. } = missing;
@@ -34,6 +35,15 @@ pub(super) fn commit(
         for reference in &image.tags {
             if references.get(reference) == Some(image.id) {
                 transaction.add(Edit::SetTag { reference: reference.clone(), image: image.id });
+            }
+        }
+    }
+    if let Some(repository) = &repository {
+        // dockerd notes nothing of an image that it has already.
+        for layer in plan.images.iter().filter(|image| !image.present).flat_map(|image| &image.layers) {
+            if let Some(blob) = layer.blob {
+                let (diff_id, repository) = (layer.diff_id, repository.clone());
+                transaction.add(Edit::NoteSource { blob, diff_id, repository });
             }
         }
     }

@@ -67,6 +67,7 @@ pub(super) fn stage(
         let content = match bytes {
             LayerBytes::File(blob) => Content::File(blob),
             LayerBytes::Memory(bytes) => Content::Memory(bytes),
+            LayerBytes::Fetched(fetched) => Content::Fetched(&**fetched),
             LayerBytes::Unpacked(number) => {
                 match arrivals.remove(number) {
                     Some(unpacked) => {
@@ -100,7 +101,7 @@ pub(super) fn stage(
 fn file_of(bytes: &LayerBytes) -> Option<&Blob> {
     match bytes {
         LayerBytes::File(blob) => Some(blob),
-        LayerBytes::Memory(_) | LayerBytes::Unpacked(_) | LayerBytes::PassedOver(_) => None,
+        LayerBytes::Memory(_) | LayerBytes::Fetched(_) | LayerBytes::Unpacked(_) | LayerBytes::PassedOver(_) => None,
     }
 }
 

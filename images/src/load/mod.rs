@@ -92,6 +92,21 @@ pub fn import(opened: Opened, root: &Path, request: &ImportRequest<'_>) -> Resul
     }
 }
 
+/// Imports the images of any source into the data-root at `root`, which is created if it does not exist.
+///
+/// # Errors
+/// [`ImportError`]; the root is then as it was before.
+pub fn import_images(
+    source: &dyn ImageSource,
+    root: &Path,
+    request: &ImportRequest<'_>,
+) -> Result<ImportReport, ImportError> {
+    let _metered = request.options.meter.map(Meter::attach);
+    images(source, request)?;
+    let transaction = begin(root, request)?;
+    import_from(source, Slots::default(), transaction, request).map_err(|error| or_interrupted(error, request))
+}
+
 /// A read that an interrupt ended is reported as the interrupt.
 pub(crate) fn or_interrupted(error: ImportError, request: &ImportRequest<'_>) -> ImportError {
     if request.is_interrupted() { ImportError::Interrupted } else { error }
@@ -153,7 +168,9 @@ pub fn dry_run(opened: Opened, root: &Path, request: &ImportRequest<'_>) -> Resu
     for missing in &plan.missing {
         match source.layer(&missing.source)? {
             LayerBytes::File(blob) => need.add(&blob, BLOCK),
-            LayerBytes::Memory(_) | LayerBytes::Unpacked(_) | LayerBytes::PassedOver(_) => need.lower_bound = true,
+            LayerBytes::Memory(_) | LayerBytes::Fetched(_) | LayerBytes::Unpacked(_) | LayerBytes::PassedOver(_) => {
+                need.lower_bound = true;
+            }
         }
     }
     let (_, tags) = tag_all(&plan, references, request.options.retag);
@@ -239,6 +256,9 @@ fn import_from(
     let mut contents = images(source, request)?;
     let images = std::mem::take(&mut contents.images);
     let plan = ImportPlan::new(images, request.options.tag.as_ref(), existing(transaction.root()))?;
+    for image in plan.images.iter().filter(|image| !image.present) {
+        request.observer.planned(&image.layers);
+    }
     let staged = layers::stage(&plan, source, slots, &mut transaction, request)?;
     commit(transaction, &plan, &staged, contents, request)
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use layerfs::DiffId;
 use layerfs::meter::Meter;
 
+use super::plan::PlannedLayer;
 use crate::source::Select;
 use snapshot::edit::WriteOptions;
 use snapshot::reference::Reference;
@@ -65,6 +66,10 @@ pub struct Announced<'a> {
 pub trait Observer: Sync {
     /// There is no data-root at `root` yet: one is made now, or would be.
     fn new_root(&self, _root: &Path) {}
+
+    /// An image that the store does not have is to be made of these layers, base first. What is not present is unpacked next, unless another image has
+    /// the same layer.
+    fn planned(&self, _layers: &[PlannedLayer]) {}
 
     /// The unpacking of a layer begins.
     fn begin(&self, _layer: usize, _announced: &Announced<'_>) {}

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use layerfs::{ChainId, DiffId};
+use layerfs::{ChainId, DiffId, Digest};
 use serde::Serialize;
 
 use super::error::ImportError;
@@ -27,6 +27,9 @@ pub struct PlannedLayer {
     pub name: String,
     /// Its size in bytes, if the store has it already.
     pub present: Option<u64>,
+    /// The digest of its file, if a manifest tells it.
+    #[serde(skip)]
+    pub blob: Option<Digest>,
 }
 
 /// An image of the archive.
@@ -119,6 +122,7 @@ impl ImportPlan {
                 let parent = layers.last().map(|layer: &PlannedLayer| layer.chain_id);
                 let record = existing.layer(chain_id, diff_id, parent, &below)?;
                 let name = source.name.clone();
+                let blob = source.descriptor.as_ref().map(|descriptor| descriptor.digest);
                 match &record {
                     Some(record) => {
                         below.insert(0, record.cache_id.clone());
@@ -130,7 +134,8 @@ impl ImportPlan {
                     }
                     None => {}
                 }
-                layers.push(PlannedLayer { chain_id, diff_id, name, present: record.map(|record| record.size) });
+                let present = record.map(|record| record.size);
+                layers.push(PlannedLayer { chain_id, diff_id, name, present, blob });
             }
             let mut tags = image.tags;
             tags.extend(extra_tag.filter(|tag| !tags.contains(tag)).cloned());

@@ -12,7 +12,7 @@ use layerfs::{DiffId, Digest, JournalFile, Source, Step, UnpackError, Unpacked, 
 
 use super::error::ImportError;
 use super::options::{Announced, ImportRequest};
-use crate::source::{ArchiveError, Blob};
+use crate::source::{ArchiveError, Blob, Fetch};
 use snapshot::driver::LayerOrder;
 
 /// A layer to unpack.
@@ -36,6 +36,8 @@ pub(crate) enum Content<'a> {
     File(&'a Blob),
     /// All of them in memory.
     Memory(&'a [u8]),
+    /// On its way from elsewhere.
+    Fetched(&'a dyn Fetch),
     /// From a pipe.
     Stream(Box<dyn BufRead + Send + 'a>),
 }
@@ -45,7 +47,8 @@ impl<'a> Content<'a> {
         match self {
             Self::File(blob) => blob.len(),
             Self::Memory(bytes) => bytes.len(),
-            Self::Stream(_) => 0,
+            // These are begun in the order in which they arrive.
+            Self::Fetched(_) | Self::Stream(_) => 0,
         }
     }
 
@@ -53,6 +56,7 @@ impl<'a> Content<'a> {
     fn total(&self) -> Option<u64> {
         match self {
             Self::File(_) | Self::Memory(_) => Some(self.len() as u64),
+            Self::Fetched(fetched) => Some(fetched.size()),
             Self::Stream(_) => None,
         }
     }
@@ -61,7 +65,8 @@ impl<'a> Content<'a> {
         let compression = match self {
             Self::File(blob) => blob.compression(),
             Self::Memory(bytes) => Compression::sniff(bytes),
-            Self::Stream(_) => return false,
+            // What has not come yet is not looked at. The decoder takes plain bytes, too.
+            Self::Fetched(_) | Self::Stream(_) => return false,
         };
         compression == Compression::None
     }
@@ -73,6 +78,7 @@ impl<'a> Content<'a> {
             Self::File(blob) => Box::new(Counted { reader: blob.reader(), read: Arc::clone(read) }),
             Self::Memory(bytes) if plain => return Ok(Source::Slice(bytes)),
             Self::Memory(bytes) => Box::new(bytes),
+            Self::Fetched(fetched) => Box::new(Counted { reader: fetched.reader(), read: Arc::clone(read) }),
             Self::Stream(stream) => return decoded(stream),
         };
         match (plain, checked) {

@@ -52,6 +52,8 @@ pub struct SourceContents {
     pub skipped: Vec<String>,
     /// Oddities that did not make the archive unusable. Sentences to warn with.
     pub warnings: Vec<String>,
+    /// The repository of a registry that the images come from, in full, if they do: it is noted beside their layers.
+    pub repository: Option<String>,
 }
 
 /// One image, none of its layers read.

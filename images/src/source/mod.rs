@@ -70,6 +70,15 @@ pub trait ImageSource: std::fmt::Debug {
     fn layer(&self, layer: &LayerRef) -> Result<LayerBytes, ArchiveError>;
 }
 
+/// A layer that is on its way here. It can be read several times, each time from its beginning.
+pub trait Fetch: std::fmt::Debug + Send + Sync {
+    /// The length of its file in bytes.
+    fn size(&self) -> u64;
+
+    /// Reads it, and waits for what is still to come.
+    fn reader(&self) -> Box<dyn std::io::Read + Send>;
+}
+
 /// Where the bytes of a layer come from.
 #[derive(Debug, Clone)]
 pub enum LayerBytes {
@@ -77,6 +86,8 @@ pub enum LayerBytes {
     File(Blob),
     /// From memory, perhaps compressed: small files of what was read from the front.
     Memory(Arc<Vec<u8>>),
+    /// On its way from elsewhere, perhaps compressed.
+    Fetched(Arc<dyn Fetch>),
     /// The layer came through a pipe and is unpacked already, under this number.
     Unpacked(usize),
     /// The layer came through a pipe, and a dry run passed over it: the length of its file, which may be compressed.

@@ -126,6 +126,7 @@ fn unpack_from(
         let content = match bytes {
             LayerBytes::File(blob) => Content::File(blob),
             LayerBytes::Memory(bytes) => Content::Memory(bytes),
+            LayerBytes::Fetched(fetched) => Content::Fetched(&**fetched),
             &LayerBytes::Unpacked(number) => {
                 let (slot, at) = match (arrivals.remove(&number), arrived.get(&number)) {
                     (Some(layer), _) => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use layerfs::{ChainId, DiffId};
+use layerfs::{ChainId, DiffId, Digest};
 
 use super::clear::KeptRemains;
 use super::remains::Remains;
@@ -72,6 +72,16 @@ pub enum Edit {
         image: ImageId,
         /// The time as Go prints it: RFC 3339.
         time: String,
+    },
+    /// Notes that a repository of a registry has a layer, as dockerd does when it pulls: a later push asks there first. It is
+    /// a cache, so it is written last, and a crash may lose it.
+    NoteSource {
+        /// The digest of the layer's file at the registry.
+        blob: Digest,
+        /// The layer's own content.
+        diff_id: DiffId,
+        /// The repository, in full: `docker.io/library/app`.
+        repository: String,
     },
     /// Clears away what is left of something that is gone. It stays if somebody has come to need it since, and
     /// [`Summary`] says so.

@@ -23,6 +23,7 @@ use crate::ids::{CacheId, ImageId};
 use crate::liveness::{Dead, Departing, Owners};
 use crate::reference::Reference;
 use crate::root::{Refusal, WritableRoot};
+use crate::schema::distribution;
 use crate::schema::layer::{LayerRecord, LayerStore, WriteSet};
 use crate::schema::references::{FILE as REFERENCES, MAX_FILE, References};
 
@@ -257,7 +258,14 @@ impl Transaction {
         self.done = true;
         std::mem::take(&mut self.root.created).keep();
         let finished = self.finish().or_else(|_| self.finish());
-        let kept_remains = finished.map_err(|source| StoreError::Unfinished { source: Box::new(source) })?;
+        let unfinished = |source| StoreError::Unfinished { source: Box::new(source) };
+        let kept_remains = finished.map_err(unfinished)?;
+        for edit in &edits {
+            if let Edit::NoteSource { blob, diff_id, repository } = edit {
+                let images = &self.root.images_dir;
+                distribution::note(images, *blob, *diff_id, repository, self.sync).map_err(unfinished)?;
+            }
+        }
         let record = std::mem::take(&mut self.record);
         Ok(Summary {
             added_layers: record.added_layers,
@@ -306,7 +314,7 @@ impl Transaction {
         let mut touched: Vec<&Reference> = Vec::new();
         for edit in edits {
             match edit {
-                Edit::AddLayer { .. } | Edit::RemoveLayer { .. } | Edit::Clear { .. } => {}
+                Edit::AddLayer { .. } | Edit::RemoveLayer { .. } | Edit::Clear { .. } | Edit::NoteSource { .. } => {}
                 Edit::AddImage { config, parent } => {
                     let id = ImageId(layerfs::Digest::hash(config));
                     let there = self.root.images.config(id)?.is_some();

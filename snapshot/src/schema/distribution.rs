@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use layerfs::{DiffId, Digest};
 
-use super::gojson::{self, Checked};
+use super::gojson;
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::go_struct;
@@ -23,7 +23,7 @@ go_struct! {
     struct KnownBlob {
         digest: String = "Digest",
         source_repository: String = "SourceRepository",
-        hmac: Checked<String> = "HMAC",
+        hmac: String = "HMAC",
     }
 }
 
@@ -56,6 +56,57 @@ pub(crate) fn diff_id_of(image_root: &Dir, blob: Digest) -> Result<Option<DiffId
     let Some(dir) = image_root.descend(&BLOBS)? else { return Ok(None) };
     let text = dir.read(&blob.hex(), MAX_FILE)?.and_then(|bytes| String::from_utf8(bytes).ok());
     Ok(text.and_then(|text| text.trim().parse().ok()))
+}
+
+/// Notes that `repository` has the layer `diff_id` in its blob `blob`, as a pull of dockerd does (moby v20.10.24
+/// `distribution/metadata/v2_metadata_service.go`: `Add`): the youngest note last, the same note once, 50 at most. A list that
+/// dockerd cannot decode is begun anew, as by dockerd.
+///
+/// # Errors
+/// [`StoreError`]
+pub(crate) fn note(
+    image_root: &Dir,
+    blob: Digest,
+    diff_id: DiffId,
+    repository: &str,
+    sync: bool,
+) -> Result<(), StoreError> {
+    let enter = |dir: &Dir, name: &str, mode| match dir.sub(name)? {
+        Some(there) => Ok(there),
+        None => dir.create(name, mode),
+    };
+    let open = |[top, kind, algorithm]: [&str; 3]| -> Result<Dir, StoreError> {
+        enter(&enter(&enter(image_root, top, 0o700)?, kind, 0o755)?, algorithm, 0o755)
+    };
+    let (sources, blobs) = (open(SOURCES)?, open(BLOBS)?);
+    let name = diff_id.0.hex();
+    let known = sources.read(&name, MAX_FILE)?.unwrap_or_default();
+    let known: Vec<KnownBlob> = gojson::from_slice(&known).unwrap_or_default();
+    let new = Written { digest: blob.to_string(), source_repository: repository.to_owned(), hmac: String::new() };
+    let old = known.into_iter().map(|known| Written {
+        digest: known.digest,
+        source_repository: known.source_repository,
+        hmac: known.hmac,
+    });
+    let mut list: Vec<Written> = old.filter(|old| *old != new).collect();
+    list.push(new);
+    let list = &list[list.len().saturating_sub(MOST)..];
+    let text = serde_json::to_vec(list).expect("texts always serialise");
+    sources.replace(&name, &text, 0o644, sync)?;
+    blobs.replace(&blob.hex(), diff_id.to_string().as_bytes(), 0o644, sync)
+}
+
+/// Notes that are kept of a layer (`maxMetadata`).
+const MOST: usize = 50;
+
+/// An entry as it is written.
+#[derive(PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Written {
+    digest: String,
+    source_repository: String,
+    #[serde(rename = "HMAC")]
+    hmac: String,
 }
 
 /// Files that dockerd passes over since it cannot decode them.

@@ -56,6 +56,7 @@ const MANUAL: Manual = Manual {
             ("images", "layerfs image ls"),
             ("history", "layerfs image history"),
             ("load", "layerfs image load"),
+            ("pull", "layerfs image pull"),
             ("save", "layerfs image save"),
             ("import", "layerfs image import"),
             ("commit", "layerfs container commit"),
@@ -111,6 +112,8 @@ enum Command {
     History(image::history::Args),
     #[command(hide = true)]
     Load(image::load::Args),
+    #[command(hide = true)]
+    Pull(image::pull::Args),
     #[command(hide = true)]
     Save(image::save::Args),
     #[command(hide = true)]
@@ -177,6 +180,8 @@ enum Image {
     History(image::history::Args),
     /// Load images from a tar archive or standard input
     Load(image::load::Args),
+    /// Fetch images from a registry
+    Pull(image::pull::Args),
     /// Save images to a tar archive, a directory or standard output
     Save(image::save::Args),
     /// List the files of an image, and which layer put them there
@@ -338,6 +343,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             container::commit::run(&args, &cli.root, driver)
         }
         Command::Image(Image::Flatten(args)) => image::flatten::run(&args, &cli.root, driver),
+        Command::Image(Image::Pull(args)) | Command::Pull(args) => image::pull::run(&args, &cli.root, driver),
         Command::Image(Image::Tag(args)) | Command::Tag(args) => image::tag::run(&args, &cli.root, driver),
         Command::Image(Image::Rm(args)) | Command::Rmi(args) => image::rm::run(&args, &cli.root, driver),
         Command::Image(Image::Prune(args)) => image::prune::run(&args, &cli.root, driver),

@@ -10,9 +10,10 @@ use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::dockerd::Dockerd;
+use super::registry::Registry;
 use super::tier::tier;
 use super::zoo_archive::{self, DIGEST_ONLY};
-use super::zoo_home::{Home, Registry};
+use super::zoo_home::Home;
 use super::{Turn, succeeded};
 
 /// The steps of a build without BuildKit, each of which leaves an image.

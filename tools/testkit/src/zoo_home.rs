@@ -1,10 +1,8 @@
 //! Where the store of [`super::zoo`] lives: a file system of its own, which goes when the test process does.
 
-use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// Waits until the test process has ended in whatever way, then for all that names the directory, and removes it.
 const CARETAKER: &str = r#"
@@ -49,58 +47,5 @@ impl Home {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
-    }
-}
-
-const REGISTRY: &str = "/usr/bin/docker-registry";
-
-/// A registry on the loopback interface. Ends with the value.
-pub(crate) struct Registry {
-    process: Child,
-    /// `127.0.0.1:PORT`
-    pub(crate) host: String,
-}
-
-impl Registry {
-    /// Whether the program is there.
-    pub(crate) fn installed() -> bool {
-        Path::new(REGISTRY).exists()
-    }
-
-    /// Starts it with its files in `dir` and waits until it answers.
-    pub(crate) fn start(dir: &Path) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let host = format!("127.0.0.1:{port}");
-        std::fs::create_dir(dir).unwrap();
-        let config = dir.join("config.yml");
-        let storage = format!("storage: {{filesystem: {{rootdirectory: {}}}}}", dir.join("data").display());
-        std::fs::write(&config, format!("version: 0.1\n{storage}\nhttp: {{addr: \"{host}\"}}\n")).unwrap();
-        let log = std::fs::File::create(dir.join("log")).unwrap();
-        let process = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", REGISTRY, "serve"])
-            .arg(config)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let registry = Self { process, host };
-        let start = Instant::now();
-        while !registry.answers() {
-            assert!(start.elapsed() < Duration::from_secs(20), "the registry does not come up");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        registry
-    }
-
-    fn answers(&self) -> bool {
-        std::net::TcpStream::connect(&self.host).is_ok_and(|mut stream| stream.write_all(b"\n").is_ok())
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

@@ -93,7 +93,8 @@ impl<'w, 'r> Walk<'w, 'r> {
             return Err(ArchiveError::NoImage { file: top.into(), reasons: skipped.into_vec() });
         }
         let warnings = std::mem::take(&mut documents.warnings).into_vec();
-        Ok(SourceContents { format: Some(format), images, skipped: skipped.into_vec(), warnings })
+        let skipped = skipped.into_vec();
+        Ok(SourceContents { format: Some(format), images, skipped, warnings, repository: None })
     }
 
     fn skip(&mut self, descriptor: &Descriptor, reason: &str) {

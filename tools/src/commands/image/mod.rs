@@ -15,6 +15,7 @@ pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod load;
 pub(crate) mod prune;
+pub(crate) mod pull;
 pub(crate) mod rm;
 pub(crate) mod save;
 mod select;

@@ -1,0 +1,262 @@
+//! Why a registry did not give what was asked for, in dockerd's words where those are clear.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use images::source::ArchiveError;
+use layerfs::Digest;
+
+/// One of the errors that a registry reports in the body of an answer (distribution-spec, "Error Codes").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reported {
+    /// Its code, such as `MANIFEST_UNKNOWN`.
+    pub code: String,
+    /// What the registry says.
+    pub message: String,
+}
+
+impl std::fmt::Display for Reported {
+    /// The code in words, then the message, as dockerd prints them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let words = self.code.to_lowercase().replace('_', " ");
+        match self.message.as_str() {
+            "" => f.write_str(&words),
+            message => write!(f, "{words}: {message}"),
+        }
+    }
+}
+
+/// Why a registry did not give what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// No answer came: the host is not known, refuses, is silent, or speaks something else.
+    #[error("{method} \"{url}\": {reason}")]
+    Transport {
+        /// As Go writes methods: `Get`.
+        method: &'static str,
+        /// What was asked for.
+        url: String,
+        /// In the words of Go's `net` package where it has some.
+        reason: String,
+        /// Whether the same request may go better later.
+        transient: bool,
+    },
+    /// The registry has no such manifest.
+    #[error("manifest for {reference} not found: {reported}")]
+    ManifestUnknown {
+        /// The image, as docker shows it.
+        reference: String,
+        /// What the registry says.
+        reported: Reported,
+    },
+    /// The registry has no such repository.
+    #[error("repository {reference} not found: {reported}")]
+    NameUnknown {
+        /// The image, as docker shows it.
+        reference: String,
+        /// What the registry says.
+        reported: Reported,
+    },
+    /// These credentials, or none, do not open the repository.
+    #[error("pull access denied for {name}, repository does not exist or may require a login: {reported}")]
+    Denied {
+        /// The repository, as docker shows it.
+        name: String,
+        /// What the registry says.
+        reported: Reported,
+    },
+    /// The credentials are wrong, or there are none.
+    #[error("{method} \"{url}\": unauthorized: {reason}")]
+    Unauthorized {
+        /// As Go writes methods.
+        method: &'static str,
+        /// What was asked for.
+        url: String,
+        /// What the registry or its token server says.
+        reason: String,
+    },
+    /// The registry asks for a pause longer than anybody would wait.
+    #[error("toomanyrequests: {message}{}", after(*.retry_after))]
+    TooManyRequests {
+        /// What the registry says.
+        message: String,
+        /// How long it asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// Any other error that the registry reports.
+    #[error("{method} \"{url}\": {reported}")]
+    Reported {
+        /// As Go writes methods.
+        method: &'static str,
+        /// What was asked for.
+        url: String,
+        /// What the registry says.
+        reported: Reported,
+    },
+    /// A status without an error that can be read.
+    #[error("{method} \"{url}\": received unexpected HTTP status: {status}")]
+    Status {
+        /// As Go writes methods.
+        method: &'static str,
+        /// What was asked for.
+        url: String,
+        /// The number, with its meaning.
+        status: String,
+        /// Whether the same request may go better later.
+        transient: bool,
+    },
+    /// A redirect that is not followed.
+    #[error("{method} \"{url}\": redirect to {target:?}: {reason}")]
+    Redirect {
+        /// As Go writes methods.
+        method: &'static str,
+        /// What was asked for.
+        url: String,
+        /// Where it leads.
+        target: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// More bytes than such a document may have.
+    #[error("\"{url}\": {what} of more than {limit} bytes")]
+    TooLarge {
+        /// What was asked for.
+        url: String,
+        /// What it is.
+        what: &'static str,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// A document that cannot be understood.
+    #[error("\"{url}\": {reason}")]
+    Document {
+        /// What was asked for.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A manifest that is not the one that was asked for.
+    #[error("manifest verification failed for digest {expected}: {host} sent one with the digest {found}")]
+    ManifestDigest {
+        /// Who sent it.
+        host: String,
+        /// What was asked for.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// A config that is not the one that the manifest names.
+    #[error("image config verification failed for digest {expected}: {host} sent one with the digest {found}")]
+    ConfigDigest {
+        /// Who sent it.
+        host: String,
+        /// What the manifest names.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// A layer that is not the one that the manifest names.
+    #[error(
+        "filesystem layer verification failed for digest {expected}: {host} sent one with the digest {found} ({name})"
+    )]
+    BlobDigest {
+        /// Who sent it.
+        host: String,
+        /// The image, as docker shows it.
+        name: String,
+        /// What the manifest names.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// A blob that is longer or shorter than the manifest says.
+    #[error("blob {digest} of {name}: {host} sends {found} bytes, the manifest says {expected}")]
+    BlobSize {
+        /// Who sent it.
+        host: String,
+        /// The image, as docker shows it.
+        name: String,
+        /// The blob.
+        digest: Digest,
+        /// What the manifest says.
+        expected: u64,
+        /// What the server says or sends.
+        found: u64,
+    },
+    /// A blob of which no more came, however often it was asked for.
+    #[error("blob {digest} of {name}: {host} gave no more after byte {at} of {size} in {attempts} attempts: {source}")]
+    BlobStuck {
+        /// Who was asked.
+        host: String,
+        /// The image, as docker shows it.
+        name: String,
+        /// The blob.
+        digest: Digest,
+        /// How much of it is here.
+        at: u64,
+        /// How much there is.
+        size: u64,
+        /// Attempts since the last byte came.
+        attempts: u32,
+        /// What the last attempt met.
+        #[source]
+        source: Box<Self>,
+    },
+    /// The index has no image for the platform.
+    #[error("no matching manifest for {platform} in the manifest list entries{}", list(.found))]
+    NoPlatform {
+        /// What was asked for.
+        platform: String,
+        /// What there is.
+        found: Vec<String>,
+    },
+    /// What the reference names is no image, or one of a kind that nobody makes any more.
+    #[error("unsupported media type {media_type}")]
+    MediaType {
+        /// Its type.
+        media_type: String,
+    },
+    /// The manifest does not describe an image that can be stored.
+    #[error(transparent)]
+    Image(#[from] ArchiveError),
+    /// A file of this machine cannot be read or written.
+    #[error("{}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file with credentials or certificates that cannot be understood.
+    #[error("{}: {reason}", .path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn after(wait: Option<Duration>) -> String {
+    wait.map_or_else(String::new, |wait| format!(" (the registry asks to wait {} s)", wait.as_secs()))
+}
+
+fn list(found: &[String]) -> String {
+    if found.is_empty() { String::new() } else { format!(", which are for {}", found.join(", ")) }
+}
+
+impl RegistryError {
+    /// Whether the same request may go better a little later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Transport { transient, .. } | Self::Status { transient, .. } => *transient,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Where a registry is, and how it is spoken to.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+
+use crate::error::RegistryError;
+
+/// The domain of names without one, and the host that serves it (moby v20.10.24 `registry/config.go`).
+const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
+
+/// Files with the authorities that this system trusts, the first that exists counts (Go's `crypto/x509/root_linux.go`).
+const AUTHORITIES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The most of a file with certificates that is read.
+const MAX_PEM: u64 = 8 << 20;
+
+/// A registry by the domain of image names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryHost {
+    domain: String,
+    insecure: bool,
+}
+
+impl RegistryHost {
+    /// The registry that serves `domain`. `verify` is the user's word that its certificate must be good; on this machine
+    /// nobody asks for that, as dockerd does not (moby v20.10.24 `registry/config.go`: 127.0.0.0/8 is insecure).
+    #[must_use]
+    pub fn new(domain: &str, verify: bool) -> Self {
+        Self { domain: domain.to_owned(), insecure: !verify || is_loopback(domain) }
+    }
+
+    /// The domain in image names.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// The host and port that requests go to.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        if self.domain == HUB.0 { HUB.1 } else { &self.domain }
+    }
+
+    /// Whether it need not prove who it is, and may speak plain HTTP.
+    #[must_use]
+    pub fn is_insecure(&self) -> bool {
+        self.insecure
+    }
+
+    /// The addresses to try, in order.
+    pub(crate) fn bases(&self) -> Vec<String> {
+        let schemes: &[&str] = if self.insecure { &["https", "http"] } else { &["https"] };
+        schemes.iter().map(|scheme| format!("{scheme}://{}", self.address())).collect()
+    }
+
+    /// How its certificate is checked: `CERTS/DOMAIN/*.crt` are more authorities, `X.cert` with `X.key` is our own
+    /// certificate (moby v20.10.24 `registry/registry.go`: `ReadCertsDirectory`).
+    ///
+    /// # Errors
+    /// [`RegistryError::File`], [`RegistryError::Config`] for files that are there and of no use.
+    pub(crate) fn tls(&self, certs: &Path) -> Result<TlsConfig, RegistryError> {
+        let mut roots = system_roots()?;
+        let mut own = None;
+        let dir = certs.join(&self.domain);
+        let failed = |source| RegistryError::File { path: dir.clone(), source };
+        let names = match std::fs::read_dir(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            entries => {
+                let names = entries.map_err(failed)?.map(|entry| entry.map(|entry| entry.path()));
+                let mut names = names.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+                names.sort();
+                names
+            }
+        };
+        for path in names {
+            match path.extension().and_then(|end| end.to_str()) {
+                Some("crt") => roots.extend(certificates(&path)?),
+                Some("cert") => {
+                    let key = path.with_extension("key");
+                    let missing = "there is no key for this certificate, which must be in a file of the same name that ends in .key";
+                    if !key.exists() {
+                        return Err(RegistryError::Config { path, reason: missing.into() });
+                    }
+                    let pem = read(&key)?;
+                    let parsed = PrivateKey::from_pem(&pem);
+                    let parsed =
+                        parsed.map_err(|error| RegistryError::Config { path: key, reason: error.to_string() })?;
+                    own = Some(ClientCert::new_with_certs(&certificates(&path)?, parsed));
+                }
+                _ => {}
+            }
+        }
+        Ok(config(roots, own, self.insecure))
+    }
+}
+
+/// The settings for hosts of which nothing is known: those that redirects and challenges lead to.
+pub(crate) fn tls_of_others() -> Result<TlsConfig, RegistryError> {
+    Ok(config(system_roots()?, None, false))
+}
+
+fn config(roots: Vec<Certificate<'static>>, own: Option<ClientCert>, insecure: bool) -> TlsConfig {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    TlsConfig::builder()
+        .root_certs(RootCerts::from(roots))
+        .client_cert(own)
+        .disable_verification(insecure)
+        .unversioned_rustls_crypto_provider(provider)
+        .build()
+}
+
+fn system_roots() -> Result<Vec<Certificate<'static>>, RegistryError> {
+    if let Some(file) = std::env::var_os("SSL_CERT_FILE") {
+        return certificates(Path::new(&file));
+    }
+    AUTHORITIES.iter().map(Path::new).find(|path| path.exists()).map_or(Ok(Vec::new()), certificates)
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, RegistryError> {
+    let pem = read(path)?;
+    let certificates = parse_pem(&pem).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate.to_owned())),
+        Ok(_) => None,
+        Err(error) => Some(Err(RegistryError::Config { path: path.into(), reason: error.to_string() })),
+    });
+    certificates.collect()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, RegistryError> {
+    use std::io::Read;
+    let failed = |source| RegistryError::File { path: path.into(), source };
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).map_err(failed)?.take(MAX_PEM).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Whether a host, with or without a port, is this machine by its very name.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let bare = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_where_dockerd_looks_for_them() {
+        let bases = |domain, verify| RegistryHost::new(domain, verify).bases();
+        assert_eq!(bases("docker.io", true), ["https://registry-1.docker.io"]);
+        assert_eq!(bases("ghcr.io", true), ["https://ghcr.io"]);
+        assert_eq!(bases("ghcr.io:444", false), ["https://ghcr.io:444", "http://ghcr.io:444"]);
+        for loopback in ["127.0.0.1:5000", "localhost", "localhost:5000", "[::1]:5000", "127.9.8.7"] {
+            assert_eq!(bases(loopback, true).len(), 2, "{loopback}");
+        }
+        for other in ["localhost.example.com", "128.0.0.1", "[::2]:1", "127.0.0.1.example.com:5"] {
+            assert_eq!(bases(other, true).len(), 1, "{other}");
+        }
+    }
+
+    #[test]
+    fn certificates_of_a_host_are_read_or_refused() {
+        let certs = tempfile::tempdir().unwrap();
+        let host = RegistryHost::new("registry.test:5", true);
+        host.tls(certs.path()).unwrap();
+        let dir = certs.path().join("registry.test:5");
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("own.cert"), "").unwrap();
+        let said = host.tls(certs.path()).unwrap_err().to_string();
+        assert!(said.contains("own.cert: there is no key for this certificate"), "{said}");
+        std::fs::write(dir.join("own.key"), "nonsense").unwrap();
+        assert!(matches!(host.tls(certs.path()), Err(RegistryError::Config { .. })));
+    }
+}

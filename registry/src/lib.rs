@@ -1,0 +1,34 @@
+//! Images from registries: the pulling half of the OCI distribution specification 1.1, as docker uses it.
+//!
+//! ```text
+//! RegistryClient      one host: its addresses, certificates, credentials, tokens; requests with redirects and repeats
+//! resolve     a reference -> manifest (of one platform) -> config: an image without its layers
+//! Downloads   blobs, several at once, each into a file named by its digest, resumed from what is there
+//! Remote      all that as an images::source::ImageSource: whoever unpacks reads a blob while it arrives
+//! ```
+//!
+//! Blocking, with a thread for each transfer. oci-client was looked at: it makes an anonymous request of one whose token was
+//! refused, has no time limits or repeats of its own, and brings an asynchronous runtime.
+//!
+//! Invariant: credentials go to the registry's own host and to the token server that it names, never along a redirect to
+//! another host, and never over plain HTTP to a host that is not on this machine, unless the user said so.
+//!
+//! Invariant: nothing that a server sends is read without a bound.
+
+mod client;
+mod credentials;
+mod download;
+mod error;
+pub mod header;
+mod host;
+mod remote;
+mod resolve;
+mod wait;
+
+pub use client::{ClientOptions, RegistryClient};
+pub use credentials::{CredentialStore, Credentials};
+pub use download::BlobListener;
+pub use error::{RegistryError, Reported};
+pub use host::RegistryHost;
+pub use remote::{PullRequest, Remote};
+pub use resolve::{Resolved, head, platform_of, resolve, tags};

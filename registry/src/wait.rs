@@ -1,0 +1,100 @@
+//! Pauses between attempts.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::error::RegistryError;
+
+/// How often a pause looks whether the user has asked to stop.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// The longest pause of our own.
+const LONGEST: Duration = Duration::from_secs(15);
+
+/// The longest pause that a registry may ask for.
+pub(crate) const LONGEST_ASKED: Duration = Duration::from_secs(120);
+
+/// Attempts that brought nothing, and the pauses between them: each twice as long as the one before, less a random part.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    first: Duration,
+    most: u32,
+    pub(crate) attempts: u32,
+}
+
+impl Backoff {
+    pub(crate) fn new(first: Duration, most: u32) -> Self {
+        Self { first, most, attempts: 0 }
+    }
+
+    /// How long to wait after `error` before the next attempt; `None` if there is none.
+    pub(crate) fn next(&mut self, error: &RegistryError) -> Option<Duration> {
+        self.attempts += 1;
+        if self.attempts >= self.most {
+            return None;
+        }
+        if let RegistryError::TooManyRequests { retry_after, .. } = error
+            && let Some(asked) = retry_after
+        {
+            return (*asked <= LONGEST_ASKED).then_some(*asked);
+        }
+        let may_go_better = error.is_transient() || matches!(error, RegistryError::TooManyRequests { .. });
+        may_go_better.then(|| {
+            let whole = self.first.saturating_mul(1 << (self.attempts - 1).min(16)).min(LONGEST);
+            whole - whole.mul_f64(random() / 2.0)
+        })
+    }
+}
+
+/// A number from 0 to 1. Nothing depends on its being hard to guess.
+fn random() -> f64 {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+    f64::from(nanos % 1000) / 1000.0
+}
+
+/// Waits, unless the user asks to stop.
+///
+/// # Errors
+/// [`RegistryError::Interrupted`]
+pub(crate) fn pause(time: Duration, interrupted: &AtomicBool) -> Result<(), RegistryError> {
+    let begun = Instant::now();
+    loop {
+        if interrupted.load(Ordering::Relaxed) {
+            return Err(RegistryError::Interrupted);
+        }
+        let Some(left) = time.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) else { return Ok(()) };
+        std::thread::sleep(left.min(SLICE));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost() -> RegistryError {
+        RegistryError::Transport { method: "Get", url: String::new(), reason: "EOF".into(), transient: true }
+    }
+
+    #[test]
+    fn pauses_grow_and_end() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), 4);
+        for whole in [100, 200, 400] {
+            let pause = backoff.next(&lost()).unwrap();
+            assert!(pause <= Duration::from_millis(whole) && pause >= Duration::from_millis(whole / 2), "{pause:?}");
+        }
+        assert_eq!(backoff.next(&lost()), None);
+    }
+
+    #[test]
+    fn a_registry_is_left_alone_for_as_long_as_it_asks_within_reason() {
+        let busy = |seconds: Option<u64>| RegistryError::TooManyRequests {
+            message: String::new(),
+            retry_after: seconds.map(Duration::from_secs),
+        };
+        let mut backoff = Backoff::new(Duration::from_millis(100), 9);
+        assert_eq!(backoff.next(&busy(Some(7))), Some(Duration::from_secs(7)));
+        assert_eq!(backoff.next(&busy(Some(3600))), None);
+        assert!(backoff.next(&busy(None)).is_some());
+        assert_eq!(backoff.next(&RegistryError::Interrupted), None);
+    }
+}

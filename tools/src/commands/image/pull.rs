@@ -1,0 +1,386 @@
+//! `layerfs image pull`: `docker image pull` into a data-root, with docker's own lines.
+
+use std::collections::{HashMap, HashSet};
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use images::load::{
+    Announced, ImportError, ImportOptions, ImportReport, ImportRequest, Observer, PlannedLayer, import_images,
+};
+use images::source::{ArchiveError, Platform, Select};
+use layerfs::Digest;
+use registry::{
+    BlobListener, ClientOptions, CredentialStore, PullRequest, RegistryClient, RegistryError, RegistryHost, Remote,
+};
+use snapshot::reference::{Reference, ReferenceError};
+use snapshot::root::DataRoot;
+
+use crate::commands::layerfs::NAME;
+use crate::exit::UsageError;
+use crate::flags::writable;
+use crate::progress::Progress;
+use crate::{output, rootless, signals};
+
+/// Where blobs are on their way, below the data-root. dockerd empties the directory above at each start.
+const BLOBS: [&str; 2] = ["tmp", "layerfs-blobs"];
+
+/// How registries are reached: the flags of every command that asks one.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RegistryFlags {
+    /// Whether the registry must prove who it is; with false, its certificate is not looked at, and plain HTTP will do
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
+        default_missing_value = "true", action = clap::ArgAction::Set, value_parser = crate::flags::parse_bool
+    )]
+    tls_verify: bool,
+
+    /// Seconds without a byte after which a connection counts as dead, and another one is made
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
+    stall_timeout: u16,
+}
+
+impl RegistryFlags {
+    /// A client for the registry of this image, with the user's credentials for it.
+    pub(crate) fn client(
+        &self,
+        reference: &Reference,
+        interrupted: &Arc<std::sync::atomic::AtomicBool>,
+    ) -> anyhow::Result<RegistryClient> {
+        let mut options = ClientOptions::new(Arc::clone(interrupted));
+        options.stall = Duration::from_secs(self.stall_timeout.into());
+        let host = RegistryHost::new(reference.domain(), self.tls_verify);
+        let credentials = CredentialStore::of_user().unwrap_or_else(|error| {
+            // docker's client goes on without them, too.
+            output::complain(NAME, &format!("warning: error loading config file: {error}"));
+            CredentialStore::none()
+        });
+        Ok(RegistryClient::new(host, credentials.find(reference.domain()), options)?)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Images, as NAME[:TAG|@DIGEST]
+    #[arg(required = true, value_name = "NAME[:TAG|@DIGEST]")]
+    names: Vec<String>,
+
+    /// Pull all tags of each repository
+    #[arg(short, long)]
+    all_tags: bool,
+
+    /// Image to take of a name that has several [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<String>,
+
+    /// Print only the full name of each image
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Layers that are fetched at once
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    max_concurrent_downloads: u16,
+
+    #[command(flatten)]
+    registry: RegistryFlags,
+
+    /// Do not wait until the data is on the disk
+    ///
+    /// A power cut soon after may leave layers whose files are empty although the store lists them.
+    #[arg(long)]
+    no_sync: bool,
+
+    /// Number of threads, which also decode and hash [default: all processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+/// A name as docker's client reads it.
+pub(crate) fn parse(text: &str) -> anyhow::Result<Reference> {
+    let reference = Reference::parse(text).map_err(|error| match error {
+        ReferenceError::Format { .. } | ReferenceError::Digest { .. } => anyhow!("invalid reference format: {text:?}"),
+        error => anyhow!("{error}"),
+    })?;
+    anyhow::ensure!(!reference.domain().is_empty(), "invalid reference format: {text:?}");
+    Ok(reference)
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let driver = writable(driver)?;
+    let platform = args.platform.as_deref().map(registry::platform_of).transpose();
+    let platform = platform.map_err(|error| UsageError(error.to_string()))?;
+    let references = args.names.iter().map(|name| parse(name)).collect::<anyhow::Result<Vec<_>>>()?;
+    for reference in &references {
+        let has_one = reference.tag().is_some() || reference.digest().is_some();
+        anyhow::ensure!(!(args.all_tags && has_one), "tag can't be used with --all-tags/-a");
+        anyhow::ensure!(reference.familiar_name() != "scratch", "'scratch' is a reserved name");
+    }
+    rootless::check(root, "")?;
+    let interrupted = signals::interrupted()?;
+    let mut options = ImportOptions::new(&interrupted);
+    options.threads = args.threads.map_or(options.threads, Into::into);
+    options.sync = !args.no_sync;
+    options.driver = driver;
+    for reference in references {
+        let client = Arc::new(args.registry.client(&reference, &interrupted)?);
+        let pull = Pull { args, root, driver, platform: platform.as_ref(), client, options: &options };
+        let canonical = if args.all_tags { pull.all(&reference)? } else { pull.default(reference)? };
+        output::say(&canonical)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One repository's part of the work.
+struct Pull<'p> {
+    args: &'p Args,
+    root: &'p Path,
+    driver: Option<&'static str>,
+    platform: Option<&'p Platform>,
+    client: Arc<RegistryClient>,
+    options: &'p ImportOptions<'p>,
+}
+
+impl Pull<'_> {
+    /// Returns the name that the client prints at the end.
+    fn default(&self, reference: Reference) -> anyhow::Result<String> {
+        let complete = reference.clone().with_default_tag();
+        if complete != reference {
+            self.say(&format!("Using default tag: {}", complete.tag().unwrap_or_default()))?;
+        }
+        let is_new = self.one(&complete)?;
+        self.status(&complete.familiar(), is_new)?;
+        Ok(complete.canonical())
+    }
+
+    fn all(&self, reference: &Reference) -> anyhow::Result<String> {
+        let mut is_new = false;
+        for tag in registry::tags(&self.client, reference)? {
+            let name = format!("{}:{tag}", reference.name());
+            let tagged = Reference::parse(&name).map_err(|error| anyhow!("{error}"))?;
+            is_new |= self.one(&tagged)?;
+        }
+        self.status(&reference.familiar(), is_new)?;
+        Ok(reference.canonical())
+    }
+
+    fn say(&self, line: &str) -> anyhow::Result<()> {
+        if !self.args.quiet {
+            output::say(line)?;
+        }
+        Ok(())
+    }
+
+    fn status(&self, name: &str, is_new: bool) -> anyhow::Result<()> {
+        let what = if is_new { "Downloaded newer image for" } else { "Image is up to date for" };
+        self.say(&format!("Status: {what} {name}"))
+    }
+
+    /// The names that the image gets: by the digest of what the registry calls so, and the one that the user gave.
+    fn names(reference: &Reference, digest: Digest) -> anyhow::Result<Vec<Reference>> {
+        let by_digest =
+            Reference::parse(&format!("{}@{digest}", reference.name())).map_err(|error| anyhow!("{error}"))?;
+        let tagged = Some(reference.clone()).filter(|reference| reference.digest().is_none());
+        Ok(std::iter::once(by_digest).chain(tagged).collect())
+    }
+
+    /// Whether the store has under these names what the registry has.
+    fn is_present(&self, reference: &Reference, digest: Digest) -> anyhow::Result<bool> {
+        // A root that cannot be read is the import's to complain of.
+        let Ok(root) = DataRoot::find(self.root, self.driver) else { return Ok(false) };
+        let Ok(references) = root.references() else { return Ok(false) };
+        let found: Vec<_> = Self::names(reference, digest)?.iter().map(|name| references.get(name)).collect();
+        let Some(first) = found.first().copied().flatten().filter(|first| found.iter().all(|id| *id == Some(*first)))
+        else {
+            return Ok(false);
+        };
+        let Ok(Some(images)) = root.images() else { return Ok(false) };
+        Ok(self.platform.is_none() && images.config(first).is_ok_and(|config| config.is_some()))
+    }
+
+    /// Pulls one image; returns whether anything changed.
+    fn one(&self, reference: &Reference) -> anyhow::Result<bool> {
+        let which = reference
+            .digest()
+            .map_or_else(|| reference.tag().unwrap_or_default().to_owned(), |_| reference.canonical());
+        let begun = || self.say(&format!("{which}: Pulling from {}", reference.path()));
+        let stored = DataRoot::find(self.root, self.driver).ok().and_then(|root| root.references().ok());
+        let is_known = stored.is_some_and(|references| references.get(reference).is_some());
+        // One small question, if the answer may be that nothing is to be done.
+        let known = match reference.digest() {
+            Some(digest) if is_known => Some(digest),
+            None if is_known => registry::head(&self.client, reference)?,
+            _ => None,
+        };
+        if let Some(digest) = known
+            && self.is_present(reference, digest)?
+        {
+            begun()?;
+            self.say(&format!("Digest: {digest}"))?;
+            return Ok(false);
+        }
+        let resolved = registry::resolve(&self.client, reference, self.platform)?;
+        begun()?;
+        let digest = resolved.digest;
+        if self.is_present(reference, digest)? {
+            self.say(&format!("Digest: {digest}"))?;
+            return Ok(false);
+        }
+        let names = Self::names(reference, digest)?;
+        // Bytes that an earlier pull has left may be bad: then once more, from the beginning.
+        let report = match self.import(reference, resolved.clone(), &names) {
+            Err((_, true)) => self.import(reference, resolved, &names),
+            result => result,
+        };
+        let report = report.map_err(|(error, _)| error)?;
+        for warning in &report.warnings {
+            output::complain(NAME, &format!("warning: {warning}"));
+        }
+        self.say(&format!("Digest: {digest}"))?;
+        Ok(true)
+    }
+
+    /// The second part of an error says whether another attempt may go better.
+    fn import(
+        &self,
+        reference: &Reference,
+        resolved: registry::Resolved,
+        names: &[Reference],
+    ) -> Result<ImportReport, (anyhow::Error, bool)> {
+        let tmp = self.root.join(BLOBS[0]);
+        let (had_root, had_tmp) = (self.root.join("image").exists(), tmp.exists());
+        let lines = Arc::new(Lines::new(self.args.quiet));
+        let request = PullRequest {
+            client: Arc::clone(&self.client),
+            reference: reference.clone(),
+            dir: tmp.join(BLOBS[1]),
+            most: self.args.max_concurrent_downloads.into(),
+            listener: Arc::clone(&lines) as Arc<dyn BlobListener>,
+        };
+        let remote = Remote::new(resolved, names, request);
+        let name = std::path::PathBuf::from(reference.familiar());
+        let select = Select::default();
+        let request = ImportRequest { archive: &name, select: &select, options: self.options, observer: &*lines };
+        let imported = import_images(&remote, self.root, &request);
+        let fault = imported.as_ref().err().and_then(|_| remote.fault());
+        let no_room = fault.as_ref().is_some_and(|(error, _)| is_no_room(error));
+        remote.finish(imported.is_err() && had_root && !no_room);
+        if !had_tmp {
+            let _ = std::fs::remove_dir(&tmp);
+        }
+        imported.map_err(|error| match (error, fault) {
+            (ImportError::Interrupted, _) => (anyhow!("interrupted, no image was changed"), false),
+            (_, Some((fault, may_go_better))) => (anyhow::Error::new(Shared(fault)), may_go_better),
+            (ImportError::Archive(ArchiveError::Digest { file, expected, found }), None) => (
+                anyhow!("filesystem layer verification failed for digest {expected}: {file} has the digest {found}"),
+                false,
+            ),
+            (error, None) => (anyhow::Error::new(error), false),
+        })
+    }
+}
+
+fn is_no_room(error: &RegistryError) -> bool {
+    matches!(error, RegistryError::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+}
+
+/// An error of a transfer, which the transfer keeps as well.
+#[derive(Debug)]
+struct Shared(Arc<RegistryError>);
+
+impl std::fmt::Display for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Shared {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// docker's lines for a reader that is no terminal; bars for one that is.
+struct Lines {
+    bars: Progress,
+    plain: bool,
+    quiet: bool,
+    /// The short ids of layers by their numbers.
+    ids: Mutex<HashMap<usize, String>>,
+    /// Ids of which it was said that they are complete: an image may have a layer twice.
+    ended: Mutex<HashSet<String>>,
+}
+
+/// Layers of which a pull says that they are fetched before it says that others wait.
+const AT_ONCE: usize = 3;
+
+impl Lines {
+    fn new(quiet: bool) -> Self {
+        let plain = !quiet && !std::io::stdout().is_terminal();
+        Self { bars: Progress::new(NAME, quiet || plain), plain, quiet, ids: Mutex::default(), ended: Mutex::default() }
+    }
+
+    fn say(&self, id: &str, what: &str) {
+        if self.plain {
+            // A reader that is gone is noticed when the program ends.
+            let _ = output::say(&format!("{id}: {what}"));
+        }
+    }
+}
+
+impl Observer for Lines {
+    fn new_root(&self, root: &Path) {
+        self.bars.new_root(root);
+    }
+
+    fn planned(&self, layers: &[PlannedLayer]) {
+        let mut seen = HashSet::new();
+        let named = layers.iter().filter_map(|layer| Some((layer.blob?, layer.present.is_some())));
+        let layers: Vec<(Digest, bool)> = named.filter(|(blob, _)| seen.insert(*blob)).collect();
+        for (blob, present) in &layers {
+            self.say(&blob.short(), if *present { "Already exists" } else { "Pulling fs layer" });
+        }
+        for (blob, _) in layers.iter().filter(|(_, present)| !present).skip(AT_ONCE) {
+            self.say(&blob.short(), "Waiting");
+        }
+    }
+
+    fn begin(&self, layer: usize, announced: &Announced<'_>) {
+        let id = announced.name.rsplit('/').next().unwrap_or_default();
+        let id = id.chars().take(12).collect();
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(layer, id);
+        self.bars.begin(layer, announced);
+    }
+
+    fn advance(&self, layer: usize, bytes: u64) {
+        self.bars.advance(layer, bytes);
+    }
+
+    fn end(&self, layer: usize) {
+        let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).get(&layer).cloned().unwrap_or_default();
+        if self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone()) {
+            self.say(&id, "Pull complete");
+        }
+        self.bars.end(layer);
+    }
+
+    fn warn(&self, layer: &str, member: &[u8], warning: &layerfs::Warning) {
+        self.bars.warn(layer, member, warning);
+    }
+}
+
+impl BlobListener for Lines {
+    fn complete(&self, blob: Digest, _kept: u64) {
+        self.say(&blob.short(), "Download complete");
+    }
+
+    fn retry(&self, blob: Digest, at: u64, pause: Duration, error: &RegistryError) {
+        let seconds = output::counted(pause.as_secs().max(1), "second");
+        self.say(&blob.short(), &format!("Retrying in {seconds}"));
+        if !self.quiet {
+            output::complain(NAME, &format!("{} at byte {at}: {error}", blob.short()));
+        }
+    }
+}

@@ -24,11 +24,12 @@ fn pull(root: &Path, arguments: &[&str]) -> Ran {
     run(command, Input::Nothing)
 }
 
-/// Lines of layers in the order of their ids, each id's own in their order, without what may be missing or come at any time.
+/// The last line of each layer in the order of ids, and all other lines. dockerd drops lines in between where its client is
+/// slow.
 fn settled(lines: &str) -> Vec<String> {
-    let optional = |line: &&str| !line.ends_with(": Verifying Checksum") && !line.ends_with(": Waiting");
     let is_layer = |line: &&str| line.find(": ") == Some(12);
-    let mut layers: Vec<&str> = lines.lines().filter(optional).filter(is_layer).collect();
+    let is_last = |line: &&str| line.ends_with(": Pull complete") || line.ends_with(": Already exists");
+    let mut layers: Vec<&str> = lines.lines().filter(is_layer).filter(is_last).collect();
     layers.sort_by_key(|line| &line[..12]);
     let rest = lines.lines().filter(|line| !is_layer(line));
     rest.chain(layers).map(str::to_owned).collect()

@@ -45,8 +45,7 @@ impl Root {
     }
 
     fn pull(&self, registry: &FaultRegistry, options: &[&str]) -> Ran {
-        let mut command =
-            layerfs(&["--root", self.path.to_str().unwrap(), "pull", "--no-sync", "--stall-timeout", "1"]);
+        let mut command = layerfs(&["--root", self.path.to_str().unwrap(), "pull", "--no-sync"]);
         command.args(options).arg(format!("{}/t/image:1", registry.host));
         command.env("DOCKER_CONFIG", self.dir.path().join("no-config"));
         run(command, Input::Nothing)
@@ -115,9 +114,10 @@ fn root_pull_gives_silent_and_slow_connections_up() {
                 if is_first(asked) && asked.before == 0 { reply.then(then) } else { reply }
             },
         );
-        let ran = root.pull(&registry, &[]);
+        let ran = root.pull(&registry, &["--stall-timeout", "1"]);
         let starts = starts(&registry, &served);
-        assert!(starts.len() == 2 && starts[1] >= 1000, "{then:?}: {starts:?}");
+        // A busy machine may be silent for a second, too.
+        assert!(starts.len() >= 2 && starts[1..].iter().all(|start| *start >= 1000), "{then:?}: {starts:?}");
         root.expect(ran, served.layers.len());
     }
 }

@@ -29,6 +29,9 @@ const ATTEMPTS: u32 = 6;
 /// A connection that brings fewer bytes than this in the time after which silence counts as the end, is given up, too.
 const SLOWEST: u64 = 1024;
 
+/// How long transfers may take to end after a layer could not be unpacked.
+const SETTLING: Duration = Duration::from_secs(10);
+
 /// How long a reader waits before it looks whether the user has asked to stop.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -172,6 +175,7 @@ impl Downloads {
 
     /// A blob that is all there and has another digest than it must have. Its file is removed.
     pub(crate) fn wrong(&self) -> Option<(RegistryError, bool)> {
+        self.queue.settle();
         let transfers = lock(&self.transfers);
         let mut whole: Vec<&Arc<Transfer>> = transfers.values().filter(|transfer| transfer.is_complete()).collect();
         whole.sort_by_key(|transfer| transfer.digest.hex());
@@ -234,6 +238,16 @@ impl Queue {
                 progress.error = Some(Arc::new(error));
                 transfer.changed.notify_all();
             }
+        }
+    }
+
+    /// Begins no further transfer, and gives those that run a while to end: bytes that cannot be unpacked may be the first half
+    /// of a wrong blob.
+    fn settle(&self) {
+        lock(&self.state).waiting.clear();
+        let begun = Instant::now();
+        while lock(&self.state).running > 0 && begun.elapsed() < SETTLING && !self.is_stopped() {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

@@ -132,14 +132,16 @@ fn odd_files_of_a_container_lead_nowhere() {
 
 /// dockerd cannot name what is so deep, and neither can anybody who unpacks the layer.
 #[test]
-fn a_hundred_thousand_directories_in_each_other_are_refused() {
+fn directories_deeper_than_a_path_are_refused() {
     if !testkit::is_root() {
         return;
     }
     let store = Box::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut dir = rustix::fs::open(&store.upper, flags, Mode::empty()).unwrap();
-    for _ in 0..100_000 {
+    // On a disk, to remove many levels takes minutes.
+    let levels = if testkit::full_sweep() { 100_000 } else { 5_000 };
+    for _ in 0..levels {
         rustix::fs::mkdirat(&dir, "deep", Mode::RWXU).unwrap();
         dir = rustix::fs::openat(&dir, "deep", flags, Mode::empty()).unwrap();
     }

@@ -36,6 +36,9 @@ pub fn enter() -> Option<bool> {
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next()?;
     let helper = [Helper::Monitor, Helper::Exec].into_iter().find(|helper| first == helper.argument())?;
+    if runtime::close_inherited().is_err() {
+        return Some(false);
+    }
     let order = arguments.next().unwrap_or_default().into_string().unwrap_or_default();
     Some(match helper {
         Helper::Monitor => serde_json::from_str(&order).is_ok_and(|order| monitor::run(&order).is_ok()),

@@ -49,6 +49,17 @@ pub use versions::Version;
 use builtin::Builtin;
 use external::External;
 
+/// Closes all that the one who started this process has left open in it, but standard input, output and error: a process that
+/// stays must not keep the end of a pipe or a lock that others wait for.
+///
+/// To be called in a process that has just begun, before it has opened anything.
+///
+/// # Errors
+/// The system's answer.
+pub fn close_inherited() -> std::io::Result<()> {
+    sys::close_from(3)
+}
+
 /// What runs containers. Whoever creates containers with it is made the [parent](nix::sys::prctl::set_child_subreaper) of
 /// their first processes, and must [wait](Runtime::wait) for them.
 #[derive(Debug)]

@@ -18,8 +18,8 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
 /// To be called in a process that has just begun, before it has opened anything: whoever owns one of these descriptors
 /// would not know that it is closed.
 pub(crate) fn close_from(first: u32) -> io::Result<()> {
-    // SAFETY: the call takes numbers. That no owner of a descriptor is there is the caller's promise; it is kept by the only
-    // call, which is the first thing that a stage does.
+    // SAFETY: the call takes numbers. That no owner of a descriptor is there is the caller's promise; it is kept by the only two
+    // calls, which are the first thing that a stage and a helper do.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) }).map(drop)
 }
 

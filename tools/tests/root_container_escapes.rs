@@ -76,6 +76,24 @@ impl Site {
     }
 }
 
+/// Whoever starts a container in the background and waits for the end of a pipe, or for a lock, does not wait for the container.
+#[test]
+fn what_the_caller_has_open_does_not_stay_open() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::new();
+    let program = testkit::program("layerfs");
+    let root = site.root.to_str().unwrap();
+    // The pipe ends when the last process has closed descriptor 9.
+    let script = "{ \"$0\" --root \"$1\" run -d --name stays --entrypoint sleep evil:1 1000 9>&1 >/dev/null; } | cat";
+    let begun = std::time::Instant::now();
+    let ran = Command::new("timeout").args(["60", "sh", "-c", script]).arg(&program).arg(root).output().unwrap();
+    assert!(ran.status.success(), "after {:?}: {}", begun.elapsed(), String::from_utf8_lossy(&ran.stderr));
+    assert_eq!(site.layerfs(&["inspect", "--format", "{{.State.Running}}", "stays"]).ok().stdout.trim(), "true");
+    site.layerfs(&["rm", "-f", "stays"]).ok();
+}
+
 /// CVE-2022-23648, CVE-2024-1753, CVE-2024-9407 and their kin: a volume is filled from the image, wherever its links point, and the
 /// working directory is made inside.
 #[test]

@@ -105,6 +105,10 @@ const EXPECTED: &[(&str, Row)] = &[
         ("damage", "mount-parent-missing", "container", "CONTAINER", Container, "restore-mount-file"),
     ),
     ("container's directory missing", ("damage", "container-layer-unusable", "container", "CONTAINER", Container, "")),
+    (
+        "a file for what a container has written",
+        ("damage", "container-layer-unusable", "container", "CONTAINER", Container, ""),
+    ),
     ("container's config empty", ("damage", "container-config-invalid", "container", "CONTAINER", Container, "")),
     ("directory of nobody", ("note", "directory-orphan", "directory", ORPHAN, Nobody, "collect")),
     ("write-set left", ("note", "registration-unfinished", "record", "write-set-1", Nobody, "collect")),

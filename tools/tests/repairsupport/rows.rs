@@ -60,7 +60,10 @@ pub(crate) const ROWS: &[(&str, &[&str])] = &[
     ),
     ("container's config empty", &["container's config empty"]),
     ("init-id or parent of a mount missing", &["init-id missing", "mount's parent missing"]),
-    ("directory of a writable layer missing", &["container's directory missing"]),
+    (
+        "directory of a writable layer missing",
+        &["container's directory missing", "a file for what a container has written"],
+    ),
     ("directory of nobody, as a crash in a build leaves it", &["directory of nobody"]),
     ("write-set left", &["write-set left"]),
     ("-removing left by a crash in a removal", &["removal not finished"]),
@@ -81,7 +84,9 @@ pub(crate) fn ends(name: &str) -> (End, End) {
         | "stale link"
         | "temporary file" => (Collected, Collected),
         "mount without container" | "layers without image" => (Cleared, Cleared),
-        "container's directory missing" | "container's config empty" => (Left, Left),
+        "container's directory missing" | "container's config empty" | "a file for what a container has written" => {
+            (Left, Left)
+        }
         "lowest record missing" | "record of no content" => (Left, Sound),
         "journal missing" | "journal empty" | "journal no gzip" => (Left, Sound),
         "layer directory missing" | "config of another hash" | "config empty" | "config missing" => (Left, Restored),

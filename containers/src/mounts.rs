@@ -323,7 +323,8 @@ pub(crate) fn check_propagation<'p>(points: impl Iterator<Item = &'p MountPointF
             "slave" | "rslave" => (&["shared:", "master:"], "shared or slave"),
             _ => continue,
         };
-        let read = || std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        // Other mounts may have names that are no text.
+        let read = || String::from_utf8_lossy(&std::fs::read("/proc/self/mountinfo").unwrap_or_default()).into_owned();
         let text: &String = mountinfo.get_or_insert_with(read);
         let held = rustix::fs::statx(CWD, &point.source, AtFlags::empty(), StatxFlags::MNT_ID);
         // One that is not there is another error.

@@ -25,7 +25,8 @@ pub(crate) const KNOWN: [&str; 3] = ["crun", "runc", "youki"];
 /// Whether a runtime can work on this machine: crun refuses control groups of both versions at once (1.8.1, "cgroups in hybrid mode
 /// not supported").
 pub(crate) fn works_here(name: &str) -> bool {
-    name != "crun" || !is_hybrid(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+    // Other mounts may have names that are no text.
+    name != "crun" || !is_hybrid(&String::from_utf8_lossy(&fs::read("/proc/self/mountinfo").unwrap_or_default()))
 }
 
 /// Whether control groups of both versions are mounted below the usual directory.

@@ -52,7 +52,8 @@ impl Site {
     /// What is left of containers: mounts, processes, control groups.
     fn traces(&self) -> Vec<String> {
         let mut found: Vec<String> = self.processes().into_iter().map(|(pid, line)| format!("{pid} {line}")).collect();
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        // Others may have mounts whose names are no text.
+        let mounts = String::from_utf8_lossy(&std::fs::read("/proc/self/mountinfo").unwrap()).into_owned();
         found.extend(mounts.lines().filter(|line| line.contains(self.root.to_str().unwrap())).map(str::to_owned));
         for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
             let parent = hierarchy.path().join(self.group.trim_start_matches('/'));

@@ -169,7 +169,8 @@ fn what_is_written_is_kept_if_asked_and_the_source_is_as_before() {
 /// Mounts that name us, and control groups of those of us that have ended.
 fn traces() -> Vec<String> {
     let mut found = Vec::new();
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    // Others may have mounts whose names are no text.
+    let mounts = String::from_utf8_lossy(&std::fs::read("/proc/self/mountinfo").unwrap()).into_owned();
     found.extend(mounts.lines().filter(|line| line.contains("layer-run")).map(str::to_owned));
     for controller in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
         let groups = std::fs::read_dir(controller.path().join("layer-run")).into_iter().flatten().flatten();

@@ -46,7 +46,8 @@ pub(super) struct Groups {
 
 /// The hierarchies of this machine, from the table of mounts.
 pub(super) fn hierarchies() -> Vec<Hierarchy> {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    // Other mounts may have names that are no text.
+    let table = String::from_utf8_lossy(&fs::read("/proc/self/mountinfo").unwrap_or_default()).into_owned();
     table.lines().filter_map(hierarchy).collect()
 }
 

@@ -229,7 +229,10 @@ fn to_run() -> Vec<(usize, &'static [&'static str], End)> {
     let ends = [End::ByItself, End::Stopped, End::Killed];
     let all = CREATED.iter().enumerate().map(|(number, words)| {
         let takes_its_own = words.contains(&"--entrypoint");
-        (number, *words, if takes_its_own { End::ByItself } else { ends[number % 3] })
+        // What reads an input that nobody ends does not end by itself.
+        let reads = words.contains(&"-i") && ends[number % 3] == End::ByItself;
+        let end = if reads { End::Stopped } else { ends[number % 3] };
+        (number, *words, if takes_its_own { End::ByItself } else { end })
     });
     // Debian's kernel here has no rights over the CPUs of a container, and health is docker's business while one runs.
     let step = if testkit::full_sweep() { 1 } else { 4 };

@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, StatxFlags};
 use snapshot::catalog::Catalog;
 use snapshot::ids::{CacheId, VolumeName};
+use snapshot::root::propagation_at;
 use snapshot::schema::containerfile::{BindOptions, HostConfig, MountPointFile, ServiceMount, VolumeOptions};
 use snapshot::schema::runconfig::RunConfig;
 use snapshot::schema::volume;
@@ -316,28 +316,17 @@ pub(crate) fn source(root: &Path, point: &MountPointFile) -> PathBuf {
 /// A bind can only follow the host's mounts where the host passes them on (moby v20.10.24 `daemon/oci_linux.go: ensureShared,
 /// ensureSharedOrSlave`). To be asked before this process has mounts of its own.
 pub(crate) fn check_propagation<'p>(points: impl Iterator<Item = &'p MountPointFile>) -> Result<(), ContainerError> {
-    let mut mountinfo = None;
     for point in points.filter(|point| point.kind == "bind") {
-        let (passes, wanted): (&[&str], &str) = match point.propagation.as_str() {
-            "shared" | "rshared" => (&["shared:"], "shared"),
-            "slave" | "rslave" => (&["shared:", "master:"], "shared or slave"),
+        let wanted = match point.propagation.as_str() {
+            "shared" | "rshared" => "shared",
+            "slave" | "rslave" => "shared or slave",
             _ => continue,
         };
-        // Other mounts may have names that are no text.
-        let read = || String::from_utf8_lossy(&std::fs::read("/proc/self/mountinfo").unwrap_or_default()).into_owned();
-        let text: &String = mountinfo.get_or_insert_with(read);
-        let held = rustix::fs::statx(CWD, &point.source, AtFlags::empty(), StatxFlags::MNT_ID);
-        // One that is not there is another error.
-        let Ok(held) = held else { continue };
-        // `36 35 98:0 /root /point options optional-fields... - type`
-        let id = held.stx_mnt_id.to_string();
-        let fields =
-            |line: &str| line.split(" - ").next().map(|head| head.split(' ').map(str::to_owned).collect::<Vec<_>>());
-        let found = text.lines().filter_map(fields).find(|fields| fields.first() == Some(&id));
-        let Some(fields) = found else { continue };
-        let (at, optional) = (fields.get(4).map_or("", String::as_str), fields.get(6..).unwrap_or_default());
-        if !optional.iter().any(|field| passes.iter().any(|tag| field.starts_with(tag))) {
-            return invalid(format!("path {} is mounted on {at} but it is not a {wanted} mount", point.source));
+        // A source that is not there is another error.
+        let Some(held) = propagation_at(Path::new(&point.source))? else { continue };
+        if !(held.shared || held.slave && wanted != "shared") {
+            let (source, at) = (&point.source, held.point.display());
+            return invalid(format!("path {source} is mounted on {at} but it is not a {wanted} mount"));
         }
     }
     Ok(())

@@ -25,17 +25,7 @@ pub(crate) const KNOWN: [&str; 3] = ["crun", "runc", "youki"];
 /// Whether a runtime can work on this machine: crun refuses control groups of both versions at once (1.8.1, "cgroups in hybrid mode
 /// not supported").
 pub(crate) fn works_here(name: &str) -> bool {
-    // Other mounts may have names that are no text.
-    name != "crun" || !is_hybrid(&String::from_utf8_lossy(&fs::read("/proc/self/mountinfo").unwrap_or_default()))
-}
-
-/// Whether control groups of both versions are mounted below the usual directory.
-fn is_hybrid(mountinfo: &str) -> bool {
-    let has = |kind: &str| {
-        let mut below = mountinfo.lines().filter(|line| line.contains(" /sys/fs/cgroup/"));
-        below.any(|line| line.split_once(" - ").is_some_and(|(_, tail)| tail.split(' ').next() == Some(kind)))
-    };
-    has("cgroup") && has("cgroup2")
+    name != "crun" || !builtin::has_hybrid_groups()
 }
 
 /// Where Debian has them, though not every user's `PATH` does.
@@ -353,20 +343,4 @@ fn receive(socket: &UnixStream) -> io::Result<OwnedFd> {
         _ => None,
     });
     rights.last().ok_or_else(|| io::Error::other("no descriptor came"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_versions_of_control_groups_at_once_are_noticed() {
-        let old = "30 24 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
-        let new = "31 24 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-        let only_new = "31 24 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
-        assert!(is_hybrid(&format!("{old}{new}")));
-        for one in [old, new, only_new, ""] {
-            assert!(!is_hybrid(one), "{one}");
-        }
-    }
 }

@@ -15,6 +15,7 @@ use rustix::fs::FileType;
 
 pub use containerd::Containerd;
 pub use guard::{Guard, Permit};
+pub use mounts::{Propagation, propagation_at};
 pub use refusal::{Foreign, Refusal};
 
 use crate::dir::{CreatedDirectories, Dir};

@@ -95,6 +95,30 @@ fn what_the_caller_has_open_does_not_stay_open() {
     site.layerfs(&["rm", "-f", "stays"]).ok();
 }
 
+/// One mount anywhere whose name is no text, or has a space in it, does not keep the table of mounts from being read.
+#[test]
+fn a_mount_whose_name_is_no_text_hides_no_other() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::new();
+    let source = site.dir.path().join("a source");
+    std::fs::create_dir(&source).unwrap();
+    // A name space of its own, in which nothing is passed on.
+    let script = r#"set -e
+        odd=$(printf '%s/\377' "$2"); mkdir "$odd"; mount -t tmpfs none "$odd"; mount --bind "$3" "$3"
+        "$0" --root "$1" run --rm -v "$3:/x:rslave" --entrypoint true evil:1"#;
+    let program = testkit::program("layerfs");
+    let ran = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", script])
+        .args([program.as_os_str(), site.root.as_os_str(), site.dir.path().as_os_str(), source.as_os_str()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let expected = format!("path {0} is mounted on {0} but it is not a shared or slave mount", source.display());
+    assert!(ran.status.code() == Some(125) && said.contains(&expected), "{:?}: {said}", ran.status);
+}
+
 /// CVE-2022-23648, CVE-2024-1753, CVE-2024-9407 and their kin: a volume is filled from the image, wherever its links point, and the
 /// working directory is made inside.
 #[test]

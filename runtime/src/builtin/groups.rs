@@ -44,11 +44,22 @@ pub(super) struct Groups {
     kept: bool,
 }
 
-/// The hierarchies of this machine, from the table of mounts.
+/// The hierarchies of this machine, from the table of mounts. Other mounts may have names that are no text.
 pub(super) fn hierarchies() -> Vec<Hierarchy> {
-    // Other mounts may have names that are no text.
-    let table = String::from_utf8_lossy(&fs::read("/proc/self/mountinfo").unwrap_or_default()).into_owned();
+    hierarchies_in(&String::from_utf8_lossy(&fs::read("/proc/self/mountinfo").unwrap_or_default()))
+}
+
+fn hierarchies_in(table: &str) -> Vec<Hierarchy> {
     table.lines().filter_map(hierarchy).collect()
+}
+
+/// Whether control groups of both versions are mounted below the usual directory.
+pub(super) fn are_hybrid(hierarchies: &[Hierarchy]) -> bool {
+    let usual = Path::new("/sys/fs/cgroup");
+    let mut below =
+        hierarchies.iter().filter(|hierarchy| hierarchy.mount().starts_with(usual) && hierarchy.mount() != usual);
+    let is_unified = |hierarchy: &&Hierarchy| matches!(hierarchy, Hierarchy::Unified(_));
+    below.clone().any(|hierarchy| is_unified(&hierarchy)) && below.any(|hierarchy| !is_unified(&hierarchy))
 }
 
 fn hierarchy(line: &str) -> Option<Hierarchy> {
@@ -378,6 +389,18 @@ fn unified_files(resources: &LinuxResources) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_versions_of_control_groups_at_once_are_noticed() {
+        let is_hybrid = |table: &str| are_hybrid(&hierarchies_in(table));
+        let old = "30 24 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
+        let new = "31 24 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let only_new = "31 24 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        assert!(is_hybrid(&format!("{old}{new}")));
+        for one in [old, new, only_new, ""] {
+            assert!(!is_hybrid(one), "{one}");
+        }
+    }
 
     /// What runc 1.1.5 writes for these limits of Docker's on version 2.
     #[test]

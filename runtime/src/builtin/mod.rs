@@ -260,6 +260,11 @@ fn read_spec(bundle: &Path) -> Result<(PathBuf, Spec), RuntimeError> {
     Ok((path, spec))
 }
 
+/// Whether this machine has control groups of both versions.
+pub(crate) fn has_hybrid_groups() -> bool {
+    groups::are_hybrid(&groups::hierarchies())
+}
+
 /// Kills what is in the control groups of a bundle's specification, and removes them.
 pub(crate) fn clear_groups(bundle: &Path) {
     let spec = fs::read(bundle.join("config.json")).ok().and_then(|bytes| serde_json::from_slice::<Spec>(&bytes).ok());

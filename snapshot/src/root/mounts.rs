@@ -10,6 +10,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::{AsFd, AsRawFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::dir::Dir;
 use crate::error::StoreError;
@@ -39,6 +41,8 @@ pub(crate) struct MountInfo {
     pub source: Vec<u8>,
     /// The mount's own options, each as it stands.
     pub options: Vec<Vec<u8>>,
+    /// The optional fields, such as `shared:1` and `master:2`.
+    pub optional: Vec<Vec<u8>>,
     /// The file system's options: name and value, escapes undone.
     pub file_system_options: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -91,13 +95,18 @@ impl Mounts {
     /// # Errors
     /// [`StoreError`] if that cannot be found out: some mounts are outside of what this process can reach.
     pub(crate) fn holding(&self, dir: &Dir) -> Result<&MountInfo, StoreError> {
-        let path = format!("/proc/self/fdinfo/{}", dir.as_fd().as_raw_fd());
+        self.holding_open(dir, dir.path())
+    }
+
+    /// As [`holding`](Self::holding), of something that is open and called `shown` in messages.
+    fn holding_open(&self, open: impl AsFd, shown: &Path) -> Result<&MountInfo, StoreError> {
+        let path = format!("/proc/self/fdinfo/{}", open.as_fd().as_raw_fd());
         let text = std::fs::read_to_string(&path).map_err(StoreError::io(&path, "reading"))?;
         let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
         let id: u64 = id.ok_or_else(|| StoreError::Invalid { path: path.into(), reason: "names no mount".into() })?;
         self.mounts.iter().find(|mount| mount.id == id).ok_or_else(|| StoreError::Invalid {
             path: MOUNTINFO.into(),
-            reason: format!("does not have the mount that {} is in (is this a chroot?)", dir.path().display()),
+            reason: format!("does not have the mount that {} is in (is this a chroot?)", shown.display()),
         })
     }
 
@@ -126,6 +135,32 @@ impl Mounts {
     }
 }
 
+/// How the mount that holds something passes on to its copies what is mounted below it (mount_namespaces(7)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Propagation {
+    /// Where the mount is.
+    pub point: PathBuf,
+    /// Whether it passes mounts on.
+    pub shared: bool,
+    /// Whether it receives them.
+    pub slave: bool,
+}
+
+/// How mounts below `path` are passed on; `None` if nothing is there.
+///
+/// # Errors
+/// [`StoreError`] if that cannot be found out.
+pub fn propagation_at(path: &Path) -> Result<Option<Propagation>, StoreError> {
+    let opened = match rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+        opened => opened.map_err(StoreError::io(path, "opening"))?,
+    };
+    let mounts = Mounts::read()?;
+    let mount = mounts.holding_open(&opened, path)?;
+    let has = |tag: &[u8]| mount.optional.iter().any(|field| field.starts_with(tag));
+    Ok(Some(Propagation { point: mount.point.clone(), shared: has(b"shared:"), slave: has(b"master:") }))
+}
+
 impl MountInfo {
     fn parse(line: &[u8]) -> Option<Self> {
         // The options come last, and some file systems (WSL's) do not escape spaces in them.
@@ -137,8 +172,8 @@ impl MountInfo {
         let (major, minor) = std::str::from_utf8(fields.next()?).ok()?.split_once(':')?;
         let device = (major.parse().ok()?, minor.parse().ok()?);
         let (root, point) = (path(fields.next()?)?, path(fields.next()?)?);
-        // The optional fields that follow are not needed here.
         let options = fields.next()?;
+        let optional = fields.map(<[u8]>::to_vec).collect();
         let (kind, source, file_system_options) = (of_system.next()?, of_system.next()?, of_system.next()?);
         if !point.is_absolute() || kind.is_empty() || file_system_options.is_empty() {
             return None;
@@ -156,6 +191,7 @@ impl MountInfo {
             kind: kind.to_vec(),
             source: unescape_leniently(source),
             options: options.split(|&byte| byte == b',').map(<[u8]>::to_vec).collect(),
+            optional,
             file_system_options: file_system_options.split(|&byte| byte == b',').map(pair).collect(),
         })
     }

@@ -5,13 +5,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
 use rustix::io::Errno;
 
-const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
-
 /// Opens a directory; symlinks lead to where they would lead inside.
 pub(crate) fn open(root: impl AsFd, path: &str) -> Result<OwnedFd, Errno> {
-    let relative = path.trim_start_matches('/');
-    let relative = if relative.is_empty() { "." } else { relative };
-    openat2(root, relative, DIRECTORY, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+    open_at(root, path.as_bytes(), OFlags::DIRECTORY)
+}
+
+/// Opens whatever is at a path; symlinks lead to where they would lead inside.
+pub(crate) fn open_at(root: impl AsFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let start = path.iter().position(|&byte| byte != b'/').unwrap_or(path.len());
+    let relative = if path[start..].is_empty() { b"." } else { &path[start..] };
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    openat2(root, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
 /// Makes a directory and those above it, 0755, where they do not exist.

@@ -289,13 +289,5 @@ fn duration(text: &str) -> Option<i64> {
 
 /// A path without `.`, `..` and doubled slashes.
 fn clean(path: &str) -> String {
-    let mut names: Vec<&str> = Vec::new();
-    for name in path.split('/') {
-        match name {
-            "" | "." => {}
-            ".." => drop(names.pop()),
-            name => names.push(name),
-        }
-    }
-    format!("/{}", names.join("/"))
+    String::from_utf8(layerfs::path::absolute(path.as_bytes())).expect("whole names of a text are text")
 }

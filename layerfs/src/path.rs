@@ -56,6 +56,12 @@ impl LayerPath {
     }
 }
 
+/// A path as an absolute one, cleaned by its text alone, as Go's `filepath.Clean` does it: `..` stops at the root.
+#[must_use]
+pub fn absolute(path: &[u8]) -> Vec<u8> {
+    clean(&[b"/", path].concat()).into_owned()
+}
+
 /// `base` below `dir`, where an empty `dir` is the root.
 pub(crate) fn join(dir: &[u8], base: &[u8]) -> Vec<u8> {
     if dir.is_empty() { base.to_vec() } else { [dir, b"/", base].concat() }
@@ -72,6 +78,22 @@ pub(crate) fn push(path: &mut Vec<u8>, base: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn absolute_paths_stop_at_the_root() {
+        for (given, expected) in [
+            ("", "/"),
+            (".", "/"),
+            ("//", "/"),
+            ("a", "/a"),
+            ("/a//b/./c/", "/a/b/c"),
+            ("../../a", "/a"),
+            ("/a/../../b/..", "/"),
+            ("a/..b", "/a/..b"),
+        ] {
+            assert_eq!(absolute(given.as_bytes()), expected.as_bytes(), "{given}");
+        }
+    }
 
     #[test]
     fn names_stay_below_the_root() {

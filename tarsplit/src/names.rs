@@ -15,7 +15,8 @@ pub fn clean(name: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Whether `name` has neither empty components nor `.` or `..`.
-fn is_clean(name: &[u8]) -> bool {
+#[must_use]
+pub fn is_clean(name: &[u8]) -> bool {
     name.split(|&b| b == b'/').all(|part| !matches!(part, b"" | b"." | b".."))
 }
 

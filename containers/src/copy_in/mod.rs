@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use layerfs::path::absolute;
 use rustix::fs::{AtFlags, CWD, FileType, statat};
 use rustix::io::Errno;
 use snapshot::ids::ContainerId;
@@ -58,7 +59,7 @@ impl Store {
         let from = From::find(from, how.follow_link)?;
         let (dir, name) = Destination::find(&shown, text, to)?.prepare(&from)?;
         let into = shown.directory(&dir).map_err(|errno| match errno {
-            Errno::NOTDIR if shown.kind(&clean(&dir)).is_some() => {
+            Errno::NOTDIR if shown.kind(&absolute(&dir)).is_some() => {
                 ContainerError::Invalid("extraction point is not a directory".into())
             }
             _ => no_path(text, &dir),
@@ -91,16 +92,16 @@ impl From {
         let fail = |path: &Path, error: std::io::Error| {
             ContainerError::Invalid(format!("lstat {}: {}", path.display(), words(&error)))
         };
-        let absolute = std::path::absolute(given).map_err(|error| fail(given, error))?;
+        let whole = std::path::absolute(given).map_err(|error| fail(given, error))?;
         // Without a slash at the end, by which the system would follow a link.
-        let absolute: PathBuf = absolute.components().collect();
+        let whole: PathBuf = whole.components().collect();
         // Its own parent is found by the system, as docker does by `EvalSymlinks`.
-        let called: Vec<u8> = absolute.file_name().map_or_else(|| b"/".to_vec(), |name| name.as_bytes().to_vec());
+        let called: Vec<u8> = whole.file_name().map_or_else(|| b"/".to_vec(), |name| name.as_bytes().to_vec());
         let lstat = |path: &Path| std::fs::symlink_metadata(path).map_err(|error| fail(path, error));
-        let mut metadata = lstat(&absolute)?;
-        let mut path = absolute.clone();
+        let mut metadata = lstat(&whole)?;
+        let mut path = whole.clone();
         if metadata.is_symlink() && (follow || is_content || is_dir_asked) {
-            path = std::fs::canonicalize(&absolute).map_err(|error| fail(&absolute, error))?;
+            path = std::fs::canonicalize(&whole).map_err(|error| fail(&whole, error))?;
             metadata = lstat(&path)?;
         }
         if (is_content || is_dir_asked) && !metadata.is_dir() {
@@ -125,12 +126,12 @@ struct Destination {
 
 impl Destination {
     fn find(shown: &Shown, container: &str, given: &[u8]) -> Result<Self, ContainerError> {
-        let mut path = keep_end(&clean(given), given);
+        let mut path = keep_end(&absolute(given), given);
         let mut found = shown.kind(&path);
         if found == Some(FileType::Symlink) {
             let target = shown.link(&path).map_err(ContainerError::io("reading a link", lossy(&path)))?;
             path = if target.starts_with(b"/") { target } else { [parent(&path).as_slice(), b"/", &target].concat() };
-            path = keep_end(&clean(&path), &path);
+            path = keep_end(&absolute(&path), &path);
             found = shown.kind(&path);
         }
         if let Some(FileType::CharacterDevice | FileType::BlockDevice) = found {
@@ -153,25 +154,12 @@ impl Destination {
         }
         if ends_with_dot(&self.path) {
             // Docker takes the dot for the last name, and the directory is not there.
-            return Ok((clean(&self.path), Some(b".".to_vec())));
+            return Ok((absolute(&self.path), Some(b".".to_vec())));
         }
-        let cleaned = clean(&self.path);
+        let cleaned = absolute(&self.path);
         let name = cleaned.rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
         Ok((parent(&cleaned), Some(name)))
     }
-}
-
-/// A path as docker cleans it: absolute, without empty names, and `..` stops at the root.
-fn clean(path: &[u8]) -> Vec<u8> {
-    let mut names: Vec<&[u8]> = Vec::new();
-    for name in path.split(|&byte| byte == b'/') {
-        match name {
-            b"" | b"." => {}
-            b".." => drop(names.pop()),
-            name => names.push(name),
-        }
-    }
-    [b"/".as_slice(), &names.join(&b'/')].concat()
 }
 
 /// A cleaned path with the slash or the dot that `given` has at its end.
@@ -186,7 +174,7 @@ fn keep_end(cleaned: &[u8], given: &[u8]) -> Vec<u8> {
 
 /// The directory of a path, by its text.
 fn parent(path: &[u8]) -> Vec<u8> {
-    let cleaned = clean(path);
+    let cleaned = absolute(path);
     match cleaned.iter().rposition(|&byte| byte == b'/') {
         None | Some(0) => b"/".to_vec(),
         Some(at) => cleaned[..at].to_vec(),
@@ -229,7 +217,7 @@ mod tests {
             ("/.", "/.", "/"),
             (".", "/.", "/"),
         ] {
-            let kept = keep_end(&clean(given.as_bytes()), given.as_bytes());
+            let kept = keep_end(&absolute(given.as_bytes()), given.as_bytes());
             assert_eq!(String::from_utf8(kept.clone()).unwrap(), cleaned, "{given}");
             assert_eq!(String::from_utf8(parent(&kept)).unwrap(), above, "{given}");
         }

@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, mkdirat, openat, openat2};
+use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid, mkdirat, openat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount_remount, move_mount, open_tree};
 use snapshot::driver::{Access, Driver, MountGuard};
@@ -16,11 +16,12 @@ use snapshot::schema::container::{ContainerFiles, own_path};
 use snapshot::schema::containerfile::MountPointFile;
 
 use super::{invalid, is_directory, kind_of, parent};
+use crate::ContainerError;
+use crate::inside::{self, open_at};
 use crate::lifecycle::own_runtime;
 use crate::mounts::source;
 use crate::place::Place;
 use crate::settle::remove_mount_point;
-use crate::{ContainerError, inside};
 
 /// A container's files.
 pub(super) struct Shown {
@@ -153,7 +154,7 @@ impl Shown {
         let holds = |point: &&MountPointFile, path: &str| {
             path.strip_prefix(point.destination.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        let written = String::from_utf8_lossy(&super::clean(path)).into_owned();
+        let written = String::from_utf8_lossy(&layerfs::path::absolute(path)).into_owned();
         let points = || files.config.mount_points.values().flatten().filter(|point| point.kind != "tmpfs");
         let longest =
             |path: &str| points().filter(|point| holds(point, path)).max_by_key(|point| point.destination.len());
@@ -179,14 +180,6 @@ impl Shown {
         drop(self.root);
         self.mount.map_or(Ok(()), |mount| Ok(mount.unmount()?))
     }
-}
-
-/// Opens a path below a root that it cannot leave.
-fn open_at(root: impl AsFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-    let start = path.iter().position(|&byte| byte != b'/').unwrap_or(path.len());
-    let relative = if path[start..].is_empty() { b"." } else { &path[start..] };
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    openat2(root, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
 /// The container's user by the host's names, as docker has it for `-a` (moby v20.10.24 `daemon/archive_tarcopyoptions_unix.go`).

@@ -29,7 +29,7 @@ impl HostPath {
     fn new(dir: &Path, given: &[u8]) -> Self {
         let whole =
             if given.starts_with(b"/") { given.to_vec() } else { [dir.as_os_str().as_bytes(), b"/", given].concat() };
-        let mut path = clean(&whole);
+        let mut path = layerfs::path::absolute(&whole);
         let dot = given.rsplit(|&byte| byte == b'/').find(|name| !name.is_empty()) == Some(b".");
         // A dot alone is the directory itself: it cannot be missing.
         if dot && path != b"/" {
@@ -58,19 +58,6 @@ impl HostPath {
     }
 }
 
-/// As Go's `filepath.Clean` of an absolute path.
-pub(super) fn clean(path: &[u8]) -> Vec<u8> {
-    let mut names: Vec<&[u8]> = Vec::new();
-    for name in path.split(|&byte| byte == b'/') {
-        match name {
-            b"" | b"." => {}
-            b".." => drop(names.pop()),
-            name => names.push(name),
-        }
-    }
-    [b"/", names.join(&b'/').as_slice()].concat()
-}
-
 /// A place on the host that a copy may go to, before anybody knows what is copied.
 #[derive(Debug, Clone)]
 struct Place {
@@ -86,7 +73,7 @@ impl CopyDestination {
     /// [`CopyError::NoDirectory`], [`CopyError::Device`], [`CopyError::Io`]
     pub fn check(given: &Path) -> Result<(), CopyError> {
         let path = absolute(given)?;
-        let (dir, _) = HostPath(clean(&path.0)).split();
+        let (dir, _) = HostPath(layerfs::path::absolute(&path.0)).split();
         if matches!(dir.metadata(), Err(error) if error.kind() == ErrorKind::NotFound) {
             return Err(CopyError::NoDirectory { path: dir });
         }

@@ -18,7 +18,6 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFla
 use rustix::io::Errno;
 use tarsplit::pax::PaxTime;
 
-use super::destination::clean;
 use super::{CopyDestination, CopyError, CopySource};
 use crate::export::{CAPABILITY, without_namespace};
 use crate::tree::{Layers, Node, NodeId, NodeKind, Tree, TreeError};
@@ -92,11 +91,11 @@ fn each(
 
 /// As docker judges a link: by its text, and an absolute one as if it began where the link is.
 fn check_links(tree: &Tree, source: &CopySource, destination: &CopyDestination) -> Result<(), CopyError> {
-    let into = clean(destination.dir.as_os_str().as_bytes());
+    let into = layerfs::path::absolute(destination.dir.as_os_str().as_bytes());
     each(tree, source, destination, |_, to, id| {
         let NodeKind::Symlink { target } = &tree.node(id).kind else { return Ok(()) };
         let dir = split(to).0;
-        let leads = clean(&[into.as_slice(), b"/", dir, b"/", target].concat());
+        let leads = layerfs::path::absolute(&[into.as_slice(), b"/", dir, b"/", target].concat());
         let rest = leads.strip_prefix(into.as_slice());
         let within = into == b"/" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
         if within {
@@ -107,7 +106,7 @@ fn check_links(tree: &Tree, source: &CopySource, destination: &CopyDestination) 
 }
 
 fn on_host(into: &Path, below: &[u8]) -> PathBuf {
-    let into = PathBuf::from(OsString::from_vec(clean(into.as_os_str().as_bytes())));
+    let into = PathBuf::from(OsString::from_vec(layerfs::path::absolute(into.as_os_str().as_bytes())));
     if below.is_empty() { into } else { into.join(OsString::from_vec(below.to_vec())) }
 }
 

@@ -203,16 +203,11 @@ fn clean_source(given: &[u8]) -> Result<(Vec<u8>, Vec<u8>), CopyError> {
     if given.is_empty() {
         return Err(CopyError::EmptySource);
     }
-    let mut names: Vec<&[u8]> = Vec::new();
-    for name in given.split(|&byte| byte == b'/') {
-        match name {
-            b"" | b"." => {}
-            b".." => drop(names.pop()),
-            name => names.push(name),
-        }
-    }
-    let last = names.last().map_or_else(|| b"/".to_vec(), |name| name.to_vec());
-    let mut cleaned = [b"/", names.join(&b'/').as_slice()].concat();
+    let mut cleaned = layerfs::path::absolute(given);
+    let last = match cleaned.rsplit(|&byte| byte == b'/').next() {
+        None | Some(b"") => b"/".to_vec(),
+        Some(name) => name.to_vec(),
+    };
     let dot = given.rsplit(|&byte| byte == b'/').find(|name| !name.is_empty()) == Some(b".");
     if dot {
         cleaned.extend_from_slice(if cleaned.ends_with(b"/") { b"." } else { b"/." });

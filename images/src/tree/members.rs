@@ -5,6 +5,7 @@ use std::io::{self, BufRead, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tarsplit::frame::{Frame, Framer};
+use tarsplit::names::is_clean;
 use tarsplit::plain::PlainHeader;
 use tarsplit::{Member, MemberKind};
 
@@ -268,8 +269,7 @@ fn plain_path(mut name: &[u8]) -> Option<&[u8]> {
     if name == b"." || name.is_empty() {
         return Some(b"");
     }
-    let is_plain = name.split(|&byte| byte == b'/').all(|part| !matches!(part, b"" | b"." | b".."));
-    (is_plain && name.len() <= layerfs::path::MAX_PATH).then_some(name)
+    (is_clean(name) && name.len() <= layerfs::path::MAX_PATH).then_some(name)
 }
 
 /// Whether something of this path, or its removal, has to do with what is wanted.

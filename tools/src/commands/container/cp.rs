@@ -120,15 +120,7 @@ fn mounts(container: &Container) -> Vec<Mount> {
 
 /// A path by its text alone, without a slash in front.
 fn clean(path: &[u8]) -> Vec<u8> {
-    let mut names: Vec<&[u8]> = Vec::new();
-    for name in path.split(|&byte| byte == b'/') {
-        match name {
-            b"" | b"." => {}
-            b".." => drop(names.pop()),
-            name => names.push(name),
-        }
-    }
-    names.join(&b'/')
+    layerfs::path::absolute(path).split_off(1)
 }
 
 fn is_below(path: &[u8], dir: &[u8]) -> bool {

@@ -1,5 +1,7 @@
 //! Why a layer cannot be unpacked.
 
+use std::io::ErrorKind;
+
 use tarsplit::{JournalError, TarError};
 
 use crate::apply::ApplyError;
@@ -57,4 +59,25 @@ pub enum UnpackError {
         /// The system's answer.
         errno: rustix::io::Errno,
     },
+}
+
+impl UnpackError {
+    /// Whether the file system is full, or a quota on it.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::Member { source } => source.source.errno().is_some_and(|errno| is_no_space(errno.kind())),
+            Self::Journal { source: JournalError::Read { source } | JournalError::Write { source } } => {
+                is_no_space(source.kind())
+            }
+            Self::Target { errno, .. } => is_no_space(errno.kind()),
+            Self::Read { .. } | Self::Tar { .. } | Self::Journal { .. } => false,
+        }
+    }
+}
+
+/// Whether a call failed since the file system is full, or a quota on it.
+#[must_use]
+pub fn is_no_space(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }

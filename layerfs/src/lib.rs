@@ -70,7 +70,7 @@ mod xattr;
 
 pub use copy::copy_tree;
 pub use digest::{ChainId, DiffId, Digest, Hasher, HashingReader, InvalidDigest};
-pub use error::{MemberError, UnpackError};
+pub use error::{MemberError, UnpackError, is_no_space};
 pub use replay::{LayerFiles, Rebuilding, tar_length};
 pub use source::Source;
 pub use sys::remove::remove_tree;

@@ -251,11 +251,18 @@ fn list(found: &[String]) -> String {
 }
 
 impl RegistryError {
+    /// Whether the file system is full, or a quota on it.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::File { source, .. } if layerfs::is_no_space(source.kind()))
+    }
+
     /// Whether the same request may go better a little later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Transport { transient, .. } | Self::Status { transient, .. } => *transient,
+            Self::TooManyRequests { .. } => true,
             _ => false,
         }
     }

@@ -15,6 +15,8 @@
 //!
 //! Invariant: nothing that a server sends is read without a bound.
 
+mod address;
+mod answer;
 mod client;
 mod credentials;
 mod download;
@@ -23,7 +25,11 @@ pub mod header;
 mod host;
 mod remote;
 mod resolve;
+mod token;
+mod transport;
 mod wait;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use client::{ClientOptions, RegistryClient};
 pub use credentials::{CredentialStore, Credentials};
@@ -32,3 +38,8 @@ pub use error::{RegistryError, Reported};
 pub use host::RegistryHost;
 pub use remote::{PullRequest, Remote};
 pub use resolve::{Resolved, head, platform_of, resolve, tags};
+
+/// Locks a mutex. A thread that died while it held it has left nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

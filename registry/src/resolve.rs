@@ -10,7 +10,8 @@ use serde::Deserialize;
 use snapshot::reference::Reference;
 use ureq::http::Method;
 
-use crate::client::{Answer, RegistryClient, path_of};
+use crate::address::path_of;
+use crate::client::{Answer, RegistryClient};
 use crate::error::{RegistryError, Reported};
 use crate::header::next_link;
 

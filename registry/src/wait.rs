@@ -38,8 +38,7 @@ impl Backoff {
         {
             return (*asked <= LONGEST_ASKED).then_some(*asked);
         }
-        let may_go_better = error.is_transient() || matches!(error, RegistryError::TooManyRequests { .. });
-        may_go_better.then(|| {
+        error.is_transient().then(|| {
             let whole = self.first.saturating_mul(1 << (self.attempts - 1).min(16)).min(LONGEST);
             whole - whole.mul_f64(random() / 2.0)
         })

@@ -121,6 +121,6 @@ impl StoreError {
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         let Self::Io { source, .. } = self else { return false };
-        matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+        layerfs::is_no_space(source.kind())
     }
 }

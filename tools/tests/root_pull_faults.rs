@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 use testkit::fault_registry::{Asked, FaultRegistry, Reply, Served, Then};
 use testkit::image::pack;
+use testkit::mounts::Mounted;
 use testkit::run::{Input, Ran, layerfs, run};
 use testkit::store::StoreFiles;
-use testkit::synthetic;
+use testkit::{synthetic, tarfile};
 
 /// An image of some layers, of which the first is the largest.
 fn served() -> Option<Served> {
@@ -39,6 +40,10 @@ impl Root {
     fn new() -> Self {
         let dir = testkit::scratch();
         let path = dir.path().join("root");
+        Self::at(dir, path)
+    }
+
+    fn at(dir: TempDir, path: PathBuf) -> Self {
         testkit::import(&testkit::golden("busybox-20.10.tar"), &path);
         let layers = StoreFiles::read(&path).layers.len();
         Self { dir, path, layers }
@@ -331,4 +336,20 @@ fn root_pull_takes_credentials_nowhere_else() {
     let tokens = origin.asked();
     let tokens: Vec<_> = tokens.iter().filter(|asked| asked.path.starts_with("/token")).collect();
     assert!(tokens.iter().all(|asked| asked.path.contains("scope=repository%3At%2Fimage%3Apull")), "{tokens:?}");
+}
+
+/// A layer that arrives whole and is too large for the disk when it is unpacked: what has arrived is not kept there, either.
+#[test]
+fn root_pull_keeps_nothing_on_a_full_disk() {
+    if !testkit::tier("root", testkit::is_root(), "run as root") {
+        return;
+    }
+    let plain = tarfile::tar(&[tarfile::file("large", vec![0; 32 << 20])]);
+    let served = Served::new(&[(plain.clone(), pack("gzip", &plain))]);
+    let disk = Mounted::tmpfs("size=12m");
+    let root = Root::at(testkit::scratch(), disk.path().join("root"));
+    let registry = registry(&served, |_, reply| reply);
+    let ran = root.pull(&registry, &["--quiet"]);
+    root.expect_failure(&ran, &["No space left on device"]);
+    testkit::assert_none("kept", &root.blobs());
 }

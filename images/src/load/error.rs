@@ -109,6 +109,17 @@ pub enum ImportError {
 }
 
 impl ImportError {
+    /// Whether the file system is full, or a quota on it, or it was found to have too little room.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_no_space(),
+            Self::Layer { source, .. } | Self::NewLayer(source) | Self::BareLayer(source) => source.is_no_space(),
+            Self::Space { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether the message says what is wrong inside `archive`, and does not name it.
     #[must_use]
     pub fn is_inside(&self, archive: &Path) -> bool {

@@ -1,28 +1,27 @@
 //! `layerfs image pull`: `docker image pull` into a data-root, with docker's own lines.
 
-use std::collections::{HashMap, HashSet};
-use std::io::IsTerminal;
+mod lines;
+
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use images::load::{
-    Announced, ImportError, ImportOptions, ImportReport, ImportRequest, Observer, PlannedLayer, import_images,
-};
+use images::load::{ImportError, ImportOptions, ImportReport, ImportRequest, import_images};
 use images::source::{ArchiveError, Platform, Select};
 use layerfs::Digest;
+use lines::Lines;
 use registry::{
     BlobListener, ClientOptions, CredentialStore, PullRequest, RegistryClient, RegistryError, RegistryHost, Remote,
 };
 use snapshot::reference::{Reference, ReferenceError};
 use snapshot::root::DataRoot;
+use snapshot::schema::references::References;
 
 use crate::commands::layerfs::NAME;
 use crate::exit::UsageError;
 use crate::flags::writable;
-use crate::progress::Progress;
 use crate::{output, rootless, signals};
 
 /// Where blobs are on their way, below the data-root. dockerd empties the directory above at each start.
@@ -186,28 +185,18 @@ impl Pull<'_> {
         Ok(std::iter::once(by_digest).chain(tagged).collect())
     }
 
-    /// Whether the store has under these names what the registry has.
-    fn is_present(&self, reference: &Reference, digest: Digest) -> anyhow::Result<bool> {
-        // A root that cannot be read is the import's to complain of.
-        let Ok(root) = DataRoot::find(self.root, self.driver) else { return Ok(false) };
-        let Ok(references) = root.references() else { return Ok(false) };
-        let found: Vec<_> = Self::names(reference, digest)?.iter().map(|name| references.get(name)).collect();
-        let Some(first) = found.first().copied().flatten().filter(|first| found.iter().all(|id| *id == Some(*first)))
-        else {
-            return Ok(false);
-        };
-        let Ok(Some(images)) = root.images() else { return Ok(false) };
-        Ok(self.platform.is_none() && images.config(first).is_ok_and(|config| config.is_some()))
-    }
-
     /// Pulls one image; returns whether anything changed.
     fn one(&self, reference: &Reference) -> anyhow::Result<bool> {
         let which = reference
             .digest()
             .map_or_else(|| reference.tag().unwrap_or_default().to_owned(), |_| reference.canonical());
         let begun = || self.say(&format!("{which}: Pulling from {}", reference.path()));
-        let stored = DataRoot::find(self.root, self.driver).ok().and_then(|root| root.references().ok());
-        let is_known = stored.is_some_and(|references| references.get(reference).is_some());
+        let stored = Stored::read(self.root, self.driver);
+        let is_known = stored.as_ref().is_some_and(|stored| stored.references.get(reference).is_some());
+        let is_present = |digest| match &stored {
+            Some(stored) if self.platform.is_none() => Ok(stored.has(&Self::names(reference, digest)?)),
+            _ => anyhow::Ok(false),
+        };
         // One small question, if the answer may be that nothing is to be done.
         let known = match reference.digest() {
             Some(digest) if is_known => Some(digest),
@@ -215,7 +204,7 @@ impl Pull<'_> {
             _ => None,
         };
         if let Some(digest) = known
-            && self.is_present(reference, digest)?
+            && is_present(digest)?
         {
             begun()?;
             self.say(&format!("Digest: {digest}"))?;
@@ -224,7 +213,7 @@ impl Pull<'_> {
         let resolved = registry::resolve(&self.client, reference, self.platform)?;
         begun()?;
         let digest = resolved.digest;
-        if self.is_present(reference, digest)? {
+        if is_present(digest)? {
             self.say(&format!("Digest: {digest}"))?;
             return Ok(false);
         }
@@ -251,12 +240,13 @@ impl Pull<'_> {
     ) -> Result<ImportReport, (anyhow::Error, bool)> {
         let tmp = self.root.join(BLOBS[0]);
         let (had_root, had_tmp) = (self.root.join("image").exists(), tmp.exists());
-        let lines = Arc::new(Lines::new(self.args.quiet));
+        let at_once = self.args.max_concurrent_downloads.into();
+        let lines = Arc::new(Lines::new(self.args.quiet, at_once));
         let request = PullRequest {
             client: Arc::clone(&self.client),
             reference: reference.clone(),
             dir: tmp.join(BLOBS[1]),
-            most: self.args.max_concurrent_downloads.into(),
+            most: at_once,
             listener: Arc::clone(&lines) as Arc<dyn BlobListener>,
         };
         let remote = Remote::new(resolved, names, request);
@@ -265,7 +255,9 @@ impl Pull<'_> {
         let request = ImportRequest { archive: &name, select: &select, options: self.options, observer: &*lines };
         let imported = import_images(&remote, self.root, &request);
         let fault = imported.as_ref().err().and_then(|_| remote.fault());
-        let no_room = fault.as_ref().is_some_and(|(error, _)| is_no_room(error));
+        // On a full disk, what has arrived would only be in the way.
+        let no_room = fault.as_ref().is_some_and(|(error, _)| error.is_no_space())
+            || imported.as_ref().is_err_and(ImportError::is_no_space);
         remote.finish(imported.is_err() && had_root && !no_room);
         if !had_tmp {
             let _ = std::fs::remove_dir(&tmp);
@@ -282,8 +274,28 @@ impl Pull<'_> {
     }
 }
 
-fn is_no_room(error: &RegistryError) -> bool {
-    matches!(error, RegistryError::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+/// The names of a store and its images, at the beginning of a pull.
+struct Stored {
+    root: DataRoot,
+    references: References,
+}
+
+impl Stored {
+    /// `None` for a root that cannot be read: that is for the import to complain of.
+    fn read(root: &Path, driver: Option<&'static str>) -> Option<Self> {
+        let root = DataRoot::find(root, driver).ok()?;
+        let references = root.references().ok()?;
+        Some(Self { root, references })
+    }
+
+    /// Whether these are all names of one image, which is there.
+    fn has(&self, names: &[Reference]) -> bool {
+        let mut found = names.iter().map(|name| self.references.get(name));
+        let Some(Some(first)) = found.next() else { return false };
+        let is_there =
+            |images: snapshot::schema::image::ImageStore| images.config(first).is_ok_and(|config| config.is_some());
+        found.all(|id| id == Some(first)) && self.root.images().is_ok_and(|images| images.is_some_and(is_there))
+    }
 }
 
 /// An error of a transfer, which the transfer keeps as well.
@@ -299,88 +311,5 @@ impl std::fmt::Display for Shared {
 impl std::error::Error for Shared {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source()
-    }
-}
-
-/// docker's lines for a reader that is no terminal; bars for one that is.
-struct Lines {
-    bars: Progress,
-    plain: bool,
-    quiet: bool,
-    /// The short ids of layers by their numbers.
-    ids: Mutex<HashMap<usize, String>>,
-    /// Ids of which it was said that they are complete: an image may have a layer twice.
-    ended: Mutex<HashSet<String>>,
-}
-
-/// Layers of which a pull says that they are fetched before it says that others wait.
-const AT_ONCE: usize = 3;
-
-impl Lines {
-    fn new(quiet: bool) -> Self {
-        let plain = !quiet && !std::io::stdout().is_terminal();
-        Self { bars: Progress::new(NAME, quiet || plain), plain, quiet, ids: Mutex::default(), ended: Mutex::default() }
-    }
-
-    fn say(&self, id: &str, what: &str) {
-        if self.plain {
-            // A reader that is gone is noticed when the program ends.
-            let _ = output::say(&format!("{id}: {what}"));
-        }
-    }
-}
-
-impl Observer for Lines {
-    fn new_root(&self, root: &Path) {
-        self.bars.new_root(root);
-    }
-
-    fn planned(&self, layers: &[PlannedLayer]) {
-        let mut seen = HashSet::new();
-        let named = layers.iter().filter_map(|layer| Some((layer.blob?, layer.present.is_some())));
-        let layers: Vec<(Digest, bool)> = named.filter(|(blob, _)| seen.insert(*blob)).collect();
-        for (blob, present) in &layers {
-            self.say(&blob.short(), if *present { "Already exists" } else { "Pulling fs layer" });
-        }
-        for (blob, _) in layers.iter().filter(|(_, present)| !present).skip(AT_ONCE) {
-            self.say(&blob.short(), "Waiting");
-        }
-    }
-
-    fn begin(&self, layer: usize, announced: &Announced<'_>) {
-        let id = announced.name.rsplit('/').next().unwrap_or_default();
-        let id = id.chars().take(12).collect();
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(layer, id);
-        self.bars.begin(layer, announced);
-    }
-
-    fn advance(&self, layer: usize, bytes: u64) {
-        self.bars.advance(layer, bytes);
-    }
-
-    fn end(&self, layer: usize) {
-        let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).get(&layer).cloned().unwrap_or_default();
-        if self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone()) {
-            self.say(&id, "Pull complete");
-        }
-        self.bars.end(layer);
-    }
-
-    fn warn(&self, layer: &str, member: &[u8], warning: &layerfs::Warning) {
-        self.bars.warn(layer, member, warning);
-    }
-}
-
-impl BlobListener for Lines {
-    fn complete(&self, blob: Digest, _kept: u64) {
-        self.say(&blob.short(), "Download complete");
-    }
-
-    fn retry(&self, blob: Digest, at: u64, pause: Duration, error: &RegistryError) {
-        let seconds = output::counted(pause.as_secs().max(1), "second");
-        self.say(&blob.short(), &format!("Retrying in {seconds}"));
-        if !self.quiet {
-            output::complain(NAME, &format!("{} at byte {at}: {error}", blob.short()));
-        }
     }
 }

@@ -1,0 +1,53 @@
+//! Addresses that a registry sends: of redirects, and of the next page.
+
+use ureq::http::Uri;
+
+/// Where a redirect leads, seen from the address `at`.
+pub(crate) fn redirected(at: &str, target: &str) -> Option<String> {
+    if target.starts_with("http://") || target.starts_with("https://") {
+        return target.parse::<Uri>().ok().map(|_| target.to_owned());
+    }
+    let uri: Uri = at.parse().ok()?;
+    let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+    if let Some(rest) = target.strip_prefix("//") {
+        return Some(format!("{scheme}://{rest}"));
+    }
+    if target.starts_with('/') {
+        return Some(format!("{scheme}://{authority}{target}"));
+    }
+    // Another scheme is no relative path.
+    if target.split(['/', '?']).next().is_some_and(|first| first.contains(':')) {
+        return None;
+    }
+    let (directory, _) = uri.path().rsplit_once('/')?;
+    Some(format!("{scheme}://{authority}{directory}/{target}"))
+}
+
+/// A path on the address at which a link was found; `None` for a link to another host.
+pub(crate) fn path_of(link: &str) -> Option<String> {
+    if link.starts_with('/') && !link.starts_with("//") {
+        return Some(link.to_owned());
+    }
+    let uri: Uri = link.parse().ok()?;
+    uri.path_and_query().map(|path| path.as_str().to_owned()).filter(|path| path.starts_with("/v2/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_lead_somewhere() {
+        let at = "https://a.test:5/v2/x/blobs/y?z=1";
+        for (target, expected) in [
+            ("https://b.test/c", Some("https://b.test/c")),
+            ("//b.test/c", Some("https://b.test/c")),
+            ("/c?d", Some("https://a.test:5/c?d")),
+            ("c", Some("https://a.test:5/v2/x/blobs/c")),
+            ("file:///etc/passwd", None),
+            ("https://", None),
+        ] {
+            assert_eq!(redirected(at, target).as_deref(), expected, "{target}");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! One blob on its way into its file, and whoever reads it meanwhile.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use images::source::Fetch;
+use layerfs::Digest;
+use ureq::http::Method;
+
+use super::{Queue, Shared};
+use crate::client::drain;
+use crate::error::RegistryError;
+use crate::header::content_range;
+use crate::lock;
+use crate::transport::broken;
+use crate::wait::{Backoff, pause};
+
+/// Bytes that are read and written at once.
+const PIECE: usize = 256 << 10;
+
+/// Attempts in a row that may bring nothing (dockerd's `max-download-attempts` is 5).
+const ATTEMPTS: u32 = 6;
+
+/// A connection that brings fewer bytes than this in the time after which silence counts as the end, is given up, too.
+const SLOWEST: u64 = 1024;
+
+/// How long a reader waits before it looks whether the user has asked to stop.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// One blob.
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(super) path: PathBuf,
+    file: File,
+    /// Bytes that an earlier pull has left.
+    pub(super) kept: u64,
+    pub(super) progress: Mutex<Progress>,
+    changed: Condvar,
+    pub(super) queue: Arc<Queue>,
+}
+
+/// How far a blob has come.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Bytes in the file.
+    pub(super) there: u64,
+    pub(super) error: Option<Arc<RegistryError>>,
+}
+
+impl Transfer {
+    /// Opens the file of a blob, with what an earlier pull has left in it.
+    pub(super) fn open(digest: Digest, size: u64, queue: Arc<Queue>) -> Result<Self, RegistryError> {
+        let dir = &queue.shared.dir;
+        let path = dir.join(digest.hex());
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| RegistryError::File { path, source }
+        };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed(dir))?;
+        let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+        let opened = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(no_follow)
+            .open(&path);
+        let file = opened.map_err(failed(&path))?;
+        let mut kept = file.metadata().map_err(failed(&path))?.len();
+        if kept > size {
+            file.set_len(0).map_err(failed(&path))?;
+            kept = 0;
+        }
+        let progress = Mutex::new(Progress { there: kept, error: None });
+        Ok(Self { digest, size, path, file, kept, progress, changed: Condvar::new(), queue })
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        lock(&self.progress).there == self.size
+    }
+
+    pub(super) fn digest_of_file(&self) -> io::Result<Digest> {
+        let mut hashed = layerfs::HashingReader::new(At { file: &self.file, at: 0 });
+        io::copy(&mut hashed, &mut io::sink())?;
+        Ok(hashed.finish().0)
+    }
+
+    /// Brings the rest of the blob, and tells those who read it if that fails.
+    pub(super) fn run(&self) {
+        if let Err(error) = self.bring() {
+            lock(&self.progress).error = Some(Arc::new(error));
+            self.changed.notify_all();
+        }
+    }
+
+    fn bring(&self) -> Result<(), RegistryError> {
+        let Shared { client, listener, name, .. } = &self.queue.shared;
+        let options = client.options();
+        let mut backoff = Backoff::new(options.first_pause, ATTEMPTS);
+        let mut ranges = true;
+        loop {
+            let before = lock(&self.progress).there;
+            if before == self.size {
+                listener.complete(self.digest, self.kept);
+                return Ok(());
+            }
+            let error = match self.attempt(before, &mut ranges) {
+                Ok(()) => continue,
+                Err(error) => error,
+            };
+            let at = lock(&self.progress).there;
+            if at > before {
+                backoff = Backoff::new(options.first_pause, ATTEMPTS);
+            }
+            let Some(time) = backoff.next(&error) else {
+                return Err(if error.is_transient() {
+                    RegistryError::BlobStuck {
+                        host: client.host().address().to_owned(),
+                        name: name.clone(),
+                        digest: self.digest,
+                        at,
+                        size: self.size,
+                        attempts: backoff.attempts,
+                        source: Box::new(error),
+                    }
+                } else {
+                    error
+                });
+            };
+            if self.queue.is_stopped() {
+                return Err(RegistryError::Interrupted);
+            }
+            listener.retry(self.digest, at, time, &error);
+            pause(time, &options.interrupted)?;
+        }
+    }
+
+    /// One request, from byte `from` on. `ranges` becomes false when the server answers such requests wrongly.
+    fn attempt(&self, from: u64, ranges: &mut bool) -> Result<(), RegistryError> {
+        let Shared { client, repository, scope, .. } = &self.queue.shared;
+        let path = format!("/v2/{repository}/blobs/{}", self.digest);
+        let ask_range = from > 0 && *ranges;
+        let headers: &[_] = if ask_range { &[("range", format!("bytes={from}-"))] } else { &[] };
+        let answer = match client.once(&Method::GET, &path, scope, headers) {
+            // There is no such range: the server has another blob, or counts differently.
+            Err(RegistryError::Status { status, url, .. }) if status.starts_with("416") => {
+                *ranges = false;
+                let reason = format!("the server has no bytes from {from} on");
+                return Err(RegistryError::Transport { method: "Get", url, reason, transient: true });
+            }
+            answer => answer?,
+        };
+        let wrong_size = |found| self.wrong_size(found);
+        let mut skip = 0;
+        if answer.response.status() == 206 {
+            let range = answer.header("content-range").and_then(content_range);
+            if let Some(whole) = range.and_then(|range| range.whole).filter(|whole| *whole != self.size) {
+                return Err(wrong_size(whole));
+            }
+            if !ask_range || range.is_none_or(|range| range.first != from) {
+                *ranges = false;
+                let reason = format!("asked for the bytes from {from} on, the server sent others");
+                let url = answer.url.clone();
+                return Err(RegistryError::Transport { method: "Get", url, reason, transient: true });
+            }
+        } else {
+            let length = answer.header("content-length").and_then(|length| length.trim().parse::<u64>().ok());
+            if let Some(length) = length.filter(|length| *length != self.size) {
+                drain(answer.response);
+                return Err(wrong_size(length));
+            }
+            // Without ranges what is here comes again, and is passed over.
+            skip = from;
+            *ranges = *ranges && from == 0;
+        }
+        let url = answer.url;
+        self.take(answer.response.into_body().into_reader(), from, skip, &url)
+    }
+
+    /// Writes what comes into the file.
+    fn take(&self, mut body: impl Read, from: u64, mut skip: u64, url: &str) -> Result<(), RegistryError> {
+        let Shared { client, listener, .. } = &self.queue.shared;
+        let mut buffer = vec![0; PIECE];
+        let mut at = from;
+        let stall = client.options().stall;
+        let (mut since, mut lately) = (Instant::now(), 0u64);
+        loop {
+            if self.queue.is_stopped() {
+                return Err(RegistryError::Interrupted);
+            }
+            let read = body.read(&mut buffer).map_err(|error| broken("Get", url, &error))?;
+            if read == 0 {
+                break;
+            }
+            lately += read as u64;
+            if since.elapsed() > stall {
+                if lately < SLOWEST {
+                    let reason = format!("{lately} bytes in {} s are no transfer", since.elapsed().as_secs());
+                    return Err(RegistryError::Transport { method: "Get", url: url.into(), reason, transient: true });
+                }
+                (since, lately) = (Instant::now(), 0);
+            }
+            let skipped = skip.min(read as u64);
+            skip -= skipped;
+            let new = &buffer[usize::try_from(skipped).unwrap_or(usize::MAX).min(read)..read];
+            if at + new.len() as u64 > self.size {
+                return Err(self.wrong_size(at + new.len() as u64));
+            }
+            if new.is_empty() {
+                continue;
+            }
+            self.file
+                .write_all_at(new, at)
+                .map_err(|source| RegistryError::File { path: self.path.clone(), source })?;
+            at += new.len() as u64;
+            lock(&self.progress).there = at;
+            self.changed.notify_all();
+            listener.advance(self.digest, at, self.size);
+        }
+        if at < self.size {
+            let reason = "unexpected EOF".to_owned();
+            return Err(RegistryError::Transport { method: "Get", url: url.into(), reason, transient: true });
+        }
+        Ok(())
+    }
+
+    fn wrong_size(&self, found: u64) -> RegistryError {
+        let Shared { client, name, .. } = &self.queue.shared;
+        RegistryError::BlobSize {
+            host: client.host().address().to_owned(),
+            name: name.clone(),
+            digest: self.digest,
+            expected: self.size,
+            found,
+        }
+    }
+}
+
+/// A blob for whoever unpacks it.
+#[derive(Debug)]
+pub(crate) struct Layer(pub(crate) Arc<Transfer>);
+
+impl Fetch for Layer {
+    fn size(&self) -> u64 {
+        self.0.size
+    }
+
+    fn reader(&self) -> Box<dyn Read + Send> {
+        Box::new(Arriving { transfer: Arc::clone(&self.0), at: 0 })
+    }
+}
+
+/// Reads a blob while it arrives.
+struct Arriving {
+    transfer: Arc<Transfer>,
+    at: u64,
+}
+
+impl Read for Arriving {
+    fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
+        let transfer = &self.transfer;
+        let mut progress = lock(&transfer.progress);
+        while progress.there <= self.at && self.at < transfer.size {
+            if let Some(error) = &progress.error {
+                return Err(io::Error::other(error.to_string()));
+            }
+            if transfer.queue.is_stopped() {
+                return Err(io::Error::other("interrupted"));
+            }
+            let waited = transfer.changed.wait_timeout(progress, PATIENCE);
+            progress = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let most = usize::try_from(progress.there - self.at).unwrap_or(usize::MAX).min(output.len());
+        drop(progress);
+        if most == 0 {
+            return Ok(0);
+        }
+        let read = transfer.file.read_at(&mut output[..most], self.at)?;
+        if read == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the blob's file became shorter"));
+        }
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+/// Reads a file from its beginning, wherever others are in it.
+struct At<'f> {
+    file: &'f File,
+    at: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(output, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,167 @@
+//! What proves to a registry who asks: passwords, and tokens from the server that it names.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use ureq::http::{Method, Uri};
+
+use crate::answer::reported;
+use crate::client::{Answer, RegistryClient};
+use crate::credentials::Credentials;
+use crate::error::RegistryError;
+use crate::header::Challenge;
+use crate::host::is_loopback;
+
+/// The most of a token server's answer that is read.
+const MAX_TOKEN: u64 = 1 << 20;
+
+/// How long a token lasts of which this is not told, and the least that is believed (distribution
+/// `registry/client/auth/session.go`).
+const LEAST_LIFE: u64 = 60;
+
+/// What is sent to prove who asks.
+#[derive(Clone)]
+pub(crate) struct Authorization {
+    pub(crate) header: String,
+    /// When it ends; passwords do not.
+    pub(crate) until: Option<Instant>,
+}
+
+impl RegistryClient {
+    /// What the challenges ask for; `None` if there is nothing to answer them with.
+    pub(crate) fn authorization(
+        &self,
+        asked: &[Challenge],
+        scope: &str,
+        url: &str,
+    ) -> Result<Option<Authorization>, RegistryError> {
+        if asked.contains(&Challenge::Basic) {
+            return match &self.credentials {
+                Some(Credentials::Password { user, password }) => {
+                    Ok(Some(Authorization { header: basic(user, password), until: None }))
+                }
+                _ => Err(RegistryError::Unauthorized {
+                    method: "Get",
+                    url: url.to_owned(),
+                    reason: "no basic auth credentials".into(),
+                }),
+            };
+        }
+        let bearer = asked.iter().find_map(|challenge| match challenge {
+            Challenge::Bearer { realm, service, .. } => Some((realm, service.as_deref())),
+            Challenge::Basic => None,
+        });
+        bearer.map(|(realm, service)| self.token(realm, service, scope)).transpose()
+    }
+
+    /// Fetches a token (distribution-spec does not say how; docs.docker.com/registry/spec/auth/token and `/oauth` do).
+    fn token(&self, realm: &str, service: Option<&str>, scope: &str) -> Result<Authorization, RegistryError> {
+        let unsafe_realm = || RegistryError::Document {
+            url: realm.to_owned(),
+            reason: "the registry names a token server that is not reached by HTTPS".into(),
+        };
+        let uri: Uri = realm.parse().map_err(|_| unsafe_realm())?;
+        let is_plain = uri.scheme_str() != Some("https");
+        let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
+        if is_plain && !(is_loopback(&authority) || (self.host.is_insecure() && authority == self.host.address())) {
+            return Err(unsafe_realm());
+        }
+        let mut pairs: Vec<(&str, &str)> = Vec::new();
+        if let Some(Credentials::Password { user, .. }) = &self.credentials {
+            pairs.push(("account", user));
+        }
+        if !scope.is_empty() {
+            pairs.push(("scope", scope));
+        }
+        if let Some(service) = service {
+            pairs.push(("service", service));
+        }
+        let (method, url, body, header) = match &self.credentials {
+            Some(Credentials::Identity { token, .. }) => {
+                pairs.extend([("client_id", "docker"), ("grant_type", "refresh_token"), ("refresh_token", token)]);
+                (Method::POST, realm.to_owned(), Some(form(&pairs)), None)
+            }
+            credentials => {
+                let mark = if realm.contains('?') { '&' } else { '?' };
+                let header = match credentials {
+                    Some(Credentials::Password { user, password }) => Some(basic(user, password)),
+                    _ => None,
+                };
+                (Method::GET, format!("{realm}{mark}{}", form(&pairs)), None, header)
+            }
+        };
+        let authorization = header.map(|header| Authorization { header, until: None });
+        let response = self.send(&method, &url, authorization.as_ref(), &[], body)?;
+        let status = response.status();
+        let bytes = Answer { response, url: url.clone() }.bytes("a token", MAX_TOKEN)?;
+        if !status.is_success() {
+            return Err(refused(realm, status.as_u16(), status.to_string(), &bytes));
+        }
+        let token: Token = serde_json::from_slice(&bytes)
+            .map_err(|error| RegistryError::Document { url: realm.to_owned(), reason: error.to_string() })?;
+        let text = token.token.filter(|text| !text.is_empty()).or(token.access_token).unwrap_or_default();
+        if text.is_empty() || text.bytes().any(|byte| byte.is_ascii_control()) {
+            let reason = "authorization server did not include a token in the response".into();
+            return Err(RegistryError::Document { url: realm.to_owned(), reason });
+        }
+        let life = token.expires_in.unwrap_or(0).clamp(LEAST_LIFE, 24 * 3600);
+        // A little less, so that it does not end on its way.
+        let until = Some(Instant::now() + Duration::from_secs(life - 5));
+        Ok(Authorization { header: format!("Bearer {text}"), until })
+    }
+}
+
+/// Why a token server gave no token.
+fn refused(realm: &str, number: u16, status: String, body: &[u8]) -> RegistryError {
+    let reported = reported(body);
+    match (number, reported) {
+        (401 | 403, reported) => RegistryError::Unauthorized {
+            method: "Get",
+            url: realm.to_owned(),
+            reason: reported.map_or_else(|| "incorrect username or password".into(), |reported| reported.message),
+        },
+        (429, reported) => RegistryError::TooManyRequests {
+            message: reported.map_or_else(|| "the token server is busy".into(), |reported| reported.message),
+            retry_after: None,
+        },
+        (_, Some(reported)) => RegistryError::Reported { method: "Get", url: realm.to_owned(), reported },
+        (number, None) => {
+            RegistryError::Status { method: "Get", url: realm.to_owned(), status, transient: number >= 500 }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+/// `application/x-www-form-urlencoded`
+fn form(pairs: &[(&str, &str)]) -> String {
+    let encoded = |text: &str| {
+        let byte = |byte: u8| match byte {
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        };
+        text.bytes().map(byte).collect::<String>()
+    };
+    pairs.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect::<Vec<_>>().join("&")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_encoded() {
+        assert_eq!(form(&[("scope", "repository:a/b:pull"), ("x", "ü")]), "scope=repository%3Aa%2Fb%3Apull&x=%C3%BC");
+    }
+}

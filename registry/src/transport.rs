@@ -1,0 +1,86 @@
+//! Why no answer came, in the words of Go's `net` and `crypto` packages, which dockerd prints.
+
+use ureq::http::{Method, Uri};
+
+use crate::error::RegistryError;
+
+/// As Go writes a method in errors.
+pub(crate) fn spelled(method: &Method) -> &'static str {
+    match *method {
+        Method::HEAD => "Head",
+        Method::POST => "Post",
+        _ => "Get",
+    }
+}
+
+/// What is said where nobody listens.
+const REFUSED: &str = "connect: connection refused";
+
+/// Whether nobody listens there.
+pub(crate) fn is_refused(error: &RegistryError) -> bool {
+    matches!(error, RegistryError::Transport { reason, .. } if reason.ends_with(REFUSED))
+}
+
+/// A request that got no answer.
+pub(crate) fn transport(method: &'static str, url: &str, error: &ureq::Error) -> RegistryError {
+    let authority = url.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
+    let authority = authority.map(|authority| authority.to_string()).unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host);
+    let (reason, transient) = match error {
+        ureq::Error::HostNotFound => (format!("dial tcp: lookup {host}: no such host"), false),
+        ureq::Error::Io(error) => return broken_with(method, url, error, &authority),
+        ureq::Error::Rustls(error) => (of_tls(error, host), false),
+        ureq::Error::Timeout(which) => (format!("no answer in time ({which})"), true),
+        ureq::Error::Protocol(_) | ureq::Error::Http(_) => (format!("malformed HTTP response: {error}"), true),
+        error => (error.to_string(), false),
+    };
+    RegistryError::Transport { method, url: url.to_owned(), reason, transient }
+}
+
+/// A connection that broke while a body was read.
+pub(crate) fn broken(method: &'static str, url: &str, error: &std::io::Error) -> RegistryError {
+    broken_with(method, url, error, "")
+}
+
+fn broken_with(method: &'static str, url: &str, error: &std::io::Error, authority: &str) -> RegistryError {
+    use std::io::ErrorKind;
+    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        return RegistryError::Transport { method, url: url.to_owned(), reason: of_tls(tls, host), transient: false };
+    }
+    if let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>())
+        && !matches!(inner, ureq::Error::Io(_))
+    {
+        return transport(method, url, inner);
+    }
+    // What the system's resolver says, for which the standard library has no kind.
+    if error.to_string().starts_with("failed to lookup address information") {
+        return transport(method, url, &ureq::Error::HostNotFound);
+    }
+    let reason = match error.kind() {
+        ErrorKind::ConnectionRefused => format!("dial tcp {authority}: {REFUSED}"),
+        ErrorKind::UnexpectedEof => "unexpected EOF".to_owned(),
+        ErrorKind::ConnectionReset => "read: connection reset by peer".to_owned(),
+        _ => error.to_string(),
+    };
+    RegistryError::Transport { method, url: url.to_owned(), reason, transient: true }
+}
+
+/// What is wrong with a host's certificate, in Go's words (`crypto/x509`).
+fn of_tls(error: &rustls::Error, host: &str) -> String {
+    use rustls::CertificateError as Bad;
+    match error {
+        rustls::Error::InvalidCertificate(Bad::UnknownIssuer) => "x509: certificate signed by unknown authority".into(),
+        rustls::Error::InvalidCertificate(Bad::Expired | Bad::NotValidYet) => {
+            "x509: certificate has expired or is not yet valid".into()
+        }
+        rustls::Error::InvalidCertificate(Bad::ExpiredContext { .. } | Bad::NotValidYetContext { .. }) => {
+            "x509: certificate has expired or is not yet valid".into()
+        }
+        rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
+            format!("x509: certificate is not valid for {host}")
+        }
+        rustls::Error::InvalidMessage(_) => "http: server gave HTTP response to HTTPS client".into(),
+        error => error.to_string(),
+    }
+}

@@ -1,0 +1,98 @@
+//! What a pull says while it goes on.
+
+use std::collections::{HashMap, HashSet};
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use images::load::{Announced, Observer, PlannedLayer};
+use layerfs::Digest;
+use registry::{BlobListener, RegistryError};
+
+use crate::commands::layerfs::NAME;
+use crate::output;
+use crate::progress::Progress;
+
+/// docker's lines for a reader that is no terminal; bars for one that is.
+pub(super) struct Lines {
+    bars: Progress,
+    plain: bool,
+    quiet: bool,
+    /// Layers that are fetched at once; the others wait.
+    at_once: usize,
+    /// The short ids of layers by their numbers.
+    ids: Mutex<HashMap<usize, String>>,
+    /// Ids of which it was said that they are complete: an image may have a layer twice.
+    ended: Mutex<HashSet<String>>,
+}
+
+impl Lines {
+    pub(super) fn new(quiet: bool, at_once: usize) -> Self {
+        let plain = !quiet && !std::io::stdout().is_terminal();
+        let bars = Progress::new(NAME, quiet || plain);
+        Self { bars, plain, quiet, at_once, ids: Mutex::default(), ended: Mutex::default() }
+    }
+
+    fn say(&self, id: &str, what: &str) {
+        if self.plain {
+            // A reader that is gone is noticed when the program ends.
+            let _ = output::say(&format!("{id}: {what}"));
+        }
+    }
+}
+
+impl Observer for Lines {
+    fn new_root(&self, root: &Path) {
+        self.bars.new_root(root);
+    }
+
+    fn planned(&self, layers: &[PlannedLayer]) {
+        let mut seen = HashSet::new();
+        let named = layers.iter().filter_map(|layer| Some((layer.blob?, layer.present.is_some())));
+        let layers: Vec<(Digest, bool)> = named.filter(|(blob, _)| seen.insert(*blob)).collect();
+        for (blob, present) in &layers {
+            self.say(&blob.short(), if *present { "Already exists" } else { "Pulling fs layer" });
+        }
+        for (blob, _) in layers.iter().filter(|(_, present)| !present).skip(self.at_once) {
+            self.say(&blob.short(), "Waiting");
+        }
+    }
+
+    fn begin(&self, layer: usize, announced: &Announced<'_>) {
+        let id = announced.name.rsplit('/').next().unwrap_or_default();
+        let id = id.chars().take(12).collect();
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(layer, id);
+        self.bars.begin(layer, announced);
+    }
+
+    fn advance(&self, layer: usize, bytes: u64) {
+        self.bars.advance(layer, bytes);
+    }
+
+    fn end(&self, layer: usize) {
+        let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).get(&layer).cloned().unwrap_or_default();
+        if self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone()) {
+            self.say(&id, "Pull complete");
+        }
+        self.bars.end(layer);
+    }
+
+    fn warn(&self, layer: &str, member: &[u8], warning: &layerfs::Warning) {
+        self.bars.warn(layer, member, warning);
+    }
+}
+
+impl BlobListener for Lines {
+    fn complete(&self, blob: Digest, _kept: u64) {
+        self.say(&blob.short(), "Download complete");
+    }
+
+    fn retry(&self, blob: Digest, at: u64, pause: Duration, error: &RegistryError) {
+        let seconds = output::counted(pause.as_secs().max(1), "second");
+        self.say(&blob.short(), &format!("Retrying in {seconds}"));
+        if !self.quiet {
+            output::complain(NAME, &format!("{} at byte {at}: {error}", blob.short()));
+        }
+    }
+}

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use layerfs::Digest;
 use testkit::dockerd::Dockerd;
+use testkit::{layerfs_on, printed_by_layerfs};
 
 const IMAGE: &str = "layerfs-test/busybox:1";
 
@@ -30,17 +30,6 @@ head -c 3000000 /dev/zero >/large; cp /bin/busybox /copy; chmod 2755 /copy
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-fn layerfs(root: &Path, arguments: &[&str]) -> Output {
-    Command::new(testkit::program("layerfs")).arg("--root").arg(root).args(arguments).output().unwrap()
-}
-
-/// The standard output of `layerfs ARGUMENTS`, which must succeed.
-fn ok(root: &Path, arguments: &[&str]) -> Vec<u8> {
-    let output = layerfs(root, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
 }
 
 /// All that matters of the members of a tar, in its order; the mode without the type that docker 20.10 adds.
@@ -142,13 +131,14 @@ fn export_and_diff(driver: &str) {
         let exported = dir.path().join(format!("{name}.tar"));
         daemon.ok(&["export", "-o", text(&exported), name]);
         let dockers = members(&std::fs::read(&exported).unwrap());
-        let ours = ok(&root, &["container", "export", name]);
+        let ours = printed_by_layerfs(&root, &["container", "export", name]);
         report.extend(differences(&members(&ours), &dockers).into_iter().map(|line| format!("export {name}: {line}")));
-        assert!(ours == ok(&root, &["export", name]), "{name}: other bytes the second time");
+        assert!(ours == printed_by_layerfs(&root, &["export", name]), "{name}: other bytes the second time");
         let file = dir.path().join("ours.tar");
-        ok(&root, &["export", "-o", text(&file), name]);
+        printed_by_layerfs(&root, &["export", "-o", text(&file), name]);
         assert!(std::fs::read(&file).unwrap() == ours, "{name}: a file gets other bytes");
-        let (ours, dockers) = (ok(&root, &["container", "diff", name]), daemon.ok(&["diff", name]).into_bytes());
+        let (ours, dockers) =
+            (printed_by_layerfs(&root, &["container", "diff", name]), daemon.ok(&["diff", name]).into_bytes());
         let (ours, dockers) = (sorted(&ours), sorted(&dockers));
         let only = |these: &[String], those: &[String], who: &str| -> Vec<String> {
             these
@@ -171,13 +161,13 @@ fn export_and_diff(driver: &str) {
             .filter(|(name, _)| !own.contains(&format!("/{}", String::from_utf8_lossy(name)).as_str()))
             .collect()
     };
-    let image = kept(members(&ok(&root, &["image", "export", IMAGE])));
-    let fresh = kept(members(&ok(&root, &["container", "export", "fresh"])));
+    let image = kept(members(&printed_by_layerfs(&root, &["image", "export", IMAGE])));
+    let fresh = kept(members(&printed_by_layerfs(&root, &["container", "export", "fresh"])));
     testkit::assert_none("image", &differences(&image, &fresh));
     for (words, said) in
         [(&["export", "nosuch"][..], "No such container: nosuch"), (&["diff", "nosuch"], "No such container: nosuch")]
     {
-        let output = layerfs(&root, words);
+        let output = layerfs_on(&root, words);
         let says = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(1) && says.contains(said), "{says}");
         assert!(String::from_utf8_lossy(&daemon.docker(words).stderr).contains(said));

@@ -11,7 +11,7 @@ mod fieldsupport;
 mod mutants;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use fieldsupport::alone::ALONE;
@@ -19,6 +19,7 @@ use fieldsupport::damage::{DAMAGE, Damage, LOSING};
 use fieldsupport::patient::{Patient, write_names};
 use mutants::sample;
 use testkit::dockerd::Dockerd;
+use testkit::layerfs_on;
 
 /// Stores of their own in one run that is no sweep.
 const STORES: usize = 4;
@@ -54,10 +55,6 @@ fn is_meant(damage: &Damage, difference: &str) -> bool {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn layerfs(root: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_layerfs")).arg("--root").arg(root).args(arguments).output().unwrap()
 }
 
 /// The lines of each that the other does not have, named by the damage.
@@ -102,7 +99,7 @@ fn judge(damages: &[Damage], questions: &[&[&str]]) -> Vec<String> {
     for (patient, damage) in patients.iter().zip(damages) {
         (damage.inflict)(patient);
     }
-    let ours: Vec<Output> = questions.iter().map(|question| layerfs(&root, question)).collect();
+    let ours: Vec<Output> = questions.iter().map(|question| layerfs_on(&root, question)).collect();
     let daemon = Dockerd::start(&root);
     let name = |line: &str| {
         let about = patients.iter().zip(damages).filter(|(patient, _)| patient.is_named_in(line));
@@ -150,7 +147,7 @@ fn docker_damage_to_what_all_share() {
         let patients: Vec<Patient> = (0..3).map(|number| Patient::plant(&root, number)).collect();
         write_names(&root, &patients);
         (damage.inflict)(&patients[0]);
-        let ours: Vec<Output> = QUESTIONS.iter().map(|question| layerfs(&root, question)).collect();
+        let ours: Vec<Output> = QUESTIONS.iter().map(|question| layerfs_on(&root, question)).collect();
         // What dockerd cannot read at all we cannot read either.
         let refuses = ours.iter().any(|output| {
             let said = text(&output.stderr);

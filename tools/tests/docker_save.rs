@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use testkit::archive::{self, ArchiveImage};
 use testkit::cases::CaseOutcome;
 use testkit::dockerd::Dockerd;
+use testkit::layerfs_on;
 use testkit::root::RootContents;
 use testkit::{live, saved};
 
@@ -22,14 +23,10 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn layerfs(root: &Path, arguments: &[&str]) -> Output {
-    Command::new(testkit::program("layerfs")).arg("--root").arg(root).args(arguments).output().unwrap()
-}
-
 /// `layerfs save -o DIR/NAME ARGUMENTS`, which must succeed.
 fn save(root: &Path, dir: &TempDir, name: &str, arguments: &[&str]) -> PathBuf {
     let file = dir.path().join(name);
-    let output = layerfs(root, &[&["save", "-q", "-o", text(&file)], arguments].concat());
+    let output = layerfs_on(root, &[&["save", "-q", "-o", text(&file)], arguments].concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!((testkit::succeeded("layerfs save", output), said), (String::new(), String::new()), "{arguments:?}");
     file
@@ -75,7 +72,7 @@ fn docker_loads_what_was_saved() {
         let again = save(root, &dir, "again.tar", &["--all", "--threads", "1"]);
         assert!(std::fs::read(again).unwrap() == bytes, "{} is saved as other bytes", root.display());
     }
-    let output = layerfs(&third, &["save", "--all"]);
+    let output = layerfs_on(&third, &["save", "--all"]);
     assert!(output.stdout == bytes, "standard output: {}", String::from_utf8_lossy(&output.stderr));
     // As they come, and in any order.
     let names = ["layerfs-test/layers:1", "layerfs-test/app", "layerfs-alias", "layerfs-test/app:1"];
@@ -156,11 +153,11 @@ fn docker_loads_what_it_lacks() {
     let layout = dir.path().join("layout");
     testkit::succeeded(
         "save",
-        layerfs(&ours, &["save", "-q", "base:1", "--format", "oci", "--directory", text(&layout)]),
+        layerfs_on(&ours, &["save", "-q", "base:1", "--format", "oci", "--directory", text(&layout)]),
     );
     testkit::import(&base, &based);
     let list = dir.path().join("list");
-    std::fs::write(&list, testkit::succeeded("ls", layerfs(&based, &["image", "ls", "--layers"]))).unwrap();
+    std::fs::write(&list, testkit::succeeded("ls", layerfs_on(&based, &["image", "ls", "--layers"]))).unwrap();
 
     let arguments = ["app:1", "--have", "base:1"];
     let delta = save(&ours, &dir, "delta.tar", &arguments);
@@ -173,7 +170,7 @@ fn docker_loads_what_it_lacks() {
     }
     assert!(bytes.len() < std::fs::metadata(&file).unwrap().len() as usize / 2);
     let [a, b, c] = ["a", "b", "c"].map(|name| archive::layer(name, name).1);
-    let told = testkit::succeeded("dry run", layerfs(&ours, &[&["save", "--dry-run"], &arguments[..]].concat()));
+    let told = testkit::succeeded("dry run", layerfs_on(&ours, &[&["save", "--dry-run"], &arguments[..]].concat()));
     for line in
         [format!("leave out {}", a.short()), format!("leave out {}", b.short()), format!("write     {}", c.short())]
     {
@@ -221,7 +218,7 @@ fn others_read_what_was_saved() {
         let file = save(&ours, &dir, &format!("save{number}.tar"), &how);
         let layout = at("layout");
         let to_directory = ["save", "-q", "--format", "oci", "--directory", text(&layout)];
-        testkit::succeeded("save", layerfs(&ours, &[&to_directory, &how[..]].concat()));
+        testkit::succeeded("save", layerfs_on(&ours, &[&to_directory, &how[..]].concat()));
         let sources = [
             format!("docker-archive:{}", text(&file)),
             format!("oci-archive:{}:1", text(&file)),
@@ -268,7 +265,7 @@ fn docker_save_refusals() {
         &["save", "-o", "/dev/full", "layerfs-test/app"],
         &["save", "-o", "/", "layerfs-test/app"],
     ] {
-        let (ours, dockers) = (layerfs(&root, arguments), daemon.docker(arguments));
+        let (ours, dockers) = (layerfs_on(&root, arguments), daemon.docker(arguments));
         let said = |output: &Output| String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
         assert_eq!((ours.status.code(), dockers.status.code()), (Some(1), Some(1)), "{arguments:?}: {}", said(&ours));
         let dockers = said(&dockers);

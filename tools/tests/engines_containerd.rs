@@ -3,19 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 use testkit::dockerd::Dockerd;
 use testkit::engines;
+use testkit::layerfs_on;
 
 const CONTAINERD: &[&str] = &["--feature=containerd-snapshotter=true"];
 const OVERLAY2: &[&str] = &["--storage-driver=overlay2"];
 const IMAGE: &str = "layerfs-test/busybox:1";
-
-fn layerfs(root: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_layerfs")).arg("--root").arg(root).args(arguments).output().unwrap()
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -48,20 +45,20 @@ fn engines_containerd_root_is_read_but_for_its_images() {
         &["container", "inspect", "-f", "{{.Id}} {{.State.ExitCode}} {{.Image}} {{.Driver}}", "gone", "made"],
         &["volume", "ls"],
     ] {
-        let ours = layerfs(&root, question);
+        let ours = layerfs_on(&root, question);
         assert!(ours.status.success(), "{ours:?}");
         same(question, &text(&ours.stdout), &daemon.ok(question));
     }
     let df = ["system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}"];
     let theirs = daemon.ok(&df);
     let theirs: String = theirs.lines().skip(1).take(2).map(|line| format!("{line}\n")).collect();
-    same(&df, &text(&layerfs(&root, &df).stdout), &theirs);
+    same(&df, &text(&layerfs_on(&root, &df).stdout), &theirs);
     // Images: the directory, the socket, and what to run.
     let store = root.join("containerd/daemon").display().to_string();
     for question in
         [&["image", "ls"][..], &["image", "tree"], &["image", "inspect", IMAGE], &["image", "history", IMAGE]]
     {
-        let output = layerfs(&root, question);
+        let output = layerfs_on(&root, question);
         let said = text(&output.stderr);
         let words = [&store, "containerd.sock", "ctr -a SOCKET -n moby", "`docker save`", "`layer-unpack FILE --root"];
         let missing: Vec<&&str> = words.iter().filter(|word| !said.contains(**word)).collect();
@@ -117,10 +114,10 @@ fn engines_two_stores_are_told_apart() {
         &["volume", "inspect", "named"],
     ];
     let warned = |said: &str| {
-        let unsaid = listings.iter().filter(|listing| !text(&layerfs(&root, listing).stderr).contains(said));
+        let unsaid = listings.iter().filter(|listing| !text(&layerfs_on(&root, listing).stderr).contains(said));
         unsaid.map(|listing| format!("{listing:?} does not say {said:?}")).collect::<Vec<String>>()
     };
-    assert!(!text(&layerfs(&root, &["image", "ls"]).stderr).contains("two image stores"));
+    assert!(!text(&layerfs_on(&root, &["image", "ls"]).stderr).contains("two image stores"));
 
     let daemon = Dockerd::start_engine(engine, &root, CONTAINERD);
     assert_eq!(daemon.ok(&["ps", "-aq"]), "", "containers of the other store are not shown");
@@ -128,7 +125,7 @@ fn engines_two_stores_are_told_apart() {
     daemon.ok(&["create", "--name", "second", IMAGE, "true"]);
     daemon.stop();
     let mut report = warned("dockerd uses these unless its configuration has features.containerd-snapshotter");
-    let listed = layerfs(&root, &["container", "ls", "-a", "--format", "{{.Names}}"]);
+    let listed = layerfs_on(&root, &["container", "ls", "-a", "--format", "{{.Names}}"]);
     assert_eq!(text(&listed.stdout), "gone\nmade\n");
     assert!(
         text(&listed.stderr).contains("container second is not listed: it belongs to the storage driver overlayfs")

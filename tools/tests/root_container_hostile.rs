@@ -18,14 +18,14 @@ fn text(path: &Path) -> &str {
 }
 
 /// A container in a store of its own.
-struct Box {
+struct HostileStore {
     dir: TempDir,
     root: PathBuf,
     /// What the container has written.
     upper: PathBuf,
 }
 
-impl Box {
+impl HostileStore {
     fn new() -> Self {
         let dir = testkit::scratch();
         let root = dir.path().join("root");
@@ -65,7 +65,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn images(store: &Box) -> String {
+fn images(store: &HostileStore) -> String {
     String::from_utf8(store.layerfs(&["image", "ls", "-q"]).stdout).unwrap()
 }
 
@@ -76,7 +76,7 @@ fn what_is_elsewhere_too_is_refused_by_its_name() {
         return;
     }
     for attribute in ["trusted.overlay.redirect", "trusted.overlay.metacopy"] {
-        let store = Box::new();
+        let store = HostileStore::new();
         let before = images(&store);
         std::fs::create_dir(store.upper.join("moved")).unwrap();
         rustix::fs::setxattr(store.upper.join("moved"), attribute, b"/etc", XattrFlags::empty()).unwrap();
@@ -94,7 +94,7 @@ fn odd_files_of_a_container_lead_nowhere() {
     if !testkit::is_root() {
         return;
     }
-    let store = Box::new();
+    let store = HostileStore::new();
     let secret = store.dir.path().join("secret");
     std::fs::create_dir(&secret).unwrap();
     std::fs::write(secret.join("file"), "TOP SECRET").unwrap();
@@ -136,7 +136,7 @@ fn directories_deeper_than_a_path_are_refused() {
     if !testkit::is_root() {
         return;
     }
-    let store = Box::new();
+    let store = HostileStore::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut dir = rustix::fs::open(&store.upper, flags, Mode::empty()).unwrap();
     // On a disk, to remove many levels takes minutes.
@@ -161,7 +161,7 @@ fn files_that_change_while_they_are_exported_are_named() {
     if !testkit::is_root() {
         return;
     }
-    let store = Box::new();
+    let store = HostileStore::new();
     let last = store.upper.join("zzz");
     // More than all buffers on the way hold, so that the last file is not read before somebody reads the output.
     std::fs::write(store.upper.join("zz"), vec![b'x'; 16 << 20]).unwrap();

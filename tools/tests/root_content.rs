@@ -5,24 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use testkit::cases::TreeEntry;
 use testkit::image::DockerArchive;
+use testkit::{layerfs_on, printed_by_layerfs};
 use testkit::{synthetic, tarfile};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-fn layerfs(root: &Path, arguments: &[&str]) -> Output {
-    Command::new(testkit::program("layerfs")).arg("--root").arg(root).args(arguments).output().unwrap()
-}
-
-fn ok(root: &Path, arguments: &[&str]) -> Vec<u8> {
-    let output = layerfs(root, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
 }
 
 /// What `layer-unpack --rootfs` makes of the image of an archive.
@@ -61,10 +52,10 @@ fn an_image_is_what_is_unpacked() {
     for (number, (archive, image)) in sources.iter().enumerate() {
         testkit::import(archive, &root);
         let layout = dir.path().join(format!("layout{number}"));
-        ok(&root, &["save", "-q", image, "--compress", "gzip", "--directory", text(&layout)]);
-        let listed = ok(&root, &["image", "files", image, "--json"]);
+        printed_by_layerfs(&root, &["save", "-q", image, "--compress", "gzip", "--directory", text(&layout)]);
+        let listed = printed_by_layerfs(&root, &["image", "files", image, "--json"]);
         for place in [archive, &layout] {
-            let same = ok(&root, &["image", "files", image, "--json", "--archive", text(place)]);
+            let same = printed_by_layerfs(&root, &["image", "files", image, "--json", "--archive", text(place)]);
             assert!(same == listed, "{}: another list", place.display());
         }
         let tree = dir.path().join(format!("tree{number}"));
@@ -110,14 +101,18 @@ fn an_image_is_what_is_unpacked() {
             .iter()
             .flat_map(|entry| std::fs::read(tree.join(std::ffi::OsStr::from_bytes(&entry.path))).unwrap())
             .collect();
-        let found = ok(&root, &arguments);
+        let found = printed_by_layerfs(&root, &arguments);
         assert!(found == bytes, "{image}: {} bytes, not {}: {arguments:?}", found.len(), bytes.len());
         for place in [archive, &layout] {
-            assert!(ok(&root, &[&arguments[..], &["--archive", text(place)]].concat()) == bytes, "{}", place.display());
+            assert!(
+                printed_by_layerfs(&root, &[&arguments[..], &["--archive", text(place)]].concat()) == bytes,
+                "{}",
+                place.display()
+            );
         }
         // As a tar it is the tree, too.
         let tar = dir.path().join("exported.tar");
-        ok(&root, &["image", "export", image, "-o", text(&tar)]);
+        printed_by_layerfs(&root, &["image", "export", image, "-o", text(&tar)]);
         let again = dir.path().join(format!("again{number}"));
         std::fs::create_dir(&again).unwrap();
         let untarred = Command::new("tar").args(["--numeric-owner", "-C", text(&again), "-xpf", text(&tar)]).output();
@@ -168,7 +163,7 @@ fn a_diff_is_what_differs() {
         testkit::import(&archive, &root);
     }
     let diff = |one: &str, other: &str| -> Vec<String> {
-        let text = String::from_utf8(ok(&root, &["image", "diff", one, other])).unwrap();
+        let text = String::from_utf8(printed_by_layerfs(&root, &["image", "diff", one, other])).unwrap();
         // Without the layer.
         text.lines().map(|line| format!("{}{}", &line[..2], &line[15..])).collect()
     };
@@ -184,9 +179,11 @@ fn a_diff_is_what_differs() {
     for line in ["A /etc/gone", "C /etc/other  (content)", "A /link", "D /new", "A /old", "A /old/in"] {
         assert!(found.contains(&line.to_owned()), "{line}: {found:?}");
     }
-    let stat = String::from_utf8(ok(&root, &["image", "diff", "one:1", "two:1", "--stat"])).unwrap();
+    let stat = String::from_utf8(printed_by_layerfs(&root, &["image", "diff", "one:1", "two:1", "--stat"])).unwrap();
     assert!(stat.contains("+1 ~3 -0") && stat.contains("+0 ~0 -2"), "{stat}");
-    for line in String::from_utf8(ok(&root, &["image", "diff", "one:1", "two:1", "--json"])).unwrap().lines() {
+    for line in
+        String::from_utf8(printed_by_layerfs(&root, &["image", "diff", "one:1", "two:1", "--json"])).unwrap().lines()
+    {
         serde_json::from_str::<serde_json::Value>(line).unwrap();
     }
 }
@@ -217,7 +214,7 @@ fn hostile_images_lead_nowhere() {
     std::fs::write(&archive, DockerArchive::new("hostile:1", &[layer]).build()).unwrap();
     testkit::import(&archive, &root);
     for from in [&[][..], &["--archive", text(&archive)]] {
-        let cat = |path: &str| layerfs(&root, &[&["image", "cat", "hostile:1", path], from].concat());
+        let cat = |path: &str| layerfs_on(&root, &[&["image", "cat", "hostile:1", path], from].concat());
         for (path, said) in [
             ("/absolute", "No such file"),
             ("up", "No such file"),
@@ -238,7 +235,7 @@ fn hostile_images_lead_nowhere() {
             assert_eq!(cat(path).stdout, b"real", "{path}");
         }
         assert_eq!(cat(std::str::from_utf8(&deep).unwrap()).stdout, b"deep");
-        let listed = layerfs(&root, &[&["image", "files", "hostile:1"], from].concat());
+        let listed = layerfs_on(&root, &[&["image", "files", "hostile:1"], from].concat());
         assert_eq!(String::from_utf8(listed.stdout).unwrap().lines().count(), 8 + 2001);
     }
     // A file of the store that was replaced by a way out.
@@ -246,9 +243,9 @@ fn hostile_images_lead_nowhere() {
     let home = root.join("overlay2").join(&layers.values().next().unwrap().cache_id).join("diff");
     std::fs::remove_file(home.join("real")).unwrap();
     std::os::unix::fs::symlink(&secret, home.join("real")).unwrap();
-    let output = layerfs(&root, &["image", "cat", "hostile:1", "/real"]);
+    let output = layerfs_on(&root, &["image", "cat", "hostile:1", "/real"]);
     assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
-    let output = layerfs(&root, &["image", "export", "hostile:1"]);
+    let output = layerfs_on(&root, &["image", "export", "hostile:1"]);
     assert!(output.status.code() == Some(1) && !output.stdout.windows(10).any(|part| part == b"TOP SECRET"));
 }
 
@@ -292,7 +289,7 @@ fn hostile_images_are_copied_nowhere_else() {
     for (number, from) in [&[][..], &["--archive", text(&archive)]].into_iter().enumerate() {
         let to = dir.path().join(format!("to{number}"));
         std::fs::create_dir(&to).unwrap();
-        let copy = |path: &str, to: &Path| layerfs(&root, &[&["image", "cp", path, text(to)], from].concat());
+        let copy = |path: &str, to: &Path| layerfs_on(&root, &[&["image", "cp", path, text(to)], from].concat());
         let refused = |path: &str, to: &Path, said: &str| {
             let output = copy(path, to);
             let says = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -318,7 +315,7 @@ fn hostile_images_are_copied_nowhere_else() {
         std::os::unix::fs::symlink(&outside, to.join("over/sub")).unwrap();
         refused("hostile:1:/over", &to, "cannot overwrite non-directory");
         // A link followed within the image leads into the image.
-        let output = layerfs(&root, &[&["image", "cp", "-L", "hostile:1:/there", text(&to)], from].concat());
+        let output = layerfs_on(&root, &[&["image", "cp", "-L", "hostile:1:/there", text(&to)], from].concat());
         assert!(String::from_utf8_lossy(&output.stderr).contains("No such image:path: hostile:1:/there"), "{output:?}");
         testkit::succeeded("cp", copy("hostile:1:/deep", &to));
         assert!(to.join("deep/d/d").is_dir());
@@ -346,7 +343,7 @@ fn hostile_images_are_copied_nowhere_else() {
     std::os::unix::fs::symlink(outside.join("file"), home.join("swap/b")).unwrap();
     let to = dir.path().join("last");
     std::fs::create_dir(&to).unwrap();
-    let output = layerfs(&root, &["image", "cp", "hostile:1:/swap/b", text(&to)]);
+    let output = layerfs_on(&root, &["image", "cp", "hostile:1:/swap/b", text(&to)]);
     assert_eq!(output.status.code(), Some(1));
     assert!(std::fs::read_dir(&to).unwrap().next().is_none(), "a part of a file is left");
 }

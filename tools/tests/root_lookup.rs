@@ -5,24 +5,15 @@
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use testkit::image::DockerArchive;
 use testkit::root::RootContents;
 use testkit::tarfile;
+use testkit::{layerfs_on, printed_by_layerfs};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-fn layerfs(root: &Path, arguments: &[&str]) -> Output {
-    Command::new(testkit::program("layerfs")).arg("--root").arg(root).args(arguments).output().unwrap()
-}
-
-fn ok(root: &Path, arguments: &[&str]) -> Vec<u8> {
-    let output = layerfs(root, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
 }
 
 fn archive(dir: &Path, name: &str, layers: &[Vec<u8>]) -> PathBuf {
@@ -86,7 +77,7 @@ fn every_file_is_found() {
     let (root, archive) = (dir.path().join("root"), archive(dir.path(), "astray", &layers));
     testkit::import(&archive, &root);
     let layout = dir.path().join("layout");
-    ok(&root, &["save", "-q", "astray:1", "--compress", "gzip", "--directory", text(&layout)]);
+    printed_by_layerfs(&root, &["save", "-q", "astray:1", "--compress", "gzip", "--directory", text(&layout)]);
     let unpacked = dir.path().join("unpacked");
     let output = Command::new(testkit::program("layer-unpack"))
         .args([text(&archive), "--no-sync", "--rootfs", text(&unpacked)])
@@ -114,11 +105,11 @@ fn every_file_is_found() {
     }
     for from in [&[][..], &["--archive", text(&archive)], &["--archive", text(&layout)]] {
         for (file, content) in &files {
-            let found = ok(&root, &[&["image", "cat", "astray:1", file], from].concat());
+            let found = printed_by_layerfs(&root, &[&["image", "cat", "astray:1", file], from].concat());
             assert!(found == *content, "{file}, {from:?}: {}", found.escape_ascii());
         }
         for gone in ["gone/a", "hidden/a", "turned/file", "over/x", "none"] {
-            let output = layerfs(&root, &[&["image", "cat", "astray:1", gone], from].concat());
+            let output = layerfs_on(&root, &[&["image", "cat", "astray:1", gone], from].concat());
             assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{gone}, {from:?}: {output:?}");
         }
     }
@@ -141,7 +132,7 @@ fn the_layers_below_a_file_are_not_read() {
         tar
     };
     let archive = archive(dir.path(), "broken", &[broken(&below), above]);
-    let cat = |path: &str| layerfs(&root, &["image", "cat", "--archive", text(&archive), path]);
+    let cat = |path: &str| layerfs_on(&root, &["image", "cat", "--archive", text(&archive), path]);
     assert_eq!(cat("/a").stdout, b"above");
     let output = cat("/c");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -182,7 +173,7 @@ fn a_diff_reads_no_shared_layer() {
         testkit::import(&archive(dir.path(), name, &[base.clone(), middle.clone(), top]), &root);
     }
     let diff = |from: &str, to: &str| {
-        let text = String::from_utf8(ok(&root, &["image", "diff", from, to])).unwrap();
+        let text = String::from_utf8(printed_by_layerfs(&root, &["image", "diff", from, to])).unwrap();
         // Without the layer.
         text.lines().map(|line| format!("{}{}", &line[..2], &line[15..])).collect::<Vec<_>>()
     };

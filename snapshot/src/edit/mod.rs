@@ -20,6 +20,7 @@
 //! | 12 | their directories are removed, then their records | dockerd finishes such removals itself; so do we |
 //! | 13 | other remains are cleared away, each on its own | some of the remains: cleared away |
 //! | 14 | the record is unlinked | nothing |
+//! | 15 | where pulled layers came from is noted in `distribution/` | some of the notes: a cache, which a later push does without |
 //!
 //! A dockerd that starts after any of these steps works: it does not care about layers without images, it shows an
 //! image without a name as `<none>`, and it makes entries that end in `-removing` itself (moby v20.10.24

@@ -54,7 +54,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 pub use listing::{changes, listing};
-pub use programs::{import, layer_unpack, layerfs, layerfs_on, made_by_layerfs, program, succeeded};
+pub use programs::{
+    import, layer_unpack, layerfs, layerfs_on, made_by_layerfs, printed_by_layerfs, program, succeeded,
+};
 pub use random::Random;
 pub use scratch::{USUAL_ROOM, empty_root, scratch, scratch_for};
 pub use tier::{Turn, docker, is_root, tier};

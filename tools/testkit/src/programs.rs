@@ -42,6 +42,13 @@ pub fn layerfs_on(root: &Path, arguments: &[&str]) -> Output {
     Command::new(program("layerfs")).arg("--root").arg(root).args(arguments).output().unwrap()
 }
 
+/// What [`layerfs_on`] prints, byte for byte; it must succeed.
+pub fn printed_by_layerfs(root: &Path, arguments: &[&str]) -> Vec<u8> {
+    let output = layerfs_on(root, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
 /// What [`layerfs_on`] prints, without the space around it; it must succeed. For commands that print an id.
 pub fn made_by_layerfs(root: &Path, arguments: &[&str]) -> String {
     succeeded(&format!("layerfs {arguments:?}"), layerfs_on(root, arguments)).trim().to_owned()

@@ -10,13 +10,17 @@ check:
 test:
     cargo test --workspace
 
-# All tests, and every tier must run: needs root and Debian's docker.io, chromium, strace and valgrind.
-test-all: engines
-    LAYERFS_REQUIRE=plain,root,docker,engines,browser,valgrind cargo test --workspace
+# All tests, and every tier must run: needs root and Debian's docker.io, chromium, strace, valgrind, qemu-system-x86 and busybox-static.
+test-all: engines vm
+    LAYERFS_REQUIRE=plain,root,docker,engines,browser,valgrind,vm cargo test --workspace
 
 # Docker 26.1 and 28.5 for the tests of that tier: packages of Debian's trixie and sid, unpacked below target and never installed.
 engines:
     tools/engines.sh target/engines
+
+# Debian's kernel for the tests in a virtual machine: unpacked below target and never installed.
+vm:
+    tools/vm-kernel.sh target/vm/kernel
 
 # Build the programs without debug information and install them with manual pages and completions: `just install ~/.local`.
 install prefix="/usr/local":

@@ -1,4 +1,5 @@
-//! Thin pools of Linux's device mapper, read from their metadata and data, without the kernel that made them.
+//! Thin pools of Linux's device mapper: read from their metadata and data, without the kernel that made them, and worked
+//! with through the [kernel](Control).
 //!
 //! It knows nothing of Docker. A pool has two files or block devices: one holds the metadata, the other the data of all
 //! thin devices in blocks of one size. [`ThinPool::open`] reads the metadata, [`ThinVolume`] shows one device.
@@ -44,13 +45,17 @@
 //! ```
 
 mod blocks;
+mod control;
 mod devices;
 mod error;
 mod loops;
+mod mapper;
 mod mappings;
+mod names;
 mod node;
 mod sharing;
 mod superblock;
+mod target;
 mod tree;
 mod volume;
 
@@ -58,12 +63,16 @@ use std::fs::File;
 
 pub use blocks::BLOCK as METADATA_BLOCK;
 use blocks::Blocks;
+pub use control::Control;
 pub use devices::{Details, Devices, ThinDevice};
 pub use error::{BlockProblem, MetadataDamage, PoolError};
-pub use loops::{LoopDevice, shown_by};
+pub use loops::{LoopDevice, discard, read_size_again, shown_by};
+pub use mapper::{Info, Mapper, MapperError, Problem, Removal, cancel_removal};
 pub use mappings::{MappedRun, Mappings};
+pub use names::{DeviceName, DeviceNumber, InvalidName, InvalidNumber, ThinId};
 pub use sharing::{Share, Sharing};
 pub use superblock::Superblock;
+pub use target::{InvalidLine, PoolMode, PoolStatus, PoolTable, Table, ThinStatus, ThinTable, Used, WorkingPool};
 pub use volume::ThinVolume;
 
 /// Bytes of a sector, the unit of sizes in the device mapper.

@@ -9,6 +9,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::names::DeviceNumber;
+
 /// `LOOP_CTL_GET_FREE` (`linux/loop.h`).
 const GET_FREE: libc::Ioctl = 0x4C82;
 /// `LOOP_CONFIGURE`; Linux 5.8 and newer.
@@ -53,7 +55,7 @@ const _: () = assert!(size_of::<Config>() == 304 && offset_of!(Config, info) == 
 pub struct LoopDevice {
     path: PathBuf,
     /// Open, so that the kernel keeps the device.
-    _device: File,
+    device: File,
 }
 
 impl LoopDevice {
@@ -70,12 +72,20 @@ impl LoopDevice {
             let path = PathBuf::from(format!("/dev/loop{number}"));
             let device = OpenOptions::new().read(true).write(true).open(&path)?;
             match configure(&device, file) {
-                Ok(()) => return Ok(Self { path, _device: device }),
+                Ok(()) => return Ok(Self { path, device }),
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
                 Err(error) => return Err(error),
             }
         }
         Err(io::Error::from_raw_os_error(libc::EBUSY))
+    }
+
+    /// The number of the device.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn number(&self) -> io::Result<DeviceNumber> {
+        self.device.metadata().map(|found| DeviceNumber::from(found.rdev()))
     }
 
     /// The path of the device.
@@ -131,4 +141,29 @@ pub fn shown_by(file: &File) -> io::Result<Option<PathBuf>> {
         }
     }
     Ok(None)
+}
+
+/// `BLKDISCARD` (`linux/fs.h`)
+const DISCARD: libc::Ioctl = 0x1277;
+
+/// Gives back the content of a whole block device of `size` bytes: a thin device returns its blocks to the pool.
+///
+/// # Errors
+/// Of the system: [`io::ErrorKind::Unsupported`] for a device that cannot do it.
+pub fn discard(device: &File, size: u64) -> io::Result<()> {
+    let range = [0, size];
+    // SAFETY: the kernel reads two numbers of 64 bits at the address, and there are two.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), DISCARD, &raw const range) }).map(drop)
+}
+
+/// `LOOP_SET_CAPACITY` (`linux/loop.h`)
+const SET_CAPACITY: libc::Ioctl = 0x4C07;
+
+/// Lets a loop device see that its file has grown.
+///
+/// # Errors
+/// Of the system.
+pub fn read_size_again(device: &File) -> io::Result<()> {
+    // SAFETY: the call takes no argument and writes no memory; the descriptor is open.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), SET_CAPACITY) }).map(drop)
 }

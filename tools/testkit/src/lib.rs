@@ -5,6 +5,7 @@
 //!
 //! - [`tier()`], [`is_root`], [`docker`]: whether a test can run on this machine
 //! - [`engines::engines`]: newer versions of Docker that are unpacked beside the system's
+//! - [`vm`]: a virtual machine whose kernel has the device mapper
 //! - [`dockerd::Dockerd`]: a daemon on a data-root of the test's own; [`zoo`]: a store with one of everything
 //! - [`archive`], [`image`], [`tarfile`]: archives to import; [`bad`], [`cut`]: such as must be refused
 //! - [`run`], [`user`], [`mounts`], [`kill`]: our programs, as whom and where they run, and how they are stopped
@@ -26,6 +27,7 @@ pub mod engines;
 pub mod fault_registry;
 pub mod flow;
 pub mod image;
+mod initramfs;
 pub mod kill;
 mod listing;
 pub mod littered;
@@ -46,6 +48,7 @@ mod tier;
 pub mod tree;
 mod tree_state;
 pub mod user;
+pub mod vm;
 pub mod zoo;
 mod zoo_archive;
 mod zoo_home;

@@ -1,0 +1,242 @@
+//! A virtual machine with Debian's kernel, for what tests need of a kernel that the machine at hand has not: the device mapper.
+//!
+//! ```text
+//! qemu (without the processor's help: any machine can do that)
+//!   kernel and modules   target/vm/kernel, by `tools/vm-kernel.sh`
+//!   memory               a root file system with programs of this machine, and the test itself at /t/test
+//!   /dev/vda             an ext4 file system, mounted at /d
+//!   serial line          what the command prints, then its exit status
+//! ```
+//!
+//! A test starts [its own executable](Machine::run_tests) there and asks for tests that are marked as ignored, or for those
+//! that can run anywhere; so one start of the machine runs many tests.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::initramfs::Initramfs;
+use crate::tier::{Turn, tier};
+
+/// A file that only the machine has.
+const MARK: &str = "/etc/layerfs-vm";
+
+/// Begins the last line of the serial line, with the exit status after it.
+const END: &str = "@@ the command ended with ";
+
+/// In the order in which they are loaded, below `kernel/` of the modules.
+const MODULES: [&str; 14] = [
+    "lib/libcrc32c",
+    "drivers/virtio/virtio_ring",
+    "drivers/virtio/virtio",
+    "drivers/virtio/virtio_pci_modern_dev",
+    "drivers/virtio/virtio_pci_legacy_dev",
+    "drivers/virtio/virtio_pci",
+    "drivers/block/virtio_blk",
+    "drivers/block/loop",
+    "drivers/md/dm-mod",
+    "drivers/md/dm-bufio",
+    "drivers/md/persistent-data/dm-persistent-data",
+    "drivers/md/dm-bio-prison",
+    "drivers/md/dm-thin-pool",
+    "fs/xfs/xfs",
+];
+
+/// The first program that the kernel starts. `/t/command` is what the test wants to run.
+const INIT: &str = r#"#!/bin/busybox sh
+/bin/busybox mkdir -p /bin /sbin /proc /sys /dev /tmp /run /d /root
+/bin/busybox --install -s /bin
+export PATH=/t:/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TMPDIR=/d/tmp
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp; mount -t tmpfs run /run; mkdir -p /dev/shm /dev/pts
+ln -s /proc/self/fd /dev/fd
+while read module; do insmod "/modules/$module.ko" || echo "cannot load $module"; done </modules/order
+ip link set lo up
+mount -t ext4 /dev/vda /d && mkdir -p -m 1777 /d/tmp
+mount -t cgroup2 cgroup /sys/fs/cgroup
+cd /d; sh /t/command </dev/null; status=$?
+sync; echo; echo "@@ the command ended with $status"
+echo o >/proc/sysrq-trigger; sleep 60
+"#;
+
+/// Whether this test runs in the virtual machine.
+#[must_use]
+pub fn inside() -> bool {
+    Path::new(MARK).exists()
+}
+
+fn kernel_dir() -> PathBuf {
+    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/vm/kernel");
+    std::env::var_os("LAYERFS_VM_KERNEL").map_or_else(usual, PathBuf::from)
+}
+
+/// The name of the kernel, if it was unpacked.
+fn release() -> Option<String> {
+    let names = std::fs::read_dir(kernel_dir().join("boot")).ok()?;
+    let mut names = names.filter_map(|name| name.ok()?.file_name().into_string().ok());
+    names.find_map(|name| name.strip_prefix("vmlinuz-").map(str::to_owned))
+}
+
+const QEMU: &str = "/usr/bin/qemu-system-x86_64";
+const BUSYBOX: [&str; 2] = ["/usr/bin/busybox", "/bin/busybox"];
+
+/// The turn of this test, or says why there is no virtual machine to test with.
+pub fn vm() -> Option<Turn> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let programs = Path::new(QEMU).exists() && BUSYBOX.iter().any(|path| Path::new(path).exists());
+    let need = "qemu-system-x86, busybox-static, and tools/vm-kernel.sh target/vm/kernel (`just vm`)";
+    tier("vm", programs && release().is_some(), need).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A program of this machine by its name.
+fn find_program(name: &str) -> PathBuf {
+    let dirs = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    let mut paths = dirs.iter().map(|dir| Path::new(dir).join(name));
+    paths.find(|path| path.exists()).unwrap_or_else(|| panic!("{name} is not installed"))
+}
+
+/// What a machine has to offer.
+#[derive(Debug)]
+pub struct Machine {
+    dir: tempfile::TempDir,
+    files: Initramfs,
+    memory: u32,
+}
+
+/// What came of a command.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit status; `None` if it did not end.
+    pub status: Option<i32>,
+    /// What it printed.
+    pub output: String,
+}
+
+impl Machine {
+    /// A machine with `memory` MiB and a disk of `disk` GiB, which takes up room only as it is written to. `programs` of this
+    /// machine are there, and the test itself.
+    #[must_use]
+    pub fn new(memory: u32, disk: u64, programs: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let disk_path = dir.path().join("disk");
+        File::create_new(&disk_path).unwrap().set_len(disk << 30).unwrap();
+        let made = Command::new(find_program("mkfs.ext4")).arg("-q").arg(&disk_path).output().unwrap();
+        assert!(made.status.success(), "mkfs.ext4: {}", String::from_utf8_lossy(&made.stderr));
+
+        let mut files = Initramfs::create(&dir.path().join("initramfs"));
+        files.file(Path::new("/init"), 0o755, INIT.as_bytes());
+        files.file(Path::new(MARK), 0o644, b"");
+        files.file(Path::new("/etc/passwd"), 0o644, b"root:x:0:0:root:/root:/bin/sh\n");
+        files.file(Path::new("/etc/group"), 0o644, b"root:x:0:\n");
+        let busybox = BUSYBOX.into_iter().find(|path| Path::new(path).exists()).unwrap();
+        files.copy(Path::new(busybox), Path::new("/bin/busybox"));
+        let modules = kernel_dir().join("lib/modules").join(release().unwrap()).join("kernel");
+        let mut order = String::new();
+        for module in MODULES {
+            let name = module.rsplit('/').next().unwrap();
+            files.copy(&modules.join(format!("{module}.ko")), Path::new(&format!("/modules/{name}.ko")));
+            order.push_str(&format!("{name}\n"));
+        }
+        files.file(Path::new("/modules/order"), 0o644, order.as_bytes());
+        for name in programs {
+            let path = find_program(name);
+            files.program(&path, &path);
+        }
+        files.program(&std::env::current_exe().unwrap(), Path::new("/t/test"));
+        Self { dir, files, memory }
+    }
+
+    /// Adds a program, which is found by its file name.
+    #[must_use]
+    pub fn program(mut self, path: &Path) -> Self {
+        self.files.program(path, &Path::new("/t").join(path.file_name().unwrap()));
+        self
+    }
+
+    /// Adds a file at a path of the machine.
+    #[must_use]
+    pub fn file(mut self, from: &Path, to: &str) -> Self {
+        self.files.copy(from, Path::new(to));
+        self
+    }
+
+    /// Adds a symlink at a path of the machine.
+    #[must_use]
+    pub fn symlink(mut self, path: &str, target: &str) -> Self {
+        self.files.symlink(Path::new(path), target);
+        self
+    }
+
+    /// Runs the tests of this executable whose names contain `filter`, one after the other. Fails as they do, or if there are
+    /// fewer than `least` of them, or if they take longer than `limit`. With `ignored` only those that are marked so.
+    pub fn run_tests(self, filter: &str, ignored: bool, least: usize, limit: Duration) -> String {
+        let ignored = if ignored { "--ignored" } else { "" };
+        let ran = self.run(&format!("RUST_BACKTRACE=1 /t/test {ignored} --test-threads=1 --nocapture {filter}"), limit);
+        let passed = ran.output.lines().find_map(|line| line.strip_prefix("test result: ok. "));
+        let passed = passed.and_then(|line| line.split(' ').next()).and_then(|count| count.parse().ok()).unwrap_or(0);
+        assert!(
+            ran.status == Some(0) && passed >= least,
+            "{:?}, {passed} passed of {least}:\n{}",
+            ran.status,
+            ran.output
+        );
+        ran.output
+    }
+
+    /// Runs a shell's command, and ends the machine when it has ended or when `limit` is over.
+    #[must_use]
+    pub fn run(mut self, command: &str, limit: Duration) -> Ran {
+        self.files.file(Path::new("/t/command"), 0o755, format!("{command}\n").as_bytes());
+        self.files.finish();
+        let [serial, log] = ["serial", "log"].map(|name| self.dir.path().join(name));
+        let disk =
+            format!("if=virtio,format=raw,cache=unsafe,discard=unmap,file={}", self.dir.path().join("disk").display());
+        let kernel = kernel_dir().join("boot").join(format!("vmlinuz-{}", release().unwrap()));
+        let mut qemu = Command::new(QEMU);
+        qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-nodefaults", "-display", "none", "-no-reboot"]);
+        qemu.args(["-monitor", "none", "-m", &self.memory.to_string(), "-drive", &disk, "-kernel"]).arg(kernel);
+        qemu.arg("-initrd").arg(self.dir.path().join("initramfs"));
+        qemu.arg("-serial").arg([OsStr::new("file:"), serial.as_os_str()].join(OsStr::new("")));
+        qemu.args([
+            "-append",
+            "console=ttyS0 quiet loglevel=4 panic=-1 rdinit=/init mitigations=off random.trust_cpu=on",
+        ]);
+        let log_file = File::create_new(&log).unwrap();
+        qemu.stdin(Stdio::null()).stdout(log_file.try_clone().unwrap()).stderr(log_file);
+        let mut qemu = Running(qemu.spawn().unwrap());
+        let status = qemu.wait(limit);
+        let output = String::from_utf8_lossy(&std::fs::read(&serial).unwrap_or_default()).replace('\r', "");
+        let ended = output.lines().rev().find_map(|line| line.strip_prefix(END)?.trim().parse().ok());
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        Ran { status: ended, output: format!("{output}\n{said}qemu: {status}") }
+    }
+}
+
+/// Ends the process with the test.
+struct Running(Child);
+
+impl Running {
+    fn wait(&mut self, limit: Duration) -> String {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.signal().map_or_else(|| status.to_string(), |signal| format!("signal {signal}"));
+            }
+            if start.elapsed() > limit {
+                return format!("not ended within {limit:?}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

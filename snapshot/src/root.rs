@@ -7,18 +7,19 @@ mod locate;
 pub(crate) mod lock;
 pub(crate) mod mounts;
 mod refusal;
+mod writable;
 
 use std::path::{Path, PathBuf};
 
-use layerfs::delete::Deletion;
 use rustix::fs::FileType;
 
 pub use containerd::Containerd;
 pub use guard::{Guard, Permit};
 pub use mounts::{Propagation, propagation_at};
 pub use refusal::{Foreign, Refusal};
+pub use writable::{WritableRoot, open_or_create};
 
-use crate::dir::{CreatedDirectories, Dir};
+use crate::dir::Dir;
 use crate::driver::{AnyDriver, Driver, HomeEntries, HomeLayout};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ContainerId};
@@ -30,8 +31,6 @@ use crate::schema::mount;
 pub(crate) use crate::schema::paths::IMAGE;
 use crate::schema::references::References;
 use crate::schema::volume::VOLUMES;
-use guard::OpenedRoot;
-use lock::Locks;
 
 /// An existing data-root, for reading. Reading locks nothing and writes nothing.
 ///
@@ -269,128 +268,6 @@ impl DataRoot {
     pub fn references(&self) -> Result<References, StoreError> {
         self.images_dir.as_ref().map_or_else(|| Ok(References::default()), References::load)
     }
-}
-
-/// A data-root that this process may write to. Nobody else writes to it as long as this value lives.
-#[derive(Debug)]
-pub struct WritableRoot {
-    /// `image/<driver>`.
-    pub(crate) images_dir: Dir,
-    /// The storage driver.
-    pub(crate) driver: AnyDriver,
-    /// The records of its layers.
-    pub(crate) layers: LayerStore,
-    /// Its images.
-    pub(crate) images: ImageStore,
-    /// How layers are deleted, and how many files were deleted so far.
-    pub(crate) deletion: Deletion,
-    /// The directories that opening the root has made. They are removed again unless they are kept.
-    pub(crate) created: CreatedDirectories,
-    /// `image`
-    image: Dir,
-    /// The root itself.
-    dir: Dir,
-    locks: Locks,
-    new: bool,
-}
-
-impl WritableRoot {
-    /// Opens the data-root at `path` for writing, creating what is missing of it.
-    ///
-    /// `driver` is the driver that the user named, if any. With a named driver, a root is accepted that might belong to
-    /// containerd's store.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] where writing would do harm; nothing is changed then.
-    pub(crate) fn open(path: &Path, driver: Option<&'static str>) -> Result<Self, StoreError> {
-        let OpenedRoot { dir, locks, mut created, new, driver } = Guard { driver }.ask(path)?.open()?;
-        let image = created.ensure(&dir, IMAGE, 0o700)?;
-        let images_dir = created.ensure(&image, driver, 0o700)?;
-        let layers = LayerStore::create(&images_dir, &mut created)?;
-        let images = ImageStore::create(&images_dir, &mut created)?;
-        let driver = AnyDriver::create(&dir, driver, &mut created)?;
-        Ok(Self { images_dir, driver, layers, images, deletion: Deletion::default(), created, image, dir, locks, new })
-    }
-
-    /// `image/<driver>`.
-    #[must_use]
-    pub fn images_dir(&self) -> &Dir {
-        &self.images_dir
-    }
-
-    /// The storage driver.
-    #[must_use]
-    pub fn driver(&self) -> &AnyDriver {
-        &self.driver
-    }
-
-    /// The records of its layers.
-    #[must_use]
-    pub fn layers(&self) -> &LayerStore {
-        &self.layers
-    }
-
-    /// Its images.
-    #[must_use]
-    pub fn images(&self) -> &ImageStore {
-        &self.images
-    }
-
-    /// How layers are deleted, and how many files were deleted so far.
-    #[must_use]
-    pub fn deletion(&self) -> &Deletion {
-        &self.deletion
-    }
-
-    /// Whether it was made by this process, or was empty before.
-    #[must_use]
-    pub fn is_new(&self) -> bool {
-        self.new
-    }
-
-    /// The root itself.
-    #[must_use]
-    pub fn dir(&self) -> &Dir {
-        &self.dir
-    }
-
-    /// Looks once more whether a daemon has started. We keep a daemon away by locking its databases, so one could start
-    /// if these did not exist.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`]
-    pub(crate) fn check_again(&mut self) -> Result<(), StoreError> {
-        self.locks.extend(&self.dir)?;
-        guard::check_mounts(&self.dir, self.driver.name())
-    }
-
-    /// Makes the directories above the stores durable.
-    pub(crate) fn sync_parents(&self) -> Result<(), StoreError> {
-        [&self.images_dir, &self.image, &self.dir].into_iter().try_for_each(Dir::sync)
-    }
-}
-
-/// Opens a directory. If it does not exist, creates it with `mode`, and so the missing directories above it.
-pub fn open_or_create(path: &Path, mode: u32, created: &mut CreatedDirectories) -> Result<Dir, StoreError> {
-    let absolute = std::path::absolute(path).map_err(StoreError::io(path, "opening"))?;
-    let mut missing = Vec::new();
-    let mut existing = absolute.as_path();
-    while !existing.try_exists().map_err(StoreError::io(existing, "opening"))? {
-        let (Some(name), Some(parent)) = (existing.file_name().and_then(|name| name.to_str()), existing.parent())
-        else {
-            return Err(StoreError::Invalid {
-                path: absolute.clone(),
-                reason: "not a path that can be created".into(),
-            });
-        };
-        missing.push(name.to_owned());
-        existing = parent;
-    }
-    let mut dir = Dir::open(existing)?;
-    while let Some(name) = missing.pop() {
-        dir = created.ensure(&dir, &name, if missing.is_empty() { mode } else { 0o755 })?;
-    }
-    Ok(dir)
 }
 
 /// `<uid>.<gid>`, the name of the directory for a mapping of users inside the root.

@@ -2,7 +2,9 @@
 //!
 //! Nothing decides by the text of a cause. [`Damage::code`] is stable: scripts may match on it.
 
-use std::fmt;
+mod codes;
+mod text;
+
 use std::sync::Arc;
 
 use layerfs::ChainId;
@@ -297,103 +299,6 @@ impl Damage {
             Self::Database { database, .. } => Subject::Database(database.clone()),
         }
     }
-
-    /// A name of the cause for programs. It does not change between versions.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::References { .. } => "references-invalid",
-            Self::Image { cause, .. } => cause.code(),
-            Self::Layer { cause, .. } => cause.code(),
-            Self::LayerFault { fault, .. } => fault.code(),
-            Self::Container { cause, .. } => cause.code(),
-            Self::WritableLayer { cause, .. } => cause.code(),
-            Self::Mount { cause, .. } => cause.code(),
-            Self::Volume { .. } => "volume-options-invalid",
-            Self::BuildCache { .. } => "build-cache-unreadable",
-            Self::Database { .. } => "database-invalid",
-        }
-    }
-}
-
-impl ImageDamage {
-    /// As [`Damage::code`].
-    #[must_use]
-    pub(crate) fn code(&self) -> &'static str {
-        match self {
-            Self::ConfigMissing => "image-config-missing",
-            Self::DigestDiffers => "image-digest-differs",
-            Self::ConfigUnreadable { .. } => "image-config-unreadable",
-            Self::ConfigNotRead { .. } => "image-config-not-read",
-            Self::ConfigInvalid { .. } => "image-config-invalid",
-            Self::OtherSystem { .. } => "image-other-system",
-            Self::SystemSpelling { .. } => "image-system-spelling",
-            Self::TopLayer(UnusableLayer::Missing { .. }) => "image-layer-missing",
-            Self::TopLayer(UnusableLayer::Damaged { .. }) => "image-layer-damaged",
-        }
-    }
-}
-
-impl RecordDamage {
-    /// As [`Damage::code`].
-    #[must_use]
-    pub(crate) fn code(&self) -> &'static str {
-        match self {
-            Self::Record { .. } => "layer-record-invalid",
-            Self::BelowMissing { .. } => "layer-below-missing",
-            Self::BelowDamaged { .. } => "layer-below-damaged",
-            Self::Circle => "layer-circle",
-        }
-    }
-}
-
-impl LayerFault {
-    /// As [`Damage::code`].
-    #[must_use]
-    pub(crate) fn code(&self) -> &'static str {
-        match self {
-            Self::WrongName => "layer-wrong-name",
-            Self::JournalMissing => "layer-journal-missing",
-            Self::JournalEmpty => "layer-journal-empty",
-            Self::CannotMount { cause } => cause.code(),
-            Self::MountUnknown { .. } => "layer-mount-unknown",
-        }
-    }
-}
-
-impl ContainerDamage {
-    /// As [`Damage::code`].
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::ConfigMissing => "container-config-missing",
-            Self::ConfigInvalid { .. } => "container-config-invalid",
-            Self::OtherSystem { .. } => "container-other-system",
-            Self::Crash { .. } => "container-crashes-dockerd",
-            Self::HostConfigInvalid { .. } => "container-hostconfig-invalid",
-            Self::OtherId { .. } => "container-other-id",
-            Self::OtherDriver { .. } => "container-other-driver",
-            Self::MountMissing => "container-mount-missing",
-            Self::MountInvalid { .. } => "container-mount-invalid",
-            Self::LayerBelow(UnusableLayer::Missing { .. }) => "container-layer-missing",
-            Self::LayerBelow(UnusableLayer::Damaged { .. }) => "container-layer-damaged",
-        }
-    }
-}
-
-impl MountDamage {
-    /// As [`Damage::code`].
-    #[must_use]
-    pub(crate) fn code(&self) -> &'static str {
-        match self {
-            Self::NotADirectory => "mount-not-a-directory",
-            Self::Empty => "mount-empty",
-            Self::Unreadable { .. } => "mount-unreadable",
-            Self::FileMissing { .. } => "mount-file-missing",
-            Self::FileUnreadable { .. } => "mount-file-unreadable",
-            Self::FileInvalid { .. } => "mount-file-invalid",
-        }
-    }
 }
 
 impl MountDamage {
@@ -405,112 +310,6 @@ impl MountDamage {
                 Some(file)
             }
             Self::NotADirectory | Self::Empty | Self::Unreadable { .. } => None,
-        }
-    }
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::References { cause } => write!(f, "dockerd would not start: {cause}"),
-            Self::Image { image, cause } => write!(f, "image {image}: {cause}"),
-            Self::Layer { layer, cause } => write!(f, "layer {layer}: {cause}"),
-            Self::LayerFault { layer, fault } => write!(f, "layer {layer}: {fault}"),
-            Self::Container { container, cause } => write!(f, "container {container}: {cause}"),
-            Self::WritableLayer { container, cause } => {
-                write!(f, "container {container}: it cannot be mounted: {cause}")
-            }
-            Self::Mount { mount, cause } => write!(f, "layerdb/mounts/{mount}: {cause}"),
-            Self::Volume { volume, cause } => write!(f, "volume {volume}: dockerd would not start: {cause}"),
-            Self::BuildCache { cause } => write!(f, "the build cache's records cannot be read: {cause}"),
-            Self::Database { database, cause } => write!(f, "{database}: dockerd would not start: {cause}"),
-        }
-    }
-}
-
-impl fmt::Display for ImageDamage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ConfigMissing => f.write_str("its config is missing"),
-            Self::DigestDiffers => {
-                f.write_str("its config is damaged: the content does not have the digest it is named after")
-            }
-            Self::ConfigUnreadable { cause } | Self::ConfigNotRead { cause } | Self::ConfigInvalid { cause } => {
-                f.write_str(cause)
-            }
-            Self::OtherSystem { os } => write!(f, "it is for the operating system {os}"),
-            Self::SystemSpelling { os } => {
-                write!(f, "os is {os:?}, not \"linux\": dockerd 20.10 crashes at its start")
-            }
-            Self::TopLayer(layer) => write!(f, "its layer {layer}"),
-        }
-    }
-}
-
-impl fmt::Display for UnusableLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing { layer } => write!(f, "{layer} is missing"),
-            Self::Damaged { layer, cause } => write!(f, "{layer} is damaged: {cause}"),
-        }
-    }
-}
-
-impl fmt::Display for RecordDamage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Record { cause } => f.write_str(cause),
-            Self::BelowMissing { below } => write!(f, "the layer below it, {below}, is missing"),
-            Self::BelowDamaged { below, cause } => write!(f, "the layer below it, {below}, is damaged: {cause}"),
-            Self::Circle => f.write_str("its parents form a circle, so that dockerd does not start"),
-        }
-    }
-}
-
-impl fmt::Display for LayerFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::WrongName => f.write_str(
-                "its name is not the chain id of what diff and parent say: one of the two files is wrong or missing",
-            ),
-            Self::JournalMissing => f.write_str("tar-split.json.gz is missing: it cannot be saved or pushed"),
-            Self::JournalEmpty => f.write_str("tar-split.json.gz is empty: it cannot be saved or pushed"),
-            Self::CannotMount { cause } => write!(f, "it cannot be mounted: {cause}"),
-            Self::MountUnknown { cause } => write!(f, "whether it can be mounted is not known: {cause}"),
-        }
-    }
-}
-
-impl fmt::Display for ContainerDamage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ConfigMissing => f.write_str("config.v2.json is missing"),
-            Self::ConfigInvalid { cause } | Self::HostConfigInvalid { cause } => f.write_str(cause),
-            Self::OtherSystem { os } => write!(f, "it is for the operating system {os}"),
-            Self::Crash { crash } => write!(f, "{crash}"),
-            Self::OtherId { found } => write!(f, "its config has the id {found:?}"),
-            Self::OtherDriver { driver } => write!(f, "it belongs to the storage driver {driver}"),
-            Self::MountMissing => f.write_str("it has no writable layer (layerdb/mounts)"),
-            Self::MountInvalid { cause } => write!(f, "its mount cannot be loaded: {cause}"),
-            Self::LayerBelow(UnusableLayer::Missing { layer }) => {
-                write!(f, "the layer it stands on, {layer}, is missing")
-            }
-            Self::LayerBelow(UnusableLayer::Damaged { layer, cause }) => {
-                write!(f, "the layer it stands on, {layer}, is damaged: {cause}")
-            }
-        }
-    }
-}
-
-impl fmt::Display for MountDamage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotADirectory => f.write_str("it is not a directory"),
-            Self::Empty => f.write_str("it is an empty directory"),
-            Self::Unreadable { cause } => f.write_str(cause),
-            Self::FileMissing { file } => write!(f, "{file} is missing"),
-            Self::FileUnreadable { file, cause } => write!(f, "{file}: {cause}"),
-            Self::FileInvalid { file, found } => write!(f, "{file} is {found:?}"),
         }
     }
 }

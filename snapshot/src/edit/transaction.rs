@@ -1,6 +1,9 @@
 //! A change to a store in progress. The order of its steps is in the [module above](super).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod plan;
+mod roll_back;
+
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -8,23 +11,20 @@ use std::time::{Duration, Instant};
 use layerfs::apply::Target;
 use layerfs::{ChainId, JournalFile};
 
-use super::changes::{Edit, KeptLayer, Slot, Summary, WriteOptions};
-use super::clear::{KeptRemains, orphan_mounts};
+use super::changes::{Edit, Slot, Summary, WriteOptions};
+use super::clear::KeptRemains;
 use super::disposal::{self, Contents};
-use super::finish::{delete, finish};
-use super::record::{Note, Record, Stored};
+use super::finish::finish;
+use super::record::{Record, Stored};
 use super::recovery::recover;
 use super::reserve::Reserve;
-use super::undo::take_back;
 use crate::dir::Dir;
 use crate::driver::{Driver, Prepared};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ImageId};
-use crate::liveness::{Dead, Departing, Owners};
-use crate::reference::Reference;
 use crate::root::{Refusal, WritableRoot};
 use crate::schema::distribution;
-use crate::schema::layer::{LayerRecord, LayerStore, WriteSet};
+use crate::schema::layer::{LayerRecord, WriteSet};
 use crate::schema::references::{FILE as REFERENCES, MAX_FILE, References};
 
 /// A staged layer: its write-set, and its directory from its preparation until the layer is completed.
@@ -302,82 +302,6 @@ impl Transaction {
         Ok(layers)
     }
 
-    /// Plans everything but the removals: fills the record, and returns the names as they will be.
-    fn plan(
-        &self,
-        edits: &[Edit],
-        layers: &[(Slot, ChainId)],
-        before: &References,
-    ) -> Result<(Record, References), StoreError> {
-        let mut record = Record { added_layers: layers.iter().map(|(_, id)| *id).collect(), ..Record::default() };
-        let mut after = before.clone();
-        let mut touched: Vec<&Reference> = Vec::new();
-        for edit in edits {
-            match edit {
-                Edit::AddLayer { .. } | Edit::RemoveLayer { .. } | Edit::Clear { .. } | Edit::NoteSource { .. } => {}
-                Edit::AddImage { config, parent } => {
-                    let id = ImageId(layerfs::Digest::hash(config));
-                    let there = self.root.images.config(id)?.is_some();
-                    if !there && !record.added_images.contains(&id) {
-                        record.added_images.push(id);
-                    }
-                    let noted = self.root.images.metadata(id, "parent")?;
-                    if let Some(parent) = parent.filter(|parent| there && noted != Some(parent.to_string())) {
-                        record.notes.push((id, Note::Parent(parent)));
-                    }
-                }
-                Edit::SetTag { reference, image } => {
-                    after.tag(reference, *image);
-                    touched.push(reference);
-                }
-                Edit::Untag { reference } => {
-                    after.untag(reference);
-                    touched.push(reference);
-                }
-                Edit::SetLastUpdated { image, time } => {
-                    record.notes.push((*image, Note::LastUpdated(time.clone())));
-                }
-                Edit::RemoveImage { image } => record.removed_images.push(*image),
-            }
-        }
-        let mut seen = HashSet::new();
-        for reference in touched.into_iter().filter(|reference| seen.insert(*reference)) {
-            let image = after.get(reference);
-            if image != before.get(reference) {
-                record.names.push((reference.clone(), image));
-            }
-        }
-        Ok((record, after))
-    }
-
-    /// Plans the removals: which layers and remains go, and which stay although they were to go.
-    fn plan_removals(
-        &self,
-        edits: &[Edit],
-        record: &mut Record,
-    ) -> Result<(Vec<KeptLayer>, Vec<KeptRemains>), StoreError> {
-        let (mut leaving, mut cleared) = (Vec::new(), BTreeSet::new());
-        for edit in edits {
-            match edit {
-                Edit::RemoveLayer { chain_id } => leaving.push(*chain_id),
-                Edit::Clear { remains } => drop(cleared.insert(remains.clone())),
-                _ => {}
-            }
-        }
-        record.cleared = cleared.into_iter().collect();
-        let (mounts, refused) = orphan_mounts(&self.root, &record.cleared)?;
-        record.cleared.retain(|remains| !refused.iter().any(|kept| kept.remains == *remains));
-        let mut kept = Vec::new();
-        if !leaving.is_empty() {
-            let images = record.removed_images.iter().copied().collect();
-            let owners = Owners::read_all(&self.root, &Departing { images, mounts })?;
-            let (going, staying) = owners.removable(&leaving);
-            record.removed_layers = going.into_iter().map(|id| (id, LayerStore::removing_name(id))).collect();
-            kept.extend(staying.into_iter().map(|(chain_id, reason)| KeptLayer { chain_id, reason }));
-        }
-        Ok((kept, refused))
-    }
-
     fn publish(&mut self, layers: &[(Slot, ChainId)]) -> Result<(), StoreError> {
         for &(slot, chain_id) in layers {
             self.root.layers.publish(self.set(slot), chain_id)?;
@@ -440,64 +364,6 @@ impl Transaction {
             stored.remove(self.root.layers.tmp()?, self.sync)?;
         }
         Ok(kept)
-    }
-
-    /// Takes back what was done. If that fails, the record stays, and the next transaction takes the change back.
-    fn roll_back(&mut self) {
-        self.reserve.give_back();
-        // If a dockerd has started meanwhile, keep the directories that were created: it may already use them.
-        if self.root.check_again().is_err() {
-            std::mem::take(&mut self.root.created).keep();
-        }
-        let undone = self.undo();
-        if let Some(quarantine) = self.quarantine.take() {
-            // The quarantine is still empty but for its description: things are removed only after the commit point.
-            let _ = quarantine.unlink(disposal::CONTENTS);
-            let _ = rustix::fs::rmdir(quarantine.path());
-        }
-        for Staged { set, layer } in self.sets.drain(..).flatten() {
-            drop(layer);
-            // The driver may have committed the directory, so it is removed by its id. If that fails, the write-set stays and names it.
-            if delete(&self.root, &Dead::never_registered(&set)).is_ok() {
-                let _ = self.root.layers.abandon(&set);
-            }
-        }
-        if let (Ok(()), Some(stored), Ok(tmp)) = (undone, &self.stored, self.root.layers.tmp()) {
-            let _ = stored.remove(tmp, self.sync);
-        }
-    }
-
-    fn undo(&mut self) -> Result<(), StoreError> {
-        let Some(stored) = self.stored.as_mut() else { return self.restore_references() };
-        // Say so in the record first: if this process dies from here on, recovery takes the change back as well.
-        if stored.is_committed() {
-            stored.rename(self.root.layers.tmp()?, false)?;
-        }
-        // Names first: no name may be left of an image that is removed next.
-        self.restore_references()?;
-        take_back(&self.root, &self.record, self.sync)
-    }
-
-    /// Puts the old names back, byte for byte.
-    fn restore_references(&self) -> Result<(), StoreError> {
-        let Some(old) = &self.replaced else { return Ok(()) };
-        let dir = &self.root.images_dir;
-        if dir.read(REFERENCES, MAX_FILE)? == *old {
-            return Ok(());
-        }
-        let mut restored = restore(&self.root, old.as_deref(), self.sync);
-        if restored.is_err() {
-            restored = restore(&self.root, old.as_deref(), self.sync);
-        }
-        // A sync that fails leaves the names as they were all the same.
-        if dir.read(REFERENCES, MAX_FILE)? == *old { Ok(()) } else { restored }
-    }
-}
-
-fn restore(root: &WritableRoot, old: Option<&[u8]>, sync: bool) -> Result<(), StoreError> {
-    match old {
-        Some(bytes) => root.images_dir.replace(REFERENCES, bytes, 0o600, sync),
-        None => root.images_dir.unlink(REFERENCES),
     }
 }
 

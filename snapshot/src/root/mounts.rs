@@ -3,6 +3,8 @@
 //! Paths are bytes, with the octal escapes undone. A table that cannot be read completely is an error and never
 //! "nothing is mounted": the answer decides whether something may be written or deleted.
 
+mod in_use;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
@@ -15,6 +17,7 @@ use rustix::io::Errno;
 
 use crate::dir::Dir;
 use crate::error::StoreError;
+pub(super) use in_use::in_use;
 
 /// Where the kernel lists the mounts that this process can reach.
 const MOUNTINFO: &str = "/proc/self/mountinfo";
@@ -271,65 +274,6 @@ fn unescape_leniently(field: &[u8]) -> Vec<u8> {
 fn octal(digits: &[u8]) -> Option<u8> {
     let add = |value: u16, &digit: &u8| matches!(digit, b'0'..=b'7').then(|| value * 8 + u16::from(digit - b'0'));
     u8::try_from(digits.iter().try_fold(0, add)?).ok()
-}
-
-/// The mount point of anything that is mounted below `home`, or of an overlay anywhere that shows a directory below it;
-/// `None` if there is neither.
-///
-/// # Errors
-/// [`StoreError`] if that cannot be found out.
-pub(super) fn in_use(home: &Dir) -> Result<Option<PathBuf>, StoreError> {
-    let mounts = Mounts::read()?;
-    if let Some((_, mount)) = mounts.below(home)?.first() {
-        return Ok(Some(mount.point.clone()));
-    }
-    let mut ways = Ways::new(home)?;
-    for mount in mounts.iter() {
-        for directory in mount.overlay_directories() {
-            if ways.lead_into(&directory)? {
-                return Ok(Some(mount.point.clone()));
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// Tells whether a path leads into a certain directory, by whatever name.
-struct Ways<'a> {
-    home: &'a Dir,
-    identity: (u64, u64),
-    real: PathBuf,
-    /// Paths that were looked at: whether they are the directory.
-    known: HashMap<PathBuf, bool>,
-}
-
-impl<'a> Ways<'a> {
-    fn new(home: &'a Dir) -> Result<Self, StoreError> {
-        let stat = rustix::fs::fstat(home).map_err(StoreError::io(home.path(), "stat"))?;
-        let identity = (stat.st_dev, stat.st_ino);
-        Ok(Self { home, identity, real: home.real_path()?, known: HashMap::new() })
-    }
-
-    fn lead_into(&mut self, directory: &Path) -> Result<bool, StoreError> {
-        if !directory.is_absolute() {
-            // A relative path: dockerd mounts from within its home if the options would be too long otherwise.
-            return Ok(self.home.kind_behind(directory)?.is_some());
-        }
-        if directory.starts_with(&self.real) {
-            return Ok(true);
-        }
-        Ok(directory.ancestors().skip(1).any(|above| self.is_home(above)))
-    }
-
-    fn is_home(&mut self, path: &Path) -> bool {
-        if let Some(&known) = self.known.get(path) {
-            return known;
-        }
-        // If this process cannot reach the path, the path is not the directory, which it has opened.
-        let found = rustix::fs::stat(path).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == self.identity);
-        self.known.insert(path.to_path_buf(), found);
-        found
-    }
 }
 
 #[cfg(test)]

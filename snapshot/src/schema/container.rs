@@ -8,15 +8,23 @@
 //! dockerd decodes the first JSON value of each file into its structs; a container whose files it cannot decode is not
 //! loaded. Follows moby v20.10.24 `container/container.go: FromDisk`, `container/state.go`.
 
-use std::collections::BTreeMap;
+mod fault;
+mod record;
+mod state;
+mod volumes;
+
 use std::path::{Path, PathBuf};
 
 use super::containerfile::{ConfigFile, HostConfig, HostConfigFile};
-use super::gojson::{self, DecodeError};
-use super::time::Time;
+use super::gojson;
 use crate::dir::Dir;
 use crate::error::StoreError;
-use crate::ids::{ContainerId, ImageId};
+use crate::ids::ContainerId;
+use fault::find_crash;
+pub use fault::{ContainerFault, Crash, CrashCause};
+pub use record::{ContainerRecord, MountPoint, Port};
+pub use state::{ContainerState, ContainerStatus};
+pub(crate) use volumes::used_volumes;
 
 /// The directory of containers in a data-root.
 pub(crate) const CONTAINERS: &str = "containers";
@@ -25,212 +33,8 @@ pub(crate) const CONFIG: &str = "config.v2.json";
 /// The file that holds a container's host config: mounts, ports, limits.
 pub(crate) const HOST_CONFIG: &str = "hostconfig.json";
 
-/// The type of a mount point that shows an image (Docker 28 and later).
-const IMAGE: &str = "image";
-
 /// Bytes of the largest file that is read. Docker has no limit of its own.
 const MAX_FILE: usize = 16 << 20;
-
-/// Why dockerd would not load a container.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ContainerFault {
-    /// The container has no config.
-    #[error("{CONFIG} is missing")]
-    Missing,
-    /// A file cannot be read.
-    #[error("{}", crate::catalog::with_causes(.0))]
-    Unreadable(StoreError),
-    /// dockerd would crash over it.
-    #[error("{0}")]
-    Crash(Crash),
-    /// A file is not what dockerd decodes.
-    #[error("{file}: {error}")]
-    Decode {
-        /// The file's name.
-        file: &'static str,
-        /// What is wrong.
-        error: DecodeError,
-    },
-}
-
-/// Something in a container's files that makes dockerd crash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Crash {
-    /// What it is.
-    pub cause: CrashCause,
-    /// Whether dockerd crashes while it reads the files: then it crashes whatever else is wrong with the container.
-    /// Otherwise it crashes only after it has found the container's writable layer.
-    pub on_read: bool,
-}
-
-/// A part of a container's files without which dockerd crashes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CrashCause {
-    /// `State` is `null`.
-    State,
-    /// `StreamConfig` is `null`.
-    StreamConfig,
-    /// `Config` is `null` or missing.
-    Config,
-    /// A mount point is `null`.
-    MountPoint,
-    /// `hostconfig.json` is `null`.
-    HostConfig,
-}
-
-impl std::fmt::Display for Crash {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let what = match self.cause {
-            CrashCause::State => "State is null in config.v2.json",
-            CrashCause::StreamConfig => "StreamConfig is null in config.v2.json",
-            CrashCause::Config => "Config is null or missing in config.v2.json",
-            CrashCause::MountPoint => "a mount point is null in config.v2.json",
-            CrashCause::HostConfig => "hostconfig.json is null",
-        };
-        write!(f, "{what}: dockerd crashes at its start")
-    }
-}
-
-/// What a container's config says of it.
-#[derive(Debug, Clone)]
-pub struct ContainerRecord {
-    /// Its id: the name of its directory.
-    pub id: ContainerId,
-    /// The id in its config, where that is another one. dockerd does not load such a container.
-    pub other_id: Option<String>,
-    /// Its name, without the slash in front.
-    pub name: String,
-    /// The image it was made from.
-    pub image: Option<ImageId>,
-    /// The same as it is written, which may be no id.
-    pub image_text: String,
-    /// The image as the user typed it.
-    pub image_name: String,
-    /// What it runs.
-    pub command: Vec<String>,
-    /// When it was made.
-    pub created: Time,
-    /// The storage driver it was made with.
-    pub driver: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// Its state as the disk has it.
-    pub state: ContainerState,
-    /// Volumes and directories it has mounted.
-    pub mount_points: Vec<MountPoint>,
-    /// Its networks, by name.
-    pub networks: Vec<String>,
-    /// Its ports, as they were when it was started last.
-    pub ports: Vec<Port>,
-    /// The operating system it was made for.
-    pub os: String,
-    /// What in its files makes dockerd crash at its start, if anything does.
-    pub crash: Option<Crash>,
-}
-
-/// A port of a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Port {
-    /// In the container: `80/tcp`.
-    pub port: String,
-    /// On the host, if it is published: `0.0.0.0:8080`.
-    pub host: Option<String>,
-}
-
-/// What a container has mounted.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct MountPoint {
-    /// `volume`, `bind`, `tmpfs` or `image`.
-    pub kind: String,
-    /// The volume's name; empty for others.
-    pub name: String,
-    /// The volume's driver; empty for others.
-    pub driver: String,
-    /// Where it is on the host.
-    pub source: String,
-    /// Where it is in the container.
-    pub destination: String,
-    /// For an image: the entry of `layerdb/mounts` that shows it (moby v28.5.2 `daemon/volumes_unix.go`).
-    pub mount: String,
-}
-
-/// A container's state as it was written last: it is true only while the daemon lives that wrote it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ContainerState {
-    /// The process was started and has not ended.
-    pub running: bool,
-    /// It is frozen.
-    pub paused: bool,
-    /// It waits to be started again.
-    pub restarting: bool,
-    /// It is being removed.
-    pub removing: bool,
-    /// It could not be removed.
-    pub dead: bool,
-    /// Its process, 0 for none.
-    pub pid: u32,
-    /// How it ended.
-    pub exit_code: i64,
-    /// When it was started; Go's zero time for never.
-    pub started: Time,
-    /// When it ended; Go's zero time for never.
-    pub finished: Time,
-    /// What its health check says: `starting`, `healthy`, `unhealthy`; empty for none.
-    pub health: String,
-}
-
-/// What can be said of a container without asking a daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ContainerStatus {
-    /// Never started.
-    Created,
-    /// Its process exists.
-    Running,
-    /// Its process exists and is frozen.
-    Paused,
-    /// It waits to be started again.
-    Restarting,
-    /// The disk says that it runs, but its process does not exist: the daemon or the machine has stopped since.
-    Interrupted,
-    /// It ended.
-    Exited,
-    /// It is being removed.
-    Removing,
-    /// It could not be removed.
-    Dead,
-}
-
-impl ContainerStatus {
-    /// Whether docker lists it without `-a`: its process is there, or will be again.
-    #[must_use]
-    pub fn is_up(self) -> bool {
-        matches!(self, Self::Running | Self::Paused | Self::Restarting)
-    }
-}
-
-impl ContainerState {
-    /// The state as the disk says, checked with `alive` where it says that the process runs.
-    #[must_use]
-    pub(crate) fn status(&self, alive: bool) -> ContainerStatus {
-        if self.running {
-            return match () {
-                () if !alive && self.restarting => ContainerStatus::Restarting,
-                () if !alive => ContainerStatus::Interrupted,
-                () if self.paused => ContainerStatus::Paused,
-                () if self.restarting => ContainerStatus::Restarting,
-                () => ContainerStatus::Running,
-            };
-        }
-        match () {
-            () if self.removing => ContainerStatus::Removing,
-            () if self.dead => ContainerStatus::Dead,
-            () if self.started.is_zero() => ContainerStatus::Created,
-            () => ContainerStatus::Exited,
-        }
-    }
-}
 
 /// Opens the directory of containers; `None` if there is none.
 ///
@@ -260,41 +64,6 @@ pub fn own_path(root: &Path, id: &ContainerId) -> PathBuf {
 /// [`StoreError`]
 pub(crate) fn raw_config(own: &Dir) -> Result<Option<Vec<u8>>, StoreError> {
     own.read(CONFIG, MAX_FILE)
-}
-
-/// Which volumes the containers of a root use.
-#[derive(Debug, Default)]
-pub(crate) struct UsedVolumes {
-    names: std::collections::HashSet<String>,
-    /// Configs that dockerd would not decode: they may name any volume.
-    unread: Vec<Vec<u8>>,
-    /// Whether a config could not even be read.
-    unknown: bool,
-}
-
-impl UsedVolumes {
-    /// Whether a container uses the volume, or may use it.
-    pub(crate) fn is_used(&self, name: &str) -> bool {
-        let named = |bytes: &Vec<u8>| bytes.windows(name.len()).any(|part| part == name.as_bytes());
-        self.unknown || self.names.contains(name) || self.unread.iter().any(named)
-    }
-}
-
-/// Reads which volumes are used. A container without a config is none.
-pub(crate) fn used_volumes(root: &Dir) -> Result<UsedVolumes, StoreError> {
-    let mut used = UsedVolumes::default();
-    let Some(containers) = open(root)? else { return Ok(used) };
-    for id in containers.all_names()? {
-        match containers.sub(&id).and_then(|own| own.map_or(Ok(None), |own| raw_config(&own))) {
-            Ok(Some(bytes)) => match gojson::first_value::<ConfigFile>(&bytes) {
-                Ok(config) => used.names.extend(config.mount_points.into_values().flatten().map(|point| point.name)),
-                Err(_) => used.unread.push(bytes),
-            },
-            Ok(None) => {}
-            Err(_) => used.unknown = true,
-        }
-    }
-    Ok(used)
 }
 
 /// Whether a file of a container's directory is its log: `<id>-json.log*` of json-file, `local-logs` of local,
@@ -386,93 +155,6 @@ impl ContainerFiles {
     /// The state; dockerd has one for every container that it loads.
     pub fn state(&mut self) -> &mut super::containerfile::StateFile {
         self.config.state.0.get_or_insert_default()
-    }
-}
-
-/// What in a config makes dockerd crash.
-fn find_crash(file: &ConfigFile) -> Option<Crash> {
-    let cause = match () {
-        () if file.state.0.is_none() => Some(CrashCause::State),
-        () if file.config.is_none() => Some(CrashCause::Config),
-        () if file.stream_config.0.is_none() => Some(CrashCause::StreamConfig),
-        () if file.mount_points.values().any(Option::is_none) => Some(CrashCause::MountPoint),
-        () => None,
-    };
-    cause.map(|cause| Crash { cause, on_read: false })
-}
-
-impl ContainerRecord {
-    /// The record of a container whose config cannot be read: only its id is known.
-    pub(crate) fn unread(id: ContainerId) -> Self {
-        Self { crash: None, ..Self::new(id, ConfigFile::default()) }
-    }
-
-    fn new(id: ContainerId, file: ConfigFile) -> Self {
-        let crash = find_crash(&file);
-        let config = file.config.unwrap_or_default();
-        let settings = file.network_settings.unwrap_or_default();
-        let points = file.mount_points.into_iter().filter_map(|(destination, point)| {
-            let point = point?;
-            Some(MountPoint {
-                name: point.name,
-                driver: point.driver,
-                source: point.source,
-                mount: if point.kind == IMAGE { point.id } else { String::new() },
-                destination,
-                kind: point.kind,
-            })
-        });
-        let path = Some(file.path).filter(|path| !path.is_empty());
-        Self {
-            id,
-            other_id: None,
-            name: file.name.strip_prefix('/').unwrap_or(&file.name).to_owned(),
-            image: file.image.parse().ok().map(ImageId),
-            image_text: file.image,
-            image_name: config.image,
-            command: path.into_iter().chain(file.args).collect(),
-            created: file.created,
-            driver: file.driver,
-            labels: config.labels.unwrap_or_default(),
-            state: file.state.0.map(ContainerState::from).unwrap_or_default(),
-            mount_points: points.collect(),
-            networks: settings.networks.unwrap_or_default().into_keys().collect(),
-            ports: settings
-                .ports
-                .unwrap_or_default()
-                .into_iter()
-                .flat_map(|(port, hosts)| ports(&port, hosts.unwrap_or_default()))
-                .collect(),
-            os: if file.os.is_empty() { "linux".into() } else { file.os },
-            crash,
-        }
-    }
-}
-
-/// One [`Port`] for each address at which the port is published, or a single one without an address.
-fn ports(port: &str, hosts: Vec<super::containerfile::PortBinding>) -> Vec<Port> {
-    if hosts.is_empty() {
-        return vec![Port { port: port.to_owned(), host: None }];
-    }
-    let host = |host: super::containerfile::PortBinding| format!("{}:{}", host.ip, host.port);
-    hosts.into_iter().map(|one| Port { port: port.to_owned(), host: Some(host(one)) }).collect()
-}
-
-impl From<super::containerfile::StateFile> for ContainerState {
-    fn from(file: super::containerfile::StateFile) -> Self {
-        let health = file.health.unwrap_or_default().status;
-        Self {
-            running: file.running,
-            paused: file.paused,
-            restarting: file.restarting,
-            removing: file.removing,
-            dead: file.dead,
-            pid: u32::try_from(file.pid).unwrap_or_default(),
-            exit_code: file.exit_code,
-            started: file.started,
-            finished: file.finished,
-            health: if health == "none" { String::new() } else { health },
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::decode::{Empty, StrSlice};
+use super::types::{Empty, StrSlice};
 
 /// A type that is written as `encoding/json` of Go 1.19 writes it.
 pub trait Encode {

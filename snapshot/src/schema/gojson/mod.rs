@@ -19,16 +19,20 @@ mod encode;
 mod error;
 mod scan;
 mod string;
+mod structs;
+mod types;
 
 #[cfg(test)]
 mod tests;
 
-pub(in crate::schema) use decode::shortened;
-pub(crate) use decode::{Checked, find, text};
-pub use decode::{Decode, Empty, JsonDecoder, StrSlice};
+pub use decode::{Decode, JsonDecoder};
 pub use encode::Encode;
 pub(crate) use encode::{is_nil_or_empty, to_line};
 pub use error::{DecodeError, Expected};
+pub(crate) use structs::find;
+pub(in crate::schema) use types::shortened;
+pub(crate) use types::{Checked, text};
+pub use types::{Empty, StrSlice};
 
 /// Decodes a whole document, as `json.Unmarshal` does.
 ///

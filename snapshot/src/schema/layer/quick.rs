@@ -2,7 +2,7 @@
 
 use layerfs::{ChainId, DiffId};
 
-use super::{CACHE_ID, DIFF, LayerRecord, PARENT, SIZE, parse_size};
+use super::record::{CACHE_ID, DIFF, LayerRecord, PARENT, SIZE, parse_size};
 use crate::dir::Dir;
 use crate::dir::quick::{self, Small};
 

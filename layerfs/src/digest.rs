@@ -62,6 +62,12 @@ impl Digest {
         hasher.finish()
     }
 
+    /// The bytes themselves.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The 64 hex digits, without the algorithm: how Docker names files and directories.
     #[must_use]
     pub fn hex(&self) -> String {

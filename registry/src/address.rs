@@ -2,6 +2,12 @@
 
 use ureq::http::Uri;
 
+/// Scheme and host of an address: what must be the same for a secret to be sent there.
+pub(crate) fn origin(url: &str) -> Option<(String, String)> {
+    let uri: Uri = url.parse().ok()?;
+    Some((uri.scheme_str()?.to_owned(), uri.authority()?.as_str().to_owned()))
+}
+
 /// Where a redirect leads, seen from the address `at`.
 pub(crate) fn redirected(at: &str, target: &str) -> Option<String> {
     if target.starts_with("http://") || target.starts_with("https://") {

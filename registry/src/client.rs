@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ureq::http::{Method, Request, Response, Uri};
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body, Proxy, SendBody};
 
-use crate::address::redirected;
+use crate::address::{origin, redirected};
 use crate::answer::checked;
+use crate::body::{At, Sent, Told};
 use crate::credentials::Credentials;
 use crate::error::RegistryError;
 use crate::header::{Challenge, challenges};
@@ -26,6 +27,9 @@ const MAX_REDIRECTS: usize = 10;
 
 /// Attempts at a request for a small document.
 const ATTEMPTS: u32 = 4;
+
+/// Why an address is not followed.
+const LESS_SECURE: &str = "it leads from HTTPS to something that is not";
 
 /// The most of a body that is read so that its connection can be used again.
 const MAX_REST: u64 = 64 << 10;
@@ -140,6 +144,12 @@ impl RegistryClient {
         &self.host
     }
 
+    /// The credentials as docker's own JSON, `{}` for none: what its notes of pushes are marked with.
+    #[must_use]
+    pub fn credentials_as_json(&self) -> String {
+        self.credentials.as_ref().map_or_else(|| "{}".to_owned(), Credentials::to_json)
+    }
+
     /// How it is spoken to.
     #[must_use]
     pub fn options(&self) -> &ClientOptions {
@@ -160,9 +170,14 @@ impl RegistryClient {
         headers: &[(&'static str, String)],
         mut take: impl FnMut(Answer) -> Result<R, RegistryError>,
     ) -> Result<R, RegistryError> {
+        self.repeat(|| self.once(method, path, scope, headers).and_then(&mut take))
+    }
+
+    /// Does something small several times if the registry is busy or the connection breaks.
+    pub(crate) fn repeat<R>(&self, mut attempt: impl FnMut() -> Result<R, RegistryError>) -> Result<R, RegistryError> {
         let mut backoff = Backoff::new(self.options.first_pause, ATTEMPTS);
         loop {
-            let error = match self.once(method, path, scope, headers).and_then(&mut take) {
+            let error = match attempt() {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
@@ -183,11 +198,23 @@ impl RegistryClient {
         scope: &str,
         headers: &[(&'static str, String)],
     ) -> Result<Answer, RegistryError> {
+        self.once_with(method, path, scope, headers, Sent::Nothing)
+    }
+
+    /// Asks once, with a body. An error status is an error.
+    pub(crate) fn once_with(
+        &self,
+        method: &Method,
+        path: &str,
+        scope: &str,
+        headers: &[(&'static str, String)],
+        sent: Sent<'_>,
+    ) -> Result<Answer, RegistryError> {
         let known = lock(&self.base).clone();
         let bases = known.map_or_else(|| self.host.bases(), |base| vec![base]);
         let mut last = None;
         for base in bases {
-            match self.authorized(method, &format!("{base}{path}"), scope, headers) {
+            match self.authorized(method, &format!("{base}{path}"), scope, headers, sent) {
                 // No answer at all, or one that is not of this protocol: the next one may be the right one.
                 Err(error @ RegistryError::Transport { .. }) => {
                     if self.is_interrupted() {
@@ -205,6 +232,32 @@ impl RegistryClient {
         Err(last.expect("a host has an address"))
     }
 
+    /// Asks where the registry has said, with what proves who asks only if that is the registry itself.
+    pub(crate) fn once_at(
+        &self,
+        method: &Method,
+        url: &str,
+        scope: &str,
+        sent: Sent<'_>,
+    ) -> Result<Answer, RegistryError> {
+        let own = lock(&self.base).as_deref().and_then(origin);
+        let there = origin(url);
+        let is_secure =
+            |origin: &Option<(String, String)>| origin.as_ref().is_some_and(|(scheme, _)| scheme == "https");
+        if is_secure(&own) && !is_secure(&there) {
+            return Err(RegistryError::Redirect {
+                method: spelled(method),
+                url: own.map(|(scheme, authority)| format!("{scheme}://{authority}")).unwrap_or_default(),
+                target: url.chars().take(200).collect(),
+                reason: LESS_SECURE,
+            });
+        }
+        if own == there {
+            return self.authorized(method, url, scope, &[], sent);
+        }
+        checked(method, self.follow(method, url, None, &[], sent)?)
+    }
+
     /// Asks with what proves who asks, and gets that first if the registry wants it.
     fn authorized(
         &self,
@@ -212,12 +265,13 @@ impl RegistryClient {
         url: &str,
         scope: &str,
         headers: &[(&'static str, String)],
+        sent: Sent<'_>,
     ) -> Result<Answer, RegistryError> {
         let current = |authorization: &&Authorization| authorization.until.is_none_or(|until| Instant::now() < until);
         let mut authorization = lock(&self.authorizations).get(scope).filter(current).cloned();
         // A token may have ended on the way: then a new one is fetched, once.
         for fresh in [false, true] {
-            let answer = self.follow(method, url, authorization.as_ref(), headers)?;
+            let answer = self.follow(method, url, authorization.as_ref(), headers, sent)?;
             if answer.response.status() != 401 || fresh {
                 return checked(method, answer);
             }
@@ -249,12 +303,17 @@ impl RegistryClient {
         url: &str,
         authorization: Option<&Authorization>,
         headers: &[(&'static str, String)],
+        sent: Sent<'_>,
     ) -> Result<Answer, RegistryError> {
         let mut at = url.to_owned();
         let mut authorization = authorization;
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.send(method, &at, authorization, headers, None)?;
-            let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+            let response = self.send(method, &at, authorization, headers, sent)?;
+            // The first three turn whatever is sent into a GET.
+            let is_redirect = match response.status().as_u16() {
+                301..=303 => matches!(sent, Sent::Nothing),
+                status => matches!(status, 307 | 308),
+            };
             let target = response.headers().get("location").and_then(|target| target.to_str().ok());
             let Some(target) = target.filter(|_| is_redirect) else {
                 return Ok(Answer { response, url: url.to_owned() });
@@ -266,13 +325,11 @@ impl RegistryClient {
                 reason,
             };
             let next = redirected(&at, target).ok_or_else(|| refuse("it is no address"))?;
-            let origin = |url: &str| {
-                url.parse::<Uri>().ok().map(|uri| (uri.scheme_str().map(str::to_owned), uri.authority().cloned()))
-            };
             let (before, after) = (origin(&at), origin(&next));
-            let scheme = |origin: &Option<(Option<String>, _)>| origin.as_ref().and_then(|(scheme, _)| scheme.clone());
-            if scheme(&before).as_deref() == Some("https") && scheme(&after).as_deref() != Some("https") {
-                return Err(refuse("it leads from HTTPS to something that is not"));
+            let is_secure =
+                |origin: &Option<(String, String)>| origin.as_ref().is_some_and(|(scheme, _)| scheme == "https");
+            if is_secure(&before) && !is_secure(&after) {
+                return Err(refuse(LESS_SECURE));
             }
             if before != after {
                 authorization = None;
@@ -287,14 +344,14 @@ impl RegistryClient {
         })
     }
 
-    /// Sends one request, with a form as its body if there is one.
+    /// Sends one request.
     pub(crate) fn send(
         &self,
         method: &Method,
         url: &str,
         authorization: Option<&Authorization>,
         headers: &[(&'static str, String)],
-        form: Option<String>,
+        sent: Sent<'_>,
     ) -> Result<Response<Body>, RegistryError> {
         let not_one = |error: &dyn std::fmt::Display| RegistryError::Document {
             url: url.chars().take(200).collect(),
@@ -310,14 +367,20 @@ impl RegistryClient {
         if let Some(Authorization { header, .. }) = authorization {
             request = request.header("authorization", header);
         }
-        let sent = match form {
-            Some(form) => {
-                let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
-                agent.run(request.map_err(|error| not_one(&error))?)
+        if let Some(media_type) = sent.media_type() {
+            request = request.header("content-type", media_type);
+        }
+        let answered = match sent {
+            Sent::Nothing => agent.run(request.body(()).map_err(|error| not_one(&error))?),
+            Sent::Form(text) => agent.run(request.body(text).map_err(|error| not_one(&error))?),
+            Sent::Bytes { bytes, .. } => agent.run(request.body(bytes).map_err(|error| not_one(&error))?),
+            Sent::File { file, size, advance } => {
+                let mut reader = Told { source: At::new(file), advance };
+                let request = request.header("content-length", size.to_string());
+                agent.run(request.body(SendBody::from_reader(&mut reader)).map_err(|error| not_one(&error))?)
             }
-            None => agent.run(request.body(()).map_err(|error| not_one(&error))?),
         };
-        sent.map_err(|error| transport(spelled(method), url, &error))
+        answered.map_err(|error| transport(spelled(method), url, &error))
     }
 }
 

@@ -44,6 +44,21 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Credentials {
+    /// docker's own JSON of them (moby v20.10.24 `api/types/auth.go`), with what Go escapes in it.
+    pub(crate) fn to_json(&self) -> String {
+        let pairs: &[(&str, &str)] = match self {
+            Self::Password { user, password } => &[("username", user), ("password", password)],
+            Self::Identity { user, token } => &[("username", user), ("identitytoken", token)],
+        };
+        let filled = pairs.iter().filter(|(_, value)| !value.is_empty());
+        let map: Map<String, Value> = filled.map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect();
+        let mut json = Value::from(map).to_string();
+        for char in ['<', '>', '&', '\u{2028}', '\u{2029}'] {
+            json = json.replace(char, &format!("\\u{:04x}", u32::from(char)));
+        }
+        json
+    }
+
     /// Whose they are.
     #[must_use]
     pub fn user(&self) -> &str {

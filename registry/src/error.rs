@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use images::save::SaveError;
 use images::source::ArchiveError;
 use layerfs::Digest;
+use snapshot::StoreError;
 
 /// One of the errors that a registry reports in the body of an answer (distribution-spec, "Error Codes").
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -237,6 +239,12 @@ pub enum RegistryError {
         /// What is wrong.
         reason: String,
     },
+    /// A layer of the store cannot be put together.
+    #[error(transparent)]
+    Layer(#[from] SaveError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,

@@ -1,10 +1,11 @@
-//! Images from registries: the pulling half of the OCI distribution specification 1.1, as docker uses it.
+//! Images from registries and to them: the OCI distribution specification 1.1, as docker uses it.
 //!
 //! ```text
 //! RegistryClient      one host: its addresses, certificates, credentials, tokens; requests with redirects and repeats
 //! resolve     a reference -> manifest (of one platform) -> config: an image without its layers
 //! Downloads   blobs, several at once, each into a file named by its digest, resumed from what is there
 //! Remote      all that as an images::source::ImageSource: whoever unpacks reads a blob while it arrives
+//! Push        images of a store: what the registry has is found, the rest is packed and sent
 //! ```
 //!
 //! Blocking, with a thread for each transfer. oci-client was looked at: it makes an anonymous request of one whose token was
@@ -17,16 +18,20 @@
 
 mod address;
 mod answer;
+mod body;
 mod client;
 mod credentials;
 mod download;
 mod error;
 pub mod header;
 mod host;
+mod manifest;
+mod push;
 mod remote;
 mod resolve;
 mod token;
 mod transport;
+mod upload;
 mod wait;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -36,6 +41,8 @@ pub use credentials::{CredentialStore, Credentials};
 pub use download::BlobListener;
 pub use error::{RegistryError, Reported};
 pub use host::RegistryHost;
+pub use manifest::ManifestForm;
+pub use push::{Arrival, Push, PushListener, PushOptions, PushedImage, PushedLayer};
 pub use remote::{PullRequest, Remote};
 pub use resolve::{Resolved, head, platform_of, resolve, tags};
 

@@ -24,7 +24,7 @@ const MAX_PAGES: usize = 10_000;
 
 const INDEXES: [&str; 2] =
     ["application/vnd.docker.distribution.manifest.list.v2+json", "application/vnd.oci.image.index.v1+json"];
-const MANIFESTS: [&str; 2] =
+pub(crate) const MANIFESTS: [&str; 2] =
     ["application/vnd.docker.distribution.manifest.v2+json", "application/vnd.oci.image.manifest.v1+json"];
 
 /// Types of the manifests that docker made before 1.10, and that no registry takes any more.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use ureq::http::{Method, Uri};
 
 use crate::answer::reported;
+use crate::body::Sent;
 use crate::client::{Answer, RegistryClient};
 use crate::credentials::Credentials;
 use crate::error::RegistryError;
@@ -73,7 +74,8 @@ impl RegistryClient {
             pairs.push(("account", user));
         }
         if !scope.is_empty() {
-            pairs.push(("scope", scope));
+            // One word for each thing that the token shall allow.
+            pairs.extend(scope.split(' ').map(|scope| ("scope", scope)));
         }
         if let Some(service) = service {
             pairs.push(("service", service));
@@ -93,6 +95,7 @@ impl RegistryClient {
             }
         };
         let authorization = header.map(|header| Authorization { header, until: None });
+        let body = body.as_deref().map_or(Sent::Nothing, Sent::Form);
         let response = self.send(&method, &url, authorization.as_ref(), &[], body)?;
         let status = response.status();
         let bytes = Answer { response, url: url.clone() }.bytes("a token", MAX_TOKEN)?;
@@ -145,7 +148,7 @@ fn basic(user: &str, password: &str) -> String {
 }
 
 /// `application/x-www-form-urlencoded`
-fn form(pairs: &[(&str, &str)]) -> String {
+pub(crate) fn form(pairs: &[(&str, &str)]) -> String {
     let encoded = |text: &str| {
         let byte = |byte: u8| match byte {
             b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),

@@ -9,6 +9,8 @@ pub(crate) fn spelled(method: &Method) -> &'static str {
     match *method {
         Method::HEAD => "Head",
         Method::POST => "Post",
+        Method::PUT => "Put",
+        Method::PATCH => "Patch",
         _ => "Get",
     }
 }

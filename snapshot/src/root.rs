@@ -11,6 +11,7 @@ mod writable;
 
 use std::path::{Path, PathBuf};
 
+use layerfs::DiffId;
 use rustix::fs::FileType;
 
 pub use containerd::Containerd;
@@ -25,6 +26,7 @@ use crate::error::StoreError;
 use crate::ids::{CacheId, ContainerId};
 use crate::schema::buildkit::BUILDKIT;
 use crate::schema::container::CONTAINERS;
+use crate::schema::distribution::{self, BlobSource};
 use crate::schema::image::ImageStore;
 use crate::schema::layer::LayerStore;
 use crate::schema::mount;
@@ -259,6 +261,14 @@ impl DataRoot {
     /// [`StoreError::Io`]
     pub fn images(&self) -> Result<Option<ImageStore>, StoreError> {
         self.images_dir.as_ref().map(ImageStore::open).transpose()
+    }
+
+    /// The blobs of registries that held a layer, the youngest note last. It is a cache, of pulls and pushes.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn blob_sources(&self, diff_id: DiffId) -> Result<Vec<BlobSource>, StoreError> {
+        self.images_dir.as_ref().map_or_else(|| Ok(Vec::new()), |images| distribution::sources_of(images, diff_id))
     }
 
     /// Reads the names of its images.

@@ -11,6 +11,7 @@ use images::tree::TreeError;
 use layerfs::apply::ApplyError;
 use layerfs::compress::DecompressError;
 use layerfs::delete::Obstacle;
+use registry::RegistryError;
 use snapshot::StoreError;
 use snapshot::repair::RepairError;
 use snapshot::root::Refusal;
@@ -50,11 +51,11 @@ pub(crate) fn with_hint(error: &anyhow::Error) -> String {
 /// chain, so that the inner one is asked for here.
 fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     let import = || cause.downcast_ref().and_then(of_import);
-    let save = || match cause.downcast_ref()? {
-        SaveError::Store(store) => of_store(store),
-        SaveError::Archive(archive) => of_archive(archive),
-        SaveError::Select(SelectError::Damaged { .. }) => Some(REPAIR.into()),
-        SaveError::Layer { .. } | SaveError::Missing { .. } | SaveError::Differs { .. } => Some(FROM_ARCHIVE.into()),
+    let save = || cause.downcast_ref().and_then(of_save);
+    let registry = || match cause.downcast_ref()? {
+        RegistryError::Layer(save) => of_save(save),
+        RegistryError::Store(store) => of_store(store),
+        RegistryError::Image(archive) => of_archive(archive),
         _ => None,
     };
     let repair = || match cause.downcast_ref()? {
@@ -91,6 +92,7 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     let io = || cause.downcast_ref().and_then(of_io);
     import()
         .or_else(save)
+        .or_else(registry)
         .or_else(repair)
         .or_else(open)
         .or_else(tree)
@@ -103,6 +105,16 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         .or_else(selected)
         .or_else(selection)
         .or_else(io)
+}
+
+fn of_save(error: &SaveError) -> Option<String> {
+    match error {
+        SaveError::Store(store) => of_store(store),
+        SaveError::Archive(archive) => of_archive(archive),
+        SaveError::Select(SelectError::Damaged { .. }) => Some(REPAIR.into()),
+        SaveError::Layer { .. } | SaveError::Missing { .. } | SaveError::Differs { .. } => Some(FROM_ARCHIVE.into()),
+        _ => None,
+    }
 }
 
 fn of_tree(error: &TreeError) -> Option<String> {

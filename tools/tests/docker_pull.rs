@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::Output;
 
 use testkit::dockerd::Dockerd;
-use testkit::registry::Registry;
+use testkit::registry::{Registry, layerfs_anonymous};
 use testkit::root::{self, RootContents};
-use testkit::run::{Input, Ran, layerfs, run};
+use testkit::run::Ran;
 use testkit::{Turn, live};
 
 fn turn() -> Option<Turn> {
@@ -19,9 +19,7 @@ fn turn() -> Option<Turn> {
 
 /// `layerfs pull`, without credentials of whoever runs the test.
 fn pull(root: &Path, arguments: &[&str]) -> Ran {
-    let mut command = layerfs(&["--root", root.to_str().unwrap(), "pull", "--no-sync"]);
-    command.args(arguments).env("DOCKER_CONFIG", root.with_extension("no-config"));
-    run(command, Input::Nothing)
+    layerfs_anonymous(root, &[&["pull", "--no-sync"], arguments].concat())
 }
 
 /// The last line of each layer in the order of ids, and all other lines. dockerd drops lines in between where its client is

@@ -10,6 +10,7 @@ use super::report::{ImportReport, TagReport};
 use crate::source::SourceContents;
 use snapshot::edit::{Edit, Transaction};
 use snapshot::reference::Reference;
+use snapshot::schema::distribution::BlobSource;
 use snapshot::schema::references::References;
 
 /// Registers what was unpacked, and names it.
@@ -42,8 +43,8 @@ pub(super) fn commit(
         // dockerd notes nothing of an image that it has already.
         for layer in plan.images.iter().filter(|image| !image.present).flat_map(|image| &image.layers) {
             if let Some(blob) = layer.blob {
-                let (diff_id, repository) = (layer.diff_id, repository.clone());
-                transaction.add(Edit::NoteSource { blob, diff_id, repository });
+                let source = BlobSource { digest: blob, repository: repository.clone() };
+                transaction.add(Edit::NoteSource { source, diff_id: layer.diff_id, hmac: String::new() });
             }
         }
     }

@@ -167,6 +167,10 @@ fn announced(layer: &LayerToSave) -> Announced<'static> {
     Announced { name: "", diff_id: Some(layer.diff_id), step: None, total: Some(layer.size) }
 }
 
+fn writing<'w>(options: &SaveOptions<'w>, advance: &'w (dyn Fn(u64) + Sync)) -> Writing<'w> {
+    Writing { encoding: options.encoding, threads: options.threads, interrupted: options.interrupted, advance }
+}
+
 fn write_layer(
     root: &DataRoot,
     store: &LayerStore,
@@ -177,12 +181,8 @@ fn write_layer(
     let diff_id = layer.diff_id;
     let stored = open_layer(root, store, layer)?;
     options.observer.begin(number, &announced(layer));
-    let writing = Writing {
-        encoding: options.encoding,
-        threads: options.threads,
-        interrupted: options.interrupted,
-        advance: &|bytes| options.observer.advance(number, bytes),
-    };
+    let advance = |bytes| options.observer.advance(number, bytes);
+    let writing = writing(options, &advance);
     let (digest, size) = if !output.is_stream() {
         output.begin(None).map_err(output.failed())?;
         layer::write(stored, To::Output(output), &writing)?
@@ -198,10 +198,34 @@ fn write_layer(
     Ok(SavedLayer { diff_id, digest, size, media: options.encoding.into(), left_out: false })
 }
 
-/// Writes a compressed layer to a temporary file first: a stream must be told its digest and length before its bytes.
-fn through_a_file(stored: Stored, output: &mut Output<'_>, writing: &Writing<'_>) -> Result<(Digest, u64), SaveError> {
+/// Writes the file of one layer of a plan, as an archive would hold it, into a temporary file without a name, for whoever
+/// sends it elsewhere. `number` is the layer's place in the plan.
+///
+/// # Errors
+/// [`SaveError`]
+pub fn layer_file(
+    root: &DataRoot,
+    (number, layer): (usize, &LayerToSave),
+    options: &SaveOptions<'_>,
+) -> Result<(File, SavedLayer), SaveError> {
+    let layers = root.layers()?;
+    let stored = open_layer(root, record_of(layers.as_ref(), layer)?, layer)?;
+    let advance = |bytes| options.observer.advance(number, bytes);
+    let writing = writing(options, &advance);
+    let (file, digest, size) = spool(stored, &writing)?;
+    let diff_id = layer.diff_id;
+    Ok((file, SavedLayer { diff_id, digest, size, media: options.encoding.into(), left_out: false }))
+}
+
+fn spool(stored: Stored, writing: &Writing<'_>) -> Result<(File, Digest, u64), SaveError> {
     let mut file = snapshot::dir::Dir::open(&std::env::temp_dir())?.unnamed_file()?;
     let (digest, size) = layer::write(stored, To::Spool(&mut file), writing)?;
+    Ok((file, digest, size))
+}
+
+/// Writes a compressed layer to a temporary file first: a stream must be told its digest and length before its bytes.
+fn through_a_file(stored: Stored, output: &mut Output<'_>, writing: &Writing<'_>) -> Result<(Digest, u64), SaveError> {
+    let (mut file, digest, size) = spool(stored, writing)?;
     let read = || SaveError::output(&std::env::temp_dir(), "reading a temporary file in");
     file.rewind().map_err(read())?;
     output.begin(Some((digest, size))).map_err(output.failed())?;

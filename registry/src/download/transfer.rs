@@ -12,6 +12,7 @@ use layerfs::Digest;
 use ureq::http::Method;
 
 use super::{Queue, Shared};
+use crate::body::At;
 use crate::client::drain;
 use crate::error::RegistryError;
 use crate::header::content_range;
@@ -87,7 +88,7 @@ impl Transfer {
     }
 
     pub(super) fn digest_of_file(&self) -> io::Result<Digest> {
-        let mut hashed = layerfs::HashingReader::new(At { file: &self.file, at: 0 });
+        let mut hashed = layerfs::HashingReader::new(At::new(&self.file));
         io::copy(&mut hashed, &mut io::sink())?;
         Ok(hashed.finish().0)
     }
@@ -286,20 +287,6 @@ impl Read for Arriving {
         if read == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the blob's file became shorter"));
         }
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-/// Reads a file from its beginning, wherever others are in it.
-struct At<'f> {
-    file: &'f File,
-    at: u64,
-}
-
-impl Read for At<'_> {
-    fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(output, self.at)?;
         self.at += read as u64;
         Ok(read)
     }

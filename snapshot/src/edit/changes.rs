@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use layerfs::{ChainId, DiffId, Digest};
+use layerfs::{ChainId, DiffId};
 
 use super::clear::KeptRemains;
 use super::remains::Remains;
 use crate::ids::ImageId;
 use crate::liveness::LayerStays;
 use crate::reference::Reference;
+use crate::schema::distribution::BlobSource;
 
 /// How a store is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,15 +74,15 @@ pub enum Edit {
         /// The time as Go prints it: RFC 3339.
         time: String,
     },
-    /// Notes that a repository of a registry has a layer, as dockerd does when it pulls: a later push asks there first. It is
+    /// Notes that a repository of a registry has a layer, as dockerd does when it pulls or pushes: a later push asks there first. It is
     /// a cache, so it is written last, and a crash may lose it.
     NoteSource {
-        /// The digest of the layer's file at the registry.
-        blob: Digest,
+        /// The layer's file at the registry.
+        source: BlobSource,
         /// The layer's own content.
         diff_id: DiffId,
-        /// The repository, in full: `docker.io/library/app`.
-        repository: String,
+        /// [`source_hmac`](crate::schema::distribution::source_hmac) after a push, empty after a pull.
+        hmac: String,
     },
     /// Clears away what is left of something that is gone. It stays if somebody has come to need it since, and
     /// [`Summary`] says so.

@@ -261,9 +261,9 @@ impl Transaction {
         let unfinished = |source| StoreError::Unfinished { source: Box::new(source) };
         let kept_remains = finished.map_err(unfinished)?;
         for edit in &edits {
-            if let Edit::NoteSource { blob, diff_id, repository } = edit {
+            if let Edit::NoteSource { source, diff_id, hmac } = edit {
                 let images = &self.root.images_dir;
-                distribution::note(images, *blob, *diff_id, repository, self.sync).map_err(unfinished)?;
+                distribution::note(images, source, *diff_id, hmac, self.sync).map_err(unfinished)?;
             }
         }
         let record = std::mem::take(&mut self.record);

@@ -58,17 +58,39 @@ pub(crate) fn diff_id_of(image_root: &Dir, blob: Digest) -> Result<Option<DiffId
     Ok(text.and_then(|text| text.trim().parse().ok()))
 }
 
-/// Notes that `repository` has the layer `diff_id` in its blob `blob`, as a pull of dockerd does (moby v20.10.24
+/// A blob that held a layer, as dockerd remembers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobSource {
+    /// The blob.
+    pub digest: Digest,
+    /// The repository that has it, in full: `docker.io/library/app`.
+    pub repository: String,
+}
+
+/// The blobs that held a layer, the youngest note last. A list that cannot be decoded holds nothing, as for dockerd.
+///
+/// # Errors
+/// [`StoreError`]
+pub(crate) fn sources_of(image_root: &Dir, diff_id: DiffId) -> Result<Vec<BlobSource>, StoreError> {
+    let Some(dir) = image_root.descend(&SOURCES)? else { return Ok(Vec::new()) };
+    let bytes = dir.read(&diff_id.0.hex(), MAX_FILE)?.unwrap_or_default();
+    let known: Vec<KnownBlob> = gojson::from_slice(&bytes).unwrap_or_default();
+    let of =
+        |known: KnownBlob| Some(BlobSource { digest: known.digest.parse().ok()?, repository: known.source_repository });
+    Ok(known.into_iter().filter_map(of).collect())
+}
+
+/// Notes that `source` holds the layer `diff_id`, as a pull or a push of dockerd does (moby v20.10.24
 /// `distribution/metadata/v2_metadata_service.go`: `Add`): the youngest note last, the same note once, 50 at most. A list that
-/// dockerd cannot decode is begun anew, as by dockerd.
+/// dockerd cannot decode is begun anew, as by dockerd. `hmac` is what [`source_hmac`] makes after a push, and empty after a pull.
 ///
 /// # Errors
 /// [`StoreError`]
 pub(crate) fn note(
     image_root: &Dir,
-    blob: Digest,
+    source: &BlobSource,
     diff_id: DiffId,
-    repository: &str,
+    hmac: &str,
     sync: bool,
 ) -> Result<(), StoreError> {
     let enter = |dir: &Dir, name: &str, mode| match dir.sub(name)? {
@@ -82,7 +104,8 @@ pub(crate) fn note(
     let name = diff_id.0.hex();
     let known = sources.read(&name, MAX_FILE)?.unwrap_or_default();
     let known: Vec<KnownBlob> = gojson::from_slice(&known).unwrap_or_default();
-    let new = Written { digest: blob.to_string(), source_repository: repository.to_owned(), hmac: String::new() };
+    let BlobSource { digest: blob, repository } = source;
+    let new = Written { digest: blob.to_string(), source_repository: repository.clone(), hmac: hmac.to_owned() };
     let old = known.into_iter().map(|known| Written {
         digest: known.digest,
         source_repository: known.source_repository,
@@ -94,6 +117,22 @@ pub(crate) fn note(
     let text = serde_json::to_vec(list).expect("texts always serialise");
     sources.replace(&name, &text, 0o644, sync)?;
     blobs.replace(&blob.hex(), diff_id.to_string().as_bytes(), 0o644, sync)
+}
+
+/// The mark that dockerd gives to a note of a push, so that it knows later with which credentials the blob was reached: of the
+/// blob and the repository, with a key made of the credentials as JSON (moby v20.10.24
+/// `distribution/metadata/v2_metadata_service.go`: `ComputeV2MetadataHMACKey`, `computeV2MetadataHMAC`).
+#[must_use]
+pub fn source_hmac(credentials: &str, source: &BlobSource) -> String {
+    /// Bytes of a block of SHA-256.
+    const BLOCK: usize = 64;
+    // RFC 2104: a key that is longer than a block is replaced by its digest, and this one always is.
+    let key = Digest::hash(Digest::hash(credentials.as_bytes()).to_string().as_bytes());
+    let mut padded = [0; BLOCK];
+    padded[..32].copy_from_slice(key.as_bytes());
+    let text = [source.digest.to_string().as_bytes(), source.repository.as_bytes()].concat();
+    let round = |pad: u8, rest: &[u8]| Digest::hash(&[&padded.map(|byte| byte ^ pad)[..], rest].concat());
+    round(0x5c, round(0x36, &text).as_bytes()).hex()
 }
 
 /// Notes that are kept of a layer (`maxMetadata`).

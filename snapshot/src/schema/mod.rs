@@ -24,7 +24,7 @@ pub(crate) mod containerd;
 pub mod containerfile;
 pub(crate) mod database;
 pub mod devicemapper;
-pub(crate) mod distribution;
+pub mod distribution;
 pub mod documents;
 pub mod gojson;
 pub mod image;

@@ -56,7 +56,7 @@ const MANUAL: Manual = Manual {
             ("images", "layerfs image ls"),
             ("history", "layerfs image history"),
             ("load", "layerfs image load"),
-            ("pull", "layerfs image pull"),
+            ("pull, push", "layerfs image pull, push"),
             ("save", "layerfs image save"),
             ("import", "layerfs image import"),
             ("commit", "layerfs container commit"),
@@ -114,6 +114,8 @@ enum Command {
     Load(image::load::Args),
     #[command(hide = true)]
     Pull(image::pull::Args),
+    #[command(hide = true)]
+    Push(image::push::Args),
     #[command(hide = true)]
     Save(image::save::Args),
     #[command(hide = true)]
@@ -182,6 +184,8 @@ enum Image {
     Load(image::load::Args),
     /// Fetch images from a registry
     Pull(image::pull::Args),
+    /// Send images to a registry
+    Push(image::push::Args),
     /// Save images to a tar archive, a directory or standard output
     Save(image::save::Args),
     /// List the files of an image, and which layer put them there
@@ -344,6 +348,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Image(Image::Flatten(args)) => image::flatten::run(&args, &cli.root, driver),
         Command::Image(Image::Pull(args)) | Command::Pull(args) => image::pull::run(&args, &cli.root, driver),
+        Command::Image(Image::Push(args)) | Command::Push(args) => image::push::run(&args, &cli.root, driver),
         Command::Image(Image::Tag(args)) | Command::Tag(args) => image::tag::run(&args, &cli.root, driver),
         Command::Image(Image::Rm(args)) | Command::Rmi(args) => image::rm::run(&args, &cli.root, driver),
         Command::Image(Image::Prune(args)) => image::prune::run(&args, &cli.root, driver),

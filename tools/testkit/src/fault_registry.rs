@@ -73,6 +73,8 @@ pub struct Asked {
     pub path: String,
     /// Names in lower case.
     pub headers: BTreeMap<String, String>,
+    /// What was sent, as far as it came.
+    pub body: Vec<u8>,
     /// How many requests for the same path came before it.
     pub before: usize,
 }
@@ -218,11 +220,12 @@ fn serve(
         }
     }
     let length = headers.get("content-length").and_then(|length: &String| length.parse().ok()).unwrap_or(0);
-    std::io::copy(&mut input.take(length), &mut std::io::sink())?;
+    let mut body = Vec::new();
+    input.take(length).read_to_end(&mut body)?;
     let asked = {
         let mut log = log.lock().unwrap();
         let before = log.iter().filter(|earlier| earlier.path == path && earlier.method == method).count();
-        log.push(Asked { method, path, headers, before });
+        log.push(Asked { method, path, headers, body, before });
         log.last().unwrap().clone()
     };
     let reply = answer(&asked);

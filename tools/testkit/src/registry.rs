@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::run::{Input, Ran, layerfs, run};
+
 const REGISTRY: &str = "/usr/bin/docker-registry";
 
 /// A registry on the loopback interface. Ends with the value.
@@ -50,6 +52,13 @@ impl Registry {
     fn answers(&self) -> bool {
         std::net::TcpStream::connect(&self.host).is_ok_and(|mut stream| stream.write_all(b"\n").is_ok())
     }
+}
+
+/// `layerfs --root ROOT ARGUMENTS`, without credentials of whoever runs the test.
+pub fn layerfs_anonymous(root: &Path, arguments: &[&str]) -> Ran {
+    let mut command = layerfs(&["--root", root.to_str().unwrap()]);
+    command.args(arguments).env("DOCKER_CONFIG", root.with_extension("no-config"));
+    run(command, Input::Nothing)
 }
 
 impl Drop for Registry {

@@ -16,6 +16,7 @@ pub(crate) mod list;
 pub(crate) mod load;
 pub(crate) mod prune;
 pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod rm;
 pub(crate) mod save;
 mod select;

@@ -1,0 +1,77 @@
+//! What a request carries, in a form that can be sent again.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+
+/// What a request carries.
+#[derive(Clone, Copy)]
+pub(crate) enum Sent<'b> {
+    /// Nothing.
+    Nothing,
+    /// `application/x-www-form-urlencoded`
+    Form(&'b str),
+    /// These bytes.
+    Bytes {
+        /// Their type.
+        media_type: &'b str,
+        /// The bytes.
+        bytes: &'b [u8],
+    },
+    /// The beginning of a file.
+    File {
+        /// The file. It is read from its first byte, wherever others are in it.
+        file: &'b File,
+        /// How much of it.
+        size: u64,
+        /// Hears how many bytes were taken so far; says whether to go on.
+        advance: &'b (dyn Fn(u64) -> bool + Sync),
+    },
+}
+
+impl Sent<'_> {
+    pub(crate) fn media_type(&self) -> Option<&str> {
+        match self {
+            Self::Nothing => None,
+            Self::Form(_) => Some("application/x-www-form-urlencoded"),
+            Self::Bytes { media_type, .. } => Some(media_type),
+            Self::File { .. } => Some("application/octet-stream"),
+        }
+    }
+}
+
+/// Reads a file from its beginning, wherever others are in it.
+pub(crate) struct At<'f> {
+    file: &'f File,
+    at: u64,
+}
+
+impl<'f> At<'f> {
+    pub(crate) fn new(file: &'f File) -> Self {
+        Self { file, at: 0 }
+    }
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(output, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+/// Reads a file that is sent, and tells how far it is.
+pub(crate) struct Told<'f> {
+    pub(crate) source: At<'f>,
+    pub(crate) advance: &'f (dyn Fn(u64) -> bool + Sync),
+}
+
+impl Read for Told<'_> {
+    fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(output)?;
+        if !(self.advance)(self.source.at) {
+            return Err(io::Error::other("interrupted"));
+        }
+        Ok(read)
+    }
+}

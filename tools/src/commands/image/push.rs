@@ -1,0 +1,188 @@
+//! `layerfs image push`: `docker image push` out of a data-root, with docker's own lines.
+
+mod lines;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{anyhow, bail};
+use layerfs::compress::encode::Encoding;
+use lines::Lines;
+use registry::{ManifestForm, Push, PushOptions, PushedImage, RegistryClient};
+use snapshot::catalog::Catalog;
+use snapshot::edit::{Edit, Transaction, WriteOptions};
+use snapshot::ids::ImageId;
+use snapshot::reference::Reference;
+use snapshot::root::DataRoot;
+use snapshot::schema::distribution::{BlobSource, source_hmac};
+
+use super::pull::{RegistryFlags, parse};
+use crate::commands::layerfs::NAME;
+use crate::exit::UsageError;
+use crate::flags::writable;
+use crate::{output, signals};
+
+/// How long to wait for another process of ours that writes to the store.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The image, as NAME[:TAG]; its name says which registry
+    #[arg(value_name = "NAME[:TAG]")]
+    name: String,
+
+    /// Push all tags of the repository
+    #[arg(short, long)]
+    all_tags: bool,
+
+    /// Print only the full name of the image
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// `docker`: the manifest that docker makes; `oci`: that of the OCI image specification
+    #[arg(long, value_name = "FORMAT", default_value = "docker", value_parser = parse_form)]
+    format: ManifestForm,
+
+    /// Compress layers: none, gzip[=LEVEL] or, with --format oci, zstd[=LEVEL] [default: gzip, or as the registry has them]
+    #[arg(long, value_name = "CODEC")]
+    compress: Option<Encoding>,
+
+    /// Layers that are sent at once
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    max_concurrent_uploads: u16,
+
+    #[command(flatten)]
+    registry: RegistryFlags,
+
+    /// Number of threads that compress [default: all processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+fn parse_form(text: &str) -> Result<ManifestForm, String> {
+    match text {
+        "docker" => Ok(ManifestForm::Docker),
+        "oci" => Ok(ManifestForm::Oci),
+        _ => Err("neither docker nor oci".into()),
+    }
+}
+
+pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let writable = writable(driver)?;
+    if args.format == ManifestForm::Docker && matches!(args.compress, Some(Encoding::Zstd(_))) {
+        return Err(UsageError("docker's manifest has no name for zstd; --format oci has".into()).into());
+    }
+    let reference = parse(&args.name)?;
+    if reference.digest().is_some() {
+        bail!("cannot push a digest reference");
+    }
+    if args.all_tags && reference.tag().is_some() {
+        bail!("tag can't be used with --all-tags/-a");
+    }
+    let interrupted = signals::interrupted()?;
+    let data_root = DataRoot::find(root, driver)?;
+    let complete = reference.clone().with_default_tag();
+    let say = |line: &str| if args.quiet { Ok(()) } else { output::say(line) };
+    if !args.all_tags && complete != reference {
+        say(&format!("Using default tag: {}", complete.tag().unwrap_or_default()))?;
+    }
+    say(&format!("The push refers to repository [{}]", reference.name()))?;
+    let catalog = Catalog::read(&data_root)?;
+    let wanted = if args.all_tags { tags_of(&catalog, &reference) } else { vec![complete] };
+    let images = wanted.iter().map(|name| find(&catalog, name)).collect::<anyhow::Result<Vec<_>>>()?;
+    if images.is_empty() {
+        bail!("An image does not exist locally with the tag: {}", reference.familiar_name());
+    }
+    let client = Arc::new(args.registry.client(&reference, &interrupted)?);
+    let lines = Lines::new(args.quiet, args.max_concurrent_uploads.into());
+    let options = PushOptions {
+        form: args.format,
+        encoding: args.compress,
+        threads: args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, Into::into), Into::into),
+        most: args.max_concurrent_uploads.into(),
+        interrupted: &interrupted,
+    };
+    let push = Push::new(Arc::clone(&client), &data_root, &reference, options, &lines);
+    let mut edits = Vec::new();
+    let mut pushed = Ok(());
+    for (name, image) in wanted.iter().zip(images) {
+        let tag = name.tag().unwrap_or_default();
+        match push.image(&catalog, &catalog.images()[&image], tag) {
+            Ok(done) => {
+                say(&format!("{tag}: digest: {} size: {}", done.digest, done.size))?;
+                edits.extend(notes(&client, &reference, image, &done)?);
+            }
+            Err(error) => {
+                pushed = Err(error);
+                break;
+            }
+        }
+    }
+    drop(lines);
+    // What was pushed is noted also if something else was not.
+    if let Err(error) = note(root, writable, edits) {
+        // The push itself is done, and a store that somebody else holds can be pushed from.
+        output::complain(NAME, &format!("warning: what was pushed is not noted in the data-root: {error:#}"));
+    }
+    pushed?;
+    if args.quiet {
+        output::say(&if args.all_tags { reference.canonical() } else { wanted[0].canonical() })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The names with a tag that a repository has in the store, in docker's order.
+fn tags_of(catalog: &Catalog, repository: &Reference) -> Vec<Reference> {
+    let parsed = catalog.references().iter().filter_map(|(name, _)| Reference::parse(name).ok());
+    let own = |name: &Reference| name.name() == repository.name() && name.tag().is_some() && name.digest().is_none();
+    let mut names: Vec<Reference> = parsed.filter(own).collect();
+    names.sort_by_key(Reference::canonical);
+    names
+}
+
+/// The image that has this name, in dockerd's words if there is none.
+fn find(catalog: &Catalog, name: &Reference) -> anyhow::Result<ImageId> {
+    let found = catalog.references().get(name);
+    let id = found.ok_or_else(|| {
+        if tags_of(catalog, name).is_empty() {
+            anyhow!("An image does not exist locally with the tag: {}", name.familiar_name())
+        } else {
+            anyhow!("tag does not exist: {}", name.familiar())
+        }
+    })?;
+    match catalog.damaged_images().get(&id) {
+        _ if catalog.images().contains_key(&id) => Ok(id),
+        Some(damage) => bail!("{}: damaged image {id}: {damage}", name.familiar()),
+        None => bail!("{}: image {id} is not in the store", name.familiar()),
+    }
+}
+
+/// What dockerd writes down after a push: the name with the digest, and where the layers are.
+fn notes(
+    client: &RegistryClient,
+    reference: &Reference,
+    image: ImageId,
+    pushed: &PushedImage,
+) -> anyhow::Result<Vec<Edit>> {
+    let by_digest = Reference::parse(&format!("{}@{}", reference.name(), pushed.digest));
+    let by_digest = by_digest.map_err(|error| anyhow!("{error}"))?;
+    let layers = pushed.layers.iter().map(|layer| {
+        let source = BlobSource { digest: layer.digest, repository: reference.name() };
+        let hmac = source_hmac(&client.credentials_as_json(), &source);
+        Edit::NoteSource { source, diff_id: layer.diff_id, hmac }
+    });
+    Ok(std::iter::once(Edit::SetTag { reference: by_digest, image }).chain(layers).collect())
+}
+
+fn note(root: &Path, driver: Option<&'static str>, edits: Vec<Edit>) -> anyhow::Result<()> {
+    if edits.is_empty() {
+        return Ok(());
+    }
+    let options = WriteOptions { driver, ..WriteOptions::default() };
+    let mut transaction = Transaction::begin_waiting(root, options, PATIENCE)?;
+    edits.into_iter().for_each(|edit| transaction.add(edit));
+    transaction.commit()?;
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! `layerfs image push` to a registry that breaks, refuses and lies: each push ends well or with an error that says what.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use layerfs::Digest;
+use tempfile::TempDir;
+use testkit::fault_registry::{Asked, FaultRegistry, Reply};
+use testkit::registry::layerfs_anonymous;
+use testkit::run::Ran;
+
+/// What a registry does to a request.
+enum Fault {
+    /// Nothing out of order.
+    None,
+    /// It answers this, and does nothing.
+    Refused(Reply),
+    /// It does what was asked for, and answers this.
+    Misreported(Reply),
+}
+
+/// Blobs of the image: three layers and the config.
+const BLOBS: usize = 4;
+
+/// A store with an image, and a registry that keeps the digests and lengths of what it is sent.
+struct Case {
+    _dir: TempDir,
+    root: PathBuf,
+    registry: FaultRegistry,
+    kept: Arc<Mutex<BTreeMap<String, usize>>>,
+}
+
+impl Case {
+    fn new(fault: impl Fn(&Asked) -> Fault + Send + Sync + 'static) -> Option<Self> {
+        if !testkit::tier("root", testkit::is_root(), "run as root") {
+            return None;
+        }
+        let dir = testkit::scratch();
+        let root = dir.path().join("root");
+        testkit::import(&testkit::golden("busybox-20.10.tar"), &root);
+        let kept = Arc::new(Mutex::new(BTreeMap::new()));
+        let keeping = Arc::clone(&kept);
+        let registry = FaultRegistry::start(move |asked| match fault(asked) {
+            Fault::None => answer(asked, &keeping),
+            Fault::Refused(reply) => reply,
+            Fault::Misreported(reply) => {
+                answer(asked, &keeping);
+                reply
+            }
+        });
+        Some(Self { _dir: dir, root, registry, kept })
+    }
+
+    fn push(&self, options: &[&str]) -> Ran {
+        let listed = testkit::made_by_layerfs(&self.root, &["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]);
+        let name = format!("{}/t/image:1", self.registry.host);
+        testkit::made_by_layerfs(&self.root, &["tag", listed.lines().next().unwrap(), &name]);
+        layerfs_anonymous(&self.root, &[&["push"], options, &[&name]].concat())
+    }
+
+    fn count(&self, wanted: impl Fn(&Asked) -> bool) -> usize {
+        self.registry.asked().iter().filter(|asked| wanted(asked)).count()
+    }
+}
+
+/// What a registry without faults answers.
+fn answer(asked: &Asked, kept: &Mutex<BTreeMap<String, usize>>) -> Reply {
+    match asked.method.as_str() {
+        "HEAD" => match kept.lock().unwrap().get(asked.blob().unwrap_or_default()) {
+            Some(length) => Reply::new(200, &vec![0; *length]),
+            None => Reply::new(404, b""),
+        },
+        "POST" => Reply::new(202, b"").with("Location", "/v2/t/image/blobs/uploads/1?state=a%2Fb"),
+        "PUT" if asked.path.contains("/manifests/") => {
+            Reply::new(201, b"").with("Docker-Content-Digest", &Digest::hash(&asked.body).to_string())
+        }
+        "PUT" => {
+            let digest = Digest::hash(&asked.body).to_string();
+            if !asked.path.ends_with(&format!("?state=a%2Fb&digest={}", digest.replace(':', "%3A"))) {
+                return Reply::error(400, "DIGEST_INVALID", "provided digest did not match uploaded content");
+            }
+            kept.lock().unwrap().insert(digest, asked.body.len());
+            Reply::new(201, b"")
+        }
+        _ => Reply::error(404, "BLOB_UNKNOWN", "blob unknown to registry"),
+    }
+}
+
+fn is_blob(asked: &Asked) -> bool {
+    asked.method == "PUT" && asked.path.contains("/blobs/uploads/")
+}
+
+/// Something that is true once.
+fn once() -> impl Fn() -> bool {
+    let done = AtomicBool::new(false);
+    move || !done.swap(true, Ordering::Relaxed)
+}
+
+#[test]
+fn root_push_tries_a_layer_again_that_the_registry_did_not_take() {
+    for status in [500, 502, 429] {
+        let first = once();
+        let fault = move |asked: &Asked| {
+            if is_blob(asked) && first() { Fault::Refused(Reply::new(status, b"")) } else { Fault::None }
+        };
+        let Some(case) = Case::new(fault) else { return };
+        let said = case.push(&[]).ok();
+        assert!(said.stdout.contains(": Retrying in 1 second\n") && said.stdout.contains(": Pushed\n"), "{said:?}");
+        assert_eq!(case.kept.lock().unwrap().len(), BLOBS);
+        assert_eq!(case.count(is_blob), BLOBS + 1, "one of them twice");
+        assert_eq!(case.count(|asked| asked.path.contains("/manifests/")), 1);
+    }
+}
+
+#[test]
+fn root_push_does_not_send_again_what_has_arrived() {
+    let first = once();
+    let fault = move |asked: &Asked| {
+        if is_blob(asked) && first() { Fault::Misreported(Reply::new(504, b"")) } else { Fault::None }
+    };
+    let Some(case) = Case::new(fault) else { return };
+    let said = case.push(&[]).ok();
+    assert!(said.stdout.contains(": Retrying in 1 second\n") && said.stdout.contains(": Pushed\n"), "{said:?}");
+    assert_eq!(case.count(is_blob), BLOBS, "each once");
+}
+
+#[test]
+fn root_push_says_what_the_registry_refuses() {
+    fn denied(asked: &Asked) -> Fault {
+        match asked.method.as_str() {
+            "POST" => Fault::Refused(Reply::error(403, "DENIED", "requested access to the resource is denied")),
+            _ => Fault::None,
+        }
+    }
+    fn invalid(asked: &Asked) -> Fault {
+        match asked.path.contains("/manifests/") {
+            true => Fault::Refused(Reply::error(400, "MANIFEST_INVALID", "no such config")),
+            false => Fault::None,
+        }
+    }
+    fn other_manifest(asked: &Asked) -> Fault {
+        let other = Digest::hash(b"other").to_string();
+        match asked.path.contains("/manifests/") {
+            true => Fault::Misreported(Reply::new(201, b"").with("Docker-Content-Digest", &other)),
+            false => Fault::None,
+        }
+    }
+    fn no_address(asked: &Asked) -> Fault {
+        if asked.method == "POST" { Fault::Refused(Reply::new(202, b"")) } else { Fault::None }
+    }
+    fn always_busy(asked: &Asked) -> Fault {
+        if is_blob(asked) { Fault::Refused(Reply::new(429, b"").with("Retry-After", "3600")) } else { Fault::None }
+    }
+    type Faulty = fn(&Asked) -> Fault;
+    let cases: [(Faulty, &str); 5] = [
+        (denied, "denied: requested access to the resource is denied"),
+        (invalid, "manifest invalid: no such config"),
+        (other_manifest, "manifest verification failed"),
+        (no_address, "does not say where the bytes go"),
+        (always_busy, "toomanyrequests"),
+    ];
+    for (fault, words) in cases {
+        let Some(case) = Case::new(fault) else { return };
+        let said = case.push(&["-q"]);
+        testkit::assert_none("message", &said.complaints(&[words]));
+        let noted = testkit::made_by_layerfs(&case.root, &["images", "--digests", "--format", "{{.Digest}}"]);
+        assert!(!noted.contains("sha256:"), "{noted}");
+    }
+}
+
+/// Bytes go where the registry says, and what proves who sends them only to the registry itself.
+#[test]
+fn root_push_sends_bytes_elsewhere_without_credentials() {
+    let elsewhere = FaultRegistry::start(|_| Reply::new(201, b""));
+    let target = format!("http://{}/put?x=1", elsewhere.host);
+    let fault = move |asked: &Asked| match asked.headers.contains_key("authorization") {
+        false => Fault::Refused(Reply::new(401, b"").with("WWW-Authenticate", "Basic realm=\"x\"")),
+        true if asked.method == "POST" => Fault::Refused(Reply::new(202, b"").with("Location", &target)),
+        true => Fault::None,
+    };
+    let Some(case) = Case::new(fault) else { return };
+    let config = case.root.with_extension("no-config");
+    std::fs::create_dir(&config).unwrap();
+    let auths = format!("{{\"auths\": {{\"{}\": {{\"auth\": \"dTpw\"}}}}}}", case.registry.host);
+    std::fs::write(config.join("config.json"), auths).unwrap();
+    drop(case.push(&[]).ok());
+    let sent = elsewhere.asked();
+    assert_eq!(sent.len(), BLOBS);
+    assert!(sent.iter().all(|asked| !asked.headers.contains_key("authorization")), "{sent:?}");
+}

@@ -242,11 +242,11 @@ impl ChainId {
     /// The chain ids of a whole image, base first.
     #[must_use]
     pub fn chain(diff_ids: &[DiffId]) -> Vec<Self> {
-        let step = |parent: &mut Option<Self>, &diff_id: &DiffId| {
-            *parent = Some(Self::next(*parent, diff_id));
-            *parent
-        };
-        diff_ids.iter().scan(None, step).collect()
+        let mut chain = Vec::with_capacity(diff_ids.len());
+        for diff_id in diff_ids {
+            chain.push(Self::next(chain.last().copied(), *diff_id));
+        }
+        chain
     }
 }
 

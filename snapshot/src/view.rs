@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use layerfs::ChainId;
 
-use crate::catalog::{Catalog, Container, Damage, LayerFault, with_causes};
+use crate::catalog::{Catalog, ConfigParts, Container, Damage, LayerFault, with_causes};
 use crate::dir::Dir;
 use crate::driver::{Driver, LayerDamage, Stacked};
 use crate::error::StoreError;
@@ -36,11 +36,14 @@ pub struct Needs<'t> {
     liveness: bool,
     /// Read BuildKit's records. They are read for `liveness` in any case.
     build_cache: bool,
+    /// What is kept of image configs.
+    configs: ConfigParts,
 }
 
 impl<'t> Needs<'t> {
     /// All records, and nothing else.
-    pub const RECORDS: Self = Self { images: None, faults: false, liveness: false, build_cache: false };
+    pub const RECORDS: Self =
+        Self { images: None, faults: false, liveness: false, build_cache: false, configs: ConfigParts::All };
 
     /// All records, and what is wrong with the layers: for a listing.
     pub const LISTING: Self = Self { faults: true, ..Self::RECORDS };
@@ -49,7 +52,11 @@ impl<'t> Needs<'t> {
     pub const DISK_USAGE: Self = Self { build_cache: true, ..Self::LISTING };
 
     /// All records, and who needs what.
-    pub const LIVENESS: Self = Self { images: None, faults: false, liveness: true, build_cache: true };
+    pub const LIVENESS: Self = Self { liveness: true, build_cache: true, ..Self::RECORDS };
+
+    /// Who needs what, and of image configs only what tells whether an image may go: for a plan of
+    /// [`gc`](crate::gc). Of thousands of images the rest would take most of the memory.
+    pub const REMOVAL: Self = Self { configs: ConfigParts::Labels, ..Self::LIVENESS };
 
     /// Everything.
     pub const ALL: Self = Self { faults: true, ..Self::LIVENESS };
@@ -57,7 +64,7 @@ impl<'t> Needs<'t> {
     /// Only the images that these texts name.
     #[must_use]
     pub fn only(texts: &'t [String]) -> Self {
-        Self { images: Some(texts), faults: false, liveness: false, build_cache: false }
+        Self { images: Some(texts), faults: false, liveness: false, build_cache: false, configs: ConfigParts::All }
     }
 }
 
@@ -102,7 +109,7 @@ impl View {
             root.expect_images()?;
         }
         let catalog = match needs.images {
-            None => Catalog::read(&root)?,
+            None => Catalog::read_parts(&root, needs.configs)?,
             Some(texts) => Catalog::read_images(&root, texts)?,
         };
         let wanted = needs.build_cache || needs.liveness;

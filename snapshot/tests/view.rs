@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use snapshot::catalog::{ContainerDamage, Damage};
+use snapshot::gc::{GcPlan, Label, Policy, Reason};
 use snapshot::ids::CacheId;
 use snapshot::liveness::removal_plan::{Certainty, RemovalRequest};
 use snapshot::liveness::{Claim, Doubt, EntryVerdict, StillAlive};
@@ -254,5 +255,29 @@ fn one_image_is_read_alone() {
         for (id, image) in view.catalog().images() {
             assert_eq!(view.catalog().image_size(image), whole.catalog().image_size(&whole.catalog().images()[id]));
         }
+    }
+}
+
+/// A plan of what may go is the same by what is kept for it of the configs, and by all of them.
+#[test]
+fn a_view_for_removals_keeps_labels_and_no_more() {
+    let store = Store::new();
+    let all = store.view();
+    let few = View::read(&store.root(), None, Needs::REMOVAL).unwrap();
+    for (id, image) in all.catalog().images() {
+        let kept = &few.catalog().images()[id];
+        assert!(!image.history().is_empty() && kept.history().is_empty());
+        assert_eq!(kept.labels(), image.labels());
+        assert_eq!((kept.created, &kept.chain, &kept.last_tagged), (image.created, &image.chain, &image.last_tagged));
+        assert!(kept.step_of_layer(0).is_none() && image.step_of_layer(0).is_some());
+    }
+    let mut policy = Policy::new(jiff::Timestamp::now());
+    policy.named = true;
+    // The last image is the one without a container.
+    for (label, goes) in [("number=1", true), ("number=2", false)] {
+        policy.keep_labels = vec![Label::new(label)];
+        let plan = GcPlan::make(&few, &policy).unwrap();
+        assert_eq!(plan.items().iter().any(|item| item.reason == Reason::Unused), goes);
+        assert_eq!(plan, GcPlan::make(&all, &policy).unwrap());
     }
 }

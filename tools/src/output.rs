@@ -10,6 +10,9 @@ use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 
+/// Bytes of JSON that are written at a time.
+const PIECE: usize = 64 << 10;
+
 /// Standard output could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output")]
@@ -92,14 +95,27 @@ pub(crate) fn document(text: &str) -> Result<(), Lost> {
     if std::io::stdout().is_terminal() { send(shown_json(text).as_bytes()) } else { send(text.as_bytes()) }
 }
 
-/// JSON to standard output: indented for a person, on one line for a program.
+/// JSON to standard output: indented for a person, on one line for a program. For a program it goes out while it is made, since
+/// what there is to say of a large store takes more memory than the store's records do.
 pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    let text = if std::io::stdout().is_terminal() {
-        serde_json::to_string_pretty(value)
-    } else {
-        serde_json::to_string(value)
-    };
-    Ok(document(&(text? + "\n"))?)
+    if std::io::stdout().is_terminal() {
+        return Ok(document(&(serde_json::to_string_pretty(value)? + "\n"))?);
+    }
+    let mut out = std::io::BufWriter::with_capacity(PIECE, stdout()?);
+    match serde_json::to_writer(&mut out, value) {
+        Err(error) if !error.is_io() => return Err(error.into()),
+        written => written.map_err(|error| Lost(error.into()))?,
+    }
+    Ok(out.write_all(b"\n").and_then(|()| out.flush()).map_err(Lost)?)
+}
+
+/// A list in JSON whose elements are made one at a time, while it is written.
+pub(crate) struct Each<'a, T>(pub(crate) &'a [T], pub(crate) fn(&T) -> serde_json::Value);
+
+impl<T> serde::Serialize for Each<'_, T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(self.1))
+    }
 }
 
 /// A line of comma-separated values (RFC 4180). Control characters in cells are escaped, and a cell that a spreadsheet would
@@ -127,10 +143,7 @@ pub(crate) fn file(bytes: &[u8]) -> Result<(), Lost> {
 
 /// Standard output for an archive: bytes go out unchanged, and not through the buffer for text.
 pub(crate) fn binary() -> Result<std::fs::File, Lost> {
-    if stdio::stdout_was_closed() {
-        return Err(Lost(std::io::Error::from_raw_os_error(nix::libc::EBADF)));
-    }
-    std::io::stdout().as_fd().try_clone_to_owned().map(Into::into).map_err(Lost)
+    stdout()?.as_fd().try_clone_to_owned().map(Into::into).map_err(Lost)
 }
 
 /// Writes the text that is still in the buffer. Only after this is it known that everything printed has left the program.
@@ -139,10 +152,15 @@ pub(crate) fn finish() -> Result<(), Lost> {
 }
 
 fn send(bytes: &[u8]) -> Result<(), Lost> {
+    stdout()?.write_all(bytes).map_err(Lost)
+}
+
+/// Standard output, unless there was none when the program began.
+fn stdout() -> Result<std::io::StdoutLock<'static>, Lost> {
     if stdio::stdout_was_closed() {
         return Err(Lost(std::io::Error::from_raw_os_error(nix::libc::EBADF)));
     }
-    std::io::stdout().lock().write_all(bytes).map_err(Lost)
+    Ok(std::io::stdout().lock())
 }
 
 /// JSON whose strings have nothing on which a terminal acts.

@@ -10,6 +10,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use repairsupport::{command, damage, outline, repair};
 use tempfile::TempDir;
@@ -135,8 +137,9 @@ impl Bench {
         fs::write(metadata.join("parent"), "no").unwrap();
     }
 
+    /// A copy of the damaged store, one for each thread.
     fn copy(&self) -> PathBuf {
-        let root = self.dir.path().join("root");
+        let root = self.dir.path().join(format!("root-{:?}", std::thread::current().id()));
         let _ = fs::remove_dir_all(&root);
         copy(&self.dir.path().join("damaged"), &root);
         root
@@ -253,19 +256,33 @@ fn root_repair_is_finished_after_kills_and_failing_calls() {
     let bench = Bench::new();
     let mut moments = bench.moments();
     let all = moments.len();
-    if !testkit::full_sweep() {
-        // Most calls read and fill files: as many of those that change names are taken.
-        let mut random = Random::new(11);
-        let (rare, common): (Vec<_>, Vec<_>) =
-            moments.into_iter().partition(|(call, ..)| !matches!(*call, "write" | "openat" | "fsync"));
-        let mut take = |from: &[(&'static str, u32, &'static str)]| {
-            (0..10).map(|_| from[random.below(from.len() as u64) as usize]).collect::<Vec<_>>()
-        };
-        moments = [take(&rare), take(&common)].concat();
-    }
+    // Most calls read and fill files: as many of those that change names are taken. A moment takes about a second, so that all of
+    // them would take half an hour.
+    let count = if testkit::full_sweep() { 150 } else { 10 };
+    let mut random = Random::new(11);
+    let (rare, common): (Vec<_>, Vec<_>) =
+        moments.into_iter().partition(|(call, ..)| !matches!(*call, "write" | "openat" | "fsync"));
+    let mut take = |mut from: Vec<(&'static str, u32, &'static str)>| {
+        while from.len() > count {
+            from.swap_remove(random.below(from.len() as u64) as usize);
+        }
+        from
+    };
+    moments = [take(rare), take(common)].concat();
     eprintln!("{} of {all} moments", moments.len());
-    let report: Vec<String> = moments.iter().flat_map(|moment| bench.disturbed(*moment, |_, _| Vec::new())).collect();
-    testkit::assert_none("after a repair that was disturbed", &report);
+    let (next, report) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(moment) = moments.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let wrong = bench.disturbed(*moment, |_, _| Vec::new());
+                    wrong.iter().for_each(|line| eprintln!("{line}"));
+                    report.lock().unwrap().extend(wrong);
+                }
+            });
+        }
+    });
+    testkit::assert_none("after a repair that was disturbed", &report.into_inner().unwrap());
 }
 
 /// A dockerd may come before the next repair, and must run the image after it.

@@ -11,12 +11,21 @@ pub use crate::schema::config::History;
 use crate::schema::config::{ImageConfig, ImageFields, InvalidConfig, MAX_CONFIG};
 use crate::schema::image::ImageStore;
 
+/// What is kept of an image's config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConfigParts {
+    /// All that docker shows.
+    All,
+    /// The labels.
+    Labels,
+}
+
 /// An image that dockerd would show.
 #[derive(Debug, Clone)]
 pub struct Image {
     /// The digest of its config.
     pub id: ImageId,
-    /// What its config says.
+    /// What its config says; of a view that was read with [`Needs::REMOVAL`](crate::view::Needs::REMOVAL) only the labels.
     pub config: ImageFields,
     /// Its layers' own contents, base first.
     pub diff_ids: Vec<DiffId>,
@@ -71,7 +80,7 @@ impl Image {
 }
 
 /// Reads an image as far as its own files tell: whether its layers can be loaded is not looked at.
-pub(super) fn read(store: &ImageStore, id: ImageId) -> Result<Image, ImageDamage> {
+pub(super) fn read(store: &ImageStore, id: ImageId, parts: ConfigParts) -> Result<Image, ImageDamage> {
     let bytes = store.config(id).map_err(|error| match with_causes(&error) {
         cause if store.config_length(id) > MAX_CONFIG as u64 => ImageDamage::ConfigNotRead { cause },
         cause => ImageDamage::ConfigUnreadable { cause },
@@ -96,6 +105,11 @@ pub(super) fn read(store: &ImageStore, id: ImageId) -> Result<Image, ImageDamage
     if let Some(rootfs) = &mut parsed.fields.rootfs {
         rootfs.diff_ids = Vec::new();
     }
+    let created = parsed.fields.created.moment();
+    if parts == ConfigParts::Labels {
+        parsed.fields.keep_labels();
+    }
+    parsed.diff_ids.shrink_to_fit();
     let steps = parsed.fields.history.0.iter().zip(0_u32..);
     Ok(Image {
         id,
@@ -103,7 +117,7 @@ pub(super) fn read(store: &ImageStore, id: ImageId) -> Result<Image, ImageDamage
         empty_diff_ids,
         diff_ids: parsed.diff_ids,
         chain,
-        created: parsed.fields.created.moment(),
+        created,
         parent: store.parent(id),
         last_tagged: store.last_updated(id),
         children: Vec::new(),

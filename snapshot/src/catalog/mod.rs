@@ -30,6 +30,7 @@ pub use crate::schema::volume::Volume;
 pub use container::{Container, ContainerRecord, ContainerState, ContainerStatus, MountPoint, Port};
 pub use damage::{ContainerDamage, Damage, ImageDamage, LayerFault, MountDamage, RecordDamage, Subject, UnusableLayer};
 pub use graph::{LayerUse, Uses};
+pub(crate) use image::ConfigParts;
 pub use image::{History, Image};
 pub use resolve::Resolved;
 
@@ -95,6 +96,14 @@ impl Catalog {
     /// # Errors
     /// [`StoreError::Io`] where a directory cannot be listed. Damage of single files is no error.
     pub fn read(root: &DataRoot) -> Result<Self, StoreError> {
+        Self::read_parts(root, ConfigParts::All)
+    }
+
+    /// Reads all of a data-root, and keeps these parts of image configs.
+    ///
+    /// # Errors
+    /// As [`Catalog::read`].
+    pub(crate) fn read_parts(root: &DataRoot, configs: ConfigParts) -> Result<Self, StoreError> {
         let mut catalog = Self::with_names(root)?;
         catalog.volumes = volume::list(&root.dir)?;
         if let Some(layers) = root.layers()? {
@@ -111,7 +120,7 @@ impl Catalog {
                 .map(|((id, length), fits)| (*id, *length, fits))
                 .collect();
             let read = parallel::map(&admitted, |(id, length, fits)| match fits {
-                true => image::read(&images, *id),
+                true => image::read(&images, *id, configs),
                 false => {
                     Err(ImageDamage::ConfigNotRead { cause: images.config_not_read(*id, budget::refusal(*length)) })
                 }
@@ -143,7 +152,11 @@ impl Catalog {
         }
         let mut read: BTreeMap<ImageId, Result<Image, ImageDamage>> = BTreeMap::new();
         while let Some(id) = wanted.pop_first() {
-            let image = if stored.contains(&id) { image::read(&images, id) } else { Err(ImageDamage::ConfigMissing) };
+            let image = if stored.contains(&id) {
+                image::read(&images, id, ConfigParts::All)
+            } else {
+                Err(ImageDamage::ConfigMissing)
+            };
             let parent = image.as_ref().ok().and_then(Image::parent_id).filter(|parent| stored.contains(parent));
             read.insert(id, image);
             wanted.extend(parent.filter(|parent| !read.contains_key(parent)));
@@ -188,6 +201,7 @@ impl Catalog {
 
     /// Images count if their topmost layer does.
     fn add_images(&mut self, read: impl IntoIterator<Item = (ImageId, Result<Image, ImageDamage>)>) {
+        let mut sound = Vec::new();
         for (id, image) in read {
             let image = match image {
                 Ok(image) => image,
@@ -205,9 +219,11 @@ impl Catalog {
                 self.damaged_chains.insert(id, image.chain);
                 self.damaged_images.insert(id, damage);
             } else {
-                self.images.insert(id, image);
+                sound.push((id, image));
             }
         }
+        // Made at once, since a tree that grows image by image is half empty.
+        self.images = sound.into_iter().collect();
         self.link_children();
     }
 

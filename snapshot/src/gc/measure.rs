@@ -112,10 +112,10 @@ impl Visit for Finder {
 }
 
 /// Measures things. Each is given by its paths below the root; a path that does not exist takes up nothing.
-pub(super) fn measure(root: &Dir, things: &[Vec<PathBuf>]) -> Vec<Measured> {
-    parallel::map(things, |paths| {
+pub(super) fn measure<T: Sync>(root: &Dir, things: &[T], paths: impl Fn(&T) -> &[PathBuf] + Sync) -> Vec<Measured> {
+    parallel::map(things, |thing| {
         let mut measured = Measured::default();
-        for path in paths {
+        for path in paths(thing) {
             match measure_path(root, path) {
                 Ok(one) => measured.join(one),
                 Err(_) => measured.unread += 1,

@@ -49,7 +49,7 @@ impl Goal {
 }
 
 impl GcPlan {
-    /// Makes a plan from a view that was read with [`Needs::LIVENESS`](crate::view::Needs::LIVENESS) or more. Nothing is written.
+    /// Makes a plan from a view that was read with [`Needs::REMOVAL`](crate::view::Needs::REMOVAL) or more. Nothing is written.
     ///
     /// # Errors
     /// [`StoreError::Io`] where a directory cannot be listed, or where this process has no descriptors or memory left. A single
@@ -102,15 +102,20 @@ impl GcPlan {
         &self.unused_patterns
     }
 
-    /// Puts first what was to be cleared by an earlier plan and is gone already: the remains of interrupted changes, which
-    /// beginning a transaction has finished or taken back.
-    pub fn include_finished(&mut self, earlier: &Self) {
-        let is_ours = |item: &&GcItem| {
+    /// The remains of interrupted changes that it clears, without the rest of the plan.
+    #[must_use]
+    pub fn into_begun(self) -> Vec<GcItem> {
+        let is_begun = |item: &GcItem| {
             matches!(item.thing, Thing::Change(_) | Thing::Remains(Remains::Registration(_) | Remains::Removal(_)))
         };
-        let is_gone = |item: &&GcItem| !self.items.iter().any(|now| now.thing == item.thing);
-        let finished: Vec<GcItem> = earlier.items.iter().filter(is_ours).filter(is_gone).cloned().collect();
-        self.items.splice(0..0, finished);
+        self.items.into_iter().filter(is_begun).collect()
+    }
+
+    /// Puts first what an earlier plan [was to clear](GcPlan::into_begun) and is gone already: beginning a transaction has finished
+    /// those changes or taken them back.
+    pub fn include_finished(&mut self, mut begun: Vec<GcItem>) {
+        begun.retain(|item| !self.items.iter().any(|now| now.thing == item.thing));
+        self.items.splice(0..0, begun);
     }
 
     /// Takes out what a transaction has kept, so that the plan says what is gone. Returns the kept remains that were in the plan;

@@ -115,13 +115,17 @@ impl<'v> GcPlanner<'v> {
         named.extend(directories_of(view, &departure));
         let gone = view.liveness.once_gone(&departure);
         remains::add_orphans(view, &young, &gone, &named, &mut found)?;
+        // What is only needed for a step is not kept beside the paths of everything that goes.
         let goes = going_directories(&found, &gone, &named);
+        drop(named);
         remains::links(view, &|name| !goes.contains(name), &mut found)?;
+        drop(goes);
         let staying =
             view.catalog.layers.values().flatten().filter(|layer| !departure.layers.contains(&layer.chain_id));
         let staying: HashSet<DiffId> = staying.map(|layer| layer.diff_id).collect();
         let known = view.catalog.damaged_layers().next().is_none();
         remains::notes(view, known.then_some(&staying), &mut found)?;
+        drop(staying);
         remains::temporaries(view, ages, &mut found)?;
         self.collect(&chosen, &images, &layers, &departure, found, &gone)?;
         self.plan.goal = goal.map(|wanted| Goal { wanted, freed: self.plan.bytes() });
@@ -203,7 +207,7 @@ impl<'v> GcPlanner<'v> {
                     .map(|layer| self.paths_of_layer(layer.chain_id, &layer.cache_id))
                     .collect();
                 things.extend(catalog.images.keys().map(|id| self.paths_of_image(*id)));
-                Ok(LinksRemoved::total(&measure(&self.view.root.dir, &things)).saturating_sub(most))
+                Ok(LinksRemoved::total(&measure(&self.view.root.dir, &things, |paths| paths)).saturating_sub(most))
             }
         }
     }
@@ -282,27 +286,32 @@ impl<'v> GcPlanner<'v> {
         found: RemainsFound,
         gone: &OnceGone<'_>,
     ) -> Result<(), StoreError> {
-        let mut things: Vec<(Thing, Reason)> =
-            chosen.iter().map(|candidate| (self.image_thing(candidate.id), candidate.reason)).collect();
-        for chain in layers.children_first(&departure.layers) {
-            let with = layers.last_image(chain);
-            let reason = if with.is_some() { Reason::WithImage } else { Reason::Unneeded };
-            things.push((self.layer_thing(chain, with), reason));
-        }
-        things.extend(found.going);
-        let mut paths = Vec::with_capacity(things.len());
-        for (thing, _) in &things {
-            paths.push(self.paths(thing, gone)?.into_iter().map(exact).collect());
-        }
-        leave_out_repeated(&mut paths);
-        let measured = measure(&self.view.root.dir, &paths);
-        self.plan.items.reserve_exact(things.len());
-        for (((thing, reason), paths), measured) in things.into_iter().zip(paths).zip(&measured) {
+        let chains = layers.children_first(&departure.layers);
+        let mut items: Vec<GcItem> = Vec::with_capacity(chosen.len() + chains.len() + found.going.len());
+        let mut add = |thing: Thing, reason: Reason| -> Result<(), StoreError> {
             let last_used = if let Thing::Image { id, .. } = &thing { images.last_used(*id) } else { None };
-            let bytes = self.freed.add(measured);
-            self.plan.unread += measured.unread;
-            self.plan.items.push(GcItem { thing, reason, bytes, paths, last_used });
+            let paths = self.paths(&thing, gone)?.into_iter().map(exact).collect();
+            items.push(GcItem { thing, reason, bytes: 0, paths, last_used });
+            Ok(())
+        };
+        for candidate in chosen {
+            add(self.image_thing(candidate.id), candidate.reason)?;
         }
+        for chain in chains {
+            let with = layers.last_image(chain);
+            add(self.layer_thing(chain, with), if with.is_some() { Reason::WithImage } else { Reason::Unneeded })?;
+        }
+        for (thing, reason) in found.going {
+            add(thing, reason)?;
+        }
+        leave_out_repeated(&mut items);
+        self.links = HashMap::new();
+        let measured = measure(&self.view.root.dir, &items, |item| &item.paths);
+        for (item, measured) in items.iter_mut().zip(&measured) {
+            item.bytes = self.freed.add(measured);
+            self.plan.unread += measured.unread;
+        }
+        self.plan.items = items;
         for (thing, cause) in found.spared {
             self.spare(thing, cause);
         }
@@ -317,16 +326,16 @@ fn exact(mut path: PathBuf) -> PathBuf {
 }
 
 /// Leaves each path with the first thing that has it: two records may name the same directory, which is counted once.
-fn leave_out_repeated(things: &mut [Vec<PathBuf>]) {
+fn leave_out_repeated(items: &mut [GcItem]) {
     let mut seen: HashSet<&Path> = HashSet::new();
     let mut repeated = Vec::new();
-    for (thing, paths) in things.iter().enumerate() {
-        let again = paths.iter().enumerate().filter(|(_, path)| !seen.insert(path.as_path()));
+    for (thing, item) in items.iter().enumerate() {
+        let again = item.paths.iter().enumerate().filter(|(_, path)| !seen.insert(path.as_path()));
         repeated.extend(again.map(|(at, _)| (thing, at)));
     }
     // From the end, so that the places before stay what they are.
     for (thing, at) in repeated.into_iter().rev() {
-        things[thing].remove(at);
+        items[thing].paths.remove(at);
     }
 }
 

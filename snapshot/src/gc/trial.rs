@@ -41,7 +41,7 @@ impl Trial {
             paths.push(own);
         }
         let mut trial = Self { bytes: 0, freed: LinksRemoved::default() };
-        trial.take(&measure(&view.root.dir, &paths));
+        trial.take(&measure(&view.root.dir, &paths, |paths| paths));
         Ok(trial)
     }
 
@@ -54,6 +54,6 @@ impl Trial {
         let mut paths: Vec<Vec<PathBuf>> = images.iter().map(|image| planner.paths_of_image(image.id)).collect();
         let records = layers.iter().filter_map(|chain| planner.view.catalog.layer(*chain));
         paths.extend(records.map(|layer| planner.paths_of_layer(layer.chain_id, &layer.cache_id)));
-        self.take(&measure(&planner.view.root.dir, &paths));
+        self.take(&measure(&planner.view.root.dir, &paths, |paths| paths));
     }
 }

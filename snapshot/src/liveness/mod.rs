@@ -155,6 +155,7 @@ impl Liveness {
         claims.reservations.extend(claims.shared());
         claims.claim_lost(entries.iter().filter(|(_, entry)| entry.kind == EntryKind::Layer).map(|(name, _)| &**name));
         liveness.numbers = liveness.names.iter().cloned().zip(0..).collect();
+        liveness.entries.reserve_exact(entries.len());
         for (name, entry) in entries {
             let parents = entry.parents.unwrap_or_else(|unknown| {
                 if let (true, Some(home)) = (unknown.failed, home) {
@@ -183,6 +184,7 @@ impl Liveness {
             entry.claims.extend(above.map(|above| Claim::Below(Arc::clone(&liveness.names[above as usize]))));
             entry.claims.sort();
             entry.claims.dedup();
+            entry.claims.shrink_to_fit();
         }
         // An entry that nobody needs does not keep what it stands on, so its unreadable parents are a doubt only if it is live.
         let live = |(at, _): &&(u32, Doubt)| !liveness.entries[*at as usize].claims.is_empty();

@@ -83,6 +83,14 @@ go_struct! {
     }
 }
 
+impl ImageFields {
+    /// Forgets everything but the labels, and whether there is a `config`.
+    pub(crate) fn keep_labels(&mut self) {
+        let only_labels = |config: RunConfig| RunConfig { labels: config.labels, ..RunConfig::default() };
+        *self = Self { config: self.config.take().map(only_labels), ..Self::default() };
+    }
+}
+
 /// The steps of an image: a list of bounded length.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Steps(pub Vec<History>);

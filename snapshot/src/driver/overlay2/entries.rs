@@ -4,6 +4,7 @@
 //! files are read with few calls and by several threads, and a name is looked up without being copied.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use rustix::fs::FileType;
 
@@ -59,17 +60,19 @@ pub(super) fn read(driver: &str, home: &Dir, links: Option<&Dir>) -> Result<Home
         entry.missing_links = below.missing_links;
         entry.parents = below.unknown.map_or(Ok(below.parents), Err);
     }
-    for (link, target) in names.into_iter().zip(targets) {
+    let (entries, stale) = (&all.names, &mut all.stale);
+    let leads = names.into_iter().zip(targets).map(|(link, target)| {
         let entry = match target {
-            Target::Entry(number) => Some(all.names[number as usize].clone()),
+            Target::Entry(number) => Some(Arc::clone(&entries[number as usize])),
             Target::Stale(named) => {
-                all.stale.insert(link.clone(), named);
+                stale.insert(link.clone(), named);
                 None
             }
             Target::Nowhere | Target::Unread(_) => None,
         };
-        all.links.insert(link, entry);
-    }
+        (link, entry)
+    });
+    all.links = leads.collect();
     Ok(all)
 }
 

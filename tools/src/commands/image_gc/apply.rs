@@ -23,16 +23,17 @@ pub(super) fn apply(
     policy: &Policy,
     plan: &mut GcPlan,
 ) -> anyhow::Result<(bool, Option<PathBuf>)> {
-    // Close every descriptor of the root: a second opening by this process would be refused its own lock.
+    // Close every descriptor of the root: a second opening by this process would be refused its own lock. Of the plan only that is
+    // kept which the next one will not find: both together would take twice the memory.
     drop(before);
+    let begun = std::mem::take(plan).into_begun();
     let driver = writable(cli.storage_driver.as_deref())?;
     let interrupted = signals::interrupted()?;
     // This finishes, or takes back, a change that was interrupted.
     let mut transaction = Transaction::begin(&cli.root, WriteOptions { driver, sync: !cli.no_sync })?;
-    let view = View::read_root(DataRoot::find(&cli.root, cli.storage_driver.as_deref())?, Needs::LIVENESS)?;
-    let current = GcPlan::make(&view, policy)?;
-    let earlier = std::mem::replace(plan, current);
-    plan.include_finished(&earlier);
+    let view = View::read_root(DataRoot::find(&cli.root, cli.storage_driver.as_deref())?, Needs::REMOVAL)?;
+    *plan = GcPlan::make(&view, policy)?;
+    plan.include_finished(begun);
     let edits = plan.edits();
     if interrupted.load(Ordering::Relaxed) {
         return Err(ImportError::Interrupted.into());

@@ -6,36 +6,49 @@
 //! link goes. `names` is empty but for images; `image` is the last image that had a layer, else null; `last_used` is known of
 //! images alone. `paths` are below `root`.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use snapshot::edit::Remains;
 use snapshot::gc::{GcItem, Spared, Thing};
+use snapshot::liveness::Doubt;
 
 use super::Shown;
-use crate::output;
+use crate::output::{self, Each};
 
 pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
-    output::json(&value(shown))
-}
-
-fn value(shown: &Shown<'_>) -> Value {
     let plan = shown.plan;
     let goal =
         plan.goal().map(|goal| json!({"wanted": goal.wanted, "freed": goal.freed, "reached": goal.is_reached()}));
-    let doubts = plan.doubts().iter().map(|doubt| json!({"code": doubt.code(), "text": doubt.to_string()}));
-    json!({
-        "root": shown.root.display().to_string(),
-        "storage_driver": shown.driver,
-        "applied": shown.applied,
-        "bytes": plan.bytes(),
-        "may_share_blocks": plan.may_share_blocks(),
-        "unread": plan.unread(),
-        "items": plan.items().iter().map(item).collect::<Vec<_>>(),
-        "spared": plan.spared().iter().map(spared).collect::<Vec<_>>(),
-        "doubts": doubts.collect::<Vec<_>>(),
-        "goal": goal,
-        "quarantine": shown.quarantine.as_ref().map(|path| path.display().to_string()),
-        "refusal": shown.refusal,
+    output::json(&Document {
+        root: shown.root.display().to_string(),
+        storage_driver: &shown.driver,
+        applied: shown.applied,
+        bytes: plan.bytes(),
+        may_share_blocks: plan.may_share_blocks(),
+        unread: plan.unread(),
+        items: Each(plan.items(), item),
+        spared: Each(plan.spared(), spared),
+        doubts: Each(plan.doubts(), |doubt| json!({"code": doubt.code(), "text": doubt.to_string()})),
+        goal,
+        quarantine: shown.quarantine.as_ref().map(|path| path.display().to_string()),
+        refusal: shown.refusal.as_deref(),
     })
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    root: String,
+    storage_driver: &'a str,
+    applied: bool,
+    bytes: u64,
+    may_share_blocks: bool,
+    unread: u64,
+    items: Each<'a, GcItem>,
+    spared: Each<'a, Spared>,
+    doubts: Each<'a, Doubt>,
+    goal: Option<Value>,
+    quarantine: Option<String>,
+    refusal: Option<&'a str>,
 }
 
 fn item(item: &GcItem) -> Value {

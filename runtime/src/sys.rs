@@ -13,6 +13,19 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// Makes a copy of this process. Returns the number of the copy, and `None` in the copy.
+///
+/// # Errors
+/// Also where this process has several threads: the copy has one, and what the others were about to do stays half done in it.
+pub(crate) fn fork() -> io::Result<Option<i32>> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("a process with several threads is not copied"));
+    }
+    // SAFETY: this process has one thread, and that is here: no lock is held, and no structure is half changed, in the copy.
+    let pid = check(unsafe { libc::fork() }.into())?;
+    Ok((pid != 0).then(|| i32::try_from(pid).expect("the number of a process")))
+}
+
 /// Closes every descriptor from `first` on.
 ///
 /// To be called in a process that has just begun, before it has opened anything: whoever owns one of these descriptors

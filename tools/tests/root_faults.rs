@@ -57,13 +57,37 @@ enum Deed {
     Create,
     /// Of a container with a volume.
     RemoveContainer,
+    /// Of a container.
+    Rename,
+    /// Of a container with volumes, which stay.
+    PruneContainers,
+    /// Of a volume, with a name.
+    AddVolume,
+    /// Of a volume with a file in it.
+    RemoveVolume,
+    /// Of the one volume that no container uses.
+    PruneVolumes,
 }
 
-const DEEDS: [Deed; 7] =
-    [Deed::Import, Deed::Tag, Deed::Remove, Deed::Commit, Deed::Flatten, Deed::Create, Deed::RemoveContainer];
+const DEEDS: [Deed; 12] = [
+    Deed::Import,
+    Deed::Tag,
+    Deed::Remove,
+    Deed::Commit,
+    Deed::Flatten,
+    Deed::Create,
+    Deed::RemoveContainer,
+    Deed::Rename,
+    Deed::PruneContainers,
+    Deed::AddVolume,
+    Deed::RemoveVolume,
+    Deed::PruneVolumes,
+];
 
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 const MOVED: &str = "moved:1";
+/// A volume that no container uses.
+const FREE: &str = "free";
 
 /// With a named volume and one without a name.
 fn create(root: &str, name: &str) -> Command {
@@ -76,6 +100,11 @@ impl Deed {
         !matches!(self, Self::Import | Self::Tag | Self::Remove)
     }
 
+    /// Whether a container and a volume that it does not use are there before.
+    fn needs_container(self) -> bool {
+        !matches!(self, Self::Import | Self::Tag | Self::Remove | Self::Flatten)
+    }
+
     fn command(self, archive: &Path, root: &Path) -> Command {
         let root = root.to_str().unwrap();
         match self {
@@ -86,6 +115,11 @@ impl Deed {
             Self::Flatten => layerfs(&["image", "flatten", "--root", root, synthetic::TAG, "--tag", MOVED]),
             Self::Create => create(root, "made"),
             Self::RemoveContainer => layerfs(&["container", "rm", "--root", root, "-v", "box"]),
+            Self::Rename => layerfs(&["container", "rename", "--root", root, "box", "another"]),
+            Self::PruneContainers => layerfs(&["container", "prune", "--root", root, "-f"]),
+            Self::AddVolume => layerfs(&["volume", "create", "--root", root, "added"]),
+            Self::RemoveVolume => layerfs(&["volume", "rm", "--root", root, FREE]),
+            Self::PruneVolumes => layerfs(&["volume", "prune", "--root", root, "-f"]),
         }
     }
 }
@@ -96,6 +130,8 @@ struct State {
     tags: BTreeMap<String, String>,
     references: String,
     outline: Vec<String>,
+    /// The names of containers.
+    names: Vec<String>,
     leftovers: Vec<String>,
 }
 
@@ -108,8 +144,19 @@ impl State {
         let mut outline: Vec<String> = store.outline().into_iter().map(same).collect();
         outline.sort();
         let tags = store.tags.into_iter().map(|(name, image)| (name, same(image))).collect();
-        Self { outline, tags, references: same(references), leftovers }
+        let mut names: Vec<String> = testkit::store::names(&root.join("containers"))
+            .iter()
+            .map(|id| name_in(&root.join("containers").join(id).join("config.v2.json")))
+            .collect();
+        names.sort();
+        Self { outline, names, tags, references: same(references), leftovers }
     }
+}
+
+/// The name that a container's config has.
+fn name_in(config: &Path) -> String {
+    let read = std::fs::read(config).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    read.map_or_else(|| "no config".into(), |config| config["Name"].to_string())
 }
 
 /// A text in which all ids and names of links, which differ in every run, are the same.
@@ -154,7 +201,9 @@ impl Bench {
             run(Deed::Import.command(&archive, &original), Input::Nothing).ok();
             tag(MOVED);
         }
-        if matches!(deed, Deed::Commit | Deed::Create | Deed::RemoveContainer) {
+        if deed.needs_container() {
+            run(layerfs(&["volume", "create", "--root", original.to_str().unwrap(), FREE]), Input::Nothing).ok();
+            std::fs::write(original.join("volumes").join(FREE).join("_data/file"), "kept").unwrap();
             run(create(original.to_str().unwrap(), "box"), Input::Nothing).ok();
             let mounts = original.join("image/overlay2/layerdb/mounts");
             let record = std::fs::read_dir(mounts).unwrap().next().unwrap().unwrap().path();
@@ -218,7 +267,7 @@ impl Bench {
                 (!changes.is_empty()).then(|| format!("not as before: {changes:?}"))
             }
             (Some(code), _, true) if code != 0 => None,
-            _ => Some(format!("neither as before nor complete: {:?} {:?}", now.tags, now.leftovers)),
+            _ => Some(format!("neither as before nor complete: {:?} {:?} {:?}", now.tags, now.names, now.leftovers)),
         };
         wrong.map(|wrong| format!("{title}: {wrong}; exit status {:?}: {}", ran.code, ran.stderr.trim_end()))
     }
@@ -236,7 +285,7 @@ impl Bench {
         assert_eq!(run(layerfs(&arguments), Input::Nothing).code, Some(1));
         let now = State::read(&root, self.deed);
         if now != self.before && now != self.complete {
-            report.push(format!("not put right: {:?} {:?}", now.tags, now.leftovers));
+            report.push(format!("not put right: {:?} {:?} {:?}", now.tags, now.names, now.leftovers));
         }
         if ran.code == Some(0) && now != self.complete {
             report.push("finished, and not complete".into());
@@ -287,11 +336,14 @@ fn root_is_put_right_after_a_kill_at_each_call() {
     }
     let mut report = Vec::new();
     let often = [Deed::Tag, Deed::Remove];
-    for deed in often.into_iter().chain([Deed::Commit, Deed::Flatten, Deed::Create, Deed::RemoveContainer]) {
+    for deed in often.into_iter().chain(DEEDS.into_iter().filter(|deed| deed.draws_names())) {
         let bench = Bench::new(deed);
-        let step = if often.contains(&deed) || testkit::full_sweep() { 1 } else { 4 };
+        let calls = bench.calls(CHANGES);
+        // Few are all tried.
+        let are_few = calls.iter().map(|(_, count)| count).sum::<u32>() < 32;
+        let step = if often.contains(&deed) || are_few || testkit::full_sweep() { 1 } else { 4 };
         let mut kills = 0;
-        for (call, count) in bench.calls(CHANGES) {
+        for (call, count) in calls {
             for number in (1..=count).step_by(step) {
                 report.extend(bench.kill(call, number));
                 kills += 1;

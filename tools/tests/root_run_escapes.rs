@@ -2,112 +2,16 @@
 //! and their kin, 2019 to 2026, each tried again.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod escapesupport;
+
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use escapesupport::hosts;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use testkit::run::{Input, Ran, run};
-use testkit::user::User;
-use testkit::{golden, is_root, program, scratch};
-
-/// A directory of the host that must stay as it is, and everything that a container is made of.
-struct Host {
-    dir: tempfile::TempDir,
-    user: Option<User>,
-}
-
-/// As root, and as a user where one can be made.
-fn hosts() -> Vec<Host> {
-    if !is_root() {
-        return Vec::new();
-    }
-    let need = "install passwd, util-linux and uidmap";
-    let user = testkit::tier("root", testkit::user::available(), need).then(|| User::new(true).with_tool("layer-run"));
-    let hosts = std::iter::once(None).chain(user.map(Some)).map(|user| Host { dir: scratch(), user });
-    hosts.inspect(Host::fill).collect()
-}
-
-impl Host {
-    fn fill(&self) {
-        std::fs::create_dir(self.at("victim")).unwrap();
-        std::fs::write(self.at("victim/file"), "precious").unwrap();
-        std::fs::write(self.at("victim/null"), "precious").unwrap();
-        std::fs::write(self.at("victim/console"), "precious").unwrap();
-        std::fs::create_dir(self.at("shared")).unwrap();
-        let unpacked = Command::new(program("layer-unpack"))
-            .arg(golden("busybox-20.10.tar"))
-            .arg("--rootfs")
-            .arg(self.at("root"))
-            .arg("-q")
-            .output()
-            .unwrap();
-        testkit::succeeded("layer-unpack", unpacked);
-        self.give();
-    }
-
-    /// Everything becomes the user's, so that it is not a lack of rights that keeps the container in.
-    fn give(&self) {
-        if let Some(user) = &self.user {
-            let owner = format!("{}:{}", user.uid, user.gid);
-            let given = Command::new("chown").arg("-hR").arg(owner).arg(self.dir.path()).output().unwrap();
-            testkit::succeeded("chown", given);
-        }
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.at(name).display().to_string()
-    }
-
-    fn who(&self) -> &'static str {
-        if self.user.is_some() { "a user" } else { "root" }
-    }
-
-    /// `layer-run` with the root directory of this host.
-    fn command(&self, arguments: &[&str]) -> Command {
-        let root = self.path("root");
-        let all = [&[root.as_str()], arguments].concat();
-        match &self.user {
-            Some(user) => user.tool("layer-run", &all),
-            None => {
-                let mut command = Command::new(program("layer-run"));
-                command.args(all);
-                command
-            }
-        }
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ran {
-        run(self.command(arguments), Input::Nothing)
-    }
-
-    /// A shell's lines, with flags before.
-    fn shell(&self, flags: &[&str], script: &str) -> Ran {
-        self.run(&[flags, &["--", "/bin/sh", "-c", script]].concat())
-    }
-
-    /// The host is as it was: the victim, what is mounted, and the devices.
-    fn is_untouched(&self, after: &str) {
-        let names = ["console", "file", "null"];
-        let mut found = testkit::store::names(&self.at("victim"));
-        found.sort();
-        assert_eq!(found, names, "{after}, as {}", self.who());
-        for name in names {
-            let text = std::fs::read_to_string(self.at("victim").join(name)).unwrap();
-            assert_eq!(text, "precious", "{name} after {after}, as {}", self.who());
-        }
-        // Others may have mounts whose names are no text.
-        let mounts = String::from_utf8_lossy(&std::fs::read("/proc/self/mountinfo").unwrap()).into_owned();
-        assert!(!mounts.contains(self.dir.path().to_str().unwrap()), "{after}: {mounts}");
-        let null = std::fs::symlink_metadata("/dev/null").unwrap();
-        assert_eq!(std::os::unix::fs::MetadataExt::rdev(&null), rustix::fs::makedev(1, 3), "{after}");
-    }
-}
+use testkit::program;
+use testkit::run::{Input, run};
 
 /// CVE-2024-21626: a descriptor that the caller has left open, by its number or by that of the runtime's parent, is no way to the
 /// host's directories, for the first process and for those of `--workdir`.

@@ -107,7 +107,9 @@ impl Mounter<'_> {
         let source = mount.source().as_deref().ok_or_else(|| io::Error::other("no source is given"))?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let flags = if options.bind == Some(false) { flags } else { flags | OpenTreeFlags::AT_RECURSIVE };
-        let made = open_tree(CWD, source, flags)?;
+        let made = open_tree(CWD, source, flags).map_err(io::Error::from);
+        let made = made
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {}", source.display(), crate::words(&error))))?;
         change(&made, options)?;
         let point = self.tree.point(destination, kind_of(&made)?)?;
         attach(&made, &point)

@@ -7,15 +7,14 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio as Pipe};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
-use super::message::{pair, receive, send};
-use super::{GUARD, SELF, STAGE, groups};
-use crate::sys;
+use super::groups;
+use super::message::{Outer, pair, receive, send};
+use crate::{state, sys};
 
 /// How long a guard tries to remove the groups: a stage that is in one may have to end first.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,22 +32,14 @@ enum Watch {
 #[derive(Debug)]
 pub(crate) struct Guard {
     socket: Option<OwnedFd>,
-    process: Child,
 }
 
 impl Guard {
-    /// Starts one. `groups` are directories that are made afterwards.
-    pub(super) fn start(groups: &[PathBuf]) -> io::Result<Self> {
+    /// Has one made by the outer stage that listens at `stage`. `groups` are directories that are made afterwards.
+    pub(super) fn start(stage: &OwnedFd, groups: &[PathBuf]) -> io::Result<Self> {
         let (socket, theirs) = pair()?;
-        let process = Command::new(SELF)
-            .args([STAGE, GUARD])
-            .stdin(theirs)
-            .stdout(Pipe::null())
-            .stderr(Pipe::null())
-            .current_dir("/")
-            .env_clear()
-            .spawn()?;
-        let guard = Self { socket: Some(socket), process };
+        send(stage, &Outer::Guard, &[theirs.as_fd()])?;
+        let guard = Self { socket: Some(socket) };
         if !groups.is_empty() {
             guard.tell(&Watch::Groups(groups.to_vec()), None)?;
         }
@@ -71,16 +62,23 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        // Nothing comes if the stage has ended before it made one.
+        let pid = self.socket.as_ref().and_then(|socket| receive::<i32>(socket).ok().flatten());
         drop(self.socket.take());
-        // It has nothing to do any more, or does it now.
-        let _ = self.process.wait();
+        if let Some((pid, _)) = pid {
+            // It has nothing to do any more, or does it now.
+            let _ = state::wait(pid);
+        }
     }
 }
 
-/// The stage.
+/// The guard's work.
 pub(super) fn run(socket: &OwnedFd) -> i32 {
-    // Signals to the group of the one who has started this are not for this.
+    // Signals to the group of the one who has started this are not for this, and nobody who reads its errors waits for this.
     let _ = rustix::process::setsid();
+    let _ = rustix::stdio::dup2_stderr(io::stdin());
+    let _ = rustix::process::chdir("/");
+    let _ = send(socket, &std::process::id(), &[]);
     let (mut dirs, mut watched): (Vec<PathBuf>, Option<OwnedFd>) = (Vec::new(), None);
     while let Ok(Some((what, mut descriptors))) = receive::<Watch>(socket) {
         match what {

@@ -1,7 +1,8 @@
 //! What the caller and the stages tell each other, packet by packet, through a socket that is a stage's standard input.
 //!
 //! ```text
-//! caller -> outer stage    Outer                   which name spaces, which control groups
+//! caller -> outer stage    Guard, with one         the other end of the guard's own conversation
+//! caller -> outer stage    Enter                   which name spaces, which control groups
 //! caller -> inner stage    Inner, with descriptors what to run
 //! outer  -> caller         Pid                     of the inner stage
 //! inner  -> caller         Terminal, with one      its other end, if there is one
@@ -9,6 +10,7 @@
 //! caller -> inner          Start
 //! inner  -> caller         Failed, or the end: the program has taken its place
 //!
+//! guard  -> caller         its number
 //! caller -> guard          Watch, with one         what ends when the caller does
 //! ```
 
@@ -30,13 +32,18 @@ use crate::stdio::WindowSize;
 
 /// What the outer stage does.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Outer {
-    /// `CLONE_NEW*` of the name spaces to make.
-    pub(super) make: i32,
-    /// Files of name spaces to join.
-    pub(super) join: Vec<PathBuf>,
-    /// Directories of control groups to join.
-    pub(super) groups: Vec<PathBuf>,
+pub(super) enum Outer {
+    /// Makes a guard, which talks through the descriptor that comes with this.
+    Guard,
+    /// Makes the inner stage, and ends.
+    Enter {
+        /// `CLONE_NEW*` of the name spaces to make.
+        make: i32,
+        /// Files of name spaces to join.
+        join: Vec<PathBuf>,
+        /// Directories of control groups to join.
+        groups: Vec<PathBuf>,
+    },
 }
 
 /// What the inner stage does.

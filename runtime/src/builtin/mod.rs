@@ -1,7 +1,8 @@
 //! Our own runtime.
 //!
 //! The caller may have threads and open files; the container's first process must have neither. So the program starts itself
-//! once more, twice: see `outer.rs` and `inner.rs`. Whoever uses this runtime calls [`enter`] first of all in `main`.
+//! once more, which is the outer stage; the inner one and the guard are copies of that: see `outer.rs`, `inner.rs` and `guard.rs`.
+//! Whoever uses this runtime calls [`enter`] first of all in `main`.
 //!
 //! While they work, the program's file is seen through a mount that cannot be written to, so that nobody in a container
 //! can change it by way of `/proc/<pid>/exe` (CVE-2019-5736).
@@ -29,7 +30,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, ExitStatus, Stdio as Pipe};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio as Pipe};
 
 use nix::sched::CloneFlags;
 use rustix::fs::CWD;
@@ -48,9 +49,6 @@ use crate::{Created, sys};
 const SELF: &str = "/proc/self/exe";
 /// The hidden first argument of a stage.
 const STAGE: &str = "runtime-stage";
-const OUTER: &str = "outer";
-const INNER: &str = "inner";
-const GUARD: &str = "guard";
 
 /// Does the work of a stage, if this process is one; returns its exit status then. To be called first of all in `main`.
 #[must_use]
@@ -59,18 +57,12 @@ pub fn enter() -> Option<ExitCode> {
     if arguments.next()? != STAGE {
         return None;
     }
-    let stage = arguments.next()?;
-    let work = match &*stage.to_string_lossy() {
-        INNER => inner::run,
-        GUARD => guard::run,
-        _ => outer::run,
-    };
     let run = || {
         // First of all, before anything is open: what the caller's caller has left open is not for a container.
         sys::close_from(3)?;
         let socket = io::stdin().as_fd().try_clone_to_owned()?;
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-        io::Result::Ok(work(&socket))
+        io::Result::Ok(outer::run(socket))
     };
     let status = run().unwrap_or(1);
     Some(ExitCode::from(u8::try_from(status).unwrap_or(1)))
@@ -102,12 +94,6 @@ impl Builtin {
                 message: format!("container with given ID already exists: {id}"),
             });
         }
-        let guard = if self.tied {
-            let guard = Guard::start(&groups::places(&spec));
-            Some(guard.map_err(RuntimeError::io("starting the built-in runtime"))?)
-        } else {
-            None
-        };
         let mut record = Record {
             pid: 0,
             started: 0,
@@ -117,7 +103,7 @@ impl Builtin {
         };
         // If this process is killed from here on, somebody has to know of the groups.
         record.write(&self.state, id)?;
-        let made = self.make(&spec, path, guard, &mut record, stdio).and_then(|(created, groups)| {
+        let made = self.make(&spec, path, &mut record, stdio).and_then(|(created, groups)| {
             record.write(&self.state, id).inspect_err(|_| end(created.pid))?;
             let _ = groups.keep();
             Ok(created)
@@ -135,16 +121,18 @@ impl Builtin {
         &self,
         spec: &Spec,
         path: PathBuf,
-        guard: Option<Guard>,
         record: &mut Record,
         stdio: Stdio,
     ) -> Result<(Created, Groups), RuntimeError> {
+        let outside = Outside::start()?;
+        let guard = self.tied.then(|| Guard::start(outside.socket(), &record.groups)).transpose();
+        let guard = guard.map_err(RuntimeError::io("guarding the container"))?;
         let groups = Groups::make(spec)?;
         let (make, join) = spaces(spec);
-        let outer = Outer { make, join, groups: groups.dirs.clone() };
+        let outer = Outer::Enter { make, join, groups: groups.dirs.clone() };
         let devices_guarded = groups.devices_guarded;
         let inner = |size| Inner::Create { spec: path, devices_guarded, groups: groups.dirs.clone(), size };
-        let mut created = launch(&outer, inner, None, stdio)?;
+        let mut created = launch(outside, &outer, inner, None, stdio)?;
         if let Some(guard) = guard {
             let watched = guard.watch(created.pid).map_err(RuntimeError::io("guarding the container"));
             watched.inspect_err(|_| end(created.pid))?;
@@ -236,10 +224,11 @@ impl Builtin {
         if !record.is_alive() {
             return Err(RuntimeError::NotRunning(id.to_owned()));
         }
-        let outer = Outer { make: 0, join, groups: record.groups };
+        let outer = Outer::Enter { make: 0, join, groups: record.groups };
         let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()).map(Box::new);
         let process = Box::new(process.clone());
-        let mut created = launch(&outer, |size| Inner::Join { process, seccomp, size }, Some(mount.as_fd()), stdio)?;
+        let inner = |size| Inner::Join { process, seccomp, size };
+        let mut created = launch(Outside::start()?, &outer, inner, Some(mount.as_fd()), stdio)?;
         if let Some(waiting) = created.waiting.take() {
             begin(&waiting, false).inspect_err(|_| end(created.pid))?;
         }
@@ -295,40 +284,65 @@ fn spaces(spec: &Spec) -> (i32, Vec<PathBuf>) {
     (make.bits(), join)
 }
 
-/// Starts the stages and waits until the inner one is ready.
+/// The outer stage, and our end of the conversation with it and the inner one. Ends when this is dropped, unless it has got its work.
+#[derive(Debug)]
+struct Outside {
+    socket: Option<OwnedFd>,
+    process: Child,
+}
+
+impl Outside {
+    fn start() -> Result<Self, RuntimeError> {
+        sys::adopt_orphans().map_err(RuntimeError::io("becoming the parent of the container's processes"))?;
+        let (socket, theirs) = pair().map_err(RuntimeError::io("making a socket"))?;
+        let program = unwritable_self();
+        let path = program
+            .as_ref()
+            .map_or_else(|| PathBuf::from(SELF), |file| format!("/proc/self/fd/{}", file.as_raw_fd()).into());
+        let started = Command::new(path).arg(STAGE).stdin(theirs).stdout(Pipe::null()).env_clear().spawn();
+        let process = started.map_err(RuntimeError::io("starting the built-in runtime"))?;
+        Ok(Self { socket: Some(socket), process })
+    }
+
+    fn socket(&self) -> &OwnedFd {
+        self.socket.as_ref().expect("it is taken when the stage has ended")
+    }
+
+    /// Waits for its end, after it has got its work: it ends as soon as it has made the next stage, and waits for nobody.
+    fn end(mut self) -> Result<(OwnedFd, ExitStatus), RuntimeError> {
+        let status = self.process.wait().map_err(RuntimeError::io("waiting for the built-in runtime"))?;
+        Ok((self.socket.take().expect("nobody else takes it"), status))
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        drop(self.socket.take());
+        // It has nobody to listen to any more, or has ended before.
+        let _ = self.process.wait();
+    }
+}
+
+/// Lets the stages make a container, and waits until the inner one is ready.
 fn launch(
+    outside: Outside,
     outer: &Outer,
     inner: impl FnOnce(Option<crate::WindowSize>) -> Inner,
     space: Option<BorrowedFd<'_>>,
     stdio: Stdio,
 ) -> Result<Created, RuntimeError> {
-    sys::adopt_orphans().map_err(RuntimeError::io("becoming the parent of the container's processes"))?;
-    let (socket, theirs) = pair().map_err(RuntimeError::io("making a socket"))?;
     let (size, streams) = match &stdio {
         Stdio::Files { stdin, stdout, stderr } => (None, vec![stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]),
         Stdio::Terminal { size } => (*size, Vec::new()),
     };
     let descriptors: Vec<_> = space.into_iter().chain(streams).collect();
-    let program = unwritable_self();
-    let path = program
-        .as_ref()
-        .map_or_else(|| PathBuf::from(SELF), |file| format!("/proc/self/fd/{}", file.as_raw_fd()).into());
-    let mut stage = Command::new(path)
-        .args([STAGE, OUTER])
-        .stdin(theirs)
-        .stdout(Pipe::null())
-        .env_clear()
-        .spawn()
-        .map_err(RuntimeError::io("starting the built-in runtime"))?;
-    let sent = send(&socket, outer, &[]).and_then(|()| send(&socket, &inner(size), &descriptors));
+    let socket = outside.socket();
+    let sent = send(socket, outer, &[]).and_then(|()| send(socket, &inner(size), &descriptors));
     drop(stdio);
-    // It ends by itself as soon as it has started the next stage, and waits for nobody.
-    let ended_as = stage.wait().map_err(RuntimeError::io("waiting for the built-in runtime"));
+    sent.map_err(RuntimeError::io("talking to the built-in runtime"))?;
+    let (socket, status) = outside.end()?;
     let mut pid = None;
-    let result = sent
-        .map_err(RuntimeError::io("talking to the built-in runtime"))
-        .and_then(|()| ready(&socket, has_spoken(ended_as?), &mut pid));
-    match (result, pid) {
+    match (ready(&socket, has_spoken(status), &mut pid), pid) {
         (Ok(terminal), Some(pid)) => Ok(Created { terminal, waiting: Some(Waiting(socket)), ..Created::of(pid) }),
         (result, pid) => {
             pid.into_iter().for_each(end);

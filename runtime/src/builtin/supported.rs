@@ -86,6 +86,10 @@ pub(super) fn refusal(spec: &Value) -> Option<String> {
     if !seen.contains(&"mount") {
         return Some("linux.namespaces without one of type mount".to_owned());
     }
+    let settings = at(spec, "linux.sysctl").as_object().into_iter().flatten();
+    if let Some((name, _)) = settings.into_iter().find(|(name, _)| !is_own_setting(name, &seen)) {
+        return Some(format!("linux.sysctl.{name}"));
+    }
     let propagation = at(spec, "linux.rootfsPropagation").as_str().unwrap_or_default();
     if !PROPAGATIONS.contains(&propagation) {
         return Some(format!("linux.rootfsPropagation {propagation}"));
@@ -98,6 +102,24 @@ pub(super) fn refusal(spec: &Value) -> Option<String> {
         }
     }
     None
+}
+
+/// Whether a parameter of the kernel is one of the name spaces that the container has of its own. All others are the host's, also
+/// where a container has a `/proc` of its own (runc v1.1.5 `libcontainer/configs/validate/validator.go: sysctl`).
+fn is_own_setting(name: &str, spaces: &[&str]) -> bool {
+    const OF_IPC: [&str; 8] = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
+    let parts: Vec<&str> = name.split(if name.contains('/') { '/' } else { '.' }).collect();
+    if parts.iter().any(|part| matches!(*part, "" | "." | "..")) {
+        return false;
+    }
+    let space = match parts[..] {
+        ["net", _, ..] => "network",
+        ["fs", "mqueue", _, ..] => "ipc",
+        ["kernel", name] if OF_IPC.contains(&name) => "ipc",
+        ["kernel", "domainname"] => "uts",
+        _ => return false,
+    };
+    spaces.contains(&space)
 }
 
 fn at<'a>(spec: &'a Value, path: &str) -> &'a Value {

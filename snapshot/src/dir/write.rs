@@ -112,6 +112,22 @@ impl Dir {
         self.names()?.iter().filter(|name| name.starts_with(TEMPORARY)).try_for_each(|name| self.remove_temporary(name))
     }
 
+    /// Does the same in each directory in this one.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub(crate) fn remove_temporaries_below(&self) -> Result<(), StoreError> {
+        for name in self.names()? {
+            // Something else than a directory may have got there; it is in nobody's way.
+            let stat = self.stat(&name)?;
+            let is_directory = stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+            if let Some(dir) = if is_directory { self.sub(&name)? } else { None } {
+                dir.remove_temporaries()?;
+            }
+        }
+        Ok(())
+    }
+
     fn remove_temporary(&self, name: &str) -> Result<(), StoreError> {
         let is_directory = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         if !self.stat(name)?.is_some_and(is_directory) {

@@ -70,12 +70,21 @@ impl Transaction {
             added_volumes: new.volumes.clone(),
             ..Record::default()
         };
+        self.make_or_take_back(&record, |transaction| transaction.make_container(new, &mount, prepare))
+    }
+
+    /// Makes what a record of intent names, or takes it back.
+    fn make_or_take_back<E: From<StoreError>>(
+        &mut self,
+        record: &Record,
+        make: impl FnOnce(&Self) -> Result<(), E>,
+    ) -> Result<(), E> {
         let stored = Stored::new();
         let tmp = self.root.layers.tmp()?;
-        stored.write(tmp, &record, self.sync)?;
-        let made = self.make_container(new, &mount, prepare);
+        stored.write(tmp, record, self.sync)?;
+        let made = make(self);
         // A container whose config was written is there, even if an fsync after that has failed.
-        let undone = if made.is_err() { take_back(&self.root, &record) } else { Ok(()) };
+        let undone = if made.is_err() { take_back(&self.root, record) } else { Ok(()) };
         if undone.is_ok() {
             stored.remove(tmp, self.sync)?;
         }
@@ -146,19 +155,27 @@ impl Transaction {
         })
     }
 
-    /// Adds a volume: an empty directory.
+    /// Adds a volume: an empty directory. It is made under a record of intent, for a kill between its two directories would leave one that
+    /// dockerd lists and cannot mount.
     ///
     /// # Errors
     /// [`StoreError`], also if it exists.
     pub fn add_volume(&mut self, name: &VolumeName) -> Result<(), StoreError> {
         self.root.check_again()?;
-        make_volume(&self.root, name)?;
-        if self.sync {
-            ensure(self.root.dir(), &[VOLUMES, name.as_str()], 0o701)?.sync()?;
-            ensure(self.root.dir(), &[VOLUMES], 0o701)?.sync()?;
+        let volumes = ensure(self.root.dir(), &[VOLUMES], 0o701)?;
+        if volumes.stat(name.as_str())?.is_some() {
+            let path = volumes.path().join(name.as_str());
+            return Err(StoreError::Invalid { path, reason: "it is there already".into() });
         }
-        std::mem::take(&mut self.root.created).keep();
-        Ok(())
+        let record = Record { added_volumes: vec![name.clone()], ..Record::default() };
+        self.make_or_take_back(&record, |transaction| {
+            let own = make_volume(&transaction.root, name)?;
+            if transaction.sync {
+                own.sync()?;
+                volumes.sync()?;
+            }
+            Ok(())
+        })
     }
 
     /// Removes volumes, as far as no container uses them.
@@ -201,10 +218,11 @@ fn registered(layers: &LayerStore, layer: ChainId) -> Result<CacheId, StoreError
     Ok(layers.get(layer)?.ok_or_else(missing)?.cache_id)
 }
 
-/// Makes a volume, as `volume/local/local.go: Create` does.
-fn make_volume(root: &WritableRoot, name: &VolumeName) -> Result<(), StoreError> {
-    let volumes = ensure(root.dir(), &[VOLUMES], 0o701)?;
-    volumes.create(name.as_str(), 0o701)?.create(DATA, 0o755).map(drop)
+/// Makes a volume, as `volume/local/local.go: Create` does. Returns its directory.
+fn make_volume(root: &WritableRoot, name: &VolumeName) -> Result<Dir, StoreError> {
+    let own = ensure(root.dir(), &[VOLUMES], 0o701)?.create(name.as_str(), 0o701)?;
+    own.create(DATA, 0o755)?;
+    Ok(own)
 }
 
 /// Takes back the containers and volumes that a record was to add. A container that has a config counts as made: its volumes

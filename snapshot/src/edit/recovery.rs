@@ -14,6 +14,7 @@ use crate::driver::Driver;
 use crate::error::StoreError;
 use crate::liveness::{Departing, Owners, images};
 use crate::root::WritableRoot;
+use crate::schema::container;
 use crate::schema::references::References;
 
 /// Finishes or takes back what crashed transactions have left.
@@ -23,6 +24,10 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
     root.images_dir.remove_temporaries()?;
     root.images.remove_temporaries()?;
     tmp.remove_temporaries()?;
+    // Who writes the files of containers holds the store's lock, as this does: what is there now is nobody's.
+    if let Some(containers) = container::open(root.dir())? {
+        containers.remove_temporaries_below()?;
+    }
     for stored in Stored::list(tmp)? {
         let record = stored.read(tmp)?;
         let disposal = Disposal::of_record(&record)?;

@@ -10,7 +10,6 @@
 //! Follows moby v20.10.24 `image/fs.go`.
 
 use layerfs::Digest;
-use rustix::fs::FileType;
 
 use super::config::MAX_CONFIG;
 use crate::dir::{CreatedDirectories, Dir};
@@ -170,16 +169,7 @@ impl ImageStore {
     /// Removes temporary files that a crash has left.
     pub(crate) fn remove_temporaries(&self) -> Result<(), StoreError> {
         self.content_dir().remove_temporaries()?;
-        let metadata = self.metadata_dir();
-        for name in metadata.names()? {
-            // Something else than a directory may have got there; it is in nobody's way.
-            let stat = metadata.stat(&name)?;
-            let is_directory = stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
-            if let Some(dir) = if is_directory { metadata.sub(&name)? } else { None } {
-                dir.remove_temporaries()?;
-            }
-        }
-        Ok(())
+        self.metadata_dir().remove_temporaries_below()
     }
 
     /// Removes an image; its layers stay. The config goes first: without it there is no image.

@@ -71,6 +71,9 @@ pub struct RegistryClient {
     base: Mutex<Option<String>>,
     /// By scope.
     authorizations: Mutex<HashMap<String, Authorization>>,
+    /// Whether a token server is asked for a token that lasts, and the one that it gave.
+    pub(crate) asks_identity: AtomicBool,
+    pub(crate) identity: Mutex<Option<String>>,
 }
 
 impl std::fmt::Debug for RegistryClient {
@@ -135,7 +138,16 @@ impl RegistryClient {
             let proxy = if is_loopback(host.address()) { None } else { Proxy::try_from_env() };
             (config(proxy, host.tls(&options.certs)?), config(Proxy::try_from_env(), tls_of_others()?))
         };
-        Ok(Self { host, credentials, options, agents, base: Mutex::default(), authorizations: Mutex::default() })
+        Ok(Self {
+            host,
+            credentials,
+            options,
+            agents,
+            base: Mutex::default(),
+            authorizations: Mutex::default(),
+            asks_identity: AtomicBool::new(false),
+            identity: Mutex::default(),
+        })
     }
 
     /// The registry.
@@ -154,6 +166,29 @@ impl RegistryClient {
     #[must_use]
     pub fn options(&self) -> &ClientOptions {
         &self.options
+    }
+
+    /// Shows the credentials to the registry. Returns what to keep: a token, if the registry gives one in exchange for a
+    /// password, else the credentials themselves.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; [`RegistryError::LoginRefused`], [`RegistryError::Unauthorized`] if the registry does not take them.
+    pub fn login(&self) -> Result<Option<Credentials>, RegistryError> {
+        const PATH: &str = "/v2/";
+        self.asks_identity.store(true, Ordering::Relaxed);
+        let shown = self.ask(&Method::GET, PATH, "", &[], |answer| {
+            drain(answer.response);
+            Ok(())
+        });
+        shown.map_err(|error| match error {
+            RegistryError::Unauthorized { url, .. } if url.ends_with(PATH) => RegistryError::LoginRefused { url },
+            error => error,
+        })?;
+        let token = lock(&self.identity).take();
+        Ok(match (token, &self.credentials) {
+            (Some(token), Some(own)) => Some(Credentials::Identity { user: own.user().to_owned(), token }),
+            (_, own) => own.clone(),
+        })
     }
 
     /// Whether the user has asked to stop.

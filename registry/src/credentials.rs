@@ -2,17 +2,21 @@
 //! `cli/config/configfile`, docker-credential-helpers).
 
 use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::error::RegistryError;
 
 /// The key of Docker Hub, which is as old as docker.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
+
+/// What a helper says if it knows of no password. It is no failure.
+const UNKNOWN: &str = "credentials not found in native keychain";
 
 /// The user name with which a helper hands out a token instead of a password.
 const TOKEN_USER: &str = "<token>";
@@ -68,9 +72,19 @@ impl Credentials {
     }
 }
 
+/// Where credentials were put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Saved {
+    /// In this file, where everybody who can read it can read them.
+    File(PathBuf),
+    /// With a helper.
+    Helper,
+}
+
 /// docker's `config.json`.
 #[derive(Debug, Clone)]
 pub struct CredentialStore {
+    path: PathBuf,
     content: Map<String, Value>,
 }
 
@@ -99,17 +113,24 @@ impl CredentialStore {
                     .map_err(|error| RegistryError::Config { path: path.clone(), reason: error.to_string() })?
             }
         };
-        Ok(Self { content })
+        Ok(Self { path, content })
     }
 
     /// A store without a file and without credentials.
     #[must_use]
     pub fn none() -> Self {
-        Self { content: Map::new() }
+        Self { path: PathBuf::new(), content: Map::new() }
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The key under which the credentials of a domain are kept.
-    fn key(domain: &str) -> &str {
+    #[must_use]
+    pub fn key(domain: &str) -> &str {
         if domain == "docker.io" { HUB_KEY } else { domain }
     }
 
@@ -118,7 +139,7 @@ impl CredentialStore {
     pub fn find(&self, domain: &str) -> Option<Credentials> {
         let key = Self::key(domain);
         if let Some(helper) = self.helper(key) {
-            return ask(&helper, key).and_then(|answer| of_helper(&answer));
+            return ask(&helper, "get", key.as_bytes()).ok().and_then(|answer| of_helper(&answer));
         }
         let entries = self.content.get("auths")?.as_object()?;
         // A key may also be an address of the host (docker/cli `credentials/file_store.go`: `ConvertToHostname`).
@@ -131,11 +152,87 @@ impl CredentialStore {
         of_entry(entry)
     }
 
+    /// Keeps credentials, with the helper if one is named.
+    ///
+    /// # Errors
+    /// [`RegistryError::Helper`], [`RegistryError::File`]
+    pub fn store(&mut self, domain: &str, credentials: &Credentials) -> Result<Saved, RegistryError> {
+        let key = Self::key(domain).to_owned();
+        let helper = self.helper(&key);
+        let (entry, saved) = match &helper {
+            Some(helper) => {
+                let (user, secret) = match credentials {
+                    Credentials::Password { user, password } => (user.as_str(), password),
+                    Credentials::Identity { token, .. } => (TOKEN_USER, token),
+                };
+                let message = json!({"ServerURL": key, "Username": user, "Secret": secret}).to_string();
+                ask(helper, "store", message.as_bytes())?;
+                (json!({}), Saved::Helper)
+            }
+            None => (to_entry(credentials), Saved::File(self.path.clone())),
+        };
+        let entries = self.content.entry("auths").or_insert_with(|| json!({}));
+        match entries.as_object_mut() {
+            Some(entries) => drop(entries.insert(key, entry)),
+            None => *entries = json!({ key: entry }),
+        }
+        self.write()?;
+        Ok(saved)
+    }
+
+    /// Forgets the credentials of a domain, under all keys that mean it. Returns whether there were any in the file.
+    ///
+    /// # Errors
+    /// [`RegistryError::File`]; [`RegistryError::Helper`] after everything else was done.
+    pub fn erase(&mut self, domain: &str) -> Result<bool, RegistryError> {
+        let key = Self::key(domain);
+        let mut failed = None;
+        if let Some(helper) = self.helper(key) {
+            failed = ask(&helper, "erase", key.as_bytes()).err();
+        }
+        let keys = [key.to_owned(), domain.to_owned(), format!("http://{domain}"), format!("https://{domain}")];
+        let entries = self.content.get_mut("auths").and_then(Value::as_object_mut);
+        // Every key is looked for, not only the first that is there.
+        let erased = entries.is_some_and(|entries| {
+            let gone = keys.iter().filter(|key| entries.shift_remove(*key).is_some()).count();
+            gone > 0
+        });
+        if erased {
+            self.write()?;
+        }
+        failed.map_or(Ok(erased), Err)
+    }
+
     fn helper(&self, key: &str) -> Option<String> {
         let named = self.content.get("credHelpers").and_then(|helpers| helpers.get(key)).and_then(Value::as_str);
         let helper = named.or_else(|| self.content.get("credsStore").and_then(Value::as_str));
         // The name becomes that of a program.
         helper.filter(|name| !name.is_empty() && !name.contains('/')).map(|name| format!("docker-credential-{name}"))
+    }
+
+    /// Writes the file as docker does: indented by tabs, without an end of line, for its owner only, whole or not at all.
+    fn write(&self) -> Result<(), RegistryError> {
+        let failed = |source| RegistryError::File { path: self.path.clone(), source };
+        let mut text = Vec::new();
+        let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+        let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
+        serde::Serialize::serialize(&self.content, &mut serializer).expect("a map of values always serialises");
+        // The file may be a symlink to where the user keeps it.
+        let target = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let dir = target.parent().unwrap_or(Path::new("."));
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+        let temporary = dir.join(format!("config.json.{}", std::process::id()));
+        let written = (|| {
+            let _ = std::fs::remove_file(&temporary);
+            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, &target)
+        })();
+        written.map_err(|source| {
+            let _ = std::fs::remove_file(&temporary);
+            failed(source)
+        })
     }
 }
 
@@ -159,6 +256,14 @@ fn of_entry(entry: &Value) -> Option<Credentials> {
     (!user.is_empty()).then_some(Credentials::Password { user, password })
 }
 
+fn to_entry(credentials: &Credentials) -> Value {
+    let auth = |user: &str, password: &str| STANDARD.encode(format!("{user}:{password}"));
+    match credentials {
+        Credentials::Password { user, password } => json!({"auth": auth(user, password)}),
+        Credentials::Identity { user, token } => json!({"auth": auth(user, ""), "identitytoken": token}),
+    }
+}
+
 fn of_helper(answer: &[u8]) -> Option<Credentials> {
     let answer: Value = serde_json::from_slice(answer).ok()?;
     let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -169,38 +274,71 @@ fn of_helper(answer: &[u8]) -> Option<Credentials> {
     })
 }
 
-/// Asks a helper for the credentials of a key. `None` if it knows none, or does not work.
-fn ask(helper: &str, key: &str) -> Option<Vec<u8>> {
+/// Runs a helper with a word as its argument and the rest as its input: a secret is nobody's argument.
+fn ask(helper: &str, word: &str, input: &[u8]) -> Result<Vec<u8>, RegistryError> {
+    let failed = |reason: String, output: &[u8]| RegistryError::Helper {
+        reason,
+        output: String::from_utf8_lossy(output).trim().to_owned(),
+    };
     let started =
-        Command::new(helper).arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-    let mut process = started.ok()?;
+        Command::new(helper).arg(word).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut process = started.map_err(|error| failed(format!("{helper}: {error}"), b""))?;
     if let Some(mut stdin) = process.stdin.take() {
         // A helper may end without reading.
-        let _ = stdin.write_all(key.as_bytes());
+        let _ = stdin.write_all(input);
     }
-    let output = process.wait_with_output().ok()?;
-    output.status.success().then_some(output.stdout)
+    let output = process.wait_with_output().map_err(|error| failed(format!("{helper}: {error}"), b""))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if output.status.success() || (word == "erase" && said.trim() == UNKNOWN) {
+        return Ok(output.stdout);
+    }
+    Err(failed(output.status.to_string().replace(": ", " "), &output.stdout))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     fn password(user: &str, password: &str) -> Credentials {
         Credentials::Password { user: user.into(), password: password.into() }
     }
 
     #[test]
+    fn the_file_is_as_docker_writes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("new");
+        let mut store = CredentialStore::at(&home).unwrap();
+        assert_eq!(store.find("registry.test"), None);
+        let path = home.join("config.json");
+        assert_eq!(store.store("registry.test", &password("u", "p:q")).unwrap(), Saved::File(path.clone()));
+        let expected = "{\n\t\"auths\": {\n\t\t\"registry.test\": {\n\t\t\t\"auth\": \"dTpwOnE=\"\n\t\t}\n\t}\n}";
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::metadata(&home).unwrap().permissions().mode() & 0o777, 0o700);
+        let token = Credentials::Identity { user: "u".into(), token: "t".into() };
+        store.store("docker.io", &token).unwrap();
+        let mut store = CredentialStore::at(&home).unwrap();
+        assert_eq!(store.find("registry.test"), Some(password("u", "p:q")));
+        assert_eq!(store.find("docker.io"), Some(token));
+        assert!(store.erase("docker.io").unwrap());
+        assert!(!store.erase("docker.io").unwrap());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+        assert_eq!(std::fs::read_dir(&home).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
     fn addresses_of_a_host_mean_the_host() {
         let dir = tempfile::tempdir().unwrap();
         let auth = STANDARD.encode("u:p");
-        let file = json!({"auths": {"https://a.test/v1/": {"auth": auth}, "b.test": {}}});
+        let file = json!({"auths": {"https://a.test/v1/": {"auth": auth}, "b.test": {}}, "kept": [1]});
         std::fs::write(dir.path().join("config.json"), file.to_string()).unwrap();
-        let store = CredentialStore::at(dir.path()).unwrap();
+        let mut store = CredentialStore::at(dir.path()).unwrap();
         assert_eq!(store.find("a.test"), Some(password("u", "p")));
         assert_eq!(store.find("b.test"), None);
+        store.store("b.test", &password("x", "y")).unwrap();
+        let text = std::fs::read_to_string(dir.path().join("config.json")).unwrap();
+        assert!(text.contains("\"kept\""), "{text}");
         std::fs::write(dir.path().join("config.json"), "{").unwrap();
         assert!(matches!(CredentialStore::at(dir.path()), Err(RegistryError::Config { .. })));
         assert!(!format!("{:?}", password("u", "geheim")).contains("geheim"));

@@ -239,6 +239,20 @@ pub enum RegistryError {
         /// What is wrong.
         reason: String,
     },
+    /// A credential helper failed.
+    #[error("error storing credentials - err: {reason}, out: `{output}`")]
+    Helper {
+        /// What became of it.
+        reason: String,
+        /// What it said.
+        output: String,
+    },
+    /// The registry does not take this user name and password.
+    #[error("login attempt to {url} failed with status: 401 Unauthorized")]
+    LoginRefused {
+        /// What was asked for.
+        url: String,
+    },
     /// A layer of the store cannot be put together.
     #[error(transparent)]
     Layer(#[from] SaveError),

@@ -21,6 +21,62 @@ const AUTHORITIES: [&str; 4] = [
 /// The most of a file with certificates that is read.
 const MAX_PEM: u64 = 8 << 20;
 
+/// Registries of which nothing is asked, as `insecure-registries` of `daemon.json` names them: hosts, with their ports, and
+/// networks of addresses (moby v20.10.24 `registry/config.go`: `isSecureIndex`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InsecureRegistries {
+    names: Vec<String>,
+    networks: Vec<(IpAddr, u8)>,
+}
+
+impl InsecureRegistries {
+    /// Those of these texts.
+    #[must_use]
+    pub fn new(texts: &[String]) -> Self {
+        let mut all = Self::default();
+        for text in texts {
+            let network = text.split_once('/').and_then(|(address, bits)| {
+                let (address, bits) = (address.parse::<IpAddr>().ok()?, bits.parse().ok()?);
+                (bits <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, bits))
+            });
+            match network {
+                Some(network) => all.networks.push(network),
+                None => all.names.push(text.clone()),
+            }
+        }
+        all
+    }
+
+    /// Whether `domain`, with its port if it has one, is one of them. A name is looked up if there are networks.
+    #[must_use]
+    pub fn contains(&self, domain: &str) -> bool {
+        if self.names.iter().any(|name| name == domain) {
+            return true;
+        }
+        if self.networks.is_empty() {
+            return false;
+        }
+        let with_port = if domain.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+            domain.to_owned()
+        } else {
+            format!("{domain}:443")
+        };
+        let addresses = std::net::ToSocketAddrs::to_socket_addrs(&with_port);
+        addresses.is_ok_and(|mut found| {
+            found.any(|address| self.networks.iter().any(|network| is_in(address.ip(), *network)))
+        })
+    }
+}
+
+fn is_in(address: IpAddr, (network, bits): (IpAddr, u8)) -> bool {
+    let number = |address: IpAddr| match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
+        IpAddr::V6(address) => u128::from(address),
+    };
+    let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+    address.is_ipv4() == network.is_ipv4() && (number(address) ^ number(network)) & mask == 0
+}
+
 /// A registry by the domain of image names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryHost {
@@ -166,6 +222,24 @@ mod tests {
         for other in ["localhost.example.com", "128.0.0.1", "[::2]:1", "127.0.0.1.example.com:5"] {
             assert_eq!(bases(other, true).len(), 1, "{other}");
         }
+    }
+
+    #[test]
+    fn insecure_registries_are_hosts_and_networks() {
+        let all = InsecureRegistries::new(&["a.test:5000".into(), "10.1.0.0/16".into(), "b.test/32".into()]);
+        for (domain, expected) in [
+            ("a.test:5000", true),
+            ("a.test", false),
+            ("10.1.255.1:80", true),
+            ("10.1.0.7", true),
+            ("10.2.0.1", false),
+            ("b.test/32", true),
+        ] {
+            assert_eq!(all.contains(domain), expected, "{domain}");
+        }
+        let four = "1.2.3.4".parse::<IpAddr>().unwrap();
+        assert!(is_in(four, ("9.9.9.9".parse().unwrap(), 0)) && !is_in(four, ("1.2.3.5".parse().unwrap(), 32)));
+        assert!(!is_in(four, ("::".parse().unwrap(), 0)));
     }
 
     #[test]

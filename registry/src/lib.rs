@@ -37,10 +37,10 @@ mod wait;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use client::{ClientOptions, RegistryClient};
-pub use credentials::{CredentialStore, Credentials};
+pub use credentials::{CredentialStore, Credentials, Saved};
 pub use download::BlobListener;
 pub use error::{RegistryError, Reported};
-pub use host::RegistryHost;
+pub use host::{InsecureRegistries, RegistryHost};
 pub use manifest::ManifestForm;
 pub use push::{Arrival, Push, PushListener, PushOptions, PushedImage, PushedLayer};
 pub use remote::{PullRequest, Remote};

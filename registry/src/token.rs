@@ -1,5 +1,6 @@
 //! What proves to a registry who asks: passwords, and tokens from the server that it names.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -14,6 +15,7 @@ use crate::credentials::Credentials;
 use crate::error::RegistryError;
 use crate::header::Challenge;
 use crate::host::is_loopback;
+use crate::lock;
 
 /// The most of a token server's answer that is read.
 const MAX_TOKEN: u64 = 1 << 20;
@@ -86,6 +88,9 @@ impl RegistryClient {
                 (Method::POST, realm.to_owned(), Some(form(&pairs)), None)
             }
             credentials => {
+                if self.asks_identity.load(Ordering::Relaxed) {
+                    pairs.extend([("client_id", "docker"), ("offline_token", "true")]);
+                }
                 let mark = if realm.contains('?') { '&' } else { '?' };
                 let header = match credentials {
                     Some(Credentials::Password { user, password }) => Some(basic(user, password)),
@@ -109,6 +114,7 @@ impl RegistryClient {
             let reason = "authorization server did not include a token in the response".into();
             return Err(RegistryError::Document { url: realm.to_owned(), reason });
         }
+        *lock(&self.identity) = token.refresh_token.filter(|text| !text.is_empty());
         let life = token.expires_in.unwrap_or(0).clamp(LEAST_LIFE, 24 * 3600);
         // A little less, so that it does not end on its way.
         let until = Some(Instant::now() + Duration::from_secs(life - 5));
@@ -140,6 +146,7 @@ fn refused(realm: &str, number: u16, status: String, body: &[u8]) -> RegistryErr
 struct Token {
     token: Option<String>,
     access_token: Option<String>,
+    refresh_token: Option<String>,
     expires_in: Option<u64>,
 }
 

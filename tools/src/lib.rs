@@ -16,6 +16,7 @@ mod manual;
 mod output;
 mod progress;
 mod pruning;
+mod registries;
 mod rootless;
 mod signals;
 mod steps;

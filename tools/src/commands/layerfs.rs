@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
-use crate::commands::{container, image, inspect, system, volume};
+use crate::commands::{container, image, inspect, login, system, volume};
 use crate::exit::UsageError;
 use crate::generate::Generate;
 use crate::manual::Manual;
@@ -162,6 +162,12 @@ enum Command {
     Exec(container::exec::Args),
     #[command(hide = true)]
     Info(system::info::Args),
+
+    /// Give a registry a user name and a password, and keep them for later
+    Login(login::Args),
+
+    /// Forget the user name and password for a registry
+    Logout(login::LogoutArgs),
 
     /// Show what the data-root takes up, and who owns what in it
     #[command(subcommand)]
@@ -396,6 +402,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Volume(Volume::Prune(args)) => volume::change::prune(&args, &cli.root, driver),
         Command::Volume(Volume::Ls(args)) => volume::list::run(&args, &cli.root, driver),
         Command::Volume(Volume::Inspect(args)) => volume::inspect::run(&args, &cli.root, driver),
+        Command::Login(args) => login::run(args),
+        Command::Logout(args) => login::logout(&args),
         Command::Inspect(args) => inspect::run(&args, &cli.root, driver),
         Command::System(System::Info(args)) | Command::Info(args) => system::info::run(&args, &cli.root, driver),
         Command::Version(args) => system::version::run(&args),

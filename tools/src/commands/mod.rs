@@ -9,5 +9,6 @@ mod inspect;
 pub mod layer_run;
 pub mod layer_unpack;
 pub mod layerfs;
+mod login;
 mod system;
 mod volume;

@@ -25,12 +25,18 @@ impl Registry {
 
     /// Starts it with its files in `dir` and waits until it answers.
     pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, "", "")
+    }
+
+    /// The same, with further settings: of `http`, each after a comma, and lines of their own.
+    pub fn start_with(dir: &Path, http: &str, more: &str) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let host = format!("127.0.0.1:{port}");
-        std::fs::create_dir(dir).unwrap();
+        std::fs::create_dir_all(dir).unwrap();
         let config = dir.join("config.yml");
         let storage = format!("storage: {{filesystem: {{rootdirectory: {}}}}}", dir.join("data").display());
-        std::fs::write(&config, format!("version: 0.1\n{storage}\nhttp: {{addr: \"{host}\"}}\n")).unwrap();
+        std::fs::write(&config, format!("version: 0.1\n{storage}\nhttp: {{addr: \"{host}\"{http}}}\n{more}\n"))
+            .unwrap();
         let log = std::fs::File::create(dir.join("log")).unwrap();
         let process = Command::new("setpriv")
             .args(["--pdeathsig", "TERM", REGISTRY, "serve"])
@@ -66,4 +72,60 @@ impl Drop for Registry {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The user and the password that registries with [`HTPASSWD`] take.
+pub const USER: (&str, &str) = ("tester", "geheim");
+
+/// A file as Apache's `htpasswd -B` makes it: [`USER`] alone.
+pub const HTPASSWD: &str = "tester:$2b$05$abcdefghijklmnopqrstuuVWu8RjbNovPZWAMRdd7iqaaG0mI53Uu\n";
+
+/// The settings by which a registry asks for a password. The file is put into `dir`.
+pub fn with_password(dir: &Path) -> String {
+    std::fs::create_dir_all(dir).unwrap();
+    std::fs::write(dir.join("htpasswd"), HTPASSWD).unwrap();
+    format!("auth: {{htpasswd: {{realm: test, path: {}}}}}", dir.join("htpasswd").display())
+}
+
+/// Makes an authority, `ca.crt`, and by it a certificate for `host`, `host.crt` with `host.key`.
+pub fn make_certificates(dir: &Path, host: &str) {
+    std::fs::create_dir_all(dir).unwrap();
+    std::fs::write(dir.join("empty.cnf"), "[req]\ndistinguished_name=dn\n[dn]\n").unwrap();
+    let make = |name: &str, more: &[&str]| {
+        let mut command = Command::new("openssl");
+        command.current_dir(dir).args(["req", "-x509", "-config", "empty.cnf", "-days", "3", "-nodes"]);
+        command.args(["-newkey", "rsa:2048", "-keyout", &format!("{name}.key"), "-out", &format!("{name}.crt")]);
+        let output = command.args(more).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    make("ca", &["-subj", "/CN=authority", "-addext", "basicConstraints=critical,CA:TRUE"]);
+    let name = format!("subjectAltName=DNS:{host}");
+    make(
+        "host",
+        &[
+            "-CA",
+            "ca.crt",
+            "-CAkey",
+            "ca.key",
+            "-subj",
+            "/CN=host",
+            "-addext",
+            &name,
+            "-addext",
+            "basicConstraints=CA:FALSE",
+        ],
+    );
+}
+
+/// Lets a command believe that `host` is this machine, by a mount that only it sees.
+pub fn with_host(command: &Command, hosts: &Path, host: &str) -> Command {
+    std::fs::write(hosts, format!("127.0.0.1 localhost {host}\n")).unwrap();
+    let mut inside = Command::new("unshare");
+    inside.args(["-m", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""]).arg(hosts);
+    inside.arg(command.get_program()).args(command.get_args());
+    command.get_envs().for_each(|(name, value)| match value {
+        Some(value) => drop(inside.env(name, value)),
+        None => drop(inside.env_remove(name)),
+    });
+    inside
 }

@@ -5,61 +5,25 @@ mod lines;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::anyhow;
 use images::load::{ImportError, ImportOptions, ImportReport, ImportRequest, import_images};
 use images::source::{ArchiveError, Platform, Select};
 use layerfs::Digest;
 use lines::Lines;
-use registry::{
-    BlobListener, ClientOptions, CredentialStore, PullRequest, RegistryClient, RegistryError, RegistryHost, Remote,
-};
-use snapshot::reference::{Reference, ReferenceError};
+use registry::{BlobListener, PullRequest, RegistryClient, RegistryError, Remote};
+use snapshot::reference::Reference;
 use snapshot::root::DataRoot;
 use snapshot::schema::references::References;
 
 use crate::commands::layerfs::NAME;
 use crate::exit::UsageError;
 use crate::flags::writable;
+use crate::registries::{RegistryFlags, parse};
 use crate::{output, rootless, signals};
 
 /// Where blobs are on their way, below the data-root. dockerd empties the directory above at each start.
 const BLOBS: [&str; 2] = ["tmp", "layerfs-blobs"];
-
-/// How registries are reached: the flags of every command that asks one.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct RegistryFlags {
-    /// Whether the registry must prove who it is; with false, its certificate is not looked at, and plain HTTP will do
-    #[arg(
-        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
-        default_missing_value = "true", action = clap::ArgAction::Set, value_parser = crate::flags::parse_bool
-    )]
-    tls_verify: bool,
-
-    /// Seconds without a byte after which a connection counts as dead, and another one is made
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
-    stall_timeout: u16,
-}
-
-impl RegistryFlags {
-    /// A client for the registry of this image, with the user's credentials for it.
-    pub(crate) fn client(
-        &self,
-        reference: &Reference,
-        interrupted: &Arc<std::sync::atomic::AtomicBool>,
-    ) -> anyhow::Result<RegistryClient> {
-        let mut options = ClientOptions::new(Arc::clone(interrupted));
-        options.stall = Duration::from_secs(self.stall_timeout.into());
-        let host = RegistryHost::new(reference.domain(), self.tls_verify);
-        let credentials = CredentialStore::of_user().unwrap_or_else(|error| {
-            // docker's client goes on without them, too.
-            output::complain(NAME, &format!("warning: error loading config file: {error}"));
-            CredentialStore::none()
-        });
-        Ok(RegistryClient::new(host, credentials.find(reference.domain()), options)?)
-    }
-}
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -95,16 +59,6 @@ pub(crate) struct Args {
     /// Number of threads, which also decode and hash [default: all processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-}
-
-/// A name as docker's client reads it.
-pub(crate) fn parse(text: &str) -> anyhow::Result<Reference> {
-    let reference = Reference::parse(text).map_err(|error| match error {
-        ReferenceError::Format { .. } | ReferenceError::Digest { .. } => anyhow!("invalid reference format: {text:?}"),
-        error => anyhow!("{error}"),
-    })?;
-    anyhow::ensure!(!reference.domain().is_empty(), "invalid reference format: {text:?}");
-    Ok(reference)
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {

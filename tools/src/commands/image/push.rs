@@ -18,10 +18,10 @@ use snapshot::reference::Reference;
 use snapshot::root::DataRoot;
 use snapshot::schema::distribution::{BlobSource, source_hmac};
 
-use super::pull::{RegistryFlags, parse};
 use crate::commands::layerfs::NAME;
 use crate::exit::UsageError;
 use crate::flags::writable;
+use crate::registries::{RegistryFlags, parse};
 use crate::{output, signals};
 
 /// How long to wait for another process of ours that writes to the store.

@@ -1,0 +1,105 @@
+//! How registries are reached: the flags of every command that asks one, and what docker's own files say.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use registry::{
+    ClientOptions, CredentialStore, Credentials, InsecureRegistries, RegistryClient, RegistryError, RegistryHost,
+};
+use serde::Deserialize;
+use snapshot::reference::{Reference, ReferenceError};
+
+use crate::commands::layerfs::NAME;
+use crate::output;
+
+/// The flags of every command that asks a registry.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RegistryFlags {
+    /// Whether the registry must prove who it is; with false, its certificate is not looked at, and plain HTTP will do
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
+        default_missing_value = "true", action = clap::ArgAction::Set, value_parser = crate::flags::parse_bool
+    )]
+    tls_verify: bool,
+
+    /// Seconds without a byte after which a connection counts as dead, and another one is made
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
+    stall_timeout: u16,
+
+    /// dockerd's configuration, of which `insecure-registries` counts
+    #[arg(long, value_name = "FILE", default_value = "/etc/docker/daemon.json")]
+    daemon_config: PathBuf,
+
+    /// Directory with a directory of certificates for each registry
+    #[arg(long, value_name = "DIR", default_value = "/etc/docker/certs.d")]
+    certs_dir: PathBuf,
+}
+
+/// What counts of `daemon.json`.
+#[derive(Debug, Default, Deserialize)]
+struct DaemonConfig {
+    #[serde(rename = "insecure-registries", default)]
+    insecure: Vec<String>,
+}
+
+impl DaemonConfig {
+    /// A file that is not there says nothing.
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        match std::fs::read(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            read => {
+                let bytes = read.with_context(|| path.display().to_string())?;
+                serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
+            }
+        }
+    }
+}
+
+impl RegistryFlags {
+    /// A client for the registry of this image, with the user's credentials for it.
+    pub(crate) fn client(
+        &self,
+        reference: &Reference,
+        interrupted: &Arc<AtomicBool>,
+    ) -> anyhow::Result<RegistryClient> {
+        let credentials = credential_store().find(reference.domain());
+        self.client_with(reference.domain(), credentials, interrupted)
+    }
+
+    /// A client for a registry, with these credentials.
+    pub(crate) fn client_with(
+        &self,
+        domain: &str,
+        credentials: Option<Credentials>,
+        interrupted: &Arc<AtomicBool>,
+    ) -> anyhow::Result<RegistryClient> {
+        let mut options = ClientOptions::new(Arc::clone(interrupted));
+        options.stall = Duration::from_secs(self.stall_timeout.into());
+        options.certs = self.certs_dir.clone();
+        let config = DaemonConfig::read(&self.daemon_config)?;
+        let verify = self.tls_verify && !InsecureRegistries::new(&config.insecure).contains(domain);
+        let host = RegistryHost::new(domain, verify);
+        Ok(RegistryClient::new(host, credentials, options)?)
+    }
+}
+
+/// The user's credentials. Without a file that can be read there are none, as for docker's client.
+fn credential_store() -> CredentialStore {
+    CredentialStore::of_user().unwrap_or_else(|error: RegistryError| {
+        output::complain(NAME, &format!("warning: error loading config file: {error}"));
+        CredentialStore::none()
+    })
+}
+
+/// A name as docker's client reads it.
+pub(crate) fn parse(text: &str) -> anyhow::Result<Reference> {
+    let reference = Reference::parse(text).map_err(|error| match error {
+        ReferenceError::Format { .. } | ReferenceError::Digest { .. } => anyhow!("invalid reference format: {text:?}"),
+        error => anyhow!("{error}"),
+    })?;
+    anyhow::ensure!(!reference.domain().is_empty(), "invalid reference format: {text:?}");
+    Ok(reference)
+}

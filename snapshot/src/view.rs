@@ -23,7 +23,9 @@ use crate::schema::buildkit::{SNAPSHOTS_DATABASE, Snapshots};
 use crate::schema::containerd::ContainerdSnapshots;
 use crate::schema::database;
 use crate::schema::layer::{JOURNAL, LayerRecord};
-use crate::schema::paths::{CONFIGS, DAEMON_DATABASES, LAYER_RECORDS, METADATA, REMOVING, TEMPORARY, WRITE_SETS};
+use crate::schema::paths::{
+    CONFIGS, DAEMON_DATABASES, LAYER_RECORDS, METADATA, MORE_DATABASES, REMOVING, TEMPORARY, WRITE_SETS,
+};
 
 /// What a command needs to know. What it does not need is not read.
 #[derive(Debug, Clone, Copy)]
@@ -197,7 +199,7 @@ impl View {
     /// build cache.
     pub(crate) fn damaged_databases(&self) -> Vec<Damage> {
         let asked = |path: &[&str]| self.snapshots.is_err() && path.last() == Some(&SNAPSHOTS_DATABASE);
-        let faults = DAEMON_DATABASES.iter().filter(|path| !asked(path)).filter_map(|path| {
+        let faults = DAEMON_DATABASES.iter().chain(&MORE_DATABASES).filter(|path| !asked(path)).filter_map(|path| {
             let cause = with_causes(&database::fault(&self.root.dir, path)?);
             Some(Damage::Database { database: path.join("/"), cause })
         });

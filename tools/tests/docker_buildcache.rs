@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
 use layerfs::ChainId;
 use serde_json::Value;
@@ -259,4 +260,80 @@ fn docker_building_can_be_read() {
     assert!(reads > 20, "{reads}");
     assert!(seen.len() > 10 && snapshots.driver_ids().len() > 20, "{} seen", seen.len());
     assert!(cache.records.len() > 20);
+}
+
+/// A command of layerfs on a root, with `--json`: its exit status and what it says.
+fn said(root: &Path, arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = testkit::layerfs_on(root, &[arguments, &["--json"]].concat());
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// What `image-gc` does with everything that nobody needs: its exit status, and the entries of the driver's home that are left.
+fn collect(root: &Path) -> (Option<i32>, BTreeSet<String>) {
+    let mut gc = std::process::Command::new(testkit::program("image-gc"));
+    let output = gc.arg("--root").arg(root).args(["--apply", "--min-age", "0s"]).output().unwrap();
+    let entries = fs::read_dir(root.join("overlay2")).unwrap().map(|entry| entry.unwrap().file_name());
+    (output.status.code(), entries.map(|name| name.into_string().unwrap()).collect())
+}
+
+/// dockerd does not start on a database of BuildKit's that it cannot open. Each is found; with the directory moved away, as is advised,
+/// dockerd starts with its images and builds again, and what the old cache leaves goes.
+#[test]
+fn docker_starts_where_a_broken_build_cache_was_moved_away() {
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
+    let daemon = Dockerd::start(&root);
+    daemon.load(&testkit::golden(BUSYBOX));
+    build(&daemon, &dir, STAGES, &["-t", "layerfs-test/built:1"]);
+    daemon.stop();
+    let databases = ["snapshots.db", "metadata_v2.db", "cache.db", "containerdmeta.db"];
+    let mut report = Vec::new();
+    let (_, before) = collect(&root);
+    for database in databases {
+        let path = root.join("buildkit").join(database);
+        let sound = fs::read(&path).unwrap();
+        fs::write(&path, "no").unwrap();
+        let mut wrong = Vec::new();
+        if let Ok(daemon) = Dockerd::try_start(&root, Duration::from_secs(60)) {
+            daemon.stop();
+            wrong.push("dockerd starts".to_owned());
+        }
+        let (status, found) = said(&root, &["system", "check"]);
+        let code = if database == "snapshots.db" { "build-cache-unreadable" } else { "database-invalid" };
+        let found = found["findings"].as_array().unwrap().iter().map(|one| (&one["code"], &one["repair"]["code"]));
+        let found: Vec<_> =
+            found.map(|(code, repair)| (code.as_str().unwrap(), repair.as_str().unwrap_or_default())).collect();
+        if status != Some(1) || found != [(code, "move-build-cache")] {
+            wrong.push(format!("check: {status:?} {found:?}"));
+        }
+        let (status, mended) = said(&root, &["system", "repair", "--apply"]);
+        let left = mended["unmended"].as_array().unwrap().iter().map(|one| one["advice"].as_str().unwrap());
+        if status != Some(1) || left.collect::<Vec<_>>() != ["move-build-cache"] {
+            wrong.push(format!("repair: {status:?} {mended}"));
+        }
+        if collect(&root).1 != before {
+            wrong.push("something of the build cache goes".to_owned());
+        }
+        report.extend(wrong.into_iter().map(|line| format!("{database}: {line}")));
+        fs::write(&path, if database == databases[3] { b"no".to_vec() } else { sound }).unwrap();
+    }
+    testkit::assert_none("the databases of the build cache", &report);
+
+    fs::rename(root.join("buildkit"), dir.path().join("aside")).unwrap();
+    assert_eq!(damage(&root), Vec::<String>::new());
+    let goes_on = || {
+        let daemon = Dockerd::start(&root);
+        let three = daemon.ok(&["run", "--rm", "--network", "none", "layerfs-test/built:1", "cat", "/three"]);
+        assert_eq!(three, "three <>&\"\n");
+        build(&daemon, &dir, STAGES, &["-t", "layerfs-test/built:1"]);
+        daemon.stop();
+    };
+    goes_on();
+    let old: BTreeSet<String> = before.iter().filter(|name| name.len() == 25).cloned().collect();
+    let (status, left) = collect(&root);
+    assert_eq!(status, Some(0));
+    assert!(old.iter().any(|name| !left.contains(name)), "nothing of the old cache goes: {left:?}");
+    assert_eq!(damage(&root), Vec::<String>::new());
+    goes_on();
 }

@@ -285,6 +285,34 @@ fn root_repair_is_finished_after_kills_and_failing_calls() {
     testkit::assert_none("after a repair that was disturbed", &report.into_inner().unwrap());
 }
 
+/// What could be read of a layer's content is not its size: while reading fails, none is written.
+#[test]
+fn root_a_size_that_cannot_be_measured_is_not_written() {
+    if !testkit::is_root() || !testkit::tier("root", kill::can_count_calls(), "install strace") {
+        return;
+    }
+    let dir = testkit::scratch();
+    let root = dir.path().join("root");
+    import(&archive(), &root, &[]);
+    let store = StoreFiles::read(&root);
+    let is_large = |layer: &&String| store.diffs()[*layer].join("bin").is_dir();
+    let layer = store.layers.keys().find(is_large).unwrap();
+    let record = root.join("image/overlay2/layerdb/sha256").join(layer.trim_start_matches("sha256:"));
+    let size = fs::read_to_string(record.join("size")).unwrap();
+    fs::remove_file(record.join("size")).unwrap();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=openat,openat2:error=EIO", "-P"]);
+    strace.arg(&store.diffs()[layer]);
+    let repair_it = command(&root, &[], &["--apply"]);
+    strace.arg(repair_it.get_program()).args(repair_it.get_args());
+    let ran = run(strace, Input::Nothing);
+    assert_eq!(ran.code, Some(1), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("its size is not known"), "{}", ran.stdout);
+    assert!(!record.join("size").exists());
+    assert_eq!(repair(&root, &[], &["--apply"]).status, Some(0));
+    assert_eq!(fs::read_to_string(record.join("size")).unwrap(), size);
+}
+
 /// A dockerd may come before the next repair, and must run the image after it.
 #[test]
 fn docker_starts_where_a_repair_was_disturbed() {

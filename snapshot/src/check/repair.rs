@@ -127,6 +127,9 @@ pub enum Repair {
     Collect,
     /// Have the daemon remove the build cache, whose records nobody else writes.
     PruneBuildCache,
+    /// Move the directory of the build cache away. dockerd does not start on a database that it cannot open, and begins a new one
+    /// where there is none.
+    MoveBuildCache,
 }
 
 impl Repair {
@@ -154,6 +157,7 @@ impl Repair {
             Self::FinishRemoval { .. } => "finish-removal",
             Self::Collect => "collect",
             Self::PruneBuildCache => "prune-build-cache",
+            Self::MoveBuildCache => "move-build-cache",
         }
     }
 
@@ -193,6 +197,7 @@ impl fmt::Display for Repair {
             Self::FinishRemoval { .. } => f.write_str("finish the removal"),
             Self::Collect => f.write_str("collect garbage"),
             Self::PruneBuildCache => f.write_str("have dockerd remove the build cache"),
+            Self::MoveBuildCache => f.write_str("move the build cache away, so that dockerd begins a new one"),
         }
     }
 }

@@ -13,18 +13,20 @@ use crate::error::StoreError;
 use crate::ids::CacheId;
 use crate::liveness::{Claim, EntryVerdict};
 use crate::schema::distribution;
+use crate::schema::paths::is_of_build_cache;
 use crate::view::LeftoverKind;
 
 pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     if let Err(error) = findings.view.snapshots() {
         let cause = Cause::Damage(Damage::BuildCache { cause: with_causes(error) });
-        let repair = Some(Repair::PruneBuildCache);
+        let repair = Some(Repair::MoveBuildCache);
         findings.add(Severity::Damage, Place::BuildCache, cause, Affected::default(), repair);
     }
     for damage in findings.view.damaged_databases() {
         if let Damage::Database { database, .. } = &damage {
+            let repair = is_of_build_cache(database).then_some(Repair::MoveBuildCache);
             let place = Place::File(database.into());
-            findings.add(Severity::Damage, place, Cause::Damage(damage), Affected::default(), None);
+            findings.add(Severity::Damage, place, Cause::Damage(damage), Affected::default(), repair);
         }
     }
     add_gone_of_build_cache(findings);

@@ -252,6 +252,8 @@ pub enum Advice {
     RemoveContainer,
     /// Have the build cache removed by the daemon.
     PruneBuildCache,
+    /// Move the directory of the build cache away: dockerd does not start on it as it is.
+    MoveBuildCache,
     /// Look at the file and move it away, or mend it by hand.
     LookAtFile,
     /// Collect garbage later: somebody may still need it.
@@ -268,6 +270,7 @@ impl Advice {
             Self::RemoveImage => "remove-image",
             Self::RemoveContainer => "remove-container",
             Self::PruneBuildCache => "prune-build-cache",
+            Self::MoveBuildCache => "move-build-cache",
             Self::LookAtFile => "look-at-file",
             Self::CollectLater => "collect-later",
         }

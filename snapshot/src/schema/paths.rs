@@ -4,7 +4,7 @@
 
 use rustix::fs::FileType;
 
-use super::buildkit::{BUILDKIT, CACHE_DATABASE, SNAPSHOTS_DATABASE};
+use super::buildkit::{BUILDKIT, CACHE_DATABASE, CONTENT_DATABASE, METADATA_DATABASE, SNAPSHOTS_DATABASE};
 use super::container::CONTAINERS;
 use super::references;
 use super::volume::{DATABASE, VOLUMES};
@@ -44,7 +44,7 @@ pub(crate) const DATA_ROOT_MARKS: [(&[&str], FileType); 10] = [
     (&["engine-id"], FileType::RegularFile),
     (&[BUILDKIT, CACHE_DATABASE], FileType::RegularFile),
     (&[BUILDKIT, SNAPSHOTS_DATABASE], FileType::RegularFile),
-    (&[BUILDKIT, "containerdmeta.db"], FileType::RegularFile),
+    (&[BUILDKIT, CONTENT_DATABASE], FileType::RegularFile),
     (&["containerd", "daemon", "io.containerd.metadata.v1.bolt"], FileType::Directory),
     (&["containerd", "daemon", "io.containerd.snapshotter.v1.overlayfs"], FileType::Directory),
     (&["rootfs", "overlayfs"], FileType::Directory),
@@ -75,6 +75,14 @@ pub(crate) const DAEMON_DATABASES: [&[&str]; 4] = [
     &[BUILDKIT, SNAPSHOTS_DATABASE],
     &[BUILDKIT, CACHE_DATABASE],
 ];
+
+/// More databases without which dockerd does not start. Their locks say nothing that those of [`DAEMON_DATABASES`] do not.
+pub(crate) const MORE_DATABASES: [&[&str]; 2] = [&[BUILDKIT, METADATA_DATABASE], &[BUILDKIT, CONTENT_DATABASE]];
+
+/// Whether a database of the daemon's is one of BuildKit's.
+pub(crate) fn is_of_build_cache(database: &str) -> bool {
+    database.split('/').next() == Some(BUILDKIT)
+}
 
 /// A path below `image/<driver>`, as one below the root.
 pub(crate) fn of_driver<'a>(driver: &'a str, below: &[&'a str]) -> Vec<&'a str> {

@@ -71,6 +71,7 @@ fn mending_of(repair: Option<&Repair>) -> Option<Mending> {
 
 fn advice_on(finding: &Finding) -> Advice {
     match (&finding.repair, &finding.place) {
+        (Some(Repair::MoveBuildCache), _) => Advice::MoveBuildCache,
         (Some(Repair::PruneBuildCache), _) | (_, Place::BuildCache) => Advice::PruneBuildCache,
         (Some(Repair::Collect), _) => Advice::CollectLater,
         (Some(repair), _) if repair.needs_source() => Advice::NameSource,

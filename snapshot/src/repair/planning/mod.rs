@@ -26,6 +26,7 @@ use crate::reference::Reference;
 use crate::schema::image::ImageStore;
 use crate::schema::layer::{LayerRecord, LayerStore};
 use crate::schema::mount::MountRecord;
+use crate::schema::paths::is_of_build_cache;
 use crate::view::View;
 
 /// What a repair looks at.
@@ -287,8 +288,11 @@ impl RepairPlanner<'_> {
         for damage in self.view.damage() {
             let (subject, reason) = (damage.subject(), damage.to_string());
             match &damage {
+                Damage::Database { database, .. } if is_of_build_cache(database) => {
+                    self.cannot(subject, reason, Advice::MoveBuildCache);
+                }
                 Damage::Volume { .. } | Damage::Database { .. } => self.cannot(subject, reason, Advice::LookAtFile),
-                Damage::BuildCache { .. } => self.cannot(subject, reason, Advice::PruneBuildCache),
+                Damage::BuildCache { .. } => self.cannot(subject, reason, Advice::MoveBuildCache),
                 Damage::Container { container, cause } if self.chosen.is_none() => {
                     self.tell_container(container, cause);
                 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use layerfs::{ChainId, DiffId};
 
 use super::RepairPlanner;
-use crate::catalog::Subject;
+use crate::catalog::{Subject, with_causes};
 use crate::driver::EntryKind;
 use crate::ids::{CacheId, MountName};
 use crate::liveness::Claim;
@@ -21,6 +21,8 @@ enum Lack {
     Identity,
     /// Nothing proves which directory is the layer's.
     Directory,
+    /// Its size is not known, for this reason.
+    Size(String),
 }
 
 impl RepairPlanner<'_> {
@@ -109,7 +111,7 @@ impl RepairPlanner<'_> {
     }
 
     fn tell_unreadable(&mut self, layer: ChainId, error: &crate::StoreError) {
-        let reason = crate::catalog::with_causes(error);
+        let reason = with_causes(error);
         self.broken.insert(layer, reason.clone());
         self.cannot(Subject::Layer(layer), reason, Advice::LookAtFile);
     }
@@ -138,16 +140,28 @@ impl RepairPlanner<'_> {
                 self.broken.insert(layer, reason.to_owned());
                 self.cannot(Subject::Layer(layer), reason, Advice::CollectLater);
             }
-            Err(lack) => {
-                let cause = match lack {
-                    _ if said.empty => "its record is empty: loading the layer again fails with \"file exists\"",
-                    Lack::Identity => "its record does not say which layer it is, and nothing else proves it",
-                    Lack::Directory => "its record does not say where its content is, and nothing proves where it is",
-                };
-                self.broken.insert(layer, cause.to_owned());
-                self.step(Subject::Layer(layer), cause, Mending::DropRecord { layer });
+            Err(Lack::Size(cause)) => {
+                let reason = format!("its size is not known, since its content cannot be read: {cause}");
+                self.broken.insert(layer, reason.clone());
+                self.cannot(Subject::Layer(layer), reason, Advice::LookAtFile);
+            }
+            Err(Lack::Identity) => {
+                self.drop_record(layer, said, "its record does not say which layer it is, and nothing else proves it");
+            }
+            Err(Lack::Directory) => {
+                let cause = "its record does not say where its content is, and nothing proves where it is";
+                self.drop_record(layer, said, cause);
             }
         }
+    }
+
+    fn drop_record(&mut self, layer: ChainId, said: &RecordFields, cause: &str) {
+        let cause = match said.empty {
+            true => "its record is empty: loading the layer again fails with \"file exists\"",
+            false => cause,
+        };
+        self.broken.insert(layer, cause.to_owned());
+        self.step(Subject::Layer(layer), cause, Mending::DropRecord { layer });
     }
 
     fn completed(&self, layer: ChainId, said: &RecordFields, names: &HashSet<ChainId>) -> Result<LayerRecord, Lack> {
@@ -166,7 +180,11 @@ impl RepairPlanner<'_> {
         let (diff_id, parent) = identity.ok_or(Lack::Identity)?;
         let cache_id = cache_id.or_else(|| self.find_directory(layer, diff_id)).ok_or(Lack::Directory)?;
         let size = said.size.clone().ok().or_else(|| self.layers.untrimmed_size(layer));
-        let size = size.or_else(|| self.measure(layer, &cache_id)).unwrap_or_default();
+        let size = match size {
+            Some(size) => size,
+            // What has neither a directory nor a journal gets its size when it is unpacked again.
+            None => self.measure(layer, &cache_id).map_err(Lack::Size)?.unwrap_or_default(),
+        };
         Ok(LayerRecord { chain_id: layer, diff_id, parent, cache_id, size })
     }
 
@@ -187,14 +205,17 @@ impl RepairPlanner<'_> {
         content::replay(journal, content)
     }
 
-    /// A layer's size by the driver's rule: measured from its content, or else from its journal.
-    fn measure(&self, layer: ChainId, directory: &CacheId) -> Option<u64> {
+    /// A layer's size by the driver's rule: measured from its content, or else from its journal; `None` if there is neither.
+    ///
+    /// # Errors
+    /// Why the content cannot be read. What could be read of it is no size: it would be written down as if it were proven.
+    fn measure(&self, layer: ChainId, directory: &CacheId) -> Result<Option<u64>, String> {
         if self.view.root.home_layout().is_some_and(|layout| layout.changes)
-            && let Ok(Some(content)) = self.view.root.content(directory)
+            && let Some(content) = self.view.root.content(directory).map_err(|error| with_causes(&error))?
         {
-            return layerfs::tree_size(&content).ok();
+            return layerfs::tree_size(&content).map(Some).map_err(|error| with_causes(&error));
         }
-        content::member_sizes(self.layers.journal(layer).ok()??)
+        Ok(self.layers.journal(layer).ok().flatten().and_then(content::member_sizes))
     }
 
     /// Finds the directory of a layer whose record does not name it any more: the one that its children or containers

@@ -37,7 +37,7 @@ use crate::error::StoreError;
 use crate::ids::CacheId;
 use bolt::{Bolt, Bucket, BucketEntry};
 
-const FILE: &str = "metadata_v2.db";
+pub(crate) const FILE: &str = "metadata_v2.db";
 /// The name of the database before Docker 20.10, which converts it to `metadata_v2.db` when it starts.
 const OLD_FILE: &str = "metadata.db";
 

@@ -26,6 +26,9 @@ use bolt::{Bolt, BoltError};
 pub(crate) const BUILDKIT: &str = "buildkit";
 /// The database of the results of build steps. We look only at its lock, which a running dockerd holds.
 pub(crate) const CACHE_DATABASE: &str = "cache.db";
+/// The database of contents and leases of the containerd store in BuildKit.
+pub(crate) const CONTENT_DATABASE: &str = "containerdmeta.db";
+pub(crate) use cache::FILE as METADATA_DATABASE;
 pub(crate) use snapshots::FILE as SNAPSHOTS_DATABASE;
 
 /// Why a database cannot be used.

@@ -209,6 +209,9 @@ fn advice(advice: Advice) -> &'static str {
         Advice::RemoveImage => "remove the image: layerfs image rm",
         Advice::RemoveContainer => "make the container again; docker rm removes what is left of it",
         Advice::PruneBuildCache => "have dockerd remove the build cache: docker builder prune -a",
+        Advice::MoveBuildCache => {
+            "move the directory buildkit of the data-root away: dockerd begins a new build cache, and image-gc removes what the old one leaves"
+        }
         Advice::LookAtFile => "look at it, and mend it or move it away",
         Advice::CollectLater => "image-gc removes it when nobody can need it any more",
         _ => "look at it",

@@ -93,6 +93,7 @@ fn command(view: &View, repair: &Repair) -> String {
     match repair {
         Repair::Collect => format!("image-gc --root {root} --apply"),
         Repair::PruneBuildCache => "docker builder prune -a".to_owned(),
+        Repair::MoveBuildCache => format!("mv {root}/buildkit {root}/buildkit.broken"),
         repair if repair.needs_source() => {
             format!("layerfs --root {root} system repair --from ARCHIVE|LAYOUT|ROOT --apply")
         }

@@ -11,7 +11,7 @@ use layerfs::ChainId;
 
 use crate::catalog::{Catalog, ConfigParts, Container, Damage, LayerFault, with_causes};
 use crate::dir::Dir;
-use crate::driver::{Driver, LayerDamage, Stacked};
+use crate::driver::{AnyDriver, Driver, LayerDamage, Stacked};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ContainerId};
 use crate::liveness::removal_plan::Holders;
@@ -282,9 +282,12 @@ fn faults(root: &DataRoot, catalog: &Catalog) -> Vec<(ChainId, LayerFault)> {
         }
         found.extend(records.as_ref().and_then(|records| journal_fault(records, layer.chain_id)));
         let Some(driver) = root.driver.as_ref().filter(|_| !sound) else { return found };
-        let below: Vec<CacheId> =
-            layer.parent.into_iter().flat_map(|top| catalog.chain(top)).map(|layer| layer.cache_id.clone()).collect();
-        match driver.damage(&layer.cache_id, &below) {
+        // A chain that is too deep is not gone through for each of its layers.
+        if let Some(most) = driver.most_parents().filter(|most| catalog.graph().depth(layer.chain_id) > most + 1) {
+            found.push(LayerFault::CannotMount { cause: LayerDamage::TooDeep { most } });
+            return found;
+        }
+        match driver.damage(&layer.cache_id, &parents_for(driver, catalog, layer.parent)) {
             Ok(Some(cause)) => found.push(LayerFault::CannotMount { cause }),
             Err(error) => found.push(LayerFault::MountUnknown { cause: with_causes(&error) }),
             Ok(None) => {}
@@ -292,6 +295,12 @@ fn faults(root: &DataRoot, catalog: &Catalog) -> Vec<(ChainId, LayerFault)> {
         found
     });
     layers.iter().zip(found).flat_map(|(layer, found)| found.into_iter().map(|fault| (layer.chain_id, fault))).collect()
+}
+
+/// The layer `top` and those below it, the nearest first; only some of them if there are too many for the driver.
+pub(crate) fn parents_for(driver: &AnyDriver, catalog: &Catalog, top: Option<ChainId>) -> Vec<CacheId> {
+    let chain = top.into_iter().flat_map(|top| catalog.chain(top));
+    chain.take(driver.most_parents().map_or(usize::MAX, |most| most + 1)).map(|layer| layer.cache_id.clone()).collect()
 }
 
 /// Which of these layers the driver can certainly mount, so that they need no closer look.
@@ -324,14 +333,14 @@ fn unmountable(
     let Some(driver) = &root.driver else { return Vec::new() };
     let cannot = |fault: &LayerFault| matches!(fault, LayerFault::CannotMount { .. });
     let faulty: HashSet<ChainId> = faults.iter().filter(|(_, fault)| cannot(fault)).map(|(chain, _)| *chain).collect();
+    let on_faulty = catalog.graph().standing_on(&faulty);
     let containers: Vec<&Container> = catalog.live_containers().collect();
     let found = parallel::map(&containers, |container| {
         let mount = container.mount.as_ref()?;
-        let chain: Vec<_> = mount.parent.into_iter().flat_map(|top| catalog.chain(top)).collect();
-        if chain.iter().any(|layer| faulty.contains(&layer.chain_id)) {
+        if mount.parent.and_then(|top| catalog.graph().number(top)).is_some_and(|number| on_faulty[number as usize]) {
             return None;
         }
-        let below: Vec<CacheId> = chain.into_iter().map(|layer| layer.cache_id.clone()).collect();
+        let below = parents_for(driver, catalog, mount.parent);
         let init = mount.init_id.as_ref();
         let of_init = init.and_then(|init| driver.damage(init, &below).ok().flatten());
         let under: Vec<CacheId> = init.into_iter().chain(&below).cloned().collect();

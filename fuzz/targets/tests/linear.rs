@@ -5,9 +5,8 @@
 
 mod inputs;
 
-use std::process::Command;
-
 use fuzz_targets::TARGETS;
+use testkit::cachegrind::{has_valgrind, instructions};
 
 /// Says to [`work`] what to do: the name of an input, a colon and its size.
 const WORK: &str = "LAYERFS_WORK";
@@ -17,17 +16,13 @@ const MOST: f64 = 2.2;
 
 #[test]
 fn work_grows_as_the_input() {
-    let valgrind = Command::new("valgrind").arg("--version").output().is_ok();
-    let required = std::env::var("LAYERFS_REQUIRE").is_ok_and(|tiers| tiers.split(',').any(|tier| tier == "valgrind"));
-    assert!(valgrind || !required, "tier valgrind is required: install valgrind");
-    if !valgrind {
-        eprintln!("skipped: tier valgrind: install valgrind");
+    if !has_valgrind() {
         return;
     }
-    let nothing = instructions("nothing", 0);
+    let nothing = instructions("work", WORK, "nothing:0");
     let mut report = Vec::new();
     for (name, size, _, _) in inputs::INPUTS {
-        let work = |size| instructions(name, size).saturating_sub(nothing);
+        let work = |size| instructions("work", WORK, &format!("{name}:{size}")).saturating_sub(nothing);
         let (once, twice) = (work(*size), work(2 * size));
         let ratio = twice as f64 / once as f64;
         eprintln!("{name}: {once} instructions for {size}, {ratio:.2} times as many for twice as much");
@@ -37,20 +32,6 @@ fn work_grows_as_the_input() {
         }
     }
     assert!(report.is_empty(), "{}", report.join("\n"));
-}
-
-/// Instructions of a process that gives one input of this size to its parser.
-fn instructions(name: &str, size: usize) -> u64 {
-    let mut valgrind = Command::new("valgrind");
-    valgrind.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]);
-    valgrind.arg(std::env::current_exe().unwrap()).args(["--exact", "work", "--test-threads=1"]);
-    let output = valgrind.env(WORK, format!("{name}:{size}")).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name}: {said}{}", String::from_utf8_lossy(&output.stdout));
-    let line =
-        said.lines().find(|line| line.contains("I refs:") || line.contains("I   refs:")).expect("cachegrind's count");
-    let digits: String = line.rsplit(':').next().unwrap().chars().filter(char::is_ascii_digit).collect();
-    digits.parse().unwrap()
 }
 
 /// What [`instructions`] counts; without being asked, a small sample of all.

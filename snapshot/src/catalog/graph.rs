@@ -1,6 +1,6 @@
 //! How layers, images and containers hang together, by number: one pass over the catalog, then every question is a look-up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use layerfs::ChainId;
 
@@ -20,6 +20,8 @@ pub(crate) struct Graph {
     parents: Vec<u32>,
     /// Bytes of each layer with all below it.
     totals: Vec<u64>,
+    /// How many layers each layer is, with all below it.
+    depths: Vec<u64>,
     images: Vec<ImageId>,
     /// The uses of layer `n` are `uses[starts[n]..starts[n + 1]]`.
     starts: Vec<u32>,
@@ -41,7 +43,8 @@ impl Graph {
         let records: Vec<_> = catalog.layers.values().map(|layer| layer.as_ref().ok()).collect();
         let parents: Vec<u32> =
             records.iter().map(|record| (*record).and_then(|record| number(&record.parent?)).unwrap_or(NONE)).collect();
-        let totals = totals(&parents, &records.iter().map(|record| record.map_or(0, |r| r.size)).collect::<Vec<_>>());
+        let totals = sums(&parents, &records.iter().map(|record| record.map_or(0, |r| r.size)).collect::<Vec<_>>());
+        let depths = sums(&parents, &vec![1; chains.len()]);
         let images: Vec<ImageId> = catalog.images.keys().copied().collect();
         let mut starts = vec![0_u32; chains.len() + 1];
         let each_use = || {
@@ -78,7 +81,19 @@ impl Graph {
                 containers_of.entry(image).or_default().push(at);
             }
         }
-        Self { numbers, chains, parents, totals, images, starts, uses, containers_on, containers_of, image_mounts }
+        Self {
+            numbers,
+            chains,
+            parents,
+            totals,
+            depths,
+            images,
+            starts,
+            uses,
+            containers_on,
+            containers_of,
+            image_mounts,
+        }
     }
 
     /// The number of a layer.
@@ -106,6 +121,17 @@ impl Graph {
         self.number(chain).map_or(0, |number| self.totals[number as usize])
     }
 
+    /// How many layers a layer is, with all below it; 0 for one that dockerd does not load.
+    pub(crate) fn depth(&self, chain: ChainId) -> usize {
+        self.number(chain).map_or(0, |number| usize::try_from(self.depths[number as usize]).unwrap_or(usize::MAX))
+    }
+
+    /// For each layer, by its number, whether it is one of `layers` or lies above one of them.
+    pub(crate) fn standing_on(&self, layers: &HashSet<ChainId>) -> Vec<bool> {
+        let marks: Vec<u64> = self.chains.iter().map(|chain| u64::from(layers.contains(chain))).collect();
+        sums(&self.parents, &marks).into_iter().map(|marked| marked > 0).collect()
+    }
+
     fn uses_of(&self, chain: ChainId) -> &[(u32, u32)] {
         let Some(number) = self.number(chain) else { return &[] };
         let (from, to) = (self.starts[number as usize], self.starts[number as usize + 1]);
@@ -114,7 +140,7 @@ impl Graph {
 }
 
 /// Sums along the parents, each layer once whatever the shape; layers in a circle have no parent here.
-fn totals(parents: &[u32], sizes: &[u64]) -> Vec<u64> {
+fn sums(parents: &[u32], sizes: &[u64]) -> Vec<u64> {
     let mut totals: Vec<Option<u64>> = vec![None; sizes.len()];
     let mut path = Vec::new();
     for start in 0..sizes.len() {

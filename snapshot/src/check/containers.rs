@@ -14,6 +14,7 @@ use crate::error::StoreError;
 use crate::ids::{CacheId, ContainerId};
 use crate::liveness::{Claim, OwnedEntry};
 use crate::schema::mount::MountRecord;
+use crate::view::parents_for;
 
 const MOUNT_ID: &str = "mount-id";
 const INIT_ID: &str = "init-id";
@@ -213,8 +214,7 @@ fn writable_layer(
     let catalog = findings.catalog();
     let (Some(driver), Some(id)) = (&findings.view.root.driver, &mount.mount_id) else { return };
     let top = mount.parent.or(image_top);
-    let chain: Vec<CacheId> =
-        top.into_iter().flat_map(|top| catalog.chain(top)).map(|layer| layer.cache_id.clone()).collect();
+    let chain = parents_for(driver, catalog, top);
     // Without the file `init-id`, the directory of init files may exist all the same, under the usual name.
     let by_name: Option<CacheId> = format!("{id}-init").parse().ok();
     let by_name = by_name.filter(|init| findings.view.liveness.entry(init.as_str()).is_some());
@@ -237,16 +237,16 @@ fn writable_layer(
                 continue;
             }
         };
-        let layers: Vec<ChainId> = top.map_or_else(Vec::new, |top| findings.standing.chain(top));
+        let layers = || top.map_or_else(Vec::new, |top| findings.standing.chain(top));
         let below_known = follows(&damage)
-            && (layers.into_iter().any(|layer| findings.join(&Place::Layer(layer), affected))
+            && (layers().into_iter().any(|layer| findings.join(&Place::Layer(layer), affected))
                 // If both directories are damaged, the lower one is the cause.
                 || findings.is_damaged(place));
         let unsure = disagrees(&damage) && (mount.parent.is_none() || top.is_some_and(|top| findings.is_misnamed(top)));
         if below_known || unsure || init_is_gone(&damage, &directory, id) {
             continue;
         }
-        let repair = repair_of(&damage, &directory, below, || None);
+        let repair = repair_of(&damage, &directory, || below, || None);
         findings.add(Severity::Damage, place.clone(), Cause::WritableLayer { damage }, affected.clone(), repair);
     }
 }

@@ -17,6 +17,7 @@ use crate::parallel;
 use crate::schema::config::ImageConfig;
 use crate::schema::layer::{LayerStore, RecordFields};
 use crate::schema::mount::named_directories;
+use crate::view::parents_for;
 
 pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     let store = findings.view.root.layers()?;
@@ -43,6 +44,7 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
 fn check_records(findings: &mut Findings<'_>, store: &LayerStore) -> Result<(), StoreError> {
     let catalog = findings.catalog();
     let bent = find_bent(findings, store);
+    let on_bent = findings.standing.standing_on(&bent);
     for (layer, damage) in catalog.damaged_layers() {
         let affected = findings.standing.on_layer(layer);
         let as_it_is = |damage: &RecordDamage| Cause::Damage(Damage::Layer { layer, cause: damage.clone() });
@@ -51,7 +53,7 @@ fn check_records(findings: &mut Findings<'_>, store: &LayerStore) -> Result<(), 
             RecordDamage::Circle => {
                 let is_cause = bent.contains(&layer);
                 // The finding about the record that closes the circle tells it.
-                if !is_cause && findings.standing.chain(layer).iter().any(|below| bent.contains(below)) {
+                if !is_cause && on_bent.contains(&layer) {
                     continue;
                 }
                 let below = findings.standing.below_by_config(layer).filter(|_| is_cause);
@@ -166,9 +168,9 @@ fn add_misnamed(findings: &mut Findings<'_>, missing: &mut BTreeSet<ChainId>) {
         findings.add(Severity::Damage, Place::Layer(*layer), cause, affected, repair);
     }
     let layers: HashSet<ChainId> = layers.into_iter().collect();
-    let on_them = |top: ChainId| findings.standing.chain(top).iter().any(|layer| layers.contains(layer));
     if !layers.is_empty() {
-        let misnamed = catalog.layers.keys().copied().filter(|layer| on_them(*layer)).collect();
+        let on_them = findings.standing.standing_on(&layers);
+        let misnamed = catalog.layers.keys().copied().filter(|layer| on_them.contains(layer)).collect();
         findings.note_misnamed(misnamed);
     }
 }
@@ -284,6 +286,7 @@ fn check_directories(findings: &mut Findings<'_>) {
             faults.insert(*layer, fault);
         }
     }
+    let driver = findings.view.root.driver.as_ref();
     // Layers that are damaged themselves come before layers that only stand on them.
     let own = |fault: &LayerFault| matches!(fault, LayerFault::CannotMount { cause } if !follows(cause));
     let (first, then): (Vec<_>, Vec<_>) = faults.into_iter().partition(|(_, fault)| own(fault));
@@ -299,13 +302,12 @@ fn check_directories(findings: &mut Findings<'_>) {
         if findings.is_misnamed(layer) && disagrees(damage) {
             continue;
         }
-        let below: Vec<ChainId> = findings.standing.chain(layer).into_iter().skip(1).collect();
-        if follows(damage) && below.into_iter().any(|below| findings.join(&Place::Layer(below), &affected)) {
+        let mut below = if follows(damage) { findings.standing.chain(layer) } else { Vec::new() }.into_iter().skip(1);
+        if below.any(|below| findings.join(&Place::Layer(below), &affected)) {
             continue;
         }
-        let Some(record) = catalog.layer(layer) else { continue };
-        let below = record.parent.into_iter().flat_map(|top| catalog.chain(top));
-        let below: Vec<CacheId> = below.map(|record| record.cache_id.clone()).collect();
+        let (Some(record), Some(driver)) = (catalog.layer(layer), driver) else { continue };
+        let below = || parents_for(driver, catalog, record.parent);
         let repair = repair_of(damage, &record.cache_id, below, || Some(Repair::ReextractLayer { layer }));
         findings.add(Severity::Damage, place, cause, affected, repair);
     }
@@ -331,11 +333,12 @@ pub(super) fn disagrees(damage: &LayerDamage) -> bool {
 pub(super) fn repair_of(
     damage: &LayerDamage,
     directory: &CacheId,
-    below: Vec<CacheId>,
+    below: impl FnOnce() -> Vec<CacheId>,
     content: impl FnOnce() -> Option<Repair>,
 ) -> Option<Repair> {
     let directory = directory.clone();
     let part = match damage {
+        LayerDamage::TooDeep { .. } => return None,
         LayerDamage::Missing { part, .. } | LayerDamage::Invalid { part, .. } => *part,
         LayerDamage::WrongLink { .. } => LayerPart::Link,
         _ => LayerPart::Lower,
@@ -343,7 +346,7 @@ pub(super) fn repair_of(
     match part {
         LayerPart::Content => content(),
         LayerPart::Link | LayerPart::Links => Some(Repair::RelinkLayer { directory }),
-        LayerPart::Lower => Some(Repair::RewriteLower { directory, below }),
+        LayerPart::Lower => Some(Repair::RewriteLower { directory, below: below() }),
         LayerPart::Work => Some(Repair::CreateWork { directory }),
         LayerPart::Committed => Some(Repair::MarkCommitted { directory }),
     }

@@ -1,6 +1,6 @@
 //! Tells which images and containers need a layer, even if its record cannot be read.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use layerfs::ChainId;
 
@@ -58,6 +58,27 @@ impl<'c> Standing<'c> {
             next = self.below.get(&layer).copied().flatten();
         }
         chain
+    }
+
+    /// `layers` and all known layers above any of them. Each layer is visited once.
+    pub(super) fn standing_on(&self, layers: &HashSet<ChainId>) -> HashSet<ChainId> {
+        let mut known: HashMap<ChainId, bool> = layers.iter().map(|layer| (*layer, true)).collect();
+        let mut path = Vec::new();
+        for start in self.below.keys() {
+            let mut next = Some(*start);
+            let verdict = loop {
+                let Some(layer) = next else { break false };
+                if let Some(verdict) = known.get(&layer) {
+                    break *verdict;
+                }
+                // A layer that is met again before it has its answer is in a circle without any of `layers`.
+                known.insert(layer, false);
+                path.push(layer);
+                next = self.below.get(&layer).copied().flatten();
+            };
+            known.extend(path.drain(..).map(|layer| (layer, verdict)));
+        }
+        known.into_iter().filter_map(|(layer, on_them)| on_them.then_some(layer)).collect()
     }
 
     /// The layer below a layer by the configs of images; `None` if none of them has the layer.

@@ -138,6 +138,10 @@ impl Driver for AnyDriver {
         self.driver().last_stood_on(id)
     }
 
+    fn most_parents(&self) -> Option<usize> {
+        self.driver().most_parents()
+    }
+
     fn damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
         self.driver().damage(id, parents)
     }

@@ -88,6 +88,12 @@ pub enum LayerDamage {
         /// The file that lists what the layer stands on.
         path: PathBuf,
     },
+    /// The layer has more layers below it than the driver stacks.
+    #[error("it lies on more than {most} layers, the most that are stacked")]
+    TooDeep {
+        /// The most layers below one layer.
+        most: usize,
+    },
     /// The layer stands on another layer than its chain says.
     #[error("{} names {found} where the records have {expected}", .path.display())]
     OnAnother {
@@ -113,6 +119,7 @@ impl LayerDamage {
             Self::Doubled { .. } => "lower-doubled",
             Self::Short { .. } => "lower-short",
             Self::Reordered { .. } => "lower-reordered",
+            Self::TooDeep { .. } => "layer-too-deep",
             Self::OnAnother { .. } => "lower-other",
         }
     }

@@ -135,8 +135,13 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// [`StoreError`]; [`StoreError::Invalid`] for a mounted layer, of which nothing is removed.
     fn remove(&self, dead: &Dead<CacheId>, deletion: &Deletion) -> Result<(), StoreError>;
 
+    /// The most layers below one layer with which it can be used; `None` if any number will do.
+    fn most_parents(&self) -> Option<usize> {
+        None
+    }
+
     /// Why a layer cannot be used on top of `parents`; `None` if it can. `parents` are the layers below it by the
-    /// records, the nearest first.
+    /// records, the nearest first: all of them, or more than [`most_parents`](Driver::most_parents).
     ///
     /// # Errors
     /// [`StoreError`] if that cannot be found out.

@@ -12,6 +12,7 @@
 //! - [`littered`]: a store with litter of every kind, and what of it somebody needs; [`bolt`]: its database
 //! - [`store`], [`root`], [`live`], [`saved`]: what is in a data-root, by its files or by a daemon's word
 //! - [`quiet`], [`TreeState`], [`listing()`]: what has changed
+//! - [`cachegrind`]: how much work something is
 //! - [`cases`], [`tree`]: the layer cases, and a full walk of a tree
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
@@ -19,6 +20,7 @@
 pub mod archive;
 pub mod bad;
 pub mod bolt;
+pub mod cachegrind;
 pub mod cases;
 pub mod chromium;
 pub mod cut;

@@ -51,6 +51,9 @@ pub(super) fn damage(home: &Home, id: &CacheId, parents: &[CacheId]) -> Result<O
         let reason = "a file where a directory belongs".to_owned();
         return Ok(Some(LayerDamage::Invalid { path, part: LayerPart::Content, reason }));
     }
+    if parents.len() > layout::MAX_LOWER {
+        return Ok(Some(LayerDamage::TooDeep { most: layout::MAX_LOWER }));
+    }
     let (own, below) = match (layout::link(&layer), layout::lower(&layer)) {
         (Ok(own), Ok(below)) => (own, below),
         (Err(error), _) => return said(error, LayerPart::Link),

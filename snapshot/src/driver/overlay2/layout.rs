@@ -15,7 +15,7 @@ pub(super) const LINK: &str = "link";
 pub(in crate::driver) const COMMITTED: &str = "committed";
 
 /// The most layers below one layer that Docker allows (`overlay.go`, `maxDepth`).
-const MAX_LOWER: usize = 128;
+pub(super) const MAX_LOWER: usize = 128;
 
 /// Bytes of the largest `link` or `lower` that is read: more than any valid one has.
 const SMALL_FILE: usize = 64 << 10;

@@ -237,6 +237,10 @@ impl Driver for Overlay2 {
         layout::committed(&layer)
     }
 
+    fn most_parents(&self) -> Option<usize> {
+        Some(layout::MAX_LOWER)
+    }
+
     fn damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
         chain::damage(&self.0, id, parents)
     }

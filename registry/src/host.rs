@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use ureq::http::Uri;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 use crate::error::RegistryError;
@@ -82,6 +83,8 @@ fn is_in(address: IpAddr, (network, bits): (IpAddr, u8)) -> bool {
 pub struct RegistryHost {
     domain: String,
     insecure: bool,
+    /// The only address of a mirror.
+    only: Option<String>,
 }
 
 impl RegistryHost {
@@ -89,7 +92,25 @@ impl RegistryHost {
     /// nobody asks for that, as dockerd does not (moby v20.10.24 `registry/config.go`: 127.0.0.0/8 is insecure).
     #[must_use]
     pub fn new(domain: &str, verify: bool) -> Self {
-        Self { domain: domain.to_owned(), insecure: !verify || is_loopback(domain) }
+        Self { domain: domain.to_owned(), insecure: !verify || is_loopback(domain), only: None }
+    }
+
+    /// A mirror by its address, as `registry-mirrors` of `daemon.json` has it: a scheme and a host, and nothing else (moby
+    /// v20.10.24 `registry/config.go`: `ValidateMirror`). It is spoken to as the address says, and in no other way.
+    ///
+    /// # Errors
+    /// What is wrong with the address, in dockerd's words.
+    pub fn mirror(address: &str, verify: bool) -> Result<Self, String> {
+        let uri: Uri = address.parse().map_err(|_| format!("invalid mirror: {address:?} is not a valid URI"))?;
+        let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(format!("invalid mirror: unsupported scheme in {address:?}"));
+        };
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() || authority.as_str().contains('@') {
+            return Err(format!("invalid mirror: path, query, or fragment at end of the URI {address:?}"));
+        }
+        let domain = authority.as_str();
+        let insecure = !verify || is_loopback(domain) || scheme == "http";
+        Ok(Self { domain: domain.to_owned(), insecure, only: Some(format!("{scheme}://{domain}")) })
     }
 
     /// The domain in image names.
@@ -112,6 +133,9 @@ impl RegistryHost {
 
     /// The addresses to try, in order.
     pub(crate) fn bases(&self) -> Vec<String> {
+        if let Some(only) = &self.only {
+            return vec![only.clone()];
+        }
         let schemes: &[&str] = if self.insecure { &["https", "http"] } else { &["https"] };
         schemes.iter().map(|scheme| format!("{scheme}://{}", self.address())).collect()
     }
@@ -221,6 +245,17 @@ mod tests {
         }
         for other in ["localhost.example.com", "128.0.0.1", "[::2]:1", "127.0.0.1.example.com:5"] {
             assert_eq!(bases(other, true).len(), 1, "{other}");
+        }
+    }
+
+    #[test]
+    fn mirrors_are_hosts_and_nothing_else() {
+        let bases = |address| RegistryHost::mirror(address, true).map(|host| host.bases());
+        assert_eq!(bases("https://m.test:5/"), Ok(vec!["https://m.test:5".to_owned()]));
+        assert_eq!(bases("http://m.test"), Ok(vec!["http://m.test".to_owned()]));
+        for bad in ["m.test", "ftp://m.test", "https://m.test/v2", "https://m.test?x", "https://u:p@m.test", "https://"]
+        {
+            assert!(bases(bad).is_err(), "{bad}");
         }
     }
 

@@ -29,6 +29,7 @@ mod manifest;
 mod push;
 mod remote;
 mod resolve;
+mod search;
 mod token;
 mod transport;
 mod upload;
@@ -45,6 +46,7 @@ pub use manifest::ManifestForm;
 pub use push::{Arrival, Push, PushListener, PushOptions, PushedImage, PushedLayer};
 pub use remote::{PullRequest, Remote};
 pub use resolve::{Resolved, head, platform_of, resolve, tags};
+pub use search::{SearchResult, search_address, search_host};
 
 /// Locks a mutex. A thread that died while it held it has left nothing half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

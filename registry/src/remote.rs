@@ -94,6 +94,10 @@ impl ImageSource for Remote {
         Ok(self.contents.clone())
     }
 
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     fn layer(&self, layer: &LayerRef) -> Result<LayerBytes, ArchiveError> {
         let descriptor = layer.descriptor.as_ref().expect("a registry's manifest describes each layer");
         let (digest, size): (Digest, u64) = (descriptor.digest, descriptor.size);

@@ -29,7 +29,7 @@ pub(crate) struct RegistryFlags {
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
     stall_timeout: u16,
 
-    /// dockerd's configuration, of which `insecure-registries` counts
+    /// dockerd's configuration, of which `insecure-registries` and `registry-mirrors` count
     #[arg(long, value_name = "FILE", default_value = "/etc/docker/daemon.json")]
     daemon_config: PathBuf,
 
@@ -43,6 +43,8 @@ pub(crate) struct RegistryFlags {
 struct DaemonConfig {
     #[serde(rename = "insecure-registries", default)]
     insecure: Vec<String>,
+    #[serde(rename = "registry-mirrors", default)]
+    mirrors: Vec<String>,
 }
 
 impl DaemonConfig {
@@ -69,6 +71,36 @@ impl RegistryFlags {
         self.client_with(reference.domain(), credentials, interrupted)
     }
 
+    /// Clients for all that may serve this image: the mirrors `named` by the user, those that dockerd has for Docker Hub, and
+    /// the registry itself. Each has the user's credentials for its own host: those for Docker Hub are not a mirror's to see.
+    pub(crate) fn clients(
+        &self,
+        reference: &Reference,
+        named: &[String],
+        interrupted: &Arc<AtomicBool>,
+    ) -> anyhow::Result<Vec<RegistryClient>> {
+        let (config, store) = (DaemonConfig::read(&self.daemon_config)?, credential_store());
+        let configured = if reference.domain() == "docker.io" { config.mirrors.as_slice() } else { &[] };
+        let insecure = InsecureRegistries::new(&config.insecure);
+        let mut clients = Vec::new();
+        for address in named.iter().chain(configured) {
+            let host = RegistryHost::mirror(address, true).map_err(|reason| anyhow!(reason))?;
+            let host = if insecure.contains(host.domain()) { RegistryHost::mirror(address, false) } else { Ok(host) };
+            let host = host.map_err(|reason| anyhow!(reason))?;
+            let credentials = store.find(host.domain());
+            clients.push(RegistryClient::new(host, credentials, self.options(interrupted))?);
+        }
+        clients.push(self.client_with(reference.domain(), store.find(reference.domain()), interrupted)?);
+        Ok(clients)
+    }
+
+    fn options(&self, interrupted: &Arc<AtomicBool>) -> ClientOptions {
+        let mut options = ClientOptions::new(Arc::clone(interrupted));
+        options.stall = Duration::from_secs(self.stall_timeout.into());
+        options.certs = self.certs_dir.clone();
+        options
+    }
+
     /// A client for a registry, with these credentials.
     pub(crate) fn client_with(
         &self,
@@ -76,13 +108,10 @@ impl RegistryFlags {
         credentials: Option<Credentials>,
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<RegistryClient> {
-        let mut options = ClientOptions::new(Arc::clone(interrupted));
-        options.stall = Duration::from_secs(self.stall_timeout.into());
-        options.certs = self.certs_dir.clone();
         let config = DaemonConfig::read(&self.daemon_config)?;
         let verify = self.tls_verify && !InsecureRegistries::new(&config.insecure).contains(domain);
         let host = RegistryHost::new(domain, verify);
-        Ok(RegistryClient::new(host, credentials, options)?)
+        Ok(RegistryClient::new(host, credentials, self.options(interrupted))?)
     }
 }
 

@@ -55,6 +55,12 @@ pub(super) fn stage(
     request: &ImportRequest<'_>,
 ) -> Result<Vec<Staged>, ImportError> {
     let Slots { slots, mut arrivals } = slots;
+    if request.options.preflight && source.is_remote() {
+        // Before any byte is asked for.
+        let descriptors = plan.missing.iter().filter_map(|missing| missing.source.descriptor.as_ref());
+        let driver = transaction.root().driver();
+        room::check_lengths(descriptors.map(|descriptor| descriptor.size), driver.home().path(), driver.room()?)?;
+    }
     let bytes = plan.missing.iter().map(|missing| source.layer(&missing.source)).collect::<Result<Vec<_>, _>>()?;
     if request.options.preflight {
         let files: Vec<&Blob> = bytes.iter().filter_map(file_of).collect();

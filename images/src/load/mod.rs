@@ -27,6 +27,7 @@ mod write_back;
 use std::fs::File;
 use std::io::{BufRead, Seek, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use layerfs::meter::Meter;
 
@@ -49,7 +50,7 @@ use snapshot::StoreError;
 use snapshot::dir::Dir;
 use snapshot::driver::{Driver, LayerOrder};
 use snapshot::edit::Transaction;
-use snapshot::root::{DataRoot, Guard, WritableRoot};
+use snapshot::root::{DataRoot, Guard, Refusal, WritableRoot};
 use snapshot::schema::references::References;
 use stream::{Stream, collect, decoded};
 
@@ -179,7 +180,24 @@ pub fn dry_run(opened: Opened, root: &Path, request: &ImportRequest<'_>) -> Resu
 
 /// Begins to write.
 fn begin(root: &Path, request: &ImportRequest<'_>) -> Result<Transaction, ImportError> {
-    let transaction = Transaction::begin(root, request.options.write())?;
+    /// How often it is looked whether the user asks to stop.
+    const SLICE: Duration = Duration::from_millis(100);
+    let begun = Instant::now();
+    let mut told = false;
+    let transaction = loop {
+        let left = request.options.patience.saturating_sub(begun.elapsed());
+        match Transaction::begin_waiting(root, request.options.write(), left.min(SLICE)) {
+            Err(StoreError::Refused { refusal: Refusal::Busy(_), .. }) if !left.is_zero() => {
+                if request.is_interrupted() {
+                    return Err(ImportError::Interrupted);
+                }
+                if !std::mem::replace(&mut told, true) {
+                    request.observer.waiting(root);
+                }
+            }
+            transaction => break transaction?,
+        }
+    };
     if transaction.root().is_new() {
         request.observer.new_root(transaction.root().dir().path());
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use layerfs::DiffId;
 use layerfs::meter::Meter;
@@ -28,6 +29,8 @@ pub struct ImportOptions<'o> {
     /// The storage driver to write for, if the user named one of [`snapshot::driver::WRITABLE`]; else what the root holds.
     /// A root that may belong to containerd's store is written to only if it was named.
     pub driver: Option<&'static str>,
+    /// How long to wait for another process of ours that writes to the root.
+    pub patience: Duration,
     /// Becomes true when the user asks to stop.
     pub interrupted: &'o AtomicBool,
     /// Counts what the stages cost, for benchmarks.
@@ -39,7 +42,17 @@ impl<'o> ImportOptions<'o> {
     #[must_use]
     pub fn new(interrupted: &'o AtomicBool) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, Into::into);
-        Self { threads, sync: true, preflight: true, retag: true, tag: None, driver: None, interrupted, meter: None }
+        Self {
+            threads,
+            sync: true,
+            preflight: true,
+            retag: true,
+            tag: None,
+            driver: None,
+            patience: Duration::ZERO,
+            interrupted,
+            meter: None,
+        }
     }
 
     /// How the store is written to.
@@ -66,6 +79,9 @@ pub struct Announced<'a> {
 pub trait Observer: Sync {
     /// There is no data-root at `root` yet: one is made now, or would be.
     fn new_root(&self, _root: &Path) {}
+
+    /// Another process of ours writes to the root, and is waited for.
+    fn waiting(&self, _root: &Path) {}
 
     /// An image that the store does not have is to be made of these layers, base first. What is not present is unpacked next, unless another image has
     /// the same layer.

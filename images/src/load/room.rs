@@ -190,6 +190,18 @@ pub(crate) fn check(layers: &[&Blob], path: &Path, room: Room) -> Result<(), Imp
     }
 }
 
+/// Checks that files of these lengths fit into the room at `path`: layers of which nothing else is known need at least that.
+///
+/// # Errors
+/// [`ImportError::Space`]
+pub(crate) fn check_lengths(lengths: impl Iterator<Item = u64>, path: &Path, room: Room) -> Result<(), ImportError> {
+    let need = Need { bytes: lengths.fold(0, u64::saturating_add), ..Need::default() };
+    match lacks(&room, &need) {
+        None => Ok(()),
+        Some((what, need, free)) => Err(ImportError::Space { path: path.to_path_buf(), what, need, free }),
+    }
+}
+
 /// What `layers` need, or `None` as soon as it is certain that there is room for all of them.
 fn unless_sure(layers: &[&Blob], room: &Room) -> Option<Need> {
     let most = |layer: &Blob| match layer.compression() {

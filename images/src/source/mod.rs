@@ -68,6 +68,11 @@ pub trait ImageSource: std::fmt::Debug {
     /// out by design, [`ArchiveError::Size`] and [`ArchiveError::Digest`] if it is not what its descriptor says,
     /// [`ArchiveError::NotALayer`] if it cannot be one.
     fn layer(&self, layer: &LayerRef) -> Result<LayerBytes, ArchiveError>;
+
+    /// Whether layers have to be fetched from elsewhere, and so take up room before they are unpacked.
+    fn is_remote(&self) -> bool {
+        false
+    }
 }
 
 /// A layer that is on its way here. It can be read several times, each time from its beginning.

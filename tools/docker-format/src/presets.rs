@@ -67,6 +67,17 @@ pub const VOLUMES: ListingKind = ListingKind {
         ("Size", Some("SIZE")),
     ],
 };
+/// `docker search`
+pub const SEARCH: ListingKind = ListingKind {
+    go_type: "formatter.searchContext",
+    fields: &[
+        ("Name", Some("NAME")),
+        ("Description", Some("DESCRIPTION")),
+        ("StarCount", Some("STARS")),
+        ("IsOfficial", Some("OFFICIAL")),
+        ("IsAutomated", Some("AUTOMATED")),
+    ],
+};
 /// The build cache of `docker system df -v`
 pub const BUILD_CACHE: ListingKind = ListingKind {
     go_type: "formatter.buildCacheContext",
@@ -181,6 +192,16 @@ pub fn volumes(format: &str, quiet: bool) -> String {
         ("" | "table", _) => r"table {{.Driver}}\t{{.Name}}",
         ("raw", true) => "name: {{.Name}}",
         ("raw", _) => r"name: {{.Name}}\ndriver: {{.Driver}}\n",
+        _ => other(format),
+    };
+    text.to_owned()
+}
+
+/// The template for `docker search --format FORMAT`.
+#[must_use]
+pub fn search(format: &str) -> String {
+    let text = match format {
+        "" | "table" => r"table {{.Name}}\t{{.Description}}\t{{.StarCount}}\t{{.IsOfficial}}\t{{.IsAutomated}}",
         _ => other(format),
     };
     text.to_owned()

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
-use crate::commands::{container, image, inspect, login, system, volume};
+use crate::commands::{container, image, inspect, login, search, system, volume};
 use crate::exit::UsageError;
 use crate::generate::Generate;
 use crate::manual::Manual;
@@ -169,6 +169,9 @@ enum Command {
     /// Forget the user name and password for a registry
     Logout(login::LogoutArgs),
 
+    /// Look for images in a registry
+    Search(search::Args),
+
     /// Show what the data-root takes up, and who owns what in it
     #[command(subcommand)]
     System(System),
@@ -208,6 +211,8 @@ enum Image {
     Import(image::import::Args),
     /// Make one layer of the layers of an image, or of those above one of them
     Flatten(image::flatten::Args),
+    /// List the tags that a repository has at its registry
+    Tags(image::tags::Args),
     /// Give an image a name
     Tag(image::tag::Args),
     /// Remove images and names of images
@@ -355,6 +360,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Image(Image::Flatten(args)) => image::flatten::run(&args, &cli.root, driver),
         Command::Image(Image::Pull(args)) | Command::Pull(args) => image::pull::run(&args, &cli.root, driver),
         Command::Image(Image::Push(args)) | Command::Push(args) => image::push::run(&args, &cli.root, driver),
+        Command::Image(Image::Tags(args)) => image::tags::run(&args),
         Command::Image(Image::Tag(args)) | Command::Tag(args) => image::tag::run(&args, &cli.root, driver),
         Command::Image(Image::Rm(args)) | Command::Rmi(args) => image::rm::run(&args, &cli.root, driver),
         Command::Image(Image::Prune(args)) => image::prune::run(&args, &cli.root, driver),
@@ -402,6 +408,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Volume(Volume::Prune(args)) => volume::change::prune(&args, &cli.root, driver),
         Command::Volume(Volume::Ls(args)) => volume::list::run(&args, &cli.root, driver),
         Command::Volume(Volume::Inspect(args)) => volume::inspect::run(&args, &cli.root, driver),
+        Command::Search(args) => search::run(&args),
         Command::Login(args) => login::run(args),
         Command::Logout(args) => login::logout(&args),
         Command::Inspect(args) => inspect::run(&args, &cli.root, driver),

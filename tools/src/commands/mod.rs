@@ -10,5 +10,6 @@ pub mod layer_run;
 pub mod layer_unpack;
 pub mod layerfs;
 mod login;
+mod search;
 mod system;
 mod volume;

@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use serde_json::Value;
 use snapshot::catalog::Resolved;
 use snapshot::view::{Needs, View};
 
-use super::{document, no_such_image};
+use super::{document, no_such_image, remote};
 use crate::commands::layerfs::NAME;
+use crate::exit::UsageError;
+use crate::registries::RegistryFlags;
 use crate::{damage, output};
 use docker_format::inspect;
 
@@ -20,19 +23,41 @@ pub(crate) struct Args {
     /// A Go template for each image, or `json`
     #[arg(short, long)]
     format: Option<String>,
+
+    /// Ask the images' registries instead of the data-root; no layer is fetched
+    #[arg(long)]
+    remote: bool,
+
+    /// With --remote, image to take of a name that has several [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", requires = "remote")]
+    platform: Option<String>,
+
+    #[command(flatten)]
+    registry: RegistryFlags,
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    if args.remote {
+        let platform = args.platform.as_deref().map(registry::platform_of).transpose();
+        let platform = platform.map_err(|error| UsageError(error.to_string()))?;
+        let inspect = |name: &String| remote::inspect(name, platform.as_ref(), &args.registry);
+        return show(args, args.images.iter().map(inspect));
+    }
     let view = View::read(root, driver, Needs::only(&args.images))?;
     damage::report_two_stores(NAME, &view);
     let catalog = view.catalog();
+    let found = args.images.iter().map(|text| match catalog.resolve(text) {
+        Resolved::Image(id) => document::inspect_image(view.root(), catalog, &catalog.images()[&id]),
+        Resolved::Damaged(id) => Err(damage::damaged_image(catalog, text, id)),
+        Resolved::Nothing => Err(not_found(text)),
+    });
+    show(args, found)
+}
+
+/// Prints what was found, and then why the rest was not.
+fn show(args: &Args, found: impl Iterator<Item = anyhow::Result<Value>>) -> anyhow::Result<ExitCode> {
     let (mut documents, mut errors) = (Vec::new(), Vec::new());
-    for text in &args.images {
-        let found = match catalog.resolve(text) {
-            Resolved::Image(id) => document::inspect_image(view.root(), catalog, &catalog.images()[&id]),
-            Resolved::Damaged(id) => Err(damage::damaged_image(catalog, text, id)),
-            Resolved::Nothing => Err(not_found(text)),
-        };
+    for found in found {
         match found {
             Ok(document) => documents.push(document),
             Err(error) => errors.push(crate::hints::with_hint(&error)),

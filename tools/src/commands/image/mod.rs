@@ -17,6 +17,7 @@ pub(crate) mod load;
 pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod push;
+mod remote;
 pub(crate) mod rm;
 pub(crate) mod save;
 mod select;
@@ -24,6 +25,7 @@ pub(crate) use content::{JsonPath, shown};
 pub(crate) use document::inspect_image;
 pub(crate) use select::{seconds, tag};
 pub(crate) mod tag;
+pub(crate) mod tags;
 pub(crate) mod tree;
 
 use anyhow::anyhow;

@@ -5,6 +5,7 @@ mod lines;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use images::load::{ImportError, ImportOptions, ImportReport, ImportRequest, import_images};
@@ -21,6 +22,9 @@ use crate::exit::UsageError;
 use crate::flags::writable;
 use crate::registries::{RegistryFlags, parse};
 use crate::{output, rootless, signals};
+
+/// How long to wait for another command that writes to the data-root: another pull, as a rule.
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Where blobs are on their way, below the data-root. dockerd empties the directory above at each start.
 const BLOBS: [&str; 2] = ["tmp", "layerfs-blobs"];
@@ -47,8 +51,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     max_concurrent_downloads: u16,
 
+    /// Ask this mirror first, by its address; may be given several times
+    #[arg(long, value_name = "URL")]
+    mirror: Vec<String>,
+
     #[command(flatten)]
     registry: RegistryFlags,
+
+    /// Do not check first whether there is room
+    #[arg(long)]
+    no_preflight: bool,
 
     /// Do not wait until the data is on the disk
     ///
@@ -76,14 +88,37 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let mut options = ImportOptions::new(&interrupted);
     options.threads = args.threads.map_or(options.threads, Into::into);
     options.sync = !args.no_sync;
+    options.preflight = !args.no_preflight;
+    options.patience = PATIENCE;
     options.driver = driver;
     for reference in references {
-        let client = Arc::new(args.registry.client(&reference, &interrupted)?);
-        let pull = Pull { args, root, driver, platform: platform.as_ref(), client, options: &options };
-        let canonical = if args.all_tags { pull.all(&reference)? } else { pull.default(reference)? };
-        output::say(&canonical)?;
+        let mut clients = args.registry.clients(&reference, &args.mirror, &interrupted)?.into_iter().peekable();
+        while let Some(client) = clients.next() {
+            let client = Arc::new(client);
+            let pull = Pull { args, root, driver, platform: platform.as_ref(), client, options: &options };
+            let pulled = if args.all_tags { pull.all(&reference) } else { pull.default(reference.clone()) };
+            match pulled {
+                // What one has not, the next one may have.
+                Err(error) if clients.peek().is_some() && is_of_registry(&error) => {
+                    let mirror = pull.client.host().domain();
+                    output::complain(NAME, &format!("warning: mirror {mirror}: {error:#}"));
+                }
+                pulled => {
+                    output::say(&pulled?)?;
+                    break;
+                }
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the registry is why a pull failed, and not this machine or its user.
+fn is_of_registry(error: &anyhow::Error) -> bool {
+    let shared = || error.downcast_ref::<Shared>().map(|shared| &*shared.0);
+    error.downcast_ref::<RegistryError>().or_else(shared).is_some_and(|error| {
+        !matches!(error, RegistryError::Interrupted | RegistryError::File { .. } | RegistryError::Store(_))
+    })
 }
 
 /// One repository's part of the work.

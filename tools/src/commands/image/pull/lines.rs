@@ -47,6 +47,10 @@ impl Observer for Lines {
         self.bars.new_root(root);
     }
 
+    fn waiting(&self, root: &Path) {
+        output::complain(NAME, &format!("waiting for another command that writes to {}", root.display()));
+    }
+
     fn planned(&self, layers: &[PlannedLayer]) {
         let mut seen = HashSet::new();
         let named = layers.iter().filter_map(|layer| Some((layer.blob?, layer.present.is_some())));

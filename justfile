@@ -22,6 +22,10 @@ engines:
 vm:
     tools/vm-kernel.sh target/vm/kernel
 
+# podman reads what `save` writes: needs root and podman, which no other test needs.
+podman:
+    LAYERFS_REQUIRE=podman,root cargo test -p tools --test podman_save
+
 # Build the programs without debug information and install them with manual pages and completions: `just install ~/.local`.
 install prefix="/usr/local":
     cargo build --locked --profile dist -p tools --bins

@@ -4,6 +4,8 @@
 //! is written under the first one, and the others are links to it. Owners are numbers. Times have whole seconds, as dockerd writes
 //! them; of extended attributes there is `security.capability`, as with dockerd. The bytes depend on nothing but the tree.
 
+mod file;
+
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +17,8 @@ use crate::blocks::written_beside;
 use crate::load::{Announced, Observer};
 use crate::output::OutputError;
 use crate::tree::{ChangeKind, Layers, Node, NodeId, NodeKind, Tree, TreeError, read_tree};
+
+pub use file::export_to_file;
 
 /// Why a tree was not written.
 #[derive(Debug, thiserror::Error)]
@@ -105,9 +109,7 @@ pub fn export(
     interrupted: &AtomicBool,
     observer: &dyn Observer,
 ) -> Result<u64, ExportError> {
-    let tree = read_tree(layers, None)?;
-    let total = Some(content_length(&tree));
-    observer.begin(0, &Announced { name: "files", diff_id: None, step: None, total });
+    let tree = read_announced(layers, observer)?;
     let write = |out: &mut dyn Write| {
         let mut exporter = Exporter::new(out, ExportForm::Seen, interrupted).observed(observer);
         exporter.all(&tree, layers)?;
@@ -116,6 +118,14 @@ pub fn export(
     let members = written_beside(out, write, |source| ExportError::Write { source })?;
     observer.end(0);
     Ok(members)
+}
+
+/// Reads everything that a container of these layers sees, and tells `observer` how much it is.
+fn read_announced(layers: &dyn Layers, observer: &dyn Observer) -> Result<Tree, TreeError> {
+    let tree = read_tree(layers, None)?;
+    let total = Some(content_length(&tree));
+    observer.begin(0, &Announced { name: "files", diff_id: None, step: None, total });
+    Ok(tree)
 }
 
 /// The lengths of all files together, each counted once however many names it has.
@@ -187,12 +197,28 @@ impl<'e, W: Write> Exporter<'e, W> {
         id: NodeId,
         name: &[u8],
     ) -> Result<(), ExportError> {
+        let node = tree.node(id);
+        let body = match node.kind {
+            NodeKind::File { size, .. } if !self.written.contains_key(&id) => {
+                Some((tree.open(layers, path, id)?, size))
+            }
+            _ => None,
+        };
+        self.head(tree, id, name)?;
+        match body {
+            Some((mut body, size)) => self.body(&mut body, path, size),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the header of what is called `name`. Returns how many bytes of a body have to follow, if it has one.
+    fn head(&mut self, tree: &Tree, id: NodeId, name: &[u8]) -> Result<Option<u64>, ExportError> {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(ExportError::Interrupted);
         }
         let node = tree.node(id);
         if let Some(first) = self.written.get(&id).cloned() {
-            return self.member(node, b'1', name, &first, 0, (0, 0));
+            return self.member(node, b'1', name, &first, 0, (0, 0)).map(|()| None);
         }
         if node.names > 1 && node.children().is_none() {
             self.written.insert(id, name.to_vec());
@@ -205,20 +231,19 @@ impl<'e, W: Write> Exporter<'e, W> {
                     let mark = Node { mtime: PaxTime::default(), xattrs: Vec::new(), ..node.clone_without_children() };
                     self.member(&mark, b'0', &[&name, &b".wh..wh..opq"[..]].concat(), b"", 0, (0, 0))?;
                 }
-                Ok(())
             }
             NodeKind::File { size, .. } => {
-                let mut body = tree.open(layers, path, id)?;
                 self.member(node, b'0', name, b"", *size, (0, 0))?;
-                self.body(&mut body, path, *size)
+                return Ok(Some(*size));
             }
-            NodeKind::Symlink { target } => self.member(node, b'2', name, target, 0, (0, 0)),
-            NodeKind::CharDevice(major, minor) => self.member(node, b'3', name, b"", 0, (*major, *minor)),
-            NodeKind::BlockDevice(major, minor) => self.member(node, b'4', name, b"", 0, (*major, *minor)),
-            NodeKind::Fifo => self.member(node, b'6', name, b"", 0, (0, 0)),
-            NodeKind::Whiteout if self.form == ExportForm::Seen => Ok(()),
-            NodeKind::Whiteout => self.whiteout(&Node { mode: 0o600, ..node.clone() }, name),
+            NodeKind::Symlink { target } => self.member(node, b'2', name, target, 0, (0, 0))?,
+            NodeKind::CharDevice(major, minor) => self.member(node, b'3', name, b"", 0, (*major, *minor))?,
+            NodeKind::BlockDevice(major, minor) => self.member(node, b'4', name, b"", 0, (*major, *minor))?,
+            NodeKind::Fifo => self.member(node, b'6', name, b"", 0, (0, 0))?,
+            NodeKind::Whiteout if self.form == ExportForm::Seen => {}
+            NodeKind::Whiteout => self.whiteout(&Node { mode: 0o600, ..node.clone() }, name)?,
         }
+        Ok(None)
     }
 
     /// Writes what has changed, as a layer: `changes` are paths of `tree`, in the order of a walk, and names that it has not any
@@ -306,8 +331,13 @@ impl<'e, W: Write> Exporter<'e, W> {
     /// # Errors
     /// [`ExportError::Write`]
     pub fn finish(mut self) -> Result<(u64, W), ExportError> {
-        self.write(&END)?;
+        self.end()?;
         self.out.flush().map_err(|source| ExportError::Write { source })?;
         Ok((self.members, self.out))
+    }
+
+    /// Writes what ends a tar.
+    fn end(&mut self) -> Result<(), ExportError> {
+        self.write(&END)
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::{Deref, Range};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use layerfs::compress::{Compression, SNIFF_LEN};
@@ -142,7 +142,9 @@ impl Blob {
             return Ok(0);
         }
         let position = self.range.start as u64 + at;
-        let read = with_file(&self.mapped.file, opened, |file| file.read_at(&mut output[..wanted], position))?;
+        // Without the C library, whose call may end a thread: its preparation for that is a part of a small read's time.
+        let pread = |file: &File| Ok(rustix::io::pread(file, &mut output[..wanted], position)?);
+        let read = with_file(&self.mapped.file, opened, pread)?;
         if read == 0 {
             let reason = format!("the file has become shorter: it ends before byte {position}");
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));

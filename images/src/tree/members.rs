@@ -237,7 +237,9 @@ impl<'w> Filter<'w> {
         let Some(path) = plain_path(&self.path) else { return Verdict::ReadAll };
         let dir = path.iter().rposition(|&byte| byte == b'/').map_or(&[][..], |slash| &path[..slash]);
         if !self.symlinks.is_empty() && dir != self.straight {
-            let slashes = dir.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+            // What it has in common with that directory is straight, too.
+            let known = dir.iter().zip(&self.straight).take_while(|(one, other)| one == other).count();
+            let slashes = (known..dir.len()).filter(|&at| dir[at] == b'/');
             if slashes.chain([dir.len()]).any(|end| self.symlinks.contains(&dir[..end])) {
                 return Verdict::ReadAll;
             }
@@ -247,7 +249,9 @@ impl<'w> Filter<'w> {
         let needed = is_needed(self.wanted, path);
         if is_symlink {
             self.symlinks.insert(path.to_vec());
-            self.straight.clear();
+            if is_within(&self.straight, path) {
+                self.straight.clear();
+            }
         }
         if let Some(target) = hard_link {
             let Some(target) = plain_path(target) else { return Verdict::ReadAll };
@@ -258,6 +262,11 @@ impl<'w> Filter<'w> {
         }
         if needed { Verdict::Needed } else { Verdict::PassOver }
     }
+}
+
+/// Whether a path is another one, or below it.
+fn is_within(path: &[u8], dir: &[u8]) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| rest.first().is_none_or(|&byte| byte == b'/'))
 }
 
 /// A name without what may be around it. `None` if it has more that would have to be cleaned.
@@ -292,4 +301,39 @@ fn is_needed(wanted: &WantedPaths, path: &[u8]) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Short paths of few names, some of them symlinks: the filter must notice each that leads through an earlier symlink.
+    #[test]
+    fn no_way_through_a_symlink_is_overlooked() {
+        let mut wanted = WantedPaths::default();
+        wanted.add(b"a/a/a/a");
+        let mut random = testkit::Random::new(14);
+        let mut through = 0;
+        for _ in 0..20_000 {
+            let (mut filter, mut symlinks) = (Filter::new(&wanted), HashSet::new());
+            for _ in 0..12 {
+                let names: Vec<&str> =
+                    (0..=random.below(3)).map(|_| ["a", "aa", "b"][random.below(3) as usize]).collect();
+                let path = names.join("/");
+                let is_symlink = random.below(4) == 0;
+                filter.path = path.clone().into_bytes();
+                let leads_through = path.match_indices('/').any(|(end, _)| symlinks.contains(&path[..end]));
+                let verdict = filter.judge_path(is_symlink, None);
+                assert_eq!(verdict == Verdict::ReadAll, leads_through, "{path} after {symlinks:?}");
+                if leads_through {
+                    through += 1;
+                    break;
+                }
+                if is_symlink {
+                    symlinks.insert(path);
+                }
+            }
+        }
+        assert!(through > 1_000, "{through}");
+    }
 }

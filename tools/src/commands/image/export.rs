@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
-use images::export::{ExportError, export};
+use images::export::{ExportError, export, export_to_file};
 use images::output::NewFile;
 use images::tree::Layers;
 
@@ -56,8 +56,8 @@ impl To {
         match &self.output {
             None => drop(export(layers, output::binary()?, &interrupted, &progress).map_err(lost)?),
             Some(path) => {
-                let mut file = NewFile::create(path.clone())?;
-                export(layers, &mut file, &interrupted, &progress)?;
+                let file = NewFile::create(path.clone())?;
+                export_to_file(layers, file.file(), &interrupted, &progress)?;
                 file.finish()?;
             }
         }

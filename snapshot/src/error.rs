@@ -80,13 +80,17 @@ pub enum StoreError {
         /// The drivers.
         drivers: Vec<String>,
     },
-    /// All images of the root are in containerd's image store, which is not read.
-    #[error("{}: its images are in containerd's store, which is not read: {}", .root.display(), containerd_place(.store.as_ref()))]
+    /// All images of the root are in the store of the system's containerd, which is in another directory.
+    #[error("{}: its images are in the store of the system's containerd, usually /var/lib/containerd, which is not read", .root.display())]
     InContainerd {
         /// The data-root.
         root: PathBuf,
-        /// containerd's root; `None` for the system's containerd.
-        store: Option<PathBuf>,
+    },
+    /// All images of the root are in containerd's image store, and what was asked for is known of storage drivers alone.
+    #[error("{}: its images are in containerd's store, from which this cannot be done", .root.display())]
+    OnlyListed {
+        /// The data-root.
+        root: PathBuf,
     },
     /// A layer is registered but cannot be used. Registering it again is no way out: in dockerd that would fail for
     /// ever.
@@ -104,10 +108,6 @@ pub enum StoreError {
         #[source]
         source: Box<Self>,
     },
-}
-
-fn containerd_place(store: Option<&PathBuf>) -> String {
-    store.map_or_else(|| "the system's, usually /var/lib/containerd".to_owned(), |store| store.display().to_string())
 }
 
 impl StoreError {

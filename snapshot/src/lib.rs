@@ -13,8 +13,9 @@
 //! | [`gc`] | what garbage collection may remove, and why: a plan |
 //! | [`repair`] | what can be mended of a damaged store, and how |
 //! | [`usage`] | how many bytes each part takes up |
+//! | [`containerd`] | containerd's image store: its records, its blobs, and what they say of images |
 //!
-//! [`mod@reference`] and [`ids`] are the types of names; a name is checked when it is read.
+//! [`mod@reference`], [`platform`] and [`ids`] are the types of names; a name is checked when it is read.
 //!
 //! # Examples
 //!
@@ -46,6 +47,7 @@
 
 pub mod catalog;
 pub mod check;
+pub mod containerd;
 pub mod dir;
 pub mod driver;
 pub mod edit;
@@ -56,6 +58,7 @@ pub mod liveness;
 mod parallel;
 #[doc(hidden)]
 pub mod parsers;
+pub mod platform;
 pub mod reference;
 pub mod repair;
 pub mod root;

@@ -20,6 +20,7 @@ pub use mounts::{Propagation, propagation_at};
 pub use refusal::{Foreign, Refusal};
 pub use writable::{WritableRoot, open_or_create};
 
+use crate::containerd::{NAMESPACE, Store};
 use crate::dir::Dir;
 use crate::driver::{AnyDriver, Driver, HomeEntries, HomeLayout};
 use crate::error::StoreError;
@@ -91,9 +92,14 @@ impl DataRoot {
 
     fn with_driver(dir: Dir, name: &str) -> Result<Self, StoreError> {
         let images_dir = dir.descend(&[IMAGE, name])?;
-        let driver = AnyDriver::open(&dir, name)?;
+        let mut driver = AnyDriver::open(&dir, name)?;
         let home = dir.descend(&HomeLayout::home_path(name))?;
         let containerd = Containerd::find(&dir)?;
+        if let (None, None, Some(containerd)) = (&images_dir, &home, &containerd)
+            && let Some(snapshotter) = containerd.snapshots(&dir)?
+        {
+            driver = AnyDriver::of_snapshotter(name, &snapshotter)?;
+        }
         Ok(Self { dir, driver_name: name.to_owned(), images_dir, home, driver, containerd })
     }
 
@@ -134,22 +140,56 @@ impl DataRoot {
         self.containerd.as_ref()
     }
 
-    /// Whether all images are in containerd's store, which is not read here.
+    /// Whether the images are those of containerd's store, and not a storage driver's.
     #[must_use]
     pub fn is_containerd_only(&self) -> bool {
         self.containerd.is_some() && self.images_dir.is_none() && self.home.is_none()
     }
 
+    /// The storage drivers that have images or layers here beside the store that is read, sorted.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn other_drivers(&self) -> Result<Vec<String>, StoreError> {
+        let mut drivers = locate::drivers(&self.dir)?;
+        drivers.retain(|driver| *driver != self.driver_name);
+        Ok(drivers)
+    }
+
     /// To be called by commands about images: an error if the images cannot be read.
     ///
     /// # Errors
-    /// [`StoreError::InContainerd`] if all images are in containerd's store.
+    /// [`StoreError::InContainerd`] if all images are in the store of the system's containerd.
     pub fn expect_images(&self) -> Result<(), StoreError> {
-        let store = || self.containerd.as_ref().and_then(|containerd| containerd.store.clone());
-        if self.is_containerd_only() {
-            return Err(StoreError::InContainerd { root: self.dir.path().to_path_buf(), store: store() });
+        let elsewhere = self.containerd.as_ref().is_some_and(|containerd| containerd.store.is_none());
+        if self.is_containerd_only() && elsewhere {
+            return Err(StoreError::InContainerd { root: self.dir.path().to_path_buf() });
         }
         Ok(())
+    }
+
+    /// To be called by commands that know the stores of storage drivers alone.
+    ///
+    /// # Errors
+    /// [`StoreError::OnlyListed`] if the images are in containerd's store.
+    pub fn expect_storage_driver(&self) -> Result<(), StoreError> {
+        self.expect_images()?;
+        match self.is_containerd_only() {
+            true => Err(StoreError::OnlyListed { root: self.dir.path().to_path_buf() }),
+            false => Ok(()),
+        }
+    }
+
+    /// Reads containerd's store, if the images are there; `None` if they are not, or if the store is elsewhere.
+    ///
+    /// # Errors
+    /// [`StoreError`] where a database cannot be read.
+    pub(crate) fn containerd_store(&self) -> Result<Option<Store>, StoreError> {
+        let Some(containerd) = self.containerd.as_ref().filter(|_| self.is_containerd_only()) else { return Ok(None) };
+        let Some(daemon) = containerd.daemon(&self.dir)? else { return Ok(None) };
+        let snapshotter = containerd.snapshots(&self.dir)?;
+        let name = &containerd.snapshotter;
+        Store::read(&daemon, snapshotter.as_ref(), name, NAMESPACE).map(Some)
     }
 
     /// The entries directly in the root whose content is elsewhere: symlinks, and mount points of other file systems.
@@ -228,7 +268,10 @@ impl DataRoot {
     /// # Errors
     /// [`StoreError`]
     pub fn content(&self, id: &CacheId) -> Result<Option<Dir>, StoreError> {
-        let Some(home) = &self.home else { return Ok(None) };
+        let Some(home) = &self.home else {
+            let snapshots = self.driver.as_ref().filter(|_| self.is_containerd_only());
+            return snapshots.map(|driver| driver.content(id)).transpose();
+        };
         if let Some(driver) = self.driver.as_ref().filter(|driver| !driver.keeps_directories()) {
             return if home.stat(id.as_str())?.is_some() { driver.content(id).map(Some) } else { Ok(None) };
         }

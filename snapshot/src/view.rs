@@ -5,7 +5,6 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use layerfs::ChainId;
 
@@ -20,7 +19,6 @@ use crate::parallel;
 use crate::root::DataRoot;
 use crate::root::lock::{self, WriterInfo};
 use crate::schema::buildkit::{SNAPSHOTS_DATABASE, Snapshots};
-use crate::schema::containerd::ContainerdSnapshots;
 use crate::schema::database;
 use crate::schema::layer::{JOURNAL, LayerRecord};
 use crate::schema::paths::{
@@ -84,7 +82,6 @@ pub struct View {
     faults: Vec<(ChainId, LayerFault)>,
     unmountable: Vec<(ContainerId, LayerDamage)>,
     writer: Option<WriterInfo>,
-    containerd: OnceLock<ContainerdSnapshots>,
 }
 
 impl View {
@@ -126,7 +123,7 @@ impl View {
         if let Some(writer) = writer {
             liveness.doubt(Doubt::Writer(writer));
         }
-        Ok(Self { root, catalog, liveness, snapshots, faults, unmountable, writer, containerd: OnceLock::new() })
+        Ok(Self { root, catalog, liveness, snapshots, faults, unmountable, writer })
     }
 
     /// The data-root.
@@ -153,16 +150,6 @@ impl View {
     /// The error why they cannot be read.
     pub(crate) fn snapshots(&self) -> Result<&Snapshots, &StoreError> {
         self.snapshots.as_ref()
-    }
-
-    /// The directory where containerd keeps what a container writes, and the bytes of all snapshots below it; `None` if
-    /// that cannot be found out.
-    #[must_use]
-    pub(crate) fn containerd_layer(&self, container: &ContainerId) -> Option<(Dir, u64)> {
-        let snapshotter = self.root.containerd.as_ref()?.snapshots(&self.root.dir).ok()??;
-        let known = self.containerd.get_or_init(|| ContainerdSnapshots::read(&snapshotter).unwrap_or_default());
-        let ([place, number, content], below) = known.of_container(container.as_str())?;
-        Some((snapshotter.descend(&[&place, &number, &content]).ok()??, below))
     }
 
     /// The other layerfs process that was writing to the root while it was read.

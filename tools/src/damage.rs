@@ -42,12 +42,31 @@ pub(crate) fn report_two_stores(name: &str, view: &View) {
 
 /// Which images dockerd shows, where those of a storage driver and containerd's are in one root.
 fn two_stores(view: &View) -> Option<String> {
-    let containerd = view.root().containerd().filter(|_| !view.root().is_containerd_only())?;
-    let (driver, empty) = (view.root().driver_name(), view.root().home().is_none());
-    let place = containerd.store.as_ref().map_or_else(String::new, |store| format!(" in {}", store.display()));
-    let used = match &containerd.config {
-        Some((path, true)) => format!("{} says that dockerd uses containerd's: it shows none of these", path.display()),
-        Some((path, false)) => format!("{} says that dockerd uses these", path.display()),
+    let root = view.root();
+    let containerd = root.containerd()?;
+    let config = containerd.config.as_ref().map(|(path, uses)| (path.display(), *uses));
+    if root.is_containerd_only() {
+        let others = root.other_drivers().unwrap_or_default().join(" and ");
+        let used = match config {
+            Some((path, true)) => format!("{path} says that dockerd uses these"),
+            Some((path, false)) => format!("{path} says that dockerd uses {others}'s: it shows none of these"),
+            None => format!("dockerd uses {others}'s unless its configuration has features.containerd-snapshotter"),
+        };
+        let both = || {
+            format!(
+                "there are two image stores: these are containerd's, and {others}'s is read with --storage-driver; {used}"
+            )
+        };
+        return (!others.is_empty()).then(both);
+    }
+    let (driver, empty) = (root.driver_name(), root.home().is_none());
+    let (place, way) = match &containerd.store {
+        Some(store) => (format!(" in {}", store.display()), "read with --storage-driver overlayfs"),
+        None => (String::new(), "not read"),
+    };
+    let used = match config {
+        Some((path, true)) => format!("{path} says that dockerd uses containerd's: it shows none of these"),
+        Some((path, false)) => format!("{path} says that dockerd uses these"),
         None if empty => {
             "a dockerd up to version 28 uses these unless its configuration has features.containerd-snapshotter, \
                           a later one uses containerd's"
@@ -55,7 +74,7 @@ fn two_stores(view: &View) -> Option<String> {
         }
         None => "dockerd uses these unless its configuration has features.containerd-snapshotter".into(),
     };
-    Some(format!("there are two image stores: these are {driver}'s, and containerd's{place} is not read; {used}"))
+    Some(format!("there are two image stores: these are {driver}'s, and containerd's{place} is {way}; {used}"))
 }
 
 /// Says where the images are, if a listing of other things does not have them.
@@ -70,6 +89,9 @@ fn in_words(catalog: &Catalog, damage: &Damage) -> String {
     match damage {
         Damage::References { .. } => format!("damaged: {damage}"),
         Damage::Image { image, cause } => format!("damaged image {}: {cause}", named(catalog, *image)),
+        Damage::Blob { image, blob, fault } => {
+            format!("damaged image {}: blob {blob}: {fault}", named(catalog, *image))
+        }
         Damage::Layer { layer, cause } => format!("damaged layer {layer}: {cause}"),
         Damage::LayerFault { layer, fault } => {
             let images: Vec<String> = catalog.uses(*layer).map(|used| named(catalog, used.image.id)).collect();

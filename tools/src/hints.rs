@@ -18,10 +18,13 @@ use snapshot::root::Refusal;
 
 use crate::damage::DamagedImage;
 
-/// How to get at the images in containerd's store, which this program does not read.
-pub(crate) const IN_CONTAINERD: &str = "while the daemon runs, `ctr -a SOCKET -n moby images ls` lists them (SOCKET is /run/containerd/containerd.sock, or \
-     /run/docker/containerd/containerd.sock of a containerd that dockerd has started itself), and `docker save` writes them to a file that \
+/// How to get at the images in the store of the system's containerd, which this program does not read.
+pub(crate) const IN_CONTAINERD: &str = "while the daemon runs, `ctr -a /run/containerd/containerd.sock -n moby images ls` lists them, and `docker save` writes them to a file that \
      `layer-unpack FILE --root DATA_ROOT` reads";
+
+/// What to do instead of a command that does not know containerd's store.
+const NOT_FROM_CONTAINERD: &str = "while the daemon runs, `docker save` writes images to a file that `layer-unpack FILE --root DATA_ROOT` \
+     imports into a root with a storage driver";
 
 /// What to do about an archive of which a part is missing or unreadable.
 const NOT_WHOLE: &str = "copy or save it again, since it is not whole";
@@ -194,6 +197,7 @@ fn of_store(error: &StoreError) -> Option<String> {
         },
         StoreError::NoRoot { .. } => Some("--root names the data-root, which `docker info` shows".into()),
         StoreError::InContainerd { .. } => Some(IN_CONTAINERD.into()),
+        StoreError::OnlyListed { .. } => Some(NOT_FROM_CONTAINERD.into()),
         StoreError::DamagedLayer { .. } => {
             Some("`layerfs system repair --from ARCHIVE --apply` puts the archive's layer in its place".into())
         }

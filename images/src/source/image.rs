@@ -10,8 +10,9 @@ use super::error::ArchiveError;
 use super::json::{self, AnyObject, MAX_JSON};
 use super::names::UnusableName;
 use super::namespace::NameError;
-use super::platform::Platform;
+use super::platform;
 use super::{docker, oci};
+use snapshot::platform::Platform;
 use snapshot::reference::Reference;
 
 /// Bytes of JSON that are read of one archive: those of a thousand usual images. Bounds the memory that a small archive
@@ -135,7 +136,7 @@ fn for_platform(
 ) -> Result<SourceContents, ArchiveError> {
     let mut others = Vec::new();
     for image in std::mem::take(&mut contents.images) {
-        let found = Platform::from_config(&image.config_name, &image.config)?;
+        let found = platform::of_config(&image.config_name, &image.config)?;
         match wanted.rank(&found) {
             Some(_) => contents.images.push(image),
             None => others.push((image, found)),

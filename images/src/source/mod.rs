@@ -48,7 +48,7 @@ pub use json::MAX_JSON;
 pub use names::{NameProblem, UnusableName};
 pub use namespace::NameError;
 pub(crate) use namespace::{ArchiveEntry, Namespace};
-pub use platform::{InvalidPlatform, Platform};
+pub use snapshot::platform::{InvalidPlatform, Platform};
 pub(crate) use steps::steps;
 
 /// Where images come from: an archive, a layout, a pipe.

@@ -1,15 +1,15 @@
 //! Where the layers of an image are: their headers, and the bytes of their files.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use layerfs::compress::{Compression, Decompressor};
 use layerfs::{ChainId, DiffId, LayerFiles};
 use rustix::fd::OwnedFd;
 use snapshot::StoreError;
 use snapshot::catalog::{Catalog, Image};
+use snapshot::containerd::images::StoredImage;
 use snapshot::driver::{Driver, LayerOrder};
 use snapshot::ids::CacheId;
 use snapshot::root::DataRoot;
@@ -20,7 +20,7 @@ use tarsplit::{Entry, JournalError};
 use super::members::MemberReader;
 use super::node::{Body, NodeId, NodeKind};
 use super::wanted::WantedPaths;
-use super::{Tree, TreeError};
+use super::{Tree, TreeError, blob};
 use crate::source::{Archive, ArchiveError, Blob, ImageSource, LayerBytes, LayerRef};
 
 /// Bytes of a layer's file, which is read once.
@@ -88,9 +88,16 @@ pub struct LayersOfStore<'r> {
 #[derive(Debug)]
 struct StoredLayer {
     diff_id: DiffId,
-    chain: ChainId,
-    cache_id: CacheId,
-    files: OpenedFiles,
+    place: Place,
+}
+
+/// Where a layer is.
+#[derive(Debug)]
+enum Place {
+    /// In a directory of the storage driver, or in a snapshot of containerd's, which has no journal.
+    Directory { chain: ChainId, cache_id: CacheId, files: OpenedFiles },
+    /// In containerd's store as it was pulled; it was never unpacked.
+    Blob(Blob),
 }
 
 /// The directory of a layer's files, opened when the first one is wanted.
@@ -114,8 +121,22 @@ fn open_in(
 
 impl StoredLayer {
     fn new(record: &LayerRecord) -> Self {
-        let (diff_id, chain) = (record.diff_id, record.chain_id);
-        Self { diff_id, chain, cache_id: record.cache_id.clone(), files: OnceLock::new() }
+        let (cache_id, files) = (record.cache_id.clone(), OnceLock::new());
+        Self { diff_id: record.diff_id, place: Place::Directory { chain: record.chain_id, cache_id, files } }
+    }
+
+    /// The layer in the place `at` of an image that containerd has not unpacked.
+    fn packed(catalog: &Catalog, image: &Image, at: usize) -> Result<Self, TreeError> {
+        let diff_id = image.diff_ids[at];
+        let missing = || TreeError::Missing { diff_id, what: "its blob, and it was not unpacked" };
+        let part = catalog.stored_image(image.id).and_then(StoredImage::shown);
+        let descriptor = part.and_then(|part| part.manifest.as_ref()?.layers.get(at)).ok_or_else(missing)?;
+        let known = catalog.in_containerd().zip(descriptor.blob());
+        let known = known.filter(|(known, digest)| known.store.metadata.blobs.contains_key(digest));
+        let (known, digest) = known.ok_or_else(missing)?;
+        let file = known.store.content.open(digest)?.ok_or_else(missing)?;
+        let blob = Blob::map(file).map_err(|source| TreeError::Read { layer: digest.to_string(), source })?;
+        Ok(Self { diff_id, place: Place::Blob(blob) })
     }
 }
 
@@ -125,8 +146,11 @@ impl<'r> LayersOfStore<'r> {
     /// # Errors
     /// [`TreeError::Store`]
     pub fn new(root: &'r DataRoot, catalog: &Catalog, image: &Image) -> Result<Self, TreeError> {
-        let record = |&chain| catalog.layer(chain).expect("an image counts only if all its layers do");
-        let layers = image.chain.iter().map(record).map(StoredLayer::new).collect();
+        let layer = |(at, &chain)| match catalog.layer(chain) {
+            Some(record) => Ok(StoredLayer::new(record)),
+            None => StoredLayer::packed(catalog, image, at),
+        };
+        let layers = image.chain.iter().enumerate().map(layer).collect::<Result<_, _>>()?;
         Ok(Self { root, store: root.layers()?, layers })
     }
 }
@@ -137,9 +161,16 @@ impl Layers for LayersOfStore<'_> {
     }
 
     fn tree(&self, layer: usize) -> Result<Tree, TreeError> {
-        let StoredLayer { diff_id, chain, .. } = &self.layers[layer];
+        let StoredLayer { diff_id, place } = &self.layers[layer];
+        let (chain, cache_id) = match place {
+            Place::Directory { chain, cache_id, .. } => (chain, cache_id),
+            Place::Blob(packed) => return blob::tree(packed, &diff_id.to_string(), layer),
+        };
+        let Some(store) = &self.store else {
+            return super::read_directory(&directory(self.root, *diff_id, cache_id)?, layer);
+        };
         let missing = || TreeError::Missing { diff_id: *diff_id, what: "the journal of its tar (tar-split.json.gz)" };
-        let journal = self.store.as_ref().map_or(Ok(None), |store| store.journal(*chain))?.ok_or_else(missing)?;
+        let journal = store.journal(*chain)?.ok_or_else(missing)?;
         let mut tree = Tree::empty();
         let mut members = MemberReader::new(diff_id.to_string(), layer);
         let failed = |source: JournalError| TreeError::Journal { diff_id: *diff_id, source };
@@ -156,12 +187,17 @@ impl Layers for LayersOfStore<'_> {
 
     /// Looks the paths up in the layer's directory, where it has one of its own that is owned as its tar says. Its journal is only
     /// read if that fails.
-    fn part(&self, layer: usize, wanted: &WantedPaths, _stop: &AtomicBool) -> Result<Tree, TreeError> {
+    fn part(&self, layer: usize, wanted: &WantedPaths, stop: &AtomicBool) -> Result<Tree, TreeError> {
+        let StoredLayer { diff_id, place } = &self.layers[layer];
+        let cache_id = match place {
+            Place::Directory { cache_id, .. } => cache_id,
+            Place::Blob(packed) => return blob::part(packed, &diff_id.to_string(), layer, wanted, stop),
+        };
         let is_its_own = self.root.driver().is_some_and(|driver| driver.order() == LayerOrder::Independent);
         if !is_its_own || !rustix::process::geteuid().is_root() {
             return self.tree(layer);
         }
-        let Ok(Some(dir)) = self.root.content(&self.layers[layer].cache_id) else { return self.tree(layer) };
+        let Ok(Some(dir)) = self.root.content(cache_id) else { return self.tree(layer) };
         let dir = OwnedFd::from(dir);
         // Where ids are mapped, the owner of a file on the disk is another one than in the tar.
         if !rustix::fs::fstat(&dir).is_ok_and(|stat| stat.st_uid == 0) {
@@ -170,16 +206,25 @@ impl Layers for LayersOfStore<'_> {
         super::directory::read_part(&dir, layer, wanted).or_else(|_| self.tree(layer))
     }
 
-    fn open(&self, layer: usize, path: &[u8], size: u64, _body: &Body) -> Result<FileBytes<'_>, TreeError> {
-        let StoredLayer { diff_id, cache_id, files, .. } = &self.layers[layer];
-        let missing = || TreeError::Missing { diff_id: *diff_id, what: "the directory of its files" };
+    fn open(&self, layer: usize, path: &[u8], size: u64, body: &Body) -> Result<FileBytes<'_>, TreeError> {
+        let StoredLayer { diff_id, place } = &self.layers[layer];
+        let (cache_id, files) = match place {
+            Place::Directory { cache_id, files, .. } => (cache_id, files),
+            Place::Blob(packed) => return blob::open(packed.clone(), path, size, body),
+        };
         let failed = |source| TreeError::File { path: path.to_vec(), source };
-        let (file, found) = open_in(files, path, || Ok(self.root.content(cache_id)?.ok_or_else(missing)?.into()))?;
+        let (file, found) = open_in(files, path, || directory(self.root, *diff_id, cache_id))?;
         if found != size {
             return Err(failed(io::Error::other(format!("{found} bytes on disk, {size} in the journal"))));
         }
         Ok(Box::new(file))
     }
+}
+
+/// The directory of a layer's files.
+fn directory(root: &DataRoot, diff_id: DiffId, cache_id: &CacheId) -> Result<OwnedFd, TreeError> {
+    let missing = || TreeError::Missing { diff_id, what: "the directory of its files" };
+    Ok(root.content(cache_id)?.ok_or_else(missing)?.into())
 }
 
 /// The layers of a container: those of its image, its init files, and what it has written.
@@ -282,38 +327,11 @@ impl Layers for LayersOfArchive<'_> {
     }
 
     fn tree(&self, layer: usize) -> Result<Tree, TreeError> {
-        let blob = self.blob(layer)?;
-        let name = &self.layers[layer].name;
-        let failed = |source| TreeError::Read { layer: name.clone(), source };
-        let mut tree = Tree::empty();
-        let mut members = MemberReader::new(name.clone(), layer);
-        if blob.compression() == Compression::None {
-            // From one header to the next: no body is read.
-            let mut reader = BufReader::with_capacity(4096, blob.reader());
-            members.read(&mut reader, &mut tree, |reader, bytes| {
-                let bytes = i64::try_from(bytes).map_err(io::Error::other)?;
-                reader.seek_relative(bytes)
-            })
-        } else {
-            let decoder = Decompressor::new(BufReader::with_capacity(128 << 10, blob.reader())).map_err(failed)?;
-            let mut reader = BufReader::with_capacity(128 << 10, decoder);
-            members.read(&mut reader, &mut tree, |reader, bytes| {
-                io::copy(&mut reader.take(bytes), &mut io::sink()).map(drop)
-            })
-        }?;
-        Ok(tree)
+        blob::tree(&self.blob(layer)?, &self.layers[layer].name, layer)
     }
 
     fn part(&self, layer: usize, wanted: &WantedPaths, stop: &AtomicBool) -> Result<Tree, TreeError> {
-        let blob = self.blob(layer)?;
-        if blob.compression() == Compression::None {
-            let members = MemberReader::new(self.layers[layer].name.clone(), layer);
-            let part = members.read_part(&blob, wanted, stop)?;
-            if let Some(part) = part.or_else(|| stop.load(Ordering::Relaxed).then(Tree::empty)) {
-                return Ok(part);
-            }
-        }
-        self.tree(layer)
+        blob::part(&self.blob(layer)?, &self.layers[layer].name, layer, wanted, stop)
     }
 
     fn weight(&self, layer: usize) -> usize {
@@ -321,81 +339,6 @@ impl Layers for LayersOfArchive<'_> {
     }
 
     fn open(&self, layer: usize, path: &[u8], size: u64, body: &Body) -> Result<FileBytes<'_>, TreeError> {
-        let failed = |source| TreeError::File { path: path.to_vec(), source };
-        let blob = self.blob(layer)?;
-        let stored: FileBytes<'_> = if blob.compression() == Compression::None {
-            let range = || {
-                let (start, length) = (usize::try_from(body.offset).ok()?, usize::try_from(body.stored).ok()?);
-                blob.slice(start..start.checked_add(length)?)
-            };
-            let blob = range().ok_or_else(|| failed(io::ErrorKind::UnexpectedEof.into()))?;
-            Box::new(OwnedReader { blob, at: 0 })
-        } else {
-            let source = BufReader::with_capacity(128 << 10, OwnedReader { blob, at: 0 });
-            let mut decoder = Decompressor::new(source).map_err(failed)?;
-            io::copy(&mut decoder.by_ref().take(body.offset), &mut io::sink()).map_err(failed)?;
-            Box::new(decoder.take(body.stored))
-        };
-        Ok(match &body.sparse {
-            None => stored,
-            Some(map) => expand(stored, map.runs().iter().map(|run| (run.offset, run.length)), size),
-        })
-    }
-}
-
-/// The bytes of a sparse file: zeros, and what is stored, in turn.
-fn expand<'l>(stored: FileBytes<'l>, runs: impl Iterator<Item = (u64, u64)>, size: u64) -> FileBytes<'l> {
-    struct Sparse<'l> {
-        stored: FileBytes<'l>,
-        /// Zeros and bytes that are still to come, the next ones last.
-        left: Vec<(bool, u64)>,
-    }
-    impl Read for Sparse<'_> {
-        fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
-            while let Some((zeros, left)) = self.left.last_mut() {
-                if *left == 0 {
-                    self.left.pop();
-                    continue;
-                }
-                let most = output.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                let read = if *zeros {
-                    output[..most].fill(0);
-                    most
-                } else {
-                    self.stored.read(&mut output[..most])?
-                };
-                if read == 0 && most > 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                *left -= read as u64;
-                return Ok(read);
-            }
-            Ok(0)
-        }
-    }
-    let (mut left, mut at) = (Vec::new(), 0);
-    for (offset, length) in runs {
-        left.push((true, offset.saturating_sub(at)));
-        left.push((false, length));
-        at = offset.saturating_add(length);
-    }
-    left.push((true, size.saturating_sub(at)));
-    left.reverse();
-    Box::new(Sparse { stored, left })
-}
-
-/// Reads a blob that it owns.
-struct OwnedReader {
-    blob: Blob,
-    at: u64,
-}
-
-impl Read for OwnedReader {
-    fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
-        let mut reader = self.blob.reader();
-        reader.seek(SeekFrom::Start(self.at))?;
-        let read = reader.read(output)?;
-        self.at += read as u64;
-        Ok(read)
+        blob::open(self.blob(layer)?, path, size, body)
     }
 }

@@ -8,6 +8,7 @@
 //! its tar, when somebody wants them. Nothing is ever looked up through a symlink of the system: links are followed here, in the tree.
 
 mod apply;
+mod blob;
 mod changes;
 mod compare;
 mod content;

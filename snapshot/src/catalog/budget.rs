@@ -9,22 +9,38 @@ const TOGETHER: u64 = 16 << 20;
 /// Bytes that may be read for each file on average; docker's are a few thousand bytes long.
 const SHARE: u64 = 64 << 10;
 
-/// For each file whether it is read, by the lengths of all of them: those that come first have precedence.
-pub(super) fn admit(lengths: &[u64]) -> Vec<bool> {
-    let mut left = TOGETHER;
-    let each = |length: &u64| {
-        left = left.saturating_add(SHARE);
-        let fits = *length <= left;
+/// What is left of the bound. Files that come first have precedence.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    left: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { left: TOGETHER }
+    }
+}
+
+impl Budget {
+    /// Whether one more file of this length is read.
+    pub(crate) fn admit(&mut self, length: u64) -> bool {
+        self.left = self.left.saturating_add(SHARE);
+        let fits = length <= self.left;
         if fits {
-            left -= length;
+            self.left -= length;
         }
         fits
-    };
-    lengths.iter().map(each).collect()
+    }
+}
+
+/// For each file whether it is read, by the lengths of all of them.
+pub(super) fn admit(lengths: &[u64]) -> Vec<bool> {
+    let mut budget = Budget::default();
+    lengths.iter().map(|length| budget.admit(*length)).collect()
 }
 
 /// Why a file is not read, for whoever looks for it.
-pub(super) fn refusal(length: u64) -> String {
+pub(crate) fn refusal(length: u64) -> String {
     format!(
         "not read: it has {length} bytes, and with the files of its kind before it that is more than is kept in memory"
     )

@@ -55,7 +55,7 @@ impl Catalog {
         self.damaged_references.as_deref()
     }
 
-    /// Whether all images are in containerd's store, so that none is known here.
+    /// Whether all images are in containerd's store, and that store is not in this root.
     #[must_use]
     pub fn images_elsewhere(&self) -> bool {
         self.images_elsewhere

@@ -7,8 +7,9 @@ mod text;
 
 use std::sync::Arc;
 
-use layerfs::ChainId;
+use layerfs::{ChainId, Digest};
 
+use crate::containerd::content::BlobFault;
 use crate::driver::LayerDamage;
 use crate::ids::{ContainerId, ImageId, MountName, VolumeName};
 use crate::schema::container::Crash;
@@ -62,6 +63,15 @@ pub enum Damage {
         layer: ChainId,
         /// What fails.
         fault: LayerFault,
+    },
+    /// A blob of this image cannot be used, and dockerd lists the image all the same.
+    Blob {
+        /// The image.
+        image: ImageId,
+        /// The blob.
+        blob: Digest,
+        /// What is wrong with it.
+        fault: BlobFault,
     },
     /// dockerd would not show this container.
     Container {
@@ -139,6 +149,13 @@ pub enum ImageDamage {
     },
     /// Its topmost layer cannot be used.
     TopLayer(UnusableLayer),
+    /// An index or a manifest that it needs cannot be used: dockerd lists no image at all.
+    Blob {
+        /// The index or manifest.
+        blob: Digest,
+        /// What is wrong with it.
+        fault: BlobFault,
+    },
 }
 
 /// A layer that an image or a container needs, and that dockerd would not load.
@@ -288,7 +305,7 @@ impl Damage {
     pub fn subject(&self) -> Subject {
         match self {
             Self::References { .. } => Subject::References,
-            Self::Image { image, .. } => Subject::Image(*image),
+            Self::Image { image, .. } | Self::Blob { image, .. } => Subject::Image(*image),
             Self::Layer { layer, .. } | Self::LayerFault { layer, .. } => Subject::Layer(*layer),
             Self::Container { container, .. } | Self::WritableLayer { container, .. } => {
                 Subject::Container(container.clone())

@@ -23,7 +23,7 @@ pub(crate) enum ConfigParts {
 /// An image that dockerd would show.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// The digest of its config.
+    /// The digest of its config; in containerd's store, that of the manifest or index.
     pub id: ImageId,
     /// What its config says; of a view that was read with [`Needs::REMOVAL`](crate::view::Needs::REMOVAL) only the labels.
     pub config: ImageFields,
@@ -87,19 +87,24 @@ pub(super) fn read(store: &ImageStore, id: ImageId, parts: ConfigParts) -> Resul
     })?;
     let bytes = bytes.ok_or(ImageDamage::DigestDiffers)?;
     let invalid = |error: InvalidConfig| ImageDamage::ConfigInvalid { cause: error.to_string() };
-    let mut parsed = ImageConfig::parse(&bytes).map_err(invalid)?;
+    let parsed = ImageConfig::parse(&bytes).map_err(invalid)?;
     drop(bytes);
-    let chain: Vec<ChainId> = ChainId::chain(&parsed.diff_ids);
     if parsed.check_os().is_err() {
         let os = parsed.fields.os.clone();
         if !os.eq_ignore_ascii_case("linux") {
             return Err(ImageDamage::OtherSystem { os });
         }
         // dockerd looks up the layer store by the spelling of the operating system, but only for an image with layers.
-        if !chain.is_empty() {
+        if !parsed.diff_ids.is_empty() {
             return Err(ImageDamage::SystemSpelling { os });
         }
     }
+    Ok(Image { parent: store.parent(id), last_tagged: store.last_updated(id), ..of_config(id, parsed, parts) })
+}
+
+/// What a config says of an image.
+pub(super) fn of_config(id: ImageId, mut parsed: ImageConfig, parts: ConfigParts) -> Image {
+    let chain: Vec<ChainId> = ChainId::chain(&parsed.diff_ids);
     // A store has thousands of images: their diff ids are kept once, as digests.
     let empty_diff_ids = parsed.empty_diff_ids();
     if let Some(rootfs) = &mut parsed.fields.rootfs {
@@ -111,16 +116,32 @@ pub(super) fn read(store: &ImageStore, id: ImageId, parts: ConfigParts) -> Resul
     }
     parsed.diff_ids.shrink_to_fit();
     let steps = parsed.fields.history.0.iter().zip(0_u32..);
-    Ok(Image {
+    Image {
         id,
         layer_steps: steps.filter(|(step, _)| !step.empty_layer).map(|(_, at)| at).collect(),
         empty_diff_ids,
         diff_ids: parsed.diff_ids,
         chain,
         created,
-        parent: store.parent(id),
-        last_tagged: store.last_updated(id),
+        parent: None,
+        last_tagged: None,
         children: Vec::new(),
         config: parsed.fields,
-    })
+    }
+}
+
+/// An image of containerd's store without a config that this machine could use.
+pub(super) fn without_config(id: ImageId) -> Image {
+    Image {
+        id,
+        layer_steps: Vec::new(),
+        empty_diff_ids: 0,
+        diff_ids: Vec::new(),
+        chain: Vec::new(),
+        created: None,
+        parent: None,
+        last_tagged: None,
+        children: Vec::new(),
+        config: ImageFields::default(),
+    }
 }

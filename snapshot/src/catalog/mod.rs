@@ -11,8 +11,9 @@
 //! What dockerd would pass over in silence is here too, with the reason (moby v20.10.24 `layer/layer_store.go: loadLayer`,
 //! `image/store.go: restore`, `daemon/daemon.go: restore`).
 
-mod budget;
+pub(crate) mod budget;
 mod container;
+mod containerd;
 mod contents;
 mod damage;
 mod graph;
@@ -28,6 +29,7 @@ use layerfs::ChainId;
 
 pub use crate::schema::volume::Volume;
 pub use container::{Container, ContainerRecord, ContainerState, ContainerStatus, MountPoint, Port};
+pub use containerd::InContainerd;
 pub use damage::{ContainerDamage, Damage, ImageDamage, LayerFault, MountDamage, RecordDamage, Subject, UnusableLayer};
 pub use graph::{LayerUse, Uses};
 pub(crate) use image::ConfigParts;
@@ -78,8 +80,10 @@ pub struct Catalog {
     names: BTreeMap<ImageId, Vec<String>>,
     /// Why dockerd would not start: what is wrong with `repositories.json`.
     pub(crate) damaged_references: Option<String>,
-    /// Whether all images are in containerd's store, so that none is known here.
+    /// Whether all images are in containerd's store, and that store is not in this root.
     pub(crate) images_elsewhere: bool,
+    /// containerd's store, if the images are there.
+    pub(crate) in_containerd: Option<InContainerd>,
     /// Writable layers.
     pub(crate) mounts: Vec<MountRecord>,
     /// Containers, those that dockerd would not show included.
@@ -106,6 +110,9 @@ impl Catalog {
     pub(crate) fn read_parts(root: &DataRoot, configs: ConfigParts) -> Result<Self, StoreError> {
         let mut catalog = Self::with_names(root)?;
         catalog.volumes = volume::list(&root.dir)?;
+        if let Some(store) = root.containerd_store()? {
+            catalog.fill_from(store);
+        }
         if let Some(layers) = root.layers()? {
             (catalog.layers, catalog.damaged_parents) = layers::read_all(&layers)?;
             catalog.mounts = mount::list(layers.mounts())?;
@@ -144,6 +151,10 @@ impl Catalog {
     /// As [`Catalog::read`].
     pub fn read_images<T: AsRef<str>>(root: &DataRoot, texts: &[T]) -> Result<Self, StoreError> {
         let mut catalog = Self::with_names(root)?;
+        if let Some(store) = root.containerd_store()? {
+            catalog.fill_from(store);
+            return Ok(catalog);
+        }
         let Some(images) = root.images()? else { return Ok(catalog) };
         let stored: BTreeSet<ImageId> = images.list()?.into_iter().collect();
         let mut wanted: BTreeSet<ImageId> = BTreeSet::new();
@@ -183,7 +194,8 @@ impl Catalog {
         Ok(Self {
             root: root.dir.path().to_path_buf(),
             driver: root.driver_name.clone(),
-            images_elsewhere: root.is_containerd_only(),
+            images_elsewhere: root.expect_images().is_err(),
+            in_containerd: None,
             layers: BTreeMap::new(),
             images: BTreeMap::new(),
             damaged_images: BTreeMap::new(),
@@ -245,7 +257,16 @@ impl Catalog {
             let cause = format!("{}: {}", crate::schema::volume::OPTIONS, volume.fault.as_ref()?);
             Some(Damage::Volume { volume: volume.name.clone(), cause })
         });
-        references.chain(volumes).chain(images).chain(self.lowest_damage()).chain(containers).chain(mounts).collect()
+        let blobs = self.damaged_blobs().into_iter();
+        let blobs = blobs.map(|one| Damage::Blob { image: one.image, blob: one.blob, fault: one.fault });
+        references
+            .chain(volumes)
+            .chain(images)
+            .chain(blobs)
+            .chain(self.lowest_damage())
+            .chain(containers)
+            .chain(mounts)
+            .collect()
     }
 
     /// The layers with which the damage of a chain begins.
@@ -291,9 +312,13 @@ impl Catalog {
         std::iter::successors(self.layer(top), |layer| self.layer(layer.parent?))
     }
 
-    /// What docker shows as an image's size: the sizes of its layers as the `parent` files link them, in bytes.
+    /// What docker shows as an image's size: the sizes of its layers as the `parent` files link them,
+    /// in bytes; in containerd's store, of its blobs and snapshots.
     #[must_use]
     pub fn image_size(&self, image: &Image) -> u64 {
+        if let Some(stored) = self.stored_image(image.id) {
+            return stored.size();
+        }
         image.chain.last().map_or(0, |top| self.size_with_below(*top))
     }
 

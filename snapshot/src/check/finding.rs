@@ -334,6 +334,7 @@ fn fmt_damage(damage: &Damage, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "dockerd would not start: {cause}")
         }
         Damage::Image { cause, .. } => write!(f, "{cause}"),
+        Damage::Blob { blob, fault, .. } => write!(f, "blob {blob}: {fault}"),
         Damage::Layer { cause, .. } => write!(f, "{cause}"),
         Damage::LayerFault { fault, .. } => write!(f, "{fault}"),
         Damage::Container { cause, .. } => write!(f, "{cause}"),

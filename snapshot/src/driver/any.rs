@@ -7,6 +7,7 @@ use layerfs::delete::Deletion;
 
 use super::devicemapper::DeviceMapper;
 use super::overlay2::Overlay2;
+use super::overlayfs::Overlayfs;
 use super::vfs::Vfs;
 use super::{
     Access, Driver, HomeEntries, LayerDamage, LayerOrder, LayerPart, MountGuard, Prepared, Restacking, Room, Stack,
@@ -27,6 +28,8 @@ pub enum AnyDriver {
     Vfs(Vfs),
     /// `devicemapper`, which is only read.
     DeviceMapper(DeviceMapper),
+    /// The snapshotter `overlayfs` of containerd, which is only read.
+    Overlayfs(Overlayfs),
 }
 
 impl AnyDriver {
@@ -44,6 +47,14 @@ impl AnyDriver {
             "devicemapper" => Ok(DeviceMapper::open(root)?.map(Self::DeviceMapper)),
             _ => Ok(None),
         }
+    }
+
+    /// Opens the snapshots of the snapshotter of this name in its directory; `None` if it is not implemented.
+    pub(crate) fn of_snapshotter(name: &str, snapshotter: &Dir) -> Result<Option<Self>, StoreError> {
+        if name != super::overlayfs::NAME {
+            return Ok(None);
+        }
+        Ok(Overlayfs::open(snapshotter)?.map(Self::Overlayfs))
     }
 
     /// Opens the home of the driver of this name for writing, creating what is missing of it.
@@ -66,6 +77,7 @@ impl AnyDriver {
             Self::Overlay2(driver) => driver,
             Self::Vfs(driver) => driver,
             Self::DeviceMapper(driver) => driver,
+            Self::Overlayfs(driver) => driver,
         }
     }
 }

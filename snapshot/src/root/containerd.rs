@@ -68,16 +68,22 @@ impl Containerd {
         Ok(Some(Self { store, snapshotter: snapshotter.unwrap_or_else(|| OVERLAYFS.to_owned()), config }))
     }
 
+    /// containerd's own root in a data-root; `None` if the system's containerd has it elsewhere.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub(crate) fn daemon(&self, root: &Dir) -> Result<Option<Dir>, StoreError> {
+        if self.store.is_none() { Ok(None) } else { root.descend(DAEMON) }
+    }
+
     /// The directory of the snapshotter, with its database and snapshots, in a data-root; `None` if the system's
     /// containerd has it elsewhere.
     ///
     /// # Errors
     /// [`StoreError::Io`]
     pub(crate) fn snapshots(&self, root: &Dir) -> Result<Option<Dir>, StoreError> {
-        if self.store.is_none() {
-            return Ok(None);
-        }
-        root.descend(&[DAEMON, &[&format!("{SNAPSHOTTER}{}", self.snapshotter)]].concat())
+        let name = format!("{SNAPSHOTTER}{}", self.snapshotter);
+        self.daemon(root)?.map_or(Ok(None), |daemon| daemon.sub(&name))
     }
 }
 

@@ -34,10 +34,18 @@ pub(super) fn locate(root: Dir, wanted: Option<&str>) -> Result<Located, StoreEr
     }
     if let Some(wanted) = wanted {
         let known = drivers.iter().any(|driver| driver == wanted) || root.descend(&[IMAGE, wanted])?.is_some();
-        if !known && !has_entries(&root, &[wanted])? {
+        let snapshotter = || Ok(Containerd::find(&root)?.is_some_and(|containerd| containerd.snapshotter == wanted));
+        if !known && !snapshotter()? && !has_entries(&root, &[wanted])? {
             return Err(unreadable(format!("it holds nothing of the storage driver {wanted}{}", instead(&drivers))));
         }
         return Ok(Located { driver: wanted.to_owned(), dir: root });
+    }
+    // Where dockerd is told to use containerd's store, that is what it shows.
+    if let Some(containerd) = Containerd::find(&root)?
+        && containerd.store.is_some()
+        && containerd.config.as_ref().is_some_and(|(_, uses)| *uses)
+    {
+        return Ok(Located { driver: containerd.snapshotter, dir: root });
     }
     let driver = match drivers.as_slice() {
         [driver] => driver.clone(),
@@ -97,7 +105,7 @@ fn mapped(root: Dir) -> Result<Dir, StoreError> {
 
 /// The drivers that have images or layers in `root`, sorted. If none has any, and `image` has the directory of only one
 /// driver, that driver.
-fn drivers(root: &Dir) -> Result<Vec<String>, StoreError> {
+pub(super) fn drivers(root: &Dir) -> Result<Vec<String>, StoreError> {
     let Some(image) = root.sub(IMAGE)? else { return Ok(Vec::new()) };
     let mut names: Vec<String> = image.names()?;
     names.retain(|name| image.sub(name).is_ok_and(|dir| dir.is_some()));

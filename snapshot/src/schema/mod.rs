@@ -20,7 +20,6 @@
 pub mod buildkit;
 pub mod config;
 pub mod container;
-pub(crate) mod containerd;
 pub mod containerfile;
 pub(crate) mod database;
 pub mod devicemapper;

@@ -46,6 +46,25 @@ impl Time {
         if at.0.is_empty() { Ok(time) } else { Err(InvalidTime) }
     }
 
+    /// Reads the form of `time.Time.MarshalBinary`, version 1: a one, seconds since year 1 and nanoseconds with the highest
+    /// byte first, and the zone in minutes, -1 for UTC. `None` for anything else.
+    #[must_use]
+    pub(crate) fn from_go_binary(bytes: &[u8]) -> Option<Self> {
+        const UTC: i16 = -1;
+        let [1, rest @ ..] = bytes else { return None };
+        let (seconds, rest) = rest.split_first_chunk::<8>()?;
+        let (nanos, zone) = rest.split_first_chunk::<4>()?;
+        let seconds = i64::from_be_bytes(*seconds).checked_sub(ZERO_TO_UNIX)?;
+        // Years 0 to 9999, as everywhere here.
+        (-ZERO_TO_UNIX - 366 * DAY..=253_402_300_799).contains(&seconds).then_some(())?;
+        let nanos = Some(u32::from_be_bytes(*nanos)).filter(|nanos| *nanos < 1_000_000_000)?;
+        let offset = match i16::from_be_bytes(zone.try_into().ok()?) {
+            UTC => 0,
+            minutes => i32::from(minutes) * 60,
+        };
+        Some(Self { seconds, nanos, offset })
+    }
+
     /// Whether it stands for no time, as `time.Time.IsZero` says: whether it is the first moment of year 1, in any
     /// zone.
     #[must_use]

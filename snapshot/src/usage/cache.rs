@@ -20,6 +20,9 @@ pub fn build_cache(view: &View) -> Result<BuildCache, StoreError> {
 
 /// As [`build_cache`]; `directory` returns the bytes of the files of one cache directory.
 pub(super) fn measured(view: &View, directory: impl Fn(&CacheId) -> Option<u64>) -> Result<BuildCache, StoreError> {
+    if view.root.is_containerd_only() {
+        return BuildCache::of_snapshotter(&view.root.dir, &view.root.driver_name);
+    }
     let again;
     let snapshots = match view.snapshots() {
         Ok(snapshots) => snapshots,

@@ -81,11 +81,19 @@ pub fn image_sizes(catalog: &Catalog) -> BTreeMap<ImageId, ImageSize> {
 
 /// The row of images.
 #[must_use]
-pub fn images(catalog: &Catalog) -> UsageRow {
+pub fn images(view: &View) -> UsageRow {
+    let catalog = &view.catalog;
     // Each layer once, by the chain ids that configs give: a `parent` file that is missing takes nothing away.
     let layers: BTreeSet<ChainId> = listed(catalog).flat_map(|image| &image.chain).copied().collect();
     let sizes_of_layers = layers.into_iter().filter_map(|chain| catalog.layer(chain)).map(|layer| layer.size);
-    let size = sizes_of_layers.fold(0, u64::saturating_add);
+    let size = match catalog.in_containerd() {
+        None => sizes_of_layers.fold(0, u64::saturating_add),
+        // All snapshots, whoever has them, and each blob of an image once (moby v28.5.2 `daemon/containerd/service.go`).
+        Some(known) => {
+            let measure = |id: &CacheId| view.root.driver.as_ref()?.written(id, None).ok();
+            known.images.content.saturating_add(catalog.size_of_snapshots(measure))
+        }
+    };
     let sizes = image_sizes(catalog);
     let active = sizes.values().filter(|image| image.containers > 0);
     let used = active.clone().map(ImageSize::unique).fold(0, i64::saturating_add);
@@ -166,7 +174,7 @@ impl Account<'_> {
     pub fn rows(&self) -> [UsageRow; 3] {
         let data = |name: &VolumeName| self.usage(&Part::VolumeData(name.clone())).apparent;
         let catalog = &self.view.catalog;
-        [images(catalog), containers(catalog, |one| signed(self.written(one))), volumes(catalog, data)]
+        [images(self.view), containers(catalog, |one| signed(self.written(one))), volumes(catalog, data)]
     }
 
     /// The row of the build cache.

@@ -11,6 +11,7 @@
 //! df.rs       the four rows of `docker system df`
 //! sizes.rs    what containers have written and volumes hold, as docker measures it
 //! cache.rs    the build cache with the sizes that BuildKit has not measured
+//! in_containerd.rs  whose the blobs and snapshots of containerd's store are
 //! pool.rs     the blocks of a thin pool, and which layer holds them
 //! ```
 //!
@@ -21,6 +22,7 @@ mod account;
 mod cache;
 pub mod df;
 pub mod files;
+mod in_containerd;
 mod parts;
 mod place;
 pub mod pool;

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 
 use layerfs::{ChainId, Digest};
 
+use super::in_containerd::{CONTAINERD_PARTS, InContainerd};
 use super::parts::{Part, Registry};
 use super::walk::BucketChoice;
 use crate::catalog::Catalog;
@@ -39,18 +40,15 @@ pub(super) struct Places<'a> {
     catalog: &'a Catalog,
     containers: HashMap<&'a str, &'a ContainerId>,
     volumes: HashMap<&'a str, &'a VolumeName>,
+    containerd: InContainerd,
     pub(super) registry: Registry,
 }
 
 /// A part, and whether entries below may belong to another part.
-type Found = (Part, bool);
+pub(super) type Found = (Part, bool);
 
-/// containerd's images: their content, their records, and their layers with what containers have written.
-const CONTAINERD_PARTS: [&[u8]; 3] =
-    [b"io.containerd.content.v1.content", b"io.containerd.metadata.v1.bolt", b"io.containerd.snapshotter.v1.overlayfs"];
-
-const SETTLED: bool = false;
-const ASK: bool = true;
+pub(super) const SETTLED: bool = false;
+pub(super) const ASK: bool = true;
 
 impl<'a> Places<'a> {
     pub(super) fn new(prefix: Vec<Vec<u8>>, home: Vec<Vec<u8>>, catalog: &'a Catalog, liveness: &'a Liveness) -> Self {
@@ -63,6 +61,7 @@ impl<'a> Places<'a> {
             catalog,
             containers: catalog.containers.iter().map(|container| (container.id.as_str(), &container.id)).collect(),
             volumes: catalog.volumes.iter().map(|volume| (volume.name.as_str(), &volume.name)).collect(),
+            containerd: InContainerd::new(catalog),
             registry: Registry::default(),
         };
         // Number the parts in their order now, so that the numbers do not depend on which thread meets a part first.
@@ -119,7 +118,7 @@ impl<'a> Places<'a> {
                 }
             }
             RootPath::BuildCache => (Part::BuildKit, SETTLED),
-            RootPath::Other => in_other(names),
+            RootPath::Other => self.in_other(names),
         }
     }
 
@@ -234,6 +233,19 @@ impl<'a> Places<'a> {
         }
     }
 
+    /// The part of a path without a known owner: it is named after the first component of the path.
+    fn in_other(&self, names: &[&[u8]]) -> Found {
+        match names {
+            // The large parts of containerd's store are counted apart.
+            [b"containerd"] | [b"containerd", b"daemon"] => (Part::Other(b"containerd".to_vec()), ASK),
+            [b"containerd", b"daemon", plugin, below @ ..] if CONTAINERD_PARTS.contains(plugin) => {
+                let rest = Part::Other(names[..3].join(&b'/'));
+                self.containerd.find(plugin, below).unwrap_or((rest, ASK))
+            }
+            _ => (Part::Other(names[0].to_vec()), SETTLED),
+        }
+    }
+
     fn in_container(&self, id: &[u8], rest: &[&[u8]]) -> Found {
         let Some(id) = text(id).and_then(|id| self.container(id)) else { return (Part::Store, SETTLED) };
         match rest {
@@ -241,18 +253,6 @@ impl<'a> Places<'a> {
             [name, ..] if container::is_log(&id, name) => (Part::Log(id), SETTLED),
             _ => (Part::Container(id), SETTLED),
         }
-    }
-}
-
-/// The part of a path without a known owner: it is named after the first component of the path.
-fn in_other(names: &[&[u8]]) -> Found {
-    match names {
-        // The large parts of containerd's store are counted apart.
-        [b"containerd"] | [b"containerd", b"daemon"] => (Part::Other(b"containerd".to_vec()), ASK),
-        [b"containerd", b"daemon", plugin, ..] if CONTAINERD_PARTS.contains(plugin) => {
-            (Part::Other(names[..3].join(&b'/')), SETTLED)
-        }
-        _ => (Part::Other(names[0].to_vec()), SETTLED),
     }
 }
 

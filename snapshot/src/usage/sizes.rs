@@ -2,7 +2,6 @@
 //!
 //! Follows moby v20.10.24 `daemon/disk_usage.go`, `layer/layer_store.go: RWLayer.Size`.
 
-use super::walk;
 use crate::catalog::Container;
 use crate::ids::VolumeName;
 use crate::root::DataRoot;
@@ -23,10 +22,9 @@ pub struct ContainerSize {
 #[must_use]
 pub fn measure_container(view: &View, container: &Container) -> ContainerSize {
     if view.root.is_containerd_only() {
-        let own = view.containerd_layer(&container.id);
         return ContainerSize {
-            written: own.as_ref().and_then(|(content, _)| walk::allocated(content).ok()),
-            image: own.map(|(_, below)| below),
+            written: super::df::written(view, container),
+            image: view.catalog.size_below_container(container.id.as_str()),
         };
     }
     let parent = container.mount.as_ref().and_then(|mount| mount.parent);

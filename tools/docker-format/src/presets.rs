@@ -220,9 +220,13 @@ pub const DISK_USAGE_TABLES: [(ListingKind, &str); 3] = [
     ),
 ];
 
-/// The template of the table of images in `docker system df -v`.
+/// The template of the table of images in `docker system df -v`; the sizes of newer clients have fewer digits (docker/cli v28.5.2
+/// `cli/command/formatter/disk_usage.go`).
 #[must_use]
-pub fn disk_usage_images() -> &'static str {
+pub fn disk_usage_images(newer: bool) -> &'static str {
+    if newer {
+        return r"table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}";
+    }
     r"table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.VirtualSize}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}"
 }
 

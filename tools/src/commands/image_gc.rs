@@ -150,6 +150,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let policy = cli.policy.policy()?;
     let driver = cli.storage_driver.as_deref();
     let view = View::read_root(DataRoot::find(&cli.root, driver)?, Needs::REMOVAL)?;
+    view.root().expect_storage_driver()?;
     let mut plan = GcPlan::make(&view, &policy)?;
     let root = view.root().dir().path().to_path_buf();
     let name = view.root().driver_name().to_owned();

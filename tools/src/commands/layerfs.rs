@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
-use crate::commands::{container, image, inspect, login, search, system, volume};
+use crate::commands::{container, image, inspect, login, search, store, system, volume};
 use crate::exit::UsageError;
 use crate::generate::Generate;
 use crate::manual::Manual;
@@ -24,6 +24,10 @@ struct Cli {
     /// Storage driver to use; if given, a root that may belong to containerd's image store is written, too [default: the root's]
     #[arg(long, global = true, value_name = "DRIVER", help_heading = STORE)]
     storage_driver: Option<String>,
+
+    /// Image store to read, where the data-root has several [default: the one that dockerd uses]
+    #[arg(long, global = true, value_enum, value_name = "STORE", conflicts_with = "storage_driver", help_heading = STORE)]
+    store: Option<store::Store>,
 
     /// Print the manual page, or a shell's completions
     #[arg(long, value_name = "WHAT")]
@@ -331,7 +335,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Some(what) = cli.generate {
         return what.print::<Cli>(&MANUAL);
     }
-    let driver = cli.storage_driver.as_deref();
+    let driver = cli.store.map(store::Store::driver).or(cli.storage_driver.as_deref());
     let Some(command) = cli.command else {
         return Err(UsageError("no command; --help lists them".into()).into());
     };

@@ -11,5 +11,6 @@ pub mod layer_unpack;
 pub mod layerfs;
 mod login;
 mod search;
+mod store;
 mod system;
 mod volume;

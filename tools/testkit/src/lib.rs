@@ -35,6 +35,7 @@ mod listing;
 pub mod littered;
 pub mod live;
 pub mod mounts;
+pub mod platforms;
 mod programs;
 pub mod quiet;
 mod random;

@@ -7,7 +7,7 @@ use layerfs::Digest;
 use super::super::error::ArchiveError;
 use super::super::image::{BlobNames, Documents};
 use super::super::json::{self, Anything, Field, object};
-use super::super::platform::Platform;
+use snapshot::platform::Platform;
 
 pub(in super::super) const INDEX: &str = "index.json";
 const LAYOUT: &str = "oci-layout";

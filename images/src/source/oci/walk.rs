@@ -10,8 +10,9 @@ use super::super::error::ArchiveError;
 use super::super::image::{self, Documents, Format, LayerRef, Select, SourceContents, SourceImage};
 use super::super::names::Names;
 use super::super::namespace::NameError;
-use super::super::platform::Platform;
+use super::super::platform;
 use super::documents::{self, Descriptor, DocumentKind, INDEX, Manifest};
+use snapshot::platform::Platform;
 use snapshot::reference::Reference;
 
 /// Levels of indexes, `index.json` included. Two are usual.
@@ -234,7 +235,7 @@ impl<'w, 'r> Walk<'w, 'r> {
         let manifest = self.manifest(descriptor)?;
         let file = self.documents.file_of(&manifest.config);
         let config = self.documents.config(&file, |documents| manifest.config.load(documents))?;
-        Platform::from_config(&file, &config.bytes)
+        platform::of_config(&file, &config.bytes)
     }
 
     /// Of several manifests with the same names (or none) and a platform each, the best; all others as they are.
@@ -272,7 +273,7 @@ impl<'w, 'r> Walk<'w, 'r> {
         let config_name = self.documents.file_of(&manifest.config);
         let config = self.documents.config(&config_name, |documents| manifest.config.load(documents))?;
         if let Some(wanted) = &self.select.platform {
-            let found = Platform::from_config(&config_name, &config.bytes)?;
+            let found = platform::of_config(&config_name, &config.bytes)?;
             if wanted.rank(&found).is_none() {
                 let label = names.tags.first().map_or_else(|| origin.clone(), Reference::familiar);
                 self.skipped.push(format!("{label}: an image for {found}, not for {wanted}"));

@@ -9,6 +9,7 @@ impl Damage {
         match self {
             Self::References { .. } => "references-invalid",
             Self::Image { cause, .. } => cause.code(),
+            Self::Blob { fault, .. } => fault.code(),
             Self::Layer { cause, .. } => cause.code(),
             Self::LayerFault { fault, .. } => fault.code(),
             Self::Container { cause, .. } => cause.code(),
@@ -35,6 +36,7 @@ impl ImageDamage {
             Self::SystemSpelling { .. } => "image-system-spelling",
             Self::TopLayer(UnusableLayer::Missing { .. }) => "image-layer-missing",
             Self::TopLayer(UnusableLayer::Damaged { .. }) => "image-layer-damaged",
+            Self::Blob { fault, .. } => fault.code(),
         }
     }
 }

@@ -11,6 +11,7 @@ impl fmt::Display for Damage {
             Self::Image { image, cause } => write!(f, "image {image}: {cause}"),
             Self::Layer { layer, cause } => write!(f, "layer {layer}: {cause}"),
             Self::LayerFault { layer, fault } => write!(f, "layer {layer}: {fault}"),
+            Self::Blob { image, blob, fault } => write!(f, "image {image}: blob {blob}: {fault}"),
             Self::Container { container, cause } => write!(f, "container {container}: {cause}"),
             Self::WritableLayer { container, cause } => {
                 write!(f, "container {container}: it cannot be mounted: {cause}")
@@ -38,6 +39,7 @@ impl fmt::Display for ImageDamage {
                 write!(f, "os is {os:?}, not \"linux\": dockerd 20.10 crashes at its start")
             }
             Self::TopLayer(layer) => write!(f, "its layer {layer}"),
+            Self::Blob { blob, fault } => write!(f, "blob {blob}: {fault}"),
         }
     }
 }

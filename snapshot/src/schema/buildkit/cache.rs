@@ -35,6 +35,7 @@ use super::{BUILDKIT, Snapshots, Unreadable, with_database};
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::CacheId;
+use crate::schema::database;
 use bolt::{Bolt, Bucket, BucketEntry};
 
 pub(crate) const FILE: &str = "metadata_v2.db";
@@ -110,6 +111,28 @@ pub struct BuildCache {
 }
 
 impl BuildCache {
+    /// The build cache of a root whose layers a snapshotter of containerd keeps, as long as there is none: its records name
+    /// snapshots and blobs of containerd's, which are not looked up.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] if there is one, and those of [`BuildCache::read`].
+    pub(crate) fn of_snapshotter(root: &Dir, snapshotter: &str) -> Result<Self, StoreError> {
+        let Some(dir) = root.descend(&[BUILDKIT, &format!("containerd-{snapshotter}")])? else {
+            return Ok(Self::default());
+        };
+        let path = || dir.join(FILE);
+        match database::read(&dir, FILE, read_items)? {
+            None => Ok(Self::default()),
+            Some(Ok(items)) if items.is_empty() => Ok(Self::default()),
+            Some(Ok(_)) => {
+                let reason = "the records of builds on containerd's store are not read".to_owned();
+                Err(StoreError::Invalid { path: path(), reason })
+            }
+            Some(Err(Unreadable::Bolt(source))) => Err(StoreError::Database { path: path(), source }),
+            Some(Err(Unreadable::Content(reason))) => Err(StoreError::Invalid { path: path(), reason }),
+        }
+    }
+
     /// Reads the build cache of a data-root. `in_image` says whether a layer is in the layer store and belongs to an
     /// image, which may be an intermediate or untagged one.
     ///

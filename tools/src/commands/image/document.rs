@@ -1,6 +1,8 @@
 //! An image as `docker image inspect` shows it: field for field, in the order of docker's structs (moby v20.10.24
 //! `api/types/types.go: ImageInspect`, `api/types/container/config.go`).
 
+mod containerd;
+
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 use snapshot::catalog::{Catalog, Image};
@@ -15,6 +17,9 @@ use super::select::tag;
 /// # Errors
 /// Where the driver's files of its top layer cannot be read, as docker fails there.
 pub(crate) fn inspect_image(root: &DataRoot, catalog: &Catalog, image: &Image) -> anyhow::Result<Value> {
+    if let Some(stored) = catalog.stored_image(image.id) {
+        return Ok(containerd::inspect_image(catalog, image, stored));
+    }
     let names = catalog.names_of(image.id);
     // One with both counts as a tag here, and as either in a list.
     let (tags, others): (Vec<&str>, Vec<&str>) = names.into_iter().partition(|name| tag(name).is_some());

@@ -52,6 +52,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let name = name.transpose()?;
     rootless::check(root, "")?;
     let view = View::read(root, driver, Needs::RECORDS)?;
+    view.root().expect_storage_driver()?;
     let image = find(view.catalog(), &args.image)?;
     let onto = args.from.as_deref().map_or_else(
         || Ok(Onto { name: None, layers: &image.diff_ids[..0], steps: 0 }),

@@ -64,6 +64,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let view = View::read(root, driver, Needs::LISTING)?;
     view.root().expect_images()?;
     if args.layers {
+        view.root().expect_storage_driver()?;
         return list_layers(&view);
     }
     let catalog = view.catalog();
@@ -174,7 +175,7 @@ fn names<'c>(shown: &Shown<'c>, digests: Digests) -> Vec<Name<'c>> {
             rows.push([repository, NONE, ""]);
         }
     }
-    if rows.is_empty() { vec![[NONE; 3]] } else { rows }
+    if rows.is_empty() && !shown.has_other_names { vec![[NONE; 3]] } else { rows }
 }
 
 fn with_name(mut row: Row, [repository, tag, digest]: Name<'_>) -> Row {

@@ -93,6 +93,7 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
     }
     let interrupted = signals::interrupted()?;
     let root = DataRoot::find(root, driver)?;
+    root.expect_storage_driver()?;
     let texts = save::texts_to_read(&args.images, &root.references()?);
     let needs = if args.all { Needs::RECORDS } else { Needs::only(&texts) };
     let view = View::read_root(root, needs)?;

@@ -33,6 +33,8 @@ pub(super) struct Shown<'c> {
     pub(super) tags: Vec<&'c str>,
     /// Names with a digest.
     pub(super) digests: Vec<&'c str>,
+    /// Whether it has names without a tag and without a digest, as only containerd's store can. Docker does not list them.
+    pub(super) has_other_names: bool,
 }
 
 impl Selection<'_> {
@@ -73,14 +75,16 @@ impl Selection<'_> {
         let names: Vec<&str> = names.collect();
         let digests: Vec<&str> = names.iter().copied().filter(|name| name.contains('@')).collect();
         let tags: Vec<&str> = names.into_iter().filter(|name| tag(name).is_some()).collect();
-        let named = !digests.is_empty() || !tags.is_empty();
+        let has_other_names =
+            catalog.stored_image(image.id).is_some_and(|stored| stored.written_names().next().is_some());
+        let named = has_other_names || !digests.is_empty() || !tags.is_empty();
         let show = match (named, self.dangling) {
-            (true, Some(true)) => tags.is_empty(),
+            (true, Some(true)) => tags.is_empty() && !has_other_names,
             (true, _) => true,
             (false, Some(false)) => false,
             (false, _) => self.references.is_empty() && (self.all || image.children.is_empty()),
         };
-        show.then_some(Shown { image, tags, digests })
+        show.then_some(Shown { image, tags, digests, has_other_names })
     }
 
     /// An image without a `config` has no labels, and is left out whenever labels are asked for.

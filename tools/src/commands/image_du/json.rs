@@ -57,7 +57,8 @@ fn value(shown: &Shown<'_>) -> anyhow::Result<Value> {
     let row = |name: &str| shown.rows.iter().find(|(kind, _)| *kind == name).map(|(_, row)| *row).unwrap_or_default();
     let root = account.view.root();
     // What is not read is not 0.
-    let read = |name: &str| (!root.is_containerd_only()).then(|| row(name));
+    let elsewhere = account.view.catalog().images_elsewhere();
+    let read = |name: &str| (!elsewhere).then(|| row(name));
     let containerd = root.containerd().map(|containerd| {
         json!({
             "store": containerd.store.as_ref().map(|store| store.display().to_string()),

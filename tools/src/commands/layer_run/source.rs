@@ -53,6 +53,7 @@ fn stored(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found> {
     let texts = [text.to_owned()];
     let view = View::read(&cli.root, cli.storage_driver.as_deref(), Needs::only(&texts));
     let view = view.with_context(|| format!("{text} is no file, so it is taken for an image"))?;
+    view.root().expect_storage_driver()?;
     let image = match view.catalog().resolve(text) {
         Resolved::Image(id) => &view.catalog().images()[&id],
         Resolved::Damaged(id) => return Err(crate::damage::damaged_image(view.catalog(), text, id)),

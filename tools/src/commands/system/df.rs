@@ -72,7 +72,7 @@ impl Tables {
         let cache = self.cache.summary();
         let written = |one: &_| measure(&self.view, one).written;
         let rows = [
-            ("Images", df::images(catalog)),
+            ("Images", df::images(&self.view)),
             ("Containers", df::containers(catalog, written)),
             ("Local Volumes", df::volumes(catalog, |name| sizes::measure_volume(self.view.root(), name))),
         ];
@@ -102,11 +102,13 @@ impl Tables {
 
     /// The tables, each under its title.
     fn tables(&self) -> anyhow::Result<String> {
+        let catalog = self.view.catalog();
         let [images, others @ ..] = self.rows(false);
         let cache = format!("Build cache usage: {}", size::size4(self.cache.summary().size));
         let titles = ["Containers space usage:", "Local Volumes space usage:", &cache];
         let mut text = String::from("Images space usage:\n\n");
-        text += &presets::DISK_USAGE_IMAGES.render(presets::disk_usage_images(), &images)?;
+        text += &presets::DISK_USAGE_IMAGES
+            .render(presets::disk_usage_images(catalog.in_containerd().is_some()), &images)?;
         for ((title, (kind, template)), rows) in titles.iter().zip(presets::DISK_USAGE_TABLES).zip(others) {
             text += &format!("\n{title}\n\n{}", kind.render(template, &rows)?);
         }

@@ -1,0 +1,202 @@
+//! The images, layers and writable layers of containerd's store, in the form in which a catalog has those of a storage
+//! driver.
+//!
+//! ```text
+//! target of a name     -> image      its id is the digest of the target, and its config that of the manifest that docker shows
+//! snapshot <chain id>  -> layer      where both databases know it
+//! snapshot <container> -> mount      with `<container>-init` below
+//! ```
+
+use jiff::Timestamp;
+use layerfs::{ChainId, Digest};
+
+use super::image::ConfigParts;
+use super::{Catalog, Image, ImageDamage};
+use crate::containerd::Store;
+use crate::containerd::content::BlobFault;
+use crate::containerd::images::{StoredImage, StoredImages};
+use crate::containerd::snapshots::Snapshot;
+use crate::ids::{CacheId, ImageId};
+use crate::reference::Reference;
+use crate::schema::layer::LayerRecord;
+use crate::schema::mount::MountRecord;
+use crate::schema::references::References;
+
+/// The longest chain of snapshots that is followed, so that a cycle in a damaged database comes to an end.
+const MAX_DEPTH: usize = 1000;
+
+/// What a catalog knows of containerd's store besides.
+#[derive(Debug)]
+pub struct InContainerd {
+    /// The records, and where the blobs are.
+    pub store: Store,
+    /// All images.
+    pub images: StoredImages,
+}
+
+/// What is wrong with a blob that an image leads to, where docker still lists the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DamagedBlob {
+    pub(crate) image: ImageId,
+    pub(crate) blob: Digest,
+    pub(crate) fault: BlobFault,
+}
+
+impl Catalog {
+    /// What containerd's store says besides, if the images are there.
+    #[must_use]
+    pub fn in_containerd(&self) -> Option<&InContainerd> {
+        self.in_containerd.as_ref()
+    }
+
+    /// An image as containerd's store has it.
+    #[must_use]
+    pub fn stored_image(&self, id: ImageId) -> Option<&StoredImage> {
+        self.in_containerd.as_ref()?.images.images.get(&id.0)
+    }
+
+    /// Bytes of all snapshots, as the snapshotter counts them: `measure` says what one takes up that somebody writes to.
+    pub(crate) fn size_of_snapshots(&self, measure: impl Fn(&CacheId) -> Option<u64>) -> u64 {
+        let stores = self.in_containerd.iter().map(|known| &known.store);
+        let all = stores.flat_map(|store| store.metadata.snapshots.keys().filter_map(|key| store.snapshot(key)));
+        let size = |snapshot: &Snapshot| match snapshot.active {
+            true => measure(&snapshot.cache_id()).unwrap_or_default(),
+            false => snapshot.size,
+        };
+        all.map(size).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of the snapshots of a container's image and of its init files: what it stands on.
+    pub(crate) fn size_below_container(&self, container: &str) -> Option<u64> {
+        let store = &self.in_containerd.as_ref()?.store;
+        let below = |snapshot: &Snapshot| store.snapshots.by_name.get(snapshot.parent.as_ref()?);
+        let first = below(store.snapshot(container)?);
+        let all = std::iter::successors(first, |snapshot| below(snapshot)).take(MAX_DEPTH);
+        Some(all.map(|snapshot| snapshot.size).fold(0, u64::saturating_add))
+    }
+
+    /// Blobs that are damaged although docker lists the images that they belong to.
+    pub(crate) fn damaged_blobs(&self) -> Vec<DamagedBlob> {
+        let images = self.in_containerd.iter().flat_map(|known| known.images.images.values());
+        let faults = images.flat_map(|image| {
+            let id = ImageId(image.target.digest);
+            let faults = image.manifests.iter().filter_map(|part| part.config_fault.clone());
+            faults.map(move |(blob, fault)| DamagedBlob { image: id, blob, fault })
+        });
+        faults.collect()
+    }
+
+    /// Takes over what the store knows.
+    pub(super) fn fill_from(&mut self, store: Store) {
+        let images = store.images();
+        for (digest, image) in &images.images {
+            let id = ImageId(*digest);
+            match &image.fault {
+                Some((blob, fault)) => {
+                    let damage = ImageDamage::Blob { blob: *blob, fault: fault.clone() };
+                    self.damaged_images.insert(id, damage);
+                }
+                None => drop(self.images.insert(id, as_image(id, image))),
+            }
+            self.add_layers(&store, image);
+        }
+        self.link_children();
+        self.mounts = mounts(&store);
+        self.references = references_of(&images);
+        self.names = images.images.iter().map(|(digest, image)| (ImageId(*digest), names_of(image))).collect();
+        self.names.retain(|_, names| !names.is_empty());
+        self.in_containerd = Some(InContainerd { store, images });
+    }
+
+    /// The snapshots of an image, of all its platforms.
+    fn add_layers(&mut self, store: &Store, image: &StoredImage) {
+        for part in &image.manifests {
+            let mut parent = None;
+            for (at, chain_id) in part.chain.iter().copied().enumerate() {
+                if let Some(snapshot) = store.snapshot(&chain_id.to_string())
+                    && let Some(diff_id) = part.diff_ids.get(at).copied()
+                {
+                    let (cache_id, size) = (snapshot.cache_id(), snapshot.size);
+                    self.layers.insert(chain_id, Ok(LayerRecord { chain_id, diff_id, parent, cache_id, size }));
+                }
+                parent = Some(chain_id);
+            }
+        }
+    }
+}
+
+/// An image in the form of a storage driver's. Without a manifest that docker can show it has no config.
+fn as_image(id: ImageId, stored: &StoredImage) -> Image {
+    let config = stored.shown().and_then(|part| part.config.clone());
+    let mut image = match config {
+        Some(config) => super::image::of_config(id, config, ConfigParts::All),
+        None => super::image::without_config(id),
+    };
+    image.created = image.created.or(Some(Timestamp::UNIX_EPOCH));
+    image.parent.clone_from(&stored.parent);
+    image.last_tagged = Some(stored.last_tagged.to_string());
+    image
+}
+
+/// Its names as docker lists them, and one digest, of its last name. A name that is not written in full is listed twice, and
+/// has no digest.
+fn names_of(image: &StoredImage) -> Vec<String> {
+    let (mut names, mut last) = (Vec::new(), None);
+    for name in image.written_names() {
+        match Reference::parse(name) {
+            Ok(reference) if reference.canonical() == name => {
+                names.push(reference.familiar());
+                last = Some(reference);
+            }
+            Ok(_) => names.extend([name.to_owned(), name.to_owned()]),
+            // The client passes over what it cannot read.
+            Err(_) => {}
+        }
+    }
+    names.extend(last.map(|last| format!("{}@{}", last.familiar_name(), image.target.digest)));
+    names
+}
+
+/// The names by which images can be found: those that are written in full.
+fn references_of(images: &StoredImages) -> References {
+    let mut found = References::default();
+    for (digest, image) in &images.images {
+        for name in image.written_names() {
+            let Ok(reference) = Reference::parse(name) else { continue };
+            if reference.canonical() != name {
+                continue;
+            }
+            if let Ok(by_digest) = Reference::parse(&format!("{}@{digest}", reference.name())) {
+                found.tag(&by_digest, ImageId(*digest));
+            }
+            found.tag(&reference, ImageId(*digest));
+        }
+    }
+    found
+}
+
+/// The writable layers of containers, sorted by name.
+fn mounts(store: &Store) -> Vec<MountRecord> {
+    let container = |key: &str| key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mut mounts = Vec::new();
+    for key in store.metadata.snapshots.keys().filter(|key| container(key)) {
+        let Some(snapshot) = store.snapshot(key).filter(|snapshot| snapshot.active) else { continue };
+        let Ok(name) = key.parse() else { continue };
+        let init_key = format!("{key}-init");
+        let parent_of = |key: &str| store.metadata.snapshots.get(key)?.parent.clone();
+        let (init, below) = match parent_of(key) {
+            Some(parent) if parent == init_key => (store.snapshot(&init_key), parent_of(&init_key)),
+            parent => (None, parent),
+        };
+        mounts.push(MountRecord {
+            name,
+            mount_id: Some(snapshot.cache_id()),
+            init_id: init.map(Snapshot::cache_id),
+            parent: below.and_then(|below| below.parse().ok()).map(ChainId),
+            also_names: Vec::new(),
+            damage: Vec::new(),
+        });
+    }
+    mounts.sort_by(|one, other| one.name.cmp(&other.name));
+    mounts
+}

@@ -1,0 +1,96 @@
+//! The blobs, by their digests.
+
+use std::fs::File;
+
+use layerfs::Digest;
+
+use super::metadata::Metadata;
+use crate::dir::Dir;
+use crate::error::StoreError;
+
+/// Bytes of the longest index or manifest that is read. containerd reads any; registries take 4 MiB.
+pub(crate) const MAX_DOCUMENT: usize = 8 << 20;
+
+/// Why a blob that is needed cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BlobFault {
+    /// It has a record, and no file. With an index or a manifest of this kind docker lists no image at all.
+    FileMissing,
+    /// Its file has another length than its record says.
+    OtherLength {
+        /// Of the file, in bytes.
+        found: u64,
+        /// Of the record, in bytes.
+        recorded: u64,
+    },
+    /// It cannot be read.
+    Unreadable {
+        /// Why.
+        cause: String,
+    },
+    /// Its content is not what it should be.
+    Invalid {
+        /// What is wrong.
+        cause: String,
+    },
+}
+
+impl BlobFault {
+    /// A name of the fault for programs. It does not change between versions.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::FileMissing => "blob-missing",
+            Self::OtherLength { .. } => "blob-other-length",
+            Self::Unreadable { .. } => "blob-unreadable",
+            Self::Invalid { .. } => "blob-invalid",
+        }
+    }
+}
+
+impl std::fmt::Display for BlobFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::FileMissing => f.write_str("its file is missing"),
+            Self::OtherLength { found, recorded } => {
+                write!(f, "its file has {found} bytes, and its record says {recorded}")
+            }
+            Self::Unreadable { cause } | Self::Invalid { cause } => f.write_str(cause),
+        }
+    }
+}
+
+/// The directory of the blobs.
+#[derive(Debug)]
+pub struct Content(Option<Dir>);
+
+impl Content {
+    pub(super) fn new(dir: Option<Dir>) -> Self {
+        Self(dir)
+    }
+
+    /// Opens a blob's file; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`], also for what is no regular file.
+    pub fn open(&self, digest: Digest) -> Result<Option<File>, StoreError> {
+        self.0.as_ref().map_or(Ok(None), |dir| dir.open_file(&digest.hex()))
+    }
+
+    /// Reads a blob that has a record, and at most `limit` bytes; `None` if it has no record, so that it is not there for
+    /// containerd. Its digest is not looked at, as docker does not.
+    ///
+    /// # Errors
+    /// [`BlobFault`]
+    pub(crate) fn read(&self, metadata: &Metadata, digest: Digest, limit: usize) -> Result<Option<Vec<u8>>, BlobFault> {
+        let Some(record) = metadata.blobs.get(&digest) else { return Ok(None) };
+        let unreadable = |error: StoreError| BlobFault::Unreadable { cause: crate::catalog::with_causes(&error) };
+        let bytes = self.0.as_ref().map_or(Ok(None), |dir| dir.read(&digest.hex(), limit)).map_err(unreadable)?;
+        let bytes = bytes.ok_or(BlobFault::FileMissing)?;
+        let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if found != record.size {
+            return Err(BlobFault::OtherLength { found, recorded: record.size });
+        }
+        Ok(Some(bytes))
+    }
+}

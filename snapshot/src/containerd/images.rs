@@ -1,0 +1,312 @@
+//! What the records and the blobs say of images, put together as dockerd does (moby v28.5.2 `daemon/containerd`:
+//! `image_list.go`, `image_manifest.go`, `image_inspect.go`).
+//!
+//! ```text
+//! names --> target: an index --> manifest of a platform --> config, layers --> snapshots, if it was unpacked
+//!                            --> attestation: a manifest of its own kind
+//!           target: a manifest
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use layerfs::{ChainId, DiffId, Digest};
+
+use super::Store;
+use super::content::{BlobFault, MAX_DOCUMENT};
+use super::documents::{self, Descriptor, Kind, Manifest};
+use super::metadata::Target;
+use super::snapshots::Snapshot;
+use crate::catalog::budget::Budget;
+use crate::platform::Platform;
+use crate::schema::config::{ImageConfig, MAX_CONFIG};
+use crate::schema::time::Time;
+
+/// How the name of an image begins that has none.
+const DANGLING: &str = "moby-dangling@";
+
+/// The label with the image that an image was made from.
+const PARENT: &str = "org.mobyproject.image.parent";
+
+/// How deep indexes are followed into each other.
+const MAX_DEPTH: usize = 8;
+
+/// An image: all that one target leads to.
+#[derive(Debug, Clone)]
+pub struct StoredImage {
+    /// The manifest or index.
+    pub target: Target,
+    /// Its names as they are written, in the order of their bytes; those that stand for no name included.
+    pub names: Vec<String>,
+    /// The annotations of the record of its first name.
+    pub annotations: BTreeMap<String, String>,
+    /// The image it was made from, as it is written.
+    pub parent: Option<String>,
+    /// When it was given a name last.
+    pub last_tagged: Time,
+    /// Its manifests, in the order of the index.
+    pub manifests: Vec<StoredManifest>,
+    /// The place of the manifest that docker shows, among those with a config that can be read: the one for this machine, or
+    /// the first.
+    pub best: Option<usize>,
+    /// Bytes of its target and of all that the manifest that docker shows needs, as far as it is there: what
+    /// `docker image inspect` shows.
+    pub inspect_size: u64,
+    /// Why docker can list no image because of this one.
+    pub fault: Option<(Digest, BlobFault)>,
+}
+
+/// The manifest of one platform, or an attestation.
+#[derive(Debug, Clone)]
+pub struct StoredManifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// What leads to it.
+    pub descriptor: Descriptor,
+    /// The platform it is for, where that can be told.
+    pub platform: Option<Platform>,
+    /// What it leads to; `None` if it is not there.
+    pub manifest: Option<Manifest>,
+    /// Its config; `None` if it has none that is there, or that could be an image's.
+    pub config: Option<ImageConfig>,
+    /// What is wrong with its config.
+    pub config_fault: Option<(Digest, BlobFault)>,
+    /// The contents of its layers, base first.
+    pub diff_ids: Vec<DiffId>,
+    /// Its layers with all below each, base first.
+    pub chain: Vec<ChainId>,
+    /// Bytes of the manifest and of what it names, as far as it is there, each as often as it is named.
+    pub content: u64,
+    /// Bytes of its snapshots; 0 if it was not unpacked.
+    pub unpacked: u64,
+}
+
+impl StoredManifest {
+    /// Whether it is what BuildKit says of an image, and not an image.
+    #[must_use]
+    pub fn is_attestation(&self) -> bool {
+        self.descriptor.is_attestation()
+    }
+}
+
+impl StoredImage {
+    /// Bytes that docker lists: of all manifests with what they need, and of their snapshots.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.manifests.iter().map(|part| part.content + part.unpacked).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of the blobs alone, of all manifests.
+    #[must_use]
+    pub fn content(&self) -> u64 {
+        self.manifests.iter().map(|part| part.content).fold(0, u64::saturating_add)
+    }
+
+    /// The manifest that docker shows: the one for this machine, or the first with a config.
+    #[must_use]
+    pub fn shown(&self) -> Option<&StoredManifest> {
+        self.manifests.get(self.best?)
+    }
+
+    /// Its names as they are written, without those that stand for no name.
+    pub fn written_names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str).filter(|name| !is_dangling(name))
+    }
+}
+
+/// Whether a record's name stands for an image without a name.
+#[must_use]
+pub fn is_dangling(name: &str) -> bool {
+    name.starts_with(DANGLING)
+}
+
+/// All images of a store.
+#[derive(Debug, Clone, Default)]
+pub struct StoredImages {
+    /// By their targets.
+    pub images: BTreeMap<Digest, StoredImage>,
+    /// Bytes of all blobs that are there and that images lead to, each once.
+    pub content: u64,
+}
+
+impl Store {
+    /// The snapshot with this key; `None` if one of the two databases does not know it.
+    pub(crate) fn snapshot(&self, key: &str) -> Option<&Snapshot> {
+        self.snapshots.by_name.get(&self.metadata.snapshots.get(key)?.name)
+    }
+
+    /// Reads all images.
+    #[must_use]
+    pub fn images(&self) -> StoredImages {
+        let mut reader = Reader { store: self, budget: Budget::default(), reached: BTreeMap::new() };
+        let mut images: BTreeMap<Digest, StoredImage> = BTreeMap::new();
+        for (name, record) in &self.metadata.images {
+            let Some(target) = &record.target else { continue };
+            let image = images.entry(target.digest).or_insert_with(|| reader.image(target));
+            if image.names.is_empty() {
+                image.annotations.clone_from(&record.annotations);
+            }
+            image.names.push(name.clone());
+            if record.updated.unix_seconds() >= image.last_tagged.unix_seconds() {
+                image.last_tagged = record.updated;
+            }
+            if let Some(parent) = record.labels.get(PARENT) {
+                image.parent = Some(parent.clone());
+            }
+        }
+        let content = reader.reached.values().copied().fold(0, u64::saturating_add);
+        StoredImages { images, content }
+    }
+}
+
+struct Reader<'s> {
+    store: &'s Store,
+    /// How much more is read into memory.
+    budget: Budget,
+    /// The blobs that images lead to and that are there, with their lengths.
+    reached: BTreeMap<Digest, u64>,
+}
+
+/// What belongs to one image and was found so far.
+#[derive(Default)]
+struct Found {
+    manifests: Vec<StoredManifest>,
+    /// Indexes that were followed already.
+    seen: BTreeSet<Digest>,
+    fault: Option<(Digest, BlobFault)>,
+}
+
+impl Reader<'_> {
+    fn image(&mut self, target: &Target) -> StoredImage {
+        let descriptor = Descriptor {
+            media_type: target.media_type.clone(),
+            digest: target.digest.to_string(),
+            size: i64::try_from(target.size).unwrap_or(i64::MAX),
+            ..Descriptor::default()
+        };
+        let mut found = Found::default();
+        self.follow(&descriptor, 0, &mut found);
+        let host = Platform::host();
+        let rank = |part: &StoredManifest| host.rank(part.platform.as_ref()?);
+        let usable = |part: &StoredManifest| part.config.is_some() && !part.is_attestation();
+        let ranks = found.manifests.iter().enumerate().filter(|(_, part)| usable(part));
+        let ranks = ranks.filter_map(|(at, part)| Some((rank(part)?, std::cmp::Reverse(at))));
+        // Without one for this machine docker shows the first.
+        let first = || found.manifests.iter().position(usable);
+        let best = ranks.max().map(|(_, at)| at.0).or_else(first);
+        // Of the others, what is shown does not need the config.
+        for (at, part) in found.manifests.iter_mut().enumerate() {
+            if Some(at) != best {
+                part.config = None;
+            }
+        }
+        let own =
+            if found.manifests.first().is_some_and(|part| part.digest == target.digest) { 0 } else { target.size };
+        let own = if self.store.metadata.blobs.contains_key(&target.digest) { own } else { 0 };
+        let of_best = best.and_then(|at| found.manifests.get(at)).map_or(0, |part| part.content);
+        StoredImage {
+            target: target.clone(),
+            names: Vec::new(),
+            annotations: BTreeMap::new(),
+            parent: None,
+            last_tagged: Time::ZERO,
+            inspect_size: own.saturating_add(of_best),
+            manifests: found.manifests,
+            best,
+            fault: found.fault,
+        }
+    }
+
+    fn follow(&mut self, descriptor: &Descriptor, depth: usize, found: &mut Found) {
+        let Some(digest) = descriptor.blob() else { return };
+        match Kind::of(&descriptor.media_type) {
+            Kind::Index if depth < MAX_DEPTH && found.seen.insert(digest) => {
+                let read = self.read(descriptor, MAX_DOCUMENT, documents::index);
+                match read {
+                    Ok(children) => {
+                        self.reach(descriptor);
+                        children.into_iter().flatten().for_each(|child| self.follow(&child, depth + 1, found));
+                    }
+                    Err(fault) => found.fault = found.fault.take().or(Some((digest, fault))),
+                }
+            }
+            Kind::Manifest => {
+                let read = self.read(descriptor, MAX_DOCUMENT, documents::manifest);
+                let manifest = read.unwrap_or_else(|fault| {
+                    found.fault = found.fault.take().or(Some((digest, fault)));
+                    None
+                });
+                let part = self.manifest(descriptor, digest, manifest);
+                found.manifests.push(part);
+            }
+            Kind::Index | Kind::Other => {}
+        }
+    }
+
+    fn manifest(&mut self, descriptor: &Descriptor, digest: Digest, manifest: Option<Manifest>) -> StoredManifest {
+        let mut part = StoredManifest {
+            digest,
+            descriptor: descriptor.clone(),
+            platform: descriptor.platform.as_ref().map(Platform::from),
+            manifest: None,
+            config: None,
+            config_fault: None,
+            diff_ids: Vec::new(),
+            chain: Vec::new(),
+            content: self.reach(descriptor),
+            unpacked: 0,
+        };
+        let Some(manifest) = manifest else { return part };
+        for child in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            part.content = part.content.saturating_add(self.reach(child));
+        }
+        if !part.is_attestation() {
+            let parse = |bytes: &[u8]| ImageConfig::parse(bytes).map_err(|error| error.to_string());
+            match self.read(&manifest.config, MAX_CONFIG, parse) {
+                Ok(config) => part.config = config,
+                Err(fault) => part.config_fault = manifest.config.blob().map(|config| (config, fault)),
+            }
+        }
+        if let Some(config) = &part.config {
+            part.diff_ids.clone_from(&config.diff_ids);
+            part.chain = ChainId::chain(&config.diff_ids);
+            let fields = &config.fields;
+            let of_config = || Platform::new(&fields.os, &fields.architecture, Some(&fields.variant));
+            part.platform.get_or_insert_with(of_config);
+        }
+        part.unpacked = self.unpacked(&part.chain);
+        part.manifest = Some(manifest);
+        part
+    }
+
+    /// Bytes of the snapshots of a chain; 0 if the topmost one is not there.
+    fn unpacked(&self, chain: &[ChainId]) -> u64 {
+        let snapshot = |chain: &ChainId| self.store.snapshot(&chain.to_string());
+        if chain.last().and_then(snapshot).is_none() {
+            return 0;
+        }
+        chain.iter().filter_map(snapshot).map(|snapshot| snapshot.size).fold(0, u64::saturating_add)
+    }
+
+    /// Notes that an image leads to a blob. Returns its length, as what leads to it says, if it is there.
+    fn reach(&mut self, descriptor: &Descriptor) -> u64 {
+        let there = descriptor.blob().filter(|digest| self.store.metadata.blobs.contains_key(digest));
+        let Some(digest) = there else { return 0 };
+        *self.reached.entry(digest).or_insert_with(|| descriptor.length())
+    }
+
+    /// Reads and decodes a blob; `None` if it is not there.
+    fn read<T>(
+        &mut self,
+        descriptor: &Descriptor,
+        limit: usize,
+        decode: impl FnOnce(&[u8]) -> Result<T, String>,
+    ) -> Result<Option<T>, BlobFault> {
+        let Some(digest) = descriptor.blob() else { return Ok(None) };
+        let Some(record) = self.store.metadata.blobs.get(&digest) else { return Ok(None) };
+        if !self.budget.admit(record.size) {
+            return Err(BlobFault::Unreadable { cause: crate::catalog::budget::refusal(record.size) });
+        }
+        let bytes = self.store.content.read(&self.store.metadata, digest, limit)?;
+        bytes.map(|bytes| decode(&bytes).map_err(|cause| BlobFault::Invalid { cause })).transpose()
+    }
+}

@@ -1,0 +1,137 @@
+//! The snapshotter `overlayfs` of containerd, in the place of a storage driver: its snapshots are only read.
+//!
+//! ```text
+//! containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots/
+//!   <number>/    0700
+//!     fs/        the layer's content, in the form of overlay2's `diff`
+//!     work/      where something may write to it, or has
+//! ```
+//!
+//! Follows containerd v2.1.9 `plugins/snapshots/overlay/overlay.go`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use layerfs::delete::Deletion;
+
+use super::{
+    Access, Driver, HomeEntries, LayerDamage, LayerOrder, LayerPart, MountGuard, Prepared, Restacking, Room, Stack,
+};
+use crate::dir::Dir;
+use crate::error::StoreError;
+use crate::ids::CacheId;
+use crate::liveness::Dead;
+
+/// The snapshotter's name.
+pub(crate) const NAME: &str = "overlayfs";
+
+/// The directory of the snapshots in the snapshotter's own.
+const SNAPSHOTS: &str = "snapshots";
+
+/// Where a snapshot's content is in its directory.
+const CONTENT: &str = "fs";
+
+/// The snapshots of one snapshotter.
+#[derive(Debug, Clone)]
+pub struct Overlayfs(Arc<Dir>);
+
+impl Overlayfs {
+    /// Opens the snapshots in the directory of a snapshotter; `None` if there are none.
+    pub(super) fn open(snapshotter: &Dir) -> Result<Option<Self>, StoreError> {
+        Ok(snapshotter.sub(SNAPSHOTS)?.map(|dir| Self(Arc::new(dir))))
+    }
+
+    fn find(&self, id: &CacheId) -> Result<Option<Dir>, StoreError> {
+        self.0.sub(id.as_str())?.map_or(Ok(None), |snapshot| snapshot.sub_unless_file(CONTENT))
+    }
+
+    fn only_read(&self) -> StoreError {
+        let reason = "the snapshots of containerd are only read".to_owned();
+        StoreError::Invalid { path: self.0.path().to_path_buf(), reason }
+    }
+}
+
+impl Driver for Overlayfs {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn order(&self) -> LayerOrder {
+        LayerOrder::Independent
+    }
+
+    fn prepare(&self, _id: &CacheId, _parent: Option<&CacheId>) -> Result<Prepared, StoreError> {
+        Err(self.only_read())
+    }
+
+    fn mount(&self, _id: &CacheId, _access: Access) -> Result<MountGuard, StoreError> {
+        let reason = "the snapshots of containerd are read, and not mounted".to_owned();
+        Err(StoreError::Invalid { path: self.0.path().to_path_buf(), reason })
+    }
+
+    fn content(&self, id: &CacheId) -> Result<Dir, StoreError> {
+        let missing = || StoreError::Invalid { path: self.0.join(id.as_str()), reason: "missing".into() };
+        self.find(id)?.ok_or_else(missing)
+    }
+
+    /// Only containerd's two databases together say whose a snapshot is, so that no entry is offered to those who look for
+    /// what nobody owns.
+    fn entries(&self) -> Result<HomeEntries, StoreError> {
+        Ok(HomeEntries::default())
+    }
+
+    fn room(&self) -> Result<Room, StoreError> {
+        Room::measure(&self.0)
+    }
+
+    fn belongings(&self, _id: &CacheId) -> Result<Vec<PathBuf>, StoreError> {
+        Err(self.only_read())
+    }
+
+    fn remove(&self, _dead: &Dead<CacheId>, _deletion: &Deletion) -> Result<(), StoreError> {
+        Err(self.only_read())
+    }
+
+    fn damage(&self, id: &CacheId, _parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
+        let missing =
+            || LayerDamage::Missing { path: self.0.join(id.as_str()).join(CONTENT), part: LayerPart::Content };
+        Ok(self.find(id)?.is_none().then(missing))
+    }
+
+    fn writable_damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
+        self.damage(id, parents)
+    }
+
+    fn lacks(&self, _id: &CacheId, _parents: bool, _children: bool) -> Result<Vec<LayerPart>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// The blocks of the snapshot's files and of its directory, as containerd counts them.
+    fn written(&self, id: &CacheId, _parent: Option<&CacheId>) -> Result<u64, StoreError> {
+        crate::usage::walk::allocated(&self.content(id)?)
+    }
+
+    fn metadata(&self, _id: &CacheId) -> Result<Option<Vec<(&'static str, String)>>, StoreError> {
+        Ok(None)
+    }
+
+    fn restacking(&self, _stacks: &[Stack]) -> Result<Vec<Restacking>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn restack(&self, _what: &Restacking, _sync: bool) -> Result<(), StoreError> {
+        Err(self.only_read())
+    }
+
+    fn exchange(&self, _id: &CacheId, _with: &CacheId) -> Result<(), StoreError> {
+        Err(self.only_read())
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn home(&self) -> &Dir {
+        &self.0
+    }
+}

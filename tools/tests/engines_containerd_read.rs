@@ -1,0 +1,209 @@
+//! What layerfs reads of containerd's store, beside what the client of Docker 28.5 prints of it.
+//!
+//! Where answers differ docker is asked again, so that an age that changes in between is right in both ways. No command may
+//! leave a trace in the root.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::OnceLock;
+
+use testkit::dockerd::Dockerd;
+use testkit::engines;
+use testkit::layerfs_on;
+use testkit::platforms::{self, Part};
+use testkit::quiet::Stamps;
+
+const CONTAINERD: &[&str] = &["--feature=containerd-snapshotter=true"];
+const BUSYBOX: &str = "layerfs-test/busybox:1";
+
+/// How often both are asked again where the answers differ, because an age changes meanwhile.
+const TRIES: usize = 8;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Fills a store with everything that dockerd can hold of images and containers.
+fn fill(daemon: &Dockerd, dir: &Path) {
+    for golden in [
+        "busybox-20.10.tar",
+        "docker-archive-skopeo.tar",
+        "hybrid-26.tar",
+        "layers-20.10.tar",
+        "oci-skopeo-gzip.tar",
+        "oci-skopeo-zstd.tar",
+        "oci-umoci.tar",
+        "shared-20.10.tar",
+    ] {
+        daemon.load(&testkit::golden(golden));
+    }
+    let load = |file: &str, archive: Vec<u8>| {
+        let path: PathBuf = dir.join(file);
+        std::fs::write(&path, archive).unwrap();
+        daemon.load(&path);
+    };
+    use Part::{Nothing, Whole, WithoutConfig};
+    load("many.tar", platforms::archive("docker.io/library/many:1", &[("amd64", Whole), ("arm64", Whole)], true));
+    let partly = [("amd64", Whole), ("arm64", WithoutConfig), ("s390x", Nothing)];
+    load("partly.tar", platforms::archive("docker.io/layerfs-test/partly:1", &partly, false));
+    load("other.tar", platforms::archive("localhost:5000/x/other:2", &[("arm64", Whole)], true));
+    daemon.ok(&["tag", BUSYBOX, "second/name:v1"]);
+    daemon.ok(&["tag", BUSYBOX, "localhost:5000/second/name:v1"]);
+    daemon.ok(&["create", "--name", "made", "-v", "named:/data", BUSYBOX, "true"]);
+    let gone =
+        ["run", "--name", "gone", "--network", "none", BUSYBOX, "sh", "-c", "echo x >/x; rm /etc/passwd; exit 3"];
+    assert_eq!(daemon.docker(&gone).status.code(), Some(3));
+    daemon.ok(&["commit", "-m", "what it wrote", "-c", "ENV A=b", "-c", "LABEL one=1", "gone", "committed:1"]);
+    daemon.ok(&["commit", "gone"]);
+    daemon.ok(&["run", "-d", "--name", "up", "--network", "none", BUSYBOX, "sleep", "1000"]);
+    // A name that moves on leaves an image without a name.
+    daemon.ok(&["tag", "committed:1", "moves:1"]);
+    daemon.ok(&["tag", "second/name:v1", "moves:1"]);
+}
+
+/// A store that is filled once, with its daemon.
+struct Filled {
+    daemon: Dockerd,
+    root: PathBuf,
+    ids: Vec<String>,
+}
+
+/// Sorted lines, each without the blanks at its end: docker's order among names of one image is random.
+fn lines(text: &str) -> Vec<String> {
+    // In `Config`, the client writes some characters as escapes, and layerfs writes them as everywhere else.
+    let text = text.replace("\\u003c", "<").replace("\\u003e", ">").replace("\\u0026", "&");
+    let mut lines: Vec<String> = text.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.sort();
+    lines
+}
+
+/// What is wrong with our answer to a question, if something is.
+fn difference(filled: &Filled, question: &[&str]) -> Option<String> {
+    let asked = |output: &Output| (output.status.success(), lines(&text(&output.stdout)));
+    let ask_docker = || asked(&filled.daemon.docker(question));
+    let mut before = ask_docker();
+    for attempt in 1.. {
+        let output = layerfs_on(&filled.root, question);
+        let ours = asked(&output);
+        if ours == before {
+            return None;
+        }
+        let after = ask_docker();
+        if ours == after {
+            return None;
+        }
+        if before == after || attempt == TRIES {
+            let only = |these: &[String], those: &[String], mark: &str| -> String {
+                these.iter().filter(|line| !those.contains(line)).map(|line| format!("\n  {mark} {line}")).collect()
+            };
+            let (ours_only, theirs_only) = (only(&ours.1, &after.1, "ours  "), only(&after.1, &ours.1, "docker"));
+            let said = text(&output.stderr);
+            return Some(format!("{question:?}: {} and {}{ours_only}{theirs_only}\n  {said}", ours.0, after.0));
+        }
+        before = after;
+    }
+    unreachable!("the last try returns")
+}
+
+fn questions(filled: &Filled) -> Vec<Vec<String>> {
+    let mut all: Vec<Vec<String>> = Vec::new();
+    let mut ask = |words: &[&str]| all.push(words.iter().map(|word| (*word).to_owned()).collect());
+    for flags in [
+        &[][..],
+        &["-a"],
+        &["-q"],
+        &["-aq", "--no-trunc"],
+        &["--digests"],
+        &["--digests", "--no-trunc"],
+        &["--no-trunc"],
+        &[BUSYBOX],
+        &["layerfs-test/busybox"],
+        &["many"],
+        &["nobody"],
+    ] {
+        ask(&[&["image", "ls"], flags].concat());
+    }
+    for filter in [
+        "dangling=true",
+        "dangling=false",
+        "reference=layerfs-test/*",
+        "reference=*:1",
+        "reference=localhost:5000/*/*",
+        "label=one",
+        "label=one=1",
+        "label=one=2",
+        "before=committed:1",
+        "since=layerfs-test/busybox:1",
+    ] {
+        ask(&["image", "ls", "-f", filter]);
+    }
+    for format in ["{{.ID}} {{.Repository}} {{.Tag}} {{.Size}}", "{{.CreatedAt}} {{.ID}}", "table {{.ID}}\t{{.Digest}}"]
+    {
+        ask(&["image", "ls", "--format", format]);
+    }
+    for id in &filled.ids {
+        ask(&["image", "inspect", id]);
+        ask(&["image", "history", "--no-trunc", id]);
+        ask(&["image", "history", "-H=false", id]);
+        ask(&["image", "inspect", "-f", "{{.Id}} {{.Metadata.LastTagTime}}", &id["sha256:".len()..][..12]]);
+    }
+    for name in [
+        "many",
+        "many:1",
+        "second/name:v1",
+        "localhost:5000/x/other:2",
+        "docker.io/library/many:1",
+        "committed:1",
+        "moves:1",
+    ] {
+        ask(&["image", "inspect", "-f", "{{.Id}} {{.Size}} {{.RepoTags}} {{.RepoDigests}}", name]);
+        ask(&["image", "history", name]);
+    }
+    ask(&["image", "inspect", "first"]);
+    for format in ["{{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}", "table"] {
+        ask(&["system", "df", "--format", format]);
+    }
+    ask(&["system", "df", "-v"]);
+    ask(&["container", "ls", "-a"]);
+    ask(&["container", "ls", "-a", "-s", "--no-trunc"]);
+    ask(&["container", "ls", "-a", "--format", "{{.ID}} {{.Names}} {{.Image}} {{.State}} {{.Size}}"]);
+    ask(&["container", "inspect", "-f", "{{.Id}} {{.State.ExitCode}} {{.Image}} {{.Driver}}", "gone", "made"]);
+    ask(&["container", "diff", "gone"]);
+    ask(&["container", "diff", "made"]);
+    ask(&["volume", "ls"]);
+    all
+}
+
+/// Commands of a store that dockerd wrote print what docker prints, and leave nothing behind.
+#[test]
+fn engines_containerd_store_is_read_as_docker_shows_it() {
+    static ONLY: OnceLock<String> = OnceLock::new();
+    let only = ONLY.get_or_init(|| std::env::var("LAYERFS_READ_ONLY_TABLE").unwrap_or_default());
+    let Some((all, _turn)) = engines::engines() else { return };
+    let dir = testkit::scratch();
+    let root = dir.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    let daemon = Dockerd::start_engine(all.last().unwrap(), &root, CONTAINERD);
+    fill(&daemon, dir.path());
+    let ids = daemon.images();
+    let filled = Filled { daemon, root, ids };
+    let questions: Vec<Vec<String>> =
+        questions(&filled).into_iter().filter(|question| question.join(" ").contains(only.as_str())).collect();
+    assert!(!only.is_empty() || questions.len() >= 100, "{} questions", questions.len());
+    let mut report: Vec<String> = Vec::new();
+    for question in &questions {
+        let words: Vec<&str> = question.iter().map(String::as_str).collect();
+        report.extend(difference(&filled, &words));
+    }
+    filled.daemon.stop();
+    // On the root as it lies there nothing is written, and no file is read with a trace.
+    let before = Stamps::take(&filled.root);
+    for question in &questions {
+        let words: Vec<&str> = question.iter().map(String::as_str).collect();
+        layerfs_on(&filled.root, &words);
+    }
+    report.extend(before.changes(&Stamps::take(&filled.root)));
+    testkit::assert_none("containerd's store", &report);
+}

@@ -304,4 +304,30 @@ mod tests {
         assert_eq!((number(&[0xfe, 0x0a]), number(&[0xcc, 0x03]), number(&[0])), (703, 230, 0));
         assert_eq!((unsigned(&[0x16]), unsigned(&[0xac, 0x02]), unsigned(&[0x16, 0xff])), (22, 300, 22));
     }
+
+    /// The first was written by containerd 2.1.9, which showed this time.
+    #[test]
+    fn times_are_gos() {
+        let read = |hex: &str| {
+            let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+            let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+            Time::from_go_binary(&bytes).map(|time| time.to_string())
+        };
+        let cases = [
+            ("010000000ee29d33661ce7e340ffff", Some("2026-11-28T20:41:10.48495904Z")),
+            ("010000000ee29d33661ce7e340003c", Some("2026-11-28T21:41:10.48495904+01:00")),
+            ("01000000000000000000000000ffff", Some("0001-01-01T00:00:00Z")),
+            // Another version, a byte less, a byte more, too many nanoseconds, and years that are none.
+            ("020000000ee29d33661ce7e340ffff", None),
+            ("010000000ee29d33661ce7e340ff", None),
+            ("010000000ee29d33661ce7e340ffff00", None),
+            ("010000000ee29d3366ffffffffffff", None),
+            ("017fffffffffffffff00000000ffff", None),
+            ("01800000000000000000000000ffff", None),
+            ("", None),
+        ];
+        for (hex, expected) in cases {
+            assert_eq!(read(hex).as_deref(), expected, "{hex}");
+        }
+    }
 }

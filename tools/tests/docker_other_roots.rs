@@ -156,10 +156,9 @@ fn docker_fuse_overlayfs() {
 }
 
 #[test]
-fn plain_containerd_store_is_named() {
+fn plain_store_of_the_systems_containerd_is_named() {
     let dir = testkit::scratch();
-    let snapshots = dir.path().join("containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots/1");
-    std::fs::create_dir_all(snapshots).unwrap();
+    std::fs::create_dir_all(dir.path().join("rootfs/overlayfs")).unwrap();
     let image_du = env!("CARGO_BIN_EXE_image-du");
     let layerfs = env!("CARGO_BIN_EXE_layerfs");
     for (program, arguments, status) in
@@ -168,7 +167,25 @@ fn plain_containerd_store_is_named() {
         let output = run(program, dir.path(), arguments);
         assert_eq!(output.status.code(), Some(status), "{output:?}");
         // Containers are listed as they are; what tells of images says where those are.
-        let said = text(&output.stderr).contains("its images are in containerd's store");
+        let said = text(&output.stderr).contains("its images are in the store of the system's containerd");
         assert_eq!(said, arguments != ["ps"], "{output:?}");
     }
+}
+
+/// Without its database no image is known; what is not in it is listed, and the damage is named.
+#[test]
+fn plain_damaged_database_of_containerd_is_named() {
+    let dir = testkit::scratch();
+    let daemon = dir.path().join("containerd/daemon");
+    std::fs::create_dir_all(daemon.join("io.containerd.snapshotter.v1.overlayfs/snapshots/1")).unwrap();
+    std::fs::create_dir_all(dir.path().join("volumes/kept/_data")).unwrap();
+    let database = daemon.join("io.containerd.metadata.v1.bolt/meta.db");
+    std::fs::create_dir_all(database.parent().unwrap()).unwrap();
+    std::fs::write(&database, b"no database".repeat(1000)).unwrap();
+    let layerfs = env!("CARGO_BIN_EXE_layerfs");
+    let output = run(layerfs, dir.path(), &["image", "ls"]);
+    let named = "damaged: dockerd would not start";
+    assert!(text(&output.stderr).contains(named) && text(&output.stderr).contains("meta.db"), "{output:?}");
+    let output = run(layerfs, dir.path(), &["volume", "ls", "-q"]);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), "kept\n"), "{output:?}");
 }

@@ -11,13 +11,15 @@ use jiff::Timestamp;
 use layerfs::{ChainId, Digest};
 
 use super::image::ConfigParts;
-use super::{Catalog, Image, ImageDamage};
+use super::{Catalog, Image, ImageDamage, with_causes};
 use crate::containerd::Store;
 use crate::containerd::content::BlobFault;
 use crate::containerd::images::{StoredImage, StoredImages};
 use crate::containerd::snapshots::Snapshot;
+use crate::error::StoreError;
 use crate::ids::{CacheId, ImageId};
 use crate::reference::Reference;
+use crate::root::DataRoot;
 use crate::schema::layer::LayerRecord;
 use crate::schema::mount::MountRecord;
 use crate::schema::references::References;
@@ -86,8 +88,22 @@ impl Catalog {
         faults.collect()
     }
 
+    /// Reads containerd's store, if the images are there. With a damaged database containerd ends, and dockerd does not start; what
+    /// is elsewhere in the root can be read all the same.
+    pub(super) fn read_containerd(&mut self, root: &DataRoot) -> Result<(), StoreError> {
+        match root.containerd_store() {
+            Ok(Some(store)) => self.fill_from(store),
+            Ok(None) => {}
+            Err(error @ (StoreError::Database { .. } | StoreError::Invalid { .. })) => {
+                self.damaged_references = Some(with_causes(&error));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// Takes over what the store knows.
-    pub(super) fn fill_from(&mut self, store: Store) {
+    fn fill_from(&mut self, store: Store) {
         let images = store.images();
         for (digest, image) in &images.images {
             let id = ImageId(*digest);

@@ -49,7 +49,7 @@ impl Catalog {
         &self.references
     }
 
-    /// Why dockerd would not start: what is wrong with `repositories.json`.
+    /// Why dockerd would not start: what is wrong with `repositories.json`, or with containerd's databases.
     #[must_use]
     pub fn damaged_references(&self) -> Option<&str> {
         self.damaged_references.as_deref()

@@ -78,7 +78,7 @@ pub struct Catalog {
     pub(crate) references: References,
     /// What [`Catalog::names_of`] answers.
     names: BTreeMap<ImageId, Vec<String>>,
-    /// Why dockerd would not start: what is wrong with `repositories.json`.
+    /// Why dockerd would not start: what is wrong with `repositories.json`, or with containerd's databases.
     pub(crate) damaged_references: Option<String>,
     /// Whether all images are in containerd's store, and that store is not in this root.
     pub(crate) images_elsewhere: bool,
@@ -110,9 +110,7 @@ impl Catalog {
     pub(crate) fn read_parts(root: &DataRoot, configs: ConfigParts) -> Result<Self, StoreError> {
         let mut catalog = Self::with_names(root)?;
         catalog.volumes = volume::list(&root.dir)?;
-        if let Some(store) = root.containerd_store()? {
-            catalog.fill_from(store);
-        }
+        catalog.read_containerd(root)?;
         if let Some(layers) = root.layers()? {
             (catalog.layers, catalog.damaged_parents) = layers::read_all(&layers)?;
             catalog.mounts = mount::list(layers.mounts())?;
@@ -151,8 +149,8 @@ impl Catalog {
     /// As [`Catalog::read`].
     pub fn read_images<T: AsRef<str>>(root: &DataRoot, texts: &[T]) -> Result<Self, StoreError> {
         let mut catalog = Self::with_names(root)?;
-        if let Some(store) = root.containerd_store()? {
-            catalog.fill_from(store);
+        if root.is_containerd_only() {
+            catalog.read_containerd(root)?;
             return Ok(catalog);
         }
         let Some(images) = root.images()? else { return Ok(catalog) };

@@ -275,7 +275,7 @@ impl DataRoot {
         if let Some(driver) = self.driver.as_ref().filter(|driver| !driver.keeps_directories()) {
             return if home.stat(id.as_str())?.is_some() { driver.content(id).map(Some) } else { Ok(None) };
         }
-        let Some(layer) = home.sub(id.as_str())? else { return Ok(None) };
+        let Some(layer) = home.sub_unless_file(id.as_str())? else { return Ok(None) };
         match self.home_layout().map_or(&[][..], |layout| layout.content) {
             [own] => layer.sub_unless_file(own),
             path => layer.descend(path),

@@ -100,8 +100,12 @@ fn root_each_policy_takes_what_it_says() {
     }
     let misspelt = gc(&root, &["-a", "--keep", "layerfs-test/nosuch*"]);
     assert!(misspelt.stderr.contains("--keep layerfs-test/nosuch*: no image has such a name"), "{}", misspelt.stderr);
+    let misspelt = gc(&root, &["-a", "--keep-label", "nosuch=1"]);
+    assert!(misspelt.stderr.contains("--keep-label nosuch=1: no image has this label"), "{}", misspelt.stderr);
     for (arguments, why) in [
         (&["--keep-label", "x", "--min-age", "x"][..], "is no age"),
+        (&["-a", "--keep", ""], "--keep: it is empty"),
+        (&["-a", "--keep-label", ""], "--keep-label: it is empty"),
         (&["--target-free", "120%"], "neither a percentage"),
         (&["--high-threshold", "70"], "is above"),
         (&["--until", "x"], "failed to parse"),

@@ -313,6 +313,50 @@ fn root_a_size_that_cannot_be_measured_is_not_written() {
     assert_eq!(fs::read_to_string(record.join("size")).unwrap(), size);
 }
 
+/// A file in the place of a container's directory, or of a part of it, is damage with a name, for whoever starts the container, too; it
+/// keeps nothing else from being mended.
+#[test]
+fn root_files_in_place_of_a_container_s_directories_are_named() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let original = dir.path().join("original");
+    import(&archive(), &original, &[]);
+    testkit::made_by_layerfs(&original, &["container", "create", "--network", "none", "--name", "made", NAME, "true"]);
+    let mounts = original.join("image/overlay2/layerdb/mounts");
+    let record = fs::read_dir(mounts).unwrap().next().unwrap().unwrap().path();
+    let id = fs::read_to_string(record.join("mount-id")).unwrap();
+    let mut report = Vec::new();
+    // Nothing is kept in `work`, so it is made again.
+    for (part, lost) in [("diff", 1), ("work", 0), ("", 1)] {
+        let root = dir.path().join(format!("with-{part}"));
+        copy(&original, &root);
+        let place = root.join("overlay2").join(&id).join(part);
+        fs::remove_dir_all(&place).unwrap();
+        fs::write(place.as_os_str().to_str().unwrap().trim_end_matches('/'), "").unwrap();
+        let layer = StoreFiles::read(&root).layers.keys().next().unwrap().trim_start_matches("sha256:").to_owned();
+        let size = root.join("image/overlay2/layerdb/sha256").join(layer).join("size");
+        fs::remove_file(&size).unwrap();
+        let mut expect = |what: &str, text: &str| {
+            if lost == 1 && (!text.contains("a file where a directory belongs") || text.contains("missing")) {
+                report.push(format!("{part}: {what}: {text}"));
+            }
+        };
+        let said = repair(&root, &[], &["--apply"]);
+        expect("repair", &said.report["unmended"].to_string());
+        let check = testkit::layerfs_on(&root, &["system", "check"]);
+        expect("check", &String::from_utf8_lossy(&check.stdout));
+        let start = testkit::layerfs_on(&root, &["container", "start", "--attach", "made"]);
+        expect("start", &String::from_utf8_lossy(&start.stderr));
+        let codes = [said.status, check.status.code(), start.status.code()];
+        if codes != [Some(lost); 3] || !size.exists() {
+            report.push(format!("{part}: {codes:?} {} {}", said.report, said.stderr));
+        }
+    }
+    testkit::assert_none("files in place of directories", &report);
+}
+
 /// A dockerd may come before the next repair, and must run the image after it.
 #[test]
 fn docker_starts_where_a_repair_was_disturbed() {

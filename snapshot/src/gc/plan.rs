@@ -29,6 +29,8 @@ pub struct GcPlan {
     pub(super) unread: u64,
     /// Patterns to keep that match no image, which may be misspelt.
     pub(super) unused_patterns: Vec<String>,
+    /// Labels to keep that no image has.
+    pub(super) unused_labels: Vec<String>,
 }
 
 /// A target, and how far the plan reaches it, in bytes.
@@ -131,6 +133,12 @@ impl GcPlan {
             Thing::Image { .. } | Thing::Change(_) | Thing::Odd(_) => true,
         });
         kept
+    }
+
+    /// Labels to keep that no image has, which may be misspelt.
+    #[must_use]
+    pub fn unused_labels(&self) -> &[String] {
+        &self.unused_labels
     }
 
     /// Bytes that the file system gets back.

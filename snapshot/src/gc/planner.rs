@@ -168,6 +168,10 @@ impl<'v> GcPlanner<'v> {
             |pattern: &&super::Pattern| catalog.images.keys().any(|id| pattern.matches(*id, &catalog.names_of(*id)));
         let unused = self.policy.keep.iter().filter(|pattern| !means(pattern));
         self.plan.unused_patterns = unused.map(|pattern| pattern.as_str().to_owned()).collect();
+        let has = |image: &Image, label: &super::Label| image.labels().is_some_and(|labels| label.matches(&labels));
+        let unused = self.policy.keep_labels.iter();
+        let unused = unused.filter(|label| !catalog.images.values().any(|image| has(image, label)));
+        self.plan.unused_labels = unused.map(ToString::to_string).collect();
     }
 
     fn image_thing(&self, id: ImageId) -> Thing {

@@ -206,6 +206,9 @@ fn complain(shown: &Shown<'_>) {
     for pattern in plan.unused_patterns() {
         output::complain(NAME, &format!("--keep {pattern}: no image has such a name"));
     }
+    for label in plan.unused_labels() {
+        output::complain(NAME, &format!("--keep-label {label}: no image has this label"));
+    }
     if plan.unread() > 0 {
         let entries = output::entries(plan.unread());
         output::complain(NAME, &format!("{entries} could not be read: the bytes do not include this"));

@@ -27,7 +27,9 @@ impl LinkCache {
         }
         let id = links.read_link(link.as_str())?.and_then(|target| layout::layer_of(&target));
         let id = match id {
-            Some(id) if home.sub(id.as_str())?.map_or(Ok(None), |layer| layer.stat(layout::DIFF))?.is_some() => {
+            Some(id)
+                if home.sub_unless_file(id.as_str())?.map_or(Ok(None), |layer| layer.stat(layout::DIFF))?.is_some() =>
+            {
                 Some(id)
             }
             _ => None,
@@ -37,19 +39,26 @@ impl LinkCache {
     }
 }
 
+/// Opens a directory that must be there; else says what is wrong with it.
+pub(super) fn directory(parent: &Dir, name: &str, part: LayerPart) -> Result<Result<Dir, LayerDamage>, StoreError> {
+    if let Some(found) = parent.sub_unless_file(name)? {
+        return Ok(Ok(found));
+    }
+    let path = parent.join(name);
+    Ok(Err(match parent.stat(name)? {
+        None => LayerDamage::Missing { path, part },
+        Some(_) => LayerDamage::Invalid { path, part, reason: "a file where a directory belongs".to_owned() },
+    }))
+}
+
 /// Why the layer cannot be mounted on top of `parents`; `None` if it can.
 pub(super) fn damage(home: &Home, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
-    let missing = |path: PathBuf, part| Ok(Some(LayerDamage::Missing { path, part }));
-    let Some(layer) = home.dir.sub(id.as_str())? else {
-        return missing(home.dir.join(id.as_str()), LayerPart::Content);
+    let layer = match directory(&home.dir, id.as_str(), LayerPart::Content)? {
+        Ok(layer) => layer,
+        Err(damage) => return Ok(Some(damage)),
     };
-    if layer.sub_unless_file(layout::DIFF)?.is_none() {
-        let path = layer.join(layout::DIFF);
-        if layer.stat(layout::DIFF)?.is_none() {
-            return missing(path, LayerPart::Content);
-        }
-        let reason = "a file where a directory belongs".to_owned();
-        return Ok(Some(LayerDamage::Invalid { path, part: LayerPart::Content, reason }));
+    if let Err(damage) = directory(&layer, layout::DIFF, LayerPart::Content)? {
+        return Ok(Some(damage));
     }
     if parents.len() > layout::MAX_LOWER {
         return Ok(Some(LayerDamage::TooDeep { most: layout::MAX_LOWER }));
@@ -59,7 +68,9 @@ pub(super) fn damage(home: &Home, id: &CacheId, parents: &[CacheId]) -> Result<O
         (Err(error), _) => return said(error, LayerPart::Link),
         (_, Err(error)) => return said(error, LayerPart::Lower),
     };
-    let Some(links) = &home.links else { return missing(home.dir.join(layout::LINKS), LayerPart::Links) };
+    let Some(links) = &home.links else {
+        return Ok(Some(LayerDamage::Missing { path: home.dir.join(layout::LINKS), part: LayerPart::Links }));
+    };
     if links.read_link(own.as_str())? != Some(layout::link_target(id)) {
         return Ok(Some(LayerDamage::WrongLink { link: links.join(own.as_str()) }));
     }

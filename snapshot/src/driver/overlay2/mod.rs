@@ -253,9 +253,10 @@ impl Driver for Overlay2 {
         if let Some(damage) = chain::damage(&self.0, id, parents)? {
             return Ok(Some(damage));
         }
-        let layer = self.0.layer(id)?;
-        let missing = !parents.is_empty() && layer.sub(layout::WORK)?.is_none();
-        Ok(missing.then(|| LayerDamage::Missing { path: layer.join(layout::WORK), part: LayerPart::Work }))
+        if parents.is_empty() {
+            return Ok(None);
+        }
+        Ok(chain::directory(&self.0.layer(id)?, layout::WORK, LayerPart::Work)?.err())
     }
 
     fn lacks(&self, id: &CacheId, parents: bool, children: bool) -> Result<Vec<LayerPart>, StoreError> {

@@ -43,7 +43,7 @@ pub(super) fn plan(home: &Home, stacks: &[Stack]) -> Result<Vec<Restacking>, Sto
     }
     let mut there = Vec::new();
     for stack in stacks {
-        match home.dir.sub(stack.id.as_str())? {
+        match home.dir.sub_unless_file(stack.id.as_str())? {
             Some(layer) if layer.sub_unless_file(layout::DIFF)?.is_some() => {
                 let lower = match layout::lower(&layer) {
                     Ok(lower) => Some(lower),

@@ -110,12 +110,16 @@ impl RepairPlanner<'_> {
             let Some(container) = self.container_of(mount).filter(|_| self.chosen.is_none()) else { continue };
             for id in [&mount.mount_id, &mount.init_id].into_iter().flatten() {
                 if self.view.root.content(id)?.is_none() {
-                    lost.push((container.id.clone(), id.clone()));
+                    // What is below is of no account here.
+                    let damage = self.view.root.driver.as_ref().and_then(|driver| driver.damage(id, &[]).ok()?);
+                    let damage =
+                        damage.map_or_else(|| format!("its directory {id} is missing"), |damage| damage.to_string());
+                    lost.push((container.id.clone(), damage));
                 }
             }
         }
-        for (container, id) in lost {
-            let reason = format!("what it has written is lost: its directory {id} is missing");
+        for (container, damage) in lost {
+            let reason = format!("what it has written is lost: {damage}");
             self.cannot(Subject::Container(container), reason, Advice::RemoveContainer);
         }
         Ok(())

@@ -82,6 +82,12 @@ impl PolicyFlags {
             let age = age("--unused-for", text)?;
             policy.unused_since = Some(now.checked_sub(age).unwrap_or(Timestamp::MIN));
         }
+        // A variable of a script that is empty would keep nothing, and not what its author meant.
+        for (flag, texts) in [("--keep", &self.keep), ("--keep-label", &self.keep_label)] {
+            if texts.iter().any(|text| text.is_empty() || text.starts_with('=')) {
+                return Err(UsageError(format!("{flag}: it is empty, and means no image")).into());
+            }
+        }
         policy.keep = self.keep.iter().map(|text| Pattern::new(text)).collect();
         policy.keep_labels = self.keep_label.iter().map(|text| Label::new(text)).collect();
         policy.keep_last = self.keep_last;

@@ -79,7 +79,10 @@ fn row(item: &GcItem, with: &HashMap<ImageId, (u64, u64)>, shown: &Shown<'_>) ->
     let (mut bytes, mut reason) = (item.bytes, item.reason.to_string());
     if let Thing::Image { id, .. } = &item.thing {
         if let Some(used) = item.last_used {
-            let _ = write!(reason, "; last used {}", ago(used, shown.now));
+            let mut ago = ago(used, shown.now);
+            // Docker begins a cell with some of them.
+            ago.get_mut(..1).into_iter().for_each(str::make_ascii_lowercase);
+            let _ = write!(reason, "; last used {ago}");
         }
         if let Some((more, layers)) = with.get(id).filter(|_| !shown.verbose) {
             bytes += more;

@@ -25,7 +25,7 @@ fn report() -> String {
 }
 
 #[track_caller]
-fn assert_spread(found: measuring::Spread, median: f64, min: f64, max: f64) {
+fn assert_spread(found: bench_figures::Spread, median: f64, min: f64, max: f64) {
     for (found, expected) in [(found.median, median), (found.min, min), (found.max, max)] {
         assert!((found - expected).abs() < 1e-9, "{found} is not {expected}");
     }

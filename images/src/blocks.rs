@@ -94,7 +94,7 @@ pub(crate) fn written_beside<T, E>(
     lost: impl FnOnce(io::Error) -> E,
 ) -> Result<T, E> {
     std::thread::scope(|scope| {
-        // The thread is told what to copy once it is there.
+        // The thread starts first and is then told what to copy: if it cannot be started, nothing has been given away.
         let (tell, told) = sync_channel(1);
         let Ok(copying) = std::thread::Builder::new().spawn_scoped(scope, move || match told.recv() {
             Ok((reader, out)) => copy(reader, out),

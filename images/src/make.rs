@@ -120,7 +120,7 @@ pub fn flattened_config(
     created: &str,
 ) -> Result<Vec<u8>, InvalidConfig> {
     let known = ImageConfig::parse(config)?.fields;
-    // Of what is not kept of a config only texts and lists are left over, which need no second look.
+    // `ImageConfig` has no fields for these keys. They were checked with the config, so a plain tree of values will do.
     let other: Value = serde_json::from_slice(config).unwrap_or_default();
     let mut object = Map::new();
     let mut text = |key: &str, text: &str| {

@@ -113,7 +113,7 @@ pub struct Decompressor<R> {
     compression: Compression,
     engine: Engine,
     consumed: u64,
-    state: State,
+    state: DecoderState,
 }
 
 enum Engine {
@@ -125,7 +125,7 @@ enum Engine {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum State {
+enum DecoderState {
     Running,
     Ended,
     Failed,
@@ -166,7 +166,7 @@ impl<R: BufRead> Decompressor<R> {
             Compression::Zstd => Engine::Zstd(codec::Zstd::new()?),
         };
         let input = io::Cursor::new(head).chain(reader);
-        Ok(Self { input, compression, engine, consumed: 0, state: State::Running })
+        Ok(Self { input, compression, engine, consumed: 0, state: DecoderState::Running })
     }
 }
 
@@ -201,7 +201,7 @@ impl<R> Decompressor<R> {
     }
 
     fn failure(&mut self, fault: Fault) -> io::Error {
-        self.state = State::Failed;
+        self.state = DecoderState::Failed;
         let (kind, reason) = match fault {
             Fault::Truncated => (io::ErrorKind::UnexpectedEof, "unexpected end of compressed data".into()),
             Fault::Damaged(reason) => (io::ErrorKind::InvalidData, reason),
@@ -212,10 +212,10 @@ impl<R> Decompressor<R> {
 
 impl<R: BufRead> Read for Decompressor<R> {
     fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
-        if output.is_empty() || self.state == State::Ended {
+        if output.is_empty() || self.state == DecoderState::Ended {
             return Ok(0);
         }
-        if self.state == State::Failed {
+        if self.state == DecoderState::Failed {
             return Err(self.failure(Fault::Damaged("read again after an error".into())));
         }
         let codec: &mut dyn Codec = match &mut self.engine {
@@ -239,7 +239,7 @@ impl<R: BufRead> Read for Decompressor<R> {
             match result {
                 Err(fault) => return Err(self.failure(fault)),
                 Ok(codec::Progress::Ended) => {
-                    self.state = State::Ended;
+                    self.state = DecoderState::Ended;
                     return Ok(written);
                 }
                 Ok(_) if written > 0 => return Ok(written),

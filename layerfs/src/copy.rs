@@ -121,7 +121,7 @@ impl Copy<'_> {
         if self.how == How::Clone {
             match rustix::fs::ioctl_ficlone(&copy, &source) {
                 Ok(()) => return Ok(()),
-                // Whatever the reason, copying can still do it.
+                // Whatever the reason of the failure is, the file can still be copied.
                 Err(_) => self.how = How::Range,
             }
         }
@@ -195,7 +195,7 @@ impl Copy<'_> {
                 match rustix::fs::lgetxattr(&from, attribute, &mut value[..]) {
                     Ok(length) => break Some(length),
                     Err(Errno::RANGE) => value.resize(value.len() * 4, 0),
-                    // It has gone since.
+                    // The attribute was removed after the names were listed.
                     Err(Errno::NODATA) => break None,
                     Err(errno) => return Err(errno),
                 }
@@ -213,7 +213,7 @@ fn data(file: &mut std::fs::File, at: u64, length: u64) -> Result<Option<(u64, u
     let start = match rustix::fs::seek(&*file, rustix::fs::SeekFrom::Data(at)) {
         Ok(start) => start,
         Err(Errno::NXIO) => return Ok(None),
-        // The file system does not tell.
+        // This file system does not say where holes are, so all of the file counts as data.
         Err(Errno::INVAL) => return Ok(Some((at, length))),
         Err(errno) => return Err(errno),
     };

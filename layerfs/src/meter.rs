@@ -136,7 +136,7 @@ impl Running {
             self.ahead += passed;
         } else {
             let cpu = thread_cpu();
-            // Less than what was counted ahead, if short stays were not all that busy.
+            // What was counted ahead took each short stay for busy. Take back what the clock now shows to be too much.
             let known = cost.cpu + cpu.saturating_sub(self.cpu);
             cost.cpu = known.saturating_sub(self.ahead);
             self.ahead = self.ahead.saturating_sub(known);
@@ -274,7 +274,7 @@ mod tests {
         let attached = meter.attach();
         let before = thread_cpu();
         while thread_cpu() - before < Duration::from_millis(30) {
-            // Far shorter than what the CPU clock is asked for.
+            // These stays are far too short for the meter to ask the CPU clock about them.
             let _create = enter(UnpackStage::Create);
             copied(3);
             let _write = enter(UnpackStage::Write);

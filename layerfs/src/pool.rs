@@ -42,7 +42,7 @@ enum Work<'env> {
     Step(BoxedTask<'env>),
 }
 
-struct State<'env> {
+struct Queues<'env> {
     reads: VecDeque<Job<'env>>,
     jobs: VecDeque<Job<'env>>,
     chains: VecDeque<Arc<Chain<'env>>>,
@@ -59,7 +59,7 @@ struct State<'env> {
 
 /// The threads and what they share.
 pub struct Pool<'env> {
-    state: Mutex<State<'env>>,
+    state: Mutex<Queues<'env>>,
     changed: Condvar,
     /// How many work on it, or soon will.
     threads: AtomicUsize,
@@ -85,7 +85,7 @@ impl<'env> Pool<'env> {
             return;
         }
         let threads = threads.max(1);
-        let state = State {
+        let state = Queues {
             reads: VecDeque::new(),
             jobs: VecDeque::new(),
             chains: VecDeque::new(),
@@ -107,12 +107,12 @@ impl<'env> Pool<'env> {
         self.threads.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<'env>> {
+    fn lock(&self) -> MutexGuard<'_, Queues<'env>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the state, and wakes a thread if one waits for that.
-    fn add(&self, add: impl FnOnce(&mut State<'env>)) {
+    fn add(&self, add: impl FnOnce(&mut Queues<'env>)) {
         let mut state = self.lock();
         add(&mut state);
         let wake = state.idle > 0;
@@ -157,7 +157,7 @@ impl<'env> Pool<'env> {
         self.do_one(|state| state.jobs.pop_front().or_else(|| state.reads.pop_front()))
     }
 
-    fn do_one(&self, take: impl FnOnce(&mut State<'env>) -> Option<Job<'env>>) -> bool {
+    fn do_one(&self, take: impl FnOnce(&mut Queues<'env>) -> Option<Job<'env>>) -> bool {
         let job = take(&mut self.lock());
         job.map(|job| job(self)).is_some()
     }
@@ -213,7 +213,7 @@ impl<'env> Pool<'env> {
     }
 }
 
-impl<'env> State<'env> {
+impl<'env> Queues<'env> {
     /// Layers that are not done.
     fn layers(&self) -> usize {
         self.active + self.waiting.len()
@@ -227,7 +227,7 @@ impl<'env> State<'env> {
         if let Some(job) = self.reads.pop_front() {
             return Some(Work::Job(job));
         }
-        // With fewer, the other threads might soon have none.
+        // If there are fewer jobs than threads, leave them: a step that this thread does may hand out more.
         if self.jobs.len() >= threads
             && let Some(job) = self.jobs.pop_front()
         {

@@ -239,13 +239,13 @@ impl<'a> Pass<'a> {
         if !shared.has_failed() {
             let _journal = meter::enter(UnpackStage::Journal);
             if let Some(gzip) = self.disassembler.finish().map_err(failed)? {
-                // The trailer: on a full disk this is where it shows.
+                // This writes the end of the gzip file. On a full disk, the write may fail only here.
                 let finished = gzip.finish();
                 finished.map_err(|source| UnpackError::Journal { source: tarsplit::JournalError::Write { source } })?;
             }
         }
         let outcome = self.applier.finish(pool).map_err(whole)?;
-        // Of a failed layer nobody asks, and the rest of its blob may be long.
+        // Nobody asks for the digest of a blob whose layer has failed, and the rest of the blob may be long.
         let blob_digest = if shared.has_failed() { Ok(None) } else { self.pieces.blob_digest() };
         let blob_digest = blob_digest.map_err(|source| UnpackError::Read { source })?;
         let diff_id = DiffId(self.chain.finish());
@@ -272,7 +272,7 @@ fn duplicate(fd: &OwnedFd) -> Result<OwnedFd, UnpackError> {
 
 fn create(file: &JournalFile) -> Result<std::fs::File, UnpackError> {
     let created = open(file.dir.as_fd(), file.name, OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY)?;
-    // Whatever the umask says.
+    // The umask has taken bits from the mode that the file was created with.
     let chmod = rustix::fs::fchmod(&created, Mode::from_raw_mode(0o644));
     chmod.map_err(|errno| UnpackError::Target { call: "setting a mode in", errno })?;
     Ok(created)

@@ -15,7 +15,7 @@ use super::record::MachineRecord;
 ///
 /// If `/proc` cannot be read.
 pub fn describe() -> Result<MachineRecord> {
-    let machine = measuring::Machine::read()?;
+    let machine = bench_figures::Machine::read()?;
     let model = machine.family_and_model.map(|(family, model)| format!(", family {family} model {model}"));
     Ok(MachineRecord {
         cpu: machine.cpu + &model.unwrap_or_default(),

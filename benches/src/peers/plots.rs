@@ -4,7 +4,7 @@ use anyhow::Result;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use measuring::Spread;
+use bench_figures::Spread;
 
 use super::record::Results;
 use super::rows::{GoalForm, On, Row, Sync, Workload, contenders};

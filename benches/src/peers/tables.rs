@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use measuring::Spread;
+use bench_figures::Spread;
 
 use super::record::{Absence, Measurement, Results};
 use super::rows::{GoalForm, MEMORY_MUST, On, Peer, Row, Sync, Workload, contenders};

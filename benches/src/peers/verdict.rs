@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use measuring::Spread;
+use bench_figures::Spread;
 
 use super::record::{Measurement, Results};
 use super::rows::{GOALS, GoalForm, On, Peer, SpeedGoal, Sync, Workload};

@@ -62,7 +62,7 @@ pub fn extract(
         interrupted,
     };
     let copied = extraction.all(source, destination);
-    // Directories are as they shall be even where something in them is missing.
+    // Give directories their times and modes even if the copy has failed.
     let finished = extraction.finish();
     copied.and(finished)
 }
@@ -75,7 +75,7 @@ fn each(
     mut visit: impl FnMut(&[u8], &[u8], NodeId) -> Result<(), CopyError>,
 ) -> Result<(), CopyError> {
     let name = if destination.name == b"." { &b""[..] } else { &destination.name };
-    // The directory that is copied into keeps what it is.
+    // The directory that is copied into keeps its own metadata.
     if !name.is_empty() {
         visit(&source.path, name, source.id)?;
     }
@@ -164,7 +164,7 @@ impl Extraction<'_> {
         let left = rest_below(path, &at).unwrap_or(path);
         for name in left.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
             dir = rustix::fs::openat(&dir, name, DIR, Mode::empty()).map_err(failed)?;
-            // Of those on the way only some stay open, and the last one.
+            // Of the directories on the way, every few levels one stays open, and the last one.
             if depth % KEPT != 0 {
                 self.open.pop_if(|(kept, _)| *kept == at);
             }

@@ -50,7 +50,7 @@ pub struct NewLayer {
     pub warnings: u64,
 }
 
-/// What an import did. Its JSON form is what `--json` prints.
+/// What an import did. Its JSON form is for programs, and keeps its keys.
 #[derive(Debug, Clone, Serialize)]
 pub struct ImportReport {
     /// The images, in the archive's order.

@@ -157,7 +157,7 @@ impl<'a> Headers<'a> {
             };
             self.layer.consume(taken);
             if member.is_some() {
-                // What is in the buffer already is not read again.
+                // Bytes that the buffer holds already are skipped there, and the rest by a seek.
                 let body = i64::try_from(self.framer.skip_body()).unwrap_or(i64::MAX);
                 self.layer.seek_relative(body).ok()?;
                 return member;

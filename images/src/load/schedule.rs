@@ -47,7 +47,7 @@ impl<'a> Content<'a> {
         match self {
             Self::File(blob) => blob.len(),
             Self::Memory(bytes) => bytes.len(),
-            // These are begun in the order in which they arrive.
+            // The length is not used for these: they are begun in the order in which they arrive.
             Self::Fetched(_) | Self::Stream(_) => 0,
         }
     }
@@ -65,7 +65,7 @@ impl<'a> Content<'a> {
         let compression = match self {
             Self::File(blob) => blob.compression(),
             Self::Memory(bytes) => Compression::sniff(bytes),
-            // What has not come yet is not looked at. The decoder takes plain bytes, too.
+            // These bytes have not arrived yet, so their compression is not known here. The decoder takes plain bytes as well.
             Self::Fetched(_) | Self::Stream(_) => return false,
         };
         compression == Compression::None
@@ -164,7 +164,7 @@ fn unpack_together<'a>(
     let task = |(at, Work { name, index, diff_id, digest, step, content }): (usize, Work<'a>)| -> BoxedTask<'_> {
         let (plain, total) = (content.is_plain(), content.total());
         let stored = Stored { total, ..Stored::default() };
-        let (state, result, number) = (State::Waiting(content), &results[at], first + at);
+        let (state, result, number) = (LayerProgress::Waiting(content), &results[at], first + at);
         Box::new(LayerTask { number, name, index, diff_id, step, plain, digest, stored, state, shared, result })
     };
     Pool::run(request.options.threads, numbered.into_iter().map(task).collect(), request.options.meter);
@@ -218,12 +218,12 @@ struct LayerTask<'s> {
     /// The digest that its file must have, where a manifest says it.
     digest: Option<Digest>,
     stored: Stored,
-    state: State<'s>,
+    state: LayerProgress<'s>,
     shared: Shared<'s>,
     result: &'s Slot,
 }
 
-enum State<'a> {
+enum LayerProgress<'a> {
     Waiting(Content<'a>),
     Running(Box<Unpacking<'a>>),
     Ended,
@@ -256,24 +256,24 @@ impl<'s> LayerTask<'s> {
         }
         let stopped = stop.load(Ordering::Relaxed);
         let failed = |source| ImportError::Layer { layer: self.name.clone(), source };
-        match std::mem::replace(&mut self.state, State::Ended) {
-            State::Ended => Err(ImportError::Interrupted),
-            State::Waiting(_) if stopped => Err(ImportError::Interrupted),
-            State::Waiting(content) => {
+        match std::mem::replace(&mut self.state, LayerProgress::Ended) {
+            LayerProgress::Ended => Err(ImportError::Interrupted),
+            LayerProgress::Waiting(_) if stopped => Err(ImportError::Interrupted),
+            LayerProgress::Waiting(content) => {
                 let (name, step, total) = (self.name.as_str(), self.step.as_deref(), self.stored.total);
                 request.observer.begin(self.number, &Announced { name, diff_id: self.diff_id, step, total });
                 let LayerTarget { target, journal } = place(self.number)?;
                 let source = content.into_source(self.plain, self.digest.is_some(), &self.stored.read);
                 let source = source.map_err(|source| failed(UnpackError::Read { source }))?;
                 let unpacking = Unpacking::begin(source, target, journal).map_err(failed)?;
-                self.state = State::Running(Box::new(unpacking));
+                self.state = LayerProgress::Running(Box::new(unpacking));
                 Ok(None)
             }
-            State::Running(mut unpacking) if stopped => {
+            LayerProgress::Running(mut unpacking) if stopped => {
                 unpacking.abandon(pool);
                 Err(ImportError::Interrupted)
             }
-            State::Running(mut unpacking) => match unpacking.step(pool).map_err(failed)? {
+            LayerProgress::Running(mut unpacking) => match unpacking.step(pool).map_err(failed)? {
                 Step::Done(unpacked) => Ok(Some(*unpacked)),
                 Step::More(bytes) => {
                     // For a compressed file, report how much of the file was read: only the file's length is known in
@@ -285,7 +285,7 @@ impl<'s> LayerTask<'s> {
                         read - std::mem::replace(&mut self.stored.told, read)
                     };
                     request.observer.advance(self.number, advanced);
-                    self.state = State::Running(unpacking);
+                    self.state = LayerProgress::Running(unpacking);
                     Ok(None)
                 }
             },

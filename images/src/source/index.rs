@@ -38,7 +38,7 @@ pub(super) fn index(path: &Path, bytes: &[u8]) -> Result<Index, ArchiveError> {
     let mut index = Index { names: Namespace::default(), refused: None };
     let mut framer = Framer::new();
     let mut at = 0;
-    // A layer may have a hundred thousand members, which are read later, when it is unpacked.
+    // The members of a bare layer are not indexed: there may be a hundred thousand, and they are read when it is unpacked.
     let (mut members, mut familiar) = (0, false);
     loop {
         let not_a_tar = at == 0 && !bytes.is_empty();

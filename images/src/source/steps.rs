@@ -50,7 +50,7 @@ mod tests {
             {"comment":"x"},{"created_by":"RUN make"}]}"#;
         let expected = [Some("ADD rootfs".to_owned()), None, Some("RUN make".to_owned())];
         assert_eq!(steps(config, 3), expected);
-        // A history that does not fit says nothing of any layer.
+        // If a history has another number of steps than there are layers, no step is told for any layer.
         assert_eq!(steps(config, 2), [None, None]);
         assert_eq!(steps(b"{}", 1), [None]);
         assert_eq!(steps(br#"{"history":[7]}"#, 1), [None]);

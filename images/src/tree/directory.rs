@@ -60,7 +60,7 @@ pub(super) fn read_part(root: &OwnedFd, layer: usize, wanted: &WantedPaths) -> R
             let failed = |errno: Errno| TreeError::File { path: below.clone(), source: errno.into() };
             let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
             let stat = match rustix::fs::statx(&dir, name.as_slice(), flags, StatxFlags::BASIC_STATS) {
-                // Not every name that is wanted is there; one that was listed is.
+                // A wanted name need not exist. A name that was listed must.
                 Err(Errno::NOENT | Errno::NAMETOOLONG | Errno::INVAL) if part != Part::All => continue,
                 stat => stat.map_err(failed)?,
             };

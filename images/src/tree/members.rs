@@ -255,7 +255,7 @@ impl<'w> Filter<'w> {
         }
         if let Some(target) = hard_link {
             let Some(target) = plain_path(target) else { return Verdict::ReadAll };
-            // The link would be another symlink; or what it means was passed over.
+            // The target is a symlink, or it was passed over because nobody wanted it.
             if self.symlinks.contains(target) || needed && !is_needed(self.wanted, target) {
                 return Verdict::ReadAll;
             }
@@ -290,7 +290,7 @@ fn is_needed(wanted: &WantedPaths, path: &[u8]) -> bool {
             return true;
         }
         let name = match name.strip_prefix(b".wh.") {
-            // A mark for the whole directory, which is on the way.
+            // This mark is about its whole directory, which leads to a wanted path.
             Some(hidden) if hidden.starts_with(b".wh.") => return true,
             Some(hidden) if names.peek().is_none() => hidden,
             _ => name,

@@ -94,7 +94,7 @@ fn read_from_the_top(layers: &dyn Layers, wanted: &WantedPaths) -> Result<Tree, 
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
-                // Nobody listens any more once all is known.
+                // Sending fails once the reader knows all that it wants and has closed the channel.
                 if claim(layer) && done.send((layer, layers.part(layer, wanted, stop))).is_err() {
                     return;
                 }

@@ -62,7 +62,7 @@ fn fill(
 ) -> Result<Vec<Unpacked>, ImportError> {
     let work = Work { name: name(request), index: 0, diff_id: None, digest: None, step: None, content };
     unpack_all(vec![work], request, &|_| destination.place(SLOT)).map_err(|error| match error {
-        // Whoever says what is wrong names the file first.
+        // The message begins with the name of the file, so the layer is not named once more.
         ImportError::Layer { source, .. } => ImportError::BareLayer(source),
         other => other,
     })

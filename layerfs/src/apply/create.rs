@@ -69,7 +69,7 @@ impl<'a> Applier<'a> {
         name: &[u8],
     ) -> Result<(), ApplyError> {
         let deferred = self.target.defer_directories;
-        // Whoever is not root must be able to fill it.
+        // A process that is not root needs these permissions to fill the directory. Its own mode comes at the end.
         let now = if deferred { metadata.mode | Mode::RWXU } else { metadata.mode };
         let permissions = Mode::from_raw_mode(now.as_raw_mode() & 0o777);
         let make = || rustix::fs::mkdirat(&parent.fd, base, permissions);

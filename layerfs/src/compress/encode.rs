@@ -74,7 +74,7 @@ impl Encoding {
         match self {
             Self::None => 256 << 10,
             Self::Gzip(_) => 512 << 10,
-            // Each begins anew, so they must not be small.
+            // Each block is compressed on its own, and small blocks compress badly.
             Self::Zstd(_) => 4 << 20,
         }
     }
@@ -129,9 +129,9 @@ fn deflate(level: u32, before: &[u8], block: &[u8]) -> io::Result<Vec<u8>> {
     let mut out = Vec::with_capacity(block.len() / 2 + 64);
     loop {
         let taken = usize::try_from(deflate.total_in()).map_err(io::Error::other)?;
-        // Ends on a byte, so that whatever comes next can follow.
+        // The block ends on a whole byte, so that the next block can follow it.
         let status = deflate.compress_vec(&block[taken..], &mut out, FlushCompress::Sync).map_err(io::Error::other)?;
-        // All is out once there is room left.
+        // If the output has room left, the encoder has written everything.
         if status != Status::BufError && out.len() < out.capacity() {
             return Ok(out);
         }

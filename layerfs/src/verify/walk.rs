@@ -23,10 +23,15 @@ const MOST: usize = 20_000;
 /// Ends a comparison: all faults, sorted by path.
 pub(super) fn finish(mut headers: Headers<'_>, interrupted: &AtomicBool) -> Result<Vec<FileFault>, VerifyError> {
     let mut faults = headers.faults();
-    let mut walk =
-        Walk { headers: &headers, interrupted, strange: Vec::new(), implied: HashSet::new(), found: Vec::new() };
+    let mut walk = DirectoryWalk {
+        headers: &headers,
+        interrupted,
+        strange: Vec::new(),
+        implied: HashSet::new(),
+        found: Vec::new(),
+    };
     walk.run()?;
-    let Walk { strange, implied, found, .. } = walk;
+    let DirectoryWalk { strange, implied, found, .. } = walk;
     faults.extend(found);
     // A directory that no member describes is there because of what is in it. If nothing of the layer is in it, the directory
     // is reported, and its content is not.
@@ -47,7 +52,7 @@ pub(super) fn finish(mut headers: Headers<'_>, interrupted: &AtomicBool) -> Resu
     Ok(faults)
 }
 
-struct Walk<'h, 'l> {
+struct DirectoryWalk<'h, 'l> {
     headers: &'h Headers<'l>,
     interrupted: &'h AtomicBool,
     /// The paths that no member has made, and whether each is a directory.
@@ -67,7 +72,7 @@ struct Left {
     below: bool,
 }
 
-impl Walk<'_, '_> {
+impl DirectoryWalk<'_, '_> {
     fn run(&mut self) -> Result<(), VerifyError> {
         let below = match &self.headers.comparison.shows {
             Shows::Below(below) => below.as_ref(),

@@ -69,7 +69,7 @@ impl Container {
 pub(super) fn list(root: &DataRoot, mounts: &[MountRecord], layers: &Layers) -> Result<Vec<Container>, StoreError> {
     let Some(dir) = container::open(&root.dir)? else { return Ok(Vec::new()) };
     let mut ids: Vec<ContainerId> = dir.names()?.iter().filter_map(|name| name.parse().ok()).collect();
-    // By their names, so that it is the same ones that are not read where they are too much.
+    // In the order of their names: if there is too much to read, the same containers are left out each time.
     ids.sort_unstable();
     let own = |id: &ContainerId| dir.sub(id.as_str()).ok().flatten();
     let lengths = parallel::map(&ids, |id| own(id).map_or(0, |own| container::length(&own)));

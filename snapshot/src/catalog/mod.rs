@@ -232,7 +232,7 @@ impl Catalog {
                 sound.push((id, image));
             }
         }
-        // Made at once, since a tree that grows image by image is half empty.
+        // Build the map in one step: nodes of a map that grows image by image are half empty.
         self.images = sound.into_iter().collect();
         self.link_children();
     }

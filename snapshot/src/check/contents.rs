@@ -123,7 +123,7 @@ fn drop_consequences(layers: &[&LayerRecord], found: &mut [Option<Result<Verifie
         let Some((below, more)) = record.parent.and_then(|below| paths.get(&below)) else { continue };
         let Some(Ok(verified)) = found else { continue };
         verified.faults.retain(|fault| !fault.by_below || !(*more || below.contains(&fault.path)));
-        // What is not listed can only be a consequence, too, if all that is listed was.
+        // If all listed faults were consequences of the layer below, the faults that are not listed count as consequences, too.
         if *more && verified.faults.is_empty() && verified.diff_id == Some(record.diff_id) {
             verified.more = 0;
         }

@@ -256,12 +256,12 @@ fn check_shared(findings: &mut Findings<'_>) {
     let records = catalog.layers.values().flatten();
     let of_mounts: Vec<(ChainId, &MountName)> =
         records.filter_map(|record| Some((record.chain_id, *mounts.get(&record.cache_id)?))).collect();
-    // What stands on them is not known to be wrong.
+    // One of two layers with the same directory has a wrong record, so what the layers above should stand on is not known.
     let mut layers: HashSet<ChainId> = pairs.iter().flat_map(|(one, other)| [*one, *other]).collect();
     layers.extend(of_mounts.iter().map(|(layer, _)| *layer));
     if !layers.is_empty() {
-        let on_them = |top: &ChainId| findings.standing.chain(*top).iter().any(|layer| layers.contains(layer));
-        findings.note_misnamed(catalog.layers.keys().copied().filter(on_them).collect());
+        let on_them = findings.standing.standing_on(&layers);
+        findings.note_misnamed(catalog.layers.keys().copied().filter(|layer| on_them.contains(layer)).collect());
     }
     for (layer, mount) in of_mounts {
         let affected = findings.standing.on_layer(layer);

@@ -158,7 +158,7 @@ impl Record {
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let mut record = Self::default();
-        // A power cut under --no-sync may leave a file without content.
+        // Where nothing is synced, a power cut may leave a file without content.
         if bytes.is_empty() || bytes.iter().all(|byte| *byte == 0) {
             return Ok(record);
         }

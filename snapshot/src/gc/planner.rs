@@ -115,7 +115,7 @@ impl<'v> GcPlanner<'v> {
         named.extend(directories_of(view, &departure));
         let gone = view.liveness.once_gone(&departure);
         remains::add_orphans(view, &young, &gone, &named, &mut found)?;
-        // What is only needed for a step is not kept beside the paths of everything that goes.
+        // Drop each set as soon as it is not needed any more: they are as large as the list of everything that goes.
         let goes = going_directories(&found, &gone, &named);
         drop(named);
         remains::links(view, &|name| !goes.contains(name), &mut found)?;
@@ -337,7 +337,7 @@ fn leave_out_repeated(items: &mut [GcItem]) {
         let again = item.paths.iter().enumerate().filter(|(_, path)| !seen.insert(path.as_path()));
         repeated.extend(again.map(|(at, _)| (thing, at)));
     }
-    // From the end, so that the places before stay what they are.
+    // Remove from the end, so that the positions of paths that are still to be removed do not change.
     for (thing, at) in repeated.into_iter().rev() {
         items[thing].paths.remove(at);
     }

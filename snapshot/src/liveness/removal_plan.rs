@@ -165,8 +165,12 @@ impl<'c> Holders<'c> {
     /// What goes when these images and containers are removed, containers first.
     #[must_use]
     pub fn if_removed(&self, request: &RemovalRequest) -> RemovalPlan {
-        let mut state =
-            State { of: self, going: RemovalPlan::default(), released: HashMap::new(), certainty: request.certainty };
+        let mut state = Removing {
+            of: self,
+            going: RemovalPlan::default(),
+            released: HashMap::new(),
+            certainty: request.certainty,
+        };
         for container in &request.containers {
             state.container(container);
         }
@@ -194,7 +198,7 @@ impl<'c> Holders<'c> {
     }
 }
 
-struct State<'h, 'c> {
+struct Removing<'h, 'c> {
     of: &'h Holders<'c>,
     going: RemovalPlan,
     /// Holders that are gone, by the layer's number.
@@ -202,7 +206,7 @@ struct State<'h, 'c> {
     certainty: Certainty,
 }
 
-impl State<'_, '_> {
+impl Removing<'_, '_> {
     fn container(&mut self, id: &ContainerId) {
         if !self.going.containers.insert(id.clone()) {
             return;

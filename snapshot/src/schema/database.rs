@@ -33,7 +33,7 @@ pub(crate) fn fault(root: &Dir, path: &[&str]) -> Option<StoreError> {
         }
         _ => read(&dir, name, |_| Ok::<_, BoltError>(())).err(),
     };
-    // What we cannot or will not read says nothing of dockerd.
+    // Only a damaged database keeps dockerd from starting. That we cannot read a file says nothing about dockerd.
     error.filter(|error| matches!(error, StoreError::Database { .. }))
 }
 

@@ -163,7 +163,7 @@ fn read_entry(dir: &Dir, name: &str, full_name: MountName, depth: usize, records
             return records.push(record);
         }
         let below = own.names().unwrap_or_default();
-        // What cannot be looked at is read as well, and says so.
+        // An entry whose type cannot be found out is read like a directory, and its record then says what is wrong.
         let further = |name: &&String| !matches!(own.stat(name), Ok(Some(stat)) if !is_directory(&stat));
         let below: Vec<&String> = below.iter().filter(further).collect();
         if !below.is_empty() && depth < MAX_DEPTH {

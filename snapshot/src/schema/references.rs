@@ -243,7 +243,7 @@ impl References {
 pub(crate) fn shown(key: &str) -> Option<String> {
     match Reference::parse(key) {
         Ok(reference) => Some(reference.familiar()),
-        // Two kinds that dockerd reads and this program does not give to images.
+        // These two kinds of names are read as dockerd reads them, but no image gets such a name here.
         Err(ReferenceError::NamedLikeAlgorithm { .. }) => Some(key.to_owned()),
         Err(ReferenceError::Digest { .. }) => key.split_once('@').and_then(|(named, digest)| {
             let (algorithm, hex) = digest.split_once(':')?;
@@ -276,7 +276,7 @@ mod tests {
         std::os::unix::fs::symlink("gone", &place).unwrap();
         let here = Dir::open(dir.path()).unwrap();
         assert_eq!(References::load(&here).unwrap().to_bytes(), References::default().to_bytes());
-        // One that leads to something, or to itself, is not read.
+        // A symlink that leads to something, or to itself, is an error.
         for target in [FILE, "/dev/null"] {
             std::fs::remove_file(&place).unwrap();
             std::os::unix::fs::symlink(target, &place).unwrap();

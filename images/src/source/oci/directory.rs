@@ -14,7 +14,7 @@ use super::super::error::ArchiveError;
 use super::super::image::{BlobNames, Documents, Format, Select, SourceContents};
 use super::super::json::{self, Anything, object};
 use super::documents;
-use super::walk::Walk;
+use super::walk::IndexWalk;
 
 object!(last
     /// Fields by which a registry's manifest is told from the `manifest.json` of `docker save`, which is a list.
@@ -45,8 +45,8 @@ pub(in super::super) fn directory_contents(
     let signs: Signs = json::first(MANIFEST, manifest)?;
     if signs.manifests.is_absent() {
         let manifest = documents::top_manifest(MANIFEST, manifest, documents)?;
-        return Walk::new(MANIFEST, select, documents).only(Format::SkopeoDir, &manifest);
+        return IndexWalk::new(MANIFEST, select, documents).only(Format::SkopeoDir, &manifest);
     }
     let descriptors = documents::top_index(MANIFEST, manifest, documents)?;
-    Walk::new(MANIFEST, select, documents).images(Format::SkopeoDir, descriptors)
+    IndexWalk::new(MANIFEST, select, documents).images(Format::SkopeoDir, descriptors)
 }

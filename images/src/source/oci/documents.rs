@@ -64,7 +64,7 @@ object!(once
     struct IndexFields {
         schema_version: u64 = "schemaversion",
         media_type: String = "mediatype",
-        manifests: Vec<Descriptor> = "manifests",
+        manifests: Vec<BlobDescriptor> = "manifests",
         config: Anything = "config",
         layers: Anything = "layers",
         fs_layers: Anything = "fslayers",
@@ -75,8 +75,8 @@ object!(once
         schema_version: u64 = "schemaversion",
         media_type: String = "mediatype",
         artifact_type: String = "artifacttype",
-        config: Descriptor = "config",
-        layers: Vec<Descriptor> = "layers",
+        config: BlobDescriptor = "config",
+        layers: Vec<BlobDescriptor> = "layers",
         manifests: Anything = "manifests",
         fs_layers: Anything = "fslayers",
     }
@@ -89,7 +89,7 @@ object!(once
 
 /// A reference to a blob, complete.
 #[derive(Debug, Clone)]
-pub(super) struct Descriptor {
+pub(super) struct BlobDescriptor {
     pub(super) media_type: String,
     pub(super) digest: Digest,
     pub(super) size: u64,
@@ -98,7 +98,7 @@ pub(super) struct Descriptor {
     pub(super) platform: Option<Platform>,
 }
 
-impl<'de> serde::Deserialize<'de> for Descriptor {
+impl<'de> serde::Deserialize<'de> for BlobDescriptor {
     /// Checks at once, so that a list of empty objects does not become a list of structs many times its size.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fields = DescriptorFields::deserialize(deserializer)?;
@@ -119,7 +119,7 @@ impl<'de> serde::Deserialize<'de> for Descriptor {
     }
 }
 
-impl Descriptor {
+impl BlobDescriptor {
     pub(super) fn kind(&self) -> DocumentKind {
         match self.media_type.as_str() {
             index if INDEX_TYPES.contains(&index) => DocumentKind::Index,
@@ -165,7 +165,7 @@ impl Descriptor {
 
 impl Documents<'_> {
     /// The file of a blob.
-    pub(super) fn file_of(&self, descriptor: &Descriptor) -> String {
+    pub(super) fn file_of(&self, descriptor: &BlobDescriptor) -> String {
         let hex = descriptor.digest.hex();
         match (self.blobs, descriptor.kind()) {
             (BlobNames::Layout, _) => format!("blobs/sha256/{hex}"),
@@ -178,8 +178,8 @@ impl Documents<'_> {
 /// A manifest of an image or of something else.
 pub(super) struct Manifest {
     artifact_type: Option<String>,
-    pub(super) config: Descriptor,
-    pub(super) layers: Vec<Descriptor>,
+    pub(super) config: BlobDescriptor,
+    pub(super) layers: Vec<BlobDescriptor>,
 }
 
 impl Manifest {
@@ -193,7 +193,7 @@ impl Manifest {
         }
         // Signatures of cosign, and attestations, come with the config of an image.
         match self.layers.first() {
-            Some(first) if !self.layers.iter().any(Descriptor::is_of_an_image) => {
+            Some(first) if !self.layers.iter().any(BlobDescriptor::is_of_an_image) => {
                 Some(format!("an artifact with layers of type {:?}", first.media_type))
             }
             _ => None,
@@ -206,15 +206,15 @@ pub(super) fn top_index(
     file: &str,
     bytes: &[u8],
     documents: &mut Documents<'_>,
-) -> Result<Vec<Descriptor>, ArchiveError> {
+) -> Result<Vec<BlobDescriptor>, ArchiveError> {
     index(file, bytes, None, documents)
 }
 
 /// The descriptors of an index that another one names.
 pub(super) fn nested_index(
-    descriptor: &Descriptor,
+    descriptor: &BlobDescriptor,
     documents: &mut Documents<'_>,
-) -> Result<Vec<Descriptor>, ArchiveError> {
+) -> Result<Vec<BlobDescriptor>, ArchiveError> {
     let bytes = descriptor.load(documents)?;
     index(&documents.file_of(descriptor), &bytes, Some(&descriptor.media_type), documents)
 }
@@ -224,7 +224,7 @@ fn index(
     bytes: &[u8],
     expected: Option<&str>,
     documents: &mut Documents<'_>,
-) -> Result<Vec<Descriptor>, ArchiveError> {
+) -> Result<Vec<BlobDescriptor>, ArchiveError> {
     let fields: IndexFields = json::whole(file, bytes)?;
     check_version(file, &fields.schema_version)?;
     check_type(file, &fields.media_type, expected, &INDEX_TYPES, &MANIFEST_TYPES, documents)?;
@@ -234,7 +234,7 @@ fn index(
 }
 
 /// The manifest that a descriptor names.
-pub(super) fn manifest(descriptor: &Descriptor, documents: &mut Documents<'_>) -> Result<Manifest, ArchiveError> {
+pub(super) fn manifest(descriptor: &BlobDescriptor, documents: &mut Documents<'_>) -> Result<Manifest, ArchiveError> {
     let bytes = descriptor.load(documents)?;
     manifest_of(&documents.file_of(descriptor), &bytes, Some(&descriptor.media_type), documents)
 }
@@ -328,7 +328,11 @@ fn refuse_fields(file: &str, what: &str, fields: &[(&str, &Field<Anything>)]) ->
     }
 }
 
-fn required_list(file: &str, name: &str, list: Field<Vec<Descriptor>>) -> Result<Vec<Descriptor>, ArchiveError> {
+fn required_list(
+    file: &str,
+    name: &str,
+    list: Field<Vec<BlobDescriptor>>,
+) -> Result<Vec<BlobDescriptor>, ArchiveError> {
     if list.is_absent() {
         return Err(missing(file, name));
     }

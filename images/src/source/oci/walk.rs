@@ -11,7 +11,7 @@ use super::super::image::{self, Documents, Format, LayerRef, Select, SourceConte
 use super::super::names::Names;
 use super::super::namespace::NameError;
 use super::super::platform;
-use super::documents::{self, Descriptor, DocumentKind, INDEX, Manifest};
+use super::documents::{self, BlobDescriptor, DocumentKind, INDEX, Manifest};
 use snapshot::platform::Platform;
 use snapshot::reference::Reference;
 
@@ -29,31 +29,31 @@ struct Candidate {
     names: Names,
     /// The platform in its own descriptor; `None` for a manifest that was already chosen from a nested index.
     platform: Option<Platform>,
-    manifest: Descriptor,
+    manifest: BlobDescriptor,
 }
 
 /// What a descriptor of a manifest leads to.
-enum Found {
-    SourceImage,
+enum LeadsTo {
+    Image,
     /// Something else, in words.
     Artifact(String),
     /// Nothing that is in the archive.
     Missing,
 }
 
-pub(super) struct Walk<'w, 'r> {
+pub(super) struct IndexWalk<'w, 'r> {
     documents: &'w mut Documents<'r>,
     /// The file with which the archive begins.
     top: &'static str,
     select: &'w Select,
     platform: Platform,
     /// The manifest chosen from each nested index, or why none was. Several names may share one index.
-    chosen: HashMap<Digest, Result<Descriptor, String>>,
+    chosen: HashMap<Digest, Result<BlobDescriptor, String>>,
     manifests: HashMap<Digest, Rc<Manifest>>,
     skipped: Distinct<String>,
 }
 
-impl<'w, 'r> Walk<'w, 'r> {
+impl<'w, 'r> IndexWalk<'w, 'r> {
     pub(super) fn new(top: &'static str, select: &'w Select, documents: &'w mut Documents<'r>) -> Self {
         let platform = select.platform.clone().unwrap_or_else(Platform::host);
         let (chosen, manifests) = (HashMap::new(), HashMap::new());
@@ -64,7 +64,7 @@ impl<'w, 'r> Walk<'w, 'r> {
     pub(super) fn images(
         mut self,
         format: Format,
-        descriptors: Vec<Descriptor>,
+        descriptors: Vec<BlobDescriptor>,
     ) -> Result<SourceContents, ArchiveError> {
         let mut candidates = Vec::new();
         for descriptor in descriptors {
@@ -98,13 +98,13 @@ impl<'w, 'r> Walk<'w, 'r> {
         Ok(SourceContents { format: Some(format), images, skipped, warnings, repository: None })
     }
 
-    fn skip(&mut self, descriptor: &Descriptor, reason: &str) {
+    fn skip(&mut self, descriptor: &BlobDescriptor, reason: &str) {
         let sentence = format!("{}: {reason}", descriptor.digest);
         self.skipped.push(sentence);
     }
 
     /// What a descriptor of the index at the top stands for: at most one image.
-    fn candidate(&mut self, descriptor: Descriptor) -> Result<Option<Candidate>, ArchiveError> {
+    fn candidate(&mut self, descriptor: BlobDescriptor) -> Result<Option<Candidate>, ArchiveError> {
         if descriptor.is_attestation() {
             self.skip(&descriptor, ATTESTATION);
             return Ok(None);
@@ -112,12 +112,12 @@ impl<'w, 'r> Walk<'w, 'r> {
         let names = names_of(&descriptor, self.top);
         match descriptor.kind() {
             DocumentKind::Manifest => match self.find(&descriptor)? {
-                Found::Artifact(artifact) => {
+                LeadsTo::Artifact(artifact) => {
                     self.skip(&descriptor, &format!("{artifact}, not an image"));
                     Ok(None)
                 }
                 // One that is missing is an error when it is read, unless it is for another platform.
-                Found::SourceImage | Found::Missing => {
+                LeadsTo::Image | LeadsTo::Missing => {
                     Ok(Some(Candidate { names, platform: descriptor.platform.clone(), manifest: descriptor }))
                 }
             },
@@ -136,7 +136,7 @@ impl<'w, 'r> Walk<'w, 'r> {
     }
 
     /// The manifest of an index for our platform, or why there is none.
-    fn choose(&mut self, index: &Descriptor) -> Result<Result<Descriptor, String>, ArchiveError> {
+    fn choose(&mut self, index: &BlobDescriptor) -> Result<Result<BlobDescriptor, String>, ArchiveError> {
         if let Some(known) = self.chosen.get(&index.digest) {
             return Ok(known.clone());
         }
@@ -149,7 +149,10 @@ impl<'w, 'r> Walk<'w, 'r> {
 
     /// The best of an index's manifests for our platform, of those that are in the archive; or the only one that is there,
     /// if none was asked for.
-    fn best(&mut self, manifests: Vec<(Descriptor, Platform)>) -> Result<Result<Descriptor, String>, ArchiveError> {
+    fn best(
+        &mut self,
+        manifests: Vec<(BlobDescriptor, Platform)>,
+    ) -> Result<Result<BlobDescriptor, String>, ArchiveError> {
         let mut ranked: Vec<_> =
             manifests.iter().map(|(manifest, platform)| (self.platform.rank(platform), manifest, platform)).collect();
         // The first of equals, as containerd takes it.
@@ -157,10 +160,10 @@ impl<'w, 'r> Walk<'w, 'r> {
         let (mut others, mut missing) = (Vec::new(), Vec::new());
         for (rank, manifest, platform) in ranked {
             match self.find(manifest)? {
-                Found::SourceImage if rank.is_some() => return Ok(Ok(manifest.clone())),
-                Found::SourceImage => others.push((manifest, platform)),
-                Found::Missing => missing.push(platform),
-                Found::Artifact(artifact) => self.skip(manifest, &format!("{artifact}, not an image")),
+                LeadsTo::Image if rank.is_some() => return Ok(Ok(manifest.clone())),
+                LeadsTo::Image => others.push((manifest, platform)),
+                LeadsTo::Missing => missing.push(platform),
+                LeadsTo::Artifact(artifact) => self.skip(manifest, &format!("{artifact}, not an image")),
             }
         }
         let list = |platforms: &mut dyn Iterator<Item = &Platform>| {
@@ -180,10 +183,10 @@ impl<'w, 'r> Walk<'w, 'r> {
     /// All image manifests below an index, with their platforms.
     fn collect(
         &mut self,
-        index: &Descriptor,
+        index: &BlobDescriptor,
         level: usize,
         seen: &mut HashSet<Digest>,
-        manifests: &mut Vec<(Descriptor, Platform)>,
+        manifests: &mut Vec<(BlobDescriptor, Platform)>,
     ) -> Result<(), ArchiveError> {
         if level > MAX_LEVELS {
             return Err(ArchiveError::TooDeep { file: self.documents.file_of(index), limit: MAX_LEVELS });
@@ -200,12 +203,12 @@ impl<'w, 'r> Walk<'w, 'r> {
                 (DocumentKind::Index, _) => self.collect(&descriptor, level + 1, seen, manifests)?,
                 (DocumentKind::Manifest, Some(platform)) => manifests.push((descriptor, platform)),
                 (DocumentKind::Manifest, None) => match self.find(&descriptor)? {
-                    Found::SourceImage => {
+                    LeadsTo::Image => {
                         let platform = self.platform_of(&descriptor)?;
                         manifests.push((descriptor, platform));
                     }
-                    Found::Artifact(artifact) => self.skip(&descriptor, &format!("{artifact}, not an image")),
-                    Found::Missing => self.skip(&descriptor, "not in the archive"),
+                    LeadsTo::Artifact(artifact) => self.skip(&descriptor, &format!("{artifact}, not an image")),
+                    LeadsTo::Missing => self.skip(&descriptor, "not in the archive"),
                 },
                 (DocumentKind::Other, _) => self.skip(&descriptor, &format!("{:?} is no image", descriptor.media_type)),
             }
@@ -213,15 +216,15 @@ impl<'w, 'r> Walk<'w, 'r> {
         Ok(())
     }
 
-    fn find(&mut self, descriptor: &Descriptor) -> Result<Found, ArchiveError> {
+    fn find(&mut self, descriptor: &BlobDescriptor) -> Result<LeadsTo, ArchiveError> {
         match self.manifest(descriptor) {
-            Ok(manifest) => Ok(manifest.artifact().map_or(Found::SourceImage, Found::Artifact)),
-            Err(ArchiveError::Name(NameError::Missing { .. })) => Ok(Found::Missing),
+            Ok(manifest) => Ok(manifest.artifact().map_or(LeadsTo::Image, LeadsTo::Artifact)),
+            Err(ArchiveError::Name(NameError::Missing { .. })) => Ok(LeadsTo::Missing),
             Err(error) => Err(error),
         }
     }
 
-    fn manifest(&mut self, descriptor: &Descriptor) -> Result<Rc<Manifest>, ArchiveError> {
+    fn manifest(&mut self, descriptor: &BlobDescriptor) -> Result<Rc<Manifest>, ArchiveError> {
         if let Some(manifest) = self.manifests.get(&descriptor.digest) {
             return Ok(Rc::clone(manifest));
         }
@@ -231,7 +234,7 @@ impl<'w, 'r> Walk<'w, 'r> {
     }
 
     /// The platform in the config of an image's manifest.
-    fn platform_of(&mut self, descriptor: &Descriptor) -> Result<Platform, ArchiveError> {
+    fn platform_of(&mut self, descriptor: &BlobDescriptor) -> Result<Platform, ArchiveError> {
         let manifest = self.manifest(descriptor)?;
         let file = self.documents.file_of(&manifest.config);
         let config = self.documents.config(&file, |documents| manifest.config.load(documents))?;
@@ -292,14 +295,14 @@ impl<'w, 'r> Walk<'w, 'r> {
 
 const ATTESTATION: &str = "an attestation, not an image";
 
-fn label(names: &Names, descriptor: &Descriptor) -> String {
+fn label(names: &Names, descriptor: &BlobDescriptor) -> String {
     names.tags.first().map_or_else(|| descriptor.digest.to_string(), Reference::familiar)
 }
 
 fn layer_ref(
     file: &str,
     number: usize,
-    layer: &Descriptor,
+    layer: &BlobDescriptor,
     documents: &Documents<'_>,
 ) -> Result<LayerRef, ArchiveError> {
     if !layer.is_layer() {
@@ -315,7 +318,7 @@ fn layer_ref(
 }
 
 /// The names that annotations give to an image: containerd's, which are full references, or else the image-spec's.
-fn names_of(descriptor: &Descriptor, place: &str) -> Names {
+fn names_of(descriptor: &BlobDescriptor, place: &str) -> Names {
     let annotation = |key| descriptor.annotations.get(key).filter(|text| !text.is_empty());
     let mut names = Names::default();
     match (annotation(CONTAINERD_NAME), annotation(REF_NAME)) {
@@ -327,9 +330,9 @@ fn names_of(descriptor: &Descriptor, place: &str) -> Names {
 }
 
 /// One image for each manifest, with the names of all its descriptors.
-fn merged(candidates: Vec<Candidate>) -> Vec<(Descriptor, Names)> {
+fn merged(candidates: Vec<Candidate>) -> Vec<(BlobDescriptor, Names)> {
     let mut places: HashMap<Digest, usize> = HashMap::new();
-    let mut images: Vec<(Descriptor, Names)> = Vec::new();
+    let mut images: Vec<(BlobDescriptor, Names)> = Vec::new();
     for candidate in candidates {
         let place = *places.entry(candidate.manifest.digest).or_insert(images.len());
         match images.get_mut(place) {
@@ -348,5 +351,5 @@ pub(in super::super) fn contents(
 ) -> Result<SourceContents, ArchiveError> {
     documents::check_layout(documents)?;
     let descriptors = documents::top_index(INDEX, index, documents)?;
-    Walk::new(INDEX, select, documents).images(Format::Oci, descriptors)
+    IndexWalk::new(INDEX, select, documents).images(Format::Oci, descriptors)
 }

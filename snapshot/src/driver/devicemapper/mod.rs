@@ -38,10 +38,10 @@ pub(super) const NAME: &str = "devicemapper";
 
 /// The driver of one `devicemapper` directory.
 #[derive(Debug, Clone)]
-pub struct DeviceMapper(Arc<State>);
+pub struct DeviceMapper(Arc<OpenHome>);
 
 #[derive(Debug)]
-struct State {
+struct OpenHome {
     /// `devicemapper`.
     own: Dir,
     /// `devicemapper/metadata`.
@@ -54,7 +54,7 @@ impl DeviceMapper {
     pub(super) fn open(root: &Dir) -> Result<Option<Self>, StoreError> {
         let Some(own) = root.sub(NAME)? else { return Ok(None) };
         let Some(home) = own.sub(DEVICES)? else { return Ok(None) };
-        Ok(Some(Self(Arc::new(State { own, home, shown: Shown::default() }))))
+        Ok(Some(Self(Arc::new(OpenHome { own, home, shown: Shown::default() }))))
     }
 
     /// The pool, where it is in files of the data-root.

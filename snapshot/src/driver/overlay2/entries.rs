@@ -102,7 +102,7 @@ fn below(home: &Dir, name: &str, known: &HashMap<&str, &Target>) -> Below {
                 let links = text.split(':').map(layout::link_name);
                 let links: Option<Vec<&str>> = links.collect();
                 let below = links.map(|links| resolved(links.into_iter(), known));
-                // What is no link id is left to the other way, which says so.
+                // A part that is no link id is left to the slower way below, which reports it.
                 if let Some(below) = below.filter(|below| below.missing_links.iter().all(|link| LinkId::is_valid(link)))
                 {
                     return below;

@@ -15,7 +15,7 @@ use crate::repair::mending::{Advice, Mending};
 use crate::schema::layer::LayerRecord;
 
 /// What was found in a layer's directory and its journal.
-enum Found {
+enum LayerContent {
     Nothing,
     /// The files were read, and are the layer's.
     Sound,
@@ -49,20 +49,20 @@ impl RepairPlanner<'_> {
         for (record, found) in records.iter().zip(found) {
             let (layer, subject) = (record.chain_id, Subject::Layer(record.chain_id));
             let has_source = self.donors.has_layer(record.diff_id);
-            let found = found.unwrap_or(Found::Interrupted);
-            let lost = matches!(found, Found::NoContent(_) | Found::Wrong { repair: None, .. });
+            let found = found.unwrap_or(LayerContent::Interrupted);
+            let lost = matches!(found, LayerContent::NoContent(_) | LayerContent::Wrong { repair: None, .. });
             if !lost || has_source {
                 self.filled.insert(layer);
             }
             let (cause, repair, salvageable) = match found {
-                Found::Interrupted => return Err(RepairError::Interrupted),
-                Found::Nothing => continue,
-                Found::Sound => {
+                LayerContent::Interrupted => return Err(RepairError::Interrupted),
+                LayerContent::Nothing => continue,
+                LayerContent::Sound => {
                     self.known.sound.insert(record.cache_id.clone());
                     continue;
                 }
-                Found::NoContent(cause) => (cause, Some(Repair::ReextractLayer { layer }), false),
-                Found::Wrong { cause, repair, salvageable } => (cause, repair, salvageable),
+                LayerContent::NoContent(cause) => (cause, Some(Repair::ReextractLayer { layer }), false),
+                LayerContent::Wrong { cause, repair, salvageable } => (cause, repair, salvageable),
             };
             match repair {
                 Some(_) if salvageable => {
@@ -95,14 +95,17 @@ impl RepairPlanner<'_> {
         self.view.root.home_layout().is_some_and(|layout| layout.changes)
     }
 
-    fn look_at(&self, record: &LayerRecord) -> Found {
+    fn look_at(&self, record: &LayerRecord) -> LayerContent {
         let layer = record.chain_id;
-        let unknown =
-            |error: &crate::StoreError| Found::Wrong { cause: with_causes(error), repair: None, salvageable: false };
+        let unknown = |error: &crate::StoreError| LayerContent::Wrong {
+            cause: with_causes(error),
+            repair: None,
+            salvageable: false,
+        };
         match self.view.root.content(&record.cache_id) {
             Ok(Some(_)) => {}
             Ok(None) => {
-                return Found::NoContent(format!("the content of its directory {} is missing", record.cache_id));
+                return LayerContent::NoContent(format!("the content of its directory {} is missing", record.cache_id));
             }
             Err(error) => return unknown(&error),
         }
@@ -111,7 +114,7 @@ impl RepairPlanner<'_> {
             Ok(journal) => journal,
             Err(error) => return unknown(&error),
         };
-        let broken = |cause| Found::Wrong {
+        let broken = |cause| LayerContent::Wrong {
             cause,
             repair: Some(Repair::RebuildJournal { layer }),
             salvageable: self.is_salvageable(record),
@@ -119,38 +122,39 @@ impl RepairPlanner<'_> {
         let Some(journal) = journal else { return broken("tar-split.json.gz is missing".into()) };
         if !self.deep && !self.donors.has_layer(record.diff_id) {
             let begun = content::begins_well(journal);
-            return begun.map_or_else(|reason| broken(format!("tar-split.json.gz: {reason}")), |()| Found::Nothing);
+            return begun
+                .map_or_else(|reason| broken(format!("tar-split.json.gz: {reason}")), |()| LayerContent::Nothing);
         }
         if self.known.sound.contains(&record.cache_id) {
-            return Found::Nothing;
+            return LayerContent::Nothing;
         }
         self.compare(record, journal)
     }
 
-    fn compare(&self, record: &LayerRecord, journal: File) -> Found {
+    fn compare(&self, record: &LayerRecord, journal: File) -> LayerContent {
         if !self.has_single_files() {
             // The layer's own files only: if those below that show here differ from the layer below, that layer may be
             // the damaged one.
             let content = self.view.root.content(&record.cache_id).ok().flatten();
             let found = content.and_then(|content| content::replay(journal, content));
             if found == Some(record.diff_id) {
-                return Found::Sound;
+                return LayerContent::Sound;
             }
             let cause = Cause::Content { files: Vec::new(), more: 0, found }.to_string();
             let repair = Some(Repair::ReextractLayer { layer: record.chain_id });
-            return Found::Wrong { cause, repair, salvageable: self.is_salvageable(record) };
+            return LayerContent::Wrong { cause, repair, salvageable: self.is_salvageable(record) };
         }
         let found = read(self.view, record, Some(journal), None, &self.reading);
         if matches!(found, Err(Failure::Verify(VerifyError::Interrupted))) {
-            return Found::Interrupted;
+            return LayerContent::Interrupted;
         }
-        let Some(Judged { cause, repair, .. }) = judge(record, found) else { return Found::Sound };
+        let Some(Judged { cause, repair, .. }) = judge(record, found) else { return LayerContent::Sound };
         let salvageable = matches!(repair, Some(Repair::RebuildJournal { .. })) && self.is_salvageable(record);
         let cause = match cause {
             Cause::JournalInvalid { reason } => format!("tar-split.json.gz: {reason}"),
             cause => cause.to_string(),
         };
-        Found::Wrong { cause, repair, salvageable }
+        LayerContent::Wrong { cause, repair, salvageable }
     }
 
     fn name_now(&self, layer: ChainId) -> ChainId {

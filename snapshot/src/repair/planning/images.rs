@@ -65,7 +65,7 @@ impl RepairPlanner<'_> {
                     self.step(subject, damage.to_string(), Mending::RestoreConfig { image });
                 }
                 _ if lost.contains(&image) => self.cannot(subject, damage.to_string(), Advice::NameSource),
-                // The same config would be no shorter.
+                // A config that is too long to be read would be as long if it were brought back.
                 ImageDamage::TopLayer(_) | ImageDamage::ConfigNotRead { .. } => {}
                 _ => self.cannot(subject, damage.to_string(), Advice::RemoveImage),
             }

@@ -181,13 +181,13 @@ pub(crate) fn walk_as<V: Visit>(
 
 /// What one thread has found.
 #[derive(Debug)]
-struct Found<V> {
+struct FoundByThread<V> {
     walked: Walked,
     links: links::Seen,
     visitor: V,
 }
 
-fn merge<V>(found: Vec<Found<V>>) -> (Walked, Vec<V>) {
+fn merge<V>(found: Vec<FoundByThread<V>>) -> (Walked, Vec<V>) {
     let mut all = Walked::default();
     let mut seen = links::Seen::default();
     let mut visitors = Vec::new();

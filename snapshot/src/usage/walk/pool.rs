@@ -57,14 +57,14 @@ pub(super) struct Batch {
 /// The work that threads hand to each other.
 #[derive(Debug)]
 pub(super) struct WorkPool {
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     wake: Condvar,
     /// How many threads are without work.
     hungry: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PoolState {
     batches: Vec<Batch>,
     waiting: usize,
     /// How many threads take part, or soon will.
@@ -75,7 +75,7 @@ struct State {
 
 impl WorkPool {
     pub(super) fn new(threads: usize) -> Self {
-        let state = State { threads, ..State::default() };
+        let state = PoolState { threads, ..PoolState::default() };
         Self { state: Mutex::new(state), wake: Condvar::new(), hungry: AtomicUsize::new(0) }
     }
 

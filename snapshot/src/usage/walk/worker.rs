@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::node::{self, Node, Slots};
 use super::pool::{Batch, Names, WorkPool};
-use super::{BucketChoice, Decide, Found, MAX_REPORTED, Unreadable, Usage, Visit, Walked, links};
+use super::{BucketChoice, Decide, FoundByThread, MAX_REPORTED, Unreadable, Usage, Visit, Walked, links};
 
 /// Bytes of the buffer that the kernel fills with directory entries.
 const BUFFER: usize = 64 << 10;
@@ -32,7 +32,7 @@ pub(super) struct Worker<'w, 'd, V> {
     /// The levels, the deepest last. Each has at least one name left.
     levels: VecDeque<Level>,
     buffer: Vec<MaybeUninit<u8>>,
-    found: Found<V>,
+    found: FoundByThread<V>,
 }
 
 /// Tells the others when a thread ends by a panic.
@@ -61,12 +61,12 @@ impl<'w, 'd, V: Visit> Worker<'w, 'd, V> {
             slots,
             levels: VecDeque::new(),
             buffer: vec![MaybeUninit::uninit(); BUFFER],
-            found: Found { walked: Walked::default(), links: links::Seen::default(), visitor },
+            found: FoundByThread { walked: Walked::default(), links: links::Seen::default(), visitor },
         }
     }
 
     /// Works until there is nothing left for anybody.
-    pub(super) fn run(mut self) -> Found<V> {
+    pub(super) fn run(mut self) -> FoundByThread<V> {
         let _alarm = Alarm(self.pool);
         let mut name = Vec::new();
         while let Some(Batch { node, names }) = self.pool.take() {

@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     };
     copy.check_destination()?;
     let name = String::from_utf8_lossy(name);
-    // What docker takes as it is in both forms.
+    // The flag is accepted and has no effect in this direction, as with docker's client.
     let _ = args.archive;
     with_layers(&name, root, driver, |_, container, layers| {
         let tree = read_tree(layers, None)?;

@@ -21,7 +21,7 @@ pub(crate) fn inspect_image(root: &DataRoot, catalog: &Catalog, image: &Image) -
         return Ok(containerd::inspect_image(catalog, image, stored));
     }
     let names = catalog.names_of(image.id);
-    // One with both counts as a tag here, and as either in a list.
+    // A name with a tag and a digest counts as a tag here. In a listing it counts as both.
     let (tags, others): (Vec<&str>, Vec<&str>) = names.into_iter().partition(|name| tag(name).is_some());
     let digests: Vec<&str> = others.into_iter().filter(|name| name.contains('@')).collect();
     let config = &image.config;

@@ -364,7 +364,7 @@ mod tests {
             (9, Some(8)),
         ];
         assert_eq!(drawn(&pairs), ["1", "2", "├─ 3", "│  4", "└─ 5", "   ├─ 6", "   │  7", "   └─ 8", "      9"]);
-        // Several that stand on nothing are branches of the store.
+        // Several base layers are drawn as branches.
         assert_eq!(drawn(&[(1, None), (2, Some(1)), (3, None)]), ["├─ 1", "│  2", "└─ 3"]);
     }
 
@@ -381,7 +381,7 @@ mod tests {
         for comb in [false, true] {
             let mut children: BTreeMap<Option<ChainId>, Vec<ChainId>> = BTreeMap::new();
             for layer in 0..LAYERS {
-                // One after the other, or each with another beside it.
+                // A single chain, or a chain with a second layer on each of its layers.
                 let parent = if comb { layer.checked_sub(2).map(|two| two / 2 * 2) } else { layer.checked_sub(1) };
                 children.entry(parent.map(chain)).or_default().push(chain(layer));
             }

@@ -23,8 +23,8 @@ pub(super) fn apply(
     policy: &Policy,
     plan: &mut GcPlan,
 ) -> anyhow::Result<(bool, Option<PathBuf>)> {
-    // Close every descriptor of the root: a second opening by this process would be refused its own lock. Of the plan only that is
-    // kept which the next one will not find: both together would take twice the memory.
+    // Close every descriptor of the root: a second opening by this process would be refused its own lock. Of the plan, keep
+    // only what the next plan will not find: both together would take twice the memory.
     drop(before);
     let begun = std::mem::take(plan).into_begun();
     let driver = writable(cli.storage_driver.as_deref())?;

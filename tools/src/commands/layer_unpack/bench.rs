@@ -24,8 +24,8 @@ use super::{Job, NAME};
 use crate::exit::UsageError;
 use crate::progress::Progress;
 use crate::{input, output};
-use measuring::Machine;
-use measuring::file_system;
+use bench_figures::Machine;
+use bench_figures::file_system;
 
 /// How to measure.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use layerfs::meter::{Cost, UnpackStage};
 
-use measuring::Spread;
+use bench_figures::Spread;
 
 /// How much of `amount` was done in a second, in runs that took `walls` seconds.
 pub(super) fn rates(amount: f64, walls: &[f64]) -> Spread {

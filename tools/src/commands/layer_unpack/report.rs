@@ -34,7 +34,7 @@ use serde::Serialize;
 use super::bottleneck::Metered;
 use super::figures::{rates, ratio, spread};
 use super::measure::Sample;
-use measuring::{Machine, Spread};
+use bench_figures::{Machine, Spread};
 
 /// The whole report.
 #[derive(Debug, Serialize)]

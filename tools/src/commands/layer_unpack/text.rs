@@ -2,8 +2,8 @@
 
 use super::figures::{ratio, scaling};
 use super::report::{BenchReport, Run, StageCost};
+use bench_figures::Spread;
 use docker_format::size::size;
-use measuring::Spread;
 
 /// The lines of the report.
 pub(super) fn lines(report: &BenchReport) -> Vec<String> {

@@ -54,7 +54,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     match check(args, root, driver) {
         Ok(code) => Ok(code),
-        // Of a root that is not there, or not to be read here, every command says the same.
+        // If the root does not exist or cannot be read, the error is the same for every command.
         Err(error) if error.is::<output::Lost>() || error.downcast_ref().is_some_and(is_no_root) => Err(error),
         // Nothing was looked at, so this is no finding.
         Err(error) => {

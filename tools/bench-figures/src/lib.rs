@@ -3,7 +3,7 @@
 //! `layer-unpack --bench` and the comparison with other programs in `benches/` say both in the same words.
 //!
 //! ```
-//! use measuring::Spread;
+//! use bench_figures::Spread;
 //!
 //! let seconds = Spread::from_figures([1.75, 1.5, 2.5]).expect("there are figures");
 //! assert_eq!((seconds.min, seconds.median, seconds.max), (1.5, 1.75, 2.5));

@@ -176,6 +176,53 @@ fn questions(filled: &Filled) -> Vec<Vec<String>> {
     all
 }
 
+/// What is wrong with the content of images and containers, of layers that were unpacked and of others.
+fn content(filled: &Filled, dir: &Path) -> Vec<String> {
+    let mut report = Vec::new();
+    // Of the last one, which is for another machine, there is only the blob.
+    for (image, expected) in
+        [("many:1", "docker.io/library/many:1 amd64"), ("localhost:5000/x/other:2", "localhost:5000/x/other:2 arm64")]
+    {
+        let shown = layerfs_on(&filled.root, &["image", "cat", image, "/where"]);
+        if text(&shown.stdout) != expected {
+            report.push(format!("image cat {image}: {shown:?}"));
+        }
+        let files = layerfs_on(&filled.root, &["image", "files", image]);
+        if text(&files.stdout) != "/where\n" {
+            report.push(format!("image files {image}: {files:?}"));
+        }
+    }
+    let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    // Kind, mode, owner, length, time and name of everything.
+    let listed = |archive: &str| {
+        let listing = std::process::Command::new("tar").args(["--numeric-owner", "-tvf", archive]).output().unwrap();
+        assert!(listing.status.success(), "{listing:?}");
+        lines(&text(&listing.stdout))
+    };
+    for container in ["gone", "made"] {
+        let (ours, theirs) = (file("ours.tar"), file("theirs.tar"));
+        let exported = layerfs_on(&filled.root, &["container", "export", "-o", &ours, container]);
+        filled.daemon.ok(&["export", "-o", &theirs, container]);
+        if !exported.status.success() || listed(&ours) != listed(&theirs) {
+            report.push(format!("container export {container}: {exported:?}"));
+        }
+    }
+    // An image that was committed holds what the container has written, and lacks what it has deleted.
+    let ours = file("image.tar");
+    let exported = layerfs_on(&filled.root, &["image", "export", "-o", &ours, "committed:1"]);
+    let names = listed(&ours);
+    let has = |name: &str| names.iter().any(|line| line.ends_with(&format!(" {name}")));
+    if !exported.status.success() || !has("x") || has("etc/passwd") || !has("etc/group") {
+        report.push(format!("image export: {exported:?} {names:?}"));
+    }
+    let changes = layerfs_on(&filled.root, &["image", "diff", BUSYBOX, "committed:1"]);
+    let said = text(&changes.stdout);
+    if !(said.contains("/x") && said.contains("/etc/passwd")) || said.contains("/etc/group") {
+        report.push(format!("image diff: {changes:?}"));
+    }
+    report
+}
+
 /// Commands of a store that dockerd wrote print what docker prints, and leave nothing behind.
 #[test]
 fn engines_containerd_store_is_read_as_docker_shows_it() {
@@ -197,6 +244,7 @@ fn engines_containerd_store_is_read_as_docker_shows_it() {
         let words: Vec<&str> = question.iter().map(String::as_str).collect();
         report.extend(difference(&filled, &words));
     }
+    report.extend(content(&filled, dir.path()));
     filled.daemon.stop();
     // On the root as it lies there nothing is written, and no file is read with a trace.
     let before = Stamps::take(&filled.root);

@@ -25,6 +25,7 @@
 mod attached;
 mod copy_in;
 mod create;
+mod damaged;
 mod error;
 mod etc;
 mod exec;

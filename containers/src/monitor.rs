@@ -26,6 +26,7 @@ use snapshot::schema::time::Time;
 use snapshot::view::{Needs, View};
 
 use crate::create::{PATIENCE, read};
+use crate::damaged::explained;
 use crate::log::Log;
 use crate::namespace::own_mounts;
 use crate::output::{Clients, attributes, copy_output, locked};
@@ -112,9 +113,9 @@ impl<'o> Monitor<'o> {
 
     fn watch(&mut self) -> Result<(), ContainerError> {
         let mut files = read(self.root.dir(), &self.id)?;
-        let mounted = self.mount()?;
+        let mounted = self.mount().map_err(|error| self.explained(error))?;
         let network_files = self.network_files(&files)?;
-        let started = self.create(&files, &mounted, network_files.clone());
+        let started = self.create(&files, &mounted, network_files.clone()).map_err(|error| self.explained(error));
         // The container has a mount of its own from here on. With ours, the store would count as in use.
         let rootfs = mounted.path().to_path_buf();
         drop(mounted);
@@ -171,6 +172,10 @@ impl<'o> Monitor<'o> {
         self.place.remove();
         self.tell(&Message::Exited(code));
         Ok(())
+    }
+
+    fn explained(&self, error: ContainerError) -> ContainerError {
+        explained(&self.root_path, self.order.driver.as_deref(), &self.id, error)
     }
 
     fn mount(&self) -> Result<MountGuard, ContainerError> {

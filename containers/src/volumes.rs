@@ -1,5 +1,6 @@
 //! Volumes: made, and removed where nobody uses them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use snapshot::catalog::{Catalog, Container};
@@ -8,11 +9,15 @@ use snapshot::ids::{CacheId, VolumeName};
 use crate::{ContainerError, Store, names};
 
 impl Store {
-    /// Makes a volume; one that exists stays as it is. Without a name, draws one.
+    /// Makes a volume with labels; one that exists stays as it is. Without a name, draws one.
     ///
     /// # Errors
     /// [`ContainerError`]
-    pub fn create_volume(&self, name: Option<&str>) -> Result<VolumeName, ContainerError> {
+    pub fn create_volume(
+        &self,
+        name: Option<&str>,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<VolumeName, ContainerError> {
         let drawn = CacheId::random().to_string();
         let name = name.unwrap_or(&drawn);
         if !names::is_valid(name) || name.starts_with('/') {
@@ -25,7 +30,7 @@ impl Store {
         let (mut transaction, catalog) = self.open()?;
         let name: VolumeName = name.parse().map_err(|_| ContainerError::Invalid(format!("no name: {name}")))?;
         if !catalog.volumes().iter().any(|volume| volume.name == name) {
-            transaction.add_volume(&name)?;
+            transaction.add_volume(&name, labels)?;
         }
         Ok(name)
     }

@@ -1,76 +1,30 @@
 //! Runtimes that are programs of their own: crun, runc, youki. Their command line is runc's.
 
+mod answer;
+mod installed;
+
 use std::fs::{self, File};
-use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio as Pipe};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde::Deserialize;
 
+use self::answer::{Files, last_line, receive};
+pub(crate) use self::installed::{KNOWN, find, works_here};
 use crate::error::{RuntimeError, Stage};
 use crate::state::{State, Status};
 use crate::stdio::Stdio;
 use crate::versions::Version;
 use crate::{Created, Exit, builtin, oci};
 
-/// By name, the fastest first.
-pub(crate) const KNOWN: [&str; 3] = ["crun", "runc", "youki"];
-
-/// Whether a runtime can work on this machine: crun refuses control groups of both versions at once (1.8.1, "cgroups in hybrid mode
-/// not supported").
-pub(crate) fn works_here(name: &str) -> bool {
-    name != "crun" || !builtin::has_hybrid_groups()
-}
-
-/// Where Debian has them, though not every user's `PATH` does.
-const ELSEWHERE: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
-
 #[derive(Debug)]
 pub(crate) struct External {
     program: PathBuf,
     root: PathBuf,
-}
-
-/// A program by its path, or by its name in `PATH`.
-pub(crate) fn find(name: &str) -> Option<PathBuf> {
-    let runs = |path: &PathBuf| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
-    if name.contains('/') {
-        return Some(PathBuf::from(name)).filter(runs);
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = std::env::split_paths(&path).chain(ELSEWHERE.map(PathBuf::from));
-    dirs.filter(|dir| dir.is_absolute()).map(|dir| dir.join(name)).find(runs)
-}
-
-/// Files of one call: the log, the number of the process, the specification, the socket for a terminal.
-#[derive(Debug)]
-struct Files(PathBuf);
-
-impl Files {
-    fn new(root: &Path) -> io::Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let dir = root.join(format!("call-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-        fs::create_dir_all(root)?;
-        fs::create_dir(&dir)?;
-        Ok(Self(dir))
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        // What stays is in a directory for such things, and in nobody's way.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 /// A call that runs a container to its end, and its log.
@@ -92,11 +46,6 @@ struct Answer {
     #[serde(default)]
     pid: i32,
     bundle: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct LogLine {
-    msg: String,
 }
 
 impl External {
@@ -322,25 +271,4 @@ impl External {
             message: message.to_owned(),
         }
     }
-}
-
-/// The last message of a log, which is the one about the failure.
-fn last_line(log: &Path) -> Option<String> {
-    let text = io::read_to_string(File::open(log).ok()?).ok()?;
-    let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
-    let message = serde_json::from_str::<LogLine>(line).map(|line| line.msg);
-    Some(message.unwrap_or_else(|_| line.to_owned()))
-}
-
-/// One descriptor that comes through a socket.
-fn receive(socket: &UnixStream) -> io::Result<OwnedFd> {
-    let mut bytes = [0; 256];
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    recvmsg(socket.as_fd(), &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let rights = control.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
-    rights.last().ok_or_else(|| io::Error::other("no descriptor came"))
 }

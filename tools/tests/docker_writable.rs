@@ -58,6 +58,14 @@ fn docker_names_containers_that_cannot_be_mounted() {
                 report.push(format!("without {what}, {listing:?}: {said}"));
             }
         }
+        if !STARTS.contains(what) {
+            let output = testkit::layerfs_on(&root, &["container", "start", "one"]);
+            let said = String::from_utf8_lossy(&output.stderr);
+            let expected = format!("layerfs: container {} is damaged: it cannot be mounted: ", id.trim());
+            if output.status.code() != Some(1) || !said.contains(&expected) {
+                report.push(format!("without {what}, start: {:?} {said}", output.status));
+            }
+        }
         let daemon = Dockerd::start(&root);
         let started = daemon.docker(&["start", "one"]).status.success();
         if started != STARTS.contains(what) {

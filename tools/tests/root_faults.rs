@@ -117,7 +117,7 @@ impl Deed {
             Self::RemoveContainer => layerfs(&["container", "rm", "--root", root, "-v", "box"]),
             Self::Rename => layerfs(&["container", "rename", "--root", root, "box", "another"]),
             Self::PruneContainers => layerfs(&["container", "prune", "--root", root, "-f"]),
-            Self::AddVolume => layerfs(&["volume", "create", "--root", root, "added"]),
+            Self::AddVolume => layerfs(&["volume", "create", "--root", root, "--label", "a=b", "added"]),
             Self::RemoveVolume => layerfs(&["volume", "rm", "--root", root, FREE]),
             Self::PruneVolumes => layerfs(&["volume", "prune", "--root", root, "-f"]),
         }
@@ -202,7 +202,11 @@ impl Bench {
             tag(MOVED);
         }
         if deed.needs_container() {
-            run(layerfs(&["volume", "create", "--root", original.to_str().unwrap(), FREE]), Input::Nothing).ok();
+            run(
+                layerfs(&["volume", "create", "--root", original.to_str().unwrap(), "--label", "a=b", FREE]),
+                Input::Nothing,
+            )
+            .ok();
             std::fs::write(original.join("volumes").join(FREE).join("_data/file"), "kept").unwrap();
             run(create(original.to_str().unwrap(), "box"), Input::Nothing).ok();
             let mounts = original.join("image/overlay2/layerdb/mounts");

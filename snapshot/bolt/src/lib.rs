@@ -1,4 +1,5 @@
-//! A reader of bbolt databases (`go.etcd.io/bbolt`, file format version 2), for files that may be damaged.
+//! A reader of bbolt databases (`go.etcd.io/bbolt`, file format version 2), for files that may be damaged, and a [writer](write) of small
+//! ones.
 //!
 //! It knows nothing of Docker. A database is in memory ([`Bolt::parse`]) or in a file ([`Bolt::open`]), of which only the
 //! pages on the way to the entry at hand are in memory, however long the file is.
@@ -30,6 +31,7 @@ mod page;
 mod source;
 #[cfg(test)]
 mod tests;
+pub mod write;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

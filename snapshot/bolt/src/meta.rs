@@ -4,8 +4,8 @@ use super::page::{PAGE_HEADER, number, u32_at, u64_at};
 use super::source::Source;
 use super::{BoltError, PageProblem};
 
-const MAGIC: u32 = 0xED0C_DAED;
-const VERSION: u32 = 2;
+pub(super) const MAGIC: u32 = 0xED0C_DAED;
+pub(super) const VERSION: u32 = 2;
 /// Of all fields but the checksum.
 const SUMMED: usize = 56;
 /// With the checksum.

@@ -15,6 +15,8 @@
 //!
 //! Follows moby v20.10.24 `daemon/create.go`, `layer/layer_store.go: CreateRWLayer`, `daemon/delete.go`.
 
+use std::collections::BTreeMap;
+
 use layerfs::ChainId;
 
 use super::disposal::Disposal;
@@ -31,7 +33,7 @@ use crate::schema::container::{self, CONTAINERS, ContainerFiles};
 use crate::schema::layer::LayerStore;
 use crate::schema::mount::{self, INIT_ID, MOUNT_ID, PARENT};
 use crate::schema::paths::MOUNTS;
-use crate::schema::volume::{DATA, VOLUMES};
+use crate::schema::volume::{self, DATA, VOLUMES};
 
 /// A container that is to be added.
 #[derive(Debug, Clone)]
@@ -155,12 +157,12 @@ impl Transaction {
         })
     }
 
-    /// Adds a volume: an empty directory. It is made under a record of intent, for a kill between its two directories would leave one that
+    /// Adds a volume with labels: an empty directory. It is made under a record of intent, for a kill between its two directories would leave one that
     /// dockerd lists and cannot mount.
     ///
     /// # Errors
     /// [`StoreError`], also if it exists.
-    pub fn add_volume(&mut self, name: &VolumeName) -> Result<(), StoreError> {
+    pub fn add_volume(&mut self, name: &VolumeName, labels: &BTreeMap<String, String>) -> Result<(), StoreError> {
         self.root.check_again()?;
         let volumes = ensure(self.root.dir(), &[VOLUMES], 0o701)?;
         if volumes.stat(name.as_str())?.is_some() {
@@ -174,7 +176,11 @@ impl Transaction {
                 own.sync()?;
                 volumes.sync()?;
             }
-            Ok(())
+            if labels.is_empty() {
+                forget(&volumes, std::slice::from_ref(name), transaction.sync)
+            } else {
+                volume::note(&volumes, std::slice::from_ref(name), Some(labels), transaction.sync)
+            }
         })
     }
 
@@ -303,10 +309,20 @@ fn remove_volumes(root: &WritableRoot, names: &[VolumeName]) -> Result<(), Store
     }
     let used = container::used_volumes(root.dir())?;
     let Some(volumes) = root.dir().sub(VOLUMES)? else { return Ok(()) };
-    for name in names.iter().filter(|name| !used.is_used(name)) {
+    let gone: Vec<VolumeName> = names.iter().filter(|name| !used.is_used(name)).cloned().collect();
+    for name in &gone {
         volumes.remove_tree(name.as_str())?;
     }
-    Ok(())
+    forget(&volumes, &gone, true)
+}
+
+/// Takes away what the database of volumes says of some that are gone, so that later ones of their names do not get their labels.
+fn forget(volumes: &Dir, names: &[VolumeName], sync: bool) -> Result<(), StoreError> {
+    match volume::note(volumes, names, None, sync) {
+        // What cannot be read gives nobody labels.
+        Err(StoreError::Database { .. } | StoreError::Invalid { .. }) => Ok(()),
+        result => result,
+    }
 }
 
 /// Opens a directory below `dir`, and makes what is missing of it.

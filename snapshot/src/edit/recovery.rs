@@ -16,6 +16,7 @@ use crate::liveness::{Departing, Owners, images};
 use crate::root::WritableRoot;
 use crate::schema::container;
 use crate::schema::references::References;
+use crate::schema::volume::VOLUMES;
 
 /// Finishes or takes back what crashed transactions have left.
 pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError> {
@@ -27,6 +28,9 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
     // Who writes the files of containers holds the store's lock, as this does: what is there now is nobody's.
     if let Some(containers) = container::open(root.dir())? {
         containers.remove_temporaries_below()?;
+    }
+    if let Some(volumes) = root.dir().sub(VOLUMES)? {
+        volumes.remove_temporaries()?;
     }
     for stored in Stored::list(tmp)? {
         let record = stored.read(tmp)?;

@@ -124,6 +124,60 @@ fn all_known(database: &Bolt<'_>) -> Result<BTreeMap<String, Known>, BoltError> 
     Ok(all)
 }
 
+/// Notes the labels of a volume in the database of all of them, as `volume/service/db.go: setMeta` does; `None` takes the note away.
+/// The file is made anew and put in the place of the old one. Where there is nothing to change, nothing is written.
+///
+/// # Errors
+/// [`StoreError::Database`], [`StoreError::Io`]; [`StoreError::Invalid`] for a database that holds more than volumes.
+pub(crate) fn note(
+    volumes: &Dir,
+    names: &[VolumeName],
+    labels: Option<&BTreeMap<String, String>>,
+    sync: bool,
+) -> Result<(), StoreError> {
+    // dockerd begins a new one in the place of an empty file, too.
+    let length = volumes.stat(DATABASE)?.map_or(0, |stat| stat.st_size);
+    let found = if length > 0 { database::read(volumes, DATABASE, all_values)? } else { None };
+    let broken = |source| StoreError::Database { path: volumes.join(DATABASE), source };
+    let invalid = |reason: &str| StoreError::Invalid { path: volumes.join(DATABASE), reason: reason.to_owned() };
+    let mut all = found.transpose().map_err(broken)?.unwrap_or_else(|| Some(BTreeMap::new()));
+    let all = all.as_mut().ok_or_else(|| invalid("it holds more than volumes, so it is not written"))?;
+    let bucket = all.entry(b"volumes".to_vec()).or_default();
+    let before = bucket.clone();
+    for name in names {
+        let key = name.as_str().as_bytes().to_vec();
+        match labels {
+            None => drop(bucket.remove(&key)),
+            Some(labels) => {
+                let options = serde_json::Map::new();
+                let record =
+                    serde_json::json!({"Name": name.as_str(), "Driver": "local", "Labels": labels, "Options": options});
+                bucket.insert(key, record.to_string().into_bytes());
+            }
+        }
+    }
+    if *bucket == before {
+        return Ok(());
+    }
+    let content = bolt::write::database(all).ok_or_else(|| invalid("it would be too long"))?;
+    volumes.replace(DATABASE, &content, 0o600, sync)
+}
+
+/// All buckets with their values; `None` if there is anything else.
+fn all_values(database: &Bolt<'_>) -> Result<Option<BTreeMap<Vec<u8>, bolt::write::Values>>, BoltError> {
+    let mut all = BTreeMap::new();
+    for entry in &database.root() {
+        let BucketEntry::Bucket(name, bucket) = entry? else { return Ok(None) };
+        let mut values = bolt::write::Values::new();
+        for entry in &bucket {
+            let BucketEntry::Value(key, value) = entry? else { return Ok(None) };
+            values.insert(key.to_vec(), value.to_vec());
+        }
+        all.insert(name.to_vec(), values);
+    }
+    Ok(Some(all))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,8 @@ use crate::{output, rootless};
 use place::Place;
 
 pub(crate) const NAME: &str = "layer-run";
+/// What the runtime of our own is called.
+const BUILTIN: &str = "builtin";
 
 /// Run a command in an image, without a daemon; nothing of it stays
 ///
@@ -133,11 +135,13 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let id = format!("layer-run-{}", std::process::id());
     // Another program takes a while to say its version: nobody waits for that.
     let (status, deleted) = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            if let Some(warning) = runtime.version().ok().and_then(|version| version.warning) {
-                output::complain(NAME, &format!("warning: {warning}"));
-            }
-        });
+        if runtime.name() != Path::new(BUILTIN) {
+            scope.spawn(|| {
+                if let Some(warning) = runtime.version().ok().and_then(|version| version.warning) {
+                    output::complain(NAME, &format!("warning: {warning}"));
+                }
+            });
+        }
         let status = (|| {
             let bundle = cli.bundle.clone().map_or_else(|| bundle(cli, &place), Ok)?;
             let stdio = attach::stdio(cli.wanted.tty, cli.wanted.interactive)?;

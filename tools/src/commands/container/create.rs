@@ -62,6 +62,12 @@ pub(super) fn make(store: &Store, flags: &CreateFlags, detach: bool, is_run: boo
         let _ = std::fs::remove_file(path);
     }
     let id = made?;
+    if flags.is_restarted() {
+        output::complain(
+            NAME,
+            "warning: the restart policy is written down for dockerd; nothing starts the container again here",
+        );
+    }
     if let Some(file) = &mut file {
         file.write_all(id.as_str().as_bytes())?;
     }

@@ -5,16 +5,15 @@ mod request;
 mod values;
 
 use crate::exit::UsageError;
-pub(crate) use values::duration;
+pub(crate) use values::{duration, pairs};
 
 /// Flags of docker's that need a daemon, or that nobody has needed yet.
-const UNSUPPORTED: [&str; 22] = [
+const UNSUPPORTED: [&str; 21] = [
     "blkio-weight-device",
     "cpu-count",
     "cpu-percent",
     "cpu-rt-period",
     "cpu-rt-runtime",
-    "detach-keys",
     "device-read-bps",
     "device-read-iops",
     "device-write-bps",

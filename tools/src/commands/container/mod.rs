@@ -14,6 +14,7 @@ pub(crate) mod export;
 )]
 mod flags;
 pub(crate) mod inspect;
+mod keys;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod row;
@@ -22,3 +23,5 @@ mod selection;
 mod session;
 pub(crate) mod start;
 pub(crate) mod verbs;
+
+pub(crate) use flags::pairs;

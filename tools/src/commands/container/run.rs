@@ -7,6 +7,7 @@ use containers::ContainerError;
 
 use super::create::{complain, make, store};
 use super::flags::CreateFlags;
+use super::keys;
 use super::session::{self, How};
 use crate::output;
 
@@ -15,6 +16,10 @@ pub(crate) struct Args {
     /// Leave the container running, and print its id
     #[arg(short, long)]
     detach: bool,
+
+    /// Keys by which a user of a terminal leaves the container running [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
 
     /// Do not pass signals on to the container
     #[arg(long = "no-sig-proxy", hide = true)]
@@ -50,6 +55,7 @@ fn attempt(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<Exi
         crate::output::complain(crate::commands::layerfs::NAME, &error.to_string());
         return Ok(ExitCode::FAILURE);
     }
+    let keys = keys::parse(args.detach_keys.as_deref())?;
     let store = store(root, driver)?;
     let id = make(&store, flags, args.detach, true)?;
     let started = store.prepare_start(&id, &flags.runtime, session::window()).and_then(|mut attached| {
@@ -72,7 +78,7 @@ fn attempt(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<Exi
         output::say(&id)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let code = session::follow(attached, how)?;
+    let code = session::follow(attached, how, keys)?;
     Ok(status(code))
 }
 

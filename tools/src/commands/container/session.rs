@@ -8,6 +8,8 @@ use runtime::WindowSize;
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 
+use super::keys::Detaching;
+
 /// How one is attached.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct How {
@@ -102,14 +104,15 @@ pub(super) fn show_terminal(terminal: std::fs::File, how: How) -> anyhow::Result
     Ok(())
 }
 
-/// Passes input and output on until the container ends, and returns its exit code; `None` if the user has detached, or if the
+/// Passes input and output on until the container ends, and returns its exit code; `None` if the user has detached by `keys`, or if the
 /// monitor is gone.
-pub(super) fn follow(mut attached: Attached, how: How) -> anyhow::Result<Option<i32>> {
+pub(super) fn follow(mut attached: Attached, how: How, keys: Vec<u8>) -> anyhow::Result<Option<i32>> {
     let raw = if how.tty && how.input { Raw::enter() } else { None };
     if how.input {
         let speaker = attached.speaker()?;
-        let is_raw = raw.is_some();
-        std::thread::spawn(move || pass_input(speaker, is_raw));
+        // Keys mean something else where they do not come from a terminal.
+        let detaching = raw.is_some().then(|| Detaching::by(keys));
+        std::thread::spawn(move || pass_input(speaker, detaching));
     }
     let (mut out, mut errors) = (crate::output::binary()?, std::io::stderr());
     while let Some(heard) = attached.hear()? {
@@ -127,27 +130,24 @@ pub(super) fn follow(mut attached: Attached, how: How) -> anyhow::Result<Option<
     Ok(None)
 }
 
-/// Ctrl-P and Ctrl-Q, by which a user of a terminal detaches.
-const DETACH: [u8; 2] = [16, 17];
-
-fn pass_input(mut speaker: Speaker, is_raw: bool) {
+fn pass_input(mut speaker: Speaker, mut detaching: Option<Detaching>) {
     let mut buffer = vec![0; 32 << 10];
-    let mut first_key = false;
     let mut stdin = std::io::stdin().lock();
     loop {
         let read = match stdin.read(&mut buffer) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(_) | Ok(0) => break,
-            Ok(read) => read,
+            Ok(read) => &buffer[..read],
         };
-        if is_raw {
-            if first_key && buffer[0] == DETACH[1] || buffer[..read].windows(2).any(|keys| keys == DETACH) {
-                speaker.hang_up();
-                return;
-            }
-            first_key = buffer[read - 1] == DETACH[0];
+        let (passed, leaves) = match &mut detaching {
+            Some(detaching) => detaching.filter(read),
+            None => (read.to_vec(), false),
+        };
+        if speaker.input(&passed).is_err() {
+            return;
         }
-        if speaker.input(&buffer[..read]).is_err() {
+        if leaves {
+            speaker.hang_up();
             return;
         }
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use containers::{ContainerError, Store};
 
 use super::create::{message, store};
+use super::keys;
 use super::run::status;
 use super::session::{self, How};
 use crate::commands::layerfs::NAME;
@@ -16,6 +17,10 @@ pub(crate) struct Args {
     /// Show what the container writes, pass signals on, and end with its exit status
     #[arg(short, long)]
     attach: bool,
+
+    /// Keys by which a user of a terminal leaves the container running [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
 
     /// Pass input on
     #[arg(short, long)]
@@ -64,6 +69,7 @@ fn start(store: &Store, name: &str, runtime: &str) -> Result<(), ContainerError>
 }
 
 fn start_attached(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
+    let keys = keys::parse(args.detach_keys.as_deref())?;
     let id = store.find(&args.containers[0])?;
     let config = store.files(&id)?.config.config.unwrap_or_default();
     let how = How { input: args.interactive && config.open_stdin, tty: config.tty, signals: args.attach };
@@ -71,7 +77,7 @@ fn start_attached(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
     let mut attached = store.prepare_start(&id, &args.runtime, session::window())?;
     session::forward_signals(&attached, how)?;
     attached.start()?;
-    Ok(status(session::follow(attached, how)?))
+    Ok(status(session::follow(attached, how, keys)?))
 }
 
 #[derive(Debug, clap::Args)]
@@ -95,6 +101,10 @@ pub(crate) fn restart(args: &RestartArgs, root: &Path, driver: Option<&str>) -> 
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AttachArgs {
+    /// Keys by which a user of a terminal leaves the container running [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
+
     /// Do not pass input on
     #[arg(long)]
     no_stdin: bool,
@@ -109,11 +119,12 @@ pub(crate) struct AttachArgs {
 
 pub(crate) fn attach(args: &AttachArgs, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let store = store(root, driver)?;
+    let keys = keys::parse(args.detach_keys.as_deref())?;
     let (id, attached) = store.attach(&args.container)?;
     let config = store.files(&id)?.config.config.unwrap_or_default();
     let signals = crate::flags::parse_bool(&args.sig_proxy).unwrap_or(true);
     let how = How { input: !args.no_stdin && config.open_stdin, tty: config.tty, signals };
     session::check_terminal(how)?;
     session::forward_signals(&attached, how)?;
-    Ok(status(session::follow(attached, how)?))
+    Ok(status(session::follow(attached, how, keys)?))
 }

@@ -7,6 +7,7 @@ use containers::ContainerError;
 use docker_format::filter::Command;
 
 use crate::commands::container::create::store;
+use crate::commands::container::pairs;
 use crate::commands::layerfs::NAME;
 use crate::pruning::{self, is_sure};
 use crate::{output, signals};
@@ -19,6 +20,10 @@ pub(crate) struct CreateArgs {
     #[arg(short, long, default_value = "local", hide_default_value = true)]
     driver: String,
 
+    /// Set a label: KEY=VALUE
+    #[arg(long, value_name = "LABEL")]
+    label: Vec<String>,
+
     /// The volume's name; without one, it is drawn
     name: Option<String>,
 }
@@ -27,7 +32,7 @@ pub(crate) fn create(args: &CreateArgs, root: &Path, driver: Option<&str>) -> an
     if args.driver != "local" {
         anyhow::bail!("create volume: error looking up volume plugin {0}: plugin {0:?} not found", args.driver);
     }
-    let name = store(root, driver)?.create_volume(args.name.as_deref())?;
+    let name = store(root, driver)?.create_volume(args.name.as_deref(), &pairs(&args.label))?;
     output::say(&name)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -15,6 +15,11 @@ impl CreateFlags {
         &self.image
     }
 
+    /// Whether a daemon would start the container again when it ends.
+    pub(crate) fn is_restarted(&self) -> bool {
+        !matches!(self.restart.as_str(), "" | "no")
+    }
+
     /// What docker's client asks the daemon for.
     pub(crate) fn request(&self, detach: bool, is_run: bool) -> anyhow::Result<Request> {
         refuse_unsupported(&std::env::args().take_while(|argument| *argument != self.image).collect::<Vec<_>>())?;

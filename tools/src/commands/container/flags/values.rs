@@ -21,7 +21,8 @@ pub(crate) fn duration(flag: &str, text: &str) -> anyhow::Result<i64> {
     nanos.ok_or_else(|| invalid(flag, text, format!("time: invalid duration {text:?}")))
 }
 
-pub(super) fn pairs(list: &[String]) -> BTreeMap<String, String> {
+/// `KEY=VALUE`, or a key alone, which has an empty value; the last of a key counts.
+pub(crate) fn pairs(list: &[String]) -> BTreeMap<String, String> {
     let pair = |text: &String| {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
         (key.to_owned(), value.to_owned())

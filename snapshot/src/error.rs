@@ -48,6 +48,9 @@ pub enum StoreError {
         #[source]
         source: dm::PoolError,
     },
+    /// The kernel's device mapper refuses.
+    #[error(transparent)]
+    Mapper(#[from] dm::MapperError),
     /// Writing is refused: it would harm the root, or a daemon that uses it.
     #[error("{} is not written to: {refusal}", .root.display())]
     Refused {

@@ -79,9 +79,11 @@ impl StoreFlags {
 pub(crate) fn writable(driver: Option<&str>) -> Result<Option<&'static str>, UsageError> {
     let Some(wanted) = driver else { return Ok(None) };
     let known = WRITABLE.into_iter().find(|name| *name == wanted);
+    let [others @ .., last] = &WRITABLE;
     let known = known.map(Some);
-    known
-        .ok_or_else(|| UsageError(format!("storage driver {wanted} cannot be written; {} can", WRITABLE.join(" and "))))
+    known.ok_or_else(|| {
+        UsageError(format!("storage driver {wanted} cannot be written; {} and {last} can", others.join(", ")))
+    })
 }
 
 /// A truth value, in the forms that Go's flags accept.

@@ -157,8 +157,7 @@ fn root_listings_are_dockers() {
         let usage = store.run("image-du", &[]);
         let (usage, said) = (String::from_utf8(usage.stdout).unwrap(), String::from_utf8(usage.stderr).unwrap());
         assert!(usage.contains("unaccounted 0 B") && !usage.contains("nobody"), "{usage}");
-        // What is on the devices is not all seen by its home, so an unknown file is not called an orphan.
-        assert!(said.starts_with("image-du: not all owners of directories are known"), "{said}");
+        assert_eq!(said, "");
         testkit::assert_none(name, &before.changes(&quiet::Stamps::take(&store.root)));
     }
 }
@@ -317,7 +316,7 @@ fn root_damage_is_named() {
     );
     assert_eq!(said, format!("{leaked}layerfs: device 77: a file names it, but the pool does not have it\n"));
     let owner = store.ok(&["system", "owner", &lost]);
-    assert!(owner.contains("unknown") && !owner.contains("orphan"), "{owner}");
+    assert!(owner.contains("orphan"), "{owner}");
     std::fs::remove_file(files.join(&lost)).unwrap();
     std::fs::rename(store.at("kept"), files.join(name)).unwrap();
     // A file that dockerd cannot decode keeps it from starting.
@@ -358,7 +357,8 @@ fn root_damage_is_named() {
     );
 }
 
-/// A pool that may be active is not read: the kernel is changing it. And nothing is written with this driver.
+/// A pool that may be active is not read: the kernel is changing it. And nothing is written without the kernel's device
+/// mapper.
 #[test]
 fn root_what_is_refused() {
     if !testkit::is_root() {
@@ -373,11 +373,10 @@ fn root_what_is_refused() {
     let wanted = format!("{device} shows it, so its pool may be active; stop the daemon first");
     assert!(refused.status.code() == Some(1) && said.contains(&wanted), "{said}");
     let before = quiet::Stamps::take(&store.root);
-    for arguments in [
-        &["image", "rm", "layerfs-test/app:1"][..],
-        &["image", "tag", "layerfs-test/app:1", "a:1"],
-        &["system", "repair", "--apply"],
-    ] {
+    if Path::new("/dev/mapper/control").exists() {
+        return;
+    }
+    for arguments in [&["image", "rm", "layerfs-test/app:1"][..], &["image", "tag", "layerfs-test/app:1", "a:1"]] {
         let output = store.run("layerfs", arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(1) && said.contains("devicemapper"), "{arguments:?}: {said}");

@@ -26,7 +26,7 @@ pub enum AnyDriver {
     Overlay2(Overlay2),
     /// `vfs`.
     Vfs(Vfs),
-    /// `devicemapper`, which is only read.
+    /// `devicemapper`.
     DeviceMapper(DeviceMapper),
     /// The snapshotter `overlayfs` of containerd, which is only read.
     Overlayfs(Overlayfs),
@@ -65,6 +65,7 @@ impl AnyDriver {
         match name {
             "overlay2" => Ok(Self::Overlay2(Overlay2::create(root, xattr_namespace()?, created)?)),
             "vfs" => Ok(Self::Vfs(Vfs::create(root, created)?)),
+            "devicemapper" => Ok(Self::DeviceMapper(DeviceMapper::create(root, created)?)),
             other => Err(StoreError::Refused {
                 root: root.path().to_path_buf(),
                 refusal: Refusal::UnknownDriver { driver: other.to_owned() },

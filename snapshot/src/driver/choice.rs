@@ -8,7 +8,7 @@ pub(crate) const DEFAULT: &str = "overlay2";
 pub(crate) const NEVER_FOUND: &str = "vfs";
 
 /// The drivers whose homes can be written.
-pub const WRITABLE: [&str; 2] = [DEFAULT, NEVER_FOUND];
+pub const WRITABLE: [&str; 3] = [DEFAULT, NEVER_FOUND, "devicemapper"];
 
 /// Drivers besides [`DEFAULT`] whose directory in the root makes dockerd use them.
 pub(crate) const FOUND_BY_HOME: [&str; 6] = ["btrfs", "zfs", "fuse-overlayfs", "aufs", "overlay", "devicemapper"];

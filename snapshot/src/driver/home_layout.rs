@@ -1,5 +1,7 @@
 //! The form of a driver's home: where its layers' directories are, and what is where in them.
 
+use crate::schema::devicemapper;
+
 /// Where a driver keeps layers. It is known for some drivers that are not implemented here as well: those that keep
 /// each layer in one directory or file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +68,7 @@ impl HomeLayout {
             "fsutils-dummy",
             ".tmp-",
         ];
-        const DEVICEMAPPER: [&str; 3] = ["base", "deviceset-metadata", "transaction-metadata"];
+        const DEVICEMAPPER: [&str; 3] = [devicemapper::BASE, devicemapper::DEVICE_SET, devicemapper::TRANSACTION];
         if driver == "devicemapper" && DEVICEMAPPER.contains(&name) {
             return true;
         }

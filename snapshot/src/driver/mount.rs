@@ -23,7 +23,7 @@ pub enum Access {
 pub struct MountGuard {
     dir: Dir,
     /// The mount point, and the directory that holds it.
-    point: Option<(Dir, &'static str)>,
+    point: Option<(Dir, String)>,
 }
 
 impl MountGuard {
@@ -33,8 +33,14 @@ impl MountGuard {
     }
 
     /// A mount at `parent`/`name`, a directory that is removed when the mount ends.
-    pub(super) fn at(dir: Dir, parent: Dir, name: &'static str) -> Self {
-        Self { dir, point: Some((parent, name)) }
+    pub(super) fn at(dir: Dir, parent: Dir, name: &str) -> Self {
+        Self { dir, point: Some((parent, name.to_owned())) }
+    }
+
+    /// The same mount, of which `dir` is shown.
+    pub(super) fn showing(mut self, dir: Dir) -> Self {
+        self.dir = dir;
+        self
     }
 
     /// Where the layer is. A mount without a mount point has a path that only this process can use.
@@ -59,7 +65,7 @@ impl MountGuard {
 
     fn end(&mut self) -> Result<(), StoreError> {
         let Some((parent, name)) = self.point.take() else { return Ok(()) };
-        unmount(&parent, name)
+        unmount(&parent, &name)
     }
 }
 

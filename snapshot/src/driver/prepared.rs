@@ -2,6 +2,7 @@
 
 use layerfs::apply::Target;
 
+use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::CacheId;
 
@@ -15,6 +16,21 @@ pub(super) trait Begun: std::fmt::Debug + Send + Sync {
 
     /// Removes everything that was made for the layer.
     fn take_back(&self) -> Result<(), StoreError>;
+}
+
+/// Refuses to put the layer `id` on `parent` if it was made on another one.
+pub(super) fn check_parent(
+    home: &Dir,
+    id: &CacheId,
+    made_on: Option<&CacheId>,
+    parent: Option<&CacheId>,
+) -> Result<(), StoreError> {
+    if parent == made_on {
+        return Ok(());
+    }
+    let name = |id: Option<&CacheId>| id.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    let reason = format!("it was made on {}, not on {}", name(made_on), name(parent));
+    Err(StoreError::Invalid { path: home.join(id.as_str()), reason })
 }
 
 /// A layer that was begun: [committed](Prepared::commit) it stays, dropped it is removed.

@@ -19,7 +19,7 @@ use layerfs::delete::Deletion;
 
 use super::exchange::exchange;
 use super::mount::refuse_mounted;
-use super::prepared::Begun;
+use super::prepared::{Begun, check_parent};
 use super::restack::{Restacking, Stack};
 use super::{Access, Driver, HomeEntries, LayerDamage, LayerOrder, LayerPart, MountGuard, Prepared, Room};
 use crate::dir::{CreatedDirectories, Dir};
@@ -89,11 +89,7 @@ impl Begun for Unfinished {
     }
 
     fn keep(&self, parent: Option<&CacheId>) -> Result<(), StoreError> {
-        if parent != self.parent.as_ref() {
-            let name = |id: Option<&CacheId>| id.map_or_else(|| "nothing".to_owned(), ToString::to_string);
-            let reason = format!("it was made on {}, not on {}", name(self.parent.as_ref()), name(parent));
-            return Err(StoreError::Invalid { path: self.home.join(self.id.as_str()), reason });
-        }
+        check_parent(&self.home, &self.id, self.parent.as_ref(), parent)?;
         self.home.remove_tree(&scratch(&self.id))
     }
 

@@ -41,7 +41,7 @@ pub use owners::{Holder, LayerStays};
 
 use crate::catalog::{Catalog, with_causes};
 use crate::dir::Dir;
-use crate::driver::{Driver as _, EntryKind, HomeEntries, HomeLayout};
+use crate::driver::{EntryKind, HomeEntries, HomeLayout};
 use crate::error::StoreError;
 use crate::ids::{ContainerId, MountName};
 use crate::root::DataRoot;
@@ -127,9 +127,8 @@ impl Liveness {
     ) -> Result<Self, StoreError> {
         let home = root.entries()?;
         let mut claims = Claims::collect(root, catalog, snapshots)?;
-        // A driver that is not implemented, or that keeps its layers elsewhere, may have claims that are not known here, so
-        // nothing in its home is called an orphan.
-        if root.driver.as_ref().is_none_or(|driver| !driver.keeps_directories()) && !home.entries.is_empty() {
+        // A driver that is not implemented may have claims that are not known here, so nothing in its home is called an orphan.
+        if root.driver.is_none() && !home.entries.is_empty() {
             claims.doubts.push(Doubt::Driver { name: root.driver_name.clone() });
         }
         Ok(Self::build(root.home.as_ref(), root.home_layout(), home, &mut claims))

@@ -259,7 +259,8 @@ fn unwritable(dir: &Dir) -> Result<Option<String>, StoreError> {
 /// # Errors
 /// [`StoreError::Refused`]
 pub(super) fn check_mounts(root: &Dir, driver: &str) -> Result<(), StoreError> {
-    let found = root.descend(&HomeLayout::home_path(driver))?.map_or(Ok(None), |home| mounts::in_use(&home));
+    // Of devicemapper, the mount points are beside the home.
+    let found = root.descend(&HomeLayout::home_path(driver)[..1])?.map_or(Ok(None), |home| mounts::in_use(&home));
     match found {
         Ok(None) => Ok(()),
         Ok(Some(point)) => Err(refused(root, Refusal::LayerMounted { point })),

@@ -34,7 +34,8 @@ pub(super) fn locate(root: Dir, wanted: Option<&str>) -> Result<Located, StoreEr
     }
     if let Some(wanted) = wanted {
         let known = drivers.iter().any(|driver| driver == wanted) || root.descend(&[IMAGE, wanted])?.is_some();
-        let snapshotter = || Ok(Containerd::find(&root)?.is_some_and(|containerd| containerd.snapshotter == wanted));
+        let snapshotter =
+            || Ok::<_, StoreError>(Containerd::find(&root)?.is_some_and(|containerd| containerd.snapshotter == wanted));
         if !known && !snapshotter()? && !has_entries(&root, &[wanted])? {
             return Err(unreadable(format!("it holds nothing of the storage driver {wanted}{}", instead(&drivers))));
         }

@@ -46,11 +46,13 @@ impl WritableRoot {
     /// [`StoreError::Refused`] where writing would do harm; nothing is changed then.
     pub(crate) fn open(path: &Path, driver: Option<&'static str>) -> Result<Self, StoreError> {
         let OpenedRoot { dir, locks, mut created, new, driver } = Guard { driver }.ask(path)?.open()?;
+        let name = driver;
+        // First of all: a driver may need of the kernel what it has not, and then nothing else is to be made.
+        let driver = AnyDriver::create(&dir, name, &mut created)?;
         let image = created.ensure(&dir, IMAGE, 0o700)?;
-        let images_dir = created.ensure(&image, driver, 0o700)?;
+        let images_dir = created.ensure(&image, name, 0o700)?;
         let layers = LayerStore::create(&images_dir, &mut created)?;
         let images = ImageStore::create(&images_dir, &mut created)?;
-        let driver = AnyDriver::create(&dir, driver, &mut created)?;
         Ok(Self { images_dir, driver, layers, images, deletion: Deletion::default(), created, image, dir, locks, new })
     }
 

@@ -1,10 +1,17 @@
-//! `devicemapper/metadata/<cache id>`: which thin device holds a layer.
+//! The records of the storage driver devicemapper.
 //!
-//! dockerd does not start with a file that it cannot decode. Follows moby v20.10.24
-//! `daemon/graphdriver/devmapper/deviceset.go: devInfo, loadMetadata`.
+//! ```text
+//! devicemapper/metadata/               0700
+//!   <cache id>, base                   0600  which thin device holds a layer
+//!   transaction-metadata               0600  the last change of the pool that was begun
+//!   deviceset-metadata                 0600  the file system of the base, and the next device's number at the last shutdown
+//! ```
+//!
+//! dockerd does not start with a file of a device that it cannot decode. Follows moby v20.10.24
+//! `daemon/graphdriver/devmapper/deviceset.go: devInfo, transaction, DeviceSet, loadMetadata`.
 
-use super::gojson::{self, DecodeError};
-use crate::go_struct;
+use super::gojson::{self, DecodeError, Encode};
+use crate::go_file;
 
 /// The directory of these files in the driver's own.
 pub const DEVICES: &str = "metadata";
@@ -12,13 +19,19 @@ pub const DEVICES: &str = "metadata";
 /// The file of the device that all layers without a parent were made from.
 pub const BASE: &str = "base";
 
+/// The file of the last change of the pool that was begun.
+pub const TRANSACTION: &str = "transaction-metadata";
+
+/// The file of what belongs to no single device.
+pub const DEVICE_SET: &str = "deviceset-metadata";
+
 /// Bytes of the largest file that is read. Docker has no limit of its own; its files have about 100.
 pub(crate) const MAX_DEVICE: usize = 64 << 10;
 
 /// The largest number of a thin device (`deviceset.go: maxDeviceID`).
 const MAX_ID: i64 = 0xff_ffff;
 
-go_struct! {
+go_file! {
     /// The thin device of a layer.
     pub struct DeviceFile {
         /// Its number in the pool.
@@ -32,6 +45,38 @@ go_struct! {
         /// Whether it is to be deleted as soon as nobody uses it.
         pub deleted: bool = "deleted",
     }
+}
+
+go_file! {
+    /// A change of the pool that was begun: a device is made or deleted. It was ended if the pool has its number.
+    pub struct TransactionFile {
+        /// The number that the pool has once the change is made.
+        pub transaction: u64 = "open_transaction_id",
+        /// The name of the device's file; empty for the base.
+        pub name: String = "device_hash",
+        /// The number of the device.
+        pub id: i64 = "device_id",
+    }
+}
+
+go_file! {
+    /// What belongs to no single device.
+    pub struct DeviceSetFile {
+        /// The number that was to be given next when dockerd was shut down; stale after a crash.
+        pub next: i64 = "next_device_id",
+        /// The UUID of the base's file system.
+        pub uuid: String = "BaseDeviceUUID",
+        /// The kind of the base's file system.
+        pub file_system: String = "BaseDeviceFilesystem",
+    }
+}
+
+/// The content of a file, as dockerd writes it: without white space, and without an end of line.
+#[must_use]
+pub fn encode(record: &impl Encode) -> Vec<u8> {
+    let mut text = String::new();
+    record.encode(&mut text);
+    text.into_bytes()
 }
 
 impl DeviceFile {
@@ -62,5 +107,16 @@ mod tests {
         assert!(!device.initialized && device.deleted);
         assert_eq!(DeviceFile::decode(br#"{"device_id":16777216}"#).unwrap().thin_id(), None);
         assert!(DeviceFile::decode(b"").is_err());
+    }
+
+    /// Files that dockerd wrote.
+    #[test]
+    fn files_are_written_as_dockerd_writes_them() {
+        let device = br#"{"device_id":7,"size":536870912,"transaction_id":8,"initialized":false,"deleted":false}"#;
+        assert_eq!(encode(&DeviceFile::decode(device).unwrap()), device);
+        let transaction = br#"{"open_transaction_id":1,"device_hash":"","device_id":1}"#;
+        assert_eq!(encode(&gojson::from_slice::<TransactionFile>(transaction).unwrap()), transaction);
+        let set = br#"{"next_device_id":10,"BaseDeviceUUID":"40419af9-","BaseDeviceFilesystem":"xfs"}"#;
+        assert_eq!(encode(&gojson::from_slice::<DeviceSetFile>(set).unwrap()), set);
     }
 }

@@ -16,6 +16,11 @@ const START: Duration = Duration::from_secs(60);
 /// dockerd gives containers ten seconds to end.
 const STOP: Duration = Duration::from_secs(40);
 
+/// How long something may take here that takes at most `usual` on a machine of its own: a virtual one is ten times as slow.
+fn at_most(usual: Duration) -> Duration {
+    if crate::vm::inside() { 10 * usual } else { usual }
+}
+
 const OVERLAY2: &[&str] = &["--storage-driver=overlay2"];
 
 /// A running daemon. Ends with the value; must be dropped in the thread that started it and before its data-root.
@@ -33,7 +38,7 @@ pub struct Dockerd {
 impl Dockerd {
     /// Starts dockerd on `data_root` and waits until it answers.
     pub fn start(data_root: &Path) -> Self {
-        Self::try_start(data_root, START).unwrap_or_else(|log| panic!("dockerd does not come up:\n{log}"))
+        Self::try_start(data_root, at_most(START)).unwrap_or_else(|log| panic!("dockerd does not come up:\n{log}"))
     }
 
     /// The same with these flags in place of the one for the storage driver.
@@ -43,7 +48,7 @@ impl Dockerd {
 
     /// The same with another version of Docker.
     pub fn start_engine(engine: &Engine, data_root: &Path, flags: &[&str]) -> Self {
-        let started = Self::try_start_at(engine, &std::env::temp_dir(), data_root, START, flags);
+        let started = Self::try_start_at(engine, &std::env::temp_dir(), data_root, at_most(START), flags);
         started.unwrap_or_else(|log| panic!("dockerd does not come up:\n{log}"))
     }
 
@@ -54,7 +59,7 @@ impl Dockerd {
 
     /// [`Self::start`] with all the daemon's own files in a directory below `base`.
     pub fn start_at(base: &Path, data_root: &Path) -> Self {
-        Self::try_start_at(&Engine::system(), base, data_root, START, OVERLAY2)
+        Self::try_start_at(&Engine::system(), base, data_root, at_most(START), OVERLAY2)
             .unwrap_or_else(|log| panic!("dockerd does not come up:\n{log}"))
     }
 
@@ -221,12 +226,12 @@ impl Dockerd {
         if self.process.try_wait().is_ok_and(|status| status.is_none()) {
             let _ = rustix::process::kill_process(Pid::from_child(&self.process), Signal::TERM);
         }
-        if !wait(STOP, || self.process.try_wait().is_ok_and(|status| status.is_some())) {
+        if !wait(at_most(STOP), || self.process.try_wait().is_ok_and(|status| status.is_some())) {
             let _ = self.process.kill();
             let _ = self.process.wait();
         }
         // containerd follows it; shims and containers remain only after a kill.
-        let patience = if self.killed { Duration::ZERO } else { STOP };
+        let patience = if self.killed { Duration::ZERO } else { at_most(STOP) };
         if !wait(patience, || self.relatives().is_empty()) {
             for pid in self.relatives() {
                 // The first processes of containers are their shims' children.

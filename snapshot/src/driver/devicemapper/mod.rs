@@ -1,37 +1,55 @@
-//! The devicemapper driver, for reading: each layer is a thin device with a file system, a snapshot of its parent's.
+//! The devicemapper driver: each layer is a thin device with a file system, a snapshot of its parent's.
 //!
 //! ```text
 //! devicemapper/                        0700
-//!   metadata/<cache id>                0600  which device holds the layer (`schema/devicemapper.rs`)
-//!   metadata/base                      0600  the device that all layers without a parent were made from
+//!   metadata/                          0700
+//!     <cache id>                       0600  which device holds the layer (`schema/devicemapper.rs`)
+//!     base                             0600  the device that all layers without a parent were made from
+//!     transaction-metadata, deviceset-metadata
 //!   devicemapper/data, metadata        0600  the pool, where it is in files ("loop-lvm")
+//!   mnt/<cache id>/                    0755  while a container's layer is mounted
+//! <file system of a device>/
+//!   rootfs/                            0755  everything that the layer shows
+//!   id                                 0600  the first layer of the chain that was mounted
 //! ```
 //!
-//! A layer's file system has everything that the layer shows in its directory `rootfs`. The pool is read without the
-//! kernel's device mapper: the device is rebuilt from the pool's blocks in a temporary file, which is mounted read-only.
-//! So the pool must not be active, and nothing in the data-root changes. Nothing is written with this driver.
+//! Readers do without the kernel's device mapper: the device is rebuilt from the pool's blocks in a temporary file, which is
+//! mounted read-only. So the pool must not be active then, and nothing in the data-root changes. A writer makes the
+//! [pool](live) active when it needs it, and everything goes through the [protocol].
 //!
 //! Follows moby v20.10.24 `daemon/graphdriver/devmapper`.
 
+mod file_system;
+mod live;
+mod options;
 mod pool;
+mod protocol;
+mod records;
 mod shown;
+mod unfinished;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use dm::{Control, Mapper};
 use layerfs::delete::Deletion;
-use rustix::fs::{major, minor};
 
 use super::restack::{Restacking, Stack};
-use super::{Access, Driver, HomeEntries, HomeLayout, LayerDamage, LayerOrder, LayerPart, MountGuard, Prepared, Room};
-use crate::dir::Dir;
+use super::{Access, Driver, HomeEntries, LayerDamage, LayerOrder, LayerPart, MountGuard, Prepared, Room};
+use crate::dir::{CreatedDirectories, Dir};
 use crate::error::StoreError;
 use crate::ids::CacheId;
 use crate::liveness::Dead;
-use crate::schema::devicemapper::{BASE, DEVICES, DeviceFile, MAX_DEVICE};
+use crate::schema::devicemapper::{DEVICES, DeviceFile};
+use file_system::Writing;
+use live::Live;
+use options::PoolOptions;
+use pool::CONTENT;
 pub use pool::InactivePool;
+use records::Records;
 use shown::Shown;
+use unfinished::Unfinished;
 
 /// Docker's name for the driver, and the name of its directory.
 pub(super) const NAME: &str = "devicemapper";
@@ -45,16 +63,49 @@ struct OpenHome {
     /// `devicemapper`.
     own: Dir,
     /// `devicemapper/metadata`.
-    home: Dir,
+    records: Records,
     shown: Shown,
+    /// What a writer has; `None` for a reader.
+    writer: Option<Writer>,
 }
 
+/// The device mapper, and the pool once it is needed.
+#[derive(Debug)]
+struct Writer {
+    mapper: Arc<dyn Mapper>,
+    live: Mutex<Option<Arc<Live>>>,
+}
+
+/// The directory of mount points in the driver's own.
+const MOUNTS: &str = "mnt";
+
 impl DeviceMapper {
-    /// Opens the home in a data-root; `None` if there is none.
+    /// Opens the home in a data-root, for reading; `None` if there is none.
     pub(super) fn open(root: &Dir) -> Result<Option<Self>, StoreError> {
         let Some(own) = root.sub(NAME)? else { return Ok(None) };
         let Some(home) = own.sub(DEVICES)? else { return Ok(None) };
-        Ok(Some(Self(Arc::new(OpenHome { own, home, shown: Shown::default() }))))
+        Ok(Some(Self::over(own, home, None)))
+    }
+
+    /// Opens or creates the home, for writing. The pool is made active when it is needed.
+    pub(super) fn create(root: &Dir, created: &mut CreatedDirectories) -> Result<Self, StoreError> {
+        let explain = |source: std::io::Error| match source.kind() {
+            std::io::ErrorKind::NotFound => std::io::Error::new(
+                source.kind(),
+                "this kernel has no device mapper, so stores of the storage driver devicemapper can only be read here",
+            ),
+            _ => source,
+        };
+        let mapper =
+            Control::open().map_err(|source| StoreError::io("/dev/mapper/control", "opening")(explain(source)))?;
+        let own = created.ensure(root, NAME, 0o700)?;
+        let home = created.ensure(&own, DEVICES, 0o700)?;
+        let writer = Writer { mapper: Arc::new(mapper), live: Mutex::default() };
+        Ok(Self::over(own, home, Some(writer)))
+    }
+
+    fn over(own: Dir, home: Dir, writer: Option<Writer>) -> Self {
+        Self(Arc::new(OpenHome { own, records: Records::new(home), shown: Shown::default(), writer }))
     }
 
     /// The pool, where it is in files of the data-root.
@@ -70,47 +121,58 @@ impl DeviceMapper {
     /// # Errors
     /// [`StoreError`], also if dockerd could not decode the file.
     pub fn device(&self, id: &str) -> Result<Option<DeviceFile>, StoreError> {
-        let Some(bytes) = self.0.home.read(id, MAX_DEVICE)? else { return Ok(None) };
-        let invalid = |reason: String| StoreError::Invalid { path: self.0.home.join(id), reason };
-        let device = DeviceFile::decode(&bytes).map_err(|error| invalid(error.to_string()))?;
-        match device.thin_id() {
-            Some(_) => Ok(Some(device)),
-            None => Err(invalid(format!("device_id {} is no number that a thin pool gives a device", device.id))),
-        }
+        self.0.records.device(id)
     }
 
-    /// The files of all layers, by their names: cache ids, and [`BASE`] for the device that others were made from.
+    /// The files of all layers, by their names: cache ids, and [`BASE`](crate::schema::devicemapper::BASE) for the device that
+    /// others were made from.
     ///
     /// # Errors
     /// [`StoreError`], also for a file that dockerd could not decode.
     pub fn files(&self) -> Result<BTreeMap<String, DeviceFile>, StoreError> {
-        let mut files = BTreeMap::new();
-        for name in self.0.home.names()? {
-            if name != BASE && HomeLayout::is_service(NAME, &name) {
-                continue;
-            }
-            if let Some(file) = self.device(&name)? {
-                files.insert(name, file);
-            }
-        }
-        Ok(files)
+        self.0.records.devices()
     }
 
     /// The thin device of a layer that must have one.
     fn layer(&self, id: &CacheId) -> Result<DeviceFile, StoreError> {
-        let missing = || StoreError::Invalid { path: self.0.home.join(id.as_str()), reason: "missing".into() };
+        let missing =
+            || StoreError::Invalid { path: self.0.records.home().join(id.as_str()), reason: "missing".into() };
         self.device(id.as_str())?.ok_or_else(missing)
     }
 
-    /// The name that dockerd gives to the device of a layer while it is active (`deviceset.go: devicePrefix`).
-    fn device_name(&self, id: &CacheId) -> Result<String, StoreError> {
-        let stat = rustix::fs::fstat(&self.0.own).map_err(StoreError::io(self.0.own.path(), "stat"))?;
-        Ok(format!("docker-{}:{}-{}-{id}", major(stat.st_dev), minor(stat.st_dev), stat.st_ino))
+    fn not_done(&self, what: &str) -> StoreError {
+        let reason = format!("{what} is not done with the storage driver devicemapper");
+        StoreError::Invalid { path: self.0.own.path().to_path_buf(), reason }
+    }
+}
+
+impl OpenHome {
+    /// The pool of a writer, which is made active now if it was not needed before.
+    fn live(&self, writer: &Writer) -> Result<Arc<Live>, StoreError> {
+        let mut live = writer.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = &*live {
+            return Ok(Arc::clone(live));
+        }
+        let mapper = Arc::clone(&writer.mapper);
+        let opened = Arc::new(Live::open(mapper, &self.own, self.records.home(), PoolOptions::default())?);
+        Ok(Arc::clone(live.insert(opened)))
     }
 
-    fn only_read(&self) -> StoreError {
-        let reason = "layers of the storage driver devicemapper are only read".to_owned();
-        StoreError::Invalid { path: self.0.own.path().to_path_buf(), reason }
+    /// The pool of a writer; an error for a reader.
+    fn pool(&self) -> Result<Arc<Live>, StoreError> {
+        let reader =
+            || StoreError::Invalid { path: self.own.path().to_path_buf(), reason: "it was opened for reading".into() };
+        self.live(self.writer.as_ref().ok_or_else(reader)?)
+    }
+
+    /// The directory of a layer's content in the file system of its device.
+    fn content_of(&self, mounted: Dir, id: &CacheId) -> Result<Dir, StoreError> {
+        let missing = || StoreError::Invalid {
+            path: self.records.home().join(id.as_str()),
+            reason: format!("its device has no directory {CONTENT}"),
+        };
+        let content = mounted.sub(CONTENT)?.ok_or_else(missing)?;
+        Ok(Dir::unnamed(content.into()))
     }
 }
 
@@ -123,19 +185,44 @@ impl Driver for DeviceMapper {
         LayerOrder::ParentFirst
     }
 
-    fn prepare(&self, _id: &CacheId, _parent: Option<&CacheId>) -> Result<Prepared, StoreError> {
-        Err(self.only_read())
+    fn prepare(&self, id: &CacheId, parent: Option<&CacheId>) -> Result<Prepared, StoreError> {
+        let path = || self.0.records.home().join(id.as_str());
+        if self.device(id.as_str())?.is_some() {
+            return Err(StoreError::Invalid { path: path(), reason: "a layer of this name is there already".into() });
+        }
+        self.0.pool()?.make_layer(id.as_str(), parent.map(CacheId::as_str))?;
+        Ok(Prepared::new(Unfinished { state: Arc::clone(&self.0), id: id.clone(), parent: parent.cloned() }))
     }
 
     fn mount(&self, id: &CacheId, access: Access) -> Result<MountGuard, StoreError> {
-        match access {
-            Access::ReadOnly => self.content(id).map(MountGuard::plain),
-            Access::ReadWrite => Err(self.only_read()),
+        if access == Access::ReadOnly {
+            return self.content(id).map(MountGuard::plain);
         }
+        unfinished::make_content(&self.0, id)?;
+        let mounts = match self.0.own.sub(MOUNTS)? {
+            Some(mounts) => mounts,
+            None => self.0.own.create(MOUNTS, 0o755)?,
+        };
+        let mounted = self.0.pool()?.mount(id.as_str(), Writing::Here)?;
+        drop(mounts.create(id.as_str(), 0o755)?);
+        let flags = rustix::mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        if let Err(errno) = rustix::mount::move_mount(&mounted, "", &mounts, id.as_str(), flags) {
+            let _ = mounts.remove_tree(id.as_str());
+            return Err(StoreError::io(mounts.join(id.as_str()), "mounting")(errno));
+        }
+        let guard = MountGuard::at(mounts.duplicate()?, mounts, id.as_str());
+        let missing = || StoreError::Invalid { path: guard.path().join(id.as_str()), reason: "missing".into() };
+        let content = guard.dir().descend(&[id.as_str(), CONTENT])?.ok_or_else(missing)?;
+        Ok(guard.showing(content))
     }
 
+    /// What was written to a layer through another mount is seen, as all mounts of a device are one file system.
     fn content(&self, id: &CacheId) -> Result<Dir, StoreError> {
         let device = self.layer(id)?;
+        if let Some(writer) = &self.0.writer {
+            let mounted = Dir::unnamed(self.0.live(writer)?.mount(id.as_str(), Writing::Elsewhere)?);
+            return self.0.content_of(mounted, id);
+        }
         self.0.shown.layer(id, || self.pool()?.show(&device))
     }
 
@@ -144,25 +231,30 @@ impl Driver for DeviceMapper {
     }
 
     fn entries(&self) -> Result<HomeEntries, StoreError> {
-        HomeEntries::named(NAME, &self.0.home)
+        HomeEntries::named(NAME, self.0.records.home())
     }
 
     fn room(&self) -> Result<Room, StoreError> {
-        Room::measure(&self.0.home)
+        Room::measure(self.0.records.home())
     }
 
+    /// What a layer consists of is in the pool, so it cannot be moved elsewhere.
     fn belongings(&self, _id: &CacheId) -> Result<Vec<PathBuf>, StoreError> {
-        Err(self.only_read())
+        Err(self.not_done("moving layers into a quarantine"))
     }
 
-    fn remove(&self, _dead: &Dead<CacheId>, _deletion: &Deletion) -> Result<(), StoreError> {
-        Err(self.only_read())
+    fn remove(&self, dead: &Dead<CacheId>, _deletion: &Deletion) -> Result<(), StoreError> {
+        let id = dead.get().as_str();
+        if self.0.records.home().stat(id)?.is_none() {
+            return Ok(());
+        }
+        self.0.pool()?.remove(id)
     }
 
     /// Whether the layer's file is there and can be decoded. Whether the pool has the device is not looked at: that takes
     /// the whole pool.
     fn damage(&self, id: &CacheId, _parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
-        let path = self.0.home.join(id.as_str());
+        let path = self.0.records.home().join(id.as_str());
         match self.device(id.as_str()) {
             Ok(Some(_)) => Ok(None),
             Ok(None) => Ok(Some(LayerDamage::Missing { path, part: LayerPart::Content })),
@@ -195,7 +287,7 @@ impl Driver for DeviceMapper {
         let device = self.layer(id)?;
         Ok(Some(vec![
             ("DeviceId", device.id.to_string()),
-            ("DeviceName", self.device_name(id)?),
+            ("DeviceName", format!("{}-{id}", live::prefix(&self.0.own)?)),
             ("DeviceSize", device.size.to_string()),
         ]))
     }
@@ -205,18 +297,20 @@ impl Driver for DeviceMapper {
     }
 
     fn restack(&self, _what: &Restacking, _sync: bool) -> Result<(), StoreError> {
-        Err(self.only_read())
+        Err(self.not_done("putting layers on others"))
     }
 
     fn exchange(&self, _id: &CacheId, _with: &CacheId) -> Result<(), StoreError> {
-        Err(self.only_read())
+        Err(self.not_done("exchanging the contents of layers"))
     }
 
+    /// The records are durable already, and so are the file systems of layers once they are unmounted; this makes the
+    /// pool's own files so.
     fn sync(&self) -> Result<(), StoreError> {
-        Ok(())
+        self.0.records.home().sync_file_system()
     }
 
     fn home(&self) -> &Dir {
-        &self.0.home
+        self.0.records.home()
     }
 }

@@ -5,18 +5,19 @@ use std::path::{Path, PathBuf};
 
 use dm::{Devices, LoopDevice, ThinDevice, ThinPool, ThinVolume};
 use rustix::fs::{CWD, OFlags};
-use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
-};
 
 use super::NAME;
+use super::file_system::{FileSystem, Writing};
 use crate::dir::{Dir, open_unseen};
 use crate::error::StoreError;
 use crate::schema::devicemapper::DeviceFile;
 
+/// The files of a pool, in the directory of that name in the driver's own.
+pub(super) const METADATA: &str = "metadata";
+pub(super) const DATA: &str = "data";
+
 /// The directory of everything that a layer shows, in its file system.
-const CONTENT: &str = "rootfs";
+pub(super) const CONTENT: &str = "rootfs";
 
 /// A thin pool that is not active.
 #[derive(Debug)]
@@ -30,16 +31,15 @@ pub struct InactivePool {
 impl InactivePool {
     /// Opens the pool that dockerd keeps in two files of its directory ("loop-lvm").
     pub(super) fn in_files(own: &Dir) -> Result<Self, StoreError> {
-        let (metadata, data) = ("metadata", "data");
         let missing = || StoreError::Invalid {
             path: own.path().to_path_buf(),
             reason: "its pool is not in files here but on block devices, which have to be named".into(),
         };
         let dir = own.sub(NAME)?.ok_or_else(missing)?;
-        if dir.stat(metadata)?.is_none() || dir.stat(data)?.is_none() {
+        if dir.stat(METADATA)?.is_none() || dir.stat(DATA)?.is_none() {
             return Err(missing());
         }
-        Self::open(&dir.join(metadata), &dir.join(data))
+        Self::open(&dir.join(METADATA), &dir.join(DATA))
     }
 
     /// Opens the pool in two files or block devices: one of metadata, one of data.
@@ -124,53 +124,11 @@ impl InactivePool {
         let kind = kind.ok_or_else(|| invalid(format!("device {} holds neither ext4 nor xfs", file.id)))?;
         let device =
             LoopDevice::attach(&image).map_err(StoreError::io("/dev/loop-control", "making a loop device by"))?;
-        let mounted = kind.mount(&device);
+        let mounted = kind.mount(device.path(), Writing::Never);
         let mounted = mounted.map_err(StoreError::io(device.path(), "mounting the file system of a layer from"))?;
+        let mounted = Dir::unnamed(mounted);
         let missing = || invalid(format!("device {} has no directory {CONTENT}", file.id));
         let content = mounted.sub(CONTENT)?.ok_or_else(missing)?;
         Ok(Dir::unnamed(content.into()))
-    }
-}
-
-/// A file system that dockerd makes on its devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum FileSystem {
-    Ext4,
-    Xfs,
-}
-
-impl FileSystem {
-    /// The file system in an image, by its magic number; `None` for any other.
-    fn detect(image: &File) -> std::io::Result<Option<Self>> {
-        use std::os::unix::fs::FileExt;
-        let mut start = [0; 2048];
-        match image.read_exact_at(&mut start, 0) {
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
-            read => read?,
-        }
-        if start.starts_with(b"XFSB") {
-            return Ok(Some(Self::Xfs));
-        }
-        // `s_magic` of the superblock, which begins at byte 1024.
-        Ok((start[1024 + 56..][..2] == [0x53, 0xef]).then_some(Self::Ext4))
-    }
-
-    /// Mounts it read-only, without a mount point. The device can be written to, so the kernel finishes what the journal
-    /// has begun: in the temporary file.
-    fn mount(self, device: &LoopDevice) -> Result<Dir, Errno> {
-        let fs = fsopen(if self == Self::Xfs { "xfs" } else { "ext4" }, FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_set_string(&fs, "source", device.path())?;
-        fsconfig_set_flag(&fs, "ro")?;
-        if self == Self::Xfs {
-            // All layers have the UUID of the base device, and xfs is mounted only once by a UUID.
-            fsconfig_set_flag(&fs, "nouuid")?;
-        }
-        fsconfig_create(&fs)?;
-        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-            | MountAttrFlags::MOUNT_ATTR_NOSUID
-            | MountAttrFlags::MOUNT_ATTR_NODEV
-            | MountAttrFlags::MOUNT_ATTR_NOEXEC
-            | MountAttrFlags::MOUNT_ATTR_NOATIME;
-        fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map(Dir::unnamed)
     }
 }

@@ -1,0 +1,235 @@
+//! How thin devices are made and deleted, so that a crash at any step can be mended.
+//!
+//! The pool counts transactions; the number is in its metadata. Each change goes
+//!
+//! 1. `transaction-metadata` says which device is made or deleted, and which number the pool has afterwards,
+//! 2. the pool makes or deletes the device,
+//! 3. the device's file is written or removed,
+//! 4. the pool gets the new number.
+//!
+//! After a crash before step 4 the record is one number ahead of the pool, and [`recover`](Protocol::recover) deletes the
+//! device with its file: it takes back what was to be made, and finishes what was to be deleted. dockerd does the same
+//! (moby v20.10.24 `daemon/graphdriver/devmapper/deviceset.go: openTransaction, closeTransaction, rollbackTransaction`), but
+//! also where the record is farther ahead, or the file names another device: that happens after the pool's metadata was
+//! restored from a copy, and then it deletes a device in use. Here that is an error.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use dm::{DeviceName, Mapper, MapperError, PoolMode, PoolStatus, Problem, ThinId, WorkingPool};
+
+use super::records::Records;
+use crate::error::StoreError;
+use crate::schema::devicemapper::{BASE, DeviceFile, TRANSACTION, TransactionFile};
+
+/// How long a device may be busy after nobody has it open any more: udev's probes, or the kernel's own work, end in that time.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a device begins with.
+#[derive(Debug)]
+pub(super) enum Origin<'a> {
+    /// Nothing.
+    Empty {
+        /// Bytes of the device.
+        size: u64,
+    },
+    /// The content of another device.
+    Device {
+        file: &'a DeviceFile,
+        /// The name that it has while it is active.
+        active: &'a DeviceName,
+    },
+}
+
+/// The devices of one pool.
+#[derive(Debug)]
+pub(super) struct Protocol {
+    mapper: Arc<dyn Mapper>,
+    pool: DeviceName,
+    records: Arc<Records>,
+    /// One change at a time.
+    numbers: Mutex<Numbers>,
+}
+
+#[derive(Debug)]
+struct Numbers {
+    /// Numbers that devices have, by their files or by the pool's word.
+    used: BTreeSet<ThinId>,
+    /// The number that was given last.
+    last: ThinId,
+}
+
+impl Protocol {
+    /// Mends what a crash has left of a change, and gets ready for others.
+    pub(super) fn recover(
+        mapper: Arc<dyn Mapper>,
+        pool: DeviceName,
+        records: Arc<Records>,
+    ) -> Result<Self, StoreError> {
+        let first = ThinId::new(0).expect("zero is small enough");
+        let protocol =
+            Self { mapper, pool, records, numbers: Mutex::new(Numbers { used: BTreeSet::new(), last: first }) };
+        protocol.mend()?;
+        let used = protocol.records.ids()?;
+        // The number of the last shutdown is stale after a crash. The numbers in use say more.
+        let set = u64::try_from(protocol.records.device_set()?.next).ok().and_then(ThinId::new);
+        let last = used.last().copied().max(set).unwrap_or(first);
+        *protocol.lock() = Numbers { used, last };
+        Ok(protocol)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Numbers> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number that the next device would get, for dockerd's record of it.
+    pub(super) fn last_number(&self) -> ThinId {
+        self.lock().last
+    }
+
+    /// The state of the pool, which must work.
+    pub(super) fn status(&self) -> Result<WorkingPool, StoreError> {
+        let status = self.mapper.status(&self.pool)?;
+        let invalid = |reason: String| StoreError::Invalid { path: self.records.home().path().to_path_buf(), reason };
+        match status.parse() {
+            Ok(PoolStatus::Working(pool)) => Ok(pool),
+            Ok(PoolStatus::Failed) => Err(invalid(format!("its pool {} has failed; thin_check says why", self.pool))),
+            Err(error) => Err(invalid(error.to_string())),
+        }
+    }
+
+    fn mend(&self) -> Result<(), StoreError> {
+        let pool = self.status()?.transaction;
+        let Some(open) = self.records.transaction()? else { return Ok(()) };
+        // The number is the pool's own, or lower where a daemon did not write the record.
+        if open.transaction <= pool {
+            return Ok(());
+        }
+        let name = if open.name.is_empty() { BASE } else { open.name.as_str() };
+        let file = self.records.device(name)?;
+        let id = u64::try_from(open.id).ok().and_then(ThinId::new);
+        let is_ours = file.is_none_or(|file| file.id == open.id);
+        let (Some(id), true, true) = (id, is_ours, open.transaction == pool + 1) else {
+            let reason = format!(
+                "change {} of device {} was begun, but the pool is at {pool} and its devices may be others; nothing is \
+                 changed",
+                open.transaction, open.id
+            );
+            return Err(StoreError::Invalid { path: self.records.home().join(TRANSACTION), reason });
+        };
+        self.delete_from_pool(id)?;
+        self.records.remove(name)?;
+        self.records.remove(TRANSACTION)
+    }
+
+    /// Deletes a device from the pool, if it is there.
+    fn delete_from_pool(&self, id: ThinId) -> Result<(), MapperError> {
+        let start = Instant::now();
+        loop {
+            match self.mapper.message(&self.pool, &format!("delete {id}")) {
+                Ok(()) | Err(MapperError { problem: Problem::NoThinDevice, .. }) => return Ok(()),
+                Err(MapperError { problem: Problem::Busy, .. }) if start.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Makes a device and its file `name`.
+    pub(super) fn create(&self, name: &str, origin: &Origin<'_>) -> Result<DeviceFile, StoreError> {
+        let mut numbers = self.lock();
+        let pool = self.status()?;
+        if pool.mode != PoolMode::ReadWrite || pool.needs_check {
+            let check = if pool.needs_check { "; the kernel wants it checked (thin_check)" } else { "" };
+            let reason = format!("its pool {} is in mode {}{check}, so no device can be made", self.pool, pool.mode);
+            return Err(StoreError::Invalid { path: self.records.home().path().to_path_buf(), reason });
+        }
+        let transaction = pool.transaction + 1;
+        let hash = if name == BASE { "" } else { name };
+        let id = loop {
+            let id = numbers.free();
+            self.records.write_transaction(&TransactionFile {
+                transaction,
+                name: hash.to_owned(),
+                id: i64::from(id.get()),
+            })?;
+            numbers.used.insert(id);
+            match self.add_to_pool(id, origin) {
+                Ok(()) => break id,
+                // A device that has no file: a power cut leaves such ones. Its number stays in use.
+                Err(MapperError { problem: Problem::Exists, .. }) => {}
+                Err(error) => {
+                    numbers.used.remove(&id);
+                    return Err(error.into());
+                }
+            }
+        };
+        let size = match origin {
+            Origin::Empty { size } => *size,
+            Origin::Device { file, .. } => file.size,
+        };
+        let device = DeviceFile { id: i64::from(id.get()), size, transaction, initialized: false, deleted: false };
+        self.records.write_device(name, &device)?;
+        self.close(pool.transaction)?;
+        Ok(device)
+    }
+
+    fn add_to_pool(&self, id: ThinId, origin: &Origin<'_>) -> Result<(), MapperError> {
+        let Origin::Device { file, active } = origin else {
+            return self.mapper.message(&self.pool, &format!("create_thin {id}"));
+        };
+        let snapshot = format!("create_snap {id} {}", file.id);
+        if self.mapper.info(active)?.is_none() {
+            return self.mapper.message(&self.pool, &snapshot);
+        }
+        // Somebody may have it mounted: what was written must be on the device before the snapshot is made of it.
+        match self.mapper.suspend(active) {
+            // It has gone meanwhile.
+            Err(MapperError { problem: Problem::Missing, .. }) => return self.mapper.message(&self.pool, &snapshot),
+            suspended => suspended?,
+        }
+        let made = self.mapper.message(&self.pool, &snapshot);
+        self.mapper.resume(active)?;
+        made
+    }
+
+    /// Deletes a device, which must not be active, and its file.
+    pub(super) fn delete(&self, name: &str, device: &DeviceFile) -> Result<(), StoreError> {
+        let mut numbers = self.lock();
+        let transaction = self.status()?.transaction;
+        let Some(id) = device.thin_id().and_then(ThinId::new) else { return Ok(()) };
+        let hash = if name == BASE { "" } else { name };
+        self.records.write_transaction(&TransactionFile {
+            transaction: transaction + 1,
+            name: hash.to_owned(),
+            id: device.id,
+        })?;
+        self.delete_from_pool(id)?;
+        self.records.remove(name)?;
+        self.close(transaction)?;
+        numbers.used.remove(&id);
+        Ok(())
+    }
+
+    fn close(&self, transaction: u64) -> Result<(), MapperError> {
+        self.mapper.message(&self.pool, &format!("set_transaction_id {transaction} {}", transaction + 1))
+    }
+}
+
+impl Numbers {
+    /// A number that no device has, after the last one.
+    fn free(&mut self) -> ThinId {
+        let mut next = self.last.next();
+        // A pool has far fewer devices than there are numbers.
+        while self.used.contains(&next) {
+            next = next.next();
+        }
+        self.last = next;
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! The protocol on a pool that is made up: it answers as Linux 6.1 does, and its power can be cut at each message.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+use dm::{DeviceNumber, Info, Removal, Table};
+
+use super::*;
+use crate::dir::Dir;
+
+const SIZE: u64 = 1 << 30;
+
+/// A pool, and whether somebody has the devices open.
+#[derive(Debug, Default)]
+struct Pool {
+    transaction: u64,
+    devices: BTreeSet<u64>,
+    /// The messages so far, and the one at which the power is cut.
+    messages: usize,
+    cut: Option<Cut>,
+    mode: Option<&'static str>,
+}
+
+/// When the power is cut: at which message, and whether the pool has done what it says.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    message: usize,
+    done: bool,
+}
+
+#[derive(Debug, Default)]
+struct Fake(Mutex<Pool>);
+
+impl Fake {
+    fn pool(&self) -> std::sync::MutexGuard<'_, Pool> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Pool {
+    fn obey(&mut self, text: &str) -> Result<(), Problem> {
+        let words: Vec<&str> = text.split(' ').collect();
+        let number = |at: usize| words[at].parse::<u64>().unwrap();
+        match words[0] {
+            "create_thin" | "create_snap" if self.devices.contains(&number(1)) => Err(Problem::Exists),
+            "create_snap" if !self.devices.contains(&number(2)) => Err(Problem::NoThinDevice),
+            "create_thin" | "create_snap" => {
+                self.devices.insert(number(1));
+                Ok(())
+            }
+            "delete" if self.devices.remove(&number(1)) => Ok(()),
+            "delete" => Err(Problem::NoThinDevice),
+            "set_transaction_id" if number(1) == self.transaction => {
+                self.transaction = number(2);
+                Ok(())
+            }
+            _ => Err(Problem::Other(io::Error::from_raw_os_error(22))),
+        }
+    }
+}
+
+impl Mapper for Fake {
+    fn info(&self, _name: &DeviceName) -> Result<Option<Info>, MapperError> {
+        Ok(None)
+    }
+
+    fn create(&self, _name: &DeviceName, _table: &Table) -> Result<DeviceNumber, MapperError> {
+        unreachable!("the protocol makes nothing active")
+    }
+
+    fn reload(&self, _name: &DeviceName, _table: &Table) -> Result<(), MapperError> {
+        unreachable!("the protocol changes no table")
+    }
+
+    fn suspend(&self, _name: &DeviceName) -> Result<(), MapperError> {
+        unreachable!("nothing is active")
+    }
+
+    fn resume(&self, _name: &DeviceName) -> Result<(), MapperError> {
+        unreachable!("nothing is active")
+    }
+
+    fn remove(&self, _name: &DeviceName, _removal: Removal) -> Result<(), MapperError> {
+        unreachable!("the protocol removes no active device")
+    }
+
+    fn message(&self, name: &DeviceName, text: &str) -> Result<(), MapperError> {
+        let failed = |problem| MapperError { what: "sending a message to", name: name.clone(), problem };
+        let power = || failed(Problem::Other(io::Error::other("the power is cut")));
+        let mut pool = self.pool();
+        pool.messages += 1;
+        let cut = pool.cut.filter(|cut| cut.message <= pool.messages);
+        if let Some(cut) = cut {
+            if cut.done && cut.message == pool.messages {
+                pool.obey(text).map_err(failed)?;
+            }
+            return Err(power());
+        }
+        pool.obey(text).map_err(failed)
+    }
+
+    fn table(&self, _name: &DeviceName) -> Result<Table, MapperError> {
+        unreachable!("the protocol asks for no table")
+    }
+
+    fn status(&self, _name: &DeviceName) -> Result<String, MapperError> {
+        let pool = self.pool();
+        let (transaction, mode) = (pool.transaction, pool.mode.unwrap_or("rw"));
+        Ok(format!("{transaction} 1/100 1/100 - {mode} discard_passdown queue_if_no_space - 1024 "))
+    }
+
+    fn open(&self, _number: DeviceNumber) -> io::Result<(PathBuf, File)> {
+        unreachable!("the protocol opens no device")
+    }
+}
+
+/// A pool with its records, which stay when a process ends.
+struct Store {
+    dir: tempfile::TempDir,
+    fake: Arc<Fake>,
+}
+
+impl Store {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), fake: Arc::new(Fake::default()) }
+    }
+
+    fn records(&self) -> Records {
+        Records::new(Dir::open(self.dir.path()).unwrap())
+    }
+
+    fn open(&self) -> Result<Protocol, StoreError> {
+        let mapper: Arc<dyn Mapper> = Arc::clone(&self.fake) as _;
+        Protocol::recover(mapper, "pool".parse().unwrap(), Arc::new(self.records()))
+    }
+
+    /// The names of the devices' files and the numbers that these name.
+    fn files(&self) -> Vec<(String, i64)> {
+        self.records().devices().unwrap().into_iter().map(|(name, file)| (name, file.id)).collect()
+    }
+
+    fn devices(&self) -> Vec<u64> {
+        self.fake.pool().devices.iter().copied().collect()
+    }
+
+    /// Cuts the power at a message from now on, counted from 1.
+    fn cut(&self, message: usize, done: bool) {
+        let mut pool = self.fake.pool();
+        pool.messages = 0;
+        pool.cut = Some(Cut { message, done });
+    }
+
+    fn power_on(&self) {
+        self.fake.pool().cut = None;
+    }
+}
+
+fn empty() -> Origin<'static> {
+    Origin::Empty { size: SIZE }
+}
+
+/// Both messages of a change, before and after the pool has obeyed.
+const CUTS: [(usize, bool); 4] = [(1, false), (1, true), (2, false), (2, true)];
+
+#[test]
+fn a_device_is_there_with_its_file_or_not_at_all() {
+    for (message, done) in CUTS {
+        let store = Store::new();
+        let base = store.open().unwrap().create(BASE, &empty()).unwrap();
+        assert_eq!((base.id, base.transaction), (1, 1));
+        store.cut(message, done);
+        let protocol = store.open().unwrap();
+        let active = "base".parse().unwrap();
+        protocol.create("layer", &Origin::Device { file: &base, active: &active }).unwrap_err();
+        store.power_on();
+        let protocol = store.open().unwrap();
+        let (devices, files): (&[u64], Vec<(String, i64)>) = match (message, done) {
+            (2, true) => (&[1, 2], vec![("base".into(), 1), ("layer".into(), 2)]),
+            _ => (&[1], vec![("base".into(), 1)]),
+        };
+        assert_eq!((store.devices(), store.files()), (devices.to_vec(), files), "message {message}, done: {done}");
+        // It goes on.
+        let next = protocol.create("next", &Origin::Device { file: &base, active: &active }).unwrap();
+        assert_eq!(next.size, SIZE);
+        assert_eq!(store.fake.pool().transaction, next.transaction);
+    }
+}
+
+#[test]
+fn a_device_whose_deletion_was_begun_is_gone() {
+    for (message, done) in CUTS {
+        let store = Store::new();
+        let protocol = store.open().unwrap();
+        let layer = protocol.create("layer", &empty()).unwrap();
+        protocol.create("other", &empty()).unwrap();
+        store.cut(message, done);
+        protocol.delete("layer", &layer).unwrap_err();
+        store.power_on();
+        store.open().unwrap();
+        assert_eq!((store.devices(), store.files()), (vec![2], vec![("other".into(), 2)]), "{message}, done: {done}");
+        assert_eq!(store.records().transaction().unwrap().is_none(), (message, done) != (2, true));
+    }
+}
+
+/// After the pool was restored from a copy, a record may be about a device that somebody uses.
+#[test]
+fn what_is_not_provably_ours_is_left_alone() {
+    for (transaction, id) in [(3, 1), (2, 7), (1000, 1), (2, -1)] {
+        let store = Store::new();
+        store.open().unwrap().create("layer", &empty()).unwrap();
+        store.records().write_transaction(&TransactionFile { transaction, name: "layer".into(), id }).unwrap();
+        let error = store.open().unwrap_err().to_string();
+        assert!(error.contains("nothing is changed"), "{error}");
+        assert_eq!((store.devices(), store.files()), (vec![1], vec![("layer".into(), 1)]));
+    }
+    // A record that is behind is of a change that was ended.
+    let store = Store::new();
+    store.open().unwrap().create("layer", &empty()).unwrap();
+    store.records().write_transaction(&TransactionFile { transaction: 0, name: "layer".into(), id: 1 }).unwrap();
+    store.open().unwrap();
+    assert_eq!(store.devices(), [1]);
+}
+
+#[test]
+fn numbers_of_devices_without_files_are_passed_over() {
+    let store = Store::new();
+    store.fake.pool().devices.extend([1, 2, 4]);
+    let protocol = store.open().unwrap();
+    let ids = ["a", "b", "c"].map(|name| protocol.create(name, &empty()).unwrap().id);
+    assert_eq!(ids, [3, 5, 6]);
+    assert_eq!(store.devices(), [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn no_device_is_made_in_a_pool_that_is_full_or_failed() {
+    for mode in ["ro", "out_of_data_space"] {
+        let store = Store::new();
+        let protocol = store.open().unwrap();
+        store.fake.pool().mode = Some(mode);
+        let error = protocol.create("layer", &empty()).unwrap_err().to_string();
+        assert!(error.contains(mode), "{error}");
+        assert!(store.files().is_empty() && store.records().transaction().unwrap().is_none());
+    }
+}

@@ -1,0 +1,80 @@
+//! A layer that was begun: its device is there, and its file system is being filled.
+
+use std::sync::Arc;
+
+use layerfs::apply::{Ownership, Target, WhiteoutMode};
+use rustix::fs::FileType;
+
+use super::OpenHome;
+use super::file_system::Writing;
+use super::pool::CONTENT;
+use crate::dir::Dir;
+use crate::driver::prepared::{Begun, check_parent};
+use crate::error::StoreError;
+use crate::ids::CacheId;
+
+/// Files that a layer's journal still needs, beside its content.
+const SCRATCH: &str = ".tmp-layerfs-scratch";
+
+/// The first layer of a chain that was mounted leaves its id here (`driver.go: Get`).
+const ID: &str = "id";
+
+/// A layer that was begun. What is mounted lasts as long as a target of it.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    pub(super) state: Arc<OpenHome>,
+    pub(super) id: CacheId,
+    pub(super) parent: Option<CacheId>,
+}
+
+impl Unfinished {
+    fn mount(&self) -> Result<Dir, StoreError> {
+        self.state.pool()?.mount(self.id.as_str(), Writing::Here).map(Dir::unnamed)
+    }
+}
+
+/// What dockerd makes in the file system of a device when it is mounted for the first time.
+pub(super) fn make_content(state: &OpenHome, id: &CacheId) -> Result<(), StoreError> {
+    content_in(&Dir::unnamed(state.pool()?.mount(id.as_str(), Writing::Here)?), id).map(drop)
+}
+
+fn content_in(mounted: &Dir, id: &CacheId) -> Result<Dir, StoreError> {
+    let content = match mounted.sub(CONTENT)? {
+        Some(content) => content,
+        None => mounted.create(CONTENT, 0o755)?,
+    };
+    if mounted.stat(ID)?.is_none_or(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile) {
+        mounted.write_new(ID, id.as_str().as_bytes(), 0o600)?;
+    }
+    Ok(content)
+}
+
+impl Begun for Unfinished {
+    fn target(&self) -> Result<Target, StoreError> {
+        let mounted = self.mount()?;
+        let content = content_in(&mounted, &self.id)?;
+        // The layer below may have one, if it is not committed yet.
+        mounted.remove_tree(SCRATCH)?;
+        let scratch = mounted.create(SCRATCH, 0o700)?;
+        Ok(Target {
+            root: content.into(),
+            scratch: scratch.into(),
+            whiteouts: WhiteoutMode::Delete,
+            ownership: Ownership::Layer,
+            defer_directories: false,
+        })
+    }
+
+    fn keep(&self, parent: Option<&CacheId>) -> Result<(), StoreError> {
+        check_parent(self.state.records.home(), &self.id, self.parent.as_ref(), parent)?;
+        let mounted = self.mount()?;
+        let content = content_in(&mounted, &self.id)?;
+        mounted.remove_tree(SCRATCH)?;
+        // The descriptor of the mount itself is only a place, and cannot be synced.
+        content.sync_file_system()
+    }
+
+    fn take_back(&self) -> Result<(), StoreError> {
+        self.state.pool()?.remove(self.id.as_str())
+    }
+}

@@ -186,13 +186,9 @@ fn image_mounts_are_owned() {
 /// Of drivers whose claims are not known here nothing is an orphan.
 #[test]
 fn unknown_drivers_have_no_orphans() {
-    for (driver, home) in [
-        ("aufs", "aufs/diff"),
-        ("devicemapper", "devicemapper/metadata"),
-        ("zfs", "zfs/graph"),
-        ("btrfs", "btrfs/subvolumes"),
-        ("overlay", "overlay"),
-    ] {
+    for (driver, home) in
+        [("aufs", "aufs/diff"), ("zfs", "zfs/graph"), ("btrfs", "btrfs/subvolumes"), ("overlay", "overlay")]
+    {
         let store = Store::new();
         fs::rename(store.at("image/overlay2"), store.at(&format!("image/{driver}"))).unwrap();
         fs::remove_dir_all(store.at("overlay2")).unwrap();
@@ -202,6 +198,20 @@ fn unknown_drivers_have_no_orphans() {
         assert!(matches!(view.liveness().verdict("anything"), Some(EntryVerdict::Unknown(_))), "{driver}");
         assert!(view.liveness().doubts().iter().any(|doubt| matches!(doubt, Doubt::Driver { .. })), "{driver}");
     }
+}
+
+/// How devicemapper keeps layers is known, so a device that nobody claims is an orphan.
+#[test]
+fn devicemapper_has_orphans() {
+    let store = Store::new();
+    fs::rename(store.at("image/overlay2"), store.at("image/devicemapper")).unwrap();
+    fs::remove_dir_all(store.at("overlay2")).unwrap();
+    for name in ["anything", "base", "transaction-metadata", "deviceset-metadata"] {
+        store.write(&format!("devicemapper/metadata/{name}"), "{}");
+    }
+    let view = store.view();
+    assert_eq!(view.liveness().orphans().count(), 1);
+    assert!(!view.liveness().doubts().iter().any(|doubt| matches!(doubt, Doubt::Driver { .. })));
 }
 
 /// dockerd drops these containers, so they are not listed, and the reason is said.

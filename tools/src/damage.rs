@@ -114,7 +114,7 @@ fn in_words(catalog: &Catalog, damage: &Damage) -> String {
         }
         Damage::Mount { mount, cause } => format!("damaged: layerdb/mounts/{mount}: {cause}"),
         Damage::Volume { .. } => format!("damaged {damage}"),
-        Damage::BuildCache { .. } | Damage::Database { .. } => damage.to_string(),
+        Damage::BuildCache { .. } | Damage::Database { .. } | Damage::DatabaseMissing { .. } => damage.to_string(),
     }
 }
 

@@ -189,3 +189,26 @@ fn plain_damaged_database_of_containerd_is_named() {
     let output = run(layerfs, dir.path(), &["volume", "ls", "-q"]);
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), "kept\n"), "{output:?}");
 }
+
+/// Blobs and snapshots whose database is gone are no empty store: containerd deletes them when dockerd deletes anything (measured).
+#[test]
+fn plain_missing_databases_of_containerd_are_named() {
+    let dir = testkit::scratch();
+    let daemon = dir.path().join("containerd/daemon");
+    let snapshotter = daemon.join("io.containerd.snapshotter.v1.overlayfs");
+    std::fs::create_dir_all(snapshotter.join("snapshots/1")).unwrap();
+    let databases = [daemon.join("io.containerd.metadata.v1.bolt/meta.db"), snapshotter.join("metadata.db")];
+    std::fs::create_dir_all(databases[0].parent().unwrap()).unwrap();
+    for there in [[true, true], [false, true], [true, false], [false, false]] {
+        for (database, there) in databases.iter().zip(there) {
+            match there {
+                true => std::fs::write(database, testkit::bolt::database(&[])).unwrap(),
+                false => drop(std::fs::remove_file(database)),
+            }
+        }
+        let output = run(env!("CARGO_BIN_EXE_layerfs"), dir.path(), &["image", "ls", "-q"]);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), ""), "{output:?}");
+        let said = ["/meta.db is missing", " metadata.db is missing"].map(|part| text(&output.stderr).contains(part));
+        assert_eq!(said, there.map(|there| !there), "{output:?}");
+    }
+}

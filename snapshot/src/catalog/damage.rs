@@ -113,6 +113,12 @@ pub enum Damage {
         /// What is wrong with it.
         cause: String,
     },
+    /// A database of containerd's is missing, and what it recorded is still there. dockerd starts and knows nothing of that, and
+    /// once something is deleted, containerd deletes what has no record.
+    DatabaseMissing {
+        /// The database, by its path below containerd's root.
+        database: String,
+    },
 }
 
 /// Why dockerd would not show an image.
@@ -313,7 +319,7 @@ impl Damage {
             Self::Mount { mount, .. } => Subject::Mount(mount.clone()),
             Self::Volume { volume, .. } => Subject::Volume(volume.clone()),
             Self::BuildCache { .. } => Subject::BuildCache,
-            Self::Database { database, .. } => Subject::Database(database.clone()),
+            Self::Database { database, .. } | Self::DatabaseMissing { database } => Subject::Database(database.clone()),
         }
     }
 }

@@ -257,7 +257,10 @@ impl Catalog {
         });
         let blobs = self.damaged_blobs().into_iter();
         let blobs = blobs.map(|one| Damage::Blob { image: one.image, blob: one.blob, fault: one.fault });
+        let databases = self.in_containerd.iter().flat_map(|known| &known.store.missing);
+        let databases = databases.map(|database| Damage::DatabaseMissing { database: database.clone() });
         references
+            .chain(databases)
             .chain(volumes)
             .chain(images)
             .chain(blobs)

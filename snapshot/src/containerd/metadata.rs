@@ -22,7 +22,7 @@ use crate::schema::database;
 use crate::schema::time::Time;
 
 /// The database's name in its directory.
-const FILE: &str = "meta.db";
+pub(super) const FILE: &str = "meta.db";
 
 /// The records of one namespace.
 #[derive(Debug, Clone, Default, PartialEq)]

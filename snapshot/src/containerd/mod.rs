@@ -46,6 +46,8 @@ pub struct Store {
     pub content: Content,
     /// The directories of the snapshotter.
     pub(crate) snapshots: Snapshots,
+    /// Databases that are missing while what they recorded is there, by their paths below containerd's root.
+    pub(crate) missing: Vec<String>,
 }
 
 impl Store {
@@ -65,6 +67,28 @@ impl Store {
             None => Metadata::default(),
         };
         let snapshots = snapshotter.map_or_else(|| Ok(Snapshots::default()), Snapshots::read)?;
-        Ok(Self { metadata, content: Content::new(daemon.descend(&CONTENT)?), snapshots })
+        let content = daemon.descend(&CONTENT)?;
+        let missing = missing_databases(daemon, snapshotter, content.as_ref())?;
+        Ok(Self { metadata, content: Content::new(content), snapshots, missing })
     }
+}
+
+/// The databases that are missing although there are blobs or snapshots, which only they can have recorded.
+fn missing_databases(
+    daemon: &Dir,
+    snapshotter: Option<&Dir>,
+    content: Option<&Dir>,
+) -> Result<Vec<String>, StoreError> {
+    let snapshots = snapshotter.map(|dir| dir.sub("snapshots")).transpose()?.flatten();
+    let holds_some = |dir: Option<&Dir>| dir.map_or(Ok(false), |dir| dir.names().map(|names| !names.is_empty()));
+    let lacks = |dir: Option<&Dir>, file| dir.map_or(Ok(true), |dir| dir.stat(file).map(|stat| stat.is_none()));
+    let mut missing = Vec::new();
+    let has_snapshots = holds_some(snapshots.as_ref())?;
+    if (has_snapshots || holds_some(content)?) && lacks(daemon.sub(METADATA)?.as_ref(), metadata::FILE)? {
+        missing.push(format!("{METADATA}/{}", metadata::FILE));
+    }
+    if has_snapshots && lacks(snapshotter, snapshots::FILE)? {
+        missing.push(format!("the snapshotter's {}", snapshots::FILE));
+    }
+    Ok(missing)
 }

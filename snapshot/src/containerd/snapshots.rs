@@ -21,7 +21,7 @@ use crate::ids::CacheId;
 use crate::schema::database;
 
 /// The database, in the snapshotter's directory.
-const FILE: &str = "metadata.db";
+pub(super) const FILE: &str = "metadata.db";
 
 const ACTIVE: u8 = 2;
 

@@ -18,6 +18,7 @@ impl Damage {
             Self::Volume { .. } => "volume-options-invalid",
             Self::BuildCache { .. } => "build-cache-unreadable",
             Self::Database { .. } => "database-invalid",
+            Self::DatabaseMissing { .. } => "database-missing",
         }
     }
 }

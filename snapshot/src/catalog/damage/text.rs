@@ -19,6 +19,11 @@ impl fmt::Display for Damage {
             Self::Mount { mount, cause } => write!(f, "layerdb/mounts/{mount}: {cause}"),
             Self::Volume { volume, cause } => write!(f, "volume {volume}: dockerd would not start: {cause}"),
             Self::BuildCache { cause } => write!(f, "the build cache's records cannot be read: {cause}"),
+            Self::DatabaseMissing { database } => write!(
+                f,
+                "{database} is missing: what it recorded is still there, and containerd deletes that after the next change. \
+                 Put the file back before a daemon starts"
+            ),
             Self::Database { database, cause } => write!(f, "{database}: dockerd would not start: {cause}"),
         }
     }

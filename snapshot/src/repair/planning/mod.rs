@@ -291,7 +291,9 @@ impl RepairPlanner<'_> {
                 Damage::Database { database, .. } if is_of_build_cache(database) => {
                     self.cannot(subject, reason, Advice::MoveBuildCache);
                 }
-                Damage::Volume { .. } | Damage::Database { .. } => self.cannot(subject, reason, Advice::LookAtFile),
+                Damage::Volume { .. } | Damage::Database { .. } | Damage::DatabaseMissing { .. } => {
+                    self.cannot(subject, reason, Advice::LookAtFile);
+                }
                 Damage::BuildCache { .. } => self.cannot(subject, reason, Advice::MoveBuildCache),
                 Damage::Container { container, cause } if self.chosen.is_none() => {
                     self.tell_container(container, cause);

@@ -148,3 +148,7 @@ fuzz target="all" minutes="10":
 # Advisories, licences and sources of dependencies.
 deny:
     cargo deny check
+
+# All Dockerfiles of testdata, built by dockerd and here, and by each with the other's cache (about three minutes).
+sweep-build:
+    LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker cargo test --release -p tools --test docker_build

@@ -44,3 +44,4 @@ pub mod save;
 pub mod source;
 pub mod tree;
 pub mod unpack;
+pub mod written;

@@ -33,7 +33,7 @@ pub fn imported_config(
 /// What is known of a container that is committed, and of the image to be made of it.
 #[derive(Debug, Clone)]
 pub struct Commit<'c> {
-    /// The container's id.
+    /// The container's id; empty if there was none.
     pub container: &'c str,
     /// What the container ran with.
     pub container_config: &'c RunConfig,
@@ -82,10 +82,16 @@ pub fn committed_config(
         object.insert("author".into(), commit.author.into());
     }
     object.insert("config".into(), value(commit.config));
-    object.insert("container".into(), commit.container.into());
+    if !commit.container.is_empty() {
+        object.insert("container".into(), commit.container.into());
+    }
     object.insert("container_config".into(), value(commit.container_config));
     object.insert("history".into(), history.into());
-    object.insert("rootfs".into(), json!({"type": "layers", "diff_ids": diff_ids}));
+    let mut layers = Map::from_iter([("type".to_owned(), json!("layers"))]);
+    if !diff_ids.is_empty() {
+        layers.insert("diff_ids".into(), diff_ids.into());
+    }
+    object.insert("rootfs".into(), layers.into());
     let architecture = parent["architecture"].as_str().filter(|text| !text.is_empty());
     let platform = Platform {
         architecture: architecture.map_or_else(|| platform.architecture.clone(), str::to_owned),

@@ -140,8 +140,26 @@ impl Tree {
 
     /// What is in a directory under a name.
     #[must_use]
-    pub(crate) fn child(&self, dir: NodeId, name: &[u8]) -> Option<NodeId> {
+    pub fn child(&self, dir: NodeId, name: &[u8]) -> Option<NodeId> {
         self.nodes[dir].children()?.get(name).copied()
+    }
+
+    /// The same, to be changed.
+    pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id]
+    }
+
+    /// Puts something new into a directory, in the place of what has the name.
+    pub fn insert(&mut self, dir: NodeId, name: &[u8], node: Node) -> NodeId {
+        let id = self.add(Node { parent: dir, names: 1, ..node });
+        self.put(dir, name, id);
+        id
+    }
+
+    /// Gives something that is there another name, in the place of what has it.
+    pub fn link(&mut self, dir: NodeId, name: &[u8], id: NodeId) {
+        self.nodes[id].names += 1;
+        self.put(dir, name, id);
     }
 
     /// Says whether a directory hides what the layers below have in it.

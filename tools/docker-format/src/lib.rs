@@ -27,7 +27,7 @@ pub mod table;
 pub mod template;
 pub mod until;
 
-pub use template::quoted;
+pub use template::{quoted, quoted_char};
 
 /// As much of a text as takes up `width` columns, the last one an ellipsis if there is more (docker/cli v20.10.24
 /// `cli/command/formatter/displayutils.go`).

@@ -57,6 +57,7 @@ const MANUAL: Manual = Manual {
     more: (
         "Short forms",
         &[
+            ("build", "layerfs image build"),
             ("images", "layerfs image ls"),
             ("history", "layerfs image history"),
             ("load", "layerfs image load"),
@@ -83,7 +84,7 @@ const MANUAL: Manual = Manual {
         (2, "usage"),
         (
             125,
-            "of run: the container could not be made or started; else run, start --attach, attach and exec end as the command does",
+            "of run: the container could not be made or started, of build: the value of a flag is wrong; else run, start --attach, attach, exec and a build whose RUN fails end as the command does",
         ),
         (126, "of run and exec: the command cannot be executed"),
         (127, "of run and exec: the command was not found"),
@@ -110,6 +111,8 @@ enum Command {
     /// Show everything about containers, images and volumes
     Inspect(inspect::Args),
 
+    #[command(hide = true)]
+    Build(Box<image::build::Args>),
     #[command(hide = true)]
     Images(image::list::Args),
     #[command(hide = true)]
@@ -186,6 +189,8 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Image {
+    /// Build an image from a Dockerfile, as docker's classic builder does
+    Build(Box<image::build::Args>),
     /// List images
     #[command(visible_alias = "list")]
     Ls(image::list::Args),
@@ -340,6 +345,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return Err(UsageError("no command; --help lists them".into()).into());
     };
     match command {
+        Command::Image(Image::Build(args)) | Command::Build(args) => image::build::run(&args, &cli.root, driver),
         Command::Image(Image::Ls(args)) | Command::Images(args) => image::list::run(&args, &cli.root, driver),
         Command::Image(Image::Inspect(args)) => image::inspect::run(&args, &cli.root, driver),
         Command::Image(Image::History(args)) | Command::History(args) => image::history::run(&args, &cli.root, driver),
@@ -440,18 +446,35 @@ fn plain_flags(command: &clap::Command, arguments: impl Iterator<Item = OsString
             .flatten(),
         );
     }
+    let arguments: Vec<OsString> = arguments.collect();
+    let called = called(command, &arguments);
     let plain = |argument: OsString| {
         let given = argument.to_str().and_then(|text| text.split_once('='));
         let Some((flag, value)) = given.filter(|(flag, _)| flags.iter().any(|known| known == flag)) else {
             return Some(argument);
         };
+        // The same name may stand for a flag that takes a value.
+        let takes_value = |known: &clap::Arg| {
+            known.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long))
+                && !matches!(known.get_action(), ArgAction::SetTrue)
+        };
+        if called.get_arguments().any(takes_value) {
+            return Some(argument);
+        }
         match crate::flags::parse_bool(value) {
             Ok(true) => Some(flag.into()),
             Ok(false) => None,
             Err(_) => Some(argument),
         }
     };
-    arguments.filter_map(plain).collect()
+    arguments.into_iter().filter_map(plain).collect()
+}
+
+/// The command that a command line calls, as far as its words tell.
+fn called<'c>(command: &'c clap::Command, arguments: &[OsString]) -> &'c clap::Command {
+    let below =
+        |command: &'c clap::Command, word: &OsString| word.to_str().and_then(|word| command.find_subcommand(word));
+    arguments.iter().skip(1).fold(command, |command, word| below(command, word).unwrap_or(command))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ mod verbs;
 use std::collections::BTreeMap;
 
 pub(crate) use funcs::Functions;
-pub use quote::quoted;
+pub use quote::{quoted, quoted_char};
 pub use value::{Field, List, Struct, Value};
 
 use node::Node;

@@ -2,7 +2,7 @@
 
 use super::Value;
 use super::pad::{Spec, cut, padded, real, whole};
-use super::quote::{is_printable, quoted, quoted_ascii, quoted_char};
+use super::quote::{is_printable, quoted, quoted_ascii, quoted_rune};
 use super::verbs::{Directive, Piece, Verbs};
 
 /// What one call may print, lest a template fill the memory.
@@ -102,7 +102,7 @@ fn formatted(out: &mut String, arg: &Value, verb: char, spec: &Spec, depth: usiz
         ('x' | 'X', Value::Int(value, _)) => whole(*value, 16, verb, spec),
         ('c' | 'q', Value::Int(value, _)) => {
             let char = u32::try_from(*value).ok().and_then(char::from_u32).unwrap_or('\u{fffd}');
-            padded(&if verb == 'c' { char.to_string() } else { quoted_char(char, spec.plus) }, spec, false)
+            padded(&if verb == 'c' { char.to_string() } else { quoted_rune(char, spec.plus) }, spec, false)
         }
         ('U', Value::Int(value, _)) => unicode(*value, spec),
         ('v' | 'e' | 'E' | 'f' | 'F' | 'g' | 'G', Value::Float(value)) => real(*value, verb, &plain),

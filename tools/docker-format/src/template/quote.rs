@@ -23,8 +23,14 @@ pub(super) fn quoted_ascii(text: &str) -> String {
     out
 }
 
+/// A number as `%q` writes it: the character of that number.
+#[must_use]
+pub fn quoted_char(char: char) -> String {
+    quoted_rune(char, false)
+}
+
 /// A character as `%q` writes it, or `%+q` in ASCII.
-pub(super) fn quoted_char(char: char, ascii: bool) -> String {
+pub(super) fn quoted_rune(char: char, ascii: bool) -> String {
     let mut out = String::from("'");
     escaped(&mut out, char, '\'', ascii);
     out.push('\'');

@@ -1,17 +1,15 @@
 //! `layerfs container commit`: `docker container commit`, offline.
 
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, anyhow, bail};
-use images::export::{ExportError, ExportForm, Exporter};
 use images::load::{ImportRequest, NewImage, store_image};
 use images::make::{Commit, committed_config, merge};
 use images::pipe::{LayerWriter, piped};
 use images::source::{Platform, Select};
-use images::tree::{ChangeKind, Layers, LayersOfContainer, Tree, TreeError, docker_changes, read_trees};
+use images::tree::LayersOfContainer;
+use images::written::Written;
 use jiff::Zoned;
 use layerfs::DiffId;
 use snapshot::catalog::Container;
@@ -122,43 +120,6 @@ fn commit(
     drop(progress);
     output::say(&id.to_string())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// What a container has written.
-struct Written {
-    tree: Tree,
-    /// Where the container's directory holds everything: what is different. docker, too, compares it with what it was made from.
-    changes: Option<Vec<(ChangeKind, Vec<u8>)>>,
-}
-
-impl Written {
-    fn read(layers: &LayersOfContainer<'_>) -> Result<Self, TreeError> {
-        let last = layers.len() - 1;
-        let tree = layers.tree(last)?;
-        if !layers.are_whole() {
-            return Ok(Self { tree, changes: None });
-        }
-        let before = read_trees(layers, 0..last, None)?;
-        let changes = docker_changes::<TreeError>(&before, &tree, last, &mut |_, _, _| Ok(false))?;
-        Ok(Self { tree, changes: Some(changes) })
-    }
-
-    fn is_nothing(&self) -> bool {
-        match &self.changes {
-            Some(changes) => changes.is_empty(),
-            None => self.tree.node(Tree::ROOT).children().is_none_or(std::collections::BTreeMap::is_empty),
-        }
-    }
-
-    /// Writes it as a layer.
-    fn write(&self, layers: &dyn Layers, out: impl Write, stop: &AtomicBool) -> Result<(), ExportError> {
-        let mut exporter = Exporter::new(out, ExportForm::Layer, stop);
-        match &self.changes {
-            Some(changes) => exporter.changes(&self.tree, layers, changes)?,
-            None => exporter.all(&self.tree, layers)?,
-        }
-        exporter.finish().map(drop)
-    }
 }
 
 /// What the container runs with, as its config file has it.

@@ -1,5 +1,6 @@
 //! `layerfs image`: `docker image`, offline.
 
+pub(crate) mod build;
 pub(crate) mod cat;
 pub(crate) mod change;
 mod content;

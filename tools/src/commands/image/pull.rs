@@ -74,6 +74,17 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    pull(args, root, driver, |name| Ok(output::say(name)?))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Pulls, and tells `done` the name of each image that was pulled.
+fn pull(
+    args: &Args,
+    root: &Path,
+    driver: Option<&str>,
+    done: impl Fn(&str) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let driver = writable(driver)?;
     let platform = args.platform.as_deref().map(registry::platform_of).transpose();
     let platform = platform.map_err(|error| UsageError(error.to_string()))?;
@@ -104,13 +115,31 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
                     output::complain(NAME, &format!("warning: mirror {mirror}: {error:#}"));
                 }
                 pulled => {
-                    output::say(&pulled?)?;
+                    done(&pulled?)?;
                     break;
                 }
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+/// Fetches the image that a Dockerfile names.
+pub(crate) fn fetch(name: &str, root: &Path, driver: Option<&str>, registry: &RegistryFlags) -> anyhow::Result<()> {
+    let name = parse(name)?.with_default_tag().familiar();
+    let args = Args {
+        names: vec![name],
+        all_tags: false,
+        platform: None,
+        quiet: true,
+        max_concurrent_downloads: 3,
+        mirror: Vec::new(),
+        registry: registry.clone(),
+        no_preflight: false,
+        no_sync: false,
+        threads: None,
+    };
+    pull(&args, root, driver, |_| Ok(()))
 }
 
 /// Whether the registry is why a pull failed, and not this machine or its user.

@@ -1,0 +1,325 @@
+//! A Dockerfile, instruction by instruction, as docker's classic builder does it (moby v20.10.24
+//! `builder/dockerfile/builder.go, evaluator.go`).
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use snapshot::ids::ImageId;
+use snapshot::reference::Reference;
+use snapshot::schema::config::ImageConfig;
+use snapshot::schema::runconfig::RunConfig;
+
+use crate::arguments::Arguments;
+use crate::cache::Cache;
+use crate::context::Context;
+use crate::expand::expand;
+use crate::instruction::{self, Action, Dockerfile, Instruction, Stage};
+use crate::output::Talk;
+use crate::source::SourceTree;
+use crate::state::State;
+use crate::store::{BuildStore, Moment};
+use crate::{BuildError, command};
+
+/// What the user may choose.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The names of the image.
+    pub tags: Vec<Reference>,
+    /// Build arguments; `None` for one of which only the name is given.
+    pub arguments: BTreeMap<String, Option<String>>,
+    /// Labels, added at the end.
+    pub labels: BTreeMap<String, String>,
+    /// The last stage to build.
+    pub target: Option<String>,
+    /// Whether images that were built before may stand for steps.
+    pub cache: bool,
+    /// Whether containers of commands go when they have succeeded.
+    pub remove: bool,
+    /// Whether they go when they have failed.
+    pub remove_failed: bool,
+    /// The network of commands: `none` or `host`; empty for none.
+    pub network: String,
+    /// Lines for the hosts file of commands: `NAME:IP`.
+    pub hosts: Vec<String>,
+    /// The size of `/dev/shm` for commands in bytes; 0 for docker's default.
+    pub shm_size: i64,
+    /// Which runtime runs commands.
+    pub runtime: String,
+    /// Whether every base image is fetched, even one that is there.
+    pub pull: bool,
+    /// Whether what is stored is made durable.
+    pub sync: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            tags: Vec::new(),
+            arguments: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            target: None,
+            cache: true,
+            remove: true,
+            remove_failed: false,
+            network: String::new(),
+            hosts: Vec::new(),
+            shm_size: 0,
+            runtime: "auto".into(),
+            pull: false,
+            sync: true,
+        }
+    }
+}
+
+/// Where a build takes place.
+pub struct Place<'p> {
+    /// The data-root.
+    pub root: PathBuf,
+    /// The storage driver, if the user named one.
+    pub driver: Option<&'static str>,
+    /// Becomes true when the user asks to stop.
+    pub interrupted: &'p AtomicBool,
+    /// Fetches an image that the store does not have, by its name. An error is why that is not possible.
+    pub fetch: &'p dyn Fn(&str) -> Result<(), String>,
+    /// The time at which names are given, as Go prints it.
+    pub now: String,
+}
+
+impl std::fmt::Debug for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Place").field("root", &self.root).field("driver", &self.driver).finish_non_exhaustive()
+    }
+}
+
+/// Builds an image, and says on `out` what docker's client says on its standard output, beginning with the first step. What is
+/// written before an error stays.
+///
+/// # Errors
+/// [`BuildError`]; the store is whole then, with the images of the steps before.
+pub fn build(
+    place: &Place<'_>,
+    context: &Context,
+    options: &Options,
+    out: &mut dyn Write,
+) -> Result<ImageId, BuildError> {
+    let mut file = instruction::read(&context.dockerfile)?;
+    if let Some(target) = &options.target {
+        let wanted = target.to_lowercase();
+        let at = file.stages.iter().position(|stage| !wanted.is_empty() && stage.name == wanted);
+        file.stages.truncate(at.ok_or_else(|| BuildError::NoTarget(target.clone()))? + 1);
+    }
+    if let Some(last) = file.stages.last_mut() {
+        let label = |(key, value): (&String, &String)| Instruction {
+            text: format!("LABEL {key}={value}"),
+            action: Action::Label(vec![(key.clone(), value.clone())], false),
+        };
+        last.instructions.extend(options.labels.iter().map(label));
+    }
+    let store = BuildStore {
+        root: place.root.clone(),
+        driver: place.driver,
+        sync: options.sync,
+        interrupted: place.interrupted,
+    };
+    let moment = store.read()?;
+    let cache = if options.cache { Cache::read(&moment.catalog) } else { Cache::default() };
+    let mut builder = Builder {
+        store,
+        place,
+        options,
+        moment,
+        stale: false,
+        cache,
+        context: context.source(),
+        escape: file.escape,
+        talk: Talk::new(out),
+        arguments: Arguments::new(options.arguments.clone()),
+        stages: Vec::new(),
+        steps: (0, 0),
+    };
+    builder.run(&file)
+}
+
+/// A stage that was built: its name, and its image.
+#[derive(Debug, Clone)]
+pub(crate) struct Built {
+    pub(crate) name: String,
+    pub(crate) image: Option<ImageId>,
+}
+
+/// A build that is going on.
+pub(crate) struct Builder<'b> {
+    pub(crate) store: BuildStore<'b>,
+    pub(crate) place: &'b Place<'b>,
+    pub(crate) options: &'b Options,
+    moment: Moment,
+    /// The store has changed since it was read.
+    pub(crate) stale: bool,
+    pub(crate) cache: Cache,
+    pub(crate) context: SourceTree<'b>,
+    pub(crate) escape: char,
+    pub(crate) talk: Talk<'b>,
+    arguments: Arguments,
+    pub(crate) stages: Vec<Built>,
+    /// The number of the last step, and of all.
+    steps: (usize, usize),
+}
+
+impl Builder<'_> {
+    fn run(&mut self, file: &Dockerfile) -> Result<ImageId, BuildError> {
+        for warning in &file.warnings {
+            self.talk.errors(format!("{warning}\n").as_bytes())?;
+        }
+        self.steps.1 =
+            file.arguments.len() + file.stages.iter().map(|stage| stage.instructions.len() + 1).sum::<usize>();
+        for argument in &file.arguments {
+            self.step(&argument.text)?;
+            if let Action::Arg(pairs) = &argument.action {
+                let mut pairs = pairs.clone();
+                let env = self.arguments.without(&[]);
+                self.expand_arguments(&mut pairs, &env)?;
+                for (key, default) in pairs {
+                    self.arguments.add_global(&key, default);
+                }
+            }
+        }
+        let mut last = None;
+        for stage in &file.stages {
+            if !stage.name.is_empty() && self.stage(&stage.name).is_some() {
+                return Err(BuildError::Invalid(format!("{} stage name already used", stage.name)));
+            }
+            last = self.build_stage(stage)?;
+        }
+        let unused = self.arguments.unused().join(" ");
+        if !unused.is_empty() {
+            self.talk.line(&format!("[Warning] One or more build-args [{unused}] were not consumed"))?;
+        }
+        let image = last.ok_or(BuildError::Nothing)?;
+        self.talk.line(&format!("Successfully built {}", image.0.short()))?;
+        for tag in &self.options.tags {
+            self.store.tag(image, tag, &self.place.now)?;
+            self.talk.line(&format!("Successfully tagged {}", tag.familiar()))?;
+        }
+        Ok(image)
+    }
+
+    /// Says which step comes now.
+    fn step(&mut self, text: &str) -> Result<(), BuildError> {
+        if self.place.interrupted.load(Ordering::Relaxed) {
+            return Err(BuildError::Interrupted);
+        }
+        self.steps.0 += 1;
+        self.talk.line(&format!("Step {}/{} : {text}", self.steps.0, self.steps.1))
+    }
+
+    /// Says which image there is now.
+    fn arrow(&mut self, state: &State) -> Result<(), BuildError> {
+        let id = state.image.map(|id| id.0.short()).unwrap_or_default();
+        self.talk.line(&format!(" ---> {id}"))
+    }
+
+    pub(crate) fn expand_arguments(
+        &self,
+        pairs: &mut [(String, Option<String>)],
+        env: &[String],
+    ) -> Result<(), BuildError> {
+        for (key, value) in pairs {
+            *key = expand(key, self.escape, env)?;
+            if let Some(value) = value {
+                *value = expand(value, self.escape, env)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The stage with this name.
+    pub(crate) fn stage(&self, name: &str) -> Option<&Built> {
+        let name = name.to_lowercase();
+        self.stages.iter().find(|stage| !stage.name.is_empty() && stage.name == name)
+    }
+
+    fn build_stage(&mut self, stage: &Stage) -> Result<Option<ImageId>, BuildError> {
+        self.step(&stage.text)?;
+        let name = expand(&stage.base, self.escape, &self.arguments.for_from())?;
+        if name.is_empty() {
+            return Err(BuildError::Invalid(format!("base name ({}) should not be blank", stage.base)));
+        }
+        let image = match self.stage(&name) {
+            Some(built) => built.image,
+            None if name == "scratch" => None,
+            None => Some(self.base(&name)?),
+        };
+        let run = match image {
+            Some(id) => self.run_config(id)?,
+            None => RunConfig::default(),
+        };
+        let mut state = State::new(image, run, self.arguments.of_stage());
+        let triggers = state.run.on_build.take().unwrap_or_default();
+        if !triggers.is_empty() {
+            let plural = if triggers.len() > 1 { "s" } else { "" };
+            self.talk.line(&format!("# Executing {} build trigger{plural}", triggers.len()))?;
+            for trigger in &triggers {
+                state.name_image();
+                let trigger = instruction::read_trigger(trigger).map_err(BuildError::Invalid)?;
+                self.instruction(&mut state, &trigger)?;
+            }
+        }
+        state.name_image();
+        self.arrow(&state)?;
+        for instruction in &stage.instructions {
+            self.step(&instruction.text)?;
+            self.instruction(&mut state, instruction)?;
+            state.name_image();
+            self.arrow(&state)?;
+        }
+        self.arguments.merge(&state.arguments);
+        self.stages.push(Built { name: stage.name.clone(), image: state.image });
+        Ok(state.image)
+    }
+
+    /// The store as it is now.
+    pub(crate) fn moment(&mut self) -> Result<&Moment, BuildError> {
+        if self.stale {
+            self.moment = self.store.read()?;
+            self.stale = false;
+        }
+        Ok(&self.moment)
+    }
+
+    /// The image that a name means; one that is not there is fetched.
+    pub(crate) fn base(&mut self, name: &str) -> Result<ImageId, BuildError> {
+        if !self.options.pull
+            && let Some(id) = self.moment()?.find(name)
+        {
+            return Ok(id);
+        }
+        (self.place.fetch)(name).map_err(BuildError::NoBase)?;
+        self.stale = true;
+        let found = self.moment()?.find(name);
+        found.ok_or_else(|| BuildError::NoBase(format!("No such image: {name}")))
+    }
+
+    /// What containers of an image run with.
+    pub(crate) fn run_config(&mut self, id: ImageId) -> Result<RunConfig, BuildError> {
+        let (bytes, _) = self.moment()?.config(id)?;
+        let config = ImageConfig::parse(&bytes).map_err(|error| BuildError::Invalid(error.to_string()))?;
+        Ok(config.fields.config.unwrap_or_default())
+    }
+
+    fn instruction(&mut self, state: &mut State, instruction: &Instruction) -> Result<(), BuildError> {
+        let mut containers = Vec::new();
+        let done = self.dispatch(state, &instruction.action, &mut containers);
+        let failed = done.is_err();
+        if if failed { self.options.remove_failed } else { self.options.remove || self.options.remove_failed } {
+            for (id, real) in &containers {
+                if let Some(id) = real {
+                    command::remove(&self.store, id)?;
+                }
+                self.talk.line(&format!("Removing intermediate container {}", &id[..12]))?;
+            }
+        }
+        done
+    }
+}

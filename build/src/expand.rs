@@ -1,0 +1,273 @@
+//! Variables in words, as docker 20.10 expands them (moby v20.10.24, vendored `buildkit/frontend/dockerfile/shell/lex.go`).
+
+use std::iter::Peekable;
+use std::str::Chars;
+
+/// A word that cannot be expanded. The texts are docker's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("failed to process {word}: {reason}")]
+pub struct ExpandError {
+    /// The word, in quotes.
+    word: String,
+    /// What is wrong.
+    reason: String,
+}
+
+/// Expands the variables of a word, and removes its quotes. Of several values of one name, the first counts.
+///
+/// # Errors
+/// [`ExpandError`]
+pub(crate) fn expand(word: &str, escape: char, env: &[String]) -> Result<String, ExpandError> {
+    process(word, escape, env).map(|(text, _)| text)
+}
+
+/// The same, and splits what comes out at its blanks, except for quoted ones.
+///
+/// # Errors
+/// [`ExpandError`]
+pub(crate) fn expand_words(word: &str, escape: char, env: &[String]) -> Result<Vec<String>, ExpandError> {
+    process(word, escape, env).map(|(_, words)| words)
+}
+
+fn process(word: &str, escape: char, env: &[String]) -> Result<(String, Vec<String>), ExpandError> {
+    let mut lexer = Lexer { chars: word.chars().peekable(), escape, env };
+    lexer.until(None).map_err(|reason| ExpandError { word: docker_format::quoted(word), reason })
+}
+
+/// Words, as they come together from pieces.
+#[derive(Debug, Default)]
+struct Words {
+    done: Vec<String>,
+    word: String,
+}
+
+impl Words {
+    fn raw(&mut self, text: &str) {
+        self.word.push_str(text);
+    }
+
+    fn split(&mut self, text: &str) {
+        for char in text.chars() {
+            if !char.is_whitespace() {
+                self.word.push(char);
+            } else if !self.word.is_empty() {
+                self.done.push(std::mem::take(&mut self.word));
+            }
+        }
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        self.done.extend(Some(self.word).filter(|word| !word.is_empty()));
+        self.done
+    }
+}
+
+struct Lexer<'w> {
+    chars: Peekable<Chars<'w>>,
+    escape: char,
+    env: &'w [String],
+}
+
+impl Lexer<'_> {
+    fn until(&mut self, stop: Option<char>) -> Result<(String, Vec<String>), String> {
+        let (mut result, mut words) = (String::new(), Words::default());
+        while let Some(&char) = self.chars.peek() {
+            if Some(char) == stop {
+                self.chars.next();
+                return Ok((result, words.finish()));
+            }
+            match char {
+                '\'' | '"' => {
+                    let text = if char == '"' { self.double_quoted()? } else { self.single_quoted()? };
+                    words.raw(&text);
+                    result.push_str(&text);
+                }
+                '$' => {
+                    let text = self.dollar()?;
+                    words.split(&text);
+                    result.push_str(&text);
+                }
+                _ => {
+                    self.chars.next();
+                    if char == self.escape {
+                        let Some(next) = self.chars.next() else { break };
+                        words.raw(next.encode_utf8(&mut [0; 4]));
+                        result.push(next);
+                    } else {
+                        words.split(char.encode_utf8(&mut [0; 4]));
+                        result.push(char);
+                    }
+                }
+            }
+        }
+        match stop {
+            Some(stop) => Err(format!("unexpected end of statement while looking for matching {stop}")),
+            None => Ok((result, words.finish())),
+        }
+    }
+
+    fn single_quoted(&mut self) -> Result<String, String> {
+        self.chars.next();
+        let mut result = String::new();
+        loop {
+            match self.chars.next() {
+                None => return Err("unexpected end of statement while looking for matching single-quote".into()),
+                Some('\'') => return Ok(result),
+                Some(char) => result.push(char),
+            }
+        }
+    }
+
+    fn double_quoted(&mut self) -> Result<String, String> {
+        self.chars.next();
+        let mut result = String::new();
+        loop {
+            match self.chars.peek().copied() {
+                None => return Err("unexpected end of statement while looking for matching double-quote".into()),
+                Some('"') => {
+                    self.chars.next();
+                    return Ok(result);
+                }
+                Some('$') => result.push_str(&self.dollar()?),
+                Some(char) => {
+                    self.chars.next();
+                    if char != self.escape {
+                        result.push(char);
+                        continue;
+                    }
+                    // Any other escape stays as it is.
+                    match self.chars.peek().copied() {
+                        None => {}
+                        Some(next) if next == '"' || next == '$' || next == self.escape => {
+                            self.chars.next();
+                            result.push(next);
+                        }
+                        Some(_) => result.push(char),
+                    }
+                }
+            }
+        }
+    }
+
+    fn dollar(&mut self) -> Result<String, String> {
+        self.chars.next();
+        if self.chars.peek() != Some(&'{') {
+            let name = self.name();
+            return Ok(if name.is_empty() { "$".into() } else { self.value(&name) });
+        }
+        self.chars.next();
+        match self.chars.peek() {
+            None => return Err("syntax error: missing '}'".into()),
+            Some('{' | '}' | ':') => return Err("syntax error: bad substitution".into()),
+            Some(_) => {}
+        }
+        let name = self.name();
+        match self.chars.next() {
+            Some('}') => return Ok(self.value(&name)),
+            Some(':') => {}
+            _ => return Err("missing ':' in substitution".into()),
+        }
+        let modifier = self.chars.next();
+        let (word, _) = self.until(Some('}')).map_err(|reason| {
+            if self.chars.peek().is_none() { "syntax error: missing '}'".to_owned() } else { reason }
+        })?;
+        let value = self.value(&name);
+        match modifier {
+            Some('+') => Ok(if value.is_empty() { value } else { word }),
+            Some('-') => Ok(if value.is_empty() { word } else { value }),
+            Some('?') if value.is_empty() && word.is_empty() => Err(format!("{name}: is not allowed to be unset")),
+            Some('?') if value.is_empty() => Err(format!("{name}: {word}")),
+            Some('?') => Ok(value),
+            other => Err(format!("unsupported modifier ({}) in substitution", other.unwrap_or('\u{fffd}'))),
+        }
+    }
+
+    /// A name: letters, digits and underscores, or a number, or one of the shell's special characters.
+    fn name(&mut self) -> String {
+        let mut name = String::new();
+        while let Some(&char) = self.chars.peek() {
+            let special = matches!(char, '@' | '*' | '#' | '?' | '-' | '$' | '!' | '0');
+            if name.is_empty() && char.is_ascii_digit() {
+                while let Some(digit) = self.chars.next_if(char::is_ascii_digit) {
+                    name.push(digit);
+                }
+                return name;
+            }
+            if name.is_empty() && special {
+                self.chars.next();
+                return char.into();
+            }
+            if !char.is_alphanumeric() && char != '_' {
+                break;
+            }
+            self.chars.next();
+            name.push(char);
+        }
+        name
+    }
+
+    fn value(&self, name: &str) -> String {
+        let value = |entry: &String| {
+            let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
+            (key == name).then(|| value.to_owned())
+        };
+        self.env.iter().find_map(value).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env() -> Vec<String> {
+        ["A=1", "B=two words", "E=", "A=2"].map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn variables_are_expanded() {
+        for (word, expected) in [
+            ("$A", "1"),
+            ("x${A}y", "x1y"),
+            ("${N:-d$A}", "d1"),
+            ("${E:-d}", "d"),
+            ("${A:-d}", "1"),
+            ("${A:+a}${N:+b}", "a"),
+            ("${A:?no}", "1"),
+            ("$1$_x$", "$"),
+            ("\\$A '$A' \"$A\" \"\\$A\"", "$A $A 1 $A"),
+            ("$Ax$N", ""),
+            ("\"a\\b\\\"c\"", "a\\b\"c"),
+            ("a\\", "a"),
+            ("$$A", "A"),
+            ("caf\u{e9}$A", "caf\u{e9}1"),
+        ] {
+            assert_eq!(expand(word, '\\', &env()).as_deref(), Ok(expected), "{word}");
+        }
+        assert_eq!(expand("`$A\\x", '`', &env()).as_deref(), Ok("$A\\x"));
+    }
+
+    #[test]
+    fn what_cannot_be_expanded_is_said_as_docker_says_it() {
+        for (word, expected) in [
+            ("${A#foo}", "missing ':' in substitution"),
+            ("${", "syntax error: missing '}'"),
+            ("${A:-x", "syntax error: missing '}'"),
+            ("${}", "syntax error: bad substitution"),
+            ("${A:xy}", "unsupported modifier (x) in substitution"),
+            ("${N:?}", "N: is not allowed to be unset"),
+            ("${N:?why}", "N: why"),
+            ("\"x", "unexpected end of statement while looking for matching double-quote"),
+            ("'x", "unexpected end of statement while looking for matching single-quote"),
+        ] {
+            let error = expand(word, '\\', &env()).unwrap_err().to_string();
+            assert_eq!(error, format!("failed to process {}: {expected}", docker_format::quoted(word)), "{word}");
+        }
+    }
+
+    #[test]
+    fn words_are_split_where_they_are_not_quoted() {
+        assert_eq!(expand_words("$B", '\\', &env()).unwrap(), ["two", "words"]);
+        assert_eq!(expand_words("\"$B\" a\\ b", '\\', &env()).unwrap(), ["two words", "a b"]);
+        assert_eq!(expand_words("$N", '\\', &env()).unwrap(), Vec::<String>::new());
+    }
+}

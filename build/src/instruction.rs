@@ -1,0 +1,454 @@
+//! Instructions and stages, with docker's checks of their arguments (moby v20.10.24, vendored
+//! `buildkit/frontend/dockerfile/instructions/parse.go`).
+
+use snapshot::schema::runconfig::HealthConfig;
+
+use crate::parser::{self, Arguments, Line, ParseError};
+
+/// An instruction that cannot be taken. The texts are docker's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstructionError {
+    /// The file cannot be taken apart.
+    #[error("failed to parse Dockerfile: {0}")]
+    Parse(ParseError),
+    /// An instruction is wrong.
+    #[error("dockerfile parse error line {line}: {reason}")]
+    Line {
+        /// The line where it begins, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An instruction comes before the first `FROM`.
+    #[error("no build stage in current context")]
+    NoStage,
+}
+
+/// What an instruction does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    Add(Transfer),
+    Arg(Vec<(String, Option<String>)>),
+    Cmd(CommandLine),
+    Copy(Transfer),
+    Entrypoint(CommandLine),
+    Env(Vec<(String, String)>),
+    Expose(Vec<String>),
+    Healthcheck(HealthConfig),
+    /// Labels, and whether variables in them are expanded.
+    Label(Vec<(String, String)>, bool),
+    Maintainer(String),
+    Onbuild(String),
+    /// A command, and the first flag that it has.
+    Run(CommandLine, Option<String>),
+    Shell(Vec<String>),
+    StopSignal(String),
+    User(String),
+    Volume(Vec<String>),
+    Workdir(String),
+}
+
+/// A command, as words or as a text for the shell.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct CommandLine {
+    /// The words; of a text, one.
+    pub(crate) words: Vec<String>,
+    /// Whether the shell comes before them.
+    pub(crate) shell: bool,
+}
+
+/// `COPY` and `ADD`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Transfer {
+    /// What is copied; the last one is where to.
+    pub(crate) paths: Vec<String>,
+    /// Another stage or image that it is copied from.
+    pub(crate) from: String,
+    /// To whom it belongs then.
+    pub(crate) chown: String,
+    /// Which permissions it has then; only BuildKit can do that.
+    pub(crate) chmod: String,
+}
+
+/// An instruction as it was written, and what it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Instruction {
+    pub(crate) text: String,
+    pub(crate) action: Action,
+}
+
+/// What begins with `FROM`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stage {
+    /// `FROM`, as it was written.
+    pub(crate) text: String,
+    /// What it stands on.
+    pub(crate) base: String,
+    /// Its name, in lower case; empty for none.
+    pub(crate) name: String,
+    pub(crate) instructions: Vec<Instruction>,
+}
+
+/// A whole Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dockerfile {
+    pub(crate) escape: char,
+    pub(crate) warnings: Vec<String>,
+    /// `ARG`s before the first `FROM`.
+    pub(crate) arguments: Vec<Instruction>,
+    pub(crate) stages: Vec<Stage>,
+}
+
+/// Reads a Dockerfile.
+///
+/// # Errors
+/// [`InstructionError`]
+pub(crate) fn read(bytes: &[u8]) -> Result<Dockerfile, InstructionError> {
+    let parsed = parser::parse(bytes).map_err(InstructionError::Parse)?;
+    let mut file =
+        Dockerfile { escape: parsed.escape, warnings: parsed.warnings, arguments: Vec::new(), stages: Vec::new() };
+    for line in &parsed.lines {
+        let wrong = |reason| InstructionError::Line { line: line.number, reason };
+        if line.name == "from" {
+            file.stages.push(stage(line).map_err(wrong)?);
+            continue;
+        }
+        let instruction = Instruction { text: line.text.clone(), action: action(line).map_err(wrong)? };
+        match file.stages.last_mut() {
+            Some(stage) => stage.instructions.push(instruction),
+            None if matches!(instruction.action, Action::Arg(_)) => file.arguments.push(instruction),
+            None => return Err(InstructionError::NoStage),
+        }
+    }
+    Ok(file)
+}
+
+/// The instruction that an image has for those who build on it.
+///
+/// # Errors
+/// The reason, in docker's words.
+pub(crate) fn read_trigger(text: &str) -> Result<Instruction, String> {
+    let parsed = parser::parse(text.as_bytes()).map_err(|error| error.to_string())?;
+    let [line] = parsed.lines.as_slice() else { return Err("onbuild trigger should be a single expression".into()) };
+    Ok(Instruction { text: line.text.clone(), action: action(line)? })
+}
+
+fn stage(line: &Line) -> Result<Stage, String> {
+    let words = line.words();
+    let name = match words.as_slice() {
+        [_] => String::new(),
+        [_, word, name] if word.eq_ignore_ascii_case("as") => {
+            let lower = name.to_lowercase();
+            let is_name = lower.starts_with(|char: char| char.is_ascii_lowercase())
+                && lower.chars().all(|char| matches!(char, 'a'..='z' | '0'..='9' | '-' | '_' | '.'));
+            if !is_name {
+                let name = docker_format::quoted(name);
+                return Err(format!(
+                    "invalid name for build stage: {name}, name can't start with a number or contain symbols"
+                ));
+            }
+            lower
+        }
+        _ => return Err("FROM requires either one or three arguments".into()),
+    };
+    flags(line, &["platform"], &[])?;
+    Ok(Stage { text: line.text.clone(), base: words[0].clone(), name, instructions: Vec::new() })
+}
+
+impl Line {
+    fn words(&self) -> Vec<String> {
+        match &self.arguments {
+            Arguments::Json(words) | Arguments::Words(words) => words.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn pairs(&self) -> Vec<(String, String)> {
+        match &self.arguments {
+            Arguments::Pairs(pairs) => pairs.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn command(&self) -> CommandLine {
+        command(&self.arguments)
+    }
+}
+
+fn command(arguments: &Arguments) -> CommandLine {
+    match arguments {
+        Arguments::Json(words) => CommandLine { words: words.clone(), shell: false },
+        Arguments::Words(words) => CommandLine { words: words.clone(), shell: true },
+        _ => CommandLine::default(),
+    }
+}
+
+/// The values of the flags `known`, empty for those that are not given; of those in `several` any number may be given.
+fn flags(line: &Line, known: &[&str], several: &[&str]) -> Result<Vec<String>, String> {
+    let mut values = vec![None; known.len()];
+    for flag in &line.flags {
+        let flag = flag.strip_prefix("--").unwrap_or(flag);
+        let (name, value) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (flag, None),
+        };
+        let Some(at) = known.iter().position(|known| *known == name) else {
+            return Err(format!("Unknown flag: {name}"));
+        };
+        if values[at].is_some() && !several.contains(&name) {
+            return Err(format!("Duplicate flag specified: {name}"));
+        }
+        values[at] = Some(value.ok_or_else(|| format!("Missing a value on flag: {name}"))?.to_owned());
+    }
+    Ok(values.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+fn action(line: &Line) -> Result<Action, String> {
+    let name = line.name.to_uppercase();
+    let at_least_one = || format!("{name} requires at least one argument");
+    let some = || if line.arguments.is_empty() { Err(at_least_one()) } else { Ok(()) };
+    let one = || match line.words().as_slice() {
+        [word] => Ok(word.clone()),
+        _ => Err(format!("{name} requires exactly one argument")),
+    };
+    let pairs = || {
+        let pairs = line.pairs();
+        match pairs.iter().find(|(key, _)| key.is_empty()) {
+            _ if pairs.is_empty() => Err(at_least_one()),
+            Some(_) => Err(format!("{name} names can not be blank")),
+            None => Ok(pairs),
+        }
+    };
+    let no_flags = || flags(line, &[], &[]);
+    Ok(match line.name.as_str() {
+        "add" | "copy" => {
+            let paths = line.words();
+            if paths.len() < 2 {
+                return Err(format!(
+                    "{name} requires at least two arguments, but only one was provided. Destination could not be determined"
+                ));
+            }
+            let known = if name == "ADD" { &["chown", "chmod"][..] } else { &["chown", "chmod", "from"] };
+            let mut values = flags(line, known, &[])?.into_iter();
+            let mut next = || values.next().unwrap_or_default();
+            let transfer = Transfer { paths, chown: next(), chmod: next(), from: next() };
+            if name == "ADD" { Action::Add(transfer) } else { Action::Copy(transfer) }
+        }
+        "arg" => {
+            some()?;
+            no_flags()?;
+            let argument = |word: String| match word.split_once('=') {
+                Some(("", _)) => Err("ARG names can not be blank".to_owned()),
+                Some((key, value)) => Ok((key.to_owned(), Some(value.to_owned()))),
+                None => Ok((word, None)),
+            };
+            Action::Arg(line.words().into_iter().map(argument).collect::<Result<_, _>>()?)
+        }
+        "cmd" | "entrypoint" => {
+            no_flags()?;
+            let command = line.command();
+            if name == "CMD" { Action::Cmd(command) } else { Action::Entrypoint(command) }
+        }
+        "env" => {
+            let pairs = pairs()?;
+            no_flags()?;
+            Action::Env(pairs)
+        }
+        "label" => {
+            let pairs = pairs()?;
+            no_flags()?;
+            Action::Label(pairs, true)
+        }
+        "expose" => {
+            some()?;
+            no_flags()?;
+            let mut ports = line.words();
+            ports.sort();
+            Action::Expose(ports)
+        }
+        "healthcheck" => Action::Healthcheck(healthcheck(line)?),
+        "onbuild" => Action::Onbuild(onbuild(line)?),
+        "run" => {
+            flags(line, &["mount"], &["mount"])?;
+            let flag = line.flags.first().map(|flag| {
+                let flag = flag.trim_start_matches('-');
+                flag.split('=').next().unwrap_or_default().to_owned()
+            });
+            Action::Run(line.command(), flag)
+        }
+        "shell" => {
+            no_flags()?;
+            match &line.arguments {
+                Arguments::Json(words) if !words.is_empty() => Action::Shell(words.clone()),
+                Arguments::Words(words) if !words.is_empty() => {
+                    return Err("SHELL requires the arguments to be in JSON form".into());
+                }
+                _ => return Err(at_least_one()),
+            }
+        }
+        "maintainer" | "stopsignal" | "user" | "workdir" => {
+            let word = one()?;
+            no_flags()?;
+            match line.name.as_str() {
+                "maintainer" => Action::Maintainer(word),
+                "stopsignal" => Action::StopSignal(word),
+                "user" => Action::User(word),
+                _ => Action::Workdir(word),
+            }
+        }
+        "volume" => {
+            some()?;
+            no_flags()?;
+            let paths: Vec<String> = line.words().iter().map(|path| path.trim().to_owned()).collect();
+            if paths.iter().any(String::is_empty) {
+                return Err("VOLUME specified can not be an empty string".into());
+            }
+            Action::Volume(paths)
+        }
+        _ => return Err(format!("unknown instruction: {name}")),
+    })
+}
+
+fn onbuild(line: &Line) -> Result<String, String> {
+    flags(line, &[], &[])?;
+    let Arguments::Instruction(trigger) = &line.arguments else {
+        return Err("ONBUILD requires at least one argument".into());
+    };
+    match trigger.name.as_str() {
+        "onbuild" => Err("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed".into()),
+        "maintainer" | "from" => Err(format!("{} isn't allowed as an ONBUILD trigger", trigger.name.to_uppercase())),
+        _ => Ok(line.text["ONBUILD".len()..].trim_start().to_owned()),
+    }
+}
+
+fn healthcheck(line: &Line) -> Result<HealthConfig, String> {
+    let Arguments::Command(kind, arguments) = &line.arguments else {
+        return Err("HEALTHCHECK requires at least one argument".into());
+    };
+    let kind = kind.to_uppercase();
+    let command = command(arguments);
+    if kind == "NONE" {
+        if !command.words.is_empty() {
+            return Err("HEALTHCHECK NONE takes no arguments".into());
+        }
+        return Ok(HealthConfig { test: Some(vec![kind]), ..HealthConfig::default() });
+    }
+    let names = ["interval", "timeout", "start-period", "retries"];
+    let values = flags(line, &names, &[])?;
+    if kind != "CMD" {
+        return Err(format!("Unknown type {} in HEALTHCHECK (try CMD)", docker_format::quoted(&kind)));
+    }
+    if command.words.is_empty() {
+        return Err("Missing command after HEALTHCHECK CMD".into());
+    }
+    let first = if command.shell { "CMD-SHELL" } else { "CMD" }.to_owned();
+    let time = |at: usize| match values[at].as_str() {
+        "" => Ok(0),
+        text => match docker_format::until::duration(text) {
+            None => Err(bad_duration(text)),
+            Some(..1_000_000) => Err(format!("Interval {:?} cannot be less than 1ms", names[at])),
+            Some(length) => Ok(length),
+        },
+    };
+    let retries = match values[3].as_str() {
+        "" => 0,
+        text => {
+            let invalid = || format!("strconv.ParseInt: parsing {}: invalid syntax", docker_format::quoted(text));
+            let number: i64 = text.parse::<i32>().map_err(|_| invalid())?.into();
+            if number < 1 {
+                return Err(format!("--retries must be at least 1 (not {number})"));
+            }
+            number
+        }
+    };
+    Ok(HealthConfig {
+        test: Some(std::iter::once(first).chain(command.words).collect()),
+        interval: time(0)?,
+        timeout: time(1)?,
+        start_period: time(2)?,
+        retries,
+    })
+}
+
+/// Go's words for a text that is no duration.
+fn bad_duration(text: &str) -> String {
+    let quoted = docker_format::quoted(text);
+    let number = text.trim_start_matches(['+', '-']);
+    let is_number = !number.is_empty() && number.chars().all(|char| char.is_ascii_digit() || char == '.');
+    if is_number {
+        format!("time: missing unit in duration {quoted}")
+    } else {
+        format!("time: invalid duration {quoted}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(line: &str) -> String {
+        let error = read(format!("FROM a\n{line}\n").as_bytes()).unwrap_err().to_string();
+        error.strip_prefix("dockerfile parse error line 2: ").map_or(error.clone(), str::to_owned)
+    }
+
+    /// Measured with docker 20.10.24.
+    #[test]
+    fn what_is_wrong_is_said_as_docker_says_it() {
+        for (line, expected) in [
+            ("FOO x", "unknown instruction: FOO"),
+            ("FROM a b", "FROM requires either one or three arguments"),
+            ("FROM a AS 1x", "invalid name for build stage: \"1x\", name can't start with a number or contain symbols"),
+            ("ENV", "ENV requires at least one argument"),
+            ("EXPOSE", "EXPOSE requires at least one argument"),
+            ("VOLUME", "VOLUME requires at least one argument"),
+            ("LABEL", "LABEL requires at least one argument"),
+            ("ARG", "ARG requires at least one argument"),
+            ("WORKDIR", "WORKDIR requires exactly one argument"),
+            ("USER", "USER requires exactly one argument"),
+            ("MAINTAINER", "MAINTAINER requires exactly one argument"),
+            (
+                "COPY a",
+                "COPY requires at least two arguments, but only one was provided. Destination could not be determined",
+            ),
+            ("COPY --from a b", "Missing a value on flag: from"),
+            ("COPY --link a b", "Unknown flag: link"),
+            ("ADD --from=x a b", "Unknown flag: from"),
+            ("COPY --from=x --from=y a b", "Duplicate flag specified: from"),
+            ("RUN --network=none true", "Unknown flag: network"),
+            ("SHELL sh", "SHELL requires the arguments to be in JSON form"),
+            ("HEALTHCHECK FOO x", "Unknown type \"FOO\" in HEALTHCHECK (try CMD)"),
+            ("HEALTHCHECK CMD", "Missing command after HEALTHCHECK CMD"),
+            ("HEALTHCHECK --interval=1 CMD x", "time: missing unit in duration \"1\""),
+            ("HEALTHCHECK --interval=1us CMD x", "Interval \"interval\" cannot be less than 1ms"),
+            ("HEALTHCHECK --retries=0 CMD x", "--retries must be at least 1 (not 0)"),
+            ("HEALTHCHECK NONE x", "HEALTHCHECK NONE takes no arguments"),
+            ("ONBUILD ONBUILD RUN x", "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"),
+            ("ONBUILD FROM x", "FROM isn't allowed as an ONBUILD trigger"),
+            ("ENV a", "failed to parse Dockerfile: ENV must have two arguments"),
+            ("ENV =a", "ENV names can not be blank"),
+            ("ARG =a", "ARG names can not be blank"),
+        ] {
+            assert_eq!(error(line), expected, "{line}");
+        }
+        assert_eq!(read(b"ARG a\nRUN x\nFROM b"), Err(InstructionError::NoStage));
+        assert_eq!(
+            read(b"FROM a\nRUN <<E\nECHO x\nE\n").unwrap_err().to_string(),
+            "dockerfile parse error line 3: unknown instruction: ECHO"
+        );
+    }
+
+    #[test]
+    fn instructions_hold_what_was_written() {
+        let file = read(b"ARG g=1\nFROM a As One\nOnBuild  RUN echo $A\nEXPOSE 80 443/udp\nHEALTHCHECK --timeout=3s CMD echo $A\nRUN --mount=type=x --mount=y z").unwrap();
+        assert_eq!((file.arguments.len(), file.stages[0].name.as_str()), (1, "one"));
+        let actions: Vec<&Action> = file.stages[0].instructions.iter().map(|one| &one.action).collect();
+        assert_eq!(actions[0], &Action::Onbuild("RUN echo $A".into()));
+        assert_eq!(actions[1], &Action::Expose(vec!["443/udp".into(), "80".into()]));
+        let Action::Healthcheck(health) = actions[2] else { panic!("{actions:?}") };
+        assert_eq!(health.test.as_deref(), Some(&["CMD-SHELL".to_owned(), "echo $A".to_owned()][..]));
+        assert_eq!(health.timeout, 3_000_000_000);
+        assert!(matches!(actions[3], Action::Run(_, Some(flag)) if flag == "mount"), "{actions:?}");
+        assert_eq!(read_trigger("COPY a b").unwrap().text, "COPY a b");
+    }
+}

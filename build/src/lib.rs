@@ -1,0 +1,48 @@
+//! Images from a Dockerfile, without a daemon: as the classic builder of docker 20.10 makes them.
+//!
+//! ```text
+//! Dockerfile -> parser -> instruction -> execute -> dispatch -> one image a step
+//! context, stage, image -> source (checksums) -> copy -> upper (the layer) ---^
+//! RUN -> command: a container, run; what it has written is the layer ---------^
+//! ```
+//!
+//! An image that dockerd has built is found in the cache here, and the other way round: [`cache`](build) looks at what
+//! dockerd looks at.
+//!
+//! Invariant: no path of a context or an image is given to the system except relative to an open directory, and what is copied
+//! never leaves the tree that it is from. Invariant: no layer is mounted for anything but `RUN`.
+//!
+//! [`build()`] is the function to meet first, [`Context`] what it builds from.
+
+mod arguments;
+mod cache;
+mod command;
+mod context;
+mod copy;
+mod dispatch;
+mod error;
+mod execute;
+mod expand;
+mod follow;
+mod ignore;
+mod instruction;
+mod output;
+mod owner;
+mod parser;
+mod ports;
+mod source;
+mod state;
+mod store;
+mod untar;
+mod upper;
+mod workdir;
+
+pub use context::{Context, ContextError};
+pub use copy::CopyError;
+pub use error::BuildError;
+pub use execute::{Options, Place, build};
+pub use expand::ExpandError;
+pub use ignore::IgnoreError;
+pub use instruction::InstructionError;
+pub use parser::ParseError;
+pub use untar::UntarError;

@@ -1,0 +1,38 @@
+//! What a build says while it goes.
+
+use std::io::{self, Write};
+
+use crate::BuildError;
+
+/// Where a build writes its lines to, and what its commands write. docker's client has both on standard output.
+pub(crate) struct Talk<'t> {
+    out: &'t mut dyn Write,
+    /// Whether something was said: docker has other words for what goes wrong before.
+    pub(crate) begun: bool,
+}
+
+impl<'t> Talk<'t> {
+    pub(crate) fn new(out: &'t mut dyn Write) -> Self {
+        Self { out, begun: false }
+    }
+
+    /// A line.
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), BuildError> {
+        self.bytes(format!("{text}\n").as_bytes())
+    }
+
+    /// What a command has written.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
+        self.begun = true;
+        let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
+        match written {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(BuildError::io("writing the output")(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a command has written to standard error: in red, as docker has it.
+    pub(crate) fn errors(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
+        self.bytes(&[b"\x1b[91m", bytes, b"\x1b[0m"].concat())
+    }
+}

@@ -1,0 +1,54 @@
+//! What a container has written, as a layer.
+
+use std::io::Write;
+use std::sync::atomic::AtomicBool;
+
+use crate::export::{ExportError, ExportForm, Exporter};
+use crate::tree::{ChangeKind, Layers, LayersOfContainer, Tree, TreeError, docker_changes, read_trees};
+
+/// What a container has written.
+#[derive(Debug)]
+pub struct Written {
+    tree: Tree,
+    /// Where the container's directory holds everything: what is different. docker, too, compares it with what it was made from.
+    changes: Option<Vec<(ChangeKind, Vec<u8>)>>,
+}
+
+impl Written {
+    /// Reads what a container has written, whose layers these are.
+    ///
+    /// # Errors
+    /// [`TreeError`]
+    pub fn read(layers: &LayersOfContainer<'_>) -> Result<Self, TreeError> {
+        let last = layers.len() - 1;
+        let tree = layers.tree(last)?;
+        if !layers.are_whole() {
+            return Ok(Self { tree, changes: None });
+        }
+        let before = read_trees(layers, 0..last, None)?;
+        let changes = docker_changes::<TreeError>(&before, &tree, last, &mut |_, _, _| Ok(false))?;
+        Ok(Self { tree, changes: Some(changes) })
+    }
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        match &self.changes {
+            Some(changes) => changes.is_empty(),
+            None => self.tree.node(Tree::ROOT).children().is_none_or(std::collections::BTreeMap::is_empty),
+        }
+    }
+
+    /// Writes it as a layer.
+    ///
+    /// # Errors
+    /// [`ExportError`]
+    pub fn write(&self, layers: &dyn Layers, out: impl Write, stop: &AtomicBool) -> Result<(), ExportError> {
+        let mut exporter = Exporter::new(out, ExportForm::Layer, stop);
+        match &self.changes {
+            Some(changes) => exporter.changes(&self.tree, layers, changes)?,
+            None => exporter.all(&self.tree, layers)?,
+        }
+        exporter.finish().map(drop)
+    }
+}

@@ -311,8 +311,8 @@ impl Builder<'_> {
     fn instruction(&mut self, state: &mut State, instruction: &Instruction) -> Result<(), BuildError> {
         let mut containers = Vec::new();
         let done = self.dispatch(state, &instruction.action, &mut containers);
-        let failed = done.is_err();
-        if if failed { self.options.remove_failed } else { self.options.remove || self.options.remove_failed } {
+        let removes = self.options.remove_failed || (self.options.remove && done.is_ok());
+        if removes {
             for (id, real) in &containers {
                 if let Some(id) = real {
                     command::remove(&self.store, id)?;

@@ -6,8 +6,7 @@
 //! RUN -> command: a container, run; what it has written is the layer ---------^
 //! ```
 //!
-//! An image that dockerd has built is found in the cache here, and the other way round: [`cache`](build) looks at what
-//! dockerd looks at.
+//! An image that dockerd has built is found in the cache here, and the other way round, for both look at the same fields.
 //!
 //! Invariant: no path of a context or an image is given to the system except relative to an open directory, and what is copied
 //! never leaves the tree that it is from. Invariant: no layer is mounted for anything but `RUN`.

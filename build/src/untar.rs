@@ -280,3 +280,68 @@ fn target(member: &Member, dest: &[u8], upper: &mut Upper<'_>) -> Option<NodeId>
     let dir = upper.follow(dest, dir).ok()?;
     upper.in_layer(&join(&dir, last))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tarsplit::pax::PaxTime;
+    use tarsplit::write::{END, NewMember};
+
+    fn tar(members: &[(u8, &str, &str)]) -> Vec<u8> {
+        let mut tar = Vec::new();
+        for (typeflag, name, link) in members {
+            let member = NewMember {
+                typeflag: *typeflag,
+                name: name.as_bytes(),
+                linkname: link.as_bytes(),
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+                size: 0,
+                mtime: PaxTime::default(),
+                device: (0, 0),
+                xattrs: &[],
+            };
+            member.write(&mut tar);
+        }
+        tar.extend_from_slice(&END);
+        tar
+    }
+
+    fn unpacked(members: &[(u8, &str, &str)]) -> Result<Vec<String>, String> {
+        let mut upper = Upper::new(Tree::empty(), 0);
+        let bodies = Bodies::new().unwrap();
+        let done = untar(tar(members).as_slice(), b"dest", &mut upper, &bodies, None);
+        done.map_err(|error| error.to_string())?;
+        let mut walk = upper.layer.walk_below(Tree::ROOT, b"");
+        let mut names = Vec::new();
+        while let Some((path, _)) = walk.next() {
+            names.push(String::from_utf8_lossy(path).into_owned());
+        }
+        Ok(names)
+    }
+
+    #[test]
+    fn nothing_is_unpacked_outside() {
+        for members in [
+            &[(b'0', "../x", "")][..],
+            &[(b'0', "a/../../x", "")],
+            &[(b'2', "a", "../../x")],
+            &[(b'1', "a", "../x")],
+            &[(b'1', "a", "nothing")],
+        ] {
+            assert!(unpacked(members).is_err(), "{members:?}");
+        }
+        // An absolute link leads from the directory.
+        let names =
+            unpacked(&[(b'5', "real/", ""), (b'2', "link", "/real"), (b'0', "link/x", ""), (b'0', ".wh.y", "")]);
+        assert_eq!(names.unwrap(), ["dest", "dest/.wh.y", "dest/link", "dest/real", "dest/real/x"]);
+    }
+
+    #[test]
+    fn links_and_replacements() {
+        let names =
+            unpacked(&[(b'0', "a", ""), (b'1', "b", "a"), (b'5', "a/", ""), (b'0', "a/x", ""), (b'6', "b", "")]);
+        assert_eq!(names.unwrap(), ["dest", "dest/a", "dest/a/x", "dest/b"]);
+    }
+}

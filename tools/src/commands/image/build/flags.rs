@@ -7,8 +7,8 @@ use build::Options;
 use snapshot::reference::Reference;
 
 use crate::commands::image::change::reference_error;
-use crate::commands::image::pull::RegistryFlags;
 use crate::exit::UsageError;
+use crate::registries::RegistryFlags;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -93,15 +93,20 @@ pub(crate) struct Args {
 }
 
 macro_rules! unsupported {
-    ($($name:ident)*) => {
+    (switches: $($switch:ident)*; values: $($name:ident)*) => {
         /// Flags of docker's that are refused by their name.
         #[derive(Debug, clap::Args)]
         struct Unsupported {
-            $(#[arg(long, hide = true, num_args = 0..=1)] $name: Vec<String>,)*
+            $(#[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+            $switch: Option<String>,)*
+            $(#[arg(long, hide = true)] $name: Vec<String>,)*
         }
 
         impl Unsupported {
             fn first(&self) -> Option<String> {
+                $(if self.$switch.is_some() {
+                    return Some(stringify!($switch).replace('_', "-"));
+                })*
                 $(if !self.$name.is_empty() {
                     return Some(stringify!($name).replace('_', "-"));
                 })*
@@ -112,8 +117,9 @@ macro_rules! unsupported {
 }
 
 unsupported! {
-    cache_from cgroup_parent compress cpu_period cpu_quota cpu_shares cpuset_cpus cpuset_mems disable_content_trust
-    isolation memory memory_swap output platform progress secret security_opt squash ssh stream ulimit
+    switches: compress disable_content_trust squash stream;
+    values: cache_from cgroup_parent cpu_period cpu_quota cpu_shares cpuset_cpus cpuset_mems isolation memory memory_swap
+        output platform progress secret security_opt ssh ulimit
 }
 
 impl Args {

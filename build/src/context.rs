@@ -353,6 +353,7 @@ fn read_directory(
     let (mut tree, mut sockets) = (Tree::empty(), Vec::new());
     let mut links: HashMap<(u64, u64), NodeId> = HashMap::new();
     let mut left = vec![Open { path: Vec::new(), id: Tree::ROOT }];
+    let now = jiff::Timestamp::now().as_second();
     while let Some(Open { path, id }) = left.pop() {
         let at = |path: &[u8]| shown.join(std::ffi::OsStr::from_bytes(path));
         let failed = |errno: Errno| ContextError::Read { path: at(&path), source: errno.into() };
@@ -411,7 +412,8 @@ fn read_directory(
                 mode: if implied { 0o755 } else { u32::from(stat.stx_mode) & 0o7777 },
                 uid: 0,
                 gid: 0,
-                mtime: PaxTime::from_seconds(stat.stx_mtime.tv_sec),
+                // One that the tar does not have is made when the tar is unpacked.
+                mtime: PaxTime::from_seconds(if implied { now } else { stat.stx_mtime.tv_sec }),
                 xattrs,
                 layer: 0,
                 parent: id,

@@ -11,14 +11,14 @@ use testkit::root::RootContents;
 
 /// One Dockerfile of `testdata/dockerfiles/cases.txt`.
 #[derive(Debug)]
-pub struct DockerfileCase {
-    pub name: String,
-    pub options: Vec<String>,
-    pub text: String,
+pub(crate) struct DockerfileCase {
+    pub(crate) name: String,
+    pub(crate) options: Vec<String>,
+    pub(crate) text: String,
 }
 
 /// All of them, in order: some stand on what an earlier one has made.
-pub fn cases() -> Vec<DockerfileCase> {
+pub(crate) fn cases() -> Vec<DockerfileCase> {
     let text = std::fs::read_to_string(testkit::testdata("dockerfiles/cases.txt")).unwrap();
     let case = |part: &str| {
         let (head, text) = part.split_once('\n').unwrap();
@@ -30,7 +30,7 @@ pub fn cases() -> Vec<DockerfileCase> {
 }
 
 /// Makes the context of the cases.
-pub fn make_context(dir: &Path) {
+pub(crate) fn make_context(dir: &Path) {
     std::fs::create_dir_all(dir).unwrap();
     let script = testkit::testdata("dockerfiles/context.sh");
     let output = Command::new("sh").arg(script).current_dir(dir).output().unwrap();
@@ -38,7 +38,7 @@ pub fn make_context(dir: &Path) {
 }
 
 /// Writes the Dockerfile of a case into the context, with a time that says nothing.
-pub fn write_dockerfile(context: &Path, text: &str) {
+pub(crate) fn write_dockerfile(context: &Path, text: &str) {
     let file = context.join("Dockerfile");
     std::fs::write(&file, text).unwrap();
     for path in [&file, context] {
@@ -48,7 +48,7 @@ pub fn write_dockerfile(context: &Path, text: &str) {
 }
 
 /// What a build says and how it ends, with ids numbered in the order in which they come.
-pub fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     let text = format!(
         "status {:?}\n{}--- stderr\n{}",
         output.status.code(),
@@ -72,7 +72,7 @@ pub fn said(output: &Output) -> String {
 }
 
 /// The config of an image, without times, and without the names that its containers had.
-pub fn config(root: &Path, id: &str) -> Value {
+pub(crate) fn config(root: &Path, id: &str) -> Value {
     let file = root.join("image/overlay2/imagedb/content/sha256").join(id.trim_start_matches("sha256:"));
     let mut config: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     let keys: Vec<String> = config.as_object().unwrap().keys().cloned().collect();
@@ -109,7 +109,7 @@ fn diff_ids(root: &Path, id: &str) -> Vec<String> {
 }
 
 /// The files of each layer of an image, without times since `begun`.
-pub fn layers(root: &Path, id: &str, begun: i64) -> Vec<Vec<TreeEntry>> {
+pub(crate) fn layers(root: &Path, id: &str, begun: i64) -> Vec<Vec<TreeEntry>> {
     let contents = RootContents::read(root).layers;
     let directory = |diff_id: &String| -> PathBuf {
         let layer = contents.values().find(|layer| layer.diff_id == *diff_id).unwrap();

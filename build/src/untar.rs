@@ -233,8 +233,10 @@ fn place<'s>(
             }
         }
         MemberKind::Symlink => {
-            let target = join(&[b"/x/".as_slice(), split(name).0].concat(), &member.linkname);
-            if !tarsplit::names::clean(&target).starts_with(b"/x") {
+            // An absolute one counts from where it stands, as in docker's check.
+            let target = [split(name).0, &member.linkname].join(&b'/');
+            let target = &target[target.iter().position(|&byte| byte != b'/').unwrap_or(target.len())..];
+            if tarsplit::names::clean(target).split(|&byte| byte == b'/').next() == Some(b"..") {
                 return Err(wrong("is a symlink that leads out of the directory"));
             }
             NodeKind::Symlink { target: member.linkname.clone() }
@@ -327,6 +329,7 @@ mod tests {
             &[(b'0', "../x", "")][..],
             &[(b'0', "a/../../x", "")],
             &[(b'2', "a", "../../x")],
+            &[(b'2', "a", "/../x")],
             &[(b'1', "a", "../x")],
             &[(b'1', "a", "nothing")],
         ] {

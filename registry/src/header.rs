@@ -132,7 +132,8 @@ pub fn next_link(header: &str) -> Option<String> {
     let mut rest = header;
     while let Some((_, after)) = rest.split_once('<') {
         let (target, after) = after.split_once('>')?;
-        let parameters = after.split_once(",").map_or(after, |(own, _)| own);
+        // A link without a comma behind it ends where the next one begins.
+        let parameters = after.split([',', '<']).next().unwrap_or_default();
         let is_next = parameters.split(';').any(|parameter| {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"').eq_ignore_ascii_case("next")

@@ -9,12 +9,14 @@
 mod archive;
 mod containers;
 mod format;
+mod registries;
 mod store;
 mod tar;
 
 pub use archive::{index, manifest};
 pub use containers::{accounts, bind, container, log, profile};
 pub use format::{change, exclude, filter, keep, pattern, size, template, until};
+pub use registries::header;
 pub use store::{bolt, config, gojson, mountinfo, record, reference, repositories};
 pub use tar::{framer, journal};
 
@@ -48,4 +50,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("profile", profile),
     ("bind", bind),
     ("log", log),
+    ("header", header),
 ];

@@ -7,6 +7,8 @@ mod databases;
 pub(crate) type Input = (&'static str, usize, &'static str, fn(usize) -> Vec<u8>);
 
 pub(crate) const INPUTS: &[Input] = &[
+    ("links of a header", 4000, "header", |size| "<a>".repeat(size).into()),
+    ("a challenge", 4000, "header", |size| format!("Bearer {}", "a=b,".repeat(size)).into()),
     ("many members", 400, "framer", archive::members),
     ("a PAX 1.0 map", 8000, "framer", archive::map_in_body),
     ("a PAX 0.1 map", 8000, "framer", archive::map_in_record),

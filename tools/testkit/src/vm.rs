@@ -51,6 +51,8 @@ const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox mkdir -p /bin /sbin /proc /sys /dev /tmp /run /d /root
 /bin/busybox --install -s /bin
 export PATH=/t:/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TMPDIR=/d/tmp
+# The root is in memory, where a container's root cannot be put in its place: dockerd tells runc to do without.
+export DOCKER_RAMDISK=1
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp; mount -t tmpfs run /run; mkdir -p /dev/shm /dev/pts
 ln -s /proc/self/fd /dev/fd

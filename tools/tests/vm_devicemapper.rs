@@ -1,0 +1,149 @@
+//! Stores of the storage driver devicemapper, in a virtual machine whose kernel has it: ours for dockerd, and dockerd's for us.
+//!
+//! The tests that are marked as ignored run there, started by the one that is not.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use testkit::dockerd::Dockerd;
+use testkit::saved;
+
+/// Without udev in the machine dockerd has to be told to do without.
+const FLAGS: &[&str] = &["--storage-driver=devicemapper", "--storage-opt=dm.override_udev_sync_check=true"];
+
+const IMAGE: &str = "layerfs-test/layers:1";
+const ARCHIVES: [&str; 2] = ["layers-20.10.tar", "busybox-20.10.tar"];
+
+/// What dockerd needs to run a container.
+const DOCKER: [&str; 6] = ["dockerd", "docker", "containerd", "containerd-shim-runc-v2", "runc", "docker-init"];
+
+#[test]
+fn vm_dockerd_uses_our_store_and_we_use_its() {
+    let Some(_turn) = testkit::vm::vm() else { return };
+    let Some(_docker) = testkit::docker() else { return };
+    let programs = [&DOCKER[..], &["mkfs.xfs", "mkfs.ext4", "blkid", "setpriv", "thin_check"]].concat();
+    let mut machine = testkit::vm::Machine::new(2048, 8, &programs);
+    for name in ["layerfs", "layer-unpack"] {
+        machine = machine.program(&testkit::program(name));
+    }
+    for name in ARCHIVES {
+        machine = machine.file(&testkit::golden(name), &format!("/t/{name}"));
+    }
+    machine.run_tests("inside_", true, 2, Duration::from_secs(1200));
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn import(archive: &str, root: &Path) -> String {
+    let mut command = Command::new("/t/layer-unpack");
+    command.arg(format!("/t/{archive}")).arg("--root").arg(root).args(["--storage-driver", "devicemapper"]);
+    testkit::succeeded("layer-unpack", command.output().unwrap())
+}
+
+fn layerfs(root: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("/t/layerfs").arg("--root").arg(root).args(arguments).output().unwrap();
+    testkit::succeeded("layerfs", output)
+}
+
+/// Ids with names, as both sides list them.
+const LISTED: [&str; 5] = ["image", "ls", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"];
+
+fn sorted(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// A root on the machine's disk.
+fn new_root(dir: &tempfile::TempDir) -> PathBuf {
+    dir.path().join("docker")
+}
+
+/// Every layer in the archives has its diff id.
+fn check_saved(archives: &[&Path]) {
+    for archive in archives {
+        let (layers, wrong) = saved::check_layers(archive);
+        assert!(layers > 1, "{}: {layers}", archive.display());
+        testkit::assert_none("layers", &wrong);
+    }
+}
+
+fn check(root: &Path) {
+    let said = layerfs(root, &["system", "check", "--deep"]);
+    assert!(said.starts_with("no damage"), "{said}");
+    let metadata = root.join("devicemapper/devicemapper/metadata");
+    let checked = Command::new("thin_check").arg(metadata).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+#[test]
+#[ignore = "runs in the virtual machine"]
+fn inside_dockerd_uses_what_we_imported() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = new_root(&dir);
+    ARCHIVES.iter().for_each(|archive| drop(import(archive, &root)));
+    let ours = sorted(&layerfs(&root, &LISTED));
+    assert!(ours.len() >= 2, "{ours:?}");
+    let saved_by_us = dir.path().join("ours.tar");
+    layerfs(&root, &["image", "save", IMAGE, "-o", text(&saved_by_us)]);
+    check(&root);
+
+    let daemon = Dockerd::start_with(&root, FLAGS);
+    assert_eq!(sorted(&daemon.ok(&LISTED)), ours);
+    let saved_by_docker = dir.path().join("dockers.tar");
+    saved::save(&daemon, &[IMAGE], &saved_by_docker);
+    check_saved(&[&saved_by_us, &saved_by_docker]);
+    let said = daemon.ok(&["run", "--rm", "--network=none", "layerfs-test/busybox:1", "echo", "it runs"]);
+    assert_eq!(said.trim(), "it runs");
+    daemon.ok(&["rmi", IMAGE]);
+    let left = sorted(&daemon.ok(&LISTED));
+    daemon.stop();
+
+    // What dockerd has changed is ours to read and to change again.
+    assert_eq!(sorted(&layerfs(&root, &LISTED)), left);
+    check(&root);
+    import("layers-20.10.tar", &root);
+    assert_eq!(sorted(&layerfs(&root, &LISTED)), ours);
+    check(&root);
+}
+
+#[test]
+#[ignore = "runs in the virtual machine"]
+fn inside_we_use_what_dockerd_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = new_root(&dir);
+    let flags = [FLAGS, &["--storage-opt=dm.basesize=1G", "--storage-opt=dm.loopdatasize=4G"]].concat();
+    let daemon = Dockerd::start_with(&root, &flags);
+    ARCHIVES.iter().for_each(|archive| drop(daemon.load(Path::new(&format!("/t/{archive}")))));
+    let theirs = sorted(&daemon.ok(&LISTED));
+    let container = daemon.ok(&["create", "--network=none", "layerfs-test/busybox:1", "cat", "/etc/passwd"]);
+    let saved_by_docker = dir.path().join("dockers.tar");
+    saved::save(&daemon, &[IMAGE], &saved_by_docker);
+    daemon.stop();
+
+    assert_eq!(sorted(&layerfs(&root, &LISTED)), theirs);
+    check(&root);
+    let saved_by_us = dir.path().join("ours.tar");
+    layerfs(&root, &["image", "save", IMAGE, "-o", text(&saved_by_us)]);
+    check_saved(&[&saved_by_us, &saved_by_docker]);
+    layerfs(&root, &["image", "tag", "layerfs-test/busybox:1", "again:1"]);
+    layerfs(&root, &["image", "rm", IMAGE]);
+    let left = sorted(&layerfs(&root, &LISTED));
+    assert!(left.iter().any(|line| line.ends_with(" again:1")) && !left.iter().any(|line| line.ends_with(IMAGE)));
+    check(&root);
+
+    // dockerd goes on with what we have left.
+    let daemon = Dockerd::start_with(&root, &flags);
+    assert_eq!(sorted(&daemon.ok(&LISTED)), left);
+    daemon.ok(&["start", "-a", container.trim()]);
+    daemon.load(Path::new("/t/layers-20.10.tar"));
+    let said = daemon.ok(&["run", "--rm", "--network=none", "again:1", "echo", "it runs"]);
+    assert_eq!(said.trim(), "it runs");
+    daemon.stop();
+    check(&root);
+}

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use crate::root::Refusal;
 
 /// A store that cannot be read or written.
@@ -126,4 +128,20 @@ impl StoreError {
         let Self::Io { source, .. } = self else { return false };
         layerfs::is_no_space(source.kind())
     }
+
+    /// Whether it is not known what is there, as another try may read it. What was read and is wrong is known.
+    pub(crate) fn leaves_open(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => leaves_open(source),
+            Self::Invalid { .. } | Self::DamagedLayer { .. } => false,
+            _ => true,
+        }
+    }
+}
+
+/// Whether a system call has failed, and not with the answer that nothing is there, or something of another kind.
+pub(crate) fn leaves_open(error: &std::io::Error) -> bool {
+    const ANSWERS: [Errno; 6] =
+        [Errno::NOENT, Errno::NOTDIR, Errno::ISDIR, Errno::LOOP, Errno::NXIO, Errno::NAMETOOLONG];
+    Errno::from_io_error(error).is_some_and(|errno| !ANSWERS.contains(&errno))
 }

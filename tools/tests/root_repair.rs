@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use testkit::cases::TreeEntry;
 use testkit::dockerd::Dockerd;
 use testkit::run::{Input, layer_unpack, run};
-use testkit::{Random, kill, store::StoreFiles};
+use testkit::{Random, kill, program, store::StoreFiles};
 
 const NAME: &str = "layerfs-test/busybox:1";
 
@@ -311,6 +311,68 @@ fn root_a_size_that_cannot_be_measured_is_not_written() {
     assert!(!record.join("size").exists());
     assert_eq!(repair(&root, &[], &["--apply"]).status, Some(0));
     assert_eq!(fs::read_to_string(record.join("size")).unwrap(), size);
+}
+
+/// What cannot be read may be what is looked for: while reading fails, no record is dropped, and no directory is collected that may be
+/// the layer's. The next repair, which can read, mends it.
+#[test]
+fn root_a_record_is_not_dropped_while_reading_fails() {
+    if !testkit::is_root() || !testkit::tier("root", kill::can_count_calls(), "install strace") {
+        return;
+    }
+    let dir = testkit::scratch();
+    let original = dir.path().join("original");
+    import(&archive(), &original, &[]);
+    let store = StoreFiles::read(&original);
+    let record_in =
+        |root: &Path, layer: &str| root.join("image/overlay2/layerdb/sha256").join(layer.trim_start_matches("sha256:"));
+    // No other layer stands on it and proves where it is.
+    let parents: Vec<String> = store
+        .layers
+        .keys()
+        .filter_map(|layer| fs::read_to_string(record_in(&original, layer).join("parent")).ok())
+        .collect();
+    let is_below = |layer: &str| parents.iter().any(|parent| parent.ends_with(layer));
+    let top = store.layers.keys().find(|layer| !is_below(layer)).unwrap();
+    let cache_id = store.layers[top].cache_id.clone();
+    let config = PathBuf::from(store.tags[NAME].trim_start_matches("sha256:"));
+    let mut report = Vec::new();
+    for (what, lost) in [("content", "cache-id"), ("config and content", "diff"), ("record", "diff")] {
+        let root = dir.path().join(what.replace(' ', "-"));
+        copy(&original, &root);
+        let (record, directory) = (record_in(&root, top), root.join("overlay2").join(&cache_id));
+        fs::remove_file(record.join(lost)).unwrap();
+        // Files are opened by their names in their directories.
+        let unreadable = match what {
+            "content" => vec![directory.join("diff")],
+            "record" => vec!["cache-id".into(), "tar-split.json.gz".into()],
+            _ => vec![directory.join("diff"), config.clone()],
+        };
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=openat,openat2:error=EIO"]);
+        for path in unreadable {
+            strace.arg("-P").arg(path);
+        }
+        let repair_it = command(&root, &[], &["--apply"]);
+        strace.arg(repair_it.get_program()).args(repair_it.get_args());
+        let ran = run(strace, Input::Nothing);
+        if ran.code != Some(1) || !ran.stdout.contains("Input/output error") || !record.is_dir() {
+            report.push(format!("{what}: {:?} {} {}{}", ran.code, record.is_dir(), ran.stdout, ran.stderr));
+        }
+        let mut collect = Command::new(program("image-gc"));
+        collect.arg("--root").arg(&root).arg("--apply");
+        let collected = run(collect, Input::Nothing);
+        if !directory.join("diff").is_dir() {
+            report.push(format!("{what}: collected: {}{}", collected.stdout, collected.stderr));
+        }
+        let said = repair(&root, &[], &["--apply"]);
+        if said.status != Some(0) {
+            report.push(format!("{what}: not mended: {:?} {} {}", said.status, said.report, said.stderr));
+        }
+        let changed = testkit::tree_changes(&lasting(&original), &lasting(&root));
+        report.extend(changed.into_iter().take(3).map(|line| format!("{what}: {line}")));
+    }
+    testkit::assert_none("where reading has failed", &report);
 }
 
 /// A file in the place of a container's directory, or of a part of it, is damage with a name, for whoever starts the container, too; it

@@ -258,7 +258,7 @@ impl Work<'_> {
         let root = self.transaction.root();
         let makes_it = |journal: Option<File>, content: Option<Dir>| {
             let (Some(journal), Some(content)) = (journal, content) else { return false };
-            content::replay(journal, content) == Some(record.diff_id)
+            content::replay(journal, content) == Ok(Some(record.diff_id))
         };
         let fresh_content = root.driver.content(self.transaction.cache_id(fresh))?;
         let journal = makes_it(root.layers.journal(record.chain_id).ok().flatten(), Some(fresh_content));

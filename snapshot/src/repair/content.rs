@@ -11,6 +11,8 @@ use rustix::fd::AsFd;
 use tarsplit::assemble::assemble;
 use tarsplit::journal::{EntryReader, gzip};
 
+use super::unread;
+use crate::catalog::with_causes;
 use crate::dir::Dir;
 
 /// Bytes, uncompressed, of the largest journal that is mended.
@@ -29,12 +31,18 @@ impl Write for HashingWriter {
     }
 }
 
-/// The diff id that a journal and a directory make together, if they make any.
-pub(super) fn replay(journal: impl Read, content: Dir) -> Option<DiffId> {
+/// The diff id that a journal and a directory make together; `None` if they make none.
+///
+/// # Errors
+/// Why one of them cannot be read: they may make any diff id.
+pub(super) fn replay(journal: impl Read, content: Dir) -> Result<Option<DiffId>, String> {
     let mut out = HashingWriter(Hasher::default());
     let entries = EntryReader::new(BufReader::with_capacity(128 << 10, journal));
-    assemble(entries, &LayerFiles::new(content.into()), &mut out).ok()?;
-    Some(DiffId(out.0.finish()))
+    match assemble(entries, &LayerFiles::new(content.into()), &mut out) {
+        Ok(_) => Ok(Some(DiffId(out.0.finish()))),
+        Err(error) if unread::failed_to_read(&error) => Err(with_causes(&error)),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Whether a layer's directory, which holds only its changes, is as it was written: journal and directory make the
@@ -50,7 +58,7 @@ pub(super) fn is_as_written(journal: impl Read, content: &Dir, owners: bool, dif
 pub(super) fn begins_well(journal: File) -> Result<(), String> {
     match EntryReader::new(BufReader::new(journal)).next() {
         Some(Ok(_)) => Ok(()),
-        Some(Err(error)) => Err(crate::catalog::with_causes(&error)),
+        Some(Err(error)) => Err(with_causes(&error)),
         None => Err("it is empty".into()),
     }
 }
@@ -111,6 +119,25 @@ mod tests {
 
     fn entries(journal: &[u8]) -> Vec<tarsplit::Entry> {
         EntryReader::new(journal).map(Result::unwrap).collect()
+    }
+
+    struct Failing;
+
+    impl Read for Failing {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(rustix::io::Errno::IO.into())
+        }
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_read_is_not_that_of_another_layer() {
+        let (temp, whole) = (tempfile::tempdir().unwrap(), journal());
+        let dir = || Dir::open(temp.path()).unwrap();
+        assert!(replay(whole.as_slice(), dir()).unwrap().is_some());
+        for read in [0, 5, whole.len() - 20] {
+            assert!(replay((&whole[..read]).chain(Failing), dir()).is_err(), "{read}");
+            assert_eq!(replay(&whole[..read], dir()), Ok(None), "{read}");
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! nothing has to be proven first. Damage of which no step is known is said, with the next step for the user. What only
 //! takes up room is left to [`crate::gc`].
 //!
-//! Nothing is mended by guessing. The layer's chain id, which is a hash of them, proves a record's `diff` and `parent`.
+//! Nothing is mended by guessing, and what cannot be read proves nothing: while the proof that a record lacks may be in it, the record
+//! stays as it is. The layer's chain id, which is a hash of them, proves a record's `diff` and `parent`.
 //! A `cache-id` is proven if journal and directory replay to the diff id, or by what stands on the directory. New
 //! content is proven by its diff id before it replaces anything.
 //!
@@ -31,6 +32,7 @@ mod mending;
 mod names;
 mod planning;
 mod root_donor;
+mod unread;
 
 pub use apply::{RepairOptions, Repaired, plan, repair};
 pub use donor::{Donor, DonorError, Donors};

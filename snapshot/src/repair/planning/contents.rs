@@ -136,7 +136,7 @@ impl RepairPlanner<'_> {
             // The layer's own files only: if those below that show here differ from the layer below, that layer may be
             // the damaged one.
             let content = self.view.root.content(&record.cache_id).ok().flatten();
-            let found = content.and_then(|content| content::replay(journal, content));
+            let found = content.and_then(|content| content::replay(journal, content).ok()?);
             if found == Some(record.diff_id) {
                 return LayerContent::Sound;
             }
@@ -170,6 +170,6 @@ impl RepairPlanner<'_> {
         let journal = self.layers.journal(self.name_now(record.chain_id)).ok().flatten();
         let content = self.view.root.content(&record.cache_id).ok().flatten();
         let (Some(saved), Some(content)) = (journal.and_then(content::salvage), content) else { return false };
-        content::replay(saved.as_slice(), content) == Some(record.diff_id)
+        content::replay(saved.as_slice(), content) == Ok(Some(record.diff_id))
     }
 }

@@ -1,11 +1,11 @@
 //! Plans the repair of images: damaged configs that a source has, layers without a record, parents that do not exist.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use layerfs::{ChainId, DiffId};
 
 use super::RepairPlanner;
-use crate::catalog::{ImageDamage, Subject};
+use crate::catalog::{ImageDamage, Subject, with_causes};
 use crate::ids::ImageId;
 use crate::repair::error::RepairError;
 use crate::repair::mending::{Advice, Mending};
@@ -14,9 +14,12 @@ use crate::schema::config::ImageConfig;
 impl RepairPlanner<'_> {
     /// Reads what the configs of images prove about layers. For a damaged config, that of a source is read.
     pub(super) fn read_configs(&mut self) -> Result<(), RepairError> {
+        let mut unread = BTreeMap::new();
         for image in self.images.list()? {
-            if let Ok(Some(config)) = self.images.config(image) {
-                self.learn(image, &config);
+            match self.images.config(image) {
+                Ok(Some(config)) => self.learn(image, &config),
+                Ok(None) => {}
+                Err(error) => drop(unread.insert(image, error)),
             }
         }
         for image in self.damaged_configs() {
@@ -24,6 +27,9 @@ impl RepairPlanner<'_> {
                 self.learn(image, &config);
             }
         }
+        // It may be the one that says what a layer is.
+        let unread = unread.iter().filter(|(image, _)| !self.chains.contains_key(image)).map(|(_, error)| error);
+        self.unread = unread.filter(|error| error.leaves_open()).map(|error| with_causes(error)).next();
         Ok(())
     }
 
@@ -93,7 +99,9 @@ impl RepairPlanner<'_> {
                     continue;
                 }
                 let why = self.broken.get(&layer).map_or("it has no record", String::as_str);
-                let reason = format!("its layer {layer} is lost: {why}");
+                let stays = self.broken.contains_key(&layer) && !self.is_dropped(layer);
+                let state = if stays { "cannot be used" } else { "is lost" };
+                let reason = format!("its layer {layer} {state}: {why}");
                 self.cannot(Subject::Image(image), reason, Advice::NameSource);
                 break;
             }
@@ -101,8 +109,11 @@ impl RepairPlanner<'_> {
     }
 
     fn may_be_added(&self, layer: ChainId, diff_id: DiffId) -> bool {
-        let dropped = |layer: ChainId| self.plan.steps.iter().any(|step| step.mending == Mending::DropRecord { layer });
-        self.donors.has_layer(diff_id) && (!self.broken.contains_key(&layer) || dropped(layer))
+        self.donors.has_layer(diff_id) && (!self.broken.contains_key(&layer) || self.is_dropped(layer))
+    }
+
+    fn is_dropped(&self, layer: ChainId) -> bool {
+        self.plan.steps.iter().any(|step| step.mending == Mending::DropRecord { layer })
     }
 
     /// Plans to forget parents of images that are no ids, or whose image does not exist: dockerd cannot remove such an

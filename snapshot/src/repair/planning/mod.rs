@@ -80,6 +80,8 @@ struct RepairPlanner<'p> {
     added: HashSet<ChainId>,
     /// Layers whose records stay broken, and why.
     broken: BTreeMap<ChainId, String>,
+    /// Why something cannot be read that may prove what a layer is, or where.
+    unread: Option<String>,
     /// Mounts as they will be.
     mounts: Vec<MountRecord>,
     plan: RepairPlan,
@@ -121,6 +123,7 @@ impl RepairPlan {
             filled: HashSet::new(),
             added: HashSet::new(),
             broken: BTreeMap::new(),
+            unread: None,
             mounts: view.catalog.mounts.clone(),
             plan: Self::default(),
         };

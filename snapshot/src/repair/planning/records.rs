@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, HashSet};
 use layerfs::{ChainId, DiffId};
 
 use super::RepairPlanner;
-use crate::catalog::{Subject, with_causes};
+use crate::catalog::{MountDamage, Subject, with_causes};
 use crate::driver::EntryKind;
 use crate::ids::{CacheId, MountName};
 use crate::liveness::Claim;
 use crate::repair::content;
 use crate::repair::error::RepairError;
 use crate::repair::mending::{Advice, Mending};
+use crate::repair::unread::readable;
 use crate::schema::layer::{LayerRecord, RecordField, RecordFields};
 use crate::schema::mount::{MountRecord, named_directories};
 
@@ -23,6 +24,8 @@ enum Lack {
     Directory,
     /// Its size is not known, for this reason.
     Size(String),
+    /// What may prove it cannot be read, for this reason.
+    Unread(String),
 }
 
 impl RepairPlanner<'_> {
@@ -54,7 +57,8 @@ impl RepairPlanner<'_> {
                 }
                 Ok(None) => continue,
                 Err(error) => {
-                    self.tell_unreadable(layer, &error);
+                    self.unread.get_or_insert_with(|| with_causes(&error));
+                    self.leave(layer, with_causes(&error));
                     continue;
                 }
             };
@@ -63,6 +67,8 @@ impl RepairPlanner<'_> {
                 None => broken.push((layer, said)),
             }
         }
+        let unread = broken.iter().find_map(|(_, said)| said.unread.clone()).or_else(|| self.unread_stack());
+        self.unread = self.unread.take().or(unread);
         self.part_shared_directories();
         for (layer, said) in broken {
             let other = self.other_name(layer, &said, &names);
@@ -81,24 +87,29 @@ impl RepairPlanner<'_> {
     }
 
     /// Of the records that name the same directory, keeps the one whose files are in it. The others are dropped, and their
-    /// layers can be added again. If none has its files there, nothing is done.
+    /// layers can be added again. If none has its files there, or one of them cannot be read, nothing is done.
     fn part_shared_directories(&mut self) {
         let mut by_directory: BTreeMap<CacheId, Vec<ChainId>> = BTreeMap::new();
         for record in self.records.values() {
             by_directory.entry(record.cache_id.clone()).or_default().push(record.chain_id);
         }
         for (directory, layers) in by_directory.into_iter().filter(|(_, layers)| layers.len() > 1) {
-            let is_owner =
-                |layer: &ChainId| self.replayed(*layer, &directory) == self.records.get(layer).map(|own| own.diff_id);
-            let owner = layers.iter().copied().find(is_owner);
+            let found: Result<Vec<bool>, String> = layers
+                .iter()
+                .map(|layer| Ok(self.replayed(*layer, &directory)? == self.records.get(layer).map(|own| own.diff_id)))
+                .collect();
             let cause = "another layer's record names the same directory";
+            let (owner, cause) = match found {
+                Ok(owns) => (owns.iter().position(|owns| *owns).map(|at| layers[at]), cause.to_owned()),
+                Err(unread) => (None, format!("{cause}, and which of them it is of cannot be told: {unread}")),
+            };
             for layer in layers.into_iter().filter(|layer| Some(*layer) != owner) {
                 self.records.remove(&layer);
-                self.broken.insert(layer, cause.to_owned());
+                self.broken.insert(layer, cause.clone());
                 if owner.is_some() {
-                    self.step(Subject::Layer(layer), cause, Mending::DropRecord { layer });
+                    self.step(Subject::Layer(layer), cause.as_str(), Mending::DropRecord { layer });
                 } else {
-                    self.cannot(Subject::Layer(layer), cause, Advice::LookAtFile);
+                    self.cannot(Subject::Layer(layer), cause.as_str(), Advice::LookAtFile);
                 }
             }
         }
@@ -110,19 +121,19 @@ impl RepairPlanner<'_> {
         self.mounts.iter().find(own).map(|mount| &mount.name)
     }
 
-    fn tell_unreadable(&mut self, layer: ChainId, error: &crate::StoreError) {
-        let reason = with_causes(error);
+    /// Leaves a record as it is.
+    fn leave(&mut self, layer: ChainId, reason: String) {
         self.broken.insert(layer, reason.clone());
         self.cannot(Subject::Layer(layer), reason, Advice::LookAtFile);
     }
 
     /// The chain id that follows from a record's own files, if an image has that layer, and no image has the layer of
-    /// the chain id that the record is under.
+    /// the chain id that the record is under. While something cannot be read, an image may have it.
     fn other_name(&self, layer: ChainId, said: &RecordFields, names: &HashSet<ChainId>) -> Option<ChainId> {
         let (Ok(diff_id), Ok(parent)) = (&said.diff_id, &said.parent) else { return None };
         let (diff_id, parent) = (*diff_id, *parent);
         let to = ChainId::next(parent, diff_id);
-        let wanted = self.proven.contains_key(&to) && !self.proven.contains_key(&layer);
+        let wanted = self.proven.contains_key(&to) && !self.proven.contains_key(&layer) && self.unread.is_none();
         (to != layer && wanted && !names.contains(&to)).then_some(to)
     }
 
@@ -141,9 +152,11 @@ impl RepairPlanner<'_> {
                 self.cannot(Subject::Layer(layer), reason, Advice::CollectLater);
             }
             Err(Lack::Size(cause)) => {
-                let reason = format!("its size is not known, since its content cannot be read: {cause}");
-                self.broken.insert(layer, reason.clone());
-                self.cannot(Subject::Layer(layer), reason, Advice::LookAtFile);
+                self.leave(layer, format!("its size is not known, since its content cannot be read: {cause}"));
+            }
+            Err(Lack::Unread(cause)) => {
+                let reason = format!("its record is not complete, and what may complete it cannot be read: {cause}");
+                self.leave(layer, reason);
             }
             Err(Lack::Identity) => {
                 self.drop_record(layer, said, "its record does not say which layer it is, and nothing else proves it");
@@ -166,19 +179,19 @@ impl RepairPlanner<'_> {
 
     fn completed(&self, layer: ChainId, said: &RecordFields, names: &HashSet<ChainId>) -> Result<LayerRecord, Lack> {
         let cache_id = said.cache_id.clone().ok();
-        let identity = self.proven.get(&layer).copied().or_else(|| {
-            let own = said
-                .diff_id
-                .as_ref()
-                .ok()
-                .and_then(|diff_id| Some((*diff_id, self.parent_of(layer, *diff_id, names)?)));
-            own.or_else(|| {
-                let diff_id = self.replayed(layer, cache_id.as_ref()?)?;
-                Some((diff_id, self.parent_of(layer, diff_id, names)?))
-            })
-        });
-        let (diff_id, parent) = identity.ok_or(Lack::Identity)?;
-        let cache_id = cache_id.or_else(|| self.find_directory(layer, diff_id)).ok_or(Lack::Directory)?;
+        let with_parent = |diff_id: DiffId| Some((diff_id, self.parent_of(layer, diff_id, names)?));
+        let own = || said.diff_id.as_ref().ok().copied().and_then(with_parent);
+        let identity = match (self.proven.get(&layer).copied().or_else(own), &cache_id) {
+            (None, Some(id)) => self.replayed(layer, id).map_err(Lack::Unread)?.and_then(with_parent),
+            (identity, _) => identity,
+        };
+        let unread = |lack| self.unread.clone().map_or(lack, Lack::Unread);
+        let (diff_id, parent) = identity.ok_or_else(|| unread(Lack::Identity))?;
+        let found = match cache_id {
+            Some(id) => Some(id),
+            None => self.find_directory(layer, diff_id).map_err(Lack::Unread)?,
+        };
+        let cache_id = found.ok_or_else(|| unread(Lack::Directory))?;
         let size = said.size.clone().ok().or_else(|| self.layers.untrimmed_size(layer));
         let size = match size {
             Some(size) => size,
@@ -198,11 +211,25 @@ impl RepairPlanner<'_> {
         known.find(|parent| ChainId::next(Some(**parent), diff_id) == layer).map(|parent| Some(*parent))
     }
 
-    /// The diff id that a layer's journal and a directory make together.
-    fn replayed(&self, layer: ChainId, directory: &CacheId) -> Option<DiffId> {
-        let journal = self.layers.journal(layer).ok()??;
-        let content = self.view.root.content(directory).ok()??;
+    /// The diff id that a layer's journal and a directory make together; `None` if they make none.
+    ///
+    /// # Errors
+    /// Why one of them cannot be read: it may be what is looked for.
+    fn replayed(&self, layer: ChainId, directory: &CacheId) -> Result<Option<DiffId>, String> {
+        let Some(journal) = readable(self.layers.journal(layer))? else { return Ok(None) };
+        let Some(content) = readable(self.view.root.content(directory))? else { return Ok(None) };
         content::replay(journal, content)
+    }
+
+    /// Why it cannot be read what a directory, or a container's, stands on: it may stand on one that is looked for.
+    fn unread_stack(&self) -> Option<String> {
+        let parents = self.home.entries.values().filter_map(|entry| entry.parents.as_ref().err());
+        let mounts = self.mounts.iter().flat_map(|mount| &mount.damage);
+        let unread = |damage: &&MountDamage| {
+            matches!(damage, MountDamage::Unreadable { .. } | MountDamage::FileUnreadable { .. })
+        };
+        let by_driver = parents.filter(|unknown| unknown.failed).map(|unknown| unknown.cause.clone()).next();
+        by_driver.or_else(|| mounts.filter(unread).map(ToString::to_string).next())
     }
 
     /// A layer's size by the driver's rule: measured from its content, or else from its journal; `None` if there is neither.
@@ -219,8 +246,11 @@ impl RepairPlanner<'_> {
     }
 
     /// Finds the directory of a layer whose record does not name it any more: the one that its children or containers
-    /// stand on, or one that nobody else has and that makes the layer's diff id.
-    fn find_directory(&self, layer: ChainId, diff_id: DiffId) -> Option<CacheId> {
+    /// stand on, or one that nobody else has and that makes the layer's diff id. `None` if it is none of those that are there.
+    ///
+    /// # Errors
+    /// Why one that may be it cannot be read.
+    fn find_directory(&self, layer: ChainId, diff_id: DiffId) -> Result<Option<CacheId>, String> {
         let below = |id: &str| self.home.nearest_below(id).cloned();
         let children = self.records.values().filter(|record| record.parent == Some(layer));
         let children = children.map(|record| record.cache_id.as_str());
@@ -228,12 +258,19 @@ impl RepairPlanner<'_> {
         let mounts = mounts.filter_map(|mount| mount.init_id.as_ref().or(mount.mount_id.as_ref())).map(CacheId::as_str);
         let others = |id: &str| self.has_another_owner(layer, id);
         let named = children.chain(mounts).filter_map(below).find(|id| !others(id));
-        let by_content = || {
-            let free = self.home.entries.iter().filter(|(id, entry)| entry.kind == EntryKind::Layer && !others(id));
-            let mut free = free.filter_map(|(id, _)| id.parse().ok());
-            free.find(|id| self.replayed(layer, id) == Some(diff_id))
-        };
-        named.and_then(|id| id.parse().ok()).or_else(by_content)
+        if let Some(id) = named.and_then(|id| id.parse().ok()) {
+            return Ok(Some(id));
+        }
+        let free = self.home.entries.iter().filter(|(id, entry)| entry.kind == EntryKind::Layer && !others(id));
+        let mut unread = None;
+        for id in free.filter_map(|(id, _)| id.parse().ok()) {
+            match self.replayed(layer, &id) {
+                Ok(made) if made == Some(diff_id) => return Ok(Some(id)),
+                Ok(_) => {}
+                Err(cause) => drop(unread.get_or_insert(cause)),
+            }
+        }
+        unread.map_or(Ok(None), Err)
     }
 
     /// Whether a directory belongs to another layer or a container. A claim by BuildKit does not count, since BuildKit

@@ -1,8 +1,11 @@
 //! The record of a registered layer: its small files, read together or one by one, and replaced.
 
+use std::cell::Cell;
+
 use layerfs::{ChainId, DiffId};
 
 use super::{JOURNAL, LayerStore, quick};
+use crate::catalog::with_causes;
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::CacheId;
@@ -66,6 +69,8 @@ pub(crate) struct RecordFields {
     pub(crate) parent: Result<Option<ChainId>, String>,
     /// Whether none of the files that a record must have has any content: its registration was interrupted.
     pub(crate) empty: bool,
+    /// Why one of the files could not be read, though it may be sound.
+    pub(crate) unread: Option<String>,
 }
 
 impl LayerStore {
@@ -109,9 +114,16 @@ impl LayerStore {
     pub(crate) fn fields(&self, chain_id: ChainId) -> Result<Option<RecordFields>, StoreError> {
         let Some(layers) = &self.layers else { return Ok(None) };
         let Some(dir) = layers.sub(&chain_id.0.hex())? else { return Ok(None) };
+        let unread = Cell::new(None);
         let text = |name: &str| match dir.read(name, SMALL_FILE) {
             Ok(bytes) => bytes.map(|bytes| String::from_utf8(bytes).map_err(|_| "not text".to_owned())).transpose(),
-            Err(error) => Err(crate::catalog::with_causes(&error)),
+            Err(error) => {
+                let cause = with_causes(&error);
+                if error.leaves_open() {
+                    unread.set(Some(cause.clone()));
+                }
+                Err(cause)
+            }
         };
         let required = |name: &str| text(name)?.ok_or_else(|| "missing".to_owned());
         let digest = |text: String| match text.trim() {
@@ -130,6 +142,7 @@ impl LayerStore {
             cache_id: required(CACHE_ID).and_then(id),
             parent: text(PARENT).and_then(|text| text.map(digest).transpose()).map(|id| id.map(ChainId)),
             empty: [DIFF, SIZE, CACHE_ID].into_iter().all(is_empty),
+            unread: unread.take(),
         }))
     }
 

@@ -32,6 +32,7 @@ mod ports;
 mod source;
 mod state;
 mod store;
+mod transfer;
 mod untar;
 mod upper;
 mod workdir;

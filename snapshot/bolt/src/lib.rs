@@ -1,4 +1,4 @@
-//! A reader of bbolt databases (`go.etcd.io/bbolt`, file format version 2), for files that may be damaged, and a [writer](write) of small
+//! A reader of bbolt databases (`go.etcd.io/bbolt`, file format version 2), for files that may be damaged, and a [writer](mod@write) of small
 //! ones.
 //!
 //! It knows nothing of Docker. A database is in memory ([`Bolt::parse`]) or in a file ([`Bolt::open`]), of which only the

@@ -1,0 +1,144 @@
+//! Reading the directory of a context (docker/cli v20.10.24 `cli/command/image/build/context.go`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use images::tree::{Body, Node, NodeId, NodeKind, Tree};
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::io::Errno;
+use tarsplit::pax::PaxTime;
+
+use super::{ContextError, remove};
+use crate::ignore::Patterns;
+use crate::source::CAPABILITY;
+
+/// A directory that is being read.
+struct Open {
+    path: Vec<u8>,
+    id: NodeId,
+}
+
+/// Reads the directory of a context, without what is excluded. Nothing is looked up through a symlink.
+pub(super) fn read_directory(
+    root: &OwnedFd,
+    shown: &Path,
+    patterns: &Patterns,
+    kept: &[&[u8]],
+) -> Result<(Tree, Vec<PathBuf>), ContextError> {
+    let (mut tree, mut sockets) = (Tree::empty(), Vec::new());
+    let mut links: HashMap<(u64, u64), NodeId> = HashMap::new();
+    let mut left = vec![Open { path: Vec::new(), id: Tree::ROOT }];
+    let now = jiff::Timestamp::now().as_second();
+    while let Some(Open { path, id }) = left.pop() {
+        let at = |path: &[u8]| shown.join(std::ffi::OsStr::from_bytes(path));
+        let failed = |errno: Errno| ContextError::Read { path: at(&path), source: errno.into() };
+        let dir = open_dir(root, &path).map_err(failed)?;
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&dir).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(name);
+            }
+        }
+        for name in names {
+            let below = crate::upper::join(&path, &name);
+            let failed = |errno: Errno| ContextError::Read { path: at(&below), source: errno.into() };
+            let excluded = patterns.exclude(&below) && !kept.contains(&below.as_slice());
+            let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+            let stat = match rustix::fs::statx(&dir, name.as_slice(), flags, StatxFlags::BASIC_STATS) {
+                // It was removed meanwhile.
+                Err(Errno::NOENT) => continue,
+                stat => stat.map_err(failed)?,
+            };
+            let kind = FileType::from_raw_mode(stat.stx_mode.into());
+            let may_hold_kept = kept.iter().any(|kept| kept.starts_with(&[below.as_slice(), b"/"].concat()));
+            if excluded && !(kind == FileType::Directory && (patterns.may_take_back(&below) || may_hold_kept)) {
+                continue;
+            }
+            let inode = ((u64::from(stat.stx_dev_major) << 32) | u64::from(stat.stx_dev_minor), stat.stx_ino);
+            if let Some(&known) = links.get(&inode) {
+                tree.link(id, &name, known);
+                continue;
+            }
+            let device = (i64::from(stat.stx_rdev_major), i64::from(stat.stx_rdev_minor));
+            let kind = match kind {
+                FileType::Directory => {
+                    NodeKind::Directory { children: BTreeMap::new(), opaque: false, explicit: !excluded }
+                }
+                FileType::RegularFile => NodeKind::File { size: stat.stx_size, body: Body::default() },
+                FileType::Symlink => {
+                    let target = rustix::fs::readlinkat(&dir, name.as_slice(), Vec::new()).map_err(failed)?;
+                    NodeKind::Symlink { target: target.into_bytes() }
+                }
+                FileType::CharacterDevice => NodeKind::CharDevice(device.0, device.1),
+                FileType::BlockDevice => NodeKind::BlockDevice(device.0, device.1),
+                FileType::Fifo => NodeKind::Fifo,
+                _ => {
+                    sockets.push(at(&below));
+                    continue;
+                }
+            };
+            let is_dir = matches!(kind, NodeKind::Directory { .. });
+            let xattrs =
+                if is_dir || matches!(kind, NodeKind::Symlink { .. }) { Vec::new() } else { capability(&dir, &name) };
+            let implied = is_dir && excluded;
+            let node = Node {
+                kind,
+                mode: if implied { 0o755 } else { u32::from(stat.stx_mode) & 0o7777 },
+                uid: 0,
+                gid: 0,
+                // One that the tar does not have is made when the tar is unpacked.
+                mtime: PaxTime::from_seconds(if implied { now } else { stat.stx_mtime.tv_sec }),
+                xattrs,
+                layer: 0,
+                parent: id,
+                names: 1,
+            };
+            let new = tree.insert(id, &name, node);
+            if is_dir {
+                left.push(Open { path: below, id: new });
+            } else if stat.stx_nlink > 1 {
+                links.insert(inode, new);
+            }
+        }
+    }
+    prune(&mut tree);
+    sockets.sort();
+    Ok((tree, sockets))
+}
+
+/// Takes away directories that are only there because something in them might have been taken back.
+fn prune(tree: &mut Tree) {
+    let mut walk = tree.walk_below(Tree::ROOT, b"");
+    let mut implied = Vec::new();
+    while let Some((path, id)) = walk.next() {
+        if matches!(tree.node(id).kind, NodeKind::Directory { explicit: false, .. }) {
+            implied.push((path.to_vec(), id));
+        }
+    }
+    for (path, id) in implied.into_iter().rev() {
+        if tree.node(id).children().is_some_and(BTreeMap::is_empty) {
+            remove(tree, &path);
+        }
+    }
+}
+
+/// Opens a directory below `root`, through no symlink.
+fn open_dir(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let path = if path.is_empty() { b"." } else { path };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+}
+
+/// The capability of a file, if it has one.
+fn capability(dir: &OwnedFd, name: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let path = [format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes(), name].concat();
+    let mut value = [0; 64];
+    match rustix::fs::lgetxattr(path.as_slice(), CAPABILITY, &mut value[..]) {
+        Ok(length) => vec![(CAPABILITY.to_vec(), value[..length].to_vec())],
+        // There is none, or the file system knows none.
+        Err(_) => Vec::new(),
+    }
+}

@@ -375,6 +375,26 @@ fn root_a_record_is_not_dropped_while_reading_fails() {
     testkit::assert_none("where reading has failed", &report);
 }
 
+/// A record that is under a wrong chain id has its journal there, too: with that its directory is found, and nothing is dropped.
+#[test]
+fn root_a_record_at_a_wrong_place_and_without_its_directory_is_mended() {
+    if !testkit::is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let (original, root) = (bench.dir.path().join("original"), bench.dir.path().join("moved"));
+    copy(&original, &root);
+    let records = root.join("image/overlay2/layerdb/sha256");
+    let moved = records.join("e".repeat(64));
+    fs::rename(records.join(&bench.layers.last().unwrap().0), &moved).unwrap();
+    for lost in ["cache-id", "size"] {
+        fs::remove_file(moved.join(lost)).unwrap();
+    }
+    let said = repair(&root, &[], &["--apply"]);
+    assert_eq!(said.status, Some(0), "{} {}", said.report, said.stderr);
+    testkit::assert_none("mended", &testkit::tree_changes(&bench.before, &lasting(&root)));
+}
+
 /// A file in the place of a container's directory, or of a part of it, is damage with a name, for whoever starts the container, too; it
 /// keeps nothing else from being mended.
 #[test]

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 
-use layerfs::ChainId;
 use layerfs::verify::VerifyError;
 
 use super::RepairPlanner;
@@ -109,7 +108,6 @@ impl RepairPlanner<'_> {
             }
             Err(error) => return unknown(&error),
         }
-        // If the record will be moved, its journal is still under the chain id that it has now.
         let journal = match self.layers.journal(self.name_now(layer)) {
             Ok(journal) => journal,
             Err(error) => return unknown(&error),
@@ -155,14 +153,6 @@ impl RepairPlanner<'_> {
             cause => cause.to_string(),
         };
         LayerContent::Wrong { cause, repair, salvageable }
-    }
-
-    fn name_now(&self, layer: ChainId) -> ChainId {
-        let moved = self.plan.steps.iter().find_map(|step| match step.mending {
-            Mending::RenameRecord { from, to } if to == layer => Some(from),
-            _ => None,
-        });
-        moved.unwrap_or(layer)
     }
 
     /// Whether what can be read of a broken journal makes the layer.

@@ -276,6 +276,15 @@ impl RepairPlanner<'_> {
         self.plan.steps = steps;
     }
 
+    /// The chain id under which a layer's record is now: another one, if the record will be moved.
+    fn name_now(&self, layer: ChainId) -> ChainId {
+        let moved = self.plan.steps.iter().find_map(|step| match step.mending {
+            Mending::RenameRecord { from, to } if to == layer => Some(from),
+            _ => None,
+        });
+        moved.unwrap_or(layer)
+    }
+
     /// How many layers are below this one.
     fn depth(&self, layer: ChainId) -> usize {
         let parent = |layer: &ChainId| {

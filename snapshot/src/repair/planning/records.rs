@@ -192,7 +192,7 @@ impl RepairPlanner<'_> {
             None => self.find_directory(layer, diff_id).map_err(Lack::Unread)?,
         };
         let cache_id = found.ok_or_else(|| unread(Lack::Directory))?;
-        let size = said.size.clone().ok().or_else(|| self.layers.untrimmed_size(layer));
+        let size = said.size.clone().ok().or_else(|| self.layers.untrimmed_size(self.name_now(layer)));
         let size = match size {
             Some(size) => size,
             // What has neither a directory nor a journal gets its size when it is unpacked again.
@@ -216,7 +216,7 @@ impl RepairPlanner<'_> {
     /// # Errors
     /// Why one of them cannot be read: it may be what is looked for.
     fn replayed(&self, layer: ChainId, directory: &CacheId) -> Result<Option<DiffId>, String> {
-        let Some(journal) = readable(self.layers.journal(layer))? else { return Ok(None) };
+        let Some(journal) = readable(self.layers.journal(self.name_now(layer)))? else { return Ok(None) };
         let Some(content) = readable(self.view.root.content(directory))? else { return Ok(None) };
         content::replay(journal, content)
     }
@@ -242,7 +242,7 @@ impl RepairPlanner<'_> {
         {
             return layerfs::tree_size(&content).map(Some).map_err(|error| with_causes(&error));
         }
-        Ok(self.layers.journal(layer).ok().flatten().and_then(content::member_sizes))
+        Ok(self.layers.journal(self.name_now(layer)).ok().flatten().and_then(content::member_sizes))
     }
 
     /// Finds the directory of a layer whose record does not name it any more: the one that its children or containers
@@ -278,7 +278,7 @@ impl RepairPlanner<'_> {
     fn has_another_owner(&self, layer: ChainId, id: &str) -> bool {
         let claims = self.view.liveness.entry(id).map(|entry| entry.claims.as_slice()).unwrap_or_default();
         claims.iter().any(|claim| match claim {
-            Claim::Layer(owner) => *owner != layer,
+            Claim::Layer(owner) => *owner != layer && *owner != self.name_now(layer),
             Claim::Mount(_) | Claim::Init(_) | Claim::Removing(_) => true,
             _ => false,
         })

@@ -13,12 +13,12 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use repairsupport::{command, damage, outline, repair};
+use repairsupport::{archive, command, copy, damage, import, lasting, outline, repair};
 use tempfile::TempDir;
 use testkit::cases::TreeEntry;
 use testkit::dockerd::Dockerd;
-use testkit::run::{Input, layer_unpack, run};
-use testkit::{Random, kill, program, store::StoreFiles};
+use testkit::run::{Input, run};
+use testkit::{Random, kill, store::StoreFiles};
 
 const NAME: &str = "layerfs-test/busybox:1";
 
@@ -33,45 +33,6 @@ struct Bench {
     image: String,
     /// Chain ids and directories, the lowest first.
     layers: Vec<(String, PathBuf)>,
-}
-
-fn import(archive: &Path, root: &Path, flags: &[&str]) {
-    let mut import = layer_unpack(&[archive.as_os_str(), "--root".as_ref(), root.as_os_str()]);
-    import.args(flags);
-    run(import, Input::Nothing).ok();
-}
-
-/// Without what differs although it says the same: compressed journals.
-fn lasting(root: &Path) -> Vec<TreeEntry> {
-    let mut found = outline(root);
-    // As long as the names that they stand for.
-    let mut drawn = Vec::new();
-    for (chain, layer) in &StoreFiles::read(root).layers {
-        let hex = chain.trim_start_matches("sha256:");
-        drawn.push((layer.cache_id.clone(), hex.to_owned()));
-        let link = fs::read_to_string(root.join("overlay2").join(&layer.cache_id).join("link"));
-        drawn.extend(link.map(|link| (link, hex[..26].to_owned())));
-    }
-    found.retain(|entry| !entry.path.ends_with(b"tar-split.json.gz"));
-    // Of an image whose parent was forgotten.
-    found.retain(|entry| !entry.path.starts_with(b"image/overlay2/imagedb/metadata/sha256/"));
-    found.iter_mut().for_each(|entry| by_chain(entry, &drawn));
-    found
-}
-
-/// Names a layer's directory and link by its chain, as a repair that could not read a file may have replaced the whole layer.
-fn by_chain(entry: &mut TreeEntry, drawn: &[(String, String)]) {
-    let rename = |bytes: &mut Vec<u8>| {
-        if let Ok(mut text) = String::from_utf8(bytes.clone()) {
-            drawn.iter().for_each(|(name, lasting)| text = text.replace(name, lasting));
-            *bytes = text.into_bytes();
-        }
-    };
-    rename(&mut entry.path);
-    entry.target.iter_mut().for_each(rename);
-    if [&b"/cache-id"[..], b"/link", b"/lower"].iter().any(|end| entry.path.ends_with(end)) {
-        entry.data.iter_mut().for_each(rename);
-    }
 }
 
 impl Bench {
@@ -231,14 +192,6 @@ impl Bench {
     }
 }
 
-fn archive() -> PathBuf {
-    testkit::golden("busybox-20.10.tar")
-}
-
-fn copy(from: &Path, to: &Path) {
-    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
-}
-
 #[test]
 fn root_repair_puts_right_many_damages_at_once() {
     if !testkit::is_root() {
@@ -283,116 +236,6 @@ fn root_repair_is_finished_after_kills_and_failing_calls() {
         }
     });
     testkit::assert_none("after a repair that was disturbed", &report.into_inner().unwrap());
-}
-
-/// What could be read of a layer's content is not its size: while reading fails, none is written.
-#[test]
-fn root_a_size_that_cannot_be_measured_is_not_written() {
-    if !testkit::is_root() || !testkit::tier("root", kill::can_count_calls(), "install strace") {
-        return;
-    }
-    let dir = testkit::scratch();
-    let root = dir.path().join("root");
-    import(&archive(), &root, &[]);
-    let store = StoreFiles::read(&root);
-    let is_large = |layer: &&String| store.diffs()[*layer].join("bin").is_dir();
-    let layer = store.layers.keys().find(is_large).unwrap();
-    let record = root.join("image/overlay2/layerdb/sha256").join(layer.trim_start_matches("sha256:"));
-    let size = fs::read_to_string(record.join("size")).unwrap();
-    fs::remove_file(record.join("size")).unwrap();
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=openat,openat2:error=EIO", "-P"]);
-    strace.arg(&store.diffs()[layer]);
-    let repair_it = command(&root, &[], &["--apply"]);
-    strace.arg(repair_it.get_program()).args(repair_it.get_args());
-    let ran = run(strace, Input::Nothing);
-    assert_eq!(ran.code, Some(1), "{}{}", ran.stdout, ran.stderr);
-    assert!(ran.stdout.contains("its size is not known"), "{}", ran.stdout);
-    assert!(!record.join("size").exists());
-    assert_eq!(repair(&root, &[], &["--apply"]).status, Some(0));
-    assert_eq!(fs::read_to_string(record.join("size")).unwrap(), size);
-}
-
-/// What cannot be read may be what is looked for: while reading fails, no record is dropped, and no directory is collected that may be
-/// the layer's. The next repair, which can read, mends it.
-#[test]
-fn root_a_record_is_not_dropped_while_reading_fails() {
-    if !testkit::is_root() || !testkit::tier("root", kill::can_count_calls(), "install strace") {
-        return;
-    }
-    let dir = testkit::scratch();
-    let original = dir.path().join("original");
-    import(&archive(), &original, &[]);
-    let store = StoreFiles::read(&original);
-    let record_in =
-        |root: &Path, layer: &str| root.join("image/overlay2/layerdb/sha256").join(layer.trim_start_matches("sha256:"));
-    // No other layer stands on it and proves where it is.
-    let parents: Vec<String> = store
-        .layers
-        .keys()
-        .filter_map(|layer| fs::read_to_string(record_in(&original, layer).join("parent")).ok())
-        .collect();
-    let is_below = |layer: &str| parents.iter().any(|parent| parent.ends_with(layer));
-    let top = store.layers.keys().find(|layer| !is_below(layer)).unwrap();
-    let cache_id = store.layers[top].cache_id.clone();
-    let config = PathBuf::from(store.tags[NAME].trim_start_matches("sha256:"));
-    let mut report = Vec::new();
-    for (what, lost) in [("content", "cache-id"), ("config and content", "diff"), ("record", "diff")] {
-        let root = dir.path().join(what.replace(' ', "-"));
-        copy(&original, &root);
-        let (record, directory) = (record_in(&root, top), root.join("overlay2").join(&cache_id));
-        fs::remove_file(record.join(lost)).unwrap();
-        // Files are opened by their names in their directories.
-        let unreadable = match what {
-            "content" => vec![directory.join("diff")],
-            "record" => vec!["cache-id".into(), "tar-split.json.gz".into()],
-            _ => vec![directory.join("diff"), config.clone()],
-        };
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=openat,openat2:error=EIO"]);
-        for path in unreadable {
-            strace.arg("-P").arg(path);
-        }
-        let repair_it = command(&root, &[], &["--apply"]);
-        strace.arg(repair_it.get_program()).args(repair_it.get_args());
-        let ran = run(strace, Input::Nothing);
-        if ran.code != Some(1) || !ran.stdout.contains("Input/output error") || !record.is_dir() {
-            report.push(format!("{what}: {:?} {} {}{}", ran.code, record.is_dir(), ran.stdout, ran.stderr));
-        }
-        let mut collect = Command::new(program("image-gc"));
-        collect.arg("--root").arg(&root).arg("--apply");
-        let collected = run(collect, Input::Nothing);
-        if !directory.join("diff").is_dir() {
-            report.push(format!("{what}: collected: {}{}", collected.stdout, collected.stderr));
-        }
-        let said = repair(&root, &[], &["--apply"]);
-        if said.status != Some(0) {
-            report.push(format!("{what}: not mended: {:?} {} {}", said.status, said.report, said.stderr));
-        }
-        let changed = testkit::tree_changes(&lasting(&original), &lasting(&root));
-        report.extend(changed.into_iter().take(3).map(|line| format!("{what}: {line}")));
-    }
-    testkit::assert_none("where reading has failed", &report);
-}
-
-/// A record that is under a wrong chain id has its journal there, too: with that its directory is found, and nothing is dropped.
-#[test]
-fn root_a_record_at_a_wrong_place_and_without_its_directory_is_mended() {
-    if !testkit::is_root() {
-        return;
-    }
-    let bench = Bench::new();
-    let (original, root) = (bench.dir.path().join("original"), bench.dir.path().join("moved"));
-    copy(&original, &root);
-    let records = root.join("image/overlay2/layerdb/sha256");
-    let moved = records.join("e".repeat(64));
-    fs::rename(records.join(&bench.layers.last().unwrap().0), &moved).unwrap();
-    for lost in ["cache-id", "size"] {
-        fs::remove_file(moved.join(lost)).unwrap();
-    }
-    let said = repair(&root, &[], &["--apply"]);
-    assert_eq!(said.status, Some(0), "{} {}", said.report, said.stderr);
-    testkit::assert_none("mended", &testkit::tree_changes(&bench.before, &lasting(&root)));
 }
 
 /// A file in the place of a container's directory, or of a part of it, is damage with a name, for whoever starts the container, too; it

@@ -268,7 +268,7 @@ impl Work<'_> {
                 if HomeLayout::of_driver(root.driver.name()).is_some_and(|layout| layout.changes) =>
             {
                 let owners = keeps_owners(Some(root.driver.home()));
-                content::is_as_written(fresh, &content, owners, record.diff_id)
+                content::is_as_written(fresh, &content, owners, record.diff_id).unwrap_or_default()
             }
             (fresh, content) => makes_it(fresh, content.ok()),
         };

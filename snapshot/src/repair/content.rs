@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::atomic::AtomicBool;
 
 use flate2::bufread::GzDecoder;
-use layerfs::verify::{Comparison, Shows, verify};
+use layerfs::verify::{Comparison, Shows, VerifyError, verify};
 use layerfs::{DiffId, Hasher, LayerFiles};
 use rustix::fd::AsFd;
 use tarsplit::assemble::assemble;
@@ -47,11 +47,19 @@ pub(super) fn replay(journal: impl Read, content: Dir) -> Result<Option<DiffId>,
 
 /// Whether a layer's directory, which holds only its changes, is as it was written: journal and directory make the
 /// diff id, and no file is unknown to the journal or has other metadata.
-pub(super) fn is_as_written(journal: impl Read, content: &Dir, owners: bool, diff_id: DiffId) -> bool {
+///
+/// # Errors
+/// Why one of them cannot be read.
+pub(super) fn is_as_written(
+    journal: impl Read,
+    content: &Dir,
+    owners: bool,
+    diff_id: DiffId,
+) -> Result<bool, VerifyError> {
     let comparison = Comparison { tree: content.as_fd(), shows: Shows::LayerAlone, owners, most: 1 };
     let journal = BufReader::with_capacity(128 << 10, journal);
-    let found = verify(journal, &comparison, &|_| {}, &AtomicBool::new(false));
-    found.is_ok_and(|found| found.faults.is_empty() && found.diff_id == Some(diff_id))
+    let found = verify(journal, &comparison, &|_| {}, &AtomicBool::new(false))?;
+    Ok(found.faults.is_empty() && found.diff_id == Some(diff_id))
 }
 
 /// Checks the beginning of a journal.

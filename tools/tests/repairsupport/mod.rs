@@ -1,11 +1,14 @@
 //! Shared by the tests of repairs: what is asked and said, and what a store holds.
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 use testkit::cases::TreeEntry;
+use testkit::run::{Input, layer_unpack, run};
+use testkit::store::StoreFiles;
 use testkit::tree;
 
 /// What a repair said.
@@ -91,4 +94,51 @@ pub(crate) fn collect(root: &Path) -> Vec<String> {
     let found: Value = serde_json::from_slice(&checked.stdout).unwrap();
     report.extend(found["findings"].as_array().unwrap().iter().map(|finding| format!("still found: {finding}")));
     report
+}
+
+pub(crate) fn import(archive: &Path, root: &Path, flags: &[&str]) {
+    let mut import = layer_unpack(&[archive.as_os_str(), "--root".as_ref(), root.as_os_str()]);
+    import.args(flags);
+    run(import, Input::Nothing).ok();
+}
+
+/// Without what differs although it says the same: compressed journals.
+pub(crate) fn lasting(root: &Path) -> Vec<TreeEntry> {
+    let mut found = outline(root);
+    // As long as the names that they stand for.
+    let mut drawn = Vec::new();
+    for (chain, layer) in &StoreFiles::read(root).layers {
+        let hex = chain.trim_start_matches("sha256:");
+        drawn.push((layer.cache_id.clone(), hex.to_owned()));
+        let link = fs::read_to_string(root.join("overlay2").join(&layer.cache_id).join("link"));
+        drawn.extend(link.map(|link| (link, hex[..26].to_owned())));
+    }
+    found.retain(|entry| !entry.path.ends_with(b"tar-split.json.gz"));
+    // Of an image whose parent was forgotten.
+    found.retain(|entry| !entry.path.starts_with(b"image/overlay2/imagedb/metadata/sha256/"));
+    found.iter_mut().for_each(|entry| by_chain(entry, &drawn));
+    found
+}
+
+/// Names a layer's directory and link by its chain, as a repair that could not read a file may have replaced the whole layer.
+fn by_chain(entry: &mut TreeEntry, drawn: &[(String, String)]) {
+    let rename = |bytes: &mut Vec<u8>| {
+        if let Ok(mut text) = String::from_utf8(bytes.clone()) {
+            drawn.iter().for_each(|(name, lasting)| text = text.replace(name, lasting));
+            *bytes = text.into_bytes();
+        }
+    };
+    rename(&mut entry.path);
+    entry.target.iter_mut().for_each(rename);
+    if [&b"/cache-id"[..], b"/link", b"/lower"].iter().any(|end| entry.path.ends_with(end)) {
+        entry.data.iter_mut().for_each(rename);
+    }
+}
+
+pub(crate) fn archive() -> PathBuf {
+    testkit::golden("busybox-20.10.tar")
+}
+
+pub(crate) fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
 }

@@ -90,7 +90,7 @@ impl RepairPlanner<'_> {
 
     /// Whether a layer's directory has only the layer's own files, so that one of them can be replaced by itself. Where a
     /// directory shows the layers below as well, those above have copies of each file.
-    fn has_single_files(&self) -> bool {
+    pub(super) fn has_single_files(&self) -> bool {
         self.view.root.home_layout().is_some_and(|layout| layout.changes)
     }
 

@@ -6,6 +6,7 @@ use layerfs::{ChainId, DiffId};
 
 use super::RepairPlanner;
 use crate::catalog::{MountDamage, Subject, with_causes};
+use crate::check::keeps_owners;
 use crate::driver::EntryKind;
 use crate::ids::{CacheId, MountName};
 use crate::liveness::Claim;
@@ -221,6 +222,27 @@ impl RepairPlanner<'_> {
         content::replay(journal, content)
     }
 
+    /// Whether a directory is a layer's: with the layer's journal it makes the diff id. A layer without bytes is made with any
+    /// directory, so that of such a layer must have its names and metadata, too, and no others.
+    ///
+    /// # Errors
+    /// Why that cannot be told.
+    fn is_directory_of(&self, layer: ChainId, directory: &CacheId, diff_id: DiffId) -> Result<bool, String> {
+        if self.replayed(layer, directory)? != Some(diff_id) {
+            return Ok(false);
+        }
+        let journal = || readable(self.layers.journal(self.name_now(layer)));
+        let has_bytes = journal()?.and_then(content::member_sizes).is_some_and(|bytes| bytes > 0);
+        if has_bytes || !self.has_single_files() {
+            return Ok(true);
+        }
+        let (Some(journal), Some(content)) = (journal()?, readable(self.view.root.content(directory))?) else {
+            return Ok(false);
+        };
+        let owners = keeps_owners(self.view.root.home.as_ref());
+        content::is_as_written(journal, &content, owners, diff_id).map_err(|error| with_causes(&error))
+    }
+
     /// Why it cannot be read what a directory, or a container's, stands on: it may stand on one that is looked for.
     fn unread_stack(&self) -> Option<String> {
         let parents = self.home.entries.values().filter_map(|entry| entry.parents.as_ref().err());
@@ -264,9 +286,9 @@ impl RepairPlanner<'_> {
         let free = self.home.entries.iter().filter(|(id, entry)| entry.kind == EntryKind::Layer && !others(id));
         let mut unread = None;
         for id in free.filter_map(|(id, _)| id.parse().ok()) {
-            match self.replayed(layer, &id) {
-                Ok(made) if made == Some(diff_id) => return Ok(Some(id)),
-                Ok(_) => {}
+            match self.is_directory_of(layer, &id, diff_id) {
+                Ok(true) => return Ok(Some(id)),
+                Ok(false) => {}
                 Err(cause) => drop(unread.get_or_insert(cause)),
             }
         }

@@ -119,3 +119,23 @@ fn root_sound_stores_are_clean() {
     assert!(refused as u64 <= count / 4, "{refused} archives were refused: these are no layers that anybody has");
     assert!(layers >= 2 * count, "{layers} layers were read");
 }
+
+/// An opaque marker at a layer's root hides everything below: with vfs, where layers show what is below, that is not missing there.
+#[test]
+fn root_a_layer_that_hides_all_below_is_clean() {
+    if !testkit::is_root() {
+        return;
+    }
+    let below = tarfile::tar(&[tarfile::file("a", "a"), tarfile::dir("d"), tarfile::file("d/b", "b")]);
+    let hiding = tarfile::tar(&[tarfile::file(".wh..wh..opq", ""), tarfile::file("new", "n")]);
+    let archive = DockerArchive::new("chance/hidden:1", &[below, hiding]).build();
+    for driver in ["vfs", "overlay2"] {
+        let dir = testkit::scratch();
+        let (root, file) = (dir.path().join("root"), dir.path().join("image.tar"));
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(&file, &archive).unwrap();
+        assert!(layerfs(&root, &["--storage-driver", driver, "image", "load", "-q", "-i", file.to_str().unwrap()]));
+        let checked = CheckOutput::run(&root, &["--deep"]);
+        assert!(checked.status == Some(0) && checked.findings.is_empty(), "{driver}: {checked:#?}");
+    }
+}

@@ -109,8 +109,8 @@ impl Suspects {
         }
     }
 
-    /// A later member has described the place: forget the faults that earlier members had there. Mode, owner and time belong
-    /// to the inode, so for these that is true of all its names.
+    /// Forgets the faults that earlier members had at a place that a later member has described. Mode, owner, time and
+    /// capabilities belong to the inode, so their faults are forgotten for all names of it.
     fn described(&mut self, spot: &Spot) {
         if self.is_empty() {
             return;
@@ -132,7 +132,8 @@ impl Suspects {
         }
     }
 
-    /// Something that is no directory has replaced `path`: nothing of what earlier members put below it is there any more.
+    /// Forgets the faults below `path`, which something that is no directory has replaced: nothing that earlier members
+    /// put there is left.
     fn replaced(&mut self, path: &[u8]) {
         if self.is_empty() {
             return;
@@ -180,7 +181,8 @@ impl<'l> Headers<'l> {
         // made it.
         let Ok(Some(path)) = LayerPath::parse(&member.name) else { return Ok(()) };
         let (dir, base) = path.split();
-        if self.shows_below() && path.as_bytes().starts_with(AUFS) && base != b".wh..wh.opq" {
+        let marker = Marker::parse(base);
+        if self.shows_below() && path.as_bytes().starts_with(AUFS) && marker != Ok(Marker::Opaque) {
             return Ok(());
         }
         let parent = match self.places.parent(dir) {
@@ -188,7 +190,6 @@ impl<'l> Headers<'l> {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => None,
             Err(errno) => return Err(VerifyError::tree("opening", dir)(errno)),
         };
-        let marker = Marker::parse(base);
         if let (Ok(Marker::Opaque | Marker::Whiteout(_)), Some(parent)) = (&marker, &parent) {
             self.needed.insert(parent.inode);
         }
@@ -344,7 +345,7 @@ impl<'l> Headers<'l> {
         }
     }
 
-    /// A fault in the body of the member that the journal calls `name`.
+    /// Notes a fault in the body of the member that the journal calls `name`.
     pub(super) fn fault_in(&mut self, name: &[u8], fault: FaultKind) {
         let spot = match &self.current {
             Some(current) if current.name == name => current.spot.clone(),
@@ -403,13 +404,13 @@ impl<'l> Headers<'l> {
     }
 }
 
-/// The key of a path that has no directory to be in.
+/// The key of a path whose parent directory is missing.
 fn unplaced(path: &[u8]) -> Vec<u8> {
     [b"missing ".as_slice(), path].concat()
 }
 
-/// Whether a directory is opaque for overlayfs. Without root the attribute may be unreadable, and then the answer is yes:
-/// nothing is known to be wrong.
+/// Whether a directory is opaque for overlayfs. Without root the answer is always yes: the attribute may be unreadable,
+/// so nothing is known to be wrong.
 fn is_opaque(dir: impl AsFd) -> bool {
     let mut value = [0u8; 1];
     let namespaces = [XattrNamespace::Trusted, XattrNamespace::User];

@@ -1,7 +1,7 @@
 //! Recovery: before a transaction begins, what a killed one has left is finished or taken back.
 //!
-//! Only the store is asked: which of our records of intent and write-sets it has and, before anything is deleted, who
-//! needs it ([`crate::liveness`]). A dockerd may have run since the crash, and may use what was left.
+//! Recovery goes by what the store holds now: our records of intent, our write-sets and, before it deletes a thing, who
+//! needs that thing ([`crate::liveness`]). A dockerd may have run since the crash, and may use what was left.
 
 use std::collections::HashSet;
 
@@ -25,7 +25,8 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
     root.images_dir.remove_temporaries()?;
     root.images.remove_temporaries()?;
     tmp.remove_temporaries()?;
-    // Who writes the files of containers holds the store's lock, as this does: what is there now is nobody's.
+    // Every process of ours that writes files of containers or volumes holds the store's lock. We hold it now, so
+    // nobody needs the temporary files that are there.
     if let Some(containers) = container::open(root.dir())? {
         containers.remove_temporaries_below()?;
     }
@@ -34,14 +35,17 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
     }
     for stored in Stored::list(tmp)? {
         let record = stored.read(tmp)?;
-        let disposal = Disposal::of_record(&record)?;
-        if stored.is_committed() || is_visible(root, &record)? {
+        let committed = stored.is_committed() || is_visible(root, &record)?;
+        // A change that was not committed has moved nothing into its quarantine, which may be gone.
+        let disposal = if committed { Disposal::of_record(&record)? } else { Disposal::Delete };
+        if committed {
             drop(finish(root, &still_wanted(root, &stored, record)?, sync)?);
         } else {
             take_back(root, &record, sync)?;
             super::containers::take_back(root, &record)?;
         }
-        // Also finish layers that an earlier, interrupted recovery renamed to `-removing`.
+        // Also finish removals that were begun before, for example by a recovery that was interrupted: such layers have
+        // the names `-removing` already.
         let removing = root.layers.removing()?;
         if !removing.is_empty() {
             remove_remains(root, &Owners::read(root, &Departing::default())?, &removing, &disposal)?;
@@ -51,7 +55,8 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
     remove_write_sets(root)
 }
 
-/// Whether `repositories.json` has the names as the transaction was to leave them: then the commit point was passed.
+/// Whether the transaction was to change names, and `repositories.json` has them all as it was to leave them: then the
+/// commit point was passed.
 fn is_visible(root: &WritableRoot, record: &Record) -> Result<bool, StoreError> {
     if record.names.is_empty() {
         return Ok(false);
@@ -60,8 +65,8 @@ fn is_visible(root: &WritableRoot, record: &Record) -> Result<bool, StoreError> 
     Ok(record.names.iter().all(|(name, image)| references.get(name) == *image))
 }
 
-/// The steps that are left of a change past its commit point, without the removal of what somebody has come to need
-/// since.
+/// The record of a change past its commit point, without the removal of images and layers that somebody has come to
+/// need since.
 fn still_wanted(root: &WritableRoot, stored: &Stored, mut record: Record) -> Result<Record, StoreError> {
     if !record.removed_images.is_empty() {
         let needed = images::named_or_built_on(root, &record.removed_images)?;
@@ -91,8 +96,8 @@ fn still_wanted(root: &WritableRoot, stored: &Stored, mut record: Record) -> Res
     Ok(record)
 }
 
-/// Removes write-sets with the directories that they name. If somebody needs the directory, the write-set is stale or
-/// forged, and only the write-set is removed. If that cannot be found out, both stay.
+/// Removes write-sets with the directories that they name. If somebody owns the directory, the write-set is stale or
+/// forged, and only the write-set is removed. If that cannot be found out, or if the directory is mounted, both stay.
 fn remove_write_sets(root: &WritableRoot) -> Result<(), StoreError> {
     let leftovers = root.layers.leftovers()?;
     if leftovers.is_empty() {
@@ -107,7 +112,8 @@ fn remove_write_sets(root: &WritableRoot) -> Result<(), StoreError> {
                 Err(reason) if is_anothers(&reason) => {}
                 Err(_) => continue,
             },
-            // A power cut came before the directory was named, so there is none.
+            // A crash or a power cut came before the write-set named the directory durably. With `sync`, the directory
+            // was not made yet.
             Ok(None) | Err(StoreError::Invalid { .. }) => {}
             Err(error) => return Err(error),
         }

@@ -50,6 +50,22 @@ fn what_was_committed_is_finished() {
     assert_eq!(store.leftovers(), 0);
 }
 
+/// A change that was not committed has moved nothing away yet, so its quarantine is not needed to take it back.
+#[test]
+fn a_quarantine_that_is_gone_keeps_no_change_from_being_taken_back() {
+    let store = Store::new();
+    let id = store.add(Some("app:1"), &["base"]);
+    let lines = [
+        "{\"layerfs-intent\":2}".to_owned(),
+        format!("{{\"quarantine\":\"{}\"}}", store.temp.path().join("gone").display()),
+        format!("{{\"remove-image\":\"{id}\"}}"),
+    ];
+    store.write("image/overlay2/layerdb/tmp/layerfs-intent-1", lines.map(|line| line + "\n").concat());
+    drop(store.begin());
+    assert!(store.has_image(id));
+    assert_eq!(store.leftovers(), 0);
+}
+
 #[test]
 fn names_tell_whether_a_change_was_made() {
     for made in [true, false] {

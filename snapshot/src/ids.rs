@@ -3,12 +3,12 @@
 //!
 //! # Names that stay text
 //!
-//! A type here says that its value is a name which the thing may have. Some names say less, and stay plain text:
+//! A value of one of these types is a name that such a thing can have. Some names promise less, and stay plain text:
 //!
 //! - the entries of a driver's home ([`HomeEntries`](crate::driver::HomeEntries)). The home holds whatever was put there: layers,
 //!   the driver's own `l` and `backingFsBlockDev`, a daemon's leftovers, the files of a stranger. Accounts and verdicts
 //!   speak of all of them. Whoever deletes an entry as a layer parses its name into a [`CacheId`] first, and must ask
-//!   [`Liveness`](crate::liveness::Liveness) with that; an entry with any other name is never deleted as a layer.
+//!   [`Liveness`](crate::liveness::Liveness) about that id; an entry with any other name is never deleted as a layer.
 //!   Names that are not UTF-8 are not among the entries: Docker makes none, and nobody deletes them.
 //! - BuildKit's names for its records (`schema/buildkit`). Such a key is an id of BuildKit's own or `sha256:` and a chain id, it
 //!   may outlive what it named, and it is compared and shown, but never used as a path. The directories and layers that
@@ -22,6 +22,7 @@ use std::ops::Deref;
 use std::str::FromStr;
 
 use layerfs::Digest;
+use rustix::io::Errno;
 
 /// A text that is not a valid id or name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,8 +51,10 @@ fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let mut filled = 0;
     while filled < N {
-        // The call fails only in kernels that do not have it, and those are far older than overlayfs.
-        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
+        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Err(Errno::INTR) => {}
+            drawn => filled += drawn.expect("every kernel that has overlayfs gives random bytes"),
+        }
     }
     bytes
 }
@@ -265,8 +268,8 @@ directory_name! {
 }
 
 directory_name! {
-    /// An entry of `layerdb/mounts`. The mount of a container is named after it; builds and image mounts draw their own names, and
-    /// those of Docker 28 may have slashes in them.
+    /// An entry of `layerdb/mounts`. The mount of a container has the container's id for its name. Builds and image mounts
+    /// have names of their own, and those that Docker 28 gives to image mounts may have slashes in them.
     MountName, "mount name", is_path_down
 }
 

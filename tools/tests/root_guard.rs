@@ -66,6 +66,11 @@ const OTHERS: &[(&str, &[&str], &str)] = &[
         &["containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots/1/"],
         "--storage-driver",
     ),
+    (
+        "containerd's store with another snapshotter",
+        &["containerd/daemon/io.containerd.snapshotter.v1.native/snapshots/1/"],
+        "--storage-driver",
+    ),
     ("containerd's store elsewhere", &["rootfs/overlayfs/", "engine-id"], "containerd's store"),
     ("before 1.10", &["linkgraph.db", "graph/x/json", "repositories-aufs", "containers/"], "before version 1.10"),
     ("before 1.10, overlay2 beside", &["repositories-overlay", "overlay2/l/"], "before version 1.10"),

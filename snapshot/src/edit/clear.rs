@@ -22,7 +22,7 @@ use crate::schema::{distribution, mount};
 pub struct KeptRemains {
     /// What stays.
     pub remains: Remains,
-    /// Why.
+    /// Why it stays.
     pub reason: RemainsStay,
 }
 
@@ -57,9 +57,10 @@ pub(super) fn orphan_mounts(
     let stays = |name: &&MountName| !found.names.contains(*name);
     let kept = names.into_iter().filter(stays).map(|name| KeptRemains {
         remains: Remains::Mount(name.clone()),
-        reason: found.doubt.as_ref().map_or(RemainsStay::InUse, |(container, cause)| {
-            RemainsStay::Unknown(format!("the config of container {container} cannot be read: {cause}"))
-        }),
+        reason: match &found.doubt {
+            Some(doubt) => RemainsStay::Unknown(doubt.to_string()),
+            None => RemainsStay::InUse,
+        },
     });
     let kept = kept.collect();
     Ok((found.names, kept))
@@ -199,8 +200,9 @@ impl<'r> Clearing<'r> {
         self.disposal.remove(root, &remains.place(root.driver.name())).map(Ok)
     }
 
-    /// Removes a directory. Where a record is cleared away, it is no failure that somebody else owns the directory:
-    /// only the record goes then.
+    /// Removes a directory. With `is_all`, the directory is all that is cleared away, and it stays if anybody needs it.
+    /// Without, the record that names it is cleared away too: if somebody else owns the directory, only the record
+    /// goes.
     fn clear_directory(
         &self,
         id: &CacheId,
@@ -231,7 +233,7 @@ impl<'r> Clearing<'r> {
             }
         }
         match (self.disposal, mounts) {
-            // For a name with slashes this also removes the directories that are empty then.
+            // `mount::remove` also removes the directories above a name with slashes that are empty then.
             (Disposal::Delete, Some(mounts)) => mount::remove(mounts, name)?,
             _ => self.disposal.remove(self.root, &Remains::Mount(name.clone()).place(self.root.driver.name()))?,
         }

@@ -78,9 +78,8 @@ impl RemainsFound {
 pub(super) fn mounts(view: &View, ages: Ages, found: &mut RemainsFound) -> Result<HashSet<MountName>, StoreError> {
     let names = view.catalog.mounts.iter().map(|mount| &mount.name);
     let orphans = orphan_mounts::find(&view.root.dir, names, view.snapshots())?;
-    if let Some((container, cause)) = orphans.doubt {
+    if let Some(doubt) = orphans.doubt {
         let known: HashSet<&str> = view.catalog.containers.iter().map(|container| container.id.as_str()).collect();
-        let doubt = Doubt::Container { container, cause };
         for mount in view.catalog.mounts.iter().filter(|mount| !known.contains(mount.name.as_str())) {
             let thing = Thing::Remains(Remains::Mount(mount.name.clone()));
             found.spared.push((thing, StayCause::Doubt(doubt.clone())));
@@ -216,7 +215,8 @@ pub(super) fn add_orphans(
         }
         let is_claimed = !entry.claims.is_empty();
         let id: Option<CacheId> = name.parse().ok();
-        // Nearly all directories are in normal use, so those are passed over before anything is asked of the file system.
+        // Nearly all directories are in normal use, so those are passed over before anything is asked of the file
+        // system.
         if is_claimed && id.as_ref().is_none_or(|id| named.contains(id) || gone.dead(id).is_err()) {
             continue;
         }
@@ -232,7 +232,7 @@ pub(super) fn add_orphans(
             continue;
         }
         match gone.dead(&id) {
-            // Somebody may have put it there by hand.
+            // Docker draws no such name, so somebody may have put the directory there by hand.
             Ok(_) if !id.is_drawn() => found.spared.push((Thing::Odd(name.to_owned()), StayCause::NotOfDocker)),
             Ok(_) => found.decide(Remains::Directory(id), Reason::Orphan, young.stays(name)),
             Err(reason) => found.decide(Remains::Directory(id), Reason::Orphan, Some(StayCause::Needed(reason))),
@@ -241,7 +241,7 @@ pub(super) fn add_orphans(
     Ok(())
 }
 
-/// Finds short names that lead to nothing and that nothing which stays stands on.
+/// Finds short names that lead to nothing. A name stays if an entry that stays stands on it.
 pub(super) fn links(view: &View, stays: &dyn Fn(&str) -> bool, found: &mut RemainsFound) -> Result<(), StoreError> {
     let staying = view.liveness.entries().filter(|(name, _)| stays(name));
     let wanted: HashSet<&str> = staying.flat_map(|(_, entry)| &entry.missing_links).map(String::as_str).collect();
@@ -269,7 +269,7 @@ pub(super) fn notes(view: &View, layers: Option<&HashSet<DiffId>>, found: &mut R
         let stored: HashSet<_> = images.list()?.into_iter().collect();
         // While a name points to the image, the image may come back, and then its metadata counts again.
         let named: HashSet<_> = view.catalog.references.iter().map(|(_, id)| id).collect();
-        let mut noted = images.noted()?;
+        let mut noted = images.list_metadata()?;
         noted.retain(|id| !stored.contains(id) && !named.contains(id));
         noted.sort();
         noted.into_iter().for_each(|id| found.decide(Remains::Metadata(id), Reason::NoImage, None));

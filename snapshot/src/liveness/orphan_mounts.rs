@@ -1,6 +1,6 @@
 //! Which entries of `layerdb/mounts` nobody uses.
 //!
-//! One is used by the container of its name. Newer daemons mount images into containers, under names that begin with the
+//! An entry is used by the container of its name. Newer daemons mount images into containers, under names that begin with the
 //! container's id or that its config lists; so an entry counts as used where any container's config has its name anywhere.
 //! BuildKit and the builder before it make entries that live as long as a step of a build: without a daemon nobody uses them.
 
@@ -10,6 +10,7 @@ use crate::catalog::with_causes;
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::MountName;
+use crate::liveness::Doubt;
 use crate::schema::buildkit::Snapshots;
 use crate::schema::container;
 
@@ -18,8 +19,8 @@ use crate::schema::container;
 pub(crate) struct OrphanMounts {
     /// Their names.
     pub(crate) names: HashSet<MountName>,
-    /// Why there may be more that are used: the container whose config cannot be read, and why. Then there are none.
-    pub(crate) doubt: Option<(String, String)>,
+    /// Whose records cannot be read. They may use any mount, so `names` is empty then.
+    pub(crate) doubt: Option<Doubt>,
 }
 
 /// Finds those of `names` that nobody uses. `snapshots` are BuildKit's records.
@@ -32,6 +33,11 @@ pub(crate) fn find<'n>(
     snapshots: Result<&Snapshots, &StoreError>,
 ) -> Result<OrphanMounts, StoreError> {
     let mut found = OrphanMounts::default();
+    let in_doubt = |doubt| Ok(OrphanMounts { names: HashSet::new(), doubt: Some(doubt) });
+    let snapshots = match snapshots {
+        Ok(snapshots) => snapshots,
+        Err(error) => return in_doubt(Doubt::BuildCache { cause: with_causes(error) }),
+    };
     let containers = container::open(root)?;
     let ids = containers.as_ref().map_or(Ok(Vec::new()), Dir::all_names)?;
     let ids: Vec<String> = ids.iter().map(|id| id.to_string_lossy().into_owned()).collect();
@@ -39,8 +45,7 @@ pub(crate) fn find<'n>(
     for name in names {
         let first = name.split('/').next().unwrap_or_default();
         let owner = first.split_once("-src=").map_or(first, |(id, _)| id);
-        let cached =
-            snapshots.is_ok_and(|snapshots| snapshots.driver_ids().iter().any(|id| id.as_str() == name.as_str()));
+        let cached = snapshots.driver_ids().iter().any(|id| id.as_str() == name.as_str());
         if !known.contains(owner) && !known.contains(name.as_str()) && !cached {
             found.names.insert(name.clone());
         }
@@ -54,9 +59,7 @@ pub(crate) fn find<'n>(
             Ok(Some(config)) => found.names.retain(|name| !contains(&config, name.as_bytes())),
             // Without a config there is no container.
             Ok(None) => {}
-            Err(error) => {
-                return Ok(OrphanMounts { names: HashSet::new(), doubt: Some((id.clone(), with_causes(&error))) });
-            }
+            Err(error) => return in_doubt(Doubt::Container { container: id.clone(), cause: with_causes(&error) }),
         }
     }
     Ok(found)
@@ -64,4 +67,25 @@ pub(crate) fn find<'n>(
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A mount may be the build cache's, so with records that cannot be read none is known to be unused.
+    #[test]
+    fn unreadable_records_of_the_build_cache_keep_all_mounts() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Dir::open(temp.path()).unwrap();
+        let name: MountName = "a".repeat(64).parse().unwrap();
+        let records = temp.path().join("buildkit");
+        let read = || Snapshots::read(&root);
+        let found = find(&root, [&name], read().as_ref()).unwrap();
+        assert_eq!((found.names.len(), found.doubt), (1, None));
+        std::fs::create_dir(&records).unwrap();
+        std::fs::write(records.join("snapshots.db"), "no database").unwrap();
+        let found = find(&root, [&name], read().as_ref()).unwrap();
+        assert!(found.names.is_empty() && matches!(found.doubt, Some(Doubt::BuildCache { .. })), "{found:?}");
+    }
 }

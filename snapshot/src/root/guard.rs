@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, FileType};
 use rustix::io::Errno;
 
+use super::containerd::Containerd;
 use super::contents::{Recognized, enclosing, recognize};
 use super::locate::writable;
 use super::lock::Locks;
@@ -24,9 +25,6 @@ use crate::dir::{CreatedDirectories, Dir};
 use crate::driver::{DEFAULT, FOUND_BY_HOME, HomeLayout, NEVER_FOUND};
 use crate::error::StoreError;
 use crate::schema::paths::{CONFIGS, LAYER_RECORDS, METADATA, WRITE_SETS, of_driver};
-
-/// The snapshots of the containerd that a root's daemon runs itself.
-const CONTAINERD_SNAPSHOTS: &[&str] = &["containerd", "daemon", "io.containerd.snapshotter.v1.overlayfs", "snapshots"];
 
 /// Prefixes of files that only Docker before version 1.10 made, with any driver: the names of images, and the database
 /// of links.
@@ -126,7 +124,7 @@ impl Permit {
         }
     }
 
-    /// Gives the permit back, to read only: `None` if the root does not exist.
+    /// Gives the permit up and opens the root for reading; `None` if the root does not exist.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -208,7 +206,7 @@ fn explained(path: &Path, error: StoreError) -> StoreError {
     StoreError::Refused { root: path.to_path_buf(), refusal }
 }
 
-/// Checks that an empty directory neither lies in a data-root nor is the directory for a mapping of users.
+/// Checks that an empty directory does not lie in a data-root.
 fn check_place(dir: &Dir) -> Result<(), StoreError> {
     match enclosing(&dir.real_path()?)? {
         None => Ok(()),
@@ -259,7 +257,7 @@ fn unwritable(dir: &Dir) -> Result<Option<String>, StoreError> {
 /// # Errors
 /// [`StoreError::Refused`]
 pub(super) fn check_mounts(root: &Dir, driver: &str) -> Result<(), StoreError> {
-    // Of devicemapper, the mount points are beside the home.
+    // devicemapper's mount points are beside its home, so we look in the directory above both.
     let found = root.descend(&HomeLayout::home_path(driver)[..1])?.map_or(Ok(None), |home| mounts::in_use(&home));
     match found {
         Ok(None) => Ok(()),
@@ -329,7 +327,7 @@ fn check_drivers(root: &Dir, own: &'static str) -> Result<(), StoreError> {
 
 /// Whether containerd keeps the images.
 pub(super) fn is_containerd(root: &Dir) -> Result<bool, StoreError> {
-    Ok(has_entries(root, CONTAINERD_SNAPSHOTS)? || has_entries(root, &["rootfs"])?)
+    Ok(Containerd::find(root)?.is_some())
 }
 
 /// Whether the directory at this path exists and has anything in it.

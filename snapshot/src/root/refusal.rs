@@ -108,8 +108,6 @@ pub struct Foreign {
     pub meant: Option<PathBuf>,
 }
 
-impl Refusal {}
-
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -178,15 +178,6 @@ impl ImageStore {
         self.metadata_dir().remove_tree(&id.0.hex())
     }
 
-    /// The ids of all metadata directories, whether an image of that id exists or not.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`]
-    pub(crate) fn noted(&self) -> Result<Vec<ImageId>, StoreError> {
-        let names = self.metadata.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
-        Ok(names.iter().filter_map(|name| Digest::from_hex(name).ok().map(ImageId)).collect())
-    }
-
     fn content_dir(&self) -> &Dir {
         self.content.as_ref().expect("a store that is written to was created, with its directories")
     }

@@ -24,14 +24,15 @@ pub(crate) struct WriteSet {
 }
 
 impl WriteSet {
-    /// The one that is made for a layer whose directory will have this name.
+    /// The write-set that is made for a layer whose directory will have this name.
     pub(crate) fn of_layer(cache_id: &CacheId) -> Self {
         Self { name: write_set_name(cache_id), cache_id: cache_id.clone() }
     }
 }
 
 impl LayerStore {
-    /// Moves the journal of a staged layer to a registered layer and replaces that layer's journal by it, in one step.
+    /// Replaces the journal of a registered layer by that of a staged layer, in one step. Does nothing if the staged layer
+    /// has no journal.
     pub(crate) fn move_journal(&self, set: &WriteSet, chain: ChainId, sync: bool) -> Result<(), StoreError> {
         let (from, to) = (self.open_set(set)?, self.registered(chain)?);
         if from.stat(JOURNAL)?.is_none() {
@@ -105,8 +106,7 @@ impl LayerStore {
 
     /// All registrations that were not finished, dockerd's and ours.
     pub(crate) fn registrations(&self) -> Result<Vec<String>, StoreError> {
-        let names = self.tmp.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
-        Ok(names.into_iter().filter(|name| name.starts_with(WRITE_SET)).collect())
+        Ok(self.tmp_names()?.into_iter().filter(|name| name.starts_with(WRITE_SET)).collect())
     }
 
     /// Whether a registration that was not finished is ours.
@@ -121,8 +121,7 @@ impl LayerStore {
 
     /// Write-sets of ours that a crash has left.
     pub(crate) fn leftovers(&self) -> Result<Vec<String>, StoreError> {
-        let names = self.tmp.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
-        Ok(names.into_iter().filter(|name| name.starts_with(OUR_WRITE_SET)).collect())
+        Ok(self.tmp_names()?.into_iter().filter(|name| Self::is_own(name)).collect())
     }
 
     /// The directory that a write-set names; `None` if the crash came before it was written down.

@@ -1,4 +1,5 @@
-//! Build arguments: which there are, and what they are worth where (moby v20.10.24 `builder/dockerfile/buildargs.go`).
+//! Build arguments: which there are, and which values they have at which place (moby v20.10.24
+//! `builder/dockerfile/buildargs.go`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,11 +14,11 @@ type Values = BTreeMap<String, Option<String>>;
 pub(crate) struct Arguments {
     /// What the user says; `None` where only the name was given.
     given: Values,
-    /// Those that an `ARG` of the stage names, with their defaults.
+    /// The arguments that an `ARG` of the stage names, with their defaults.
     allowed: Values,
-    /// Those that stand before the first `FROM`.
+    /// The arguments that stand before the first `FROM`, with their defaults.
     global: Values,
-    /// All that some `ARG` names.
+    /// The names in all `ARG`s so far.
     referenced: BTreeSet<String>,
 }
 
@@ -62,12 +63,12 @@ impl Arguments {
         keys.into_iter().filter_map(entry).collect()
     }
 
-    /// Those that `FROM` may use.
+    /// The arguments that `FROM` may use.
     pub(crate) fn for_from(&self) -> Vec<String> {
         self.all(&self.global)
     }
 
-    /// Those of a stage, without those that `env` has.
+    /// The arguments of a stage, without those whose names `env` has.
     pub(crate) fn without(&self, env: &[String]) -> Vec<String> {
         let key = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
         let known: BTreeSet<String> = env.iter().map(|entry| key(entry)).collect();
@@ -87,7 +88,7 @@ impl Arguments {
         std::iter::once(count).chain(shown).chain(command.iter().cloned()).collect()
     }
 
-    /// Those that were given and that no `ARG` names.
+    /// The names that were given and that no `ARG` has.
     pub(crate) fn unused(&self) -> Vec<&str> {
         let given = self.given.keys().map(String::as_str);
         given.filter(|key| !self.referenced.contains(*key) && !PROXIES.contains(key)).collect()

@@ -52,7 +52,7 @@ pub(crate) fn run(
     std::thread::scope(|scope| {
         let (done, mut speaker) = (&done, speaker);
         scope.spawn(move || {
-            // The user's wish to stop is the container's end.
+            // When the user asks to stop, the container is killed.
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 if store.interrupted.load(std::sync::atomic::Ordering::Relaxed) {
                     let _ = speaker.signal(9);

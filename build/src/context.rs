@@ -28,7 +28,7 @@ pub enum ContextError {
     /// There is no such directory.
     #[error("unable to prepare context: path {0:?} not found")]
     NotFound(String),
-    /// It is something else.
+    /// The path leads to something that is no directory.
     #[error("unable to prepare context: context must be a directory: {}", .0.display())]
     NotADirectory(PathBuf),
     /// There is no Dockerfile.
@@ -40,22 +40,22 @@ pub enum ContextError {
     /// The Dockerfile has nothing in it.
     #[error("the Dockerfile ({0}) cannot be empty")]
     Empty(String),
-    /// Standard input is to be both.
+    /// Standard input is to be both the context and the Dockerfile.
     #[error("invalid argument: can't use stdin for both build context and dockerfile")]
     BothFromInput,
     /// Standard input is a Dockerfile, and another one was named.
     #[error("ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles")]
     Ambiguous,
-    /// The context is not here.
+    /// The context is not on this machine.
     #[error("a context from a URL or a git repository is not fetched here; download it and give the directory")]
     Remote,
-    /// `.dockerignore` has a pattern that is none.
+    /// `.dockerignore` has a pattern that cannot be read.
     #[error("error checking context: {0}")]
     Ignore(IgnoreError),
-    /// Something in it cannot be read.
+    /// Something in the context cannot be read.
     #[error("error checking context: can't stat {:?}", .path.display().to_string())]
     Read {
-        /// What.
+        /// Its path.
         path: PathBuf,
         /// What the system says.
         #[source]
@@ -172,7 +172,7 @@ impl Context {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(&root, flags, Mode::empty()).map_err(|errno| read_error(&root)(errno.into()))?;
-        // Both are sent even if they are excluded, and are hidden afterwards.
+        // The Dockerfile and `.dockerignore` are sent even if they are excluded, and are hidden afterwards.
         let kept: Vec<&[u8]> = own.iter().map(Vec::as_slice).chain([&b".dockerignore"[..]]).collect();
         let (mut tree, sockets) = read_directory(&dir, &root, &patterns, &kept)?;
         let mut sent = tar_length(&tree);
@@ -197,7 +197,7 @@ impl Context {
     fn from_input(dockerfile: Option<&str>, input: impl Read) -> Result<Self, ContextError> {
         let failed = |source| ContextError::Read { path: "-".into(), source };
         let mut counted = io::BufReader::with_capacity(128 << 10, Counted { inner: input, count: 0 });
-        // As much as it takes to tell.
+        // Enough bytes to tell a tar from a Dockerfile.
         let first = counted.fill_buf().map_err(failed)?.to_vec();
         let is_archive = Compression::sniff(&first) != Compression::None || is_tar(first.as_slice());
         let bodies = Bodies::new().map_err(failed)?;

@@ -15,16 +15,16 @@ use crate::upper::{Owner, Upper, directory, join, split};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CopyError {
-    /// A source is an address.
+    /// A source of `COPY` is a URL.
     #[error("source can't be a URL for COPY")]
     Url,
-    /// A source is an address, and nothing is fetched.
+    /// A source of `ADD` is a URL, and nothing is fetched.
     #[error("{0} is not fetched here; download it and use the file")]
     Fetch(String),
     /// No glob matches anything.
     #[error("no source files were specified")]
     NoSources,
-    /// A source is outside.
+    /// A source is outside of the context.
     #[error("forbidden path outside the build context: {0} ()")]
     Outside(String),
     /// A source of the context does not exist.
@@ -143,9 +143,9 @@ fn item(path: &str, from: &SourceTree<'_>) -> Result<Item, CopyError> {
 /// How files are copied.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct How {
-    /// To whom they belong then; `None` for those they belonged to.
+    /// Who owns the copies; `None` for the owners of the sources.
     pub(crate) owner: Option<Owner>,
-    /// Archives are unpacked.
+    /// Whether archives are unpacked.
     pub(crate) unpack: bool,
 }
 
@@ -231,7 +231,7 @@ fn copied<'s>(from: &SourceTree<'s>, path: &[u8], id: NodeId, owner: Option<Owne
     if let Some((uid, gid)) = owner {
         (node.uid, node.gid) = (uid, gid);
         if !matches!(node.kind, NodeKind::Directory { .. } | NodeKind::Symlink { .. }) {
-            // Who changes the owner of a file takes these away.
+            // The kernel takes these bits and the attributes away when a file changes its owner.
             let group_executes = node.mode & 0o010 != 0;
             node.mode &= if group_executes { !0o6000 } else { !0o4000 };
             node.xattrs.clear();

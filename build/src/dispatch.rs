@@ -18,7 +18,7 @@ use crate::state::State;
 use crate::upper::Upper;
 use crate::{BuildError, command, ports, workdir};
 
-/// Containers of a step: how they were called, and those that there were.
+/// The containers of a step: the ids that the output names, and the container itself where one was made.
 pub(crate) type Containers = Vec<(String, Option<ContainerId>)>;
 
 impl Builder<'_> {

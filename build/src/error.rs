@@ -14,13 +14,13 @@ use crate::instruction::InstructionError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The Dockerfile.
+    /// The Dockerfile cannot be read.
     #[error(transparent)]
     Instruction(#[from] InstructionError),
-    /// The context.
+    /// The context cannot be used.
     #[error(transparent)]
     Context(#[from] ContextError),
-    /// A variable.
+    /// A variable cannot be expanded.
     #[error(transparent)]
     Expand(#[from] ExpandError),
     /// Files that cannot be found.
@@ -32,7 +32,7 @@ pub enum BuildError {
     /// No stage has the name that the user asks for.
     #[error("failed to reach build target {0} in Dockerfile")]
     NoTarget(String),
-    /// Nothing was made.
+    /// The Dockerfile made no image.
     #[error("No image was generated. Is your Dockerfile empty?")]
     Nothing,
     /// A flag of an instruction that only BuildKit knows.
@@ -57,13 +57,13 @@ pub enum BuildError {
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
-    /// A container of a command.
+    /// A container of a command failed.
     #[error(transparent)]
     Container(#[from] ContainerError),
-    /// The store.
+    /// The store cannot be read or changed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What is in an image.
+    /// What is in an image cannot be read.
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// An image cannot be stored.

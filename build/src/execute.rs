@@ -35,9 +35,9 @@ pub struct Options {
     pub target: Option<String>,
     /// Whether images that were built before may stand for steps.
     pub cache: bool,
-    /// Whether containers of commands go when they have succeeded.
+    /// Whether the container of a command is removed after the command has succeeded.
     pub remove: bool,
-    /// Whether they go when they have failed.
+    /// Whether the container of a command is removed after the command has failed.
     pub remove_failed: bool,
     /// The network of commands: `none` or `host`; empty for none.
     pub network: String,
@@ -155,7 +155,7 @@ pub(crate) struct Builder<'b> {
     pub(crate) place: &'b Place<'b>,
     pub(crate) options: &'b Options,
     moment: Moment,
-    /// The store has changed since it was read.
+    /// Whether the store has changed since it was read.
     pub(crate) stale: bool,
     pub(crate) cache: Cache,
     pub(crate) context: SourceTree<'b>,
@@ -163,7 +163,7 @@ pub(crate) struct Builder<'b> {
     pub(crate) talk: Talk<'b>,
     arguments: Arguments,
     pub(crate) stages: Vec<Built>,
-    /// The number of the last step, and of all.
+    /// The number of the present step, and of the last one.
     steps: (usize, usize),
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn expand(word: &str, escape: char, env: &[String]) -> Result<String,
     process(word, escape, env).map(|(text, _)| text)
 }
 
-/// The same, and splits what comes out at its blanks, except for quoted ones.
+/// Expands a word as [`expand`] does, and splits the result at its blanks, except for quoted ones.
 ///
 /// # Errors
 /// [`ExpandError`]

@@ -3,13 +3,13 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
-/// A pattern that is none. The text is docker's.
+/// A pattern that cannot be read. The text is docker's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IgnoreError {
-    /// It has a class or an escape without its end.
+    /// A class or an escape has no end.
     #[error("syntax error in pattern")]
     Syntax,
-    /// `!` alone.
+    /// A line holds `!` alone.
     #[error("illegal exclusion pattern: \"!\"")]
     Nothing,
 }
@@ -20,7 +20,7 @@ pub(crate) struct Patterns(Vec<Pattern>);
 
 #[derive(Debug, Clone)]
 struct Pattern {
-    /// It takes files back in.
+    /// Whether it takes files back in.
     again: bool,
     text: String,
     /// How many names it has.
@@ -77,7 +77,8 @@ impl Patterns {
         Ok(Self(patterns))
     }
 
-    /// Whether a path does not count: the last pattern decides that matches it, or the directory as deep as the pattern that it is in.
+    /// Whether a path is excluded. The last pattern decides that matches the path, or the directory above it that has
+    /// as many names as the pattern.
     pub(crate) fn exclude(&self, path: &[u8]) -> bool {
         let mut excluded = false;
         let slashes: Vec<usize> =
@@ -118,7 +119,7 @@ fn expression(pattern: &str) -> String {
             '?' => out.push_str("[^/]"),
             '.' | '$' => out.extend(['\\', char]),
             '\\' => match chars.next() {
-                // The crate knows no escapes of letters that mean nothing.
+                // The crate `regex` refuses to escape a letter that has no meaning then, so the letter goes in alone.
                 Some(next) if next.is_ascii_alphanumeric() || !next.is_ascii() => out.push(next),
                 Some(next) => out.extend(['\\', next]),
                 None => out.push('\\'),
@@ -195,7 +196,7 @@ mod tests {
             ("\u{feff}  f.txt \r\n\n", &["f.txt"]),
         ] {
             let patterns = Patterns::parse(&lines(file.as_bytes())).unwrap();
-            // As a walk meets them: what is in an excluded directory is not looked at, unless it may be taken back in.
+            // As a walk does it: what is in an excluded directory is not looked at, unless it may be taken back in.
             let is_excluded = |path: &&str| {
                 let ends = path.match_indices('/').map(|(at, _)| at);
                 let hidden = |end: usize| {

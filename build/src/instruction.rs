@@ -52,7 +52,7 @@ pub(crate) enum Action {
 /// A command, as words or as a text for the shell.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct CommandLine {
-    /// The words; of a text, one.
+    /// The words; a text for the shell is one word.
     pub(crate) words: Vec<String>,
     /// Whether the shell comes before them.
     pub(crate) shell: bool,
@@ -61,13 +61,13 @@ pub(crate) struct CommandLine {
 /// `COPY` and `ADD`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Transfer {
-    /// What is copied; the last one is where to.
+    /// What is copied; the last path is the destination.
     pub(crate) paths: Vec<String>,
-    /// Another stage or image that it is copied from.
+    /// The stage or image that is copied from, if it is not the context.
     pub(crate) from: String,
-    /// To whom it belongs then.
+    /// Who owns the copies.
     pub(crate) chown: String,
-    /// Which permissions it has then; only BuildKit can do that.
+    /// The permissions of the copies; only BuildKit can set them.
     pub(crate) chmod: String,
 }
 
@@ -78,12 +78,12 @@ pub(crate) struct Instruction {
     pub(crate) action: Action,
 }
 
-/// What begins with `FROM`.
+/// A stage: a `FROM` and the instructions after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stage {
     /// `FROM`, as it was written.
     pub(crate) text: String,
-    /// What it stands on.
+    /// The image or stage that it begins with.
     pub(crate) base: String,
     /// Its name, in lower case; empty for none.
     pub(crate) name: String,
@@ -124,7 +124,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Dockerfile, InstructionError> {
     Ok(file)
 }
 
-/// The instruction that an image has for those who build on it.
+/// Reads an instruction of `ONBUILD`, which an image keeps for those who build on it.
 ///
 /// # Errors
 /// The reason, in docker's words.

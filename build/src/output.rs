@@ -7,7 +7,7 @@ use crate::BuildError;
 /// Where a build writes its lines to, and what its commands write. docker's client has both on standard output.
 pub(crate) struct Talk<'t> {
     out: &'t mut dyn Write,
-    /// Whether something was said: docker has other words for what goes wrong before.
+    /// Whether something was written: docker has other words for an error that comes before.
     pub(crate) begun: bool,
 }
 
@@ -16,12 +16,12 @@ impl<'t> Talk<'t> {
         Self { out, begun: false }
     }
 
-    /// A line.
+    /// Writes a line.
     pub(crate) fn line(&mut self, text: &str) -> Result<(), BuildError> {
         self.bytes(format!("{text}\n").as_bytes())
     }
 
-    /// What a command has written.
+    /// Passes on what a command has written.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
         self.begun = true;
         let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
@@ -31,7 +31,7 @@ impl<'t> Talk<'t> {
         }
     }
 
-    /// What a command has written to standard error: in red, as docker has it.
+    /// Passes on what a command has written to standard error: in red, as docker does it.
     pub(crate) fn errors(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
         self.bytes(&[b"\x1b[91m", bytes, b"\x1b[0m"].concat())
     }

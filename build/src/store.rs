@@ -65,7 +65,7 @@ fn gone(id: ImageId) -> BuildError {
 }
 
 impl BuildStore<'_> {
-    /// Reads it; one that does not exist is an error.
+    /// Reads the store; a store that does not exist is an error.
     pub(crate) fn read(&self) -> Result<Moment, BuildError> {
         let root = DataRoot::find(&self.root, self.driver)?;
         let catalog = Catalog::read(&root)?;

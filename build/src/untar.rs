@@ -42,7 +42,7 @@ pub(crate) struct Bodies {
 }
 
 impl Bodies {
-    /// In a file of the system's temporary directory.
+    /// Makes room for bodies in a file of the system's temporary directory.
     ///
     /// # Errors
     /// [`io::Error`]
@@ -117,8 +117,8 @@ pub(crate) fn is_tar(reader: impl BufRead) -> bool {
     }
 }
 
-/// Unpacks a tar below the directory `dest` of a tree, and its bodies into `bodies`; with `picked`, the files are picked from there
-/// for a layer. Returns the paths of members with the names they had.
+/// Unpacks a tar below the directory `dest` of a tree, and its bodies into `bodies`; with `picked`, the files are
+/// picked from there for a layer. Returns the paths of members with the names they had.
 ///
 /// # Errors
 /// [`UntarError`]

@@ -26,7 +26,7 @@ struct Place {
 }
 
 impl<'s> Upper<'s> {
-    /// Nothing yet, on an image of which `base` is what concerns the paths that will be written.
+    /// An empty layer on an image; `base` is the part of the image that concerns the paths that will be written.
     pub(crate) fn new(base: Tree, now: i64) -> Self {
         Self { base, layer: Tree::empty(), picked: Picked::default(), now: PaxTime::from_seconds(now) }
     }
@@ -80,7 +80,8 @@ impl<'s> Upper<'s> {
         follow(path, look).map(|found| join(scope, &found))
     }
 
-    /// The directory of this path in the layer, which it gets as the image has it. It exists.
+    /// The directory at this path in the layer; where the layer has none yet, it is copied from the image, which must
+    /// have it.
     fn copy_up(&mut self, path: &[u8]) -> NodeId {
         let mut at = Tree::ROOT;
         let mut below = Some(Tree::ROOT);

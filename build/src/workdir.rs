@@ -9,7 +9,8 @@ use crate::upper::{Upper, directory};
 /// Directories that every container has, whatever its image holds.
 const INIT: [&[&[u8]]; 5] = [&[b"dev", b"pts"], &[b"dev", b"shm"], &[b"proc"], &[b"sys"], &[b"etc"]];
 
-/// The layer with the directory `dir`, an absolute path, on an image of which `base` is what concerns the path.
+/// The layer with the directory `dir`, an absolute path, on an image; `base` is the part of the image that concerns the
+/// path.
 ///
 /// # Errors
 /// Something that is no directory is in the way.
@@ -36,7 +37,7 @@ pub(crate) fn make(mut base: Tree, dir: &str, now: i64) -> Result<Upper<'static>
     }
 }
 
-/// As dockerd makes one.
+/// A directory as dockerd makes it.
 fn plain_directory(now: i64) -> Node {
     Node {
         kind: directory(false),

@@ -50,8 +50,8 @@ pub(crate) fn open(root: &Path, driver: Option<&'static str>) -> Result<(Transac
     Ok((transaction, catalog))
 }
 
-/// Makes a container. This thread has a mount namespace of its own from then on, so that the layers which are mounted meanwhile do
-/// not stay mounted if the process is killed: no command writes to a root with a mount in it.
+/// Makes a container. This thread has a mount namespace of its own from then on, so that the layers which are mounted
+/// meanwhile do not stay mounted if the process is killed: no command writes to a root with a mount in it.
 ///
 /// # Errors
 /// [`ContainerError`]; nothing is left of it then.

@@ -1,4 +1,5 @@
-//! Why a container cannot be mounted, in the words of the listings: the kernel's own are "invalid argument" or that some file is missing.
+//! Why a container cannot be mounted, in the words of the listings: the kernel's own are "invalid argument" or that
+//! some file is missing.
 
 use std::path::Path;
 
@@ -8,9 +9,9 @@ use snapshot::view::{Needs, View};
 
 use crate::ContainerError;
 
-/// An error of a container that did not start; with what is wrong with its layers, if something is.
+/// The error to report for a container that did not start: the damage of its layers if there is any, else `error`.
 pub(crate) fn explained(root: &Path, driver: Option<&str>, id: &ContainerId, error: ContainerError) -> ContainerError {
-    // What cannot be read either explains nothing.
+    // If the store cannot be read either, it explains nothing.
     let Ok(view) = View::read(root, driver, Needs::LISTING) else { return error };
     match cause(&view, id) {
         Some(cause) => ContainerError::Invalid(format!("container {id} is damaged: it cannot be mounted: {cause}")),

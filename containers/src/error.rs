@@ -33,21 +33,21 @@ pub enum ContainerError {
         /// What the runtime says.
         message: String,
     },
-    /// The store.
+    /// An error of the store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The runtime.
+    /// An error of the runtime.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// What the container is to be.
+    /// The settings of the container cannot be used.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// A system call.
+    /// A system call failed.
     #[error("{doing} {}", .path.display())]
     Io {
         /// What was tried.
         doing: &'static str,
-        /// With which file.
+        /// On which file.
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,

@@ -1,6 +1,6 @@
 //! Processes of ours that stay when a command has ended: this program once more, with a hidden argument and what to do.
 //!
-//! One answers on its standard output: an empty line when it is ready, or a [`Message::Failed`].
+//! A helper answers on its standard output: an empty line when it is ready, or a [`Message::Failed`].
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::protocol::Message;
 use crate::{ContainerError, exec, monitor};
 
-/// Which one.
+/// What a helper does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Helper {
     /// Stays with a container.
@@ -46,7 +46,7 @@ pub fn enter() -> Option<bool> {
     })
 }
 
-/// Starts one, and returns when it is ready.
+/// Starts a helper, and returns when it is ready.
 pub(crate) fn start(helper: Helper, order: &impl Serialize) -> Result<Child, ContainerError> {
     let program = std::env::current_exe().map_err(ContainerError::io("finding", "this program"))?;
     let order = serde_json::to_string(order).map_err(|error| ContainerError::Invalid(error.to_string()))?;

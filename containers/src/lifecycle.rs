@@ -40,7 +40,7 @@ impl Store {
         Ok((transaction, catalog))
     }
 
-    /// As [`Self::open`], for this thread with mounts of its own.
+    /// As [`Self::open`], after this thread has got a mount namespace of its own.
     pub(crate) fn open_alone(&self) -> Result<(Transaction, Catalog), ContainerError> {
         own_mounts().map_err(ContainerError::io("making a mount namespace for", &self.root))?;
         self.open()
@@ -291,7 +291,7 @@ impl Store {
             drop(transaction);
             self.kill(id.as_str(), nix::libc::SIGKILL)?;
             (transaction, catalog) = self.open()?;
-            // A container that was made with `--rm` is gone already.
+            // The monitor has already removed a container that was made with `--rm`.
             if names::find(&catalog, &id).is_err() {
                 return Ok(());
             }

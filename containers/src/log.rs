@@ -94,7 +94,7 @@ impl Log {
         if self.max_files < 2 {
             self.file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o640).open(&self.path)?;
         } else {
-            // Those that there are: `max-file` may be thousands of millions.
+            // Only files that exist are renamed: `max-file` may be thousands of millions.
             for number in self.rotated()?.into_iter().filter(|number| *number < self.max_files - 1) {
                 match fs::rename(numbered(number), numbered(number + 1)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -232,7 +232,7 @@ mod tests {
         assert!(fs::metadata(temp.path().join("c-json.log.1")).unwrap().len() >= 1000);
     }
 
-    /// Each number up to the last that is allowed took a call of the system.
+    /// Rotation once made a system call for each number up to `max-file`.
     #[test]
     fn the_number_of_files_that_are_allowed_costs_nothing() {
         let temp = tempfile::tempdir().unwrap();

@@ -337,7 +337,7 @@ impl<'o> Monitor<'o> {
             };
             let state = files.state();
             (state.exit_code, state.error) = (code, helper::text(error));
-            // These are there from the first try on.
+            // The files for `/etc` exist from the first try on.
             let own = self.own();
             let path = |name: &str| own.join(name).exists().then(|| own.join(name).display().to_string());
             let config = &mut files.config;

@@ -82,9 +82,9 @@ impl MountPoints {
         Ok(all)
     }
 
-    /// Names the volumes, and makes the sources of binds.
+    /// Names the volumes, and refuses binds whose sources do not exist and are not to be made.
     fn resolve(&mut self, root: &Path, catalog: &Catalog) -> Result<(), ContainerError> {
-        // A config may name a hundred thousand.
+        // A set, because a config may name a hundred thousand volumes.
         let mut known: HashSet<VolumeName> = catalog.volumes().iter().map(|volume| volume.name.clone()).collect();
         for point in self.points.values_mut().flatten() {
             match point.kind.as_str() {

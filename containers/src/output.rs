@@ -12,7 +12,7 @@ use snapshot::schema::container::ContainerFiles;
 use crate::log::{Lines, Log};
 use crate::protocol::Message;
 
-/// Those who are attached.
+/// The connections of those who are attached.
 pub(crate) type Clients = Arc<Mutex<Vec<UnixStream>>>;
 
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(LogReader::new(Cursor::new("")).next_record().unwrap(), Next::End);
     }
 
-    /// A sparse file of this length would else fill the memory.
+    /// Without the bound, a sparse file of this length would fill the memory.
     #[test]
     fn a_line_without_an_end_is_broken_and_not_kept() {
         let temp = tempfile::tempdir().unwrap();

@@ -63,7 +63,7 @@ pub(crate) fn settle(transaction: &mut Transaction, catalog: &Catalog) -> Result
             }
             if container.state.running {
                 let mut files = read(transaction.root().dir(), &container.id)?;
-                // What the process itself said at its end, nobody has heard.
+                // Nobody has seen the exit status of the process itself.
                 end(&mut files, if was_alive { 137 } else { 255 }, Timestamp::now());
                 transaction.set_container(&container.id, &files)?;
                 if files.host.auto_remove {
@@ -76,7 +76,7 @@ pub(crate) fn settle(transaction: &mut Transaction, catalog: &Catalog) -> Result
             && container.status() == ContainerStatus::Interrupted
             && container.damage.is_none()
         {
-            // Another daemon's, or the machine has stopped since.
+            // Another daemon ran this container, or the machine has stopped since.
             let mut files = read(transaction.root().dir(), &container.id)?;
             end(&mut files, 255, Timestamp::now());
             transaction.set_container(&container.id, &files)?;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use images::load::{Announced, ImportOptions, ImportRequest, Observer, import};
 use images::source::{Archive, Select};
 
-/// Hears how it goes, from several threads at once.
+/// Is told how it goes, by several threads at once.
 #[derive(Default)]
 struct Progress {
     bytes: AtomicU64,

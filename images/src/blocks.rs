@@ -12,13 +12,13 @@ const WAITING: usize = 4;
 /// A new stream. It ends for the reader when the writer is dropped, which must be [flushed](Write::flush) before.
 pub(crate) fn stream() -> (BlockWriter, BlockReader) {
     let (full, fulls) = sync_channel(WAITING);
-    // With room for all blocks there are, so that nobody waits to give one back.
+    // This channel has room for all blocks there are, so that the reader can always give one back.
     let (empty, empties) = sync_channel(WAITING + 2);
     let writer = BlockWriter { block: Vec::with_capacity(BLOCK), full, empties };
     (writer, BlockReader { block: Vec::new(), at: 0, fulls, empty })
 }
 
-/// The end into which is written.
+/// The end of a stream that is written to.
 #[derive(Debug)]
 pub struct BlockWriter {
     block: Vec<u8>,
@@ -46,7 +46,7 @@ impl Write for BlockWriter {
     }
 }
 
-/// The end from which is read.
+/// The end of a stream that is read from.
 #[derive(Debug)]
 pub(crate) struct BlockReader {
     block: Vec<u8>,
@@ -87,7 +87,8 @@ impl Read for BlockReader {
 /// gets `out` itself.
 ///
 /// # Errors
-/// The error of `write`; or what `lost` makes of that of `out`, since all that `write` knows is that nobody reads any more.
+/// What `lost` makes of the error of `out`, if there is one, because `write` knows only that nobody reads any more;
+/// else the error of `write`.
 pub(crate) fn written_beside<T, E>(
     mut out: impl Write + Send,
     write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
@@ -130,7 +131,7 @@ fn copy(mut reader: BlockReader, mut out: impl Write) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Accepts so many bytes.
+    /// Accepts as many bytes as the second field says.
     struct Small(Vec<u8>, usize);
 
     impl Write for Small {

@@ -1,8 +1,9 @@
 //! A tree as a tar: what `docker export` writes of a container, or the change that one layer makes.
 //!
-//! Members come directory by directory, by the bytes of their names, without a `./` and without the root; a file of several names
-//! is written under the first one, and the others are links to it. Owners are numbers. Times have whole seconds, as dockerd writes
-//! them; of extended attributes there is `security.capability`, as with dockerd. The bytes depend on nothing but the tree.
+//! Members come directory by directory, by the bytes of their names, without a `./` and without the root; a file of
+//! several names is written under the first one, and the others are links to it. Owners are numbers. As dockerd does,
+//! this writes times in whole seconds, and of the extended attributes only `security.capability`; [`ExportForm::Exact`]
+//! keeps all. The bytes depend on nothing but the tree and the form.
 
 mod file;
 
@@ -98,8 +99,8 @@ pub(crate) fn without_namespace(value: &[u8]) -> Vec<u8> {
     value
 }
 
-/// Writes everything that a container of these layers sees to `out`, on a thread of its own while the files are read; `observer` is
-/// told of it as of one layer. Returns the number of members.
+/// Writes everything that a container of these layers sees to `out`, on a thread of its own while this one reads the
+/// files. `observer` sees it as one layer. Returns the number of members.
 ///
 /// # Errors
 /// [`ExportError`]
@@ -246,8 +247,8 @@ impl<'e, W: Write> Exporter<'e, W> {
         Ok(None)
     }
 
-    /// Writes what has changed, as a layer: `changes` are paths of `tree`, in the order of a walk, and names that it has not any
-    /// more.
+    /// Writes what has changed, as a layer: `changes` are paths of `tree`, in the order of a walk, and paths that it no
+    /// longer has.
     ///
     /// # Errors
     /// [`ExportError`]

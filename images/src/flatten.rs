@@ -1,7 +1,8 @@
 //! One layer instead of several: what the topmost layers of an image change, all together.
 //!
-//! The image shows the same files as before, by whatever driver: of what docker's comparison does not see (a file of the same size
-//! and time with other bytes, other attributes than capabilities, times finer than a second), everything is in the new layer.
+//! The image shows the same files as before, by whatever driver. Differences that docker's comparison does not see (a
+//! file of the same size and time with other bytes, attributes other than capabilities, fractions of a second in times)
+//! are in the new layer as well.
 
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
@@ -9,8 +10,8 @@ use std::sync::atomic::AtomicBool;
 use crate::export::{ExportError, ExportForm, Exporter};
 use crate::tree::{Layers, NodeId, NodeKind, TreeError, docker_changes, read_trees, same_bytes};
 
-/// Writes what the layers from number `first` on change of the layers below, as the tar of one layer. Returns the number of its
-/// members.
+/// Writes, as the tar of one layer, what the layers from number `first` on change in the layers below. Returns the
+/// number of its members.
 ///
 /// # Errors
 /// [`ExportError`]

@@ -2,12 +2,12 @@
 //!
 //! In: [`source`] says which images an archive, a layout or a pipe has and where the bytes of a layer come from; [`load`]
 //! imports them into a data-root; [`make`] writes the configs of images that are made here (import of a tar, commit of a
-//! container), [`change`] applies Dockerfile instructions to them, [`flatten`] makes one layer of several, and [`pipe`] brings a
-//! layer that is being written to whoever unpacks it.
+//! container), [`change`] applies Dockerfile instructions to them, [`flatten`] makes one layer of several, and [`pipe`]
+//! lets a layer be unpacked while it is still being written.
 //!
-//! Out: [`save`] writes images of a store into an archive that every tool reads; [`export`] writes one tree of files as a
-//! tar, and [`copy`] puts single files and directories onto the host; [`output`] is how the first two write a file that nobody
-//! sees before it is whole.
+//! Out: [`save`] writes images of a store into an archive that every tool reads; [`export`] writes one tree of files as
+//! a tar, and [`copy`] puts single files and directories onto the host; [`output`] is how the first two write a file
+//! that nobody sees before it is whole.
 //!
 //! Without a store, or beside it: [`unpack`] puts one image into plain directories; [`tree`] reads what is in an image
 //! without unpacking it; [`measure`] says what the layers of an archive hold; [`mend`] opens the sources from which a damaged

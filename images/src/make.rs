@@ -1,8 +1,8 @@
 //! Images made here: of a tar of files, and of what a container has written.
 //!
 //! The configs are those that dockerd 20.10 writes (moby v20.10.24 `daemon/images/image_import.go`, `daemon/commit.go`,
-//! `image/image.go: NewChildImage`, `daemon/images/image_squash.go`), keys sorted, but without `docker_version` where no Docker has
-//! made anything of them.
+//! `image/image.go: NewChildImage`, `daemon/images/image_squash.go`), with sorted keys, but without `docker_version`
+//! where no Docker took part in making the image.
 
 use layerfs::DiffId;
 use serde_json::{Map, Value, json};
@@ -39,11 +39,11 @@ pub struct Commit<'c> {
     pub container_config: &'c RunConfig,
     /// What containers of the image will run with.
     pub config: &'c RunConfig,
-    /// Who made it; empty for nobody.
+    /// Who made the image; empty if that is not known.
     pub author: &'c str,
-    /// What is said about it; empty for nothing.
+    /// The comment on the image; empty if there is none.
     pub comment: &'c str,
-    /// When it was made.
+    /// When the image was made.
     pub created: &'c str,
 }
 
@@ -51,7 +51,7 @@ pub struct Commit<'c> {
 /// layer with what the container has written, if it has written anything.
 ///
 /// # Errors
-/// Where the parent's config is not JSON.
+/// If the parent's config is not JSON.
 pub fn committed_config(
     parent: &[u8],
     layer: Option<DiffId>,

@@ -70,7 +70,7 @@ pub struct LayerSizes {
     pub tar: u64,
     /// The lengths of its files, added up. A file with hard links counts once.
     pub content: u64,
-    /// How many members are no directories.
+    /// How many members are neither directories nor global headers.
     pub files: u64,
     /// Each file and each deletion, if they were wanted, in the order of paths. A path that the tar has twice is here once.
     pub entries: Vec<LayerEntry>,

@@ -59,7 +59,7 @@ pub(crate) fn parent(path: &Path) -> Result<&Path, OutputError> {
     }
 }
 
-/// A name beside `path` that nobody has.
+/// A random name in the directory of `path`, which nothing has yet.
 pub(crate) fn name_beside(path: &Path) -> Result<PathBuf, OutputError> {
     let invalid = || OutputError::InvalidPath { path: path.to_owned(), what: "has no name at its end" };
     let name = path.file_name().ok_or_else(invalid)?;
@@ -136,7 +136,7 @@ impl NewFile {
         self.name(RenameFlags::empty())
     }
 
-    /// Gives the file its name, which nothing has.
+    /// Gives the file its name, if nothing has that name.
     ///
     /// # Errors
     /// [`OutputError`], also if something has the name.

@@ -9,11 +9,11 @@ use crate::export::ExportError;
 /// Where a layer is written to.
 pub type LayerWriter = BlockWriter;
 
-/// Calls `write` on a thread of its own, and gives what it writes to `read` meanwhile. If `write` fails, the reader fails with
-/// the same error.
+/// Calls `write` on a thread of its own, and gives what it writes to `read` meanwhile. If `write` fails, the reader
+/// fails with the same error.
 ///
 /// # Errors
-/// Where there can be no thread.
+/// If the thread cannot be started.
 pub fn piped<T>(
     write: impl FnOnce(LayerWriter) -> Result<(), ExportError> + Send,
     read: impl FnOnce(Box<dyn BufRead + Send>) -> T,
@@ -30,7 +30,7 @@ pub fn piped<T>(
     })
 }
 
-/// The end of the stream counts as the end of the tar only if whoever writes it has come to an end as well.
+/// A reader for which the end of the stream is the end of the tar only if `write` has returned without an error.
 struct Whole {
     reader: BlockReader,
     end: Option<Receiver<Result<(), ExportError>>>,

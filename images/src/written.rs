@@ -10,12 +10,13 @@ use crate::tree::{ChangeKind, Layers, LayersOfContainer, Tree, TreeError, docker
 #[derive(Debug)]
 pub struct Written {
     tree: Tree,
-    /// Where the container's directory holds everything: what is different. docker, too, compares it with what it was made from.
+    /// Where the container's directory holds everything: how it differs from what it was made from, by docker's
+    /// comparison. `None` where the directory holds only what the container has written.
     changes: Option<Vec<(ChangeKind, Vec<u8>)>>,
 }
 
 impl Written {
-    /// Reads what a container has written, whose layers these are.
+    /// Reads what the container with these layers has written.
     ///
     /// # Errors
     /// [`TreeError`]
@@ -30,7 +31,7 @@ impl Written {
         Ok(Self { tree, changes: Some(changes) })
     }
 
-    /// Whether there is nothing.
+    /// Whether the container has written nothing.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         match &self.changes {

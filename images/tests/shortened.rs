@@ -1,4 +1,5 @@
-//! An archive that somebody makes shorter while it is unpacked: an error that names the layer and the byte, and nothing left.
+//! An archive that becomes shorter while it is unpacked gives an error that names the layer and the byte, and nothing
+//! is left.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
@@ -26,7 +27,7 @@ fn cut(golden: &str, unpack: impl Fn(Archive, &Path, &ImportRequest<'_>) -> Resu
     let whole = std::fs::read(Path::new("../testdata/goldens").join(golden)).unwrap();
     let interrupted = AtomicBool::new(false);
     for threads in [1, 2] {
-        // Most of what there is belongs to one layer.
+        // Most of the archive belongs to one layer.
         for parts in 1..8 {
             let length = whole.len() as u64 * parts / 8;
             std::fs::write(&path, &whole).unwrap();
@@ -42,7 +43,7 @@ fn cut(golden: &str, unpack: impl Fn(Archive, &Path, &ImportRequest<'_>) -> Resu
             let error = unpack(archive, &to, &request).unwrap_err();
             assert!(matches!(error, ImportError::Layer { .. }), "{golden} {parts}: {error:?}");
             let told = messages(&error);
-            // The end itself, or the start of a layer that is behind it.
+            // The byte in the message is the new end of the file, or the start of a layer that is behind it.
             let byte = told.rsplit_once("it ends before byte ").and_then(|(_, byte)| byte.parse::<u64>().ok());
             assert!(byte.is_some_and(|byte| (length..whole.len() as u64).contains(&byte)), "{golden} {parts}: {told}");
             assert!(!to.exists(), "{golden} {parts}: something is left");

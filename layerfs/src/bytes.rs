@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Bytes that live as long as whoever holds this. Cloning copies nothing.
+/// Bytes that live as long as a value of this type. Cloning one copies nothing.
 #[derive(Debug, Clone)]
 pub(crate) enum Bytes<'a> {
     /// Part of something that outlives the unpacking.
@@ -26,7 +26,7 @@ impl Bytes<'_> {
         }
     }
 
-    /// A part of it.
+    /// The bytes in `part`, a range within these bytes.
     pub(crate) fn slice(&self, part: Range<usize>) -> Self {
         match self {
             Self::Borrowed(bytes) => Self::Borrowed(&bytes[part]),

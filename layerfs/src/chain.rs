@@ -15,8 +15,9 @@ const MAX_PENDING: usize = 4;
 /// How many pieces may wait without being offered to the pool.
 const MAX_KEPT: usize = 2 * MAX_PENDING;
 
-/// One stream's digest. A thread takes the two locks in the order of the fields, and holds no other lock while it waits for
-/// the first one.
+/// One stream's digest. A thread takes the two locks of a chain in the order of the fields. Only [`hash`] holds the
+/// hashers of several chains. A chain is in the hands of one such call at a time (see [`Pending::queued`]), so no two
+/// of these calls wait for each other.
 #[derive(Debug, Default)]
 pub(crate) struct Chain<'a> {
     hasher: Mutex<Hasher>,
@@ -26,7 +27,7 @@ pub(crate) struct Chain<'a> {
 #[derive(Debug, Default)]
 struct Pending<'a> {
     pieces: Vec<Bytes<'a>>,
-    /// The pool has it, or a thread is about to look for pieces.
+    /// The pool has this chain, or [`hash`] is at work on it and will look for more pieces in the end.
     queued: bool,
 }
 
@@ -76,7 +77,7 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// Tells the pool, if anything waits.
+    /// Gives this chain to the pool, if pieces wait and the pool does not have the chain already.
     pub(crate) fn offer(self: &Arc<Self>, pool: &Pool<'a>) {
         let mut pending = self.pending();
         let queue = !pending.pieces.is_empty() && !std::mem::replace(&mut pending.queued, true);
@@ -113,7 +114,7 @@ pub(crate) enum Extent {
     All,
 }
 
-/// Hashes what waits in `chains`, and gives back to the pool those of which more waits then.
+/// Hashes what waits in `chains`, and gives back to the pool the chains for which more pieces wait by then.
 pub(crate) fn hash<'a>(chains: &[Arc<Chain<'a>>], extent: Extent, pool: &Pool<'a>) {
     let hashers: Vec<_> = chains.iter().map(|chain| chain.hasher()).collect();
     // Only the thread that holds the hasher takes pieces away; others may add more.

@@ -41,7 +41,7 @@ pub enum Compression {
     Bzip2,
     /// The .xz format; the older .lzma is not recognised, as in moby.
     Xz,
-    /// RFC 8878, a skippable frame first included.
+    /// RFC 8878, also where a skippable frame comes first.
     Zstd,
 }
 
@@ -195,7 +195,7 @@ impl<R> Decompressor<R> {
         }
     }
 
-    /// The reader below. What was taken to tell the compression does not come again.
+    /// The reader below. It does not yield again the bytes that were taken to tell the compression.
     pub(crate) fn get_mut(&mut self) -> &mut R {
         self.input.get_mut().1
     }
@@ -251,7 +251,7 @@ impl<R: BufRead> Read for Decompressor<R> {
     }
 }
 
-/// `fill_buf`, again where a signal came.
+/// Calls `fill_buf`, and calls it again where a signal has interrupted it.
 fn fill<R: BufRead>(reader: &mut R) -> io::Result<&[u8]> {
     loop {
         match reader.fill_buf() {
@@ -260,7 +260,7 @@ fn fill<R: BufRead>(reader: &mut R) -> io::Result<&[u8]> {
             Err(error) => return Err(error),
         }
     }
-    // The buffer that the loop saw; borrowing it there would outlive the loop.
+    // This returns the buffer that the loop saw. The loop cannot return it: that borrow would forbid the next turn.
     reader.fill_buf()
 }
 

@@ -44,21 +44,21 @@ pub fn copy_tree(from: impl AsFd, to: impl AsFd) -> Result<(), Errno> {
     Ok(())
 }
 
-/// What the kernel and the file system can do, found out as it fails.
+/// Ways to copy a file's content, fastest first. A way that fails is not tried again for the rest of the tree.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum How {
-    /// Files share their blocks.
+    /// The copy shares the blocks of the original.
     Clone,
-    /// The kernel copies.
+    /// The kernel copies the bytes.
     Range,
-    /// We do.
+    /// This process reads and writes the bytes.
     Bytes,
 }
 
 struct Copy<'f> {
     from: BorrowedFd<'f>,
     to: BorrowedFd<'f>,
-    /// The first path of each node that has several, by its number.
+    /// The first path of each node that has several, by the node's device and inode number.
     linked: HashMap<(u64, u64), Vec<u8>>,
     how: How,
     /// Room for the names of attributes.
@@ -143,7 +143,7 @@ impl Copy<'_> {
             let (mut read, mut write) = (at, at);
             let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(1 << 30);
             match rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut write), length) {
-                // It has become shorter.
+                // The file has become shorter.
                 Ok(0) => return Ok(()),
                 Ok(copied) => at += copied as u64,
                 Err(Errno::INTR) => {}
@@ -177,7 +177,7 @@ impl Copy<'_> {
     }
 
     fn copy_attributes(&mut self, (from, to): (&OwnedFd, &OwnedFd), name: &[u8]) -> Result<(), Errno> {
-        // The only way to a symlink's attributes that takes a directory.
+        // Before Linux 6.13 no call takes a directory and a name in it, so the path to the node leads through `/proc`.
         let path = |dir: &OwnedFd| [format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes(), name].concat();
         let (from, to) = (path(from), path(to));
         let length = loop {
@@ -232,7 +232,7 @@ fn times(stat: &Stat) -> Timestamps {
     node::timestamps((stat.st_atime, nanoseconds(stat.st_atime_nsec)), (stat.st_mtime, nanoseconds(stat.st_mtime_nsec)))
 }
 
-/// A directory for reading.
+/// Opens the directory `anchor` again, to read its entries.
 fn readable(anchor: OwnedFd) -> Result<OwnedFd, Errno> {
     unseen(&anchor, b".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)
 }

@@ -10,7 +10,7 @@ pub use hasher::Hasher;
 
 use crate::meter::{self, UnpackStage};
 
-/// Streams that are worth hashing together on this processor.
+/// How many streams are worth hashing together on this processor.
 pub(crate) fn lanes() -> usize {
     if blocks::together_pays() { blocks::LANES } else { 1 }
 }
@@ -97,7 +97,7 @@ impl Digest {
     /// [`InvalidDigest`] for anything else.
     pub fn from_hex(hex: &str) -> Result<Self, InvalidDigest> {
         let invalid = || InvalidDigest { found: hex.chars().take(100).collect() };
-        // A store of 5,000 images has more than 100,000 of them.
+        // Digits are looked up in a table, because a store of 5,000 images has more than 100,000 digests.
         let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
         let mut bytes = [0; 32];
         if pairs.len() != bytes.len() || !rest.is_empty() {
@@ -225,7 +225,7 @@ impl ChainId {
         match parent {
             None => Self(diff_id.0),
             Some(parent) => {
-                // A listing computes one for each layer of each image.
+                // This makes no allocation, because a listing computes a chain id for each layer of each image.
                 let mut texts = [0; 2 * (ALGORITHM.len() + 64) + 1];
                 let (below, rest) = texts.split_at_mut(ALGORITHM.len() + 64);
                 rest[0] = b' ';
@@ -277,7 +277,7 @@ mod tests {
         }
     }
 
-    /// The worked example of OCI image-spec `config.md` uses the same rule; these values come from a dockerd 20.10.24 store.
+    /// The rule is that of OCI image-spec `config.md`, "Layer ChainID".
     #[test]
     fn a_chain_id_hashes_the_texts_of_parent_and_diff_id() {
         let diff_id = DiffId(Digest::hash(&[0; 1024]));

@@ -62,7 +62,7 @@ pub enum UnpackError {
 }
 
 impl UnpackError {
-    /// Whether the file system is full, or a quota on it.
+    /// Whether the file system is full, or a quota on it is used up.
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         match self {
@@ -76,7 +76,7 @@ impl UnpackError {
     }
 }
 
-/// Whether a call failed since the file system is full, or a quota on it.
+/// Whether a call failed because the file system is full, or a quota on it is used up.
 #[must_use]
 pub fn is_no_space(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)

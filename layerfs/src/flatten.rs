@@ -1,8 +1,9 @@
 //! Layers that were unpacked side by side, merged into one tree as overlayfs would show them.
 //!
 //! Each layer is applied alone, in [`WhiteoutMode::Record`](crate::apply::WhiteoutMode), and then moved onto the layers
-//! below it: a rename for each file, and one for each directory that nothing stands below of. So what a whiteout, an
-//! opaque directory, or a directory in place of a file means is decided once, and is what a container sees.
+//! below it: with one rename for each file, and one for each directory that no layer below has. So the meaning of a
+//! whiteout, of an opaque directory and of a directory in place of a file is decided in one place, and is what a
+//! container sees.
 
 use std::collections::HashMap;
 
@@ -73,7 +74,8 @@ pub fn finish(root: &OwnedFd, layers: &[Vec<Directory>]) -> Result<(), Errno> {
                 longest = longest.max(path.len());
                 settings.insert(path, Setting { mode: *mode, times: times.clone() });
             }
-            // They were created with the right mode; what layers below say of them does not count any more.
+            // Implied directories were created with the right mode; what layers below say of them does not count any
+            // more.
             Directory::Implied { path, levels } => {
                 let slashes = path.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
                 for end in std::iter::once(path.len()).chain(slashes).take(*levels).filter(|end| *end <= longest) {
@@ -172,7 +174,7 @@ fn copy_identity(from: &OwnedFd, to: &OwnedFd, name: &[u8]) -> Result<(), Errno>
     Ok(())
 }
 
-/// More than the kernel allows for the names, or the value, of attributes.
+/// The most that the kernel allows for the list of a node's attribute names, and for one value.
 const MAX_XATTR: usize = 64 << 10;
 
 /// Names and values.

@@ -14,8 +14,9 @@ use crate::sys::beneath::open_dir;
 use crate::sys::node::{file_type, set_times, stat, timestamps};
 use crate::verify::VerifyError;
 
-/// Replaces the files at `paths` of the layer in `damaged` by those of the copy in `fresh`, and moves those that `fresh`
-/// does not have there. Of a directory that both have, owner, mode and attributes are set, and its files stay.
+/// Replaces the files at `paths` of the layer in `damaged` by those of the copy in `fresh`. A file that only `damaged`
+/// has is moved into `fresh`. A directory that both have keeps its files, and gets the owner, mode and attributes of
+/// the one in `fresh`.
 ///
 /// Returns `false`, without having changed anything, if the files cannot be replaced one by one: a path leads through a
 /// symlink, a file has several names, or a directory above it is missing in one of the two and is not among the paths.
@@ -87,7 +88,7 @@ impl<'p> Change<'p> {
     ) -> Result<Option<Option<Self>>, VerifyError> {
         let (Some(new), Some(old)) = (look(fresh, path)?, look(damaged, path)?) else { return Ok(None) };
         let is_directory = |found: &Stat| file_type(found) == FileType::Directory;
-        // If one name of several is replaced, the others keep what it was.
+        // If one of several names of a file is replaced, the other names keep the old file.
         let has_one_name = |found: &Stat| is_directory(found) || found.st_nlink == 1;
         let kind = match (&new, &old) {
             (Look::Found(new), Look::Found(old)) if is_directory(new) && is_directory(old) => Kind::Describe,
@@ -100,7 +101,7 @@ impl<'p> Change<'p> {
         Ok(Some(Some(Self { path, kind })))
     }
 
-    /// Whether the change takes a path below its own with it.
+    /// Whether the change moves `path` as well, because that is below its own path.
     fn covers(&self, path: &[u8]) -> bool {
         let below = path.strip_prefix(self.path).is_some_and(|rest| rest.first() == Some(&b'/'));
         below && self.kind != Kind::Describe
@@ -111,7 +112,7 @@ impl<'p> Change<'p> {
         let (above, base) = split(self.path);
         match self.kind {
             Kind::TakeAway => {
-                // The fresh copy may have no such directory, and its root is as good.
+                // The file goes to the root of the fresh copy, which may not have the directory that the file is in.
                 let aside = format!(".layerfs-extra-{number}");
                 rustix::fs::renameat_with(dir, base, fresh, aside.as_bytes(), RenameFlags::NOREPLACE)
             }
@@ -124,7 +125,8 @@ impl<'p> Change<'p> {
     }
 }
 
-/// Gives a directory the owner, mode and attributes of the one of the same name in another directory.
+/// Gives the directory `base` in `to` the owner, mode and attributes of the one in `from`. Attributes that only the one
+/// in `to` has stay.
 fn describe(from: &OwnedFd, to: &OwnedFd, base: &[u8]) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = |dir: &OwnedFd| rustix::fs::openat(dir, base, flags, Mode::empty());

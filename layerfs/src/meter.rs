@@ -4,9 +4,10 @@
 //! first. So the wall times of all stages of a thread add up to the time it was attached. A thread that is not attached
 //! pays one look at a thread-local variable.
 //!
-//! Asking for a thread's CPU time is a system call, and there are some switches a file. So a stay that is shorter than
-//! `SHORT` counts as busy from beginning to end: whoever waits, waits longer. The next longer stay asks, or the first one
-//! after many short ones, and gets what is left, so that the CPU times of a thread add up as well.
+//! Asking for a thread's CPU time is a system call, and each file makes the thread switch stages several times. So a
+//! stay that is shorter than `SHORT` counts as busy from beginning to end, unless the stage is a wait. A longer stay
+//! asks the CPU clock, and so does a short one once short stays of `MOST_AHEAD` were counted in this way. The stay that
+//! asks gets what the clock shows beyond the time already counted, so that the CPU times of a thread add up as well.
 
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
@@ -23,13 +24,13 @@ pub enum UnpackStage {
     Hash,
     /// Framing, resolving members, CRC-64, and writing the journal.
     Journal,
-    /// Everything that has a name: paths, nodes, links, whiteouts, times of directories.
+    /// Work on names: paths, nodes, links, whiteouts, times of directories.
     Create,
     /// Writing file bodies.
     Write,
     /// Owner, attributes, mode and times of files, and closing them.
     Metadata,
-    /// Making it durable.
+    /// Making the layer durable.
     Sync,
     /// All else: planning, committing, handing out work.
     Other,
@@ -42,7 +43,7 @@ pub enum UnpackStage {
 }
 
 impl UnpackStage {
-    /// All of them, in the order in which a layer passes them; the last three are waits.
+    /// All stages, in the order in which a layer passes them; the last three are waits.
     pub(crate) const ALL: [Self; 11] = [
         Self::Decode,
         Self::Hash,
@@ -57,7 +58,7 @@ impl UnpackStage {
         Self::Idle,
     ];
 
-    /// A word for it, lower case.
+    /// The stage's name, in lower case.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -89,25 +90,27 @@ pub struct Cost {
     pub wall: Duration,
     /// Processor time, user and system, of all threads.
     pub cpu: Duration,
-    /// Bytes that went through it, where that means something.
+    /// Bytes that went through the stage, where that means something.
     pub bytes: u64,
-    /// Bytes that were moved meanwhile, from one place in memory to another or between it and files, unless by the way.
+    /// Bytes that the stage moved from one place in memory to another, or between memory and files. Incidental copies
+    /// do not count.
     pub copied: u64,
 }
 
 type Costs = [Cost; UnpackStage::ALL.len()];
 
-/// Adds up the costs of all threads that were attached to it.
+/// Adds up the costs of all threads that were attached to this meter.
 #[derive(Debug, Default)]
 pub struct Meter {
     costs: Mutex<Costs>,
 }
 
 /// Stays in a stage shorter than this are not timed by the CPU clock. Creating a file takes some microseconds; a thread
-/// that another one takes the processor from gets it back after a millisecond or more.
+/// that loses the processor to another one gets it back after a millisecond or more, so it was busy during a short
+/// stay.
 const SHORT: Duration = Duration::from_micros(50);
 
-/// The most that short stays together are trusted with.
+/// When short stays of this time together have counted as busy, the next stay asks the CPU clock.
 const MOST_AHEAD: Duration = Duration::from_millis(1);
 
 /// The clocks of an attached thread.
@@ -116,7 +119,7 @@ struct Running {
     wall: Instant,
     /// The CPU clock when it was last asked.
     cpu: Duration,
-    /// CPU time counted since, that the clock has not yet shown.
+    /// CPU time that was counted since then for short stays, and that the clock has not yet shown.
     ahead: Duration,
     costs: Costs,
 }
@@ -152,8 +155,8 @@ fn thread_cpu() -> Duration {
 }
 
 impl Meter {
-    /// Starts this thread's clocks, in [`UnpackStage::Other`]; they stop when the guard is dropped. A thread that is attached
-    /// stays with what it is attached to.
+    /// Starts this thread's clocks, in [`UnpackStage::Other`]; they stop when the guard is dropped. A thread that is
+    /// attached already stays with its first meter.
     #[must_use]
     pub fn attach(&self) -> ThreadClocks<'_> {
         let fresh = RUNNING.with_borrow_mut(|running| {
@@ -170,7 +173,7 @@ impl Meter {
         ThreadClocks(fresh.then_some(self))
     }
 
-    /// What each stage has cost so far, but for threads still attached.
+    /// What each stage has cost so far, without the costs of threads that are still attached.
     #[must_use]
     pub fn costs(&self) -> Vec<(UnpackStage, Cost)> {
         let costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);

@@ -67,7 +67,7 @@ pub(crate) fn join(dir: &[u8], base: &[u8]) -> Vec<u8> {
     if dir.is_empty() { base.to_vec() } else { [dir, b"/", base].concat() }
 }
 
-/// Makes `path` the path of `base` below it.
+/// Appends `base` to `path`, where an empty `path` is the root.
 pub(crate) fn push(path: &mut Vec<u8>, base: &[u8]) {
     if !path.is_empty() {
         path.push(b'/');

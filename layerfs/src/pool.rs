@@ -4,10 +4,11 @@
 //! (bodies to write, pieces to read) and *chains* (bytes to hash). A free thread takes, in this order:
 //!
 //! 1. a piece to read ahead: nothing else of that layer can go on for long without it;
-//! 2. a job: what is begun is ended before more is begun, while its bytes are in the cache;
+//! 2. a job, when at least as many wait as there are threads: what is begun is ended before more is begun, while its
+//!    bytes are in the cache;
 //! 3. chains of several layers, when as many wait as are worth hashing together;
-//! 4. a step of a task: one not yet begun, then those begun, in turn;
-//! 5. chains, however few: what is left for a thread that would otherwise wait for a step to end.
+//! 4. a step of a task: one not yet begun, unless enough are begun, then those begun, in turn;
+//! 5. jobs, then chains, however few: what is left for a thread that would otherwise wait for a step to end.
 //!
 //! So no thread is idle while there is anything to do, all layers advance evenly, and what waits is bounded: by the step
 //! that handed it out, and by the length of the queue, beyond which a job is done on the spot.
@@ -28,7 +29,7 @@ pub(crate) type Job<'env> = Box<dyn FnOnce(&Pool<'env>) + Send + 'env>;
 
 /// One layer's work.
 pub trait Task<'env>: Send {
-    /// Does the next part of it. Called again until it breaks.
+    /// Does the next part of the layer's work. The pool calls this again until it breaks.
     fn step(&mut self, pool: &Pool<'env>) -> ControlFlow<()>;
 }
 
@@ -61,7 +62,7 @@ struct Queues<'env> {
 pub struct Pool<'env> {
     state: Mutex<Queues<'env>>,
     changed: Condvar,
-    /// How many work on it, or soon will.
+    /// How many threads work for the pool, or soon will.
     threads: AtomicUsize,
 }
 
@@ -111,7 +112,7 @@ impl<'env> Pool<'env> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state, and wakes a thread if one waits for that.
+    /// Changes the state, and wakes a thread if one waits for work.
     fn add(&self, add: impl FnOnce(&mut Queues<'env>)) {
         let mut state = self.lock();
         add(&mut state);
@@ -122,8 +123,8 @@ impl<'env> Pool<'env> {
         }
     }
 
-    /// Hands out a job, or does it: while every thread has a layer of its own, the one that made it has its bytes in the
-    /// cache.
+    /// Hands out a job, or does it on the spot: while every thread has a layer of its own, or while many jobs wait,
+    /// this thread does it best, for it has the job's bytes in the cache.
     pub(crate) fn submit(&self, job: Job<'env>) {
         let mut job = Some(job);
         self.add(|state| {
@@ -152,7 +153,7 @@ impl<'env> Pool<'env> {
         self.lock().layers() < self.threads()
     }
 
-    /// Does one waiting job. Returns false if there was none.
+    /// Does one waiting job, or else one waiting read. Returns false if there was none.
     pub(crate) fn help(&self) -> bool {
         self.do_one(|state| state.jobs.pop_front().or_else(|| state.reads.pop_front()))
     }
@@ -169,8 +170,8 @@ impl<'env> Pool<'env> {
         !chains.is_empty()
     }
 
-    /// Does what a thread can do that would else wait for another to read: a job, or hashing. Returns false if there was
-    /// nothing.
+    /// Does something for a thread that would otherwise wait until another one has read: a job, or hashing. Returns
+    /// false if there was nothing to do.
     pub(crate) fn help_beside_reading(&self) -> bool {
         self.do_one(|state| state.jobs.pop_front()) || self.help_hashing()
     }
@@ -187,7 +188,8 @@ impl<'env> Pool<'env> {
                     ControlFlow::Break(()) => {
                         drop(task);
                         self.lock().active -= 1;
-                        // The end of the last task is news for all threads, that of another for those that spread work.
+                        // The end of the last task ends all threads, and the end of another one may let a waiting task
+                        // begin.
                         self.changed.notify_all();
                     }
                 },
@@ -267,8 +269,9 @@ pub fn spawn_helpers<'scope, 'env, T: Send + 'scope>(
     (0..count).map_while(|_| Builder::new().spawn_scoped(scope, work.clone()).ok()).collect()
 }
 
-/// Calls `work` with each number below `count`, on up to `threads` threads of which this is one, and returns the results in order. A
-/// thread whose work has no result takes no more numbers: what nobody came to has none either.
+/// Calls `work` with each number below `count`, on up to `threads` threads of which this is one, and returns the
+/// results in order. A thread whose work has no result takes no more numbers. A number that no thread took has no
+/// result either.
 pub fn map<R: Send>(count: usize, threads: usize, work: impl Fn(usize) -> Option<R> + Sync) -> Vec<Option<R>> {
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let run = || {
@@ -309,19 +312,19 @@ pub(crate) struct Outstanding {
 }
 
 impl Outstanding {
-    /// One more; it counts until the guard is dropped.
+    /// Counts one more job, until the guard is dropped.
     pub(crate) fn add(self: &Arc<Self>) -> OutstandingGuard {
         *self.lock() += 1;
         OutstandingGuard(Arc::clone(self))
     }
 
-    /// Waits until none is left, doing waiting jobs meanwhile.
+    /// Waits until no counted job is left, and does waiting jobs of the pool meanwhile.
     pub(crate) fn wait(&self, pool: &Pool<'_>) {
         while *self.lock() > 0 {
             if pool.help() {
                 continue;
             }
-            // The queue is empty: what is left of ours is being done by other threads.
+            // The queue is empty: other threads are at work on the jobs that are still counted.
             let _waiting = meter::enter(UnpackStage::Idle);
             let mut count = self.lock();
             while *count > 0 {

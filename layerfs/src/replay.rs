@@ -21,8 +21,8 @@ use crate::sys::node;
 
 /// Opens a layer's files by the names in its journal, never anything outside its directory.
 ///
-/// Journals by Docker may name a file through a symlink of the layer; an absolute one leads from the layer's root here,
-/// where dockerd follows it on the host, where it fails.
+/// Journals by Docker may name a file through a symlink of the layer. Here an absolute symlink leads from the layer's
+/// root; dockerd follows it on the host and fails.
 #[derive(Debug)]
 pub struct LayerFiles {
     root: OwnedFd,
@@ -41,11 +41,11 @@ impl LayerFiles {
     /// Those of [`FileGetter::open`].
     pub fn open_sized(&self, name: &[u8]) -> io::Result<(File, u64)> {
         let path = LayerPath::parse(name).map_err(io::Error::other)?.ok_or(io::ErrorKind::IsADirectory)?;
-        // Nothing but a regular file blocks or has side effects when it is opened like this.
+        // With these flags, opening a fifo or a terminal neither blocks nor has side effects.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let open = |flags| rustix::fs::openat2(&self.root, path.as_bytes(), flags, Mode::empty(), resolve);
-        // Without a trace in its access time, where the kernel allows it: to its owner, and to root.
+        // `NOATIME` leaves no trace in the access time; the kernel allows it to the file's owner and to root.
         let file = File::from(match open(flags | OFlags::NOATIME) {
             Err(Errno::PERM) => open(flags)?,
             opened => opened?,
@@ -78,7 +78,8 @@ pub fn tar_length(journal: File) -> Result<u64, JournalError> {
     assemble::length(entries(journal))
 }
 
-/// A layer's tar, put together a piece at a time. Its digest is made beside, together with those of other layers.
+/// A layer's tar, put together a piece at a time. The threads of a pool make its digest, together with those of other
+/// layers.
 pub struct Rebuilding<'a> {
     assembler: Assembler<BufReader<File>, LayerFiles>,
     buffers: Buffers,
@@ -92,7 +93,7 @@ impl std::fmt::Debug for Rebuilding<'_> {
 }
 
 impl<'a> Rebuilding<'a> {
-    /// Begins with the tar that `journal` (`tar-split.json.gz`) describes.
+    /// Prepares to rebuild the tar that `journal` (`tar-split.json.gz`) describes, with bodies from `files`.
     #[must_use]
     pub fn new(journal: File, files: LayerFiles) -> Self {
         Self { assembler: Assembler::new(entries(journal), files), buffers: Buffers::default(), chain: Arc::default() }
@@ -106,7 +107,8 @@ impl<'a> Rebuilding<'a> {
         self.buffers.fill(|buffer| self.assembler.fill(buffer))
     }
 
-    /// Lets the threads of `pool` hash a piece, once it was used: in the order in which they came.
+    /// Lets the threads of `pool` hash a piece that the caller has used. Pieces must be given in the order in which
+    /// they came.
     pub fn hash(&self, piece: Arc<Vec<u8>>, pool: &Pool<'a>) {
         self.chain.add(Bytes::whole(piece), pool);
     }

@@ -16,7 +16,7 @@ use crate::pool::Pool;
 use stream::{Input, Stream};
 use tap::Tap;
 
-/// Bytes framed, written and hashed at a time: a piece stays in the second-level cache from one to the next.
+/// Bytes framed, written and hashed at a time: a piece stays in the second-level cache from one of these to the next.
 const PIECE: usize = 256 << 10;
 
 /// A compressed or plain stream.
@@ -24,15 +24,15 @@ pub(crate) type LayerStream<'a> = Decompressor<Box<dyn BufRead + Send + 'a>>;
 
 /// The tar of a layer.
 ///
-/// What is read, is read from the front, in large pieces; by other threads where some are to spare.
+/// A reader is read from the front, in large pieces, and by other threads if some are to spare.
 pub enum Source<'a> {
     /// Uncompressed, in memory.
     Slice(&'a [u8]),
     /// Uncompressed.
     Plain(Box<dyn Read + Send + 'a>),
-    /// Compressed. The digest of all that can be read is made besides.
+    /// Compressed or not. The digest of all bytes of the reader, as they are before decompression, is made as well.
     Blob(Box<dyn Read + Send + 'a>),
-    /// Compressed or not.
+    /// Compressed or not, in a reader that already knows which.
     Stream(Box<LayerStream<'a>>),
 }
 
@@ -50,7 +50,7 @@ impl fmt::Debug for Source<'_> {
 /// A source cut into pieces.
 pub(crate) enum Pieces<'a> {
     Slice(&'a [u8]),
-    /// The chain is that of a blob.
+    /// A stream, and the chain that makes the digest of a blob, if the source is one.
     Stream(Arc<Stream<'a>>, Option<Arc<Chain<'a>>>),
 }
 
@@ -63,6 +63,8 @@ pub(crate) enum Next<'a> {
 }
 
 impl<'a> Pieces<'a> {
+    /// Prepares to read `source`.
+    ///
     /// # Errors
     /// Those of the first read of a blob.
     pub(crate) fn new(source: Source<'a>) -> io::Result<Self> {
@@ -112,7 +114,7 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// The digest of a blob, all of it. After [`Pieces::close`].
+    /// The digest of all of a blob; `None` for other sources. To be called after [`Pieces::close`].
     ///
     /// # Errors
     /// Those of reading what the decoder left.

@@ -1,4 +1,5 @@
-//! One layer in one pass, piece by piece: frame, journal and apply, while bodies are written and the digest is made beside it.
+//! One layer in one pass, piece by piece: frame, journal and apply, while other threads write bodies and make the
+//! digest.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::BufReader;
@@ -52,7 +53,7 @@ pub struct Unpacked {
 /// What a step did.
 #[derive(Debug)]
 pub enum Step {
-    /// So many more bytes of the tar are unpacked; none if the thread did something else for the layer.
+    /// This many more bytes of the tar are unpacked; zero if the thread did something else for the layer.
     More(u64),
     /// The layer is unpacked.
     Done(Box<Unpacked>),
@@ -60,8 +61,8 @@ pub enum Step {
 
 /// A layer being unpacked, a piece at a time.
 ///
-/// To be driven by one [task](crate::pool::Task) to its end or to its first error, or else to [`Unpacking::abandon`]:
-/// only after that does nobody write to the target any more.
+/// One [task](crate::pool::Task) must drive it to its end, to its first error, or to [`Unpacking::abandon`]: only then
+/// has every thread stopped writing to the target.
 pub struct Unpacking<'a> {
     /// `None` after the end.
     pass: Option<Pass<'a>>,
@@ -121,7 +122,7 @@ impl<'a> Unpacking<'a> {
     /// After the end or an error.
     pub fn step(&mut self, pool: &Pool<'a>) -> Result<Step, UnpackError> {
         let pass = self.pass.as_mut().expect("a layer that ended is not unpacked further");
-        // The failure of a worker is reported when all have ended.
+        // The failure of a worker is reported when all workers have ended.
         let stepped = if self.shared.has_failed() { Ok(None) } else { pass.step(pool) };
         match stepped {
             Ok(Some(bytes)) => Ok(Step::More(bytes)),
@@ -145,7 +146,7 @@ impl<'a> Unpacking<'a> {
         result.take().expect("a task breaks with a result")
     }
 
-    /// Waits until nobody writes to the target any more. What is there stays.
+    /// Waits until no thread writes to the target any more. What is there stays.
     pub fn abandon(&mut self, pool: &Pool<'a>) {
         if let Some(mut pass) = self.pass.take() {
             pass.pieces.close(pool);
@@ -153,7 +154,7 @@ impl<'a> Unpacking<'a> {
         self.bodies.wait(pool);
     }
 
-    /// What the threads left that wrote bodies.
+    /// What the threads that wrote bodies left: their warnings, or the first failure.
     fn result(&self) -> Result<Warnings, UnpackError> {
         self.shared.take_result().map_err(|source| UnpackError::Member { source: Box::new(source) })
     }
@@ -161,7 +162,7 @@ impl<'a> Unpacking<'a> {
     fn finish(&mut self, pool: &Pool<'a>) -> Result<Unpacked, UnpackError> {
         let pass = self.pass.take().expect("a layer ends once");
         let ended = pass.finish(&self.shared, pool);
-        // Whatever happened, nobody may write to the target after this returns.
+        // Whatever happened, no thread may write to the target after this returns.
         self.bodies.wait(pool);
         let warnings = self.result()?;
         let Ended { diff_id, blob_digest, tar_bytes, members, outcome } = ended?;
@@ -253,7 +254,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// An error that is about no member.
+/// Wraps an error that is about no single member.
 fn whole(source: crate::apply::ApplyError) -> UnpackError {
     UnpackError::Member { source: Box::new(crate::MemberError { position: 0, name: Vec::new(), source }) }
 }

@@ -69,7 +69,8 @@ fn sum_sizes<T>(
     Ok(total)
 }
 
-/// Whether a node that is no directory is another one than before. Times of whole seconds may have lost their fraction.
+/// Whether a node that is no directory differs from what it was. A time without a fraction of a second may have lost
+/// it, and equals any time in that second.
 fn differs(old: &Stat, new: &Stat) -> bool {
     let times = old.st_mtime == new.st_mtime
         && (old.st_mtime_nsec == new.st_mtime_nsec || old.st_mtime_nsec == 0 || new.st_mtime_nsec == 0);
@@ -77,7 +78,8 @@ fn differs(old: &Stat, new: &Stat) -> bool {
     of(old) != of(new) || !times
 }
 
-/// Without a trace in its access time, where the kernel allows it: to its owner, and to root.
+/// Opens the directory `anchor` again, to read its entries, without a trace in its access time where the kernel allows
+/// it: to its owner, and to root.
 fn readable(anchor: &OwnedFd) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match rustix::fs::openat(anchor, ".", flags | OFlags::NOATIME, Mode::empty()) {

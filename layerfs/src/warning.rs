@@ -22,7 +22,7 @@ pub enum Warning {
     },
     /// A device node that only root can make.
     DeviceSkipped,
-    /// Bytes after the compressed stream that start no further one.
+    /// Bytes after the compressed stream that are not the start of another stream.
     TrailingGarbage {
         /// How many.
         bytes: u64,

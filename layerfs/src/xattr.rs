@@ -4,11 +4,12 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-/// Attributes by which overlayfs itself decides what a directory shows. A layer that could set them would redirect
-/// into other layers or hide what it does not name; Docker sets them as given, we never do.
+/// Prefixes of the attributes by which overlayfs itself decides what a directory shows. A layer that could set these
+/// attributes would redirect into other layers or hide what it does not name. Docker sets them as given; this crate
+/// never does.
 const OVERLAY: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
-/// Which attributes of a member were not set, and why.
+/// Why an attribute of a member was not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Skipped {
     /// It would steer overlayfs.

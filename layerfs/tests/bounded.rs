@@ -1,4 +1,4 @@
-//! Memory does not grow with what is read. Alone in its process, whose peak is looked at.
+//! Memory does not grow with what is read. This test is alone in its process, because it looks at the process's peak.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 

@@ -16,7 +16,7 @@ fn copied(from: &Path, to: &Path) -> Vec<String> {
     tree::differences(&tree::walk(from), &tree::walk(to))
 }
 
-/// Whiteouts as overlayfs has them, so that devices and attributes are in the trees, too.
+/// Whiteouts are unpacked as overlayfs has them, so that devices and attributes are in the trees, too.
 #[test]
 fn root_copies_of_all_layer_cases() {
     if !testkit::is_root() {
@@ -26,7 +26,7 @@ fn root_copies_of_all_layer_cases() {
     let (mut report, mut nodes) = (String::new(), 0);
     for case in testkit::cases::load() {
         let dir = tempfile::tempdir().unwrap();
-        // Its paths are longer than the one who looks at them here can name.
+        // The paths of case 162 are longer than the walk in this test can name.
         if case.number == 162 || support::unpack(&case.archive, dir.path(), how).is_err() {
             continue;
         }
@@ -89,7 +89,7 @@ fn root_copies_keep_what_layers_seldom_have() {
     assert!(same, "one symlink of two names");
     std::fs::rename(from.join("hole"), &big).unwrap();
     std::fs::remove_file(to.join("hole")).unwrap();
-    // Times of the root changed by that.
+    // That changed the times of the root.
     let touch = |path: &Path| rustix::fs::utimensat(rustix::fs::CWD, path, &times(), rustix::fs::AtFlags::empty());
     touch(&from).unwrap();
     touch(&to).unwrap();

@@ -95,9 +95,8 @@ fn root_whiteouts_delete_what_is_below() {
     }
 }
 
-/// containerd's GHSA-rp3h-jf77-q9p4: each opaque marker walked its directory anew.
-/// What an opaque marker deletes is what the layers below have: a directory of the marker's own layer stays, empty or not, as
-/// go-archive's list of unpacked paths has it.
+/// What an opaque marker deletes is what the layers below have: a directory of the marker's own layer stays, empty or
+/// not, as go-archive's list of unpacked paths has it.
 #[test]
 fn root_empty_directories_of_the_same_layer_stay() {
     if !testkit::is_root() {
@@ -112,6 +111,7 @@ fn root_empty_directories_of_the_same_layer_stay() {
     assert_eq!(paths(&[lower(), after]), left);
 }
 
+/// containerd's GHSA-rp3h-jf77-q9p4: each opaque marker walked its directory anew.
 #[test]
 fn root_opaque_markers_cost_linear_time() {
     if !testkit::is_root() {

@@ -71,7 +71,7 @@ fn tar(ops: &[Op]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// Type, mode and group of everything.
+/// The type, mode and group that each path must have.
 fn model(ops: &[Op]) -> BTreeMap<String, (char, u32, u32)> {
     let mut tree = BTreeMap::new();
     for &(member, mode, gid) in ops {
@@ -84,7 +84,7 @@ fn model(ops: &[Op]) -> BTreeMap<String, (char, u32, u32)> {
             What::Directory => ('d', MODES[mode], gid),
             What::Symlink => ('l', 0o777, gid),
             What::Whiteout => {
-                // The first one stays.
+                // The first whiteout of a path stays.
                 tree.entry(path.to_owned()).or_insert(('c', 0, gid));
                 continue;
             }
@@ -168,7 +168,7 @@ fn root_nothing_is_inherited_where_all_directories_hand_down() {
     }
     let grpid = Grpid::mount();
     let base = grpid.point();
-    // The mount does what it is for.
+    // A file on this mount gets the group of its directory: otherwise the test would show nothing.
     std::fs::create_dir(base.join("d")).unwrap();
     std::os::unix::fs::chown(base.join("d"), None, Some(2)).unwrap();
     std::fs::write(base.join("d/f"), "").unwrap();

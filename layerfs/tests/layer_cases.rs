@@ -28,13 +28,13 @@ const FOLLOW_HEAD: &[(u64, &str)] = &[
     (223, "zstd behind a skippable frame"),
 ];
 
-/// Where neither is followed: see the deviations in `layerfs::apply`.
+/// Where neither dockerd 20.10 nor moby HEAD is followed: see the deviations in `layerfs::apply`.
 enum Deviation {
     /// A path comes twice: accepted, the tree is HEAD's, whose unpacker has no duplicate check.
     LastWins,
     /// The tree is dockerd's but for one attribute.
     Xattr { path: &'static str, name: &'static str, value: Option<&'static str> },
-    /// The tree is this.
+    /// The tree has these paths and types.
     Tree(&'static [(&'static str, char)]),
 }
 
@@ -104,7 +104,7 @@ fn check(case: &Case, how: How) -> Vec<String> {
         (expected @ CaseOutcome::Accepted { .. }, Ok(unpacked)) => (expected, unpacked),
     };
     let CaseOutcome::Accepted { tree: want, diff_id, size } = expected else { unreachable!() };
-    // The only one that no walker by path reaches; replay below does.
+    // No walk by path reaches the files of case 162; the replay below does.
     let found = if case.number == 162 { want.clone() } else { tree::walk(&dir.path().join("diff")) };
     let mut report = if want.iter().any(|entry| entry.mode == u32::MAX) {
         let outline = |tree: &[TreeEntry]| tree.iter().map(|e| (e.path.clone(), e.kind)).collect::<Vec<_>>();

@@ -36,7 +36,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (0..PATHS.len()).prop_map(|target| What::HardLink { target }),
     ];
     let anywhere = (what, 0..PATHS.len(), prop_oneof![6 => Just(0usize), 1 => Just(1usize), 1 => Just(2usize)]);
-    // Nothing is below `s`: symlinks on the way to members come of hard links to it, and of the few elsewhere.
+    // Most symlinks are at `s`, and no member is below `s`: members lead only through hard links to it, and through the
+    // few symlinks elsewhere.
     let symlink = prop_oneof![8 => Just(2usize), 1 => 0..PATHS.len()].prop_map(|path| (What::Symlink, path, 0usize));
     let op = prop_oneof![12 => anywhere, 1 => symlink];
     prop::collection::vec(op, 1..40)
@@ -80,7 +81,7 @@ fn tar(ops: &[Op]) -> Vec<u8> {
 enum Node {
     Directory,
     Symlink,
-    /// Which member brought its content.
+    /// Its content, by which the member that brought it is known.
     File(Vec<u8>),
 }
 

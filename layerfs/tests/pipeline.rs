@@ -47,7 +47,7 @@ fn root_hard_links_in_a_stream_do_not_wait_for_the_reader() {
     let layer = layer_with_hard_links();
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&layer).unwrap();
-    // Behind the last member comes what no decoder reads, and the digest of the blob is over that, too.
+    // What follows the last gzip member is no content of the layer, but belongs to the digest of the blob.
     let gzip = [gzip.finish().unwrap(), vec![7; 300_000]].concat();
     let sha256 = |bytes: &[u8]| {
         let digest = <sha2::Sha256 as sha2::Digest>::digest(bytes);
@@ -126,7 +126,7 @@ fn root_what_is_read_is_unpacked_as_what_is_in_memory() {
     assert!(trees.as_flattened().windows(2).all(|pair| pair[0] == pair[1]));
 }
 
-/// Panics when all others wait for it.
+/// Panics late, when all other threads wait for the reader.
 fn late_panic() -> io::Result<usize> {
     std::thread::sleep(Duration::from_millis(50));
     panic!("the reader has a fault");

@@ -49,7 +49,7 @@ fn root_mounts_are_not_entered() {
         let outside = dir.path().join("outside");
         plant(&outside);
         let planted = left(&outside);
-        // Of another file system, of the same one, and a single file.
+        // Mounts of another file system, of a directory of the same one, and of a single file.
         let other = Mounted::tmpfs("size=1m");
         write(other.path().join("precious"), "").unwrap();
         create_dir_all(gone.join("d7/deeper/mounted")).unwrap();
@@ -70,7 +70,7 @@ fn root_mounts_are_not_entered() {
         assert_eq!(left(&gone), expected);
         delete(dir.path(), threads).unwrap();
         assert_eq!(left(dir.path()).len(), planted.len() + 1);
-        // The tree itself.
+        // A mount on the tree itself.
         create_dir(&gone).unwrap();
         let mount = Bound::new(&outside, &gone);
         let error = delete(dir.path(), threads).unwrap_err();
@@ -94,7 +94,7 @@ fn root_protected_files_are_named() {
     let cases = [
         ("+i", "d3/f3", "gone/d3/f3", Obstacle::Immutable, vec!["d3", "d3/f3"]),
         ("+a", "d3/f3", "gone/d3/f3", Obstacle::AppendOnly, vec!["d3", "d3/f3"]),
-        // Of a directory, what it holds stays.
+        // A protected directory stays with what it holds.
         ("+i", "d4", "gone/d4", Obstacle::Immutable, vec!["d4", "d4/f0", "d4/f1"]),
         ("+a", "d4", "gone/d4", Obstacle::AppendOnly, vec!["d4", "d4/f0", "d4/f1"]),
     ];

@@ -75,7 +75,7 @@ fn layer() -> Vec<u8> {
     ])
 }
 
-/// What is done to the layer's directory, and what must be found.
+/// A name, what is done to the layer's directory, and the faults that must be found.
 type Harm = (&'static str, fn(&Path), &'static [&'static str]);
 
 const HARMS: &[Harm] = &[
@@ -211,7 +211,7 @@ fn root_whatever_is_changed_is_found_by_its_path() {
         if faults(&verified) != *expected {
             report += &format!("{name}: {:?}\n", faults(&verified));
         }
-        // A digest is only told of bytes that are all as they were.
+        // There is a digest only if all bytes are as they were.
         let of_bytes = expected.iter().all(|line| {
             !["content", "size bin", "missing implied", "type implied"].iter().any(|begin| line.starts_with(begin))
         });
@@ -241,7 +241,7 @@ fn root_what_changes_in_normal_life_is_no_fault() {
     assert_eq!(faults(&compare(dir.path())), [""; 0]);
 }
 
-/// A body that stands in the journal, since another member replaced its file, or two names lead to it.
+/// A body may stand in the journal because another member replaced its file.
 #[test]
 fn root_a_body_in_the_journal_is_compared_with_its_file() {
     if !testkit::is_root() {
@@ -255,7 +255,7 @@ fn root_a_body_in_the_journal_is_compared_with_its_file() {
     assert_eq!(faults(&compare(dir.path())), ["content a"]);
 }
 
-/// What a hard link leads to may be replaced afterwards: then it is one to what was there before.
+/// The target of a hard link may be replaced afterwards: then the link is to the file that was there before.
 #[test]
 fn root_a_hard_link_outlives_its_target() {
     if !testkit::is_root() {
@@ -339,7 +339,7 @@ fn root_a_journal_that_is_damaged_is_an_error() {
     }
 }
 
-/// Few faults are told, and all are counted.
+/// Only the first faults are listed, and all are counted.
 #[test]
 fn root_faults_beyond_a_number_are_counted() {
     if !testkit::is_root() {

@@ -29,7 +29,8 @@ pub(crate) fn redirected(at: &str, target: &str) -> Option<String> {
     Some(format!("{scheme}://{authority}{directory}/{target}"))
 }
 
-/// A path on the address at which a link was found; `None` for a link to another host.
+/// The path of a link, to be asked for at the host that sent the link, whichever host the link names. `None` for an
+/// address that does not lead below `/v2/`.
 pub(crate) fn path_of(link: &str) -> Option<String> {
     if link.starts_with('/') && !link.starts_with("//") {
         return Some(link.to_owned());

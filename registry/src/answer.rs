@@ -14,7 +14,7 @@ use crate::transport::spelled;
 /// The most of an error's body that is read.
 const MAX_ERROR: u64 = 64 << 10;
 
-/// An answer that is no error.
+/// Returns the answer, or the error that its status and its body tell.
 pub(crate) fn checked(method: &Method, answer: Answer) -> Result<Answer, RegistryError> {
     let status = answer.response.status();
     if status.is_success() {
@@ -24,7 +24,7 @@ pub(crate) fn checked(method: &Method, answer: Answer) -> Result<Answer, Registr
     let Answer { response, url } = answer;
     let method = spelled(method);
     let mut body = Vec::new();
-    // What cannot be read of an error says nothing; the status does.
+    // If the body cannot be read, the status alone tells what is wrong.
     let _ = response.into_body().into_reader().take(MAX_ERROR).read_to_end(&mut body);
     Err(match (status.as_u16(), reported(&body)) {
         (429, reported) => RegistryError::TooManyRequests {
@@ -71,7 +71,7 @@ pub(crate) fn reported(body: &[u8]) -> Option<Reported> {
     Some(Reported { code: "UNKNOWN".into(), message: clean(message) })
 }
 
-/// The beginning of a text that is no JSON.
+/// The first line of a body that is no JSON, or `otherwise` if that line is empty.
 fn plain(body: &[u8], otherwise: &str) -> String {
     let text = String::from_utf8_lossy(body);
     let line = text.lines().next().unwrap_or_default().trim();

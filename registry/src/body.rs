@@ -20,11 +20,11 @@ pub(crate) enum Sent<'b> {
     },
     /// The beginning of a file.
     File {
-        /// The file. It is read from its first byte, wherever others are in it.
+        /// The file. It is read from its first byte, whatever its own position is.
         file: &'b File,
         /// How much of it.
         size: u64,
-        /// Hears how many bytes were taken so far; says whether to go on.
+        /// Is told how many bytes were taken so far, and returns whether to go on.
         advance: &'b (dyn Fn(u64) -> bool + Sync),
     },
 }
@@ -40,7 +40,7 @@ impl Sent<'_> {
     }
 }
 
-/// Reads a file from its beginning, wherever others are in it.
+/// Reads a file from its beginning, whatever its own position is.
 pub(crate) struct At<'f> {
     file: &'f File,
     at: u64,
@@ -60,7 +60,7 @@ impl Read for At<'_> {
     }
 }
 
-/// Reads a file that is sent, and tells how far it is.
+/// Reads a file that is sent, and tells `advance` how far it has read.
 pub(crate) struct Told<'f> {
     pub(crate) source: At<'f>,
     pub(crate) advance: &'f (dyn Fn(u64) -> bool + Sync),

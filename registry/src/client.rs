@@ -69,7 +69,7 @@ pub struct RegistryClient {
     agents: (Agent, Agent),
     /// The address that has answered.
     base: Mutex<Option<String>>,
-    /// By scope.
+    /// What proves who asks, by the scope for which it holds.
     authorizations: Mutex<HashMap<String, Authorization>>,
     /// Whether a token server is asked for a token that lasts, and the one that it gave.
     pub(crate) asks_identity: AtomicBool,
@@ -82,7 +82,7 @@ impl std::fmt::Debug for RegistryClient {
     }
 }
 
-/// An answer that is no error.
+/// What a registry has answered.
 pub(crate) struct Answer {
     pub(crate) response: Response<Body>,
     /// What was asked for, for messages.
@@ -156,13 +156,13 @@ impl RegistryClient {
         &self.host
     }
 
-    /// The credentials as docker's own JSON, `{}` for none: what its notes of pushes are marked with.
+    /// The credentials as docker's own JSON, `{}` for none. docker marks its notes of pushes with this text.
     #[must_use]
     pub fn credentials_as_json(&self) -> String {
         self.credentials.as_ref().map_or_else(|| "{}".to_owned(), Credentials::to_json)
     }
 
-    /// How it is spoken to.
+    /// The options of this client.
     #[must_use]
     pub fn options(&self) -> &ClientOptions {
         &self.options
@@ -216,7 +216,7 @@ impl RegistryClient {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            // Nobody listens there: that does not change in a second.
+            // If nobody listens at the address, that does not change in a second.
             let refused = is_refused(&error);
             match backoff.next(&error) {
                 Some(time) if !refused => pause(time, &self.options.interrupted)?,
@@ -250,12 +250,12 @@ impl RegistryClient {
         let mut last = None;
         for base in bases {
             match self.authorized(method, &format!("{base}{path}"), scope, headers, sent) {
-                // No answer at all, or one that is not of this protocol: the next one may be the right one.
+                // No answer came, or one that is not of this protocol: the next address may be the right one.
                 Err(error @ RegistryError::Transport { .. }) => {
                     if self.is_interrupted() {
                         return Err(RegistryError::Interrupted);
                     }
-                    // The last one's error is shown, as by dockerd, which says why plain HTTP did not do.
+                    // The error of the last address is shown, as by dockerd: it says why plain HTTP did not do, either.
                     last = Some(error);
                 }
                 answer => {
@@ -267,7 +267,8 @@ impl RegistryClient {
         Err(last.expect("a host has an address"))
     }
 
-    /// Asks where the registry has said, with what proves who asks only if that is the registry itself.
+    /// Asks at an address that the registry has sent. What proves who asks goes along only if that is the registry
+    /// itself.
     pub(crate) fn once_at(
         &self,
         method: &Method,
@@ -293,7 +294,7 @@ impl RegistryClient {
         checked(method, self.follow(method, url, None, &[], sent)?)
     }
 
-    /// Asks with what proves who asks, and gets that first if the registry wants it.
+    /// Asks with the authorization for `scope`, and gets one first if the registry wants it.
     fn authorized(
         &self,
         method: &Method,
@@ -304,7 +305,7 @@ impl RegistryClient {
     ) -> Result<Answer, RegistryError> {
         let current = |authorization: &&Authorization| authorization.until.is_none_or(|until| Instant::now() < until);
         let mut authorization = lock(&self.authorizations).get(scope).filter(current).cloned();
-        // A token may have ended on the way: then a new one is fetched, once.
+        // A token may have expired on the way: then a new one is fetched, once.
         for fresh in [false, true] {
             let answer = self.follow(method, url, authorization.as_ref(), headers, sent)?;
             if answer.response.status() != 401 || fresh {
@@ -331,7 +332,7 @@ impl RegistryClient {
         unreachable!("the second round returns")
     }
 
-    /// Asks, and goes where the answer sends it. What proves who asks stays with the registry.
+    /// Asks, and follows redirects. The authorization is not sent to another host.
     fn follow(
         &self,
         method: &Method,
@@ -344,7 +345,7 @@ impl RegistryClient {
         let mut authorization = authorization;
         for _ in 0..=MAX_REDIRECTS {
             let response = self.send(method, &at, authorization, headers, sent)?;
-            // The first three turn whatever is sent into a GET.
+            // Clients turn a request into a GET for these three, so they are followed only if the request has no body.
             let is_redirect = match response.status().as_u16() {
                 301..=303 => matches!(sent, Sent::Nothing),
                 status => matches!(status, 307 | 308),

@@ -31,7 +31,7 @@ pub enum Credentials {
         /// The password.
         password: String,
     },
-    /// A token that a registry has given in exchange for them.
+    /// A token that a registry has given in exchange for user name and password.
     Identity {
         /// The user, if it is known.
         user: String,
@@ -41,7 +41,7 @@ pub enum Credentials {
 }
 
 impl std::fmt::Debug for Credentials {
-    /// Without the secret.
+    /// Prints the user, and not the secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials").field("user", &self.user()).finish_non_exhaustive()
     }
@@ -63,7 +63,7 @@ impl Credentials {
         json
     }
 
-    /// Whose they are.
+    /// The user that they belong to.
     #[must_use]
     pub fn user(&self) -> &str {
         match self {
@@ -206,7 +206,7 @@ impl CredentialStore {
     fn helper(&self, key: &str) -> Option<String> {
         let named = self.content.get("credHelpers").and_then(|helpers| helpers.get(key)).and_then(Value::as_str);
         let helper = named.or_else(|| self.content.get("credsStore").and_then(Value::as_str));
-        // The name becomes that of a program.
+        // The name becomes part of a program's name, so it must not lead into another directory.
         helper.filter(|name| !name.is_empty() && !name.contains('/')).map(|name| format!("docker-credential-{name}"))
     }
 
@@ -274,7 +274,8 @@ fn of_helper(answer: &[u8]) -> Option<Credentials> {
     })
 }
 
-/// Runs a helper with a word as its argument and the rest as its input: a secret is nobody's argument.
+/// Runs a helper with a word as its argument and the rest as its input: other users can see arguments, so no secret is
+/// one.
 fn ask(helper: &str, word: &str, input: &[u8]) -> Result<Vec<u8>, RegistryError> {
     let failed = |reason: String, output: &[u8]| RegistryError::Helper {
         reason,

@@ -1,6 +1,6 @@
 //! Blobs on their way into files, several at once, each resumed from what is there.
 //!
-//! A blob's file is named by its digest. It is read while it grows: whoever reads it waits for the bytes that are still to
+//! A blob's file is named by its digest. It is read while it grows: the reader waits for the bytes that are still to
 //! come, and makes the digest of all of them, also of those that an earlier pull has left.
 
 mod transfer;
@@ -21,7 +21,7 @@ use crate::lock;
 /// How long transfers may take to end after a layer could not be unpacked.
 const SETTLING: Duration = Duration::from_secs(10);
 
-/// Is told how blobs arrive; calls come from any thread.
+/// Something that is told how blobs arrive; calls come from any thread.
 pub trait BlobListener: Send + Sync {
     /// `bytes` of the blob are there, of `size`.
     fn advance(&self, _blob: Digest, _bytes: u64, _size: u64) {}
@@ -35,7 +35,7 @@ pub trait BlobListener: Send + Sync {
 pub(crate) struct Shared {
     pub(crate) client: Arc<RegistryClient>,
     pub(crate) listener: Arc<dyn BlobListener>,
-    /// The repository's path at the registry, and the image's name for messages.
+    /// The repository's path at the registry; `name` is the image's name, for messages.
     pub(crate) repository: String,
     pub(crate) name: String,
     pub(crate) scope: String,
@@ -67,7 +67,7 @@ impl std::fmt::Debug for Queue {
 struct State {
     waiting: VecDeque<Arc<Transfer>>,
     running: usize,
-    /// Nobody wants the rest.
+    /// Whether the rest is not wanted any more.
     stopped: bool,
 }
 
@@ -101,7 +101,7 @@ impl Downloads {
         state.waiting.clear();
     }
 
-    /// The first error of a transfer, in the order of digests.
+    /// One error of the transfers: the first in the order of their texts, so that threads do not decide which.
     pub(crate) fn error(&self) -> Option<Arc<RegistryError>> {
         let transfers = lock(&self.transfers);
         let errors = transfers.values().filter_map(|transfer| lock(&transfer.progress).error.clone());
@@ -110,7 +110,8 @@ impl Downloads {
         errors.into_iter().next()
     }
 
-    /// A blob that is all there and has another digest than it must have. Its file is removed.
+    /// The error for a blob that is all there and has another digest than it must have, and whether an earlier pull
+    /// left some of its bytes. Its file is removed.
     pub(crate) fn wrong(&self) -> Option<(RegistryError, bool)> {
         self.queue.settle();
         let transfers = lock(&self.transfers);
@@ -131,13 +132,13 @@ impl Downloads {
     pub(crate) fn clean(&self, all: bool) {
         for transfer in lock(&self.transfers).values() {
             let progress = lock(&transfer.progress);
-            // What is too long is not the beginning of what was meant.
+            // Bytes of a blob that has the wrong length are not the beginning of the right one.
             let is_wrong = matches!(progress.error.as_deref(), Some(RegistryError::BlobSize { .. }));
             if all || is_wrong || progress.there == 0 {
                 let _ = std::fs::remove_file(&transfer.path);
             }
         }
-        // Stays while anything is in it.
+        // The directory stays while anything is in it.
         let _ = std::fs::remove_dir(&self.shared().dir);
     }
 }

@@ -78,7 +78,7 @@ pub enum RegistryError {
         /// What the registry or its token server says.
         reason: String,
     },
-    /// The registry asks for a pause longer than anybody would wait.
+    /// The registry, or its token server, is busy or has had too many requests, and may ask for a pause.
     #[error("toomanyrequests: {message}{}", after(*.retry_after))]
     TooManyRequests {
         /// What the registry says.
@@ -273,7 +273,7 @@ fn list(found: &[String]) -> String {
 }
 
 impl RegistryError {
-    /// Whether the file system is full, or a quota on it.
+    /// Whether the file system is full, or a quota on it is used up.
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         matches!(self, Self::File { source, .. } if layerfs::is_no_space(source.kind()))

@@ -96,7 +96,7 @@ fn quoted_text(text: &str) -> (String, &str) {
     (value, "")
 }
 
-/// The part of a blob that an answer to a range request holds: the first byte, and the length of the whole if it is told.
+/// The part of a blob that an answer to a range request holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContentRange {
     /// The first byte.

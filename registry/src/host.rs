@@ -11,7 +11,7 @@ use crate::error::RegistryError;
 /// The domain of names without one, and the host that serves it (moby v20.10.24 `registry/config.go`).
 const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
-/// Files with the authorities that this system trusts, the first that exists counts (Go's `crypto/x509/root_linux.go`).
+/// Files with the authorities that this system trusts. The first that exists counts (Go's `crypto/x509/root_linux.go`).
 const AUTHORITIES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -22,8 +22,8 @@ const AUTHORITIES: [&str; 4] = [
 /// The most of a file with certificates that is read.
 const MAX_PEM: u64 = 8 << 20;
 
-/// Registries of which nothing is asked, as `insecure-registries` of `daemon.json` names them: hosts, with their ports, and
-/// networks of addresses (moby v20.10.24 `registry/config.go`: `isSecureIndex`).
+/// Registries that need not prove who they are, as `insecure-registries` of `daemon.json` names them: hosts, with their
+/// ports, and networks of addresses (moby v20.10.24 `registry/config.go`: `isSecureIndex`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InsecureRegistries {
     names: Vec<String>,
@@ -31,7 +31,7 @@ pub struct InsecureRegistries {
 }
 
 impl InsecureRegistries {
-    /// Those of these texts.
+    /// The registries that `texts` name.
     #[must_use]
     pub fn new(texts: &[String]) -> Self {
         let mut all = Self::default();
@@ -88,8 +88,9 @@ pub struct RegistryHost {
 }
 
 impl RegistryHost {
-    /// The registry that serves `domain`. `verify` is the user's word that its certificate must be good; on this machine
-    /// nobody asks for that, as dockerd does not (moby v20.10.24 `registry/config.go`: 127.0.0.0/8 is insecure).
+    /// The registry that serves `domain`. If `verify`, its certificate must be good, unless the registry is on this
+    /// machine: then, as for dockerd, it is insecure in any case (moby v20.10.24 `registry/config.go`: 127.0.0.0/8 is
+    /// insecure).
     #[must_use]
     pub fn new(domain: &str, verify: bool) -> Self {
         Self { domain: domain.to_owned(), insecure: !verify || is_loopback(domain), only: None }
@@ -140,8 +141,8 @@ impl RegistryHost {
         schemes.iter().map(|scheme| format!("{scheme}://{}", self.address())).collect()
     }
 
-    /// How its certificate is checked: `CERTS/DOMAIN/*.crt` are more authorities, `X.cert` with `X.key` is our own
-    /// certificate (moby v20.10.24 `registry/registry.go`: `ReadCertsDirectory`).
+    /// How its certificate is checked: `CERTS/DOMAIN/*.crt` are more authorities, `X.cert` with `X.key` is the
+    /// certificate that this client shows (moby v20.10.24 `registry/registry.go`: `ReadCertsDirectory`).
     ///
     /// # Errors
     /// [`RegistryError::File`], [`RegistryError::Config`] for files that are there and of no use.
@@ -221,7 +222,7 @@ fn read(path: &Path) -> Result<Vec<u8>, RegistryError> {
     Ok(bytes)
 }
 
-/// Whether a host, with or without a port, is this machine by its very name.
+/// Whether a host, with or without a port, is `localhost` or a loopback address.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let bare = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),

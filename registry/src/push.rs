@@ -1,4 +1,5 @@
-//! Images of a store into a repository of a registry: what the registry has already is found first, the rest is packed and sent.
+//! Images of a store into a repository of a registry: what the registry has already is found first, the rest is packed
+//! and sent.
 //!
 //! ```text
 //! layer -> is it in the repository, by a blob that is known?         -> nothing to do
@@ -7,8 +8,8 @@
 //! config, then the manifest that names them all
 //! ```
 //!
-//! Which blobs held a layer is told by `distribution/` of the store. Packing is the same at every time and on every machine, so
-//! that a layer which was pushed by this program is found again even where nothing was noted.
+//! `distribution/` of the store tells which blobs held a layer. Packing a layer gives the same bytes at every time and
+//! on every machine, so a layer that this program has pushed is found again even where nothing was noted.
 
 mod known;
 
@@ -43,7 +44,7 @@ const ATTEMPTS: u32 = 5;
 const MOST_ASKED: usize = 3;
 const MOST_MOUNTED: usize = 4;
 
-/// Is told how layers are pushed; calls come from any thread.
+/// Something that is told how layers are pushed; calls come from any thread.
 pub trait PushListener: Sync {
     /// These layers, top first, are to be in the repository.
     fn planned(&self, _layers: &[DiffId]) {}
@@ -60,11 +61,11 @@ pub trait PushListener: Sync {
 /// How a layer came into a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Arrival {
-    /// It was there.
+    /// It was there already.
     Existed,
-    /// It was had from another repository of the registry.
+    /// The registry took it from another of its repositories.
     Mounted {
-        /// That one's path.
+        /// The path of that repository.
         from: String,
     },
     /// Its bytes were sent.
@@ -121,7 +122,7 @@ pub struct Push<'p> {
     done: Mutex<HashMap<DiffId, PushedLayer>>,
     /// Held while a layer is packed.
     packing: Mutex<()>,
-    /// Nobody wants the rest: the user asks to stop, or a layer has failed.
+    /// Whether the rest is not wanted any more: the user asks to stop, or a layer has failed.
     stop: AtomicBool,
 }
 
@@ -135,7 +136,7 @@ impl std::fmt::Debug for Push<'_> {
 }
 
 impl<'p> Push<'p> {
-    /// Nothing is sent yet. Of `repository`, the tag does not count.
+    /// Prepares to push; nothing is sent yet. The tag of `repository` does not count.
     #[must_use]
     pub fn new(
         client: Arc<RegistryClient>,
@@ -303,7 +304,7 @@ impl<'p> Push<'p> {
             let Some(time) = backoff.next(&error) else { return Err(error) };
             self.listener.retry(diff_id, time, &error);
             pause(time, &self.stop)?;
-            // The answer may be all that was lost.
+            // Perhaps only the answer was lost, and the blob is there.
             if repository.blob_size(digest)? == Some(size) {
                 return Ok(pushed(Arrival::Sent));
             }
@@ -346,7 +347,8 @@ impl<'p> Push<'p> {
     }
 }
 
-/// Lets whoever packs a layer look whether to go on.
+/// Calls its function for each piece of a layer that is packed, so that a wish of the user to stop is noticed
+/// meanwhile.
 struct Watching<'w>(&'w (dyn Fn() -> bool + Sync));
 
 impl Observer for Watching<'_> {

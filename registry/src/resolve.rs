@@ -81,7 +81,7 @@ struct ProbeConfig {
     media_type: Option<String>,
 }
 
-/// A document by its type and digest.
+/// A document, with its type and its digest.
 struct Document {
     media_type: String,
     digest: Digest,
@@ -126,7 +126,7 @@ fn accept() -> Vec<(&'static str, String)> {
 pub fn head(client: &RegistryClient, reference: &Reference) -> Result<Option<Digest>, RegistryError> {
     let path = manifest_path(reference, None);
     let digest = |answer: Answer| Ok(answer.header("docker-content-digest").and_then(|digest| digest.parse().ok()));
-    // An error has no body here: the request that follows tells what is wrong.
+    // The answer to HEAD has no body that tells what is wrong: the request that follows will.
     match client.ask(&Method::HEAD, &path, &scope(reference), &accept(), digest) {
         Err(RegistryError::Status { .. } | RegistryError::Unauthorized { .. }) => Ok(None),
         other => other,
@@ -335,7 +335,7 @@ pub fn tags(client: &RegistryClient, reference: &Reference) -> Result<Vec<String
             .map_err(|error| translated(error, reference))?;
         tags.extend(page.tags.unwrap_or_default());
         seen += 1;
-        // A link may be relative to the page, and leads nowhere but on.
+        // A link may be relative to the page. It is followed only at this registry.
         match next.and_then(|link| {
             if link.starts_with('?') {
                 Some(format!("/v2/{}/tags/list{link}", reference.path()))

@@ -48,7 +48,7 @@ pub fn search_host(text: &str) -> (&str, &str) {
     }
 }
 
-/// The host that searches for a registry.
+/// The host that answers searches for the registry of `domain`.
 #[must_use]
 pub fn search_address(domain: &str) -> &str {
     if domain == "docker.io" { "index.docker.io" } else { domain }

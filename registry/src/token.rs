@@ -20,7 +20,7 @@ use crate::lock;
 /// The most of a token server's answer that is read.
 const MAX_TOKEN: u64 = 1 << 20;
 
-/// How long a token lasts of which this is not told, and the least that is believed (distribution
+/// How many seconds a token lasts if the server does not say, or says less than this (distribution
 /// `registry/client/auth/session.go`).
 const LEAST_LIFE: u64 = 60;
 
@@ -28,7 +28,7 @@ const LEAST_LIFE: u64 = 60;
 #[derive(Clone)]
 pub(crate) struct Authorization {
     pub(crate) header: String,
-    /// When it ends; passwords do not.
+    /// When a token expires; `None` for a password, which does not.
     pub(crate) until: Option<Instant>,
 }
 
@@ -116,7 +116,7 @@ impl RegistryClient {
         }
         *lock(&self.identity) = token.refresh_token.filter(|text| !text.is_empty());
         let life = token.expires_in.unwrap_or(0).clamp(LEAST_LIFE, 24 * 3600);
-        // A little less, so that it does not end on its way.
+        // A little less, so that the token does not expire on its way.
         let until = Some(Instant::now() + Duration::from_secs(life - 5));
         Ok(Authorization { header: format!("Bearer {text}"), until })
     }
@@ -154,7 +154,7 @@ fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
-/// `application/x-www-form-urlencoded`
+/// Encodes pairs as `application/x-www-form-urlencoded`.
 pub(crate) fn form(pairs: &[(&str, &str)]) -> String {
     let encoded = |text: &str| {
         let byte = |byte: u8| match byte {

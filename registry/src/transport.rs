@@ -4,7 +4,7 @@ use ureq::http::{Method, Uri};
 
 use crate::error::RegistryError;
 
-/// As Go writes a method in errors.
+/// A method as Go writes it in errors.
 pub(crate) fn spelled(method: &Method) -> &'static str {
     match *method {
         Method::HEAD => "Head",
@@ -15,15 +15,15 @@ pub(crate) fn spelled(method: &Method) -> &'static str {
     }
 }
 
-/// What is said where nobody listens.
+/// What Go says if nobody listens at an address.
 const REFUSED: &str = "connect: connection refused";
 
-/// Whether nobody listens there.
+/// Whether a request failed because nobody listens at its address.
 pub(crate) fn is_refused(error: &RegistryError) -> bool {
     matches!(error, RegistryError::Transport { reason, .. } if reason.ends_with(REFUSED))
 }
 
-/// A request that got no answer.
+/// The error for a request that got no answer.
 pub(crate) fn transport(method: &'static str, url: &str, error: &ureq::Error) -> RegistryError {
     let authority = url.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
     let authority = authority.map(|authority| authority.to_string()).unwrap_or_default();
@@ -39,7 +39,7 @@ pub(crate) fn transport(method: &'static str, url: &str, error: &ureq::Error) ->
     RegistryError::Transport { method, url: url.to_owned(), reason, transient }
 }
 
-/// A connection that broke while a body was read.
+/// The error for a connection that broke while a body was read.
 pub(crate) fn broken(method: &'static str, url: &str, error: &std::io::Error) -> RegistryError {
     broken_with(method, url, error, "")
 }

@@ -12,7 +12,7 @@ use crate::client::{Answer, RegistryClient};
 use crate::error::RegistryError;
 use crate::token::form;
 
-/// What became of the wish to upload a blob.
+/// How the registry answers when an upload begins.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Begun {
     /// The registry has the blob elsewhere, and the repository has it now.
@@ -43,7 +43,7 @@ impl Repository<'_> {
         let path = format!("/v2/{}/blobs/{digest}", self.path);
         let length = |answer: Answer| Ok(answer.header("content-length").and_then(|length| length.trim().parse().ok()));
         match self.client.ask(&Method::HEAD, &path, self.scope, &[], length) {
-            // An error has no body here: a repository that is not there yet looks like a blob that is not.
+            // The answer to HEAD has no body: a repository that does not exist yet looks like one without the blob.
             Err(RegistryError::Status { status, .. }) if status.starts_with("404") => Ok(None),
             answer => answer,
         }

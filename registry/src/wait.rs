@@ -8,7 +8,7 @@ use crate::error::RegistryError;
 /// How often a pause looks whether the user has asked to stop.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// The longest pause of our own.
+/// The longest pause that this program chooses by itself.
 const LONGEST: Duration = Duration::from_secs(15);
 
 /// The longest pause that a registry may ask for.

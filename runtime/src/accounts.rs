@@ -30,12 +30,12 @@ struct Group {
     members: Vec<String>,
 }
 
-/// As whom a process runs.
+/// The user and the groups that a process runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// The group itself, and the others.
+    /// The primary group first, then the others.
     pub(crate) groups: Vec<u32>,
 }
 
@@ -48,10 +48,10 @@ pub enum AccountError {
     /// Not a number, and no group has this name.
     #[error("unable to find group {0}: no matching entries in group file")]
     NoGroup(String),
-    /// The same of one that is added.
+    /// Not a number, and no group has this name; the group was to be added (`--group-add`).
     #[error("Unable to find group {0}: no matching entries in group file")]
     NoAddedGroup(String),
-    /// A number that is none of a user or group.
+    /// A number outside of the range of user and group ids.
     #[error("uids and gids must be in range 0-2147483647")]
     Range,
 }
@@ -65,12 +65,12 @@ impl Accounts {
         Self::parse(&text(root, "etc/passwd"), &text(root, "etc/group"))
     }
 
-    /// The contents of both files.
+    /// Reads the text of both files.
     pub(crate) fn parse(passwd: &str, group: &str) -> Self {
         Self { users: users(passwd), groups: groups(group) }
     }
 
-    /// As whom `user[:group]` runs, with more groups.
+    /// Finds the ids that `user[:group]` means; the groups `more` are added.
     pub(crate) fn identity(&self, wanted: &str, more: &[String]) -> Result<Identity, AccountError> {
         let (user, group) = wanted.split_once(':').unwrap_or((wanted, ""));
         let number = user.parse::<i64>().ok();
@@ -101,12 +101,12 @@ impl Accounts {
         Ok(Identity { uid: id(uid)?, gid: id(gid)?, groups })
     }
 
-    /// A number stands for itself; only then are names looked at.
+    /// The id of the group in `user:group`: a number is that id, and any other text is looked up as a name.
     fn group(&self, wanted: &str) -> Option<i64> {
         wanted.parse().ok().or_else(|| self.groups.iter().find(|entry| entry.name == wanted).map(|entry| entry.gid))
     }
 
-    /// A name is looked at first.
+    /// The id of a group that is added: unlike above, the text is looked up as a name first.
     fn group_or_number(&self, wanted: &str) -> Option<i64> {
         let named = self.groups.iter().find(|entry| entry.name == wanted).map(|entry| entry.gid);
         named.or_else(|| wanted.parse().ok())
@@ -168,7 +168,7 @@ fn text(root: &Path, name: &str) -> String {
     if let Ok(file) = open().map(std::fs::File::from)
         && file.metadata().is_ok_and(|metadata| metadata.is_file())
     {
-        // What cannot be read has no entries.
+        // A file that cannot be read counts as one without entries.
         let _ = file.take(LONGEST).read_to_end(&mut bytes);
     }
     String::from_utf8_lossy(&bytes).into_owned()

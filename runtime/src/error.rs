@@ -43,7 +43,7 @@ impl Stage {
 /// What can go wrong with a container.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// No program is called so.
+    /// No runtime of this name is installed.
     #[error("no runtime {0:?} is installed")]
     NotFound(String),
     /// The container could not be created or started.
@@ -73,7 +73,7 @@ pub enum RuntimeError {
     /// The container has ended.
     #[error("container {0} is not running")]
     NotRunning(String),
-    /// The bundle's specification.
+    /// The bundle's specification cannot be used.
     #[error("{path}: {message}")]
     Spec {
         /// The file.
@@ -81,7 +81,7 @@ pub enum RuntimeError {
         /// What is wrong with it.
         message: String,
     },
-    /// A system call.
+    /// A system call failed.
     #[error("{doing}: {}", crate::words(source))]
     Io {
         /// What was tried.

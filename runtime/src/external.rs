@@ -179,7 +179,8 @@ impl External {
     }
 
     pub(crate) fn delete(&self, id: &str, force: bool) -> Result<(), RuntimeError> {
-        // What each of them knows of a container is in a directory of its name.
+        // Each of these programs keeps what it knows of a container in a directory that has the container's id as its
+        // name.
         if !self.root.join(id).exists() {
             return Ok(());
         }

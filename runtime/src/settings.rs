@@ -187,7 +187,7 @@ pub struct Resources {
 /// Which network a container has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Network {
-    /// A loop-back device that is down.
+    /// A loop-back device and nothing else.
     #[default]
     None,
     /// The host's.

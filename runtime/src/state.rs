@@ -48,7 +48,7 @@ pub enum Status {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) pid: i32,
-    /// When the process was started, by the kernel's clock: a number that is used again has another one.
+    /// When the process was started, by the kernel's clock: another process with the same number has another time.
     pub(crate) started: u64,
     pub(crate) bundle: PathBuf,
     pub(crate) created: bool,
@@ -112,7 +112,7 @@ pub(crate) fn processes(pid: i32) -> Result<Vec<i32>, RuntimeError> {
     }
     let entries = fs::read_dir("/proc").map_err(RuntimeError::io("reading /proc"))?;
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    // One that ends meanwhile is in no name space any more.
+    // A process that ends meanwhile is in no name space any more.
     let mut found: Vec<i32> = pids.filter(|&pid| space(pid).is_ok_and(|space| space == wanted)).collect();
     found.sort_unstable();
     Ok(found)

@@ -9,7 +9,7 @@ pub struct Version {
     pub warning: Option<String>,
 }
 
-/// Of a version.
+/// The three numbers of a version.
 type Numbers = (u64, u64, u64);
 
 /// The first versions of each line in which the masked paths and `/dev` cannot be redirected any more

@@ -1,4 +1,4 @@
-//! An open directory of a store: every access is relative to it and follows no symlink.
+//! An open directory of a store. Every access is relative to it, and a symlink is followed only where [`Dir`] says so.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -36,10 +36,11 @@ pub(crate) fn open_unseen(
     }
 }
 
-/// Bytes that hold most files of a store whole, and one more.
+/// The size of a buffer that holds most files of a store whole and has room left.
 const SMALL: usize = 512;
 
-/// Opens the file `name` in `dir` for reading. What it is must be found out by whoever reads it: a special file does not block.
+/// Opens the file `name` in `dir` for reading, of whatever kind it is: the caller must find that out. Opening a special file
+/// does not block.
 pub(crate) fn open_small(dir: impl AsFd, name: &str) -> Result<File, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     open_unseen(dir, name, flags).map(File::from)
@@ -54,7 +55,7 @@ pub(crate) fn open_small(dir: impl AsFd, name: &str) -> Result<File, Errno> {
 pub struct Dir {
     fd: OwnedFd,
     path: PathBuf,
-    /// Whether it was opened by its path.
+    /// Whether this directory was opened by its path.
     by_path: bool,
     shortage: Shortage,
 }
@@ -72,7 +73,7 @@ impl From<Dir> for OwnedFd {
 }
 
 impl Dir {
-    /// A directory that has no path but the one by which this process has it open.
+    /// A directory under its path in `/proc/self/fd`, since no other path of it is known.
     #[must_use]
     pub(crate) fn unnamed(fd: OwnedFd) -> Self {
         let path = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd)));
@@ -107,7 +108,7 @@ impl Dir {
         let own = rustix::fs::fstat(&self.fd).map_err(StoreError::io(&self.path, "stat"))?;
         match rustix::fs::stat(&target) {
             Ok(found) if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino) => Ok(target),
-            // Removed, or out of reach of this process.
+            // The directory was removed, or this process cannot reach it.
             Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {
                 Err(StoreError::Invalid { path: self.path.clone(), reason: "its path cannot be found out".into() })
             }
@@ -138,7 +139,7 @@ impl Dir {
         Self { fd, path, by_path: false, shortage: self.shortage.clone() }
     }
 
-    /// Makes an errno into an error, and takes note of it if the process has run out of something.
+    /// Makes an errno into an error, and takes note of it if the process has run out of descriptors or memory.
     fn failed(&self, path: impl Into<PathBuf>, call: &'static str) -> impl FnOnce(Errno) -> StoreError {
         let path = path.into();
         move |errno| {
@@ -147,13 +148,14 @@ impl Dir {
         }
     }
 
-    /// Takes note that something below could not be opened since the process has run out of something.
+    /// Takes note of `errno`, with which something below could not be opened, if it says that the process has run out of
+    /// descriptors or memory.
     pub(crate) fn note_shortage(&self, errno: Errno) {
         self.shortage.note(errno, || self.path.clone());
     }
 
-    /// Fails if anything below the directory that was opened first could not be opened for want of descriptors or memory: then
-    /// nothing that was read since is to be believed.
+    /// Fails if anything could not be opened for want of descriptors or memory, in this directory or in any other that was
+    /// opened from the same first one. Then nothing that was read since is to be believed.
     ///
     /// # Errors
     /// [`StoreError::Io`], about the first such file or directory.
@@ -177,7 +179,7 @@ impl Dir {
         rustix::io::fcntl_dupfd_cloexec(&self.fd, 3).map_err(self.failed(&self.path, "opening"))
     }
 
-    /// The same directory, opened once more.
+    /// The same directory, opened once more: unlike [`owned_fd`](Self::owned_fd), with an offset and locks of its own.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -189,8 +191,8 @@ impl Dir {
     /// Opens the directory `name`; `None` if it does not exist.
     ///
     /// # Errors
-    /// [`StoreError::Io`], also for a symlink; if this directory was opened by its path, only for a symlink that leads
-    /// nowhere.
+    /// [`StoreError::Io`], also for a symlink. If this directory was opened by its path, a symlink is followed, and only
+    /// one that leads nowhere is an error: [`StoreError::Invalid`].
     pub(crate) fn sub(&self, name: &(impl AsRef<OsStr> + ?Sized)) -> Result<Option<Self>, StoreError> {
         let name = name.as_ref();
         let flags = if self.by_path { DIRECTORY.difference(OFlags::NOFOLLOW) } else { DIRECTORY };
@@ -249,7 +251,7 @@ impl Dir {
         Ok(names)
     }
 
-    /// Hands out all names in it, without `.` and `..`, until `more` says that it wants no more.
+    /// Calls `more` with each name in it, without `.` and `..`, until `more` returns `false`.
     fn each_name(&self, mut more: impl FnMut(&OsStr) -> bool) -> Result<(), StoreError> {
         let failed = || self.failed(&self.path, "reading");
         // Open the directory once more: reading the names moves the offset of the descriptor.
@@ -302,8 +304,9 @@ impl Dir {
     /// # Errors
     /// [`StoreError::Io`]; [`StoreError::Invalid`] if it is longer or not a regular file.
     pub fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, StoreError> {
-        // Nearly all files of a store are small, and a store has hundreds of thousands of them: one that leaves room in this buffer
-        // has met its end, and needs neither its length nor a second read. A special file gives nothing or an error here.
+        // Nearly all files of a store are small, and a store has hundreds of thousands of them. If a file leaves room in this
+        // buffer, all of it was read, and neither its length nor a second read is needed. A special file gives nothing or an
+        // error here.
         let mut start = [0; SMALL];
         let mut file = match open_small(&self.fd, name) {
             Ok(file) => file,
@@ -316,7 +319,7 @@ impl Dir {
         }
         let length = self.length(&file, name)?;
         let mut bytes = start[..filled].to_vec();
-        // The buffer is one byte longer than the file: a read that does not fill it has met the end.
+        // The buffer is one byte longer than the file, so a file that fills it has grown.
         bytes.resize(length.min(limit).max(filled) + 1, 0);
         loop {
             if filled > limit {

@@ -15,7 +15,7 @@ pub enum StoreError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What was being done.
+        /// What was being done with it.
         call: &'static str,
         /// The system's answer.
         #[source]
@@ -32,7 +32,7 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A database is damaged, or of a kind not known here.
+    /// A database is damaged, or of a kind that this crate cannot read.
     #[error("{}", .path.display())]
     Database {
         /// The file.
@@ -41,7 +41,7 @@ pub enum StoreError {
         #[source]
         source: bolt::BoltError,
     },
-    /// The metadata of a thin pool is damaged, or is none.
+    /// A file or block device that should hold the metadata of a thin pool holds none, or damaged metadata.
     #[error("{}", .path.display())]
     Pool {
         /// The file or block device.
@@ -91,7 +91,7 @@ pub enum StoreError {
         /// The data-root.
         root: PathBuf,
     },
-    /// All images of the root are in containerd's image store, and what was asked for is known of storage drivers alone.
+    /// All images of the root are in containerd's image store, and what was asked for works only with storage drivers.
     #[error("{}: its images are in containerd's store, from which this cannot be done", .root.display())]
     OnlyListed {
         /// The data-root.
@@ -122,14 +122,15 @@ impl StoreError {
         move |source| Self::Io { path, call, source: source.into() }
     }
 
-    /// Whether the file system is full, or a quota on it.
+    /// Whether the file system, or a quota on it, is full.
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         let Self::Io { source, .. } = self else { return false };
         layerfs::is_no_space(source.kind())
     }
 
-    /// Whether it is not known what is there, as another try may read it. What was read and is wrong is known.
+    /// Whether it is still unknown what is there, so that another try may read it. Where something was read and found
+    /// wrong, it is known.
     pub(crate) fn leaves_open(&self) -> bool {
         match self {
             Self::Io { source, .. } => leaves_open(source),
@@ -139,7 +140,8 @@ impl StoreError {
     }
 }
 
-/// Whether a system call has failed, and not with the answer that nothing is there, or something of another kind.
+/// Whether a system call has failed without telling what is there. An errno that says that nothing is there, or
+/// something of another kind, does tell.
 pub(crate) fn leaves_open(error: &std::io::Error) -> bool {
     const ANSWERS: [Errno; 6] =
         [Errno::NOENT, Errno::NOTDIR, Errno::ISDIR, Errno::LOOP, Errno::NXIO, Errno::NAMETOOLONG];

@@ -13,13 +13,13 @@
 //! | [`gc`] | what garbage collection may remove, and why: a plan |
 //! | [`repair`] | what can be mended of a damaged store, and how |
 //! | [`usage`] | how many bytes each part takes up |
-//! | [`containerd`] | containerd's image store: its records, its blobs, and what they say of images |
+//! | [`containerd`] | what images containerd's image store has, by its records and blobs |
 //!
-//! [`mod@reference`], [`platform`] and [`ids`] are the types of names; a name is checked when it is read.
+//! [`mod@reference`], [`platform`] and [`ids`] hold the types of names; a name is checked when it is read.
 //!
 //! # Examples
 //!
-//! The images of a data-root, and what it would be to give one of them another name. A reader needs no permission; a
+//! This lists the images of a data-root and gives one of them another name. A reader needs no permission; a
 //! [`Transaction`](edit::Transaction) begins by asking the guard of [`root`], which refuses while a daemon runs.
 //!
 //! ```no_run

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 /// More threads than this only wait for each other in the kernel.
 const MOST_THREADS: usize = 8;
 
-/// Fewer pieces than this are done by the calling thread: starting another one takes as long as some hundred small files.
+/// A thread is started only for at least this many pieces: starting it takes as long as reading some hundred small files.
 const WORTH_A_THREAD: usize = 256;
 
 /// Pieces that a thread takes at a time.

@@ -1,4 +1,4 @@
-//! Parsers that only this crate uses, for those who feed them anything (`fuzz/targets`). No part of the interface.
+//! Makes this crate's private parsers reachable for the fuzz targets (`fuzz/targets`). No part of the interface.
 
 use crate::gc::{Excludes, Pattern};
 use crate::ids::ImageId;
@@ -11,19 +11,19 @@ pub fn intent_record(bytes: &[u8]) -> Option<Vec<u8>> {
     crate::edit::reread_record(bytes)
 }
 
-/// What is written for the files of a container.
+/// The lines that are written into the two files of a container.
 #[must_use]
 pub fn container_lines(files: &ContainerFiles) -> [String; 2] {
     [to_line(&files.config), to_line(&files.host)]
 }
 
-/// Whether excludes or a pattern to keep match an image of these names.
+/// Whether `excludes` match an image with this id and these names, and whether `pattern` does.
 #[must_use]
 pub fn keeps(excludes: &Excludes, pattern: &Pattern, id: ImageId, names: &[&str]) -> (bool, bool) {
     (excludes.matches(id, names), pattern.matches(id, names))
 }
 
-/// Reads the kernel's table of mounts; how many there are, or `None` if a line is not understood.
+/// Reads the kernel's table of mounts and counts them; `None` if a line is not understood.
 #[must_use]
 pub fn mount_table(bytes: &[u8]) -> Option<usize> {
     crate::root::mounts::Mounts::parse(bytes).ok().map(|mounts| mounts.iter().count())

@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// Operating system, architecture and variant in Go's words, as OCI documents have them: `linux/arm/v7`.
 ///
 /// Normalised as containerd's `platforms.Normalize` does: `x86_64` is `amd64`, `aarch64` is `arm64`, and the default
-/// variants (`v1` of amd64, `v8` of arm64, `v7` of arm) are left out.
+/// variants (`v1` of amd64, `v8` of arm64) are left out. Unlike there, so is `v7` of arm.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Platform {
     /// The operating system.
@@ -55,7 +55,7 @@ impl Platform {
         Self::new("linux", architecture, None)
     }
 
-    /// How well an image for `other` runs here: `None` if not at all, more is better.
+    /// How well an image for `other` runs on this platform: `None` if not at all; of two numbers, the higher is better.
     ///
     /// A newer arm or amd64 runs what was built for an older one, and the newest of those is best.
     #[must_use]
@@ -80,7 +80,7 @@ impl Platform {
         self.variant.as_ref().map_or(Some(default), |variant| variant.strip_prefix('v')?.parse().ok())
     }
 
-    /// What BuildKit gives to attestations.
+    /// Whether this is the platform that BuildKit gives to attestations.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         self.os == "unknown" && self.architecture == "unknown"

@@ -164,7 +164,7 @@ impl Reference {
         official.unwrap_or(&self.path).to_owned()
     }
 
-    /// The reference as docker shows it, with what tag and digest it has: `ubuntu:24.04`.
+    /// The reference as docker shows it, with its tag and digest: `ubuntu:24.04`.
     #[must_use]
     pub fn familiar(&self) -> String {
         self.with_suffix(self.familiar_name())

@@ -53,7 +53,7 @@ use crate::schema::volume::VOLUMES;
 pub struct DataRoot {
     /// The root itself; for a daemon that maps users, the directory `<uid>.<gid>` in it.
     pub(crate) dir: Dir,
-    /// The storage driver.
+    /// The storage driver's name.
     pub(crate) driver_name: String,
     /// `image/<driver>`; `None` if there are no images.
     pub(crate) images_dir: Option<Dir>,
@@ -83,8 +83,9 @@ impl DataRoot {
     /// taken.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; [`StoreError::Unreadable`] for a directory that is no data-root, or that holds several roots
-    /// or drivers to choose from.
+    /// [`StoreError::Io`]; [`StoreError::NoRoot`] if there is no data-root; [`StoreError::SeveralDrivers`] if the user
+    /// must choose a driver; [`StoreError::Unreadable`] for a data-root that cannot be read, has nothing of `driver`, or
+    /// holds a root for each of several mappings.
     pub fn find(path: &Path, driver: Option<&str>) -> Result<Self, StoreError> {
         let found = locate::locate(Dir::open(path).map_err(locate::missing)?, driver)?;
         Self::with_driver(found.dir, &found.driver)
@@ -109,7 +110,7 @@ impl DataRoot {
         &self.dir
     }
 
-    /// The storage driver.
+    /// The storage driver's name.
     #[must_use]
     pub fn driver_name(&self) -> &str {
         &self.driver_name
@@ -156,7 +157,7 @@ impl DataRoot {
         Ok(drivers)
     }
 
-    /// To be called by commands about images: an error if the images cannot be read.
+    /// Fails if the images cannot be read. Commands about images call this first.
     ///
     /// # Errors
     /// [`StoreError::InContainerd`] if all images are in the store of the system's containerd.
@@ -168,7 +169,7 @@ impl DataRoot {
         Ok(())
     }
 
-    /// To be called by commands that know the stores of storage drivers alone.
+    /// Fails if the images are not a storage driver's. Commands that work only with storage drivers call this first.
     ///
     /// # Errors
     /// [`StoreError::OnlyListed`] if the images are in containerd's store.
@@ -216,7 +217,7 @@ impl DataRoot {
     }
 
     /// Docker's directories that a walk over the root's file system does not reach, each with its name in the root.
-    /// None of them lies in another one, nor in the root.
+    /// None of them lies in another one, and no symlink among them leads into the root.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -306,7 +307,7 @@ impl DataRoot {
         self.images_dir.as_ref().map(ImageStore::open).transpose()
     }
 
-    /// The blobs of registries that held a layer, the youngest note last. It is a cache, of pulls and pushes.
+    /// The blobs of registries that held a layer, the youngest last. Docker notes them at a pull or push, as a cache.
     ///
     /// # Errors
     /// [`StoreError`]

@@ -55,7 +55,7 @@ impl<'t> Needs<'t> {
     pub const LIVENESS: Self = Self { liveness: true, build_cache: true, ..Self::RECORDS };
 
     /// Who needs what, and of image configs only what tells whether an image may go: for a plan of
-    /// [`gc`](crate::gc). Of thousands of images the rest would take most of the memory.
+    /// [`gc`](crate::gc). With thousands of images, the rest of their configs would take most of the memory.
     pub const REMOVAL: Self = Self { configs: ConfigParts::Labels, ..Self::LIVENESS };
 
     /// Everything.
@@ -117,7 +117,7 @@ impl View {
             if needs.liveness { Liveness::read(&root, &catalog, snapshots.as_ref())? } else { Liveness::default() };
         let faults = if needs.faults { faults(&root, &catalog) } else { Vec::new() };
         let unmountable = if needs.faults { unmountable(&root, &catalog, &faults) } else { Vec::new() };
-        // What could not be opened for want of a descriptor is no damage.
+        // A file that could not be opened for want of a descriptor must not be reported as damaged.
         root.dir.check_shortage()?;
         let writer = before.or_else(writing);
         if let Some(writer) = writer {
@@ -182,8 +182,8 @@ impl View {
         damage
     }
 
-    /// The daemon's databases that it could not open, but for BuildKit's records if they were asked for: those are damage of the
-    /// build cache.
+    /// The databases that the daemon could not open. BuildKit's database of snapshots is not among them if it was asked for:
+    /// [`damage`](Self::damage) reports it as damage of the build cache.
     pub(crate) fn damaged_databases(&self) -> Vec<Damage> {
         let asked = |path: &[&str]| self.snapshots.is_err() && path.last() == Some(&SNAPSHOTS_DATABASE);
         let faults = DAEMON_DATABASES.iter().chain(&MORE_DATABASES).filter(|path| !asked(path)).filter_map(|path| {

@@ -16,7 +16,7 @@ use snapshot::liveness::Dead;
 use snapshot::root::DataRoot;
 use snapshot::view::{Needs, View};
 
-/// The drivers that this machine can have: the device mapper is only in the virtual one.
+/// The drivers that this machine can have: only the virtual machine has the device mapper.
 fn drivers() -> &'static [&'static str] {
     if testkit::vm::inside() { &["devicemapper"] } else { &["overlay2", "vfs"] }
 }
@@ -247,7 +247,7 @@ fn root_a_mounted_layer_is_not_removed() {
         store.driver.prepare(&writable, Some(&top)).unwrap().commit(Some(&top)).unwrap();
         let dead = store.dead(&writable);
         let mount = store.driver.mount(&writable, Access::ReadWrite).unwrap();
-        // A driver that does not mount shows the directory itself; then somebody else mounts on it.
+        // A driver that does not mount shows the directory itself. In that case mount something on it, as others might.
         let other = rustix::fs::statat(rustix::fs::CWD, mount.path(), rustix::fs::AtFlags::empty()).unwrap();
         let home = rustix::fs::statat(rustix::fs::CWD, store.home(), rustix::fs::AtFlags::empty()).unwrap();
         let bound = (other.st_dev == home.st_dev).then(|| {
@@ -331,7 +331,7 @@ fn root_layers_that_wait_hold_no_descriptors() {
     let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     each(|store| {
         let before = open();
-        // A device of its own for each takes longer.
+        // In the virtual machine each layer gets a device of its own, which takes longer.
         let many = if testkit::vm::inside() { 40 } else { 200 };
         let begun: Vec<Prepared> = (0..many).map(|_| store.driver.prepare(&CacheId::random(), None).unwrap()).collect();
         // Other tests run meanwhile.

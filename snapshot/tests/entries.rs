@@ -1,5 +1,5 @@
-//! What the entries of an overlay2 home stand on, whatever their files look like: the quick way of reading them and the thorough one
-//! give one answer.
+//! What the entries of an overlay2 home stand on, whatever their files look like: the quick way of reading these files
+//! and the thorough way give the same answer.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;

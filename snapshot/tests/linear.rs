@@ -19,8 +19,8 @@ const MOST: f64 = 2.2;
 /// What is wrong with a chain.
 const DAMAGE: [&str; 3] = ["base", "all", "names"];
 
-/// Writes a root with one chain of `depth` layers, of which none can be mounted: the directory of the base is missing, or those
-/// of all layers, or all layers are there under wrong chain ids.
+/// Writes a root with one chain of `depth` layers, of which none can be mounted: the directory of the base is missing,
+/// or the directories of all layers are, or all layers are there under wrong chain ids.
 fn write_chain(root: &Path, depth: usize, damage: &str) {
     let records = root.join("image/overlay2/layerdb/sha256");
     fs::create_dir_all(&records).unwrap();
@@ -77,7 +77,7 @@ fn deep_damage_costs_what_its_layers_cost() {
     assert!(report.is_empty(), "{}", report.join("\n"));
 }
 
-/// What [`instructions`] counts; without being asked, a small sample.
+/// The work that [`instructions`] counts. If the variable is not set, reads small samples.
 #[test]
 fn work() {
     let read = |root: &Path| {

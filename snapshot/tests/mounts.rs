@@ -1,5 +1,5 @@
-//! Mounts that name no layer: a container of an image without layers has one, and it keeps nothing from being removed. One that
-//! has lost the name of its layer keeps everything, since it may stand on any.
+//! Mounts that name no layer. A container of an image without layers has such a mount, which keeps nothing from being
+//! removed. A mount that has lost the name of its layer keeps every layer, since it may stand on any.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;

@@ -15,7 +15,8 @@ fn chain(driver: &AnyDriver) -> [CacheId; 4] {
     ids
 }
 
-/// What becomes of a layer's files, by the links of the layer itself and of those below it, and which damage that is.
+/// What a case is; the layer's new `lower`, made of the links of the layer itself and of those below it, or `None` to
+/// remove the file; and the code of the damage that must be found.
 type Case = (&'static str, fn(&[String; 4]) -> Option<String>, &'static str);
 
 const CASES: [Case; 9] = [

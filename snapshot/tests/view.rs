@@ -47,7 +47,7 @@ impl Store {
         "nobodys".parse().unwrap()
     }
 
-    /// The only file or directory of the first entry of a directory, sorted by name.
+    /// The path of the entry of a directory that is the first by name.
     fn first(&self, directory: &str) -> String {
         let mut names: Vec<String> = fs::read_dir(self.at(directory))
             .unwrap()
@@ -96,10 +96,10 @@ fn what_is_claimed_is_not_dead() {
         let Err(StillAlive::Claimed(claims)) = view.liveness().dead(id) else { panic!("{id}") };
         assert!(format!("{:?}", claims[0]).starts_with(wanted), "{claims:?}");
     }
-    // What is claimed and not there is not dead either: it may be about to come.
+    // A directory that is claimed and not there is not dead either: it may be about to come.
     fs::remove_dir_all(store.at("overlay2").join(writable.as_str())).unwrap();
     assert!(matches!(store.view().liveness().dead(&writable), Err(StillAlive::Claimed(_))));
-    // Once all that claims it is gone, it is.
+    // Once everything that claims a directory is gone, the directory is dead.
     let image = *view.catalog().images().keys().next().unwrap();
     let name = mount.rsplit('/').next().unwrap().parse().unwrap();
     let request = RemovalRequest { images: Vec::new(), containers: vec![name], certainty: Certainty::Proven };
@@ -144,7 +144,8 @@ fn doubts_keep_everything() {
         let view = store.view();
         let verdict = view.liveness().verdict("nobodys").unwrap();
         assert_eq!(matches!(verdict, EntryVerdict::Unknown(_)), directories, "{name}: {verdict:?}");
-        // A mount whose layer is not known makes no orphan doubtful in a report; whoever deletes waits.
+        // A mount whose layer is not known makes no orphan doubtful in a report, but `dead`, which deleting needs, says
+        // no.
         assert_eq!(view.liveness().dead(&orphan).is_err(), directories || name == "parent", "{name}");
         let images: Vec<_> = view.catalog().images().keys().copied().collect();
         let remove = |certainty| {
@@ -183,7 +184,7 @@ fn image_mounts_are_owned() {
     assert!(matches!(store.view().liveness().verdict("other-dst="), Some(EntryVerdict::Live(_))));
 }
 
-/// Of drivers whose claims are not known here nothing is an orphan.
+/// If it is not known how a driver keeps layers, nothing in its home is an orphan.
 #[test]
 fn unknown_drivers_have_no_orphans() {
     for (driver, home) in
@@ -247,7 +248,7 @@ fn containers_that_dockerd_drops() {
     }
 }
 
-/// One image is found as among all others, and only it is read.
+/// One image is found alone just as it is found among all others, and only that image is read.
 #[test]
 fn one_image_is_read_alone() {
     let store = Store::new();
@@ -268,7 +269,8 @@ fn one_image_is_read_alone() {
     }
 }
 
-/// A plan of what may go is the same by what is kept for it of the configs, and by all of them.
+/// [`Needs::REMOVAL`] keeps only parts of the configs, and a plan made from these is the same as one from whole
+/// configs.
 #[test]
 fn a_view_for_removals_keeps_labels_and_no_more() {
     let store = Store::new();

@@ -58,7 +58,7 @@ pub fn assemble<R: BufRead, G: FileGetter, W: Write>(
 pub struct Assembler<R, G: FileGetter> {
     journal: EntryReader<R>,
     files: G,
-    /// The names of all files so far.
+    /// The cleaned names of all file entries so far.
     names: HashSet<Vec<u8>>,
     current: Current<G::File>,
 }
@@ -66,7 +66,7 @@ pub struct Assembler<R, G: FileGetter> {
 /// What is still to come of an entry.
 enum Current<F> {
     Nothing,
-    /// The bytes from this place on.
+    /// A segment's bytes, and the index of the first one not yet written.
     Segment(Vec<u8>, usize),
     Body(Box<Body<F>>),
 }
@@ -115,7 +115,7 @@ impl<R: BufRead, G: FileGetter> Assembler<R, G> {
         Ok(at)
     }
 
-    /// What the next entry brings; `None` at the journal's end.
+    /// Reads the next entry and opens its file, if it names one. Returns `None` at the journal's end.
     fn next_entry(&mut self) -> Result<Option<Current<G::File>>, JournalError> {
         let Some(entry) = self.journal.next().transpose()? else { return Ok(None) };
         Ok(Some(match entry {

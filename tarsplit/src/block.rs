@@ -153,7 +153,8 @@ pub(crate) fn plain_linkname(block: &Block) -> &[u8] {
     until_nul(&block[LINKNAME])
 }
 
-/// Go before 1.8 wrote a ustar prefix under the GNU magic; its reader recovers it where the times are not numbers.
+/// Go before 1.8 wrote a ustar prefix under the GNU magic. As Go's reader does, this reads the bytes as a prefix where
+/// they are not valid times.
 fn gnu_times_or_prefix<'b>(block: &'b Block, fields: &mut Fields) -> &'b [u8] {
     let time = |range: Range<usize>| (block[range.start] != 0).then(|| numeric(&block[range]));
     match (time(GNU_ATIME), time(GNU_CTIME)) {
@@ -177,7 +178,8 @@ fn dialect(block: &Block) -> Dialect {
     }
 }
 
-/// The checksum field counts as spaces. Both sums are accepted: Sun's tar added signed bytes.
+/// Whether the stored checksum is the sum of the block's bytes, with the checksum field counted as spaces. A sum of
+/// signed bytes is accepted too, because Sun's tar wrote those.
 fn checksum_holds(block: &Block) -> bool {
     let Some(stored) = octal(&block[CHECKSUM]) else { return false };
     // Summed over the whole block in one loop, which the compiler turns into vector instructions.
@@ -216,7 +218,7 @@ pub(crate) fn numeric(field: &[u8]) -> Option<i64> {
     Some(if invert == 0 { value } else { !value })
 }
 
-/// Octal digits after trimming spaces and NULs, up to the first NUL; nothing at all is zero.
+/// Octal digits after trimming spaces and NULs, up to the first NUL; an empty field is zero.
 fn octal(field: &[u8]) -> Option<i64> {
     let padding = |b: &u8| *b == b' ' || *b == 0;
     let Some(start) = field.iter().position(|b| !padding(b)) else { return Some(0) };
@@ -227,12 +229,13 @@ fn octal(field: &[u8]) -> Option<i64> {
     })
 }
 
-/// The old GNU sparse map in a header block (`S`): entries of 24 bytes, and whether an extension block follows.
+/// The old GNU sparse map in a header block (`S`): entries of 24 bytes, whether an extension block follows, and the
+/// size of the expanded file (`None` if that field is not a number).
 pub(crate) fn gnu_sparse_fields(block: &Block) -> (&[u8], bool, Option<i64>) {
     (&block[386..482], block[482] != 0, numeric(&block[483..495]))
 }
 
-/// The same in an extension block.
+/// The sparse map in an extension block: entries of 24 bytes, and whether another extension block follows.
 pub(crate) fn gnu_sparse_extension(block: &Block) -> (&[u8], bool) {
     (&block[..504], block[504] != 0)
 }

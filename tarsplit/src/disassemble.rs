@@ -68,24 +68,24 @@ impl<E> From<JournalError> for Failure<E> {
 #[derive(Debug)]
 struct Current {
     left: u64,
-    /// The running checksum of a body on disk; `None` for one that goes inline.
+    /// Size and running checksum of a body that replay finds on disk; `None` for one that goes into the journal.
     on_disk: Option<(u64, Crc64)>,
 }
 
-/// Takes a tar in pieces of any size.
+/// Splits a tar, which comes in pieces of any size, into journal entries and bodies.
 #[derive(Debug)]
 pub struct Disassembler<W> {
     framer: Framer,
     journal: Option<EntryWriter<W>>,
     seen: SeenNames,
-    /// Of the member that came last, for the journal.
+    /// The name of the last member; kept only if there is a journal.
     name: Vec<u8>,
     current: Option<Current>,
     members: u64,
 }
 
 impl<W: Write> Disassembler<W> {
-    /// Writes journal lines, uncompressed, to `journal`. Without one, members and bodies are told all the same.
+    /// Writes journal lines, uncompressed, to `journal`. Without a journal, the sink still gets all members and bodies.
     pub fn new(journal: Option<W>) -> Self {
         Self {
             framer: Framer::new(),
@@ -161,7 +161,7 @@ impl<W: Write> Disassembler<W> {
     /// Ends the tar. Returns what the journal was written to, if there is one.
     ///
     /// # Errors
-    /// [`Failure::Tar`] if the archive is cut, [`Failure::Journal`].
+    /// [`Failure::Tar`] if the archive is cut, [`Failure::Journal`] if the journal cannot be written.
     pub fn finish<E>(mut self) -> Result<Option<W>, Failure<E>> {
         self.framer.finish()?;
         Ok(self.journal.map(EntryWriter::finish).transpose()?)

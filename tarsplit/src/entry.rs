@@ -73,7 +73,7 @@ fn append(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a vector takes everything");
 }
 
-/// With vector instructions: most of a journal is headers in base64.
+/// The base64 codec. It uses vector instructions, because most of a journal is headers in base64.
 static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
 
 fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -103,7 +103,7 @@ fn push_escaped(out: &mut Vec<u8>, text: &str) {
 fn decode_base64<E: serde::de::Error>(text: &str) -> Result<Vec<u8>, E> {
     let failed = |error| E::custom(format_args!("illegal base64 data: {error}"));
     BASE64.decode(text).or_else(|error| {
-        // Nobody writes such text, so that it is not looked for in all of it beforehand.
+        // Journals hold no line breaks here in practice, so the text is searched for them only if decoding fails.
         let without = text.replace(['\r', '\n'], "");
         if without.len() == text.len() { Err(failed(error)) } else { BASE64.decode(without).map_err(failed) }
     })

@@ -12,7 +12,8 @@ pub struct TarError {
 
 /// What is wrong with a tar stream.
 ///
-/// `InvalidHeader` and `UnexpectedEof` are Go's `ErrHeader` and `io.ErrUnexpectedEOF`, split by cause.
+/// The variants whose message starts with `invalid tar header` are Go's `ErrHeader`, split by cause; `UnexpectedEof` is
+/// Go's `io.ErrUnexpectedEOF`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TarErrorKind {

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! What is accepted is what Go's `archive/tar` accepts, so that a layer is valid here if and only if it is valid for
-//! Docker: no end blocks are needed, the padding of the last body may be cut, everything behind two zero blocks is data.
+//! Docker: no end blocks are needed, the padding of the last body may be cut, and whatever follows two zero blocks is
+//! kept without being parsed.
 
 use crate::block::{self, BLOCK, Block};
 use crate::error::{TarError, TarErrorKind};
@@ -176,12 +177,12 @@ impl Framer {
         left
     }
 
-    /// Whether something was found that [`Self::next`] has not told yet.
+    /// Whether a member or the end was found that [`Self::next`] has not returned yet.
     pub(crate) fn owes_a_frame(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// Passes over padding. Whether the next block is the first header of a member, or an end.
+    /// Passes over padding. Returns whether the next block is a member's first header, or the first block of the end.
     pub(crate) fn is_before_header(&mut self) -> bool {
         let between = matches!(self.state, State::Header) && self.partial_len == 0;
         if between {
@@ -191,7 +192,7 @@ impl Framer {
         between && self.extensions.count == 0
     }
 
-    /// Goes on by so many bytes, which nobody gave to it.
+    /// Counts `bytes` as consumed, although the caller did not pass them to [`Self::next`].
     pub(crate) fn advance_by(&mut self, bytes: u64) {
         self.position = self.position.saturating_add(bytes);
     }

@@ -14,7 +14,7 @@ use crate::limits::{MAX_JOURNAL_ENTRY, MAX_SEGMENT};
 /// higher levels cost several times the time for a few per cent.
 const LEVEL: u32 = 1;
 
-/// Lines written at a time: the encoder clears its whole output buffer on every call.
+/// Bytes of lines that are gathered before they are written: the encoder clears its whole output buffer on every call.
 const WRITE_SIZE: usize = 64 << 10;
 
 /// Writes journal lines to `W`, uncompressed. Adjacent literal bytes are gathered into one segment.
@@ -99,7 +99,7 @@ pub fn gzip<W: Write>(out: W) -> GzEncoder<W> {
     GzEncoder::new(out, Compression::new(LEVEL))
 }
 
-/// Reads the entries of a journal, in the form of any version of Docker.
+/// Reads the entries of a journal that any version of Docker wrote.
 ///
 /// Holds one entry at a time. Entries may touch, span lines or miss the last newline; the gzip may have several members.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ impl<R: BufRead> EntryReader<R> {
             let rest = &self.buffer[self.start..];
             let mut stream = serde_json::Deserializer::from_slice(rest).into_iter::<Entry>();
             match stream.next() {
-                // A number could go on, an object cannot: what was parsed is whole.
+                // An object ends with its brace, so what was parsed is whole. (A number could go on in the next bytes.)
                 Some(Ok(entry)) => {
                     self.start += stream.byte_offset();
                     self.entry += 1;

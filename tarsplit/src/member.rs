@@ -84,7 +84,7 @@ pub struct Member {
     pub name: Vec<u8>,
     /// Link target.
     pub linkname: Vec<u8>,
-    /// Mode field, all bits.
+    /// Permission bits of the mode field, with setuid, setgid and sticky.
     pub mode: u32,
     /// Numeric owner; may be out of the range of any system.
     pub uid: i64,
@@ -117,7 +117,7 @@ pub(crate) struct Extensions {
     pub(crate) count: u32,
 }
 
-/// A member that still waits for a sparse map which stands behind its header.
+/// A member, and whether its sparse map still has to be read from the start of its body.
 #[derive(Debug)]
 pub(crate) struct Resolved {
     pub(crate) member: Member,

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 /// This is the key under which tar-split looks for duplicates (vbatts/tar-split `tar/storage/packer.go`).
 #[must_use]
 pub fn clean(name: &[u8]) -> Cow<'_, [u8]> {
-    // Of directories, the slash goes.
+    // A directory's trailing slash is no part of the clean name.
     let name = if name.len() > 1 { name.strip_suffix(b"/").unwrap_or(name) } else { name };
     if is_clean(name) { Cow::Borrowed(name) } else { Cow::Owned(clean_components(name)) }
 }

@@ -1,8 +1,8 @@
-//! A header that says all about its member, looked at where it stands: for a search through many of them.
+//! Headers without extensions, read in place, for a search through many members.
 //!
-//! The [framer](crate::frame) makes a [`Member`](crate::Member) of each header, with all that extensions say. Whoever looks for one
-//! name among a hundred thousand passes over the others with this: nothing is copied, and only the fields that lead to the next
-//! header are read.
+//! The [framer](crate::frame) makes a [`Member`](crate::Member) of each header, with all that extensions say. A caller
+//! that looks for one name among a hundred thousand passes over the other members with a [`PlainHeader`]: nothing is
+//! copied, and only the name and the fields that lead to the next header are read.
 
 use crate::block::{self, BLOCK, Block};
 use crate::frame::Framer;
@@ -10,11 +10,11 @@ use crate::frame::Framer;
 /// The header of a member without extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlainHeader<'b> {
-    /// What comes before the name, with a slash between; empty for nothing.
+    /// The part of the path before `name`, without the slash between them; empty if `name` is the whole path.
     pub prefix: &'b [u8],
-    /// The name, or its end.
+    /// The path, or the part of it that follows `prefix`.
     pub name: &'b [u8],
-    /// What a link leads to.
+    /// The target of a link.
     pub linkname: &'b [u8],
     /// The type byte.
     pub typeflag: u8,
@@ -23,8 +23,8 @@ pub struct PlainHeader<'b> {
 }
 
 impl<'b> PlainHeader<'b> {
-    /// Reads a header, if it needs nothing but itself: a file, a link, a node or a directory of ustar, PAX or GNU. `None` means
-    /// that the framer has to look at it.
+    /// Reads the header of a file, link, node or directory of ustar, PAX or GNU that needs no other block to be
+    /// understood. `None` means that the framer has to read it.
     #[must_use]
     pub fn read(block: &'b Block) -> Option<Self> {
         let (typeflag, name, prefix) = block::plain_fields(block)?;
@@ -39,8 +39,9 @@ impl<'b> PlainHeader<'b> {
 }
 
 impl Framer {
-    /// Goes on to the next header, past what is left of the current member's body. Returns whether what comes there is a header of
-    /// its own, and not the end, or the rest of a member whose extensions were read.
+    /// Goes on to the next header, past what is left of the current member's body. Returns whether the next block may
+    /// be read as a plain header: it starts a member, or is the first zero block of the end. If not, the framer has to
+    /// go on by [`Self::next`], as it has between a member's extensions and its header.
     pub fn skip_to_header(&mut self) -> bool {
         if self.owes_a_frame() {
             return false;
@@ -49,7 +50,8 @@ impl Framer {
         self.is_before_header()
     }
 
-    /// Passes over a member, header and body. To be called only after [`Self::skip_to_header`] has said that a header comes.
+    /// Passes over a member, header and body. Call this only after [`Self::skip_to_header`] has returned true, with the
+    /// header that stands there.
     pub fn pass(&mut self, header: &PlainHeader<'_>) {
         let padding = header.body.wrapping_neg() % BLOCK as u64;
         self.advance_by((BLOCK as u64).saturating_add(header.body).saturating_add(padding));

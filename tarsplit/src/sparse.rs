@@ -14,7 +14,7 @@ pub struct Run {
     pub length: u64,
 }
 
-/// The runs of one sparse file, in order, not overlapping, all below `size`.
+/// The runs of one sparse file: in order, not overlapping, all within the size of the expanded file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SparseMap {
     runs: Vec<Run>,
@@ -154,7 +154,7 @@ impl GnuMap {
         (self.numbers, self.size)
     }
 
-    /// An entry that starts with NUL ends the block's list.
+    /// Adds the entries of one block, up to the first one that starts with NUL, which ends the block's list.
     fn extend(&mut self, entries: &[u8]) -> Result<(), TarErrorKind> {
         let (entries, _) = entries.as_chunks::<24>();
         for entry in entries.iter().take_while(|entry| entry[0] != 0) {

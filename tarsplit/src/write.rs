@@ -22,7 +22,7 @@ const PREFIX: usize = 155;
 pub struct NewMember<'m> {
     /// Its type byte.
     pub typeflag: u8,
-    /// Its name; of a directory with a slash behind it.
+    /// Its name; a directory's name ends with a slash.
     pub name: &'m [u8],
     /// Where a link leads.
     pub linkname: &'m [u8],
@@ -50,7 +50,7 @@ pub fn padding(size: u64) -> &'static [u8] {
 }
 
 impl NewMember<'_> {
-    /// Appends the header, with what has to come before it.
+    /// Appends the header, and before it the PAX header with what ustar cannot hold, if there is anything.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut records: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let split = split(self.name);
@@ -141,7 +141,8 @@ fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     (at > 0 && !name.is_empty() && name.len() <= NAME).then_some((prefix, name))
 }
 
-/// What a field holds of a text that is in a record.
+/// What a header field holds of `text`: its ASCII bytes without NUL, at most `most` of them. Where this is less than
+/// the text, a PAX record has the whole.
 fn ascii(text: &[u8], most: usize) -> Vec<u8> {
     text.iter().copied().filter(|byte| byte.is_ascii() && *byte != 0).take(most).collect()
 }
@@ -159,7 +160,7 @@ fn pax_name(name: &[u8]) -> Vec<u8> {
 fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + rest.to_string().len();
-    // A digit more may make it one longer.
+    // The length counts its own digits, which may give it one digit more.
     if length.to_string().len() != rest.to_string().len() {
         length = rest + length.to_string().len();
     }

@@ -1,4 +1,4 @@
-//! Against the original: a journal that dockerd 20.10.24 wrote, byte for byte.
+//! Compares this crate with the original: with a journal that dockerd 20.10.24 wrote, byte for byte.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
@@ -130,7 +130,7 @@ fn damage_is_found() {
     assert!(matches!(error, JournalError::DuplicateName { name } if name == b"a"));
 }
 
-/// CVE-2017-14992: a long tail of zeros was one entry, and all of it in memory.
+/// CVE-2017-14992: in the original, a long tail of zeros was one entry, and all of it in memory.
 #[test]
 fn a_long_tail_is_cut_into_segments() {
     let mut disassembler = Disassembler::new(Some(gzip(Vec::new())));

@@ -143,7 +143,7 @@ proptest! {
         prop_assert_eq!(ours, theirs);
     }
 
-    /// No input makes it panic, or take more than it was given.
+    /// No input makes the framer panic, or take more than it was given.
     #[test]
     fn noise_is_refused_or_passed_on(mut noise in proptest::collection::vec(any::<u8>(), 0..4000), fix in any::<bool>()) {
         if fix && noise.len() >= 512 {

@@ -1,4 +1,5 @@
-//! What is written is read by GNU tar's and Go's rules: by the tar crate, and by our own framer, which the parity tests hold to Go.
+//! What is written is read by GNU tar's and Go's rules: by the tar crate, and by our own framer, which the parity tests
+//! hold to Go.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
@@ -56,7 +57,8 @@ proptest! {
         prop_assert_eq!((found.mode, found.uid, found.gid, found.size), (mode, uid, uid / 2, member.size));
         prop_assert_eq!((found.mtime, &found.xattrs), (mtime, &xattrs));
         prop_assert_eq!(found.kind, if symlink { MemberKind::Symlink } else { MemberKind::Regular });
-        // Others read it, too, but that the tar crate takes a record for a line.
+        // The tar crate reads it, too, except that it takes each line for a record, so values with a newline are left
+        // out.
         prop_assume!(!name.contains(&b'\n') && !linkname.contains(&b'\n') && !xattrs[0].1.contains(&b'\n'));
         let mut archive = tar::Archive::new(bytes.as_slice());
         let entry = archive.entries().unwrap().next().unwrap().unwrap();
@@ -65,7 +67,7 @@ proptest! {
     }
 }
 
-/// As Go splits a path for ustar, and names the member that holds records.
+/// A path is split for ustar as in Go, and the member that holds the records is named as in Go.
 #[test]
 fn a_long_name_is_split_or_recorded() {
     let long = [&b"d/"[..], &[b'x'; 120]].concat();

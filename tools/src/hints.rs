@@ -29,10 +29,10 @@ const NOT_FROM_CONTAINERD: &str = "while the daemon runs, `docker save` writes i
 /// What to do about an archive of which a part is missing or unreadable.
 const NOT_WHOLE: &str = "copy or save it again, since it is not whole";
 
-/// What to do about one that cannot be understood.
+/// What to do about an archive that cannot be understood.
 const DAMAGED: &str = "copy or save it again, since it is damaged";
 
-/// What to do about one that is as its maker wanted it, and that nobody takes.
+/// What to do about an archive that is as its maker wrote it, and that nobody takes.
 const REFUSED: &str = "dockerd refuses it, too: the program that made it has to make it anew";
 
 /// What to do about a layer of a store of which something is lost.
@@ -50,8 +50,8 @@ pub(crate) fn with_hint(error: &anyhow::Error) -> String {
     format!("{error:#}{hint}")
 }
 
-/// What to do about one error of a chain. An error that passes another one on as it is, is not followed by that one in the
-/// chain, so that the inner one is asked for here.
+/// What to do about one error of a chain. A transparent error stands for another one, which the chain does not list, so
+/// that the inner error is looked for here.
 fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     let import = || cause.downcast_ref().and_then(of_import);
     let save = || cause.downcast_ref().and_then(of_save);

@@ -24,7 +24,7 @@ pub(crate) fn with_name(path: &Path) -> impl FnOnce(ImportError) -> anyhow::Erro
     move |error| if error.is_inside(&path) { anyhow::Error::new(error).context(name) } else { error.into() }
 }
 
-/// The same for an error of an archive that is only looked into.
+/// Does the same as [`with_name`] for an error of an archive that is only looked into.
 pub(crate) fn inside(path: &Path) -> impl FnOnce(ArchiveError) -> anyhow::Error + use<> {
     let (path, name) = (path.to_path_buf(), name(path));
     move |error| if error.is_inside(&path) { anyhow::Error::new(error).context(name) } else { error.into() }

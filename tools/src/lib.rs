@@ -1,4 +1,4 @@
-//! The command line of `images` and `snapshot`: parses arguments, calls the libraries, prints, and exits.
+//! The command line of the libraries: parses arguments, calls the libraries, prints, and exits.
 #![forbid(unsafe_code)]
 
 mod columns;

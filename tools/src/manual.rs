@@ -118,7 +118,8 @@ impl Manual {
     }
 }
 
-/// The page without what its renderer leaves behind: blanks at the end of lines, and line breaks beside a space, which do nothing.
+/// The page without what its renderer leaves behind: blanks at the end of lines, and line breaks beside a space, which
+/// do nothing.
 fn tidy(page: &str) -> String {
     let lines: Vec<&str> = page.lines().map(str::trim_end).collect();
     let is_space =
@@ -131,8 +132,8 @@ fn tidy(page: &str) -> String {
 }
 
 /// The commands that do something, in the order of the help; hidden ones are other names of these and are left out.
-/// One that has commands below it may do something itself. With each comes how deep below the program it is; those of
-/// `command` are at `depth`.
+/// A command that has others below it may do something itself. With each comes how deep below the program it is; those
+/// of `command` are at `depth`.
 fn doers(command: &clap::Command, depth: usize) -> Vec<(&clap::Command, usize)> {
     let below = command.get_subcommands().filter(|sub| sub.get_name() != "help" && !sub.is_hide_set());
     let with_below = below.flat_map(|sub| {

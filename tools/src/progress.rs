@@ -87,7 +87,7 @@ impl Observer for Progress {
         }
     }
 
-    /// The bar is forgotten as well: a store may have ten thousand layers.
+    /// Removes the bar and forgets it: a store may have ten thousand layers.
     fn end(&self, layer: usize) {
         let bar = self.layers.lock().unwrap_or_else(PoisonError::into_inner).remove(&layer);
         if let Some(bar) = bar {

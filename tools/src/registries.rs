@@ -48,7 +48,7 @@ struct DaemonConfig {
 }
 
 impl DaemonConfig {
-    /// A file that is not there says nothing.
+    /// Reads the file; one that does not exist sets nothing.
     fn read(path: &Path) -> anyhow::Result<Self> {
         match std::fs::read(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),

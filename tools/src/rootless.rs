@@ -36,7 +36,7 @@ pub(crate) fn check(path: &Path, advice: &str) -> Result<(), UsageError> {
     Err(UsageError(format!("writing {} needs root{advice}", path.display())))
 }
 
-/// The advice of commands that have the flag.
+/// The advice of commands that have the flag `--rootless`.
 pub(crate) const ADVICE: &str = "; for a rootless daemon give --rootless";
 
 /// Goes on inside a user namespace. Returns the child's exit status in the parent, `None` in the child, and for root,

@@ -57,6 +57,7 @@ fn engines_containerd_root_is_read_and_not_written() {
         &["image", "save", "--all"][..],
         &["system", "check"],
         &["image", "flatten", IMAGE],
+        &["image", "push", IMAGE],
         &["image", "ls", "--layers"],
     ] {
         let output = layerfs_on(&root, question);

@@ -48,7 +48,7 @@ pub(super) fn read_directory(
             let excluded = patterns.exclude(&below) && !kept.contains(&below.as_slice());
             let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
             let stat = match rustix::fs::statx(&dir, name.as_slice(), flags, StatxFlags::BASIC_STATS) {
-                // It was removed meanwhile.
+                // The file was removed meanwhile.
                 Err(Errno::NOENT) => continue,
                 stat => stat.map_err(failed)?,
             };
@@ -89,7 +89,8 @@ pub(super) fn read_directory(
                 mode: if implied { 0o755 } else { u32::from(stat.stx_mode) & 0o7777 },
                 uid: 0,
                 gid: 0,
-                // One that the tar does not have is made when the tar is unpacked.
+                // A directory that the tar does not have is made when the tar is unpacked, and gets the time of that
+                // moment.
                 mtime: PaxTime::from_seconds(if implied { now } else { stat.stx_mtime.tv_sec }),
                 xattrs,
                 layer: 0,

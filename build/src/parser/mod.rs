@@ -62,7 +62,7 @@ pub(crate) struct Parsed {
 pub(crate) struct Line {
     /// The number of its first line, from 1.
     pub(crate) number: usize,
-    /// As it was written, continuations joined.
+    /// The instruction as it was written, continuations joined.
     pub(crate) text: String,
     /// Its name, in lower case.
     pub(crate) name: String,

@@ -9,7 +9,7 @@ use super::{Line, ParseError, instruction};
 pub(crate) enum Arguments {
     /// A list in JSON.
     Json(Vec<String>),
-    /// Words; of a text that is not taken apart, one.
+    /// Words; a text that is not taken apart is one word.
     Words(Vec<String>),
     /// Names and values.
     Pairs(Vec<(String, String)>),
@@ -82,7 +82,8 @@ fn json(rest: &str) -> Result<Option<Arguments>, ParseError> {
     list.into_iter().map(word).collect::<Result<_, _>>().map(|words| Some(Arguments::Json(words)))
 }
 
-/// The pairs of `ENV` and `LABEL`, in the form with equals signs, or in the old one with one pair and none.
+/// The pairs of `ENV` and `LABEL`: in the form with equals signs, or in the old form, which is one pair without an
+/// equals sign.
 fn pairs(name: &'static str, rest: &str, escape: char) -> Result<Vec<(String, String)>, ParseError> {
     let words = quoted_words(rest, escape);
     let Some(first) = words.first() else { return Ok(Vec::new()) };
@@ -114,7 +115,7 @@ fn quoted_words(rest: &str, escape: char) -> Vec<String> {
             _ => {}
         }
         if char == escape && quote != Some('\'') {
-            // At the very end it does not count.
+            // At the very end an escape does not count.
             let Some(next) = chars.next() else { continue };
             word.extend([char, next]);
             continue;

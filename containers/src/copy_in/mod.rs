@@ -93,9 +93,9 @@ impl From {
             ContainerError::Invalid(format!("lstat {}: {}", path.display(), words(&error)))
         };
         let whole = std::path::absolute(given).map_err(|error| fail(given, error))?;
-        // Without a slash at the end, by which the system would follow a link.
+        // The path without a slash at its end: with one, the system would follow a link.
         let whole: PathBuf = whole.components().collect();
-        // Its own parent is found by the system, as docker does by `EvalSymlinks`.
+        // The name is taken from the text: a link keeps its own name, also where it is followed.
         let called: Vec<u8> = whole.file_name().map_or_else(|| b"/".to_vec(), |name| name.as_bytes().to_vec());
         let lstat = |path: &Path| std::fs::symlink_metadata(path).map_err(|error| fail(path, error));
         let mut metadata = lstat(&whole)?;

@@ -1,7 +1,7 @@
 //! The files of a container as it sees them: of one that runs its own mounts, of another one its layer with volumes and binds on it.
 //!
-//! Nothing is found by a path of the host: every path is resolved by the kernel below an open root (`RESOLVE_IN_ROOT`), so that no
-//! symlink and no rename by the container leads out (CVE-2018-15664, CVE-2026-41568).
+//! Nothing is found by a path of the host: every path is resolved by the kernel below an open root (`RESOLVE_IN_ROOT`),
+//! so that no symlink and no rename by the container leads out (CVE-2018-15664, CVE-2026-41568).
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -79,7 +79,7 @@ impl Shown {
         Ok(shown)
     }
 
-    /// Shows something of the host in it. Its place is made where it is missing, as docker does.
+    /// Mounts a file or directory of the host at `at`. That place is made where it is missing, as docker does.
     fn bind(&self, source: &Path, at: &[u8], writable: bool) -> Result<(), ContainerError> {
         let failed = ContainerError::io("mounting", source);
         let result = (|| {
@@ -138,7 +138,8 @@ impl Shown {
     }
 
     /// A copy may go neither into a volume nor into a root file system that may only be read (moby v20.10.24
-    /// `daemon/archive_unix.go: checkIfPathIsInAVolume`). By the path as it is written, and by where it leads.
+    /// `daemon/archive_unix.go: checkIfPathIsInAVolume`). Both the path as written and the directory that it leads to
+    /// are checked.
     pub(super) fn check_writable(
         &self,
         files: &ContainerFiles,

@@ -45,7 +45,7 @@ pub(super) fn copy(
     shown: &[u8],
     owner: Owner,
 ) -> Result<(), ContainerError> {
-    // A directory's content, or the directory itself: then what holds it is the top.
+    // The top is the directory that holds the source; `/` is its own top.
     let holds_it = from.path.parent().filter(|_| from.path != Path::new("/"));
     let top = holds_it.unwrap_or(Path::new("/"));
     let base = if holds_it.is_some() { from.path.file_name().unwrap_or_default().as_bytes() } else { b"." };

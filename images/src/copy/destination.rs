@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::{CopyError, CopySource};
 use crate::tree::Tree;
 
-/// Symlinks that docker follows from a destination.
+/// docker's bound on the symlinks that it follows from a destination; its loop, and the one here, follow one more.
 const MAX_LINKS: usize = 10;
 
 /// A directory that exists, and the name in it; `.` where the content goes into the directory itself.
@@ -21,7 +21,8 @@ pub struct CopyDestination {
     pub name: Vec<u8>,
 }
 
-/// An absolute path on the host, without `..` and doubled slashes. A `/` or `/.` at its end is kept, since it has a meaning.
+/// An absolute path on the host, without `..` and doubled slashes. A `/` or `/.` at its end is kept, because it asks
+/// for a directory.
 #[derive(Debug, Clone)]
 struct HostPath(Vec<u8>);
 
@@ -31,7 +32,7 @@ impl HostPath {
             if given.starts_with(b"/") { given.to_vec() } else { [dir.as_os_str().as_bytes(), b"/", given].concat() };
         let mut path = layerfs::path::absolute(&whole);
         let dot = given.rsplit(|&byte| byte == b'/').find(|name| !name.is_empty()) == Some(b".");
-        // A dot alone is the directory itself: it cannot be missing.
+        // The root needs no dot behind it: it is a directory that is always there.
         if dot && path != b"/" {
             path.extend_from_slice(b"/.");
         }
@@ -117,7 +118,8 @@ fn absolute(given: &Path) -> Result<HostPath, CopyError> {
 }
 
 impl Place {
-    /// Follows the symlinks at the end of a path, as the copy goes to what they lead to, even where that does not exist.
+    /// Follows the symlinks at the end of a path, because the copy goes to what they lead to, even if that does not
+    /// exist.
     fn find(original: HostPath) -> Result<Self, CopyError> {
         let mut path = original.clone();
         let mut links = 0;

@@ -1,9 +1,10 @@
-//! A part of a tree onto the host. Everything is done below one directory that is open, name by name, and no symlink is followed
-//! there: neither one that the copy has made nor one that was there before.
+//! Puts a part of a tree onto the host. Everything is done below one open directory, name by name, and no symlink is
+//! followed there: neither one that the copy has made nor one that was there before.
 //!
 //! A file is written under another name beside its own and renamed when it is whole. Directories get their mode and time last.
-//! As with docker (moby v20.10.24 `pkg/archive/archive.go: Unpack` with `NoLchown` and `NoOverwriteDirNonDir`): the caller owns all,
-//! modes and times in whole seconds are kept, and of extended attributes `security.capability`.
+//! As with docker (moby v20.10.24 `pkg/archive/archive.go: Unpack` with `NoLchown` and `NoOverwriteDirNonDir`), the
+//! caller owns all files; modes, times in whole seconds and, of the extended attributes, `security.capability` are
+//! kept.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -30,7 +31,8 @@ const KEPT: usize = 32;
 
 /// Copies `source` to `destination`.
 ///
-/// A symlink that would lead out of the destination's directory is refused, as docker refuses it, but before anything is written.
+/// A symlink that would lead out of the destination's directory is refused, as docker refuses it, but before anything
+/// is written.
 ///
 /// # Errors
 /// [`CopyError`]; what was written before stays, whole.
@@ -67,7 +69,8 @@ pub fn extract(
     copied.and(finished)
 }
 
-/// What is copied: its path in the tree, the one below the destination's directory, and what it is.
+/// Calls `visit` for each node to be copied, with its path in the tree, its path below the destination's directory, and
+/// its id.
 fn each(
     tree: &Tree,
     source: &CopySource,
@@ -89,7 +92,8 @@ fn each(
     Ok(())
 }
 
-/// As docker judges a link: by its text, and an absolute one as if it began where the link is.
+/// Refuses symlinks that lead out of the destination's directory. As in docker, the text of a link decides, and an
+/// absolute one is read as if it began where the link is.
 fn check_links(tree: &Tree, source: &CopySource, destination: &CopyDestination) -> Result<(), CopyError> {
     let into = layerfs::path::absolute(destination.dir.as_os_str().as_bytes());
     each(tree, source, destination, |_, to, id| {
@@ -110,7 +114,7 @@ fn on_host(into: &Path, below: &[u8]) -> PathBuf {
     if below.is_empty() { into } else { into.join(OsString::from_vec(below.to_vec())) }
 }
 
-/// The directory and the name in it.
+/// The directory of a path, and the name in it.
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
     path.iter().rposition(|&byte| byte == b'/').map_or((b"", path), |slash| (&path[..slash], &path[slash + 1..]))
 }
@@ -306,7 +310,8 @@ impl Extraction<'_> {
     }
 }
 
-/// Where the user may not set an attribute, or the file system does not have it, it is left out, as docker does.
+/// Sets the capability. Like docker, this leaves the attribute out where the user may not set it or the file system has
+/// none.
 fn set_capability(file: impl AsFd, node: &Node) -> Result<(), Errno> {
     let Some((_, value)) = node.xattrs.iter().find(|(name, _)| name == CAPABILITY) else { return Ok(()) };
     match rustix::fs::fsetxattr(file, CAPABILITY, &without_namespace(value), XattrFlags::empty()) {

@@ -24,7 +24,8 @@ use crate::tree::{Layers, LookupError, NodeId, NodeKind, Tree, TreeError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CopyError {
-    /// There is nothing at the path. docker names the owner, too, so that the caller says it.
+    /// There is nothing at the path. docker's message also names the container in front of it; the caller has to add
+    /// that.
     #[error("no such path: {}", .path.escape_ascii())]
     NoSource {
         /// The path as dockerd cleans it.
@@ -113,7 +114,7 @@ pub enum CopyError {
         path: Vec<u8>,
         /// The bytes that the tree says.
         expected: u64,
-        /// The bytes that were found; one more than expected if there are more than that.
+        /// The bytes that were read before the difference was noticed.
         found: u64,
     },
     /// The user asked to stop.
@@ -142,8 +143,8 @@ pub struct CopySource {
 }
 
 impl CopySource {
-    /// Finds what `given` means: absolute or from the root. A link at its end is copied itself, but where `follow` says otherwise,
-    /// or `/` or `/.` comes behind it.
+    /// Finds what `given` means: absolute or from the root. A link at its end is copied itself, unless `follow` is
+    /// true, or `/` or `/.` comes behind it.
     ///
     /// # Errors
     /// [`CopyError::NoSource`], [`CopyError::Source`], [`CopyError::EmptySource`]
@@ -197,8 +198,8 @@ impl CopySource {
     }
 }
 
-/// A path of a user as dockerd cleans it, by its text alone, and the name of what it means: `..` stops at the root, and a slash
-/// or a dot at the end is kept, as it says that a directory is meant.
+/// A path of a user as dockerd cleans it, by its text alone, and the name of what it means: `..` stops at the root, and
+/// a slash or a dot at the end is kept, because it says that a directory is meant.
 fn clean_source(given: &[u8]) -> Result<(Vec<u8>, Vec<u8>), CopyError> {
     if given.is_empty() {
         return Err(CopyError::EmptySource);

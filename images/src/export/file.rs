@@ -4,9 +4,9 @@
 //! walk -> parts of the tar, each with its place (one thread at a time) -> bodies are read and written at their places (all threads)
 //! ```
 //!
-//! A tree tells how long each member is, and so where each part of the tar begins, before any file is read. A thread that has nothing to do
-//! makes the next part: its headers, and which bodies come between them. It then reads these into a buffer behind the headers and writes
-//! the buffer, so that all bytes stay in one processor's cache.
+//! A tree tells how long each member is, and so where each part of the tar begins, before any file is read. A thread
+//! that has nothing to do makes the next part: its headers, and which bodies come between them. It then reads these
+//! bodies into a buffer behind the headers and writes the buffer, so that all bytes stay in one processor's cache.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -25,7 +25,8 @@ use crate::tree::{Layers, NodeId, Tree, TreeError, Walk};
 /// Bytes of a part, unless a single file is longer: enough for one write to be worth its call, and few enough for a cache.
 const PART: u64 = 256 << 10;
 
-/// Like [`export`](super::export), but into a file that has nothing in it, with several threads. Returns the number of members.
+/// Like [`export`](super::export), but into a file that has nothing in it, with several threads. Returns the number of
+/// members.
 ///
 /// # Errors
 /// [`ExportError`]; what is in the file then is of no use.
@@ -50,7 +51,7 @@ pub fn export_to_file(
                 Err(error) => {
                     stop.store(true, Ordering::Relaxed);
                     let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
-                    // The first error in the tar is told, whoever meets one first.
+                    // Of several errors, the one that is first in the tar is reported, whichever thread was first.
                     if failed.as_ref().is_none_or(|&(other, _)| begin < other) {
                         *failed = Some((begin, error));
                     }
@@ -87,13 +88,13 @@ struct Part {
     /// Everything but the bodies.
     bytes: Vec<u8>,
     bodies: Vec<Body>,
-    /// Whether the tar ends with it.
+    /// Whether the tar ends with this part.
     is_last: bool,
 }
 
 /// A body among the bytes of a part.
 struct Body {
-    /// Before which of these bytes it comes.
+    /// The index in the part's `bytes` before which the body comes.
     at: usize,
     path: Vec<u8>,
     id: NodeId,
@@ -135,7 +136,7 @@ impl<'t> Plan<'t> {
 /// What one thread writes.
 struct Writing<'w> {
     file: &'w File,
-    /// Where the buffer goes.
+    /// Where in the file the buffer goes.
     position: u64,
     buffer: Vec<u8>,
     filled: usize,
@@ -174,7 +175,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// Reads a body straight to where it is written from.
+    /// Reads a body straight into the buffer.
     fn body(&mut self, reader: &mut dyn Read, body: &Body, interrupted: &AtomicBool) -> Result<(), ExportError> {
         let Body { path, size: expected, .. } = body;
         let mut found = 0;
@@ -197,7 +198,7 @@ impl Writing<'_> {
         right.then_some(()).ok_or_else(|| ExportError::Size { path: path.clone(), expected: *expected, found })
     }
 
-    /// Counts bytes that were put into the buffer. There is always room for one more.
+    /// Counts bytes that were put into the buffer, and writes a full buffer, so that there is always room for more.
     fn added(&mut self, bytes: usize) -> Result<(), ExportError> {
         self.filled += bytes;
         if self.filled == self.buffer.len() { self.flush() } else { Ok(()) }

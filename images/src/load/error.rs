@@ -49,7 +49,7 @@ pub enum ImportError {
     /// The layer of an image that is made here, not loaded, cannot be unpacked: it has no name.
     #[error("the new layer")]
     NewLayer(#[source] UnpackError),
-    /// The one layer that a file is, and that has no other name than the file, cannot be unpacked.
+    /// The file is itself one layer, which has no name of its own, and that layer cannot be unpacked.
     #[error("the layer")]
     BareLayer(#[source] UnpackError),
     /// A layer is not the one that the config names.
@@ -75,13 +75,13 @@ pub enum ImportError {
     /// The file system has too little room.
     #[error("{}: needs at least {need} {what}, {free} are free", .path.display())]
     Space {
-        /// Where.
+        /// The directory on that file system.
         path: std::path::PathBuf,
         /// Bytes or inodes.
         what: &'static str,
-        /// How many.
+        /// How many are needed.
         need: u64,
-        /// How many there are.
+        /// How many are free.
         free: u64,
     },
     /// The archive does not have exactly the image that was asked for.
@@ -109,7 +109,7 @@ pub enum ImportError {
 }
 
 impl ImportError {
-    /// Whether the file system is full, or a quota on it, or it was found to have too little room.
+    /// Whether the file system is full, or a quota on it is used up, or too little room was found before the start.
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         match self {
@@ -120,7 +120,7 @@ impl ImportError {
         }
     }
 
-    /// Whether the message says what is wrong inside `archive`, and does not name it.
+    /// Whether the message says what is wrong inside `archive` without naming the archive.
     #[must_use]
     pub fn is_inside(&self, archive: &Path) -> bool {
         match self {

@@ -46,7 +46,8 @@ impl Slots {
     }
 }
 
-/// Unpacks the missing layers of a plan, in the order of the driver; those that are unpacked already are checked, and kept or discarded.
+/// Unpacks the missing layers of a plan, in the order that the driver wants. Layers that are unpacked already are
+/// checked, and kept or discarded.
 pub(super) fn stage(
     plan: &ImportPlan,
     source: &dyn ImageSource,
@@ -56,7 +57,7 @@ pub(super) fn stage(
 ) -> Result<Vec<Staged>, ImportError> {
     let Slots { slots, mut arrivals } = slots;
     if request.options.preflight && source.is_remote() {
-        // Before any byte is asked for.
+        // The lengths in the manifests are checked before any byte is asked for.
         let descriptors = plan.missing.iter().filter_map(|missing| missing.source.descriptor.as_ref());
         let driver = transaction.root().driver();
         room::check_lengths(descriptors.map(|descriptor| descriptor.size), driver.home().path(), driver.room()?)?;
@@ -122,7 +123,7 @@ fn work<'a>(missing: &MissingLayer, content: Content<'a>) -> Work<'a> {
     }
 }
 
-/// A layer that came before its manifest is checked against the config now.
+/// Checks a layer that came before its manifest against the config.
 fn check_diff_id(missing: &MissingLayer, unpacked: &Unpacked) -> Result<(), ImportError> {
     let (index, expected, found) = (missing.index, missing.diff_id, unpacked.diff_id);
     if found == expected {

@@ -1,7 +1,7 @@
 //! An image that is made here: layers that the store has, and perhaps one more on top, whose bytes come from a stream.
 //!
-//! Goes the way of every import: the layer is unpacked into a directory that nothing refers to, and layer, image and name are edits of
-//! one transaction.
+//! It goes the way of every import: the layer is unpacked into a directory that nothing refers to, and layer, image and
+//! name are edits of one transaction.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -71,7 +71,7 @@ pub fn store_image<'l>(
         let content = Content::Stream(stream);
         let work = Work { name: NEW.into(), index: below.len(), diff_id: None, digest: None, step: None, content };
         let unpacked = unpack_all(vec![work], request, &give).map_err(|error| match error {
-            // What the stream is made from is interrupted, too, and may say so first.
+            // An interrupt also stops whatever writes the stream, and that error may come first.
             ImportError::Layer { source, .. } => or_interrupted(ImportError::NewLayer(source), request),
             other => other,
         })?;

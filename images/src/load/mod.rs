@@ -132,7 +132,7 @@ fn images(source: &dyn ImageSource, request: &ImportRequest<'_>) -> Result<Sourc
 /// What [`import`] would do. Reads the archive and the store, writes nothing.
 ///
 /// # Errors
-/// As [`import`], as far as they can be foreseen; where the root may not be written to, the same.
+/// Those of [`import`], as far as they can be foreseen. A root that may not be written to is refused here as well.
 pub fn dry_run(opened: Opened, root: &Path, request: &ImportRequest<'_>) -> Result<ImportReport, ImportError> {
     // As in an import, an error in the archive is reported before one in the root.
     match &opened {
@@ -178,9 +178,9 @@ pub fn dry_run(opened: Opened, root: &Path, request: &ImportRequest<'_>) -> Resu
     Ok(ImportReport::new(&plan, &[], tags, contents, Some(need)))
 }
 
-/// Begins to write.
+/// Begins to write. If another process writes to the root, waits for it as long as the options allow.
 fn begin(root: &Path, request: &ImportRequest<'_>) -> Result<Transaction, ImportError> {
-    /// How often it is looked whether the user asks to stop.
+    /// How often the wait looks whether the user asks to stop.
     const SLICE: Duration = Duration::from_millis(100);
     let begun = Instant::now();
     let mut told = false;

@@ -26,10 +26,10 @@ pub struct ImportOptions<'o> {
     pub retag: bool,
     /// One more tag, for the only image of the archive.
     pub tag: Option<Reference>,
-    /// The storage driver to write for, if the user named one of [`snapshot::driver::WRITABLE`]; else what the root holds.
-    /// A root that may belong to containerd's store is written to only if it was named.
+    /// The storage driver to write for, if the user named one of [`snapshot::driver::WRITABLE`]; else the driver that
+    /// the root has. A root that may belong to containerd's store is written to only if the user named a driver.
     pub driver: Option<&'static str>,
-    /// How long to wait for another process of ours that writes to the root.
+    /// How long to wait for another process of this program that writes to the root.
     pub patience: Duration,
     /// Becomes true when the user asks to stop.
     pub interrupted: &'o AtomicBool,
@@ -74,17 +74,17 @@ pub struct Announced<'a> {
     pub total: Option<u64>,
 }
 
-/// Is told how unpacking goes; calls come from any thread. Layers are numbered from zero in each round of unpacking; a round
-/// through a pipe has one layer at a time.
+/// Something that is told how unpacking goes; calls come from any thread. Layers are numbered from zero in each round
+/// of unpacking; a round through a pipe has one layer at a time.
 pub trait Observer: Sync {
     /// There is no data-root at `root` yet: one is made now, or would be.
     fn new_root(&self, _root: &Path) {}
 
-    /// Another process of ours writes to the root, and is waited for.
+    /// Another process of this program writes to the root, and is waited for.
     fn waiting(&self, _root: &Path) {}
 
-    /// An image that the store does not have is to be made of these layers, base first. What is not present is unpacked next, unless another image has
-    /// the same layer.
+    /// An image that the store does not have is to be made of these layers, base first. What is not present is unpacked
+    /// next, unless another image has the same layer.
     fn planned(&self, _layers: &[PlannedLayer]) {}
 
     /// The unpacking of a layer begins.

@@ -40,13 +40,13 @@ pub struct ImageReport {
 pub struct NewLayer {
     /// The layer with all below it.
     pub chain_id: ChainId,
-    /// Docker's size of it, in bytes.
+    /// The layer's size in bytes, as Docker counts it.
     pub size: u64,
     /// Length of its tar in bytes.
     pub tar_bytes: u64,
     /// Members of its tar.
     pub members: u64,
-    /// What was left out of it.
+    /// How many things were left out of it.
     pub warnings: u64,
 }
 

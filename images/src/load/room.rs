@@ -63,8 +63,8 @@ impl Need {
     ///
     /// A member may need many directories that have no member of their own. The rest of a long layer is assumed to have one
     /// such directory at most for each file with content: a header and a block of content for a file and a directory, so that
-    /// each block of 512 bytes still stands for one node and wastes less than one block. It is true of every layer that a
-    /// program wrote. Without this assumption, all headers of every layer would have to be read.
+    /// each block of 512 bytes still stands for one node and wastes less than one block. The assumption holds for every
+    /// layer that a usual program wrote. Without it, all headers of every layer would have to be read.
     fn most(left: u64, block: u64) -> Self {
         let blocks = left / 512;
         let nodes = if left <= SHORT { blocks.saturating_mul(1 + MOST_IMPLIED) } else { blocks };
@@ -93,7 +93,7 @@ const MOST_IMPLIED: u64 = (layerfs::path::MAX_PATH as u64 / 2).div_ceil(10);
 struct Directories {
     seen: HashSet<u64>,
     key: RandomState,
-    /// The parent of the last member: the next one mostly has the same.
+    /// The parent of the last member that was no directory: the next one mostly has the same.
     parent: Vec<u8>,
 }
 

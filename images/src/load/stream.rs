@@ -146,7 +146,7 @@ impl Read for Patient<'_> {
     }
 }
 
-/// Reads the whole stream. `slot` is asked for a place for each layer.
+/// Reads the whole stream. `slot` is asked for a place for each layer, and returns `None` in a dry run.
 pub(crate) fn collect(
     input: impl BufRead + Send,
     request: &ImportRequest<'_>,
@@ -231,7 +231,8 @@ impl<'p, R: BufRead> OuterTar<'p, R> {
         Self { input, path, framer: Framer::new(), left: 0, ended: false }
     }
 
-    /// Goes to the next member, past the unread rest of this one.
+    /// Goes to the next member, past the unread rest of this one. Returns `None` at the end, when all of the input is
+    /// read.
     fn next(&mut self) -> Result<Option<Box<Member>>, ArchiveError> {
         let path = self.path;
         let read = |source| ArchiveError::Read { file: path.display().to_string(), source };

@@ -1,9 +1,9 @@
 //! Writing back while layers are still being unpacked.
 //!
-//! What is unpacked is made durable at the end, before it is registered. If nothing were written before, the disk would have
-//! nothing to do until then, and the processors nothing from then on. So meanwhile a thread asks the system again and again to
-//! Only the sync at the end makes the result durable. It is told of a write that failed earlier as well, because each open
-//! file has its own view of a file system's errors (syncfs(2)).
+//! What is unpacked is made durable at the end, before it is registered. If nothing were written before, the disk would
+//! have nothing to do until then, and the processors nothing from then on. So meanwhile a thread asks the system again
+//! and again to write what it has. Only the sync at the end makes the result durable. That sync also reports a write
+//! that failed earlier, because each open file has its own view of a file system's errors (syncfs(2)).
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -41,7 +41,8 @@ impl WriteBack {
         if !durable {
             return Ok(Self { stop, thread: None });
         }
-        // Not a duplicate: that would share its view of errors with `dir`, and take them away from it.
+        // Not a duplicate: a duplicate shares its view of errors with `dir`, so the sync at the end would not see them
+        // again.
         let file_system = dir.reopen()?;
         let stopping = Arc::clone(&stop);
         let write_back = move || write_back(&file_system, &stopping);

@@ -42,8 +42,8 @@ pub enum OpenError {
     },
 }
 
-/// Opens whatever is at `path`. A compressed archive is decompressed to a file without a name in the directory for temporary
-/// files, since its layers are not read in its order.
+/// Opens whatever is at `path`. A compressed archive, or one from a pipe, is first copied, decompressed, to a file
+/// without a name in the directory for temporary files, because a repair reads layers in any order.
 ///
 /// # Errors
 /// [`OpenError`]

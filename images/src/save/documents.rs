@@ -20,7 +20,7 @@ use snapshot::reference::Reference;
 
 use super::plan::ImageToSave;
 
-/// The only version there is.
+/// The name and the content of the file that tells the layout's version; there is only one.
 pub(super) const OCI_LAYOUT: (&str, &[u8]) = ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
 
 pub(super) const INDEX: &str = "index.json";
@@ -47,7 +47,7 @@ pub struct SavedLayer {
     pub size: u64,
     #[serde(skip)]
     pub(super) media: Media,
-    /// It was left out, since the receiver has it.
+    /// Whether it was left out, because the receiver has it.
     pub left_out: bool,
 }
 
@@ -167,7 +167,8 @@ fn describe(layer: &SavedLayer) -> Descriptor {
     Descriptor::new(format!("{LAYER_TYPE}{compression}"), layer.digest, layer.size)
 }
 
-/// containerd and podman take the name from the first annotation, umoci and skopeo from the second.
+/// Gives a descriptor a name: containerd and podman take it from the first annotation, umoci and skopeo from the
+/// second.
 fn named(mut descriptor: Descriptor, name: &Reference) -> Descriptor {
     descriptor.annotations.insert("io.containerd.image.name", name.canonical());
     let tag = name.tag().unwrap_or_default().to_owned();

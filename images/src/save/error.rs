@@ -47,7 +47,7 @@ pub enum SaveError {
     Differs {
         /// The layer.
         diff_id: DiffId,
-        /// What they make.
+        /// The digest of the tar that they make.
         found: Digest,
     },
     /// A config is gone since the store was read.

@@ -9,9 +9,9 @@ use snapshot::schema::config::ImageConfig;
 use super::error::SaveError;
 use crate::source::{Archive, ArchiveError, ImageSource, Opened, Platform, Select};
 
-/// The layers, with all below them, of the images in an archive or a layout that can be read by offset.
+/// The chain ids of the layers of all images in an archive or a layout that can be read by offset.
 ///
-/// A layer counts where a document names it, whether its file is there or not.
+/// A layer counts if a document names it, whether its file is there or not.
 ///
 /// # Errors
 /// [`SaveError::Archive`]

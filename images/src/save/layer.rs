@@ -39,7 +39,7 @@ pub(super) struct Writing<'w> {
     pub(super) encoding: Encoding,
     pub(super) threads: usize,
     pub(super) interrupted: &'w AtomicBool,
-    /// Hears of the bytes of the tar.
+    /// Is told the number of bytes of each piece of the tar.
     pub(super) advance: &'w (dyn Fn(u64) + Sync),
 }
 
@@ -139,7 +139,7 @@ impl Pieces<'_, '_, '_, '_> {
         Ok(())
     }
 
-    /// An empty buffer: the oldest piece if nobody holds it any more, else a new one.
+    /// An empty buffer: that of the oldest piece if nobody else holds it any more, else a new one.
     fn take_spare(&mut self) -> Vec<u8> {
         match self.spare.pop_front().map(Arc::try_unwrap) {
             Some(Ok(mut piece)) => {

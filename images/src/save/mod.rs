@@ -4,9 +4,9 @@
 //! arguments -> images and names -> plan -> layers, each verified while it is written -> configs -> documents -> shown
 //! ```
 //!
-//! The archive is at once what `docker save` writes and an OCI image layout. Its bytes depend on the images, their names and
-//! what the receiver has, and on nothing else: layers go by their digests, nothing has a time or an owner, and compression does not
-//! know how many threads there are.
+//! The archive is at once what `docker save` writes and an OCI image layout. Its bytes depend on the images, their
+//! names, what the receiver has, the form and the compression, and on nothing else: layers are ordered by their
+//! digests, nothing has a time or an owner, and compression does not know how many threads there are.
 //!
 //! A failure or an interrupt leaves nothing: a file has no name before it is whole, where the file system can do that, and a
 //! directory has a temporary name. A killed process leaves no file, but it may leave a directory called
@@ -139,7 +139,8 @@ fn record_of<'s>(layers: Option<&'s LayerStore>, layer: &LayerToSave) -> Result<
     layers.ok_or(SaveError::Missing { diff_id: layer.diff_id, what: "its record" })
 }
 
-/// What the documents say of an uncompressed layer. They say the same of one that is left out, since the receiver has it.
+/// What the documents say of an uncompressed layer. A layer that is left out because the receiver has it is described
+/// in the same way.
 fn as_tar(layer: &LayerToSave, size: u64) -> SavedLayer {
     let LayerToSave { diff_id, left_out, .. } = *layer;
     SavedLayer { diff_id, digest: diff_id.0, size, media: Encoding::None.into(), left_out }
@@ -198,8 +199,8 @@ fn write_layer(
     Ok(SavedLayer { diff_id, digest, size, media: options.encoding.into(), left_out: false })
 }
 
-/// Writes the file of one layer of a plan, as an archive would hold it, into a temporary file without a name, for whoever
-/// sends it elsewhere. `number` is the layer's place in the plan.
+/// Writes the file of one layer of a plan, as an archive would hold it, into a temporary file without a name, from
+/// which it can be sent elsewhere. `number` is the layer's place in the plan.
 ///
 /// # Errors
 /// [`SaveError`]
@@ -242,7 +243,7 @@ fn through_a_file(stored: Stored, output: &mut Output<'_>, writing: &Writing<'_>
     }
 }
 
-/// Configs and OCI manifests in the order of the images, then what names them.
+/// Writes configs and OCI manifests in the order of the images, then the documents that name them.
 fn write_documents(
     images: Option<&ImageStore>,
     plan: &SavePlan,

@@ -88,7 +88,7 @@ impl<'d> Output<'d> {
         }
     }
 
-    /// Begins a blob. A stream needs to be told what it will be.
+    /// Begins a blob. For a stream, its digest and length must be known.
     pub(super) fn begin(&mut self, known: Option<(Digest, u64)>) -> io::Result<()> {
         match self {
             Self::Tar(tar) => tar.begin(),
@@ -209,12 +209,12 @@ pub(super) struct NewDirectory {
     done: bool,
 }
 
-/// The blob that is being written.
+/// The name of a blob while it is written, before its digest is known.
 const UNNAMED: &str = ".writing";
 
 impl NewDirectory {
     fn create(path: PathBuf) -> Result<Self, SaveError> {
-        // `DIR/` is `DIR`.
+        // This takes off a slash at the end.
         let path: PathBuf = path.components().collect();
         parent(&path)?;
         match std::fs::read_dir(&path).map(|mut entries| entries.next().is_none()) {
@@ -261,7 +261,7 @@ impl NewDirectory {
     }
 
     fn finish(mut self) -> Result<(), SaveError> {
-        // Replaces an empty directory, and nothing else.
+        // This replaces an empty directory, and nothing else.
         rustix::fs::rename(&self.temporary, &self.path).map_err(SaveError::output(&self.path, "renaming to"))?;
         self.done = true;
         Ok(())

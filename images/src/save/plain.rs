@@ -151,8 +151,8 @@ fn begin<'s>(shared: &Shared<'_>, layer: &LayerToSave, number: usize) -> Result<
 }
 
 impl Place {
-    /// Writes the next bytes. A tar that has become longer than it was is another one, which its digest will tell; it must not
-    /// be written over the next layer.
+    /// Writes the next bytes, but none beyond the layer's place: a tar that is longer than it was measured must not be
+    /// written over the next layer. Its digest will show that it is not the layer.
     fn write(&mut self, file: &File, bytes: &[u8]) -> io::Result<()> {
         let room = usize::try_from(self.size - self.written).map_or(bytes.len(), |room| room.min(bytes.len()));
         file.write_all_at(&bytes[..room], self.begin + self.written)?;

@@ -110,8 +110,8 @@ fn add_by_id(selection: &mut Selection, catalog: &Catalog, text: &str) -> Result
     }
 }
 
-/// All images of a store that dockerd would show, with all their names. Those without a layer are left out, as nothing can hold
-/// them.
+/// All images of a store that dockerd would show, with all their names. Images without a layer are left out, because no
+/// archive can hold them.
 #[must_use]
 pub fn select_all(catalog: &Catalog) -> Selection {
     let shown = catalog.images().values().filter(|image| !image.chain.is_empty());

@@ -48,9 +48,9 @@ impl Archive {
     /// Opens what is at `path`.
     ///
     /// # Errors
-    /// [`ArchiveError::Open`], [`ArchiveError::Empty`], [`ArchiveError::NotATar`], [`ArchiveError::Truncated`] and other damage to the outer tar;
-    /// [`ArchiveError::NotAnImageArchive`] for a directory only; [`ArchiveError::Name`] for an archive with a member
-    /// whose name leaves it.
+    /// [`ArchiveError::Open`], [`ArchiveError::Empty`], [`ArchiveError::Zeros`], [`ArchiveError::NotATar`],
+    /// [`ArchiveError::Truncated`] and other damage to the outer tar; [`ArchiveError::NotAnImageArchive`] for a
+    /// directory only; [`ArchiveError::Name`] for an archive with a member whose name leaves it.
     pub fn open(path: &Path) -> Result<Opened, ArchiveError> {
         let failed = |source| ArchiveError::Open { path: path.into(), source };
         let file = File::open(path).map_err(failed)?;
@@ -160,7 +160,7 @@ impl ImageSource for Archive {
     }
 }
 
-/// Whether this is /dev/zero. Zeros are the end of a tar, and what follows it is read to its end, which this does not have.
+/// Whether this is `/dev/zero`. Zeros end a tar, and what follows them is read as well; here that would never end.
 #[must_use]
 pub fn is_endless(metadata: &Metadata) -> bool {
     metadata.file_type().is_char_device() && metadata.rdev() == rustix::fs::makedev(1, 5)

@@ -13,9 +13,9 @@ use super::map::Map;
 
 /// A part of a regular file, shared and cheap to clone.
 ///
-/// Looking at its bytes looks at a memory map, which suits a header here and there. Whoever wants all of them, or many
-/// headers, reads them: a system call that copies into a buffer that is used again costs less than the page
-/// faults of a map.
+/// Its bytes can be looked at in a memory map, which suits a header here and there. Code that needs all bytes, or many
+/// headers, uses a reader: a system call that copies into a buffer that is used again costs less than the page faults
+/// of a map.
 #[derive(Debug, Clone)]
 pub struct Blob {
     mapped: Arc<Mapped>,
@@ -89,10 +89,10 @@ impl Blob {
         Ok(Self { mapped: Arc::new(Mapped { map, file: Handle::Kept(file) }), range })
     }
 
-    /// Maps the regular file that `open` opens, and keeps it open only while it is read.
+    /// Maps `file`, a regular file, and closes it. `open` opens the same file again whenever it is read.
     ///
     /// # Errors
-    /// Those of `open`, `fstat(2)` and `mmap(2)`. Reading fails where `open` does not find the same file again.
+    /// Those of `fstat(2)` and `mmap(2)`. Reading fails if `open` does, or if it finds another file.
     pub(crate) fn map_reopening(
         file: File,
         open: impl Fn() -> io::Result<File> + Send + Sync + 'static,
@@ -142,7 +142,8 @@ impl Blob {
             return Ok(0);
         }
         let position = self.range.start as u64 + at;
-        // Without the C library, whose call may end a thread: its preparation for that is a part of a small read's time.
+        // This call avoids the C library: there, `pread` prepares for the thread being cancelled, which takes a good
+        // part of the time of a small read.
         let pread = |file: &File| Ok(rustix::io::pread(file, &mut output[..wanted], position)?);
         let read = with_file(&self.mapped.file, opened, pread)?;
         if read == 0 {
@@ -188,7 +189,7 @@ pub(crate) struct BlobReader<'a> {
 }
 
 impl BlobReader<'_> {
-    /// Goes on at a byte, which may be behind the last one.
+    /// Lets the next read begin at the byte `at`, which may be behind the last one.
     pub(crate) fn go_to(&mut self, at: u64) {
         self.at = at;
     }

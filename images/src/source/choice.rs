@@ -10,7 +10,7 @@ pub enum SelectionError {
     /// It has none at all.
     #[error("the archive has no image")]
     NoImage,
-    /// It has others.
+    /// It has images, but not the one that is wanted.
     #[error("the archive has no image {wanted}; it has {}", images.join(", "))]
     NoSuchImage {
         /// The name or id asked for.
@@ -18,7 +18,7 @@ pub enum SelectionError {
         /// What it has.
         images: Vec<String>,
     },
-    /// More than one has the name or an id that begins so.
+    /// More than one image has this name, or an id that begins like this.
     #[error("{wanted} means several images: {}", images.join(", "))]
     Ambiguous {
         /// The name or the beginning of an id asked for.
@@ -26,7 +26,7 @@ pub enum SelectionError {
         /// Those that fit.
         images: Vec<String>,
     },
-    /// One is needed, it has several, and none was asked for.
+    /// One image is needed, the archive has several, and the user chose none.
     #[error("the archive has several images: {}", images.join(", "))]
     SeveralImages {
         /// What it has.

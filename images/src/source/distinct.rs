@@ -19,7 +19,7 @@ impl<T> Default for Distinct<T> {
 }
 
 impl<T: Clone + Eq + Hash> Distinct<T> {
-    /// Adds a value that is not there yet.
+    /// Adds a value, unless it is there already.
     pub(super) fn push(&mut self, value: T) {
         if self.seen.insert(value.clone()) {
             self.values.push(value);

@@ -174,10 +174,10 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
-    /// Whether the message says what is wrong inside `archive`, and does not name it.
+    /// Whether the message says what is wrong inside `archive` without naming the archive.
     #[must_use]
     pub fn is_inside(&self, archive: &Path) -> bool {
-        // A compressed archive is read as a whole.
+        // Where an archive is read as a whole, as a compressed one is, the file named in the message is the archive.
         let is_whole = matches!(self, Self::Read { file, .. } if Path::new(file) == archive);
         !is_whole
             && !matches!(

@@ -40,7 +40,7 @@ impl Layout {
     /// Opens the regular file `name`. Symlinks are followed as if the directory were the root of the file system.
     pub(super) fn file(&self, name: &str) -> Result<File, LayoutError> {
         let cleaned = clean_name(name).map_err(LayoutError::Name)?;
-        // A named pipe must not block, a terminal must not become ours.
+        // Opening a named pipe must not block, and a terminal must not become the controlling one of this process.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let file = name.to_owned();

@@ -60,8 +60,8 @@ pub trait ImageSource: std::fmt::Debug {
     /// Any [`ArchiveError`] about the documents.
     fn images(&self, select: &Select) -> Result<SourceContents, ArchiveError>;
 
-    /// Where the bytes of a layer come from. Their number is checked against the descriptor. Their digest is checked here
-    /// only if they are in memory; whoever reads other bytes checks it while reading.
+    /// Where the bytes of a layer come from. Their number is checked against the descriptor. Their digest is checked
+    /// here only if they are in memory; the digest of other bytes has to be checked while they are read.
     ///
     /// # Errors
     /// [`ArchiveError::Name`] if the file is missing or cannot be resolved, [`ArchiveError::ForeignLayer`] if it is left

@@ -49,7 +49,7 @@ pub enum NameProblem {
 }
 
 impl Serialize for NameProblem {
-    /// As its text.
+    /// Writes the problem as its message.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -68,7 +68,8 @@ impl UnusableName {
 
 impl Names {
     /// Takes an entry of `RepoTags` as dockerd does (moby v20.10.24 `image/tarexport/load.go`): it must be a reference
-    /// with a tag. One that has a digest besides, or would read as one, is announced as loaded and not stored.
+    /// with a tag. A name that also has a digest, or would read as one, is announced by dockerd as loaded and not
+    /// stored.
     pub(super) fn add_repo_tag(&mut self, place: &str, text: &str) {
         let problem = match parse(text) {
             Ok(reference) if reference.tag().is_none() => NameProblem::NoTag,

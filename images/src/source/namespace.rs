@@ -48,7 +48,7 @@ pub enum NameError {
         /// The name.
         file: String,
     },
-    /// A symlink on the way has.
+    /// A symlink on the way has more `..` than directories to leave.
     #[error("{file}: symbolic link {link} leaves the archive")]
     LinkEscapes {
         /// The name.
@@ -181,7 +181,7 @@ impl<T> Namespace<T> {
     /// Whether `name` leads to a regular file.
     ///
     /// # Errors
-    /// [`NameError::Loop`]: whether it does will never be known.
+    /// [`NameError::Loop`] if that cannot be told, because links lead round in circles.
     pub(crate) fn has(&self, name: &str) -> Result<bool, NameError> {
         match self.resolve(name) {
             Err(error @ NameError::Loop { .. }) => Err(error),

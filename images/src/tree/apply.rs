@@ -14,7 +14,7 @@ use super::{Tree, TreeError};
 /// How many symlinks are followed in one path; Linux's limit.
 pub(super) const MAX_LINKS: usize = 40;
 
-/// Nodes of one image, which bounds the memory that a small archive can ask for.
+/// The most nodes in the tree of one layer, to bound the memory that a small archive can ask for.
 const MAX_NODES: usize = 16 << 20;
 
 impl Tree {
@@ -84,7 +84,8 @@ impl Tree {
         Node { kind, mode, uid: member.uid, gid: member.gid, mtime, xattrs, layer, parent, names: 1 }
     }
 
-    /// `.wh.<hidden>`: of the names that aufs keeps for itself only the one that makes a directory opaque means something.
+    /// Applies `.wh.<hidden>`. Of the names that aufs keeps for itself, only the one that makes a directory opaque
+    /// counts.
     fn whiteout(&mut self, dir: NodeId, base: &[u8], hidden: &[u8], layer: usize) {
         if base == b".wh..wh..opq" {
             self.set_opaque(dir, true);

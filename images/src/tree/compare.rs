@@ -97,7 +97,7 @@ pub(super) fn compare<E>(before: &Tree, after: &Tree, same: &mut SameContent<'_,
             changes[number].what.insert(0, "content");
         }
     }
-    // What has been compared and is the same.
+    // Leave out the files that were compared and are the same.
     changes.retain(|change| change.kind != ChangeKind::Changed || !change.what.is_empty());
     Ok(changes)
 }

@@ -42,8 +42,8 @@ pub trait Layers: Sync {
     /// [`TreeError`]
     fn tree(&self, layer: usize) -> Result<Tree, TreeError>;
 
-    /// What is in a layer, at least as far as it concerns the paths that are wanted. Where that can be told without it, the rest is
-    /// not read. If somebody says stop, the result is of no use.
+    /// What is in a layer, at least as far as it concerns the paths that are wanted. The rest is not read if that can
+    /// be told without it. If `stop` becomes true, the result is of no use.
     ///
     /// # Errors
     /// [`TreeError`]
@@ -103,7 +103,8 @@ enum Place {
 /// The directory of a layer's files, opened when the first one is wanted.
 type OpenedFiles = OnceLock<LayerFiles>;
 
-/// Opens a file below a directory that `open` opens, if it is the first one there. Returns its length as well.
+/// Opens a file below the directory of a layer, which `open` opens for the first file. Returns the file's length as
+/// well.
 fn open_in(
     files: &OpenedFiles,
     path: &[u8],
@@ -185,8 +186,8 @@ impl Layers for LayersOfStore<'_> {
         Ok(tree)
     }
 
-    /// Looks the paths up in the layer's directory, where it has one of its own that is owned as its tar says. Its journal is only
-    /// read if that fails.
+    /// Looks the paths up in the layer's directory, if it has one of its own that is owned as its tar says. If that is
+    /// not possible, reads the journal.
     fn part(&self, layer: usize, wanted: &WantedPaths, stop: &AtomicBool) -> Result<Tree, TreeError> {
         let StoredLayer { diff_id, place } = &self.layers[layer];
         let cache_id = match place {
@@ -306,7 +307,7 @@ pub struct LayersOfArchive<'a> {
 }
 
 impl<'a> LayersOfArchive<'a> {
-    /// These layers, which are in `archive`.
+    /// The layers `layers`, which are in `archive`.
     #[must_use]
     pub fn new(archive: &'a Archive, layers: Vec<LayerRef>) -> Self {
         Self { archive, layers }

@@ -1,5 +1,5 @@
-//! What is different between two images. Layers that both begin with are not read: in those of a store, only the names are looked
-//! up that the others say something about.
+//! What is different between two images. Of the layers that both begin with, only the names are wanted that the other
+//! layers say something about; in a store, nothing else is read of them.
 
 use std::io::Read;
 use std::ops::Range;
@@ -35,7 +35,7 @@ pub fn difference(
     let own = [(before, common..before.len()), (after, common..after.len())];
     let all: Vec<(&dyn Layers, usize)> =
         own.iter().flat_map(|(layers, which)| which.clone().map(|n| (*layers, n))).collect();
-    // An error ends the work of the thread that meets it.
+    // A layer that cannot be read does not keep the others from being read; the first error is returned in the end.
     let read = map(all.len(), threads, |at| Some(all[at].0.tree(all[at].1)));
     let mut trees = read.into_iter().map(|tree| tree.expect("each has a result")).collect::<Result<Vec<_>, _>>()?;
     let mut wanted = WantedPaths::default();

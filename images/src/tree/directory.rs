@@ -1,4 +1,5 @@
-//! The tree of a layer from its directory in the store: of a container's layer, which has no journal.
+//! The tree of a layer from its directory in the store: all of it for a container's layer, which has no journal, or
+//! what is wanted of any layer.
 //!
 //! ```text
 //! character device 0:0                  what is below is gone
@@ -6,7 +7,8 @@
 //! trusted.overlay.redirect, .metacopy   a directory or a file that is elsewhere, too: refused
 //! ```
 //!
-//! Or `user.overlay.*`, in stores of daemons without privileges. Sockets are left out, as dockerd leaves them out of every tar.
+//! In stores of daemons without privileges, the attributes are `user.overlay.*`. Sockets are left out, as dockerd
+//! leaves them out of every tar.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -26,7 +28,7 @@ use super::{Tree, TreeError};
 /// Names and values of extended attributes.
 type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// How overlayfs begins its attributes.
+/// What the names of overlayfs's own attributes begin with.
 const OVERLAY: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
 /// Reads everything in the directory of a layer. No symlink is followed, and no other file system is entered.

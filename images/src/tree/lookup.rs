@@ -4,7 +4,7 @@ use super::Tree;
 use super::apply::MAX_LINKS;
 use super::node::{NodeId, NodeKind};
 
-/// Hears of the names on the way to something, and of those still to come.
+/// A function that is told the names on the way to something, and the names still to come.
 pub(super) type Visit<'v> = dyn FnMut(&[&[u8]], &[Vec<u8>]) + 'v;
 
 /// A path that leads to nothing.
@@ -29,8 +29,8 @@ impl Tree {
         names.into_iter().try_fold(Self::ROOT, |dir, name| self.child(dir, name))
     }
 
-    /// Finds `path`, absolute or from the root, through symlinks, never above the root. The last one is followed where `follow`
-    /// says so, or where a slash comes behind it. Returns the path without links as well.
+    /// Finds `path`, absolute or from the root, through symlinks, never above the root. A symlink at its end is
+    /// followed if `follow` is true, or if a slash comes behind it. Returns the path without links as well.
     ///
     /// # Errors
     /// [`LookupError`]

@@ -99,8 +99,8 @@ impl MemberReader {
         Ok(())
     }
 
-    /// Reads the headers of a tar that is not compressed, and puts those into a tree that concern what is wanted. `None` if only all
-    /// of them together say what is there, or if somebody has said stop.
+    /// Reads the headers of a tar that is not compressed, and puts those into a tree that concern what is wanted.
+    /// `None` if only all headers together say what is there, or if `stop` became true.
     pub(super) fn read_part(
         mut self,
         blob: &Blob,
@@ -152,7 +152,7 @@ enum Step {
     WantsMore,
 }
 
-/// A piece of a blob, for somebody who reads a header here and a header there.
+/// A piece of a blob, for code that reads a header here and a header there.
 struct Window<'b> {
     reader: BlobReader<'b>,
     buffer: Vec<u8>,
@@ -161,7 +161,7 @@ struct Window<'b> {
 }
 
 impl<'b> Window<'b> {
-    /// Bytes read where the last header was near, and more of them may come.
+    /// Bytes read at a place near the last header, because more headers may be near.
     const NEAR: usize = 4096;
     /// Bytes read at a place that is far from the last one.
     const FAR: usize = tarsplit::block::BLOCK;
@@ -196,7 +196,7 @@ struct Filter<'w> {
     wanted: &'w WantedPaths,
     /// The paths of all symlinks so far, through which the name of a later member may lead.
     symlinks: HashSet<Vec<u8>>,
-    /// A directory whose path leads through none of them.
+    /// A directory whose path leads through no symlink.
     straight: Vec<u8>,
     path: Vec<u8>,
 }
@@ -207,7 +207,7 @@ enum Verdict {
     /// It has nothing to do with what is wanted.
     PassOver,
     Needed,
-    /// It cannot be told from its name.
+    /// Its name does not tell, so all members have to be read.
     ReadAll,
 }
 
@@ -237,7 +237,7 @@ impl<'w> Filter<'w> {
         let Some(path) = plain_path(&self.path) else { return Verdict::ReadAll };
         let dir = path.iter().rposition(|&byte| byte == b'/').map_or(&[][..], |slash| &path[..slash]);
         if !self.symlinks.is_empty() && dir != self.straight {
-            // What it has in common with that directory is straight, too.
+            // The part of its path that `dir` shares with `straight` leads through no symlink, either.
             let known = dir.iter().zip(&self.straight).take_while(|(one, other)| one == other).count();
             let slashes = (known..dir.len()).filter(|&at| dir[at] == b'/');
             if slashes.chain([dir.len()]).any(|end| self.symlinks.contains(&dir[..end])) {
@@ -255,7 +255,7 @@ impl<'w> Filter<'w> {
         }
         if let Some(target) = hard_link {
             let Some(target) = plain_path(target) else { return Verdict::ReadAll };
-            // The target is a symlink, or it was passed over because nobody wanted it.
+            // The target is a symlink, or it was passed over because nobody wanted it, and is not in the tree.
             if self.symlinks.contains(target) || needed && !is_needed(self.wanted, target) {
                 return Verdict::ReadAll;
             }
@@ -269,7 +269,8 @@ fn is_within(path: &[u8], dir: &[u8]) -> bool {
     path.strip_prefix(dir).is_some_and(|rest| rest.first().is_none_or(|&byte| byte == b'/'))
 }
 
-/// A name without what may be around it. `None` if it has more that would have to be cleaned.
+/// A name without slashes or `./` in front of it and without a slash at its end. `None` if it needs more cleaning, or
+/// is too long.
 fn plain_path(mut name: &[u8]) -> Option<&[u8]> {
     while let Some(rest) = name.strip_prefix(b"/").or_else(|| name.strip_prefix(b"./")) {
         name = rest;

@@ -4,8 +4,8 @@
 //! journal in the store | tar in an archive -> members -> tree of a layer -> stacked -> tree of the image
 //! ```
 //!
-//! A tree holds names and metadata, and says where the bytes of a file are: they are read from the layer's directory, or from
-//! its tar, when somebody wants them. Nothing is ever looked up through a symlink of the system: links are followed here, in the tree.
+//! A tree holds names and metadata, and says where the bytes of a file are: they are read from the layer's directory,
+//! or from its tar, when they are wanted. A symlink of a layer is followed in the tree, never by the system.
 
 mod apply;
 mod blob;
@@ -144,7 +144,7 @@ impl Tree {
         self.nodes[dir].children()?.get(name).copied()
     }
 
-    /// The same, to be changed.
+    /// The node with this number, to be changed.
     pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
         &mut self.nodes[id]
     }
@@ -162,7 +162,7 @@ impl Tree {
         self.put(dir, name, id);
     }
 
-    /// Says whether a directory hides what the layers below have in it.
+    /// Sets whether a directory hides what the layers below have in it.
     fn set_opaque(&mut self, dir: NodeId, hides: bool) {
         if let NodeKind::Directory { opaque, .. } = &mut self.nodes[dir].kind {
             *opaque = hides;

@@ -108,7 +108,7 @@ impl Node {
         }
     }
 
-    /// The same without what a directory holds.
+    /// A copy of this node, without what a directory holds.
     #[must_use]
     pub(crate) fn clone_without_children(&self) -> Self {
         let kind = match &self.kind {

@@ -34,7 +34,7 @@ pub fn read_trees(
     Ok(tree)
 }
 
-/// Like [`read_trees`], but at least of what is wanted; what is left out of the rest is nobody's business.
+/// Like [`read_trees`], but only what is wanted is sure to be in the tree.
 ///
 /// # Errors
 /// [`TreeError`]
@@ -45,7 +45,7 @@ pub(super) fn read_part(layers: &dyn Layers, which: Range<usize>, wanted: &Wante
     Ok(tree)
 }
 
-/// Reads as much as it takes to [find](Tree::find) these paths, through symlinks and all, as in the whole tree.
+/// Reads as much as it takes to [find](Tree::find) these paths, with all symlinks on the way, as in the whole tree.
 ///
 /// # Errors
 /// [`TreeError`]
@@ -74,7 +74,7 @@ pub fn read_for(layers: &dyn Layers, paths: &[&[u8]]) -> Result<Tree, TreeError>
     read_tree(layers, None)
 }
 
-/// How often symlinks may lead to what was not read.
+/// How often symlinks may lead to what was not read, before everything is read.
 const ROUNDS: usize = 4;
 
 /// Reads what is wanted, the highest layer first, and no layer below those that decide about all of it. Other threads begin with

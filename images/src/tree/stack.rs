@@ -17,7 +17,7 @@ pub struct HiddenName {
 }
 
 impl Tree {
-    /// Puts the tree of the next layer on top. What it takes away is told to `removed`, if somebody wants to know.
+    /// Puts the tree of the next layer on top. Names that it takes away are added to `removed`, if that is given.
     pub(crate) fn stack(&mut self, layer: Self, number: usize, mut removed: Option<&mut Vec<HiddenName>>) {
         let shift = self.nodes.len();
         self.nodes.extend(layer.nodes);

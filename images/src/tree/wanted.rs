@@ -1,4 +1,4 @@
-//! Paths that somebody asks about, so that only what concerns them is read of a layer.
+//! The paths that a caller asks about, so that only what concerns them is read of a layer.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::node::{NodeId, NodeKind};
 /// The paths are those of the tree: no symlink is on the way.
 #[derive(Debug)]
 pub struct WantedPaths {
-    /// The root comes first. By number, as paths may be too deep for recursion.
+    /// The root comes first. Nodes refer to each other by number, because paths may be too deep for recursion.
     nodes: Vec<Names>,
 }
 
@@ -62,8 +62,8 @@ impl WantedPaths {
         (id, true)
     }
 
-    /// Adds all that the tree of a layer says something about. What it takes away, or gives to something else, is wanted with
-    /// everything below it: whoever compares lists that.
+    /// Adds all that the tree of a layer says something about. What it takes away, or gives to something else, is
+    /// wanted with everything below it, because a comparison lists that.
     pub fn add_layer(&mut self, layer: &Tree) {
         let mut left: Vec<(NodeId, usize)> = vec![(Tree::ROOT, 0)];
         while let Some((id, at)) = left.pop() {
@@ -99,8 +99,9 @@ impl WantedPaths {
         }
     }
 
-    /// Whether a layer decides about all paths: each ends in something that is no directory, or in a directory that hides those
-    /// below. Layers below it then have no say. Wants no paths with everything below them.
+    /// Whether a layer decides about all paths: each ends in something that is no directory, or in a directory that
+    /// hides those below. Layers below it then have no say. A directory that is wanted with everything below it is
+    /// decided only if it hides those below.
     pub(super) fn is_settled_by(&self, tree: &Tree) -> bool {
         let mut left = vec![(Tree::ROOT, 0)];
         while let Some((id, at)) = left.pop() {

@@ -28,8 +28,8 @@ pub(super) fn unpack(
     arrange(&unpacked, destination, request)
 }
 
-/// A stream that does not begin as archives do is unpacked as a layer. If that turns out to hold an image archive, the
-/// image is unpacked from there.
+/// Unpacks a stream that does not begin as archives do, as a layer. If that turns out to hold an image archive, unpacks
+/// the image from there.
 pub(super) fn unpack_or_open(
     content: Content<'_>,
     destination: &mut Destination,

@@ -18,7 +18,7 @@ use snapshot::StoreError;
 use snapshot::dir::{CreatedDirectories, Dir};
 use snapshot::driver::xattr_namespace;
 
-/// The list of layers in a directory of them.
+/// The file that lists the layers, in a directory of layers.
 const LIST: &str = "layers.json";
 
 /// Where layers are unpacked until all of them are there.
@@ -94,7 +94,7 @@ impl Destination {
         Ok(())
     }
 
-    /// Brings layers, base first, from their slots to where they belong.
+    /// Moves layers, base first, from their slots to where they belong.
     pub(super) fn arrange<'u>(
         &mut self,
         layers: impl Iterator<Item = (usize, &'u Unpacked)>,

@@ -20,13 +20,13 @@ pub struct UnpackedLayer {
     pub chain_id: ChainId,
     /// Its name in the archive.
     pub source: String,
-    /// Docker's size of it, in bytes.
+    /// The layer's size in bytes, as Docker counts it.
     pub size: u64,
     /// Length of its tar in bytes.
     pub tar_bytes: u64,
     /// Members of its tar.
     pub members: u64,
-    /// What was left out of it.
+    /// How many things were left out of it.
     pub warnings: u64,
 }
 

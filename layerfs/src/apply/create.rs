@@ -1,7 +1,7 @@
 //! One node of each type, replacing what is in its place.
 //!
-//! A directory over a directory keeps it and takes the new metadata; anything else over anything is removed first, so
-//! that a file is never written into through another name's inode.
+//! A directory in the place of a directory keeps the old one and gives it the new metadata. In every other case the old
+//! node is removed first, so that a file is never written through an inode that has another name.
 
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
@@ -113,7 +113,7 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    /// Returns the type of what is linked.
+    /// Creates a hard link. Returns the type of what it leads to.
     fn create_hard_link(
         &mut self,
         parent: &Parent,
@@ -159,7 +159,7 @@ impl<'a> Applier<'a> {
             _ => (FileType::BlockDevice, rustix::fs::makedev(number(major)?, number(minor)?)),
         };
         if self.target.whiteouts == WhiteoutMode::Record && file_type == FileType::CharacterDevice && device == 0 {
-            // overlayfs takes a device 0:0 that the archive has as such for a whiteout, too.
+            // To overlayfs, a device 0:0 is a whiteout, also when the archive has it as a device.
             self.whiteouts.insert(real.to_vec());
             return Ok(());
         }
@@ -269,7 +269,7 @@ impl<'a> Applier<'a> {
         node::set_times(&parent.fd, base, &metadata.times).map_err(ApplyError::system("setting times"))
     }
 
-    /// Sets a directory's times, if it is still one.
+    /// Sets a directory's times, if it is still a directory.
     pub(super) fn set_directory_times(&mut self, directory: &Directory) -> Result<(), ApplyError> {
         let Directory::Member { path, times, .. } = directory else { return Ok(()) };
         let call = ApplyError::system("setting a directory's times");

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use crate::path::{InvalidName, LayerPath, MAX_PATH};
 use crate::whiteout::InvalidWhiteout;
 
-/// What is wrong with one member of a layer, or what the system said to it.
+/// What is wrong with one member of a layer, or what the system answered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
@@ -18,7 +18,7 @@ pub enum ApplyError {
         /// Its length in bytes.
         found: usize,
     },
-    /// The name is a whiteout of nothing.
+    /// The name is a whiteout of nothing, of its own directory or of the parent directory.
     #[error(transparent)]
     Whiteout(#[from] InvalidWhiteout),
     /// A symlink on the way to the member leads out of the layer.

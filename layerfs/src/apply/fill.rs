@@ -18,7 +18,7 @@ use crate::pool::{Outstanding, Pool};
 use crate::warning::{Warning, Warnings};
 use crate::xattr::{self, Skipped};
 
-/// A batch is handed out when it holds this much.
+/// A batch is handed out when it holds this many bytes, or as many parts as [`BATCH_PARTS`].
 const BATCH_BYTES: usize = 1 << 20;
 const BATCH_PARTS: usize = 32;
 
@@ -30,7 +30,7 @@ pub(crate) struct Wanted {
     pub(crate) set_mode: bool,
     /// Final length, where writing the parts does not reach it: a file that ends in a hole.
     pub(crate) set_len: Option<u64>,
-    /// For messages.
+    /// The member's name and its position in the tar, for messages.
     pub(crate) name: Vec<u8>,
     pub(crate) position: u64,
 }
@@ -229,8 +229,8 @@ fn end_part(file: Arc<OpenFile>, shared: &Shared) {
     }
 }
 
-/// Owner before attributes, for `chown` drops capabilities; attributes before mode, for the mode rewrites an ACL's mask;
-/// times last.
+/// Sets what a file is to have besides its content: owner before attributes, because `chown` drops capabilities;
+/// attributes before mode, because the mode rewrites an ACL's mask; times last.
 fn finish(file: &File, wanted: &Wanted, shared: &Shared) -> Result<(), ApplyError> {
     let fd = file.as_fd();
     let metadata = &wanted.metadata;

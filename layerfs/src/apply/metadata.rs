@@ -46,7 +46,7 @@ impl Metadata {
         })
     }
 
-    /// What a failed `chown` means: the system says `EINVAL` of an id that has no counterpart outside.
+    /// What a failed `chown` means: the system says `EINVAL` of an id that is not mapped in this user namespace.
     pub(crate) fn chown_failed(&self) -> impl Fn(Errno) -> ApplyError {
         let (uid, gid) = (self.uid.map_or(u32::MAX, Uid::as_raw), self.gid.map_or(u32::MAX, Gid::as_raw));
         move |errno| match errno {

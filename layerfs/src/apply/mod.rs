@@ -96,7 +96,8 @@ pub enum Directory {
     },
 }
 
-/// Directories on a member's path of which each is remembered or looked for: their paths add up to the square of the depth.
+/// The most directories on one member's path that are remembered or looked for one by one: the lengths of their paths
+/// add up to the square of the depth.
 const MAX_NOTED: usize = 64;
 
 /// Applies members as they come. Drives a [`Target`].
@@ -106,14 +107,14 @@ pub(crate) struct Applier<'a> {
     filler: Filler<'a>,
     shared: Arc<Shared>,
     current: Option<Current>,
-    /// Of the member that came last, for messages.
+    /// The name of the member that came last, for messages.
     name: Vec<u8>,
     whiteouts: HashSet<Vec<u8>>,
     opaque: HashSet<Vec<u8>>,
     /// Real paths of everything this layer made, in [`WhiteoutMode::Delete`] only.
     made: HashSet<Vec<u8>>,
     directories: Vec<Directory>,
-    /// Whether there is a journal, and the real paths of files that it refers to.
+    /// Whether there is a journal; `on_disk` has the real paths of the files that it refers to.
     journalled: bool,
     on_disk: SeenNames,
     stashed: Vec<(Vec<u8>, String)>,
@@ -123,12 +124,12 @@ pub(crate) struct Applier<'a> {
     header_sizes: u64,
     /// So far members can meet only by having the same name: see `regular`.
     orderly: bool,
-    /// Directories that no member has described yet, while `orderly`.
+    /// Directories that were made because a member below them needed them, noted while `orderly`.
     implied: SeenNames,
     /// Files that were handed out before they were created.
     planned: SeenNames,
-    /// New nodes may inherit an ACL, or anything from directories that were there before: nothing about them can be taken
-    /// for granted.
+    /// New nodes may inherit an ACL, or anything else from directories that were there before: their owner and mode
+    /// cannot be taken for granted.
     inherits: bool,
     umask: u32,
     uid: u32,
@@ -217,7 +218,7 @@ impl<'a> Applier<'a> {
         if marker == Marker::None && matches!(member.kind, MemberKind::Other(_) | MemberKind::GnuSparse) {
             return Err(ApplyError::UnhandledType { typeflag: member.kind.typeflag() });
         }
-        // Two names of this form that differ are never the same path.
+        // While all names are spelt like this, members whose cleaned names differ are at different paths.
         let name = member.name.strip_prefix(b"./").unwrap_or(&member.name);
         self.orderly &= name.strip_suffix(b"/").unwrap_or(name) == path.as_bytes();
         let alone = self.orderly && first && !self.implied.contains(path.as_bytes());
@@ -246,8 +247,8 @@ impl<'a> Applier<'a> {
         Ok(Keep::Inline)
     }
 
-    /// The open directory `dir`. One that is reached through a symlink ends the time in which members can meet only by
-    /// having the same name.
+    /// Opens the directory `dir`. If it is reached through a symlink, members of different names can meet from now on,
+    /// so the layer is not `orderly` any more.
     fn parent(&mut self, dir: &[u8], pool: &Pool<'a>) -> Result<Arc<Parent>, ApplyError> {
         if let Some(parent) = self.tree.real(dir) {
             return Ok(parent);
@@ -264,7 +265,7 @@ impl<'a> Applier<'a> {
         Ok(parent)
     }
 
-    /// Whether a directory on the way to `dir` is missing because it is a file, which was not created yet.
+    /// Whether `dir`, or a directory above it, may be missing because it is a file that was not created yet.
     fn may_be_planned(&self, dir: &[u8]) -> bool {
         let mut ends = dir.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at).chain([dir.len()]);
         ends.clone().count() > MAX_NOTED || ends.any(|end| self.planned.contains(&dir[..end]))
@@ -274,7 +275,8 @@ impl<'a> Applier<'a> {
     fn note_implied(&mut self) {
         for Implied { path, levels } in self.tree.take_implied() {
             if self.target.whiteouts == WhiteoutMode::Delete {
-                // For AUFS's directories; below a layer's root, nobody asks whether a directory is this layer's.
+                // Only the directory at the layer's root is noted, for `remove_aufs_metadata`. Whiteouts spare a
+                // directory below it only for what this layer has in it.
                 self.made.extend(path.split(|&b| b == b'/').next().map(<[u8]>::to_vec));
             }
             if levels <= MAX_NOTED {

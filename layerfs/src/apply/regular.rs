@@ -5,7 +5,8 @@
 //! is spelt in another way than usual, leads through a symlink, is whited out, or is that of a directory which had to be
 //! made for an earlier member. A file of which none of this holds is created by whoever writes its body, in a directory
 //! that is open already. Members that may meet such a file (the same name again, hard links, whiteouts) wait for all that
-//! are under way. After the first path that is not what it seems, the rest of the layer goes strictly in order.
+//! are under way. After the first path with an unusual spelling or a symlink in it, the rest of the layer goes strictly
+//! in order.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ pub(super) struct Current {
 
 /// Where the stored bytes of a file go.
 enum Runs {
-    /// To its beginning, so many.
+    /// To the beginning of the file, all of them.
     Whole(Run),
     /// Where the map says.
     Sparse(SparseMap),
@@ -86,11 +87,11 @@ fn create(parent: &Parent, base: &[u8], metadata: &Metadata) -> Result<File, Err
 pub(super) struct Named<'n> {
     /// Its path with no symlink in it.
     pub(super) real: &'n [u8],
-    /// It is the member's own cleaned name: whoever opens that finds the file.
+    /// Whether `real` is the member's own cleaned name, so that opening this name finds the file.
     pub(super) plain: bool,
-    /// The cleaned name comes for the first time.
+    /// Whether the cleaned name comes for the first time.
     pub(super) first: bool,
-    /// No member whose work is still going on can be at its place.
+    /// Whether no member whose work is still going on can be at the same path.
     pub(super) alone: bool,
 }
 
@@ -116,7 +117,7 @@ impl<'a> Applier<'a> {
             position: member.position,
         };
         self.size += member.size;
-        // The parent may just have turned out to be behind a symlink.
+        // `orderly` is asked again, because the parent may just have turned out to be behind a symlink.
         let later = alone
             && self.orderly
             && sparse.is_none()

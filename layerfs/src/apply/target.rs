@@ -49,8 +49,8 @@ pub enum Ownership {
 pub struct Target {
     /// The layer's root.
     pub root: OwnedFd,
-    /// A directory of ours on the same file system, outside `root`: files that a later member replaces are kept there
-    /// while the journal still needs them.
+    /// A directory for temporary files on the same file system, outside `root`: files that a later member replaces are
+    /// kept there while the journal still needs them.
     pub scratch: OwnedFd,
     /// What becomes of whiteouts.
     pub whiteouts: WhiteoutMode,

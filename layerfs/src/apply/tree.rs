@@ -25,9 +25,10 @@ const MAX_CACHED: usize = 128;
 /// What a directory may give to what is made in it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HandsDown {
-    /// Its group, which is another one: it is set-group-ID, or may be on a file system mounted with `grpid`.
+    /// Whether it may give its group: it is set-group-ID, or its group is not that of this process and the file system
+    /// may be mounted with `grpid`.
     pub(crate) group: bool,
-    /// Its set-group-ID bit.
+    /// Whether it gives its set-group-ID bit.
     pub(crate) bit: bool,
 }
 
@@ -37,7 +38,7 @@ pub(crate) struct Parent {
     pub(crate) fd: OwnedFd,
     /// Its path below the root with no symlink in it.
     pub(crate) real: Vec<u8>,
-    /// Looked up when somebody asks.
+    /// Looked up at the first question.
     hands_down: OnceLock<HandsDown>,
 }
 
@@ -78,7 +79,7 @@ pub(crate) struct Tree {
 
 /// Directories that no member describes, made for one member: a path and how many of its innermost components are new.
 ///
-/// Not a path for each of them: their lengths add up to the square of the depth.
+/// It does not hold a path for each of them, because the lengths of these would add up to the square of the depth.
 #[derive(Debug)]
 pub(crate) struct Implied {
     pub(crate) path: Vec<u8>,
@@ -99,7 +100,8 @@ impl Tree {
         std::mem::take(&mut self.implied)
     }
 
-    /// Forgets all open directories: one was removed, or a symlink, or one has a new owner or mode.
+    /// Forgets all open directories. To be called when a directory or a symlink was removed, or a directory has a new
+    /// owner or mode.
     pub(crate) fn forget(&mut self) {
         self.cache.clear();
         self.last = None;
@@ -163,14 +165,14 @@ impl Tree {
         }
     }
 
-    /// One component after the other. Holds one descriptor, so that depth costs none.
+    /// Walks one component after the other. Holds the descriptor of one directory, so that depth costs no descriptors.
     fn walk(&mut self, path: &[u8], create: bool) -> Result<Parent, ApplyError> {
         let open = ApplyError::system("opening the parent directory");
         let mut here = Parent::new(open_dir(&self.root, b"").map_err(&open)?, Vec::new());
         let mut left: VecDeque<Vec<u8>> = components(path);
         let mut links = 0;
         let mut through = Vec::new();
-        // Whether `here` was made last.
+        // Whether the last step made the directory `here`.
         let mut new = false;
         while let Some(component) = left.pop_front() {
             if component == b".." {
@@ -230,7 +232,8 @@ impl Tree {
         Ok(here)
     }
 
-    /// A directory that no member describes: 0755, owned by the layer's root, whatever umask and parent say.
+    /// Makes a directory that no member describes: its mode is 0755 and its owner `implied_owner`, whatever umask and
+    /// parent say.
     fn create_implied(&self, dir: impl AsFd, base: &[u8]) -> Result<(), Errno> {
         let mode = Mode::from_raw_mode(0o755);
         rustix::fs::mkdirat(&dir, base, mode)?;

@@ -18,7 +18,7 @@ use crate::sys::remove::{EntryFate, remove_sparing, remove_tree};
 const AUFS: &[u8] = b".wh..wh.";
 
 impl Applier<'_> {
-    /// `.wh.HIDDEN` in `parent`. Of the member only the owner counts.
+    /// Applies `.wh.HIDDEN` in `parent`. Of the member only the owner counts.
     pub(super) fn whiteout(&mut self, parent: &Parent, hidden: &[u8], member: &Member) -> Result<(), ApplyError> {
         let real = parent.path_of(hidden);
         match self.target.whiteouts {
@@ -45,7 +45,7 @@ impl Applier<'_> {
         Ok(())
     }
 
-    /// `.wh..wh..opq` in `parent`.
+    /// Applies `.wh..wh..opq` in `parent`.
     pub(super) fn make_opaque(&mut self, parent: &Parent) -> Result<(), ApplyError> {
         match self.target.whiteouts {
             WhiteoutMode::Delete => self.delete_lower_content(parent),
@@ -59,7 +59,7 @@ impl Applier<'_> {
         }
     }
 
-    /// A directory that takes the place of a whiteout shows nothing of what was whited out.
+    /// Makes a directory opaque that takes the place of a whiteout, so that it shows nothing of what was whited out.
     pub(super) fn mark_opaque(&mut self, parent: &Parent, base: &[u8], real: &[u8]) -> Result<(), ApplyError> {
         debug_assert_eq!(parent.path_of(base), real);
         match self.target.whiteouts {

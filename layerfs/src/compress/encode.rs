@@ -1,8 +1,8 @@
 //! Compression in blocks that do not need each other's result, so that several threads can make one stream.
 //!
 //! The bytes depend on the input, the codec and the level alone, never on how many threads there were: blocks have a fixed
-//! length. A gzip stream is one member, whose blocks end on a byte and know the 32 KiB before them, as pigz does it; a zstd
-//! stream is a frame for each block (RFC 8878, 3: frames follow each other).
+//! length. A gzip stream is one member, as pigz makes it: each block ends on a byte, and has the 32 KiB before it as
+//! its dictionary. A zstd stream is a frame for each block (RFC 8878, 3: frames follow each other).
 
 use std::fmt;
 use std::io;
@@ -28,7 +28,7 @@ pub struct InvalidEncoding {
     found: String,
 }
 
-/// What deflate looks back.
+/// How far deflate looks back, in bytes.
 const WINDOW: usize = 32 << 10;
 
 /// Identification, deflate, no flags, no time, no hints, no system: as Go's `compress/gzip` writes it.
@@ -105,7 +105,7 @@ impl Encoding {
     /// one empty block with zstd.
     ///
     /// # Errors
-    /// Those of the codec, which has none for memory it is given.
+    /// Those of the codec.
     pub fn block(self, before: Option<&[u8]>, block: &[u8]) -> io::Result<Vec<u8>> {
         match self {
             Self::None => Ok(block.to_vec()),
@@ -144,7 +144,7 @@ fn deflate(level: u32, before: &[u8], block: &[u8]) -> io::Result<Vec<u8>> {
 pub struct Sum(Crc);
 
 impl Sum {
-    /// Of one block.
+    /// The sum of one block.
     #[must_use]
     pub fn of_block(block: &[u8]) -> Self {
         let mut sum = Self::default();
@@ -152,7 +152,7 @@ impl Sum {
         sum
     }
 
-    /// Adds what comes next.
+    /// Adds the sum of what comes next in the stream.
     pub fn append(&mut self, next: &Self) {
         self.0.combine(&next.0);
     }
@@ -179,7 +179,7 @@ mod tests {
         out
     }
 
-    /// The decoders are not ours: Go's and gzip's are asked by the tests of whole archives.
+    /// The decoders are those of `flate2` and `zstd`; the tests of whole archives ask Go's and gzip's.
     #[test]
     fn blocks_make_a_stream() {
         let mut data: Vec<u8> =

@@ -20,7 +20,7 @@ enum Position {
     Between,
     /// After a member and the first byte of the magic, which was the last of its buffer.
     HalfMagic,
-    /// So many bytes of garbage.
+    /// This many bytes of garbage were skipped.
     Garbage(u64),
 }
 
@@ -96,7 +96,8 @@ fn inflate_some(inflate: &mut Decompress, input: &[u8], output: &mut [u8]) -> In
         }
         Ok(_) => Inflated { step: CodecStep::by(read, written), ended_member: false },
         Err(error) => {
-            // zlib-rs says so, too, where its fast loop finds the damage: the message of the loop is lost.
+            // zlib-rs has only this message where its fast loop finds the damage, because the loop's own message is
+            // lost.
             let reason = error.message().filter(|&message| message != "repeated call with bad state");
             let reason = reason.unwrap_or("invalid compressed data").to_owned();
             Inflated { step: CodecStep::fault(read, Fault::Damaged(reason)), ended_member: false }

@@ -284,7 +284,7 @@ fn xz_padding_and_zstd_skippable_frames_are_skipped() {
     assert_eq!(decode(skippable).unwrap(), b"");
 }
 
-/// A frame header that asks for a window of 256 MiB and 1 GiB of dictionary memory in xz.
+/// A zstd frame header that asks for a window of 256 MiB, and an xz stream with a dictionary of 1,536 MiB.
 #[test]
 fn memory_is_limited() {
     let frame = b"\x28\xb5\x2f\xfd\x00\x90\x01\0\0";

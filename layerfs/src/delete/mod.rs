@@ -18,7 +18,7 @@ use rustix::fs::{Mode, OFlags};
 
 pub use error::{DeleteError, Obstacle};
 
-/// With more threads than this the kernel's own locks are what all of them wait for.
+/// More threads than this would all wait for the kernel's own locks.
 const MOST_THREADS: usize = 8;
 
 /// How to delete.
@@ -29,7 +29,7 @@ pub struct Deletion {
 }
 
 impl Default for Deletion {
-    /// With all processors, up to eight.
+    /// Deletes with a thread for each processor, up to eight.
     fn default() -> Self {
         Self::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_THREADS))
     }
@@ -43,7 +43,7 @@ impl Deletion {
         Self { threads: threads.max(1), deleted: Arc::default() }
     }
 
-    /// How many entries were deleted with this value and its clones so far; another thread may look at it meanwhile.
+    /// How many entries this value and its clones have deleted so far. Another thread may ask while a deletion runs.
     #[must_use]
     pub fn deleted(&self) -> u64 {
         self.deleted.load(Ordering::Relaxed)
@@ -54,7 +54,7 @@ impl Deletion {
     /// Goes on after an entry that cannot be deleted.
     ///
     /// # Errors
-    /// [`DeleteError`]: the first entry that stays, and how many do.
+    /// [`DeleteError`]: the first entry that stays, and how many more do.
     pub fn delete(&self, dir: impl AsFd, name: &[u8]) -> Result<(), DeleteError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = rustix::fs::openat(dir, ".", flags, Mode::empty());

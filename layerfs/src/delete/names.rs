@@ -1,9 +1,9 @@
-//! Names in one piece of memory: a directory may have a million.
+//! Names, all in one piece of memory, because a directory may have a million.
 
 /// A stack of names.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    /// Each name, and its length in one byte: no file system has longer ones than 255.
+    /// Each name, followed by its length in one byte: no file system has names longer than 255.
     bytes: Vec<u8>,
     count: usize,
 }

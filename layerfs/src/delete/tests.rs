@@ -27,7 +27,8 @@ fn names(dir: &Path) -> BTreeSet<String> {
     read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// A tree of so many directories in each directory, and as many files, to a depth. Returns how many entries it has.
+/// Makes a tree with `width` files and `width` directories in each directory, `depth` levels deep. Returns how many
+/// entries it has.
 fn plant(dir: &Path, width: usize, depth: usize) -> u64 {
     create_dir_all(dir).unwrap();
     let mut entries = 1;
@@ -132,7 +133,7 @@ fn a_wide_directory_goes() {
     assert_eq!(names(dir.path()), BTreeSet::new());
 }
 
-/// It ends, whoever wins.
+/// The deletion ends, whoever wins.
 #[test]
 fn somebody_else_may_write_meanwhile() {
     let dir = testkit::scratch();

@@ -15,7 +15,7 @@ use crate::path::join;
 use crate::pool::spawn_helpers;
 use crate::sys::remove::{EntryFate, enter, insist, remove_with};
 
-/// Directories that are open at the same time. Images are less than twenty deep.
+/// The most directories that are open at the same time. Images are less than twenty deep.
 const MOST_OPEN: u64 = 256;
 
 /// [`MOST_OPEN`], or a quarter of the descriptors that the process may have open, if that is less.
@@ -235,7 +235,7 @@ impl Shared<'_> {
         }
     }
 
-    /// Deletes the files of a directory and hands out its subdirectories. Returns whether there are any.
+    /// Deletes the files of a directory and hands out its subdirectories. Returns whether it handed out any.
     fn read(&self, node: &Arc<Node>, buffer: &mut Buffer) -> bool {
         let (mut names, mut deleted) = (Names::default(), 0);
         let mut entries = RawDir::new(&node.fd, buffer);
@@ -300,7 +300,7 @@ impl Shared<'_> {
         }
         let dir = parent.map_or(&self.top, |parent| &parent.fd);
         let remove = || rustix::fs::unlinkat(dir, node.name.as_slice(), AtFlags::REMOVEDIR);
-        // The permissions of the directory that holds the tree are not ours to change.
+        // The permissions of the directory that holds the tree must not be changed.
         let removed = if parent.is_none() { remove() } else { insist(dir, remove) };
         match removed {
             Ok(()) => self.count(1),

@@ -22,7 +22,7 @@ enum Engine {
 #[derive(Clone)]
 struct Message {
     state: State,
-    /// The start of a block; the length says how much of it.
+    /// The start of the next block; `length` says how many of its bytes are there.
     partial: [u8; BLOCK],
     length: u64,
 }

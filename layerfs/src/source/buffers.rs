@@ -8,17 +8,17 @@ use super::PIECE;
 /// How many buffers are kept for use again. More may be in use; those are freed when their last user drops them.
 const REMEMBERED: usize = 32;
 
-/// Fills whole pieces from one source after the other.
+/// Fills one piece of a source after the other.
 #[derive(Default)]
 pub(crate) struct Buffers {
     used: Vec<Arc<Vec<u8>>>,
 }
 
 impl Buffers {
-    /// Lets `fill` fill the next piece and return how much it has. It is shorter than [`PIECE`] at the end only, and then
-    /// perhaps empty.
+    /// Lets `fill` fill the next piece and say how many bytes it has. Only the last piece may be shorter than
+    /// [`PIECE`], and even empty.
     pub(crate) fn fill<E>(&mut self, fill: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<Arc<Vec<u8>>, E> {
-        // The one that was filled last is still in the cache.
+        // A buffer near the end of the list was used recently, and is likely to be still in the cache.
         let free = self.used.iter_mut().rposition(|buffer| Arc::get_mut(buffer).is_some());
         let mut shared = free.map_or_else(Arc::default, |at| self.used.swap_remove(at));
         let buffer = Arc::get_mut(&mut shared).expect("nobody else holds a new or a free buffer");

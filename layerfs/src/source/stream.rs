@@ -23,7 +23,7 @@ type Piece = Arc<Vec<u8>>;
 
 /// A stream of pieces.
 pub(crate) struct Stream<'a> {
-    /// Locked by the thread that reads, so never waited for.
+    /// Only the thread that reads locks this, so no thread waits for it.
     reader: Mutex<Reader<'a>>,
     ahead: Mutex<Ahead>,
     /// A piece was read.
@@ -35,11 +35,11 @@ pub(crate) struct Stream<'a> {
 #[derive(Default)]
 struct Ahead {
     pieces: VecDeque<io::Result<Piece>>,
-    /// A thread was asked to read.
+    /// A job that reads is in the pool's queue.
     queued: bool,
     /// A thread reads.
     reading: bool,
-    /// The reader was at its end, or nobody wants more.
+    /// The reader was at its end or has failed, or nobody wants more.
     ended: bool,
 }
 
@@ -89,7 +89,8 @@ impl<'a> Stream<'a> {
         if !pool.has_spare_threads() {
             return;
         }
-        // The lock is held until the job is handed out: `close` either keeps it from being queued, or finds it counted.
+        // The lock is held until the job is handed out: `close` either keeps the job from being queued, or finds it
+        // counted.
         let mut ahead = self.ahead();
         if ahead.ended || ahead.queued || ahead.reading || ahead.pieces.len() >= AHEAD {
             return;

@@ -7,12 +7,12 @@ use super::buffers::Buffers;
 use crate::bytes::Bytes;
 use crate::chain::Chain;
 
-/// Reads in large pieces, and keeps each for a chain.
+/// Reads in large pieces, and gives each to a chain to be hashed.
 pub(super) struct Tap<'a, R> {
     inner: R,
     buffers: Buffers,
     current: Arc<Vec<u8>>,
-    /// How much of it is consumed.
+    /// How many bytes of `current` are consumed.
     at: usize,
     chain: Arc<Chain<'a>>,
 }
@@ -26,7 +26,7 @@ impl<'a, R: Read> Tap<'a, R> {
 impl<R: Read> BufRead for Tap<'_, R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.at == self.current.len() {
-            // Dropped before the next one is read, so that its buffer can be filled again.
+            // The old piece is dropped before the next one is read, so that its buffer can be filled again.
             self.current = Arc::default();
             self.at = 0;
             self.current = self.buffers.read(&mut self.inner)?;

@@ -19,7 +19,7 @@ pub(crate) enum EntryFate {
 
 /// Removes `base` in `dir` and everything below it. A name that is missing is fine.
 ///
-/// Holds two descriptors whatever the depth. Never leaves the file system and never enters a mount point.
+/// Holds only a few descriptors, whatever the depth. Never leaves the file system and never enters a mount point.
 ///
 /// # Errors
 /// The first error of a system call; `EBUSY` at a mount point.
@@ -27,8 +27,9 @@ pub fn remove_tree(dir: impl AsFd, base: &[u8]) -> Result<(), Errno> {
     remove_with(dir, base, b"", |_, _, _| Ok(EntryFate::Remove))
 }
 
-/// The same, asking `verdict` for each entry that is not a directory: its directory, its name, and its path, which
-/// starts with `path`, the path of `base`. Directories that are not empty afterwards stay.
+/// Like [`remove_tree`], but asks `verdict` about each entry that is not a directory: it is given the entry's
+/// directory, its name, and its path, which starts with `path`, the path of `base`. Directories that are not empty
+/// afterwards stay.
 pub(crate) fn remove_with(
     dir: impl AsFd,
     base: &[u8],
@@ -38,7 +39,7 @@ pub(crate) fn remove_with(
     remove_sparing(dir, base, path, verdict, |_| false)
 }
 
-/// The same. Directories whose path `stays` takes are emptied and not removed.
+/// Like [`remove_with`], but directories for whose path `stays` is true are emptied and not removed.
 pub(crate) fn remove_sparing(
     dir: impl AsFd,
     base: &[u8],
@@ -77,7 +78,7 @@ pub(crate) fn remove_sparing(
             true => Ok(()),
             false => rustix::fs::unlinkat(&parent, name.as_slice(), AtFlags::REMOVEDIR),
         };
-        // The directory that holds the tree is not ours to change.
+        // The permissions of the directory that holds the tree must not be changed.
         match if levels.is_empty() { remove() } else { insist(&parent, remove) } {
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => {}
             Err(errno) => return Err(errno),
@@ -106,7 +107,7 @@ pub(crate) fn enter(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
         opened => opened,
     };
     match open() {
-        // Without root, even a directory of our own may deny us access.
+        // Without root, even a directory that belongs to this user may deny access.
         Err(Errno::ACCESS) if name != b".." => {
             super::node::Node::open(dir, name)?.chmod(Mode::RWXU)?;
             open()
@@ -115,7 +116,7 @@ pub(crate) fn enter(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// The same on a kernel that knows no `openat2` (before 5.6), which does not tell a bind mount of the same file system.
+/// Like [`enter`], on a kernel without `openat2` (before 5.6). It does not notice a bind mount of the same file system.
 fn enter_unaided(dir: &OwnedFd, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
     let opened = rustix::fs::openat(dir, name, flags, Mode::empty())?;
     let same = rustix::fs::fstat(dir)?.st_dev == rustix::fs::fstat(&opened)?.st_dev;
@@ -177,8 +178,8 @@ fn remove_file(
     }
 }
 
-/// Calls `call`, which does something in the directory `dir`. Where that is denied, and the directory is our own, gives
-/// ourselves all permissions and calls again.
+/// Calls `call`, which does something in the directory `dir`. Where that is denied, sets all permissions of the owner
+/// on the directory, which only its owner can do, and calls again.
 pub(crate) fn insist<T>(dir: &OwnedFd, mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     match call() {
         Err(Errno::ACCESS) => {

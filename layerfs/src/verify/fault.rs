@@ -9,7 +9,7 @@ pub struct FileFault {
     pub path: Vec<u8>,
     /// What is wrong.
     pub kind: FaultKind,
-    /// Whether the layer itself has no such file: what stands there is wrong only by what the layer below has.
+    /// Whether the layer's tar says nothing of this path, so that the fault is judged by what the layer below has.
     pub by_below: bool,
 }
 
@@ -57,8 +57,8 @@ pub enum FaultKind {
     Target,
     /// A directory is not opaque any more: it shows what it must hide of the layers below.
     NotOpaque,
-    /// It has other capabilities than the journal says, or has some or none against what the journal says: running it gives
-    /// other rights.
+    /// Its capabilities are not those in the journal, or only one of the two has any: running the file gives other
+    /// rights.
     Capability,
     /// It cannot be read.
     Unreadable {

@@ -4,8 +4,9 @@
 //! file in the journal says which file is not, and the headers in it say what each file must be. Then a walk finds what
 //! the journal does not know.
 //!
-//! What changes in normal life is no fault: times of directories, directories that no member describes, attributes, sockets
-//! (which no tar can hold), and times by a fraction of a second where either side keeps none.
+//! What changes in normal life is no fault: times of directories, directories that no member describes, attributes
+//! other than capabilities, sockets (which no tar can hold), and times by a fraction of a second where either side
+//! keeps none.
 //!
 //! Nothing is held of a layer but a hash for each of its names and what is wrong so far. A later member may replace what an
 //! earlier one made, so a fault counts if no later member explains it: the last member of a path, or of an inode, is right
@@ -88,18 +89,19 @@ pub enum VerifyError {
         /// The system's answer.
         errno: Errno,
     },
-    /// It was asked to stop.
+    /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// Whether a system call failed since this process, or the machine, has no descriptor or memory left, whatever it was about.
+/// Whether a system call failed because this process, or the machine, has no descriptor or memory left, whatever the
+/// call was about.
 #[must_use]
 pub fn is_shortage(errno: Errno) -> bool {
     matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
 }
 
-/// A file of a layer that cannot be read is a fault of the layer, unless this process has run out of something.
+/// Turns an error of reading a file into a fault of the layer, unless descriptors or memory have run out.
 fn unreadable(error: &std::io::Error, path: &[u8]) -> Result<FaultKind, VerifyError> {
     match Errno::from_io_error(error) {
         Some(errno) if is_shortage(errno) => Err(VerifyError::tree("opening", path)(errno)),
@@ -107,7 +109,7 @@ fn unreadable(error: &std::io::Error, path: &[u8]) -> Result<FaultKind, VerifyEr
     }
 }
 
-/// Is told how many bytes were read.
+/// A function that is told how many more bytes were read.
 pub(crate) type OnProgress<'p> = &'p (dyn Fn(u64) + Sync);
 
 /// Bytes that are read at once.
@@ -164,7 +166,7 @@ fn in_words(error: &dyn std::error::Error) -> String {
 
 /// One pass over a journal.
 struct Pass<'l, 'p> {
-    /// Hashes the tar. `None` as soon as a file is not what it was, since there is no tar any more to hash.
+    /// Hashes the tar. `None` as soon as a file is not what it was, because there is no tar to hash any more.
     hasher: Option<Hasher>,
     framer: Framer,
     headers: Headers<'l>,
@@ -286,8 +288,8 @@ fn anchor(tree: impl AsFd) -> Result<OwnedFd, VerifyError> {
 }
 
 impl VerifyError {
-    /// What failed, if it failed since this process, or the machine, has no descriptor or memory left. That says nothing about the
-    /// layer.
+    /// The system's answer, if it means that this process, or the machine, has no descriptor or memory left. Such a
+    /// failure says nothing about the layer.
     #[must_use]
     pub fn shortage(&self) -> Option<Errno> {
         match self {

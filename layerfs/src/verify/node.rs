@@ -26,7 +26,7 @@ pub(super) fn differences(
         MemberKind::CharDevice => Some(FileType::CharacterDevice),
         MemberKind::BlockDevice => Some(FileType::BlockDevice),
         MemberKind::Fifo => Some(FileType::Fifo),
-        // The type is that of the file which it links to.
+        // A hard link has the type of the file that it links to.
         MemberKind::HardLink | MemberKind::GlobalHeader => None,
     };
     if expected.is_some_and(|expected| expected != kind) {

@@ -68,8 +68,8 @@ pub(super) fn open_in(root: impl AsFd, path: &[u8], flags: OFlags) -> Result<Own
     rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
 }
 
-/// Opens a file for reading, without a trace in its access time where the kernel allows it. Nothing but a regular file blocks or
-/// has side effects when it is opened like this.
+/// Opens a file for reading, without a trace in its access time where the kernel allows it. If the name is a fifo or a
+/// terminal by now, opening it like this neither blocks nor has side effects.
 pub(super) fn open_file(dir: impl AsFd, base: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     match rustix::fs::openat(&dir, base, flags | OFlags::NOATIME, Mode::empty()) {

@@ -1,4 +1,4 @@
-//! What is in a layer's directory that no member has made, and what is not there of the layer below.
+//! Finds what is in a layer's directory that no member has made, and what of the layer below is missing there.
 
 use std::collections::HashSet;
 use std::fs::File;

@@ -32,7 +32,7 @@ pub(crate) fn unpack(archive: &[u8], dir: &Path, how: How) -> Result<Unpacked, U
     unpack_source(source, dir, how)
 }
 
-/// The same from anywhere.
+/// Like [`unpack`], from any source.
 pub(crate) fn unpack_source(source: Source<'_>, dir: &Path, how: How) -> Result<Unpacked, UnpackError> {
     std::fs::create_dir_all(dir.join("diff")).unwrap();
     let target = Target {

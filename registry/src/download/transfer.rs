@@ -1,4 +1,4 @@
-//! One blob on its way into its file, and whoever reads it meanwhile.
+//! One blob on its way into its file, and the readers that read it meanwhile.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -26,7 +26,8 @@ const PIECE: usize = 256 << 10;
 /// Attempts in a row that may bring nothing (dockerd's `max-download-attempts` is 5).
 const ATTEMPTS: u32 = 6;
 
-/// A connection that brings fewer bytes than this in the time after which silence counts as the end, is given up, too.
+/// A connection that brings fewer bytes than this in the time of `ClientOptions::stall` is given up, as a silent one
+/// is.
 const SLOWEST: u64 = 1024;
 
 /// How long a reader waits before it looks whether the user has asked to stop.
@@ -143,7 +144,8 @@ impl Transfer {
         }
     }
 
-    /// One request, from byte `from` on. `ranges` becomes false when the server answers such requests wrongly.
+    /// Makes one request, for the bytes from `from` on. `ranges` becomes false when the server ignores a range, or
+    /// answers a request for one wrongly.
     fn attempt(&self, from: u64, ranges: &mut bool) -> Result<(), RegistryError> {
         let Shared { client, repository, scope, .. } = &self.queue.shared;
         let path = format!("/v2/{repository}/blobs/{}", self.digest);
@@ -244,7 +246,7 @@ impl Transfer {
     }
 }
 
-/// A blob for whoever unpacks it.
+/// A blob as a layer that can be unpacked while it arrives.
 #[derive(Debug)]
 pub(crate) struct Layer(pub(crate) Arc<Transfer>);
 

@@ -20,7 +20,7 @@ pub(super) struct Known {
 impl Known {
     pub(super) fn of(sources: Vec<BlobSource>, repository: &Reference) -> Self {
         let mut known = Self::default();
-        // The youngest is the last one.
+        // The youngest source is the last one of the list.
         for BlobSource { digest, repository: name } in sources.into_iter().rev() {
             let other = Reference::parse(&name).ok();
             let same_host = other.as_ref().filter(|other| other.domain() == repository.domain());
@@ -34,7 +34,7 @@ impl Known {
         known.mountable.sort_by_key(|(_, path)| std::cmp::Reverse(common(path)));
         let mut seen: HashSet<Digest> = HashSet::new();
         known.here.retain(|digest| seen.insert(*digest));
-        // What is asked for here in vain may still be had from elsewhere, but only once from each place.
+        // A blob that is not here any more may still be mounted, but each repository is asked for it only once.
         let mut pairs = HashSet::new();
         known.mountable.retain(|pair| pairs.insert(pair.clone()));
         known.elsewhere.retain(|digest| seen.insert(*digest));

@@ -39,8 +39,8 @@ struct Node {
     owner: (u32, u32),
 }
 
-/// Fills `/dev`. With `nodes` the devices are made; else those of the host are shown, and mounts whose devices work are made
-/// by nobody but this.
+/// Fills `/dev`. With `nodes` the devices are made; without, the host's nodes are mounted in their places, and no other
+/// mount of the container has devices that work.
 pub(super) fn fill(tree: &Tree, dev: &OwnedFd, wanted: &[oci::LinuxDevice], nodes: bool) -> io::Result<()> {
     let usual = USUAL.iter().map(|&(name, major, minor)| Node {
         path: format!("/dev/{name}"),
@@ -61,7 +61,7 @@ pub(super) fn fill(tree: &Tree, dev: &OwnedFd, wanted: &[oci::LinuxDevice], node
         owner: (device.uid().unwrap_or(0), device.gid().unwrap_or(0)),
     });
     let mut made: Vec<String> = Vec::new();
-    // The last one of a name counts; runc makes the usual ones last.
+    // Of several devices with one path the first is made, so the specification goes before the usual ones.
     for node in more.chain(usual) {
         if made.contains(&node.path) || node.path == "/dev/ptmx" {
             continue;
@@ -96,7 +96,7 @@ fn place(tree: &Tree, dev: &OwnedFd, node: &Node, make: bool) -> io::Result<()> 
         chmodat(&parent, &name, Mode::from_raw_mode(node.mode), AtFlags::empty())?;
         return Ok(());
     }
-    // The host's node: it must be the device that is meant.
+    // Without nodes of our own, the host's node is shown: it must be the device that is meant.
     let host = openat(CWD, node.path.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let found = statat(&host, "", AtFlags::EMPTY_PATH)?;
     if FileType::from_raw_mode(found.st_mode) != node.kind || found.st_rdev != node.number {
@@ -156,7 +156,7 @@ pub(super) fn open_null_again(stream: OwnedFd) -> io::Result<OwnedFd> {
     if !is_null(&stream)? {
         return Ok(stream);
     }
-    // What is there may be anything, a named pipe for example, at which an open without this flag waits.
+    // Anything may stand at this path. At a named pipe, an open without this flag would wait.
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     match rustix::fs::open("/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
         Ok(found) if is_null(&found)? => {}

@@ -151,7 +151,7 @@ impl Mounter<'_> {
     }
 }
 
-/// A directory of the host, as it is there.
+/// A mount of a directory of the host, with these options.
 fn shown(dir: &Path, options: &Options) -> io::Result<OwnedFd> {
     let made = open_tree(CWD, dir, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
     change(&made, &Options { attributes: options.attributes, ..Options::default() })?;
@@ -188,7 +188,7 @@ pub(super) fn make_readonly(mount: impl AsFd) -> io::Result<()> {
     change_mount(mount, false, &MountChange { set: RDONLY, ..MountChange::default() })
 }
 
-/// Gives a copied mount its own options. Like mount(2), only its top is changed, but for the propagation.
+/// Gives a copied mount its own options. As with mount(2), all but the propagation changes only the topmost mount.
 fn change(mount: &OwnedFd, options: &Options) -> io::Result<()> {
     if options.propagation != 0 {
         let change = MountChange { propagation: options.propagation, ..MountChange::default() };

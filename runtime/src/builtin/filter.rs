@@ -1,8 +1,9 @@
 //! A filter of system calls as a program for the kernel (seccomp(2)).
 //!
-//! The numbers of the calls that are treated alike are joined into ranges, and the program looks for a call's range by halving,
-//! so that an allowed call costs about eight comparisons. A number above all that the profile knows is answered with `ENOSYS`,
-//! as Docker's runtime does it, so that programs fall back to older calls.
+//! The numbers of the calls that are treated alike are joined into ranges, and the program looks for a call's range by
+//! halving, so that an allowed call costs about eight comparisons. A number above all that the profile knows is
+//! answered with `ENOSYS`, as Docker's runtime does it, so that programs fall back to older calls; a profile that
+//! allows by default allows it.
 //!
 //! The crate seccompiler was not taken: it knows one answer besides the default one, one kind of processor (so 32-bit programs
 //! would be killed), and it always forbids new privileges.
@@ -12,7 +13,7 @@ use std::str::FromStr;
 
 use crate::oci::{Arch, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompOperator as Operator};
 
-/// `struct sock_filter`, before its jumps are numbers.
+/// Instructions, `struct sock_filter` of the kernel.
 type Code = Vec<libc::sock_filter>;
 
 const LOAD: u16 = 0x20;
@@ -34,7 +35,7 @@ const ENOSYS: u32 = 38;
 /// The most instructions that the kernel takes.
 const MOST: usize = 4096;
 
-/// `AUDIT_ARCH_*`, and how names become numbers there.
+/// A kind of processor: its `AUDIT_ARCH_*`, and its numbers of system calls by their names.
 struct Table {
     audit: u32,
     number: fn(&str) -> Option<i32>,
@@ -70,7 +71,7 @@ struct Answer {
     sometimes: Vec<(Vec<LinuxSeccompArg>, u32)>,
 }
 
-/// The program, or what it cannot do.
+/// Compiles the filter. An error names the part of it that cannot be compiled.
 pub(super) fn compile(filter: &LinuxSeccomp) -> Result<Vec<libc::sock_filter>, String> {
     let default = value(filter.default_action(), filter.default_errno_ret())?;
     let native = if cfg!(target_arch = "aarch64") { Arch::ScmpArchAarch64 } else { Arch::ScmpArchX86_64 };
@@ -105,7 +106,7 @@ fn calls(filter: &LinuxSeccomp, table: &Table, default: u32) -> Result<Code, Str
     for rule in filter.syscalls().iter().flatten() {
         let answer = value(rule.action(), rule.errno_ret())?;
         for name in rule.names() {
-            // A name that this kind of processor does not have.
+            // This kind of processor may lack a call of this name.
             let Some(number) = (table.number)(name).and_then(|number| u32::try_from(number).ok()) else { continue };
             last = last.max(number);
             let entry = answers.entry(number).or_default();
@@ -175,7 +176,7 @@ fn search(ranges: &[(u32, Code)]) -> Code {
     code
 }
 
-/// Conditions on the same argument are alternatives (runc v1.1.5 `libcontainer/seccomp`); on others, all must hold.
+/// Several conditions on one argument are alternatives (runc v1.1.5 `libcontainer/seccomp`); otherwise all must hold.
 fn alternatives(args: &[LinuxSeccompArg]) -> Vec<Vec<LinuxSeccompArg>> {
     let twice = (1..args.len()).any(|at| args[..at].iter().any(|one| one.index() == args[at].index()));
     if twice { args.iter().map(|arg| vec![*arg]).collect() } else { vec![args.to_vec()] }
@@ -203,7 +204,7 @@ fn condition(arg: &LinuxSeccompArg, fail: u8) -> Result<Code, String> {
     let load_high = statement(LOAD, high_at);
     let load_low = statement(LOAD, low_at);
     let too_far = |more: u8| fail.checked_add(more).ok_or_else(|| "that many conditions on a system call".to_owned());
-    // Each is: the upper half, then the lower half if the upper one does not decide.
+    // Each comparison looks at the upper half, then at the lower half if the upper one does not decide.
     Ok(match arg.op() {
         Operator::ScmpCmpEq => {
             vec![load_high, jump(EQUAL, high, 0, too_far(2)?), load_low, jump(EQUAL, low, 0, fail)]
@@ -274,7 +275,7 @@ fn jump(code: u16, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
     libc::sock_filter { code, jt, jf, k }
 }
 
-/// Over so many instructions.
+/// Jumps over `length` instructions.
 fn skip(length: usize) -> libc::sock_filter {
     statement(JUMP, u32::try_from(length).unwrap_or(u32::MAX))
 }

@@ -93,7 +93,7 @@ impl Groups {
         Ok(groups)
     }
 
-    /// They stay until [`remove`] is called.
+    /// Keeps the groups until [`remove`] is called, and returns their directories.
     pub(super) fn keep(mut self) -> Vec<PathBuf> {
         self.kept = true;
         std::mem::take(&mut self.dirs)
@@ -117,7 +117,7 @@ pub(super) fn remove(dirs: &[PathBuf]) {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
                     std::thread::sleep(std::time::Duration::from_millis(1));
                 }
-                // Gone, or made by somebody else's container meanwhile.
+                // It is gone, or an error that does not pass: another container may have made groups in it.
                 _ => break,
             }
         }
@@ -137,7 +137,7 @@ pub(super) fn clear(dirs: &[PathBuf]) {
             return;
         }
         for pid in found {
-            // It may have left or ended since; then it is not touched.
+            // The process may have left the group or ended since; then it gets no signal.
             let still = || dirs.iter().any(|dir| members(dir).lines().any(|line| line.parse() == Ok(pid)));
             let _ = super::send_signal(pid, libc::SIGKILL, still);
         }

@@ -35,7 +35,8 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// Has one made by the outer stage that listens at `stage`. `groups` are directories that are made afterwards.
+    /// Lets the outer stage that listens at `stage` make a guard. `groups` are the directories that will be made
+    /// afterwards.
     pub(super) fn start(stage: &OwnedFd, groups: &[PathBuf]) -> io::Result<Self> {
         let (socket, theirs) = pair()?;
         send(stage, &Outer::Guard, &[theirs.as_fd()])?;
@@ -62,11 +63,11 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // Nothing comes if the stage has ended before it made one.
+        // No number comes if the stage has ended before it made the guard.
         let pid = self.socket.as_ref().and_then(|socket| receive::<i32>(socket).ok().flatten());
         drop(self.socket.take());
         if let Some((pid, _)) = pid {
-            // It has nothing to do any more, or does it now.
+            // The guard has nothing to do any more, or does its work now.
             let _ = state::wait(pid);
         }
     }
@@ -74,7 +75,8 @@ impl Drop for Guard {
 
 /// The guard's work.
 pub(super) fn run(socket: &OwnedFd) -> i32 {
-    // Signals to the group of the one who has started this are not for this, and nobody who reads its errors waits for this.
+    // A signal to the process group of the starter must not reach the guard, and a reader of the starter's standard
+    // error must not wait for the guard's end.
     let _ = rustix::process::setsid();
     let _ = rustix::stdio::dup2_stderr(io::stdin());
     let _ = rustix::process::chdir("/");
@@ -87,13 +89,13 @@ pub(super) fn run(socket: &OwnedFd) -> i32 {
         }
     }
     if let Some(process) = &watched {
-        // It has ended already where all went well.
+        // Where all went well, the process has ended already.
         let _ = sys::send_signal(process, libc::SIGKILL);
     }
     let begun = Instant::now();
     while dirs.iter().any(|dir| dir.exists()) && begun.elapsed() < PATIENCE {
         groups::remove(&dirs);
-        // Whatever keeps a group, asking at once again does not change it.
+        // Something keeps a group for a while, so asking again at once would not help.
         std::thread::sleep(Duration::from_millis(1));
     }
     0

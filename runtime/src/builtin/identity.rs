@@ -72,7 +72,7 @@ pub(super) fn become_user(process: &Process) -> io::Result<()> {
     Ok(())
 }
 
-/// What [`restrict`] will leave, and what the steps before it need.
+/// Makes the permitted capabilities effective again: the steps before [`restrict`] need them.
 pub(super) fn raise() -> io::Result<()> {
     // After another user id was taken, the effective ones are gone, and the permitted ones were kept.
     let own = rustix::thread::capabilities(None)?;

@@ -2,9 +2,10 @@
 //!
 //! The steps are in this order:
 //!
-//! 1. The mounts of the host cannot be changed any more. The root is opened, and everything is mounted in it by descriptor.
-//! 2. Devices are made; kernel settings are written while they can be.
-//! 3. The root becomes the root; what is hidden or read-only becomes so; all descriptors of the host's are closed.
+//! 1. No mount reaches the host from here on. The root is opened, and everything is mounted in it by descriptor.
+//! 2. Devices are made.
+//! 3. The root becomes the root; kernel settings are written; what is hidden or read-only becomes so; all descriptors
+//!    of the host's are closed.
 //! 4. Session, terminal, limits, the user, system calls, capabilities.
 //! 5. The program is found. The caller hears that the container is ready, and says when it starts.
 
@@ -102,7 +103,7 @@ fn create(
     let spaces = linux.namespaces().clone().unwrap_or_default();
     let has = |kind| spaces.iter().any(|space| space.typ() == kind);
     rustix::process::umask(Mode::empty());
-    // Nobody's keys; kernels without keys have none to hide.
+    // A keyring without keys; a kernel that has no keyrings has no keys to hide.
     match sys::new_session_keyring(c"_ses") {
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {}
         result => result.map_err(failed("making a keyring"))?,
@@ -144,7 +145,8 @@ fn create(
         let wanted = linux.devices().as_deref().unwrap_or_default();
         devices::fill(&tree, dev, wanted, devices_guarded).map_err(failed("making devices"))?;
     }
-    // What cannot be done after the root has changed, since nothing is mounted from outside then.
+    // The working directory and the terminal come before the change of the root: after it, nothing can be mounted from
+    // outside.
     let directory = process.cwd().to_string_lossy();
     tree.point(&directory, Point::Directory).map_err(failed("making the working directory"))?;
     let terminal = if process.terminal() == Some(true) {
@@ -157,7 +159,7 @@ fn create(
     } else {
         None
     };
-    // The host's, for containers without /proc.
+    // A container without /proc uses the host's for the settings that follow.
     let proc = match mounted.proc {
         Some(proc) => proc,
         None => procfs::host().map_err(failed("opening /proc"))?,
@@ -240,7 +242,7 @@ fn finish(
     terminal: Option<Terminal>,
     stdio: Vec<OwnedFd>,
 ) -> Result<Program, Failed> {
-    // It fails for who leads a group already, as after an exec in a terminal's foreground.
+    // This fails for a process that leads a group already, as after an exec in a terminal's foreground.
     let _ = setsid();
     let streams: Vec<OwnedFd> = match terminal {
         Some(Terminal { master, slave }) => {

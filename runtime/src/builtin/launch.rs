@@ -18,11 +18,12 @@ use crate::{Created, state, sys};
 /// This program.
 const SELF: &str = "/proc/self/exe";
 
-/// What a created container waits with.
+/// The socket at which a created container waits for its start.
 #[derive(Debug)]
 pub(crate) struct Waiting(OwnedFd);
 
-/// The outer stage, and our end of the conversation with it and the inner one. Ends when this is dropped, unless it has got its work.
+/// The outer stage, and our end of the conversation with it and the inner one. The stage ends when this is dropped,
+/// unless it has got its work.
 #[derive(Debug)]
 pub(super) struct Outside {
     socket: Option<OwnedFd>,
@@ -46,7 +47,8 @@ impl Outside {
         self.socket.as_ref().expect("it is taken when the stage has ended")
     }
 
-    /// Waits for its end, after it has got its work: it ends as soon as it has made the next stage, and waits for nobody.
+    /// Waits for the end of the stage, which has got its work: it ends as soon as it has made the next stage, and waits
+    /// for nobody.
     fn end(mut self) -> Result<(OwnedFd, ExitStatus), RuntimeError> {
         let status = self.process.wait().map_err(RuntimeError::io("waiting for the built-in runtime"))?;
         Ok((self.socket.take().expect("nobody else takes it"), status))
@@ -56,7 +58,7 @@ impl Outside {
 impl Drop for Outside {
     fn drop(&mut self) {
         drop(self.socket.take());
-        // It has nobody to listen to any more, or has ended before.
+        // The stage has nobody to listen to any more, or has ended before.
         let _ = self.process.wait();
     }
 }
@@ -89,8 +91,9 @@ pub(super) fn launch(
     }
 }
 
-/// Whether the outer stage, which has ended like this, has sent the number of the inner one, or why there is none. One that was killed
-/// may have started the inner one and said nothing: then nothing more comes, although the inner one holds the socket.
+/// Whether the outer stage, which has ended like this, has sent the number of the inner one, or why there is none. One
+/// that was killed may have started the inner one and said nothing: then nothing more comes, although the inner one
+/// holds the socket.
 fn has_spoken(status: ExitStatus) -> bool {
     matches!(status.code(), Some(outer::SENT | outer::FAILED))
 }
@@ -129,7 +132,8 @@ fn ready(socket: &OwnedFd, spoken: bool, pid: &mut Option<i32>) -> Result<Option
     }
 }
 
-/// Lets a container go. What comes back is the end of the conversation, or why it did not start.
+/// Lets a container start its program: then the inner stage's end of the socket closes. An error says why the program
+/// did not start.
 pub(super) fn begin(waiting: &Waiting, tied: bool) -> Result<(), RuntimeError> {
     send(&waiting.0, &Start { tied }, &[]).map_err(RuntimeError::io("starting the container"))?;
     match receive::<Report>(&waiting.0) {

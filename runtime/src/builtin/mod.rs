@@ -96,7 +96,7 @@ impl Builtin {
             created: true,
             groups: groups::places(&spec),
         };
-        // If this process is killed from here on, somebody has to know of the groups.
+        // If this process is killed from here on, the record tells the next command of the groups.
         record.write(&self.state, id)?;
         let made = self.make(&spec, path, &mut record, stdio).and_then(|(created, groups)| {
             record.write(&self.state, id).inspect_err(|_| end(created.pid))?;
@@ -158,7 +158,7 @@ impl Builtin {
                 Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
                     return Err(RuntimeError::io(format!("sending signal {signal} to process {pid}"))(error));
                 }
-                // One that has ended needs none.
+                // A process that has ended needs no signal.
                 _ => {}
             }
         }
@@ -196,7 +196,8 @@ impl Builtin {
             }
         }
         if record.pid == 0 {
-            // Whoever was making it was killed; a stage that nobody talks to any more ends, but it may not be there yet.
+            // The process that was making the container was killed. Its stages end when nobody talks to them, but may
+            // not have ended yet.
             groups::clear(&record.groups);
         }
         groups::remove(&record.groups);
@@ -212,7 +213,7 @@ impl Builtin {
         let (_, spec) = read_spec(&record.bundle)?;
         let of = |kind: &str| PathBuf::from(format!("/proc/{}/ns/{kind}", record.pid));
         let mount = File::open(of("mnt")).map_err(RuntimeError::io("opening the mount name space"))?;
-        // One that is the same as ours need not be joined, and that of users may not.
+        // A name space that is the same as ours need not be joined, and for the one of users the kernel refuses that.
         let differs =
             |kind: &&&str| fs::read_link(of(kind)).ok() != fs::read_link(format!("/proc/self/ns/{kind}")).ok();
         let join = ["user", "ipc", "uts", "net", "cgroup", "pid"].iter().filter(differs).map(|kind| of(kind)).collect();

@@ -1,8 +1,9 @@
-//! The outer stage: makes the guard if there is to be one, joins control groups and makes name spaces, makes the inner stage in them, and
-//! ends.
+//! The outer stage: makes the guard if there is to be one, joins control groups and makes name spaces, makes the inner
+//! stage in them, and ends.
 //!
-//! A process is in its name space of processes only from its birth on, so there have to be two stages. The inner stage and the guard are
-//! copies of this process, which has one thread and has opened nothing: a program that is started costs a millisecond, a copy a tenth.
+//! A process is in its name space of processes only from its birth on, so there have to be two stages. The inner stage
+//! and the guard are copies of this process, which has one thread and has opened nothing: a program that is started
+//! costs a millisecond, a copy a tenth.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,9 +19,9 @@ use crate::sys;
 
 /// The exit status of a stage that has sent the number of the inner one.
 pub(super) const SENT: i32 = 0;
-/// Of one that has no inner one, and has said why.
+/// The exit status of a stage that has made no inner one, and has said why.
 pub(super) const FAILED: i32 = 1;
-/// Of one that could not send the number.
+/// The exit status of a stage that could not send the number of the inner one.
 const UNHEARD: i32 = 2;
 
 /// What this process is after [`work`].
@@ -41,7 +42,7 @@ pub(super) fn run(socket: OwnedFd) -> i32 {
         },
         Ok(Became::Inner) => inner::run(&socket),
         Ok(Became::Guard(own)) => {
-            // The caller learns from its end that the stages have ended.
+            // The caller takes the end of this socket for the end of the stages, so the guard must not hold it.
             drop(socket);
             guard::run(&own)
         }

@@ -10,7 +10,7 @@ const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 const CGROUP_SUPER_MAGIC: i64 = 0x27_e0eb;
 const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
 
-/// Whether a path is one of a file system of control groups.
+/// Fails for a path that is not in a file system of control groups.
 pub(super) fn is_groups(path: &Path) -> io::Result<()> {
     let found = statfs(path)?.f_type;
     if found == CGROUP_SUPER_MAGIC || found == CGROUP2_SUPER_MAGIC {

@@ -7,8 +7,8 @@ use crate::builtin;
 /// By name, the fastest first.
 pub(crate) const KNOWN: [&str; 3] = ["crun", "runc", "youki"];
 
-/// Whether a runtime can work on this machine: crun refuses control groups of both versions at once (1.8.1, "cgroups in hybrid mode
-/// not supported").
+/// Whether a runtime can work on this machine: crun refuses control groups of both versions at once (1.8.1, "cgroups in
+/// hybrid mode not supported").
 pub(crate) fn works_here(name: &str) -> bool {
     name != "crun" || !builtin::has_hybrid_groups()
 }

@@ -56,16 +56,16 @@ pub enum SpecError {
         /// The name, in full.
         name: String,
     },
-    /// A user or a group of the container.
+    /// A user or a group cannot be used.
     #[error(transparent)]
     Account(#[from] AccountError),
     /// There is nothing to run.
     #[error("No command specified")]
     NoCommand,
-    /// A relative working directory.
+    /// The working directory is relative.
     #[error("the working directory '{0}' is invalid, it needs to be an absolute path")]
     RelativeDirectory(String),
-    /// A device that is not there, or none.
+    /// A device does not exist, or a file is no device.
     #[error("error gathering device information while adding custom device {path:?}: {}", crate::words(source))]
     Device {
         /// Its path on the host.
@@ -73,16 +73,16 @@ pub enum SpecError {
         /// What the system says.
         source: io::Error,
     },
-    /// A rule on devices.
+    /// A rule on devices cannot be read.
     #[error("invalid device cgroup rule format: '{0}'")]
     DeviceRule(String),
-    /// A kind of limit.
+    /// Docker knows no such kind of limit.
     #[error("invalid ulimit type: {0}")]
     Ulimit(String),
-    /// A profile for system calls.
+    /// A profile for system calls cannot be read.
     #[error("decoding seccomp profile failed: {0}")]
     Profile(String),
-    /// An option of a file system in memory.
+    /// File systems in memory have no such option.
     #[error("Invalid tmpfs option {0:?}")]
     TmpfsOption(String),
     /// What came out is no specification: a value does not fit.
@@ -137,7 +137,7 @@ fn process(settings: &Settings, capabilities: &[String]) -> Result<Value, SpecEr
     });
     if !capabilities.is_empty() {
         process["capabilities"]["bounding"] = capabilities.into();
-        // Others than root get none, until they start a program that has some.
+        // A user other than root gets none, until a program is started that has some.
         if identity.uid == 0 {
             process["capabilities"]["effective"] = capabilities.into();
             process["capabilities"]["permitted"] = capabilities.into();

@@ -4,14 +4,15 @@ use super::page::{BRANCH, BUCKET_HEADER, ELEMENT, IS_BUCKET, LEAF, PAGE_HEADER, 
 use super::source::PageBytes;
 use super::{Bolt, BoltError, Bucket, BucketEntry, PageProblem};
 
-/// How deep a tree of pages may be. bbolt's branch at least in two at each level, so this is far beyond any file.
+/// How deep a tree of pages may be. bbolt's trees branch at least in two at each level, so no file comes near this
+/// depth.
 pub(super) const MAX_DEPTH: usize = 40;
 
 /// The entries of a bucket.
 #[derive(Debug)]
 pub struct Entries<'a> {
     bolt: &'a Bolt<'a>,
-    /// Not yet opened.
+    /// Where the bucket begins, as long as nothing of it was read.
     first: Option<Tree>,
     /// The pages from the root to the one being read.
     open: Vec<Open>,

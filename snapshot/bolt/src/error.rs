@@ -4,9 +4,9 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("page {page} of the database {problem}")]
 pub struct BoltError {
-    /// Where.
+    /// The number of the page.
     pub page: u64,
-    /// What.
+    /// What is wrong with it.
     pub problem: PageProblem,
 }
 

@@ -1,8 +1,8 @@
-//! A reader of bbolt databases (`go.etcd.io/bbolt`, file format version 2), for files that may be damaged, and a [writer](mod@write) of small
-//! ones.
+//! A reader of bbolt databases (`go.etcd.io/bbolt`, file format version 2), for files that may be damaged, and a
+//! [writer](mod@write) of small ones.
 //!
-//! It knows nothing of Docker. A database is in memory ([`Bolt::parse`]) or in a file ([`Bolt::open`]), of which only the
-//! pages on the way to the entry at hand are in memory, however long the file is.
+//! This crate knows nothing of Docker. A database is in memory ([`Bolt::parse`]) or in a file ([`Bolt::open`]), of
+//! which only the pages on the way to the entry at hand are in memory, however long the file is.
 //!
 //! ```text
 //! file      pages of one size; pages 0 and 1 are metas, the valid one with the higher transaction counts
@@ -15,12 +15,12 @@
 //!             flags 1: the value is a bucket: page u64, sequence u64; with page 0 a leaf page follows inside the value
 //! ```
 //!
-//! Numbers are in the byte order of the machine that wrote them; only little-endian ones are read. A position counts from
-//! the start of its element. (bbolt `db.go` `type meta`, `internal/common/page.go`, `bucket.go`.)
+//! Numbers are in the byte order of the machine that wrote them; only little-endian ones are read. A position counts
+//! from the start of its element. (bbolt `db.go` `type meta`, `internal/common/page.go`, `bucket.go`.)
 //!
-//! Everything is checked before it is used. bbolt lets each page be used in one place and writes keys and values one after
-//! the other; both are required here, so that walking through a whole database takes time in proportion to its length,
-//! whatever is in it.
+//! Everything is checked before it is used. bbolt lets each page be used in one place and writes keys and values one
+//! after the other; both are required here, so that walking through a whole database takes time in proportion to its
+//! length, whatever is in it.
 
 #![forbid(unsafe_code)]
 
@@ -80,8 +80,8 @@ impl<'a> Bolt<'a> {
 
     /// Finds the last transaction in a file, whose pages are read when they are asked for.
     ///
-    /// Another process may be writing to it. bbolt does not overwrite a page that the last transaction uses, so all that
-    /// was read is good if [`Bolt::is_current`] afterwards.
+    /// Another process may be writing to the file. bbolt does not overwrite a page that the last transaction uses, so
+    /// everything that was read is good if [`Bolt::is_current`] returns true afterwards.
     ///
     /// # Errors
     /// [`BoltError`] if there is none that bbolt would read.
@@ -94,15 +94,15 @@ impl<'a> Bolt<'a> {
         Ok(Self { source, meta, references: RefCell::default() })
     }
 
-    /// Whether the last transaction is still the one that this was opened at.
+    /// Whether the last transaction is still the one at which the database was opened.
     ///
     /// # Errors
-    /// [`BoltError`] if the file has no valid one any more.
+    /// [`BoltError`] if the file has no valid transaction any more.
     pub fn is_current(&self) -> Result<bool, BoltError> {
         Ok(Meta::newest(&self.source)?.transaction == self.meta.transaction)
     }
 
-    /// The last transaction.
+    /// The number of the last transaction.
     #[must_use]
     pub fn transaction(&self) -> u64 {
         self.meta.transaction
@@ -177,7 +177,7 @@ impl<'a> Bucket<'a> {
         Entries::new(self.bolt, self.tree.clone())
     }
 
-    /// The bucket `name` in it. Takes time in proportion to what comes before.
+    /// The bucket `name` in this bucket. Takes time in proportion to the entries that come before it.
     ///
     /// # Errors
     /// [`BoltError`]
@@ -190,7 +190,7 @@ impl<'a> Bucket<'a> {
         found.transpose()
     }
 
-    /// The value of `key`. Takes time in proportion to what comes before.
+    /// The value of `key`. Takes time in proportion to the entries that come before it.
     ///
     /// # Errors
     /// [`BoltError`]

@@ -6,11 +6,12 @@ use super::{BoltError, PageProblem};
 
 pub(super) const MAGIC: u32 = 0xED0C_DAED;
 pub(super) const VERSION: u32 = 2;
-/// Of all fields but the checksum.
+/// Bytes of all fields of a meta but its checksum.
 const SUMMED: usize = 56;
-/// With the checksum.
+/// Bytes of a meta with its checksum.
 const LENGTH: usize = SUMMED + 8;
-/// bbolt looks for the second meta at these sizes if the first is damaged (`db.go` `getPageSizeFromSecondMeta`).
+/// If the first meta is damaged, bbolt looks for the second at each page size of 2 to one of these powers (`db.go`
+/// `getPageSizeFromSecondMeta`).
 const PAGE_SIZES: std::ops::RangeInclusive<u32> = 10..=25;
 
 /// A valid meta.
@@ -27,7 +28,8 @@ pub(super) struct Meta {
 }
 
 impl Meta {
-    /// The one of the last transaction that was committed whole.
+    /// The meta of the last transaction that was committed whole. If one of the two metas cannot be used, for whatever
+    /// reason, the other one counts.
     pub(super) fn newest(source: &Source<'_>) -> Result<Self, BoltError> {
         let first = Self::at(source, 0);
         let second = match first {
@@ -53,7 +55,8 @@ impl Meta {
         if u32_at(&summed, 0) != Some(MAGIC) || fnv1a(&summed) != sum {
             return Ok(None);
         }
-        // A meta that is whole but newer must not be taken for damage: the other page may hold an old state.
+        // A meta that is whole and of another version is an error of its own, so that a database of a newer format is
+        // not called damaged.
         match u32_at(&summed, 4) {
             Some(VERSION) => {}
             found => {

@@ -9,7 +9,7 @@ pub(super) const BUCKET_HEADER: usize = 16;
 
 pub(super) const BRANCH: u16 = 0x01;
 pub(super) const LEAF: u16 = 0x02;
-/// Of a leaf's element.
+/// The flag of a leaf's element whose value is a bucket.
 pub(super) const IS_BUCKET: u32 = 0x01;
 
 /// Reads a number; `None` beyond the end.
@@ -39,7 +39,7 @@ pub(super) fn size_at(bytes: &[u8], at: usize) -> Option<usize> {
 pub(super) enum Tree {
     Page {
         id: u64,
-        /// Where in the file this is said.
+        /// Where in the file the reference to this page is.
         referred: usize,
     },
     /// In the value that is the bucket.
@@ -61,7 +61,7 @@ impl Page {
         BoltError { page: self.id, problem }
     }
 
-    /// Its flags and the number of its elements, which are all inside.
+    /// The page's flags and the number of its elements, whose headers are all inside the page.
     pub(super) fn header(&self) -> Result<(u16, usize), BoltError> {
         let short = || self.failed(PageProblem::Short);
         let flags = u16_at(&self.bytes, 8).ok_or_else(short)?;
@@ -72,7 +72,8 @@ impl Page {
         Ok((flags, count))
     }
 
-    /// The bytes of element `index` that begin at `position` and are `length` long; `free` is where the last one's ended.
+    /// The bytes of element `index` that begin at `position` and are `length` long. `free` is where the bytes before
+    /// them ended, and is moved to the end of these.
     pub(super) fn data(
         &self,
         index: usize,

@@ -59,7 +59,8 @@ pub(super) enum Source<'a> {
 }
 
 impl Source<'_> {
-    /// Bytes there are now: a file that a daemon writes to grows, and a transaction may be in the part that is new.
+    /// How many bytes there are now. This is asked anew each time: a file that a daemon writes to grows, and the last
+    /// transaction may be in the new part.
     fn length(&self, id: u64) -> Result<usize, BoltError> {
         match self {
             Self::Memory(bytes) => Ok(bytes.len()),

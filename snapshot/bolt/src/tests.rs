@@ -81,7 +81,7 @@ fn database(pages: &[Vec<u8>]) -> Vec<u8> {
     [meta(0, 2, 2, count, 7), meta(1, 2, 2, count, 6), body].concat()
 }
 
-/// Everything in it, a bucket's entries after its name.
+/// Everything in a database, a bucket's entries after its name.
 fn walk(bytes: &[u8]) -> Result<Vec<String>, BoltError> {
     let mut found = Vec::new();
     walk_bucket("", &Bolt::parse(bytes)?.root(), &mut found)?;
@@ -127,7 +127,7 @@ fn pages_of_all_kinds() {
     assert_eq!(walk(&bytes).unwrap(), want.map(|text| text.replace("<long>", &long)));
     let bolt = Bolt::parse(&bytes).unwrap();
     let bucket = bolt.root().bucket(b"m").unwrap().unwrap();
-    // As often as one likes.
+    // A bucket can be asked any number of times.
     for _ in 0..3 {
         assert_eq!(bucket.get(b"y").unwrap().as_deref(), Some(&b"2"[..]));
     }

@@ -1,7 +1,7 @@
 //! Makes a small database anew, as a file to put in the place of the old one.
 //!
-//! All is in one leaf, with the pages that follow it: bbolt reads that at any length, and spreads it over pages of its own when it next
-//! writes (bbolt v1.3.6 `page.go`, `bucket.go`, `node.go`). The free list is empty.
+//! Everything is in one leaf, with the pages that follow it: bbolt reads such a leaf at any length, and spreads it over
+//! several pages when it next writes (bbolt v1.3.6 `page.go`, `bucket.go`, `node.go`). The free list is empty.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ pub fn database(buckets: &BTreeMap<Vec<u8>, Values>) -> Option<Vec<u8>> {
     let mut elements = Vec::with_capacity(buckets.len());
     for (name, values) in buckets {
         let inline: Vec<Element<'_>> = values.iter().map(|(key, value)| (0, &**key, value.clone())).collect();
-        // The bucket's page and its sequence: page 0 is the leaf that follows.
+        // The bucket's page and its sequence: page 0 says that the bucket's leaf follows inside the value.
         let mut value = vec![0; 16];
         value.extend(leaf(0, 0, &inline)?);
         elements.push((1, &**name, value));
@@ -66,7 +66,7 @@ fn leaf(id: u64, overflow: u32, elements: &[Element<'_>]) -> Option<Vec<u8>> {
     const ELEMENT: usize = 16;
     let (mut heads, mut data): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
     for (number, (flags, key, value)) in elements.iter().enumerate() {
-        // From the start of the element.
+        // The position counts from the start of the element.
         let at = (elements.len() - number) * ELEMENT + data.len();
         heads.extend(flags.to_le_bytes());
         for field in [at, key.len(), value.len()] {

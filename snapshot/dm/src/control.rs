@@ -1,9 +1,9 @@
 //! The kernel's device mapper: devices are made, changed and removed by ioctls on `/dev/mapper/control`.
 //!
 //! Devices are asked for by their names in the kernel, and opened as `/dev/dm-<minor>`, which devtmpfs makes at once and
-//! names by the number alone. Nothing below `/dev/mapper` but `control` is looked at: without udev nobody removes what is
-//! stale there, and another device may have the number by now. So neither udev nor libdevmapper is needed. Where udev runs, it
-//! is told to leave the devices alone: no `blkid` holds one open that is to be removed.
+//! names by the number alone. Nothing below `/dev/mapper` but `control` is looked at: without udev nobody removes what
+//! is stale there, and another device may have the number by now. So neither udev nor libdevmapper is needed. Where
+//! udev runs, it is told to leave the devices alone: no `blkid` holds one open that is to be removed.
 
 #![allow(
     unsafe_code,
@@ -107,11 +107,11 @@ const _: () = assert!(offset_of!(TargetSpec, next) == 20 && offset_of!(TargetSpe
 pub struct Control(File);
 
 impl Control {
-    /// Opens it.
+    /// Opens `/dev/mapper/control`.
     ///
     /// # Errors
-    /// Of the system: [`io::ErrorKind::NotFound`] without a device mapper, [`io::ErrorKind::PermissionDenied`] for a user
-    /// who may not use it.
+    /// Of the system: [`io::ErrorKind::NotFound`] without a device mapper, [`io::ErrorKind::PermissionDenied`] for a
+    /// user who may not use it.
     pub fn open() -> io::Result<Self> {
         OpenOptions::new().read(true).write(true).open(CONTROL).map(Self)
     }
@@ -214,7 +214,7 @@ impl Mapper for Control {
         let reply = self.call(Command::Create, "making", name, 0, &[])?;
         let filled = self.reload(name, table);
         if let Err(error) = filled {
-            // What is there has a name and no content.
+            // The device was made, but has no table.
             let _ = self.remove(name, Removal::Now);
             return Err(error);
         }

@@ -6,13 +6,13 @@ use std::ops::Range;
 #[derive(Debug, thiserror::Error)]
 #[error("block {block} of the pool's metadata {problem}")]
 pub struct PoolError {
-    /// Where.
+    /// The block of the metadata.
     pub block: u64,
-    /// What.
+    /// What is wrong with it.
     pub problem: BlockProblem,
 }
 
-/// A part of the metadata that cannot be read, and what is lost for it.
+/// A part of the metadata that cannot be read, and what is lost with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("block {block} of the metadata {problem}")]
 pub struct MetadataDamage {

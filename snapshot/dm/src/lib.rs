@@ -1,8 +1,9 @@
-//! Thin pools of Linux's device mapper: read from their metadata and data, without the kernel that made them, and worked
-//! with through the [kernel](Control).
+//! Thin pools of Linux's device mapper: read from their metadata and data without the kernel, and worked with through
+//! the [kernel](Control).
 //!
-//! It knows nothing of Docker. A pool has two files or block devices: one holds the metadata, the other the data of all
-//! thin devices in blocks of one size. [`ThinPool::open`] reads the metadata, [`ThinVolume`] shows one device.
+//! This crate knows nothing of Docker. A pool has two files or block devices: one holds the metadata, the other the
+//! data of all thin devices in blocks of one size. [`ThinPool::open`] reads the metadata, [`ThinVolume`] shows one
+//! device.
 //!
 //! ```text
 //! metadata    blocks of 4096 bytes, little-endian; each begins with the CRC-32C of its other bytes, mixed with a number
@@ -21,8 +22,8 @@
 //! The format is that of the kernel's `dm-thin` target, version 2; what is written here follows its documentation
 //! (`Documentation/admin-guide/device-mapper/thin-provisioning.rst`) and the files that `thin_restore` makes.
 //!
-//! Snapshots share whole subtrees, so a block of the metadata may belong to many devices. What is damaged is named with the
-//! keys that are lost for it, and everything else is still read.
+//! Snapshots share whole subtrees, so a block of the metadata may belong to many devices. A damaged block is named with
+//! the keys that are lost with it, and everything else is still read.
 //!
 //! # Examples
 //!
@@ -80,7 +81,7 @@ pub const SECTOR: u64 = 512;
 
 /// The metadata of a thin pool.
 ///
-/// Nothing else may be writing to it: of a pool that is active, read a copy of a reserved metadata snapshot.
+/// Nothing else may be writing to the metadata. If the pool is active, read a copy of a reserved metadata snapshot.
 #[derive(Debug)]
 pub struct ThinPool<'a> {
     blocks: Blocks<'a>,
@@ -91,7 +92,7 @@ impl<'a> ThinPool<'a> {
     /// Reads the superblock of a pool whose metadata is in `metadata`, a file or a block device.
     ///
     /// # Errors
-    /// [`PoolError`] if it cannot be read, is damaged, or is none.
+    /// [`PoolError`] if the superblock cannot be read, is damaged, or is not that of a thin pool.
     pub fn open(metadata: &'a File) -> Result<Self, PoolError> {
         let blocks = Blocks::open(metadata)?;
         let superblock = Superblock::read(&blocks)?;

@@ -50,7 +50,7 @@ struct Config {
 const _: () = assert!(size_of::<Info>() == 232 && offset_of!(Info, flags) == 52);
 const _: () = assert!(size_of::<Config>() == 304 && offset_of!(Config, info) == 8);
 
-/// A loop device that shows a file, as long as this, or a mount of it, is there.
+/// A loop device that shows a file, as long as this value or a mount of the device is there.
 #[derive(Debug)]
 pub struct LoopDevice {
     path: PathBuf,
@@ -62,8 +62,8 @@ impl LoopDevice {
     /// Shows `file`, which is open for reading and writing, as a block device.
     ///
     /// # Errors
-    /// Of the system: [`io::ErrorKind::PermissionDenied`] for a user who may not, [`io::ErrorKind::NotFound`] without loop
-    /// devices.
+    /// Of the system: [`io::ErrorKind::PermissionDenied`] for a user who may not, [`io::ErrorKind::NotFound`] without
+    /// loop devices.
     pub fn attach(file: &File) -> io::Result<Self> {
         let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
         for _ in 0..TRIES {

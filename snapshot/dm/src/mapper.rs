@@ -85,7 +85,7 @@ pub enum Removal {
 /// A device that there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Info {
-    /// By which the system knows it.
+    /// The number by which the system knows it.
     pub number: DeviceNumber,
     /// How many have it open; a mount counts as one.
     pub open: u32,

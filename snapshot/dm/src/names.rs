@@ -82,7 +82,7 @@ impl ThinId {
     /// How many there are.
     pub const COUNT: u32 = 1 << 24;
 
-    /// The id of this number; `None` if a pool has none of it.
+    /// The id of this number; `None` if the number is too large for a pool.
     #[must_use]
     pub fn new(number: u64) -> Option<Self> {
         u32::try_from(number).ok().filter(|number| *number < Self::COUNT).map(Self)

@@ -19,7 +19,8 @@ struct Level {
 
 /// The entries of the leaves in the order of their keys; `N` is the size of a value.
 ///
-/// Each child's keys are held against the keys that its parent has for it, so a loop of nodes ends and no entry comes twice.
+/// Each child's keys are held against the keys that its parent has for it, so a loop of nodes ends and no entry comes
+/// twice.
 #[derive(Debug)]
 pub(crate) struct Entries<'a, const N: usize> {
     blocks: &'a Blocks<'a>,

@@ -145,7 +145,8 @@ fn root_pools_are_read_as_the_thin_tools_read_them() {
     }
 }
 
-/// Each block of the metadata is damaged in turn: what is read is a part of what was there, and what is missing is named.
+/// Each block of the metadata is damaged in turn: what is read is a part of what was there, and what is missing is
+/// named.
 #[test]
 fn root_a_damaged_pool_is_read_but_for_the_damage() {
     if !tools() {

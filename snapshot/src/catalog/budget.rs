@@ -1,7 +1,8 @@
-//! How much is read of many files whose contents are kept: each has a limit of its own, and so have all of them together.
+//! How much is read of many files whose contents are kept in memory. Each file has a limit of its own; this is the bound on
+//! all of them together.
 //!
-//! In memory a file takes up to ten times what it is long. The bound grows with the number of files, so that a store may have
-//! as many as it likes; docker has no bound.
+//! In memory a file takes up to ten times its length. The bound grows with the number of files, so that a store may have as
+//! many as it likes; docker has no bound.
 
 /// Bytes that all files together may have beyond their [shares](SHARE).
 const TOGETHER: u64 = 16 << 20;
@@ -39,7 +40,7 @@ pub(super) fn admit(lengths: &[u64]) -> Vec<bool> {
     lengths.iter().map(|length| budget.admit(*length)).collect()
 }
 
-/// Why a file is not read, for whoever looks for it.
+/// The text that says why a file of this length is not read.
 pub(crate) fn refusal(length: u64) -> String {
     format!(
         "not read: it has {length} bytes, and with the files of its kind before it that is more than is kept in memory"

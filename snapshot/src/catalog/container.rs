@@ -41,14 +41,14 @@ impl Container {
         self.state.status(self.state.running && self.process_is_its_own())
     }
 
-    /// Whether the recorded process exists and is in a control group of this container's, or holds its mount: a number alone
-    /// may be another's since a reboot.
+    /// Whether the recorded process exists and is in a control group of this container's, or holds its mount: since a reboot
+    /// the number may belong to another process.
     fn process_is_its_own(&self) -> bool {
         if self.state.pid == 0 {
             return false;
         }
         let of_process = Path::new("/proc").join(self.state.pid.to_string());
-        // One that has ended, and that nobody has waited for, is still there by its number.
+        // A process that has ended, and that nobody has waited for, is still there by its number.
         let status = std::fs::read(of_process.join("stat")).unwrap_or_default();
         let status = String::from_utf8_lossy(&status).into_owned();
         if status.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X'])) {
@@ -69,7 +69,7 @@ impl Container {
 pub(super) fn list(root: &DataRoot, mounts: &[MountRecord], layers: &Layers) -> Result<Vec<Container>, StoreError> {
     let Some(dir) = container::open(&root.dir)? else { return Ok(Vec::new()) };
     let mut ids: Vec<ContainerId> = dir.names()?.iter().filter_map(|name| name.parse().ok()).collect();
-    // In the order of their names: if there is too much to read, the same containers are left out each time.
+    // Read the containers in the order of their names: if there is too much to read, the same ones are left out each time.
     ids.sort_unstable();
     let own = |id: &ContainerId| dir.sub(id.as_str()).ok().flatten();
     let lengths = parallel::map(&ids, |id| own(id).map_or(0, |own| container::length(&own)));

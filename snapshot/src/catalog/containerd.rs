@@ -27,7 +27,7 @@ use crate::schema::references::References;
 /// The longest chain of snapshots that is followed, so that a cycle in a damaged database comes to an end.
 const MAX_DEPTH: usize = 1000;
 
-/// What a catalog knows of containerd's store besides.
+/// What a catalog knows of containerd's store beyond images, layers and mounts.
 #[derive(Debug)]
 pub struct InContainerd {
     /// The records, and where the blobs are.
@@ -45,7 +45,7 @@ pub(crate) struct DamagedBlob {
 }
 
 impl Catalog {
-    /// What containerd's store says besides, if the images are there.
+    /// The records of containerd's store, if the images are there.
     #[must_use]
     pub fn in_containerd(&self) -> Option<&InContainerd> {
         self.in_containerd.as_ref()
@@ -57,7 +57,8 @@ impl Catalog {
         self.in_containerd.as_ref()?.images.images.get(&id.0)
     }
 
-    /// Bytes of all snapshots, as the snapshotter counts them: `measure` says what one takes up that somebody writes to.
+    /// Bytes of all snapshots, as the snapshotter counts them. `measure` says what a snapshot takes up that somebody writes
+    /// to, since the snapshotter records only the sizes of the others.
     pub(crate) fn size_of_snapshots(&self, measure: impl Fn(&CacheId) -> Option<u64>) -> u64 {
         let stores = self.in_containerd.iter().map(|known| &known.store);
         let all = stores.flat_map(|store| store.metadata.snapshots.keys().filter_map(|key| store.snapshot(key)));
@@ -68,7 +69,7 @@ impl Catalog {
         all.map(size).fold(0, u64::saturating_add)
     }
 
-    /// Bytes of the snapshots of a container's image and of its init files: what it stands on.
+    /// Bytes of the snapshots that a container stands on: those of its image and of its init files.
     pub(crate) fn size_below_container(&self, container: &str) -> Option<u64> {
         let store = &self.in_containerd.as_ref()?.store;
         let below = |snapshot: &Snapshot| store.snapshots.by_name.get(snapshot.parent.as_ref()?);
@@ -124,7 +125,7 @@ impl Catalog {
         self.in_containerd = Some(InContainerd { store, images });
     }
 
-    /// The snapshots of an image, of all its platforms.
+    /// Adds the snapshots of an image as layers, for all its platforms.
     fn add_layers(&mut self, store: &Store, image: &StoredImage) {
         for part in &image.manifests {
             let mut parent = None;
@@ -154,8 +155,8 @@ fn as_image(id: ImageId, stored: &StoredImage) -> Image {
     image
 }
 
-/// Its names as docker lists them, and one digest, of its last name. A name that is not written in full is listed twice, and
-/// has no digest.
+/// The names of an image as docker lists them, then the last of them with the image's digest. A name that is not written in
+/// full is listed twice, and never with a digest.
 fn names_of(image: &StoredImage) -> Vec<String> {
     let (mut names, mut last) = (Vec::new(), None);
     for name in image.written_names() {
@@ -165,7 +166,7 @@ fn names_of(image: &StoredImage) -> Vec<String> {
                 last = Some(reference);
             }
             Ok(_) => names.extend([name.to_owned(), name.to_owned()]),
-            // The client passes over what it cannot read.
+            // docker's client passes over a name that it cannot read.
             Err(_) => {}
         }
     }

@@ -1,5 +1,5 @@
-//! What a catalog holds, for readers. The parts cannot be changed from outside, because the graph of who uses what is made of
-//! them once and speaks of their places.
+//! What a catalog holds, for readers. The parts cannot be changed from outside, because the graph of who uses what is built
+//! from them once and refers to their positions.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,7 +37,7 @@ impl Catalog {
         &self.images
     }
 
-    /// Images that it would not show, named or stored, and why.
+    /// Images that dockerd would not show, named or stored, and why.
     #[must_use]
     pub fn damaged_images(&self) -> &BTreeMap<ImageId, ImageDamage> {
         &self.damaged_images

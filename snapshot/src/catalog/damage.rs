@@ -133,12 +133,12 @@ pub enum ImageDamage {
         /// The system's answer.
         cause: String,
     },
-    /// The config is longer than what is read of such files, alone or with the others. dockerd, which has no bound, may read it.
+    /// The config is not read, since it is too long, alone or together with the others. dockerd has no bound and may read it.
     ConfigNotRead {
         /// The file, and its length.
         cause: String,
     },
-    /// The config is none that dockerd can decode.
+    /// dockerd cannot decode the config.
     ConfigInvalid {
         /// The field, and what is wrong with it.
         cause: String,
@@ -231,12 +231,12 @@ pub enum LayerFault {
 pub enum ContainerDamage {
     /// Its directory has no `config.v2.json`.
     ConfigMissing,
-    /// One of its files cannot be read, or `config.v2.json` is none that dockerd can decode.
+    /// One of its files cannot be read, or dockerd cannot decode `config.v2.json`.
     ConfigInvalid {
         /// Which, and what is wrong with it.
         cause: String,
     },
-    /// `hostconfig.json` is there, and none that dockerd can decode.
+    /// `hostconfig.json` is there, but dockerd cannot decode it.
     HostConfigInvalid {
         /// What is wrong with it.
         cause: String,
@@ -253,7 +253,7 @@ pub enum ContainerDamage {
     },
     /// dockerd does not even start with it.
     Crash {
-        /// What is missing of it.
+        /// What in its files makes dockerd crash.
         crash: Crash,
     },
     /// It was made with another storage driver.
@@ -263,7 +263,7 @@ pub enum ContainerDamage {
     },
     /// It has no entry in `layerdb/mounts`.
     MountMissing,
-    /// The entry in `layerdb/mounts` does not say which directory is its own.
+    /// dockerd cannot load its entry in `layerdb/mounts`.
     MountInvalid {
         /// What is wrong.
         cause: MountDamage,
@@ -284,7 +284,7 @@ pub enum MountDamage {
         /// The system's answer.
         cause: String,
     },
-    /// One of its files is missing that must be there.
+    /// A file that must be there is missing.
     FileMissing {
         /// The file's name.
         file: &'static str,
@@ -296,7 +296,7 @@ pub enum MountDamage {
         /// The system's answer.
         cause: String,
     },
-    /// One of its files holds what dockerd does not take.
+    /// One of its files holds something that dockerd does not accept.
     FileInvalid {
         /// The file's name.
         file: &'static str,

@@ -20,12 +20,12 @@ pub(crate) struct Graph {
     parents: Vec<u32>,
     /// Bytes of each layer with all below it.
     totals: Vec<u64>,
-    /// How many layers each layer is, with all below it.
+    /// How many layers each layer's chain has: the layer and all below it.
     depths: Vec<u64>,
     images: Vec<ImageId>,
     /// The uses of layer `n` are `uses[starts[n]..starts[n + 1]]`.
     starts: Vec<u32>,
-    /// Image, and the layer's place in it.
+    /// For each use of a layer: the image's number, and the layer's place in that image.
     uses: Vec<(u32, u32)>,
     /// Containers that stand on each layer, and that were made from each image.
     containers_on: HashMap<ChainId, Vec<u32>>,
@@ -121,7 +121,7 @@ impl Graph {
         self.number(chain).map_or(0, |number| self.totals[number as usize])
     }
 
-    /// How many layers a layer is, with all below it; 0 for one that dockerd does not load.
+    /// How many layers a layer's chain has: the layer and all below it. 0 for a layer without a record.
     pub(crate) fn depth(&self, chain: ChainId) -> usize {
         self.number(chain).map_or(0, |number| usize::try_from(self.depths[number as usize]).unwrap_or(usize::MAX))
     }
@@ -139,7 +139,8 @@ impl Graph {
     }
 }
 
-/// Sums along the parents, each layer once whatever the shape; layers in a circle have no parent here.
+/// For each layer, the sum of its size and those of all layers below it. Each layer is visited once, whatever the shape;
+/// layers in a circle have no parent here.
 fn sums(parents: &[u32], sizes: &[u64]) -> Vec<u64> {
     let mut totals: Vec<Option<u64>> = vec![None; sizes.len()];
     let mut path = Vec::new();
@@ -151,7 +152,7 @@ fn sums(parents: &[u32], sizes: &[u64]) -> Vec<u64> {
                 NONE => break,
                 parent => at = parent as usize,
             }
-            // Damaged layers have no parent, so a circle does not get here; a wrong guess must not hang.
+            // Damaged layers have no parent, so a circle does not get here; if that were wrong, this must not hang.
             if path.len() > sizes.len() {
                 break;
             }

@@ -59,8 +59,8 @@ enum Below {
     Damaged(RecordDamage),
 }
 
-/// What is wrong with a layer is wrong with all above it. Each layer is visited once. Returns what those stand on whose own
-/// record is sound.
+/// Marks all layers above a damaged one as damaged. Each layer is visited once. For each layer that was marked so although
+/// its own record is sound, returns the layer below it.
 fn spread_damage(layers: &mut Layers) -> BTreeMap<ChainId, Option<ChainId>> {
     let ids: Vec<ChainId> = layers.keys().copied().collect();
     let numbers: HashMap<ChainId, usize> = ids.iter().copied().zip(0..).collect();
@@ -72,7 +72,7 @@ fn spread_damage(layers: &mut Layers) -> BTreeMap<ChainId, Option<ChainId>> {
         }
     };
     let below: Vec<Below> = layers.values().map(below).collect();
-    // A layer that has a verdict has its final one: nothing, or what is wrong.
+    // The verdict on each layer: nothing, or what is wrong. A layer without a verdict was not visited yet.
     let mut verdicts: Vec<Option<Option<RecordDamage>>> = vec![None; ids.len()];
     // In which walk each layer was passed. A walk that comes to a layer of its own has found a circle.
     let mut passed: Vec<Option<usize>> = vec![None; ids.len()];

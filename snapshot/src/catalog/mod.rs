@@ -68,9 +68,9 @@ pub struct Catalog {
     pub(crate) layers: BTreeMap<ChainId, Result<LayerRecord, RecordDamage>>,
     /// Images that dockerd would show.
     pub(crate) images: BTreeMap<ImageId, Image>,
-    /// Images that it would not show, named or stored, and why.
+    /// Images that dockerd would not show, named or stored, and why.
     pub(crate) damaged_images: BTreeMap<ImageId, ImageDamage>,
-    /// What layers stand on that cannot be loaded, as far as their own record tells.
+    /// For each layer that cannot be loaded, the layer below it, as far as its own record tells.
     damaged_parents: BTreeMap<ChainId, Option<ChainId>>,
     /// The layers of those damaged images whose config could be read.
     damaged_chains: BTreeMap<ImageId, Vec<ChainId>>,
@@ -209,7 +209,7 @@ impl Catalog {
         })
     }
 
-    /// Images count if their topmost layer does.
+    /// Adds images that were read. An image counts if its topmost layer does.
     fn add_images(&mut self, read: impl IntoIterator<Item = (ImageId, Result<Image, ImageDamage>)>) {
         let mut sound = Vec::new();
         for (id, image) in read {
@@ -237,7 +237,7 @@ impl Catalog {
         self.link_children();
     }
 
-    /// Everything that is wrong with the records, in the order of its subjects.
+    /// Everything that is wrong with the records, grouped by kinds of records.
     #[must_use]
     pub(crate) fn damage(&self) -> Vec<Damage> {
         let references = self.damaged_references.iter().map(|cause| Damage::References { cause: cause.clone() });
@@ -281,7 +281,8 @@ impl Catalog {
         lowest.map(|(layer, cause)| Damage::Layer { layer, cause: cause.clone() })
     }
 
-    /// What a layer stands on that cannot be loaded: `None` where its record does not tell, so that it may be any.
+    /// The layer below a layer that cannot be loaded: `Some(None)` if it has none, `None` where its record does not tell, so
+    /// that any layer may be below it.
     pub(crate) fn parent_of_damaged(&self, id: ChainId) -> Option<Option<ChainId>> {
         self.damaged_parents.get(&id).copied()
     }
@@ -334,7 +335,7 @@ impl Catalog {
         self.names.get(&id).into_iter().flatten().map(String::as_str).collect()
     }
 
-    /// Images that have neither a name nor a child of their own are shown; those with a child and no name are hidden.
+    /// Whether docker hides the image: it has no name, and another image was built from it.
     #[must_use]
     pub fn is_intermediate(&self, image: &Image) -> bool {
         !image.children.is_empty() && !self.names.contains_key(&image.id)
@@ -353,7 +354,7 @@ impl Catalog {
         }
     }
 
-    /// All chain ids that an image's layers have.
+    /// The chain ids of the layers of all images.
     pub(crate) fn chains_of_images(&self) -> BTreeSet<ChainId> {
         self.images.values().flat_map(|image| image.chain.iter().copied()).collect()
     }

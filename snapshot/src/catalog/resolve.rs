@@ -1,7 +1,7 @@
 //! Which image a user means: as dockerd decides it (moby v20.10.24 `daemon/images/image.go: GetImage`).
 //!
-//! A whole id first; then a name, if its image is there; then the beginning of an id, if only one image has it. So a tag
-//! hides the id that begins like it.
+//! dockerd tries a whole id first; then a name, if its image is there; then the beginning of an id, if only one image has
+//! it. So a tag hides the id that begins like it.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::schema::references::References;
 pub enum Resolved {
     /// An image that dockerd would show.
     Image(ImageId),
-    /// An image that is named or stored, and that it would not show.
+    /// An image that is named or stored, and that dockerd would not show.
     Damaged(ImageId),
     /// Nothing, or ids of several images.
     Nothing,

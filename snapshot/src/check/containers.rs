@@ -53,8 +53,9 @@ struct Adopted {
     parent: ChainId,
 }
 
-/// Finds the writable layers of containers that have lost their mounts, among the directories that nobody else owns: a pair that
-/// stands on the layers of the container's image and on nothing else, if there is only one such pair and one such container.
+/// Finds the writable layers of containers that have lost their mounts, among the directories that nobody else owns: a
+/// pair that stands on the layers of the container's image and on nothing else, if there is only one such pair and one
+/// such container.
 fn find_adopted(findings: &Findings<'_>) -> Vec<Adopted> {
     let catalog = findings.catalog();
     let liveness = &findings.view.liveness;

@@ -107,8 +107,8 @@ pub fn contents(
     Ok((!interrupted).then_some(so_far))
 }
 
-/// Where directories show the layers below as well, takes away the faults of a layer that are only faults of the layer below:
-/// its copy is right, and the file that it was compared with is not.
+/// Where directories show the layers below as well, takes away the faults of a layer that are only faults of the layer
+/// below: its copy is right, and the file that it was compared with is not.
 fn drop_consequences(layers: &[&LayerRecord], found: &mut [Option<Result<Verified, Failure>>]) {
     let mut paths: HashMap<ChainId, (HashSet<Vec<u8>>, bool)> = HashMap::new();
     for (record, found) in layers.iter().zip(&*found) {
@@ -123,7 +123,8 @@ fn drop_consequences(layers: &[&LayerRecord], found: &mut [Option<Result<Verifie
         let Some((below, more)) = record.parent.and_then(|below| paths.get(&below)) else { continue };
         let Some(Ok(verified)) = found else { continue };
         verified.faults.retain(|fault| !fault.by_below || !(*more || below.contains(&fault.path)));
-        // If all listed faults were consequences of the layer below, the faults that are not listed count as consequences, too.
+        // If all listed faults were consequences of the layer below, the faults that are not listed count as
+        // consequences, too.
         if *more && verified.faults.is_empty() && verified.diff_id == Some(record.diff_id) {
             verified.more = 0;
         }

@@ -168,7 +168,7 @@ pub enum Cause {
     LayerUnused,
     /// A directory that nobody claims.
     Orphan,
-    /// A directory that nobody claims, but that may be what a container has written which has lost its mount.
+    /// A directory that no record names, but that may be the writable layer of a container that has lost its mount.
     LostByContainer {
         /// The container, or one of them.
         container: ContainerId,
@@ -179,7 +179,7 @@ pub enum Cause {
     Leftover(LeftoverKind),
     /// A cache entry of `distribution` that cannot be decoded.
     Distribution,
-    /// It could not be checked.
+    /// The thing could not be checked.
     Unknown {
         /// Why.
         reason: String,

@@ -20,7 +20,8 @@ pub(super) struct Findings<'v> {
     by_place: HashMap<Place, Vec<usize>>,
     /// Layers without a record under their chain id, and the chain id under which their record is.
     renamed: HashMap<ChainId, ChainId>,
-    /// Layers whose chains are not known, because a record in the chain is under a wrong chain id.
+    /// Layers whose chains are not known, because a record in the chain is under a wrong chain id, or names a directory
+    /// that may be another's.
     misnamed: HashSet<ChainId>,
     /// Directories of containers that have lost their mounts.
     pub(super) adopted: HashSet<String>,

@@ -256,7 +256,8 @@ fn check_shared(findings: &mut Findings<'_>) {
     let records = catalog.layers.values().flatten();
     let of_mounts: Vec<(ChainId, &MountName)> =
         records.filter_map(|record| Some((record.chain_id, *mounts.get(&record.cache_id)?))).collect();
-    // One of two layers with the same directory has a wrong record, so what the layers above should stand on is not known.
+    // One of two layers with the same directory has a wrong record, so what the layers above should stand on is not
+    // known.
     let mut layers: HashSet<ChainId> = pairs.iter().flat_map(|(one, other)| [*one, *other]).collect();
     layers.extend(of_mounts.iter().map(|(layer, _)| *layer));
     if !layers.is_empty() {

@@ -98,7 +98,7 @@ pub enum Repair {
         /// The image.
         image: ImageId,
     },
-    /// Write a file of a mount anew: `parent` or `init-id`.
+    /// Write a file of a mount anew: `mount-id`, `init-id` or `parent`.
     RestoreMountFile {
         /// The mount.
         mount: MountName,
@@ -127,8 +127,8 @@ pub enum Repair {
     Collect,
     /// Have the daemon remove the build cache, whose records nobody else writes.
     PruneBuildCache,
-    /// Move the directory of the build cache away. dockerd does not start on a database that it cannot open, and begins a new one
-    /// where there is none.
+    /// Move the directory of the build cache away. dockerd does not start on a database that it cannot open, and begins
+    /// a new one where there is none.
     MoveBuildCache,
 }
 

@@ -1,5 +1,5 @@
-//! Finds what nobody needs, what a crash has left, and damaged caches. These are notes, since nothing fails because of
-//! them.
+//! Finds damaged databases and records of the build cache, and also what nobody needs, what a crash has left, and
+//! damaged caches of `distribution`. The latter are notes, since nothing fails because of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -45,7 +45,8 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
 }
 
 /// Finds records of the build cache whose directories are gone. If the directory is a layer's as well, the finding about
-/// the layer tells it. Of what has become a layer, BuildKit keeps the record after the directory went with the layer.
+/// the layer tells it. A snapshot that became a layer is left out: BuildKit keeps its record even after the layer and
+/// its directory were removed.
 fn add_gone_of_build_cache(findings: &mut Findings<'_>) {
     let view = findings.view;
     let Ok(snapshots) = view.snapshots() else { return };

@@ -8,13 +8,13 @@ use super::metadata::Metadata;
 use crate::dir::Dir;
 use crate::error::StoreError;
 
-/// Bytes of the longest index or manifest that is read. containerd reads any; registries take 4 MiB.
+/// Bytes of the longest index or manifest that is read. containerd has no limit; registries accept 4 MiB.
 pub(crate) const MAX_DOCUMENT: usize = 8 << 20;
 
 /// Why a blob that is needed cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BlobFault {
-    /// It has a record, and no file. With an index or a manifest of this kind docker lists no image at all.
+    /// It has a record, and no file. If it is an index or a manifest, docker lists no image at all.
     FileMissing,
     /// Its file has another length than its record says.
     OtherLength {
@@ -77,8 +77,8 @@ impl Content {
         self.0.as_ref().map_or(Ok(None), |dir| dir.open_file(&digest.hex()))
     }
 
-    /// Reads a blob that has a record, and at most `limit` bytes; `None` if it has no record, so that it is not there for
-    /// containerd. Its digest is not looked at, as docker does not.
+    /// Reads a blob of at most `limit` bytes; `None` if it has no record, so that it is not there for containerd. The content
+    /// is not checked against the digest, since docker does not check it either.
     ///
     /// # Errors
     /// [`BlobFault`]

@@ -16,7 +16,7 @@ const INDEX_TYPES: [&str; 2] =
 const MANIFEST_TYPES: [&str; 2] =
     ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
 
-/// The annotation by which BuildKit marks what it says of an image besides.
+/// The annotation by which BuildKit marks a manifest that only says something about an image.
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 
 go_struct! {
@@ -42,7 +42,7 @@ go_struct! {
         pub digest: String = "digest",
         /// Its length in bytes.
         pub size: i64 = "size",
-        /// What is said of it besides.
+        /// Annotations: what is said of the blob in free form.
         pub annotations: BTreeMap<String, String> = "annotations",
         /// The platform it is for.
         pub platform: Option<WrittenPlatform> = "platform",
@@ -71,7 +71,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// By a media type.
+    /// Tells the kind by a media type.
     #[must_use]
     pub fn of(media_type: &str) -> Self {
         match media_type {
@@ -83,13 +83,13 @@ impl Kind {
 }
 
 impl Descriptor {
-    /// Its digest; `None` if it is none that can be a blob's here.
+    /// Its digest; `None` if no blob here can have such a digest.
     #[must_use]
     pub fn blob(&self) -> Option<Digest> {
         self.digest.parse().ok()
     }
 
-    /// Its length in bytes; nothing where a negative one is written.
+    /// Its length in bytes; 0 where a negative one is written.
     #[must_use]
     pub fn length(&self) -> u64 {
         u64::try_from(self.size).unwrap_or_default()

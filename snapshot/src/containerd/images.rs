@@ -21,7 +21,7 @@ use crate::platform::Platform;
 use crate::schema::config::{ImageConfig, MAX_CONFIG};
 use crate::schema::time::Time;
 
-/// How the name of an image begins that has none.
+/// The prefix of the records' names that stand for an image without a name.
 const DANGLING: &str = "moby-dangling@";
 
 /// The label with the image that an image was made from.
@@ -66,7 +66,8 @@ pub struct StoredManifest {
     pub platform: Option<Platform>,
     /// What it leads to; `None` if it is not there.
     pub manifest: Option<Manifest>,
-    /// Its config; `None` if it has none that is there, or that could be an image's.
+    /// Its config; `None` if the config is missing or cannot be decoded, and for attestations and manifests that docker does
+    /// not show.
     pub config: Option<ImageConfig>,
     /// What is wrong with its config.
     pub config_fault: Option<(Digest, BlobFault)>,
@@ -74,7 +75,7 @@ pub struct StoredManifest {
     pub diff_ids: Vec<DiffId>,
     /// Its layers with all below each, base first.
     pub chain: Vec<ChainId>,
-    /// Bytes of the manifest and of what it names, as far as it is there, each as often as it is named.
+    /// Bytes of the manifest and of the blobs that it names and that are there. A blob counts as often as it is named.
     pub content: u64,
     /// Bytes of its snapshots; 0 if it was not unpacked.
     pub unpacked: u64,
@@ -190,10 +191,10 @@ impl Reader<'_> {
         let usable = |part: &StoredManifest| part.config.is_some() && !part.is_attestation();
         let ranks = found.manifests.iter().enumerate().filter(|(_, part)| usable(part));
         let ranks = ranks.filter_map(|(at, part)| Some((rank(part)?, std::cmp::Reverse(at))));
-        // Without one for this machine docker shows the first.
+        // Without a manifest for this machine docker shows the first.
         let first = || found.manifests.iter().position(usable);
         let best = ranks.max().map(|(_, at)| at.0).or_else(first);
-        // Of the others, what is shown does not need the config.
+        // Nobody needs the configs of the manifests that docker does not show.
         for (at, part) in found.manifests.iter_mut().enumerate() {
             if Some(at) != best {
                 part.config = None;

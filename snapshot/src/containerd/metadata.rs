@@ -85,7 +85,7 @@ pub struct SnapshotRecord {
     pub parent: Option<String>,
 }
 
-/// What somebody needs who has no name for it.
+/// A lease: it keeps blobs and snapshots, whether an image has them or not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lease {
     /// Its labels.

@@ -1,7 +1,7 @@
 //! Small files read with few system calls and without an allocation, for passes over all layers of a store.
 //!
-//! It answers only where everything is as dockerd writes it. For anything else the caller asks again with [`Dir::read`], which says
-//! what is wrong.
+//! These functions answer only where everything is as dockerd writes it. For anything else the caller asks again with
+//! [`Dir::read`], which says what is wrong.
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
@@ -38,8 +38,8 @@ pub(crate) fn reach(dir: &Dir, name: &str) -> Option<OwnedFd> {
     opened.inspect_err(|errno| dir.shortage.note(*errno, || dir.join(name))).ok()
 }
 
-/// Reads a small file into `buffer`, with one read: what leaves room in the buffer is whole. An empty file may be no regular one, so
-/// it is not told apart.
+/// Reads a small file into `buffer`, with one read: a file that leaves room in the buffer was read whole. An empty file is
+/// [`Small::Other`], since a special file may read as empty.
 pub(crate) fn read<'b>(dir: impl AsFd, name: &str, buffer: &'b mut [u8]) -> Small<'b> {
     let file = match open_small(dir, name) {
         Ok(file) => file,

@@ -8,11 +8,11 @@ use rustix::io::Errno;
 use crate::error::StoreError;
 
 /// Remembers the first file or directory that could not be opened because this process, or the machine, had no descriptor or no
-/// memory left. All directories below one share it.
+/// memory left. A directory shares its record with all directories that are opened from it.
 ///
-/// Whoever reads a store takes a single file that cannot be read for damage, and plans its repair. A file that could not be opened for
-/// want of a descriptor may be sound, so what was read is worth nothing then: a view and the plans made from it ask [`Shortage::check`]
-/// when they have read everything.
+/// The code that reads a store takes a single file that cannot be read for damage, and plans its repair. A file that could
+/// not be opened for want of a descriptor may be sound, so nothing that was read can be trusted then. A view and the plans
+/// made from it ask [`Shortage::check`] when they have read everything.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shortage(Arc<OnceLock<(PathBuf, Errno)>>);
 

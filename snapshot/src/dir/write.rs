@@ -39,7 +39,7 @@ impl Dir {
         })
     }
 
-    /// Creates the file `name` with exactly `mode` and fills it. Not durable before a sync of the file system.
+    /// Creates the file `name` with exactly `mode` and fills it. The file is not durable before it is synced.
     ///
     /// # Errors
     /// [`StoreError::Io`], also if it exists.
@@ -77,12 +77,13 @@ impl Dir {
         }
     }
 
-    /// Replaces the file `name` in one step: temporary file, fsync, rename, fsync of the directory.
+    /// Replaces the file `name` in one step: temporary file, fsync, rename, fsync of the directory. Without `sync`, both
+    /// fsyncs are left out.
     ///
-    /// A crash leaves the old content or the new, at worst with a temporary file beside it.
+    /// With `sync`, a crash leaves the old content or the new, at worst with a temporary file beside it.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; the old content is then still there.
+    /// [`StoreError::Io`]; the old content is then still there, unless only the last fsync has failed.
     pub(crate) fn replace(&self, name: &str, bytes: &[u8], mode: u32, sync: bool) -> Result<(), StoreError> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -112,7 +113,7 @@ impl Dir {
         self.names()?.iter().filter(|name| name.starts_with(TEMPORARY)).try_for_each(|name| self.remove_temporary(name))
     }
 
-    /// Does the same in each directory in this one.
+    /// Does what [`Dir::remove_temporaries`] does, in each directory in this one.
     ///
     /// # Errors
     /// [`StoreError::Io`]

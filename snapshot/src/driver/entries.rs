@@ -31,7 +31,7 @@ pub struct HomeEntry {
 /// Why it is not known what an entry stands on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownParents {
-    /// In words.
+    /// The cause in words.
     pub cause: String,
     /// Whether a system call failed, so that another try may succeed.
     pub failed: bool,
@@ -51,7 +51,8 @@ pub struct HomeEntries {
 }
 
 impl HomeEntries {
-    /// Reads the names alone, for a driver that is not implemented here: what stands on what is not known then.
+    /// Reads the names alone; no entry stands on another then. For vfs and devicemapper this is true. For a driver that
+    /// is not implemented here it only means that nothing is known.
     ///
     /// # Errors
     /// [`StoreError::Io`]

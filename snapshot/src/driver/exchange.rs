@@ -7,7 +7,9 @@ use crate::dir::Dir;
 use crate::error::StoreError;
 
 /// Exchanges `from`/`name` and `to`/`new_name`, in one step where the file system can do that. Where it cannot, a crash
-/// in between leaves both below `from`. If `to`/`new_name` does not exist, `from`/`name` is only moved there.
+/// after the first of three renames leaves both below `from`, and nothing at `to`/`new_name`; a crash after the second
+/// leaves the old `to`/`new_name` at `from`/`name.replaced`. If `to`/`new_name` does not exist, `from`/`name` is only
+/// moved there.
 pub(super) fn exchange(from: &Dir, name: &str, to: &Dir, new_name: &str) -> Result<(), StoreError> {
     let failed = || StoreError::io(to.join(new_name), "exchanging");
     match rustix::fs::renameat_with(from, name, to, new_name, RenameFlags::EXCHANGE) {

@@ -82,7 +82,8 @@ mod tests {
     use super::*;
     use crate::driver::HOME_NAMES;
 
-    /// A driver whose home has a form shows its data-root by what that form says, so the guard knows every such home.
+    /// Each driver with a known form of home has its directory of layers, or of links, among the marks, so that the
+    /// guard recognises every such data-root.
     #[test]
     fn marks_are_the_homes_of_the_forms() {
         for driver in HOME_NAMES {

@@ -61,7 +61,7 @@ pub enum LayerOrder {
 /// A storage driver.
 ///
 /// A layer is [prepared](Driver::prepare), its [target](Prepared::target) is filled, and it is
-/// [committed](Prepared::commit) on top of its parent. Until then nothing refers to its directory.
+/// [committed](Prepared::commit) on top of its parent. Until then nothing in the driver's home refers to its directory.
 pub trait Driver: std::fmt::Debug + Send + Sync {
     /// Docker's name for it, which is also the name of its directories in the data-root.
     fn name(&self) -> &'static str;
@@ -69,8 +69,8 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// In which order the layers of an image can be filled.
     fn order(&self) -> LayerOrder;
 
-    /// Begins a layer. With [`LayerOrder::ParentFirst`] `parent` must be complete, and the new layer begins as a copy of it;
-    /// with [`LayerOrder::Independent`] `parent` is not looked at.
+    /// Begins a layer. With [`LayerOrder::ParentFirst`] `parent` must be complete, and the new layer begins as a copy
+    /// of it; with [`LayerOrder::Independent`] `parent` is not looked at.
     ///
     /// # Errors
     /// [`StoreError`], also if a layer of this id exists. Everything that was made is removed then.
@@ -88,7 +88,8 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// [`StoreError`] if it is not there.
     fn content(&self, id: &CacheId) -> Result<Dir, StoreError>;
 
-    /// Whether a layer's own files are in a directory below the home. If not, only [`content`](Driver::content) shows them.
+    /// Whether a layer's own files are in a directory below the home. If not, only [`content`](Driver::content) shows
+    /// them.
     fn keeps_directories(&self) -> bool {
         true
     }
@@ -149,8 +150,8 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// [`StoreError`] if that cannot be found out.
     fn damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError>;
 
-    /// For each layer whether it can certainly be used on those below it. `false` says nothing: [`damage`](Driver::damage)
-    /// has to be asked. For many layers this is much faster.
+    /// For each layer whether it can certainly be used on those below it. `false` says nothing:
+    /// [`damage`](Driver::damage) has to be asked. For many layers this is much faster.
     fn certainly_sound(&self, layers: &[Stacked<'_>]) -> Vec<bool> {
         vec![false; layers.len()]
     }

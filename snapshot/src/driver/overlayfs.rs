@@ -74,8 +74,8 @@ impl Driver for Overlayfs {
         self.find(id)?.ok_or_else(missing)
     }
 
-    /// Only containerd's two databases together say whose a snapshot is, so that no entry is offered to those who look for
-    /// what nobody owns.
+    /// Only containerd's two databases together say whose a snapshot is, so no entry is offered to callers that look
+    /// for directories without an owner.
     fn entries(&self) -> Result<HomeEntries, StoreError> {
         Ok(HomeEntries::default())
     }

@@ -62,7 +62,8 @@ impl Prepared {
 
     /// Keeps the layer, on top of its parent. This is durable only after the next [sync](super::Driver::sync).
     ///
-    /// With [`ParentFirst`](super::LayerOrder::ParentFirst) the parent must be the one that was given when it was prepared.
+    /// With [`ParentFirst`](super::LayerOrder::ParentFirst) the parent must be the one that was given when it was
+    /// prepared.
     ///
     /// # Errors
     /// [`StoreError`]; the layer is removed then.
@@ -84,7 +85,7 @@ impl Prepared {
 impl Drop for Prepared {
     fn drop(&mut self) {
         if let Some(layer) = self.layer.take() {
-            // If this fails, the write-set still names the directory, and recovery removes it.
+            // If this fails, the write-set or the record of intent still names the directory, and recovery removes it.
             let _ = layer.take_back();
         }
     }

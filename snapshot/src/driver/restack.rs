@@ -54,7 +54,7 @@ pub struct Restacking {
 const TEMPORARY: &str = ".tmp-layerfs-";
 
 impl Restacking {
-    /// What a directory of overlay2 lacks that is made without knowing more; `None` for other parts.
+    /// Writes a missing part of an overlay2 directory that is the same for all layers; `None` for other parts.
     pub(crate) fn missing(id: &CacheId, part: LayerPart) -> Option<Self> {
         let (name, wanted) = match part {
             LayerPart::Work => (super::overlay2::WORK, Wanted::Directory(0o700)),
@@ -71,7 +71,7 @@ impl Restacking {
         self.dirs.iter().chain([&self.name]).collect()
     }
 
-    /// Whether it is the list of what the layer stands on.
+    /// Whether what is written is the list of the layers below.
     #[must_use]
     pub(crate) fn is_list_of_parents(&self) -> bool {
         self.name == super::overlay2::LOWER

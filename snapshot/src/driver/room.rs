@@ -6,7 +6,7 @@ use crate::error::StoreError;
 /// What is free on a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// Bytes in a block, in which files take up room.
+    /// Bytes of a block: files take up whole blocks.
     pub block: u64,
     /// Bytes that may be written.
     pub bytes: u64,

@@ -11,8 +11,8 @@ pub struct Stacked<'l> {
     pub parent: Option<usize>,
 }
 
-/// For each layer whether `holds` is true for it and for all layers below it. Each layer is asked at most once. Layers in a
-/// circle hold nothing.
+/// For each layer whether `holds` is true for it and for all layers below it. Each layer is asked at most once. For
+/// layers in a circle, and for those on top of one, the answer is `false`.
 pub(super) fn down_to_the_base(layers: &[Stacked<'_>], holds: impl Fn(usize) -> bool) -> Vec<bool> {
     let mut known: Vec<Option<bool>> = vec![None; layers.len()];
     let mut path = Vec::new();
@@ -32,7 +32,7 @@ pub(super) fn down_to_the_base(layers: &[Stacked<'_>], holds: impl Fn(usize) -> 
                     break;
                 }
             }
-            // A layer that is met again before it has its answer is in a circle, and keeps this one.
+            // A layer that is met again before its answer is known is in a circle, and keeps this answer.
             known[at] = Some(false);
             path.push(at);
             next = layers[at].parent;

@@ -55,7 +55,7 @@ pub enum Edit {
         /// The image that it was built from, which is recorded in its metadata.
         parent: Option<ImageId>,
     },
-    /// Gives a name to an image. If another image has the name, that one loses it.
+    /// Gives a name to an image. If another image has the name, the other image loses it.
     SetTag {
         /// The name.
         reference: Reference,
@@ -74,8 +74,8 @@ pub enum Edit {
         /// The time as Go prints it: RFC 3339.
         time: String,
     },
-    /// Notes that a repository of a registry has a layer, as dockerd does when it pulls or pushes: a later push asks there first. It is
-    /// a cache, so it is written last, and a crash may lose it.
+    /// Notes that a repository of a registry has a layer, as dockerd does when it pulls or pushes: a later push asks
+    /// there first. Such notes are a cache, so they are written last, and a crash may lose them.
     NoteSource {
         /// The layer's file at the registry.
         source: BlobSource,

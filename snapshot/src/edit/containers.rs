@@ -9,9 +9,10 @@
 //! | 5. `containers/<id>/hostconfig.json`, then `config.v2.json` | **with `config.v2.json`, the container counts as made** |
 //! | 6. the record is unlinked | nothing |
 //!
-//! Removing goes through a record that counts as committed from the beginning, so that a crash at any step is followed by the
-//! rest: the config says that the container is being removed (dockerd then shows it as dead, and removes it on request), then
-//! the writable layer, the init layer, the mount and the container's directory go, in dockerd's order, then volumes.
+//! A removal first writes its record and renames it to `layerfs-commit-*`. From then on a crash at any step is followed
+//! by the rest: the config says that the container is being removed (dockerd then shows it as dead, and removes it on
+//! request), then the writable layer, the init layer, the mount and the container's directory go, in dockerd's order,
+//! then volumes.
 //!
 //! Follows moby v20.10.24 `daemon/create.go`, `layer/layer_store.go: CreateRWLayer`, `daemon/delete.go`.
 
@@ -55,11 +56,15 @@ pub(super) struct AddedContainer {
 }
 
 impl Transaction {
-    /// Adds a container. `prepare` is called with its mounted writable layer and its new volumes in place, and returns the
-    /// container's files; what it writes there is in the container from the beginning.
+    /// Adds a container. `prepare` is called with its mounted writable layer, once its new volumes are in place, and
+    /// returns the container's files; what it writes into the layer is in the container from the beginning. A caller in
+    /// a mount namespace of its own leaves nothing mounted if it is killed; otherwise no change to the store can begin
+    /// until the layer is unmounted.
     ///
     /// # Errors
-    /// [`StoreError`], or what `prepare` returns. Nothing of the container is left then.
+    /// [`StoreError`], or what `prepare` returns. Nothing of the container is left then, unless its config was written
+    /// already and only a later step failed: the container stays then. What cannot be taken back is taken back by the
+    /// next transaction.
     pub fn add_container<E: From<StoreError>>(
         &mut self,
         new: &NewContainer,
@@ -85,7 +90,7 @@ impl Transaction {
         let tmp = self.root.layers.tmp()?;
         stored.write(tmp, record, self.sync)?;
         let made = make(self);
-        // A container whose config was written is there, even if an fsync after that has failed.
+        // This keeps a container whose config was written, even if an fsync after that has failed.
         let undone = if made.is_err() { take_back(&self.root, record) } else { Ok(()) };
         if undone.is_ok() {
             stored.remove(tmp, self.sync)?;
@@ -148,7 +153,7 @@ impl Transaction {
     /// Removes a container and `volumes`, as far as no other container uses them.
     ///
     /// # Errors
-    /// [`StoreError`]; what is left then is removed by the next transaction.
+    /// [`StoreError`]. If anything was removed by then, the next transaction removes the rest.
     pub fn remove_container(&mut self, id: &ContainerId, volumes: &[VolumeName]) -> Result<(), StoreError> {
         self.remove(Record {
             removed_containers: vec![id.clone()],
@@ -157,11 +162,11 @@ impl Transaction {
         })
     }
 
-    /// Adds a volume with labels: an empty directory. It is made under a record of intent, for a kill between its two directories would leave one that
-    /// dockerd lists and cannot mount.
+    /// Adds an empty volume with labels. It is made under a record of intent, since a kill between its two directories
+    /// would leave a volume that dockerd lists and cannot mount.
     ///
     /// # Errors
-    /// [`StoreError`], also if it exists.
+    /// [`StoreError`], also if the volume exists.
     pub fn add_volume(&mut self, name: &VolumeName, labels: &BTreeMap<String, String>) -> Result<(), StoreError> {
         self.root.check_again()?;
         let volumes = ensure(self.root.dir(), &[VOLUMES], 0o701)?;
@@ -187,7 +192,7 @@ impl Transaction {
     /// Removes volumes, as far as no container uses them.
     ///
     /// # Errors
-    /// [`StoreError`]; what is left then is removed by the next transaction.
+    /// [`StoreError`]. If anything was removed by then, the next transaction removes the rest.
     pub fn remove_volumes(&mut self, names: &[VolumeName]) -> Result<(), StoreError> {
         self.remove(Record { removed_volumes: names.to_vec(), ..Record::default() })
     }
@@ -231,8 +236,8 @@ fn make_volume(root: &WritableRoot, name: &VolumeName) -> Result<Dir, StoreError
     Ok(own)
 }
 
-/// Takes back the containers and volumes that a record was to add. A container that has a config counts as made: its volumes
-/// stay as well.
+/// Takes back the containers and volumes that a change was to add. A container that has a config counts as made: it
+/// stays, and so do all volumes of the change.
 pub(super) fn take_back(root: &WritableRoot, record: &Record) -> Result<(), StoreError> {
     let containers = container::open(root.dir())?;
     let mut all_gone = true;
@@ -260,7 +265,7 @@ pub(super) fn finish(root: &WritableRoot, record: &Record, disposal: &Disposal, 
         let containers = container::open(root.dir())?;
         let own = containers.as_ref().map_or(Ok(None), |all| all.sub(id.as_str()))?;
         if let Some(own) = &own {
-            // What cannot be decoded cannot be changed, and is removed all the same.
+            // A config that cannot be decoded cannot be changed. The container is removed all the same.
             if let Ok(mut files) = ContainerFiles::read(own) {
                 (files.state().removing, files.state().dead) = (true, true);
                 files.write(own, sync)?;
@@ -276,8 +281,8 @@ pub(super) fn finish(root: &WritableRoot, record: &Record, disposal: &Disposal, 
     remove_volumes(root, &record.removed_volumes)
 }
 
-/// Removes the directories of a container's writable layer, and the mount that names them. A directory that somebody else may
-/// need stays.
+/// Removes the directories of a container's writable layer, then the mount that names them. A directory that somebody
+/// else may need stays; the mount goes all the same.
 fn remove_mount(
     root: &WritableRoot,
     id: &ContainerId,
@@ -285,7 +290,7 @@ fn remove_mount(
     disposal: &Disposal,
 ) -> Result<(), StoreError> {
     let going = Departing { mounts: [MountName::from(id.clone())].into(), ..Departing::default() };
-    // Each answer is read anew: the init layer is needed as long as the writable layer stands on it.
+    // Ask anew for each directory: the init layer is needed as long as the writable layer stands on it.
     for directory in directories {
         let owners = Owners::read(root, &going)?;
         if let Ok(dead) = owners.directories().dead(directory, None) {
@@ -316,10 +321,11 @@ fn remove_volumes(root: &WritableRoot, names: &[VolumeName]) -> Result<(), Store
     forget(&volumes, &gone, true)
 }
 
-/// Takes away what the database of volumes says of some that are gone, so that later ones of their names do not get their labels.
+/// Removes volumes that are gone from the database of volumes, so that later volumes of the same names do not get their
+/// labels.
 fn forget(volumes: &Dir, names: &[VolumeName], sync: bool) -> Result<(), StoreError> {
     match volume::note(volumes, names, None, sync) {
-        // What cannot be read gives nobody labels.
+        // A database that cannot be read gives no volume any labels.
         Err(StoreError::Database { .. } | StoreError::Invalid { .. }) => Ok(()),
         result => result,
     }

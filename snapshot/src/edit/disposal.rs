@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Things are moved by renames, so a quarantine must be on the root's file system, and on the same mount of it. The
-//! record of intent names the quarantine, so recovery moves the remaining things there as well, and deletes nothing.
+//! record of intent names the quarantine, so that recovery moves the rest of what the change removes there as well.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,10 @@ pub(super) enum Disposal {
 }
 
 impl Disposal {
-    /// The way that the record of a change names.
+    /// How the change of this record removes things.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the quarantine that the record names cannot be opened.
     pub(super) fn of_record(record: &Record) -> Result<Self, StoreError> {
         record.quarantine.as_deref().map_or(Ok(Self::Delete), |path| Dir::open(Path::new(path)).map(Self::Keep))
     }

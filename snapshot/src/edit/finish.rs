@@ -1,4 +1,4 @@
-//! The steps after the commit point: they write metadata of images that existed before, and remove images and layers.
+//! The steps after the commit point: they write metadata of images, and remove images, layers and remains.
 //!
 //! Doing a step twice does no harm, so recovery calls the same functions as the transaction itself.
 
@@ -66,8 +66,8 @@ pub(super) fn remove_layers(
     remove_withdrawn(root, &owners, names, disposal)
 }
 
-/// Removes the directories and then the records of layers whose removal somebody else has begun. In a quarantine their records
-/// keep their names: what they hold may be less than a layer needs.
+/// Removes the directories and then the records of layers whose removal somebody else has begun. In a quarantine their
+/// records keep their `-removing` names, because parts of these layers may be gone already.
 pub(super) fn remove_remains(
     root: &WritableRoot,
     owners: &Owners,
@@ -77,8 +77,8 @@ pub(super) fn remove_remains(
     remove_withdrawn(root, owners, names.iter().map(|name| (name.as_str(), name.clone())), disposal)
 }
 
-/// Removes the directories and then the records of layers whose records were renamed already; each with the name that the
-/// record has in a quarantine.
+/// Removes the directories and then the records of layers whose records were renamed already. `names` has the present
+/// name of each record, and the name that the record gets in a quarantine.
 fn remove_withdrawn<'n>(
     root: &WritableRoot,
     owners: &Owners,
@@ -96,8 +96,8 @@ fn remove_withdrawn<'n>(
     failed.map_or(Ok(()), Err)
 }
 
-/// Removes the directory of a layer whose record was renamed, and then the record. A directory that somebody else may
-/// need stays.
+/// Removes the directory of a layer whose record was renamed, and then the record. A directory that somebody else owns
+/// stays. If the directory may be needed, or is mounted, the record stays with it.
 fn remove_directory(
     root: &WritableRoot,
     directories: &Directories<'_>,
@@ -133,14 +133,14 @@ fn remove_image(root: &WritableRoot, image: ImageId, disposal: &Disposal) -> Res
     [config, metadata].iter().try_for_each(|place| disposal.remove(root, place))
 }
 
-/// Deletes a layer's directory. All deletions by a change come through here, except that a staged layer which is
-/// dropped removes its own.
+/// Deletes a directory that a write-set names. The removal of registered layers goes through [`Disposal`], which may
+/// keep them.
 pub(super) fn delete(root: &WritableRoot, dead: &Dead<CacheId>) -> Result<(), StoreError> {
     root.driver.remove(dead, &root.deletion)
 }
 
-/// Whether a directory stays because somebody else owns it, or because it is no layer's. The record that named it can
-/// be removed then. For a directory that only is mounted the answer is no.
+/// Whether a directory stays because somebody else owns it, or because it is the driver's own. The record that named it
+/// can be removed then. For a directory that is only mounted the answer is no.
 pub(super) fn is_anothers(reason: &StillAlive) -> bool {
     match reason {
         StillAlive::Claimed(claims) => claims.iter().any(|claim| !matches!(claim, Claim::Mounted(_))),

@@ -6,9 +6,9 @@
 //!
 //! Follows moby v20.10.24 `daemon/images/image_delete.go: ImageDelete, imageDeleteHelper, checkImageDeleteConflict`,
 //! `image_prune.go: ImagesPrune`, `image/store.go: Delete`, `layer/layer_store.go: releaseLayer`. Two things differ
-//! from moby. A container counts as running if its process is there; one that is running according to the disk alone counts as
-//! stopped, as it does for a dockerd that starts on the root. And where docker names any one of several containers in its message,
-//! we name the first by id.
+//! from moby. A container counts as running if its process is there; a container that is running only according to its
+//! config counts as stopped, as it does for a dockerd that starts on the root. And where docker's message names any one
+//! of several containers, ours names the first by id.
 
 mod answer;
 
@@ -24,7 +24,7 @@ use crate::schema::container::ContainerStatus;
 use crate::schema::references::References;
 pub use answer::{Conflict, RemovalError, RemovedItem};
 
-/// Removals of images, as a sequence of requests: in docker's order and with its words (moby v20.10.24 `daemon/images/image_delete.go`).
+/// Removals of images, as a sequence of requests, each with docker's order of steps and docker's words.
 #[derive(Debug)]
 pub struct ImageRemoval<'c> {
     catalog: &'c Catalog,

@@ -1,7 +1,8 @@
 //! The init layer of a container: what has to exist in it so that files of the host can be mounted there.
 //!
 //! Follows moby v20.10.24 `daemon/initlayer/setup_unix.go: Setup`. Whatever else an image has at one of these paths, or
-//! on the way to one, is removed from view; nothing is reached through a symlink of the image.
+//! on the way to one, is removed from view, except for a directory where a file or a link belongs, which stays. Nothing
+//! is reached through a symlink of the image.
 
 use rustix::fs::{AtFlags, FileType, unlinkat};
 

@@ -1,4 +1,4 @@
-//! Steps that mend a damaged store. Each is durable before the next. Doing a step twice does no harm.
+//! Steps that mend a damaged store. With `sync`, each is durable before the next. Doing a step twice does no harm.
 
 use std::fs::File;
 
@@ -28,7 +28,10 @@ pub(crate) struct Refill<'d> {
 }
 
 impl Transaction {
-    /// Looks once more whether a daemon has started.
+    /// Checks once more that no daemon has started.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if one has.
     pub(crate) fn check_again(&mut self) -> Result<(), StoreError> {
         self.root.check_again()
     }
@@ -52,12 +55,14 @@ impl Transaction {
         if self.sync { self.root.layers.sync() } else { Ok(()) }
     }
 
-    /// Removes a record, and the directory that it names if nobody else may need that.
+    /// Removes a layer's record and the directory that it names. A directory that somebody else owns stays. If the
+    /// directory may be needed, or is mounted, it stays, and so does the record under its `-removing` name.
     pub(crate) fn drop_record(&self, layer: ChainId) -> Result<(), StoreError> {
         remove_layers(&self.root, &[(layer, LayerStore::removing_name(layer))], &Disposal::Delete, self.sync)
     }
 
-    /// Finishes the removal of a layer, unless somebody may need its directory.
+    /// Finishes the removal of the layer whose record is `record`, unless its directory may be needed or is mounted. A
+    /// directory that somebody else owns stays, and only the record goes.
     pub(crate) fn finish_removal(&self, record: &str) -> Result<(), StoreError> {
         remove_remains(
             &self.root,
@@ -151,9 +156,10 @@ impl Transaction {
     /// Replaces the content of a registered layer, its journal, or both, by those of a staged layer. The old ones are
     /// removed.
     ///
-    /// A crash is harmless at any moment: before the two contents are exchanged, the write-set names the directory of
-    /// the new content; afterwards it names the directory in which the old content is. Recovery removes the directory
-    /// that a write-set names.
+    /// Recovery removes the directory that a write-set names. Before the two contents are exchanged, the write-set
+    /// names the directory of the new content; afterwards it names the directory in which the old content is. So a
+    /// crash is harmless at any moment where the file system exchanges two directories in one step. Where it cannot, a
+    /// crash within the exchange can leave the layer without content, until the next repair.
     pub(crate) fn refill(&mut self, slot: Slot, layer: ChainId, what: Refill<'_>) -> Result<(), StoreError> {
         self.sync_content()?;
         let set = self.set(slot);
@@ -171,8 +177,8 @@ impl Transaction {
     /// without having changed anything, if [they cannot be replaced one by one](layerfs::mend::replace_files); the layer
     /// is then still staged.
     ///
-    /// A crash is harmless at any moment: each file is the old one or the new one, and the write-set names the directory
-    /// in which the others are.
+    /// A crash is harmless at any moment: each file of the layer is the old one or the new one, and the file that is
+    /// not used is in the directory that the write-set names.
     pub(crate) fn refill_files(
         &mut self,
         slot: Slot,

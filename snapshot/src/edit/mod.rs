@@ -6,15 +6,15 @@
 //!
 //! | step | what happens | what a crash leaves, and what becomes of it |
 //! |---|---|---|
-//! | 1 | write-sets `layerdb/tmp/write-set-layerfs-*` with their `cache-id` | empty write-sets: removed |
-//! | 2 | the layers' directories in the driver's home, their journals and records; one `syncfs` | directories that write-sets name: removed |
+//! | 1 | write-sets `layerdb/tmp/write-set-layerfs-*` with their `cache-id` | write-sets without a directory: removed |
+//! | 2 | the layers' directories in the driver's home, their journals and records; then `syncfs` | directories that write-sets name: removed |
 //! | 3 | the record `layerdb/tmp/layerfs-intent-*` | the same, and the record: removed |
 //! | 4 | each write-set is renamed into place, parents first | layers without an image: removed, unless something stands on them |
 //! | 5 | image configs, with the parents of new images | images without a name: removed, unless somebody uses them |
 //! | 6 | `repositories.json` is replaced | **the change counts as made**: the steps that follow are finished |
 //! | 7 | the record is renamed to `layerfs-commit-*`, if no name changed or if any of steps 8 to 13 follows | the change counts as made also where no name changed |
-//! | 8 | metadata of images that existed before: parents, times of tagging | written again |
-//! | 9 | configs and metadata of the images to be removed are unlinked | an image without a name, then none: unlinked |
+//! | 8 | metadata of images: parents of images that existed before, times of tagging | written again |
+//! | 9 | configs, then metadata, of the images to be removed are unlinked | an image without a name, then metadata alone: unlinked |
 //! | 10 | mounts without a container are cleared away, their directories first | a mount without its directory: cleared away |
 //! | 11 | records of the layers to be removed are renamed to `layerdb/sha256/<chain>-<random>-removing`, children first | layers without an image: renamed |
 //! | 12 | their directories are removed, then their records | dockerd finishes such removals itself; so do we |
@@ -25,19 +25,20 @@
 //! A dockerd that starts after any of these steps works: it does not care about layers without images, it shows an
 //! image without a name as `<none>`, and it makes entries that end in `-removing` itself (moby v20.10.24
 //! `layer/filestore.go: Remove, getOrphan`). With `sync`, each step is durable before the next, so that a power cut is
-//! a crash like any other.
+//! a crash like any other. Only removals are not synced (of metadata in step 9, and in steps 10, 12 and 13): a power
+//! cut can bring back some of what they removed. Nobody needs it, and [`crate::gc`] finds it.
 //!
-//! Recovery (`recovery.rs`) asks whether the commit point was passed: if the record is a `layerfs-commit-*`, or
-//! `repositories.json` has all names as the record says, the remaining steps are done; otherwise everything is taken
-//! back. If a step before the commit point fails, everything is taken back at once; if `repositories.json` was replaced
-//! already, its old bytes are put back.
+//! Recovery (`recovery.rs`) asks whether the commit point was passed: if the record is a `layerfs-commit-*`, or if it
+//! changes names and `repositories.json` has them all as the record says, the remaining steps are done; otherwise
+//! everything is taken back. If a step before the commit point fails, everything is taken back at once; if
+//! `repositories.json` was replaced already, its old bytes are put back.
 //!
-//! Mending a damaged store (`mend.rs`) goes through the same door and the same lock. Each of its steps is complete by
-//! itself and may be done twice, so it needs no record of intent: a file is replaced by a rename, a layer is staged as
-//! any other, and the record of a layer to be removed goes as in steps 11 and 12.
+//! Mending a damaged store (`mend.rs`) also goes through a [`Transaction`], which holds the store's lock. Each of its
+//! steps is complete by itself and may be done twice, so it needs no record of intent: a file is replaced by a rename,
+//! a layer is staged as any other, and a layer is removed as in steps 11 and 12.
 //!
-//! Containers and volumes (`containers.rs`) come, change and go by steps of their own, through the same lock and with records of the
-//! same form.
+//! Containers and volumes (`containers.rs`) come, change and go by steps of their own, under the same lock and with
+//! records of the same form.
 //!
 //! Nothing is deleted that anybody else may need: [`crate::liveness`] knows who claims what, and a record that cannot
 //! be read counts as a claim on everything that it might name.

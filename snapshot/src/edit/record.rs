@@ -22,9 +22,9 @@
 //! ```
 //!
 //! The version before this one wrote only an array of the chain ids of the added layers; such a record is still read. A
-//! record without its last line was cut short by a power cut, with durability turned off; the lines that it has count.
-//! An unknown version or an unknown line is an error, since nobody knows what the record asks for. No record is written
-//! that would be too long to be read.
+//! record without its last line was cut short by a power cut, with durability turned off; its complete lines count.
+//! An unknown version or an unknown line is an error, since nobody knows what the record asks for. A record that would
+//! be too long to be read is not written, and the change fails.
 
 use std::path::PathBuf;
 
@@ -47,7 +47,7 @@ pub(crate) fn is_change_record(name: &str) -> bool {
     name.starts_with(INTENT) || name.starts_with(COMMIT)
 }
 
-/// Bytes of the largest record: more than half a million layers.
+/// Bytes of the largest record, which holds more than half a million layers.
 const MAX_RECORD: usize = 64 << 20;
 
 /// A line of a record.
@@ -115,12 +115,12 @@ impl Record {
         *self == Self::default()
     }
 
-    /// Whether the transaction does nothing but clear remains away.
+    /// Whether the transaction does nothing but clear remains away, and deletes them.
     pub(super) fn only_clears(&self) -> bool {
         *self == Self { cleared: self.cleared.clone(), ..Self::default() } && self.quarantine.is_none()
     }
 
-    /// Whether any step follows the commit point.
+    /// Whether any of the steps 8 to 13 of the [order](super) follows the commit point.
     pub(super) fn has_sequel(&self) -> bool {
         !(self.notes.is_empty()
             && self.removed_images.is_empty()
@@ -209,7 +209,7 @@ impl Record {
     }
 }
 
-/// Reads a record, and writes it anew.
+/// Parses a record, and returns it as we would write it; `None` if it cannot be parsed.
 pub(crate) fn reread(bytes: &[u8]) -> Option<Vec<u8>> {
     Record::parse(bytes).ok().map(|record| record.to_bytes())
 }
@@ -320,7 +320,7 @@ mod tests {
         assert!(text.starts_with("{\"layerfs-intent\":2}\n") && text.ends_with("{\"end\":16}\n"), "{text}");
     }
 
-    /// The random name is the only part that differs between two records.
+    /// The [`record`] of these tests with the random names that are in `bytes`: only these differ between two records.
     fn record_like(bytes: &[u8]) -> Record {
         let mut expected = record();
         expected.removed_layers = Record::parse(bytes).unwrap().removed_layers;
@@ -329,7 +329,7 @@ mod tests {
         expected
     }
 
-    /// The version before refused to read more than 1 MiB of what it had written without a bound.
+    /// The version before this one wrote records of any length, but refused to read more than 1 MiB.
     #[test]
     fn records_of_very_many_layers_are_read() {
         let layers: Vec<ChainId> = (0..20_000_u32).map(|number| ChainId(Digest::hash(&number.to_le_bytes()))).collect();

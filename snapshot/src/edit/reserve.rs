@@ -4,7 +4,7 @@ use rustix::fd::{AsFd, OwnedFd};
 
 use crate::error::StoreError;
 
-/// As many as going back takes: directories on the way to what is removed, and those that are emptied.
+/// As many as a transaction needs to go back: for the directories above what it removes, and for those that it empties.
 const COUNT: usize = 16;
 
 /// Descriptors that are held for nothing but to be given back.
@@ -12,16 +12,16 @@ const COUNT: usize = 16;
 pub(super) struct Reserve(Vec<OwnedFd>);
 
 impl Reserve {
-    /// Takes the descriptors; `any` is one that is open.
+    /// Takes the descriptors, as copies of the open descriptor `any`.
     ///
     /// # Errors
-    /// [`StoreError::Io`] if there are not as many. Nothing was written then.
+    /// [`StoreError::Io`] if the process may not open so many.
     pub(super) fn take(any: impl AsFd, path: &std::path::Path) -> Result<Self, StoreError> {
         let taken = (0..COUNT).map(|_| rustix::io::fcntl_dupfd_cloexec(&any, 3)).collect::<Result<_, _>>();
         taken.map(Self).map_err(StoreError::io(path, "opening"))
     }
 
-    /// Gives them back.
+    /// Closes the descriptors, so that the process can open as many others.
     pub(super) fn give_back(&mut self) {
         self.0.clear();
     }

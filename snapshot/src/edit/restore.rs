@@ -26,7 +26,8 @@ pub struct Restored {
     pub places: Vec<PathBuf>,
     /// Names that images have again.
     pub names: Vec<String>,
-    /// The paths of what stays in the quarantine, because something else is in its place now.
+    /// The paths of what stays in the quarantine, because something else is in its place now, or because its layer was
+    /// registered again with another directory.
     pub occupied: Vec<PathBuf>,
     /// Names that are not given back: another image has the name now, or the image does not exist.
     pub lost_names: Vec<String>,
@@ -44,7 +45,8 @@ pub fn restore(root: &Path, quarantine: &Path, options: WriteOptions) -> Result<
         return Ok(Restored::default());
     }
     let contents = Contents::read(&dir)?;
-    // A root from which everything was removed does not show its driver any more, so the quarantine names it.
+    // A root from which everything was removed does not show its driver any more, so take the one that the quarantine
+    // names.
     let kept = WRITABLE.into_iter().find(|name| *name == contents.driver && *name != DEFAULT);
     let options = WriteOptions { driver: options.driver.or(kept), ..options };
     let mut transaction = Transaction::begin(root, options)?;
@@ -87,7 +89,7 @@ pub fn restore(root: &Path, quarantine: &Path, options: WriteOptions) -> Result<
     Ok(restored)
 }
 
-/// Whether this is a quarantine whose maker was killed before it had described it. Nothing was moved into it then.
+/// Whether this is a quarantine whose maker was killed before it wrote the description. Nothing was moved into it then.
 fn is_unbegun(dir: &Dir) -> Result<bool, StoreError> {
     let is_ours = dir.path().file_name().is_some_and(|name| name.to_string_lossy().starts_with(NAME));
     Ok(is_ours && dir.all_names()?.iter().all(|name| name.to_string_lossy().starts_with(TEMPORARY)))

@@ -51,7 +51,7 @@ pub struct Transaction {
     replaced: Option<Option<Vec<u8>>>,
     /// The quarantine into which removed things are moved; `None` if they are deleted.
     quarantine: Option<Dir>,
-    /// What going back takes where the process has no descriptors left.
+    /// Descriptors for going back, in case the process can open no others then.
     reserve: Reserve,
     /// Whether the commit point is passed.
     done: bool,
@@ -121,8 +121,8 @@ impl Transaction {
     }
 
     /// Makes a new quarantine in the directory `parent`, into which this transaction moves what it removes, instead of
-    /// deleting it. Returns the quarantine's path, from which [`restore`](super::restore()) can put everything back after
-    /// the commit.
+    /// deleting it. Returns the quarantine's path, from which [`restore`](super::restore()) can put everything back
+    /// after the commit.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Invalid`] if things of the root cannot be moved there.
@@ -139,7 +139,7 @@ impl Transaction {
         let cache_id = CacheId::random();
         let begun = self.root.layers.begin(&cache_id, self.sync);
         let set = begun.inspect_err(|_| {
-            // It has removed what it could. If it had no descriptor for that, there are some now.
+            // `begin` has removed what it could. If it could not open a directory for that, there are descriptors now.
             self.reserve.give_back();
             let _ = self.root.layers.abandon(&WriteSet::of_layer(&cache_id));
         })?;
@@ -155,8 +155,8 @@ impl Transaction {
         if self.sync { self.root.layers.sync_write_sets() } else { Ok(()) }
     }
 
-    /// Creates the directory of a layer. `parent` is the directory of the layer below, which must be complete if the driver
-    /// wants [parents first](crate::driver::LayerOrder::ParentFirst).
+    /// Creates the directory of a layer. `parent` is the directory of the layer below, which must be complete if the
+    /// driver wants [parents first](crate::driver::LayerOrder::ParentFirst).
     ///
     /// # Errors
     /// [`StoreError`]
@@ -202,7 +202,7 @@ impl Transaction {
         self.sets[slot.0].as_ref().expect("a slot is used only before it is published or discarded")
     }
 
-    /// What was prepared for a layer, which is then to be kept.
+    /// Takes what the driver prepared for a layer, for the caller to commit.
     pub(super) fn take_prepared(&mut self, slot: Slot) -> Prepared {
         let prepared = self.sets[slot.0].as_mut().and_then(|staged| staged.layer.take());
         prepared.expect("a layer is prepared before it is added")
@@ -216,7 +216,8 @@ impl Transaction {
     ///
     /// # Errors
     /// [`StoreError::Unfinished`] if the change was made, but a step after the commit point failed. After any other
-    /// error the store is as it was before.
+    /// error the change is taken back. If taking it back fails as well, the record stays, and the next transaction
+    /// takes the change back, or finishes it if the store shows it as made.
     pub fn commit(mut self) -> Result<Summary, StoreError> {
         self.root.check_again()?;
         let edits = std::mem::take(&mut self.edits);
@@ -331,7 +332,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Replaces `repositories.json`, unless it has the same names already.
+    /// Replaces `repositories.json`, unless the file exists and has the same names already.
     fn replace_references(&mut self, before: &References, after: &References) -> Result<(), StoreError> {
         let old = self.root.images_dir.read(REFERENCES, MAX_FILE)?;
         if old.is_some() && after == before {

@@ -70,7 +70,8 @@ impl<'v> Images<'v> {
         Ok(())
     }
 
-    /// When an image was used last, in seconds since 1970; `None` where that is not known.
+    /// When an image was used last, in seconds since 1970; `None` if that is not known, or if a container uses the
+    /// image.
     pub(super) fn last_used(&self, id: ImageId) -> Option<i64> {
         self.last_used.get(&id).copied()
     }

@@ -139,9 +139,9 @@ impl fmt::Display for Reason {
 /// Something that is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GcItem {
-    /// What.
+    /// What is removed.
     pub thing: Thing,
-    /// Why.
+    /// Why it is removed.
     pub reason: Reason,
     /// Bytes that the file system gets back when this is removed after the items before it in the plan. A file with
     /// several links is counted where its last link is removed, and not at all if a link stays.
@@ -155,9 +155,9 @@ pub struct GcItem {
 /// Something that was looked at and stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spared {
-    /// What.
+    /// What stays.
     pub thing: Thing,
-    /// Why.
+    /// Why it stays.
     pub cause: StayCause,
 }
 

@@ -11,8 +11,8 @@
 //! plan.rs        the plan, and the edits that carry it out;  planner.rs: how it is made;  trial.rs: what is freed so far
 //! ```
 //!
-//! A plan is data: a dry run prints it, a real run adds its [edits](GcPlan::edits) to a [transaction](crate::edit::Transaction),
-//! which looks once more at each thing before it removes it.
+//! A plan is data: a dry run prints it, a real run adds its [edits](GcPlan::edits) to a
+//! [transaction](crate::edit::Transaction), which looks once more at each thing before it removes it.
 //!
 //! Invariant: while any owner's records cannot be read, nothing is removed. Invariant: nothing is removed that
 //! [`crate::liveness`] does not call dead. Invariant: the bytes of a plan's items add up to what the file system gets

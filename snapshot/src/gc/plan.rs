@@ -51,11 +51,12 @@ impl Goal {
 }
 
 impl GcPlan {
-    /// Makes a plan from a view that was read with [`Needs::REMOVAL`](crate::view::Needs::REMOVAL) or more. Nothing is written.
+    /// Makes a plan from a view that was read with [`Needs::REMOVAL`](crate::view::Needs::REMOVAL) or more. Nothing is
+    /// written.
     ///
     /// # Errors
-    /// [`StoreError::Io`] where a directory cannot be listed, or where this process has no descriptors or memory left. A single
-    /// thing that cannot be read is kept.
+    /// [`StoreError::Io`] where a directory cannot be listed, or where this process has no descriptors or memory left.
+    /// A single thing that cannot be read is kept.
     pub fn make(view: &View, policy: &Policy) -> Result<Self, StoreError> {
         let plan = GcPlanner::new(view, policy).plan()?;
         view.root.dir.check_shortage()?;
@@ -104,7 +105,7 @@ impl GcPlan {
         &self.unused_patterns
     }
 
-    /// The remains of interrupted changes that it clears, without the rest of the plan.
+    /// The plan's items that are left of interrupted changes, without the rest of the plan.
     #[must_use]
     pub fn into_begun(self) -> Vec<GcItem> {
         let is_begun = |item: &GcItem| {
@@ -113,15 +114,15 @@ impl GcPlan {
         self.items.into_iter().filter(is_begun).collect()
     }
 
-    /// Puts first what an earlier plan [was to clear](GcPlan::into_begun) and is gone already: beginning a transaction has finished
-    /// those changes or taken them back.
+    /// Puts first the items that an earlier plan [had](GcPlan::into_begun) and that are gone already: beginning a
+    /// transaction has finished those changes or taken them back.
     pub fn include_finished(&mut self, mut begun: Vec<GcItem>) {
         begun.retain(|item| !self.items.iter().any(|now| now.thing == item.thing));
         self.items.splice(0..0, begun);
     }
 
-    /// Takes out what a transaction has kept, so that the plan says what is gone. Returns the kept remains that were in the plan;
-    /// a second name of a directory that is in use again was not.
+    /// Takes out what a transaction has kept, so that the plan says what is gone. Returns the kept remains that were
+    /// items of the plan. A link that was to go with its directory is no item of its own, so it is not returned.
     pub fn leave_out_kept<'s>(&mut self, summary: &'s Summary) -> Vec<&'s KeptRemains> {
         let is_planned = |kept: &&KeptRemains| {
             self.items.iter().any(|item| matches!(&item.thing, Thing::Remains(remains) if *remains == kept.remains))

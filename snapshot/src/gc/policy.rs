@@ -21,7 +21,7 @@ pub struct Policy {
     pub named: bool,
     /// Only images that were made before this time are removed.
     pub created_before: Option<Timestamp>,
-    /// Only images that were last used before this time are removed.
+    /// Only images that were last used before this time are removed. If an image's last use is not known, it stays.
     pub unused_since: Option<Timestamp>,
     /// Images of these names or ids stay.
     pub keep: Vec<Pattern>,

@@ -3,14 +3,14 @@
 //! A record that cannot be read is a [`Doubt`]. Some doubts are so unlikely to matter that a report leaves them out; only code that
 //! deletes heeds them. These are called reservations.
 //!
-//! | cannot be read | is |
+//! | cannot be read, or is wrong | counts as |
 //! |---|---|
 //! | the `cache-id` of a layer, or of one whose removal was begun | a doubt |
 //! | the `parent` of a layer | a reservation |
 //! | a mount's `mount-id` or `init-id` | a doubt |
 //! | a mount's `parent`, and an entry of the mounts that is no directory | a reservation |
 //! | a directory of two owners, one of them a layer, so that one record is wrong | a reservation |
-//! | an entry of the mounts that a container must have | none: pairs of directories that might be its own are claimed |
+//! | a container's own entry of the mounts, which is missing | no doubt: the container claims each pair of directories that might be its own |
 //! | a `parent` that is not there, of a mount whose directory stands on layers by what the driver says, or is not there | a reservation |
 //! | `buildkit/snapshots.db` | a doubt |
 
@@ -33,7 +33,7 @@ use crate::schema::mount::MountRecord;
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     pub(super) by_name: HashMap<String, Vec<Claim>>,
-    /// Names that unfinished registrations name, and the registrations.
+    /// Names of directories, each with the unfinished registration that names it.
     pub(super) unfinished: HashMap<String, String>,
     /// What could not be read.
     pub(super) doubts: Vec<Doubt>,
@@ -43,7 +43,7 @@ pub(super) struct Claims {
     pub(super) without_parent: Vec<WithoutParent>,
     /// A container whose entry of the mounts is gone, so that nothing says which directories are its own.
     pub(super) lost: Option<ContainerId>,
-    /// The first call that failed, and may not the next time.
+    /// The first call that failed and that may succeed the next time.
     pub(super) failed: Option<StoreError>,
 }
 
@@ -97,7 +97,7 @@ impl Claims {
         Ok(claims)
     }
 
-    /// A registered layer, from its record; returns the layer below it.
+    /// Claims the directory of a registered layer, by its record. Returns the layer below it.
     pub(super) fn registered(&mut self, layers: &LayerStore, chain_id: ChainId) -> Option<ChainId> {
         let record = chain_id.0.hex();
         match layers.registered_cache_id(chain_id) {
@@ -118,7 +118,7 @@ impl Claims {
         })
     }
 
-    /// Layers whose removal was begun.
+    /// Claims the directories of layers whose removal was begun.
     pub(super) fn removing(&mut self, layers: &LayerStore, records: Vec<String>) {
         for record in records {
             match layers.removing_cache_id(&record) {
@@ -144,7 +144,8 @@ impl Claims {
                 continue;
             }
             let Ok(Some(own)) = containers.sub(&name) else { continue };
-            // Without a config there is no container, and one of another driver has its directories there.
+            // Without a config there is no container. A container of another driver has its directories in that driver's
+            // home.
             let is_lost = match container::read(&own, &id) {
                 Ok(container) => container.driver == driver,
                 Err(ContainerFault::Missing) => false,
@@ -158,7 +159,7 @@ impl Claims {
         Ok(())
     }
 
-    /// An entry of `layerdb/mounts`.
+    /// Claims the directories of an entry of `layerdb/mounts`.
     pub(super) fn mount(&mut self, mount: &MountRecord) {
         if mount.is_empty() {
             return;
@@ -189,7 +190,7 @@ impl Claims {
         self.without_parent.push(WithoutParent { writable: writable.clone(), init, doubt });
     }
 
-    /// BuildKit's records.
+    /// Claims the directories that BuildKit's records name.
     pub(super) fn build_cache(&mut self, snapshots: Result<&Snapshots, &StoreError>) {
         match snapshots {
             Ok(snapshots) => {
@@ -207,7 +208,7 @@ impl Claims {
             let mut owners: Vec<&Claim> = claims.iter().filter(is_owner).collect();
             owners.sort();
             owners.dedup();
-            // Several mounts may be in one directory: newer daemons mount images so.
+            // Several mounts may share one directory: newer daemons mount images in that way.
             owners.len() > 1 && matches!(owners[0], Claim::Layer(_))
         };
         let mut shared: Vec<Doubt> = self
@@ -220,7 +221,7 @@ impl Claims {
         shared
     }
 
-    /// Takes the directories that may be those of a container which has lost its record: pairs of a writable layer and its
+    /// Claims the directories that may belong to a container which has lost its record: pairs of a writable layer and its
     /// init files that nobody else claims.
     pub(super) fn claim_lost<'n>(&mut self, names: impl Iterator<Item = &'n str> + Clone) {
         let Some(container) = self.lost.take() else { return };

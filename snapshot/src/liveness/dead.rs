@@ -13,7 +13,8 @@ use crate::schema::layer::WriteSet;
 use super::removal_plan::RemovalPlan;
 use super::{Claim, Doubt, Liveness};
 
-/// A thing that nobody needs. It can only be had by asking [`Liveness::dead`] or [`Liveness::dead_after`].
+/// A thing that nobody needs. Only code that asks [`Liveness`] gets one, or code that made the thing and has not registered
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "nothing is deleted by asking"]
 pub struct Dead<T>(T);
@@ -68,7 +69,7 @@ impl std::fmt::Display for Claim {
 }
 
 impl Liveness {
-    /// Whether nobody needs a directory of the driver's home. One that is not there is dead, unless somebody claims it.
+    /// Whether nobody needs a directory of the driver's home. The directory need not be there.
     ///
     /// # Errors
     /// [`StillAlive`] where it must stay.
@@ -76,7 +77,7 @@ impl Liveness {
         self.dead_after(id, &RemovalPlan::default())
     }
 
-    /// The same as if `removal` were done: what it takes away no longer claims anything.
+    /// As [`dead`](Self::dead), but as if `removal` were done: what it takes away no longer claims anything.
     ///
     /// # Errors
     /// [`StillAlive`] where it must stay.
@@ -89,13 +90,13 @@ impl Liveness {
         self.after(stays).dead(id, stays)
     }
 
-    /// What nobody needs once `departure` is gone. Found out once for many questions.
+    /// What nobody needs once `departure` is gone. Computed once, for many questions.
     #[must_use]
     pub(crate) fn once_gone<'l>(&'l self, departure: &'l Departure) -> OnceGone<'l> {
         OnceGone { after: self.after(|claim| departure.leaves(claim)), departure }
     }
 
-    /// What is live by the claims that `stays` takes. Read once for many questions.
+    /// What is live by the claims that `stays` accepts. Computed once, for many questions.
     pub(super) fn after(&self, stays: impl Fn(&Claim) -> bool) -> After<'_> {
         let below = self.below(&stays);
         let live = |at: u32| {
@@ -185,7 +186,7 @@ impl<'l> After<'l> {
         claims
     }
 
-    /// Whether nobody needs a directory, of whose own claims only those count that `stays` takes.
+    /// Whether nobody needs a directory. Of the claims on the directory itself, only those count that `stays` accepts.
     pub(super) fn dead(&self, id: &CacheId, stays: impl Fn(&Claim) -> bool) -> Result<Dead<CacheId>, StillAlive> {
         let claims = self.claims(id, stays);
         let entry = self.liveness.entry(id.as_str());

@@ -77,7 +77,7 @@ pub enum Doubt {
 }
 
 impl Doubt {
-    /// A name of it for programs, which does not change between versions.
+    /// A name of this kind of doubt for programs. It does not change between versions.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

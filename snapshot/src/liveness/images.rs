@@ -10,7 +10,7 @@ use crate::root::WritableRoot;
 use crate::schema::container;
 use crate::schema::references::References;
 
-/// Those of `images` that a name, a container or another image than those of `images` needs.
+/// Those of `images` that a name, a container or an image outside of `images` needs.
 pub(crate) fn needed(root: &WritableRoot, images: &[ImageId]) -> Result<HashSet<ImageId>, StoreError> {
     let asked: HashSet<ImageId> = images.iter().copied().collect();
     let mut needed = named_or_built_on(root, images)?;
@@ -21,7 +21,7 @@ pub(crate) fn needed(root: &WritableRoot, images: &[ImageId]) -> Result<HashSet<
         if !containers.stat(&name)?.is_some_and(|stat| is_directory(FileType::from_raw_mode(stat.st_mode))) {
             continue;
         }
-        // One that has gone since it was listed needs nothing.
+        // A container that has gone since it was listed needs nothing.
         let Some(dir) = containers.sub(&name)? else { continue };
         let Ok(id) = name.parse() else { return Ok(asked) };
         match container::read(&dir, &id).ok().and_then(|container| container.image) {

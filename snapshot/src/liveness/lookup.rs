@@ -24,7 +24,7 @@ pub enum StoreItem {
     Entry {
         /// Its name.
         name: String,
-        /// What of it, relative to it; empty for all.
+        /// The path below the entry; empty for the entry itself.
         below: PathBuf,
     },
     /// A link id, which may lead nowhere.
@@ -195,7 +195,7 @@ fn volume_named(catalog: &Catalog, name: &str) -> Option<VolumeName> {
     catalog.volumes.iter().find(|volume| volume.name == name).map(|volume| volume.name.clone())
 }
 
-/// Ids, whole or their beginning; one that several things begin with is none.
+/// What a name or an id means; the id may be whole or its beginning. A beginning that several ids share means nothing.
 fn by_id(catalog: &Catalog, liveness: &Liveness, text: &str) -> Option<StoreItem> {
     if let Some(entry) = liveness.links().get(text) {
         return Some(StoreItem::Link { id: text.to_owned(), entry: entry.as_deref().map(str::to_owned) });

@@ -1,4 +1,4 @@
-//! Whose a directory of the driver's home is, and what may be deleted: whatever deletes asks here.
+//! Who owns each directory of the driver's home, and which may be deleted: all code that deletes asks here.
 //!
 //! An entry is live if anything below claims it. A record that cannot be read is a [`Doubt`]: everything that it might name
 //! is unknown, never an orphan.
@@ -9,14 +9,15 @@
 //! | a container's writable layer, and its init layer | `layerdb/mounts/<id>/{mount-id,init-id}` |
 //! | BuildKit's cache | `buildkit/snapshots.db` |
 //! | a deletion that was begun | `layerdb/sha256/<chain>-<random>-removing/cache-id` |
-//! | below a live one | what the driver says it stands on |
+//! | below a live entry | what the driver says that entry stands on |
 //! | mounted now | the kernel |
 //!
-//! Reports read it with the rest of a [view](crate::view::View). Whoever writes to a store asks `owners.rs`, which reads no more than
-//! that takes, by the same rules; of layers it says as well who holds them. A directory is deleted only by whoever has a
-//! [`Dead`] of it.
+//! Reports read [`Liveness`] with the rest of a [view](crate::view::View). Code that writes to a store asks `owners.rs`,
+//! which reads only what that needs, by the same rules, and also says who holds each layer. Only code that has a [`Dead`]
+//! of a directory deletes it.
 //!
-//! Deletions that were begun count as live since dockerd ends them itself (moby v20.10.24 `layer/filestore.go: getOrphan`).
+//! The directories of deletions that were begun count as live, since dockerd finishes those deletions itself (moby v20.10.24
+//! `layer/filestore.go: getOrphan`).
 
 mod claims;
 mod dead;
@@ -111,7 +112,7 @@ pub struct Liveness {
     doubts: Vec<Doubt>,
     /// Doubts that only code that deletes heeds.
     reservations: Vec<Doubt>,
-    /// Entries of which it is not known what they stand on, by number.
+    /// Entries, by number, whose parents are not known, each with the reason.
     unread: Vec<(u32, Doubt)>,
 }
 
@@ -272,7 +273,7 @@ impl Liveness {
         &self.links
     }
 
-    /// The entry that a link names which leads nowhere.
+    /// The entry that a link names although the link leads nowhere.
     #[must_use]
     pub(crate) fn named_by_stale(&self, link: &str) -> Option<&str> {
         self.stale.get(link).map(String::as_str)

@@ -35,7 +35,7 @@ fn shown(mount: &MountInfo) -> String {
 /// The entries whose directories an overlay shows.
 fn shown_by(mount: &MountInfo, home: &Path, links: Links<'_>) -> Vec<String> {
     let directories = mount.overlay_directories().into_iter();
-    // Long option strings are relative to the home.
+    // dockerd gives paths relative to the home if the options would be too long otherwise.
     let place = |path: &Path| match path.is_absolute() {
         true => path.strip_prefix(home).ok().map(Path::to_path_buf),
         false => Some(path.to_path_buf()),

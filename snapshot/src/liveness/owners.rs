@@ -83,7 +83,8 @@ impl Owners {
         Self::with_failure(root, going).map(|(owners, _)| owners)
     }
 
-    /// The same, for a caller that can still stop: here a failed system call is an error, since it may succeed the next time.
+    /// As [`Owners::read`], for a caller that can still stop: here a failed system call is an error, since it may succeed the
+    /// next time.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -157,7 +158,7 @@ impl Owners {
         Ok(())
     }
 
-    /// Those of `layers`, which has children before parents, that may go: the others with the reason.
+    /// Tells which of `layers` may go, and why each of the others stays. `layers` has children before parents.
     pub(crate) fn removable(&self, layers: &[ChainId]) -> (Vec<ChainId>, Vec<(ChainId, LayerStays)>) {
         let asked: HashSet<ChainId> = layers.iter().copied().collect();
         // A layer that is being removed does not need the layers below it either.
@@ -188,7 +189,8 @@ impl Owners {
         if let Some(child) = children.find(|child| !gone.contains(child)) {
             return Some(LayerStays::Below(*child));
         }
-        // A directory that has another owner stays when the record goes, so only a mount keeps the layer.
+        // A directory that has another owner stays when the record goes. So of the claims on the directory itself, only a
+        // mount by the kernel keeps the layer.
         let in_use = |claim: &Claim| matches!(claim, Claim::Mounted(_));
         let claims = self.directories.get(&chain_id).map(|id| after.claims(id, in_use)).unwrap_or_default();
         if let Some(claim) = claims.into_iter().next() {
@@ -198,7 +200,7 @@ impl Owners {
         doubts.chain(&self.images).next().map(|doubt| LayerStays::Unknown(doubt.clone()))
     }
 
-    /// Answers of directories, once the removals are done that were begun.
+    /// Answers which directories may go once the removals that were begun are done.
     pub(crate) fn directories(&self) -> Directories<'_> {
         Directories(self.liveness.after(|claim| !matches!(claim, Claim::Removing(_))))
     }

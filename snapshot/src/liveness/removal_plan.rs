@@ -1,9 +1,9 @@
 //! What goes if images and containers go.
 //!
-//! An image goes with `docker rmi -f ID`: all its names, its config and metadata; then, unless told not to, the images it
-//! was built from, as far as they have no name, no other child and no container; then each layer that nothing holds any
-//! more. A layer is held by the layers upon it, by images whose topmost it is, by mounts, and by BuildKit. One that nothing
-//! held before is never removed (moby v20.10.24 `daemon/images/image_delete.go`, `layer/layer_store.go`).
+//! An image goes as with `docker rmi -f ID`: all its names, its config and metadata; then the images it was built from, as
+//! far as they have no name, no other child and no container; then each layer that nothing holds any more. A layer is held
+//! by the layers upon it, by images whose topmost it is, by mounts, and by BuildKit. A layer that nothing held before is
+//! never removed (moby v20.10.24 `daemon/images/image_delete.go`, `layer/layer_store.go`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -42,7 +42,7 @@ pub enum Certainty {
 pub struct RemovalPlan {
     /// The images that go, including parents on which nothing is built any more.
     pub images: BTreeSet<ImageId>,
-    /// Layers.
+    /// Layers that go because nothing holds them any more.
     pub layers: BTreeSet<ChainId>,
     /// Containers.
     pub containers: BTreeSet<ContainerId>,
@@ -104,7 +104,7 @@ pub struct Holders<'c> {
 }
 
 impl<'c> Holders<'c> {
-    /// Counts. `snapshots` are BuildKit's records; where they cannot be read BuildKit may hold everything.
+    /// Counts the holders. `snapshots` are BuildKit's records; where they cannot be read, BuildKit may hold everything.
     #[must_use]
     pub(crate) fn new(catalog: &'c Catalog, snapshots: Result<&Snapshots, &StoreError>) -> Self {
         let graph = catalog.graph();
@@ -201,7 +201,7 @@ impl<'c> Holders<'c> {
 struct Removing<'h, 'c> {
     of: &'h Holders<'c>,
     going: RemovalPlan,
-    /// Holders that are gone, by the layer's number.
+    /// How many holders of each layer are gone, by the layer's number.
     released: HashMap<u32, u32>,
     certainty: Certainty,
 }
@@ -269,7 +269,7 @@ impl Removing<'_, '_> {
             *released += 1;
             let left = self.of.holders[number as usize].saturating_sub(*released);
             if left > 0 || self.of.holders[number as usize] == 0 {
-                // BuildKit's records cannot be read, so a holder that is left may be the build cache.
+                // If BuildKit's records cannot be read, a holder that is left may be the build cache.
                 let unknown = |doubt: &Doubt| matches!(doubt, Doubt::BuildCache { .. });
                 if self.certainty == Certainty::Proven && self.of.doubts.iter().any(unknown) {
                     self.going.doubts.clone_from(&self.of.doubts);

@@ -67,7 +67,7 @@ fn look(
     driver: Option<&'static str>,
     known: &mut Known,
 ) -> Result<(RepairPlan, bool), RepairError> {
-    // Fails if the root does not exist: the guard would let it be made.
+    // Fail if the root does not exist: the guard permits writing to a root that is still to be made.
     DataRoot::find(root, driver)?;
     let permit = Guard { driver }.ask(root)?;
     let view = View::read(root, driver, Needs::ALL)?;
@@ -294,8 +294,8 @@ impl Work<'_> {
         Ok(sound.then_some(below))
     }
 
-    /// Unpacks a layer from the first source whose copy has the layer's diff id. Of `record` only that counts what says
-    /// which layer it is.
+    /// Unpacks a layer from the first source whose copy has the layer's diff id. Of `record`, only the chain id and the
+    /// diff id count.
     fn unpack(&mut self, record: &LayerRecord, below: Option<&CacheId>) -> Result<(Slot, Unpacked), RepairError> {
         let mut failed = None;
         for donor in self.donors.with_layer(record.diff_id) {

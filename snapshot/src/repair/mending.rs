@@ -17,7 +17,7 @@ pub enum NameSource {
     File,
     /// A file that dockerd or we were about to put in its place.
     TemporaryFile,
-    /// A container that was made from the image, which the user named so.
+    /// A container that was made from the image, whose config has the name by which the user named the image.
     Container,
     /// A source of good content.
     Donor,
@@ -90,7 +90,8 @@ pub enum Mending {
         /// The layer.
         layer: ChainId,
     },
-    /// Unpacks a layer again, and replaces its content and its journal by the result.
+    /// Unpacks a layer again, and replaces its content, its journal, or both by the result, as far as they are not
+    /// good.
     RefillLayer {
         /// The layer.
         layer: ChainId,

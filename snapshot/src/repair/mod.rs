@@ -4,14 +4,14 @@
 //! writes nothing. [`repair`] does what the plan says, under the writer's lock, and plans again until no further step
 //! helps.
 //!
-//! What is wrong is what [a check](crate::check) finds, and a finding's [repair](crate::check::Repair) is what is done, where
-//! nothing has to be proven first. Damage of which no step is known is said, with the next step for the user. What only
+//! What is wrong is what [a check](crate::check) finds, and a finding's [repair](crate::check::Repair) is what is done,
+//! where nothing has to be proven first. Damage that no step mends is reported, with advice for the user. What only
 //! takes up room is left to [`crate::gc`].
 //!
-//! Nothing is mended by guessing, and what cannot be read proves nothing: while the proof that a record lacks may be in it, the record
-//! stays as it is. The layer's chain id, which is a hash of them, proves a record's `diff` and `parent`.
-//! A `cache-id` is proven if journal and directory replay to the diff id, or by what stands on the directory. New
-//! content is proven by its diff id before it replaces anything.
+//! Nothing is mended by guessing. A file that cannot be read proves nothing: as long as it may hold the proof that a
+//! record lacks, the record stays as it is. A record's `diff` and `parent` are proven by the layer's chain id, which is
+//! a hash of both. A `cache-id` is proven if journal and directory replay to the diff id, or if the layer's children or
+//! containers stand on the directory. New content is proven by its diff id before it replaces anything.
 //!
 //! | step | what a crash in it leaves |
 //! |---|---|
@@ -19,10 +19,13 @@
 //! | a symlink in `l/` | the old one or the new one, by a rename |
 //! | single files of a layer | each is the old or the new one, and a write-set names the directory in which the others are |
 //! | a layer's content | a write-set that names the directory in which the new content is made, or in which the old one is after both have changed places: recovery removes it |
-//! | a record that is dropped | a record that ends in `-removing`: recovery finishes the removal, and so does dockerd |
+//! | a layer that is added | a write-set, with the directory that it names: recovery removes both |
+//! | the record of a mount | a write-set without a directory: recovery removes it |
+//! | a record that is dropped | a record that ends in `-removing`: the next repair finishes the removal, and so does dockerd |
 //!
-//! Doing a step twice does no harm, so the next repair finishes one that was killed. A broken `repositories.json` is
-//! kept beside the new one.
+//! Where the file system cannot exchange two directories in one step, a crash within the exchange can leave a layer
+//! without content. Doing a step twice does no harm, so the next repair finishes a repair that was killed. A broken
+//! `repositories.json` is kept beside the new one.
 
 mod apply;
 mod content;

@@ -41,7 +41,7 @@ impl NamesFound {
         }
     }
 
-    /// Adds the names in temporary files that were about to replace it, as far as these are complete.
+    /// Adds the names in temporary files that were about to replace `repositories.json`, if a file is complete.
     pub(super) fn add_temporary_files(&mut self, images_dir: &Dir) -> Result<(), StoreError> {
         for file in images_dir.names()? {
             if TEMPORARY.iter().any(|beginning| file.starts_with(beginning))

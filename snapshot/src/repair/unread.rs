@@ -1,14 +1,15 @@
-//! What cannot be read is no proof of anything: it may be what is looked for.
+//! Tells a thing that is not there from a thing that cannot be read, which proves nothing: it may be what is looked
+//! for.
 
 use std::error::Error;
 
 use crate::catalog::with_causes;
 use crate::error::{StoreError, leaves_open};
 
-/// What is looked for is not there, or it cannot be told whether it is. A file in the wrong place counts as not there.
+/// What was found; `None` if it is not there. A file of the wrong kind counts as not there.
 ///
 /// # Errors
-/// Why it cannot be read.
+/// Why it cannot be told whether it is there.
 pub(super) fn readable<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, String> {
     found.or_else(|error| if error.leaves_open() { Err(with_causes(&error)) } else { Ok(None) })
 }

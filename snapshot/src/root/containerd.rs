@@ -29,7 +29,7 @@ const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1.";
 /// The usual snapshotter.
 const OVERLAYFS: &str = "overlayfs";
 
-/// Bytes of the largest configuration of a daemon that is read.
+/// A daemon's configuration with more bytes than this is not read.
 const MAX_CONFIG: u64 = 1 << 20;
 
 /// containerd's image store in a data-root.
@@ -103,7 +103,7 @@ struct Features {
 
 /// Reads from the configuration of the root's daemon whether it uses containerd's store. For a root
 /// `/mnt/var/lib/docker`, that is `/mnt/etc/docker/daemon.json`; for a root at any other path, it is this system's
-/// configuration if that names the root. `None` if that does not say.
+/// configuration if that names the root. `None` if the configuration does not say.
 fn configured(root: &Path) -> Option<(PathBuf, bool)> {
     const USUAL: &str = "var/lib/docker";
     const CONFIG: &str = "etc/docker/daemon.json";

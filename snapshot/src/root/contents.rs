@@ -93,13 +93,13 @@ fn is_data_root(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// `volumes/<name>/_data`, and what is below.
+/// Whether a path below a data-root is `volumes/<name>/_data` or lies below that.
 fn in_volume(inside: &Path) -> bool {
     let mut parts = inside.iter();
     parts.next().is_some_and(|part| part == VOLUMES) && parts.nth(1).is_some_and(|part| part == DATA)
 }
 
-/// What a directory is by the names in it; `None` unless they are known to belong to something else than a data-root.
+/// What a directory is by the names in it; `None` unless they are known to belong to something other than a data-root.
 fn kind(names: &[OsString]) -> Option<&'static str> {
     let has = |name: &str| names.iter().any(|other| other == name);
     let some = |test: &dyn Fn(&str) -> bool| names.iter().filter_map(|name| name.to_str()).any(test);
@@ -155,7 +155,7 @@ fn is(dir: &Dir, path: impl AsRef<Path>, kind: FileType) -> Result<bool, StoreEr
     Ok(dir.kind_behind(path.as_ref())? == Some(kind))
 }
 
-/// Whether there is nothing in `dir` but directories, `lost+found` excepted.
+/// Whether there is nothing in `dir` but directories, at most `depth` deep. What is in a `lost+found` does not count.
 fn only_directories(dir: &Dir, depth: usize) -> Result<bool, StoreError> {
     for name in dir.all_names()? {
         let directory = dir.stat(&name)?.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == DIRECTORY);

@@ -64,7 +64,7 @@ pub(super) fn locate(root: Dir, wanted: Option<&str>) -> Result<Located, StoreEr
     Ok(Located { dir: root, driver })
 }
 
-/// Why there is no directory to be read.
+/// Turns the error of opening the root into the reason why there is no directory to read.
 pub(super) fn missing(error: StoreError) -> StoreError {
     let StoreError::Io { path, source, .. } = &error else { return error };
     let reason = match Errno::from_io_error(source) {
@@ -121,8 +121,8 @@ pub(super) fn drivers(root: &Dir) -> Result<Vec<String>, StoreError> {
     Ok(if full.is_empty() && names.len() == 1 { names } else { full })
 }
 
-/// The driver to write for if the user names none: the default, unless another driver that can be written is the only
-/// one with images.
+/// The driver to write for if the user names none: the default, unless it has neither layers nor images here and another
+/// driver that can be written has images.
 pub(super) fn writable(root: &Dir) -> Result<&'static str, StoreError> {
     if has_entries(root, &[DEFAULT])? || has_entries(root, &of_driver(DEFAULT, &CONFIGS))? {
         return Ok(DEFAULT);

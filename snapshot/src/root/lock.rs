@@ -55,7 +55,7 @@ pub(crate) fn writer(root: &Dir) -> Result<Option<WriterInfo>, StoreError> {
     }
 }
 
-/// The locks that keep others away as long as this lives.
+/// The locks that keep others away as long as this value lives.
 #[derive(Debug)]
 pub(super) struct Locks {
     _own: File,
@@ -144,7 +144,8 @@ fn holder(file: &File) -> Option<u32> {
     holder_in(&locks, &place)
 }
 
-/// `<number>: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF` (proc_locks(5)).
+/// Finds the holder in the lines of `/proc/locks`: `<number>: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF`
+/// (proc_locks(5)). `place` is `<device>:<inode>`.
 fn holder_in(locks: &str, place: &str) -> Option<u32> {
     locks.lines().find_map(|line| {
         let mut fields = line.split_whitespace().skip(1);

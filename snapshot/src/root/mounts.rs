@@ -113,7 +113,7 @@ impl Mounts {
         })
     }
 
-    /// What is mounted below `dir`, by whatever path that is reached: each mount with its path relative to `dir`.
+    /// What is mounted below `dir`, whatever path leads there: each mount with its path relative to `dir`.
     ///
     /// # Errors
     /// As [`Mounts::holding`].
@@ -138,7 +138,7 @@ impl Mounts {
     }
 }
 
-/// How the mount that holds something passes on to its copies what is mounted below it (mount_namespaces(7)).
+/// How a mount shares with its copies what is mounted below it: mount propagation (mount_namespaces(7)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Propagation {
     /// Where the mount is.
@@ -166,7 +166,7 @@ pub fn propagation_at(path: &Path) -> Result<Option<Propagation>, StoreError> {
 
 impl MountInfo {
     fn parse(line: &[u8]) -> Option<Self> {
-        // The options come last, and some file systems (WSL's) do not escape spaces in them.
+        // The options come last and are not split at spaces, since some file systems (WSL's) do not escape those.
         let hyphen = line.windows(3).position(|three| three == b" - ")?;
         let mut fields = line[..hyphen].split(|&byte| byte == b' ');
         let mut of_system = line[hyphen + 3..].splitn(3, |&byte| byte == b' ');

@@ -28,7 +28,7 @@ pub struct WritableRoot {
     pub(crate) deletion: Deletion,
     /// The directories that opening the root has made. They are removed again unless they are kept.
     pub(crate) created: CreatedDirectories,
-    /// `image`
+    /// The directory `image`.
     image: Dir,
     /// The root itself.
     dir: Dir,
@@ -47,7 +47,7 @@ impl WritableRoot {
     pub(crate) fn open(path: &Path, driver: Option<&'static str>) -> Result<Self, StoreError> {
         let OpenedRoot { dir, locks, mut created, new, driver } = Guard { driver }.ask(path)?.open()?;
         let name = driver;
-        // First of all: a driver may need of the kernel what it has not, and then nothing else is to be made.
+        // The driver comes first: if the kernel lacks what it needs, nothing else is to be made.
         let driver = AnyDriver::create(&dir, name, &mut created)?;
         let image = created.ensure(&dir, IMAGE, 0o700)?;
         let images_dir = created.ensure(&image, name, 0o700)?;
@@ -114,7 +114,7 @@ impl WritableRoot {
     }
 }
 
-/// Opens a directory. If it does not exist, creates it with `mode`, and so the missing directories above it.
+/// Opens a directory. If it does not exist, creates it with `mode`, and the missing directories above it with mode 755.
 pub fn open_or_create(path: &Path, mode: u32, created: &mut CreatedDirectories) -> Result<Dir, StoreError> {
     let absolute = std::path::absolute(path).map_err(StoreError::io(path, "opening"))?;
     let mut missing = Vec::new();

@@ -41,7 +41,7 @@ go_struct! {
         pub config: Option<RunConfig> = "config",
         /// The processor it is for; empty where the config has none.
         pub architecture: String = "architecture",
-        /// The variant of that.
+        /// The variant of the processor.
         pub variant: String = "variant",
         /// The operating system it is for; empty where the config has none, which stands for Linux.
         pub os: String = "os",
@@ -233,8 +233,8 @@ impl ImageConfig {
         }
     }
 
-    /// Whether `parent` may be recorded as the image this one was built from: its layers and its history are this one's
-    /// but for the last history entry (moby `image/tarexport/load.go: checkValidParent`).
+    /// Whether `parent` may be recorded as the image this one was built from: its history is this one's without the last
+    /// entry, and its layers are the first of this one's (moby `image/tarexport/load.go: checkValidParent`).
     #[must_use]
     pub fn is_child_of(&self, parent: &Self) -> bool {
         let (steps, before) = (&self.fields.history.0, &parent.fields.history.0);

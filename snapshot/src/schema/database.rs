@@ -18,8 +18,8 @@ const SMALLEST: i64 = 2 * 4096;
 /// each wait is a millisecond longer than the one before; all waits together are little more than a second.
 const ATTEMPTS: u64 = 50;
 
-/// Why dockerd could not open the database at `path`, and so would not start; `None` if it could, or if there is none: it makes a
-/// new one in the place of a missing or empty file.
+/// Why dockerd could not open the database at `path`, and so would not start. `None` if dockerd could, or if the file is
+/// missing or empty, since dockerd then makes a new one.
 pub(crate) fn fault(root: &Dir, path: &[&str]) -> Option<StoreError> {
     let (name, above) = path.split_last()?;
     let dir = root.descend(above).ok().flatten()?;

@@ -48,7 +48,7 @@ go_file! {
 }
 
 go_file! {
-    /// A change of the pool that was begun: a device is made or deleted. It was ended if the pool has its number.
+    /// A change of the pool that was begun: a device is made or deleted. The change was finished if the pool has its number.
     pub struct TransactionFile {
         /// The number that the pool has once the change is made.
         pub transaction: u64 = "open_transaction_id",
@@ -88,7 +88,7 @@ impl DeviceFile {
         gojson::from_slice(bytes)
     }
 
-    /// The number of the device, if a pool can have such a one: dockerd passes over a file with another.
+    /// The number of the device, if a pool can have such a number: dockerd passes over a file with any other.
     #[must_use]
     pub fn thin_id(&self) -> Option<u64> {
         (0..=MAX_ID).contains(&self.id).then_some(self.id.unsigned_abs())

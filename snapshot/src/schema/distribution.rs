@@ -19,7 +19,7 @@ use crate::parallel;
 const MAX_FILE: usize = 1 << 20;
 
 go_struct! {
-    /// An entry of the file (`metadata.V2Metadata`).
+    /// An entry of a file below `v2metadata-by-diffid` (`metadata.V2Metadata`).
     struct KnownBlob {
         digest: String = "Digest",
         source_repository: String = "SourceRepository",
@@ -135,7 +135,7 @@ pub fn source_hmac(credentials: &str, source: &BlobSource) -> String {
     round(0x5c, round(0x36, &text).as_bytes()).hex()
 }
 
-/// Notes that are kept of a layer (`maxMetadata`).
+/// How many notes are kept of a layer at most (`maxMetadata`).
 const MOST: usize = 50;
 
 /// An entry as it is written.

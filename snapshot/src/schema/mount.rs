@@ -100,7 +100,7 @@ pub(crate) fn set(mounts: &Dir, mount: &str, file: &str, text: &str, sync: bool)
     dir.replace(file, text.as_bytes(), 0o644, sync)
 }
 
-/// Reads all mounts; `None` for a store without any.
+/// Reads all mounts, sorted by name. `mounts` is `None` for a store without any.
 ///
 /// # Errors
 /// [`StoreError`] if the directory itself cannot be listed.
@@ -144,7 +144,7 @@ fn read_entry(dir: &Dir, name: &str, full_name: MountName, depth: usize, records
         damage: Vec::new(),
     };
     let own = match (dir.stat(name), dir.sub(name)) {
-        // Removed since it was listed.
+        // The entry was removed since it was listed.
         (Ok(None), _) | (_, Ok(None)) => return,
         (_, Ok(Some(own))) => own,
         (Ok(Some(stat)), Err(_)) if !is_directory(&stat) => {

@@ -1,4 +1,4 @@
-//! Where things are in a data-root: the paths that more than one room has to know, spelled once.
+//! Where things are in a data-root: the paths that more than one module has to know, spelled once.
 //!
 //! A driver's home is spelled by the driver ([`crate::driver::HomeLayout`]).
 

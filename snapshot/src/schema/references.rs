@@ -183,8 +183,8 @@ impl References {
         Ok(Self { file: document.ok_or_else(|| invalid(null))? })
     }
 
-    /// Whether the file says `null` for its map: dockerd starts with that, and crashes when it adds a name. `bytes`
-    /// are those that were read.
+    /// Whether the file says `null` for its map: dockerd starts with that, and crashes when it adds a name. `bytes` is the
+    /// content that these names were read from.
     pub(crate) fn has_no_map(&self, bytes: &[u8]) -> bool {
         let is_null =
             |(key, value): (&String, &serde_json::Value)| key.eq_ignore_ascii_case("Repositories") && value.is_null();
@@ -238,7 +238,7 @@ impl References {
     }
 }
 
-/// How dockerd shows an image's name that is written so; `None` if it is no reference, which dockerd passes over.
+/// How dockerd shows an image's name that is stored as `key`; `None` if `key` is no reference, so that dockerd ignores it.
 #[must_use]
 pub(crate) fn shown(key: &str) -> Option<String> {
     match Reference::parse(key) {

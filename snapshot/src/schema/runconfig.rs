@@ -72,7 +72,7 @@ go_file! {
         /// How it is stopped.
         #[serde(skip_serializing_if = "String::is_empty")]
         pub stop_signal: String = "StopSignal" omitempty,
-        /// How long it may take to stop, in seconds; zero is not the same as nothing.
+        /// How long it may take to stop, in seconds; 0 is not the same as a missing value.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub stop_timeout: Option<i64> = "StopTimeout" omitempty,
         /// The shell that runs commands given as one string.

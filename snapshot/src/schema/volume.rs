@@ -124,8 +124,9 @@ fn all_known(database: &Bolt<'_>) -> Result<BTreeMap<String, Known>, BoltError> 
     Ok(all)
 }
 
-/// Notes the labels of a volume in the database of all of them, as `volume/service/db.go: setMeta` does; `None` takes the note away.
-/// The file is made anew and put in the place of the old one. Where there is nothing to change, nothing is written.
+/// Notes `labels` for these volumes in the database of all volumes, as `volume/service/db.go: setMeta` does; `None` takes
+/// the notes away. The file is made anew and put in the place of the old one. Where there is nothing to change, nothing is
+/// written.
 ///
 /// # Errors
 /// [`StoreError::Database`], [`StoreError::Io`]; [`StoreError::Invalid`] for a database that holds more than volumes.

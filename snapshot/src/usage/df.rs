@@ -40,16 +40,17 @@ impl UsageRow {
 /// What docker says about one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct ImageSize {
-    /// SIZE
+    /// The column SIZE.
     pub size: u64,
-    /// SHARED SIZE: its layers that are in another listed image too.
+    /// The column SHARED SIZE: its layers that are in another listed image too.
     pub shared: u64,
-    /// CONTAINERS
+    /// The column CONTAINERS.
     pub containers: usize,
 }
 
 impl ImageSize {
-    /// UNIQUE SIZE. It is below zero, in docker too, where a layer without its `parent` file hides what is below it.
+    /// The column UNIQUE SIZE. It is below zero, in docker too, where a layer without its `parent` file hides the
+    /// layers below it.
     #[must_use]
     pub fn unique(&self) -> i64 {
         signed(self.size) - signed(self.shared)
@@ -137,8 +138,8 @@ pub fn volumes(catalog: &Catalog, size: impl Fn(&VolumeName) -> u64) -> UsageRow
     row
 }
 
-/// For each volume that is in use, how many containers have it. dockerd asks a volume's driver for it, whatever the kind of
-/// the mount is said to be (moby v20.10.24 `daemon/volumes.go: lazyInitializeVolume`).
+/// For each volume that is in use, how many containers have it. dockerd counts every mount that names a volume driver,
+/// whatever kind the mount has (moby v20.10.24 `daemon/volumes.go: lazyInitializeVolume`), except for a mounted image.
 #[must_use]
 pub fn volume_links(catalog: &Catalog) -> HashMap<&str, usize> {
     let mut links: HashMap<&str, usize> = HashMap::new();

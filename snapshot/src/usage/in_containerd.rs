@@ -20,7 +20,7 @@ const SNAPSHOTTER: &[u8] = b"io.containerd.snapshotter.v1.overlayfs";
 /// containerd's images: their content, their records, and their layers with what containers have written.
 pub(super) const CONTAINERD_PARTS: [&[u8]; 3] = [CONTENT, b"io.containerd.metadata.v1.bolt", SNAPSHOTTER];
 
-/// Whose what is, by names of files and directories.
+/// The owners of blobs and snapshots, by the names of their files and directories.
 #[derive(Debug, Default)]
 pub(super) struct InContainerd {
     blobs: HashMap<String, Part>,
@@ -72,7 +72,7 @@ impl InContainerd {
             }
             [b"snapshots", number, rest @ ..] if plugin == SNAPSHOTTER => {
                 match (self.snapshots.get(&text(number)?)?, rest) {
-                    // Beside what a container has written there is where the kernel works.
+                    // Besides `fs`, which holds what the container has written, there is the kernel's work directory.
                     (Part::Writable(id), []) => Some((Part::Container(id.clone()), ASK)),
                     (Part::Writable(id), [first, ..]) if *first != b"fs" => {
                         Some((Part::Container(id.clone()), SETTLED))

@@ -15,7 +15,8 @@ use crate::schema::devicemapper::DeviceFile;
 pub struct PoolUsage {
     /// What the pool says of itself.
     pub superblock: Superblock,
-    /// Bytes of the file that holds the data, and how many of them the file system has allocated; `None` for a block device.
+    /// Bytes of the file that holds the data, and how many of them the file system has allocated; `None` for a block
+    /// device.
     pub data_file: Option<(u64, u64)>,
     /// The devices by their numbers, those that only a file names included.
     pub devices: BTreeMap<u64, PoolDevice>,

@@ -106,7 +106,7 @@ pub struct VolumeUsage {
     pub containers: usize,
 }
 
-/// What no image, container or volume owns.
+/// Kinds of things that the report lists beside images, layers, containers and volumes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RestKind {
     /// The build cache: databases, content, and directories that are in no layer.
@@ -134,7 +134,7 @@ pub enum RestKind {
 }
 
 impl RestKind {
-    /// In words.
+    /// What it is, in words.
     #[must_use]
     pub fn title(&self) -> String {
         match self {
@@ -153,12 +153,12 @@ impl RestKind {
     }
 }
 
-/// What something takes up that no image, container or volume owns.
+/// What the things of one kind take up, beside images, layers, containers and volumes.
 #[derive(Debug, Clone)]
 pub struct RestLine {
-    /// What.
+    /// What kind of thing it is.
     pub kind: RestKind,
-    /// All of it.
+    /// What all things of this kind take up.
     pub usage: Usage,
     /// How many such things there are.
     pub count: usize,
@@ -179,7 +179,7 @@ pub struct DiskReport {
     pub lines: Vec<RestLine>,
     /// The sum of everything, which is what `du -x` says.
     pub total: Usage,
-    /// The total less what is in images, layers, containers, volumes and lines. Always 0.
+    /// The difference between the total and what images, layers, containers, volumes and lines take up. Always 0.
     pub unaccounted: u64,
 }
 

@@ -1,6 +1,7 @@
-//! A data-root with as many images as wanted, written file by file as dockerd lays it out: for measuring how cost grows.
+//! A data-root with as many images as wanted, written file by file as dockerd lays it out, to measure how cost grows.
 //!
-//! Every image has 20 layers. The lower 10 it shares with others, the upper 10 are its own: 5,000 images have 50,300 layers.
+//! Every image has 20 layers: it shares the lower 10 with others, and the upper 10 are its own. So 5,000 images have
+//! 50,300 layers.
 
 use std::fs;
 use std::io;
@@ -136,7 +137,7 @@ fn container(root: &Path, number: usize, (image, stack): &(Digest, Stack)) -> io
     directory(root, &init, &stack.links, "init")?;
     let mut lower = stack.links.clone();
     lower.push(link_of(&init));
-    // Both names begin alike, and links are unique.
+    // The names of the two directories begin alike, so `link_of` would give both the same link.
     let dir = root.join("overlay2").join(&mount);
     fs::create_dir_all(dir.join("diff"))?;
     fs::create_dir(dir.join("work"))?;

@@ -27,7 +27,7 @@ pub fn human_duration(seconds: f64) -> String {
     }
 }
 
-/// The longest time that Go can tell, in seconds: older is not.
+/// The longest span of time that Go can express, in seconds: no age is shown as greater.
 const LONGEST: f64 = 9_223_372_036.854_776;
 
 /// The field `CreatedSince` of `image ls`: the age of Unix time `created` (in seconds), and nothing for the zero time.

@@ -9,7 +9,7 @@ use super::until;
 /// What is wrong with a filter, in docker's words; those of dockerd follow `Error response from daemon: `.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
-    /// The client's word, in which it names the flag too, and after which it exits with 125.
+    /// There is no `=`. The client finds this, names the flag too, and exits with 125.
     #[error("bad format of filter (expected name=value)")]
     Form,
     /// A name that the command does not have.
@@ -26,7 +26,7 @@ pub enum FilterError {
     /// Several times for `until`.
     #[error("more than one until filter specified")]
     SeveralTimes,
-    /// A time that is none.
+    /// A time that cannot be read.
     #[error(transparent)]
     Time(#[from] until::UntilError),
 }
@@ -51,7 +51,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// The names it knows.
+    /// The names of the filters that the command takes.
     #[must_use]
     pub(crate) fn names(self) -> &'static [&'static str] {
         match self {

@@ -15,9 +15,9 @@ use super::{ago, until};
 /// What `docker inspect` prints, and what it complains about after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
-    /// For standard output.
+    /// What goes to standard output.
     pub output: String,
-    /// For standard error, a line each; the exit status is 1 if there are any.
+    /// What goes to standard error, a line each; the exit status is 1 if there are any.
     pub errors: Vec<ListingError>,
 }
 
@@ -39,7 +39,8 @@ pub fn inspect_template(values: &[Json], template: &str) -> Result<Inspection, L
     inspected(values, template, Some(image))
 }
 
-/// The same for things whose type is not known here: over their bare JSON alone, so that maps are in order of their keys.
+/// Does the same for things whose type is not known here: over their bare JSON alone, so that maps are in order of
+/// their keys.
 ///
 /// # Errors
 ///

@@ -17,7 +17,7 @@ pub(crate) enum Html {
     Plain,
 }
 
-/// On one line.
+/// Writes a value on one line.
 ///
 /// # Errors
 ///
@@ -26,7 +26,7 @@ pub(crate) fn compact(value: &(impl Serialize + ?Sized), html: Html) -> serde_js
     written(value, Go { layout: serde_json::ser::CompactFormatter, html })
 }
 
-/// Indented by four blanks, as `docker inspect` prints its answer.
+/// Writes a value indented by four blanks, as `docker inspect` prints its answer.
 ///
 /// # Errors
 ///

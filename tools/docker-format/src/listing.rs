@@ -9,7 +9,7 @@ use super::template::{self, Field, MissingKey, Struct, Template, Value};
 /// What is listed: the Go type that errors name, and the fields with their headers.
 #[derive(Debug, Clone, Copy)]
 pub struct ListingKind {
-    /// Of a row, without the `*`.
+    /// The Go type of a row, without the `*` of a pointer.
     pub go_type: &'static str,
     /// A field's name and its header; a field without header has none in a table either.
     pub fields: &'static [(&'static str, Option<&'static str>)],
@@ -23,7 +23,7 @@ pub type Row = BTreeMap<&'static str, String>;
 #[error("template parsing error: {0}")]
 pub struct ListingError(pub template::TemplateError);
 
-// Not its source: it is in the message already.
+// The inner error is not the source, since its text is in the message already.
 impl From<template::TemplateError> for ListingError {
     fn from(error: template::TemplateError) -> Self {
         Self(error)

@@ -37,7 +37,7 @@ struct Number<'a> {
 }
 
 impl<'a> Number<'a> {
-    /// Takes it off the beginning of a text.
+    /// Takes a run of digits off the beginning of a text.
     fn take(text: &mut &'a [u8]) -> Self {
         let count = |text: &[u8], of: fn(&u8) -> bool| text.iter().take_while(|byte| of(byte)).count();
         let zeros = count(text, |byte| *byte == b'0');

@@ -1,6 +1,6 @@
 //! Go's `path.Match`, which docker's `reference` filter uses.
 
-/// A pattern that is none: a class or an escape without its end.
+/// A pattern that cannot be read: a class or an escape has no end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("syntax error in pattern")]
 pub struct Malformed;

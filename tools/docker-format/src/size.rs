@@ -98,7 +98,7 @@ pub fn ram_in_bytes(text: &str) -> Option<i64> {
     (!value.is_sign_negative() && value.is_finite()).then_some((value * (1_i64 << shift) as f64) as i64)
 }
 
-/// Without zeros at the end of its decimals.
+/// A number without the zeros at the end of its decimals.
 fn trimmed(number: &str) -> &str {
     if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number }
 }

@@ -1,8 +1,9 @@
 //! Columns aligned as docker aligns them.
 //!
-//! A cell ends with a tab; a column is as wide as the widest of the cells that stand directly below each other, at least
-//! ten with the three blanks after it. What follows a line's last tab belongs to no column. Width is what a terminal makes of a
-//! text, as in the clients of Docker 23 and later; that of 20.10 counts characters, so that its columns are out of line after wide ones.
+//! A cell ends with a tab; a column is as wide as the widest of the cells that stand directly below each other, at
+//! least ten with the three blanks after it. What follows a line's last tab belongs to no column. Width is what a
+//! terminal makes of a text, as in the clients of Docker 23 and later; that of 20.10 counts characters, so that its
+//! columns are out of line after wide ones.
 
 use unicode_width::UnicodeWidthStr;
 
@@ -50,7 +51,7 @@ fn line(cells: &[&str], widths: &[usize], out: &mut String) {
     out.push('\n');
 }
 
-/// Columns that a text takes up: of control characters none, unlike in the crate.
+/// How many columns a text takes up. A control character takes up none; the crate counts one for it.
 fn width(text: &str) -> usize {
     text.width() - text.chars().filter(|char| char.is_control()).count()
 }

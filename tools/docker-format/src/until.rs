@@ -4,13 +4,13 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
-/// Why a value of `until` is none: dockerd's own text.
+/// Why a value of `until` cannot be read: dockerd's own text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UntilError {
     /// Neither a duration nor a time.
     #[error("failed to parse value as time or duration: {}", go_quote(.0))]
     Neither(String),
-    /// A date that is none.
+    /// A part of a date is out of its range.
     #[error("parsing time {}: {what} out of range", go_quote(.value))]
     OutOfRange {
         /// What was given.
@@ -25,7 +25,7 @@ pub enum UntilError {
         value: String,
         /// The layout it should have, as Go names it.
         layout: String,
-        /// From where on it does not have it.
+        /// The rest of the value, from where it departs from the layout.
         rest: String,
         /// What should be there.
         element: &'static str,

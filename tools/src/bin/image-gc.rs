@@ -1,4 +1,4 @@
-//! What may go from a Docker data-root, and why.
+//! Says what may go from a Docker data-root, and why; see `tools::commands::image_gc`.
 #![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {

@@ -1,4 +1,4 @@
-//! A command in an image; see `tools::commands::layer_run`.
+//! Runs a command in an image; see `tools::commands::layer_run`.
 #![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {

@@ -22,7 +22,7 @@ use crate::{output, rootless};
 use place::Place;
 
 pub(crate) const NAME: &str = "layer-run";
-/// What the runtime of our own is called.
+/// The name of the built-in runtime.
 const BUILTIN: &str = "builtin";
 
 /// Run a command in an image, without a daemon; nothing of it stays

@@ -17,7 +17,7 @@ use crate::{output, signals};
 /// The domain that is meant if none is given.
 const HUB: &str = "docker.io";
 
-/// The most of a password that is read.
+/// The most bytes of a password that are read.
 const MAX_PASSWORD: u64 = 64 << 10;
 
 #[derive(Debug, clap::Args)]

@@ -48,7 +48,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// With dockerd's words for what is wrong (moby v20.10.24 `daemon/images/image_search.go`).
+    /// Reads the filters. The errors are dockerd's words (moby v20.10.24 `daemon/images/image_search.go`).
     fn parse(filters: &[String]) -> anyhow::Result<Self> {
         let mut wanted = Self::default();
         for text in filters {

@@ -14,9 +14,9 @@ use tar::{Builder, EntryType, Header};
 pub struct ArchiveImage {
     /// Its name.
     pub tag: String,
-    /// Base first; compressed or not.
+    /// The tars of its layers, base first; compressed or not.
     pub layers: Vec<Vec<u8>>,
-    /// Of the uncompressed layers.
+    /// The digests of the uncompressed layers.
     pub diff_ids: Vec<Digest>,
     /// Makes images with the same layers different ones.
     pub comment: String,
@@ -56,7 +56,7 @@ pub struct ArchiveItem {
     pub config: Vec<u8>,
     /// Its names.
     pub tags: Vec<String>,
-    /// Base first; compressed or not.
+    /// The tars of its layers, base first; compressed or not.
     pub layers: Vec<Vec<u8>>,
 }
 

@@ -17,7 +17,8 @@ pub struct Bad {
     pub words: &'static [&'static str],
     /// Words where the archive comes from a pipe, if they are others.
     pub piped: &'static [&'static str],
-    /// It shows in the archive's documents and names: a store is not touched if it can be read by offset.
+    /// Whether it shows in the archive's documents and names: if the archive can be read by offset, it is refused
+    /// before the store is touched.
     pub early: bool,
 }
 
@@ -49,7 +50,7 @@ impl Bad {
     }
 }
 
-/// All of them.
+/// All bad archives.
 pub fn archives() -> Vec<Bad> {
     [manifests(), names(), configs(), layer_files(), compressed_layers(), layouts()].into_iter().flatten().collect()
 }
@@ -205,7 +206,7 @@ fn layer_files() -> Vec<Bad> {
     let other = Digest::hash(b"another").to_string();
     let file = |content: Vec<u8>| edit(&|archive| archive.layers[1] = tarfile::file(layer_name(1), content.clone()));
     let whole = layers().remove(1);
-    // Whatever is in it, the config knows.
+    // An archive with this content for a layer, whose digest the config knows.
     let known = |content: &[u8]| {
         let mut archive = docker();
         archive.layers[1] = tarfile::file(layer_name(1), content);

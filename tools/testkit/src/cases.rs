@@ -26,7 +26,7 @@ pub enum CaseOutcome {
     Accepted {
         /// Every entry that the recorder saw.
         tree: Vec<TreeEntry>,
-        /// Where the implementation tells it.
+        /// The diff id, where the implementation tells it.
         diff_id: Option<String>,
         /// Bytes of all files, where the implementation tells it.
         size: Option<u64>,
@@ -48,9 +48,9 @@ pub struct TreeEntry {
     pub links: u64,
     /// Seconds and nanoseconds; `None` where the recorder saw the time of unpacking.
     pub mtime: Option<(i64, i64)>,
-    /// From the root of the tree.
+    /// The path from the root of the tree.
     pub path: Vec<u8>,
-    /// Of a symlink.
+    /// What a symlink leads to.
     pub target: Option<Vec<u8>>,
     /// A file's content.
     pub data: Option<Vec<u8>>,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const CHROMIUM: &str = "/usr/bin/chromium";
-/// For one answer; a busy machine starts a browser slowly.
+/// How long to wait for one answer; a busy machine starts a browser slowly.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether Debian's browser is there.
@@ -201,7 +201,7 @@ impl Chromium {
         self.call("Emulation.setDeviceMetricsOverride", params);
     }
 
-    /// Prefers `light` or `dark`.
+    /// Tells the page that the user prefers `light` or `dark`.
     pub fn prefer(&mut self, scheme: &str) {
         let params = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         self.call("Emulation.setEmulatedMedia", params);

@@ -51,7 +51,7 @@ impl Member {
     }
 }
 
-/// By the archive's parser: where the parts of whole archives are is not in question.
+/// Finds the members with the project's own parser: where they are in a whole archive is not in question.
 fn members(archive: &[u8]) -> Vec<Member> {
     let (mut framer, mut at, mut members) = (Framer::new(), 0, Vec::<Member>::new());
     while let (taken, Some(frame)) = framer.next(&archive[at..]).unwrap() {
@@ -68,7 +68,7 @@ fn members(archive: &[u8]) -> Vec<Member> {
 /// Where to cut the tar of a layer, which needs no end, and what is to be expected.
 pub fn layer_cuts(layer: &[u8]) -> Vec<Cut> {
     let members = members(layer);
-    // What ends between a header and its extension is a matter of taste.
+    // A cut between an extension and the header that it belongs to may be refused or not.
     let clear = |at: &usize| !members.iter().any(|member| member.start + 512 <= *at && *at < member.body);
     let at = (1..layer.len()).filter(|at| [0, 1, 40, 300, 511].contains(&(at % 512))).filter(clear);
     let last = members.last().unwrap().next();

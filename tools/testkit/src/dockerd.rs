@@ -41,18 +41,18 @@ impl Dockerd {
         Self::try_start(data_root, at_most(START)).unwrap_or_else(|log| panic!("dockerd does not come up:\n{log}"))
     }
 
-    /// The same with these flags in place of the one for the storage driver.
+    /// [`Self::start`] with these flags in place of the one for the storage driver.
     pub fn start_with(data_root: &Path, flags: &[&str]) -> Self {
         Self::start_engine(&Engine::system(), data_root, flags)
     }
 
-    /// The same with another version of Docker.
+    /// [`Self::start_with`] with another version of Docker.
     pub fn start_engine(engine: &Engine, data_root: &Path, flags: &[&str]) -> Self {
         let started = Self::try_start_at(engine, &std::env::temp_dir(), data_root, at_most(START), flags);
         started.unwrap_or_else(|log| panic!("dockerd does not come up:\n{log}"))
     }
 
-    /// The same, or what the daemon logs if it ends or does not answer in time.
+    /// [`Self::start`], or what the daemon logs if it ends or does not answer in time.
     pub fn try_start(data_root: &Path, limit: Duration) -> Result<Self, String> {
         Self::try_start_at(&Engine::system(), &std::env::temp_dir(), data_root, limit, OVERLAY2)
     }
@@ -115,8 +115,8 @@ impl Dockerd {
         Ok(daemon)
     }
 
-    /// Whether the daemon answers. It listens before it has read its root, so that a client of one that never comes to an end with
-    /// that waits forever: asking ends when it is too late, or when the daemon has ended.
+    /// Whether the daemon answers. The daemon listens before it has read its root, and may never get done with that. So
+    /// the client, which would wait forever, is ended when it is too late or when the daemon has ended.
     fn answers(&mut self, is_late: impl Fn() -> bool) -> bool {
         let mut client = self.client(&["version"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         loop {
@@ -137,8 +137,8 @@ impl Dockerd {
         String::from_utf8_lossy(&std::fs::read(self.home.path().join("log")).unwrap()).into_owned()
     }
 
-    /// The errors that it has logged about its root. dockerd starts its containerd anew if its socket was there a moment before it
-    /// listened, as happens on a busy machine.
+    /// The errors that the daemon has logged, except about its containerd: on a busy machine dockerd starts containerd
+    /// anew if the socket is there a moment before containerd listens.
     pub fn errors(&self) -> Vec<String> {
         let about_containerd =
             |line: &str| ["module=libcontainerd", "module=grpc"].iter().any(|module| line.contains(module));
@@ -200,7 +200,7 @@ impl Dockerd {
             if left.is_empty() {
                 return;
             }
-            // One that others are built on goes after them.
+            // An image that others are built on goes after them.
             let said: Vec<Output> = left.iter().map(|id| self.docker(&["rmi", "-f", id])).collect();
             assert!(self.images().len() < left.len(), "docker rmi -f removes nothing: {said:?}");
         }
@@ -222,7 +222,7 @@ impl Dockerd {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        // One that has been killed and waited for has no number any more.
+        // A process that has been killed and waited for has no number any more.
         if self.process.try_wait().is_ok_and(|status| status.is_none()) {
             let _ = rustix::process::kill_process(Pid::from_child(&self.process), Signal::TERM);
         }
@@ -230,7 +230,7 @@ impl Dockerd {
             let _ = self.process.kill();
             let _ = self.process.wait();
         }
-        // containerd follows it; shims and containers remain only after a kill.
+        // containerd ends with dockerd; shims and containers remain only after a kill.
         let patience = if self.killed { Duration::ZERO } else { at_most(STOP) };
         if !wait(patience, || self.relatives().is_empty()) {
             for pid in self.relatives() {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::tier::{Turn, tier};
 
-/// Of Debian's docker.io 20.10: another client may come first in `PATH`.
+/// The programs of Debian's docker.io 20.10, by their paths: another client may come first in `PATH`.
 const SYSTEM: [&str; 2] = ["/usr/sbin/dockerd", "/usr/bin/docker"];
 
 /// Where daemons look for containerd, its shims and runc.
@@ -17,7 +17,7 @@ const BESIDE: [(&str, &str); 2] = [("trixie", "26.1."), ("sid", "28.")];
 /// A version of Docker.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    /// For messages.
+    /// Its name in messages.
     pub name: &'static str,
     /// The daemon.
     pub dockerd: PathBuf,
@@ -28,14 +28,15 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// The system's.
+    /// The engine of this system.
     #[must_use]
     pub fn system() -> Self {
         let [dockerd, client] = SYSTEM.map(PathBuf::from);
         Self { name: "docker.io", dockerd, client, path: PATH.to_owned() }
     }
 
-    /// That of a release of Debian, unpacked by `tools/engines.sh` into `$LAYERFS_ENGINES`, else into `target/engines`.
+    /// The engine of a release of Debian, unpacked by `tools/engines.sh` into `$LAYERFS_ENGINES`, else into
+    /// `target/engines`.
     fn beside(name: &'static str) -> Self {
         let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/engines");
         let dir = std::env::var_os("LAYERFS_ENGINES").map_or_else(usual, PathBuf::from).join(name);

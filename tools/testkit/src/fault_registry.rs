@@ -69,9 +69,9 @@ impl Served {
 pub struct Asked {
     /// `GET`
     pub method: String,
-    /// With the query.
+    /// The path with the query.
     pub path: String,
-    /// Names in lower case.
+    /// The headers; their names are in lower case.
     pub headers: BTreeMap<String, String>,
     /// What was sent, as far as it came.
     pub body: Vec<u8>,
@@ -111,11 +111,11 @@ pub enum Then {
 pub struct Reply {
     /// Its number.
     pub status: u16,
-    /// Besides `Content-Length`.
+    /// The headers besides `Content-Length`.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// How it goes on.
+    /// What becomes of the connection.
     pub then: Then,
     /// Whether the length of the body is told.
     pub length: bool,

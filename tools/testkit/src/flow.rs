@@ -1,4 +1,4 @@
-//! One archive through both: imported by us into an empty root and loaded by dockerd into another.
+//! One archive through this program and through dockerd: imported into an empty root, and loaded into another.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,9 +16,9 @@ pub struct Roots {
     pub ours: PathBuf,
     /// The root of the daemon that loaded.
     pub dockers: PathBuf,
-    /// What each printed, and the time it took.
+    /// What our import printed, and the time it took.
     pub import: (String, Duration),
-    /// The same of `docker load`.
+    /// What `docker load` printed, and the time it took.
     pub load: (String, Duration),
     /// A second before both, in seconds since 1970.
     since: i64,
@@ -29,7 +29,7 @@ pub struct Roots {
 impl Roots {
     /// Imports and loads.
     pub fn make(archive: &Path) -> Self {
-        // Unpacked, saved twice, and docker unpacks the archive before it reads it.
+        // Both roots hold the archive unpacked, both daemons save it, and docker unpacks it before it reads it.
         let dir = super::scratch_for(8 * std::fs::metadata(archive).unwrap().len() + super::USUAL_ROOM);
         let (ours, dockers) = (super::empty_root(&dir, "ours"), super::empty_root(&dir, "dockers"));
         let since = super::now() - 1;
@@ -41,7 +41,7 @@ impl Roots {
         Self { ours, dockers, import, load, since, daemon, dir }
     }
 
-    /// Compares what is on disk. Before anything is mounted: the kernel leaves marks.
+    /// Compares what is on disk. To be called before anything is mounted, since the kernel leaves marks.
     pub fn on_disk(&self) -> Vec<String> {
         let (ours, dockers) = (RootContents::read(&self.ours), RootContents::read(&self.dockers));
         assert!(!dockers.layers.is_empty(), "dockerd has loaded nothing");

@@ -49,7 +49,7 @@ impl DockerArchive {
         Self::packed(tag, layers, <[u8]>::to_vec)
     }
 
-    /// The same with each layer's file made by `pack`.
+    /// [`Self::new`] with each layer's file made by `pack`.
     pub fn packed(tag: &str, layers: &[Vec<u8>], pack: impl Fn(&[u8]) -> Vec<u8>) -> Self {
         let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::hash(layer)).collect();
         let names: Vec<String> = (0..layers.len()).map(layer_name).collect();

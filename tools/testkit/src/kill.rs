@@ -13,9 +13,9 @@ use super::{Random, TreeState, synthetic};
 /// When to kill an import.
 #[derive(Debug, Clone, Copy)]
 pub enum Moment {
-    /// So long after its start.
+    /// This long after its start.
     Start(Duration),
-    /// So long after it has written down what it is about to register.
+    /// This long after it has written down what it is about to register.
     Intent(Duration),
     /// When it is about to make this call for this time; needs strace.
     Call(&'static str, u32),
@@ -45,12 +45,12 @@ pub struct Workshop {
 const ORIGINAL: &str = "busybox-20.10.tar";
 
 impl Workshop {
-    /// With an archive of about `bytes` bytes and `files` files, for roots of overlay2.
+    /// Makes an archive of about `bytes` bytes and `files` files, for roots of overlay2.
     pub fn new(bytes: usize, files: usize) -> Self {
         Self::of_driver("overlay2", bytes, files)
     }
 
-    /// The same for roots of a storage driver.
+    /// [`Self::new`] for roots of another storage driver.
     pub fn of_driver(driver: &'static str, bytes: usize, files: usize) -> Self {
         let dir = super::scratch();
         let archive = dir.path().join("archive.tar");

@@ -7,13 +7,16 @@
 //! - [`engines::engines`]: newer versions of Docker that are unpacked beside the system's
 //! - [`vm`]: a virtual machine whose kernel has the device mapper
 //! - [`dockerd::Dockerd`]: a daemon on a data-root of the test's own; [`zoo`]: a store with one of everything
-//! - [`archive`], [`image`], [`tarfile`]: archives to import; [`bad`], [`cut`]: such as must be refused
+//! - [`archive`], [`image`], [`platforms`], [`synthetic`], [`tarfile`]: archives to import; [`bad`], [`cut`]: such as
+//!   must be refused
 //! - [`run`], [`user`], [`mounts`], [`kill`]: our programs, as whom and where they run, and how they are stopped
 //! - [`littered`]: a store with litter of every kind, and what of it somebody needs; [`bolt`]: its database
 //! - [`store`], [`root`], [`live`], [`saved`]: what is in a data-root, by its files or by a daemon's word
 //! - [`quiet`], [`TreeState`], [`listing()`]: what has changed
 //! - [`cachegrind`]: how much work something is
 //! - [`cases`], [`tree`]: the layer cases, and a full walk of a tree
+//! - [`flow`]: one archive through this program and through dockerd
+//! - [`registry`], [`fault_registry`]: registries, sound and misbehaving; [`chromium`]: a browser for our page
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 

@@ -1,7 +1,7 @@
 //! A made-up overlay2 store with litter of every kind in it, and the word of its maker on what somebody needs.
 //!
-//! Nothing of it comes from the code that is tested: paths and contents are spelled here, after what a dockerd 20.10 writes. It is
-//! made in two steps, with time between them: what is made in the second is young.
+//! Nothing of it comes from the code that is tested: paths and contents are spelled here, after what a dockerd 20.10
+//! writes. It is made in two steps, with time between them: what is made in the second is young.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -33,7 +33,7 @@ struct LitteredImage {
     used: bool,
 }
 
-/// A store on its way, and then all that is known of it.
+/// The store while it is made, and afterwards what is known of it.
 #[derive(Debug)]
 pub struct Littered {
     /// Where it is.
@@ -43,7 +43,7 @@ pub struct Littered {
     images: Vec<LitteredImage>,
     /// Layers on which something stands that is not an image: mounts, build cache, young directories.
     held: BTreeSet<usize>,
-    /// Paths below the root that go whatever the policy, and such that stay.
+    /// Paths below the root that must go.
     pub litter: BTreeSet<PathBuf>,
     /// Paths that must stay.
     pub needed: BTreeSet<PathBuf>,
@@ -55,7 +55,7 @@ fn write(path: &Path, content: impl AsRef<[u8]>) {
 }
 
 impl Littered {
-    /// Everything but what is young.
+    /// Makes everything but what is young.
     pub fn new(root: &Path, seed: u64) -> Self {
         let mut store = Self {
             root: root.to_owned(),
@@ -340,7 +340,7 @@ impl Littered {
         }
     }
 
-    /// What is young: directories on a layer or on nothing, a registration, a mount.
+    /// Adds what is young: directories on a layer or on nothing, a registration, a mount.
     pub fn add_young(&mut self) {
         for _ in 0..self.random.below(3) {
             let id = self.hex(64);
@@ -362,7 +362,8 @@ impl Littered {
         }
     }
 
-    /// Once all is there: what goes and what stays of images and layers, with images that have a name or without them.
+    /// To be called once all is there: decides which images and layers go. With `named`, images that have a name go,
+    /// too.
     pub fn settle(&mut self, named: bool) {
         let mut going: BTreeSet<usize> = BTreeSet::new();
         loop {

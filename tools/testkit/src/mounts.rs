@@ -34,7 +34,7 @@ impl Mounted {
         Self { point, _dir: dir }
     }
 
-    /// Fills it but for so many bytes.
+    /// Fills the file system but for `spare` bytes.
     pub fn fill(&self, spare: u64) {
         let ballast = self.point.join("ballast");
         let mut left = 64 << 20;
@@ -59,7 +59,7 @@ impl Mounted {
         Self::new("tmpfs", options, |_| "layerfs-test".into())
     }
 
-    /// An ext4 of so many bytes.
+    /// An ext4 file system of `bytes` bytes.
     pub fn ext4(bytes: u64) -> Self {
         Self::new("ext4", "loop", |dir| {
             let image = dir.join("image");

@@ -1,4 +1,4 @@
-//! That reading leaves a store as it is, times of access included.
+//! Shows whether reading has left a store as it was, times of access included.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, OsStr};
@@ -25,7 +25,7 @@ struct State {
 pub struct Stamps(BTreeMap<PathBuf, State>);
 
 impl Stamps {
-    /// Takes it without leaving a trace itself.
+    /// Reads the state of everything below `root`, without leaving a trace itself.
     pub fn take(root: &Path) -> Self {
         let mut found = BTreeMap::new();
         let fd = open(CWD, root);

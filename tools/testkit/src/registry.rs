@@ -28,7 +28,8 @@ impl Registry {
         Self::start_with(dir, "", "")
     }
 
-    /// The same, with further settings: of `http`, each after a comma, and lines of their own.
+    /// [`Self::start`] with further settings: `http` is appended to those of that name, each with a comma before it,
+    /// and `more` is lines of its own.
     pub fn start_with(dir: &Path, http: &str, more: &str) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let host = format!("127.0.0.1:{port}");

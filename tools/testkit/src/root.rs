@@ -21,7 +21,7 @@ const MADE_AT_START: &[&str] = &["<root>/image/overlay2/distribution"];
 /// A layer as its record in `layerdb` names it.
 #[derive(Debug)]
 pub struct LayerContents {
-    /// Of its tar.
+    /// The digest of its tar.
     pub diff_id: String,
     /// The name of its directory.
     pub cache_id: String,
@@ -33,7 +33,7 @@ pub struct LayerContents {
 #[derive(Debug)]
 pub struct RootContents {
     path: PathBuf,
-    /// By chain id.
+    /// The layers by their chain ids.
     pub layers: BTreeMap<String, LayerContents>,
     /// Names that are drawn at random, and the lasting ones they stand for.
     names: HashMap<String, String>,
@@ -59,7 +59,7 @@ impl RootContents {
         Self { path: path.to_owned(), layers, names }
     }
 
-    /// `text` with lasting names for random ones, and without where the root is.
+    /// `text` with lasting names in place of random ones, and with `<root>` in place of the root's path.
     pub fn lasting(&self, text: &str) -> String {
         let text = text.replace(self.path.to_str().unwrap(), "<root>");
         let word = |c: char| c.is_ascii_alphanumeric();
@@ -107,7 +107,7 @@ impl Node {
         let (kind, content) = match kind {
             _ if kind.is_dir() => ("directory", None),
             _ if kind.is_file() && path.ends_with(JOURNAL) => ("journal", None),
-            // As bytes would be printed: nothing of it needs to be UTF-8.
+            // Escaped, because nothing in it needs to be UTF-8.
             _ if kind.is_file() => ("file", Some(std::fs::read(path).unwrap().escape_ascii().to_string())),
             _ if kind.is_symlink() => ("symlink", Some(std::fs::read_link(path).unwrap().to_str().unwrap().to_owned())),
             _ if kind.is_block_device() => ("block device", None),
@@ -219,7 +219,8 @@ fn tree_differences(have: &[TreeEntry], want: &[TreeEntry], recorded: &BTreeSet<
             continue;
         };
         let (mut have, mut want) = (have.clone(), want.clone());
-        // The root is not set from the archive. The rest without a time of its own was made by the way.
+        // The archive sets no time for the root. Any other entry without a time of its own was made on the way to
+        // another one.
         if path == b"." || !recorded.contains(path) {
             let (ours, dockers) = (have.mtime.take(), want.mtime.take());
             if ours.min(dockers).is_none_or(|(seconds, _)| seconds < since) {

@@ -15,9 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(150);
 pub struct Ran {
     /// `None` after a signal.
     pub code: Option<i32>,
-    /// What it printed.
+    /// What it wrote to standard output.
     pub stdout: String,
-    /// What it said.
+    /// What it wrote to standard error.
     pub stderr: String,
     /// From start to end.
     pub time: Duration,
@@ -112,7 +112,7 @@ impl Ran {
             return vec![format!("exit status {:?}: {}", self.code, self.stderr)];
         }
         let mut report = Vec::new();
-        // What is said before something goes wrong.
+        // Lines that may come before something goes wrong.
         let before = |line: &str| line.contains("warning: ") || line.contains(": new data-root ");
         let lines: Vec<&str> = self.stderr.lines().filter(|line| !before(line)).collect();
         if lines.len() != 1 {

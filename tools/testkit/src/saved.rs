@@ -21,11 +21,11 @@ struct Member {
     size: u64,
     target: Option<String>,
     digest: String,
-    /// Of JSON, and of whatever else is small.
+    /// The content of JSON, and of whatever else is small.
     content: Vec<u8>,
 }
 
-/// Bytes of more than any config.
+/// More bytes than any config has.
 const SMALL: u64 = 64 << 10;
 
 /// Saves images to `file`.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// Room for what every test needs but those that say how much.
+/// The room in bytes for tests that do not say how much they need.
 pub const USUAL_ROOM: u64 = 1 << 30;
 
 /// A directory of the test's own.

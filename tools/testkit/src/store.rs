@@ -31,7 +31,7 @@ pub struct StoreFiles {
 /// What the record of a layer says.
 #[derive(Debug)]
 pub struct LayerFiles {
-    /// Of its tar.
+    /// The digest of its tar.
     pub diff_id: String,
     /// The name of its directory.
     pub cache_id: String,
@@ -66,7 +66,7 @@ impl StoreFiles {
         if self.is_vfs { dir } else { dir.join("diff") }
     }
 
-    /// Where the content of each layer is, by diff id.
+    /// Where the content of each layer is, by chain id.
     pub fn diffs(&self) -> BTreeMap<String, PathBuf> {
         self.layers.iter().map(|(chain, layer)| (chain.clone(), self.content(layer))).collect()
     }

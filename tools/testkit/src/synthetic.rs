@@ -4,7 +4,7 @@ use super::Random;
 use super::image::DockerArchive;
 use super::tarfile::{self, TarMember};
 
-/// Its name.
+/// The image's name.
 pub const TAG: &str = "layerfs-test/synthetic:1";
 
 /// Layers of about `bytes` bytes together: three quarters in `files` small files, the rest in a few large ones, and on top

@@ -28,7 +28,7 @@ const MARK: &str = "/etc/layerfs-vm";
 /// Begins the last line of the serial line, with the exit status after it.
 const END: &str = "@@ the command ended with ";
 
-/// In the order in which they are loaded, below `kernel/` of the modules.
+/// Modules of the kernel by their paths below `kernel/`, in the order in which they are loaded.
 const MODULES: [&str; 14] = [
     "lib/libcrc32c",
     "drivers/virtio/virtio_ring",
@@ -101,7 +101,7 @@ fn find_program(name: &str) -> PathBuf {
     paths.find(|path| path.exists()).unwrap_or_else(|| panic!("{name} is not installed"))
 }
 
-/// What a machine has to offer.
+/// A machine that is not started yet.
 #[derive(Debug)]
 pub struct Machine {
     dir: tempfile::TempDir,
@@ -219,7 +219,7 @@ impl Machine {
     }
 }
 
-/// Ends the process with the test.
+/// Ends the process when the test ends.
 struct Running(Child);
 
 impl Running {

@@ -40,7 +40,7 @@ const BUILDKIT: &str = "FROM zoo/base:1 AS first\nRUN echo first >/first\nFROM z
 #[derive(Debug)]
 pub struct Zoo {
     home: Home,
-    /// Of the live daemon.
+    /// The data-root of the live daemon.
     pub root: PathBuf,
     /// The copy; what is in it names [`Self::root`], where [`Self::on_stopped`] shows it.
     pub stopped: PathBuf,

@@ -21,7 +21,7 @@ struct Plan {
     created: Option<String>,
     base: bool,
     more: Vec<(Vec<u8>, Digest)>,
-    /// Goes over what the config has by itself.
+    /// Fields that replace those that the config has by itself.
     config: Value,
 }
 

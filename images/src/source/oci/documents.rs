@@ -87,7 +87,7 @@ object!(once
     }
 );
 
-/// A reference to a blob, complete.
+/// A reference to a blob, with everything that a descriptor must have.
 #[derive(Debug, Clone)]
 pub(super) struct BlobDescriptor {
     pub(super) media_type: String,
@@ -136,19 +136,19 @@ impl BlobDescriptor {
         LAYER_TYPES.contains(&self.media_type.as_str())
     }
 
-    /// Whether it is a layer of an image, be it of a kind that we do not know, such as an encrypted one.
+    /// Whether it is a layer of an image, even of a kind that this program does not know, such as an encrypted one.
     fn is_of_an_image(&self) -> bool {
         self.is_layer() || LAYER_FAMILIES.iter().any(|family| self.media_type.starts_with(family))
     }
 
-    /// What BuildKit adds to an index to go with an image.
+    /// Whether it is an attestation, which BuildKit adds to an index to go with an image.
     pub(super) fn is_attestation(&self) -> bool {
         let annotation = self.annotations.get("vnd.docker.reference.type");
         annotation.is_some_and(|kind| kind == "attestation-manifest")
             || self.platform.as_ref().is_some_and(Platform::is_unknown)
     }
 
-    /// The blob, as long as it must be and with the digest it must have.
+    /// Reads the blob, and checks its length and its digest.
     pub(super) fn load(&self, documents: &mut Documents<'_>) -> Result<Vec<u8>, ArchiveError> {
         let file = documents.file_of(self);
         let bytes = documents.required(&file)?;
@@ -276,7 +276,7 @@ pub(super) fn check_layout(documents: &mut Documents<'_>) -> Result<(), ArchiveE
     }
 }
 
-/// The version must be 2, where it is given.
+/// Refuses a version other than 2, where one is given.
 fn check_version(file: &str, version: &Field<u64>) -> Result<(), ArchiveError> {
     match version.as_ref() {
         Some(version) if *version != 2 => {
@@ -287,7 +287,7 @@ fn check_version(file: &str, version: &Field<u64>) -> Result<(), ArchiveError> {
     }
 }
 
-/// The media type, where it is given, must not be one of documents of the other kind. If it is not the one that the
+/// Refuses a media type, where one is given, that is one of documents of the other kind. If it is not the type that the
 /// descriptor says, that is worth a warning: registries and tools that convert between docker's types and those of the
 /// image-spec leave such documents behind.
 fn check_type(

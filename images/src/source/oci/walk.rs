@@ -155,7 +155,7 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
     ) -> Result<Result<BlobDescriptor, String>, ArchiveError> {
         let mut ranked: Vec<_> =
             manifests.iter().map(|(manifest, platform)| (self.platform.rank(platform), manifest, platform)).collect();
-        // The first of equals, as containerd takes it.
+        // The sort keeps the order of equals, so the first of them is taken, as in containerd.
         ranked.sort_by_key(|(rank, ..)| std::cmp::Reverse(*rank));
         let (mut others, mut missing) = (Vec::new(), Vec::new());
         for (rank, manifest, platform) in ranked {
@@ -266,7 +266,7 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
         kept
     }
 
-    /// The image of a manifest, `origin`. `None` if it is for another platform than the one asked for.
+    /// The image of a manifest, whose file is `origin`. `None` if it is for another platform than the one asked for.
     fn image(
         &mut self,
         origin: String,

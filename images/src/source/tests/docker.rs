@@ -78,7 +78,7 @@ fn manifests_that_are_refused() {
 #[test]
 fn names_that_cannot_be_used_are_told() {
     let digest = Digest::hash(b"");
-    // With `docker.io/library/` in front.
+    // With `docker.io/library/` in front, this name is one character too long.
     let long = format!("{}:1", "a".repeat(238));
     let cases = [
         ("A:1", "invalid tag \"A:1\": invalid reference format: repository name (library/A) must be lowercase", false),

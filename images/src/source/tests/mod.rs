@@ -27,7 +27,7 @@ impl Fixture {
 
     fn entry(mut self, name: &str, kind: tar::EntryType, target: &str, data: &[u8]) -> Self {
         let mut header = tar::Header::new_gnu();
-        // By hand: the builder cleans names.
+        // The names are put in by hand, because the builder cleans them.
         header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
         header.as_gnu_mut().unwrap().linkname[..target.len()].copy_from_slice(target.as_bytes());
         header.set_entry_type(kind);

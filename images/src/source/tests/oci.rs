@@ -118,7 +118,7 @@ fn annotations_that_name_nothing_are_told() {
         assert!(images[0].tags.is_empty() && message.contains(expected), "{name}: {message}");
         assert_eq!(*is_left_out, left_out, "{name}");
     }
-    // containerd's annotation counts, the tag beside it is part of it.
+    // If there is containerd's annotation, it alone counts: the other one only repeats the tag.
     let mut layout = Layout::default();
     let image = with(layout.image("amd64"), "annotations", json!({CONTAINERD: "app:1", REF: "1"}));
     let images = layout.over(&[image]).images().unwrap().images;
@@ -146,7 +146,7 @@ fn the_platform_is_chosen_from_a_nested_index() {
     let build = || {
         let mut layout = Layout::default();
         let amd = platform(layout.image("amd64"), "linux/amd64");
-        // Its platform is only in the config.
+        // The platform of this image is only in its config.
         let arm = layout.image("arm64");
         let attestation =
             with(layout.image("none"), "annotations", json!({"vnd.docker.reference.type": "attestation-manifest"}));

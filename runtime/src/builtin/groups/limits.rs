@@ -30,7 +30,7 @@ fn write(dir: &Path, name: &str, value: &str) -> io::Result<()> {
     fs::write(&path, value).map_err(named)
 }
 
-/// Sets what one hierarchy of version 1 controls. Says whether that was the devices.
+/// Sets what one hierarchy of version 1 controls. Returns whether it controls devices.
 pub(super) fn version1(hierarchy: &Hierarchy, dir: &Path, resources: &LinuxResources) -> io::Result<bool> {
     if hierarchy.has("memory")
         && let Some(memory) = resources.memory()

@@ -65,8 +65,8 @@ impl FileSystem {
         Ok(Some(hex.join("-")))
     }
 
-    /// The file system for a new base device: xfs where the kernel and the programs at hand can do that, else ext4, as dockerd
-    /// chooses (moby v20.10.24 `deviceset.go: determineDefaultFS`).
+    /// The file system for a new base device: xfs where the kernel and the programs at hand can do that, else ext4, as
+    /// dockerd chooses (moby v20.10.24 `deviceset.go: determineDefaultFS`).
     pub(super) fn choose() -> Self {
         let xfs = fsopen("xfs", FsOpenFlags::FSOPEN_CLOEXEC).is_ok() && Self::Xfs.find_maker().is_some();
         if xfs { Self::Xfs } else { Self::Ext4 }
@@ -95,7 +95,8 @@ impl FileSystem {
         Err(io::Error::other(format!("mkfs.{}: {}: {said}", self.name(), output.status)))
     }
 
-    /// Mounts it without a mount point. Where the device can be written to, the kernel finishes what the journal has begun.
+    /// Mounts it without a mount point. Where the device can be written to, the kernel finishes what the journal has
+    /// begun.
     pub(super) fn mount(self, device: &Path, writing: Writing) -> Result<OwnedFd, Errno> {
         let fs = fsopen(self.name(), FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_string(&fs, "source", device)?;

@@ -6,9 +6,9 @@
 //! docker-<major>:<minor>-<inode>-<cache id>   a thin device, while somebody has it mounted
 //! ```
 //!
-//! A device is mounted without a mount point and marked at once to be removed when it is closed. So it ends with the last
-//! descriptor of its file system, also if this process is killed. What a kill leaves is the pool; the next writer finds it
-//! by its name.
+//! A device is mounted without a mount point and marked at once to be removed when it is closed. So it ends with the
+//! last descriptor of its file system, also if this process is killed. What a kill leaves is the pool; the next writer
+//! finds it by its name.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -185,8 +185,8 @@ impl Live {
     pub(super) fn remove(&self, id: &str) -> Result<(), StoreError> {
         let Some(file) = self.records.device(id)? else { return Ok(()) };
         self.deactivate(id)?;
-        // What nobody else has goes back to the file system that holds the pool's file. dockerd does so, too, and passes over
-        // a pool that cannot do that.
+        // The blocks that no other device has go back to the file system that holds the pool's file. dockerd does so,
+        // too, and passes over a pool that cannot do that.
         let discarded = self.with_active(id, &file, |path, device| {
             dm::discard(device, file.size).map_err(StoreError::io(path, "discarding"))
         });
@@ -221,7 +221,7 @@ impl Live {
         Ok(())
     }
 
-    /// Makes the base device of a new pool, and checks that of another.
+    /// Makes the base device of a new pool, or checks that the base device of a pool in use is the one of the records.
     fn check_base(&self) -> Result<(), StoreError> {
         let path = || self.records.home().join(BASE);
         let base = self.records.device(BASE)?;

@@ -13,9 +13,9 @@
 //!   id                                 0600  the first layer of the chain that was mounted
 //! ```
 //!
-//! Readers do without the kernel's device mapper: the device is rebuilt from the pool's blocks in a temporary file, which is
-//! mounted read-only. So the pool must not be active then, and nothing in the data-root changes. A writer makes the
-//! [pool](live) active when it needs it, and everything goes through the [protocol].
+//! Readers do without the kernel's device mapper: the device is rebuilt from the pool's blocks in a temporary file,
+//! which is mounted read-only. So the pool must not be active then, and nothing in the data-root changes. A writer
+//! makes the [pool](live) active when it needs it, and everything goes through the [protocol].
 //!
 //! Follows moby v20.10.24 `daemon/graphdriver/devmapper`.
 
@@ -124,8 +124,8 @@ impl DeviceMapper {
         self.0.records.device(id)
     }
 
-    /// The files of all layers, by their names: cache ids, and [`BASE`](crate::schema::devicemapper::BASE) for the device that
-    /// others were made from.
+    /// The files of all layers, by their names: cache ids, and [`BASE`](crate::schema::devicemapper::BASE) for the
+    /// device that others were made from.
     ///
     /// # Errors
     /// [`StoreError`], also for a file that dockerd could not decode.
@@ -251,8 +251,8 @@ impl Driver for DeviceMapper {
         self.0.pool()?.remove(id)
     }
 
-    /// Whether the layer's file is there and can be decoded. Whether the pool has the device is not looked at: that takes
-    /// the whole pool.
+    /// Whether the layer's file is there and can be decoded. Whether the pool has the device is not looked at: that
+    /// takes the whole pool.
     fn damage(&self, id: &CacheId, _parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
         let path = self.0.records.home().join(id.as_str());
         match self.device(id.as_str()) {

@@ -7,11 +7,11 @@
 //! 3. the device's file is written or removed,
 //! 4. the pool gets the new number.
 //!
-//! After a crash before step 4 the record is one number ahead of the pool, and [`recover`](Protocol::recover) deletes the
-//! device with its file: it takes back what was to be made, and finishes what was to be deleted. dockerd does the same
-//! (moby v20.10.24 `daemon/graphdriver/devmapper/deviceset.go: openTransaction, closeTransaction, rollbackTransaction`), but
-//! also where the record is farther ahead, or the file names another device: that happens after the pool's metadata was
-//! restored from a copy, and then it deletes a device in use. Here that is an error.
+//! After a crash before step 4 the record is one number ahead of the pool, and [`recover`](Protocol::recover) deletes
+//! the device with its file: it takes back what was to be made, and finishes what was to be deleted. dockerd does the
+//! same (moby v20.10.24 `daemon/graphdriver/devmapper/deviceset.go: openTransaction, closeTransaction,
+//! rollbackTransaction`), but also where the record is farther ahead, or the file names another device: that happens
+//! after the pool's metadata was restored from a copy, and then it deletes a device in use. Here that is an error.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +23,8 @@ use super::records::Records;
 use crate::error::StoreError;
 use crate::schema::devicemapper::{BASE, DeviceFile, TRANSACTION, TransactionFile};
 
-/// How long a device may be busy after nobody has it open any more: udev's probes, or the kernel's own work, end in that time.
+/// How long a device may be busy after nobody has it open any more: udev's probes, or the kernel's own work, end in
+/// that time.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a device begins with.
@@ -37,7 +38,7 @@ pub(super) enum Origin<'a> {
     /// The content of another device.
     Device {
         file: &'a DeviceFile,
-        /// The name that it has while it is active.
+        /// The name that the other device has while it is active.
         active: &'a DeviceName,
     },
 }
@@ -72,7 +73,7 @@ impl Protocol {
             Self { mapper, pool, records, numbers: Mutex::new(Numbers { used: BTreeSet::new(), last: first }) };
         protocol.mend()?;
         let used = protocol.records.ids()?;
-        // The number of the last shutdown is stale after a crash. The numbers in use say more.
+        // After a crash, the number that the last shutdown recorded may be too low, so the numbers in use count too.
         let set = u64::try_from(protocol.records.device_set()?.next).ok().and_then(ThinId::new);
         let last = used.last().copied().max(set).unwrap_or(first);
         *protocol.lock() = Numbers { used, last };
@@ -83,7 +84,7 @@ impl Protocol {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number that the next device would get, for dockerd's record of it.
+    /// The number that was given last. dockerd records the number after it.
     pub(super) fn last_number(&self) -> ThinId {
         self.lock().last
     }
@@ -102,7 +103,8 @@ impl Protocol {
     fn mend(&self) -> Result<(), StoreError> {
         let pool = self.status()?.transaction;
         let Some(open) = self.records.transaction()? else { return Ok(()) };
-        // The number is the pool's own, or lower where a daemon did not write the record.
+        // No change is open if the record has the pool's own number, or a lower one because a daemon did not write the
+        // record.
         if open.transaction <= pool {
             return Ok(());
         }
@@ -158,7 +160,8 @@ impl Protocol {
             numbers.used.insert(id);
             match self.add_to_pool(id, origin) {
                 Ok(()) => break id,
-                // A device that has no file: a power cut leaves such ones. Its number stays in use.
+                // The pool has a device of this number that has no file: a power cut leaves such devices. The number
+                // stays in use.
                 Err(MapperError { problem: Problem::Exists, .. }) => {}
                 Err(error) => {
                     numbers.used.remove(&id);

@@ -19,7 +19,7 @@ const SCRATCH: &str = ".tmp-layerfs-scratch";
 /// The first layer of a chain that was mounted leaves its id here (`driver.go: Get`).
 const ID: &str = "id";
 
-/// A layer that was begun. What is mounted lasts as long as a target of it.
+/// A layer that was begun. Its file system stays mounted as long as a target of it is open.
 #[derive(Debug)]
 pub(super) struct Unfinished {
     pub(super) state: Arc<OpenHome>,
@@ -53,7 +53,7 @@ impl Begun for Unfinished {
     fn target(&self) -> Result<Target, StoreError> {
         let mounted = self.mount()?;
         let content = content_in(&mounted, &self.id)?;
-        // The layer below may have one, if it is not committed yet.
+        // If the layer below was not committed yet, the snapshot has a copy of its scratch directory.
         mounted.remove_tree(SCRATCH)?;
         let scratch = mounted.create(SCRATCH, 0o700)?;
         Ok(Target {
@@ -70,7 +70,7 @@ impl Begun for Unfinished {
         let mounted = self.mount()?;
         let content = content_in(&mounted, &self.id)?;
         mounted.remove_tree(SCRATCH)?;
-        // The descriptor of the mount itself is only a place, and cannot be synced.
+        // The descriptor of the mount itself is an `O_PATH` one, which cannot be synced.
         content.sync_file_system()
     }
 

@@ -1,7 +1,8 @@
 //! What an overlay2 home holds, and which entries stand on which.
 //!
-//! A home of 5,000 images has 50,000 entries, each with a `lower` that names all below it: a million names. So entries have numbers,
-//! files are read with few calls and by several threads, and a name is looked up without being copied.
+//! A home of 5,000 images has 50,000 entries, each with a `lower` that names all entries below it: a million names. So
+//! entries have numbers, files are read with few calls and by several threads, and a name is looked up without being
+//! copied.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -231,7 +231,8 @@ impl Driver for Overlay2 {
     }
 
     /// dockerd writes the empty file `committed` each time it makes something on top of the layer (moby v20.10.24
-    /// `overlay.go: create`), so the file's time says when that was last.
+    /// `overlay.go: create`), so the file's time says when dockerd did so last. We write the file only if it is
+    /// missing.
     fn last_stood_on(&self, id: &CacheId) -> Result<Option<i64>, StoreError> {
         let Some(layer) = self.0.dir.sub(id.as_str())? else { return Ok(None) };
         layout::committed(&layer)

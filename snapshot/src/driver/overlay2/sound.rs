@@ -1,9 +1,9 @@
 //! Which layers are certainly sound, found with a few calls each and in time that does not depend on how deep they lie.
 //!
 //! A `lower` names all layers below, so comparing each of them with what the records say costs as many steps as all
-//! stacks have layers together. But the `lower` of a layer must be the short name of its parent followed by the parent's own
-//! `lower`: if the parent is sound, comparing these two parts is enough. Whole texts are compared by a hash with a random
-//! key, so that memory does not grow with the depth either.
+//! stacks have layers together. But the `lower` of a layer must be the short name of its parent followed by the
+//! parent's own `lower`: if the parent is sound, comparing these two parts is enough. Whole texts are compared by a
+//! hash with a random key, so that memory does not grow with the depth either.
 
 use std::hash::{BuildHasher, RandomState};
 

@@ -1,4 +1,5 @@
-//! What a transaction is going to do, found out before it does anything: the content of its record of intent.
+//! The plan of a transaction: what it is going to change, found out before it registers or removes anything. The plan
+//! is the content of its record of intent.
 
 use std::collections::{BTreeSet, HashSet};
 

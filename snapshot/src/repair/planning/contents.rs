@@ -88,8 +88,8 @@ impl RepairPlanner<'_> {
         Ok(())
     }
 
-    /// Whether a layer's directory has only the layer's own files, so that one of them can be replaced by itself. Where a
-    /// directory shows the layers below as well, those above have copies of each file.
+    /// Whether a layer's directory has only the layer's own files, so that one of them can be replaced by itself. Where
+    /// a directory shows the layers below as well, those above have copies of each file.
     pub(super) fn has_single_files(&self) -> bool {
         self.view.root.home_layout().is_some_and(|layout| layout.changes)
     }
@@ -131,8 +131,8 @@ impl RepairPlanner<'_> {
 
     fn compare(&self, record: &LayerRecord, journal: File) -> LayerContent {
         if !self.has_single_files() {
-            // The layer's own files only: if those below that show here differ from the layer below, that layer may be
-            // the damaged one.
+            // Compare the layer's own files only. The directory also shows files of the layer below; if they differ
+            // from that layer, that layer may be the damaged one.
             let content = self.view.root.content(&record.cache_id).ok().flatten();
             let found = content.and_then(|content| content::replay(journal, content).ok()?);
             if found == Some(record.diff_id) {

@@ -1,5 +1,5 @@
-//! Carries out what a check says would mend a finding, where nothing has to be proven first, and makes sure that no
-//! finding is passed over: each has a step that mends it, or words that say what helps.
+//! Plans what a check says would mend a finding, where nothing has to be proven first, and makes sure that no finding
+//! but a note is passed over: each has a step that mends it, or advice that says what helps.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ impl RepairPlanner<'_> {
     /// Adds the steps and the unmended damage that only a check of the records has found.
     pub(super) fn plan_findings(&mut self) -> Result<(), RepairError> {
         let findings = records(self.view)?.findings;
-        // A container has findings about its mount, too.
+        // A finding about a mount counts as a finding about its container.
         let known = self.plan.steps.iter().map(|step| &step.subject);
         let mut known: HashSet<Subject> =
             known.chain(self.plan.unmended.iter().map(|left| &left.subject)).map(about_container).collect();
@@ -23,7 +23,8 @@ impl RepairPlanner<'_> {
             _ => None,
         }));
         for finding in findings {
-            // Of two layers that share a directory, the record of the other is dropped.
+            // Of two layers that share a directory, one record is dropped. That settles the finding about the other
+            // layer.
             let parted = |step: &RepairStep| matches!((&step.mending, &finding.cause), (Mending::DropRecord { layer }, Cause::DirectoryShared { with }) if layer == with);
             if !self.is_chosen_finding(&finding) || self.plan.steps.iter().any(parted) {
                 continue;
@@ -37,7 +38,7 @@ impl RepairPlanner<'_> {
                 }
                 continue;
             }
-            // A layer that is lost is said of the images that have it.
+            // What is reported about an image covers the layers of that image.
             let images = finding.affected.images.iter().filter(|_| matches!(finding.place, Place::Layer(_)));
             let said = known.contains(&about_container(&subject))
                 || images.into_iter().any(|image| known.contains(&Subject::Image(*image)));

@@ -27,7 +27,7 @@ impl RepairPlanner<'_> {
                 self.learn(image, &config);
             }
         }
-        // It may be the one that says what a layer is.
+        // A config that cannot be read may be the one that says what a layer is.
         let unread = unread.iter().filter(|(image, _)| !self.chains.contains_key(image)).map(|(_, error)| error);
         self.unread = unread.filter(|error| error.leaves_open()).map(|error| with_causes(error)).next();
         Ok(())

@@ -80,7 +80,7 @@ struct RepairPlanner<'p> {
     added: HashSet<ChainId>,
     /// Layers whose records stay broken, and why.
     broken: BTreeMap<ChainId, String>,
-    /// Why something cannot be read that may prove what a layer is, or where.
+    /// Why a file cannot be read that may prove what a layer is, or where its content is.
     unread: Option<String>,
     /// Mounts as they will be.
     mounts: Vec<MountRecord>,

@@ -110,7 +110,7 @@ impl RepairPlanner<'_> {
             let Some(container) = self.container_of(mount).filter(|_| self.chosen.is_none()) else { continue };
             for id in [&mount.mount_id, &mount.init_id].into_iter().flatten() {
                 if self.view.root.content(id)?.is_none() {
-                    // What is below is of no account here.
+                    // Only the directory itself matters here, and not what it stands on.
                     let damage = self.view.root.driver.as_ref().and_then(|driver| driver.damage(id, &[]).ok()?);
                     let damage =
                         damage.map_or_else(|| format!("its directory {id} is missing"), |damage| damage.to_string());

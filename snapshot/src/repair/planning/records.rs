@@ -87,8 +87,8 @@ impl RepairPlanner<'_> {
         Ok(())
     }
 
-    /// Of the records that name the same directory, keeps the one whose files are in it. The others are dropped, and their
-    /// layers can be added again. If none has its files there, or one of them cannot be read, nothing is done.
+    /// Of the records that name the same directory, keeps the one whose files are in it. The others are dropped, and
+    /// their layers can be added again. If none has its files there, or one of them cannot be read, nothing is done.
     fn part_shared_directories(&mut self) {
         let mut by_directory: BTreeMap<CacheId, Vec<ChainId>> = BTreeMap::new();
         for record in self.records.values() {
@@ -203,7 +203,7 @@ impl RepairPlanner<'_> {
     }
 
     /// The parent with which this diff id makes the layer's chain id, which is a hash of both. `None` if no known layer
-    /// is.
+    /// is that parent.
     fn parent_of(&self, layer: ChainId, diff_id: DiffId, names: &HashSet<ChainId>) -> Option<Option<ChainId>> {
         if ChainId::next(None, diff_id) == layer {
             return Some(None);
@@ -215,15 +215,16 @@ impl RepairPlanner<'_> {
     /// The diff id that a layer's journal and a directory make together; `None` if they make none.
     ///
     /// # Errors
-    /// Why one of them cannot be read: it may be what is looked for.
+    /// Why one of them cannot be read: together they may make the diff id that is looked for.
     fn replayed(&self, layer: ChainId, directory: &CacheId) -> Result<Option<DiffId>, String> {
         let Some(journal) = readable(self.layers.journal(self.name_now(layer)))? else { return Ok(None) };
         let Some(content) = readable(self.view.root.content(directory))? else { return Ok(None) };
         content::replay(journal, content)
     }
 
-    /// Whether a directory is a layer's: with the layer's journal it makes the diff id. A layer without bytes is made with any
-    /// directory, so that of such a layer must have its names and metadata, too, and no others.
+    /// Whether a directory is a layer's: with the layer's journal it makes the diff id. If the layer's files have no
+    /// bytes, its journal makes the diff id with any directory, so the directory must also have just the names and
+    /// metadata that the journal says.
     ///
     /// # Errors
     /// Why that cannot be told.
@@ -243,7 +244,8 @@ impl RepairPlanner<'_> {
         content::is_as_written(journal, &content, owners, diff_id).map_err(|error| with_causes(&error))
     }
 
-    /// Why it cannot be read what a directory, or a container's, stands on: it may stand on one that is looked for.
+    /// Why it cannot be read what some directory, or some container, stands on: that may be the directory which a
+    /// record has lost.
     fn unread_stack(&self) -> Option<String> {
         let parents = self.home.entries.values().filter_map(|entry| entry.parents.as_ref().err());
         let mounts = self.mounts.iter().flat_map(|mount| &mount.damage);
@@ -254,10 +256,12 @@ impl RepairPlanner<'_> {
         by_driver.or_else(|| mounts.filter(unread).map(ToString::to_string).next())
     }
 
-    /// A layer's size by the driver's rule: measured from its content, or else from its journal; `None` if there is neither.
+    /// A layer's size by the driver's rule: measured from its content, or else from its journal; `None` if there is
+    /// neither.
     ///
     /// # Errors
-    /// Why the content cannot be read. What could be read of it is no size: it would be written down as if it were proven.
+    /// Why the content cannot be read. The size of the part that can be read would be wrong, and would be recorded as
+    /// if it were proven.
     fn measure(&self, layer: ChainId, directory: &CacheId) -> Result<Option<u64>, String> {
         if self.view.root.home_layout().is_some_and(|layout| layout.changes)
             && let Some(content) = self.view.root.content(directory).map_err(|error| with_causes(&error))?
@@ -268,10 +272,11 @@ impl RepairPlanner<'_> {
     }
 
     /// Finds the directory of a layer whose record does not name it any more: the one that its children or containers
-    /// stand on, or one that nobody else has and that makes the layer's diff id. `None` if it is none of those that are there.
+    /// stand on, or one that nobody else has and that makes the layer's diff id. `None` if no directory in the home is
+    /// the layer's.
     ///
     /// # Errors
-    /// Why one that may be it cannot be read.
+    /// Why a directory that may be the layer's cannot be read.
     fn find_directory(&self, layer: ChainId, diff_id: DiffId) -> Result<Option<CacheId>, String> {
         let below = |id: &str| self.home.nearest_below(id).cloned();
         let children = self.records.values().filter(|record| record.parent == Some(layer));

@@ -28,12 +28,12 @@ pub(in crate::root) fn in_use(home: &Dir) -> Result<Option<PathBuf>, StoreError>
     Ok(None)
 }
 
-/// Tells whether a path leads into a certain directory, by whatever name.
+/// Tells whether a path leads into the home, by whatever name.
 struct Ways<'a> {
     home: &'a Dir,
     identity: (u64, u64),
     real: PathBuf,
-    /// Paths that were looked at: whether they are the directory.
+    /// Paths that were looked at, each with whether it is the home.
     known: HashMap<PathBuf, bool>,
 }
 
@@ -59,7 +59,7 @@ impl<'a> Ways<'a> {
         if let Some(&known) = self.known.get(path) {
             return known;
         }
-        // If this process cannot reach the path, the path is not the directory, which it has opened.
+        // A path that this process cannot reach is not the home, since this process has opened the home.
         let found = rustix::fs::stat(path).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == self.identity);
         self.known.insert(path.to_path_buf(), found);
         found

@@ -83,7 +83,7 @@ pub enum CacheSize {
 }
 
 impl CacheSize {
-    /// In bytes, if it is known.
+    /// The size in bytes, if it is known.
     #[must_use]
     pub fn known(&self) -> Option<u64> {
         if let Self::Known(bytes) = self { Some(*bytes) } else { None }
@@ -111,11 +111,11 @@ pub struct BuildCache {
 }
 
 impl BuildCache {
-    /// The build cache of a root whose layers a snapshotter of containerd keeps, as long as there is none: its records name
-    /// snapshots and blobs of containerd's, which are not looked up.
+    /// The build cache of a root whose layers a snapshotter of containerd keeps: an empty one, if it has no records. Records
+    /// would name snapshots and blobs of containerd's, which are not looked up here.
     ///
     /// # Errors
-    /// [`StoreError::Invalid`] if there is one, and those of [`BuildCache::read`].
+    /// [`StoreError::Invalid`] if there are records, and the errors of [`BuildCache::read`].
     pub(crate) fn of_snapshotter(root: &Dir, snapshotter: &str) -> Result<Self, StoreError> {
         let Some(dir) = root.descend(&[BUILDKIT, &format!("containerd-{snapshotter}")])? else {
             return Ok(Self::default());

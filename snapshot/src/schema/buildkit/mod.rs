@@ -24,7 +24,8 @@ use crate::schema::database;
 use bolt::{Bolt, BoltError};
 
 pub(crate) const BUILDKIT: &str = "buildkit";
-/// The database of the results of build steps. We look only at its lock, which a running dockerd holds.
+/// The database of the results of build steps. We read nothing from it; we look at its lock, which a running dockerd holds,
+/// and at whether dockerd could open it.
 pub(crate) const CACHE_DATABASE: &str = "cache.db";
 /// The database of contents and leases of the containerd store in BuildKit.
 pub(crate) const CONTENT_DATABASE: &str = "containerdmeta.db";

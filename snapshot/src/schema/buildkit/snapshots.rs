@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <key>/            a bucket for each snapshot; the key is an id of BuildKit's, or sha256:<chain id> of a layer
-//!   parent          the key of the snapshot below; empty for none. There for directories that BuildKit made
+//!   parent          the key of the snapshot below, empty for none; only where BuildKit made the directory
 //!   committed       on an immutable snapshot: the id under which its directory was made
 //!   iscommitted     empty; on the snapshot that `committed` names
 //!   chainid         sha256:<chain id> of the layer as which it was registered, or which it came from
@@ -57,7 +57,7 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// Reads them from a data-root.
+    /// Reads all snapshots of a data-root.
     ///
     /// # Errors
     /// [`StoreError::Database`] and [`StoreError::Invalid`] for a damaged or unknown database, [`StoreError::Io`]

@@ -18,7 +18,7 @@ pub enum ContainerFault {
     /// dockerd would crash over it.
     #[error("{0}")]
     Crash(Crash),
-    /// A file is not what dockerd decodes.
+    /// dockerd cannot decode a file.
     #[error("{file}: {error}")]
     Decode {
         /// The file's name.

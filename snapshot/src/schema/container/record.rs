@@ -21,7 +21,7 @@ pub struct ContainerRecord {
     pub name: String,
     /// The image it was made from.
     pub image: Option<ImageId>,
-    /// The same as it is written, which may be no id.
+    /// The image it was made from, as it is written; the text may be no id.
     pub image_text: String,
     /// The image as the user typed it.
     pub image_name: String,

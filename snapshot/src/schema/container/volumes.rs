@@ -10,7 +10,7 @@ use crate::schema::gojson;
 #[derive(Debug, Default)]
 pub(crate) struct UsedVolumes {
     names: std::collections::HashSet<String>,
-    /// Configs that dockerd would not decode: they may name any volume.
+    /// Configs that dockerd would not decode. A volume counts as used if its name stands anywhere in one of them.
     unread: Vec<Vec<u8>>,
     /// Whether a config could not even be read.
     unknown: bool,
@@ -24,7 +24,7 @@ impl UsedVolumes {
     }
 }
 
-/// Reads which volumes are used. A container without a config is none.
+/// Reads which volumes are used. A directory without a config is no container.
 pub(crate) fn used_volumes(root: &Dir) -> Result<UsedVolumes, StoreError> {
     let mut used = UsedVolumes::default();
     let Some(containers) = open(root)? else { return Ok(used) };

@@ -44,7 +44,7 @@ pub trait Decode: Default {
         }
     }
 
-    /// `null`: changes nothing, except where the type has a state of its own for it.
+    /// Takes a `null`: it changes nothing, except where the type has a state of its own for it.
     fn null(&mut self) {}
 
     /// `true` or `false`.
@@ -133,7 +133,7 @@ impl<'b> JsonDecoder<'b> {
         Ok(())
     }
 
-    /// Goes through the elements of a list; `element` has to read or skip the value.
+    /// Goes through the elements of a list and returns how many there are; `element` has to read or skip the value.
     ///
     /// # Errors
     /// What `element` returns.

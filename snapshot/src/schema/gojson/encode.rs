@@ -144,7 +144,7 @@ impl Encode for StrSlice {
     }
 }
 
-/// A list or map that Go may have as `nil`: `omitempty` leaves it out if it is `nil` or empty.
+/// Whether `omitempty` leaves out a list or map that Go may have as `nil`: it does if the value is `nil` or empty.
 pub(crate) fn is_nil_or_empty<T: Encode>(value: Option<&T>) -> bool {
     value.is_none_or(Encode::is_left_out)
 }

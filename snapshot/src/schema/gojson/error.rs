@@ -47,8 +47,9 @@ impl fmt::Display for Expected {
 
 /// A document that Go's `encoding/json` would not take, or that docker refuses for what it says.
 ///
-/// With a syntax error `field` and `found` are empty and [`Expected::Json`] has Go's words. Otherwise `field` is the path of
-/// the field as Go names it: without the places in lists and the keys of maps.
+/// With a syntax error, `field` is empty, `found` is the byte that must not be there, if there is one, and
+/// [`Expected::Json`] has Go's words. Otherwise `field` is the path of the field as Go names it: without the places in
+/// lists and the keys of maps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeError {
     /// The field, as a path of names from the outermost object: `config.User`; empty for the document itself.

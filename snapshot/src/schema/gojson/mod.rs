@@ -1,9 +1,9 @@
-//! A JSON decoder that accepts and refuses what dockerd 20.10.24 does: it follows `encoding/json` of Go 1.19, with
-//! which that was built.
+//! A JSON decoder that accepts and refuses what dockerd 20.10.24 does, and an encoder that writes what dockerd writes.
+//! Both follow `encoding/json` of Go 1.19, with which dockerd was built. The decoder's rules:
 //!
 //! - Syntax is checked first: [`from_slice`] refuses a document with an error anywhere before it uses any of it;
 //!   [`first_value`], for files that dockerd reads with a `json.Decoder`, checks only as far as the first value
-//!   reaches. At most 10,000 levels.
+//!   reaches. Lists and objects may be nested at most 10,000 deep.
 //! - A key means the field of that name, else the first one whose name differs only in case. Unknown keys are passed over.
 //!   Of equal keys the last wins, but objects are decoded into what the earlier one has set, and maps add up.
 //! - `null` empties pointers, lists and maps, and leaves everything else as it is.

@@ -36,7 +36,7 @@ fn escape(bytes: &[u8], text: &mut String) -> usize {
                 text.push(c);
                 return 6;
             }
-            // A high surrogate and a low one after it make one character; any other surrogate makes none.
+            // A high surrogate and a low one after it make one character; any other surrogate becomes U+FFFD.
             let low = bytes.get(6..).and_then(code_unit).filter(|low| (0xdc00..0xe000).contains(low));
             if let Some(low) = low
                 && unit < 0xdc00

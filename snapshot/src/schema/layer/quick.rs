@@ -6,10 +6,10 @@ use super::record::{CACHE_ID, DIFF, LayerRecord, PARENT, SIZE, parse_size};
 use crate::dir::Dir;
 use crate::dir::quick::{self, Small};
 
-/// Bytes that hold any of the files as dockerd writes them.
+/// The size of a buffer that holds any of the files as dockerd writes them, and has room left.
 const BUFFER: usize = 192;
 
-/// Reads the record of a layer that is as dockerd writes it. `None` for any other, or none.
+/// Reads the record of a layer, if the record is as dockerd writes it. `None` for any other, or if there is none.
 pub(super) fn record(layers: &Dir, chain_id: ChainId) -> Option<LayerRecord> {
     let dir = quick::reach(layers, &chain_id.0.hex())?;
     let mut buffer = [0; BUFFER];

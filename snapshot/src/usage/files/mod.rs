@@ -59,7 +59,8 @@ struct LayerFile {
     path: Box<[u8]>,
     what: What,
     size: u64,
-    /// Bytes allocated. If a file has several links in a layer, each of them has all of its bytes.
+    /// Bytes allocated. If a file has several links in a layer, each link has all of the bytes, until [`Files::merge`]
+    /// leaves them to the first link by path.
     allocated: u64,
     /// The inode of a regular file; 0 for others.
     inode: u64,

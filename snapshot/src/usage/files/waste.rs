@@ -1,8 +1,8 @@
 //! Space that an image wastes: files that upper layers replace or delete.
 //!
-//! The figures are those of `dive` (wagoodman/dive v0.13 `dive/filetree/efficiency.go`, `dive/image/analysis.go`), so that
-//! thresholds keep their meaning. A path's sizes in all layers are added up; deleting a directory counts what it held,
-//! deleting a file nothing.
+//! The figures are those of `dive` (wagoodman/dive v0.13 `dive/filetree/efficiency.go`, `dive/image/analysis.go`), so
+//! that thresholds keep their meaning. A path's sizes in all layers are added up; deleting a directory counts what it
+//! held, deleting a file nothing.
 //!
 //! - efficiency: the smallest sizes of all paths, divided by all their sizes
 //! - wasted bytes: all sizes of the paths that are in more than one layer

@@ -7,8 +7,8 @@
 //! - allocated: blocks of 512 bytes that the file system has given it (`st_blocks`)
 //! - apparent: the length of regular files and symlinks; for other types the length says nothing about space
 //!
-//! Memory: a few bytes for each directory that waits to be read, and a record for each inode with several links. Descriptors
-//! are few, however deep the tree is (`node.rs`).
+//! Memory: a few bytes for each directory that waits to be read, and a record for each inode with several links.
+//! Descriptors are few, however deep the tree is (`node.rs`).
 
 mod links;
 mod node;
@@ -123,7 +123,8 @@ pub(crate) fn allocated(root: &Dir) -> Result<u64, StoreError> {
     Ok(walked.buckets.iter().map(|bucket| bucket.allocated).sum())
 }
 
-/// Counts the tree at `root` with `threads` threads. Nothing is written, not even access times where the kernel allows it.
+/// Counts the tree at `root` with `threads` threads. Nothing is written, not even access times where the kernel allows
+/// it.
 ///
 /// Each thread has a visitor of its own, made by `visitor`; all are handed back.
 ///

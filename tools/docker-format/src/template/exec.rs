@@ -39,7 +39,7 @@ type Step<T> = Result<T, Stop>;
 
 struct State<'a> {
     template: &'a Template,
-    /// Of the template that is being walked.
+    /// The name of the template that is being walked.
     name: String,
     /// What an error is about.
     at: Option<At<'a>>,
@@ -337,7 +337,7 @@ impl<'a> State<'a> {
         }
     }
 
-    /// They do not evaluate more than they need.
+    /// `and` and `or` evaluate no more arguments than they need.
     fn and_or(&mut self, dot: &Value, until: bool, args: &'a [Term], piped: Option<Value>) -> Step<Value> {
         let mut value = Value::Missing;
         for arg in args {
@@ -386,7 +386,7 @@ impl<'a> State<'a> {
             (Param::Any, _) | (Param::Strings, Value::Missing) => Ok(value),
             (_, Value::Missing) => self.error(&format!("invalid value; expected {want}")),
             _ if value.go_type() == want => Ok(value),
-            // Named, but a slice of strings all the same.
+            // The type has a name of its own, but is a slice of strings all the same.
             (Param::Strings, Value::List(_) | Value::NilList(_)) if value.go_type() == "strslice.StrSlice" => Ok(value),
             _ => self.error(&format!("wrong type for value; expected {want}; got {}", value.go_type())),
         }

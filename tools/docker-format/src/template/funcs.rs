@@ -36,7 +36,7 @@ impl Param {
 
 type Call = fn(&[Value]) -> Result<Value, String>;
 
-/// A function: its arguments, the type of as many more as one likes, and itself.
+/// A function: the types of its arguments, the type of any further ones, and the code.
 pub(super) struct Function {
     pub(super) params: &'static [Param],
     pub(super) rest: Option<Param>,
@@ -188,7 +188,7 @@ fn index(args: &[Value]) -> Result<Value, String> {
     Ok(value)
 }
 
-/// What a map of that type has for a key that it does not have.
+/// What a map of that type gives for a key that it does not have.
 fn zero(go_type: &str) -> Value {
     if go_type.ends_with("]string") { Value::text("") } else { Value::Nil }
 }
@@ -228,7 +228,7 @@ fn slice(args: &[Value]) -> Result<Value, String> {
     })
 }
 
-/// Nothing between the parts means every character by itself.
+/// An empty separator cuts the text into its characters.
 fn split(text: &str, between: &str) -> Value {
     if between.is_empty() {
         let ends = text.char_indices().map(|(at, char)| &text[at..at + char.len_utf8()]);
@@ -245,7 +245,7 @@ fn join(args: &[Value]) -> Result<Value, String> {
     Ok(Value::text(&items.join(text(&args[1]))))
 }
 
-/// One character for one, as Go does it.
+/// The upper case of one character. Where that would be several, the character stays as it is, as in Go.
 fn upper(char: char) -> char {
     let mut upper = char.to_uppercase();
     upper.next().filter(|_| upper.next().is_none()).unwrap_or(char)

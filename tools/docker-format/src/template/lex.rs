@@ -42,7 +42,7 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// As errors name it.
+    /// The token as errors name it.
     pub(super) fn described(&self) -> String {
         match self.kind {
             TokenKind::End => "EOF".to_owned(),
@@ -146,7 +146,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// How much stands before a closing delimiter that trims what follows.
+    /// The length of the blank and the dash, if a closing delimiter that trims comes next.
     fn right_trim(&self) -> usize {
         let rest = self.rest();
         if rest.starts_with(is_space) && rest[1..].starts_with("-}}") { 2 } else { 0 }

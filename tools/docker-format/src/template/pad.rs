@@ -18,12 +18,12 @@ pub(super) struct Spec {
 /// No `float64` has more digits than this; what follows is zeros. The standard library takes 16 bits of precision.
 const DIGITS: usize = 1100;
 
-/// As many characters as the precision says.
+/// As many characters of a text as the precision allows.
 pub(super) fn cut(text: &str, spec: &Spec) -> String {
     text.chars().take(spec.precision.unwrap_or(usize::MAX)).collect()
 }
 
-/// Filled up to the width; zeros go after the sign of a number.
+/// A text filled up to the width; zeros go after the sign of a number.
 pub(super) fn padded(text: &str, spec: &Spec, number: bool) -> String {
     let missing = spec.width.unwrap_or(0).saturating_sub(text.chars().count());
     if spec.minus {
@@ -110,7 +110,7 @@ fn scientific(value: f64, digits: usize) -> String {
     format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
 }
 
-/// With a point, and with zeros up to `digits` significant digits.
+/// A number with a point, and with zeros up to `digits` significant digits.
 fn with_point(number: &str, digits: Option<usize>) -> String {
     let (mantissa, tail) = number.split_at(number.find(['e', 'E']).unwrap_or(number.len()));
     let significant = mantissa.trim_start_matches(['0', '.']).bytes().filter(u8::is_ascii_digit).count();

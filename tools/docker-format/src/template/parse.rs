@@ -45,7 +45,7 @@ pub(super) fn parse(text: &str) -> Result<(Nodes, BTreeMap<String, Nodes>), Temp
     Ok((nodes, parser.defined))
 }
 
-/// What stands between two places of a list.
+/// What comes next in a list of nodes.
 enum Item {
     Node(Node),
     End,
@@ -57,7 +57,7 @@ struct Parser {
     next: usize,
     /// The line of the action that is being read.
     action_line: usize,
-    /// Those that are visible.
+    /// The variables that are visible.
     variables: Vec<String>,
     ranges: usize,
     depth: usize,
@@ -65,7 +65,7 @@ struct Parser {
 }
 
 impl Parser {
-    /// The last token stays the next one for ever.
+    /// The next token; past the end it is the last one again.
     fn peek(&self) -> &Token {
         &self.tokens[self.next.min(self.tokens.len() - 1)]
     }

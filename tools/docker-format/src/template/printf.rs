@@ -8,7 +8,7 @@ use super::verbs::{Directive, Piece, Verbs};
 /// What one call may print, lest a template fill the memory.
 const LONGEST: usize = 1 << 26;
 
-/// A blank between two arguments of which neither is a string.
+/// Prints the arguments, with a blank between two of which neither is a string.
 pub(super) fn print(args: &[Value]) -> String {
     let mut out = String::new();
     let mut after_text = true;
@@ -23,12 +23,12 @@ pub(super) fn print(args: &[Value]) -> String {
     out
 }
 
-/// A blank between any two arguments, and the end of the line.
+/// Prints the arguments with a blank between any two, and ends the line.
 pub(super) fn println(args: &[Value]) -> String {
     args.iter().map(pointed).collect::<Vec<_>>().join(" ") + "\n"
 }
 
-/// Functions get pointers, which an action's own value no longer is.
+/// The text of an argument. A function gets a pointer to a struct, where an action prints the struct itself.
 fn pointed(value: &Value) -> String {
     match value {
         Value::Struct(it) if it.pointer => format!("&{}", value.display()),
@@ -37,7 +37,7 @@ fn pointed(value: &Value) -> String {
 }
 
 /// # Errors
-/// What Go prints and this does not: it is named.
+/// Names a form that Go prints and this function does not.
 pub(super) fn printf(format: &str, args: &[Value]) -> Result<String, String> {
     let mut out = String::new();
     let mut verbs = Verbs::new(format, args);
@@ -124,7 +124,7 @@ fn is_shown(value: &Value) -> bool {
     matches!(value, Value::Shown { .. })
 }
 
-/// What is wrong is printed with the same width.
+/// What Go prints of a verb that does not fit: the value in it has the same width.
 fn bad_verb(arg: &Value, verb: char, spec: &Spec) -> Result<String, String> {
     let mut value = String::new();
     formatted(&mut value, arg, 'v', &Spec { sharp: false, plus: false, ..*spec }, 0)?;

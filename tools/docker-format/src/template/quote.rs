@@ -13,7 +13,7 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
-/// The same in ASCII, as `%+q` writes it.
+/// A string in ASCII, as Go's `%+q` writes it.
 pub(super) fn quoted_ascii(text: &str) -> String {
     let mut out = String::from("\"");
     for char in text.chars() {

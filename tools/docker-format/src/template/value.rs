@@ -220,7 +220,7 @@ impl Value {
                 }
                 out.push(']');
             }
-            // Where the pointer points to is nobody's business.
+            // Go prints an address here, which differs from run to run.
             Self::Struct(it) if it.pointer && depth > 0 => out.push_str("0xc000000000"),
             Self::Struct(it) => {
                 out.push('{');

@@ -32,11 +32,11 @@ pub(super) struct Verbs<'a> {
     args: &'a [Value],
     /// The next argument.
     next: usize,
-    /// An index was given somewhere, so that arguments may well be left over.
+    /// Whether an index was given somewhere: then arguments may well be left over.
     reordered: bool,
     /// Whether every index of this verb was good.
     good: bool,
-    /// What is printed because of a width or precision that is none, before the verb is.
+    /// What is printed about a bad width or precision, before the verb is.
     mistakes: String,
     queued: Option<Piece<'a>>,
 }
@@ -143,7 +143,7 @@ impl<'a> Verbs<'a> {
         rest.is_some()
     }
 
-    /// `[n]`: the next argument is the nth. Whether there was one.
+    /// Reads `[n]`, which makes the nth argument the next one. Returns whether there was an index.
     fn index(&mut self) -> bool {
         if !self.rest.starts_with('[') {
             return false;
@@ -165,7 +165,7 @@ impl<'a> Verbs<'a> {
         number.is_some()
     }
 
-    /// Digits; more of them than fit eat the rest of the format.
+    /// Reads a number. Too many digits eat the rest of the format.
     fn number(&mut self) -> Option<usize> {
         let (number, rest) = digits(self.rest);
         self.rest = rest;

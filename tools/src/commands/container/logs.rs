@@ -77,8 +77,9 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         () => Shows::This,
     };
     let files = files(&own, container);
-    // Records are counted first and printed then, so that memory does not grow with the log. The last ones are taken of all, and the
-    // times are looked at then (moby v20.10.24 `daemon/logger/loggerutils/logfile.go: tailFiles`).
+    // Records are counted first and printed afterwards, so that memory does not grow with the log. `--tail` takes the
+    // last of all records, and only then do `--since` and `--until` count (moby v20.10.24
+    // `daemon/logger/loggerutils/logfile.go: tailFiles`).
     let skipped = match args.tail.parse::<usize>() {
         Err(_) => 0,
         Ok(most) => {

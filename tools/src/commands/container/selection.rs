@@ -91,7 +91,7 @@ pub(super) fn select<'v>(
         let found = containers::find(catalog, value)?;
         Ok(all.iter().position(|container| container.id == found.id))
     };
-    // Those before one are older, those since it are newer.
+    // The newest container comes first: those made before another one come after it, those made since come before it.
     let from = place("before")?.map_or(0, |place| place + 1);
     let to = place("since")?.unwrap_or(all.len());
     let images = filters.contains("ancestor").then(|| descendants(catalog, filters.get("ancestor")));
@@ -179,8 +179,9 @@ fn files_pass(view: &View, filters: &Filters, container: &Container) -> bool {
 /// `NetworkSettings.Ports`: ports of the container, and where each is published.
 type Published = BTreeMap<String, Option<Vec<PortBinding>>>;
 
-/// Whether a container has a port that one of the filters takes: one of its own for `expose`, one of the host for `publish`, by what dockerd has
-/// written down when it ran last. A port that is not published has the number 0 on the host.
+/// Whether a container has a port that one of the filters takes: one of its own for `expose`, one of the host for
+/// `publish`, by what dockerd has written down when it ran last. A port that is not published has the number 0 on the
+/// host.
 fn has_port(filters: &Filters, known: Option<&Published>) -> bool {
     let takes = |name: &str, port: u16, kind: &str| {
         let wanted = filters.get(name).iter().filter_map(|value| ports(name, value).ok());

@@ -10,14 +10,14 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SI
 
 use super::keys::Detaching;
 
-/// How one is attached.
+/// How a user is attached to a container.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct How {
-    /// Input is passed on.
+    /// Whether input is passed on.
     pub(super) input: bool,
-    /// The container has a terminal.
+    /// Whether the container has a terminal.
     pub(super) tty: bool,
-    /// Signals are passed on.
+    /// Whether signals are passed on.
     pub(super) signals: bool,
 }
 
@@ -48,7 +48,7 @@ impl Drop for Raw {
     }
 }
 
-/// `-t` with `-i` needs a terminal.
+/// Refuses `-t` with `-i` where standard input is no terminal.
 pub(super) fn check_terminal(how: How) -> anyhow::Result<()> {
     if how.tty && how.input && !std::io::stdin().is_terminal() {
         anyhow::bail!("the input device is not a TTY");
@@ -104,8 +104,8 @@ pub(super) fn show_terminal(terminal: std::fs::File, how: How) -> anyhow::Result
     Ok(())
 }
 
-/// Passes input and output on until the container ends, and returns its exit code; `None` if the user has detached by `keys`, or if the
-/// monitor is gone.
+/// Passes input and output on until the container ends, and returns its exit code; `None` if the user has detached by
+/// `keys`, or if the monitor is gone.
 pub(super) fn follow(mut attached: Attached, how: How, keys: Vec<u8>) -> anyhow::Result<Option<i32>> {
     let raw = if how.tty && how.input { Raw::enter() } else { None };
     if how.input {

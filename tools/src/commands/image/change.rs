@@ -72,7 +72,7 @@ pub(super) fn removal<'c>(catalog: &'c Catalog, snapshots: &Snapshots) -> ImageR
     ImageRemoval::new(catalog, |chain_id| snapshots.holds_chain(&chain_id))
 }
 
-/// Whether it is true that this was removed, although the layers in `kept` stay.
+/// Whether this was really removed: the layers in `kept` were to go, and stay.
 pub(super) fn is_gone(removed: &RemovedItem, kept: &[KeptLayer]) -> bool {
     !matches!(removed, RemovedItem::Layer(chain_id) if kept.iter().any(|kept| kept.chain_id == *chain_id))
 }

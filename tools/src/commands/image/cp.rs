@@ -53,7 +53,7 @@ fn split_image(source: &[u8]) -> Option<(&[u8], &[u8])> {
     (colon > 0).then(|| (&source[..colon], &source[colon + 1..]))
 }
 
-/// A copy whose destination can be.
+/// A copy whose arguments were checked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Copy<'a> {
     destination: &'a OsStr,

@@ -91,8 +91,8 @@ fn find<'c>(catalog: &'c Catalog, text: &str) -> anyhow::Result<&'c Image> {
     }
 }
 
-/// What `--from` means: a layer of the image, by its diff id or chain id or the beginning of one, or an image whose layers are the
-/// lowest of this one.
+/// What `--from` means: a layer of the image, by its diff id or chain id or the beginning of one, or an image whose
+/// layers are the lowest of this one.
 fn onto<'i>(catalog: &Catalog, image: &'i Image, text: &str) -> anyhow::Result<Onto<'i>> {
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     let starts = |digest: layerfs::Digest| digest.hex().starts_with(hex);

@@ -53,10 +53,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let driver = writable(driver)?;
     if args.file.to_string_lossy().contains("://") && !args.file.exists() {
-        return Err(UsageError(
-            "no URL is imported: nothing here asks the network; download it and import the file".into(),
-        )
-        .into());
+        return Err(UsageError("no URL is imported; download it and import the file".into()).into());
     }
     let platform = args.platform.clone().unwrap_or_else(Platform::host);
     if platform.os != "linux" {

@@ -140,9 +140,9 @@ const NONE: &str = "<none>";
 /// How digests are shown.
 #[derive(Debug, Clone, Copy)]
 struct Digests {
-    /// Each has a row of its own.
+    /// Whether each has a row of its own.
     rows: bool,
-    /// They are shown beside tags.
+    /// Whether they are shown beside tags.
     shown: bool,
 }
 

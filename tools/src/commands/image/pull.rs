@@ -109,7 +109,7 @@ fn pull(
             let pull = Pull { args, root, driver, platform: platform.as_ref(), client, options: &options };
             let pulled = if args.all_tags { pull.all(&reference) } else { pull.default(reference.clone()) };
             match pulled {
-                // What one has not, the next one may have.
+                // What one mirror does not have, the next one may have.
                 Err(error) if clients.peek().is_some() && is_of_registry(&error) => {
                     let mirror = pull.client.host().domain();
                     output::complain(NAME, &format!("warning: mirror {mirror}: {error:#}"));
@@ -161,7 +161,7 @@ struct Pull<'p> {
 }
 
 impl Pull<'_> {
-    /// Returns the name that the client prints at the end.
+    /// Pulls an image by the name that the user gave. Returns the name that the client prints at the end.
     fn default(&self, reference: Reference) -> anyhow::Result<String> {
         let complete = reference.clone().with_default_tag();
         if complete != reference {
@@ -195,7 +195,8 @@ impl Pull<'_> {
         self.say(&format!("Status: {what} {name}"))
     }
 
-    /// The names that the image gets: by the digest of what the registry calls so, and the one that the user gave.
+    /// The names that the image gets: one with the digest, and the one that the user gave, unless it has the digest
+    /// already.
     fn names(reference: &Reference, digest: Digest) -> anyhow::Result<Vec<Reference>> {
         let by_digest =
             Reference::parse(&format!("{}@{digest}", reference.name())).map_err(|error| anyhow!("{error}"))?;
@@ -215,7 +216,7 @@ impl Pull<'_> {
             Some(stored) if self.platform.is_none() => Ok(stored.has(&Self::names(reference, digest)?)),
             _ => anyhow::Ok(false),
         };
-        // One small question, if the answer may be that nothing is to be done.
+        // If nothing may be to be done, the registry is first asked for no more than the digest.
         let known = match reference.digest() {
             Some(digest) if is_known => Some(digest),
             None if is_known => registry::head(&self.client, reference)?,
@@ -236,7 +237,7 @@ impl Pull<'_> {
             return Ok(false);
         }
         let names = Self::names(reference, digest)?;
-        // Bytes that an earlier pull has left may be bad: then once more, from the beginning.
+        // Bytes that an earlier pull has left may be bad. Then the image is fetched once more from the beginning.
         let report = match self.import(reference, resolved.clone(), &names) {
             Err((_, true)) => self.import(reference, resolved, &names),
             result => result,

@@ -83,6 +83,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     }
     let interrupted = signals::interrupted()?;
     let data_root = DataRoot::find(root, driver)?;
+    data_root.expect_storage_driver()?;
     let complete = reference.clone().with_default_tag();
     let say = |line: &str| if args.quiet { Ok(()) } else { output::say(line) };
     if !args.all_tags && complete != reference {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use snapshot::catalog::{Catalog, Image};
 use snapshot::reference::Reference;
 
-/// What to leave out.
+/// Which images a listing takes.
 #[derive(Debug, Default)]
 pub(super) struct Selection<'a> {
     /// Also the images without a name from which others were built.

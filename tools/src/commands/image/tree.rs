@@ -336,7 +336,8 @@ mod tests {
         ChainId(Digest::hash(&number.to_le_bytes()))
     }
 
-    /// The lines of layers that stand on each other so, in the order of their numbers where that is free.
+    /// The lines drawn for these pairs of a layer and its parent, in the order of their numbers where the order is
+    /// free.
     fn drawn(pairs: &[(usize, Option<usize>)]) -> Vec<String> {
         let mut children: BTreeMap<Option<ChainId>, Vec<ChainId>> = BTreeMap::new();
         for (layer, parent) in pairs {

@@ -5,7 +5,7 @@
 //! total_allocated, total_apparent, unaccounted     bytes; total_allocated is what `du -x -B1` says of the root
 //! total_files, total_directories, total_inodes
 //! docker      {images, containers, volumes, build_cache}: {total, active, size, reclaimable}, as `docker system df`
-//!             images and build_cache are null where they are all in containerd's store, which is not read
+//!             images and build_cache are null where the images are in the store of the system's containerd, which is not read
 //! containerd  null without containerd's store, else {store: its directory, or null for the system's, has_all_images}
 //! images      [{id, names, intermediate, SIZES, records, layers, damage, damage_code, kept}]
 //! layers      [{id, cache_id, SIZES, images, names, created_by, build_cache, damage, damage_code}]

@@ -61,7 +61,7 @@ fn node(
     PageNode { name: name.into(), kind, allocated, apparent, files, unique: None, note, children }
 }
 
-/// The same for what can be removed.
+/// Adds to the box of something that can be removed how many bytes this would free.
 fn removable(node: PageNode, sizes: &Sizes) -> PageNode {
     let mut node = node;
     node.unique = Some(sizes.unique);

@@ -35,8 +35,8 @@ impl Signals {
         Ok(Self(signal_hook::iterator::Signals::new(all).context("handling signals")?))
     }
 
-    /// Passes them on until the guard is dropped, which must be before the number of the process can be used again. The
-    /// size of a terminal goes with it.
+    /// Passes signals on until the guard is dropped, which must be before the number of the process can be used again.
+    /// For a change of the window, the terminal gets the new size.
     pub(super) fn pass_on(mut self, pid: i32, terminal: Option<Arc<File>>) -> PassingOn {
         let handle = self.0.handle();
         let thread = std::thread::spawn(move || {
@@ -53,7 +53,7 @@ impl Signals {
     }
 }
 
-/// Ends the passing on.
+/// Stops passing signals on when it is dropped.
 #[derive(Debug)]
 pub(super) struct PassingOn {
     handle: signal_hook::iterator::Handle,
@@ -74,7 +74,7 @@ fn resize(terminal: &File) {
     }
 }
 
-/// The container's terminal and the caller's, with each other.
+/// The container's terminal, connected with the caller's.
 #[derive(Debug)]
 pub(super) struct Attached {
     terminal: Option<Arc<File>>,
@@ -95,7 +95,7 @@ impl Attached {
             tcsetattr(&stdin, OptionalActions::Now, &raw).context("setting the terminal's modes")?;
             before = Some(modes);
             let (from, to) = (File::from(stdin.as_fd().try_clone_to_owned()?), Arc::clone(&terminal));
-            // It waits for input until the program ends.
+            // This thread waits for input until the program ends.
             std::thread::spawn(move || copy(&from, &to));
         }
         let (from, to) = (Arc::clone(&terminal), File::from(io::stdout().as_fd().try_clone_to_owned()?));
@@ -118,7 +118,7 @@ impl Drop for Attached {
     }
 }
 
-/// Until one side has ended: a terminal without anybody at the other end says so by an error.
+/// Copies until one side has ended: a terminal without anybody at the other end says so by an error.
 fn copy(mut from: &File, mut to: &File) {
     let mut buffer = [0; 16384];
     while let Ok(length @ 1..) = from.read(&mut buffer) {

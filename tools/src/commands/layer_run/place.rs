@@ -22,7 +22,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Makes one that hides none of `used`.
+    /// Makes a place that hides none of the paths `used`.
     pub(super) fn make(used: &[PathBuf]) -> anyhow::Result<Self> {
         let used: Vec<PathBuf> = used.iter().filter_map(|path| existing(path)).collect();
         let is_free = |point: &&&str| {
@@ -84,7 +84,7 @@ impl Place {
 
 const NAME: &str = super::NAME;
 
-/// Whether ids are mapped, so that trusted attributes cannot be had.
+/// Whether ids are mapped, or this user is not root: either way, trusted attributes cannot be had.
 pub(super) fn in_user_namespace() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let whole = map.split_whitespace().map(str::parse::<u64>).collect::<Result<Vec<_>, _>>();

@@ -183,7 +183,8 @@ impl Flags {
             if place::in_user_namespace()
                 && let Some(sysctl) = linux.sysctl_mut()
             {
-                // Not all its groups have a number in a user namespace (moby v20.10.24 `daemon/oci_linux.go` leaves it out, too).
+                // In a user namespace, not all groups of this range have a number (moby v20.10.24 `daemon/oci_linux.go`
+                // leaves the setting out, too).
                 sysctl.remove("net.ipv4.ping_group_range");
             }
             spec.set_linux(Some(linux));

@@ -76,7 +76,7 @@ impl Tables {
             ("Containers", df::containers(catalog, written)),
             ("Local Volumes", df::volumes(catalog, |name| sizes::measure_volume(self.view.root(), name))),
         ];
-        // This program reads neither images nor the build cache of containerd's store.
+        // This program does not read the store of the system's containerd.
         let known = |kind: &str| !catalog.images_elsewhere() || kind != "Images";
         let mut shown: Vec<Row> = rows
             .into_iter()

@@ -125,7 +125,7 @@ fn copy_out(args: &CopyArgs, pool: &InactivePool, store: Option<(&View, &DeviceM
         .into());
     }
     let shown = || args.output.display().to_string();
-    // Before anything is copied; that nobody makes it meanwhile is seen to when it gets its name.
+    // This is checked before anything is copied. If somebody makes the file meanwhile, `finish_new` finds it.
     if args.output.symlink_metadata().is_ok() {
         return Err(std::io::Error::from(Errno::EXIST)).with_context(shown);
     }

@@ -181,7 +181,7 @@ fn a_device_is_there_with_its_file_or_not_at_all() {
             _ => (&[1], vec![("base".into(), 1)]),
         };
         assert_eq!((store.devices(), store.files()), (devices.to_vec(), files), "message {message}, done: {done}");
-        // It goes on.
+        // The next change works.
         let next = protocol.create("next", &Origin::Device { file: &base, active: &active }).unwrap();
         assert_eq!(next.size, SIZE);
         assert_eq!(store.fake.pool().transaction, next.transaction);
@@ -215,7 +215,7 @@ fn what_is_not_provably_ours_is_left_alone() {
         assert!(error.contains("nothing is changed"), "{error}");
         assert_eq!((store.devices(), store.files()), (vec![1], vec![("layer".into(), 1)]));
     }
-    // A record that is behind is of a change that was ended.
+    // A record whose number is not above the pool's is of a change that has ended.
     let store = Store::new();
     store.open().unwrap().create("layer", &empty()).unwrap();
     store.records().write_transaction(&TransactionFile { transaction: 0, name: "layer".into(), id: 1 }).unwrap();

@@ -165,7 +165,7 @@ impl Args {
             };
             docker_format::size::ram_in_bytes(text).ok_or_else(invalid)
         };
-        // Given or not, it is what happens.
+        // The classic builder is the only one here, so the flag changes nothing.
         let _ = self.classic;
         Ok(Options {
             tags: self.tag.iter().map(tag).collect::<Result<_, _>>()?,

@@ -115,9 +115,9 @@ bench-save runs="7":
     benches/save.sh {{ runs }}
 
 # Pull and push against dockerd and a registry on the loopback interface. Needs root, dockerd, docker-registry and skopeo.
-bench-pull RUNS="7":
+bench-pull runs="7":
     cargo build --release -p tools -p benches --bin layerfs --bin layer-unpack --bin corpus
-    benches/pull.sh {{ RUNS }}
+    benches/pull.sh {{ runs }}
 
 # `layer-run` against `crun run`, `runc run` and `docker run`; with an archive also against `docker load` and `docker run`. Needs root.
 bench-run runs="15" archive="":

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 
@@ -33,12 +34,26 @@ impl Manual {
     /// The command line of a program, with everything that its help says.
     pub(crate) fn command<C: CommandFactory>(&self) -> clap::Command {
         let help = self.after_help();
-        let command = C::command();
+        let command = self.with_texts_of_long_forms(C::command());
         if self.report.is_empty() {
             return command.after_help(help);
         }
         let long = format!("{help}\n\n{REPORT}\n\n{}", self.report);
         command.after_help(help).after_long_help(long)
+    }
+
+    /// Gives each short form what its long form says of itself. A set of flags that is flattened into it would speak for it otherwise.
+    fn with_texts_of_long_forms(&self, mut command: clap::Command) -> clap::Command {
+        for (shorts, longs) in self.more.1 {
+            let path = longs.strip_prefix(self.name).and_then(|path| path.trim_start().split_once(' '));
+            let Some((group, longs)) = path else { continue };
+            for (short, long) in shorts.split(", ").zip(longs.split(", ")) {
+                let long = command.find_subcommand(group).and_then(|group| group.find_subcommand(long));
+                let about = long.and_then(clap::Command::get_about).map(ToString::to_string).unwrap_or_default();
+                command = command.mut_subcommand(short, |short| short.about(about).long_about(Resettable::Reset));
+            }
+        }
+        command
     }
 
     /// Reads a command line. Help, version and usage errors are printed here.

@@ -185,6 +185,27 @@ fn each_command_has_its_section_and_its_help() {
     assert!(page.contains(".SH \"LAYERFS SYSTEM POOL COPY\""));
 }
 
+/// A short form says of itself what its long form says.
+#[test]
+fn short_forms_say_what_they_do() {
+    let first = |words: &[&str]| {
+        let help = text(&run("layerfs", &[words, &["--help"]].concat()).stdout);
+        help.lines().next().unwrap_or_default().to_owned()
+    };
+    let help = text(&run("layerfs", &["--help"]).stdout);
+    let list = help.split("Short forms:\n").nth(1).unwrap().lines().take_while(|line| !line.is_empty());
+    let mut seen = 0;
+    for line in list {
+        let (shorts, longs) = line.trim().split_once(" layerfs ").unwrap();
+        let (group, longs) = longs.split_once(' ').unwrap();
+        for (short, long) in shorts.trim().split(", ").zip(longs.split(", ")) {
+            assert_eq!(first(&[short]), first(&[group, long]), "{short}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 29, "short forms");
+}
+
 /// One status wherever a root cannot be used, and a word on what to do.
 #[test]
 fn a_root_that_is_missing_is_status_1() {

@@ -147,7 +147,7 @@ impl Store {
                 image.annotations.clone_from(&record.annotations);
             }
             image.names.push(name.clone());
-            if record.updated.unix_seconds() >= image.last_tagged.unix_seconds() {
+            if record.updated.is_after(image.last_tagged) {
                 image.last_tagged = record.updated;
             }
             if let Some(parent) = record.labels.get(PARENT) {

@@ -37,7 +37,11 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
         let record = stored.read(tmp)?;
         let committed = stored.is_committed() || is_visible(root, &record)?;
         // A change that was not committed has moved nothing into its quarantine, which may be gone.
-        let disposal = if committed { Disposal::of_record(&record)? } else { Disposal::Delete };
+        let disposal = match Disposal::of_record(&record) {
+            Ok(disposal) => Some(disposal),
+            Err(error) if committed => return Err(error),
+            Err(_) => None,
+        };
         if committed {
             drop(finish(root, &still_wanted(root, &stored, record)?, sync)?);
         } else {
@@ -45,10 +49,12 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
             super::containers::take_back(root, &record)?;
         }
         // Also finish removals that were begun before, for example by a recovery that was interrupted: such layers have
-        // the names `-removing` already.
-        let removing = root.layers.removing()?;
-        if !removing.is_empty() {
-            remove_remains(root, &Owners::read(root, &Departing::default())?, &removing, &disposal)?;
+        // the names `-removing` already. Where they were to be kept and cannot be, they stay for the next `gc`.
+        if let Some(disposal) = disposal {
+            let removing = root.layers.removing()?;
+            if !removing.is_empty() {
+                remove_remains(root, &Owners::read(root, &Departing::default())?, &removing, &disposal)?;
+            }
         }
         stored.remove(tmp, sync)?;
     }

@@ -78,6 +78,12 @@ impl Time {
         if self.is_zero() { None } else { Timestamp::new(self.seconds, i32::try_from(self.nanos).ok()?).ok() }
     }
 
+    /// Whether this moment is later than another, whatever zones they are written in, as `time.Time.After` says.
+    #[must_use]
+    pub fn is_after(self, other: Self) -> bool {
+        (self.seconds, self.nanos) > (other.seconds, other.nanos)
+    }
+
     /// Seconds since 1970; the zero time is far before that.
     #[must_use]
     pub fn unix_seconds(self) -> i64 {
@@ -276,4 +282,17 @@ fn date(days: i64) -> (i64, i64, i64) {
     let shifted_month = (5 * of_year + 2) / 153;
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     (year + era * 400 + i64::from(month <= 2), month, of_year - (153 * shifted_month + 2) / 5 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_later_moment_is_the_later_one_in_any_zone() {
+        let time = |text: &str| Time::parse(text).unwrap();
+        let [first, later] = ["2026-11-29T21:10:33.256959219Z", "2026-11-29T23:10:33.957419482+02:00"].map(time);
+        assert!(later.is_after(first) && !first.is_after(later) && !first.is_after(first));
+        assert!(first.is_after(Time::ZERO) && time("2026-11-29T21:10:34Z").is_after(later));
+    }
 }

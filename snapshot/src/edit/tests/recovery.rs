@@ -61,8 +61,12 @@ fn a_quarantine_that_is_gone_keeps_no_change_from_being_taken_back() {
         format!("{{\"remove-image\":\"{id}\"}}"),
     ];
     store.write("image/overlay2/layerdb/tmp/layerfs-intent-1", lines.map(|line| line + "\n").concat());
+    // What was to be kept and cannot be is not deleted either.
+    let begun = format!("image/overlay2/layerdb/sha256/{}-x-removing/size", "9".repeat(64));
+    store.write(&begun, "1");
     drop(store.begin());
     assert!(store.has_image(id));
+    assert!(store.at(&begun).exists());
     assert_eq!(store.leftovers(), 0);
 }
 

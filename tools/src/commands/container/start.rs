@@ -94,6 +94,7 @@ pub(crate) struct RestartArgs {
 pub(crate) fn restart(args: &RestartArgs, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let store = store(root, driver)?;
     super::verbs::each(&args.containers, |name| {
+        store.check_startable()?;
         store.stop(name, args.time)?;
         start(&store, name, "auto")
     })

@@ -26,7 +26,7 @@ fn drivers() -> &'static [&'static str] {
 fn vm_devicemapper_does_what_every_driver_must() {
     let Some(_turn) = testkit::vm::vm() else { return };
     let machine = testkit::vm::Machine::new(1024, 8, &["mkfs.xfs", "mkfs.ext4"]);
-    machine.run_tests("root_", false, 12, Duration::from_secs(1200));
+    machine.run_tests("root_", false, 13, Duration::from_secs(1200));
 }
 
 /// A store of one driver in a directory of its own.
@@ -263,6 +263,33 @@ fn root_a_mounted_layer_is_not_removed() {
         }
         drop(mount);
         store.driver.remove(&dead, &Deletion::default()).unwrap();
+    });
+}
+
+/// devicemapper's mount points are not in its layers, so that nothing else removes them.
+#[test]
+fn root_a_mount_point_that_a_killed_process_left_is_used_again() {
+    each(|store| {
+        if store.name != "devicemapper" {
+            return;
+        }
+        let [top, ..] = store.chain();
+        let writable = CacheId::random();
+        store.driver.prepare(&writable, Some(&top)).unwrap().commit(Some(&top)).unwrap();
+        let point = store.temp.path().join("devicemapper/mnt").join(writable.as_str());
+        std::fs::create_dir_all(&point).unwrap();
+        let mount = store.driver.mount(&writable, Access::ReadWrite).unwrap();
+        std::fs::write(mount.path().join("written"), "x").unwrap();
+        let error = store.driver.mount(&writable, Access::ReadWrite).unwrap_err();
+        assert!(error.to_string().contains("something is mounted there"), "{error}");
+        assert!(mount.path().join("written").exists());
+        drop(mount);
+        assert!(!point.exists());
+        // What somebody has put there is not removed.
+        std::fs::create_dir(&point).unwrap();
+        std::fs::write(point.join("kept"), "x").unwrap();
+        store.driver.mount(&writable, Access::ReadWrite).unwrap_err();
+        assert!(point.join("kept").exists());
     });
 }
 

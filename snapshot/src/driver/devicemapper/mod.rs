@@ -34,7 +34,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dm::{Control, Mapper};
 use layerfs::delete::Deletion;
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
 
+use super::mount::refuse_mounted;
 use super::restack::{Restacking, Stack};
 use super::{Access, Driver, HomeEntries, LayerDamage, LayerOrder, LayerPart, MountGuard, Prepared, Room};
 use crate::dir::{CreatedDirectories, Dir};
@@ -203,11 +206,18 @@ impl Driver for DeviceMapper {
             Some(mounts) => mounts,
             None => self.0.own.create(MOUNTS, 0o755)?,
         };
+        // A mount goes with the last process of its namespace; the empty directory that it was on stays.
+        refuse_mounted(&mounts, id.as_str())?;
+        let remove_point = || rustix::fs::unlinkat(&mounts, id.as_str(), AtFlags::REMOVEDIR);
+        match remove_point() {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(StoreError::io(mounts.join(id.as_str()), "removing")(errno)),
+        }
         let mounted = self.0.pool()?.mount(id.as_str(), Writing::Here)?;
         drop(mounts.create(id.as_str(), 0o755)?);
         let flags = rustix::mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         if let Err(errno) = rustix::mount::move_mount(&mounted, "", &mounts, id.as_str(), flags) {
-            let _ = mounts.remove_tree(id.as_str());
+            let _ = remove_point();
             return Err(StoreError::io(mounts.join(id.as_str()), "mounting")(errno));
         }
         let guard = MountGuard::at(mounts.duplicate()?, mounts, id.as_str());

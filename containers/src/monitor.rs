@@ -16,14 +16,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use runtime::{Created, NetworkFiles, Runtime, Stdio, WindowSize};
-use snapshot::catalog::Damage;
 use snapshot::driver::{Access, Driver, MountGuard};
 use snapshot::edit::{Transaction, WriteOptions};
 use snapshot::ids::ContainerId;
 use snapshot::root::DataRoot;
 use snapshot::schema::container::{ContainerFiles, own_path};
 use snapshot::schema::time::Time;
-use snapshot::view::{Needs, View};
 
 use crate::create::{PATIENCE, read};
 use crate::damaged::explained;
@@ -183,21 +181,7 @@ impl<'o> Monitor<'o> {
         let id = self.root.writable_layer(&self.id)?.ok_or_else(missing)?;
         let driver = self.root.driver().ok_or_else(missing)?;
         settle::remove_mount_point(driver, &id);
-        driver.mount(&id, Access::ReadWrite).map_err(|error| self.unusable().unwrap_or_else(|| error.into()))
-    }
-
-    /// What is wrong in the store, so that the container cannot be mounted: the system only says that an argument is invalid.
-    fn unusable(&self) -> Option<ContainerError> {
-        let view = View::read(self.root.dir().path(), Some(self.root.driver_name()), Needs::LISTING).ok()?;
-        let container = view.catalog().containers().iter().find(|container| container.id == self.id)?;
-        let below = container.mount.as_ref().and_then(|mount| mount.parent);
-        let below: Vec<_> = below.into_iter().flat_map(|top| view.catalog().chain(top)).collect();
-        let concerns = |damage: &Damage| match damage {
-            Damage::WritableLayer { container, .. } => *container == self.id,
-            Damage::LayerFault { layer, .. } => below.iter().any(|record| record.chain_id == *layer),
-            _ => false,
-        };
-        view.damage().iter().find(|damage| concerns(damage)).map(|damage| ContainerError::Invalid(damage.to_string()))
+        Ok(driver.mount(&id, Access::ReadWrite)?)
     }
 
     /// Writes the files that appear in `/etc`, as dockerd does at each start.

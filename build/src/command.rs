@@ -1,5 +1,9 @@
 //! `RUN`: a command in a container of the image as far as it is, and what it has written as the next layer.
 
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
 use containers::{Heard, Store};
 use images::tree::LayersOfContainer;
 use images::written::Written;
@@ -14,6 +18,9 @@ use crate::BuildError;
 use crate::execute::Options;
 use crate::output::Talk;
 use crate::store::BuildStore;
+
+/// How often a running command looks whether the user asks to stop.
+const TICK: Duration = Duration::from_millis(20);
 
 /// Makes the container of a command, as docker's builder does (moby v20.10.24 `builder/dockerfile/dispatchers.go: dispatchRun`).
 pub(crate) fn create(store: &BuildStore<'_>, options: &Options, config: RunConfig) -> Result<ContainerId, BuildError> {
@@ -47,22 +54,21 @@ pub(crate) fn run(
     let containers = Store { root: store.root.clone(), driver: store.driver };
     let mut attached = containers.prepare_start(id, &options.runtime, None)?;
     attached.start()?;
-    let speaker = attached.speaker()?;
-    let done = std::sync::atomic::AtomicBool::new(false);
+    let mut speaker = attached.speaker()?;
+    let (end, ended) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
-        let (done, mut speaker) = (&done, speaker);
         scope.spawn(move || {
             // When the user asks to stop, the container is killed.
-            while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                if store.interrupted.load(std::sync::atomic::Ordering::Relaxed) {
+            while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                if store.interrupted.load(Ordering::Relaxed) {
                     let _ = speaker.signal(9);
                     return;
                 }
-                std::thread::sleep(std::time::Duration::from_millis(20));
             }
         });
         let heard = listen(&mut attached, talk);
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        // The other thread ends at once.
+        drop(end);
         heard
     })
 }

@@ -4,7 +4,7 @@
 mod directory;
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -109,6 +109,9 @@ impl Layers for Files {
 /// The longest Dockerfile and `.dockerignore` that are read.
 const LONGEST: u64 = 64 << 20;
 
+/// Bytes of standard input that are looked at to tell a tar from a Dockerfile.
+const SNIFFED: u64 = 128 << 10;
+
 /// The name of a Dockerfile where none is given.
 const DOCKERFILE: &str = "Dockerfile";
 
@@ -196,16 +199,18 @@ impl Context {
     /// Standard input: a tar, or else the Dockerfile.
     fn from_input(dockerfile: Option<&str>, input: impl Read) -> Result<Self, ContextError> {
         let failed = |source| ContextError::Read { path: "-".into(), source };
-        let mut counted = io::BufReader::with_capacity(128 << 10, Counted { inner: input, count: 0 });
-        // Enough bytes to tell a tar from a Dockerfile.
-        let first = counted.fill_buf().map_err(failed)?.to_vec();
+        let mut counted = Counted { inner: input, count: 0, ended: false };
+        // A pipe or a connection may give few bytes at a time, so one read is not enough to tell a tar from a Dockerfile.
+        let mut first = Vec::new();
+        counted.by_ref().take(SNIFFED).read_to_end(&mut first).map_err(failed)?;
         let is_archive = Compression::sniff(&first) != Compression::None || is_tar(first.as_slice());
         let bodies = Bodies::new().map_err(failed)?;
+        let mut all = first.as_slice().chain(io::BufReader::with_capacity(128 << 10, counted));
         if !is_archive {
             if dockerfile.is_some() {
                 return Err(ContextError::Ambiguous);
             }
-            let text = read_all(counted).map_err(failed)?;
+            let text = read_all(all).map_err(failed)?;
             if text.is_empty() {
                 return Err(ContextError::Empty(DOCKERFILE.into()));
             }
@@ -214,12 +219,12 @@ impl Context {
             return Ok(Self { tree: Tree::empty(), files, written: None, dockerfile: text, sent, sockets: Vec::new() });
         }
         let mut upper = Upper::new(Tree::empty(), 0);
-        let written = match decompressed(&mut counted).map_err(failed)? {
+        let written = match decompressed(&mut all).map_err(failed)? {
             Some(reader) => untar(reader, b"", &mut upper, &bodies, None)?,
             None => return Err(UntarError::Read(io::Error::other("zstd, which docker 20.10 does not know")).into()),
         };
-        io::copy(&mut counted, &mut io::sink()).map_err(failed)?;
-        let sent = counted.get_ref().count;
+        io::copy(&mut all, &mut io::sink()).map_err(failed)?;
+        let sent = all.get_ref().1.get_ref().count;
         let mut tree = upper.layer;
         let name = ignore::cleaned(dockerfile.unwrap_or(DOCKERFILE));
         let files = Files::Tar(bodies);
@@ -249,16 +254,21 @@ impl Context {
     }
 }
 
-/// Counts what is read.
+/// Counts what is read. Nothing is read after the end: a terminal would wait for more.
 struct Counted<R> {
     inner: R,
     count: u64,
+    ended: bool,
 }
 
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ended {
+            return Ok(0);
+        }
         let read = self.inner.read(buffer)?;
         self.count += read as u64;
+        self.ended = read == 0 && !buffer.is_empty();
         Ok(read)
     }
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use snapshot::ids::ImageId;
+use snapshot::ids::{ContainerId, ImageId};
 use snapshot::reference::Reference;
 use snapshot::schema::config::ImageConfig;
 use snapshot::schema::runconfig::RunConfig;
@@ -81,8 +81,9 @@ pub struct Place<'p> {
     pub driver: Option<&'static str>,
     /// Becomes true when the user asks to stop.
     pub interrupted: &'p AtomicBool,
-    /// Fetches an image that the store does not have, by its name. An error is why that is not possible.
-    pub fetch: &'p dyn Fn(&str) -> Result<(), String>,
+    /// Fetches an image that the store does not have, by its name. An error is [`BuildError::Interrupted`], or
+    /// [`BuildError::NoBase`] with the reason why that is not possible.
+    pub fetch: &'p dyn Fn(&str) -> Result<(), BuildError>,
     /// The time at which names are given, as Go prints it.
     pub now: String,
 }
@@ -198,8 +199,8 @@ impl Builder<'_> {
         }
         let image = last.ok_or(BuildError::Nothing)?;
         self.talk.line(&format!("Successfully built {}", image.0.short()))?;
+        self.store.tag(image, &self.options.tags, &self.place.now)?;
         for tag in &self.options.tags {
-            self.store.tag(image, tag, &self.place.now)?;
             self.talk.line(&format!("Successfully tagged {}", tag.familiar()))?;
         }
         Ok(image)
@@ -295,7 +296,7 @@ impl Builder<'_> {
         {
             return Ok(id);
         }
-        (self.place.fetch)(name).map_err(BuildError::NoBase)?;
+        (self.place.fetch)(name)?;
         self.stale = true;
         let found = self.moment()?.find(name);
         found.ok_or_else(|| BuildError::NoBase(format!("No such image: {name}")))
@@ -314,12 +315,23 @@ impl Builder<'_> {
         let removes = self.options.remove_failed || (self.options.remove && done.is_ok());
         if removes {
             for (id, real) in &containers {
-                if let Some(id) = real {
-                    command::remove(&self.store, id)?;
+                match self.remove_container(id, real.as_ref()) {
+                    // Why the build fails is more important.
+                    Err(error) if done.is_err() => {
+                        let line = format!("Error removing intermediate container {}: {error}", &id[..12]);
+                        let _ = self.talk.line(&line);
+                    }
+                    removed => removed?,
                 }
-                self.talk.line(&format!("Removing intermediate container {}", &id[..12]))?;
             }
         }
         done
+    }
+
+    fn remove_container(&mut self, id: &str, real: Option<&ContainerId>) -> Result<(), BuildError> {
+        if let Some(id) = real {
+            command::remove(&self.store, id)?;
+        }
+        self.talk.line(&format!("Removing intermediate container {}", &id[..12]))
     }
 }

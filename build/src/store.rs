@@ -112,11 +112,16 @@ impl BuildStore<'_> {
         work(&ImportRequest { archive, select: &Select::default(), options: &options, observer: &Silent })
     }
 
-    /// Gives an image a name.
-    pub(crate) fn tag(&self, image: ImageId, name: &Reference, time: &str) -> Result<(), BuildError> {
+    /// Gives an image names: all of them or, after an error, none.
+    pub(crate) fn tag(&self, image: ImageId, names: &[Reference], time: &str) -> Result<(), BuildError> {
+        if names.is_empty() {
+            return Ok(());
+        }
         let options = WriteOptions { driver: self.driver, sync: self.sync };
         let mut transaction = Transaction::begin_waiting(&self.root, options, PATIENCE)?;
-        transaction.add(Edit::SetTag { reference: name.clone(), image });
+        for name in names {
+            transaction.add(Edit::SetTag { reference: name.clone(), image });
+        }
         transaction.add(Edit::SetLastUpdated { image, time: time.to_owned() });
         transaction.commit()?;
         Ok(())

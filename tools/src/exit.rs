@@ -7,6 +7,7 @@ use images::export::ExportError;
 use images::load::ImportError;
 use images::save::SaveError;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use registry::RegistryError;
 
 use crate::hints;
 use crate::output::{self, Lost};
@@ -15,6 +16,24 @@ use crate::output::{self, Lost};
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct UsageError(pub(crate) String);
+
+/// The user asked to stop, and the command has its own words for what that left behind; its exit status is 130.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Interrupted(pub(crate) &'static str);
+
+/// Whether a command failed because the user asked it to stop.
+pub(crate) fn is_interrupted(error: &anyhow::Error) -> bool {
+    error.is::<Interrupted>()
+        || matches!(error.downcast_ref(), Some(ImportError::Interrupted))
+        || matches!(error.downcast_ref(), Some(SaveError::Interrupted))
+        || matches!(error.downcast_ref(), Some(ExportError::Interrupted))
+        || matches!(error.downcast_ref(), Some(CopyError::Interrupted))
+        || matches!(
+            error.downcast_ref(),
+            Some(RegistryError::Interrupted | RegistryError::Layer(SaveError::Interrupted))
+        )
+}
 
 /// Runs a command and turns its result into an exit status. An error goes to standard error with all its causes, and with a
 /// hint what to do about it, if there is one.
@@ -36,12 +55,8 @@ pub fn run(name: &str, command: impl FnOnce() -> anyhow::Result<ExitCode>) -> Ex
         return ExitCode::SUCCESS;
     }
     output::complain(name, &hints::with_hint(&error));
-    let interrupted = matches!(error.downcast_ref(), Some(ImportError::Interrupted))
-        || matches!(error.downcast_ref(), Some(SaveError::Interrupted))
-        || matches!(error.downcast_ref(), Some(ExportError::Interrupted))
-        || matches!(error.downcast_ref(), Some(CopyError::Interrupted));
     ExitCode::from(match () {
-        () if interrupted => 130,
+        () if is_interrupted(&error) => 130,
         () if error.is::<UsageError>() => 2,
         () => 1,
     })

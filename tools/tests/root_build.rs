@@ -117,3 +117,59 @@ fn nothing_outside_of_the_context_is_copied() {
     }
     assert_whole(&root);
 }
+
+/// Builds with standard output into a file that may grow by no more than `most` bytes.
+fn build_into_small_file(root: &Path, context: &Path, options: &[&str], most: usize) -> std::process::Output {
+    const LIMIT: usize = 64 << 20;
+    let file = context.with_extension("out");
+    std::fs::write(&file, "").unwrap();
+    let out = std::fs::File::options().append(true).open(&file).unwrap();
+    out.set_len((LIMIT - most) as u64).unwrap();
+    let mut command = Command::new("sh");
+    // In blocks of 512 bytes.
+    command.args(["-c", &format!("ulimit -f {}; exec \"$@\"", LIMIT / 512), "sh"]).arg(testkit::program("layerfs"));
+    command.arg("--root").arg(root).args(["build", "--no-cache"]).args(options).arg(context);
+    command.stdin(Stdio::null()).stdout(out).stderr(Stdio::piped()).output().unwrap()
+}
+
+/// What a build says up to a line.
+fn said_before(root: &Path, context: &Path, options: &[&str], line: &str) -> usize {
+    let options = [&["--no-cache"], options].concat();
+    let output = start(root, context, &options).wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    said.find(line).unwrap_or_else(|| panic!("no {line:?} in {said}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+#[test]
+fn an_image_gets_all_its_names_at_once() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    let names = ["-t", "one:1", "-t", "two:1"];
+    let most = said_before(&root, &context, &names, "Successfully tagged");
+    testkit::made_by_layerfs(&root, &["image", "rm", "one:1", "two:1"]);
+    let output = build_into_small_file(&root, &context, &names, most);
+    let says = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), says.contains("writing the output")), (Some(1), true), "{says}");
+    let found = testkit::made_by_layerfs(&root, &["images", "--format", "{{.Repository}}"]);
+    assert_eq!(found.lines().filter(|name| ["one", "two"].contains(name)).count(), 2, "{found}");
+}
+
+#[test]
+fn a_command_that_fails_is_why_a_build_fails_whatever_becomes_of_its_container() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    std::fs::write(context.join("Dockerfile"), "FROM layerfs-test/busybox:1\nRUN exit 7\n").unwrap();
+    let options = ["--force-rm", "--runtime", "builtin"];
+    let most = said_before(&root, &context, &options, "Removing intermediate container");
+    let output = build_into_small_file(&root, &context, &options, most);
+    let says = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{says}");
+    assert!(says.contains("returned a non-zero code: 7"), "{says}");
+    assert_whole(&root);
+}

@@ -5,10 +5,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use testkit::fault_registry::{Asked, FaultRegistry, Reply, Served, Then};
 use testkit::run::{self, Input, Ran, layer_unpack, layerfs};
 use testkit::{Random, TreeState, image, synthetic};
 
@@ -308,4 +310,94 @@ fn root_is_as_before_where_files_must_be_small() {
         let _ = std::fs::remove_dir_all(workshop.to().join("new"));
     }
     testkit::assert_none("a limit on files", &report);
+}
+
+/// What a registry keeps a client waiting with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Silent {
+    Manifest,
+    Layer,
+    Upload,
+}
+
+impl Silent {
+    /// Whether a request is the one that is not answered to its end.
+    fn is(self, asked: &Asked, served: &Served) -> bool {
+        match self {
+            Self::Manifest => asked.method == "GET" && asked.path.contains("/manifests/"),
+            Self::Layer => asked.blob().is_some_and(|digest| served.layers.iter().any(|layer| layer == digest)),
+            Self::Upload => asked.method == "POST",
+        }
+    }
+}
+
+/// A registry that has this image, and falls silent.
+fn silent(what: Silent, served: Arc<Served>) -> FaultRegistry {
+    FaultRegistry::start(move |asked| match what {
+        Silent::Upload if asked.method == "HEAD" => Reply::new(404, b""),
+        Silent::Upload => Reply::error(503, "UNAVAILABLE", "busy").with("Retry-After", "60"),
+        _ if what.is(asked, &served) => served.answer(asked).then(Then::Silence(100)),
+        _ => served.answer(asked),
+    })
+}
+
+/// Commands that wait for a registry.
+#[test]
+fn root_signal_while_a_registry_is_silent() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = (dir.path().join("root"), dir.path().join("context"));
+    let busybox = "layerfs-test/busybox:1";
+    testkit::import(&testkit::golden("busybox-20.10.tar"), &root);
+    std::fs::create_dir(&context).unwrap();
+    let context = context.to_str().unwrap();
+    let layers = synthetic::layers(1 << 20, 40);
+    let layers: Vec<_> = layers.into_iter().map(|plain| (plain.clone(), image::pack("gzip", &plain))).collect();
+    let served = Arc::new(Served::new(&layers));
+    let mut report = Vec::new();
+    for (what, ways) in [
+        (Silent::Manifest, &["pull", "FROM"][..]),
+        (Silent::Layer, &["pull", "COPY --from"]),
+        (Silent::Upload, &["push"]),
+    ] {
+        for &way in ways {
+            let registry = silent(what, Arc::clone(&served));
+            let name = format!("{}/t/image:1", registry.host);
+            let dockerfile = match way {
+                "FROM" => format!("FROM {name}\n"),
+                _ => format!("FROM scratch\nCOPY --from={name} / /\n"),
+            };
+            std::fs::write(format!("{context}/Dockerfile"), dockerfile).unwrap();
+            if way == "push" {
+                testkit::made_by_layerfs(&root, &["tag", busybox, &name]);
+            }
+            let images = || testkit::made_by_layerfs(&root, &["image", "ls", "-a"]);
+            let before = images();
+            let mut command = layerfs(&["--root", root.to_str().unwrap()]);
+            let arguments = match way {
+                "pull" | "push" => [way, &name],
+                _ => ["build", context],
+            };
+            // A connection from which nothing comes is given up after this time, and only then the request is noticed.
+            command.args(arguments).args(["--stall-timeout", "1"]).env("DOCKER_CONFIG", dir.path().join("no-config"));
+            let started = Instant::now();
+            let child = run::start(command, Input::Nothing);
+            while !registry.asked().iter().any(|asked| what.is(asked, &served)) && started.elapsed() < 10 * SOON {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let signalled = Instant::now();
+            signal(&child, Signal::INT);
+            let ran = run::finish(child, started);
+            let took = signalled.elapsed();
+            if ran.code != Some(130) || !ran.stderr.contains("interrupted") || took > 5 * SOON {
+                report.push(format!("{way}, silent {what:?}: after {took:?}: {ran:?}"));
+            }
+            if images() != before {
+                report.push(format!("{way}, silent {what:?}: other images than before: {}", images()));
+            }
+        }
+    }
+    testkit::assert_none("a silent registry", &report);
 }

@@ -1,5 +1,15 @@
 use super::*;
 
+/// Gives one byte at a time.
+struct Slow<'b>(&'b [u8]);
+
+impl Read for Slow<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = buffer.len().min(1);
+        self.0.read(&mut buffer[..most])
+    }
+}
+
 fn place(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -99,4 +109,8 @@ fn standard_input_is_a_tar_or_a_dockerfile() {
     source.tree.open(source.layers, &path, id).unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(text, "file");
     assert!(matches!(Context::open("-", Some("Other"), tar.as_slice()), Err(ContextError::NotInTar(_))));
+    // A pipe may give few bytes at a time.
+    let slow = Context::open("-", None, Slow(&tar)).unwrap();
+    assert_eq!((slow.sent, &slow.dockerfile, names(&slow)), (context.sent, &context.dockerfile, names(&context)));
+    assert_eq!(Context::open("-", None, Slow(b"FROM x\n")).unwrap().dockerfile, b"FROM x\n");
 }

@@ -15,6 +15,7 @@ pub(crate) use self::flags::Args;
 use super::pull;
 use super::tag::rfc3339_nano;
 use crate::commands::layerfs::NAME;
+use crate::exit::is_interrupted;
 use crate::flags::writable;
 use crate::{hints, output, rootless, signals};
 
@@ -42,7 +43,13 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         }
     }
     let mut talk = Talk::new(args.quiet)?;
-    let fetch = |name: &str| pull::fetch(name, root, driver, &args.registry).map_err(|error| hints::with_hint(&error));
+    let fetch = |name: &str| {
+        let fetched = pull::fetch(name, root, driver, &args.registry, options.sync, &interrupted);
+        fetched.map_err(|error| match is_interrupted(&error) {
+            true => BuildError::Interrupted,
+            false => BuildError::NoBase(hints::with_hint(&error)),
+        })
+    };
     let place = Place {
         root: root.to_path_buf(),
         driver: driver_name,

@@ -5,6 +5,7 @@ mod lines;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -18,7 +19,7 @@ use snapshot::root::DataRoot;
 use snapshot::schema::references::References;
 
 use crate::commands::layerfs::NAME;
-use crate::exit::UsageError;
+use crate::exit::{Interrupted, UsageError};
 use crate::flags::writable;
 use crate::registries::{RegistryFlags, parse};
 use crate::{output, rootless, signals};
@@ -28,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Where blobs are on their way, below the data-root. dockerd empties the directory above at each start.
 const BLOBS: [&str; 2] = ["tmp", "layerfs-blobs"];
+
+/// What is said after a request to stop.
+const STOPPED: &str = "interrupted, no image was changed";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -74,7 +78,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    pull(args, root, driver, |name| Ok(output::say(name)?))?;
+    pull(args, root, driver, &signals::interrupted()?, |name| Ok(output::say(name)?))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -83,6 +87,7 @@ fn pull(
     args: &Args,
     root: &Path,
     driver: Option<&str>,
+    interrupted: &Arc<AtomicBool>,
     done: impl Fn(&str) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let driver = writable(driver)?;
@@ -95,15 +100,14 @@ fn pull(
         anyhow::ensure!(reference.familiar_name() != "scratch", "'scratch' is a reserved name");
     }
     rootless::check(root, "")?;
-    let interrupted = signals::interrupted()?;
-    let mut options = ImportOptions::new(&interrupted);
+    let mut options = ImportOptions::new(interrupted);
     options.threads = args.threads.map_or(options.threads, Into::into);
     options.sync = !args.no_sync;
     options.preflight = !args.no_preflight;
     options.patience = PATIENCE;
     options.driver = driver;
     for reference in references {
-        let mut clients = args.registry.clients(&reference, &args.mirror, &interrupted)?.into_iter().peekable();
+        let mut clients = args.registry.clients(&reference, &args.mirror, interrupted)?.into_iter().peekable();
         while let Some(client) = clients.next() {
             let client = Arc::new(client);
             let pull = Pull { args, root, driver, platform: platform.as_ref(), client, options: &options };
@@ -124,8 +128,15 @@ fn pull(
     Ok(())
 }
 
-/// Fetches the image that a Dockerfile names.
-pub(crate) fn fetch(name: &str, root: &Path, driver: Option<&str>, registry: &RegistryFlags) -> anyhow::Result<()> {
+/// Fetches the image that a Dockerfile names, and makes it durable if `sync` is true.
+pub(crate) fn fetch(
+    name: &str,
+    root: &Path,
+    driver: Option<&str>,
+    registry: &RegistryFlags,
+    sync: bool,
+    interrupted: &Arc<AtomicBool>,
+) -> anyhow::Result<()> {
     let name = parse(name)?.with_default_tag().familiar();
     let args = Args {
         names: vec![name],
@@ -136,10 +147,10 @@ pub(crate) fn fetch(name: &str, root: &Path, driver: Option<&str>, registry: &Re
         mirror: Vec::new(),
         registry: registry.clone(),
         no_preflight: false,
-        no_sync: false,
+        no_sync: !sync,
         threads: None,
     };
-    pull(&args, root, driver, |_| Ok(()))
+    pull(&args, root, driver, interrupted, |_| Ok(()))
 }
 
 /// Whether the registry is why a pull failed, and not this machine or its user.
@@ -282,7 +293,11 @@ impl Pull<'_> {
             let _ = std::fs::remove_dir(&tmp);
         }
         imported.map_err(|error| match (error, fault) {
-            (ImportError::Interrupted, _) => (anyhow!("interrupted, no image was changed"), false),
+            (ImportError::Interrupted, _) => (Interrupted(STOPPED).into(), false),
+            // The thread that fetches may be the first to notice.
+            (_, Some((fault, _))) if matches!(*fault, RegistryError::Interrupted) => {
+                (Interrupted(STOPPED).into(), false)
+            }
             (_, Some((fault, may_go_better))) => (anyhow::Error::new(Shared(fault)), may_go_better),
             (ImportError::Archive(ArchiveError::Digest { file, expected, found }), None) => (
                 anyhow!("filesystem layer verification failed for digest {expected}: {file} has the digest {found}"),

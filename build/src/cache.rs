@@ -1,6 +1,6 @@
 //! Images that were built before, here or by dockerd (moby v20.10.24 `image/cache/cache.go`, `compare.go`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use snapshot::catalog::Catalog;
 use snapshot::ids::ImageId;
@@ -43,7 +43,13 @@ impl Cache {
 
 /// Whether docker takes two configs for the same step: it looks at these fields only, and at no order of maps.
 fn is_same(one: &RunConfig, other: &RunConfig) -> bool {
-    let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+    // None is the same as an empty one.
+    fn list(list: &Option<Vec<String>>) -> &[String] {
+        list.as_deref().unwrap_or_default()
+    }
+    fn map<K: Ord, V: PartialEq>(one: Option<&BTreeMap<K, V>>, other: Option<&BTreeMap<K, V>>) -> bool {
+        one.into_iter().flatten().eq(other.into_iter().flatten())
+    }
     !one.open_stdin
         && !other.open_stdin
         && one.attach_stdout == other.attach_stdout
@@ -53,9 +59,9 @@ fn is_same(one: &RunConfig, other: &RunConfig) -> bool {
         && list(&one.cmd.0) == list(&other.cmd.0)
         && list(&one.entrypoint.0) == list(&other.entrypoint.0)
         && list(&one.env) == list(&other.env)
-        && one.labels.clone().unwrap_or_default() == other.labels.clone().unwrap_or_default()
-        && one.volumes.clone().unwrap_or_default() == other.volumes.clone().unwrap_or_default()
-        && one.exposed_ports.clone().unwrap_or_default() == other.exposed_ports.clone().unwrap_or_default()
+        && map(one.labels.as_ref(), other.labels.as_ref())
+        && map(one.volumes.as_ref(), other.volumes.as_ref())
+        && map(one.exposed_ports.as_ref(), other.exposed_ports.as_ref())
 }
 
 #[cfg(test)]

@@ -291,10 +291,8 @@ fn padded(length: u64) -> u64 {
 }
 
 fn remove(tree: &mut Tree, path: &[u8]) {
-    let (dir, name) = crate::upper::split(path);
-    let dir = dir.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
-    let dir = dir.into_iter().try_fold(Tree::ROOT, |dir, name| tree.child(dir, name));
-    if let Some(dir) = dir
+    let (dir, name) = layerfs::path::split(path);
+    if let Some(dir) = tree.at(dir)
         && let NodeKind::Directory { children, .. } = &mut tree.node_mut(dir).kind
     {
         children.remove(name);

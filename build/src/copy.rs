@@ -6,10 +6,11 @@ use std::io::BufReader;
 
 use images::tree::{Node, NodeId, NodeKind, Tree, TreeError};
 use layerfs::Digest;
+use layerfs::path::{join, split};
 
 use crate::source::SourceTree;
 use crate::untar::{Bodies, UntarError, decompressed, is_tar, untar};
-use crate::upper::{Owner, Upper, directory, join, split};
+use crate::upper::{Owner, Upper, directory};
 
 /// Files that cannot be picked, or cannot be put where they should go. Where docker has words for it, these are the words.
 #[derive(Debug, thiserror::Error)]
@@ -120,9 +121,9 @@ fn item(path: &str, from: &SourceTree<'_>) -> Result<Item, CopyError> {
     let found = from
         .follow(path.as_bytes())
         .map_err(|error| CopyError::Path { path: path.to_owned(), reason: error.to_string() })?;
-    let Some(id) = from.at(&found) else {
+    let Some(id) = from.tree.at(&found) else {
         let path = path.to_owned();
-        return Err(if from.is_context() { CopyError::NotInContext(path) } else { CopyError::NotFound(path) });
+        return Err(if from.is_context { CopyError::NotInContext(path) } else { CopyError::NotFound(path) });
     };
     if from.tree.node(id).children().is_none() {
         return Ok(Item { path: path.to_owned(), hash: format!("file:{}", from.checksum(path.as_bytes())?) });
@@ -159,7 +160,7 @@ fn locate(item: &Item, from: &SourceTree<'_>) -> Result<Option<(Vec<u8>, NodeId)
     let found = from
         .follow(item.path.as_bytes())
         .map_err(|error| CopyError::Path { path: item.path.clone(), reason: error.to_string() })?;
-    let id = from.at(&found);
+    let id = from.tree.at(&found);
     Ok(id.map(|id| (found, id)))
 }
 
@@ -214,7 +215,7 @@ pub(crate) fn copy<'s>(
 fn copied<'s>(from: &SourceTree<'s>, path: &[u8], id: NodeId, owner: Option<Owner>, upper: &mut Upper<'s>) -> Node {
     let old = from.tree.node(id);
     let kind = match &old.kind {
-        NodeKind::Directory { .. } => directory(false),
+        NodeKind::Directory { .. } => directory(),
         kind => upper.picked.pick(from.layers, old.layer, path, kind),
     };
     let mut node = Node {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use snapshot::ids::{ContainerId, ImageId};
@@ -124,7 +125,7 @@ pub fn build(
         sync: options.sync,
         interrupted: place.interrupted,
     };
-    let moment = store.read()?;
+    let moment = Rc::new(store.read()?);
     let cache = if options.cache { Cache::read(&moment.catalog) } else { Cache::default() };
     let mut builder = Builder {
         store,
@@ -133,7 +134,7 @@ pub fn build(
         moment,
         stale: false,
         cache,
-        context: context.source(),
+        context: Rc::new(context.source()),
         escape: file.escape,
         talk: Talk::new(out),
         arguments: Arguments::new(options.arguments.clone()),
@@ -155,11 +156,11 @@ pub(crate) struct Builder<'b> {
     pub(crate) store: BuildStore<'b>,
     pub(crate) place: &'b Place<'b>,
     pub(crate) options: &'b Options,
-    moment: Moment,
+    moment: Rc<Moment>,
     /// Whether the store has changed since it was read.
     pub(crate) stale: bool,
     pub(crate) cache: Cache,
-    pub(crate) context: SourceTree<'b>,
+    pub(crate) context: Rc<SourceTree<'b>>,
     pub(crate) escape: char,
     pub(crate) talk: Talk<'b>,
     arguments: Arguments,
@@ -281,12 +282,12 @@ impl Builder<'_> {
     }
 
     /// The store as it is now.
-    pub(crate) fn moment(&mut self) -> Result<&Moment, BuildError> {
+    pub(crate) fn moment(&mut self) -> Result<Rc<Moment>, BuildError> {
         if self.stale {
-            self.moment = self.store.read()?;
+            self.moment = Rc::new(self.store.read()?);
             self.stale = false;
         }
-        Ok(&self.moment)
+        Ok(Rc::clone(&self.moment))
     }
 
     /// The image that a name means; one that is not there is fetched.

@@ -7,13 +7,11 @@ use crate::BuildError;
 /// Where a build writes its lines to, and what its commands write. docker's client has both on standard output.
 pub(crate) struct Talk<'t> {
     out: &'t mut dyn Write,
-    /// Whether something was written: docker has other words for an error that comes before.
-    pub(crate) begun: bool,
 }
 
 impl<'t> Talk<'t> {
     pub(crate) fn new(out: &'t mut dyn Write) -> Self {
-        Self { out, begun: false }
+        Self { out }
     }
 
     /// Writes a line.
@@ -23,7 +21,6 @@ impl<'t> Talk<'t> {
 
     /// Passes on what a command has written.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
-        self.begun = true;
         let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
         match written {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(BuildError::io("writing the output")(error)),

@@ -17,7 +17,7 @@ pub(crate) struct SourceTree<'s> {
     pub(crate) written: Option<HashMap<Vec<u8>, Vec<u8>>>,
     /// The name under which a file of several names comes first in a tar. Other stages have no such links.
     first: HashMap<NodeId, Vec<u8>>,
-    is_context: bool,
+    pub(crate) is_context: bool,
     /// Users and groups of this machine by number, in the form of their files: dockerd has their names in the checksums of what is
     /// in an image, and none in those of a context.
     accounts: [String; 2],
@@ -43,20 +43,9 @@ impl<'s> SourceTree<'s> {
         Self { tree, layers, written: None, first: HashMap::new(), is_context: false, accounts }
     }
 
-    /// Whether it is the context.
-    pub(crate) fn is_context(&self) -> bool {
-        self.is_context
-    }
-
-    /// What is at a path without links.
-    pub(crate) fn at(&self, path: &[u8]) -> Option<NodeId> {
-        let mut names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
-        names.try_fold(Tree::ROOT, |dir, name| self.tree.child(dir, name))
-    }
-
     /// Where a path leads.
     pub(crate) fn follow(&self, path: &[u8]) -> Result<Vec<u8>, FollowError> {
-        follow(path, |path| self.at(path).map_or(Seen::Nothing, |id| seen(&self.tree.node(id).kind)))
+        follow(path, |path| self.tree.at(path).map_or(Seen::Nothing, |id| seen(&self.tree.node(id).kind)))
     }
 
     /// The checksum of what a path leads to; where that is not in the tar, the path itself.
@@ -67,7 +56,7 @@ impl<'s> SourceTree<'s> {
         let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
         let Ok(found) = self.follow(path) else { return Ok(text(path)) };
         let missing = if self.is_context { path } else { &found };
-        let Some(id) = self.at(&found).filter(|_| !found.is_empty()) else { return Ok(text(missing)) };
+        let Some(id) = self.tree.at(&found).filter(|_| !found.is_empty()) else { return Ok(text(missing)) };
         let node = self.tree.node(id);
         if self.is_context && matches!(node.kind, NodeKind::Directory { explicit: false, .. }) {
             return Ok(text(path));

@@ -1,8 +1,9 @@
 //! `COPY` and `ADD` (moby v20.10.24 `builder/dockerfile/copy.go, dispatchers.go`).
 
 use std::io::Read;
+use std::rc::Rc;
 
-use images::tree::{Layers, Tree, read_for, read_tree};
+use images::tree::{Tree, read_for, read_tree};
 use snapshot::ids::ImageId;
 
 use crate::copy::{How, brings_names, copy, hash_of, pick};
@@ -10,7 +11,7 @@ use crate::dispatch::{now, text};
 use crate::execute::Builder;
 use crate::expand::expand;
 use crate::instruction::Transfer;
-use crate::source::SourceTree;
+use crate::source::{Picked, SourceTree};
 use crate::state::State;
 use crate::untar::Bodies;
 use crate::upper::Upper;
@@ -35,19 +36,17 @@ impl Builder<'_> {
         let mut paths = transfer.paths.iter().map(word).collect::<Result<Vec<_>, _>>()?;
         let dest = paths.pop().unwrap_or_default();
         let from = if transfer.from.is_empty() { None } else { Some(self.from(&transfer.from)?) };
-        self.moment()?;
         match from {
             None => {
-                let context = std::mem::replace(&mut self.context, SourceTree::image(Tree::empty(), &Nothing));
-                let done = self.copy(state, name, &paths, &dest, &chown, &context, false);
-                self.context = context;
-                done
+                let context = Rc::clone(&self.context);
+                self.copy(state, name, &paths, &dest, &chown, &context, false)
             }
             Some(image) => {
-                let moment = self.store.read()?;
+                let moment = self.moment()?;
+                let nothing = Picked::default();
                 let layers;
                 let source = match image {
-                    None => SourceTree::image(Tree::empty(), &Nothing),
+                    None => SourceTree::image(Tree::empty(), &nothing),
                     Some(id) => {
                         layers = moment.layers(id)?;
                         SourceTree::image(read_tree(&layers, None)?, &layers)
@@ -113,14 +112,12 @@ impl Builder<'_> {
         let mut upper = Upper::new(self.read_base(state.image, &wanted)?, now());
         let failed = BuildError::Copy;
         // What is in a directory counts only if more than one name comes into it.
-        let several =
-            items.iter().map(|item| brings_names(item, from, how)).collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        let known = upper.follow(b"", target.as_bytes()).is_ok_and(|target| upper.is_directory(&target));
-        if let Some(image) = state.image
-            && known
-            && several.contains(&true)
-        {
-            upper = Upper::new(read_tree(&self.moment()?.layers(image)?, None)?, now());
+        let is_known = upper.follow(b"", target.as_bytes()).is_ok_and(|target| upper.is_directory(&target));
+        if let Some(image) = state.image.filter(|_| is_known) {
+            let several = items.iter().map(|item| brings_names(item, from, how)).collect::<Result<Vec<_>, _>>();
+            if several.map_err(failed)?.contains(&true) {
+                upper = Upper::new(read_tree(&self.moment()?.layers(image)?, None)?, now());
+            }
         }
         for item in &items {
             copy(item, from, &target, how, &mut upper, bodies.as_ref()).map_err(failed)?;
@@ -133,7 +130,8 @@ impl Builder<'_> {
         const FILES: [&[u8]; 2] = [b"etc/passwd", b"etc/group"];
         let mut texts = [String::new(), String::new()];
         if let Some(image) = image {
-            let layers = self.moment()?.layers(image)?;
+            let moment = self.moment()?;
+            let layers = moment.layers(image)?;
             let tree = read_for(&layers, &FILES)?;
             for (file, text) in FILES.iter().zip(&mut texts) {
                 let Ok((path, id)) = tree.find(file, true) else { continue };
@@ -158,29 +156,4 @@ fn absolute(dir: &str, dest: &str) -> String {
     }
     let joined = text(layerfs::path::absolute(format!("/{dir}/{dest}").as_bytes()));
     if dest.ends_with('/') && !joined.ends_with('/') { joined + "/" } else { joined }
-}
-
-/// Layers of nothing.
-#[derive(Debug)]
-struct Nothing;
-
-impl Layers for Nothing {
-    fn len(&self) -> usize {
-        0
-    }
-
-    fn tree(&self, _layer: usize) -> Result<Tree, images::tree::TreeError> {
-        Ok(Tree::empty())
-    }
-
-    fn open(
-        &self,
-        _layer: usize,
-        path: &[u8],
-        _size: u64,
-        _body: &images::tree::Body,
-    ) -> Result<Box<dyn std::io::Read + '_>, images::tree::TreeError> {
-        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
-        Err(images::tree::TreeError::File { path: path.to_vec(), source })
-    }
 }

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use images::tree::{Body, Layers, Node, NodeId, NodeKind, Tree, TreeError};
 use layerfs::compress::{Compression, Decompressor};
+use layerfs::path::{join, split};
 use tarsplit::frame::{Frame, Framer};
 use tarsplit::member::{Member, MemberKind};
 
-use crate::upper::{Upper, directory, join, split};
+use crate::upper::{Upper, directory};
 
 /// A tar that cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -223,7 +224,7 @@ fn place<'s>(
     let path = join(&parent, last);
     let is_dir = member.kind == MemberKind::Directory;
     let kind = match member.kind {
-        MemberKind::Directory => directory(false),
+        MemberKind::Directory => directory(),
         MemberKind::Regular | MemberKind::GnuSparse => {
             let body = Body { offset, stored: member.size, sparse: None };
             let kind = NodeKind::File { size: member.size, body };

@@ -2,6 +2,7 @@
 //! through a mount. Nothing is mounted, and no path of the image is given to the system.
 
 use images::tree::{Node, NodeId, NodeKind, Tree};
+use layerfs::path::{join, split};
 use tarsplit::pax::PaxTime;
 
 use crate::follow::{FollowError, Seen, follow};
@@ -92,7 +93,7 @@ impl<'s> Upper<'s> {
                 None => {
                     let node = self.base.node(below.expect("what is copied up is there"));
                     let node = Node {
-                        kind: directory(false),
+                        kind: directory(),
                         xattrs: node.xattrs.clone(),
                         mode: node.mode,
                         uid: node.uid,
@@ -114,8 +115,8 @@ impl<'s> Upper<'s> {
         let (dir, name) = split(path);
         let parent = self.touch(dir);
         if let NodeKind::Directory { opaque, .. } = &mut node.kind {
-            // What stood here was removed before, with all that was in it.
-            *opaque = self.below(path).is_some();
+            // What the image has here was removed before, with all that was in it.
+            *opaque = self.base.at(path).is_some();
         }
         self.layer.insert(parent, name, node)
     }
@@ -134,12 +135,6 @@ impl<'s> Upper<'s> {
         parent
     }
 
-    /// What the image has at a path, even if the layer hides it.
-    fn below(&self, path: &[u8]) -> Option<NodeId> {
-        let mut names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
-        names.try_fold(Tree::ROOT, |dir, name| self.base.child(dir, name))
-    }
-
     /// Makes a directory and those above it, where they do not exist. An error is the path of what is no directory.
     pub(crate) fn make_all(&mut self, path: &[u8], owner: Owner) -> Result<(), Vec<u8>> {
         let mut at: Vec<u8> = Vec::new();
@@ -149,18 +144,7 @@ impl<'s> Upper<'s> {
                 Some(node) if node.children().is_some() => {}
                 Some(_) => return Err(at),
                 None => {
-                    let node = Node {
-                        kind: directory(false),
-                        mode: 0o755,
-                        uid: owner.0,
-                        gid: owner.1,
-                        mtime: self.now,
-                        xattrs: Vec::new(),
-                        layer: 0,
-                        parent: 0,
-                        names: 1,
-                    };
-                    self.put(&at, node);
+                    self.put(&at, plain_directory(owner, self.now));
                 }
             }
         }
@@ -175,23 +159,21 @@ impl<'s> Upper<'s> {
 }
 
 /// A directory with nothing in it.
-pub(crate) fn directory(opaque: bool) -> NodeKind {
-    NodeKind::Directory { children: std::collections::BTreeMap::new(), opaque, explicit: true }
+pub(crate) fn directory() -> NodeKind {
+    NodeKind::Directory { children: std::collections::BTreeMap::new(), opaque: false, explicit: true }
 }
 
-/// Two paths with one slash between them.
-pub(crate) fn join(one: &[u8], other: &[u8]) -> Vec<u8> {
-    match (one.is_empty(), other.is_empty()) {
-        (true, _) => other.to_vec(),
-        (_, true) => one.to_vec(),
-        _ => [one, b"/", other].concat(),
-    }
-}
-
-/// A path's directory and its last name.
-pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (b"", path),
+/// A directory as dockerd makes it where one is missing.
+pub(crate) fn plain_directory(owner: Owner, mtime: PaxTime) -> Node {
+    Node {
+        kind: directory(),
+        mode: 0o755,
+        uid: owner.0,
+        gid: owner.1,
+        mtime,
+        xattrs: Vec::new(),
+        layer: 0,
+        parent: 0,
+        names: 1,
     }
 }

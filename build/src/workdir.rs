@@ -1,10 +1,11 @@
 //! The working directory of a container, which is made with the container (moby v20.10.24 `container/container.go:
 //! SetupWorkingDirectory`).
 
-use images::tree::{Node, Tree};
+use images::tree::Tree;
+use tarsplit::pax::PaxTime;
 
 use crate::BuildError;
-use crate::upper::{Upper, directory};
+use crate::upper::{Upper, plain_directory};
 
 /// Directories that every container has, whatever its image holds.
 const INIT: [&[&[u8]]; 5] = [&[b"dev", b"pts"], &[b"dev", b"shm"], &[b"proc"], &[b"sys"], &[b"etc"]];
@@ -20,7 +21,7 @@ pub(crate) fn make(mut base: Tree, dir: &str, now: i64) -> Result<Upper<'static>
         for name in path {
             at = match base.child(at, name).filter(|&id| base.node(id).children().is_some()) {
                 Some(id) => id,
-                None => base.insert(at, name, plain_directory(now)),
+                None => base.insert(at, name, plain_directory((0, 0), PaxTime::from_seconds(now))),
             };
         }
     }
@@ -34,20 +35,5 @@ pub(crate) fn make(mut base: Tree, dir: &str, now: i64) -> Result<Upper<'static>
             upper.make_all(&target, (0, 0)).map_err(|path| wrong(&String::from_utf8_lossy(&path)))?;
             Ok(upper)
         }
-    }
-}
-
-/// A directory as dockerd makes it.
-fn plain_directory(now: i64) -> Node {
-    Node {
-        kind: directory(false),
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        mtime: tarsplit::pax::PaxTime::from_seconds(now),
-        xattrs: Vec::new(),
-        layer: 0,
-        parent: 0,
-        names: 1,
     }
 }

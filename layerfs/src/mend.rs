@@ -10,6 +10,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
+use crate::path::split;
 use crate::sys::beneath::open_dir;
 use crate::sys::node::{file_type, set_times, stat, timestamps};
 use crate::verify::VerifyError;
@@ -184,11 +185,6 @@ fn look(root: BorrowedFd<'_>, path: &[u8]) -> Result<Option<Look>, VerifyError> 
         Err(Errno::NOENT) => Ok(Some(Look::Absent)),
         Err(errno) => Err(VerifyError::tree("stat", path)(errno)),
     }
-}
-
-/// The directory of a path, and its name there.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    path.iter().rposition(|&byte| byte == b'/').map_or((&b""[..], path), |at| (&path[..at], &path[at + 1..]))
 }
 
 #[cfg(test)]

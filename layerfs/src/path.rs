@@ -49,10 +49,7 @@ impl LayerPath {
     /// The directory part, empty for the root, and the last component.
     #[must_use]
     pub fn split(&self) -> (&[u8], &[u8]) {
-        match self.0.iter().rposition(|&b| b == b'/') {
-            Some(slash) => (&self.0[..slash], &self.0[slash + 1..]),
-            None => (&[], &self.0),
-        }
+        split(&self.0)
     }
 }
 
@@ -62,9 +59,23 @@ pub fn absolute(path: &[u8]) -> Vec<u8> {
     clean(&[b"/", path].concat()).into_owned()
 }
 
-/// `base` below `dir`, where an empty `dir` is the root.
-pub(crate) fn join(dir: &[u8], base: &[u8]) -> Vec<u8> {
-    if dir.is_empty() { base.to_vec() } else { [dir, b"/", base].concat() }
+/// The directory part of a path without a leading slash, empty for the root, and the last component.
+#[must_use]
+pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&b| b == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
+
+/// `base` below `dir`, where an empty `dir` is the root, and an empty `base` is `dir` itself.
+#[must_use]
+pub fn join(dir: &[u8], base: &[u8]) -> Vec<u8> {
+    match (dir.is_empty(), base.is_empty()) {
+        (true, _) => base.to_vec(),
+        (_, true) => dir.to_vec(),
+        _ => [dir, b"/", base].concat(),
+    }
 }
 
 /// Appends `base` to `path`, where an empty `path` is the root.
@@ -93,6 +104,15 @@ mod tests {
         ] {
             assert_eq!(absolute(given.as_bytes()), expected.as_bytes(), "{given}");
         }
+    }
+
+    #[test]
+    fn paths_are_split_and_joined() {
+        for (path, dir, base) in [("", "", ""), ("a", "", "a"), ("a/b", "a", "b"), ("a/b/c", "a/b", "c")] {
+            assert_eq!(split(path.as_bytes()), (dir.as_bytes(), base.as_bytes()));
+            assert_eq!(join(dir.as_bytes(), base.as_bytes()), path.as_bytes());
+        }
+        assert_eq!(join(b"a/b", b""), b"a/b");
     }
 
     #[test]

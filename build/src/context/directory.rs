@@ -43,7 +43,7 @@ pub(super) fn read_directory(
             }
         }
         for name in names {
-            let below = crate::upper::join(&path, &name);
+            let below = layerfs::path::join(&path, &name);
             let failed = |errno: Errno| ContextError::Read { path: at(&below), source: errno.into() };
             let excluded = patterns.exclude(&below) && !kept.contains(&below.as_slice());
             let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;

@@ -14,6 +14,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use layerfs::path::split;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
@@ -112,11 +113,6 @@ fn check_links(tree: &Tree, source: &CopySource, destination: &CopyDestination) 
 fn on_host(into: &Path, below: &[u8]) -> PathBuf {
     let into = PathBuf::from(OsString::from_vec(layerfs::path::absolute(into.as_os_str().as_bytes())));
     if below.is_empty() { into } else { into.join(OsString::from_vec(below.to_vec())) }
-}
-
-/// The directory of a path, and the name in it.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    path.iter().rposition(|&byte| byte == b'/').map_or((b"", path), |slash| (&path[..slash], &path[slash + 1..]))
 }
 
 /// The rest of a path below a directory; empty if the path is the directory.

@@ -24,7 +24,7 @@ pub enum LookupError {
 impl Tree {
     /// What a path without symlinks and without a slash in front means.
     #[must_use]
-    pub(crate) fn at(&self, path: &[u8]) -> Option<NodeId> {
+    pub fn at(&self, path: &[u8]) -> Option<NodeId> {
         let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
         names.into_iter().try_fold(Self::ROOT, |dir, name| self.child(dir, name))
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, Error, anyhow};
 use images::load::{ImportRequest, NewImage, store_image};
 use images::make::{Commit, committed_config, merge};
 use images::pipe::{LayerWriter, piped};
@@ -18,7 +18,7 @@ use snapshot::schema::{documents, gojson};
 use snapshot::view::View;
 
 use super::content::with_layers;
-use crate::commands::image::change::reference_error;
+use crate::commands::image::change::new_name;
 use crate::commands::image::import::created;
 use crate::commands::image::tag::rfc3339_nano;
 use crate::commands::layerfs::NAME;
@@ -72,12 +72,7 @@ fn commit(
     (view, container): (&View, &Container),
     layers: &LayersOfContainer<'_>,
 ) -> anyhow::Result<ExitCode> {
-    let name = args.name.as_deref().map(|text| match snapshot::reference::Reference::parse(text) {
-        Ok(name) if name.digest().is_some() => bail!("refusing to create a tag with a digest reference"),
-        Ok(name) => Ok(name.with_default_tag()),
-        Err(error) => bail!(reference_error(&error)),
-    });
-    let name = name.transpose()?;
+    let name = args.name.as_deref().map(new_name).transpose().map_err(Error::msg)?;
     let parent = container.image.ok_or_else(|| anyhow!("container {} was made from no image", container.id))?;
     let image = view.catalog().images().get(&parent).ok_or_else(|| {
         anyhow!("the image {parent} that container {} was made from is not there any more", container.id)

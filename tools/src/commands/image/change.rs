@@ -8,7 +8,7 @@ use images::load::ImportError;
 use snapshot::StoreError;
 use snapshot::catalog::Catalog;
 use snapshot::edit::{ImageRemoval, KeptLayer, RemovalError, RemovedItem, Transaction, WriteOptions};
-use snapshot::reference::ReferenceError;
+use snapshot::reference::{Reference, ReferenceError};
 use snapshot::root::DataRoot;
 use snapshot::schema::buildkit::Snapshots;
 
@@ -83,6 +83,15 @@ pub(crate) fn reference_error(error: &ReferenceError) -> String {
         ReferenceError::Uppercase { .. } => "invalid reference format: repository name must be lowercase".into(),
         ReferenceError::Format { .. } | ReferenceError::Digest { .. } => "invalid reference format".into(),
         other => other.to_string(),
+    }
+}
+
+/// The name that a new image is to get, as a user gives it. An error is dockerd's message.
+pub(crate) fn new_name(text: &str) -> Result<Reference, String> {
+    match Reference::parse(text) {
+        Ok(name) if name.digest().is_some() => Err("refusing to create a tag with a digest reference".into()),
+        Ok(name) => Ok(name.with_default_tag()),
+        Err(error) => Err(reference_error(&error)),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, Error, anyhow, bail};
 use images::flatten::write_layer;
 use images::load::{ImportRequest, NewImage, store_image};
 use images::make::{Onto, flattened_config};
@@ -15,7 +15,7 @@ use layerfs::DiffId;
 use snapshot::catalog::{Catalog, Image, Resolved};
 use snapshot::view::{Needs, View};
 
-use super::change::reference_error;
+use super::change::new_name;
 use super::import::created;
 use super::no_such_image;
 use super::tag::rfc3339_nano;
@@ -44,12 +44,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let writable = writable(driver)?;
-    let name = args.tag.as_deref().map(|text| match snapshot::reference::Reference::parse(text) {
-        Ok(name) if name.digest().is_some() => bail!("refusing to create a tag with a digest reference"),
-        Ok(name) => Ok(name.with_default_tag()),
-        Err(error) => bail!(reference_error(&error)),
-    });
-    let name = name.transpose()?;
+    let name = args.tag.as_deref().map(new_name).transpose().map_err(Error::msg)?;
     rootless::check(root, "")?;
     let view = View::read(root, driver, Needs::RECORDS)?;
     view.root().expect_storage_driver()?;

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use build::Options;
-use snapshot::reference::Reference;
 
-use crate::commands::image::change::reference_error;
+use crate::commands::image::change::new_name;
 use crate::exit::UsageError;
 use crate::registries::RegistryFlags;
 
@@ -134,14 +133,9 @@ impl Args {
     /// What is built. An error is docker's message about a value.
     pub(super) fn options(&self) -> Result<Options, String> {
         let tag = |text: &String| {
-            let invalid = |reason: &str| {
+            new_name(text).map_err(|reason| {
                 format!("invalid argument {} for \"-t, --tag\" flag: {reason}", docker_format::quoted(text))
-            };
-            match Reference::parse(text) {
-                Ok(name) if name.digest().is_some() => Err(invalid("refusing to create a tag with a digest reference")),
-                Ok(name) => Ok(name.with_default_tag()),
-                Err(error) => Err(invalid(&reference_error(&error))),
-            }
+            })
         };
         let network = match self.network.as_str() {
             "default" | "" | "none" => "none",

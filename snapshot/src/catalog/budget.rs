@@ -26,6 +26,11 @@ impl Budget {
     /// Whether one more file of this length is read.
     pub(crate) fn admit(&mut self, length: u64) -> bool {
         self.left = self.left.saturating_add(SHARE);
+        self.admit_again(length)
+    }
+
+    /// Whether a file of this length that was asked for before is read once more. It brings no share of its own then.
+    pub(crate) fn admit_again(&mut self, length: u64) -> bool {
         let fits = length <= self.left;
         if fits {
             self.left -= length;

@@ -7,13 +7,14 @@
 //! snapshot <container> -> mount      with `<container>-init` below
 //! ```
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
-use layerfs::{ChainId, Digest};
+use layerfs::ChainId;
 
 use super::image::ConfigParts;
-use super::{Catalog, Image, ImageDamage, with_causes};
+use super::{Catalog, Damage, Image, ImageDamage, with_causes};
 use crate::containerd::Store;
-use crate::containerd::content::BlobFault;
 use crate::containerd::images::{StoredImage, StoredImages};
 use crate::containerd::snapshots::Snapshot;
 use crate::error::StoreError;
@@ -34,14 +35,6 @@ pub struct InContainerd {
     pub store: Store,
     /// All images.
     pub images: StoredImages,
-}
-
-/// What is wrong with a blob that an image leads to, where docker still lists the image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DamagedBlob {
-    pub(crate) image: ImageId,
-    pub(crate) blob: Digest,
-    pub(crate) fault: BlobFault,
 }
 
 impl Catalog {
@@ -79,14 +72,13 @@ impl Catalog {
     }
 
     /// Blobs that are damaged although docker lists the images that they belong to.
-    pub(crate) fn damaged_blobs(&self) -> Vec<DamagedBlob> {
+    pub(super) fn damaged_blobs(&self) -> impl Iterator<Item = Damage> {
         let images = self.in_containerd.iter().flat_map(|known| known.images.images.values());
-        let faults = images.flat_map(|image| {
-            let id = ImageId(image.target.digest);
-            let faults = image.manifests.iter().filter_map(|part| part.config_fault.clone());
-            faults.map(move |(blob, fault)| DamagedBlob { image: id, blob, fault })
-        });
-        faults.collect()
+        images.flat_map(|stored| {
+            let image = ImageId(stored.target.digest);
+            let faults = stored.config_faults.iter();
+            faults.map(move |(blob, fault)| Damage::Blob { image, blob: *blob, fault: fault.clone() })
+        })
     }
 
     /// Reads containerd's store, if the images are there. With a damaged database containerd ends, and dockerd does not start; what
@@ -127,7 +119,9 @@ impl Catalog {
 
     /// Adds the snapshots of an image as layers, for all its platforms.
     fn add_layers(&mut self, store: &Store, image: &StoredImage) {
-        for part in &image.manifests {
+        let mut seen = BTreeSet::new();
+        // An index may name the same manifest many times.
+        for part in image.manifests.iter().filter(|part| seen.insert(part.chain.last())) {
             let mut parent = None;
             for (at, chain_id) in part.chain.iter().copied().enumerate() {
                 if let Some(snapshot) = store.snapshot(&chain_id.to_string())
@@ -144,7 +138,7 @@ impl Catalog {
 
 /// An image in the form of a storage driver's. Without a manifest that docker can show it has no config.
 fn as_image(id: ImageId, stored: &StoredImage) -> Image {
-    let config = stored.shown().and_then(|part| part.config.clone());
+    let config = stored.shown().and_then(|part| part.config.as_deref().cloned());
     let mut image = match config {
         Some(config) => super::image::of_config(id, config, ConfigParts::All),
         None => super::image::without_config(id),
@@ -214,6 +208,5 @@ fn mounts(store: &Store) -> Vec<MountRecord> {
             damage: Vec::new(),
         });
     }
-    mounts.sort_by(|one, other| one.name.cmp(&other.name));
     mounts
 }

@@ -255,15 +255,13 @@ impl Catalog {
             let cause = format!("{}: {}", crate::schema::volume::OPTIONS, volume.fault.as_ref()?);
             Some(Damage::Volume { volume: volume.name.clone(), cause })
         });
-        let blobs = self.damaged_blobs().into_iter();
-        let blobs = blobs.map(|one| Damage::Blob { image: one.image, blob: one.blob, fault: one.fault });
         let databases = self.in_containerd.iter().flat_map(|known| &known.store.missing);
         let databases = databases.map(|database| Damage::DatabaseMissing { database: database.clone() });
         references
             .chain(databases)
             .chain(volumes)
             .chain(images)
-            .chain(blobs)
+            .chain(self.damaged_blobs())
             .chain(self.lowest_damage())
             .chain(containers)
             .chain(mounts)

@@ -4,7 +4,6 @@ use std::fs::File;
 
 use layerfs::Digest;
 
-use super::metadata::Metadata;
 use crate::dir::Dir;
 use crate::error::StoreError;
 
@@ -77,20 +76,19 @@ impl Content {
         self.0.as_ref().map_or(Ok(None), |dir| dir.open_file(&digest.hex()))
     }
 
-    /// Reads a blob of at most `limit` bytes; `None` if it has no record, so that it is not there for containerd. The content
-    /// is not checked against the digest, since docker does not check it either.
+    /// Reads a blob of at most `limit` bytes, whose record says that it has `size` bytes. The content is not checked against
+    /// the digest, since docker does not check it either.
     ///
     /// # Errors
     /// [`BlobFault`]
-    pub(crate) fn read(&self, metadata: &Metadata, digest: Digest, limit: usize) -> Result<Option<Vec<u8>>, BlobFault> {
-        let Some(record) = metadata.blobs.get(&digest) else { return Ok(None) };
+    pub(super) fn read(&self, digest: Digest, size: u64, limit: usize) -> Result<Vec<u8>, BlobFault> {
         let unreadable = |error: StoreError| BlobFault::Unreadable { cause: crate::catalog::with_causes(&error) };
         let bytes = self.0.as_ref().map_or(Ok(None), |dir| dir.read(&digest.hex(), limit)).map_err(unreadable)?;
         let bytes = bytes.ok_or(BlobFault::FileMissing)?;
         let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if found != record.size {
-            return Err(BlobFault::OtherLength { found, recorded: record.size });
+        if found != size {
+            return Err(BlobFault::OtherLength { found, recorded: size });
         }
-        Ok(Some(bytes))
+        Ok(bytes)
     }
 }

@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use layerfs::{ChainId, DiffId, Digest};
 
@@ -16,7 +17,7 @@ use super::content::{BlobFault, MAX_DOCUMENT};
 use super::documents::{self, Descriptor, Kind, Manifest};
 use super::metadata::Target;
 use super::snapshots::Snapshot;
-use crate::catalog::budget::Budget;
+use crate::catalog::budget::{self, Budget};
 use crate::platform::Platform;
 use crate::schema::config::{ImageConfig, MAX_CONFIG};
 use crate::schema::time::Time;
@@ -53,9 +54,12 @@ pub struct StoredImage {
     pub inspect_size: u64,
     /// Why docker can list no image because of this one.
     pub fault: Option<(Digest, BlobFault)>,
+    /// What is wrong with its configs. docker lists the image all the same.
+    pub config_faults: BTreeMap<Digest, BlobFault>,
 }
 
-/// The manifest of one platform, or an attestation.
+/// The manifest of one platform, or an attestation. An index may name one as often as it likes, so what all mentions of a
+/// manifest have in common is in memory once.
 #[derive(Debug, Clone)]
 pub struct StoredManifest {
     /// Its digest.
@@ -65,16 +69,14 @@ pub struct StoredManifest {
     /// The platform it is for, where that can be told.
     pub platform: Option<Platform>,
     /// What it leads to; `None` if it is not there.
-    pub manifest: Option<Manifest>,
+    pub manifest: Option<Arc<Manifest>>,
     /// Its config; `None` if the config is missing or cannot be decoded, and for attestations and manifests that docker does
     /// not show.
-    pub config: Option<ImageConfig>,
-    /// What is wrong with its config.
-    pub config_fault: Option<(Digest, BlobFault)>,
+    pub config: Option<Arc<ImageConfig>>,
     /// The contents of its layers, base first.
-    pub diff_ids: Vec<DiffId>,
+    pub diff_ids: Arc<[DiffId]>,
     /// Its layers with all below each, base first.
-    pub chain: Vec<ChainId>,
+    pub chain: Arc<[ChainId]>,
     /// Bytes of the manifest and of the blobs that it names and that are there. A blob counts as often as it is named.
     pub content: u64,
     /// Bytes of its snapshots; 0 if it was not unpacked.
@@ -93,7 +95,7 @@ impl StoredImage {
     /// Bytes that docker lists: of all manifests with what they need, and of their snapshots.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.manifests.iter().map(|part| part.content + part.unpacked).fold(0, u64::saturating_add)
+        self.manifests.iter().map(|part| part.content.saturating_add(part.unpacked)).fold(0, u64::saturating_add)
     }
 
     /// Bytes of the blobs alone, of all manifests.
@@ -138,7 +140,14 @@ impl Store {
     /// Reads all images.
     #[must_use]
     pub fn images(&self) -> StoredImages {
-        let mut reader = Reader { store: self, budget: Budget::default(), reached: BTreeMap::new() };
+        let mut reader = Reader {
+            store: self,
+            budget: Budget::default(),
+            read: BTreeSet::new(),
+            reached: BTreeMap::new(),
+            manifests: BTreeMap::new(),
+            configs: BTreeMap::new(),
+        };
         let mut images: BTreeMap<Digest, StoredImage> = BTreeMap::new();
         for (name, record) in &self.metadata.images {
             let Some(target) = &record.target else { continue };
@@ -163,8 +172,31 @@ struct Reader<'s> {
     store: &'s Store,
     /// How much more is read into memory.
     budget: Budget,
+    /// The blobs that were asked for: each brings its share of the bound once.
+    read: BTreeSet<Digest>,
     /// The blobs that images lead to and that are there, with their lengths.
     reached: BTreeMap<Digest, u64>,
+    manifests: BTreeMap<Digest, Decoded<KnownManifest>>,
+    configs: BTreeMap<Digest, Decoded<KnownConfig>>,
+}
+
+/// What was read of a blob, for all that lead to it; `None` if the blob is not there.
+type Decoded<T> = Result<Option<T>, BlobFault>;
+
+#[derive(Clone)]
+struct KnownManifest {
+    manifest: Arc<Manifest>,
+    /// Bytes of the blobs that it names and that are there.
+    needs: u64,
+}
+
+#[derive(Clone)]
+struct KnownConfig {
+    config: Arc<ImageConfig>,
+    diff_ids: Arc<[DiffId]>,
+    chain: Arc<[ChainId]>,
+    /// Bytes of the snapshots of the chain.
+    unpacked: u64,
 }
 
 /// What belongs to one image and was found so far.
@@ -174,6 +206,7 @@ struct Found {
     /// Indexes that were followed already.
     seen: BTreeSet<Digest>,
     fault: Option<(Digest, BlobFault)>,
+    config_faults: BTreeMap<Digest, BlobFault>,
 }
 
 impl Reader<'_> {
@@ -214,6 +247,7 @@ impl Reader<'_> {
             manifests: found.manifests,
             best,
             fault: found.fault,
+            config_faults: found.config_faults,
         }
     }
 
@@ -221,8 +255,7 @@ impl Reader<'_> {
         let Some(digest) = descriptor.blob() else { return };
         match Kind::of(&descriptor.media_type) {
             Kind::Index if depth < MAX_DEPTH && found.seen.insert(digest) => {
-                let read = self.read(descriptor, MAX_DOCUMENT, documents::index);
-                match read {
+                match self.read(digest, MAX_DOCUMENT, documents::index) {
                     Ok(children) => {
                         self.reach(descriptor);
                         children.into_iter().flatten().for_each(|child| self.follow(&child, depth + 1, found));
@@ -231,52 +264,88 @@ impl Reader<'_> {
                 }
             }
             Kind::Manifest => {
-                let read = self.read(descriptor, MAX_DOCUMENT, documents::manifest);
-                let manifest = read.unwrap_or_else(|fault| {
-                    found.fault = found.fault.take().or(Some((digest, fault)));
-                    None
-                });
-                let part = self.manifest(descriptor, digest, manifest);
+                let part = self.manifest(descriptor, digest, found);
                 found.manifests.push(part);
             }
             Kind::Index | Kind::Other => {}
         }
     }
 
-    fn manifest(&mut self, descriptor: &Descriptor, digest: Digest, manifest: Option<Manifest>) -> StoredManifest {
+    fn manifest(&mut self, descriptor: &Descriptor, digest: Digest, found: &mut Found) -> StoredManifest {
         let mut part = StoredManifest {
             digest,
             descriptor: descriptor.clone(),
             platform: descriptor.platform.as_ref().map(Platform::from),
             manifest: None,
             config: None,
-            config_fault: None,
-            diff_ids: Vec::new(),
-            chain: Vec::new(),
+            diff_ids: Arc::default(),
+            chain: Arc::default(),
             content: self.reach(descriptor),
             unpacked: 0,
         };
-        let Some(manifest) = manifest else { return part };
-        for child in std::iter::once(&manifest.config).chain(&manifest.layers) {
-            part.content = part.content.saturating_add(self.reach(child));
-        }
-        if !part.is_attestation() {
-            let parse = |bytes: &[u8]| ImageConfig::parse(bytes).map_err(|error| error.to_string());
-            match self.read(&manifest.config, MAX_CONFIG, parse) {
-                Ok(config) => part.config = config,
-                Err(fault) => part.config_fault = manifest.config.blob().map(|config| (config, fault)),
+        let KnownManifest { manifest, needs } = match self.known_manifest(digest) {
+            Ok(Some(known)) => known,
+            Ok(None) => return part,
+            Err(fault) => {
+                found.fault = found.fault.take().or(Some((digest, fault)));
+                return part;
+            }
+        };
+        part.content = part.content.saturating_add(needs);
+        if !part.is_attestation()
+            && let Some(digest) = manifest.config.blob()
+        {
+            match self.known_config(digest) {
+                Ok(Some(known)) => {
+                    let fields = &known.config.fields;
+                    let of_config = || Platform::new(&fields.os, &fields.architecture, Some(&fields.variant));
+                    part.platform.get_or_insert_with(of_config);
+                    (part.diff_ids, part.chain, part.unpacked) = (known.diff_ids, known.chain, known.unpacked);
+                    part.config = Some(known.config);
+                }
+                Ok(None) => {}
+                Err(fault) => drop(found.config_faults.insert(digest, fault)),
             }
         }
-        if let Some(config) = &part.config {
-            part.diff_ids.clone_from(&config.diff_ids);
-            part.chain = ChainId::chain(&config.diff_ids);
-            let fields = &config.fields;
-            let of_config = || Platform::new(&fields.os, &fields.architecture, Some(&fields.variant));
-            part.platform.get_or_insert_with(of_config);
-        }
-        part.unpacked = self.unpacked(&part.chain);
         part.manifest = Some(manifest);
         part
+    }
+
+    fn known_manifest(&mut self, digest: Digest) -> Decoded<KnownManifest> {
+        if let Some(known) = self.manifests.get(&digest) {
+            return known.clone();
+        }
+        let read = self.read(digest, MAX_DOCUMENT, documents::manifest);
+        let known = read.map(|manifest| {
+            manifest.map(|manifest| {
+                let named = std::iter::once(&manifest.config).chain(&manifest.layers);
+                let needs = named.map(|child| self.reach(child)).fold(0, u64::saturating_add);
+                KnownManifest { manifest: Arc::new(manifest), needs }
+            })
+        });
+        self.manifests.insert(digest, known.clone());
+        known
+    }
+
+    fn known_config(&mut self, digest: Digest) -> Decoded<KnownConfig> {
+        if let Some(known) = self.configs.get(&digest) {
+            return known.clone();
+        }
+        let parse = |bytes: &[u8]| ImageConfig::parse(bytes).map_err(|error| error.to_string());
+        let read = self.read(digest, MAX_CONFIG, parse);
+        let known = read.map(|config| {
+            config.map(|config| {
+                let chain = ChainId::chain(&config.diff_ids);
+                KnownConfig {
+                    unpacked: self.unpacked(&chain),
+                    diff_ids: config.diff_ids.as_slice().into(),
+                    chain: chain.into(),
+                    config: Arc::new(config),
+                }
+            })
+        });
+        self.configs.insert(digest, known.clone());
+        known
     }
 
     /// Bytes of the snapshots of a chain; 0 if the topmost one is not there.
@@ -298,16 +367,20 @@ impl Reader<'_> {
     /// Reads and decodes a blob; `None` if it is not there.
     fn read<T>(
         &mut self,
-        descriptor: &Descriptor,
+        digest: Digest,
         limit: usize,
         decode: impl FnOnce(&[u8]) -> Result<T, String>,
     ) -> Result<Option<T>, BlobFault> {
-        let Some(digest) = descriptor.blob() else { return Ok(None) };
         let Some(record) = self.store.metadata.blobs.get(&digest) else { return Ok(None) };
-        if !self.budget.admit(record.size) {
-            return Err(BlobFault::Unreadable { cause: crate::catalog::budget::refusal(record.size) });
+        let first = self.read.insert(digest);
+        let fits = if first { self.budget.admit(record.size) } else { self.budget.admit_again(record.size) };
+        if !fits {
+            return Err(BlobFault::Unreadable { cause: budget::refusal(record.size) });
         }
-        let bytes = self.store.content.read(&self.store.metadata, digest, limit)?;
-        bytes.map(|bytes| decode(&bytes).map_err(|cause| BlobFault::Invalid { cause })).transpose()
+        let bytes = self.store.content.read(digest, record.size, limit)?;
+        decode(&bytes).map(Some).map_err(|cause| BlobFault::Invalid { cause })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //! io.containerd.snapshotter.v1.overlayfs/snapshots/<number>  the layer or the container
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use layerfs::Digest;
 
@@ -34,7 +34,9 @@ impl InContainerd {
         for stored in known.images.images.values() {
             let image = Part::Image(ImageId(stored.target.digest));
             owners.blob(Some(stored.target.digest), &image);
-            for part in &stored.manifests {
+            let mut seen = HashSet::new();
+            // An index may name the same manifest many times.
+            for part in stored.manifests.iter().filter(|part| seen.insert(part.digest)) {
                 owners.blob(Some(part.digest), &image);
                 let Some(manifest) = &part.manifest else { continue };
                 owners.blob(manifest.config.blob(), &image);

@@ -87,7 +87,7 @@ pub(crate) fn report_elsewhere(name: &str, view: &View) {
 /// A damage in words, with the names by which people know the thing.
 fn in_words(catalog: &Catalog, damage: &Damage) -> String {
     match damage {
-        Damage::References { .. } => format!("damaged: {damage}"),
+        Damage::References { .. } | Damage::NameRecord { .. } => format!("damaged: {damage}"),
         Damage::Image { image, cause } => format!("damaged image {}: {cause}", named(catalog, *image)),
         Damage::Blob { image, blob, fault } => {
             format!("damaged image {}: blob {blob}: {fault}", named(catalog, *image))

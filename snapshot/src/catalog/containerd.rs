@@ -81,6 +81,12 @@ impl Catalog {
         })
     }
 
+    /// Names whose records docker cannot decode.
+    pub(super) fn damaged_names(&self) -> impl Iterator<Item = Damage> {
+        let records = self.in_containerd.iter().flat_map(|known| &known.store.metadata.images);
+        records.filter_map(|(name, record)| Some(Damage::NameRecord { name: name.clone(), cause: record.fault? }))
+    }
+
     /// Reads containerd's store, if the images are there. With a damaged database containerd ends, and dockerd does not start; what
     /// is elsewhere in the root can be read all the same.
     pub(super) fn read_containerd(&mut self, root: &DataRoot) -> Result<(), StoreError> {
@@ -209,4 +215,28 @@ fn mounts(store: &Store) -> Vec<MountRecord> {
         });
     }
     mounts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::containerd::content::Content;
+    use crate::containerd::metadata::{ImageRecord, Metadata};
+    use crate::containerd::snapshots::Snapshots;
+
+    #[test]
+    fn a_name_whose_record_docker_cannot_decode_is_damage() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut catalog = Catalog::with_names(&DataRoot::find(temp.path(), None).unwrap()).unwrap();
+        let mut metadata = Metadata::default();
+        metadata.images.insert("sound".into(), ImageRecord::default());
+        let fault = Some("its time cannot be decoded");
+        metadata.images.insert("bad".into(), ImageRecord { fault, ..ImageRecord::default() });
+        let (content, snapshots) = (Content::new(None), Snapshots::default());
+        catalog.fill_from(Store { metadata, content, snapshots, missing: vec!["meta.db".into()] });
+        let damage: Vec<_> = catalog.damage().iter().map(|one| (one.code(), one.to_string())).collect();
+        let said = "the record of the name bad: its time cannot be decoded: docker lists no image at all";
+        assert_eq!((damage.len(), damage[0].0), (2, "database-missing"));
+        assert_eq!(damage[1], ("name-record-invalid", said.to_owned()));
+    }
 }

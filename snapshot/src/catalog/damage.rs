@@ -17,7 +17,7 @@ use crate::schema::container::Crash;
 /// The thing that is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
-    /// The names of all images, `repositories.json`.
+    /// The names of all images: `repositories.json`, or the records of containerd's store.
     References,
     /// An image.
     Image(ImageId),
@@ -42,6 +42,13 @@ pub enum Damage {
     References {
         /// What is wrong with the file.
         cause: String,
+    },
+    /// docker lists no image at all: containerd's record of this name cannot be decoded.
+    NameRecord {
+        /// The name, as it is written.
+        name: String,
+        /// What of the record cannot be decoded.
+        cause: &'static str,
     },
     /// dockerd would not show this image.
     Image {
@@ -310,7 +317,7 @@ impl Damage {
     #[must_use]
     pub fn subject(&self) -> Subject {
         match self {
-            Self::References { .. } => Subject::References,
+            Self::References { .. } | Self::NameRecord { .. } => Subject::References,
             Self::Image { image, .. } | Self::Blob { image, .. } => Subject::Image(*image),
             Self::Layer { layer, .. } | Self::LayerFault { layer, .. } => Subject::Layer(*layer),
             Self::Container { container, .. } | Self::WritableLayer { container, .. } => {

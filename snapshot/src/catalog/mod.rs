@@ -259,6 +259,7 @@ impl Catalog {
         let databases = databases.map(|database| Damage::DatabaseMissing { database: database.clone() });
         references
             .chain(databases)
+            .chain(self.damaged_names())
             .chain(volumes)
             .chain(images)
             .chain(self.damaged_blobs())

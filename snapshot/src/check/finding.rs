@@ -333,6 +333,7 @@ fn fmt_damage(damage: &Damage, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Damage::References { cause } | Damage::Volume { cause, .. } | Damage::Database { cause, .. } => {
             write!(f, "dockerd would not start: {cause}")
         }
+        Damage::NameRecord { .. } => write!(f, "{damage}"),
         Damage::DatabaseMissing { .. } => f.write_str("it is missing, and what it recorded is still there"),
         Damage::Image { cause, .. } => write!(f, "{cause}"),
         Damage::Blob { blob, fault, .. } => write!(f, "blob {blob}: {fault}"),

@@ -64,7 +64,7 @@ impl std::fmt::Display for BlobFault {
 pub struct Content(Option<Dir>);
 
 impl Content {
-    pub(super) fn new(dir: Option<Dir>) -> Self {
+    pub(crate) fn new(dir: Option<Dir>) -> Self {
         Self(dir)
     }
 

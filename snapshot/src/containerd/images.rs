@@ -371,13 +371,13 @@ impl Reader<'_> {
         limit: usize,
         decode: impl FnOnce(&[u8]) -> Result<T, String>,
     ) -> Result<Option<T>, BlobFault> {
-        let Some(record) = self.store.metadata.blobs.get(&digest) else { return Ok(None) };
+        let Some(&size) = self.store.metadata.blobs.get(&digest) else { return Ok(None) };
         let first = self.read.insert(digest);
-        let fits = if first { self.budget.admit(record.size) } else { self.budget.admit_again(record.size) };
+        let fits = if first { self.budget.admit(size) } else { self.budget.admit_again(size) };
         if !fits {
-            return Err(BlobFault::Unreadable { cause: budget::refusal(record.size) });
+            return Err(BlobFault::Unreadable { cause: budget::refusal(size) });
         }
-        let bytes = self.store.content.read(digest, record.size, limit)?;
+        let bytes = self.store.content.read(digest, size, limit)?;
         decode(&bytes).map(Some).map_err(|cause| BlobFault::Invalid { cause })
     }
 }

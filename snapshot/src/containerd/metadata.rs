@@ -3,15 +3,14 @@
 //! ```text
 //! v1/<namespace>/
 //!   images/<name>/               createdat updatedat target/{digest mediatype size} labels/ annotations/
-//!   content/blob/<digest>/       createdat updatedat size labels/
+//!   content/blob/<digest>/       createdat updatedat size
 //!   snapshots/<snapshotter>/<key>/   name parent
-//!   leases/<id>/                 createdat labels/ content/<digest> snapshots/<snapshotter>/<key>
 //! ```
 //!
 //! Follows containerd v2.1.9 `core/metadata/buckets.go`, `boltutil/helpers.go`. Sizes are Go's signed varints, times Go's
 //! binary form; all else is text. Keys that are not known here are passed over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bolt::{Bolt, BoltError, Bucket, BucketEntry};
 use layerfs::Digest;
@@ -29,14 +28,10 @@ pub(super) const FILE: &str = "meta.db";
 pub struct Metadata {
     /// Images by their names, as they are written.
     pub images: BTreeMap<String, ImageRecord>,
-    /// Blobs.
-    pub blobs: BTreeMap<Digest, BlobRecord>,
+    /// Blobs, and their lengths in bytes.
+    pub blobs: BTreeMap<Digest, u64>,
     /// Snapshots of the snapshotter by their keys: a chain id, or a container's id.
     pub snapshots: BTreeMap<String, SnapshotRecord>,
-    /// Leases by their ids.
-    pub leases: BTreeMap<String, Lease>,
-    /// All namespaces of the database.
-    pub namespaces: Vec<String>,
 }
 
 /// A name of an image.
@@ -67,15 +62,6 @@ pub struct Target {
     pub size: u64,
 }
 
-/// A blob.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct BlobRecord {
-    /// Its length in bytes.
-    pub size: u64,
-    /// Its labels: what it needs, and what it is.
-    pub labels: BTreeMap<String, String>,
-}
-
 /// A snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotRecord {
@@ -83,17 +69,6 @@ pub struct SnapshotRecord {
     pub name: String,
     /// The key of the snapshot below.
     pub parent: Option<String>,
-}
-
-/// A lease: it keeps blobs and snapshots, whether an image has them or not.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Lease {
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// The blobs that it keeps.
-    pub blobs: BTreeSet<String>,
-    /// The snapshots that it keeps, by their keys.
-    pub snapshots: BTreeSet<String>,
 }
 
 impl Metadata {
@@ -111,12 +86,8 @@ impl Metadata {
 fn of_namespace(bolt: &Bolt<'_>, namespace: &str, snapshotter: &str) -> Result<Metadata, BoltError> {
     let mut found = Metadata::default();
     let Some(version) = bolt.root().bucket(b"v1")? else { return Ok(found) };
-    for entry in &version {
-        let BucketEntry::Bucket(name, bucket) = entry? else { continue };
-        found.namespaces.push(text(&name));
-        if *name == *namespace.as_bytes() {
-            found.fill(&bucket, snapshotter)?;
-        }
+    if let Some(bucket) = version.bucket(namespace.as_bytes())? {
+        found.fill(&bucket, snapshotter)?;
     }
     Ok(found)
 }
@@ -148,10 +119,6 @@ impl Metadata {
                     self.snapshots.insert(text(key), snapshot(&record)?);
                     Ok(())
                 })
-            }),
-            b"leases" => each_bucket(&bucket, |id, record| {
-                self.leases.insert(text(id), lease(&record, snapshotter)?);
-                Ok(())
             }),
             _ => Ok(()),
         })
@@ -211,16 +178,9 @@ fn target(bucket: &Bucket<'_>) -> Result<Option<Target>, BoltError> {
     Ok(digest.map(|digest| Target { digest, media_type, size }))
 }
 
-fn blob(bucket: &Bucket<'_>) -> Result<BlobRecord, BoltError> {
-    let mut record = BlobRecord::default();
-    for entry in bucket {
-        match entry? {
-            BucketEntry::Value(key, value) if *key == *b"size" => record.size = number(&value),
-            BucketEntry::Bucket(name, labels) if *name == *b"labels" => record.labels = texts(&labels)?,
-            _ => {}
-        }
-    }
-    Ok(record)
+/// The length of a blob.
+fn blob(bucket: &Bucket<'_>) -> Result<u64, BoltError> {
+    Ok(bucket.get(b"size")?.map(|size| number(&size)).unwrap_or_default())
 }
 
 fn snapshot(bucket: &Bucket<'_>) -> Result<SnapshotRecord, BoltError> {
@@ -234,30 +194,6 @@ fn snapshot(bucket: &Bucket<'_>) -> Result<SnapshotRecord, BoltError> {
         }
     }
     Ok(record)
-}
-
-fn lease(bucket: &Bucket<'_>, snapshotter: &str) -> Result<Lease, BoltError> {
-    let mut lease = Lease::default();
-    each_bucket(bucket, |kind, inner| {
-        match kind {
-            b"labels" => lease.labels = texts(&inner)?,
-            b"content" => lease.blobs = keys(&inner)?,
-            b"snapshots" => each_bucket(&inner, |name, snapshots| {
-                if name == snapshotter.as_bytes() {
-                    lease.snapshots = keys(&snapshots)?;
-                }
-                Ok(())
-            })?,
-            _ => {}
-        }
-        Ok(())
-    })?;
-    Ok(lease)
-}
-
-/// All keys that have a value.
-fn keys(bucket: &Bucket<'_>) -> Result<BTreeSet<String>, BoltError> {
-    Ok(texts(bucket)?.into_keys().collect())
 }
 
 /// All values, as texts.

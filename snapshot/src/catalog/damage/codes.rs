@@ -8,6 +8,7 @@ impl Damage {
     pub fn code(&self) -> &'static str {
         match self {
             Self::References { .. } => "references-invalid",
+            Self::NameRecord { .. } => "name-record-invalid",
             Self::Image { cause, .. } => cause.code(),
             Self::Blob { fault, .. } => fault.code(),
             Self::Layer { cause, .. } => cause.code(),

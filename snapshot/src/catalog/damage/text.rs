@@ -8,6 +8,9 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::References { cause } => write!(f, "dockerd would not start: {cause}"),
+            Self::NameRecord { name, cause } => {
+                write!(f, "the record of the name {name}: {cause}: docker lists no image at all")
+            }
             Self::Image { image, cause } => write!(f, "image {image}: {cause}"),
             Self::Layer { layer, cause } => write!(f, "layer {layer}: {cause}"),
             Self::LayerFault { layer, fault } => write!(f, "layer {layer}: {fault}"),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::containerd::content::Content;
-use crate::containerd::metadata::{BlobRecord, ImageRecord, Metadata, SnapshotRecord};
+use crate::containerd::metadata::{ImageRecord, Metadata, SnapshotRecord};
 use crate::containerd::snapshots::Snapshots;
 use crate::dir::Dir;
 
@@ -29,7 +29,7 @@ impl Made {
 
     /// Adds the record of a blob without a file.
     fn recorded(&mut self, media_type: &str, digest: Digest, size: u64) -> serde_json::Value {
-        self.metadata.blobs.insert(digest, BlobRecord { size, ..BlobRecord::default() });
+        self.metadata.blobs.insert(digest, size);
         serde_json::json!({"mediaType": media_type, "digest": digest.to_string(), "size": size})
     }
 

@@ -303,7 +303,10 @@ impl RepairPlanner<'_> {
                 Damage::Database { database, .. } if is_of_build_cache(database) => {
                     self.cannot(subject, reason, Advice::MoveBuildCache);
                 }
-                Damage::Volume { .. } | Damage::Database { .. } | Damage::DatabaseMissing { .. } => {
+                Damage::Volume { .. }
+                | Damage::Database { .. }
+                | Damage::DatabaseMissing { .. }
+                | Damage::NameRecord { .. } => {
                     self.cannot(subject, reason, Advice::LookAtFile);
                 }
                 Damage::BuildCache { .. } => self.cannot(subject, reason, Advice::MoveBuildCache),

@@ -88,14 +88,13 @@ impl DataRoot {
     /// holds a root for each of several mappings.
     pub fn find(path: &Path, driver: Option<&str>) -> Result<Self, StoreError> {
         let found = locate::locate(Dir::open(path).map_err(locate::missing)?, driver)?;
-        Self::with_driver(found.dir, &found.driver)
+        Self::with_driver(found.dir, &found.driver, found.containerd)
     }
 
-    fn with_driver(dir: Dir, name: &str) -> Result<Self, StoreError> {
+    fn with_driver(dir: Dir, name: &str, containerd: Option<Containerd>) -> Result<Self, StoreError> {
         let images_dir = dir.descend(&[IMAGE, name])?;
         let mut driver = AnyDriver::open(&dir, name)?;
         let home = dir.descend(&HomeLayout::home_path(name))?;
-        let containerd = Containerd::find(&dir)?;
         if let (None, None, Some(containerd)) = (&images_dir, &home, &containerd)
             && let Some(snapshotter) = containerd.snapshots(&dir)?
         {

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use super::meta::{MAGIC, VERSION, fnv1a};
+use super::page::{BUCKET_HEADER, ELEMENT, IS_BUCKET, LEAF};
 
 /// Values by their keys.
 pub type Values = BTreeMap<Vec<u8>, Vec<u8>>;
 
 const PAGE: usize = 4096;
-const LEAF: u16 = 0x02;
 const META: u16 = 0x04;
 const FREELIST: u16 = 0x10;
 /// The pages before the leaf: two metas and the free list.
@@ -35,9 +35,9 @@ pub fn database(buckets: &BTreeMap<Vec<u8>, Values>) -> Option<Vec<u8>> {
     for (name, values) in buckets {
         let inline: Vec<Element<'_>> = values.iter().map(|(key, value)| (0, &**key, value.clone())).collect();
         // The bucket's page and its sequence: page 0 says that the bucket's leaf follows inside the value.
-        let mut value = vec![0; 16];
+        let mut value = vec![0; BUCKET_HEADER];
         value.extend(leaf(0, 0, &inline)?);
-        elements.push((1, &**name, value));
+        elements.push((IS_BUCKET, &**name, value));
     }
     let length = leaf(BEFORE, 0, &elements)?.len();
     let pages = u64::try_from(length.div_ceil(PAGE)).ok()?;
@@ -63,7 +63,6 @@ fn header(id: u64, flags: u16, count: u16, overflow: u32) -> Vec<u8> {
 
 /// A leaf with elements that are sorted by their keys.
 fn leaf(id: u64, overflow: u32, elements: &[Element<'_>]) -> Option<Vec<u8>> {
-    const ELEMENT: usize = 16;
     let (mut heads, mut data): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
     for (number, (flags, key, value)) in elements.iter().enumerate() {
         // The position counts from the start of the element.

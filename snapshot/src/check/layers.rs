@@ -168,11 +168,14 @@ fn add_misnamed(findings: &mut Findings<'_>, missing: &mut BTreeSet<ChainId>) {
         findings.add(Severity::Damage, Place::Layer(*layer), cause, affected, repair);
     }
     let layers: HashSet<ChainId> = layers.into_iter().collect();
-    if !layers.is_empty() {
-        let on_them = findings.standing.standing_on(&layers);
-        let misnamed = catalog.layers.keys().copied().filter(|layer| on_them.contains(layer)).collect();
-        findings.note_misnamed(misnamed);
-    }
+    note_misnamed_above(findings, &layers);
+}
+
+/// Notes that the chain of `layers`, and of all that stand on them, is not known from their records.
+fn note_misnamed_above(findings: &mut Findings<'_>, layers: &HashSet<ChainId>) {
+    let on_them = findings.standing.standing_on(layers);
+    let known = findings.catalog().layers.keys().copied();
+    findings.note_misnamed(known.filter(|layer| on_them.contains(layer)).collect());
 }
 
 /// The repair of a record that is under a wrong chain id: the file that is wrong, if the configs of images tell.
@@ -260,10 +263,7 @@ fn check_shared(findings: &mut Findings<'_>) {
     // known.
     let mut layers: HashSet<ChainId> = pairs.iter().flat_map(|(one, other)| [*one, *other]).collect();
     layers.extend(of_mounts.iter().map(|(layer, _)| *layer));
-    if !layers.is_empty() {
-        let on_them = findings.standing.standing_on(&layers);
-        findings.note_misnamed(catalog.layers.keys().copied().filter(|layer| on_them.contains(layer)).collect());
-    }
+    note_misnamed_above(findings, &layers);
     for (layer, mount) in of_mounts {
         let affected = findings.standing.on_layer(layer);
         let repair = Some(Repair::RestoreField { layer, field: RecordField::CacheId, value: None });

@@ -62,6 +62,9 @@ impl<'c> Standing<'c> {
 
     /// `layers` and all known layers above any of them. Each layer is visited once.
     pub(super) fn standing_on(&self, layers: &HashSet<ChainId>) -> HashSet<ChainId> {
+        if layers.is_empty() {
+            return HashSet::new();
+        }
         let mut known: HashMap<ChainId, bool> = layers.iter().map(|layer| (*layer, true)).collect();
         let mut path = Vec::new();
         for start in self.below.keys() {

@@ -77,9 +77,8 @@ impl Metadata {
     /// # Errors
     /// [`StoreError`]
     pub(super) fn read(dir: &Dir, namespace: &str, snapshotter: &str) -> Result<Self, StoreError> {
-        let invalid = |source| StoreError::Database { path: dir.join(FILE), source };
-        let read = database::read(dir, FILE, |bolt| of_namespace(bolt, namespace, snapshotter))?;
-        Ok(read.transpose().map_err(invalid)?.unwrap_or_default())
+        let read = database::read_all(dir, FILE, |bolt| of_namespace(bolt, namespace, snapshotter));
+        Ok(read?.unwrap_or_default())
     }
 }
 

@@ -24,15 +24,13 @@ pub(crate) mod snapshots;
 
 use crate::dir::Dir;
 use crate::error::StoreError;
+use crate::schema::paths::{CONTAINERD_CONTENT, CONTAINERD_METADATA};
 use content::Content;
 use metadata::Metadata;
 use snapshots::Snapshots;
 
 /// The directory of the blobs in containerd's root.
-const CONTENT: [&str; 3] = ["io.containerd.content.v1.content", "blobs", "sha256"];
-
-/// The directory of the database of records in containerd's root.
-const METADATA: &str = "io.containerd.metadata.v1.bolt";
+const BLOBS: [&str; 3] = [CONTAINERD_CONTENT, "blobs", "sha256"];
 
 /// The namespace in which dockerd works unless it is told otherwise.
 pub const NAMESPACE: &str = "moby";
@@ -62,30 +60,31 @@ impl Store {
         name: &str,
         namespace: &str,
     ) -> Result<Self, StoreError> {
-        let metadata = match daemon.sub(METADATA)? {
-            Some(dir) => Metadata::read(&dir, namespace, name)?,
+        let records = daemon.sub(CONTAINERD_METADATA)?;
+        let metadata = match &records {
+            Some(dir) => Metadata::read(dir, namespace, name)?,
             None => Metadata::default(),
         };
         let snapshots = snapshotter.map_or_else(|| Ok(Snapshots::default()), Snapshots::read)?;
-        let content = daemon.descend(&CONTENT)?;
-        let missing = missing_databases(daemon, snapshotter, content.as_ref())?;
+        let content = daemon.descend(&BLOBS)?;
+        let missing = missing_databases(records.as_ref(), snapshotter, content.as_ref())?;
         Ok(Self { metadata, content: Content::new(content), snapshots, missing })
     }
 }
 
 /// The databases that are missing although there are blobs or snapshots, which only they can have recorded.
 fn missing_databases(
-    daemon: &Dir,
+    records: Option<&Dir>,
     snapshotter: Option<&Dir>,
     content: Option<&Dir>,
 ) -> Result<Vec<String>, StoreError> {
     let snapshots = snapshotter.map(|dir| dir.sub("snapshots")).transpose()?.flatten();
-    let holds_some = |dir: Option<&Dir>| dir.map_or(Ok(false), |dir| dir.names().map(|names| !names.is_empty()));
+    let holds_some = |dir: Option<&Dir>| dir.map_or(Ok(false), |dir| dir.is_empty().map(|empty| !empty));
     let lacks = |dir: Option<&Dir>, file| dir.map_or(Ok(true), |dir| dir.stat(file).map(|stat| stat.is_none()));
     let mut missing = Vec::new();
     let has_snapshots = holds_some(snapshots.as_ref())?;
-    if (has_snapshots || holds_some(content)?) && lacks(daemon.sub(METADATA)?.as_ref(), metadata::FILE)? {
-        missing.push(format!("{METADATA}/{}", metadata::FILE));
+    if (has_snapshots || holds_some(content)?) && lacks(records, metadata::FILE)? {
+        missing.push(format!("{CONTAINERD_METADATA}/{}", metadata::FILE));
     }
     if has_snapshots && lacks(snapshotter, snapshots::FILE)? {
         missing.push(format!("the snapshotter's {}", snapshots::FILE));

@@ -57,9 +57,7 @@ impl Snapshots {
     /// # Errors
     /// [`StoreError`]
     pub(crate) fn read(snapshotter: &Dir) -> Result<Self, StoreError> {
-        let invalid = |source| StoreError::Database { path: snapshotter.join(FILE), source };
-        let read = database::read(snapshotter, FILE, by_name)?;
-        Ok(Self { by_name: read.transpose().map_err(invalid)?.unwrap_or_default() })
+        Ok(Self { by_name: database::read_all(snapshotter, FILE, by_name)?.unwrap_or_default() })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::ids::{ContainerId, ImageId, VolumeName};
 use crate::root::DataRoot;
 use crate::schema::buildkit::BUILDKIT;
 use crate::schema::container::CONTAINERS;
-use crate::schema::paths::{self, IMAGE, ImagesPath, RootPath};
+use crate::schema::paths::{self, CONTAINERD, IMAGE, ImagesPath, RootPath};
 use crate::schema::volume::VOLUMES;
 
 /// A thing of a data-root.
@@ -64,7 +64,7 @@ const PARTS: [(&str, &str); 16] = [
     ("tmp-old", "temporary files that the daemon was about to remove"),
     ("runtimes", "wrappers of runtimes"),
     ("trust", "keys of content trust"),
-    ("containerd", "containerd's"),
+    (CONTAINERD, "containerd's"),
     ("builder", "the builder's of Docker before 18.09"),
     ("engine-id", "the daemon's identity"),
     ("devicemapper", "the storage driver's: with the files of its pool"),

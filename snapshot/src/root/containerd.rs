@@ -19,12 +19,7 @@ use serde::Deserialize;
 use super::guard::has_entries;
 use crate::dir::Dir;
 use crate::error::StoreError;
-
-/// containerd's own root in a data-root.
-const DAEMON: &[&str] = &["containerd", "daemon"];
-
-/// The prefix of the directories of snapshotters.
-const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1.";
+use crate::schema::paths::{CONTAINERD_DAEMON, SNAPSHOTTER_PREFIX};
 
 /// The usual snapshotter.
 const OVERLAYFS: &str = "overlayfs";
@@ -49,23 +44,18 @@ impl Containerd {
     /// # Errors
     /// [`StoreError::Io`]
     pub(super) fn find(root: &Dir) -> Result<Option<Self>, StoreError> {
-        let mut store = None;
-        let mut snapshotter = None;
-        if let Some(daemon) = root.descend(DAEMON)? {
-            let mut names = daemon.names()?;
-            names.sort();
-            for name in names.iter().filter_map(|name| name.strip_prefix(SNAPSHOTTER)) {
-                if has_entries(&daemon, &[&format!("{SNAPSHOTTER}{name}"), "snapshots"])? {
-                    store = Some(daemon.path().to_path_buf());
-                    snapshotter.get_or_insert_with(|| name.to_owned());
-                }
-            }
-        }
-        if store.is_none() && !has_entries(root, &["rootfs"])? {
-            return Ok(None);
-        }
+        let Some(places) = Places::find(root)? else { return Ok(None) };
         let config = root.real_path().ok().and_then(|root| configured(&root));
-        Ok(Some(Self { store, snapshotter: snapshotter.unwrap_or_else(|| OVERLAYFS.to_owned()), config }))
+        let snapshotter = places.snapshotter.unwrap_or_else(|| OVERLAYFS.to_owned());
+        Ok(Some(Self { store: places.store, snapshotter, config }))
+    }
+
+    /// Whether containerd's store was ever used in `root`.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub(super) fn is_used(root: &Dir) -> Result<bool, StoreError> {
+        Ok(Places::find(root)?.is_some())
     }
 
     /// containerd's own root in a data-root; `None` if the system's containerd has it elsewhere.
@@ -73,7 +63,7 @@ impl Containerd {
     /// # Errors
     /// [`StoreError::Io`]
     pub(crate) fn daemon(&self, root: &Dir) -> Result<Option<Dir>, StoreError> {
-        if self.store.is_none() { Ok(None) } else { root.descend(DAEMON) }
+        if self.store.is_none() { Ok(None) } else { root.descend(&CONTAINERD_DAEMON) }
     }
 
     /// The directory of the snapshotter, with its database and snapshots, in a data-root; `None` if the system's
@@ -82,8 +72,37 @@ impl Containerd {
     /// # Errors
     /// [`StoreError::Io`]
     pub(crate) fn snapshots(&self, root: &Dir) -> Result<Option<Dir>, StoreError> {
-        let name = format!("{SNAPSHOTTER}{}", self.snapshotter);
+        let name = format!("{SNAPSHOTTER_PREFIX}{}", self.snapshotter);
         self.daemon(root)?.map_or(Ok(None), |daemon| daemon.sub(&name))
+    }
+}
+
+/// Where containerd's store is in a data-root in which it was used.
+struct Places {
+    /// containerd's root; `None` if it is the system's, which is elsewhere.
+    store: Option<PathBuf>,
+    /// The first snapshotter that has snapshots.
+    snapshotter: Option<String>,
+}
+
+impl Places {
+    fn find(root: &Dir) -> Result<Option<Self>, StoreError> {
+        let mut store = None;
+        let mut snapshotter = None;
+        if let Some(daemon) = root.descend(&CONTAINERD_DAEMON)? {
+            let mut names = daemon.names()?;
+            names.sort();
+            for name in names.iter().filter_map(|name| name.strip_prefix(SNAPSHOTTER_PREFIX)) {
+                if has_entries(&daemon, &[&format!("{SNAPSHOTTER_PREFIX}{name}"), "snapshots"])? {
+                    store = Some(daemon.path().to_path_buf());
+                    snapshotter.get_or_insert_with(|| name.to_owned());
+                }
+            }
+        }
+        if store.is_none() && !has_entries(root, &["rootfs"])? {
+            return Ok(None);
+        }
+        Ok(Some(Self { store, snapshotter }))
     }
 }
 

@@ -130,7 +130,10 @@ impl Permit {
     /// [`StoreError::Io`]
     pub fn into_reader(self) -> Result<Option<DataRoot>, StoreError> {
         match self.place {
-            RootPlace::There { dir, driver, .. } => DataRoot::with_driver(dir, driver).map(Some),
+            RootPlace::There { dir, driver, .. } => {
+                let containerd = Containerd::find(&dir)?;
+                DataRoot::with_driver(dir, driver, containerd).map(Some)
+            }
             RootPlace::New { .. } => Ok(None),
         }
     }
@@ -283,7 +286,7 @@ fn check_rivals(root: &Dir, own: &'static str, insist: bool) -> Result<(), Store
         return Err(refused(root, Refusal::BeforeContentAddresses { name }));
     }
     check_drivers(root, own)?;
-    if is_containerd(root)? && !insist {
+    if Containerd::is_used(root)? && !insist {
         return Err(refused(root, Refusal::ContainerdStore));
     }
     Ok(())
@@ -323,11 +326,6 @@ fn check_drivers(root: &Dir, own: &'static str) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-/// Whether containerd keeps the images.
-pub(super) fn is_containerd(root: &Dir) -> Result<bool, StoreError> {
-    Ok(Containerd::find(root)?.is_some())
 }
 
 /// Whether the directory at this path exists and has anything in it.

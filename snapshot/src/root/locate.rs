@@ -16,6 +16,7 @@ use crate::schema::volume::VOLUMES;
 pub(super) struct Located {
     pub(super) dir: Dir,
     pub(super) driver: String,
+    pub(super) containerd: Option<Containerd>,
 }
 
 /// Finds the directory and the driver to read. `wanted` is the driver that the user named, if any.
@@ -32,26 +33,26 @@ pub(super) fn locate(root: Dir, wanted: Option<&str>) -> Result<Located, StoreEr
              when it started on it"
         )));
     }
+    let containerd = Containerd::find(&root)?;
     if let Some(wanted) = wanted {
         let known = drivers.iter().any(|driver| driver == wanted) || root.descend(&[IMAGE, wanted])?.is_some();
-        let snapshotter =
-            || Ok::<_, StoreError>(Containerd::find(&root)?.is_some_and(|containerd| containerd.snapshotter == wanted));
-        if !known && !snapshotter()? && !has_entries(&root, &[wanted])? {
+        let snapshotter = containerd.as_ref().is_some_and(|containerd| containerd.snapshotter == wanted);
+        if !known && !snapshotter && !has_entries(&root, &[wanted])? {
             return Err(unreadable(format!("it holds nothing of the storage driver {wanted}{}", instead(&drivers))));
         }
-        return Ok(Located { driver: wanted.to_owned(), dir: root });
+        return Ok(Located { driver: wanted.to_owned(), dir: root, containerd });
     }
     // Where dockerd is told to use containerd's store, that is what it shows.
-    if let Some(containerd) = Containerd::find(&root)?
-        && containerd.store.is_some()
-        && containerd.config.as_ref().is_some_and(|(_, uses)| *uses)
+    if let Some(used) = &containerd
+        && used.store.is_some()
+        && used.config.as_ref().is_some_and(|(_, uses)| *uses)
     {
-        return Ok(Located { driver: containerd.snapshotter, dir: root });
+        return Ok(Located { driver: used.snapshotter.clone(), dir: root, containerd });
     }
     let driver = match drivers.as_slice() {
         [driver] => driver.clone(),
-        [] => match Containerd::find(&root)? {
-            Some(containerd) => containerd.snapshotter,
+        [] => match &containerd {
+            Some(containerd) => containerd.snapshotter.clone(),
             None => {
                 let reason = "it does not look like a Docker data-root";
                 empty(&root)?.ok_or_else(|| StoreError::NoRoot { path: root.path().to_path_buf(), reason })?
@@ -61,7 +62,7 @@ pub(super) fn locate(root: Dir, wanted: Option<&str>) -> Result<Located, StoreEr
             return Err(StoreError::SeveralDrivers { root: root.path().to_path_buf(), drivers: several.to_vec() });
         }
     };
-    Ok(Located { dir: root, driver })
+    Ok(Located { dir: root, driver, containerd })
 }
 
 /// Turns the error of opening the root into the reason why there is no directory to read.

@@ -68,6 +68,19 @@ pub(crate) fn read<T, E>(
     Err(StoreError::Invalid { path: path(), reason: "it changed each time it was read".into() })
 }
 
+/// Runs `read` on the database `name`, as [`read`] does, where all that can be wrong is the database.
+///
+/// # Errors
+/// Those of [`read`], and [`StoreError::Database`] for an error of `of`.
+pub(crate) fn read_all<T>(
+    dir: &Dir,
+    name: &str,
+    of: impl Fn(&Bolt<'_>) -> Result<T, BoltError>,
+) -> Result<Option<T>, StoreError> {
+    let broken = |source| StoreError::Database { path: dir.join(name), source };
+    read(dir, name, of)?.transpose().map_err(broken)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

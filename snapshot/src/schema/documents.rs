@@ -1,7 +1,6 @@
 //! The records of containers and volumes as they are written, for commands that show all of them, as `docker inspect`
 //! does.
 
-use bolt::BoltError;
 use serde_json::{Map, Value};
 
 use super::container::{self, CONFIG, HOST_CONFIG};
@@ -47,8 +46,8 @@ pub fn read_container(root: &Dir, id: &ContainerId) -> Result<ContainerDocuments
 #[must_use]
 pub fn read_volume(root: &Dir, name: &VolumeName) -> Option<Map<String, Value>> {
     let dir = root.sub(VOLUMES).ok()??;
-    let record = database::read(&dir, DATABASE, |known| -> Result<_, BoltError> {
+    let record = database::read_all(&dir, DATABASE, |known| {
         known.root().bucket(b"volumes")?.map_or(Ok(None), |bucket| bucket.get(name.as_str().as_bytes()))
     });
-    serde_json::from_slice(&record.ok()??.ok()??).ok()
+    serde_json::from_slice(&record.ok()???).ok()
 }

@@ -26,6 +26,19 @@ pub(crate) const CONFIGS: [&str; 3] = [IMAGEDB, "content", "sha256"];
 /// What Docker adds to images.
 pub(crate) const METADATA: [&str; 3] = [IMAGEDB, "metadata", "sha256"];
 
+/// The directory of dockerd's containerd.
+pub(crate) const CONTAINERD: &str = "containerd";
+/// containerd's own root in a data-root.
+pub(crate) const CONTAINERD_DAEMON: [&str; 2] = [CONTAINERD, "daemon"];
+/// The directory of the blobs, `blobs/sha256/<hex>`. This directory and the two that follow are in containerd's root.
+pub(crate) const CONTAINERD_CONTENT: &str = "io.containerd.content.v1.content";
+/// The directory of the database of records.
+pub(crate) const CONTAINERD_METADATA: &str = "io.containerd.metadata.v1.bolt";
+/// The prefix of the directories of snapshotters.
+pub(crate) const SNAPSHOTTER_PREFIX: &str = "io.containerd.snapshotter.v1.";
+/// The directory of the usual snapshotter.
+pub(crate) const OVERLAYFS_SNAPSHOTTER: &str = "io.containerd.snapshotter.v1.overlayfs";
+
 /// The suffix of the name of a layer's record once the layer's removal was begun.
 pub(crate) const REMOVING: &str = "-removing";
 /// The prefix of the names of files that are about to replace another file.
@@ -45,8 +58,8 @@ pub(crate) const DATA_ROOT_MARKS: [(&[&str], FileType); 10] = [
     (&[BUILDKIT, CACHE_DATABASE], FileType::RegularFile),
     (&[BUILDKIT, SNAPSHOTS_DATABASE], FileType::RegularFile),
     (&[BUILDKIT, CONTENT_DATABASE], FileType::RegularFile),
-    (&["containerd", "daemon", "io.containerd.metadata.v1.bolt"], FileType::Directory),
-    (&["containerd", "daemon", "io.containerd.snapshotter.v1.overlayfs"], FileType::Directory),
+    (&[CONTAINERD_DAEMON[0], CONTAINERD_DAEMON[1], CONTAINERD_METADATA], FileType::Directory),
+    (&[CONTAINERD_DAEMON[0], CONTAINERD_DAEMON[1], OVERLAYFS_SNAPSHOTTER], FileType::Directory),
     (&["rootfs", "overlayfs"], FileType::Directory),
     // Before version 1.10.
     (&["linkgraph.db"], FileType::RegularFile),
@@ -54,17 +67,7 @@ pub(crate) const DATA_ROOT_MARKS: [(&[&str], FileType); 10] = [
 
 /// The names that dockerd gives to directories of a data-root, without the drivers' homes.
 pub(crate) const TOP_DIRECTORIES: [&str; 12] = [
-    BUILDKIT,
-    "containerd",
-    CONTAINERS,
-    IMAGE,
-    "network",
-    "plugins",
-    "rootfs",
-    "runtimes",
-    "swarm",
-    "tmp",
-    "trust",
+    BUILDKIT, CONTAINERD, CONTAINERS, IMAGE, "network", "plugins", "rootfs", "runtimes", "swarm", "tmp", "trust",
     VOLUMES,
 ];
 

@@ -91,7 +91,7 @@ pub fn content_path(root: &Path, name: &VolumeName) -> PathBuf {
 pub(crate) fn list(root: &Dir) -> Result<Vec<Volume>, StoreError> {
     let Some(dir) = root.sub(VOLUMES)? else { return Ok(Vec::new()) };
     let mut volumes = Vec::new();
-    let known = database::read(&dir, DATABASE, all_known).ok().flatten().and_then(Result::ok).unwrap_or_default();
+    let known = database::read_all(&dir, DATABASE, all_known).ok().flatten().unwrap_or_default();
     for name in dir.names()? {
         let Ok(name) = name.parse::<VolumeName>() else { continue };
         let Ok(Some(own)) = dir.sub(name.as_str()) else { continue };
@@ -138,10 +138,9 @@ pub(crate) fn note(
 ) -> Result<(), StoreError> {
     // dockerd begins a new one in the place of an empty file, too.
     let length = volumes.stat(DATABASE)?.map_or(0, |stat| stat.st_size);
-    let found = if length > 0 { database::read(volumes, DATABASE, all_values)? } else { None };
-    let broken = |source| StoreError::Database { path: volumes.join(DATABASE), source };
+    let found = if length > 0 { database::read_all(volumes, DATABASE, all_values)? } else { None };
     let invalid = |reason: &str| StoreError::Invalid { path: volumes.join(DATABASE), reason: reason.to_owned() };
-    let mut all = found.transpose().map_err(broken)?.unwrap_or_else(|| Some(BTreeMap::new()));
+    let mut all = found.unwrap_or_else(|| Some(BTreeMap::new()));
     let all = all.as_mut().ok_or_else(|| invalid("it holds more than volumes, so it is not written"))?;
     let bucket = all.entry(b"volumes".to_vec()).or_default();
     let before = bucket.clone();

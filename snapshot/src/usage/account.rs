@@ -104,12 +104,8 @@ impl<'v> Account<'v> {
             visitors.extend(more);
         }
         let whole = view.root.home_layout().is_some_and(|layout| !layout.changes);
-        let containers = view.catalog.containers.iter().filter(|_| whole);
-        let in_containerd = view.catalog.containers.iter().filter(|_| view.root.is_containerd_only());
-        let in_containerd =
-            in_containerd.filter_map(|one| Some((one.id.clone(), super::sizes::measure_container(view, one).written?)));
-        let written = containers.filter_map(|one| Some((one.id.clone(), super::df::written(view, one)?)));
-        let written = written.chain(in_containerd).collect();
+        let measured = view.catalog.containers.iter().filter(|_| whole || view.root.is_containerd_only());
+        let written = measured.filter_map(|one| Some((one.id.clone(), super::df::written(view, one)?))).collect();
         let parts = places.registry.into_parts();
         let mut buckets = all.buckets;
         buckets.resize(parts.len().max(buckets.len()), Usage::default());

@@ -13,7 +13,7 @@ use super::parts::Part;
 use crate::catalog::{Catalog, Container, Image};
 use crate::driver::Driver;
 use crate::error::StoreError;
-use crate::ids::{CacheId, ImageId, VolumeName};
+use crate::ids::{CacheId, ContainerId, ImageId, VolumeName};
 use crate::view::View;
 
 /// One of the four rows.
@@ -80,9 +80,10 @@ pub fn image_sizes(catalog: &Catalog) -> BTreeMap<ImageId, ImageSize> {
     listed(catalog).map(size).collect()
 }
 
-/// The row of images.
+/// The row of images. `known` is what containers have written, as far as it was measured; the rest of what it takes is
+/// measured here.
 #[must_use]
-pub fn images(view: &View) -> UsageRow {
+pub fn images(view: &View, known: &BTreeMap<ContainerId, u64>) -> UsageRow {
     let catalog = &view.catalog;
     // Each layer once, by the chain ids that configs give: a `parent` file that is missing takes nothing away.
     let layers: BTreeSet<ChainId> = listed(catalog).flat_map(|image| &image.chain).copied().collect();
@@ -90,9 +91,13 @@ pub fn images(view: &View) -> UsageRow {
     let size = match catalog.in_containerd() {
         None => sizes_of_layers.fold(0, u64::saturating_add),
         // All snapshots, whoever has them, and each blob of an image once (moby v28.5.2 `daemon/containerd/service.go`).
-        Some(known) => {
-            let measure = |id: &CacheId| view.root.driver.as_ref()?.written(id, None).ok();
-            known.images.content.saturating_add(catalog.size_of_snapshots(measure))
+        Some(store) => {
+            let own_directory = |id| catalog.container(id)?.mount.as_ref()?.mount_id.as_ref();
+            let known = known.iter().filter_map(|(id, size)| Some((own_directory(id)?, *size)));
+            let known: HashMap<&CacheId, u64> = known.collect();
+            let measured = |id: &CacheId| view.root.driver.as_ref()?.written(id, None).ok();
+            let measure = |id: &CacheId| known.get(id).copied().or_else(|| measured(id));
+            store.images.content.saturating_add(catalog.size_of_snapshots(measure))
         }
     };
     let sizes = image_sizes(catalog);
@@ -106,13 +111,13 @@ pub fn images(view: &View) -> UsageRow {
     }
 }
 
-/// The row of containers: `size` says what one has written, -1 where that cannot be told, which docker adds, too.
+/// The row of containers: `written` says what one has written. Where that cannot be told it counts as -1, as in docker.
 #[must_use]
-pub fn containers(catalog: &Catalog, size: impl Fn(&Container) -> i64) -> UsageRow {
+pub fn containers(catalog: &Catalog, written: impl Fn(&Container) -> Option<u64>) -> UsageRow {
     let mut row = UsageRow::default();
     for container in catalog.live_containers() {
         let active = container.status().is_up();
-        let size = size(container);
+        let size = written(container).map_or(-1, signed);
         row.total += 1;
         row.active += usize::from(active);
         row.size = row.size.saturating_add(size);
@@ -175,7 +180,7 @@ impl Account<'_> {
     pub fn rows(&self) -> [UsageRow; 3] {
         let data = |name: &VolumeName| self.usage(&Part::VolumeData(name.clone())).apparent;
         let catalog = &self.view.catalog;
-        [images(self.view), containers(catalog, |one| signed(self.written(one))), volumes(catalog, data)]
+        [images(self.view, &self.written), containers(catalog, |one| Some(self.written(one))), volumes(catalog, data)]
     }
 
     /// The row of the build cache.

@@ -10,24 +10,25 @@ use std::collections::{HashMap, HashSet};
 use layerfs::Digest;
 
 use super::parts::Part;
-use super::place::{ASK, Found, SETTLED};
+use super::place::{ASK, Found, SETTLED, text};
 use crate::catalog::Catalog;
 use crate::ids::ImageId;
+use crate::schema::paths::{CONTAINERD_CONTENT, CONTAINERD_METADATA, OVERLAYFS_SNAPSHOTTER};
 
-const CONTENT: &[u8] = b"io.containerd.content.v1.content";
-const SNAPSHOTTER: &[u8] = b"io.containerd.snapshotter.v1.overlayfs";
+const CONTENT: &[u8] = CONTAINERD_CONTENT.as_bytes();
+const SNAPSHOTTER: &[u8] = OVERLAYFS_SNAPSHOTTER.as_bytes();
 
 /// containerd's images: their content, their records, and their layers with what containers have written.
-pub(super) const CONTAINERD_PARTS: [&[u8]; 3] = [CONTENT, b"io.containerd.metadata.v1.bolt", SNAPSHOTTER];
+pub(super) const CONTAINERD_PARTS: [&[u8]; 3] = [CONTENT, CONTAINERD_METADATA.as_bytes(), SNAPSHOTTER];
 
 /// The owners of blobs and snapshots, by the names of their files and directories.
 #[derive(Debug, Default)]
-pub(super) struct InContainerd {
+pub(super) struct ContainerdOwners {
     blobs: HashMap<String, Part>,
     snapshots: HashMap<String, Part>,
 }
 
-impl InContainerd {
+impl ContainerdOwners {
     pub(super) fn new(catalog: &Catalog) -> Self {
         let mut owners = Self::default();
         let Some(known) = catalog.in_containerd() else { return owners };
@@ -67,13 +68,12 @@ impl InContainerd {
 
     /// The part of a path below the directory of a plugin; `None` if nobody is known to need it.
     pub(super) fn find(&self, plugin: &[u8], below: &[&[u8]]) -> Option<Found> {
-        let text = |name: &[u8]| std::str::from_utf8(name).ok().map(str::to_owned);
         match below {
             [b"blobs", b"sha256", blob, ..] if plugin == CONTENT => {
-                Some((self.blobs.get(&text(blob)?)?.clone(), SETTLED))
+                Some((self.blobs.get(text(blob)?)?.clone(), SETTLED))
             }
             [b"snapshots", number, rest @ ..] if plugin == SNAPSHOTTER => {
-                match (self.snapshots.get(&text(number)?)?, rest) {
+                match (self.snapshots.get(text(number)?)?, rest) {
                     // Besides `fs`, which holds what the container has written, there is the kernel's work directory.
                     (Part::Writable(id), []) => Some((Part::Container(id.clone()), ASK)),
                     (Part::Writable(id), [first, ..]) if *first != b"fs" => {

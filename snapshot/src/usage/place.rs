@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 use layerfs::{ChainId, Digest};
 
-use super::in_containerd::{CONTAINERD_PARTS, InContainerd};
+use super::in_containerd::{CONTAINERD_PARTS, ContainerdOwners};
 use super::parts::{Part, Registry};
 use super::walk::BucketChoice;
 use crate::catalog::Catalog;
@@ -40,7 +40,7 @@ pub(super) struct Places<'a> {
     catalog: &'a Catalog,
     containers: HashMap<&'a str, &'a ContainerId>,
     volumes: HashMap<&'a str, &'a VolumeName>,
-    containerd: InContainerd,
+    containerd: ContainerdOwners,
     pub(super) registry: Registry,
 }
 
@@ -61,7 +61,7 @@ impl<'a> Places<'a> {
             catalog,
             containers: catalog.containers.iter().map(|container| (container.id.as_str(), &container.id)).collect(),
             volumes: catalog.volumes.iter().map(|volume| (volume.name.as_str(), &volume.name)).collect(),
-            containerd: InContainerd::new(catalog),
+            containerd: ContainerdOwners::new(catalog),
             registry: Registry::default(),
         };
         // Number the parts in their order now, so that the numbers do not depend on which thread meets a part first.
@@ -235,10 +235,12 @@ impl<'a> Places<'a> {
 
     /// The part of a path without a known owner: it is named after the first component of the path.
     fn in_other(&self, names: &[&[u8]]) -> Found {
+        const CONTAINERD: &[u8] = paths::CONTAINERD_DAEMON[0].as_bytes();
+        const DAEMON: &[u8] = paths::CONTAINERD_DAEMON[1].as_bytes();
         match names {
             // The large parts of containerd's store are counted apart.
-            [b"containerd"] | [b"containerd", b"daemon"] => (Part::Other(b"containerd".to_vec()), ASK),
-            [b"containerd", b"daemon", plugin, below @ ..] if CONTAINERD_PARTS.contains(plugin) => {
+            [CONTAINERD] | [CONTAINERD, DAEMON] => (Part::Other(CONTAINERD.to_vec()), ASK),
+            [CONTAINERD, DAEMON, plugin, below @ ..] if CONTAINERD_PARTS.contains(plugin) => {
                 let rest = Part::Other(names[..3].join(&b'/'));
                 self.containerd.find(plugin, below).unwrap_or((rest, ASK))
             }
@@ -260,7 +262,7 @@ fn is_layer(entry: &OwnedEntry) -> bool {
     entry.kind == EntryKind::Layer
 }
 
-fn text(name: &[u8]) -> Option<&str> {
+pub(super) fn text(name: &[u8]) -> Option<&str> {
     std::str::from_utf8(name).ok()
 }
 

@@ -21,17 +21,13 @@ pub struct ContainerSize {
 /// the blocks of these files and of the directory itself (containerd v2.1.9 `plugins/snapshots/overlay`).
 #[must_use]
 pub fn measure_container(view: &View, container: &Container) -> ContainerSize {
-    if view.root.is_containerd_only() {
-        return ContainerSize {
-            written: super::df::written(view, container),
-            image: view.catalog.size_below_container(container.id.as_str()),
-        };
-    }
     let parent = container.mount.as_ref().and_then(|mount| mount.parent);
-    ContainerSize {
-        written: super::df::written(view, container),
-        image: parent.map(|top| view.catalog.size_with_below(top)),
-    }
+    let image = if view.root.is_containerd_only() {
+        view.catalog.size_below_container(container.id.as_str())
+    } else {
+        parent.map(|top| view.catalog.size_with_below(top))
+    };
+    ContainerSize { written: super::df::written(view, container), image }
 }
 
 /// Measures a local volume: the sum of the lengths of its files; 0 if it cannot be read.

@@ -16,8 +16,10 @@ pub fn instructions(test: &str, variable: &str, value: &str) -> u64 {
     valgrind.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]);
     valgrind.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--test-threads=1"]);
     let output = valgrind.env(variable, value).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{value}: {said}{}", String::from_utf8_lossy(&output.stdout));
+    let (said, told) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{value}: {said}{told}");
+    // A program that has no such test runs none, and succeeds.
+    assert!(told.contains(" 1 passed;"), "{test} is no test: {told}");
     let line =
         said.lines().find(|line| line.contains("I refs:") || line.contains("I   refs:")).expect("cachegrind's count");
     let digits: String = line.rsplit(':').next().unwrap().chars().filter(char::is_ascii_digit).collect();

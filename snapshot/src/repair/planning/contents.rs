@@ -3,6 +3,7 @@
 
 use std::fs::File;
 
+use layerfs::DiffId;
 use layerfs::verify::VerifyError;
 
 use super::RepairPlanner;
@@ -133,14 +134,12 @@ impl RepairPlanner<'_> {
         if !self.has_single_files() {
             // Compare the layer's own files only. The directory also shows files of the layer below; if they differ
             // from that layer, that layer may be the damaged one.
-            let content = self.view.root.content(&record.cache_id).ok().flatten();
-            let found = content.and_then(|content| content::replay(journal, content).ok()?);
-            if found == Some(record.diff_id) {
-                return LayerContent::Sound;
-            }
-            let cause = Cause::Content { files: Vec::new(), more: 0, found }.to_string();
-            let repair = Some(Repair::ReextractLayer { layer: record.chain_id });
-            return LayerContent::Wrong { cause, repair, salvageable: self.is_salvageable(record) };
+            let content = self.view.root.content(&record.cache_id).map_err(|error| with_causes(&error));
+            let replayed =
+                content.and_then(|content| content.map_or(Ok(None), |content| content::replay(journal, content)));
+            let Some((cause, repair)) = judge_replay(record, replayed) else { return LayerContent::Sound };
+            let salvageable = repair.is_some() && self.is_salvageable(record);
+            return LayerContent::Wrong { cause, repair, salvageable };
         }
         let found = read(self.view, record, Some(journal), None, &self.reading);
         if matches!(found, Err(Failure::Verify(VerifyError::Interrupted))) {
@@ -161,5 +160,41 @@ impl RepairPlanner<'_> {
         let content = self.view.root.content(&record.cache_id).ok().flatten();
         let (Some(saved), Some(content)) = (journal.and_then(content::salvage), content) else { return false };
         content::replay(saved.as_slice(), content) == Ok(Some(record.diff_id))
+    }
+}
+
+/// What is wrong with a layer whose journal and content were put together, and what mends it; `None` if nothing is. What
+/// cannot be read is not known to differ.
+fn judge_replay(record: &LayerRecord, replayed: Result<Option<DiffId>, String>) -> Option<(String, Option<Repair>)> {
+    match replayed {
+        Err(cause) => Some((cause, None)),
+        Ok(Some(found)) if found == record.diff_id => None,
+        Ok(found) => {
+            let cause = Cause::Content { files: Vec::new(), more: 0, found }.to_string();
+            Some((cause, Some(Repair::ReextractLayer { layer: record.chain_id })))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dir::Dir;
+    use layerfs::{ChainId, Digest};
+
+    #[test]
+    fn a_layer_that_cannot_be_read_is_not_said_to_differ() {
+        let diff_id = DiffId(Digest::hash(b"layer"));
+        let chain_id = ChainId::next(None, diff_id);
+        let cache_id = "a".parse().unwrap();
+        let record = LayerRecord { chain_id, diff_id, parent: None, cache_id, size: 1 };
+        let temp = tempfile::tempdir().unwrap();
+        let replay = |journal: File| content::replay(journal, Dir::open(temp.path()).unwrap());
+        // No process has memory at address 0, so the kernel cannot read there.
+        let unread = judge_replay(&record, replay(File::open("/proc/self/mem").unwrap())).unwrap();
+        assert!(unread.1.is_none() && unread.0.contains("Input/output error"), "{unread:?}");
+        let other = judge_replay(&record, replay(File::open("/dev/null").unwrap())).unwrap();
+        assert_eq!(other.1, Some(Repair::ReextractLayer { layer: chain_id }));
+        assert_eq!(judge_replay(&record, Ok(Some(diff_id))), None);
     }
 }

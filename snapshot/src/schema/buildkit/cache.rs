@@ -121,15 +121,12 @@ impl BuildCache {
             return Ok(Self::default());
         };
         let path = || dir.join(FILE);
-        match database::read(&dir, FILE, read_items)? {
-            None => Ok(Self::default()),
-            Some(Ok(items)) if items.is_empty() => Ok(Self::default()),
-            Some(Ok(_)) => {
+        match database::read(&dir, FILE, read_items)?.transpose().map_err(|error| error.at(path()))? {
+            Some(items) if !items.is_empty() => {
                 let reason = "the records of builds on containerd's store are not read".to_owned();
                 Err(StoreError::Invalid { path: path(), reason })
             }
-            Some(Err(Unreadable::Bolt(source))) => Err(StoreError::Database { path: path(), source }),
-            Some(Err(Unreadable::Content(reason))) => Err(StoreError::Invalid { path: path(), reason }),
+            _ => Ok(Self::default()),
         }
     }
 
@@ -171,7 +168,8 @@ impl BuildCache {
                 mutable: !item.committed,
             })
         });
-        let records = records.collect::<Result<_, Unreadable>>().map_err(|error| error.at(root, FILE))?;
+        let records =
+            records.collect::<Result<_, Unreadable>>().map_err(|error| error.at(root.join(BUILDKIT).join(FILE)))?;
         let mut cache = Self { records };
         cache.mark_shared(snapshots, in_image);
         cache.records.sort_by(|a, b| a.last_used.cmp(&b.last_used).then_with(|| a.id.cmp(&b.id)));

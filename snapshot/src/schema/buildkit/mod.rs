@@ -18,6 +18,8 @@ pub(crate) mod snapshots;
 pub use cache::{BuildCache, CacheRecord, CacheSize, CacheSummary};
 pub use snapshots::Snapshots;
 
+use std::path::PathBuf;
+
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::schema::database;
@@ -46,8 +48,8 @@ impl From<BoltError> for Unreadable {
 }
 
 impl Unreadable {
-    fn at(self, root: &Dir, name: &str) -> StoreError {
-        let path = root.join(BUILDKIT).join(name);
+    /// As an error of the database at `path`.
+    fn at(self, path: PathBuf) -> StoreError {
         match self {
             Self::Bolt(source) => StoreError::Database { path, source },
             Self::Content(reason) => StoreError::Invalid { path, reason },
@@ -63,5 +65,5 @@ fn with_database<T>(
 ) -> Result<Option<T>, StoreError> {
     let Some(dir) = root.sub(BUILDKIT)? else { return Ok(None) };
     let Some(found) = database::read(&dir, name, read)? else { return Ok(None) };
-    found.map(Some).map_err(|error| error.at(root, name))
+    found.map(Some).map_err(|error| error.at(dir.join(name)))
 }

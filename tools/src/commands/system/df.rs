@@ -70,10 +70,13 @@ impl Tables {
     fn summary(&self) -> Vec<Row> {
         let catalog = self.view.catalog();
         let cache = self.cache.summary();
-        let written = |one: &_| measure(&self.view, one).written;
+        let written = catalog.live_containers();
+        let written =
+            written.filter_map(|one| Some((one.id.clone(), sizes::measure_container(&self.view, one).written?)));
+        let written = written.collect();
         let rows = [
-            ("Images", df::images(&self.view)),
-            ("Containers", df::containers(catalog, written)),
+            ("Images", df::images(&self.view, &written)),
+            ("Containers", df::containers(catalog, |one| written.get(&one.id).copied())),
             ("Local Volumes", df::volumes(catalog, |name| sizes::measure_volume(self.view.root(), name))),
         ];
         // This program does not read the store of the system's containerd.

@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::process::Stdio as Pipe;
 
 use runtime::spec::Exec;
 use runtime::{Created, Runtime, Stdio, oci};
@@ -29,6 +31,16 @@ impl Running {
         let code = self.runtime.wait(self.created.pid)?.code();
         self.created.finish_output();
         Ok(code)
+    }
+
+    /// Leaves it running. Where it has a terminal, a process of ours keeps that: else it would be told that its user has hung up, and
+    /// would wait for ever when it writes.
+    ///
+    /// # Errors
+    /// [`ContainerError::Start`], [`ContainerError::Io`]
+    pub fn leave(self) -> Result<(), ContainerError> {
+        let Some(terminal) = self.created.terminal else { return Ok(()) };
+        helper::start(Helper::Terminal, &(), terminal.into()).map(drop)
     }
 }
 
@@ -71,8 +83,22 @@ impl Store {
             id: id.to_string(),
             wanted: wanted.clone(),
         };
-        helper::start(Helper::Exec, &order).map(drop)
+        helper::start(Helper::Exec, &order, Pipe::null()).map(drop)
     }
+}
+
+/// Reads a terminal, which is standard input, until nobody has its other end open. Returns whether it could.
+pub(crate) fn keep_terminal() -> bool {
+    let _ = nix::unistd::setsid();
+    let Ok(terminal) = io::stdin().as_fd().try_clone_to_owned() else { return false };
+    let told = helper::ready();
+    discard(terminal);
+    told.is_ok()
+}
+
+/// Who writes to a terminal waits until it is read.
+fn discard(terminal: OwnedFd) {
+    let _ = io::copy(&mut File::from(terminal), &mut io::sink());
 }
 
 /// Runs the process that stays with a process nobody is attached to. Returns whether it was told what to do and could do it.
@@ -103,8 +129,7 @@ pub(crate) fn stay(order: &str) -> bool {
     };
     let told = helper::ready();
     if let Some(terminal) = running.created.terminal.as_ref().and_then(|terminal| terminal.try_clone().ok()) {
-        // Who writes to a terminal waits until it is read.
-        std::thread::spawn(move || drop(io::copy(&mut File::from(terminal), &mut io::sink())));
+        std::thread::spawn(move || discard(terminal));
     }
     running.wait().is_ok() && told.is_ok()
 }

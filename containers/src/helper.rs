@@ -18,6 +18,8 @@ pub(crate) enum Helper {
     Monitor,
     /// Stays with one more process in a container.
     Exec,
+    /// Keeps the terminal, its standard input, of a process that a user has left.
+    Terminal,
 }
 
 impl Helper {
@@ -25,6 +27,7 @@ impl Helper {
         match self {
             Self::Monitor => "__container-monitor",
             Self::Exec => "__container-exec",
+            Self::Terminal => "__container-terminal",
         }
     }
 }
@@ -35,7 +38,8 @@ impl Helper {
 pub fn enter() -> Option<bool> {
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next()?;
-    let helper = [Helper::Monitor, Helper::Exec].into_iter().find(|helper| first == helper.argument())?;
+    let all = [Helper::Monitor, Helper::Exec, Helper::Terminal];
+    let helper = all.into_iter().find(|helper| first == helper.argument())?;
     if runtime::close_inherited().is_err() {
         return Some(false);
     }
@@ -43,15 +47,16 @@ pub fn enter() -> Option<bool> {
     Some(match helper {
         Helper::Monitor => serde_json::from_str(&order).is_ok_and(|order| monitor::run(&order).is_ok()),
         Helper::Exec => exec::stay(&order),
+        Helper::Terminal => exec::keep_terminal(),
     })
 }
 
-/// Starts a helper, and returns when it is ready.
-pub(crate) fn start(helper: Helper, order: &impl Serialize) -> Result<Child, ContainerError> {
+/// Starts a helper with this standard input, and returns when it is ready.
+pub(crate) fn start(helper: Helper, order: &impl Serialize, stdin: Stdio) -> Result<Child, ContainerError> {
     let program = std::env::current_exe().map_err(ContainerError::io("finding", "this program"))?;
     let order = serde_json::to_string(order).map_err(|error| ContainerError::Invalid(error.to_string()))?;
     let mut command = Command::new(&program);
-    command.arg(helper.argument()).arg(order).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.arg(helper.argument()).arg(order).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null());
     command.current_dir("/").process_group(0);
     let mut child = command.spawn().map_err(ContainerError::io("starting", &program))?;
     let mut answer = child.stdout.take().expect("standard output is a pipe");

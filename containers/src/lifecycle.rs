@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use runtime::{Runtime, WindowSize};
@@ -129,7 +130,7 @@ impl Store {
             runtime: runtime.to_owned(),
             size,
         };
-        let monitor = helper::start(Helper::Monitor, &order)?;
+        let monitor = helper::start(Helper::Monitor, &order, Stdio::null())?;
         let socket = Place::for_container(id).socket();
         let stream = UnixStream::connect(&socket).map_err(ContainerError::io("connecting to", &socket))?;
         // The monitor stays; whoever asks for the container's end waits for its word.

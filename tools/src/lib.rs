@@ -1,6 +1,7 @@
 //! The command line of the libraries: parses arguments, calls the libraries, prints, and exits.
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod columns;
 pub mod commands;
 mod damage;
@@ -20,5 +21,6 @@ mod registries;
 mod rootless;
 mod signals;
 mod steps;
+mod unsupported;
 
 pub use exit::run;

@@ -119,3 +119,80 @@ fn filters_for_ports_take_what_docker_takes() {
     testkit::assert_none("filters", &differing);
     assert!(taken > 10, "{taken}");
 }
+
+/// The long flags in a help text.
+fn long_flags(help: &str) -> Vec<String> {
+    let words = help.lines().filter(|line| line.starts_with("  ") && line.trim_start().starts_with('-'));
+    let flag = |line: &str| line.split([' ', ',', '=']).find(|word| word.starts_with("--")).map(str::to_owned);
+    words.filter_map(flag).collect()
+}
+
+/// What docker's client has and we have not is no misspelled flag. Newer clients have more.
+#[test]
+fn flags_of_docker_are_known_or_refused_by_their_name() {
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
+    let container = [
+        "attach", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "ls", "prune",
+        "rename", "restart", "rm", "run", "start", "stop", "top", "wait",
+    ];
+    let volume = ["create", "inspect", "ls", "prune", "rm"];
+    let commands = container.map(|verb| ("container", verb)).into_iter().chain(volume.map(|verb| ("volume", verb)));
+    let (mut seen, mut refused, mut wrong) = (0, 0, Vec::new());
+    for (group, verb) in commands {
+        let help = std::process::Command::new("docker").args([group, verb, "--help"]).output().unwrap();
+        let own = ours(&root, &[group, verb, "--help"]).ok().stdout;
+        for flag in long_flags(&String::from_utf8(help.stdout).unwrap()) {
+            seen += 1;
+            if long_flags(&own).contains(&flag) {
+                continue;
+            }
+            let values: &[&str] = match (group, verb) {
+                (_, "ls" | "prune") => &[],
+                ("volume", _) => &["nosuch"],
+                _ => &["nosuch", "nosuch"],
+            };
+            let given = format!("{flag}=1");
+            let ran = ours(&root, &[&[group, verb, &given], values].concat());
+            let name = format!("{flag} is a flag of docker that is not supported here");
+            if ran.code != Some(0) && ran.stderr.contains(&name) {
+                refused += 1;
+            } else if ran.stderr.contains(&flag) {
+                wrong.push(format!("{group} {verb} {flag}: {:?} {}", ran.code, ran.stderr));
+            }
+        }
+    }
+    testkit::assert_none("flags", &wrong);
+    assert!(seen > 150 && refused > 20, "{seen} {refused}");
+}
+
+/// From the image or the container on, what looks like a flag of ours is the command's.
+#[test]
+fn the_command_s_own_flags_are_left_to_it() {
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
+    let daemon = Dockerd::start_with(&root, &["--storage-driver", "overlay2"]);
+    daemon.load(&testkit::golden("busybox-20.10.tar"));
+    let run = ["run", "--rm=true", "--network", "none", "-ie", "A=b", "--entrypoint", "echo", IMAGE];
+    let words = ["-t", "-e", "C=d", "--rm=false", "--root", "x", "--", "--privileged", "--gpus", "all"];
+    let cases = [
+        [&run[..], &words].concat(),
+        [&run[..], &["--rm=false", "--", "x"]].concat(),
+        [&run[..], &["--", "-x"]].concat(),
+        [&["exec", "-e", "A=b", "one", "echo"][..], &words].concat(),
+        [&["exec", "--interactive=false", "one", "echo", "--tty=false"][..]].concat(),
+    ];
+    daemon.ok(&["run", "-d", "--name", "one", "--network", "none", IMAGE, "sleep", "1000"]);
+    let expected = cases.clone().map(|case| docker(&daemon, &case));
+    daemon.ok(&["rm", "-f", "one"]);
+    daemon.stop();
+    ours(&root, &["run", "-d", "--name", "one", IMAGE, "sleep", "1000"]).ok();
+    for (case, expected) in cases.iter().zip(expected) {
+        let ran = ours(&root, case);
+        assert!(expected.0 == Some(0) && expected.1.contains('-'), "{expected:?}");
+        assert_eq!((ran.code, ran.stdout, ran.stderr), expected, "{case:?}");
+    }
+    ours(&root, &["rm", "-f", "one"]).ok();
+}

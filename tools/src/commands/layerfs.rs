@@ -1,11 +1,11 @@
 //! `layerfs`: docker's grammar, offline.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::arguments;
 use crate::commands::{container, image, inspect, login, search, store, system, volume};
 use crate::exit::UsageError;
 use crate::generate::Generate;
@@ -330,7 +330,7 @@ pub fn main() -> ExitCode {
     if let Some(done) = containers::enter() {
         return if done { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    match MANUAL.parse(plain_flags(&Cli::command(), std::env::args_os())) {
+    match MANUAL.parse(arguments::plain(&Cli::command(), std::env::args_os())) {
         Ok(cli) => crate::run(NAME, || run(cli)),
         Err(code) => code,
     }
@@ -430,51 +430,6 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::System(System::Owner(args)) => system::owner::run(&args, &cli.root, driver),
         Command::System(System::Repair(args)) => system::repair::run(&args, &cli.root, driver),
     }
-}
-
-/// Turns Go's way to give a truth value to a flag, `--all=false`, into clap's: `--all`, or nothing.
-fn plain_flags(command: &clap::Command, arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut flags = Vec::new();
-    let mut left = vec![command];
-    while let Some(command) = left.pop() {
-        left.extend(command.get_subcommands());
-        let set = command.get_arguments().filter(|argument| matches!(argument.get_action(), ArgAction::SetTrue));
-        flags.extend(
-            set.flat_map(|flag| {
-                [flag.get_long().map(|name| format!("--{name}")), flag.get_short().map(|name| format!("-{name}"))]
-            })
-            .flatten(),
-        );
-    }
-    let arguments: Vec<OsString> = arguments.collect();
-    let called = called(command, &arguments);
-    let plain = |argument: OsString| {
-        let given = argument.to_str().and_then(|text| text.split_once('='));
-        let Some((flag, value)) = given.filter(|(flag, _)| flags.iter().any(|known| known == flag)) else {
-            return Some(argument);
-        };
-        // The same name may stand for a flag that takes a value.
-        let takes_value = |known: &clap::Arg| {
-            known.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long))
-                && !matches!(known.get_action(), ArgAction::SetTrue)
-        };
-        if called.get_arguments().any(takes_value) {
-            return Some(argument);
-        }
-        match crate::flags::parse_bool(value) {
-            Ok(true) => Some(flag.into()),
-            Ok(false) => None,
-            Err(_) => Some(argument),
-        }
-    };
-    arguments.into_iter().filter_map(plain).collect()
-}
-
-/// The command that a command line calls, as far as its words tell.
-fn called<'c>(command: &'c clap::Command, arguments: &[OsString]) -> &'c clap::Command {
-    let below =
-        |command: &'c clap::Command, word: &OsString| word.to_str().and_then(|word| command.find_subcommand(word));
-    arguments.iter().skip(1).fold(command, |command, word| below(command, word).unwrap_or(command))
 }
 
 #[cfg(test)]

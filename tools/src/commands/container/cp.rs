@@ -34,6 +34,10 @@ pub(crate) struct Args {
     /// If what is to be copied is a symlink, copy what it leads to
     #[arg(short = 'L', long)]
     follow_link: bool,
+
+    /// Accepted for docker's sake: nothing is said about progress
+    #[arg(short, long, hide = true)]
+    quiet: bool,
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
@@ -47,7 +51,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     copy.check_destination()?;
     let name = String::from_utf8_lossy(name);
     // The flag is accepted and has no effect in this direction, as with docker's client.
-    let _ = args.archive;
+    let _ = (args.archive, args.quiet);
     with_layers(&name, root, driver, |_, container, layers| {
         let tree = read_tree(layers, None)?;
         let mounts = mounts(container);

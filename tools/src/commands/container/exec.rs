@@ -1,7 +1,7 @@
 //! `layerfs container exec`: `docker container exec`, for containers that run here.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use containers::ContainerError;
@@ -9,6 +9,8 @@ use runtime::Stdio;
 use runtime::spec::Exec;
 
 use super::create::{message, store};
+use super::flags::environment;
+use super::keys;
 use super::run::status;
 use super::session::{self, How};
 use crate::commands::layerfs::NAME;
@@ -20,9 +22,17 @@ pub(crate) struct Args {
     #[arg(short, long)]
     detach: bool,
 
-    /// Set an environment variable
+    /// Keys by which a user of a terminal leaves the command running [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
+
+    /// Set an environment variable: NAME=VALUE, or NAME to pass one on
     #[arg(short, long, value_name = "VARIABLE")]
     env: Vec<String>,
+
+    /// Read environment variables from a file
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
 
     /// Pass input on
     #[arg(short, long)]
@@ -53,11 +63,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let keys = keys::parse(args.detach_keys.as_deref())?;
+    let environment = environment(&args.env_file, &args.env)?;
     let store = store(root, driver)?;
     let id = store.find(&args.container)?;
     let wanted = Exec {
         args: args.command.clone(),
-        env: environment(&args.env),
+        env: environment,
         cwd: args.workdir.clone(),
         user: args.user.clone(),
         privileged: args.privileged,
@@ -74,19 +86,15 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         Err(error) => return failed(error),
     };
     let terminal = running.created.terminal.as_ref().map(OwnedFd::try_clone).transpose()?;
-    if let Some(terminal) = terminal {
-        session::show_terminal(terminal.into(), how)?;
+    if let Some(terminal) = terminal
+        && let Err(error) = session::show_terminal(terminal.into(), how, keys)
+    {
+        if error.is::<session::Detached>() {
+            running.leave()?;
+        }
+        return Err(error);
     }
     Ok(status(Some(running.wait()?)))
-}
-
-/// The variables to set; a name alone takes the caller's value.
-fn environment(given: &[String]) -> Vec<String> {
-    let value = |text: &String| match (text.contains('='), std::env::var(text)) {
-        (false, Ok(value)) => format!("{text}={value}"),
-        _ => text.clone(),
-    };
-    given.iter().map(value).collect()
 }
 
 /// Docker's statuses: 126 and 127 for a program that cannot be run or is not there, 1 for everything else.

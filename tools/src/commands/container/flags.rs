@@ -4,44 +4,15 @@
 mod request;
 mod values;
 
-use crate::exit::UsageError;
-pub(crate) use values::{duration, pairs};
+use crate::unsupported::unsupported;
+pub(crate) use values::{duration, environment, pairs};
 
-/// Flags of docker's that need a daemon, or that nobody has needed yet.
-const UNSUPPORTED: [&str; 21] = [
-    "blkio-weight-device",
-    "cpu-count",
-    "cpu-percent",
-    "cpu-rt-period",
-    "cpu-rt-runtime",
-    "device-read-bps",
-    "device-read-iops",
-    "device-write-bps",
-    "device-write-iops",
-    "disable-content-trust",
-    "gpus",
-    "io-maxbandwidth",
-    "io-maxiops",
-    "ip",
-    "ip6",
-    "isolation",
-    "kernel-memory",
-    "link",
-    "link-local-ip",
-    "network-alias",
-    "userns",
-];
-
-/// Refuses a flag of docker's by its name.
-pub(crate) fn refuse_unsupported(arguments: &[String]) -> Result<(), UsageError> {
-    for argument in arguments {
-        let Some(name) = argument.strip_prefix("--") else { continue };
-        let name = name.split('=').next().unwrap_or_default();
-        if UNSUPPORTED.contains(&name) {
-            return Err(UsageError(format!("--{name} is a flag of docker that is not supported here")));
-        }
-    }
-    Ok(())
+unsupported! {
+    struct Unsupported;
+    switches: disable_content_trust quiet -'q' use_api_socket;
+    values: annotation blkio_weight_device cpu_count cpu_percent cpu_rt_period cpu_rt_runtime device_read_bps device_read_iops
+        device_write_bps device_write_iops gpus health_start_interval io_maxbandwidth io_maxiops ip ip6 isolation kernel_memory
+        link link_local_ip network_alias platform storage_opt userns
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -268,6 +239,9 @@ pub(crate) struct CreateFlags {
     /// Working directory
     #[arg(short, long, default_value = "", hide_default_value = true)]
     workdir: String,
+
+    #[command(flatten)]
+    unsupported: Unsupported,
 
     /// The image, by name or id
     image: String,

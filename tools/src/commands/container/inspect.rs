@@ -10,6 +10,9 @@ use super::document::document;
 use crate::commands::inspect::print;
 use crate::commands::layerfs::NAME;
 use crate::damage;
+use crate::unsupported::unsupported;
+
+unsupported! { struct Unsupported; switches: size -'s'; values: }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -20,9 +23,13 @@ pub(crate) struct Args {
     /// A Go template for each container, or `json`
     #[arg(short, long)]
     format: Option<String>,
+
+    #[command(flatten)]
+    unsupported: Unsupported,
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    args.unsupported.refuse()?;
     let view = View::read(root, driver, Needs::RECORDS)?;
     damage::report_two_stores(NAME, &view);
     let (root, catalog) = (view.root(), view.catalog());

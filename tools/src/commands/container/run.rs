@@ -78,7 +78,7 @@ fn attempt(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<Exi
         output::say(&id)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let code = session::follow(attached, how, keys)?;
+    let code = session::may_detach(session::follow(attached, how, keys))?;
     Ok(status(code))
 }
 

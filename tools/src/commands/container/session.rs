@@ -2,9 +2,13 @@
 
 use std::io::{IsTerminal, Read, Write};
 use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use containers::{Attached, Heard, Speaker};
+use containers::{Attached, Heard};
 use runtime::WindowSize;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 
@@ -78,13 +82,36 @@ pub(super) fn forward_signals(attached: &Attached, how: How) -> anyhow::Result<(
     Ok(())
 }
 
+/// The user has detached by keys: docker's word, with which `attach` and `exec` fail.
+#[derive(Debug, thiserror::Error)]
+#[error("read escape sequence")]
+pub(super) struct Detached;
+
+/// For commands with which a user who detaches has got what was wanted.
+pub(super) fn may_detach(code: anyhow::Result<Option<i32>>) -> anyhow::Result<Option<i32>> {
+    code.or_else(|error| if error.is::<Detached>() { Ok(None) } else { Err(error) })
+}
+
 /// Passes a terminal's output to standard output until nobody has its other end open, and the user's keys and the size of
 /// the user's window to it.
-pub(super) fn show_terminal(terminal: std::fs::File, how: How) -> anyhow::Result<()> {
-    let _raw = if how.input { Raw::enter() } else { None };
+///
+/// # Errors
+/// [`Detached`] if the user has detached by `keys`.
+pub(super) fn show_terminal(terminal: std::fs::File, how: How, keys: Vec<u8>) -> anyhow::Result<()> {
+    let raw = if how.input { Raw::enter() } else { None };
+    // Something is there to be read when the user has detached.
+    let (left, mut stays) = std::io::pipe()?;
     if how.input {
         let mut to = terminal.try_clone()?;
-        std::thread::spawn(move || std::io::copy(&mut std::io::stdin().lock(), &mut to));
+        let detaching = raw.is_some().then(|| Detaching::by(keys));
+        std::thread::spawn(move || {
+            let end = pass_input(detaching, |bytes| to.write_all(bytes));
+            if matches!(end, Ok(InputEnd::Left)) {
+                let _ = stays.write_all(b"\n");
+            }
+            // Kept open: the end of the input is not that of the output.
+            std::mem::forget(stays);
+        });
     }
     let resized = terminal.try_clone()?;
     let mut signals = signal_hook::iterator::Signals::new([SIGWINCH])?;
@@ -98,21 +125,42 @@ pub(super) fn show_terminal(terminal: std::fs::File, how: How) -> anyhow::Result
     });
     let (mut from, mut out) = (terminal, crate::output::binary()?);
     let mut buffer = vec![0; 32 << 10];
-    while let Ok(read @ 1..) = from.read(&mut buffer) {
-        out.write_all(&buffer[..read])?;
+    loop {
+        let mut watched = [PollFd::new(&from, PollFlags::IN), PollFd::new(&left, PollFlags::IN)];
+        match poll(&mut watched, None) {
+            Err(Errno::INTR) => continue,
+            polled => polled?,
+        };
+        if watched[1].revents().contains(PollFlags::IN) {
+            return Err(Detached.into());
+        }
+        match from.read(&mut buffer) {
+            Ok(read @ 1..) => out.write_all(&buffer[..read])?,
+            _ => return Ok(()),
+        }
     }
-    Ok(())
 }
 
-/// Passes input and output on until the container ends, and returns its exit code; `None` if the user has detached by
-/// `keys`, or if the monitor is gone.
+/// Passes input and output on until the container ends, and returns its exit code; `None` if the monitor is gone.
+///
+/// # Errors
+/// [`Detached`] if the user has detached by `keys`.
 pub(super) fn follow(mut attached: Attached, how: How, keys: Vec<u8>) -> anyhow::Result<Option<i32>> {
     let raw = if how.tty && how.input { Raw::enter() } else { None };
+    let detached = Arc::new(AtomicBool::new(false));
     if how.input {
-        let speaker = attached.speaker()?;
+        let mut speaker = attached.speaker()?;
         // Keys mean something else where they do not come from a terminal.
         let detaching = raw.is_some().then(|| Detaching::by(keys));
-        std::thread::spawn(move || pass_input(speaker, detaching));
+        let detached = Arc::clone(&detached);
+        std::thread::spawn(move || match pass_input(detaching, |bytes| speaker.input(bytes)) {
+            Ok(InputEnd::Left) => {
+                detached.store(true, Ordering::Relaxed);
+                speaker.hang_up();
+            }
+            Ok(InputEnd::Ended) => drop(speaker.end_input()),
+            Err(_) => {}
+        });
     }
     let (mut out, mut errors) = (crate::output::binary()?, std::io::stderr());
     while let Some(heard) = attached.hear()? {
@@ -127,29 +175,38 @@ pub(super) fn follow(mut attached: Attached, how: How, keys: Vec<u8>) -> anyhow:
             return Err(crate::output::Lost::new(error).into());
         }
     }
-    Ok(None)
+    if detached.load(Ordering::Relaxed) { Err(Detached.into()) } else { Ok(None) }
 }
 
-fn pass_input(mut speaker: Speaker, mut detaching: Option<Detaching>) {
+/// Why no more input is passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InputEnd {
+    /// There is none.
+    Ended,
+    /// The user has detached.
+    Left,
+}
+
+/// Passes standard input on until it ends, the user detaches, or nobody takes it.
+fn pass_input(
+    mut detaching: Option<Detaching>,
+    mut pass: impl FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<InputEnd> {
     let mut buffer = vec![0; 32 << 10];
     let mut stdin = std::io::stdin().lock();
     loop {
         let read = match stdin.read(&mut buffer) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(_) | Ok(0) => break,
+            Err(_) | Ok(0) => return Ok(InputEnd::Ended),
             Ok(read) => &buffer[..read],
         };
         let (passed, leaves) = match &mut detaching {
             Some(detaching) => detaching.filter(read),
             None => (read.to_vec(), false),
         };
-        if speaker.input(&passed).is_err() {
-            return;
-        }
+        pass(&passed)?;
         if leaves {
-            speaker.hang_up();
-            return;
+            return Ok(InputEnd::Left);
         }
     }
-    let _ = speaker.end_input();
 }

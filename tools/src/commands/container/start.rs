@@ -11,6 +11,9 @@ use super::run::status;
 use super::session::{self, How};
 use crate::commands::layerfs::NAME;
 use crate::output;
+use crate::unsupported::unsupported;
+
+unsupported! { struct Unsupported; switches: ; values: checkpoint checkpoint_dir }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -30,12 +33,16 @@ pub(crate) struct Args {
     #[arg(long, default_value = "auto")]
     runtime: String,
 
+    #[command(flatten)]
+    unsupported: Unsupported,
+
     /// Containers, by name or id
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    args.unsupported.refuse()?;
     let store = store(root, driver)?;
     if args.attach || args.interactive {
         if args.containers.len() > 1 {
@@ -77,14 +84,19 @@ fn start_attached(args: &Args, store: &Store) -> anyhow::Result<ExitCode> {
     let mut attached = store.prepare_start(&id, &args.runtime, session::window())?;
     session::forward_signals(&attached, how)?;
     attached.start()?;
-    Ok(status(session::follow(attached, how, keys)?))
+    Ok(status(session::may_detach(session::follow(attached, how, keys))?))
 }
+
+unsupported! { struct UnsupportedByRestart; switches: ; values: signal -'s' }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct RestartArgs {
     /// Seconds to wait before it is killed
-    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(short, long, alias = "timeout", value_name = "SECONDS", allow_negative_numbers = true)]
     time: Option<i64>,
+
+    #[command(flatten)]
+    unsupported: UnsupportedByRestart,
 
     /// Containers, by name or id
     #[arg(required = true, value_name = "CONTAINER")]
@@ -92,6 +104,7 @@ pub(crate) struct RestartArgs {
 }
 
 pub(crate) fn restart(args: &RestartArgs, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    args.unsupported.refuse()?;
     let store = store(root, driver)?;
     super::verbs::each(&args.containers, |name| {
         store.check_startable()?;

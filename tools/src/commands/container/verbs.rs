@@ -11,8 +11,8 @@ use snapshot::view::{Needs, View};
 
 use super::create::{message, store};
 use crate::commands::layerfs::NAME;
-use crate::exit::UsageError;
 use crate::pruning::{self, is_sure};
+use crate::unsupported::unsupported;
 use crate::{output, signals};
 
 const TITLE: &str = "Deleted Containers:";
@@ -35,11 +35,16 @@ pub(super) fn each(
     Ok(status)
 }
 
+unsupported! { struct UnsupportedByStop; switches: ; values: signal -'s' }
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct StopArgs {
     /// Seconds to wait before it is killed [default: the container's own, or 10]
-    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(short, long, alias = "timeout", value_name = "SECONDS", allow_negative_numbers = true)]
     time: Option<i64>,
+
+    #[command(flatten)]
+    unsupported: UnsupportedByStop,
 
     /// Containers, by name or id
     #[arg(required = true, value_name = "CONTAINER")]
@@ -47,6 +52,7 @@ pub(crate) struct StopArgs {
 }
 
 pub(crate) fn stop(args: &StopArgs, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    args.unsupported.refuse()?;
     let store = store(root, driver)?;
     each(&args.containers, |name| store.stop(name, args.time))
 }
@@ -110,6 +116,8 @@ pub(crate) fn rename(args: &RenameArgs, root: &Path, driver: Option<&str>) -> an
     Ok(ExitCode::SUCCESS)
 }
 
+unsupported! { struct Unsupported; switches: link -'l'; values: }
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct RmArgs {
     /// Kill a running container first
@@ -120,9 +128,8 @@ pub(crate) struct RmArgs {
     #[arg(short, long)]
     volumes: bool,
 
-    /// Remove a link: links are not supported here
-    #[arg(short, long, hide = true)]
-    link: bool,
+    #[command(flatten)]
+    unsupported: Unsupported,
 
     /// Containers, by name or id
     #[arg(required = true, value_name = "CONTAINER")]
@@ -130,9 +137,7 @@ pub(crate) struct RmArgs {
 }
 
 pub(crate) fn rm(args: &RmArgs, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    if args.link {
-        return Err(UsageError("--link is a flag of docker that is not supported here".into()).into());
-    }
+    args.unsupported.refuse()?;
     let store = store(root, driver)?;
     signals::wait_for_the_end()?;
     let mut status = ExitCode::SUCCESS;

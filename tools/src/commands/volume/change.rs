@@ -10,9 +10,16 @@ use crate::commands::container::create::store;
 use crate::commands::container::pairs;
 use crate::commands::layerfs::NAME;
 use crate::pruning::{self, is_sure};
+use crate::unsupported::unsupported;
 use crate::{output, signals};
 
 const TITLE: &str = "Deleted Volumes:";
+
+unsupported! {
+    struct Unsupported;
+    switches: ;
+    values: availability group limit_bytes opt -'o' required_bytes scope secret sharing topology_preferred topology_required type_
+}
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CreateArgs {
@@ -24,11 +31,15 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "LABEL")]
     label: Vec<String>,
 
+    #[command(flatten)]
+    unsupported: Unsupported,
+
     /// The volume's name; without one, it is drawn
     name: Option<String>,
 }
 
 pub(crate) fn create(args: &CreateArgs, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    args.unsupported.refuse()?;
     if args.driver != "local" {
         anyhow::bail!("create volume: error looking up volume plugin {0}: plugin {0:?} not found", args.driver);
     }
@@ -69,6 +80,8 @@ pub(crate) fn rm(args: &RmArgs, root: &Path, driver: Option<&str>) -> anyhow::Re
     Ok(status)
 }
 
+unsupported! { struct UnsupportedByPrune; switches: all -'a'; values: }
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct PruneArgs {
     /// Only volumes that: label=KEY[=VALUE], label!=KEY[=VALUE]
@@ -78,9 +91,13 @@ pub(crate) struct PruneArgs {
     /// Do not ask
     #[arg(short, long)]
     force: bool,
+
+    #[command(flatten)]
+    unsupported: UnsupportedByPrune,
 }
 
 pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    args.unsupported.refuse()?;
     let filters = pruning::filters(&args.filter)?;
     if !args.force && !is_sure("all local volumes not used by at least one container")? {
         return pruning::say_removed(TITLE, &[], 0);

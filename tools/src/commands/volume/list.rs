@@ -15,6 +15,9 @@ use crate::commands::container::row::joined;
 use crate::commands::layerfs::NAME;
 use crate::exit::UsageError;
 use crate::output;
+use crate::unsupported::unsupported;
+
+unsupported! { struct Unsupported; switches: cluster; values: }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -29,9 +32,13 @@ pub(crate) struct Args {
     /// Only show names
     #[arg(short, long)]
     quiet: bool,
+
+    #[command(flatten)]
+    unsupported: Unsupported,
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    args.unsupported.refuse()?;
     let filters = Filters::parse(&args.filter).map_err(|error| UsageError(format!("--filter: {error}")))?;
     filters.check(filter::Command::VolumeList)?;
     let dangling = dangling(&filters)?;

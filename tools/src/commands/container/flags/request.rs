@@ -7,8 +7,10 @@ use snapshot::schema::containerfile::{HostConfig, Ulimit};
 use snapshot::schema::gojson::{Empty, StrSlice};
 use snapshot::schema::runconfig::{HealthConfig, RunConfig};
 
-use super::values::{bytes, device, duration, exposed, invalid, lines_of, mount, pairs, range, some, ulimit};
-use super::{CreateFlags, refuse_unsupported};
+use super::CreateFlags;
+use super::values::{
+    bytes, device, duration, environment, exposed, invalid, lines_of, mount, pairs, range, some, ulimit,
+};
 
 impl CreateFlags {
     pub(crate) fn image(&self) -> &str {
@@ -22,7 +24,7 @@ impl CreateFlags {
 
     /// What docker's client asks the daemon for.
     pub(crate) fn request(&self, detach: bool, is_run: bool) -> anyhow::Result<Request> {
-        refuse_unsupported(&std::env::args().take_while(|argument| *argument != self.image).collect::<Vec<_>>())?;
+        self.unsupported.refuse()?;
         for stream in &self.attach {
             if !matches!(stream.to_lowercase().as_str(), "stdin" | "stdout" | "stderr") {
                 return Err(invalid("-a, --attach", stream, "valid streams are STDIN, STDOUT and STDERR"));
@@ -42,14 +44,7 @@ impl CreateFlags {
         let attached = |name: &str| self.attach.iter().any(|stream| stream.eq_ignore_ascii_case(name));
         let given = !self.attach.is_empty();
         let mut env: Vec<String> = Vec::new();
-        for text in lines_of(&self.env_file)?.iter().chain(&self.env) {
-            if text.is_empty() || text.starts_with('=') {
-                return Err(invalid("-e, --env", text, format!("invalid environment variable: {text}")));
-            }
-            let text = match (text.contains('='), std::env::var(text)) {
-                (false, Ok(value)) => format!("{text}={value}"),
-                _ => text.clone(),
-            };
+        for text in environment(&self.env_file, &self.env)? {
             let key = |text: &str| text.split('=').next().unwrap_or_default().to_owned();
             env.retain(|known| key(known) != key(&text));
             env.push(text);

@@ -45,6 +45,20 @@ pub(super) fn lines_of(files: &[PathBuf]) -> anyhow::Result<Vec<String>> {
     Ok(all)
 }
 
+/// The variables of files and flags, in this order; a name alone takes the caller's value.
+pub(crate) fn environment(files: &[PathBuf], flags: &[String]) -> anyhow::Result<Vec<String>> {
+    let full = |text: &String| {
+        if text.is_empty() || text.starts_with('=') {
+            return Err(invalid("-e, --env", text, format!("invalid environment variable: {text}")));
+        }
+        Ok(match (text.contains('='), std::env::var(text)) {
+            (false, Ok(value)) => format!("{text}={value}"),
+            _ => text.clone(),
+        })
+    };
+    lines_of(files)?.iter().chain(flags).map(full).collect()
+}
+
 pub(super) fn range(text: &str) -> Option<(u16, u16)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);

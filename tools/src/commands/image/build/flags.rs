@@ -8,6 +8,7 @@ use build::Options;
 use crate::commands::image::change::new_name;
 use crate::exit::UsageError;
 use crate::registries::RegistryFlags;
+use crate::unsupported::unsupported;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -91,31 +92,8 @@ pub(crate) struct Args {
     unsupported: Unsupported,
 }
 
-macro_rules! unsupported {
-    (switches: $($switch:ident)*; values: $($name:ident)*) => {
-        /// Flags of docker's that are refused by their name.
-        #[derive(Debug, clap::Args)]
-        struct Unsupported {
-            $(#[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-            $switch: Option<String>,)*
-            $(#[arg(long, hide = true)] $name: Vec<String>,)*
-        }
-
-        impl Unsupported {
-            fn first(&self) -> Option<String> {
-                $(if self.$switch.is_some() {
-                    return Some(stringify!($switch).replace('_', "-"));
-                })*
-                $(if !self.$name.is_empty() {
-                    return Some(stringify!($name).replace('_', "-"));
-                })*
-                None
-            }
-        }
-    };
-}
-
 unsupported! {
+    struct Unsupported;
     switches: compress disable_content_trust squash stream;
     values: cache_from cgroup_parent cpu_period cpu_quota cpu_shares cpuset_cpus cpuset_mems isolation memory memory_swap
         output platform progress secret security_opt ssh ulimit
@@ -124,10 +102,7 @@ unsupported! {
 impl Args {
     /// Refuses a flag of docker's by its name.
     pub(super) fn refuse_unsupported(&self) -> Result<(), UsageError> {
-        match self.unsupported.first() {
-            Some(name) => Err(UsageError(format!("--{name} is a flag of docker that is not supported here"))),
-            None => Ok(()),
-        }
+        self.unsupported.refuse()
     }
 
     /// What is built. An error is docker's message about a value.

@@ -88,15 +88,14 @@ impl Transaction {
     ) -> Result<(), E> {
         let stored = Stored::new();
         let tmp = self.root.layers.tmp()?;
-        stored.write(tmp, record, self.sync)?;
-        let made = make(self);
+        let written = stored.write(tmp, record, self.sync).map_err(E::from);
+        let made = written.and_then(|()| make(self));
         // This keeps a container whose config was written, even if an fsync after that has failed.
-        let undone = if made.is_err() { take_back(&self.root, record) } else { Ok(()) };
-        if undone.is_ok() {
-            stored.remove(tmp, self.sync)?;
-        }
+        let undone = if made.is_err() { twice(|| take_back(&self.root, record)) } else { Ok(()) };
+        let forgotten = undone.and_then(|()| twice(|| stored.remove(tmp, self.sync)));
         std::mem::take(&mut self.root.created).keep();
-        made
+        made?;
+        Ok(forgotten.map_err(unfinished)?)
     }
 
     fn make_container<E: From<StoreError>>(
@@ -201,14 +200,28 @@ impl Transaction {
         self.root.check_again()?;
         let mut stored = Stored::new();
         let tmp = self.root.layers.tmp()?;
-        stored.write(tmp, &record, self.sync)?;
-        stored.rename(tmp, true)?;
-        if self.sync {
-            tmp.sync()?;
+        let announced = stored
+            .write(tmp, &record, self.sync)
+            .and_then(|()| stored.rename(tmp, true))
+            .and_then(|()| if self.sync { tmp.sync() } else { Ok(()) });
+        if let Err(error) = announced {
+            // Nothing is removed yet. A record that stays all the same is followed by the next transaction.
+            let _ = twice(|| stored.remove(tmp, self.sync));
+            return Err(error);
         }
-        finish(&self.root, &record, &Disposal::Delete, self.sync)?;
-        stored.remove(tmp, self.sync)
+        let finished = twice(|| finish(&self.root, &record, &Disposal::Delete, self.sync));
+        finished.and_then(|()| twice(|| stored.remove(tmp, self.sync))).map_err(unfinished)
     }
+}
+
+/// Does a step that may be done twice, once more if it fails: what has failed only at this moment is no reason to stop by half.
+fn twice(step: impl Fn() -> Result<(), StoreError>) -> Result<(), StoreError> {
+    step().or_else(|_| step())
+}
+
+/// The error of a change that was made, although a later step has failed.
+fn unfinished(source: StoreError) -> StoreError {
+    StoreError::Unfinished { source: Box::new(source) }
 }
 
 /// The directory of a container.
@@ -292,14 +305,27 @@ fn remove_mount(
     let going = Departing { mounts: [MountName::from(id.clone())].into(), ..Departing::default() };
     // Ask anew for each directory: the init layer is needed as long as the writable layer stands on it.
     for directory in directories {
-        let owners = Owners::read(root, &going)?;
-        if let Ok(dead) = owners.directories().dead(directory, None) {
-            disposal.remove_directory(root, &dead)?;
+        // A record that could not be read counts as a claim: it is asked for twice, too.
+        if !remove_dead(root, directory, &going, disposal)? {
+            remove_dead(root, directory, &going, disposal)?;
         }
     }
     match mounts(root)? {
         Some(mounts) => mounts.remove_tree(id.as_str()),
         None => Ok(()),
+    }
+}
+
+/// Removes a directory unless somebody else may need it. Returns whether it is gone.
+fn remove_dead(
+    root: &WritableRoot,
+    directory: &CacheId,
+    going: &Departing,
+    disposal: &Disposal,
+) -> Result<bool, StoreError> {
+    match Owners::read(root, going)?.directories().dead(directory, None) {
+        Ok(dead) => disposal.remove_directory(root, &dead).map(|()| true),
+        Err(_) => Ok(false),
     }
 }
 
@@ -312,7 +338,11 @@ fn remove_volumes(root: &WritableRoot, names: &[VolumeName]) -> Result<(), Store
     if names.is_empty() {
         return Ok(());
     }
-    let used = container::used_volumes(root.dir())?;
+    let mut used = container::used_volumes(root.dir())?;
+    if names.iter().any(|name| used.is_used(name)) {
+        // A record that cannot be read counts as one that uses all: it may have been so only at that moment.
+        used = container::used_volumes(root.dir())?;
+    }
     let Some(volumes) = root.dir().sub(VOLUMES)? else { return Ok(()) };
     let gone: Vec<VolumeName> = names.iter().filter(|name| !used.is_used(name)).cloned().collect();
     for name in &gone {
@@ -324,7 +354,7 @@ fn remove_volumes(root: &WritableRoot, names: &[VolumeName]) -> Result<(), Store
 /// Removes volumes that are gone from the database of volumes, so that later volumes of the same names do not get their
 /// labels.
 fn forget(volumes: &Dir, names: &[VolumeName], sync: bool) -> Result<(), StoreError> {
-    match volume::note(volumes, names, None, sync) {
+    match twice(|| volume::note(volumes, names, None, sync)) {
         // A database that cannot be read gives no volume any labels.
         Err(StoreError::Database { .. } | StoreError::Invalid { .. }) => Ok(()),
         result => result,

@@ -1,9 +1,14 @@
 //! What a container has written, as a layer.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
 
+use snapshot::driver::Driver;
+use snapshot::root::DataRoot;
+
 use crate::export::{ExportError, ExportForm, Exporter};
+use crate::load::{ImportError, check_lengths};
 use crate::tree::{ChangeKind, Layers, LayersOfContainer, Tree, TreeError, docker_changes, read_trees};
 
 /// What a container has written.
@@ -36,8 +41,23 @@ impl Written {
     pub fn is_nothing(&self) -> bool {
         match &self.changes {
             Some(changes) => changes.is_empty(),
-            None => self.tree.node(Tree::ROOT).children().is_none_or(std::collections::BTreeMap::is_empty),
+            None => self.tree.node(Tree::ROOT).children().is_none_or(BTreeMap::is_empty),
         }
+    }
+
+    /// Checks that the store has room for it. A file takes its whole length there, also where it was mostly holes.
+    ///
+    /// # Errors
+    /// [`ImportError::Space`], [`ImportError::Store`]
+    pub fn check_room(&self, root: &DataRoot) -> Result<(), ImportError> {
+        let Some(driver) = root.driver() else { return Ok(()) };
+        let mut lengths = BTreeMap::new();
+        let mut walk = self.tree.walk_below(Tree::ROOT, b"");
+        while let Some((_, id)) = walk.next() {
+            // A file with several names is there once.
+            lengths.insert(id, self.tree.node(id).size());
+        }
+        check_lengths(lengths.into_values(), driver.home().path(), driver.room()?)
     }
 
     /// Writes it as a layer.

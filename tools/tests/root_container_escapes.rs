@@ -200,6 +200,8 @@ fn c06_c08_what_is_taken_out_of_a_container_is_its_own() {
             &["cp", "cc:/f", to],
             &["cp", "-L", "cc:/f", to],
             &["container", "export", "-o", &tar, "cc"],
+            &["diff", "cc"],
+            &["commit", "cc", "raced:1"],
         ] {
             // It may find nothing there at this moment.
             let _ = site.layerfs(words);
@@ -211,6 +213,11 @@ fn c06_c08_what_is_taken_out_of_a_container_is_its_own() {
     let committed = site.layerfs(&["commit", "cc", "made:1"]);
     assert!(committed.code.is_some());
     site.holds_no_secret(&site.root, "commit");
+    // What was taken while it changed is whole, too.
+    let checked = site.layerfs(&["system", "check", "--deep"]);
+    assert_eq!(checked.code, Some(0), "{}{}", checked.stdout, checked.stderr);
+    let store = testkit::store::StoreFiles::read(&site.root);
+    assert_eq!([store.wrong.clone(), store.unreferenced()].concat(), [] as [&str; 0]);
     site.layerfs(&["rm", "-f", "-v", "cc"]).ok();
     site.is_untouched("all");
 }

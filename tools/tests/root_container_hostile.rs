@@ -130,6 +130,32 @@ fn odd_files_of_a_container_lead_nowhere() {
     assert!(std::fs::read_dir(&to).unwrap().next().is_none());
 }
 
+/// In a layer a file has no holes: one that does not fit is refused before the disk is full.
+#[test]
+fn holes_that_do_not_fit_are_refused_before_they_are_written() {
+    if !testkit::is_root() {
+        return;
+    }
+    let store = HostileStore::new();
+    let before = (images(&store), testkit::TreeState::read(&store.root.join("overlay2")));
+    // Half of what ext4 takes. A second name needs no more room.
+    std::fs::File::create(store.upper.join("holes")).unwrap().set_len(1 << 43).unwrap();
+    let output = store.layerfs(&["commit", "box", "made:1"]);
+    let said = said(&output);
+    assert!(output.status.code() == Some(1) && said.contains("8796093022208 bytes"), "{said}");
+    let output = store.layerfs(&["container", "diff", "box"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "A /holes\n");
+    std::fs::remove_file(store.upper.join("holes")).unwrap();
+    let after = testkit::TreeState::read(&store.root.join("overlay2"));
+    let changes = before.1.without_directory_times().changes(&after.without_directory_times());
+    assert_eq!((images(&store), changes), (before.0, Vec::<String>::new()));
+    // What fits is taken, holes and all.
+    std::fs::File::create(store.upper.join("holes")).unwrap().set_len(1 << 20).unwrap();
+    std::fs::hard_link(store.upper.join("holes"), store.upper.join("more")).unwrap();
+    let output = store.layerfs(&["commit", "box", "made:1"]);
+    assert!(output.status.success(), "{}", self::said(&output));
+}
+
 /// dockerd cannot name what is so deep, and neither can anybody who unpacks the layer.
 #[test]
 fn directories_deeper_than_a_path_are_refused() {

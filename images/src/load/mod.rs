@@ -39,6 +39,7 @@ pub(crate) use plan::checked_config;
 pub use report::{ImageReport, ImportReport, NewLayer, TagReport};
 pub use room::Need;
 pub(crate) use room::check as check_room;
+pub(crate) use room::check_lengths;
 pub(crate) use write_back::WriteBack;
 
 use crate::source::{Archive, ArchiveError, ImageSource, LayerBytes, Opened, SourceContents, SourceImage};

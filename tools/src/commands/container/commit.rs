@@ -52,6 +52,10 @@ pub(crate) struct Args {
           require_equals = true, action = clap::ArgAction::Set, value_parser = crate::flags::parse_bool)]
     pause: bool,
 
+    /// Do not check first whether there is room
+    #[arg(long)]
+    no_preflight: bool,
+
     /// Do not wait until the data is on the disk
     #[arg(long)]
     no_sync: bool,
@@ -108,6 +112,9 @@ fn commit(
     let id = if written.is_nothing() {
         store_image(root, &image.diff_ids, None, &request, describe)?
     } else {
+        if !args.no_preflight {
+            written.check_room(view.root())?;
+        }
         let write = |out: LayerWriter| written.write(layers, out, &interrupted);
         let store = |layer| store_image(root, &image.diff_ids, Some(layer), &request, describe);
         piped(write, store).context("starting to write the layer")??

@@ -289,7 +289,7 @@ enum Volume {
     /// Show everything about volumes
     Inspect(volume::inspect::Args),
     /// Make a volume
-    Create(volume::change::CreateArgs),
+    Create(Box<volume::change::CreateArgs>),
     /// Remove volumes
     #[command(visible_alias = "remove")]
     Rm(volume::change::RmArgs),

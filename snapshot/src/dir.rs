@@ -80,8 +80,8 @@ impl Dir {
         Self { fd, path, by_path: false, shortage: Shortage::default() }
     }
 
-    /// Opens a directory by its path, which is made absolute. Symlinks in the path are followed, since the user has
-    /// named it.
+    /// Opens a directory by its path. Symlinks in the path are followed, since the user has named it, and from then on it
+    /// is called by the path without them, as dockerd calls its data-root (moby v20.10.24 `daemon/daemon.go: NewDaemon`).
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -89,7 +89,12 @@ impl Dir {
         let path = std::path::absolute(path).map_err(StoreError::io(path, "opening"))?;
         let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
         let fd = open_unseen(rustix::fs::CWD, &path, flags).map_err(StoreError::io(&path, "opening"))?;
-        Ok(Self { fd, path, by_path: true, shortage: Shortage::default() })
+        let dir = Self { fd, path, by_path: true, shortage: Shortage::default() };
+        // Where this process cannot find it by such a path, as in another mount namespace, the user's has to do.
+        Ok(match dir.real_path() {
+            Ok(path) => Self { path, ..dir },
+            Err(_) => dir,
+        })
     }
 
     /// Where it is.

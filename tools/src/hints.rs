@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use images::export::ExportError;
-use images::load::ImportError;
+use images::load::{EndsInside, ImportError};
 use images::mend::OpenError;
 use images::save::{SaveError, SelectError};
 use images::source::{ArchiveError, NameError, SelectionError};
@@ -15,6 +15,7 @@ use registry::RegistryError;
 use snapshot::StoreError;
 use snapshot::repair::RepairError;
 use snapshot::root::Refusal;
+use snapshot::schema::config::InvalidConfig;
 
 use crate::damage::DamagedImage;
 
@@ -31,6 +32,9 @@ const NOT_WHOLE: &str = "copy or save it again, since it is not whole";
 
 /// What to do about an archive that cannot be understood.
 const DAMAGED: &str = "copy or save it again, since it is damaged";
+
+/// What to do about an archive of a kind that is not known here.
+const KNOWN_KIND: &str = "`skopeo copy SOURCE docker-archive:FILE` writes an archive that is known here";
 
 /// What to do about an archive that is as its maker wrote it, and that nobody takes.
 const REFUSED: &str = "dockerd refuses it, too: the program that made it has to make it anew";
@@ -76,7 +80,19 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         ApplyError::Name(_)
         | ApplyError::Whiteout(_)
         | ApplyError::Escape { .. }
+        | ApplyError::PathTooLong { .. }
+        | ApplyError::UnhandledType { .. }
         | ApplyError::HardLinkTarget { .. } => Some(REFUSED.into()),
+        ApplyError::HardLink { errno, .. } if errno.raw_os_error() == nix::libc::ENOENT => Some(REFUSED.into()),
+        ApplyError::System { errno, .. }
+            if matches!(errno.raw_os_error(), nix::libc::ENOTDIR | nix::libc::ENAMETOOLONG) =>
+        {
+            Some(REFUSED.into())
+        }
+        ApplyError::OwnerNotMapped { .. } => Some("/etc/subuid and /etc/subgid say which ids a user has".into()),
+        ApplyError::Xattr { errno, .. } if errno.raw_os_error() == nix::libc::EOPNOTSUPP => {
+            Some("the file system there does not keep such attributes".into())
+        }
         _ => None,
     };
     let selected = || match cause.downcast_ref()? {
@@ -155,7 +171,15 @@ fn of_archive(error: &ArchiveError) -> Option<String> {
         ArchiveError::ForeignLayer { .. } => {
             Some("`docker pull` fetches it; skopeo or `docker save` on that machine then writes an archive that has it".into())
         }
-        ArchiveError::NoImage { .. } => Some("--platform OS/ARCH takes one of another platform".into()),
+        ArchiveError::NoImage { other_platforms: true, .. } => {
+            Some("--platform OS/ARCH takes one of another platform".into())
+        }
+        ArchiveError::NoImage { .. } => Some("the program that made what is in it can read it".into()),
+        ArchiveError::Version { .. } => Some(KNOWN_KIND.into()),
+        ArchiveError::LayerKind { media_type, .. } if media_type.ends_with("encrypted") => {
+            Some("`skopeo copy --decryption-key KEY` writes an archive that is not encrypted".into())
+        }
+        ArchiveError::LayerKind { .. } => Some(KNOWN_KIND.into()),
         _ => None,
     }
 }
@@ -172,6 +196,9 @@ fn of_import(error: &ImportError) -> Option<String> {
     match error {
         ImportError::Space { .. } => Some("--no-preflight tries all the same".into()),
         ImportError::DiffId { .. } => Some(CHANGED.into()),
+        ImportError::Config { source: InvalidConfig::Os { .. }, .. } => {
+            Some("dockerd on Linux refuses it, too: such an image needs a dockerd on that system".into())
+        }
         ImportError::Config { .. } | ImportError::LayerCount { .. } => Some(REFUSED.into()),
         ImportError::Selection(selection) => of_selection(selection),
         ImportError::Name(_) => {
@@ -213,6 +240,11 @@ fn of_io(error: &std::io::Error) -> Option<String> {
         && inner.is::<DecompressError>()
     {
         return Some(DAMAGED.into());
+    }
+    if let Some(inner) = error.get_ref()
+        && inner.is::<EndsInside>()
+    {
+        return Some(NOT_WHOLE.into());
     }
     match error.kind() {
         ErrorKind::IsADirectory => Some("it is a directory where a file is needed".into()),

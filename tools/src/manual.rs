@@ -81,6 +81,10 @@ impl Manual {
             _ => {
                 // clap suggests "to pass '--nope' as a value, use '-- --nope'", which nobody wants who has misspelled a flag.
                 error.remove(ContextKind::Suggested);
+                // With a flag that it takes for the one that was meant, it prints the usage of that one alone.
+                if error.get(ContextKind::SuggestedArg).is_some() {
+                    error.remove(ContextKind::Usage);
+                }
                 let _ = error.print();
                 ExitCode::from(2)
             }

@@ -82,6 +82,12 @@ fn a_page_to_click_through() {
         const box = name.closest('.tile').getBoundingClientRect(), tail = end.getBoundingClientRect();
         return tail.right <= box.right + 1 && start.scrollWidth >= start.clientWidth; })";
     assert_eq!(browser.eval(&format!("{cut}.length > 4 && {cut}.every((fits) => fits)")), true);
+    // Of an image's name the last part stays; dots say that there is more, also where all of it fits.
+    let dots = "[...document.querySelectorAll('.tile .name.cut .before')].map((before) => {
+        const start = before.nextSibling;
+        return start.textContent ? start.textContent.length > 1
+            : getComputedStyle(start, '::before').content.includes('…') && start.clientWidth > 4; })";
+    assert_eq!(browser.eval(&format!("{dots}.length > 0 && {dots}.every((said) => said)")), true);
 
     // The mouse: what is pointed at, in, and out by the path, by keys and by the browser's own way back.
     browser.point_at(&tile("volumes"));

@@ -131,6 +131,38 @@ fn docker_mapped_users() {
     testkit::assert_none("mapped users", &report);
 }
 
+/// A data-root on another disk, behind a symlink: dockerd calls it by the path that the symlink leads to, wherever it shows a path.
+#[test]
+fn docker_root_behind_a_symlink() {
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let (disk, link) = (dir.path().join("disk"), dir.path().join("link"));
+    std::fs::create_dir(&disk).unwrap();
+    std::os::unix::fs::symlink("disk", &link).unwrap();
+    let daemon = Dockerd::start(&link);
+    fill(&daemon);
+    daemon.ok(&["volume", "create", "kept"]);
+    let mut report = Vec::new();
+    let questions = [
+        &["image", "inspect", "layerfs-test/busybox:1"][..],
+        &["container", "inspect", "-f", "{{json .GraphDriver}}", "one"],
+        &["volume", "inspect", "-f", "{{.Mountpoint}}", "kept"],
+        &["info", "-f", "{{.DockerRootDir}}"],
+    ];
+    for question in questions {
+        let theirs = daemon.ok(question);
+        assert!(theirs.contains(disk.to_str().unwrap()) && !theirs.contains(link.to_str().unwrap()), "{theirs}");
+        for root in [&link, &link.join("../disk/."), &disk] {
+            let ours = layerfs(root, question);
+            if text(&ours.stdout) != theirs {
+                report.push(format!("{question:?} of {}: {ours:?}, docker {theirs}", root.display()));
+            }
+        }
+    }
+    daemon.stop();
+    testkit::assert_none("a root behind a symlink", &report);
+}
+
 /// Its home has the form of overlay2's. There is no dockerd with that driver here, so its names are given to another's.
 #[test]
 fn docker_fuse_overlayfs() {

@@ -223,7 +223,17 @@ fn root_before_content_addresses_is_refused_by_name() {
         assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
         assert!(said.contains("before version 1.10 (repositories-aufs)"), "{said}");
     }
+    // Its images alone tell it, too.
+    fs::remove_file(root.join("repositories-aufs")).unwrap();
+    let said = text(&layerfs(&root, &["image", "ls"]).stderr);
+    assert!(said.contains("before version 1.10 (graph)"), "{said}");
     testkit::import(&testkit::golden("busybox-20.10.tar"), &dir.path().join("new"));
-    write(&dir.path().join("new/repositories-overlay"), "{}");
-    assert!(layerfs(&dir.path().join("new"), &["image", "ls"]).status.success());
+    // What Docker 1.10 has converted is a root like any other, with what it left where it was.
+    let new = dir.path().join("new");
+    write(&new.join("repositories-overlay"), "{}");
+    fs::create_dir_all(new.join("graph").join(NOBODYS)).unwrap();
+    for arguments in [&["image", "ls"][..], &["image", "tag", "layerfs-test/busybox:1", "more:1"]] {
+        let output = layerfs(&new, arguments);
+        assert!(output.status.success(), "{output:?}");
+    }
 }

@@ -40,6 +40,7 @@ pub use report::{ImageReport, ImportReport, NewLayer, TagReport};
 pub use room::Need;
 pub(crate) use room::check as check_room;
 pub(crate) use room::check_lengths;
+pub use stream::EndsInside;
 pub(crate) use write_back::WriteBack;
 
 use crate::source::{Archive, ArchiveError, ImageSource, LayerBytes, Opened, SourceContents, SourceImage};

@@ -270,6 +270,11 @@ impl<'p, R: BufRead> OuterTar<'p, R> {
     }
 }
 
+/// What came through a pipe ended inside a file of the archive.
+#[derive(Debug, thiserror::Error)]
+#[error("the archive ends inside this file")]
+pub struct EndsInside;
+
 impl<R: BufRead> Read for OuterTar<'_, R> {
     fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
         if self.left == 0 || output.is_empty() {
@@ -278,7 +283,7 @@ impl<R: BufRead> Read for OuterTar<'_, R> {
         loop {
             let buffer = self.input.fill_buf()?;
             if buffer.is_empty() {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive ends inside this file"));
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, EndsInside));
             }
             let most = buffer.len().min(output.len());
             let (taken, frame) = self.framer.next(&buffer[..most]).map_err(io::Error::other)?;

@@ -127,6 +127,28 @@ pub enum ArchiveError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A document of a version that we do not know.
+    #[error("{file}: {field}: {found} is not supported, only {supported}")]
+    Version {
+        /// The file.
+        file: String,
+        /// The field that tells the version.
+        field: &'static str,
+        /// What it says.
+        found: String,
+        /// The version that we know.
+        supported: &'static str,
+    },
+    /// A layer of a kind that we do not know, such as an encrypted one.
+    #[error("{file}: layers: item {number}: media type {media_type:?} is not supported")]
+    LayerKind {
+        /// The manifest.
+        file: String,
+        /// The place of the layer in it, from 0.
+        number: usize,
+        /// What the manifest says it is.
+        media_type: String,
+    },
     /// A blob is not as long as its descriptor says.
     #[error("{file}: {found} bytes, its descriptor says {expected}")]
     Size {
@@ -170,6 +192,8 @@ pub enum ArchiveError {
         file: String,
         /// Why each was left out.
         reasons: Vec<String>,
+        /// Whether an image for another platform is among them.
+        other_platforms: bool,
     },
 }
 

@@ -78,6 +78,13 @@ pub struct SourceImage {
     pub origin: String,
 }
 
+impl SourceImage {
+    /// What a message calls it: its first name, or else its config's name in the archive.
+    fn label(&self) -> String {
+        self.tags.first().map_or_else(|| self.config_name.clone(), Reference::familiar)
+    }
+}
+
 /// A layer by name. Its file need not exist: a layer that is already stored is never looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerRef {
@@ -120,11 +127,30 @@ pub fn contents(select: &Select, read: &mut ReadFile<'_>) -> Result<Option<Sourc
     if oci::is_registry_manifest(&manifest) {
         return oci::directory_contents(&manifest, select, &mut documents).map(Some);
     }
-    let contents = docker::contents(&manifest, &mut documents)?;
+    let mut contents = docker::contents(&manifest, &mut documents)?;
+    leave_out_artifacts(&mut contents, &mut documents)?;
     match &select.platform {
         None => Ok(Some(contents)),
         Some(wanted) => for_platform(contents, wanted, select, &mut documents).map(Some),
     }
+}
+
+/// Leaves out items of `manifest.json` that are no images. A program that saves what containerd holds may list a signature
+/// like an image; that it is none can be read from the types in the index beside.
+fn leave_out_artifacts(contents: &mut SourceContents, documents: &mut Documents<'_>) -> Result<(), ArchiveError> {
+    // An index that cannot be read is no reason to refuse what docker loads without it.
+    let Ok(Some(index)) = documents.optional(oci::INDEX) else { return Ok(()) };
+    let artifacts = oci::artifacts(&index, documents);
+    let (others, images): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut contents.images).into_iter().partition(|image| artifacts.contains_key(&image.id));
+    contents.images = images;
+    let reasons: Vec<String> =
+        others.iter().map(|other| format!("{}: {}", other.label(), artifacts[&other.id])).collect();
+    if contents.images.is_empty() && !reasons.is_empty() {
+        return Err(ArchiveError::NoImage { file: docker::MANIFEST.into(), reasons, other_platforms: false });
+    }
+    contents.skipped.extend(reasons);
+    Ok(())
 }
 
 /// The images of `manifest.json` that are for a platform, and those that only the index has.
@@ -142,33 +168,35 @@ fn for_platform(
             None => others.push((image, found)),
         }
     }
-    if others.is_empty() {
+    if others.is_empty() && !contents.images.is_empty() {
         return Ok(contents);
     }
+    let mut skipped = Distinct::default();
+    contents.skipped.drain(..).for_each(|reason| skipped.push(reason));
+    let mut other_platforms = !others.is_empty();
     if let Some(index) = documents.optional(oci::INDEX)? {
         let indexed = match oci::contents(&index, select, documents) {
-            Err(ArchiveError::NoImage { reasons, .. }) => {
+            Err(ArchiveError::NoImage { reasons, other_platforms: more, .. }) => {
+                other_platforms |= more;
                 SourceContents { skipped: reasons, ..SourceContents::default() }
             }
             indexed => indexed?,
         };
         let known: HashSet<Digest> = contents.images.iter().map(|image| image.id).collect();
         contents.images.extend(indexed.images.into_iter().filter(|image| !known.contains(&image.id)));
-        contents.skipped.extend(indexed.skipped);
+        indexed.skipped.into_iter().for_each(|reason| skipped.push(reason));
         contents.warnings.extend(indexed.warnings);
     }
     let names: HashSet<&Reference> = contents.images.iter().flat_map(|image| &image.tags).collect();
     let has_name = |name: &Reference| names.contains(name);
     let lost = others.into_iter().filter(|(image, _)| image.tags.is_empty() || !image.tags.iter().all(has_name));
-    let lost: Vec<String> = lost
-        .map(|(image, found)| {
-            let label = image.tags.first().map_or_else(|| image.config_name.clone(), Reference::familiar);
-            format!("{label}: an image for {found}, not for {wanted}")
-        })
-        .collect();
-    contents.skipped.extend(lost);
-    if contents.images.is_empty() {
-        return Err(ArchiveError::NoImage { file: docker::MANIFEST.into(), reasons: contents.skipped });
+    for (image, found) in lost {
+        skipped.push(format!("{}: an image for {found}, not for {wanted}", image.label()));
+    }
+    contents.skipped = skipped.into_vec();
+    if contents.images.is_empty() && !contents.skipped.is_empty() {
+        let (file, reasons) = (docker::MANIFEST.into(), contents.skipped);
+        return Err(ArchiveError::NoImage { file, reasons, other_platforms });
     }
     Ok(contents)
 }

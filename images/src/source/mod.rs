@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Each in a tar, which may be compressed or come through a pipe, or in a directory. Where there is a `manifest.json` of
-//! docker's, it counts, and the index is only asked for a platform that it lacks.
+//! docker's, it counts, and the index is only asked for a platform that it lacks, and what of it is no image.
 //!
 //! All of them are read through one door, [`ImageSource`]: which images are there, and where the bytes of a layer come
 //! from. [`Archive::open`] tells what a path is, and is the source for everything that can be read by offset; a source for

@@ -11,10 +11,12 @@
 //! Every document is verified against the descriptor that names it. A document that could be read as either kind
 //! (CVE-2021-41190), or that has a key twice, is refused.
 
+mod artifacts;
 mod directory;
 mod documents;
 mod walk;
 
+pub(super) use artifacts::artifacts;
 pub(super) use directory::{directory_contents, is_registry_manifest};
 pub(super) use documents::INDEX;
 pub(super) use walk::contents;

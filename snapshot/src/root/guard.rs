@@ -30,6 +30,9 @@ use crate::schema::paths::{CONFIGS, LAYER_RECORDS, METADATA, WRITE_SETS, of_driv
 /// of links.
 const BEFORE_CONTENT_ADDRESSES: [&str; 2] = ["repositories-", "linkgraph.db"];
 
+/// Where it kept images, each in a directory named by 64 hexadecimal digits.
+const OLD_IMAGES: &str = "graph";
+
 pub(super) fn refused(root: &Dir, refusal: Refusal) -> StoreError {
     StoreError::Refused { root: root.path().to_path_buf(), refusal }
 }
@@ -282,7 +285,10 @@ fn check_rivals(root: &Dir, own: &'static str, insist: bool) -> Result<(), Store
     if is_mapped(root)? {
         return Err(refused(root, Refusal::IsMapped));
     }
-    if let Some(name) = old_name(root)? {
+    // Docker 1.10 left such files where they were; images of our kind tell that it has converted the root.
+    if let Some(name) = old_name(root)?
+        && !has_entries(root, &of_driver(own, &CONFIGS))?
+    {
         return Err(refused(root, Refusal::BeforeContentAddresses { name }));
     }
     check_drivers(root, own)?;
@@ -292,12 +298,17 @@ fn check_rivals(root: &Dir, own: &'static str, insist: bool) -> Result<(), Store
     Ok(())
 }
 
-/// A file that only a Docker before version 1.10 has made.
+/// What only a Docker before version 1.10 has made: a file, or the directory of its images.
 pub(super) fn old_name(root: &Dir) -> Result<Option<String>, StoreError> {
     let old = |name: &String| BEFORE_CONTENT_ADDRESSES.iter().any(|begin| name.starts_with(begin));
     let mut names: Vec<String> = root.names()?.into_iter().filter(old).collect();
     names.sort();
-    Ok(names.pop())
+    if let Some(name) = names.pop() {
+        return Ok(Some(name));
+    }
+    let Some(graph) = root.sub(OLD_IMAGES)? else { return Ok(None) };
+    let is_id = |name: &String| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Ok(graph.names()?.iter().any(is_id).then(|| OLD_IMAGES.to_owned()))
 }
 
 /// Checks that dockerd will go on showing the images of the drivers that have some, and will show those of the driver

@@ -89,8 +89,8 @@ impl<'v> Account<'v> {
         };
         let home =
             HomeLayout::home_path(&view.root.driver_name).into_iter().map(|name| name.as_bytes().to_vec()).collect();
-        let prefix = names(&path_below(view.root.dir.path(), path));
         let top = Dir::open(path)?;
+        let prefix = names(&path_below(view.root.dir.path(), top.path()));
         let places = Places::new(prefix, home, &view.catalog, &view.liveness);
         let decide = |path: &[u8], _: bool| places.find_place(path);
         let (walked, mut visitors) = walk::walk(&top, threads, &decide, &visitor)?;

@@ -101,8 +101,11 @@ function cutName(node, className, room = Infinity) {
   const letters = [...node.name];
   if (letters.length <= Math.min(room, 2 * TAIL)) return nameOf(node, className);
   const hidden = node.kind === 'image' && room < Infinity ? letters.lastIndexOf('/') + 1 : 0;
-  let tail = Math.min(TAIL, Math.floor(room / 2.5), letters.length - hidden - 1);
+  const last = letters.length - hidden;
+  let tail = Math.min(TAIL, Math.floor(room / 2.5), last - 1);
   if (tail < 3) tail = 0;
+  // All of the last part, and the dots that the style sheet puts where nothing is left of what stands before.
+  if (hidden && last < room) tail = last;
   if (!tail && !hidden) return nameOf(node, className);
   const name = element('bdi', `${className || ''} cut`);
   const part = (from, to, kind) => name.append(element('span', kind, letters.slice(from, to).join('')));

@@ -137,7 +137,7 @@ impl BlobDescriptor {
     }
 
     /// Whether it is a layer of an image, even of a kind that this program does not know, such as an encrypted one.
-    fn is_of_an_image(&self) -> bool {
+    pub(super) fn is_of_an_image(&self) -> bool {
         self.is_layer() || LAYER_FAMILIES.iter().any(|family| self.media_type.starts_with(family))
     }
 
@@ -192,12 +192,13 @@ impl Manifest {
             return Some(format!("an artifact of type {:?}", self.config.media_type));
         }
         // Signatures of cosign, and attestations, come with the config of an image.
-        match self.layers.first() {
-            Some(first) if !self.layers.iter().any(BlobDescriptor::is_of_an_image) => {
-                Some(format!("an artifact with layers of type {:?}", first.media_type))
-            }
-            _ => None,
-        }
+        let first = self.layers.first().filter(|_| self.has_only_other_layers())?;
+        Some(format!("an artifact with layers of type {:?}", first.media_type))
+    }
+
+    /// Whether it has layers, and none of them is one of an image.
+    pub(super) fn has_only_other_layers(&self) -> bool {
+        !self.layers.is_empty() && !self.layers.iter().any(BlobDescriptor::is_of_an_image)
     }
 }
 
@@ -268,10 +269,11 @@ pub(super) fn check_layout(documents: &mut Documents<'_>) -> Result<(), ArchiveE
     let fields: LayoutFields = json::whole(LAYOUT, &bytes)?;
     match fields.version.as_ref().map(String::as_str) {
         Some("1.0.0") => Ok(()),
-        found => Err(ArchiveError::Field {
+        found => Err(ArchiveError::Version {
             file: LAYOUT.into(),
-            field: "imageLayoutVersion".into(),
-            reason: format!("{:?} is not supported, only \"1.0.0\"", found.unwrap_or_default()),
+            field: "imageLayoutVersion",
+            found: format!("{:?}", found.unwrap_or_default()),
+            supported: "\"1.0.0\"",
         }),
     }
 }
@@ -279,10 +281,12 @@ pub(super) fn check_layout(documents: &mut Documents<'_>) -> Result<(), ArchiveE
 /// Refuses a version other than 2, where one is given.
 fn check_version(file: &str, version: &Field<u64>) -> Result<(), ArchiveError> {
     match version.as_ref() {
-        Some(version) if *version != 2 => {
-            let reason = format!("{version} is not supported, only 2");
-            Err(ArchiveError::Field { file: file.into(), field: "schemaVersion".into(), reason })
-        }
+        Some(version) if *version != 2 => Err(ArchiveError::Version {
+            file: file.into(),
+            field: "schemaVersion",
+            found: version.to_string(),
+            supported: "2",
+        }),
         _ => Ok(()),
     }
 }

@@ -51,13 +51,16 @@ pub(super) struct IndexWalk<'w, 'r> {
     chosen: HashMap<Digest, Result<BlobDescriptor, String>>,
     manifests: HashMap<Digest, Rc<Manifest>>,
     skipped: Distinct<String>,
+    /// Whether something was left out because it is for another platform.
+    other_platforms: bool,
 }
 
 impl<'w, 'r> IndexWalk<'w, 'r> {
     pub(super) fn new(top: &'static str, select: &'w Select, documents: &'w mut Documents<'r>) -> Self {
         let platform = select.platform.clone().unwrap_or_else(Platform::host);
         let (chosen, manifests) = (HashMap::new(), HashMap::new());
-        Self { documents, top, select, platform, chosen, manifests, skipped: Distinct::default() }
+        let skipped = Distinct::default();
+        Self { documents, top, select, platform, chosen, manifests, skipped, other_platforms: false }
     }
 
     /// The images that the descriptors of the index at the top lead to.
@@ -89,9 +92,9 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
     }
 
     fn finish(self, format: Format, images: Vec<SourceImage>) -> Result<SourceContents, ArchiveError> {
-        let Self { documents, top, skipped, .. } = self;
+        let Self { documents, top, skipped, other_platforms, .. } = self;
         if images.is_empty() && !skipped.is_empty() {
-            return Err(ArchiveError::NoImage { file: top.into(), reasons: skipped.into_vec() });
+            return Err(ArchiveError::NoImage { file: top.into(), reasons: skipped.into_vec(), other_platforms });
         }
         let warnings = std::mem::take(&mut documents.warnings).into_vec();
         let skipped = skipped.into_vec();
@@ -157,12 +160,15 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
             manifests.iter().map(|(manifest, platform)| (self.platform.rank(platform), manifest, platform)).collect();
         // The sort keeps the order of equals, so the first of them is taken, as in containerd.
         ranked.sort_by_key(|(rank, ..)| std::cmp::Reverse(*rank));
-        let (mut others, mut missing) = (Vec::new(), Vec::new());
+        let (mut others, mut missing, mut lacks_ours) = (Vec::new(), Vec::new(), false);
         for (rank, manifest, platform) in ranked {
             match self.find(manifest)? {
                 LeadsTo::Image if rank.is_some() => return Ok(Ok(manifest.clone())),
                 LeadsTo::Image => others.push((manifest, platform)),
-                LeadsTo::Missing => missing.push(platform),
+                LeadsTo::Missing => {
+                    lacks_ours |= rank.is_some();
+                    missing.push(platform);
+                }
                 LeadsTo::Artifact(artifact) => self.skip(manifest, &format!("{artifact}, not an image")),
             }
         }
@@ -174,8 +180,12 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
             [] if missing.is_empty() => Err("an index without images".to_owned()),
             [] => Err(format!("its images, for {}, are not in the archive", list(&mut missing.into_iter()))),
             _ => {
+                self.other_platforms = true;
                 let found = list(&mut others.iter().map(|(_, platform)| *platform));
-                Err(format!("no image for {}, only for {found}", self.platform))
+                Err(match lacks_ours {
+                    true => format!("its image for {} is not in the archive, only for {found}", self.platform),
+                    false => format!("no image for {}, only for {found}", self.platform),
+                })
             }
         })
     }
@@ -259,6 +269,7 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
                 (Some(platform), Some(_)) if rank.is_none() || rank < best => {
                     let label = label(&candidate.names, &candidate.manifest);
                     self.skipped.push(format!("{label}: an image for {platform}, not for {}", self.platform));
+                    self.other_platforms = true;
                 }
                 _ => kept.push(candidate),
             }
@@ -280,11 +291,17 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
             if wanted.rank(&found).is_none() {
                 let label = names.tags.first().map_or_else(|| origin.clone(), Reference::familiar);
                 self.skipped.push(format!("{label}: an image for {found}, not for {wanted}"));
+                self.other_platforms = true;
                 return Ok(None);
             }
         }
-        let layers = manifest.layers.iter().enumerate();
-        let layers = layers.map(|(number, layer)| layer_ref(&origin, number, layer, self.documents));
+        // What is of no type that a layer can have goes with the image: to be ignored (image-spec v1.1 `manifest.md`).
+        let (layers, others): (Vec<_>, Vec<_>) =
+            manifest.layers.iter().enumerate().partition(|(_, layer)| layer.is_of_an_image());
+        for (number, other) in others {
+            self.skipped.push(format!("{origin}: layers: item {number}: {:?} is no layer", other.media_type));
+        }
+        let layers = layers.into_iter().map(|(number, layer)| layer_ref(&origin, number, layer, self.documents));
         let layers = layers.collect::<Result<_, _>>()?;
         let Names { tags, unusable } = names;
         let (config, id) = (config.bytes, config.id);
@@ -293,7 +310,7 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
     }
 }
 
-const ATTESTATION: &str = "an attestation, not an image";
+pub(super) const ATTESTATION: &str = "an attestation, not an image";
 
 fn label(names: &Names, descriptor: &BlobDescriptor) -> String {
     names.tags.first().map_or_else(|| descriptor.digest.to_string(), Reference::familiar)
@@ -306,11 +323,8 @@ fn layer_ref(
     documents: &Documents<'_>,
 ) -> Result<LayerRef, ArchiveError> {
     if !layer.is_layer() {
-        return Err(ArchiveError::Field {
-            file: file.to_owned(),
-            field: format!("layers: item {number}"),
-            reason: format!("media type {:?} is not supported", layer.media_type),
-        });
+        let (file, media_type) = (file.to_owned(), layer.media_type.clone());
+        return Err(ArchiveError::LayerKind { file, number, media_type });
     }
     let name = documents.file_of(layer);
     let descriptor = image::Descriptor { digest: layer.digest, size: layer.size, urls: layer.urls.clone() };

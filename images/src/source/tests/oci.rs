@@ -426,7 +426,9 @@ fn platforms_that_are_not_in_the_archive() {
     assert_eq!(architecture(&build(&["s390x"]).images(&Select::default()).unwrap()), "s390x");
     assert_eq!(architecture(&build(&["arm64", "s390x"]).images(&select("linux/arm64")).unwrap()), "arm64");
     let message = |kept, wanted| build(kept).images(&select(wanted)).unwrap_err().to_string();
-    assert!(message(&["arm64"], "linux/amd64").ends_with("no image for linux/amd64, only for linux/arm64"));
+    let lacking = message(&["arm64"], "linux/amd64");
+    assert!(lacking.ends_with("its image for linux/amd64 is not in the archive, only for linux/arm64"), "{lacking}");
+    assert!(message(&["arm64"], "linux/386").ends_with("no image for linux/386, only for linux/arm64"));
     let none = message(&[], "linux/amd64");
     assert!(none.ends_with("its images, for linux/amd64, linux/arm64, linux/s390x, are not in the archive"), "{none}");
 }
@@ -465,6 +467,14 @@ fn a_platform_that_manifest_json_lacks_is_in_the_index() {
     }
     let error = build().images(&select("linux/s390x")).unwrap_err().to_string();
     assert!(error.contains("app:1: no image for linux/s390x, only for linux/amd64, linux/arm64"), "{error}");
+    // One that has nothing lacks it, too; without a platform nothing is loaded then, as by dockerd.
+    let empty = || {
+        let mut layout = Layout::default();
+        let arm = named(platform(layout.image("arm64"), "linux/arm64"), CONTAINERD, "docker.io/library/app:1");
+        layout.over(&[arm]).file("manifest.json", b"[]").open()
+    };
+    assert_eq!(empty().images(&select("linux/arm64")).unwrap().images.len(), 1);
+    assert!(empty().images(&Select::default()).unwrap().images.is_empty());
 }
 
 /// skopeo's `dir:` has a registry's manifest where `docker save` has its list, and blobs under their bare digests.
@@ -492,4 +502,86 @@ fn the_directory_of_skopeo_is_read() {
 
     let old = flat().file("manifest.json", br#"{"schemaVersion":1,"layers":[],"fsLayers":[]}"#).error();
     assert_eq!(old, "manifest.json: schemaVersion: 1 is not supported, only 2");
+}
+
+/// `manifest.json` may have an item for a signature as for an image: only the index beside tells that its layer is none.
+#[test]
+fn signatures_in_manifest_json_are_left_out() {
+    let build = |with_image: bool| {
+        let mut layout = Layout::default();
+        let image = layout.image("amd64");
+        let image_config = layout.files[0].0.clone();
+        let config = layout.blob(CONFIG, br#"{"architecture":"","os":"","rootfs":{"type":"layers","diff_ids":[]}}"#);
+        let signature_config = layout.files.last().unwrap().0.clone();
+        let payload = layout.blob("application/vnd.dev.cosign.simplesigning.v1+json", b"{}");
+        let signature = layout.manifest(&json!({"schemaVersion": 2, "config": config, "layers": [payload]}));
+        let mut items = vec![json!({"Config": signature_config, "RepoTags": ["app:sha256-1.sig"], "Layers": ["x"]})];
+        if with_image {
+            items.push(json!({"Config": image_config, "RepoTags": ["app:1"], "Layers": ["y"]}));
+        }
+        layout.over(&[signature, image]).file("manifest.json", json!(items).to_string().as_bytes())
+    };
+    let contents = build(true).images().unwrap();
+    assert_eq!(contents.images.iter().map(familiar).collect::<Vec<_>>(), [["app:1"]]);
+    let [reason] = &contents.skipped[..] else { panic!("{contents:?}") };
+    let expected =
+        "app:sha256-1.sig: an artifact with layers of type \"application/vnd.dev.cosign.simplesigning.v1+json\"";
+    assert!(reason.starts_with(expected), "{reason}");
+    // What docker loads stays an image, though its manifest has the type of an artifact.
+    let mut layout = Layout::default();
+    layout.image("amd64");
+    let files = [layout.files[0].0.clone(), layout.files[1].0.clone()];
+    let mut manifest: Value = serde_json::from_slice(&layout.files[2].1).unwrap();
+    manifest["artifactType"] = json!("text/x");
+    let typed = layout.manifest(&manifest);
+    let items = json!([{"Config": files[0], "RepoTags": ["app:1"], "Layers": [files[1]]}]).to_string();
+    let contents = layout.over(&[typed]).file("manifest.json", items.as_bytes()).images().unwrap();
+    assert_eq!((contents.images.len(), contents.skipped.len()), (1, 0));
+    // Without an index that can be read, the items are what they say.
+    for index in [&b"{"[..], b"[]"] {
+        assert_eq!(build(true).file("index.json", index).images().unwrap().images.len(), 2);
+    }
+    let none = build(false).open().images(&Select::default()).unwrap_err();
+    assert!(matches!(&none, ArchiveError::NoImage { other_platforms: false, .. }), "{none:?}");
+}
+
+/// A manifest may list what is no layer, such as a bill of materials: the image-spec has it ignored.
+#[test]
+fn what_is_no_layer_is_left_out_of_an_image() {
+    let mut layout = Layout::default();
+    let config = layout.blob(CONFIG, br#"{"os":"linux"}"#);
+    let (before, layer) = (layout.blob("application/spdx+json", b"{}"), layout.blob(LAYER, b"layer"));
+    let after = layout.blob("application/vnd.in-toto+json", b"{}");
+    let manifest = layout.manifest(&json!({"config": config, "layers": [before, layer, after]}));
+    let contents = layout.over(&[manifest]).images().unwrap();
+    let [image] = &contents.images[..] else { panic!("{contents:?}") };
+    assert_eq!(image.layers.len(), 1);
+    let ends = contents.skipped.iter().map(|reason| reason.split_once("layers: ").unwrap().1);
+    let expected =
+        ["item 0: \"application/spdx+json\" is no layer", "item 2: \"application/vnd.in-toto+json\" is no layer"];
+    assert_eq!(ends.collect::<Vec<_>>(), expected);
+}
+
+/// What to do next depends on it: there is another platform to choose, or there is not.
+#[test]
+fn images_for_other_platforms_are_told_from_what_is_no_image() {
+    let helm = |layout: &mut Layout| {
+        let config = layout.blob("application/vnd.cncf.helm.config.v1+json", b"{}");
+        layout.manifest(&json!({"config": config, "layers": []}))
+    };
+    let other_platforms = |layout: Layout, top: &[Value], wanted: &str| {
+        let error = layout.over(top).open().images(&select(wanted)).unwrap_err();
+        let ArchiveError::NoImage { other_platforms, .. } = error else { panic!("{error}") };
+        other_platforms
+    };
+    let mut layout = Layout::default();
+    let chart = helm(&mut layout);
+    assert!(!other_platforms(layout, &[chart], "linux/amd64"));
+    let mut layout = Layout::default();
+    let all = [helm(&mut layout), platform(layout.image("amd64"), "linux/amd64")];
+    assert!(other_platforms(layout, &all, "linux/arm64"));
+    let mut layout = Layout::default();
+    let all = [helm(&mut layout), platform(layout.image("amd64"), "linux/amd64")];
+    let nested = layout.index(&all);
+    assert!(other_platforms(layout, &[nested], "linux/arm64"));
 }

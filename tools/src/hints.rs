@@ -2,6 +2,9 @@
 
 use std::io::ErrorKind;
 
+use build::BuildError;
+use containers::ContainerError;
+use images::copy::CopyError;
 use images::export::ExportError;
 use images::load::{EndsInside, ImportError};
 use images::mend::OpenError;
@@ -12,6 +15,7 @@ use layerfs::apply::ApplyError;
 use layerfs::compress::DecompressError;
 use layerfs::delete::Obstacle;
 use registry::RegistryError;
+use runtime::RuntimeError;
 use snapshot::StoreError;
 use snapshot::repair::RepairError;
 use snapshot::root::Refusal;
@@ -45,6 +49,9 @@ const FROM_ARCHIVE: &str = "`layerfs system repair --from ARCHIVE` takes the lay
 /// What to do about an archive with content that does not have the digest it must have.
 const CHANGED: &str = "copy or save the archive again, since it was changed after it was made";
 
+/// What to do about a runtime that is not there.
+const NO_RUNTIME: &str = "install it, or leave --runtime out";
+
 /// What to do about something in a store that is damaged.
 const REPAIR: &str = "`layerfs system check` says what is damaged, and `layerfs system repair` what would mend it";
 
@@ -72,6 +79,22 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     let open = || match cause.downcast_ref()? {
         OpenError::Archive(archive) => of_archive(archive),
         OpenError::Decompress { .. } => Some(NOT_WHOLE.into()),
+        _ => None,
+    };
+    let container = || cause.downcast_ref().and_then(of_container);
+    let build = || match cause.downcast_ref()? {
+        BuildError::Container(container) => of_container(container),
+        BuildError::Store(store) => of_store(store),
+        BuildError::Tree(tree) => of_tree(tree),
+        BuildError::Import(import) => of_import(import),
+        _ => None,
+    };
+    let copy = || match cause.downcast_ref()? {
+        CopyError::Tree(tree) => of_tree(tree),
+        _ => None,
+    };
+    let runtime = || match cause.downcast_ref()? {
+        RuntimeError::NotFound(_) => Some(NO_RUNTIME.into()),
         _ => None,
     };
     let damaged = || cause.is::<DamagedImage>().then(|| REPAIR.into());
@@ -114,6 +137,10 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         .or_else(registry)
         .or_else(repair)
         .or_else(open)
+        .or_else(container)
+        .or_else(build)
+        .or_else(copy)
+        .or_else(runtime)
         .or_else(tree)
         .or_else(archive)
         .or_else(store)
@@ -132,6 +159,14 @@ fn of_save(error: &SaveError) -> Option<String> {
         SaveError::Archive(archive) => of_archive(archive),
         SaveError::Select(SelectError::Damaged { .. }) => Some(REPAIR.into()),
         SaveError::Layer { .. } | SaveError::Missing { .. } | SaveError::Differs { .. } => Some(FROM_ARCHIVE.into()),
+        _ => None,
+    }
+}
+
+fn of_container(error: &ContainerError) -> Option<String> {
+    match error {
+        ContainerError::Store(store) => of_store(store),
+        ContainerError::Runtime(RuntimeError::NotFound(_)) => Some(NO_RUNTIME.into()),
         _ => None,
     }
 }

@@ -41,17 +41,23 @@ impl Site {
         let inside = victim.trim_start_matches('/');
         let of_its_own = [tarfile::dir(inside), tarfile::file(format!("{inside}/inside"), "the image's own")];
         let members: Vec<_> = of_its_own.into_iter().chain(links).collect();
-        let busybox = testkit::archive::layers(&golden("busybox-20.10.tar")).into_iter().map(|(bytes, _)| bytes);
-        let mut archive =
-            DockerArchive::new("evil:1", &busybox.chain([tarfile::tar(&members)]).collect::<Vec<Vec<u8>>>());
         let escaping = format!("/bin/../../../..{victim}");
-        archive.config["config"]["Volumes"] = json!({"/vol": {}, "/up": {}, escaping: {}});
-        archive.config["config"]["WorkingDir"] = json!("/work/made/by/create");
-        archive.config["config"]["Env"] = json!(["PATH=/bin"]);
-        let file = site.dir.path().join("evil.tar");
-        std::fs::write(&file, archive.build()).unwrap();
-        site.layerfs(&["load", "-q", "-i", file.to_str().unwrap()]).ok();
+        let volumes = json!({"/vol": {}, "/up": {}, escaping: {}});
+        site.load("evil:1", &members, &[("Volumes", volumes), ("WorkingDir", json!("/work/made/by/create"))]);
         site
+    }
+
+    /// Loads busybox with another layer.
+    fn load(&self, name: &str, members: &[tarfile::TarMember], config: &[(&str, serde_json::Value)]) {
+        let busybox = testkit::archive::layers(&golden("busybox-20.10.tar")).into_iter().map(|(bytes, _)| bytes);
+        let mut archive = DockerArchive::new(name, &busybox.chain([tarfile::tar(members)]).collect::<Vec<Vec<u8>>>());
+        archive.config["config"]["Env"] = json!(["PATH=/bin"]);
+        for (key, value) in config {
+            archive.config["config"][*key] = value.clone();
+        }
+        let file = self.dir.path().join("evil.tar");
+        std::fs::write(&file, archive.build()).unwrap();
+        self.layerfs(&["load", "-q", "-i", file.to_str().unwrap()]).ok();
     }
 
     fn victim(&self) -> PathBuf {
@@ -154,6 +160,46 @@ fn c05_volumes_and_directories_of_an_image_stay_inside() {
         let _ = site.layerfs(&["rm", "-f", "-v", "kept"]);
         site.is_untouched(&format!("{flags:?}"));
     }
+}
+
+/// CVE-2026-41579 with docker's own layer between image and container: where its directories and files are to be, the image has links.
+#[test]
+fn c03_the_init_layer_is_made_inside() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::new();
+    let victim = site.victim().display().to_string();
+    let up = format!("{}{victim}", "../".repeat(20));
+    let mut ran_on = 0;
+    for (number, links) in [
+        &[("dev", &victim), ("etc", &victim), ("proc", &victim), ("sys", &victim)][..],
+        &[("dev", &up), ("etc", &up)],
+        &[("dev/pts", &victim), ("dev/shm", &up), ("dev/console", &format!("{victim}/file"))],
+        &[("etc/hosts", &format!("{victim}/file")), ("etc/hostname", &format!("{up}/file")), ("etc/mtab", &up)],
+        &[("etc/resolv.conf", &format!("{victim}/new")), (".dockerenv", &format!("{victim}/new"))],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("evil{number}:1");
+        let members: Vec<_> = links.iter().map(|(name, target)| tarfile::symlink(name, target)).collect();
+        site.load(&name, &members, &[]);
+        let script = "echo x > /dev/own; echo x > /etc/own; echo x > /etc/hosts; ln -s x /dev/ptmx; cat /etc/hosts /dev/console/file; true";
+        let flags = ["--runtime", "builtin", "--entrypoint", "/bin/sh"];
+        for more in [&[][..], &["-t"]] {
+            let ran = site.layerfs(&[&["run", "--rm"], &flags[..], more, &[&name, "-c", script]].concat());
+            assert!(!ran.stdout.contains(SECRET), "{links:?}: {}", ran.stdout);
+            ran_on += u32::from(ran.code == Some(0));
+            site.is_untouched(&format!("{links:?}: {}", ran.stderr));
+        }
+        // What only makes the container touches nothing either, whether it can be made or not.
+        let made = site.layerfs(&["create", "--name", "kept", &name, "true"]);
+        site.is_untouched(&format!("create {links:?}: {}", made.stderr));
+        site.holds_no_secret(&site.root, &format!("create {links:?}"));
+        let _ = site.layerfs(&["rm", "-f", "-v", "kept"]);
+    }
+    assert!(ran_on > 0, "no container has run");
 }
 
 /// CVE-2018-15664, CVE-2019-14271, CVE-2021-41089: copies, exports and images of a container hold what is in it, while it turns

@@ -167,6 +167,41 @@ fn c04_a_source_that_changes_shows_what_it_was() {
     }
 }
 
+/// CVE-2022-23648, CVE-2024-1753 and their kin: working directories and mounts whose way in the image is a link to the host.
+#[test]
+fn c05_directories_behind_links_of_the_image_stay_inside() {
+    for host in hosts() {
+        let victim = host.path("victim");
+        let up = format!("{}{victim}", "../".repeat(20));
+        std::fs::create_dir(host.at("root/inside")).unwrap();
+        for target in [victim.as_str(), &up, "../../../../inside"] {
+            symlink(target, host.at("root/away")).unwrap();
+            host.give();
+            let source = host.path("shared");
+            let (mut ran, mut last) = (0, String::new());
+            for flags in [
+                &["-w", "/away/made"][..],
+                &["-w", "/away"],
+                &["-v", &format!("{source}:/away/made")],
+                &["-v", &format!("{source}:/away")],
+                &["-v", &format!("{source}/new:/away/file")],
+                &["--tmpfs", "/away/made"],
+                &["--tmpfs", "/away"],
+            ] {
+                let one =
+                    host.shell(flags, "echo x > own; echo x > /away/own; cat /away/file /away/made/file; echo done");
+                ran += u32::from(one.stdout.ends_with("done\n"));
+                assert!(!one.stdout.contains("precious"), "{flags:?} as {}: {}", host.who(), one.stdout);
+                host.is_untouched(&format!("{flags:?}"));
+                last = one.stderr;
+            }
+            // What is in the image runs.
+            assert!(ran > 0 || !target.ends_with("inside"), "no container has run as {}: {last}", host.who());
+            std::fs::remove_file(host.at("root/away")).unwrap();
+        }
+    }
+}
+
 /// CVE-2019-5736: the program behind `/proc/<pid>/exe` cannot be changed from inside. CVE-2022-0492: no cgroup is mounted, and no agent
 /// set. CVE-2022-29162: nothing is inheritable. The filter of system calls is on, and new user name spaces are not to be had.
 #[test]

@@ -261,6 +261,12 @@ fn dark_narrow_and_on_paper() {
         let outside = "[...document.querySelectorAll('.tile')].filter((t) => t.offsetLeft + t.offsetWidth >
             document.querySelector('#map').clientWidth + 1).length";
         browser.wait_for(&format!("{outside} === 0"));
+        // The end of a name is in its box, where dots stand for what of it is not.
+        let lost = "[...document.querySelectorAll('.tile .name.cut')].filter((name) => {
+            const end = name.querySelector('.end'), room = name.getBoundingClientRect();
+            return end.textContent && end.getBoundingClientRect().right > room.right + 1; })
+            .map((name) => name.textContent).join()";
+        assert_eq!(browser.text(lost), "", "at {width}");
     }
     assert!(browser.print().starts_with(b"%PDF"));
     browser.resize(720, 1000);

@@ -105,7 +105,7 @@ function cutName(node, className, room = Infinity) {
   let tail = Math.min(TAIL, Math.floor(room / 2.5), last - 1);
   if (tail < 3) tail = 0;
   // All of the last part, and the dots that the style sheet puts where nothing is left of what stands before.
-  if (hidden && last < room) tail = last;
+  if (hidden && last + 2 <= room) tail = last;
   if (!tail && !hidden) return nameOf(node, className);
   const name = element('bdi', `${className || ''} cut`);
   const part = (from, to, kind) => name.append(element('span', kind, letters.slice(from, to).join('')));

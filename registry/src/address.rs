@@ -1,11 +1,35 @@
 //! Addresses that a registry sends: of redirects, and of the next page.
 
-use ureq::http::Uri;
+use ureq::http::{Method, Uri};
 
-/// Scheme and host of an address: what must be the same for a secret to be sent there.
-pub(crate) fn origin(url: &str) -> Option<(String, String)> {
+use crate::error::RegistryError;
+use crate::transport::spelled;
+
+/// Scheme and host of an address.
+pub(crate) type Origin = (String, String);
+
+/// How much of a refused address is shown.
+const MOST_SHOWN: usize = 200;
+
+/// What must be the same for a secret to be sent to an address.
+pub(crate) fn origin(url: &str) -> Option<Origin> {
     let uri: Uri = url.parse().ok()?;
     Some((uri.scheme_str()?.to_owned(), uri.authority()?.as_str().to_owned()))
+}
+
+/// Makes sure that a request which was for `url` does not go on from HTTPS, at the origin `from`, to something less secure.
+pub(crate) fn as_secure(method: &Method, url: &str, from: Option<&Origin>, target: &str) -> Result<(), RegistryError> {
+    let is_secure = |origin: Option<&Origin>| origin.is_some_and(|(scheme, _)| scheme == "https");
+    if is_secure(from) && !is_secure(origin(target).as_ref()) {
+        return Err(refused(method, url, target, "it leads from HTTPS to something that is not"));
+    }
+    Ok(())
+}
+
+/// The error for an address to which a request for `url` is not sent.
+pub(crate) fn refused(method: &Method, url: &str, target: &str, reason: &'static str) -> RegistryError {
+    let target = target.chars().take(MOST_SHOWN).collect();
+    RegistryError::Redirect { method: spelled(method), url: url.to_owned(), target, reason }
 }
 
 /// Where a redirect leads, seen from the address `at`.

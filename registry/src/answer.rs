@@ -4,7 +4,8 @@ use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
-use ureq::http::Method;
+use ureq::Body;
+use ureq::http::{Method, Response};
 
 use crate::client::Answer;
 use crate::error::{RegistryError, Reported};
@@ -16,17 +17,17 @@ const MAX_ERROR: u64 = 64 << 10;
 
 /// Returns the answer, or the error that its status and its body tell.
 pub(crate) fn checked(method: &Method, answer: Answer) -> Result<Answer, RegistryError> {
+    if answer.response.status().is_success() { Ok(answer) } else { Err(failed(method, answer)) }
+}
+
+/// The error that the status and the body of an answer tell.
+pub(crate) fn failed(method: &Method, answer: Answer) -> RegistryError {
     let status = answer.response.status();
-    if status.is_success() {
-        return Ok(answer);
-    }
     let wait = answer.header("retry-after").and_then(|text| retry_after(text, now()));
     let Answer { response, url } = answer;
     let method = spelled(method);
-    let mut body = Vec::new();
-    // If the body cannot be read, the status alone tells what is wrong.
-    let _ = response.into_body().into_reader().take(MAX_ERROR).read_to_end(&mut body);
-    Err(match (status.as_u16(), reported(&body)) {
+    let body = body_of(response);
+    match (status.as_u16(), reported(&body)) {
         (429, reported) => RegistryError::TooManyRequests {
             message: reported.map_or_else(|| plain(&body, "the registry is busy"), |reported| reported.message),
             retry_after: wait,
@@ -43,7 +44,14 @@ pub(crate) fn checked(method: &Method, answer: Answer) -> Result<Answer, Registr
         }
         (_, Some(reported)) => RegistryError::Reported { method, url, reported },
         (_, None) => RegistryError::Status { method, url, status: status.to_string(), transient: false },
-    })
+    }
+}
+
+/// The body of an error. If it cannot be read, the status alone tells what is wrong.
+pub(crate) fn body_of(response: Response<Body>) -> Vec<u8> {
+    let mut body = Vec::new();
+    let _ = response.into_body().into_reader().take(MAX_ERROR).read_to_end(&mut body);
+    body
 }
 
 #[derive(Deserialize)]

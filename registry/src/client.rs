@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use ureq::http::{Method, Request, Response, Uri};
 use ureq::{Agent, Body, Proxy, SendBody};
 
-use crate::address::{origin, redirected};
+use crate::address::{as_secure, origin, redirected, refused};
 use crate::answer::checked;
 use crate::body::{At, Sent, Told};
 use crate::credentials::Credentials;
 use crate::error::RegistryError;
 use crate::header::{Challenge, challenges};
-use crate::host::{RegistryHost, is_loopback, tls_of_others};
+use crate::host::{RegistryHost, is_loopback, system_roots, tls_of_others};
 use crate::lock;
 use crate::token::Authorization;
 use crate::transport::{broken, is_refused, spelled, transport};
@@ -27,9 +27,6 @@ const MAX_REDIRECTS: usize = 10;
 
 /// Attempts at a request for a small document.
 const ATTEMPTS: u32 = 4;
-
-/// Why an address is not followed.
-const LESS_SECURE: &str = "it leads from HTTPS to something that is not";
 
 /// The most of a body that is read so that its connection can be used again.
 const MAX_REST: u64 = 64 << 10;
@@ -136,7 +133,9 @@ impl RegistryClient {
                 builder.build().new_agent()
             };
             let proxy = if is_loopback(host.address()) { None } else { Proxy::try_from_env() };
-            (config(proxy, host.tls(&options.certs)?), config(Proxy::try_from_env(), tls_of_others()?))
+            let roots = system_roots()?;
+            let others = tls_of_others(roots.clone());
+            (config(proxy, host.tls(roots, &options.certs)?), config(Proxy::try_from_env(), others))
         };
         Ok(Self {
             host,
@@ -219,7 +218,7 @@ impl RegistryClient {
             // If nobody listens at the address, that does not change in a second.
             let refused = is_refused(&error);
             match backoff.next(&error) {
-                Some(time) if !refused => pause(time, &self.options.interrupted)?,
+                Some(time) if !refused => pause(time, || self.is_interrupted())?,
                 _ => return Err(error),
             }
         }
@@ -277,18 +276,9 @@ impl RegistryClient {
         sent: Sent<'_>,
     ) -> Result<Answer, RegistryError> {
         let own = lock(&self.base).as_deref().and_then(origin);
-        let there = origin(url);
-        let is_secure =
-            |origin: &Option<(String, String)>| origin.as_ref().is_some_and(|(scheme, _)| scheme == "https");
-        if is_secure(&own) && !is_secure(&there) {
-            return Err(RegistryError::Redirect {
-                method: spelled(method),
-                url: own.map(|(scheme, authority)| format!("{scheme}://{authority}")).unwrap_or_default(),
-                target: url.chars().take(200).collect(),
-                reason: LESS_SECURE,
-            });
-        }
-        if own == there {
+        let registry = own.as_ref().map(|(scheme, authority)| format!("{scheme}://{authority}")).unwrap_or_default();
+        as_secure(method, &registry, own.as_ref(), url)?;
+        if own == origin(url) {
             return self.authorized(method, url, scope, &[], sent);
         }
         checked(method, self.follow(method, url, None, &[], sent)?)
@@ -354,30 +344,15 @@ impl RegistryClient {
             let Some(target) = target.filter(|_| is_redirect) else {
                 return Ok(Answer { response, url: url.to_owned() });
             };
-            let refuse = |reason| RegistryError::Redirect {
-                method: spelled(method),
-                url: url.to_owned(),
-                target: target.chars().take(200).collect(),
-                reason,
-            };
-            let next = redirected(&at, target).ok_or_else(|| refuse("it is no address"))?;
-            let (before, after) = (origin(&at), origin(&next));
-            let is_secure =
-                |origin: &Option<(String, String)>| origin.as_ref().is_some_and(|(scheme, _)| scheme == "https");
-            if is_secure(&before) && !is_secure(&after) {
-                return Err(refuse(LESS_SECURE));
-            }
-            if before != after {
+            let next = redirected(&at, target).ok_or_else(|| refused(method, url, target, "it is no address"))?;
+            let before = origin(&at);
+            as_secure(method, url, before.as_ref(), &next)?;
+            if before != origin(&next) {
                 authorization = None;
             }
             at = next;
         }
-        Err(RegistryError::Redirect {
-            method: spelled(method),
-            url: url.to_owned(),
-            target: at.chars().take(200).collect(),
-            reason: "stopped after 10 redirects",
-        })
+        Err(refused(method, url, &at, "stopped after 10 redirects"))
     }
 
     /// Sends one request.

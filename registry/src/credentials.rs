@@ -2,12 +2,13 @@
 //! `cli/config/configfile`, docker-credential-helpers).
 
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use images::output::{NewFile, OutputError};
 use serde_json::{Map, Value, json};
 
 use crate::error::RegistryError;
@@ -122,12 +123,6 @@ impl CredentialStore {
         Self { path: PathBuf::new(), content: Map::new() }
     }
 
-    /// Where the file is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The key under which the credentials of a domain are kept.
     #[must_use]
     pub fn key(domain: &str) -> &str {
@@ -142,7 +137,7 @@ impl CredentialStore {
             return ask(&helper, "get", key.as_bytes()).ok().and_then(|answer| of_helper(&answer));
         }
         let entries = self.content.get("auths")?.as_object()?;
-        // A key may also be an address of the host (docker/cli `credentials/file_store.go`: `ConvertToHostname`).
+        // A key may also be an address of the host (docker/cli `credentials/file_store.go`).
         let entry = entries.get(key).or_else(|| {
             entries
                 .iter()
@@ -190,12 +185,12 @@ impl CredentialStore {
         if let Some(helper) = self.helper(key) {
             failed = ask(&helper, "erase", key.as_bytes()).err();
         }
-        let keys = [key.to_owned(), domain.to_owned(), format!("http://{domain}"), format!("https://{domain}")];
         let entries = self.content.get_mut("auths").and_then(Value::as_object_mut);
-        // Every key is looked for, not only the first that is there.
+        // All that `find` would find, and for Docker Hub what some program may have kept under its domain.
         let erased = entries.is_some_and(|entries| {
-            let gone = keys.iter().filter(|key| entries.shift_remove(*key).is_some()).count();
-            gone > 0
+            let before = entries.len();
+            entries.retain(|address, _| address != key && host_of(address) != domain);
+            entries.len() < before
         });
         if erased {
             self.write()?;
@@ -221,22 +216,20 @@ impl CredentialStore {
         let target = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let dir = target.parent().unwrap_or(Path::new("."));
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-        let temporary = dir.join(format!("config.json.{}", std::process::id()));
-        let written = (|| {
-            let _ = std::fs::remove_file(&temporary);
-            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, &target)
-        })();
-        written.map_err(|source| {
-            let _ = std::fs::remove_file(&temporary);
-            failed(source)
-        })
+        let refused = |error| match error {
+            OutputError::Io { path, source, .. } => RegistryError::File { path, source },
+            error => RegistryError::Config { path: self.path.clone(), reason: error.to_string() },
+        };
+        let mut file = NewFile::create(target).map_err(refused)?;
+        file.write_all(&text).and_then(|()| file.file().sync_all()).map_err(failed)?;
+        file.finish().map_err(refused)
     }
 }
 
-fn host_of(address: &str) -> &str {
+/// The host, with its port, that an address is of; a host is an address of itself (docker/cli v20.10
+/// `credentials.ConvertToHostname`).
+#[must_use]
+pub fn host_of(address: &str) -> &str {
     let bare = address.strip_prefix("https://").or(address.strip_prefix("http://")).unwrap_or(address);
     bare.split('/').next().unwrap_or_default()
 }
@@ -338,6 +331,11 @@ mod tests {
         assert_eq!(store.find("a.test"), Some(password("u", "p")));
         assert_eq!(store.find("b.test"), None);
         store.store("b.test", &password("x", "y")).unwrap();
+        let mut forgotten = CredentialStore::at(dir.path()).unwrap();
+        assert!(forgotten.erase("a.test").unwrap());
+        let again = CredentialStore::at(dir.path()).unwrap();
+        assert_eq!((forgotten.find("a.test"), again.find("a.test")), (None, None));
+        assert_eq!(again.find("b.test"), Some(password("x", "y")));
         let text = std::fs::read_to_string(dir.path().join("config.json")).unwrap();
         assert!(text.contains("\"kept\""), "{text}");
         std::fs::write(dir.path().join("config.json"), "{").unwrap();

@@ -279,6 +279,19 @@ impl RegistryError {
         matches!(self, Self::File { source, .. } if layerfs::is_no_space(source.kind()))
     }
 
+    /// Whether a server has answered, and this is its answer.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorized { .. }
+                | Self::TooManyRequests { .. }
+                | Self::Reported { .. }
+                | Self::Status { .. }
+                | Self::Document { .. }
+                | Self::Redirect { .. }
+        )
+    }
+
     /// Whether the same request may go better a little later.
     #[must_use]
     pub fn is_transient(&self) -> bool {

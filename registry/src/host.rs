@@ -101,7 +101,7 @@ impl RegistryHost {
     ///
     /// # Errors
     /// What is wrong with the address, in dockerd's words.
-    pub fn mirror(address: &str, verify: bool) -> Result<Self, String> {
+    pub fn mirror(address: &str) -> Result<Self, String> {
         let uri: Uri = address.parse().map_err(|_| format!("invalid mirror: {address:?} is not a valid URI"))?;
         let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(format!("invalid mirror: unsupported scheme in {address:?}"));
@@ -110,8 +110,14 @@ impl RegistryHost {
             return Err(format!("invalid mirror: path, query, or fragment at end of the URI {address:?}"));
         }
         let domain = authority.as_str();
-        let insecure = !verify || is_loopback(domain) || scheme == "http";
+        let insecure = is_loopback(domain) || scheme == "http";
         Ok(Self { domain: domain.to_owned(), insecure, only: Some(format!("{scheme}://{domain}")) })
+    }
+
+    /// The same host, which need not prove who it is.
+    #[must_use]
+    pub fn without_proof(self) -> Self {
+        Self { insecure: true, ..self }
     }
 
     /// The domain in image names.
@@ -141,13 +147,12 @@ impl RegistryHost {
         schemes.iter().map(|scheme| format!("{scheme}://{}", self.address())).collect()
     }
 
-    /// How its certificate is checked: `CERTS/DOMAIN/*.crt` are more authorities, `X.cert` with `X.key` is the
+    /// How its certificate is checked: `CERTS/DOMAIN/*.crt` are authorities beside `roots`, `X.cert` with `X.key` is the
     /// certificate that this client shows (moby v20.10.24 `registry/registry.go`: `ReadCertsDirectory`).
     ///
     /// # Errors
     /// [`RegistryError::File`], [`RegistryError::Config`] for files that are there and of no use.
-    pub(crate) fn tls(&self, certs: &Path) -> Result<TlsConfig, RegistryError> {
-        let mut roots = system_roots()?;
+    pub(crate) fn tls(&self, mut roots: Vec<Certificate<'static>>, certs: &Path) -> Result<TlsConfig, RegistryError> {
         let mut own = None;
         let dir = certs.join(&self.domain);
         let failed = |source| RegistryError::File { path: dir.clone(), source };
@@ -183,8 +188,8 @@ impl RegistryHost {
 }
 
 /// The settings for hosts of which nothing is known: those that redirects and challenges lead to.
-pub(crate) fn tls_of_others() -> Result<TlsConfig, RegistryError> {
-    Ok(config(system_roots()?, None, false))
+pub(crate) fn tls_of_others(roots: Vec<Certificate<'static>>) -> TlsConfig {
+    config(roots, None, false)
 }
 
 fn config(roots: Vec<Certificate<'static>>, own: Option<ClientCert>, insecure: bool) -> TlsConfig {
@@ -197,7 +202,8 @@ fn config(roots: Vec<Certificate<'static>>, own: Option<ClientCert>, insecure: b
         .build()
 }
 
-fn system_roots() -> Result<Vec<Certificate<'static>>, RegistryError> {
+/// The authorities that this system trusts.
+pub(crate) fn system_roots() -> Result<Vec<Certificate<'static>>, RegistryError> {
     if let Some(file) = std::env::var_os("SSL_CERT_FILE") {
         return certificates(Path::new(&file));
     }
@@ -251,7 +257,7 @@ mod tests {
 
     #[test]
     fn mirrors_are_hosts_and_nothing_else() {
-        let bases = |address| RegistryHost::mirror(address, true).map(|host| host.bases());
+        let bases = |address| RegistryHost::mirror(address).map(|host| host.bases());
         assert_eq!(bases("https://m.test:5/"), Ok(vec!["https://m.test:5".to_owned()]));
         assert_eq!(bases("http://m.test"), Ok(vec!["http://m.test".to_owned()]));
         for bad in ["m.test", "ftp://m.test", "https://m.test/v2", "https://m.test?x", "https://u:p@m.test", "https://"]
@@ -282,13 +288,13 @@ mod tests {
     fn certificates_of_a_host_are_read_or_refused() {
         let certs = tempfile::tempdir().unwrap();
         let host = RegistryHost::new("registry.test:5", true);
-        host.tls(certs.path()).unwrap();
+        host.tls(Vec::new(), certs.path()).unwrap();
         let dir = certs.path().join("registry.test:5");
         std::fs::create_dir(&dir).unwrap();
         std::fs::write(dir.join("own.cert"), "").unwrap();
-        let said = host.tls(certs.path()).unwrap_err().to_string();
+        let said = host.tls(Vec::new(), certs.path()).unwrap_err().to_string();
         assert!(said.contains("own.cert: there is no key for this certificate"), "{said}");
         std::fs::write(dir.join("own.key"), "nonsense").unwrap();
-        assert!(matches!(host.tls(certs.path()), Err(RegistryError::Config { .. })));
+        assert!(matches!(host.tls(Vec::new(), certs.path()), Err(RegistryError::Config { .. })));
     }
 }

@@ -38,7 +38,7 @@ mod wait;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use client::{ClientOptions, RegistryClient};
-pub use credentials::{CredentialStore, Credentials, Saved};
+pub use credentials::{CredentialStore, Credentials, Saved, host_of};
 pub use download::BlobListener;
 pub use error::{RegistryError, Reported};
 pub use host::{InsecureRegistries, RegistryHost};

@@ -13,14 +13,14 @@
 
 mod known;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use images::load::Observer;
-use images::save::{LayerToSave, SaveError, SaveForm, SaveOptions, SavePlan, layer_file};
+use images::save::{LayerToSave, SaveError, SaveForm, SaveOptions, SavePlan, layer_file, read_config};
 use layerfs::compress::Compression;
 use layerfs::compress::encode::Encoding;
 use layerfs::{DiffId, Digest};
@@ -116,6 +116,8 @@ pub struct Push<'p> {
     client: Arc<RegistryClient>,
     root: &'p DataRoot,
     repository: &'p Reference,
+    /// What a token must allow.
+    scope: String,
     options: PushOptions<'p>,
     listener: &'p dyn PushListener,
     /// Layers that are in the repository.
@@ -145,8 +147,9 @@ impl<'p> Push<'p> {
         options: PushOptions<'p>,
         listener: &'p dyn PushListener,
     ) -> Self {
+        let scope = scope_to_push(repository.path(), &[]);
         let (done, packing, stop) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        Self { client, root, repository, options, listener, done, packing, stop }
+        Self { client, root, repository, scope, options, listener, done, packing, stop }
     }
 
     /// Pushes an image under a tag.
@@ -156,22 +159,16 @@ impl<'p> Push<'p> {
     pub fn image(&self, catalog: &Catalog, image: &Image, tag: &str) -> Result<PushedImage, RegistryError> {
         let selection = [(image.id, std::iter::once(self.repository.clone()).collect())].into();
         let plan = SavePlan::new(catalog, &selection, &Default::default());
-        let mut top_first: Vec<DiffId> = Vec::new();
-        for diff_id in image.diff_ids.iter().rev() {
-            if !top_first.contains(diff_id) {
-                top_first.push(*diff_id);
-            }
-        }
+        let mut seen = HashSet::new();
+        let top_first: Vec<DiffId> = image.diff_ids.iter().rev().copied().filter(|id| seen.insert(*id)).collect();
         self.listener.planned(&top_first);
         self.layers(&plan, &top_first)?;
         let layers: Vec<PushedLayer> = {
             let done = lock(&self.done);
             image.diff_ids.iter().map(|diff_id| done[diff_id].clone()).collect()
         };
-        let config = self.root.images()?.map_or(Ok(None), |images| images.config(image.id))?;
-        let config = config.ok_or(SaveError::ConfigGone { image: image.id })?;
-        let scope = scope_to_push(self.repository.path(), &[]);
-        let repository = self.repository(&scope);
+        let config = read_config(self.root.images()?.as_ref(), image.id)?;
+        let repository = self.repository(&self.scope);
         repository.send_bytes(image.id.0, &config)?;
         let descriptor =
             |layer: &PushedLayer| Descriptor { media_type: layer.media_type, size: layer.size, digest: layer.digest };
@@ -241,8 +238,7 @@ impl<'p> Push<'p> {
 
     /// Looks for a layer at the registry, by the blobs that are known to have held it.
     fn find(&self, diff_id: DiffId) -> Result<Option<PushedLayer>, RegistryError> {
-        let scope = scope_to_push(self.repository.path(), &[]);
-        let repository = self.repository(&scope);
+        let repository = self.repository(&self.scope);
         let known = Known::of(self.root.blob_sources(diff_id)?, self.repository);
         for digest in known.here.into_iter().take(MOST_ASKED) {
             if let Some(found) = self.found(&repository, (diff_id, digest), Arrival::Existed)? {
@@ -251,7 +247,11 @@ impl<'p> Push<'p> {
         }
         for (digest, from) in known.mountable.into_iter().take(MOST_MOUNTED) {
             let scope = scope_to_push(self.repository.path(), &[&from]);
-            let begun = self.client.repeat(|| self.repository(&scope).begin(Some((digest, &from))))?;
+            let begun = match self.client.repeat(|| self.repository(&scope).begin(Some((digest, &from)))) {
+                // Mounting only saves time: whatever the registry has against it, the bytes can be sent.
+                Err(error) if error.is_answer() => continue,
+                begun => begun?,
+            };
             if begun == Begun::Mounted
                 && let Some(found) = self.found(&repository, (diff_id, digest), Arrival::Mounted { from })?
             {
@@ -275,19 +275,18 @@ impl<'p> Push<'p> {
     ) -> Result<Option<PushedLayer>, RegistryError> {
         let Some(size) = repository.blob_size(digest)? else { return Ok(None) };
         let compression = Compression::sniff(&repository.first_bytes(digest)?);
-        let is_wanted = self.options.encoding.is_none_or(|encoding| compression == of_encoding(encoding));
+        let is_wanted = self.options.encoding.is_none_or(|encoding| compression == encoding.compression());
         let media_type = self.options.form.layer_type(compression).filter(|_| is_wanted);
         Ok(media_type.map(|media_type| PushedLayer { diff_id, digest, arrival, size, media_type }))
     }
 
     /// Packs a layer and sends it, unless the repository has the blob that comes of it.
     fn send(&self, plan: &SavePlan, diff_id: DiffId) -> Result<PushedLayer, RegistryError> {
-        let scope = scope_to_push(self.repository.path(), &[]);
-        let repository = self.repository(&scope);
-        let place = plan.layers.iter().position(|layer| layer.diff_id == diff_id).expect("the plan has all layers");
+        let repository = self.repository(&self.scope);
+        let place = plan.layers.binary_search_by_key(&diff_id, |layer| layer.diff_id).expect("the plan has all layers");
         let encoding = self.options.encoding.unwrap_or(Encoding::Gzip(6));
         let (file, digest, size) = self.pack((place, &plan.layers[place]), encoding)?;
-        let media_type = self.options.form.layer_type(of_encoding(encoding));
+        let media_type = self.options.form.layer_type(encoding.compression());
         let media_type = media_type.ok_or_else(|| RegistryError::MediaType { media_type: encoding.to_string() })?;
         let pushed = |arrival| PushedLayer { diff_id, digest, arrival, size, media_type };
         if repository.blob_size(digest)?.is_some() {
@@ -303,7 +302,7 @@ impl<'p> Push<'p> {
             };
             let Some(time) = backoff.next(&error) else { return Err(error) };
             self.listener.retry(diff_id, time, &error);
-            pause(time, &self.stop)?;
+            pause(time, || self.is_stopped())?;
             // Perhaps only the answer was lost, and the blob is there.
             if repository.blob_size(digest)? == Some(size) {
                 return Ok(pushed(Arrival::Sent));
@@ -363,12 +362,4 @@ fn next(queue: &Mutex<VecDeque<(usize, DiffId)>>) -> Option<(usize, DiffId)> {
 
 fn is_stop(error: &RegistryError) -> bool {
     matches!(error, RegistryError::Interrupted | RegistryError::Layer(SaveError::Interrupted))
-}
-
-fn of_encoding(encoding: Encoding) -> Compression {
-    match encoding {
-        Encoding::None => Compression::None,
-        Encoding::Gzip(_) => Compression::Gzip,
-        Encoding::Zstd(_) => Compression::Zstd,
-    }
 }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use ureq::http::{Method, Uri};
 
-use crate::answer::reported;
+use crate::answer::{body_of, failed, reported};
 use crate::body::Sent;
 use crate::client::{Answer, RegistryClient};
 use crate::credentials::Credentials;
@@ -16,6 +16,7 @@ use crate::error::RegistryError;
 use crate::header::Challenge;
 use crate::host::is_loopback;
 use crate::lock;
+use crate::transport::spelled;
 
 /// The most of a token server's answer that is read.
 const MAX_TOKEN: u64 = 1 << 20;
@@ -102,11 +103,11 @@ impl RegistryClient {
         let authorization = header.map(|header| Authorization { header, until: None });
         let body = body.as_deref().map_or(Sent::Nothing, Sent::Form);
         let response = self.send(&method, &url, authorization.as_ref(), &[], body)?;
-        let status = response.status();
-        let bytes = Answer { response, url: url.clone() }.bytes("a token", MAX_TOKEN)?;
-        if !status.is_success() {
-            return Err(refused(realm, status.as_u16(), status.to_string(), &bytes));
+        if !response.status().is_success() {
+            // Without the query, which names the user.
+            return Err(refused(&method, Answer { response, url: realm.to_owned() }));
         }
+        let bytes = Answer { response, url }.bytes("a token", MAX_TOKEN)?;
         let token: Token = serde_json::from_slice(&bytes)
             .map_err(|error| RegistryError::Document { url: realm.to_owned(), reason: error.to_string() })?;
         let text = token.token.filter(|text| !text.is_empty()).or(token.access_token).unwrap_or_default();
@@ -123,23 +124,13 @@ impl RegistryClient {
 }
 
 /// Why a token server gave no token.
-fn refused(realm: &str, number: u16, status: String, body: &[u8]) -> RegistryError {
-    let reported = reported(body);
-    match (number, reported) {
-        (401 | 403, reported) => RegistryError::Unauthorized {
-            method: "Get",
-            url: realm.to_owned(),
-            reason: reported.map_or_else(|| "incorrect username or password".into(), |reported| reported.message),
-        },
-        (429, reported) => RegistryError::TooManyRequests {
-            message: reported.map_or_else(|| "the token server is busy".into(), |reported| reported.message),
-            retry_after: None,
-        },
-        (_, Some(reported)) => RegistryError::Reported { method: "Get", url: realm.to_owned(), reported },
-        (number, None) => {
-            RegistryError::Status { method: "Get", url: realm.to_owned(), status, transient: number >= 500 }
-        }
+fn refused(method: &Method, answer: Answer) -> RegistryError {
+    if !matches!(answer.response.status().as_u16(), 401 | 403) {
+        return failed(method, answer);
     }
+    let reported = reported(&body_of(answer.response));
+    let reason = reported.map_or_else(|| "incorrect username or password".into(), |reported| reported.message);
+    RegistryError::Unauthorized { method: spelled(method), url: answer.url, reason }
 }
 
 #[derive(Deserialize)]

@@ -1,11 +1,10 @@
 //! Pauses between attempts.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::error::RegistryError;
 
-/// How often a pause looks whether the user has asked to stop.
+/// How often a pause looks whether it is still wanted.
 const SLICE: Duration = Duration::from_millis(50);
 
 /// The longest pause that this program chooses by itself.
@@ -51,14 +50,14 @@ fn random() -> f64 {
     f64::from(nanos % 1000) / 1000.0
 }
 
-/// Waits, unless the user asks to stop.
+/// Waits, unless nobody wants what comes after it any more: `is_stopped` is asked again and again.
 ///
 /// # Errors
 /// [`RegistryError::Interrupted`]
-pub(crate) fn pause(time: Duration, interrupted: &AtomicBool) -> Result<(), RegistryError> {
+pub(crate) fn pause(time: Duration, is_stopped: impl Fn() -> bool) -> Result<(), RegistryError> {
     let begun = Instant::now();
     loop {
-        if interrupted.load(Ordering::Relaxed) {
+        if is_stopped() {
             return Err(RegistryError::Interrupted);
         }
         let Some(left) = time.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) else { return Ok(()) };

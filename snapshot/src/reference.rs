@@ -185,9 +185,15 @@ impl Reference {
         self
     }
 
+    /// The name with this digest, and without a tag.
+    #[must_use]
+    pub fn with_digest(&self, digest: Digest) -> Self {
+        Self { domain: self.domain.clone(), path: self.path.clone(), tag: None, digest: Some(digest) }
+    }
+
     /// The form that docker stores: without the tag if there is a digest as well (`favorDigest`).
     #[must_use]
-    pub(crate) fn stored(mut self) -> Self {
+    pub fn stored(mut self) -> Self {
         if self.digest.is_some() {
             self.tag = None;
         }

@@ -84,13 +84,13 @@ impl RegistryFlags {
         let insecure = InsecureRegistries::new(&config.insecure);
         let mut clients = Vec::new();
         for address in named.iter().chain(configured) {
-            let host = RegistryHost::mirror(address, true).map_err(|reason| anyhow!(reason))?;
-            let host = if insecure.contains(host.domain()) { RegistryHost::mirror(address, false) } else { Ok(host) };
-            let host = host.map_err(|reason| anyhow!(reason))?;
+            let host = RegistryHost::mirror(address).map_err(|reason| anyhow!(reason))?;
+            let host = if insecure.contains(host.domain()) { host.without_proof() } else { host };
             let credentials = store.find(host.domain());
             clients.push(RegistryClient::new(host, credentials, self.options(interrupted))?);
         }
-        clients.push(self.client_with(reference.domain(), store.find(reference.domain()), interrupted)?);
+        let credentials = store.find(reference.domain());
+        clients.push(self.client_of(&insecure, reference.domain(), credentials, interrupted)?);
         Ok(clients)
     }
 
@@ -109,14 +109,24 @@ impl RegistryFlags {
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<RegistryClient> {
         let config = DaemonConfig::read(&self.daemon_config)?;
-        let verify = self.tls_verify && !InsecureRegistries::new(&config.insecure).contains(domain);
+        self.client_of(&InsecureRegistries::new(&config.insecure), domain, credentials, interrupted)
+    }
+
+    fn client_of(
+        &self,
+        insecure: &InsecureRegistries,
+        domain: &str,
+        credentials: Option<Credentials>,
+        interrupted: &Arc<AtomicBool>,
+    ) -> anyhow::Result<RegistryClient> {
+        let verify = self.tls_verify && !insecure.contains(domain);
         let host = RegistryHost::new(domain, verify);
         Ok(RegistryClient::new(host, credentials, self.options(interrupted))?)
     }
 }
 
 /// The user's credentials. Without a file that can be read there are none, as for docker's client.
-fn credential_store() -> CredentialStore {
+pub(crate) fn credential_store() -> CredentialStore {
     CredentialStore::of_user().unwrap_or_else(|error: RegistryError| {
         output::complain(NAME, &format!("warning: error loading config file: {error}"));
         CredentialStore::none()

@@ -8,10 +8,7 @@ use testkit::run::{Input, layerfs, run};
 
 #[test]
 fn docker_login_writes_the_file_that_docker_writes() {
-    let Some(_turn) = testkit::docker() else { return };
-    if !testkit::tier("docker", Registry::installed(), "/usr/bin/docker-registry (Debian: docker-registry)") {
-        return;
-    }
+    let Some(_turn) = Registry::with_docker() else { return };
     let dir = testkit::scratch();
     let files = dir.path().join("registry");
     let registry = Registry::start_with(&files, "", &with_password(&files));

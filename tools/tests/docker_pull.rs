@@ -7,15 +7,10 @@ use std::path::Path;
 use std::process::Output;
 
 use testkit::dockerd::Dockerd;
+use testkit::live;
 use testkit::registry::{Registry, layerfs_anonymous};
 use testkit::root::{self, RootContents};
 use testkit::run::Ran;
-use testkit::{Turn, live};
-
-fn turn() -> Option<Turn> {
-    let turn = testkit::docker()?;
-    testkit::tier("docker", Registry::installed(), "/usr/bin/docker-registry (Debian: docker-registry)").then_some(turn)
-}
 
 /// `layerfs pull`, without credentials of whoever runs the test.
 fn pull(root: &Path, arguments: &[&str]) -> Ran {
@@ -48,7 +43,7 @@ fn unmark(root: &Path) {
 
 #[test]
 fn docker_pull_makes_the_store_that_dockerd_makes() {
-    let Some(_turn) = turn() else { return };
+    let Some(_turn) = Registry::with_docker() else { return };
     let dir = testkit::scratch();
     let since = testkit::now() - 1;
     let registry = Registry::start(&dir.path().join("registry"));
@@ -127,7 +122,7 @@ fn docker_pull_makes_the_store_that_dockerd_makes() {
 
 #[test]
 fn docker_pull_takes_the_image_for_the_platform_that_dockerd_takes() {
-    let Some(_turn) = turn() else { return };
+    let Some(_turn) = Registry::with_docker() else { return };
     let dir = testkit::scratch();
     let registry = Registry::start(&dir.path().join("registry"));
     let reference = format!("{}/t/many:1", registry.host);

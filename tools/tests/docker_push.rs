@@ -7,15 +7,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use testkit::Turn;
 use testkit::dockerd::Dockerd;
 use testkit::registry::{Registry, layerfs_anonymous};
 use testkit::run::Ran;
-
-fn turn() -> Option<Turn> {
-    let turn = testkit::docker()?;
-    testkit::tier("docker", Registry::installed(), "/usr/bin/docker-registry (Debian: docker-registry)").then_some(turn)
-}
 
 fn push(root: &Path, arguments: &[&str]) -> Ran {
     layerfs_anonymous(root, &[&["push"], arguments].concat())
@@ -65,7 +59,7 @@ fn id_at(registry: &Registry, name: &str) -> String {
 
 #[test]
 fn docker_push_sends_nothing_that_dockerd_has_sent_and_notes_what_dockerd_notes() {
-    let Some(_turn) = turn() else { return };
+    let Some(_turn) = Registry::with_docker() else { return };
     let dir = testkit::scratch();
     let registry = Registry::start(&dir.path().join("registry"));
     let root = testkit::empty_root(&dir, "root");
@@ -124,7 +118,7 @@ fn docker_push_sends_nothing_that_dockerd_has_sent_and_notes_what_dockerd_notes(
 
 #[test]
 fn docker_push_is_pulled_by_dockerd_and_skopeo() {
-    let Some(_turn) = turn() else { return };
+    let Some(_turn) = Registry::with_docker() else { return };
     if !testkit::tier("docker", Path::new("/usr/bin/skopeo").exists(), "/usr/bin/skopeo (Debian: skopeo)") {
         return;
     }

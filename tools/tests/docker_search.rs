@@ -53,6 +53,10 @@ fn docker_search_shows_what_docker_shows() {
         vec!["--filter", "foo=1", &term],
         vec!["--filter", "is-official=1", &term],
         vec!["--filter", "stars=x", &term],
+        vec!["--filter", "stars=100", "--filter", "stars=3", &term],
+        vec!["--filter", "stars=-1", &term],
+        vec!["--filter", "", &term],
+        vec!["--filter", "is-official=true", "--filter", "IS-OFFICIAL = true", &term],
         vec![&broken],
     ] {
         let theirs = run(daemon.client(&[&["search"], &arguments[..]].concat()), Input::Nothing);

@@ -12,9 +12,11 @@ use testkit::run::{Input, Ran, layerfs, run};
 
 const HOST: &str = "registry.test";
 
+/// Another name of it, for which its certificate is not.
+const OTHER: &str = "other.test";
+
 fn installed() -> bool {
-    testkit::tier("root", testkit::is_root(), "run as root")
-        && testkit::tier("root", Registry::installed(), "/usr/bin/docker-registry (Debian: docker-registry)")
+    testkit::is_root() && Registry::installed("root")
 }
 
 /// A user with a home, and a store with an image.
@@ -35,7 +37,7 @@ impl User {
         self.dir.path().join("docker-config/config.json")
     }
 
-    /// Runs `layerfs`, for which [`HOST`] is this machine.
+    /// Runs `layerfs`, for which [`HOST`] and [`OTHER`] are this machine.
     fn run(&self, arguments: &[&str], input: Input<'_>, envs: &[(&str, &str)]) -> Ran {
         let mut command = layerfs(&["--root", self.root.to_str().unwrap()]);
         command.args(arguments).env("DOCKER_CONFIG", self.config().parent().unwrap());
@@ -43,7 +45,7 @@ impl User {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
         command.envs(envs.iter().copied());
-        run(with_host(&command, &self.dir.path().join("hosts"), HOST), input)
+        run(with_host(&command, &self.dir.path().join("hosts"), &format!("{HOST} {OTHER}")), input)
     }
 
     fn tag(&self, name: &str) {
@@ -108,8 +110,11 @@ fn root_login_to_a_registry_with_a_password_and_an_authority_of_its_own() {
     std::fs::write(&config, "{").unwrap();
     refused(&push(&[&daemon_config]), "daemon.json");
     // Another name of the same host is not what the certificate is for.
-    let other = certs.join("localhost.localdomain");
-    assert!(!other.exists());
+    let other = at.replace(HOST, OTHER);
+    std::fs::create_dir(certs.join(&other)).unwrap();
+    std::fs::copy(own.join("ca.crt"), certs.join(&other).join("ca.crt")).unwrap();
+    let tags = user.run(&["image", "tags", &certs_dir, &format!("{other}/t/image")], Input::Nothing, &[]);
+    refused(&tags, &format!("x509: certificate is not valid for {OTHER}"));
 
     testkit::made_by_layerfs(&user.root, &["rmi", &name]);
     let pulled = user.run(&["pull", &certs_dir, &name], Input::Nothing, &[]).ok();
@@ -148,6 +153,20 @@ fn with_tokens() -> FaultRegistry {
             }
         }
     })
+}
+
+/// Without credentials a search may find less, so the user is told why there are none.
+#[test]
+fn root_login_file_that_cannot_be_read_is_said_by_a_search() {
+    if !testkit::is_root() {
+        return;
+    }
+    let user = User::new();
+    std::fs::create_dir(user.config().parent().unwrap()).unwrap();
+    std::fs::write(user.config(), "{").unwrap();
+    let registry = FaultRegistry::start(|_: &Asked| Reply::new(200, b"{\"results\":[]}"));
+    let ran = user.run(&["search", &format!("{}/app", registry.host)], Input::Nothing, &[]).ok();
+    assert!(ran.stderr.contains("warning: error loading config file: "), "{}", ran.stderr);
 }
 
 #[test]

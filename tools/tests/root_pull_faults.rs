@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use testkit::fault_registry::{Asked, FaultRegistry, Reply, Served, Then};
 use testkit::image::pack;
 use testkit::mounts::Mounted;
-use testkit::run::{Input, Ran, layerfs, run};
+use testkit::registry::layerfs_anonymous;
+use testkit::run::Ran;
 use testkit::store::StoreFiles;
 use testkit::{synthetic, tarfile};
 
@@ -30,7 +31,7 @@ fn registry(served: &Served, instead: impl Fn(&Asked, Reply) -> Reply + Send + S
 
 /// A data-root in which an image is, so that what has arrived is kept.
 struct Root {
-    dir: TempDir,
+    _dir: TempDir,
     path: PathBuf,
     /// Layers that were there before.
     layers: usize,
@@ -46,14 +47,12 @@ impl Root {
     fn at(dir: TempDir, path: PathBuf) -> Self {
         testkit::import(&testkit::golden("busybox-20.10.tar"), &path);
         let layers = StoreFiles::read(&path).layers.len();
-        Self { dir, path, layers }
+        Self { _dir: dir, path, layers }
     }
 
     fn pull(&self, registry: &FaultRegistry, options: &[&str]) -> Ran {
-        let mut command = layerfs(&["--root", self.path.to_str().unwrap(), "pull", "--no-sync"]);
-        command.args(options).arg(format!("{}/t/image:1", registry.host));
-        command.env("DOCKER_CONFIG", self.dir.path().join("no-config"));
-        run(command, Input::Nothing)
+        let name = format!("{}/t/image:1", registry.host);
+        layerfs_anonymous(&self.path, &[&["pull", "--no-sync"], options, &[&name]].concat())
     }
 
     fn blobs(&self) -> Vec<String> {
@@ -336,6 +335,37 @@ fn root_pull_takes_credentials_nowhere_else() {
     let tokens = origin.asked();
     let tokens: Vec<_> = tokens.iter().filter(|asked| asked.path.starts_with("/token")).collect();
     assert!(tokens.iter().all(|asked| asked.path.contains("scope=repository%3At%2Fimage%3Apull")), "{tokens:?}");
+}
+
+/// The token server is asked again like the registry itself, whatever the body of its answer says, and left alone as long as it
+/// asks.
+#[test]
+fn root_pull_waits_for_a_busy_token_server() {
+    let Some(served) = served() else { return };
+    let with_tokens = |busy: Reply, times: usize| {
+        registry(&served, move |asked, reply| {
+            if asked.path.starts_with("/token") {
+                return if asked.before < times { busy.clone() } else { Reply::new(200, b"{\"token\":\"secret\"}") };
+            }
+            let realm = format!("Bearer realm=\"http://{}/token\",service=\"test\"", asked.headers["host"]);
+            match asked.headers.contains_key("authorization") {
+                true => reply,
+                false => Reply::error(401, "UNAUTHORIZED", "who is it").with("WWW-Authenticate", &realm),
+            }
+        })
+    };
+    for busy in [
+        Reply::error(503, "UNAVAILABLE", "service unavailable"),
+        Reply::error(503, "UNAVAILABLE", "service unavailable").with("Retry-After", "1"),
+        Reply::error(429, "TOOMANYREQUESTS", "slow down").with("Retry-After", "1"),
+    ] {
+        let root = Root::new();
+        root.expect(root.pull(&with_tokens(busy, 1), &[]), served.layers.len());
+    }
+    let root = Root::new();
+    let tomorrow = Reply::error(429, "TOOMANYREQUESTS", "come back tomorrow").with("Retry-After", "86400");
+    let ran = root.pull(&with_tokens(tomorrow, usize::MAX), &["-q"]);
+    root.expect_failure(&ran, &["toomanyrequests: come back tomorrow", "86400 s"]);
 }
 
 /// A layer that arrives whole and is too large for the disk when it is unpacked: what has arrived is not kept there, either.

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use testkit::fault_registry::{Asked, FaultRegistry, Reply, Served};
 use testkit::image::pack;
 use testkit::mounts::Mounted;
-use testkit::registry::layerfs_anonymous;
-use testkit::run::{Input, Ran, finish, layerfs, start};
+use testkit::registry::{anonymous, layerfs_anonymous};
+use testkit::run::{Input, Ran, finish, start};
 use testkit::store::StoreFiles;
 use testkit::synthetic;
 
@@ -49,11 +49,7 @@ fn root_pull_that_is_killed_leaves_a_store_in_which_the_next_one_goes_well() {
     let Some(served) = served(6 << 20) else { return };
     let (dir, registry) = (testkit::scratch(), registry(&served));
     let name = format!("{}/t/image:1", registry.host);
-    let pull = |root: &PathBuf| {
-        let mut command = layerfs(&["--root", root.to_str().unwrap(), "pull", &name]);
-        command.env("DOCKER_CONFIG", root.with_extension("no-config"));
-        command
-    };
+    let pull = |root: &PathBuf| anonymous(root, &["pull", &name]);
     let timed = root(&dir, "timed");
     let whole = finish(start(pull(&timed), Input::Nothing), Instant::now()).ok().time;
     let moments: u32 = if testkit::full_sweep() { 100 } else { 10 };
@@ -127,9 +123,7 @@ fn root_pull_of_two_images_at_once_fetches_what_they_share_once() {
     });
     let pull = |tag: &str| {
         let name = format!("{}/t/image:{tag}", registry.host);
-        let mut command = layerfs(&["--root", root.to_str().unwrap(), "pull", "--no-sync", &name]);
-        command.env("DOCKER_CONFIG", root.with_extension("no-config"));
-        start(command, Input::Nothing)
+        start(anonymous(&root, &["pull", "--no-sync", &name]), Input::Nothing)
     };
     let (one, other) = (pull("1"), pull("2"));
     let ends: Vec<Ran> = [one, other].map(|child| finish(child, Instant::now())).into();

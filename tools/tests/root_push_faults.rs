@@ -3,15 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use layerfs::Digest;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use testkit::fault_registry::{Asked, FaultRegistry, Reply};
-use testkit::registry::layerfs_anonymous;
-use testkit::run::Ran;
+use testkit::registry::{anonymous, layerfs_anonymous};
+use testkit::run::{self, Input, Ran};
 
 /// What a registry does to a request.
 enum Fault {
@@ -56,10 +59,15 @@ impl Case {
     }
 
     fn push(&self, options: &[&str]) -> Ran {
+        layerfs_anonymous(&self.root, &[&["push"], options, &[&self.tag("t/image:1")]].concat())
+    }
+
+    /// Gives the image a name at the registry.
+    fn tag(&self, path: &str) -> String {
         let listed = testkit::made_by_layerfs(&self.root, &["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]);
-        let name = format!("{}/t/image:1", self.registry.host);
+        let name = format!("{}/{path}", self.registry.host);
         testkit::made_by_layerfs(&self.root, &["tag", listed.lines().next().unwrap(), &name]);
-        layerfs_anonymous(&self.root, &[&["push"], options, &[&name]].concat())
+        name
     }
 
     fn count(&self, wanted: impl Fn(&Asked) -> bool) -> usize {
@@ -169,6 +177,64 @@ fn root_push_says_what_the_registry_refuses() {
         testkit::assert_none("message", &said.complaints(&[words]));
         let noted = testkit::made_by_layerfs(&case.root, &["images", "--digests", "--format", "{{.Digest}}"]);
         assert!(!noted.contains("sha256:"), "{noted}");
+    }
+}
+
+/// A registry may ask for a pause of a minute, and a user who interrupts the push does not wait for its end.
+#[test]
+fn root_push_ends_when_it_is_interrupted_in_a_pause() {
+    let fault = |asked: &Asked| {
+        if is_blob(asked) { Fault::Refused(Reply::new(429, b"").with("Retry-After", "60")) } else { Fault::None }
+    };
+    let Some(case) = Case::new(fault) else { return };
+    let mut child = run::start(anonymous(&case.root, &["push", &case.tag("t/image:1")]), Input::Nothing);
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // All layers pause, so that none of them notices for the others.
+    let pauses = lines.map(Result::unwrap).filter(|line| line.ends_with(": Retrying in 60 seconds"));
+    assert_eq!(pauses.take(BLOBS - 1).count(), BLOBS - 1);
+    let interrupted = Instant::now();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let ran = run::finish(child, interrupted);
+    assert!(ran.code != Some(0) && ran.stderr.contains(": interrupted"), "{ran:?}");
+    assert!(ran.time < Duration::from_secs(30), "{ran:?}");
+}
+
+/// Whoever reads the lines may hang up: what was pushed is noted all the same.
+#[test]
+fn root_push_is_noted_when_nobody_reads_its_lines() {
+    let (hung_up, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let fault = move |asked: &Asked| {
+        if asked.path.contains("/manifests/") {
+            // Until the other end is dropped.
+            let _ = wait.lock().unwrap().recv_timeout(Duration::from_secs(30));
+        }
+        Fault::None
+    };
+    let Some(case) = Case::new(fault) else { return };
+    let mut child = run::start(anonymous(&case.root, &["push", &case.tag("t/image:1")]), Input::Nothing);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.by_ref().filter(|line| line.ends_with(": Pushed")).take(BLOBS - 1).count(), BLOBS - 1);
+    drop((lines, hung_up));
+    drop(run::finish(child, Instant::now()));
+    let noted = testkit::made_by_layerfs(&case.root, &["images", "--digests", "--format", "{{.Digest}}"]);
+    assert!(noted.contains("sha256:"), "{noted}");
+}
+
+/// To mount a blob from another repository only saves time: where the registry refuses it, the bytes are sent.
+#[test]
+fn root_push_sends_what_the_registry_does_not_mount() {
+    for (status, code) in [(403, "DENIED"), (401, "UNAUTHORIZED"), (405, "UNSUPPORTED"), (404, "NAME_UNKNOWN")] {
+        let fault = move |asked: &Asked| match asked.method.as_str() {
+            "POST" if asked.path.contains("mount=") => Fault::Refused(Reply::error(status, code, "not from there")),
+            "HEAD" if asked.path.starts_with("/v2/t/other/") => Fault::Refused(Reply::new(404, b"")),
+            _ => Fault::None,
+        };
+        let Some(case) = Case::new(fault) else { return };
+        drop(case.push(&[]).ok());
+        let said = layerfs_anonymous(&case.root, &["push", &case.tag("t/other:1")]).ok();
+        assert_eq!(said.stdout.matches(": Pushed\n").count(), BLOBS - 1, "{said:?}");
+        assert_eq!(case.count(|asked| asked.path.contains("mount=")), BLOBS - 1, "each was asked for");
     }
 }
 

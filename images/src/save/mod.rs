@@ -272,7 +272,11 @@ fn write_documents(
     Ok(())
 }
 
-fn read_config(images: Option<&ImageStore>, image: ImageId) -> Result<Vec<u8>, SaveError> {
+/// The config of an image, as the store has it.
+///
+/// # Errors
+/// [`SaveError::ConfigGone`] if the store does not have it any more; [`SaveError`] if it cannot be read.
+pub fn read_config(images: Option<&ImageStore>, image: ImageId) -> Result<Vec<u8>, SaveError> {
     let config = images.map_or(Ok(None), |images| images.config(image))?;
     config.ok_or(SaveError::ConfigGone { image })
 }

@@ -64,11 +64,9 @@ pub fn texts_to_read(arguments: &[String], references: &References) -> Vec<Strin
 /// All references of a repository, if the argument is the name of one.
 fn tags_of(argument: &str, references: &References) -> Vec<(Reference, ImageId)> {
     match Reference::parse(argument) {
-        Ok(repository) if repository.tag().is_none() && repository.digest().is_none() => references
-            .iter()
-            .filter_map(|(name, id)| Some((Reference::parse(name).ok()?, id)))
-            .filter(|(name, _)| name.name() == repository.name())
-            .collect(),
+        Ok(repository) if repository.tag().is_none() && repository.digest().is_none() => {
+            references.of_repository(&repository).collect()
+        }
         _ => Vec::new(),
     }
 }

@@ -93,7 +93,7 @@ impl Names {
     pub(super) fn add_references(&mut self, place: &str, list: &str) {
         for text in split(list) {
             match parse(text) {
-                Ok(reference) => self.add(by_digest(reference).with_default_tag()),
+                Ok(reference) => self.add(reference.stored().with_default_tag()),
                 Err(error) => self.cannot_use(place, text, error.into()),
             }
         }
@@ -103,7 +103,7 @@ impl Names {
     pub(super) fn add_ref_name(&mut self, place: &str, list: &str) {
         for text in split(list) {
             match parse(text) {
-                Ok(reference) if text.contains(['/', ':', '@']) => self.add(by_digest(reference).with_default_tag()),
+                Ok(reference) if text.contains(['/', ':', '@']) => self.add(reference.stored().with_default_tag()),
                 Err(error) if text.contains(['/', ':', '@']) => self.cannot_use(place, text, error.into()),
                 _ => self.cannot_use(place, text, NameProblem::OnlyATag),
             }
@@ -138,12 +138,6 @@ fn parse(text: &str) -> Result<Reference, ReferenceError> {
 
 fn split(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|text| !text.is_empty())
-}
-
-/// The reference without its tag, if it has a digest: the store knows it by that.
-fn by_digest(reference: Reference) -> Reference {
-    let Some(digest) = reference.digest().filter(|_| reference.tag().is_some()) else { return reference };
-    Reference::parse(&format!("{}@{digest}", reference.name())).unwrap_or(reference)
 }
 
 /// Whether it is a reference with a tag and a digest, whose algorithm dockerd knows and this program does not.

@@ -21,6 +21,18 @@ pub enum Encoding {
     Zstd(i32),
 }
 
+impl Encoding {
+    /// What a decoder finds in the bytes.
+    #[must_use]
+    pub fn compression(self) -> super::Compression {
+        match self {
+            Self::None => super::Compression::None,
+            Self::Gzip(_) => super::Compression::Gzip,
+            Self::Zstd(_) => super::Compression::Zstd,
+        }
+    }
+}
+
 /// A text that names no [`Encoding`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is not none, gzip, gzip=1 to gzip=9, zstd, or zstd=1 to zstd=19")]

@@ -140,7 +140,7 @@ impl Transfer {
                 return Err(RegistryError::Interrupted);
             }
             listener.retry(self.digest, at, time, &error);
-            pause(time, &options.interrupted)?;
+            pause(time, || self.queue.is_stopped())?;
         }
     }
 

@@ -183,9 +183,7 @@ fn references_of(images: &StoredImages) -> References {
             if reference.canonical() != name {
                 continue;
             }
-            if let Ok(by_digest) = Reference::parse(&format!("{}@{digest}", reference.name())) {
-                found.tag(&by_digest, ImageId(*digest));
-            }
+            found.tag(&reference.with_digest(*digest), ImageId(*digest));
             found.tag(&reference, ImageId(*digest));
         }
     }

@@ -180,7 +180,7 @@ impl<'c> ImageRemoval<'c> {
         let name = match Reference::parse(text) {
             Ok(reference) => {
                 let reference = reference.with_default_tag();
-                let key = without_tag_beside_digest(&reference);
+                let key = reference.clone().stored();
                 if let Some(id) = self.references.get(&key).filter(|id| self.images.contains(id)) {
                     return Ok(id);
                 }
@@ -220,7 +220,7 @@ impl<'c> ImageRemoval<'c> {
 
     /// Takes a name away. Returns whether it existed.
     fn untag(&mut self, name: &Reference, removed: &mut Vec<RemovedItem>) -> bool {
-        let key = without_tag_beside_digest(name);
+        let key = name.clone().stored();
         let Some(id) = self.references.untag(&key) else { return false };
         if let Some(names) = self.names.get_mut(&id) {
             names.retain(|other| *other != key);
@@ -326,14 +326,4 @@ impl<'c> ImageRemoval<'c> {
 /// Whether docker takes `text` for the beginning of the image's id, with or without its algorithm (`isImageIDPrefix`).
 fn is_id_prefix(id: ImageId, text: &str) -> bool {
     id.to_string().starts_with(text) || id.0.hex().starts_with(text)
-}
-
-/// The reference without its tag if it has a digest as well: then the digest alone counts (`reference/store.go:
-/// favorDigest`).
-fn without_tag_beside_digest(reference: &Reference) -> Reference {
-    match (reference.tag(), reference.digest()) {
-        (Some(_), Some(digest)) => Reference::parse(&format!("{}@{digest}", reference.name())),
-        _ => Ok(reference.clone()),
-    }
-    .unwrap_or_else(|_| reference.clone())
 }

@@ -52,6 +52,7 @@ fn tags_and_digests_are_split_off() {
     assert_eq!(both.familiar(), format!("x:1@{DIGEST}"));
     assert_eq!(both.canonical(), format!("docker.io/library/x:1@{DIGEST}"));
     let pinned = Reference::parse(&format!("x@{DIGEST}")).unwrap();
+    assert_eq!(Reference::parse("x:1").unwrap().with_digest(DIGEST.parse().unwrap()), pinned);
     assert_eq!(pinned.clone().with_default_tag(), pinned);
     assert_eq!(Reference::parse("x").unwrap().with_default_tag().to_string(), "x:latest");
     assert_eq!(Reference::parse("x:1").unwrap().with_default_tag().to_string(), "x:1");

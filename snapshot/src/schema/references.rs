@@ -231,6 +231,14 @@ impl References {
         Some(before)
     }
 
+    /// The names of a repository and the images they name, sorted by their keys.
+    pub fn of_repository(&self, repository: &Reference) -> impl Iterator<Item = (Reference, ImageId)> {
+        let name = repository.name();
+        self.iter()
+            .filter_map(|(key, id)| Some((Reference::parse(key).ok()?, id)))
+            .filter(move |(reference, _)| reference.name() == name)
+    }
+
     /// All keys and the images they name, sorted; some may be no references. `shown` says what dockerd makes of one.
     pub fn iter(&self) -> impl Iterator<Item = (&str, ImageId)> {
         let entries = self.file.repositories.values().flatten().flat_map(|names| &names.0);

@@ -48,6 +48,8 @@ pub enum Command {
     VolumePrune,
     /// `docker system prune`
     SystemPrune,
+    /// `docker search`
+    Search,
 }
 
 impl Command {
@@ -77,6 +79,7 @@ impl Command {
             Self::ContainerPrune | Self::SystemPrune => &["label", "label!", "until"],
             Self::VolumeList => &["dangling", "name", "driver", "label"],
             Self::VolumePrune => &["label", "label!"],
+            Self::Search => &["is-automated", "is-official", "stars"],
         }
     }
 }

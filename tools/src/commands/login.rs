@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
-use registry::{CredentialStore, Credentials, Saved};
+use registry::{CredentialStore, Credentials, Saved, host_of};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
@@ -49,11 +49,9 @@ pub(crate) struct LogoutArgs {
     server: Option<String>,
 }
 
-/// The domain that a text means: a host, or an address of it (docker/cli v20.10 `credentials.ConvertToHostname`).
+/// The domain that a text means: a host, or an address of it.
 fn domain(server: Option<&str>) -> &str {
-    let Some(server) = server else { return HUB };
-    let bare = server.strip_prefix("https://").or(server.strip_prefix("http://")).unwrap_or(server);
-    match bare.split('/').next().unwrap_or_default() {
+    match host_of(server.unwrap_or_default()) {
         "index.docker.io" | "registry-1.docker.io" | "" => HUB,
         host => host,
     }

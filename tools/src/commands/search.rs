@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
+use docker_format::filter::{self, FilterError, Filters};
 use docker_format::listing::Row;
 use docker_format::{ellipsis, presets};
-use registry::{CredentialStore, SearchResult};
+use registry::SearchResult;
 
 use crate::exit::UsageError;
-use crate::registries::RegistryFlags;
+use crate::registries::{RegistryFlags, credential_store};
 use crate::{output, signals};
 
 /// Columns of a description.
@@ -48,29 +49,18 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// Reads the filters. The errors are dockerd's words (moby v20.10.24 `daemon/images/image_search.go`).
+    /// Reads the filters as dockerd does: of several numbers of stars the greatest counts (moby v20.10.24
+    /// `daemon/images/image_search.go`).
     fn parse(filters: &[String]) -> anyhow::Result<Self> {
-        let mut wanted = Self::default();
-        for text in filters {
-            let (name, value) = text
-                .split_once('=')
-                .ok_or_else(|| UsageError(format!("--filter: bad format of filter (expected name=value): {text}")))?;
-            let (name, value) = (name.trim().to_lowercase(), value.trim());
-            let truth = || match value {
-                "true" => Ok(Some(true)),
-                "false" => Ok(Some(false)),
-                _ => Err(anyhow::anyhow!("Invalid filter '{name}=[{value}]'")),
-            };
-            match name.as_str() {
-                "stars" => {
-                    wanted.stars = value.parse().map_err(|_| anyhow::anyhow!("Invalid filter 'stars={value}'"))?;
-                }
-                "is-official" => wanted.official = truth()?,
-                "is-automated" => wanted.automated = truth()?,
-                _ => anyhow::bail!("Invalid filter '{name}'"),
-            }
+        let filters = Filters::parse(filters).map_err(|error| UsageError(format!("--filter: {error}")))?;
+        filters.check(filter::Command::Search)?;
+        let (automated, official) = (truth(&filters, "is-automated")?, truth(&filters, "is-official")?);
+        let mut stars = 0;
+        for value in filters.get("stars") {
+            let least: i64 = value.parse().map_err(|_| anyhow::anyhow!("Invalid filter 'stars={value}'"))?;
+            stars = stars.max(u64::try_from(least).unwrap_or(0));
         }
-        Ok(wanted)
+        Ok(Self { stars, official, automated })
     }
 
     fn takes(&self, result: &SearchResult) -> bool {
@@ -80,12 +70,22 @@ impl Wanted {
     }
 }
 
+/// A filter that is `true` or `false`, and not both.
+fn truth(filters: &Filters, name: &'static str) -> Result<Option<bool>, FilterError> {
+    match filters.get(name) {
+        [] => Ok(None),
+        [value] if value == "true" => Ok(Some(true)),
+        [value] if value == "false" => Ok(Some(false)),
+        values => Err(FilterError::Value { name, values: values.to_vec() }),
+    }
+}
+
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let wanted = Wanted::parse(&args.filter)?;
     anyhow::ensure!((1..=100).contains(&args.limit), "Limit {} is outside the range of [1, 100]", args.limit);
     let interrupted = signals::interrupted()?;
     let (domain, term) = registry::search_host(&args.term);
-    let credentials = CredentialStore::of_user().map_or(None, |store| store.find(domain));
+    let credentials = credential_store().find(domain);
     let client = args.registry.client_with(registry::search_address(domain), credentials, &interrupted)?;
     let found = client.search(term, args.limit.unsigned_abs())?;
     let rows: Vec<Row> = found.iter().filter(|result| wanted.takes(result)).map(|result| row(result, args)).collect();
@@ -125,5 +125,7 @@ mod tests {
         assert_eq!(parse("foo=1").unwrap_err(), "Invalid filter 'foo'");
         assert_eq!(parse("is-official=1").unwrap_err(), "Invalid filter 'is-official=[1]'");
         assert_eq!(parse("stars=x").unwrap_err(), "Invalid filter 'stars=x'");
+        assert_eq!(parse(" Stars = 3 ").unwrap(), parse("stars=3").unwrap());
+        assert_eq!(parse("").unwrap(), Wanted::default());
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::Turn;
 use crate::run::{Input, Ran, layerfs, run};
 
 const REGISTRY: &str = "/usr/bin/docker-registry";
@@ -18,9 +19,15 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Whether the program is there.
-    pub fn installed() -> bool {
-        Path::new(REGISTRY).exists()
+    /// Whether the program is there, which tests of this tier need.
+    pub fn installed(tier: &str) -> bool {
+        crate::tier(tier, Path::new(REGISTRY).exists(), "/usr/bin/docker-registry (Debian: docker-registry)")
+    }
+
+    /// Waits for the turn of a test that needs dockerd as well, or says what there is not.
+    pub fn with_docker() -> Option<Turn> {
+        let turn = crate::docker()?;
+        Self::installed("docker").then_some(turn)
     }
 
     /// Starts it with its files in `dir` and waits until it answers.
@@ -61,11 +68,16 @@ impl Registry {
     }
 }
 
-/// `layerfs --root ROOT ARGUMENTS`, without credentials of whoever runs the test.
-pub fn layerfs_anonymous(root: &Path, arguments: &[&str]) -> Ran {
+/// `layerfs --root ROOT ARGUMENTS`, to be run without credentials of whoever runs the test.
+pub fn anonymous(root: &Path, arguments: &[&str]) -> Command {
     let mut command = layerfs(&["--root", root.to_str().unwrap()]);
     command.args(arguments).env("DOCKER_CONFIG", root.with_extension("no-config"));
-    run(command, Input::Nothing)
+    command
+}
+
+/// Runs [`anonymous`].
+pub fn layerfs_anonymous(root: &Path, arguments: &[&str]) -> Ran {
+    run(anonymous(root, arguments), Input::Nothing)
 }
 
 impl Drop for Registry {

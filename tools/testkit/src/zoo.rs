@@ -55,10 +55,7 @@ pub struct Zoo {
 /// The store and the turn of this test, or says why there is none.
 pub fn zoo() -> Option<(&'static Zoo, Turn)> {
     static ZOO: OnceLock<Option<Zoo>> = OnceLock::new();
-    let turn = super::docker()?;
-    if !tier("docker", Registry::installed(), "/usr/bin/docker-registry (Debian: docker-registry)") {
-        return None;
-    }
+    let turn = Registry::with_docker()?;
     let made = ZOO.get_or_init(|| {
         let home = Home::mount();
         tier("docker", home.is_some(), "a tmpfs can be mounted").then(|| Zoo::make(home.expect("the tier is there")))

@@ -155,7 +155,7 @@ pub(crate) fn fetch(
 
 /// Whether the registry is why a pull failed, and not this machine or its user.
 fn is_of_registry(error: &anyhow::Error) -> bool {
-    let shared = || error.downcast_ref::<Shared>().map(|shared| &*shared.0);
+    let shared = || error.downcast_ref::<Arc<RegistryError>>().map(|shared| &**shared);
     error.downcast_ref::<RegistryError>().or_else(shared).is_some_and(|error| {
         !matches!(error, RegistryError::Interrupted | RegistryError::File { .. } | RegistryError::Store(_))
     })
@@ -208,11 +208,9 @@ impl Pull<'_> {
 
     /// The names that the image gets: one with the digest, and the one that the user gave, unless it has the digest
     /// already.
-    fn names(reference: &Reference, digest: Digest) -> anyhow::Result<Vec<Reference>> {
-        let by_digest =
-            Reference::parse(&format!("{}@{digest}", reference.name())).map_err(|error| anyhow!("{error}"))?;
+    fn names(reference: &Reference, digest: Digest) -> Vec<Reference> {
         let tagged = Some(reference.clone()).filter(|reference| reference.digest().is_none());
-        Ok(std::iter::once(by_digest).chain(tagged).collect())
+        std::iter::once(reference.with_digest(digest)).chain(tagged).collect()
     }
 
     /// Pulls one image; returns whether anything changed.
@@ -224,8 +222,8 @@ impl Pull<'_> {
         let stored = Stored::read(self.root, self.driver);
         let is_known = stored.as_ref().is_some_and(|stored| stored.references.get(reference).is_some());
         let is_present = |digest| match &stored {
-            Some(stored) if self.platform.is_none() => Ok(stored.has(&Self::names(reference, digest)?)),
-            _ => anyhow::Ok(false),
+            Some(stored) if self.platform.is_none() => stored.has(&Self::names(reference, digest)),
+            _ => false,
         };
         // If nothing may be to be done, the registry is first asked for no more than the digest.
         let known = match reference.digest() {
@@ -234,7 +232,7 @@ impl Pull<'_> {
             _ => None,
         };
         if let Some(digest) = known
-            && is_present(digest)?
+            && is_present(digest)
         {
             begun()?;
             self.say(&format!("Digest: {digest}"))?;
@@ -243,11 +241,11 @@ impl Pull<'_> {
         let resolved = registry::resolve(&self.client, reference, self.platform)?;
         begun()?;
         let digest = resolved.digest;
-        if is_present(digest)? {
+        if is_present(digest) {
             self.say(&format!("Digest: {digest}"))?;
             return Ok(false);
         }
-        let names = Self::names(reference, digest)?;
+        let names = Self::names(reference, digest);
         // Bytes that an earlier pull has left may be bad. Then the image is fetched once more from the beginning.
         let report = match self.import(reference, resolved.clone(), &names) {
             Err((_, true)) => self.import(reference, resolved, &names),
@@ -298,7 +296,7 @@ impl Pull<'_> {
             (_, Some((fault, _))) if matches!(*fault, RegistryError::Interrupted) => {
                 (Interrupted(STOPPED).into(), false)
             }
-            (_, Some((fault, may_go_better))) => (anyhow::Error::new(Shared(fault)), may_go_better),
+            (_, Some((fault, may_go_better))) => (anyhow::Error::new(fault), may_go_better),
             (ImportError::Archive(ArchiveError::Digest { file, expected, found }), None) => (
                 anyhow!("filesystem layer verification failed for digest {expected}: {file} has the digest {found}"),
                 false,
@@ -329,21 +327,5 @@ impl Stored {
         let is_there =
             |images: snapshot::schema::image::ImageStore| images.config(first).is_ok_and(|config| config.is_some());
         found.all(|id| id == Some(first)) && self.root.images().is_ok_and(|images| images.is_some_and(is_there))
-    }
-}
-
-/// An error of a transfer, which the transfer keeps as well.
-#[derive(Debug)]
-struct Shared(Arc<RegistryError>);
-
-impl std::fmt::Display for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Shared {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source()
     }
 }

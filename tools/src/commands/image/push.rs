@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
+use images::save::texts_to_read;
 use layerfs::compress::encode::Encoding;
 use lines::Lines;
 use registry::{ManifestForm, Push, PushOptions, PushedImage, RegistryClient};
@@ -90,7 +91,9 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         say(&format!("Using default tag: {}", complete.tag().unwrap_or_default()))?;
     }
     say(&format!("The push refers to repository [{}]", reference.name()))?;
-    let catalog = Catalog::read(&data_root)?;
+    let asked = if args.all_tags { &reference } else { &complete };
+    let texts = texts_to_read(&[asked.familiar()], &data_root.references()?);
+    let catalog = Catalog::read_images(&data_root, &texts)?;
     let wanted = if args.all_tags { tags_of(&catalog, &reference) } else { vec![complete] };
     let images = wanted.iter().map(|name| find(&catalog, name)).collect::<anyhow::Result<Vec<_>>>()?;
     if images.is_empty() {
@@ -107,22 +110,19 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     };
     let push = Push::new(Arc::clone(&client), &data_root, &reference, options, &lines);
     let mut edits = Vec::new();
-    let mut pushed = Ok(());
+    let mut pushed: anyhow::Result<()> = Ok(());
     for (name, image) in wanted.iter().zip(images) {
         let tag = name.tag().unwrap_or_default();
-        match push.image(&catalog, &catalog.images()[&image], tag) {
-            Ok(done) => {
-                say(&format!("{tag}: digest: {} size: {}", done.digest, done.size))?;
-                edits.extend(notes(&client, &reference, image, &done)?);
-            }
-            Err(error) => {
-                pushed = Err(error);
-                break;
-            }
+        pushed = push.image(&catalog, &catalog.images()[&image], tag).map_err(Into::into).and_then(|done| {
+            edits.extend(notes(&client, &reference, image, &done));
+            Ok(say(&format!("{tag}: digest: {} size: {}", done.digest, done.size))?)
+        });
+        if pushed.is_err() {
+            break;
         }
     }
     drop(lines);
-    // What was pushed is noted also if something else was not.
+    // What was pushed is noted also if something else was not, or if nobody reads any more what is said.
     if let Err(error) = note(root, writable, edits) {
         // The push itself is done, and a store that somebody else holds can be pushed from.
         output::complain(NAME, &format!("warning: what was pushed is not noted in the data-root: {error:#}"));
@@ -136,9 +136,8 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
 
 /// The names with a tag that a repository has in the store, in docker's order.
 fn tags_of(catalog: &Catalog, repository: &Reference) -> Vec<Reference> {
-    let parsed = catalog.references().iter().filter_map(|(name, _)| Reference::parse(name).ok());
-    let own = |name: &Reference| name.name() == repository.name() && name.tag().is_some() && name.digest().is_none();
-    let mut names: Vec<Reference> = parsed.filter(own).collect();
+    let names = catalog.references().of_repository(repository).map(|(name, _)| name);
+    let mut names: Vec<Reference> = names.filter(|name| name.tag().is_some() && name.digest().is_none()).collect();
     names.sort_by_key(Reference::canonical);
     names
 }
@@ -161,20 +160,14 @@ fn find(catalog: &Catalog, name: &Reference) -> anyhow::Result<ImageId> {
 }
 
 /// What dockerd writes down after a push: the name with the digest, and where the layers are.
-fn notes(
-    client: &RegistryClient,
-    reference: &Reference,
-    image: ImageId,
-    pushed: &PushedImage,
-) -> anyhow::Result<Vec<Edit>> {
-    let by_digest = Reference::parse(&format!("{}@{}", reference.name(), pushed.digest));
-    let by_digest = by_digest.map_err(|error| anyhow!("{error}"))?;
+fn notes(client: &RegistryClient, reference: &Reference, image: ImageId, pushed: &PushedImage) -> Vec<Edit> {
+    let by_digest = reference.with_digest(pushed.digest);
     let layers = pushed.layers.iter().map(|layer| {
         let source = BlobSource { digest: layer.digest, repository: reference.name() };
         let hmac = source_hmac(&client.credentials_as_json(), &source);
         Edit::NoteSource { source, diff_id: layer.diff_id, hmac }
     });
-    Ok(std::iter::once(Edit::SetTag { reference: by_digest, image }).chain(layers).collect())
+    std::iter::once(Edit::SetTag { reference: by_digest, image }).chain(layers).collect()
 }
 
 fn note(root: &Path, driver: Option<&'static str>, edits: Vec<Edit>) -> anyhow::Result<()> {

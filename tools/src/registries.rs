@@ -6,6 +6,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use images::load::ImportError;
+use images::source::ArchiveError;
+use layerfs::Digest;
 use registry::{
     ClientOptions, CredentialStore, Credentials, InsecureRegistries, RegistryClient, RegistryError, RegistryHost,
 };
@@ -94,6 +97,12 @@ impl RegistryFlags {
         Ok(clients)
     }
 
+    /// The files of this machine that are read.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        let named = ["DOCKER_CONFIG", "SSL_CERT_FILE"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
+        [self.daemon_config.clone(), self.certs_dir.clone()].into_iter().chain(named).collect()
+    }
+
     fn options(&self, interrupted: &Arc<AtomicBool>) -> ClientOptions {
         let mut options = ClientOptions::new(Arc::clone(interrupted));
         options.stall = Duration::from_secs(self.stall_timeout.into());
@@ -123,6 +132,52 @@ impl RegistryFlags {
         let host = RegistryHost::new(domain, verify);
         Ok(RegistryClient::new(host, credentials, self.options(interrupted))?)
     }
+}
+
+/// Lets one registry after the other attempt something: what one mirror does not have, the next one may have.
+pub(crate) fn in_turn<T>(
+    command: &str,
+    clients: Vec<RegistryClient>,
+    mut attempt: impl FnMut(&Arc<RegistryClient>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let mut clients = clients.into_iter().map(Arc::new).peekable();
+    loop {
+        let client = clients.next().expect("the registry itself is the last");
+        match attempt(&client) {
+            Err(error) if clients.peek().is_some() && is_of_registry(&error) => {
+                let mirror = client.host().domain();
+                output::complain(command, &format!("warning: mirror {mirror}: {error:#}"));
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Whether the registry is why something failed, and not this machine or its user.
+fn is_of_registry(error: &anyhow::Error) -> bool {
+    let shared = || error.downcast_ref::<Arc<RegistryError>>().map(|shared| &**shared);
+    error.downcast_ref::<RegistryError>().or_else(shared).is_some_and(|error| {
+        !matches!(error, RegistryError::Interrupted | RegistryError::File { .. } | RegistryError::Store(_))
+    })
+}
+
+/// Why an image of a registry was not unpacked, with what went wrong on the way here, if anything did.
+pub(crate) fn cause(error: ImportError, fault: Option<Arc<RegistryError>>) -> anyhow::Error {
+    match (error, fault) {
+        // The thread that fetches may be the first to notice an interrupt.
+        (_, Some(fault)) if matches!(*fault, RegistryError::Interrupted) => ImportError::Interrupted.into(),
+        (error @ ImportError::Interrupted, _) => error.into(),
+        (_, Some(fault)) => anyhow::Error::new(fault),
+        (ImportError::Archive(ArchiveError::Digest { file, expected, found }), None) => {
+            anyhow!("filesystem layer verification failed for digest {expected}: {file} has the digest {found}")
+        }
+        (error, None) => error.into(),
+    }
+}
+
+/// Says that a blob is asked for again, and why.
+pub(crate) fn complain_of_retry(command: &str, blob: Digest, at: u64, error: &RegistryError) {
+    output::complain(command, &format!("{} at byte {at}: {error}", blob.short()));
 }
 
 /// The user's credentials. Without a file that can be read there are none, as for docker's client.

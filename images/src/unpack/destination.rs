@@ -3,9 +3,10 @@
 //! ```text
 //! DIR/.layerfs-unpacking/<number>/diff    a layer being unpacked
 //! DIR/.layerfs-unpacking/tree             the layers so far, being merged
+//! DIR/.layerfs-unpacking/blobs            files of layers that come from elsewhere
 //! ```
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
 use layerfs::delete::Deletion;
@@ -34,6 +35,13 @@ pub enum UnpackForm {
     Layers,
     /// One tree, as a container of the image sees it.
     Rootfs,
+}
+
+/// Where a source may put what it fetches while the directory `to` is filled: it goes with everything else that is not the
+/// image. It is there from when the first layer is asked for.
+#[must_use]
+pub fn blobs_dir(to: &Path) -> PathBuf {
+    to.join(STAGING).join("blobs")
 }
 
 pub(super) fn directory_name(index: usize, diff_id: DiffId) -> String {

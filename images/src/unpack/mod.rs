@@ -16,12 +16,12 @@ use std::path::Path;
 use layerfs::Unpacked;
 use layerfs::meter::Meter;
 
-pub use destination::UnpackForm;
+pub use destination::{UnpackForm, blobs_dir};
 pub use report::{UnpackReport, UnpackedLayer};
 
 use crate::load::schedule::{Content, Work, unpack_all};
 use crate::load::stream::{Arrivals, collect, decoded};
-use crate::load::{ImportError, ImportRequest, WriteBack, check_room, checked_config, or_interrupted};
+use crate::load::{ImportError, ImportRequest, WriteBack, check_lengths, check_room, checked_config, or_interrupted};
 use crate::source::{ArchiveError, Blob, ImageSource, LayerBytes, LayerRef, Opened, steps};
 use destination::Destination;
 use snapshot::driver::Room;
@@ -39,20 +39,44 @@ pub fn unpack(
     form: UnpackForm,
     request: &ImportRequest<'_>,
 ) -> Result<UnpackReport, ImportError> {
-    let _metered = request.options.meter.map(Meter::attach);
-    let mut destination = Destination::open(to, form, request.options.sync)?;
-    let write_back = WriteBack::begin(&destination.dir, request.options.sync)?;
-    let report = match opened {
-        Opened::Archive(archive) => unpack_from(&archive, Slots::default(), &mut destination, request),
+    fill(to, form, request, |destination| match opened {
+        Opened::Archive(archive) => unpack_from(&archive, Slots::default(), destination, request),
         // An archive that was cut before its manifest is not a layer.
         Opened::LayerTar(blob) if bare::starts_like_an_archive(&blob) => {
             Err(ArchiveError::NotAnImageArchive { path: request.archive.to_path_buf() }.into())
         }
-        Opened::LayerTar(blob) => bare::unpack(Content::File(&blob), &mut destination, request),
+        Opened::LayerTar(blob) => bare::unpack(Content::File(&blob), destination, request),
         Opened::Compressed(file, _) | Opened::Pipe(file) => {
-            unpack_stream(file, &mut destination, request).map_err(|error| or_interrupted(error, request))
+            unpack_stream(file, destination, request).map_err(|error| or_interrupted(error, request))
         }
-    }?;
+    })
+}
+
+/// Unpacks the one image that is wanted of any source; else as [`unpack`].
+///
+/// # Errors
+/// [`ImportError`]; the directory is then as it was before.
+pub fn unpack_image(
+    source: &dyn ImageSource,
+    to: &Path,
+    form: UnpackForm,
+    request: &ImportRequest<'_>,
+) -> Result<UnpackReport, ImportError> {
+    fill(to, form, request, |destination| {
+        unpack_from(source, Slots::default(), destination, request).map_err(|error| or_interrupted(error, request))
+    })
+}
+
+fn fill(
+    to: &Path,
+    form: UnpackForm,
+    request: &ImportRequest<'_>,
+    work: impl FnOnce(&mut Destination) -> Result<UnpackReport, ImportError>,
+) -> Result<UnpackReport, ImportError> {
+    let _metered = request.options.meter.map(Meter::attach);
+    let mut destination = Destination::open(to, form, request.options.sync)?;
+    let write_back = WriteBack::begin(&destination.dir, request.options.sync)?;
+    let report = work(&mut destination)?;
     drop(write_back);
     destination.complete(&report)?;
     Ok(report)
@@ -94,6 +118,12 @@ fn unpack_from(
     let image = contents.one(request.select.image.as_deref())?;
     let config = checked_config(image)?;
     let Slots { next, mut arrivals } = slots;
+    if request.options.preflight && source.is_remote() {
+        // The lengths in the manifest are checked before any byte is asked for.
+        let lengths =
+            image.layers.iter().filter_map(|layer| layer.descriptor.as_ref()).map(|descriptor| descriptor.size);
+        check_lengths(lengths, destination.dir.path(), Room::measure(&destination.dir)?)?;
+    }
     let bytes = image.layers.iter().map(|layer| source.layer(layer)).collect::<Result<Vec<_>, _>>()?;
     if request.options.preflight {
         let files: Vec<&Blob> = bytes

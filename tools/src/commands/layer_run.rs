@@ -18,6 +18,7 @@ use runtime::{Runtime, RuntimeError, Stdio};
 
 use crate::generate::Generate;
 use crate::manual::Manual;
+use crate::registries::RegistryFlags;
 use crate::{output, rootless};
 use place::Place;
 
@@ -27,14 +28,14 @@ const BUILTIN: &str = "builtin";
 
 /// Run a command in an image, without a daemon; nothing of it stays
 ///
-/// SOURCE is an archive (`docker save`, an OCI layout as a tar or a directory), a directory with a root file system, or, if no such
-/// file exists, an image of DATA_ROOT. What the command writes is in memory and gone at the end, unless --keep is given.
+/// SOURCE is an archive (`docker save`, an OCI layout as a tar or a directory), a directory with a root file system, an image of a
+/// registry as docker://NAME[:TAG|@DIGEST], or, if no such file exists, an image of DATA_ROOT. What the command writes is in memory and gone at the end, unless --keep is given.
 ///
 /// There is no network but a loop-back device, unless --network host is given. Without root, a user namespace is used.
 #[derive(Debug, Parser)]
 #[command(name = NAME, version, max_term_width = 100)]
 struct Cli {
-    /// An archive, a layout, a directory, or an image of the data-root
+    /// An archive, a layout, a directory, docker://NAME, or an image of the data-root
     #[arg(required_unless_present_any = ["generate", "bundle"])]
     source: Option<String>,
 
@@ -69,6 +70,9 @@ struct Cli {
     #[command(flatten, next_help_heading = "The command")]
     wanted: settings::Flags,
 
+    #[command(flatten, next_help_heading = "The registry of docker://")]
+    registry: RegistryFlags,
+
     /// Run this OCI bundle instead, for tests and measurements
     #[arg(long, value_name = "DIR", hide = true, conflicts_with_all = ["source", "keep"])]
     bundle: Option<PathBuf>,
@@ -83,6 +87,7 @@ const MANUAL: Manual = Manual {
     examples: &[
         ("layer-run app.tar -ti -- sh", "a shell in the image of an archive, with nothing imported"),
         ("layer-run alpine:3 -- cat /etc/os-release", "a command in an image of /var/lib/docker"),
+        ("layer-run docker://alpine:3 -- cat /etc/os-release", "the same, straight from a registry"),
         ("layer-run app.tar -v \"$PWD:/work\" -w /work -- make", "with a directory of the host"),
         ("layer-run app.tar --keep changes -- apk add curl", "keep what it writes in changes/diff"),
         ("layer-run /mnt/disk --read-only -- ls /", "in a directory with a root file system"),
@@ -130,6 +135,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let mut used: Vec<PathBuf> = cli.wanted.host_paths();
     used.extend([&cli.keep, &cli.bundle].into_iter().flatten().cloned());
     used.extend([cli.root.clone(), PathBuf::from(cli.source.as_deref().unwrap_or_default())]);
+    used.extend(cli.registry.paths());
     let place = Place::make(&used)?;
     let runtime = Runtime::find(&cli.runtime, &place.dir("state")?)?.tied();
     let id = format!("layer-run-{}", std::process::id());

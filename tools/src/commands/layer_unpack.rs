@@ -18,11 +18,13 @@ use images::source::{Select, UnusableName};
 use images::unpack::UnpackReport;
 use snapshot::reference::Reference;
 
+use crate::commands::remote_image::RemoteImage;
 use crate::exit::UsageError;
 use crate::flags::{StoreFlags, UnpackFlags, parse_tag};
 use crate::generate::Generate;
 use crate::manual::Manual;
 use crate::progress::Progress;
+use crate::registries::RegistryFlags;
 use crate::{input, output, rootless, signals};
 use docker_format::size;
 use job::{Done, Job, Target};
@@ -32,14 +34,15 @@ const NAME: &str = "layer-unpack";
 /// Unpack a container image, or one layer, without a daemon
 ///
 /// ARCHIVE is what `docker save` writes, an OCI layout (a tar or a directory), or, for --layers and --rootfs, the tar of
-/// one layer; plain or compressed with gzip, zstd, xz or bzip2. `-` is standard input.
+/// one layer; plain or compressed with gzip, zstd, xz or bzip2. `-` is standard input. docker://NAME[:TAG|@DIGEST] is an
+/// image of a registry, unpacked while it arrives.
 ///
 /// With --root, a dockerd that is started on DATA_ROOT afterwards lists, runs, saves and deletes the images as if it had
 /// loaded them itself. Stop a daemon that uses DATA_ROOT first. A failure, or Ctrl-C, leaves everything as it was.
 #[derive(Debug, Parser)]
 #[command(name = NAME, version, max_term_width = 100)]
 struct Cli {
-    /// Archive to unpack
+    /// Archive to unpack, or docker://NAME[:TAG|@DIGEST]
     #[arg(value_name = "ARCHIVE", required_unless_present = "generate")]
     archive: Option<PathBuf>,
 
@@ -67,6 +70,9 @@ struct Cli {
 
     #[command(flatten)]
     unpack: UnpackFlags,
+
+    #[command(flatten, next_help_heading = "The registry of docker://")]
+    registry: RegistryFlags,
 
     /// Unpack N times, and report how fast, where the time goes, and how much memory it takes [default: 5]
     ///
@@ -112,6 +118,7 @@ const MANUAL: Manual = Manual {
         ("docker save app:1 | ssh host layer-unpack - --root /var/lib/docker", "import an image on another machine"),
         ("layer-unpack app.tar --rootfs ./app", "one tree, as a container sees it"),
         ("layer-unpack layer.tar.gz --layers ./layer", "the overlay directory of one layer"),
+        ("layer-unpack docker://alpine:3 --rootfs ./alpine", "straight from a registry"),
         ("layer-unpack app.tar --root ./empty --bench 3 --threads 1,2", "how fast, and where the time goes"),
     ],
     more: ("", &[]),
@@ -159,6 +166,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
     };
     let json = cli.store.json;
+    let remote = RemoteImage::named(NAME, &archive, &cli.registry, &interrupted)?;
+    if remote.is_some() && (cli.store.dry_run || cli.bench.is_some()) {
+        return Err(UsageError("--dry-run and --bench go with an archive, not with a registry".into()).into());
+    }
     if cli.store.dry_run {
         if target != Target::Root {
             return Err(UsageError("--dry-run goes with --root".into()).into());
@@ -171,7 +182,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if target != Target::Rootfs {
         rootless::check(&to, rootless::ADVICE)?;
     }
-    let job = Job { archive: &archive, target, select: &select };
+    let job = Job { archive: &archive, remote: remote.as_ref(), target, select: &select };
     if let Some(runs) = cli.bench {
         let threads = threads(&cli.threads, &options);
         let plan = bench::BenchPlan { runs, threads, quiet: cli.unpack.quiet };

@@ -2,7 +2,7 @@
 
 mod lines;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use images::load::{ImportError, ImportOptions, ImportReport, ImportRequest, import_images};
-use images::source::{ArchiveError, Platform, Select};
+use images::source::{Platform, Select};
 use layerfs::Digest;
 use lines::Lines;
-use registry::{BlobListener, PullRequest, RegistryClient, RegistryError, Remote};
+use registry::{BlobListener, PullRequest, RegistryClient, Remote, Resolved};
 use snapshot::reference::Reference;
 use snapshot::root::DataRoot;
 use snapshot::schema::references::References;
@@ -21,14 +21,14 @@ use snapshot::schema::references::References;
 use crate::commands::layerfs::NAME;
 use crate::exit::{Interrupted, UsageError};
 use crate::flags::writable;
-use crate::registries::{RegistryFlags, parse};
+use crate::registries::{RegistryFlags, cause, in_turn, parse};
 use crate::{output, rootless, signals};
 
 /// How long to wait for another command that writes to the data-root: another pull, as a rule.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// Where blobs are on their way, below the data-root. dockerd empties the directory above at each start.
-const BLOBS: [&str; 2] = ["tmp", "layerfs-blobs"];
+/// Where dockerd keeps what does not last, below the data-root.
+const TMP: &str = "tmp";
 
 /// What is said after a request to stop.
 const STOPPED: &str = "interrupted, no image was changed";
@@ -107,23 +107,11 @@ fn pull(
     options.patience = PATIENCE;
     options.driver = driver;
     for reference in references {
-        let mut clients = args.registry.clients(&reference, &args.mirror, interrupted)?.into_iter().peekable();
-        while let Some(client) = clients.next() {
-            let client = Arc::new(client);
+        let clients = args.registry.clients(&reference, &args.mirror, interrupted)?;
+        done(&in_turn(NAME, clients, |client| {
             let pull = Pull { args, root, driver, platform: platform.as_ref(), client, options: &options };
-            let pulled = if args.all_tags { pull.all(&reference) } else { pull.default(reference.clone()) };
-            match pulled {
-                // What one mirror does not have, the next one may have.
-                Err(error) if clients.peek().is_some() && is_of_registry(&error) => {
-                    let mirror = pull.client.host().domain();
-                    output::complain(NAME, &format!("warning: mirror {mirror}: {error:#}"));
-                }
-                pulled => {
-                    done(&pulled?)?;
-                    break;
-                }
-            }
-        }
+            if args.all_tags { pull.all(&reference) } else { pull.default(reference.clone()) }
+        })?)?;
     }
     Ok(())
 }
@@ -153,21 +141,13 @@ pub(crate) fn fetch(
     pull(&args, root, driver, interrupted, |_| Ok(()))
 }
 
-/// Whether the registry is why a pull failed, and not this machine or its user.
-fn is_of_registry(error: &anyhow::Error) -> bool {
-    let shared = || error.downcast_ref::<Arc<RegistryError>>().map(|shared| &**shared);
-    error.downcast_ref::<RegistryError>().or_else(shared).is_some_and(|error| {
-        !matches!(error, RegistryError::Interrupted | RegistryError::File { .. } | RegistryError::Store(_))
-    })
-}
-
 /// One repository's part of the work.
 struct Pull<'p> {
     args: &'p Args,
     root: &'p Path,
     driver: Option<&'static str>,
     platform: Option<&'p Platform>,
-    client: Arc<RegistryClient>,
+    client: &'p Arc<RegistryClient>,
     options: &'p ImportOptions<'p>,
 }
 
@@ -206,13 +186,6 @@ impl Pull<'_> {
         self.say(&format!("Status: {what} {name}"))
     }
 
-    /// The names that the image gets: one with the digest, and the one that the user gave, unless it has the digest
-    /// already.
-    fn names(reference: &Reference, digest: Digest) -> Vec<Reference> {
-        let tagged = Some(reference.clone()).filter(|reference| reference.digest().is_none());
-        std::iter::once(reference.with_digest(digest)).chain(tagged).collect()
-    }
-
     /// Pulls one image; returns whether anything changed.
     fn one(&self, reference: &Reference) -> anyhow::Result<bool> {
         let which = reference
@@ -222,7 +195,7 @@ impl Pull<'_> {
         let stored = Stored::read(self.root, self.driver);
         let is_known = stored.as_ref().is_some_and(|stored| stored.references.get(reference).is_some());
         let is_present = |digest| match &stored {
-            Some(stored) if self.platform.is_none() => stored.has(&Self::names(reference, digest)),
+            Some(stored) if self.platform.is_none() => stored.has(&names(reference, digest)),
             _ => false,
         };
         // If nothing may be to be done, the registry is first asked for no more than the digest.
@@ -245,13 +218,7 @@ impl Pull<'_> {
             self.say(&format!("Digest: {digest}"))?;
             return Ok(false);
         }
-        let names = Self::names(reference, digest);
-        // Bytes that an earlier pull has left may be bad. Then the image is fetched once more from the beginning.
-        let report = match self.import(reference, resolved.clone(), &names) {
-            Err((_, true)) => self.import(reference, resolved, &names),
-            result => result,
-        };
-        let report = report.map_err(|(error, _)| error)?;
+        let report = twice(|| self.import(reference, resolved.clone()))?;
         for warning in &report.warnings {
             output::complain(NAME, &format!("warning: {warning}"));
         }
@@ -259,51 +226,76 @@ impl Pull<'_> {
         Ok(true)
     }
 
-    /// The second part of an error says whether another attempt may go better.
-    fn import(
-        &self,
-        reference: &Reference,
-        resolved: registry::Resolved,
-        names: &[Reference],
-    ) -> Result<ImportReport, (anyhow::Error, bool)> {
-        let tmp = self.root.join(BLOBS[0]);
-        let (had_root, had_tmp) = (self.root.join("image").exists(), tmp.exists());
+    fn import(&self, reference: &Reference, resolved: Resolved) -> Result<ImportReport, (anyhow::Error, bool)> {
         let at_once = self.args.max_concurrent_downloads.into();
         let lines = Arc::new(Lines::new(self.args.quiet, at_once));
-        let request = PullRequest {
-            client: Arc::clone(&self.client),
+        let pull = PullRequest {
+            client: Arc::clone(self.client),
             reference: reference.clone(),
-            dir: tmp.join(BLOBS[1]),
+            dir: blobs_dir(self.root),
             most: at_once,
             listener: Arc::clone(&lines) as Arc<dyn BlobListener>,
         };
-        let remote = Remote::new(resolved, names, request);
-        let name = std::path::PathBuf::from(reference.familiar());
+        let name = PathBuf::from(reference.familiar());
         let select = Select::default();
         let request = ImportRequest { archive: &name, select: &select, options: self.options, observer: &*lines };
-        let imported = import_images(&remote, self.root, &request);
-        let fault = imported.as_ref().err().and_then(|_| remote.fault());
-        // On a full disk, what has arrived would only be in the way.
-        let no_room = fault.as_ref().is_some_and(|(error, _)| error.is_no_space())
-            || imported.as_ref().is_err_and(ImportError::is_no_space);
-        remote.finish(imported.is_err() && had_root && !no_room);
-        if !had_tmp {
-            let _ = std::fs::remove_dir(&tmp);
-        }
-        imported.map_err(|error| match (error, fault) {
-            (ImportError::Interrupted, _) => (Interrupted(STOPPED).into(), false),
-            // The thread that fetches may be the first to notice.
-            (_, Some((fault, _))) if matches!(*fault, RegistryError::Interrupted) => {
+        import(resolved, self.root, pull, &request)
+    }
+}
+
+/// Where the blobs of a pull are on their way. dockerd empties the directory above at each start.
+pub(crate) fn blobs_dir(root: &Path) -> PathBuf {
+    root.join(TMP).join("layerfs-blobs")
+}
+
+/// The names that an image gets: one with the digest, and the one that the user gave, unless it has the digest already.
+fn names(reference: &Reference, digest: Digest) -> Vec<Reference> {
+    let tagged = Some(reference.clone()).filter(|reference| reference.digest().is_none());
+    std::iter::once(reference.with_digest(digest)).chain(tagged).collect()
+}
+
+/// Bytes that an earlier pull has left may be bad. Then the image is fetched once more from the beginning.
+pub(crate) fn twice<T>(attempt: impl Fn() -> Result<T, (anyhow::Error, bool)>) -> anyhow::Result<T> {
+    let result = match attempt() {
+        Err((_, true)) => attempt(),
+        result => result,
+    };
+    result.map_err(|(error, _)| error)
+}
+
+/// Imports an image of a registry. The second part of an error says whether another attempt may go better.
+pub(crate) fn import(
+    resolved: Resolved,
+    root: &Path,
+    pull: PullRequest,
+    request: &ImportRequest<'_>,
+) -> Result<ImportReport, (anyhow::Error, bool)> {
+    let tmp = root.join(TMP);
+    let (is_new, had_root, had_tmp) = (!root.exists(), root.join("image").exists(), tmp.exists());
+    let names = names(&pull.reference, resolved.digest);
+    let remote = Remote::new(resolved, &names, pull);
+    let imported = import_images(&remote, root, request);
+    let fault = imported.as_ref().err().and_then(|_| remote.fault());
+    // On a full disk, what has arrived would only be in the way.
+    let no_room = fault.as_ref().is_some_and(|(error, _)| error.is_no_space())
+        || imported.as_ref().is_err_and(ImportError::is_no_space);
+    remote.finish(imported.is_err() && had_root && !no_room);
+    if !had_tmp {
+        let _ = std::fs::remove_dir(&tmp);
+    }
+    if is_new && imported.is_err() {
+        // The import could not remove it while the blobs were in it.
+        let _ = std::fs::remove_dir(root);
+    }
+    imported.map_err(|error| {
+        let may_go_better = fault.as_ref().is_some_and(|(_, may_go_better)| *may_go_better);
+        match cause(error, fault.map(|(fault, _)| fault)) {
+            error if matches!(error.downcast_ref(), Some(ImportError::Interrupted)) => {
                 (Interrupted(STOPPED).into(), false)
             }
-            (_, Some((fault, may_go_better))) => (anyhow::Error::new(fault), may_go_better),
-            (ImportError::Archive(ArchiveError::Digest { file, expected, found }), None) => (
-                anyhow!("filesystem layer verification failed for digest {expected}: {file} has the digest {found}"),
-                false,
-            ),
-            (error, None) => (anyhow::Error::new(error), false),
-        })
-    }
+            error => (error, may_go_better),
+        }
+    })
 }
 
 /// The names of a store and its images, at the beginning of a pull.

@@ -1,12 +1,13 @@
 //! The root file system, and what the image says of its command.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
 use images::load::{ImportOptions, ImportRequest};
 use images::source::Select;
-use images::unpack::{UnpackForm, unpack};
+use images::unpack::{UnpackForm, UnpackReport, unpack};
 use snapshot::catalog::Resolved;
 use snapshot::driver::{Access, Driver};
 use snapshot::schema::config::ImageConfig;
@@ -14,6 +15,7 @@ use snapshot::schema::runconfig::RunConfig;
 use snapshot::view::{Needs, View};
 
 use super::{Cli, Place, place};
+use crate::commands::remote_image::RemoteImage;
 use crate::input;
 use crate::progress::Progress;
 
@@ -35,8 +37,15 @@ pub(super) fn find(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found
     {
         bail!("{}: the directory is not empty", dir.display());
     }
+    let interrupted = Arc::new(AtomicBool::new(false));
+    if let Some(remote) = RemoteImage::named(super::NAME, path, &cli.registry, &interrupted)? {
+        return image(cli, path, place, |root, request| remote.unpack(root, UnpackForm::Rootfs, request));
+    }
     if text == "-" || path.is_file() || MARKS.iter().any(|mark| path.join(mark).is_file()) {
-        return archive(cli, path, place);
+        let opened = input::open(path)?;
+        return image(cli, path, place, |root, request| {
+            unpack(opened, root, UnpackForm::Rootfs, request).map_err(input::with_name(path))
+        });
     }
     if path.is_dir() {
         let lower = std::fs::canonicalize(path).with_context(|| format!("opening {text}"))?;
@@ -76,9 +85,13 @@ fn stored(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found> {
     Ok(Found { root: place.above(&lower, cli.keep.as_deref())?, config })
 }
 
-/// An image of an archive, unpacked into memory.
-fn archive(cli: &Cli, path: &Path, place: &Place) -> anyhow::Result<Found> {
-    let opened = input::open(path)?;
+/// An image that `unpack` unpacks into memory.
+fn image(
+    cli: &Cli,
+    path: &Path,
+    place: &Place,
+    unpack: impl FnOnce(&Path, &ImportRequest<'_>) -> anyhow::Result<UnpackReport>,
+) -> anyhow::Result<Found> {
     let select = Select { platform: cli.platform.clone(), image: cli.image.clone() };
     let interrupted = AtomicBool::new(false);
     let mut options = ImportOptions::new(&interrupted);
@@ -87,7 +100,7 @@ fn archive(cli: &Cli, path: &Path, place: &Place) -> anyhow::Result<Found> {
     let request = ImportRequest { archive: path, select: &select, options: &options, observer: &progress };
     let name = if cli.keep.is_some() { "image" } else { "root" };
     let root = place.dir(name)?;
-    let report = unpack(opened, &root, UnpackForm::Rootfs, &request).map_err(input::with_name(path))?;
+    let report = unpack(&root, &request)?;
     let config = match report.config {
         Some(config) => ImageConfig::parse(&config)?.fields.config.unwrap_or_default(),
         None => RunConfig::default(),

@@ -6,6 +6,7 @@ use images::load::{ImportOptions, ImportReport, ImportRequest, Observer, import}
 use images::source::{Format, Select};
 use images::unpack::{UnpackForm, UnpackReport};
 
+use crate::commands::remote_image::RemoteImage;
 use crate::input;
 
 /// What to make of an archive.
@@ -34,6 +35,8 @@ impl Target {
 #[derive(Debug)]
 pub(super) struct Job<'j> {
     pub(super) archive: &'j Path,
+    /// The image of a registry that `archive` names, if it does.
+    pub(super) remote: Option<&'j RemoteImage<'j>>,
     pub(super) target: Target,
     pub(super) select: &'j Select,
 }
@@ -56,13 +59,20 @@ impl Job<'_> {
         observer: &dyn Observer,
     ) -> anyhow::Result<Done> {
         let request = ImportRequest { archive: self.archive, select: self.select, options, observer };
+        let form = match self.target {
+            Target::Root => None,
+            Target::Layers => Some(UnpackForm::Layers),
+            Target::Rootfs => Some(UnpackForm::Rootfs),
+        };
+        if let Some(remote) = self.remote {
+            return match form {
+                None => remote.import(to, &request).map(Done::Import),
+                Some(form) => remote.unpack(to, form, &request).map(Done::Directories),
+            };
+        }
         let opened = input::open(self.archive)?;
         let named = input::with_name(self.archive);
-        let form = match self.target {
-            Target::Root => return import(opened, to, &request).map(Done::Import).map_err(named),
-            Target::Layers => UnpackForm::Layers,
-            Target::Rootfs => UnpackForm::Rootfs,
-        };
+        let Some(form) = form else { return import(opened, to, &request).map(Done::Import).map_err(named) };
         images::unpack::unpack(opened, to, form, &request).map(Done::Directories).map_err(named)
     }
 }

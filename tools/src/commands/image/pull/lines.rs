@@ -13,6 +13,7 @@ use registry::{BlobListener, RegistryError};
 use crate::commands::layerfs::NAME;
 use crate::output;
 use crate::progress::Progress;
+use crate::registries::complain_of_retry;
 
 /// docker's lines for a reader that is no terminal; bars for one that is.
 pub(super) struct Lines {
@@ -96,7 +97,7 @@ impl BlobListener for Lines {
         let seconds = output::counted(pause.as_secs().max(1), "second");
         self.say(&blob.short(), &format!("Retrying in {seconds}"));
         if !self.quiet {
-            output::complain(NAME, &format!("{} at byte {at}: {error}", blob.short()));
+            complain_of_retry(NAME, blob, at, error);
         }
     }
 }

@@ -1,0 +1,94 @@
+//! `docker://REF` in the place of an archive: an image of a registry, unpacked while it arrives.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use images::load::{ImportReport, ImportRequest};
+use images::unpack::{UnpackForm, UnpackReport, blobs_dir, unpack_image};
+use layerfs::Digest;
+use registry::{BlobListener, PullRequest, RegistryClient, RegistryError, Remote};
+use snapshot::reference::Reference;
+
+use super::image::pull;
+use crate::registries::{RegistryFlags, cause, complain_of_retry, in_turn, parse};
+
+/// How an argument begins that names an image of a registry, as other tools for images spell it.
+const SCHEME: &str = "docker://";
+
+/// Layers that are fetched at once.
+const AT_ONCE: usize = 3;
+
+/// An image of a registry that a command takes instead of an archive.
+#[derive(Debug)]
+pub(crate) struct RemoteImage<'i> {
+    /// The command, for what it says.
+    command: &'static str,
+    reference: Reference,
+    flags: &'i RegistryFlags,
+    interrupted: &'i Arc<AtomicBool>,
+}
+
+impl<'i> RemoteImage<'i> {
+    /// The image that `text` names, if it begins with `docker://`.
+    pub(crate) fn named(
+        command: &'static str,
+        text: &Path,
+        flags: &'i RegistryFlags,
+        interrupted: &'i Arc<AtomicBool>,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(name) = text.to_str().and_then(|text| text.strip_prefix(SCHEME)) else { return Ok(None) };
+        let reference = parse(name)?.with_default_tag();
+        Ok(Some(Self { command, reference, flags, interrupted }))
+    }
+
+    /// Unpacks the image into a directory, which is as it was before if that fails.
+    pub(crate) fn unpack(
+        &self,
+        to: &Path,
+        form: UnpackForm,
+        request: &ImportRequest<'_>,
+    ) -> anyhow::Result<UnpackReport> {
+        self.from_any(|client| {
+            let resolved = registry::resolve(client, &self.reference, request.select.platform.as_ref())?;
+            let remote = Remote::new(resolved, &[self.reference.clone()], self.pull(client, &blobs_dir(to)));
+            let unpacked = unpack_image(&remote, to, form, request);
+            let fault = unpacked.as_ref().err().and_then(|_| remote.fault());
+            remote.finish(false);
+            unpacked.map_err(|error| cause(error, fault.map(|(fault, _)| fault)))
+        })
+    }
+
+    /// Imports the image into a data-root, as `image pull` does, and gives it the same names.
+    pub(crate) fn import(&self, root: &Path, request: &ImportRequest<'_>) -> anyhow::Result<ImportReport> {
+        self.from_any(|client| {
+            let resolved = registry::resolve(client, &self.reference, request.select.platform.as_ref())?;
+            pull::twice(|| pull::import(resolved.clone(), root, self.pull(client, &pull::blobs_dir(root)), request))
+        })
+    }
+
+    /// Asks the mirrors and the registry itself in turn.
+    fn from_any<T>(&self, attempt: impl FnMut(&Arc<RegistryClient>) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        in_turn(self.command, self.flags.clients(&self.reference, &[], self.interrupted)?, attempt)
+    }
+
+    fn pull(&self, client: &Arc<RegistryClient>, blobs: &Path) -> PullRequest {
+        PullRequest {
+            client: Arc::clone(client),
+            reference: self.reference.clone(),
+            dir: blobs.to_owned(),
+            most: AT_ONCE,
+            listener: Arc::new(Complaints(self.command)),
+        }
+    }
+}
+
+/// Says what goes wrong on the way and is tried again.
+struct Complaints(&'static str);
+
+impl BlobListener for Complaints {
+    fn retry(&self, blob: Digest, at: u64, _pause: Duration, error: &RegistryError) {
+        complain_of_retry(self.0, blob, at, error);
+    }
+}

@@ -29,7 +29,8 @@ const BUILTIN: &str = "builtin";
 /// Run a command in an image, without a daemon; nothing of it stays
 ///
 /// SOURCE is an archive (`docker save`, an OCI layout as a tar or a directory), a directory with a root file system, an image of a
-/// registry as docker://NAME[:TAG|@DIGEST], or, if no such file exists, an image of DATA_ROOT. What the command writes is in memory and gone at the end, unless --keep is given.
+/// registry as docker://NAME[:TAG|@DIGEST], or, if no such file exists, an image of DATA_ROOT. What the command writes is in
+/// memory and gone at the end, unless --keep is given.
 ///
 /// There is no network but a loop-back device, unless --network host is given. Without root, a user namespace is used.
 #[derive(Debug, Parser)]
@@ -70,9 +71,6 @@ struct Cli {
     #[command(flatten, next_help_heading = "The command")]
     wanted: settings::Flags,
 
-    #[command(flatten, next_help_heading = "The registry of docker://")]
-    registry: RegistryFlags,
-
     /// Run this OCI bundle instead, for tests and measurements
     #[arg(long, value_name = "DIR", hide = true, conflicts_with_all = ["source", "keep"])]
     bundle: Option<PathBuf>,
@@ -80,6 +78,9 @@ struct Cli {
     /// Print the manual page, or a shell's completions
     #[arg(long, value_name = "WHAT")]
     generate: Option<Generate>,
+
+    #[command(flatten, next_help_heading = "The registry of docker://")]
+    registry: RegistryFlags,
 }
 
 const MANUAL: Manual = Manual {

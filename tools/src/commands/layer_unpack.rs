@@ -71,9 +71,6 @@ struct Cli {
     #[command(flatten)]
     unpack: UnpackFlags,
 
-    #[command(flatten, next_help_heading = "The registry of docker://")]
-    registry: RegistryFlags,
-
     /// Unpack N times, and report how fast, where the time goes, and how much memory it takes [default: 5]
     ///
     /// DIR must be empty or new. It is as before at the end: each run unpacks to a directory of its own in it, which is
@@ -90,6 +87,9 @@ struct Cli {
     /// Print the manual page, or a shell's completions
     #[arg(long, value_name = "WHAT")]
     generate: Option<Generate>,
+
+    #[command(flatten, next_help_heading = "The registry of docker://")]
+    registry: RegistryFlags,
 }
 
 /// The place to unpack to.

@@ -50,9 +50,10 @@ impl<'i> RemoteImage<'i> {
         form: UnpackForm,
         request: &ImportRequest<'_>,
     ) -> anyhow::Result<UnpackReport> {
-        self.from_any(|client| {
+        self.ask(|client| {
             let resolved = registry::resolve(client, &self.reference, request.select.platform.as_ref())?;
-            let remote = Remote::new(resolved, &[self.reference.clone()], self.pull(client, &blobs_dir(to)));
+            let remote =
+                Remote::new(resolved, std::slice::from_ref(&self.reference), self.pull(client, &blobs_dir(to)));
             let unpacked = unpack_image(&remote, to, form, request);
             let fault = unpacked.as_ref().err().and_then(|_| remote.fault());
             remote.finish(false);
@@ -62,14 +63,14 @@ impl<'i> RemoteImage<'i> {
 
     /// Imports the image into a data-root, as `image pull` does, and gives it the same names.
     pub(crate) fn import(&self, root: &Path, request: &ImportRequest<'_>) -> anyhow::Result<ImportReport> {
-        self.from_any(|client| {
+        self.ask(|client| {
             let resolved = registry::resolve(client, &self.reference, request.select.platform.as_ref())?;
             pull::twice(|| pull::import(resolved.clone(), root, self.pull(client, &pull::blobs_dir(root)), request))
         })
     }
 
     /// Asks the mirrors and the registry itself in turn.
-    fn from_any<T>(&self, attempt: impl FnMut(&Arc<RegistryClient>) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    fn ask<T>(&self, attempt: impl FnMut(&Arc<RegistryClient>) -> anyhow::Result<T>) -> anyhow::Result<T> {
         in_turn(self.command, self.flags.clients(&self.reference, &[], self.interrupted)?, attempt)
     }
 

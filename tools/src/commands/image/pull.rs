@@ -165,7 +165,7 @@ impl Pull<'_> {
 
     fn all(&self, reference: &Reference) -> anyhow::Result<String> {
         let mut is_new = false;
-        for tag in registry::tags(&self.client, reference)? {
+        for tag in registry::tags(self.client, reference)? {
             let name = format!("{}:{tag}", reference.name());
             let tagged = Reference::parse(&name).map_err(|error| anyhow!("{error}"))?;
             is_new |= self.one(&tagged)?;
@@ -201,7 +201,7 @@ impl Pull<'_> {
         // If nothing may be to be done, the registry is first asked for no more than the digest.
         let known = match reference.digest() {
             Some(digest) if is_known => Some(digest),
-            None if is_known => registry::head(&self.client, reference)?,
+            None if is_known => registry::head(self.client, reference)?,
             _ => None,
         };
         if let Some(digest) = known
@@ -211,7 +211,7 @@ impl Pull<'_> {
             self.say(&format!("Digest: {digest}"))?;
             return Ok(false);
         }
-        let resolved = registry::resolve(&self.client, reference, self.platform)?;
+        let resolved = registry::resolve(self.client, reference, self.platform)?;
         begun()?;
         let digest = resolved.digest;
         if is_present(digest) {

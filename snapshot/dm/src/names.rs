@@ -101,6 +101,18 @@ impl ThinId {
     }
 }
 
+impl From<ThinId> for u64 {
+    fn from(id: ThinId) -> Self {
+        id.0.into()
+    }
+}
+
+impl From<ThinId> for i64 {
+    fn from(id: ThinId) -> Self {
+        id.0.into()
+    }
+}
+
 impl fmt::Display for ThinId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

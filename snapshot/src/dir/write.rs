@@ -39,6 +39,17 @@ impl Dir {
         })
     }
 
+    /// Opens the directory `name`, or creates it with exactly `mode`.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], also if something else has that name.
+    pub(crate) fn sub_or_create(&self, name: &(impl AsRef<OsStr> + ?Sized), mode: u32) -> Result<Self, StoreError> {
+        match self.sub(name)? {
+            Some(dir) => Ok(dir),
+            None => self.create(name, mode),
+        }
+    }
+
     /// Creates the file `name` with exactly `mode` and fills it. The file is not durable before it is synced.
     ///
     /// # Errors

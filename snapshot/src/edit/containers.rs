@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 use layerfs::ChainId;
 
-use super::disposal::Disposal;
+use super::disposal::{Disposal, ensure};
 use super::init_layer;
 use super::record::{Record, Stored};
 use super::transaction::Transaction;
@@ -359,9 +359,4 @@ fn forget(volumes: &Dir, names: &[VolumeName], sync: bool) -> Result<(), StoreEr
         Err(StoreError::Database { .. } | StoreError::Invalid { .. }) => Ok(()),
         result => result,
     }
-}
-
-/// Opens a directory below `dir`, and makes what is missing of it.
-fn ensure(dir: &Dir, path: &[&str], mode: u32) -> Result<Dir, StoreError> {
-    super::disposal::ensure(dir, path, mode)
 }

@@ -133,10 +133,7 @@ pub(super) fn split(place: &Path) -> (Vec<&str>, &str) {
 pub(super) fn ensure(dir: &Dir, parents: &[&str], mode: u32) -> Result<Dir, StoreError> {
     let mut at = dir.duplicate()?;
     for name in parents {
-        at = match at.sub(*name)? {
-            Some(below) => below,
-            None => at.create(*name, mode)?,
-        };
+        at = at.sub_or_create(*name, mode)?;
     }
     Ok(at)
 }

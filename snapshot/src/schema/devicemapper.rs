@@ -10,6 +10,8 @@
 //! dockerd does not start with a file of a device that it cannot decode. Follows moby v20.10.24
 //! `daemon/graphdriver/devmapper/deviceset.go: devInfo, transaction, DeviceSet, loadMetadata`.
 
+use dm::ThinId;
+
 use super::gojson::{self, DecodeError, Encode};
 use crate::go_file;
 
@@ -27,9 +29,6 @@ pub const DEVICE_SET: &str = "deviceset-metadata";
 
 /// Bytes of the largest file that is read. Docker has no limit of its own; its files have about 100.
 pub(crate) const MAX_DEVICE: usize = 64 << 10;
-
-/// The largest number of a thin device (`deviceset.go: maxDeviceID`).
-const MAX_ID: i64 = 0xff_ffff;
 
 go_file! {
     /// The thin device of a layer.
@@ -88,11 +87,30 @@ impl DeviceFile {
         gojson::from_slice(bytes)
     }
 
-    /// The number of the device, if a pool can have such a number: dockerd passes over a file with any other.
+    /// The number of the device, if a pool can have such a number: dockerd passes over a file with any other
+    /// (`deviceset.go: maxDeviceID`).
     #[must_use]
-    pub fn thin_id(&self) -> Option<u64> {
-        (0..=MAX_ID).contains(&self.id).then_some(self.id.unsigned_abs())
+    pub fn thin_id(&self) -> Option<ThinId> {
+        thin_id(self.id)
     }
+}
+
+impl TransactionFile {
+    /// The number of the device, if a pool can have such a number.
+    pub(crate) fn thin_id(&self) -> Option<ThinId> {
+        thin_id(self.id)
+    }
+}
+
+impl DeviceSetFile {
+    /// The number that was to be given next, if a pool can have such a number.
+    pub(crate) fn next_id(&self) -> Option<ThinId> {
+        thin_id(self.next)
+    }
+}
+
+fn thin_id(number: i64) -> Option<ThinId> {
+    u64::try_from(number).ok().and_then(ThinId::new)
 }
 
 #[cfg(test)]
@@ -103,7 +121,7 @@ mod tests {
     fn files_are_decoded() {
         let file = br#"{"device_id":7,"size":536870912,"transaction_id":8,"initialized":false,"deleted":true}"#;
         let device = DeviceFile::decode(file).unwrap();
-        assert_eq!((device.thin_id(), device.size, device.transaction), (Some(7), 536_870_912, 8));
+        assert_eq!((device.thin_id(), device.size, device.transaction), (ThinId::new(7), 536_870_912, 8));
         assert!(!device.initialized && device.deleted);
         assert_eq!(DeviceFile::decode(br#"{"device_id":16777216}"#).unwrap().thin_id(), None);
         assert!(DeviceFile::decode(b"").is_err());

@@ -93,12 +93,8 @@ pub(crate) fn note(
     hmac: &str,
     sync: bool,
 ) -> Result<(), StoreError> {
-    let enter = |dir: &Dir, name: &str, mode| match dir.sub(name)? {
-        Some(there) => Ok(there),
-        None => dir.create(name, mode),
-    };
-    let open = |[top, kind, algorithm]: [&str; 3]| -> Result<Dir, StoreError> {
-        enter(&enter(&enter(image_root, top, 0o700)?, kind, 0o755)?, algorithm, 0o755)
+    let open = |[top, kind, algorithm]: [&str; 3]| {
+        image_root.sub_or_create(top, 0o700)?.sub_or_create(kind, 0o755)?.sub_or_create(algorithm, 0o755)
     };
     let (sources, blobs) = (open(SOURCES)?, open(BLOBS)?);
     let name = diff_id.0.hex();

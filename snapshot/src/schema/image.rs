@@ -148,10 +148,7 @@ impl ImageStore {
 
     fn set_metadata(&self, id: ImageId, name: &str, text: &str, sync: bool) -> Result<(), StoreError> {
         let metadata = self.metadata_dir();
-        let dir = match metadata.sub(&id.0.hex())? {
-            Some(dir) => dir,
-            None => metadata.create(&id.0.hex(), 0o700)?,
-        };
+        let dir = metadata.sub_or_create(&id.0.hex(), 0o700)?;
         dir.replace(name, text.as_bytes(), 0o600, sync)?;
         if sync { metadata.sync() } else { Ok(()) }
     }

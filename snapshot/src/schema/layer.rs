@@ -132,11 +132,7 @@ impl LayerStore {
             None => {
                 let [database, own] = MOUNTS;
                 let missing = || StoreError::Invalid { path: image_root.join(database), reason: "missing".into() };
-                let database = image_root.sub(database)?.ok_or_else(missing)?;
-                match database.sub(own)? {
-                    Some(mounts) => mounts,
-                    None => database.create(own, 0o755)?,
-                }
+                image_root.sub(database)?.ok_or_else(missing)?.sub_or_create(own, 0o755)?
             }
         };
         let temporary = write_set_name(&CacheId::random());

@@ -56,7 +56,7 @@ impl PoolUsage {
         }
         for (name, file) in driver.map(DeviceMapper::files).transpose()?.unwrap_or_default() {
             if let Some(id) = file.thin_id() {
-                devices.entry(id).or_default().files.insert(name, file);
+                devices.entry(id.into()).or_default().files.insert(name, file);
             }
         }
         let mut lost = found.lost_mappings;

@@ -19,6 +19,9 @@ pub(super) enum FileSystem {
     Xfs,
 }
 
+/// What is said of a device whose file system is none of these.
+pub(super) const UNKNOWN: &str = "holds neither ext4 nor xfs";
+
 /// Where a file system that is mounted can be written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writing {

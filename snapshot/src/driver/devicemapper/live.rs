@@ -17,14 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dm::{
-    DeviceName, DeviceNumber, LoopDevice, Mapper, MapperError, PoolTable, Problem, Removal, SECTOR, Table, ThinId,
-    ThinTable, cancel_removal,
+    DeviceName, DeviceNumber, LoopDevice, Mapper, MapperError, PoolTable, Problem, Removal, SECTOR, Table, ThinTable,
+    cancel_removal,
 };
 use rustix::fs::{Mode, OFlags, major, minor};
 
 use super::NAME;
-use super::file_system::{FileSystem, Writing};
-use super::options::PoolOptions;
+use super::file_system::{FileSystem, UNKNOWN, Writing};
+use super::patience::{PATIENCE, PAUSE, while_busy};
 use super::pool::{DATA, METADATA};
 use super::protocol::{Origin, Protocol};
 use super::records::Records;
@@ -32,8 +32,22 @@ use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::schema::devicemapper::{BASE, DeviceFile};
 
-/// How long a device may take to go that nobody has open any more.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Bytes of the file that holds the data of a new pool; it takes up room only as it is written to. This and what follows
+/// are dockerd's defaults (moby v20.10.24 `daemon/graphdriver/devmapper/deviceset.go: defaultDataLoopbackSize` and the
+/// lines after it).
+const DATA_SIZE: u64 = 100 << 30;
+
+/// Bytes of the file that holds the metadata of a new pool.
+const METADATA_SIZE: u64 = 2 << 30;
+
+/// Bytes of a new base device, which every layer begins with.
+const BASE_SIZE: u64 = 10 << 30;
+
+/// Sectors of a block of the data. A pool keeps the size that it was made with.
+const BLOCK: u64 = 128;
+
+/// Percent of the pool's blocks that must be free for a new device.
+const MIN_FREE: u64 = 10;
 
 /// Blocks free below which the kernel gives an event, which nobody waits for; dockerd's number.
 const LOW_WATER: u64 = 32768;
@@ -46,7 +60,6 @@ pub(super) struct Live {
     own: Dir,
     prefix: String,
     number: DeviceNumber,
-    options: PoolOptions,
     pub(super) protocol: Protocol,
     /// Held from the moment a device is made active until it is mounted: nobody else may remove it meanwhile.
     activation: Mutex<()>,
@@ -76,24 +89,19 @@ pub(super) fn prefix(own: &Dir) -> Result<String, StoreError> {
 
 impl Live {
     /// Sets the pool up, or takes over the one that is active; makes it and its base device in a new data-root.
-    pub(super) fn open(
-        mapper: Arc<dyn Mapper>,
-        own: &Dir,
-        home: &Dir,
-        options: PoolOptions,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn open(mapper: Arc<dyn Mapper>, own: &Dir, home: &Dir) -> Result<Self, StoreError> {
         let own = own.duplicate()?;
         let records = Arc::new(Records::new(home.duplicate()?));
         let prefix = prefix(&own)?;
         let name = device_name(&own, &prefix, "pool")?;
         let number = match gone_or_staying(&*mapper, &name)? {
             Some(number) => number,
-            None => make_pool(&*mapper, &own, &records, &name, &options)?,
+            None => make_pool(&*mapper, &own, &records, &name)?,
         };
         let pool = ActivePool { mapper: Arc::clone(&mapper), name: name.clone() };
         let protocol = Protocol::recover(Arc::clone(&mapper), name, Arc::clone(&records))?;
         let activation = Mutex::new(());
-        let live = Self { mapper, records, own, prefix, number, options, protocol, activation, _pool: pool };
+        let live = Self { mapper, records, own, prefix, number, protocol, activation, _pool: pool };
         live.check_base()?;
         Ok(live)
     }
@@ -110,15 +118,16 @@ impl Live {
     /// Makes the device of a layer: a snapshot of `parent`'s, or of the base.
     pub(super) fn make_layer(&self, id: &str, parent: Option<&str>) -> Result<(), StoreError> {
         let from = parent.unwrap_or(BASE);
-        let file = self.records.device(from)?.filter(|file| !file.deleted);
-        let file =
-            file.ok_or_else(|| StoreError::Invalid { path: self.records.home().join(from), reason: "missing".into() })?;
+        let file = self.records.existing(from)?;
+        if file.deleted {
+            return Err(StoreError::Invalid { path: self.records.home().join(from), reason: "missing".into() });
+        }
         let pool = self.protocol.status()?;
         for (what, used) in [("data", pool.data), ("metadata", pool.metadata)] {
-            let wanted = (used.total * self.options.min_free / 100).max(1);
+            let wanted = (used.total * MIN_FREE / 100).max(1);
             if used.free() < wanted {
                 return Err(self.invalid(format!(
-                    "its pool has {} free blocks of {what}, of {}; a new layer needs {wanted} (10 %), so that the pool does \
+                    "its pool has {} free blocks of {what}, of {}; a new layer needs {wanted} ({MIN_FREE} %), so that the pool does \
                      not fill up while it is written",
                     used.free(),
                     used.total
@@ -131,11 +140,10 @@ impl Live {
 
     /// Mounts the file system of a device without a mount point.
     pub(super) fn mount(&self, of: &str, writing: Writing) -> Result<OwnedFd, StoreError> {
-        let missing = || StoreError::Invalid { path: self.records.home().join(of), reason: "missing".into() };
-        let file = self.records.device(of)?.ok_or_else(missing)?;
+        let file = self.records.existing(of)?;
         self.with_active(of, &file, |path, device| {
             let kind = FileSystem::detect(device).map_err(StoreError::io(path, "reading"))?;
-            let kind = kind.ok_or_else(|| self.invalid(format!("device {} holds neither ext4 nor xfs", file.id)))?;
+            let kind = kind.ok_or_else(|| self.invalid(format!("device {} {UNKNOWN}", file.id)))?;
             kind.mount(path, writing).map_err(StoreError::io(path, "mounting the file system of a layer from"))
         })
     }
@@ -149,7 +157,9 @@ impl Live {
     ) -> Result<T, StoreError> {
         let _alone = self.activation.lock().unwrap_or_else(PoisonError::into_inner);
         let name = self.name(of)?;
-        let number = self.activate(&name, file)?;
+        let id = self.records.thin_id(of, file)?;
+        let table = Table::Thin(ThinTable { length: file.size / SECTOR, pool: self.number, id });
+        let number = self.activate(&name, &table)?;
         let opened = self.mapper.open(number);
         let used = match opened {
             Ok((path, device)) => use_it(&path, &device),
@@ -161,24 +171,14 @@ impl Live {
         Ok(used)
     }
 
-    fn activate(&self, name: &DeviceName, file: &DeviceFile) -> Result<DeviceNumber, StoreError> {
-        let id = file.thin_id().and_then(ThinId::new).ok_or_else(|| self.invalid(format!("device {}", file.id)))?;
-        let table = Table::Thin(ThinTable { length: file.size / SECTOR, pool: self.number, id });
-        let start = Instant::now();
-        loop {
-            if let Some(info) = self.mapper.info(name)?
-                && (!info.is_being_removed || cancel_removal(&*self.mapper, name).unwrap_or(false))
-            {
-                return Ok(info.number);
+    fn activate(&self, name: &DeviceName, table: &Table) -> Result<DeviceNumber, MapperError> {
+        while_busy(|| match self.mapper.info(name)? {
+            Some(info) if !info.is_being_removed || cancel_removal(&*self.mapper, name).unwrap_or(false) => {
+                Ok(info.number)
             }
-            match self.mapper.create(name, &table) {
-                // The one that is going has not gone yet.
-                Err(MapperError { problem: Problem::Busy, .. }) if start.elapsed() < PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                made => return Ok(made?),
-            }
-        }
+            // It is busy as long as one of that name is going.
+            _ => self.mapper.create(name, table),
+        })
     }
 
     /// Removes the device of a layer, with its content. Does nothing if there is none.
@@ -206,19 +206,15 @@ impl Live {
         let _alone = self.activation.lock().unwrap_or_else(PoisonError::into_inner);
         let name = self.name(of)?;
         let start = Instant::now();
-        while let Some(info) = self.mapper.info(&name)? {
-            if info.open > 0 && start.elapsed() > OPEN {
-                let reason = format!("its device {name} is mounted; stop what uses it first");
-                return Err(StoreError::Invalid { path: self.records.home().join(of), reason });
-            }
-            match self.mapper.remove(&name, Removal::Now) {
-                Err(MapperError { problem: Problem::Busy, .. }) if start.elapsed() < PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                removed => removed?,
-            }
+        let is_gone = while_busy(|| match self.mapper.info(&name)? {
+            Some(info) if info.open > 0 && start.elapsed() > OPEN => Ok(false),
+            _ => self.mapper.remove(&name, Removal::Now).map(|()| true),
+        })?;
+        if is_gone {
+            return Ok(());
         }
-        Ok(())
+        let reason = format!("its device {name} is mounted; stop what uses it first");
+        Err(StoreError::Invalid { path: self.records.home().join(of), reason })
     }
 
     /// Makes the base device of a new pool, or checks that the base device of a pool in use is the one of the records.
@@ -255,7 +251,7 @@ impl Live {
         let mut set = self.records.device_set()?;
         set.file_system = kind.name().to_owned();
         self.records.write_device_set(&set)?;
-        let mut base = self.protocol.create(BASE, &Origin::Empty { size: self.options.base_size })?;
+        let mut base = self.protocol.create(BASE, &Origin::Empty { size: BASE_SIZE })?;
         self.with_active(BASE, &base, |path, device| {
             kind.make(path).map_err(StoreError::io(path, "making a file system on"))?;
             device.sync_all().map_err(StoreError::io(path, "syncing"))
@@ -263,7 +259,7 @@ impl Live {
         base.initialized = true;
         self.records.write_device(BASE, &base)?;
         set.uuid = self.base_uuid(&base)?;
-        set.next = i64::from(self.protocol.last_number().next().get());
+        set.next = self.protocol.last_number().next().into();
         self.records.write_device_set(&set)
     }
 
@@ -271,7 +267,7 @@ impl Live {
         let found = self.with_active(BASE, base, |path, device| {
             FileSystem::uuid(device).map_err(StoreError::io(path, "reading"))
         })?;
-        found.ok_or_else(|| self.invalid("its base device holds neither ext4 nor xfs".into()))
+        found.ok_or_else(|| self.invalid(format!("its base device {UNKNOWN}")))
     }
 }
 
@@ -279,7 +275,7 @@ impl Drop for Live {
     fn drop(&mut self) {
         // As dockerd does when it is shut down. The number is only a hint, so a failure does no harm.
         if let Ok(mut set) = self.records.device_set() {
-            let next = i64::from(self.protocol.last_number().next().get());
+            let next = self.protocol.last_number().next().into();
             if set.next != next {
                 set.next = next;
                 let _ = self.records.write_device_set(&set);
@@ -303,28 +299,19 @@ fn gone_or_staying(mapper: &dyn Mapper, name: &DeviceName) -> Result<Option<Devi
         if stays {
             return Ok(Some(info.number));
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(PAUSE);
     }
 }
 
 /// Makes the kernel's pool of the two files, which are made if there are none.
-fn make_pool(
-    mapper: &dyn Mapper,
-    own: &Dir,
-    records: &Records,
-    name: &DeviceName,
-    options: &PoolOptions,
-) -> Result<DeviceNumber, StoreError> {
+fn make_pool(mapper: &dyn Mapper, own: &Dir, records: &Records, name: &DeviceName) -> Result<DeviceNumber, StoreError> {
     let invalid = |reason: &str| StoreError::Invalid { path: own.path().to_path_buf(), reason: reason.into() };
-    let dir = match own.sub(NAME)? {
-        Some(dir) => dir,
-        None => own.create(NAME, 0o700)?,
-    };
+    let dir = own.sub_or_create(NAME, 0o700)?;
     let there = [dir.stat(METADATA)?.is_some(), dir.stat(DATA)?.is_some()];
     match there {
         [true, true] => {}
         [false, false] if records.devices()?.is_empty() => {
-            for (file, size) in [(DATA, options.data_size), (METADATA, options.metadata_size)] {
+            for (file, size) in [(DATA, DATA_SIZE), (METADATA, METADATA_SIZE)] {
                 let made = dir.write_new(file, b"", 0o600)?;
                 made.set_len(size).map_err(StoreError::io(dir.join(file), "truncating"))?;
             }
@@ -354,7 +341,7 @@ fn make_pool(
         length,
         metadata: number(&metadata)?,
         data: number(&data)?,
-        block: options.block,
+        block: BLOCK,
         low_water: LOW_WATER,
         features: vec!["skip_block_zeroing".to_owned()],
     };

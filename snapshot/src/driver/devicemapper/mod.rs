@@ -21,7 +21,7 @@
 
 mod file_system;
 mod live;
-mod options;
+mod patience;
 mod pool;
 mod protocol;
 mod records;
@@ -47,9 +47,8 @@ use crate::liveness::Dead;
 use crate::schema::devicemapper::{DEVICES, DeviceFile};
 use file_system::Writing;
 use live::Live;
-use options::PoolOptions;
-use pool::CONTENT;
 pub use pool::InactivePool;
+use pool::{CONTENT, content_of};
 use records::Records;
 use shown::Shown;
 use unfinished::Unfinished;
@@ -136,13 +135,6 @@ impl DeviceMapper {
         self.0.records.devices()
     }
 
-    /// The thin device of a layer that must have one.
-    fn layer(&self, id: &CacheId) -> Result<DeviceFile, StoreError> {
-        let missing =
-            || StoreError::Invalid { path: self.0.records.home().join(id.as_str()), reason: "missing".into() };
-        self.device(id.as_str())?.ok_or_else(missing)
-    }
-
     fn not_done(&self, what: &str) -> StoreError {
         let reason = format!("{what} is not done with the storage driver devicemapper");
         StoreError::Invalid { path: self.0.own.path().to_path_buf(), reason }
@@ -157,7 +149,7 @@ impl OpenHome {
             return Ok(Arc::clone(live));
         }
         let mapper = Arc::clone(&writer.mapper);
-        let opened = Arc::new(Live::open(mapper, &self.own, self.records.home(), PoolOptions::default())?);
+        let opened = Arc::new(Live::open(mapper, &self.own, self.records.home())?);
         Ok(Arc::clone(live.insert(opened)))
     }
 
@@ -166,16 +158,6 @@ impl OpenHome {
         let reader =
             || StoreError::Invalid { path: self.own.path().to_path_buf(), reason: "it was opened for reading".into() };
         self.live(self.writer.as_ref().ok_or_else(reader)?)
-    }
-
-    /// The directory of a layer's content in the file system of its device.
-    fn content_of(&self, mounted: Dir, id: &CacheId) -> Result<Dir, StoreError> {
-        let missing = || StoreError::Invalid {
-            path: self.records.home().join(id.as_str()),
-            reason: format!("its device has no directory {CONTENT}"),
-        };
-        let content = mounted.sub(CONTENT)?.ok_or_else(missing)?;
-        Ok(Dir::unnamed(content.into()))
     }
 }
 
@@ -202,10 +184,7 @@ impl Driver for DeviceMapper {
             return self.content(id).map(MountGuard::plain);
         }
         unfinished::make_content(&self.0, id)?;
-        let mounts = match self.0.own.sub(MOUNTS)? {
-            Some(mounts) => mounts,
-            None => self.0.own.create(MOUNTS, 0o755)?,
-        };
+        let mounts = self.0.own.sub_or_create(MOUNTS, 0o755)?;
         // A mount goes with the last process of its namespace; the empty directory that it was on stays.
         refuse_mounted(&mounts, id.as_str())?;
         let remove_point = || rustix::fs::unlinkat(&mounts, id.as_str(), AtFlags::REMOVEDIR);
@@ -228,10 +207,10 @@ impl Driver for DeviceMapper {
 
     /// What was written to a layer through another mount is seen, as all mounts of a device are one file system.
     fn content(&self, id: &CacheId) -> Result<Dir, StoreError> {
-        let device = self.layer(id)?;
+        let device = self.0.records.existing(id.as_str())?;
         if let Some(writer) = &self.0.writer {
-            let mounted = Dir::unnamed(self.0.live(writer)?.mount(id.as_str(), Writing::Elsewhere)?);
-            return self.0.content_of(mounted, id);
+            let mounted = self.0.live(writer)?.mount(id.as_str(), Writing::Elsewhere)?;
+            return content_of(mounted, &device, &self.0.records.home().join(id.as_str()));
         }
         self.0.shown.layer(id, || self.pool()?.show(&device))
     }
@@ -294,7 +273,7 @@ impl Driver for DeviceMapper {
 
     /// `deviceset.go: exportDeviceMetadata`.
     fn metadata(&self, id: &CacheId) -> Result<Option<Vec<(&'static str, String)>>, StoreError> {
-        let device = self.layer(id)?;
+        let device = self.0.records.existing(id.as_str())?;
         Ok(Some(vec![
             ("DeviceId", device.id.to_string()),
             ("DeviceName", format!("{}-{id}", live::prefix(&self.0.own)?)),

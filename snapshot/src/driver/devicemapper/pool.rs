@@ -1,13 +1,14 @@
 //! A pool that is read from its files or devices.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use dm::{Devices, LoopDevice, ThinDevice, ThinPool, ThinVolume};
 use rustix::fs::{CWD, OFlags};
 
 use super::NAME;
-use super::file_system::{FileSystem, Writing};
+use super::file_system::{FileSystem, UNKNOWN, Writing};
 use crate::dir::{Dir, open_unseen};
 use crate::error::StoreError;
 use crate::schema::devicemapper::DeviceFile;
@@ -87,7 +88,8 @@ impl InactivePool {
         let pool = self.thin()?;
         let Devices { by_id, lost_mappings, .. } = pool.devices();
         let invalid = |reason: String| StoreError::Invalid { path: self.metadata_path.clone(), reason };
-        let device = file.thin_id().and_then(|id| by_id.get(&id)).filter(|device: &&ThinDevice| device.is_mapped());
+        let device =
+            file.thin_id().and_then(|id| by_id.get(&id.into())).filter(|device: &&ThinDevice| device.is_mapped());
         let Some(device) = device else {
             let reason = match lost_mappings.first() {
                 Some(damage) => format!("device {} is lost: {damage}", file.id),
@@ -121,14 +123,21 @@ impl InactivePool {
             return Err(invalid(format!("{what} are lost: {damage}")));
         }
         let kind = FileSystem::detect(&image).map_err(StoreError::io(&place, "reading a temporary file in"))?;
-        let kind = kind.ok_or_else(|| invalid(format!("device {} holds neither ext4 nor xfs", file.id)))?;
+        let kind = kind.ok_or_else(|| invalid(format!("device {} {UNKNOWN}", file.id)))?;
         let device =
             LoopDevice::attach(&image).map_err(StoreError::io("/dev/loop-control", "making a loop device by"))?;
         let mounted = kind.mount(device.path(), Writing::Never);
         let mounted = mounted.map_err(StoreError::io(device.path(), "mounting the file system of a layer from"))?;
-        let mounted = Dir::unnamed(mounted);
-        let missing = || invalid(format!("device {} has no directory {CONTENT}", file.id));
-        let content = mounted.sub(CONTENT)?.ok_or_else(missing)?;
-        Ok(Dir::unnamed(content.into()))
+        content_of(mounted, file, &self.data_path)
     }
+}
+
+/// The directory of a layer's content in the file system of its device. `path` is what an error names.
+pub(super) fn content_of(mounted: OwnedFd, file: &DeviceFile, path: &Path) -> Result<Dir, StoreError> {
+    let missing = || StoreError::Invalid {
+        path: path.to_path_buf(),
+        reason: format!("device {} has no directory {CONTENT}", file.id),
+    };
+    let content = Dir::unnamed(mounted).sub(CONTENT)?.ok_or_else(missing)?;
+    Ok(Dir::unnamed(content.into()))
 }

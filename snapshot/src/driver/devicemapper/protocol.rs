@@ -15,17 +15,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use dm::{DeviceName, Mapper, MapperError, PoolMode, PoolStatus, Problem, ThinId, WorkingPool};
 
+use super::patience::while_busy;
 use super::records::Records;
 use crate::error::StoreError;
 use crate::schema::devicemapper::{BASE, DeviceFile, TRANSACTION, TransactionFile};
-
-/// How long a device may be busy after nobody has it open any more: udev's probes, or the kernel's own work, end in
-/// that time.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a device begins with.
 #[derive(Debug)]
@@ -74,7 +70,7 @@ impl Protocol {
         protocol.mend()?;
         let used = protocol.records.ids()?;
         // After a crash, the number that the last shutdown recorded may be too low, so the numbers in use count too.
-        let set = u64::try_from(protocol.records.device_set()?.next).ok().and_then(ThinId::new);
+        let set = protocol.records.device_set()?.next_id();
         let last = used.last().copied().max(set).unwrap_or(first);
         *protocol.lock() = Numbers { used, last };
         Ok(protocol)
@@ -110,9 +106,8 @@ impl Protocol {
         }
         let name = if open.name.is_empty() { BASE } else { open.name.as_str() };
         let file = self.records.device(name)?;
-        let id = u64::try_from(open.id).ok().and_then(ThinId::new);
         let is_ours = file.is_none_or(|file| file.id == open.id);
-        let (Some(id), true, true) = (id, is_ours, open.transaction == pool + 1) else {
+        let (Some(id), true, true) = (open.thin_id(), is_ours, open.transaction == pool + 1) else {
             let reason = format!(
                 "change {} of device {} was begun, but the pool is at {pool} and its devices may be others; nothing is \
                  changed",
@@ -127,15 +122,9 @@ impl Protocol {
 
     /// Deletes a device from the pool, if it is there.
     fn delete_from_pool(&self, id: ThinId) -> Result<(), MapperError> {
-        let start = Instant::now();
-        loop {
-            match self.mapper.message(&self.pool, &format!("delete {id}")) {
-                Ok(()) | Err(MapperError { problem: Problem::NoThinDevice, .. }) => return Ok(()),
-                Err(MapperError { problem: Problem::Busy, .. }) if start.elapsed() < PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                Err(error) => return Err(error),
-            }
+        match while_busy(|| self.mapper.message(&self.pool, &format!("delete {id}"))) {
+            Err(MapperError { problem: Problem::NoThinDevice, .. }) => Ok(()),
+            deleted => deleted,
         }
     }
 
@@ -149,14 +138,9 @@ impl Protocol {
             return Err(StoreError::Invalid { path: self.records.home().path().to_path_buf(), reason });
         }
         let transaction = pool.transaction + 1;
-        let hash = if name == BASE { "" } else { name };
         let id = loop {
             let id = numbers.free();
-            self.records.write_transaction(&TransactionFile {
-                transaction,
-                name: hash.to_owned(),
-                id: i64::from(id.get()),
-            })?;
+            self.begin(transaction, name, id)?;
             numbers.used.insert(id);
             match self.add_to_pool(id, origin) {
                 Ok(()) => break id,
@@ -173,7 +157,7 @@ impl Protocol {
             Origin::Empty { size } => *size,
             Origin::Device { file, .. } => file.size,
         };
-        let device = DeviceFile { id: i64::from(id.get()), size, transaction, initialized: false, deleted: false };
+        let device = DeviceFile { id: id.into(), size, transaction, initialized: false, deleted: false };
         self.records.write_device(name, &device)?;
         self.close(pool.transaction)?;
         Ok(device)
@@ -202,18 +186,19 @@ impl Protocol {
     pub(super) fn delete(&self, name: &str, device: &DeviceFile) -> Result<(), StoreError> {
         let mut numbers = self.lock();
         let transaction = self.status()?.transaction;
-        let Some(id) = device.thin_id().and_then(ThinId::new) else { return Ok(()) };
-        let hash = if name == BASE { "" } else { name };
-        self.records.write_transaction(&TransactionFile {
-            transaction: transaction + 1,
-            name: hash.to_owned(),
-            id: device.id,
-        })?;
+        let id = self.records.thin_id(name, device)?;
+        self.begin(transaction + 1, name, id)?;
         self.delete_from_pool(id)?;
         self.records.remove(name)?;
         self.close(transaction)?;
         numbers.used.remove(&id);
         Ok(())
+    }
+
+    /// Records a change before it is made: the device whose file is `name`, and the number that the pool has afterwards.
+    fn begin(&self, transaction: u64, name: &str, id: ThinId) -> Result<(), StoreError> {
+        let name = if name == BASE { "" } else { name };
+        self.records.write_transaction(&TransactionFile { transaction, name: name.to_owned(), id: id.into() })
     }
 
     fn close(&self, transaction: u64) -> Result<(), MapperError> {

@@ -39,12 +39,20 @@ impl Records {
     /// The device of a layer, by the name of its file; `None` if there is no file.
     pub(super) fn device(&self, name: &str) -> Result<Option<DeviceFile>, StoreError> {
         let Some(device) = self.read::<DeviceFile>(name)? else { return Ok(None) };
-        match device.thin_id() {
-            Some(_) => Ok(Some(device)),
-            None => {
-                Err(self.invalid(name, format!("device_id {} is no number that a thin pool gives a device", device.id)))
-            }
-        }
+        self.thin_id(name, &device)?;
+        Ok(Some(device))
+    }
+
+    /// The device of a layer that must have one.
+    pub(super) fn existing(&self, name: &str) -> Result<DeviceFile, StoreError> {
+        self.device(name)?.ok_or_else(|| self.invalid(name, "missing".into()))
+    }
+
+    /// The number of a device whose file is `name`.
+    pub(super) fn thin_id(&self, name: &str, device: &DeviceFile) -> Result<ThinId, StoreError> {
+        device.thin_id().ok_or_else(|| {
+            self.invalid(name, format!("device_id {} is no number that a thin pool gives a device", device.id))
+        })
     }
 
     /// The files of all devices, by their names.
@@ -63,7 +71,7 @@ impl Records {
 
     /// The numbers of all devices that have files.
     pub(super) fn ids(&self) -> Result<BTreeSet<ThinId>, StoreError> {
-        Ok(self.devices()?.values().filter_map(|file| ThinId::new(file.thin_id()?)).collect())
+        Ok(self.devices()?.values().filter_map(DeviceFile::thin_id).collect())
     }
 
     /// The last change that was begun, if the record of it is there.

@@ -39,10 +39,7 @@ pub(super) fn make_content(state: &OpenHome, id: &CacheId) -> Result<(), StoreEr
 }
 
 fn content_in(mounted: &Dir, id: &CacheId) -> Result<Dir, StoreError> {
-    let content = match mounted.sub(CONTENT)? {
-        Some(content) => content,
-        None => mounted.create(CONTENT, 0o755)?,
-    };
+    let content = mounted.sub_or_create(CONTENT, 0o755)?;
     if mounted.stat(ID)?.is_none_or(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile) {
         mounted.write_new(ID, id.as_str().as_bytes(), 0o600)?;
     }

@@ -100,10 +100,7 @@ impl Home {
     /// Exchanges the contents of two layers. The content of the first may be missing.
     fn exchange(&self, id: &CacheId, with: &CacheId) -> Result<(), StoreError> {
         let other = self.layer(with)?;
-        let layer = match self.dir.sub(id.as_str())? {
-            Some(layer) => layer,
-            None => self.dir.create(id.as_str(), 0o710)?,
-        };
+        let layer = self.dir.sub_or_create(id.as_str(), 0o710)?;
         refuse_mounted(&layer, layout::MERGED)?;
         self.resolved.forget();
         exchange(&other, DIFF, &layer, DIFF)

@@ -153,8 +153,9 @@ fn find(what: &str, pool: &InactivePool, store: Option<(&View, &DeviceMapper)>) 
         if let Some(file) = files.get(what) {
             return Ok(file.clone());
         }
-        let number = what.parse::<u64>().ok();
-        if let Some(file) = files.values().find(|file| number.is_some() && file.thin_id() == number) {
+        if let Ok(number) = what.parse::<i64>()
+            && let Some(file) = files.values().find(|file| file.id == number)
+        {
             return Ok(file.clone());
         }
         let begin: Vec<_> = files.iter().filter(|(name, _)| name.starts_with(what)).collect();

@@ -244,3 +244,17 @@ fn no_device_is_made_in_a_pool_that_is_full_or_failed() {
         assert!(store.files().is_empty() && store.records().transaction().unwrap().is_none());
     }
 }
+
+/// A number that no pool gives leads to no device, so nothing is deleted, and nobody may be told that it was.
+#[test]
+fn a_device_without_a_number_is_not_deleted() {
+    let store = Store::new();
+    let protocol = store.open().unwrap();
+    let layer = protocol.create("layer", &empty()).unwrap();
+    for id in [-1, 1 << 24] {
+        let error = protocol.delete("layer", &DeviceFile { id, ..layer.clone() }).unwrap_err().to_string();
+        assert!(error.contains(&format!("device_id {id} is no number")), "{error}");
+    }
+    assert_eq!((store.devices(), store.files()), (vec![1], vec![("layer".into(), 1)]));
+    assert_eq!(store.records().transaction().unwrap().map(|last| last.transaction), Some(layer.transaction));
+}

@@ -170,6 +170,12 @@ impl Runtime {
         }
     }
 
+    /// Whether it is a program of its own and not the built-in one.
+    #[must_use]
+    pub fn is_program(&self) -> bool {
+        matches!(self.0, Kind::External(_))
+    }
+
     /// The version, and a warning about one with known holes.
     ///
     /// # Errors

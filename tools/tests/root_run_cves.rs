@@ -152,13 +152,13 @@ const ESCAPES: &[Escape] = &[
             let endless = host.at("root/etc/group");
             let _ = std::fs::remove_file(&endless);
             std::fs::File::create(&endless).unwrap().set_len(1 << 40).unwrap();
-            let ran = host.run(&["-u", "5", "--", "/bin/true"]);
+            let ran = host.run(&["-u", "5", "--", "/bin/id", "-u"]);
             std::fs::remove_file(&endless).unwrap();
-            expect(ran.code.is_some(), &ran)?;
+            prints(&ran, "5\n")?;
             symlink("/dev/zero", &endless).unwrap();
-            let ran = host.run(&["-u", "5", "--", "/bin/true"]);
+            let ran = host.run(&["-u", "5", "--", "/bin/id", "-u"]);
             std::fs::remove_file(&endless).unwrap();
-            expect(ran.code.is_some(), &ran)
+            prints(&ran, "5\n")
         },
     },
     Escape {
@@ -183,9 +183,10 @@ const ESCAPES: &[Escape] = &[
                 host.give();
                 let ran = host.shell(
                     &[],
-                    &format!("cat /{name}/file /{name}; (echo x > /{name}) ; (echo x > /{name}/file); true"),
+                    &format!("cat /{name}/file /{name}; (echo x > /{name}) ; (echo x > /{name}/file); echo ran"),
                 );
-                expect(!ran.stdout.contains("precious"), &ran)?;
+                let has_run = ran.code == Some(0) && ran.stdout.ends_with("ran\n");
+                expect(has_run && !ran.stdout.contains("precious"), &ran)?;
                 host.is_untouched(name);
                 std::fs::remove_file(&own).unwrap();
                 let _ = std::fs::rename(&kept, &own);
@@ -198,10 +199,15 @@ const ESCAPES: &[Escape] = &[
         tried: "settings of a runtime in the image that are a link to the host",
         must: "nobody reads or writes them",
         attempt: |host| {
-            for name in [".krun_config.json", "krun-sev.json", ".krun_vm.json"] {
+            const SETTINGS: [&str; 3] = [".krun_config.json", "krun-sev.json", ".krun_vm.json"];
+            for name in SETTINGS {
                 symlink(host.at("victim/file"), host.at("root").join(name)).unwrap();
             }
-            prints(&host.shell(&[], "echo ran"), "ran\n")
+            let ran = host.shell(&[], "echo ran");
+            for name in SETTINGS {
+                std::fs::remove_file(host.at("root").join(name)).unwrap();
+            }
+            prints(&ran, "ran\n")
         },
     },
     Escape {
@@ -243,6 +249,7 @@ const ESCAPES: &[Escape] = &[
             rustix::fs::setxattr(&path, "security.capability", &value, rustix::fs::XattrFlags::empty()).unwrap();
             let kept = host.path("kept-cap");
             let ran = host.shell(&["--keep", &kept], "echo '#' >> /cap; chmod 755 /cap; touch /cap; echo done");
+            prints(&ran, "done\n")?;
             let mut found = [0; 64];
             let copy = host.at("kept-cap/diff/cap");
             let length = rustix::fs::getxattr(&copy, "security.capability", &mut found).unwrap_or(0);
@@ -262,7 +269,8 @@ const ESCAPES: &[Escape] = &[
             std::os::unix::fs::chown(&path, Some(0), Some(0)).unwrap();
             std::fs::set_permissions(&path, PermissionsExt::from_mode(0o4755)).unwrap();
             let kept = host.path("kept-suid");
-            let ran = host.shell(&["--keep", &kept], "touch /suid; chmod 4755 /suid; true");
+            let ran = host.shell(&["--keep", &kept], "touch /suid; chmod 4755 /suid; echo done");
+            prints(&ran, "done\n")?;
             let found = std::fs::symlink_metadata(host.at("kept-suid/diff/suid"));
             let is_roots = found.is_ok_and(|found| found.uid() == 0 && found.mode() & 0o4000 != 0);
             expect(!(is_roots && host.user.is_some()), &ran)

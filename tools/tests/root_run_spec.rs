@@ -8,7 +8,7 @@ mod specsupport;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use specsupport::{Case, Site, capabilities, has_runc, user};
+use specsupport::{Case, Site, capabilities, runtimes, user};
 use testkit::is_root;
 
 /// What is for everybody, in one container for each, whoever runs it.
@@ -18,10 +18,7 @@ fn what_is_asked_for_is_done() {
         return;
     }
     let root = Site::new(None);
-    let mut sites = vec![(root, vec!["builtin"])];
-    if has_runc() {
-        sites[0].1.push("runc");
-    }
+    let mut sites = vec![(root, runtimes())];
     sites.extend(user().map(|user| (Site::new(Some(user)), vec!["builtin"])));
     let mut wrong = Vec::new();
     for (site, runtimes) in &sites {
@@ -294,18 +291,15 @@ fn name_spaces(site: &Site, runtime: &str) -> Vec<String> {
     wrong
 }
 
-/// [linux_devices], [linux_cgroups_*]: what needs control groups. Where there are those of version 1 only; root's alone.
+/// [linux_devices], [linux_cgroups_*]: what needs control groups, those of version 1; root's alone.
 #[test]
 fn devices_and_limits_are_those_of_the_specification() {
-    if !is_root() {
+    let has_groups = Path::new("/sys/fs/cgroup/pids/cgroup.procs").exists();
+    if !is_root() || !testkit::tier("root", has_groups, "boot with control groups of version 1") {
         return;
     }
     let site = Site::new(None);
     let group = format!("/layerfs-spec-{}", std::process::id());
-    let mut runtimes = vec!["builtin"];
-    if has_runc() {
-        runtimes.push("runc");
-    }
     let shown = json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]});
     let limits = [
         ("pids", json!({"pids": {"limit": 50}}), "pids.max", "50"),
@@ -323,7 +317,7 @@ fn devices_and_limits_are_those_of_the_specification() {
         ("cpuset", json!({"cpu": {"mems": "0"}}), "cpuset.mems", "0"),
     ];
     let mut wrong = Vec::new();
-    for runtime in runtimes {
+    for runtime in runtimes() {
         let all = [("/linux/cgroupsPath", json!(group)), ("/mounts/-", shown.clone())];
         for (controller, resources, file, value) in &limits {
             let changes = [&all[..], &[("/linux/resources", resources.clone())]].concat();

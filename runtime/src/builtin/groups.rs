@@ -64,7 +64,9 @@ impl Groups {
         let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
         let wanted = asks(&resources);
         let Some(below) = below(spec) else { return refuse_limits(wanted).map(|()| groups) };
-        for hierarchy in hierarchies() {
+        let all = hierarchies();
+        let is_unified = all.iter().all(|hierarchy| matches!(hierarchy, Hierarchy::Unified(_)));
+        for hierarchy in all {
             let dir = hierarchy.mount().join(&below);
             if fs::create_dir_all(&dir).is_err() {
                 continue;
@@ -75,11 +77,11 @@ impl Groups {
                 Hierarchy::Named { .. } => {
                     groups.devices_guarded |= version1(&hierarchy, &dir, &resources).map_err(failed)?;
                 }
-                Hierarchy::Unified(mount) => {
-                    if hierarchies().iter().all(|other| matches!(other, Hierarchy::Unified(_))) {
-                        enable(mount, &below, wanted).and_then(|()| version2(&dir, &resources)).map_err(failed)?;
-                    }
+                // Beside hierarchies of version 1 it controls nothing.
+                Hierarchy::Unified(mount) if is_unified => {
+                    enable(mount, &below, wanted).and_then(|()| version2(&dir, &resources)).map_err(failed)?;
                 }
+                Hierarchy::Unified(_) => {}
             }
         }
         if groups.dirs.is_empty() {

@@ -23,8 +23,6 @@ use crate::{output, rootless};
 use place::Place;
 
 pub(crate) const NAME: &str = "layer-run";
-/// The name of the built-in runtime.
-const BUILTIN: &str = "builtin";
 
 /// Run a command in an image, without a daemon; nothing of it stays
 ///
@@ -142,7 +140,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let id = format!("layer-run-{}", std::process::id());
     // Another program takes a while to say its version: nobody waits for that.
     let (status, deleted) = std::thread::scope(|scope| {
-        if runtime.name() != Path::new(BUILTIN) {
+        if runtime.is_program() {
             scope.spawn(|| {
                 if let Some(warning) = runtime.version().ok().and_then(|version| version.warning) {
                     output::complain(NAME, &format!("warning: {warning}"));

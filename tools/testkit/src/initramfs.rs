@@ -44,16 +44,6 @@ impl Initramfs {
         self.pad(content.len());
     }
 
-    /// Adds a symlink.
-    pub(crate) fn symlink(&mut self, path: &Path, target: &str) {
-        if self.names.insert(path.to_owned()) {
-            self.directory(path.parent().unwrap());
-            self.header(path, 0o120_777, target.len());
-            self.to.write_all(target.as_bytes()).unwrap();
-            self.pad(target.len());
-        }
-    }
-
     /// Adds a file of this machine.
     pub(crate) fn copy(&mut self, from: &Path, path: &Path) {
         let content = std::fs::read(from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));

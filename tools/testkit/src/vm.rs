@@ -111,11 +111,11 @@ pub struct Machine {
 
 /// What came of a command.
 #[derive(Debug)]
-pub struct Ran {
+struct Ran {
     /// Its exit status; `None` if it did not end.
-    pub status: Option<i32>,
+    status: Option<i32>,
     /// What it printed.
-    pub output: String,
+    output: String,
 }
 
 impl Machine {
@@ -166,13 +166,6 @@ impl Machine {
         self
     }
 
-    /// Adds a symlink at a path of the machine.
-    #[must_use]
-    pub fn symlink(mut self, path: &str, target: &str) -> Self {
-        self.files.symlink(Path::new(path), target);
-        self
-    }
-
     /// Runs the tests of this executable whose names contain `filter`, one after the other. Fails as they do, or if there are
     /// fewer than `least` of them, or if they take longer than `limit`. With `ignored` only those that are marked so.
     pub fn run_tests(self, filter: &str, ignored: bool, least: usize, limit: Duration) -> String {
@@ -190,8 +183,7 @@ impl Machine {
     }
 
     /// Runs a shell's command, and ends the machine when it has ended or when `limit` is over.
-    #[must_use]
-    pub fn run(mut self, command: &str, limit: Duration) -> Ran {
+    fn run(mut self, command: &str, limit: Duration) -> Ran {
         self.files.file(Path::new("/t/command"), 0o755, format!("{command}\n").as_bytes());
         self.files.finish();
         let [serial, log] = ["serial", "log"].map(|name| self.dir.path().join(name));

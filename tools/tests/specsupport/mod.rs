@@ -120,9 +120,11 @@ pub(crate) fn user() -> Option<User> {
     testkit::tier("root", testkit::user::available(), need).then(|| User::new(true).with_tool("layer-run"))
 }
 
-pub(crate) fn has_runc() -> bool {
+/// The built-in one, and runc where it is installed.
+pub(crate) fn runtimes() -> Vec<&'static str> {
     let is_there = ["/usr/sbin/runc", "/usr/bin/runc"].iter().any(|path| Path::new(path).exists());
-    testkit::tier("root", is_there, "install docker.io")
+    let runc = testkit::tier("root", is_there, "install docker.io").then_some("runc");
+    std::iter::once("builtin").chain(runc).collect()
 }
 
 /// A list of capabilities in all sets but the one that outlives a change of the user.

@@ -12,7 +12,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -153,7 +153,7 @@ impl Live {
         &self,
         of: &str,
         file: &DeviceFile,
-        use_it: impl FnOnce(&PathBuf, &File) -> Result<T, StoreError>,
+        use_it: impl FnOnce(&Path, &File) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let _alone = self.activation.lock().unwrap_or_else(PoisonError::into_inner);
         let name = self.name(of)?;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::OnceLock;
 
+use serde_json::Value;
 use testkit::dockerd::Dockerd;
 use testkit::engines;
 use testkit::layerfs_on;
@@ -223,6 +224,95 @@ fn content(filled: &Filled, dir: &Path) -> Vec<String> {
     report
 }
 
+/// What `system check` finds: severity, code, kind and name of the thing, and how many images and containers it affects.
+fn checked(root: &Path, flags: &[&str]) -> (Option<i32>, Vec<String>) {
+    let output = layerfs_on(root, &[&["system", "check", "--json"], flags].concat());
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let found = said["findings"].as_array().unwrap().iter().map(|one| {
+        let [images, containers] = ["images", "containers"].map(|key| one[key].as_array().unwrap().len());
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let subject = &one["subject"];
+        let words = [&one["severity"], &one["code"], &subject["kind"], &subject["id"]].map(word);
+        format!("{} {images} {containers}", words.join(" "))
+    });
+    (output.status.code(), found.collect())
+}
+
+/// What is wrong with what `system check` says of a sound store, and of one with the damages that can be done to files. Each
+/// is undone.
+fn damages(root: &Path) -> Vec<String> {
+    let daemon = root.join("containerd/daemon");
+    let blobs = daemon.join("io.containerd.content.v1.content/blobs/sha256");
+    let mut report = Vec::new();
+    for flags in [&[][..], &["--deep"]] {
+        let (status, found) = checked(root, flags);
+        if status != Some(0) || found.iter().any(|line| !line.starts_with("note ")) {
+            report.push(format!("check {flags:?} of a sound store: {status:?} {found:?}"));
+        }
+    }
+    let inspected = layerfs_on(root, &["image", "inspect", "many:1"]);
+    let inspected: Value = serde_json::from_slice(&inspected.stdout).unwrap();
+    let index = inspected[0]["Id"].as_str().unwrap()["sha256:".len()..].to_owned();
+    let document = |blob: &str| -> Value { serde_json::from_slice(&std::fs::read(blobs.join(blob)).unwrap()).unwrap() };
+    let digest = |value: &Value| value["digest"].as_str().unwrap()["sha256:".len()..].to_owned();
+    let manifest = digest(&document(&index)["manifests"][0]);
+    let parts = document(&manifest);
+    let (config, layer) = (digest(&parts["config"]), digest(&parts["layers"][0]));
+    let cut = |content: &[u8]| content[..content.len() / 2].to_vec();
+    let flip = |content: &[u8]| [&[content[0] ^ 1], &content[1..]].concat();
+    type Harm<'h> = &'h dyn Fn(&[u8]) -> Vec<u8>;
+    let harms: [(&str, &str, Option<Harm<'_>>); 9] = [
+        (&layer, "blob-other-length", Some(&cut)),
+        (&layer, "blob-missing", None),
+        (&layer, "blob-digest-differs", Some(&flip)),
+        (&config, "blob-other-length", Some(&cut)),
+        (&config, "blob-missing", None),
+        (&manifest, "blob-missing", None),
+        (&index, "blob-missing", None),
+        (&index, "blob-invalid", Some(&flip)),
+        (&manifest, "blob-other-length", Some(&|_| Vec::new())),
+    ];
+    for (blob, code, harm) in harms {
+        let (path, aside) = (blobs.join(blob), daemon.join("aside"));
+        std::fs::rename(&path, &aside).unwrap();
+        if let Some(harm) = harm {
+            std::fs::write(&path, harm(&std::fs::read(&aside).unwrap())).unwrap();
+        }
+        let flags: &[&str] = if code == "blob-digest-differs" { &["--deep"] } else { &[] };
+        let (status, found) = checked(root, flags);
+        let damage: Vec<&String> = found.iter().filter(|line| !line.starts_with("note ")).collect();
+        if status != Some(1) || damage != [&format!("damage {code} blob sha256:{blob} 1 0")] {
+            report.push(format!("{code} of {blob}: {status:?} {damage:?}"));
+        }
+        std::fs::rename(&aside, &path).unwrap();
+    }
+    // Directories of snapshots, and databases.
+    let snapshots = daemon.join("io.containerd.snapshotter.v1.overlayfs");
+    let layers: Vec<PathBuf> = std::fs::read_dir(snapshots.join("snapshots"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|dir| dir.join("fs/where").exists())
+        .collect();
+    for (path, codes) in [
+        (layers[0].join("fs"), &["driver-missing"][..]),
+        (snapshots.join("metadata.db"), &["database-missing"]),
+        (daemon.join("io.containerd.metadata.v1.bolt/meta.db"), &["database-missing"]),
+    ] {
+        let aside = daemon.join("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        let (status, found) = checked(root, &[]);
+        let damage: Vec<&str> = found.iter().filter_map(|line| line.strip_prefix("damage ")).collect();
+        let found: Vec<&str> = damage.iter().filter_map(|line| line.split(' ').next()).collect();
+        // All three containers have lost what they write to, which is no finding of its own.
+        let lost = codes != ["database-missing"] || damage.iter().all(|line| line.ends_with(" 3"));
+        if status != Some(1) || found != codes || !lost {
+            report.push(format!("{}: {status:?} {damage:?}", path.display()));
+        }
+        std::fs::rename(&aside, &path).unwrap();
+    }
+    report
+}
+
 /// Commands of a store that dockerd wrote print what docker prints, and leave nothing behind.
 #[test]
 fn engines_containerd_store_is_read_as_docker_shows_it() {
@@ -253,5 +343,6 @@ fn engines_containerd_store_is_read_as_docker_shows_it() {
         layerfs_on(&filled.root, &words);
     }
     report.extend(before.changes(&Stamps::take(&filled.root)));
+    report.extend(damages(&filled.root));
     testkit::assert_none("containerd's store", &report);
 }

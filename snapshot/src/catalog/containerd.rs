@@ -82,7 +82,7 @@ impl Catalog {
     }
 
     /// Names whose records docker cannot decode.
-    pub(super) fn damaged_names(&self) -> impl Iterator<Item = Damage> {
+    pub(crate) fn damaged_names(&self) -> impl Iterator<Item = Damage> {
         let records = self.in_containerd.iter().flat_map(|known| &known.store.metadata.images);
         records.filter_map(|(name, record)| Some(Damage::NameRecord { name: name.clone(), cause: record.fault? }))
     }
@@ -102,7 +102,7 @@ impl Catalog {
     }
 
     /// Takes over what the store knows.
-    fn fill_from(&mut self, store: Store) {
+    pub(crate) fn fill_from(&mut self, store: Store) {
         let images = store.images();
         for (digest, image) in &images.images {
             let id = ImageId(*digest);

@@ -10,10 +10,10 @@ use layerfs::ChainId;
 use layerfs::verify::{Comparison, FaultKind, Shows, Verified, VerifyError, verify};
 use rustix::fd::AsFd;
 
-use super::CheckReport;
 use super::finding::{Cause, Finding, Place, Severity};
 use super::repair::Repair;
 use super::standing::Standing;
+use super::{CheckReport, containerd};
 use crate::catalog::with_causes;
 use crate::dir::Dir;
 use crate::driver::{Driver, xattr_namespace};
@@ -60,12 +60,14 @@ impl std::fmt::Debug for Reading<'_> {
 pub struct ReadSoFar {
     /// Layers.
     pub layers: u64,
-    /// Bytes of their tars.
+    /// Blobs of containerd's store.
+    pub blobs: u64,
+    /// Bytes of the blobs, or of the layers' tars.
     pub bytes: u64,
 }
 
 /// Reads each file of each layer that dockerd would load, or of each layer of these images, and adds to a report of the
-/// [records](super::records) what is found.
+/// [records](super::records) what is found. In containerd's store it reads the blobs.
 ///
 /// Returns `None` if it was interrupted; the report then has what was found until then.
 ///
@@ -77,6 +79,9 @@ pub fn contents(
     images: Option<&[ImageId]>,
     reading: &Reading<'_>,
 ) -> Result<Option<ReadSoFar>, StoreError> {
+    if let Some(known) = view.catalog.in_containerd() {
+        return Ok(containerd::contents(known, report, images, reading));
+    }
     let Some(store) = view.root.layers()? else { return Ok(Some(ReadSoFar::default())) };
     let standing = Standing::new(&view.catalog);
     let layers = wanted(view, report, images);

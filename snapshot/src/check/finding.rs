@@ -4,10 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 
 use layerfs::verify::FileFault;
-use layerfs::{ChainId, DiffId};
+use layerfs::{ChainId, DiffId, Digest};
 
 use super::repair::{RecordField, Repair};
 use crate::catalog::Damage;
+use crate::containerd::content::BlobFault;
 use crate::ids::{ContainerId, ImageId, MountName, VolumeName};
 use crate::view::LeftoverKind;
 
@@ -43,6 +44,8 @@ pub enum Place {
     Image(ImageId),
     /// A layer.
     Layer(ChainId),
+    /// A blob of containerd's store.
+    Blob(Digest),
     /// A container, by its id.
     Container(ContainerId),
     /// An entry of `layerdb/mounts`, by its name.
@@ -69,6 +72,7 @@ impl Place {
             Self::References => ("references", None),
             Self::Image(id) => ("image", Some(id.to_string())),
             Self::Layer(id) => ("layer", Some(id.to_string())),
+            Self::Blob(digest) => ("blob", Some(digest.to_string())),
             Self::Container(id) => ("container", Some(id.to_string())),
             Self::Mount(name) => ("mount", Some(name.to_string())),
             Self::Volume(name) => ("volume", Some(name.to_string())),
@@ -113,6 +117,24 @@ pub enum Cause {
         /// enough.
         found: Option<DiffId>,
     },
+    /// A blob of containerd's store cannot be used.
+    Blob {
+        /// What it is for.
+        used_as: BlobUse,
+        /// What is wrong with it.
+        fault: BlobFault,
+    },
+    /// A file among containerd's blobs is named after no digest.
+    BlobName,
+    /// A snapshot of containerd's that one of its two databases does not know.
+    SnapshotRecordMissing,
+    /// The snapshot below has no record.
+    SnapshotBelowMissing {
+        /// Its key.
+        below: String,
+    },
+    /// A file or directory of containerd's store that none of its records names.
+    Unrecorded,
     /// The directory of the writable layer of a container cannot be used.
     WritableLayer {
         /// Why.
@@ -186,6 +208,31 @@ pub enum Cause {
     },
 }
 
+/// What a blob of containerd's store is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlobUse {
+    /// An index or a manifest, which docker reads to list images.
+    Document,
+    /// The config of an image.
+    Config,
+    /// A layer, as it was pulled or loaded.
+    Layer,
+    /// No image has it.
+    Other,
+}
+
+impl BlobUse {
+    /// What fails where the blob cannot be used.
+    fn consequence(self) -> &'static str {
+        match self {
+            Self::Document => ": it is an index or a manifest, without which docker may list no image at all",
+            Self::Config => ": it is a config, without which no container can be made",
+            Self::Layer => ": it is a layer: what has it cannot be saved or pushed",
+            Self::Other => "",
+        }
+    }
+}
+
 /// The images and containers that a cause makes unusable, incomplete or wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Affected {
@@ -235,6 +282,11 @@ impl Cause {
             Self::JournalInvalid { .. } => "layer-journal-invalid",
             Self::Content { files, .. } if files.is_empty() => "layer-digest-differs",
             Self::Content { .. } => "layer-content-differs",
+            Self::Blob { fault, .. } => fault.code(),
+            Self::BlobName => "blob-name-invalid",
+            Self::SnapshotRecordMissing => "snapshot-record-missing",
+            Self::SnapshotBelowMissing { .. } => "snapshot-below-missing",
+            Self::Unrecorded => "file-unrecorded",
             Self::WritableLayer { .. } => "container-layer-unusable",
             Self::DirectoryShared { .. } => "layer-directory-shared",
             Self::DirectoryOfMount { .. } => "layer-directory-of-container",
@@ -283,6 +335,13 @@ impl fmt::Display for Cause {
                     write!(f, "{} files are not as they were unpacked", (files.len() as u64).saturating_add(*more))
                 }
             },
+            Self::Blob { used_as, fault } => write!(f, "{fault}{}", used_as.consequence()),
+            Self::BlobName => {
+                f.write_str("its name is no digest: while it is there, containerd deletes no content that nobody needs")
+            }
+            Self::SnapshotRecordMissing => f.write_str("containerd's two databases do not both know its snapshot"),
+            Self::SnapshotBelowMissing { below } => write!(f, "the snapshot below it, {below}, has no record"),
+            Self::Unrecorded => f.write_str("no record of containerd's names it"),
             Self::WritableLayer { damage } => write!(f, "its writable layer cannot be used: {damage}"),
             Self::DirectoryShared { with } => write!(f, "its record names the directory of the layer {with}, too"),
             Self::DirectoryOfMount { mount } => write!(f, "its record names the directory of container {mount}"),

@@ -279,7 +279,7 @@ fn check_shared(findings: &mut Findings<'_>) {
 
 /// Checks the directory of each layer in the driver's home. If damage of a layer below also shows in the layers above,
 /// that is one finding.
-fn check_directories(findings: &mut Findings<'_>) {
+pub(super) fn check_directories(findings: &mut Findings<'_>) {
     let catalog = findings.catalog();
     let mut faults: BTreeMap<ChainId, &LayerFault> = BTreeMap::new();
     for (layer, fault) in findings.view.faults() {

@@ -9,12 +9,14 @@
 //! | records of layers, their chains, the driver's directories and links | `layers.rs` |
 //! | images, their configs and metadata, names | `images.rs` |
 //! | containers, mounts, writable layers, volumes | `containers.rs` |
+//! | containerd's store: names, blobs, snapshots | `containerd.rs` |
 //! | files of layers, compared with journals and diff ids | `contents.rs`, by [`contents()`] |
 //! | what nobody needs, what a crash has left, caches | `rest.rs` |
 //!
 //! Something that is not damage but worth knowing is a [note](Severity::Note): things that only take up room (which
 //! [`crate::gc`] removes), and things that dockerd would have written and does not need.
 
+mod containerd;
 mod containers;
 mod contents;
 mod finding;
@@ -30,7 +32,7 @@ use crate::view::View;
 
 pub(crate) use contents::{Failure, Judged, judge, keeps_owners, read, read_each};
 pub use contents::{ReadObserver, ReadSoFar, Reading, contents};
-pub use finding::{Affected, Cause, Finding, Place, Severity};
+pub use finding::{Affected, BlobUse, Cause, Finding, Place, Severity};
 pub use layerfs::verify::{FaultKind, FileFault};
 pub use repair::{RecordField, Repair};
 
@@ -63,12 +65,27 @@ impl CheckReport {
 pub fn records(view: &View) -> Result<CheckReport, StoreError> {
     let standing = Standing::new(&view.catalog);
     let mut findings = Findings::new(view, &standing);
-    layers::check(&mut findings)?;
-    images::check(&mut findings)?;
+    match view.catalog.in_containerd() {
+        Some(known) => {
+            containerd::check(&mut findings, known)?;
+            layers::check_directories(&mut findings);
+        }
+        None => {
+            layers::check(&mut findings)?;
+            images::check(&mut findings)?;
+        }
+    }
+    if view.root.is_containerd_only() {
+        containerd::check_containers(&mut findings);
+    }
     containers::check(&mut findings)?;
     rest::check(&mut findings)?;
     view.root.dir.check_shortage()?;
     let mut report = CheckReport { findings: findings.all() };
+    if view.root.is_containerd_only() {
+        // All that is known here of mending is of storage drivers.
+        report.findings.iter_mut().for_each(|finding| finding.repair = None);
+    }
     report.sort();
     Ok(report)
 }

@@ -10,7 +10,7 @@
 //! Follows containerd v2.1.9 `core/metadata/buckets.go`, `boltutil/helpers.go`. Sizes are Go's signed varints, times Go's
 //! binary form; all else is text. Keys that are not known here are passed over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bolt::{Bolt, BoltError, Bucket, BucketEntry};
 use layerfs::Digest;
@@ -32,6 +32,10 @@ pub struct Metadata {
     pub blobs: BTreeMap<Digest, u64>,
     /// Snapshots of the snapshotter by their keys: a chain id, or a container's id.
     pub snapshots: BTreeMap<String, SnapshotRecord>,
+    /// Blobs that other namespaces record. All namespaces share the files.
+    pub(crate) other_blobs: BTreeSet<Digest>,
+    /// The names of the snapshotter's snapshots that other namespaces record.
+    pub(crate) other_snapshots: BTreeSet<String>,
 }
 
 /// A name of an image.
@@ -85,9 +89,16 @@ impl Metadata {
 fn of_namespace(bolt: &Bolt<'_>, namespace: &str, snapshotter: &str) -> Result<Metadata, BoltError> {
     let mut found = Metadata::default();
     let Some(version) = bolt.root().bucket(b"v1")? else { return Ok(found) };
-    if let Some(bucket) = version.bucket(namespace.as_bytes())? {
-        found.fill(&bucket, snapshotter)?;
-    }
+    each_bucket(&version, |name, bucket| {
+        if name == namespace.as_bytes() {
+            return found.fill(&bucket, snapshotter);
+        }
+        let mut other = Metadata::default();
+        other.fill(&bucket, snapshotter)?;
+        found.other_blobs.extend(other.blobs.into_keys());
+        found.other_snapshots.extend(other.snapshots.into_values().map(|record| record.name));
+        Ok(())
+    })?;
     Ok(found)
 }
 

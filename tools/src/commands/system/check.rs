@@ -70,7 +70,7 @@ fn is_no_root(error: &StoreError) -> bool {
 
 fn check(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let view = View::read(root, driver, Needs::ALL)?;
-    view.root().expect_storage_driver()?;
+    view.root().expect_images()?;
     let wanted = wanted(args, &view)?;
     let mut report = snapshot::check::records(&view)?;
     let mut read = None;

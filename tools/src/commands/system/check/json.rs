@@ -16,7 +16,7 @@ pub(super) fn value(view: &View, report: &CheckReport, read: Option<ReadSoFar>) 
         "root": view.root().dir().path(),
         "storage_driver": view.root().driver_name(),
         "mode": if read.is_some() { "deep" } else { "quick" },
-        "read": read.map(|read| json!({ "layers": read.layers, "bytes": read.bytes })),
+        "read": read.map(|read| json!({ "layers": read.layers, "blobs": read.blobs, "bytes": read.bytes })),
         "damage": count(Severity::Damage),
         "unknown": count(Severity::Unknown),
         "notes": count(Severity::Note),

@@ -41,9 +41,12 @@ pub(super) fn print(view: &View, report: &CheckReport, read: Option<ReadSoFar>) 
     let (layers, images) = (view.catalog().layers().len() as u64, view.catalog().images().len() as u64);
     let containers = view.catalog().containers().len() as u64;
     let of = [counted(images, "image"), counted(layers, "layer"), counted(containers, "container")].join(", ");
-    let read = read
-        .map_or_else(String::new, |read| format!(", {} of {} read", size(read.bytes), counted(read.layers, "layer")));
+    let read = read.map_or_else(String::new, |read| format!(", {} of {} read", size(read.bytes), what_was_read(read)));
     Ok(output::say(&format!("{line}: {of}{read}"))?)
+}
+
+fn what_was_read(read: ReadSoFar) -> String {
+    if read.blobs > 0 { counted(read.blobs, "blob") } else { counted(read.layers, "layer") }
 }
 
 fn print_finding(view: &View, finding: &Finding) -> anyhow::Result<()> {
@@ -105,12 +108,14 @@ fn command(view: &View, repair: &Repair) -> String {
 /// The name by which people know the thing that a finding is about.
 fn place(view: &View, place: &Place) -> String {
     match place {
+        Place::References if view.root().is_containerd_only() => "the names in containerd's store".to_owned(),
         Place::References => view.root().images_dir().map_or_else(
             || "repositories.json".to_owned(),
             |dir| dir.join(snapshot::schema::references::FILE).display().to_string(),
         ),
         Place::Image(id) => format!("image {}", image(view, *id)),
         Place::Layer(id) => format!("layer {id}"),
+        Place::Blob(digest) => format!("blob {digest}"),
         Place::Container(id) => format!("container {}", container(view, id)),
         Place::Mount(name) => format!("layerdb/mounts/{name}"),
         Place::Volume(name) => format!("volume {name}"),

@@ -136,11 +136,16 @@ corpus kind out *flags:
 goldens:
     testdata/make-goldens.sh
 
-# Fuzz one parser, or all in turn, for so many minutes each: needs `cargo install cargo-fuzz`. A finding is left in
-# fuzz/cargo-fuzz/artifacts; mended, it belongs into fuzz/corpus. What is found to be interesting is kept in fuzz/cargo-fuzz/target/found.
+# Fuzz one parser, or all in turn, for so many minutes each. With cargo-fuzz (`cargo install cargo-fuzz`) a finding is left in
+# fuzz/cargo-fuzz/artifacts, and what is found to be interesting is kept in fuzz/cargo-fuzz/target/found; without it kept inputs are
+# changed at random, and a finding is printed. Mended, it belongs into fuzz/corpus.
 fuzz target="all" minutes="10":
     #!/usr/bin/env bash
     set -euo pipefail
+    if ! cargo fuzz --version >/dev/null 2>&1; then
+        export LAYERFS_FUZZ_TARGET={{ quote(target) }} LAYERFS_FUZZ_SECONDS=$(( {{ minutes }} * 60 ))
+        exec cargo test --release -p fuzz-targets --test mutated -- --ignored --nocapture fuzz_for_a_time
+    fi
     # Without a sanitizer, and with what the stable compiler keeps for nightly ones: there is no unsafe code to be watched.
     export RUSTC_BOOTSTRAP=1
     targets={{ if target == "all" { "$(ls fuzz/corpus)" } else { target } }}

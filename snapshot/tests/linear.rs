@@ -1,4 +1,4 @@
-//! Twice the layers are at most 2.2 times the work, also where layers lie deep and none of them is sound.
+//! Twice the layers or containers are at most 2.2 times the work, also where layers lie deep and nothing is sound.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
 use std::fs;
@@ -19,13 +19,42 @@ const MOST: f64 = 2.2;
 /// What is wrong with a chain.
 const DAMAGE: [&str; 3] = ["base", "all", "names"];
 
-/// Writes a root with one chain of `depth` layers, of which none can be mounted: the directory of the base is missing,
-/// or the directories of all layers are, or all layers are there under wrong chain ids.
-fn write_chain(root: &Path, depth: usize, damage: &str) {
+/// A chain with as many containers on it as it has layers.
+const CONTAINERS: &str = "containers";
+
+fn write(root: &Path, count: usize, damage: &str) {
+    match damage {
+        CONTAINERS => write_containers(root, count),
+        _ => drop(write_chain(root, count, damage)),
+    }
+}
+
+/// Writes a root with one chain of `count` layers, the record of whose base lacks its size, and as many containers on the
+/// top of it.
+fn write_containers(root: &Path, count: usize) {
+    let (base, top) = write_chain(root, count, "none");
+    let layerdb = root.join("image/overlay2/layerdb");
+    fs::remove_file(layerdb.join("sha256").join(base.0.hex()).join("size")).unwrap();
+    for number in 0..count {
+        let id = Digest::hash(format!("container {number}").as_bytes()).hex();
+        let (mount, own) = (layerdb.join("mounts").join(&id), root.join("containers").join(&id));
+        fs::create_dir_all(&mount).unwrap();
+        fs::write(mount.join("mount-id"), Digest::hash(id.as_bytes()).hex()).unwrap();
+        fs::write(mount.join("parent"), top.to_string()).unwrap();
+        fs::create_dir_all(&own).unwrap();
+        let config = format!(r#"{{"ID": "{id}", "Name": "/c{number}", "Driver": "overlay2"}}"#);
+        fs::write(own.join("config.v2.json"), config).unwrap();
+    }
+}
+
+/// Writes a root with one chain of `depth` layers, and returns the lowest and the topmost. Unless `damage` is "none",
+/// none of them can be mounted: the directory of the base is missing, or the directories of all layers are, or all layers
+/// are there under wrong chain ids.
+fn write_chain(root: &Path, depth: usize, damage: &str) -> (ChainId, ChainId) {
     let records = root.join("image/overlay2/layerdb/sha256");
     fs::create_dir_all(&records).unwrap();
     fs::create_dir_all(root.join("overlay2/l")).unwrap();
-    let mut parent = None;
+    let (mut base, mut parent) = (None, None);
     for number in 0..depth {
         let diff_id = DiffId(Digest::hash(format!("layer {number}").as_bytes()));
         let chain_id = if damage == "names" { ChainId(diff_id.0) } else { ChainId::next(parent, diff_id) };
@@ -39,6 +68,7 @@ fn write_chain(root: &Path, depth: usize, damage: &str) {
         if let Some(parent) = parent {
             fs::write(record.join("parent"), ChainId::to_string(&parent)).unwrap();
         }
+        base.get_or_insert(chain_id);
         parent = Some(chain_id);
         if damage == "all" || (damage == "base" && number == 0) {
             continue;
@@ -48,30 +78,28 @@ fn write_chain(root: &Path, depth: usize, damage: &str) {
         fs::write(dir.join("link"), &link).unwrap();
         symlink(format!("../{id}/diff"), root.join("overlay2/l").join(link)).unwrap();
     }
+    (base.unwrap(), parent.unwrap())
 }
 
 #[test]
-fn deep_damage_costs_what_its_layers_cost() {
-    const DEPTH: usize = 300;
+fn much_damage_costs_what_it_is_about() {
+    const COUNT: usize = 300;
     if !has_valgrind() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     let nothing = instructions("work", WORK, "");
     let mut report = Vec::new();
-    for damage in DAMAGE {
-        let count = |depth: usize| {
-            let root = dir.path().join(format!("{damage}-{depth}"));
-            write_chain(&root, depth, damage);
+    for damage in DAMAGE.into_iter().chain([CONTAINERS]) {
+        let count = |many: usize| {
+            let root = dir.path().join(format!("{damage}-{many}"));
+            write(&root, many, damage);
             instructions("work", WORK, &format!("{damage}:{}", root.display())).saturating_sub(nothing) as f64
         };
-        let (once, twice) = (count(DEPTH), count(2 * DEPTH));
-        eprintln!(
-            "{damage}: {once} instructions for {DEPTH} layers, {:.2} times as many for twice as many",
-            twice / once
-        );
+        let (once, twice) = (count(COUNT), count(2 * COUNT));
+        eprintln!("{damage}: {once} instructions for {COUNT}, {:.2} times as many for twice as many", twice / once);
         if twice > once * MOST {
-            report.push(format!("{damage}: {once} instructions for {DEPTH} layers, {twice} for twice as many"));
+            report.push(format!("{damage}: {once} instructions for {COUNT}, {twice} for twice as many"));
         }
     }
     assert!(report.is_empty(), "{}", report.join("\n"));
@@ -89,13 +117,20 @@ fn work() {
         let dir = tempfile::tempdir().unwrap();
         for damage in DAMAGE {
             let root = dir.path().join(damage);
-            write_chain(&root, 200, damage);
+            write(&root, 200, damage);
             let (codes, findings) = read(&root);
             assert!(codes.len() >= 200 && findings > 0, "{damage}: {codes:?}, {findings} findings");
             // overlay2 stacks a layer on 128 others.
             let deep = codes.iter().filter(|code| **code == "layer-too-deep").count();
             assert_eq!(deep, 200 - 129, "{damage}");
         }
+        // What is wrong with the base affects all containers.
+        let root = dir.path().join(CONTAINERS);
+        write(&root, 200, CONTAINERS);
+        let view = View::read(&root, None, Needs::ALL).unwrap();
+        let findings = snapshot::check::records(&view).unwrap().findings;
+        let affected: Vec<usize> = findings.iter().map(|finding| finding.affected.containers.len()).collect();
+        assert_eq!(affected, [200]);
         return;
     };
     if let Some((_, root)) = asked.split_once(':') {

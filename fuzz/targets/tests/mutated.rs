@@ -1,12 +1,17 @@
 //! A sample of what cargo-fuzz does for minutes: kept inputs, changed at random from a fixed seed.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says how far it came")]
 
 use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use fuzz_targets::TARGETS;
 
 /// Inputs made of the kept ones of each target; a hundred times as many for a sweep.
 const COUNT: u64 = 300;
+
+/// An input of a few kilobytes that takes longer shows work that does not grow as the input.
+const SLOWEST: Duration = Duration::from_secs(20);
 
 /// Longer inputs are left to cargo-fuzz.
 const LONGEST: usize = 8 << 10;
@@ -53,22 +58,78 @@ fn mutated(bytes: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
+/// The kept inputs of a target.
+fn kept(name: &str) -> Vec<Vec<u8>> {
+    let dir = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../corpus")).join(name);
+    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let kept = files.iter().map(|file| std::fs::read(file).unwrap());
+    kept.filter(|bytes| bytes.len() <= LONGEST).collect()
+}
+
+/// One of the kept inputs, changed.
+fn input(kept: &[Vec<u8>], seed: u64) -> Vec<u8> {
+    let mut random = Random(seed);
+    let (one, other) = (&kept[random.below(kept.len())], &kept[random.below(kept.len())]);
+    mutated(one, other, &mut random)
+}
+
 #[test]
 fn changed_inputs_keep_the_promises() {
     let full = std::env::var("LAYERFS_SWEEP").is_ok_and(|sweep| sweep == "full");
     let count = if full { 100 * COUNT } else { COUNT };
     for (name, target) in TARGETS {
-        let dir = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../corpus")).join(name);
-        let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()).collect();
-        files.sort();
-        let kept: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
-        let kept: Vec<&Vec<u8>> = kept.iter().filter(|bytes| bytes.len() <= LONGEST).collect();
+        let kept = kept(name);
         for seed in 0..count {
-            let mut random = Random(seed);
-            let (one, other) = (kept[random.below(kept.len())], kept[random.below(kept.len())]);
-            let bytes = mutated(one, other, &mut random);
+            let bytes = input(&kept, seed);
             let ran = std::panic::catch_unwind(|| target(&bytes));
             assert!(ran.is_ok(), "{name}, seed {seed}: \"{}\"", bytes.escape_ascii());
         }
     }
+}
+
+/// Changes the kept inputs for so many seconds, for one target or for all in turn, with all processors: what `just fuzz` does where
+/// there is no cargo-fuzz. Nothing tells which changes lead further, so it finds less than cargo-fuzz in the same time.
+#[test]
+#[ignore = "`just fuzz` runs it, for minutes"]
+fn fuzz_for_a_time() {
+    let setting = |name: &str| std::env::var(name).ok();
+    let wanted = setting("LAYERFS_FUZZ_TARGET").unwrap_or_else(|| "all".to_owned());
+    let seconds = setting("LAYERFS_FUZZ_SECONDS").map_or(60, |text| text.parse().unwrap());
+    let chosen: Vec<_> = TARGETS.iter().filter(|(name, _)| wanted == "all" || wanted == *name).collect();
+    assert!(!chosen.is_empty(), "no target is called {wanted}");
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    // No seed of another run, nor of the sample above.
+    let first = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let report = Mutex::new(Vec::new());
+    for (name, target) in chosen {
+        let kept = kept(name);
+        let until = Instant::now() + Duration::from_secs(seconds);
+        let run = |thread: u64| {
+            let mut seed = first.wrapping_add(thread << 56);
+            let before = seed;
+            while Instant::now() < until {
+                let bytes = input(&kept, seed);
+                let began = Instant::now();
+                let ran = std::panic::catch_unwind(|| target(&bytes)).is_ok();
+                let took = began.elapsed();
+                if !ran || took > SLOWEST {
+                    let line = format!("{name}, {took:?}, seed {seed}: \"{}\"", bytes.escape_ascii());
+                    eprintln!("{line}");
+                    report.lock().unwrap().push(line);
+                    break;
+                }
+                seed = seed.wrapping_add(1);
+            }
+            seed.wrapping_sub(before)
+        };
+        let run = &run;
+        let runs: u64 = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(move || run(thread))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        eprintln!("{name}: {runs} inputs");
+    }
+    let report = report.into_inner().unwrap();
+    assert!(report.is_empty(), "{}", report.join("\n"));
 }

@@ -1,6 +1,6 @@
 //! Checks containers, their mounts and writable layers, and volumes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use layerfs::ChainId;
 
@@ -31,13 +31,20 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
     for mount in &catalog.mounts {
         check_mount(findings, mount);
     }
-    for volume in &catalog.volumes {
-        let Some(fault) = &volume.fault else { continue };
+    let faulty = || catalog.volumes.iter().filter_map(|volume| Some((volume, volume.fault.as_ref()?)));
+    let mut users: HashMap<&str, Vec<ContainerId>> =
+        faulty().map(|(volume, _)| (volume.name.as_str(), Vec::new())).collect();
+    for container in &catalog.containers {
+        for point in &container.mount_points {
+            if let Some(users) = users.get_mut(point.name.as_str()) {
+                users.push(container.id.clone());
+            }
+        }
+    }
+    for (volume, fault) in faulty() {
         let cause = format!("{}: {fault}", crate::schema::volume::OPTIONS);
         let name = volume.name.clone();
-        let uses = |container: &&Container| container.mount_points.iter().any(|point| name == point.name.as_str());
-        let containers = catalog.containers.iter().filter(uses).map(|container| container.id.clone()).collect();
-        let affected = Affected { images: Vec::new(), containers };
+        let affected = Affected::new([], users.remove(name.as_str()).unwrap_or_default());
         let cause = Cause::Damage(Damage::Volume { volume: name.clone(), cause });
         findings.add(Severity::Damage, Place::Volume(name), cause, affected, None);
     }
@@ -71,20 +78,25 @@ fn find_adopted(findings: &Findings<'_>) -> Vec<Adopted> {
     let is_lost = |entry: &OwnedEntry| entry.claims.iter().any(|claim| matches!(claim, Claim::Lost(_)));
     let orphans: BTreeSet<&str> =
         liveness.entries().filter(|(_, entry)| is_lost(entry)).map(|(name, _)| name).collect();
+    // The pairs, by the layers that they stand on.
+    let mut pairs: HashMap<Vec<&str>, Vec<&str>> = HashMap::new();
+    for id in orphans.iter().copied() {
+        let init = format!("{id}-init");
+        let on = |name| liveness.below_entry(name).collect::<Vec<&str>>();
+        let init_on = on(&init);
+        if orphans.contains(init.as_str()) && on(id).split_first() == Some((&init.as_str(), &init_on[..])) {
+            pairs.entry(init_on).or_default().push(id);
+        }
+    }
+    let mut on_top: HashMap<ChainId, u32> = HashMap::new();
+    for (_, top) in &lost {
+        *on_top.entry(*top).or_default() += 1;
+    }
     let mut adopted = Vec::new();
-    for (container, top) in &lost {
+    for (container, top) in lost.iter().filter(|(_, top)| on_top.get(top) == Some(&1)) {
         let chain: Vec<&str> = catalog.chain(*top).map(|record| record.cache_id.as_str()).collect();
-        let is_own = |id: &&str| {
-            let init = format!("{id}-init");
-            let on = |name: &str| liveness.below_entry(name).map(str::to_owned).collect::<Vec<_>>();
-            let init_on = on(&init);
-            orphans.contains(init.as_str()) && init_on == chain && on(id).split_first() == Some((&init, &init_on[..]))
-        };
-        let mut own = orphans.iter().copied().filter(is_own);
-        if let (Some(id), None) = (own.next(), own.next())
-            && lost.iter().filter(|(_, other)| other == top).count() == 1
-        {
-            let (mount_id, init_id) = (id.to_owned(), format!("{id}-init"));
+        if let Some([id]) = pairs.get(&chain).map(Vec::as_slice) {
+            let (mount_id, init_id) = ((*id).to_owned(), format!("{id}-init"));
             adopted.push(Adopted { container: container.id.clone(), mount_id, init_id, parent: *top });
         }
     }
@@ -238,9 +250,8 @@ fn writable_layer(
                 continue;
             }
         };
-        let layers = || top.map_or_else(Vec::new, |top| findings.standing.chain(top));
         let below_known = follows(&damage)
-            && (layers().into_iter().any(|layer| findings.join(&Place::Layer(layer), affected))
+            && (top.is_some_and(|top| findings.join_nearest(top, affected))
                 // If both directories are damaged, the lower one is the cause.
                 || findings.is_damaged(place));
         let unsure = disagrees(&damage) && (mount.parent.is_none() || top.is_some_and(|top| findings.is_misnamed(top)));

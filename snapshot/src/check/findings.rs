@@ -1,13 +1,16 @@
 //! Collects findings, and joins those with the same cause.
 
-use std::collections::{HashMap, HashSet};
+use std::cell::OnceCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use layerfs::ChainId;
+use layerfs::{ChainId, DiffId};
 
 use super::finding::{Affected, Cause, Finding, Place, Severity};
 use super::repair::Repair;
 use super::standing::Standing;
 use crate::catalog::Catalog;
+use crate::ids::{ContainerId, ImageId};
+use crate::schema::config::ImageConfig;
 use crate::view::View;
 
 /// Collects findings.
@@ -15,9 +18,17 @@ use crate::view::View;
 pub(super) struct Findings<'v> {
     pub(super) view: &'v View,
     pub(super) standing: &'v Standing<'v>,
+    /// Each finding; whom it affects is in `affected`.
     found: Vec<Finding>,
+    affected: Vec<Gathered>,
     /// The indices of the findings about each thing.
     by_place: HashMap<Place, Vec<usize>>,
+    /// The indices of the findings about a thing whose causes read alike.
+    by_text: HashMap<(Place, String), Vec<usize>>,
+    /// The damaged layer that is the nearest one below each layer, or the layer itself.
+    nearest: HashMap<ChainId, Option<ChainId>>,
+    /// The diff ids that the configs of images say.
+    diff_ids: OnceCell<HashMap<ChainId, DiffId>>,
     /// Layers without a record under their chain id, and the chain id under which their record is.
     renamed: HashMap<ChainId, ChainId>,
     /// Layers whose chains are not known, because a record in the chain is under a wrong chain id, or names a directory
@@ -33,7 +44,11 @@ impl<'v> Findings<'v> {
             view,
             standing,
             found: Vec::new(),
+            affected: Vec::new(),
             by_place: HashMap::new(),
+            by_text: HashMap::new(),
+            nearest: HashMap::new(),
+            diff_ids: OnceCell::new(),
             renamed: HashMap::new(),
             misnamed: HashSet::new(),
             adopted: HashSet::new(),
@@ -53,36 +68,71 @@ impl<'v> Findings<'v> {
         affected: Affected,
         repair: Option<Repair>,
     ) {
-        let at_place = self.by_place.entry(place.clone()).or_default();
-        if let Some(at) = at_place.iter().find(|at| self.found[**at].cause == cause) {
-            self.found[*at].affected.join(affected);
+        let alike = self.by_text.entry((place.clone(), cause.to_string())).or_default();
+        if let Some(at) = alike.iter().find(|at| self.found[**at].cause == cause) {
+            self.affected[*at].add(&affected);
             return;
         }
-        at_place.push(self.found.len());
-        self.found.push(Finding { severity, place, cause, affected, repair });
+        let at = self.found.len();
+        alike.push(at);
+        if matches!(place, Place::Layer(layer) if self.nearest.contains_key(&layer)) {
+            self.nearest.clear();
+        }
+        self.by_place.entry(place.clone()).or_default().push(at);
+        let mut gathered = Gathered::default();
+        gathered.add(&affected);
+        self.affected.push(gathered);
+        self.found.push(Finding { severity, place, cause, affected: Affected::default(), repair });
     }
 
     /// Adds `affected` to those whom the damage of a thing affects. Returns whether any damage of the thing was found.
     pub(super) fn join(&mut self, place: &Place, affected: &Affected) -> bool {
-        let mut known = false;
+        let damage: Vec<usize> = self.damage_of(place).collect();
+        for at in &damage {
+            self.affected[*at].add(affected);
+        }
+        !damage.is_empty()
+    }
+
+    /// The indices of the damage that was found of a thing; of a layer also where its record is under another chain id.
+    fn damage_of(&self, place: &Place) -> impl Iterator<Item = usize> {
         let renamed = match place {
             Place::Layer(layer) => self.renamed.get(layer).map(|layer| Place::Layer(*layer)),
             _ => None,
         };
-        for at in self.by_place.get(renamed.as_ref().unwrap_or(place)).into_iter().flatten() {
-            let finding = &mut self.found[*at];
-            if finding.severity == Severity::Damage {
-                finding.affected.join(affected.clone());
-                known = true;
-            }
-        }
-        known
+        let at_place = self.by_place.get(renamed.as_ref().unwrap_or(place)).into_iter().flatten().copied();
+        at_place.filter(|at| self.found[*at].severity == Severity::Damage)
     }
 
     /// Whether damage of a thing was found.
     pub(super) fn is_damaged(&self, place: &Place) -> bool {
         let at_place = self.by_place.get(place).into_iter().flatten();
         at_place.into_iter().any(|at| self.found[*at].severity == Severity::Damage)
+    }
+
+    /// The nearest of a layer and those below it of which damage was found. The answers are kept, so each layer is looked
+    /// at once, as long as damage of a layer is added before anybody asks about that layer or one above it.
+    pub(super) fn nearest_damage(&mut self, layer: ChainId) -> Option<ChainId> {
+        let (mut path, mut seen, mut next) = (Vec::new(), HashSet::new(), Some(layer));
+        let nearest = loop {
+            let Some(layer) = next.filter(|layer| seen.insert(*layer)) else { break None };
+            if let Some(known) = self.nearest.get(&layer) {
+                break *known;
+            }
+            if self.damage_of(&Place::Layer(layer)).next().is_some() {
+                self.nearest.insert(layer, Some(layer));
+                break Some(layer);
+            }
+            path.push(layer);
+            next = self.standing.below(layer);
+        };
+        self.nearest.extend(path.into_iter().map(|layer| (layer, nearest)));
+        nearest
+    }
+
+    /// Adds `affected` to those whom the [nearest damage](Self::nearest_damage) affects. Returns whether there is any.
+    pub(super) fn join_nearest(&mut self, layer: ChainId, affected: &Affected) -> bool {
+        self.nearest_damage(layer).is_some_and(|layer| self.join(&Place::Layer(layer), affected))
     }
 
     /// Notes that the record of a layer is under another chain id.
@@ -100,8 +150,49 @@ impl<'v> Findings<'v> {
         self.misnamed.contains(&layer)
     }
 
+    /// The diff id of a layer, if the config of an image says it. The layer's chain id, which is a hash of it, proves
+    /// that it is right.
+    pub(super) fn diff_id(&self, layer: ChainId) -> Option<DiffId> {
+        let read = || {
+            let catalog = self.catalog();
+            let mut known: HashMap<ChainId, DiffId> = HashMap::new();
+            for image in catalog.images.values() {
+                known.extend(image.chain.iter().copied().zip(image.diff_ids.iter().copied()));
+            }
+            let store = self.view.root.images().ok().flatten();
+            for id in catalog.damaged_images.keys() {
+                let config = store.as_ref().and_then(|store| store.config(*id).ok()?);
+                let Some(config) = config.and_then(|config| ImageConfig::parse(&config).ok()) else { continue };
+                known.extend(ChainId::chain(&config.diff_ids).into_iter().zip(config.diff_ids));
+            }
+            known
+        };
+        self.diff_ids.get_or_init(read).get(&layer).copied()
+    }
+
     /// All findings.
     pub(super) fn all(self) -> Vec<Finding> {
-        self.found
+        let joined = self.found.into_iter().zip(self.affected);
+        joined.map(|(finding, affected)| Finding { affected: affected.into(), ..finding }).collect()
+    }
+}
+
+/// Whom a finding affects, while more are added.
+#[derive(Debug, Default)]
+struct Gathered {
+    images: BTreeSet<ImageId>,
+    containers: BTreeSet<ContainerId>,
+}
+
+impl Gathered {
+    fn add(&mut self, affected: &Affected) {
+        self.images.extend(&affected.images);
+        self.containers.extend(affected.containers.iter().cloned());
+    }
+}
+
+impl From<Gathered> for Affected {
+    fn from(gathered: Gathered) -> Self {
+        Self::new(gathered.images, gathered.containers)
     }
 }

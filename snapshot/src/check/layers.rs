@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use layerfs::{ChainId, DiffId};
+use layerfs::ChainId;
 
 use super::finding::{Affected, Cause, Place, Severity};
 use super::findings::Findings;
@@ -12,9 +12,8 @@ use super::standing::root_of;
 use crate::catalog::{ContainerDamage, Damage, ImageDamage, LayerFault, RecordDamage, UnusableLayer, with_causes};
 use crate::driver::{Driver, LayerDamage, LayerPart};
 use crate::error::StoreError;
-use crate::ids::{CacheId, ImageId, MountName};
+use crate::ids::{CacheId, MountName};
 use crate::parallel;
-use crate::schema::config::ImageConfig;
 use crate::schema::layer::{LayerStore, RecordFields};
 use crate::schema::mount::named_directories;
 use crate::view::parents_for;
@@ -42,11 +41,11 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
 
 /// Adds a finding for each wrong file of the records that dockerd would not load.
 fn check_records(findings: &mut Findings<'_>, store: &LayerStore) -> Result<(), StoreError> {
-    let catalog = findings.catalog();
+    let (catalog, standing) = (findings.catalog(), findings.standing);
     let bent = find_bent(findings, store);
     let on_bent = findings.standing.standing_on(&bent);
     for (layer, damage) in catalog.damaged_layers() {
-        let affected = findings.standing.on_layer(layer);
+        let affected = || standing.on_layer(layer);
         let as_it_is = |damage: &RecordDamage| Cause::Damage(Damage::Layer { layer, cause: damage.clone() });
         match damage {
             RecordDamage::BelowMissing { .. } | RecordDamage::BelowDamaged { .. } => continue,
@@ -62,15 +61,15 @@ fn check_records(findings: &mut Findings<'_>, store: &LayerStore) -> Result<(), 
                     field: RecordField::Parent,
                     value: below.map(|below| below.to_string()),
                 });
-                findings.add(Severity::Damage, Place::Layer(layer), as_it_is(damage), affected, repair);
+                findings.add(Severity::Damage, Place::Layer(layer), as_it_is(damage), affected(), repair);
             }
             RecordDamage::Record { .. } => match store.fields(layer) {
                 Ok(Some(fields)) => {
-                    if !check_fields(findings, layer, &fields, &affected) {
-                        findings.add(Severity::Damage, Place::Layer(layer), as_it_is(damage), affected, None);
+                    if !check_fields(findings, layer, &fields, &affected()) {
+                        findings.add(Severity::Damage, Place::Layer(layer), as_it_is(damage), affected(), None);
                     }
                 }
-                _ => findings.add(Severity::Damage, Place::Layer(layer), as_it_is(damage), affected, None),
+                _ => findings.add(Severity::Damage, Place::Layer(layer), as_it_is(damage), affected(), None),
             },
         }
     }
@@ -103,7 +102,7 @@ fn check_fields(findings: &mut Findings<'_>, layer: ChainId, fields: &RecordFiel
         wrong.push((RecordField::Size, reason, restore(RecordField::Size, None)));
     }
     if let Err(reason) = &fields.diff_id {
-        let known = diff_id(findings, layer).map(|diff_id| diff_id.to_string());
+        let known = findings.diff_id(layer).map(|diff_id| diff_id.to_string());
         wrong.push((RecordField::Diff, reason, known.and_then(|known| restore(RecordField::Diff, Some(known)))));
     }
     if let Err(reason) = &fields.cache_id {
@@ -186,26 +185,8 @@ fn wrong_file(findings: &Findings<'_>, layer: ChainId) -> Option<Repair> {
         let value = below.map(|below| below.to_string())?;
         return Some(Repair::RestoreField { layer, field: RecordField::Parent, value: Some(value) });
     }
-    let known = diff_id(findings, layer).filter(|known| *known != record.diff_id)?;
+    let known = findings.diff_id(layer).filter(|known| *known != record.diff_id)?;
     Some(Repair::RestoreField { layer, field: RecordField::Diff, value: Some(known.to_string()) })
-}
-
-/// The diff id of a layer, if the config of an image says it. The layer's chain id, which is a hash of it, proves that
-/// it is right.
-fn diff_id(findings: &Findings<'_>, layer: ChainId) -> Option<DiffId> {
-    let catalog = findings.catalog();
-    let images: Vec<ImageId> = findings.standing.on_layer(layer).images;
-    images.into_iter().find_map(|id| {
-        let diff_ids = match catalog.images.get(&id) {
-            Some(image) => image.diff_ids.clone(),
-            None => {
-                let config = findings.view.root.images().ok()??.config(id).ok()??;
-                ImageConfig::parse(&config).ok()?.diff_ids
-            }
-        };
-        let at = ChainId::chain(&diff_ids).iter().position(|chain| *chain == layer)?;
-        diff_ids.get(at).copied()
-    })
 }
 
 /// Adds findings for journals that are missing, or whose first bytes are not those of a gzip file.
@@ -280,38 +261,54 @@ fn check_shared(findings: &mut Findings<'_>) {
 /// Checks the directory of each layer in the driver's home. If damage of a layer below also shows in the layers above,
 /// that is one finding.
 pub(super) fn check_directories(findings: &mut Findings<'_>) {
-    let catalog = findings.catalog();
     let mut faults: BTreeMap<ChainId, &LayerFault> = BTreeMap::new();
     for (layer, fault) in findings.view.faults() {
         if matches!(fault, LayerFault::CannotMount { .. } | LayerFault::MountUnknown { .. }) {
             faults.insert(*layer, fault);
         }
     }
-    let driver = findings.view.root.driver.as_ref();
     // Layers that are damaged themselves come before layers that only stand on them.
-    let own = |fault: &LayerFault| matches!(fault, LayerFault::CannotMount { cause } if !follows(cause));
-    let (first, then): (Vec<_>, Vec<_>) = faults.into_iter().partition(|(_, fault)| own(fault));
-    for (layer, fault) in first.into_iter().chain(then) {
-        let affected = findings.standing.on_layer(layer);
-        let place = Place::Layer(layer);
-        let cause = Cause::Damage(Damage::LayerFault { layer, fault: fault.clone() });
-        let LayerFault::CannotMount { cause: damage } = fault else {
-            findings.add(Severity::Unknown, place, cause, affected, None);
-            continue;
-        };
-        // The chain by the records is not known here, so what the file names is not known to be wrong.
-        if findings.is_misnamed(layer) && disagrees(damage) {
-            continue;
-        }
-        let mut below = if follows(damage) { findings.standing.chain(layer) } else { Vec::new() }.into_iter().skip(1);
-        if below.any(|below| findings.join(&Place::Layer(below), &affected)) {
-            continue;
-        }
-        let (Some(record), Some(driver)) = (catalog.layer(layer), driver) else { continue };
-        let below = || parents_for(driver, catalog, record.parent);
-        let repair = repair_of(damage, &record.cache_id, below, || Some(Repair::ReextractLayer { layer }));
-        findings.add(Severity::Damage, place, cause, affected, repair);
+    let own = |_: &ChainId, fault: &mut &LayerFault| match fault {
+        LayerFault::CannotMount { cause } => !follows(cause),
+        _ => true,
+    };
+    for (layer, fault) in faults.extract_if(.., own) {
+        add_fault(findings, layer, fault);
     }
+    // Of a layer and one below it, the lower one comes first, whose damage may be the cause.
+    let mut met = HashSet::new();
+    for top in faults.keys() {
+        let (mut path, mut next) = (Vec::new(), Some(*top));
+        while let Some(layer) = next.filter(|layer| met.insert(*layer)) {
+            path.push(layer);
+            next = findings.standing.below(layer);
+        }
+        for (layer, fault) in path.iter().rev().filter_map(|layer| Some((*layer, *faults.get(layer)?))) {
+            let below = findings.standing.below(layer);
+            if below.and_then(|below| findings.nearest_damage(below)).is_none() {
+                add_fault(findings, layer, fault);
+            }
+        }
+    }
+}
+
+/// Adds the finding about a layer's directory.
+fn add_fault(findings: &mut Findings<'_>, layer: ChainId, fault: &LayerFault) {
+    let affected = || findings.standing.on_layer(layer);
+    let place = Place::Layer(layer);
+    let cause = Cause::Damage(Damage::LayerFault { layer, fault: fault.clone() });
+    let LayerFault::CannotMount { cause: damage } = fault else {
+        return findings.add(Severity::Unknown, place, cause, affected(), None);
+    };
+    // The chain by the records is not known here, so what the file names is not known to be wrong.
+    if findings.is_misnamed(layer) && disagrees(damage) {
+        return;
+    }
+    let catalog = findings.catalog();
+    let (Some(record), Some(driver)) = (catalog.layer(layer), &findings.view.root.driver) else { return };
+    let below = || parents_for(driver, catalog, record.parent);
+    let repair = repair_of(damage, &record.cache_id, below, || Some(Repair::ReextractLayer { layer }));
+    findings.add(Severity::Damage, place, cause, affected(), repair);
 }
 
 /// Whether a damage may be only a consequence of damage of a layer below.
@@ -395,8 +392,6 @@ pub(super) fn join_cause(
     damage: &RecordDamage,
     affected: &Affected,
 ) -> bool {
-    let in_circle = || findings.standing.chain(layer).into_iter().skip(1);
     findings.join(&Place::Layer(root_of(layer, damage)), affected)
-        || (*damage == RecordDamage::Circle
-            && in_circle().collect::<Vec<_>>().into_iter().any(|below| findings.join(&Place::Layer(below), affected)))
+        || (*damage == RecordDamage::Circle && findings.join_nearest(layer, affected))
 }

@@ -23,6 +23,7 @@ mod finding;
 mod findings;
 mod images;
 mod layers;
+mod mounted_on;
 mod repair;
 mod rest;
 mod standing;

@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use layerfs::ChainId;
 
 use super::finding::Affected;
+use super::mounted_on::MountedOn;
 use crate::catalog::{Catalog, RecordDamage};
-use crate::ids::{ContainerId, ImageId, MountName};
+use crate::ids::{ContainerId, ImageId};
 
 /// Who stands on which layer: first by the configs of images, from which their layers' chain ids follow, then by the
 /// records.
@@ -15,49 +16,43 @@ pub(super) struct Standing<'c> {
     catalog: &'c Catalog,
     /// The images that have each layer, including images that dockerd would not show.
     images: HashMap<ChainId, Vec<ImageId>>,
-    /// The containers whose mounts stand on each layer, or on a layer above it.
-    containers: HashMap<ChainId, Vec<&'c MountName>>,
     /// The layer below each layer.
     below: HashMap<ChainId, Option<ChainId>>,
+    /// The containers of the mounts on each layer; `None` for a mount of no container.
+    mounted: MountedOn<Option<&'c ContainerId>>,
 }
 
 impl<'c> Standing<'c> {
     pub(super) fn new(catalog: &'c Catalog) -> Self {
-        let mut standing = Self { catalog, images: HashMap::new(), containers: HashMap::new(), below: HashMap::new() };
+        let mut images: HashMap<ChainId, Vec<ImageId>> = HashMap::new();
+        let mut below: HashMap<ChainId, Option<ChainId>> = HashMap::new();
         let sound = catalog.images.values().map(|image| (image.id, image.chain.as_slice()));
         let damaged = catalog.damaged_images.keys().map(|id| (*id, catalog.layers_of_damaged(*id).unwrap_or_default()));
         for (image, chain) in sound.chain(damaged) {
-            let mut below = None;
+            let mut lower = None;
             for layer in chain {
-                standing.images.entry(*layer).or_default().push(image);
-                standing.below.insert(*layer, below);
-                below = Some(*layer);
+                images.entry(*layer).or_default().push(image);
+                below.insert(*layer, lower);
+                lower = Some(*layer);
             }
         }
         for record in catalog.layers.values().flatten() {
-            standing.below.entry(record.chain_id).or_insert(record.parent);
+            below.entry(record.chain_id).or_insert(record.parent);
         }
         for (layer, _) in catalog.damaged_layers() {
             if let Some(parent) = catalog.parent_of_damaged(layer) {
-                standing.below.entry(layer).or_insert(parent);
+                below.entry(layer).or_insert(parent);
             }
         }
-        for mount in &catalog.mounts {
-            for layer in mount.parent.map_or_else(Vec::new, |top| standing.chain(top)) {
-                standing.containers.entry(layer).or_default().push(&mount.name);
-            }
-        }
-        standing
+        let container = |name| catalog.container_of_mount(name).map(|container| &container.id);
+        let mounts = catalog.mounts.iter().filter_map(|mount| Some((container(&mount.name), mount.parent?)));
+        let mounted = MountedOn::new(&below, mounts);
+        Self { catalog, images, below, mounted }
     }
 
-    /// A layer and the known layers below it, topmost first.
-    pub(super) fn chain(&self, top: ChainId) -> Vec<ChainId> {
-        let (mut chain, mut seen, mut next) = (Vec::new(), BTreeSet::new(), Some(top));
-        while let Some(layer) = next.filter(|layer| seen.insert(*layer)) {
-            chain.push(layer);
-            next = self.below.get(&layer).copied().flatten();
-        }
-        chain
+    /// The layer below a layer; `None` if there is none, or if it is not known.
+    pub(super) fn below(&self, layer: ChainId) -> Option<ChainId> {
+        self.below.get(&layer).copied().flatten()
     }
 
     /// `layers` and all known layers above any of them. Each layer is visited once.
@@ -77,7 +72,7 @@ impl<'c> Standing<'c> {
                 // A layer that is met again before it has its answer is in a circle without any of `layers`.
                 known.insert(layer, false);
                 path.push(layer);
-                next = self.below.get(&layer).copied().flatten();
+                next = self.below(layer);
             };
             known.extend(path.drain(..).map(|layer| (layer, verdict)));
         }
@@ -86,19 +81,18 @@ impl<'c> Standing<'c> {
 
     /// The layer below a layer by the configs of images; `None` if none of them has the layer.
     pub(super) fn below_by_config(&self, layer: ChainId) -> Option<Option<ChainId>> {
-        self.images.contains_key(&layer).then(|| self.below.get(&layer).copied().flatten())
+        self.images.contains_key(&layer).then(|| self.below(layer))
     }
 
     /// Whether an image or a mount needs a layer.
     pub(super) fn is_needed(&self, layer: ChainId) -> bool {
-        self.images.contains_key(&layer) || self.containers.contains_key(&layer)
+        self.images.contains_key(&layer) || !self.mounted.get(layer).is_empty()
     }
 
     /// The images that have a layer, and the containers that stand on it.
     pub(super) fn on_layer(&self, layer: ChainId) -> Affected {
         let images = self.images.get(&layer).into_iter().flatten().copied();
-        let mounts = self.containers.get(&layer).into_iter().flatten();
-        let containers = mounts.filter_map(|name| Some(self.catalog.container_of_mount(name)?.id.clone()));
+        let containers = self.mounted.get(layer).iter().flatten().copied().cloned();
         Affected::new(images, containers)
     }
 
@@ -111,7 +105,10 @@ impl<'c> Standing<'c> {
 
 impl Affected {
     /// Sorts both lists and removes duplicates.
-    fn new(images: impl IntoIterator<Item = ImageId>, containers: impl IntoIterator<Item = ContainerId>) -> Self {
+    pub(super) fn new(
+        images: impl IntoIterator<Item = ImageId>,
+        containers: impl IntoIterator<Item = ContainerId>,
+    ) -> Self {
         let images: BTreeSet<ImageId> = images.into_iter().collect();
         let containers: BTreeSet<ContainerId> = containers.into_iter().collect();
         Self { images: images.into_iter().collect(), containers: containers.into_iter().collect() }

@@ -190,14 +190,28 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     situation("temporary file", |s| write(s, "image/overlay2/.tmp-repositories.json1", "x"), Copes, &[".tmp-"], None),
     situation(
         "a file for what a container has written",
-        |s| {
-            remove_all(s, "overlay2/MOUNT/diff");
-            write(s, "overlay2/MOUNT/diff", "");
-        },
+        |s| file_for(s, "overlay2/MOUNT/diff"),
         Lists,
         &["a file where a directory belongs"],
         None,
     ),
+    situation(
+        "a file for a layer's directory",
+        |s| file_for(s, "overlay2/TOP-CACHE"),
+        Lists,
+        &["a file where a directory belongs"],
+        Some(("overlay2/TOP-CACHE", "layer")),
+    ),
+    situation(
+        "a file for a layer's content",
+        |s| file_for(s, "overlay2/TOP-CACHE/diff"),
+        Lists,
+        &["a file where a directory belongs"],
+        None,
+    ),
+    situation("a directory for link", |s| directory_for(s, "overlay2/TOP-CACHE/link"), Lists, &["link"], None),
+    situation("a directory for lower", |s| directory_for(s, "overlay2/TOP-CACHE/lower"), Lists, &["lower"], None),
+    situation("a file for work", |s| file_for(s, "overlay2/TOP-CACHE/work"), Copes, &[], None),
 ];
 
 fn remove(store: &SmallStore, path: &str) {
@@ -206,6 +220,18 @@ fn remove(store: &SmallStore, path: &str) {
 
 fn remove_all(store: &SmallStore, path: &str) {
     fs::remove_dir_all(store.at(path)).unwrap();
+}
+
+/// A file in the place of a directory.
+fn file_for(store: &SmallStore, path: &str) {
+    remove_all(store, path);
+    write(store, path, "");
+}
+
+/// An empty directory in the place of a file.
+fn directory_for(store: &SmallStore, path: &str) {
+    remove(store, path);
+    make(store, path);
 }
 
 fn rename(store: &SmallStore, from: &str, to: &str) {

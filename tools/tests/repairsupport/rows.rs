@@ -71,6 +71,16 @@ pub(crate) const ROWS: &[(&str, &[&str])] = &[
     ("stale links", &["stale link"]),
     ("temporary files", &["temporary file"]),
     ("file integrity checksum failed", &["bits"]),
+    (
+        "a file for a layer's directory or a part of it, or a directory for its files",
+        &[
+            "a file for a layer's directory",
+            "a file for a layer's content",
+            "a directory for link",
+            "a directory for lower",
+            "a file for work",
+        ],
+    ),
     ("programs of no bytes", &["no bytes"]),
 ];
 
@@ -89,7 +99,12 @@ pub(crate) fn ends(name: &str) -> (End, End) {
         }
         "lowest record missing" | "record of no content" => (Left, Sound),
         "journal missing" | "journal empty" | "journal no gzip" => (Left, Sound),
-        "layer directory missing" | "config of another hash" | "config empty" | "config missing" => (Left, Restored),
+        "layer directory missing"
+        | "a file for a layer's directory"
+        | "a file for a layer's content"
+        | "config of another hash"
+        | "config empty"
+        | "config missing" => (Left, Restored),
         // Without a source only the name is known that a container was made by.
         "names empty" | "names truncated" | "names garbage" | "names missing" => (Sound, Restored),
         "parent image unknown" | "parent image garbled" => (Sound, Sound),

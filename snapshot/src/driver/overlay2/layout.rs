@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FileType, Stat};
+
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::{CacheId, LinkId};
@@ -88,6 +90,12 @@ pub(super) fn touch_committed(parent: &Dir) -> Result<(), StoreError> {
         parent.write_new(COMMITTED, b"", 0o600)?;
     }
     Ok(())
+}
+
+/// Whether the layer has the directory `work`; a file in its place is none.
+pub(super) fn has_work(layer: &Dir) -> Result<bool, StoreError> {
+    let is_directory = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    Ok(layer.stat(WORK)?.is_some_and(is_directory))
 }
 
 /// Whether others stand on the layer.

@@ -100,6 +100,10 @@ impl Home {
     /// Exchanges the contents of two layers. The content of the first may be missing.
     fn exchange(&self, id: &CacheId, with: &CacheId) -> Result<(), StoreError> {
         let other = self.layer(with)?;
+        if self.dir.sub_unless_file(id.as_str())?.is_none() && self.dir.stat(id.as_str())?.is_some() {
+            // A file in the place of the directory goes with the other layer's.
+            self.dir.rename(id.as_str(), &other, "replaced")?;
+        }
         let layer = self.dir.sub_or_create(id.as_str(), 0o710)?;
         refuse_mounted(&layer, layout::MERGED)?;
         self.resolved.forget();
@@ -260,7 +264,7 @@ impl Driver for Overlay2 {
     fn lacks(&self, id: &CacheId, parents: bool, children: bool) -> Result<Vec<LayerPart>, StoreError> {
         let layer = self.0.layer(id)?;
         let mut lacking = Vec::new();
-        if parents && layer.stat(layout::WORK)?.is_none() {
+        if parents && !layout::has_work(&layer)? {
             lacking.push(LayerPart::Work);
         }
         if children && !layout::is_committed(&layer)? {

@@ -92,7 +92,7 @@ pub(super) fn plan(home: &Home, stacks: &[Stack]) -> Result<Vec<Restacking>, Sto
             fixes.push(fix(&stack.id, &[stack.id.as_str()], layout::COMMITTED, Wanted::Mark));
         }
         let needed = stack.writable || !layout::is_committed(layer)?;
-        if !stack.below.is_empty() && needed && layer.stat(layout::WORK)?.is_none() {
+        if !stack.below.is_empty() && needed && !layout::has_work(layer)? {
             fixes.push(fix(&stack.id, &[stack.id.as_str()], layout::WORK, Wanted::Directory(0o700)));
         }
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use layerfs::{ChainId, DiffId, Digest};
 use snapshot::catalog::Damage;
 use snapshot::view::{Needs, View};
-use testkit::cachegrind::{has_valgrind, instructions};
+use testkit::cachegrind::Counter;
 
 /// Says to [`work`] what to read: how the chain is damaged, a colon and the directory of its root.
 const WORK: &str = "LAYERFS_WORK";
@@ -84,19 +84,18 @@ fn write_chain(root: &Path, depth: usize, damage: &str) -> (ChainId, ChainId) {
 #[test]
 fn much_damage_costs_what_it_is_about() {
     const COUNT: usize = 300;
-    if !has_valgrind() {
-        return;
-    }
+    let Some(counter) = Counter::new() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let nothing = instructions("work", WORK, "");
+    let nothing = counter.instructions("work", WORK, "");
     let mut report = Vec::new();
     for damage in DAMAGE.into_iter().chain([CONTAINERS]) {
         let count = |many: usize| {
             let root = dir.path().join(format!("{damage}-{many}"));
             write(&root, many, damage);
-            instructions("work", WORK, &format!("{damage}:{}", root.display())).saturating_sub(nothing) as f64
+            counter.instructions("work", WORK, &format!("{damage}:{}", root.display())).saturating_sub(nothing) as f64
         };
-        let (once, twice) = (count(COUNT), count(2 * COUNT));
+        let counts = testkit::two_at_a_time(&[COUNT, 2 * COUNT], |many| count(*many));
+        let (once, twice) = (counts[0], counts[1]);
         eprintln!("{damage}: {once} instructions for {COUNT}, {:.2} times as many for twice as many", twice / once);
         if twice > once * MOST {
             report.push(format!("{damage}: {once} instructions for {COUNT}, {twice} for twice as many"));
@@ -105,7 +104,7 @@ fn much_damage_costs_what_it_is_about() {
     assert!(report.is_empty(), "{}", report.join("\n"));
 }
 
-/// The work that [`instructions`] counts. If the variable is not set, reads small samples.
+/// The work that [`Counter::instructions`] counts. If the variable is not set, reads small samples.
 #[test]
 fn work() {
     let read = |root: &Path| {

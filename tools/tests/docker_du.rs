@@ -80,11 +80,16 @@ fn adds_up_and_agrees_with_docker() {
     let root = empty_root(&dir, "root");
     let daemon = Dockerd::start(&root);
     furnish(&daemon, true);
-    let volume = ["run", "-d", "--name", "running", "--network", "none", "-v", "kept:/v", "base:1"];
+    // No other signal ends a shell of number 1, and dockerd would wait ten seconds.
+    let volume = ["run", "-d", "--name", "running", "--stop-signal", "KILL", "--network", "none", "-v", "kept:/v"];
     let script =
         "dd if=/dev/zero of=/v/big bs=1k count=300; dd if=/dev/zero of=/w bs=1k count=200; seq 1 5000; sleep 999";
-    daemon.ok(&[&volume[..], &["sh", "-c", script]].concat());
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    daemon.ok(&[&volume[..], &["base:1", "sh", "-c", script]].concat());
+    let started = std::time::Instant::now();
+    while !daemon.ok(&["logs", "running"]).ends_with("5000\n") {
+        assert!(started.elapsed() < std::time::Duration::from_secs(60), "the container writes what it is told to");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     let report = assert_adds_up(&root);
 
     let text = daemon.ok(&["system", "df", "--format", "{{json .}}"]);

@@ -69,7 +69,7 @@ fn compare(
     daemon: &Dockerd,
     arguments: &[&str],
     kind: &ListingKind,
-    named: impl Fn(&str) -> String,
+    named: impl Fn(&str) -> String + Sync,
     wrong: &mut Vec<String>,
 ) {
     let run = |format: &str| daemon.docker(&[arguments, &["--format", format]].concat());
@@ -89,10 +89,15 @@ fn compare(
     for _ in 0..3 {
         let before = rows();
         assert!(!before.is_empty());
-        let found: Vec<String> =
-            all.iter().filter_map(|template| differs(&run(template), kind, &named(template), &before)).collect();
+        let ask = |template: &String| differs(&run(template), kind, &named(template), &before);
+        // dockerd adds up the usage for one client at a time, and refuses a second.
+        let found: Vec<Option<String>> = if arguments == ["system", "df"] {
+            all.iter().map(ask).collect()
+        } else {
+            testkit::two_at_a_time(&all, ask)
+        };
         if rows() == before {
-            wrong.extend(found.iter().map(|line| format!("{arguments:?} {line}")));
+            wrong.extend(found.into_iter().flatten().map(|line| format!("{arguments:?} {line}")));
             return;
         }
     }

@@ -76,8 +76,20 @@ fn texts<'v>(list: &'v Value, key: &str) -> BTreeSet<&'v str> {
     list.as_array().into_iter().flatten().map(|one| one[key].as_str().unwrap()).collect()
 }
 
+/// The steps of each image, by its id.
+type Histories = BTreeMap<String, Vec<String>>;
+
+fn histories(zoo: &Zoo) -> Histories {
+    let history = |id: &String| {
+        let history = zoo.daemon.ok(&["history", "--no-trunc", "--format", "{{json .}}", id]);
+        let rows = history.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        rows.map(|row| row["CreatedBy"].as_str().unwrap().to_owned()).collect()
+    };
+    zoo.ids.iter().map(|id| (id.clone(), history(id))).collect()
+}
+
 /// What is wrong with the answer about one directory.
-fn complaints(zoo: &Zoo, name: &str, truth: Option<&Truth>, answer: &Value) -> Vec<String> {
+fn complaints(histories: &Histories, name: &str, truth: Option<&Truth>, answer: &Value) -> Vec<String> {
     let mut report = Vec::new();
     let mut expect = |what: &str, ours: String, theirs: String| {
         if ours != theirs {
@@ -104,10 +116,11 @@ fn complaints(zoo: &Zoo, name: &str, truth: Option<&Truth>, answer: &Value) -> V
         for image in answer["images"].as_array().unwrap() {
             let Some(step) = image["created_by"].as_str() else { continue };
             let id = image["id"].as_str().unwrap();
-            let history = zoo.daemon.ok(&["history", "--no-trunc", "--format", "{{json .}}", id]);
-            let said = history.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-            let said: Vec<String> = said.map(|row| row["CreatedBy"].as_str().unwrap().to_owned()).collect();
-            expect("a step of the history", said.contains(&step.replace('\t', " ")).to_string(), "true".into());
+            expect(
+                "a step of the history",
+                histories[id].contains(&step.replace('\t', " ")).to_string(),
+                "true".into(),
+            );
         }
     }
     if let Some((container, role)) = &truth.container {
@@ -121,7 +134,7 @@ fn complaints(zoo: &Zoo, name: &str, truth: Option<&Truth>, answer: &Value) -> V
 #[test]
 fn docker_owner_of_every_directory() {
     let Some((zoo, _turn)) = zoo::zoo() else { return };
-    let truth = truth(zoo);
+    let (truth, histories) = (truth(zoo), histories(zoo));
     let home = zoo.root.join("overlay2");
     let names: Vec<String> =
         std::fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -145,7 +158,7 @@ fn docker_owner_of_every_directory() {
         let answers = ask(&zoo.root, &subjects);
         assert_eq!(answers.len(), of.len());
         for ((name, subject), answer) in of.iter().zip(&subjects).zip(&answers) {
-            let found = complaints(zoo, name, truth.get(*name), answer);
+            let found = complaints(&histories, name, truth.get(*name), answer);
             report.extend(found.into_iter().map(|line| format!("{subject}: {line}")));
         }
     }

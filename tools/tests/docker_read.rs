@@ -1,6 +1,6 @@
 //! What layerfs reads of a store, beside what docker's own client prints of it.
 //!
-//! Docker is asked before and after, so that an age that changes in between is right in both ways. Every command must
+//! Docker is asked before, and after too where an age may have changed in between, which is right in both ways. Every command must
 //! leave the store without a trace, as it is on disk and in access times. Groups run alone by the name of the test, rows
 //! by `LAYERFS_READ_ONLY_TABLE=TEXT`.
 

@@ -33,7 +33,9 @@ fn engines_containerd_root_is_read_and_not_written() {
     std::fs::create_dir(&root).unwrap();
     let daemon = Dockerd::start_engine(all.last().unwrap(), &root, CONTAINERD);
     fill(&daemon);
-    daemon.ok(&["run", "-d", "--name", "up", "--network", "none", IMAGE, "sleep", "1000"]);
+    // No other signal ends it, and dockerd would wait ten seconds.
+    let up = ["run", "-d", "--name", "up", "--stop-signal", "KILL", "--network", "none", IMAGE, "sleep", "1000"];
+    daemon.ok(&up);
     let mut report = Vec::new();
     let mut same = |question: &[&str], ours: &str, theirs: &str| {
         if ours != theirs {

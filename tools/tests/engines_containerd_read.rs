@@ -58,7 +58,9 @@ fn fill(daemon: &Dockerd, dir: &Path) {
     assert_eq!(daemon.docker(&gone).status.code(), Some(3));
     daemon.ok(&["commit", "-m", "what it wrote", "-c", "ENV A=b", "-c", "LABEL one=1", "gone", "committed:1"]);
     daemon.ok(&["commit", "gone"]);
-    daemon.ok(&["run", "-d", "--name", "up", "--network", "none", BUSYBOX, "sleep", "1000"]);
+    // No other signal ends it, and dockerd would wait ten seconds.
+    let up = ["run", "-d", "--name", "up", "--stop-signal", "KILL", "--network", "none", BUSYBOX, "sleep", "1000"];
+    daemon.ok(&up);
     // A name that moves on leaves an image without a name.
     daemon.ok(&["tag", "committed:1", "moves:1"]);
     daemon.ok(&["tag", "second/name:v1", "moves:1"]);

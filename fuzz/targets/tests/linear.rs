@@ -6,7 +6,7 @@
 mod inputs;
 
 use fuzz_targets::TARGETS;
-use testkit::cachegrind::{has_valgrind, instructions};
+use testkit::cachegrind::Counter;
 
 /// Says to [`work`] what to do: the name of an input, a colon and its size.
 const WORK: &str = "LAYERFS_WORK";
@@ -16,14 +16,14 @@ const MOST: f64 = 2.2;
 
 #[test]
 fn work_grows_as_the_input() {
-    if !has_valgrind() {
-        return;
-    }
-    let nothing = instructions("work", WORK, "nothing:0");
+    let Some(counter) = Counter::new() else { return };
+    let nothing = counter.instructions("work", WORK, "nothing:0");
     let mut report = Vec::new();
-    for (name, size, _, _) in inputs::INPUTS {
-        let work = |size| instructions("work", WORK, &format!("{name}:{size}")).saturating_sub(nothing);
-        let (once, twice) = (work(*size), work(2 * size));
+    let counts = testkit::two_at_a_time(inputs::INPUTS, |(name, size, _, _)| {
+        [*size, 2 * size]
+            .map(|size| counter.instructions("work", WORK, &format!("{name}:{size}")).saturating_sub(nothing))
+    });
+    for ((name, size, _, _), [once, twice]) in inputs::INPUTS.iter().zip(counts) {
         let ratio = twice as f64 / once as f64;
         eprintln!("{name}: {once} instructions for {size}, {ratio:.2} times as many for twice as much");
         assert!(once > 100_000, "{name}: {once} instructions are too few to tell");
@@ -34,7 +34,7 @@ fn work_grows_as_the_input() {
     assert!(report.is_empty(), "{}", report.join("\n"));
 }
 
-/// What [`instructions`] counts; without being asked, a small sample of all.
+/// What [`Counter::instructions`] counts; without being asked, a small sample of all.
 #[test]
 fn work() {
     let Ok(asked) = std::env::var(WORK) else {

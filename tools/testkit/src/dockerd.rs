@@ -226,10 +226,9 @@ impl Dockerd {
         if self.process.try_wait().is_ok_and(|status| status.is_none()) {
             let _ = rustix::process::kill_process(Pid::from_child(&self.process), Signal::TERM);
         }
-        if !wait(at_most(STOP), || self.process.try_wait().is_ok_and(|status| status.is_some())) {
-            let _ = self.process.kill();
-            let _ = self.process.wait();
-        }
+        wait(at_most(STOP), || self.process.try_wait().is_ok_and(|status| status.is_some()) || self.has_shut_down());
+        let _ = self.process.kill();
+        let _ = self.process.wait();
         // containerd ends with dockerd; shims and containers remain only after a kill.
         let patience = if self.killed { Duration::ZERO } else { at_most(STOP) };
         if !wait(patience, || self.relatives().is_empty()) {
@@ -246,6 +245,12 @@ impl Dockerd {
         }
         unmount_below(&self.data_root);
         unmount_below(self.home.path());
+    }
+
+    /// Whether the daemon says that it has shut down, and all it started has ended. After that it only looks once a second
+    /// whether its containerd is gone, and removes its pid file (moby 20.10.24, `libcontainerd/supervisor`, `stopDaemon`).
+    fn has_shut_down(&self) -> bool {
+        self.log().contains("msg=\"Daemon shutdown complete\"") && self.relatives() == [Pid::from_child(&self.process)]
     }
 
     /// Processes that were given a path below this daemon's own directory, whose name is nobody else's.

@@ -87,6 +87,9 @@ impl<'a> Examiner<'a> {
         for tick in 1.. {
             let before = self.answer(row, &self.zoo.daemon.docker(&arguments));
             let (answers, traces) = self.ask(row, &arguments);
+            if answers.iter().all(|(_, answer)| like(row, answer, &before)) {
+                return traces;
+            }
             let after = self.answer(row, &self.zoo.daemon.docker(&arguments));
             let wrong = |answer: &&(&str, Answer)| !like(row, &answer.1, &before) && !like(row, &answer.1, &after);
             let mut wrong: Vec<_> = answers.iter().filter(wrong).collect();

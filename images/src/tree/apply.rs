@@ -68,6 +68,13 @@ impl Tree {
                 NodeKind::File { size: member.size, body: Body { offset, stored, sparse } }
             }
             MemberKind::Symlink => NodeKind::Symlink { target: member.linkname.clone() },
+            // In the directory of a layer, that device is what overlayfs takes for a whiteout: it hides what is below.
+            MemberKind::CharDevice if member.device == (0, 0) => {
+                let node = Node { kind: NodeKind::Whiteout, ..Node::implied(layer, dir) };
+                let id = self.add(node);
+                self.put(dir, base, id);
+                return Ok(());
+            }
             MemberKind::CharDevice => NodeKind::CharDevice(member.device.0, member.device.1),
             MemberKind::BlockDevice => NodeKind::BlockDevice(member.device.0, member.device.1),
             MemberKind::Fifo => NodeKind::Fifo,

@@ -1,12 +1,13 @@
 //! A Dockerfile, instruction by instruction, as docker's classic builder does it (moby v20.10.24
 //! `builder/dockerfile/builder.go, evaluator.go`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use images::source::Platform;
 use snapshot::ids::{ContainerId, ImageId};
 use snapshot::reference::Reference;
 use snapshot::schema::config::ImageConfig;
@@ -21,7 +22,7 @@ use crate::output::Talk;
 use crate::source::SourceTree;
 use crate::state::State;
 use crate::store::{BuildStore, Moment};
-use crate::{BuildError, command};
+use crate::{BuildError, command, platform};
 
 /// What the user may choose.
 #[derive(Debug, Clone)]
@@ -48,6 +49,8 @@ pub struct Options {
     pub shm_size: i64,
     /// Which runtime runs commands.
     pub runtime: String,
+    /// The platform of base images that are fetched, unless `FROM` says another one.
+    pub platform: Option<String>,
     /// Whether every base image is fetched, even one that is there.
     pub pull: bool,
     /// Whether what is stored is made durable.
@@ -68,11 +71,15 @@ impl Default for Options {
             hosts: Vec::new(),
             shm_size: 0,
             runtime: "auto".into(),
+            platform: None,
             pull: false,
             sync: true,
         }
     }
 }
+
+/// Fetches an image by its name, for a platform, or else for this machine.
+pub type Fetch<'f> = dyn Fn(&str, Option<&Platform>) -> Result<(), BuildError> + 'f;
 
 /// Where a build takes place.
 pub struct Place<'p> {
@@ -82,9 +89,9 @@ pub struct Place<'p> {
     pub driver: Option<&'static str>,
     /// Becomes true when the user asks to stop.
     pub interrupted: &'p AtomicBool,
-    /// Fetches an image that the store does not have, by its name. An error is [`BuildError::Interrupted`], or
-    /// [`BuildError::NoBase`] with the reason why that is not possible.
-    pub fetch: &'p dyn Fn(&str) -> Result<(), BuildError>,
+    /// Fetches an image that the store does not have. An error is [`BuildError::Interrupted`], or [`BuildError::NoBase`] with the
+    /// reason why that is not possible.
+    pub fetch: &'p Fetch<'p>,
     /// The time at which names are given, as Go prints it.
     pub now: String,
 }
@@ -106,6 +113,7 @@ pub fn build(
     options: &Options,
     out: &mut dyn Write,
 ) -> Result<ImageId, BuildError> {
+    let platform = options.platform.as_deref().map(platform::parse).transpose().map_err(BuildError::Invalid)?;
     let mut file = instruction::read(&context.dockerfile)?;
     if let Some(target) = &options.target {
         let wanted = target.to_lowercase();
@@ -131,6 +139,7 @@ pub fn build(
         store,
         place,
         options,
+        platform,
         moment,
         stale: false,
         cache,
@@ -139,6 +148,7 @@ pub fn build(
         talk: Talk::new(out),
         arguments: Arguments::new(options.arguments.clone()),
         stages: Vec::new(),
+        used: HashSet::new(),
         steps: (0, 0),
     };
     builder.run(&file)
@@ -156,6 +166,8 @@ pub(crate) struct Builder<'b> {
     pub(crate) store: BuildStore<'b>,
     pub(crate) place: &'b Place<'b>,
     pub(crate) options: &'b Options,
+    /// The platform of base images, unless `FROM` says another one.
+    pub(crate) platform: Option<Platform>,
     moment: Rc<Moment>,
     /// Whether the store has changed since it was read.
     pub(crate) stale: bool,
@@ -165,6 +177,8 @@ pub(crate) struct Builder<'b> {
     pub(crate) talk: Talk<'b>,
     arguments: Arguments,
     pub(crate) stages: Vec<Built>,
+    /// Images that were built on or copied from. dockerd asks once whether they are for the right platform.
+    used: HashSet<ImageId>,
     /// The number of the present step, and of the last one.
     steps: (usize, usize),
 }
@@ -244,14 +258,27 @@ impl Builder<'_> {
 
     fn build_stage(&mut self, stage: &Stage) -> Result<Option<ImageId>, BuildError> {
         self.step(&stage.text)?;
+        let platform = match self.platform_of(stage)? {
+            None => self.platform.clone(),
+            some => some,
+        };
         let name = expand(&stage.base, self.escape, &self.arguments.for_from())?;
         if name.is_empty() {
             return Err(BuildError::Invalid(format!("base name ({}) should not be blank", stage.base)));
         }
         let image = match self.stage(&name) {
-            Some(built) => built.image,
-            None if name == "scratch" => None,
-            None => Some(self.base(&name)?),
+            Some(built) => {
+                let image = built.image;
+                self.expect_platform(image, platform.as_ref())?;
+                image
+            }
+            None if name == "scratch" => {
+                if platform.is_some_and(|platform| platform.os != "linux") {
+                    return Err(BuildError::Invalid("operating system is not supported".into()));
+                }
+                None
+            }
+            None => Some(self.base(&name, platform.as_ref())?),
         };
         let run = match image {
             Some(id) => self.run_config(id)?,
@@ -290,24 +317,62 @@ impl Builder<'_> {
         Ok(Rc::clone(&self.moment))
     }
 
-    /// The image that a name means; one that is not there is fetched.
-    pub(crate) fn base(&mut self, name: &str) -> Result<ImageId, BuildError> {
-        if !self.options.pull
-            && let Some(id) = self.moment()?.find(name)
-        {
-            return Ok(id);
+    /// The platform that `FROM` says.
+    fn platform_of(&self, stage: &Stage) -> Result<Option<Platform>, BuildError> {
+        if stage.platform.is_empty() {
+            return Ok(None);
         }
-        (self.place.fetch)(name)?;
-        self.stale = true;
-        let found = self.moment()?.find(name);
-        found.ok_or_else(|| BuildError::NoBase(format!("No such image: {name}")))
+        let text = expand(&stage.platform, self.escape, &self.arguments.for_from());
+        // The text that dockerd shows here is always empty.
+        let text =
+            text.map_err(|error| BuildError::Invalid(format!("failed to process arguments for platform : {error}")))?;
+        let parsed = platform::parse(&text);
+        parsed.map(Some).map_err(|reason| BuildError::Invalid(format!("failed to parse platform {text}: {reason}")))
+    }
+
+    /// Refuses an image of this build that is for another platform than it should be, when it is used for the first time. Images that
+    /// were there before are used whatever they are for (moby v20.10.24 `builder/dockerfile/imagecontext.go`).
+    pub(crate) fn expect_platform(
+        &mut self,
+        image: Option<ImageId>,
+        platform: Option<&Platform>,
+    ) -> Result<(), BuildError> {
+        let Some(image) = image else { return Ok(()) };
+        if !self.used.insert(image) {
+            return Ok(());
+        }
+        let Some(wanted) = platform else { return Ok(()) };
+        platform::fits(wanted, &self.config(image)?).map_err(|found| {
+            BuildError::Invalid(format!(
+                "image with reference {image} was found but does not match the specified platform: wanted {wanted}, actual: {found}"
+            ))
+        })
+    }
+
+    /// The image that a name means; one that is not there is fetched, whatever platform one that is there is for.
+    pub(crate) fn base(&mut self, name: &str, platform: Option<&Platform>) -> Result<ImageId, BuildError> {
+        let there = if self.options.pull { None } else { self.moment()?.find(name) };
+        let found = match there {
+            Some(id) => Some(id),
+            None => {
+                (self.place.fetch)(name, platform)?;
+                self.stale = true;
+                self.moment()?.find(name)
+            }
+        };
+        let id = found.ok_or_else(|| BuildError::NoBase(format!("No such image: {name}")))?;
+        self.used.insert(id);
+        Ok(id)
     }
 
     /// What containers of an image run with.
     pub(crate) fn run_config(&mut self, id: ImageId) -> Result<RunConfig, BuildError> {
+        Ok(self.config(id)?.fields.config.unwrap_or_default())
+    }
+
+    fn config(&mut self, id: ImageId) -> Result<ImageConfig, BuildError> {
         let (bytes, _) = self.moment()?.config(id)?;
-        let config = ImageConfig::parse(&bytes).map_err(|error| BuildError::Invalid(error.to_string()))?;
-        Ok(config.fields.config.unwrap_or_default())
+        ImageConfig::parse(&bytes).map_err(|error| BuildError::Invalid(error.to_string()))
     }
 
     fn instruction(&mut self, state: &mut State, instruction: &Instruction) -> Result<(), BuildError> {

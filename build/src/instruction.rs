@@ -87,6 +87,8 @@ pub(crate) struct Stage {
     pub(crate) base: String,
     /// Its name, in lower case; empty for none.
     pub(crate) name: String,
+    /// The platform that the image shall be for, before variables in it are expanded; empty for none.
+    pub(crate) platform: String,
     pub(crate) instructions: Vec<Instruction>,
 }
 
@@ -152,8 +154,8 @@ fn stage(line: &Line) -> Result<Stage, String> {
         }
         _ => return Err("FROM requires either one or three arguments".into()),
     };
-    flags(line, &["platform"], &[])?;
-    Ok(Stage { text: line.text.clone(), base: words[0].clone(), name, instructions: Vec::new() })
+    let platform = flags(line, &["platform"], &[])?.remove(0);
+    Ok(Stage { text: line.text.clone(), base: words[0].clone(), name, platform, instructions: Vec::new() })
 }
 
 impl Line {

@@ -60,18 +60,29 @@ impl Builder<'_> {
     /// The image that `--from` means: a stage by name or number, or an image.
     fn from(&mut self, text: &str) -> Result<Option<ImageId>, BuildError> {
         let wrong = |reason: &str| BuildError::Invalid(format!("invalid from flag value {text}: {reason}"));
+        let mismatch = |error| match error {
+            BuildError::Invalid(reason) => wrong(&reason),
+            other => other,
+        };
+        let platform = self.platform.clone();
         if let Some(stage) = self.stage(text) {
-            return Ok(stage.image);
+            let image = stage.image;
+            self.expect_platform(image, platform.as_ref()).map_err(mismatch)?;
+            return Ok(image);
         }
         if let Ok(number) = text.parse::<i64>() {
             let at = usize::try_from(number).map_err(|_| wrong("index out of bounds"))?;
             return match self.stages.get(at) {
-                Some(stage) => Ok(stage.image),
+                Some(stage) => {
+                    let image = stage.image;
+                    self.expect_platform(image, platform.as_ref()).map_err(mismatch)?;
+                    Ok(image)
+                }
                 None if at == self.stages.len() => Err(wrong("refers to current build stage")),
                 None => Err(wrong("index out of bounds")),
             };
         }
-        self.base(text).map(Some).map_err(|error| match error {
+        self.base(text, platform.as_ref()).map(Some).map_err(|error| match error {
             BuildError::NoBase(reason) => BuildError::NoBase(format!("invalid from flag value {text}: {reason}")),
             other => other,
         })
@@ -100,6 +111,14 @@ impl Builder<'_> {
         if self.is_cached(state, &made_with)? {
             return Ok(());
         }
+        let platform = self.platform.clone();
+        self.expect_platform(state.image, platform.as_ref()).map_err(|error| match (error, state.image) {
+            (BuildError::Invalid(reason), Some(image)) => BuildError::Invalid(format!(
+                "failed to get destination image {}: {reason}",
+                docker_format::quoted(&image.to_string())
+            )),
+            (error, _) => error,
+        })?;
         let target = absolute(&state.run.working_dir, dest);
         let owner = if chown.is_empty() { (0, 0) } else { self.owner(state.image, chown)? };
         let how = How { owner: Some(owner).filter(|_| !keeps_owner || !chown.is_empty()), unpack: name == "ADD" };

@@ -7,9 +7,9 @@
 mod buildsupport;
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
-use buildsupport::{cases, config, layers, make_context, said, write_dockerfile};
+use buildsupport::{cases, config, layerfs, layers, make_context, said, write_dockerfile};
 use testkit::dockerd::Dockerd;
 
 /// Those that run always, besides those that end with an error.
@@ -27,13 +27,6 @@ const SAMPLE: [&str; 12] = [
     "onbuild-base",
     "onbuild-child",
 ];
-
-/// `layerfs build` with nothing on standard input.
-fn layerfs(root: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(testkit::program("layerfs"));
-    command.arg("--root").arg(root).args(["build", "--no-sync"]).args(arguments);
-    command.stdin(Stdio::null()).output().unwrap()
-}
 
 #[test]
 fn dockerfiles_become_what_dockerd_makes_of_them() {

@@ -6,7 +6,15 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use layerfs::Digest;
+use serde_json::json;
 use tempfile::TempDir;
+use testkit::fault_registry::{FaultRegistry, Reply, Served};
+use testkit::mounts::Mounted;
+use testkit::{image, tarfile};
+
+const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 const DOCKERFILE: &str = "FROM layerfs-test/busybox:1
 ENV A=1
@@ -172,4 +180,121 @@ fn a_command_that_fails_is_why_a_build_fails_whatever_becomes_of_its_container()
     assert_eq!(output.status.code(), Some(7), "{says}");
     assert!(says.contains("returned a non-zero code: 7"), "{says}");
     assert_whole(&root);
+}
+
+/// Builds on file systems that become full in the middle: what was there stays, the store is whole, and with room the build goes on
+/// from the cache.
+#[test]
+fn a_build_without_room_leaves_a_whole_store() {
+    if !testkit::is_root() {
+        return;
+    }
+    const ROOM: &str = "size=64m";
+    let mut failed_at = std::collections::BTreeSet::new();
+    let few = if testkit::full_sweep() { 30 } else { 6 };
+    for part in 0..few {
+        let mounted = Mounted::tmpfs(ROOM);
+        let dir = testkit::scratch();
+        let (_, context) = place(&dir);
+        let root = mounted.path().join("root");
+        testkit::import(&testkit::golden("busybox-20.10.tar"), &root);
+        // Each of the larger steps needs 50 files of three pages.
+        let used = (64 << 20) - mounted.free().0;
+        mounted.remount(&format!("size={}", used + part * (1_300_000 / few)));
+        let built = start(&root, &context, &["-t", "built:1"]).wait_with_output().unwrap();
+        let says = String::from_utf8_lossy(&built.stderr);
+        assert_eq!(built.status.code(), Some(1), "{part}: {says}");
+        assert!(says.contains("No space left on device"), "{part}: {says}");
+        let said = String::from_utf8(built.stdout).unwrap();
+        failed_at.insert(said.matches("Step ").count());
+        assert_whole(&root);
+        mounted.remount(ROOM);
+        let again = finish(start(&root, &context, &["-t", "built:1"]));
+        // Every step that was stored is found.
+        let stored = said.matches(" ---> ").count() - 1 - said.matches(" ---> Running in").count();
+        assert_eq!(again.matches("Using cache").count(), stored, "{part}: {said}{again}");
+        assert_whole(&root);
+    }
+    assert!(failed_at.len() > 2, "{failed_at:?}");
+}
+
+/// A command that fails leaves the steps before it, and nothing of its own but its container, which is for a look into it.
+#[test]
+fn a_command_that_fails_leaves_a_whole_store() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    let text = "FROM layerfs-test/busybox:1\nRUN echo kept >/kept\nRUN echo lost >/lost; mkdir /gone; exit 7\nRUN echo never\n";
+    std::fs::write(context.join("Dockerfile"), text).unwrap();
+    let output = start(&root, &context, &["--runtime", "builtin"]).wait_with_output().unwrap();
+    let says = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{says}");
+    let left = testkit::made_by_layerfs(&root, &["container", "ls", "-aq"]);
+    let container = left.trim();
+    assert_eq!(container.lines().count(), 1, "{left}");
+    let written = testkit::made_by_layerfs(&root, &["container", "diff", container]);
+    assert_eq!(written, "A /gone\nA /lost");
+    testkit::made_by_layerfs(&root, &["container", "rm", container]);
+    assert_whole(&root);
+    std::fs::write(context.join("Dockerfile"), text.replace("exit 7", "true")).unwrap();
+    let said = finish(start(&root, &context, &["--runtime", "builtin"]));
+    assert_eq!(said.matches("Using cache").count(), 1, "{said}");
+    assert_whole(&root);
+}
+
+/// A base that is fetched is the one for the platform that the Dockerfile or the user names; one that is there is taken as it is.
+#[test]
+fn a_base_is_fetched_for_its_platform() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    let architectures = ["amd64", "arm64", "s390x"];
+    let plain = architectures.map(|name| tarfile::tar_of_names(&[name]));
+    let images = plain.map(|plain| Served::new(&[(plain.clone(), image::pack("gzip", &plain))]));
+    let entries = images.iter().zip(architectures).map(|(image, architecture)| {
+        json!({
+            "mediaType": MANIFEST, "size": image.manifest.len(), "digest": Digest::hash(&image.manifest).to_string(),
+            "platform": {"os": "linux", "architecture": architecture},
+        })
+    });
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries.collect::<Vec<_>>()});
+    let index = serde_json::to_vec(&index).unwrap();
+    let served = images.clone();
+    let registry = FaultRegistry::start(move |asked| {
+        let of = |image: &&Served| {
+            asked.path.ends_with(&Digest::hash(&image.manifest).to_string())
+                || asked.blob().is_some_and(|digest| image.blobs.contains_key(digest))
+        };
+        match served.iter().find(of) {
+            Some(image) => image.answer(asked),
+            None => Reply::new(200, &index)
+                .with("Content-Type", INDEX)
+                .with("Docker-Content-Digest", &Digest::hash(&index).to_string()),
+        }
+    });
+    let built = |number: usize, from: &str, options: &[&str]| {
+        let name = format!("{}/t/image:{number}", registry.host);
+        std::fs::write(context.join("Dockerfile"), format!("FROM {from} {name}\n")).unwrap();
+        let mut command = testkit::run::layerfs(&["--root", root.to_str().unwrap(), "build", "-q"]);
+        command.args(options).arg(&context).env("DOCKER_CONFIG", dir.path().join("no-config"));
+        let id = testkit::succeeded("layerfs build", command.stdin(Stdio::null()).output().unwrap());
+        let layers =
+            testkit::made_by_layerfs(&root, &["image", "inspect", "--format", "{{json .RootFS.Layers}}", id.trim()]);
+        let layers: Vec<String> = serde_json::from_str(&layers).unwrap();
+        let of = |image: &&Served| {
+            let config = image.blobs.values().find_map(|blob| serde_json::from_slice::<serde_json::Value>(blob).ok());
+            config.unwrap()["rootfs"]["diff_ids"] == json!(layers)
+        };
+        architectures[images.iter().position(|image| of(&image)).unwrap()]
+    };
+    assert_eq!(built(1, "--platform=linux/arm64", &[]), "arm64");
+    assert_eq!(built(2, "", &["--platform", "linux/s390x"]), "s390x");
+    assert_eq!(built(3, "--platform=linux/aarch64", &["--platform", "linux/s390x"]), "arm64");
+    // It is there, and dockerd takes it, too.
+    assert_eq!(built(1, "--platform=linux/s390x", &[]), "arm64");
+    assert_eq!(built(1, "--platform=linux/s390x", &["--pull"]), "s390x");
 }

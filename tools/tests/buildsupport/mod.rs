@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use regex::{Captures, Regex};
 use serde_json::Value;
@@ -45,6 +45,13 @@ pub(crate) fn write_dockerfile(context: &Path, text: &str) {
         let output = Command::new("touch").args(["-d", "@1600000000"]).arg(path).output().unwrap();
         testkit::succeeded("touch", output);
     }
+}
+
+/// `layerfs build` with nothing on standard input.
+pub(crate) fn layerfs(root: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(testkit::program("layerfs"));
+    command.arg("--root").arg(root).args(["build", "--no-sync"]).args(arguments);
+    command.stdin(Stdio::null()).output().unwrap()
 }
 
 /// What a build says and how it ends, with ids numbered in the order in which they come.

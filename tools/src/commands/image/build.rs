@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use ::build::{BuildError, Context, Place, build};
 use images::load::ImportError;
+use images::source::Platform;
 use jiff::Zoned;
 use snapshot::ids::ImageId;
 
@@ -43,8 +44,8 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         }
     }
     let mut talk = Talk::new(args.quiet)?;
-    let fetch = |name: &str| {
-        let fetched = pull::fetch(name, root, driver, &args.registry, options.sync, &interrupted);
+    let fetch = |name: &str, platform: Option<&Platform>| {
+        let fetched = pull::fetch(name, platform, root, driver, &args.registry, options.sync, &interrupted);
         fetched.map_err(|error| match is_interrupted(&error) {
             true => BuildError::Interrupted,
             false => BuildError::NoBase(hints::with_hint(&error)),

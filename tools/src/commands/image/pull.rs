@@ -18,6 +18,7 @@ use snapshot::reference::Reference;
 use snapshot::root::DataRoot;
 use snapshot::schema::references::References;
 
+use super::change::reference_error;
 use crate::commands::layerfs::NAME;
 use crate::exit::{Interrupted, UsageError};
 use crate::flags::writable;
@@ -119,17 +120,20 @@ fn pull(
 /// Fetches the image that a Dockerfile names, and makes it durable if `sync` is true.
 pub(crate) fn fetch(
     name: &str,
+    platform: Option<&Platform>,
     root: &Path,
     driver: Option<&str>,
     registry: &RegistryFlags,
     sync: bool,
     interrupted: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
+    // dockerd's builder has other words than docker's client for a name that is none.
+    Reference::parse(name).map_err(|error| anyhow!(reference_error(&error)))?;
     let name = parse(name)?.with_default_tag().familiar();
     let args = Args {
         names: vec![name],
         all_tags: false,
-        platform: None,
+        platform: platform.map(ToString::to_string),
         quiet: true,
         max_concurrent_downloads: 3,
         mirror: Vec::new(),

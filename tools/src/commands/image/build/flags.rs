@@ -52,6 +52,10 @@ pub(crate) struct Args {
     #[arg(long)]
     no_cache: bool,
 
+    /// Image to fetch of a base that has several, unless FROM says another platform [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<String>,
+
     /// Fetch every base image, even one that is there
     #[arg(long)]
     pull: bool,
@@ -96,7 +100,7 @@ unsupported! {
     struct Unsupported;
     switches: compress disable_content_trust squash stream;
     values: cache_from cgroup_parent cpu_period cpu_quota cpu_shares cpuset_cpus cpuset_mems isolation memory memory_swap
-        output platform progress secret security_opt ssh ulimit
+        output progress secret security_opt ssh ulimit
 }
 
 impl Args {
@@ -148,6 +152,7 @@ impl Args {
             hosts: self.add_host.clone(),
             shm_size: self.shm_size.as_ref().map(size).transpose()?.unwrap_or_default(),
             runtime: self.runtime.clone(),
+            platform: self.platform.clone().filter(|platform| !platform.is_empty()),
             pull: self.pull,
             sync: !self.no_sync,
         })

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use testkit::dockerd::Dockerd;
@@ -14,6 +14,7 @@ use testkit::saved;
 /// Without udev in the machine dockerd has to be told to do without.
 const FLAGS: &[&str] = &["--storage-driver=devicemapper", "--storage-opt=dm.override_udev_sync_check=true"];
 
+const BUSYBOX: &str = "layerfs-test/busybox:1";
 const IMAGE: &str = "layerfs-test/layers:1";
 const ARCHIVES: [&str; 2] = ["layers-20.10.tar", "busybox-20.10.tar"];
 
@@ -25,8 +26,8 @@ fn vm_dockerd_uses_our_store_and_we_use_its() {
     let Some(_turn) = testkit::vm::vm() else { return };
     let Some(_docker) = testkit::docker() else { return };
     let programs = [&DOCKER[..], &["mkfs.xfs", "mkfs.ext4", "blkid", "setpriv", "thin_check"]].concat();
-    let mut machine = testkit::vm::Machine::new(2048, 8, &programs);
-    for name in ["layerfs", "layer-unpack"] {
+    let mut machine = testkit::vm::Machine::new(2304, 8, &programs);
+    for name in ["layerfs", "layer-unpack", "image-gc"] {
         machine = machine.program(&testkit::program(name));
     }
     for name in ARCHIVES {
@@ -45,9 +46,19 @@ fn import(archive: &str, root: &Path) -> String {
     testkit::succeeded("layer-unpack", command.output().unwrap())
 }
 
+fn run(program: &str, root: &Path, arguments: &[&str]) -> Output {
+    Command::new(format!("/t/{program}")).arg("--root").arg(root).args(arguments).output().unwrap()
+}
+
 fn layerfs(root: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("/t/layerfs").arg("--root").arg(root).args(arguments).output().unwrap();
-    testkit::succeeded("layerfs", output)
+    testkit::succeeded("layerfs", run("layerfs", root, arguments))
+}
+
+/// What a program says that fails.
+fn refused(program: &str, root: &Path, arguments: &[&str]) -> String {
+    let output = run(program, root, arguments);
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Ids with names, as both sides list them.
@@ -91,14 +102,19 @@ fn inside_dockerd_uses_what_we_imported() {
     assert!(ours.len() >= 2, "{ours:?}");
     let saved_by_us = dir.path().join("ours.tar");
     layerfs(&root, &["image", "save", IMAGE, "-o", text(&saved_by_us)]);
+    work_with_containers(&root, dir.path());
     check(&root);
 
     let daemon = Dockerd::start_with(&root, FLAGS);
+    let ours = [&ours[..], &sorted(&daemon.ok(&[&LISTED[..], &["committed:2"]].concat()))].concat();
+    let ours = sorted(&ours.join("\n"));
     assert_eq!(sorted(&daemon.ok(&LISTED)), ours);
+    assert_eq!(daemon.ok(&["start", "-a", "ours"]), "again\n");
+    assert_eq!(daemon.ok(&["run", "--rm", "--network=none", "committed:2", "cat", "/new"]), "again\n");
     let saved_by_docker = dir.path().join("dockers.tar");
     saved::save(&daemon, &[IMAGE], &saved_by_docker);
     check_saved(&[&saved_by_us, &saved_by_docker]);
-    let said = daemon.ok(&["run", "--rm", "--network=none", "layerfs-test/busybox:1", "echo", "it runs"]);
+    let said = daemon.ok(&["run", "--rm", "--network=none", BUSYBOX, "echo", "it runs"]);
     assert_eq!(said.trim(), "it runs");
     daemon.ok(&["rmi", IMAGE]);
     let left = sorted(&daemon.ok(&LISTED));
@@ -112,6 +128,41 @@ fn inside_dockerd_uses_what_we_imported() {
     check(&root);
 }
 
+/// A container by us, an export, commits, and a clean-up of what nobody needs after them; the container `ours` and the image
+/// `committed:2` stay.
+fn work_with_containers(root: &Path, dir: &Path) {
+    let (new, exported) = (dir.join("new"), dir.join("exported.tar"));
+    layerfs(root, &["container", "create", "--name", "ours", "--network", "none", BUSYBOX, "cat", "/new"]);
+    let write = |content: &str| {
+        std::fs::write(&new, content).unwrap();
+        layerfs(root, &["container", "cp", text(&new), "ours:/new"]);
+    };
+    write("made by us\n");
+    assert_eq!(layerfs(root, &["container", "diff", "ours"]), "A /new\n");
+    layerfs(root, &["container", "export", "ours", "-o", text(&exported)]);
+    let listed = Command::new("tar").arg("-tf").arg(&exported).output().unwrap();
+    let listed = testkit::succeeded("tar", listed);
+    assert!(["new", "bin/busybox"].iter().all(|name| listed.lines().any(|line| line == *name)), "{listed}");
+    layerfs(root, &["container", "commit", "ours", "committed:1"]);
+    write("again\n");
+    layerfs(root, &["container", "commit", "ours", "committed:2"]);
+    layerfs(root, &["image", "tag", "committed:2", "committed:1"]);
+    assert_eq!(layerfs(root, &["image", "cat", "committed:2", "/new"]), "again\n");
+
+    // The first commit has no name any more. What is in the pool cannot be moved into a directory.
+    let before = sorted(&layerfs(root, &LISTED));
+    let kept = dir.join("kept");
+    let said = refused("image-gc", root, &["--apply", "--quarantine", text(&kept)]);
+    assert!(said.contains("is not done with the storage driver devicemapper"), "{said}");
+    assert_eq!(sorted(&layerfs(root, &LISTED)), before);
+    testkit::succeeded("image-gc", run("image-gc", root, &["--apply"]));
+    let after = sorted(&layerfs(root, &LISTED));
+    assert!(after.len() + 1 == before.len() && after.iter().all(|line| before.contains(line)), "{after:?}");
+    layerfs(root, &["image", "rm", "committed:1"]);
+    let said = refused("layerfs", root, &["container", "start", "ours"]);
+    assert!(said.contains("containers are not started with the storage driver devicemapper"), "{said}");
+}
+
 #[test]
 #[ignore = "runs in the virtual machine"]
 fn inside_we_use_what_dockerd_wrote() {
@@ -121,7 +172,7 @@ fn inside_we_use_what_dockerd_wrote() {
     let daemon = Dockerd::start_with(&root, &flags);
     ARCHIVES.iter().for_each(|archive| drop(daemon.load(Path::new(&format!("/t/{archive}")))));
     let theirs = sorted(&daemon.ok(&LISTED));
-    let container = daemon.ok(&["create", "--network=none", "layerfs-test/busybox:1", "cat", "/etc/passwd"]);
+    let container = daemon.ok(&["create", "--network=none", BUSYBOX, "cat", "/etc/passwd"]);
     let saved_by_docker = dir.path().join("dockers.tar");
     saved::save(&daemon, &[IMAGE], &saved_by_docker);
     daemon.stop();
@@ -131,7 +182,7 @@ fn inside_we_use_what_dockerd_wrote() {
     let saved_by_us = dir.path().join("ours.tar");
     layerfs(&root, &["image", "save", IMAGE, "-o", text(&saved_by_us)]);
     check_saved(&[&saved_by_us, &saved_by_docker]);
-    layerfs(&root, &["image", "tag", "layerfs-test/busybox:1", "again:1"]);
+    layerfs(&root, &["image", "tag", BUSYBOX, "again:1"]);
     layerfs(&root, &["image", "rm", IMAGE]);
     let left = sorted(&layerfs(&root, &LISTED));
     assert!(left.iter().any(|line| line.ends_with(" again:1")) && !left.iter().any(|line| line.ends_with(IMAGE)));

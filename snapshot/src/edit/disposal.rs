@@ -145,6 +145,8 @@ pub(super) fn create(root: &WritableRoot, dir: &Path, sync: bool) -> Result<Dir,
     if absolute.to_str().is_none() {
         return Err(invalid("a quarantine's path must be text".into()));
     }
+    // Nothing belongs to a layer that was never made. A driver that moves no layers says so now, before anything has gone.
+    root.driver.belongings(&CacheId::random())?;
     let mut created = crate::dir::CreatedDirectories::default();
     let parent = crate::root::open_or_create(&absolute, 0o700, &mut created)?;
     let real = parent.real_path()?;

@@ -33,7 +33,7 @@ fn vm_dockerd_uses_our_store_and_we_use_its() {
     for name in ARCHIVES {
         machine = machine.file(&testkit::golden(name), &format!("/t/{name}"));
     }
-    machine.run_tests("inside_", true, 2, Duration::from_secs(1200));
+    machine.run_tests("inside_", true, 3, Duration::from_secs(1200));
 }
 
 fn text(path: &Path) -> &str {
@@ -161,6 +161,100 @@ fn work_with_containers(root: &Path, dir: &Path) {
     layerfs(root, &["image", "rm", "committed:1"]);
     let said = refused("layerfs", root, &["container", "start", "ours"]);
     assert!(said.contains("containers are not started with the storage driver devicemapper"), "{said}");
+}
+
+/// A pool in files of these sizes, which the first change makes active. As after the first start of a daemon, there are no images.
+fn make_pool(root: &Path, data: u64, metadata: u64) {
+    let dir = root.join("devicemapper/devicemapper");
+    std::fs::create_dir_all(&dir).unwrap();
+    // With this it is a data-root.
+    std::fs::create_dir(root.join("devicemapper/metadata")).unwrap();
+    for (name, size) in [("data", data), ("metadata", metadata)] {
+        std::fs::File::create_new(dir.join(name)).unwrap().set_len(size).unwrap();
+    }
+}
+
+/// Makes an image of one layer with one file of so many bytes.
+fn import_file(root: &Path, dir: &Path, size: usize, name: &str) -> Output {
+    let archive = dir.join(format!("{size}.tar"));
+    let mut builder = tar::Builder::new(std::fs::File::create(&archive).unwrap());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size.try_into().unwrap());
+    header.set_mode(0o644);
+    builder.append_data(&mut header, "file", &vec![b'x'; size][..]).unwrap();
+    builder.into_inner().unwrap();
+    run("layerfs", root, &["image", "import", "--storage-driver", "devicemapper", text(&archive), name])
+}
+
+/// Importing a file fails with these words, and the images are those from before.
+fn import_is_refused(root: &Path, dir: &Path, size: usize, expected: &str) {
+    let output = import_file(root, dir, size, "refused:1");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains(expected), "{expected}: {output:?}");
+}
+
+/// The pool of another store, a file that is missing, and a pool that fills up: said as what they are, and nothing is lost.
+#[test]
+#[ignore = "runs in the virtual machine"]
+fn inside_faults_are_told_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let [one, other] = ["one", "other"].map(|name| dir.path().join(name));
+    // The longer name has the larger file, so that images of two names have two layers.
+    let add = |root: &Path, name: &str| {
+        testkit::succeeded("image import", import_file(root, dir.path(), name.len(), name));
+    };
+    for root in [&one, &other] {
+        add(root, "first:1");
+    }
+    // The record of a change is one ahead of the other pool, as after a crash.
+    add(&one, "the-second:1");
+    let names = sorted(&layerfs(&one, &LISTED));
+    let pool = |root: &Path| root.join("devicemapper/devicemapper");
+    let swap = || {
+        let aside = dir.path().join("aside");
+        std::fs::rename(pool(&one), &aside).unwrap();
+        std::fs::rename(pool(&other), pool(&one)).unwrap();
+        std::fs::rename(&aside, pool(&other)).unwrap();
+    };
+    let records = || testkit::TreeState::read(&one.join("devicemapper/metadata"));
+    let before = records();
+    swap();
+    import_is_refused(&one, dir.path(), 100, "this is another pool");
+    swap();
+    testkit::assert_none("changed records", &before.changes(&records()));
+    let aside = dir.path().join("data");
+    std::fs::rename(pool(&one).join("data"), &aside).unwrap();
+    import_is_refused(&one, dir.path(), 100, "only one of the two files of its pool is there");
+    assert!(!pool(&one).join("data").exists());
+    std::fs::rename(&aside, pool(&one).join("data")).unwrap();
+    assert_eq!(sorted(&layerfs(&one, &LISTED)), names);
+    [&one, &other].into_iter().for_each(|root| check(root));
+
+    // How long the kernel holds writes to a full pool before they fail, in seconds.
+    std::fs::write("/sys/module/dm_thin_pool/parameters/no_space_timeout", "1").unwrap();
+    let full = dir.path().join("full");
+    make_pool(&full, 96 << 20, 16 << 20);
+    add(&full, "first:1");
+    let said: serde_json::Value = serde_json::from_str(&layerfs(&full, &["system", "pool", "--json"])).unwrap();
+    let free = said["data_total"].as_u64().unwrap() - said["data_used"].as_u64().unwrap();
+    import_is_refused(&full, dir.path(), usize::try_from(free).unwrap() + (4 << 20), "its pool is full");
+    check(&full);
+    // What was given back can be used again.
+    add(&full, "the-second:1");
+    assert_eq!(layerfs(&full, &LISTED).lines().count(), 2);
+    check(&full);
+
+    // A tenth of the metadata stays free, so that layers that are there can be written.
+    let small = dir.path().join("small");
+    make_pool(&small, 1 << 30, 256 << 10);
+    add(&small, "0:1");
+    let refused = (1..40).map(|at| import_file(&small, dir.path(), at, &format!("{at}:1")));
+    let refused = refused.enumerate().find(|(_, output)| !output.status.success());
+    let (made, output) = refused.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("free blocks of metadata"), "{said}");
+    assert_eq!(layerfs(&small, &LISTED).lines().count(), made + 1);
+    check(&small);
 }
 
 #[test]

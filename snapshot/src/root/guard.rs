@@ -331,7 +331,8 @@ fn check_drivers(root: &Dir, own: &'static str) -> Result<(), StoreError> {
     if images_of(own)? {
         return Ok(());
     }
-    for driver in FOUND_BY_HOME.into_iter().chain([DEFAULT]) {
+    // Its own home makes dockerd use it, too, where it is one that is found so.
+    for driver in FOUND_BY_HOME.into_iter().chain([DEFAULT]).filter(|driver| *driver != own) {
         if has_entries(root, &[driver])? || images_of(driver)? {
             return Err(refused(root, Refusal::DriverComesFirst { driver: driver.into(), own }));
         }

@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dm::{
-    DeviceName, DeviceNumber, LoopDevice, Mapper, MapperError, PoolTable, Problem, Removal, SECTOR, Table, ThinTable,
-    cancel_removal,
+    DeviceName, DeviceNumber, LoopDevice, Mapper, MapperError, PoolMode, PoolTable, Problem, Removal, SECTOR, Table,
+    ThinTable, cancel_removal,
 };
 use rustix::fs::{Mode, OFlags, major, minor};
 
@@ -63,6 +63,8 @@ pub(super) struct Live {
     pub(super) protocol: Protocol,
     /// Held from the moment a device is made active until it is mounted: nobody else may remove it meanwhile.
     activation: Mutex<()>,
+    /// Whether the pool was found to be the one of the records. Before that nothing is written.
+    is_ready: bool,
     /// Takes the pool down, after everything else.
     _pool: ActivePool,
 }
@@ -99,10 +101,17 @@ impl Live {
             None => make_pool(&*mapper, &own, &records, &name)?,
         };
         let pool = ActivePool { mapper: Arc::clone(&mapper), name: name.clone() };
-        let protocol = Protocol::recover(Arc::clone(&mapper), name, Arc::clone(&records))?;
+        let protocol = Protocol::new(Arc::clone(&mapper), name, Arc::clone(&records));
         let activation = Mutex::new(());
-        let live = Self { mapper, records, own, prefix, number, protocol, activation, _pool: pool };
-        live.check_base()?;
+        let mut live =
+            Self { mapper, records, own, prefix, number, protocol, activation, is_ready: false, _pool: pool };
+        // In another pool, a change that seems to be open is about another device.
+        let has_base = live.check_base()?;
+        live.protocol.recover()?;
+        live.is_ready = true;
+        if !has_base {
+            live.make_base_if_new()?;
+        }
         Ok(live)
     }
 
@@ -113,6 +122,27 @@ impl Live {
     /// The name of a device while it is active.
     pub(super) fn name(&self, of: &str) -> Result<DeviceName, StoreError> {
         device_name(&self.own, &self.prefix, of)
+    }
+
+    /// What is to be told of an error while a layer was written: that the pool is full, if it is, else the error. The
+    /// kernel only says that an input or output has failed.
+    pub(super) fn explain(&self, error: StoreError) -> StoreError {
+        match self.protocol.status() {
+            Ok(pool) if pool.mode != PoolMode::ReadWrite || pool.data.free() == 0 => self.invalid(format!(
+                "its pool is full: {} of {} blocks of data and {} of {} of metadata are in use ({error})",
+                pool.data.used, pool.data.total, pool.metadata.used, pool.metadata.total
+            )),
+            _ => error,
+        }
+    }
+
+    /// Checks that the pool still takes what is written: what it did not take is lost when a file system is unmounted, and
+    /// no later call fails for it.
+    pub(super) fn check_taken(&self) -> Result<(), StoreError> {
+        match self.protocol.status()?.mode {
+            PoolMode::ReadWrite => Ok(()),
+            mode => Err(self.invalid(format!("the pool is in the mode {mode}"))),
+        }
     }
 
     /// Makes the device of a layer: a snapshot of `parent`'s, or of the base.
@@ -217,19 +247,23 @@ impl Live {
         Err(StoreError::Invalid { path: self.records.home().join(of), reason })
     }
 
-    /// Makes the base device of a new pool, or checks that the base device of a pool in use is the one of the records.
-    fn check_base(&self) -> Result<(), StoreError> {
+    /// Whether there is a base device that is ready; an error if it is not the one of the records.
+    fn check_base(&self) -> Result<bool, StoreError> {
+        let base = self.records.device(BASE)?.filter(|base| base.initialized && !base.deleted);
+        let Some(base) = base else { return Ok(false) };
+        let known = self.records.device_set()?.uuid;
+        let found = self.base_uuid(&base)?;
+        if known.is_empty() || found == known {
+            return Ok(true);
+        }
+        let reason = format!("the file system of the base has the UUID {found}, not {known}: this is another pool");
+        Err(StoreError::Invalid { path: self.records.home().join(BASE), reason })
+    }
+
+    /// Makes the base device of a new pool; an error if the pool is in use.
+    fn make_base_if_new(&self) -> Result<(), StoreError> {
         let path = || self.records.home().join(BASE);
         let base = self.records.device(BASE)?;
-        if let Some(base) = base.as_ref().filter(|base| base.initialized && !base.deleted) {
-            let known = self.records.device_set()?.uuid;
-            let found = self.base_uuid(base)?;
-            if known.is_empty() || found == known {
-                return Ok(());
-            }
-            let reason = format!("the file system of the base has the UUID {found}, not {known}: this is another pool");
-            return Err(StoreError::Invalid { path: path(), reason });
-        }
         let others = self.records.devices()?.keys().any(|name| name != BASE);
         let pool = self.protocol.status()?;
         if others || base.is_none() && (pool.transaction > 0 || pool.data.used > 0) {
@@ -273,6 +307,9 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
+        if !self.is_ready {
+            return;
+        }
         // As dockerd does when it is shut down. The number is only a hint, so a failure does no harm.
         if let Ok(mut set) = self.records.device_set() {
             let next = self.protocol.last_number().next().into();

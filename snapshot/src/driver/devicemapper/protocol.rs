@@ -58,22 +58,22 @@ struct Numbers {
 }
 
 impl Protocol {
-    /// Mends what a crash has left of a change, and gets ready for others.
-    pub(super) fn recover(
-        mapper: Arc<dyn Mapper>,
-        pool: DeviceName,
-        records: Arc<Records>,
-    ) -> Result<Self, StoreError> {
-        let first = ThinId::new(0).expect("zero is small enough");
-        let protocol =
-            Self { mapper, pool, records, numbers: Mutex::new(Numbers { used: BTreeSet::new(), last: first }) };
-        protocol.mend()?;
-        let used = protocol.records.ids()?;
+    /// The protocol of a pool; nothing is changed by it before [`recover`](Self::recover).
+    pub(super) fn new(mapper: Arc<dyn Mapper>, pool: DeviceName, records: Arc<Records>) -> Self {
+        let last = ThinId::new(0).expect("zero is small enough");
+        Self { mapper, pool, records, numbers: Mutex::new(Numbers { used: BTreeSet::new(), last }) }
+    }
+
+    /// Mends what a crash has left of a change, and gets ready for others. The pool must be the one of the records.
+    pub(super) fn recover(&self) -> Result<(), StoreError> {
+        let mut numbers = self.lock();
+        self.mend()?;
+        let used = self.records.ids()?;
         // After a crash, the number that the last shutdown recorded may be too low, so the numbers in use count too.
-        let set = protocol.records.device_set()?.next_id();
-        let last = used.last().copied().max(set).unwrap_or(first);
-        *protocol.lock() = Numbers { used, last };
-        Ok(protocol)
+        let set = self.records.device_set()?.next_id();
+        let last = used.last().copied().max(set).unwrap_or(numbers.last);
+        *numbers = Numbers { used, last };
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Numbers> {

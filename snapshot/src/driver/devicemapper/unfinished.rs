@@ -31,6 +31,15 @@ impl Unfinished {
     fn mount(&self) -> Result<Dir, StoreError> {
         self.state.pool()?.mount(self.id.as_str(), Writing::Here).map(Dir::unnamed)
     }
+
+    /// Removes what only the journal needed, and waits until the rest is on the device.
+    fn write_out(&self) -> Result<(), StoreError> {
+        let mounted = self.mount()?;
+        let content = content_in(&mounted, &self.id)?;
+        mounted.remove_tree(SCRATCH)?;
+        // The descriptor of the mount itself is an `O_PATH` one, which cannot be synced.
+        content.sync_file_system()
+    }
 }
 
 /// What dockerd makes in the file system of a device when it is mounted for the first time.
@@ -64,11 +73,8 @@ impl Begun for Unfinished {
 
     fn keep(&self, parent: Option<&CacheId>) -> Result<(), StoreError> {
         check_parent(self.state.records.home(), &self.id, self.parent.as_ref(), parent)?;
-        let mounted = self.mount()?;
-        let content = content_in(&mounted, &self.id)?;
-        mounted.remove_tree(SCRATCH)?;
-        // The descriptor of the mount itself is an `O_PATH` one, which cannot be synced.
-        content.sync_file_system()
+        let pool = self.state.pool()?;
+        self.write_out().and_then(|()| pool.check_taken()).map_err(|error| pool.explain(error))
     }
 
     fn take_back(&self) -> Result<(), StoreError> {

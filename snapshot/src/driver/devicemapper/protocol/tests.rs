@@ -133,7 +133,8 @@ impl Store {
 
     fn open(&self) -> Result<Protocol, StoreError> {
         let mapper: Arc<dyn Mapper> = Arc::clone(&self.fake) as _;
-        Protocol::recover(mapper, "pool".parse().unwrap(), Arc::new(self.records()))
+        let protocol = Protocol::new(mapper, "pool".parse().unwrap(), Arc::new(self.records()));
+        protocol.recover().map(|()| protocol)
     }
 
     /// The names of the devices' files and the numbers that these name.

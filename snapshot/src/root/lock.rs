@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
+use std::io::Read;
 use std::os::linux::fs::MetadataExt;
 use std::time::Duration;
 
@@ -140,8 +141,15 @@ fn holder(file: &File) -> Option<u32> {
     let metadata = file.metadata().ok()?;
     let (device, inode) = (metadata.st_dev(), metadata.st_ino());
     let place = format!("{:02x}:{:02x}:{inode}", rustix::fs::major(device), rustix::fs::minor(device));
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    holder_in(&locks, &place)
+    (0..TRIES).find_map(|_| holder_in(&all_locks().ok()?, &place))
+}
+
+/// The lines of `/proc/locks`. The kernel goes on by counting lines from one read to the next, so a line is missing when
+/// somebody gives a lock back in between: reads are as large as they can be, and whoever misses a line asks again.
+fn all_locks() -> std::io::Result<String> {
+    let mut locks = String::with_capacity(64 << 10);
+    File::open("/proc/locks")?.read_to_string(&mut locks)?;
+    Ok(locks)
 }
 
 /// Finds the holder in the lines of `/proc/locks`: `<number>: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF`
@@ -191,6 +199,29 @@ mod tests {
                 drop(looking);
             });
             assert!(Locks::take(&dir, "overlay2").is_ok());
+        });
+    }
+
+    #[test]
+    fn the_holder_is_found_while_others_come_and_go() {
+        let temp = tempfile::tempdir().unwrap();
+        let held = File::open(temp.path()).unwrap();
+        rustix::fs::flock(&held, FlockOperation::LockExclusive).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for name in ["one", "two"] {
+                let file = File::create(temp.path().join(name)).unwrap();
+                let done = &done;
+                scope.spawn(move || {
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        rustix::fs::flock(&file, FlockOperation::LockExclusive).unwrap();
+                        rustix::fs::flock(&file, FlockOperation::Unlock).unwrap();
+                    }
+                });
+            }
+            let missed = (0..2000).filter(|_| holder(&held) != Some(std::process::id())).count();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(missed, 0);
         });
     }
 

@@ -116,6 +116,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The error of a change that was made, although a later step has failed.
+    pub(crate) fn unfinished(source: Self) -> Self {
+        Self::Unfinished { source: Box::new(source) }
+    }
+
     /// Makes a failed system call into an error: `call` says what was being done with `path`.
     pub fn io<E: Into<std::io::Error>>(path: impl Into<PathBuf>, call: &'static str) -> impl FnOnce(E) -> Self {
         let path = path.into();

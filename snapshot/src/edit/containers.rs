@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use layerfs::ChainId;
 
 use super::disposal::{Disposal, ensure};
+use super::finish::twice;
 use super::init_layer;
 use super::record::{Record, Stored};
 use super::transaction::Transaction;
@@ -95,7 +96,7 @@ impl Transaction {
         let forgotten = undone.and_then(|()| twice(|| stored.remove(tmp, self.sync)));
         std::mem::take(&mut self.root.created).keep();
         made?;
-        Ok(forgotten.map_err(unfinished)?)
+        Ok(forgotten.map_err(StoreError::unfinished)?)
     }
 
     fn make_container<E: From<StoreError>>(
@@ -210,18 +211,8 @@ impl Transaction {
             return Err(error);
         }
         let finished = twice(|| finish(&self.root, &record, &Disposal::Delete, self.sync));
-        finished.and_then(|()| twice(|| stored.remove(tmp, self.sync))).map_err(unfinished)
+        finished.and_then(|()| twice(|| stored.remove(tmp, self.sync))).map_err(StoreError::unfinished)
     }
-}
-
-/// Does a step that may be done twice, once more if it fails: what has failed only at this moment is no reason to stop by half.
-fn twice(step: impl Fn() -> Result<(), StoreError>) -> Result<(), StoreError> {
-    step().or_else(|_| step())
-}
-
-/// The error of a change that was made, although a later step has failed.
-fn unfinished(source: StoreError) -> StoreError {
-    StoreError::Unfinished { source: Box::new(source) }
 }
 
 /// The directory of a container.

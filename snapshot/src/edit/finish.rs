@@ -16,6 +16,11 @@ use crate::ids::{CacheId, ImageId};
 use crate::liveness::{Claim, Dead, Departing, Directories, Owners, StillAlive};
 use crate::root::WritableRoot;
 
+/// Does a step that may be done twice, once more if it fails: what has failed only at this moment is no reason to stop by half.
+pub(super) fn twice<T>(step: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    step().or_else(|_| step())
+}
+
 /// Does steps 8 to 13 of the [order](super). Returns the remains that were to be cleared away and stay.
 pub(super) fn finish(root: &WritableRoot, record: &Record, sync: bool) -> Result<Vec<KeptRemains>, StoreError> {
     let disposal = Disposal::of_record(record)?;

@@ -14,7 +14,7 @@ use layerfs::{ChainId, JournalFile};
 use super::changes::{Edit, Slot, Summary, WriteOptions};
 use super::clear::KeptRemains;
 use super::disposal::{self, Contents};
-use super::finish::finish;
+use super::finish::{finish, twice};
 use super::record::{Record, Stored};
 use super::recovery::recover;
 use super::reserve::Reserve;
@@ -258,13 +258,11 @@ impl Transaction {
         self.pass_commit_point()?;
         self.done = true;
         std::mem::take(&mut self.root.created).keep();
-        let finished = self.finish().or_else(|_| self.finish());
-        let unfinished = |source| StoreError::Unfinished { source: Box::new(source) };
-        let kept_remains = finished.map_err(unfinished)?;
+        let kept_remains = twice(|| self.finish()).map_err(StoreError::unfinished)?;
         for edit in &edits {
             if let Edit::NoteSource { source, diff_id, hmac } = edit {
                 let images = &self.root.images_dir;
-                distribution::note(images, source, *diff_id, hmac, self.sync).map_err(unfinished)?;
+                distribution::note(images, source, *diff_id, hmac, self.sync).map_err(StoreError::unfinished)?;
             }
         }
         let record = std::mem::take(&mut self.record);

@@ -20,10 +20,10 @@ use crate::error::StoreError;
 use crate::ids::{ContainerId, ImageId};
 
 pub(super) fn check(findings: &mut Findings<'_>, known: &InContainerd) -> Result<(), StoreError> {
+    // One of them is enough for docker to list no image. So that many cost no more than they are, the images are with the first.
+    let mut affected = Affected::new(findings.catalog().images.keys().copied(), []);
     for damage in findings.catalog().damaged_names() {
-        let all = findings.catalog().images.keys().copied().collect();
-        let affected = Affected { images: all, containers: Vec::new() };
-        findings.add(Severity::Damage, Place::References, Cause::Damage(damage), affected, None);
+        findings.add(Severity::Damage, Place::References, Cause::Damage(damage), std::mem::take(&mut affected), None);
     }
     for database in &known.store.missing {
         let place = Place::File(database.into());
@@ -70,9 +70,7 @@ impl Users {
             let image = ImageId(stored.target.digest);
             users.add(Some(stored.target.digest), BlobUse::Document, image);
             users.add(stored.fault.as_ref().map(|(blob, _)| *blob), BlobUse::Document, image);
-            let mut seen = BTreeSet::new();
-            // An index may name the same manifest many times.
-            for part in stored.manifests.iter().filter(|part| seen.insert(part.digest)) {
+            for part in stored.distinct_manifests() {
                 users.add(Some(part.digest), BlobUse::Document, image);
                 let Some(manifest) = &part.manifest else { continue };
                 users.add(manifest.config.blob(), BlobUse::Config, image);

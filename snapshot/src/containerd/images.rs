@@ -92,6 +92,12 @@ impl StoredManifest {
 }
 
 impl StoredImage {
+    /// Its manifests, each once: an index may name the same one many times.
+    pub(crate) fn distinct_manifests(&self) -> impl Iterator<Item = &StoredManifest> {
+        let mut seen = BTreeSet::new();
+        self.manifests.iter().filter(move |part| seen.insert(part.digest))
+    }
+
     /// Bytes that docker lists: of all manifests with what they need, and of their snapshots.
     #[must_use]
     pub fn size(&self) -> u64 {

@@ -5,7 +5,7 @@
 //! io.containerd.snapshotter.v1.overlayfs/snapshots/<number>  the layer or the container
 //! ```
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use layerfs::Digest;
 
@@ -35,9 +35,7 @@ impl ContainerdOwners {
         for stored in known.images.images.values() {
             let image = Part::Image(ImageId(stored.target.digest));
             owners.blob(Some(stored.target.digest), &image);
-            let mut seen = HashSet::new();
-            // An index may name the same manifest many times.
-            for part in stored.manifests.iter().filter(|part| seen.insert(part.digest)) {
+            for part in stored.distinct_manifests() {
                 owners.blob(Some(part.digest), &image);
                 let Some(manifest) = &part.manifest else { continue };
                 owners.blob(manifest.config.blob(), &image);

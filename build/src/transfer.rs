@@ -59,33 +59,31 @@ impl Builder<'_> {
 
     /// The image that `--from` means: a stage by name or number, or an image.
     fn from(&mut self, text: &str) -> Result<Option<ImageId>, BuildError> {
-        let wrong = |reason: &str| BuildError::Invalid(format!("invalid from flag value {text}: {reason}"));
-        let mismatch = |error| match error {
-            BuildError::Invalid(reason) => wrong(&reason),
-            other => other,
-        };
-        let platform = self.platform.clone();
-        if let Some(stage) = self.stage(text) {
-            let image = stage.image;
-            self.expect_platform(image, platform.as_ref()).map_err(mismatch)?;
-            return Ok(image);
-        }
-        if let Ok(number) = text.parse::<i64>() {
-            let at = usize::try_from(number).map_err(|_| wrong("index out of bounds"))?;
-            return match self.stages.get(at) {
-                Some(stage) => {
-                    let image = stage.image;
-                    self.expect_platform(image, platform.as_ref()).map_err(mismatch)?;
-                    Ok(image)
-                }
-                None if at == self.stages.len() => Err(wrong("refers to current build stage")),
-                None => Err(wrong("index out of bounds")),
-            };
-        }
-        self.base(text, platform.as_ref()).map(Some).map_err(|error| match error {
-            BuildError::NoBase(reason) => BuildError::NoBase(format!("invalid from flag value {text}: {reason}")),
+        let wrong = |reason: String| format!("invalid from flag value {text}: {reason}");
+        self.find_from(text).map_err(|error| match error {
+            BuildError::Invalid(reason) => BuildError::Invalid(wrong(reason)),
+            BuildError::NoBase(reason) => BuildError::NoBase(wrong(reason)),
             other => other,
         })
+    }
+
+    fn find_from(&mut self, text: &str) -> Result<Option<ImageId>, BuildError> {
+        let platform = self.platform.clone();
+        let stage = match (self.stage(text), text.parse::<i64>()) {
+            (Some(stage), _) => stage,
+            (None, Ok(number)) => {
+                let outside = || BuildError::Invalid("index out of bounds".into());
+                let at = usize::try_from(number).map_err(|_| outside())?;
+                if at == self.stages.len() {
+                    return Err(BuildError::Invalid("refers to current build stage".into()));
+                }
+                self.stages.get(at).ok_or_else(outside)?
+            }
+            (None, Err(_)) => return self.base(text, platform.as_ref()).map(Some),
+        };
+        let image = stage.image;
+        self.expect_platform(image, platform.as_ref())?;
+        Ok(image)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of an instruction")]

@@ -22,6 +22,7 @@ use snapshot::root::Refusal;
 use snapshot::schema::config::InvalidConfig;
 
 use crate::damage::DamagedImage;
+use crate::registries::registry_error;
 
 /// How to get at the images in the store of the system's containerd, which this program does not read.
 pub(crate) const IN_CONTAINERD: &str = "while the daemon runs, `ctr -a /run/containerd/containerd.sock -n moby images ls` lists them, and `docker save` writes them to a file that \
@@ -66,7 +67,7 @@ pub(crate) fn with_hint(error: &anyhow::Error) -> String {
 fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     let import = || cause.downcast_ref().and_then(of_import);
     let save = || cause.downcast_ref().and_then(of_save);
-    let registry = || match cause.downcast_ref()? {
+    let registry = || match registry_error(cause)? {
         RegistryError::Layer(save) => of_save(save),
         RegistryError::Store(store) => of_store(store),
         RegistryError::Image(archive) => of_archive(archive),

@@ -153,10 +153,14 @@ pub(crate) fn in_turn<T>(
     }
 }
 
+/// The error of a registry that an error of a chain is; that of a transfer is shared with the transfer.
+pub(crate) fn registry_error<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e RegistryError> {
+    cause.downcast_ref().or_else(|| cause.downcast_ref::<Arc<RegistryError>>().map(|shared| &**shared))
+}
+
 /// Whether the registry is why something failed, and not this machine or its user.
 fn is_of_registry(error: &anyhow::Error) -> bool {
-    let shared = || error.downcast_ref::<Arc<RegistryError>>().map(|shared| &**shared);
-    error.downcast_ref::<RegistryError>().or_else(shared).is_some_and(|error| {
+    error.chain().find_map(registry_error).is_some_and(|error| {
         !matches!(error, RegistryError::Interrupted | RegistryError::File { .. } | RegistryError::Store(_))
     })
 }

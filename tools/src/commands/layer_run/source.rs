@@ -39,11 +39,11 @@ pub(super) fn find(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found
     }
     let interrupted = Arc::new(AtomicBool::new(false));
     if let Some(remote) = RemoteImage::named(super::NAME, path, &cli.registry, &interrupted)? {
-        return image(cli, path, place, |root, request| remote.unpack(root, UnpackForm::Rootfs, request));
+        return image(cli, path, place, &interrupted, |root, request| remote.unpack(root, UnpackForm::Rootfs, request));
     }
     if text == "-" || path.is_file() || MARKS.iter().any(|mark| path.join(mark).is_file()) {
         let opened = input::open(path)?;
-        return image(cli, path, place, |root, request| {
+        return image(cli, path, place, &interrupted, |root, request| {
             unpack(opened, root, UnpackForm::Rootfs, request).map_err(input::with_name(path))
         });
     }
@@ -90,11 +90,11 @@ fn image(
     cli: &Cli,
     path: &Path,
     place: &Place,
+    interrupted: &AtomicBool,
     unpack: impl FnOnce(&Path, &ImportRequest<'_>) -> anyhow::Result<UnpackReport>,
 ) -> anyhow::Result<Found> {
     let select = Select { platform: cli.platform.clone(), image: cli.image.clone() };
-    let interrupted = AtomicBool::new(false);
-    let mut options = ImportOptions::new(&interrupted);
+    let mut options = ImportOptions::new(interrupted);
     options.sync = false;
     let progress = Progress::new(super::NAME, true);
     let request = ImportRequest { archive: path, select: &select, options: &options, observer: &progress };

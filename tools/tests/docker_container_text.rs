@@ -127,7 +127,7 @@ fn long_flags(help: &str) -> Vec<String> {
     words.filter_map(flag).collect()
 }
 
-/// What docker's client has and we have not is no misspelled flag. Newer clients have more.
+/// What docker's client has and we have not is no misspelled flag.
 #[test]
 fn flags_of_docker_are_known_or_refused_by_their_name() {
     let Some(_turn) = testkit::docker() else { return };
@@ -139,9 +139,10 @@ fn flags_of_docker_are_known_or_refused_by_their_name() {
     ];
     let volume = ["create", "inspect", "ls", "prune", "rm"];
     let commands = container.map(|verb| ("container", verb)).into_iter().chain(volume.map(|verb| ("volume", verb)));
+    let client = testkit::engines::Engine::system().client;
     let (mut seen, mut refused, mut wrong) = (0, 0, Vec::new());
     for (group, verb) in commands {
-        let help = std::process::Command::new("docker").args([group, verb, "--help"]).output().unwrap();
+        let help = std::process::Command::new(&client).args([group, verb, "--help"]).output().unwrap();
         let own = ours(&root, &[group, verb, "--help"]).ok().stdout;
         for flag in long_flags(&String::from_utf8(help.stdout).unwrap()) {
             seen += 1;

@@ -60,7 +60,6 @@ mod zoo_archive;
 mod zoo_home;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 pub use listing::{changes, listing};
@@ -100,21 +99,8 @@ pub fn now() -> i64 {
 /// What `work` makes of each of the items, in their order. Two at a time: most tests wait for other programs, which this machine
 /// may have a second processor for.
 pub fn two_at_a_time<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let next = AtomicUsize::new(0);
-    let some = || {
-        let turns =
-            std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&turn| turn < items.len()));
-        turns.map(|turn| (turn, work(&items[turn]))).collect::<Vec<_>>()
-    };
-    let mut made = std::thread::scope(|scope| {
-        let others = scope.spawn(some);
-        let own = some();
-        own.into_iter()
-            .chain(others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect::<Vec<_>>()
-    });
-    made.sort_by_key(|(turn, _)| *turn);
-    made.into_iter().map(|(_, made)| made).collect()
+    let made = layerfs::pool::map(items.len(), 2, |at| Some(work(&items[at])));
+    made.into_iter().map(|made| made.expect("each item has its turn")).collect()
 }
 
 /// Fails with the first lines, if there are any.

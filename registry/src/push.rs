@@ -338,6 +338,7 @@ impl<'p> Push<'p> {
             form: SaveForm::Docker,
             encoding,
             threads: self.options.threads,
+            skip_damaged: false,
             interrupted: &self.stop,
             observer: &Watching(&watch),
         };

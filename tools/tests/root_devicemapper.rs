@@ -357,6 +357,104 @@ fn root_damage_is_named() {
     );
 }
 
+/// The digests of the files that hold layers, configs and manifests, each checked by `sha256sum`, and the configs that
+/// docker's manifest names.
+fn blobs(layout: &Path) -> (Vec<String>, Vec<String>) {
+    let dir = layout.join("blobs/sha256");
+    let mut names: Vec<String> =
+        std::fs::read_dir(&dir).unwrap().map(|blob| blob.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let sums = Command::new("sha256sum").current_dir(&dir).args(&names).output().unwrap();
+    let sums = testkit::succeeded("sha256sum", sums);
+    let expected: Vec<String> = names.iter().map(|name| format!("{name}  {name}")).collect();
+    assert_eq!(sums.lines().collect::<Vec<_>>(), expected);
+    let manifest: Value = serde_json::from_slice(&std::fs::read(layout.join("manifest.json")).unwrap()).unwrap();
+    let mut configs = Vec::new();
+    for image in manifest.as_array().unwrap() {
+        let config = image["Config"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        let layers = image["Layers"].as_array().unwrap().iter().map(|layer| layer.as_str().unwrap());
+        for blob in layers.map(|layer| layer.rsplit('/').next().unwrap()).chain([config.as_str()]) {
+            assert!(names.iter().any(|name| name == blob), "{blob}");
+        }
+        configs.push(config);
+    }
+    (names, configs)
+}
+
+/// Everything comes out of a whole store, wherever its pool is. Of a pool with a damaged block, all comes out that does not
+/// need that block, and what is lost is named.
+#[test]
+fn root_what_is_sound_is_rescued() {
+    if !testkit::is_root() {
+        return;
+    }
+    let store = Store::unpack("ext4");
+    let check_containers = |dir: &Path, lost: &[&str]| {
+        for container in ["edited", "fresh"] {
+            let tar = dir.join(format!("containers/{container}.tar"));
+            assert_eq!(tar.exists(), !lost.contains(&container), "{container}");
+            if tar.exists() {
+                assert!(members(&tar) == members(&store.said.join(format!("{container}.tar"))), "{container}");
+            }
+        }
+    };
+    let whole = store.at("whole");
+    store.ok(&["system", "rescue", "-q", text(&whole)]);
+    let (all, configs) = blobs(&whole.join("images"));
+    let theirs = store.said("images.txt");
+    for line in theirs.lines() {
+        let id = line.split(' ').next().unwrap().trim_start_matches("sha256:");
+        assert!(configs.iter().any(|config| config == id), "{line}");
+    }
+    check_containers(&whole, &[]);
+
+    // The pool is somewhere else, as one on block devices is.
+    let aside = store.at("pool");
+    std::fs::rename(store.root.join("devicemapper/devicemapper"), &aside).unwrap();
+    let named = store.at("named");
+    let (metadata, data) = (aside.join("metadata"), aside.join("data"));
+    store.ok(&["system", "rescue", "-q", text(&named), "--metadata", text(&metadata), "--data", text(&data)]);
+    assert_eq!(blobs(&named.join("images")), (all.clone(), configs.clone()));
+    check_containers(&named, &[]);
+    std::fs::rename(&aside, store.root.join("devicemapper/devicemapper")).unwrap();
+
+    // A block of the mappings of the device of the image's last layer; no other device has it.
+    const BLOCK: u64 = 455;
+    let file = OpenOptions::new().write(true).open(store.pool("metadata")).unwrap();
+    file.write_all_at(b"damage", BLOCK * 4096 + 100).unwrap();
+    let report = store.run("layerfs", &["system", "pool", "--json"]).stdout;
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    let damaged = report["devices"].as_array().unwrap().iter().filter(|device| !device["damage"].is_null());
+    let damaged: Vec<String> = damaged.map(|device| device["used_by"].to_string()).collect();
+    assert_eq!(damaged, [r#"["layerfs-test/app:1"]"#]);
+    let partial = store.at("partial");
+    let output = store.run("layerfs", &["system", "rescue", "-q", text(&partial)]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("are lost: block ") && said.contains("(layerfs-test/app:1) needs a layer that cannot be read"),
+        "{said}"
+    );
+    let (some, sound) = blobs(&partial.join("images"));
+    assert!(!sound.is_empty() && sound.len() < configs.len() && sound.iter().all(|config| configs.contains(config)));
+    assert!(some.iter().all(|blob| all.contains(blob)));
+    let lost: Vec<&str> = ["edited", "fresh"]
+        .into_iter()
+        .filter(|name| said.contains(&format!("left out: container {name}: ")))
+        .collect();
+    check_containers(&partial, &lost);
+    // What is left out is the same where an archive is written, and without the flag nothing is.
+    let archive = store.at("all.tar");
+    let failed = store.run("layerfs", &["image", "save", "--all", "-q", "-o", text(&archive)]);
+    assert!(failed.status.code() == Some(1) && !archive.exists(), "{failed:?}");
+    let partly = store.run("layerfs", &["image", "save", "--all", "--skip-damaged", "-q", "-o", text(&archive)]);
+    assert_eq!(partly.status.code(), Some(1));
+    let (layers, wrong) = saved::check_layers(&archive);
+    assert!(layers > 0);
+    testkit::assert_none("layers", &wrong);
+    testkit::assert_none("loop devices", &loops_left());
+}
+
 /// A pool that may be active is not read: the kernel is changing it. And nothing is written without the kernel's device
 /// mapper.
 #[test]

@@ -22,6 +22,7 @@ mod output;
 mod plain;
 mod plan;
 mod select;
+mod sound;
 mod ustar;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ pub use have::chains_of;
 pub use output::SaveDestination;
 pub use plan::{ImageToSave, LayerToSave, SavePlan};
 pub use select::{SelectError, Selection, select, select_all, texts_to_read};
+pub use sound::LostLayer;
 
 use crate::load::{Announced, Observer};
 use documents::{Documents, INDEX, MANIFEST, OCI_LAYOUT, blob_name};
@@ -68,6 +70,9 @@ pub struct SaveOptions<'o> {
     pub encoding: Encoding,
     /// Busy threads.
     pub threads: usize,
+    /// Leave out what cannot be read, and the images that need it, instead of failing. The layers of a stream must be
+    /// compressed then: of those that are not, a part is gone when the damage is seen.
+    pub skip_damaged: bool,
     /// Becomes true when the user asks to stop.
     pub interrupted: &'o AtomicBool,
     /// Who is told how it goes. Layers are numbered as in the plan.
@@ -89,6 +94,12 @@ pub struct SaveReport {
     pub images: Vec<ImageToSave>,
     /// Their layers.
     pub layers: Vec<SavedLayer>,
+    /// The layers that cannot be read, if those were to be left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost_layers: Vec<LostLayer>,
+    /// The images that need one of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost_images: Vec<ImageToSave>,
 }
 
 /// Writes the images of `plan`, which was made from what `root` holds.
@@ -104,6 +115,14 @@ pub fn save(
     let images = root.images()?;
     let layers = root.layers()?;
     let mut output = Output::open(destination)?;
+    if options.skip_damaged {
+        let sound::Written { saved, lost } = sound::write_layers(root, layers.as_ref(), plan, &mut output, options)?;
+        let (sound, lost_images) = sound::divide(plan, &saved);
+        write_documents(images.as_ref(), &sound, &saved, &mut output, options)?;
+        output.finish()?;
+        let layers = saved.into_values().collect();
+        return Ok(SaveReport { images: sound.images, layers, lost_layers: lost, lost_images });
+    }
     let saved = if options.encoding == Encoding::None && !output.is_stream() {
         plain::write_layers(root, layers.as_ref(), plan, &mut output, options)?
     } else {
@@ -111,7 +130,8 @@ pub fn save(
     };
     write_documents(images.as_ref(), plan, &saved, &mut output, options)?;
     output.finish()?;
-    Ok(SaveReport { images: plan.images.clone(), layers: saved.into_values().collect() })
+    let layers = saved.into_values().collect();
+    Ok(SaveReport { images: plan.images.clone(), layers, lost_layers: Vec::new(), lost_images: Vec::new() })
 }
 
 /// Writes the layers one after the other.
@@ -124,15 +144,24 @@ fn write_layers(
 ) -> Result<BTreeMap<DiffId, SavedLayer>, SaveError> {
     let mut saved = BTreeMap::new();
     for (number, layer) in plan.layers.iter().enumerate() {
-        let store = record_of(layers, layer)?;
-        let written = if layer.left_out {
-            as_tar(layer, tar_length(store, layer)?)
-        } else {
-            write_layer(root, store, (number, layer), output, options)?
-        };
-        saved.insert(layer.diff_id, written);
+        saved.insert(layer.diff_id, write_one(root, layers, (number, layer), output, options)?);
     }
     Ok(saved)
+}
+
+/// Writes a layer, or only describes it if the receiver has it.
+fn write_one(
+    root: &DataRoot,
+    layers: Option<&LayerStore>,
+    (number, layer): (usize, &LayerToSave),
+    output: &mut Output<'_>,
+    options: &SaveOptions<'_>,
+) -> Result<SavedLayer, SaveError> {
+    let store = record_of(layers, layer)?;
+    if layer.left_out {
+        return Ok(as_tar(layer, tar_length(store, layer)?));
+    }
+    write_layer(root, store, (number, layer), output, options)
 }
 
 fn record_of<'s>(layers: Option<&'s LayerStore>, layer: &LayerToSave) -> Result<&'s LayerStore, SaveError> {

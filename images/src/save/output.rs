@@ -45,7 +45,7 @@ pub(super) enum Output<'d> {
 impl<'d> Output<'d> {
     pub(super) fn open(destination: SaveDestination<'d>) -> Result<Self, SaveError> {
         Ok(match destination {
-            SaveDestination::File(path) => Self::Tar(TarFile { file: NewFile::create(path)?, header: 0 }),
+            SaveDestination::File(path) => Self::Tar(TarFile { file: NewFile::create(path)?, header: 0, begun: false }),
             SaveDestination::Directory(path) => Self::Directory(NewDirectory::create(path)?),
             SaveDestination::Stream(stream) => Self::Stream(stream),
         })
@@ -118,6 +118,15 @@ impl<'d> Output<'d> {
         }
     }
 
+    /// Takes back the blob that was begun, if one was. What has gone through a stream is gone.
+    pub(super) fn abandon(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tar(tar) => tar.abandon(),
+            Self::Stream(_) => Ok(()),
+            Self::Directory(directory) => directory.abandon(),
+        }
+    }
+
     /// Adds a small file.
     pub(super) fn add(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         match self {
@@ -165,8 +174,10 @@ impl Files<'_> {
 /// A tar whose members' headers are filled in when their lengths are known.
 pub(super) struct TarFile {
     file: NewFile,
-    /// Where the header of the current blob is.
+    /// Where the header of the current blob is, or that of the last one.
     header: u64,
+    /// Whether a blob was begun and has not ended.
+    begun: bool,
 }
 
 impl TarFile {
@@ -183,12 +194,22 @@ impl TarFile {
 
     fn begin(&mut self) -> io::Result<()> {
         self.header = self.file.file.stream_position()?;
+        self.begun = true;
         self.file.file.write_all(&[0; ustar::BLOCK])
+    }
+
+    fn abandon(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.begun) {
+            self.file.file.seek(SeekFrom::Start(self.header))?;
+            self.file.file.set_len(self.header)?;
+        }
+        Ok(())
     }
 
     fn end(&mut self, name: &str, size: u64) -> io::Result<()> {
         self.file.file.write_all(ustar::padding(size))?;
         self.file.file.write_all_at(&ustar::header(name, size), self.header)?;
+        self.begun = false;
         self.file.file.seek(SeekFrom::End(0)).map(drop)
     }
 
@@ -242,6 +263,13 @@ impl NewDirectory {
     fn begin(&mut self) -> io::Result<()> {
         self.blob = Some(self.blobs.write_new(UNNAMED, b"", 0o644).map_err(io::Error::other)?);
         Ok(())
+    }
+
+    fn abandon(&mut self) -> io::Result<()> {
+        match self.blob.take() {
+            Some(_) => Ok(rustix::fs::unlinkat(&self.blobs, UNNAMED, rustix::fs::AtFlags::empty())?),
+            None => Ok(()),
+        }
     }
 
     fn end(&mut self, digest: Digest) -> io::Result<()> {

@@ -311,6 +311,12 @@ enum System {
     /// `image export`, `container export` and all other commands that read work on such a data-root as well. Exit status: 0
     /// no damage, 1 damage, 2 usage.
     Pool(system::pool::Args),
+    /// Copy all images and containers of a damaged or dead store into a directory
+    ///
+    /// DIR/images becomes an OCI layout with docker's manifest, for `layerfs image load` into a new data-root, `docker load`,
+    /// podman and containerd. DIR/containers has the files of each container as a tar, and what inspect says of it. Nothing of
+    /// the store is changed. What cannot be read is left out and named; the exit status is 1 then.
+    Rescue(system::rescue::Args),
     /// Mend a damaged store: say how, and do it with --apply
     ///
     /// Exit status: 0 nothing is damaged or all of it was mended, 1 something is left to be done or it failed, 2 usage, 130
@@ -427,6 +433,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::System(System::Df(args)) => system::df::run(&args, &cli.root, driver),
         Command::System(System::Check(args)) => system::check::run(&args, &cli.root, driver),
         Command::System(System::Pool(args)) => system::pool::run(&args, &cli.root, driver),
+        Command::System(System::Rescue(args)) => system::rescue::run(&args, &cli.root, driver),
         Command::System(System::Owner(args)) => system::owner::run(&args, &cli.root, driver),
         Command::System(System::Repair(args)) => system::repair::run(&args, &cli.root, driver),
     }

@@ -30,7 +30,7 @@ mod unfinished;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use dm::{Control, Mapper};
 use layerfs::delete::Deletion;
@@ -67,6 +67,8 @@ struct OpenHome {
     /// `devicemapper/metadata`.
     records: Records,
     shown: Shown,
+    /// The pool that a reader was told to read, where it is not in files here.
+    named: OnceLock<InactivePool>,
     /// What a writer has; `None` for a reader.
     writer: Option<Writer>,
 }
@@ -107,7 +109,13 @@ impl DeviceMapper {
     }
 
     fn over(own: Dir, home: Dir, writer: Option<Writer>) -> Self {
-        Self(Arc::new(OpenHome { own, records: Records::new(home), shown: Shown::default(), writer }))
+        Self(Arc::new(OpenHome {
+            own,
+            records: Records::new(home),
+            shown: Shown::default(),
+            named: OnceLock::new(),
+            writer,
+        }))
     }
 
     /// The pool, where it is in files of the data-root.
@@ -116,6 +124,11 @@ impl DeviceMapper {
     /// [`StoreError`], also if the pool is active, or is not in files.
     pub fn pool(&self) -> Result<InactivePool, StoreError> {
         InactivePool::in_files(&self.0.own)
+    }
+
+    /// Reads the layers from `pool` from now on, and not from files of the data-root. The first pool that is named stays.
+    pub fn read_from(&self, pool: InactivePool) {
+        let _ = self.0.named.set(pool);
     }
 
     /// The thin device of a layer, by the layer's file; `None` if there is no file.
@@ -212,7 +225,10 @@ impl Driver for DeviceMapper {
             let mounted = self.0.live(writer)?.mount(id.as_str(), Writing::Elsewhere)?;
             return content_of(mounted, &device, &self.0.records.home().join(id.as_str()));
         }
-        self.0.shown.layer(id, || self.pool()?.show(&device))
+        self.0.shown.layer(id, || match self.0.named.get() {
+            Some(pool) => pool.show(&device),
+            None => self.pool()?.show(&device),
+        })
     }
 
     fn keeps_directories(&self) -> bool {

@@ -24,7 +24,7 @@ pub(super) fn with_layers<T>(
 }
 
 /// The layers of a container.
-pub(super) fn layers_of<'v>(view: &'v View, container: &Container) -> anyhow::Result<LayersOfContainer<'v>> {
+pub(crate) fn layers_of<'v>(view: &'v View, container: &Container) -> anyhow::Result<LayersOfContainer<'v>> {
     let mount = container.mount.as_ref().ok_or_else(|| anyhow!("container {} has no writable layer", container.id))?;
     if view.root().driver().is_none() {
         bail!("what a container has written cannot be told with storage driver {}", view.root().driver_name());

@@ -1,7 +1,7 @@
 //! `layerfs container`: `docker container`, offline.
 
 pub(crate) mod commit;
-mod content;
+pub(crate) mod content;
 pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod diff;

@@ -48,6 +48,10 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "images")]
     all: bool,
 
+    /// Leave out images whose layers are damaged, and say which, instead of failing
+    #[arg(long)]
+    skip_damaged: bool,
+
     /// Leave out layers that the receiver has: those of an archive, a layout, a data-root or an image of this one
     #[arg(long, value_name = "ARCHIVE|LAYOUT|DATA_ROOT|IMAGE")]
     have: Vec<String>,
@@ -91,6 +95,10 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
             UsageError("--json needs -o or --directory: the archive itself goes to standard output".into()).into()
         );
     }
+    if to_stdout && args.skip_damaged && args.compress == Encoding::None {
+        let why = "--skip-damaged needs -o, --directory or --compress: damage is seen at the end of a layer";
+        return Err(UsageError(why.into()).into());
+    }
     let interrupted = signals::interrupted()?;
     let root = DataRoot::find(root, driver)?;
     root.expect_storage_driver()?;
@@ -118,6 +126,7 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
         form: args.format,
         encoding: args.compress,
         threads: args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, Into::into), Into::into),
+        skip_damaged: args.skip_damaged,
         interrupted: &interrupted,
         observer: &progress,
     };
@@ -130,6 +139,7 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
         }
     };
     drop(progress);
+    let complete = report_lost(&report) && complete;
     if args.json {
         output::json(&report)?;
     }
@@ -152,11 +162,22 @@ fn status(complete: bool) -> ExitCode {
 }
 
 /// Says which images of a whole store cannot be saved. Returns whether all can be.
-fn report_left_out(view: &View, selection: &Selection) -> bool {
+pub(crate) fn report_left_out(view: &View, selection: &Selection) -> bool {
     damage::report(NAME, view);
     let empty = view.catalog().images().keys().filter(|id| !selection.contains_key(id));
     let left_out = empty.map(|id| output::complain(NAME, &format!("left out: image {id} has no layers"))).count();
     left_out == 0 && view.catalog().damaged_images().is_empty()
+}
+
+/// Says which layers could not be read, and which images are therefore left out. Returns whether there are none.
+pub(crate) fn report_lost(report: &SaveReport) -> bool {
+    report.lost_layers.iter().for_each(|lost| output::complain(NAME, &lost.reason));
+    for image in &report.lost_images {
+        let names = image.names.join(", ");
+        let names = if names.is_empty() { String::new() } else { format!(" ({names})") };
+        output::complain(NAME, &format!("left out: image {}{names} needs a layer that cannot be read", image.id));
+    }
+    report.lost_layers.is_empty() && report.lost_images.is_empty()
 }
 
 fn say_what_is_needed(report: &SaveReport) {

@@ -7,5 +7,6 @@ pub(crate) mod info;
 pub(crate) mod owner;
 pub(crate) mod pool;
 pub(crate) mod repair;
+pub(crate) mod rescue;
 pub(crate) mod version;
 mod watch;

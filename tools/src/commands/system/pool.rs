@@ -33,8 +33,9 @@ pub(crate) struct Args {
     what: Option<What>,
 }
 
+/// Where a pool is that is not in the data-root.
 #[derive(Debug, clap::Args)]
-struct Place {
+pub(crate) struct Place {
     /// The file or block device with the pool's metadata, where it is not in the data-root
     #[arg(long, value_name = "FILE", global = true)]
     metadata: Option<PathBuf>,
@@ -42,6 +43,17 @@ struct Place {
     /// The file or block device with the pool's data, where it is not in the data-root
     #[arg(long, value_name = "FILE", global = true)]
     data: Option<PathBuf>,
+}
+
+impl Place {
+    /// The metadata and the data, if they are named.
+    pub(super) fn both(&self) -> Result<Option<(&Path, &Path)>, UsageError> {
+        match (&self.metadata, &self.data) {
+            (Some(metadata), Some(data)) => Ok(Some((metadata, data))),
+            (None, None) => Ok(None),
+            _ => Err(UsageError("--metadata and --data name the two parts of one pool: give both".into())),
+        }
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -66,22 +78,20 @@ struct CopyArgs {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    if args.place.metadata.is_some() != args.place.data.is_some() {
-        return Err(UsageError("--metadata and --data name the two parts of one pool: give both".into()).into());
-    }
+    let named = args.place.both()?;
     // A pool that is named needs no data-root, but if there is one, it says what the devices hold.
     let view = match View::read(root, driver, Needs::LIVENESS) {
         Ok(view) => Some(view),
-        Err(_) if args.place.metadata.is_some() => None,
+        Err(_) if named.is_some() => None,
         Err(error) => return Err(error.into()),
     };
     let mapper = view.as_ref().and_then(|view| match view.root().driver() {
         Some(AnyDriver::DeviceMapper(mapper)) => Some(mapper),
         _ => None,
     });
-    let pool = match (&args.place.metadata, &args.place.data, mapper) {
-        (Some(metadata), Some(data), _) => InactivePool::open(metadata, data)?,
-        (.., Some(mapper)) => mapper.pool()?,
+    let pool = match (named, mapper) {
+        (Some((metadata, data)), _) => InactivePool::open(metadata, data)?,
+        (None, Some(mapper)) => mapper.pool()?,
         _ => bail!("{} has no thin pool: only data-roots of the storage driver devicemapper have one", root.display()),
     };
     let store = view.as_ref().zip(mapper);

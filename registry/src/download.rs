@@ -1,11 +1,11 @@
 //! Blobs on their way into files, several at once, each resumed from what is there.
 //!
 //! A blob's file is named by its digest. It is read while it grows: the reader waits for the bytes that are still to
-//! come, and makes the digest of all of them, also of those that an earlier pull has left.
+//! come, and makes the digest of all of them, also of those that another pull has brought.
 
 mod transfer;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ const SETTLING: Duration = Duration::from_secs(10);
 pub trait BlobListener: Send + Sync {
     /// `bytes` of the blob are there, of `size`.
     fn advance(&self, _blob: Digest, _bytes: u64, _size: u64) {}
-    /// All of the blob is there; `kept` of its bytes were left by an earlier pull.
+    /// All of the blob is there; `kept` of its bytes were brought by another pull.
     fn complete(&self, _blob: Digest, _kept: u64) {}
     /// An attempt has failed after `at` bytes; the next one follows after a pause.
     fn retry(&self, _blob: Digest, _at: u64, _pause: Duration, _error: &RegistryError) {}
@@ -94,6 +94,18 @@ impl Downloads {
         Ok(transfer)
     }
 
+    /// Begins to fetch these blobs, and gives up all others. A file that cannot be opened is reported by
+    /// [`fetch`](Self::fetch).
+    pub(crate) fn expect(&self, wanted: &[(Digest, u64)]) {
+        let digests: HashSet<Digest> = wanted.iter().map(|(digest, _)| *digest).collect();
+        for transfer in lock(&self.transfers).values().filter(|transfer| !digests.contains(&transfer.digest)) {
+            transfer.give_up();
+        }
+        for (digest, size) in wanted {
+            let _ = self.fetch(*digest, *size);
+        }
+    }
+
     /// Lets no further transfer begin, and each running one end at its next piece.
     pub(crate) fn stop(&self) {
         let mut state = lock(&self.queue.state);
@@ -104,7 +116,8 @@ impl Downloads {
     /// One error of the transfers: the first in the order of their texts, so that threads do not decide which.
     pub(crate) fn error(&self) -> Option<Arc<RegistryError>> {
         let transfers = lock(&self.transfers);
-        let errors = transfers.values().filter_map(|transfer| lock(&transfer.progress).error.clone());
+        let wanted = transfers.values().filter(|transfer| transfer.is_wanted());
+        let errors = wanted.filter_map(|transfer| lock(&transfer.progress).error.clone());
         let mut errors: Vec<_> = errors.collect();
         errors.sort_by_key(ToString::to_string);
         errors.into_iter().next()
@@ -120,10 +133,11 @@ impl Downloads {
         whole.into_iter().find_map(|transfer| {
             let found = transfer.digest_of_file().ok()?;
             (found != transfer.digest).then(|| {
-                let _ = std::fs::remove_file(&transfer.path);
+                transfer.remove();
                 let Shared { client, name, .. } = &transfer.queue.shared;
                 let (host, name) = (client.host().address().to_owned(), name.clone());
-                (RegistryError::BlobDigest { host, name, expected: transfer.digest, found }, transfer.kept > 0)
+                let kept = lock(&transfer.progress).kept;
+                (RegistryError::BlobDigest { host, name, expected: transfer.digest, found }, kept > 0)
             })
         })
     }
@@ -131,11 +145,13 @@ impl Downloads {
     /// Removes the files: all, or those in which there is nothing that can be used.
     pub(crate) fn clean(&self, all: bool) {
         for transfer in lock(&self.transfers).values() {
-            let progress = lock(&transfer.progress);
             // Bytes of a blob that has the wrong length are not the beginning of the right one.
-            let is_wrong = matches!(progress.error.as_deref(), Some(RegistryError::BlobSize { .. }));
-            if all || is_wrong || progress.there == 0 {
-                let _ = std::fs::remove_file(&transfer.path);
+            let is_of_use = {
+                let progress = lock(&transfer.progress);
+                progress.there > 0 && !matches!(progress.error.as_deref(), Some(RegistryError::BlobSize { .. }))
+            };
+            if all || !is_of_use {
+                transfer.remove();
             }
         }
         // The directory stays while anything is in it.
@@ -171,7 +187,9 @@ impl Queue {
                 next
             };
             let Some(transfer) = next else { return };
-            transfer.run();
+            if transfer.is_wanted() {
+                transfer.run();
+            }
         }
     }
 

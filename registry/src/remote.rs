@@ -98,6 +98,11 @@ impl ImageSource for Remote {
         true
     }
 
+    fn expect(&self, layers: &[&LayerRef]) {
+        let blobs = layers.iter().filter_map(|layer| layer.descriptor.as_ref());
+        self.downloads.expect(&blobs.map(|descriptor| (descriptor.digest, descriptor.size)).collect::<Vec<_>>());
+    }
+
     fn layer(&self, layer: &LayerRef) -> Result<LayerBytes, ArchiveError> {
         let descriptor = layer.descriptor.as_ref().expect("a registry's manifest describes each layer");
         let (digest, size): (Digest, u64) = (descriptor.digest, descriptor.size);

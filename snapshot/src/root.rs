@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use layerfs::DiffId;
 use rustix::fs::FileType;
 
+pub use crate::schema::paths::PULLED_BLOBS;
 pub use containerd::Containerd;
 pub use guard::{Guard, Permit};
 pub use mounts::{Propagation, propagation_at};

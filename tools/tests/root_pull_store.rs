@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -141,6 +142,85 @@ fn root_pull_of_two_images_at_once_fetches_what_they_share_once() {
     for layer in &served.layers {
         let asked = registry.asked().iter().filter(|asked| asked.blob() == Some(layer)).count();
         assert_eq!(asked, 1, "{layer}");
+    }
+}
+
+/// Two images with one layer in common. The first pull has the store and gets no byte of that layer before the second one has
+/// asked for a layer of its own.
+fn pull_while_another_has_the_store(first_fails: bool) {
+    let plain = synthetic::layers(6 << 20, 40);
+    let packed: Vec<(Vec<u8>, Vec<u8>)> = plain.into_iter().map(|plain| (plain.clone(), pack("gzip", &plain))).collect();
+    let first = Served::new(&packed[..2]);
+    let second = Served::new(&[packed[0].clone(), packed[2].clone()]);
+    let dir = testkit::scratch();
+    let root = dir.path().join("root");
+    let (shared, own) = (first.layers[0].clone(), second.layers[1].clone());
+    let (begun, others) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
+    let registry = {
+        let (first, second, begun, others) = (first.clone(), second.clone(), Arc::clone(&begun), Arc::clone(&others));
+        FaultRegistry::start(move |asked| {
+            let is_first = asked.path.starts_with("/v2/t/first/");
+            match asked.blob() {
+                Some(blob) if blob == own => others.open(),
+                Some(blob) if blob == shared && is_first => {
+                    begun.open();
+                    others.wait();
+                }
+                Some(blob) if blob == first.layers[1] && first_fails => {
+                    others.wait();
+                    return Reply::error(404, "BLOB_UNKNOWN", "blob unknown to registry");
+                }
+                _ => {}
+            }
+            if is_first { first.answer(asked) } else { second.answer(asked) }
+        })
+    };
+    let pull = |name: &str| {
+        let name = format!("{}/t/{name}:1", registry.host);
+        start(anonymous(&root, &["pull", "--no-sync", &name]), Input::Nothing)
+    };
+    let one = pull("first");
+    begun.wait();
+    let other = pull("second");
+    let (one, other) = (finish(one, Instant::now()), finish(other, Instant::now()));
+    assert_eq!(one.code == Some(0), !first_fails, "{one:?}");
+    let other = other.ok();
+    assert!(other.stderr.contains("waiting for another command"), "{}", other.stderr);
+    expect_images(&root, 2 - usize::from(first_fails));
+    assert!(!root.join("tmp/layerfs-blobs").exists(), "nothing is left of the transfers");
+    for blob in [&first.layers[0], &second.layers[1]] {
+        let asked = registry.asked().iter().filter(|asked| asked.blob() == Some(blob) && asked.from().is_none()).count();
+        assert_eq!(asked, 1, "{blob}");
+    }
+}
+
+#[test]
+fn root_pull_fetches_while_another_one_has_the_store() {
+    if testkit::tier("root", testkit::is_root(), "run as root") {
+        pull_while_another_has_the_store(false);
+    }
+}
+
+#[test]
+fn root_pull_takes_over_when_the_one_that_made_the_root_fails() {
+    if testkit::tier("root", testkit::is_root(), "run as root") {
+        pull_while_another_has_the_store(true);
+    }
+}
+
+/// Something that one thread waits for and another one tells.
+#[derive(Default)]
+struct Gate(Mutex<bool>, Condvar);
+
+impl Gate {
+    fn open(&self) {
+        *self.0.lock().unwrap() = true;
+        self.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let waited = self.1.wait_timeout_while(self.0.lock().unwrap(), Duration::from_secs(60), |open| !*open);
+        assert!(!waited.unwrap().1.timed_out(), "nobody opens the gate");
     }
 }
 

@@ -62,6 +62,7 @@ pub(super) fn stage(
         let driver = transaction.root().driver();
         room::check_lengths(descriptors.map(|descriptor| descriptor.size), driver.home().path(), driver.room()?)?;
     }
+    source.expect(&plan.missing.iter().map(|missing| &missing.source).collect::<Vec<_>>());
     let bytes = plan.missing.iter().map(|missing| source.layer(&missing.source)).collect::<Result<Vec<_>, _>>()?;
     if request.options.preflight {
         let files: Vec<&Blob> = bytes.iter().filter_map(file_of).collect();

@@ -43,7 +43,7 @@ pub(crate) use room::check_lengths;
 pub use stream::EndsInside;
 pub(crate) use write_back::WriteBack;
 
-use crate::source::{Archive, ArchiveError, ImageSource, LayerBytes, Opened, SourceContents, SourceImage};
+use crate::source::{Archive, ArchiveError, ImageSource, LayerBytes, LayerRef, Opened, SourceContents, SourceImage};
 use edits::{commit, tag_all};
 use layers::Slots;
 use plan::{Existing, ImportPlan};
@@ -106,7 +106,7 @@ pub fn import_images(
 ) -> Result<ImportReport, ImportError> {
     let _metered = request.options.meter.map(Meter::attach);
     images(source, request)?;
-    let transaction = begin(root, request)?;
+    let transaction = begin_with(root, request, || foresee(source, root, request))?;
     import_from(source, Slots::default(), transaction, request).map_err(|error| or_interrupted(error, request))
 }
 
@@ -180,8 +180,36 @@ pub fn dry_run(opened: Opened, root: &Path, request: &ImportRequest<'_>) -> Resu
     Ok(ImportReport::new(&plan, &[], tags, contents, Some(need)))
 }
 
+/// Lets a source begin to fetch what the store seems to lack, while another process writes to it. What that process is about
+/// to add counts as missing. What cannot be read now is for the import to complain of.
+fn foresee(source: &dyn ImageSource, root: &Path, request: &ImportRequest<'_>) {
+    let Ok(mut contents) = images(source, request) else { return };
+    let Ok(root) = DataRoot::find(root, request.options.driver) else { return };
+    let (Ok(layers), Ok(image_store)) = (root.layers(), root.images()) else { return };
+    let driver = root.driver().map(|driver| driver as &dyn Driver);
+    let existing = Existing { layers: layers.as_ref(), images: image_store.as_ref(), driver };
+    let images = std::mem::take(&mut contents.images);
+    let Ok(plan) = ImportPlan::new(images, request.options.tag.as_ref(), existing) else { return };
+    let missing: Vec<&LayerRef> = plan.missing.iter().map(|missing| &missing.source).collect();
+    if request.options.preflight
+        && let Some(driver) = driver
+    {
+        let sizes = missing.iter().filter_map(|layer| layer.descriptor.as_ref()).map(|descriptor| descriptor.size);
+        let Ok(room) = driver.room() else { return };
+        if room::check_lengths(sizes, driver.home().path(), room).is_err() {
+            return;
+        }
+    }
+    source.expect(&missing);
+}
+
 /// Begins to write. If another process writes to the root, waits for it as long as the options allow.
 fn begin(root: &Path, request: &ImportRequest<'_>) -> Result<Transaction, ImportError> {
+    begin_with(root, request, || {})
+}
+
+/// [`begin`], which calls `meanwhile` once if it has to wait.
+fn begin_with(root: &Path, request: &ImportRequest<'_>, meanwhile: impl Fn()) -> Result<Transaction, ImportError> {
     /// How often the wait looks whether the user asks to stop.
     const SLICE: Duration = Duration::from_millis(100);
     let begun = Instant::now();
@@ -195,6 +223,7 @@ fn begin(root: &Path, request: &ImportRequest<'_>) -> Result<Transaction, Import
                 }
                 if !std::mem::replace(&mut told, true) {
                     request.observer.waiting(root);
+                    meanwhile();
                 }
             }
             transaction => break transaction?,

@@ -69,6 +69,10 @@ pub trait ImageSource: std::fmt::Debug {
     /// [`ArchiveError::NotALayer`] if it cannot be one.
     fn layer(&self, layer: &LayerRef) -> Result<LayerBytes, ArchiveError>;
 
+    /// These layers, and no others, will be asked for, as far as that can be known now. A source that has to fetch them
+    /// may begin to, and give up what it has begun in vain.
+    fn expect(&self, _layers: &[&LayerRef]) {}
+
     /// Whether layers have to be fetched from elsewhere, and so take up room before they are unpacked.
     fn is_remote(&self) -> bool {
         false

@@ -1,14 +1,21 @@
 //! One blob on its way into its file, and the readers that read it meanwhile.
+//!
+//! Several pulls may want one blob. Whoever writes to its file holds `flock(2)` on it; the others read what it writes. A
+//! file only grows, so what is in it is never written again. It may be removed while others have it open: they go on with what
+//! they have.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use images::source::Fetch;
 use layerfs::Digest;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use ureq::http::Method;
 
 use super::{Queue, Shared};
@@ -33,6 +40,12 @@ const SLOWEST: u64 = 1024;
 /// How long a reader waits before it looks whether the user has asked to stop.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// How often one looks how far another process has come with a blob.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How often a file is opened whose directory is being removed by another pull that has ended.
+const TRIES: usize = 20;
+
 /// One blob.
 #[derive(Debug)]
 pub(crate) struct Transfer {
@@ -40,8 +53,8 @@ pub(crate) struct Transfer {
     pub(crate) size: u64,
     pub(super) path: PathBuf,
     file: File,
-    /// Bytes that an earlier pull has left.
-    pub(super) kept: u64,
+    /// Whether the blob is still to be fetched.
+    wanted: AtomicBool,
     pub(super) progress: Mutex<Progress>,
     changed: Condvar,
     pub(super) queue: Arc<Queue>,
@@ -52,36 +65,47 @@ pub(crate) struct Transfer {
 pub(super) struct Progress {
     /// Bytes in the file.
     pub(super) there: u64,
+    /// Bytes that another pull has brought, an earlier one or one that goes on at the same time.
+    pub(super) kept: u64,
     pub(super) error: Option<Arc<RegistryError>>,
 }
 
 impl Transfer {
-    /// Opens the file of a blob, with what an earlier pull has left in it.
+    /// Opens the file of a blob, with what other pulls have put into it.
     pub(super) fn open(digest: Digest, size: u64, queue: Arc<Queue>) -> Result<Self, RegistryError> {
-        let dir = &queue.shared.dir;
-        let path = dir.join(digest.hex());
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| RegistryError::File { path, source }
+        let path = queue.shared.dir.join(digest.hex());
+        let failed = |source| RegistryError::File { path: path.clone(), source };
+        let file = open_in(&queue.shared.dir, &path).map_err(failed)?;
+        let there = usable(file.metadata().map_err(failed)?.len(), size);
+        let progress = Mutex::new(Progress { there, kept: there, error: None });
+        let wanted = AtomicBool::new(true);
+        Ok(Self { digest, size, path, file, wanted, progress, changed: Condvar::new(), queue })
+    }
+
+    /// Removes the file, unless another pull is writing to it or has begun another one of this name.
+    pub(super) fn remove(&self) {
+        let is_busy = flock(&self.file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK);
+        let place = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        let is_own = || {
+            let at_path = std::fs::symlink_metadata(&self.path).map(place);
+            at_path.is_ok_and(|found| self.file.metadata().map(place).is_ok_and(|own| own == found))
         };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed(dir))?;
-        let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-        let opened = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(no_follow)
-            .open(&path);
-        let file = opened.map_err(failed(&path))?;
-        let mut kept = file.metadata().map_err(failed(&path))?.len();
-        if kept > size {
-            file.set_len(0).map_err(failed(&path))?;
-            kept = 0;
+        if !is_busy && is_own() {
+            let _ = std::fs::remove_file(&self.path);
         }
-        let progress = Mutex::new(Progress { there: kept, error: None });
-        Ok(Self { digest, size, path, file, kept, progress, changed: Condvar::new(), queue })
+    }
+
+    /// The blob turned out not to be needed.
+    pub(super) fn give_up(&self) {
+        self.wanted.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    fn is_stopped(&self) -> bool {
+        !self.is_wanted() || self.queue.is_stopped()
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -96,9 +120,35 @@ impl Transfer {
 
     /// Brings the rest of the blob, and tells those who read it if that fails.
     pub(super) fn run(&self) {
-        if let Err(error) = self.bring() {
+        if let Err(error) = self.take_turn().and_then(|()| self.bring()) {
             lock(&self.progress).error = Some(Arc::new(error));
             self.changed.notify_all();
+        }
+        // Others need not wait until this pull ends, which goes on with the file open.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+
+    /// Waits until nobody else writes to the file, or until all of the blob is there. What others bring can be read
+    /// meanwhile.
+    fn take_turn(&self) -> Result<(), RegistryError> {
+        loop {
+            let is_busy = flock(&self.file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK);
+            let failed = |source| RegistryError::File { path: self.path.clone(), source };
+            let length = self.file.metadata().map_err(failed)?.len();
+            if length > self.size && !is_busy {
+                self.file.set_len(0).map_err(failed)?;
+            }
+            let there = usable(length, self.size);
+            {
+                let mut progress = lock(&self.progress);
+                (progress.there, progress.kept) = (there, there);
+            }
+            self.changed.notify_all();
+            if !is_busy || there == self.size {
+                return Ok(());
+            }
+            self.queue.shared.listener.advance(self.digest, there, self.size);
+            pause(LOOK, || self.is_stopped())?;
         }
     }
 
@@ -108,9 +158,9 @@ impl Transfer {
         let mut backoff = Backoff::new(options.first_pause, ATTEMPTS);
         let mut ranges = true;
         loop {
-            let before = lock(&self.progress).there;
+            let Progress { there: before, kept, .. } = *lock(&self.progress);
             if before == self.size {
-                listener.complete(self.digest, self.kept);
+                listener.complete(self.digest, kept);
                 return Ok(());
             }
             let error = match self.attempt(before, &mut ranges) {
@@ -136,11 +186,11 @@ impl Transfer {
                     error
                 });
             };
-            if self.queue.is_stopped() {
+            if self.is_stopped() {
                 return Err(RegistryError::Interrupted);
             }
             listener.retry(self.digest, at, time, &error);
-            pause(time, || self.queue.is_stopped())?;
+            pause(time, || self.is_stopped())?;
         }
     }
 
@@ -195,7 +245,7 @@ impl Transfer {
         let stall = client.options().stall;
         let (mut since, mut lately) = (Instant::now(), 0u64);
         loop {
-            if self.queue.is_stopped() {
+            if self.is_stopped() {
                 return Err(RegistryError::Interrupted);
             }
             let read = body.read(&mut buffer).map_err(|error| broken("Get", url, &error))?;
@@ -244,6 +294,30 @@ impl Transfer {
             found,
         }
     }
+}
+
+fn flock(file: &File, operation: FlockOperation) -> Result<(), Errno> {
+    rustix::fs::flock(file, operation)
+}
+
+/// How many of the bytes in a file can be the beginning of a blob.
+fn usable(length: u64, size: u64) -> u64 {
+    if length > size { 0 } else { length }
+}
+
+/// Opens a file, and makes it and its directory if they are not there.
+fn open_in(dir: &Path, path: &Path) -> io::Result<File> {
+    let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(no_follow);
+    for _ in 1..TRIES {
+        match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).and_then(|()| options.open(path)) {
+            // Another pull has ended, and removed the directory because it was empty.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+    }
+    options.open(path)
 }
 
 /// A blob as a layer that can be unpacked while it arrives.

@@ -11,7 +11,7 @@ use super::{IMAGE, id_pair};
 use crate::dir::Dir;
 use crate::driver::{HOME_MARKS, HOME_NAMES, OLD_REPOSITORIES};
 use crate::error::StoreError;
-use crate::schema::paths::{DATA_ROOT_MARKS, IMAGE_STORE_MARKS, TOP_DIRECTORIES};
+use crate::schema::paths::{DATA_ROOT_MARKS, IMAGE_STORE_MARKS, PULLED_BLOBS, TOP_DIRECTORIES};
 use crate::schema::volume::{DATA, VOLUMES};
 
 /// What a directory is.
@@ -155,7 +155,8 @@ fn is(dir: &Dir, path: impl AsRef<Path>, kind: FileType) -> Result<bool, StoreEr
     Ok(dir.kind_behind(path.as_ref())? == Some(kind))
 }
 
-/// Whether there is nothing in `dir` but directories, at most `depth` deep. What is in a `lost+found` does not count.
+/// Whether there is nothing in `dir` but directories, at most `depth` deep. What is in a `lost+found` does not count, nor do
+/// blobs on their way: a pull that waits for another one brings them even if that one takes the root away again.
 fn only_directories(dir: &Dir, depth: usize) -> Result<bool, StoreError> {
     for name in dir.all_names()? {
         let directory = dir.stat(&name)?.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == DIRECTORY);
@@ -164,6 +165,7 @@ fn only_directories(dir: &Dir, depth: usize) -> Result<bool, StoreError> {
         }
         if let Some(sub) = dir.sub(&name)?
             && name != "lost+found"
+            && name != PULLED_BLOBS[1]
             && !only_directories(&sub, depth - 1)?
         {
             return Ok(false);

@@ -71,6 +71,10 @@ pub(crate) const TOP_DIRECTORIES: [&str; 12] = [
     VOLUMES,
 ];
 
+/// Where the blobs of a pull are on their way, each in a file named by its digest. dockerd empties the directory above at each
+/// start.
+pub const PULLED_BLOBS: [&str; 2] = ["tmp", "layerfs-blobs"];
+
 /// Databases that a running dockerd holds locked with `flock(2)` (bbolt).
 pub(crate) const DAEMON_DATABASES: [&[&str]; 4] = [
     &[VOLUMES, DATABASE],

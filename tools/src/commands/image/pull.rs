@@ -15,7 +15,7 @@ use layerfs::Digest;
 use lines::Lines;
 use registry::{BlobListener, PullRequest, RegistryClient, Remote, Resolved};
 use snapshot::reference::Reference;
-use snapshot::root::DataRoot;
+use snapshot::root::{DataRoot, PULLED_BLOBS};
 use snapshot::schema::references::References;
 
 use super::change::reference_error;
@@ -28,8 +28,9 @@ use crate::{output, rootless, signals};
 /// How long to wait for another command that writes to the data-root: another pull, as a rule.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// Where dockerd keeps what does not last, below the data-root.
-const TMP: &str = "tmp";
+/// Where dockerd keeps what does not last, and where blobs are on their way there.
+const TMP: &str = PULLED_BLOBS[0];
+const BLOBS: &str = PULLED_BLOBS[1];
 
 /// What is said after a request to stop.
 const STOPPED: &str = "interrupted, no image was changed";
@@ -247,9 +248,9 @@ impl Pull<'_> {
     }
 }
 
-/// Where the blobs of a pull are on their way. dockerd empties the directory above at each start.
+/// Where the blobs of a pull are on their way.
 pub(crate) fn blobs_dir(root: &Path) -> PathBuf {
-    root.join(TMP).join("layerfs-blobs")
+    root.join(TMP).join(BLOBS)
 }
 
 /// The names that an image gets: one with the digest, and the one that the user gave, unless it has the digest already.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use images::load::{Announced, Observer, PlannedLayer};
@@ -26,13 +26,15 @@ pub(super) struct Lines {
     ids: Mutex<HashMap<usize, String>>,
     /// Ids of which it was said that they are complete: an image may have a layer twice.
     ended: Mutex<HashSet<String>>,
+    /// What is to be said when the layers are known: blobs may arrive while another pull still has the store. `None` afterwards.
+    early: Mutex<Option<Vec<(Digest, String)>>>,
 }
 
 impl Lines {
     pub(super) fn new(quiet: bool, at_once: usize) -> Self {
         let plain = !quiet && !std::io::stdout().is_terminal();
         let bars = Progress::new(NAME, quiet || plain);
-        Self { bars, plain, quiet, at_once, ids: Mutex::default(), ended: Mutex::default() }
+        Self { bars, plain, quiet, at_once, ids: Mutex::default(), ended: Mutex::default(), early: Mutex::new(Some(Vec::new())) }
     }
 
     fn say(&self, id: &str, what: &str) {
@@ -41,6 +43,17 @@ impl Lines {
             let _ = output::say(&format!("{id}: {what}"));
         }
     }
+
+    fn of_blob(&self, blob: Digest, what: String) {
+        match &mut *locked(&self.early) {
+            Some(early) => early.push((blob, what)),
+            None => self.say(&blob.short(), &what),
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Observer for Lines {
@@ -59,15 +72,20 @@ impl Observer for Lines {
         for (blob, present) in &layers {
             self.say(&blob.short(), if *present { "Already exists" } else { "Pulling fs layer" });
         }
-        for (blob, _) in layers.iter().filter(|(_, present)| !present).skip(self.at_once) {
+        for (blob, _) in layers.iter().filter(|(_, present)| !*present).skip(self.at_once) {
             self.say(&blob.short(), "Waiting");
+        }
+        let missing: HashSet<Digest> = layers.iter().filter(|(_, present)| !present).map(|(blob, _)| *blob).collect();
+        let early = locked(&self.early).take().unwrap_or_default();
+        for (blob, what) in early.into_iter().filter(|(blob, _)| missing.contains(blob)) {
+            self.say(&blob.short(), &what);
         }
     }
 
     fn begin(&self, layer: usize, announced: &Announced<'_>) {
         let id = announced.name.rsplit('/').next().unwrap_or_default();
         let id = id.chars().take(12).collect();
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(layer, id);
+        locked(&self.ids).insert(layer, id);
         self.bars.begin(layer, announced);
     }
 
@@ -76,8 +94,8 @@ impl Observer for Lines {
     }
 
     fn end(&self, layer: usize) {
-        let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).get(&layer).cloned().unwrap_or_default();
-        if self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone()) {
+        let id = locked(&self.ids).get(&layer).cloned().unwrap_or_default();
+        if locked(&self.ended).insert(id.clone()) {
             self.say(&id, "Pull complete");
         }
         self.bars.end(layer);
@@ -90,12 +108,12 @@ impl Observer for Lines {
 
 impl BlobListener for Lines {
     fn complete(&self, blob: Digest, _kept: u64) {
-        self.say(&blob.short(), "Download complete");
+        self.of_blob(blob, "Download complete".into());
     }
 
     fn retry(&self, blob: Digest, at: u64, pause: Duration, error: &RegistryError) {
         let seconds = output::counted(pause.as_secs().max(1), "second");
-        self.say(&blob.short(), &format!("Retrying in {seconds}"));
+        self.of_blob(blob, format!("Retrying in {seconds}"));
         if !self.quiet {
             complain_of_retry(NAME, blob, at, error);
         }

@@ -18,13 +18,15 @@ pub(crate) enum Sent<'b> {
         /// The bytes.
         bytes: &'b [u8],
     },
-    /// The beginning of a file.
+    /// A part of a file.
     File {
-        /// The file. It is read from its first byte, whatever its own position is.
+        /// The file, whatever its own position is.
         file: &'b File,
-        /// How much of it.
+        /// The first byte that is sent.
+        from: u64,
+        /// The byte before which it ends.
         size: u64,
-        /// Is told how many bytes were taken so far, and returns whether to go on.
+        /// Is told how far the file was read, and returns whether to go on.
         advance: &'b (dyn Fn(u64) -> bool + Sync),
     },
 }
@@ -40,7 +42,7 @@ impl Sent<'_> {
     }
 }
 
-/// Reads a file from its beginning, whatever its own position is.
+/// Reads a file from a byte on, whatever its own position is.
 pub(crate) struct At<'f> {
     file: &'f File,
     at: u64,
@@ -48,7 +50,11 @@ pub(crate) struct At<'f> {
 
 impl<'f> At<'f> {
     pub(crate) fn new(file: &'f File) -> Self {
-        Self { file, at: 0 }
+        Self::from(file, 0)
+    }
+
+    pub(crate) fn from(file: &'f File, at: u64) -> Self {
+        Self { file, at }
     }
 }
 

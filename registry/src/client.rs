@@ -17,6 +17,7 @@ use crate::credentials::Credentials;
 use crate::error::RegistryError;
 use crate::header::{Challenge, challenges};
 use crate::host::{RegistryHost, is_loopback, system_roots, tls_of_others};
+use crate::interrupt::Watch;
 use crate::lock;
 use crate::token::Authorization;
 use crate::transport::{broken, is_refused, spelled, transport};
@@ -64,6 +65,7 @@ pub struct RegistryClient {
     options: ClientOptions,
     /// For the registry, and for all other hosts.
     agents: (Agent, Agent),
+    _watch: Watch,
     /// The address that has answered.
     base: Mutex<Option<String>>,
     /// What proves who asks, by the scope for which it holds.
@@ -137,11 +139,13 @@ impl RegistryClient {
             let others = tls_of_others(roots.clone());
             (config(proxy, host.tls(roots, &options.certs)?), config(Proxy::try_from_env(), others))
         };
+        let watch = Watch::new([agents.0.clone(), agents.1.clone()], &options.interrupted);
         Ok(Self {
             host,
             credentials,
             options,
             agents,
+            _watch: watch,
             base: Mutex::default(),
             authorizations: Mutex::default(),
             asks_identity: AtomicBool::new(false),
@@ -273,15 +277,16 @@ impl RegistryClient {
         method: &Method,
         url: &str,
         scope: &str,
+        headers: &[(&'static str, String)],
         sent: Sent<'_>,
     ) -> Result<Answer, RegistryError> {
         let own = lock(&self.base).as_deref().and_then(origin);
         let registry = own.as_ref().map(|(scheme, authority)| format!("{scheme}://{authority}")).unwrap_or_default();
         as_secure(method, &registry, own.as_ref(), url)?;
         if own == origin(url) {
-            return self.authorized(method, url, scope, &[], sent);
+            return self.authorized(method, url, scope, headers, sent);
         }
-        checked(method, self.follow(method, url, None, &[], sent)?)
+        checked(method, self.follow(method, url, None, headers, sent)?)
     }
 
     /// Asks with the authorization for `scope`, and gets one first if the registry wants it.
@@ -385,9 +390,9 @@ impl RegistryClient {
             Sent::Nothing => agent.run(request.body(()).map_err(|error| not_one(&error))?),
             Sent::Form(text) => agent.run(request.body(text).map_err(|error| not_one(&error))?),
             Sent::Bytes { bytes, .. } => agent.run(request.body(bytes).map_err(|error| not_one(&error))?),
-            Sent::File { file, size, advance } => {
-                let mut reader = Told { source: At::new(file), advance };
-                let request = request.header("content-length", size.to_string());
+            Sent::File { file, from, size, advance } => {
+                let mut reader = Told { source: At::from(file, from), advance };
+                let request = request.header("content-length", (size - from).to_string());
                 agent.run(request.body(SendBody::from_reader(&mut reader)).map_err(|error| not_one(&error))?)
             }
         };

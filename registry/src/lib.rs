@@ -25,6 +25,7 @@ mod download;
 mod error;
 pub mod header;
 mod host;
+mod interrupt;
 mod manifest;
 mod push;
 mod remote;

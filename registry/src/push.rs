@@ -33,7 +33,7 @@ use crate::client::RegistryClient;
 use crate::error::RegistryError;
 use crate::lock;
 use crate::manifest::{Descriptor, ManifestForm};
-use crate::upload::{Begun, Repository, scope_to_push};
+use crate::upload::{Begun, Repository, Upload, scope_to_push};
 use crate::wait::{Backoff, pause};
 
 /// Attempts at a layer (moby v20.10.24 `distribution/xfer/upload.go`: `maxUploadAttempts`).
@@ -294,12 +294,17 @@ impl<'p> Push<'p> {
         }
         self.listener.begin(diff_id, size);
         let mut backoff = Backoff::new(self.client.options().first_pause, ATTEMPTS);
+        let mut upload = None;
         loop {
-            let error = match self.attempt(&repository, diff_id, digest, (&file, size)) {
+            let before = upload.as_ref().map_or(0, Upload::there);
+            let error = match self.attempt(&repository, &mut upload, (diff_id, digest), (&file, size)) {
                 Ok(()) => return Ok(pushed(Arrival::Sent)),
                 Err(_) if self.is_stopped() => return Err(RegistryError::Interrupted),
                 Err(error) => error,
             };
+            if upload.as_ref().map_or(0, Upload::there) > before {
+                backoff = Backoff::new(self.client.options().first_pause, ATTEMPTS);
+            }
             let Some(time) = backoff.next(&error) else { return Err(error) };
             self.listener.retry(diff_id, time, &error);
             pause(time, || self.is_stopped())?;
@@ -313,18 +318,16 @@ impl<'p> Push<'p> {
     fn attempt(
         &self,
         repository: &Repository<'_>,
-        diff_id: DiffId,
-        digest: Digest,
+        upload: &mut Option<Upload>,
+        (diff_id, digest): (DiffId, Digest),
         (file, size): (&File, u64),
     ) -> Result<(), RegistryError> {
         let advance = |bytes| {
             self.listener.advance(diff_id, bytes);
             !self.is_stopped()
         };
-        match repository.begin(None)? {
-            Begun::Mounted => Ok(()),
-            Begun::Session(session) => repository.send(&session, digest, (file, size), &advance),
-        }
+        repository.go_on(upload, size)?;
+        upload.as_mut().map_or(Ok(()), |upload| repository.send(upload, digest, (file, size), &advance))
     }
 
     fn pack(

@@ -10,6 +10,7 @@ use crate::address::redirected;
 use crate::body::Sent;
 use crate::client::{Answer, RegistryClient};
 use crate::error::RegistryError;
+use crate::header::content_range;
 use crate::token::form;
 
 /// How the registry answers when an upload begins.
@@ -20,6 +21,33 @@ pub(crate) enum Begun {
     /// Its bytes go to this address.
     Session(String),
 }
+
+/// A blob of at least this many bytes is sent as docker sends all of them: its bytes by `PATCH`, to be gone on with if the
+/// connection breaks, and then its digest by `PUT`. A smaller one takes a single request.
+const LARGE: u64 = 4 << 20;
+
+/// A large blob on its way.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    /// Where further bytes go.
+    url: String,
+    /// How many bytes the registry has.
+    there: u64,
+    /// Whether all goes in a single request.
+    whole: bool,
+    /// Whether the registry was asked how much it has.
+    resumed: bool,
+}
+
+impl Upload {
+    /// How many bytes the registry is known to have.
+    pub(crate) fn there(&self) -> u64 {
+        self.there
+    }
+}
+
+/// A body without bytes, which is more than none: its length is told.
+const NOTHING: Sent<'static> = Sent::Bytes { media_type: "application/octet-stream", bytes: b"" };
 
 /// A repository that is written to.
 pub(crate) struct Repository<'r> {
@@ -70,8 +98,7 @@ impl Repository<'_> {
         if let Some((digest, from)) = mount {
             path = format!("{path}?{}", form(&[("from", from), ("mount", &digest.to_string())]));
         }
-        let nothing = Sent::Bytes { media_type: "application/octet-stream", bytes: b"" };
-        let answer = self.client.once_with(&Method::POST, &path, self.scope, &[], nothing)?;
+        let answer = self.client.once_with(&Method::POST, &path, self.scope, &[], NOTHING)?;
         if mount.is_some() && answer.response.status() == 201 {
             return Ok(Begun::Mounted);
         }
@@ -83,15 +110,70 @@ impl Repository<'_> {
         target.map(Begun::Session).ok_or_else(missing)
     }
 
-    /// Sends a whole blob in one request.
+    /// Begins to send a blob, or finds out how much of it the registry has after the connection broke. An upload that the
+    /// registry does not know any more, or cannot go on with, begins anew (docker-registry goes on only after requests that
+    /// it has answered). `None` is left if the blob is there already.
+    pub(crate) fn go_on(&self, upload: &mut Option<Upload>, size: u64) -> Result<(), RegistryError> {
+        if let Some(begun) = upload.as_mut().filter(|begun| !begun.whole) {
+            match self.client.once_at(&Method::GET, &begun.url, self.scope, &[], Sent::Nothing) {
+                Ok(answer) => {
+                    begun.there = taken(&answer).filter(|there| *there <= size).unwrap_or(0);
+                    begun.url = next_address(&answer, &begun.url);
+                    begun.resumed = true;
+                    return Ok(());
+                }
+                Err(error) if error.is_answer() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let whole = upload.as_ref().map_or(size < LARGE, |begun| begun.whole);
+        *upload = match self.begin(None)? {
+            Begun::Mounted => None,
+            Begun::Session(url) => Some(Upload { url, there: 0, whole, resumed: false }),
+        };
+        Ok(())
+    }
+
+    /// Sends what the registry does not have of a blob, and then its digest.
     pub(crate) fn send(
         &self,
-        session: &str,
+        upload: &mut Upload,
         digest: Digest,
         (file, size): (&File, u64),
         advance: &(dyn Fn(u64) -> bool + Sync),
     ) -> Result<(), RegistryError> {
-        self.put(session, digest, Sent::File { file, size, advance })
+        if upload.whole {
+            return self.put(&upload.url, digest, Sent::File { file, from: 0, size, advance });
+        }
+        while upload.there < size {
+            let from = upload.there;
+            // docker sends the first bytes without a range.
+            let headers: &[_] = if from == 0 { &[] } else { &[("content-range", format!("{from}-{}", size - 1))] };
+            let sent = Sent::File { file, from, size, advance };
+            let answer = match self.client.once_at(&Method::PATCH, &upload.url, self.scope, headers, sent) {
+                Err(error) if from == 0 && is_unsupported(&error) => {
+                    upload.whole = true;
+                    return self.put(&upload.url, digest, Sent::File { file, from: 0, size, advance });
+                }
+                answer => answer?,
+            };
+            let there = taken(&answer).unwrap_or(size);
+            if there <= from || there > size {
+                let reason = format!("the registry has {there} bytes after it was sent those from {from} to {size}");
+                return Err(RegistryError::Document { url: answer.url, reason });
+            }
+            upload.url = next_address(&answer, &upload.url);
+            upload.there = there;
+        }
+        match self.put(&upload.url, digest, NOTHING) {
+            // What it has put together is not the blob. All at once may go better.
+            Err(error) if upload.resumed && error.is_answer() => {
+                upload.whole = true;
+                let reason = format!("the blob does not come of its parts: {error}");
+                Err(RegistryError::Transport { method: "Put", url: upload.url.clone(), reason, transient: true })
+            }
+            put => put,
+        }
     }
 
     /// Sends a small blob, unless it is there.
@@ -110,7 +192,7 @@ impl Repository<'_> {
     fn put(&self, session: &str, digest: Digest, sent: Sent<'_>) -> Result<(), RegistryError> {
         let mark = if session.contains('?') { '&' } else { '?' };
         let url = format!("{session}{mark}{}", form(&[("digest", &digest.to_string())]));
-        self.client.once_at(&Method::PUT, &url, self.scope, sent).map(drop)
+        self.client.once_at(&Method::PUT, &url, self.scope, &[], sent).map(drop)
     }
 
     /// Puts a manifest under a tag or its digest. The registry must agree on its digest.
@@ -125,6 +207,26 @@ impl Repository<'_> {
             }
             _ => Ok(expected),
         }
+    }
+}
+
+/// How many bytes the registry says it has of an upload (distribution-spec 1.1: `Range: 0-LAST`, and `0-0` also for none).
+fn taken(answer: &Answer) -> Option<u64> {
+    let range = content_range(answer.header("range")?).filter(|range| range.first == 0)?;
+    Some(if range.last == 0 { 0 } else { range.last + 1 })
+}
+
+/// Where further bytes go.
+fn next_address(answer: &Answer, before: &str) -> String {
+    answer.header("location").and_then(|target| redirected(&answer.url, target)).unwrap_or_else(|| before.to_owned())
+}
+
+/// Whether a registry knows no `PATCH`.
+fn is_unsupported(error: &RegistryError) -> bool {
+    match error {
+        RegistryError::Status { status, .. } => status.starts_with("405") || status.starts_with("501"),
+        RegistryError::Reported { reported, .. } => reported.code == "UNSUPPORTED",
+        _ => false,
     }
 }
 

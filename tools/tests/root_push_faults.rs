@@ -13,8 +13,11 @@ use layerfs::Digest;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use testkit::fault_registry::{Asked, FaultRegistry, Reply};
+use testkit::image::DockerArchive;
+use testkit::Random;
 use testkit::registry::{anonymous, layerfs_anonymous};
 use testkit::run::{self, Input, Ran};
+use testkit::tarfile;
 
 /// What a registry does to a request.
 enum Fault {
@@ -258,4 +261,87 @@ fn root_push_sends_bytes_elsewhere_without_credentials() {
     let sent = elsewhere.asked();
     assert_eq!(sent.len(), BLOBS);
     assert!(sent.iter().all(|asked| !asked.headers.contains_key("authorization")), "{sent:?}");
+}
+
+/// A registry that keeps the bytes of one upload, and hangs up in the middle of it.
+struct Parts {
+    layer: Mutex<Vec<u8>>,
+    /// Whether it tells how much it has.
+    goes_on: bool,
+}
+
+impl Parts {
+    fn answer(&self, asked: &Asked) -> Reply {
+        let has = |bytes: &[u8]| format!("0-{}", bytes.len().saturating_sub(1));
+        let kept = || Reply::new(204, b"").with("Location", "/v2/t/image/blobs/uploads/1?state=a%2Fb");
+        let mut layer = self.layer.lock().unwrap();
+        match asked.method.as_str() {
+            "POST" => {
+                layer.clear();
+                kept()
+            }
+            "GET" if !self.goes_on => Reply::error(404, "BLOB_UPLOAD_INVALID", "blob upload invalid"),
+            "GET" => kept().with("Range", &has(&layer)),
+            "PATCH" => {
+                let from = asked.headers.get("content-range").map_or(0, |range| range.split('-').next().unwrap().parse().unwrap());
+                if from != layer.len() {
+                    return Reply::new(416, b"");
+                }
+                layer.extend_from_slice(&asked.body);
+                kept().with("Range", &has(&layer))
+            }
+            "PUT" if asked.path.contains("/blobs/") && asked.body.is_empty() => {
+                let digest = Digest::hash(&layer).to_string().replace(':', "%3A");
+                if asked.path.ends_with(&digest) {
+                    Reply::new(201, b"")
+                } else {
+                    Reply::error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+                }
+            }
+            "PUT" => Reply::new(201, b""),
+            _ => Reply::new(404, b""),
+        }
+    }
+}
+
+/// What has arrived of a large layer is not sent again where the registry can say how much that is, and all of it is where
+/// it cannot.
+#[test]
+fn root_push_goes_on_where_a_connection_broke() {
+    if !testkit::tier("root", testkit::is_root(), "run as root") {
+        return;
+    }
+    let dir = testkit::scratch();
+    let root = dir.path().join("root");
+    let mut random = Random::new(17);
+    let content: Vec<u8> = (0..6 << 17).flat_map(|_| random.below(u64::MAX).to_le_bytes()).collect();
+    let layer = tarfile::tar(&[tarfile::file("large", content)]);
+    let archive = dir.path().join("image.tar");
+    std::fs::write(&archive, DockerArchive::new("t/large:1", &[layer]).build()).unwrap();
+    testkit::import(&archive, &root);
+    const CUT: u64 = 4_000_001;
+    for goes_on in [true, false] {
+        let parts = Arc::new(Parts { layer: Mutex::default(), goes_on });
+        let first = once();
+        let registry = FaultRegistry::start_hanging_up(
+            move |asked| (asked.method == "PATCH" && first()).then_some(CUT),
+            move |asked| parts.answer(asked),
+        );
+        let name = format!("{}/t/image:1", registry.host);
+        testkit::made_by_layerfs(&root, &["tag", "t/large:1", &name]);
+        let said = layerfs_anonymous(&root, &["push", &name]).ok();
+        assert!(said.stdout.contains(": Retrying in 1 second\n") && said.stdout.contains(": Pushed\n"), "{said:?}");
+        let asked = registry.asked();
+        let patches: Vec<&Asked> = asked.iter().filter(|asked| asked.method == "PATCH").collect();
+        let ranges: Vec<Option<&String>> = patches.iter().map(|asked| asked.headers.get("content-range")).collect();
+        let (sent, size) = (patches[1].body.len() as u64, 6 << 20);
+        if goes_on {
+            let rest = format!("{CUT}-{}", CUT + sent - 1);
+            assert_eq!(ranges, [None, Some(&rest)]);
+            assert!(sent > size - CUT && sent < size, "{sent}");
+        } else {
+            assert_eq!(ranges, [None, None]);
+            assert!(sent > size, "{sent}");
+        }
+    }
 }

@@ -160,10 +160,19 @@ pub struct FaultRegistry {
 impl FaultRegistry {
     /// Starts it; `answer` says what is answered to each request.
     pub fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_hanging_up(|_| None, answer)
+    }
+
+    /// Starts it so that it hangs up on some requests after the number of bytes of their bodies that `hang_up` says, when
+    /// `answer` was told of what came.
+    pub fn start_hanging_up(
+        hang_up: impl Fn(&Asked) -> Option<u64> + Send + Sync + 'static,
+        answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let (asked, ended) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let (log, end, answer) = (Arc::clone(&asked), Arc::clone(&ended), Arc::new(answer));
+        let (log, end, answer) = (Arc::clone(&asked), Arc::clone(&ended), Arc::new((hang_up, answer)));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if end.load(Ordering::Relaxed) {
@@ -172,7 +181,7 @@ impl FaultRegistry {
                 let (log, end, answer) = (Arc::clone(&log), Arc::clone(&end), Arc::clone(&answer));
                 let Ok(stream) = stream else { continue };
                 // A client that has hung up is no fault of this server.
-                std::thread::spawn(move || drop(serve(stream, &log, &end, &*answer)));
+                std::thread::spawn(move || drop(serve(stream, &log, &end, (&answer.0, &answer.1))));
             }
         });
         Self { host, asked, ended }
@@ -196,7 +205,7 @@ fn serve(
     mut stream: TcpStream,
     log: &Mutex<Vec<Asked>>,
     ended: &AtomicBool,
-    answer: &(dyn Fn(&Asked) -> Reply + Send + Sync),
+    (hang_up, answer): (&dyn Fn(&Asked) -> Option<u64>, &dyn Fn(&Asked) -> Reply),
 ) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let mut first = [0];
@@ -220,15 +229,19 @@ fn serve(
         }
     }
     let length = headers.get("content-length").and_then(|length: &String| length.parse().ok()).unwrap_or(0);
-    let mut body = Vec::new();
-    input.take(length).read_to_end(&mut body)?;
-    let asked = {
+    let mut asked = Asked { method, path, headers, body: Vec::new(), before: 0 };
+    let breaks = hang_up(&asked);
+    input.take(breaks.unwrap_or(length)).read_to_end(&mut asked.body)?;
+    {
         let mut log = log.lock().unwrap();
-        let before = log.iter().filter(|earlier| earlier.path == path && earlier.method == method).count();
-        log.push(Asked { method, path, headers, body, before });
-        log.last().unwrap().clone()
-    };
+        let is_same = |earlier: &&Asked| earlier.path == asked.path && earlier.method == asked.method;
+        asked.before = log.iter().filter(is_same).count();
+        log.push(asked.clone());
+    }
     let reply = answer(&asked);
+    if breaks.is_some() {
+        return Ok(());
+    }
     let mut head = format!("HTTP/1.1 {} Status\r\nConnection: close\r\n", reply.status);
     for (name, value) in &reply.headers {
         head += &format!("{name}: {value}\r\n");

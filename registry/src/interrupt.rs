@@ -19,7 +19,8 @@ impl Watch {
         let alive = Arc::new(());
         let (watched, interrupted) = (Arc::downgrade(&alive), Arc::clone(interrupted));
         // Where the system refuses a thread, requests end with their time limits.
-        let _ = std::thread::Builder::new().name("interrupt".into()).spawn(move || watch(agents, &watched, &interrupted));
+        let _ =
+            std::thread::Builder::new().name("interrupt".into()).spawn(move || watch(agents, &watched, &interrupted));
         Self(alive)
     }
 }

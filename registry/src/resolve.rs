@@ -18,6 +18,9 @@ use crate::header::next_link;
 /// The most of a manifest that is read (distribution `registry/handlers/manifests.go` takes no larger ones).
 const MAX_MANIFEST: u64 = 4 << 20;
 
+/// How many indexes may be in each other. dockerd 20.10 takes one, 28.5 follows further ones.
+const MAX_DEPTH: usize = 4;
+
 /// The most of a page of tags that is read, and the most pages.
 const MAX_TAGS: u64 = 16 << 20;
 const MAX_PAGES: usize = 10_000;
@@ -200,7 +203,8 @@ pub fn platform_of(text: &str) -> Result<Platform, images::source::InvalidPlatfo
 fn choose(index: &Document, reference: &Reference, wanted: &Platform) -> Result<Digest, RegistryError> {
     let index: Index = parsed(index, reference)?;
     let mut found = Vec::new();
-    for entry in index.manifests.iter().filter(|entry| MANIFESTS.contains(&entry.media_type.as_str())) {
+    let known = |entry: &&Entry| MANIFESTS.iter().chain(&INDEXES).any(|known| *known == entry.media_type);
+    for entry in index.manifests.iter().filter(known) {
         let Some(platform) = &entry.platform else { continue };
         let mut text = format!("{}/{}", platform.os, platform.architecture);
         if !platform.variant.is_empty() {
@@ -238,13 +242,15 @@ pub fn resolve(
 ) -> Result<Resolved, RegistryError> {
     let top = document(client, reference, None)?;
     let digest = top.digest;
-    let manifest = if INDEXES.contains(&top.media_type.as_str()) {
+    let mut manifest = top;
+    for _ in 0..MAX_DEPTH {
+        if !INDEXES.contains(&manifest.media_type.as_str()) {
+            break;
+        }
         let host = Platform::host();
-        let chosen = choose(&top, reference, platform.unwrap_or(&host))?;
-        document(client, reference, Some(chosen))?
-    } else {
-        top
-    };
+        let chosen = choose(&manifest, reference, platform.unwrap_or(&host))?;
+        manifest = document(client, reference, Some(chosen))?;
+    }
     if !MANIFESTS.contains(&manifest.media_type.as_str()) {
         return Err(RegistryError::MediaType { media_type: manifest.media_type });
     }

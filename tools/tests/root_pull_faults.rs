@@ -4,15 +4,21 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
+use layerfs::Digest;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use tempfile::TempDir;
 use testkit::fault_registry::{Asked, FaultRegistry, Reply, Served, Then};
 use testkit::image::pack;
 use testkit::mounts::Mounted;
-use testkit::registry::layerfs_anonymous;
-use testkit::run::Ran;
+use testkit::registry::{anonymous, layerfs_anonymous};
+use testkit::run::{Input, Ran, finish, start};
 use testkit::store::StoreFiles;
 use testkit::{synthetic, tarfile};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// An image of some layers, of which the first is the largest.
 fn served() -> Option<Served> {
@@ -382,4 +388,60 @@ fn root_pull_keeps_nothing_on_a_full_disk() {
     let ran = root.pull(&registry, &["--quiet"]);
     root.expect_failure(&ran, &["No space left on device"]);
     testkit::assert_none("kept", &root.blobs());
+}
+
+/// A request that waits for a manifest ends when the user says so, and not only when the registry was silent for too long.
+#[test]
+fn root_pull_ends_when_it_is_interrupted_while_a_manifest_is_silent() {
+    let Some(served) = served() else { return };
+    for answers in [true, false] {
+        let root = Root::new();
+        let registry = registry(&served, move |asked, reply| match asked.path.contains("/manifests/") {
+            true if answers => reply.then(Then::Silence(10)),
+            true => {
+                std::thread::sleep(Duration::from_secs(300));
+                reply
+            }
+            false => reply,
+        });
+        let name = format!("{}/t/image:1", registry.host);
+        let child = start(anonymous(&root.path, &["pull", "--stall-timeout=300", &name]), Input::Nothing);
+        let begun = Instant::now();
+        while registry.asked().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the manifest is not asked for");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let interrupted = Instant::now();
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let ran = finish(child, interrupted);
+        assert_eq!(ran.code, Some(130), "{ran:?}");
+        assert!(ran.time < Duration::from_secs(30), "{ran:?}");
+        assert_eq!(StoreFiles::read(&root.path).images.len(), 1);
+    }
+}
+
+/// As dockerd 28.5 does.
+#[test]
+fn root_pull_follows_an_index_in_an_index() {
+    let Some(served) = served() else { return };
+    let index = |media_type: &str, bytes: &[u8]| {
+        let entry = json!({
+            "mediaType": media_type, "size": bytes.len(), "digest": Digest::hash(bytes).to_string(),
+            "platform": {"os": "linux", "architecture": "s390x"},
+        });
+        serde_json::to_vec(&json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]})).unwrap()
+    };
+    let inner = index("application/vnd.docker.distribution.manifest.v2+json", &served.manifest);
+    let outer = index(INDEX, &inner);
+    let (inner_path, top) = (format!("/manifests/{}", Digest::hash(&inner)), Digest::hash(&outer));
+    let registry = registry(&served, move |asked, reply| match asked.path.as_str() {
+        path if path.ends_with("/manifests/1") => Reply::new(200, &outer).with("Content-Type", INDEX),
+        path if path.ends_with(&inner_path) => Reply::new(200, &inner).with("Content-Type", INDEX),
+        _ => reply,
+    });
+    let root = Root::new();
+    root.expect_failure(&root.pull(&registry, &[]), &["no matching manifest for linux/"]);
+    let ran = root.pull(&registry, &["--platform", "linux/s390x"]);
+    assert!(ran.stdout.contains(&format!("Digest: {top}")), "{ran:?}");
+    root.expect(ran, served.layers.len());
 }

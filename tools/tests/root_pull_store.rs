@@ -149,7 +149,8 @@ fn root_pull_of_two_images_at_once_fetches_what_they_share_once() {
 /// asked for a layer of its own.
 fn pull_while_another_has_the_store(first_fails: bool) {
     let plain = synthetic::layers(6 << 20, 40);
-    let packed: Vec<(Vec<u8>, Vec<u8>)> = plain.into_iter().map(|plain| (plain.clone(), pack("gzip", &plain))).collect();
+    let packed: Vec<(Vec<u8>, Vec<u8>)> =
+        plain.into_iter().map(|plain| (plain.clone(), pack("gzip", &plain))).collect();
     let first = Served::new(&packed[..2]);
     let second = Served::new(&[packed[0].clone(), packed[2].clone()]);
     let dir = testkit::scratch();
@@ -189,7 +190,8 @@ fn pull_while_another_has_the_store(first_fails: bool) {
     expect_images(&root, 2 - usize::from(first_fails));
     assert!(!root.join("tmp/layerfs-blobs").exists(), "nothing is left of the transfers");
     for blob in [&first.layers[0], &second.layers[1]] {
-        let asked = registry.asked().iter().filter(|asked| asked.blob() == Some(blob) && asked.from().is_none()).count();
+        let asked =
+            registry.asked().iter().filter(|asked| asked.blob() == Some(blob) && asked.from().is_none()).count();
         assert_eq!(asked, 1, "{blob}");
     }
 }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use layerfs::Digest;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use testkit::Random;
 use testkit::fault_registry::{Asked, FaultRegistry, Reply};
 use testkit::image::DockerArchive;
-use testkit::Random;
 use testkit::registry::{anonymous, layerfs_anonymous};
 use testkit::run::{self, Input, Ran};
 use testkit::tarfile;
@@ -283,7 +283,10 @@ impl Parts {
             "GET" if !self.goes_on => Reply::error(404, "BLOB_UPLOAD_INVALID", "blob upload invalid"),
             "GET" => kept().with("Range", &has(&layer)),
             "PATCH" => {
-                let from = asked.headers.get("content-range").map_or(0, |range| range.split('-').next().unwrap().parse().unwrap());
+                let from = asked
+                    .headers
+                    .get("content-range")
+                    .map_or(0, |range| range.split('-').next().unwrap().parse().unwrap());
                 if from != layer.len() {
                     return Reply::new(416, b"");
                 }

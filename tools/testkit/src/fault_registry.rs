@@ -181,7 +181,7 @@ impl FaultRegistry {
                 let (log, end, answer) = (Arc::clone(&log), Arc::clone(&end), Arc::clone(&answer));
                 let Ok(stream) = stream else { continue };
                 // A client that has hung up is no fault of this server.
-                std::thread::spawn(move || drop(serve(stream, &log, &end, (&answer.0, &answer.1))));
+                std::thread::spawn(move || drop(serve(stream, &log, &end, &answer.0, &answer.1)));
             }
         });
         Self { host, asked, ended }
@@ -205,7 +205,8 @@ fn serve(
     mut stream: TcpStream,
     log: &Mutex<Vec<Asked>>,
     ended: &AtomicBool,
-    (hang_up, answer): (&dyn Fn(&Asked) -> Option<u64>, &dyn Fn(&Asked) -> Reply),
+    hang_up: &dyn Fn(&Asked) -> Option<u64>,
+    answer: &dyn Fn(&Asked) -> Reply,
 ) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let mut first = [0];

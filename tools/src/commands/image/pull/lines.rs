@@ -34,7 +34,15 @@ impl Lines {
     pub(super) fn new(quiet: bool, at_once: usize) -> Self {
         let plain = !quiet && !std::io::stdout().is_terminal();
         let bars = Progress::new(NAME, quiet || plain);
-        Self { bars, plain, quiet, at_once, ids: Mutex::default(), ended: Mutex::default(), early: Mutex::new(Some(Vec::new())) }
+        Self {
+            bars,
+            plain,
+            quiet,
+            at_once,
+            ids: Mutex::default(),
+            ended: Mutex::default(),
+            early: Mutex::new(Some(Vec::new())),
+        }
     }
 
     fn say(&self, id: &str, what: &str) {

@@ -267,6 +267,12 @@ fn dark_narrow_and_on_paper() {
             return end.textContent && end.getBoundingClientRect().right > room.right + 1; })
             .map((name) => name.textContent).join()";
         assert_eq!(browser.text(lost), "", "at {width}");
+        let broken = "[...document.querySelectorAll('#sums th, #sums td')].filter((cell) => {
+            const range = document.createRange();
+            range.selectNodeContents(cell);
+            return !/\\s/.test(cell.textContent.trim()) && range.getClientRects().length > 1; })
+            .map((cell) => cell.textContent).join()";
+        assert_eq!(browser.text(broken), "", "words are whole at {width}");
     }
     assert!(browser.print().starts_with(b"%PDF"));
     browser.resize(720, 1000);

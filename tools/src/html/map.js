@@ -11,7 +11,8 @@ function drawMap() {
   const { clientWidth: width, clientHeight: height } = map;
   boxes = width && height ? treemap(open, width, height, childrenOf, valueOf, bundle) : [];
   map.replaceChildren(...boxes.map(drawBox));
-  if (!boxes.length) map.append(element('p', 'empty', 'Nothing here takes space.'));
+  const none = valueOf(open) ? 'It is not divided further.' : 'Nothing here takes space.';
+  if (!boxes.length) map.append(element('p', 'empty', none));
   const colours = data.kinds.filter((colour) => boxes.some((box) => box.node.colour === colour));
   byId('legend').replaceChildren(...colours.map((colour) => element('li', '', swatch(colour), colour)));
   mark();

@@ -268,11 +268,12 @@ pub(super) fn check_directories(findings: &mut Findings<'_>) {
         }
     }
     // Layers that are damaged themselves come before layers that only stand on them.
-    let own = |_: &ChainId, fault: &mut &LayerFault| match fault {
+    let is_own = |fault: &LayerFault| match fault {
         LayerFault::CannotMount { cause } => !follows(cause),
         _ => true,
     };
-    for (layer, fault) in faults.extract_if(.., own) {
+    let (own, faults): (BTreeMap<_, _>, BTreeMap<_, _>) = faults.into_iter().partition(|(_, fault)| is_own(fault));
+    for (layer, fault) in own {
         add_fault(findings, layer, fault);
     }
     // Of a layer and one below it, the lower one comes first, whose damage may be the cause.

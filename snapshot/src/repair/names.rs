@@ -31,7 +31,7 @@ impl NamesFound {
         let text = String::from_utf8_lossy(bytes);
         let parts: Vec<&str> = text.split('"').collect();
         // The last part is not closed by a quote, or is outside of quotes.
-        for [name, between, image] in parts[..parts.len() - 1].windows(3).filter_map(|three| three.as_array()) {
+        for [name, between, image] in parts[..parts.len() - 1].windows(3).filter_map(|three| three.first_chunk()) {
             let (Ok(reference), true, Ok(id)) = (Reference::parse(name), between.trim() == ":", image.parse()) else {
                 continue;
             };

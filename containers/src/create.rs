@@ -24,7 +24,7 @@ use snapshot::schema::volume;
 use crate::mounts::{MountPoints, clean};
 use crate::namespace::own_mounts;
 use crate::settle::settle;
-use crate::{ContainerError, inside, names};
+use crate::{ContainerError, inside, limits, names};
 
 /// How long a command waits for another one that writes to the store.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -274,13 +274,7 @@ fn check(config: &RunConfig, host: &HostConfig) -> Result<(), ContainerError> {
         "" | "no" | "always" | "unless-stopped" | "on-failure" => {}
         other => return invalid(format!("invalid restart policy '{other}'")),
     }
-    if host.memory != 0 && host.memory < 6 << 20 {
-        return invalid("Minimum memory limit allowed is 6MB".into());
-    }
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    if host.nano_cpus < 0 || host.nano_cpus > i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000) {
-        return invalid(format!("Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"));
-    }
+    limits::check(config, host)?;
     if !matches!(host.log_config.kind.as_str(), "" | "json-file" | "none") {
         return invalid(format!("logger: no log driver named '{}' is registered", host.log_config.kind));
     }

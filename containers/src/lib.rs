@@ -32,6 +32,7 @@ mod exec;
 mod helper;
 mod inside;
 mod lifecycle;
+mod limits;
 mod log;
 pub mod monitor;
 mod mounts;

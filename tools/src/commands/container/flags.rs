@@ -1,6 +1,7 @@
 //! The flags of `create` and `run` (docker/cli v20.10.24 `cli/command/container/opts.go`, `opts/`). What docker's client makes of
 //! them is in `request.rs`, and how their values are written in `values.rs`.
 
+mod checks;
 mod request;
 mod values;
 

@@ -25,14 +25,7 @@ impl CreateFlags {
     /// What docker's client asks the daemon for.
     pub(crate) fn request(&self, detach: bool, is_run: bool) -> anyhow::Result<Request> {
         self.unsupported.refuse()?;
-        for stream in &self.attach {
-            if !matches!(stream.to_lowercase().as_str(), "stdin" | "stdout" | "stderr") {
-                return Err(invalid("-a, --attach", stream, "valid streams are STDIN, STDOUT and STDERR"));
-            }
-        }
-        if !(-1..=100).contains(&self.memory_swappiness) {
-            anyhow::bail!("invalid value: {}. Valid memory swappiness range is 0-100", self.memory_swappiness);
-        }
+        self.check()?;
         Ok(Request {
             name: self.name.clone().filter(|name| !name.is_empty()),
             config: self.config(detach, is_run)?,

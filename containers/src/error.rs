@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use runtime::RuntimeError;
 use runtime::spec::SpecError;
 use snapshot::StoreError;
+use snapshot::catalog::ContainerDamage;
 
 /// Why something could not be done with a container or a volume. Where Docker has words for it, these are the words.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,14 @@ pub enum ContainerError {
     /// No container has this name or id.
     #[error("No such container: {0}")]
     NoContainer(String),
+    /// dockerd would not show the container, because of something in the store.
+    #[error("No such container: {text}: it is in the store but damaged: {damage}")]
+    Damaged {
+        /// What was asked for.
+        text: String,
+        /// What is wrong with it.
+        damage: ContainerDamage,
+    },
     /// No volume has this name.
     #[error("get {0}: no such volume")]
     NoVolume(String),

@@ -69,7 +69,8 @@ fn holder<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c Container> {
 /// `daemon/container.go: GetContainer`).
 ///
 /// # Errors
-/// [`ContainerError::NoContainer`], [`ContainerError::Ambiguous`]
+/// [`ContainerError::NoContainer`], [`ContainerError::Ambiguous`], and [`ContainerError::Damaged`] where only a container that
+/// dockerd would not show is meant
 pub fn find<'c>(catalog: &'c Catalog, text: &str) -> Result<&'c Container, ContainerError> {
     let all = || catalog.live_containers();
     let name = text.strip_prefix('/').unwrap_or(text);
@@ -80,7 +81,14 @@ pub fn find<'c>(catalog: &'c Catalog, text: &str) -> Result<&'c Container, Conta
     match (matching.next(), matching.next()) {
         (Some(found), None) => Ok(found),
         (Some(_), Some(_)) => Err(ContainerError::Ambiguous(text.to_owned())),
-        (None, _) => Err(ContainerError::NoContainer(text.to_owned())),
+        (None, _) => {
+            let is_meant = |one: &&Container| !text.is_empty() && (one.name == name || one.id.starts_with(text));
+            let damaged = catalog.containers().iter().filter(is_meant).find_map(|one| one.damage.clone());
+            Err(match damaged {
+                Some(damage) => ContainerError::Damaged { text: text.to_owned(), damage },
+                None => ContainerError::NoContainer(text.to_owned()),
+            })
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tarsplit::names::shown;
 use tarsplit::pax::PaxTime;
 use tarsplit::write::{END, NewMember, padding};
 
@@ -29,7 +30,7 @@ pub enum ExportError {
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// A file is longer or shorter than it was.
-    #[error("file {}: {found} bytes, expected {expected}", .path.escape_ascii())]
+    #[error("file {}: {found} bytes, expected {expected}", shown(.path))]
     Size {
         /// Its path.
         path: Vec<u8>,

@@ -2,13 +2,14 @@
 
 use std::io::ErrorKind;
 
+use tarsplit::names::shown;
 use tarsplit::{JournalError, TarError};
 
 use crate::apply::ApplyError;
 
 /// A member that cannot be applied.
 #[derive(Debug, thiserror::Error)]
-#[error("at byte {position}, \"{}\"", .name.escape_ascii())]
+#[error("at byte {position}, \"{}\"", shown(.name))]
 pub struct MemberError {
     /// Offset in the uncompressed layer of the member's header.
     pub position: u64,

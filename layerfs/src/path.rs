@@ -1,6 +1,6 @@
 //! Where in a layer a member belongs.
 
-use tarsplit::names::clean;
+use tarsplit::names::{clean, shown};
 
 /// The longest path of a member or of a hard link's target, in bytes, cleaned and without a leading slash.
 ///
@@ -15,7 +15,7 @@ pub struct LayerPath(Vec<u8>);
 
 /// A name that leads out of the layer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid entry name \"{}\": it leads out of the layer", .name.escape_ascii())]
+#[error("invalid entry name \"{}\": it leads out of the layer", shown(.name))]
 pub struct InvalidName {
     name: Vec<u8>,
 }

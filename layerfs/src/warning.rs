@@ -3,6 +3,7 @@
 use std::fmt;
 
 use rustix::io::Errno;
+use tarsplit::names::shown;
 
 /// Why something a member asks for was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +34,10 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OverlayXattr { attribute } => {
-                write!(f, "extended attribute {} left out: it would steer overlayfs", attribute.escape_ascii())
+                write!(f, "extended attribute {} left out: it would steer overlayfs", shown(attribute))
             }
             Self::XattrRefused { attribute, errno } => {
-                write!(f, "extended attribute {} left out: {errno}", attribute.escape_ascii())
+                write!(f, "extended attribute {} left out: {errno}", shown(attribute))
             }
             Self::DeviceSkipped => f.write_str("device node left out: only root can make it"),
             Self::TrailingGarbage { bytes } => write!(f, "{bytes} bytes behind the compressed layer ignored"),

@@ -2,6 +2,8 @@
 //!
 //! Rules: OCI image-spec `layer.md`, "Whiteouts"; names refused as in go-archive 0.3.3 (`archive_linux.go`).
 
+use tarsplit::names::shown;
+
 const PREFIX: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
@@ -18,7 +20,7 @@ pub(crate) enum Marker<'n> {
 
 /// A whiteout of nothing, of the directory itself or of its parent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid whiteout \"{}\"", .name.escape_ascii())]
+#[error("invalid whiteout \"{}\"", shown(.name))]
 pub struct InvalidWhiteout {
     name: Vec<u8>,
 }

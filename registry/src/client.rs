@@ -254,7 +254,7 @@ impl RegistryClient {
         for base in bases {
             match self.authorized(method, &format!("{base}{path}"), scope, headers, sent) {
                 // No answer came, or one that is not of this protocol: the next address may be the right one.
-                Err(error @ RegistryError::Transport { .. }) => {
+                Err(error @ (RegistryError::Transport { .. } | RegistryError::Untrusted { .. })) => {
                     if self.is_interrupted() {
                         return Err(RegistryError::Interrupted);
                     }
@@ -349,7 +349,8 @@ impl RegistryClient {
             let Some(target) = target.filter(|_| is_redirect) else {
                 return Ok(Answer { response, url: url.to_owned() });
             };
-            let next = redirected(&at, target).ok_or_else(|| refused(method, url, target, "it is no address"))?;
+            let next = redirected(&at, target)
+                .ok_or_else(|| refused(method, url, target, "it is neither an http nor an https address"))?;
             let before = origin(&at);
             as_secure(method, url, before.as_ref(), &next)?;
             if before != origin(&next) {

@@ -44,6 +44,18 @@ pub enum RegistryError {
         /// Whether the same request may go better later.
         transient: bool,
     },
+    /// Whoever answers cannot be trusted as this host is asked: its certificate is not accepted here, or it speaks plain HTTP.
+    #[error("{method} \"{url}\": {reason}")]
+    Untrusted {
+        /// As Go writes methods.
+        method: &'static str,
+        /// What was asked for.
+        url: String,
+        /// In the words of Go's `crypto/x509` and `net/http`.
+        reason: String,
+        /// Whether it speaks plain HTTP.
+        is_plain: bool,
+    },
     /// The registry has no such manifest.
     #[error("manifest for {reference} not found: {reported}")]
     ManifestUnknown {

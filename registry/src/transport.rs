@@ -31,7 +31,7 @@ pub(crate) fn transport(method: &'static str, url: &str, error: &ureq::Error) ->
     let (reason, transient) = match error {
         ureq::Error::HostNotFound => (format!("dial tcp: lookup {host}: no such host"), false),
         ureq::Error::Io(error) => return broken_with(method, url, error, &authority),
-        ureq::Error::Rustls(error) => (of_tls(error, host), false),
+        ureq::Error::Rustls(error) => return of_tls(method, url, error, host),
         ureq::Error::Timeout(which) => (format!("no answer in time ({which})"), true),
         ureq::Error::Protocol(_) | ureq::Error::Http(_) => (format!("malformed HTTP response: {error}"), true),
         error => (error.to_string(), false),
@@ -48,7 +48,7 @@ fn broken_with(method: &'static str, url: &str, error: &std::io::Error, authorit
     use std::io::ErrorKind;
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-        return RegistryError::Transport { method, url: url.to_owned(), reason: of_tls(tls, host), transient: false };
+        return of_tls(method, url, tls, host);
     }
     if let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>())
         && !matches!(inner, ureq::Error::Io(_))
@@ -68,10 +68,11 @@ fn broken_with(method: &'static str, url: &str, error: &std::io::Error, authorit
     RegistryError::Transport { method, url: url.to_owned(), reason, transient: true }
 }
 
-/// What is wrong with a host's certificate, in Go's words (`crypto/x509`).
-fn of_tls(error: &rustls::Error, host: &str) -> String {
+/// The error for a host that cannot be trusted, in Go's words (`crypto/x509`, `net/http`).
+fn of_tls(method: &'static str, url: &str, error: &rustls::Error, host: &str) -> RegistryError {
     use rustls::CertificateError as Bad;
-    match error {
+    let is_plain = matches!(error, rustls::Error::InvalidMessage(_));
+    let reason = match error {
         rustls::Error::InvalidCertificate(Bad::UnknownIssuer) => "x509: certificate signed by unknown authority".into(),
         rustls::Error::InvalidCertificate(Bad::Expired | Bad::NotValidYet) => {
             "x509: certificate has expired or is not yet valid".into()
@@ -83,6 +84,15 @@ fn of_tls(error: &rustls::Error, host: &str) -> String {
             format!("x509: certificate is not valid for {host}")
         }
         rustls::Error::InvalidMessage(_) => "http: server gave HTTP response to HTTPS client".into(),
-        error => error.to_string(),
-    }
+        error if matches!(error, rustls::Error::InvalidCertificate(_)) => format!("x509: {error}"),
+        error => {
+            return RegistryError::Transport {
+                method,
+                url: url.to_owned(),
+                reason: error.to_string(),
+                transient: false,
+            };
+        }
+    };
+    RegistryError::Untrusted { method, url: url.to_owned(), reason, is_plain }
 }

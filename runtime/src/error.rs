@@ -82,12 +82,12 @@ pub enum RuntimeError {
         message: String,
     },
     /// A system call failed.
-    #[error("{doing}: {}", crate::words(source))]
+    #[error("{doing}: {}", crate::words(cause))]
     Io {
         /// What was tried.
         doing: String,
-        /// What the system says.
-        source: io::Error,
+        /// What the system says. Its words are part of the message, so that it is no source of the error besides.
+        cause: io::Error,
     },
 }
 
@@ -95,7 +95,7 @@ impl RuntimeError {
     /// Names what was tried.
     pub(crate) fn io<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
         let doing = doing.into();
-        move |source| Self::Io { doing, source: source.into() }
+        move |cause| Self::Io { doing, cause: cause.into() }
     }
 
     /// The exit status of `docker run` after this error.

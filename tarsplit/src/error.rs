@@ -1,5 +1,7 @@
 //! What can be wrong with a tar or a journal, and at which byte.
 
+use crate::names::shown;
+
 /// A tar stream that Go's `archive/tar` would refuse too, or that breaks one of our [limits](crate::limits).
 #[derive(Debug, thiserror::Error)]
 #[error("at byte {position}: {kind}")]
@@ -103,13 +105,13 @@ pub enum JournalError {
         limit: usize,
     },
     /// Two entries name the same path; Go's reader refuses such a journal.
-    #[error("tar-split journal names {} twice", .name.escape_ascii())]
+    #[error("tar-split journal names {} twice", shown(.name))]
     DuplicateName {
         /// The cleaned name.
         name: Vec<u8>,
     },
     /// A file that the journal refers to cannot be opened or read.
-    #[error("file {} of the layer", .name.escape_ascii())]
+    #[error("file {} of the layer", shown(.name))]
     File {
         /// The name as journalled.
         name: Vec<u8>,
@@ -118,7 +120,7 @@ pub enum JournalError {
         source: std::io::Error,
     },
     /// A file's length is not the one journalled.
-    #[error("file {}: {found} bytes on disk, {expected} in the journal", .name.escape_ascii())]
+    #[error("file {}: {found} bytes on disk, {expected} in the journal", shown(.name))]
     Size {
         /// The name as journalled.
         name: Vec<u8>,
@@ -128,7 +130,7 @@ pub enum JournalError {
         found: u64,
     },
     /// A file's content does not have the CRC-64 journalled.
-    #[error("file integrity checksum failed for {:?}", .name.escape_ascii().to_string())]
+    #[error("file integrity checksum failed for {:?}", shown(.name))]
     Checksum {
         /// The name as journalled.
         name: Vec<u8>,

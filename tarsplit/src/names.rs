@@ -20,6 +20,20 @@ pub fn is_clean(name: &[u8]) -> bool {
     name.split(|&b| b == b'/').all(|part| !matches!(part, b"" | b"." | b".."))
 }
 
+/// The most of a name that is shown, and how much of it is its end.
+const SHOWN: usize = 400;
+const TAIL: usize = 120;
+
+/// A name as messages show it: escaped, and of a very long one its beginning and its end. A name may have a megabyte.
+#[must_use]
+pub fn shown(name: &[u8]) -> String {
+    if name.len() <= SHOWN {
+        return name.escape_ascii().to_string();
+    }
+    let (head, tail) = (&name[..SHOWN - TAIL], &name[name.len() - TAIL..]);
+    format!("{}...{} ({} bytes)", head.escape_ascii(), tail.escape_ascii(), name.len())
+}
+
 fn clean_components(name: &[u8]) -> Vec<u8> {
     let rooted = name.first() == Some(&b'/');
     let mut parts: Vec<&[u8]> = Vec::new();
@@ -121,5 +135,15 @@ mod tests {
         for (name, expected) in cases {
             assert_eq!(clean(name.as_bytes()).as_ref(), expected.as_bytes(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_is_shown_with_both_ends_however_long_it_is() {
+        assert_eq!(shown(b"etc/a\nb\xff"), "etc/a\\nb\\xff");
+        let long = [b"begin".as_slice(), &[b'x'; 1 << 20], b"end"].concat();
+        let text = shown(&long);
+        assert!(text.starts_with("beginxxx") && text.ends_with("xxxend (1048584 bytes)"), "{text}");
+        assert!(text.len() < SHOWN + 30, "{}", text.len());
+        assert_eq!(shown(&[b'x'; SHOWN]).len(), SHOWN);
     }
 }

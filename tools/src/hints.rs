@@ -50,6 +50,15 @@ const FROM_ARCHIVE: &str = "`layerfs system repair --from ARCHIVE` takes the lay
 /// What to do about an archive with content that does not have the digest it must have.
 const CHANGED: &str = "copy or save the archive again, since it was changed after it was made";
 
+/// What to do about images for other platforms than the one that was asked for.
+const OTHER_PLATFORM: &str = "--platform OS/ARCH takes one of another platform";
+
+/// What to do about something that is no image.
+const MAKER_READS: &str = "the program that made what is in it can read it";
+
+/// What to do about a registry that wants to know who asks.
+const LOGIN: &str = "`layerfs login REGISTRY` keeps a user name and password for it";
+
 /// What to do about a runtime that is not there.
 const NO_RUNTIME: &str = "install it, or leave --runtime out";
 
@@ -67,12 +76,7 @@ pub(crate) fn with_hint(error: &anyhow::Error) -> String {
 fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     let import = || cause.downcast_ref().and_then(of_import);
     let save = || cause.downcast_ref().and_then(of_save);
-    let registry = || match registry_error(cause)? {
-        RegistryError::Layer(save) => of_save(save),
-        RegistryError::Store(store) => of_store(store),
-        RegistryError::Image(archive) => of_archive(archive),
-        _ => None,
-    };
+    let registry = || registry_error(cause).and_then(of_registry);
     let repair = || match cause.downcast_ref()? {
         RepairError::Store(store) => of_store(store),
         _ => None,
@@ -113,10 +117,23 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         {
             Some(REFUSED.into())
         }
-        ApplyError::OwnerNotMapped { .. } => Some("/etc/subuid and /etc/subgid say which ids a user has".into()),
-        ApplyError::Xattr { errno, .. } if errno.raw_os_error() == nix::libc::EOPNOTSUPP => {
-            Some("the file system there does not keep such attributes".into())
+        // What the header says is a directory cannot have a second name, whoever asks for it.
+        ApplyError::System { call: "link", errno } if is_root() && errno.raw_os_error() == nix::libc::EPERM => {
+            Some(REFUSED.into())
         }
+        ApplyError::Owner { .. } | ApplyError::DeviceNumber { .. } => {
+            Some("no file can have it: the program that made the layer has to make it anew".into())
+        }
+        ApplyError::OwnerNotMapped { .. } => Some("/etc/subuid and /etc/subgid say which ids a user has".into()),
+        ApplyError::Xattr { errno, .. } => match errno.raw_os_error() {
+            nix::libc::EOPNOTSUPP => Some("the file system there does not keep such attributes".into()),
+            // A value that the kernel takes for none of its kind, or that is longer than any may be.
+            nix::libc::EINVAL | nix::libc::E2BIG => Some(REFUSED.into()),
+            nix::libc::ENOSPC | nix::libc::ERANGE => Some(
+                "the file system there has no room for attributes as long; XFS and btrfs have more than ext4".into(),
+            ),
+            _ => None,
+        },
         _ => None,
     };
     let selected = || match cause.downcast_ref()? {
@@ -167,6 +184,7 @@ fn of_save(error: &SaveError) -> Option<String> {
 fn of_container(error: &ContainerError) -> Option<String> {
     match error {
         ContainerError::Store(store) => of_store(store),
+        ContainerError::Damaged { .. } => Some(REPAIR.into()),
         ContainerError::Runtime(RuntimeError::NotFound(_)) => Some(NO_RUNTIME.into()),
         _ => None,
     }
@@ -208,14 +226,36 @@ fn of_archive(error: &ArchiveError) -> Option<String> {
             Some("`docker pull` fetches it; skopeo or `docker save` on that machine then writes an archive that has it".into())
         }
         ArchiveError::NoImage { other_platforms: true, .. } => {
-            Some("--platform OS/ARCH takes one of another platform".into())
+            Some(OTHER_PLATFORM.into())
         }
-        ArchiveError::NoImage { .. } => Some("the program that made what is in it can read it".into()),
+        ArchiveError::NoImage { .. } => Some(MAKER_READS.into()),
         ArchiveError::Version { .. } => Some(KNOWN_KIND.into()),
         ArchiveError::LayerKind { media_type, .. } if media_type.ends_with("encrypted") => {
             Some("`skopeo copy --decryption-key KEY` writes an archive that is not encrypted".into())
         }
         ArchiveError::LayerKind { .. } => Some(KNOWN_KIND.into()),
+        _ => None,
+    }
+}
+
+fn of_registry(error: &RegistryError) -> Option<String> {
+    match error {
+        RegistryError::Layer(save) => of_save(save),
+        RegistryError::Store(store) => of_store(store),
+        RegistryError::Image(archive) => of_archive(archive),
+        RegistryError::Unauthorized { .. } | RegistryError::Denied { .. } => Some(LOGIN.into()),
+        RegistryError::Untrusted { is_plain: true, .. } => Some(
+            "`insecure-registries` of /etc/docker/daemon.json, or --tls-verify=false, allows plain HTTP to this host".into(),
+        ),
+        RegistryError::Untrusted { .. } => Some(
+            "/etc/docker/certs.d/HOST/ca.crt is where the certificate of its authority belongs; --tls-verify=false asks for none"
+                .into(),
+        ),
+        RegistryError::NoPlatform { .. } => Some(OTHER_PLATFORM.into()),
+        RegistryError::MediaType { media_type } if media_type.contains(".distribution.manifest.v1+") => {
+            Some("pushed again by a docker of today, it has a manifest that is known here".into())
+        }
+        RegistryError::MediaType { .. } => Some(MAKER_READS.into()),
         _ => None,
     }
 }
@@ -284,7 +324,7 @@ fn of_io(error: &std::io::Error) -> Option<String> {
     }
     match error.kind() {
         ErrorKind::IsADirectory => Some("it is a directory where a file is needed".into()),
-        ErrorKind::PermissionDenied if !nix::unistd::Uid::effective().is_root() => Some("run as root".into()),
+        ErrorKind::PermissionDenied if !is_root() => Some("run as root".into()),
         ErrorKind::ReadOnlyFilesystem => Some("it is mounted read-only".into()),
         ErrorKind::NotADirectory => {
             Some("a part of this path, or its end, is a file where a directory is needed".into())
@@ -295,4 +335,8 @@ fn of_io(error: &std::io::Error) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn is_root() -> bool {
+    nix::unistd::Uid::effective().is_root()
 }

@@ -111,6 +111,7 @@ impl Manual {
         command.build();
         let mut page = Vec::new();
         let man = clap_mangen::Man::new(command.clone()).title(self.name.to_uppercase());
+        let man = man.date(DATE).manual("User Commands");
         man.render_title(&mut page)?;
         man.render_name_section(&mut page)?;
         man.render_synopsis_section(&mut page)?;
@@ -136,6 +137,9 @@ impl Manual {
         Ok(tidy(&String::from_utf8_lossy(&page)).into_bytes())
     }
 }
+
+/// The date in the foot of each page. Without one the name of the program is taken for it. It changes with the version.
+const DATE: &str = "2026-11-30";
 
 /// The page without what its renderer leaves behind: blanks at the end of lines, and line breaks beside a space, which
 /// do nothing.

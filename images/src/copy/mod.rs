@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 pub use destination::CopyDestination;
 pub use extract::extract;
+use tarsplit::names::shown;
 
 use crate::export::{ExportError, Exporter};
 use crate::tree::{Layers, LookupError, NodeId, NodeKind, Tree, TreeError};
@@ -26,13 +27,13 @@ use crate::tree::{Layers, LookupError, NodeId, NodeKind, Tree, TreeError};
 pub enum CopyError {
     /// There is nothing at the path. docker's message also names the container in front of it; the caller has to add
     /// that.
-    #[error("no such path: {}", .path.escape_ascii())]
+    #[error("no such path: {}", shown(.path))]
     NoSource {
         /// The path as dockerd cleans it.
         path: Vec<u8>,
     },
     /// The path leads through something that is no directory, or round in circles.
-    #[error("lstat {}: {cause}", .path.escape_ascii())]
+    #[error("lstat {}: {cause}", shown(.path))]
     Source {
         /// The path as dockerd cleans it.
         path: Vec<u8>,
@@ -70,7 +71,7 @@ pub enum CopyError {
     #[error("not a directory")]
     NotADirectory,
     /// A symlink that would lead out of the directory that is copied into. Nothing has been written.
-    #[error("invalid symlink {path:?} -> \"{}\"", .target.escape_ascii())]
+    #[error("invalid symlink {path:?} -> \"{}\"", shown(.target))]
     Symlink {
         /// The symlink on the host.
         path: PathBuf,
@@ -108,7 +109,7 @@ pub enum CopyError {
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// A file is longer or shorter than its layer says.
-    #[error("file {}: {found} bytes, expected {expected}", .path.escape_ascii())]
+    #[error("file {}: {found} bytes, expected {expected}", shown(.path))]
     Size {
         /// Its path in the tree.
         path: Vec<u8>,

@@ -25,6 +25,7 @@ mod wanted;
 use std::io;
 
 use layerfs::{DiffId, InvalidDigest};
+use tarsplit::names::shown;
 use tarsplit::{JournalError, TarError};
 
 pub use changes::docker_changes;
@@ -94,7 +95,7 @@ pub enum TreeError {
         what: &'static str,
     },
     /// A member that dockerd would refuse as well.
-    #[error("member {}: {reason}", .name.escape_ascii())]
+    #[error("member {}: {reason}", shown(.name))]
     Member {
         /// Its name.
         name: Vec<u8>,
@@ -102,7 +103,7 @@ pub enum TreeError {
         reason: &'static str,
     },
     /// The bytes of a file cannot be read.
-    #[error("file {}", .path.escape_ascii())]
+    #[error("file {}", shown(.path))]
     File {
         /// Its path.
         path: Vec<u8>,

@@ -1,6 +1,7 @@
 //! Why a member cannot be applied.
 
 use rustix::io::Errno;
+use tarsplit::names::shown;
 
 use crate::path::{InvalidName, LayerPath, MAX_PATH};
 use crate::whiteout::InvalidWhiteout;
@@ -22,7 +23,7 @@ pub enum ApplyError {
     #[error(transparent)]
     Whiteout(#[from] InvalidWhiteout),
     /// A symlink on the way to the member leads out of the layer.
-    #[error("the path leaves the layer through the symlink \"{}\"", .link.escape_ascii())]
+    #[error("the path leaves the layer through the symlink \"{}\"", shown(.link))]
     Escape {
         /// The link's path in the layer.
         link: Vec<u8>,
@@ -34,13 +35,13 @@ pub enum ApplyError {
         typeflag: u8,
     },
     /// A hard link's target is empty or leads out of the layer.
-    #[error("invalid hardlink target \"{}\"", .target.escape_ascii())]
+    #[error("invalid hardlink target \"{}\"", shown(.target))]
     HardLinkTarget {
         /// The target as the archive has it.
         target: Vec<u8>,
     },
     /// What a hard link leads to cannot be used.
-    #[error("hard link to \"{}\": {errno}", .target.escape_ascii())]
+    #[error("hard link to \"{}\": {errno}", shown(.target))]
     HardLink {
         /// The target as the archive has it.
         target: Vec<u8>,
@@ -72,7 +73,7 @@ pub enum ApplyError {
         gid: u32,
     },
     /// An extended attribute cannot be set.
-    #[error("setting the extended attribute {:?}: {errno}", .name.escape_ascii().to_string())]
+    #[error("setting the extended attribute {:?}: {errno}", shown(.name))]
     Xattr {
         /// The attribute.
         name: Vec<u8>,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tarsplit::names::shown;
+
 /// A file of a layer that is not as the layer's journal describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileFault {
@@ -90,7 +92,7 @@ impl FaultKind {
 
 impl fmt::Display for FileFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.escape_ascii(), self.kind)
+        write!(f, "{}: {}", shown(&self.path), self.kind)
     }
 }
 

@@ -26,6 +26,7 @@ use rustix::io::Errno;
 use tarsplit::crc64::Crc64;
 use tarsplit::frame::{Frame, Framer};
 use tarsplit::journal::EntryReader;
+use tarsplit::names::shown;
 use tarsplit::{Entry, Member};
 
 pub use fault::{FaultKind, FileFault};
@@ -156,7 +157,7 @@ pub fn verify(
 
 /// A path in a layer, for messages.
 fn in_tree(path: &[u8]) -> String {
-    if path.is_empty() { "the layer's directory".to_owned() } else { format!("\"{}\"", path.escape_ascii()) }
+    if path.is_empty() { "the layer's directory".to_owned() } else { format!("\"{}\"", shown(path)) }
 }
 
 fn in_words(error: &dyn std::error::Error) -> String {
@@ -272,7 +273,7 @@ impl Pass<'_, '_> {
         if passed == size {
             return Ok(());
         }
-        let reason = format!("it has {size} bytes for \"{}\", whose header has {passed}", name.escape_ascii());
+        let reason = format!("it has {size} bytes for \"{}\", whose header has {passed}", shown(name));
         Err(VerifyError::Journal { reason })
     }
 }

@@ -72,7 +72,7 @@ fn rule(text: &str) -> Option<Value> {
 
 /// Calls `use_it` for a device, or for each device in a directory, with its paths on the host and in the container.
 fn each(device: &Device, mut use_it: impl FnMut(&Path, &str) -> io::Result<()>) -> Result<(), SpecError> {
-    let failed = |source| SpecError::Device { path: device.host.clone(), source };
+    let failed = |cause| SpecError::Device { path: device.host.clone(), cause };
     let host = std::fs::canonicalize(&device.host).map_err(failed)?;
     if !host.is_dir() {
         return use_it(&host, &device.container).map_err(failed);

@@ -66,12 +66,12 @@ pub enum SpecError {
     #[error("the working directory '{0}' is invalid, it needs to be an absolute path")]
     RelativeDirectory(String),
     /// A device does not exist, or a file is no device.
-    #[error("error gathering device information while adding custom device {path:?}: {}", crate::words(source))]
+    #[error("error gathering device information while adding custom device {path:?}: {}", crate::words(cause))]
     Device {
         /// Its path on the host.
         path: PathBuf,
-        /// What the system says.
-        source: io::Error,
+        /// What the system says. Its words are part of the message, so that it is no source of the error besides.
+        cause: io::Error,
     },
     /// A rule on devices cannot be read.
     #[error("invalid device cgroup rule format: '{0}'")]

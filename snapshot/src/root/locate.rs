@@ -2,6 +2,7 @@
 
 use rustix::io::Errno;
 
+use super::contents::enclosing;
 use super::guard::{self, has_entries};
 use super::{Containerd, IMAGE};
 use crate::dir::Dir;
@@ -54,6 +55,13 @@ pub(super) fn locate(root: Dir, wanted: Option<&str>) -> Result<Located, StoreEr
         [] => match &containerd {
             Some(containerd) => containerd.snapshotter.clone(),
             None => {
+                // `image` has directories named after drivers, as an empty data-root has.
+                if let Some(above) = enclosing(root.path())?.filter(|above| root.path().parent() == Some(above)) {
+                    return Err(unreadable(format!(
+                        "it is a part of the data-root {}, and none itself",
+                        above.display()
+                    )));
+                }
                 let reason = "it does not look like a Docker data-root";
                 empty(&root)?.ok_or_else(|| StoreError::NoRoot { path: root.path().to_path_buf(), reason })?
             }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use containers::ContainerError;
 use docker_format::inspect;
 use serde_json::Value;
 use snapshot::catalog::{Catalog, Resolved};
@@ -53,6 +54,11 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
                 Some(Kind::Image) => "image",
                 Some(Kind::Volume) => "volume",
             };
+            if kinds.contains(&Kind::Container)
+                && let Err(damaged @ ContainerError::Damaged { .. }) = containers::find(catalog, name)
+            {
+                return Err(damaged.into());
+            }
             if !matches!(args.kind, Some(Kind::Container | Kind::Volume)) {
                 root.expect_images()?;
             }
@@ -64,9 +70,12 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
 
 fn find(root: &DataRoot, catalog: &Catalog, kind: Kind, name: &str) -> Option<anyhow::Result<Value>> {
     match kind {
-        Kind::Container => {
-            container::inspect::find(catalog, name).map(|found| container::document::document(root, catalog, found))
-        }
+        Kind::Container => match containers::find(catalog, name) {
+            Ok(found) => Some(container::document::document(root, catalog, found)),
+            // Something else may have the name of a container that dockerd would not show.
+            Err(ContainerError::NoContainer(_) | ContainerError::Damaged { .. }) => None,
+            Err(error) => Some(Err(error.into())),
+        },
         Kind::Image => match catalog.resolve(name) {
             Resolved::Image(id) => Some(image::inspect_image(root, catalog, &catalog.images()[&id])),
             Resolved::Damaged(id) => Some(Err(crate::damage::damaged_image(catalog, name, id))),

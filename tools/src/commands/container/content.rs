@@ -7,8 +7,6 @@ use images::tree::LayersOfContainer;
 use snapshot::catalog::Container;
 use snapshot::view::{Needs, View};
 
-use super::inspect::find;
-
 /// Finds the container that `text` means, and calls `work` with its layers. The last layer is the container's own, and the
 /// one before it holds docker's init files.
 pub(super) fn with_layers<T>(
@@ -18,7 +16,7 @@ pub(super) fn with_layers<T>(
     work: impl FnOnce(&View, &Container, &LayersOfContainer<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let view = View::read(root, driver, Needs::RECORDS)?;
-    let container = find(view.catalog(), text).ok_or_else(|| anyhow!("No such container: {text}"))?;
+    let container = containers::find(view.catalog(), text)?;
     let layers = layers_of(&view, container)?;
     work(&view, container, &layers)
 }

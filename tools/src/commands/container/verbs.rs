@@ -145,7 +145,7 @@ pub(crate) fn rm(args: &RmArgs, root: &Path, driver: Option<&str>) -> anyhow::Re
         match store.remove(name.trim_end_matches('/'), args.force, args.volumes) {
             Ok(()) => output::say(name)?,
             Err(error) => {
-                if !(args.force && matches!(error, ContainerError::NoContainer(_))) {
+                if !(args.force && matches!(error, ContainerError::NoContainer(_) | ContainerError::Damaged { .. })) {
                     status = ExitCode::FAILURE;
                 }
                 output::complain(NAME, &message(&error.into()));

@@ -24,6 +24,7 @@ use crate::columns::{self, Fit, Table};
 use crate::commands::layerfs::NAME;
 use crate::{damage, hints, output, steps};
 use docker_format::size;
+use unicode_width::UnicodeWidthStr;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -118,8 +119,9 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     match args.format {
         _ if args.json => output::json(&nodes)?,
         Form::Tree => {
+            let room = columns::room().filter(|_| !args.no_trunc);
             for place in 0..nodes.len() {
-                output::say(&line(&nodes, place, args.no_trunc))?;
+                output::say(&line(&nodes, place, args.no_trunc, room))?;
             }
         }
         Form::Flat => output::page(&flat(&nodes, args.no_trunc))?,
@@ -247,10 +249,14 @@ fn rails(branch_at: impl Fn(usize) -> Option<Branch>, place: usize) -> String {
     rails.into_iter().rev().collect()
 }
 
-/// Characters of a command that are shown.
+/// Characters of a command that are shown, and that are shown even where a line gets too long for the terminal.
 const COMMAND: usize = 60;
+const LEAST_OF_COMMAND: usize = 24;
 
-fn line(nodes: &[Node], place: usize, whole: bool) -> String {
+/// Containers that are named on one line.
+const CONTAINERS: usize = 3;
+
+fn line(nodes: &[Node], place: usize, whole: bool, room: Option<usize>) -> String {
     let node = &nodes[place];
     let mut text = rails(|place| nodes[place].branch, place);
     let hex = node.chain_id.0.hex();
@@ -268,13 +274,19 @@ fn line(nodes: &[Node], place: usize, whole: bool) -> String {
         let names = if image.names.is_empty() { "<none>".to_owned() } else { image.names.join(", ") };
         text.push_str(&format!("  {names} ({id})"));
     }
-    for container in &node.containers {
+    let named = if whole { node.containers.len() } else { CONTAINERS };
+    for container in node.containers.iter().take(named) {
         text.push_str(&format!("  [{container}]"));
+    }
+    let more = node.containers.len().saturating_sub(named);
+    if more > 0 {
+        text.push_str(&format!("  and {}", output::counted(more as u64, "more container")));
     }
     let command = step(node);
     if !command.is_empty() {
         text.push_str("  ");
-        text.push_str(&if whole { command } else { columns::end(&command, COMMAND) });
+        let left = room.map_or(COMMAND, |room| room.saturating_sub(text.width()).clamp(LEAST_OF_COMMAND, COMMAND));
+        text.push_str(&if whole { command } else { columns::end(&command, left) });
     }
     match &node.damage {
         Some(damage) => text.push_str(&format!("  damaged: {damage}")),

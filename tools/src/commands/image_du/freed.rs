@@ -46,7 +46,7 @@ pub(super) fn print(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
 fn layers_of(group: &[StayingLayer]) -> String {
     let id = |stay: &StayingLayer| stay.layer.0.short();
     match group {
-        [first, .., last] if group.len() > 2 => format!("{} to {}, {}", id(first), id(last), group.len()),
+        [first, .., last] if group.len() > 2 => format!("{} to {} ({})", id(first), id(last), group.len()),
         _ => group.iter().map(id).collect::<Vec<_>>().join(", "),
     }
 }
@@ -102,10 +102,17 @@ fn needed_by(catalog: &Catalog, needed_by: &NeededBy) -> String {
     reasons.join("; ")
 }
 
-/// The first names, and how many more there are.
+/// [`first_of`] some names, with what they name.
 fn some(what: &str, names: &[String]) -> Option<String> {
     let plural = if names.len() == 1 { "" } else { "s" };
-    let first = names.get(..names.len().min(NAMES)).filter(|first| !first.is_empty())?.join(", ");
-    let more = names.len().saturating_sub(NAMES);
-    Some(if more > 0 { format!("{what}{plural} {first} and {more} more") } else { format!("{what}{plural} {first}") })
+    (!names.is_empty()).then(|| format!("{what}{plural} {}", first_of(names)))
+}
+
+/// The first names, and how many more there are.
+pub(super) fn first_of(names: &[String]) -> String {
+    let first = names[..names.len().min(NAMES)].join(", ");
+    match names.len().saturating_sub(NAMES) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }

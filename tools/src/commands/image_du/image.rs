@@ -10,7 +10,7 @@ use snapshot::liveness::removal_plan::{Certainty, RemovalRequest};
 use snapshot::usage::report::LayerUsage;
 
 use super::Shown;
-use super::freed::names;
+use super::freed::{first_of, names};
 use crate::columns::{self, Fit, Table};
 use crate::output::{counted, escape};
 use crate::steps;
@@ -37,9 +37,9 @@ pub(super) fn print(shown: &Shown<'_>, id: ImageId, room: Option<usize>, out: &m
         let share = usage.allocated as f64 * 100.0 / total as f64;
         let _ = writeln!(out, "  of all    {share:.1}%");
     }
-    let containers: Vec<&str> = catalog.containers_of(id).map(|container| container.name.as_str()).collect();
+    let containers: Vec<String> = catalog.containers_of(id).map(|container| container.name.clone()).collect();
     if !containers.is_empty() {
-        let _ = writeln!(out, "  used by   {}", escape(&containers.join(", ")));
+        let _ = writeln!(out, "  used by   {}", escape(&first_of(&containers)));
     }
     let mut table = Table::new([
         ("LAYER ID", Fit::Whole),

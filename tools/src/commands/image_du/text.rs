@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use snapshot::usage::df::UsageRow;
 use snapshot::usage::report::Sizes;
 
+use super::freed::first_of;
 use super::{BUILD_CACHE, Question, Shown, freed, image, text_files};
 use crate::columns::{self, Fit, Table};
 use crate::output::{self, counted, escape};
@@ -132,7 +133,7 @@ fn layers(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
         let names = match layer.images {
             0 => "in no image".to_owned(),
             _ if layer.names.is_empty() => "<none>".to_owned(),
-            _ => some(&layer.names),
+            _ => first_of(&layer.names),
         };
         let made = match &layer.damage {
             Some(reason) => format!("damaged: {reason}"),
@@ -142,16 +143,6 @@ fn layers(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
         table.push([layer.id.0.short(), a, b, c, d, e, f, names, made]);
     }
     titled("Layers", &table, room, out);
-}
-
-/// The first names, and how many more there are.
-fn some(names: &[String]) -> String {
-    const NAMES: usize = 3;
-    let shown = names[..names.len().min(NAMES)].join(", ");
-    match names.len().checked_sub(NAMES) {
-        None | Some(0) => shown,
-        Some(more) => format!("{shown} and {more} more"),
-    }
 }
 
 fn containers(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {

@@ -90,7 +90,12 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         _ => None,
     });
     let pool = match (named, mapper) {
-        (Some((metadata, data)), _) => InactivePool::open(metadata, data)?,
+        (Some((metadata, data)), _) => {
+            if std::fs::metadata(metadata).is_ok_and(|file| file.is_file() && file.len() == 0) {
+                bail!("{}: is empty: no metadata of a pool", metadata.display());
+            }
+            InactivePool::open(metadata, data)?
+        }
         (None, Some(mapper)) => mapper.pool()?,
         _ => bail!("{} has no thin pool: only data-roots of the storage driver devicemapper have one", root.display()),
     };
@@ -187,6 +192,6 @@ fn layer_of(what: &str, view: &View) -> Option<CacheId> {
         let top = view.catalog().images().get(&image).and_then(|image| image.chain.last().copied());
         return top.and_then(|top| view.catalog().layer(top)).map(|layer| layer.cache_id.clone());
     }
-    let container = crate::commands::container::inspect::find(view.catalog(), what)?;
+    let container = containers::find(view.catalog(), what).ok()?;
     container.mount.as_ref().and_then(|mount| mount.mount_id.clone())
 }

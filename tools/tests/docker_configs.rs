@@ -14,6 +14,7 @@ use layerfs::Digest;
 use serde_json::{Value, json};
 use testkit::dockerd::Dockerd;
 use testkit::image::DockerArchive;
+use testkit::tarfile::{file, tar};
 use testkit::{assert_none, docker, empty_root, layer_unpack, program, scratch};
 
 use mutants::{Mutant, documents, mutants as all_mutants, sample};
@@ -85,25 +86,49 @@ fn listed_and_shown_as_dockerd_does() {
 #[test]
 fn loaded_or_refused_as_dockerd_does() {
     let Some(_turn) = docker() else { return };
+    let manifest = json!([{"Config": "config.json", "RepoTags": ["mutant:1"], "Layers": []}]).to_string();
+    let mutants = sample(all_mutants(&documents::image()), LOADED, 21);
+    let (taken, refused) = load(&mutants, |mutant| {
+        DockerArchive::new("mutant:1", &[]).build_with(mutant.text.as_bytes(), manifest.as_bytes())
+    });
+    assert!(taken > 5 && refused > 10, "{taken} taken, {refused} refused");
+}
+
+/// `manifest.json` of an archive, which dockerd decodes into types, too, of which it uses less than half.
+#[test]
+fn manifests_are_taken_and_refused_as_dockerd_does() {
+    let Some(_turn) = docker() else { return };
+    let layer = tar(&[file("f", "x")]);
+    let mut archive = DockerArchive::new("mutant:1", &[layer]);
+    let diff_id = archive.config["rootfs"]["diff_ids"][0].clone();
+    archive.manifest[0]["Parent"] = diff_id.clone();
+    archive.manifest[0]["LayerSources"] = json!({diff_id.as_str().unwrap(): {
+        "mediaType": "m", "size": 1, "digest": diff_id, "urls": ["u"], "annotations": {"a": "b"},
+        "platform": {"architecture": "a", "os": "o", "os.version": "1", "os.features": ["f"], "variant": "v"},
+    }});
+    let config = serde_json::to_vec(&archive.config).unwrap();
+    let mutants = sample(all_mutants(&archive.manifest), LOADED, 22);
+    let (taken, refused) = load(&mutants, |mutant| archive.build_with(&config, mutant.text.as_bytes()));
+    assert!(taken > 5 && refused > 10, "{taken} taken, {refused} refused");
+}
+
+/// Has archives loaded by dockerd and here. Returns how many both take and refuse; there must be none that only one takes.
+fn load(mutants: &[Mutant], archive: impl Fn(&Mutant) -> Vec<u8>) -> (usize, usize) {
     let dir = scratch();
-    let root = empty_root(&dir, "docker");
-    let daemon = Dockerd::start(&root);
-    let mut findings = Vec::new();
-    let (mut taken, mut refused) = (0, 0);
-    for mutant in sample(all_mutants(&documents::image()), LOADED, 21) {
-        let archive = dir.path().join("image.tar");
-        let manifest = json!([{"Config": "config.json", "RepoTags": ["mutant:1"], "Layers": []}]).to_string();
-        let built = DockerArchive::new("mutant:1", &[]).build_with(mutant.text.as_bytes(), manifest.as_bytes());
-        fs::write(&archive, built).unwrap();
-        let docker = daemon.docker(&["load", "-q", "-i", archive.to_str().unwrap()]);
-        let ours = layer_unpack(&archive, &dir.path().join("ours"));
+    let daemon = Dockerd::start(&empty_root(&dir, "docker"));
+    let (mut findings, mut taken) = (Vec::new(), 0);
+    for mutant in mutants {
+        let path = dir.path().join("image.tar");
+        fs::write(&path, archive(mutant)).unwrap();
+        let docker = daemon.docker(&["load", "-q", "-i", path.to_str().unwrap()]);
+        let ours = layer_unpack(&path, &dir.path().join("ours"));
         if docker.status.success() != ours.status.success() {
             let said = String::from_utf8_lossy(&ours.stderr).into_owned();
             findings.push(format!("{}: docker {}, ours {said}", mutant.what, String::from_utf8_lossy(&docker.stderr)));
         }
-        if docker.status.success() { taken += 1 } else { refused += 1 }
+        taken += usize::from(docker.status.success());
     }
     daemon.stop();
     assert_none("loads", &findings);
-    assert!(taken > 5 && refused > 10, "{taken} taken, {refused} refused");
+    (taken, mutants.len() - taken)
 }

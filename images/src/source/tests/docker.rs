@@ -42,6 +42,10 @@ fn what_docker_tolerates() {
     }
     let unknown = r#"[{"Config":"c.json","LayerSources":{"a":{"size":-1}},"X":[[{}]],"Parent":""}]"#;
     assert_eq!(archive(unknown).images().unwrap().images.len(), 1);
+    for parent in ["no-digest", "sha256:../../x", "SHA256:0"] {
+        let manifest = serde_json::json!([{"Config": "c.json", "Parent": parent}]).to_string();
+        assert_eq!(archive(&manifest).images().unwrap().images[0].parent, None, "{parent}");
+    }
 }
 
 #[test]
@@ -49,22 +53,23 @@ fn manifests_that_are_refused() {
     let cases = [
         ("", "manifest.json: empty file"),
         ("null", "manifest.json: cannot be null (but can be [])"),
-        ("{}", "manifest.json: invalid type: map, expected a sequence at line 1 column 0"),
-        ("[\n{", "manifest.json: EOF while parsing an object at line 2 column 1"),
-        ("not json", "manifest.json: expected ident at line 1 column 2"),
-        ("[null]", "manifest.json: invalid type: null, expected an object at line 1 column 5"),
-        ("[{}]", "manifest.json: missing field `Config` at line 1 column 4"),
-        (r#"[{"Config":1}]"#, "manifest.json: invalid type: integer `1`, expected a string at line 1 column 12"),
-        (r#"[{"Config":"c.json","Layers":[1]}]"#, "manifest.json: invalid type: integer `1`, expected a string"),
-        (r#"[{"Config":"c.json","Layers":{}}]"#, "manifest.json: invalid type: map, expected a sequence"),
-        (r#"[{"Config":""}]"#, r#""": is a directory, not a file"#),
+        ("{}", "manifest.json: the document must be a list, not an object (byte 1)"),
+        ("[\n{", "manifest.json: unexpected end of JSON input (byte 3)"),
+        ("not json", "manifest.json: invalid character 'o' in literal null (expecting 'u') (byte 2)"),
+        ("[null]", "manifest.json: item 0: Config: is missing"),
+        (r#"[{"Config":"c.json"},{}]"#, "manifest.json: item 1: Config: is missing"),
+        (r#"[{},{"Config":1}]"#, "manifest.json: Config must be a string, not a number (byte 14)"),
+        (r#"[{"Config":"c.json","Layers":[1]}]"#, "manifest.json: Layers must be a string, not a number (byte 31)"),
+        (r#"[{"Config":"c.json","Layers":{}}]"#, "manifest.json: Layers must be a list, not an object (byte 30)"),
+        (r#"[{"Config":"c.json","LayerSources":[]}]"#, "manifest.json: LayerSources must be an object, not a list"),
+        (
+            r#"[{"Config":"c.json","LayerSources":{"a":{"size":"1"}}}]"#,
+            "manifest.json: LayerSources.size must be a whole number of 64 bits, not a string",
+        ),
+        (r#"[{"Config":""}]"#, "manifest.json: item 0: Config: is missing"),
         (r#"[{"Config":"../c.json"}]"#, "../c.json: name leaves the archive"),
         (r#"[{"Config":"/etc/passwd"}]"#, "/etc/passwd: not in the archive"),
         (r#"[{"Config":"l"}]"#, "l: not in the archive"),
-        (
-            r#"[{"Config":"c.json","Parent":"sha256:../../x"}]"#,
-            "manifest.json: item 0: Parent: \"sha256:../../x\" is not",
-        ),
         (r#"[{"Config":"l/layer.tar"}]"#, "l/layer.tar: expected value at line 1 column 1"),
     ];
     for (manifest, expected) in cases {

@@ -108,7 +108,7 @@ impl<'b> JsonDecoder<'b> {
     ///
     /// # Errors
     /// What `member` returns.
-    pub(crate) fn members(
+    pub fn members(
         &mut self,
         mut member: impl FnMut(&mut Self, &[u8]) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
@@ -137,7 +137,7 @@ impl<'b> JsonDecoder<'b> {
     ///
     /// # Errors
     /// What `element` returns.
-    pub(crate) fn elements(
+    pub fn elements(
         &mut self,
         mut element: impl FnMut(&mut Self, usize) -> Result<(), DecodeError>,
     ) -> Result<usize, DecodeError> {
@@ -164,7 +164,7 @@ impl<'b> JsonDecoder<'b> {
     ///
     /// # Errors
     /// As [`Decode::value`].
-    pub(crate) fn field<T: Decode>(&mut self, name: &'static str, into: &mut T) -> Result<(), DecodeError> {
+    pub fn field<T: Decode>(&mut self, name: &'static str, into: &mut T) -> Result<(), DecodeError> {
         self.path.push(name);
         let decoded = into.value(self);
         self.path.pop();
@@ -195,7 +195,7 @@ impl<'b> JsonDecoder<'b> {
     }
 
     /// Passes over a value of any kind.
-    pub(crate) fn skip(&mut self) {
+    pub fn skip(&mut self) {
         let mut depth = 0_usize;
         loop {
             self.skip_space();

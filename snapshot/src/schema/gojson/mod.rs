@@ -29,7 +29,8 @@ pub use decode::{Decode, JsonDecoder};
 pub use encode::Encode;
 pub(crate) use encode::{is_nil_or_empty, to_line};
 pub use error::{DecodeError, Expected};
-pub(crate) use structs::find;
+#[doc(hidden)]
+pub use structs::find;
 pub(in crate::schema) use types::shortened;
 pub(crate) use types::{Checked, text};
 pub use types::{Empty, StrSlice};

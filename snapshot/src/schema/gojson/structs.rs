@@ -2,7 +2,7 @@
 
 /// The field that a key stands for: the field of that name, else the first field whose name differs only in case.
 #[must_use]
-pub(crate) fn find<'n>(names: &[&'n str], key: &[u8]) -> Option<&'n str> {
+pub fn find<'n>(names: &[&'n str], key: &[u8]) -> Option<&'n str> {
     let exact = names.iter().find(|name| name.as_bytes() == key);
     exact.or_else(|| names.iter().find(|name| equal_but_for_case(name, key))).copied()
 }

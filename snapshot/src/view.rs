@@ -45,8 +45,12 @@ impl<'t> Needs<'t> {
     pub const RECORDS: Self =
         Self { images: None, faults: false, liveness: false, build_cache: false, configs: ConfigParts::All };
 
-    /// All records, and what is wrong with the layers: for a listing.
-    pub const LISTING: Self = Self { faults: true, ..Self::RECORDS };
+    /// All records, and what is wrong with the layers: for a listing. Of image configs it keeps the labels: with thousands of
+    /// images, the rest would take most of the memory.
+    pub const LISTING: Self = Self { faults: true, configs: ConfigParts::Labels, ..Self::RECORDS };
+
+    /// A listing of layers: of image configs it keeps the commands of their steps as well.
+    pub const LAYERS: Self = Self { configs: ConfigParts::Steps, ..Self::LISTING };
 
     /// A listing with the build cache.
     pub const DISK_USAGE: Self = Self { build_cache: true, ..Self::LISTING };
@@ -54,9 +58,20 @@ impl<'t> Needs<'t> {
     /// All records, and who needs what.
     pub const LIVENESS: Self = Self { liveness: true, build_cache: true, ..Self::RECORDS };
 
-    /// Who needs what, and of image configs only what tells whether an image may go: for a plan of
-    /// [`gc`](crate::gc). With thousands of images, the rest of their configs would take most of the memory.
+    /// All records, and of image configs the labels and the commands of their steps.
+    pub const STEPS: Self = Self { configs: ConfigParts::Steps, ..Self::RECORDS };
+
+    /// Who needs what, and of image configs only the labels, which tell whether an image may go: for a plan of
+    /// [`gc`](crate::gc).
     pub const REMOVAL: Self = Self { configs: ConfigParts::Labels, ..Self::LIVENESS };
+
+    /// Who needs what and what is wrong, and of image configs only the labels: for a [check](crate::check) and a
+    /// [repair](crate::repair).
+    pub const CHECK: Self = Self { faults: true, ..Self::REMOVAL };
+
+    /// Who needs what and what is wrong, and of image configs the labels and the commands of their steps: to
+    /// [count](crate::usage) what a store takes up, or to read all of it.
+    pub const ACCOUNT: Self = Self { faults: true, configs: ConfigParts::Steps, ..Self::LIVENESS };
 
     /// Everything.
     pub const ALL: Self = Self { faults: true, ..Self::LIVENESS };
@@ -124,6 +139,21 @@ impl View {
             liveness.doubt(Doubt::Writer(writer));
         }
         Ok(Self { root, catalog, liveness, snapshots, faults, unmountable, writer })
+    }
+
+    /// Finds out who needs which directory of the driver's home, for a caller who could not say before that he needs to know.
+    ///
+    /// # Errors
+    /// Those of [`View::read_root`].
+    pub fn add_liveness(&mut self) -> Result<(), StoreError> {
+        self.snapshots = Snapshots::read(&self.root.dir);
+        self.liveness = Liveness::read(&self.root, &self.catalog, self.snapshots.as_ref())?;
+        self.root.dir.check_shortage()?;
+        self.writer = self.writer.or_else(|| lock::writer(&self.root.dir).unwrap_or(None));
+        if let Some(writer) = self.writer {
+            self.liveness.doubt(Doubt::Writer(writer));
+        }
+        Ok(())
     }
 
     /// The data-root.

@@ -305,8 +305,8 @@ fn root_entries_tell_what_stands_on_what() {
         expected.sort_unstable();
         assert_eq!(layers, expected);
         assert_eq!(held.entries["backingFsBlockDev"].kind, EntryKind::Service);
-        let parents = held.entries[top.as_str()].parents.as_ref().unwrap();
-        let parents: Vec<&str> = parents.iter().map(|number| &*held.names[*number as usize]).collect();
+        assert!(held.entries[top.as_str()].parents.is_ok());
+        let parents = held.names_below(top.as_str());
         match store.driver.order() {
             LayerOrder::Independent => assert_eq!(parents, [middle.as_str(), base.as_str()]),
             // Copies stand on nothing.

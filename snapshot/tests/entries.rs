@@ -28,7 +28,7 @@ fn entries(root: &Path) -> HomeEntries {
 fn below(held: &HomeEntries, name: &str) -> (Result<Vec<String>, String>, Vec<String>) {
     let entry = &held.entries[name];
     let parents = entry.parents.as_ref().map_err(|unknown| unknown.cause.clone());
-    let parents = parents.map(|parents| parents.iter().map(|at| held.names[*at as usize].to_string()).collect());
+    let parents = parents.map(|_| held.names_below(name).into_iter().map(str::to_owned).collect());
     (parents, entry.missing_links.clone())
 }
 

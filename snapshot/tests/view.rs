@@ -281,7 +281,7 @@ fn a_view_for_removals_keeps_labels_and_no_more() {
         assert!(!image.history().is_empty() && kept.history().is_empty());
         assert_eq!(kept.labels(), image.labels());
         assert_eq!((kept.created, &kept.chain, &kept.last_tagged), (image.created, &image.chain, &image.last_tagged));
-        assert!(kept.step_of_layer(0).is_none() && image.step_of_layer(0).is_some());
+        assert!(kept.command_of_layer(0).is_none() && image.command_of_layer(0).is_some());
     }
     let mut policy = Policy::new(jiff::Timestamp::now());
     policy.named = true;

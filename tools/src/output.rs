@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 
-/// Bytes of JSON that are written at a time.
+/// Bytes of JSON, or of many lines, that are written at a time.
 const PIECE: usize = 64 << 10;
 
 /// Standard output could not be written.
@@ -74,6 +74,20 @@ pub(crate) fn complain(name: &str, message: &str) {
 /// A line for a person.
 pub(crate) fn say(line: &str) -> Result<(), Lost> {
     send(format!("{}\n", escape(line)).as_bytes())
+}
+
+/// Many lines for a person, written in pieces: one call for each would take longer than to make it.
+pub(crate) fn lines(lines: impl Iterator<Item = String>) -> Result<(), Lost> {
+    let mut piece = String::with_capacity(PIECE);
+    for line in lines {
+        piece.push_str(&escape(&line));
+        piece.push('\n');
+        if piece.len() >= PIECE {
+            send(piece.as_bytes())?;
+            piece.clear();
+        }
+    }
+    send(piece.as_bytes())
 }
 
 /// Lines for a person. Only the names in them were foreign, and the caller has escaped those.

@@ -83,6 +83,9 @@ fn root_calls_grow_straight() {
     let each = calls(LAYERFS, &large, &["image", "ls"]) / layers;
     assert!(each < 40.0, "{each} calls for each layer");
     assert!(report.is_empty(), "{}", report.join("\n"));
+    // Who has an image is asked of records alone, four small files of each layer, and not of the driver's directories.
+    let each = calls(LAYERFS, &large, &["system", "owner", "big/app3:1"]) / layers;
+    assert!(each < 25.0, "{each} calls for each layer");
     // A plan looks closer at directories that nobody needs, not at those of the layers.
     let looks = calls_named("newfstatat", IMAGE_GC, &large, &["--json"]);
     assert!(looks < layers / 2.0, "{looks} looks at {layers} layers");

@@ -292,3 +292,39 @@ fn root_without_permission() {
     }
     testkit::assert_none("without permission", &report);
 }
+
+/// Without `/proc`, where descriptors have names, nothing can be written as docker writes it: that is said before anything is.
+#[test]
+fn root_without_proc_nothing_is_begun() {
+    let unshare = Command::new("unshare").arg("--version").output().is_ok();
+    if !is_root() || !tier("root", unshare, "install unshare (Debian: util-linux)") {
+        return;
+    }
+    let dir = testkit::scratch();
+    let root = dir.path().join("root");
+    testkit::import(&golden(ARCHIVE), &root);
+    let before = testkit::listing(&root);
+    let hidden = |program: &str, arguments: &[&OsStr]| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", "umount -l /proc && exec \"$0\" \"$@\""]);
+        command.arg(testkit::program(program)).arg("--root").args(arguments);
+        run(command, Input::Nothing)
+    };
+    let fresh = dir.path().join("fresh");
+    let archive = golden(ARCHIVE);
+    let mut report = Vec::new();
+    for (program, root, words) in [
+        ("layer-unpack", &fresh, vec![archive.as_os_str()]),
+        ("layer-unpack", &root, vec![archive.as_os_str()]),
+        ("layerfs", &root, ["image", "rm", "--force", "layerfs-test/busybox:1"].map(OsStr::new).to_vec()),
+        ("image-gc", &root, ["--apply", "--all", "--min-age", "0s"].map(OsStr::new).to_vec()),
+    ] {
+        let ran = hidden(program, &[&[root.as_os_str()], &words[..]].concat());
+        if ran.code != Some(1) || !ran.stderr.contains("/proc") {
+            report.push(format!("{program} {words:?}: {:?} {}{}", ran.code, ran.stdout, ran.stderr));
+        }
+    }
+    report.extend(testkit::changes(&before, &testkit::listing(&root)));
+    report.extend(fresh.exists().then(|| "a new root was begun".to_owned()));
+    testkit::assert_none("without /proc", &report);
+}

@@ -219,3 +219,29 @@ fn a_diff_reads_no_shared_layer() {
     assert_eq!(diff("one:1", "other:1"), found);
     assert_eq!(diff("other:1", "one:1"), back);
 }
+
+/// The beginning of its id finds a damaged image, too.
+#[test]
+fn the_owner_of_a_damaged_image_is_found_by_the_beginning_of_its_id() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let root = dir.path().join("root");
+    testkit::import(&testkit::golden("busybox-20.10.tar"), &root);
+    let configs = root.join("image/overlay2/imagedb/content/sha256");
+    let config = std::fs::read_dir(configs).unwrap().next().unwrap().unwrap().path();
+    let id = config.file_name().unwrap().to_str().unwrap().to_owned();
+    std::fs::write(&config, "{}").unwrap();
+    for text in [&id[..12], &id, "layerfs-test/busybox:1"] {
+        let output = layerfs_on(&root, &["system", "owner", "--json", text]);
+        let answers: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let image = &answers[0]["images"][0];
+        assert_eq!(
+            (image["id"].as_str(), output.status.code()),
+            (Some(format!("sha256:{id}").as_str()), Some(0)),
+            "{text}"
+        );
+        assert!(image["damage"].as_str().is_some_and(|damage| damage.contains("digest")), "{text}: {answers}");
+    }
+}

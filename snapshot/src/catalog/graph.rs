@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use layerfs::ChainId;
 
-use super::{Catalog, Container, History, Image};
+use super::{Catalog, Container, Image};
 use crate::ids::{ContainerId, ImageId};
 use crate::schema::mount::{self, MountRecord};
 
@@ -176,10 +176,10 @@ pub struct LayerUse<'c> {
 }
 
 impl<'c> LayerUse<'c> {
-    /// The step that made the layer, where the history tells: its entries that made layers are in the layers' order.
+    /// The command that made the layer, where the image's history tells.
     #[must_use]
-    pub fn step(&self) -> Option<&'c History> {
-        self.image.step_of_layer(self.place)
+    pub fn command(&self) -> Option<&'c str> {
+        self.image.command_of_layer(self.place)
     }
 }
 

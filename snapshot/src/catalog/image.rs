@@ -16,6 +16,8 @@ use crate::schema::image::ImageStore;
 pub(crate) enum ConfigParts {
     /// All that docker shows.
     All,
+    /// The commands of the steps that made layers, and the labels.
+    Steps,
     /// The labels.
     Labels,
 }
@@ -25,7 +27,7 @@ pub(crate) enum ConfigParts {
 pub struct Image {
     /// The digest of its config; in containerd's store, that of the manifest or index.
     pub id: ImageId,
-    /// What its config says; of a view that was read with [`Needs::REMOVAL`](crate::view::Needs::REMOVAL) only the labels.
+    /// What its config says; which parts of it a view has kept is in its [`Needs`](crate::view::Needs).
     pub config: ImageFields,
     /// Its layers' own contents, base first.
     pub diff_ids: Vec<DiffId>,
@@ -39,8 +41,7 @@ pub struct Image {
     pub last_tagged: Option<String>,
     /// Images whose parent it is.
     pub children: Vec<ImageId>,
-    /// The places in the history of the steps that made layers.
-    layer_steps: Vec<u32>,
+    layer_steps: LayerSteps,
     /// Empty texts that stand before the first diff id in its config.
     empty_diff_ids: usize,
 }
@@ -52,11 +53,14 @@ impl Image {
         &self.config.history.0
     }
 
-    /// The step that made the layer of this place, 0 for the base, where the history tells: its entries that made layers are in the
-    /// layers' order.
+    /// The command that made the layer of this place, 0 for the base, where the history tells: its entries that made layers are
+    /// in the layers' order.
     #[must_use]
-    pub fn step_of_layer(&self, place: usize) -> Option<&History> {
-        self.history().get(*self.layer_steps.get(place)? as usize)
+    pub fn command_of_layer(&self, place: usize) -> Option<&str> {
+        match &self.layer_steps {
+            LayerSteps::InHistory(places) => Some(&self.history().get(*places.get(place)? as usize)?.created_by),
+            LayerSteps::Commands(commands) => commands.get(place).map(|command| &**command),
+        }
     }
 
     /// The diff ids as its config has them: docker shows those, too, that name no layer. They are not kept twice, so
@@ -72,11 +76,28 @@ impl Image {
         Some(self.config.config.as_ref()?.labels.clone().unwrap_or_default())
     }
 
+    /// How many steps of its history say that they made a layer.
+    pub(crate) fn count_layer_steps(&self) -> usize {
+        match &self.layer_steps {
+            LayerSteps::InHistory(places) => places.len(),
+            LayerSteps::Commands(commands) => commands.len(),
+        }
+    }
+
     /// The image it was built from, if that is an id at all. dockerd does not trim the file.
     #[must_use]
     pub fn parent_id(&self) -> Option<ImageId> {
         self.parent.as_deref()?.parse().ok().map(ImageId)
     }
+}
+
+/// The steps of an image that made layers.
+#[derive(Debug, Clone)]
+enum LayerSteps {
+    /// Their places in the history, which may not have been kept.
+    InHistory(Vec<u32>),
+    /// Their commands, where nothing else of the history was kept.
+    Commands(Vec<Box<str>>),
 }
 
 /// Reads an image as far as its own files tell: whether its layers can be loaded is not looked at.
@@ -111,14 +132,24 @@ pub(super) fn of_config(id: ImageId, mut parsed: ImageConfig, parts: ConfigParts
         rootfs.diff_ids = Vec::new();
     }
     let created = parsed.fields.created.moment();
-    if parts == ConfigParts::Labels {
+    parsed.diff_ids.shrink_to_fit();
+    let layer_steps = match parts {
+        ConfigParts::All | ConfigParts::Labels => {
+            let steps = parsed.fields.history.0.iter().zip(0_u32..);
+            LayerSteps::InHistory(steps.filter(|(step, _)| !step.empty_layer).map(|(_, at)| at).collect())
+        }
+        ConfigParts::Steps => {
+            let steps = std::mem::take(&mut parsed.fields.history).0.into_iter();
+            let commands = steps.filter(|step| !step.empty_layer).map(|step| step.created_by.into_boxed_str());
+            LayerSteps::Commands(commands.collect())
+        }
+    };
+    if parts != ConfigParts::All {
         parsed.fields.keep_labels();
     }
-    parsed.diff_ids.shrink_to_fit();
-    let steps = parsed.fields.history.0.iter().zip(0_u32..);
     Image {
         id,
-        layer_steps: steps.filter(|(step, _)| !step.empty_layer).map(|(_, at)| at).collect(),
+        layer_steps,
         empty_diff_ids,
         diff_ids: parsed.diff_ids,
         chain,
@@ -134,7 +165,7 @@ pub(super) fn of_config(id: ImageId, mut parsed: ImageConfig, parts: ConfigParts
 pub(super) fn without_config(id: ImageId) -> Image {
     Image {
         id,
-        layer_steps: Vec::new(),
+        layer_steps: LayerSteps::InHistory(Vec::new()),
         empty_diff_ids: 0,
         diff_ids: Vec::new(),
         chain: Vec::new(),

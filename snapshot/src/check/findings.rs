@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher, Hash, RandomState};
 
 use layerfs::{ChainId, DiffId};
 
@@ -18,13 +19,14 @@ use crate::view::View;
 pub(super) struct Findings<'v> {
     pub(super) view: &'v View,
     pub(super) standing: &'v Standing<'v>,
-    /// Each finding; whom it affects is in `affected`.
+    /// Each finding, with whom it affects by itself.
     found: Vec<Finding>,
-    affected: Vec<Gathered>,
-    /// The indices of the findings about each thing.
-    by_place: HashMap<Place, Vec<usize>>,
-    /// The indices of the findings about a thing whose causes read alike.
-    by_text: HashMap<(Place, String), Vec<usize>>,
+    /// Whom a finding affects beside those, by its index.
+    joined: HashMap<usize, Gathered>,
+    /// The findings about each thing.
+    by_place: Chains,
+    /// The findings about a thing whose causes read alike.
+    by_text: Chains,
     /// The damaged layer that is the nearest one below each layer, or the layer itself.
     nearest: HashMap<ChainId, Option<ChainId>>,
     /// The diff ids that the configs of images say.
@@ -44,9 +46,9 @@ impl<'v> Findings<'v> {
             view,
             standing,
             found: Vec::new(),
-            affected: Vec::new(),
-            by_place: HashMap::new(),
-            by_text: HashMap::new(),
+            joined: HashMap::new(),
+            by_place: Chains::default(),
+            by_text: Chains::default(),
             nearest: HashMap::new(),
             diff_ids: OnceCell::new(),
             renamed: HashMap::new(),
@@ -68,28 +70,25 @@ impl<'v> Findings<'v> {
         affected: Affected,
         repair: Option<Repair>,
     ) {
-        let alike = self.by_text.entry((place.clone(), cause.to_string())).or_default();
-        if let Some(at) = alike.iter().find(|at| self.found[**at].cause == cause) {
-            self.affected[*at].add(&affected);
+        let alike = self.by_text.key(&(&place, cause.to_string()));
+        let is_same = |at: &usize| self.found[*at].place == place && self.found[*at].cause == cause;
+        if let Some(at) = self.by_text.find(alike).find(is_same) {
+            self.joined.entry(at).or_default().add(&affected);
             return;
         }
-        let at = self.found.len();
-        alike.push(at);
         if matches!(place, Place::Layer(layer) if self.nearest.contains_key(&layer)) {
             self.nearest.clear();
         }
-        self.by_place.entry(place.clone()).or_default().push(at);
-        let mut gathered = Gathered::default();
-        gathered.add(&affected);
-        self.affected.push(gathered);
-        self.found.push(Finding { severity, place, cause, affected: Affected::default(), repair });
+        self.by_text.push(alike);
+        self.by_place.push(self.by_place.key(&place));
+        self.found.push(Finding { severity, place, cause, affected, repair });
     }
 
     /// Adds `affected` to those whom the damage of a thing affects. Returns whether any damage of the thing was found.
     pub(super) fn join(&mut self, place: &Place, affected: &Affected) -> bool {
         let damage: Vec<usize> = self.damage_of(place).collect();
         for at in &damage {
-            self.affected[*at].add(affected);
+            self.joined.entry(*at).or_default().add(affected);
         }
         !damage.is_empty()
     }
@@ -100,14 +99,19 @@ impl<'v> Findings<'v> {
             Place::Layer(layer) => self.renamed.get(layer).map(|layer| Place::Layer(*layer)),
             _ => None,
         };
-        let at_place = self.by_place.get(renamed.as_ref().unwrap_or(place)).into_iter().flatten().copied();
-        at_place.filter(|at| self.found[*at].severity == Severity::Damage)
+        let at_place = self.at_place(renamed.as_ref().unwrap_or(place)).collect::<Vec<_>>();
+        at_place.into_iter().filter(|at| self.found[*at].severity == Severity::Damage)
+    }
+
+    /// The indices of the findings about a thing, the newest first.
+    fn at_place<'s>(&'s self, place: &'s Place) -> impl Iterator<Item = usize> + 's {
+        let alike = self.by_place.find(self.by_place.key(place));
+        alike.filter(|at| self.found[*at].place == *place)
     }
 
     /// Whether damage of a thing was found.
     pub(super) fn is_damaged(&self, place: &Place) -> bool {
-        let at_place = self.by_place.get(place).into_iter().flatten();
-        at_place.into_iter().any(|at| self.found[*at].severity == Severity::Damage)
+        self.at_place(place).any(|at| self.found[at].severity == Severity::Damage)
     }
 
     /// The nearest of a layer and those below it of which damage was found. The answers are kept, so each layer is looked
@@ -172,8 +176,41 @@ impl<'v> Findings<'v> {
 
     /// All findings.
     pub(super) fn all(self) -> Vec<Finding> {
-        let joined = self.found.into_iter().zip(self.affected);
-        joined.map(|(finding, affected)| Finding { affected: affected.into(), ..finding }).collect()
+        let mut found = self.found;
+        for (at, mut gathered) in self.joined {
+            gathered.add(&found[at].affected);
+            found[at].affected = gathered.into();
+        }
+        found
+    }
+}
+
+/// Finds the indices of what has the same key, by a hash of the key: where there are many findings, their keys would take as
+/// much memory as the findings themselves. Whoever asks compares the keys of what is found.
+#[derive(Debug, Default)]
+struct Chains {
+    hasher: RandomState,
+    /// The newest index of each hash.
+    newest: HashMap<u64, u32>,
+    /// For each index the one before it with the same hash.
+    before: Vec<Option<u32>>,
+}
+
+impl Chains {
+    fn key(&self, key: &impl Hash) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// Adds the next index under a key.
+    fn push(&mut self, key: u64) {
+        let at = u32::try_from(self.before.len()).expect("a finding takes more than a byte of memory");
+        self.before.push(self.newest.insert(key, at));
+    }
+
+    /// The indices under a key, the newest first, and perhaps others.
+    fn find(&self, key: u64) -> impl Iterator<Item = usize> {
+        let newest = self.newest.get(&key).copied();
+        std::iter::successors(newest, |at| self.before[*at as usize]).map(|at| at as usize)
     }
 }
 

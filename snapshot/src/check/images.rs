@@ -96,8 +96,7 @@ fn check_metadata(findings: &mut Findings<'_>) -> Result<(), StoreError> {
             let repair = Some(Repair::DropImageTime { image: id });
             findings.add(Severity::Damage, place.clone(), cause, affected(), repair);
         }
-        let steps = image.history().iter().filter(|step| !step.empty_layer).count();
-        if steps > image.diff_ids.len() {
+        if image.count_layer_steps() > image.diff_ids.len() {
             findings.add(Severity::Note, place, Cause::ImageHistory, affected(), None);
         }
     }

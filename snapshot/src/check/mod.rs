@@ -59,7 +59,7 @@ impl CheckReport {
     }
 }
 
-/// Looks at all records of a store. The view must have been read with [`Needs::ALL`](crate::view::Needs::ALL).
+/// Looks at all records of a store. The view must have been read with [`Needs::CHECK`](crate::view::Needs::CHECK) or more.
 ///
 /// # Errors
 /// [`StoreError::Io`] where a directory cannot be listed, or where this process has no descriptors or memory left.

@@ -1,6 +1,6 @@
 //! Tells which images and containers need a layer, even if its record cannot be read.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use layerfs::ChainId;
 
@@ -14,8 +14,10 @@ use crate::ids::{ContainerId, ImageId};
 #[derive(Debug)]
 pub(super) struct Standing<'c> {
     catalog: &'c Catalog,
-    /// The images that have each layer, including images that dockerd would not show.
-    images: HashMap<ChainId, Vec<ImageId>>,
+    /// All images, including those that dockerd would not show.
+    ids: Vec<ImageId>,
+    /// The images that have each layer, by their places in `ids`.
+    images: HashMap<ChainId, Vec<u32>>,
     /// The layer below each layer.
     below: HashMap<ChainId, Option<ChainId>>,
     /// The containers of the mounts on each layer; `None` for a mount of no container.
@@ -24,14 +26,17 @@ pub(super) struct Standing<'c> {
 
 impl<'c> Standing<'c> {
     pub(super) fn new(catalog: &'c Catalog) -> Self {
-        let mut images: HashMap<ChainId, Vec<ImageId>> = HashMap::new();
+        let mut ids = Vec::with_capacity(catalog.images.len() + catalog.damaged_images.len());
+        let mut images: HashMap<ChainId, Vec<u32>> = HashMap::new();
         let mut below: HashMap<ChainId, Option<ChainId>> = HashMap::new();
         let sound = catalog.images.values().map(|image| (image.id, image.chain.as_slice()));
         let damaged = catalog.damaged_images.keys().map(|id| (*id, catalog.layers_of_damaged(*id).unwrap_or_default()));
-        for (image, chain) in sound.chain(damaged) {
+        for ((image, chain), number) in sound.chain(damaged).zip(0_u32..) {
+            ids.push(image);
             let mut lower = None;
             for layer in chain {
-                images.entry(*layer).or_default().push(image);
+                // Most layers are in one image.
+                images.entry(*layer).or_insert_with(|| Vec::with_capacity(1)).push(number);
                 below.insert(*layer, lower);
                 lower = Some(*layer);
             }
@@ -47,7 +52,7 @@ impl<'c> Standing<'c> {
         let container = |name| catalog.container_of_mount(name).map(|container| &container.id);
         let mounts = catalog.mounts.iter().filter_map(|mount| Some((container(&mount.name), mount.parent?)));
         let mounted = MountedOn::new(&below, mounts);
-        Self { catalog, images, below, mounted }
+        Self { catalog, ids, images, below, mounted }
     }
 
     /// The layer below a layer; `None` if there is none, or if it is not known.
@@ -91,7 +96,7 @@ impl<'c> Standing<'c> {
 
     /// The images that have a layer, and the containers that stand on it.
     pub(super) fn on_layer(&self, layer: ChainId) -> Affected {
-        let images = self.images.get(&layer).into_iter().flatten().copied();
+        let images = self.images.get(&layer).into_iter().flatten().map(|number| self.ids[*number as usize]);
         let containers = self.mounted.get(layer).iter().flatten().copied().cloned();
         Affected::new(images, containers)
     }
@@ -109,9 +114,13 @@ impl Affected {
         images: impl IntoIterator<Item = ImageId>,
         containers: impl IntoIterator<Item = ContainerId>,
     ) -> Self {
-        let images: BTreeSet<ImageId> = images.into_iter().collect();
-        let containers: BTreeSet<ContainerId> = containers.into_iter().collect();
-        Self { images: images.into_iter().collect(), containers: containers.into_iter().collect() }
+        let (mut images, mut containers) = (Vec::from_iter(images), Vec::from_iter(containers));
+        images.sort_unstable();
+        images.dedup();
+        images.shrink_to_fit();
+        containers.sort_unstable();
+        containers.dedup();
+        Self { images, containers }
     }
 
     /// Adds those whom `other` lists.

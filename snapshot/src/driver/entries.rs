@@ -21,11 +21,50 @@ pub enum EntryKind {
 pub struct HomeEntry {
     /// What it is.
     pub kind: EntryKind,
-    /// The existing entries that it stands on, the nearest first, by their places in [`HomeEntries::names`]; or why they
-    /// cannot be read.
-    pub parents: Result<Vec<u32>, UnknownParents>,
+    /// The existing entries that it stands on, or why they cannot be read.
+    pub parents: Result<Parents, UnknownParents>,
     /// Short names that it stands on although they lead to no entry.
     pub missing_links: Vec<String>,
+}
+
+/// The existing entries that an entry stands on, by their places in [`HomeEntries::names`].
+///
+/// The list of a layer is the layer below and that one's own list, so it is kept only where it is another: the lists of 50,000
+/// layers have a million places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parents {
+    /// This one, and all that it stands on itself. What is below it ends.
+    Nearest(u32),
+    /// These, the nearest first.
+    All(Vec<u32>),
+}
+
+impl Default for Parents {
+    fn default() -> Self {
+        Self::All(Vec::new())
+    }
+}
+
+impl Parents {
+    /// The entries from which all are found: the nearest one, or all.
+    pub(crate) fn listed(&self) -> &[u32] {
+        match self {
+            Self::Nearest(nearest) => std::slice::from_ref(nearest),
+            Self::All(all) => all,
+        }
+    }
+
+    /// All of them, the nearest first; `of` returns the parents of another entry.
+    pub(crate) fn all<'p>(&'p self, of: impl Fn(u32) -> Option<&'p Self>) -> Vec<u32> {
+        let (mut all, mut next) = (Vec::new(), Some(self));
+        while let Some(parents) = next.take() {
+            all.extend(parents.listed());
+            if let Self::Nearest(nearest) = parents {
+                next = of(*nearest);
+            }
+        }
+        all
+    }
 }
 
 /// Why it is not known what an entry stands on.
@@ -59,7 +98,7 @@ impl HomeEntries {
     pub(crate) fn named(driver: &str, home: &Dir) -> Result<Self, StoreError> {
         let entry = |name: String| {
             let kind = if HomeLayout::is_service(driver, &name) { EntryKind::Service } else { EntryKind::Layer };
-            (Arc::from(name), HomeEntry { kind, parents: Ok(Vec::new()), missing_links: Vec::new() })
+            (Arc::from(name), HomeEntry { kind, parents: Ok(Parents::default()), missing_links: Vec::new() })
         };
         let entries: BTreeMap<Arc<str>, HomeEntry> = home.names()?.into_iter().map(entry).collect();
         Ok(Self { names: entries.keys().cloned().collect(), entries, ..Self::default() })
@@ -68,6 +107,14 @@ impl HomeEntries {
     /// The entry that an entry stands on directly, where that is known.
     pub(crate) fn nearest_below(&self, name: &str) -> Option<&Arc<str>> {
         let parents = self.entries.get(name)?.parents.as_ref().ok()?;
-        self.names.get(*parents.first()? as usize)
+        self.names.get(*parents.listed().first()? as usize)
+    }
+
+    /// The names of all entries that an entry stands on, the nearest first, as far as they are known.
+    #[must_use]
+    pub fn names_below(&self, name: &str) -> Vec<&str> {
+        let of = |name: &str| self.entries.get(name)?.parents.as_ref().ok();
+        let all = of(name).map(|parents| parents.all(|number| of(&self.names[number as usize])));
+        all.unwrap_or_default().into_iter().map(|number| &*self.names[number as usize]).collect()
     }
 }

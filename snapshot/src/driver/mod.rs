@@ -30,7 +30,7 @@ pub use choice::WRITABLE;
 pub(crate) use choice::{DEFAULT, FOUND_BY_HOME, HOME_NAMES, NEVER_FOUND, OLD_REPOSITORIES};
 pub use damage::{LayerDamage, LayerPart};
 pub use devicemapper::{DeviceMapper, InactivePool};
-pub use entries::{EntryKind, HomeEntries, HomeEntry, UnknownParents};
+pub use entries::{EntryKind, HomeEntries, HomeEntry, Parents, UnknownParents};
 pub(crate) use home_layout::HOME_MARKS;
 pub use home_layout::HomeLayout;
 pub use mount::{Access, MountGuard};

@@ -21,7 +21,7 @@ pub struct Stack {
 }
 
 /// What belongs at a place in a driver's home.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Wanted {
     /// A file with this text.
     File(String),
@@ -36,7 +36,7 @@ pub enum Wanted {
 }
 
 /// One thing to be written because it is missing or wrong beside a layer's content.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Restacking {
     /// The layer it belongs to.
     pub id: CacheId,

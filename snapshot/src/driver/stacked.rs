@@ -11,12 +11,12 @@ pub struct Stacked<'l> {
     pub parent: Option<usize>,
 }
 
-/// For each layer whether `holds` is true for it and for all layers below it. Each layer is asked at most once. For
-/// layers in a circle, and for those on top of one, the answer is `false`.
-pub(super) fn down_to_the_base(layers: &[Stacked<'_>], holds: impl Fn(usize) -> bool) -> Vec<bool> {
-    let mut known: Vec<Option<bool>> = vec![None; layers.len()];
+/// For each layer, of which `parents` has the position of the one below, whether `holds` is true for it and for all layers
+/// below it. Each layer is asked at most once. For layers in a circle, and for those on top of one, the answer is `false`.
+pub(super) fn down_to_the_base(parents: &[Option<usize>], holds: impl Fn(usize) -> bool) -> Vec<bool> {
+    let mut known: Vec<Option<bool>> = vec![None; parents.len()];
     let mut path = Vec::new();
-    for start in 0..layers.len() {
+    for start in 0..parents.len() {
         let mut next = Some(start);
         let mut sound = true;
         while let Some(at) = next {
@@ -35,7 +35,7 @@ pub(super) fn down_to_the_base(layers: &[Stacked<'_>], holds: impl Fn(usize) -> 
             // A layer that is met again before its answer is known is in a circle, and keeps this answer.
             known[at] = Some(false);
             path.push(at);
-            next = layers[at].parent;
+            next = parents[at];
         }
         while let Some(at) = path.pop() {
             sound = sound && holds(at);
@@ -51,9 +51,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_below_is_wrong_above() {
-        let id = CacheId::random();
-        let on = |parent| Stacked { id: &id, parent };
-        let layers = [on(Some(1)), on(Some(2)), on(None), on(Some(0)), on(Some(5)), on(Some(4)), on(Some(99))];
+        let layers = [Some(1), Some(2), None, Some(0), Some(5), Some(4), Some(99)];
         let all = down_to_the_base(&layers, |_| true);
         assert_eq!(all, [true, true, true, true, false, false, false]);
         assert_eq!(down_to_the_base(&layers, |at| at != 1), [false, false, true, false, false, false, false]);

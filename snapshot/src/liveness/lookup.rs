@@ -90,6 +90,41 @@ pub fn find_item(
     Ok(by_id(catalog, liveness, text))
 }
 
+/// Finds what `text` means as [`find_item`] does, if it is certainly an image, a container or a volume, so that nobody need be
+/// asked who needs what of the driver's home. `None` if it may be anything else, or nothing.
+///
+/// # Errors
+/// [`StoreError::Io`]
+pub fn find_record(root: &DataRoot, catalog: &Catalog, text: &str) -> Result<Option<StoreItem>, StoreError> {
+    let path = Path::new(text);
+    if path.exists() || (text.contains('/') && is_below(root, path)?) || is_in_home(root, text)? {
+        return Ok(None);
+    }
+    Ok(by_record(catalog, text))
+}
+
+/// Whether a path that does not exist would be below the data-root.
+fn is_below(root: &DataRoot, path: &Path) -> Result<bool, StoreError> {
+    let absolute = std::path::absolute(path).map_err(StoreError::io(path, "looking up"))?;
+    // The directories that exist may have other names by links.
+    let real = absolute.ancestors().find_map(|above| std::fs::canonicalize(above).ok()).unwrap_or_default();
+    let tops = [Some(&root.dir), root.home.as_ref()];
+    Ok(tops.into_iter().flatten().any(|top| {
+        let real_top = std::fs::canonicalize(top.path()).unwrap_or_else(|_| top.path().to_path_buf());
+        absolute.starts_with(top.path()) || real.starts_with(real_top)
+    }))
+}
+
+/// Whether the driver's home has an entry or a link of this name.
+fn is_in_home(root: &DataRoot, name: &str) -> Result<bool, StoreError> {
+    let Some(home) = root.home.as_ref().filter(|_| !name.is_empty() && !name.contains('/')) else { return Ok(false) };
+    if home.stat(name)?.is_some() {
+        return Ok(true);
+    }
+    let links = root.home_layout().and_then(|layout| layout.links).map_or(Ok(None), |links| home.sub(links))?;
+    Ok(links.map_or(Ok(None), |links| links.stat(name))?.is_some())
+}
+
 fn by_path(
     root: &DataRoot,
     catalog: &Catalog,
@@ -195,14 +230,8 @@ fn volume_named(catalog: &Catalog, name: &str) -> Option<VolumeName> {
     catalog.volumes.iter().find(|volume| volume.name == name).map(|volume| volume.name.clone())
 }
 
-/// What a name or an id means; the id may be whole or its beginning. A beginning that several ids share means nothing.
-fn by_id(catalog: &Catalog, liveness: &Liveness, text: &str) -> Option<StoreItem> {
-    if let Some(entry) = liveness.links().get(text) {
-        return Some(StoreItem::Link { id: text.to_owned(), entry: entry.as_deref().map(str::to_owned) });
-    }
-    if liveness.entry(text).is_some() {
-        return Some(StoreItem::Entry { name: text.to_owned(), below: PathBuf::new() });
-    }
+/// The container, image or volume of this name or id.
+fn by_record(catalog: &Catalog, text: &str) -> Option<StoreItem> {
     if let Some(container) = catalog.containers.iter().find(|container| container.name == text || container.id == text)
     {
         return Some(StoreItem::Container(container.id.clone()));
@@ -213,8 +242,19 @@ fn by_id(catalog: &Catalog, liveness: &Liveness, text: &str) -> Option<StoreItem
         }
         crate::catalog::Resolved::Nothing => {}
     }
-    if let Some(volume) = volume_named(catalog, text) {
-        return Some(StoreItem::Volume(volume));
+    volume_named(catalog, text).map(StoreItem::Volume)
+}
+
+/// What a name or an id means; the id may be whole or its beginning. A beginning that several ids share means nothing.
+fn by_id(catalog: &Catalog, liveness: &Liveness, text: &str) -> Option<StoreItem> {
+    if let Some(entry) = liveness.links().get(text) {
+        return Some(StoreItem::Link { id: text.to_owned(), entry: entry.as_deref().map(str::to_owned) });
+    }
+    if liveness.entry(text).is_some() {
+        return Some(StoreItem::Entry { name: text.to_owned(), below: PathBuf::new() });
+    }
+    if let Some(found) = by_record(catalog, text) {
+        return Some(found);
     }
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     if hex.is_empty() {
@@ -226,7 +266,10 @@ fn by_id(catalog: &Catalog, liveness: &Liveness, text: &str) -> Option<StoreItem
     let entries = entries.map(|name| StoreItem::Entry { name: name.to_owned(), below: PathBuf::new() });
     let containers = catalog.containers.iter().filter(|container| container.id.as_str().starts_with(hex));
     let containers = containers.map(|container| StoreItem::Container(container.id.clone()));
-    let mut all = layers.chain(entries).chain(containers);
+    // Docker finds sound images alone by the beginning of an id; who asks what a damaged image is has no other name for it.
+    let damaged =
+        catalog.damaged_images.keys().filter(|id| id.0.hex().starts_with(hex)).map(|id| StoreItem::Image(*id));
+    let mut all = layers.chain(entries).chain(containers).chain(damaged);
     match (all.next(), all.next()) {
         (Some(only), None) => Some(only),
         _ => None,

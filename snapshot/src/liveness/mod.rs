@@ -42,7 +42,7 @@ pub use owners::{Holder, LayerStays};
 
 use crate::catalog::{Catalog, with_causes};
 use crate::dir::Dir;
-use crate::driver::{EntryKind, HomeEntries, HomeLayout};
+use crate::driver::{EntryKind, HomeEntries, HomeLayout, Parents};
 use crate::error::StoreError;
 use crate::ids::{ContainerId, MountName};
 use crate::root::DataRoot;
@@ -94,8 +94,8 @@ pub struct OwnedEntry {
     pub unfinished: Option<String>,
     /// Short names that it stands on and that lead to nothing.
     pub missing_links: Vec<String>,
-    /// The entries it stands on, by number.
-    parents: Vec<u32>,
+    /// The entries it stands on.
+    parents: Parents,
 }
 
 /// Who owns what in a driver's home. See the [module](self).
@@ -164,7 +164,7 @@ impl Liveness {
                 }
                 let doubt = Doubt::Parents { entry: name.to_string(), cause: unknown.cause };
                 liveness.unread.push((liveness.numbers[&name], doubt));
-                Vec::new()
+                Parents::default()
             });
             let unfinished = claims.unfinished.remove(&*name);
             let claims = claims.by_name.remove(&*name).unwrap_or_default();
@@ -202,7 +202,7 @@ impl Liveness {
             let entry = &self.entries[at as usize];
             !entry.missing_links.is_empty()
                 || self.unread.iter().any(|(unread, _)| *unread == at)
-                || entry.parents.iter().any(|parent| !own.contains(&Some(*parent)))
+                || entry.parents.listed().iter().any(|parent| !own.contains(&Some(*parent)))
         };
         own.into_iter().flatten().any(stands_on_others)
     }
@@ -220,7 +220,7 @@ impl Liveness {
         let mut below: Vec<Option<u32>> = vec![None; self.entries.len()];
         let mut left: Vec<u32> = (0..).zip(&own).filter(|(_, own)| **own).map(|(at, _)| at).collect();
         while let Some(at) = left.pop() {
-            for &parent in &self.entries[at as usize].parents {
+            for &parent in self.entries[at as usize].parents.listed() {
                 let known = &mut below[parent as usize];
                 if parent == at || known.is_some() {
                     continue;
@@ -287,8 +287,9 @@ impl Liveness {
 
     /// The entries that an entry stands on.
     pub(crate) fn below_entry(&self, name: &str) -> impl Iterator<Item = &str> {
-        let parents = self.entry(name).into_iter().flat_map(|entry| &entry.parents);
-        parents.map(|parent| &*self.names[*parent as usize])
+        let of = |number: u32| self.entries.get(number as usize).map(|entry| &entry.parents);
+        let parents = self.entry(name).map(|entry| entry.parents.all(of)).unwrap_or_default();
+        parents.into_iter().map(|parent| &*self.names[parent as usize])
     }
 
     /// The reasons why it is not known whether some entries are needed.

@@ -70,7 +70,7 @@ fn look(
     // Fail if the root does not exist: the guard permits writing to a root that is still to be made.
     DataRoot::find(root, driver)?;
     let permit = Guard { driver }.ask(root)?;
-    let view = View::read(root, driver, Needs::ALL)?;
+    let view = View::read(root, driver, Needs::CHECK)?;
     let plan = RepairPlan::make_again(&view, donors, scope, known)?;
     let ours = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().contains("layerfs-"));
     let unfinished = view.leftovers()?.iter().any(|leftover| ours(&leftover.path));
@@ -101,7 +101,7 @@ pub fn repair(
     let transaction = Transaction::begin(root, options.write)?;
     let mut work = Work { transaction, donors, reading: scope.reading, options, done: Vec::new() };
     for _ in 0..ROUNDS {
-        let view = View::read(root, driver, Needs::ALL)?;
+        let view = View::read(root, driver, Needs::CHECK)?;
         let plan = RepairPlan::make_again(&view, donors, scope, &mut known)?;
         drop(view);
         let new: Vec<&RepairStep> = plan.steps.iter().filter(|step| !work.done.contains(step)).collect();
@@ -123,7 +123,7 @@ pub fn repair(
             return Ok(work.end(plan));
         }
     }
-    let view = View::read(root, driver, Needs::ALL)?;
+    let view = View::read(root, driver, Needs::CHECK)?;
     let plan = RepairPlan::make_again(&view, donors, scope, &mut known)?;
     Ok(work.end(plan))
 }

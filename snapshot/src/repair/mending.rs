@@ -11,7 +11,7 @@ use crate::reference::Reference;
 use crate::schema::layer::RecordField;
 
 /// Where a name of an image comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NameSource {
     /// The damaged file itself, as far as it can be read.
     File,
@@ -37,7 +37,7 @@ impl NameSource {
 }
 
 /// One thing that a repair does. Each is complete by itself, and doing it twice does no harm.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mending {
     /// Finishes the removal of a layer.

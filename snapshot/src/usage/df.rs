@@ -5,8 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use layerfs::ChainId;
-
 use super::account::Account;
 use super::cache::measured;
 use super::parts::Part;
@@ -62,16 +60,40 @@ fn listed(catalog: &Catalog) -> impl Iterator<Item = &Image> {
     catalog.images.values().filter(|image| !catalog.is_intermediate(image))
 }
 
+/// The layers that dockerd loads, by their numbers.
+struct Layers {
+    /// The size that each record says; `None` for a layer that dockerd would not load.
+    sizes: Vec<Option<u64>>,
+    /// How many listed images have each.
+    uses: Vec<u32>,
+}
+
+impl Layers {
+    fn new(catalog: &Catalog) -> Self {
+        let sizes = catalog.layers.values().map(|layer| layer.as_ref().ok().map(|layer| layer.size)).collect();
+        let mut uses = vec![0; catalog.graph().len()];
+        for number in listed(catalog).flat_map(|image| numbers(catalog, image)) {
+            uses[number] += 1;
+        }
+        Self { sizes, uses }
+    }
+}
+
+/// The numbers of an image's layers, by the chain ids that its config gives.
+fn numbers<'c>(catalog: &'c Catalog, image: &'c Image) -> impl Iterator<Item = usize> + 'c {
+    image.chain.iter().filter_map(|chain| catalog.graph().number(*chain)).map(|number| number as usize)
+}
+
 /// What docker says about each listed image.
 #[must_use]
 pub fn image_sizes(catalog: &Catalog) -> BTreeMap<ImageId, ImageSize> {
-    let mut uses: BTreeMap<ChainId, usize> = BTreeMap::new();
-    for chain in listed(catalog).flat_map(|image| &image.chain) {
-        *uses.entry(*chain).or_default() += 1;
-    }
+    sizes_by(catalog, &Layers::new(catalog))
+}
+
+fn sizes_by(catalog: &Catalog, layers: &Layers) -> BTreeMap<ImageId, ImageSize> {
     let size = |image: &Image| {
-        let shared = image.chain.iter().filter(|chain| uses.get(chain).is_some_and(|uses| *uses > 1));
-        let shared = shared.filter_map(|chain| catalog.layer(*chain)).map(|layer| layer.size);
+        let shared = numbers(catalog, image).filter(|number| layers.uses[*number] > 1);
+        let shared = shared.filter_map(|number| layers.sizes[number]);
         // The record of a layer may name any size.
         let shared = shared.fold(0, u64::saturating_add);
         let containers = catalog.containers_of(image.id).filter(|container| container.damage.is_none()).count();
@@ -86,8 +108,9 @@ pub fn image_sizes(catalog: &Catalog) -> BTreeMap<ImageId, ImageSize> {
 pub fn images(view: &View, known: &BTreeMap<ContainerId, u64>) -> UsageRow {
     let catalog = &view.catalog;
     // Each layer once, by the chain ids that configs give: a `parent` file that is missing takes nothing away.
-    let layers: BTreeSet<ChainId> = listed(catalog).flat_map(|image| &image.chain).copied().collect();
-    let sizes_of_layers = layers.into_iter().filter_map(|chain| catalog.layer(chain)).map(|layer| layer.size);
+    let layers = Layers::new(catalog);
+    let used = layers.sizes.iter().zip(&layers.uses).filter(|(_, uses)| **uses > 0);
+    let sizes_of_layers = used.filter_map(|(size, _)| *size);
     let size = match catalog.in_containerd() {
         None => sizes_of_layers.fold(0, u64::saturating_add),
         // All snapshots, whoever has them, and each blob of an image once (moby v28.5.2 `daemon/containerd/service.go`).
@@ -100,7 +123,7 @@ pub fn images(view: &View, known: &BTreeMap<ContainerId, u64>) -> UsageRow {
             store.images.content.saturating_add(catalog.size_of_snapshots(measure))
         }
     };
-    let sizes = image_sizes(catalog);
+    let sizes = sizes_by(catalog, &layers);
     let active = sizes.values().filter(|image| image.containers > 0);
     let used = active.clone().map(ImageSize::unique).fold(0, i64::saturating_add);
     UsageRow {

@@ -264,7 +264,7 @@ fn layers(account: &Account<'_>) -> Vec<LayerUsage> {
             let usage = account.usage(&part);
             let build_cache = account.view.held_by_build_cache(id) && users.len() > 0;
             let unique = if users.len() > 1 { 0 } else { account.freed_with([&part]) };
-            let step = users.clone().find_map(|user| user.step().map(|step| step.created_by.clone()));
+            let step = users.clone().find_map(|user| user.command()).map(str::to_owned);
             let record = catalog.layers.get(&id);
             let count = users.len();
             LayerUsage {

@@ -177,7 +177,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         return about_archive(cli, path);
     }
     let root = DataRoot::find(&cli.root, cli.storage_driver.as_deref())?;
-    let view = View::read_root(root, Needs::ALL)?;
+    let view = View::read_root(root, Needs::ACCOUNT)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let threads = cli.threads.map_or(processors, usize::from);
     let rules = cli.rules.rules()?;

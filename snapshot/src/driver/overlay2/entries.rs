@@ -1,19 +1,21 @@
 //! What an overlay2 home holds, and which entries stand on which.
 //!
 //! A home of 5,000 images has 50,000 entries, each with a `lower` that names all entries below it: a million names. So
-//! entries have numbers, files are read with few calls and by several threads, and a name is looked up without being
-//! copied.
+//! entries have numbers, files are read with few calls and by several threads, and a `lower` that is the parent's name and the
+//! parent's own `lower` is not looked at any closer.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use rustix::fs::FileType;
 
+use super::super::stacked::down_to_the_base;
 use super::layout;
 use crate::catalog::with_causes;
 use crate::dir::Dir;
 use crate::dir::quick::{self, Small};
-use crate::driver::{EntryKind, HomeEntries, UnknownParents};
+use crate::driver::{EntryKind, HomeEntries, Parents, UnknownParents};
 use crate::error::StoreError;
 use crate::ids::LinkId;
 use crate::parallel;
@@ -36,9 +38,17 @@ enum Target {
 /// What an entry stands on.
 #[derive(Default)]
 struct Below {
-    parents: Vec<u32>,
+    parents: Parents,
     missing_links: Vec<String>,
     unknown: Option<UnknownParents>,
+}
+
+/// What the `lower` of an entry says, as far as it tells whether it continues with that of the parent.
+struct Said {
+    /// The hash of all of it; `None` for an entry without a `lower`.
+    whole: Option<u64>,
+    /// The entry that it names first, and the hash of the rest, which is missing on a base layer.
+    first: Option<(u32, Option<u64>)>,
 }
 
 /// Reads the home: all names, all links, and each layer's `lower`.
@@ -53,9 +63,12 @@ pub(super) fn read(driver: &str, home: &Dir, links: Option<&Dir>) -> Result<Home
     let usable = names.iter().map(String::as_str).zip(&targets).filter(|(name, _)| LinkId::is_valid(name));
     let known: HashMap<&str, &Target> = usable.collect();
     let layers: Vec<(&str, EntryKind)> = all.entries.iter().map(|(name, entry)| (&**name, entry.kind)).collect();
-    let below = parallel::map(&layers, |(name, kind)| match kind {
-        EntryKind::Layer => below(home, name, &known),
-        EntryKind::Service => Below::default(),
+    let nearest = nearest(home, &layers, &known);
+    let nearest: Vec<((&str, EntryKind), Option<Parents>)> = layers.into_iter().zip(nearest).collect();
+    let below = parallel::map(&nearest, |((name, kind), nearest)| match (kind, nearest) {
+        (EntryKind::Service, _) => Below::default(),
+        (EntryKind::Layer, Some(parents)) => Below { parents: parents.clone(), ..Below::default() },
+        (EntryKind::Layer, None) => below(home, name, &known),
     });
     for (entry, below) in all.entries.values_mut().zip(below) {
         entry.missing_links = below.missing_links;
@@ -75,6 +88,46 @@ pub(super) fn read(driver: &str, home: &Dir, links: Option<&Dir>) -> Result<Home
     });
     all.links = leads.collect();
     Ok(all)
+}
+
+/// The parents of each entry whose `lower` is the name of an entry and the `lower` of that, down to one that stands on nothing.
+/// For any other entry all that it says must be looked at.
+fn nearest(home: &Dir, layers: &[(&str, EntryKind)], known: &HashMap<&str, &Target>) -> Vec<Option<Parents>> {
+    let keys = RandomState::new();
+    let said = parallel::map(layers, |(name, kind)| match kind {
+        EntryKind::Layer => said(home, name, known, &keys),
+        EntryKind::Service => None,
+    });
+    let first = |said: &Option<Said>| said.as_ref()?.first.map(|(first, _)| first as usize);
+    let parents: Vec<Option<usize>> = said.iter().map(first).collect();
+    let continues = |at: usize| match &said[at] {
+        None => false,
+        Some(Said { first: None, .. }) => true,
+        Some(Said { first: Some((first, rest)), .. }) => {
+            said[*first as usize].as_ref().is_some_and(|below| below.whole == *rest)
+        }
+    };
+    let sound = down_to_the_base(&parents, continues);
+    let parents = parents.into_iter().zip(said).zip(sound).map(|((_, said), sound)| {
+        let first = said.filter(|_| sound)?.first;
+        Some(first.map_or_else(Parents::default, |(first, _)| Parents::Nearest(first)))
+    });
+    parents.collect()
+}
+
+/// What the `lower` of an entry says; `None` if it is not as dockerd writes it.
+fn said(home: &Dir, name: &str, known: &HashMap<&str, &Target>, keys: &RandomState) -> Option<Said> {
+    let layer = quick::reach(home, name)?;
+    let mut buffer = [0; BUFFER];
+    let lower = match quick::read(&layer, layout::LOWER, &mut buffer) {
+        Small::Missing => return Some(Said { whole: None, first: None }),
+        Small::Text(lower) => lower,
+        Small::Other => return None,
+    };
+    let (first, rest) = lower.split_once(':').map_or((lower, None), |(first, rest)| (first, Some(rest)));
+    let Target::Entry(first) = known.get(layout::link_name(first)?)? else { return None };
+    let hash = |text: &str| keys.hash_one(text);
+    Some(Said { whole: Some(hash(lower)), first: Some((*first, rest.map(hash))) })
 }
 
 /// Where a link leads.
@@ -134,10 +187,11 @@ fn below(home: &Dir, name: &str, known: &HashMap<&str, &Target>) -> Below {
 
 /// The entries to which these links lead.
 fn resolved<'n>(links: impl ExactSizeIterator<Item = &'n str>, known: &HashMap<&str, &Target>) -> Below {
-    let mut below = Below { parents: Vec::with_capacity(links.len()), ..Below::default() };
+    let mut below = Below::default();
+    let mut parents = Vec::with_capacity(links.len());
     for link in links {
         match known.get(link) {
-            Some(Target::Entry(number)) => below.parents.push(*number),
+            Some(Target::Entry(number)) => parents.push(*number),
             Some(Target::Unread(cause)) if below.unknown.is_none() => {
                 below.unknown = Some(UnknownParents { cause: cause.clone(), failed: true });
                 below.missing_links.push(link.to_owned());
@@ -145,6 +199,7 @@ fn resolved<'n>(links: impl ExactSizeIterator<Item = &'n str>, known: &HashMap<&
             _ => below.missing_links.push(link.to_owned()),
         }
     }
+    below.parents = Parents::All(parents);
     below
 }
 

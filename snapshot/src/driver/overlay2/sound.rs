@@ -42,7 +42,8 @@ pub(super) fn certainly(home: &Home, layers: &[Stacked<'_>]) -> Vec<bool> {
         },
         (None, _) => false,
     };
-    super::super::stacked::down_to_the_base(layers, fits)
+    let parents: Vec<Option<usize>> = layers.iter().map(|layer| layer.parent).collect();
+    super::super::stacked::down_to_the_base(&parents, fits)
 }
 
 /// What the files of a layer say; `None` if anything is other than dockerd leaves it.

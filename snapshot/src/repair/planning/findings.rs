@@ -6,13 +6,16 @@ use std::collections::HashSet;
 use super::RepairPlanner;
 use crate::catalog::Subject;
 use crate::check::{Cause, Finding, Place, Repair, Severity, records};
-use crate::driver::{LayerPart, Restacking};
+use crate::driver::{HomeEntries, LayerPart, Restacking};
 use crate::repair::error::RepairError;
-use crate::repair::mending::{Advice, Mending, RepairStep};
+use crate::repair::mending::{Advice, Mending};
 
 impl RepairPlanner<'_> {
     /// Adds the steps and the unmended damage that only a check of the records has found.
     pub(super) fn plan_findings(&mut self) -> Result<(), RepairError> {
+        // What only the planning before needed goes before a check takes as much again.
+        self.home = HomeEntries::default();
+        self.chains.clear();
         let findings = records(self.view)?.findings;
         // A finding about a mount counts as a finding about its container.
         let known = self.plan.steps.iter().map(|step| &step.subject);
@@ -25,15 +28,17 @@ impl RepairPlanner<'_> {
         for finding in findings {
             // Of two layers that share a directory, one record is dropped. That settles the finding about the other
             // layer.
-            let parted = |step: &RepairStep| matches!((&step.mending, &finding.cause), (Mending::DropRecord { layer }, Cause::DirectoryShared { with }) if layer == with);
-            if !self.is_chosen_finding(&finding) || self.plan.steps.iter().any(parted) {
+            let parted = matches!(&finding.cause, Cause::DirectoryShared { with } if self.about.dropped.contains(with));
+            if !self.is_chosen_finding(&finding) || parted {
                 continue;
             }
             let Some(subject) = subject_of(&finding.place) else { continue };
             if let Some(mending) = mending_of(finding.repair.as_ref()) {
-                if !self.plan.steps.iter().any(|step| step.mending == mending) {
+                if !self.is_planned(&mending) {
                     let about = about_container(&subject);
-                    self.plan.unmended.retain(|left| about_container(&left.subject) != about);
+                    if self.about.unmended.contains(&about) {
+                        self.plan.unmended.retain(|left| about_container(&left.subject) != about);
+                    }
                     self.step(subject, finding.cause.to_string(), mending);
                 }
                 continue;
@@ -97,7 +102,7 @@ fn subject_of(place: &Place) -> Option<Subject> {
 }
 
 /// The container of a mount in place of the mount.
-fn about_container(subject: &Subject) -> Subject {
+pub(super) fn about_container(subject: &Subject) -> Subject {
     let container = match subject {
         Subject::Mount(name) => name.parse().ok().map(Subject::Container),
         _ => None,

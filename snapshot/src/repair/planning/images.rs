@@ -113,7 +113,7 @@ impl RepairPlanner<'_> {
     }
 
     fn is_dropped(&self, layer: ChainId) -> bool {
-        self.plan.steps.iter().any(|step| step.mending == Mending::DropRecord { layer })
+        self.about.dropped.contains(&layer)
     }
 
     /// Plans to forget parents of images that are no ids, or whose image does not exist: dockerd cannot remove such an

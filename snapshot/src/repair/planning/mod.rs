@@ -11,8 +11,11 @@ mod mounts;
 mod records;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 
 use layerfs::{ChainId, DiffId};
+
+use findings::about_container;
 
 use super::donor::Donors;
 use super::error::RepairError;
@@ -85,10 +88,26 @@ struct RepairPlanner<'p> {
     /// Mounts as they will be.
     mounts: Vec<MountRecord>,
     plan: RepairPlan,
+    /// What the plan is about: whoever looks for a step or an unmended damage looks here first, since there may be thousands.
+    about: About,
+}
+
+/// What the parts of a plan are about.
+#[derive(Debug, Default)]
+struct About {
+    /// Hashes of what its steps do.
+    mendings: HashSet<u64>,
+    hasher: RandomState,
+    /// The subjects of unmended damage, with containers in place of their mounts.
+    unmended: HashSet<Subject>,
+    /// Layers whose records are moved to this chain id, and the chain id under which each is now.
+    moved: HashMap<ChainId, ChainId>,
+    /// Layers whose records are dropped.
+    dropped: HashSet<ChainId>,
 }
 
 impl RepairPlan {
-    /// Looks at a store. Its view must have been read with [`Needs::ALL`](crate::view::Needs::ALL).
+    /// Looks at a store. Its view must have been read with [`Needs::CHECK`](crate::view::Needs::CHECK) or more.
     ///
     /// # Errors
     /// [`RepairError::NoSuchImage`] for a text that matches no image, [`RepairError::Store`] where a directory cannot
@@ -126,6 +145,7 @@ impl RepairPlan {
             unread: None,
             mounts: view.catalog.mounts.clone(),
             plan: Self::default(),
+            about: About::default(),
         };
         let names = planner.plan_names()?;
         planner.read_configs()?;
@@ -154,13 +174,25 @@ impl RepairPlan {
 
 impl RepairPlanner<'_> {
     fn step(&mut self, subject: Subject, cause: impl Into<String>, mending: Mending) {
+        match &mending {
+            Mending::RenameRecord { from, to } => drop(self.about.moved.entry(*to).or_insert(*from)),
+            Mending::DropRecord { layer } => drop(self.about.dropped.insert(*layer)),
+            _ => {}
+        }
+        self.about.mendings.insert(self.about.hasher.hash_one(&mending));
         self.plan.steps.push(RepairStep { subject, cause: cause.into(), mending });
+    }
+
+    /// Whether a step of the plan does this.
+    fn is_planned(&self, mending: &Mending) -> bool {
+        self.about.mendings.contains(&self.about.hasher.hash_one(mending))
+            && self.plan.steps.iter().any(|step| step.mending == *mending)
     }
 
     fn cannot(&mut self, subject: Subject, reason: impl Into<String>, advice: Advice) {
         let reason = reason.into();
-        let known = self.plan.unmended.iter().any(|one| one.subject == subject && one.reason == reason);
-        if !known {
+        let is_known = |one: &Unmended| one.subject == subject && one.reason == reason;
+        if self.about.unmended.insert(about_container(&subject)) || !self.plan.unmended.iter().any(is_known) {
             self.plan.unmended.push(Unmended { subject, reason, advice });
         }
     }
@@ -278,11 +310,7 @@ impl RepairPlanner<'_> {
 
     /// The chain id under which a layer's record is now: another one, if the record will be moved.
     fn name_now(&self, layer: ChainId) -> ChainId {
-        let moved = self.plan.steps.iter().find_map(|step| match step.mending {
-            Mending::RenameRecord { from, to } if to == layer => Some(from),
-            _ => None,
-        });
-        moved.unwrap_or(layer)
+        self.about.moved.get(&layer).copied().unwrap_or(layer)
     }
 
     /// How many layers are below this one.

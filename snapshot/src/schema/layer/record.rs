@@ -34,7 +34,7 @@ pub struct LayerRecord {
 }
 
 /// A file of a layer's record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RecordField {
     /// `size`
     Size,

@@ -10,13 +10,13 @@
 //!
 //! Only where several layers stand on one layer are lines indented, so that a chain of a hundred layers is a plain list.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::process::ExitCode;
 
 use layerfs::ChainId;
 use serde::Serialize;
-use snapshot::catalog::{Catalog, LayerUse};
+use snapshot::catalog::Catalog;
 use snapshot::ids::ImageId;
 use snapshot::view::{Needs, View};
 
@@ -54,7 +54,7 @@ enum Form {
 
 /// One layer of the tree.
 #[derive(Debug, Serialize)]
-struct Node {
+struct Node<'c> {
     chain_id: ChainId,
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<ChainId>,
@@ -67,11 +67,11 @@ struct Node {
     /// The number of images that have it.
     shared_by: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    created_by: Option<String>,
+    created_by: Option<&'c str>,
     /// Images whose last layer it is.
-    images: Vec<Named>,
+    images: Vec<Named<'c>>,
     /// Containers that stand on it.
-    containers: Vec<String>,
+    containers: Vec<&'c str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     damage: Option<String>,
     /// The branch that it is on.
@@ -91,13 +91,13 @@ struct Branch {
 }
 
 #[derive(Debug, Serialize)]
-struct Named {
+struct Named<'c> {
     id: ImageId,
-    names: Vec<String>,
+    names: Vec<&'c str>,
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let view = View::read(root, driver, Needs::LISTING)?;
+    let view = View::read(root, driver, Needs::LAYERS)?;
     view.root().expect_images()?;
     let catalog = view.catalog();
     let mut missing = false;
@@ -120,9 +120,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         _ if args.json => output::json(&nodes)?,
         Form::Tree => {
             let room = columns::room().filter(|_| !args.no_trunc);
-            for place in 0..nodes.len() {
-                output::say(&line(&nodes, place, args.no_trunc, room))?;
-            }
+            output::lines((0..nodes.len()).map(|place| line(&nodes, place, args.no_trunc, room)))?;
         }
         Form::Flat => output::page(&flat(&nodes, args.no_trunc))?,
     }
@@ -131,7 +129,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
 }
 
 /// The layers of some images, or all layers: each after the one it stands on.
-fn tree(catalog: &Catalog, wanted: &[ImageId]) -> Vec<Node> {
+fn tree<'c>(catalog: &'c Catalog, wanted: &[ImageId]) -> Vec<Node<'c>> {
     let chosen: HashSet<ChainId> = wanted.iter().flat_map(|id| catalog.images()[id].chain.iter().copied()).collect();
     let shown = |chain: &ChainId| wanted.is_empty() || chosen.contains(chain);
     let mut children: BTreeMap<Option<ChainId>, Vec<ChainId>> = BTreeMap::new();
@@ -140,11 +138,10 @@ fn tree(catalog: &Catalog, wanted: &[ImageId]) -> Vec<Node> {
         let parent = layer.as_ref().ok().and_then(|layer| layer.parent);
         children.entry(parent).or_default().push(*chain);
     }
-    let mut steps = Steps::default();
-    let mut nodes: Vec<Node> = Vec::new();
+    let mut nodes: Vec<Node<'_>> = Vec::new();
     for placed in arrange(children) {
         let below = placed.below.map_or(0, |below| nodes[below].total);
-        nodes.push(node(catalog, &placed, below, &mut steps));
+        nodes.push(node(catalog, &placed, below));
     }
     nodes
 }
@@ -184,22 +181,7 @@ fn arrange(mut children: BTreeMap<Option<ChainId>, Vec<ChainId>>) -> Vec<Placed>
     arranged
 }
 
-/// The steps that made the layers of images. They are looked up once for each image, since a history can be as long as a
-/// chain of layers.
-#[derive(Default)]
-struct Steps<'c>(HashMap<ImageId, Vec<&'c str>>);
-
-impl<'c> Steps<'c> {
-    fn find(&mut self, used: &LayerUse<'c>) -> Option<&'c str> {
-        let steps = self.0.entry(used.image.id).or_insert_with(|| {
-            let made = used.image.history().iter().filter(|step| !step.empty_layer);
-            made.map(|step| step.created_by.as_str()).collect()
-        });
-        steps.get(used.place).copied()
-    }
-}
-
-fn node<'c>(catalog: &'c Catalog, placed: &Placed, below: u64, steps: &mut Steps<'c>) -> Node {
+fn node<'c>(catalog: &'c Catalog, placed: &Placed, below: u64) -> Node<'c> {
     let Placed { chain, depth, branch, .. } = *placed;
     let layer = catalog.layer(chain);
     let uses = catalog.uses(chain);
@@ -213,14 +195,9 @@ fn node<'c>(catalog: &'c Catalog, placed: &Placed, below: u64, steps: &mut Steps
         size,
         total: below.saturating_add(size),
         shared_by: uses.len(),
-        created_by: uses.clone().find_map(|used| steps.find(&used)).map(str::to_owned),
-        images: tops
-            .map(|used| Named {
-                id: used.image.id,
-                names: catalog.names_of(used.image.id).into_iter().map(str::to_owned).collect(),
-            })
-            .collect(),
-        containers: containers.map(|container| container.name.clone()).collect(),
+        created_by: uses.clone().find_map(|used| used.command()),
+        images: tops.map(|used| Named { id: used.image.id, names: catalog.names_of(used.image.id) }).collect(),
+        containers: containers.map(|container| container.name.as_str()).collect(),
         damage: catalog.layers().get(&chain).and_then(|layer| layer.as_ref().err()).map(ToString::to_string),
         branch,
     }
@@ -256,7 +233,7 @@ const LEAST_OF_COMMAND: usize = 24;
 /// Containers that are named on one line.
 const CONTAINERS: usize = 3;
 
-fn line(nodes: &[Node], place: usize, whole: bool, room: Option<usize>) -> String {
+fn line(nodes: &[Node<'_>], place: usize, whole: bool, room: Option<usize>) -> String {
     let node = &nodes[place];
     let mut text = rails(|place| nodes[place].branch, place);
     let hex = node.chain_id.0.hex();
@@ -297,12 +274,12 @@ fn line(nodes: &[Node], place: usize, whole: bool, room: Option<usize>) -> Strin
 }
 
 /// What made a layer.
-fn step(node: &Node) -> String {
-    steps::readable(node.created_by.as_deref().unwrap_or_default())
+fn step(node: &Node<'_>) -> String {
+    steps::readable(node.created_by.unwrap_or_default())
 }
 
 /// A table, a line for each layer.
-fn flat(nodes: &[Node], whole: bool) -> String {
+fn flat(nodes: &[Node<'_>], whole: bool) -> String {
     let mut table = Table::new([
         ("LAYER ID", Fit::Whole),
         ("PARENT", Fit::Drop(2)),

@@ -69,7 +69,9 @@ fn is_no_root(error: &StoreError) -> bool {
 }
 
 fn check(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let view = View::read(root, driver, Needs::ALL)?;
+    // Progress names the layer that is read by the command that made it.
+    let needs = if args.deep { Needs::ACCOUNT } else { Needs::CHECK };
+    let view = View::read(root, driver, needs)?;
     view.root().expect_images()?;
     let wanted = wanted(args, &view)?;
     let mut report = snapshot::check::records(&view)?;

@@ -7,7 +7,7 @@ use layerfs::ChainId;
 use serde::Serialize;
 use snapshot::catalog::{Catalog, Container};
 use snapshot::ids::{ImageId, MountName};
-use snapshot::liveness::lookup::{StoreItem, find_item};
+use snapshot::liveness::lookup::{StoreItem, find_item, find_record};
 use snapshot::liveness::{Claim, EntryVerdict, OwnedEntry};
 use snapshot::view::{Needs, View};
 
@@ -92,7 +92,12 @@ struct ContainerAnswer {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let view = View::read(root, driver, Needs::LIVENESS)?;
+    let mut view = View::read(root, driver, Needs::STEPS)?;
+    // Who needs what of the driver's home takes as long to find out as all the rest, and images and containers do not need it.
+    let records = args.subjects.iter().map(|asked| find_record(view.root(), view.catalog(), asked));
+    if records.collect::<Result<Vec<_>, _>>()?.iter().any(Option::is_none) {
+        view.add_liveness()?;
+    }
     let (mut answers, mut missing) = (Vec::new(), false);
     for asked in &args.subjects {
         match find_item(view.root(), view.catalog(), view.liveness(), asked)? {
@@ -232,7 +237,7 @@ impl Asker<'_> {
         });
         for used in self.catalog.uses(chain) {
             let mut image = self.image(used.image.id, Some(used.place + 1));
-            image.created_by = used.step().map(|step| step.created_by.clone());
+            image.created_by = used.command().map(str::to_owned);
             answer.images.push(image);
         }
         if answer.images.is_empty() {

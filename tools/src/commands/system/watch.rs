@@ -35,8 +35,7 @@ impl<'v> Watch<'v> {
 
 impl ReadObserver for Watch<'_> {
     fn begin(&self, layer: &LayerRecord) {
-        let used = self.view.and_then(|view| view.catalog().uses(layer.chain_id).find_map(|used| used.step()));
-        let step = used.map(|step| step.created_by.as_str());
+        let step = self.view.and_then(|view| view.catalog().uses(layer.chain_id).find_map(|used| used.command()));
         let announced = Announced {
             name: "",
             diff_id: Some(layer.diff_id),

@@ -8,6 +8,7 @@ use crate::catalog::Image;
 use crate::driver::Driver;
 use crate::error::StoreError;
 use crate::ids::ImageId;
+use crate::parallel;
 use crate::reference::Reference;
 use crate::view::View;
 
@@ -56,16 +57,22 @@ impl<'v> Images<'v> {
     /// top of it.
     fn read_last_used(&mut self) -> Result<(), StoreError> {
         let Some(store) = self.view.root.images()? else { return Ok(()) };
-        for image in self.view.catalog.images.values().filter(|image| !self.users.contains_key(&image.id)) {
+        let view = self.view;
+        let unused = view.catalog.images.values().filter(|image| !self.users.contains_key(&image.id));
+        let unused: Vec<&Image> = unused.collect();
+        let used = parallel::map(&unused, |image| -> Result<Option<i64>, StoreError> {
             let stored = store.written(image.id)?.map(|(seconds, _)| seconds);
             let tagged = image.last_tagged.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-            let top = image.chain.last().and_then(|top| self.view.catalog.layer(*top));
-            let stood_on = match (&self.view.root.driver, top) {
+            let top = image.chain.last().and_then(|top| view.catalog.layer(*top));
+            let stood_on = match (&view.root.driver, top) {
                 (Some(driver), Some(top)) => driver.last_stood_on(&top.cache_id)?,
                 _ => None,
             };
             let times = stored.into_iter().chain(tagged.map(jiff::Timestamp::as_second)).chain(stood_on);
-            self.last_used.extend(times.max().map(|time| (image.id, time)));
+            Ok(times.max())
+        });
+        for (image, used) in unused.into_iter().zip(used) {
+            self.last_used.extend(used?.map(|time| (image.id, time)));
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Makes a plan: chooses what is removed, adds what follows from that, and measures all of it.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -26,21 +27,15 @@ pub(super) struct GcPlanner<'v> {
     policy: &'v Policy,
     plan: GcPlan,
     freed: LinksRemoved,
-    /// The short names that lead to each entry.
-    links: HashMap<&'v str, Vec<&'v str>>,
+    /// The short names that lead to each entry; made when something that goes asks for one.
+    links: OnceCell<HashMap<&'v str, Vec<&'v str>>>,
 }
 
 impl<'v> GcPlanner<'v> {
     pub(super) fn new(view: &'v View, policy: &'v Policy) -> Self {
-        let mut links: HashMap<&str, Vec<&str>> = HashMap::new();
-        for (link, entry) in view.liveness.links() {
-            if let Some(entry) = entry {
-                links.entry(&**entry).or_default().push(link);
-            }
-        }
         let may_share_blocks = view.root.home.as_ref().is_some_and(may_share_blocks);
         let plan = GcPlan { may_share_blocks, ..GcPlan::default() };
-        Self { view, policy, plan, freed: LinksRemoved::default(), links }
+        Self { view, policy, plan, freed: LinksRemoved::default(), links: OnceCell::new() }
     }
 
     pub(super) fn plan(mut self) -> Result<GcPlan, StoreError> {
@@ -235,7 +230,16 @@ impl<'v> GcPlanner<'v> {
     /// The paths of a directory of the driver's home and of the short names that lead to it.
     fn paths_of_directory(&self, id: &CacheId) -> Vec<PathBuf> {
         let driver = &self.view.root.driver_name;
-        let links = self.links.get(id.as_str()).into_iter().flatten();
+        let find = || {
+            let mut links: HashMap<&str, Vec<&str>> = HashMap::new();
+            for (link, entry) in self.view.liveness.links() {
+                if let Some(entry) = entry {
+                    links.entry(&**entry).or_default().push(link);
+                }
+            }
+            links
+        };
+        let links = self.links.get_or_init(find).get(id.as_str()).into_iter().flatten();
         let links = links.map(|link| Remains::Link((*link).to_owned()).place(driver));
         std::iter::once(Remains::Directory(id.clone()).place(driver)).chain(links).collect()
     }
@@ -309,7 +313,7 @@ impl<'v> GcPlanner<'v> {
             add(thing, reason)?;
         }
         leave_out_repeated(&mut items);
-        self.links = HashMap::new();
+        self.links.take();
         let measured = measure(&self.view.root.dir, &items, |item| &item.paths);
         for (item, measured) in items.iter_mut().zip(&measured) {
             item.bytes = self.freed.add(measured);

@@ -214,9 +214,12 @@ pub(super) fn add_orphans(
             continue;
         }
         let is_claimed = !entry.claims.is_empty();
-        let id: Option<CacheId> = name.parse().ok();
         // Nearly all directories are in normal use, so those are passed over before anything is asked of the file
         // system.
+        if is_claimed && gone.is_claimed(name) {
+            continue;
+        }
+        let id: Option<CacheId> = name.parse().ok();
         if is_claimed && id.as_ref().is_none_or(|id| named.contains(id) || gone.dead(id).is_err()) {
             continue;
         }

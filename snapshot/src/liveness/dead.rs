@@ -149,6 +149,15 @@ impl OnceGone<'_> {
         self.after.dead(id, |claim| self.departure.leaves(claim))
     }
 
+    /// Whether anything claims an entry then. Asked of every entry of a home, so it collects nothing.
+    pub(crate) fn is_claimed(&self, name: &str) -> bool {
+        let Liveness { numbers, entries, .. } = self.after.liveness;
+        numbers.get(name).is_some_and(|number| {
+            let own = |claim: &Claim| !matches!(claim, Claim::Below(_)) && self.departure.leaves(claim);
+            self.after.below[*number as usize].is_some() || entries[*number as usize].claims.iter().any(own)
+        })
+    }
+
     /// Why not all is known: while there is a doubt, nothing is dead.
     #[must_use]
     pub(crate) fn doubts(&self) -> Vec<Doubt> {

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
+use crate::error::RegistryError;
+
 /// What a request carries.
 #[derive(Clone, Copy)]
 pub(crate) enum Sent<'b> {
@@ -18,15 +20,15 @@ pub(crate) enum Sent<'b> {
         /// The bytes.
         bytes: &'b [u8],
     },
-    /// A part of a file.
-    File {
-        /// The file, whatever its own position is.
-        file: &'b File,
+    /// The rest of something larger.
+    Rest {
+        /// All of it.
+        content: &'b dyn Content,
         /// The first byte that is sent.
         from: u64,
-        /// The byte before which it ends.
+        /// How much there is in all.
         size: u64,
-        /// Is told how far the file was read, and returns whether to go on.
+        /// Is told how far it was read, and returns whether to go on.
         advance: &'b (dyn Fn(u64) -> bool + Sync),
     },
 }
@@ -37,8 +39,25 @@ impl Sent<'_> {
             Self::Nothing => None,
             Self::Form(_) => Some("application/x-www-form-urlencoded"),
             Self::Bytes { media_type, .. } => Some(media_type),
-            Self::File { .. } => Some("application/octet-stream"),
+            Self::Rest { .. } => Some("application/octet-stream"),
         }
+    }
+}
+
+/// Bytes that can be read from any of them on, so that a request can be made again.
+pub(crate) trait Content: Sync {
+    /// Begins to read at a byte.
+    fn open(&self, from: u64) -> io::Result<Box<dyn Read + '_>>;
+
+    /// Why reading has failed, if it has.
+    fn fault(&self) -> Option<RegistryError> {
+        None
+    }
+}
+
+impl Content for File {
+    fn open(&self, from: u64) -> io::Result<Box<dyn Read + '_>> {
+        Ok(Box::new(At::from(self, from)))
     }
 }
 
@@ -66,16 +85,18 @@ impl Read for At<'_> {
     }
 }
 
-/// Reads a file that is sent, and tells `advance` how far it has read.
+/// Reads what is sent, and tells `advance` how far it has read.
 pub(crate) struct Told<'f> {
-    pub(crate) source: At<'f>,
+    pub(crate) source: Box<dyn Read + 'f>,
+    pub(crate) at: u64,
     pub(crate) advance: &'f (dyn Fn(u64) -> bool + Sync),
 }
 
 impl Read for Told<'_> {
     fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
         let read = self.source.read(output)?;
-        if !(self.advance)(self.source.at) {
+        self.at += read as u64;
+        if !(self.advance)(self.at) {
             return Err(io::Error::other("interrupted"));
         }
         Ok(read)

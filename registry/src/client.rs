@@ -12,7 +12,7 @@ use ureq::{Agent, Body, Proxy, SendBody};
 
 use crate::address::{as_secure, origin, redirected, refused};
 use crate::answer::checked;
-use crate::body::{At, Sent, Told};
+use crate::body::{Sent, Told};
 use crate::credentials::Credentials;
 use crate::error::RegistryError;
 use crate::header::{Challenge, challenges};
@@ -391,8 +391,9 @@ impl RegistryClient {
             Sent::Nothing => agent.run(request.body(()).map_err(|error| not_one(&error))?),
             Sent::Form(text) => agent.run(request.body(text).map_err(|error| not_one(&error))?),
             Sent::Bytes { bytes, .. } => agent.run(request.body(bytes).map_err(|error| not_one(&error))?),
-            Sent::File { file, from, size, advance } => {
-                let mut reader = Told { source: At::from(file, from), advance };
+            Sent::Rest { content, from, size, advance } => {
+                let source = content.open(from).map_err(|error| broken("Get", url, &error))?;
+                let mut reader = Told { source, at: from, advance };
                 let request = request.header("content-length", (size - from).to_string());
                 agent.run(request.body(SendBody::from_reader(&mut reader)).map_err(|error| not_one(&error))?)
             }

@@ -6,6 +6,7 @@
 //! Downloads   blobs, several at once, each into a file named by its digest, resumed from what is there
 //! Remote      all that as an images::source::ImageSource: whoever unpacks reads a blob while it arrives
 //! Push        images of a store: what the registry has is found, the rest is packed and sent
+//! copy        images from one registry or layout to another, as they are
 //! ```
 //!
 //! Blocking, with a thread for each transfer. oci-client was looked at: it makes an anonymous request of one whose token was
@@ -18,8 +19,10 @@
 
 mod address;
 mod answer;
+mod blob;
 mod body;
 mod client;
+mod copy;
 mod credentials;
 mod download;
 mod error;
@@ -39,6 +42,7 @@ mod wait;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use client::{ClientOptions, RegistryClient};
+pub use copy::{Copied, CopyListener, CopyOptions, Layout, Place, copy};
 pub use credentials::{CredentialStore, Credentials, Saved, host_of};
 pub use download::BlobListener;
 pub use error::{RegistryError, Reported};

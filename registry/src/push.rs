@@ -33,11 +33,7 @@ use crate::client::RegistryClient;
 use crate::error::RegistryError;
 use crate::lock;
 use crate::manifest::{Descriptor, ManifestForm};
-use crate::upload::{Begun, Repository, Upload, scope_to_push};
-use crate::wait::{Backoff, pause};
-
-/// Attempts at a layer (moby v20.10.24 `distribution/xfer/upload.go`: `maxUploadAttempts`).
-const ATTEMPTS: u32 = 5;
+use crate::upload::{Begun, Delivery, Repository, scope_to_push};
 
 /// Known blobs of a layer that are asked for, and repositories that they are mounted from (moby v20.10.24
 /// `distribution/push_v2.go`: `getMaxMountAndExistenceCheckAttempts`, for large layers).
@@ -293,41 +289,8 @@ impl<'p> Push<'p> {
             return Ok(pushed(Arrival::Existed));
         }
         self.listener.begin(diff_id, size);
-        let mut backoff = Backoff::new(self.client.options().first_pause, ATTEMPTS);
-        let mut upload = None;
-        loop {
-            let before = upload.as_ref().map_or(0, Upload::there);
-            let error = match self.attempt(&repository, &mut upload, (diff_id, digest), (&file, size)) {
-                Ok(()) => return Ok(pushed(Arrival::Sent)),
-                Err(_) if self.is_stopped() => return Err(RegistryError::Interrupted),
-                Err(error) => error,
-            };
-            if upload.as_ref().map_or(0, Upload::there) > before {
-                backoff = Backoff::new(self.client.options().first_pause, ATTEMPTS);
-            }
-            let Some(time) = backoff.next(&error) else { return Err(error) };
-            self.listener.retry(diff_id, time, &error);
-            pause(time, || self.is_stopped())?;
-            // Perhaps only the answer was lost, and the blob is there.
-            if repository.blob_size(digest)? == Some(size) {
-                return Ok(pushed(Arrival::Sent));
-            }
-        }
-    }
-
-    fn attempt(
-        &self,
-        repository: &Repository<'_>,
-        upload: &mut Option<Upload>,
-        (diff_id, digest): (DiffId, Digest),
-        (file, size): (&File, u64),
-    ) -> Result<(), RegistryError> {
-        let advance = |bytes| {
-            self.listener.advance(diff_id, bytes);
-            !self.is_stopped()
-        };
-        repository.go_on(upload, size)?;
-        upload.as_mut().map_or(Ok(()), |upload| repository.send(upload, digest, (file, size), &advance))
+        repository.deliver(digest, (&file, size), &LayerDelivery { push: self, diff_id })?;
+        Ok(pushed(Arrival::Sent))
     }
 
     fn pack(
@@ -347,6 +310,26 @@ impl<'p> Push<'p> {
         };
         let (file, saved) = layer_file(self.root, (place, layer), &options)?;
         Ok((file, saved.digest, saved.size))
+    }
+}
+
+/// A layer that is sent.
+struct LayerDelivery<'d> {
+    push: &'d Push<'d>,
+    diff_id: DiffId,
+}
+
+impl Delivery for LayerDelivery<'_> {
+    fn advance(&self, bytes: u64) {
+        self.push.listener.advance(self.diff_id, bytes);
+    }
+
+    fn retry(&self, pause: Duration, error: &RegistryError) {
+        self.push.listener.retry(self.diff_id, pause, error);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.push.is_stopped()
     }
 }
 

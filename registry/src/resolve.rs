@@ -76,6 +76,7 @@ struct Probe {
     #[serde(rename = "mediaType")]
     media_type: Option<String>,
     config: Option<ProbeConfig>,
+    manifests: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -85,10 +86,33 @@ struct ProbeConfig {
 }
 
 /// A document, with its type and its digest.
-struct Document {
-    media_type: String,
-    digest: Digest,
-    bytes: Vec<u8>,
+#[derive(Debug, Clone)]
+pub(crate) struct Document {
+    pub(crate) media_type: String,
+    pub(crate) digest: Digest,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Document {
+    pub(crate) fn is_index(&self) -> bool {
+        INDEXES.contains(&self.media_type.as_str())
+    }
+
+    /// The same document with its own word for what it is, where it came without one that is known: some registries send
+    /// `application/json` or nothing.
+    pub(crate) fn typed(mut self, of: &str) -> Result<Self, RegistryError> {
+        if !MANIFESTS.iter().chain(&INDEXES).chain(&FIRST_SCHEMA).any(|known| *known == self.media_type) {
+            let probe: Probe = parsed(&self, of)?;
+            if let Some(media_type) = probe.media_type {
+                self.media_type = media_type;
+            } else if probe.config.is_some() {
+                self.media_type = MANIFESTS[1].to_owned();
+            } else if probe.manifests.is_some() && self.media_type.is_empty() {
+                self.media_type = INDEXES[1].to_owned();
+            }
+        }
+        Ok(self)
+    }
 }
 
 /// The scope of a token that lets a repository be read.
@@ -144,7 +168,12 @@ fn manifest_path(reference: &Reference, digest: Option<Digest>) -> String {
     format!("/v2/{}/manifests/{which}", reference.path())
 }
 
-fn document(client: &RegistryClient, reference: &Reference, digest: Option<Digest>) -> Result<Document, RegistryError> {
+/// The document that the reference names, or the one of this digest in the same repository.
+pub(crate) fn document(
+    client: &RegistryClient,
+    reference: &Reference,
+    digest: Option<Digest>,
+) -> Result<Document, RegistryError> {
     let path = manifest_path(reference, digest);
     let host = client.host().address().to_owned();
     let read = |answer: Answer| {
@@ -158,24 +187,16 @@ fn document(client: &RegistryClient, reference: &Reference, digest: Option<Diges
         }
         Ok(Document { media_type, digest: found, bytes })
     };
-    let mut document = client
+    let document = client
         .ask(&Method::GET, &path, &scope(reference), &accept(), read)
         .map_err(|error| translated(error, reference))?;
-    if !MANIFESTS.iter().chain(&INDEXES).chain(&FIRST_SCHEMA).any(|known| *known == document.media_type) {
-        // Some registries send `application/json` or nothing: then the document's own word counts.
-        let probe: Probe = parsed(&document, reference)?;
-        let own = probe.media_type.unwrap_or_else(|| match probe.config {
-            Some(_) => MANIFESTS[1].to_owned(),
-            None => document.media_type.clone(),
-        });
-        document.media_type = own;
-    }
-    Ok(document)
+    document.typed(&reference.familiar_name())
 }
 
-fn parsed<'d, T: Deserialize<'d>>(document: &'d Document, reference: &Reference) -> Result<T, RegistryError> {
+/// What is in a document; `of` is the repository that it is from.
+fn parsed<'d, T: Deserialize<'d>>(document: &'d Document, of: &str) -> Result<T, RegistryError> {
     serde_json::from_slice(&document.bytes).map_err(|error| RegistryError::Document {
-        url: format!("{}@{}", reference.familiar_name(), document.digest),
+        url: format!("{of}@{}", document.digest),
         reason: format!("no manifest: {error}"),
     })
 }
@@ -200,8 +221,8 @@ pub fn platform_of(text: &str) -> Result<Platform, images::source::InvalidPlatfo
 
 /// The manifest of an index that dockerd 20.10 takes: the first whose platform is exactly the wanted one; for an arm variant
 /// that is not there, the first for arm at all (containerd `platforms`, moby `distribution/pull_v2_unix.go`).
-fn choose(index: &Document, reference: &Reference, wanted: &Platform) -> Result<Digest, RegistryError> {
-    let index: Index = parsed(index, reference)?;
+pub(crate) fn choose(index: &Document, of: &str, wanted: &Platform) -> Result<Digest, RegistryError> {
+    let index: Index = parsed(index, of)?;
     let mut found = Vec::new();
     let known = |entry: &&Entry| MANIFESTS.iter().chain(&INDEXES).any(|known| *known == entry.media_type);
     for entry in index.manifests.iter().filter(known) {
@@ -226,7 +247,7 @@ fn choose(index: &Document, reference: &Reference, wanted: &Platform) -> Result<
         return Err(RegistryError::NoPlatform { platform: wanted.to_string(), found });
     };
     digest.parse().map_err(|_| RegistryError::Document {
-        url: reference.familiar(),
+        url: of.to_owned(),
         reason: format!("{digest:?} is no SHA-256 digest"),
     })
 }
@@ -244,17 +265,17 @@ pub fn resolve(
     let digest = top.digest;
     let mut manifest = top;
     for _ in 0..MAX_DEPTH {
-        if !INDEXES.contains(&manifest.media_type.as_str()) {
+        if !manifest.is_index() {
             break;
         }
         let host = Platform::host();
-        let chosen = choose(&manifest, reference, platform.unwrap_or(&host))?;
+        let chosen = choose(&manifest, &reference.familiar_name(), platform.unwrap_or(&host))?;
         manifest = document(client, reference, Some(chosen))?;
     }
     if !MANIFESTS.contains(&manifest.media_type.as_str()) {
         return Err(RegistryError::MediaType { media_type: manifest.media_type });
     }
-    let probe: Probe = parsed(&manifest, reference)?;
+    let probe: Probe = parsed(&manifest, &reference.familiar_name())?;
     let contents = image(client, reference, &manifest).map_err(|error| match (error, probe.config) {
         // The archive's words about its index make no sense here.
         (RegistryError::Image(ArchiveError::NoImage { .. }), Some(ProbeConfig { media_type: Some(media_type) })) => {

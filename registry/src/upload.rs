@@ -1,17 +1,18 @@
 //! Requests that put blobs and manifests into a repository (distribution-spec 1.1, "Push").
 
-use std::fs::File;
+use std::time::Duration;
 
 use layerfs::Digest;
 use layerfs::compress::SNIFF_LEN;
 use ureq::http::Method;
 
 use crate::address::redirected;
-use crate::body::Sent;
+use crate::body::{Content, Sent};
 use crate::client::{Answer, RegistryClient};
 use crate::error::RegistryError;
 use crate::header::content_range;
 use crate::token::form;
+use crate::wait::{Backoff, pause};
 
 /// How the registry answers when an upload begins.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,9 +27,9 @@ pub(crate) enum Begun {
 /// connection breaks, and then its digest by `PUT`. A smaller one takes a single request.
 const LARGE: u64 = 4 << 20;
 
-/// A large blob on its way.
+/// A blob on its way.
 #[derive(Debug)]
-pub(crate) struct Upload {
+struct Upload {
     /// Where further bytes go.
     url: String,
     /// How many bytes the registry has.
@@ -39,12 +40,18 @@ pub(crate) struct Upload {
     resumed: bool,
 }
 
-impl Upload {
-    /// How many bytes the registry is known to have.
-    pub(crate) fn there(&self) -> u64 {
-        self.there
-    }
+/// Somebody who wants a blob to be brought into a repository.
+pub(crate) trait Delivery: Sync {
+    /// `bytes` of it were sent, counted from its beginning.
+    fn advance(&self, bytes: u64);
+    /// An attempt has failed; the next one follows after a pause.
+    fn retry(&self, pause: Duration, error: &RegistryError);
+    /// Whether it is not wanted any more.
+    fn is_stopped(&self) -> bool;
 }
+
+/// Attempts at a blob (moby v20.10.24 `distribution/xfer/upload.go`: `maxUploadAttempts`).
+const ATTEMPTS: u32 = 5;
 
 /// A body without bytes, which is more than none: its length is told.
 const NOTHING: Sent<'static> = Sent::Bytes { media_type: "application/octet-stream", bytes: b"" };
@@ -110,10 +117,52 @@ impl Repository<'_> {
         target.map(Begun::Session).ok_or_else(missing)
     }
 
+    /// Brings a blob into the repository, in several attempts if need be.
+    pub(crate) fn deliver(
+        &self,
+        digest: Digest,
+        (content, size): (&dyn Content, u64),
+        delivery: &dyn Delivery,
+    ) -> Result<(), RegistryError> {
+        let advance = |bytes| {
+            delivery.advance(bytes);
+            !delivery.is_stopped()
+        };
+        let first_pause = self.client.options().first_pause;
+        let mut backoff = Backoff::new(first_pause, ATTEMPTS);
+        let mut upload = None;
+        loop {
+            let before = upload.as_ref().map_or(0, |upload: &Upload| upload.there);
+            let begun = self.go_on(&mut upload, size);
+            let sent = begun.and_then(|()| match &mut upload {
+                Some(upload) => self.send(upload, digest, (content, size), &advance),
+                None => Ok(()),
+            });
+            let error = match sent {
+                Ok(()) => return Ok(()),
+                Err(_) if delivery.is_stopped() => return Err(RegistryError::Interrupted),
+                Err(error) => error,
+            };
+            if let Some(fault) = content.fault() {
+                return Err(fault);
+            }
+            if upload.as_ref().is_some_and(|upload| upload.there > before) {
+                backoff = Backoff::new(first_pause, ATTEMPTS);
+            }
+            let Some(time) = backoff.next(&error) else { return Err(error) };
+            delivery.retry(time, &error);
+            pause(time, || delivery.is_stopped())?;
+            // Perhaps only the answer was lost, and the blob is there.
+            if self.blob_size(digest)? == Some(size) {
+                return Ok(());
+            }
+        }
+    }
+
     /// Begins to send a blob, or finds out how much of it the registry has after the connection broke. An upload that the
     /// registry does not know any more, or cannot go on with, begins anew (docker-registry goes on only after requests that
     /// it has answered). `None` is left if the blob is there already.
-    pub(crate) fn go_on(&self, upload: &mut Option<Upload>, size: u64) -> Result<(), RegistryError> {
+    fn go_on(&self, upload: &mut Option<Upload>, size: u64) -> Result<(), RegistryError> {
         if let Some(begun) = upload.as_mut().filter(|begun| !begun.whole) {
             match self.client.once_at(&Method::GET, &begun.url, self.scope, &[], Sent::Nothing) {
                 Ok(answer) => {
@@ -135,25 +184,25 @@ impl Repository<'_> {
     }
 
     /// Sends what the registry does not have of a blob, and then its digest.
-    pub(crate) fn send(
+    fn send(
         &self,
         upload: &mut Upload,
         digest: Digest,
-        (file, size): (&File, u64),
+        (content, size): (&dyn Content, u64),
         advance: &(dyn Fn(u64) -> bool + Sync),
     ) -> Result<(), RegistryError> {
         if upload.whole {
-            return self.put(&upload.url, digest, Sent::File { file, from: 0, size, advance });
+            return self.put(&upload.url, digest, Sent::Rest { content, from: 0, size, advance });
         }
         while upload.there < size {
             let from = upload.there;
             // docker sends the first bytes without a range.
             let headers: &[_] = if from == 0 { &[] } else { &[("content-range", format!("{from}-{}", size - 1))] };
-            let sent = Sent::File { file, from, size, advance };
+            let sent = Sent::Rest { content, from, size, advance };
             let answer = match self.client.once_at(&Method::PATCH, &upload.url, self.scope, headers, sent) {
                 Err(error) if from == 0 && is_unsupported(&error) => {
                     upload.whole = true;
-                    return self.put(&upload.url, digest, Sent::File { file, from: 0, size, advance });
+                    return self.put(&upload.url, digest, Sent::Rest { content, from: 0, size, advance });
                 }
                 answer => answer?,
             };
@@ -193,6 +242,15 @@ impl Repository<'_> {
         let mark = if session.contains('?') { '&' } else { '?' };
         let url = format!("{session}{mark}{}", form(&[("digest", &digest.to_string())]));
         self.client.once_at(&Method::PUT, &url, self.scope, &[], sent).map(drop)
+    }
+
+    /// Whether the repository has a manifest, with all that it names.
+    pub(crate) fn has_manifest(&self, digest: Digest, media_type: &str) -> Result<bool, RegistryError> {
+        let path = format!("/v2/{}/manifests/{digest}", self.path);
+        match self.client.ask(&Method::HEAD, &path, self.scope, &[("accept", media_type.to_owned())], |_| Ok(true)) {
+            Err(RegistryError::Status { .. }) => Ok(false),
+            answer => answer,
+        }
     }
 
     /// Puts a manifest under a tag or its digest. The registry must agree on its digest.

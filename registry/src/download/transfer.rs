@@ -16,22 +16,17 @@ use images::source::Fetch;
 use layerfs::Digest;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
-use ureq::http::Method;
 
 use super::{Queue, Shared};
+use crate::blob::{ATTEMPTS, Blob, Coming};
 use crate::body::At;
-use crate::client::drain;
 use crate::error::RegistryError;
-use crate::header::content_range;
 use crate::lock;
 use crate::transport::broken;
 use crate::wait::{Backoff, pause};
 
 /// Bytes that are read and written at once.
 const PIECE: usize = 256 << 10;
-
-/// Attempts in a row that may bring nothing (dockerd's `max-download-attempts` is 5).
-const ATTEMPTS: u32 = 6;
 
 /// A connection that brings fewer bytes than this in the time of `ClientOptions::stall` is given up, as a silent one
 /// is.
@@ -153,8 +148,8 @@ impl Transfer {
     }
 
     fn bring(&self) -> Result<(), RegistryError> {
-        let Shared { client, listener, name, .. } = &self.queue.shared;
-        let options = client.options();
+        let (blob, listener) = (self.blob(), &self.queue.shared.listener);
+        let options = blob.client.options();
         let mut backoff = Backoff::new(options.first_pause, ATTEMPTS);
         let mut ranges = true;
         loop {
@@ -163,7 +158,8 @@ impl Transfer {
                 listener.complete(self.digest, kept);
                 return Ok(());
             }
-            let error = match self.attempt(before, &mut ranges) {
+            let asked = blob.ask(before, &mut ranges);
+            let error = match asked.and_then(|coming| self.take(coming, before)) {
                 Ok(()) => continue,
                 Err(error) => error,
             };
@@ -172,19 +168,7 @@ impl Transfer {
                 backoff = Backoff::new(options.first_pause, ATTEMPTS);
             }
             let Some(time) = backoff.next(&error) else {
-                return Err(if error.is_transient() {
-                    RegistryError::BlobStuck {
-                        host: client.host().address().to_owned(),
-                        name: name.clone(),
-                        digest: self.digest,
-                        at,
-                        size: self.size,
-                        attempts: backoff.attempts,
-                        source: Box::new(error),
-                    }
-                } else {
-                    error
-                });
+                return Err(blob.stuck(at, backoff.attempts, error));
             };
             if self.is_stopped() {
                 return Err(RegistryError::Interrupted);
@@ -194,51 +178,10 @@ impl Transfer {
         }
     }
 
-    /// Makes one request, for the bytes from `from` on. `ranges` becomes false when the server ignores a range, or
-    /// answers a request for one wrongly.
-    fn attempt(&self, from: u64, ranges: &mut bool) -> Result<(), RegistryError> {
-        let Shared { client, repository, scope, .. } = &self.queue.shared;
-        let path = format!("/v2/{repository}/blobs/{}", self.digest);
-        let ask_range = from > 0 && *ranges;
-        let headers: &[_] = if ask_range { &[("range", format!("bytes={from}-"))] } else { &[] };
-        let answer = match client.once(&Method::GET, &path, scope, headers) {
-            // There is no such range: the server has another blob, or counts differently.
-            Err(RegistryError::Status { status, url, .. }) if status.starts_with("416") => {
-                *ranges = false;
-                let reason = format!("the server has no bytes from {from} on");
-                return Err(RegistryError::Transport { method: "Get", url, reason, transient: true });
-            }
-            answer => answer?,
-        };
-        let wrong_size = |found| self.wrong_size(found);
-        let mut skip = 0;
-        if answer.response.status() == 206 {
-            let range = answer.header("content-range").and_then(content_range);
-            if let Some(whole) = range.and_then(|range| range.whole).filter(|whole| *whole != self.size) {
-                return Err(wrong_size(whole));
-            }
-            if !ask_range || range.is_none_or(|range| range.first != from) {
-                *ranges = false;
-                let reason = format!("asked for the bytes from {from} on, the server sent others");
-                let url = answer.url.clone();
-                return Err(RegistryError::Transport { method: "Get", url, reason, transient: true });
-            }
-        } else {
-            let length = answer.header("content-length").and_then(|length| length.trim().parse::<u64>().ok());
-            if let Some(length) = length.filter(|length| *length != self.size) {
-                drain(answer.response);
-                return Err(wrong_size(length));
-            }
-            // Without ranges what is here comes again, and is passed over.
-            skip = from;
-            *ranges = *ranges && from == 0;
-        }
-        let url = answer.url;
-        self.take(answer.response.into_body().into_reader(), from, skip, &url)
-    }
-
     /// Writes what comes into the file.
-    fn take(&self, mut body: impl Read, from: u64, mut skip: u64, url: &str) -> Result<(), RegistryError> {
+    fn take(&self, coming: Coming, from: u64) -> Result<(), RegistryError> {
+        let Coming { mut body, mut skip, url } = coming;
+        let url = url.as_str();
         let Shared { client, listener, .. } = &self.queue.shared;
         let mut buffer = vec![0; PIECE];
         let mut at = from;
@@ -264,7 +207,7 @@ impl Transfer {
             skip -= skipped;
             let new = &buffer[usize::try_from(skipped).unwrap_or(usize::MAX).min(read)..read];
             if at + new.len() as u64 > self.size {
-                return Err(self.wrong_size(at + new.len() as u64));
+                return Err(self.blob().wrong_size(at + new.len() as u64));
             }
             if new.is_empty() {
                 continue;
@@ -284,15 +227,9 @@ impl Transfer {
         Ok(())
     }
 
-    fn wrong_size(&self, found: u64) -> RegistryError {
-        let Shared { client, name, .. } = &self.queue.shared;
-        RegistryError::BlobSize {
-            host: client.host().address().to_owned(),
-            name: name.clone(),
-            digest: self.digest,
-            expected: self.size,
-            found,
-        }
+    fn blob(&self) -> Blob<'_> {
+        let Shared { client, repository, name, scope, .. } = &self.queue.shared;
+        Blob { client, repository, name, scope, digest: self.digest, size: self.size }
     }
 }
 

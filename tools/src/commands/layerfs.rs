@@ -179,6 +179,10 @@ enum Command {
     /// Look for images in a registry
     Search(search::Args),
 
+    /// Work with registries alone, without a data-root
+    #[command(subcommand)]
+    Registry(Registry),
+
     /// Show what the data-root takes up, and who owns what in it
     #[command(subcommand)]
     System(System),
@@ -295,6 +299,15 @@ enum Volume {
     Rm(volume::change::RmArgs),
     /// Remove all volumes that no container uses
     Prune(volume::change::PruneArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum Registry {
+    /// Copy an image from one registry or OCI layout to another, as it is
+    ///
+    /// Nothing is unpacked. What the target has is not copied, within one registry blobs are mounted, and the rest is sent while
+    /// it arrives. With --all, the index and the images for all platforms are copied with the same digests.
+    Copy(registry::copy::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -425,6 +438,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Volume(Volume::Ls(args)) => volume::list::run(&args, &cli.root, driver),
         Command::Volume(Volume::Inspect(args)) => volume::inspect::run(&args, &cli.root, driver),
         Command::Search(args) => search::run(&args),
+        Command::Registry(Registry::Copy(args)) => registry::copy::run(&args),
         Command::Login(args) => login::run(args),
         Command::Logout(args) => login::logout(&args),
         Command::Inspect(args) => inspect::run(&args, &cli.root, driver),

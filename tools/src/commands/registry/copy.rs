@@ -1,0 +1,138 @@
+//! `layerfs registry copy`: an image from one registry or layout to another, without a data-root.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::bail;
+use images::load::{Announced, Observer};
+use layerfs::Digest;
+use registry::{Arrival, CopyListener, CopyOptions, Layout, Place, RegistryError};
+
+use crate::commands::layerfs::NAME;
+use crate::exit::UsageError;
+use crate::progress::Progress;
+use crate::registries::{RegistryFlags, parse};
+use crate::{output, signals};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The image, as NAME[:TAG|@DIGEST] or oci:DIRECTORY[:NAME]
+    source: String,
+
+    /// Where it goes, as NAME[:TAG] or oci:DIRECTORY[:NAME]
+    target: String,
+
+    /// Copy the images for all platforms, and the index that names them
+    #[arg(short, long, conflicts_with = "platform")]
+    all: bool,
+
+    /// Image to take of a name that has several [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<String>,
+
+    /// Print only the digest of what the target leads to
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Blobs that are copied at once
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    max_concurrent: u16,
+
+    #[command(flatten)]
+    registry: RegistryFlags,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let platform = args.platform.as_deref().map(registry::platform_of).transpose();
+    let platform = platform.map_err(|error| UsageError(error.to_string()))?;
+    let interrupted = signals::interrupted()?;
+    let from = place(&args.source, &args.registry, &interrupted)?;
+    let to = place(&args.target, &args.registry, &interrupted)?;
+    let options = CopyOptions {
+        all: args.all,
+        platform: platform.as_ref(),
+        most: args.max_concurrent.into(),
+        interrupted: &interrupted,
+    };
+    let lines = Lines { bars: Progress::new(NAME, args.quiet), quiet: args.quiet, shown: Mutex::default() };
+    let copied = registry::copy(&from, &to, options, &lines)?;
+    drop(lines);
+    if args.quiet {
+        output::say(&copied.digest.to_string())?;
+    } else {
+        output::say(&format!("digest: {} size: {}", copied.digest, copied.size))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a text names: an image of a registry, or of a layout in a directory.
+fn place(text: &str, flags: &RegistryFlags, interrupted: &Arc<AtomicBool>) -> anyhow::Result<Place> {
+    if let Some(layout) = text.strip_prefix("oci:") {
+        let (dir, name) = match layout.rsplit_once(':') {
+            Some((dir, name)) if !name.contains('/') && !name.is_empty() => (dir, Some(name.to_owned())),
+            _ => (layout, None),
+        };
+        if dir.is_empty() {
+            bail!("{text:?} names no directory");
+        }
+        return Ok(Place::Layout(Layout::new(PathBuf::from(dir), name)));
+    }
+    let reference = parse(text.strip_prefix("docker://").unwrap_or(text))?.with_default_tag();
+    let client = flags.client(&reference, interrupted)?;
+    Ok(Place::Registry(Arc::new(client), reference))
+}
+
+/// A line for each blob that is at the target, and bars on a terminal.
+struct Lines {
+    bars: Progress,
+    quiet: bool,
+    /// The number of each blob's bar, and how many bytes it shows.
+    shown: Mutex<HashMap<Digest, (usize, u64)>>,
+}
+
+impl CopyListener for Lines {
+    fn begin(&self, blob: Digest, size: u64) {
+        let number = {
+            let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = shown.len();
+            shown.insert(blob, (number, 0));
+            number
+        };
+        self.bars.begin(number, &Announced { name: &blob.hex(), diff_id: None, step: None, total: Some(size) });
+    }
+
+    fn advance(&self, blob: Digest, bytes: u64) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((number, before)) = shown.get_mut(&blob) {
+            // An attempt that begins anew shows nothing until it is past the one before.
+            self.bars.advance(*number, bytes.saturating_sub(*before));
+            *before = bytes.max(*before);
+        }
+    }
+
+    fn retry(&self, blob: Digest, pause: Duration, error: &RegistryError) {
+        if !self.quiet {
+            let seconds = output::counted(pause.as_secs().max(1), "second");
+            output::complain(NAME, &format!("{}: {error}; again in {seconds}", blob.short()));
+        }
+    }
+
+    fn end(&self, blob: Digest, arrival: &Arrival) {
+        if let Some((number, _)) = self.shown.lock().unwrap_or_else(PoisonError::into_inner).get(&blob).copied() {
+            self.bars.end(number);
+        }
+        let what = match arrival {
+            Arrival::Existed => "Already exists".to_owned(),
+            Arrival::Mounted { from } => format!("Mounted from {from}"),
+            Arrival::Sent => "Copied".to_owned(),
+        };
+        if !self.quiet {
+            // A reader that is gone is noticed when the program ends.
+            let _ = output::say(&format!("{}: {what}", blob.short()));
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What `layerfs registry` does: registries alone, without a data-root.
+
+pub(crate) mod copy;

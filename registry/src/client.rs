@@ -66,6 +66,8 @@ pub struct RegistryClient {
     /// For the registry, and for all other hosts.
     agents: (Agent, Agent),
     _watch: Watch,
+    /// Who is asked which digest a tag has, if that is not this host.
+    resolver: Option<Arc<Self>>,
     /// The address that has answered.
     base: Mutex<Option<String>>,
     /// What proves who asks, by the scope for which it holds.
@@ -146,11 +148,23 @@ impl RegistryClient {
             options,
             agents,
             _watch: watch,
+            resolver: None,
             base: Mutex::default(),
             authorizations: Mutex::default(),
             asks_identity: AtomicBool::new(false),
             identity: Mutex::default(),
         })
+    }
+
+    /// The same client, which does not believe its host which digest a tag has and asks `resolver` for that.
+    #[must_use]
+    pub fn resolving_at(self, resolver: Arc<Self>) -> Self {
+        Self { resolver: Some(resolver), ..self }
+    }
+
+    /// Who is asked what names mean.
+    pub(crate) fn resolver(&self) -> &Self {
+        self.resolver.as_deref().unwrap_or(self)
     }
 
     /// The registry.
@@ -252,7 +266,7 @@ impl RegistryClient {
         let bases = known.map_or_else(|| self.host.bases(), |base| vec![base]);
         let mut last = None;
         for base in bases {
-            match self.authorized(method, &format!("{base}{path}"), scope, headers, sent) {
+            match self.authorized(method, &self.host.target(&base, path), scope, headers, sent) {
                 // No answer came, or one that is not of this protocol: the next address may be the right one.
                 Err(error @ (RegistryError::Transport { .. } | RegistryError::Untrusted { .. })) => {
                     if self.is_interrupted() {
@@ -380,6 +394,11 @@ impl RegistryClient {
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, value);
+        }
+        if own {
+            for (name, value) in &self.host.contact().headers {
+                request = request.header(name, value);
+            }
         }
         if let Some(Authorization { header, .. }) = authorization {
             request = request.header("authorization", header);

@@ -1,12 +1,13 @@
 //! Where a registry is, and how it is spoken to.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ureq::http::Uri;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 use crate::error::RegistryError;
+use crate::token::form;
 
 /// The domain of names without one, and the host that serves it (moby v20.10.24 `registry/config.go`).
 const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
@@ -85,6 +86,22 @@ pub struct RegistryHost {
     insecure: bool,
     /// The only address of a mirror.
     only: Option<String>,
+    contact: Contact,
+}
+
+/// What a `hosts.toml` says of how a host is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Contact {
+    /// Files with authorities beside those of the system.
+    pub(crate) authorities: Vec<PathBuf>,
+    /// Files with certificates that are shown, and with their keys. The first one counts.
+    pub(crate) clients: Vec<(PathBuf, PathBuf)>,
+    /// Headers of each request.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The path in the place of `/v2`.
+    pub(crate) root: Option<String>,
+    /// The registry whose images a mirror is asked for.
+    pub(crate) namespace: Option<String>,
 }
 
 impl RegistryHost {
@@ -93,7 +110,8 @@ impl RegistryHost {
     /// insecure).
     #[must_use]
     pub fn new(domain: &str, verify: bool) -> Self {
-        Self { domain: domain.to_owned(), insecure: !verify || is_loopback(domain), only: None }
+        let insecure = !verify || is_loopback(domain);
+        Self { domain: domain.to_owned(), insecure, only: None, contact: Contact::default() }
     }
 
     /// A mirror by its address, as `registry-mirrors` of `daemon.json` has it: a scheme and a host, and nothing else (moby
@@ -111,7 +129,65 @@ impl RegistryHost {
         }
         let domain = authority.as_str();
         let insecure = is_loopback(domain) || scheme == "http";
-        Ok(Self { domain: domain.to_owned(), insecure, only: Some(format!("{scheme}://{domain}")) })
+        let only = Some(format!("{scheme}://{domain}"));
+        Ok(Self { domain: domain.to_owned(), insecure, only, contact: Contact::default() })
+    }
+
+    /// A host by its address in a `hosts.toml`, which serves images of `domain`. Unless `whole`, its path is one below which
+    /// there is `/v2`.
+    pub(crate) fn served(
+        domain: &str,
+        address: &str,
+        whole: bool,
+        verify: bool,
+        contact: Contact,
+    ) -> Result<Self, String> {
+        let complete = if address.contains("://") { address.to_owned() } else { format!("https://{address}") };
+        let uri: Uri = complete.parse().map_err(|_| format!("{address:?} is no address"))?;
+        let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(format!("{address:?} is no address that begins with https:// or http://"));
+        };
+        let path = uri.path().trim_end_matches('/');
+        let is_plain = path.split('/').all(|part| part != "." && part != "..");
+        if uri.query().is_some() || authority.as_str().contains('@') || !is_plain {
+            return Err(format!("{address:?} has more than a host and a path"));
+        }
+        let root = if whole || path.ends_with("/v2") { path.to_owned() } else { format!("{path}/v2") };
+        let authority = authority.as_str();
+        let own = Self::new(domain, verify);
+        let is_own = authority == own.address();
+        let insecure = !verify || is_loopback(authority) || scheme == "http";
+        let namespace = (!is_own).then(|| domain.to_owned());
+        Ok(Self {
+            domain: if is_own { own.domain } else { authority.to_owned() },
+            insecure,
+            only: Some(format!("{scheme}://{authority}")),
+            contact: Contact { root: Some(root), namespace, ..contact },
+        })
+    }
+
+    /// The same host, spoken to in this way.
+    pub(crate) fn with(self, contact: Contact) -> Self {
+        Self { contact, ..self }
+    }
+
+    pub(crate) fn contact(&self) -> &Contact {
+        &self.contact
+    }
+
+    /// Where a path of the protocol is asked for, seen from one of the addresses. A mirror is told whose images it is asked for,
+    /// as containerd does.
+    pub(crate) fn target(&self, base: &str, path: &str) -> String {
+        let rest = path.strip_prefix("/v2");
+        let mut url = match (&self.contact.root, rest) {
+            (Some(root), Some(rest)) => format!("{base}{root}{rest}"),
+            _ => format!("{base}{path}"),
+        };
+        if let Some(namespace) = &self.contact.namespace {
+            url.push(if url.contains('?') { '&' } else { '?' });
+            url.push_str(&form(&[("ns", namespace)]));
+        }
+        url
     }
 
     /// The same host, which need not prove who it is.
@@ -174,14 +250,16 @@ impl RegistryHost {
                     if !key.exists() {
                         return Err(RegistryError::Config { path, reason: missing.into() });
                     }
-                    let pem = read(&key)?;
-                    let parsed = PrivateKey::from_pem(&pem);
-                    let parsed =
-                        parsed.map_err(|error| RegistryError::Config { path: key, reason: error.to_string() })?;
-                    own = Some(ClientCert::new_with_certs(&certificates(&path)?, parsed));
+                    own = Some(client_certificate(&path, &key)?);
                 }
                 _ => {}
             }
+        }
+        for path in &self.contact.authorities {
+            roots.extend(certificates(path)?);
+        }
+        if let Some((path, key)) = self.contact.clients.first() {
+            own = Some(client_certificate(path, key)?);
         }
         Ok(config(roots, own, self.insecure))
     }
@@ -208,6 +286,12 @@ pub(crate) fn system_roots() -> Result<Vec<Certificate<'static>>, RegistryError>
         return certificates(Path::new(&file));
     }
     AUTHORITIES.iter().map(Path::new).find(|path| path.exists()).map_or(Ok(Vec::new()), certificates)
+}
+
+fn client_certificate(path: &Path, key: &Path) -> Result<ClientCert, RegistryError> {
+    let parsed = PrivateKey::from_pem(&read(key)?);
+    let parsed = parsed.map_err(|error| RegistryError::Config { path: key.into(), reason: error.to_string() })?;
+    Ok(ClientCert::new_with_certs(&certificates(path)?, parsed))
 }
 
 fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, RegistryError> {

@@ -151,6 +151,7 @@ fn accept() -> Vec<(&'static str, String)> {
 /// # Errors
 /// [`RegistryError`]
 pub fn head(client: &RegistryClient, reference: &Reference) -> Result<Option<Digest>, RegistryError> {
+    let client = client.resolver();
     let path = manifest_path(reference, None);
     let digest = |answer: Answer| Ok(answer.header("docker-content-digest").and_then(|digest| digest.parse().ok()));
     // The answer to HEAD has no body that tells what is wrong: the request that follows will.
@@ -174,6 +175,14 @@ pub(crate) fn document(
     reference: &Reference,
     digest: Option<Digest>,
 ) -> Result<Document, RegistryError> {
+    let resolver = client.resolver();
+    let digest = match digest.or(reference.digest()) {
+        None if !std::ptr::eq(resolver, client) => match head(client, reference)? {
+            Some(digest) => Some(digest),
+            None => Some(document(resolver, reference, None)?.digest),
+        },
+        digest => digest,
+    };
     let path = manifest_path(reference, digest);
     let host = client.host().address().to_owned();
     let read = |answer: Answer| {
@@ -347,6 +356,7 @@ struct Page {
 /// # Errors
 /// [`RegistryError`]
 pub fn tags(client: &RegistryClient, reference: &Reference) -> Result<Vec<String>, RegistryError> {
+    let client = client.resolver();
     let mut path = format!("/v2/{}/tags/list", reference.path());
     let (mut tags, mut seen) = (Vec::new(), 0);
     loop {

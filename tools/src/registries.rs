@@ -11,6 +11,7 @@ use images::source::ArchiveError;
 use layerfs::Digest;
 use registry::{
     ClientOptions, CredentialStore, Credentials, InsecureRegistries, RegistryClient, RegistryError, RegistryHost,
+    ServingHost,
 };
 use serde::Deserialize;
 use snapshot::reference::{Reference, ReferenceError};
@@ -39,6 +40,37 @@ pub(crate) struct RegistryFlags {
     /// Directory with a directory of certificates for each registry
     #[arg(long, value_name = "DIR", default_value = "/etc/docker/certs.d")]
     certs_dir: PathBuf,
+
+    /// Directory with a directory for each registry in which containerd's `hosts.toml` says who serves its images
+    #[arg(long, value_name = "DIR", default_value = "/etc/containerd/certs.d")]
+    hosts_dir: PathBuf,
+}
+
+/// The flags of every command that fetches images.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SourceFlags {
+    /// Ask this mirror first, by its address; may be given several times
+    #[arg(long, value_name = "URL")]
+    mirror: Vec<String>,
+
+    #[command(flatten)]
+    registry: RegistryFlags,
+}
+
+impl SourceFlags {
+    /// Clients for all that may serve this image, those to ask first in front, with the registry itself at the end.
+    pub(crate) fn clients(
+        &self,
+        reference: &Reference,
+        interrupted: &Arc<AtomicBool>,
+    ) -> anyhow::Result<Vec<RegistryClient>> {
+        self.registry.clients(reference, &self.mirror, interrupted)
+    }
+
+    /// The files of this machine that are read.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        self.registry.paths()
+    }
 }
 
 /// What counts of `daemon.json`.
@@ -74,9 +106,10 @@ impl RegistryFlags {
         self.client_with(reference.domain(), credentials, interrupted)
     }
 
-    /// Clients for all that may serve this image: the mirrors `named` by the user, those that dockerd has for Docker Hub, and
-    /// the registry itself. Each has the user's credentials for its own host: those for Docker Hub are not a mirror's to see.
-    pub(crate) fn clients(
+    /// Clients for all that may serve this image: the mirrors `named` by the user, the hosts of a `hosts.toml`, those that
+    /// dockerd has for Docker Hub, and the registry itself. Each has the user's credentials for its own host: those for Docker
+    /// Hub are not a mirror's to see.
+    fn clients(
         &self,
         reference: &Reference,
         named: &[String],
@@ -85,22 +118,63 @@ impl RegistryFlags {
         let (config, store) = (DaemonConfig::read(&self.daemon_config)?, credential_store());
         let configured = if reference.domain() == "docker.io" { config.mirrors.as_slice() } else { &[] };
         let insecure = InsecureRegistries::new(&config.insecure);
-        let mut clients = Vec::new();
-        for address in named.iter().chain(configured) {
-            let host = RegistryHost::mirror(address).map_err(|reason| anyhow!(reason))?;
+        let client = |host: RegistryHost| {
             let host = if insecure.contains(host.domain()) { host.without_proof() } else { host };
             let credentials = store.find(host.domain());
-            clients.push(RegistryClient::new(host, credentials, self.options(interrupted))?);
+            Ok::<_, anyhow::Error>(RegistryClient::new(host, credentials, self.options(interrupted))?)
+        };
+        let mirrors = |addresses: &[String]| {
+            let mirror = |address: &String| RegistryHost::mirror(address).map_err(|reason| anyhow!(reason));
+            addresses.iter().map(|address| client(mirror(address)?)).collect::<anyhow::Result<Vec<_>>>()
+        };
+        let mut hosts = self.hosts(&insecure, reference.domain())?;
+        let itself = hosts.pop();
+        let resolver = hosts.iter().chain(&itself).find(|host| host.resolve).map(|host| host.host.clone());
+        let needs_resolver = reference.digest().is_none();
+        let serving = |host: ServingHost| match &resolver {
+            _ if !host.pull => Ok(None),
+            _ if host.resolve || !needs_resolver => client(host.host).map(Some),
+            Some(resolver) => Ok(Some(client(host.host)?.resolving_at(Arc::new(client(resolver.clone())?)))),
+            None => Ok(None),
+        };
+        let mut clients = mirrors(named)?;
+        for host in hosts {
+            clients.extend(serving(host)?);
         }
-        let credentials = store.find(reference.domain());
-        clients.push(self.client_of(&insecure, reference.domain(), credentials, interrupted)?);
+        clients.extend(mirrors(configured)?);
+        if let Some(itself) = itself {
+            clients.extend(serving(itself)?);
+        }
+        anyhow::ensure!(!clients.is_empty(), "by hosts.toml nobody serves {}", reference.familiar_name());
         Ok(clients)
+    }
+
+    /// A client for the registry, or for the host, that images of this name are pushed to.
+    pub(crate) fn client_to_push(
+        &self,
+        reference: &Reference,
+        interrupted: &Arc<AtomicBool>,
+    ) -> anyhow::Result<RegistryClient> {
+        let config = DaemonConfig::read(&self.daemon_config)?;
+        let hosts = self.hosts(&InsecureRegistries::new(&config.insecure), reference.domain())?;
+        let Some(ServingHost { host, .. }) = hosts.into_iter().find(|host| host.push) else {
+            anyhow::bail!("by hosts.toml nobody takes pushes of {}", reference.familiar_name());
+        };
+        let credentials = credential_store().find(host.domain());
+        Ok(RegistryClient::new(host, credentials, self.options(interrupted))?)
+    }
+
+    /// The hosts that serve a registry's images, the registry itself at the end.
+    fn hosts(&self, insecure: &InsecureRegistries, domain: &str) -> anyhow::Result<Vec<ServingHost>> {
+        let verify = self.tls_verify && !insecure.contains(domain);
+        let itself = || ServingHost { host: RegistryHost::new(domain, verify), pull: true, resolve: true, push: true };
+        Ok(registry::serving_hosts(&self.hosts_dir, domain, verify)?.unwrap_or_else(|| vec![itself()]))
     }
 
     /// The files of this machine that are read.
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
         let named = ["DOCKER_CONFIG", "SSL_CERT_FILE"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
-        [self.daemon_config.clone(), self.certs_dir.clone()].into_iter().chain(named).collect()
+        [&self.daemon_config, &self.certs_dir, &self.hosts_dir].into_iter().cloned().chain(named).collect()
     }
 
     fn options(&self, interrupted: &Arc<AtomicBool>) -> ClientOptions {
@@ -128,9 +202,8 @@ impl RegistryFlags {
         credentials: Option<Credentials>,
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<RegistryClient> {
-        let verify = self.tls_verify && !insecure.contains(domain);
-        let host = RegistryHost::new(domain, verify);
-        Ok(RegistryClient::new(host, credentials, self.options(interrupted))?)
+        let itself = self.hosts(insecure, domain)?.pop().context("a registry serves its own images")?;
+        Ok(RegistryClient::new(itself.host, credentials, self.options(interrupted))?)
     }
 }
 

@@ -18,7 +18,7 @@ use runtime::{Runtime, RuntimeError, Stdio};
 
 use crate::generate::Generate;
 use crate::manual::Manual;
-use crate::registries::RegistryFlags;
+use crate::registries::SourceFlags;
 use crate::{output, rootless};
 use place::Place;
 
@@ -78,7 +78,7 @@ struct Cli {
     generate: Option<Generate>,
 
     #[command(flatten, next_help_heading = "The registry of docker://")]
-    registry: RegistryFlags,
+    registry: SourceFlags,
 }
 
 const MANUAL: Manual = Manual {

@@ -24,7 +24,7 @@ use crate::flags::{StoreFlags, UnpackFlags, parse_tag};
 use crate::generate::Generate;
 use crate::manual::Manual;
 use crate::progress::Progress;
-use crate::registries::RegistryFlags;
+use crate::registries::SourceFlags;
 use crate::{input, output, rootless, signals};
 use docker_format::size;
 use job::{Done, Job, Target};
@@ -89,7 +89,7 @@ struct Cli {
     generate: Option<Generate>,
 
     #[command(flatten, next_help_heading = "The registry of docker://")]
-    registry: RegistryFlags,
+    registry: SourceFlags,
 }
 
 /// The place to unpack to.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::arguments;
-use crate::commands::{container, image, inspect, login, search, store, system, volume};
+use crate::commands::{container, image, inspect, login, registry, search, store, system, volume};
 use crate::exit::UsageError;
 use crate::generate::Generate;
 use crate::manual::Manual;

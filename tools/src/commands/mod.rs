@@ -10,6 +10,7 @@ pub mod layer_run;
 pub mod layer_unpack;
 pub mod layerfs;
 mod login;
+mod registry;
 mod remote_image;
 mod search;
 mod store;

@@ -12,7 +12,7 @@ use registry::{BlobListener, PullRequest, RegistryClient, RegistryError, Remote}
 use snapshot::reference::Reference;
 
 use super::image::pull;
-use crate::registries::{RegistryFlags, cause, complain_of_retry, in_turn, parse};
+use crate::registries::{SourceFlags, cause, complain_of_retry, in_turn, parse};
 
 /// How an argument begins that names an image of a registry, as other tools for images spell it.
 const SCHEME: &str = "docker://";
@@ -26,7 +26,7 @@ pub(crate) struct RemoteImage<'i> {
     /// The command, for what it says.
     command: &'static str,
     reference: Reference,
-    flags: &'i RegistryFlags,
+    flags: &'i SourceFlags,
     interrupted: &'i Arc<AtomicBool>,
 }
 
@@ -35,7 +35,7 @@ impl<'i> RemoteImage<'i> {
     pub(crate) fn named(
         command: &'static str,
         text: &Path,
-        flags: &'i RegistryFlags,
+        flags: &'i SourceFlags,
         interrupted: &'i Arc<AtomicBool>,
     ) -> anyhow::Result<Option<Self>> {
         let Some(name) = text.to_str().and_then(|text| text.strip_prefix(SCHEME)) else { return Ok(None) };
@@ -71,7 +71,7 @@ impl<'i> RemoteImage<'i> {
 
     /// Asks the mirrors and the registry itself in turn.
     fn ask<T>(&self, attempt: impl FnMut(&Arc<RegistryClient>) -> anyhow::Result<T>) -> anyhow::Result<T> {
-        in_turn(self.command, self.flags.clients(&self.reference, &[], self.interrupted)?, attempt)
+        in_turn(self.command, self.flags.clients(&self.reference, self.interrupted)?, attempt)
     }
 
     fn pull(&self, client: &Arc<RegistryClient>, blobs: &Path) -> PullRequest {

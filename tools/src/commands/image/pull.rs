@@ -22,7 +22,7 @@ use super::change::reference_error;
 use crate::commands::layerfs::NAME;
 use crate::exit::{Interrupted, UsageError};
 use crate::flags::writable;
-use crate::registries::{RegistryFlags, cause, in_turn, parse};
+use crate::registries::{SourceFlags, cause, in_turn, parse};
 use crate::{output, rootless, signals};
 
 /// How long to wait for another command that writes to the data-root: another pull, as a rule.
@@ -57,12 +57,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     max_concurrent_downloads: u16,
 
-    /// Ask this mirror first, by its address; may be given several times
-    #[arg(long, value_name = "URL")]
-    mirror: Vec<String>,
-
     #[command(flatten)]
-    registry: RegistryFlags,
+    registry: SourceFlags,
 
     /// Do not check first whether there is room
     #[arg(long)]
@@ -109,7 +105,7 @@ fn pull(
     options.patience = PATIENCE;
     options.driver = driver;
     for reference in references {
-        let clients = args.registry.clients(&reference, &args.mirror, interrupted)?;
+        let clients = args.registry.clients(&reference, interrupted)?;
         done(&in_turn(NAME, clients, |client| {
             let pull = Pull { args, root, driver, platform: platform.as_ref(), client, options: &options };
             if args.all_tags { pull.all(&reference) } else { pull.default(reference.clone()) }
@@ -124,7 +120,7 @@ pub(crate) fn fetch(
     platform: Option<&Platform>,
     root: &Path,
     driver: Option<&str>,
-    registry: &RegistryFlags,
+    registry: &SourceFlags,
     sync: bool,
     interrupted: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
@@ -137,7 +133,6 @@ pub(crate) fn fetch(
         platform: platform.map(ToString::to_string),
         quiet: true,
         max_concurrent_downloads: 3,
-        mirror: Vec::new(),
         registry: registry.clone(),
         no_preflight: false,
         no_sync: !sync,

@@ -99,7 +99,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     if images.is_empty() {
         bail!("An image does not exist locally with the tag: {}", reference.familiar_name());
     }
-    let client = Arc::new(args.registry.client(&reference, &interrupted)?);
+    let client = Arc::new(args.registry.client_to_push(&reference, &interrupted)?);
     let lines = Lines::new(args.quiet, args.max_concurrent_uploads.into());
     let options = PushOptions {
         form: args.format,

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::bail;
 use images::load::{Announced, Observer};
 use layerfs::Digest;
-use registry::{Arrival, CopyListener, CopyOptions, Layout, Place, RegistryError};
+use registry::{Arrival, CopyListener, CopyOptions, Layout, Place, RegistryClient, RegistryError};
+use snapshot::reference::Reference;
 
 use crate::commands::layerfs::NAME;
 use crate::exit::UsageError;
@@ -50,8 +50,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let platform = args.platform.as_deref().map(registry::platform_of).transpose();
     let platform = platform.map_err(|error| UsageError(error.to_string()))?;
     let interrupted = signals::interrupted()?;
-    let from = place(&args.source, &args.registry, &interrupted)?;
-    let to = place(&args.target, &args.registry, &interrupted)?;
+    let flags = &args.registry;
+    let from = place(&args.source, |reference| flags.client(reference, &interrupted))?;
+    let to = place(&args.target, |reference| flags.client_to_push(reference, &interrupted))?;
     let options = CopyOptions {
         all: args.all,
         platform: platform.as_ref(),
@@ -70,7 +71,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// What a text names: an image of a registry, or of a layout in a directory.
-fn place(text: &str, flags: &RegistryFlags, interrupted: &Arc<AtomicBool>) -> anyhow::Result<Place> {
+fn place(text: &str, client: impl Fn(&Reference) -> anyhow::Result<RegistryClient>) -> anyhow::Result<Place> {
     if let Some(layout) = text.strip_prefix("oci:") {
         let (dir, name) = match layout.rsplit_once(':') {
             Some((dir, name)) if !name.contains('/') && !name.is_empty() => (dir, Some(name.to_owned())),
@@ -82,8 +83,7 @@ fn place(text: &str, flags: &RegistryFlags, interrupted: &Arc<AtomicBool>) -> an
         return Ok(Place::Layout(Layout::new(PathBuf::from(dir), name)));
     }
     let reference = parse(text.strip_prefix("docker://").unwrap_or(text))?.with_default_tag();
-    let client = flags.client(&reference, interrupted)?;
-    Ok(Place::Registry(Arc::new(client), reference))
+    Ok(Place::Registry(Arc::new(client(&reference)?), reference))
 }
 
 /// A line for each blob that is at the target, and bars on a terminal.

@@ -7,7 +7,7 @@ use build::Options;
 
 use crate::commands::image::change::new_name;
 use crate::exit::UsageError;
-use crate::registries::RegistryFlags;
+use crate::registries::SourceFlags;
 use crate::unsupported::unsupported;
 
 #[derive(Debug, clap::Args)]
@@ -90,7 +90,7 @@ pub(crate) struct Args {
     no_sync: bool,
 
     #[command(flatten)]
-    pub(super) registry: RegistryFlags,
+    pub(super) registry: SourceFlags,
 
     #[command(flatten)]
     unsupported: Unsupported,

@@ -35,17 +35,20 @@ pub(crate) struct Coming {
     pub(crate) body: BodyReader<'static>,
     /// How many of them were not asked for and are passed over: without ranges, what is here comes again.
     pub(crate) skip: u64,
+    /// Whether the server says that it sends parts of the blob, too.
+    pub(crate) ranges: bool,
     /// What was asked for, for messages.
     pub(crate) url: String,
 }
 
 impl Blob<'_> {
-    /// Makes one request, for the bytes from `from` on. `ranges` becomes false when the server ignores a range, or
-    /// answers a request for one wrongly.
-    pub(crate) fn ask(&self, from: u64, ranges: &mut bool) -> Result<Coming, RegistryError> {
+    /// Makes one request, for the bytes from `from` on, or only for those before `to`. `ranges` becomes false when the server
+    /// ignores a range, or answers a request for one wrongly.
+    pub(crate) fn ask(&self, from: u64, to: Option<u64>, ranges: &mut bool) -> Result<Coming, RegistryError> {
         let path = format!("/v2/{}/blobs/{}", self.repository, self.digest);
-        let ask_range = from > 0 && *ranges;
-        let headers: &[_] = if ask_range { &[("range", format!("bytes={from}-"))] } else { &[] };
+        let ask_range = (from > 0 || to.is_some()) && *ranges;
+        let last = to.map_or_else(String::new, |to| (to - 1).to_string());
+        let headers: &[_] = if ask_range { &[("range", format!("bytes={from}-{last}"))] } else { &[] };
         let answer = match self.client.once(&Method::GET, &path, self.scope, headers) {
             // There is no such range: the server has another blob, or counts differently.
             Err(RegistryError::Status { status, url, .. }) if status.starts_with("416") => {
@@ -73,9 +76,10 @@ impl Blob<'_> {
                 return Err(self.wrong_size(length));
             }
             skip = from;
-            *ranges = *ranges && from == 0;
+            *ranges = *ranges && !ask_range;
         }
-        Ok(Coming { body: answer.response.into_body().into_reader(), skip, url: answer.url })
+        let ranges = answer.response.status() == 206 || answer.header("accept-ranges") == Some("bytes");
+        Ok(Coming { ranges, skip, url: answer.url, body: answer.response.into_body().into_reader() })
     }
 
     /// The error for a blob that has `found` bytes or more.
@@ -154,7 +158,7 @@ impl Arriving<'_> {
         let blob = &self.relayed.blob;
         let mut coming = match self.coming.take() {
             Some(coming) => coming,
-            None => blob.ask(self.at, &mut self.ranges)?,
+            None => blob.ask(self.at, None, &mut self.ranges)?,
         };
         loop {
             let most = usize::try_from(coming.skip).unwrap_or(usize::MAX).min(output.len());

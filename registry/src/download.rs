@@ -3,6 +3,7 @@
 //! A blob's file is named by its digest. It is read while it grows: the reader waits for the bytes that are still to
 //! come, and makes the digest of all of them, also of those that another pull has brought.
 
+mod parts;
 mod transfer;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -176,7 +177,27 @@ impl Queue {
         }
     }
 
-    fn work(&self) {
+    /// Takes one connection more if there may be one, and no blob waits for it.
+    pub(super) fn lend(&self) -> bool {
+        let mut state = lock(&self.state);
+        let is_free = state.waiting.is_empty() && state.running < self.shared.most && !state.stopped;
+        state.running += usize::from(is_free);
+        is_free
+    }
+
+    /// Whether a blob waits for a connection.
+    pub(super) fn is_waited_for(&self) -> bool {
+        !lock(&self.state).waiting.is_empty()
+    }
+
+    /// Whether [`lend`](Self::lend) would take one.
+    pub(super) fn has_room(&self) -> bool {
+        let state = lock(&self.state);
+        state.waiting.is_empty() && state.running < self.shared.most
+    }
+
+    /// Gives a connection back, and uses it for blobs that wait.
+    pub(super) fn work(&self) {
         loop {
             let next = {
                 let mut state = lock(&self.state);

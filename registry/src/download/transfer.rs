@@ -17,6 +17,7 @@ use layerfs::Digest;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use super::parts::{Parts, are_worth_it};
 use super::{Queue, Shared};
 use crate::blob::{ATTEMPTS, Blob, Coming};
 use crate::body::At;
@@ -95,11 +96,32 @@ impl Transfer {
         self.wanted.store(false, Ordering::Relaxed);
     }
 
+    /// How many bytes are in the file.
+    pub(super) fn there(&self) -> u64 {
+        lock(&self.progress).there
+    }
+
+    /// Writes the next bytes of the blob into the file.
+    pub(super) fn append(&self, at: u64, bytes: &[u8]) -> Result<(), RegistryError> {
+        let written = self.file.write_all_at(bytes, at);
+        written.map_err(|source| RegistryError::File { path: self.path.clone(), source })?;
+        let at = at + bytes.len() as u64;
+        lock(&self.progress).there = at;
+        self.changed.notify_all();
+        self.queue.shared.listener.advance(self.digest, at, self.size);
+        Ok(())
+    }
+
+    /// Tells the listener of an attempt that has failed.
+    pub(super) fn tell_retry(&self, at: u64, pause: Duration, error: &RegistryError) {
+        self.queue.shared.listener.retry(self.digest, at, pause, error);
+    }
+
     pub(super) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
     }
 
-    fn is_stopped(&self) -> bool {
+    pub(super) fn is_stopped(&self) -> bool {
         !self.is_wanted() || self.queue.is_stopped()
     }
 
@@ -114,7 +136,7 @@ impl Transfer {
     }
 
     /// Brings the rest of the blob, and tells those who read it if that fails.
-    pub(super) fn run(&self) {
+    pub(super) fn run(self: &Arc<Self>) {
         if let Err(error) = self.take_turn().and_then(|()| self.bring()) {
             lock(&self.progress).error = Some(Arc::new(error));
             self.changed.notify_all();
@@ -147,20 +169,26 @@ impl Transfer {
         }
     }
 
-    fn bring(&self) -> Result<(), RegistryError> {
+    fn bring(self: &Arc<Self>) -> Result<(), RegistryError> {
         let (blob, listener) = (self.blob(), &self.queue.shared.listener);
         let options = blob.client.options();
         let mut backoff = Backoff::new(options.first_pause, ATTEMPTS);
-        let mut ranges = true;
+        let (mut ranges, mut in_parts) = (true, true);
         loop {
             let Progress { there: before, kept, .. } = *lock(&self.progress);
             if before == self.size {
                 listener.complete(self.digest, kept);
                 return Ok(());
             }
-            let asked = blob.ask(before, &mut ranges);
-            let error = match asked.and_then(|coming| self.take(coming, before)) {
-                Ok(()) => continue,
+            let asked = blob.ask(before, None, &mut ranges);
+            let error = match asked.and_then(|coming| self.take(coming, before, in_parts)) {
+                Ok(None) => continue,
+                Ok(Some(rate)) => {
+                    // If that ends early, the server has ignored a range.
+                    in_parts = false;
+                    Parts::bring(self, rate)?;
+                    continue;
+                }
                 Err(error) => error,
             };
             let at = lock(&self.progress).there;
@@ -178,31 +206,23 @@ impl Transfer {
         }
     }
 
-    /// Writes what comes into the file.
-    fn take(&self, coming: Coming, from: u64) -> Result<(), RegistryError> {
-        let Coming { mut body, mut skip, url } = coming;
-        let url = url.as_str();
-        let Shared { client, listener, .. } = &self.queue.shared;
+    /// Writes what comes into the file. Returns early, with the rate so far, if the rest would come sooner over several
+    /// connections, `in_parts`.
+    fn take(&self, coming: Coming, from: u64, in_parts: bool) -> Result<Option<f64>, RegistryError> {
+        let Coming { mut body, mut skip, ranges, url } = coming;
         let mut buffer = vec![0; PIECE];
         let mut at = from;
-        let stall = client.options().stall;
-        let (mut since, mut lately) = (Instant::now(), 0u64);
+        let mut pace = Pace::new(self.blob().client.options().stall);
+        let begun = Instant::now();
         loop {
             if self.is_stopped() {
                 return Err(RegistryError::Interrupted);
             }
-            let read = body.read(&mut buffer).map_err(|error| broken("Get", url, &error))?;
+            let read = body.read(&mut buffer).map_err(|error| broken("Get", &url, &error))?;
             if read == 0 {
                 break;
             }
-            lately += read as u64;
-            if since.elapsed() > stall {
-                if lately < SLOWEST {
-                    let reason = format!("{lately} bytes in {} s are no transfer", since.elapsed().as_secs());
-                    return Err(RegistryError::Transport { method: "Get", url: url.into(), reason, transient: true });
-                }
-                (since, lately) = (Instant::now(), 0);
-            }
+            pace.check(read, &url)?;
             let skipped = skip.min(read as u64);
             skip -= skipped;
             let new = &buffer[usize::try_from(skipped).unwrap_or(usize::MAX).min(read)..read];
@@ -212,24 +232,49 @@ impl Transfer {
             if new.is_empty() {
                 continue;
             }
-            self.file
-                .write_all_at(new, at)
-                .map_err(|source| RegistryError::File { path: self.path.clone(), source })?;
+            self.append(at, new)?;
             at += new.len() as u64;
-            lock(&self.progress).there = at;
-            self.changed.notify_all();
-            listener.advance(self.digest, at, self.size);
+            let time = begun.elapsed();
+            if in_parts && ranges && are_worth_it(self.size - at, at - from, time) && self.queue.has_room() {
+                return Ok(Some((at - from) as f64 / time.as_secs_f64()));
+            }
         }
         if at < self.size {
             let reason = "unexpected EOF".to_owned();
-            return Err(RegistryError::Transport { method: "Get", url: url.into(), reason, transient: true });
+            return Err(RegistryError::Transport { method: "Get", url, reason, transient: true });
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn blob(&self) -> Blob<'_> {
+    pub(super) fn blob(&self) -> Blob<'_> {
         let Shared { client, repository, name, scope, .. } = &self.queue.shared;
         Blob { client, repository, name, scope, digest: self.digest, size: self.size }
+    }
+}
+
+/// Notices a connection that is not silent and brings next to nothing.
+pub(super) struct Pace {
+    stall: Duration,
+    since: Instant,
+    lately: u64,
+}
+
+impl Pace {
+    pub(super) fn new(stall: Duration) -> Self {
+        Self { stall, since: Instant::now(), lately: 0 }
+    }
+
+    /// Counts bytes that have come.
+    pub(super) fn check(&mut self, read: usize, url: &str) -> Result<(), RegistryError> {
+        self.lately += read as u64;
+        if self.since.elapsed() > self.stall {
+            if self.lately < SLOWEST {
+                let reason = format!("{} bytes in {} s are no transfer", self.lately, self.since.elapsed().as_secs());
+                return Err(RegistryError::Transport { method: "Get", url: url.into(), reason, transient: true });
+            }
+            (self.since, self.lately) = (Instant::now(), 0);
+        }
+        Ok(())
     }
 }
 

@@ -53,11 +53,12 @@ impl Served {
         let Some(blob) = asked.blob().and_then(|digest| self.blobs.get(digest)) else {
             return Reply::error(404, "BLOB_UNKNOWN", "blob unknown to registry");
         };
-        match asked.from() {
-            None | Some(0) => Reply::new(200, blob),
-            Some(from) if from < blob.len() => {
-                let range = format!("bytes {from}-{}/{}", blob.len() - 1, blob.len());
-                Reply::new(206, &blob[from..]).with("Content-Range", &range)
+        match asked.range() {
+            None | Some((0, None)) => Reply::new(200, blob).with("Accept-Ranges", "bytes"),
+            Some((from, last)) if from < blob.len() => {
+                let last = last.unwrap_or(usize::MAX).min(blob.len() - 1);
+                let range = format!("bytes {from}-{last}/{}", blob.len());
+                Reply::new(206, &blob[from..=last]).with("Content-Range", &range)
             }
             Some(_) => Reply::new(416, b""),
         }
@@ -87,7 +88,13 @@ impl Asked {
 
     /// The first byte of the range that is asked for.
     pub fn from(&self) -> Option<usize> {
-        self.headers.get("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+        Some(self.range()?.0)
+    }
+
+    /// The first byte and the last one of the range that is asked for; no last one if all of the rest is.
+    pub fn range(&self) -> Option<(usize, Option<usize>)> {
+        let (first, last) = self.headers.get("range")?.strip_prefix("bytes=")?.split_once('-')?;
+        Some((first.parse().ok()?, last.parse().ok()))
     }
 }
 
@@ -104,6 +111,8 @@ pub enum Then {
     Trickle(usize),
     /// More and more bytes come.
     Endless,
+    /// It ends as it should, but brings no more than this many bytes in each hundredth of a second.
+    Slow(usize),
 }
 
 /// An answer.
@@ -274,6 +283,13 @@ fn serve(
                 }
                 stream.write_all(&[*byte])?;
                 pause();
+            }
+            Ok(())
+        }
+        Then::Slow(bytes) => {
+            for piece in reply.body.chunks(bytes) {
+                stream.write_all(piece)?;
+                std::thread::sleep(Duration::from_millis(10));
             }
             Ok(())
         }

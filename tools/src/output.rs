@@ -109,6 +109,11 @@ pub(crate) fn document(text: &str) -> Result<(), Lost> {
     if std::io::stdout().is_terminal() { send(shown_json(text).as_bytes()) } else { send(text.as_bytes()) }
 }
 
+/// One of several objects, each on a line of its own, as they become known.
+pub(crate) fn json_line(value: &serde_json::Value) -> Result<(), Lost> {
+    document(&format!("{value}\n"))
+}
+
 /// JSON to standard output: indented for a person, on one line for a program. For a program it goes out while it is made, since
 /// what there is to say of a large store takes more memory than the store's records do.
 pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ mod content;
 pub(crate) mod cp;
 pub(crate) mod diff;
 mod document;
+mod events;
 pub(crate) mod export;
 pub(crate) mod files;
 pub(crate) mod flatten;

@@ -12,13 +12,15 @@ use anyhow::anyhow;
 use images::load::{ImportError, ImportOptions, ImportReport, ImportRequest, import_images};
 use images::source::{Platform, Select};
 use layerfs::Digest;
-use lines::Lines;
+use lines::{Form, Lines};
 use registry::{BlobListener, PullRequest, RegistryClient, Remote, Resolved};
+use serde_json::json;
 use snapshot::reference::Reference;
 use snapshot::root::{DataRoot, PULLED_BLOBS};
 use snapshot::schema::references::References;
 
 use super::change::reference_error;
+use super::events::Events;
 use crate::commands::layerfs::NAME;
 use crate::exit::{Interrupted, UsageError};
 use crate::flags::writable;
@@ -36,6 +38,7 @@ const BLOBS: &str = PULLED_BLOBS[1];
 const STOPPED: &str = "interrupted, no image was changed";
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = concat!("What the objects of --json have:\n\n", include_str!("pull/events.txt")))]
 pub(crate) struct Args {
     /// Images, as NAME[:TAG|@DIGEST]
     #[arg(required = true, value_name = "NAME[:TAG|@DIGEST]")]
@@ -52,6 +55,10 @@ pub(crate) struct Args {
     /// Print only the full name of each image
     #[arg(short, long)]
     quiet: bool,
+
+    /// Print an object for each thing that happens, a line each
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
 
     /// Layers that are fetched at once
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
@@ -76,7 +83,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    pull(args, root, driver, &signals::interrupted()?, |name| Ok(output::say(name)?))?;
+    // With --json, the last object of an image has its name.
+    let done = |name: &str| if args.json { Ok(()) } else { Ok(output::say(name)?) };
+    pull(args, root, driver, &signals::interrupted()?, done)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -132,6 +141,7 @@ pub(crate) fn fetch(
         all_tags: false,
         platform: platform.map(ToString::to_string),
         quiet: true,
+        json: false,
         max_concurrent_downloads: 3,
         registry: registry.clone(),
         no_preflight: false,
@@ -174,8 +184,16 @@ impl Pull<'_> {
         Ok(reference.canonical())
     }
 
+    fn form(&self) -> Form {
+        match self.args {
+            Args { json: true, .. } => Form::Json,
+            Args { quiet: true, .. } => Form::Quiet,
+            _ => Form::Lines,
+        }
+    }
+
     fn say(&self, line: &str) -> anyhow::Result<()> {
-        if !self.args.quiet {
+        if self.form() == Form::Lines {
             output::say(line)?;
         }
         Ok(())
@@ -188,6 +206,16 @@ impl Pull<'_> {
 
     /// Pulls one image; returns whether anything changed.
     fn one(&self, reference: &Reference) -> anyhow::Result<bool> {
+        let events = Events::new(self.form() == Form::Json);
+        events.tell("begin", json!({"name": reference.canonical()}));
+        let (digest, changed) = self.fetch(reference)?;
+        self.say(&format!("Digest: {digest}"))?;
+        events.tell("end", json!({"name": reference.canonical(), "digest": digest, "changed": changed}));
+        Ok(changed)
+    }
+
+    /// Fetches one image; returns what its name leads to, and whether anything changed.
+    fn fetch(&self, reference: &Reference) -> anyhow::Result<(Digest, bool)> {
         let which = reference
             .digest()
             .map_or_else(|| reference.tag().unwrap_or_default().to_owned(), |_| reference.canonical());
@@ -208,27 +236,24 @@ impl Pull<'_> {
             && is_present(digest)
         {
             begun()?;
-            self.say(&format!("Digest: {digest}"))?;
-            return Ok(false);
+            return Ok((digest, false));
         }
         let resolved = registry::resolve(self.client, reference, self.platform)?;
         begun()?;
         let digest = resolved.digest;
         if is_present(digest) {
-            self.say(&format!("Digest: {digest}"))?;
-            return Ok(false);
+            return Ok((digest, false));
         }
         let report = twice(|| self.import(reference, resolved.clone()))?;
         for warning in &report.warnings {
             output::complain(NAME, &format!("warning: {warning}"));
         }
-        self.say(&format!("Digest: {digest}"))?;
-        Ok(true)
+        Ok((digest, true))
     }
 
     fn import(&self, reference: &Reference, resolved: Resolved) -> Result<ImportReport, (anyhow::Error, bool)> {
         let at_once = self.args.max_concurrent_downloads.into();
-        let lines = Arc::new(Lines::new(self.args.quiet, at_once));
+        let lines = Arc::new(Lines::new(self.form(), at_once));
         let pull = PullRequest {
             client: Arc::clone(self.client),
             reference: reference.clone(),

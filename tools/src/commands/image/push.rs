@@ -12,6 +12,7 @@ use images::save::texts_to_read;
 use layerfs::compress::encode::Encoding;
 use lines::Lines;
 use registry::{ManifestForm, Push, PushOptions, PushedImage, RegistryClient};
+use serde_json::json;
 use snapshot::catalog::Catalog;
 use snapshot::edit::{Edit, Transaction, WriteOptions};
 use snapshot::ids::ImageId;
@@ -19,6 +20,7 @@ use snapshot::reference::Reference;
 use snapshot::root::DataRoot;
 use snapshot::schema::distribution::{BlobSource, source_hmac};
 
+use super::events::Events;
 use crate::commands::layerfs::NAME;
 use crate::exit::UsageError;
 use crate::flags::writable;
@@ -29,6 +31,7 @@ use crate::{output, signals};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = concat!("What the objects of --json have:\n\n", include_str!("push/events.txt")))]
 pub(crate) struct Args {
     /// The image, as NAME[:TAG]; its name says which registry
     #[arg(value_name = "NAME[:TAG]")]
@@ -41,6 +44,10 @@ pub(crate) struct Args {
     /// Print only the full name of the image
     #[arg(short, long)]
     quiet: bool,
+
+    /// Print an object for each thing that happens, a line each
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
 
     /// `docker`: the manifest that docker makes; `oci`: that of the OCI image specification
     #[arg(long, value_name = "FORMAT", default_value = "docker", value_parser = parse_form)]
@@ -86,10 +93,12 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let data_root = DataRoot::find(root, driver)?;
     data_root.expect_storage_driver()?;
     let complete = reference.clone().with_default_tag();
-    let say = |line: &str| if args.quiet { Ok(()) } else { output::say(line) };
+    let events = Events::new(args.json);
+    let say = |line: &str| if args.quiet || args.json { Ok(()) } else { output::say(line) };
     if !args.all_tags && complete != reference {
         say(&format!("Using default tag: {}", complete.tag().unwrap_or_default()))?;
     }
+    events.tell("begin", json!({"name": reference.name()}));
     say(&format!("The push refers to repository [{}]", reference.name()))?;
     let asked = if args.all_tags { &reference } else { &complete };
     let texts = texts_to_read(&[asked.familiar()], &data_root.references()?);
@@ -100,7 +109,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         bail!("An image does not exist locally with the tag: {}", reference.familiar_name());
     }
     let client = Arc::new(args.registry.client_to_push(&reference, &interrupted)?);
-    let lines = Lines::new(args.quiet, args.max_concurrent_uploads.into());
+    let lines = Lines::new(args.quiet, args.json, args.max_concurrent_uploads.into());
     let options = PushOptions {
         form: args.format,
         encoding: args.compress,
@@ -114,6 +123,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     for (name, image) in wanted.iter().zip(images) {
         let tag = name.tag().unwrap_or_default();
         pushed = push.image(&catalog, &catalog.images()[&image], tag).map_err(Into::into).and_then(|done| {
+            events.tell("end", json!({"name": name.canonical(), "digest": done.digest, "size": done.size}));
             edits.extend(notes(&client, &reference, image, &done));
             Ok(say(&format!("{tag}: digest: {} size: {}", done.digest, done.size))?)
         });

@@ -22,7 +22,7 @@ engines:
 vm:
     tools/vm-kernel.sh target/vm/kernel
 
-# podman reads what `save` writes: needs root and podman, which no other test needs.
+# podman reads what `save` writes and `push` pushes: needs root and podman, which no other test needs.
 podman:
     LAYERFS_REQUIRE=podman,root cargo test -p tools --test podman_save
 

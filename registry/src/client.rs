@@ -66,8 +66,8 @@ pub struct RegistryClient {
     /// For the registry, and for all other hosts.
     agents: (Agent, Agent),
     _watch: Watch,
-    /// Who is asked which digest a tag has, if that is not this host.
-    resolver: Option<Arc<Self>>,
+    /// Who is asked which digest a tag has, one after the other, if that is not this host.
+    resolvers: Vec<Arc<Self>>,
     /// The address that has answered.
     base: Mutex<Option<String>>,
     /// What proves who asks, by the scope for which it holds.
@@ -148,7 +148,7 @@ impl RegistryClient {
             options,
             agents,
             _watch: watch,
-            resolver: None,
+            resolvers: Vec::new(),
             base: Mutex::default(),
             authorizations: Mutex::default(),
             asks_identity: AtomicBool::new(false),
@@ -156,15 +156,27 @@ impl RegistryClient {
         })
     }
 
-    /// The same client, which does not believe its host which digest a tag has and asks `resolver` for that.
+    /// The same client, which does not believe its host which digest a tag has, and asks these for that, one after the other.
     #[must_use]
-    pub fn resolving_at(self, resolver: Arc<Self>) -> Self {
-        Self { resolver: Some(resolver), ..self }
+    pub fn resolving_at(self, resolvers: Vec<Arc<Self>>) -> Self {
+        Self { resolvers, ..self }
     }
 
-    /// Who is asked what names mean.
-    pub(crate) fn resolver(&self) -> &Self {
-        self.resolver.as_deref().unwrap_or(self)
+    /// Whether others are asked what names mean.
+    pub(crate) fn has_resolvers(&self) -> bool {
+        !self.resolvers.is_empty()
+    }
+
+    /// Asks who knows what names mean, until one of them has an answer.
+    pub(crate) fn resolving<R>(&self, ask: impl Fn(&Self) -> Result<R, RegistryError>) -> Result<R, RegistryError> {
+        let Some((last, others)) = self.resolvers.split_last() else { return ask(self) };
+        for resolver in others {
+            match ask(resolver) {
+                Err(error) if !matches!(error, RegistryError::Interrupted) => {}
+                answer => return answer,
+            }
+        }
+        ask(last)
     }
 
     /// The registry.

@@ -124,7 +124,8 @@ fn serving(
 ) -> Result<ServingHost, String> {
     let Settings { capabilities, ca, client, skip_verify, override_path, header } = settings;
     let capabilities = capabilities.filter(|capabilities| !capabilities.is_empty());
-    if let Some(unknown) = capabilities.iter().flatten().find(|name| !matches!(name.as_str(), "pull" | "resolve" | "push"))
+    if let Some(unknown) =
+        capabilities.iter().flatten().find(|name| !matches!(name.as_str(), "pull" | "resolve" | "push"))
     {
         return Err(format!("unknown capability {unknown:?}"));
     }
@@ -177,7 +178,8 @@ mod tests {
                     client = [[\"/c.cert\", \"/c.key\"], [\"both.pem\"]]\n [host.\"https://proxy.test/v2/hub\".header]\n\
                     x-a = \"1\"\n x-b = [\"2\", \"3\"]\n";
         let hosts = hosts(text).unwrap();
-        let asked: Vec<String> = hosts.iter().map(|host| host.host.target(&host.host.bases()[0], "/v2/a/tags/list")).collect();
+        let asked: Vec<String> =
+            hosts.iter().map(|host| host.host.target(&host.host.bases()[0], "/v2/a/tags/list")).collect();
         let expected = [
             "https://public.test/v2/a/tags/list?ns=docker.io",
             "http://mirror.test:5/prefix/v2/a/tags/list?ns=docker.io",

@@ -151,7 +151,10 @@ fn accept() -> Vec<(&'static str, String)> {
 /// # Errors
 /// [`RegistryError`]
 pub fn head(client: &RegistryClient, reference: &Reference) -> Result<Option<Digest>, RegistryError> {
-    let client = client.resolver();
+    if client.has_resolvers() { named(client, reference).map(Some) } else { head_at(client, reference) }
+}
+
+fn head_at(client: &RegistryClient, reference: &Reference) -> Result<Option<Digest>, RegistryError> {
     let path = manifest_path(reference, None);
     let digest = |answer: Answer| Ok(answer.header("docker-content-digest").and_then(|digest| digest.parse().ok()));
     // The answer to HEAD has no body that tells what is wrong: the request that follows will.
@@ -159,6 +162,14 @@ pub fn head(client: &RegistryClient, reference: &Reference) -> Result<Option<Dig
         Err(RegistryError::Status { .. } | RegistryError::Unauthorized { .. }) => Ok(None),
         other => other,
     }
+}
+
+/// The digest of what a reference names, from those who are believed.
+fn named(client: &RegistryClient, reference: &Reference) -> Result<Digest, RegistryError> {
+    client.resolving(|resolver| match head_at(resolver, reference)? {
+        Some(digest) => Ok(digest),
+        None => document(resolver, reference, None).map(|document| document.digest),
+    })
 }
 
 fn manifest_path(reference: &Reference, digest: Option<Digest>) -> String {
@@ -175,12 +186,8 @@ pub(crate) fn document(
     reference: &Reference,
     digest: Option<Digest>,
 ) -> Result<Document, RegistryError> {
-    let resolver = client.resolver();
     let digest = match digest.or(reference.digest()) {
-        None if !std::ptr::eq(resolver, client) => match head(client, reference)? {
-            Some(digest) => Some(digest),
-            None => Some(document(resolver, reference, None)?.digest),
-        },
+        None if client.has_resolvers() => Some(named(client, reference)?),
         digest => digest,
     };
     let path = manifest_path(reference, digest);
@@ -255,10 +262,9 @@ pub(crate) fn choose(index: &Document, of: &str, wanted: &Platform) -> Result<Di
         let found = found.iter().map(|(platform, _)| platform.to_string()).collect();
         return Err(RegistryError::NoPlatform { platform: wanted.to_string(), found });
     };
-    digest.parse().map_err(|_| RegistryError::Document {
-        url: of.to_owned(),
-        reason: format!("{digest:?} is no SHA-256 digest"),
-    })
+    digest
+        .parse()
+        .map_err(|_| RegistryError::Document { url: of.to_owned(), reason: format!("{digest:?} is no SHA-256 digest") })
 }
 
 /// Asks the registry for an image: its manifest and its config.
@@ -356,7 +362,10 @@ struct Page {
 /// # Errors
 /// [`RegistryError`]
 pub fn tags(client: &RegistryClient, reference: &Reference) -> Result<Vec<String>, RegistryError> {
-    let client = client.resolver();
+    client.resolving(|client| tags_at(client, reference))
+}
+
+fn tags_at(client: &RegistryClient, reference: &Reference) -> Result<Vec<String>, RegistryError> {
     let mut path = format!("/v2/{}/tags/list", reference.path());
     let (mut tags, mut seen) = (Vec::new(), 0);
     loop {

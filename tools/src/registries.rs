@@ -96,14 +96,17 @@ impl DaemonConfig {
 }
 
 impl RegistryFlags {
-    /// A client for the registry of this image, with the user's credentials for it.
+    /// A client for the registry of this image, with the user's credentials for its host.
     pub(crate) fn client(
         &self,
         reference: &Reference,
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<RegistryClient> {
-        let credentials = credential_store().find(reference.domain());
-        self.client_with(reference.domain(), credentials, interrupted)
+        let config = DaemonConfig::read(&self.daemon_config)?;
+        let mut hosts = self.hosts(&InsecureRegistries::new(&config.insecure), reference.domain())?;
+        let host = hosts.pop().context("a registry serves its own images")?.host;
+        let credentials = credential_store().find(host.domain());
+        Ok(RegistryClient::new(host, credentials, self.options(interrupted))?)
     }
 
     /// Clients for all that may serve this image: the mirrors `named` by the user, the hosts of a `hosts.toml`, those that
@@ -129,13 +132,17 @@ impl RegistryFlags {
         };
         let mut hosts = self.hosts(&insecure, reference.domain())?;
         let itself = hosts.pop();
-        let resolver = hosts.iter().chain(&itself).find(|host| host.resolve).map(|host| host.host.clone());
-        let needs_resolver = reference.digest().is_none();
-        let serving = |host: ServingHost| match &resolver {
-            _ if !host.pull => Ok(None),
-            _ if host.resolve || !needs_resolver => client(host.host).map(Some),
-            Some(resolver) => Ok(Some(client(host.host)?.resolving_at(Arc::new(client(resolver.clone())?)))),
-            None => Ok(None),
+        let resolvers = hosts.iter().chain(&itself).filter(|host| host.resolve).map(|host| host.host.clone());
+        let resolvers: Vec<RegistryHost> = resolvers.collect();
+        let serving = |host: ServingHost| {
+            if !host.pull || (resolvers.is_empty() && reference.digest().is_none()) {
+                return Ok(None);
+            }
+            if host.resolve || reference.digest().is_some() {
+                return client(host.host).map(Some);
+            }
+            let others = resolvers.iter().map(|host| Ok(Arc::new(client(host.clone())?)));
+            Ok(Some(client(host.host)?.resolving_at(others.collect::<anyhow::Result<_>>()?)))
         };
         let mut clients = mirrors(named)?;
         for host in hosts {
@@ -184,7 +191,7 @@ impl RegistryFlags {
         options
     }
 
-    /// A client for a registry, with these credentials.
+    /// A client for a registry, with these credentials. They go to no other host, whatever `hosts.toml` says.
     pub(crate) fn client_with(
         &self,
         domain: &str,
@@ -192,18 +199,11 @@ impl RegistryFlags {
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<RegistryClient> {
         let config = DaemonConfig::read(&self.daemon_config)?;
-        self.client_of(&InsecureRegistries::new(&config.insecure), domain, credentials, interrupted)
-    }
-
-    fn client_of(
-        &self,
-        insecure: &InsecureRegistries,
-        domain: &str,
-        credentials: Option<Credentials>,
-        interrupted: &Arc<AtomicBool>,
-    ) -> anyhow::Result<RegistryClient> {
-        let itself = self.hosts(insecure, domain)?.pop().context("a registry serves its own images")?;
-        Ok(RegistryClient::new(itself.host, credentials, self.options(interrupted))?)
+        let insecure = InsecureRegistries::new(&config.insecure);
+        let itself = self.hosts(&insecure, domain)?.pop().filter(|itself| itself.host.domain() == domain);
+        let verify = self.tls_verify && !insecure.contains(domain);
+        let host = itself.map_or_else(|| RegistryHost::new(domain, verify), |itself| itself.host);
+        Ok(RegistryClient::new(host, credentials, self.options(interrupted))?)
     }
 }
 

@@ -1,10 +1,13 @@
-//! podman reads what `layerfs save` writes: archives and layouts, however their layers are compressed. Its storage is another one than
+//! podman reads what `layerfs save` writes and what `layerfs push` pushes, and `layerfs pull` what podman pushes: archives and layouts, however their layers are compressed. Its storage is another one than
 //! docker's, and so is its reader. `just podman` runs this: podman is no part of the other tiers.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use testkit::TreeState;
+use testkit::registry::{Registry, layerfs_anonymous};
 
 const IMAGE: &str = "layerfs-test/layers:1";
 
@@ -89,4 +92,47 @@ fn podman_reads_what_was_saved() {
             podman.run(&["rmi", "--all", "-f"]);
         }
     }
+}
+
+/// podman pulls what was pushed, however its layers are compressed, and what podman has pushed is pulled: same images, same files.
+#[test]
+fn podman_pulls_what_was_pushed_and_the_other_way_round() {
+    let installed = Command::new("podman").arg("--version").output().is_ok();
+    if !testkit::tier("podman", installed, "install podman") || !testkit::is_root() || !Registry::installed("podman") {
+        return;
+    }
+    let dir = testkit::scratch();
+    let registry = Registry::start(&dir.path().join("registry"));
+    let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
+    testkit::import(&testkit::golden("layers-20.10.tar"), &ours);
+    let layerfs = |arguments: &[&str]| layerfs_anonymous(&ours, arguments).ok().stdout;
+    let id = layerfs(&["image", "inspect", "-f", "{{.Id}}", IMAGE]);
+    let id = id.trim().trim_start_matches("sha256:");
+    let podman = Podman(dir.path());
+    podman.run(&["load", "-i", text(&testkit::golden("layers-20.10.tar"))]);
+    let expected = podman.files(id);
+    let pushed = format!("{}/by/podman:1", registry.host);
+    podman.run(&["push", "-q", "--tls-verify=false", id, &pushed]);
+    podman.run(&["rmi", "--all", "-f"]);
+    for options in [&[][..], &["--format", "oci"], &["--format", "oci", "--compress", "zstd"]] {
+        let name = format!("{}/by/layerfs:{}", registry.host, options.len());
+        layerfs(&["tag", IMAGE, &name]);
+        layerfs(&[&["push", "-q"], options, &[&name]].concat());
+        podman.run(&["pull", "-q", "--tls-verify=false", &name]);
+        assert_eq!(podman.run(&["images", "-q", "--no-trunc"]).trim(), format!("sha256:{id}"), "{options:?}");
+        assert!(podman.files(id) == expected, "{options:?}");
+        podman.run(&["rmi", "--all", "-f"]);
+    }
+    layerfs_anonymous(&theirs, &["pull", "-q", &pushed]).ok();
+    let found = layerfs_anonymous(&theirs, &["image", "inspect", "-f", "{{.Id}}", &pushed]).ok().stdout;
+    // podman may write the config of an image of docker's anew, as OCI's.
+    let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+    for (root, image, to) in [(&ours, IMAGE, &one), (&theirs, found.trim(), &other)] {
+        let archive = dir.path().join("image.tar");
+        layerfs_anonymous(root, &["image", "save", "-o", text(&archive), image]).ok();
+        let unpacked = Command::new(testkit::program("layer-unpack")).arg(&archive).arg("--rootfs").arg(to).output();
+        testkit::succeeded("layer-unpack", unpacked.unwrap());
+        std::fs::remove_file(archive).unwrap();
+    }
+    testkit::assert_none("different", &TreeState::read(&one).changes(&TreeState::read(&other)));
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 
 use testkit::fault_registry::{Asked, FaultRegistry, Reply, Served};
@@ -72,7 +74,11 @@ fn root_hosts_file_says_who_is_asked_for_what() {
     let team = |asked: &Asked| asked.headers.contains_key("x-team");
     assert!(mirror.asked().iter().all(team) && !origin.asked().iter().any(team));
     // The registry is asked what the tag means, and nothing else.
-    assert!(paths(&origin).iter().all(|path| path == "/v2/t/image/manifests/1"), "{:?}", paths(&origin));
+    assert!(
+        paths(&origin).iter().all(|path| path == "/v2/t/image/manifests/1?ns=registry.test"),
+        "{:?}",
+        paths(&origin)
+    );
 
     // Without its mirror, the registry itself serves the image, also to `layer-unpack`, and `_default` counts for others.
     drop(mirror);
@@ -83,10 +89,9 @@ fn root_hosts_file_says_who_is_asked_for_what() {
     layerfs_anonymous(&root("three"), &["pull", "-q", "--no-sync", &flag, "elsewhere.test/t/image:1"]).ok();
 
     // A file that cannot be meant is an error, and so are hosts that may not do what is wanted.
-    for (text, words) in [
-        ("host = 1", "hosts.toml: `host` is no table"),
-        ("capabilities = [\"push\"]", "by hosts.toml nobody serves"),
-    ] {
+    for (text, words) in
+        [("host = 1", "hosts.toml: `host` is no table"), ("capabilities = [\"push\"]", "by hosts.toml nobody serves")]
+    {
         let flag = hosts_file(&dir.path().join("hosts"), "registry.test", text);
         let said = layerfs_anonymous(&root("four"), &["pull", "-q", &flag, "registry.test/t/image:1"]);
         testkit::assert_none(text, &said.complaints(&[words]));
@@ -116,10 +121,12 @@ fn root_hosts_file_names_the_authority_and_where_pushes_go() {
         run(with_host(&command, &dir.path().join("hosts-file"), host), Input::Nothing)
     };
     let text = |ca: &str| {
-        format!("capabilities = [\"pull\", \"resolve\"]\n[host.\"https://{host}:{port}\"]\ncapabilities = [\"push\", \"pull\", \"resolve\"]\n{ca}")
+        format!(
+            "capabilities = [\"pull\", \"resolve\"]\n[host.\"https://{host}:{port}\"]\ncapabilities = [\"push\", \"pull\", \"resolve\"]\n{ca}"
+        )
     };
     let flag = hosts_file(&hosts, "elsewhere.test", &text(""));
-    let said = layerfs(&["push", &flag, name]);
+    let said = layerfs(&["push", "-q", &flag, name]);
     testkit::assert_none("message", &said.complaints(&["certificate signed by unknown authority"]));
     // A path that is not absolute is seen from the file.
     std::fs::copy(file("ca.crt"), hosts.join("elsewhere.test/own.crt")).unwrap();
@@ -128,4 +135,47 @@ fn root_hosts_file_names_the_authority_and_where_pushes_go() {
     layerfs(&["rmi", name]).ok();
     let said = layerfs(&["pull", &flag, name]).ok();
     assert!(said.stdout.contains("Status: Downloaded newer image for elsewhere.test/t/image:1"), "{said:?}");
+
+    // Through a proxy, which alone knows where the host is.
+    layerfs(&["rmi", name]).ok();
+    let proxy = proxy();
+    let mut command = anonymous(&root, &["pull", &flag, name]);
+    command.env("HTTPS_PROXY", format!("http://{proxy}")).env_remove("NO_PROXY").env_remove("no_proxy");
+    let said = run(command, Input::Nothing).ok();
+    assert!(said.stdout.contains("Status: Downloaded newer image for elsewhere.test/t/image:1"), "{said:?}");
+}
+
+/// A proxy that connects to the port it is asked for on this machine, whatever the host. Returns its address.
+fn proxy() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            // A client that has hung up is no fault of the proxy.
+            std::thread::spawn(move || drop(client.and_then(pass_on)));
+        }
+    });
+    address
+}
+
+fn pass_on(mut client: TcpStream) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let target = head.strip_prefix("CONNECT ").unwrap().split(' ').next().unwrap();
+    let port: u16 = target.rsplit(':').next().unwrap().parse().unwrap();
+    let server = TcpStream::connect(("127.0.0.1", port))?;
+    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+    let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    });
+    let (mut from, mut to) = (server, client);
+    std::io::copy(&mut from, &mut to)?;
+    to.shutdown(Shutdown::Write)
 }

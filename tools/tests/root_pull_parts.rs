@@ -35,7 +35,11 @@ fn pull(registry: &FaultRegistry, root: &std::path::Path, options: &[&str]) -> R
 
 fn ranges(registry: &FaultRegistry, served: &Served) -> Vec<(usize, Option<usize>)> {
     let asked = registry.asked();
-    asked.iter().filter(|asked| asked.blob() == Some(&served.layers[0])).map(|asked| asked.range().unwrap_or((0, None))).collect()
+    asked
+        .iter()
+        .filter(|asked| asked.blob() == Some(&served.layers[0]))
+        .map(|asked| asked.range().unwrap_or((0, None)))
+        .collect()
 }
 
 fn expect_image(root: &std::path::Path) {
@@ -60,7 +64,9 @@ fn root_pull_takes_a_slow_blob_in_parts() {
             }
             // One of the parts is cut in its middle.
             match asked.range() {
-                Some((from, Some(last))) if from < 20 << 20 && last > 20 << 20 => reply.then(Then::Cut((20 << 20) - from)),
+                Some((from, Some(last))) if from < 20 << 20 && last > 20 << 20 => {
+                    reply.then(Then::Cut((20 << 20) - from))
+                }
                 _ => reply.then(Then::Slow(SLOW)),
             }
         })
@@ -138,7 +144,10 @@ fn root_pull_and_push_tell_programs_what_happens() {
     assert!(is_documented(PULL, &names));
     let of = |event: &str| objects.iter().find(|object| object["event"] == event).unwrap();
     let blob = served.layers[0].as_str();
-    assert_eq!((&of("planned")["layers"][0]["blob"], &of("planned")["layers"][0]["present"]), (&blob.into(), &false.into()));
+    assert_eq!(
+        (&of("planned")["layers"][0]["blob"], &of("planned")["layers"][0]["present"]),
+        (&blob.into(), &false.into())
+    );
     assert_eq!((&of("retry")["blob"], &of("retry")["bytes"]), (&blob.into(), &(1 << 20).into()));
     assert_eq!(of("end")["digest"], layerfs::Digest::hash(&served.manifest).to_string());
     assert_eq!(of("end")["changed"], true);

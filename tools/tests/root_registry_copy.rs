@@ -51,7 +51,8 @@ fn layout(dir: &Path) -> Vec<u8> {
         let mut config = testkit::image::config(&plain.iter().map(|layer| Digest::hash(layer)).collect::<Vec<_>>());
         config["architecture"] = architecture.into();
         let layers: Vec<Value> = plain.iter().map(|layer| put(&pack("gzip", layer), LAYER)).collect();
-        let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": put(&json(&config), CONFIG), "layers": layers});
+        let manifest =
+            json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": put(&json(&config), CONFIG), "layers": layers});
         let mut entry = put(&json(&manifest), MANIFEST);
         entry["platform"] = json!({"os": "linux", "architecture": architecture});
         entry
@@ -161,7 +162,8 @@ fn root_registry_copy_goes_on_after_cuts_and_refuses_wrong_bytes() {
                 reply
             })
         };
-        let said = copy(dir.path(), &[&format!("{}/t/image:1", source.host), &format!("{}/t/image:1", target.host)]);
+        let said =
+            copy(dir.path(), &["-q", &format!("{}/t/image:1", source.host), &format!("{}/t/image:1", target.host)]);
         let asked = source.asked();
         let starts: Vec<usize> =
             asked.iter().filter(|asked| asked.blob() == Some(&layer)).map(|asked| asked.from().unwrap_or(0)).collect();

@@ -85,7 +85,8 @@ impl Layout {
         if named.next().is_some() {
             return Err(self.wrong("there are several images; oci:DIRECTORY:NAME says which one is meant"));
         }
-        let digest = digest_of(entry).ok_or_else(|| self.wrong(format!("{INDEX}: an entry without a SHA-256 digest")))?;
+        let digest =
+            digest_of(entry).ok_or_else(|| self.wrong(format!("{INDEX}: an entry without a SHA-256 digest")))?;
         self.document_of(digest, entry.get("mediaType").and_then(Value::as_str))
     }
 
@@ -139,7 +140,9 @@ impl Layout {
             }
             let (found, _) = hashed.finish();
             if found != digest || at != size {
-                return Err(self.wrong(format!("the blob {digest} has the digest {found} and {at} bytes where it comes from")));
+                return Err(
+                    self.wrong(format!("the blob {digest} has the digest {found} and {at} bytes where it comes from"))
+                );
             }
             Ok(())
         })
@@ -162,8 +165,7 @@ impl Layout {
         index.entry("schemaVersion").or_insert_with(|| 2.into());
         index.entry("mediaType").or_insert_with(|| "application/vnd.oci.image.index.v1+json".into());
         let digest = document.digest.to_string();
-        let mut entry =
-            json!({"mediaType": document.media_type, "digest": digest, "size": document.bytes.len()});
+        let mut entry = json!({"mediaType": document.media_type, "digest": digest, "size": document.bytes.len()});
         if let Some(name) = &self.name {
             entry["annotations"] = json!({ (NAME): name });
         }

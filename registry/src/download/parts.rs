@@ -77,7 +77,8 @@ impl Parts {
             added: (Instant::now(), there, rate),
             may_grow: true,
         };
-        let parts = Arc::new(Self { transfer: Arc::clone(transfer), state: Mutex::new(state), changed: Condvar::new() });
+        let parts =
+            Arc::new(Self { transfer: Arc::clone(transfer), state: Mutex::new(state), changed: Condvar::new() });
         parts.add();
         parts.work(true);
         let mut state = lock(&parts.state);

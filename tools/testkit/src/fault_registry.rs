@@ -83,7 +83,7 @@ pub struct Asked {
 impl Asked {
     /// The digest of the blob that is asked for.
     pub fn blob(&self) -> Option<&str> {
-        self.path.split_once("/blobs/").map(|(_, digest)| digest)
+        self.path.split_once("/blobs/")?.1.split('?').next()
     }
 
     /// The first byte of the range that is asked for.

@@ -22,6 +22,11 @@ engines:
 vm:
     tools/vm-kernel.sh target/vm/kernel
 
+# bbolt reads and checks the databases that we write: needs Debian's golang-go and golang-github-coreos-bbolt-dev.
+bbolt:
+    cd snapshot/bolt/tests/bbolt && GO111MODULE=off GOPATH=/usr/share/gocode go build -o {{ justfile_directory() }}/target/bbolt-check check.go
+    LAYERFS_BBOLT={{ quote(justfile_directory() / "target/bbolt-check") }} cargo test -p bolt
+
 # podman reads what `save` writes and `push` pushes: needs root and podman, which no other test needs.
 podman:
     LAYERFS_REQUIRE=podman,root cargo test -p tools --test podman_save

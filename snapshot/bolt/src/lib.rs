@@ -1,5 +1,5 @@
 //! A reader of bbolt databases (`go.etcd.io/bbolt`, file format version 2), for files that may be damaged, and a
-//! [writer](mod@write) of small ones.
+//! [writer](mod@write) of new ones.
 //!
 //! This crate knows nothing of Docker. A database is in memory ([`Bolt::parse`]) or in a file ([`Bolt::open`]), of
 //! which only the pages on the way to the entry at hand are in memory, however long the file is.

@@ -34,6 +34,7 @@ pub mod change;
 pub mod copy;
 pub mod export;
 pub mod flatten;
+mod in_containerd;
 pub mod load;
 pub mod make;
 pub mod measure;

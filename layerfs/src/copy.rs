@@ -27,8 +27,20 @@ const PIECE: usize = 256 << 10;
 /// # Errors
 /// The first error of a system call; part of the copy is there then.
 pub fn copy_tree(from: impl AsFd, to: impl AsFd) -> Result<(), Errno> {
-    let mut copy =
-        Copy { from: from.as_fd(), to: to.as_fd(), linked: HashMap::new(), how: How::Clone, attributes: vec![0; 1024] };
+    tree(from.as_fd(), to.as_fd(), How::Clone)
+}
+
+/// Does what [`copy_tree`] does, but gives each node that is no directory one more name instead of a copy: both trees have the
+/// same files. A file that cannot have more names is copied.
+///
+/// # Errors
+/// The first error of a system call; part of the tree is there then.
+pub fn link_tree(from: impl AsFd, to: impl AsFd) -> Result<(), Errno> {
+    tree(from.as_fd(), to.as_fd(), How::Link)
+}
+
+fn tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>, how: How) -> Result<(), Errno> {
+    let mut copy = Copy { from, to, linked: HashMap::new(), how, attributes: vec![0; 1024] };
     let mut left = vec![Vec::new()];
     let mut directories = Vec::new();
     while let Some(path) = left.pop() {
@@ -47,6 +59,8 @@ pub fn copy_tree(from: impl AsFd, to: impl AsFd) -> Result<(), Errno> {
 /// Ways to copy a file's content, fastest first. A way that fails is not tried again for the rest of the tree.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum How {
+    /// The file gets one more name.
+    Link,
     /// The copy shares the blocks of the original.
     Clone,
     /// The kernel copies the bytes.
@@ -80,6 +94,16 @@ impl Copy<'_> {
                 rustix::fs::mkdirat(&to, name, Mode::RWXU)?;
                 left.push(join(path, name));
                 continue;
+            }
+            if self.how == How::Link {
+                match rustix::fs::linkat(&from, name, &to, name, AtFlags::empty()) {
+                    Ok(()) => continue,
+                    // Another file system, or one without hard links.
+                    Err(Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP) => self.how = How::Clone,
+                    // This file has as many names as it can have.
+                    Err(Errno::MLINK) => {}
+                    Err(errno) => return Err(errno),
+                }
             }
             if stat.st_nlink > 1 {
                 let number = (stat.st_dev, stat.st_ino);
@@ -118,11 +142,12 @@ impl Copy<'_> {
         if length == 0 {
             return Ok(());
         }
-        if self.how == How::Clone {
+        if matches!(self.how, How::Clone | How::Link) {
             match rustix::fs::ioctl_ficlone(&copy, &source) {
                 Ok(()) => return Ok(()),
                 // Whatever the reason of the failure is, the file can still be copied.
-                Err(_) => self.how = How::Range,
+                Err(_) if self.how == How::Clone => self.how = How::Range,
+                Err(_) => {}
             }
         }
         rustix::fs::ftruncate(&copy, length)?;
@@ -139,7 +164,7 @@ impl Copy<'_> {
     /// Copies the bytes from `start` to `end`.
     fn range(&mut self, from: &std::fs::File, to: &std::fs::File, start: u64, end: u64) -> Result<(), Errno> {
         let mut at = start;
-        while self.how == How::Range && at < end {
+        while self.how != How::Bytes && at < end {
             let (mut read, mut write) = (at, at);
             let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(1 << 30);
             match rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut write), length) {

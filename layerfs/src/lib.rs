@@ -68,13 +68,13 @@ mod warning;
 mod whiteout;
 mod xattr;
 
-pub use copy::copy_tree;
+pub use copy::{copy_tree, link_tree};
 pub use digest::{ChainId, DiffId, Digest, Hasher, HashingReader, InvalidDigest};
 pub use error::{MemberError, UnpackError, is_no_space};
 pub use replay::{LayerFiles, Rebuilding, tar_length};
 pub use source::Source;
 pub use sys::remove::remove_tree;
 pub use unpack::{JournalFile, Step, Unpacked, Unpacking};
-pub use usage::{changed_size, tree_size};
+pub use usage::{changed_size, tree_blocks, tree_size};
 pub use warning::{Warning, Warnings};
 pub use whiteout::InvalidWhiteout;

@@ -96,6 +96,7 @@ pub fn store_image<'l>(
         layers: diff_ids.iter().enumerate().map(name).collect(),
         parent: None,
         origin: "made here".into(),
+        manifest: None,
     };
     let mut plan = ImportPlan::new(vec![image], None, existing(transaction.root()))?;
     plan.images.iter_mut().for_each(|image| image.parent = parent);

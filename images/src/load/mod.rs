@@ -12,6 +12,7 @@
 //! Chain ids are computed from the configs before any layer is read, so a layer that the store has already is not read. A
 //! failure, or an interrupt, takes back everything (see [`snapshot::edit`]).
 
+mod containerd;
 mod edits;
 mod error;
 mod layers;
@@ -31,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use layerfs::meter::Meter;
 
+pub use containerd::{import_images_into_containerd, import_into_containerd};
 pub use error::ImportError;
 pub use made::{NewImage, store_image};
 pub use options::{Announced, ImportOptions, ImportRequest, Observer, Silent};

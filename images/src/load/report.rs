@@ -1,6 +1,6 @@
 //! What an import did, or would do.
 
-use layerfs::ChainId;
+use layerfs::{ChainId, Unpacked};
 use serde::Serialize;
 
 use super::layers::Staged;
@@ -50,6 +50,13 @@ pub struct NewLayer {
     pub warnings: u64,
 }
 
+impl NewLayer {
+    pub(crate) fn new(chain_id: ChainId, unpacked: &Unpacked) -> Self {
+        let Unpacked { size, tar_bytes, members, .. } = *unpacked;
+        Self { chain_id, size, tar_bytes, members, warnings: unpacked.warnings.total() }
+    }
+}
+
 /// What an import did. Its JSON form is for programs, and keeps its keys.
 #[derive(Debug, Clone, Serialize)]
 pub struct ImportReport {
@@ -85,13 +92,7 @@ impl ImportReport {
             unusable_names: image.unusable_names.clone(),
             layers: image.layers.clone(),
         };
-        let layer = |layer: &Staged| NewLayer {
-            chain_id: layer.missing.chain_id,
-            size: layer.unpacked.size,
-            tar_bytes: layer.unpacked.tar_bytes,
-            members: layer.unpacked.members,
-            warnings: layer.unpacked.warnings.total(),
-        };
+        let layer = |layer: &Staged| NewLayer::new(layer.missing.chain_id, &layer.unpacked);
         Self {
             images: plan.images.iter().zip(tags).map(image).collect(),
             unpacked: staged.iter().map(layer).collect(),

@@ -126,5 +126,6 @@ fn image(number: usize, item: Item, documents: &mut Documents<'_>) -> Result<Sou
         layers,
         parent,
         origin: place,
+        manifest: None,
     })
 }

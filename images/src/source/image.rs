@@ -76,6 +76,19 @@ pub struct SourceImage {
     pub parent: Option<Digest>,
     /// Where the archive describes it, for messages: `manifest.json: item 0`, or the name of an OCI manifest.
     pub origin: String,
+    /// Its OCI manifest, where the archive has one.
+    pub manifest: Option<SourceManifest>,
+}
+
+/// The manifest of an image, as it is written.
+#[derive(Debug, Clone)]
+pub struct SourceManifest {
+    /// All of it.
+    pub bytes: Arc<[u8]>,
+    /// What it is.
+    pub media_type: String,
+    /// The digests of its layers' files, base first.
+    pub layers: Vec<Digest>,
 }
 
 impl SourceImage {
@@ -129,6 +142,7 @@ pub fn contents(select: &Select, read: &mut ReadFile<'_>) -> Result<Option<Sourc
     }
     let mut contents = docker::contents(&manifest, &mut documents)?;
     leave_out_artifacts(&mut contents, &mut documents)?;
+    add_manifests(&mut contents, &mut documents);
     match &select.platform {
         None => Ok(Some(contents)),
         Some(wanted) => for_platform(contents, wanted, select, &mut documents).map(Some),
@@ -151,6 +165,17 @@ fn leave_out_artifacts(contents: &mut SourceContents, documents: &mut Documents<
     }
     contents.skipped.extend(reasons);
     Ok(())
+}
+
+/// Gives the images of `manifest.json` the manifests that the index beside it has for them. What cannot be read of an index is
+/// no reason to refuse what docker loads without it.
+fn add_manifests(contents: &mut SourceContents, documents: &mut Documents<'_>) {
+    let Ok(Some(index)) = documents.optional(oci::INDEX) else { return };
+    let manifests = oci::manifests(&index, documents);
+    for image in &mut contents.images {
+        image.manifest =
+            manifests.get(&image.id).filter(|manifest| manifest.layers.len() == image.layers.len()).cloned();
+    }
 }
 
 /// The images of `manifest.json` that are for a platform, and those that only the index has.

@@ -42,7 +42,7 @@ pub use blob::Blob;
 pub(crate) use blob::BlobReader;
 pub use choice::SelectionError;
 pub use error::ArchiveError;
-pub use image::{Descriptor, Format, LayerRef, Select, SourceContents, SourceImage, contents};
+pub use image::{Descriptor, Format, LayerRef, Select, SourceContents, SourceImage, SourceManifest, contents};
 pub(crate) use index::is_archive_name;
 pub use json::MAX_JSON;
 pub use names::{NameProblem, UnusableName};

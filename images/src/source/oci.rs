@@ -16,7 +16,7 @@ mod directory;
 mod documents;
 mod walk;
 
-pub(super) use artifacts::artifacts;
+pub(super) use artifacts::{artifacts, manifests};
 pub(super) use directory::{directory_contents, is_registry_manifest};
 pub(super) use documents::INDEX;
 pub(super) use walk::contents;

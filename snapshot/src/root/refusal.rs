@@ -60,6 +60,11 @@ pub enum Refusal {
     },
     /// Its images are in containerd's store, which dockerd would no longer use.
     ContainerdStore,
+    /// A store of containerd was to be made anew in it, and something is in there already.
+    ContainerdHolds {
+        /// What, in words.
+        what: String,
+    },
     /// It has the images of a Docker before version 1.10, which no dockerd of today reads.
     BeforeContentAddresses {
         /// A file or directory that only such a Docker has.
@@ -139,6 +144,9 @@ impl fmt::Display for Refusal {
             Self::ContainerdStore => f.write_str(
                 "its images are in containerd's store; a storage driver's directory would change what dockerd starts with",
             ),
+            Self::ContainerdHolds { what } => {
+                write!(f, "containerd's store in it holds {what}, and only an empty one is written")
+            }
             Self::BeforeContentAddresses { name } => {
                 write!(f, "its images are of a Docker before version 1.10 ({name}), which no dockerd of today can read")
             }

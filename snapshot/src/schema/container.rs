@@ -34,7 +34,7 @@ pub(crate) const CONFIG: &str = "config.v2.json";
 pub(crate) const HOST_CONFIG: &str = "hostconfig.json";
 
 /// Bytes of the largest file that is read. Docker has no limit of its own.
-const MAX_FILE: usize = 16 << 20;
+pub(crate) const MAX_FILE: usize = 16 << 20;
 
 /// Opens the directory of containers; `None` if there is none.
 ///
@@ -62,8 +62,16 @@ pub fn own_path(root: &Path, id: &ContainerId) -> PathBuf {
 ///
 /// # Errors
 /// [`StoreError`]
-pub(crate) fn raw_config(own: &Dir) -> Result<Option<Vec<u8>>, StoreError> {
+pub fn raw_config(own: &Dir) -> Result<Option<Vec<u8>>, StoreError> {
     own.read(CONFIG, MAX_FILE)
+}
+
+/// Replaces a container's config, byte for byte.
+///
+/// # Errors
+/// [`StoreError::Io`]
+pub(crate) fn write_raw_config(own: &Dir, config: &[u8], sync: bool) -> Result<(), StoreError> {
+    own.replace(CONFIG, config, 0o600, sync)
 }
 
 /// Whether a file of a container's directory is its log: `<id>-json.log*` of json-file, `local-logs` of local,

@@ -65,6 +65,15 @@ impl Time {
         Some(Self { seconds, nanos, offset })
     }
 
+    /// The form that [`Self::from_go_binary`] reads, in UTC.
+    #[must_use]
+    pub(crate) fn to_go_binary(self) -> [u8; 15] {
+        let mut bytes = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+        bytes[1..9].copy_from_slice(&(self.seconds + ZERO_TO_UNIX).to_be_bytes());
+        bytes[9..13].copy_from_slice(&self.nanos.to_be_bytes());
+        bytes
+    }
+
     /// Whether it stands for no time, as `time.Time.IsZero` says: whether it is the first moment of year 1, in any
     /// zone.
     #[must_use]

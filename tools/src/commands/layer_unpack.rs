@@ -19,6 +19,7 @@ use images::unpack::UnpackReport;
 use snapshot::reference::Reference;
 
 use crate::commands::remote_image::RemoteImage;
+use crate::commands::store::Store;
 use crate::exit::UsageError;
 use crate::flags::{StoreFlags, UnpackFlags, parse_tag};
 use crate::generate::Generate;
@@ -60,6 +61,11 @@ struct Cli {
     /// Run in a user namespace: what is unpacked belongs to your subordinate ids
     #[arg(long)]
     rootless: bool,
+
+    /// Image store of DATA_ROOT to import into: that of the storage driver, or containerd's, which must be empty [default: overlay2]
+    #[arg(long = "store", value_enum, value_name = "STORE", help_heading = WHICH_STORE, requires = "root",
+          conflicts_with_all = ["storage_driver", "dry_run", "bench"])]
+    image_store: Option<Store>,
 
     #[command(flatten)]
     store: StoreFlags,
@@ -112,6 +118,9 @@ struct To {
 /// The heading of the flags that say which image to take, and its name.
 const WHICH: &str = "Which image";
 
+/// The heading of the flag that says which store to write.
+const WHICH_STORE: &str = "Which store";
+
 const MANUAL: Manual = Manual {
     name: NAME,
     examples: &[
@@ -158,6 +167,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     options.tag = cli.tag;
     let select = Select { image: cli.image, ..cli.unpack.select() };
     let (to, target) = match cli.to {
+        To { root: Some(root), .. } if cli.image_store == Some(Store::Containerd) => (root, Target::Containerd),
         To { root: Some(root), .. } => (root, Target::Root),
         To { layers: Some(layers), .. } => (layers, Target::Layers),
         To { rootfs: Some(rootfs), .. } => (rootfs, Target::Rootfs),
@@ -169,6 +179,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let remote = RemoteImage::named(NAME, &archive, &cli.registry, &interrupted)?;
     if remote.is_some() && (cli.store.dry_run || cli.bench.is_some()) {
         return Err(UsageError("--dry-run and --bench go with an archive, not with a registry".into()).into());
+    }
+    if remote.is_some() && target == Target::Containerd {
+        return Err(UsageError("--store containerd takes an archive, not an image of a registry".into()).into());
     }
     if cli.store.dry_run {
         if target != Target::Root {

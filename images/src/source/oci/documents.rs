@@ -1,11 +1,12 @@
 //! The documents of an OCI layout: index, manifest, descriptor.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use layerfs::Digest;
 
 use super::super::error::ArchiveError;
-use super::super::image::{BlobNames, Documents};
+use super::super::image::{BlobNames, Documents, SourceManifest};
 use super::super::json::{self, Anything, Field, object};
 use snapshot::platform::Platform;
 
@@ -178,11 +179,19 @@ impl Documents<'_> {
 /// A manifest of an image or of something else.
 pub(super) struct Manifest {
     artifact_type: Option<String>,
+    bytes: Arc<[u8]>,
+    media_type: String,
     pub(super) config: BlobDescriptor,
     pub(super) layers: Vec<BlobDescriptor>,
 }
 
 impl Manifest {
+    /// The manifest as it is written.
+    pub(super) fn source(&self) -> SourceManifest {
+        let layers = self.layers.iter().map(|layer| layer.digest).collect();
+        SourceManifest { bytes: Arc::clone(&self.bytes), media_type: self.media_type.clone(), layers }
+    }
+
     /// What it is, if it is no image.
     pub(super) fn artifact(&self) -> Option<String> {
         if let Some(kind) = &self.artifact_type {
@@ -258,6 +267,8 @@ fn manifest_of(
     refuse_fields(file, "a manifest", &foreign)?;
     Ok(Manifest {
         artifact_type: fields.artifact_type.value().filter(|kind| !kind.is_empty()),
+        bytes: bytes.into(),
+        media_type: expected.map(str::to_owned).or_else(|| fields.media_type.value()).unwrap_or_default(),
         config: fields.config.value().ok_or_else(|| missing(file, "config"))?,
         layers: required_list(file, "layers", fields.layers)?,
     })

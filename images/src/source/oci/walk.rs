@@ -306,7 +306,8 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
         let Names { tags, unusable } = names;
         let (config, id) = (config.bytes, config.id);
         let (tags, unusable_names) = (tags.into_vec(), unusable.into_vec());
-        Ok(Some(SourceImage { config, config_name, id, tags, unusable_names, layers, parent: None, origin }))
+        let manifest = Some(manifest.source());
+        Ok(Some(SourceImage { config, config_name, id, tags, unusable_names, layers, parent: None, origin, manifest }))
     }
 }
 

@@ -4,9 +4,10 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use images::load::{ImportReport, ImportRequest, import};
+use images::load::{ImportReport, ImportRequest, import, import_into_containerd};
 
 use crate::commands::layerfs::NAME;
+use crate::commands::store::Store;
 use crate::exit::UsageError;
 use crate::flags::{UnpackFlags, writable};
 use crate::progress::Progress;
@@ -31,7 +32,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let driver = writable(driver)?;
+    let containerd = driver == Some(Store::Containerd.driver());
+    let driver = if containerd { None } else { writable(driver)? };
     if args.input.is_none() && std::io::stdin().is_terminal() {
         return Err(UsageError("requested load from stdin, but stdin is empty".into()).into());
     }
@@ -44,7 +46,10 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
     let archive = args.input.unwrap_or_else(|| PathBuf::from("-"));
     let select = args.unpack.select();
     let request = ImportRequest { archive: &archive, select: &select, options: &options, observer: &progress };
-    let report = import(input::open(&archive)?, root, &request).map_err(input::with_name(&archive))?;
+    let opened = input::open(&archive)?;
+    let report =
+        if containerd { import_into_containerd(opened, root, &request) } else { import(opened, root, &request) };
+    let report = report.map_err(input::with_name(&archive))?;
     for skipped in &report.skipped {
         output::complain(NAME, &format!("left out: {skipped}"));
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use images::load::{ImportOptions, ImportReport, ImportRequest, Observer, import};
+use images::load::{ImportOptions, ImportReport, ImportRequest, Observer, import, import_into_containerd};
 use images::source::{Format, Select};
 use images::unpack::{UnpackForm, UnpackReport};
 
@@ -14,6 +14,8 @@ use crate::input;
 pub(super) enum Target {
     /// Images in a data-root.
     Root,
+    /// Images in containerd's store of a data-root.
+    Containerd,
     /// A directory for each layer.
     Layers,
     /// One tree.
@@ -24,7 +26,7 @@ impl Target {
     /// The option that asks for this target, without its dashes.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Root => "root",
+            Self::Root | Self::Containerd => "root",
             Self::Layers => "layers",
             Self::Rootfs => "rootfs",
         }
@@ -60,7 +62,7 @@ impl Job<'_> {
     ) -> anyhow::Result<Done> {
         let request = ImportRequest { archive: self.archive, select: self.select, options, observer };
         let form = match self.target {
-            Target::Root => None,
+            Target::Root | Target::Containerd => None,
             Target::Layers => Some(UnpackForm::Layers),
             Target::Rootfs => Some(UnpackForm::Rootfs),
         };
@@ -72,6 +74,9 @@ impl Job<'_> {
         }
         let opened = input::open(self.archive)?;
         let named = input::with_name(self.archive);
+        if self.target == Target::Containerd {
+            return import_into_containerd(opened, to, &request).map(Done::Import).map_err(named);
+        }
         let Some(form) = form else { return import(opened, to, &request).map(Done::Import).map_err(named) };
         images::unpack::unpack(opened, to, form, &request).map(Done::Directories).map_err(named)
     }

@@ -1,0 +1,119 @@
+//! What containerd's store has of an image beside its layers: config, manifest and names.
+
+use std::collections::BTreeMap;
+
+use layerfs::compress::Compression;
+use layerfs::{ChainId, Digest};
+use serde::Serialize;
+use snapshot::StoreError;
+use snapshot::containerd::fresh::{FreshStore, NewImage};
+use snapshot::containerd::metadata::Target;
+use snapshot::reference::Reference;
+
+use crate::source::SourceManifest;
+
+/// The media types of docker's own manifests, as containerd makes them of an archive without one (containerd v2.1.9
+/// `core/images/mediatypes.go`).
+const MANIFEST_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const CONFIG_TYPE: &str = "application/vnd.docker.container.image.v1+json";
+const LAYER_TYPE: &str = "application/vnd.docker.image.rootfs.diff.tar";
+
+/// The prefix of the name that an image without a name has (moby v28.5.2 `daemon/containerd/image.go`).
+const DANGLING: &str = "moby-dangling@";
+
+/// The blob of a layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoredBlob {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) compression: Compression,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest {
+    schema_version: u8,
+    media_type: &'static str,
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    media_type: String,
+    digest: Digest,
+    size: u64,
+}
+
+/// Stores an image's config and manifest, each with the labels by which containerd keeps what they need. `top` is the snapshot of
+/// its last layer, `own` the manifest that the image came with, which is taken if it names these layers.
+pub(crate) fn add_manifest(
+    config: &[u8],
+    top: Option<ChainId>,
+    layers: &[StoredBlob],
+    own: Option<&SourceManifest>,
+    store: &mut FreshStore,
+) -> Result<Target, StoreError> {
+    let top = top.map(|top| ("containerd.io/gc.ref.snapshot.overlayfs", top.to_string()));
+    let (config_size, config) = (config.len() as u64, store.put_blob(config, top)?);
+    let describes = |own: &&SourceManifest| own.layers.iter().eq(layers.iter().map(|layer| &layer.digest));
+    let (bytes, media_type) = match own.filter(describes) {
+        Some(own) => (own.bytes.to_vec(), own.media_type.clone()),
+        None => (docker_manifest(config, config_size, layers), MANIFEST_TYPE.to_owned()),
+    };
+    let label = |(number, layer): (usize, &StoredBlob)| {
+        (format!("containerd.io/gc.ref.content.l.{number}"), layer.digest.to_string())
+    };
+    let config = ("containerd.io/gc.ref.content.config".to_owned(), config.to_string());
+    let digest = store.put_blob(&bytes, std::iter::once(config).chain(layers.iter().enumerate().map(label)))?;
+    Ok(Target { digest, media_type, size: bytes.len() as u64 })
+}
+
+/// The manifest that containerd makes of an archive without one (containerd v2.1.9 `core/images/archive/importer.go`).
+fn docker_manifest(config: Digest, config_size: u64, layers: &[StoredBlob]) -> Vec<u8> {
+    let layer = |layer: &StoredBlob| {
+        let suffix = match layer.compression {
+            Compression::Gzip => ".gzip",
+            Compression::Zstd => ".zstd",
+            Compression::None | Compression::Bzip2 | Compression::Xz => "",
+        };
+        Descriptor { media_type: format!("{LAYER_TYPE}{suffix}"), digest: layer.digest, size: layer.size }
+    };
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: MANIFEST_TYPE,
+        config: Descriptor { media_type: CONFIG_TYPE.to_owned(), digest: config, size: config_size },
+        layers: layers.iter().map(layer).collect(),
+    };
+    serde_json::to_vec(&manifest).expect("texts and numbers always serialise")
+}
+
+/// The names of images, each with what it stands for.
+#[derive(Debug, Default)]
+pub(crate) struct NamedImages<'t>(BTreeMap<String, &'t Target>);
+
+impl<'t> NamedImages<'t> {
+    /// What a name stands for.
+    pub(crate) fn get(&self, name: &Reference) -> Option<&'t Target> {
+        self.0.get(&name.canonical()).copied()
+    }
+
+    /// Gives a name to an image, and takes it from the one that had it.
+    pub(crate) fn set(&mut self, name: &Reference, target: &'t Target) {
+        self.0.insert(name.canonical(), target);
+    }
+
+    /// Records the names. An image of `all` without one gets the name that stands for none.
+    pub(crate) fn record(mut self, all: &'t [Target], store: &mut FreshStore) {
+        for target in all {
+            if !self.0.values().any(|named| named.digest == target.digest) {
+                self.0.insert(format!("{DANGLING}{}", target.digest), target);
+            }
+        }
+        let labels = BTreeMap::new();
+        for (name, target) in &self.0 {
+            store.add_image(&NewImage { name, target, labels: &labels });
+        }
+    }
+}

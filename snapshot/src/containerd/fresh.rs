@@ -1,0 +1,306 @@
+//! containerd's store made anew in a data-root that has none.
+//!
+//! ```text
+//! containerd/.layerfs-new/                                    everything, out of sight
+//!   io.containerd.content.v1.content/blobs/sha256/<hex>       0444
+//!   io.containerd.snapshotter.v1.overlayfs/snapshots/<n>/fs
+//!   io.containerd.snapshotter.v1.overlayfs/metadata.db
+//!   io.containerd.metadata.v1.bolt/meta.db
+//! containerd/daemon                                           the same, after one rename: the commit point
+//! ```
+//!
+//! A containerd without an image has made the directory `daemon`, too; the two directories then change places, and the old one is
+//! removed. A crash before the commit point leaves `.layerfs-new`, which dockerd ignores and the next writer removes; a crash
+//! after it leaves a whole store, at worst with the old directory under that name.
+//!
+//! Nothing is ever added to a store that has something in it: only containerd itself does that.
+//!
+//! Follows containerd v2.1.9 `core/metadata/buckets.go`, `core/snapshots/storage/bolt.go` and
+//! `plugins/snapshots/overlay/overlay.go`.
+
+mod encode;
+mod records;
+
+use std::fs::File;
+use std::path::Path;
+
+use layerfs::Digest;
+use rustix::fs::{Mode, RenameFlags};
+use rustix::io::Errno;
+
+pub use records::{NewImage, NewSnapshot, SnapshotKind};
+
+use super::metadata::Metadata;
+use super::migration::{self, ChangedConfig};
+use super::{NAMESPACE, metadata, snapshots};
+use crate::dir::Dir;
+use crate::error::StoreError;
+use crate::root::{LockedRoot, Refusal};
+use crate::schema::paths::{
+    CONTAINERD, CONTAINERD_CONTENT, CONTAINERD_DAEMON, CONTAINERD_METADATA, OVERLAYFS_SNAPSHOTTER, SNAPSHOTTER_PREFIX,
+};
+use records::Records;
+
+/// The directory that is filled, in that of containerd.
+const STAGING: &str = ".layerfs-new";
+
+/// The directory of the store itself, in that of containerd.
+const DAEMON: &str = CONTAINERD_DAEMON[1];
+
+/// The snapshotter.
+const SNAPSHOTTER: &str = "overlayfs";
+
+/// A store that is being made. Until it is [committed](Self::commit) nobody sees it; dropped before that, it is removed.
+#[derive(Debug)]
+pub struct FreshStore {
+    /// `None` after the commit.
+    root: Option<LockedRoot>,
+    /// The directory `containerd`.
+    containerd: Dir,
+    /// The directory that becomes `daemon`.
+    staging: Dir,
+    blobs: Dir,
+    snapshots: Dir,
+    records: Records,
+    sync: bool,
+}
+
+impl FreshStore {
+    /// Begins a store in `root`.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if there is something in containerd's store already.
+    pub fn begin(mut root: LockedRoot, sync: bool) -> Result<Self, StoreError> {
+        if let Some(what) = contents(root.dir())? {
+            let (root, refusal) = (root.dir().path().to_path_buf(), Refusal::ContainerdHolds { what });
+            return Err(StoreError::Refused { root, refusal });
+        }
+        let containerd = root.ensure(CONTAINERD, 0o700)?;
+        containerd.remove_tree(STAGING)?;
+        let staging = containerd.create(STAGING, 0o700)?;
+        let made = || -> Result<(Dir, Dir), StoreError> {
+            let content = staging.create(CONTAINERD_CONTENT, 0o755)?;
+            content.create("ingest", 0o755)?;
+            let blobs = content.create("blobs", 0o755)?.create("sha256", 0o755)?;
+            let snapshots = staging.create(OVERLAYFS_SNAPSHOTTER, 0o700)?.create("snapshots", 0o700)?;
+            staging.create(CONTAINERD_METADATA, 0o711)?;
+            Ok((blobs, snapshots))
+        };
+        let (blobs, snapshots) = made().inspect_err(|_| {
+            // The first error is the one to report.
+            let _ = containerd.remove_tree(STAGING);
+        })?;
+        let (root, records) = (Some(root), Records::default());
+        Ok(Self { root, containerd, staging, blobs, snapshots, records, sync })
+    }
+
+    /// The root that it is made in.
+    #[must_use]
+    pub fn root(&self) -> &LockedRoot {
+        self.root.as_ref().expect("only the commit takes it away")
+    }
+
+    /// The directory that is filled: what is put into it beside the store becomes part of containerd's root.
+    #[must_use]
+    pub fn staging(&self) -> &Dir {
+        &self.staging
+    }
+
+    /// Creates the file of a blob, which the caller fills. [`Self::add_blob`] records it.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], also if it exists.
+    pub fn create_blob(&self, digest: Digest) -> Result<File, StoreError> {
+        self.blobs.write_new(&digest.hex(), b"", 0o644)
+    }
+
+    /// Whether a blob is recorded.
+    #[must_use]
+    pub fn has_blob(&self, digest: Digest) -> bool {
+        self.records.has_blob(digest)
+    }
+
+    /// Records a blob whose file is whole, and takes the permission to write to it away, as containerd does. A blob may be
+    /// recorded several times, with more labels.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], also if there is no such file.
+    pub fn add_blob<L: Into<String>>(
+        &mut self,
+        digest: Digest,
+        labels: impl IntoIterator<Item = (L, String)>,
+    ) -> Result<(), StoreError> {
+        let name = digest.hex();
+        let failed = |call| StoreError::io(self.blobs.join(&name), call);
+        let stat =
+            rustix::fs::statat(&self.blobs, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).map_err(failed("stat"))?;
+        let mode = Mode::from_raw_mode(0o444);
+        rustix::fs::chmodat(&self.blobs, &name, mode, rustix::fs::AtFlags::empty()).map_err(failed("chmod"))?;
+        let size = u64::try_from(stat.st_size).unwrap_or_default();
+        self.records.add_blob(digest, size, labels.into_iter().map(|(label, value)| (label.into(), value)));
+        Ok(())
+    }
+
+    /// Stores a small blob, unless it is there, and records it.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn put_blob<L: Into<String>>(
+        &mut self,
+        bytes: &[u8],
+        labels: impl IntoIterator<Item = (L, String)>,
+    ) -> Result<Digest, StoreError> {
+        let digest = Digest::hash(bytes);
+        if self.blobs.stat(&digest.hex())?.is_none() {
+            self.blobs.write_new(&digest.hex(), bytes, 0o444)?;
+        }
+        self.add_blob(digest, labels)?;
+        Ok(digest)
+    }
+
+    /// Makes the directory of the snapshot with a number. Its content goes into the directory `fs` in it, which the caller makes.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], also if it exists.
+    pub fn create_snapshot(&self, number: u64) -> Result<Dir, StoreError> {
+        let dir = self.snapshots.create(&number.to_string(), 0o700)?;
+        dir.create("work", 0o711)?;
+        Ok(dir)
+    }
+
+    /// Records a snapshot whose directory is whole. Its parent must be recorded first.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if its content cannot be measured.
+    pub fn add_snapshot(&mut self, snapshot: &NewSnapshot<'_>) -> Result<(), StoreError> {
+        let size = match snapshot.kind {
+            SnapshotKind::Active => None,
+            SnapshotKind::Committed => {
+                let number = snapshot.number.to_string();
+                let missing = || StoreError::io(self.snapshots.join(&number), "opening")(Errno::NOENT);
+                let content = self.snapshots.descend(&[&number, "fs"])?.ok_or_else(missing)?;
+                Some(layerfs::tree_blocks(&content).map_err(StoreError::io(content.path(), "measuring"))?)
+            }
+        };
+        self.records.add_snapshot(snapshot, size);
+        Ok(())
+    }
+
+    /// Records a lease: as long as it is there, containerd keeps these snapshots.
+    pub fn add_lease(&mut self, id: &str, snapshots: &[&str]) {
+        self.records.add_lease(id, snapshots);
+    }
+
+    /// Records a name of an image.
+    pub fn add_image(&mut self, image: &NewImage<'_>) {
+        self.records.add_image(image);
+    }
+
+    /// Makes files of the directory `name` in [`Self::staging`], each named by the hexadecimal digits of its digest, the files of
+    /// blobs, and removes the directory. [`Self::add_blob`] records them.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn adopt_blobs(&self, name: &str) -> Result<(), StoreError> {
+        if let Some(from) = self.staging.descend(&[name, "blobs", "sha256"])? {
+            from.names()?.iter().try_for_each(|blob| from.rename(blob, &self.blobs, blob))?;
+        }
+        self.staging.remove_tree(name)
+    }
+
+    /// Notes that the store is migrated from that of overlay2 in the same root: see [`Migration`](super::migration::Migration).
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn note_migration(&self, complete: bool, configs: &[ChangedConfig]) -> Result<(), StoreError> {
+        migration::note(&self.staging, complete, configs)
+    }
+
+    /// Makes everything durable, and puts it in the place of containerd's store. Returns the root, still locked.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the root is then as it was before, unless only the last sync has failed.
+    pub fn commit(mut self) -> Result<LockedRoot, StoreError> {
+        let invalid = |reason: bolt::write::WriteError| StoreError::Invalid {
+            path: self.staging.join(CONTAINERD_METADATA),
+            reason: reason.to_string(),
+        };
+        let (records, snapshots) = std::mem::take(&mut self.records).into_databases().map_err(invalid)?;
+        let sub = |name: &str| {
+            self.staging.sub(name)?.ok_or_else(|| StoreError::io(self.staging.join(name), "opening")(Errno::NOENT))
+        };
+        if let Some(snapshots) = snapshots {
+            sub(OVERLAYFS_SNAPSHOTTER)?.write_new(snapshots::FILE, &snapshots, 0o600)?;
+        }
+        sub(CONTAINERD_METADATA)?.write_new(metadata::FILE, &records, 0o644)?;
+        if self.sync {
+            self.staging.sync_file_system()?;
+        }
+        let root = self.root.as_mut().expect("only the commit takes it away");
+        root.check_again()?;
+        let failed = || StoreError::io(self.containerd.join(DAEMON), "renaming to");
+        let exchange = RenameFlags::EXCHANGE;
+        match rustix::fs::renameat_with(&self.containerd, STAGING, &self.containerd, DAEMON, exchange) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => self.containerd.rename(STAGING, &self.containerd, DAEMON)?,
+            // This file system exchanges nothing. Without the old directory, which holds nothing, containerd makes a new one.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                self.containerd.remove_tree(DAEMON)?;
+                self.containerd.rename(STAGING, &self.containerd, DAEMON)?;
+            }
+            Err(errno) => return Err(failed()(errno)),
+        }
+        let mut root = self.root.take().expect("only the commit takes it away");
+        root.keep();
+        if self.sync {
+            self.containerd.sync()?;
+            root.dir().sync()?;
+        }
+        self.containerd.remove_tree(STAGING)?;
+        Ok(root)
+    }
+}
+
+impl Drop for FreshStore {
+    fn drop(&mut self) {
+        if self.root.is_some() {
+            // The error that led here is the one to report.
+            let _ = self.containerd.remove_tree(STAGING);
+        }
+    }
+}
+
+/// What is in containerd's store of a root, in words; `None` if nothing is that could be lost.
+fn contents(root: &Dir) -> Result<Option<String>, StoreError> {
+    let Some(daemon) = root.descend(&CONTAINERD_DAEMON)? else { return Ok(None) };
+    if let Some(records) = daemon.sub(CONTAINERD_METADATA)? {
+        let found = Metadata::read(&records, NAMESPACE, SNAPSHOTTER)?;
+        for (count, what) in [
+            (found.images.len(), "names of images"),
+            (found.blobs.len() + found.other_blobs.len(), "blobs"),
+            (found.snapshots.len() + found.other_snapshots.len(), "snapshots"),
+        ] {
+            if count > 0 {
+                return Ok(Some(format!("{count} {what}")));
+            }
+        }
+    }
+    let filled = |dir: Option<Dir>| dir.map_or(Ok(false), |dir| dir.is_empty().map(|empty| !empty));
+    if filled(daemon.descend(&[CONTAINERD_CONTENT, "blobs", "sha256"])?)? {
+        return Ok(Some("blobs that no record names".into()));
+    }
+    for name in daemon.names()?.iter().filter(|name| name.starts_with(SNAPSHOTTER_PREFIX)) {
+        if filled(daemon.descend(&[name, "snapshots"])?)? {
+            return Ok(Some(format!("snapshots of {}", name.trim_start_matches(SNAPSHOTTER_PREFIX))));
+        }
+    }
+    Ok(None)
+}
+
+/// Opens a data-root, which is made where there is none, and begins a store in it.
+///
+/// # Errors
+/// Those of [`LockedRoot::open`] and [`FreshStore::begin`].
+pub fn begin(root: &Path, sync: bool) -> Result<FreshStore, StoreError> {
+    FreshStore::begin(LockedRoot::open(root)?, sync)
+}

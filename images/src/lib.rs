@@ -39,6 +39,7 @@ pub mod load;
 pub mod make;
 pub mod measure;
 pub mod mend;
+pub mod migrate;
 pub mod output;
 pub mod pipe;
 pub mod save;

@@ -28,6 +28,7 @@ mod ustar;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use layerfs::compress::encode::Encoding;
@@ -132,6 +133,22 @@ pub fn save(
     output.finish()?;
     let layers = saved.into_values().collect();
     Ok(SaveReport { images: plan.images.clone(), layers, lost_layers: Vec::new(), lost_images: Vec::new() })
+}
+
+/// Writes the layers' tars of `plan` alone into a new directory, several at once: `blobs/sha256/<hex>`.
+///
+/// # Errors
+/// [`SaveError`]; there is no directory then.
+pub(crate) fn save_blobs(
+    root: &DataRoot,
+    plan: &SavePlan,
+    directory: PathBuf,
+    options: &SaveOptions<'_>,
+) -> Result<Vec<SavedLayer>, SaveError> {
+    let mut output = Output::open(SaveDestination::Directory(directory))?;
+    let saved = plain::write_layers(root, root.layers()?.as_ref(), plan, &mut output, options)?;
+    output.finish()?;
+    Ok(saved.into_values().collect())
 }
 
 /// Writes the layers one after the other.

@@ -29,6 +29,13 @@ pub struct ImageToSave {
     pub(super) parent: Option<ImageId>,
 }
 
+impl ImageToSave {
+    /// The names it is saved by.
+    pub fn references(&self) -> impl Iterator<Item = &Reference> {
+        self.references.iter()
+    }
+}
+
 /// A layer's own content, saved once however many images have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LayerToSave {

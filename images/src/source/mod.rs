@@ -19,6 +19,7 @@
 mod archive;
 mod blob;
 mod choice;
+mod containerd;
 mod distinct;
 mod docker;
 mod error;
@@ -41,6 +42,7 @@ pub use archive::{Archive, Opened, is_endless};
 pub use blob::Blob;
 pub(crate) use blob::BlobReader;
 pub use choice::SelectionError;
+pub use containerd::ContainerdImages;
 pub use error::ArchiveError;
 pub use image::{Descriptor, Format, LayerRef, Select, SourceContents, SourceImage, SourceManifest, contents};
 pub(crate) use index::is_archive_name;

@@ -336,6 +336,13 @@ enum System {
     /// interrupted: the step that was begun was finished. What is replaced is kept until its replacement is complete and
     /// proven by the layer's digest. Files of a layer's directory that are not the layer's are removed.
     Repair(system::repair::Args),
+    /// Move images and containers of the storage driver overlay2 into containerd's image store, and back
+    ///
+    /// The old store is not touched: both are in the data-root, and dockerd's configuration says which of them it uses. Layers are
+    /// in containerd's store twice, as files and as tars; with --link, the default, the files are those of the old store. Image ids
+    /// change, because containerd's are digests of manifests. Volumes stay where they are. Exit status: 0 done, 1 failed, 2 usage,
+    /// 130 interrupted; nothing was changed then.
+    Migrate(system::migrate::Args),
     /// Say what is wrong with the data-root, whom it affects, and what would mend it
     ///
     /// Exit status: 0 no damage, 1 damage, or there is no such data-root, 2 not everything could be checked, 130 interrupted.
@@ -445,6 +452,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::System(System::Info(args)) | Command::Info(args) => system::info::run(&args, &cli.root, driver),
         Command::Version(args) => system::version::run(&args),
         Command::System(System::Df(args)) => system::df::run(&args, &cli.root, driver),
+        Command::System(System::Migrate(args)) => system::migrate::run(&args, &cli.root),
         Command::System(System::Check(args)) => system::check::run(&args, &cli.root, driver),
         Command::System(System::Pool(args)) => system::pool::run(&args, &cli.root, driver),
         Command::System(System::Rescue(args)) => system::rescue::run(&args, &cli.root, driver),

@@ -4,6 +4,7 @@
 pub(crate) mod check;
 pub(crate) mod df;
 pub(crate) mod info;
+pub(crate) mod migrate;
 pub(crate) mod owner;
 pub(crate) mod pool;
 pub(crate) mod repair;

@@ -1,0 +1,233 @@
+//! The store of overlay2 in containerd's, judged by Docker 28.5, which made the one and goes on with the other; and the way back.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use testkit::dockerd::Dockerd;
+use testkit::engines::{self, Engine};
+use testkit::{Random, TreeState, layerfs_on, store};
+
+const CONTAINERD: &[&str] = &["--feature=containerd-snapshotter=true"];
+const OVERLAY2: &[&str] = &["--storage-driver=overlay2"];
+const BUSYBOX: &str = "layerfs-test/busybox:1";
+
+fn engine(engines: &[Engine]) -> &Engine {
+    engines.iter().find(|engine| engines::version(engine).starts_with("28.")).unwrap()
+}
+
+fn migrate(root: &Path, flags: &[&str]) -> Output {
+    layerfs_on(root, &[&["system", "migrate", "-q"], flags].concat())
+}
+
+fn ok(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn refused(output: &Output, words: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains(words), "{said}");
+}
+
+/// Images from archives and a commit, one without a name, and containers that have written something.
+fn fill(daemon: &Dockerd) {
+    for golden in ["busybox-20.10.tar", "shared-20.10.tar", "layers-20.10.tar"] {
+        daemon.load(&testkit::golden(golden));
+    }
+    let ran = ["run", "--name", "ran", "--network", "none", "-v", "named:/data", BUSYBOX];
+    daemon
+        .ok(&[&ran[..], &["sh", "-c", "echo x >>/x; echo y >>/data/y; rm -rf /etc/passwd /home; cat /x /data/y"]]
+            .concat());
+    daemon.ok(&["commit", "ran", "committed:1"]);
+    daemon.ok(&["create", "--name", "made", "committed:1", "cat", "/x"]);
+    daemon.ok(&["tag", BUSYBOX, "second/name:v1"]);
+    daemon.ok(&["commit", "ran"]);
+}
+
+/// What docker says of a store that does not depend on its kind.
+fn told(daemon: &Dockerd) -> Vec<String> {
+    let list = ["images", "--format", "{{.Repository}}:{{.Tag}}"];
+    let mut lines: Vec<String> = daemon.ok(&list).lines().map(str::to_owned).collect();
+    let named: Vec<String> = lines.iter().filter(|name| !name.contains("<none>")).cloned().collect();
+    for name in named {
+        lines.push(daemon.ok(&[
+            "inspect",
+            "-f",
+            "{{json .RootFS.Layers}} {{json .Config.Cmd}} {{json .Config.Env}}",
+            &name,
+        ]));
+    }
+    lines.extend(
+        daemon
+            .ok(&["ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.Image}} {{.Command}}"])
+            .lines()
+            .map(Into::into),
+    );
+    for name in ["ran", "made"] {
+        lines.extend(daemon.ok(&["diff", name]).lines().map(Into::into));
+        lines.push(daemon.ok(&["inspect", "-f", "{{json .Mounts}} {{.State.ExitCode}} {{json .Config}}", name]));
+    }
+    lines.sort();
+    lines
+}
+
+fn left(root: &Path) -> Vec<String> {
+    let daemon = root.join("containerd/daemon");
+    let mut left = store::names(&daemon.join("io.containerd.content.v1.content/blobs/sha256"));
+    left.extend(store::names(&daemon.join("io.containerd.snapshotter.v1.overlayfs/snapshots")));
+    left
+}
+
+#[test]
+fn engines_migrated_images_and_containers_go_on_in_containerd() {
+    let Some((engines, _turn)) = engines::engines() else { return };
+    let engine = engine(&engines);
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
+    let daemon = Dockerd::start_engine(engine, &root, OVERLAY2);
+    fill(&daemon);
+    let before = told(&daemon);
+    refused(&migrate(&root, &["--to", "containerd"]), "a running dockerd uses it");
+    daemon.stop();
+    let plan = ok(&migrate(&root, &["--to", "containerd", "--dry-run"]));
+    assert!(plan.contains("would migrate 8 images, 14 layers, 2 containers; "), "{plan}");
+    ok(&migrate(&root, &["--to", "containerd"]));
+    refused(&migrate(&root, &["--to", "containerd"]), "it was migrated already");
+    assert!(ok(&layerfs_on(&root, &["--store", "containerd", "system", "check", "--deep"])).contains("no damage"));
+
+    let daemon = Dockerd::start_engine(engine, &root, CONTAINERD);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(told(&daemon), before);
+    for name in [BUSYBOX, "second/name:v1", "committed:1"] {
+        assert_eq!(daemon.ok(&["run", "--rm", "--network", "none", name, "echo", "runs"]), "runs\n");
+    }
+    // The containers go on with what they wrote, in their layers and in the volume.
+    assert_eq!(daemon.ok(&["start", "-a", "ran"]), "x\nx\ny\ny\n");
+    assert_eq!(daemon.ok(&["start", "-a", "made"]), "x\n");
+    daemon.stop();
+    refused(&migrate(&root, &["--undo"]), "a daemon has written to the new store since: --force does it all the same");
+
+    // The old store is given up, and the new one is all that is needed.
+    ok(&migrate(&root, &["--give-up"]));
+    assert!(!root.join("overlay2").exists() && !root.join("image").exists());
+    let daemon = Dockerd::start_engine(engine, &root, CONTAINERD);
+    assert_eq!(daemon.ok(&["start", "-a", "ran"]), "x\nx\nx\ny\ny\ny\n");
+    daemon.stop();
+
+    // Images of containerd's store go back into one of overlay2, in another root.
+    let back = dir.path().join("back");
+    ok(&migrate(&root, &["--to", "overlay2", "--into", back.to_str().unwrap(), BUSYBOX, "committed:1"]));
+    let daemon = Dockerd::start_engine(engine, &back, OVERLAY2);
+    let said = daemon.ok(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    let mut names: Vec<&str> = said.lines().collect();
+    names.sort_unstable();
+    assert_eq!(names, ["committed:1", BUSYBOX, "second/name:v1"]);
+    assert_eq!(daemon.ok(&["run", "--rm", "--network", "none", "committed:1", "cat", "/x"]), "x\n");
+    daemon.stop();
+
+    let daemon = Dockerd::start_engine(engine, &root, CONTAINERD);
+    daemon.remove_everything();
+    for _ in 0..100 {
+        if left(&root).is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    testkit::assert_none("left after all was removed", &left(&root));
+    daemon.stop();
+}
+
+#[test]
+fn engines_migration_is_undone() {
+    let Some((engines, _turn)) = engines::engines() else { return };
+    let engine = engine(&engines);
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
+    let daemon = Dockerd::start_engine(engine, &root, OVERLAY2);
+    fill(&daemon);
+    let before = told(&daemon);
+    daemon.stop();
+    let parts = ["overlay2", "image", "containers", "volumes"];
+    let state = |part: &str| TreeState::read(&root.join(part)).without_directory_times();
+    let states = parts.map(state);
+    for flags in [&["--to", "containerd"][..], &["--to", "containerd", "--copy"]] {
+        ok(&migrate(&root, flags));
+        ok(&migrate(&root, &["--undo"]));
+        assert!(!root.join("containerd/daemon").exists());
+        for (part, before) in parts.iter().zip(&states) {
+            // The configs of the containers were written twice, so that their times are new.
+            let changes = before.changes(&state(part));
+            let changes: Vec<_> = changes.into_iter().filter(|change| !change.contains("config.v2.json")).collect();
+            testkit::assert_none(part, &changes);
+        }
+    }
+    // Where a daemon has used the new store, that is undone by force alone.
+    ok(&migrate(&root, &["--to", "containerd"]));
+    let daemon = Dockerd::start_engine(engine, &root, CONTAINERD);
+    daemon.ok(&["start", "-a", "made"]);
+    daemon.stop();
+    refused(&migrate(&root, &["--undo"]), "--force");
+    ok(&migrate(&root, &["--undo", "--force"]));
+    let daemon = Dockerd::start_engine(engine, &root, OVERLAY2);
+    assert_eq!(told(&daemon), before);
+    assert_eq!(daemon.ok(&["start", "-a", "ran"]), "x\nx\ny\ny\n");
+    daemon.stop();
+}
+
+/// A migration that is killed leaves either the old store alone, or both: the next run begins anew or finishes, and undoing
+/// leads back from wherever it was.
+#[test]
+fn root_killed_migrations_are_done_again_or_undone() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
+    for golden in ["busybox-20.10.tar", "shared-20.10.tar", "layers-20.10.tar"] {
+        ok(&layerfs_on(&root, &["load", "-q", "-i", testkit::golden(golden).to_str().unwrap()]));
+    }
+    for number in 0..4 {
+        ok(&layerfs_on(&root, &["create", "--name", &format!("c{number}"), BUSYBOX, "true"]));
+    }
+    let parts = ["overlay2", "image", "containers"];
+    let state = |part: &str| TreeState::read(&root.join(part)).without_directory_times();
+    let states = parts.map(state);
+    let assert_unchanged = |when: &str| {
+        for (part, before) in parts.iter().zip(&states) {
+            let changes = before.changes(&state(part));
+            let changes: Vec<_> = changes.into_iter().filter(|change| !change.contains("config.v2.json")).collect();
+            testkit::assert_none(&format!("{when}: {part}"), &changes);
+        }
+    };
+    let begun = std::time::Instant::now();
+    ok(&migrate(&root, &["--to", "containerd", "--no-sync"]));
+    let whole = begun.elapsed();
+    ok(&migrate(&root, &["--undo"]));
+    assert_unchanged("undone");
+    let mut random = Random::new(19);
+    let kills = if testkit::full_sweep() { 100 } else { 8 };
+    for number in 0..kills {
+        let command = &["system", "migrate", "-q", "--to", "containerd", "--no-sync"];
+        let mut command = testkit::run::layerfs(&[&["--root", root.to_str().unwrap()], &command[..]].concat());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(whole.mul_f64(random.below(1000) as f64 / 1000.0));
+        let _ = child.kill();
+        child.wait().unwrap();
+        let committed = root.join("containerd/daemon").exists();
+        if number % 2 == 0 && committed {
+            ok(&migrate(&root, &["--undo"]));
+            assert_unchanged("killed and undone");
+        }
+        let again = migrate(&root, &["--to", "containerd", "--no-sync"]);
+        let said = String::from_utf8_lossy(&again.stderr).into_owned();
+        assert!(again.status.success() || said.contains("it was migrated already"), "{said}");
+        let listed = ok(&layerfs_on(&root, &["--store", "containerd", "ps", "-aq"]));
+        assert_eq!(listed.lines().count(), 4, "{number}");
+        ok(&migrate(&root, &["--undo"]));
+        assert_unchanged("migrated and undone");
+        assert!(!store::names(&root.join("containerd")).contains(&".layerfs-new".to_owned()));
+    }
+}

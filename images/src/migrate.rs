@@ -161,6 +161,7 @@ fn add_blobs(
         form: SaveForm::Oci,
         encoding: Encoding::None,
         threads: options.threads,
+        skip_damaged: false,
         interrupted: options.interrupted,
         observer: options.observer,
     };

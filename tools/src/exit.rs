@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use images::copy::CopyError;
 use images::export::ExportError;
 use images::load::ImportError;
+use images::migrate::MigrateError;
 use images::save::SaveError;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use registry::RegistryError;
@@ -27,6 +28,7 @@ pub(crate) fn is_interrupted(error: &anyhow::Error) -> bool {
     error.is::<Interrupted>()
         || matches!(error.downcast_ref(), Some(ImportError::Interrupted))
         || matches!(error.downcast_ref(), Some(SaveError::Interrupted))
+        || matches!(error.downcast_ref(), Some(MigrateError::Save(SaveError::Interrupted)))
         || matches!(error.downcast_ref(), Some(ExportError::Interrupted))
         || matches!(error.downcast_ref(), Some(CopyError::Interrupted))
         || matches!(

@@ -8,6 +8,7 @@ use images::copy::CopyError;
 use images::export::ExportError;
 use images::load::{EndsInside, ImportError};
 use images::mend::OpenError;
+use images::migrate::MigrateError;
 use images::save::{SaveError, SelectError};
 use images::source::{ArchiveError, NameError, SelectionError};
 use images::tree::TreeError;
@@ -79,6 +80,12 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     let registry = || registry_error(cause).and_then(of_registry);
     let repair = || match cause.downcast_ref()? {
         RepairError::Store(store) => of_store(store),
+        _ => None,
+    };
+    let migrate = || match cause.downcast_ref()? {
+        MigrateError::Store(store) => of_store(store),
+        MigrateError::Save(save) => of_save(save),
+        MigrateError::Select(SelectError::Damaged { .. }) => Some(REPAIR.into()),
         _ => None,
     };
     let open = || match cause.downcast_ref()? {
@@ -154,6 +161,7 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         .or_else(save)
         .or_else(registry)
         .or_else(repair)
+        .or_else(migrate)
         .or_else(open)
         .or_else(container)
         .or_else(build)

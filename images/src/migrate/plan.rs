@@ -73,7 +73,8 @@ impl MigrationPlan {
         let mut containers = Vec::new();
         for container in catalog.live_containers().filter(|container| container.driver == "overlay2") {
             let wanted = all || container.image.is_some_and(|image| selection.contains_key(&image));
-            match same_root.then(|| planned(catalog, container)).unwrap_or(Err("containers stay in their data-root")) {
+            let found = if same_root { planned(catalog, container) } else { Err("containers stay in their data-root") };
+            match found {
                 _ if !wanted => {}
                 Ok(planned) => containers.push(planned),
                 Err(why) => lost.push(format!("container {}: {why}", container.name)),

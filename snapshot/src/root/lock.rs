@@ -111,8 +111,8 @@ fn take_own(dir: &Dir, root: &Dir) -> Result<File, StoreError> {
     if lock(&own, root)? { Ok(own) } else { Err(refused(root, Refusal::Busy(WriterInfo { pid: holder(&own) }))) }
 }
 
-/// Locks one database as dockerd does; `None` if it does not exist.
-fn lock_database(root: &Dir, path: &[&str]) -> Result<Option<File>, StoreError> {
+/// Locks one database as dockerd or containerd does; `None` if it does not exist.
+pub(super) fn lock_database(root: &Dir, path: &[&str]) -> Result<Option<File>, StoreError> {
     let [parents @ .., name] = path else { return Ok(None) };
     let Some(dir) = root.descend(parents)? else { return Ok(None) };
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

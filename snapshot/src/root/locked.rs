@@ -1,15 +1,20 @@
 //! A data-root in which a store is made anew, with its locks.
 
+use std::fs::File;
 use std::path::Path;
 
 use super::containerd::Containerd;
 use super::guard::{self, Guard, OpenedRoot, refused};
-use super::lock::Locks;
+use super::lock::{Locks, lock_database};
 use super::{DataRoot, Refusal, mounts};
 use crate::catalog::with_causes;
 use crate::dir::{CreatedDirectories, Dir};
 use crate::driver::DEFAULT;
 use crate::error::StoreError;
+use crate::schema::paths::{CONTAINERD_DAEMON, CONTAINERD_METADATA};
+
+/// The database that a running containerd holds locked.
+const RECORDS: [&str; 4] = [CONTAINERD_DAEMON[0], CONTAINERD_DAEMON[1], CONTAINERD_METADATA, "meta.db"];
 
 /// Where dockerd mounts the containers of containerd's store.
 const ROOTFS: &str = "rootfs";
@@ -20,6 +25,8 @@ const ROOTFS: &str = "rootfs";
 pub struct LockedRoot {
     dir: Dir,
     locks: Locks,
+    /// The lock of containerd's records: containerd may have outlived its dockerd.
+    _records: Option<File>,
     created: CreatedDirectories,
     new: bool,
 }
@@ -32,7 +39,8 @@ impl LockedRoot {
     /// [`StoreError::Refused`] where writing would do harm; nothing is changed then.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let OpenedRoot { dir, locks, created, new, .. } = Guard { driver: Some(DEFAULT) }.ask(path)?.open()?;
-        let opened = Self { dir, locks, created, new };
+        let records = lock_database(&dir, &RECORDS)?;
+        let opened = Self { dir, locks, _records: records, created, new };
         opened.check_mounts()?;
         Ok(opened)
     }

@@ -63,7 +63,7 @@ struct Cli {
     rootless: bool,
 
     /// Image store of DATA_ROOT to import into: that of the storage driver, or containerd's, which must be empty [default: overlay2]
-    #[arg(long = "store", value_enum, value_name = "STORE", help_heading = WHICH_STORE, requires = "root",
+    #[arg(long = "store", value_enum, value_name = "STORE", requires = "root",
           conflicts_with_all = ["storage_driver", "dry_run", "bench"])]
     image_store: Option<Store>,
 
@@ -117,9 +117,6 @@ struct To {
 
 /// The heading of the flags that say which image to take, and its name.
 const WHICH: &str = "Which image";
-
-/// The heading of the flag that says which store to write.
-const WHICH_STORE: &str = "Which store";
 
 const MANUAL: Manual = Manual {
     name: NAME,

@@ -120,6 +120,10 @@ pub(crate) fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     }
     let view = View::read_root(locked.overlay2()?, Needs::RECORDS)?;
     let plan = MigrationPlan::new(view.catalog(), &args.images, same_root)?;
+    if plan.save.images.is_empty() && plan.containers.is_empty() {
+        plan.lost.iter().for_each(|lost| output::complain(NAME, &format!("not kept: {lost}")));
+        anyhow::bail!("{}: its store of {FROM} has no images that could go over", root.display());
+    }
     let (store, _held) = match &args.into {
         None => (FreshStore::begin(locked, sync)?, None),
         Some(into) => (fresh::begin(into, sync).context("--into")?, Some(locked)),

@@ -23,6 +23,7 @@ pub use mounts::{Propagation, propagation_at};
 pub use refusal::{Foreign, Refusal};
 pub use writable::{WritableRoot, open_or_create};
 
+use crate::containerd::gc::Records;
 use crate::containerd::{NAMESPACE, Store};
 use crate::dir::Dir;
 use crate::driver::{AnyDriver, Driver, HomeEntries, HomeLayout};
@@ -34,6 +35,7 @@ use crate::schema::distribution::{self, BlobSource};
 use crate::schema::image::ImageStore;
 use crate::schema::layer::LayerStore;
 use crate::schema::mount;
+use crate::schema::paths::CONTAINERD_METADATA;
 pub(crate) use crate::schema::paths::IMAGE;
 use crate::schema::references::References;
 use crate::schema::volume::VOLUMES;
@@ -193,6 +195,16 @@ impl DataRoot {
         let snapshotter = containerd.snapshots(&self.dir)?;
         let name = &containerd.snapshotter;
         Store::read(&daemon, snapshotter.as_ref(), name, NAMESPACE).map(Some)
+    }
+
+    /// Reads what containerd's garbage collector looks at, if the images are in containerd's store.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the database cannot be read.
+    pub(crate) fn containerd_records(&self) -> Result<Option<Records>, StoreError> {
+        let Some(containerd) = self.containerd.as_ref().filter(|_| self.is_containerd_only()) else { return Ok(None) };
+        let Some(daemon) = containerd.daemon(&self.dir)? else { return Ok(None) };
+        daemon.sub(CONTAINERD_METADATA)?.map_or(Ok(None), |dir| Records::read(&dir).map(Some))
     }
 
     /// The entries directly in the root whose content is elsewhere: symlinks, and mount points of other file systems.

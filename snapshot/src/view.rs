@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use layerfs::ChainId;
 
 use crate::catalog::{Catalog, ConfigParts, Container, Damage, LayerFault, with_causes};
+use crate::containerd::gc::Records;
 use crate::dir::Dir;
 use crate::driver::{AnyDriver, Driver, LayerDamage, Stacked};
 use crate::error::StoreError;
@@ -83,6 +84,14 @@ impl<'t> Needs<'t> {
     }
 }
 
+/// What containerd's garbage collector looks at. That the database cannot be read the catalog says, which has read it, too.
+fn containerd_records(root: &DataRoot) -> Result<Option<Records>, StoreError> {
+    match root.containerd_records() {
+        Err(StoreError::Database { .. } | StoreError::Invalid { .. }) => Ok(None),
+        read => read,
+    }
+}
+
 /// A data-root at one moment. See the [module](self). Its parts were read together and are only read from then on, since each
 /// speaks of the others.
 #[derive(Debug)]
@@ -93,6 +102,8 @@ pub struct View {
     pub(crate) catalog: Catalog,
     /// Who needs what of the driver's home; empty if [`Needs`] did not ask for it.
     pub(crate) liveness: Liveness,
+    /// What containerd's garbage collector looks at, if [`Needs`] asked for who needs what and the images are there.
+    pub(crate) containerd_records: Option<Records>,
     snapshots: Result<Snapshots, StoreError>,
     faults: Vec<(ChainId, LayerFault)>,
     unmountable: Vec<(ContainerId, LayerDamage)>,
@@ -130,6 +141,7 @@ impl View {
         let snapshots = if wanted { Snapshots::read(&root.dir) } else { Ok(Snapshots::default()) };
         let mut liveness =
             if needs.liveness { Liveness::read(&root, &catalog, snapshots.as_ref())? } else { Liveness::default() };
+        let containerd_records = if needs.liveness { containerd_records(&root)? } else { None };
         let faults = if needs.faults { faults(&root, &catalog) } else { Vec::new() };
         let unmountable = if needs.faults { unmountable(&root, &catalog, &faults) } else { Vec::new() };
         // A file that could not be opened for want of a descriptor must not be reported as damaged.
@@ -138,7 +150,7 @@ impl View {
         if let Some(writer) = writer {
             liveness.doubt(Doubt::Writer(writer));
         }
-        Ok(Self { root, catalog, liveness, snapshots, faults, unmountable, writer })
+        Ok(Self { root, catalog, liveness, containerd_records, snapshots, faults, unmountable, writer })
     }
 
     /// Finds out who needs which directory of the driver's home, for a caller who could not say before that he needs to know.
@@ -148,6 +160,7 @@ impl View {
     pub fn add_liveness(&mut self) -> Result<(), StoreError> {
         self.snapshots = Snapshots::read(&self.root.dir);
         self.liveness = Liveness::read(&self.root, &self.catalog, self.snapshots.as_ref())?;
+        self.containerd_records = containerd_records(&self.root)?;
         self.root.dir.check_shortage()?;
         self.writer = self.writer.or_else(|| lock::writer(&self.root.dir).unwrap_or(None));
         if let Some(writer) = self.writer {

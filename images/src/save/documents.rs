@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use layerfs::compress::encode::Encoding;
 use layerfs::{DiffId, Digest};
 use serde::Serialize;
+use snapshot::containerd::documents::Manifest;
 use snapshot::ids::ImageId;
 use snapshot::reference::Reference;
 
@@ -27,7 +28,7 @@ pub(super) const INDEX: &str = "index.json";
 pub(super) const MANIFEST: &str = "manifest.json";
 
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+pub(super) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
 
@@ -94,29 +95,39 @@ struct OciManifest {
     layers: Vec<Descriptor>,
 }
 
+/// `index.json`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct OciIndex {
-    schema_version: u8,
-    media_type: &'static str,
-    manifests: Vec<Descriptor>,
+pub(super) struct OciIndex<D> {
+    pub(super) schema_version: u8,
+    pub(super) media_type: &'static str,
+    pub(super) manifests: Vec<D>,
 }
 
+/// An image in `manifest.json`; `N` are its names.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Item<'p> {
+pub(super) struct Item<N> {
     config: String,
-    repo_tags: Option<&'p [String]>,
-    layers: Vec<String>,
+    pub(super) repo_tags: Option<N>,
+    layers: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<ImageId>,
+}
+
+/// A manifest of containerd's store in `manifest.json`, without names.
+pub(super) fn save_item(manifest: &Manifest) -> Item<Vec<String>> {
+    let path =
+        |blob: &snapshot::containerd::documents::Descriptor| format!("blobs/{}", blob.digest.replacen(':', "/", 1));
+    let layers = Some(manifest.layers.iter().map(path).collect()).filter(|layers: &Vec<String>| !layers.is_empty());
+    Item { config: path(&manifest.config), repo_tags: None, layers, parent: None }
 }
 
 /// The documents about images, made one after the other.
 #[derive(Default)]
 pub(super) struct Documents<'p> {
     descriptors: Vec<Descriptor>,
-    items: Vec<Item<'p>>,
+    items: Vec<Item<&'p [String]>>,
 }
 
 impl<'p> Documents<'p> {
@@ -143,7 +154,7 @@ impl<'p> Documents<'p> {
         self.items.push(Item {
             config: blob_name(image.id.0),
             repo_tags: Some(image.names.as_slice()).filter(|names| !names.is_empty()),
-            layers: layers().map(|layer| blob_name(layer.digest)).collect(),
+            layers: Some(layers().map(|layer| blob_name(layer.digest)).collect()),
             parent: image.parent,
         });
         manifest
@@ -171,9 +182,13 @@ fn describe(layer: &SavedLayer) -> Descriptor {
 /// second.
 fn named(mut descriptor: Descriptor, name: &Reference) -> Descriptor {
     descriptor.annotations.insert("io.containerd.image.name", name.canonical());
-    let tag = name.tag().unwrap_or_default().to_owned();
-    descriptor.annotations.insert("org.opencontainers.image.ref.name", tag);
+    descriptor.annotations.insert("org.opencontainers.image.ref.name", ref_name(name));
     descriptor
+}
+
+/// What an OCI layout calls an image: its tag alone.
+pub(super) fn ref_name(name: &Reference) -> String {
+    name.tag().unwrap_or_default().to_owned()
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use layerfs::{DiffId, Digest};
 use snapshot::StoreError;
+use snapshot::containerd::content::BlobFault;
 use snapshot::ids::ImageId;
 use tarsplit::JournalError;
 
@@ -56,6 +57,17 @@ pub enum SaveError {
         /// The image.
         image: ImageId,
     },
+    /// A blob of containerd's store cannot be used.
+    #[error("blob {digest}: {fault}")]
+    Blob {
+        /// The blob.
+        digest: Digest,
+        /// What is wrong with it.
+        fault: BlobFault,
+    },
+    /// The images are those of a storage driver.
+    #[error("the images are not in containerd's store")]
+    NotInContainerd,
     /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),

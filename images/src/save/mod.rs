@@ -23,6 +23,7 @@ mod plain;
 mod plan;
 mod select;
 mod sound;
+mod stored;
 mod ustar;
 
 use std::collections::BTreeMap;
@@ -44,8 +45,11 @@ pub use error::SaveError;
 pub use have::chains_of;
 pub use output::SaveDestination;
 pub use plan::{ImageToSave, LayerToSave, SavePlan};
-pub use select::{SelectError, Selection, select, select_all, texts_to_read};
+pub use select::{
+    SelectError, SelectedImage, Selection, select, select_all, select_all_stored, select_stored, texts_to_read,
+};
 pub use sound::LostLayer;
+pub use stored::{BlobToSave, StoredImageToSave, StoredPlan, save_stored};
 
 use crate::load::{Announced, Observer};
 use documents::{Documents, INDEX, MANIFEST, OCI_LAYOUT, blob_name};

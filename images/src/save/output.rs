@@ -127,6 +127,46 @@ impl<'d> Output<'d> {
         }
     }
 
+    /// Adds a directory to an archive. In a directory they are there already.
+    pub(super) fn directory(&mut self, name: &str) -> io::Result<()> {
+        match self {
+            Self::Tar(tar) => tar.file.file.write_all(&ustar::directory(name)),
+            Self::Stream(stream) => stream.write_all(&ustar::directory(name)),
+            Self::Directory(_) => Ok(()),
+        }
+    }
+
+    /// Begins a file whose name and length are known. What is [written](Self::write) next is its content.
+    pub(super) fn begin_file(&mut self, name: &str, size: u64, mode: u32) -> io::Result<()> {
+        match self {
+            Self::Tar(tar) => tar.file.file.write_all(&ustar::header_with(name, size, mode)),
+            Self::Stream(stream) => stream.write_all(&ustar::header_with(name, size, mode)),
+            Self::Directory(directory) => {
+                directory.blob = Some(directory.create_file(name)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the file of `size` bytes that was begun with its name.
+    pub(super) fn end_file(&mut self, size: u64) -> io::Result<()> {
+        match self {
+            Self::Tar(tar) => tar.file.file.write_all(ustar::padding(size)),
+            Self::Stream(stream) => stream.write_all(ustar::padding(size)),
+            Self::Directory(directory) => {
+                directory.blob = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// Adds a small file with a mode, which only an archive keeps.
+    pub(super) fn add_file(&mut self, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+        self.begin_file(name, bytes.len() as u64, mode)?;
+        self.write(bytes)?;
+        self.end_file(bytes.len() as u64)
+    }
+
     /// Adds a small file.
     pub(super) fn add(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         match self {
@@ -279,13 +319,16 @@ impl NewDirectory {
     }
 
     fn add(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.create_file(name)?.write_all(bytes)
+    }
+
+    fn create_file(&self, name: &str) -> io::Result<File> {
         let (dir, name) = match name.rsplit_once('/') {
             Some((_, blob)) => (&self.blobs, blob),
             None => (&self.dir, name),
         };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))?;
-        File::from(file).write_all(bytes)
+        Ok(rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))?.into())
     }
 
     fn finish(mut self) -> Result<(), SaveError> {

@@ -108,6 +108,67 @@ fn add_by_id(selection: &mut Selection, catalog: &Catalog, text: &str) -> Result
     }
 }
 
+/// An image that an argument means, and the name it is saved by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelectedImage {
+    /// The image.
+    pub id: ImageId,
+    /// Its name; `None` if it was meant by its id or digest.
+    pub name: Option<Reference>,
+}
+
+/// Finds the images of containerd's store that `arguments` mean, in their order, and each as often as it is meant (moby v28.5.2
+/// `daemon/containerd/image_exporter.go: ExportImage`).
+///
+/// # Errors
+/// [`SelectError`] of the first argument that means none.
+pub fn select_stored(catalog: &Catalog, arguments: &[String]) -> Result<Vec<SelectedImage>, SelectError> {
+    let mut selection = Vec::new();
+    for text in arguments {
+        let tags = tags_of(text, catalog.references()).into_iter().filter(|(name, _)| is_tag(name));
+        let tags: Vec<SelectedImage> = tags.map(|(name, id)| SelectedImage { id, name: Some(name) }).collect();
+        if !tags.is_empty() {
+            selection.extend(tags);
+            continue;
+        }
+        let name = Reference::parse(text);
+        match (catalog.resolve(text), name) {
+            (Resolved::Image(id) | Resolved::Damaged(id), name) => {
+                selection.push(SelectedImage { id, name: name.ok().filter(is_tag) });
+            }
+            (Resolved::Nothing, Ok(name)) => {
+                // docker names the tag that it has looked for.
+                let tag = if name.tag().is_none() && name.digest().is_none() { ":latest" } else { "" };
+                return Err(SelectError::NoSuchImage { text: format!("{text}{tag}") });
+            }
+            (
+                Resolved::Nothing,
+                Err(ReferenceError::LooksLikeAnId { .. } | ReferenceError::NamedLikeAlgorithm { .. }),
+            ) => {
+                return Err(SelectError::NoSuchImage { text: text.to_owned() });
+            }
+            (Resolved::Nothing, Err(error)) => return Err(SelectError::Reference(error)),
+        }
+    }
+    Ok(selection)
+}
+
+/// All images of containerd's store, by all their names.
+#[must_use]
+pub fn select_all_stored(catalog: &Catalog) -> Vec<SelectedImage> {
+    let mut selection = Vec::new();
+    for &id in catalog.images().keys() {
+        let names = catalog.names_of(id).into_iter().filter_map(|name| Reference::parse(name).ok()).filter(is_tag);
+        // A name that is not written in full may look like that of another image.
+        let names: BTreeSet<Reference> = names.filter(|name| catalog.references().get(name) == Some(id)).collect();
+        if names.is_empty() {
+            selection.push(SelectedImage { id, name: None });
+        }
+        selection.extend(names.into_iter().map(|name| SelectedImage { id, name: Some(name) }));
+    }
+    selection
+}
+
 /// All images of a store that dockerd would show, with all their names. Images without a layer are left out, because no
 /// archive can hold them.
 #[must_use]

@@ -1,4 +1,4 @@
-//! Headers of a tar that depend on nothing but names and lengths: no time, no owner, one mode.
+//! Headers of a tar that depend on nothing but names, lengths and modes: no time, no owner.
 
 /// Bytes of a block.
 pub(super) const BLOCK: usize = 512;
@@ -13,11 +13,25 @@ const LARGE: u64 = 1 << 33;
 ///
 /// A length of 8 GiB and more is written as a number of base 256 (GNU): all readers know it, and the header keeps its length.
 pub(super) fn header(name: &str, size: u64) -> [u8; BLOCK] {
+    header_with(name, size, 0o644)
+}
+
+/// The header of a regular file with this mode.
+pub(super) fn header_with(name: &str, size: u64, mode: u32) -> [u8; BLOCK] {
+    typed_header(name, size, mode, b'0')
+}
+
+/// The member for a directory, whose name ends with a slash.
+pub(super) fn directory(name: &str) -> [u8; BLOCK] {
+    typed_header(name, 0, 0o755, b'5')
+}
+
+fn typed_header(name: &str, size: u64, mode: u32, kind: u8) -> [u8; BLOCK] {
     let mut header = [0; BLOCK];
     let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
     debug_assert!(name.len() <= 100, "digests and fixed names fit");
     put(0, name.as_bytes());
-    put(100, b"0000644\x000000000\x000000000\0");
+    put(100, format!("{mode:07o}\x000000000\x000000000\0").as_bytes());
     if size < LARGE {
         put(124, format!("{size:011o}\0").as_bytes());
     } else {
@@ -25,7 +39,8 @@ pub(super) fn header(name: &str, size: u64) -> [u8; BLOCK] {
         put(128, &size.to_be_bytes());
     }
     put(136, b"00000000000\0");
-    put(148, b"        0");
+    put(148, b"        ");
+    put(156, &[kind]);
     put(257, b"ustar\x0000");
     put(329, b"0000000\x000000000\0");
     let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();

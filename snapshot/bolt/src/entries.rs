@@ -66,12 +66,13 @@ impl Open {
             return Ok(BucketEntry::Value(key, value));
         }
         let referred = page.start + start;
+        let sequence = u64_at(&value, 8).ok_or_else(failed)?;
         let tree = match (u64_at(&value, 0), value.part(BUCKET_HEADER..value.len())) {
             (Some(0), Some(bytes)) => Tree::Inline(Page { id: page.id, start: referred + BUCKET_HEADER, bytes }),
             (Some(id), Some(_)) => Tree::Page { id, referred },
             _ => return Err(failed()),
         };
-        Ok(BucketEntry::Bucket(key, Bucket { bolt, tree }))
+        Ok(BucketEntry::Bucket(key, Bucket { bolt, tree, sequence }))
     }
 
     fn advance(&mut self) -> usize {

@@ -111,7 +111,7 @@ impl<'a> Bolt<'a> {
     /// The bucket that holds all others.
     #[must_use]
     pub fn root(&self) -> Bucket<'_> {
-        Bucket { bolt: self, tree: Tree::Page { id: self.meta.root, referred: self.meta.offset } }
+        Bucket { bolt: self, tree: Tree::Page { id: self.meta.root, referred: self.meta.offset }, sequence: 0 }
     }
 
     /// The bytes of a page that is referred to at `referred`, and where they begin.
@@ -159,6 +159,7 @@ impl<'a> Bolt<'a> {
 pub struct Bucket<'a> {
     bolt: &'a Bolt<'a>,
     tree: Tree,
+    sequence: u64,
 }
 
 /// One entry of a bucket.
@@ -171,6 +172,13 @@ pub enum BucketEntry<'a> {
 }
 
 impl<'a> Bucket<'a> {
+    /// The number that was given last to something in this bucket (`Bucket.NextSequence`); 0 for the bucket that holds all
+    /// others, in which nobody counts.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// All entries, in the order of their keys. Ends after the first error.
     #[must_use]
     pub fn iter(&self) -> Entries<'a> {

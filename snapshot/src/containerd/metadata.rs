@@ -21,7 +21,7 @@ use crate::schema::database;
 use crate::schema::time::Time;
 
 /// The database's name in its directory.
-pub(super) const FILE: &str = "meta.db";
+pub(crate) const FILE: &str = "meta.db";
 
 /// The records of one namespace.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -136,7 +136,7 @@ impl Metadata {
 }
 
 /// Calls `work` for each bucket in `bucket`.
-fn each_bucket<'b>(
+pub(super) fn each_bucket<'b>(
     bucket: &Bucket<'b>,
     mut work: impl FnMut(&[u8], Bucket<'b>) -> Result<(), BoltError>,
 ) -> Result<(), BoltError> {
@@ -217,7 +217,7 @@ fn texts(bucket: &Bucket<'_>) -> Result<BTreeMap<String, String>, BoltError> {
     Ok(found)
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -34,6 +34,7 @@ pub use entries::{EntryKind, HomeEntries, HomeEntry, Parents, UnknownParents};
 pub(crate) use home_layout::HOME_MARKS;
 pub use home_layout::HomeLayout;
 pub use mount::{Access, MountGuard};
+pub(crate) use overlayfs::NAME as OVERLAYFS;
 pub use overlayfs::Overlayfs;
 pub use prepared::Prepared;
 pub use restack::{Restacking, Stack, Wanted};

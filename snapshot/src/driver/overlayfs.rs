@@ -14,9 +14,11 @@ use std::sync::Arc;
 
 use layerfs::delete::Deletion;
 
+use super::overlay2::show;
 use super::{
     Access, Driver, HomeEntries, LayerDamage, LayerOrder, LayerPart, MountGuard, Prepared, Restacking, Room, Stack,
 };
+use crate::containerd::snapshots::Snapshots;
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::CacheId;
@@ -31,23 +33,58 @@ const SNAPSHOTS: &str = "snapshots";
 /// Where a snapshot's content is in its directory.
 const CONTENT: &str = "fs";
 
+/// The most snapshots below one that are shown together, so that a cycle in a damaged database comes to an end. The kernel takes
+/// 500.
+const MAX_BELOW: usize = 500;
+
 /// The snapshots of one snapshotter.
 #[derive(Debug, Clone)]
-pub struct Overlayfs(Arc<Dir>);
+pub struct Overlayfs {
+    /// The snapshotter's directory, with its database.
+    snapshotter: Arc<Dir>,
+    /// The directory of the snapshots.
+    home: Arc<Dir>,
+}
 
 impl Overlayfs {
     /// Opens the snapshots in the directory of a snapshotter; `None` if there are none.
     pub(super) fn open(snapshotter: &Dir) -> Result<Option<Self>, StoreError> {
-        Ok(snapshotter.sub(SNAPSHOTS)?.map(|dir| Self(Arc::new(dir))))
+        let Some(home) = snapshotter.sub(SNAPSHOTS)? else { return Ok(None) };
+        Ok(Some(Self { snapshotter: Arc::new(snapshotter.duplicate()?), home: Arc::new(home) }))
+    }
+
+    /// The contents of a snapshot and of all below it, the topmost first, as the snapshotter's database has them.
+    fn stack(&self, id: &CacheId) -> Result<Vec<Dir>, StoreError> {
+        let known = Snapshots::read(&self.snapshotter)?;
+        let mut next = known.by_name.values().find(|snapshot| snapshot.cache_id() == *id);
+        let mut stack = Vec::new();
+        while let Some(snapshot) = next {
+            let invalid = |reason: String| StoreError::Invalid { path: self.snapshotter.path().to_path_buf(), reason };
+            if stack.len() > MAX_BELOW {
+                return Err(invalid(format!("more than {MAX_BELOW} snapshots are below {id}")));
+            }
+            stack.push(self.content(&snapshot.cache_id())?);
+            next =
+                match &snapshot.parent {
+                    None => None,
+                    Some(name) => {
+                        let below = known.by_name.get(name);
+                        Some(below.ok_or_else(|| {
+                            invalid(format!("its database does not have {name}, which {id} stands on"))
+                        })?)
+                    }
+                };
+        }
+        if stack.is_empty() { Ok(vec![self.content(id)?]) } else { Ok(stack) }
     }
 
     fn find(&self, id: &CacheId) -> Result<Option<Dir>, StoreError> {
-        self.0.sub(id.as_str())?.map_or(Ok(None), |snapshot| snapshot.sub_unless_file(CONTENT))
+        self.home.sub(id.as_str())?.map_or(Ok(None), |snapshot| snapshot.sub_unless_file(CONTENT))
     }
 
     fn only_read(&self) -> StoreError {
         let reason = "the snapshots of containerd are only read".to_owned();
-        StoreError::Invalid { path: self.0.path().to_path_buf(), reason }
+        StoreError::Invalid { path: self.home.path().to_path_buf(), reason }
     }
 }
 
@@ -64,13 +101,16 @@ impl Driver for Overlayfs {
         Err(self.only_read())
     }
 
-    fn mount(&self, _id: &CacheId, _access: Access) -> Result<MountGuard, StoreError> {
-        let reason = "the snapshots of containerd are read, and not mounted".to_owned();
-        Err(StoreError::Invalid { path: self.0.path().to_path_buf(), reason })
+    /// Needs a kernel that can mount without a mount point, since nothing is made here.
+    fn mount(&self, id: &CacheId, access: Access) -> Result<MountGuard, StoreError> {
+        if access == Access::ReadWrite {
+            return Err(self.only_read());
+        }
+        show(self.stack(id)?, &self.home.join(id.as_str()), super::xattr_namespace()?)
     }
 
     fn content(&self, id: &CacheId) -> Result<Dir, StoreError> {
-        let missing = || StoreError::Invalid { path: self.0.join(id.as_str()), reason: "missing".into() };
+        let missing = || StoreError::Invalid { path: self.home.join(id.as_str()), reason: "missing".into() };
         self.find(id)?.ok_or_else(missing)
     }
 
@@ -81,7 +121,7 @@ impl Driver for Overlayfs {
     }
 
     fn room(&self) -> Result<Room, StoreError> {
-        Room::measure(&self.0)
+        Room::measure(&self.home)
     }
 
     fn belongings(&self, _id: &CacheId) -> Result<Vec<PathBuf>, StoreError> {
@@ -94,7 +134,7 @@ impl Driver for Overlayfs {
 
     fn damage(&self, id: &CacheId, _parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
         let missing =
-            || LayerDamage::Missing { path: self.0.join(id.as_str()).join(CONTENT), part: LayerPart::Content };
+            || LayerDamage::Missing { path: self.home.join(id.as_str()).join(CONTENT), part: LayerPart::Content };
         Ok(self.find(id)?.is_none().then(missing))
     }
 
@@ -132,6 +172,6 @@ impl Driver for Overlayfs {
     }
 
     fn home(&self) -> &Dir {
-        &self.0
+        &self.home
     }
 }

@@ -8,6 +8,7 @@ use layerfs::ChainId;
 
 use super::Liveness;
 use crate::catalog::Catalog;
+use crate::containerd::owner::StoredItem;
 use crate::driver::{EntryKind, FOUND_BY_HOME, HomeLayout, WRITABLE};
 use crate::error::StoreError;
 use crate::ids::{ContainerId, ImageId, VolumeName};
@@ -42,6 +43,8 @@ pub enum StoreItem {
     Container(ContainerId),
     /// A local volume.
     Volume(VolumeName),
+    /// Something of containerd's store.
+    Stored(StoredItem),
     /// Something else of the data-root: its place in it, and whose it is.
     Other {
         /// The path below the root.
@@ -208,6 +211,10 @@ fn in_root(root: &DataRoot, catalog: &Catalog, below: &Path) -> StoreItem {
         RootPath::Volume { name, .. } => {
             text(name).and_then(|name| volume_named(catalog, &name)).map(StoreItem::Volume)
         }
+        _ if root.is_containerd_only() => match names.as_slice() {
+            [b"rootfs", _, id, ..] => container(id),
+            names => StoredItem::of_path(names).map(StoreItem::Stored),
+        },
         _ => None,
     };
     found.unwrap_or_else(|| {
@@ -255,6 +262,9 @@ fn by_id(catalog: &Catalog, liveness: &Liveness, text: &str) -> Option<StoreItem
     }
     if let Some(found) = by_record(catalog, text) {
         return Some(found);
+    }
+    if let Some(stored) = StoredItem::of_id(catalog, text) {
+        return Some(StoreItem::Stored(stored));
     }
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     if hex.is_empty() {

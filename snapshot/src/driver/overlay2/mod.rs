@@ -29,6 +29,7 @@ use layerfs::delete::Deletion;
 use rustix::fs::FileType;
 
 pub(super) use layout::{COMMITTED, DIFF, LINKS, LOWER, WORK};
+pub(super) use mount::show;
 
 use super::exchange::exchange;
 use super::mount::refuse_mounted;

@@ -83,6 +83,27 @@ pub(super) fn mount(
     }
 }
 
+/// Shows directories on top of each other, the topmost first, for reading and without a mount point. `place` is the topmost one,
+/// for messages.
+///
+/// # Errors
+/// [`StoreError::Io`], also where the kernel cannot mount without a mount point.
+pub(in crate::driver) fn show(
+    mut stack: Vec<Dir>,
+    place: &Path,
+    namespace: XattrNamespace,
+) -> Result<MountGuard, StoreError> {
+    if stack.len() == 1
+        && let Some(only) = stack.pop()
+    {
+        return Ok(MountGuard::plain(only));
+    }
+    let lower = stack.iter().map(|dir| dir.path().to_path_buf()).collect();
+    let overlay = Overlay { lower, upper: None, user: namespace == XattrNamespace::User };
+    let mounted = overlay.detached().map_err(StoreError::io(place, "mounting"))?;
+    Ok(MountGuard::plain(Dir::unnamed(mounted)))
+}
+
 /// What is mounted.
 struct Overlay {
     /// Topmost first.

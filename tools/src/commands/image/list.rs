@@ -64,7 +64,6 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let view = View::read(root, driver, Needs::LISTING)?;
     view.root().expect_images()?;
     if args.layers {
-        view.root().expect_storage_driver()?;
         return list_layers(&view);
     }
     let catalog = view.catalog();
@@ -91,7 +90,8 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the chain ids of all layers that can be used, with all layers below them.
+/// Prints the chain ids of all layers that can be used, with all layers below them. Of containerd's store, these are the
+/// layers that are unpacked.
 fn list_layers(view: &View) -> anyhow::Result<ExitCode> {
     let faulty = |damage: &Damage| match damage {
         Damage::LayerFault { layer, .. } => Some(*layer),

@@ -22,6 +22,8 @@ use crate::progress::Progress;
 use crate::{damage, input, output, signals};
 use docker_format::size;
 
+mod stored;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Images by name or id; a name without a tag means all its tags
@@ -40,9 +42,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FORMAT", default_value = "docker", value_parser = parse_form)]
     format: SaveForm,
 
-    /// Compress layers: none, gzip[=LEVEL] or zstd[=LEVEL]; dockerd loads zstd from version 23 on
-    #[arg(long, value_name = "CODEC", default_value = "none")]
-    compress: Encoding,
+    /// Compress layers: none, gzip[=LEVEL] or zstd[=LEVEL]; dockerd loads zstd from version 23 on [default: none]
+    #[arg(long, value_name = "CODEC")]
+    compress: Option<Encoding>,
 
     /// Save all images of the data-root
     #[arg(long, conflicts_with = "images")]
@@ -95,13 +97,16 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
             UsageError("--json needs -o or --directory: the archive itself goes to standard output".into()).into()
         );
     }
-    if to_stdout && args.skip_damaged && args.compress == Encoding::None {
+    if to_stdout && args.skip_damaged && args.compress.unwrap_or(Encoding::None) == Encoding::None {
         let why = "--skip-damaged needs -o, --directory or --compress: damage is seen at the end of a layer";
         return Err(UsageError(why.into()).into());
     }
     let interrupted = signals::interrupted()?;
     let root = DataRoot::find(root, driver)?;
-    root.expect_storage_driver()?;
+    root.expect_images()?;
+    if root.is_containerd_only() {
+        return stored::run(args, root, &interrupted);
+    }
     let texts = save::texts_to_read(&args.images, &root.references()?);
     let needs = if args.all { Needs::RECORDS } else { Needs::only(&texts) };
     let view = View::read_root(root, needs)?;
@@ -124,7 +129,7 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
     let progress = Progress::new(NAME, args.quiet);
     let options = SaveOptions {
         form: args.format,
-        encoding: args.compress,
+        encoding: args.compress.unwrap_or(Encoding::None),
         threads: args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, Into::into), Into::into),
         skip_damaged: args.skip_damaged,
         interrupted: &interrupted,

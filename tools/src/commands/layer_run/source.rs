@@ -62,7 +62,6 @@ fn stored(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found> {
     let texts = [text.to_owned()];
     let view = View::read(&cli.root, cli.storage_driver.as_deref(), Needs::only(&texts));
     let view = view.with_context(|| format!("{text} is no file, so it is taken for an image"))?;
-    view.root().expect_storage_driver()?;
     let image = match view.catalog().resolve(text) {
         Resolved::Image(id) => &view.catalog().images()[&id],
         Resolved::Damaged(id) => return Err(crate::damage::damaged_image(view.catalog(), text, id)),
@@ -74,6 +73,12 @@ fn stored(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found> {
     if let Some(top) = image.chain.last() {
         let driver = view.root().driver().context("the storage driver of this data-root is not known here")?;
         let layer = view.catalog().layers().get(top).and_then(|layer| layer.as_ref().ok());
+        if layer.is_none() && view.root().is_containerd_only() {
+            bail!(
+                "{text} was never unpacked in containerd's store of {}: run what `layerfs image save` makes of it",
+                cli.root.display()
+            );
+        }
         let layer = layer.with_context(|| format!("{text}: layer {top} is damaged or missing"))?;
         let mounted = driver.mount(&layer.cache_id, Access::ReadOnly)?;
         // A mount that is nowhere gets a path; a directory has one.

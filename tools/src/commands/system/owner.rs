@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use layerfs::ChainId;
 use serde::Serialize;
 use snapshot::catalog::{Catalog, Container};
+use snapshot::containerd::owner::{StoredItem, StoredVerdict};
 use snapshot::ids::{ImageId, MountName};
 use snapshot::liveness::lookup::{StoreItem, find_item, find_record};
 use snapshot::liveness::{Claim, EntryVerdict, OwnedEntry};
@@ -176,9 +177,44 @@ impl Asker<'_> {
                     answer.containers.push(named(container, "has it mounted"));
                 }
             }
+            StoreItem::Stored(item) => self.stored(&mut answer, &item),
             StoreItem::Other { whose, .. } => answer.what = whose.to_owned(),
         }
         answer
+    }
+
+    /// Something of containerd's store.
+    fn stored(&self, answer: &mut Answer, item: &StoredItem) {
+        let owner = self.view.owner_in_containerd(item);
+        (answer.entry, answer.below) = (owner.place, owner.below);
+        if let Some(chain) = owner.layer {
+            self.layer(answer, chain);
+        }
+        for id in owner.images {
+            if answer.images.iter().all(|image| image.id != id) {
+                answer.images.push(self.image(id, None));
+            }
+        }
+        for (id, role) in &owner.containers {
+            let known = self.catalog.containers().iter().find(|container| container.id.as_str() == id);
+            answer.containers.push(known.map_or_else(
+                || ContainerAnswer {
+                    id: id.clone(),
+                    name: String::new(),
+                    role,
+                    damage: Some("there is no such container".into()),
+                },
+                |container| named(container, role),
+            ));
+        }
+        answer.what = owner.what;
+        answer.verdict = Some(match owner.verdict {
+            StoredVerdict::Live => "live",
+            StoredVerdict::Orphan => "orphan",
+            StoredVerdict::Unknown => "unknown",
+            StoredVerdict::Service => "service",
+        });
+        answer.why = owner.why;
     }
 
     fn path_of(&self, name: &str) -> Option<PathBuf> {
@@ -317,7 +353,7 @@ fn print(answer: &Answer) -> anyhow::Result<()> {
     output::say(&format!("{}: {}", answer.asked, answer.what))?;
     let line = |key: &str, text: &str| output::say(&format!("  {key:<11}{text}"));
     if let Some(entry) = &answer.entry {
-        line("directory", &entry.display().to_string())?;
+        line(if entry.is_file() { "file" } else { "directory" }, &entry.display().to_string())?;
     }
     if let Some(layer) = &answer.layer {
         let size = layer.size.map(|size| format!("  {}", size::size(size))).unwrap_or_default();

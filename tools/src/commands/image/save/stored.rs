@@ -1,0 +1,85 @@
+//! `layerfs image save` from containerd's store.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::bail;
+use images::save::{SaveDestination, SaveOptions, StoredPlan, save_stored, select_all_stored, select_stored};
+use layerfs::compress::encode::Encoding;
+use snapshot::root::DataRoot;
+use snapshot::view::{Needs, View};
+
+use super::{Args, in_dockers_words, status};
+use crate::commands::layerfs::NAME;
+use crate::progress::Progress;
+use crate::{damage, output};
+use docker_format::size;
+
+pub(super) fn run(args: Args, root: DataRoot, interrupted: &Arc<AtomicBool>) -> anyhow::Result<ExitCode> {
+    if args.compress.is_some_and(|encoding| encoding != Encoding::None) {
+        bail!(
+            "--compress: containerd's store is saved as it is, so that digests of images and layers stay what they are"
+        );
+    }
+    if !args.have.is_empty() || !args.have_file.is_empty() {
+        bail!("--have: an image of containerd's store is saved whole: a receiver finds layers by their blobs there");
+    }
+    if args.skip_damaged {
+        bail!("--skip-damaged: an image of containerd's store is saved whole or not at all");
+    }
+    let view = View::read_root(root, Needs::RECORDS)?;
+    let catalog = view.catalog();
+    let selection = match args.all {
+        true => select_all_stored(catalog),
+        false => select_stored(catalog, &args.images).map_err(in_dockers_words)?,
+    };
+    if args.all {
+        damage::report(NAME, &view);
+    }
+    let complete = !args.all || catalog.damaged_images().is_empty();
+    let plan = StoredPlan::new(catalog, &selection, args.format)?;
+    if args.dry_run {
+        if args.json {
+            output::json(&plan)?
+        } else {
+            tell(&plan)?
+        };
+        return Ok(status(complete));
+    }
+    let progress = Progress::new(NAME, args.quiet);
+    let options = SaveOptions {
+        form: args.format,
+        encoding: Encoding::None,
+        threads: 1,
+        skip_damaged: false,
+        interrupted,
+        observer: &progress,
+    };
+    match (args.output, args.directory) {
+        (Some(file), _) => save_stored(catalog, &plan, SaveDestination::File(file), &options)?,
+        (None, Some(directory)) => save_stored(catalog, &plan, SaveDestination::Directory(directory), &options)?,
+        (None, None) => {
+            let mut stdout = output::binary()?;
+            save_stored(catalog, &plan, SaveDestination::Stream(&mut stdout), &options)?;
+        }
+    }
+    drop(progress);
+    if args.json {
+        output::json(&plan)?;
+    }
+    Ok(status(complete))
+}
+
+/// Tells a person what would be written.
+fn tell(plan: &StoredPlan) -> anyhow::Result<()> {
+    for image in &plan.images {
+        output::say(&format!("image {} {}", image.id.0.short(), image.name.as_deref().unwrap_or("<none>")))?;
+    }
+    for blob in &plan.blobs {
+        output::say(&format!("write     {}  {:>8}", blob.digest.short(), size::size(blob.size)))?;
+    }
+    let blobs = output::counted(plan.blobs.len() as u64, "blob");
+    output::say(&format!("{blobs} to write, {}", size::size(plan.size())))?;
+    Ok(())
+}

@@ -60,7 +60,7 @@ fn is_mac_address(text: &str) -> bool {
     let groups = |separator: char, digits: usize, counts: [usize; 3]| {
         let parts: Vec<&str> = text.split(separator).collect();
         let is_group = |part: &&str| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-        counts.contains(&parts.len()) && parts.iter().all(|part| is_group(part))
+        counts.contains(&parts.len()) && parts.iter().all(is_group)
     };
     groups(':', 2, [6, 8, 20]) || groups('-', 2, [6, 8, 20]) || groups('.', 4, [3, 4, 10])
 }

@@ -7,16 +7,16 @@ use images::tree::{Tree, read_for};
 use jiff::Timestamp;
 use layerfs::DiffId;
 use snapshot::ids::{CacheId, ContainerId, ImageId};
-use snapshot::schema::gojson::{Empty, StrSlice};
-use snapshot::schema::runconfig::{HealthConfig, RunConfig};
+use snapshot::schema::gojson::StrSlice;
+use snapshot::schema::runconfig::RunConfig;
 use snapshot::schema::time::Time;
 
+use crate::change::{Places, change, expanded};
 use crate::execute::Builder;
-use crate::expand::{expand, expand_words};
 use crate::instruction::{Action, CommandLine};
-use crate::state::State;
+use crate::state::{State, words};
 use crate::upper::Upper;
-use crate::{BuildError, command, ports, workdir};
+use crate::{BuildError, command, workdir};
 
 /// The containers of a step: the ids that the output names, and the container itself where one was made.
 pub(crate) type Containers = Vec<(String, Option<ContainerId>)>;
@@ -29,56 +29,25 @@ impl Builder<'_> {
         containers: &mut Containers,
     ) -> Result<(), BuildError> {
         let env = state.variables();
-        let word = |word: &String| expand(word, self.escape, &env);
-        let comment = match action {
+        match action {
             Action::Add(transfer) => return self.transfer(state, "ADD", transfer, &env),
             Action::Copy(transfer) => return self.transfer(state, "COPY", transfer, &env),
             Action::Run(line, flag) => return self.command(state, line, flag.as_deref(), containers),
-            Action::Workdir(path) => {
-                let path = word(path)?;
-                if path.is_empty() {
-                    return Err(BuildError::Invalid("cannot normalize nothing".into()));
+            Action::Healthcheck(_) => {
+                let before = state.run.healthcheck.as_ref().and_then(|health| health.test.clone()).unwrap_or_default();
+                if before.first().is_some_and(|kind| kind != "NONE") {
+                    self.talk.line(&format!("Note: overriding previous HEALTHCHECK: [{}]", before.join(" ")))?;
                 }
-                state.run.working_dir = if path.starts_with('/') {
-                    path
-                } else {
-                    text(layerfs::path::absolute(format!("/{}/{path}", state.run.working_dir).as_bytes()))
-                };
-                let comment = format!("WORKDIR {}", state.run.working_dir);
-                let made_with = state.commented(&comment, false);
-                return self.commit(state, made_with, containers);
             }
+            _ => {}
+        }
+        let action = expanded(action, self.escape, &env)?;
+        let comment = match &action {
             Action::Arg(pairs) => {
-                let mut pairs = pairs.clone();
-                self.expand_arguments(&mut pairs, &env)?;
                 let mut comment = String::from("ARG");
                 for (key, default) in pairs {
                     comment += &default.as_ref().map_or_else(|| format!(" {key}"), |value| format!(" {key}={value}"));
-                    state.arguments.add(&key, default);
-                }
-                comment
-            }
-            Action::Env(pairs) => {
-                let mut comment = String::from("ENV");
-                for (key, value) in pairs {
-                    let (key, value) = (word(key)?, word(value)?);
-                    let entry = format!("{key}={value}");
-                    comment += &format!(" {entry}");
-                    let env = state.run.env.get_or_insert_default();
-                    match env.iter_mut().find(|known| known.split('=').next() == Some(&key)) {
-                        Some(known) => *known = entry,
-                        None => env.push(entry),
-                    }
-                }
-                comment
-            }
-            Action::Label(pairs, expanded) => {
-                let mut comment = String::from("LABEL");
-                for (key, value) in pairs {
-                    let (key, value) =
-                        if *expanded { (word(key)?, word(value)?) } else { (key.clone(), value.clone()) };
-                    comment += &format!(" {key}={value}");
-                    state.run.labels.get_or_insert_default().insert(key, value);
+                    state.arguments.add(key, default.clone());
                 }
                 comment
             }
@@ -86,76 +55,10 @@ impl Builder<'_> {
                 state.maintainer.clone_from(name);
                 format!("MAINTAINER {name}")
             }
-            Action::Expose(words) => {
-                let mut all = Vec::new();
-                for word in words {
-                    all.extend(expand_words(word, self.escape, &env)?);
-                }
-                for word in &all {
-                    let exposed = state.run.exposed_ports.get_or_insert_default();
-                    let ports = ports::parse(word).map_err(BuildError::Invalid)?;
-                    exposed.extend(ports.into_iter().map(|port| (port, Empty)));
-                }
-                format!("EXPOSE {}", all.join(" "))
-            }
-            Action::Volume(paths) => {
-                let paths = paths.iter().map(word).collect::<Result<Vec<_>, _>>()?;
-                if paths.iter().any(String::is_empty) {
-                    return Err(BuildError::Invalid("VOLUME specified can not be an empty string".into()));
-                }
-                let volumes = state.run.volumes.get_or_insert_default();
-                volumes.extend(paths.iter().map(|path| (path.clone(), Empty)));
-                format!("VOLUME [{}]", paths.join(" "))
-            }
-            Action::User(user) => {
-                state.run.user = word(user)?;
-                format!("USER {}", state.run.user)
-            }
-            Action::StopSignal(signal) => {
-                let signal = word(signal)?;
-                if runtime::signal_number(&signal).is_none() {
-                    return Err(BuildError::Invalid(format!("Invalid signal: {signal}")));
-                }
-                state.run.stop_signal.clone_from(&signal);
-                format!("STOPSIGNAL {signal}")
-            }
-            Action::Shell(words) => {
-                state.run.shell = StrSlice(Some(words.clone()));
-                format!("SHELL [{}]", words.join(" "))
-            }
-            Action::Onbuild(trigger) => {
-                state.run.on_build.get_or_insert_default().push(trigger.clone());
-                format!("ONBUILD {trigger}")
-            }
-            Action::Healthcheck(health) => {
-                let before = state.run.healthcheck.as_ref().and_then(|health| health.test.clone()).unwrap_or_default();
-                if before.first().is_some_and(|kind| kind != "NONE") {
-                    self.talk.line(&format!("Note: overriding previous HEALTHCHECK: [{}]", before.join(" ")))?;
-                }
-                state.run.healthcheck = Some(health.clone());
-                format!("HEALTHCHECK {}", go_health(health))
-            }
-            Action::Cmd(line) => {
-                let words = state.words(line);
-                let comment = format!("CMD {}", go_list(&words));
-                state.run.cmd = StrSlice(Some(words));
-                state.run.args_escaped = false;
-                let made_with = state.commented(&comment, true);
-                self.commit(state, made_with, containers)?;
-                state.command_set |= !line.words.is_empty();
-                return Ok(());
-            }
-            Action::Entrypoint(line) => {
-                let words = if line.words.is_empty() { Vec::new() } else { state.words(line) };
-                let comment = format!("ENTRYPOINT {}", go_list(&words));
-                state.run.entrypoint = StrSlice(Some(words).filter(|words| !words.is_empty()));
-                if !state.command_set {
-                    state.run.cmd = StrSlice(None);
-                }
-                comment
-            }
+            action => change(&mut state.run, action, &mut state.command_set, &mut Places::default())?,
         };
-        let made_with = state.commented(&comment, true);
+        let apart = !matches!(action, Action::Workdir(_));
+        let made_with = state.commented(&comment, apart);
         self.commit(state, made_with, containers)
     }
 
@@ -257,7 +160,7 @@ impl Builder<'_> {
         if let Some(flag) = flag {
             return Err(BuildError::NeedsBuildKit(flag.to_owned()));
         }
-        let words = state.words(line);
+        let words = words(&state.run, line);
         let env = state.run.env.clone().unwrap_or_default();
         let arguments = state.arguments.without(&env);
         let made_with = RunConfig {
@@ -331,18 +234,4 @@ pub(crate) fn text(path: Vec<u8>) -> String {
 
 pub(crate) fn now() -> i64 {
     Timestamp::now().as_second()
-}
-
-/// A list as Go's `%q` writes it.
-fn go_list(words: &[String]) -> String {
-    format!("[{}]", words.iter().map(|word| docker_format::quoted(word)).collect::<Vec<_>>().join(" "))
-}
-
-/// A health check as Go's `%q` writes the struct.
-fn go_health(health: &HealthConfig) -> String {
-    let time = |nanos: i64| docker_format::quoted(&docker_format::until::go_duration(nanos));
-    let test = go_list(&health.test.clone().unwrap_or_default());
-    let retries = u32::try_from(health.retries).ok().and_then(char::from_u32).unwrap_or('\u{fffd}');
-    let retries = docker_format::quoted_char(retries);
-    format!("&{{{test} {} {} {} {retries}}}", time(health.interval), time(health.timeout), time(health.start_period))
 }

@@ -206,7 +206,8 @@ fn flags(line: &Line, known: &[&str], several: &[&str]) -> Result<Vec<String>, S
     Ok(values.into_iter().map(Option::unwrap_or_default).collect())
 }
 
-fn action(line: &Line) -> Result<Action, String> {
+/// What an instruction does, after docker's checks of its arguments.
+pub(crate) fn action(line: &Line) -> Result<Action, String> {
     let name = line.name.to_uppercase();
     let at_least_one = || format!("{name} requires at least one argument");
     let some = || if line.arguments.is_empty() { Err(at_least_one()) } else { Ok(()) };

@@ -11,10 +11,12 @@
 //! Invariant: no path of a context or an image is given to the system except relative to an open directory, and what is copied
 //! never leaves the tree that it is from. Invariant: no layer is mounted for anything but `RUN`.
 //!
-//! [`build()`] is the function to meet first, [`Context`] what it builds from.
+//! [`build()`] is the function to meet first, [`Context`] what it builds from. [`apply_changes`] does what instructions say to a
+//! config alone.
 
 mod arguments;
 mod cache;
+mod change;
 mod command;
 mod context;
 mod copy;
@@ -38,6 +40,7 @@ mod untar;
 mod upper;
 mod workdir;
 
+pub use change::{ChangeError, apply_changes};
 pub use context::{Context, ContextError};
 pub use copy::CopyError;
 pub use error::BuildError;

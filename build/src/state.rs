@@ -52,24 +52,9 @@ impl State {
         env.into_iter().chain(arguments).collect()
     }
 
-    /// The shell.
-    pub(crate) fn shell(&self) -> Vec<String> {
-        match &self.run.shell.0 {
-            Some(shell) if !shell.is_empty() => shell.clone(),
-            _ => vec!["/bin/sh".into(), "-c".into()],
-        }
-    }
-
-    /// The words of a command.
-    pub(crate) fn words(&self, command: &CommandLine) -> Vec<String> {
-        let mut words = if command.shell { self.shell() } else { Vec::new() };
-        words.extend(command.words.iter().cloned());
-        words
-    }
-
     /// The config with a comment in the place of the command; `apart` as most steps have it, in two words.
     pub(crate) fn commented(&self, comment: &str, apart: bool) -> RunConfig {
-        let mut cmd = self.shell();
+        let mut cmd = shell(&self.run);
         if apart {
             cmd.extend(["#(nop) ".to_owned(), comment.to_owned()]);
         } else {
@@ -77,4 +62,19 @@ impl State {
         }
         RunConfig { cmd: StrSlice(Some(cmd)), ..self.run.clone() }
     }
+}
+
+/// The shell that runs commands.
+fn shell(run: &RunConfig) -> Vec<String> {
+    match &run.shell.0 {
+        Some(shell) if !shell.is_empty() => shell.clone(),
+        _ => vec!["/bin/sh".into(), "-c".into()],
+    }
+}
+
+/// The words of a command.
+pub(crate) fn words(run: &RunConfig, command: &CommandLine) -> Vec<String> {
+    let mut words = if command.shell { shell(run) } else { Vec::new() };
+    words.extend(command.words.iter().cloned());
+    words
 }

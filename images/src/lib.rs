@@ -2,8 +2,7 @@
 //!
 //! In: [`source`] says which images an archive, a layout or a pipe has and where the bytes of a layer come from; [`load`]
 //! imports them into a data-root; [`make`] writes the configs of images that are made here (import of a tar, commit of a
-//! container), [`change`] applies Dockerfile instructions to them, [`flatten`] makes one layer of several, and [`pipe`]
-//! lets a layer be unpacked while it is still being written.
+//! container), [`flatten`] makes one layer of several, and [`pipe`] lets a layer be unpacked while it is still being written.
 //!
 //! Out: [`save`] writes images of a store into an archive that every tool reads; [`export`] writes one tree of files as
 //! a tar, and [`copy`] puts single files and directories onto the host; [`output`] is how the first two write a file
@@ -30,7 +29,6 @@
 //! ```
 
 mod blocks;
-pub mod change;
 pub mod copy;
 pub mod export;
 pub mod flatten;

@@ -136,6 +136,8 @@ fn docker_commit() {
         "-c",
         "env C d e",
         "-c",
+        "ENV D=$A:${NONE:-none} E='$A' A=3\nLABEL l$A=\"$PATH\" m=\\$A",
+        "-c",
         "CMD [\"echo\",\"hi\"]",
         "-c",
         "EXPOSE 80 90-91/udp",
@@ -144,7 +146,7 @@ fn docker_commit() {
         "-c",
         "USER 7:8",
         "-c",
-        "VOLUME /data",
+        "VOLUME /data $D",
         "-c",
         "WORKDIR sub",
         "-c",
@@ -197,7 +199,8 @@ fn docker_commit() {
         (&["commit", "edited", "Upper"], "invalid reference format: repository name must be lowercase"),
         (&["commit", "-c", "RUN x", "edited"], "run is not a valid change command"),
         (&["commit", "-c", "", "edited"], "file with no instructions"),
-        (&["commit", "-c", "ENV A=$B", "edited"], "variables are not expanded here"),
+        (&["commit", "-c", "ENV A=${B", "edited"], "syntax error: missing '}'"),
+        (&["commit", "-c", "USER", "edited"], "USER requires exactly one argument"),
     ] {
         let output = layerfs(&root, arguments);
         let says = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -281,7 +284,7 @@ fn docker_import() {
         ("plain.tar", &[]),
         ("gzip", &["-m", "a word"]),
         ("bzip2", &["-c", "CMD echo $HOME", "-c", "ENTRYPOINT [\"sh\"]"]),
-        ("xz", &["-c", "ENV A=b\nLABEL c=d", "-c", "EXPOSE 7"]),
+        ("xz", &["-c", "ENV A=b\nLABEL c=$A d=$PATH", "-c", "EXPOSE 7"]),
         ("nothing", &[]),
         ("plain.tar", &["-c", "VOLUME [\"/a\", \"/b\"]"]),
     ];

@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use containers::ContainerError;
 use docker_format::inspect;
 use serde_json::Value;
-use snapshot::catalog::{Catalog, Resolved};
-use snapshot::root::DataRoot;
+use snapshot::catalog::Resolved;
 use snapshot::view::{Needs, View};
 
 use super::layerfs::NAME;
@@ -23,6 +22,10 @@ pub(crate) struct Args {
     /// A Go template for each, or `json`
     #[arg(short, long)]
     format: Option<String>,
+
+    /// Of containers, say how much they have written, and how much they show in all
+    #[arg(short, long)]
+    size: bool,
 
     /// Only look for this kind of thing
     #[arg(long = "type", value_name = "TYPE")]
@@ -43,10 +46,9 @@ enum Kind {
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let view = View::read(root, driver, Needs::RECORDS)?;
     damage::report_two_stores(NAME, &view);
-    let (root, catalog) = (view.root(), view.catalog());
     let kinds = args.kind.map_or_else(|| vec![Kind::Container, Kind::Image, Kind::Volume], |kind| vec![kind]);
     let found = args.names.iter().map(|name| {
-        let found = kinds.iter().find_map(|kind| find(root, catalog, *kind, name));
+        let found = kinds.iter().find_map(|kind| find(&view, *kind, name, args.size));
         found.unwrap_or_else(|| {
             let what = match args.kind {
                 None => "object",
@@ -55,12 +57,12 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
                 Some(Kind::Volume) => "volume",
             };
             if kinds.contains(&Kind::Container)
-                && let Err(damaged @ ContainerError::Damaged { .. }) = containers::find(catalog, name)
+                && let Err(damaged @ ContainerError::Damaged { .. }) = containers::find(view.catalog(), name)
             {
                 return Err(damaged.into());
             }
             if !matches!(args.kind, Some(Kind::Container | Kind::Volume)) {
-                root.expect_images()?;
+                view.root().expect_images()?;
             }
             Err(anyhow::anyhow!("No such {what}: {name}"))
         })
@@ -68,10 +70,11 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     print(found.collect(), args.format.as_deref())
 }
 
-fn find(root: &DataRoot, catalog: &Catalog, kind: Kind, name: &str) -> Option<anyhow::Result<Value>> {
+fn find(view: &View, kind: Kind, name: &str, sized: bool) -> Option<anyhow::Result<Value>> {
+    let (root, catalog) = (view.root(), view.catalog());
     match kind {
         Kind::Container => match containers::find(catalog, name) {
-            Ok(found) => Some(container::document::document(root, catalog, found)),
+            Ok(found) => Some(container::document::document(view, found, sized)),
             // Something else may have the name of a container that dockerd would not show.
             Err(ContainerError::NoContainer(_) | ContainerError::Damaged { .. }) => None,
             Err(error) => Some(Err(error.into())),

@@ -40,6 +40,9 @@ pub(crate) fn inspect(examiner: &Examiner) -> Vec<Row> {
         rows.extend(CONTAINER.iter().map(|template| row(No, &["inspect", "-f", template], &[name])));
     }
     rows.push(row(Mounts, &["container", "inspect"], &STOPPED));
+    rows.push(row(Mounts, &["container", "inspect", "-s"], &STOPPED));
+    rows.push(row(No, &["inspect", "--size", "-f", "{{.SizeRw}} {{.SizeRootFs}}"], &STOPPED));
+    rows.push(row(No, &["inspect", "-s", "-f", "{{.Id}}"], &["named", "zoo/no-layers:1"]));
     rows.extend(RUNNING.iter().map(|name| Row { live: true, ..row(Mounts, &["container", "inspect"], &[name]) }));
     for wrong in [&["nosuch"][..], &["exited-0", "nosuch", "exited-3"], &["nosuch", "neither"], &["EXITED-0"]] {
         rows.push(row(Mounts, &["container", "inspect"], wrong));

@@ -96,14 +96,15 @@ pub(crate) const INPUTS: &[Input] = &[
     ("labels of a change", 1000, "change", |size| {
         format!("LABEL {}", (0..size).map(|at| format!("k{at}=\"v\" ")).collect::<String>()).into()
     }),
-    ("quotes of a change", 10_000, "change", |size| format!("USER {}", "'a'\\b\"c\"".repeat(size)).into()),
+    ("quotes of a change", 3000, "change", |size| format!("USER {}", "'a'\\b\"c\"".repeat(size)).into()),
+    ("values of a change", 2000, "change", |size| format!("USER {}", "${A:-x}$A".repeat(size)).into()),
     ("words of a change", 2000, "change", |size| {
         format!("VOLUME [{}\"/z\"]", (0..size).map(|at| format!("\"/v{at}\",")).collect::<String>()).into()
     }),
     ("ports of a change", 1000, "change", |size| {
         format!("EXPOSE {}", (0..size).map(|at| format!("{} ", at % 60_000)).collect::<String>()).into()
     }),
-    ("a path of a change", 20_000, "change", |size| format!("WORKDIR {}", "a/../b/".repeat(size)).into()),
+    ("a path of a change", 4000, "change", |size| format!("WORKDIR {}", "a/../b/".repeat(size)).into()),
     ("flags of a check", 1000, "change", |size| format!("HEALTHCHECK {}CMD x", "--retries=1 ".repeat(size)).into()),
     ("a record of intent", 500, "record", |size| {
         let layer = |at| format!("{{\"add-layer\":\"sha256:{at:064x}\"}}\n");

@@ -85,7 +85,7 @@ fn commit(
     let parent_config = config.ok_or_else(|| anyhow!("the config of image {parent} cannot be read"))?;
     let before = run_config(view, container)?;
     let mut after = before.clone();
-    images::change::apply(&mut after, &args.change)?;
+    build::apply_changes(&mut after, &args.change)?;
     merge(&mut after, &before);
     let interrupted = signals::interrupted()?;
     let progress = Progress::new(NAME, false);

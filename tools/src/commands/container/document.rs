@@ -6,6 +6,8 @@ use snapshot::catalog::{Catalog, Container};
 use snapshot::driver::Driver;
 use snapshot::root::DataRoot;
 use snapshot::schema::documents::{self, ContainerDocuments};
+use snapshot::usage::sizes;
+use snapshot::view::View;
 
 use super::row::state_word;
 
@@ -25,15 +27,16 @@ const DEFAULT_NETWORK: [&str; 8] = [
     "MacAddress",
 ];
 
-/// The document of a container.
+/// The document of a container, with what it has written and what it shows in all if `sized`.
 ///
 /// # Errors
 /// Where its files cannot be read.
-pub(crate) fn document(root: &DataRoot, catalog: &Catalog, container: &Container) -> anyhow::Result<Value> {
+pub(crate) fn document(view: &View, container: &Container, sized: bool) -> anyhow::Result<Value> {
+    let (root, catalog) = (view.root(), view.catalog());
     let ContainerDocuments { config, host } = documents::read_container(root.dir(), &container.id)?;
     let own = |key: &str| get(&config, key).cloned().unwrap_or(Value::Null);
     let graph = json!({ "Data": driver_data(root, container)?, "Name": own("Driver") });
-    Ok(json!({
+    let mut document = json!({
         "Id": container.id.to_string(),
         "Created": own("Created"),
         "Path": own("Path"),
@@ -55,10 +58,19 @@ pub(crate) fn document(root: &DataRoot, catalog: &Catalog, container: &Container
         "ExecIDs": null,
         "HostConfig": host.map_or(Value::Null, Value::Object),
         "GraphDriver": graph,
-        "Mounts": mounts(catalog, get(&config, "MountPoints")),
-        "Config": own("Config"),
-        "NetworkSettings": network(get(&config, "NetworkSettings")),
-    }))
+    });
+    let mut more = |key: &str, value: Value| document[key] = value;
+    if sized {
+        // As `GetContainerLayerSize` of moby v20.10.24 has it: -1 for what cannot be told.
+        let size = sizes::measure_container(view, container);
+        let whole = size.image.map_or(0, |image| image.saturating_add(size.written.unwrap_or(0)));
+        more("SizeRw", size.written.map_or_else(|| (-1).into(), Value::from));
+        more("SizeRootFs", whole.into());
+    }
+    more("Mounts", mounts(catalog, get(&config, "MountPoints")));
+    more("Config", own("Config"));
+    more("NetworkSettings", network(get(&config, "NetworkSettings")));
+    Ok(document)
 }
 
 fn state(container: &Container, given: Option<&Value>) -> Value {

@@ -9,9 +9,6 @@ use super::document::document;
 use crate::commands::inspect::print;
 use crate::commands::layerfs::NAME;
 use crate::damage;
-use crate::unsupported::unsupported;
-
-unsupported! { struct Unsupported; switches: size -'s'; values: }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -23,15 +20,14 @@ pub(crate) struct Args {
     #[arg(short, long)]
     format: Option<String>,
 
-    #[command(flatten)]
-    unsupported: Unsupported,
+    /// Say how much it has written, and how much it shows in all
+    #[arg(short, long)]
+    size: bool,
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    args.unsupported.refuse()?;
     let view = View::read(root, driver, Needs::RECORDS)?;
     damage::report_two_stores(NAME, &view);
-    let (root, catalog) = (view.root(), view.catalog());
-    let found = args.containers.iter().map(|name| document(root, catalog, containers::find(catalog, name)?));
+    let found = args.containers.iter().map(|name| document(&view, containers::find(view.catalog(), name)?, args.size));
     print(found.collect(), args.format.as_deref())
 }

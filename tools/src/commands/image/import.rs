@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     }
     let name = args.name.as_deref().map(parse_name).transpose()?;
     let mut config = RunConfig::default();
-    images::change::apply(&mut config, &args.change)?;
+    build::apply_changes(&mut config, &args.change)?;
     if args.file.as_os_str() == "-" && std::io::stdin().is_terminal() {
         return Err(UsageError("refusing to read a tar from a terminal: give a file, or redirect".into()).into());
     }

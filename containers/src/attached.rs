@@ -28,7 +28,29 @@ pub enum Heard {
     Exited(i32),
 }
 
+/// The processes of a container have stopped, until this is dropped or its process ends.
+#[derive(Debug)]
+pub struct Paused {
+    _monitor: UnixStream,
+}
+
 impl Attached {
+    /// Stops all processes of the container, and returns when they have stopped.
+    ///
+    /// # Errors
+    /// [`ContainerError`], also where no control group can do this.
+    pub(crate) fn pause(mut self) -> Result<Paused, ContainerError> {
+        self.send(&Message::Pause)?;
+        loop {
+            match self.next()? {
+                Some(Message::Paused(why)) if why.is_empty() => return Ok(Paused { _monitor: self.stream }),
+                Some(Message::Paused(why)) => return Err(ContainerError::Invalid(why)),
+                Some(Message::Exited(_)) | None => return Err(ContainerError::Invalid("it has ended".into())),
+                Some(_) => {}
+            }
+        }
+    }
+
     /// Starts the container, and returns when it runs.
     ///
     /// # Errors

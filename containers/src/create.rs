@@ -24,6 +24,7 @@ use snapshot::schema::volume;
 use crate::mounts::{MountPoints, clean};
 use crate::namespace::own_mounts;
 use crate::settle::settle;
+use crate::volume_options::mount_volume;
 use crate::{ContainerError, inside, limits, names};
 
 /// How long a command waits for another one that writes to the store.
@@ -365,6 +366,8 @@ pub(crate) fn read(root: &snapshot::dir::Dir, id: &ContainerId) -> Result<Contai
 /// Fills empty volumes with what the image has at their places.
 fn copy_up(root: &Path, mounted: &MountGuard, mounts: &MountPoints) -> Result<(), ContainerError> {
     for (destination, name) in &mounts.filled {
+        // One with options is mounted for as long as it is filled.
+        let _mounted = mount_volume(root, name)?;
         let data = volume::content_path(root, name);
         let to = std::fs::File::open(&data).map_err(ContainerError::io("opening", &data))?;
         if std::fs::read_dir(&data).map_err(ContainerError::io("reading", &data))?.next().is_some() {

@@ -44,11 +44,13 @@ pub mod parsers;
 mod place;
 mod protocol;
 mod reading;
+mod serving;
 mod settings;
 mod settle;
+mod volume_options;
 mod volumes;
 
-pub use attached::{Attached, Heard, Speaker};
+pub use attached::{Attached, Heard, Paused, Speaker};
 pub use copy_in::CopyIn;
 pub use create::{Request, create};
 pub use error::ContainerError;

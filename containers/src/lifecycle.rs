@@ -12,7 +12,7 @@ use snapshot::ids::ContainerId;
 use snapshot::root::DataRoot;
 use snapshot::schema::container::ContainerFiles;
 
-use crate::attached::Attached;
+use crate::attached::{Attached, Paused};
 use crate::create::{open, read};
 use crate::helper::{self, Helper};
 use crate::monitor::Order;
@@ -156,6 +156,14 @@ impl Store {
             }
         }
         Ok((container.id.clone(), self.connect(&container.id)?))
+    }
+
+    /// Stops all processes of a container that runs here, until the result is dropped or this process ends.
+    ///
+    /// # Errors
+    /// [`ContainerError`]
+    pub fn pause(&self, id: &ContainerId) -> Result<Paused, ContainerError> {
+        self.connect(id)?.pause()
     }
 
     fn connect(&self, id: &ContainerId) -> Result<Attached, ContainerError> {

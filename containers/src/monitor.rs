@@ -8,8 +8,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,6 +21,7 @@ use snapshot::ids::ContainerId;
 use snapshot::root::DataRoot;
 use snapshot::schema::container::{ContainerFiles, own_path};
 use snapshot::schema::time::Time;
+use snapshot::schema::volume::content_path;
 
 use crate::create::{PATIENCE, read};
 use crate::damaged::explained;
@@ -30,6 +30,8 @@ use crate::namespace::own_mounts;
 use crate::output::{Clients, attributes, copy_output, locked};
 use crate::place::{self, Place};
 use crate::protocol::Message;
+use crate::serving::{Shared, bind, serve};
+use crate::volume_options::{Mounted, mount_volume};
 use crate::{ContainerError, etc, helper, settings, settle};
 
 /// How long a container waits for its start.
@@ -113,10 +115,12 @@ impl<'o> Monitor<'o> {
         let mut files = read(self.root.dir(), &self.id)?;
         let mounted = self.mount().map_err(|error| self.explained(error))?;
         let network_files = self.network_files(&files)?;
+        let volumes = self.mount_volumes(&files)?;
         let started = self.create(&files, &mounted, network_files.clone()).map_err(|error| self.explained(error));
         // The container has a mount of its own from here on. With ours, the store would count as in use.
         let rootfs = mounted.path().to_path_buf();
         drop(mounted);
+        drop(volumes);
         // runc goes to this directory whenever it runs something in the container.
         let _ = fs::create_dir(&rootfs);
         let (mut created, output) = started.inspect_err(|error| {
@@ -182,6 +186,22 @@ impl<'o> Monitor<'o> {
         let driver = self.root.driver().ok_or_else(missing)?;
         settle::remove_mount_point(driver, &id);
         Ok(driver.mount(&id, Access::ReadWrite)?)
+    }
+
+    /// Mounts the volumes that were made with options. An error's words are those of `volume/service/convert.go` and
+    /// `volume/mounts/mounts.go: Setup` of moby v20.10.24.
+    fn mount_volumes(&self, files: &ContainerFiles) -> Result<Vec<Mounted>, ContainerError> {
+        let mut all = Vec::new();
+        for point in files.config.mount_points.values().flatten().filter(|point| point.kind != "bind") {
+            let Ok(name) = point.name.parse() else { continue };
+            let mounted = mount_volume(&self.root_path, &name).map_err(|error| {
+                let path = content_path(&self.root_path, &name);
+                let message = format!("error while mounting volume '{}': {error}", path.display());
+                ContainerError::Start { status: error.status(), message }
+            });
+            all.extend(mounted.inspect_err(|error| self.note_failure(error))?);
+        }
+        Ok(all)
     }
 
     /// Writes the files that appear in `/etc`, as dockerd does at each start.
@@ -277,6 +297,7 @@ impl<'o> Monitor<'o> {
             id: self.id.to_string(),
             runtime: self.runtime.name().to_path_buf(),
             once,
+            pauses: Mutex::new(0),
         });
         let (clients, events) = (Arc::clone(&self.clients), events.clone());
         std::thread::spawn(move || {
@@ -354,46 +375,4 @@ impl<'o> Monitor<'o> {
 struct Output {
     input: Option<File>,
     streams: Vec<(&'static str, File)>,
-}
-
-/// What the threads that each serve a client share.
-struct Shared {
-    input: Mutex<Option<File>>,
-    terminal: Option<OwnedFd>,
-    id: String,
-    runtime: PathBuf,
-    /// Whether the container's input ends when that of the first client ends (`StdinOnce`).
-    once: bool,
-}
-
-fn bind(path: &Path) -> Result<UnixListener, ContainerError> {
-    // The path of a socket may have 107 bytes only, and this one has fewer with every id that Docker draws.
-    UnixListener::bind(path).map_err(ContainerError::io("listening at", path))
-}
-
-/// Does what a client asks for, until it goes.
-fn serve(mut stream: UnixStream, shared: &Shared, events: &Sender<()>) {
-    while let Ok(Some(message)) = Message::receive(&mut stream) {
-        match message {
-            Message::Start => drop(events.send(())),
-            Message::Input(bytes) => {
-                let mut input = locked(&shared.input);
-                if input.as_mut().is_some_and(|input| input.write_all(&bytes).is_err()) {
-                    *input = None;
-                }
-            }
-            Message::InputEnds if shared.once && shared.terminal.is_none() => *locked(&shared.input) = None,
-            Message::Size(rows, columns) => {
-                if let Some(terminal) = &shared.terminal {
-                    let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-                    let _ = rustix::termios::tcsetwinsize(terminal, size);
-                }
-            }
-            Message::Signal(number) => {
-                let runtime = Runtime::find(&shared.runtime.to_string_lossy(), &place::state());
-                let _ = runtime.and_then(|runtime| runtime.kill(&shared.id, number, false));
-            }
-            _ => {}
-        }
-    }
 }

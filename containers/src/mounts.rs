@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use snapshot::catalog::Catalog;
+use snapshot::edit::NewVolume;
 use snapshot::ids::{CacheId, VolumeName};
 use snapshot::root::propagation_at;
 use snapshot::schema::containerfile::{BindOptions, HostConfig, MountPointFile, ServiceMount, VolumeOptions};
@@ -14,12 +15,13 @@ use snapshot::schema::volume;
 
 use crate::ContainerError;
 use crate::names;
+use crate::volume_options::mounting;
 
 /// The mount points of a new container, and the volumes that it needs and that do not exist.
 #[derive(Debug, Default)]
 pub(crate) struct MountPoints {
     pub(crate) points: BTreeMap<String, Option<MountPointFile>>,
-    pub(crate) new: Vec<VolumeName>,
+    pub(crate) new: Vec<NewVolume>,
     /// Destinations of volumes that are filled from the image where they are empty.
     pub(crate) filled: Vec<(String, VolumeName)>,
 }
@@ -104,7 +106,7 @@ impl MountPoints {
                     let name: VolumeName =
                         point.name.parse().map_err(|_| ContainerError::NoVolume(point.name.clone()))?;
                     if known.insert(name.clone()) {
-                        self.new.push(name.clone());
+                        self.new.push(new_volume(&name, point)?);
                     }
                     if point.id.is_empty() {
                         point.id = CacheId::random().to_string();
@@ -142,6 +144,14 @@ fn beside_the_root(mut point: MountPointFile, root: &Path) -> Result<MountPointF
         }
     }
     Ok(point)
+}
+
+/// A volume that does not exist yet, with the labels and options that `--mount` gives it.
+fn new_volume(name: &VolumeName, point: &MountPointFile) -> Result<NewVolume, ContainerError> {
+    let given = point.spec.volume_options.clone().unwrap_or_default();
+    let options = given.driver_config.and_then(|driver| driver.options).unwrap_or_default();
+    let mounting = mounting(&options).map_err(|why| ContainerError::Invalid(format!("create {name}: {why}")))?;
+    Ok(NewVolume { name: name.clone(), labels: given.labels.unwrap_or_default(), options, mounting })
 }
 
 fn volume_point(name: &str) -> MountPointFile {

@@ -16,6 +16,10 @@ pub(crate) enum Message {
     Size(u16, u16),
     /// To the monitor: a signal for the first process.
     Signal(i32),
+    /// To the monitor: let the container's processes stop, until the one who says this has gone.
+    Pause,
+    /// From the monitor: they have stopped; or why they have not.
+    Paused(String),
     /// From the monitor: the container runs.
     Started,
     /// From the monitor: it could not be started; docker's exit status and why.
@@ -44,6 +48,8 @@ impl Message {
             Self::Output(bytes) => (7, bytes.clone()),
             Self::ErrorOutput(bytes) => (8, bytes.clone()),
             Self::Exited(code) => (9, code.to_le_bytes().to_vec()),
+            Self::Pause => (10, Vec::new()),
+            Self::Paused(why) => (11, why.as_bytes().to_vec()),
         };
         let length = u32::try_from(content.len()).map_err(io::Error::other)?;
         let mut bytes = vec![kind];
@@ -81,6 +87,8 @@ impl Message {
             7 => Self::Output(content),
             8 => Self::ErrorOutput(content),
             9 => Self::Exited(number()?),
+            10 => Self::Pause,
+            11 => Self::Paused(String::from_utf8_lossy(&content).into_owned()),
             _ => return Err(invalid()),
         }))
     }
@@ -103,6 +111,8 @@ mod tests {
             Message::Output(vec![0; 70_000]),
             Message::ErrorOutput(Vec::new()),
             Message::Exited(-1),
+            Message::Pause,
+            Message::Paused("why".into()),
         ];
         let mut bytes = Vec::new();
         all.iter().for_each(|message| message.send(&mut bytes).unwrap());

@@ -4,19 +4,22 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use snapshot::catalog::{Catalog, Container};
+use snapshot::edit::NewVolume;
 use snapshot::ids::{CacheId, VolumeName};
 
+use crate::volume_options::mounting;
 use crate::{ContainerError, Store, names};
 
 impl Store {
-    /// Makes a volume with labels; one that exists stays as it is. Without a name, draws one.
+    /// Makes a volume with labels and options; one that exists stays as it is. Without a name, draws one.
     ///
     /// # Errors
     /// [`ContainerError`]
     pub fn create_volume(
         &self,
         name: Option<&str>,
-        labels: &BTreeMap<String, String>,
+        labels: BTreeMap<String, String>,
+        options: BTreeMap<String, String>,
     ) -> Result<VolumeName, ContainerError> {
         let drawn = CacheId::random().to_string();
         let name = name.unwrap_or(&drawn);
@@ -27,10 +30,12 @@ impl Store {
             );
             return Err(ContainerError::Invalid(message));
         }
+        let mounting = mounting(&options);
         let (mut transaction, catalog) = self.open()?;
         let name: VolumeName = name.parse().map_err(|_| ContainerError::Invalid(format!("no name: {name}")))?;
         if !catalog.volumes().iter().any(|volume| volume.name == name) {
-            transaction.add_volume(&name, labels)?;
+            let mounting = mounting.map_err(|why| ContainerError::Invalid(format!("create {name}: {why}")))?;
+            transaction.add_volume(&NewVolume { name: name.clone(), labels, options, mounting })?;
         }
         Ok(name)
     }

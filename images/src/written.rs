@@ -9,7 +9,7 @@ use snapshot::root::DataRoot;
 
 use crate::export::{ExportError, ExportForm, Exporter};
 use crate::load::{ImportError, check_lengths};
-use crate::tree::{ChangeKind, Layers, LayersOfContainer, Tree, TreeError, docker_changes, read_trees};
+use crate::tree::{ChangeKind, Layers, LayersOfContainer, Tree, TreeError, UpperDirectory, docker_changes, read_trees};
 
 /// What a container has written.
 #[derive(Debug)]
@@ -34,6 +34,14 @@ impl Written {
         let before = read_trees(layers, 0..last, None)?;
         let changes = docker_changes::<TreeError>(&before, &tree, last, &mut |_, _, _| Ok(false))?;
         Ok(Self { tree, changes: Some(changes) })
+    }
+
+    /// Reads what a directory holds that overlayfs has written to.
+    ///
+    /// # Errors
+    /// [`TreeError`]
+    pub fn read_upper(upper: &UpperDirectory) -> Result<Self, TreeError> {
+        Ok(Self { tree: upper.tree(0)?, changes: None })
     }
 
     /// Whether the container has written nothing.

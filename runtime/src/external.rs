@@ -178,6 +178,11 @@ impl External {
         }
     }
 
+    /// `pause` or `resume`: all processes of a container stop, or go on.
+    pub(crate) fn freeze(&self, command: &str, id: &str) -> Result<(), RuntimeError> {
+        self.call(command, &[id])?.map_or(Ok(()), |message| Err(self.unknown_or(command, id, &message)))
+    }
+
     pub(crate) fn delete(&self, id: &str, force: bool) -> Result<(), RuntimeError> {
         // Each of these programs keeps what it knows of a container in a directory that has the container's id as its
         // name.

@@ -233,6 +233,28 @@ impl Runtime {
         }
     }
 
+    /// Stops all processes of a container, and returns when they have stopped.
+    ///
+    /// # Errors
+    /// [`RuntimeError`], also where no control group can do this.
+    pub fn pause(&self, id: &str) -> Result<(), RuntimeError> {
+        match &self.0 {
+            Kind::Builtin(builtin) => builtin.pause(id),
+            Kind::External(external) => external.freeze("pause", id),
+        }
+    }
+
+    /// Lets the processes of a container go on.
+    ///
+    /// # Errors
+    /// [`RuntimeError`]
+    pub fn resume(&self, id: &str) -> Result<(), RuntimeError> {
+        match &self.0 {
+            Kind::Builtin(builtin) => builtin.resume(id),
+            Kind::External(external) => external.freeze("resume", id),
+        }
+    }
+
     /// What is known of a container.
     ///
     /// # Errors

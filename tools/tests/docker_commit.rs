@@ -199,7 +199,7 @@ fn docker_commit() {
         (&["commit", "edited", "Upper"], "invalid reference format: repository name must be lowercase"),
         (&["commit", "-c", "RUN x", "edited"], "run is not a valid change command"),
         (&["commit", "-c", "", "edited"], "file with no instructions"),
-        (&["commit", "-c", "ENV A=${B", "edited"], "syntax error: missing '}'"),
+        (&["commit", "-c", "ENV A=${B", "edited"], "failed to process \"${B\": missing ':' in substitution"),
         (&["commit", "-c", "USER", "edited"], "USER requires exactly one argument"),
     ] {
         let output = layerfs(&root, arguments);

@@ -101,11 +101,11 @@ enum Place {
 }
 
 /// The directory of a layer's files, opened when the first one is wanted.
-type OpenedFiles = OnceLock<LayerFiles>;
+pub(super) type OpenedFiles = OnceLock<LayerFiles>;
 
 /// Opens a file below the directory of a layer, which `open` opens for the first file. Returns the file's length as
 /// well.
-fn open_in(
+pub(super) fn open_in(
     files: &OpenedFiles,
     path: &[u8],
     open: impl FnOnce() -> Result<OwnedFd, TreeError>,

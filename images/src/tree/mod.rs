@@ -19,6 +19,7 @@ mod members;
 mod node;
 mod read;
 mod stack;
+mod upper;
 mod walk;
 mod wanted;
 
@@ -37,6 +38,7 @@ pub use lookup::LookupError;
 pub use node::{Body, Node, NodeId, NodeKind};
 pub use read::{read_for, read_tree, read_trees};
 pub use stack::HiddenName;
+pub use upper::UpperDirectory;
 pub use walk::Walk;
 pub use wanted::WantedPaths;
 

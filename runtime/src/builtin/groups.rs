@@ -7,6 +7,7 @@
 //!
 //! Where nothing can be written, a container has none of its own; a limit that is asked for is an error then.
 
+mod freezer;
 mod hierarchy;
 mod limits;
 
@@ -14,6 +15,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+pub(super) use self::freezer::{freeze, thaw};
 pub(super) use self::hierarchy::{Hierarchy, are_hybrid, hierarchies};
 use self::limits::{asks, enable, version1, version2};
 use crate::error::RuntimeError;
@@ -130,6 +132,8 @@ pub(super) fn remove(dirs: &[PathBuf]) {
 pub(super) fn clear(dirs: &[PathBuf]) {
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
     let begun = std::time::Instant::now();
+    // Who is stopped does not die.
+    let _ = thaw(dirs);
     loop {
         let members = |dir: &PathBuf| fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
         let texts: Vec<String> = dirs.iter().map(members).collect();

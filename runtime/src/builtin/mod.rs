@@ -162,7 +162,25 @@ impl Builtin {
                 _ => {}
             }
         }
+        if signal == libc::SIGKILL {
+            // Who is stopped does not die.
+            let _ = groups::thaw(&record.groups);
+        }
         Ok(())
+    }
+
+    /// Stops all processes of a container until [`resume`](Self::resume).
+    pub(crate) fn pause(&self, id: &str) -> Result<(), RuntimeError> {
+        let record = Record::read(&self.state, id)?;
+        if !record.is_alive() {
+            return Err(RuntimeError::NotRunning(id.to_owned()));
+        }
+        groups::freeze(&record.groups).map_err(RuntimeError::io(format!("stopping the processes of container {id}")))
+    }
+
+    pub(crate) fn resume(&self, id: &str) -> Result<(), RuntimeError> {
+        let record = Record::read(&self.state, id)?;
+        groups::thaw(&record.groups).map_err(RuntimeError::io(format!("resuming the processes of container {id}")))
     }
 
     pub(crate) fn state(&self, id: &str) -> Result<State, RuntimeError> {

@@ -16,15 +16,14 @@
 //!
 //! Follows moby v20.10.24 `daemon/create.go`, `layer/layer_store.go: CreateRWLayer`, `daemon/delete.go`.
 
-use std::collections::BTreeMap;
-
 use layerfs::ChainId;
 
 use super::disposal::{Disposal, ensure};
 use super::finish::twice;
-use super::init_layer;
+use super::init_layer::fill_init_layer;
 use super::record::{Record, Stored};
 use super::transaction::Transaction;
+use super::volumes::{self, NewVolume};
 use crate::dir::Dir;
 use crate::driver::{Access, Driver, MountGuard};
 use crate::error::StoreError;
@@ -35,7 +34,6 @@ use crate::schema::container::{self, CONTAINERS, ContainerFiles};
 use crate::schema::layer::LayerStore;
 use crate::schema::mount::{self, INIT_ID, MOUNT_ID, PARENT};
 use crate::schema::paths::MOUNTS;
-use crate::schema::volume::{self, DATA, VOLUMES};
 
 /// A container that is to be added.
 #[derive(Debug, Clone)]
@@ -45,7 +43,7 @@ pub struct NewContainer {
     /// The topmost layer of its image; `None` for an image without layers.
     pub layer: Option<ChainId>,
     /// Volumes that are made with it.
-    pub volumes: Vec<VolumeName>,
+    pub volumes: Vec<NewVolume>,
 }
 
 /// A container that a record names.
@@ -75,28 +73,10 @@ impl Transaction {
         let mount = CacheId::random();
         let record = Record {
             added_containers: vec![AddedContainer { container: new.id.clone(), mount: mount.clone() }],
-            added_volumes: new.volumes.clone(),
+            added_volumes: new.volumes.iter().map(|volume| volume.name.clone()).collect(),
             ..Record::default()
         };
-        self.make_or_take_back(&record, |transaction| transaction.make_container(new, &mount, prepare))
-    }
-
-    /// Makes what a record of intent names, or takes it back.
-    fn make_or_take_back<E: From<StoreError>>(
-        &mut self,
-        record: &Record,
-        make: impl FnOnce(&Self) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let stored = Stored::new();
-        let tmp = self.root.layers.tmp()?;
-        let written = stored.write(tmp, record, self.sync).map_err(E::from);
-        let made = written.and_then(|()| make(self));
-        // This keeps a container whose config was written, even if an fsync after that has failed.
-        let undone = if made.is_err() { twice(|| take_back(&self.root, record)) } else { Ok(()) };
-        let forgotten = undone.and_then(|()| twice(|| stored.remove(tmp, self.sync)));
-        std::mem::take(&mut self.root.created).keep();
-        made?;
-        Ok(forgotten.map_err(StoreError::unfinished)?)
+        make_or_take_back(self, &record, |transaction| transaction.make_container(new, &mount, prepare))
     }
 
     fn make_container<E: From<StoreError>>(
@@ -110,7 +90,7 @@ impl Transaction {
         let init = init_id(mount);
         root.driver.prepare(&init, below.as_ref())?.commit(below.as_ref())?;
         let filled = root.driver.mount(&init, Access::ReadWrite)?;
-        init_layer::fill(filled.dir())?;
+        fill_init_layer(filled.dir())?;
         filled.unmount()?;
         root.driver.prepare(mount, Some(&init))?.commit(Some(&init))?;
         let mounts = ensure(&root.images_dir, &MOUNTS, 0o755)?;
@@ -120,9 +100,7 @@ impl Transaction {
         if let Some(layer) = new.layer {
             entry.write_new(PARENT, layer.to_string().as_bytes(), 0o644)?;
         }
-        for volume in &new.volumes {
-            make_volume(root, volume)?;
-        }
+        volumes::make(root, &new.volumes, self.sync)?;
         let writable = root.driver.mount(mount, Access::ReadWrite)?;
         let files = prepare(&writable)?;
         writable.unmount()?;
@@ -162,42 +140,8 @@ impl Transaction {
         })
     }
 
-    /// Adds an empty volume with labels. It is made under a record of intent, since a kill between its two directories
-    /// would leave a volume that dockerd lists and cannot mount.
-    ///
-    /// # Errors
-    /// [`StoreError`], also if the volume exists.
-    pub fn add_volume(&mut self, name: &VolumeName, labels: &BTreeMap<String, String>) -> Result<(), StoreError> {
-        self.root.check_again()?;
-        let volumes = ensure(self.root.dir(), &[VOLUMES], 0o701)?;
-        if volumes.stat(name.as_str())?.is_some() {
-            let path = volumes.path().join(name.as_str());
-            return Err(StoreError::Invalid { path, reason: "it is there already".into() });
-        }
-        let record = Record { added_volumes: vec![name.clone()], ..Record::default() };
-        self.make_or_take_back(&record, |transaction| {
-            let own = make_volume(&transaction.root, name)?;
-            if transaction.sync {
-                own.sync()?;
-                volumes.sync()?;
-            }
-            if labels.is_empty() {
-                forget(&volumes, std::slice::from_ref(name), transaction.sync)
-            } else {
-                volume::note(&volumes, std::slice::from_ref(name), Some(labels), transaction.sync)
-            }
-        })
-    }
-
-    /// Removes volumes, as far as no container uses them.
-    ///
-    /// # Errors
-    /// [`StoreError`]. If anything was removed by then, the next transaction removes the rest.
-    pub fn remove_volumes(&mut self, names: &[VolumeName]) -> Result<(), StoreError> {
-        self.remove(Record { removed_volumes: names.to_vec(), ..Record::default() })
-    }
-
-    fn remove(&mut self, record: Record) -> Result<(), StoreError> {
+    /// Removes the containers and volumes that a record names.
+    pub(super) fn remove(&mut self, record: Record) -> Result<(), StoreError> {
         self.root.check_again()?;
         let mut stored = Stored::new();
         let tmp = self.root.layers.tmp()?;
@@ -213,6 +157,24 @@ impl Transaction {
         let finished = twice(|| finish(&self.root, &record, &Disposal::Delete, self.sync));
         finished.and_then(|()| twice(|| stored.remove(tmp, self.sync))).map_err(StoreError::unfinished)
     }
+}
+
+/// Makes what a record of intent names, or takes it back.
+pub(super) fn make_or_take_back<E: From<StoreError>>(
+    transaction: &mut Transaction,
+    record: &Record,
+    make: impl FnOnce(&Transaction) -> Result<(), E>,
+) -> Result<(), E> {
+    let (stored, sync) = (Stored::new(), transaction.sync);
+    let tmp = transaction.root.layers.tmp()?;
+    let written = stored.write(tmp, record, sync).map_err(E::from);
+    let made = written.and_then(|()| make(transaction));
+    // This keeps a container whose config was written, even if an fsync after that has failed.
+    let undone = if made.is_err() { twice(|| take_back(&transaction.root, record)) } else { Ok(()) };
+    let forgotten = undone.and_then(|()| twice(|| stored.remove(tmp, sync)));
+    std::mem::take(&mut transaction.root.created).keep();
+    made?;
+    Ok(forgotten.map_err(StoreError::unfinished)?)
 }
 
 /// The directory of a container.
@@ -233,13 +195,6 @@ fn registered(layers: &LayerStore, layer: ChainId) -> Result<CacheId, StoreError
     Ok(layers.get(layer)?.ok_or_else(missing)?.cache_id)
 }
 
-/// Makes a volume, as `volume/local/local.go: Create` does. Returns its directory.
-fn make_volume(root: &WritableRoot, name: &VolumeName) -> Result<Dir, StoreError> {
-    let own = ensure(root.dir(), &[VOLUMES], 0o701)?.create(name.as_str(), 0o701)?;
-    own.create(DATA, 0o755)?;
-    Ok(own)
-}
-
 /// Takes back the containers and volumes that a change was to add. A container that has a config counts as made: it
 /// stays, and so do all volumes of the change.
 pub(super) fn take_back(root: &WritableRoot, record: &Record) -> Result<(), StoreError> {
@@ -258,7 +213,7 @@ pub(super) fn take_back(root: &WritableRoot, record: &Record) -> Result<(), Stor
         remove_mount(root, id, &[mount.clone(), init_id(mount)], &Disposal::Delete)?;
     }
     if all_gone {
-        remove_volumes(root, &record.added_volumes)?;
+        volumes::remove(root, &record.added_volumes)?;
     }
     Ok(())
 }
@@ -282,7 +237,7 @@ pub(super) fn finish(root: &WritableRoot, record: &Record, disposal: &Disposal, 
             containers.remove_tree(id.as_str())?;
         }
     }
-    remove_volumes(root, &record.removed_volumes)
+    volumes::remove(root, &record.removed_volumes)
 }
 
 /// Removes the directories of a container's writable layer, then the mount that names them. A directory that somebody
@@ -322,32 +277,4 @@ fn remove_dead(
 
 fn mounts(root: &WritableRoot) -> Result<Option<Dir>, StoreError> {
     root.images_dir.descend(&MOUNTS)
-}
-
-/// Removes volumes that no container uses.
-fn remove_volumes(root: &WritableRoot, names: &[VolumeName]) -> Result<(), StoreError> {
-    if names.is_empty() {
-        return Ok(());
-    }
-    let mut used = container::used_volumes(root.dir())?;
-    if names.iter().any(|name| used.is_used(name)) {
-        // A record that cannot be read counts as one that uses all: it may have been so only at that moment.
-        used = container::used_volumes(root.dir())?;
-    }
-    let Some(volumes) = root.dir().sub(VOLUMES)? else { return Ok(()) };
-    let gone: Vec<VolumeName> = names.iter().filter(|name| !used.is_used(name)).cloned().collect();
-    for name in &gone {
-        volumes.remove_tree(name.as_str())?;
-    }
-    forget(&volumes, &gone, true)
-}
-
-/// Removes volumes that are gone from the database of volumes, so that later volumes of the same names do not get their
-/// labels.
-fn forget(volumes: &Dir, names: &[VolumeName], sync: bool) -> Result<(), StoreError> {
-    match twice(|| volume::note(volumes, names, None, sync)) {
-        // A database that cannot be read gives no volume any labels.
-        Err(StoreError::Database { .. } | StoreError::Invalid { .. }) => Ok(()),
-        result => result,
-    }
 }

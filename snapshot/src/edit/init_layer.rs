@@ -31,7 +31,10 @@ const PATHS: [(&[&str], Made); 10] = [
 ];
 
 /// Fills an init layer, mounted at `root`.
-pub(super) fn fill(root: &Dir) -> Result<(), StoreError> {
+///
+/// # Errors
+/// [`StoreError::Io`]
+pub fn fill_init_layer(root: &Dir) -> Result<(), StoreError> {
     PATHS.iter().try_for_each(|(path, made)| make(root, path, *made))
 }
 

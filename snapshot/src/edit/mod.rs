@@ -60,6 +60,7 @@ mod restore;
 mod tests;
 mod transaction;
 mod undo;
+mod volumes;
 
 pub use changes::{Edit, KeptLayer, Slot, Summary, WriteOptions};
 pub use clear::{KeptRemains, RemainsStay};
@@ -68,6 +69,8 @@ pub use image_removal::{Conflict, ImageRemoval, RemovalError, RemovedItem};
 pub(crate) use mend::Refill;
 pub(crate) use record::{is_change_record, reread as reread_record};
 pub(crate) use remains::TEMPORARY;
+pub use init_layer::fill_init_layer;
 pub use remains::{Remains, TemporaryPlace};
 pub use restore::{Restored, restore};
 pub use transaction::Transaction;
+pub use volumes::NewVolume;

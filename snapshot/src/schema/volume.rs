@@ -36,9 +36,9 @@ const MAX_OPTIONS: usize = 1 << 20;
 go_struct! {
     /// `opts.json` (`local.optsConfig`).
     struct Options {
-        mount_type: Checked<String> = "MountType",
-        mount_opts: Checked<String> = "MountOpts",
-        mount_device: Checked<String> = "MountDevice",
+        mount_type: String = "MountType",
+        mount_opts: String = "MountOpts",
+        mount_device: String = "MountDevice",
         quota: Checked<Quota> = "Quota",
     }
 }
@@ -74,7 +74,7 @@ pub struct Volume {
 ///
 /// # Errors
 /// [`StoreError::Io`]
-pub(crate) fn data(root: &Dir, name: &VolumeName) -> Result<Option<Dir>, StoreError> {
+pub fn data(root: &Dir, name: &VolumeName) -> Result<Option<Dir>, StoreError> {
     root.descend(&[VOLUMES, name.as_str(), DATA])
 }
 
@@ -124,16 +124,54 @@ fn all_known(database: &Bolt<'_>) -> Result<BTreeMap<String, Known>, BoltError> 
     Ok(all)
 }
 
-/// Notes `labels` for these volumes in the database of all volumes, as `volume/service/db.go: setMeta` does; `None` takes
-/// the notes away. The file is made anew and put in the place of the old one. Where there is nothing to change, nothing is
+/// How a volume is mounted, as its `opts.json` says (`local.optsConfig`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mounting {
+    /// The type of the file system; `none` for a bind.
+    pub kind: String,
+    /// The options of the mount.
+    pub options: String,
+    /// What is mounted.
+    pub device: String,
+}
+
+impl Mounting {
+    /// As dockerd writes it.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        let (kind, options, device) = (&self.kind, &self.options, &self.device);
+        let quota = serde_json::json!({"Size": 0});
+        serde_json::json!({"MountType": kind, "MountOpts": options, "MountDevice": device, "Quota": quota})
+            .to_string()
+            .into_bytes()
+    }
+}
+
+/// How a volume is mounted (`local.go: needsMount`); `None` for one that is a plain directory.
+///
+/// # Errors
+/// [`StoreError::Io`]; [`StoreError::Invalid`] for options that dockerd does not start with.
+pub fn mounting(root: &Dir, name: &VolumeName) -> Result<Option<Mounting>, StoreError> {
+    let Some(own) = root.descend(&[VOLUMES, name.as_str()])? else { return Ok(None) };
+    let Some(bytes) = own.read(OPTIONS, MAX_OPTIONS)? else { return Ok(None) };
+    let options: Options = gojson::from_slice(&bytes)
+        .map_err(|error| StoreError::Invalid { path: own.join(OPTIONS), reason: error.to_string() })?;
+    let mounting = Mounting { kind: options.mount_type, options: options.mount_opts, device: options.mount_device };
+    Ok(Some(mounting).filter(|mounting| !mounting.kind.is_empty() || !mounting.device.is_empty()))
+}
+
+/// What the database says of a volume: its name, labels and options.
+pub(crate) type Noted<'n> = (&'n VolumeName, &'n BTreeMap<String, String>, &'n BTreeMap<String, String>);
+
+/// Notes volumes in the database of all volumes, as `volume/service/db.go: setMeta` does, and takes away what is noted of the
+/// volumes `gone`. The file is made anew and put in the place of the old one. Where there is nothing to change, nothing is
 /// written.
 ///
 /// # Errors
 /// [`StoreError::Database`], [`StoreError::Io`]; [`StoreError::Invalid`] for a database that holds more than volumes.
 pub(crate) fn note(
     volumes: &Dir,
-    names: &[VolumeName],
-    labels: Option<&BTreeMap<String, String>>,
+    noted: &[Noted<'_>],
+    gone: &[VolumeName],
     sync: bool,
 ) -> Result<(), StoreError> {
     // dockerd begins a new one in the place of an empty file, too.
@@ -144,17 +182,13 @@ pub(crate) fn note(
     let all = all.as_mut().ok_or_else(|| invalid("it holds more than volumes, so it is not written"))?;
     let bucket = all.entry(b"volumes".to_vec()).or_default();
     let before = bucket.clone();
-    for name in names {
-        let key = name.as_str().as_bytes().to_vec();
-        match labels {
-            None => drop(bucket.remove(&key)),
-            Some(labels) => {
-                let options = serde_json::Map::new();
-                let record =
-                    serde_json::json!({"Name": name.as_str(), "Driver": "local", "Labels": labels, "Options": options});
-                bucket.insert(key, record.to_string().into_bytes());
-            }
-        }
+    for name in gone {
+        bucket.remove(name.as_str().as_bytes());
+    }
+    for (name, labels, options) in noted {
+        let record =
+            serde_json::json!({"Name": name.as_str(), "Driver": "local", "Labels": labels, "Options": options});
+        bucket.insert(name.as_str().as_bytes().to_vec(), record.to_string().into_bytes());
     }
     if *bucket == before {
         return Ok(());

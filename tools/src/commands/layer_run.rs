@@ -4,6 +4,7 @@
 //! with the last process, however this one ends.
 
 mod attach;
+mod kept;
 mod place;
 mod settings;
 mod source;
@@ -20,6 +21,7 @@ use crate::generate::Generate;
 use crate::manual::Manual;
 use crate::registries::SourceFlags;
 use crate::{output, rootless};
+pub(crate) use kept::Kept;
 use place::Place;
 
 pub(crate) const NAME: &str = "layer-run";
@@ -58,7 +60,7 @@ struct Cli {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
 
-    /// Keep what is written in DIR/diff, as overlay2 would hold it; DIR is new or empty
+    /// Keep what is written in DIR/diff, as overlay2 would hold it; DIR is new or empty (see `layerfs image commit`)
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 
@@ -88,7 +90,8 @@ const MANUAL: Manual = Manual {
         ("layer-run alpine:3 -- cat /etc/os-release", "a command in an image of /var/lib/docker"),
         ("layer-run docker://alpine:3 -- cat /etc/os-release", "the same, straight from a registry"),
         ("layer-run app.tar -v \"$PWD:/work\" -w /work -- make", "with a directory of the host"),
-        ("layer-run app.tar --keep changes -- apk add curl", "keep what it writes in changes/diff"),
+        ("layer-run app:1 --keep changes -- apk add curl", "keep what it writes in changes/diff"),
+        ("layerfs image commit changes app:2", "make an image of that"),
         ("layer-run /mnt/disk --read-only -- ls /", "in a directory with a root file system"),
     ],
     more: ("", &[]),
@@ -180,6 +183,10 @@ fn bundle(cli: &Cli, place: &Place) -> anyhow::Result<PathBuf> {
     let found = source::find(cli, text, place)?;
     let bundle = place.dir("bundle")?;
     let settings = cli.wanted.settings(&found, place, &cli.command)?;
+    if let Some(dir) = &cli.keep {
+        let (image, command, mapped) = (found.image, settings.args.clone(), place::in_user_namespace());
+        Kept { image, command, mapped }.write(dir)?;
+    }
     let mut spec = runtime::spec::make(&settings)?;
     cli.wanted.finish(&mut spec);
     let json = serde_json::to_vec(&spec)?;

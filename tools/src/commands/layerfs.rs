@@ -222,6 +222,8 @@ enum Image {
     Cp(image::cp::Args),
     /// Make an image of a tar of files
     Import(image::import::Args),
+    /// Make an image of what `layer-run --keep` has kept
+    Commit(image::commit::Args),
     /// Make one layer of the layers of an image, or of those above one of them
     Flatten(image::flatten::Args),
     /// List the tags that a repository has at its registry
@@ -393,6 +395,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Container(Container::Commit(args)) | Command::Commit(args) => {
             container::commit::run(&args, &cli.root, driver)
         }
+        Command::Image(Image::Commit(args)) => image::commit::run(&args, &cli.root, driver),
         Command::Image(Image::Flatten(args)) => image::flatten::run(&args, &cli.root, driver),
         Command::Image(Image::Pull(args)) | Command::Pull(args) => image::pull::run(&args, &cli.root, driver),
         Command::Image(Image::Push(args)) | Command::Push(args) => image::push::run(&args, &cli.root, driver),

@@ -3,28 +3,22 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Error, anyhow};
-use images::load::{ImportRequest, NewImage, store_image};
-use images::make::{Commit, committed_config, merge};
-use images::pipe::{LayerWriter, piped};
-use images::source::{Platform, Select};
+use anyhow::anyhow;
+use containers::Store;
+use images::make::merge;
 use images::tree::LayersOfContainer;
 use images::written::Written;
-use jiff::Zoned;
-use layerfs::DiffId;
-use snapshot::catalog::Container;
+use snapshot::catalog::{Container, ContainerStatus};
 use snapshot::schema::runconfig::RunConfig;
 use snapshot::schema::{documents, gojson};
 use snapshot::view::View;
 
 use super::content::with_layers;
-use crate::commands::image::change::new_name;
-use crate::commands::image::import::created;
-use crate::commands::image::tag::rfc3339_nano;
+use crate::commands::image;
+use crate::commands::image::commit::{Flags, Parts};
 use crate::commands::layerfs::NAME;
 use crate::flags::writable;
-use crate::progress::Progress;
-use crate::{output, rootless, signals};
+use crate::{output, rootless};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -35,30 +29,13 @@ pub(crate) struct Args {
     #[arg(value_name = "REPOSITORY[:TAG]")]
     name: Option<String>,
 
-    /// Who makes it
-    #[arg(short, long, default_value = "", hide_default_value = true)]
-    author: String,
-
-    /// Change what containers of it run with: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, USER, VOLUME or WORKDIR
-    #[arg(short, long, value_name = "INSTRUCTION")]
-    change: Vec<String>,
-
-    /// What to say about it
-    #[arg(short, long, default_value = "", hide_default_value = true)]
-    message: String,
-
-    /// Accepted for docker's sake: no container runs while the store is written to
+    /// Let a container that runs stand still meanwhile
     #[arg(short, long, default_value = "true", default_missing_value = "true", num_args = 0..=1,
           require_equals = true, action = clap::ArgAction::Set, value_parser = crate::flags::parse_bool)]
     pause: bool,
 
-    /// Do not check first whether there is room
-    #[arg(long)]
-    no_preflight: bool,
-
-    /// Do not wait until the data is on the disk
-    #[arg(long)]
-    no_sync: bool,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
@@ -76,52 +53,35 @@ fn commit(
     (view, container): (&View, &Container),
     layers: &LayersOfContainer<'_>,
 ) -> anyhow::Result<ExitCode> {
-    let name = args.name.as_deref().map(new_name).transpose().map_err(Error::msg)?;
     let parent = container.image.ok_or_else(|| anyhow!("container {} was made from no image", container.id))?;
-    let image = view.catalog().images().get(&parent).ok_or_else(|| {
-        anyhow!("the image {parent} that container {} was made from is not there any more", container.id)
-    })?;
-    let config = view.root().images()?.map_or(Ok(None), |images| images.config(parent))?;
-    let parent_config = config.ok_or_else(|| anyhow!("the config of image {parent} cannot be read"))?;
     let before = run_config(view, container)?;
     let mut after = before.clone();
-    build::apply_changes(&mut after, &args.change)?;
+    build::apply_changes(&mut after, &args.flags.change)?;
     merge(&mut after, &before);
-    let interrupted = signals::interrupted()?;
-    let progress = Progress::new(NAME, false);
-    let mut options = images::load::ImportOptions::new(&interrupted);
-    (options.driver, options.sync) = (writable(driver)?, !args.no_sync);
-    let archive = Path::new("the container's layer");
-    let request = ImportRequest { archive, select: &Select::default(), options: &options, observer: &progress };
-    let now = Zoned::now();
-    let created = created(&now);
-    let describe = |layer: Option<DiffId>| {
-        let commit = Commit {
-            container: container.id.as_str(),
-            container_config: &before,
-            config: &after,
-            author: &args.author,
-            comment: &args.message,
-            created: &created,
-        };
-        let config = committed_config(&parent_config, layer, &commit, &Platform::host());
-        let config = config.expect("a config that dockerd shows is JSON");
-        NewImage { config, parent: Some(parent), tag: name.clone().map(|name| (name, rfc3339_nano(&now))) }
-    };
+    let _paused = pause(args, root, driver, container)?;
     let written = Written::read(layers)?;
-    let id = if written.is_nothing() {
-        store_image(root, &image.diff_ids, None, &request, describe)?
-    } else {
-        if !args.no_preflight {
-            written.check_room(view.root())?;
-        }
-        let write = |out: LayerWriter| written.write(layers, out, &interrupted);
-        let store = |layer| store_image(root, &image.diff_ids, Some(layer), &request, describe);
-        piped(write, store).context("starting to write the layer")??
-    };
-    drop(progress);
-    output::say(&id.to_string())?;
-    Ok(ExitCode::SUCCESS)
+    let container = container.id.as_str();
+    let parts = Parts { parent, container, before: &before, after: &after, written: &written, layers };
+    image::commit::commit(&args.flags, args.name.as_deref(), (view, root, driver), &parts)
+}
+
+/// Lets the processes of a container stand still while the result is there. Where that is not possible, the files are taken as
+/// they are, which is said.
+fn pause(
+    args: &Args,
+    root: &Path,
+    driver: Option<&str>,
+    container: &Container,
+) -> anyhow::Result<Option<containers::Paused>> {
+    if !args.pause || container.status() != ContainerStatus::Running {
+        return Ok(None);
+    }
+    let store = Store { root: root.to_path_buf(), driver: writable(driver)? };
+    let paused = store.pause(&container.id);
+    let paused = paused.map_err(|error| {
+        output::complain(NAME, &format!("warning: container {} does not stand still: {error}", container.id));
+    });
+    Ok(paused.ok())
 }
 
 /// What the container runs with, as its config file has it.

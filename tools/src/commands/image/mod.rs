@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod cat;
 pub(crate) mod change;
+pub(crate) mod commit;
 mod content;
 pub(crate) mod cp;
 pub(crate) mod diff;

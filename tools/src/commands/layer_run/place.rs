@@ -2,9 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::Uid;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -12,6 +14,8 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
 };
+use snapshot::dir::Dir;
+use snapshot::edit::fill_init_layer;
 
 /// Directories that nearly every system has. The file system hides what is in one of them, for this process only.
 const POINTS: [&str; 8] = ["/mnt", "/media", "/srv", "/opt", "/run", "/var/tmp", "/tmp", "/dev/shm"];
@@ -53,8 +57,17 @@ impl Place {
 
     /// Shows `lower` with a layer above it that is written to: in `keep`, or in memory.
     pub(super) fn above(&self, lower: &Path, keep: Option<&Path>) -> anyhow::Result<PathBuf> {
-        let own = self.base.join("layer");
-        let layer = keep.unwrap_or(&own);
+        let Some(keep) = keep else { return self.overlay(&[lower], &self.dir("layer")?) };
+        // What has to exist for mounts of the host's is not kept: it is in a layer below, as docker has it.
+        let init = self.dir("init")?;
+        let filled = self.overlay(&[lower], &init)?;
+        fill_init_layer(&Dir::open(&filled)?)?;
+        umount2(&filled, MntFlags::MNT_DETACH).context("unmounting the init layer")?;
+        self.overlay(&[&init.join("diff"), lower], keep)
+    }
+
+    /// Shows directories, the topmost first, with `layer` above them.
+    fn overlay(&self, lower: &[&Path], layer: &Path) -> anyhow::Result<PathBuf> {
         let (upper, work) = (layer.join("diff"), layer.join("work"));
         for dir in [&upper, &work] {
             fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
@@ -64,8 +77,9 @@ impl Place {
             fsconfig_set_string(&overlay, key, value)
                 .with_context(|| format!("mounting an overlay with {}", value.display()))
         };
-        if fsconfig_set_string(&overlay, "lowerdir+", lower).is_err() {
-            set("lowerdir", lower)?;
+        // Before Linux 6.7 there is one list, in which colons and backslashes need a backslash.
+        if lower.iter().any(|dir| fsconfig_set_string(&overlay, "lowerdir+", *dir).is_err()) {
+            set("lowerdir", &list(lower))?;
         }
         set("source", Path::new("overlay"))?;
         set("upperdir", &upper)?;
@@ -74,7 +88,7 @@ impl Place {
         if in_user_namespace() {
             fsconfig_set_flag(&overlay, "userxattr")?;
         }
-        fsconfig_create(&overlay).with_context(|| format!("mounting an overlay on {}", lower.display()))?;
+        fsconfig_create(&overlay).with_context(|| format!("mounting an overlay on {}", list(lower).display()))?;
         let mount = fsmount(&overlay, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
         let root = self.dir("root")?;
         attach(&mount, &root)?;
@@ -97,6 +111,23 @@ pub(super) fn attach(mount: impl std::os::fd::AsFd, point: &Path) -> anyhow::Res
     let dir = rustix::fs::openat(CWD, point, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).with_context(failed)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, "", dir, "", flags).with_context(failed)
+}
+
+/// Directories as overlayfs has them in one text.
+fn list(dirs: &[&Path]) -> PathBuf {
+    let mut all = Vec::new();
+    for dir in dirs {
+        if !all.is_empty() {
+            all.push(b':');
+        }
+        for &byte in dir.as_os_str().as_bytes() {
+            if matches!(byte, b':' | b'\\') && dirs.len() > 1 {
+                all.push(b'\\');
+            }
+            all.push(byte);
+        }
+    }
+    PathBuf::from(OsString::from_vec(all))
 }
 
 /// A path without links, as far as it exists.

@@ -10,6 +10,7 @@ use images::source::Select;
 use images::unpack::{UnpackForm, UnpackReport, unpack};
 use snapshot::catalog::Resolved;
 use snapshot::driver::{Access, Driver};
+use snapshot::ids::ImageId;
 use snapshot::schema::config::ImageConfig;
 use snapshot::schema::runconfig::RunConfig;
 use snapshot::view::{Needs, View};
@@ -24,6 +25,8 @@ use crate::progress::Progress;
 pub(super) struct Found {
     pub(super) root: PathBuf,
     pub(super) config: RunConfig,
+    /// The image; `None` for a plain directory.
+    pub(super) image: Option<ImageId>,
 }
 
 /// Files in a directory that make it an image.
@@ -49,7 +52,7 @@ pub(super) fn find(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found
     }
     if path.is_dir() {
         let lower = std::fs::canonicalize(path).with_context(|| format!("opening {text}"))?;
-        return Ok(Found { root: place.above(&lower, keep)?, config: RunConfig::default() });
+        return Ok(Found { root: place.above(&lower, keep)?, config: RunConfig::default(), image: None });
     }
     if text.starts_with(['/', '.']) {
         bail!("{text}: no such file or directory");
@@ -62,8 +65,8 @@ fn stored(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found> {
     let texts = [text.to_owned()];
     let view = View::read(&cli.root, cli.storage_driver.as_deref(), Needs::only(&texts));
     let view = view.with_context(|| format!("{text} is no file, so it is taken for an image"))?;
-    let image = match view.catalog().resolve(text) {
-        Resolved::Image(id) => &view.catalog().images()[&id],
+    let (id, image) = match view.catalog().resolve(text) {
+        Resolved::Image(id) => (Some(id), &view.catalog().images()[&id]),
         Resolved::Damaged(id) => return Err(crate::damage::damaged_image(view.catalog(), text, id)),
         Resolved::Nothing if text.is_empty() => bail!("the image's name is empty"),
         Resolved::Nothing => bail!("{text}: no such file, and no such image in {}", cli.root.display()),
@@ -84,10 +87,10 @@ fn stored(cli: &Cli, text: &str, place: &Place) -> anyhow::Result<Found> {
         // A mount that is nowhere gets a path; a directory has one.
         if place::attach(mounted.dir(), &lower).is_err() {
             let root = place.above(mounted.path(), cli.keep.as_deref())?;
-            return Ok(Found { root, config });
+            return Ok(Found { root, config, image: id });
         }
     }
-    Ok(Found { root: place.above(&lower, cli.keep.as_deref())?, config })
+    Ok(Found { root: place.above(&lower, cli.keep.as_deref())?, config, image: id })
 }
 
 /// An image that `unpack` unpacks into memory.
@@ -114,5 +117,5 @@ fn image(
         Some(keep) => place.above(&root, Some(keep))?,
         None => root,
     };
-    Ok(Found { root, config })
+    Ok(Found { root, config, image: report.image })
 }

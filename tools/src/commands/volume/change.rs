@@ -18,7 +18,7 @@ const TITLE: &str = "Deleted Volumes:";
 unsupported! {
     struct Unsupported;
     switches: ;
-    values: availability group limit_bytes opt -'o' required_bytes scope secret sharing topology_preferred topology_required type_
+    values: availability group limit_bytes required_bytes scope secret sharing topology_preferred topology_required type_
 }
 
 #[derive(Debug, clap::Args)]
@@ -30,6 +30,10 @@ pub(crate) struct CreateArgs {
     /// Set a label: KEY=VALUE
     #[arg(long, value_name = "LABEL")]
     label: Vec<String>,
+
+    /// Set an option: type=TYPE, device=DEVICE, o=OPTIONS of the mount
+    #[arg(short, long, value_name = "OPTION")]
+    opt: Vec<String>,
 
     #[command(flatten)]
     unsupported: Unsupported,
@@ -43,7 +47,7 @@ pub(crate) fn create(args: &CreateArgs, root: &Path, driver: Option<&str>) -> an
     if args.driver != "local" {
         anyhow::bail!("create volume: error looking up volume plugin {0}: plugin {0:?} not found", args.driver);
     }
-    let name = store(root, driver)?.create_volume(args.name.as_deref(), &pairs(&args.label))?;
+    let name = store(root, driver)?.create_volume(args.name.as_deref(), pairs(&args.label), pairs(&args.opt))?;
     output::say(&name)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -105,13 +105,30 @@ pub(super) fn ulimit(text: &str) -> anyhow::Result<Ulimit> {
     Ok(Ulimit { name: name.to_owned(), hard, soft })
 }
 
+/// The fields of a line of values that commas separate; one in quotes may have commas in it, and its quotes are doubled.
+fn fields(text: &str) -> Vec<String> {
+    let (mut fields, mut field, mut quoted) = (Vec::new(), String::new(), false);
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        match char {
+            '"' if quoted && chars.peek() == Some(&'"') => field.extend(chars.next()),
+            '"' if quoted || field.is_empty() => quoted = !quoted,
+            ',' if !quoted => fields.push(std::mem::take(&mut field)),
+            char => field.push(char),
+        }
+    }
+    fields.push(field);
+    fields
+}
+
 pub(super) fn mount(text: &str) -> anyhow::Result<ServiceMount> {
     let fail = |why: String| invalid("--mount", text, why);
     let mut mount = ServiceMount { kind: "volume".into(), ..ServiceMount::default() };
     let mut bind = BindOptions::default();
     let mut volume = VolumeOptions::default();
     let mut tmpfs = TmpfsOptions::default();
-    for field in text.split(',') {
+    for field in fields(text) {
+        let field = field.as_str();
         let (key, value) = field.split_once('=').map_or((field, None), |(key, value)| (key, Some(value)));
         let key = key.to_lowercase();
         let flag = || match value {
@@ -135,6 +152,11 @@ pub(super) fn mount(text: &str) -> anyhow::Result<ServiceMount> {
                 volume.labels.get_or_insert_default().insert(name.to_owned(), value.to_owned());
             }
             ("volume-driver", Some(value)) => volume.driver_config.get_or_insert_default().name = value.to_owned(),
+            ("volume-opt", Some(value)) => {
+                let (name, value) = value.split_once('=').unwrap_or((value, ""));
+                let driver = volume.driver_config.get_or_insert_default();
+                driver.options.get_or_insert_default().insert(name.to_owned(), value.to_owned());
+            }
             ("tmpfs-size", Some(value)) => tmpfs.size_bytes = bytes("--mount", value)?,
             ("tmpfs-mode", Some(value)) => {
                 tmpfs.mode =
@@ -174,6 +196,7 @@ mod tests {
         for (text, expected) in [("1s", 1_000_000_000), ("1m30s", 90_000_000_000), ("1.5ms", 1_500_000), ("0", 0)] {
             assert_eq!(duration("--x", text).unwrap(), expected, "{text}");
         }
+        assert_eq!(fields("a=b,\"c=d,\"\"e\"\"\",f"), ["a=b", "c=d,\"e\"", "f"]);
         assert!(duration("--x", "1").is_err() && duration("--x", "s").is_err() && duration("--x", "1x").is_err());
     }
 }

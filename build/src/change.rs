@@ -86,9 +86,7 @@ pub(crate) fn expanded(action: &Action, escape: char, env: &[String]) -> Result<
             Action::Arg(pairs.iter().map(pair).collect::<Result<_, ExpandError>>()?)
         }
         Action::Env(pairs) => Action::Env(pairs.iter().map(both).collect::<Result<_, ExpandError>>()?),
-        Action::Label(pairs, true) => {
-            Action::Label(pairs.iter().map(both).collect::<Result<_, ExpandError>>()?, false)
-        }
+        Action::Label(pairs, true) => Action::Label(pairs.iter().map(both).collect::<Result<_, ExpandError>>()?, false),
         Action::Expose(ports) => {
             let mut all = Vec::new();
             for port in ports {

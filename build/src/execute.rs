@@ -342,7 +342,7 @@ impl Builder<'_> {
             return Ok(());
         }
         let Some(wanted) = platform else { return Ok(()) };
-        platform::fits(wanted, &self.config(image)?).map_err(|found| {
+        wanted.takes(&self.config(image)?).map_err(|found| {
             BuildError::Invalid(format!(
                 "image with reference {image} was found but does not match the specified platform: wanted {wanted}, actual: {found}"
             ))

@@ -49,4 +49,5 @@ pub use expand::ExpandError;
 pub use ignore::IgnoreError;
 pub use instruction::InstructionError;
 pub use parser::ParseError;
+pub use platform::parse as parse_platform;
 pub use untar::UntarError;

@@ -2,7 +2,6 @@
 //! vendored in moby v20.10.24).
 
 use images::source::Platform;
-use snapshot::schema::config::ImageConfig;
 
 /// What Go knows as operating systems.
 const SYSTEMS: [&str; 16] = [
@@ -51,8 +50,11 @@ const PROCESSORS: [&str; 23] = [
     "wasm",
 ];
 
-/// Reads a platform; one word is a system or a processor. An error is dockerd's message.
-pub(crate) fn parse(text: &str) -> Result<Platform, String> {
+/// Reads a platform; one word is a system or a processor.
+///
+/// # Errors
+/// dockerd's message.
+pub fn parse(text: &str) -> Result<Platform, String> {
     let quoted = docker_format::quoted(text);
     if text.contains('*') {
         return Err(format!("{quoted}: wildcards not yet supported: invalid argument"));
@@ -85,16 +87,6 @@ pub(crate) fn parse(text: &str) -> Result<Platform, String> {
         [os, architecture, variant] => Ok(Platform::new(&system(os), architecture, Some(variant))),
         _ => Err(format!("{quoted}: cannot parse platform specifier: invalid argument")),
     }
-}
-
-/// Whether dockerd takes an image for one of this platform. An error is the image's platform.
-pub(crate) fn fits(wanted: &Platform, image: &ImageConfig) -> Result<(), Platform> {
-    let fields = &image.fields;
-    let found = Platform::new(&fields.os, &fields.architecture, Some(&fields.variant));
-    let is_smaller =
-        matches!((wanted.architecture.as_str(), found.architecture.as_str()), ("amd64", "386") | ("arm64", "arm"));
-    let fits = wanted.rank(&found).is_some() || (is_smaller && wanted.os == found.os);
-    if fits { Ok(()) } else { Err(found) }
 }
 
 #[cfg(test)]

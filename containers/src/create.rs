@@ -10,6 +10,7 @@ use snapshot::catalog::{Catalog, Resolved};
 use snapshot::driver::MountGuard;
 use snapshot::edit::{NewContainer, Transaction, WriteOptions};
 use snapshot::ids::{CacheId, ContainerId};
+use snapshot::platform::Platform;
 use snapshot::root::DataRoot;
 use snapshot::schema::config::ImageConfig;
 use snapshot::schema::container::{ContainerFiles, open_own};
@@ -39,6 +40,8 @@ pub struct Request {
     pub config: RunConfig,
     /// `HostConfig`
     pub host: HostConfig,
+    /// The platform that the image must be for.
+    pub platform: Option<Platform>,
 }
 
 /// Opens a root to change its containers, and reads what it holds.
@@ -64,13 +67,18 @@ pub fn create(root: &Path, driver: Option<&'static str>, request: Request) -> Re
     if settle(&mut transaction, &catalog)? {
         catalog = Catalog::read(&DataRoot::find(root, driver)?)?;
     }
-    let Request { name, mut config, mut host } = request;
+    let Request { name, mut config, mut host, platform } = request;
     let Resolved::Image(image) = catalog.resolve(&config.image) else {
         return Err(ContainerError::NoImage(config.image));
     };
     let bytes =
         transaction.root().images().config(image)?.ok_or_else(|| ContainerError::NoImage(config.image.clone()))?;
-    let fields = ImageConfig::parse(&bytes).map_err(|error| ContainerError::Invalid(error.to_string()))?.fields;
+    let parsed = ImageConfig::parse(&bytes).map_err(|error| ContainerError::Invalid(error.to_string()))?;
+    if let Some(wanted) = platform {
+        let image = config.image.clone();
+        wanted.takes(&parsed).map_err(|found| ContainerError::Platform { image, wanted, found })?;
+    }
+    let fields = parsed.fields;
     merge(&mut config, &fields.config.unwrap_or_default())?;
     let id: ContainerId = CacheId::random().as_str().parse().expect("64 digits are a name");
     let is_named = name.is_some();

@@ -6,6 +6,7 @@ use runtime::RuntimeError;
 use runtime::spec::SpecError;
 use snapshot::StoreError;
 use snapshot::catalog::ContainerDamage;
+use snapshot::platform::Platform;
 
 /// Why something could not be done with a container or a volume. Where Docker has words for it, these are the words.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +15,18 @@ pub enum ContainerError {
     /// The store has no image of this name.
     #[error("No such image: {0}")]
     NoImage(String),
+    /// The image is for another platform.
+    #[error(
+        "image with reference {image} was found but does not match the specified platform: wanted {wanted}, actual: {found}"
+    )]
+    Platform {
+        /// The image, as it was typed.
+        image: String,
+        /// The platform that was asked for.
+        wanted: Platform,
+        /// The image's.
+        found: Platform,
+    },
     /// No container has this name or id.
     #[error("No such container: {0}")]
     NoContainer(String),

@@ -157,7 +157,8 @@ fn resolved(options: &str) -> Result<String, ContainerError> {
     let Some(name) = given.filter(|name| !name.is_empty() && name.parse::<Ipv4Addr>().is_err()) else {
         return Ok(options.to_owned());
     };
-    let invalid = |why: String| ContainerError::Invalid(format!("error resolving passed in network volume address: {why}"));
+    let invalid =
+        |why: String| ContainerError::Invalid(format!("error resolving passed in network volume address: {why}"));
     let mut found = (name, 0).to_socket_addrs().map_err(|error| invalid(error.to_string()))?;
     let address: IpAddr = found.next().ok_or_else(|| invalid(format!("{name} has no address")))?.ip();
     Ok(options.replacen(&format!("addr={name}"), &format!("addr={address}"), 1))

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::schema::config::ImageConfig;
+
 /// Operating system, architecture and variant in Go's words, as OCI documents have them: `linux/arm/v7`.
 ///
 /// Normalised as containerd's `platforms.Normalize` does: `x86_64` is `amd64`, `aarch64` is `arm64`, and the default
@@ -53,6 +55,19 @@ impl Platform {
             other => other,
         };
         Self::new("linux", architecture, None)
+    }
+
+    /// Whether dockerd takes an image for one of this platform (moby v20.10.24 `daemon/images/image.go: GetImage`).
+    ///
+    /// # Errors
+    /// The image's platform.
+    pub fn takes(&self, image: &ImageConfig) -> Result<(), Self> {
+        let fields = &image.fields;
+        let found = Self::new(&fields.os, &fields.architecture, Some(&fields.variant));
+        let is_smaller =
+            matches!((self.architecture.as_str(), found.architecture.as_str()), ("amd64", "386") | ("arm64", "arm"));
+        let fits = self.rank(&found).is_some() || (is_smaller && self.os == found.os);
+        if fits { Ok(()) } else { Err(found) }
     }
 
     /// How well an image for `other` runs on this platform: `None` if not at all; of two numbers, the higher is better.

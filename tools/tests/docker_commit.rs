@@ -328,3 +328,60 @@ fn docker_import() {
     assert_eq!(daemon.ok(&["run", "--rm", "--network", "none", "ours:0", "/bin/busybox", "echo", "hi"]), "hi\n");
     daemon.remove_everything();
 }
+
+/// What `layer-run --keep` has kept becomes the layer that a commit of a container with the same changes has, and dockerd runs it.
+#[test]
+fn docker_runs_what_layer_run_has_kept() {
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
+    made(&root, &["load", "-q", "-i", text(&testkit::golden("busybox-20.10.tar"))]);
+    let script = "echo new >/new; ln /new /hard; chmod 4711 /new; rm /etc/group /bin/vi; rm -rf /var/log; mkdir /var/log
+        echo again >/var/log/again; chown 7:8 /etc/motd; ln -s /etc/motd /link; mkdir -p /made/deep; echo x >/made/deep/x";
+    let layer_run = |arguments: &[&str]| {
+        let mut command = Command::new(testkit::program("layer-run"));
+        testkit::succeeded("layer-run", command.args(arguments).stdin(Stdio::null()).output().unwrap())
+    };
+    let at = |name: &str| dir.path().join(name);
+    layer_run(&["--root", text(&root), "--keep", text(&at("kept")), IMAGE, "--", "sh", "-c", script]);
+    let kept =
+        made(&root, &["image", "commit", "-m", "a word", "-c", "ENV A=$PATH:/x", text(&at("kept")), "ours/kept:1"]);
+    made(&root, &["run", "--name", "one", IMAGE, "sh", "-c", script]);
+    let committed = made(&root, &["commit", "one"]);
+    let plain = |id: &str| {
+        let mut tree = layer(&root, id);
+        tree.iter_mut().for_each(|entry| entry.mtime = None);
+        tree
+    };
+    testkit::assert_none("the kept layer", &testkit::tree_changes(&plain(&committed), &plain(&kept)));
+    // The same from an archive, whose image the store has meanwhile.
+    let archive = testkit::golden("busybox-20.10.tar");
+    layer_run(&["--keep", text(&at("more")), text(&archive), "--", "sh", "-c", "echo more >/more"]);
+    made(&root, &["image", "commit", text(&at("more")), "ours/more:1"]);
+    std::fs::create_dir_all(at("plain/diff")).unwrap();
+    for (arguments, said) in [
+        (&["image", "commit", text(&at("plain"))][..], "is no directory of layer-run --keep"),
+        (&["image", "commit", "--image", "nosuch", text(&at("kept"))], "No such image: nosuch:latest"),
+        (&["image", "commit", text(&at("kept")), "Upper"], "repository name must be lowercase"),
+    ] {
+        let output = layerfs(&root, arguments);
+        let says = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && says.contains(said), "{arguments:?}: {says}");
+    }
+    let other = testkit::empty_root(&dir, "other");
+    let output = layerfs(&other, &["image", "commit", text(&at("kept"))]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("load it first"), "{output:?}");
+    let daemon = Dockerd::start(&root);
+    assert_eq!(daemon.errors(), Vec::<String>::new());
+    let run = |image: &str, script: &str| daemon.ok(&["run", "--rm", "--network", "none", image, "sh", "-c", script]);
+    let shown = "cat /new /hard /var/log/again /link; ls -A /var/log /etc/group 2>&1; stat -c '%a %h' /new; echo $A";
+    let expected = run(IMAGE, &format!("{script}; A=$PATH:/x; {shown}"));
+    assert_eq!(run("ours/kept:1", shown), expected);
+    assert_eq!(run("ours/more:1", "cat /more"), "more\n");
+    let history = daemon.ok(&["history", "--no-trunc", "--format", "{{.CreatedBy}} {{.Comment}}", "ours/kept:1"]);
+    assert!(
+        history.starts_with("sh -c echo new") && history.lines().any(|line| line.ends_with(" a word")),
+        "{history}"
+    );
+    daemon.remove_everything();
+}

@@ -168,12 +168,7 @@ pub(crate) type Noted<'n> = (&'n VolumeName, &'n BTreeMap<String, String>, &'n B
 ///
 /// # Errors
 /// [`StoreError::Database`], [`StoreError::Io`]; [`StoreError::Invalid`] for a database that holds more than volumes.
-pub(crate) fn note(
-    volumes: &Dir,
-    noted: &[Noted<'_>],
-    gone: &[VolumeName],
-    sync: bool,
-) -> Result<(), StoreError> {
+pub(crate) fn note(volumes: &Dir, noted: &[Noted<'_>], gone: &[VolumeName], sync: bool) -> Result<(), StoreError> {
     // dockerd begins a new one in the place of an empty file, too.
     let length = volumes.stat(DATABASE)?.map_or(0, |stat| stat.st_size);
     let found = if length > 0 { database::read_all(volumes, DATABASE, all_values)? } else { None };

@@ -3,12 +3,14 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use containers::{ContainerError, Store};
+use containers::{ContainerError, Request, Store};
 use snapshot::ids::ContainerId;
 use snapshot::reference::Reference;
 
-use super::flags::CreateFlags;
+use super::flags::{CreateFlags, Pull};
+use crate::commands::image::pull;
 use crate::commands::layerfs::NAME;
 use crate::{flags, output, rootless, signals};
 
@@ -58,7 +60,7 @@ pub(super) fn make(store: &Store, flags: &CreateFlags, detach: bool, is_run: boo
             Some(std::fs::File::create_new(path)?)
         }
     };
-    let made = containers::create(&store.root, store.driver, request);
+    let made = fetched(store, flags, request);
     if made.is_err()
         && let Some(path) = &flags.cidfile
     {
@@ -77,9 +79,35 @@ pub(super) fn make(store: &Store, flags: &CreateFlags, detach: bool, is_run: boo
     Ok(id)
 }
 
+/// Makes a container; its image is fetched when `--pull` says so.
+fn fetched(store: &Store, flags: &CreateFlags, request: Request) -> anyhow::Result<ContainerId> {
+    let fetch = || {
+        // Who is asked to stop meanwhile ends at once; the next command takes back what is not complete.
+        let interrupted = Arc::default();
+        let (image, platform) = (flags.image(), request.platform.as_ref());
+        pull::fetch(image, platform, &store.root, store.driver, &flags.registry, true, &interrupted)
+    };
+    if flags.pull == Pull::Always {
+        fetch()?;
+    }
+    match containers::create(&store.root, store.driver, request.clone()) {
+        Err(error @ (ContainerError::NoImage(_) | ContainerError::Platform { .. })) if flags.pull == Pull::Missing => {
+            complain(&error.into(), flags);
+            fetch()?;
+            Ok(containers::create(&store.root, store.driver, request)?)
+        }
+        made => Ok(made?),
+    }
+}
+
 /// Says why there is no container.
 pub(super) fn complain(error: &anyhow::Error, flags: &CreateFlags) {
-    if let Some(ContainerError::NoImage(_)) = error.downcast_ref() {
+    let is_missing = match error.downcast_ref() {
+        Some(ContainerError::NoImage(_)) => true,
+        Some(ContainerError::Platform { .. }) => flags.pull == Pull::Missing,
+        _ => false,
+    };
+    if is_missing {
         if flags.image().is_empty() {
             output::complain(NAME, "invalid reference format");
             return;

@@ -5,6 +5,7 @@ mod checks;
 mod request;
 mod values;
 
+use crate::registries::RegistryFlags;
 use crate::unsupported::unsupported;
 pub(crate) use values::{duration, environment, pairs};
 
@@ -13,7 +14,18 @@ unsupported! {
     switches: disable_content_trust quiet -'q' use_api_socket;
     values: annotation blkio_weight_device cpu_count cpu_percent cpu_rt_period cpu_rt_runtime device_read_bps device_read_iops
         device_write_bps device_write_iops gpus health_start_interval io_maxbandwidth io_maxiops ip ip6 isolation kernel_memory
-        link link_local_ip network_alias platform storage_opt userns
+        link link_local_ip network_alias storage_opt userns
+}
+
+/// When an image is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Pull {
+    /// Before anything else
+    Always,
+    /// If the store has none of this name, or one for another platform
+    Missing,
+    /// Not at all
+    Never,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -174,6 +186,9 @@ pub(crate) struct CreateFlags {
     /// Most processes, -1 for no limit
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pids_limit: Option<i64>,
+    /// Platform that the image must be for
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<String>,
     /// Give the container all rights
     #[arg(long)]
     privileged: bool,
@@ -183,9 +198,9 @@ pub(crate) struct CreateFlags {
     /// Publish all ports: written down for dockerd, without effect here
     #[arg(short = 'P', long)]
     publish_all: bool,
-    /// Never pull: nothing is pulled here
-    #[arg(long, value_name = "WHEN", default_value = "missing", hide = true)]
-    pull: String,
+    /// When the image is fetched from its registry
+    #[arg(long, value_name = "WHEN", default_value = "never")]
+    pub(crate) pull: Pull,
     /// The root file system may only be read
     #[arg(long)]
     read_only: bool,
@@ -243,6 +258,9 @@ pub(crate) struct CreateFlags {
 
     #[command(flatten)]
     unsupported: Unsupported,
+
+    #[command(flatten, next_help_heading = "The registry of --pull")]
+    pub(crate) registry: RegistryFlags,
 
     /// The image, by name or id
     image: String,

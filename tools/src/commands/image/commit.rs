@@ -77,7 +77,8 @@ pub(crate) fn commit(
 ) -> anyhow::Result<ExitCode> {
     let name = name.map(new_name).transpose().map_err(Error::msg)?;
     let Parts { parent, written, layers, .. } = *parts;
-    let image = view.catalog().images().get(&parent).ok_or_else(|| anyhow!("the image {parent} is not there any more"))?;
+    let image =
+        view.catalog().images().get(&parent).ok_or_else(|| anyhow!("the image {parent} is not there any more"))?;
     let config = view.root().images()?.map_or(Ok(None), |images| images.config(parent))?;
     let parent_config = config.ok_or_else(|| anyhow!("the config of image {parent} cannot be read"))?;
     let interrupted = signals::interrupted()?;

@@ -31,7 +31,8 @@ impl Kept {
     /// Reads what [`write`](Self::write) has written.
     pub(crate) fn read(dir: &Path) -> anyhow::Result<Self> {
         let path = dir.join(FILE);
-        let bytes = fs::read(&path).with_context(|| format!("{} is no directory of layer-run --keep", dir.display()))?;
+        let bytes =
+            fs::read(&path).with_context(|| format!("{} is no directory of layer-run --keep", dir.display()))?;
         serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
     }
 

@@ -26,7 +26,10 @@ impl CreateFlags {
     pub(crate) fn request(&self, detach: bool, is_run: bool) -> anyhow::Result<Request> {
         self.unsupported.refuse()?;
         self.check()?;
+        let platform = self.platform.as_deref().filter(|text| !text.is_empty()).map(build::parse_platform).transpose();
+        let platform = platform.map_err(|reason| anyhow::anyhow!("error parsing specified platform: {reason}"))?;
         Ok(Request {
+            platform,
             name: self.name.clone().filter(|name| !name.is_empty()),
             config: self.config(detach, is_run)?,
             host: self.host()?,

@@ -133,6 +133,10 @@ bench-run runs="15" archive="":
 sweep-run:
     LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker cargo test --release -p tools --test root_layer_run --test docker_run_kill --test root_run_escapes --test docker_same_inside --test docker_containers
 
+# Limits where control groups have version 2 alone: a start of a virtual machine (two minutes). Needs what `just vm` makes.
+sweep-cgroup2:
+    LAYERFS_REQUIRE=vm cargo test -p tools --test vm_cgroup2 -- --ignored vm_
+
 # An image archive to measure on: benches/README.md lists the kinds and flags. `debian` needs what big-image needs.
 corpus kind out *flags:
     {{ if kind == "debian" { "testdata/make-big-image.sh" } else { "cargo run --release -p benches --bin corpus -- " + kind } }} {{ quote(out) }} {{ flags }}

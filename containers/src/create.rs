@@ -374,6 +374,10 @@ pub(crate) fn read(root: &snapshot::dir::Dir, id: &ContainerId) -> Result<Contai
 /// Fills empty volumes with what the image has at their places.
 fn copy_up(root: &Path, mounted: &MountGuard, mounts: &MountPoints) -> Result<(), ContainerError> {
     for (destination, name) in &mounts.filled {
+        let found = inside::open(mounted.dir(), destination);
+        if found.as_ref().err() == Some(&Errno::NOENT) {
+            continue;
+        }
         // One with options is mounted for as long as it is filled.
         let _mounted = mount_volume(root, name)?;
         let data = volume::content_path(root, name);
@@ -381,9 +385,8 @@ fn copy_up(root: &Path, mounted: &MountGuard, mounts: &MountPoints) -> Result<()
         if std::fs::read_dir(&data).map_err(ContainerError::io("reading", &data))?.next().is_some() {
             continue;
         }
-        let from = match inside::open(mounted.dir(), destination) {
+        let from = match found {
             Ok(from) => from,
-            Err(Errno::NOENT) => continue,
             Err(Errno::NOTDIR) => {
                 let source = mounted.path().join(destination.trim_start_matches('/'));
                 return Err(ContainerError::Invalid(format!("source {} is not directory", source.display())));

@@ -176,6 +176,50 @@ fn root_depth_costs_little() {
     testkit::assert_none("depth", &report);
 }
 
+/// What is read of an image without unpacking it: as deep as a path can be long it is right, and what symlinks of the layer have
+/// made deeper is refused by all commands alike. The paths of 80,000 levels would be gigabytes.
+#[test]
+fn root_deep_images_are_read_or_refused() {
+    if !ready() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let write = |name: &str, levels: usize| {
+        let archive = DockerArchive::new("deep:1", &[tarfile::tar(&deep(levels))]).build();
+        std::fs::write(at(name), archive).unwrap();
+    };
+    (write("right", STEP), write("deeper", 40 * STEP));
+    std::fs::create_dir(at("to")).unwrap();
+    let (right, below) = (format!("/{}f", "a/".repeat(STEP)), format!("/{}f", "l/".repeat(40)));
+    let (from, export, to) = (format!("deep:1:{below}"), at("export.tar"), at("to"));
+    let mut report = Vec::new();
+    for words in [
+        &["image", "files", "deep:1"][..],
+        &["image", "cat", "deep:1", &below],
+        &["image", "export", "deep:1", "-o", &export],
+        &["image", "cp", "deep:1:/", &to],
+        &["image", "cp", &from, &to],
+        &["image", "diff", "deep:1", "deep:1"],
+    ] {
+        let (ran, memory) = caged(&run::layerfs(&[words, &["--archive", &at("deeper")]].concat()));
+        // Two images that are the same one need not be looked into.
+        let same = words[1] == "diff" && ran.code == Some(0) && ran.stdout.is_empty();
+        let reason = "through symlinks it lies deeper than a path can be long";
+        report.extend(ran.complaints(&[reason]).into_iter().filter(|_| !same).map(|line| format!("{words:?}: {line}")));
+        if memory > 200 << 20 || ran.time > Duration::from_secs(20) {
+            report.push(format!("{words:?}: {:?}, {} MiB", ran.time, memory >> 20));
+        }
+    }
+    assert!(std::fs::read_dir(&to).unwrap().next().is_none());
+    let read = |words: &[&str]| caged(&run::layerfs(&[words, &["--archive", &at("right")]].concat())).0.ok().stdout;
+    assert_eq!(read(&["image", "cat", "deep:1", &right]), "deep");
+    assert_eq!(read(&["image", "files", "deep:1"]).lines().count(), STEP + 1);
+    read(&["image", "cp", "deep:1:/", &to]);
+    remove(Path::new(&to));
+    testkit::assert_none("deep images", &report);
+}
+
 /// A kilobyte of gzip that would make half a million directories, which dockerd refuses.
 #[test]
 fn root_paths_longer_than_dockers_are_refused() {

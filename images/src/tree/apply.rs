@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use layerfs::path::LayerPath;
+use layerfs::path::{LayerPath, MAX_PATH};
 use tarsplit::{Member, MemberKind};
 
 use super::node::{Body, Node, NodeId, NodeKind};
@@ -34,7 +34,7 @@ impl Tree {
         }
         let Some(name) = path(&member.name)? else { return Ok(()) };
         let (dir, base) = name.split();
-        let dir = self.make_parents(dir, layer).ok_or_else(|| refused("symlinks lead round in circles"))?;
+        let dir = self.make_parents(dir, base.len(), layer).map_err(refused)?;
         if let Some(hidden) = base.strip_prefix(b".wh.") {
             self.whiteout(dir, base, hidden, layer);
             return Ok(());
@@ -56,7 +56,7 @@ impl Tree {
             MemberKind::HardLink => {
                 let target = path(&member.linkname)?.ok_or_else(|| refused("a link to the root"))?;
                 let (to_dir, to_base) = target.split();
-                let found = self.find_parent(to_dir).and_then(|dir| self.child(dir, to_base));
+                let found = self.find_parent(to_dir).ok().and_then(|dir| self.child(dir, to_base));
                 let found = found.filter(|&id| self.nodes[id].children().is_none());
                 let id = found.ok_or_else(|| refused("the layer has nothing that it could be a link to"))?;
                 self.nodes[id].names += 1;
@@ -103,9 +103,9 @@ impl Tree {
         }
     }
 
-    /// The directory `path`, made where it is missing. `None` for symlinks without an end.
-    fn make_parents(&mut self, path: &[u8], layer: usize) -> Option<NodeId> {
-        self.walk(path, |tree, dir, name| {
+    /// The directory `path`, made where it is missing, for a name of `length` bytes in it. An error is the reason.
+    fn make_parents(&mut self, path: &[u8], length: usize, layer: usize) -> Result<NodeId, &'static str> {
+        self.walk(path, length, |tree, dir, name| {
             let node = Node::implied(layer, dir);
             let id = tree.add(node);
             tree.put(dir, name, id);
@@ -114,23 +114,31 @@ impl Tree {
     }
 
     /// The directory `path`, if it is there.
-    fn find_parent(&mut self, path: &[u8]) -> Option<NodeId> {
-        self.walk(path, |_, _, _| None)
+    fn find_parent(&mut self, path: &[u8]) -> Result<NodeId, &'static str> {
+        self.walk(path, 0, |_, _, _| None)
     }
 
     /// Goes to the directory `path`, through symlinks, never above the root. Where a directory is missing, `missing` decides.
+    ///
+    /// Forty symlinks of a kilobyte lead to directories eighty thousand levels deep. Nobody could name what is there, and their paths
+    /// alone would be gigabytes: where a path is longer than a path may be, the walk ends.
     fn walk(
         &mut self,
         path: &[u8],
+        length: usize,
         mut missing: impl FnMut(&mut Self, NodeId, &[u8]) -> Option<NodeId>,
-    ) -> Option<NodeId> {
+    ) -> Result<NodeId, &'static str> {
         let mut left: Vec<Vec<u8>> = path.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec).collect();
         let (mut at, mut links) = (Self::ROOT, 0);
+        // The lengths of the names on the way, each with its slash.
+        let mut way: Vec<usize> = Vec::new();
+        let mut whole = length;
         while let Some(name) = left.pop() {
             match name.as_slice() {
                 b"" | b"." => continue,
                 b".." => {
                     at = self.nodes[at].parent;
+                    whole -= way.pop().unwrap_or(0);
                     continue;
                 }
                 _ => {}
@@ -141,19 +149,25 @@ impl Tree {
                     NodeKind::Symlink { target } => {
                         links += 1;
                         if links > MAX_LINKS {
-                            return None;
+                            return Err("symlinks lead round in circles");
                         }
                         if target.starts_with(b"/") {
-                            at = Self::ROOT;
+                            (at, whole) = (Self::ROOT, length);
+                            way.clear();
                         }
                         left.extend(target.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec));
                         continue;
                     }
-                    _ => missing(self, at, &name)?,
+                    _ => missing(self, at, &name).ok_or("there is no such directory")?,
                 },
-                None => missing(self, at, &name)?,
+                None => missing(self, at, &name).ok_or("there is no such directory")?,
             };
+            way.push(name.len() + 1);
+            whole += name.len() + 1;
+            if whole > MAX_PATH {
+                return Err("through symlinks it lies deeper than a path can be long");
+            }
         }
-        Some(at)
+        Ok(at)
     }
 }

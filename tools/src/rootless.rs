@@ -109,6 +109,15 @@ fn become_root() -> anyhow::Result<()> {
     set_pdeathsig(signals::PASSED_ON).context("tying this process to its parent")
 }
 
+/// To be called by what has nothing to take back, after [`enter`]: if the parent is killed, this process is killed, too. A request to stop
+/// would not do, since that is for the command that runs here, which may not hear it.
+pub(crate) fn end_with_parent() -> anyhow::Result<()> {
+    if std::env::var_os(MARK).is_none() {
+        return Ok(());
+    }
+    set_pdeathsig(Signal::SIGKILL).context("tying this process to its parent")
+}
+
 fn map_ids(child: &mut Child, ids: &SubordinateIds) -> anyhow::Result<()> {
     let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/user"));
     let own = namespace("self").context("reading the user namespace")?;

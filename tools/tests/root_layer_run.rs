@@ -325,3 +325,71 @@ fn links_in_an_image_lead_nowhere() {
         assert!(Path::new("/dev/null").exists());
     }
 }
+
+/// Where the kernel mounts no overlay for a user, here because the directory to be written to is on an overlay itself, fuse-overlayfs
+/// shows the layers. It ends with the command, and where it is not installed, the error names it.
+#[test]
+fn without_root_fuse_overlayfs_does_what_the_kernel_does_not() {
+    let programs =
+        ["/usr/bin/fuse-overlayfs", "/usr/bin/setpriv", "/dev/fuse"].iter().all(|path| Path::new(path).exists());
+    let need = "fuse-overlayfs, uidmap, passwd, util-linux and /dev/fuse";
+    if !is_root() || !testkit::tier("root", programs && testkit::user::available(), need) {
+        return;
+    }
+    let user = testkit::user::User::new(true).with_tool("layer-run");
+    std::fs::copy(archive(), user.at("archive.tar")).unwrap();
+    ["lower", "upper", "work", "merged", "dev", "few"]
+        .iter()
+        .for_each(|name| std::fs::create_dir(user.at(name)).unwrap());
+    for name in ["setpriv", "newuidmap", "newgidmap"] {
+        std::os::unix::fs::symlink(format!("/usr/bin/{name}"), user.at("few").join(name)).unwrap();
+    }
+    // The device is root's alone on some machines, and nobody's on a file system of devices that are none.
+    let script = "base=$1 uid=$2; shift 2
+        mount -t overlay o -o lowerdir=$base/lower,upperdir=$base/upper,workdir=$base/work $base/merged && chown $uid $base/merged
+        mount -t tmpfs t $base/dev && mknod -m 666 $base/dev/fuse c 10 229 && mount --bind $base/dev/fuse /dev/fuse
+        exec \"$@\"";
+    let command = |path: &str, words: &[&str]| {
+        let inner = user.tool("layer-run", words);
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script, "sh"]).arg(user.home()).arg(user.uid.to_string());
+        command.args(["env", &format!("PATH={path}")]).arg(inner.get_program()).args(inner.get_args());
+        command.current_dir(user.home());
+        command
+    };
+    let keep = user.at("merged/kept");
+    let (archive, keep) = (user.at("archive.tar"), keep.to_str().unwrap());
+    let words = [archive.to_str().unwrap(), "--keep", keep, "--", "sh", "-c"];
+    let usual = "/usr/bin:/bin:/usr/sbin:/sbin";
+    let kept =
+        "echo new >/new; rm /etc/group; ls /etc/group /new 2>&1; id -u; grep ' / ' /proc/mounts | cut -d ' ' -f 3";
+    let ran = run(command(usual, &[&words[..], &[kept]].concat()), Input::Nothing);
+    assert_eq!(
+        ran.stdout, "ls: /etc/group: No such file or directory\n/new\n0\nfuse.fuse-overlayfs\n",
+        "{}",
+        ran.stderr
+    );
+    // What overlayfs makes in a user name space is in the upper directory of the overlay below.
+    assert_eq!(std::fs::read_to_string(user.at("upper/kept/diff/new")).unwrap(), "new\n");
+    let gone = || {
+        let begun = Instant::now();
+        while !user.processes().is_empty() && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(user.processes(), Vec::<String>::new());
+    };
+    gone();
+    let few = user.at("few");
+    let again = words.map(|word| if word == keep { "merged/again" } else { word });
+    let ran = run(command(few.to_str().unwrap(), &[&again[..], &["true"]].concat()), Input::Nothing);
+    assert!(ran.code == Some(125) && ran.stderr.contains("package fuse-overlayfs"), "{:?}: {}", ran.code, ran.stderr);
+    // Killed, it leaves nothing either.
+    let third = words.map(|word| if word == keep { "merged/third" } else { word });
+    let mut child = command(usual, &[&third[..], &["echo there; sleep 1000"]].concat());
+    let mut child = child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    gone();
+}

@@ -25,13 +25,24 @@ fn probe(root: &Path, dir: &Path, runtime: &str, flags: &[&str]) -> (Option<i32>
     let id = layerfs(root, &create).ok().stdout.trim().to_owned();
     let ran = layerfs(root, &["start", "-a", "--runtime", runtime, &id]);
     layerfs(root, &["rm", "-v", &id]).ok();
-    (ran.code, lines(&format!("{}\n{}", ran.stdout, ran.stderr), &id, dir, &["own"]))
+    let lines = lines(&format!("{}\n{}", ran.stdout, ran.stderr), &id, dir, &["own"]);
+    (ran.code, lines.iter().filter_map(|line| plain(line)).collect())
 }
 
-/// Known differences (crun 1.8.1): what crun leaves out, and runc has.
-fn is_known(line: &str) -> bool {
-    let _ = line;
-    false
+/// A line without what is known to be another one with crun 1.8.1 than with runc: how `/sys` and what is hidden of `/proc` are mounted, but
+/// not that they are; `HOME` of a user without an entry; whose the null device is that is standard input; and a link that docker does
+/// not have.
+fn plain(line: &str) -> Option<String> {
+    let point = line.split(' ').nth(1).filter(|_| line.contains(" - "));
+    let is_known = |point: &&str| point.starts_with("/proc/") || point.starts_with("/sys") || *point == "/dev/console";
+    if let Some(point) = point.filter(is_known) {
+        return Some(format!("mounted {point}"));
+    }
+    if line == "HOME=/" || line.ends_with(" core -> /proc/kcore") {
+        return None;
+    }
+    let is_null = line.starts_with("crw-rw-rw-") && line.ends_with("  1,   3 null");
+    Some(if is_null { "null".to_owned() } else { line.to_owned() })
 }
 
 /// Every fourth set; LAYERFS_SWEEP=full: all of them.
@@ -55,12 +66,13 @@ fn root_a_container_sees_what_it_sees_with_crun() {
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let (expected_code, expected) = probe(&own, dir.path(), "crun", &flags);
         let (code, found) = probe(&own, dir.path(), "builtin", &flags);
+        assert!(found.len() > 60 || flags.contains(&"--entrypoint") || found.iter().any(|line| line.contains(DENIED)));
         let is_denied = |lines: &[String]| lines.iter().any(|line| line.contains(DENIED));
         if is_denied(&found) && code == expected_code {
             continue;
         }
         let only = |some: &[String], others: &[String]| -> Vec<String> {
-            some.iter().filter(|line| !others.contains(line) && !is_known(line)).cloned().collect()
+            some.iter().filter(|line| !others.contains(line)).cloned().collect()
         };
         let (here, there) = (only(&found, &expected), only(&expected, &found));
         if code != expected_code || !here.is_empty() || !there.is_empty() {

@@ -62,7 +62,6 @@ fn inside_limits_are_set_and_kept() {
         (&["--pids-limit", "50"][..], "pids.max", "50\n"),
         (&["-m", "64m"], "memory.max", "67108864\n"),
         (&["--cpus", ".5"], "cpu.max", "50000 100000\n"),
-        (&[], "pids.max", "max\n"),
     ] {
         assert_eq!(shell(flags, &own(file)), (Some(0), expected.to_owned()), "{flags:?}");
     }

@@ -4,6 +4,7 @@
 //! with the last process, however this one ends.
 
 mod attach;
+mod fuse;
 mod kept;
 mod place;
 mod settings;
@@ -134,6 +135,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     if let Some(code) = rootless::enter()? {
         return Ok(code);
     }
+    rootless::end_with_parent()?;
     let mut used: Vec<PathBuf> = cli.wanted.host_paths();
     used.extend([&cli.keep, &cli.bundle].into_iter().flatten().cloned());
     used.extend([cli.root.clone(), PathBuf::from(cli.source.as_deref().unwrap_or_default())]);

@@ -5,7 +5,7 @@ mod checks;
 mod request;
 mod values;
 
-use crate::registries::RegistryFlags;
+use crate::registries::SourceFlags;
 use crate::unsupported::unsupported;
 pub(crate) use values::{duration, environment, pairs};
 
@@ -260,7 +260,7 @@ pub(crate) struct CreateFlags {
     unsupported: Unsupported,
 
     #[command(flatten, next_help_heading = "The registry of --pull")]
-    pub(crate) registry: RegistryFlags,
+    pub(crate) registry: SourceFlags,
 
     /// The image, by name or id
     image: String,

@@ -1,7 +1,9 @@
 //! Where everything is while a command runs: a file system in memory that only this process and the container see.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -17,12 +19,16 @@ use rustix::mount::{
 use snapshot::dir::Dir;
 use snapshot::edit::fill_init_layer;
 
+use super::fuse::{self, Fuse};
+
 /// Directories that nearly every system has. The file system hides what is in one of them, for this process only.
 const POINTS: [&str; 8] = ["/mnt", "/media", "/srv", "/opt", "/run", "/var/tmp", "/tmp", "/dev/shm"];
 
 #[derive(Debug)]
 pub(super) struct Place {
     base: PathBuf,
+    /// What shows directories in the kernel's stead.
+    fuse: RefCell<Vec<Fuse>>,
 }
 
 impl Place {
@@ -45,7 +51,7 @@ impl Place {
         fsconfig_create(&memory).context("making a file system in memory")?;
         let mount = fsmount(&memory, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
         attach(&mount, Path::new(point))?;
-        Ok(Self { base: PathBuf::from(point) })
+        Ok(Self { base: PathBuf::from(point), fuse: RefCell::default() })
     }
 
     /// A directory of this name in it.
@@ -72,28 +78,41 @@ impl Place {
         for dir in [&upper, &work] {
             fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         }
-        let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context("mounting an overlay")?;
-        let set = |key: &str, value: &Path| {
-            fsconfig_set_string(&overlay, key, value)
-                .with_context(|| format!("mounting an overlay with {}", value.display()))
-        };
-        // Before Linux 6.7 there is one list, in which colons and backslashes need a backslash.
-        if lower.iter().any(|dir| fsconfig_set_string(&overlay, "lowerdir+", *dir).is_err()) {
-            set("lowerdir", &list(lower))?;
-        }
-        set("source", Path::new("overlay"))?;
-        set("upperdir", &upper)?;
-        set("workdir", &work)?;
-        set("index", Path::new("off"))?;
-        if in_user_namespace() {
-            fsconfig_set_flag(&overlay, "userxattr")?;
-        }
-        fsconfig_create(&overlay).with_context(|| format!("mounting an overlay on {}", list(lower).display()))?;
-        let mount = fsmount(&overlay, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
         let root = self.dir("root")?;
-        attach(&mount, &root)?;
+        match kernel_overlay(lower, &upper, &work).and_then(|mount| attach(&mount, &root)) {
+            // Some kernels let only root of the host mount an overlay, and some file systems cannot be written to by one.
+            Err(error) if in_user_namespace() => {
+                let shown = fuse::mount(&list(lower), &upper, &work, &root);
+                let shown = shown
+                    .with_context(|| format!("{error:#}; without the kernel's overlay, another program is needed"))?;
+                self.fuse.borrow_mut().push(shown);
+            }
+            mounted => mounted?,
+        }
         Ok(root)
     }
+}
+
+/// An overlay of the kernel's, which is nowhere yet.
+fn kernel_overlay(lower: &[&Path], upper: &Path, work: &Path) -> anyhow::Result<OwnedFd> {
+    let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context("mounting an overlay")?;
+    let set = |key: &str, value: &Path| {
+        fsconfig_set_string(&overlay, key, value)
+            .with_context(|| format!("mounting an overlay with {}", value.display()))
+    };
+    // Before Linux 6.7 there is one list, in which colons and backslashes need a backslash.
+    if lower.iter().any(|dir| fsconfig_set_string(&overlay, "lowerdir+", *dir).is_err()) {
+        set("lowerdir", &list(lower))?;
+    }
+    set("source", Path::new("overlay"))?;
+    set("upperdir", upper)?;
+    set("workdir", work)?;
+    set("index", Path::new("off"))?;
+    if in_user_namespace() {
+        fsconfig_set_flag(&overlay, "userxattr")?;
+    }
+    fsconfig_create(&overlay).with_context(|| format!("mounting an overlay on {}", list(lower).display()))?;
+    Ok(fsmount(&overlay, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
 }
 
 const NAME: &str = super::NAME;

@@ -148,7 +148,7 @@ fn rescue_container(
     let new = NewFile::create(file.clone())?;
     export_to_file(&layers, new.file(), interrupted, progress)?;
     new.finish_new()?;
-    let said = document(view.root(), view.catalog(), container)?;
+    let said = document(view, container, false)?;
     let path = dir.join(format!("{name}.json"));
     let bytes = serde_json::to_vec_pretty(&[said])?;
     std::fs::write(&path, bytes).with_context(|| path.display().to_string())?;

@@ -8,7 +8,7 @@ use snapshot::schema::runconfig::{HealthConfig, RunConfig};
 
 use crate::expand::{ExpandError, expand, expand_words};
 use crate::instruction::{self, Action};
-use crate::parser::{self, ParseError};
+use crate::parser::{self, Dialect, ParseError};
 use crate::state::words;
 use crate::{BuildError, dispatch, ports};
 
@@ -43,11 +43,12 @@ pub fn apply_changes(config: &mut RunConfig, changes: &[String]) -> Result<(), C
     if changes.is_empty() {
         return Ok(());
     }
-    let parsed = parser::parse(changes.join("\n").as_bytes())?;
+    let parsed = parser::parse(changes.join("\n").as_bytes(), Dialect::Classic)?;
     if let Some(line) = parsed.lines.iter().find(|line| !CHANGES.contains(&line.name.as_str())) {
         return Err(ChangeError::Unknown(line.name.clone()));
     }
-    let actions = parsed.lines.iter().map(instruction::action).collect::<Result<Vec<_>, _>>();
+    let actions =
+        parsed.lines.iter().map(|line| instruction::action(line, Dialect::Classic)).collect::<Result<Vec<_>, _>>();
     let (mut command_set, mut places) = (false, Places::default());
     for action in actions.map_err(ChangeError::Arguments)? {
         let action = expanded(&action, parsed.escape, config.env.as_deref().unwrap_or_default());
@@ -177,7 +178,7 @@ pub(crate) fn change(
             run.on_build.get_or_insert_default().push(trigger.clone());
             format!("ONBUILD {trigger}")
         }
-        Action::Healthcheck(health) => {
+        Action::Healthcheck(health, _) => {
             run.healthcheck = Some(health.clone());
             format!("HEALTHCHECK {}", go_health(health))
         }
@@ -205,7 +206,7 @@ pub(crate) fn change(
 }
 
 /// A list as Go's `%q` writes it.
-fn go_list(words: &[String]) -> String {
+pub(crate) fn go_list(words: &[String]) -> String {
     format!("[{}]", words.iter().map(|word| docker_format::quoted(word)).collect::<Vec<_>>().join(" "))
 }
 

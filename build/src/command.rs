@@ -16,7 +16,7 @@ use snapshot::schema::runconfig::{HealthConfig, RunConfig};
 
 use crate::BuildError;
 use crate::execute::Options;
-use crate::output::Talk;
+use crate::output::CommandOutput;
 use crate::store::BuildStore;
 
 /// How often a running command looks whether the user asks to stop.
@@ -28,7 +28,7 @@ pub(crate) fn create(store: &BuildStore<'_>, options: &Options, config: RunConfi
     host.extra_hosts = Some(options.hosts.clone()).filter(|hosts| !hosts.is_empty());
     host.log_config.kind = "none".into();
     host.shm_size = options.shm_size;
-    let request = containers::Request { name: None, config, host, platform: None };
+    let request = containers::Request { name: None, config, host, platform: None, bare: false };
     Ok(containers::create(&store.root, store.driver, request)?)
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn run(
     store: &BuildStore<'_>,
     options: &Options,
     id: &ContainerId,
-    talk: &mut Talk<'_>,
+    talk: &mut dyn CommandOutput,
 ) -> Result<i32, BuildError> {
     let containers = Store { root: store.root.clone(), driver: store.driver };
     let mut attached = containers.prepare_start(id, &options.runtime, None)?;
@@ -73,7 +73,7 @@ pub(crate) fn run(
     })
 }
 
-fn listen(attached: &mut containers::Attached, talk: &mut Talk<'_>) -> Result<i32, BuildError> {
+fn listen(attached: &mut containers::Attached, talk: &mut dyn CommandOutput) -> Result<i32, BuildError> {
     loop {
         match attached.hear()? {
             Some(Heard::Output(bytes)) => talk.bytes(&bytes)?,
@@ -88,7 +88,7 @@ fn listen(attached: &mut containers::Attached, talk: &mut Talk<'_>) -> Result<i3
 pub(crate) fn with_written<T>(
     store: &BuildStore<'_>,
     id: &ContainerId,
-    work: impl FnOnce(&LayersOfContainer<'_>, &Written) -> Result<T, BuildError>,
+    work: impl FnOnce(&LayersOfContainer<'_>, Written) -> Result<T, BuildError>,
 ) -> Result<T, BuildError> {
     let root = DataRoot::find(&store.root, store.driver)?;
     let catalog = Catalog::read(&root)?;
@@ -97,7 +97,7 @@ pub(crate) fn with_written<T>(
     let own = mount.init_id.iter().chain(&mount.mount_id).cloned().collect();
     let layers = LayersOfContainer::new(&root, &catalog, mount.parent, own)?;
     let written = Written::read(&layers)?;
-    work(&layers, &written)
+    work(&layers, written)
 }
 
 /// Removes a container, with its anonymous volumes.

@@ -117,11 +117,16 @@ const DOCKERFILE: &str = "Dockerfile";
 
 impl Context {
     /// Reads the context that an argument of `docker build` names; `-` is standard input, which `input` gives. `dockerfile` is what
-    /// `-f` says.
+    /// `-f` says. In BuildKit's way, a Dockerfile may have a `.dockerignore` of its own beside it.
     ///
     /// # Errors
     /// [`ContextError`]
-    pub fn open(argument: &str, dockerfile: Option<&str>, input: impl Read) -> Result<Self, ContextError> {
+    pub fn open(
+        argument: &str,
+        dockerfile: Option<&str>,
+        input: impl Read,
+        modern: bool,
+    ) -> Result<Self, ContextError> {
         if argument == "-" {
             if dockerfile == Some("-") {
                 return Err(ContextError::BothFromInput);
@@ -141,6 +146,7 @@ impl Context {
         };
         let root = path.canonicalize().map_err(read_error(path))?;
         // The name in the context, if the Dockerfile is from there.
+        let mut own_ignored = None;
         let (text, name) = match dockerfile {
             Some("-") => (read_all(input).map_err(read_error(Path::new("-")))?, None),
             given => {
@@ -158,14 +164,18 @@ impl Context {
                 let real = given.canonicalize().map_err(|_| ContextError::NoDockerfile(given.clone()))?;
                 let file = std::fs::File::open(&real).map_err(read_error(&given))?;
                 let text = read_all(file).map_err(read_error(&given))?;
+                let mut beside = given.clone().into_os_string();
+                beside.push(".dockerignore");
+                own_ignored = Some(PathBuf::from(beside)).filter(|path| modern && path.is_file());
                 (text, real.strip_prefix(&root).ok().map(Path::to_owned))
             }
         };
         let own = name.as_ref().map(|name| name.as_os_str().as_bytes().to_vec());
-        let ignored = match std::fs::File::open(root.join(".dockerignore")) {
-            Ok(file) => Some(read_all(file).map_err(read_error(&root.join(".dockerignore")))?),
+        let ignore_file = own_ignored.unwrap_or_else(|| root.join(".dockerignore"));
+        let ignored = match std::fs::File::open(&ignore_file) {
+            Ok(file) => Some(read_all(file).map_err(read_error(&ignore_file))?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(read_error(&root.join(".dockerignore"))(error)),
+            Err(error) => return Err(read_error(&ignore_file)(error)),
         };
         let patterns =
             Patterns::parse(&ignore::lines(ignored.as_deref().unwrap_or_default())).map_err(ContextError::Ignore)?;
@@ -177,7 +187,7 @@ impl Context {
         let dir = rustix::fs::open(&root, flags, Mode::empty()).map_err(|errno| read_error(&root)(errno.into()))?;
         // The Dockerfile and `.dockerignore` are sent even if they are excluded, and are hidden afterwards.
         let kept: Vec<&[u8]> = own.iter().map(Vec::as_slice).chain([&b".dockerignore"[..]]).collect();
-        let (mut tree, sockets) = read_directory(&dir, &root, &patterns, &kept)?;
+        let (mut tree, sockets) = read_directory(&dir, &root, &patterns, &kept, modern)?;
         let mut sent = tar_length(&tree);
         if own.is_none() {
             // The client adds a Dockerfile from elsewhere under a random name of 32 letters, which it adds to `.dockerignore`.

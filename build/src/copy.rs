@@ -89,7 +89,7 @@ pub(crate) fn pick(sources: &[String], name: &str, from: &SourceTree<'_>) -> Res
     if items.is_empty() { Err(CopyError::NoSources) } else { Ok(items) }
 }
 
-fn has_wildcards(path: &str) -> bool {
+pub(crate) fn has_wildcards(path: &str) -> bool {
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
         match byte {
@@ -164,7 +164,7 @@ fn locate(item: &Item, from: &SourceTree<'_>) -> Result<Option<(Vec<u8>, NodeId)
     Ok(id.map(|id| (found, id)))
 }
 
-fn is_archive(from: &SourceTree<'_>, path: &[u8], id: NodeId) -> Result<bool, CopyError> {
+pub(crate) fn is_archive(from: &SourceTree<'_>, path: &[u8], id: NodeId) -> Result<bool, CopyError> {
     if !matches!(from.tree.node(id).kind, NodeKind::File { .. }) {
         return Ok(false);
     }

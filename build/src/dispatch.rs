@@ -32,8 +32,8 @@ impl Builder<'_> {
         match action {
             Action::Add(transfer) => return self.transfer(state, "ADD", transfer, &env),
             Action::Copy(transfer) => return self.transfer(state, "COPY", transfer, &env),
-            Action::Run(line, flag) => return self.command(state, line, flag.as_deref(), containers),
-            Action::Healthcheck(_) => {
+            Action::Run(line, flags) => return self.command(state, line, flags.first.as_deref(), containers),
+            Action::Healthcheck(..) => {
                 let before = state.run.healthcheck.as_ref().and_then(|health| health.test.clone()).unwrap_or_default();
                 if before.first().is_some_and(|kind| kind != "NONE") {
                     self.talk.line(&format!("Note: overriding previous HEALTHCHECK: [{}]", before.join(" ")))?;

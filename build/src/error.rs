@@ -54,6 +54,17 @@ pub enum BuildError {
         /// Its exit code.
         code: i32,
     },
+    /// A command has failed, in BuildKit's words.
+    #[error("process {} did not complete successfully: exit code: {code}", docker_format::quoted(.command))]
+    Process {
+        /// The command.
+        command: String,
+        /// Its exit code.
+        code: i32,
+    },
+    /// The Dockerfile has no stage.
+    #[error("dockerfile contains no stages to build")]
+    NoStages,
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,

@@ -19,10 +19,11 @@ use crate::context::Context;
 use crate::expand::expand;
 use crate::instruction::{self, Action, Dockerfile, Instruction, Stage};
 use crate::output::Talk;
+use crate::parser::Dialect;
 use crate::source::SourceTree;
 use crate::state::State;
 use crate::store::{BuildStore, Moment};
-use crate::{BuildError, command, platform};
+use crate::{BuildError, Secret, command, modern, platform};
 
 /// What the user may choose.
 #[derive(Debug, Clone)]
@@ -55,6 +56,18 @@ pub struct Options {
     pub pull: bool,
     /// Whether what is stored is made durable.
     pub sync: bool,
+    /// Whether the build is docker's classic builder's, and not BuildKit's. What follows counts only for the latter.
+    pub classic: bool,
+    /// What commands may see that is in no layer, by its id.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Sockets of SSH agents, by their ids.
+    pub agents: BTreeMap<String, PathBuf>,
+    /// Records of a cache that count although they were made elsewhere.
+    pub trusted: Vec<ImageId>,
+    /// The latest time that the image at the end has, in seconds.
+    pub epoch: Option<i64>,
+    /// Whether no file of a new layer is later than the epoch, or 1970.
+    pub reproducible: bool,
 }
 
 impl Default for Options {
@@ -74,6 +87,12 @@ impl Default for Options {
             platform: None,
             pull: false,
             sync: true,
+            classic: false,
+            secrets: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            trusted: Vec::new(),
+            epoch: None,
+            reproducible: false,
         }
     }
 }
@@ -102,8 +121,8 @@ impl std::fmt::Debug for Place<'_> {
     }
 }
 
-/// Builds an image, and says on `out` what docker's client says on its standard output, beginning with the first step. What is
-/// written before an error stays.
+/// Builds an image, and says on `out` how it goes: for the classic builder what docker's client says on its standard output,
+/// beginning with the first step, and otherwise BuildKit's plain progress. What is written before an error stays.
 ///
 /// # Errors
 /// [`BuildError`]; the store is whole then, with the images of the steps before.
@@ -113,8 +132,11 @@ pub fn build(
     options: &Options,
     out: &mut dyn Write,
 ) -> Result<ImageId, BuildError> {
+    if !options.classic {
+        return modern::build(place, context, options, out);
+    }
     let platform = options.platform.as_deref().map(platform::parse).transpose().map_err(BuildError::Invalid)?;
-    let mut file = instruction::read(&context.dockerfile)?;
+    let mut file = instruction::read(&context.dockerfile, Dialect::Classic)?;
     if let Some(target) = &options.target {
         let wanted = target.to_lowercase();
         let at = file.stages.iter().position(|stage| !wanted.is_empty() && stage.name == wanted);
@@ -186,7 +208,7 @@ pub(crate) struct Builder<'b> {
 impl Builder<'_> {
     fn run(&mut self, file: &Dockerfile) -> Result<ImageId, BuildError> {
         for warning in &file.warnings {
-            self.talk.errors(format!("{warning}\n").as_bytes())?;
+            self.talk.in_red(format!("{warning}\n").as_bytes())?;
         }
         self.steps.1 =
             file.arguments.len() + file.stages.iter().map(|stage| stage.instructions.len() + 1).sum::<usize>();
@@ -291,7 +313,7 @@ impl Builder<'_> {
             self.talk.line(&format!("# Executing {} build trigger{plural}", triggers.len()))?;
             for trigger in &triggers {
                 state.name_image();
-                let trigger = instruction::read_trigger(trigger).map_err(BuildError::Invalid)?;
+                let trigger = instruction::read_trigger(trigger, Dialect::Classic).map_err(BuildError::Invalid)?;
                 self.instruction(&mut state, &trigger)?;
             }
         }

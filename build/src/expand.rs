@@ -1,4 +1,7 @@
-//! Variables in words, as docker 20.10 expands them (moby v20.10.24, vendored `buildkit/frontend/dockerfile/shell/lex.go`).
+//! Variables in words, as docker 20.10 expands them (moby v20.10.24, vendored `buildkit/frontend/dockerfile/shell/lex.go`), and with
+//! the forms that BuildKit has added since.
+
+mod pattern;
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -18,7 +21,31 @@ pub struct ExpandError {
 /// # Errors
 /// [`ExpandError`]
 pub(crate) fn expand(word: &str, escape: char, env: &[String]) -> Result<String, ExpandError> {
-    process(word, escape, env).map(|(text, _)| text)
+    process(word, escape, env, Style::Classic).map(|(text, _)| text)
+}
+
+/// Expands a word as [`expand`] does, with BuildKit's forms: `${v-d}`, `${v#p}`, `${v%p}`, `${v/a/b}`.
+///
+/// # Errors
+/// [`ExpandError`]
+pub(crate) fn expand_modern(word: &str, escape: char, env: &[String]) -> Result<String, ExpandError> {
+    process(word, escape, env, Style::Modern).map(|(text, _)| text)
+}
+
+/// Expands a word as [`expand_modern`] does, and splits the result at its blanks, except for quoted ones.
+///
+/// # Errors
+/// [`ExpandError`]
+pub(crate) fn expand_modern_words(word: &str, escape: char, env: &[String]) -> Result<Vec<String>, ExpandError> {
+    process(word, escape, env, Style::Modern).map(|(_, words)| words)
+}
+
+/// Expands the variables of a text that stands in a Dockerfile; quotes in it are letters like any other.
+///
+/// # Errors
+/// [`ExpandError`]
+pub(crate) fn expand_text(text: &str, env: &[String]) -> Result<String, ExpandError> {
+    process(text, '\\', env, Style::Text).map(|(text, _)| text)
 }
 
 /// Expands a word as [`expand`] does, and splits the result at its blanks, except for quoted ones.
@@ -26,11 +53,22 @@ pub(crate) fn expand(word: &str, escape: char, env: &[String]) -> Result<String,
 /// # Errors
 /// [`ExpandError`]
 pub(crate) fn expand_words(word: &str, escape: char, env: &[String]) -> Result<Vec<String>, ExpandError> {
-    process(word, escape, env).map(|(_, words)| words)
+    process(word, escape, env, Style::Classic).map(|(_, words)| words)
 }
 
-fn process(word: &str, escape: char, env: &[String]) -> Result<(String, Vec<String>), ExpandError> {
-    let mut lexer = Lexer { chars: word.chars().peekable(), escape, env };
+/// Which forms count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// Those of docker 20.10.
+    Classic,
+    /// Those of BuildKit.
+    Modern,
+    /// Those of BuildKit, without quotes.
+    Text,
+}
+
+fn process(word: &str, escape: char, env: &[String], style: Style) -> Result<(String, Vec<String>), ExpandError> {
+    let mut lexer = Lexer { chars: word.chars().peekable(), escape, env, style, keep_escapes: false };
     lexer.until(None).map_err(|reason| ExpandError { word: docker_format::quoted(word), reason })
 }
 
@@ -66,6 +104,9 @@ struct Lexer<'w> {
     chars: Peekable<Chars<'w>>,
     escape: char,
     env: &'w [String],
+    style: Style,
+    /// Escapes stay where they are: a pattern has its own.
+    keep_escapes: bool,
 }
 
 impl Lexer<'_> {
@@ -77,7 +118,7 @@ impl Lexer<'_> {
                 return Ok((result, words.finish()));
             }
             match char {
-                '\'' | '"' => {
+                '\'' | '"' if self.style != Style::Text => {
                     let text = if char == '"' { self.double_quoted()? } else { self.single_quoted()? };
                     words.raw(&text);
                     result.push_str(&text);
@@ -91,6 +132,10 @@ impl Lexer<'_> {
                     self.chars.next();
                     if char == self.escape {
                         let Some(next) = self.chars.next() else { break };
+                        if self.keep_escapes {
+                            words.raw(char.encode_utf8(&mut [0; 4]));
+                            result.push(char);
+                        }
                         words.raw(next.encode_utf8(&mut [0; 4]));
                         result.push(next);
                     } else {
@@ -165,12 +210,11 @@ impl Lexer<'_> {
         match self.chars.next() {
             Some('}') => return Ok(self.value(&name)),
             Some(':') => {}
+            Some(modifier) if self.style != Style::Classic => return self.modified(&name, modifier),
             _ => return Err("missing ':' in substitution".into()),
         }
         let modifier = self.chars.next();
-        let (word, _) = self.until(Some('}')).map_err(|reason| {
-            if self.chars.peek().is_none() { "syntax error: missing '}'".to_owned() } else { reason }
-        })?;
+        let word = self.word_until('}')?;
         let value = self.value(&name);
         match modifier {
             Some('+') => Ok(if value.is_empty() { value } else { word }),
@@ -206,12 +250,55 @@ impl Lexer<'_> {
         name
     }
 
+    /// What stands before a character that ends it.
+    fn word_until(&mut self, end: char) -> Result<String, String> {
+        let read = self.until(Some(end)).map(|(word, _)| word);
+        read.map_err(|reason| if self.chars.peek().is_none() { "syntax error: missing '}'".to_owned() } else { reason })
+    }
+
+    /// `${NAME` and a modifier without a colon, which BuildKit knows.
+    fn modified(&mut self, name: &str, modifier: char) -> Result<String, String> {
+        let found = self.find(name);
+        if matches!(modifier, '-' | '+' | '?') {
+            let word = self.word_until('}')?;
+            return match (modifier, found) {
+                ('-', found) => Ok(found.unwrap_or(word)),
+                ('+', found) => Ok(found.map(|_| word).unwrap_or_default()),
+                (_, Some(value)) => Ok(value),
+                (_, None) if word.is_empty() => Err(format!("{name}: is not allowed to be unset")),
+                (_, None) => Err(format!("{name}: {word}")),
+            };
+        }
+        if !matches!(modifier, '#' | '%' | '/') {
+            return Err(format!("unsupported modifier ({modifier}) in substitution"));
+        }
+        let twice = self.chars.next_if_eq(&modifier).is_some();
+        self.keep_escapes = true;
+        let pattern = self.word_until(if modifier == '/' { '/' } else { '}' });
+        self.keep_escapes = false;
+        let value = found.unwrap_or_default();
+        let invalid = |_| "invalid pattern in substitution".to_owned();
+        match modifier {
+            '#' => pattern::without_prefix(&value, &pattern?, twice).map_err(invalid),
+            '%' => pattern::without_suffix(&value, &pattern?, twice).map_err(invalid),
+            _ => {
+                let pattern = pattern?;
+                let replacement = self.word_until('}')?;
+                pattern::replaced(&value, &pattern, &replacement, twice).map_err(invalid)
+            }
+        }
+    }
+
     fn value(&self, name: &str) -> String {
+        self.find(name).unwrap_or_default()
+    }
+
+    fn find(&self, name: &str) -> Option<String> {
         let value = |entry: &String| {
             let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
             (key == name).then(|| value.to_owned())
         };
-        self.env.iter().find_map(value).unwrap_or_default()
+        self.env.iter().find_map(value)
     }
 }
 
@@ -262,6 +349,31 @@ mod tests {
             let error = expand(word, '\\', &env()).unwrap_err().to_string();
             assert_eq!(error, format!("failed to process {}: {expected}", docker_format::quoted(word)), "{word}");
         }
+    }
+
+    /// The values are those of docker 28.5.
+    #[test]
+    fn patterns_cut_and_replace() {
+        let env = ["V=foobarfoo", "E=", "P=a.b*c"].map(str::to_owned);
+        for (word, expected) in [
+            ("${V#f*o}", "obarfoo"),
+            ("${V##f*o}", ""),
+            ("${V%o*}", "foobarfo"),
+            ("${V%%o*}", "f"),
+            ("${V/foo/x}", "xbarfoo"),
+            ("${V//foo/x}", "xbarx"),
+            ("${V//o/}", "fbarf"),
+            ("${V#nothing}${V#?}", "foobarfoooobarfoo"),
+            ("${P/.b\\*/-}", "a-c"),
+            ("${P%\\*c}", "a.b"),
+            ("${N-d}${E-d}${E+s}${N+s}", "ds"),
+            ("${V?x}", "foobarfoo"),
+        ] {
+            assert_eq!(expand_modern(word, '\\', &env).as_deref(), Ok(expected), "{word}");
+        }
+        assert!(expand_modern("${N?why}", '\\', &env).unwrap_err().to_string().ends_with(": N: why"));
+        assert!(expand_modern("${V#x", '\\', &env).is_err());
+        assert_eq!(expand_text("'$V' \"${N:-d}\" \\$V", &env).as_deref(), Ok("'foobarfoo' \"d\" $V"));
     }
 
     #[test]

@@ -1,9 +1,14 @@
 //! Instructions and stages, with docker's checks of their arguments (moby v20.10.24, vendored
 //! `buildkit/frontend/dockerfile/instructions/parse.go`).
 
+mod flags;
+mod healthcheck;
+
 use snapshot::schema::runconfig::HealthConfig;
 
-use crate::parser::{self, Arguments, Line, ParseError};
+use self::flags::{flags, modern_flags};
+use self::healthcheck::healthcheck;
+use crate::parser::{self, Arguments, Dialect, Heredoc, Line, ParseError};
 
 /// An instruction that cannot be taken. The texts are docker's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,13 +40,13 @@ pub(crate) enum Action {
     Entrypoint(CommandLine),
     Env(Vec<(String, String)>),
     Expose(Vec<String>),
-    Healthcheck(HealthConfig),
+    /// A health check, and how often it is made at first, in nanoseconds.
+    Healthcheck(HealthConfig, i64),
     /// Labels, and whether variables in them are expanded.
     Label(Vec<(String, String)>, bool),
     Maintainer(String),
     Onbuild(String),
-    /// A command, and the first flag that it has.
-    Run(CommandLine, Option<String>),
+    Run(CommandLine, RunFlags),
     Shell(Vec<String>),
     StopSignal(String),
     User(String),
@@ -58,6 +63,19 @@ pub(crate) struct CommandLine {
     pub(crate) shell: bool,
 }
 
+/// What stands around the command of a `RUN`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct RunFlags {
+    /// The name of the first flag.
+    pub(crate) first: Option<String>,
+    /// The values of `--mount`.
+    pub(crate) mounts: Vec<String>,
+    /// The network; empty for that of the build.
+    pub(crate) network: String,
+    /// Texts behind the command.
+    pub(crate) heredocs: Vec<Heredoc>,
+}
+
 /// `COPY` and `ADD`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Transfer {
@@ -69,6 +87,18 @@ pub(crate) struct Transfer {
     pub(crate) chown: String,
     /// The permissions of the copies; only BuildKit can set them.
     pub(crate) chmod: String,
+    /// The copies do not depend on what is below them.
+    pub(crate) link: bool,
+    /// The directories above the sources are copied, too.
+    pub(crate) parents: bool,
+    /// What is not copied, in the form of lines of `.dockerignore`.
+    pub(crate) exclude: Vec<String>,
+    /// The checksum of what is fetched.
+    pub(crate) checksum: String,
+    /// Whether archives are unpacked; `None` where nothing is said.
+    pub(crate) unpack: Option<bool>,
+    /// Texts that are sources.
+    pub(crate) heredocs: Vec<Heredoc>,
 }
 
 /// An instruction as it was written, and what it does.
@@ -96,6 +126,8 @@ pub(crate) struct Stage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Dockerfile {
     pub(crate) escape: char,
+    /// The frontend that the file asks for; empty for none.
+    pub(crate) syntax: String,
     pub(crate) warnings: Vec<String>,
     /// `ARG`s before the first `FROM`.
     pub(crate) arguments: Vec<Instruction>,
@@ -106,17 +138,22 @@ pub(crate) struct Dockerfile {
 ///
 /// # Errors
 /// [`InstructionError`]
-pub(crate) fn read(bytes: &[u8]) -> Result<Dockerfile, InstructionError> {
-    let parsed = parser::parse(bytes).map_err(InstructionError::Parse)?;
-    let mut file =
-        Dockerfile { escape: parsed.escape, warnings: parsed.warnings, arguments: Vec::new(), stages: Vec::new() };
+pub(crate) fn read(bytes: &[u8], dialect: Dialect) -> Result<Dockerfile, InstructionError> {
+    let parsed = parser::parse(bytes, dialect).map_err(InstructionError::Parse)?;
+    let mut file = Dockerfile {
+        escape: parsed.escape,
+        syntax: parsed.syntax,
+        warnings: parsed.warnings,
+        arguments: Vec::new(),
+        stages: Vec::new(),
+    };
     for line in &parsed.lines {
         let wrong = |reason| InstructionError::Line { line: line.number, reason };
         if line.name == "from" {
             file.stages.push(stage(line).map_err(wrong)?);
             continue;
         }
-        let instruction = Instruction { text: line.text.clone(), action: action(line).map_err(wrong)? };
+        let instruction = Instruction { text: line.text.clone(), action: action(line, dialect).map_err(wrong)? };
         match file.stages.last_mut() {
             Some(stage) => stage.instructions.push(instruction),
             None if matches!(instruction.action, Action::Arg(_)) => file.arguments.push(instruction),
@@ -130,10 +167,10 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Dockerfile, InstructionError> {
 ///
 /// # Errors
 /// The reason, in docker's words.
-pub(crate) fn read_trigger(text: &str) -> Result<Instruction, String> {
-    let parsed = parser::parse(text.as_bytes()).map_err(|error| error.to_string())?;
+pub(crate) fn read_trigger(text: &str, dialect: Dialect) -> Result<Instruction, String> {
+    let parsed = parser::parse(text.as_bytes(), dialect).map_err(|error| error.to_string())?;
     let [line] = parsed.lines.as_slice() else { return Err("onbuild trigger should be a single expression".into()) };
-    Ok(Instruction { text: line.text.clone(), action: action(line)? })
+    Ok(Instruction { text: line.text.clone(), action: action(line, dialect)? })
 }
 
 fn stage(line: &Line) -> Result<Stage, String> {
@@ -186,28 +223,8 @@ fn command(arguments: &Arguments) -> CommandLine {
     }
 }
 
-/// The values of the flags `known`, empty for those that are not given; of those in `several` any number may be given.
-fn flags(line: &Line, known: &[&str], several: &[&str]) -> Result<Vec<String>, String> {
-    let mut values = vec![None; known.len()];
-    for flag in &line.flags {
-        let flag = flag.strip_prefix("--").unwrap_or(flag);
-        let (name, value) = match flag.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (flag, None),
-        };
-        let Some(at) = known.iter().position(|known| *known == name) else {
-            return Err(format!("Unknown flag: {name}"));
-        };
-        if values[at].is_some() && !several.contains(&name) {
-            return Err(format!("Duplicate flag specified: {name}"));
-        }
-        values[at] = Some(value.ok_or_else(|| format!("Missing a value on flag: {name}"))?.to_owned());
-    }
-    Ok(values.into_iter().map(Option::unwrap_or_default).collect())
-}
-
 /// What an instruction does, after docker's checks of its arguments.
-pub(crate) fn action(line: &Line) -> Result<Action, String> {
+pub(crate) fn action(line: &Line, dialect: Dialect) -> Result<Action, String> {
     let name = line.name.to_uppercase();
     let at_least_one = || format!("{name} requires at least one argument");
     let some = || if line.arguments.is_empty() { Err(at_least_one()) } else { Ok(()) };
@@ -232,10 +249,14 @@ pub(crate) fn action(line: &Line) -> Result<Action, String> {
                     "{name} requires at least two arguments, but only one was provided. Destination could not be determined"
                 ));
             }
-            let known = if name == "ADD" { &["chown", "chmod"][..] } else { &["chown", "chmod", "from"] };
-            let mut values = flags(line, known, &[])?.into_iter();
-            let mut next = || values.next().unwrap_or_default();
-            let transfer = Transfer { paths, chown: next(), chmod: next(), from: next() };
+            let transfer = if dialect == Dialect::Modern {
+                modern_transfer(line, paths, &name)?
+            } else {
+                let known = if name == "ADD" { &["chown", "chmod"][..] } else { &["chown", "chmod", "from"] };
+                let mut values = flags(line, known, &[])?.into_iter();
+                let mut next = || values.next().unwrap_or_default();
+                Transfer { paths, chown: next(), chmod: next(), from: next(), ..Transfer::default() }
+            };
             if name == "ADD" { Action::Add(transfer) } else { Action::Copy(transfer) }
         }
         "arg" => {
@@ -270,15 +291,25 @@ pub(crate) fn action(line: &Line) -> Result<Action, String> {
             ports.sort();
             Action::Expose(ports)
         }
-        "healthcheck" => Action::Healthcheck(healthcheck(line)?),
+        "healthcheck" => {
+            let (health, start_interval) = healthcheck(line, dialect)?;
+            Action::Healthcheck(health, start_interval)
+        }
         "onbuild" => Action::Onbuild(onbuild(line)?),
         "run" => {
-            flags(line, &["mount"], &["mount"])?;
-            let flag = line.flags.first().map(|flag| {
+            let first = line.flags.first().map(|flag| {
                 let flag = flag.trim_start_matches('-');
                 flag.split('=').next().unwrap_or_default().to_owned()
             });
-            Action::Run(line.command(), flag)
+            let mut run = RunFlags { first, heredocs: line.heredocs.clone(), ..RunFlags::default() };
+            if dialect == Dialect::Modern {
+                let mut values = modern_flags(line, &["mount", "network"], &["mount"], &[])?;
+                run.mounts = values.remove("mount").unwrap_or_default();
+                run.network = values.remove("network").and_then(|mut values| values.pop()).unwrap_or_default();
+            } else {
+                flags(line, &["mount"], &["mount"])?;
+            }
+            Action::Run(line.command(), run)
         }
         "shell" => {
             no_flags()?;
@@ -313,6 +344,30 @@ pub(crate) fn action(line: &Line) -> Result<Action, String> {
     })
 }
 
+/// `COPY` and `ADD` with BuildKit's flags.
+fn modern_transfer(line: &Line, paths: Vec<String>, name: &str) -> Result<Transfer, String> {
+    let known: &[&str] = if name == "ADD" {
+        &["chown", "chmod", "link", "exclude", "checksum", "keep-git-dir", "unpack"]
+    } else {
+        &["chown", "chmod", "from", "link", "exclude", "parents"]
+    };
+    let mut values = modern_flags(line, known, &["exclude"], &["link", "parents", "keep-git-dir", "unpack"])?;
+    let exclude = values.remove("exclude").unwrap_or_default();
+    let mut one = |name: &str| values.remove(name).and_then(|mut values| values.pop()).unwrap_or_default();
+    Ok(Transfer {
+        paths,
+        from: one("from"),
+        chown: one("chown"),
+        chmod: one("chmod"),
+        link: one("link") == "true",
+        parents: one("parents") == "true",
+        exclude,
+        checksum: one("checksum"),
+        unpack: Some(one("unpack")).filter(|text| !text.is_empty()).map(|text| text == "true"),
+        heredocs: line.heredocs.clone(),
+    })
+}
+
 fn onbuild(line: &Line) -> Result<String, String> {
     flags(line, &[], &[])?;
     let Arguments::Instruction(trigger) = &line.arguments else {
@@ -321,68 +376,13 @@ fn onbuild(line: &Line) -> Result<String, String> {
     match trigger.name.as_str() {
         "onbuild" => Err("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed".into()),
         "maintainer" | "from" => Err(format!("{} isn't allowed as an ONBUILD trigger", trigger.name.to_uppercase())),
-        _ => Ok(line.text["ONBUILD".len()..].trim_start().to_owned()),
-    }
-}
-
-fn healthcheck(line: &Line) -> Result<HealthConfig, String> {
-    let Arguments::Command(kind, arguments) = &line.arguments else {
-        return Err("HEALTHCHECK requires at least one argument".into());
-    };
-    let kind = kind.to_uppercase();
-    let command = command(arguments);
-    if kind == "NONE" {
-        if !command.words.is_empty() {
-            return Err("HEALTHCHECK NONE takes no arguments".into());
-        }
-        return Ok(HealthConfig { test: Some(vec![kind]), ..HealthConfig::default() });
-    }
-    let names = ["interval", "timeout", "start-period", "retries"];
-    let values = flags(line, &names, &[])?;
-    if kind != "CMD" {
-        return Err(format!("Unknown type {} in HEALTHCHECK (try CMD)", docker_format::quoted(&kind)));
-    }
-    if command.words.is_empty() {
-        return Err("Missing command after HEALTHCHECK CMD".into());
-    }
-    let first = if command.shell { "CMD-SHELL" } else { "CMD" }.to_owned();
-    let time = |at: usize| match values[at].as_str() {
-        "" => Ok(0),
-        text => match docker_format::until::duration(text) {
-            None => Err(bad_duration(text)),
-            Some(..1_000_000) => Err(format!("Interval {:?} cannot be less than 1ms", names[at])),
-            Some(length) => Ok(length),
-        },
-    };
-    let retries = match values[3].as_str() {
-        "" => 0,
-        text => {
-            let invalid = || format!("strconv.ParseInt: parsing {}: invalid syntax", docker_format::quoted(text));
-            let number: i64 = text.parse::<i32>().map_err(|_| invalid())?.into();
-            if number < 1 {
-                return Err(format!("--retries must be at least 1 (not {number})"));
+        _ => {
+            let mut text = line.text["ONBUILD".len()..].trim_start().to_owned();
+            for heredoc in &line.heredocs {
+                text += &format!("\n{}{}", heredoc.text, heredoc.name);
             }
-            number
+            Ok(text)
         }
-    };
-    Ok(HealthConfig {
-        test: Some(std::iter::once(first).chain(command.words).collect()),
-        interval: time(0)?,
-        timeout: time(1)?,
-        start_period: time(2)?,
-        retries,
-    })
-}
-
-/// Go's words for a text that is no duration.
-fn bad_duration(text: &str) -> String {
-    let quoted = docker_format::quoted(text);
-    let number = text.trim_start_matches(['+', '-']);
-    let is_number = !number.is_empty() && number.chars().all(|char| char.is_ascii_digit() || char == '.');
-    if is_number {
-        format!("time: missing unit in duration {quoted}")
-    } else {
-        format!("time: invalid duration {quoted}")
     }
 }
 
@@ -391,7 +391,7 @@ mod tests {
     use super::*;
 
     fn error(line: &str) -> String {
-        let error = read(format!("FROM a\n{line}\n").as_bytes()).unwrap_err().to_string();
+        let error = read(format!("FROM a\n{line}\n").as_bytes(), Dialect::Classic).unwrap_err().to_string();
         error.strip_prefix("dockerfile parse error line 2: ").map_or(error.clone(), str::to_owned)
     }
 
@@ -434,24 +434,24 @@ mod tests {
         ] {
             assert_eq!(error(line), expected, "{line}");
         }
-        assert_eq!(read(b"ARG a\nRUN x\nFROM b"), Err(InstructionError::NoStage));
+        assert_eq!(read(b"ARG a\nRUN x\nFROM b", Dialect::Classic), Err(InstructionError::NoStage));
         assert_eq!(
-            read(b"FROM a\nRUN <<E\nECHO x\nE\n").unwrap_err().to_string(),
+            read(b"FROM a\nRUN <<E\nECHO x\nE\n", Dialect::Classic).unwrap_err().to_string(),
             "dockerfile parse error line 3: unknown instruction: ECHO"
         );
     }
 
     #[test]
     fn instructions_hold_what_was_written() {
-        let file = read(b"ARG g=1\nFROM a As One\nOnBuild  RUN echo $A\nEXPOSE 80 443/udp\nHEALTHCHECK --timeout=3s CMD echo $A\nRUN --mount=type=x --mount=y z").unwrap();
+        let file = read(b"ARG g=1\nFROM a As One\nOnBuild  RUN echo $A\nEXPOSE 80 443/udp\nHEALTHCHECK --timeout=3s CMD echo $A\nRUN --mount=type=x --mount=y z", Dialect::Classic).unwrap();
         assert_eq!((file.arguments.len(), file.stages[0].name.as_str()), (1, "one"));
         let actions: Vec<&Action> = file.stages[0].instructions.iter().map(|one| &one.action).collect();
         assert_eq!(actions[0], &Action::Onbuild("RUN echo $A".into()));
         assert_eq!(actions[1], &Action::Expose(vec!["443/udp".into(), "80".into()]));
-        let Action::Healthcheck(health) = actions[2] else { panic!("{actions:?}") };
+        let Action::Healthcheck(health, _) = actions[2] else { panic!("{actions:?}") };
         assert_eq!(health.test.as_deref(), Some(&["CMD-SHELL".to_owned(), "echo $A".to_owned()][..]));
         assert_eq!(health.timeout, 3_000_000_000);
-        assert!(matches!(actions[3], Action::Run(_, Some(flag)) if flag == "mount"), "{actions:?}");
-        assert_eq!(read_trigger("COPY a b").unwrap().text, "COPY a b");
+        assert!(matches!(actions[3], Action::Run(_, flags) if flags.first.as_deref() == Some("mount")), "{actions:?}");
+        assert_eq!(read_trigger("COPY a b", Dialect::Classic).unwrap().text, "COPY a b");
     }
 }

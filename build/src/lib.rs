@@ -1,4 +1,5 @@
-//! Images from a Dockerfile, without a daemon: as the classic builder of docker 20.10 makes them.
+//! Images from a Dockerfile, without a daemon: as BuildKit makes them (`modern`), or as the classic builder of docker 20.10 does,
+//! which the rest is about. Parser, context and the making of layers are shared.
 //!
 //! ```text
 //! Dockerfile -> parser -> instruction -> execute -> dispatch -> one image a step
@@ -27,6 +28,7 @@ mod expand;
 mod follow;
 mod ignore;
 mod instruction;
+mod modern;
 mod output;
 mod owner;
 mod parser;
@@ -48,6 +50,7 @@ pub use execute::{Fetch, Options, Place, build};
 pub use expand::ExpandError;
 pub use ignore::IgnoreError;
 pub use instruction::InstructionError;
+pub use modern::{Secret, is_cache_volume, is_record};
 pub use parser::ParseError;
 pub use platform::parse as parse_platform;
 pub use untar::UntarError;

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::rc::Rc;
 
-use images::tree::{Tree, read_for, read_tree};
+use images::tree::{LayersOfStore, Tree, read_for, read_tree};
 use snapshot::ids::ImageId;
 
 use crate::copy::{How, brings_names, copy, hash_of, pick};
@@ -144,21 +144,13 @@ impl Builder<'_> {
 
     /// The owner that `--chown` means in an image.
     fn owner(&mut self, image: Option<ImageId>, text: &str) -> Result<(i64, i64), BuildError> {
-        const FILES: [&[u8]; 2] = [b"etc/passwd", b"etc/group"];
-        let mut texts = [String::new(), String::new()];
-        if let Some(image) = image {
-            let moment = self.moment()?;
-            let layers = moment.layers(image)?;
-            let tree = read_for(&layers, &FILES)?;
-            for (file, text) in FILES.iter().zip(&mut texts) {
-                let Ok((path, id)) = tree.find(file, true) else { continue };
-                let mut bytes = Vec::new();
-                let reader = tree.open(&layers, &path, id)?;
-                let read = reader.take(LONGEST).read_to_end(&mut bytes);
-                read.map_err(BuildError::io("reading the users and groups of the image"))?;
-                *text = String::from_utf8_lossy(&bytes).into_owned();
+        let texts = match image {
+            Some(image) => {
+                let moment = self.moment()?;
+                read_accounts(&moment.layers(image)?)?
             }
-        }
+            None => Default::default(),
+        };
         let found = owner::parse(text, &texts[0], &texts[1]);
         found.map_err(|reason| {
             BuildError::Invalid(format!("unable to convert uid/gid chown string to host mapping: {reason}"))
@@ -166,8 +158,24 @@ impl Builder<'_> {
     }
 }
 
+/// `/etc/passwd` and `/etc/group` of an image; empty where it has none.
+pub(crate) fn read_accounts(layers: &LayersOfStore<'_>) -> Result<[String; 2], BuildError> {
+    const FILES: [&[u8]; 2] = [b"etc/passwd", b"etc/group"];
+    let mut texts = [String::new(), String::new()];
+    let tree = read_for(layers, &FILES)?;
+    for (file, text) in FILES.iter().zip(&mut texts) {
+        let Ok((path, id)) = tree.find(file, true) else { continue };
+        let mut bytes = Vec::new();
+        let reader = tree.open(layers, &path, id)?;
+        let read = reader.take(LONGEST).read_to_end(&mut bytes);
+        read.map_err(BuildError::io("reading the users and groups of the image"))?;
+        *text = String::from_utf8_lossy(&bytes).into_owned();
+    }
+    Ok(texts)
+}
+
 /// Where a copy goes, from the root; a slash at the end stays.
-fn absolute(dir: &str, dest: &str) -> String {
+pub(crate) fn absolute(dir: &str, dest: &str) -> String {
     if dest.starts_with('/') {
         return dest.to_owned();
     }

@@ -151,6 +151,14 @@ impl<'s> Upper<'s> {
         Ok(())
     }
 
+    /// Gives what the layer has at a path another owner.
+    pub(crate) fn give(&mut self, path: &[u8], owner: Owner) {
+        if let Some(id) = self.layer.at(path) {
+            let node = self.layer.node_mut(id);
+            (node.uid, node.gid) = owner;
+        }
+    }
+
     /// The node of a directory that exists, in the layer, to be changed.
     pub(crate) fn directory_mut(&mut self, path: &[u8]) -> &mut Node {
         let id = self.copy_up(path);

@@ -42,6 +42,8 @@ pub struct Request {
     pub host: HostConfig,
     /// The platform that the image must be for.
     pub platform: Option<Platform>,
+    /// Nothing counts that the image's config says: only its files.
+    pub bare: bool,
 }
 
 /// Opens a root to change its containers, and reads what it holds.
@@ -67,7 +69,7 @@ pub fn create(root: &Path, driver: Option<&'static str>, request: Request) -> Re
     if settle(&mut transaction, &catalog)? {
         catalog = Catalog::read(&DataRoot::find(root, driver)?)?;
     }
-    let Request { name, mut config, mut host, platform } = request;
+    let Request { name, mut config, mut host, platform, bare } = request;
     let Resolved::Image(image) = catalog.resolve(&config.image) else {
         return Err(ContainerError::NoImage(config.image));
     };
@@ -79,7 +81,7 @@ pub fn create(root: &Path, driver: Option<&'static str>, request: Request) -> Re
         wanted.takes(&parsed).map_err(|found| ContainerError::Platform { image, wanted, found })?;
     }
     let fields = parsed.fields;
-    merge(&mut config, &fields.config.unwrap_or_default())?;
+    merge(&mut config, &fields.config.filter(|_| !bare).unwrap_or_default())?;
     let id: ContainerId = CacheId::random().as_str().parse().expect("64 digits are a name");
     let is_named = name.is_some();
     let name = names::choose(&catalog, name.as_deref(), &id)?;

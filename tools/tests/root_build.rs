@@ -43,7 +43,7 @@ fn place(dir: &TempDir) -> (PathBuf, PathBuf) {
 
 fn start(root: &Path, context: &Path, options: &[&str]) -> Child {
     let mut command = Command::new(testkit::program("layerfs"));
-    command.arg("--root").arg(root).arg("build").args(options).arg(context);
+    command.arg("--root").arg(root).args(["build", "--classic"]).args(options).arg(context);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
@@ -136,7 +136,7 @@ fn build_into_small_file(root: &Path, context: &Path, options: &[&str], most: us
     let mut command = Command::new("sh");
     // In blocks of 512 bytes.
     command.args(["-c", &format!("ulimit -f {}; exec \"$@\"", LIMIT / 512), "sh"]).arg(testkit::program("layerfs"));
-    command.arg("--root").arg(root).args(["build", "--no-cache"]).args(options).arg(context);
+    command.arg("--root").arg(root).args(["build", "--classic", "--no-cache"]).args(options).arg(context);
     command.stdin(Stdio::null()).stdout(out).stderr(Stdio::piped()).output().unwrap()
 }
 
@@ -279,7 +279,7 @@ fn a_base_is_fetched_for_its_platform() {
     let built = |number: usize, from: &str, options: &[&str]| {
         let name = format!("{}/t/image:{number}", registry.host);
         std::fs::write(context.join("Dockerfile"), format!("FROM {from} {name}\n")).unwrap();
-        let mut command = testkit::run::layerfs(&["--root", root.to_str().unwrap(), "build", "-q"]);
+        let mut command = testkit::run::layerfs(&["--root", root.to_str().unwrap(), "build", "--classic", "-q"]);
         command.args(options).arg(&context).env("DOCKER_CONFIG", dir.path().join("no-config"));
         let id = testkit::succeeded("layerfs build", command.stdin(Stdio::null()).output().unwrap());
         let layers =

@@ -20,12 +20,14 @@ struct Open {
     id: NodeId,
 }
 
-/// Reads the directory of a context, without what is excluded. Nothing is looked up through a symlink.
+/// Reads the directory of a context, without what is excluded. Nothing is looked up through a symlink. A directory that is only
+/// there for something that is taken back in is as docker makes one, or with BuildKit (`modern`) as it is.
 pub(super) fn read_directory(
     root: &OwnedFd,
     shown: &Path,
     patterns: &Patterns,
     kept: &[&[u8]],
+    modern: bool,
 ) -> Result<(Tree, Vec<PathBuf>), ContextError> {
     let (mut tree, mut sockets) = (Tree::empty(), Vec::new());
     let mut links: HashMap<(u64, u64), NodeId> = HashMap::new();
@@ -83,7 +85,8 @@ pub(super) fn read_directory(
             let is_dir = matches!(kind, NodeKind::Directory { .. });
             let xattrs =
                 if is_dir || matches!(kind, NodeKind::Symlink { .. }) { Vec::new() } else { capability(&dir, &name) };
-            let implied = is_dir && excluded;
+            // BuildKit has it as it is, though.
+            let implied = is_dir && excluded && !modern;
             let node = Node {
                 kind,
                 mode: if implied { 0o755 } else { u32::from(stat.stx_mode) & 0o7777 },

@@ -7,12 +7,14 @@
 //! NAME --flag=value REST      REST is a list in JSON, pairs, words or one text: that depends on NAME
 //! ```
 
+mod heredoc;
 mod words;
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
+pub(crate) use heredoc::Heredoc;
 pub(crate) use words::Arguments;
 use words::{arguments, split_flags};
 
@@ -41,9 +43,21 @@ pub enum ParseError {
     /// Nothing but comments.
     #[error("file with no instructions")]
     NoInstructions,
+    /// A text that is to stand in the Dockerfile has no end.
+    #[error("unterminated heredoc")]
+    Heredoc,
     /// A line is too long.
     #[error("dockerfile line greater than max allowed size of {LONGEST}")]
     LongLine,
+}
+
+/// Whose language a Dockerfile is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// The classic builder's, of docker 20.10.
+    Classic,
+    /// BuildKit's.
+    Modern,
 }
 
 /// A Dockerfile, taken apart.
@@ -51,6 +65,8 @@ pub enum ParseError {
 pub(crate) struct Parsed {
     /// The character that escapes, and that continues a line.
     pub(crate) escape: char,
+    /// What the directive `syntax` names; empty for nothing.
+    pub(crate) syntax: String,
     /// What docker warns of, each a line.
     pub(crate) warnings: Vec<String>,
     /// The instructions.
@@ -70,6 +86,8 @@ pub(crate) struct Line {
     pub(crate) flags: Vec<String>,
     /// What comes after the flags.
     pub(crate) arguments: Arguments,
+    /// Texts that stand behind the line.
+    pub(crate) heredocs: Vec<Heredoc>,
 }
 
 static DIRECTIVE: LazyLock<Regex> =
@@ -78,7 +96,9 @@ static DIRECTIVE: LazyLock<Regex> =
 /// Which directives were seen, and what they say.
 #[derive(Debug)]
 struct Directives {
+    dialect: Dialect,
     escape: char,
+    syntax: String,
     seen: Vec<String>,
     done: bool,
 }
@@ -89,7 +109,11 @@ impl Directives {
             return Ok(());
         }
         let found = DIRECTIVE.captures(line).map(|found| (found[1].to_ascii_lowercase(), found[2].to_owned()));
-        let Some((name, value)) = found.filter(|(name, _)| name == "escape" || name == "syntax") else {
+        let is_known = |name: &str| match self.dialect {
+            Dialect::Classic => matches!(name, "escape" | "syntax"),
+            Dialect::Modern => matches!(name, "escape" | "syntax" | "check"),
+        };
+        let Some((name, value)) = found.filter(|(name, _)| is_known(name)) else {
             self.done = true;
             return Ok(());
         };
@@ -102,6 +126,8 @@ impl Directives {
                 "`" => '`',
                 _ => return Err(ParseError::Escape(value)),
             };
+        } else if name == "syntax" {
+            self.syntax = value;
         }
         self.seen.push(name);
         Ok(())
@@ -125,10 +151,10 @@ fn continued(line: &str, escape: char) -> (&str, bool) {
 ///
 /// # Errors
 /// [`ParseError`]
-pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
+pub(crate) fn parse(bytes: &[u8], dialect: Dialect) -> Result<Parsed, ParseError> {
     let text = String::from_utf8_lossy(bytes);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let mut directives = Directives { escape: '\\', seen: Vec::new(), done: false };
+    let mut directives = Directives { dialect, escape: '\\', syntax: String::new(), seen: Vec::new(), done: false };
     let (mut warnings, mut lines) = (Vec::new(), Vec::new());
     let mut rows = text.lines().map(|row| row.strip_suffix('\r').unwrap_or(row)).enumerate();
     while let Some((at, row)) = rows.next() {
@@ -159,7 +185,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
         if gap {
             warnings.push(format!("[WARNING]: Empty continuation line found in:\n    {whole}"));
         }
-        lines.push(instruction(&whole, at + 1, directives.escape)?);
+        let mut line = instruction(&whole, at + 1, directives.escape)?;
+        if dialect == Dialect::Modern {
+            heredoc::read(&mut line, directives.escape, &mut rows)?;
+        }
+        lines.push(line);
     }
     if !warnings.is_empty() {
         warnings.push("[WARNING]: Empty continuation lines will become errors in a future release.".into());
@@ -167,7 +197,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
     if lines.is_empty() {
         return Err(ParseError::NoInstructions);
     }
-    Ok(Parsed { escape: directives.escape, warnings, lines })
+    Ok(Parsed { escape: directives.escape, syntax: directives.syntax, warnings, lines })
 }
 
 fn check_length(row: &str) -> Result<(), ParseError> {
@@ -181,7 +211,7 @@ fn instruction(text: &str, number: usize, escape: char) -> Result<Line, ParseErr
     let (flags, rest) = split_flags(rest.trim_start_matches(words::is_blank));
     let name = name.to_lowercase();
     let arguments = arguments(&name, rest.trim(), escape)?;
-    Ok(Line { number, text: trimmed.to_owned(), name, flags, arguments })
+    Ok(Line { number, text: trimmed.to_owned(), name, flags, arguments, heredocs: Vec::new() })
 }
 
 #[cfg(test)]
@@ -189,13 +219,13 @@ mod tests {
     use super::*;
 
     fn names(text: &str) -> Vec<String> {
-        parse(text.as_bytes()).unwrap().lines.into_iter().map(|line| line.text).collect()
+        parse(text.as_bytes(), Dialect::Classic).unwrap().lines.into_iter().map(|line| line.text).collect()
     }
 
     /// The rows of a table that was measured with docker 20.10.24.
     #[test]
     fn directives_stand_before_everything_else() {
-        let escape = |text: &str| parse(text.as_bytes()).map(|parsed| parsed.escape);
+        let escape = |text: &str| parse(text.as_bytes(), Dialect::Classic).map(|parsed| parsed.escape);
         for text in [
             "# escape=`\nFROM a",
             "#ESCAPE = `  \nFROM a",
@@ -229,18 +259,20 @@ mod tests {
         assert_eq!(names("  from a\r\nRun b\r\n"), ["from a", "Run b"]);
         assert_eq!(names("# escape=`\nRUN a\\\nRUN b `\nc"), ["RUN a\\", "RUN b c"]);
         assert_eq!(names("RUN a \\"), ["RUN a"]);
-        let parsed = parse(b"FROM a\nRUN a \\\n\n  \n b\n").unwrap();
+        let parsed = parse(b"FROM a\nRUN a \\\n\n  \n b\n", Dialect::Classic).unwrap();
         assert_eq!(parsed.warnings[0], "[WARNING]: Empty continuation line found in:\n    RUN a  b");
         assert_eq!((parsed.warnings.len(), parsed.lines[1].number), (2, 2));
-        assert_eq!(parse(b"# nothing\n\n"), Err(ParseError::NoInstructions));
-        assert_eq!(parse(&[b"RUN ".as_slice(), &[b'x'; 65_600]].concat()), Err(ParseError::LongLine));
+        assert_eq!(parse(b"# nothing\n\n", Dialect::Classic), Err(ParseError::NoInstructions));
+        assert_eq!(parse(&[b"RUN ".as_slice(), &[b'x'; 65_600]].concat(), Dialect::Classic), Err(ParseError::LongLine));
     }
 
     proptest::proptest! {
         /// Whatever a file holds, it is read or refused.
         #[test]
         fn any_bytes_are_read_or_refused(bytes: Vec<u8>, text in "[A-Za-z #\\\\`\"'\\[\\]=\n$-]{0,200}") {
-            let _ = (parse(&bytes), parse(text.as_bytes()));
+            for dialect in [Dialect::Classic, Dialect::Modern] {
+                let _ = (parse(&bytes, dialect), parse(text.as_bytes(), dialect));
+            }
         }
     }
 }

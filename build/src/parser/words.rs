@@ -99,7 +99,7 @@ fn pairs(name: &'static str, rest: &str, escape: char) -> Result<Vec<(String, St
 }
 
 /// Words that blanks separate, but not within quotes or behind an escape. Quotes and escapes stay.
-fn quoted_words(rest: &str, escape: char) -> Vec<String> {
+pub(super) fn quoted_words(rest: &str, escape: char) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     let mut chars = rest.chars().peekable();
     while let Some(char) = chars.next() {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::arguments;
-use crate::commands::{container, image, inspect, login, registry, search, store, system, volume};
+use crate::commands::{builder, container, image, inspect, login, registry, search, store, system, volume};
 use crate::exit::UsageError;
 use crate::generate::Generate;
 use crate::manual::Manual;
@@ -107,6 +107,10 @@ enum Command {
     /// Manage volumes
     #[command(subcommand)]
     Volume(Volume),
+
+    /// Manage the cache of builds
+    #[command(subcommand)]
+    Builder(Builder),
 
     /// Show everything about containers, images and volumes
     Inspect(inspect::Args),
@@ -313,6 +317,14 @@ enum Registry {
 }
 
 #[derive(Debug, Subcommand)]
+enum Builder {
+    /// Build an image from a Dockerfile
+    Build(Box<image::build::Args>),
+    /// Remove what the cache has and no image stands on
+    Prune(builder::PruneArgs),
+}
+
+#[derive(Debug, Subcommand)]
 enum System {
     /// Show what images, containers, volumes and the build cache take up
     Df(system::df::Args),
@@ -442,6 +454,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             container::logs::run(&args, &cli.root, driver)
         }
         Command::Container(Container::Prune(args)) => container::verbs::prune(&args, &cli.root, driver),
+        Command::Builder(Builder::Build(args)) => image::build::run(&args, &cli.root, driver),
+        Command::Builder(Builder::Prune(args)) => builder::prune(&args, &cli.root, driver),
         Command::Volume(Volume::Create(args)) => volume::change::create(&args, &cli.root, driver),
         Command::Volume(Volume::Rm(args)) => volume::change::rm(&args, &cli.root, driver),
         Command::Volume(Volume::Prune(args)) => volume::change::prune(&args, &cli.root, driver),

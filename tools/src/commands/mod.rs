@@ -1,5 +1,6 @@
 //! The commands: one module for each.
 
+mod builder;
 mod container;
 mod dump;
 mod image;

@@ -1,5 +1,9 @@
 //! Dockerfiles of ours, and what a builder made of them, in a form in which two builders can be compared.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
+pub(crate) mod modern;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -19,7 +23,11 @@ pub(crate) struct DockerfileCase {
 
 /// All of them, in order: some stand on what an earlier one has made.
 pub(crate) fn cases() -> Vec<DockerfileCase> {
-    let text = std::fs::read_to_string(testkit::testdata("dockerfiles/cases.txt")).unwrap();
+    cases_of("dockerfiles/cases.txt")
+}
+
+fn cases_of(file: &str) -> Vec<DockerfileCase> {
+    let text = std::fs::read_to_string(testkit::testdata(file)).unwrap();
     let case = |part: &str| {
         let (head, text) = part.split_once('\n').unwrap();
         let (name, options) = head.split_once(": ").unwrap_or((head, ""));
@@ -47,10 +55,10 @@ pub(crate) fn write_dockerfile(context: &Path, text: &str) {
     }
 }
 
-/// `layerfs build` with nothing on standard input.
+/// `layerfs build --classic` with nothing on standard input.
 pub(crate) fn layerfs(root: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(testkit::program("layerfs"));
-    command.arg("--root").arg(root).args(["build", "--no-sync"]).args(arguments);
+    command.arg("--root").arg(root).args(["build", "--classic", "--no-sync"]).args(arguments);
     command.stdin(Stdio::null()).output().unwrap()
 }
 

@@ -1,6 +1,8 @@
-//! `layerfs image build`: `docker build` with docker's classic builder, offline.
+//! `layerfs image build`: `docker build`, offline, in BuildKit's way or in that of docker's classic builder.
 
+mod cache;
 mod flags;
+mod output;
 
 use std::io::Write;
 use std::path::Path;
@@ -13,25 +15,32 @@ use jiff::Zoned;
 use snapshot::ids::ImageId;
 
 pub(crate) use self::flags::Args;
+use self::output::Output;
 use super::pull;
 use super::tag::rfc3339_nano;
 use crate::commands::layerfs::NAME;
 use crate::exit::is_interrupted;
 use crate::flags::writable;
-use crate::{hints, output, rootless, signals};
+use crate::{hints, output as out, rootless, signals};
 
 /// The exit status of docker's client for a flag whose value is wrong.
 const BAD_FLAG: u8 = 125;
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     args.refuse_unsupported()?;
-    let options = match args.options() {
-        Ok(options) => options,
+    let chosen = || Ok::<_, String>((args.options()?, args.outputs()?, args.caches()?));
+    let (mut options, outputs, (cache_from, cache_to)) = match chosen() {
+        Ok(chosen) => chosen,
         Err(reason) => {
-            output::complain(NAME, &reason);
+            out::complain(NAME, &reason);
             return Ok(ExitCode::from(BAD_FLAG));
         }
     };
+    let names = options.tags.clone();
+    if !outputs.contains(&Output::Store) {
+        // What goes elsewhere leaves no name in the store.
+        options.tags.clear();
+    }
     let driver_name = writable(driver)?;
     rootless::check(root, "")?;
     let interrupted = signals::interrupted()?;
@@ -43,7 +52,11 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
             _ => {}
         }
     }
-    let mut talk = Talk::new(args.quiet)?;
+    // A cache that is not there yet is none.
+    for dir in cache_from.iter().filter(|dir| dir.exists()) {
+        options.trusted.extend(cache::read(root, driver_name, dir, options.sync, &interrupted)?);
+    }
+    let mut talk = Talk::new(args.quiet, options.classic)?;
     let fetch = |name: &str, platform: Option<&Platform>| {
         let fetched = pull::fetch(name, platform, root, driver, &args.registry, options.sync, &interrupted);
         fetched.map_err(|error| match is_interrupted(&error) {
@@ -62,11 +75,17 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     talk.end(made.is_ok())?;
     match made {
         Ok(id) => {
+            for output in &outputs {
+                output.write(root, driver, id, &names, &interrupted)?;
+            }
+            for dir in &cache_to {
+                cache::write(root, driver, id, dir, &interrupted)?;
+            }
             if let Some(file) = &args.iidfile {
                 std::fs::write(file, id.to_string())?;
             }
-            if args.quiet {
-                output::say(&id.to_string())?;
+            if args.quiet && !outputs.iter().any(Output::is_stream) {
+                out::say(&id.to_string())?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -75,17 +94,21 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
                 BuildError::Interrupted | BuildError::Import(ImportError::Interrupted) => 130,
                 error => error.status(),
             };
-            output::complain(NAME, &hints::with_hint(&error.into()));
+            out::complain(NAME, &hints::with_hint(&error.into()));
             Ok(ExitCode::from(status))
         }
     }
 }
 
 fn attempt(args: &Args, place: &Place<'_>, options: &::build::Options, talk: &mut Talk) -> Result<ImageId, BuildError> {
-    let context = Context::open(&args.context, args.file.as_deref(), std::io::stdin())?;
+    let context = Context::open(&args.context, args.file.as_deref(), std::io::stdin(), !options.classic)?;
+    if !options.classic {
+        // BuildKit leaves sockets out without a word.
+        return build(place, &context, options, talk);
+    }
     for socket in &context.sockets {
         let socket = socket.display();
-        output::complain(NAME, &format!("Can't add file {socket} to tar: archive/tar: sockets not supported"));
+        out::complain(NAME, &format!("Can't add file {socket} to tar: archive/tar: sockets not supported"));
     }
     let size = docker_format::size::size4(context.sent);
     // docker's client writes this line over and over while it sends.
@@ -94,16 +117,20 @@ fn attempt(args: &Args, place: &Place<'_>, options: &::build::Options, talk: &mu
     build(place, &context, options, talk)
 }
 
-/// Where the lines of a build go: to standard output, or nowhere with `--quiet`, unless it fails.
-#[derive(Debug)]
+/// Where the lines of a build go: those of the classic builder to standard output, BuildKit's to standard error, and with
+/// `--quiet` nowhere, unless it fails.
 struct Talk {
-    out: Option<std::fs::File>,
+    out: Option<Box<dyn Write>>,
     kept: Vec<u8>,
 }
 
 impl Talk {
-    fn new(quiet: bool) -> anyhow::Result<Self> {
-        let out = if quiet { None } else { Some(output::binary()?) };
+    fn new(quiet: bool, classic: bool) -> anyhow::Result<Self> {
+        let out: Option<Box<dyn Write>> = match (quiet, classic) {
+            (true, _) => None,
+            (false, true) => Some(Box::new(out::binary()?)),
+            (false, false) => Some(Box::new(std::io::stderr())),
+        };
         Ok(Self { out, kept: Vec::new() })
     }
 

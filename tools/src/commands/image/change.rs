@@ -21,7 +21,7 @@ use crate::{output, rootless, signals};
 ///
 /// Once the change is made, `print` is called with what `edit` returned and with the layers that stay. If `edit` adds no
 /// change, nothing is written.
-pub(super) fn change<T>(
+pub(crate) fn change<T>(
     root: &Path,
     driver: Option<&str>,
     edit: impl FnOnce(&Catalog, &Snapshots, &mut Vec<snapshot::edit::Edit>) -> anyhow::Result<T>,
@@ -68,12 +68,12 @@ pub(super) fn change<T>(
 }
 
 /// Removals of images on this catalog.
-pub(super) fn removal<'c>(catalog: &'c Catalog, snapshots: &Snapshots) -> ImageRemoval<'c> {
+pub(crate) fn removal<'c>(catalog: &'c Catalog, snapshots: &Snapshots) -> ImageRemoval<'c> {
     ImageRemoval::new(catalog, |chain_id| snapshots.holds_chain(&chain_id))
 }
 
 /// Whether this was really removed: the layers in `kept` were to go, and stay.
-pub(super) fn is_gone(removed: &RemovedItem, kept: &[KeptLayer]) -> bool {
+pub(crate) fn is_gone(removed: &RemovedItem, kept: &[KeptLayer]) -> bool {
     !matches!(removed, RemovedItem::Layer(chain_id) if kept.iter().any(|kept| kept.chain_id == *chain_id))
 }
 

@@ -33,6 +33,7 @@ impl CreateFlags {
             name: self.name.clone().filter(|name| !name.is_empty()),
             config: self.config(detach, is_run)?,
             host: self.host()?,
+            bare: false,
         })
     }
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use build::Options;
+use build::{Options, Secret};
 
+use super::cache;
+use super::output::Output;
 use crate::commands::image::change::new_name;
 use crate::exit::UsageError;
 use crate::registries::SourceFlags;
@@ -24,7 +26,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME[=VALUE]")]
     build_arg: Vec<String>,
 
-    /// Build as docker's classic builder does, which is the only way here
+    /// A directory with the cache of another build: DIR, or type=local,src=DIR
+    #[arg(long, value_name = "DIR")]
+    cache_from: Vec<String>,
+
+    /// Write the cache of the image to a directory: DIR, or type=local,dest=DIR
+    #[arg(long, value_name = "DIR")]
+    cache_to: Vec<String>,
+
+    /// Build as docker's classic builder does: an image for each step, and a cache that it shares with dockerd
     #[arg(long)]
     classic: bool,
 
@@ -32,7 +42,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE")]
     pub(super) file: Option<String>,
 
-    /// Always remove the containers of commands, even if they fail
+    /// Always remove the containers of commands, even if they fail (with --classic; otherwise they are always removed)
     #[arg(long)]
     force_rm: bool,
 
@@ -60,11 +70,24 @@ pub(crate) struct Args {
     #[arg(long)]
     pull: bool,
 
+    /// Where the image goes, in the place of the store: type=docker|oci|tar,dest=FILE, type=local,dest=DIR, a directory, or `-` for a
+    /// tar of the files; type=docker alone is the store
+    #[arg(short, long, value_name = "OUTPUT")]
+    output: Vec<String>,
+
+    /// How the build says what it does: auto or plain, which are the same here
+    #[arg(long, value_name = "FORM", default_value = "auto", hide_default_value = true)]
+    progress: String,
+
     /// Print only the id of the image
     #[arg(short, long)]
     pub(super) quiet: bool,
 
-    /// Remove the containers of commands when they have succeeded
+    /// Give no file a later time than $SOURCE_DATE_EPOCH, or 1970, nor the image: same input, same image
+    #[arg(long)]
+    reproducible: bool,
+
+    /// Remove the containers of commands when they have succeeded (with --classic; otherwise they are always removed)
     #[arg(long, default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true,
           action = clap::ArgAction::Set, value_parser = crate::flags::parse_bool)]
     rm: bool,
@@ -73,9 +96,17 @@ pub(crate) struct Args {
     #[arg(long, default_value = "auto")]
     runtime: String,
 
+    /// A file or variable that commands may see, and no layer has: id=ID,src=FILE or id=ID,env=NAME
+    #[arg(long, value_name = "ID")]
+    secret: Vec<String>,
+
     /// Size of /dev/shm of commands
     #[arg(long, value_name = "BYTES")]
     shm_size: Option<String>,
+
+    /// An SSH agent that commands may use: default, or ID=SOCKET
+    #[arg(long, value_name = "ID[=SOCKET]")]
+    ssh: Vec<String>,
 
     /// A name of the image
     #[arg(short, long, value_name = "NAME[:TAG]")]
@@ -99,8 +130,8 @@ pub(crate) struct Args {
 unsupported! {
     struct Unsupported;
     switches: compress disable_content_trust squash stream;
-    values: cache_from cgroup_parent cpu_period cpu_quota cpu_shares cpuset_cpus cpuset_mems isolation memory memory_swap
-        output progress secret security_opt ssh ulimit
+    values: cgroup_parent cpu_period cpu_quota cpu_shares cpuset_cpus cpuset_mems isolation memory memory_swap
+        security_opt ulimit
 }
 
 impl Args {
@@ -138,8 +169,22 @@ impl Args {
             };
             docker_format::size::ram_in_bytes(text).ok_or_else(invalid)
         };
-        // The classic builder is the only one here, so the flag changes nothing.
-        let _ = self.classic;
+        if !matches!(self.progress.as_str(), "auto" | "plain") {
+            return Err(format!(
+                "invalid progress {}: auto and plain are there",
+                docker_format::quoted(&self.progress)
+            ));
+        }
+        let classic = self.is_classic()?;
+        let modern =
+            [(!self.secret.is_empty(), "secret"), (!self.ssh.is_empty(), "ssh"), (self.reproducible, "reproducible")];
+        if let Some((_, flag)) = modern.iter().find(|(given, _)| classic && *given) {
+            return Err(format!("--{flag} is not known to the classic builder"));
+        }
+        let epoch = self.build_arg.iter().find_map(|text| text.strip_prefix("SOURCE_DATE_EPOCH=").map(str::to_owned));
+        let epoch = epoch.or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok()).filter(|text| !text.is_empty());
+        let seconds = |text: String| text.parse::<i64>().map_err(|_| format!("invalid SOURCE_DATE_EPOCH: {text}"));
+        let epoch = epoch.map(seconds).transpose()?;
         Ok(Options {
             tags: self.tag.iter().map(tag).collect::<Result<_, _>>()?,
             arguments: self.build_arg.iter().map(argument).collect::<BTreeMap<_, _>>(),
@@ -155,6 +200,83 @@ impl Args {
             platform: self.platform.clone().filter(|platform| !platform.is_empty()),
             pull: self.pull,
             sync: !self.no_sync,
+            classic,
+            secrets: self.secret.iter().map(|text| secret(text)).collect::<Result<_, _>>()?,
+            agents: self.ssh.iter().map(|text| agent(text)).collect::<Result<_, _>>()?,
+            trusted: Vec::new(),
+            // The classic builder has times of its own.
+            epoch: epoch.or(self.reproducible.then_some(0)),
+            reproducible: self.reproducible,
         })
     }
+
+    /// Where the image goes.
+    pub(super) fn outputs(&self) -> Result<Vec<Output>, String> {
+        if self.output.is_empty() {
+            return Ok(vec![Output::Store]);
+        }
+        if self.is_classic()? {
+            return Err("--output is not known to the classic builder".into());
+        }
+        self.output.iter().map(|text| Output::parse(text)).collect()
+    }
+
+    /// The directories that caches come from and go to.
+    pub(super) fn caches(&self) -> Result<(Vec<PathBuf>, Vec<PathBuf>), String> {
+        if self.is_classic()? && !(self.cache_from.is_empty() && self.cache_to.is_empty()) {
+            return Err("--cache-from and --cache-to are not known to the classic builder here".into());
+        }
+        let from = self.cache_from.iter().map(|text| cache::directory("cache-from", "src", text));
+        let to = self.cache_to.iter().map(|text| cache::directory("cache-to", "dest", text));
+        Ok((from.collect::<Result<_, _>>()?, to.collect::<Result<_, _>>()?))
+    }
+
+    /// Whether the classic builder is asked for: by the flag, or as docker's client is asked for it.
+    fn is_classic(&self) -> Result<bool, String> {
+        let Ok(text) = std::env::var("DOCKER_BUILDKIT") else { return Ok(self.classic) };
+        match text.as_str() {
+            "" => Ok(self.classic),
+            // Go's `strconv.ParseBool`.
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(true),
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(self.classic),
+            _ => Err(format!("DOCKER_BUILDKIT environment variable expects boolean value: {text}")),
+        }
+    }
+}
+
+/// Reads `id=ID,src=FILE`, `id=ID,env=NAME`, or `id=ID`, which is the variable or the file of that name.
+fn secret(text: &str) -> Result<(String, Secret), String> {
+    let (mut id, mut file, mut env) = (String::new(), None, None);
+    for field in text.split(',') {
+        let (key, value) =
+            field.split_once('=').ok_or_else(|| format!("invalid field '{field}' must be a key=value pair"))?;
+        match key.to_lowercase().as_str() {
+            "id" => value.clone_into(&mut id),
+            "src" | "source" => file = Some(PathBuf::from(value)),
+            "env" => env = Some(value.to_owned()),
+            "type" if matches!(value, "file" | "env") => {}
+            _ => return Err(format!("unexpected key '{key}' in '{field}'")),
+        }
+    }
+    if id.is_empty() {
+        return Err(format!("secret {}: an id is missing", docker_format::quoted(text)));
+    }
+    let secret = match (file, env) {
+        (Some(file), _) => Secret::File(file),
+        (None, Some(name)) => Secret::Env(name),
+        (None, None) if std::env::var_os(&id).is_some() => Secret::Env(id.clone()),
+        (None, None) => Secret::File(PathBuf::from(&id)),
+    };
+    Ok((id, secret))
+}
+
+/// Reads `ID=SOCKET`, or `ID` for the agent of this session.
+fn agent(text: &str) -> Result<(String, PathBuf), String> {
+    let (id, socket) = match text.split_once('=') {
+        Some((id, socket)) => (id, Some(PathBuf::from(socket))),
+        None => (text, None),
+    };
+    let socket = socket.or_else(|| std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from));
+    let socket = socket.ok_or("invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set")?;
+    Ok((id.to_owned(), socket))
 }

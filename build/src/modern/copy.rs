@@ -1,0 +1,263 @@
+//! `COPY` and `ADD`.
+
+use std::rc::Rc;
+
+use images::tree::{Tree, read_for, read_tree};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Builder;
+use super::apply::{How, apply};
+use super::cache::{self, Keys};
+use super::chmod::Chmod;
+use super::fingerprint::fingerprint;
+use super::graph::{From, Needed};
+use super::pick::{Pick, pick};
+use super::stage::Built;
+use super::texts::Texts;
+use crate::copy::CopyError;
+use crate::expand::{expand_modern, expand_text};
+use crate::ignore::{self, Patterns};
+use crate::instruction::Transfer;
+use crate::parser::Heredoc;
+use crate::source::{Picked, SourceTree};
+use crate::transfer::{absolute, read_accounts};
+use crate::untar::Bodies;
+use crate::upper::{Owner, Upper};
+use crate::{BuildError, owner};
+
+/// A `COPY` or `ADD`, with its variables expanded.
+struct Order {
+    is_add: bool,
+    sources: Vec<String>,
+    /// Where it goes, from the root; with a slash at the end, or not.
+    dest: String,
+    chown: String,
+    chmod: String,
+    link: bool,
+    parents: bool,
+    exclude: Vec<String>,
+    unpack: bool,
+    /// The entry of the history.
+    text: String,
+    /// The name in the progress.
+    line: String,
+}
+
+impl Builder<'_> {
+    /// Copies what a `COPY` or `ADD` names.
+    pub(super) fn transfer(
+        &mut self,
+        built: &mut Built,
+        is_add: bool,
+        transfer: &Transfer,
+        needed: &Needed,
+        line: &str,
+    ) -> Result<(), BuildError> {
+        let order = self.order(built, is_add, transfer, line)?;
+        let (files, texts) = (transfer.from.is_empty(), !transfer.heredocs.is_empty());
+        if texts {
+            return self.copy_texts(built, &order, &transfer.heredocs);
+        }
+        if files {
+            let context = Rc::clone(&self.context);
+            return self.copy(built, &order, &context, None);
+        }
+        let (image, layers) = match needed.from(&transfer.from, self.current)? {
+            From::Stage(number) => {
+                let stage = &self.built[&number];
+                (stage.image, stage.layers.clone())
+            }
+            From::Image(name) => {
+                let platform = self.platform.clone();
+                let id = self.find_image(&name, platform.as_ref())?;
+                (Some(id), self.moment()?.config(id)?.1)
+            }
+        };
+        let moment = self.moment()?;
+        let nothing = Picked::default();
+        let stored;
+        let source = match image {
+            None => SourceTree::image(Tree::empty(), &nothing),
+            Some(id) => {
+                // The tree is read only if the layer is not in the cache.
+                let key = order_key(built, &order, &json!(["stage", layers]), self.latest());
+                let text = order.text.clone();
+                if self.take_cached(built, &key, &text) {
+                    let number = self.progress.begin(&order.line)?;
+                    return self.progress.cached(number);
+                }
+                stored = moment.layers(id)?;
+                SourceTree::image(read_tree(&stored, None)?, &stored)
+            }
+        };
+        self.copy(built, &order, &source, Some(json!(["stage", layers])))
+    }
+
+    fn order(&mut self, built: &Built, is_add: bool, transfer: &Transfer, line: &str) -> Result<Order, BuildError> {
+        let word = |word: &String| expand_modern(word, self.escape, &built.env).map_err(BuildError::from);
+        let name = if is_add { "ADD" } else { "COPY" };
+        let (chown, chmod) = (word(&transfer.chown)?, word(&transfer.chmod)?);
+        let exclude = transfer.exclude.iter().map(word).collect::<Result<Vec<_>, _>>()?;
+        let is_text = |path: &String| !transfer.heredocs.is_empty() && Heredoc::announced(path).is_some();
+        let expanded = |path: &String| if is_text(path) { Ok(path.clone()) } else { word(path) };
+        let mut paths = transfer.paths.iter().map(expanded).collect::<Result<Vec<_>, _>>()?;
+        let mut text = name.to_owned();
+        for (flag, value) in [("chown", &chown), ("chmod", &chmod)] {
+            if !value.is_empty() {
+                text += &format!(" --{flag}={value}");
+            }
+        }
+        let dest = paths.pop().unwrap_or_default();
+        let sources: Vec<String> = paths.into_iter().filter(|path| !is_text(path)).collect();
+        let texts = transfer.heredocs.iter().map(|heredoc| format!("<<{}", heredoc.name));
+        let shown: Vec<String> = sources.iter().cloned().chain(texts).chain([dest.clone()]).collect();
+        text += &format!(" {} # buildkit", shown.join(" "));
+        if let Some(url) = sources.iter().find(|source| source.starts_with("http://") || source.starts_with("https://"))
+        {
+            let error = if is_add { CopyError::Fetch(url.clone()) } else { CopyError::Url };
+            return Err(BuildError::Sources(name, error));
+        }
+        if !transfer.checksum.is_empty() {
+            return Err(BuildError::Invalid("checksum requires HTTP(S) or Git sources".into()));
+        }
+        let dest = if dest == "." || dest.ends_with("/.") { format!("{dest}/") } else { dest };
+        let mut dest = absolute(&built.run.working_dir, &dest);
+        if transfer.parents && !dest.ends_with('/') {
+            dest.push('/');
+        }
+        Ok(Order {
+            is_add,
+            sources,
+            dest,
+            chown,
+            chmod,
+            link: transfer.link,
+            parents: transfer.parents,
+            exclude,
+            unpack: transfer.unpack.unwrap_or(is_add),
+            text,
+            line: self.step_name(line),
+        })
+    }
+
+    /// Copies texts that stand in the Dockerfile, and files of the context beside them.
+    fn copy_texts(&mut self, built: &mut Built, order: &Order, heredocs: &[Heredoc]) -> Result<(), BuildError> {
+        let mut texts = Texts(Vec::new());
+        let mut names = Vec::new();
+        for heredoc in heredocs {
+            let text = heredoc.content();
+            let text = if heredoc.expand { expand_text(&text, &built.env)? } else { text };
+            texts.0.push(text.into_bytes());
+            names.push(heredoc.name.clone());
+        }
+        let tree = texts.tree_of(&names, Timestamp::now().as_second());
+        let source = SourceTree::image(tree, &texts);
+        let context = Rc::clone(&self.context);
+        let picks = [(pick(&names, &source, false)?, &source), (pick(&order.sources, &context, false)?, &*context)];
+        self.copy_picks(built, order, &picks, None)
+    }
+
+    fn copy(
+        &mut self,
+        built: &mut Built,
+        order: &Order,
+        from: &SourceTree<'_>,
+        stage: Option<Value>,
+    ) -> Result<(), BuildError> {
+        let picks = pick(&order.sources, from, order.parents)?;
+        self.copy_picks(built, order, &[(picks, from)], stage)
+    }
+
+    /// Copies what was picked, unless the cache has the layer. `stage` says where it is from, if that is no file of the context.
+    fn copy_picks<'s>(
+        &mut self,
+        built: &mut Built,
+        order: &Order,
+        all: &[(Vec<Pick>, &SourceTree<'s>)],
+        stage: Option<Value>,
+    ) -> Result<(), BuildError> {
+        let number = self.progress.begin(&order.line)?;
+        let excluded: Vec<String> = ignore::lines(order.exclude.join("\n").as_bytes());
+        let excluded = Patterns::parse(&excluded).map_err(|error| BuildError::Invalid(error.to_string()))?;
+        let mut contents = Vec::new();
+        for (picks, from) in all {
+            for pick in picks {
+                let print = fingerprint(from, &pick.path, pick.id, &excluded)?;
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                contents.push(json!([text(&pick.name), text(&pick.parents), print]));
+            }
+        }
+        let content = order_key(built, order, &json!(contents), self.latest());
+        let key = stage.map(|stage| order_key(built, order, &stage, self.latest())).unwrap_or_default();
+        let keys = Keys { key, content };
+        if self.take_cached(built, &keys.content, &order.text) {
+            return self.progress.cached(number);
+        }
+        let now = Timestamp::now().as_second();
+        let bodies =
+            if order.unpack { Some(Bodies::new().map_err(BuildError::io("making a temporary file"))?) } else { None };
+        let owner = if order.chown.is_empty() { None } else { Some(self.owner_of(built, &order.chown)?) };
+        let chmod = match order.chmod.as_str() {
+            "" => None,
+            text => Some(Chmod::parse(text).map_err(BuildError::Invalid)?),
+        };
+        let mut upper = Upper::new(Tree::empty(), now);
+        let moment = self.moment()?;
+        if let Some(image) = built.image.filter(|_| !order.link) {
+            let mut wanted = vec![order.dest.as_bytes().to_vec()];
+            let names = all.iter().flat_map(|(picks, _)| picks).map(|pick| &pick.name);
+            wanted.extend(names.map(|name| [order.dest.as_bytes(), b"/", name.as_slice()].concat()));
+            let wanted: Vec<&[u8]> = wanted.iter().map(Vec::as_slice).collect();
+            let layers = moment.layers(image)?;
+            upper = Upper::new(read_for(&layers, &wanted)?, now);
+            // What is in a directory counts only if more than one name comes into it.
+            let is_known = upper.follow(b"", order.dest.as_bytes()).is_ok_and(|target| upper.is_directory(&target));
+            if is_known {
+                upper = Upper::new(read_tree(&layers, None)?, now);
+            }
+        }
+        let how = How { owner, chmod, excluded, bodies: bodies.as_ref(), now };
+        // Shorter lives for what the layer borrows.
+        let mut upper: Upper<'_> = upper;
+        for (picks, from) in all {
+            for pick in picks {
+                apply(pick, from, &order.dest, &how, &mut upper)?;
+            }
+        }
+        self.add_upper(built, &keys, &order.text, upper)?;
+        self.progress.done(number)
+    }
+
+    /// The owner that a text means in a stage. As with BuildKit, a user that is not known there is root.
+    pub(super) fn owner_of(&mut self, built: &Built, text: &str) -> Result<Owner, BuildError> {
+        let texts = match built.image {
+            Some(image) => {
+                let moment = self.moment()?;
+                read_accounts(&moment.layers(image)?)?
+            }
+            None => Default::default(),
+        };
+        Ok(owner::parse(text, &texts[0], &texts[1]).unwrap_or_default())
+    }
+}
+
+/// The key of a `COPY` of these contents onto a stage.
+fn order_key(built: &Built, order: &Order, contents: &Value, latest: Option<i64>) -> String {
+    let below = if order.link { json!("link") } else { json!("on") };
+    // The layers below count always: a record has them, too.
+    let parts = [
+        below,
+        json!(order.is_add),
+        json!(order.sources),
+        json!(order.dest),
+        json!(order.chown),
+        json!(order.chmod),
+        json!(order.parents),
+        json!(order.exclude),
+        json!(order.unpack),
+        contents.clone(),
+        json!(latest),
+    ];
+    cache::key(&built.layers, &parts)
+}

@@ -1,0 +1,73 @@
+//! What is in files that are copied or mounted: everything that a copy has from them but times.
+
+use std::collections::HashMap;
+use std::io;
+
+use images::tree::{NodeId, NodeKind, TreeError};
+use layerfs::{Digest, HashingReader};
+
+use crate::ignore::Patterns;
+use crate::source::{CAPABILITY, SourceTree};
+
+/// The digest of what is at a path and below it, without what is excluded.
+pub(super) fn fingerprint(
+    from: &SourceTree<'_>,
+    path: &[u8],
+    id: NodeId,
+    excluded: &Patterns,
+) -> Result<String, TreeError> {
+    let mut text = Vec::new();
+    let mut first: HashMap<NodeId, usize> = HashMap::new();
+    entry(from, path, id, b"", &mut text, &mut first)?;
+    let mut walk = from.tree.walk_below(id, path);
+    while let Some((found, id)) = walk.next() {
+        let below = found[path.len()..].strip_prefix(b"/").unwrap_or(&found[path.len()..]);
+        if !excluded.exclude(below) {
+            entry(from, found, id, below, &mut text, &mut first)?;
+        }
+    }
+    Ok(Digest::hash(&text).hex())
+}
+
+fn entry(
+    from: &SourceTree<'_>,
+    path: &[u8],
+    id: NodeId,
+    name: &[u8],
+    text: &mut Vec<u8>,
+    first: &mut HashMap<NodeId, usize>,
+) -> Result<(), TreeError> {
+    let node = from.tree.node(id);
+    // A length before each name, so that no two lists of entries have one text.
+    text.extend(format!("{} ", name.len()).bytes());
+    text.extend_from_slice(name);
+    let is_known = node.names > 1 && node.children().is_none();
+    let count = first.len();
+    if is_known && let Some(known) = first.get(&id) {
+        text.extend(format!(" link {known}\n").bytes());
+        return Ok(());
+    }
+    if is_known {
+        first.insert(id, count);
+    }
+    text.extend(format!(" {:o} {} {} ", node.mode & 0o7777, node.uid, node.gid).bytes());
+    for (_, value) in node.xattrs.iter().filter(|(name, _)| name == CAPABILITY) {
+        text.extend(format!("capability {} ", Digest::hash(value).hex()).bytes());
+    }
+    let kind = match &node.kind {
+        NodeKind::Directory { .. } => "directory".to_owned(),
+        NodeKind::Symlink { target } => format!("symlink {}", Digest::hash(target).hex()),
+        NodeKind::CharDevice(major, minor) => format!("character {major} {minor}"),
+        NodeKind::BlockDevice(major, minor) => format!("block {major} {minor}"),
+        NodeKind::Fifo | NodeKind::Whiteout => "fifo".to_owned(),
+        NodeKind::File { .. } => {
+            let mut reader = HashingReader::new(from.tree.open(from.layers, path, id)?);
+            let failed = |source| TreeError::File { path: path.to_vec(), source };
+            io::copy(&mut reader, &mut io::sink()).map_err(failed)?;
+            format!("file {}", reader.finish().0.hex())
+        }
+    };
+    text.extend(kind.bytes());
+    text.push(b'\n');
+    Ok(())
+}

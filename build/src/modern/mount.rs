@@ -1,0 +1,164 @@
+//! `RUN --mount` (moby/buildkit `frontend/dockerfile/instructions/commands_runmount.go`).
+
+/// What is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Files of the context, a stage or an image.
+    Bind,
+    /// A directory that outlives the build.
+    Cache,
+    /// A directory in memory.
+    Tmpfs,
+    /// A file of the user's that no layer may have.
+    Secret,
+    /// The socket of an SSH agent.
+    Ssh,
+}
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mount {
+    pub(super) kind: Kind,
+    /// Where it appears; empty where that is not said.
+    pub(super) target: String,
+    pub(super) source: String,
+    /// The stage or image with the files; empty for the context.
+    pub(super) from: String,
+    pub(super) writable: bool,
+    /// The name of a cache, a secret or an agent.
+    pub(super) id: String,
+    pub(super) mode: Option<u32>,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// Whether a secret or an agent must be there.
+    pub(super) required: bool,
+    /// The size of a directory in memory, in bytes; 0 for no bound.
+    pub(super) size: i64,
+    /// The variable that a secret is in, besides or in the place of a file.
+    pub(super) env: String,
+}
+
+impl Mount {
+    /// Reads the value of a flag. An error is the reason.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let mut mount = Self {
+            kind: Kind::Bind,
+            target: String::new(),
+            source: String::new(),
+            from: String::new(),
+            writable: false,
+            id: String::new(),
+            mode: None,
+            uid: 0,
+            gid: 0,
+            required: false,
+            size: 0,
+            env: String::new(),
+        };
+        let mut readonly = None;
+        for field in text.split(',') {
+            let (key, value) = match field.split_once('=') {
+                Some((key, value)) => (key.to_lowercase(), Some(value.trim_matches('"'))),
+                None => (field.to_lowercase(), None),
+            };
+            let flag = || match value {
+                None | Some("true" | "1") => Ok(true),
+                Some("false" | "0") => Ok(false),
+                Some(value) => Err(format!("invalid value for {key}: {value}")),
+            };
+            match key.as_str() {
+                "readonly" | "ro" => readonly = Some(flag()?),
+                "readwrite" | "rw" => readonly = Some(!flag()?),
+                "required" => mount.required = flag()?,
+                _ => mount
+                    .set(&key, value.ok_or_else(|| format!("invalid field '{field}' must be a key=value pair"))?)?,
+            }
+        }
+        mount.writable = !readonly.unwrap_or(mount.kind == Kind::Bind);
+        mount.complete()
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let number = || value.parse::<u32>().map_err(|_| format!("invalid value for {key}: {value}"));
+        match key {
+            "type" => {
+                self.kind = match value.to_lowercase().as_str() {
+                    "bind" => Kind::Bind,
+                    "cache" => Kind::Cache,
+                    "tmpfs" => Kind::Tmpfs,
+                    "secret" => Kind::Secret,
+                    "ssh" => Kind::Ssh,
+                    other => return Err(format!("unsupported mount type {}", docker_format::quoted(other))),
+                };
+            }
+            "target" | "dst" | "destination" => value.clone_into(&mut self.target),
+            "source" | "src" => value.clone_into(&mut self.source),
+            "from" => value.clone_into(&mut self.from),
+            "id" => value.clone_into(&mut self.id),
+            "env" => value.clone_into(&mut self.env),
+            "uid" => self.uid = number()?,
+            "gid" => self.gid = number()?,
+            "mode" => {
+                let mode = u32::from_str_radix(value, 8).map_err(|_| format!("invalid value {value} for mode"))?;
+                self.mode = Some(mode);
+            }
+            "size" => {
+                let size = docker_format::size::ram_in_bytes(value);
+                self.size = size.ok_or_else(|| format!("invalid value for size: {value}"))?;
+            }
+            "sharing" => match value {
+                // Only one build writes to a store at a time, and it runs one command at a time.
+                "shared" | "private" | "locked" => {}
+                _ => return Err(format!("unsupported sharing value {}", docker_format::quoted(value))),
+            },
+            _ => return Err(format!("unexpected key '{key}' in '{key}={value}'")),
+        }
+        Ok(())
+    }
+
+    /// Fills in what follows from the rest.
+    fn complete(mut self) -> Result<Self, String> {
+        match self.kind {
+            Kind::Secret => {
+                if self.id.is_empty() {
+                    let path = if self.source.is_empty() { &self.target } else { &self.source };
+                    self.id = path.rsplit('/').next().unwrap_or_default().to_owned();
+                }
+                if self.id.is_empty() {
+                    return Err("one of source, target required".into());
+                }
+                if self.target.is_empty() && self.env.is_empty() {
+                    self.target = format!("/run/secrets/{}", self.id);
+                }
+            }
+            Kind::Ssh if self.id.is_empty() => self.id = "default".into(),
+            Kind::Ssh => {}
+            _ if self.target.is_empty() => return Err("invalid mount target \"\"".into()),
+            Kind::Cache if self.id.is_empty() => self.id.clone_from(&self.target),
+            _ => {}
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_read() {
+        let bind = Mount::parse("target=/x,from=a,source=b").unwrap();
+        assert_eq!((bind.kind, bind.writable, bind.from.as_str()), (Kind::Bind, false, "a"));
+        assert!(Mount::parse("type=bind,dst=/x,rw").unwrap().writable);
+        let cache = Mount::parse("type=cache,target=/c,mode=0700,uid=5,sharing=locked").unwrap();
+        assert_eq!((cache.id.as_str(), cache.writable, cache.mode, cache.uid), ("/c", true, Some(0o700), 5));
+        let secret = Mount::parse("type=secret,id=s").unwrap();
+        assert_eq!(secret.target, "/run/secrets/s");
+        assert_eq!(Mount::parse("type=secret,id=s,env=S").unwrap().target, "");
+        assert_eq!(Mount::parse("type=secret,target=/etc/k,required").unwrap().id, "k");
+        assert_eq!(Mount::parse("type=foo").unwrap_err(), "unsupported mount type \"foo\"");
+        for wrong in ["target", "type=bind", "type=cache,target=/x,foo=1", "type=secret", "target=/x,ro=perhaps"] {
+            assert!(Mount::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

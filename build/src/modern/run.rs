@@ -1,0 +1,240 @@
+//! `RUN`: a command in a container of the stage as far as it is, with what `--mount` gives it (moby/buildkit
+//! `frontend/dockerfile/dockerfile2llb/convert.go: dispatchRun`, `executor/`).
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde_json::json;
+use snapshot::ids::ImageId;
+use snapshot::schema::containerfile::HostConfig;
+use snapshot::schema::gojson::StrSlice;
+use snapshot::schema::runconfig::{HealthConfig, RunConfig};
+
+use super::Builder;
+use super::cache::{self, Keys};
+use super::graph::Needed;
+use super::layer::clean_stubs;
+use super::mount::Mount;
+use super::stage::{Built, name_of};
+use crate::command;
+use crate::expand::expand_modern;
+use crate::instruction::{CommandLine, RunFlags};
+use crate::parser::Heredoc;
+use crate::{BuildError, dispatch::text};
+
+/// A file of the user's that commands may see, and no layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// What is in a file.
+    File(PathBuf),
+    /// What is in a variable of the environment.
+    Env(String),
+}
+
+/// The name of the host in a container of a command.
+const HOSTNAME: &str = "buildkitsandbox";
+
+/// Where a text that is a program appears.
+const PIPES: &str = "/dev/pipes";
+
+/// A command, and the texts that it needs as files.
+struct Command {
+    words: Vec<String>,
+    script: Option<Heredoc>,
+}
+
+impl Builder<'_> {
+    pub(super) fn command(
+        &mut self,
+        built: &mut Built,
+        line: &CommandLine,
+        flags: &RunFlags,
+        needed: &Needed,
+        instruction: &str,
+    ) -> Result<(), BuildError> {
+        let name = self.step_name(instruction);
+        let network = match flags.network.as_str() {
+            "" | "default" => self.options.network.clone(),
+            network @ ("none" | "host") => network.to_owned(),
+            other => return Err(BuildError::Invalid(format!("invalid network mode {}", docker_format::quoted(other)))),
+        };
+        let mut mounts = Vec::new();
+        for value in &flags.mounts {
+            let mount = Mount::parse(&expand_modern(value, self.escape, &built.env)?).map_err(BuildError::Invalid)?;
+            mounts.push(at_root(mount, &built.run.working_dir));
+        }
+        let command = command_of(built, line, flags)?;
+        let note = format!("RUN {} # buildkit", built.command_text(&command.words));
+        let number = self.progress.begin(&name)?;
+        let mut sources = Vec::new();
+        for mount in &mounts {
+            sources.push(self.mount_key(mount, needed)?);
+        }
+        let script = command.script.as_ref().map(Heredoc::content);
+        let parts = [
+            json!("run"),
+            json!(command.words),
+            json!(script),
+            json!(built.env),
+            json!(built.run.user),
+            json!(built.run.working_dir),
+            json!(network),
+            json!(self.options.hosts),
+            json!(sources),
+            json!(self.latest()),
+        ];
+        let key = cache::key(&built.layers, &parts);
+        if self.take_cached(built, &key, &note) {
+            return self.progress.cached(number);
+        }
+        let done = self.run_command(built, &command, &mounts, network, needed, number, key, &note);
+        match &done {
+            Ok(()) => self.progress.done(number)?,
+            Err(error) => self.progress.failed(number, error)?,
+        }
+        done
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "all that a command has")]
+    fn run_command(
+        &mut self,
+        built: &mut Built,
+        command: &Command,
+        mounts: &[Mount],
+        network: String,
+        needed: &Needed,
+        number: usize,
+        key: String,
+        note: &str,
+    ) -> Result<(), BuildError> {
+        let mut host = HostConfig { network_mode: network, ..HostConfig::default() };
+        host.extra_hosts = Some(self.options.hosts.clone()).filter(|hosts| !hosts.is_empty());
+        host.log_config.kind = "none".into();
+        host.shm_size = self.options.shm_size;
+        let mut env = built.env.clone();
+        // It goes, with all that was made for the command, when the command has ended.
+        let dir = tempfile::Builder::new().prefix("layerfs-build-").tempdir();
+        let dir = dir.map_err(BuildError::io("making a temporary directory"))?;
+        self.prepare_mounts(mounts, command.script.as_ref(), dir.path(), needed, &mut host, &mut env)?;
+        // A proxy that was given in one spelling is there in both.
+        for name in super::PROXIES {
+            let spellings = [name.to_lowercase(), name.to_owned()];
+            let given = spellings.iter().find_map(|spelling| self.options.arguments.get(spelling).cloned().flatten());
+            for spelling in given.is_some().then_some(&spellings).into_iter().flatten() {
+                if !env.iter().any(|entry| name_of(entry) == spelling) {
+                    env.push(format!("{spelling}={}", given.as_deref().unwrap_or_default()));
+                }
+            }
+        }
+        let image = self.image_of(built)?;
+        let config = RunConfig {
+            hostname: HOSTNAME.into(),
+            user: built.run.user.clone(),
+            working_dir: built.run.working_dir.clone(),
+            env: Some(env),
+            cmd: StrSlice(Some(command.words.clone())),
+            // One empty text means: none, whatever the image says.
+            entrypoint: StrSlice(Some(vec![String::new()])),
+            healthcheck: Some(HealthConfig { test: Some(vec!["NONE".into()]), ..HealthConfig::default() }),
+            image: image.to_string(),
+            ..RunConfig::default()
+        };
+        let request = containers::Request { name: None, config, host, platform: None, bare: true };
+        let container = containers::create(&self.store.root, self.store.driver, request)?;
+        let result = self.run_container(built, &container, command, mounts, number, key, note);
+        let removed = command::remove(&self.store, &container);
+        self.stale = true;
+        result.and(removed)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "all that a command has")]
+    fn run_container(
+        &mut self,
+        built: &mut Built,
+        container: &snapshot::ids::ContainerId,
+        command: &Command,
+        mounts: &[Mount],
+        number: usize,
+        key: String,
+        note: &str,
+    ) -> Result<(), BuildError> {
+        let mut output = self.progress.output(number);
+        let code = command::run(&self.store, self.options, container, &mut output)?;
+        output.end()?;
+        if self.place.interrupted.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(BuildError::Interrupted);
+        }
+        if code != 0 {
+            return Err(BuildError::Process { command: command.words.join(" "), code });
+        }
+        let targets: Vec<Vec<u8>> = mounts.iter().map(|mount| mount.target.trim_matches('/').into()).collect();
+        let mut wanted: Vec<&[u8]> = targets.iter().map(Vec::as_slice).collect();
+        wanted.extend(super::layer::POINTS);
+        let base = self.read_at(built, &wanted)?;
+        let latest = self.latest();
+        let now = Timestamp::now().as_second();
+        let keys = Keys { key, content: String::new() };
+        let (root, driver, interrupted) = (self.store.root.clone(), self.store.driver, self.store.interrupted);
+        let store = crate::store::BuildStore { root, driver, sync: self.store.sync, interrupted };
+        command::with_written(&store, container, |layers, mut written| {
+            clean_stubs(&mut written, &base, &targets, now);
+            if let Some(latest) = latest {
+                written.clamp(latest);
+            }
+            self.add_layer(built, &keys, note, |out| written.write(layers, out, interrupted))
+        })
+    }
+
+    /// An image with the layers of a stage.
+    fn image_of(&mut self, built: &mut Built) -> Result<ImageId, BuildError> {
+        if let Some(image) = built.image {
+            return Ok(image);
+        }
+        let keys = Keys { key: cache::key(&[], &[json!("scratch")]), content: String::new() };
+        let number = super::secret::read_or_make(&self.store)?;
+        let config = cache::config(built, &keys, &number, &[], "FROM scratch", "1970-01-01T00:00:00Z");
+        let describe = |_| images::load::NewImage { config, parent: None, tag: None };
+        let image = self.store.add(&[], None, describe)?;
+        (built.image, built.record, self.stale) = (Some(image), Some(image), true);
+        Ok(image)
+    }
+}
+
+/// A mount whose target is seen from the root.
+fn at_root(mut mount: Mount, dir: &str) -> Mount {
+    if !mount.target.is_empty() {
+        let joined =
+            if mount.target.starts_with('/') { mount.target.clone() } else { format!("{dir}/{}", mount.target) };
+        mount.target = text(layerfs::path::absolute(joined.as_bytes()));
+        if !mount.target.starts_with('/') {
+            mount.target.insert(0, '/');
+        }
+    }
+    mount
+}
+
+/// The words of a command; a text behind it is its input, or the command itself, or a program.
+fn command_of(built: &Built, line: &CommandLine, flags: &RunFlags) -> Result<Command, BuildError> {
+    let Some(first) = flags.heredocs.first() else { return Ok(Command { words: built.words(line), script: None }) };
+    let [word] = line.words.as_slice() else {
+        return Err(BuildError::Invalid("parsing produced an invalid run command".into()));
+    };
+    let alone = !word.contains(char::is_whitespace) && Heredoc::announced(word).is_some();
+    let mut script = None;
+    let text = if alone && first.text.starts_with("#!") {
+        script = Some(first.clone());
+        format!("{PIPES}/{}", first.name)
+    } else if alone {
+        first.content()
+    } else {
+        let texts = flags.heredocs.iter().map(|heredoc| format!("\n{}{}", heredoc.text, heredoc.name));
+        std::iter::once(word.clone()).chain(texts).collect()
+    };
+    let words = built.words(&CommandLine { words: vec![text], shell: line.shell });
+    Ok(Command { words, script })
+}
+
+/// Where a text that is a program appears.
+pub(super) fn pipes() -> String {
+    PIPES.to_owned()
+}

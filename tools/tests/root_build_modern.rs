@@ -1,0 +1,274 @@
+//! Builds in BuildKit's way: what the cache finds and what it does not, and what no layer may have.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+fn place(dir: &TempDir) -> (PathBuf, PathBuf) {
+    let (root, context) = (testkit::empty_root(dir, "root"), dir.path().join("context"));
+    testkit::import(&testkit::golden("busybox-20.10.tar"), &root);
+    std::fs::create_dir_all(context.join("files")).unwrap();
+    for name in ["one", "two", "files/three"] {
+        std::fs::write(context.join(name), name).unwrap();
+    }
+    (root, context)
+}
+
+/// Builds a Dockerfile. Returns the id, and what was said.
+fn build(root: &Path, context: &Path, dockerfile: &str, options: &[&str]) -> (String, String) {
+    std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();
+    let id = context.with_extension("id");
+    let mut command = Command::new(testkit::program("layerfs"));
+    command.arg("--root").arg(root).args(["build", "--no-sync", "--iidfile"]).arg(&id).args(options).arg(context);
+    command.env_remove("DOCKER_BUILDKIT").env_remove("SOURCE_DATE_EPOCH").stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(output.stdout.is_empty());
+    (std::fs::read_to_string(id).unwrap(), said)
+}
+
+fn assert_whole(root: &Path) {
+    testkit::succeeded("layerfs system check", testkit::layerfs_on(root, &["system", "check", "--deep"]));
+    assert_eq!(testkit::made_by_layerfs(root, &["container", "ls", "-aq"]), "");
+}
+
+const STAGES: &str = "FROM layerfs-test/busybox:1 AS made
+WORKDIR /w
+COPY one /one
+ARG A=1
+RUN cat /one >/w/out
+FROM scratch
+COPY --from=made /w/out /out
+COPY files /files/
+ENV E=1
+";
+
+/// The steps of [`STAGES`] with layers.
+const LAYERS: usize = 5;
+
+#[test]
+fn a_step_is_done_again_if_and_only_if_something_has_changed() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    // The base image is there as well.
+    let found = |said: &str| said.matches(" CACHED\n").count() - 1;
+    let (first, said) = build(&root, &context, STAGES, &["-t", "built:1"]);
+    assert_eq!(found(&said), 0, "{said}");
+    let (again, said) = build(&root, &context, STAGES, &["-t", "built:1"]);
+    assert_eq!((found(&said), &again), (LAYERS, &first), "{said}");
+    // What changes no file changes no layer.
+    testkit::succeeded("touch", Command::new("touch").arg(context.join("one")).output().unwrap());
+    std::fs::write(context.join("two"), "other").unwrap();
+    let (again, said) = build(&root, &context, STAGES, &[]);
+    assert_eq!((found(&said), &again), (LAYERS, &first), "{said}");
+    // Each change, and how many steps it leaves.
+    let changed = |from: &str, to: &str| STAGES.replace(from, to);
+    for (dockerfile, options, left) in [
+        (changed("E=1", "E=2"), &[][..], 5),
+        (changed("COPY files", "COPY --chmod=600 files"), &[], 4),
+        (STAGES.to_owned(), &["--build-arg", "A=2"], 2),
+        (changed("/w\n", "/w\nWORKDIR /v\n"), &[], 1),
+        (changed("cat /one", "cat  /one"), &[], 2),
+        (STAGES.to_owned(), &["--no-cache"], 0),
+    ] {
+        let (_, said) = build(&root, &context, &dockerfile, options);
+        let count = found(&said);
+        // The second stage copies the same bytes, and finds them; but not where the directory is another one.
+        assert!(count == left || count == left + 2, "{dockerfile} {options:?}: {count} of {left}\n{said}");
+    }
+    std::fs::write(context.join("files/three"), "four").unwrap();
+    let (changed, said) = build(&root, &context, STAGES, &[]);
+    assert_eq!(found(&said), LAYERS - 1, "{said}");
+    assert_ne!(changed, first);
+    std::fs::rename(context.join("files/three"), context.join("files/five")).unwrap();
+    let (_, said) = build(&root, &context, STAGES, &[]);
+    assert_eq!(found(&said), LAYERS - 1, "{said}");
+    assert_whole(&root);
+    // The records are images without names that others stand on: not listed, and gone with the image.
+    let listed = testkit::made_by_layerfs(&root, &["image", "ls", "--format", "{{.ID}}", "--no-trunc"]);
+    assert!(listed.contains(&first), "{listed}");
+    testkit::made_by_layerfs(&root, &["image", "rm", "built:1"]);
+    testkit::made_by_layerfs(&root, &["image", "prune", "-f"]);
+    let all = testkit::made_by_layerfs(&root, &["image", "ls", "-a", "--format", "{{.Repository}}"]);
+    assert_eq!(all.lines().collect::<Vec<_>>(), ["layerfs-test/busybox"]);
+    assert_whole(&root);
+}
+
+/// An image that somebody else has made may say what it likes: only records that were made in this store count.
+#[test]
+fn a_record_from_elsewhere_is_not_believed() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    let (_, _) = build(&root, &context, STAGES, &["-t", "built:1"]);
+    let archive = dir.path().join("all.tar");
+    let ids = testkit::made_by_layerfs(&root, &["image", "ls", "-a", "-q", "--no-trunc"]);
+    let ids: Vec<&str> = ids.lines().collect();
+    assert!(ids.len() > LAYERS);
+    let all = [&["save", "-o", archive.to_str().unwrap()], &ids[..]].concat();
+    testkit::made_by_layerfs(&root, &all);
+    let other = testkit::empty_root(&dir, "other");
+    testkit::import(&testkit::golden("busybox-20.10.tar"), &other);
+    testkit::made_by_layerfs(&other, &["load", "-i", archive.to_str().unwrap()]);
+    let (_, said) = build(&other, &context, STAGES, &[]);
+    assert_eq!(said.matches(" CACHED\n").count(), 1, "{said}");
+    let (_, said) = build(&other, &context, STAGES, &[]);
+    assert_eq!(said.matches(" CACHED\n").count(), 1 + LAYERS, "{said}");
+}
+
+#[test]
+fn the_same_input_gives_the_same_image() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    let options = ["--reproducible", "--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=1700000001"];
+    let (first, _) = build(&root, &context, STAGES, &options);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    testkit::succeeded("touch", Command::new("touch").arg(context.join("one")).output().unwrap());
+    let (second, _) = build(&root, &context, STAGES, &options);
+    assert_eq!(first, second);
+    let created = testkit::made_by_layerfs(&root, &["image", "inspect", "--format", "{{.Created}}", &first]);
+    assert_eq!(created.trim(), "2023-11-14T22:13:21Z");
+    // Otherwise times differ.
+    let (other, _) = build(&root, &context, STAGES, &["--no-cache"]);
+    assert_ne!(other, first);
+}
+
+#[test]
+fn a_secret_is_in_no_layer_and_nothing_is_left_after_a_failure() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "word-that-nobody-else-has").unwrap();
+    let given = format!("id=s,src={}", secret.display());
+    let dockerfile = "FROM layerfs-test/busybox:1
+RUN --mount=type=secret,id=s grep -c nobody /run/secrets/s
+RUN --mount=type=secret,id=s,env=S test -n \"$S\"
+RUN --mount=target=/c,rw touch /c/new
+";
+    build(&root, &context, dockerfile, &["--secret", &given]);
+    let grep = Command::new("grep").args(["-r", "-l", "nobody-else"]).arg(&root).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&grep.stdout), "");
+    assert!(!context.join("new").exists());
+    std::fs::write(context.join("Dockerfile"), "FROM layerfs-test/busybox:1\nRUN echo said; exit 7\n").unwrap();
+    let mut command = Command::new(testkit::program("layerfs"));
+    command.arg("--root").arg(&root).args(["build", "--no-sync"]).arg(&context).stdin(Stdio::null());
+    let output = command.env_remove("DOCKER_BUILDKIT").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(" said\n") && said.contains("did not complete successfully: exit code: 7"), "{said}");
+    assert_whole(&root);
+}
+
+#[test]
+fn flags_that_buildkit_has_since_take_effect() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    let dockerfile = "FROM layerfs-test/busybox:1
+COPY --exclude=two --exclude=Dockerfile . /most/
+COPY --parents files/three one /all/
+COPY --parents ./files/./three /pivot/
+";
+    let (id, _) = build(&root, &context, dockerfile, &[]);
+    let container = testkit::made_by_layerfs(&root, &["container", "create", &id, "true"]);
+    let tar = testkit::printed_by_layerfs(&root, &["container", "export", container.trim()]);
+    let mut list = Command::new("tar").arg("-t").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut list.stdin.take().unwrap(), &tar).unwrap();
+    let names = testkit::succeeded("tar", list.wait_with_output().unwrap());
+    let names: Vec<&str> =
+        names.lines().filter(|name| ["most", "all", "pivot"].iter().any(|dir| name.starts_with(dir))).collect();
+    let expected = [
+        "all/",
+        "all/files/",
+        "all/files/three",
+        "all/one",
+        "most/",
+        "most/files/",
+        "most/files/three",
+        "most/one",
+        "pivot/",
+        "pivot/three",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn the_image_goes_where_it_is_asked_to_go() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let to = |kind: &str, name: &str| format!("type={kind},dest={}", at(name));
+    let outputs = [to("local", "files"), to("tar", "tar"), to("oci", "oci"), to("docker", "docker")];
+    let options: Vec<&str> = outputs.iter().flat_map(|output| ["-o", output]).chain(["-t", "out:1"]).collect();
+    build(&root, &context, STAGES, &options);
+    assert_eq!(std::fs::read_to_string(at("files/out")).unwrap(), "one");
+    assert_eq!(std::fs::read_to_string(at("files/files/three")).unwrap(), "files/three");
+    let list = |name: &str| {
+        let output = Command::new("tar").args(["-tf", &at(name)]).output().unwrap();
+        testkit::succeeded("tar", output).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(list("tar"), ["files/", "files/three", "out"]);
+    let oci = list("oci");
+    assert!(oci.iter().any(|name| name == "oci-layout") && !oci.iter().any(|name| name == "manifest.json"), "{oci:?}");
+    let names = |root: &Path| testkit::made_by_layerfs(root, &["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]);
+    assert!(!names(&root).contains("out:1"));
+    let other = testkit::empty_root(&dir, "other");
+    testkit::made_by_layerfs(&other, &["load", "-i", &at("docker")]);
+    assert_eq!(names(&other).trim(), "out:1");
+    assert_whole(&root);
+}
+
+#[test]
+fn a_cache_is_taken_elsewhere_and_pruned() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    let cache = dir.path().join("cache").display().to_string();
+    let with_volume =
+        format!("{STAGES}FROM layerfs-test/busybox:1 AS more\nRUN --mount=type=cache,target=/c touch /c/x\n");
+    // A cache that does not exist yet is none.
+    build(&root, &context, STAGES, &["-t", "built:1", "--cache-from", &cache, "--cache-to", &cache]);
+    let other = testkit::empty_root(&dir, "other");
+    testkit::import(&testkit::golden("busybox-20.10.tar"), &other);
+    let (_, said) = build(&other, &context, STAGES, &["--cache-from", &format!("type=local,src={cache}")]);
+    // Those of the last stage, and the base.
+    assert_eq!(said.matches(" CACHED\n").count(), 2 + 1, "{said}");
+    assert_whole(&other);
+    build(&root, &context, &with_volume, &["--target", "more"]);
+    let volumes = || {
+        let names = testkit::made_by_layerfs(&root, &["volume", "ls", "-q"]);
+        names.lines().filter(|name| name.starts_with("layerfs-build-cache-")).count()
+    };
+    assert_eq!(volumes(), 1);
+    testkit::made_by_layerfs(&root, &["builder", "prune", "-f"]);
+    assert_eq!(volumes(), 1);
+    let said = testkit::made_by_layerfs(&root, &["builder", "prune", "-f", "--all"]);
+    assert!(said.starts_with("Deleted build cache objects:\nlayerfs-build-cache-"), "{said}");
+    assert_eq!(volumes(), 0);
+    // What the image stands on is still there, the first stage is not.
+    let (_, said) = build(&root, &context, STAGES, &["-t", "built:1"]);
+    assert_eq!(said.matches(" CACHED\n").count(), 2 + 1, "{said}");
+    assert_whole(&root);
+}

@@ -122,9 +122,12 @@ fn docker_registry_copy_takes_images_as_they_are() {
     skopeo(&["copy", "--src-tls-verify=false", &docker(&at(&two, "pushed:1")), &format!("dir:{}", path("whole"))]);
 }
 
+/// What was sent to a registry, by path.
+type Taken = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
+
 /// A registry that takes everything, and what it has taken.
-fn taker() -> (FaultRegistry, Arc<Mutex<BTreeMap<String, Vec<u8>>>>) {
-    let kept: Arc<Mutex<BTreeMap<String, Vec<u8>>>> = Arc::default();
+fn taker() -> (FaultRegistry, Taken) {
+    let kept = Taken::default();
     let keeping = Arc::clone(&kept);
     let registry = FaultRegistry::start(move |asked| match asked.method.as_str() {
         "POST" => Reply::new(202, b"").with("Location", "/v2/t/image/blobs/uploads/1"),
@@ -176,7 +179,7 @@ fn root_registry_copy_goes_on_after_cuts_and_refuses_wrong_bytes() {
         } else {
             drop(said.ok());
             assert_eq!(kept["/v2/t/image/manifests/1"], served.manifest);
-            let digests: Vec<String> = kept.iter().map(|(_, bytes)| Digest::hash(bytes).to_string()).collect();
+            let digests: Vec<String> = kept.values().map(|bytes| Digest::hash(bytes).to_string()).collect();
             assert!(served.blobs.keys().all(|digest| digests.contains(digest)));
         }
     }

@@ -53,12 +53,14 @@ pub fn enter() -> Option<bool> {
 
 /// Starts a helper with this standard input, and returns when it is ready.
 pub(crate) fn start(helper: Helper, order: &impl Serialize, stdin: Stdio) -> Result<Child, ContainerError> {
-    let program = std::env::current_exe().map_err(ContainerError::io("finding", "this program"))?;
+    // Not by its path: in a chroot, that leads nowhere from a mount namespace of one's own.
+    let program = "/proc/self/exe";
     let order = serde_json::to_string(order).map_err(|error| ContainerError::Invalid(error.to_string()))?;
-    let mut command = Command::new(&program);
+    let mut command = Command::new(program);
+    command.arg0(std::env::args_os().next().unwrap_or_else(|| program.into()));
     command.arg(helper.argument()).arg(order).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null());
     command.current_dir("/").process_group(0);
-    let mut child = command.spawn().map_err(ContainerError::io("starting", &program))?;
+    let mut child = command.spawn().map_err(ContainerError::io("starting", program))?;
     let mut answer = child.stdout.take().expect("standard output is a pipe");
     let mut first = [0; 1];
     let read = answer.read(&mut first).map_err(ContainerError::io("reading from", "the container's monitor"))?;

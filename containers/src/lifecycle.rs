@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use runtime::{Runtime, WindowSize};
 use snapshot::catalog::{Catalog, Container, ContainerStatus};
+use snapshot::driver::PoolOptions;
 use snapshot::edit::Transaction;
 use snapshot::ids::ContainerId;
 use snapshot::root::DataRoot;
@@ -22,9 +23,6 @@ use crate::place::{self, Place};
 use crate::protocol::Message;
 use crate::settle::{anonymous_volumes, settle};
 use crate::{ContainerError, names};
-
-/// The storage driver with which containers are made and not started.
-const ONLY_MADE: &str = "devicemapper";
 
 /// A data-root, as the command line names it.
 #[derive(Debug, Clone)]
@@ -80,20 +78,6 @@ impl Store {
         read(self.reader()?.0.dir(), id)
     }
 
-    /// Whether containers of this root can be started at all. A command that makes a container to start it asks this first.
-    ///
-    /// # Errors
-    /// [`ContainerError`], also for a storage driver whose layers a monitor cannot mount: it only reads the store.
-    pub fn check_startable(&self) -> Result<(), ContainerError> {
-        let root = DataRoot::find(&self.root, self.driver)?;
-        if root.driver_name() == ONLY_MADE {
-            return Err(ContainerError::Invalid(format!(
-                "containers are not started with the storage driver {ONLY_MADE}"
-            )));
-        }
-        Ok(())
-    }
-
     /// Starts a monitor for a container. Its process waits for [`Attached::start`].
     ///
     /// # Errors
@@ -104,7 +88,6 @@ impl Store {
         runtime: &str,
         size: Option<WindowSize>,
     ) -> Result<Attached, ContainerError> {
-        self.check_startable()?;
         let (transaction, catalog) = self.open()?;
         let container = names::find(&catalog, id)?;
         match container.status() {
@@ -126,6 +109,7 @@ impl Store {
         let order = Order {
             root,
             driver: self.driver.map(str::to_owned),
+            pool: PoolOptions::chosen().clone(),
             id: id.to_string(),
             runtime: runtime.to_owned(),
             size,

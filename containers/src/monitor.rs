@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use runtime::{Created, NetworkFiles, Runtime, Stdio, WindowSize};
-use snapshot::driver::{Access, Driver, MountGuard};
+use snapshot::driver::{Access, Driver, MountGuard, PoolOptions};
 use snapshot::edit::{Transaction, WriteOptions};
 use snapshot::ids::ContainerId;
 use snapshot::root::DataRoot;
@@ -46,6 +46,8 @@ pub struct Order {
     pub root: PathBuf,
     /// The storage driver, if the user named one.
     pub driver: Option<String>,
+    /// The options of the storage driver.
+    pub pool: PoolOptions,
     /// The container.
     pub id: String,
     /// The runtime, as the user named it.
@@ -59,6 +61,7 @@ pub struct Order {
 /// # Errors
 /// [`ContainerError`], which was also written to standard output.
 pub fn run(order: &Order) -> Result<(), ContainerError> {
+    order.pool.clone().choose();
     let ended = Monitor::new(order).and_then(|mut monitor| monitor.run());
     if let Err(error) = &ended {
         let _ = Message::Failed(error.status(), helper::text(error)).send(&mut io::stdout());
@@ -122,7 +125,7 @@ impl<'o> Monitor<'o> {
         drop(mounted);
         drop(volumes);
         // runc goes to this directory whenever it runs something in the container.
-        let _ = fs::create_dir(&rootfs);
+        let _ = fs::create_dir_all(&rootfs);
         let (mut created, output) = started.inspect_err(|error| {
             let _ = fs::remove_dir(&rootfs);
             self.note_failure(error);
@@ -184,6 +187,9 @@ impl<'o> Monitor<'o> {
         let missing = || ContainerError::Invalid(format!("container {}: mount does not exist", self.id));
         let id = self.root.writable_layer(&self.id)?.ok_or_else(missing)?;
         let driver = self.root.driver().ok_or_else(missing)?;
+        if !driver.is_mounted_by_readers() {
+            return Ok(self.transaction()?.root().driver().mount(&id, Access::ReadWrite)?);
+        }
         settle::remove_mount_point(driver, &id);
         Ok(driver.mount(&id, Access::ReadWrite)?)
     }

@@ -21,6 +21,7 @@ mod registries;
 mod rootless;
 mod signals;
 mod steps;
+mod storage_options;
 mod unsupported;
 
 pub use exit::run;

@@ -146,31 +146,6 @@ fn root_other_drivers_have_owners_and_no_orphans() {
     testkit::assert_none("other drivers", &report);
 }
 
-#[test]
-fn root_containers_of_devicemapper_are_not_started() {
-    if !testkit::is_root() {
-        return;
-    }
-    let dir = testkit::scratch();
-    let (root, _) = make(CASES.iter().find(|case| case.driver == KNOWN).unwrap(), dir.path());
-    let before = testkit::TreeState::read(&root);
-    let id_file = dir.path().join("id");
-    let image = text(&layerfs(&root, &["image", "ls", "-q"]).stdout).lines().next().unwrap().to_owned();
-    let expected = "layerfs: containers are not started with the storage driver devicemapper\n";
-    for (arguments, code) in [
-        (&["container", "start", "one"][..], 1),
-        (&["container", "start", "-a", "one"], 1),
-        (&["container", "restart", "one"], 1),
-        (&["container", "run", "--cidfile", id_file.to_str().unwrap(), &image, "true"], 125),
-    ] {
-        let output = layerfs(&root, arguments);
-        assert_eq!(output.status.code(), Some(code), "{output:?}");
-        assert!(text(&output.stderr).starts_with(expected) && output.stdout.is_empty(), "{arguments:?}: {output:?}");
-    }
-    assert!(!id_file.exists());
-    testkit::assert_none("changes", &before.changes(&testkit::TreeState::read(&root)));
-}
-
 /// What was taken for a root is named, with what is there and what to do, by all that reads.
 #[test]
 fn no_root_is_said_in_these_words() {

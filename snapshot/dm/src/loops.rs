@@ -38,6 +38,26 @@ struct Info {
     init: [u64; 2],
 }
 
+impl Info {
+    fn empty() -> Self {
+        Self {
+            device: 0,
+            inode: 0,
+            rdevice: 0,
+            offset: 0,
+            size_limit: 0,
+            number: 0,
+            encrypt_type: 0,
+            encrypt_key_size: 0,
+            flags: 0,
+            file_name: [0; 64],
+            crypt_name: [0; 64],
+            encrypt_key: [0; 32],
+            init: [0; 2],
+        }
+    }
+}
+
 /// `struct loop_config`.
 #[repr(C)]
 struct Config {
@@ -96,21 +116,7 @@ impl LoopDevice {
 }
 
 fn configure(device: &File, file: &File) -> io::Result<()> {
-    let info = Info {
-        device: 0,
-        inode: 0,
-        rdevice: 0,
-        offset: 0,
-        size_limit: 0,
-        number: 0,
-        encrypt_type: 0,
-        encrypt_key_size: 0,
-        flags: AUTOCLEAR,
-        file_name: [0; 64],
-        crypt_name: [0; 64],
-        encrypt_key: [0; 32],
-        init: [0; 2],
-    };
+    let info = Info { flags: AUTOCLEAR, ..Info::empty() };
     let fd = u32::try_from(file.as_raw_fd()).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
     let config = Config { fd, block_size: 0, info, reserved: [0; 8] };
     // SAFETY: the kernel reads one `struct loop_config` at the address, and `config` has its size and form.
@@ -121,8 +127,19 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// `LOOP_GET_STATUS64` (`linux/loop.h`)
+const GET_STATUS: libc::Ioctl = 0x4C05;
+
+/// The file system and the inode of the file that a loop device shows.
+fn behind_it(device: &File) -> io::Result<(u64, u64)> {
+    let mut info = Info::empty();
+    // SAFETY: the kernel writes one `struct loop_info64` at the address, and `info` has its size and form.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), GET_STATUS, &raw mut info) })?;
+    Ok((info.device, info.inode))
+}
+
 /// The loop device that shows `file`, if there is one: then the kernel may be writing to it. It is looked for by the
-/// paths of the files behind all loop devices; one whose file has no path that leads to it is not found.
+/// paths of the files behind all loop devices, and where that leads nowhere by asking the device.
 ///
 /// # Errors
 /// Of the system.
@@ -135,9 +152,13 @@ pub fn shown_by(file: &File) -> io::Result<Option<PathBuf>> {
     for device in devices {
         let device = device?;
         let Ok(behind) = std::fs::read_to_string(device.path().join("loop/backing_file")) else { continue };
-        let Ok(found) = std::fs::metadata(behind.trim_end_matches('\n')) else { continue };
-        if (found.dev(), found.ino()) == (wanted.dev(), wanted.ino()) {
-            return Ok(Some(Path::new("/dev").join(device.file_name())));
+        let is_wanted = |found: (u64, u64)| found == (wanted.dev(), wanted.ino());
+        let by_path = std::fs::metadata(behind.trim_end_matches('\n')).map(|found| (found.dev(), found.ino()));
+        let path = Path::new("/dev").join(device.file_name());
+        // In a chroot, or for a file of another mount namespace, the path may lead nowhere, but the device knows the file.
+        if by_path.is_ok_and(is_wanted) || File::open(&path).and_then(|device| behind_it(&device)).is_ok_and(is_wanted)
+        {
+            return Ok(Some(path));
         }
     }
     Ok(None)

@@ -127,6 +127,10 @@ impl Driver for AnyDriver {
         self.driver().keeps_directories()
     }
 
+    fn is_mounted_by_readers(&self) -> bool {
+        self.driver().is_mounted_by_readers()
+    }
+
     fn entries(&self) -> Result<HomeEntries, StoreError> {
         self.driver().entries()
     }

@@ -29,7 +29,7 @@ pub use any::{AnyDriver, xattr_namespace};
 pub use choice::WRITABLE;
 pub(crate) use choice::{DEFAULT, FOUND_BY_HOME, HOME_NAMES, NEVER_FOUND, OLD_REPOSITORIES};
 pub use damage::{LayerDamage, LayerPart};
-pub use devicemapper::{DeviceMapper, InactivePool};
+pub use devicemapper::{DataFile, DeviceMapper, Grown, InactivePool, PoolFileSystem, PoolOptions, Trimmed};
 pub use entries::{EntryKind, HomeEntries, HomeEntry, Parents, UnknownParents};
 pub(crate) use home_layout::HOME_MARKS;
 pub use home_layout::HomeLayout;
@@ -92,6 +92,11 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// Whether a layer's own files are in a directory below the home. If not, only [`content`](Driver::content) shows
     /// them.
     fn keeps_directories(&self) -> bool {
+        true
+    }
+
+    /// Whether a layer can be mounted for writing by whoever only reads the root. If not, that takes the root's lock.
+    fn is_mounted_by_readers(&self) -> bool {
         true
     }
 

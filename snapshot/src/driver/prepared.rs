@@ -6,7 +6,8 @@ use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::ids::CacheId;
 
-/// What a driver does for a layer that was begun. An implementation keeps no descriptor open between calls.
+/// What a driver does for a layer that was begun. An implementation keeps no descriptor open between calls, or only for the
+/// layers on which no other was begun yet.
 pub(super) trait Begun: std::fmt::Debug + Send + Sync {
     /// Opens the directory to fill.
     fn target(&self) -> Result<Target, StoreError>;
@@ -35,7 +36,7 @@ pub(super) fn check_parent(
 
 /// A layer that was begun: [committed](Prepared::commit) it stays, dropped it is removed.
 ///
-/// It holds no descriptor, so any number of layers can wait for their commit.
+/// It holds no descriptor, or only until a layer is begun on it, so any number of layers can wait for their commit.
 #[derive(Debug)]
 #[must_use = "dropped, the layer is removed again"]
 pub struct Prepared {

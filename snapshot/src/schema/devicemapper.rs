@@ -70,6 +70,14 @@ go_file! {
     }
 }
 
+go_file! {
+    /// What dockerd has noted when it set up LVM for a store (`device_setup.go: directLVMConfig`).
+    pub struct SetupFile {
+        /// The block device that it gave LVM; empty if it gave none.
+        pub device: String = "Device",
+    }
+}
+
 /// The content of a file, as dockerd writes it: without white space, and without an end of line.
 #[must_use]
 pub fn encode(record: &impl Encode) -> Vec<u8> {

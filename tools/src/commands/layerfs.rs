@@ -10,6 +10,7 @@ use crate::commands::{builder, container, image, inspect, login, registry, searc
 use crate::exit::UsageError;
 use crate::generate::Generate;
 use crate::manual::Manual;
+use crate::storage_options;
 
 pub(crate) const NAME: &str = "layerfs";
 
@@ -28,6 +29,10 @@ struct Cli {
     /// Image store to read, where the data-root has several [default: the one that dockerd uses]
     #[arg(long, global = true, value_enum, value_name = "STORE", conflicts_with = "storage_driver", help_heading = STORE)]
     store: Option<store::Store>,
+
+    /// Options of the storage driver devicemapper as dockerd takes them, such as dm.thinpooldev=NAME; before the command
+    #[arg(long, value_name = "KEY=VALUE", help_heading = STORE)]
+    storage_opt: Vec<String>,
 
     /// Print the manual page, or a shell's completions
     #[arg(long, value_name = "WHAT")]
@@ -338,6 +343,11 @@ enum System {
     /// `image export`, `container export` and all other commands that read work on such a data-root as well. Exit status: 0
     /// no damage, 1 damage, 2 usage.
     Pool(system::pool::Args),
+    /// Give back to the disk what the pool of devicemapper in files has allocated and does not use
+    ///
+    /// The file systems of layers give back to the pool what they do not use, and the pool's file gives back what no device
+    /// has. No container may run. Exit status: 0 done, 1 the request failed, 2 usage.
+    Trim(system::trim::Args),
     /// Copy all images and containers of a damaged or dead store into a directory
     ///
     /// DIR/images becomes an OCI layout with docker's manifest, for `layerfs image load` into a new data-root, `docker load`,
@@ -380,6 +390,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Some(what) = cli.generate {
         return what.print::<Cli>(&MANUAL);
     }
+    storage_options::choose(&cli.storage_opt)?;
     let driver = cli.store.map(store::Store::driver).or(cli.storage_driver.as_deref());
     let Some(command) = cli.command else {
         return Err(UsageError("no command; --help lists them".into()).into());
@@ -472,6 +483,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::System(System::Migrate(args)) => system::migrate::run(&args, &cli.root),
         Command::System(System::Check(args)) => system::check::run(&args, &cli.root, driver),
         Command::System(System::Pool(args)) => system::pool::run(&args, &cli.root, driver),
+        Command::System(System::Trim(args)) => system::trim::run(&args, &cli.root, driver),
         Command::System(System::Rescue(args)) => system::rescue::run(&args, &cli.root, driver),
         Command::System(System::Owner(args)) => system::owner::run(&args, &cli.root, driver),
         Command::System(System::Repair(args)) => system::repair::run(&args, &cli.root, driver),

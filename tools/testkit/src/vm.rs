@@ -60,7 +60,9 @@ while read module; do insmod "/modules/$module.ko" || echo "cannot load $module"
 ip link set lo up
 mount -t ext4 /dev/vda /d && mkdir -p -m 1777 /d/tmp
 mount -t cgroup2 cgroup /sys/fs/cgroup
-cd /d; sh /t/command </dev/null; status=$?
+# A root that is a mount like any other can be exchanged for a container's; the root in memory cannot.
+mkdir /n; mount --rbind / /n
+chroot /n sh -c 'cd /d; sh /t/command </dev/null'; status=$?
 sync; echo; echo "@@ the command ended with $status"
 echo o >/proc/sysrq-trigger; sleep 60
 "#;
@@ -186,29 +188,79 @@ impl Machine {
     fn run(mut self, command: &str, limit: Duration) -> Ran {
         self.files.file(Path::new("/t/command"), 0o755, format!("{command}\n").as_bytes());
         self.files.finish();
-        let [serial, log] = ["serial", "log"].map(|name| self.dir.path().join(name));
-        let disk =
-            format!("if=virtio,format=raw,cache=unsafe,discard=unmap,file={}", self.dir.path().join("disk").display());
-        let kernel = kernel_dir().join("boot").join(format!("vmlinuz-{}", release().unwrap()));
-        let mut qemu = Command::new(QEMU);
-        qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-nodefaults", "-display", "none", "-no-reboot"]);
-        qemu.args(["-monitor", "none", "-m", &self.memory.to_string(), "-drive", &disk, "-kernel"]).arg(kernel);
-        qemu.arg("-initrd").arg(self.dir.path().join("initramfs"));
-        qemu.arg("-serial").arg([OsStr::new("file:"), serial.as_os_str()].join(OsStr::new("")));
-        qemu.args([
-            "-append",
-            // A busy host gives the machine's timer too little time for the kernel's test of it, which would be its end.
-            "console=ttyS0 no_timer_check quiet loglevel=4 panic=-1 rdinit=/init mitigations=off random.trust_cpu=on",
-        ]);
-        let log_file = File::create_new(&log).unwrap();
-        qemu.stdin(Stdio::null()).stdout(log_file.try_clone().unwrap()).stderr(log_file);
-        let mut qemu = Running(qemu.spawn().unwrap());
-        let status = qemu.wait(limit);
-        let output = String::from_utf8_lossy(&std::fs::read(&serial).unwrap_or_default()).replace('\r', "");
-        let ended = output.lines().rev().find_map(|line| line.strip_prefix(END)?.trim().parse().ok());
-        let said = std::fs::read_to_string(&log).unwrap_or_default();
-        Ran { status: ended, output: format!("{output}\n{said}qemu: {status}") }
+        start(self.dir.path(), self.memory, "", limit, None)
     }
+
+    /// The machine, to be started several times with one disk. Each start runs the test of this executable whose name contains
+    /// `filter` and that is marked as ignored.
+    #[must_use]
+    pub fn ready(mut self, filter: &str) -> ReadyMachine {
+        let command = format!("RUST_BACKTRACE=1 /t/test --ignored --test-threads=1 --nocapture {filter}\n");
+        self.files.file(Path::new("/t/command"), 0o755, command.as_bytes());
+        self.files.finish();
+        ReadyMachine { dir: self.dir, memory: self.memory }
+    }
+}
+
+/// A machine that can be started several times with one disk.
+#[derive(Debug)]
+pub struct ReadyMachine {
+    dir: tempfile::TempDir,
+    memory: u32,
+}
+
+impl ReadyMachine {
+    /// Starts it with `arguments` for the kernel, where the test reads them in `/proc/cmdline`. Fails as the test does, or if
+    /// that takes longer than `limit`. Returns what was printed.
+    pub fn boot(&self, arguments: &str, limit: Duration) -> String {
+        let ran = start(self.dir.path(), self.memory, arguments, limit, None);
+        assert_eq!(ran.status, Some(0), "{}", ran.output);
+        ran.output
+    }
+
+    /// Starts it in the same way, and cuts its power so long after it has printed `mark`, or after `limit`. What it has given
+    /// its disk is there at the next start; what it still had in its memory is lost. Returns what it had printed.
+    pub fn cut(&self, arguments: &str, mark: &str, after: Duration, limit: Duration) -> String {
+        start(self.dir.path(), self.memory, arguments, limit, Some((mark, after))).output
+    }
+}
+
+/// Starts a machine whose disk and memory are in `dir`.
+fn start(dir: &Path, memory: u32, arguments: &str, limit: Duration, cut: Option<(&str, Duration)>) -> Ran {
+    let [serial, log] = ["serial", "log"].map(|name| dir.join(name));
+    let disk = format!("if=virtio,format=raw,cache=unsafe,discard=unmap,file={}", dir.join("disk").display());
+    let kernel = kernel_dir().join("boot").join(format!("vmlinuz-{}", release().unwrap()));
+    let mut qemu = Command::new(QEMU);
+    qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-nodefaults", "-display", "none", "-no-reboot"]);
+    qemu.args(["-monitor", "none", "-m", &memory.to_string(), "-drive", &disk, "-kernel"]).arg(kernel);
+    qemu.arg("-initrd").arg(dir.join("initramfs"));
+    qemu.arg("-serial").arg([OsStr::new("file:"), serial.as_os_str()].join(OsStr::new("")));
+    // A busy host gives the machine's timer too little time for the kernel's test of it, which would be its end.
+    let kernel =
+        "console=ttyS0 no_timer_check quiet loglevel=4 panic=-1 rdinit=/init mitigations=off random.trust_cpu=on";
+    qemu.arg("-append").arg(format!("{kernel} {arguments}"));
+    let log_file = File::create(&log).unwrap();
+    qemu.stdin(Stdio::null()).stdout(log_file.try_clone().unwrap()).stderr(log_file);
+    // What an earlier start has printed is not this one's.
+    let _ = std::fs::remove_file(&serial);
+    let mut qemu = Running(qemu.spawn().unwrap());
+    let read = || String::from_utf8_lossy(&std::fs::read(&serial).unwrap_or_default()).replace('\r', "");
+    let status = match cut {
+        None => qemu.wait(limit),
+        Some((mark, after)) => {
+            let start = Instant::now();
+            while start.elapsed() < limit && !read().contains(mark) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let ended = qemu.wait(after);
+            drop(qemu);
+            ended
+        }
+    };
+    let output = read();
+    let ended = output.lines().rev().find_map(|line| line.strip_prefix(END)?.trim().parse().ok());
+    let said = std::fs::read_to_string(&log).unwrap_or_default();
+    Ran { status: ended, output: format!("{output}\n{said}qemu: {status}") }
 }
 
 /// Ends the process when the test ends.

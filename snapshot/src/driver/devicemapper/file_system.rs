@@ -12,12 +12,8 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
 };
 
-/// A file system that dockerd makes on its devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FileSystem {
-    Ext4,
-    Xfs,
-}
+pub(super) use super::options::FileSystem;
+use super::options::PoolOptions;
 
 /// What is said of a device whose file system is none of these.
 pub(super) const UNKNOWN: &str = "holds neither ext4 nor xfs";
@@ -84,18 +80,26 @@ impl FileSystem {
     }
 
     /// Makes an empty one on a device, with dockerd's arguments (`deviceset.go: createFilesystem`).
-    pub(super) fn make(self, device: &Path) -> io::Result<()> {
+    pub(super) fn make(self, device: &Path, more: &[String]) -> io::Result<()> {
         let missing = || io::Error::new(io::ErrorKind::NotFound, format!("mkfs.{} is not installed", self.name()));
         let mut command = Command::new(self.find_maker().ok_or_else(missing)?);
         if self == Self::Ext4 {
             command.args(["-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"]);
         }
-        let output = command.arg(device).stdin(Stdio::null()).output()?;
+        let output = command.args(more).arg(device).stdin(Stdio::null()).output()?;
         if output.status.success() {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         Err(io::Error::other(format!("mkfs.{}: {}: {said}", self.name(), output.status)))
+    }
+
+    /// Lets it use a device of `size` bytes. `mounted` is a directory of it.
+    pub(super) fn grow(self, mounted: impl std::os::fd::AsFd, size: u64) -> io::Result<()> {
+        match self {
+            Self::Ext4 => dm::grow_ext4(mounted, size),
+            Self::Xfs => dm::grow_xfs(mounted, size),
+        }
     }
 
     /// Mounts it without a mount point. Where the device can be written to, the kernel finishes what the journal has
@@ -109,6 +113,12 @@ impl FileSystem {
         if self == Self::Xfs {
             // All layers have the UUID of the base device, and xfs is mounted only once by a UUID.
             fsconfig_set_flag(&fs, "nouuid")?;
+        }
+        for option in &PoolOptions::chosen().mount_options {
+            match option.split_once('=') {
+                Some((name, value)) => fsconfig_set_string(&fs, name, value)?,
+                None => fsconfig_set_flag(&fs, option.as_str())?,
+            }
         }
         fsconfig_create(&fs)?;
         let unused = MountAttrFlags::MOUNT_ATTR_RDONLY

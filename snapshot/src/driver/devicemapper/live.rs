@@ -17,46 +17,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dm::{
-    DeviceName, DeviceNumber, LoopDevice, Mapper, MapperError, PoolMode, PoolTable, Problem, Removal, SECTOR, Table,
-    ThinTable, cancel_removal,
+    DeviceName, DeviceNumber, Mapper, MapperError, PoolMode, Problem, Removal, SECTOR, Table, ThinTable, Used,
+    cancel_removal,
 };
-use rustix::fs::{Mode, OFlags, major, minor};
 
-use super::NAME;
 use super::file_system::{FileSystem, UNKNOWN, Writing};
-use super::patience::{PATIENCE, PAUSE, while_busy};
-use super::pool::{DATA, METADATA};
+use super::options::PoolOptions;
+use super::patience::while_busy;
 use super::protocol::{Origin, Protocol};
 use super::records::Records;
+use super::setup::{active_pool, device_name, gone_or_staying, make_pool, pool_name, prefix};
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::schema::devicemapper::{BASE, DeviceFile};
 
-/// Bytes of the file that holds the data of a new pool; it takes up room only as it is written to. This and what follows
-/// are dockerd's defaults (moby v20.10.24 `daemon/graphdriver/devmapper/deviceset.go: defaultDataLoopbackSize` and the
-/// lines after it).
-const DATA_SIZE: u64 = 100 << 30;
-
-/// Bytes of the file that holds the metadata of a new pool.
-const METADATA_SIZE: u64 = 2 << 30;
-
-/// Bytes of a new base device, which every layer begins with.
-const BASE_SIZE: u64 = 10 << 30;
-
-/// Sectors of a block of the data. A pool keeps the size that it was made with.
-const BLOCK: u64 = 128;
-
 /// Percent of the pool's blocks that must be free for a new device.
 const MIN_FREE: u64 = 10;
-
-/// Blocks free below which the kernel gives an event, which nobody waits for; dockerd's number.
-const LOW_WATER: u64 = 32768;
 
 /// A pool that is active.
 #[derive(Debug)]
 pub(super) struct Live {
     mapper: Arc<dyn Mapper>,
-    records: Arc<Records>,
+    pub(super) records: Arc<Records>,
     own: Dir,
     prefix: String,
     number: DeviceNumber,
@@ -65,8 +47,8 @@ pub(super) struct Live {
     activation: Mutex<()>,
     /// Whether the pool was found to be the one of the records. Before that nothing is written.
     is_ready: bool,
-    /// Takes the pool down, after everything else.
-    _pool: ActivePool,
+    /// Takes the pool down, after everything else; `None` for a pool that others have set up.
+    pool: Option<ActivePool>,
 }
 
 /// Removes the pool from the kernel when it is dropped, as soon as no device of it is open any more.
@@ -83,28 +65,22 @@ impl Drop for ActivePool {
     }
 }
 
-/// How the names of the devices of a data-root begin (`deviceset.go: initDevmapper`).
-pub(super) fn prefix(own: &Dir) -> Result<String, StoreError> {
-    let stat = rustix::fs::fstat(own).map_err(StoreError::io(own.path(), "stat"))?;
-    Ok(format!("docker-{}:{}-{}", major(stat.st_dev), minor(stat.st_dev), stat.st_ino))
-}
-
 impl Live {
     /// Sets the pool up, or takes over the one that is active; makes it and its base device in a new data-root.
     pub(super) fn open(mapper: Arc<dyn Mapper>, own: &Dir, home: &Dir) -> Result<Self, StoreError> {
         let own = own.duplicate()?;
         let records = Arc::new(Records::new(home.duplicate()?));
-        let prefix = prefix(&own)?;
-        let name = device_name(&own, &prefix, "pool")?;
+        let (name, is_ours) = pool_name(&own)?;
         let number = match gone_or_staying(&*mapper, &name)? {
             Some(number) => number,
-            None => make_pool(&*mapper, &own, &records, &name)?,
+            None if is_ours => make_pool(&*mapper, &own, &records, &name)?,
+            None => {
+                let reason = format!("its pool {name} is not active; it was not set up here");
+                return Err(StoreError::Invalid { path: own.path().to_path_buf(), reason });
+            }
         };
-        let pool = ActivePool { mapper: Arc::clone(&mapper), name: name.clone() };
-        let protocol = Protocol::new(Arc::clone(&mapper), name, Arc::clone(&records));
-        let activation = Mutex::new(());
-        let mut live =
-            Self { mapper, records, own, prefix, number, protocol, activation, is_ready: false, _pool: pool };
+        let pool = is_ours.then(|| ActivePool { mapper: Arc::clone(&mapper), name: name.clone() });
+        let mut live = Self::over(mapper, own, records, (name, number), pool)?;
         // In another pool, a change that seems to be open is about another device.
         let has_base = live.check_base()?;
         live.protocol.recover()?;
@@ -112,10 +88,46 @@ impl Live {
         if !has_base {
             live.make_base_if_new()?;
         }
+        live.grow_base()?;
         Ok(live)
     }
 
-    fn invalid(&self, reason: String) -> StoreError {
+    /// Looks into a pool that is active, to read layers; `None` if it is not. Nothing is recovered and no record is
+    /// written, since a writer may be at work.
+    pub(super) fn join(mapper: Arc<dyn Mapper>, own: &Dir, home: &Dir) -> Result<Option<Self>, StoreError> {
+        let Some(name) = active_pool(&*mapper, own)? else { return Ok(None) };
+        let Some(info) = mapper.info(&name)? else { return Ok(None) };
+        let records = Arc::new(Records::new(home.duplicate()?));
+        let live = Self::over(mapper, own.duplicate()?, records, (name, info.number), None)?;
+        live.check_base()?;
+        Ok(Some(live))
+    }
+
+    fn over(
+        mapper: Arc<dyn Mapper>,
+        own: Dir,
+        records: Arc<Records>,
+        (name, number): (DeviceName, DeviceNumber),
+        pool: Option<ActivePool>,
+    ) -> Result<Self, StoreError> {
+        let prefix = prefix(&own)?;
+        if !matches!(mapper.table(&name)?, Table::Pool(_)) {
+            let reason = format!("the device {name} is no thin pool");
+            return Err(StoreError::Invalid { path: own.path().to_path_buf(), reason });
+        }
+        let protocol = Protocol::new(Arc::clone(&mapper), name, Arc::clone(&records));
+        let activation = Mutex::new(());
+        Ok(Self { mapper, records, own, prefix, number, protocol, activation, is_ready: false, pool })
+    }
+
+    /// The free bytes of the pool, without those that must stay free.
+    pub(super) fn free(&self) -> Result<u64, StoreError> {
+        let data = self.protocol.status()?.data;
+        let Table::Pool(table) = self.mapper.table(self.protocol.pool())? else { return Ok(0) };
+        Ok(data.free().saturating_sub(least_free(data)).saturating_mul(table.block).saturating_mul(SECTOR))
+    }
+
+    pub(super) fn invalid(&self, reason: String) -> StoreError {
         StoreError::Invalid { path: self.own.path().to_path_buf(), reason }
     }
 
@@ -154,10 +166,11 @@ impl Live {
         }
         let pool = self.protocol.status()?;
         for (what, used) in [("data", pool.data), ("metadata", pool.metadata)] {
-            let wanted = (used.total * MIN_FREE / 100).max(1);
+            let wanted = least_free(used);
             if used.free() < wanted {
+                let percent = min_free();
                 return Err(self.invalid(format!(
-                    "its pool has {} free blocks of {what}, of {}; a new layer needs {wanted} ({MIN_FREE} %), so that the pool does \
+                    "its pool has {} free blocks of {what}, of {}; a new layer needs {wanted} ({percent} %), so that the pool does \
                      not fill up while it is written",
                     used.free(),
                     used.total
@@ -174,12 +187,31 @@ impl Live {
         self.with_active(of, &file, |path, device| {
             let kind = FileSystem::detect(device).map_err(StoreError::io(path, "reading"))?;
             let kind = kind.ok_or_else(|| self.invalid(format!("device {} {UNKNOWN}", file.id)))?;
-            kind.mount(path, writing).map_err(StoreError::io(path, "mounting the file system of a layer from"))
+            let mounted =
+                kind.mount(path, writing).map_err(StoreError::io(path, "mounting the file system of a layer from"))?;
+            if let (Some(retries), FileSystem::Xfs) = (&PoolOptions::chosen().xfs_retries, kind) {
+                let name = path.file_name().unwrap_or_default().display();
+                let setting = format!("/sys/fs/xfs/{name}/error/metadata/ENOSPC/max_retries");
+                std::fs::write(&setting, retries).map_err(StoreError::io(&setting, "writing"))?;
+            }
+            Ok(mounted)
         })
     }
 
+    /// Has the file system of a device give back to the pool what it does not use. Returns whether it can do that.
+    pub(super) fn trim(&self, of: &str) -> Result<bool, StoreError> {
+        let mounted = Dir::unnamed(self.mount(of, Writing::Here)?);
+        // The descriptor of the mount itself is an `O_PATH` one, of which nothing can be asked.
+        let Some(content) = mounted.sub(".")? else { return Ok(false) };
+        match dm::trim(content.owned_fd()?) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(false),
+            Err(error) => Err(StoreError::io(self.records.home().join(of), "trimming the file system of")(error)),
+        }
+    }
+
     /// Makes a device active, uses it, and lets it go as soon as it is closed.
-    fn with_active<T>(
+    pub(super) fn with_active<T>(
         &self,
         of: &str,
         file: &DeviceFile,
@@ -217,9 +249,16 @@ impl Live {
         self.deactivate(id)?;
         // The blocks that no other device has go back to the file system that holds the pool's file. dockerd does so,
         // too, and passes over a pool that cannot do that.
-        let discarded = self.with_active(id, &file, |path, device| {
-            dm::discard(device, file.size).map_err(StoreError::io(path, "discarding"))
-        });
+        // Of a pool on block devices that takes long and gives nobody anything, so there it has to be asked for.
+        let discards =
+            PoolOptions::chosen().discard.unwrap_or(self.pool.is_some() && PoolOptions::chosen().devices.is_none());
+        let discarded = if discards {
+            self.with_active(id, &file, |path, device| {
+                dm::discard(device, file.size).map_err(StoreError::io(path, "discarding"))
+            })
+        } else {
+            Ok(())
+        };
         if let Err(error) = discarded
             && !matches!(&error, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::Unsupported)
             && !matches!(&error, StoreError::Mapper(MapperError { problem: Problem::NoThinDevice, .. }))
@@ -231,7 +270,7 @@ impl Live {
     }
 
     /// Removes an active device from the kernel; an error if somebody has it open.
-    fn deactivate(&self, of: &str) -> Result<(), StoreError> {
+    pub(super) fn deactivate(&self, of: &str) -> Result<(), StoreError> {
         const OPEN: Duration = Duration::from_secs(1);
         let _alone = self.activation.lock().unwrap_or_else(PoisonError::into_inner);
         let name = self.name(of)?;
@@ -245,63 +284,6 @@ impl Live {
         }
         let reason = format!("its device {name} is mounted; stop what uses it first");
         Err(StoreError::Invalid { path: self.records.home().join(of), reason })
-    }
-
-    /// Whether there is a base device that is ready; an error if it is not the one of the records.
-    fn check_base(&self) -> Result<bool, StoreError> {
-        let base = self.records.device(BASE)?.filter(|base| base.initialized && !base.deleted);
-        let Some(base) = base else { return Ok(false) };
-        let known = self.records.device_set()?.uuid;
-        let found = self.base_uuid(&base)?;
-        if known.is_empty() || found == known {
-            return Ok(true);
-        }
-        let reason = format!("the file system of the base has the UUID {found}, not {known}: this is another pool");
-        Err(StoreError::Invalid { path: self.records.home().join(BASE), reason })
-    }
-
-    /// Makes the base device of a new pool; an error if the pool is in use.
-    fn make_base_if_new(&self) -> Result<(), StoreError> {
-        let path = || self.records.home().join(BASE);
-        let base = self.records.device(BASE)?;
-        let others = self.records.devices()?.keys().any(|name| name != BASE);
-        let pool = self.protocol.status()?;
-        if others || base.is_none() && (pool.transaction > 0 || pool.data.used > 0) {
-            let reason =
-                "the base of all layers is missing, but the pool is in use. A new one would not fit the layers";
-            return Err(StoreError::Invalid { path: path(), reason: reason.into() });
-        }
-        if let Some(unfinished) = base {
-            self.deactivate(BASE)?;
-            self.protocol.delete(BASE, &unfinished)?;
-        }
-        self.make_base()
-    }
-
-    /// In dockerd's order: the kind of file system, the device, its file system, that it is ready, its UUID
-    /// (`deviceset.go: setupBaseImage, createBaseImage`).
-    fn make_base(&self) -> Result<(), StoreError> {
-        let kind = FileSystem::choose();
-        let mut set = self.records.device_set()?;
-        set.file_system = kind.name().to_owned();
-        self.records.write_device_set(&set)?;
-        let mut base = self.protocol.create(BASE, &Origin::Empty { size: BASE_SIZE })?;
-        self.with_active(BASE, &base, |path, device| {
-            kind.make(path).map_err(StoreError::io(path, "making a file system on"))?;
-            device.sync_all().map_err(StoreError::io(path, "syncing"))
-        })?;
-        base.initialized = true;
-        self.records.write_device(BASE, &base)?;
-        set.uuid = self.base_uuid(&base)?;
-        set.next = self.protocol.last_number().next().into();
-        self.records.write_device_set(&set)
-    }
-
-    fn base_uuid(&self, base: &DeviceFile) -> Result<String, StoreError> {
-        let found = self.with_active(BASE, base, |path, device| {
-            FileSystem::uuid(device).map_err(StoreError::io(path, "reading"))
-        })?;
-        found.ok_or_else(|| self.invalid(format!("its base device {UNKNOWN}")))
     }
 }
 
@@ -321,67 +303,13 @@ impl Drop for Live {
     }
 }
 
-fn device_name(own: &Dir, prefix: &str, of: &str) -> Result<DeviceName, StoreError> {
-    let invalid =
-        |error: dm::InvalidName| StoreError::Invalid { path: own.path().to_path_buf(), reason: error.to_string() };
-    format!("{prefix}-{of}").parse().map_err(invalid)
+/// Percent of a pool's blocks that must be free for a new device.
+fn min_free() -> u64 {
+    PoolOptions::chosen().min_free.unwrap_or(MIN_FREE)
 }
 
-/// The number of a device that stays active; waits for one that is about to go.
-fn gone_or_staying(mapper: &dyn Mapper, name: &DeviceName) -> Result<Option<DeviceNumber>, StoreError> {
-    let start = Instant::now();
-    loop {
-        let Some(info) = mapper.info(name)? else { return Ok(None) };
-        let stays = !info.is_being_removed || start.elapsed() > PATIENCE && cancel_removal(mapper, name)?;
-        if stays {
-            return Ok(Some(info.number));
-        }
-        std::thread::sleep(PAUSE);
-    }
-}
-
-/// Makes the kernel's pool of the two files, which are made if there are none.
-fn make_pool(mapper: &dyn Mapper, own: &Dir, records: &Records, name: &DeviceName) -> Result<DeviceNumber, StoreError> {
-    let invalid = |reason: &str| StoreError::Invalid { path: own.path().to_path_buf(), reason: reason.into() };
-    let dir = own.sub_or_create(NAME, 0o700)?;
-    let there = [dir.stat(METADATA)?.is_some(), dir.stat(DATA)?.is_some()];
-    match there {
-        [true, true] => {}
-        [false, false] if records.devices()?.is_empty() => {
-            for (file, size) in [(DATA, DATA_SIZE), (METADATA, METADATA_SIZE)] {
-                let made = dir.write_new(file, b"", 0o600)?;
-                made.set_len(size).map_err(StoreError::io(dir.join(file), "truncating"))?;
-            }
-            dir.sync_file_system()?;
-        }
-        [false, false] => {
-            return Err(invalid(
-                "it has devices, but its pool is not in files here: layers on block devices are only read",
-            ));
-        }
-        _ => return Err(invalid("only one of the two files of its pool is there, so the pool is lost")),
-    }
-    let attach = |file: &str| -> Result<LoopDevice, StoreError> {
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(&dir, file, flags, Mode::empty());
-        let opened = File::from(opened.map_err(StoreError::io(dir.join(file), "opening"))?);
-        if let Some(device) = dm::shown_by(&opened).map_err(StoreError::io("/sys/block", "reading"))? {
-            let reason = format!("{} shows it, so another pool may be using it", device.display());
-            return Err(StoreError::Invalid { path: dir.join(file), reason });
-        }
-        LoopDevice::attach(&opened).map_err(StoreError::io("/dev/loop-control", "making a loop device by"))
-    };
-    let (data, metadata) = (attach(DATA)?, attach(METADATA)?);
-    let number = |device: &LoopDevice| device.number().map_err(StoreError::io(device.path(), "stat"));
-    let length = dir.stat(DATA)?.map_or(0, |stat| stat.st_size.unsigned_abs()) / SECTOR;
-    let table = PoolTable {
-        length,
-        metadata: number(&metadata)?,
-        data: number(&data)?,
-        block: BLOCK,
-        low_water: LOW_WATER,
-        features: vec!["skip_block_zeroing".to_owned()],
-    };
-    // The pool has the loop devices open from here on; they go with it.
-    Ok(mapper.create(name, &Table::Pool(table))?)
+fn least_free(used: Used) -> u64 {
+    // With 0 percent, nothing is looked at, as in dockerd.
+    let percent = min_free();
+    if percent == 0 { 0 } else { (used.total.saturating_mul(percent) / 100).max(1) }
 }

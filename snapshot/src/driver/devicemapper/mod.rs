@@ -13,24 +13,29 @@
 //!   id                                 0600  the first layer of the chain that was mounted
 //! ```
 //!
-//! Readers do without the kernel's device mapper: the device is rebuilt from the pool's blocks in a temporary file,
-//! which is mounted read-only. So the pool must not be active then, and nothing in the data-root changes. A writer
-//! makes the [pool](live) active when it needs it, and everything goes through the [protocol].
+//! Readers of a pool that is not active do without the kernel's device mapper: the device is rebuilt from the pool's blocks
+//! in a temporary file, which is mounted read-only, and nothing in the data-root changes. A pool that is active, because a
+//! container runs or because LVM keeps it so, is read through the kernel. A writer makes the [pool](live) active when it
+//! needs it, and everything goes through the [protocol].
 //!
 //! Follows moby v20.10.24 `daemon/graphdriver/devmapper`.
 
+mod base;
 mod file_system;
 mod live;
+mod options;
 mod patience;
 mod pool;
 mod protocol;
 mod records;
+mod setup;
 mod shown;
+mod space;
 mod unfinished;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use dm::{Control, Mapper};
 use layerfs::delete::Deletion;
@@ -47,10 +52,12 @@ use crate::liveness::Dead;
 use crate::schema::devicemapper::{DEVICES, DeviceFile};
 use file_system::Writing;
 use live::Live;
-pub use pool::InactivePool;
+pub use options::{FileSystem as PoolFileSystem, PoolOptions};
 use pool::{CONTENT, content_of};
+pub use pool::{DataFile, InactivePool};
 use records::Records;
 use shown::Shown;
+pub use space::{Grown, Trimmed};
 use unfinished::Unfinished;
 
 /// Docker's name for the driver, and the name of its directory.
@@ -67,6 +74,11 @@ struct OpenHome {
     /// `devicemapper/metadata`.
     records: Records,
     shown: Shown,
+    /// The pool that a reader has found active.
+    joined: Mutex<Option<Arc<Live>>>,
+    /// Directories of layers that were begun, open since before anything was written: whoever asks them to be written out
+    /// hears of every error since.
+    begun: Mutex<BTreeMap<CacheId, Dir>>,
     /// The pool that a reader was told to read, where it is not in files here.
     named: OnceLock<InactivePool>,
     /// What a writer has; `None` for a reader.
@@ -113,6 +125,8 @@ impl DeviceMapper {
             own,
             records: Records::new(home),
             shown: Shown::default(),
+            joined: Mutex::default(),
+            begun: Mutex::default(),
             named: OnceLock::new(),
             writer,
         }))
@@ -153,6 +167,22 @@ impl DeviceMapper {
         StoreError::Invalid { path: self.0.own.path().to_path_buf(), reason }
     }
 }
+/// The kernel's device mapper; `None` where there is none, or for a user who may not use it.
+fn kernel() -> Result<Option<Control>, StoreError> {
+    match Control::open() {
+        Ok(control) => Ok(Some(control)),
+        // There is no node, or a node and no driver, or this user may not open it.
+        Err(error)
+            if matches!(
+                Errno::from_io_error(&error),
+                Some(Errno::NOENT | Errno::NXIO | Errno::NODEV | Errno::ACCESS | Errno::PERM)
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(StoreError::io("/dev/mapper/control", "opening")(error)),
+    }
+}
 
 impl OpenHome {
     /// The pool of a writer, which is made active now if it was not needed before.
@@ -164,6 +194,35 @@ impl OpenHome {
         let mapper = Arc::clone(&writer.mapper);
         let opened = Arc::new(Live::open(mapper, &self.own, self.records.home())?);
         Ok(Arc::clone(live.insert(opened)))
+    }
+
+    /// The pool that a reader finds active; `None` if none is, or if this process may not ask.
+    fn joined(&self) -> Result<Option<Arc<Live>>, StoreError> {
+        let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = &*joined {
+            return Ok(Some(Arc::clone(live)));
+        }
+        let Some(mapper) = kernel()? else { return Ok(None) };
+        let live = Live::join(Arc::new(mapper), &self.own, self.records.home())?;
+        Ok(live.map(|live| Arc::clone(joined.insert(Arc::new(live)))))
+    }
+
+    /// Lets go of a writer's pool. It is taken down when nobody else has it.
+    fn let_go(&self) {
+        if let Some(writer) = &self.writer {
+            drop(writer.live.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+
+    fn begun(&self) -> MutexGuard<'_, BTreeMap<CacheId, Dir>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until what was written to a layer is on the device, and says what was not. Does nothing for a layer that was
+    /// not begun here, or that was written out already.
+    fn write_out(&self, id: &CacheId) -> Result<(), StoreError> {
+        let begun = self.begun().remove(id);
+        begun.map_or(Ok(()), |content| content.sync_file_system())
     }
 
     /// The pool of a writer; an error for a reader.
@@ -188,7 +247,12 @@ impl Driver for DeviceMapper {
         if self.device(id.as_str())?.is_some() {
             return Err(StoreError::Invalid { path: path(), reason: "a layer of this name is there already".into() });
         }
-        self.0.pool()?.make_layer(id.as_str(), parent.map(CacheId::as_str))?;
+        let pool = self.0.pool()?;
+        if let Some(parent) = parent {
+            // The parent is complete. What its device did not take would be missing in this layer, too.
+            self.0.write_out(parent).map_err(|error| pool.explain(error))?;
+        }
+        pool.make_layer(id.as_str(), parent.map(CacheId::as_str))?;
         Ok(Prepared::new(Unfinished { state: Arc::clone(&self.0), id: id.clone(), parent: parent.cloned() }))
     }
 
@@ -200,7 +264,11 @@ impl Driver for DeviceMapper {
         let mounts = self.0.own.sub_or_create(MOUNTS, 0o755)?;
         // A mount goes with the last process of its namespace; the empty directory that it was on stays.
         refuse_mounted(&mounts, id.as_str())?;
-        let remove_point = || rustix::fs::unlinkat(&mounts, id.as_str(), AtFlags::REMOVEDIR);
+        let remove_point = || {
+            // A runtime works in the directory of the content; who was killed has left it.
+            let _ = rustix::fs::unlinkat(&mounts, format!("{id}/{CONTENT}"), AtFlags::REMOVEDIR);
+            rustix::fs::unlinkat(&mounts, id.as_str(), AtFlags::REMOVEDIR)
+        };
         match remove_point() {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(StoreError::io(mounts.join(id.as_str()), "removing")(errno)),
@@ -225,13 +293,21 @@ impl Driver for DeviceMapper {
             let mounted = self.0.live(writer)?.mount(id.as_str(), Writing::Elsewhere)?;
             return content_of(mounted, &device, &self.0.records.home().join(id.as_str()));
         }
-        self.0.shown.layer(id, || match self.0.named.get() {
-            Some(pool) => pool.show(&device),
-            None => self.pool()?.show(&device),
-        })
+        if let Some(pool) = self.0.named.get() {
+            return self.0.shown.layer(id, || pool.show(&device));
+        }
+        if let Some(live) = self.0.joined()? {
+            let mounted = live.mount(id.as_str(), Writing::Elsewhere)?;
+            return content_of(mounted, &device, &self.0.records.home().join(id.as_str()));
+        }
+        self.0.shown.layer(id, || self.pool()?.show(&device))
     }
 
     fn keeps_directories(&self) -> bool {
+        false
+    }
+
+    fn is_mounted_by_readers(&self) -> bool {
         false
     }
 
@@ -239,8 +315,16 @@ impl Driver for DeviceMapper {
         HomeEntries::named(NAME, self.0.records.home())
     }
 
+    /// What the pool has left; of a pool in files, no more than their file system has.
     fn room(&self) -> Result<Room, StoreError> {
-        Room::measure(self.0.records.home())
+        let mut room = Room::measure(self.0.records.home())?;
+        let in_files = self.0.own.sub(NAME)?.is_some();
+        // A pool that is still to be made is as large as anybody needs.
+        if self.0.writer.is_some() && (in_files || setup::is_elsewhere(&self.0.own)?) {
+            let free = self.0.pool()?.free()?;
+            (room.bytes, room.inodes) = (if in_files { room.bytes.min(free) } else { free }, u64::MAX);
+        }
+        Ok(room)
     }
 
     /// What a layer consists of is in the pool, so it cannot be moved elsewhere.
@@ -292,7 +376,7 @@ impl Driver for DeviceMapper {
         let device = self.0.records.existing(id.as_str())?;
         Ok(Some(vec![
             ("DeviceId", device.id.to_string()),
-            ("DeviceName", format!("{}-{id}", live::prefix(&self.0.own)?)),
+            ("DeviceName", format!("{}-{id}", setup::prefix(&self.0.own)?)),
             ("DeviceSize", device.size.to_string()),
         ]))
     }

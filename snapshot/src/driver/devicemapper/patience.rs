@@ -6,7 +6,7 @@ use dm::{MapperError, Problem};
 
 /// How long a device may stay busy, or may take to go, after nobody has it open any more: udev's probes, or the
 /// kernel's own work, end in that time.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long to wait between two attempts.
 pub(super) const PAUSE: Duration = Duration::from_millis(20);

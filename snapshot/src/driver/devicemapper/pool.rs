@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use dm::{Devices, LoopDevice, ThinDevice, ThinPool, ThinVolume};
@@ -19,6 +20,15 @@ pub(super) const DATA: &str = "data";
 
 /// The directory of everything that a layer shows, in its file system.
 pub(super) const CONTENT: &str = "rootfs";
+
+/// The file of a pool's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataFile {
+    /// Bytes that the file system has allocated for it.
+    pub allocated: u64,
+    /// Bytes that the pool uses.
+    pub used: u64,
+}
 
 /// A thin pool that is not active.
 #[derive(Debug)]
@@ -71,6 +81,19 @@ impl InactivePool {
     /// [`StoreError::Pool`] if it is no pool, or damaged at its root.
     pub fn thin(&self) -> Result<ThinPool<'_>, StoreError> {
         ThinPool::open(&self.metadata).map_err(|source| StoreError::Pool { path: self.metadata_path.clone(), source })
+    }
+
+    /// What the file of the data takes up on the disk, and what of it the pool uses. Of a block device, nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn data_file(&self) -> Result<DataFile, StoreError> {
+        /// Bytes in which `st_blocks` counts.
+        const UNIT: u64 = 512;
+        let superblock = self.thin()?.superblock().clone();
+        let found = self.data.metadata().map_err(StoreError::io(&self.data_path, "stat"))?;
+        let used = superblock.data_used.saturating_mul(superblock.block_size);
+        Ok(DataFile { allocated: found.blocks() * UNIT, used })
     }
 
     /// The file or block device that holds the data.

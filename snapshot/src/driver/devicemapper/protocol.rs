@@ -80,6 +80,11 @@ impl Protocol {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The name of the pool.
+    pub(super) fn pool(&self) -> &DeviceName {
+        &self.pool
+    }
+
     /// The number that was given last. dockerd records the number after it.
     pub(super) fn last_number(&self) -> ThinId {
         self.lock().last

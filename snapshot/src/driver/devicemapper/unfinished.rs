@@ -37,6 +37,8 @@ impl Unfinished {
         let mounted = self.mount()?;
         let content = content_in(&mounted, &self.id)?;
         mounted.remove_tree(SCRATCH)?;
+        // The one that was open before hears of what failed before.
+        self.state.write_out(&self.id)?;
         // The descriptor of the mount itself is an `O_PATH` one, which cannot be synced.
         content.sync_file_system()
     }
@@ -62,6 +64,7 @@ impl Begun for Unfinished {
         // If the layer below was not committed yet, the snapshot has a copy of its scratch directory.
         mounted.remove_tree(SCRATCH)?;
         let scratch = mounted.create(SCRATCH, 0o700)?;
+        self.state.begun().insert(self.id.clone(), content.duplicate()?);
         Ok(Target {
             root: content.into(),
             scratch: scratch.into(),
@@ -78,6 +81,7 @@ impl Begun for Unfinished {
     }
 
     fn take_back(&self) -> Result<(), StoreError> {
+        drop(self.state.begun().remove(&self.id));
         self.state.pool()?.remove(self.id.as_str())
     }
 }

@@ -107,7 +107,6 @@ pub(crate) fn restart(args: &RestartArgs, root: &Path, driver: Option<&str>) -> 
     args.unsupported.refuse()?;
     let store = store(root, driver)?;
     super::verbs::each(&args.containers, |name| {
-        store.check_startable()?;
         store.stop(name, args.time)?;
         start(&store, name, "auto")
     })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use snapshot::catalog::Volume;
+use snapshot::driver::AnyDriver;
 use snapshot::schema::buildkit::{BuildCache, CacheRecord};
 use snapshot::usage::{build_cache, df, sizes};
 use snapshot::view::{Needs, View};
@@ -51,11 +52,30 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     output::raw(&text)?;
     damage::report(NAME, &usage.view);
     damage::report_elsewhere(NAME, &usage.view);
+    if let Some(wasted) = wasted(&usage.view) {
+        output::complain(NAME, &wasted);
+    }
     if let Some(unknown) = &unknown {
         output::complain(NAME, unknown);
     }
     let complete = unknown.is_none() && !usage.view.catalog().images_elsewhere();
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the file of a pool has allocated and the pool does not use. A pool that is active, or not in files, is not looked at.
+fn wasted(view: &View) -> Option<String> {
+    /// Bytes that are not worth a word.
+    const LITTLE: u64 = 16 << 20;
+    let AnyDriver::DeviceMapper(mapper) = view.root().driver()? else { return None };
+    let file = mapper.pool().ok()?.data_file().ok()?;
+    let wasted = file.allocated.saturating_sub(file.used);
+    (wasted >= LITTLE).then(|| {
+        format!(
+            "the pool's file has {} allocated, and {} of it are not in use: `layerfs system trim` gives them back",
+            size::size(file.allocated),
+            size::size(wasted)
+        )
+    })
 }
 
 /// The names of the four kinds in a template.

@@ -9,5 +9,6 @@ pub(crate) mod owner;
 pub(crate) mod pool;
 pub(crate) mod repair;
 pub(crate) mod rescue;
+pub(crate) mod trim;
 pub(crate) mod version;
 mod watch;

@@ -60,6 +60,24 @@ impl Place {
 enum What {
     /// Copy the file system of a layer or container out of the pool, as an image of its block device
     Copy(CopyArgs),
+    /// Make the files of the pool larger, also while it is active. A pool never shrinks
+    Grow(GrowArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct GrowArgs {
+    /// Bytes of the data from now on; k, m, g and t stand for powers of 1024
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, required_unless_present = "metadata_size")]
+    data_size: Option<u64>,
+
+    /// Bytes of the metadata from now on
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    metadata_size: Option<u64>,
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let bytes = size::ram_in_bytes(text).and_then(|bytes| u64::try_from(bytes).ok());
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| "no size".into())
 }
 
 #[derive(Debug, clap::Args)]
@@ -89,6 +107,11 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         Some(AnyDriver::DeviceMapper(mapper)) => Some(mapper),
         _ => None,
     });
+    if let Some(What::Grow(grow)) = &args.what {
+        let mapper =
+            mapper.filter(|_| named.is_none()).context("only a pool in files of a data-root can be made larger")?;
+        return make_larger(grow, mapper);
+    }
     let pool = match (named, mapper) {
         (Some((metadata, data)), _) => {
             if std::fs::metadata(metadata).is_ok_and(|file| file.is_file() && file.len() == 0) {
@@ -101,9 +124,21 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     };
     let store = view.as_ref().zip(mapper);
     match &args.what {
-        None => list(args, &pool, store),
         Some(What::Copy(copy)) => copy_out(copy, &pool, store),
+        _ => list(args, &pool, store),
     }
+}
+
+fn make_larger(args: &GrowArgs, mapper: &DeviceMapper) -> anyhow::Result<ExitCode> {
+    let grown = mapper.grow(args.data_size, args.metadata_size)?;
+    for (what, grown) in ["data", "metadata"].into_iter().zip(grown) {
+        let Some(grown) = grown else { continue };
+        let when =
+            if grown.is_active { "the pool has them already" } else { "the pool takes them when it is used next" };
+        let (before, now) = (size::size(grown.size.0), size::size(grown.size.1));
+        output::say(&format!("{what}: {now} instead of {before}; {when}"))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn list(args: &Args, pool: &InactivePool, store: Option<(&View, &DeviceMapper)>) -> anyhow::Result<ExitCode> {
@@ -119,6 +154,9 @@ fn list(args: &Args, pool: &InactivePool, store: Option<(&View, &DeviceMapper)>)
         let number = device.device;
         device.damage.iter().map(move |damage| format!("device {number}: {damage}"))
     }));
+    if let Some(warning) = report.nearly_full() {
+        output::complain(NAME, &warning);
+    }
     let mut sound = true;
     for damage in damage {
         sound = false;

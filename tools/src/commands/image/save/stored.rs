@@ -41,10 +41,10 @@ pub(super) fn run(args: Args, root: DataRoot, interrupted: &Arc<AtomicBool>) -> 
     let plan = StoredPlan::new(catalog, &selection, args.format)?;
     if args.dry_run {
         if args.json {
-            output::json(&plan)?
+            output::json(&plan)?;
         } else {
-            tell(&plan)?
-        };
+            tell(&plan)?;
+        }
         return Ok(status(complete));
     }
     let progress = Progress::new(NAME, args.quiet);

@@ -57,6 +57,24 @@ pub(super) struct PoolReport {
     pub(super) damage: Vec<String>,
 }
 
+/// Percent of a pool from which on it is worth a word: with dockerd's defaults no layer is made from 90 percent on.
+const NEARLY_FULL: u64 = 85;
+
+impl PoolReport {
+    /// What is to be said of a pool that has little left.
+    pub(super) fn nearly_full(&self) -> Option<String> {
+        let parts = [("data", self.data_used, self.data_total), ("metadata", self.metadata_used, self.metadata_total)];
+        let full = |used: u64, total: u64| used >= (u128::from(total) * u128::from(NEARLY_FULL) / 100) as u64;
+        let (what, used, total) = parts.into_iter().find(|(_, used, total)| *total > 0 && full(*used, *total))?;
+        Some(format!(
+            "the pool is nearly full: {} of {} of its {what} are in use, and from 90% on no layer is made; \
+             `layerfs system pool grow --{what}-size SIZE` makes it larger",
+            size::size(used),
+            size::size(total)
+        ))
+    }
+}
+
 pub(super) fn report(usage: &PoolUsage, view: Option<&View>) -> PoolReport {
     let superblock = &usage.superblock;
     let block = superblock.block_size;

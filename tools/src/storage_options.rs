@@ -1,0 +1,148 @@
+//! `--storage-opt`: what dockerd's flag of that name says of a pool of devicemapper.
+
+use docker_format::size::ram_in_bytes;
+use snapshot::driver::{PoolFileSystem, PoolOptions};
+
+use crate::exit::UsageError;
+
+/// Has this process open all stores with these options.
+pub(crate) fn choose(options: &[String]) -> Result<(), UsageError> {
+    if !options.is_empty() {
+        parse(options).map_err(UsageError)?.choose();
+    }
+    Ok(())
+}
+
+/// Options as dockerd takes them, with its errors (moby v20.10.24 `daemon/graphdriver/devmapper/deviceset.go: NewDeviceSet`).
+fn parse(options: &[String]) -> Result<PoolOptions, String> {
+    let mut pool = PoolOptions::default();
+    let (mut data, mut metadata) = (None, None);
+    for option in options {
+        let (key, value) =
+            option.split_once('=').ok_or_else(|| format!("Unable to parse key/value option: {option}"))?;
+        let (key, value) = (key.trim().to_lowercase(), value.trim());
+        let size = || {
+            let bytes = ram_in_bytes(value).and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
+            bytes.ok_or_else(|| format!("{key}: invalid size: '{value}'"))
+        };
+        let truth = || match value {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+            _ => Err(format!("{key}: invalid syntax: '{value}'")),
+        };
+        match key.as_str() {
+            "dm.basesize" => pool.base_size = Some(size()?),
+            "dm.loopdatasize" => pool.data_size = Some(size()?),
+            "dm.loopmetadatasize" => pool.metadata_size = Some(size()?),
+            "dm.fs" => {
+                pool.file_system = Some(match value {
+                    "ext4" => PoolFileSystem::Ext4,
+                    "xfs" => PoolFileSystem::Xfs,
+                    _ => return Err(format!("devmapper: Unsupported filesystem {value}")),
+                });
+            }
+            "dm.mkfsarg" => pool.make_arguments.push(value.to_owned()),
+            "dm.mountopt" => {
+                pool.mount_options.extend(value.split(',').filter(|one| !one.is_empty()).map(str::to_owned));
+            }
+            "dm.datadev" => data = Some(value),
+            "dm.metadatadev" => metadata = Some(value),
+            "dm.thinpooldev" => {
+                pool.thin_pool = Some(value.strip_prefix("/dev/mapper/").unwrap_or(value).to_owned());
+            }
+            "dm.blocksize" => {
+                let bytes = size()?;
+                // The kernel takes multiples of 64 KiB up to 1 GiB.
+                if bytes % (64 << 10) != 0 || bytes > 1 << 30 {
+                    return Err(format!("{key}: {bytes} is no multiple of 65536 up to {}", 1_u64 << 30));
+                }
+                pool.block = Some(bytes);
+            }
+            "dm.blkdiscard" => pool.discard = Some(truth()?),
+            "dm.min_free_space" => {
+                let number = value
+                    .strip_suffix('%')
+                    .ok_or_else(|| "devmapper: Option dm.min_free_space requires % suffix".to_owned())?;
+                let percent = number.parse().ok().filter(|percent| *percent < 100);
+                pool.min_free = Some(
+                    percent.ok_or_else(|| format!("devmapper: Invalid value {number} for option dm.min_free_space"))?,
+                );
+            }
+            "dm.xfs_nospace_max_retries" => {
+                value.parse::<u64>().map_err(|error| format!("{key}: {error}: '{value}'"))?;
+                pool.xfs_retries = Some(value.to_owned());
+            }
+            // What these choose is always so here: nothing waits for udev, a device goes when it is closed, and one that is
+            // in use is not deleted.
+            "dm.use_deferred_removal" | "dm.use_deferred_deletion" | "dm.override_udev_sync_check" => drop(truth()?),
+            "dm.libdm_log_level" => drop(value.parse::<u8>().map_err(|error| format!("{key}: {error}: '{value}'"))?),
+            key if key.starts_with("dm.directlvm_") || key.starts_with("dm.thinp_") => {
+                return Err(format!("{key}: LVM is not set up here; make a thin pool and name it with dm.thinpooldev"));
+            }
+            key => return Err(format!("devmapper: Unknown option {key}")),
+        }
+    }
+    pool.devices = match (data, metadata) {
+        (Some(data), Some(metadata)) => Some((data.into(), metadata.into())),
+        (None, None) => None,
+        _ => return Err("dm.datadev and dm.metadatadev name the two parts of one pool: give both".into()),
+    };
+    if pool.thin_pool.is_some() && pool.devices.is_some() {
+        return Err("dm.thinpooldev names a pool, and dm.datadev the parts of another one".into());
+    }
+    Ok(pool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(options: &[&str]) -> Result<PoolOptions, String> {
+        parse(&options.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn options_are_dockers() {
+        let options = parsed(&[
+            "dm.basesize=20G",
+            "DM.FS=ext4",
+            "dm.mkfsarg=-O",
+            "dm.mkfsarg=^has_journal",
+            "dm.mountopt=discard,nobarrier",
+            "dm.thinpooldev=/dev/mapper/vg-pool",
+            "dm.blocksize=512K",
+            "dm.min_free_space=0%",
+            "dm.use_deferred_removal=true",
+        ]);
+        let expected = PoolOptions {
+            base_size: Some(20 << 30),
+            file_system: Some(PoolFileSystem::Ext4),
+            make_arguments: vec!["-O".into(), "^has_journal".into()],
+            mount_options: vec!["discard".into(), "nobarrier".into()],
+            thin_pool: Some("vg-pool".into()),
+            block: Some(512 << 10),
+            min_free: Some(0),
+            ..PoolOptions::default()
+        };
+        assert_eq!(options, Ok(expected));
+        // What dockerd 20.10.24 says of them.
+        for (option, said) in [
+            ("dm.frob=1", "devmapper: Unknown option dm.frob"),
+            ("dm.fs=btrfs", "devmapper: Unsupported filesystem btrfs"),
+            ("dm.min_free_space=10", "devmapper: Option dm.min_free_space requires % suffix"),
+            ("dm.min_free_space=100%", "devmapper: Invalid value 100 for option dm.min_free_space"),
+            ("dm.basesize", "Unable to parse key/value option: dm.basesize"),
+        ] {
+            assert_eq!(parsed(&[option]), Err(said.to_owned()));
+        }
+        for option in [
+            "dm.blocksize=100",
+            "dm.blkdiscard=maybe",
+            "dm.basesize=x",
+            "dm.datadev=/dev/vdb",
+            "dm.directlvm_device=/dev/vdb",
+        ] {
+            assert!(parsed(&[option]).is_err(), "{option}");
+        }
+    }
+}

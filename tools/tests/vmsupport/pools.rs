@@ -1,0 +1,165 @@
+//! Pools with room to give back, pools that grow, pools that others have set up, and disks that fail.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use testkit::dockerd::Dockerd;
+
+use super::{
+    BUSYBOX, FLAGS, LISTED, archive_with_file, check, import_file, layerfs, new_root, refused, run, sorted, text,
+};
+
+/// `layerfs` with options of the driver.
+fn with(root: &Path, options: &[&str], arguments: &[&str]) -> String {
+    let options: Vec<&str> = options.iter().flat_map(|option| ["--storage-opt", *option]).collect();
+    layerfs(root, &[&options[..], arguments].concat())
+}
+
+fn import(root: &Path, options: &[&str], archive: &str) {
+    with(root, options, &["image", "load", "--storage-driver", "devicemapper", "-i", archive]);
+}
+
+fn pool(root: &Path) -> Value {
+    serde_json::from_str(&layerfs(root, &["system", "pool", "--json"])).unwrap()
+}
+
+#[test]
+#[ignore = "runs in the virtual machine"]
+fn within_pools_are_trimmed_and_grow() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = new_root(&dir);
+    let options = ["dm.loopdatasize=1G", "dm.loopmetadatasize=8M", "dm.basesize=256M", "dm.fs=ext4"];
+    import(&root, &options, "/t/busybox-20.10.tar");
+    let base: Value = serde_json::from_slice(&std::fs::read(root.join("devicemapper/metadata/base")).unwrap()).unwrap();
+    assert_eq!(base["size"], 256 << 20);
+
+    // What was deleted without a discard stays in the file until a trim.
+    testkit::succeeded("import", import_file(&root, dir.path(), 60 << 20, "large:1"));
+    let data = root.join("devicemapper/devicemapper/data");
+    let allocated = || std::fs::metadata(&data).unwrap().blocks() * 512;
+    with(&root, &["dm.blkdiscard=false"], &["image", "rm", "large:1"]);
+    let before = allocated();
+    let said = run("layerfs", &root, &["system", "df"]);
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(said.contains("are not in use: `layerfs system trim` gives them back"), "{said}");
+    let said = layerfs(&root, &["system", "trim"]);
+    assert!(allocated() + (60 << 20) <= before, "{before} {}: {said}", allocated());
+    check(&root);
+
+    // The pool is made larger, and takes the new size when it is used next.
+    let refusal = refused("layerfs", &root, &["system", "pool", "grow", "--data-size", "1G"]);
+    assert!(refusal.contains("a pool only grows"), "{refusal}");
+    layerfs(&root, &["system", "pool", "grow", "--data-size", "2G"]);
+    let said = layerfs(&root, &["container", "run", "--rm", "--network", "none", BUSYBOX, "echo", "it runs"]);
+    assert_eq!(said, "it runs\n");
+    assert_eq!(pool(&root)["data_total"].as_u64(), Some(2 << 30));
+    check(&root);
+}
+
+/// A pool that stays active whoever works with it, as LVM keeps one: we write, dockerd uses what we wrote, we read it.
+#[test]
+#[ignore = "runs in the virtual machine"]
+fn within_a_ready_pool_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = new_root(&dir);
+    let loops = [("metadata", 8_u64 << 20), ("data", 1 << 30)].map(|(name, size)| {
+        let path = dir.path().join(name);
+        File::create_new(&path).unwrap().set_len(size).unwrap();
+        let shown = Command::new("losetup").arg("-f").output().unwrap();
+        let device = testkit::succeeded("losetup", shown).trim().to_owned();
+        testkit::succeeded("losetup", Command::new("losetup").arg(&device).arg(&path).output().unwrap());
+        device
+    });
+    let table = format!("0 {} thin-pool {} {} 128 0 1 skip_block_zeroing", (1_u64 << 30) / 512, loops[0], loops[1]);
+    let dmsetup = |arguments: &[&str]| {
+        let output = Command::new("dmsetup").env("DM_DISABLE_UDEV", "1").args(arguments).output().unwrap();
+        testkit::succeeded("dmsetup", output)
+    };
+    dmsetup(&["create", "ready-pool", "--table", &table]);
+    let options = ["dm.thinpooldev=/dev/mapper/ready-pool", "dm.basesize=256M", "dm.fs=ext4"];
+    import(&root, &options, "/t/busybox-20.10.tar");
+    assert!(!root.join("devicemapper/devicemapper").exists());
+    let ours = with(&root, &options, &LISTED);
+    let saved = dir.path().join("saved.tar");
+    with(&root, &options, &["image", "save", BUSYBOX, "-o", text(&saved)]);
+    super::check_saved(&[&saved]);
+    let said = with(&root, &options, &["container", "run", "--rm", "--network", "none", BUSYBOX, "echo", "it runs"]);
+    assert_eq!(said, "it runs\n");
+
+    let given: Vec<String> = options[..2].iter().map(|option| format!("--storage-opt={option}")).collect();
+    let flags: Vec<&str> = FLAGS.iter().copied().chain(given.iter().map(String::as_str)).collect();
+    let daemon = Dockerd::start_with(&root, &flags);
+    assert_eq!(sorted(&daemon.ok(&LISTED)), sorted(&ours));
+    daemon.load(Path::new("/t/layers-20.10.tar"));
+    let theirs = sorted(&daemon.ok(&LISTED));
+    daemon.stop();
+    assert_eq!(sorted(&with(&root, &options, &LISTED)), theirs);
+    let said = with(&root, &options, &["system", "check", "--deep"]);
+    assert!(said.starts_with("no damage"), "{said}");
+
+    // Taken for the pool of another store, nothing is written to it.
+    let other = dir.path().join("other");
+    let said = Command::new("/t/layerfs")
+        .args([
+            "--root",
+            text(&other),
+            "--storage-opt",
+            options[0],
+            "image",
+            "load",
+            "--storage-driver",
+            "devicemapper",
+        ])
+        .args(["-i", "/t/busybox-20.10.tar"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("the pool is in use"), "{said}");
+    // Not active any more, it is rescued from its two devices.
+    dmsetup(&["remove", "ready-pool"]);
+    let rescued = dir.path().join("rescued");
+    layerfs(&root, &["system", "rescue", "-q", "--metadata", &loops[0], "--data", &loops[1], text(&rescued)]);
+    assert!(rescued.join("images/index.json").exists());
+    for device in loops {
+        testkit::succeeded("losetup", Command::new("losetup").args(["-d", &device]).output().unwrap());
+    }
+}
+
+/// The file system that holds the pool's files is full, which the pool does not know: what the kernel could not write after
+/// the files of a layer were closed is told all the same.
+#[test]
+#[ignore = "runs in the virtual machine"]
+fn within_a_full_disk_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let mount = ["-t", "tmpfs", "-o", "size=96m", "tmpfs", text(&disk)];
+    testkit::succeeded("mount", Command::new("mount").args(mount).output().unwrap());
+    let root = disk.join("docker");
+    let options = ["dm.fs=ext4", "dm.basesize=256M", "dm.loopmetadatasize=8M", "dm.mkfsarg=-J", "dm.mkfsarg=size=4"];
+    with(&root, &options, &["image", "load", "--storage-driver", "devicemapper", "-i", "/t/busybox-20.10.tar"]);
+    let before = sorted(&layerfs(&root, &LISTED));
+    // The check for room would see it: here something else fills the disk meanwhile.
+    let free = Command::new("stat").args(["-f", "-c", "%a", text(&disk)]).output().unwrap();
+    let free: usize = testkit::succeeded("stat", free).trim().parse().unwrap();
+    std::fs::write(disk.join("filler"), vec![1; free * 4096 - (4 << 20)]).unwrap();
+    // The length of what is compressed is not known beforehand.
+    let archive = archive_with_file(dir.path(), 16 << 20);
+    testkit::succeeded("gzip", Command::new("gzip").arg(&archive).output().unwrap());
+    let archive = archive.with_extension("tar.gz");
+    let arguments = ["image", "import", "--storage-driver", "devicemapper", text(&archive), "lost:1"];
+    let output = run("layerfs", &root, &arguments);
+    assert!(!output.status.success(), "{output:?}");
+    std::fs::remove_file(disk.join("filler")).unwrap();
+    assert_eq!(sorted(&layerfs(&root, &LISTED)), before);
+    let said = layerfs(&root, &["system", "check", "--deep"]);
+    assert!(said.starts_with("no damage"), "{said}");
+    // Direct reading, as thin_check does it, is nothing for a file system in memory.
+    let metadata = dir.path().join("metadata");
+    std::fs::copy(root.join("devicemapper/devicemapper/metadata"), &metadata).unwrap();
+    testkit::succeeded("thin_check", Command::new("thin_check").arg(&metadata).output().unwrap());
+    testkit::succeeded("umount", Command::new("umount").arg(&disk).output().unwrap());
+}

@@ -171,5 +171,3 @@ deny:
 # All Dockerfiles of testdata, built by dockerd and here, and by each with the other's cache (about three minutes).
 sweep-build:
     LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker,engines cargo test --release -p tools --test docker_build --test engines_buildkit
-
-    LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker cargo test --release -p tools --test docker_build

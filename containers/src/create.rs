@@ -78,7 +78,9 @@ pub fn create(root: &Path, driver: Option<&'static str>, request: Request) -> Re
     let parsed = ImageConfig::parse(&bytes).map_err(|error| ContainerError::Invalid(error.to_string()))?;
     if let Some(wanted) = platform {
         let image = config.image.clone();
-        wanted.takes(&parsed).map_err(|found| ContainerError::Platform { image, wanted, found })?;
+        wanted
+            .takes(&parsed)
+            .map_err(|found| ContainerError::Platform { image, platforms: Box::new([wanted.clone(), found]) })?;
     }
     let fields = parsed.fields;
     merge(&mut config, &fields.config.filter(|_| !bare).unwrap_or_default())?;

@@ -17,15 +17,15 @@ pub enum ContainerError {
     NoImage(String),
     /// The image is for another platform.
     #[error(
-        "image with reference {image} was found but does not match the specified platform: wanted {wanted}, actual: {found}"
+        "image with reference {image} was found but does not match the specified platform: wanted {}, actual: {}",
+        platforms[0],
+        platforms[1]
     )]
     Platform {
         /// The image, as it was typed.
         image: String,
-        /// The platform that was asked for.
-        wanted: Platform,
-        /// The image's.
-        found: Platform,
+        /// The platform that was asked for, and the image's.
+        platforms: Box<[Platform; 2]>,
     },
     /// No container has this name or id.
     #[error("No such container: {0}")]

@@ -231,3 +231,42 @@ fn put_blob(host: &str, repository: &str, blob: &[u8]) {
     let digest = layerfs::Digest::hash(blob);
     request(host, "PUT", &format!("{path}{mark}digest={digest}"), "application/octet-stream", blob);
 }
+
+/// Which image a container is made of, and when it is fetched first. Where docker fetches without being told to, `--pull missing` does.
+#[test]
+fn docker_create_takes_and_fetches_the_image_that_docker_does() {
+    let Some(_turn) = Registry::with_docker() else { return };
+    let dir = testkit::scratch();
+    let registry = Registry::start(&dir.path().join("registry"));
+    let reference = format!("{}/t/many:1", registry.host);
+    Index::push(&registry.host, "t/many", "1");
+    let (ours, dockers) = (testkit::empty_root(&dir, "ours"), testkit::empty_root(&dir, "dockers"));
+    testkit::import(&testkit::golden("busybox-20.10.tar"), &ours);
+    let daemon = Dockerd::start_with(&dockers, &["--storage-driver=overlay2"]);
+    for flags in [
+        &["--pull", "never"][..],
+        &["--pull", "missing"],
+        &["--pull", "never", "--platform", "linux/arm64"],
+        &["--pull", "missing", "--platform", "linux/arm64"],
+        &["--pull", "never", "--platform", "arm64"],
+        &["--pull", "always", "--platform", "linux/amd64"],
+        &["--pull", "never", "--platform", "a/b/c/d"],
+        &["--pull", "never", "--platform", "nonsense"],
+    ] {
+        let words = [&["create", "--network", "none"], flags, &[&reference, "true"]].concat();
+        let theirs = daemon.docker(&words);
+        let mine = layerfs_anonymous(&ours, &words);
+        let said = String::from_utf8_lossy(&theirs.stderr).into_owned();
+        assert_eq!(mine.code, theirs.status.code(), "{flags:?}: {} and docker: {said}", mine.stderr);
+        if mine.code == Some(0) {
+            let shown = ["inspect", "-f", "{{.Image}}"];
+            let image = daemon.ok(&[&shown[..], &[text(&theirs).trim()]].concat());
+            let own = layerfs_anonymous(&ours, &[&shown[..], &[mine.stdout.trim()]].concat()).ok();
+            assert_eq!(own.stdout, image, "{flags:?}");
+        } else if flags.contains(&"--platform") {
+            let said = said.trim_end().trim_start_matches("Error response from daemon: ");
+            assert_eq!(mine.stderr.trim_end().trim_start_matches("layerfs: "), said, "{flags:?}");
+        }
+    }
+    daemon.remove_everything();
+}

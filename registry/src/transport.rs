@@ -84,6 +84,8 @@ fn of_tls(method: &'static str, url: &str, error: &rustls::Error, host: &str) ->
             format!("x509: certificate is not valid for {host}")
         }
         rustls::Error::InvalidMessage(_) => "http: server gave HTTP response to HTTPS client".into(),
+        // Such as `CaUsedAsEndEntity`: an authority's own certificate as that of a host.
+        rustls::Error::InvalidCertificate(Bad::Other(why)) => format!("x509: certificate cannot be used: {why}"),
         error if matches!(error, rustls::Error::InvalidCertificate(_)) => format!("x509: {error}"),
         error => {
             return RegistryError::Transport {

@@ -87,7 +87,7 @@ mod tests {
         std::os::unix::fs::symlink(outside.path(), root.join("etc")).unwrap();
         std::fs::write(root.join("proc"), "x").unwrap();
         std::fs::create_dir_all(root.join("dev/console")).unwrap();
-        fill(&Dir::open(root).unwrap()).unwrap();
+        fill_init_layer(&Dir::open(root).unwrap()).unwrap();
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
         assert!(root.join("proc").is_dir() && root.join("dev/console").is_dir());
         assert!(root.join("etc/hosts").symlink_metadata().unwrap().is_file());

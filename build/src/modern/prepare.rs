@@ -151,7 +151,8 @@ impl Builder<'_> {
         let content = volume::content_path(&self.store.root, &id);
         if !content.exists() {
             let store = Store { root: self.store.root.clone(), driver: self.store.driver };
-            store.create_volume(Some(&name), &BTreeMap::from([(LABEL.to_owned(), mount.id.clone())]))?;
+            let labels = BTreeMap::from([(LABEL.to_owned(), mount.id.clone())]);
+            store.create_volume(Some(&name), labels, BTreeMap::new())?;
             if !mount.from.is_empty() {
                 self.lay_out(mount, needed, place)?;
                 let open = |path: &Path| std::fs::File::open(path).map_err(BuildError::io("opening a cache"));

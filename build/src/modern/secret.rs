@@ -42,7 +42,8 @@ pub(super) fn read_or_make(store: &BuildStore<'_>) -> Result<String, BuildError>
         return Ok(known);
     }
     let volumes = Store { root: store.root.clone(), driver: store.driver };
-    volumes.create_volume(Some(VOLUME), &BTreeMap::from([("layerfs.build".to_owned(), "key".to_owned())]))?;
+    let labels = BTreeMap::from([("layerfs.build".to_owned(), "key".to_owned())]);
+    volumes.create_volume(Some(VOLUME), labels, BTreeMap::new())?;
     let number = CacheId::random().as_str().to_owned();
     let path = file(&store.root);
     let temporary = path.with_file_name(&number);

@@ -54,11 +54,13 @@ struct State {
     /// Where the next part begins.
     next: u64,
     connections: usize,
+    /// Bytes that have come, in the file or kept.
+    received: u64,
     /// Whether nothing more is written: all is there, or the work has ended early.
     ended: bool,
     /// Why it has ended early; the first reason counts. `None` also if the server has ignored a range.
     failed: Option<RegistryError>,
-    /// When the last connection was added, what was there then, and the rate before.
+    /// When the last connection was added, what had come by then, and the rate before.
     added: (Instant, u64, f64),
     /// Whether one more connection may be tried.
     may_grow: bool,
@@ -72,9 +74,10 @@ impl Parts {
         let state = State {
             next: there,
             connections: 1,
+            received: 0,
             ended: false,
             failed: None,
-            added: (Instant::now(), there, rate),
+            added: (Instant::now(), 0, rate),
             may_grow: true,
         };
         let parts =
@@ -121,10 +124,9 @@ impl Parts {
             if since.elapsed() < MEASURED || !state.may_grow || state.connections >= MOST {
                 return;
             }
-            let there = self.transfer.there();
-            let now = (there - before) as f64 / since.elapsed().as_secs_f64();
-            state.may_grow = now > rate * GAIN && self.transfer.size - there > 2 * PART;
-            state.added = (Instant::now(), there, now);
+            let now = (state.received - before) as f64 / since.elapsed().as_secs_f64();
+            state.may_grow = now > rate * GAIN && self.transfer.size - state.next > PART;
+            state.added = (Instant::now(), state.received, now);
             if !state.may_grow {
                 return;
             }
@@ -147,12 +149,9 @@ impl Parts {
                 state.next = self.transfer.size.min(from + PART);
                 (from, state.next)
             };
-            if let Err(error) = self.part(from, to) {
+            if let Err(error) = self.part(from, to, is_first) {
                 self.end(Some(error));
                 return;
-            }
-            if is_first {
-                self.grow();
             }
         }
     }
@@ -171,7 +170,7 @@ impl Parts {
     }
 
     /// Brings a part, in several attempts if need be.
-    fn part(&self, from: u64, to: u64) -> Result<(), RegistryError> {
+    fn part(self: &Arc<Self>, from: u64, to: u64, is_first: bool) -> Result<(), RegistryError> {
         let blob = self.transfer.blob();
         let first_pause = blob.client.options().first_pause;
         let mut backoff = Backoff::new(first_pause, ATTEMPTS);
@@ -182,7 +181,7 @@ impl Parts {
             if !ranges {
                 self.end(None);
             }
-            let Err(error) = asked.and_then(|coming| self.take(coming, &mut kept, to)) else { continue };
+            let Err(error) = asked.and_then(|coming| self.take(coming, &mut kept, to, is_first)) else { continue };
             let at = kept.end();
             if at > before {
                 backoff = Backoff::new(first_pause, ATTEMPTS);
@@ -200,7 +199,7 @@ impl Parts {
     }
 
     /// Takes the bytes of a part up to `to`.
-    fn take(&self, coming: Coming, kept: &mut Kept, to: u64) -> Result<(), RegistryError> {
+    fn take(self: &Arc<Self>, coming: Coming, kept: &mut Kept, to: u64, is_first: bool) -> Result<(), RegistryError> {
         let Coming { mut body, url, .. } = coming;
         let mut buffer = vec![0; PIECE];
         let mut pace = Pace::new(self.transfer.blob().client.options().stall);
@@ -213,7 +212,14 @@ impl Parts {
             }
             pace.check(read, &url)?;
             kept.bytes.extend_from_slice(&buffer[..read]);
-            self.hand_over(&lock(&self.state), kept)?;
+            {
+                let mut state = lock(&self.state);
+                state.received += read as u64;
+                self.hand_over(&state, kept)?;
+            }
+            if is_first {
+                self.grow();
+            }
         }
         // The connection can be used again when the end of the body was seen.
         let _ = body.read(&mut buffer[..1]);

@@ -124,6 +124,11 @@ bench-pull runs="7":
     cargo build --release -p tools -p benches --bin layerfs --bin layer-unpack --bin corpus
     benches/pull.sh {{ runs }}
 
+# A store of overlay2 into containerd's, against `docker save | docker load`, with the image of an archive: needs root and `just engines`.
+bench-migrate archive runs="3":
+    cargo build --release -p tools --bin layerfs
+    benches/migrate.sh {{ runs }} {{ quote(archive) }}
+
 # `layer-run` against `crun run`, `runc run` and `docker run`; with an archive also against `docker load` and `docker run`. Needs root.
 bench-run runs="15" archive="":
     cargo build --release -p tools --bins

@@ -300,6 +300,9 @@ fn of_store(error: &StoreError) -> Option<String> {
         StoreError::Refused { refusal: Refusal::ContainerdStore, .. } => {
             Some("--storage-driver overlay2 writes to it all the same".into())
         }
+        StoreError::Refused { refusal: Refusal::ContainerdHolds { .. }, .. } => {
+            Some("while its daemon runs, `docker load` adds images to it; an empty data-root takes them here".into())
+        }
         StoreError::Undeletable(error) => match error.obstacle {
             Some(Obstacle::Immutable) => Some("`chattr -i` takes that attribute away".into()),
             Some(Obstacle::AppendOnly) => Some("`chattr -a` takes that attribute away".into()),

@@ -131,7 +131,7 @@ fn engines_containerd_works_on_with_what_was_loaded() {
     assert_eq!(again.status.code(), Some(1));
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
     assert!(
-        said.contains("containerd's store in it holds 1 names of images, and only an empty one is written"),
+        said.contains("containerd's store in it holds names of images (1), and only an empty one is written"),
         "{said}"
     );
     // We read what we wrote.

@@ -281,7 +281,7 @@ fn contents(root: &Dir) -> Result<Option<String>, StoreError> {
             (found.snapshots.len() + found.other_snapshots.len(), "snapshots"),
         ] {
             if count > 0 {
-                return Ok(Some(format!("{count} {what}")));
+                return Ok(Some(format!("{what} ({count})")));
             }
         }
     }

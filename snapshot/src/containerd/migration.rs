@@ -168,7 +168,10 @@ impl<'r> Migration<'r> {
         if self.sync {
             containerd.sync()?;
         }
-        containerd.remove_tree(GONE)
+        containerd.remove_tree(GONE)?;
+        // Where there was nothing of containerd before, there is nothing again. A directory with something in it stays.
+        let _ = rustix::fs::unlinkat(self.root.dir(), CONTAINERD, rustix::fs::AtFlags::REMOVEDIR);
+        Ok(())
     }
 
     /// Removes the old store: the records and layers of overlay2. The record says first that this was begun, so that it can only

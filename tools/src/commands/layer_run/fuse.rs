@@ -40,7 +40,7 @@ pub(super) fn mount(lower: &Path, upper: &Path, work: &Path, point: &Path) -> an
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
     let mut fuse = Fuse(child.context("running setpriv (package util-linux)")?);
     let begun = Instant::now();
-    while rustix::fs::statfs(point).map(|stat| stat.f_type as i64) != Ok(FUSE) {
+    while rustix::fs::statfs(point).map(|stat| stat.f_type) != Ok(FUSE) {
         if let Some(status) = fuse.0.try_wait()? {
             let mut said = String::new();
             if let Some(mut errors) = fuse.0.stderr.take() {

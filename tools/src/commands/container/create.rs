@@ -88,8 +88,8 @@ fn fetched(store: &Store, flags: &CreateFlags, request: Request) -> anyhow::Resu
         fetch()?;
     }
     match containers::create(&store.root, store.driver, request.clone()) {
-        Err(error @ (ContainerError::NoImage(_) | ContainerError::Platform { .. })) if flags.pull == Pull::Missing => {
-            complain(&error.into(), flags);
+        Err(ContainerError::NoImage(_) | ContainerError::Platform { .. }) if flags.pull == Pull::Missing => {
+            say_missing(flags);
             fetch()?;
             Ok(containers::create(&store.root, store.driver, request)?)
         }
@@ -99,22 +99,21 @@ fn fetched(store: &Store, flags: &CreateFlags, request: Request) -> anyhow::Resu
 
 /// Says why there is no container.
 pub(super) fn complain(error: &anyhow::Error, flags: &CreateFlags) {
-    let is_missing = match error.downcast_ref() {
-        Some(ContainerError::NoImage(_)) => true,
-        Some(ContainerError::Platform { .. }) => flags.pull == Pull::Missing,
-        _ => false,
-    };
-    if is_missing {
-        if flags.image().is_empty() {
-            output::complain(NAME, "invalid reference format");
-            return;
-        }
-        let name = Reference::parse(flags.image()).map(|name| name.with_default_tag().familiar());
-        let name = name.unwrap_or_else(|_| flags.image().to_owned());
-        output::complain(NAME, &format!("Unable to find image '{name}' locally"));
+    match error.downcast_ref() {
+        Some(ContainerError::NoImage(_)) => say_missing(flags),
+        _ => output::complain(NAME, &message(error)),
+    }
+}
+
+/// Says, as docker's client does, that the store does not have the image.
+fn say_missing(flags: &CreateFlags) {
+    if flags.image().is_empty() {
+        output::complain(NAME, "invalid reference format");
         return;
     }
-    output::complain(NAME, &message(error));
+    let name = Reference::parse(flags.image()).map(|name| name.with_default_tag().familiar());
+    let name = name.unwrap_or_else(|_| flags.image().to_owned());
+    output::complain(NAME, &format!("Unable to find image '{name}' locally"));
 }
 
 /// An error with its causes, each once.

@@ -176,3 +176,8 @@ deny:
 # All Dockerfiles of testdata, built by dockerd and here, and by each with the other's cache (about three minutes).
 sweep-build:
     LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker,engines cargo test --release -p tools --test docker_build --test engines_buildkit
+
+# 40 power cuts of a machine that works on a store of devicemapper, pools that grow while containers run, and how long an import and the
+# opening of 1,000 devices take there beside dockerd (about half an hour). Needs what the `vm_*` tests need.
+sweep-devicemapper:
+    LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker,vm cargo test --release -p tools --test vm_devicemapper -- --nocapture cut pools figures

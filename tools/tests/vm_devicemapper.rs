@@ -4,6 +4,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "vmsupport/cuts.rs"]
+mod cuts;
+#[path = "vmsupport/figures.rs"]
+mod figures;
 #[path = "vmsupport/pools.rs"]
 mod pools;
 
@@ -48,7 +52,8 @@ fn vm_pools_are_set_up_trimmed_and_made_larger() {
     for name in ARCHIVES {
         machine = machine.file(&testkit::golden(name), &format!("/t/{name}"));
     }
-    machine.run_tests("pools::within_", true, 3, Duration::from_secs(1200));
+    let (filter, least) = if testkit::full_sweep() { ("pools::", 5) } else { ("pools::within_", 3) };
+    machine.run_tests(filter, true, least, Duration::from_secs(1200));
 }
 
 fn text(path: &Path) -> &str {

@@ -26,6 +26,20 @@ fn pool(root: &Path) -> Value {
     serde_json::from_str(&layerfs(root, &["system", "pool", "--json"])).unwrap()
 }
 
+/// Bytes of all devices of the kernel's device mapper.
+fn active_sizes() -> Vec<u64> {
+    let devices = std::fs::read_dir("/sys/block").unwrap().map(|device| device.unwrap().path());
+    let sizes = devices.filter(|device| device.join("dm").exists()).map(|device| device.join("size"));
+    sizes.map(|size| std::fs::read_to_string(size).unwrap().trim().parse::<u64>().unwrap() * 512).collect()
+}
+
+/// What a container sees of its file system's size, in KiB.
+fn seen_by_container(root: &Path) -> u64 {
+    let said = layerfs(root, &["container", "run", "--rm", "--network", "none", BUSYBOX, "df", "-k", "/"]);
+    let line = said.lines().last().unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap_or_else(|_| panic!("{said}"))
+}
+
 #[test]
 #[ignore = "runs in the virtual machine"]
 fn within_pools_are_trimmed_and_grow() {
@@ -56,6 +70,68 @@ fn within_pools_are_trimmed_and_grow() {
     let said = layerfs(&root, &["container", "run", "--rm", "--network", "none", BUSYBOX, "echo", "it runs"]);
     assert_eq!(said, "it runs\n");
     assert_eq!(pool(&root)["data_total"].as_u64(), Some(2 << 30));
+    check(&root);
+}
+
+/// A pool that a container keeps active grows meanwhile, and so does the base.
+#[test]
+#[ignore = "runs in the virtual machine"]
+fn at_length_an_active_pool_grows() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = new_root(&dir);
+    let options = ["dm.loopdatasize=2G", "dm.loopmetadatasize=8M", "dm.basesize=256M", "dm.fs=ext4"];
+    import(&root, &options, "/t/busybox-20.10.tar");
+    layerfs(&root, &["container", "run", "-d", "--name", "sleeps", "--network", "none", BUSYBOX, "sleep", "1000"]);
+    assert!(active_sizes().contains(&(2 << 30)), "{:?}", active_sizes());
+    let said = layerfs(&root, &["system", "pool", "grow", "--data-size", "3G", "--metadata-size", "16M"]);
+    assert_eq!(said.matches("the pool has them already").count(), 2, "{said}");
+    assert!(active_sizes().contains(&(3 << 30)), "{:?}", active_sizes());
+    layerfs(&root, &["container", "rm", "-f", "sleeps"]);
+    let report = pool(&root);
+    assert_eq!((report["data_total"].as_u64(), report["metadata_total"].as_u64()), (Some(3 << 30), Some(16 << 20)));
+    check(&root);
+
+    // New chains of layers begin with a larger base; what is there keeps its size.
+    let old = seen_by_container(&root);
+    layerfs(&root, &["image", "rm", BUSYBOX]);
+    import(&root, &["dm.basesize=600M"], "/t/busybox-20.10.tar");
+    let new = seen_by_container(&root);
+    assert!(old < 256 << 10 && new > 500 << 10, "{old} {new}");
+    check(&root);
+}
+
+/// Containers run on the driver, and the store can be read and written meanwhile.
+#[test]
+#[ignore = "runs in the virtual machine"]
+fn at_length_containers_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = new_root(&dir);
+    import(&root, &[], "/t/busybox-20.10.tar");
+    let run_it = ["container", "run", "-d", "--name", "runs", "--network", "none", BUSYBOX];
+    layerfs(&root, &[&run_it[..], &["sh", "-c", "echo here >/made; sleep 1000"]].concat());
+    let wait = "until [ -s /made ]; do sleep 0.1; done; cat /made";
+    let said = layerfs(&root, &["container", "exec", "runs", "sh", "-c", wait]);
+    assert_eq!(said, "here\n");
+    // Readers go through the kernel as long as the pool is active, and so do writers.
+    assert_eq!(layerfs(&root, &["container", "diff", "runs"]), "A /made\n");
+    let saved = dir.path().join("saved.tar");
+    layerfs(&root, &["image", "save", BUSYBOX, "-o", text(&saved)]);
+    super::check_saved(&[&saved]);
+    testkit::succeeded("import", import_file(&root, dir.path(), 1000, "beside:1"));
+    assert_eq!(layerfs(&root, &["image", "cat", "beside:1", "/file"]).len(), 1000);
+    layerfs(&root, &["container", "commit", "runs", "committed:1"]);
+    assert_eq!(layerfs(&root, &["image", "cat", "committed:1", "/made"]), "here\n");
+    layerfs(&root, &["container", "stop", "-t", "0", "runs"]);
+    let said = layerfs(&root, &["container", "run", "--rm", "--network", "none", "committed:1", "cat", "/made"]);
+    assert_eq!(said, "here\n");
+    // What a build runs is a container, too.
+    let context = dir.path().join("context");
+    std::fs::create_dir(&context).unwrap();
+    std::fs::write(context.join("Dockerfile"), format!("FROM {BUSYBOX}\nRUN echo built >/built\n")).unwrap();
+    layerfs(&root, &["image", "build", "-q", "-t", "built:1", text(&context)]);
+    assert_eq!(layerfs(&root, &["image", "cat", "built:1", "/built"]), "built\n");
+    layerfs(&root, &["container", "rm", "runs"]);
+    assert_eq!(layerfs(&root, &["container", "ls", "-aq"]), "");
     check(&root);
 }
 

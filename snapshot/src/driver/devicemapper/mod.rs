@@ -334,6 +334,8 @@ impl Driver for DeviceMapper {
 
     fn remove(&self, dead: &Dead<CacheId>, _deletion: &Deletion) -> Result<(), StoreError> {
         let id = dead.get().as_str();
+        // A layer that was begun here and not taken back would still be mounted.
+        drop(self.0.begun().remove(dead.get()));
         if self.0.records.home().stat(id)?.is_none() {
             return Ok(());
         }

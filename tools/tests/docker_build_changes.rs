@@ -4,7 +4,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-#[allow(dead_code, reason = "what images are made of is compared by another test")]
 mod buildsupport;
 
 use std::path::Path;

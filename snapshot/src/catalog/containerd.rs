@@ -16,7 +16,7 @@ use super::image::ConfigParts;
 use super::{Catalog, Damage, Image, ImageDamage, with_causes};
 use crate::containerd::Store;
 use crate::containerd::images::{StoredImage, StoredImages};
-use crate::containerd::snapshots::Snapshot;
+use crate::containerd::snapshots::{Kind, Snapshot};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ImageId};
 use crate::reference::Reference;
@@ -55,9 +55,9 @@ impl Catalog {
     pub(crate) fn size_of_snapshots(&self, measure: impl Fn(&CacheId) -> Option<u64>) -> u64 {
         let stores = self.in_containerd.iter().map(|known| &known.store);
         let all = stores.flat_map(|store| store.metadata.snapshots.keys().filter_map(|key| store.snapshot(key)));
-        let size = |snapshot: &Snapshot| match snapshot.active {
-            true => measure(&snapshot.cache_id()).unwrap_or_default(),
-            false => snapshot.size,
+        let size = |snapshot: &Snapshot| match snapshot.kind {
+            Kind::Active => measure(&snapshot.cache_id()).unwrap_or_default(),
+            _ => snapshot.size,
         };
         all.map(size).fold(0, u64::saturating_add)
     }
@@ -195,7 +195,7 @@ fn mounts(store: &Store) -> Vec<MountRecord> {
     let container = |key: &str| key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut mounts = Vec::new();
     for key in store.metadata.snapshots.keys().filter(|key| container(key)) {
-        let Some(snapshot) = store.snapshot(key).filter(|snapshot| snapshot.active) else { continue };
+        let Some(snapshot) = store.snapshot(key).filter(|snapshot| snapshot.kind == Kind::Active) else { continue };
         let Ok(name) = key.parse() else { continue };
         let init_key = format!("{key}-init");
         let parent_of = |key: &str| store.metadata.snapshots.get(key)?.parent.clone();

@@ -51,7 +51,11 @@ pub(super) fn check_containers(findings: &mut Findings<'_>) {
         Some(database) => Some(Place::File(database.into())),
         None => catalog.damaged_references.is_some().then_some(Place::References),
     };
-    for container in catalog.live_containers().filter(|container| container.mount.is_none()) {
+    // One that both databases know has another fault.
+    let known =
+        |id: &ContainerId| catalog.in_containerd().and_then(|known| known.store.snapshot(id.as_str())).is_some();
+    let without = catalog.live_containers().filter(|container| container.mount.is_none() && !known(&container.id));
+    for container in without {
         let affected = Affected::container(&container.id);
         if !lost.as_ref().is_some_and(|lost| findings.join(lost, &affected)) {
             let place = Place::Container(container.id.clone());
@@ -141,7 +145,7 @@ fn check_snapshots(findings: &mut Findings<'_>, known: &InContainerd) {
 }
 
 /// Whose a snapshot is, by its key.
-fn owner(findings: &Findings<'_>, key: &str) -> (Place, Affected) {
+pub(super) fn owner(findings: &Findings<'_>, key: &str) -> (Place, Affected) {
     if let Ok(layer) = key.parse().map(ChainId) {
         return (Place::Layer(layer), findings.standing.on_layer(layer));
     }

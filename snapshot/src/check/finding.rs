@@ -7,6 +7,7 @@ use layerfs::verify::FileFault;
 use layerfs::{ChainId, DiffId, Digest};
 
 use super::repair::{RecordField, Repair};
+use super::stored::StoredCause;
 use crate::catalog::Damage;
 use crate::containerd::content::BlobFault;
 use crate::ids::{ContainerId, ImageId, MountName, VolumeName};
@@ -60,6 +61,8 @@ pub enum Place {
     Link(String),
     /// A record in `layerdb` of a layer that is being removed or registered, by the record's name.
     Record(String),
+    /// A lease of containerd's, by its id.
+    Lease(String),
     /// Some other file, by its path.
     File(PathBuf),
 }
@@ -80,6 +83,7 @@ impl Place {
             Self::Directory(name) => ("directory", Some(name.clone())),
             Self::Link(name) => ("link", Some(name.clone())),
             Self::Record(name) => ("record", Some(name.clone())),
+            Self::Lease(id) => ("lease", Some(id.clone())),
             Self::File(path) => ("file", Some(path.display().to_string())),
         }
     }
@@ -133,6 +137,8 @@ pub enum Cause {
         /// Its key.
         below: String,
     },
+    /// Something that decides about the future of containerd's store.
+    Stored(StoredCause),
     /// A file or directory of containerd's store that none of its records names.
     Unrecorded,
     /// The directory of the writable layer of a container cannot be used.
@@ -286,6 +292,7 @@ impl Cause {
             Self::BlobName => "blob-name-invalid",
             Self::SnapshotRecordMissing => "snapshot-record-missing",
             Self::SnapshotBelowMissing { .. } => "snapshot-below-missing",
+            Self::Stored(cause) => cause.code(),
             Self::Unrecorded => "file-unrecorded",
             Self::WritableLayer { .. } => "container-layer-unusable",
             Self::DirectoryShared { .. } => "layer-directory-shared",
@@ -341,6 +348,7 @@ impl fmt::Display for Cause {
             }
             Self::SnapshotRecordMissing => f.write_str("containerd's two databases do not both know its snapshot"),
             Self::SnapshotBelowMissing { below } => write!(f, "the snapshot below it, {below}, has no record"),
+            Self::Stored(cause) => write!(f, "{cause}"),
             Self::Unrecorded => f.write_str("no record of containerd's names it"),
             Self::WritableLayer { damage } => write!(f, "its writable layer cannot be used: {damage}"),
             Self::DirectoryShared { with } => write!(f, "its record names the directory of the layer {with}, too"),

@@ -10,6 +10,7 @@
 //! | images, their configs and metadata, names | `images.rs` |
 //! | containers, mounts, writable layers, volumes | `containers.rs` |
 //! | containerd's store: names, blobs, snapshots | `containerd.rs` |
+//! | what keeps them: labels, leases, numbers | `stored.rs` |
 //! | files of layers, compared with journals and diff ids | `contents.rs`, by [`contents()`] |
 //! | what nobody needs, what a crash has left, caches | `rest.rs` |
 //!
@@ -27,6 +28,7 @@ mod mounted_on;
 mod repair;
 mod rest;
 mod standing;
+mod stored;
 
 use crate::error::StoreError;
 use crate::view::View;
@@ -36,6 +38,8 @@ pub use contents::{ReadObserver, ReadSoFar, Reading, contents};
 pub use finding::{Affected, BlobUse, Cause, Finding, Place, Severity};
 pub use layerfs::verify::{FaultKind, FileFault};
 pub use repair::{RecordField, Repair};
+pub use stored::StoredCause;
+pub(crate) use stored::leases_without_container;
 
 use findings::Findings;
 use standing::Standing;
@@ -69,6 +73,10 @@ pub fn records(view: &View) -> Result<CheckReport, StoreError> {
     match view.catalog.in_containerd() {
         Some(known) => {
             containerd::check(&mut findings, known)?;
+            // Where a database is missing, that is the finding.
+            if let Some(records) = view.containerd_records.as_ref().filter(|_| known.store.missing.is_empty()) {
+                stored::check(&mut findings, known, records)?;
+            }
             layers::check_directories(&mut findings);
         }
         None => {

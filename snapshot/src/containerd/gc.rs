@@ -131,8 +131,12 @@ impl Kept {
         path
     }
 
+    /// All that is kept.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.0.keys()
+    }
+
     /// Whether something is kept.
-    #[cfg(test)]
     pub(crate) fn has(&self, node: &Node) -> bool {
         self.0.contains_key(node)
     }

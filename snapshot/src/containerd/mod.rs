@@ -35,7 +35,7 @@ use metadata::Metadata;
 use snapshots::Snapshots;
 
 /// The directory of the blobs in containerd's root.
-const BLOBS: [&str; 3] = [CONTAINERD_CONTENT, "blobs", "sha256"];
+pub(crate) const BLOBS: [&str; 3] = [CONTAINERD_CONTENT, "blobs", "sha256"];
 
 /// The namespace in which dockerd works unless it is told otherwise.
 pub const NAMESPACE: &str = "moby";

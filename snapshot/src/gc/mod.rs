@@ -8,6 +8,7 @@
 //! remains.rs     what is left of things that are gone
 //! measure.rs     the bytes that the file system gets back
 //! item.rs        the plan's entries, and those that stay
+//! stored.rs      what containerd itself deletes of its store, which we do not write
 //! plan.rs        the plan, and the edits that carry it out;  planner.rs: how it is made;  trial.rs: what is freed so far
 //! ```
 //!
@@ -28,6 +29,7 @@ mod plan;
 mod planner;
 mod policy;
 mod remains;
+mod stored;
 mod trial;
 
 pub use exclude::{ExcludeError, Excludes};
@@ -35,3 +37,4 @@ pub use item::{GcItem, Reason, Spared, StayCause, Thing};
 pub use keep::{Label, Pattern};
 pub use plan::{GcPlan, Goal};
 pub use policy::{Amount, Policy, SpaceTarget};
+pub use stored::{StoredGcItem, StoredGcPlan};

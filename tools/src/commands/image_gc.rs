@@ -4,6 +4,7 @@ mod apply;
 mod json;
 mod policy;
 mod restore;
+mod stored;
 mod text;
 
 use std::path::PathBuf;
@@ -31,6 +32,9 @@ const DOUBTS: usize = 5;
 /// A plan comes first: images that nobody uses, layers that no image needs, directories that nobody claims, and what else is
 /// left of things that are gone, each with the reason and the bytes that the file system gets back. Without --apply nothing is
 /// changed.
+///
+/// Of containerd's store, the plan is what containerd itself will delete, and what it never will although nobody needs it; only
+/// containerd carries it out.
 ///
 /// No daemon is asked. While one runs on the data-root, the plan is shown and nothing is removed. What cannot be proven to be
 /// needed by nobody stays.
@@ -150,7 +154,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let policy = cli.policy.policy()?;
     let driver = cli.storage_driver.as_deref();
     let view = View::read_root(DataRoot::find(&cli.root, driver)?, Needs::REMOVAL)?;
-    view.root().expect_storage_driver()?;
+    view.root().expect_images()?;
+    if view.root().is_containerd_only() {
+        return stored::run(cli, &view, &policy);
+    }
     let mut plan = GcPlan::make(&view, &policy)?;
     let root = view.root().dir().path().to_path_buf();
     let name = view.root().driver_name().to_owned();

@@ -97,7 +97,9 @@ fn subject_of(place: &Place) -> Option<Subject> {
         Place::Mount(name) => Subject::Mount(name.clone()),
         Place::Volume(name) => Subject::Volume(name.clone()),
         Place::BuildCache => Subject::BuildCache,
-        Place::Blob(_) | Place::Directory(_) | Place::Link(_) | Place::Record(_) | Place::File(_) => return None,
+        Place::Blob(_) | Place::Lease(_) | Place::Directory(_) | Place::Link(_) | Place::Record(_) | Place::File(_) => {
+            return None;
+        }
     })
 }
 

@@ -125,6 +125,7 @@ fn place(view: &View, place: &Place) -> String {
             in_home(view, &[view.root().home_layout().and_then(|layout| layout.links).unwrap_or("l"), name])
         }
         Place::Record(name) => format!("layerdb record {name}"),
+        Place::Lease(id) => format!("lease {id}"),
         Place::File(path) => path.display().to_string(),
     }
 }

@@ -23,8 +23,8 @@ pub use mounts::{Propagation, propagation_at};
 pub use refusal::{Foreign, Refusal};
 pub use writable::{WritableRoot, open_or_create};
 
+use crate::containerd::Store;
 use crate::containerd::gc::Records;
-use crate::containerd::{NAMESPACE, Store};
 use crate::dir::Dir;
 use crate::driver::{AnyDriver, Driver, HomeEntries, HomeLayout};
 use crate::error::StoreError;
@@ -84,7 +84,7 @@ pub struct Elsewhere {
 
 impl DataRoot {
     /// Opens the data-root at `path`, for reading. If its daemon maps users, opens the directory for the mapping. If it
-    /// has several storage drivers, `driver` chooses; without a choice, the only driver that has images or layers is
+    /// has several storage drivers, `driver` chooses, which may be a snapshotter in a namespace of containerd's, as `moby/overlayfs`; without a choice, the only driver that has images or layers is
     /// taken.
     ///
     /// # Errors
@@ -194,7 +194,7 @@ impl DataRoot {
         let Some(daemon) = containerd.daemon(&self.dir)? else { return Ok(None) };
         let snapshotter = containerd.snapshots(&self.dir)?;
         let name = &containerd.snapshotter;
-        Store::read(&daemon, snapshotter.as_ref(), name, NAMESPACE).map(Some)
+        Store::read(&daemon, snapshotter.as_ref(), name, &containerd.namespace).map(Some)
     }
 
     /// Reads what containerd's garbage collector looks at, if the images are in containerd's store.

@@ -14,7 +14,7 @@ use crate::catalog::InContainerd;
 use crate::containerd::documents::Descriptor;
 use crate::containerd::gc::{Kept, NamespaceRecords, Node, Records};
 use crate::containerd::snapshots::Kind;
-use crate::containerd::{NAMESPACE, metadata, snapshots};
+use crate::containerd::{metadata, snapshots};
 use crate::driver::OVERLAYFS;
 use crate::error::StoreError;
 use crate::ids::ImageId;
@@ -118,7 +118,8 @@ impl fmt::Display for StoredCause {
 }
 
 pub(super) fn check(findings: &mut Findings<'_>, known: &InContainerd, records: &Records) -> Result<(), StoreError> {
-    if let Some(own) = records.0.get(NAMESPACE) {
+    let namespace = findings.view.root.containerd().map(|containerd| containerd.namespace.as_str());
+    if let Some(own) = namespace.and_then(|namespace| records.0.get(namespace)) {
         let kept = Kept::of(own, Timestamp::now());
         check_images(findings, known, own, &kept);
         check_leases(findings, own, &kept)?;

@@ -86,6 +86,24 @@ impl Metadata {
     }
 }
 
+/// The namespaces of the database in `dir`, and how many names of images each has; none if there is no database.
+///
+/// # Errors
+/// [`StoreError`]
+pub(crate) fn namespaces(dir: &Dir) -> Result<BTreeMap<String, usize>, StoreError> {
+    let read = database::read_all(dir, FILE, |bolt| {
+        let mut found = BTreeMap::new();
+        let Some(version) = bolt.root().bucket(b"v1")? else { return Ok(found) };
+        each_bucket(&version, |name, bucket| {
+            let images = bucket.bucket(b"images")?.map_or(0, |images| images.iter().count());
+            found.insert(text(name), images);
+            Ok(())
+        })?;
+        Ok(found)
+    });
+    Ok(read?.unwrap_or_default())
+}
+
 fn of_namespace(bolt: &Bolt<'_>, namespace: &str, snapshotter: &str) -> Result<Metadata, BoltError> {
     let mut found = Metadata::default();
     let Some(version) = bolt.root().bucket(b"v1")? else { return Ok(found) };

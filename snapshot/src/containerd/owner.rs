@@ -72,10 +72,12 @@ pub struct StoredOwner {
 impl StoredItem {
     /// What a path below a data-root is; `None` if it is not in containerd's root.
     pub(crate) fn of_path(names: &[&[u8]]) -> Option<Self> {
-        let [first, second, below @ ..] = names else { return None };
-        if [*first, *second] != CONTAINERD_DAEMON.map(str::as_bytes) {
-            return None;
-        }
+        let below = match names {
+            // In containerd's own root.
+            [plugin, ..] if plugin.starts_with(b"io.containerd.") => names,
+            [first, second, below @ ..] if [*first, *second] == CONTAINERD_DAEMON.map(str::as_bytes) => below,
+            _ => return None,
+        };
         let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
         let other = |what| Self::Other(below.iter().map(|name| text(name)).collect(), what);
         let Some((plugin, inside)) = below.split_first() else { return Some(other("containerd's root")) };

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use layerfs::Digest;
 
 use crate::check::leases_without_container;
+use crate::containerd::BLOBS;
 use crate::containerd::gc::{Kept, KeptBy, NamespaceRecords, Node, Records};
-use crate::containerd::{BLOBS, NAMESPACE};
 use crate::dir::Dir;
 use crate::driver::OVERLAYFS;
 use crate::error::StoreError;
@@ -79,7 +79,7 @@ impl StoredGcPlan {
                 plan.stays.push(StoredGcItem { kind: "unfinished", name, place, bytes, reason });
             }
         }
-        if let Some(own) = records.0.get(NAMESPACE) {
+        if let Some(own) = records.0.get(&containerd.namespace) {
             plan.leases(view, own)?;
         }
         Ok(plan)

@@ -8,18 +8,23 @@
 //! rootfs/<name>/<container>                            where the containers that run are mounted
 //! ```
 //!
+//! The root of a containerd that does not belong to a dockerd, usually `/var/lib/containerd`, has these three directories in itself. It
+//! can be read as well, in one namespace.
+//!
 //! dockerd up to version 28 uses containerd's store if `features.containerd-snapshotter` is on (moby v28.5.2
 //! `daemon/daemon.go: UsesSnapshotter`). From version 29 on, dockerd uses it unless the root has layers of a storage
 //! driver, or the feature is off (moby b985e231 `daemon/daemon.go: determineImageStoreChoice`).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::guard::has_entries;
+use crate::containerd::{NAMESPACE, metadata};
 use crate::dir::Dir;
 use crate::error::StoreError;
-use crate::schema::paths::{CONTAINERD_DAEMON, SNAPSHOTTER_PREFIX};
+use crate::schema::paths::{CONTAINERD_DAEMON, CONTAINERD_METADATA, SNAPSHOTTER_PREFIX};
 
 /// The usual snapshotter.
 const OVERLAYFS: &str = "overlayfs";
@@ -32,6 +37,10 @@ const MAX_CONFIG: u64 = 1 << 20;
 pub struct Containerd {
     /// containerd's root; `None` if it is the system's, which is elsewhere.
     pub store: Option<PathBuf>,
+    /// Whether the directory that is read is containerd's root itself, and no data-root.
+    pub is_root: bool,
+    /// The namespace that is read.
+    pub namespace: String,
     /// The snapshotter, which has the place of a storage driver.
     pub snapshotter: String,
     /// The daemon's configuration file that says whether dockerd uses this store, and whether it does.
@@ -45,9 +54,45 @@ impl Containerd {
     /// [`StoreError::Io`]
     pub(super) fn find(root: &Dir) -> Result<Option<Self>, StoreError> {
         let Some(places) = Places::find(root)? else { return Ok(None) };
-        let config = root.real_path().ok().and_then(|root| configured(&root));
+        let is_root = places.is_root;
+        let config = root.real_path().ok().filter(|_| !is_root).and_then(|root| configured(&root));
         let snapshotter = places.snapshotter.unwrap_or_else(|| OVERLAYFS.to_owned());
-        Ok(Some(Self { store: places.store, snapshotter, config }))
+        Ok(Some(Self { store: places.store, is_root, namespace: NAMESPACE.to_owned(), snapshotter, config }))
+    }
+
+    /// Chooses the namespace: the one that the user named, else dockerd's, or in a containerd's root without images of dockerd's the
+    /// only one with images.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`] if the user must choose, or has named one that is not there.
+    pub(super) fn choose_namespace(&mut self, root: &Dir, wanted: Option<&str>) -> Result<(), StoreError> {
+        if wanted.is_none() && !self.is_root {
+            return Ok(());
+        }
+        let records = self.daemon(root)?.map_or(Ok(None), |daemon| daemon.sub(CONTAINERD_METADATA))?;
+        let known = records.as_ref().map_or(Ok(BTreeMap::new()), metadata::namespaces)?;
+        let unreadable = |reason: String| StoreError::Unreadable { root: root.path().to_path_buf(), reason };
+        let list = |names: Vec<&String>| names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        if let Some(wanted) = wanted {
+            if !known.contains_key(wanted) {
+                let there = list(known.keys().collect());
+                return Err(unreadable(format!("it has no namespace {wanted} of containerd's; it has {there}")));
+            }
+            wanted.clone_into(&mut self.namespace);
+            return Ok(());
+        }
+        let full: Vec<&String> = known.iter().filter(|(_, images)| **images > 0).map(|(name, _)| name).collect();
+        match full.as_slice() {
+            [] => {}
+            all if all.iter().any(|name| *name == NAMESPACE) => {}
+            [only] => self.namespace.clone_from(only),
+            _ => {
+                let reason =
+                    format!("it has images in several of containerd's namespaces: {}; name one of them", list(full));
+                return Err(unreadable(reason));
+            }
+        }
+        Ok(())
     }
 
     /// Whether containerd's store was ever used in `root`.
@@ -63,7 +108,11 @@ impl Containerd {
     /// # Errors
     /// [`StoreError::Io`]
     pub(crate) fn daemon(&self, root: &Dir) -> Result<Option<Dir>, StoreError> {
-        if self.store.is_none() { Ok(None) } else { root.descend(&CONTAINERD_DAEMON) }
+        match self.store {
+            None => Ok(None),
+            Some(_) if self.is_root => root.duplicate().map(Some),
+            Some(_) => root.descend(&CONTAINERD_DAEMON),
+        }
     }
 
     /// The directory of the snapshotter, with its database and snapshots, in a data-root; `None` if the system's
@@ -81,15 +130,19 @@ impl Containerd {
 struct Places {
     /// containerd's root; `None` if it is the system's, which is elsewhere.
     store: Option<PathBuf>,
+    /// Whether it is the directory that was looked at.
+    is_root: bool,
     /// The first snapshotter that has snapshots.
     snapshotter: Option<String>,
 }
 
 impl Places {
     fn find(root: &Dir) -> Result<Option<Self>, StoreError> {
-        let mut store = None;
+        let is_root = root.sub(CONTAINERD_METADATA)?.is_some();
+        let mut store = is_root.then(|| root.path().to_path_buf());
         let mut snapshotter = None;
-        if let Some(daemon) = root.descend(&CONTAINERD_DAEMON)? {
+        let daemon = if is_root { Some(root.duplicate()?) } else { root.descend(&CONTAINERD_DAEMON)? };
+        if let Some(daemon) = daemon {
             let mut names = daemon.names()?;
             names.sort();
             for name in names.iter().filter_map(|name| name.strip_prefix(SNAPSHOTTER_PREFIX)) {
@@ -102,7 +155,7 @@ impl Places {
         if store.is_none() && !has_entries(root, &["rootfs"])? {
             return Ok(None);
         }
-        Ok(Some(Self { store, snapshotter }))
+        Ok(Some(Self { store, is_root, snapshotter }))
     }
 }
 

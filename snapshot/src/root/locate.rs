@@ -20,7 +20,8 @@ pub(super) struct Located {
     pub(super) containerd: Option<Containerd>,
 }
 
-/// Finds the directory and the driver to read. `wanted` is the driver that the user named, if any.
+/// Finds the directory and the driver to read. `wanted` is the driver that the user named, if any; a snapshotter may be named with
+/// a namespace of containerd's, as `moby/overlayfs`.
 pub(super) fn locate(root: Dir, wanted: Option<&str>) -> Result<Located, StoreError> {
     let root = mapped(root)?;
     let unreadable = |reason: String| StoreError::Unreadable { root: root.path().to_path_buf(), reason };
@@ -34,7 +35,18 @@ pub(super) fn locate(root: Dir, wanted: Option<&str>) -> Result<Located, StoreEr
              when it started on it"
         )));
     }
-    let containerd = Containerd::find(&root)?;
+    let mut containerd = Containerd::find(&root)?;
+    let (namespace, wanted) = match wanted.and_then(|wanted| wanted.split_once('/')) {
+        Some((namespace, snapshotter)) => (Some(namespace), Some(snapshotter)),
+        None => (None, wanted),
+    };
+    match &mut containerd {
+        Some(containerd) => containerd.choose_namespace(&root, namespace)?,
+        None if namespace.is_some() => {
+            return Err(unreadable("it has no store of containerd's, and so no namespaces".into()));
+        }
+        None => {}
+    }
     if let Some(wanted) = wanted {
         let known = drivers.iter().any(|driver| driver == wanted) || root.descend(&[IMAGE, wanted])?.is_some();
         let snapshotter = containerd.as_ref().is_some_and(|containerd| containerd.snapshotter == wanted);

@@ -244,6 +244,11 @@ impl<'a> Places<'a> {
                 let rest = Part::Other(names[..3].join(&b'/'));
                 self.containerd.find(plugin, below).unwrap_or((rest, ASK))
             }
+            // In containerd's own root.
+            [plugin, below @ ..] if CONTAINERD_PARTS.contains(plugin) => {
+                let rest = Part::Other(plugin.to_vec());
+                self.containerd.find(plugin, below).unwrap_or((rest, ASK))
+            }
             _ => (Part::Other(names[0].to_vec()), SETTLED),
         }
     }

@@ -34,6 +34,10 @@ struct Cli {
     #[arg(long, value_name = "KEY=VALUE", help_heading = STORE)]
     storage_opt: Vec<String>,
 
+    /// Namespace of containerd's store to read; DATA_ROOT may be a containerd's own root [default: moby, or the only one with images]
+    #[arg(long, global = true, value_name = "NAMESPACE", conflicts_with_all = ["storage_driver", "store"], help_heading = STORE)]
+    namespace: Option<String>,
+
     /// Print the manual page, or a shell's completions
     #[arg(long, value_name = "WHAT")]
     generate: Option<Generate>,
@@ -391,7 +395,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return what.print::<Cli>(&MANUAL);
     }
     storage_options::choose(&cli.storage_opt)?;
-    let driver = cli.store.map(store::Store::driver).or(cli.storage_driver.as_deref());
+    let namespaced =
+        cli.namespace.as_ref().map(|namespace| format!("{namespace}/{}", store::Store::Containerd.driver()));
+    let driver = cli.store.map(store::Store::driver).or(namespaced.as_deref()).or(cli.storage_driver.as_deref());
     let Some(command) = cli.command else {
         return Err(UsageError("no command; --help lists them".into()).into());
     };

@@ -3,6 +3,8 @@
 //! Each start of the machine first mends and checks what the last cut has left, and then works until the next one. The host
 //! reads from the serial line what was begun and what was acknowledged, and tells the next start.
 
+#![allow(clippy::print_stdout, reason = "the host reads what the machine prints")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;

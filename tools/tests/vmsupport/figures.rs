@@ -1,5 +1,7 @@
 //! How long it takes, beside dockerd in the same machine. Only for a full sweep: the machine's processor is made of programs.
 
+#![allow(clippy::print_stdout, reason = "the host reads what the machine prints")]
+
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -189,7 +189,8 @@ fn root_deep_images_are_read_or_refused() {
         let archive = DockerArchive::new("deep:1", &[tarfile::tar(&deep(levels))]).build();
         std::fs::write(at(name), archive).unwrap();
     };
-    (write("right", STEP), write("deeper", 40 * STEP));
+    write("right", STEP);
+    write("deeper", 40 * STEP);
     std::fs::create_dir(at("to")).unwrap();
     let (right, below) = (format!("/{}f", "a/".repeat(STEP)), format!("/{}f", "l/".repeat(40)));
     let (from, export, to) = (format!("deep:1:{below}"), at("export.tar"), at("to"));

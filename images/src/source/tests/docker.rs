@@ -58,7 +58,7 @@ fn manifests_that_are_refused() {
         ("not json", "manifest.json: invalid character 'o' in literal null (expecting 'u') (byte 2)"),
         ("[null]", "manifest.json: item 0: Config: is missing"),
         (r#"[{"Config":"c.json"},{}]"#, "manifest.json: item 1: Config: is missing"),
-        (r#"[{},{"Config":1}]"#, "manifest.json: Config must be a string, not a number (byte 14)"),
+        (r#"[{},{"Config":1}]"#, "manifest.json: Config must be a string, not a number (byte 15)"),
         (r#"[{"Config":"c.json","Layers":[1]}]"#, "manifest.json: Layers must be a string, not a number (byte 31)"),
         (r#"[{"Config":"c.json","Layers":{}}]"#, "manifest.json: Layers must be a list, not an object (byte 30)"),
         (r#"[{"Config":"c.json","LayerSources":[]}]"#, "manifest.json: LayerSources must be an object, not a list"),

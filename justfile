@@ -114,6 +114,11 @@ bench-check runs="7":
     cargo build --release -p tools -p benches -p snapshot --bin layerfs --bin corpus --example big-store
     benches/check.sh {{ runs }}
 
+# Builds against docker's BuildKit and its classic builder, on tmpfs: rows for BENCHMARKS.md. Needs root and docker.io.
+bench-build runs="7" files="50000":
+    cargo build --release -p tools --bins
+    benches/build.sh {{ runs }} {{ files }}
+
 # Save, export, commit, diff and single files against docker and tar, on tmpfs: rows for BENCHMARKS.md. Needs root and docker.io.
 bench-save runs="7":
     cargo build --release -p tools -p benches --bin layerfs --bin layer-unpack --bin corpus

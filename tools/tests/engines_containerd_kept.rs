@@ -66,7 +66,7 @@ fn planned(root: &Path) -> Value {
 /// The paths of what containerd is foretold to delete because nothing leads to it.
 fn doomed(plan: &Value) -> Vec<PathBuf> {
     let items = plan["items"].as_array().unwrap().iter();
-    items.map(|item| PathBuf::from(item["path"].as_str().unwrap())).collect()
+    items.map(|item| PathBuf::from(item["paths"][0].as_str().unwrap())).collect()
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {

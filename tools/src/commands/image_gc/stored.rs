@@ -40,8 +40,8 @@ pub(super) fn run(cli: &Cli, view: &View, policy: &Policy) -> anyhow::Result<Exi
 
 fn document(view: &View, plan: &StoredGcPlan) -> Value {
     let item = |item: &StoredGcItem| {
-        let path = item.place.as_ref().map(|place| place.display().to_string());
-        json!({"kind": item.kind, "id": item.name, "path": path, "bytes": item.bytes, "reason": item.reason})
+        let paths: Vec<String> = item.place.iter().map(|place| place.display().to_string()).collect();
+        json!({"kind": item.kind, "id": item.name, "paths": paths, "bytes": item.bytes, "reason": item.reason})
     };
     json!({
         "root": view.root().dir().path().display().to_string(),

@@ -12,6 +12,7 @@ base=$(mktemp -d)
 daemon=
 finish() {
     [ -z "$daemon" ] || { kill "$daemon" 2>/dev/null && wait "$daemon" || true; }
+    umount "$base/exec/netns/default" 2>/dev/null || true
     umount -R --lazy "$base/t" 2>/dev/null || true
     rm -rf --one-file-system "$base"
 }

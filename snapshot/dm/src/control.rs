@@ -139,10 +139,9 @@ impl Control {
         request.header.name[..name.as_str().len()].copy_from_slice(name.as_str().as_bytes());
         request.payload.get_mut(..payload.len()).ok_or(Errno::TOOBIG)?.copy_from_slice(payload);
         // `_IOWR(DM_IOCTL, command, struct dm_ioctl)`
-        let number =
-            3 << 30 | (size_of::<Header>() as libc::Ioctl) << 16 | libc::Ioctl::from(TYPE << 8 | command as u32);
+        let number = 3 << 30 | (size_of::<Header>() as u32) << 16 | TYPE << 8 | command as u32;
         // SAFETY: the kernel reads and writes `data_size` bytes at the address, and that is the size of `request`.
-        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), number, &raw mut *request) };
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), number as libc::Ioctl, &raw mut *request) };
         if result < 0 {
             return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO));
         }

@@ -7,11 +7,11 @@ use std::mem::{offset_of, size_of};
 use std::os::fd::{AsFd, AsRawFd};
 
 /// `FITRIM` (`linux/fs.h`)
-const TRIM: libc::Ioctl = 0xC018_5879;
+const TRIM: libc::Ioctl = 0xC018_5879_u32 as libc::Ioctl;
 /// `EXT4_IOC_RESIZE_FS` (`fs/ext4/ext4.h`)
 const RESIZE_EXT4: libc::Ioctl = 0x4008_6610;
 /// `XFS_IOC_FSGEOMETRY_V1` (`fs/xfs/libxfs/xfs_fs.h`)
-const XFS_GEOMETRY: libc::Ioctl = 0x8070_5864;
+const XFS_GEOMETRY: libc::Ioctl = 0x8070_5864_u32 as libc::Ioctl;
 /// `XFS_IOC_FSGROWFSDATA`
 const GROW_XFS: libc::Ioctl = 0x4010_586E;
 

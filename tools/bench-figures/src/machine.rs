@@ -81,15 +81,15 @@ fn fields(text: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// The type of the file system that `dir` is on: its name, or the number by which the kernel knows it.
+#[allow(clippy::unnecessary_cast, reason = "the type of the magic differs between architectures and C libraries")]
 pub fn file_system(dir: impl AsFd) -> anyhow::Result<String> {
     let FsType(magic) = fstatfs(dir).context("asking for the type of the file system")?.filesystem_type();
-    Ok(name(magic))
+    Ok(name(magic as i64))
 }
 
-#[allow(clippy::useless_conversion, reason = "the type of the magic differs between architectures")]
-fn name(magic: nix::libc::__fsword_t) -> String {
+fn name(magic: i64) -> String {
     // As a C int it may come with its sign spread.
-    let magic = i64::from(magic) & 0xffff_ffff;
+    let magic = magic & 0xffff_ffff;
     let known = FILE_SYSTEMS.iter().find(|(number, _)| *number == magic);
     known.map_or_else(|| format!("{magic:#x}"), |(_, name)| (*name).to_owned())
 }

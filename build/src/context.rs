@@ -2,6 +2,7 @@
 //! `cli/command/image/build/context.go`, moby `builder/remotecontext/detect.go`).
 
 mod directory;
+mod known;
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -16,6 +17,9 @@ use tarsplit::pax::PaxTime;
 use tarsplit::write::{END, NewMember, padding};
 
 use self::directory::read_directory;
+pub(crate) use self::known::Contents;
+use self::known::KnownFiles;
+pub use self::known::forget as forget_contexts;
 use crate::ignore::{self, IgnoreError, Patterns};
 use crate::source::SourceTree;
 use crate::untar::{Bodies, UntarError, decompressed, is_tar, untar};
@@ -66,15 +70,29 @@ pub enum ContextError {
     Tar(#[from] UntarError),
 }
 
+/// For which builder a context is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way<'r> {
+    /// Docker's classic one.
+    Classic,
+    /// BuildKit. A Dockerfile may have a `.dockerignore` of its own beside it.
+    Modern {
+        /// The data-root, which may know the files from an earlier build.
+        root: &'r Path,
+    },
+}
+
 /// A context, read.
 #[derive(Debug)]
 pub struct Context {
     tree: Tree,
     files: Files,
+    /// What is known of the files of a directory, for BuildKit's way.
+    known: Option<KnownFiles>,
     written: Option<HashMap<Vec<u8>, Vec<u8>>>,
     /// The Dockerfile's bytes.
     pub(crate) dockerfile: Vec<u8>,
-    /// How long the tar is that docker's client would send, in bytes.
+    /// How long the tar is that docker's client would send, in bytes; 0 for a directory in BuildKit's way, which sends none.
     pub sent: u64,
     /// Sockets, which no tar can hold.
     pub sockets: Vec<PathBuf>,
@@ -117,7 +135,7 @@ const DOCKERFILE: &str = "Dockerfile";
 
 impl Context {
     /// Reads the context that an argument of `docker build` names; `-` is standard input, which `input` gives. `dockerfile` is what
-    /// `-f` says. In BuildKit's way, a Dockerfile may have a `.dockerignore` of its own beside it.
+    /// `-f` says.
     ///
     /// # Errors
     /// [`ContextError`]
@@ -125,8 +143,9 @@ impl Context {
         argument: &str,
         dockerfile: Option<&str>,
         input: impl Read,
-        modern: bool,
+        way: Way<'_>,
     ) -> Result<Self, ContextError> {
+        let modern = way != Way::Classic;
         if argument == "-" {
             if dockerfile == Some("-") {
                 return Err(ContextError::BothFromInput);
@@ -187,9 +206,13 @@ impl Context {
         let dir = rustix::fs::open(&root, flags, Mode::empty()).map_err(|errno| read_error(&root)(errno.into()))?;
         // The Dockerfile and `.dockerignore` are sent even if they are excluded, and are hidden afterwards.
         let kept: Vec<&[u8]> = own.iter().map(Vec::as_slice).chain([&b".dockerignore"[..]]).collect();
-        let (mut tree, sockets) = read_directory(&dir, &root, &patterns, &kept, modern)?;
-        let mut sent = tar_length(&tree);
-        if own.is_none() {
+        let mut known = match way {
+            Way::Classic => None,
+            Way::Modern { root: store } => Some(KnownFiles::read(store, &root)),
+        };
+        let (mut tree, sockets) = read_directory(&dir, &root, &patterns, &kept, known.as_mut())?;
+        let mut sent = if modern { 0 } else { tar_length(&tree) };
+        if own.is_none() && !modern {
             // The client adds a Dockerfile from elsewhere under a random name of 32 letters, which it adds to `.dockerignore`.
             let old = ignored.as_ref().map_or(0, |bytes| bytes.len() as u64);
             let new = ignored.as_ref().map_or(".dockerignore".len() as u64, |_| old) + 34;
@@ -203,7 +226,7 @@ impl Context {
             }
         }
         let files = Files::Directory(LayerFiles::new(dir));
-        Ok(Self { tree, files, written: None, dockerfile: text, sent, sockets })
+        Ok(Self { tree, files, known, written: None, dockerfile: text, sent, sockets })
     }
 
     /// Standard input: a tar, or else the Dockerfile.
@@ -226,7 +249,8 @@ impl Context {
             }
             let sent = 512 + padded(text.len() as u64) + 1024;
             let files = Files::Tar(bodies);
-            return Ok(Self { tree: Tree::empty(), files, written: None, dockerfile: text, sent, sockets: Vec::new() });
+            let (tree, sockets) = (Tree::empty(), Vec::new());
+            return Ok(Self { tree, files, known: None, written: None, dockerfile: text, sent, sockets });
         }
         let mut upper = Upper::new(Tree::empty(), 0);
         let written = match decompressed(&mut all).map_err(failed)? {
@@ -255,12 +279,24 @@ impl Context {
                 remove(&mut tree, hidden);
             }
         }
-        Ok(Self { tree, files, written: Some(written), dockerfile: text, sent, sockets: Vec::new() })
+        let (known, written, sockets) = (None, Some(written), Vec::new());
+        Ok(Self { tree, files, known, written, dockerfile: text, sent, sockets })
     }
 
     /// What may be copied.
     pub(crate) fn source(&self) -> SourceTree<'_> {
-        SourceTree::context(self.tree.clone(), &self.files, self.written.clone())
+        let contents = match (&self.files, &self.known) {
+            (Files::Directory(files), Some(known)) => Some(Contents { files, known }),
+            _ => None,
+        };
+        SourceTree::context(&self.tree, &self.files, self.written.clone(), contents)
+    }
+
+    /// Writes down what is known of the files now, so that the next build need not read them again.
+    pub(crate) fn remember(&self) {
+        if let Some(known) = &self.known {
+            known.write(&self.tree);
+        }
     }
 }
 

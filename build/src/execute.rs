@@ -83,7 +83,7 @@ impl Default for Options {
             network: String::new(),
             hosts: Vec::new(),
             shm_size: 0,
-            runtime: "auto".into(),
+            runtime: "builtin".into(),
             platform: None,
             pull: false,
             sync: true,

@@ -43,7 +43,7 @@ mod upper;
 mod workdir;
 
 pub use change::{ChangeError, apply_changes};
-pub use context::{Context, ContextError};
+pub use context::{Context, ContextError, Way, forget_contexts};
 pub use copy::CopyError;
 pub use error::BuildError;
 pub use execute::{Fetch, Options, Place, build};

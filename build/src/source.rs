@@ -1,23 +1,27 @@
 //! Trees that files are copied from: the context, another stage or an image; and docker's checksums of what is in them
 //! (moby v20.10.24 `builder/remotecontext`, `pkg/tarsum/versioning.go`).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, Cursor, Read};
 
 use images::tree::{Body, Layers, NodeId, NodeKind, Tree, TreeError};
 use layerfs::HashingReader;
 
+use crate::context::Contents;
 use crate::follow::{FollowError, Seen, follow};
 
 /// A tree, and where the bytes of its files are.
 pub(crate) struct SourceTree<'s> {
-    pub(crate) tree: Tree,
+    pub(crate) tree: Cow<'s, Tree>,
     pub(crate) layers: &'s dyn Layers,
     /// How members of a tar were written, where the context was one: their modes have no type then.
     pub(crate) written: Option<HashMap<Vec<u8>, Vec<u8>>>,
     /// The name under which a file of several names comes first in a tar. Other stages have no such links.
     first: HashMap<NodeId, Vec<u8>>,
     pub(crate) is_context: bool,
+    /// What is known of the files, if they are in a directory that may have been read for an earlier build.
+    pub(crate) contents: Option<Contents<'s>>,
     /// Users and groups of this machine by number, in the form of their files: dockerd has their names in the checksums of what is
     /// in an image, and none in those of a context.
     accounts: [String; 2],
@@ -25,7 +29,12 @@ pub(crate) struct SourceTree<'s> {
 
 impl<'s> SourceTree<'s> {
     /// The tree of a context.
-    pub(crate) fn context(tree: Tree, layers: &'s dyn Layers, written: Option<HashMap<Vec<u8>, Vec<u8>>>) -> Self {
+    pub(crate) fn context(
+        tree: &'s Tree,
+        layers: &'s dyn Layers,
+        written: Option<HashMap<Vec<u8>, Vec<u8>>>,
+        contents: Option<Contents<'s>>,
+    ) -> Self {
         let mut first = HashMap::new();
         let mut walk = tree.walk_below(Tree::ROOT, b"");
         while let Some((path, id)) = walk.next() {
@@ -33,14 +42,16 @@ impl<'s> SourceTree<'s> {
                 first.entry(id).or_insert_with(|| path.to_vec());
             }
         }
-        Self { tree, layers, written, first, is_context: true, accounts: Default::default() }
+        let tree = Cow::Borrowed(tree);
+        Self { tree, layers, written, first, is_context: true, contents, accounts: Default::default() }
     }
 
     /// The tree of an image.
     pub(crate) fn image(tree: Tree, layers: &'s dyn Layers) -> Self {
         // What cannot be read has no entries.
         let accounts = ["/etc/passwd", "/etc/group"].map(|file| std::fs::read_to_string(file).unwrap_or_default());
-        Self { tree, layers, written: None, first: HashMap::new(), is_context: false, accounts }
+        let tree = Cow::Owned(tree);
+        Self { tree, layers, written: None, first: HashMap::new(), is_context: false, contents: None, accounts }
     }
 
     /// Where a path leads.

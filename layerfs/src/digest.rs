@@ -62,6 +62,12 @@ impl Digest {
         hasher.finish()
     }
 
+    /// The digest that these bytes are.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The bytes themselves.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {

@@ -55,7 +55,7 @@ mod error;
 pub mod gc;
 pub mod ids;
 pub mod liveness;
-mod parallel;
+pub mod parallel;
 #[doc(hidden)]
 pub mod parsers;
 pub mod platform;

@@ -15,7 +15,7 @@ const BLOCK: usize = 64;
 /// Calls `work` on each item and returns the results in the order of the items.
 ///
 /// If a thread cannot be started, the other threads do its share.
-pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = processors.min(MOST_THREADS).min(items.len() / WORTH_A_THREAD);
     if threads < 2 {

@@ -101,6 +101,56 @@ fn a_step_is_done_again_if_and_only_if_something_has_changed() {
     assert_whole(&root);
 }
 
+/// What the store knows of the files of contexts: one file a context.
+fn known_contexts(root: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root.join("volumes/layerfs-build-key/_data")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("context-")).collect()
+}
+
+#[test]
+fn files_that_are_not_read_again_are_found_changed_all_the_same() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    let found = |dockerfile: &str| {
+        let (id, said) = build(&root, &context, dockerfile, &["-t", "built:1"]);
+        (id, said.matches(" CACHED\n").count() - 1)
+    };
+    let (first, _) = found(STAGES);
+    // Nothing is remembered of files that are this new.
+    while known_contexts(&root).is_empty() {
+        assert_eq!(found(STAGES), (first.clone(), LAYERS));
+    }
+    assert_eq!(found(STAGES), (first.clone(), LAYERS));
+    let [known] = &known_contexts(&root)[..] else { panic!("one context has one file") };
+    let before = std::fs::read(known).unwrap();
+    let one = context.join("one");
+    let time = one.metadata().unwrap().modified().unwrap();
+    std::fs::write(&one, "eno").unwrap();
+    std::fs::OpenOptions::new().append(true).open(&one).unwrap().set_modified(time).unwrap();
+    let (changed, layers) = found(STAGES);
+    assert!(changed != first && layers < LAYERS, "{layers} layers were taken for a file that has changed");
+    std::fs::write(&one, "one").unwrap();
+    assert_eq!(found(STAGES).1, LAYERS);
+    // What is known of the file of before, and what is no longer what was written.
+    let damaged: Vec<u8> = before.iter().map(|byte| byte ^ 1).collect();
+    for bytes in [before.as_slice(), &damaged, b""] {
+        std::fs::write(known, bytes).unwrap();
+        assert_eq!(found(STAGES).1, LAYERS);
+    }
+    std::fs::write(known, &before).unwrap();
+    testkit::made_by_layerfs(&root, &["builder", "prune", "-f", "--filter", "until=1h"]);
+    assert_eq!(known_contexts(&root).len(), 1);
+    testkit::made_by_layerfs(&root, &["builder", "prune", "-f"]);
+    assert_eq!(known_contexts(&root).len(), 0);
+    // Without the layers of the first stage, on which no image stands.
+    found(STAGES);
+    assert_whole(&root);
+}
+
 /// An image that somebody else has made may say what it likes: only records that were made in this store count.
 #[test]
 fn a_record_from_elsewhere_is_not_believed() {

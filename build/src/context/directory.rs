@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 use tarsplit::pax::PaxTime;
 
+use super::known::{KnownFiles, Stat};
 use super::{ContextError, remove};
 use crate::ignore::Patterns;
 use crate::source::CAPABILITY;
@@ -21,18 +22,19 @@ struct Open {
 }
 
 /// Reads the directory of a context, without what is excluded. Nothing is looked up through a symlink. A directory that is only
-/// there for something that is taken back in is as docker makes one, or with BuildKit (`modern`) as it is.
+/// there for something that is taken back in is as docker makes one, or with BuildKit, which may have `known` files before, as it is.
 pub(super) fn read_directory(
     root: &OwnedFd,
     shown: &Path,
     patterns: &Patterns,
     kept: &[&[u8]],
-    modern: bool,
+    mut known: Option<&mut KnownFiles>,
 ) -> Result<(Tree, Vec<PathBuf>), ContextError> {
     let (mut tree, mut sockets) = (Tree::empty(), Vec::new());
     let mut links: HashMap<(u64, u64), NodeId> = HashMap::new();
     let mut left = vec![Open { path: Vec::new(), id: Tree::ROOT }];
     let now = jiff::Timestamp::now().as_second();
+    let modern = known.is_some();
     while let Some(Open { path, id }) = left.pop() {
         let at = |path: &[u8]| shown.join(std::ffi::OsStr::from_bytes(path));
         let failed = |errno: Errno| ContextError::Read { path: at(&path), source: errno.into() };
@@ -83,8 +85,17 @@ pub(super) fn read_directory(
                 }
             };
             let is_dir = matches!(kind, NodeKind::Directory { .. });
-            let xattrs =
-                if is_dir || matches!(kind, NodeKind::Symlink { .. }) { Vec::new() } else { capability(&dir, &name) };
+            let is_file = matches!(kind, NodeKind::File { .. });
+            let found = Stat::of(&stat);
+            let recalled = known.as_mut().filter(|_| is_file).and_then(|known| known.recall(&below, &found, &dir));
+            let digest = recalled.map(|known| known.digest);
+            let xattrs = match recalled {
+                // Setting a capability is a change of the inode.
+                Some(known) if known.capability.is_empty() => Vec::new(),
+                Some(known) => vec![(CAPABILITY.to_vec(), known.capability.clone())],
+                None if is_dir || matches!(kind, NodeKind::Symlink { .. }) => Vec::new(),
+                None => capability(&dir, &name),
+            };
             // BuildKit has it as it is, though.
             let implied = is_dir && excluded && !modern;
             let node = Node {
@@ -101,6 +112,9 @@ pub(super) fn read_directory(
                 names: 1,
             };
             let new = tree.insert(id, &name, node);
+            if let Some(known) = known.as_mut().filter(|_| is_file) {
+                known.note(new, found, digest);
+            }
             if is_dir {
                 left.push(Open { path: below, id: new });
             } else if stat.stx_nlink > 1 {

@@ -30,7 +30,7 @@ fn names(context: &Context) -> Vec<String> {
 }
 
 fn open(dir: &tempfile::TempDir, dockerfile: Option<&str>) -> Result<Context, ContextError> {
-    Context::open(dir.path().to_str().unwrap(), dockerfile, io::empty(), false)
+    Context::open(dir.path().to_str().unwrap(), dockerfile, io::empty(), Way::Classic)
 }
 
 /// The length was measured with docker 20.10.24.
@@ -66,16 +66,16 @@ fn a_dockerfile_may_be_elsewhere() {
     let context = open(&dir, file.to_str()).unwrap();
     assert_eq!((context.dockerfile.as_slice(), names(&context)), (&b"FROM y"[..], vec!["a".to_owned()]));
     assert!(matches!(open(&dir, None), Err(ContextError::NoDockerfile(_))));
-    let input = Context::open(dir.path().to_str().unwrap(), Some("-"), &b"FROM z"[..], false).unwrap();
+    let input = Context::open(dir.path().to_str().unwrap(), Some("-"), &b"FROM z"[..], Way::Classic).unwrap();
     assert_eq!(input.dockerfile, b"FROM z");
-    assert!(matches!(Context::open("-", Some("-"), io::empty(), false), Err(ContextError::BothFromInput)));
-    assert!(matches!(Context::open("https://x/y", None, io::empty(), false), Err(ContextError::Remote)));
-    assert!(matches!(Context::open("no/such", None, io::empty(), false), Err(ContextError::NotFound(_))));
+    assert!(matches!(Context::open("-", Some("-"), io::empty(), Way::Classic), Err(ContextError::BothFromInput)));
+    assert!(matches!(Context::open("https://x/y", None, io::empty(), Way::Classic), Err(ContextError::Remote)));
+    assert!(matches!(Context::open("no/such", None, io::empty(), Way::Classic), Err(ContextError::NotFound(_))));
 }
 
 #[test]
 fn standard_input_is_a_tar_or_a_dockerfile() {
-    let context = Context::open("-", None, &b"FROM x\n"[..], false).unwrap();
+    let context = Context::open("-", None, &b"FROM x\n"[..], Way::Classic).unwrap();
     assert_eq!((context.sent, names(&context)), (2048, Vec::new()));
     let mut tar = Vec::new();
     for (name, text) in [("./Dockerfile", "FROM x\n"), ("./d/f", "file")] {
@@ -98,7 +98,7 @@ fn standard_input_is_a_tar_or_a_dockerfile() {
         tar.extend_from_slice(padding(size));
     }
     tar.extend_from_slice(&END);
-    let context = Context::open("-", None, tar.as_slice(), false).unwrap();
+    let context = Context::open("-", None, tar.as_slice(), Way::Classic).unwrap();
     assert_eq!(
         (context.sent, names(&context)),
         (tar.len() as u64, ["Dockerfile", "d", "d/f"].map(str::to_owned).to_vec())
@@ -108,9 +108,9 @@ fn standard_input_is_a_tar_or_a_dockerfile() {
     let (path, id) = source.tree.find(b"d/f", true).unwrap();
     source.tree.open(source.layers, &path, id).unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(text, "file");
-    assert!(matches!(Context::open("-", Some("Other"), tar.as_slice(), false), Err(ContextError::NotInTar(_))));
+    assert!(matches!(Context::open("-", Some("Other"), tar.as_slice(), Way::Classic), Err(ContextError::NotInTar(_))));
     // A pipe may give few bytes at a time.
-    let slow = Context::open("-", None, Slow(&tar), false).unwrap();
+    let slow = Context::open("-", None, Slow(&tar), Way::Classic).unwrap();
     assert_eq!((slow.sent, &slow.dockerfile, names(&slow)), (context.sent, &context.dockerfile, names(&context)));
-    assert_eq!(Context::open("-", None, Slow(b"FROM x\n"), false).unwrap().dockerfile, b"FROM x\n");
+    assert_eq!(Context::open("-", None, Slow(b"FROM x\n"), Way::Classic).unwrap().dockerfile, b"FROM x\n");
 }

@@ -47,8 +47,11 @@ use crate::store::{BuildStore, Moment};
 use crate::{BuildError, platform};
 
 pub use self::cache::is_record;
+#[cfg(test)]
+pub(crate) use self::fingerprint::fingerprint;
 pub use self::prepare::is_cache_volume;
 pub use self::run::Secret;
+pub(crate) use self::secret::key_dir;
 
 /// Builds an image in BuildKit's way, and says on `out` what its plain progress says.
 ///
@@ -102,7 +105,11 @@ pub(crate) fn build(
         current: 0,
         stage_name: String::new(),
     };
-    builder.run(&file)
+    let built = builder.run(&file);
+    drop(builder);
+    // After a failure, too: what was read need not be read again when the Dockerfile is mended.
+    context.remember();
+    built
 }
 
 /// A build that is going on.

@@ -24,9 +24,14 @@ const VOLUME: &str = "layerfs-build-key";
 /// Digits of the number.
 const LENGTH: usize = 64;
 
-fn file(root: &Path) -> PathBuf {
+/// The directory of the volume, in which there is also what the cache knows of contexts.
+pub(crate) fn key_dir(root: &Path) -> PathBuf {
     let name: VolumeName = VOLUME.parse().expect("letters are a name");
-    volume::content_path(root, &name).join("key")
+    volume::content_path(root, &name)
+}
+
+fn file(root: &Path) -> PathBuf {
+    key_dir(root).join("key")
 }
 
 /// The number of a store, if it has one.

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use docker_format::filter::Command;
 use jiff::Timestamp;
 use snapshot::catalog::{Catalog, Image};
@@ -51,6 +52,8 @@ pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyh
             reclaimed = reclaimed.saturating_add(size);
         }
     }
+    let forgotten = build::forget_contexts(root, until.map(Into::into));
+    reclaimed = reclaimed.saturating_add(forgotten.context("forgetting the files of contexts")?);
     let selects = |image: &Image| {
         build::is_record(&image.config.container_config)
             && until.is_none_or(|until| image.created.is_none_or(|created| created <= until))

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use ::build::{BuildError, Context, Place, build};
+use ::build::{BuildError, Context, Place, Way, build};
 use images::load::ImportError;
 use images::source::Platform;
 use jiff::Zoned;
@@ -101,7 +101,8 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
 }
 
 fn attempt(args: &Args, place: &Place<'_>, options: &::build::Options, talk: &mut Talk) -> Result<ImageId, BuildError> {
-    let context = Context::open(&args.context, args.file.as_deref(), std::io::stdin(), !options.classic)?;
+    let way = if options.classic { Way::Classic } else { Way::Modern { root: &place.root } };
+    let context = Context::open(&args.context, args.file.as_deref(), std::io::stdin(), way)?;
     if !options.classic {
         // BuildKit leaves sockets out without a word.
         return build(place, &context, options, talk);

@@ -92,8 +92,8 @@ pub(crate) struct Args {
           action = clap::ArgAction::Set, value_parser = crate::flags::parse_bool)]
     rm: bool,
 
-    /// Runtime of commands: auto, builtin, or a program's name or path
-    #[arg(long, default_value = "auto")]
+    /// Runtime of commands: builtin, auto (crun, runc or youki, else builtin), or a program's name or path
+    #[arg(long, default_value = "builtin")]
     runtime: String,
 
     /// A file or variable that commands may see, and no layer has: id=ID,src=FILE or id=ID,env=NAME

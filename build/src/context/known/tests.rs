@@ -103,6 +103,8 @@ fn a_file_that_changes_meanwhile_is_not_remembered() {
     fingerprint(&source, b"", Tree::ROOT, &Patterns::default()).unwrap();
     drop(source);
     context.remember();
+    let known = file::read(&context.known.as_ref().unwrap().file);
+    assert!(known.contains_key(&b"d/a"[..]) && !known.contains_key(&b"b"[..]), "{known:?}");
     assert_eq!(place.build(10).1, 1);
     assert_eq!(place.build(10).1, 0);
 }

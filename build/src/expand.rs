@@ -68,7 +68,7 @@ enum Style {
 }
 
 fn process(word: &str, escape: char, env: &[String], style: Style) -> Result<(String, Vec<String>), ExpandError> {
-    let mut lexer = Lexer { chars: word.chars().peekable(), escape, env, style, keep_escapes: false };
+    let mut lexer = Lexer { chars: word.chars().peekable(), escape, env, style, keep_escapes: false, depth: 0 };
     lexer.until(None).map_err(|reason| ExpandError { word: docker_format::quoted(word), reason })
 }
 
@@ -107,7 +107,12 @@ struct Lexer<'w> {
     style: Style,
     /// Escapes stay where they are: a pattern has its own.
     keep_escapes: bool,
+    /// In how many variables the place is.
+    depth: usize,
 }
+
+/// The most variables in each other. Docker has no bound; here each takes some of the stack.
+const DEEPEST: usize = 200;
 
 impl Lexer<'_> {
     fn until(&mut self, stop: Option<char>) -> Result<(String, Vec<String>), String> {
@@ -195,6 +200,16 @@ impl Lexer<'_> {
     }
 
     fn dollar(&mut self) -> Result<String, String> {
+        if self.depth == DEEPEST {
+            return Err(format!("more than {DEEPEST} variables in each other"));
+        }
+        self.depth += 1;
+        let read = self.variable();
+        self.depth -= 1;
+        read
+    }
+
+    fn variable(&mut self) -> Result<String, String> {
         self.chars.next();
         if self.chars.peek() != Some(&'{') {
             let name = self.name();
@@ -348,6 +363,18 @@ mod tests {
         ] {
             let error = expand(word, '\\', &env()).unwrap_err().to_string();
             assert_eq!(error, format!("failed to process {}: {expected}", docker_format::quoted(word)), "{word}");
+        }
+    }
+
+    #[test]
+    fn variables_in_each_other_have_a_bound() {
+        let word = |levels: usize| format!("{}x{}", "${N:-".repeat(levels), "}".repeat(levels));
+        assert_eq!(expand(&word(DEEPEST), '\\', &env()).as_deref(), Ok("x"));
+        for levels in [DEEPEST + 1, 100_000] {
+            let error = expand(&word(levels), '\\', &env()).unwrap_err().to_string();
+            assert!(error.ends_with(": more than 200 variables in each other"), "{error}");
+            let quoted = format!("\"{}", "${N:-\"".repeat(levels));
+            assert!(expand_modern(&quoted, '\\', &env()).is_err());
         }
     }
 

@@ -119,8 +119,11 @@ fn expression(pattern: &str) -> String {
             '?' => out.push_str("[^/]"),
             '.' | '$' => out.extend(['\\', char]),
             '\\' => match chars.next() {
-                // The crate `regex` refuses to escape a letter that has no meaning then, so the letter goes in alone.
-                Some(next) if next.is_ascii_alphanumeric() || !next.is_ascii() => out.push(next),
+                // The crate `regex` refuses to escape a letter that has no meaning then, so the letter goes in alone; and for it, but not
+                // for Go, `\<` and `\>` are the ends of a word.
+                Some(next) if next.is_ascii_alphanumeric() || !next.is_ascii() || matches!(next, '<' | '>') => {
+                    out.push(next)
+                }
                 Some(next) => out.extend(['\\', next]),
                 None => out.push('\\'),
             },
@@ -208,6 +211,8 @@ mod tests {
             let excluded: Vec<&str> = FILES.into_iter().filter(is_excluded).collect();
             assert_eq!(excluded, expected, "{file:?}");
         }
+        let angles = Patterns::parse(&lines(b"\\<a\\>")).unwrap();
+        assert!(angles.exclude(b"<a>") && !angles.exclude(b"a"));
         assert_eq!(Patterns::parse(&lines(b"[")).unwrap_err().to_string(), "syntax error in pattern");
         assert_eq!(Patterns::parse(&lines(b"!")).unwrap_err(), IgnoreError::Nothing);
         let patterns = Patterns::parse(&lines(b"*\n!a/b/f.txt")).unwrap();

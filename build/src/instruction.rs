@@ -427,6 +427,8 @@ mod tests {
             ("HEALTHCHECK --retries=0 CMD x", "--retries must be at least 1 (not 0)"),
             ("HEALTHCHECK NONE x", "HEALTHCHECK NONE takes no arguments"),
             ("ONBUILD ONBUILD RUN x", "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"),
+            ("ONBUILD --x ONBUILD ONBUILD RUN x", "Unknown flag: x"),
+            ("ONBUILD onbuild --x ONBUILD ENV a", "failed to parse Dockerfile: ENV must have two arguments"),
             ("ONBUILD FROM x", "FROM isn't allowed as an ONBUILD trigger"),
             ("ENV a", "failed to parse Dockerfile: ENV must have two arguments"),
             ("ENV =a", "ENV names can not be blank"),
@@ -434,6 +436,8 @@ mod tests {
         ] {
             assert_eq!(error(line), expected, "{line}");
         }
+        let chain = format!("{}RUN x", "ONBUILD ".repeat(8000));
+        assert_eq!(error(&chain), "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed");
         assert_eq!(read(b"ARG a\nRUN x\nFROM b", Dialect::Classic), Err(InstructionError::NoStage));
         assert_eq!(
             read(b"FROM a\nRUN <<E\nECHO x\nE\n", Dialect::Classic).unwrap_err().to_string(),

@@ -32,6 +32,8 @@ mod modern;
 mod output;
 mod owner;
 mod parser;
+#[doc(hidden)]
+pub mod parsers;
 mod platform;
 mod ports;
 mod source;

@@ -91,7 +91,7 @@ pub fn serving_hosts(dir: &Path, domain: &str, verify: bool) -> Result<Option<Ve
     Ok(None)
 }
 
-fn hosts_of(text: &str, dir: &Path, domain: &str, verify: bool) -> Result<Vec<ServingHost>, String> {
+pub(crate) fn hosts_of(text: &str, dir: &Path, domain: &str, verify: bool) -> Result<Vec<ServingHost>, String> {
     let mut table: Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
     let named = match table.remove("host") {
         None => Table::new(),

@@ -31,6 +31,8 @@ mod host;
 mod hosts_file;
 mod interrupt;
 mod manifest;
+#[doc(hidden)]
+pub mod parsers;
 mod push;
 mod remote;
 mod resolve;

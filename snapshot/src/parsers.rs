@@ -1,5 +1,11 @@
 //! Makes this crate's private parsers reachable for the fuzz targets (`fuzz/targets`). No part of the interface.
 
+use bolt::Bolt;
+use jiff::Timestamp;
+
+use crate::containerd::gc::{Kept, Records};
+use crate::containerd::metadata::Metadata;
+use crate::containerd::snapshots::Snapshots;
 use crate::gc::{Excludes, Pattern};
 use crate::ids::ImageId;
 use crate::schema::container::ContainerFiles;
@@ -27,4 +33,21 @@ pub fn keeps(excludes: &Excludes, pattern: &Pattern, id: ImageId, names: &[&str]
 #[must_use]
 pub fn mount_table(bytes: &[u8]) -> Option<usize> {
     crate::root::mounts::Mounts::parse(bytes).ok().map(|mounts| mounts.iter().count())
+}
+
+/// Reads a database as each of containerd's two, and lets its collector look at what there is: of how many images, blobs and
+/// snapshots the records are, and how many of them the collector keeps; `None` if a page cannot be read.
+#[must_use]
+pub fn containerd(bytes: &[u8]) -> Option<(usize, usize)> {
+    let bolt = || Bolt::parse(bytes).ok();
+    let metadata = Metadata::of_database(&bolt()?, "moby", "overlayfs").ok()?;
+    let snapshots = Snapshots::of_database(&bolt()?).ok()?;
+    let records = Records::of_database(&bolt()?).ok()?;
+    let found = metadata.images.len() + metadata.blobs.len() + metadata.snapshots.len() + snapshots.by_name.len();
+    let mut kept = 0;
+    for namespace in records.0.values() {
+        let reasons = Kept::of(namespace, Timestamp::UNIX_EPOCH);
+        kept += reasons.nodes().filter(|node| !reasons.path(node).is_empty()).count();
+    }
+    Some((found, kept))
 }

@@ -59,9 +59,25 @@ pub(super) fn arguments(name: &str, rest: &str, escape: char) -> Result<Argument
             let command = json(command)?.unwrap_or_else(|| Arguments::Words(words.into_iter().collect()));
             Arguments::Command(first.to_owned(), Box::new(command))
         }
-        "onbuild" if !rest.is_empty() => Arguments::Instruction(Box::new(instruction(rest, 0, escape)?)),
+        "onbuild" if !rest.is_empty() => Arguments::Instruction(Box::new(trigger(rest, escape)?)),
         _ => text(),
     })
+}
+
+/// The instruction of an `ONBUILD`. One that is an `ONBUILD` itself is refused later, so of a chain of them only the last instruction
+/// is read, for its errors: each level of reading takes some of the stack.
+fn trigger(rest: &str, escape: char) -> Result<Line, ParseError> {
+    let mut last = rest;
+    while let Some((name, more)) = last.split_once(is_blank)
+        && name.to_lowercase() == "onbuild"
+    {
+        last = split_flags(more).1.trim();
+    }
+    let mut line = instruction(last, 0, escape)?;
+    if last.len() < rest.len() {
+        line.name = "onbuild".into();
+    }
+    Ok(line)
 }
 
 fn split(rest: &str) -> Vec<String> {

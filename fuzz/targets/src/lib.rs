@@ -7,17 +7,21 @@
 #![allow(clippy::unwrap_used, reason = "a target fails by panicking")]
 
 mod archive;
+mod build;
 mod containers;
+mod devices;
 mod format;
 mod registries;
 mod store;
 mod tar;
 
 pub use archive::{index, manifest};
+pub use build::{dockerfile, dockerignore};
 pub use containers::{accounts, bind, container, log, profile};
+pub use devices::{lines, pool};
 pub use format::{change, exclude, filter, keep, pattern, size, template, until};
-pub use registries::header;
-pub use store::{bolt, config, gojson, mountinfo, record, reference, repositories};
+pub use registries::{header, hosts};
+pub use store::{bolt, config, containerd, gojson, mountinfo, record, reference, repositories};
 pub use tar::{framer, journal};
 
 /// The type of all targets.
@@ -51,4 +55,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("bind", bind),
     ("log", log),
     ("header", header),
+    ("hosts", hosts),
+    ("dockerfile", dockerfile),
+    ("dockerignore", dockerignore),
+    ("lines", lines),
+    ("pool", pool),
+    ("containerd", containerd),
 ];

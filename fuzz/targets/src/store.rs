@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bolt::{Bolt, BoltError, Bucket, BucketEntry};
 use snapshot::dir::Dir;
-use snapshot::parsers::{intent_record, mount_table};
+use snapshot::parsers::{self, intent_record, mount_table};
 use snapshot::reference::Reference;
 use snapshot::schema::config::ImageConfig;
 use snapshot::schema::gojson::{DecodeError, first_value, from_slice};
@@ -36,6 +36,12 @@ fn walk(bucket: &Bucket<'_>, depth: usize, found: &mut usize) -> Result<(), Bolt
         }
     }
     Ok(())
+}
+
+/// containerd's two databases: each record has a name, and the collector keeps what a record or a label names.
+pub fn containerd(bytes: &[u8]) {
+    let Some((found, kept)) = parsers::containerd(bytes) else { return };
+    assert!(found.max(kept) <= bytes.len(), "{found} records, {kept} kept, in {} bytes", bytes.len());
 }
 
 /// An image config: one that can be read is no child of itself.

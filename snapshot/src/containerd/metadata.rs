@@ -81,7 +81,7 @@ impl Metadata {
     /// # Errors
     /// [`StoreError`]
     pub(super) fn read(dir: &Dir, namespace: &str, snapshotter: &str) -> Result<Self, StoreError> {
-        let read = database::read_all(dir, FILE, |bolt| of_namespace(bolt, namespace, snapshotter));
+        let read = database::read_all(dir, FILE, |bolt| Self::of_database(bolt, namespace, snapshotter));
         Ok(read?.unwrap_or_default())
     }
 }
@@ -104,23 +104,27 @@ pub(crate) fn namespaces(dir: &Dir) -> Result<BTreeMap<String, usize>, StoreErro
     Ok(read?.unwrap_or_default())
 }
 
-fn of_namespace(bolt: &Bolt<'_>, namespace: &str, snapshotter: &str) -> Result<Metadata, BoltError> {
-    let mut found = Metadata::default();
-    let Some(version) = bolt.root().bucket(b"v1")? else { return Ok(found) };
-    each_bucket(&version, |name, bucket| {
-        if name == namespace.as_bytes() {
-            return found.fill(&bucket, snapshotter);
-        }
-        let mut other = Metadata::default();
-        other.fill(&bucket, snapshotter)?;
-        found.other_blobs.extend(other.blobs.into_keys());
-        found.other_snapshots.extend(other.snapshots.into_values().map(|record| record.name));
-        Ok(())
-    })?;
-    Ok(found)
-}
-
 impl Metadata {
+    /// What a database says of a namespace and a snapshotter.
+    ///
+    /// # Errors
+    /// [`BoltError`]
+    pub(crate) fn of_database(bolt: &Bolt<'_>, namespace: &str, snapshotter: &str) -> Result<Self, BoltError> {
+        let mut found = Self::default();
+        let Some(version) = bolt.root().bucket(b"v1")? else { return Ok(found) };
+        each_bucket(&version, |name, bucket| {
+            if name == namespace.as_bytes() {
+                return found.fill(&bucket, snapshotter);
+            }
+            let mut other = Self::default();
+            other.fill(&bucket, snapshotter)?;
+            found.other_blobs.extend(other.blobs.into_keys());
+            found.other_snapshots.extend(other.snapshots.into_values().map(|record| record.name));
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
     fn fill(&mut self, namespace: &Bucket<'_>, snapshotter: &str) -> Result<(), BoltError> {
         each_bucket(namespace, |kind, bucket| match kind {
             b"images" => each_bucket(&bucket, |name, record| {

@@ -85,28 +85,32 @@ impl Snapshots {
     /// # Errors
     /// [`StoreError`]
     pub(crate) fn read(snapshotter: &Dir) -> Result<Self, StoreError> {
-        Ok(database::read_all(snapshotter, FILE, of_database)?.unwrap_or_default())
+        Ok(database::read_all(snapshotter, FILE, Self::of_database)?.unwrap_or_default())
     }
-}
 
-fn of_database(bolt: &Bolt<'_>) -> Result<Snapshots, BoltError> {
-    let mut found = Snapshots::default();
-    let Some(version) = bolt.root().bucket(b"v1")? else { return Ok(found) };
-    let Some(snapshots) = version.bucket(b"snapshots")? else { return Ok(found) };
-    found.sequence = snapshots.sequence();
-    for entry in &snapshots {
-        if let BucketEntry::Bucket(name, bucket) = entry? {
-            found.by_name.insert(String::from_utf8_lossy(&name).into_owned(), snapshot(&bucket)?);
+    /// What a database says.
+    ///
+    /// # Errors
+    /// [`BoltError`]
+    pub(crate) fn of_database(bolt: &Bolt<'_>) -> Result<Self, BoltError> {
+        let mut found = Self::default();
+        let Some(version) = bolt.root().bucket(b"v1")? else { return Ok(found) };
+        let Some(snapshots) = version.bucket(b"snapshots")? else { return Ok(found) };
+        found.sequence = snapshots.sequence();
+        for entry in &snapshots {
+            if let BucketEntry::Bucket(name, bucket) = entry? {
+                found.by_name.insert(String::from_utf8_lossy(&name).into_owned(), snapshot(&bucket)?);
+            }
         }
-    }
-    for entry in version.bucket(b"parents")?.iter().flatten() {
-        if let BucketEntry::Value(key, _) = entry?
-            && let Some(pair) = pair(&key)
-        {
-            found.listed.insert(pair);
+        for entry in version.bucket(b"parents")?.iter().flatten() {
+            if let BucketEntry::Value(key, _) = entry?
+                && let Some(pair) = pair(&key)
+            {
+                found.listed.insert(pair);
+            }
         }
+        Ok(found)
     }
-    Ok(found)
 }
 
 /// The two numbers of a key of `parents`: varints with a zero between them.

@@ -96,18 +96,22 @@ impl Records {
     /// # Errors
     /// [`StoreError`]
     pub(crate) fn read(dir: &Dir) -> Result<Self, StoreError> {
-        Ok(database::read_all(dir, FILE, of_database)?.unwrap_or_default())
+        Ok(database::read_all(dir, FILE, Self::of_database)?.unwrap_or_default())
     }
-}
 
-fn of_database(bolt: &Bolt<'_>) -> Result<Records, BoltError> {
-    let mut found = Records::default();
-    let Some(version) = bolt.root().bucket(b"v1")? else { return Ok(found) };
-    each_bucket(&version, |name, bucket| {
-        found.0.insert(text(name), namespace(&bucket)?);
-        Ok(())
-    })?;
-    Ok(found)
+    /// What a database says.
+    ///
+    /// # Errors
+    /// [`BoltError`]
+    pub(crate) fn of_database(bolt: &Bolt<'_>) -> Result<Self, BoltError> {
+        let mut found = Self::default();
+        let Some(version) = bolt.root().bucket(b"v1")? else { return Ok(found) };
+        each_bucket(&version, |name, bucket| {
+            found.0.insert(text(name), namespace(&bucket)?);
+            Ok(())
+        })?;
+        Ok(found)
+    }
 }
 
 fn namespace(bucket: &Bucket<'_>) -> Result<NamespaceRecords, BoltError> {

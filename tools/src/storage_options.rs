@@ -5,6 +5,24 @@ use snapshot::driver::{PoolFileSystem, PoolOptions};
 
 use crate::exit::UsageError;
 
+/// The flag of the programs that do one thing. `layerfs` has it before its commands, and says so.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StorageFlags {
+    /// Options of the storage driver devicemapper as dockerd takes them, such as dm.thinpooldev=NAME
+    #[arg(long, value_name = "KEY=VALUE")]
+    storage_opt: Vec<String>,
+}
+
+impl StorageFlags {
+    /// Has this process open all stores with these options.
+    ///
+    /// # Errors
+    /// [`UsageError`] for what is no option of dockerd's, in its words.
+    pub(crate) fn choose(&self) -> Result<(), UsageError> {
+        choose(&self.storage_opt)
+    }
+}
+
 /// Has this process open all stores with these options.
 pub(crate) fn choose(options: &[String]) -> Result<(), UsageError> {
     if !options.is_empty() {

@@ -229,3 +229,28 @@ fn a_root_that_is_missing_is_status_1() {
         assert!(says.contains(missing.to_str().unwrap()) && says.contains("there is no such directory"), "{says}");
     }
 }
+
+/// Options of the storage driver are dockerd's in each program that writes a store, with dockerd's words for what is none.
+#[test]
+fn storage_options_are_dockers_in_each_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("missing");
+    let missing = missing.to_str().unwrap();
+    for (name, arguments) in [
+        ("layerfs", &["--root", missing, "image", "ls"][..]),
+        ("image-gc", &["--root", missing]),
+        ("image-gc", &["--root", missing, "--restore", missing]),
+        ("layer-unpack", &["--root", missing, missing]),
+    ] {
+        let with = |option: &str| run(name, &[&["--storage-opt", option][..], arguments].concat());
+        let refused = with("dm.nope=1");
+        let says = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{name} {arguments:?}: {says}");
+        assert!(says.contains("devmapper: Unknown option dm.nope"), "{says}");
+        // What is one is taken, and what is wrong then is the path.
+        let taken = with("dm.basesize=1G");
+        let says = text(&taken.stderr);
+        assert_eq!(taken.status.code(), Some(1), "{name} {arguments:?}: {says}");
+        assert!(says.contains(missing), "{says}");
+    }
+}

@@ -19,6 +19,7 @@ use snapshot::view::{Needs, View};
 use crate::flags::writable;
 use crate::generate::Generate;
 use crate::manual::Manual;
+use crate::storage_options::StorageFlags;
 use crate::{output, rootless};
 use policy::PolicyFlags;
 
@@ -48,6 +49,9 @@ struct Cli {
     /// Storage driver of the data-root [default: what the root holds]
     #[arg(long, value_name = "DRIVER")]
     storage_driver: Option<String>,
+
+    #[command(flatten)]
+    storage: StorageFlags,
 
     #[command(flatten, next_help_heading = "What goes")]
     policy: PolicyFlags,
@@ -148,6 +152,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     if let Some(what) = cli.generate {
         return what.print::<Cli>(&MANUAL);
     }
+    cli.storage.choose()?;
     if let Some(quarantine) = &cli.restore {
         return restore::restore(cli, quarantine);
     }

@@ -26,6 +26,7 @@ use crate::generate::Generate;
 use crate::manual::Manual;
 use crate::progress::Progress;
 use crate::registries::SourceFlags;
+use crate::storage_options::StorageFlags;
 use crate::{input, output, rootless, signals};
 use docker_format::size;
 use job::{Done, Job, Target};
@@ -69,6 +70,9 @@ struct Cli {
 
     #[command(flatten)]
     store: StoreFlags,
+
+    #[command(flatten)]
+    storage: StorageFlags,
 
     /// Number of threads, which also decode and hash; a list with --bench [default: all processors]
     #[arg(long, value_name = "N[,N...]", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
@@ -150,6 +154,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Some(level) = cli.dump {
         return crate::commands::dump::dump(input::open(&archive)?, level);
     }
+    cli.storage.choose()?;
     if cli.rootless
         && let Some(code) = rootless::enter()?
     {

@@ -1,12 +1,13 @@
 //! `layerfs container cp` into a container leaves there what `docker cp` leaves in a container of its own, and says what docker says.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use testkit::dockerd::Dockerd;
 use testkit::run::{Input, Ran, layerfs, run};
+use testkit::tarfile::{TarMember, block_device, char_device, dir, fifo, file, hard_link, symlink, tar};
 
 const IMAGE: &str = "layerfs-test/busybox:1";
 
@@ -40,7 +41,7 @@ fn fixture(host: &Path) {
         ("d/in", "sub/../a"),
         ("links/up", "../../../x"),
     ] {
-        symlink(target, at(name)).unwrap();
+        std::os::unix::fs::symlink(target, at(name)).unwrap();
     }
     testkit::succeeded("mkfifo", Command::new("mkfifo").arg(at("d/pipe")).output().unwrap());
     std::fs::set_permissions(at("f"), PermissionsExt::from_mode(0o4751)).unwrap();
@@ -120,9 +121,53 @@ const CASES: &[(&[&str], &str)] = &[
     (&["links/up", "cc:W/new"], "invalid symlink \"W/new\" -> \"../../../x\""),
 ];
 
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).to_lowercase()
+/// Tars on standard input: their members, where they are unpacked, and what both say if they refuse it.
+type TarCase = (&'static [&'static str], fn() -> Vec<TarMember>, &'static str);
+
+fn some() -> Vec<TarMember> {
+    vec![
+        dir("new/").mode(0o2750).owner(7, 8).mtime(1_234_567_890),
+        file("new/f", "text").mode(0o4751).owner(77, 78).mtime(1_234_567_890),
+        file("implied/deep/f", "text"),
+        symlink("new/link", "../dir").mtime(1_234_567_890),
+        symlink("new/absolute", "/etc/passwd"),
+        hard_link("new/hard", "new/f"),
+        hard_link("new/old", "file"),
+        char_device("new/null", (1, 3)),
+        block_device("new/loop", (7, 0)),
+        fifo("new/pipe"),
+        file(".wh.x", "no whiteout"),
+        file("new/times", "").record("mtime", "1234567890.5"),
+        file("new/attribute", "").record("SCHILY.xattr.trusted.a", "b").record("SCHILY.xattr.user.c", "d"),
+        file("/new/rooted", "/"),
+        file("new/./x/../dotted", "."),
+    ]
 }
+
+const TARS: &[TarCase] = &[
+    (&["-", "cc:W"], some, ""),
+    (&["-", "cc:W/dir"], || vec![file("f", "1"), file("f", "2"), dir("./").mode(0o700)], ""),
+    (&["-", "cc:W/ldir"], || vec![file("a/b", "1")], ""),
+    (&["-", "cc:W/ldir/"], || vec![dir("/").mode(0o711).owner(3, 4)], ""),
+    (&["-", "cc:W/labs"], || vec![file("x", "1")], ""),
+    (&["-", "cc:W/deep/er/up"], || vec![file("x", "1"), file("../x", "1")], "is outside of"),
+    (&["-", "cc:W"], || vec![file("file", "new"), file("lfile", "a link goes"), file("ldir/x", "through a link")], ""),
+    (&["-", "cc:W"], || vec![file("dir", "1")], "cannot overwrite directory \"W/dir\" with non-directory \"W\""),
+    (&["-", "cc:W"], || vec![dir("file/")], "cannot overwrite non-directory \"W/file\" with directory \"W\""),
+    (&["-", "cc:W"], || vec![symlink("up", "../../x")], "invalid symlink \"W/up\" -> \"../../x\""),
+    (&["-", "cc:W"], || vec![hard_link("up", "../x")], "invalid hardlink \"/w/x\" -> \"../x\""),
+    (&["-", "cc:W"], || vec![file("out/x", "1")], "not a directory"),
+    (&["-", "cc:W/file"], some, "destination \"cc:W/file\" must be a directory"),
+    (&["-", "cc:W/nosuch"], some, "destination \"cc:W/nosuch\" must be a directory"),
+    (&["-", "cc:W/node"], some, "must be a directory or a regular file"),
+    (&["-a", "-", "cc:W"], || vec![file("f", "1").owner(7, 8), dir("d/").owner(7, 8)], ""),
+    (&["-", "cc:/ro"], || vec![file("f", "1")], "mounted volume is marked read-only"),
+    (&["-", "cc:/vol"], || vec![file("unpacked", "1")], ""),
+    (&["-", "ro:/tmp"], || vec![file("f", "1")], "container rootfs is marked read-only"),
+];
+
+/// The number of the first case with a tar.
+const FIRST_TAR: usize = 70;
 
 /// Two stores with the same containers: one of dockerd's, and ours.
 struct Twins {
@@ -139,17 +184,22 @@ const MADE: [&[&str]; 3] = [
 
 impl Twins {
     fn ours(&self, arguments: &[&str]) -> Ran {
+        self.with_input(arguments, Input::Nothing)
+    }
+
+    fn with_input(&self, arguments: &[&str], input: Input<'_>) -> Ran {
         let mut command = layerfs(&[&["--root", self.own.to_str().unwrap()], arguments].concat());
         command.current_dir(self.dir.path().join("host"));
-        run(command, Input::Nothing)
+        run(command, input)
     }
 
     /// Everything that the container has written, without the files that docker itself changes.
     fn listing(&self, upper: &Path) -> Vec<String> {
         let entries = testkit::tree::walk(upper).into_iter();
         // Where a copy was refused, docker may have made a part of it.
-        let refused: Vec<String> =
-            (0..CASES.len()).filter(|&n| !CASES[n].1.is_empty()).map(|n| format!("w/{n}/")).collect();
+        let said = CASES.iter().map(|case| case.1).enumerate();
+        let said = said.chain(TARS.iter().map(|case| case.2).enumerate().map(|(n, said)| (FIRST_TAR + n, said)));
+        let refused: Vec<String> = said.filter(|(_, said)| !said.is_empty()).map(|(n, _)| format!("w/{n}/")).collect();
         let is_of = |path: &[u8]| refused.iter().any(|dir| path.starts_with(dir.as_bytes()));
         let kept = entries.filter(|entry| {
             (entry.path.starts_with(b"w") || entry.path.starts_with(b"etc/own")) && !is_of(&entry.path)
@@ -173,10 +223,10 @@ fn ok(daemon: &Dockerd, words: &[&str]) -> String {
 #[test]
 fn what_is_copied_into_a_container_is_there_as_with_docker() {
     let Some(_turn) = testkit::docker() else { return };
-    let dir = testkit::scratch();
-    let (own, dockers) = (testkit::empty_root(&dir, "own"), testkit::empty_root(&dir, "dockers"));
+    let scratch = testkit::scratch();
+    let (own, dockers) = (testkit::empty_root(&scratch, "own"), testkit::empty_root(&scratch, "dockers"));
     let archive = testkit::golden("busybox-20.10.tar");
-    let twins = Twins { dir, own };
+    let twins = Twins { dir: scratch, own };
     let host = twins.dir.path().join("host");
     std::fs::create_dir(&host).unwrap();
     fixture(&host);
@@ -198,18 +248,24 @@ fn what_is_copied_into_a_container_is_there_as_with_docker() {
         testkit::succeeded("sh", Command::new("sh").args(["-c", &script]).output().unwrap());
     }
     let mut report = Vec::new();
-    for (number, (arguments, said)) in CASES.iter().enumerate() {
+    assert!(CASES.len() <= FIRST_TAR);
+    let tars = TARS.iter().map(|(arguments, members, said)| (arguments, Some(tar(&members())), said));
+    let files = CASES.iter().map(|(arguments, said)| (arguments, None, said));
+    for (number, (arguments, tar, said)) in (0..).zip(files).chain((FIRST_TAR..).zip(tars)) {
         let place = format!("/w/{number}");
         let fill = |text: &&str| text.replace('W', &place);
         let (words, said) = (arguments.iter().map(fill).collect::<Vec<_>>(), fill(said));
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let docker = daemon.client(&[&["cp"], &words[..]].concat()).current_dir(&host).output().unwrap();
-        let ours = twins.ours(&[&["cp"], &words[..]].concat());
+        let words = [&["cp"], &words[..]].concat();
+        let mut docker = daemon.client(&words);
+        docker.current_dir(&host);
+        let input = tar.as_deref().map_or(Input::Nothing, Input::Pipe);
+        let (docker, ours) = (run(docker, input), twins.with_input(&words, input));
         // docker names the place on the host that it has mounted the container at.
         let merged = uppers[0].replace("/diff", "/merged");
-        let docker_text = text(&docker).replace(&merged.to_lowercase(), "");
+        let docker_text = docker.stderr.to_lowercase().replace(&merged.to_lowercase(), "");
         for (who, code, text) in
-            [("docker", docker.status.code(), &docker_text), ("ours", ours.code, &ours.stderr.to_lowercase())]
+            [("docker", docker.code, &docker_text), ("ours", ours.code, &ours.stderr.to_lowercase())]
         {
             let right = if said.is_empty() {
                 code == Some(0) && text.is_empty()
@@ -253,8 +309,8 @@ fn a_running_container_gets_it_and_cannot_lead_it_out() {
     if !testkit::is_root() {
         return;
     }
-    let dir = testkit::scratch();
-    let twins = Twins { own: testkit::empty_root(&dir, "own"), dir };
+    let scratch = testkit::scratch();
+    let twins = Twins { own: testkit::empty_root(&scratch, "own"), dir: scratch };
     let host = twins.dir.path().join("host");
     std::fs::create_dir(&host).unwrap();
     fixture(&host);

@@ -4,26 +4,35 @@
 //! host path -> From          lstat, links followed where `-L` or a slash says so
 //! path      -> Destination   what stands there in the container (shown.rs), and the name that the copy gets
 //! tree.rs   what is copied goes into an open directory, name by name
+//! untar.rs  so do the members of a tar
+//! node.rs   what both do with one name
 //! ```
 //!
 //! The rules of names are those of docker/cli v20.10.24 `cli/command/container/cp.go: copyToContainer` and moby v20.10.24
 //! `pkg/archive/copy.go`, `daemon/archive.go: containerExtractToDir`.
 
+mod node;
 mod shown;
 mod tree;
+mod untar;
 
 use std::ffi::OsString;
+use std::io::BufRead;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use layerfs::compress::Decompressor;
 use layerfs::path::absolute;
 use rustix::fs::{AtFlags, CWD, FileType, statat};
 use rustix::io::Errno;
 use snapshot::ids::ContainerId;
+use snapshot::schema::container::ContainerFiles;
+
+use node::Owner;
+use shown::Shown;
 
 use crate::create::read;
 use crate::{ContainerError, Store, names};
-use shown::Shown;
 
 /// How something is copied into a container.
 #[derive(Debug, Clone, Copy, Default)]
@@ -44,11 +53,46 @@ impl Store {
     /// # Errors
     /// [`ContainerError`]; what was copied before it stays, as with docker.
     pub fn copy_in(&self, text: &str, from: &Path, to: &[u8], how: CopyIn) -> Result<(), ContainerError> {
+        self.into_shown(text, how.as_user, |shown, files, owner| {
+            let from = From::find(from, how.follow_link)?;
+            let (dir, name) = Destination::find(shown, text, to)?.prepare(&from)?;
+            let into = shown.directory(&dir).map_err(|errno| match errno {
+                Errno::NOTDIR if shown.kind(&absolute(&dir)).is_some() => {
+                    ContainerError::Invalid("extraction point is not a directory".into())
+                }
+                _ => no_path(text, &dir),
+            })?;
+            shown.check_writable(files, &dir, &into)?;
+            tree::copy(&from, &into, name.as_deref(), &dir, owner)
+        })
+    }
+
+    /// Unpacks a tar, which may be compressed, into the directory `to` of a container, which may run.
+    ///
+    /// # Errors
+    /// [`ContainerError`]; what was unpacked before it stays, as with docker.
+    pub fn copy_tar_in(&self, text: &str, tar: impl BufRead, to: &[u8], as_user: bool) -> Result<(), ContainerError> {
+        self.into_shown(text, as_user, |shown, files, owner| {
+            let path = Destination::find(shown, text, to)?.directory(text, to)?;
+            let dir = shown.directory(&path).map_err(|_| no_path(text, &path))?;
+            shown.check_writable(files, &path, &dir)?;
+            let tar = Decompressor::new(tar).map_err(ContainerError::io("reading", "standard input"))?;
+            untar::Untar { shown, path: &path, dir, owner }.run(tar)
+        })
+    }
+
+    /// Shows `copy` the files of a container, and the owner that `as_user` asks for.
+    fn into_shown(
+        &self,
+        text: &str,
+        as_user: bool,
+        copy: impl FnOnce(&Shown, &ContainerFiles, Owner) -> Result<(), ContainerError>,
+    ) -> Result<(), ContainerError> {
         let (mut transaction, catalog) = self.open_alone()?;
         let container = names::find(&catalog, text)?;
         let id: ContainerId = container.id.clone();
         let files = read(transaction.root().dir(), &id)?;
-        let owner = if how.as_user { shown::user(&files)? } else { None };
+        let owner = if as_user { shown::user(&files)? } else { None };
         let shown = if container.status().is_up() {
             // Only the container's own mounts show what it has written: its layer must not be changed behind them.
             drop(transaction);
@@ -56,16 +100,7 @@ impl Store {
         } else {
             Shown::mount(&mut transaction, self.driver, &id, &files)?
         };
-        let from = From::find(from, how.follow_link)?;
-        let (dir, name) = Destination::find(&shown, text, to)?.prepare(&from)?;
-        let into = shown.directory(&dir).map_err(|errno| match errno {
-            Errno::NOTDIR if shown.kind(&absolute(&dir)).is_some() => {
-                ContainerError::Invalid("extraction point is not a directory".into())
-            }
-            _ => no_path(text, &dir),
-        })?;
-        shown.check_writable(&files, &dir, &into)?;
-        tree::copy(&from, &into, name.as_deref(), &dir, owner)?;
+        copy(&shown, &files, owner)?;
         shown.finish()
     }
 }
@@ -141,6 +176,15 @@ impl Destination {
             ));
         }
         Ok(Self { path, found })
+    }
+
+    /// The directory that a tar is unpacked into; `given` is how its path was written.
+    fn directory(self, container: &str, given: &[u8]) -> Result<Vec<u8>, ContainerError> {
+        if self.found == Some(FileType::Directory) {
+            return Ok(self.path);
+        }
+        let given = String::from_utf8_lossy(given);
+        invalid(format!("destination \"{container}:{given}\" must be a directory"))
     }
 
     /// The directory to copy into, and the name there; `None` for the source's own.

@@ -1,25 +1,23 @@
 //! A tree of the host copied into an open directory: every name by its directory's descriptor, and no link followed.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chmod, chownat,
-    linkat, mknodat, openat, readlinkat, statat, symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Uid, XattrFlags, linkat, mknodat, openat,
+    readlinkat, statat, symlinkat,
 };
 use rustix::io::Errno;
 
+use super::node::{Into, Metadata, Owner};
 use super::shown::make_directory;
-use super::{From, invalid, kind_of, lossy};
+use super::{From, lossy};
 use crate::ContainerError;
 
 /// The attribute that docker copies, of all there are.
 const CAPABILITY: &str = "security.capability";
-
-/// Who owns what is copied, if not those who own it on the host.
-type Owner = Option<(Uid, Gid)>;
 
 struct Copy {
     owner: Owner,
@@ -27,8 +25,7 @@ struct Copy {
     linked: HashMap<(u64, u64), Vec<u8>>,
     top_from: OwnedFd,
     top_to: OwnedFd,
-    /// What is copied into, for messages.
-    into: PathBuf,
+    into: Into,
 }
 
 /// Something to be copied: its path below the source's directory and below the destination.
@@ -52,7 +49,7 @@ pub(super) fn copy(
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let top_from = openat(CWD, top, flags, Mode::empty()).map_err(ContainerError::io("opening", top))?;
     let top_to = to.try_clone().map_err(ContainerError::io("opening", lossy(shown)))?;
-    let mut copy = Copy { owner, linked: HashMap::new(), top_from, top_to, into: lossy(shown) };
+    let mut copy = Copy { owner, linked: HashMap::new(), top_from, top_to, into: Into(lossy(shown)) };
     let target = name.unwrap_or(&from.name);
     copy.run(Pair { from: base.to_vec(), to: target.to_vec() })
 }
@@ -73,7 +70,7 @@ impl Copy {
                 // No tar holds one, so docker leaves it out.
                 continue;
             }
-            if !self.make_room(&to, name_to, kind, &pair.to)? {
+            if !self.into.make_room(&to, name_to, kind == FileType::Directory, &pair.to)? {
                 // The destination itself: only what is in it changes.
             } else if kind == FileType::Directory {
                 make_directory(&to, name_to).map_err(fail)?;
@@ -81,7 +78,7 @@ impl Copy {
             } else {
                 if kind == FileType::Symlink {
                     let target = readlinkat(&from, name_from, Vec::new()).map_err(fail)?.into_bytes();
-                    self.check_link(&pair.to, &target)?;
+                    self.into.check_link(&pair.to, &target)?;
                 }
                 self.node(&from, name_from, &to, name_to, &stat, &pair.to).map_err(fail)?;
             }
@@ -99,50 +96,21 @@ impl Copy {
         }
         // Children first: each change below a directory changes its times.
         for (path, stat) in directories.iter().rev() {
-            let fail = |errno: Errno| ContainerError::io("setting the metadata of", self.into.join(lossy(path)))(errno);
+            let fail =
+                |errno: Errno| ContainerError::io("setting the metadata of", self.into.0.join(lossy(path)))(errno);
             let (to, name) = descend(&self.top_to, path).map_err(fail)?;
-            self.metadata(&to, name, stat).map_err(fail)?;
+            self.metadata(stat).set(&to, name).map_err(fail)?;
         }
         Ok(())
     }
 
-    /// Removes what is in the way (moby v20.10.24 `pkg/archive/archive.go: Unpack`). False for the destination itself.
-    fn make_room(&self, to: &OwnedFd, name: &[u8], kind: FileType, path: &[u8]) -> Result<bool, ContainerError> {
-        if name == b"." {
-            return Ok(false);
+    /// What a copy gets; the time in whole seconds, as in a tar.
+    fn metadata(&self, stat: &Stat) -> Metadata {
+        Metadata {
+            owner: self.owner.unwrap_or((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid))),
+            mode: Some(stat.st_mode & 0o7777).filter(|_| FileType::from_raw_mode(stat.st_mode) != FileType::Symlink),
+            time: Timespec { tv_sec: stat.st_mtime, tv_nsec: 0 },
         }
-        let (target, into) = (self.into.join(lossy(path)), self.into.display());
-        match (kind_of(to, name), kind) {
-            (None, _) | (Some(FileType::Directory), FileType::Directory) => Ok(true),
-            (Some(FileType::Directory), _) => {
-                invalid(format!("cannot overwrite directory \"{}\" with non-directory \"{into}\"", target.display()))
-            }
-            (Some(_), FileType::Directory) => {
-                invalid(format!("cannot overwrite non-directory \"{}\" with directory \"{into}\"", target.display()))
-            }
-            (Some(_), _) => {
-                unlinkat(to, name, AtFlags::empty()).map(|()| true).map_err(ContainerError::io("removing", target))
-            }
-        }
-    }
-
-    /// Refuses a link that leads out of what is copied into, by its text; an absolute one stays in the container (moby v20.10.24
-    /// `pkg/archive/archive.go: createTarFile`).
-    fn check_link(&self, path: &[u8], target: &[u8]) -> Result<(), ContainerError> {
-        let names = |path: &[u8]| path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).collect::<Vec<_>>();
-        let mut depth = names(path).len().saturating_sub(1);
-        for name in names(target) {
-            match name.as_slice() {
-                b"" | b"." => {}
-                b".." if depth == 0 && self.into != Path::new("/") => {
-                    let (link, target) = (self.into.join(lossy(path)), String::from_utf8_lossy(target).into_owned());
-                    return invalid(format!("invalid symlink \"{}\" -> \"{target}\"", link.display()));
-                }
-                b".." => depth = depth.saturating_sub(1),
-                _ => depth += 1,
-            }
-        }
-        Ok(())
     }
 
     fn node(
@@ -172,32 +140,18 @@ impl Copy {
                 let mut copy = std::fs::File::from(openat(to, name_to, flags, Mode::RUSR | Mode::WUSR)?);
                 std::io::copy(&mut source, &mut copy)
                     .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-                self.metadata(to, name_to, stat)?;
+                self.metadata(stat).set(to, name_to)?;
                 capability(&source, &copy)
             }
             FileType::Symlink => {
                 symlinkat(readlinkat(from, name_from, Vec::new())?, to, name_to)?;
-                self.metadata(to, name_to, stat)
+                self.metadata(stat).set(to, name_to)
             }
             kind => {
                 mknodat(to, name_to, kind, Mode::RUSR | Mode::WUSR, stat.st_rdev)?;
-                self.metadata(to, name_to, stat)
+                self.metadata(stat).set(to, name_to)
             }
         }
-    }
-
-    /// Owner, mode and time, the last in whole seconds, as in a tar.
-    fn metadata(&self, dir: &OwnedFd, name: &[u8], stat: &Stat) -> Result<(), Errno> {
-        let (uid, gid) = self.owner.unwrap_or((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)));
-        chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-            // Nothing is followed: the node is held open, and its own entry leads to it.
-            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let node = openat(dir, name, flags, Mode::empty())?;
-            chmod(format!("/proc/self/fd/{}", node.as_raw_fd()), Mode::from_raw_mode(stat.st_mode & 0o7777))?;
-        }
-        let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: 0 };
-        utimensat(dir, name, &Timestamps { last_access: time, last_modification: time }, AtFlags::SYMLINK_NOFOLLOW)
     }
 }
 

@@ -19,8 +19,8 @@ use crate::output;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What to copy: a container, by name or id, and a path in it, or a path of the host; behind a directory `/.` means what is in it
-    #[arg(value_name = "CONTAINER:PATH|PATH")]
+    /// What to copy: a container, by name or id, and a path in it, or a path of the host, or `-` for a tar on standard input; behind a directory `/.` means what is in it
+    #[arg(value_name = "CONTAINER:PATH|PATH|-")]
     source: OsString,
 
     /// Where to: a path of the host, `-` for a tar on standard output, or a container and a path in it
@@ -77,16 +77,19 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
 }
 
 fn copy_in(args: &Args, name: &[u8], to: &[u8], root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    if args.source == "-" {
-        bail!("a tar from standard input is not copied into a container here: unpack it, and copy what is in it");
-    }
-    if to.is_empty() {
+    let is_tar = args.source == "-";
+    if to.is_empty() && !is_tar {
         bail!("no such directory");
     }
     let how = CopyIn { follow_link: args.follow_link, as_user: args.archive };
     let store = super::create::store(root, driver)?;
     crate::signals::wait_for_the_end()?;
-    store.copy_in(&String::from_utf8_lossy(name), Path::new(&args.source), to, how)?;
+    let name = String::from_utf8_lossy(name);
+    if is_tar {
+        store.copy_tar_in(&name, std::io::BufReader::with_capacity(128 << 10, std::io::stdin()), to, args.archive)?;
+    } else {
+        store.copy_in(&name, Path::new(&args.source), to, how)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

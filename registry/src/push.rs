@@ -280,7 +280,7 @@ impl<'p> Push<'p> {
     fn send(&self, plan: &SavePlan, diff_id: DiffId) -> Result<PushedLayer, RegistryError> {
         let repository = self.repository(&self.scope);
         let place = plan.layers.binary_search_by_key(&diff_id, |layer| layer.diff_id).expect("the plan has all layers");
-        let encoding = self.options.encoding.unwrap_or(Encoding::Gzip(6));
+        let encoding = self.options.encoding.unwrap_or(Encoding::GZIP);
         let (file, digest, size) = self.pack((place, &plan.layers[place]), encoding)?;
         let media_type = self.options.form.layer_type(encoding.compression());
         let media_type = media_type.ok_or_else(|| RegistryError::MediaType { media_type: encoding.to_string() })?;

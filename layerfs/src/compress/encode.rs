@@ -1,14 +1,14 @@
 //! Compression in blocks that do not need each other's result, so that several threads can make one stream.
 //!
 //! The bytes depend on the input, the codec and the level alone, never on how many threads there were: blocks have a fixed
-//! length. A gzip stream is one member, as pigz makes it: each block ends on a byte, and has the 32 KiB before it as
-//! its dictionary. A zstd stream is a frame for each block (RFC 8878, 3: frames follow each other).
+//! length. A gzip stream is a member for each block (RFC 1952, 2.2: members follow each other), a zstd stream a frame for each
+//! block (RFC 8878, 3).
 
 use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use libdeflater::{CompressionLvl, Compressor};
 
 /// How to compress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,9 @@ pub enum Encoding {
 }
 
 impl Encoding {
+    /// gzip at the level that is used where none is given.
+    pub const GZIP: Self = Self::Gzip(DEFAULT_GZIP);
+
     /// What a decoder finds in the bytes.
     #[must_use]
     pub fn compression(self) -> super::Compression {
@@ -40,14 +43,9 @@ pub struct InvalidEncoding {
     found: String,
 }
 
-/// How far deflate looks back, in bytes.
-const WINDOW: usize = 32 << 10;
-
-/// Identification, deflate, no flags, no time, no hints, no system: as Go's `compress/gzip` writes it.
-const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-
-/// The last block of a deflate stream: empty, with the fixed code.
-const DEFLATE_END: [u8; 2] = [3, 0];
+/// The level of gzip where none is given. With the encoder used here it gives as many bytes as level 6 of zlib, within a
+/// hundredth (`BENCHMARKS.md`, "Registries").
+const DEFAULT_GZIP: u32 = 3;
 
 impl FromStr for Encoding {
     type Err = InvalidEncoding;
@@ -60,7 +58,7 @@ impl FromStr for Encoding {
         };
         match (codec, level) {
             ("none", None) => Ok(Self::None),
-            ("gzip", None) => Ok(Self::Gzip(6)),
+            ("gzip", None) => Ok(Self::GZIP),
             ("gzip", Some(level @ 1..=9)) => Ok(Self::Gzip(level.into())),
             ("zstd", None) => Ok(Self::Zstd(3)),
             ("zstd", Some(level @ 1..=19)) => Ok(Self::Zstd(level.into())),
@@ -91,83 +89,28 @@ impl Encoding {
         }
     }
 
-    /// What the stream begins with.
-    #[must_use]
-    pub fn header(self) -> &'static [u8] {
-        match self {
-            Self::Gzip(_) => &GZIP_HEADER,
-            Self::None | Self::Zstd(_) => &[],
-        }
-    }
-
-    /// What the stream ends with, given the [`Sum`] of everything in it.
-    #[must_use]
-    pub fn trailer(self, sum: &Sum) -> Vec<u8> {
-        match self {
-            Self::Gzip(_) => {
-                // RFC 1952: the length modulo 2^32.
-                let length = sum.0.amount().to_le_bytes();
-                [&DEFLATE_END[..], &sum.0.sum().to_le_bytes(), &length].concat()
-            }
-            Self::None | Self::Zstd(_) => Vec::new(),
-        }
-    }
-
-    /// Compresses one block; `before` is the block before it, if there is one. A stream of no bytes has no block with gzip, and
-    /// one empty block with zstd.
+    /// Compresses one block. A stream without bytes has one empty block, but none without compression.
     ///
     /// # Errors
     /// Those of the codec.
-    pub fn block(self, before: Option<&[u8]>, block: &[u8]) -> io::Result<Vec<u8>> {
+    pub fn block(self, block: &[u8]) -> io::Result<Vec<u8>> {
         match self {
             Self::None => Ok(block.to_vec()),
-            Self::Gzip(level) => deflate(level, before.unwrap_or_default(), block),
+            Self::Gzip(level) => member(level, block),
             Self::Zstd(level) => zstd::bulk::Compressor::new(level)?.compress(block),
         }
     }
-
-    /// Whether a stream without bytes needs a block all the same.
-    #[must_use]
-    pub fn needs_a_block(self) -> bool {
-        matches!(self, Self::Zstd(_))
-    }
 }
 
-fn deflate(level: u32, before: &[u8], block: &[u8]) -> io::Result<Vec<u8>> {
-    let mut deflate = Compress::new(Compression::new(level), false);
-    if !before.is_empty() {
-        deflate.set_dictionary(&before[before.len().saturating_sub(WINDOW)..]).map_err(io::Error::other)?;
-    }
-    let mut out = Vec::with_capacity(block.len() / 2 + 64);
-    loop {
-        let taken = usize::try_from(deflate.total_in()).map_err(io::Error::other)?;
-        // The block ends on a whole byte, so that the next block can follow it.
-        let status = deflate.compress_vec(&block[taken..], &mut out, FlushCompress::Sync).map_err(io::Error::other)?;
-        // If the output has room left, the encoder has written everything.
-        if status != Status::BufError && out.len() < out.capacity() {
-            return Ok(out);
-        }
-        out.reserve(block.len() / 4 + 64);
-    }
-}
-
-/// Checksum and length of what a stream holds.
-#[derive(Debug, Default)]
-pub struct Sum(Crc);
-
-impl Sum {
-    /// The sum of one block.
-    #[must_use]
-    pub fn of_block(block: &[u8]) -> Self {
-        let mut sum = Self::default();
-        sum.0.update(block);
-        sum
-    }
-
-    /// Adds the sum of what comes next in the stream.
-    pub fn append(&mut self, next: &Self) {
-        self.0.combine(&next.0);
-    }
+fn member(level: u32, block: &[u8]) -> io::Result<Vec<u8>> {
+    let level = i32::try_from(level).ok().and_then(|level| CompressionLvl::new(level).ok());
+    let mut encoder = Compressor::new(level.ok_or(io::ErrorKind::InvalidInput)?);
+    let mut out = vec![0; encoder.gzip_compress_bound(block.len())];
+    let written = encoder.gzip_compress(block, &mut out).map_err(io::Error::other)?;
+    out.truncate(written);
+    // A block waits for its turn to be written, without the room that was not needed.
+    out.shrink_to_fit();
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -177,18 +120,10 @@ mod tests {
     use super::*;
 
     fn encoded(encoding: Encoding, data: &[u8], block: usize) -> Vec<u8> {
-        let mut out = encoding.header().to_vec();
-        let (mut before, mut sum) = (None, Sum::default());
-        for block in data.chunks(block) {
-            out.extend(encoding.block(before, block).unwrap());
-            sum.append(&Sum::of_block(block));
-            before = Some(block);
+        if data.is_empty() {
+            return encoding.block(&[]).unwrap();
         }
-        if data.is_empty() && encoding.needs_a_block() {
-            out.extend(encoding.block(None, &[]).unwrap());
-        }
-        out.extend(encoding.trailer(&sum));
-        out
+        data.chunks(block).flat_map(|block| encoding.block(block).unwrap()).collect()
     }
 
     /// The decoders are those of `flate2` and `zstd`; the tests of whole archives ask Go's and gzip's.
@@ -202,7 +137,7 @@ mod tests {
             for block in [1_000, 65_536, 1 << 22] {
                 let mut plain = Vec::new();
                 let gzip = encoded(Encoding::Gzip(6), data, block);
-                flate2::read::GzDecoder::new(gzip.as_slice()).read_to_end(&mut plain).unwrap();
+                flate2::read::MultiGzDecoder::new(gzip.as_slice()).read_to_end(&mut plain).unwrap();
                 assert!(plain == data, "gzip, {length} bytes in blocks of {block}");
                 let plain = zstd::decode_all(encoded(Encoding::Zstd(3), data, block).as_slice()).unwrap();
                 assert!(plain == data, "zstd, {length} bytes in blocks of {block}");
@@ -214,7 +149,7 @@ mod tests {
     fn levels_are_read() {
         for (text, encoding) in [
             ("none", Encoding::None),
-            ("gzip", Encoding::Gzip(6)),
+            ("gzip", Encoding::Gzip(3)),
             ("gzip=9", Encoding::Gzip(9)),
             ("zstd", Encoding::Zstd(3)),
             ("zstd=19", Encoding::Zstd(19)),

@@ -17,7 +17,7 @@ use crate::credentials::Credentials;
 use crate::error::RegistryError;
 use crate::header::{Challenge, challenges};
 use crate::host::{RegistryHost, is_loopback, system_roots, tls_of_others};
-use crate::interrupt::Watch;
+use crate::interrupt::{Watch, agent};
 use crate::lock;
 use crate::token::Authorization;
 use crate::transport::{broken, is_refused, spelled, transport};
@@ -134,7 +134,7 @@ impl RegistryClient {
                     .accept("")
                     .proxy(proxy)
                     .tls_config(tls);
-                builder.build().new_agent()
+                agent(builder.build(), &options.interrupted)
             };
             let proxy = if is_loopback(host.address()) { None } else { Proxy::try_from_env() };
             let roots = system_roots()?;

@@ -53,7 +53,7 @@ impl Store {
     /// # Errors
     /// [`ContainerError`]; what was copied before it stays, as with docker.
     pub fn copy_in(&self, text: &str, from: &Path, to: &[u8], how: CopyIn) -> Result<(), ContainerError> {
-        self.into_shown(text, how.as_user, |shown, files, owner| {
+        self.with_shown(text, how.as_user, |shown, files, owner| {
             let from = From::find(from, how.follow_link)?;
             let (dir, name) = Destination::find(shown, text, to)?.prepare(&from)?;
             let into = shown.directory(&dir).map_err(|errno| match errno {
@@ -72,7 +72,7 @@ impl Store {
     /// # Errors
     /// [`ContainerError`]; what was unpacked before it stays, as with docker.
     pub fn copy_tar_in(&self, text: &str, tar: impl BufRead, to: &[u8], as_user: bool) -> Result<(), ContainerError> {
-        self.into_shown(text, as_user, |shown, files, owner| {
+        self.with_shown(text, as_user, |shown, files, owner| {
             let path = Destination::find(shown, text, to)?.directory(text, to)?;
             let dir = shown.directory(&path).map_err(|_| no_path(text, &path))?;
             shown.check_writable(files, &path, &dir)?;
@@ -82,7 +82,7 @@ impl Store {
     }
 
     /// Shows `copy` the files of a container, and the owner that `as_user` asks for.
-    fn into_shown(
+    fn with_shown(
         &self,
         text: &str,
         as_user: bool,

@@ -122,7 +122,7 @@ fn expression(pattern: &str) -> String {
                 // The crate `regex` refuses to escape a letter that has no meaning then, so the letter goes in alone; and for it, but not
                 // for Go, `\<` and `\>` are the ends of a word.
                 Some(next) if next.is_ascii_alphanumeric() || !next.is_ascii() || matches!(next, '<' | '>') => {
-                    out.push(next)
+                    out.push(next);
                 }
                 Some(next) => out.extend(['\\', next]),
                 None => out.push('\\'),

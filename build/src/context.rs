@@ -21,6 +21,7 @@ pub(crate) use self::known::Contents;
 use self::known::KnownFiles;
 pub use self::known::forget as forget_contexts;
 use crate::ignore::{self, IgnoreError, Patterns};
+use crate::parser::Dialect;
 use crate::source::SourceTree;
 use crate::untar::{Bodies, UntarError, decompressed, is_tar, untar};
 use crate::upper::Upper;
@@ -236,7 +237,7 @@ impl Context {
         // A pipe or a connection may give few bytes at a time, so one read is not enough to tell a tar from a Dockerfile.
         let mut first = Vec::new();
         counted.by_ref().take(SNIFFED).read_to_end(&mut first).map_err(failed)?;
-        let is_archive = Compression::sniff(&first) != Compression::None || is_tar(first.as_slice());
+        let is_archive = Compression::sniff(&first) != Compression::None || is_tar(first.as_slice(), Dialect::Classic);
         let bodies = Bodies::new().map_err(failed)?;
         let mut all = first.as_slice().chain(io::BufReader::with_capacity(128 << 10, counted));
         if !is_archive {
@@ -253,7 +254,7 @@ impl Context {
             return Ok(Self { tree, files, known: None, written: None, dockerfile: text, sent, sockets });
         }
         let mut upper = Upper::new(Tree::empty(), 0);
-        let written = match decompressed(&mut all).map_err(failed)? {
+        let written = match decompressed(&mut all, Dialect::Classic).map_err(failed)? {
             Some(reader) => untar(reader, b"", &mut upper, &bodies, None)?,
             None => return Err(UntarError::Read(io::Error::other("zstd, which docker 20.10 does not know")).into()),
         };

@@ -8,6 +8,7 @@ use images::tree::{Node, NodeId, NodeKind, Tree, TreeError};
 use layerfs::Digest;
 use layerfs::path::{join, split};
 
+use crate::parser::Dialect;
 use crate::source::SourceTree;
 use crate::untar::{Bodies, UntarError, decompressed, is_tar, untar};
 use crate::upper::{Owner, Upper, directory};
@@ -153,7 +154,7 @@ pub(crate) struct How {
 /// Whether an item is a directory, or an archive that is unpacked: what brings more than one name.
 pub(crate) fn brings_names(item: &Item, from: &SourceTree<'_>, how: How) -> Result<bool, CopyError> {
     let Some((found, id)) = locate(item, from)? else { return Ok(false) };
-    Ok(from.tree.node(id).children().is_some() || how.unpack && is_archive(from, &found, id)?)
+    Ok(from.tree.node(id).children().is_some() || how.unpack && is_archive(from, &found, id, Dialect::Classic)?)
 }
 
 fn locate(item: &Item, from: &SourceTree<'_>) -> Result<Option<(Vec<u8>, NodeId)>, CopyError> {
@@ -164,11 +165,11 @@ fn locate(item: &Item, from: &SourceTree<'_>) -> Result<Option<(Vec<u8>, NodeId)
     Ok(id.map(|id| (found, id)))
 }
 
-pub(crate) fn is_archive(from: &SourceTree<'_>, path: &[u8], id: NodeId) -> Result<bool, CopyError> {
+pub(crate) fn is_archive(from: &SourceTree<'_>, path: &[u8], id: NodeId, dialect: Dialect) -> Result<bool, CopyError> {
     if !matches!(from.tree.node(id).kind, NodeKind::File { .. }) {
         return Ok(false);
     }
-    Ok(is_tar(BufReader::new(from.tree.open(from.layers, path, id)?)))
+    Ok(is_tar(BufReader::new(from.tree.open(from.layers, path, id)?), dialect))
 }
 
 /// Copies one item to `dest`, an absolute path that may end with a slash.
@@ -190,10 +191,11 @@ pub(crate) fn copy<'s>(
     if from.tree.node(id).children().is_some() {
         return copy_directory(from, &found, id, &target, how.owner, upper);
     }
-    if how.unpack && is_archive(from, &found, id)? {
+    if how.unpack && is_archive(from, &found, id, Dialect::Classic)? {
         upper.make_all(&target, (0, 0)).map_err(CopyError::NotADirectory)?;
         let file = BufReader::new(from.tree.open(from.layers, &found, id)?);
-        if let (Some(reader), Some(bodies)) = (decompressed(file).map_err(UntarError::Read)?, bodies) {
+        if let (Some(reader), Some(bodies)) = (decompressed(file, Dialect::Classic).map_err(UntarError::Read)?, bodies)
+        {
             untar(reader, &target, upper, bodies, Some(bodies))?;
         }
         return Ok(());

@@ -13,6 +13,7 @@ use layerfs::path::{join, split};
 use tarsplit::frame::{Frame, Framer};
 use tarsplit::member::{Member, MemberKind};
 
+use crate::parser::Dialect;
 use crate::upper::{Upper, directory};
 
 /// A tar that cannot be unpacked.
@@ -83,9 +84,10 @@ impl Read for Part<'_> {
     }
 }
 
-/// A compressed stream, decompressed as docker does it: by its first bytes, but not zstd. Returns `None` for zstd.
-pub(crate) fn decompressed<R: BufRead>(mut reader: R) -> io::Result<Option<impl Read>> {
-    if Compression::sniff(reader.fill_buf()?) == Compression::Zstd {
+/// A compressed stream, decompressed as docker does it: by its first bytes. The classic builder, of docker 20.10, does not know
+/// zstd: `None` then. BuildKit does (moby v28.5 `vendor/github.com/moby/go-archive/compression`).
+pub(crate) fn decompressed<R: BufRead>(mut reader: R, dialect: Dialect) -> io::Result<Option<impl Read>> {
+    if dialect == Dialect::Classic && Compression::sniff(reader.fill_buf()?) == Compression::Zstd {
         return Ok(None);
     }
     Decompressor::new(reader).map(Some)
@@ -93,8 +95,8 @@ pub(crate) fn decompressed<R: BufRead>(mut reader: R) -> io::Result<Option<impl 
 
 /// Whether a stream, perhaps compressed, begins with a member of a tar (moby v20.10.24 `builder/dockerfile/copy.go:
 /// isArchivePath`).
-pub(crate) fn is_tar(reader: impl BufRead) -> bool {
-    let Ok(Some(mut reader)) = decompressed(reader) else { return false };
+pub(crate) fn is_tar(reader: impl BufRead, dialect: Dialect) -> bool {
+    let Ok(Some(mut reader)) = decompressed(reader, dialect) else { return false };
     let mut framer = Framer::new();
     let mut piece = vec![0; 64 << 10];
     loop {
@@ -347,5 +349,25 @@ mod tests {
         let names =
             unpacked(&[(b'0', "a", ""), (b'1', "b", "a"), (b'5', "a/", ""), (b'0', "a/x", ""), (b'6', "b", "")]);
         assert_eq!(names.unwrap(), ["dest", "dest/a", "dest/a/x", "dest/b"]);
+    }
+
+    #[test]
+    fn zstd_is_known_to_buildkit_alone() {
+        let plain = tar(&[(b'0', "a", "")]);
+        let packed = |bytes: &[u8]| layerfs::compress::encode::Encoding::Zstd(3).block(bytes).unwrap();
+        for dialect in [Dialect::Classic, Dialect::Modern] {
+            let modern = dialect == Dialect::Modern;
+            assert!(is_tar(plain.as_slice(), dialect), "{dialect:?}");
+            assert_eq!(is_tar(packed(&plain).as_slice(), dialect), modern, "{dialect:?}");
+            assert_eq!(decompressed(packed(&plain).as_slice(), dialect).unwrap().is_some(), modern, "{dialect:?}");
+            // What is no tar inside, or ends early, is none.
+            let cut = packed(&plain);
+            for other in [packed(b"text"), packed(b""), cut[..8].to_vec(), b"text".to_vec(), Vec::new()] {
+                assert!(!is_tar(other.as_slice(), dialect), "{dialect:?} {other:?}");
+            }
+        }
+        let mut all = Vec::new();
+        decompressed(packed(&plain).as_slice(), Dialect::Modern).unwrap().unwrap().read_to_end(&mut all).unwrap();
+        assert_eq!(all, plain);
     }
 }

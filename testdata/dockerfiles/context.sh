@@ -12,5 +12,6 @@ printf '*.log\nignored\n!ignored/keep\n**/y.*\n' >.dockerignore
 mkdir tree; echo t >tree/t; chmod 4755 tree/t; mkdir tree/sub; ln -s t tree/l; ln tree/t tree/hard; : >tree/.wh.gone
 pack() { tar --format=pax --sort=name --owner=12 --group=34 --mtime=@1000000000 -C tree -cf - . ; }
 pack >t.tar; pack | gzip -n >t.tgz; pack | bzip2 >t.tbz; pack | xz >t.txz; echo plain | gzip -n >plain.gz; pack | gzip -n >named.txt
+pack | zstd -q >t.tzst; pack | zstd -q >named.zst
 rm -r tree
 find . -depth -exec touch -h -d @1600000000 {} +

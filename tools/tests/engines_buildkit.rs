@@ -11,7 +11,7 @@ use buildsupport::write_dockerfile;
 use testkit::dockerd::Dockerd;
 
 /// Those that run always, besides those that end with an error.
-const SAMPLE: [&str; 14] = [
+const SAMPLE: [&str; 15] = [
     "metadata",
     "workdir",
     "run",
@@ -21,6 +21,7 @@ const SAMPLE: [&str; 14] = [
     "copy-onto",
     "chmod",
     "add",
+    "add-zstd",
     "copy-from",
     "heredoc-run",
     "heredoc-copy",

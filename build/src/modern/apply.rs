@@ -12,6 +12,7 @@ use super::pick::Pick;
 use crate::BuildError;
 use crate::copy::is_archive;
 use crate::ignore::Patterns;
+use crate::parser::Dialect;
 use crate::source::SourceTree;
 use crate::untar::{Bodies, UntarError, decompressed, untar};
 use crate::upper::{Owner, Upper, directory, plain_directory};
@@ -48,12 +49,12 @@ pub(super) fn apply<'s>(
         return copy_directory(pick, from, &target, how, upper);
     }
     if let Some(bodies) = how.bodies
-        && is_archive(from, &pick.path, pick.id).map_err(BuildError::Copy)?
+        && is_archive(from, &pick.path, pick.id, Dialect::Modern).map_err(BuildError::Copy)?
     {
         make_all(upper, &target, how.owner.unwrap_or((0, 0)))?;
         let file = BufReader::new(from.tree.open(from.layers, &pick.path, pick.id)?);
         let failed = |error: UntarError| BuildError::Copy(error.into());
-        if let Some(reader) = decompressed(file).map_err(UntarError::Read).map_err(failed)? {
+        if let Some(reader) = decompressed(file, Dialect::Modern).map_err(UntarError::Read).map_err(failed)? {
             let names = untar(reader, &target, upper, bodies, Some(bodies)).map_err(failed)?;
             if let Some(owner) = how.owner {
                 names.keys().for_each(|path| upper.give(path, owner));

@@ -255,7 +255,8 @@ fn order_key(built: &Built, order: &Order, contents: &Value, latest: Option<i64>
         json!(order.chmod),
         json!(order.parents),
         json!(order.exclude),
-        json!(order.unpack),
+        // Says what is unpacked: layers from before zstd was are not those of today.
+        if order.unpack { json!("with zstd") } else { json!(false) },
         contents.clone(),
         json!(latest),
     ];

@@ -2,11 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
 
 use layerfs::{ChainId, DiffId, Digest};
 use snapshot::catalog::Damage;
+use snapshot::check::{ReadObserver, Reading};
+use snapshot::repair::{Donors, RepairPlan, Scope};
+use snapshot::schema::layer::LayerRecord;
 use snapshot::view::{Needs, View};
 use testkit::cachegrind::Counter;
 
@@ -21,6 +27,12 @@ const DAMAGE: [&str; 3] = ["base", "all", "names"];
 
 /// A chain with as many containers on it as it has layers.
 const CONTAINERS: &str = "containers";
+
+/// Layers on nothing, all of which have lost the file with their short name.
+const UNNAMED: &str = "unnamed";
+
+/// Says to [`work`], in the place of the damage, to plan a repair.
+const REPAIR: &str = "repair";
 
 fn write(root: &Path, count: usize, damage: &str) {
     match damage {
@@ -49,7 +61,7 @@ fn write_containers(root: &Path, count: usize) {
 
 /// Writes a root with one chain of `depth` layers, and returns the lowest and the topmost. Unless `damage` is "none",
 /// none of them can be mounted: the directory of the base is missing, or the directories of all layers are, or all layers
-/// are there under wrong chain ids.
+/// are there under wrong chain ids. With [`UNNAMED`] each layer is a base.
 fn write_chain(root: &Path, depth: usize, damage: &str) -> (ChainId, ChainId) {
     let records = root.join("image/overlay2/layerdb/sha256");
     fs::create_dir_all(&records).unwrap();
@@ -69,16 +81,18 @@ fn write_chain(root: &Path, depth: usize, damage: &str) -> (ChainId, ChainId) {
             fs::write(record.join("parent"), ChainId::to_string(&parent)).unwrap();
         }
         base.get_or_insert(chain_id);
-        parent = Some(chain_id);
+        parent = Some(chain_id).filter(|_| damage != UNNAMED);
         if damage == "all" || (damage == "base" && number == 0) {
             continue;
         }
         let (dir, link) = (root.join("overlay2").join(&id), id[..26].to_uppercase());
         fs::create_dir_all(dir.join("diff")).unwrap();
-        fs::write(dir.join("link"), &link).unwrap();
+        if damage != UNNAMED {
+            fs::write(dir.join("link"), &link).unwrap();
+        }
         symlink(format!("../{id}/diff"), root.join("overlay2/l").join(link)).unwrap();
     }
-    (base.unwrap(), parent.unwrap())
+    (base.unwrap(), parent.or(base).unwrap())
 }
 
 #[test]
@@ -102,6 +116,54 @@ fn much_damage_costs_what_it_is_about() {
         }
     }
     assert!(report.is_empty(), "{}", report.join("\n"));
+}
+
+struct Silent;
+
+impl ReadObserver for Silent {
+    fn begin(&self, _: &LayerRecord) {}
+    fn advance(&self, _: &LayerRecord, _: u64) {}
+    fn end(&self, _: &LayerRecord) {}
+}
+
+fn plan(root: &Path) -> RepairPlan {
+    let view = View::read(root, None, Needs::CHECK).unwrap();
+    let interrupted = AtomicBool::new(false);
+    let reading = Reading { threads: NonZeroUsize::MIN, observer: &Silent, interrupted: &interrupted };
+    RepairPlan::make(&view, &Donors::default(), Scope { images: &[], deep: false, reading }).unwrap()
+}
+
+#[test]
+fn a_plan_of_a_repair_costs_what_it_is_about() {
+    const COUNT: usize = 500;
+    let Some(counter) = Counter::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let nothing = counter.instructions("work", WORK, "");
+    let counts = testkit::two_at_a_time(&[COUNT, 2 * COUNT], |count| {
+        let root = dir.path().join(count.to_string());
+        write(&root, *count, UNNAMED);
+        let work = format!("{REPAIR}:{}", root.display());
+        counter.instructions("work", WORK, &work).saturating_sub(nothing) as f64
+    });
+    let (once, twice) = (counts[0], counts[1]);
+    eprintln!("{once} instructions for {COUNT} layers, {:.2} times as many for twice as many", twice / once);
+    assert!(twice <= once * MOST, "{once} instructions for {COUNT} layers, {twice} for twice as many");
+}
+
+/// A store may have more layers than a process has descriptors.
+#[test]
+fn a_plan_of_a_repair_keeps_no_directory_open() {
+    const COUNT: usize = 200;
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), COUNT, UNNAMED);
+    let steps = plan(dir.path()).steps;
+    // The short name of each, as `l/` has it.
+    assert_eq!(steps.len(), COUNT);
+    assert!(steps.iter().all(|step| step.mending.to_string().contains("/link")), "{}", steps[0].mending);
+    let mut few = Command::new("prlimit");
+    few.arg("--nofile=64:64").arg(std::env::current_exe().unwrap()).args(["--exact", "work", "--test-threads=1"]);
+    let output = few.env(WORK, format!("{REPAIR}:{}", dir.path().display())).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 /// The work that [`Counter::instructions`] counts. If the variable is not set, reads small samples.
@@ -132,7 +194,9 @@ fn work() {
         assert_eq!(affected, [200]);
         return;
     };
-    if let Some((_, root)) = asked.split_once(':') {
-        drop(read(Path::new(root)));
+    match asked.split_once(':') {
+        Some((REPAIR, root)) => drop(plan(Path::new(root))),
+        Some((_, root)) => drop(read(Path::new(root))),
+        None => {}
     }
 }

@@ -13,90 +13,154 @@ use crate::driver::restack::{Restacking, Stack, Wanted};
 use crate::error::StoreError;
 use crate::ids::{CacheId, LinkId};
 
+/// What a layer's directory has beside its content.
+struct Found<'s> {
+    stack: &'s Stack,
+    /// What its `link` says; `None` if it is missing or no name.
+    link: Option<LinkId>,
+    has_link: bool,
+    has_lower: bool,
+    is_committed: bool,
+    /// Whether it needs a `work` and has none.
+    lacks_work: bool,
+}
+
+/// What a layer's `lower` has; `None` if it is not as it must be.
+type Lower = Option<Vec<LinkId>>;
+
 /// What the home says of short names.
 #[derive(Default)]
-struct Names {
+struct Said<'s> {
     /// The targets of `l/`.
     links: BTreeMap<String, PathBuf>,
+    /// The short names in `l/` that lead to each layer.
+    leading: HashMap<CacheId, Vec<LinkId>>,
     /// What each layer's `lower` has.
-    lowers: HashMap<CacheId, Option<Vec<LinkId>>>,
-    /// The short name that each layer has, or will have.
-    chosen: HashMap<CacheId, LinkId>,
-    /// The layer that has, or will have, each short name.
-    taken: HashMap<LinkId, CacheId>,
+    lowers: HashMap<&'s CacheId, Lower>,
     /// All layers.
-    known: HashSet<CacheId>,
+    known: HashSet<&'s CacheId>,
 }
+
+/// Which short name is, or will be, whose.
+#[derive(Default)]
+struct Names<'s> {
+    /// The short name of each layer.
+    chosen: HashMap<&'s CacheId, LinkId>,
+    /// The layer of each short name.
+    taken: HashMap<LinkId, &'s CacheId>,
+}
+
+/// The short names that the layers above each layer have for it in their `lower`; the same one often only once.
+type Used<'s> = HashMap<&'s CacheId, Vec<&'s LinkId>>;
 
 /// What has to be written so that each of `stacks` can be mounted. Left out are layers without content, and layers
 /// above them whose `lower` cannot be known without them: they are for a later plan, when the content is there.
+///
+/// The work is that of going through all stacks a few times, whatever is damaged, and no directory is kept open.
 pub(super) fn plan(home: &Home, stacks: &[Stack]) -> Result<Vec<Restacking>, StoreError> {
-    let known = stacks.iter().map(|stack| stack.id.clone()).collect();
-    let mut names = Names { known, ..Names::default() };
+    let mut said = Said { known: stacks.iter().map(|stack| &stack.id).collect(), ..Said::default() };
     if let Some(links) = &home.links {
         for name in links.names()? {
             // An entry that is no symlink leads nowhere.
-            if let Ok(Some(target)) = links.read_link(&name) {
-                names.links.insert(name, target);
+            let Ok(Some(target)) = links.read_link(&name) else { continue };
+            if let (Some(id), Ok(link)) = (layout::layer_of(&target), name.parse()) {
+                said.leading.entry(id).or_default().push(link);
             }
+            said.links.insert(name, target);
         }
     }
+    said.leading.values_mut().for_each(|names| names.sort_by(|a, b| a.as_str().cmp(b.as_str())));
     let mut there = Vec::new();
     for stack in stacks {
-        match home.dir.sub_unless_file(stack.id.as_str())? {
-            Some(layer) if layer.sub_unless_file(layout::DIFF)?.is_some() => {
-                let lower = match layout::lower(&layer) {
-                    Ok(lower) => Some(lower),
-                    Err(StoreError::Invalid { .. }) => None,
-                    Err(error) => return Err(error),
-                };
-                names.lowers.insert(stack.id.clone(), lower);
-                there.push((stack, layer));
-            }
-            _ => {}
+        if let Some((found, lower)) = look(home, stack)? {
+            said.lowers.insert(&stack.id, lower);
+            there.push(found);
         }
     }
+    let used = used(stacks, &said);
+    let mut names = Names::default();
     let mut fixes = Vec::new();
-    for (stack, layer) in &there {
-        let own = match layout::link(layer) {
-            Ok(link) => Some(link),
-            Err(StoreError::Invalid { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        let name = names.choose(stack, own.as_ref(), stacks).unwrap_or_else(LinkId::random);
+    for Found { stack, link, .. } in &there {
+        let name = names.choose(stack, link.as_ref(), &said, &used).unwrap_or_else(LinkId::random);
         names.take(stack, &name);
-        if own.as_ref() != Some(&name) {
+        if link.as_ref() != Some(&name) {
             let wanted = Wanted::File(name.as_str().to_owned());
             fixes.push(fix(&stack.id, &[stack.id.as_str()], layout::LINK, wanted));
         }
         let target = layout::link_target(&stack.id);
-        if names.links.get(name.as_str()) != Some(&target) {
+        if said.links.get(name.as_str()) != Some(&target) {
             let target = target.display().to_string();
             fixes.push(fix(&stack.id, &[layout::LINKS], name.as_str(), Wanted::Symlink(target)));
         }
     }
     for stack in stacks {
-        if !names.lowers.contains_key(&stack.id)
-            && let Some(name) = names.choose(stack, None, stacks)
+        if !said.lowers.contains_key(&stack.id)
+            && let Some(name) = names.choose(stack, None, &said, &used)
         {
             names.take(stack, &name);
         }
     }
-    for (stack, layer) in &there {
-        fixes.extend(names.lower(stack, layer.stat(layout::LOWER)?.is_some()));
+    let parents: HashSet<&CacheId> = stacks.iter().filter_map(|above| above.below.first()).collect();
+    for found in &there {
+        let stack = found.stack;
+        fixes.extend(names.lower(stack, found.has_lower, &said));
         // Only a directory that was made again gets the mark `committed`. Old versions of Docker did not write that
         // mark, so a layer of theirs is left as it is.
-        let is_new = layer.stat(layout::LINK)?.is_none();
-        if is_new && stacks.iter().any(|above| above.below.first() == Some(&stack.id)) && !layout::is_committed(layer)?
-        {
+        if !found.has_link && parents.contains(&stack.id) && !found.is_committed {
             fixes.push(fix(&stack.id, &[stack.id.as_str()], layout::COMMITTED, Wanted::Mark));
         }
-        let needed = stack.writable || !layout::is_committed(layer)?;
-        if !stack.below.is_empty() && needed && !layout::has_work(layer)? {
+        if found.lacks_work {
             fixes.push(fix(&stack.id, &[stack.id.as_str()], layout::WORK, Wanted::Directory(0o700)));
         }
     }
     Ok(fixes)
+}
+
+/// What a layer's directory has, and what its `lower` says; `None` for a layer without content.
+fn look<'s>(home: &Home, stack: &'s Stack) -> Result<Option<(Found<'s>, Lower)>, StoreError> {
+    let Some(layer) = home.dir.sub_unless_file(stack.id.as_str())? else { return Ok(None) };
+    if layer.sub_unless_file(layout::DIFF)?.is_none() {
+        return Ok(None);
+    }
+    let lower = unless_invalid(layout::lower(&layer))?;
+    let is_committed = layout::is_committed(&layer)?;
+    let needs_work = !stack.below.is_empty() && (stack.writable || !is_committed);
+    let found = Found {
+        stack,
+        link: unless_invalid(layout::link(&layer))?,
+        has_link: layer.stat(layout::LINK)?.is_some(),
+        has_lower: layer.stat(layout::LOWER)?.is_some(),
+        is_committed,
+        lacks_work: needs_work && !layout::has_work(&layer)?,
+    };
+    Ok(Some((found, lower)))
+}
+
+/// What was read; `None` if it is not as it must be.
+fn unless_invalid<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(StoreError::Invalid { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The short names that each layer has in the `lower` of those above it, in the order of `stacks`.
+fn used<'s>(stacks: &'s [Stack], said: &'s Said<'s>) -> Used<'s> {
+    let mut used = Used::new();
+    for above in stacks {
+        let Some(Some(lower)) = said.lowers.get(&above.id) else { continue };
+        if lower.len() != above.below.len() {
+            continue;
+        }
+        for (id, name) in above.below.iter().zip(lower) {
+            let names = used.entry(id).or_default();
+            if names.last() != Some(&name) {
+                names.push(name);
+            }
+        }
+    }
+    used
 }
 
 fn fix(id: &CacheId, dirs: &[&str], name: &str, wanted: Wanted) -> Restacking {
@@ -111,59 +175,47 @@ fn fix(id: &CacheId, dirs: &[&str], name: &str, wanted: Wanted) -> Restacking {
     Restacking { id: id.clone(), dirs, name: name.to_owned(), wanted, reason }
 }
 
-impl Names {
-    fn take(&mut self, stack: &Stack, name: &LinkId) {
-        self.taken.insert(name.clone(), stack.id.clone());
-        self.chosen.insert(stack.id.clone(), name.clone());
+impl<'s> Names<'s> {
+    fn take(&mut self, stack: &'s Stack, name: &LinkId) {
+        self.taken.insert(name.clone(), &stack.id);
+        self.chosen.insert(&stack.id, name.clone());
     }
 
     /// Whether a name can be this layer's: nobody else has it, and it leads to no other layer that is known.
-    fn is_free(&self, name: &LinkId, id: &CacheId) -> bool {
-        let leads_to = self.links.get(name.as_str()).and_then(|target| layout::layer_of(target));
-        !self.taken.contains_key(name) && leads_to.is_none_or(|other| other == *id || !self.known.contains(&other))
+    fn is_free(&self, name: &LinkId, id: &CacheId, said: &Said<'_>) -> bool {
+        let leads_to = said.links.get(name.as_str()).and_then(|target| layout::layer_of(target));
+        !self.taken.contains_key(name) && leads_to.is_none_or(|other| other == *id || !said.known.contains(&other))
     }
 
     /// The short name of a layer, by the order that the module states; `None` if it needs a new one.
-    fn choose(&self, stack: &Stack, own: Option<&LinkId>, stacks: &[Stack]) -> Option<LinkId> {
-        if let Some(own) = own.filter(|own| self.is_free(own, &stack.id)) {
+    fn choose(&self, stack: &Stack, own: Option<&LinkId>, said: &Said<'_>, used: &Used<'_>) -> Option<LinkId> {
+        let is_free = |name: &&LinkId| self.is_free(name, &stack.id, said);
+        if let Some(own) = own.filter(is_free) {
             return Some(own.clone());
         }
-        let target = layout::link_target(&stack.id);
-        let leading = self.links.iter().filter(|(_, to)| **to == target).filter_map(|(name, _)| name.parse().ok());
-        let leading: Vec<LinkId> = leading.filter(|name| self.is_free(name, &stack.id)).collect();
-        let mut used = stacks.iter().filter_map(|above| self.place_in(above, stack));
-        let named = used.find(|name| leading.contains(name)).or_else(|| leading.first().cloned());
-        named.or_else(|| {
-            let mut used = stacks.iter().filter_map(|above| self.place_in(above, stack));
-            used.find(|name| self.is_free(name, &stack.id))
-        })
-    }
-
-    /// The short name that the `lower` of the layer `above` has at the place of this layer.
-    fn place_in(&self, above: &Stack, stack: &Stack) -> Option<LinkId> {
-        let at = above.below.iter().position(|id| *id == stack.id)?;
-        let lower = self.lowers.get(&above.id)?.as_ref()?;
-        (lower.len() == above.below.len()).then(|| lower[at].clone())
+        let leading = said.leading.get(&stack.id).map(Vec::as_slice).unwrap_or_default();
+        let leading: Vec<&LinkId> = leading.iter().filter(is_free).collect();
+        let used = used.get(&stack.id).map(Vec::as_slice).unwrap_or_default();
+        let named = used.iter().find(|name| leading.contains(name)).or(leading.first());
+        named.or_else(|| used.iter().find(|name| is_free(name))).map(|name| (*name).clone())
     }
 
     /// What a layer's `lower` has to become; `None` if it is right.
-    fn lower(&self, stack: &Stack, exists: bool) -> Option<Restacking> {
-        let says = self.lowers.get(&stack.id)?;
-        let will_lead_to = |name: &LinkId| {
-            self.taken
-                .get(name)
-                .cloned()
-                .or_else(|| self.links.get(name.as_str()).and_then(|target| layout::layer_of(target)))
+    fn lower(&self, stack: &Stack, exists: bool, said: &Said<'_>) -> Option<Restacking> {
+        let says = said.lowers.get(&stack.id)?;
+        let leads_to = |(name, id): (&LinkId, &CacheId)| match self.taken.get(name) {
+            Some(taken) => *taken == id,
+            None => said.links.get(name.as_str()).is_some_and(|target| layout::layer_of(target).as_ref() == Some(id)),
         };
-        let leads_to = |names: &Vec<LinkId>| names.iter().map(will_lead_to).collect::<Option<Vec<CacheId>>>();
         let own = [stack.id.as_str()];
         if stack.below.is_empty() {
             return exists.then(|| fix(&stack.id, &own, layout::LOWER, Wanted::Nothing));
         }
-        if says.as_ref().and_then(leads_to).as_ref() == Some(&stack.below) {
+        let below = &stack.below;
+        if says.as_ref().is_some_and(|names| names.len() == below.len() && names.iter().zip(below).all(leads_to)) {
             return None;
         }
-        let names: Option<Vec<&LinkId>> = stack.below.iter().map(|id| self.chosen.get(id)).collect();
+        let names: Option<Vec<&LinkId>> = below.iter().map(|id| self.chosen.get(id)).collect();
         let parts: Vec<String> = names?.iter().map(|name| format!("{}/{}", layout::LINKS, name.as_str())).collect();
         Some(fix(&stack.id, &own, layout::LOWER, Wanted::File(parts.join(":"))))
     }

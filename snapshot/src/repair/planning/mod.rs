@@ -5,6 +5,7 @@
 //! planned by the records as they will be.
 
 mod contents;
+mod depths;
 mod findings;
 mod images;
 mod mounts;
@@ -15,6 +16,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use layerfs::{ChainId, DiffId};
 
+use depths::Depths;
 use findings::about_container;
 
 use super::donor::Donors;
@@ -95,9 +97,11 @@ struct RepairPlanner<'p> {
 /// What the parts of a plan are about.
 #[derive(Debug, Default)]
 struct About {
-    /// Hashes of what its steps do.
-    mendings: HashSet<u64>,
+    /// Hashes of what its steps do, and which step does it first.
+    mendings: HashMap<u64, usize>,
     hasher: RandomState,
+    /// Hashes of unmended damage, with its reason.
+    told: HashSet<u64>,
     /// The subjects of unmended damage, with containers in place of their mounts.
     unmended: HashSet<Subject>,
     /// Layers whose records are moved to this chain id, and the chain id under which each is now.
@@ -179,20 +183,25 @@ impl RepairPlanner<'_> {
             Mending::DropRecord { layer } => drop(self.about.dropped.insert(*layer)),
             _ => {}
         }
-        self.about.mendings.insert(self.about.hasher.hash_one(&mending));
+        let hash = self.about.hasher.hash_one(&mending);
+        self.about.mendings.entry(hash).or_insert(self.plan.steps.len());
         self.plan.steps.push(RepairStep { subject, cause: cause.into(), mending });
     }
 
     /// Whether a step of the plan does this.
     fn is_planned(&self, mending: &Mending) -> bool {
-        self.about.mendings.contains(&self.about.hasher.hash_one(mending))
-            && self.plan.steps.iter().any(|step| step.mending == *mending)
+        let first = self.about.mendings.get(&self.about.hasher.hash_one(mending));
+        let does = |step: &RepairStep| step.mending == *mending;
+        // Where two of them have the same hash, all are looked at.
+        first.is_some_and(|at| self.plan.steps.get(*at).is_some_and(does) || self.plan.steps.iter().any(does))
     }
 
     fn cannot(&mut self, subject: Subject, reason: impl Into<String>, advice: Advice) {
         let reason = reason.into();
         let is_known = |one: &Unmended| one.subject == subject && one.reason == reason;
-        if self.about.unmended.insert(about_container(&subject)) || !self.plan.unmended.iter().any(is_known) {
+        let is_new = self.about.told.insert(self.about.hasher.hash_one((&subject, &reason)));
+        if is_new || !self.plan.unmended.iter().any(is_known) {
+            self.about.unmended.insert(about_container(&subject));
             self.plan.unmended.push(Unmended { subject, reason, advice });
         }
     }
@@ -268,14 +277,15 @@ impl RepairPlanner<'_> {
         Ok(())
     }
 
-    /// The directories of a layer and of all layers below it, the nearest first; `None` if one of them has no record.
-    fn directories_from(&self, parent: Option<ChainId>) -> Option<Vec<CacheId>> {
+    /// The directories of a layer and of all layers below it, the nearest first; `None` if one of them has no record, or if they
+    /// are more than `most`.
+    fn directories_from(&self, parent: Option<ChainId>, most: usize) -> Option<Vec<CacheId>> {
         let mut below = Vec::new();
         let mut next = parent;
         while let Some(layer) = next {
             let record = self.records.get(&layer)?;
-            // Records that form a circle.
-            if below.len() > self.records.len() {
+            // Records that form a circle are more than there are.
+            if below.len() >= most.min(self.records.len()) {
                 return None;
             }
             below.push(record.cache_id.clone());
@@ -288,6 +298,7 @@ impl RepairPlanner<'_> {
     /// children.
     fn sort_steps(&mut self) {
         let mut steps = std::mem::take(&mut self.plan.steps);
+        let mut depths = Depths::default();
         steps.sort_by_cached_key(|step| match &step.mending {
             Mending::RewriteNames { .. } => (0, 0),
             Mending::RenameRecord { .. } => (2, 0),
@@ -298,7 +309,7 @@ impl RepairPlanner<'_> {
             | Mending::SalvageJournal { layer }
             | Mending::RefillLayer { layer }
             | Mending::RefillFiles { layer, .. }
-            | Mending::RemoveExtraFiles { layer, .. } => (8, self.depth(*layer)),
+            | Mending::RemoveExtraFiles { layer, .. } => (8, depths.of(*layer, |layer| self.below(layer))),
             Mending::RestoreMount { .. } | Mending::RestoreMountFile { .. } => (6, 0),
             Mending::Restack(_) => (7, 0),
             Mending::ForgetImageParent { .. } | Mending::ForgetImageTime { .. } => (9, 0),
@@ -313,14 +324,10 @@ impl RepairPlanner<'_> {
         self.about.moved.get(&layer).copied().unwrap_or(layer)
     }
 
-    /// How many layers are below this one.
-    fn depth(&self, layer: ChainId) -> usize {
-        let parent = |layer: &ChainId| {
-            let recorded = self.records.get(layer).map(|record| record.parent);
-            recorded.or_else(|| self.proven.get(layer).map(|(_, parent)| *parent)).flatten()
-        };
-        let most = self.records.len() + self.proven.len();
-        std::iter::successors(parent(&layer), parent).take(most).count()
+    /// The layer below, by its record or by what the configs of images prove.
+    fn below(&self, layer: ChainId) -> Option<ChainId> {
+        let recorded = self.records.get(&layer).map(|record| record.parent);
+        recorded.or_else(|| self.proven.get(&layer).map(|(_, parent)| *parent)).flatten()
     }
 
     /// Adds the damage that the catalog knows and that no step mends.

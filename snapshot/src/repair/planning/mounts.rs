@@ -76,8 +76,10 @@ impl RepairPlanner<'_> {
     pub(super) fn plan_stacks(&mut self) -> Result<(), RepairError> {
         let Some(driver) = &self.view.root.driver else { return Ok(()) };
         let (mut stacks, mut subjects) = (Vec::new(), HashMap::new());
+        // What lies deeper cannot be mounted, whatever is written there.
+        let most = driver.most_parents().unwrap_or(usize::MAX);
         for record in self.records.values() {
-            let Some(below) = self.directories_from(record.parent) else { continue };
+            let Some(below) = self.directories_from(record.parent, most) else { continue };
             subjects.insert(record.cache_id.clone(), (Subject::Layer(record.chain_id), record.chain_id));
             stacks.push(Stack { id: record.cache_id.clone(), below, writable: false });
         }
@@ -85,7 +87,7 @@ impl RepairPlanner<'_> {
         stacks.sort_by_key(|stack| stack.below.len());
         for mount in &self.mounts {
             let (Some(id), Some(parent)) = (&mount.mount_id, mount.parent) else { continue };
-            let Some(mut below) = self.directories_from(Some(parent)) else { continue };
+            let Some(mut below) = self.directories_from(Some(parent), most) else { continue };
             if let Some(init) = &mount.init_id {
                 subjects.insert(init.clone(), (Subject::Mount(mount.name.clone()), parent));
                 stacks.push(Stack { id: init.clone(), below: below.clone(), writable: false });

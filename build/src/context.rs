@@ -3,6 +3,7 @@
 
 mod directory;
 mod known;
+mod named;
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -54,6 +55,17 @@ pub enum ContextError {
     /// The context is not on this machine.
     #[error("a context from a URL or a git repository is not fetched here; download it and give the directory")]
     Remote,
+    /// A directory with a name cannot be read.
+    #[error("failed to get build context {name}: {}", .path.display())]
+    Named {
+        /// Its name in the Dockerfile.
+        name: String,
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
     /// `.dockerignore` has a pattern that cannot be read.
     #[error("error checking context: {0}")]
     Ignore(IgnoreError),
@@ -160,10 +172,6 @@ impl Context {
             Err(_) if is_remote(argument) => return Err(ContextError::Remote),
             Err(_) => return Err(ContextError::NotFound(argument.to_owned())),
         }
-        let read_error = |path: &Path| {
-            let path = path.to_owned();
-            move |source| ContextError::Read { path, source }
-        };
         let root = path.canonicalize().map_err(read_error(path))?;
         // The name in the context, if the Dockerfile is from there.
         let mut own_ignored = None;
@@ -192,11 +200,7 @@ impl Context {
         };
         let own = name.as_ref().map(|name| name.as_os_str().as_bytes().to_vec());
         let ignore_file = own_ignored.unwrap_or_else(|| root.join(".dockerignore"));
-        let ignored = match std::fs::File::open(&ignore_file) {
-            Ok(file) => Some(read_all(file).map_err(read_error(&ignore_file))?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(read_error(&ignore_file)(error)),
-        };
+        let ignored = read_ignored(&ignore_file)?;
         let patterns =
             Patterns::parse(&ignore::lines(ignored.as_deref().unwrap_or_default())).map_err(ContextError::Ignore)?;
         if text.is_empty() {
@@ -317,6 +321,20 @@ impl<R: Read> Read for Counted<R> {
         self.count += read as u64;
         self.ended = read == 0 && !buffer.is_empty();
         Ok(read)
+    }
+}
+
+fn read_error(path: &Path) -> impl FnOnce(io::Error) -> ContextError {
+    let path = path.to_owned();
+    move |source| ContextError::Read { path, source }
+}
+
+/// The bytes of a `.dockerignore`, if it is there.
+fn read_ignored(path: &Path) -> Result<Option<Vec<u8>>, ContextError> {
+    match std::fs::File::open(path) {
+        Ok(file) => read_all(file).map(Some).map_err(read_error(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(read_error(path)(error)),
     }
 }
 

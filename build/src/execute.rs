@@ -62,6 +62,8 @@ pub struct Options {
     pub secrets: BTreeMap<String, Secret>,
     /// Sockets of SSH agents, by their ids.
     pub agents: BTreeMap<String, PathBuf>,
+    /// Directories that a Dockerfile knows by a name, as if they were stages or images.
+    pub contexts: BTreeMap<String, PathBuf>,
     /// Records of a cache that count although they were made elsewhere.
     pub trusted: Vec<ImageId>,
     /// The latest time that the image at the end has, in seconds.
@@ -90,6 +92,7 @@ impl Default for Options {
             classic: false,
             secrets: BTreeMap::new(),
             agents: BTreeMap::new(),
+            contexts: BTreeMap::new(),
             trusted: Vec::new(),
             epoch: None,
             reproducible: false,

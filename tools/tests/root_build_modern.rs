@@ -322,3 +322,81 @@ fn a_cache_is_taken_elsewhere_and_pruned() {
     assert_eq!(said.matches(" CACHED\n").count(), 2 + 1, "{said}");
     assert_whole(&root);
 }
+
+#[test]
+fn directories_have_names_in_a_dockerfile() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    let named = dir.path().join("named");
+    std::fs::create_dir_all(named.join("deep")).unwrap();
+    for (name, text) in [("one", "named"), ("deep/two", "deep"), ("left-out", "x"), (".dockerignore", "left-*\n.d*\n")]
+    {
+        std::fs::write(named.join(name), text).unwrap();
+    }
+    // The names of a stage that is not built, of an image that is there, and of one that nobody has.
+    let given = ["replaced", "layerfs-test/base:latest", "other"].map(|name| format!("{name}={}", named.display()));
+    let options: Vec<&str> = given.iter().flat_map(|given| ["--build-context", given]).collect();
+    let dockerfile = "FROM layerfs-test/busybox:1 AS replaced
+RUN false
+FROM layerfs-test/busybox:1 AS made
+COPY --from=replaced / /replaced/
+RUN --mount=from=other,source=deep,target=/m cat /m/two >/mounted
+FROM docker.io/layerfs-test/base
+COPY --from=other deep/two /three
+COPY --from=made /replaced /replaced
+COPY --from=made /mounted /mounted
+COPY one /context
+";
+    let (_, said) = build(&root, &context, dockerfile, &options);
+    assert!(said.contains("[context layerfs-test/base] load from client"), "{said}");
+    let files = |options: &[&str]| {
+        let to = dir.path().join("out");
+        let output = format!("type=local,dest={}", to.display());
+        let (_, said) = build(&root, &context, dockerfile, &[options, &["-o", &output]].concat());
+        let mut list = Command::new("find");
+        list.current_dir(&to).args([".", "-type", "f", "-exec", "grep", "-H", "", "{}", "+"]);
+        let listed = testkit::succeeded("find", list.output().unwrap());
+        std::fs::remove_dir_all(&to).unwrap();
+        let mut lines: Vec<String> = listed.lines().map(str::to_owned).collect();
+        lines.sort();
+        (lines, said.matches(" CACHED\n").count())
+    };
+    let (lines, cached) = files(&options);
+    let expected = [
+        "./context:one",
+        "./deep/two:deep",
+        "./mounted:deep",
+        "./one:named",
+        "./replaced/deep/two:deep",
+        "./replaced/one:named",
+        "./three:deep",
+    ];
+    assert_eq!(lines, expected);
+    // The two directories that are layers, two steps of the first stage and its base, four of the last one.
+    assert_eq!(cached, 9);
+    std::fs::write(named.join("left-out"), "y").unwrap();
+    assert_eq!(files(&options).1, 9);
+    std::fs::write(named.join("deep/two"), "new").unwrap();
+    let (lines, cached) = files(&options);
+    assert!(lines.contains(&"./three:new".to_owned()) && lines.contains(&"./mounted:new".to_owned()), "{lines:?}");
+    // The base, and the second directory, which is the same layer as the first one.
+    assert_eq!(cached, 2);
+    for (given, status, words) in [
+        ("other", 125, "invalid context value: other, expected key=value"),
+        ("other=docker-image://alpine", 125, "--build-context other: docker-image://alpine is not known here"),
+        ("other=/nowhere", 1, "failed to get build context other: /nowhere: No such file or directory"),
+        ("other=/etc/passwd", 1, "failed to get build context other: /etc/passwd: not a directory"),
+        ("Other=/etc", 1, "invalid context name Other"),
+    ] {
+        let mut command = Command::new(testkit::program("layerfs"));
+        command.arg("--root").arg(&root).args(["build", "--no-sync", "--build-context", given]).arg(&context);
+        let output = command.env_remove("DOCKER_BUILDKIT").stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{given}: {said}");
+        assert!(said.contains(words), "{given}: {said}");
+    }
+    assert_whole(&root);
+}

@@ -68,6 +68,10 @@ impl Builder<'_> {
                 let stage = &self.built[&number];
                 (stage.image, stage.layers.clone())
             }
+            From::Context(name) => {
+                let source = self.named(&name)?;
+                return self.copy(built, &order, &source, None);
+            }
             From::Image(name) => {
                 let platform = self.platform.clone();
                 let id = self.find_image(&name, platform.as_ref())?;
@@ -167,6 +171,29 @@ impl Builder<'_> {
     ) -> Result<(), BuildError> {
         let picks = pick(&order.sources, from, order.parents)?;
         self.copy_picks(built, order, &[(picks, from)], stage)
+    }
+
+    /// Copies all files of a tree to the root of a stage. `line` is the name in the progress.
+    pub(super) fn copy_whole(
+        &mut self,
+        built: &mut Built,
+        from: &SourceTree<'_>,
+        line: &str,
+    ) -> Result<(), BuildError> {
+        let order = Order {
+            is_add: false,
+            sources: vec!["/".into()],
+            dest: "/".into(),
+            chown: String::new(),
+            chmod: String::new(),
+            link: false,
+            parents: false,
+            exclude: Vec::new(),
+            unpack: false,
+            text: line.to_owned(),
+            line: line.to_owned(),
+        };
+        self.copy(built, &order, from, None)
     }
 
     /// Copies what was picked, unless the cache has the layer. `stage` says where it is from, if that is no file of the context.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::mount::Mount;
+use super::named::name_of;
 use crate::BuildError;
 use crate::instruction::{Action, Dockerfile, Stage};
 
@@ -13,6 +14,8 @@ pub(super) enum Base {
     Scratch,
     /// A stage before it, by its number.
     Stage(usize),
+    /// A directory of the user's, by its name.
+    Context(String),
     /// An image, by its name.
     Image(String),
 }
@@ -26,6 +29,7 @@ pub(super) struct Needed {
     pub(super) target: usize,
     bases: Vec<Base>,
     names: Vec<String>,
+    contexts: BTreeSet<String>,
 }
 
 /// What files are copied from.
@@ -33,15 +37,19 @@ pub(super) struct Needed {
 pub(super) enum From {
     /// Another stage, by its number.
     Stage(usize),
+    /// A directory of the user's, by its name.
+    Context(String),
     /// An image, by its name.
     Image(String),
 }
 
 impl Needed {
     /// The stages that are needed for the one that the user asks for, by name or number, or for the last one.
+    /// `contexts` are the names of the user's directories, which go before images.
     pub(super) fn of(
         file: &Dockerfile,
         target: Option<&str>,
+        contexts: BTreeSet<String>,
         expand: impl Fn(&str) -> Result<String, BuildError>,
     ) -> Result<Self, BuildError> {
         let names: Vec<String> = file.stages.iter().map(|stage| stage.name.clone()).collect();
@@ -54,7 +62,10 @@ impl Needed {
             bases.push(match position(&names[..number], &name) {
                 Some(other) => Base::Stage(other),
                 None if name == "scratch" => Base::Scratch,
-                None => Base::Image(name),
+                None => match name_of(&name).filter(|name| contexts.contains(name)) {
+                    Some(name) => Base::Context(name),
+                    None => Base::Image(name),
+                },
             });
         }
         let last = file.stages.len().checked_sub(1).ok_or(BuildError::NoStages)?;
@@ -66,7 +77,7 @@ impl Needed {
                 found.ok_or_else(|| BuildError::Invalid(format!("target stage {} could not be found", quoted(text))))?
             }
         };
-        let mut needed = Self { stages: Vec::new(), target, bases, names };
+        let mut needed = Self { stages: Vec::new(), target, bases, names, contexts };
         let mut wanted = BTreeSet::from([target]);
         // Each stage needs only those before it.
         while let Some(number) = wanted.pop_last() {
@@ -97,7 +108,10 @@ impl Needed {
         match text.parse::<usize>() {
             Ok(found) if found < number => Ok(From::Stage(found)),
             Ok(_) => Err(BuildError::Invalid(format!("invalid stage index {text}"))),
-            Err(_) => Ok(From::Image(text.to_owned())),
+            Err(_) => Ok(match name_of(text).filter(|name| self.contexts.contains(name)) {
+                Some(name) => From::Context(name),
+                None => From::Image(text.to_owned()),
+            }),
         }
     }
 }
@@ -139,14 +153,27 @@ mod tests {
     fn only_what_is_needed_is_built() {
         let text = "FROM x AS a\nRUN a\nFROM x AS b\nFROM a AS c\nCOPY --from=b /x /y\nFROM x AS d\nFROM scratch\nCOPY --from=0 /x /y\nRUN --mount=from=D,target=/x true";
         let file = read(text.as_bytes(), Dialect::Modern).unwrap();
-        let stages = |target: Option<&str>| Needed::of(&file, target, |text| Ok(text.to_owned())).map(|one| one.stages);
+        let of = |target: Option<&str>, contexts: &[&str]| {
+            let contexts = contexts.iter().map(|&name| name.to_owned()).collect();
+            Needed::of(&file, target, contexts, |text| Ok(text.to_owned()))
+        };
+        let stages = |target: Option<&str>| of(target, &[]).map(|one| one.stages);
         assert_eq!(stages(None).unwrap(), [0, 3, 4]);
         assert_eq!(stages(Some("C")).unwrap(), [0, 1, 2]);
         assert_eq!(stages(Some("1")).unwrap(), [1]);
         assert!(stages(Some("nope")).is_err());
-        let needed = Needed::of(&file, None, |text| Ok(text.to_owned())).unwrap();
+        let needed = of(None, &[]).unwrap();
         assert_eq!((needed.base(2), needed.base(4)), (Base::Stage(0), Base::Scratch));
         assert!(needed.from("4", 4).is_err());
         assert_eq!(needed.from("alpine", 4).unwrap(), From::Image("alpine".into()));
+        // A directory goes before an image, whichever form its name has, but not before a stage.
+        let needed = of(None, &["x", "alpine", "b", "4"]).unwrap();
+        assert_eq!((needed.base(0), needed.base(2)), (Base::Context("x".into()), Base::Stage(0)));
+        for name in ["alpine", "alpine:latest", "docker.io/library/alpine"] {
+            assert_eq!(needed.from(name, 4).unwrap(), From::Context("alpine".into()), "{name}");
+        }
+        assert_eq!(needed.from("alpine:1", 4).unwrap(), From::Image("alpine:1".into()));
+        assert_eq!(needed.from("b", 4).unwrap(), From::Stage(1));
+        assert!(needed.from("4", 4).is_err());
     }
 }

@@ -16,6 +16,7 @@ mod fingerprint;
 mod graph;
 mod layer;
 mod mount;
+mod named;
 mod pick;
 mod prepare;
 mod progress;
@@ -35,6 +36,7 @@ use snapshot::schema::config::ImageConfig;
 
 use self::cache::Records;
 use self::graph::Needed;
+use self::named::Contexts;
 use self::progress::Progress;
 use self::stage::Built;
 use crate::context::Context;
@@ -66,7 +68,9 @@ pub(crate) fn build(
     let platform = options.platform.as_deref().map(platform::parse).transpose().map_err(BuildError::Invalid)?;
     let mut progress = Progress::new(out);
     progress.instant("[internal] load build definition from Dockerfile")?;
-    let file = instruction::read(&context.dockerfile, Dialect::Modern)?;
+    let contexts = Contexts::new(&options.contexts)?;
+    let mut file = instruction::read(&context.dockerfile, Dialect::Modern)?;
+    contexts.replace_stages(&mut file);
     for warning in &file.warnings {
         progress.warning(warning)?;
     }
@@ -95,6 +99,7 @@ pub(crate) fn build(
         stale: false,
         records,
         context: Rc::new(context.source()),
+        contexts: &contexts,
         escape: file.escape,
         progress,
         globals: Vec::new(),
@@ -109,6 +114,7 @@ pub(crate) fn build(
     drop(builder);
     // After a failure, too: what was read need not be read again when the Dockerfile is mended.
     context.remember();
+    contexts.remember();
     built
 }
 
@@ -124,6 +130,7 @@ pub(crate) struct Builder<'b> {
     stale: bool,
     records: Records,
     context: Rc<SourceTree<'b>>,
+    contexts: &'b Contexts,
     escape: char,
     progress: Progress<'b>,
     /// `ARG`s before the first `FROM`, and those about platforms, with their values.
@@ -144,7 +151,8 @@ pub(crate) struct Builder<'b> {
 impl Builder<'_> {
     fn run(&mut self, file: &Dockerfile) -> Result<ImageId, BuildError> {
         self.read_globals(file)?;
-        let needed = Needed::of(file, self.options.target.as_deref(), |text| self.expand_global(text))?;
+        let needed =
+            Needed::of(file, self.options.target.as_deref(), self.contexts.names(), |text| self.expand_global(text))?;
         let single = needed.stages.len() == 1;
         for &number in &needed.stages {
             let stage = &file.stages[number];
@@ -248,6 +256,7 @@ impl Builder<'_> {
                 let platform = self.platform.clone().unwrap_or_else(Platform::host);
                 Built::scratch(&platform)
             }
+            graph::Base::Context(name) => self.context_stage(&name)?,
             graph::Base::Image(name) => self.base_stage(stage, &name)?,
         };
         let triggers = built.run.on_build.take().unwrap_or_default();
@@ -255,7 +264,7 @@ impl Builder<'_> {
             let trigger = instruction::read_trigger(trigger, Dialect::Modern).map_err(BuildError::Invalid)?;
             self.step.1 += usize::from(layered(&&trigger));
         }
-        if !matches!(needed.base(number), graph::Base::Image(_)) {
+        if !matches!(needed.base(number), graph::Base::Image(_) | graph::Base::Context(_)) {
             self.step.0 -= 1;
             self.step.1 -= 1;
         }

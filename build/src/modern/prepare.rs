@@ -75,6 +75,7 @@ impl Builder<'_> {
         }
         let image = match needed.from(&mount.from, self.current)? {
             From::Stage(number) => self.built[&number].image,
+            From::Context(name) => return work(&self.named(&name)?, None),
             From::Image(name) => {
                 let platform = self.platform.clone();
                 Some(self.find_image(&name, platform.as_ref())?)

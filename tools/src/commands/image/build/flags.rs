@@ -26,6 +26,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME[=VALUE]")]
     build_arg: Vec<String>,
 
+    /// A directory that the Dockerfile knows by a name, as a stage or an image: NAME=DIR
+    #[arg(long, value_name = "NAME=DIR")]
+    build_context: Vec<String>,
+
     /// A directory with the cache of another build: DIR, or type=local,src=DIR
     #[arg(long, value_name = "DIR")]
     cache_from: Vec<String>,
@@ -176,8 +180,12 @@ impl Args {
             ));
         }
         let classic = self.is_classic()?;
-        let modern =
-            [(!self.secret.is_empty(), "secret"), (!self.ssh.is_empty(), "ssh"), (self.reproducible, "reproducible")];
+        let modern = [
+            (!self.secret.is_empty(), "secret"),
+            (!self.ssh.is_empty(), "ssh"),
+            (!self.build_context.is_empty(), "build-context"),
+            (self.reproducible, "reproducible"),
+        ];
         if let Some((_, flag)) = modern.iter().find(|(given, _)| classic && *given) {
             return Err(format!("--{flag} is not known to the classic builder"));
         }
@@ -203,6 +211,7 @@ impl Args {
             classic,
             secrets: self.secret.iter().map(|text| secret(text)).collect::<Result<_, _>>()?,
             agents: self.ssh.iter().map(|text| agent(text)).collect::<Result<_, _>>()?,
+            contexts: self.build_context.iter().map(|text| named_context(text)).collect::<Result<_, _>>()?,
             trusted: Vec::new(),
             // The classic builder has times of its own.
             epoch: epoch.or(self.reproducible.then_some(0)),
@@ -268,6 +277,17 @@ fn secret(text: &str) -> Result<(String, Secret), String> {
         (None, None) => Secret::File(PathBuf::from(&id)),
     };
     Ok((id, secret))
+}
+
+/// Reads `NAME=DIR` (docker/buildx `util/buildflags/context.go`, `build/opt.go`). What buildx takes besides is refused by its name.
+fn named_context(text: &str) -> Result<(String, PathBuf), String> {
+    let invalid = || format!("invalid context value: {text}, expected key=value");
+    let (name, value) = text.split_once('=').ok_or_else(invalid)?;
+    let other = ["docker-image:", "oci-layout:", "target:", "input:", "git@", "github.com/"];
+    if value.contains("://") || other.iter().any(|start| value.starts_with(start)) {
+        return Err(format!("--build-context {name}: {value} is not known here; a directory is"));
+    }
+    Ok((name.to_owned(), PathBuf::from(value)))
 }
 
 /// Reads `ID=SOCKET`, or `ID` for the agent of this session.

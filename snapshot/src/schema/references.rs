@@ -178,7 +178,13 @@ impl References {
         let Some(bytes) = read(image_root)? else { return Ok(Self::default()) };
         let invalid =
             |error: DecodeError| StoreError::Invalid { path: image_root.join(FILE), reason: error.to_string() };
-        let null = DecodeError { field: String::new(), expected: Expected::Object, found: "null".into(), offset: 4 };
+        let null = DecodeError {
+            field: String::new(),
+            item: None,
+            expected: Expected::Object,
+            found: "null".into(),
+            offset: 4,
+        };
         let document: Document = gojson::first_value(&bytes).map_err(invalid)?;
         Ok(Self { file: document.ok_or_else(|| invalid(null))? })
     }

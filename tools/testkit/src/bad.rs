@@ -76,7 +76,11 @@ fn manifests() -> Vec<Bad> {
             with(b"{}"),
             &["manifest.json", "must be a list, not an object (byte 1)"],
         ),
-        early("an item that is a number", with(b"[5]"), &["manifest.json", "must be an object, not a number (byte 2)"]),
+        early(
+            "an item that is a number",
+            with(b"[5]"),
+            &["manifest.json", "item 0 must be an object, not a number (byte 2)"],
+        ),
         early(
             "a config name that is a number",
             item(json!({"Config": 5})),

@@ -59,7 +59,11 @@ fn manifests_that_are_refused() {
         ("[null]", "manifest.json: item 0: Config: is missing"),
         (r#"[{"Config":"c.json"},{}]"#, "manifest.json: item 1: Config: is missing"),
         (r#"[{},{"Config":1}]"#, "manifest.json: Config must be a string, not a number (byte 15)"),
-        (r#"[{"Config":"c.json","Layers":[1]}]"#, "manifest.json: Layers must be a string, not a number (byte 31)"),
+        (
+            r#"[{"Config":"c.json","Layers":[1]}]"#,
+            "manifest.json: item 0 of Layers must be a string, not a number (byte 31)",
+        ),
+        ("[{}, 5]", "manifest.json: item 1 must be an object, not a number (byte 6)"),
         (r#"[{"Config":"c.json","Layers":{}}]"#, "manifest.json: Layers must be a list, not an object (byte 30)"),
         (r#"[{"Config":"c.json","LayerSources":[]}]"#, "manifest.json: LayerSources must be an object, not a list"),
         (

@@ -89,12 +89,14 @@ pub struct JsonDecoder<'b> {
     bytes: &'b [u8],
     at: usize,
     path: Vec<&'static str>,
+    /// Of each list and object that this place is in, which element of the list it is.
+    within: Vec<Option<usize>>,
     first: Option<DecodeError>,
 }
 
 impl<'b> JsonDecoder<'b> {
     pub(super) fn new(bytes: &'b [u8]) -> Self {
-        Self { bytes, at: 0, path: Vec::new(), first: None }
+        Self { bytes, at: 0, path: Vec::new(), within: Vec::new(), first: None }
     }
 
     /// Decodes the one value of the document.
@@ -122,7 +124,10 @@ impl<'b> JsonDecoder<'b> {
             self.skip_space();
             self.at += 1; // the colon
             self.skip_space();
-            member(self, &key)?;
+            self.within.push(None);
+            let decoded = member(self, &key);
+            self.within.pop();
+            decoded?;
             self.skip_space();
             if self.peek() == b'}' {
                 break;
@@ -148,7 +153,10 @@ impl<'b> JsonDecoder<'b> {
             if self.peek() == b']' {
                 break;
             }
-            element(self, count)?;
+            self.within.push(Some(count));
+            let decoded = element(self, count);
+            self.within.pop();
+            decoded?;
             count += 1;
             self.skip_space();
             if self.peek() == b']' {
@@ -243,7 +251,8 @@ impl<'b> JsonDecoder<'b> {
 
     /// The error for the field at this place.
     pub(in crate::schema) fn error(&self, expected: Expected, found: &str, offset: usize) -> DecodeError {
-        DecodeError { field: self.path.join("."), expected, found: found.to_owned(), offset }
+        let item = self.within.last().copied().flatten();
+        DecodeError { field: self.path.join("."), item, expected, found: found.to_owned(), offset }
     }
 
     /// Bytes read so far.

@@ -54,6 +54,8 @@ impl fmt::Display for Expected {
 pub struct DecodeError {
     /// The field, as a path of names from the outermost object: `config.User`; empty for the document itself.
     pub field: String,
+    /// Which element of a list it is, counted from 0, where the value is one; not what Go says, for people alone.
+    pub item: Option<usize>,
     /// What belongs there.
     pub expected: Expected,
     /// What is there: `number`, `number 1.5`, `string`, `bool`, `array`, `object`, or the text that is no time.
@@ -70,7 +72,6 @@ impl fmt::Display for DecodeError {
             Expected::Json(what) => write!(f, "{what} (byte {})", self.offset),
             Expected::Field => write!(f, "{} is missing", self.field),
             expected => {
-                let field = if self.field.is_empty() { "the document" } else { &self.field };
                 let found = match self.found.as_str() {
                     "array" => "a list",
                     "object" => "an object",
@@ -79,7 +80,13 @@ impl fmt::Display for DecodeError {
                     "string" => "a string",
                     other => other,
                 };
-                write!(f, "{field} must be {expected}, not {found} (byte {})", self.offset)
+                match (self.item, self.field.as_str()) {
+                    (None, "") => f.write_str("the document")?,
+                    (None, field) => f.write_str(field)?,
+                    (Some(item), "") => write!(f, "item {item}")?,
+                    (Some(item), field) => write!(f, "item {item} of {field}")?,
+                }
+                write!(f, " must be {expected}, not {found} (byte {})", self.offset)
             }
         }
     }

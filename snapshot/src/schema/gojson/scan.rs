@@ -204,6 +204,7 @@ impl Scanner<'_> {
     fn peek(&self) -> Result<u8, DecodeError> {
         self.bytes.get(self.at).copied().ok_or_else(|| DecodeError {
             field: String::new(),
+            item: None,
             expected: Expected::Json("unexpected end of JSON input".into()),
             found: String::new(),
             offset: self.bytes.len(),
@@ -215,6 +216,7 @@ impl Scanner<'_> {
         let byte = self.bytes.get(self.at).copied().unwrap_or_default();
         DecodeError {
             field: String::new(),
+            item: None,
             expected: Expected::Json(format!("invalid character {} {context}", quote(byte))),
             found: char::from(byte).to_string(),
             offset: self.at + 1,

@@ -142,6 +142,11 @@ fn an_error_counts_from_the_beginning_of_the_file() {
     assert_eq!(error.to_string(), "Cmd must be a string, not a list (byte 19)");
     let error = from_slice::<Target>(br#"{"Inner":{"b":1.5}}"#).unwrap_err();
     assert_eq!(error.to_string(), "Inner.b must be a whole number of 64 bits, not number 1.5 (byte 17)");
+    let error = from_slice::<Vec<Target>>(br#"[{"Text":"x"},7]"#).unwrap_err();
+    assert_eq!((error.field.as_str(), error.item), ("", Some(1)));
+    assert_eq!(error.to_string(), "item 1 must be an object, not a number (byte 15)");
+    let error = from_slice::<Vec<Target>>(br#"[{"Text":1}]"#).unwrap_err();
+    assert_eq!(error.to_string(), "Text must be a string, not a number (byte 10)");
     let error = from_slice::<Target>(br#"{"Time":"yesterday"}"#).unwrap_err();
     let expected = "Time must be a time such as \"2006-01-02T15:04:05Z\", not \"yesterday\" (byte 19)";
     assert_eq!(error.to_string(), expected);

@@ -118,6 +118,9 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         | ApplyError::PathTooLong { .. }
         | ApplyError::UnhandledType { .. }
         | ApplyError::HardLinkTarget { .. } => Some(REFUSED.into()),
+        ApplyError::OpaqueFile => {
+            Some("dockerd takes it, and it hides nothing there: a layer made without this entry is unpacked".into())
+        }
         ApplyError::HardLink { errno, .. } if errno.raw_os_error() == nix::libc::ENOENT => Some(REFUSED.into()),
         ApplyError::System { errno, .. }
             if matches!(errno.raw_os_error(), nix::libc::ENOTDIR | nix::libc::ENAMETOOLONG) =>

@@ -155,3 +155,16 @@ fn plain_packed_cut_layers_leave_nothing() {
     }
     testkit::assert_none("cut packed layers", &report);
 }
+
+/// dockerd takes the marker of an opaque directory below a file, so that nothing else is said of it.
+#[test]
+fn an_opaque_marker_below_a_file_is_not_what_dockerd_refuses() {
+    let dir = testkit::scratch();
+    for (name, words) in [("f/.wh..wh..opq", "dockerd takes it"), ("f/g", "dockerd refuses it, too")] {
+        let path = dir.path().join("layer.tar");
+        std::fs::write(&path, tarfile::tar(&[tarfile::file("f", "x"), tarfile::file(name, "")])).unwrap();
+        let ran = attempt(path.to_str().unwrap(), &["--rootfs"], &dir.path().join("tree"), Input::Nothing);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.stderr.contains(name) && ran.stderr.contains(words), "{}", ran.stderr);
+    }
+}

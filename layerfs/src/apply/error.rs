@@ -22,6 +22,9 @@ pub enum ApplyError {
     /// The name is a whiteout of nothing, of its own directory or of the parent directory.
     #[error(transparent)]
     Whiteout(#[from] InvalidWhiteout),
+    /// The marker of an opaque directory stands below what is a file. Docker takes it, and hides nothing by it.
+    #[error("the marker of an opaque directory is below what is no directory")]
+    OpaqueFile,
     /// A symlink on the way to the member leads out of the layer.
     #[error("the path leaves the layer through the symlink \"{}\"", shown(.link))]
     Escape {

@@ -225,7 +225,12 @@ impl<'a> Applier<'a> {
         if !alone || marker != Marker::None {
             self.filler.settle(pool);
         }
-        let parent = self.parent(dir, pool)?;
+        let parent = match self.parent(dir, pool) {
+            Err(error) if marker == Marker::Opaque && error.errno() == Some(rustix::io::Errno::NOTDIR) => {
+                return Err(ApplyError::OpaqueFile);
+            }
+            parent => parent?,
+        };
         match marker {
             Marker::Whiteout(hidden) => self.whiteout(&parent, hidden, &member)?,
             Marker::Opaque => self.make_opaque(&parent)?,

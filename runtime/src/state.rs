@@ -78,9 +78,17 @@ impl Record {
     pub(crate) fn write(&self, state: &Path, id: &str) -> Result<(), RuntimeError> {
         let dir = Self::dir(state, id)?;
         let failed = |error: io::Error| RuntimeError::io(format!("writing {}", dir.display()))(error);
-        fs::create_dir_all(&dir).map_err(failed)?;
         let bytes = serde_json::to_vec(self).map_err(io::Error::other).map_err(failed)?;
-        fs::write(dir.join("state.tmp"), bytes).map_err(failed)?;
+        let write = || fs::create_dir_all(&dir).and_then(|()| fs::write(dir.join("state.tmp"), &bytes));
+        // Whoever ends another container removes what is empty here, so perhaps this directory before anything is in it.
+        let mut result = write();
+        for _ in 0..100 {
+            match &result {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => result = write(),
+                _ => break,
+            }
+        }
+        result.map_err(failed)?;
         fs::rename(dir.join("state.tmp"), dir.join("state.json")).map_err(failed)
     }
 
@@ -198,6 +206,30 @@ mod tests {
         ] {
             assert_eq!(signal_number(text), number, "{text}");
         }
+    }
+
+    /// A command that ends another container removes directories that are empty.
+    #[test]
+    fn a_record_is_written_though_empty_directories_go() {
+        let temp = tempfile::tempdir().unwrap();
+        let state = temp.path().join("state");
+        let record = Record { pid: 1, started: 2, bundle: "/b".into(), created: true, groups: Vec::new() };
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = fs::remove_dir(state.join("a"));
+                    let _ = fs::remove_dir(&state);
+                }
+            });
+            let failed = (0..300).find_map(|_| {
+                let written = record.write(&state, "a").err();
+                let _ = fs::remove_dir_all(state.join("a"));
+                written
+            });
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(failed.is_none(), "{failed:?}");
+        });
     }
 
     #[test]

@@ -15,7 +15,13 @@ pub(crate) fn open_at(root: impl AsFd, path: &[u8], flags: OFlags) -> Result<Own
     let start = path.iter().position(|&byte| byte != b'/').unwrap_or(path.len());
     let relative = if path[start..].is_empty() { b"." } else { &path[start..] };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    openat2(root, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+    loop {
+        match openat2(&root, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            // Something was renamed or mounted elsewhere while a `..` was followed: try again.
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            opened => return opened,
+        }
+    }
 }
 
 /// Makes a directory and those above it, 0755, where they do not exist.

@@ -73,6 +73,7 @@ pub use digest::{ChainId, DiffId, Digest, Hasher, HashingReader, InvalidDigest};
 pub use error::{MemberError, UnpackError, is_no_space};
 pub use replay::{LayerFiles, Rebuilding, tar_length};
 pub use source::Source;
+pub use sys::in_root::open_in_root;
 pub use sys::remove::remove_tree;
 pub use unpack::{JournalFile, Step, Unpacked, Unpacking};
 pub use usage::{changed_size, tree_blocks, tree_size};

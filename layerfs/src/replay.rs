@@ -5,7 +5,7 @@ use std::io::{self, BufReader};
 use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use tarsplit::JournalError;
 use tarsplit::assemble::{self, Assembler, FileGetter};
@@ -17,6 +17,7 @@ use crate::digest::DiffId;
 use crate::path::LayerPath;
 use crate::pool::Pool;
 use crate::source::buffers::Buffers;
+use crate::sys::in_root::open_in_root;
 use crate::sys::node;
 
 /// Opens a layer's files by the names in its journal, never anything outside its directory.
@@ -43,8 +44,7 @@ impl LayerFiles {
         let path = LayerPath::parse(name).map_err(io::Error::other)?.ok_or(io::ErrorKind::IsADirectory)?;
         // With these flags, opening a fifo or a terminal neither blocks nor has side effects.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let open = |flags| rustix::fs::openat2(&self.root, path.as_bytes(), flags, Mode::empty(), resolve);
+        let open = |flags| open_in_root(&self.root, path.as_bytes(), flags);
         // `NOATIME` leaves no trace in the access time; the kernel allows it to the file's owner and to root.
         let file = File::from(match open(flags | OFlags::NOATIME) {
             Err(Errno::PERM) => open(flags)?,

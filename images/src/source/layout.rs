@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::path::Path;
 
+use layerfs::open_in_root;
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::namespace::{NameError, clean_name};
@@ -42,16 +43,8 @@ impl Layout {
         let cleaned = clean_name(name).map_err(LayoutError::Name)?;
         // Opening a named pipe must not block, and a terminal must not become the controlling one of this process.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let file = name.to_owned();
-        let opened = loop {
-            match rustix::fs::openat2(&self.root, cleaned.as_str(), flags, Mode::empty(), resolve) {
-                // Something was renamed elsewhere while a `..` in a link was followed: try again.
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                opened => break opened,
-            }
-        };
-        let opened = opened.map_err(|errno| match errno {
+        let opened = open_in_root(&self.root, cleaned.as_bytes(), flags).map_err(|errno| match errno {
             Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => LayoutError::Name(NameError::Missing { file }),
             Errno::LOOP => LayoutError::Name(NameError::Loop { file }),
             Errno::NXIO => LayoutError::Name(NameError::NotAFile { file, kind: "socket or device" }),

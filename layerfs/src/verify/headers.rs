@@ -13,10 +13,11 @@ use tarsplit::names::SeenNames;
 use tarsplit::{Member, MemberKind};
 
 use super::fault::{FaultKind, FileFault};
-use super::place::{Parent, Places, open_file, open_in};
+use super::place::{Parent, Places, open_file};
 use super::{Comparison, Shows, VerifyError, anchor, is_shortage, node, unreadable};
 use crate::apply::XattrNamespace;
 use crate::path::{LayerPath, join};
+use crate::sys::in_root::open_in_root;
 use crate::sys::node::{file_type, is_whiteout, stat};
 use crate::whiteout::Marker;
 
@@ -305,7 +306,7 @@ impl<'l> Headers<'l> {
         let spot = Spot { path: dir.to_vec(), key: [b"opaque".as_slice(), dir].concat(), inode: None };
         let opaque = parent.map(|_| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            open_in(self.places.root(), dir, flags).map(is_opaque)
+            open_in_root(self.places.root(), dir, flags).map(is_opaque)
         });
         let opaque = match opaque {
             Some(Err(errno)) if is_shortage(errno) => return Err(VerifyError::tree("opening", dir)(errno)),
@@ -330,7 +331,7 @@ impl<'l> Headers<'l> {
             None => {
                 let Ok(Some(path)) = LayerPath::parse(name) else { return Ok(Err(FaultKind::Type)) };
                 let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-                let opened = open_in(self.places.root(), path.as_bytes(), flags);
+                let opened = open_in_root(self.places.root(), path.as_bytes(), flags);
                 match opened.and_then(|fd| Ok((file_type(&rustix::fs::fstat(&fd)?), fd))) {
                     Ok((FileType::RegularFile, fd)) => Ok(fd.into()),
                     Ok(_) => return Ok(Err(FaultKind::Type)),

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+
+use crate::sys::in_root::open_in_root;
 
 /// How many directories are held open. A tar goes through a tree in order, so a few are enough.
 const HELD: usize = 64;
@@ -52,7 +54,7 @@ impl Places {
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let path = if dir.is_empty() { b".".as_slice() } else { dir };
-        let fd = open_in(&self.root, path, flags)?;
+        let fd = open_in_root(&self.root, path, flags)?;
         let inode = rustix::fs::fstat(&fd)?.st_ino;
         let parent = Arc::new(Parent { fd, inode });
         if self.held.len() >= HELD {
@@ -61,11 +63,6 @@ impl Places {
         self.held.insert(dir.to_vec(), Arc::clone(&parent));
         Ok(parent)
     }
-}
-
-/// Opens a path of the layer, through its symlinks.
-pub(super) fn open_in(root: impl AsFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
 }
 
 /// Opens a file for reading, without a trace in its access time where the kernel allows it. If the name is a fifo or a

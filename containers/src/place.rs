@@ -16,6 +16,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use runtime::make_below;
 use rustix::fs::{FlockOperation, flock};
 use snapshot::ids::ContainerId;
 
@@ -59,15 +60,7 @@ impl Place {
         let fail = |error: io::Error| ContainerError::io("making", &self.dir)(error);
         let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
         let made = Self { dir: base().join(format!(".starting-{name}-{}", std::process::id())) };
-        // Another command may remove the empty directory above at any moment.
-        let mut result = made.fill();
-        for _ in 0..10 {
-            match result {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => result = made.fill(),
-                _ => break,
-            }
-        }
-        let lock = result.map_err(fail)?;
+        let lock = make_below(|| made.fill()).map_err(fail)?;
         for _ in 0..10 {
             match fs::rename(&made.dir, &self.dir) {
                 Ok(()) => return Ok(Some(lock)),
@@ -114,9 +107,8 @@ impl Place {
     pub(crate) fn remove(&self) {
         // What cannot be removed is in a file system in memory, and is tried again by the next command.
         let _ = fs::remove_dir_all(&self.dir);
-        for entry in fs::read_dir(state()).into_iter().flatten().flatten() {
-            let _ = fs::remove_dir(entry.path());
-        }
+        // What a killed runtime has left of this container. The directory of another one may have been made just now, and be empty.
+        let _ = self.dir.file_name().map(|id| fs::remove_dir(state().join(id)));
         let _ = fs::remove_dir(state());
         let _ = fs::remove_dir(base());
     }

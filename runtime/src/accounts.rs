@@ -8,6 +8,8 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
+use crate::again::retry;
+
 /// What `/etc/passwd` and `/etc/group` of a container say.
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
@@ -162,7 +164,8 @@ fn text(root: &Path, name: &str) -> String {
         let root = rustix::fs::open(root, flags, Mode::empty())?;
         // A pipe with this name must not make us wait.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        rustix::fs::openat2(&root, name, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        retry(|| rustix::fs::openat2(&root, name, flags, Mode::empty(), resolve))
     };
     let mut bytes = Vec::new();
     if let Ok(file) = open().map(std::fs::File::from)

@@ -22,6 +22,7 @@
 //! ```
 
 mod accounts;
+mod again;
 pub mod builtin;
 mod capability;
 mod error;
@@ -39,6 +40,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 pub use accounts::AccountError;
+pub use again::make_below;
 pub use error::{RuntimeError, Stage};
 pub use oci_spec::runtime as oci;
 pub use settings::{Device, Ipc, Mount, MountKind, Network, NetworkFiles, Resources, Seccomp, Settings, Ulimit};

@@ -11,6 +11,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat,
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
+use crate::again::retry;
+
 /// A directory that is, or will be, the root of the container.
 #[derive(Debug)]
 pub(super) struct Tree(OwnedFd);
@@ -141,16 +143,4 @@ fn clean(path: &str) -> PathBuf {
 fn relative(path: &str) -> PathBuf {
     let clean = clean(path);
     if clean.as_os_str().is_empty() { PathBuf::from(".") } else { clean }
-}
-
-/// The kernel asks to try again where something was renamed meanwhile.
-fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
-    const TIMES: usize = 128;
-    for _ in 0..TIMES {
-        match call() {
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            result => return result,
-        }
-    }
-    call()
 }

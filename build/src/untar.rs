@@ -1,7 +1,7 @@
 //! A tar unpacked into a tree, as docker unpacks one into a directory that counts as the root (moby v20.10.24
 //! `pkg/archive/archive.go: Unpack, createTarFile`). Bodies go into a file without a name.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, Read};
 use std::os::unix::fs::FileExt;
@@ -135,8 +135,8 @@ pub(crate) fn untar<'s>(
     let mut framer = Framer::new();
     let mut piece = vec![0; 128 << 10];
     let mut names = HashMap::new();
-    // Where the body of the current member goes: what is left of each run of its bytes.
-    let mut runs: VecDeque<(u64, u64)> = VecDeque::new();
+    // Where the body of the current member goes, from its place in the file of all bodies.
+    let mut body = None;
     let mut dirs: Vec<(Vec<u8>, tarsplit::pax::PaxTime)> = Vec::new();
     loop {
         let read = reader.read(&mut piece).map_err(UntarError::Read)?;
@@ -152,7 +152,7 @@ pub(crate) fn untar<'s>(
                 None => break,
                 Some(Frame::Member(member)) => {
                     let offset = bodies.end.load(Ordering::Relaxed);
-                    runs = room(&member, offset);
+                    body = Some((offset, member.spread()));
                     let end = offset.checked_add(member.size).ok_or_else(|| UntarError::Member {
                         name: member.name.clone(),
                         reason: "is longer than any file can be",
@@ -166,15 +166,9 @@ pub(crate) fn untar<'s>(
                     }
                 }
                 Some(Frame::Body(mut bytes)) => {
-                    while !bytes.is_empty() {
-                        let Some((to, left)) = runs.front_mut() else { break };
-                        let part = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-                        bodies.file.write_all_at(&bytes[..part], *to).map_err(UntarError::Read)?;
-                        bytes = &bytes[part..];
-                        (*to, *left) = (*to + part as u64, *left - part as u64);
-                        if *left == 0 {
-                            runs.pop_front();
-                        }
+                    let Some((start, spread)) = &mut body else { continue };
+                    while let Some((to, part)) = spread.next(&mut bytes) {
+                        bodies.file.write_all_at(part, *start + to).map_err(UntarError::Read)?;
                     }
                 }
                 Some(_) => {}
@@ -188,16 +182,6 @@ pub(crate) fn untar<'s>(
         }
     }
     Ok(names)
-}
-
-/// Where the bytes of a member's body go: places and lengths.
-fn room(member: &Member, start: u64) -> VecDeque<(u64, u64)> {
-    let whole = (start, member.stored);
-    let runs = match &member.sparse {
-        Some(map) => map.runs().iter().map(|run| (start.saturating_add(run.offset), run.length)).collect(),
-        None => VecDeque::from([whole]),
-    };
-    runs.into_iter().filter(|(_, length)| *length > 0).collect()
 }
 
 /// Puts a member where it belongs; `None` if it is left out.

@@ -100,7 +100,7 @@ pub fn create(root: &Path, driver: Option<&'static str>, request: Request) -> Re
     transaction.add_container(&new, |mounted| {
         let destination = clean(&config.working_dir);
         if !destination.is_empty() && destination != "/" {
-            inside::make(mounted.dir(), &destination).map_err(|errno| match errno {
+            inside::make(mounted.dir(), destination.as_bytes()).map_err(|errno| match errno {
                 Errno::NOTDIR | Errno::EXIST => {
                     ContainerError::Invalid(format!("Cannot mkdir: {destination} is not a directory"))
                 }
@@ -378,7 +378,7 @@ pub(crate) fn read(root: &snapshot::dir::Dir, id: &ContainerId) -> Result<Contai
 /// Fills empty volumes with what the image has at their places.
 fn copy_up(root: &Path, mounted: &MountGuard, mounts: &MountPoints) -> Result<(), ContainerError> {
     for (destination, name) in &mounts.filled {
-        let found = inside::open(mounted.dir(), destination);
+        let found = inside::open(mounted.dir(), destination.as_bytes());
         if found.as_ref().err() == Some(&Errno::NOENT) {
             continue;
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::block::{self, Fields};
 use crate::error::TarErrorKind;
 use crate::pax::{self, PaxTime};
-use crate::sparse::{self, PaxSparse, SparseMap};
+use crate::sparse::{self, PaxSparse, SparseMap, Spread};
 
 const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
 
@@ -106,6 +106,14 @@ pub struct Member {
     pub sparse: Option<SparseMap>,
     /// Offset in the stream of the member's own header block.
     pub position: u64,
+}
+
+impl Member {
+    /// Where the bytes of its body go in the file that it unpacks to.
+    #[must_use]
+    pub fn spread(&self) -> Spread {
+        Spread::new(self.sparse.as_ref(), self.stored)
+    }
 }
 
 /// Extension headers seen since the last member.

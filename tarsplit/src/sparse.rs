@@ -1,5 +1,7 @@
 //! Sparse maps: old GNU (`S`), PAX 0.0, 0.1 and 1.0, checked as Go's `validateSparseEntries` checks them.
 
+use std::collections::VecDeque;
+
 use crate::block::{self, Block};
 use crate::error::TarErrorKind;
 use crate::limits::{MAX_SPARSE_ENTRIES, MAX_SPARSE_MAP};
@@ -19,6 +21,33 @@ pub struct Run {
 pub struct SparseMap {
     runs: Vec<Run>,
     stored: u64,
+}
+
+/// Where the stored bytes of a body go in the file, as they come.
+#[derive(Debug, Clone)]
+pub struct Spread(VecDeque<Run>);
+
+impl Spread {
+    pub(crate) fn new(map: Option<&SparseMap>, stored: u64) -> Self {
+        Self(map.map_or_else(
+            || VecDeque::from([Run { offset: 0, length: stored }]),
+            |map| map.runs.iter().copied().collect(),
+        ))
+    }
+
+    /// Takes bytes that belong together off the front of `bytes`, and says at which offset of the file they stand. `None` when all
+    /// are taken; what comes after the last run belongs to no file.
+    pub fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Option<(u64, &'b [u8])> {
+        while self.0.front()?.length == 0 {
+            self.0.pop_front();
+        }
+        let run = self.0.front_mut().filter(|_| !bytes.is_empty())?;
+        let (now, later) = bytes.split_at(usize::try_from(run.length).unwrap_or(usize::MAX).min(bytes.len()));
+        let offset = run.offset;
+        *bytes = later;
+        (run.offset, run.length) = (offset + now.len() as u64, run.length - now.len() as u64);
+        Some((offset, now))
+    }
 }
 
 impl SparseMap {
@@ -165,5 +194,28 @@ impl GnuMap {
             self.numbers.push((number(&entry[..12])?, number(&entry[12..])?));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_bytes_go_where_the_map_says_in_pieces_of_any_size() {
+        let map = SparseMap::new(&[(2, 3), (5, 0), (10, 4)], 20).unwrap();
+        for size in 1..9 {
+            let mut spread = Spread::new(Some(&map), map.stored());
+            let mut file = *b"....................";
+            for mut piece in b"abcdefgXX".chunks(size) {
+                while let Some((offset, bytes)) = spread.next(&mut piece) {
+                    let at = usize::try_from(offset).unwrap();
+                    file[at..at + bytes.len()].copy_from_slice(bytes);
+                }
+            }
+            assert_eq!(&file, b"..abc.....defg......", "in pieces of {size}");
+        }
+        let (mut whole, mut bytes) = (Spread::new(None, 3), &b"abcd"[..]);
+        assert_eq!((whole.next(&mut bytes), whole.next(&mut bytes)), (Some((0, &b"abc"[..])), None));
     }
 }

@@ -1,10 +1,12 @@
 //! One name in a container's directory: what may be in its way, where a link may lead, and what metadata it gets.
 
+use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chmod, chownat, openat, unlinkat, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chmod, chownat, fchmod, fchown, futimens, openat,
+    unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -86,9 +88,21 @@ impl Metadata {
         self.set_time(dir, name)
     }
 
+    /// Sets it on an open file, whatever its name leads to by now.
+    pub(super) fn set_open(&self, file: &File) -> Result<(), Errno> {
+        fchown(file, Some(self.owner.0), Some(self.owner.1))?;
+        if let Some(mode) = self.mode {
+            fchmod(file, Mode::from_raw_mode(mode))?;
+        }
+        futimens(file, &self.times())
+    }
+
     /// Sets the time alone.
     pub(super) fn set_time(&self, dir: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
-        let times = Timestamps { last_access: self.time, last_modification: self.time };
-        utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+        utimensat(dir, name, &self.times(), AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    fn times(&self) -> Timestamps {
+        Timestamps { last_access: self.time, last_modification: self.time }
     }
 }

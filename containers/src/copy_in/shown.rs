@@ -108,14 +108,18 @@ impl Shown {
     }
 
     fn make(&self, at: &[u8], is_dir: bool) -> Result<(), Errno> {
-        let text = std::str::from_utf8(at).map_err(|_| Errno::INVAL)?;
         if is_dir {
-            return inside::make(&self.root, text).map(drop);
+            return self.make_directory(at).map(drop);
         }
-        let dir = inside::make(&self.root, &String::from_utf8_lossy(&parent(at)))?;
+        let dir = self.make_directory(&parent(at))?;
         let name = at.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         openat(dir, name, flags, Mode::from_raw_mode(0o755)).map(drop)
+    }
+
+    /// Opens a directory that is made, with those above it, where it is missing.
+    pub(super) fn make_directory(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        inside::make(&self.root, path)
     }
 
     /// What stands at a path, itself and not what it leads to; with a slash or a dot at the end, what it leads to.

@@ -2,7 +2,6 @@
 //! createTarFile`). Directories on the way are found by the kernel below the container's root, and the last name by its
 //! directory's descriptor, so that nothing leads out.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,13 +9,14 @@ use std::os::unix::fs::FileExt;
 
 use layerfs::path::{join, split};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Uid, XattrFlags, chownat, linkat, makedev, mkdirat, mknodat,
-    openat, setxattr, symlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Uid, XattrFlags, chownat, linkat, makedev, mknodat, openat,
+    setxattr, symlinkat,
 };
 use rustix::io::Errno;
 use tarsplit::frame::{Frame, Framer};
 use tarsplit::member::{Member, MemberKind};
 use tarsplit::names::{clean, shown as shown_name};
+use tarsplit::sparse::Spread;
 
 use super::node::{Into, Metadata, Owner};
 use super::shown::{Shown, make_directory};
@@ -37,8 +37,8 @@ pub(super) struct Untar<'s> {
 /// A file whose body is being written.
 struct Writing {
     file: File,
-    /// Where the next bytes of the body go: places and lengths.
-    runs: VecDeque<(u64, u64)>,
+    /// Where the next bytes of the body go.
+    spread: Spread,
     /// What is set once the body is written.
     metadata: Metadata,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
@@ -72,10 +72,16 @@ impl Untar<'_> {
                         self.end(writing.take(), &into)?;
                         writing = self.member(*member, &into, &mut dirs)?;
                     }
-                    Some(Frame::Body(bytes)) => {
+                    Some(Frame::Body(mut bytes)) => {
                         if let Some(writing) = &mut writing {
                             let failed = ContainerError::io("writing", into.0.join(lossy(&writing.path)));
-                            writing.write(bytes).map_err(failed)?;
+                            let mut write = || {
+                                while let Some((at, part)) = writing.spread.next(&mut bytes) {
+                                    writing.file.write_all_at(part, at)?;
+                                }
+                                std::io::Result::Ok(())
+                            };
+                            write().map_err(failed)?;
                         }
                     }
                     Some(_) => {}
@@ -95,24 +101,17 @@ impl Untar<'_> {
     /// The open directory of a path below the destination, which is made if it is missing, and the last name.
     fn place<'p>(&self, path: &'p [u8]) -> Result<(OwnedFd, &'p [u8]), ContainerError> {
         let (above, name) = split(path);
-        let failed = |errno: Errno| ContainerError::io("opening", lossy(&join(self.path, above)))(errno);
+        let failed = ContainerError::io("opening", lossy(&join(self.path, above)));
         if above.is_empty() {
             let name = if name.is_empty() { b"." } else { name };
-            return Ok((self.dir.try_clone().map_err(ContainerError::io("opening", lossy(self.path)))?, name));
+            return Ok((self.dir.try_clone().map_err(failed)?, name));
         }
-        let mut at = self.dir.try_clone().map_err(ContainerError::io("opening", lossy(self.path)))?;
-        let names: Vec<&[u8]> = above.split(|&byte| byte == b'/').collect();
-        for end in 1..=names.len() {
-            let whole = join(self.path, &names[..end].join(&b'/'));
-            at = match self.shown.directory(&whole) {
-                Err(Errno::NOENT) => {
-                    mkdirat(&at, names[end - 1], Mode::from_raw_mode(0o777)).map_err(failed)?;
-                    self.shown.directory(&whole).map_err(failed)?
-                }
-                opened => opened.map_err(failed)?,
-            };
-        }
-        Ok((at, name))
+        let whole = join(self.path, above);
+        let opened = match self.shown.directory(&whole) {
+            Err(Errno::NOENT) => self.shown.make_directory(&whole),
+            opened => opened,
+        };
+        Ok((opened.map_err(|errno| failed(errno.into()))?, name))
     }
 
     /// Makes what a member describes; a file's body is still to come.
@@ -156,13 +155,9 @@ impl Untar<'_> {
             MemberKind::Regular | MemberKind::GnuSparse => {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let file = openat(&to, name, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
-                let runs = match &member.sparse {
-                    Some(map) => map.runs().iter().map(|run| (run.offset, run.length)).collect(),
-                    None => VecDeque::from([(0, member.stored)]),
-                };
                 return Ok(Some(Writing {
                     file: file.into(),
-                    runs,
+                    spread: member.spread(),
                     metadata,
                     xattrs: member.xattrs,
                     size: member.size,
@@ -227,35 +222,9 @@ impl Untar<'_> {
         let Some(writing) = writing else { return Ok(()) };
         let failed = || into.0.join(lossy(&writing.path));
         writing.file.set_len(writing.size).map_err(ContainerError::io("writing", failed()))?;
-        // By the descriptor: a running container may have put something else in its place.
-        let (user, group) = writing.metadata.owner;
-        let time = writing.metadata.time;
-        let set = || {
-            rustix::fs::fchown(&writing.file, Some(user), Some(group))?;
-            if let Some(mode) = writing.metadata.mode {
-                rustix::fs::fchmod(&writing.file, Mode::from_raw_mode(mode))?;
-            }
-            xattrs(&writing.file, &writing.xattrs)?;
-            let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
-            rustix::fs::futimens(&writing.file, &times)
-        };
-        set().map_err(|errno: Errno| ContainerError::io("setting the metadata of", failed())(errno))
-    }
-}
-
-impl Writing {
-    fn write(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
-        while !bytes.is_empty() {
-            let Some((at, left)) = self.runs.front_mut() else { break };
-            let part = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-            self.file.write_all_at(&bytes[..part], *at)?;
-            bytes = &bytes[part..];
-            (*at, *left) = (*at + part as u64, *left - part as u64);
-            if *left == 0 {
-                self.runs.pop_front();
-            }
-        }
-        Ok(())
+        // A change of the owner takes a capability away, so the attributes come last.
+        let set = writing.metadata.set_open(&writing.file).and_then(|()| xattrs(&writing.file, &writing.xattrs));
+        set.map_err(ContainerError::io("setting the metadata of", failed()))
     }
 }
 

@@ -4,11 +4,11 @@
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::registry::anonymous;
+use testkit::registry::{anonymous, with_mounted};
 use testkit::run::{self, Input};
 
 /// Less than the 5 seconds after which a lookup is tried again, and the 30 after which an attempt to connect is given up.
@@ -64,15 +64,9 @@ fn root_signal_while_a_name_is_looked_up() {
     let configuration = dir.path().join("resolv.conf");
     std::fs::write(&configuration, format!("nameserver {}\n", server.local_addr().unwrap().ip())).unwrap();
     let pull = anonymous(&root, &["pull", "registry.layerfs.test/t/image:1"]);
-    let mut inside = Command::new("unshare");
-    inside.args(["-m", "sh", "-c", "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\""]).arg(configuration);
-    inside.arg(pull.get_program()).args(pull.get_args());
-    pull.get_envs().for_each(|(name, value)| match value {
-        Some(value) => drop(inside.env(name, value)),
-        None => drop(inside.env_remove(name)),
-    });
+    let pull = with_mounted(&pull, &configuration, "/etc/resolv.conf");
     let started = Instant::now();
-    let child = run::start(inside, Input::Nothing);
+    let child = run::start(pull, Input::Nothing);
     server.set_read_timeout(Some(PATIENCE)).unwrap();
     server.recv(&mut [0; 512]).expect("it asks no server of names");
     stop(child, started, &root);

@@ -133,8 +133,13 @@ pub fn make_certificates(dir: &Path, host: &str) {
 /// Lets a command believe that `host` is this machine, by a mount that only it sees.
 pub fn with_host(command: &Command, hosts: &Path, host: &str) -> Command {
     std::fs::write(hosts, format!("127.0.0.1 localhost {host}\n")).unwrap();
+    with_mounted(command, hosts, "/etc/hosts")
+}
+
+/// Shows a command `file` in the place of another one, by a mount that only it sees.
+pub fn with_mounted(command: &Command, file: &Path, at: &str) -> Command {
     let mut inside = Command::new("unshare");
-    inside.args(["-m", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""]).arg(hosts);
+    inside.args(["-m", "sh", "-c", "mount --bind \"$0\" \"$1\" && shift && exec \"$@\""]).arg(file).arg(at);
     inside.arg(command.get_program()).args(command.get_args());
     command.get_envs().for_each(|(name, value)| match value {
         Some(value) => drop(inside.env(name, value)),

@@ -107,11 +107,10 @@ impl Decode for Steps {
     fn array(&mut self, decoder: &mut JsonDecoder<'_>) -> Result<(), DecodeError> {
         let count = decoder.elements(|decoder, at| {
             if at >= MAX_STEPS {
-                return Err(decoder.error(
-                    Expected::Rule("a list of at most 100000 steps"),
-                    "a longer one",
-                    decoder.at(),
-                ));
+                let expected = Expected::Rule("a list of at most 100000 steps");
+                let error = decoder.error(expected, "a longer one", decoder.at());
+                // It is about the list, and not about this step.
+                return Err(DecodeError { item: None, ..error });
             }
             if at == self.0.len() {
                 self.0.push(History::default());

@@ -94,7 +94,7 @@ fn docker_volumes_with_options_are_those_that_dockerd_makes() {
     }
     let said: Vec<_> = refused.iter().map(|options| dockers(create("no", options))).collect();
     // What a container sees of each, and how the run ends.
-    let script = "grep ' /m ' /proc/mounts; ls -ld /m; echo x >/m/x; ls /m";
+    let script = "grep ' /m ' /proc/mounts; stat -c '%A %h %u %g' /m; echo x >/m/x; ls /m";
     let run = |name: &str| {
         let all = ["run", "--rm", "--network", "none", "-v", &format!("{name}:/m"), IMAGE, "sh", "-c", script];
         all.map(str::to_owned).to_vec()

@@ -230,17 +230,20 @@ fn a_root_that_is_missing_is_status_1() {
     }
 }
 
-/// Options of the storage driver are dockerd's in each program that writes a store, with dockerd's words for what is none.
+/// Options of the storage driver are dockerd's in each program that opens a store, with dockerd's words for what is none.
 #[test]
 fn storage_options_are_dockers_in_each_program() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("missing");
     let missing = missing.to_str().unwrap();
-    for (name, arguments) in [
-        ("layerfs", &["--root", missing, "image", "ls"][..]),
-        ("image-gc", &["--root", missing]),
-        ("image-gc", &["--root", missing, "--restore", missing]),
-        ("layer-unpack", &["--root", missing, missing]),
+    for (name, arguments, failed) in [
+        ("layerfs", &["--root", missing, "image", "ls"][..], 1),
+        ("image-gc", &["--root", missing], 1),
+        ("image-gc", &["--root", missing, "--restore", missing], 1),
+        ("image-du", &["--root", missing], 1),
+        ("image-du", &[missing], 1),
+        ("layer-unpack", &["--root", missing, missing], 1),
+        ("layer-run", &["--root", missing, "app:1", "--", "true"], 125),
     ] {
         let with = |option: &str| run(name, &[&["--storage-opt", option][..], arguments].concat());
         let refused = with("dm.nope=1");
@@ -250,7 +253,7 @@ fn storage_options_are_dockers_in_each_program() {
         // What is one is taken, and what is wrong then is the path.
         let taken = with("dm.basesize=1G");
         let says = text(&taken.stderr);
-        assert_eq!(taken.status.code(), Some(1), "{name} {arguments:?}: {says}");
+        assert_eq!(taken.status.code(), Some(failed), "{name} {arguments:?}: {says}");
         assert!(says.contains(missing), "{says}");
     }
 }

@@ -28,6 +28,7 @@ use snapshot::view::{Needs, View};
 use crate::exit::UsageError;
 use crate::generate::Generate;
 use crate::manual::Manual;
+use crate::storage_options::StorageFlags;
 use crate::{damage, output};
 use files::FileReport;
 use order::Sort;
@@ -54,6 +55,9 @@ struct Cli {
     /// Storage driver of the data-root [default: what the root holds]
     #[arg(long, value_name = "DRIVER")]
     storage_driver: Option<String>,
+
+    #[command(flatten)]
+    storage: StorageFlags,
 
     /// What to sort by, largest first
     #[arg(long, value_name = "FIELD", default_value = "allocated")]
@@ -173,6 +177,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     if let Some(what) = cli.generate {
         return what.print::<Cli>(&MANUAL);
     }
+    cli.storage.choose()?;
     if let Some(path) = cli.images.iter().find(|argument| archive::is_archive(argument)) {
         return about_archive(cli, path);
     }

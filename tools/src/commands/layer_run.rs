@@ -21,6 +21,7 @@ use runtime::{Runtime, RuntimeError, Stdio};
 use crate::generate::Generate;
 use crate::manual::Manual;
 use crate::registries::SourceFlags;
+use crate::storage_options::StorageFlags;
 use crate::{output, rootless};
 pub(crate) use kept::Kept;
 use place::Place;
@@ -52,6 +53,9 @@ struct Cli {
     /// Storage driver of the data-root [default: what the root holds]
     #[arg(long, value_name = "DRIVER")]
     storage_driver: Option<String>,
+
+    #[command(flatten)]
+    storage: StorageFlags,
 
     /// Image to take of an archive with several, by name or id
     #[arg(long, value_name = "IMAGE")]
@@ -132,6 +136,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     if let Some(what) = cli.generate {
         return what.print::<Cli>(&MANUAL);
     }
+    cli.storage.choose()?;
     if let Some(code) = rootless::enter()? {
         return Ok(code);
     }

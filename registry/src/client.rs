@@ -16,9 +16,10 @@ use crate::body::{Sent, Told};
 use crate::credentials::Credentials;
 use crate::error::RegistryError;
 use crate::header::{Challenge, challenges};
-use crate::host::{RegistryHost, is_loopback, system_roots, tls_of_others};
+use crate::host::{RegistryHost, is_loopback};
 use crate::interrupt::{Watch, agent};
 use crate::lock;
+use crate::tls;
 use crate::token::Authorization;
 use crate::transport::{broken, is_refused, spelled, transport};
 use crate::wait::{Backoff, pause};
@@ -132,13 +133,12 @@ impl RegistryClient {
                     .input_buffer_size(256 << 10)
                     .user_agent(concat!("layerfs/", env!("CARGO_PKG_VERSION")))
                     .accept("")
-                    .proxy(proxy)
-                    .tls_config(tls);
-                agent(builder.build(), &options.interrupted)
+                    .proxy(proxy);
+                agent(builder.build(), tls, &options.interrupted)
             };
             let proxy = if is_loopback(host.address()) { None } else { Proxy::try_from_env() };
-            let roots = system_roots()?;
-            let others = tls_of_others(roots.clone());
+            let roots = tls::system_roots()?;
+            let others = tls::checked(roots.clone(), None)?;
             (config(proxy, host.tls(roots, &options.certs)?), config(Proxy::try_from_env(), others))
         };
         let watch = Watch::new([agents.0.clone(), agents.1.clone()], &options.interrupted);

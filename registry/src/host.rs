@@ -3,25 +3,15 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use rustls::pki_types::CertificateDer;
 use ureq::http::Uri;
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 use crate::error::RegistryError;
+use crate::tls::{self, TlsSettings};
 use crate::token::form;
 
 /// The domain of names without one, and the host that serves it (moby v20.10.24 `registry/config.go`).
 const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
-
-/// Files with the authorities that this system trusts. The first that exists counts (Go's `crypto/x509/root_linux.go`).
-const AUTHORITIES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
-/// The most of a file with certificates that is read.
-const MAX_PEM: u64 = 8 << 20;
 
 /// Registries that need not prove who they are, as `insecure-registries` of `daemon.json` names them: hosts, with their
 /// ports, and networks of addresses (moby v20.10.24 `registry/config.go`: `isSecureIndex`).
@@ -228,7 +218,11 @@ impl RegistryHost {
     ///
     /// # Errors
     /// [`RegistryError::File`], [`RegistryError::Config`] for files that are there and of no use.
-    pub(crate) fn tls(&self, mut roots: Vec<Certificate<'static>>, certs: &Path) -> Result<TlsConfig, RegistryError> {
+    pub(crate) fn tls(
+        &self,
+        mut roots: Vec<CertificateDer<'static>>,
+        certs: &Path,
+    ) -> Result<TlsSettings, RegistryError> {
         let mut own = None;
         let dir = certs.join(&self.domain);
         let failed = |source| RegistryError::File { path: dir.clone(), source };
@@ -243,73 +237,26 @@ impl RegistryHost {
         };
         for path in names {
             match path.extension().and_then(|end| end.to_str()) {
-                Some("crt") => roots.extend(certificates(&path)?),
+                Some("crt") => roots.extend(tls::certificates(&path)?),
                 Some("cert") => {
                     let key = path.with_extension("key");
                     let missing = "there is no key for this certificate, which must be in a file of the same name that ends in .key";
                     if !key.exists() {
                         return Err(RegistryError::Config { path, reason: missing.into() });
                     }
-                    own = Some(client_certificate(&path, &key)?);
+                    own = Some(tls::ClientCertificate::read(&path, &key)?);
                 }
                 _ => {}
             }
         }
         for path in &self.contact.authorities {
-            roots.extend(certificates(path)?);
+            roots.extend(tls::certificates(path)?);
         }
         if let Some((path, key)) = self.contact.clients.first() {
-            own = Some(client_certificate(path, key)?);
+            own = Some(tls::ClientCertificate::read(path, key)?);
         }
-        Ok(config(roots, own, self.insecure))
+        if self.insecure { tls::unchecked(own) } else { tls::checked(roots, own) }
     }
-}
-
-/// The settings for hosts of which nothing is known: those that redirects and challenges lead to.
-pub(crate) fn tls_of_others(roots: Vec<Certificate<'static>>) -> TlsConfig {
-    config(roots, None, false)
-}
-
-fn config(roots: Vec<Certificate<'static>>, own: Option<ClientCert>, insecure: bool) -> TlsConfig {
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    TlsConfig::builder()
-        .root_certs(RootCerts::from(roots))
-        .client_cert(own)
-        .disable_verification(insecure)
-        .unversioned_rustls_crypto_provider(provider)
-        .build()
-}
-
-/// The authorities that this system trusts.
-pub(crate) fn system_roots() -> Result<Vec<Certificate<'static>>, RegistryError> {
-    if let Some(file) = std::env::var_os("SSL_CERT_FILE") {
-        return certificates(Path::new(&file));
-    }
-    AUTHORITIES.iter().map(Path::new).find(|path| path.exists()).map_or(Ok(Vec::new()), certificates)
-}
-
-fn client_certificate(path: &Path, key: &Path) -> Result<ClientCert, RegistryError> {
-    let parsed = PrivateKey::from_pem(&read(key)?);
-    let parsed = parsed.map_err(|error| RegistryError::Config { path: key.into(), reason: error.to_string() })?;
-    Ok(ClientCert::new_with_certs(&certificates(path)?, parsed))
-}
-
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, RegistryError> {
-    let pem = read(path)?;
-    let certificates = parse_pem(&pem).filter_map(|item| match item {
-        Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate.to_owned())),
-        Ok(_) => None,
-        Err(error) => Some(Err(RegistryError::Config { path: path.into(), reason: error.to_string() })),
-    });
-    certificates.collect()
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, RegistryError> {
-    use std::io::Read;
-    let failed = |source| RegistryError::File { path: path.into(), source };
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(failed)?.take(MAX_PEM).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
 }
 
 /// Whether a host, with or without a port, is `localhost` or a loopback address.

@@ -10,8 +10,10 @@ use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport,
+    ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport,
 };
+
+use crate::tls::{TlsConnector, TlsSettings};
 
 /// How often one looks whether the user asks to stop.
 const LOOK: Duration = Duration::from_millis(100);
@@ -44,10 +46,10 @@ fn watch(agents: [Agent; 2], alive: &Weak<()>, interrupted: &AtomicBool) {
 
 /// An agent whose lookups of names and attempts to connect end as soon as the user asks to stop. What the system does for them
 /// cannot be ended, so that it is left to a thread that nobody waits for any more.
-pub(crate) fn agent(config: Config, interrupted: &Arc<AtomicBool>) -> Agent {
+pub(crate) fn agent(config: Config, tls: TlsSettings, interrupted: &Arc<AtomicBool>) -> Agent {
     let connector = ConnectProxyConnector::default()
         .chain(Leaving { inner: TcpConnector::default(), interrupted: Arc::clone(interrupted) })
-        .chain(RustlsConnector::default());
+        .chain(TlsConnector::new(tls));
     let resolver = Leaving { inner: DefaultResolver::default(), interrupted: Arc::clone(interrupted) };
     Agent::with_parts(config, connector, resolver)
 }

@@ -37,6 +37,7 @@ mod push;
 mod remote;
 mod resolve;
 mod search;
+mod tls;
 mod token;
 mod transport;
 mod upload;

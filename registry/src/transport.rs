@@ -31,7 +31,6 @@ pub(crate) fn transport(method: &'static str, url: &str, error: &ureq::Error) ->
     let (reason, transient) = match error {
         ureq::Error::HostNotFound => (format!("dial tcp: lookup {host}: no such host"), false),
         ureq::Error::Io(error) => return broken_with(method, url, error, &authority),
-        ureq::Error::Rustls(error) => return of_tls(method, url, error, host),
         ureq::Error::Timeout(which) => (format!("no answer in time ({which})"), true),
         ureq::Error::Protocol(_) | ureq::Error::Http(_) => (format!("malformed HTTP response: {error}"), true),
         error => (error.to_string(), false),
@@ -82,6 +81,9 @@ fn of_tls(method: &'static str, url: &str, error: &rustls::Error, host: &str) ->
         }
         rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
             format!("x509: certificate is not valid for {host}")
+        }
+        rustls::Error::InvalidCertificate(Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. }) => {
+            "x509: certificate specifies an incompatible key usage".into()
         }
         rustls::Error::InvalidMessage(_) => "http: server gave HTTP response to HTTPS client".into(),
         // Such as `CaUsedAsEndEntity`: an authority's own certificate as that of a host.

@@ -1,6 +1,7 @@
 //! Debian's docker-registry on the loopback interface.
 
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ const REGISTRY: &str = "/usr/bin/docker-registry";
 #[derive(Debug)]
 pub struct Registry {
     process: Child,
-    /// `127.0.0.1:PORT`
+    /// `127.0.0.1:PORT`, or another address of this machine.
     pub host: String,
 }
 
@@ -38,8 +39,12 @@ impl Registry {
     /// [`Self::start`] with further settings: `http` is appended to those of that name, each with a comma before it,
     /// and `more` is lines of its own.
     pub fn start_with(dir: &Path, http: &str, more: &str) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let host = format!("127.0.0.1:{port}");
+        Self::start_at(dir, Ipv4Addr::LOCALHOST.into(), http, more)
+    }
+
+    /// [`Self::start_with`] at another address of this machine: docker believes any host at 127.0.0.1.
+    pub fn start_at(dir: &Path, address: IpAddr, http: &str, more: &str) -> Self {
+        let host = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().to_string();
         std::fs::create_dir_all(dir).unwrap();
         let config = dir.join("config.yml");
         let storage = format!("storage: {{filesystem: {{rootdirectory: {}}}}}", dir.join("data").display());
@@ -102,32 +107,40 @@ pub fn with_password(dir: &Path) -> String {
 
 /// Makes an authority, `ca.crt`, and by it a certificate for `host`, `host.crt` with `host.key`.
 pub fn make_certificates(dir: &Path, host: &str) {
+    make_certificate(dir, "ca", "basicConstraints=critical,CA:TRUE", NOW, None);
+    let extensions = format!("subjectAltName=DNS:{host}\nbasicConstraints=CA:FALSE");
+    make_certificate(dir, "host", &extensions, NOW, Some("ca"));
+}
+
+/// Times between which a certificate is good, as openssl writes them.
+pub type Validity = (&'static str, &'static str);
+
+/// Good now, and as long as these tests can be expected to run.
+pub const NOW: Validity = ("20200101000000Z", "20991231235959Z");
+
+/// Makes the certificate `NAME.crt` with `NAME.key`, with these extensions, a line each, signed by `issuer`, or by itself.
+pub fn make_certificate(dir: &Path, name: &str, extensions: &str, (from, until): Validity, issuer: Option<&str>) {
     std::fs::create_dir_all(dir).unwrap();
-    std::fs::write(dir.join("empty.cnf"), "[req]\ndistinguished_name=dn\n[dn]\n").unwrap();
-    let make = |name: &str, more: &[&str]| {
+    let config = "[req]\ndistinguished_name=dn\n[dn]\n[ca]\ndefault_ca=own\n[own]\ndatabase=index\nserial=serial\nnew_certs_dir=.\n\
+                  default_md=sha256\npolicy=any\nunique_subject=no\n[any]\ncommonName=supplied\n";
+    std::fs::write(dir.join("openssl.cnf"), config).unwrap();
+    std::fs::write(dir.join("extensions"), format!("{extensions}\n")).unwrap();
+    std::fs::File::options().append(true).create(true).open(dir.join("index")).unwrap();
+    let openssl = |arguments: &[&str]| {
         let mut command = Command::new("openssl");
-        command.current_dir(dir).args(["req", "-x509", "-config", "empty.cnf", "-days", "3", "-nodes"]);
-        command.args(["-newkey", "rsa:2048", "-keyout", &format!("{name}.key"), "-out", &format!("{name}.crt")]);
-        let output = command.args(more).stdin(Stdio::null()).output().unwrap();
+        let output = command.current_dir(dir).args(arguments).stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
-    make("ca", &["-subj", "/CN=authority", "-addext", "basicConstraints=critical,CA:TRUE"]);
-    let name = format!("subjectAltName=DNS:{host}");
-    make(
-        "host",
-        &[
-            "-CA",
-            "ca.crt",
-            "-CAkey",
-            "ca.key",
-            "-subj",
-            "/CN=host",
-            "-addext",
-            &name,
-            "-addext",
-            "basicConstraints=CA:FALSE",
-        ],
-    );
+    let (key, signing) = (format!("{name}.key"), format!("{}.key", issuer.unwrap_or(name)));
+    let subject = format!("/CN={name}");
+    let request = ["req", "-new", "-config", "openssl.cnf", "-nodes", "-out", "request", "-subj", &subject];
+    let kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", &key];
+    openssl(&[&request[..], &kind].concat());
+    let (certificate, authority) = (format!("{name}.crt"), format!("{}.crt", issuer.unwrap_or_default()));
+    let by = if issuer.is_some() { vec!["-cert", &authority] } else { vec!["-selfsign"] };
+    let sign = ["ca", "-batch", "-notext", "-rand_serial", "-config", "openssl.cnf", "-extfile", "extensions"];
+    let files = ["-in", "request", "-out", &certificate, "-keyfile", &signing, "-startdate", from, "-enddate", until];
+    openssl(&[&sign[..], &files, &by].concat());
 }
 
 /// Lets a command believe that `host` is this machine, by a mount that only it sees.

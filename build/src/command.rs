@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use containers::{Heard, Store};
+use containers::Heard;
 use images::tree::LayersOfContainer;
 use images::written::Written;
-use snapshot::catalog::Catalog;
-use snapshot::ids::ContainerId;
+use layerfs::{ChainId, DiffId};
+use snapshot::ids::{CacheId, ContainerId};
 use snapshot::root::DataRoot;
 use snapshot::schema::containerfile::HostConfig;
 use snapshot::schema::gojson::StrSlice;
@@ -51,16 +51,17 @@ pub(crate) fn run(
     id: &ContainerId,
     talk: &mut dyn CommandOutput,
 ) -> Result<i32, BuildError> {
-    let containers = Store { root: store.root.clone(), driver: store.driver };
+    let containers = store.containers();
     let mut attached = containers.prepare_start(id, &options.runtime, None)?;
     attached.start()?;
     let mut speaker = attached.speaker()?;
+    let interrupted = store.interrupted;
     let (end, ended) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
             // When the user asks to stop, the container is killed.
             while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-                if store.interrupted.load(Ordering::Relaxed) {
+                if interrupted.load(Ordering::Relaxed) {
                     let _ = speaker.signal(9);
                     return;
                 }
@@ -84,24 +85,27 @@ fn listen(attached: &mut containers::Attached, talk: &mut dyn CommandOutput) -> 
     }
 }
 
-/// Calls `work` with the layers of a container, and what it has written.
-pub(crate) fn with_written<T>(
+/// The directories of a container, the lowest first.
+pub(crate) fn directories(store: &BuildStore<'_>, id: &ContainerId) -> Result<Vec<CacheId>, BuildError> {
+    let found = store.root_now()?.directories_of(id)?;
+    if found.is_empty() { Err(BuildError::Invalid(format!("container {id} has no writable layer"))) } else { Ok(found) }
+}
+
+/// What was written in the topmost of the directories `own`, the lowest of which is on the layers `below`.
+pub(crate) fn written<'r>(
     store: &BuildStore<'_>,
-    id: &ContainerId,
-    work: impl FnOnce(&LayersOfContainer<'_>, Written) -> Result<T, BuildError>,
-) -> Result<T, BuildError> {
-    let root = DataRoot::find(&store.root, store.driver)?;
-    let catalog = Catalog::read(&root)?;
-    let mount = catalog.container(id).and_then(|container| container.mount.as_ref());
-    let mount = mount.ok_or_else(|| BuildError::Invalid(format!("container {id} has no writable layer")))?;
-    let own = mount.init_id.iter().chain(&mount.mount_id).cloned().collect();
-    let layers = LayersOfContainer::new(&root, &catalog, mount.parent, own)?;
+    root: &'r DataRoot,
+    below: &[DiffId],
+    own: Vec<CacheId>,
+) -> Result<(LayersOfContainer<'r>, Written), BuildError> {
+    let top = ChainId::chain(below).last().copied();
+    let layers = LayersOfContainer::new(root, &store.moment().catalog(), top, own)?;
     let written = Written::read(&layers)?;
-    work(&layers, written)
+    Ok((layers, written))
 }
 
 /// Removes a container, with its anonymous volumes.
 pub(crate) fn remove(store: &BuildStore<'_>, id: &ContainerId) -> Result<(), BuildError> {
-    let containers = Store { root: store.root.clone(), driver: store.driver };
+    let containers = store.containers();
     Ok(containers.remove(id.as_str(), true, true)?)
 }

@@ -115,7 +115,7 @@ impl Builder<'_> {
     /// What an image has at some paths.
     pub(crate) fn read_base(&mut self, image: Option<ImageId>, paths: &[&[u8]]) -> Result<Tree, BuildError> {
         let Some(image) = image else { return Ok(Tree::empty()) };
-        let moment = self.moment()?;
+        let moment = self.store.moment();
         Ok(read_for(&moment.layers(image)?, paths)?)
     }
 
@@ -137,7 +137,7 @@ impl Builder<'_> {
 
     fn parent(&mut self, image: Option<ImageId>) -> Result<(Vec<u8>, Vec<DiffId>), BuildError> {
         match image {
-            Some(id) => self.moment()?.config(id),
+            Some(id) => self.store.moment().config(id),
             None => Ok((b"{}".to_vec(), Vec::new())),
         }
     }
@@ -147,7 +147,6 @@ impl Builder<'_> {
             self.cache.add(state.image, id, made_with, created);
         }
         state.image = Some(id);
-        self.stale = true;
     }
 
     fn command(
@@ -192,13 +191,13 @@ impl Builder<'_> {
         let (parent, below) = self.parent(state.image)?;
         let created = Time::from(Timestamp::now());
         let store = &self.store;
-        let image = command::with_written(store, &container, |layers, written| {
-            let describe = described(&parent, state, &id, &made_with, created);
-            if written.is_nothing() {
-                return store.add(&below, None, describe);
-            }
-            store.add_written(&below, |out| written.write(layers, out, store.interrupted), describe)
-        })?;
+        let root = store.root_now()?;
+        let (layers, written) = command::written(store, &root, &below, command::directories(store, &container)?)?;
+        let describe = described(&parent, state, &id, &made_with, created);
+        let image = match written.is_nothing() {
+            true => store.add(&below, None, describe)?,
+            false => store.add_written(&below, |out| written.write(&layers, out, store.interrupted), describe)?,
+        };
         self.added(state, image, made_with, created);
         Ok(())
     }

@@ -22,7 +22,7 @@ use crate::output::Talk;
 use crate::parser::Dialect;
 use crate::source::SourceTree;
 use crate::state::State;
-use crate::store::{BuildStore, Moment};
+use crate::store::BuildStore;
 use crate::{BuildError, Secret, command, modern, platform};
 
 /// What the user may choose.
@@ -152,21 +152,13 @@ pub fn build(
         };
         last.instructions.extend(options.labels.iter().map(label));
     }
-    let store = BuildStore {
-        root: place.root.clone(),
-        driver: place.driver,
-        sync: options.sync,
-        interrupted: place.interrupted,
-    };
-    let moment = Rc::new(store.read()?);
-    let cache = if options.cache { Cache::read(&moment.catalog) } else { Cache::default() };
+    let store = BuildStore::open(place, options.sync)?;
+    let cache = if options.cache { Cache::read(&store.moment().catalog()) } else { Cache::default() };
     let mut builder = Builder {
         store,
         place,
         options,
         platform,
-        moment,
-        stale: false,
         cache,
         context: Rc::new(context.source()),
         escape: file.escape,
@@ -193,9 +185,6 @@ pub(crate) struct Builder<'b> {
     pub(crate) options: &'b Options,
     /// The platform of base images, unless `FROM` says another one.
     pub(crate) platform: Option<Platform>,
-    moment: Rc<Moment>,
-    /// Whether the store has changed since it was read.
-    pub(crate) stale: bool,
     pub(crate) cache: Cache,
     pub(crate) context: Rc<SourceTree<'b>>,
     pub(crate) escape: char,
@@ -333,15 +322,6 @@ impl Builder<'_> {
         Ok(state.image)
     }
 
-    /// The store as it is now.
-    pub(crate) fn moment(&mut self) -> Result<Rc<Moment>, BuildError> {
-        if self.stale {
-            self.moment = Rc::new(self.store.read()?);
-            self.stale = false;
-        }
-        Ok(Rc::clone(&self.moment))
-    }
-
     /// The platform that `FROM` says.
     fn platform_of(&self, stage: &Stage) -> Result<Option<Platform>, BuildError> {
         if stage.platform.is_empty() {
@@ -376,16 +356,7 @@ impl Builder<'_> {
 
     /// The image that a name means; one that is not there is fetched, whatever platform one that is there is for.
     pub(crate) fn base(&mut self, name: &str, platform: Option<&Platform>) -> Result<ImageId, BuildError> {
-        let there = if self.options.pull { None } else { self.moment()?.find(name) };
-        let found = match there {
-            Some(id) => Some(id),
-            None => {
-                (self.place.fetch)(name, platform)?;
-                self.stale = true;
-                self.moment()?.find(name)
-            }
-        };
-        let id = found.ok_or_else(|| BuildError::NoBase(format!("No such image: {name}")))?;
+        let id = self.store.image(name, platform, self.options.pull)?;
         self.used.insert(id);
         Ok(id)
     }
@@ -396,7 +367,7 @@ impl Builder<'_> {
     }
 
     fn config(&mut self, id: ImageId) -> Result<ImageConfig, BuildError> {
-        let (bytes, _) = self.moment()?.config(id)?;
+        let (bytes, _) = self.store.moment().config(id)?;
         ImageConfig::parse(&bytes).map_err(|error| BuildError::Invalid(error.to_string()))
     }
 

@@ -1,13 +1,15 @@
 //! The store that is built in: its images, and new ones.
 
-use std::path::PathBuf;
+use std::cell::{Ref, RefCell};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use images::export::{ExportError, ExportForm, Exporter};
 use images::load::{ImportOptions, ImportRequest, NewImage, Silent, store_image};
 use images::pipe::{LayerWriter, piped};
-use images::source::Select;
+use images::source::{Platform, Select};
 use images::tree::LayersOfStore;
 use layerfs::DiffId;
 use snapshot::catalog::{Catalog, Resolved};
@@ -17,43 +19,58 @@ use snapshot::reference::Reference;
 use snapshot::root::DataRoot;
 
 use crate::BuildError;
+use crate::execute::{Fetch, Place};
 use crate::upper::Upper;
 
 /// How long a build waits for another command that writes to the store.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A data-root that is built in.
-#[derive(Debug)]
 pub(crate) struct BuildStore<'b> {
     pub(crate) root: PathBuf,
     pub(crate) driver: Option<&'static str>,
     pub(crate) sync: bool,
     pub(crate) interrupted: &'b AtomicBool,
+    fetch: &'b Fetch<'b>,
+    moment: RefCell<Rc<Moment>>,
 }
 
-/// A data-root at one moment.
+/// A data-root as a build sees it: as it was when its records were read, with what the build has stored since. Another command
+/// may change the root meanwhile; whether a layer can be built on is asked of the root itself when the next layer is stored.
 pub(crate) struct Moment {
     pub(crate) root: DataRoot,
-    pub(crate) catalog: Catalog,
+    catalog: RefCell<Catalog>,
 }
 
 impl Moment {
+    fn read(root: &Path, driver: Option<&'static str>) -> Result<Rc<Self>, BuildError> {
+        let root = DataRoot::find(root, driver)?;
+        let catalog = RefCell::new(Catalog::read(&root)?);
+        Ok(Rc::new(Self { root, catalog }))
+    }
+
+    /// All records.
+    pub(crate) fn catalog(&self) -> Ref<'_, Catalog> {
+        self.catalog.borrow()
+    }
+
     /// The layers of an image.
     pub(crate) fn layers(&self, id: ImageId) -> Result<LayersOfStore<'_>, BuildError> {
-        let image = self.catalog.images().get(&id).ok_or_else(|| gone(id))?;
-        Ok(LayersOfStore::new(&self.root, &self.catalog, image)?)
+        let catalog = self.catalog();
+        let image = catalog.images().get(&id).ok_or_else(|| gone(id))?;
+        Ok(LayersOfStore::new(&self.root, &catalog, image)?)
     }
 
     /// The bytes of an image's config, and its layers.
     pub(crate) fn config(&self, id: ImageId) -> Result<(Vec<u8>, Vec<DiffId>), BuildError> {
-        let image = self.catalog.images().get(&id).ok_or_else(|| gone(id))?;
+        let layers = self.catalog().images().get(&id).ok_or_else(|| gone(id))?.diff_ids.clone();
         let bytes = self.root.images()?.map_or(Ok(None), |images| images.config(id))?.ok_or_else(|| gone(id))?;
-        Ok((bytes, image.diff_ids.clone()))
+        Ok((bytes, layers))
     }
 
     /// The image that a name or an id means.
-    pub(crate) fn find(&self, name: &str) -> Option<ImageId> {
-        match self.catalog.resolve(name) {
+    fn find(&self, name: &str) -> Option<ImageId> {
+        match self.catalog().resolve(name) {
             Resolved::Image(id) => Some(id),
             _ => None,
         }
@@ -64,12 +81,54 @@ fn gone(id: ImageId) -> BuildError {
     BuildError::NoBase(format!("No such image: {id}"))
 }
 
-impl BuildStore<'_> {
-    /// Reads the store; a store that does not exist is an error.
-    pub(crate) fn read(&self) -> Result<Moment, BuildError> {
-        let root = DataRoot::find(&self.root, self.driver)?;
-        let catalog = Catalog::read(&root)?;
-        Ok(Moment { root, catalog })
+impl<'b> BuildStore<'b> {
+    /// Opens a store and reads its records; a store that does not exist is an error.
+    pub(crate) fn open(place: &'b Place<'b>, sync: bool) -> Result<Self, BuildError> {
+        let &Place { ref root, driver, interrupted, fetch, .. } = place;
+        let moment = RefCell::new(Moment::read(root, driver)?);
+        Ok(Self { root: root.clone(), driver, sync, interrupted, fetch, moment })
+    }
+
+    /// The store as it is for this build.
+    pub(crate) fn moment(&self) -> Rc<Moment> {
+        Rc::clone(&self.moment.borrow())
+    }
+
+    /// The root as it is now, without its records.
+    pub(crate) fn root_now(&self) -> Result<DataRoot, BuildError> {
+        Ok(DataRoot::find(&self.root, self.driver)?)
+    }
+
+    /// The store for whoever runs something in it.
+    pub(crate) fn containers(&self) -> containers::Store {
+        containers::Store { root: self.root.clone(), driver: self.driver }
+    }
+
+    fn read_again(&self) -> Result<(), BuildError> {
+        *self.moment.borrow_mut() = Moment::read(&self.root, self.driver)?;
+        Ok(())
+    }
+
+    /// The image that a name means. One that is not there is fetched, and with `pull` any is.
+    pub(crate) fn image(&self, name: &str, platform: Option<&Platform>, pull: bool) -> Result<ImageId, BuildError> {
+        let there = if pull { None } else { self.moment().find(name) };
+        if let Some(id) = there {
+            return Ok(id);
+        }
+        (self.fetch)(name, platform)?;
+        self.read_again()?;
+        self.moment().find(name).ok_or_else(|| BuildError::NoBase(format!("No such image: {name}")))
+    }
+
+    /// What was stored is seen from now on. Only its own records are read.
+    fn see(&self, id: ImageId) -> Result<ImageId, BuildError> {
+        let moment = self.moment();
+        let seen = moment.catalog.borrow_mut().take_in(&moment.root, id)?;
+        if !seen {
+            // The root had nothing in it when it was opened.
+            self.read_again()?;
+        }
+        Ok(id)
     }
 
     /// Stores an image: the layers `below`, and on them what `layer` holds, if it holds anything.
@@ -80,9 +139,8 @@ impl BuildStore<'_> {
         describe: impl FnOnce(Option<DiffId>) -> NewImage,
     ) -> Result<ImageId, BuildError> {
         let Some(upper) = layer.filter(|upper| !upper.is_empty()) else {
-            return self
-                .with_request(|request| store_image(&self.root, below, None, request, describe))
-                .map_err(Into::into);
+            let stored = self.with_request(|request| store_image(&self.root, below, None, request, describe));
+            return self.see(stored?);
         };
         let write = |out: LayerWriter| {
             let mut exporter = Exporter::new(out, ExportForm::Layer, self.interrupted);
@@ -99,16 +157,16 @@ impl BuildStore<'_> {
         write: impl FnOnce(LayerWriter) -> Result<(), ExportError> + Send,
         describe: impl FnOnce(Option<DiffId>) -> NewImage,
     ) -> Result<ImageId, BuildError> {
-        self.with_request(|request| {
-            let stored = piped(write, |layer| store_image(&self.root, below, Some(layer), request, describe));
-            stored.map_err(BuildError::io("starting to write the layer"))?.map_err(Into::into)
-        })
+        let stored = self.with_request(|request| {
+            piped(write, |layer| store_image(&self.root, below, Some(layer), request, describe))
+        });
+        self.see(stored.map_err(BuildError::io("starting to write the layer"))??)
     }
 
     fn with_request<T>(&self, work: impl FnOnce(&ImportRequest<'_>) -> T) -> T {
         let mut options = ImportOptions::new(self.interrupted);
         (options.driver, options.sync, options.patience) = (self.driver, self.sync, PATIENCE);
-        let archive = std::path::Path::new("the step's layer");
+        let archive = Path::new("the step's layer");
         work(&ImportRequest { archive, select: &Select::default(), options: &options, observer: &Silent })
     }
 

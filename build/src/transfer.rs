@@ -42,7 +42,7 @@ impl Builder<'_> {
                 self.copy(state, name, &paths, &dest, &chown, &context, false)
             }
             Some(image) => {
-                let moment = self.moment()?;
+                let moment = self.store.moment();
                 let nothing = Picked::default();
                 let layers;
                 let source = match image {
@@ -133,7 +133,7 @@ impl Builder<'_> {
         if let Some(image) = state.image.filter(|_| is_known) {
             let several = items.iter().map(|item| brings_names(item, from, how)).collect::<Result<Vec<_>, _>>();
             if several.map_err(failed)?.contains(&true) {
-                upper = Upper::new(read_tree(&self.moment()?.layers(image)?, None)?, now());
+                upper = Upper::new(read_tree(&self.store.moment().layers(image)?, None)?, now());
             }
         }
         for item in &items {
@@ -146,7 +146,7 @@ impl Builder<'_> {
     fn owner(&mut self, image: Option<ImageId>, text: &str) -> Result<(i64, i64), BuildError> {
         let texts = match image {
             Some(image) => {
-                let moment = self.moment()?;
+                let moment = self.store.moment();
                 read_accounts(&moment.layers(image)?)?
             }
             None => Default::default(),

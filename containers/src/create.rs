@@ -46,13 +46,21 @@ pub struct Request {
     pub bare: bool,
 }
 
-/// Opens a root to change its containers, and reads what it holds.
-pub(crate) fn open(root: &Path, driver: Option<&'static str>) -> Result<(Transaction, Catalog), ContainerError> {
+/// Opens a root to change its containers, and reads what it says of them, and of the images that are named.
+pub(crate) fn open(
+    root: &Path,
+    driver: Option<&'static str>,
+    images: &[&str],
+) -> Result<(Transaction, Catalog), ContainerError> {
     // Fails if there is no root: this must not make one.
     DataRoot::find(root, driver)?;
     let options = WriteOptions { driver, ..WriteOptions::default() };
-    let transaction = Transaction::begin_waiting(root, options, PATIENCE)?;
-    let catalog = Catalog::read(&DataRoot::find(root, driver)?)?;
+    let mut transaction = Transaction::begin_waiting(root, options, PATIENCE)?;
+    let read = || Catalog::read_containers(&DataRoot::find(root, driver)?, images);
+    let mut catalog = read()?;
+    if settle(&mut transaction, &catalog)? {
+        catalog = read()?;
+    }
     Ok((transaction, catalog))
 }
 
@@ -65,10 +73,7 @@ pub fn create(root: &Path, driver: Option<&'static str>, request: Request) -> Re
     // Before any directory is opened: nothing can be mounted at one of another namespace. Whoever may not do this may not mount
     // either, and with some drivers need not.
     let _ = own_mounts();
-    let (mut transaction, mut catalog) = open(root, driver)?;
-    if settle(&mut transaction, &catalog)? {
-        catalog = Catalog::read(&DataRoot::find(root, driver)?)?;
-    }
+    let (mut transaction, catalog) = open(root, driver, &[&request.config.image])?;
     let Request { name, mut config, mut host, platform, bare } = request;
     let Resolved::Image(image) = catalog.resolve(&config.image) else {
         return Err(ContainerError::NoImage(config.image));
@@ -87,26 +92,14 @@ pub fn create(root: &Path, driver: Option<&'static str>, request: Request) -> Re
     let id: ContainerId = CacheId::random().as_str().parse().expect("64 digits are a name");
     let is_named = name.is_some();
     let name = names::choose(&catalog, name.as_deref(), &id)?;
-    check(&config, &host)?;
-    fill_host(&mut host);
-    if config.hostname.is_empty() {
-        config.hostname = if host.network_mode == "host" { own_name() } else { id.short().to_owned() };
-    }
+    complete(&mut config, &mut host, &id)?;
     let from = volumes_from(&transaction, &catalog, &host)?;
     let root_path = transaction.root().dir().path().to_path_buf();
     let mounts = MountPoints::collect(&root_path, &catalog, &config, &host, from)?;
     let layer = catalog.images().get(&image).and_then(|image| layerfs::ChainId::chain(&image.diff_ids).last().copied());
     let new = NewContainer { id: id.clone(), layer, volumes: mounts.new.clone() };
     transaction.add_container(&new, |mounted| {
-        let destination = clean(&config.working_dir);
-        if !destination.is_empty() && destination != "/" {
-            inside::make(mounted.dir(), destination.as_bytes()).map_err(|errno| match errno {
-                Errno::NOTDIR | Errno::EXIST => {
-                    ContainerError::Invalid(format!("Cannot mkdir: {destination} is not a directory"))
-                }
-                errno => ContainerError::io("making", &destination)(errno),
-            })?;
-        }
+        make_working_directory(mounted, &config)?;
         copy_up(&root_path, mounted, &mounts)?;
         make_sources(&mounts)?;
         Ok::<_, ContainerError>(files(
@@ -127,9 +120,34 @@ fn driver_of(catalog: &Catalog) -> String {
     catalog.driver().to_owned()
 }
 
+/// Checks the settings of a container, and completes them.
+pub(crate) fn complete(config: &mut RunConfig, host: &mut HostConfig, id: &ContainerId) -> Result<(), ContainerError> {
+    check(config, host)?;
+    fill_host(host);
+    if config.hostname.is_empty() {
+        config.hostname = if host.network_mode == "host" { own_name() } else { id.short().to_owned() };
+    }
+    Ok(())
+}
+
+/// Makes the directory that a container's command works in.
+pub(crate) fn make_working_directory(mounted: &MountGuard, config: &RunConfig) -> Result<(), ContainerError> {
+    let destination = clean(&config.working_dir);
+    if destination.is_empty() || destination == "/" {
+        return Ok(());
+    }
+    let made = inside::make(mounted.dir(), destination.as_bytes());
+    made.map(drop).map_err(|errno| match errno {
+        Errno::NOTDIR | Errno::EXIST => {
+            ContainerError::Invalid(format!("Cannot mkdir: {destination} is not a directory"))
+        }
+        errno => ContainerError::io("making", &destination)(errno),
+    })
+}
+
 /// The files of a container that was never started.
 #[allow(clippy::too_many_arguments, reason = "the parts of a container")]
-fn files(
+pub(crate) fn files(
     id: &ContainerId,
     name: &str,
     is_named: bool,
@@ -180,7 +198,7 @@ fn files(
 }
 
 /// What the image says, where the user says nothing (moby v20.10.24 `image/image.go`, `daemon/commit.go: merge`).
-fn merge(config: &mut RunConfig, image: &RunConfig) -> Result<(), ContainerError> {
+pub(crate) fn merge(config: &mut RunConfig, image: &RunConfig) -> Result<(), ContainerError> {
     if config.user.is_empty() {
         config.user.clone_from(&image.user);
     }

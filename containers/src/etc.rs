@@ -1,11 +1,36 @@
-//! The files that appear in a container's `/etc`, as dockerd writes them at each start.
+//! The files that appear in a container's `/etc`.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
+use runtime::NetworkFiles;
+use snapshot::schema::container::ContainerFiles;
 use snapshot::schema::containerfile::HostConfig;
 
+use crate::ContainerError;
+
+/// Writes them into a directory, with the digest of one of them, as dockerd does at each start.
+pub(crate) fn write(dir: &Path, files: &ContainerFiles) -> Result<NetworkFiles, ContainerError> {
+    let write = |name: &str, text: &[u8]| -> Result<PathBuf, ContainerError> {
+        let path = dir.join(name);
+        fs::write(&path, text).map_err(ContainerError::io("writing", &path))?;
+        Ok(path)
+    };
+    let host = &files.host;
+    let resolv = resolv_conf(host);
+    let is_host = host.network_mode == "host";
+    let hosts = if is_host { fs::read("/etc/hosts").unwrap_or_default() } else { hosts(host).into_bytes() };
+    let name = files.config.config.as_ref().map(|config| config.hostname.clone()).unwrap_or_default();
+    write("resolv.conf.hash", layerfs::Digest::hash(&resolv).to_string().as_bytes())?;
+    Ok(NetworkFiles {
+        hosts: Some(write("hosts", &hosts)?),
+        resolv_conf: Some(write("resolv.conf", &resolv)?),
+        hostname: Some(write("hostname", format!("{name}\n").as_bytes())?),
+    })
+}
+
 /// `/etc/hosts` of a container without a network.
-pub(crate) fn hosts(host: &HostConfig) -> String {
+fn hosts(host: &HostConfig) -> String {
     let mut text = String::from(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\n\
          ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
@@ -19,7 +44,7 @@ pub(crate) fn hosts(host: &HostConfig) -> String {
 }
 
 /// `/etc/resolv.conf`: the host's, or what `--dns` and its like say.
-pub(crate) fn resolv_conf(host: &HostConfig) -> Vec<u8> {
+fn resolv_conf(host: &HostConfig) -> Vec<u8> {
     let own = fs::read("/etc/resolv.conf").unwrap_or_default();
     let given = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
     let (servers, search, options) = (given(&host.dns), given(&host.dns_search), given(&host.dns_options));

@@ -22,6 +22,7 @@
 //! # Ok::<(), containers::ContainerError>(())
 //! ```
 
+mod apart;
 mod attached;
 mod copy_in;
 mod create;
@@ -50,6 +51,7 @@ mod settle;
 mod volume_options;
 mod volumes;
 
+pub use apart::Apart;
 pub use attached::{Attached, Heard, Paused, Speaker};
 pub use copy_in::CopyIn;
 pub use create::{Request, create};

@@ -21,7 +21,7 @@ use crate::mounts::check_propagation;
 use crate::namespace::own_mounts;
 use crate::place::{self, Place};
 use crate::protocol::Message;
-use crate::settle::{anonymous_volumes, settle};
+use crate::settle::anonymous_volumes;
 use crate::{ContainerError, names};
 
 /// A data-root, as the command line names it.
@@ -35,11 +35,7 @@ pub struct Store {
 
 impl Store {
     pub(crate) fn open(&self) -> Result<(Transaction, Catalog), ContainerError> {
-        let (mut transaction, mut catalog) = open(&self.root, self.driver)?;
-        if settle(&mut transaction, &catalog)? {
-            catalog = Catalog::read(&DataRoot::find(&self.root, self.driver)?)?;
-        }
-        Ok((transaction, catalog))
+        open(&self.root, self.driver, &[])
     }
 
     /// As [`Self::open`], after this thread has got a mount namespace of its own.
@@ -50,7 +46,7 @@ impl Store {
 
     fn reader(&self) -> Result<(DataRoot, Catalog), ContainerError> {
         let root = DataRoot::find(&self.root, self.driver)?;
-        let catalog = Catalog::read(&root)?;
+        let catalog = Catalog::read_containers::<&str>(&root, &[])?;
         Ok((root, catalog))
     }
 

@@ -117,7 +117,7 @@ impl<'o> Monitor<'o> {
     fn watch(&mut self) -> Result<(), ContainerError> {
         let mut files = read(self.root.dir(), &self.id)?;
         let mounted = self.mount().map_err(|error| self.explained(error))?;
-        let network_files = self.network_files(&files)?;
+        let network_files = etc::write(&self.own(), &files)?;
         let volumes = self.mount_volumes(&files)?;
         let started = self.create(&files, &mounted, network_files.clone()).map_err(|error| self.explained(error));
         // The container has a mount of its own from here on. With ours, the store would count as in use.
@@ -210,27 +210,6 @@ impl<'o> Monitor<'o> {
         Ok(all)
     }
 
-    /// Writes the files that appear in `/etc`, as dockerd does at each start.
-    fn network_files(&self, files: &ContainerFiles) -> Result<NetworkFiles, ContainerError> {
-        let own = self.own();
-        let is_host = files.host.network_mode == "host";
-        let write = |name: &str, text: &[u8]| -> Result<PathBuf, ContainerError> {
-            let path = own.join(name);
-            fs::write(&path, text).map_err(ContainerError::io("writing", &path))?;
-            Ok(path)
-        };
-        let host = &files.host;
-        let resolv = etc::resolv_conf(host);
-        let hosts = if is_host { fs::read("/etc/hosts").unwrap_or_default() } else { etc::hosts(host).into_bytes() };
-        let name = files.config.config.as_ref().map(|config| config.hostname.clone()).unwrap_or_default();
-        write("resolv.conf.hash", layerfs::Digest::hash(&resolv).to_string().as_bytes())?;
-        Ok(NetworkFiles {
-            hosts: Some(write("hosts", &hosts)?),
-            resolv_conf: Some(write("resolv.conf", &resolv)?),
-            hostname: Some(write("hostname", format!("{name}\n").as_bytes())?),
-        })
-    }
-
     fn create(
         &self,
         files: &ContainerFiles,
@@ -238,10 +217,8 @@ impl<'o> Monitor<'o> {
         network_files: NetworkFiles,
     ) -> Result<(Created, Output), ContainerError> {
         let settings = settings::from_files(&self.root_path, files, mounted.path().to_path_buf(), network_files)?;
-        let spec = runtime::spec::make(&settings)?;
-        let path = self.place.bundle().join("config.json");
-        let bytes = serde_json::to_vec(&spec).map_err(|error| ContainerError::Invalid(error.to_string()))?;
-        fs::write(&path, bytes).map_err(ContainerError::io("writing", &path))?;
+        let path = self.place.bundle();
+        settings::write_bundle(&path, &settings)?;
         let config = files.config.config.clone().unwrap_or_default();
         let pipe = || io::pipe().map_err(ContainerError::io("making a pipe for", &path));
         if config.tty {

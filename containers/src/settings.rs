@@ -111,6 +111,14 @@ pub(crate) fn from_files(
     Ok(settings)
 }
 
+/// Writes a bundle's `config.json`.
+pub(crate) fn write_bundle(bundle: &Path, settings: &Settings) -> Result<(), ContainerError> {
+    let spec = runtime::spec::make(settings)?;
+    let path = bundle.join("config.json");
+    let bytes = serde_json::to_vec(&spec).map_err(|error| ContainerError::Invalid(error.to_string()))?;
+    std::fs::write(&path, bytes).map_err(ContainerError::io("writing", &path))
+}
+
 fn words(options: &str) -> Vec<String> {
     options.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }

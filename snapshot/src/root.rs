@@ -313,6 +313,17 @@ impl DataRoot {
         mount::mount_id(self.layers()?.as_ref().and_then(LayerStore::mounts), container)
     }
 
+    /// The directories of a container in the driver's home, the lowest first: its init files, and what it writes. None if no record
+    /// says which they are.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub fn directories_of(&self, container: &ContainerId) -> Result<Vec<CacheId>, StoreError> {
+        let layers = self.layers()?;
+        let record = layers.as_ref().and_then(LayerStore::mounts).and_then(|mounts| mount::get(mounts, container));
+        Ok(record.map(|record| record.init_id.into_iter().chain(record.mount_id).collect()).unwrap_or_default())
+    }
+
     /// Opens its images; `None` if it has none.
     ///
     /// # Errors

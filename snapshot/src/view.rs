@@ -12,6 +12,7 @@ use crate::catalog::{Catalog, ConfigParts, Container, Damage, LayerFault, with_c
 use crate::containerd::gc::Records;
 use crate::dir::Dir;
 use crate::driver::{AnyDriver, Driver, LayerDamage, Stacked};
+use crate::edit::without_held;
 use crate::error::StoreError;
 use crate::ids::{CacheId, ContainerId};
 use crate::liveness::removal_plan::Holders;
@@ -261,6 +262,9 @@ impl View {
             let Some(dir) = images.descend(place)? else { continue };
             let mut names = dir.names()?;
             names.retain(|name| name.starts_with(mark) || name.ends_with(mark));
+            if kind == LeftoverKind::Registration {
+                names = without_held(&dir, names)?;
+            }
             names.sort();
             found.extend(names.into_iter().map(|name| Leftover { path: dir.join(&name), kind }));
         }

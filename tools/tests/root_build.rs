@@ -81,6 +81,124 @@ fn a_build_that_is_killed_goes_on_from_the_cache() {
     }
 }
 
+/// What is below a directory, by names; nothing if it is not there.
+fn names_in(dir: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// Whether a process has this text among its arguments.
+fn runs(text: &str) -> bool {
+    let is_number = |name: &String| name.bytes().all(|byte| byte.is_ascii_digit());
+    let mut pids = names_in(Path::new("/proc")).into_iter().filter(is_number);
+    pids.any(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(text)))
+}
+
+/// Whether there is a control group of one of these names.
+fn has_group(names: &[String]) -> bool {
+    let all = Path::new("/sys/fs/cgroup");
+    let places =
+        names_in(all).into_iter().map(|hierarchy| all.join(hierarchy).join("docker")).chain([all.join("docker")]);
+    places.flat_map(|place| names_in(&place)).any(|name| names.contains(&name))
+}
+
+/// A command runs apart from all containers, and ends with its build. What the build leaves is taken away by the next command that
+/// writes, and by none before.
+#[test]
+fn a_build_that_is_killed_while_a_command_runs_leaves_nothing_for_long() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    let mark = format!("marked-{}", std::process::id());
+    let files = "i=0; while [ $i -lt 40 ]; do mkdir -p /made/$i; echo $i >/made/$i/file; i=$((i+1)); done";
+    let text = format!("FROM layerfs-test/busybox:1\nRUN echo first >/one\nRUN : {mark}; {files}; sleep 60\n");
+    std::fs::write(context.join("Dockerfile"), text).unwrap();
+    let layers = root.join("image/overlay2/layerdb");
+    let mut seed = 18_u64;
+    let mut met = 0;
+    for _ in 0..20 {
+        let mut command = Command::new(testkit::program("layerfs"));
+        command.arg("--root").arg(&root).args(["build", "--no-sync"]).arg(&context).env("TMPDIR", dir.path());
+        let mut build = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        std::thread::sleep(std::time::Duration::from_millis(20 + (seed >> 33) % 200));
+        // Who else reads or writes meanwhile takes nothing away.
+        let held = names_in(&layers.join("mounts"));
+        build.kill().unwrap();
+        build.wait().unwrap();
+        met += held.len();
+        testkit::made_by_layerfs(&root, &["tag", "layerfs-test/busybox:1", "again:1"]);
+        assert_eq!(names_in(&layers.join("mounts")), [""; 0]);
+        assert_eq!(names_in(&layers.join("tmp")), [""; 0]);
+        // One directory a layer, and that of the short names.
+        assert_eq!(names_in(&root.join("overlay2")).len(), names_in(&layers.join("sha256")).len() + 1);
+        assert_eq!(names_in(&root.join("containers")), [""; 0]);
+        // The command and its control groups go by themselves.
+        let begun = std::time::Instant::now();
+        while runs(&mark) || has_group(&held) {
+            assert!(begun.elapsed().as_secs() < 20, "the command is still there");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert_eq!(names_in(dir.path()).iter().filter(|name| name.starts_with("layerfs-build-")).count(), 0);
+    }
+    assert!(met > 0, "no build was killed while a command ran");
+    assert_whole(&root);
+}
+
+/// Nobody takes away what a command of a build is writing to.
+#[test]
+fn a_running_command_of_a_build_is_left_alone() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    let text = "FROM layerfs-test/busybox:1
+RUN echo x >/below
+RUN --mount=type=cache,target=/c touch /made; while [ ! -e /c/go ]; do sleep 0.01; done
+";
+    std::fs::write(context.join("Dockerfile"), text).unwrap();
+    let mut command = Command::new(testkit::program("layerfs"));
+    command.arg("--root").arg(&root).args(["build", "--no-sync", "-t", "made:1"]).arg(&context);
+    let mut build = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mounts = root.join("image/overlay2/layerdb/mounts");
+    let made = || {
+        let homes = names_in(&root.join("overlay2"));
+        homes.iter().any(|name| root.join("overlay2").join(name).join("diff/made").exists())
+    };
+    while !made() {
+        assert!(build.try_wait().unwrap().is_none(), "the build has ended");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let held = names_in(&mounts);
+    assert_eq!(held.len(), 1);
+    // A look at the store, and everything that removes things.
+    let check = testkit::layerfs_on(&root, &["system", "check"]);
+    let said = testkit::succeeded("layerfs system check", check);
+    assert!(!said.contains("unfinished") && !said.contains("nobody"), "{said}");
+    testkit::made_by_layerfs(&root, &["image", "prune", "-f"]);
+    testkit::made_by_layerfs(&root, &["container", "prune", "-f"]);
+    let gc = Command::new(testkit::program("image-gc"))
+        .arg("--root")
+        .arg(&root)
+        .args(["--apply", "--min-age", "0s"])
+        .output();
+    testkit::succeeded("image-gc", gc.unwrap());
+    assert_eq!(names_in(&mounts), held);
+    assert!(made());
+    let cache =
+        names_in(&root.join("volumes")).into_iter().find(|name| name.starts_with("layerfs-build-cache-")).unwrap();
+    std::fs::write(root.join("volumes").join(cache).join("_data/go"), "").unwrap();
+    testkit::succeeded("layerfs build", build.wait_with_output().unwrap());
+    assert_whole(&root);
+    assert_eq!(names_in(&mounts), [""; 0]);
+    for name in ["/below", "/made"] {
+        testkit::made_by_layerfs(&root, &["image", "cat", "made:1", name]);
+    }
+}
+
 #[test]
 fn builds_at_the_same_time_wait_for_each_other() {
     if !testkit::is_root() {

@@ -75,10 +75,10 @@ impl Builder<'_> {
             From::Image(name) => {
                 let platform = self.platform.clone();
                 let id = self.find_image(&name, platform.as_ref())?;
-                (Some(id), self.moment()?.config(id)?.1)
+                (Some(id), self.store.moment().config(id)?.1)
             }
         };
-        let moment = self.moment()?;
+        let moment = self.store.moment();
         let nothing = Picked::default();
         let stored;
         let source = match image {
@@ -230,7 +230,7 @@ impl Builder<'_> {
             text => Some(Chmod::parse(text).map_err(BuildError::Invalid)?),
         };
         let mut upper = Upper::new(Tree::empty(), now);
-        let moment = self.moment()?;
+        let moment = self.store.moment();
         if let Some(image) = built.image.filter(|_| !order.link) {
             let mut wanted = vec![order.dest.as_bytes().to_vec()];
             let names = all.iter().flat_map(|(picks, _)| picks).map(|pick| &pick.name);
@@ -260,7 +260,7 @@ impl Builder<'_> {
     pub(super) fn owner_of(&mut self, built: &Built, text: &str) -> Result<Owner, BuildError> {
         let texts = match built.image {
             Some(image) => {
-                let moment = self.moment()?;
+                let moment = self.store.moment();
                 read_accounts(&moment.layers(image)?)?
             }
             None => Default::default(),

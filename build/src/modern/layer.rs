@@ -47,7 +47,6 @@ impl Builder<'_> {
             NewImage { config, parent: built.record, tag: None }
         };
         let image = self.store.add_written(&built.layers, write, describe)?;
-        self.stale = true;
         let record = Record { image, layers, created };
         if self.options.cache {
             self.records.add(keys, record.clone());
@@ -83,7 +82,7 @@ impl Builder<'_> {
     /// What a stage has at some paths.
     pub(super) fn read_at(&mut self, built: &Built, paths: &[&[u8]]) -> Result<Tree, BuildError> {
         let Some(image) = built.image else { return Ok(Tree::empty()) };
-        let moment = self.moment()?;
+        let moment = self.store.moment();
         Ok(read_for(&moment.layers(image)?, paths)?)
     }
 }

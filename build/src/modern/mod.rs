@@ -45,7 +45,7 @@ use crate::expand::expand_modern;
 use crate::instruction::{self, Action, Dockerfile, Instruction, Stage};
 use crate::parser::Dialect;
 use crate::source::SourceTree;
-use crate::store::{BuildStore, Moment};
+use crate::store::BuildStore;
 use crate::{BuildError, platform};
 
 pub use self::cache::is_record;
@@ -78,16 +78,10 @@ pub(crate) fn build(
     if !file.syntax.is_empty() && !own.contains(&file.syntax.split([':', '@']).next().unwrap_or_default()) {
         progress.warning(&format!("syntax {} is not used: there is one frontend here, of Dockerfiles", file.syntax))?;
     }
-    let store = BuildStore {
-        root: place.root.clone(),
-        driver: place.driver,
-        sync: options.sync,
-        interrupted: place.interrupted,
-    };
-    let moment = Rc::new(store.read()?);
+    let store = BuildStore::open(place, options.sync)?;
     let number = secret::read(&store.root);
     let records = match options.cache {
-        true => Records::read(&moment.catalog, number.as_deref(), &options.trusted),
+        true => Records::read(&store.moment().catalog(), number.as_deref(), &options.trusted),
         false => Records::default(),
     };
     let mut builder = Builder {
@@ -95,8 +89,6 @@ pub(crate) fn build(
         place,
         options,
         platform,
-        moment,
-        stale: false,
         records,
         context: Rc::new(context.source()),
         contexts: &contexts,
@@ -125,9 +117,6 @@ pub(crate) struct Builder<'b> {
     options: &'b Options,
     /// The platform of base images, unless `FROM` says another one.
     platform: Option<Platform>,
-    moment: Rc<Moment>,
-    /// Whether the store has changed since it was read.
-    stale: bool,
     records: Records,
     context: Rc<SourceTree<'b>>,
     contexts: &'b Contexts,
@@ -301,7 +290,7 @@ impl Builder<'_> {
         let line = format!("[{}{}/{}] FROM {name}", self.stage_name, self.step.0, self.step.1);
         let number = self.progress.begin(&line)?;
         let image = self.find_image(name, platform.as_ref())?;
-        let (bytes, layers) = self.moment()?.config(image)?;
+        let (bytes, layers) = self.store.moment().config(image)?;
         let config = ImageConfig::parse(&bytes).map_err(|error| BuildError::Invalid(error.to_string()))?;
         self.progress.cached(number)?;
         Ok(Built::on_image(image, &bytes, config, layers))
@@ -313,27 +302,9 @@ impl Builder<'_> {
         if let Some(known) = self.bases.get(&key) {
             return Ok(*known);
         }
-        let there = if self.options.pull { None } else { self.moment()?.find(name) };
-        let found = match there {
-            Some(id) => Some(id),
-            None => {
-                (self.place.fetch)(name, platform)?;
-                self.stale = true;
-                self.moment()?.find(name)
-            }
-        };
-        let id = found.ok_or_else(|| BuildError::NoBase(format!("No such image: {name}")))?;
+        let id = self.store.image(name, platform, self.options.pull)?;
         self.bases.insert(key, id);
         Ok(id)
-    }
-
-    /// The store as it is now.
-    fn moment(&mut self) -> Result<Rc<Moment>, BuildError> {
-        if self.stale {
-            self.moment = Rc::new(self.store.read()?);
-            self.stale = false;
-        }
-        Ok(Rc::clone(&self.moment))
     }
 
     /// What a step that makes a layer is called in the progress.

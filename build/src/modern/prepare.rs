@@ -81,7 +81,7 @@ impl Builder<'_> {
                 Some(self.find_image(&name, platform.as_ref())?)
             }
         };
-        let moment = self.moment()?;
+        let moment = self.store.moment();
         let nothing = Picked::default();
         let Some(image) = image else { return work(&SourceTree::image(Tree::empty(), &nothing), Some(Value::Null)) };
         let layers = moment.layers(image)?;

@@ -1,11 +1,13 @@
 //! `RUN`: a command in a container of the stage as far as it is, with what `--mount` gives it (moby/buildkit
 //! `frontend/dockerfile/dockerfile2llb/convert.go: dispatchRun`, `executor/`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use containers::{Apart, Heard};
 use jiff::Timestamp;
+use layerfs::ChainId;
 use serde_json::json;
-use snapshot::ids::ImageId;
+use snapshot::ids::{CacheId, ContainerId, ImageId};
 use snapshot::schema::containerfile::HostConfig;
 use snapshot::schema::gojson::StrSlice;
 use snapshot::schema::runconfig::{HealthConfig, RunConfig};
@@ -19,6 +21,7 @@ use super::stage::{Built, name_of};
 use crate::command;
 use crate::expand::expand_modern;
 use crate::instruction::{CommandLine, RunFlags};
+use crate::output::CommandOutput;
 use crate::parser::Heredoc;
 use crate::{BuildError, dispatch::text};
 
@@ -36,6 +39,19 @@ const HOSTNAME: &str = "buildkitsandbox";
 
 /// Where a text that is a program appears.
 const PIPES: &str = "/dev/pipes";
+
+/// A command that is to run as a step.
+struct Step {
+    command: Command,
+    mounts: Vec<Mount>,
+    network: String,
+    /// The step's number in the progress.
+    number: usize,
+    /// What its layer is made from.
+    key: String,
+    /// Its entry in the history.
+    note: String,
+}
 
 /// A command, and the texts that it needs as files.
 struct Command {
@@ -87,7 +103,8 @@ impl Builder<'_> {
         if self.take_cached(built, &key, &note) {
             return self.progress.cached(number);
         }
-        let done = self.run_command(built, &command, &mounts, network, needed, number, key, &note);
+        let step = Step { command, mounts, network, number, key, note };
+        let done = self.run_command(built, &step, needed);
         match &done {
             Ok(()) => self.progress.done(number)?,
             Err(error) => self.progress.failed(number, error)?,
@@ -95,27 +112,64 @@ impl Builder<'_> {
         done
     }
 
-    #[allow(clippy::too_many_arguments, reason = "all that a command has")]
-    fn run_command(
+    /// Runs a command apart from all containers, where that can be done.
+    fn run_command(&mut self, built: &mut Built, step: &Step, needed: &Needed) -> Result<(), BuildError> {
+        let store = self.store.containers();
+        let top = ChainId::chain(&built.layers).last().copied();
+        let Some(apart) = Apart::make(&store, top, &self.options.runtime, self.store.sync)? else {
+            return self.run_in_container(built, step, needed);
+        };
+        let dir = apart.dir().to_path_buf();
+        let (config, host) = self.settings(built, step, &dir, needed)?;
+        let mut output = self.progress.output(step.number);
+        let mut hear = |heard| match heard {
+            Heard::Output(bytes) => output.bytes(&bytes),
+            Heard::ErrorOutput(bytes) => output.errors(&bytes),
+            Heard::Exited(_) => Ok(()),
+        };
+        let code = apart.run(&self.store.moment().catalog(), config, host, self.place.interrupted, &mut hear)?;
+        output.end()?;
+        self.expect_success(step, code)?;
+        self.keep_written(built, step, apart.directories().to_vec())?;
+        Ok(apart.release()?)
+    }
+
+    /// Runs a command in a container of the store.
+    fn run_in_container(&mut self, built: &mut Built, step: &Step, needed: &Needed) -> Result<(), BuildError> {
+        // It goes, with all that was made for the command, when the command has ended.
+        let dir = tempfile::Builder::new().prefix("layerfs-build-").tempdir();
+        let dir = dir.map_err(BuildError::io("making a temporary directory"))?;
+        let (config, host) = self.settings(built, step, dir.path(), needed)?;
+        let config = RunConfig { image: self.image_of(built)?.to_string(), ..config };
+        let request = containers::Request { name: None, config, host, platform: None, bare: true };
+        let container = containers::create(&self.store.root, self.store.driver, request)?;
+        let done = self.run_container(built, step, &container);
+        let removed = command::remove(&self.store, &container);
+        done.and(removed)
+    }
+
+    fn run_container(&mut self, built: &mut Built, step: &Step, container: &ContainerId) -> Result<(), BuildError> {
+        let mut output = self.progress.output(step.number);
+        let code = command::run(&self.store, self.options, container, &mut output)?;
+        output.end()?;
+        self.expect_success(step, code)?;
+        self.keep_written(built, step, command::directories(&self.store, container)?)
+    }
+
+    /// What a command runs with. What it is to see is made in `dir`.
+    fn settings(
         &mut self,
-        built: &mut Built,
-        command: &Command,
-        mounts: &[Mount],
-        network: String,
+        built: &Built,
+        step: &Step,
+        dir: &Path,
         needed: &Needed,
-        number: usize,
-        key: String,
-        note: &str,
-    ) -> Result<(), BuildError> {
-        let mut host = HostConfig { network_mode: network, ..HostConfig::default() };
+    ) -> Result<(RunConfig, HostConfig), BuildError> {
+        let mut host = HostConfig { network_mode: step.network.clone(), ..HostConfig::default() };
         host.extra_hosts = Some(self.options.hosts.clone()).filter(|hosts| !hosts.is_empty());
         host.log_config.kind = "none".into();
         host.shm_size = self.options.shm_size;
         let mut env = built.env.clone();
-        // It goes, with all that was made for the command, when the command has ended.
-        let dir = tempfile::Builder::new().prefix("layerfs-build-").tempdir();
-        let dir = dir.map_err(BuildError::io("making a temporary directory"))?;
-        self.prepare_mounts(mounts, command.script.as_ref(), dir.path(), needed, &mut host, &mut env)?;
+        self.prepare_mounts(&step.mounts, step.command.script.as_ref(), dir, needed, &mut host, &mut env)?;
         // A proxy that was given in one spelling is there in both.
         for name in super::PROXIES {
             let spellings = [name.to_lowercase(), name.to_owned()];
@@ -126,63 +180,46 @@ impl Builder<'_> {
                 }
             }
         }
-        let image = self.image_of(built)?;
         let config = RunConfig {
             hostname: HOSTNAME.into(),
             user: built.run.user.clone(),
             working_dir: built.run.working_dir.clone(),
             env: Some(env),
-            cmd: StrSlice(Some(command.words.clone())),
+            cmd: StrSlice(Some(step.command.words.clone())),
             // One empty text means: none, whatever the image says.
             entrypoint: StrSlice(Some(vec![String::new()])),
             healthcheck: Some(HealthConfig { test: Some(vec!["NONE".into()]), ..HealthConfig::default() }),
-            image: image.to_string(),
             ..RunConfig::default()
         };
-        let request = containers::Request { name: None, config, host, platform: None, bare: true };
-        let container = containers::create(&self.store.root, self.store.driver, request)?;
-        let result = self.run_container(built, &container, command, mounts, number, key, note);
-        let removed = command::remove(&self.store, &container);
-        self.stale = true;
-        result.and(removed)
+        Ok((config, host))
     }
 
-    #[allow(clippy::too_many_arguments, reason = "all that a command has")]
-    fn run_container(
-        &mut self,
-        built: &mut Built,
-        container: &snapshot::ids::ContainerId,
-        command: &Command,
-        mounts: &[Mount],
-        number: usize,
-        key: String,
-        note: &str,
-    ) -> Result<(), BuildError> {
-        let mut output = self.progress.output(number);
-        let code = command::run(&self.store, self.options, container, &mut output)?;
-        output.end()?;
+    fn expect_success(&self, step: &Step, code: i32) -> Result<(), BuildError> {
         if self.place.interrupted.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(BuildError::Interrupted);
         }
         if code != 0 {
-            return Err(BuildError::Process { command: command.words.join(" "), code });
+            return Err(BuildError::Process { command: step.command.words.join(" "), code });
         }
-        let targets: Vec<Vec<u8>> = mounts.iter().map(|mount| mount.target.trim_matches('/').into()).collect();
+        Ok(())
+    }
+
+    /// Stores what a command has written as the next layer. `own` are the directories of what it ran in, the lowest first.
+    fn keep_written(&mut self, built: &mut Built, step: &Step, own: Vec<CacheId>) -> Result<(), BuildError> {
+        let targets: Vec<Vec<u8>> = step.mounts.iter().map(|mount| mount.target.trim_matches('/').into()).collect();
         let mut wanted: Vec<&[u8]> = targets.iter().map(Vec::as_slice).collect();
         wanted.extend(super::layer::POINTS);
         let base = self.read_at(built, &wanted)?;
-        let latest = self.latest();
+        let (latest, interrupted) = (self.latest(), self.place.interrupted);
         let now = Timestamp::now().as_second();
-        let keys = Keys { key, content: String::new() };
-        let (root, driver, interrupted) = (self.store.root.clone(), self.store.driver, self.store.interrupted);
-        let store = crate::store::BuildStore { root, driver, sync: self.store.sync, interrupted };
-        command::with_written(&store, container, |layers, mut written| {
-            clean_stubs(&mut written, &base, &targets, now);
-            if let Some(latest) = latest {
-                written.clamp(latest);
-            }
-            self.add_layer(built, &keys, note, |out| written.write(layers, out, interrupted))
-        })
+        let keys = Keys { key: step.key.clone(), content: String::new() };
+        let (root, layers) = (self.store.root_now()?, built.layers.clone());
+        let (layers, mut written) = command::written(&self.store, &root, &layers, own)?;
+        clean_stubs(&mut written, &base, &targets, now);
+        if let Some(latest) = latest {
+            written.clamp(latest);
+        }
+        self.add_layer(built, &keys, &step.note, |out| written.write(&layers, out, interrupted))
     }
 
     /// An image with the layers of a stage.
@@ -195,7 +232,7 @@ impl Builder<'_> {
         let config = cache::config(built, &keys, &number, &[], "FROM scratch", "1970-01-01T00:00:00Z");
         let describe = |_| images::load::NewImage { config, parent: None, tag: None };
         let image = self.store.add(&[], None, describe)?;
-        (built.image, built.record, self.stale) = (Some(image), Some(image), true);
+        (built.image, built.record) = (Some(image), Some(image));
         Ok(image)
     }
 }

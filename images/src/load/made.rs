@@ -29,7 +29,7 @@ use snapshot::reference::Reference;
 pub struct NewImage {
     /// Its config, byte for byte.
     pub config: Vec<u8>,
-    /// The image it was made from. It is recorded as the image's parent.
+    /// The image it was made from. It is recorded as the image's parent, if the store has it.
     pub parent: Option<ImageId>,
     /// Its name, and the time at which the name was given, as Go prints it: RFC 3339.
     pub tag: Option<(Reference, String)>,
@@ -99,6 +99,11 @@ pub fn store_image<'l>(
         manifest: None,
     };
     let mut plan = ImportPlan::new(vec![image], None, existing(transaction.root()))?;
+    // Another command may have removed the image that this one was made from.
+    let parent = match parent {
+        Some(parent) => transaction.root().images().config(parent)?.map(|_| parent),
+        None => None,
+    };
     plan.images.iter_mut().for_each(|image| image.parent = parent);
     let staged = stage(&plan, &Made, slots, &mut transaction, request)?;
     if let Some((_, time)) = tag {

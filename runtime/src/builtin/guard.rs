@@ -93,8 +93,11 @@ pub(super) fn run(socket: &OwnedFd) -> i32 {
         let _ = sys::send_signal(process, libc::SIGKILL);
     }
     let begun = Instant::now();
-    while dirs.iter().any(|dir| dir.exists()) && begun.elapsed() < PATIENCE {
+    loop {
         groups::remove(&dirs);
+        if begun.elapsed() >= PATIENCE || !dirs.iter().any(|dir| dir.exists()) {
+            break;
+        }
         // Something keeps a group for a while, so asking again at once would not help.
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -17,7 +17,7 @@ pub(super) type Layers = BTreeMap<ChainId, Result<LayerRecord, RecordDamage>>;
 /// Reads all layers. For those that dockerd would not load it also returns the layer below them, where that is known.
 pub(super) fn read_all(store: &LayerStore) -> Result<(Layers, BTreeMap<ChainId, Option<ChainId>>), StoreError> {
     let ids = store.list()?;
-    let records = parallel::map(&ids, |id| record(store, *id));
+    let records = parallel::map(&ids, |id| read_one(store, *id));
     let mut layers: Layers =
         ids.into_iter().zip(records).filter_map(|(id, record)| record.map(|record| (id, record))).collect();
     let parents = spread_damage(&mut layers);
@@ -30,7 +30,7 @@ pub(super) fn read_chains(store: &LayerStore, tops: impl IntoIterator<Item = Cha
     for top in tops {
         let mut next = Some(top);
         while let Some(id) = next.take().filter(|id| !layers.contains_key(id)) {
-            let Some(record) = record(store, id) else { continue };
+            let Some(record) = read_one(store, id) else { continue };
             next = record.as_ref().ok().and_then(|record| record.parent);
             layers.insert(id, record);
         }
@@ -39,8 +39,8 @@ pub(super) fn read_chains(store: &LayerStore, tops: impl IntoIterator<Item = Cha
     layers
 }
 
-/// Reads one layer's record; `None` if it does not exist.
-fn record(store: &LayerStore, id: ChainId) -> Option<Result<LayerRecord, RecordDamage>> {
+/// Reads one layer's record; `None` if it does not exist. What is below the layer is not looked at.
+pub(super) fn read_one(store: &LayerStore, id: ChainId) -> Option<Result<LayerRecord, RecordDamage>> {
     let cause = match store.get(id) {
         Ok(record) => return record.map(Ok),
         Err(StoreError::DamagedLayer { reason, .. }) => reason,

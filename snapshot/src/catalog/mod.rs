@@ -182,6 +182,28 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// Reads only what is needed to do something with containers: all of them, with their mounts, the layers below these, and
+    /// volumes; and the images that these texts mean, as [`read_images`](Self::read_images) does. So the time does not grow with
+    /// the images of the store.
+    ///
+    /// # Errors
+    /// As [`Catalog::read`].
+    pub fn read_containers<T: AsRef<str>>(root: &DataRoot, images: &[T]) -> Result<Self, StoreError> {
+        if root.is_containerd_only() {
+            return Self::read(root);
+        }
+        let mut catalog = Self::read_images(root, images)?;
+        catalog.volumes = volume::list(&root.dir)?;
+        if let Some(layers) = root.layers()? {
+            catalog.mounts = mount::list(layers.mounts())?;
+            let tops = catalog.mounts.iter().filter_map(|mount| mount.parent);
+            catalog.layers.extend(layers::read_chains(&layers, tops));
+        }
+        catalog.containers = container::list(root, &catalog.mounts, &catalog.layers)?;
+        root.dir.check_shortage()?;
+        Ok(catalog)
+    }
+
     /// A catalog that only knows names.
     fn with_names(root: &DataRoot) -> Result<Self, StoreError> {
         let (references, damaged_references) = match root.references() {
@@ -235,6 +257,35 @@ impl Catalog {
         // Build the map in one step: nodes of a map that grows image by image are half empty.
         self.images = sound.into_iter().collect();
         self.link_children();
+    }
+
+    /// Adds an image of Docker's own store that was stored after this was read, with those of its layers that are not known yet.
+    /// Everything else stays as it was read. Returns whether the image counts now.
+    ///
+    /// # Errors
+    /// As [`Catalog::read`].
+    pub fn take_in(&mut self, root: &DataRoot, id: ImageId) -> Result<bool, StoreError> {
+        if self.images.contains_key(&id) {
+            return Ok(true);
+        }
+        let (Some(images), Some(layers)) = (root.images()?, root.layers()?) else { return Ok(false) };
+        let Ok(image) = image::read(&images, id, ConfigParts::All) else { return Ok(false) };
+        for &chain in &image.chain {
+            if !self.layers.contains_key(&chain) {
+                self.layers.extend(layers::read_one(&layers, chain).map(|record| (chain, record)));
+            }
+            let below = self.layer(chain).map(|record| record.parent);
+            if below.is_none_or(|below| below.is_some_and(|below| self.layer(below).is_none())) {
+                return Ok(false);
+            }
+        }
+        if let Some(parent) = image.parent_id().and_then(|parent| self.images.get_mut(&parent)) {
+            parent.children.push(id);
+        }
+        self.damaged_images.remove(&id);
+        self.images.insert(id, image);
+        self.graph = OnceLock::new();
+        Ok(true)
     }
 
     /// Everything that is wrong with the records, grouped by kinds of records.

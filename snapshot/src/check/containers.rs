@@ -1,6 +1,6 @@
 //! Checks containers, their mounts and writable layers, and volumes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use layerfs::ChainId;
 
@@ -10,6 +10,7 @@ use super::layers::{disagrees, follows, join_cause, repair_of};
 use super::repair::Repair;
 use crate::catalog::{Container, ContainerDamage, Damage, MountDamage, UnusableLayer, with_causes};
 use crate::driver::{Driver, LayerDamage};
+use crate::edit::held_mounts;
 use crate::error::StoreError;
 use crate::ids::{CacheId, ContainerId};
 use crate::liveness::{Claim, OwnedEntry};
@@ -28,7 +29,9 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
             add_damaged(findings, container, damage, &adopted);
         }
     }
-    for mount in &catalog.mounts {
+    let layers = findings.view.root.layers()?;
+    let held = layers.as_ref().map_or_else(|| Ok(HashSet::new()), held_mounts)?;
+    for mount in catalog.mounts.iter().filter(|mount| !held.contains(&mount.name)) {
         check_mount(findings, mount);
     }
     let faulty = || catalog.volumes.iter().filter_map(|volume| Some((volume, volume.fault.as_ref()?)));

@@ -68,10 +68,24 @@ impl Prepared {
     ///
     /// # Errors
     /// [`StoreError`]; the layer is removed then.
-    pub fn commit(mut self, parent: Option<&CacheId>) -> Result<(), StoreError> {
-        self.layer().keep(parent)?;
-        self.layer = None;
+    pub fn commit(self, parent: Option<&CacheId>) -> Result<(), StoreError> {
+        self.stack(parent)?;
+        self.keep();
         Ok(())
+    }
+
+    /// Puts the layer on top of its parent, as [`commit`](Self::commit) does. It can be mounted then, and is still removed
+    /// when this is dropped.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn stack(&self, parent: Option<&CacheId>) -> Result<(), StoreError> {
+        self.layer().keep(parent)
+    }
+
+    /// Keeps a layer that was [stacked](Self::stack).
+    pub(crate) fn keep(mut self) {
+        self.layer = None;
     }
 
     /// Removes the layer, as a drop does, and says what went wrong.

@@ -7,6 +7,7 @@ use layerfs::DiffId;
 
 use super::disposal::Disposal;
 use super::finish::is_anothers;
+use super::held::held_mounts;
 use super::remains::Remains;
 use crate::catalog::with_causes;
 use crate::driver::Driver;
@@ -53,7 +54,8 @@ pub(super) fn orphan_mounts(
         return Ok((HashSet::new(), Vec::new()));
     }
     let snapshots = Snapshots::read(root.dir());
-    let found = orphan_mounts::find(root.dir(), names.iter().copied(), snapshots.as_ref())?;
+    let held = held_mounts(&root.layers)?;
+    let found = orphan_mounts::find(root.dir(), names.iter().copied(), snapshots.as_ref(), &held)?;
     let stays = |name: &&MountName| !found.names.contains(*name);
     let kept = names.into_iter().filter(stays).map(|name| KeptRemains {
         remains: Remains::Mount(name.clone()),

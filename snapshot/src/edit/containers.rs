@@ -25,7 +25,7 @@ use super::record::{Record, Stored};
 use super::transaction::Transaction;
 use super::volumes::{self, NewVolume};
 use crate::dir::Dir;
-use crate::driver::{Access, Driver, MountGuard};
+use crate::driver::{Access, Driver, MountGuard, Prepared};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ContainerId, MountName, VolumeName};
 use crate::liveness::{Departing, Owners};
@@ -86,20 +86,9 @@ impl Transaction {
         prepare: impl FnOnce(&MountGuard) -> Result<ContainerFiles, E>,
     ) -> Result<(), E> {
         let root = &self.root;
-        let below = new.layer.map(|layer| registered(&root.layers, layer)).transpose()?;
-        let init = init_id(mount);
-        root.driver.prepare(&init, below.as_ref())?.commit(below.as_ref())?;
-        let filled = root.driver.mount(&init, Access::ReadWrite)?;
-        fill_init_layer(filled.dir())?;
-        filled.unmount()?;
-        root.driver.prepare(mount, Some(&init))?.commit(Some(&init))?;
-        let mounts = ensure(&root.images_dir, &MOUNTS, 0o755)?;
-        let entry = mounts.create(new.id.as_str(), 0o755)?;
-        entry.write_new(MOUNT_ID, mount.as_str().as_bytes(), 0o644)?;
-        entry.write_new(INIT_ID, init.as_str().as_bytes(), 0o644)?;
-        if let Some(layer) = new.layer {
-            entry.write_new(PARENT, layer.to_string().as_bytes(), 0o644)?;
-        }
+        let (layers, _) = make_layers(root, &new.id, new.layer, mount)?;
+        // From here on the record of intent takes them back.
+        layers.into_iter().for_each(Prepared::keep);
         volumes::make(root, &new.volumes, self.sync)?;
         let writable = root.driver.mount(mount, Access::ReadWrite)?;
         let files = prepare(&writable)?;
@@ -159,6 +148,33 @@ impl Transaction {
     }
 }
 
+/// Makes the init layer and the writable layer of a container, and the mount that names them. Returns the layers, the upper one
+/// first, and the directory of the mount.
+pub(super) fn make_layers(
+    root: &WritableRoot,
+    name: &ContainerId,
+    layer: Option<ChainId>,
+    mount: &CacheId,
+) -> Result<([Prepared; 2], Dir), StoreError> {
+    let below = layer.map(|layer| registered(&root.layers, layer)).transpose()?;
+    let init = init_id(mount);
+    let lower = root.driver.prepare(&init, below.as_ref())?;
+    lower.stack(below.as_ref())?;
+    let filled = root.driver.mount(&init, Access::ReadWrite)?;
+    fill_init_layer(filled.dir())?;
+    filled.unmount()?;
+    let upper = root.driver.prepare(mount, Some(&init))?;
+    upper.stack(Some(&init))?;
+    let mounts = ensure(&root.images_dir, &MOUNTS, 0o755)?;
+    let entry = mounts.create(name.as_str(), 0o755)?;
+    entry.write_new(MOUNT_ID, mount.as_str().as_bytes(), 0o644)?;
+    entry.write_new(INIT_ID, init.as_str().as_bytes(), 0o644)?;
+    if let Some(layer) = layer {
+        entry.write_new(PARENT, layer.to_string().as_bytes(), 0o644)?;
+    }
+    Ok(([upper, lower], entry))
+}
+
 /// Makes what a record of intent names, or takes it back.
 pub(super) fn make_or_take_back<E: From<StoreError>>(
     transaction: &mut Transaction,
@@ -186,7 +202,7 @@ fn own_directory(root: &Dir, id: &ContainerId) -> Result<Dir, StoreError> {
     container::open_own(root, id)?.ok_or_else(gone)
 }
 
-fn init_id(mount: &CacheId) -> CacheId {
+pub(super) fn init_id(mount: &CacheId) -> CacheId {
     format!("{mount}-init").parse().expect("an id that was drawn stays one with an ending")
 }
 

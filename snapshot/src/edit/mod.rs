@@ -38,7 +38,8 @@
 //! a layer is staged as any other, and a layer is removed as in steps 11 and 12.
 //!
 //! Containers and volumes (`containers.rs`) come, change and go by steps of their own, under the same lock and with
-//! records of the same form.
+//! records of the same form. The writable layer of a build's command (`held.rs`) has the record of a new container for as long as it is
+//! there, and the record a lock that says that the command's build lives.
 //!
 //! Nothing is deleted that anybody else may need: [`crate::liveness`] knows who claims what, and a record that cannot
 //! be read counts as a claim on everything that it might name.
@@ -48,6 +49,7 @@ mod clear;
 mod containers;
 mod disposal;
 mod finish;
+mod held;
 mod image_removal;
 mod init_layer;
 mod mend;
@@ -65,6 +67,8 @@ mod volumes;
 pub use changes::{Edit, KeptLayer, Slot, Summary, WriteOptions};
 pub use clear::{KeptRemains, RemainsStay};
 pub use containers::NewContainer;
+pub use held::HeldLayer;
+pub(crate) use held::{held_mounts, without_held};
 pub use image_removal::{Conflict, ImageRemoval, RemovalError, RemovedItem};
 pub use init_layer::fill_init_layer;
 pub(crate) use mend::Refill;

@@ -268,7 +268,11 @@ impl Stored {
         })
     }
 
-    fn path(&self, tmp: &Dir) -> PathBuf {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn path(&self, tmp: &Dir) -> PathBuf {
         tmp.join(&self.name)
     }
 

@@ -33,7 +33,17 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
     if let Some(volumes) = root.dir().sub(VOLUMES)? {
         volumes.remove_temporaries()?;
     }
+    let mut left = Vec::new();
     for stored in Stored::list(tmp)? {
+        if !stored.is_held(tmp)? {
+            left.push(stored);
+        }
+    }
+    // Metadata of images is written only while a record says so. Without one, nobody has to look into the directories of all images.
+    if !left.is_empty() {
+        root.images.remove_temporary_metadata()?;
+    }
+    for stored in left {
         let record = stored.read(tmp)?;
         let committed = stored.is_committed() || is_visible(root, &record)?;
         // A change that was not committed has moved nothing into its quarantine, which may be gone.

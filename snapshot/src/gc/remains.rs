@@ -9,7 +9,7 @@ use super::item::{Reason, StayCause, Thing};
 use super::policy::Policy;
 use crate::dir::Dir;
 use crate::driver::EntryKind;
-use crate::edit::{Remains, TEMPORARY, TemporaryPlace};
+use crate::edit::{Remains, TEMPORARY, TemporaryPlace, held_mounts, is_change_record, without_held};
 use crate::error::StoreError;
 use crate::ids::{CacheId, MountName};
 use crate::liveness::{Doubt, OnceGone, OwnedEntry, orphan_mounts};
@@ -77,7 +77,9 @@ impl RemainsFound {
 /// Finds the mounts that nobody uses. Those that may be in use or are too young are added to the spared ones.
 pub(super) fn mounts(view: &View, ages: Ages, found: &mut RemainsFound) -> Result<HashSet<MountName>, StoreError> {
     let names = view.catalog.mounts.iter().map(|mount| &mount.name);
-    let orphans = orphan_mounts::find(&view.root.dir, names, view.snapshots())?;
+    let layers = view.root.layers()?;
+    let held = layers.as_ref().map_or_else(|| Ok(HashSet::new()), held_mounts)?;
+    let orphans = orphan_mounts::find(&view.root.dir, names, view.snapshots(), &held)?;
     if let Some(doubt) = orphans.doubt {
         let known: HashSet<&str> = view.catalog.containers.iter().map(|container| container.id.as_str()).collect();
         for mount in view.catalog.mounts.iter().filter(|mount| !known.contains(mount.name.as_str())) {
@@ -86,7 +88,6 @@ pub(super) fn mounts(view: &View, ages: Ages, found: &mut RemainsFound) -> Resul
         }
         return Ok(HashSet::new());
     }
-    let layers = view.root.layers()?;
     let dir = layers.as_ref().and_then(LayerStore::mounts);
     let mut going = HashSet::new();
     for mount in view.catalog.mounts.iter().filter(|mount| orphans.names.contains(&mount.name)) {
@@ -148,8 +149,11 @@ pub(super) fn begun(
         }
         found.decide(Remains::Registration(name), Reason::RegistrationBegun, stays);
     }
-    let changes = layers.tmp_names()?.into_iter();
-    let mut changes: Vec<String> = changes.filter(|name| crate::edit::is_change_record(name)).collect();
+    let mut changes = layers.tmp_names()?;
+    changes.retain(|name| is_change_record(name));
+    if let Some(tmp) = layers.tmp_or_none() {
+        changes = without_held(tmp, changes)?;
+    }
     changes.sort();
     found.going.extend(changes.into_iter().map(|name| (Thing::Change(name), Reason::Unfinished)));
     Ok((removals, directories))

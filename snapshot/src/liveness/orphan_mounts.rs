@@ -2,7 +2,8 @@
 //!
 //! An entry is used by the container of its name. Newer daemons mount images into containers, under names that begin with the
 //! container's id or that its config lists; so an entry counts as used where any container's config has its name anywhere.
-//! BuildKit and the builder before it make entries that live as long as a step of a build: without a daemon nobody uses them.
+//! BuildKit and the builder before it make entries that live as long as a step of a build: without a daemon nobody uses them. A build
+//! of ours [holds](crate::edit::HeldLayer) those of its steps.
 
 use std::collections::HashSet;
 
@@ -23,7 +24,7 @@ pub(crate) struct OrphanMounts {
     pub(crate) doubt: Option<Doubt>,
 }
 
-/// Finds those of `names` that nobody uses. `snapshots` are BuildKit's records.
+/// Finds those of `names` that nobody uses. `snapshots` are BuildKit's records, and `held` are the mounts that builds of ours hold.
 ///
 /// # Errors
 /// [`StoreError`] if the containers cannot be listed.
@@ -31,6 +32,7 @@ pub(crate) fn find<'n>(
     root: &Dir,
     names: impl IntoIterator<Item = &'n MountName>,
     snapshots: Result<&Snapshots, &StoreError>,
+    held: &HashSet<MountName>,
 ) -> Result<OrphanMounts, StoreError> {
     let mut found = OrphanMounts::default();
     let in_doubt = |doubt| Ok(OrphanMounts { names: HashSet::new(), doubt: Some(doubt) });
@@ -42,7 +44,7 @@ pub(crate) fn find<'n>(
     let ids = containers.as_ref().map_or(Ok(Vec::new()), Dir::all_names)?;
     let ids: Vec<String> = ids.iter().map(|id| id.to_string_lossy().into_owned()).collect();
     let known: HashSet<&str> = ids.iter().map(String::as_str).collect();
-    for name in names {
+    for name in names.into_iter().filter(|name| !held.contains(*name)) {
         let first = name.split('/').next().unwrap_or_default();
         let owner = first.split_once("-src=").map_or(first, |(id, _)| id);
         let cached = snapshots.driver_ids().iter().any(|id| id.as_str() == name.as_str());
@@ -81,11 +83,12 @@ mod tests {
         let name: MountName = "a".repeat(64).parse().unwrap();
         let records = temp.path().join("buildkit");
         let read = || Snapshots::read(&root);
-        let found = find(&root, [&name], read().as_ref()).unwrap();
+        let none = HashSet::new();
+        let found = find(&root, [&name], read().as_ref(), &none).unwrap();
         assert_eq!((found.names.len(), found.doubt), (1, None));
         std::fs::create_dir(&records).unwrap();
         std::fs::write(records.join("snapshots.db"), "no database").unwrap();
-        let found = find(&root, [&name], read().as_ref()).unwrap();
+        let found = find(&root, [&name], read().as_ref(), &none).unwrap();
         assert!(found.names.is_empty() && matches!(found.doubt, Some(Doubt::BuildCache { .. })), "{found:?}");
     }
 }

@@ -163,9 +163,13 @@ impl ImageStore {
         self.content_dir().sync()
     }
 
-    /// Removes temporary files that a crash has left.
+    /// Removes temporary files that a crash has left among the configs.
     pub(crate) fn remove_temporaries(&self) -> Result<(), StoreError> {
-        self.content_dir().remove_temporaries()?;
+        self.content_dir().remove_temporaries()
+    }
+
+    /// Removes temporary files that a crash has left among the metadata, which has a directory for each image.
+    pub(crate) fn remove_temporary_metadata(&self) -> Result<(), StoreError> {
         self.metadata_dir().remove_temporaries_below()
     }
 

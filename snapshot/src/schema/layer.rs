@@ -163,6 +163,11 @@ impl LayerStore {
         Ok(self.tmp.as_ref().expect("a store that is written to was created, with its directories"))
     }
 
+    /// The same for a store that may lack it.
+    pub(crate) fn tmp_or_none(&self) -> Option<&Dir> {
+        self.tmp.as_ref()
+    }
+
     fn layers(&self) -> Result<&Dir, StoreError> {
         Ok(self.layers.as_ref().expect("a store that is written to was created, with its directories"))
     }

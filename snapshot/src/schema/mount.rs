@@ -126,6 +126,13 @@ pub(crate) fn mount_id(mounts: Option<&Dir>, container: &ContainerId) -> Result<
     Ok(text.and_then(|text| String::from_utf8_lossy(&text).trim().parse().ok()))
 }
 
+/// Reads the mount of a container; `None` if it has none.
+pub(crate) fn get(mounts: &Dir, container: &ContainerId) -> Option<MountRecord> {
+    let mut records = Vec::new();
+    read_entry(mounts, container.as_str(), container.clone().into(), 0, &mut records);
+    records.into_iter().next()
+}
+
 /// The mount of a container, in a list that is sorted by name as [`list`] sorts it.
 pub(crate) fn find<'m>(mounts: &'m [MountRecord], container: &ContainerId) -> Option<&'m MountRecord> {
     let at = mounts.binary_search_by(|mount| mount.name.as_str().cmp(container.as_str())).ok()?;

@@ -1,0 +1,241 @@
+//! A command that runs once, in a layer of its own on an image's layers, and in no container of the store: a step of a build.
+//!
+//! It is told the same as the first process of a container with these settings. It ends with the process that runs it, however that
+//! one ends, and then the next command that writes to the store takes its layer back.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use layerfs::ChainId;
+use nix::libc::SIGKILL;
+use runtime::{Created, Exit, Runtime, RuntimeError, Stdio};
+use snapshot::catalog::Catalog;
+use snapshot::driver::{Driver, LayerOrder};
+use snapshot::edit::{HeldLayer, Transaction, WriteOptions};
+use snapshot::ids::CacheId;
+use snapshot::schema::containerfile::HostConfig;
+use snapshot::schema::runconfig::RunConfig;
+
+use crate::create::{self, PATIENCE};
+use crate::mounts::MountPoints;
+use crate::namespace::own_mounts;
+use crate::{ContainerError, Heard, Store, etc, helper, settings};
+
+/// How often it is looked whether the user asks to stop.
+const TICK: Duration = Duration::from_millis(20);
+/// How long output is read after the command has ended: another process may have it open still.
+const OUTPUT: Duration = Duration::from_secs(10);
+
+/// What a command needs to run apart from all containers: a layer that takes what it writes. It is removed when this is dropped.
+#[derive(Debug)]
+pub struct Apart {
+    held: HeldLayer,
+    /// The data-root.
+    root: PathBuf,
+    driver: &'static str,
+}
+
+impl Apart {
+    /// Makes a layer on an image's topmost layer. `None` where a container is needed: a runtime that is a program of its own does not
+    /// end with this process, and with some drivers only a whole container shows what was written.
+    ///
+    /// This thread has a mount namespace of its own from then on, so that nothing stays mounted if it is killed.
+    ///
+    /// # Errors
+    /// [`ContainerError`]; nothing is left then.
+    pub fn make(
+        store: &Store,
+        layer: Option<ChainId>,
+        runtime: &str,
+        sync: bool,
+    ) -> Result<Option<Self>, ContainerError> {
+        if Runtime::find(runtime, Path::new("/"))?.is_program() {
+            return Ok(None);
+        }
+        // Before any directory is opened, as for a new container.
+        let _ = own_mounts();
+        let options = WriteOptions { driver: store.driver, sync };
+        let transaction = Transaction::begin_waiting(&store.root, options, PATIENCE)?;
+        let driver = transaction.root().driver();
+        if driver.order() != LayerOrder::Independent {
+            return Ok(None);
+        }
+        let (driver, root) = (driver.name(), transaction.root().dir().path().to_path_buf());
+        Ok(Some(Self { held: transaction.hold_layer(layer)?, root, driver }))
+    }
+
+    /// A directory that is there as long as this, for what the command is to see.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.held.beside().path()
+    }
+
+    /// The directories of the layer in the driver's home, the lower one first: what stands there so that other files can be mounted
+    /// over it, and what the command has written.
+    #[must_use]
+    pub fn directories(&self) -> &[CacheId] {
+        self.held.directories()
+    }
+
+    /// Runs a command, once, and passes on what it writes. Returns its exit code: that of a kill if the user asked to stop.
+    ///
+    /// # Errors
+    /// [`ContainerError`], also if the command cannot be started, or what `hear` returns.
+    pub fn run<E: From<ContainerError>>(
+        &self,
+        catalog: &Catalog,
+        config: RunConfig,
+        host: HostConfig,
+        interrupted: &AtomicBool,
+        hear: &mut dyn FnMut(Heard) -> Result<(), E>,
+    ) -> Result<i32, E> {
+        let id = self.held.name().to_string();
+        let runtime = Runtime::find("builtin", &self.dir().join("state")).map_err(ContainerError::from)?.tied();
+        let started = self.start(catalog, config, host, &runtime, &id);
+        let code = started.map_err(E::from).and_then(|running| running.finish(&runtime, &id, interrupted, hear));
+        // Its groups go even if it has failed.
+        let deleted = runtime.delete(&id, true);
+        let code = code?;
+        deleted.map_err(ContainerError::from)?;
+        Ok(code)
+    }
+
+    fn start(
+        &self,
+        catalog: &Catalog,
+        mut config: RunConfig,
+        mut host: HostConfig,
+        runtime: &Runtime,
+        id: &str,
+    ) -> Result<Started, ContainerError> {
+        create::merge(&mut config, &RunConfig::default())?;
+        create::complete(&mut config, &mut host, self.held.name())?;
+        let mounted = self.held.mount()?;
+        create::make_working_directory(&mounted, &config)?;
+        let mounts = MountPoints::collect(&self.root, catalog, &config, &host, Vec::new())?;
+        let files = create::files(self.held.name(), "", false, "", config, host, mounts, self.driver.to_owned());
+        let network_files = etc::write(self.dir(), &files)?;
+        let settings = settings::from_files(&self.root, &files, mounted.path().to_path_buf(), network_files)?;
+        let bundle = self.dir().join("bundle");
+        fs::create_dir(&bundle).map_err(ContainerError::io("making", &bundle))?;
+        settings::write_bundle(&bundle, &settings)?;
+        let started = Started::begin(runtime, &bundle, id);
+        // The command has a mount of its own. With ours, the store would count as in use.
+        mounted.unmount()?;
+        started
+    }
+
+    /// Removes the layer, as a drop does, and says what went wrong.
+    ///
+    /// # Errors
+    /// [`ContainerError`]
+    pub fn release(self) -> Result<(), ContainerError> {
+        Ok(self.held.release()?)
+    }
+}
+
+/// A command that runs, and what it writes.
+struct Started {
+    created: Created,
+    output: File,
+    errors: File,
+}
+
+/// What happens to a command.
+enum Event {
+    Heard(Heard),
+    /// Its first process has ended.
+    Ended(Result<Exit, RuntimeError>),
+}
+
+impl Started {
+    fn begin(runtime: &Runtime, bundle: &Path, id: &str) -> Result<Self, ContainerError> {
+        let pipe = || io::pipe().map_err(ContainerError::io("making a pipe for", bundle));
+        let (output, stdout) = pipe()?;
+        let (errors, stderr) = pipe()?;
+        let stdin = File::open("/dev/null").map_err(ContainerError::io("opening", "/dev/null"))?;
+        let stdio = Stdio::Files { stdin: stdin.into(), stdout: stdout.into(), stderr: stderr.into() };
+        let started = runtime.create(bundle, id, stdio).and_then(|mut created| match runtime.start(id, &mut created) {
+            Ok(()) => Ok(created),
+            Err(error) => {
+                let _ = runtime.wait(created.pid);
+                Err(error)
+            }
+        });
+        let created = started.map_err(|error| {
+            let error = ContainerError::from(error);
+            ContainerError::Start { status: error.status(), message: helper::text(&error) }
+        })?;
+        Ok(Self { created, output: OwnedFd::from(output).into(), errors: OwnedFd::from(errors).into() })
+    }
+
+    /// Waits for the end of the command and of its output.
+    fn finish<E: From<ContainerError>>(
+        self,
+        runtime: &Runtime,
+        id: &str,
+        interrupted: &AtomicBool,
+        hear: &mut dyn FnMut(Heard) -> Result<(), E>,
+    ) -> Result<i32, E> {
+        let Self { created, output, errors } = self;
+        let (events, happened) = mpsc::channel();
+        // These threads end with the command, or with this process.
+        pass_on(output, Heard::Output, events.clone());
+        pass_on(errors, Heard::ErrorOutput, events.clone());
+        let mut exit = None;
+        let mut since = Instant::now();
+        let mut failed = None;
+        std::thread::scope(|scope| {
+            let pid = created.pid;
+            scope.spawn(move || events.send(Event::Ended(runtime.wait(pid))));
+            loop {
+                match happened.recv_timeout(TICK) {
+                    Ok(Event::Heard(heard)) if failed.is_none() => {
+                        if let Err(error) = hear(heard) {
+                            let _ = runtime.kill(id, SIGKILL, true);
+                            failed = Some(error);
+                        }
+                    }
+                    Ok(Event::Heard(_)) => {}
+                    Ok(Event::Ended(how)) => (exit, since) = (Some(how), Instant::now()),
+                    Err(RecvTimeoutError::Timeout) if exit.is_some() && since.elapsed() > OUTPUT => break,
+                    Err(RecvTimeoutError::Timeout) if exit.is_none() && interrupted.load(Ordering::Relaxed) => {
+                        // It may have ended by itself meanwhile.
+                        let _ = runtime.kill(id, SIGKILL, true);
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
+        });
+        drop(created);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let exit = exit.expect("the thread that waits says so before it ends").map_err(ContainerError::from)?;
+        Ok(exit.code())
+    }
+}
+
+/// Passes on what comes out of a pipe, until its end.
+fn pass_on(mut from: File, heard: fn(Vec<u8>) -> Heard, events: Sender<Event>) {
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 32 << 10];
+        loop {
+            match from.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) | Ok(0) => return,
+                Ok(read) => {
+                    if events.send(Event::Heard(heard(buffer[..read].to_vec()))).is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    });
+}

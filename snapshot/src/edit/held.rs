@@ -29,7 +29,7 @@ use crate::schema::paths::MOUNTS;
 /// How long the end of a held layer waits for another command that writes to the store.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A writable layer that is there as long as this lives. See the [module](self).
+/// A writable layer that no container has, for a command of a build. It is there as long as this lives.
 #[derive(Debug)]
 #[must_use = "dropped, the layer is removed again"]
 pub struct HeldLayer {

@@ -4,8 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
@@ -54,13 +52,9 @@ fn try_build(daemon: &Dockerd, dir: &TempDir, dockerfile: &str, arguments: &[&st
 
 /// What the daemon answers to `/system/df`.
 fn disk_usage(daemon: &Dockerd) -> Value {
-    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
-    stream.write_all(b"GET /v1.41/system/df HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.contains(" 200 "), "{answer}");
-    serde_json::from_str(body).unwrap()
+    let (status, answer) = daemon.ask("GET", "/v1.41/system/df", b"");
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+    serde_json::from_slice(&answer).unwrap()
 }
 
 /// The layers of every image there is.

@@ -9,19 +9,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
 
-use layerfs::Digest;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use testkit::dockerd::Dockerd;
 use testkit::image::DockerArchive;
-use testkit::tarfile::{file, tar};
+use testkit::tarfile::{TarMember, file, tar};
 use testkit::{assert_none, docker, empty_root, layer_unpack, program, scratch};
 
 use mutants::{Mutant, documents, mutants as all_mutants, sample};
 
-/// Configs of one run that is no sweep, and such that are loaded one by one.
+/// Configs of one run that is no sweep, and such that are loaded.
 const LISTED: usize = 1200;
-const LOADED: usize = 40;
+const LOADED: usize = 60;
+/// Images of one archive.
+const IN_ONE: usize = 100;
 
 /// `layerfs ARGUMENTS`: what it prints, and what it complains of.
 fn ask(root: &Path, arguments: &[&str]) -> (String, String) {
@@ -39,9 +42,8 @@ fn listed_and_shown_as_dockerd_does() {
     fs::create_dir_all(&content).unwrap();
     let mut planted: BTreeMap<String, Mutant> = BTreeMap::new();
     for mutant in sample(all_mutants(&documents::image()), LISTED, 20) {
-        let digest = Digest::hash(mutant.text.as_bytes());
-        fs::write(content.join(digest.hex()), &mutant.text).unwrap();
-        planted.insert(digest.to_string(), mutant);
+        fs::write(content.join(mutant.id().trim_start_matches("sha256:")), &mutant.text).unwrap();
+        planted.insert(mutant.id(), mutant);
     }
     let (listed, complaints) = ask(&root, &["image", "ls", "-a", "-q", "--no-trunc"]);
     let ours: BTreeSet<String> = listed.lines().map(str::to_owned).collect();
@@ -83,15 +85,45 @@ fn listed_and_shown_as_dockerd_does() {
     assert_none("inspect", &findings);
 }
 
+/// Each load costs dockerd a process that unpacks the archive. So all that we take goes into archives of many images, which dockerd
+/// takes whole or to the first image that it refuses; only what we refuse is an archive of its own.
 #[test]
 fn loaded_or_refused_as_dockerd_does() {
     let Some(_turn) = docker() else { return };
-    let manifest = json!([{"Config": "config.json", "RepoTags": ["mutant:1"], "Layers": []}]).to_string();
+    let dir = scratch();
     let mutants = sample(all_mutants(&documents::image()), LOADED, 21);
-    let (taken, refused) = load(&mutants, |mutant| {
-        DockerArchive::new("mutant:1", &[]).build_with(mutant.text.as_bytes(), manifest.as_bytes())
+    let single = |mutant: &Mutant| archive_of(&[mutant]);
+    let ours = testkit::two_at_a_time(&mutants, |mutant| {
+        let own = tempfile::tempdir_in(&dir).unwrap();
+        refusal(&own, &own.path().join("root"), mutant, &single(mutant))
     });
-    assert!(taken > 5 && refused > 10, "{taken} taken, {refused} refused");
+    let (refused, taken): (Vec<_>, Vec<_>) = mutants.iter().zip(ours).partition(|(_, ours)| ours.is_some());
+    let mut taken: Vec<&Mutant> = taken.into_iter().map(|(mutant, _)| mutant).collect();
+    eprintln!("{} taken, {} refused", taken.len(), refused.len());
+    assert!(taken.len() > 5 && refused.len() > 10);
+
+    let daemon = Dockerd::start(&empty_root(&dir, "docker"));
+    let mut findings = Vec::new();
+    while !taken.is_empty() {
+        let some = &taken[..taken.len().min(IN_ONE)];
+        let loaded = daemon.load_bytes(&archive_of(some));
+        let there: BTreeSet<String> = daemon.images().into_iter().collect();
+        let arrived = some.iter().take_while(|mutant| there.contains(&mutant.id())).count();
+        if let Some(mutant) = some.get(arrived) {
+            findings.push(format!("docker refuses it, we do not: {}: {loaded:?}", mutant.what));
+        }
+        taken.drain(..some.len().min(arrived + 1));
+    }
+    findings.extend(
+        testkit::two_at_a_time(&refused, |(mutant, said)| {
+            let loaded = daemon.load_bytes(&single(mutant)).is_ok();
+            loaded.then(|| format!("docker takes it, we do not: {}: {said:?}", mutant.what))
+        })
+        .into_iter()
+        .flatten(),
+    );
+    daemon.stop();
+    assert_none("loads", &findings);
 }
 
 /// `manifest.json` of an archive, which dockerd decodes into types, too, of which it uses less than half.
@@ -107,28 +139,49 @@ fn manifests_are_taken_and_refused_as_dockerd_does() {
         "platform": {"architecture": "a", "os": "o", "os.version": "1", "os.features": ["f"], "variant": "v"},
     }});
     let config = serde_json::to_vec(&archive.config).unwrap();
-    let mutants = sample(all_mutants(&archive.manifest), LOADED, 22);
-    let (taken, refused) = load(&mutants, |mutant| archive.build_with(&config, mutant.text.as_bytes()));
-    assert!(taken > 5 && refused > 10, "{taken} taken, {refused} refused");
-}
-
-/// Has archives loaded by dockerd and here. Returns how many both take and refuse; there must be none that only one takes.
-fn load(mutants: &[Mutant], archive: impl Fn(&Mutant) -> Vec<u8>) -> (usize, usize) {
     let dir = scratch();
     let daemon = Dockerd::start(&empty_root(&dir, "docker"));
-    let (mut findings, mut taken) = (Vec::new(), 0);
-    for mutant in mutants {
-        let path = dir.path().join("image.tar");
-        fs::write(&path, archive(mutant)).unwrap();
-        let docker = daemon.docker(&["load", "-q", "-i", path.to_str().unwrap()]);
-        let ours = layer_unpack(&path, &dir.path().join("ours"));
-        if docker.status.success() != ours.status.success() {
-            let said = String::from_utf8_lossy(&ours.stderr).into_owned();
-            findings.push(format!("{}: docker {}, ours {said}", mutant.what, String::from_utf8_lossy(&docker.stderr)));
-        }
-        taken += usize::from(docker.status.success());
-    }
+    // The layer is there from now on, in both stores.
+    daemon.load_bytes(&archive.build()).unwrap();
+    let ours = dir.path().join("ours");
+    let path = dir.path().join("image.tar");
+    fs::write(&path, archive.build()).unwrap();
+    testkit::import(&path, &ours);
+    // Only one at a time may write to a store.
+    let ours = Mutex::new(ours);
+    let mutants = sample(all_mutants(&archive.manifest), LOADED, 22);
+    let compared = testkit::two_at_a_time(&mutants, |mutant| {
+        let archive = archive.build_with(&config, mutant.text.as_bytes());
+        let docker = daemon.load_bytes(&archive);
+        let ours = refusal(&dir, &ours.lock().unwrap(), mutant, &archive);
+        let differs = docker.is_ok() != ours.is_none();
+        (docker.is_ok(), differs.then(|| format!("{}: docker {docker:?}, ours {ours:?}", mutant.what)))
+    });
     daemon.stop();
-    assert_none("loads", &findings);
-    (taken, mutants.len() - taken)
+    let taken = compared.iter().filter(|(taken, _)| *taken).count();
+    assert_none("loads", &compared.into_iter().filter_map(|(_, finding)| finding).collect::<Vec<_>>());
+    let refused = mutants.len() - taken;
+    eprintln!("{taken} taken, {refused} refused");
+    assert!(taken > 5 && refused > 10);
+}
+
+/// An archive of images without layers whose configs these are.
+fn archive_of(configs: &[&Mutant]) -> Vec<u8> {
+    let name = |at: usize| format!("{at}.json");
+    let items: Vec<Value> =
+        (0..configs.len()).map(|at| json!({"Config": name(at), "RepoTags": [], "Layers": []})).collect();
+    let manifest = file("manifest.json", Value::from(items).to_string());
+    let configs: Vec<TarMember> =
+        configs.iter().enumerate().map(|(at, config)| file(name(at), config.text.as_bytes())).collect();
+    tar(configs.iter().chain([&manifest]))
+}
+
+/// What layer-unpack says of an archive that it refuses to import into `root`.
+fn refusal(dir: &TempDir, root: &Path, mutant: &Mutant, archive: &[u8]) -> Option<String> {
+    let path = dir.path().join("image.tar");
+    fs::write(&path, archive).unwrap();
+    let output = layer_unpack(&path, root);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{}: {:?}: {said}", mutant.what, output.status);
+    (!output.status.success()).then_some(said)
 }

@@ -1,7 +1,9 @@
 //! A private dockerd on a data-root that the test owns.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -180,6 +182,35 @@ impl Dockerd {
     /// Loads an archive; returns docker's lines.
     pub fn load(&self, archive: &Path) -> String {
         self.ok(&["load", "-i", archive.to_str().unwrap()])
+    }
+
+    /// Asks the daemon itself, which takes a tenth of the time that its client needs to start. Returns the status and what it answers.
+    pub fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        let length = body.len();
+        let head =
+            format!("{method} {path} HTTP/1.0\r\nContent-Type: application/x-tar\r\nContent-Length: {length}\r\n\r\n");
+        // A daemon that refuses what it is sent may not read all of it; its answer says why.
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|part| part == b"\r\n\r\n").expect("a head and an empty line");
+        let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.unwrap_or_else(|| panic!("no status: {head}")), answer.split_off(end + 4))
+    }
+
+    /// Loads the bytes of an archive without the client.
+    ///
+    /// # Errors
+    ///
+    /// What the daemon says if it does not take all of it. Images that come before the one it refuses are there.
+    pub fn load_bytes(&self, archive: &[u8]) -> Result<(), String> {
+        let (status, answer) = self.ask("POST", "/v1.41/images/load?quiet=1", archive);
+        let answer = String::from_utf8(answer).unwrap();
+        // What goes wrong after the answer has begun is a line of it.
+        let failed = status != 200 || answer.lines().any(|line| line.contains("\"errorDetail\""));
+        if failed { Err(answer) } else { Ok(()) }
     }
 
     /// The ids of all images, sorted.

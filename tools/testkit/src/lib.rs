@@ -99,7 +99,12 @@ pub fn now() -> i64 {
 /// What `work` makes of each of the items, in their order. Two at a time: most tests wait for other programs, which this machine
 /// may have a second processor for.
 pub fn two_at_a_time<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let made = layerfs::pool::map(items.len(), 2, |at| Some(work(&items[at])));
+    several_at_a_time(2, items, work)
+}
+
+/// [`two_at_a_time`] for work that mostly waits: for a daemon to come up and to end.
+pub fn several_at_a_time<T: Sync, R: Send>(several: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let made = layerfs::pool::map(items.len(), several, |at| Some(work(&items[at])));
     made.into_iter().map(|made| made.expect("each item has its turn")).collect()
 }
 

@@ -16,6 +16,13 @@ pub(crate) struct Mutant {
     pub(crate) text: String,
 }
 
+impl Mutant {
+    /// The id of the image whose config this is.
+    pub(crate) fn id(&self) -> String {
+        layerfs::Digest::hash(self.text.as_bytes()).to_string()
+    }
+}
+
 /// Values of each kind, and on both sides of each border.
 const VALUES: [&str; 26] = [
     "null",

@@ -16,6 +16,7 @@ use layerfs::{ChainId, DiffId, Digest};
 use serde_json::json;
 use snapshot::dir::Dir;
 use snapshot::reference::Reference;
+use snapshot::schema::container::{self, ContainerRecord};
 use testkit::dockerd::Dockerd;
 use testkit::{assert_none, docker, empty_root, program, scratch};
 
@@ -159,21 +160,26 @@ fn is_left_alone(mutant: &Mutant) -> bool {
     !(is(&acts) && mutant.what.ends_with("true") || is(&others) && mutant.what.contains('"'))
 }
 
+/// What we read of a container with these files, which are written into `dir`; `None` where they cannot be read.
+fn record_of(dir: &Path, config: &str, host: &str) -> Option<ContainerRecord> {
+    write(&dir.join("config.v2.json"), config);
+    write(&dir.join("hostconfig.json"), host);
+    container::read(&Dir::open(dir).unwrap(), &"x".parse().unwrap()).ok()
+}
+
 /// Whether dockerd can list others beside this container: as we say, it does not crash on it, and `docker ps` does not fail as
 /// a whole, as it does where the name of one container's image is no reference.
-fn lets_others_be(config: &str, host: &str) -> bool {
-    let dir = scratch();
-    write(&dir.path().join("config.v2.json"), config);
-    write(&dir.path().join("hostconfig.json"), host);
-    let record = snapshot::schema::container::read(&Dir::open(dir.path()).unwrap(), &"x".parse().unwrap());
-    record.map_or(true, |record| record.crash.is_none() && Reference::parse(&record.image_name).is_ok())
+fn lets_others_be(dir: &Path, config: &str, host: &str) -> bool {
+    record_of(dir, config, host)
+        .is_none_or(|record| record.crash.is_none() && Reference::parse(&record.image_name).is_ok())
 }
 
 /// Plants containers that differ in one place, but for those that keep dockerd from listing the others.
 fn plant_containers(store: &mut Store<'_>) {
     let host = documents::host_config().to_string();
+    let dir = scratch();
     let add = |store: &mut Store<'_>, id: &str, what: &str, config: String, host: String| {
-        if lets_others_be(&config, &host) {
+        if lets_others_be(dir.path(), &config, &host) {
             let mount = hex(&format!("mount of {id}"));
             store.container(id, what, &config, Some(&host), &[("mount-id", Some(&mount))]);
         }
@@ -283,12 +289,12 @@ fn files_of_a_store_count_as_they_do_for_dockerd() {
 /// A store on which dockerd does or does not start.
 struct Start {
     what: String,
-    plant: Box<dyn Fn(&Path)>,
+    plant: Box<dyn Fn(&Path) + Sync>,
 }
 
 fn starts() -> Vec<Start> {
     let mut all = Vec::new();
-    let mut add = |what: String, plant: Box<dyn Fn(&Path)>| all.push(Start { what, plant });
+    let mut add = |what: String, plant: Box<dyn Fn(&Path) + Sync>| all.push(Start { what, plant });
     let names = [
         "",
         " ",
@@ -351,7 +357,18 @@ fn starts() -> Vec<Start> {
             host.to_string(),
         ),
     ];
-    for (what, config, host) in containers {
+    let containers = containers.map(|(what, config, host)| (what.to_owned(), config, host));
+    let host = documents::host_config();
+    let configs = sample(all_mutants(&good), CONFIGS, 25).into_iter();
+    let configs = configs.map(|mutant| (format!("config.v2.json {}", mutant.what), mutant.text, host.to_string()));
+    let hosts = sample(all_mutants(&host), HOST_CONFIGS, 26).into_iter();
+    let hosts = hosts.map(|mutant| (format!("hostconfig.json {}", mutant.what), good.to_string(), mutant.text));
+    // The ones that no other container can be tried beside.
+    let dir = scratch();
+    let crashes = |(_, config, host): &(String, String, String)| {
+        record_of(dir.path(), config, host).is_some_and(|record| record.crash.is_some())
+    };
+    for (what, config, host) in containers.into_iter().chain(configs.chain(hosts).filter(crashes)) {
         let id = id.clone();
         let plant = move |root: &Path| {
             let mut store = Store { root, images: BTreeMap::new(), containers: BTreeMap::new() };
@@ -362,40 +379,45 @@ fn starts() -> Vec<Start> {
     all
 }
 
+/// Several daemons at once: each is mostly waited for.
 #[test]
 fn what_keeps_dockerd_from_starting_is_said() {
     let Some(_turn) = docker() else { return };
-    let mut findings = Vec::new();
-    for start in sample(starts(), FATAL, 24) {
-        let dir = scratch();
-        let root = empty_root(&dir, "root");
-        fs::create_dir_all(root.join("image/overlay2/imagedb/content/sha256")).unwrap();
-        fs::create_dir_all(root.join("containers")).unwrap();
-        (start.plant)(&root);
-        let (_, of_images) = ask(&root, &["image", "ls", "-a"]);
-        let (_, of_containers) = ask(&root, &["container", "ls", "-a"]);
-        let said = of_images + &of_containers;
-        let refuses = said.contains("dockerd would not start") || said.contains("dockerd crashes at its start");
-        // It answers for a moment before it crashes, so it has to be there a little later as well.
-        let attempt = || {
-            Dockerd::try_start(&root, Duration::from_secs(20)).and_then(|daemon| {
-                std::thread::sleep(Duration::from_millis(200));
-                if daemon.docker(&["version"]).status.success() { Ok(()) } else { Err(daemon.log()) }
-            })
-        };
-        // On a busy machine containerd may take too long to come up, which says nothing of the store.
-        let slow = |log: &String| log.contains("timeout waiting for containerd to start");
-        let mut started = attempt();
-        for _ in 0..3 {
-            if started.as_ref().is_err_and(slow) {
-                started = attempt();
-            }
-        }
-        if started.is_ok() == refuses {
-            let log = started.err().unwrap_or_default();
-            let last: Vec<&str> = log.lines().rev().take(3).collect();
-            findings.push(format!("{}: we say {said:?}, dockerd {last:?}", start.what));
+    let found = testkit::several_at_a_time(4, &sample(starts(), FATAL, 24), judge_start);
+    assert_none("starts", &found.into_iter().flatten().collect::<Vec<_>>());
+}
+
+/// Where we and dockerd differ on whether it starts.
+fn judge_start(start: &Start) -> Option<String> {
+    let began = std::time::Instant::now();
+    let dir = scratch();
+    let root = empty_root(&dir, "root");
+    fs::create_dir_all(root.join("image/overlay2/imagedb/content/sha256")).unwrap();
+    fs::create_dir_all(root.join("containers")).unwrap();
+    (start.plant)(&root);
+    let (_, of_images) = ask(&root, &["image", "ls", "-a"]);
+    let (_, of_containers) = ask(&root, &["container", "ls", "-a"]);
+    let said = of_images + &of_containers;
+    let refuses = said.contains("dockerd would not start") || said.contains("dockerd crashes at its start");
+    // It answers for a moment before it crashes, so it has to be there a little later as well.
+    let attempt = || {
+        Dockerd::try_start(&root, Duration::from_secs(20)).and_then(|daemon| {
+            std::thread::sleep(Duration::from_millis(200));
+            if daemon.docker(&["version"]).status.success() { Ok(()) } else { Err(daemon.log()) }
+        })
+    };
+    // On a busy machine containerd may take too long to come up, which says nothing of the store.
+    let slow = |log: &String| log.contains("timeout waiting for containerd to start");
+    let mut started = attempt();
+    for _ in 0..3 {
+        if started.as_ref().is_err_and(slow) {
+            started = attempt();
         }
     }
-    assert_none("starts", &findings);
+    eprintln!("{}: starts {}, after {:?}", start.what, started.is_ok(), began.elapsed());
+    (started.is_ok() == refuses).then(|| {
+        let log = started.err().unwrap_or_default();
+        let last: Vec<&str> = log.lines().rev().take(3).collect();
+        format!("{}: we say {said:?}, dockerd {last:?}", start.what)
+    })
 }

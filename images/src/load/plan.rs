@@ -148,7 +148,8 @@ impl ImportPlan {
         Ok(plan)
     }
 
-    /// Checks the parent that each image names. A parent outside the archive is forgotten; one inside it must fit.
+    /// Checks the parent that each image names. A parent outside the archive is forgotten, and so is the image itself (moby
+    /// v20.10.24 `image/tarexport/load.go: validatedParentLinks`); another one inside it must fit.
     /// Configs are parsed once more here, instead of being kept parsed: a parsed config may take many times as much memory as
     /// its text, and an archive has many configs.
     fn check_parents(&mut self) -> Result<(), ImportError> {
@@ -159,7 +160,7 @@ impl ImportPlan {
             let read = |id: ImageId, bytes: &[u8]| {
                 ImageConfig::parse(bytes).map_err(|source| ImportError::Config { name: id.to_string(), source })
             };
-            match configs.get(&parent) {
+            match configs.get(&parent).filter(|_| parent != image.id) {
                 None => image.parent = None,
                 Some(bytes) if read(image.id, &image.config)?.is_child_of(&read(parent, bytes)?) => {}
                 Some(_) => return Err(ImportError::Parent { config: image.id.0.hex(), parent: parent.0 }),

@@ -14,6 +14,7 @@ use snapshot::schema::gojson::{self, Decode, DecodeError, Expected, JsonDecoder}
 use super::error::ArchiveError;
 use super::image::{Documents, Format, LayerRef, SourceContents, SourceImage};
 use super::names::Names;
+use super::namespace::check_layer_name;
 
 pub(super) const MANIFEST: &str = "manifest.json";
 
@@ -113,10 +114,11 @@ fn image(number: usize, item: Item, documents: &mut Documents<'_>) -> Result<Sou
     let place = format!("{MANIFEST}: item {number}");
     let mut names = Names::default();
     item.repo_tags.iter().for_each(|text| names.add_repo_tag(&place, text));
-    let layers = item.layers.into_iter().map(|name| LayerRef { name, descriptor: None }).collect();
     // As dockerd, which passes over a parent that is no image of this archive, whatever it is called.
     let parent = item.parent.parse().ok();
     let config = documents.config(&item.config, |documents| documents.required(&item.config))?;
+    item.layers.iter().try_for_each(|name| check_layer_name(name))?;
+    let layers = item.layers.into_iter().map(|name| LayerRef { name, descriptor: None }).collect();
     Ok(SourceImage {
         config: config.bytes,
         config_name: item.config,

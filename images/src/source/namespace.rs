@@ -17,6 +17,9 @@ const MAX_STEPS: usize = 10_000;
 /// The longest name or link target that Linux would unpack.
 const MAX_PATH: usize = 4096;
 
+/// The longest name of one file on Linux.
+const MAX_COMPONENT: usize = 255;
+
 /// What stands under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ArchiveEntry<T> {
@@ -63,9 +66,15 @@ pub enum NameError {
         file: String,
     },
     /// Too long for any file system.
-    #[error("{file}...: name or link target longer than {MAX_PATH} bytes")]
+    #[error("{file}...: name or link target longer than {MAX_PATH} bytes, or a part of it longer than {MAX_COMPONENT}")]
     TooLong {
         /// Its beginning.
+        file: String,
+    },
+    /// A NUL byte, which ends a name for every system.
+    #[error("{file:?}: a name cannot have a NUL byte")]
+    Nul {
+        /// The name.
         file: String,
     },
     /// It is there, but it is no regular file.
@@ -200,6 +209,22 @@ pub(super) fn clean_name(name: &str) -> Result<String, NameError> {
         return Err(NameError::NotAFile { file: format!("{name:?}"), kind: "directory" });
     }
     Ok(String::from_utf8(cleaned).expect("whole components of a text are text"))
+}
+
+/// Checks a name that a manifest gives a layer's file. It may be that of nothing: the store may have the layer. But dockerd goes
+/// where it leads before it asks for that, so that a name which no file can have is refused for every layer.
+///
+/// # Errors
+/// [`NameError::Escapes`], [`NameError::Nul`], [`NameError::TooLong`]
+pub(super) fn check_layer_name(name: &str) -> Result<(), NameError> {
+    let file = || name.to_owned();
+    if name.contains('\0') {
+        return Err(NameError::Nul { file: file() });
+    }
+    if name.len() > MAX_PATH || name.split('/').any(|component| component.len() > MAX_COMPONENT) {
+        return Err(NameError::TooLong { file: name.chars().take(100).collect() });
+    }
+    clean(name.as_bytes()).map(drop).ok_or_else(|| NameError::Escapes { file: file() })
 }
 
 /// Go's `filepath.Clean`, relative to the root. `None` if the name leaves it.

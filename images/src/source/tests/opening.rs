@@ -102,7 +102,7 @@ fn a_directory_is_read_like_an_archive() {
     assert!(error.ends_with("not an image archive (docker save before 1.10, or a plain root file system)"));
     std::fs::write(
         dir.path().join("manifest.json"),
-        br#"[{"Config":"c.json","Layers":["layer.tar","up","fifo","sub","loop","a/../../x"]}]"#,
+        br#"[{"Config":"c.json","Layers":["layer.tar","up","fifo","sub","loop"]}]"#,
     )
     .unwrap();
     let Opened::Archive(archive) = Archive::open(dir.path()).unwrap() else { panic!() };
@@ -124,7 +124,6 @@ fn a_directory_is_read_like_an_archive() {
         "fifo: is a device or named pipe, not a file",
         "sub: is a directory, not a file",
         "loop: symbolic links lead to each other, or there are too many",
-        "a/../../x: name leaves the archive",
     ];
     assert_eq!(messages, expected);
     File::options().append(true).open(dir.path().join("manifest.json")).unwrap().set_len(MAX_JSON + 1).unwrap();
